@@ -1,0 +1,38 @@
+/* Element types: their sizes, names, and the type that two of them promote to.
+   f32, f64, i32, i64, u8 and bool compute; bf16 and f16 are for storage and conversion only. */
+#ifndef BAM_DTYPE_H
+#define BAM_DTYPE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum bam_dtype {
+  BAM_BOOL, /* one byte, 0 or 1 */
+  BAM_U8,
+  BAM_I32,
+  BAM_I64,
+  BAM_F16,
+  BAM_BF16,
+  BAM_F32,
+  BAM_F64,
+  BAM_DTYPES /* how many there are */
+} bam_dtype;
+
+/* Bytes per element. */
+int64_t bam_dtype_size(bam_dtype dtype);
+
+/* "f32", "i64", ...: the name scripts and error messages use. */
+const char *bam_dtype_name(bam_dtype dtype);
+
+/* The dtype called `name`, or -1. */
+int bam_dtype_find(const char *name);
+
+bool bam_dtype_is_float(bam_dtype dtype); /* f16, bf16, f32, f64 */
+bool bam_dtype_is_integer(bam_dtype dtype); /* u8, i32, i64; bool is not one */
+bool bam_dtype_computes(bam_dtype dtype); /* everything but f16 and bf16 */
+
+/* The smallest dtype that holds both, by PyTorch's lattice: bool < u8 < i32 < i64 < f16, bf16 < f32
+   < f64, where f16 with bf16 gives f32. */
+bam_dtype bam_dtype_promote(bam_dtype a, bam_dtype b);
+
+#endif

@@ -1,0 +1,138 @@
+/* Shapes, strides, broadcasting, and loops over several tensors. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tensor.h"
+
+bool bam_shape_equal(const bam_shape *a, const bam_shape *b) {
+  if (a->ndim != b->ndim)
+    return false;
+  for (int d = 0; d < a->ndim; d++)
+    if (a->size[d] != b->size[d])
+      return false;
+  return true;
+}
+
+bam_status bam_shape_count(bam_context *context, const bam_shape *shape, int64_t *count) {
+  if (shape->ndim < 0 || shape->ndim > BAM_MAX_DIMS)
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "a tensor has at most %d dimensions, not %d",
+                    BAM_MAX_DIMS, shape->ndim);
+  int64_t n = 1;
+  bool empty = false;
+  for (int d = 0; d < shape->ndim; d++) {
+    if (shape->size[d] < 0)
+      return bam_fail(context, BAM_ERROR_ARGUMENT, "size %d is negative: %" PRId64, d + 1,
+                      shape->size[d]);
+    empty = empty || shape->size[d] == 0;
+  }
+  for (int d = 0; d < shape->ndim; d++)
+    /* the widest dtype has 8 bytes: the byte count must not overflow either, nor strides beside a size of 0 */
+    if (__builtin_mul_overflow(n, shape->size[d] > 0 ? shape->size[d] : 1, &n) || n > INT64_MAX / 16)
+      return bam_fail(context, BAM_ERROR_ARGUMENT, "a tensor of this size overflows 64 bits");
+  *count = empty ? 0 : n;
+  return BAM_OK;
+}
+
+bam_status bam_shape_broadcast(bam_context *context, const char *what, const bam_shape *a,
+                               const bam_shape *b, bam_shape *out) {
+  bam_shape result = { .ndim = a->ndim > b->ndim ? a->ndim : b->ndim };
+  for (int d = 0; d < result.ndim; d++) {
+    int da = d - (result.ndim - a->ndim), db = d - (result.ndim - b->ndim);
+    int64_t sa = da < 0 ? 1 : a->size[da], sb = db < 0 ? 1 : b->size[db];
+    if (sa != sb && sa != 1 && sb != 1) {
+      char ta[BAM_SHAPE_TEXT], tb[BAM_SHAPE_TEXT];
+      return bam_fail(context, BAM_ERROR_ARGUMENT,
+                      "%s: shapes %s and %s do not broadcast: sizes must be equal or 1, counted from the last",
+                      what, bam_shape_text(a, ta), bam_shape_text(b, tb));
+    }
+    result.size[d] = sa == 1 ? sb : sa;
+  }
+  *out = result;
+  return BAM_OK;
+}
+
+bam_status bam_shape_dim(bam_context *context, const char *what, int64_t dim, int ndim, int *out) {
+  int64_t d = dim < 0 ? dim + ndim : dim;
+  if (d < 0 || d >= ndim) {
+    if (ndim == 0)
+      return bam_fail(context, BAM_ERROR_ARGUMENT, "%s: a 0-dimensional tensor has no dimension %" PRId64,
+                      what, dim < 0 ? dim : dim + 1);
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "%s: dimension %" PRId64 " is out of range 1 to %d (or -%d to -1)", what,
+                    dim < 0 ? dim : dim + 1, ndim, ndim);
+  }
+  *out = (int)d;
+  return BAM_OK;
+}
+
+const char *bam_shape_text(const bam_shape *shape, char text[BAM_SHAPE_TEXT]) {
+  size_t used = 0;
+  text[used++] = '(';
+  for (int d = 0; d < shape->ndim; d++)
+    used += (size_t)snprintf(text + used, BAM_SHAPE_TEXT - used, "%s%" PRId64, d ? ", " : "",
+                             shape->size[d]);
+  snprintf(text + used, BAM_SHAPE_TEXT - used, ")");
+  return text;
+}
+
+void bam_shape_strides(const bam_shape *shape, int64_t stride[BAM_MAX_DIMS]) {
+  int64_t step = 1;
+  for (int d = shape->ndim - 1; d >= 0; d--) {
+    stride[d] = step;
+    step *= shape->size[d] > 1 ? shape->size[d] : 1;
+  }
+}
+
+/* Every operand has the output's shape and is contiguous: one flat row. */
+static bool is_flat(bam_tensor *const *tensors, int operands) {
+  for (int k = 0; k < operands; k++)
+    if ((k > 0 && !bam_shape_equal(&tensors[k]->shape, &tensors[0]->shape)) ||
+        !bam_tensor_is_contiguous(tensors[k]))
+      return false;
+  return true;
+}
+
+/* Stride of operand `tensor` along dimension d of a broadcast shape with `ndim` dimensions. */
+static int64_t broadcast_stride(const bam_tensor *tensor, int d, int ndim) {
+  int own = d - (ndim - tensor->shape.ndim);
+  return own < 0 || tensor->shape.size[own] == 1 ? 0 : tensor->stride[own];
+}
+
+/* Append a dimension to the loop, or fold it into the last one when all operands step evenly. */
+static void push_dimension(bam_loop *loop, int operands, int64_t size, const int64_t *stride) {
+  int last = loop->ndim - 1;
+  bool folds = last >= 0;
+  for (int k = 0; folds && k < operands; k++)
+    folds = loop->stride[k][last] == stride[k] * size;
+  int d = folds ? last : loop->ndim++;
+  loop->size[d] = folds ? loop->size[d] * size : size;
+  for (int k = 0; k < operands; k++)
+    loop->stride[k][d] = stride[k];
+}
+
+void bam_loop_init(bam_loop *loop, bam_tensor *const *tensors, int operands) {
+  const bam_shape *shape = &tensors[0]->shape;
+  loop->ndim = 0;
+  if (is_flat(tensors, operands)) {
+    loop->ndim = 1;
+    loop->size[0] = bam_tensor_count(tensors[0]);
+    for (int k = 0; k < operands; k++)
+      loop->stride[k][0] = 1;
+    return;
+  }
+  for (int d = 0; d < shape->ndim; d++) {
+    if (shape->size[d] == 1)
+      continue;
+    int64_t stride[BAM_MAX_OPERANDS];
+    for (int k = 0; k < operands; k++)
+      stride[k] = broadcast_stride(tensors[k], d, shape->ndim);
+    push_dimension(loop, operands, shape->size[d], stride);
+  }
+  if (loop->ndim == 0) { /* one element */
+    loop->ndim = 1;
+    loop->size[0] = 1;
+    for (int k = 0; k < operands; k++)
+      loop->stride[k][0] = 1;
+  }
+}

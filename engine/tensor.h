@@ -1,0 +1,122 @@
+/* A tensor: shape, strides and offset over a reference-counted storage. Views share the storage.
+   Functions that make a tensor hand out an owned reference through `out`; arguments are borrowed;
+   on failure *out is untouched. Dimensions are 0-based here; sizes and strides count elements. */
+#ifndef BAM_TENSOR_H
+#define BAM_TENSOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "context.h"
+
+typedef struct bam_storage {
+  int32_t refs;
+  int32_t size_class;      /* -1: not cached */
+  bam_device *device;
+  void *data;
+  int64_t bytes;           /* capacity */
+  uint64_t version;        /* counts in-place changes, so that autograd notices them */
+  void (*release)(void *); /* for wrapped memory, else NULL */
+  void *owner;
+  struct bam_storage *next; /* in the device's free list */
+} bam_storage;
+
+typedef struct bam_shape {
+  int ndim;
+  int64_t size[BAM_MAX_DIMS];
+} bam_shape;
+
+typedef struct bam_tensor {
+  int32_t refs;
+  bam_dtype dtype;
+  bool requires_grad; /* a leaf that collects a gradient, or the result of a recorded op */
+  bool is_number;     /* made from a plain number: it does not decide the dtype of a result */
+  int16_t output;     /* which output of `node` this is */
+  bam_context *context;
+  bam_storage *storage;
+  int64_t offset; /* in elements */
+  bam_shape shape;
+  int64_t stride[BAM_MAX_DIMS];
+  struct bam_node *node;   /* the op that made it, owned; NULL for leaves and constants */
+  struct bam_tensor *grad; /* of a leaf; owned; NULL until the first backward */
+} bam_tensor;
+
+/* An uninitialised contiguous tensor. Fails on negative sizes, overflow, or too many dimensions. */
+bam_status bam_tensor_new(bam_context *context, bam_device *device, bam_dtype dtype,
+                          const bam_shape *shape, bam_tensor **out);
+
+/* The same filled with zeros. */
+bam_status bam_tensor_zeros(bam_context *context, bam_device *device, bam_dtype dtype,
+                            const bam_shape *shape, bam_tensor **out);
+
+/* A contiguous CPU tensor holding a copy of `data`, whose length is the shape's. */
+bam_status bam_tensor_from(bam_context *context, bam_dtype dtype, const bam_shape *shape,
+                           const void *data, bam_tensor **out);
+
+/* A contiguous tensor over the first bytes of `storage`, which must be enough and aligned for `dtype`. It takes a
+   reference of its own. The shape has been checked. */
+bam_status bam_tensor_over(bam_context *context, bam_storage *storage, bam_dtype dtype,
+                           const bam_shape *shape, bam_tensor **out);
+
+/* A view of `of` with another shape, strides and offset. Not recorded by autograd: see engine/ops. */
+bam_status bam_tensor_view(bam_tensor *of, const bam_shape *shape, const int64_t *stride,
+                           int64_t offset, bam_tensor **out);
+
+/* The same data, detached from the graph and without gradient: a view of everything. */
+bam_status bam_tensor_alias(bam_tensor *of, bam_tensor **out);
+
+bam_tensor *bam_tensor_retain(bam_tensor *tensor);
+void bam_tensor_release(bam_tensor *tensor); /* NULL is legal */
+
+int64_t bam_tensor_count(const bam_tensor *tensor); /* number of elements */
+bool bam_tensor_is_contiguous(const bam_tensor *tensor);
+bam_device *bam_tensor_device(const bam_tensor *tensor);
+void *bam_tensor_data(const bam_tensor *tensor); /* address of the first element */
+
+/* `tensor` itself with one more reference when contiguous, else a contiguous copy. Not recorded. */
+bam_status bam_tensor_contiguous(bam_tensor *tensor, bam_tensor **out);
+
+/* A contiguous copy in `dtype` (a new reference to `tensor` itself when nothing changes). Not recorded. */
+bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out);
+
+/* Overwrite `to` with `from`, converted and broadcast. Counts as an in-place change. Overlap is allowed
+   only between identical views. Not recorded. */
+bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from);
+
+/* Overwrite every element by `value`, converted. Counts as an in-place change. */
+bam_status bam_tensor_fill(bam_tensor *tensor, double value);
+
+/* The one element of a tensor, or element `index` (row-major) of any; waits for the device. */
+bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *real, int64_t *integer);
+
+/* Say that the contents changed in place; kernels that write into existing tensors call it. */
+void bam_tensor_changed(bam_tensor *tensor);
+
+/* ---- shapes ---- */
+
+bool bam_shape_equal(const bam_shape *a, const bam_shape *b);
+
+/* Number of elements in *count; fails on a negative size, more than BAM_MAX_DIMS dimensions or overflow. */
+bam_status bam_shape_count(bam_context *context, const bam_shape *shape, int64_t *count);
+
+/* The shape that a and b broadcast to, by NumPy's rule. `what` names the op in the message. */
+bam_status bam_shape_broadcast(bam_context *context, const char *what, const bam_shape *a,
+                               const bam_shape *b, bam_shape *out);
+
+/* Turn a possibly negative 0-based dimension (-1 is the last) into 0 .. ndim-1; the message counts from 1. */
+bam_status bam_shape_dim(bam_context *context, const char *what, int64_t dim, int ndim, int *out);
+
+/* "(4, 768)" into `text`, which it returns. */
+#define BAM_SHAPE_TEXT 200
+const char *bam_shape_text(const bam_shape *shape, char text[BAM_SHAPE_TEXT]);
+
+/* Strides of a contiguous tensor of this shape. */
+void bam_shape_strides(const bam_shape *shape, int64_t stride[BAM_MAX_DIMS]);
+
+/* ---- loops over several tensors at once ---- */
+
+/* Fill `loop` for elementwise work over tensors[0 .. operands): all are broadcast to the shape of tensors[0],
+   which is written; neighbouring dimensions are merged where every operand allows. */
+void bam_loop_init(bam_loop *loop, bam_tensor *const *tensors, int operands);
+
+#endif

@@ -1,0 +1,49 @@
+/* What every CPU kernel file starts with. Each file is compiled once per instruction set and dtype: `real` is
+   the element type of the pass, and KERNEL(name) the name of this pass's version of a kernel. */
+#ifndef BAM_CPU_H
+#define BAM_CPU_H
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "../kernels.h"
+
+#define BAM_JOIN4_(a, b, c, d) a##b##_##c##_##d
+#define BAM_JOIN4(a, b, c, d) BAM_JOIN4_(a, b, c, d)
+#define KERNEL(name) BAM_JOIN4(bam_cpu_, BAM_ISA, BAM_TYPE, name)
+
+#define BAM_REAL_f32 float
+#define BAM_REAL_f64 double
+#define BAM_REAL_i32 int32_t
+#define BAM_REAL_i64 int64_t
+#define BAM_REAL_u8 uint8_t
+#define BAM_REAL_b8 bool /* `bool` itself is a macro and cannot be pasted */
+#define BAM_REAL_OF_(type) BAM_REAL_##type
+#define BAM_REAL_OF(type) BAM_REAL_OF_(type)
+typedef BAM_REAL_OF(BAM_TYPE) real;
+
+/* Work smaller than this many elements stays on one thread. */
+#define BAM_GRAIN 32768
+
+/* Walk the rows (innermost dimension) of a loop: `offset` receives the element offset of row `row` in each
+   operand. */
+static inline int64_t loop_rows(const bam_loop *loop) {
+  int64_t rows = 1;
+  for (int d = 0; d < loop->ndim - 1; d++)
+    rows *= loop->size[d];
+  return rows;
+}
+
+static inline void loop_row(const bam_loop *loop, int64_t row, int operands, int64_t *offset) {
+  for (int k = 0; k < operands; k++)
+    offset[k] = 0;
+  for (int d = loop->ndim - 2; d >= 0; d--) {
+    int64_t i = row % loop->size[d];
+    row /= loop->size[d];
+    for (int k = 0; k < operands; k++)
+      offset[k] += i * loop->stride[k][d];
+  }
+}
+
+#endif

@@ -1,0 +1,82 @@
+/* The CPU as a device: which tables this machine can run, its memory, and conversion between dtypes. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "../../engine/device.h"
+
+typedef struct {
+  const char *name;
+  const bam_kernels *f32, *f64;
+} isa;
+
+#define DECLARE(isa, type) extern const bam_kernels bam_cpu_##isa##_##type##_table;
+DECLARE(baseline, f32) DECLARE(baseline, f64) DECLARE(avx2, f32) DECLARE(avx2, f64)
+DECLARE(avx512, f32) DECLARE(avx512, f64)
+DECLARE(baseline, i32) DECLARE(baseline, i64) DECLARE(baseline, u8) DECLARE(baseline, b8)
+
+#define ISA(name) { #name, &bam_cpu_##name##_f32_table, &bam_cpu_##name##_f64_table }
+static const isa isas[] = { ISA(avx512), ISA(avx2), ISA(baseline) }; /* best first */
+
+static bool supported(const char *name) {
+  __builtin_cpu_init();
+  if (strcmp(name, "avx512") == 0)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512cd");
+  if (strcmp(name, "avx2") == 0)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi2");
+  return true;
+}
+
+/* The best instruction set this machine has, not above the one that BAMLUA_ISA names. */
+static const isa *choose(void) {
+  const char *wanted = getenv("BAMLUA_ISA");
+  size_t i = 0, last = sizeof isas / sizeof isas[0] - 1;
+  for (size_t k = 0; wanted != NULL && k <= last; k++)
+    if (strcmp(isas[k].name, wanted) == 0)
+      i = k;
+  while (i < last && !supported(isas[i].name))
+    i++;
+  return &isas[i];
+}
+
+static void *cpu_alloc(int64_t bytes) {
+  void *data = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED)
+    return NULL;
+  madvise(data, (size_t)bytes, MADV_HUGEPAGE); /* only a hint: a refusal costs nothing */
+  return data;
+}
+
+/* malloc, so that sanitisers and valgrind watch every single block. */
+static void *plain_alloc(int64_t bytes) { return aligned_alloc(64, (size_t)((bytes + 63) & ~63LL)); }
+
+static void plain_free(void *data, int64_t bytes) {
+  (void)bytes;
+  free(data);
+}
+
+static void cpu_free(void *data, int64_t bytes) { munmap(data, (size_t)bytes); }
+
+static void cpu_copy(bam_stream stream, void *to, const void *from, int64_t bytes) {
+  (void)stream;
+  memcpy(to, from, (size_t)bytes);
+}
+
+static void cpu_synchronise(bam_stream stream) { (void)stream; }
+
+void bam_device_init_cpu(bam_device *device, bool plain) {
+  const isa *best = choose();
+  *device = (bam_device){
+    .name = "cpu", .isa = best->name,
+    .system_alloc = plain ? plain_alloc : cpu_alloc,
+    .system_free = plain ? plain_free : cpu_free,
+    .copy_in = cpu_copy, .copy_out = cpu_copy,
+    .convert = bam_cpu_convert, .synchronise = cpu_synchronise,
+    .kernels = { [BAM_BOOL] = &bam_cpu_baseline_b8_table, [BAM_U8] = &bam_cpu_baseline_u8_table,
+                 [BAM_I32] = &bam_cpu_baseline_i32_table, [BAM_I64] = &bam_cpu_baseline_i64_table,
+                 [BAM_F32] = best->f32, [BAM_F64] = best->f64 },
+  };
+}
