@@ -1,0 +1,259 @@
+-- help(): tells about a function, a module or a value, from the comments in the sources.
+-- Lua functions are documented by the `---` block above their definition, C functions by the table
+-- `docs` of bam.core, modules by the comment at the top of their file. Nothing here runs code of
+-- the thing asked about: values are read raw.
+local embedded = require "bam.embedded"
+local core = require "bam.core"
+
+local WIDTH = 80
+
+--- The lines of the file that a function was defined in, nil when it cannot be read.
+local function source_lines(source)
+  local text
+  if source:sub(1, 1) == "=" then
+    text = embedded.source(source:sub(2))
+  elseif source:sub(1, 1) == "@" then
+    local file = io.open(source:sub(2), "r")
+    text = file and file:read "a"
+    if file then file:close() end
+  end
+  if not text then return nil end
+  local lines = {}
+  for line in (text .. "\n"):gmatch "(.-)\r?\n" do lines[#lines + 1] = line end
+  return lines
+end
+
+--- The `---` lines right above line `at`, without their dashes.
+local function block_above(lines, at)
+  local first = at
+  while first > 1 and lines[first - 1]:match "^%s*%-%-%-" do first = first - 1 end
+  local block = {}
+  for i = first, at - 1 do block[#block + 1] = lines[i]:match "^%s*%-%-%-%s?(.*)$" end
+  return block
+end
+
+--- LuaCATS tags as plain text: parameters and results one a line, everything else as it is.
+local function plain(block)
+  local out = {}
+  for _, line in ipairs(block) do
+    local param, rest = line:match "^@param%s+(%S+)%s*(.*)$"
+    local result = line:match "^@return%s+(.*)$"
+    local field, meaning = line:match "^@field%s+(%S+)%s*(.*)$"
+    if param or field then
+      out[#out + 1] = ("  %s: %s"):format(param or field, rest or meaning)
+    elseif result then
+      out[#out + 1] = "  returns " .. result
+    elseif not line:match "^@" then
+      out[#out + 1] = line
+    end
+  end
+  return out
+end
+
+--- "matmul(a, b)": the name with the parameters as they were declared, less the object itself.
+local function signature(name, f)
+  local info, params = debug.getinfo(f, "u"), {}
+  for i = 1, info.nparams do params[i] = debug.getlocal(f, i) end
+  if params[1] == "self" then table.remove(params, 1) end
+  if info.isvararg then params[#params + 1] = "..." end
+  return ("%s(%s)"):format(name, table.concat(params, ", "))
+end
+
+--- The text on a function, as a list of lines; empty when it has no comment. C functions bring their
+--- own signature.
+local function function_lines(name, f)
+  local info = debug.getinfo(f, "S")
+  if info.what == "C" then
+    local text, lines = (core.docs or {})[f], {}
+    for line in (text or ""):gmatch "[^\n]+" do lines[#lines + 1] = line end
+    return lines
+  end
+  local source = source_lines(info.source)
+  local lines = source and plain(block_above(source, info.linedefined)) or {}
+  if #lines > 0 then table.insert(lines, 1, signature(name, f)) end
+  return lines
+end
+
+--- The comment at the top of the file of an embedded module.
+local function module_lines(name)
+  local path = name:gsub("%.", "/")
+  local text = embedded.source(path .. ".lua") or embedded.source(path .. "/init.lua") or ""
+  local lines = {}
+  for line in text:gmatch "(.-)\r?\n" do
+    local comment = line:match "^%-%-+%s?(.*)$"
+    if not comment then break end
+    lines[#lines + 1] = comment
+  end
+  return plain(lines)
+end
+
+--- The first sentence of some lines.
+local function first_sentence(lines)
+  local text = table.concat(lines, " ")
+  return text:match "^(.-%.)%s" or text
+end
+
+--- The names of a table that are public, sorted, for which `accept(value)` holds.
+local function public_names(t, accept)
+  local names = {}
+  for name, value in next, t do
+    if type(name) == "string" and name:match "^%a" and accept(value) then names[#names + 1] = name end
+  end
+  table.sort(names)
+  return names
+end
+
+local function is_function(value) return type(value) == "function" end
+local function is_anything() return true end
+
+--- Words as indented lines of text.
+local function wrapped(words)
+  local lines, line = {}, " "
+  for _, word in ipairs(words) do
+    if #line + 1 + #word > WIDTH then
+      lines[#lines + 1], line = line, " "
+    end
+    line = line .. " " .. word
+  end
+  if line ~= " " then lines[#lines + 1] = line end
+  return lines
+end
+
+local function say(lines)
+  for _, line in ipairs(lines) do io.write(line, "\n") end
+end
+
+local INTERNAL = { ["bam.core"] = true, ["bam.embedded"] = true }
+
+--- The modules of bam that are loaded, by value: {[module] = name}, and their sorted names.
+local function loaded_modules()
+  local names, by_value = {}, {}
+  for name, value in next, package.loaded do
+    if (name == "bam" or name:match "^bam%.") and not INTERNAL[name] then
+      names[#names + 1], by_value[value] = name, name
+    end
+  end
+  table.sort(names)
+  return by_value, names
+end
+
+--- Where the public API keeps a value: "bam.matmul"; nil when nowhere.
+local function name_of(value)
+  local _, modules = loaded_modules()
+  for _, module in ipairs(modules) do
+    local t = package.loaded[module]
+    for key, candidate in next, type(t) == "table" and t or {} do
+      if rawequal(candidate, value) and type(key) == "string" then return module .. "." .. key end
+    end
+  end
+end
+
+--- Follows "nn.Linear" from a table, raw.
+local function follow(t, path)
+  for key in path:gmatch "[^.:]+" do
+    if type(t) ~= "table" then return nil end
+    t = rawget(t, key)
+  end
+  return t
+end
+
+--- The method of that name of a type of bam, and its full name.
+local function find_method(name)
+  for key, metatable in next, debug.getregistry() do
+    local is_type = type(key) == "string" and key:match "^bam%." and type(metatable) == "table"
+    local methods = is_type and rawget(metatable, "__methods")
+    local method = type(methods) == "table" and rawget(methods, name)
+    if method then return method, key .. ":" .. name end
+  end
+end
+
+--- All names of the public API that contain a text, for when there is none that equals it.
+local function similar(text)
+  local found, _, modules = {}, loaded_modules()
+  for _, module in ipairs(modules) do
+    local t = package.loaded[module]
+    for _, name in ipairs(type(t) == "table" and public_names(t, is_anything) or {}) do
+      if name:lower():find(text:lower(), 1, true) then found[#found + 1] = module .. "." .. name end
+    end
+  end
+  return found
+end
+
+local function help_function(name, f)
+  local lines = function_lines(name, f)
+  if #lines == 0 then lines = { name .. ": a function without a description" } end
+  say(lines)
+end
+
+--- A table: the module's own text, how to call it, its functions one a line, its other names.
+local function help_table(name, t)
+  io.write(name, "\n")
+  if package.loaded[name] == t then say(module_lines(name)) end
+  local metatable = debug.getmetatable(t)
+  local call = metatable and rawget(metatable, "__call")
+  if is_function(call) then say(function_lines(name, call)) end
+  for _, key in ipairs(public_names(t, is_function)) do
+    local lines = function_lines(key, t[key])
+    table.remove(lines, 1)
+    io.write(("  %-20s %s\n"):format(key, first_sentence(lines)))
+  end
+  local others = public_names(t, function(value) return not is_function(value) end)
+  if #others > 0 then say { "Also:", table.unpack(wrapped(others)) } end
+end
+
+local function help_value(value)
+  local metatable = debug.getmetatable(value) or {}
+  io.write(("a %s\n"):format(rawget(metatable, "__name") or type(value)))
+  for _, kind in ipairs { "properties", "methods" } do
+    local names = rawget(metatable, "__" .. kind)
+    if type(names) == "table" then
+      local list = #names > 0 and names or public_names(names, is_anything)
+      say { kind .. ":", table.unpack(wrapped(list)) }
+    end
+  end
+end
+
+local function help_overview()
+  local _, modules = loaded_modules()
+  for _, module in ipairs(modules) do
+    io.write(("%-22s %s\n"):format(module, first_sentence(module_lines(module))))
+  end
+  local bam = package.loaded.bam
+  if type(bam) == "table" then
+    say { "Functions of bam:", table.unpack(wrapped(public_names(bam, is_function))) }
+  end
+  say { 'help(f), help("matmul") or help(value) tells more; Tab completes names;',
+        "`_` is the last result; Ctrl-C stops what runs." }
+end
+
+local help
+
+--- Looks a name up in bam, among its modules, the methods of its types and the globals.
+local function help_name(name)
+  local value, full = follow(package.loaded.bam, name), "bam." .. name
+  if value == nil then value, full = package.loaded[name], name end
+  if value == nil then value, full = find_method(name) end
+  if value == nil then value, full = follow(_G, name), name end
+  if value ~= nil and type(value) ~= "string" then return help(value, full) end
+  local near = similar(name)
+  io.write(("help: nothing is known of '%s'\n"):format(name))
+  if #near > 0 then say { "Names like it:", table.unpack(wrapped(near)) } end
+end
+
+--- Prints what is known of a function, a module, a value, or the name of one: help("nn.Linear").
+--- Without an argument, an overview.
+---@param ... any what to tell about
+function help(...)
+  local subject, name = ...
+  local kind = type(subject)
+  if select("#", ...) == 0 then return help_overview() end
+  if kind == "string" then return help_name(subject) end
+  name = name or name_of(subject) or loaded_modules()[subject] or kind
+  if kind == "function" then return help_function(name, subject) end
+  if kind == "table" and not (debug.getmetatable(subject) or {}).__methods then
+    return help_table(name, subject)
+  end
+  return help_value(subject)
+end
+
+return help
