@@ -140,6 +140,7 @@ static bam_storage *find_storage(bam_context *context, bam_device *device, int c
   bam_storage *storage = device->free_storages[class];
   if (storage != NULL) {
     device->free_storages[class] = storage->next;
+    context->memory.live_objects++;
     return storage;
   }
   bam_memory *memory = &context->memory;
@@ -251,6 +252,7 @@ void bam_storage_release(bam_context *context, bam_storage *storage) {
   bam_storage **list = &storage->device->free_storages[storage->size_class];
   storage->next = *list;
   *list = storage;
+  context->memory.live_objects--;
 }
 
 static void trim_device(bam_context *context, bam_device *device) {
@@ -261,6 +263,7 @@ static void trim_device(bam_context *context, bam_device *device) {
     device->free_storages[class] = NULL;
     while (storage != NULL) {
       bam_storage *next = storage->next;
+      context->memory.live_objects++; /* it was not live in the cache */
       free_own(context, storage);
       storage = next;
     }

@@ -1,0 +1,294 @@
+/* Mapping and atomic writing: what every file reader and writer of the engine relies on. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../engine/file.h"
+#include "scratch.h"
+
+TestSuite(files, .init = scratch_open, .fini = scratch_close);
+
+/* Write `text` to `path` through the writer. */
+static bam_status write_text(const char *path, const char *text) {
+  bam_writer writer;
+  bam_status status = bam_writer_open(&writer, fixture_context(), path);
+  if (status == BAM_OK)
+    status = bam_writer_bytes(&writer, text, (int64_t)strlen(text));
+  if (status == BAM_OK)
+    status = bam_writer_commit(&writer);
+  bam_writer_abandon(&writer);
+  return status;
+}
+
+static void expect_text(const char *path, const char *text) {
+  size_t bytes;
+  unsigned char *data = scratch_read(path, &bytes);
+  cr_assert(bytes == strlen(text) && memcmp(data, text, bytes) == 0, "%s holds something else", path);
+  free(data);
+}
+
+static mode_t mode_of(const char *path) {
+  struct stat info;
+  cr_assert(stat(path, &info) == 0);
+  return info.st_mode & 0777;
+}
+
+/* ---- quoting ---- */
+
+Test(files, quoted_text_fits_a_message) {
+  char quoted[BAM_QUOTE_TEXT], text[1001];
+  cr_assert_str_eq(bam_quote("a.npy", quoted), "\"a.npy\"");
+  cr_assert_str_eq(bam_quote("", quoted), "\"\"");
+  cr_assert_str_eq(bam_quote("a\nb\x1b[1m\x7f", quoted), "\"a?b?[1m?\"");
+  for (int i = 0; i < 1000; i += 2)
+    memcpy(text + i, "\xc3\xa9", 2);
+  text[1000] = '\0';
+  bam_quote(text, quoted);
+  cr_assert(strlen(quoted) < BAM_QUOTE_TEXT && strlen(quoted) > BAM_QUOTE_TEXT - 8);
+  char *dots = strstr(quoted, "...");
+  cr_assert(dots != NULL && (dots - quoted) % 2 == 1 && strncmp(dots + 3, "\xc3\xa9", 2) == 0);
+}
+
+Test(files, quoted_text_of_every_length) {
+  for (size_t length = 0; length < 400; length++) {
+    char quoted[BAM_QUOTE_TEXT], text[400];
+    memset(text, 'x', length);
+    text[length] = '\0';
+    size_t room = BAM_QUOTE_TEXT - 1;
+    cr_assert_eq(strlen(bam_quote(text, quoted)), length + 2 < room ? length + 2 : room);
+  }
+}
+
+/* ---- reading ---- */
+
+Test(files, what_cannot_be_mapped_is_named) {
+  bam_context *context = fixture_context();
+  bam_mapping *mapping;
+  EXPECT_ERROR(bam_mapping_open(context, "no.bin", &mapping), "\"no.bin\": No such file");
+  EXPECT_ERROR(bam_mapping_open(context, "", &mapping), "\"\": No such file");
+  EXPECT_ERROR(bam_mapping_open(context, ".", &mapping), "\".\": it is a directory");
+  EXPECT_ERROR(bam_mapping_open(context, "/dev/null", &mapping), "it is a pipe or device");
+  cr_assert(mkfifo("pipe", 0600) == 0);
+  EXPECT_ERROR(bam_mapping_open(context, "pipe", &mapping), "\"pipe\": it is a pipe or device");
+  scratch_write("empty", "", 0);
+  EXPECT_ERROR(bam_mapping_open(context, "empty", &mapping), "\"empty\": the file is empty");
+  scratch_write("file", "x", 1);
+  EXPECT_ERROR(bam_mapping_open(context, "file/x", &mapping), "Not a directory");
+}
+
+Test(files, unreadable_file_is_an_error) {
+  bam_mapping *mapping;
+  scratch_write("secret", "x", 1);
+  cr_assert(chmod("secret", 0) == 0);
+  scratch_drop_root();
+  EXPECT_ERROR(bam_mapping_open(fixture_context(), "secret", &mapping), "Permission denied; change");
+}
+
+Test(files, mapped_tensor_is_private_and_outlives_its_file) {
+  bam_mapping *mapping;
+  bam_tensor *x;
+  float values[3] = { 1, 2, 3 };
+  bam_shape shape = SHAPE(3);
+  scratch_write("data", values, sizeof values);
+  EXPECT_OK(bam_mapping_open(fixture_context(), "data", &mapping));
+  EXPECT_OK(bam_mapping_tensor(mapping, 0, BAM_F32, &shape, &x));
+  cr_assert_eq(bam_tensor_data(x), mapping->data);
+  bam_mapping_release(mapping);
+  cr_assert(unlink("data") == 0);
+  expect_values(x, VALUES(1, 2, 3), 0);
+  bam_tensor_release(x);
+
+  scratch_write("data", values, sizeof values);
+  EXPECT_OK(bam_mapping_open(fixture_context(), "data", &mapping));
+  EXPECT_OK(bam_mapping_tensor(mapping, 0, BAM_F32, &shape, &x));
+  EXPECT_OK(bam_tensor_fill(x, 7));
+  size_t bytes;
+  unsigned char *now = scratch_read("data", &bytes);
+  cr_assert(memcmp(now, values, sizeof values) == 0);
+  free(now);
+  bam_tensor_release(x);
+  bam_mapping_release(mapping);
+}
+
+Test(files, unaligned_and_empty_tensors_are_copies) {
+  bam_mapping *mapping;
+  bam_tensor *x, *none;
+  unsigned char bytes[5] = { 9, 0, 0, 128, 63 };
+  bam_shape one = SHAPE(1), empty = SHAPE(3, 0);
+  scratch_write("data", bytes, sizeof bytes);
+  EXPECT_OK(bam_mapping_open(fixture_context(), "data", &mapping));
+  EXPECT_OK(bam_mapping_tensor(mapping, 1, BAM_F32, &one, &x));
+  EXPECT_OK(bam_mapping_tensor(mapping, 5, BAM_F64, &empty, &none));
+  cr_assert_eq(mapping->refs, 1);
+  expect_values(x, VALUES(1), 0);
+  RELEASE(x, none);
+  bam_mapping_release(mapping);
+}
+
+Test(files, bools_other_than_0_and_1_are_refused) {
+  bam_mapping *mapping;
+  bam_tensor *x;
+  bam_shape shape = SHAPE(3);
+  scratch_write("data", "\x01\x00\x02", 3);
+  EXPECT_OK(bam_mapping_open(fixture_context(), "data", &mapping));
+  EXPECT_ERROR(bam_mapping_tensor(mapping, 0, BAM_BOOL, &shape, &x), "element 3 of a bool tensor is 2");
+  bam_mapping_release(mapping);
+}
+
+/* ---- writing ---- */
+
+Test(files, written_file_appears_whole) {
+  EXPECT_OK(write_text("new", "one"));
+  expect_text("new", "one");
+  EXPECT_OK(write_text("new", "second"));
+  expect_text("new", "second");
+  cr_assert_eq(scratch_count(), 1);
+}
+
+Test(files, abandoned_file_leaves_the_old_one) {
+  bam_writer writer;
+  scratch_write("old", "old", 3);
+  EXPECT_OK(bam_writer_open(&writer, fixture_context(), "old"));
+  char block[100000] = { 0 };
+  EXPECT_OK(bam_writer_bytes(&writer, block, sizeof block));
+  cr_assert_eq(scratch_count(), 2);
+  bam_writer_abandon(&writer);
+  bam_writer_abandon(&writer);
+  expect_text("old", "old");
+  cr_assert_eq(scratch_count(), 1);
+}
+
+Test(files, permissions_and_links_are_kept) {
+  umask(022);
+  EXPECT_OK(write_text("plain", "x"));
+  cr_assert_eq(mode_of("plain"), 0644);
+  cr_assert(chmod("plain", 0640) == 0 && symlink("plain", "link") == 0);
+  EXPECT_OK(write_text("link", "y"));
+  struct stat info;
+  cr_assert(lstat("link", &info) == 0 && S_ISLNK(info.st_mode));
+  expect_text("plain", "y");
+  cr_assert_eq(mode_of("plain"), 0640);
+}
+
+Test(files, temporary_of_a_killed_process_is_stepped_over) {
+  char name[64];
+  snprintf(name, sizeof name, "x.tmp-%ld-0", (long)getpid());
+  scratch_write(name, "left", 4);
+  EXPECT_OK(write_text("x", "new"));
+  expect_text("x", "new");
+  expect_text(name, "left");
+}
+
+Test(files, where_nothing_can_be_written_is_named) {
+  char deep[5000], name[300];
+  memset(deep, 'd', sizeof deep);
+  deep[sizeof deep - 1] = '\0';
+  deep[4900] = '/';
+  memset(name, 'n', sizeof name);
+  name[sizeof name - 1] = '\0';
+  scratch_write("file", "x", 1);
+  cr_assert(mkdir("dir", 0777) == 0 && mkfifo("pipe", 0600) == 0);
+  EXPECT_ERROR(write_text("no/x", "x"), "\"no/x\": directory \"no/\": No such file or directory; make");
+  EXPECT_ERROR(write_text("file/x", "x"), "directory \"file/\": Not a directory");
+  EXPECT_ERROR(write_text("dir", "x"), "\"dir\": it is a directory; name a file in it");
+  EXPECT_ERROR(write_text("dir/", "x"), "it is a directory");
+  EXPECT_ERROR(write_text("new/", "x"), "names no file");
+  EXPECT_ERROR(write_text("", "x"), "names no file");
+  EXPECT_ERROR(write_text("pipe", "x"), "pipe or device");
+  EXPECT_ERROR(write_text("/dev/full", "x"), "\"/dev/full\": it is a pipe or device");
+  EXPECT_ERROR(write_text(name, "x"), "File name too long; use a shorter name");
+  EXPECT_ERROR(write_text(deep, "x"), "File name too long");
+  cr_assert_eq(scratch_count(), 3);
+}
+
+Test(files, longest_name_can_be_written) {
+  char name[256];
+  memset(name, 'n', sizeof name);
+  name[255] = '\0';
+  EXPECT_OK(write_text(name, "x"));
+  expect_text(name, "x");
+}
+
+Test(files, protected_files_and_directories_stay) {
+  scratch_write("mine", "old", 3);
+  cr_assert(mkdir("dir", 0555) == 0 && chmod("mine", 0444) == 0);
+  scratch_drop_root();
+  EXPECT_ERROR(write_text("mine", "new"), "\"mine\": Permission denied; change the permissions");
+  expect_text("mine", "old");
+  EXPECT_ERROR(write_text("dir/x", "new"), "\"dir/x\": Permission denied");
+}
+
+/* A 200 kB text to overfill things with. */
+static const char *long_text(void) {
+  static char text[200001];
+  memset(text, 'x', sizeof text - 1);
+  return text;
+}
+
+Test(files, limit_on_file_sizes_is_an_error_not_a_signal) {
+  scratch_write("old", "old", 3);
+  struct rlimit limit = { 100000, 100000 };
+  cr_assert(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  EXPECT_ERROR(write_text("old", long_text()), "\"old\": File too large; raise the limit (ulimit -f)");
+  expect_text("old", "old");
+  cr_assert_eq(scratch_count(), 1);
+}
+
+Test(files, full_disk_leaves_the_old_file) {
+  cr_assert(mkdir("small", 0777) == 0);
+  if (mount("tmpfs", "small", "tmpfs", 0, "size=64k") != 0)
+    cr_skip_test("only root can mount a small disk");
+  scratch_write("small/old", "old", 3);
+  bam_status status = write_text("small/old", long_text());
+  size_t bytes;
+  unsigned char *old = scratch_read("small/old", &bytes);
+  cr_assert(chdir("small") == 0);
+  int left = scratch_count();
+  cr_assert(chdir("..") == 0 && umount("small") == 0);
+  EXPECT_ERROR(status, "\"small/old\": No space left on device; free some space");
+  cr_assert(left == 1 && bytes == 3 && memcmp(old, "old", 3) == 0);
+  free(old);
+}
+
+/* ---- tensors ---- */
+
+static void expect_written(bam_tensor *x) {
+  bam_writer writer;
+  EXPECT_OK(bam_writer_open(&writer, fixture_context(), "t"));
+  EXPECT_OK(bam_writer_tensor(&writer, x));
+  EXPECT_OK(bam_writer_commit(&writer));
+  bam_tensor *whole;
+  EXPECT_OK(bam_tensor_contiguous(x, &whole));
+  size_t bytes;
+  unsigned char *data = scratch_read("t", &bytes);
+  cr_assert_eq(bytes, (size_t)(bam_tensor_count(x) * bam_dtype_size(x->dtype)));
+  cr_assert(bytes == 0 || memcmp(data, bam_tensor_data(whole), bytes) == 0);
+  free(data);
+  bam_tensor_release(whole);
+}
+
+Test(files, tensors_are_written_in_row_major_order) {
+  bam_shape shapes[] = { SCALAR, SHAPE(0, 5), SHAPE(7), SHAPE(1, 3, 1, 100001), SHAPE(301, 407, 3) };
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    for (int dtype = 0; dtype < BAM_DTYPES; dtype++) {
+      bam_tensor *wide = make_random(BAM_F32, shapes[i], 0, 2), *x;
+      EXPECT_OK(bam_tensor_convert(wide, (bam_dtype)dtype, &x));
+      expect_written(x);
+      bam_tensor *strided = make_strided(x);
+      expect_written(strided);
+      RELEASE(wide, x, strided);
+    }
+}
+
+Test(files, expanded_tensor_is_written_in_full) {
+  bam_tensor *row = make_values(BAM_F64, SHAPE(3), VALUES(1, 2, 3)), *x;
+  bam_shape shape = SHAPE(50000, 3);
+  EXPECT_OK(bam_tensor_view(row, &shape, (int64_t[]){ 0, 1 }, 0, &x));
+  expect_written(x);
+  RELEASE(row, x);
+}
