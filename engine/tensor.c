@@ -273,3 +273,23 @@ bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *value, int6
 }
 
 void bam_tensor_changed(bam_tensor *tensor) { tensor->storage->version++; }
+
+bam_status bam_tensor_move(bam_tensor *leaf, bam_tensor *place) {
+  char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
+  if (leaf->node != NULL)
+    return bam_fail(leaf->context, BAM_ERROR_ARGUMENT, "move: the result of an op cannot be moved");
+  if (leaf->dtype != place->dtype || !bam_shape_equal(&leaf->shape, &place->shape) ||
+      !bam_tensor_is_contiguous(place))
+    return bam_fail(leaf->context, BAM_ERROR_ARGUMENT, "move: %s %s does not fit into %s %s",
+                    bam_dtype_name(leaf->dtype), bam_shape_text(&leaf->shape, a),
+                    bam_dtype_name(place->dtype), bam_shape_text(&place->shape, b));
+  bam_status status = bam_tensor_copy(place, leaf);
+  if (status != BAM_OK)
+    return status;
+  bam_storage_retain(place->storage);
+  bam_storage_release(leaf->context, leaf->storage);
+  leaf->storage = place->storage;
+  leaf->offset = place->offset;
+  memcpy(leaf->stride, place->stride, sizeof leaf->stride);
+  return BAM_OK;
+}

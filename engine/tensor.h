@@ -89,6 +89,10 @@ bam_status bam_tensor_fill(bam_tensor *tensor, double value);
 /* The one element of a tensor, or element `index` (row-major) of any; waits for the device. */
 bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *real, int64_t *integer);
 
+/* Make `leaf` show the elements of `place` from now on (same shape, dtype and device, contiguous), after copying
+   leaf's values there. Every holder of `leaf` sees the move; views made of it before keep the old elements. */
+bam_status bam_tensor_move(bam_tensor *leaf, bam_tensor *place);
+
 /* Say that the contents changed in place; kernels that write into existing tensors call it. */
 void bam_tensor_changed(bam_tensor *tensor);
 

@@ -13,16 +13,30 @@
 /* Open the module "bam.core": the C half of `require "bam"`. Leaves its table. */
 int luaopen_bam_core(lua_State *L);
 
-/* The engine context of this Lua state. */
-bam_context *bind_context(lua_State *L);
-
-/* A tensor as Lua holds it. `tensor` is NULL when closed; boxes born in a scope form its list. */
+/* A tensor as Lua holds it. `tensor` is NULL once closed. Boxes born in a scope form its list. */
 typedef struct bind_box {
   bam_tensor *tensor;
   struct bind_scope *scope; /* NULL: lives until collected */
   struct bind_box *previous, *next;
-  const char *released_by; /* the scope that released it, for the message; interned by Lua's registry */
+  const char *released_by; /* where the scope that released it began; kept alive by the registry */
 } bind_box;
+
+/* What one Lua state knows of the engine; found through Lua's extra space. */
+typedef struct bind_state {
+  bam_context *context;
+  lua_State *L;              /* the coroutine that is running */
+  const void *metatable;     /* identity of the tensors' metatable */
+  int metatable_ref;         /* in the registry */
+  struct bind_scope *scope;  /* the innermost */
+  int64_t collect_at;        /* live bytes at which Lua is asked to collect */
+} bind_state;
+
+bind_state *bind_get_state(lua_State *L);
+
+/* The engine context of this Lua state. */
+bam_context *bind_context(lua_State *L);
+
+/* ---- tensors ---- */
 
 /* Push an empty box to be filled by the engine: `bind_check(L, bam_...(..., &box->tensor))`. */
 bind_box *bind_push_box(lua_State *L);
@@ -33,7 +47,78 @@ void bind_check(lua_State *L, bam_status status);
 /* The tensor at stack index `arg`, or an argument error. Borrowed: valid while the box stays on the stack. */
 bam_tensor *bind_tensor(lua_State *L, int arg);
 
-/* The same or NULL when there is no tensor at `arg`. Raises for a closed one. */
+/* The same, or NULL when what is at `arg` is no tensor. Raises for a closed one. */
 bam_tensor *bind_test_tensor(lua_State *L, int arg);
+
+/* The tensor at `arg`, or a tensor made of the number or boolean there (its box is pushed, and marked so that it
+   does not decide dtypes). `device` is where it is made; `what` names the argument in the error. */
+bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, const char *what);
+
+/* ---- arguments ---- */
+
+/* What is at `arg`, for messages: its type, and its value when short. Pushes the text, which it returns. */
+const char *bind_describe(lua_State *L, int arg);
+
+/* An integer (integral floats allowed, strings not), or an error that says `what`. */
+int64_t bind_integer(lua_State *L, int arg, const char *what);
+
+/* A number, strings not allowed. */
+double bind_number(lua_State *L, int arg, const char *what);
+
+/* A dtype given by name. */
+bam_dtype bind_dtype(lua_State *L, int arg, const char *what);
+
+/* A 1-based position or dimension (negative: from the end) as the engine counts it, from 0. */
+int64_t bind_position(lua_State *L, int arg, const char *what);
+
+/* Is there a table with string keys at `arg` (options), rather than a list? */
+bool bind_is_options(lua_State *L, int arg);
+
+/* The list of integers at `arg` (or a single integer) into list[BAM_MAX_DIMS]; returns how many. */
+int bind_integers(lua_State *L, int arg, const char *what, int64_t *list);
+
+/* Raise unless every key of the options table at `arg` is one of names[] (NULL-terminated); the message suggests
+   the nearest. `what` is the function. */
+void bind_check_options(lua_State *L, int arg, const char *what, const char *const *names);
+
+/* The name of names[] (NULL-terminated) nearest to `word`, or NULL when none is near. */
+const char *bind_nearest(const char *word, const char *const *names);
+
+/* ---- the parts of bam.core, each in its own file ---- */
+
+extern const luaL_Reg bind_autograd_functions[]; /* autograd.c */
+extern const luaL_Reg bind_create_functions[];   /* create.c */
+extern const luaL_Reg bind_files_functions[];    /* files.c */
+extern const luaL_Reg bind_scope_functions[];    /* scope.c */
+extern const luaL_Reg bind_optim_functions[];    /* optim.c */
+extern const luaL_Reg bind_system_functions[];   /* system.c */
+extern const luaL_Reg bind_tensor_methods[];     /* tensor.c */
+
+/* Push the function that a metamethod calls: a registered op of one or two operands. */
+void bind_push_operator(lua_State *L, const char *name);
+
+/* Set one function per registered op in the table on top, and its help in core.docs. ops.c */
+void bind_register_ops(lua_State *L);
+
+/* x[key] for numbers, tables and tensors, and x[key] = value; index.c */
+int bind_index_get(lua_State *L);
+int bind_index_set(lua_State *L);
+
+/* Call a registered op from C: inputs are the `n` tensors, results are pushed as boxes. */
+void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n,
+                const bam_attr *attrs);
+
+/* The box at `arg`, or NULL when what is there is no tensor; never raises. */
+bind_box *bind_test_box(lua_State *L, int arg);
+
+/* Make the metatable of tensors. Leaves the method table on the
+   stack. Scripts cannot reach the metatable itself. */
+void bind_tensor_metatable(lua_State *L);
+
+/* Put `box` into the innermost scope, if there is one. */
+void bind_scope_enter(bind_state *state, bind_box *box);
+
+/* Take `box` out of its scope; it then lives until collected or closed. */
+void bind_scope_leave(bind_box *box);
 
 #endif

@@ -7,6 +7,7 @@
 #include <histedit.h>
 #include <lauxlib.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +39,14 @@ static unsigned char cancel_line(EditLine *editor, int key) {
   reader_of(editor)->cancelled = true;
   fputs("^C\n", stdout);
   return CC_NEWLINE;
+}
+
+/* libedit's handler (EL_SIGNAL) hands the terminal back for the time of the suspension. */
+static unsigned char suspend_process(EditLine *editor, int key) {
+  (void)editor;
+  (void)key;
+  raise(SIGTSTP);
+  return CC_REDISPLAY;
 }
 
 /* How many bytes all names of the list at the top begin with in common. */
@@ -144,10 +153,12 @@ static int close_reader(lua_State *L) {
 static void bind_keys(EditLine *editor) {
   el_set(editor, EL_ADDFN, "bam-complete", "complete a name", complete_line);
   el_set(editor, EL_BIND, "^I", "bam-complete", NULL);
-  /* At the prompt Ctrl-C is a key like others: no signal, nothing to interrupt half-way. */
-  el_set(editor, EL_SETTY, "-d", "intr=", NULL);
+  /* At the prompt Ctrl-C and Ctrl-Z are keys like others: no signal interrupts libedit half-way. */
+  el_set(editor, EL_SETTY, "-d", "-isig", NULL);
   el_set(editor, EL_ADDFN, "bam-cancel", "give the line up", cancel_line);
   el_set(editor, EL_BIND, "^C", "bam-cancel", NULL);
+  el_set(editor, EL_ADDFN, "bam-suspend", "stop the process", suspend_process);
+  el_set(editor, EL_BIND, "^Z", "bam-suspend", NULL);
   el_set(editor, EL_BIND, "^R", "em-inc-search-prev", NULL);
 }
 

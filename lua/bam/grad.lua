@@ -1,0 +1,126 @@
+--- Differentiation beyond x:backward(): where nothing is recorded, ops of one's own, recomputation, NaN hunting.
+local core = require "bam.core"
+
+local M = {}
+
+--- Call `f(...)` without recording: results need no gradient, and leaves may be written in place.
+---@param f function
+---@return any ... what f returns
+function M.no_grad(f, ...) return core.with_grad(false, f, ...) end
+
+--- Call `f(...)` with recording on, also inside no_grad.
+---@param f function
+---@return any ... what f returns
+function M.enable_grad(f, ...) return core.with_grad(true, f, ...) end
+
+local function is_tensor(value) return getmetatable(value) == "tensor" end
+
+local function check_spec(spec)
+  if type(spec) ~= "table" then
+    error(string.format("custom: expected { forward = f, backward = f }, got %s", type(spec)), 3)
+  end
+  for name, value in pairs(spec) do
+    if name ~= "forward" and name ~= "backward" and name ~= "name" then
+      local near = core.nearest(tostring(name), { "forward", "backward", "name" })
+      error(string.format("custom: no option `%s`%s", tostring(name),
+                          near and string.format("; did you mean `%s`?", near) or ""), 3)
+    end
+    if name ~= "name" and type(value) ~= "function" then
+      error(string.format("custom: `%s` must be a function, got %s", name, type(value)), 3)
+    end
+  end
+  if not (spec.forward and spec.backward) then error("custom: `forward` and `backward` are both needed", 3) end
+end
+
+--- An op written in Lua. `forward(ctx, ...)` runs unrecorded and returns tensors; what it stores in the table ctx is there
+--- again in `backward(ctx, ...)`, which gets one gradient per output (nil where none arrived) and returns one
+--- gradient (or nil) per tensor argument of the call, in order.
+---@param spec { forward: function, backward: function, name?: string }
+---@return function op call it like any op
+function M.custom(spec)
+  check_spec(spec)
+  return function(...)
+    local ctx, inputs = {}, {}
+    for _, value in ipairs(table.pack(...)) do
+      if is_tensor(value) then inputs[#inputs + 1] = value end
+    end
+    local outputs = table.pack(core.with_grad(false, spec.forward, ctx, ...))
+    if not core.is_recording() then return table.unpack(outputs, 1, outputs.n) end
+    local results = core.record(inputs, outputs, function(...) return spec.backward(ctx, ...) end)
+    return table.unpack(results, 1, outputs.n)
+  end
+end
+
+-- Differentiate several outputs of one graph: all but the last walk keep it.
+local function backward_all(outputs, grads)
+  local last
+  for i = 1, outputs.n do
+    if grads[i] and outputs[i].requires_grad then last = i end
+  end
+  for i = 1, last or 0 do
+    if grads[i] and outputs[i].requires_grad then outputs[i]:backward(grads[i], { retain = i ~= last }) end
+  end
+end
+
+-- Arguments for the recomputation: tensors as leaves of a graph of their own.
+local function fresh_leaves(arguments)
+  local leaves = { n = arguments.n }
+  for i = 1, arguments.n do
+    local value = arguments[i]
+    if is_tensor(value) then
+      leaves[i] = value:detach()
+      if value.requires_grad then leaves[i].requires_grad = true end
+    else
+      leaves[i] = value
+    end
+  end
+  return leaves
+end
+
+--- Call `f(...)` without keeping what its backward needs: backward runs f again instead. Random numbers come out the
+--- same. The gradients of parameters that f uses are collected as usual.
+---@param f function from tensors (and anything else) to tensors
+---@return tensor ...
+function M.checkpoint(f, ...)
+  if not core.is_recording() then return f(...) end
+  local arguments, before = table.pack(...), core.random_state()
+  local outputs = table.pack(core.with_grad(false, f, ...))
+  -- A leaf that is always there makes the call differentiable even when only parameters inside f are.
+  local inputs, places, versions = { core.zeros({}, { requires_grad = true }) }, {}, {}
+  for i = 1, arguments.n do
+    if is_tensor(arguments[i]) then
+      inputs[#inputs + 1] = arguments[i]
+      places[#inputs], versions[#inputs] = i, core.version(arguments[i])
+    end
+  end
+  local function backward(...)
+    for k, i in pairs(places) do
+      if core.version(arguments[i]) ~= versions[k] then
+        error(string.format("checkpoint: argument %d was changed in place since; pass a copy (x:clone())", i), 0)
+      end
+    end
+    local now = core.random_state()
+    core.random_state(before)
+    local leaves = fresh_leaves(arguments)
+    local again = table.pack(core.with_grad(true, f, table.unpack(leaves, 1, leaves.n)))
+    core.random_state(now)
+    backward_all(again, table.pack(...))
+    local grads = {}
+    for k = 2, #inputs do grads[k] = leaves[places[k]].grad end
+    return table.unpack(grads, 1, #inputs)
+  end
+  local results = core.record(inputs, outputs, backward)
+  return table.unpack(results, 1, outputs.n)
+end
+
+--- Switch checks on or off. `nan`: every op, forward and backward, is checked; the first that makes a NaN raises an
+--- error that names it and the script line. Slow.
+---@param options { nan: boolean }
+function M.debug(options)
+  if type(options) ~= "table" or type(options.nan) ~= "boolean" then
+    error("debug: expected { nan = true } or { nan = false }", 2)
+  end
+  core.check_nan(options.nan)
+end
+
+return M

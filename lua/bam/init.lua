@@ -1,0 +1,43 @@
+--- bamlua: tensors, autograd, layers and training, for Branch-Attend-Mix and whatever else you build.
+--- Everything public is a field of this module; `help(bam.softmax)` explains one, `help()` gives an overview.
+local core = require "bam.core"
+
+local M = {}
+
+for name, op in pairs(core.ops) do M[name] = op end
+for _, name in ipairs { "tensor", "zeros", "ones", "empty", "full", "arange", "linspace", "eye", "rand", "randn",
+                        "randint", "scope", "save", "load", "save_npy", "load_npy", "seed", "threads", "memory" } do
+  M[name] = core[name]
+end
+
+require "bam.tensor" -- adds methods to tensors
+
+local grad = require "bam.grad"
+for name, f in pairs(grad) do M[name] = f end
+M.gradcheck = require "bam.gradcheck"
+M.nn = require "bam.nn"
+M.optim = require "bam.optim"
+M.schedule = require "bam.schedule"
+M.corpus = require "bam.corpus"
+
+--- Is `value` a tensor?
+---@param value any
+---@return boolean
+function M.is_tensor(value) return getmetatable(value) == "tensor" end
+
+--- Version of bamlua, "major.minor.patch".
+M.version = "0.1.0"
+
+local names
+local function unknown(_, name)
+  if type(name) ~= "string" then return nil end
+  if not names then
+    names = {}
+    for known in pairs(M) do names[#names + 1] = known end
+    table.sort(names)
+  end
+  local near = core.nearest(name, names)
+  error(string.format("bam has no `%s`%s", name, near and string.format("; did you mean `%s`?", near) or ""), 2)
+end
+
+return setmetatable(M, { __name = "bam", __index = unknown })

@@ -1,0 +1,157 @@
+/* Checking arguments: what was expected, what was found, what is nearest. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bind.h"
+
+const char *bind_describe(lua_State *L, int arg) {
+  switch (lua_type(L, arg)) {
+  case LUA_TNONE:
+    return lua_pushstring(L, "nothing");
+  case LUA_TSTRING:
+    if (lua_rawlen(L, arg) <= 40)
+      return lua_pushfstring(L, "the string \"%s\"", lua_tostring(L, arg));
+    break;
+  case LUA_TBOOLEAN:
+    return lua_pushstring(L, lua_toboolean(L, arg) ? "true" : "false");
+  case LUA_TNUMBER:
+    lua_pushvalue(L, arg); /* lua_tolstring would change the argument itself */
+    return lua_tostring(L, -1);
+  default:
+    break;
+  }
+  if (luaL_getmetafield(L, arg, "__name") == LUA_TSTRING)
+    return lua_tostring(L, -1);
+  return lua_pushfstring(L, "a %s", luaL_typename(L, arg));
+}
+
+int64_t bind_integer(lua_State *L, int arg, const char *what) {
+  int is_integer = 0;
+  lua_Integer value = 0;
+  if (lua_type(L, arg) == LUA_TNUMBER)
+    value = lua_tointegerx(L, arg, &is_integer);
+  if (!is_integer)
+    luaL_error(L, "%s: expected an integer, got %s", what, bind_describe(L, arg));
+  return value;
+}
+
+double bind_number(lua_State *L, int arg, const char *what) {
+  if (lua_type(L, arg) != LUA_TNUMBER)
+    luaL_error(L, "%s: expected a number, got %s", what, bind_describe(L, arg));
+  return lua_tonumber(L, arg);
+}
+
+static const char *const dtype_names[] = { "bool", "u8", "i32", "i64", "f16", "bf16", "f32", "f64", NULL };
+
+bam_dtype bind_dtype(lua_State *L, int arg, const char *what) {
+  if (lua_type(L, arg) != LUA_TSTRING)
+    luaL_error(L, "%s: expected a dtype such as \"f32\", got %s", what, bind_describe(L, arg));
+  const char *name = lua_tostring(L, arg);
+  int dtype = bam_dtype_find(name);
+  if (dtype < 0) {
+    const char *near = bind_nearest(name, dtype_names);
+    luaL_error(L, "%s: no dtype \"%s\"%s%s%s; there are bool u8 i32 i64 f16 bf16 f32 f64", what, name,
+               near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+  }
+  return (bam_dtype)dtype;
+}
+
+int64_t bind_position(lua_State *L, int arg, const char *what) {
+  int64_t value = bind_integer(L, arg, what);
+  if (value == 0)
+    luaL_error(L, "%s: counts from 1 (or from -1 at the end), got 0", what);
+  return value > 0 ? value - 1 : value;
+}
+
+bool bind_is_options(lua_State *L, int arg) {
+  if (lua_type(L, arg) != LUA_TTABLE)
+    return false;
+  arg = lua_absindex(L, arg);
+  lua_pushnil(L);
+  if (lua_next(L, arg) == 0)
+    return false;
+  bool options = lua_type(L, -2) == LUA_TSTRING;
+  lua_pop(L, 2);
+  return options;
+}
+
+int bind_integers(lua_State *L, int arg, const char *what, int64_t *list) {
+  if (lua_type(L, arg) != LUA_TTABLE) {
+    list[0] = bind_integer(L, arg, what);
+    return 1;
+  }
+  arg = lua_absindex(L, arg);
+  lua_Unsigned n = lua_rawlen(L, arg);
+  if (n > BAM_MAX_DIMS)
+    luaL_error(L, "%s: at most %d entries, not %I", what, BAM_MAX_DIMS, (LUAI_UACINT)n);
+  for (int i = 0; i < (int)n; i++) {
+    lua_rawgeti(L, arg, i + 1);
+    list[i] = bind_integer(L, -1, what);
+    lua_pop(L, 1);
+  }
+  return (int)n;
+}
+
+/* ---- nearest names ---- */
+
+#define WORD 40
+
+static int smaller(int a, int b) { return a < b ? a : b; }
+
+/* Edits (insert, delete, replace) from a to b; words longer than WORD count as far apart. */
+static int edit_distance(const char *a, const char *b) {
+  size_t na = strlen(a), nb = strlen(b);
+  int row[WORD + 1];
+  if (na > WORD || nb > WORD)
+    return WORD;
+  for (size_t j = 0; j <= nb; j++)
+    row[j] = (int)j;
+  for (size_t i = 1; i <= na; i++) {
+    int diagonal = row[0];
+    row[0] = (int)i;
+    for (size_t j = 1; j <= nb; j++) {
+      int replaced = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = smaller(replaced, smaller(row[j], row[j - 1]) + 1);
+    }
+  }
+  return row[nb];
+}
+
+const char *bind_nearest(const char *word, const char *const *names) {
+  const char *best = NULL;
+  int best_distance = 1 + (int)strlen(word) / 3;
+  for (; *names != NULL; names++) {
+    int distance = edit_distance(word, *names);
+    if (distance <= best_distance && (best == NULL || distance < best_distance)) {
+      best = *names;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+static bool listed(const char *word, const char *const *names) {
+  for (; *names != NULL; names++)
+    if (strcmp(word, *names) == 0)
+      return true;
+  return false;
+}
+
+void bind_check_options(lua_State *L, int arg, const char *what, const char *const *names) {
+  arg = lua_absindex(L, arg);
+  lua_pushnil(L);
+  while (lua_next(L, arg)) {
+    lua_pop(L, 1);
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_error(L, "%s: options have names, but there is %s", what, bind_describe(L, -1));
+    const char *name = lua_tostring(L, -1);
+    if (!listed(name, names)) {
+      const char *near = bind_nearest(name, names);
+      luaL_error(L, "%s: no option `%s`%s%s%s", what, name, near ? "; did you mean `" : "",
+                 near ? near : "", near ? "`?" : "");
+    }
+  }
+}

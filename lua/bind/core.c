@@ -1,0 +1,162 @@
+/* The module "bam.core": the state that ties a Lua state to an engine context, and the parts put together. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bind.h"
+
+static const char state_key; /* its address is the registry key */
+
+bind_state *bind_get_state(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key);
+  bind_state *state = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  state->L = L;
+  return state;
+}
+
+bam_context *bind_context(lua_State *L) { return bind_get_state(L)->context; }
+
+void bind_check(lua_State *L, bam_status status) {
+  if (status != BAM_OK)
+    luaL_error(L, "%s", bind_context(L)->message);
+}
+
+/* ---- what the engine asks of us; nothing here may raise through it ---- */
+
+static int collect_protected(lua_State *L) {
+  lua_gc(L, LUA_GCCOLLECT);
+  return 0;
+}
+
+static void host_collect(void *data) {
+  lua_State *L = ((bind_state *)data)->L;
+  if (!lua_checkstack(L, 2))
+    return;
+  lua_pushcfunction(L, collect_protected);
+  if (lua_pcall(L, 0, 0, 0) != LUA_OK)
+    lua_pop(L, 1);
+}
+
+/* One call of a custom op's backward: the gradients go in as tensors (nil where none arrived). */
+typedef struct {
+  intptr_t function;
+  bam_tensor *const *grads_out;
+  bam_tensor **grads_in;
+  int n_out, n_in;
+} backward_call;
+
+static int backward_protected(lua_State *L) {
+  backward_call *call = lua_touserdata(L, 1);
+  luaL_checkstack(L, call->n_out + call->n_in + 4, "too many gradients");
+  lua_rawgeti(L, LUA_REGISTRYINDEX, (lua_Integer)call->function);
+  for (int k = 0; k < call->n_out; k++)
+    if (call->grads_out[k] != NULL)
+      bind_push_box(L)->tensor = bam_tensor_retain(call->grads_out[k]);
+    else
+      lua_pushnil(L);
+  lua_call(L, call->n_out, call->n_in);
+  for (int i = 0; i < call->n_in; i++) {
+    int at = lua_gettop(L) - call->n_in + 1 + i;
+    if (lua_isnil(L, at))
+      continue;
+    bam_tensor *grad = bind_test_tensor(L, at);
+    if (grad == NULL)
+      return luaL_error(L, "backward of a custom op: gradient %d is a %s, not a tensor", i + 1,
+                        luaL_typename(L, at));
+  }
+  for (int i = 0; i < call->n_in; i++) { /* nothing raises from here on */
+    bam_tensor *grad = bind_test_tensor(L, lua_gettop(L) - call->n_in + 1 + i);
+    call->grads_in[i] = grad != NULL ? bam_tensor_retain(grad) : NULL;
+  }
+  return 0;
+}
+
+static bam_status host_backward(void *data, intptr_t function, bam_tensor *const *grads_out,
+                                int n_out, bam_tensor **grads_in, int n_in) {
+  bind_state *state = data;
+  lua_State *L = state->L;
+  backward_call call = { function, grads_out, grads_in, n_out, n_in };
+  if (!lua_checkstack(L, 4))
+    return bam_fail(state->context, BAM_ERROR_HOST, "stack overflow in a custom backward");
+  lua_pushcfunction(L, backward_protected);
+  lua_pushlightuserdata(L, &call);
+  int failed = lua_pcall(L, 1, 0, 0) != LUA_OK;
+  state->L = L;
+  if (!failed)
+    return BAM_OK;
+  const char *message = lua_tostring(L, -1);
+  bam_status status = bam_fail(state->context, BAM_ERROR_HOST, "%s",
+                               message != NULL ? message : "error object in a custom backward");
+  lua_pop(L, 1);
+  return status;
+}
+
+static void host_release(void *data, intptr_t function) {
+  luaL_unref(((bind_state *)data)->L, LUA_REGISTRYINDEX, (int)function);
+}
+
+/* The innermost line of a script: not of C, not of the modules inside the binary. */
+static void host_where(void *data, char *text, size_t size) {
+  lua_State *L = ((bind_state *)data)->L;
+  lua_Debug ar;
+  text[0] = '\0';
+  for (int level = 0; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Sl", &ar);
+    if (ar.currentline > 0 && strncmp(ar.source, "=bam/", 5) != 0) {
+      snprintf(text, size, "%s:%d", ar.short_src, ar.currentline);
+      return;
+    }
+  }
+}
+
+/* ---- opening ---- */
+
+static int close_state(lua_State *L) {
+  bind_state *state = lua_touserdata(L, 1);
+  bam_context_destroy(state->context);
+  state->context = NULL;
+  return 0;
+}
+
+static void make_state(lua_State *L) {
+  bind_state *state = lua_newuserdatauv(L, sizeof *state, 0);
+  memset(state, 0, sizeof *state);
+  state->collect_at = 256 << 20;
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, close_state);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  const char *allocator = getenv("BAMLUA_ALLOCATOR");
+  bam_context_options options = { .no_cache = allocator != NULL && strcmp(allocator, "malloc") == 0 };
+#ifdef __SANITIZE_ADDRESS__
+  options.no_cache = true;
+#endif
+  if (bam_context_create(&options, &state->context) != BAM_OK)
+    luaL_error(L, "out of memory");
+  state->L = L;
+  state->context->host = (bam_host){ .state = state, .collect = host_collect,
+                                     .backward = host_backward, .release = host_release,
+                                     .where = host_where };
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
+}
+
+int luaopen_bam_core(lua_State *L) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key) == LUA_TNIL)
+    make_state(L);
+  lua_settop(L, 0);
+  lua_newtable(L);
+  lua_newtable(L);
+  lua_setfield(L, 1, "docs");
+  const luaL_Reg *const parts[] = { bind_autograd_functions, bind_create_functions,
+                                    bind_files_functions, bind_scope_functions,
+                                    bind_optim_functions, bind_system_functions };
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+    luaL_setfuncs(L, parts[i], 0);
+  lua_newtable(L);
+  bind_register_ops(L);
+  lua_setfield(L, 1, "ops");
+  bind_tensor_metatable(L); /* leaves the method table */
+  lua_setfield(L, 1, "methods");
+  return 1;
+}

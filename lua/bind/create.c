@@ -1,0 +1,291 @@
+/* Making tensors: from Lua tables and numbers, by rule, at random. */
+#include <math.h>
+#include <string.h>
+
+#include "../../engine/random.h"
+#include "bind.h"
+
+/* ---- options common to all: { dtype =, requires_grad =, device = } ---- */
+
+typedef struct {
+  bam_dtype dtype;
+  bool dtype_given, requires_grad;
+  bam_device *device;
+} options;
+
+static options read_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
+  static const char *const names[] = { "dtype", "requires_grad", "device", NULL };
+  options o = { .dtype = dtype, .device = &bind_context(L)->cpu };
+  if (lua_isnoneornil(L, arg))
+    return o;
+  if (lua_type(L, arg) != LUA_TTABLE)
+    luaL_error(L, "%s: expected a table of options, got %s", what, bind_describe(L, arg));
+  bind_check_options(L, arg, what, names);
+  if (lua_getfield(L, arg, "dtype") != LUA_TNIL) {
+    o.dtype = bind_dtype(L, -1, what);
+    o.dtype_given = true;
+  }
+  lua_getfield(L, arg, "requires_grad");
+  o.requires_grad = lua_toboolean(L, -1);
+  if (lua_getfield(L, arg, "device") != LUA_TNIL &&
+      (lua_type(L, -1) != LUA_TSTRING || strcmp(lua_tostring(L, -1), "cpu") != 0))
+    luaL_error(L, "%s: no device %s; there is \"cpu\"", what, bind_describe(L, -1));
+  lua_pop(L, 3);
+  return o;
+}
+
+/* The finished tensor in the box on top becomes the result. */
+static int finish(lua_State *L, bind_box *box, const options *o) {
+  if (o->requires_grad)
+    bind_check(L, bam_autograd_require(box->tensor, true));
+  return 1;
+}
+
+/* Sizes given as numbers or as one list from argument `first` on, then perhaps options. */
+static options read_sizes(lua_State *L, int first, const char *what, bam_shape *shape, bam_dtype dtype) {
+  int arg = first, top = lua_gettop(L);
+  shape->ndim = 0;
+  if (lua_type(L, arg) == LUA_TTABLE && !bind_is_options(L, arg)) {
+    shape->ndim = bind_integers(L, arg++, what, shape->size);
+  } else {
+    for (; arg <= top && lua_type(L, arg) == LUA_TNUMBER; arg++) {
+      if (shape->ndim == BAM_MAX_DIMS)
+        luaL_error(L, "%s: at most %d dimensions", what, BAM_MAX_DIMS);
+      shape->size[shape->ndim++] = bind_integer(L, arg, what);
+    }
+  }
+  if (arg < top)
+    luaL_error(L, "%s: expected sizes and then options, got %s as argument %d", what,
+               bind_describe(L, arg), arg);
+  options o = read_options(L, arg, what, dtype);
+  int64_t count;
+  bam_context *context = bind_context(L);
+  if (bam_shape_count(context, shape, &count) != BAM_OK)
+    luaL_error(L, "%s: %s", what, context->message);
+  return o;
+}
+
+/* ---- from tables ---- */
+
+typedef enum { NOTHING, BOOLEANS, INTEGERS, FLOATS } content;
+
+/* Where a table of numbers is being read: its shape, found along the first entries, and what it holds. */
+typedef struct {
+  bam_shape shape;
+  content content;
+} survey;
+
+static content content_of(lua_State *L, content so_far) {
+  int type = lua_type(L, -1);
+  content here = NOTHING;
+  if (type == LUA_TBOOLEAN)
+    here = BOOLEANS;
+  else if (type == LUA_TNUMBER)
+    here = lua_isinteger(L, -1) ? INTEGERS : FLOATS;
+  else
+    luaL_error(L, "tensor: expected numbers or booleans, found %s", bind_describe(L, -1));
+  if ((so_far == BOOLEANS && here > BOOLEANS) || (here == BOOLEANS && so_far > BOOLEANS))
+    luaL_error(L, "tensor: booleans and numbers are mixed");
+  return here > so_far ? here : so_far;
+}
+
+/* Walk the value on top, at depth d: fix the shape along the first path, check it along the others. */
+static void measure(lua_State *L, survey *s, int d, bool first) {
+  luaL_checkstack(L, 4, "tensor: nested too deeply");
+  if (lua_type(L, -1) != LUA_TTABLE) {
+    if (d != s->shape.ndim && !first)
+      luaL_error(L, "tensor: a number stands where the first entry has a list");
+    s->content = content_of(L, s->content);
+    return;
+  }
+  int64_t n = (int64_t)lua_rawlen(L, -1);
+  if (first) {
+    if (d == BAM_MAX_DIMS)
+      luaL_error(L, "tensor: at most %d dimensions", BAM_MAX_DIMS);
+    s->shape.size[d] = n;
+    s->shape.ndim = d + 1;
+  } else if (d >= s->shape.ndim) {
+    luaL_error(L, "tensor: a list stands where the first entry has a number");
+  } else if (s->shape.size[d] != n) {
+    luaL_error(L, "tensor: lists of different lengths in dimension %d: %I and %I", d + 1,
+               (LUAI_UACINT)s->shape.size[d], (LUAI_UACINT)n);
+  }
+  for (int64_t i = 1; i <= n; i++) {
+    lua_rawgeti(L, -1, i);
+    measure(L, s, d + 1, first && i == 1);
+    lua_pop(L, 1);
+  }
+}
+
+/* Copy the numbers below the value on top into `tensor` (contiguous i64, f64 or bool), in order. */
+static void copy_numbers(lua_State *L, bam_tensor *tensor, int64_t *at) {
+  void *data = bam_tensor_data(tensor);
+  if (lua_type(L, -1) == LUA_TTABLE) {
+    int64_t n = (int64_t)lua_rawlen(L, -1);
+    for (int64_t i = 1; i <= n; i++) {
+      lua_rawgeti(L, -1, i);
+      copy_numbers(L, tensor, at);
+      lua_pop(L, 1);
+    }
+  } else if (tensor->dtype == BAM_BOOL) {
+    ((bool *)data)[(*at)++] = lua_toboolean(L, -1);
+  } else if (tensor->dtype == BAM_I64) {
+    ((int64_t *)data)[(*at)++] = lua_tointeger(L, -1);
+  } else {
+    ((double *)data)[(*at)++] = lua_tonumber(L, -1);
+  }
+}
+
+static int create_tensor(lua_State *L) {
+  bam_context *context = bind_context(L);
+  bam_tensor *existing = bind_test_tensor(L, 1);
+  if (existing != NULL) /* a copy, as in PyTorch */
+    return luaL_error(L, "tensor: this is a tensor already; x:clone() copies it");
+  survey s = { .content = NOTHING };
+  lua_pushvalue(L, 1);
+  measure(L, &s, 0, true);
+  static const bam_dtype natural[] = { BAM_F32, BAM_BOOL, BAM_I64, BAM_F32 };
+  static const bam_dtype exact[] = { BAM_F64, BAM_BOOL, BAM_I64, BAM_F64 };
+  options o = read_options(L, 2, "tensor", natural[s.content]);
+  bind_box *raw = bind_push_box(L), *box = bind_push_box(L);
+  bind_check(L, bam_tensor_new(context, o.device, exact[s.content], &s.shape, &raw->tensor));
+  int64_t at = 0;
+  lua_pushvalue(L, 1);
+  copy_numbers(L, raw->tensor, &at);
+  lua_pop(L, 1);
+  bind_check(L, bam_tensor_convert(raw->tensor, o.dtype, &box->tensor));
+  return finish(L, box, &o);
+}
+
+/* ---- by rule ---- */
+
+static int create_filled(lua_State *L, const char *what, double value) {
+  bam_shape shape;
+  options o = read_sizes(L, 1, what, &shape, BAM_F32);
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  bind_check(L, bam_tensor_fill(box->tensor, value));
+  return finish(L, box, &o);
+}
+
+static int create_zeros(lua_State *L) { return create_filled(L, "zeros", 0); }
+static int create_ones(lua_State *L) { return create_filled(L, "ones", 1); }
+
+static int create_empty(lua_State *L) {
+  bam_shape shape;
+  options o = read_sizes(L, 1, "empty", &shape, BAM_F32);
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  return finish(L, box, &o);
+}
+
+/* full({ sizes }, value, options) */
+static int create_full(lua_State *L) {
+  bam_shape shape;
+  shape.ndim = bind_integers(L, 1, "full: sizes", shape.size);
+  int type = lua_type(L, 2);
+  bam_dtype natural = type == LUA_TBOOLEAN ? BAM_BOOL : lua_isinteger(L, 2) ? BAM_I64 : BAM_F32;
+  options o = read_options(L, 3, "full", natural);
+  bam_tensor *value = bind_tensor_or_number(L, 2, o.device, "full: value");
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  bind_check(L, bam_tensor_copy(box->tensor, value));
+  return finish(L, box, &o);
+}
+
+/* `n` numbers computed by start + i * step, exactly in integers where `integers`. */
+static int create_range(lua_State *L, int64_t n, double start, double step, bool integers, options *o) {
+  const bam_shape shape = { .ndim = 1, .size = { n } };
+  bind_box *raw = bind_push_box(L), *box = bind_push_box(L);
+  bind_check(L, bam_tensor_new(bind_context(L), o->device, integers ? BAM_I64 : BAM_F64, &shape, &raw->tensor));
+  void *data = bam_tensor_data(raw->tensor);
+  for (int64_t i = 0; i < n; i++)
+    if (integers)
+      ((int64_t *)data)[i] = (int64_t)start + i * (int64_t)step;
+    else
+      ((double *)data)[i] = start + (double)i * step;
+  bind_check(L, bam_tensor_convert(raw->tensor, o->dtype, &box->tensor));
+  return finish(L, box, o);
+}
+
+/* arange(last), arange(first, last), arange(first, last, step): both ends included, as in Lua's for; from 1. */
+static int create_arange(lua_State *L) {
+  int n_args = 0;
+  while (n_args < 3 && lua_type(L, n_args + 1) == LUA_TNUMBER)
+    n_args++;
+  if (n_args == 0)
+    return luaL_error(L, "arange: expected a number, got %s", bind_describe(L, 1));
+  bool integers = true;
+  for (int i = 1; i <= n_args; i++)
+    integers = integers && lua_isinteger(L, i);
+  double first = n_args > 1 ? lua_tonumber(L, 1) : 1;
+  double last = lua_tonumber(L, n_args > 1 ? 2 : 1);
+  double step = n_args > 2 ? lua_tonumber(L, 3) : 1;
+  double count = floor((last - first) / step + 1 + 1e-9);
+  if (step == 0 || !isfinite(count))
+    return luaL_error(L, "arange: the step is 0 or a bound is not finite");
+  if (count > 1e12)
+    return luaL_error(L, "arange: %f elements are too many", count);
+  options o = read_options(L, n_args + 1, "arange", integers ? BAM_I64 : BAM_F32);
+  return create_range(L, count > 0 ? (int64_t)count : 0, first, step, integers, &o);
+}
+
+static int create_linspace(lua_State *L) {
+  double first = bind_number(L, 1, "linspace: first"), last = bind_number(L, 2, "linspace: last");
+  int64_t n = bind_integer(L, 3, "linspace: count");
+  options o = read_options(L, 4, "linspace", BAM_F32);
+  if (n < 0)
+    return luaL_error(L, "linspace: the count is negative");
+  return create_range(L, n, first, n > 1 ? (last - first) / (double)(n - 1) : 0, false, &o);
+}
+
+static int create_eye(lua_State *L) {
+  int64_t n = bind_integer(L, 1, "eye: size");
+  options o = read_options(L, 2, "eye", BAM_F32);
+  const bam_shape shape = { .ndim = 2, .size = { n, n } };
+  bam_context *context = bind_context(L);
+  bind_box *diagonal = bind_push_box(L), *box = bind_push_box(L);
+  bind_check(L, bam_tensor_zeros(context, o.device, o.dtype, &shape, &box->tensor));
+  const bam_shape line = { .ndim = 1, .size = { n } };
+  bind_check(L, bam_tensor_view(box->tensor, &line, (int64_t[]){ n + 1 }, 0, &diagonal->tensor));
+  bind_check(L, bam_tensor_fill(diagonal->tensor, 1));
+  return finish(L, box, &o);
+}
+
+/* ---- at random ---- */
+
+static int create_rand(lua_State *L) {
+  bam_shape shape;
+  options o = read_sizes(L, 1, "rand", &shape, BAM_F32);
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  bind_check(L, bam_random_uniform(box->tensor, 0, 1));
+  return finish(L, box, &o);
+}
+
+static int create_randn(lua_State *L) {
+  bam_shape shape;
+  options o = read_sizes(L, 1, "randn", &shape, BAM_F32);
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  bind_check(L, bam_random_normal(box->tensor, 0, 1));
+  return finish(L, box, &o);
+}
+
+/* randint(low, high, sizes..., options): both ends included */
+static int create_randint(lua_State *L) {
+  bam_shape shape;
+  int64_t low = bind_integer(L, 1, "randint: low"), high = bind_integer(L, 2, "randint: high");
+  options o = read_sizes(L, 3, "randint", &shape, BAM_I64);
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  bind_check(L, bam_random_integers(box->tensor, low, high));
+  return finish(L, box, &o);
+}
+
+const luaL_Reg bind_create_functions[] = {
+  { "tensor", create_tensor },   { "zeros", create_zeros }, { "ones", create_ones },
+  { "empty", create_empty },     { "full", create_full },   { "arange", create_arange },
+  { "linspace", create_linspace }, { "eye", create_eye },   { "rand", create_rand },
+  { "randn", create_randn },     { "randint", create_randint }, { NULL, NULL },
+};

@@ -1,0 +1,185 @@
+/* x[i], x[{ 2, {1, 3} }], x[mask], x[positions] and assignment to them. A list mixes, one entry per dimension:
+     3          a position; the dimension disappears       {1, 3}   an inclusive range
+     {}         all of it                                  {1, 9, 2} a range with a step
+     tensor     positions (integers) or a mask (bool) along that dimension
+   Positions count from 1, or from -1 at the end. Reading is recorded by autograd. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "../../engine/index.h"
+#include "bind.h"
+
+/* ---- steps of an index: each pushes the result of applying an op to the tensor ---- */
+
+static void push_select(lua_State *L, bam_tensor *x, int dim, int64_t position) {
+  bam_attr attrs[2] = { { .given = true, .i = dim }, { .given = true, .i = position } };
+  bind_apply(L, &bam_op_select, &x, 1, attrs);
+}
+
+static void push_narrow(lua_State *L, bam_tensor *x, int dim, int64_t start, int64_t length) {
+  bam_attr attrs[3] = { { .given = true, .i = dim }, { .given = true, .i = start },
+                        { .given = true, .i = length } };
+  bind_apply(L, &bam_op_narrow, &x, 1, attrs);
+}
+
+static void push_positions(lua_State *L, bam_tensor *x, int dim, bam_tensor *positions) {
+  bam_attr attrs[1] = { { .given = true, .i = dim } };
+  bind_apply(L, &bam_op_index_select, (bam_tensor *[]){ x, positions }, 2, attrs);
+}
+
+/* Every step-th position from `start`: narrow, then index by positions. */
+static void push_stepped(lua_State *L, bam_tensor *x, int dim, int64_t start, int64_t length, int64_t step) {
+  const int64_t n = (length + step - 1) / step;
+  const bam_shape shape = { .ndim = 1, .size = { n } };
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_tensor_new(x->context, &x->context->cpu, BAM_I64, &shape, &box->tensor));
+  int64_t *data = bam_tensor_data(box->tensor);
+  for (int64_t i = 0; i < n; i++)
+    data[i] = start + i * step + 1;
+  push_positions(L, x, dim, box->tensor);
+  lua_remove(L, -2);
+}
+
+/* ---- ranges ---- */
+
+typedef struct {
+  int64_t start, length, step; /* 0-based */
+} range;
+
+/* The list {first, last, step} on top as a range of a dimension of `size` positions. */
+static range read_range(lua_State *L, int dim, int64_t size) {
+  int64_t list[BAM_MAX_DIMS] = { 1, size, 1 };
+  int n = bind_integers(L, lua_gettop(L), "index: range", list);
+  if (n == 0)
+    return (range){ 0, size, 1 };
+  if (n == 1 || n > 3)
+    luaL_error(L, "index: a range is {first, last} or {first, last, step}; {} is all");
+  int64_t first = list[0] < 0 ? list[0] + size + 1 : list[0];
+  int64_t last = list[1] < 0 ? list[1] + size + 1 : list[1];
+  int64_t step = n == 3 ? list[2] : 1;
+  if (step < 1)
+    luaL_error(L, "index: the step of a range must be positive; x:flip() reverses");
+  if (first < 1 || last > size || last < first - 1)
+    luaL_error(L, "index: range {%I, %I} is out of range: dimension %d has %I positions",
+               (LUAI_UACINT)list[0], (LUAI_UACINT)list[1], dim + 1, (LUAI_UACINT)size);
+  return (range){ first - 1, last - first + 1, step };
+}
+
+/* ---- x[{ ... }] ---- */
+
+/* Apply the entries of the list at `list` to x. Leaves the result on top. When `views_only`, entries that would
+   copy are an error. Only the result may be above the list on the stack. */
+static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_only) {
+  int n = (int)lua_rawlen(L, list), dim = 0;
+  if (n > x->shape.ndim) {
+    char text[BAM_SHAPE_TEXT];
+    luaL_error(L, "index: %d entries for a tensor of shape %s", n, bam_shape_text(&x->shape, text));
+  }
+  bind_box *box = bind_push_box(L);
+  box->tensor = bam_tensor_retain(x);
+  for (int i = 1; i <= n; i++) {
+    bam_tensor *current = bind_tensor(L, lua_gettop(L));
+    lua_rawgeti(L, list, i);
+    bam_tensor *positions = bind_test_tensor(L, -1);
+    if (lua_type(L, -1) == LUA_TNUMBER) {
+      push_select(L, current, dim, bind_position(L, lua_gettop(L), "index"));
+    } else if (lua_type(L, -1) == LUA_TTABLE) {
+      range r = read_range(L, dim, current->shape.size[dim]);
+      if (r.step == 1)
+        push_narrow(L, current, dim, r.start, r.length);
+      else if (views_only)
+        luaL_error(L, "index: assigning through a range with a step; assign to x[positions] instead");
+      else
+        push_stepped(L, current, dim, r.start, r.length, r.step);
+      dim++;
+    } else if (positions != NULL && !views_only) {
+      bam_tensor *at = positions;
+      if (positions->dtype == BAM_BOOL) {
+        bind_box *places = bind_push_box(L);
+        bind_check(L, bam_mask_positions("index", positions, &places->tensor));
+        at = places->tensor;
+      }
+      push_positions(L, current, dim++, at);
+    } else {
+      luaL_error(L, "index: entry %d is %s; expected a position, a range {first, last} or %s", i,
+                 bind_describe(L, -1), views_only ? "{}" : "a tensor of positions");
+    }
+    lua_replace(L, list + 1);
+    lua_settop(L, list + 1);
+  }
+}
+
+/* ---- x[key] ---- */
+
+static int bad_key(lua_State *L) {
+  return luaL_error(L, "index: expected a position, a list, or a tensor of positions or booleans, got %s",
+                    bind_describe(L, 2));
+}
+
+int bind_index_get(lua_State *L) {
+  bam_tensor *x = bind_tensor(L, 1);
+  bam_tensor *key = bind_test_tensor(L, 2);
+  lua_settop(L, 2);
+  if (lua_type(L, 2) == LUA_TNUMBER) {
+    if (x->shape.ndim == 0)
+      return luaL_error(L, "index: a 0-dimensional tensor has no positions; x:item() is its value");
+    push_select(L, x, 0, bind_position(L, 2, "index"));
+  } else if (key != NULL && key->dtype == BAM_BOOL) {
+    bind_apply(L, &bam_op_masked_select, (bam_tensor *[]){ x, key }, 2, NULL);
+  } else if (key != NULL) {
+    push_positions(L, x, 0, key);
+  } else if (lua_type(L, 2) == LUA_TTABLE) {
+    push_list_index(L, x, 2, false);
+  } else {
+    return bad_key(L);
+  }
+  return 1;
+}
+
+/* ---- x[key] = value ---- */
+
+static bam_tensor *read_value(lua_State *L, bam_tensor *x) {
+  bam_tensor *value;
+  if (lua_type(L, 3) == LUA_TTABLE) { /* a list of numbers */
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_getfield(L, -1, "bam.core");
+    lua_getfield(L, -1, "tensor");
+    lua_pushvalue(L, 3);
+    lua_call(L, 1, 1);
+    lua_replace(L, 3);
+    lua_settop(L, 3);
+  }
+  value = bind_tensor_or_number(L, 3, bam_tensor_device(x), "index: value");
+  if (value->requires_grad && !x->context->no_grad)
+    luaL_error(L, "index: writing a differentiated value into a tensor loses its gradient; "
+                  "build the result with bam.where, bam.stack or bam.concat, or detach the value");
+  return value;
+}
+
+int bind_index_set(lua_State *L) {
+  bam_tensor *x = bind_tensor(L, 1);
+  bam_tensor *key = bind_test_tensor(L, 2);
+  lua_settop(L, 3);
+  bam_tensor *value = read_value(L, x);
+  if (lua_gettop(L) > 3)
+    lua_replace(L, 3); /* the tensor made of a number */
+  bind_check(L, bam_autograd_check_write("index", x));
+  if (key != NULL && key->dtype == BAM_BOOL) {
+    bind_check(L, bam_masked_assign(x, key, value));
+    return 0;
+  }
+  if (key != NULL) {
+    bind_check(L, bam_index_assign(x, 0, key, value));
+    return 0;
+  }
+  if (lua_type(L, 2) == LUA_TTABLE) {
+    lua_insert(L, 2); /* value below the list: x, value, list */
+    push_list_index(L, x, 3, true);
+  } else if (lua_type(L, 2) == LUA_TNUMBER && x->shape.ndim > 0) {
+    push_select(L, x, 0, bind_position(L, 2, "index"));
+  } else {
+    return bad_key(L);
+  }
+  bind_check(L, bam_tensor_copy(bind_tensor(L, lua_gettop(L)), value));
+  return 0;
+}

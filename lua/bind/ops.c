@@ -1,0 +1,303 @@
+/* Every registered op as a Lua function: inputs first, then attributes by position, then perhaps one table of
+   attributes by name: softmax(x, -1), softmax(x, { dim = -1 }). Also the help text of each. */
+#include <stdio.h>
+#include <string.h>
+
+#include "bind.h"
+
+#define MAX_ATTRS 12
+
+/* One call on its way: where the next argument is, and what has been read so far. */
+typedef struct {
+  lua_State *L;
+  const bam_op *op;
+  int next, top; /* argument to read, and how many there were */
+  bam_device *device;
+} reader;
+
+static const char *what(reader *r, const char *name) {
+  return lua_pushfstring(r->L, "%s: argument %d (%s)", r->op->name, r->next, name);
+}
+
+/* ---- inputs ---- */
+
+bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, const char *name) {
+  bam_tensor *tensor = bind_test_tensor(L, arg);
+  if (tensor != NULL)
+    return tensor;
+  int type = lua_type(L, arg);
+  if (type != LUA_TNUMBER && type != LUA_TBOOLEAN)
+    luaL_error(L, "%s: expected a tensor or a number, got %s", name, bind_describe(L, arg));
+  (void)device; /* numbers are made on the CPU, the only device so far; kernels see them as 0-d tensors */
+  bam_context *context = bind_context(L);
+  const bam_shape scalar = { .ndim = 0 };
+  double number = lua_tonumber(L, arg);
+  int64_t integer = lua_tointeger(L, arg);
+  float single = (float)number;
+  bool boolean = lua_toboolean(L, arg);
+  bind_box *box = bind_push_box(L);
+  bam_status status;
+  if (type == LUA_TBOOLEAN)
+    status = bam_tensor_from(context, BAM_BOOL, &scalar, &boolean, &box->tensor);
+  else if (lua_isinteger(L, arg))
+    status = bam_tensor_from(context, BAM_I64, &scalar, &integer, &box->tensor);
+  else if ((double)single == number || number != number)
+    status = bam_tensor_from(context, BAM_F32, &scalar, &single, &box->tensor);
+  else
+    status = bam_tensor_from(context, BAM_F64, &scalar, &number, &box->tensor);
+  bind_check(L, status);
+  box->tensor->is_number = true;
+  return box->tensor;
+}
+
+static bool is_optional(const char *name) { return name[strlen(name) - 1] == '?'; }
+
+/* Read the named inputs into inputs[]; boxes made of numbers stay on the stack above the arguments. */
+static int read_inputs(reader *r, bam_tensor **inputs) {
+  lua_State *L = r->L;
+  int n = 0;
+  for (; r->op->inputs[n] != NULL; n++) {
+    const char *name = r->op->inputs[n];
+    inputs[n] = NULL;
+    if (is_optional(name)) {
+      if (r->next <= r->top && lua_isnil(L, r->next))
+        r->next++;
+      else if (r->next <= r->top && bind_test_tensor(L, r->next) != NULL)
+        inputs[n] = bind_tensor(L, r->next++);
+      continue;
+    }
+    if (r->next > r->top)
+      luaL_error(L, "%s: argument %d (%s) is missing: a tensor", r->op->name, r->next, name);
+    inputs[n] = bind_test_tensor(L, r->next);
+    if (inputs[n] == NULL)
+      inputs[n] = bind_tensor_or_number(L, r->next, r->device, what(r, name));
+    r->next++;
+  }
+  return n;
+}
+
+/* The inputs of an op that takes a list of them; the array is a userdata on the stack. */
+static int read_list(reader *r, bam_tensor ***inputs) {
+  lua_State *L = r->L;
+  if (lua_type(L, r->next) != LUA_TTABLE)
+    luaL_error(L, "%s: expected a list of tensors, got %s", r->op->name, bind_describe(L, r->next));
+  lua_Unsigned n = lua_rawlen(L, r->next);
+  if (n == 0 || n > (1 << 20))
+    luaL_error(L, "%s: the list of tensors is %s", r->op->name, n == 0 ? "empty" : "too long");
+  *inputs = lua_newuserdatauv(L, n * sizeof **inputs, 0);
+  for (int i = 0; i < (int)n; i++) {
+    lua_rawgeti(L, r->next, i + 1);
+    (*inputs)[i] = bind_test_tensor(L, -1); /* the list keeps it alive */
+    if ((*inputs)[i] == NULL)
+      luaL_error(L, "%s: entry %d of the list is %s, not a tensor", r->op->name, i + 1,
+                 bind_describe(L, -1));
+    lua_pop(L, 1);
+  }
+  r->next++;
+  return (int)n;
+}
+
+/* ---- attributes ---- */
+
+static void read_dims(reader *r, int arg, const char *name, bam_attr *attr) {
+  attr->count = bind_integers(r->L, arg, name, attr->list);
+  for (int i = 0; i < attr->count; i++) {
+    if (attr->list[i] == 0)
+      luaL_error(r->L, "%s: dimensions count from 1 (or from -1 at the end), got 0", name);
+    attr->list[i] -= attr->list[i] > 0;
+  }
+}
+
+static void read_attr(reader *r, int arg, const bam_attr_spec *spec, const char *name, bam_attr *attr) {
+  lua_State *L = r->L;
+  attr->given = true;
+  switch (spec->kind) {
+  case BAM_ATTR_INT:
+    attr->i = bind_integer(L, arg, name);
+    break;
+  case BAM_ATTR_FLOAT:
+    attr->f = bind_number(L, arg, name);
+    break;
+  case BAM_ATTR_BOOL:
+    if (lua_type(L, arg) != LUA_TBOOLEAN)
+      luaL_error(L, "%s: expected true or false, got %s", name, bind_describe(L, arg));
+    attr->i = lua_toboolean(L, arg);
+    break;
+  case BAM_ATTR_DTYPE:
+    attr->i = bind_dtype(L, arg, name);
+    break;
+  case BAM_ATTR_DIM:
+  case BAM_ATTR_POSITION:
+    attr->i = bind_position(L, arg, name);
+    break;
+  case BAM_ATTR_DIMS:
+    read_dims(r, arg, name, attr);
+    break;
+  case BAM_ATTR_SIZES:
+    attr->count = bind_integers(L, arg, name, attr->list);
+    break;
+  }
+}
+
+/* The last attribute of an op may be a list spelled out: x:reshape(2, -1), x:permute(2, 1). */
+static bool spelled_out(reader *r, int i) {
+  const bam_attr_spec *spec = &r->op->attrs[i];
+  return (spec->kind == BAM_ATTR_SIZES || spec->kind == BAM_ATTR_DIMS) && spec[1].name == NULL &&
+         lua_type(r->L, r->next) == LUA_TNUMBER;
+}
+
+static void read_rest(reader *r, const bam_attr_spec *spec, bam_attr *attr) {
+  bam_attr one;
+  int count = 0;
+  int64_t list[BAM_MAX_DIMS];
+  for (; r->next <= r->top && lua_type(r->L, r->next) == LUA_TNUMBER; r->next++) {
+    if (count == BAM_MAX_DIMS)
+      luaL_error(r->L, "%s: at most %d numbers", r->op->name, BAM_MAX_DIMS);
+    read_attr(r, r->next, spec, what(r, spec->name), &one);
+    list[count++] = one.list[0];
+  }
+  attr->given = true;
+  attr->count = count;
+  memcpy(attr->list, list, sizeof list);
+}
+
+static void read_named(reader *r, bam_attr *attrs, int n_attrs) {
+  lua_State *L = r->L;
+  const char *names[MAX_ATTRS + 1] = { NULL };
+  for (int i = 0; i < n_attrs; i++)
+    names[i] = r->op->attrs[i].name;
+  bind_check_options(L, r->next, r->op->name, names);
+  for (int i = 0; i < n_attrs; i++) {
+    if (lua_getfield(L, r->next, names[i]) != LUA_TNIL) {
+      const char *name = lua_pushfstring(L, "%s: option %s", r->op->name, names[i]);
+      read_attr(r, lua_gettop(L) - 1, &r->op->attrs[i], name, &attrs[i]);
+      lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+  }
+  r->next++;
+}
+
+static void read_attrs(reader *r, bam_attr *attrs) {
+  lua_State *L = r->L;
+  int n = bam_op_attr_count(r->op);
+  bam_op_default_attrs(r->op, attrs);
+  for (int i = 0; i < n && r->next <= r->top; i++) {
+    if (r->next == r->top && bind_is_options(L, r->next))
+      break;
+    if (spelled_out(r, i)) {
+      read_rest(r, &r->op->attrs[i], &attrs[i]);
+    } else {
+      if (!lua_isnil(L, r->next))
+        read_attr(r, r->next, &r->op->attrs[i], what(r, r->op->attrs[i].name), &attrs[i]);
+      r->next++;
+    }
+  }
+  if (r->next == r->top && bind_is_options(L, r->next))
+    read_named(r, attrs, n);
+  if (r->next <= r->top)
+    luaL_error(L, "%s: %d arguments are too many; see help(\"%s\")", r->op->name, r->top, r->op->name);
+  for (int i = 0; i < n; i++)
+    if (r->op->attrs[i].required && !attrs[i].given)
+      luaL_error(L, "%s: `%s` is missing", r->op->name, r->op->attrs[i].name);
+}
+
+/* ---- calling ---- */
+
+void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n, const bam_attr *attrs) {
+  int n_outputs = op->outputs > 0 ? op->outputs : 1;
+  bind_box *boxes[BAM_MAX_OUTPUTS];
+  bam_tensor *outputs[BAM_MAX_OUTPUTS];
+  luaL_checkstack(L, n_outputs + 4, "too many results");
+  for (int k = 0; k < n_outputs; k++)
+    boxes[k] = bind_push_box(L);
+  bam_status status = bam_op_apply(bind_context(L), op, inputs, n, attrs, outputs);
+  for (int k = 0; k < n_outputs && status == BAM_OK; k++)
+    boxes[k]->tensor = outputs[k];
+  bind_check(L, status);
+}
+
+/* The device of the first tensor among the arguments: numbers are made there. */
+static bam_device *find_device(lua_State *L, int top) {
+  for (int i = 1; i <= top; i++) {
+    bind_box *box = bind_test_box(L, i);
+    if (box != NULL && box->tensor != NULL)
+      return bam_tensor_device(box->tensor);
+  }
+  return &bind_context(L)->cpu;
+}
+
+static int call_op(lua_State *L) {
+  const bam_op *op = lua_touserdata(L, lua_upvalueindex(1));
+  reader r = { .L = L, .op = op, .next = 1, .top = lua_gettop(L) };
+  bam_tensor *named[BAM_MAX_INPUT_NAMES], **inputs = named;
+  bam_attr attrs[MAX_ATTRS];
+  r.device = find_device(L, r.top);
+  int n = op->inputs[0][0] == '.' ? read_list(&r, &inputs) : read_inputs(&r, inputs);
+  read_attrs(&r, attrs);
+  bind_apply(L, op, inputs, n, attrs);
+  return op->outputs > 0 ? op->outputs : 1;
+}
+
+/* Operators: two operands, no attributes. Lua passes a unary operand twice. */
+static int call_operator(lua_State *L) {
+  const bam_op *op = lua_touserdata(L, lua_upvalueindex(1));
+  int n = op->inputs[1] != NULL ? 2 : 1;
+  lua_settop(L, n);
+  return call_op(L);
+}
+
+/* ---- registration and help ---- */
+
+/* "softmax(x, dim = -1)" onto the buffer. */
+static void add_usage(luaL_Buffer *b, const bam_op *op) {
+  luaL_addstring(b, "bam.");
+  luaL_addstring(b, op->name);
+  luaL_addstring(b, "(");
+  for (int i = 0; op->inputs[i] != NULL; i++) {
+    luaL_addstring(b, i > 0 ? ", " : "");
+    luaL_addstring(b, op->inputs[i][0] == '.' ? "{ ... }" : op->inputs[i]);
+  }
+  for (int i = 0; i < bam_op_attr_count(op); i++) {
+    const bam_attr_spec *spec = &op->attrs[i];
+    char text[64] = "";
+    bool number = spec->kind == BAM_ATTR_INT || spec->kind == BAM_ATTR_FLOAT || spec->kind == BAM_ATTR_DIM;
+    double initial = spec->initial + (spec->kind == BAM_ATTR_DIM && spec->initial >= 0);
+    if (!spec->required && number)
+      snprintf(text, sizeof text, " = %g", initial);
+    else if (!spec->required && spec->kind == BAM_ATTR_BOOL)
+      snprintf(text, sizeof text, " = %s", spec->initial != 0 ? "true" : "false");
+    luaL_addstring(b, ", ");
+    luaL_addstring(b, spec->name);
+    luaL_addstring(b, spec->required || text[0] ? text : "?");
+  }
+  luaL_addstring(b, ")\n");
+}
+
+/* core.docs[function on top] = usage and help. */
+static void document(lua_State *L, const bam_op *op) {
+  luaL_Buffer b;
+  lua_getfield(L, 1, "docs");
+  lua_pushvalue(L, -2);
+  luaL_buffinit(L, &b);
+  add_usage(&b, op);
+  luaL_addstring(&b, op->help);
+  luaL_pushresult(&b);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+void bind_register_ops(lua_State *L) {
+  const bam_op *op;
+  for (int i = 0; (op = bam_op_at(i)) != NULL; i++) {
+    lua_pushlightuserdata(L, (void *)op);
+    lua_pushcclosure(L, call_op, 1);
+    document(L, op);
+    lua_setfield(L, -2, op->name);
+  }
+}
+
+void bind_push_operator(lua_State *L, const char *name) {
+  lua_pushlightuserdata(L, (void *)bam_op_find(name));
+  lua_pushcclosure(L, call_operator, 1);
+}

@@ -1,0 +1,118 @@
+/* The engine's settings and counters: seed, threads, memory, instruction set. */
+#include <time.h>
+
+#include "../../engine/random.h"
+#include "bind.h"
+
+static int system_seed(lua_State *L) {
+  bam_context_set_seed(bind_context(L), (uint64_t)bind_integer(L, 1, "seed"));
+  return 0;
+}
+
+/* random_state() gives { seed, counter }; random_state(s) restores it. */
+static int system_random_state(lua_State *L) {
+  bam_context *context = bind_context(L);
+  if (lua_isnoneornil(L, 1)) {
+    lua_createtable(L, 2, 0);
+    lua_pushinteger(L, (lua_Integer)context->seed);
+    lua_rawseti(L, -2, 1);
+    lua_pushinteger(L, (lua_Integer)context->random_counter);
+    lua_rawseti(L, -2, 2);
+    return 1;
+  }
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_rawgeti(L, 1, 1);
+  lua_rawgeti(L, 1, 2);
+  uint64_t seed = (uint64_t)bind_integer(L, -2, "random_state: seed");
+  context->random_counter = (uint64_t)bind_integer(L, -1, "random_state: counter");
+  context->seed = seed;
+  return 0;
+}
+
+static int system_threads(lua_State *L) {
+  bam_context *context = bind_context(L);
+  if (!lua_isnoneornil(L, 1)) {
+    int64_t threads = bind_integer(L, 1, "threads");
+    if (threads < 1 || threads > 1024)
+      return luaL_error(L, "threads: expected 1 to 1024, got %I", (LUAI_UACINT)threads);
+    bam_context_set_threads(context, (int)threads);
+  }
+  lua_pushinteger(L, context->threads);
+  return 1;
+}
+
+static void set(lua_State *L, const char *name, int64_t value) {
+  lua_pushinteger(L, value);
+  lua_setfield(L, -2, name);
+}
+
+static int system_memory(lua_State *L) {
+  const bam_memory *memory = &bind_context(L)->memory;
+  lua_createtable(L, 0, 6);
+  set(L, "live", memory->live_bytes);
+  set(L, "peak", memory->peak_bytes);
+  set(L, "reserved", memory->reserved_bytes);
+  set(L, "objects", memory->live_objects);
+  set(L, "requests", memory->requests);
+  set(L, "system_requests", memory->system_requests);
+  return 1;
+}
+
+/* memory_limit(bytes): storage allocations beyond it fail; 0 lifts it. */
+static int system_memory_limit(lua_State *L) {
+  bind_context(L)->memory.limit_bytes = bind_integer(L, 1, "memory_limit");
+  return 0;
+}
+
+/* fail_allocation(n): the n-th engine allocation from now on fails; 0 stops that. For tests. */
+static int system_fail_allocation(lua_State *L) {
+  bam_memory *memory = &bind_context(L)->memory;
+  int64_t n = bind_integer(L, 1, "fail_allocation");
+  memory->fail_at = n > 0 ? memory->requests + n : 0;
+  return 0;
+}
+
+/* nearest(word, { names }): the name nearest to a misspelt word, or nil. */
+static int system_nearest(lua_State *L) {
+  const char *word = luaL_checkstring(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  size_t n = lua_rawlen(L, 2);
+  const char **names = lua_newuserdatauv(L, (n + 1) * sizeof *names, 0);
+  size_t kept = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (lua_rawgeti(L, 2, (lua_Integer)i + 1) == LUA_TSTRING)
+      names[kept++] = lua_tostring(L, -1); /* the list keeps the string */
+    lua_pop(L, 1);
+  }
+  names[kept] = NULL;
+  lua_pushstring(L, bind_nearest(word, names)); /* nil for NULL */
+  return 1;
+}
+
+/* version(x): counts the in-place changes of x's storage. */
+static int system_version(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)bind_tensor(L, 1)->storage->version);
+  return 1;
+}
+
+/* clock(): seconds of a clock that never goes back, for measuring. */
+static int system_clock(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  lua_pushnumber(L, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec);
+  return 1;
+}
+
+static int system_isa(lua_State *L) {
+  lua_pushstring(L, bind_context(L)->cpu.isa);
+  return 1;
+}
+
+const luaL_Reg bind_system_functions[] = {
+  { "seed", system_seed },       { "random_state", system_random_state },
+  { "threads", system_threads }, { "memory", system_memory },
+  { "memory_limit", system_memory_limit }, { "fail_allocation", system_fail_allocation },
+  { "isa", system_isa },         { "nearest", system_nearest },
+  { "version", system_version }, { "clock", system_clock },
+  { NULL, NULL },
+};

@@ -1,0 +1,319 @@
+/* The tensor userdata: boxes, metatable, properties, and the methods that are not ops. */
+#include <string.h>
+
+#include "bind.h"
+
+/* ---- boxes ---- */
+
+/* Tensor bytes are invisible to Lua's collector: when they have grown much since the last time, make
+   it run, so that unreachable tensors go. */
+static void relieve_pressure(lua_State *L, bind_state *state) {
+  const bam_memory *memory = &state->context->memory;
+  if (memory->live_bytes < state->collect_at)
+    return;
+  lua_gc(L, LUA_GCCOLLECT);
+  int64_t live = memory->live_bytes, room = 256LL << 20;
+  state->collect_at = live + (live > room ? live : room);
+}
+
+bind_box *bind_push_box(lua_State *L) {
+  bind_state *state = bind_get_state(L);
+  relieve_pressure(L, state);
+  bind_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+  memset(box, 0, sizeof *box);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, state->metatable_ref);
+  lua_setmetatable(L, -2);
+  bind_scope_enter(state, box);
+  return box;
+}
+
+bind_box *bind_test_box(lua_State *L, int arg) {
+  bind_box *box = lua_touserdata(L, arg);
+  if (box == NULL || !lua_getmetatable(L, arg))
+    return NULL;
+  bool ours = lua_topointer(L, -1) == bind_get_state(L)->metatable;
+  lua_pop(L, 1);
+  return ours ? box : NULL;
+}
+
+static bam_tensor *open_tensor(lua_State *L, const bind_box *box) {
+  if (box->tensor == NULL && box->released_by != NULL)
+    luaL_error(L, "this tensor was released by the scope at %s; return it from there or x:keep() it",
+               box->released_by);
+  if (box->tensor == NULL)
+    luaL_error(L, "this tensor was closed");
+  return box->tensor;
+}
+
+bam_tensor *bind_test_tensor(lua_State *L, int arg) {
+  bind_box *box = bind_test_box(L, arg);
+  return box == NULL ? NULL : open_tensor(L, box);
+}
+
+bam_tensor *bind_tensor(lua_State *L, int arg) {
+  bam_tensor *tensor = bind_test_tensor(L, arg);
+  if (tensor == NULL)
+    luaL_error(L, "expected a tensor as argument %d, got %s", arg, bind_describe(L, arg));
+  return tensor;
+}
+
+static bind_box *self_box(lua_State *L) {
+  bind_box *box = bind_test_box(L, 1);
+  if (box == NULL)
+    luaL_error(L, "expected a tensor, got %s; call methods with a colon: x:name()",
+               bind_describe(L, 1));
+  return box;
+}
+
+static int box_close(lua_State *L) {
+  bind_box *box = self_box(L);
+  bam_tensor *tensor = box->tensor;
+  bind_scope_leave(box);
+  box->tensor = NULL;
+  bam_tensor_release(tensor);
+  return 0;
+}
+
+static int box_keep(lua_State *L) {
+  bind_tensor(L, 1);
+  bind_scope_leave(lua_touserdata(L, 1));
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* ---- properties: each pushes one value ---- */
+
+static void push_sizes(lua_State *L, const int64_t *list, int n) {
+  lua_createtable(L, n, 0);
+  for (int d = 0; d < n; d++) {
+    lua_pushinteger(L, list[d]);
+    lua_rawseti(L, -2, d + 1);
+  }
+}
+
+static void get_shape(lua_State *L, bam_tensor *x) { push_sizes(L, x->shape.size, x->shape.ndim); }
+static void get_stride(lua_State *L, bam_tensor *x) { push_sizes(L, x->stride, x->shape.ndim); }
+static void get_ndim(lua_State *L, bam_tensor *x) { lua_pushinteger(L, x->shape.ndim); }
+static void get_dtype(lua_State *L, bam_tensor *x) { lua_pushstring(L, bam_dtype_name(x->dtype)); }
+static void get_device(lua_State *L, bam_tensor *x) { lua_pushstring(L, bam_tensor_device(x)->name); }
+static void get_requires_grad(lua_State *L, bam_tensor *x) { lua_pushboolean(L, x->requires_grad); }
+static void get_is_leaf(lua_State *L, bam_tensor *x) { lua_pushboolean(L, x->node == NULL); }
+
+static void get_grad(lua_State *L, bam_tensor *x) {
+  if (x->grad == NULL)
+    lua_pushnil(L);
+  else
+    bind_push_box(L)->tensor = bam_tensor_retain(x->grad);
+}
+
+static const struct property {
+  const char *name;
+  void (*get)(lua_State *L, bam_tensor *x);
+  const char *help;
+} properties[] = {
+  { "device", get_device, "Where the tensor lives: \"cpu\"." },
+  { "dtype", get_dtype, "The element type: \"f32\", \"i64\", ..." },
+  { "grad", get_grad, "The gradient that backward collected, or nil. Assign a tensor or nil to set it." },
+  { "is_leaf", get_is_leaf, "Was it made directly, not by a recorded op?" },
+  { "ndim", get_ndim, "The number of dimensions." },
+  { "requires_grad", get_requires_grad, "Does backward compute a gradient for it? May be assigned." },
+  { "shape", get_shape, "The sizes, as a list." },
+  { "strides", get_stride, "Elements between neighbours, per dimension." },
+};
+#define N_PROPERTIES (sizeof properties / sizeof properties[0])
+
+/* Upvalues of __index: the method table, the table of properties (name -> light pointer). */
+static int tensor_index(lua_State *L) {
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return bind_index_get(L);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
+    return 1;
+  lua_pop(L, 1);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL)
+    return luaL_error(L, "a tensor has no method or property `%s`", lua_tostring(L, 2));
+  const struct property *property = lua_touserdata(L, -1);
+  property->get(L, bind_tensor(L, 1));
+  return 1;
+}
+
+static int set_requires_grad(lua_State *L) {
+  bam_tensor *x = bind_tensor(L, 1);
+  if (lua_type(L, 3) != LUA_TBOOLEAN)
+    return luaL_error(L, "requires_grad: expected true or false, got %s", bind_describe(L, 3));
+  bind_check(L, bam_autograd_require(x, lua_toboolean(L, 3)));
+  return 0;
+}
+
+static int tensor_newindex(lua_State *L) {
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return bind_index_set(L);
+  const char *name = lua_tostring(L, 2);
+  if (strcmp(name, "requires_grad") == 0)
+    return set_requires_grad(L);
+  if (strcmp(name, "grad") != 0)
+    return luaL_error(L, "cannot set `%s` of a tensor; x.grad and x.requires_grad can be set", name);
+  bam_tensor *grad = lua_isnil(L, 3) ? NULL : bind_tensor(L, 3);
+  bind_check(L, bam_autograd_set_grad(bind_tensor(L, 1), grad));
+  return 0;
+}
+
+/* ---- methods ---- */
+
+static int tensor_item(lua_State *L) {
+  bam_tensor *x = bind_tensor(L, 1);
+  double value;
+  int64_t integer;
+  if (bam_tensor_count(x) != 1) {
+    char text[BAM_SHAPE_TEXT];
+    return luaL_error(L, "item: a tensor of shape %s has not exactly one element; index it first",
+                      bam_shape_text(&x->shape, text));
+  }
+  bind_check(L, bam_tensor_get(x, 0, &value, &integer));
+  if (x->dtype == BAM_BOOL)
+    lua_pushboolean(L, integer != 0);
+  else if (bam_dtype_is_float(x->dtype))
+    lua_pushnumber(L, value);
+  else
+    lua_pushinteger(L, integer);
+  return 1;
+}
+
+/* Push dimension `d` on of x as nested lists; *at walks the elements in row-major order. */
+static void push_nested(lua_State *L, bam_tensor *x, int d, int64_t *at) {
+  luaL_checkstack(L, 3, "too many dimensions");
+  if (d == x->shape.ndim) {
+    double value = 0;
+    int64_t integer = 0;
+    bind_check(L, bam_tensor_get(x, (*at)++, &value, &integer));
+    if (x->dtype == BAM_BOOL)
+      lua_pushboolean(L, integer != 0);
+    else if (bam_dtype_is_float(x->dtype))
+      lua_pushnumber(L, value);
+    else
+      lua_pushinteger(L, integer);
+    return;
+  }
+  int64_t n = x->shape.size[d];
+  lua_createtable(L, n < (1 << 24) ? (int)n : 0, 0);
+  for (int64_t i = 0; i < n; i++) {
+    push_nested(L, x, d + 1, at);
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+static int tensor_totable(lua_State *L) {
+  int64_t at = 0;
+  push_nested(L, bind_tensor(L, 1), 0, &at);
+  return 1;
+}
+
+static int tensor_size(lua_State *L) {
+  bam_tensor *x = bind_tensor(L, 1);
+  int dim;
+  bind_check(L, bam_shape_dim(x->context, "size", bind_position(L, 2, "size: dimension"),
+                              x->shape.ndim, &dim));
+  lua_pushinteger(L, x->shape.size[dim]);
+  return 1;
+}
+
+static int tensor_count(lua_State *L) {
+  lua_pushinteger(L, bam_tensor_count(bind_tensor(L, 1)));
+  return 1;
+}
+
+static int tensor_is_contiguous(lua_State *L) {
+  lua_pushboolean(L, bam_tensor_is_contiguous(bind_tensor(L, 1)));
+  return 1;
+}
+
+static int tensor_detach(lua_State *L) {
+  bam_tensor *x = bind_tensor(L, 1);
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_tensor_alias(x, &box->tensor));
+  return 1;
+}
+
+static int tensor_copy_(lua_State *L) {
+  bam_tensor *x = bind_tensor(L, 1);
+  bam_tensor *from = bind_tensor_or_number(L, 2, bam_tensor_device(x), "copy_");
+  if (from->requires_grad && !x->context->no_grad)
+    return luaL_error(L, "copy_: writing a differentiated value into a tensor loses its gradient; "
+                         "build the result with bam.where, bam.stack or bam.concat, or detach the value");
+  bind_check(L, bam_autograd_check_write("copy_", x));
+  bind_check(L, bam_tensor_copy(x, from));
+  lua_settop(L, 1);
+  return 1;
+}
+
+static int tensor_len(lua_State *L) {
+  bam_tensor *x = bind_tensor(L, 1);
+  if (x->shape.ndim == 0)
+    return luaL_error(L, "#x: a 0-dimensional tensor has no length");
+  lua_pushinteger(L, x->shape.size[0]);
+  return 1;
+}
+
+static int tensor_no_order(lua_State *L) {
+  return luaL_error(L, "Lua turns the result of < and <= into one boolean; use x:lt(y), x:le(y), x:gt(y), x:ge(y)");
+}
+
+/* Do two handles show the same elements of the same storage? */
+static int tensor_same(lua_State *L) {
+  bam_tensor *a = bind_tensor(L, 1), *b = bind_tensor(L, 2);
+  lua_pushboolean(L, a->storage == b->storage && a->offset == b->offset && a->dtype == b->dtype &&
+                       bam_shape_equal(&a->shape, &b->shape) &&
+                       memcmp(a->stride, b->stride, sizeof(int64_t) * (size_t)a->shape.ndim) == 0);
+  return 1;
+}
+
+const luaL_Reg bind_tensor_methods[] = {
+  { "item", tensor_item },     { "totable", tensor_totable },
+  { "size", tensor_size },     { "count", tensor_count },
+  { "detach", tensor_detach }, { "is_contiguous", tensor_is_contiguous },
+  { "copy_", tensor_copy_ },   { "keep", box_keep },
+  { "close", box_close },      { "same", tensor_same },
+  { NULL, NULL },
+};
+
+static const struct {
+  const char *event, *op;
+} operators[] = { { "__add", "add" },   { "__sub", "sub" },      { "__mul", "mul" }, { "__div", "div" },
+                  { "__mod", "mod" },   { "__idiv", "floordiv" }, { "__pow", "pow" }, { "__unm", "neg" },
+                  { "__band", "logical_and" }, { "__bor", "logical_or" }, { "__bxor", "logical_xor" },
+                  { "__bnot", "logical_not" } };
+
+void bind_tensor_metatable(lua_State *L) {
+  bind_state *state = bind_get_state(L);
+  lua_newtable(L); /* methods */
+  luaL_setfuncs(L, bind_tensor_methods, 0);
+  lua_createtable(L, 0, N_PROPERTIES); /* properties */
+  for (size_t i = 0; i < N_PROPERTIES; i++) {
+    lua_pushlightuserdata(L, (void *)&properties[i]);
+    lua_setfield(L, -2, properties[i].name);
+  }
+  luaL_newmetatable(L, BIND_TENSOR);
+  lua_pushvalue(L, -3);
+  lua_setfield(L, -2, "__methods");
+  lua_pushvalue(L, -2);
+  lua_setfield(L, -2, "__properties");
+  lua_pushvalue(L, -3);
+  lua_pushvalue(L, -3);
+  lua_pushcclosure(L, tensor_index, 2);
+  lua_setfield(L, -2, "__index");
+  const luaL_Reg events[] = { { "__newindex", tensor_newindex }, { "__gc", box_close },
+                              { "__close", box_close },          { "__len", tensor_len },
+                              { "__lt", tensor_no_order },       { "__le", tensor_no_order },
+                              { NULL, NULL } };
+  luaL_setfuncs(L, events, 0);
+  for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++) {
+    bind_push_operator(L, operators[i].op);
+    lua_setfield(L, -2, operators[i].event);
+  }
+  lua_pushstring(L, "tensor"); /* what getmetatable(x) gives */
+  lua_setfield(L, -2, "__metatable");
+  state->metatable = lua_topointer(L, -1);
+  state->metatable_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pop(L, 1);
+}
