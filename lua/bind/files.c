@@ -1,0 +1,208 @@
+/* Files of tensors for scripts: save and load (safetensors), save_npy and load_npy. What C holds while the
+   engine runs lies in userdata on the Lua stack, so an error at any point leaks nothing. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../engine/npy.h"
+#include "../../engine/safetensors.h"
+#include "bind.h"
+
+/* Raise the engine's message, with the function's name in front, when status is a failure. */
+static void check(lua_State *L, bam_status status, const char *what) {
+  if (status != BAM_OK)
+    bind_check(L, bam_fail_within(bind_context(L), status, what));
+}
+
+/* The string on top of the stack or at `index`, which C can read to its end. `role` is what it should be. */
+static const char *check_text(lua_State *L, int index, const char *what, const char *role) {
+  size_t length;
+  if (lua_type(L, index) != LUA_TSTRING)
+    luaL_error(L, "%s: expected %s, got %s", what, role, bind_describe(L, index));
+  const char *text = lua_tolstring(L, index, &length);
+  if (strlen(text) != length)
+    luaL_error(L, "%s: %s cannot contain a zero byte", what, role);
+  return text;
+}
+
+static const char *check_path(lua_State *L, const char *what) {
+  return check_text(L, 1, what, "the path of a file");
+}
+
+/* ---- save ---- */
+
+static int64_t count_entries(lua_State *L, int table) {
+  int64_t n = 0;
+  lua_pushnil(L);
+  while (lua_next(L, table)) {
+    n++;
+    lua_pop(L, 1);
+  }
+  return n;
+}
+
+/* The tensors of the table at index 2, by name, in memory pushed on the stack. They stay the table's. */
+static bam_named_tensor *read_tensors(lua_State *L, int64_t *n) {
+  if (lua_type(L, 2) != LUA_TTABLE)
+    luaL_error(L, "save: expected a table of tensors by name, got %s", bind_describe(L, 2));
+  bam_named_tensor *tensors =
+    lua_newuserdatauv(L, (size_t)count_entries(L, 2) * sizeof *tensors, 0);
+  *n = 0;
+  lua_pushnil(L);
+  while (lua_next(L, 2)) {
+    const char *name = check_text(L, -2, "save", "a string as the name of each tensor");
+    bam_tensor *tensor = bind_test_tensor(L, -1);
+    if (tensor == NULL)
+      luaL_error(L, "save: `%s` is %s, not a tensor", name, bind_describe(L, -1));
+    tensors[(*n)++] = (bam_named_tensor){ name, tensor };
+    lua_pop(L, 1);
+  }
+  return tensors;
+}
+
+static int by_key(const void *a, const void *b) {
+  return strcmp(((const bam_metadata *)a)->key, ((const bam_metadata *)b)->key);
+}
+
+/* The strings of the table at index 3, sorted by key, in memory pushed on the stack. */
+static bam_metadata *read_metadata(lua_State *L, int64_t *n) {
+  *n = 0;
+  if (lua_isnoneornil(L, 3))
+    return NULL;
+  if (lua_type(L, 3) != LUA_TTABLE)
+    luaL_error(L, "save: expected a table of strings as metadata, got %s", bind_describe(L, 3));
+  bam_metadata *metadata = lua_newuserdatauv(L, (size_t)count_entries(L, 3) * sizeof *metadata, 0);
+  lua_pushnil(L);
+  while (lua_next(L, 3)) {
+    const char *key = check_text(L, -2, "save", "strings as the keys of metadata");
+    const char *value = check_text(L, -1, "save", "strings as the values of metadata (use tostring)");
+    metadata[(*n)++] = (bam_metadata){ key, value };
+    lua_pop(L, 1);
+  }
+  if (*n > 0)
+    qsort(metadata, (size_t)*n, sizeof *metadata, by_key);
+  return metadata;
+}
+
+/* save(path, { name = tensor, ... } [, { key = string, ... }]) */
+static int files_save(lua_State *L) {
+  int64_t n, n_metadata;
+  const char *path = check_path(L, "save");
+  const bam_named_tensor *tensors = read_tensors(L, &n);
+  const bam_metadata *metadata = read_metadata(L, &n_metadata);
+  check(L, bam_safetensors_write(bind_context(L), path, tensors, n, metadata, n_metadata), "save");
+  return 0;
+}
+
+/* ---- load ---- */
+
+static int close_file(lua_State *L) {
+  bam_safetensors **box = lua_touserdata(L, 1);
+  bam_safetensors_close(*box);
+  *box = NULL;
+  return 0;
+}
+
+/* Push a box that closes the open file put into it. */
+static bam_safetensors **push_file_box(lua_State *L) {
+  bam_safetensors **box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = NULL;
+  luaL_newmetatable(L, "bam.safetensors");
+  lua_pushcfunction(L, close_file); /* set each time: the first time may have run out of memory here */
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  return box;
+}
+
+/* Set the tensor of entry `i` in the table at `table`. */
+static void load_entry(lua_State *L, const bam_safetensors *file, int64_t i, int table) {
+  int64_t n;
+  bind_box *box = bind_push_box(L);
+  check(L, bam_safetensors_tensor(file, i, &box->tensor), "load");
+  lua_setfield(L, table, bam_safetensors_entries(file, &n)[i].name);
+}
+
+static void fail_unknown(lua_State *L, const bam_safetensors *file, const char *path,
+                         const char *name) {
+  int64_t n;
+  const bam_safetensors_entry *entries = bam_safetensors_entries(file, &n);
+  const char **names = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *names, 0);
+  for (int64_t i = 0; i < n; i++)
+    names[i] = entries[i].name;
+  names[n] = NULL;
+  const char *near = bind_nearest(name, names);
+  luaL_error(L, "load: no tensor `%s` in %s%s%s%s", name, path, near ? "; did you mean `" : "",
+             near ? near : "", near ? "`?" : "");
+}
+
+/* Load the names in the list at index 2 into the table at `table`. */
+static void load_listed(lua_State *L, const bam_safetensors *file, const char *path, int table) {
+  if (lua_type(L, 2) != LUA_TTABLE || bind_is_options(L, 2))
+    luaL_error(L, "load: expected a list of tensor names, got %s",
+               lua_type(L, 2) == LUA_TTABLE ? "a table with string keys" : bind_describe(L, 2));
+  lua_Integer count = (lua_Integer)lua_rawlen(L, 2);
+  for (lua_Integer k = 1; k <= count; k++) {
+    lua_rawgeti(L, 2, k);
+    const char *name = check_text(L, -1, "load", "strings in the list of tensor names");
+    int64_t i = bam_safetensors_find(file, name);
+    if (i < 0)
+      fail_unknown(L, file, path, name);
+    load_entry(L, file, i, table);
+    lua_pop(L, 1);
+  }
+}
+
+static void push_metadata(lua_State *L, const bam_safetensors *file) {
+  int64_t n;
+  const bam_metadata *metadata = bam_safetensors_metadata(file, &n);
+  lua_newtable(L);
+  for (int64_t i = 0; i < n; i++) {
+    lua_pushstring(L, metadata[i].value);
+    lua_setfield(L, -2, metadata[i].key);
+  }
+}
+
+/* load(path [, { name, ... }]) gives { name = tensor, ... } and { key = string, ... } */
+static int files_load(lua_State *L) {
+  const char *path = check_path(L, "load");
+  lua_settop(L, 2);
+  bam_safetensors **file = push_file_box(L);
+  check(L, bam_safetensors_open(bind_context(L), path, file), "load");
+  lua_newtable(L);
+  if (!lua_isnil(L, 2))
+    load_listed(L, *file, path, 4);
+  else {
+    int64_t n;
+    bam_safetensors_entries(*file, &n);
+    for (int64_t i = 0; i < n; i++)
+      load_entry(L, *file, i, 4);
+  }
+  push_metadata(L, *file);
+  bam_safetensors_close(*file); /* now, not when it is collected */
+  *file = NULL;
+  return 2;
+}
+
+/* ---- npy ---- */
+
+/* save_npy(path, tensor) */
+static int files_save_npy(lua_State *L) {
+  const char *path = check_path(L, "save_npy");
+  bam_tensor *tensor = bind_test_tensor(L, 2);
+  if (tensor == NULL)
+    return luaL_error(L, "save_npy: expected a tensor, got %s", bind_describe(L, 2));
+  check(L, bam_npy_write(bind_context(L), path, tensor), "save_npy");
+  return 0;
+}
+
+/* load_npy(path) gives a tensor */
+static int files_load_npy(lua_State *L) {
+  const char *path = check_path(L, "load_npy");
+  bind_box *box = bind_push_box(L);
+  check(L, bam_npy_read(bind_context(L), path, &box->tensor), "load_npy");
+  return 1;
+}
+
+const luaL_Reg bind_files_functions[] = {
+  { "save", files_save },         { "load", files_load },
+  { "save_npy", files_save_npy }, { "load_npy", files_load_npy }, { NULL, NULL },
+};

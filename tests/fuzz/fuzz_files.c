@@ -1,0 +1,469 @@
+/* Fuzzing of the file readers: valid safetensors and npy files are made from a seeded generator, damaged a few
+   times over, and read. Each run must end in an error with a message, or in tensors whose every byte can be read,
+   and leave nothing behind. To be built with AddressSanitizer and UBSan.
+     fuzz_files SECONDS [SEED]    the same seed gives the same runs; the input of a finding is saved
+     fuzz_files FILE...           read such inputs again */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sanitizer/common_interface_defs.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../engine/file.h"
+#include "../../engine/npy.h"
+#include "../../engine/safetensors.h"
+
+#define INPUT_BYTES 16384
+#define RUN_SECONDS 10 /* a run that takes longer hangs */
+
+/* A file in the making. */
+typedef struct input {
+  bool is_npy;
+  bool valid; /* nothing has been damaged yet */
+  size_t size;
+  size_t header_begin, header_end;
+  unsigned char data[INPUT_BYTES];
+} input;
+
+static uint64_t state, first_seed, run;
+static input current;
+static bam_context *context;
+static volatile unsigned sink; /* keeps reads from being optimised away */
+
+/* ---- random choices ---- */
+
+static uint64_t next(void) { /* splitmix64 */
+  uint64_t z = state += 0x9e3779b97f4a7c15;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+  z = (z ^ z >> 27) * 0x94d049bb133111eb;
+  return z ^ z >> 31;
+}
+
+static size_t below(size_t n) { return n == 0 ? 0 : (size_t)(next() % n); }
+
+static bool one_in(size_t n) { return below(n) == 0; }
+
+#define CHOOSE(list) ((list)[below(sizeof(list) / sizeof *(list))])
+
+/* ---- findings ---- */
+
+static void save_input(void) {
+  char name[80];
+  snprintf(name, sizeof name, "finding-%" PRIu64 "-%" PRIu64 ".bin", first_seed, run);
+  int file = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+  if (file >= 0 && write(file, current.data, current.size) == (ssize_t)current.size)
+    fprintf(stderr, "fuzz: input of run %" PRIu64 " saved as %s\n", run, name);
+}
+
+static void finding(const char *what) {
+  fprintf(stderr, "fuzz: %s (message: %s)\n", what, context->message);
+  save_input();
+  _exit(1);
+}
+
+static void on_signal(int signal_number) {
+  finding(signal_number == SIGALRM ? "a run hangs" : "an assertion failed");
+}
+
+/* ---- one run ---- */
+
+/* A failure must come with a message of its own. */
+static void check_failure(void) {
+  size_t length = strnlen(context->message, BAM_MESSAGE_SIZE);
+  if (length == 0 || length == BAM_MESSAGE_SIZE)
+    finding("a failure without a proper message");
+}
+
+static void read_tensor(bam_tensor *tensor) {
+  bam_tensor *whole;
+  if (bam_tensor_contiguous(tensor, &whole) != BAM_OK) {
+    check_failure();
+    return;
+  }
+  int64_t bytes = bam_tensor_count(whole) * bam_dtype_size(whole->dtype);
+  const unsigned char *data = bam_tensor_data(whole);
+  unsigned sum = 0;
+  for (int64_t i = 0; i < bytes; i++) {
+    sum += data[i];
+    if (whole->dtype == BAM_BOOL && data[i] > 1)
+      finding("a bool that is neither true nor false");
+  }
+  sink += sum;
+  bam_tensor_release(whole);
+}
+
+static void read_entries(const bam_safetensors *file) {
+  int64_t n;
+  const bam_safetensors_entry *entries = bam_safetensors_entries(file, &n);
+  for (int64_t i = 0; i < n; i++) {
+    bam_tensor *tensor;
+    if (bam_safetensors_find(file, entries[i].name) != i)
+      finding("an entry is not found by its name");
+    if (bam_safetensors_tensor(file, i, &tensor) != BAM_OK) {
+      check_failure();
+      continue;
+    }
+    if (!bam_shape_equal(&tensor->shape, &entries[i].shape) || tensor->dtype != entries[i].dtype)
+      finding("a tensor differs from its entry");
+    read_tensor(tensor);
+    bam_tensor_release(tensor);
+  }
+  const bam_metadata *metadata = bam_safetensors_metadata(file, &n);
+  for (int64_t i = 0; i < n; i++)
+    sink += (unsigned)(strlen(metadata[i].key) + strlen(metadata[i].value));
+}
+
+static bam_status read_mapping(bam_mapping *mapping) {
+  bam_status status;
+  if (current.is_npy) {
+    bam_tensor *tensor;
+    status = bam_npy_parse(context, mapping, &tensor);
+    if (status != BAM_OK)
+      return status;
+    read_tensor(tensor);
+    bam_tensor_release(tensor);
+  } else {
+    bam_safetensors *file;
+    status = bam_safetensors_parse(context, mapping, &file);
+    if (status != BAM_OK)
+      return status;
+    read_entries(file);
+    bam_safetensors_close(file);
+  }
+  return BAM_OK;
+}
+
+/* Read `current`. Its bytes stand in a heap block of exactly their size, so that a read beyond it is seen. */
+static bool run_once(bool failing_allocation) {
+  unsigned char *bytes = malloc(current.size);
+  memcpy(bytes, current.data, current.size);
+  bam_mapping mapping = { 1, context, bytes, (int64_t)current.size };
+  bam_memory *memory = &context->memory;
+  int64_t live = memory->live_objects, live_bytes = memory->live_bytes;
+  context->message[0] = '\0';
+  memory->fail_at = failing_allocation ? memory->requests + 1 + (int64_t)below(8) : 0;
+  alarm(RUN_SECONDS);
+  bam_status status = read_mapping(&mapping);
+  alarm(0);
+  if (status != BAM_OK)
+    check_failure();
+  if (status != BAM_OK && current.valid && !failing_allocation)
+    finding("a valid file is refused");
+  if (mapping.refs != 1 || memory->live_objects != live || memory->live_bytes != live_bytes)
+    finding("something was not released");
+  free(bytes);
+  return status == BAM_OK;
+}
+
+/* ---- valid files ---- */
+
+static void append(const void *data, size_t size) {
+  if (size <= INPUT_BYTES - current.size) {
+    memcpy(current.data + current.size, data, size);
+    current.size += size;
+  }
+}
+
+static void append_text(const char *text) { append(text, strlen(text)); }
+
+static void append_number(uint64_t number) {
+  char text[24];
+  snprintf(text, sizeof text, "%" PRIu64, number);
+  append_text(text);
+}
+
+static void append_data(size_t bytes) {
+  for (size_t i = 0; i < bytes; i++)
+    append(&(unsigned char){ (unsigned char)below(2) }, 1); /* fit for bools too */
+}
+
+/* Write the header's length where the format has it. */
+static void fix_length(void) {
+  size_t length = current.header_end - current.header_begin;
+  int bytes = !current.is_npy ? 8 : current.header_begin == 10 ? 2 : 4;
+  unsigned char *at = current.data + current.header_begin - bytes;
+  for (int i = 0; i < bytes; i++)
+    at[i] = (unsigned char)(i < 8 ? length >> (8 * i) : 0);
+}
+
+/* Sizes for a small tensor; the number of elements. */
+static size_t random_shape(size_t *sizes, size_t *ndim) {
+  size_t count = 1;
+  *ndim = one_in(20) ? 8 : below(4);
+  for (size_t d = 0; d < *ndim; d++) {
+    sizes[d] = one_in(12) ? 0 : 1 + below(*ndim == 8 ? 2 : 6);
+    count *= sizes[d];
+  }
+  return count;
+}
+
+static void append_sizes(const size_t *sizes, size_t ndim) {
+  for (size_t d = 0; d < ndim; d++) {
+    if (d > 0)
+      append_text(",");
+    append_number(sizes[d]);
+  }
+}
+
+/* "name":{...} for a tensor at `offset` of the data; its end. */
+static size_t append_entry(size_t number, size_t offset) {
+  static const char *const names[] = { "w", "model.layers.0.mlp", "\\u00e9\\n", "a\\\"b", "\xc3\xa9" };
+  size_t sizes[8], ndim;
+  bam_dtype dtype = (bam_dtype)below(BAM_DTYPES);
+  size_t end = offset + random_shape(sizes, &ndim) * (size_t)bam_dtype_size(dtype);
+  append_text("\"");
+  append_text(CHOOSE(names));
+  append_number(number);
+  append_text("\":{\"dtype\":\"");
+  append_text(bam_safetensors_dtype(dtype));
+  append_text("\",\"shape\":[");
+  append_sizes(sizes, ndim);
+  append_text("],\"data_offsets\":[");
+  append_number(offset);
+  append_text(",");
+  append_number(end);
+  append_text("]}");
+  return end;
+}
+
+static void make_safetensors(void) {
+  size_t entries = below(6), end = 0;
+  append("\0\0\0\0\0\0\0", 8);
+  current.header_begin = 8;
+  append_text("{");
+  if (one_in(2))
+    append_text(entries > 0 ? "\"__metadata__\":{\"format\":\"pt\"}," : "\"__metadata__\":{}");
+  for (size_t i = 0; i < entries; i++) {
+    end = append_entry(i, end);
+    if (i + 1 < entries)
+      append_text(",");
+  }
+  append_text("}");
+  while (one_in(2))
+    append_text(" ");
+  current.header_end = current.size;
+  append_data(end);
+}
+
+static void make_npy(void) {
+  static const struct {
+    const char *descr;
+    size_t size;
+  } types[] = { { "<f2", 2 }, { "<f4", 4 }, { "<f8", 8 }, { ">f4", 4 }, { ">f8", 8 }, { "<i4", 4 },
+                { "<i8", 8 }, { ">i8", 8 }, { "|u1", 1 }, { "|b1", 1 }, { ">f2", 2 } };
+  size_t sizes[8], ndim, count = random_shape(sizes, &ndim), type = below(11);
+  unsigned char version = (unsigned char)(1 + below(3));
+  append_text("\x93NUMPY");
+  append((unsigned char[]){ version, 0, 0, 0, 0, 0 }, version == 1 ? 4 : 6);
+  current.header_begin = current.size;
+  append_text("{'descr': '");
+  append_text(types[type].descr);
+  append_text(one_in(2) ? "', 'fortran_order': True, 'shape': (" : "', 'fortran_order': False, 'shape': (");
+  append_sizes(sizes, ndim);
+  append_text(ndim == 1 ? ",), }" : "), }");
+  while (current.size % 64 != 63 && !one_in(30))
+    append_text(" ");
+  append_text("\n");
+  current.header_end = current.size;
+  append_data(count * types[type].size);
+}
+
+static void make_valid(bool is_npy) {
+  current.is_npy = is_npy;
+  current.valid = true;
+  current.size = 0;
+  if (is_npy)
+    make_npy();
+  else
+    make_safetensors();
+  fix_length();
+}
+
+/* ---- damage ---- */
+
+/* Replace `gone` bytes at `at` by `size` others; the end of the header moves along. */
+static void replace(size_t at, size_t gone, const void *data, size_t size) {
+  if (at + gone > current.size || current.size - gone + size > INPUT_BYTES)
+    return;
+  memmove(current.data + at + size, current.data + at + gone, current.size - at - gone);
+  memcpy(current.data + at, data, size);
+  current.size = current.size - gone + size;
+  if (at + gone <= current.header_end)
+    current.header_end = current.header_end - gone + size;
+  else if (at < current.header_end)
+    current.header_end = at + size;
+}
+
+/* Somewhere in the file, most often in its header. */
+static size_t somewhere(void) {
+  return one_in(4) ? below(current.size) : below(current.header_end);
+}
+
+static void flip_bit(void) { current.data[somewhere()] ^= (unsigned char)(1u << below(8)); }
+
+static void set_byte(void) { current.data[somewhere()] = (unsigned char)next(); }
+
+static void truncate_input(void) {
+  current.size = 1 + below(current.size);
+  if (current.header_end > current.size)
+    current.header_end = current.size;
+}
+
+static void insert_bytes(void) {
+  unsigned char bytes[64];
+  size_t n = 1 + below(sizeof bytes);
+  for (size_t i = 0; i < n; i++)
+    bytes[i] = (unsigned char)next();
+  replace(somewhere(), 0, bytes, n);
+}
+
+static void delete_range(void) {
+  size_t at = somewhere(), n = 1 + below(32);
+  if (at + n < current.size)
+    replace(at, n, "", 0);
+}
+
+/* A piece of the file once more, elsewhere. */
+static void copy_range(void) {
+  unsigned char piece[256];
+  size_t from = somewhere(), n = 1 + below(sizeof piece);
+  n = n < current.size - from ? n : current.size - from;
+  memcpy(piece, current.data + from, n);
+  replace(somewhere(), one_in(2) ? n : 0, piece, n);
+}
+
+/* The head of this file and the tail of another valid one. */
+static void splice_other(void) {
+  static unsigned char head[INPUT_BYTES];
+  size_t at = somewhere(), rest, header_end = current.header_end, begin = current.header_begin;
+  memcpy(head, current.data, at);
+  make_valid(current.is_npy);
+  rest = somewhere();
+  replace(0, rest, head, at);
+  current.header_begin = begin;
+  if (one_in(2) && header_end <= current.size)
+    current.header_end = header_end;
+}
+
+static const char *const numbers[] = {
+  "0", "1", "-1", "-0", "2", "7", "8", "9", "255", "65536", "2147483647", "2147483648", "4294967295",
+  "4294967296", "4611686018427387904", "9223372036854775807", "9223372036854775808",
+  "18446744073709551615", "18446744073709551616", "1e3", "1.0", "0.5", "1e400", "00", "007", "0x10",
+};
+
+static bool is_digit(size_t i) { return current.data[i] >= '0' && current.data[i] <= '9'; }
+
+/* Another number in the place of one, often off by one. */
+static void edit_number(void) {
+  size_t at = current.header_begin + below(current.header_end - current.header_begin), end;
+  while (at < current.header_end && !is_digit(at))
+    at++;
+  for (end = at; end < current.header_end && end - at < 20 && is_digit(end);)
+    end++;
+  if (at >= current.header_end)
+    return;
+  char text[24] = { 0 };
+  memcpy(text, current.data + at, end - at);
+  if (one_in(2))
+    snprintf(text, sizeof text, "%s", CHOOSE(numbers));
+  else
+    snprintf(text, sizeof text, "%" PRIu64, (uint64_t)strtoull(text, NULL, 10) + (one_in(2) ? 1 : UINT64_MAX));
+  replace(at, end - at, text, strlen(text));
+}
+
+static const char *const tokens[] = {
+  "{", "}", "[", "]", ",", ":", "\"", "'", "(", ")", "\\", "\\u0000", "\\ud800", "\xff", "\xc3", "\x80",
+  "null", "true", "{}", "[]", "\"\":", "\"a\":", "\"dtype\"", "\"shape\"", "\"data_offsets\"",
+  "\"__metadata__\":{\"a\":\"b\"},", "\"dtype\":\"F8_E4M3\",", "\"BOOL\"", "\"U8\"", "\"F64\"", "'descr'",
+  "'<f4'", "'|b1'", "'>f8'", "[('a', '<f4')]", "True", "False", "'shape': (1,), ", "(0,)", "[0,0]",
+  "[[[[[[[[", "1,1,1,1,1,1,1,1,", " ", "\n", "\t",
+};
+
+static void edit_token(void) {
+  const char *token = CHOOSE(tokens);
+  size_t at = current.header_begin + below(current.header_end - current.header_begin);
+  replace(at, one_in(2) ? strlen(token) : 0, token, strlen(token));
+}
+
+static void edit_length(void) {
+  size_t at = current.is_npy ? 6 + below(6) : below(8);
+  if (at < current.size)
+    current.data[at] = (unsigned char)(one_in(2) ? next() : current.data[at] + (one_in(2) ? 1u : 255u));
+}
+
+static void damage(void) {
+  static void (*const kinds[])(void) = { flip_bit,   set_byte,    truncate_input, insert_bytes,
+                                         delete_range, copy_range, splice_other,        edit_number,
+                                         edit_number, edit_token,  edit_token,    edit_length };
+  CHOOSE(kinds)();
+  current.valid = false;
+  if (!one_in(4) && current.header_end >= current.header_begin &&
+      current.size >= current.header_begin)
+    fix_length(); /* so that damage inside the header is looked at */
+}
+
+/* Is there a header left to edit? */
+static bool can_damage(void) {
+  return current.size > 0 && current.header_begin < current.header_end &&
+         current.header_end <= current.size;
+}
+
+/* ---- the loop ---- */
+
+static void fuzz(double seconds) {
+  struct timespec begin, now;
+  uint64_t accepted = 0;
+  clock_gettime(CLOCK_MONOTONIC, &begin);
+  do {
+    state = first_seed * 0x2545f4914f6cdd1d + run; /* so that a run depends on seed and number alone */
+    make_valid(one_in(2));
+    for (size_t n = one_in(50) ? 0 : 1 + below(one_in(2) ? 2 : 8); n > 0 && can_damage(); n--)
+      damage();
+    accepted += run_once(one_in(64));
+    run++;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+  } while ((double)(now.tv_sec - begin.tv_sec) + 1e-9 * (double)(now.tv_nsec - begin.tv_nsec) < seconds);
+  printf("fuzz: %" PRIu64 " runs in %.0f s with seed %" PRIu64 ", %" PRIu64
+         " accepted, 0 findings\n",
+         run, seconds, first_seed, accepted);
+}
+
+static bool replay(const char *path) {
+  FILE *file = fopen(path, "rb");
+  if (file == NULL) {
+    perror(path);
+    return false;
+  }
+  current.size = fread(current.data, 1, INPUT_BYTES, file);
+  fclose(file);
+  current.is_npy = current.size > 0 && current.data[0] == 0x93;
+  bool accepted = run_once(false);
+  printf("fuzz: %s: %s\n", path, accepted ? "accepted" : context->message);
+  return true;
+}
+
+int main(int argc, char **argv) {
+  char *end;
+  double seconds = argc > 1 ? strtod(argv[1], &end) : 0;
+  bam_context_options options = { .no_cache = true, .threads = 1 };
+  if (argc < 2 || bam_context_create(&options, &context) != BAM_OK) {
+    fprintf(stderr, "usage: fuzz_files SECONDS [SEED] | FILE...\n");
+    return 2;
+  }
+  signal(SIGALRM, on_signal);
+  signal(SIGABRT, on_signal);
+  bool fine = true;
+  if (*end == '\0') {
+    __sanitizer_set_death_callback(save_input);
+    first_seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)time(NULL);
+    fuzz(seconds);
+  } else
+    for (int i = 1; i < argc; i++)
+      fine = replay(argv[i]) && fine;
+  bam_context_destroy(context);
+  return fine ? 0 : 1;
+}
