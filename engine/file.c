@@ -1,5 +1,6 @@
-/* The reading half of file.h (writer.c is the other). The mapping is private and writable, so tensors over it may be changed in place
-   without touching the file; pages are read when first used. */
+/* The reading half of file.h (writer.c is the other). The mapping is private and writable, so
+   tensors over it may be changed in place without touching the file; pages are read when first
+   used. */
 #include "file.h"
 
 #include <assert.h>
@@ -65,7 +66,8 @@ static bam_status check_readable(bam_context *context, const char *path, const s
                     quoted);
   if (!S_ISREG(info->st_mode))
     return bam_fail(context, BAM_ERROR_FILE,
-                    "cannot read %s: it is a pipe or device; copy its contents to a file first", quoted);
+                    "cannot read %s: it is a pipe or device; copy its contents to a file first",
+                    quoted);
   if (info->st_size == 0)
     return bam_fail(context, BAM_ERROR_FILE, "cannot read %s: the file is empty; write it again",
                     quoted);
@@ -132,8 +134,8 @@ static bam_status share(bam_mapping *mapping, unsigned char *data, int64_t bytes
                         const bam_shape *shape, bam_tensor **out) {
   bam_context *context = mapping->context;
   bam_storage *storage;
-  bam_status status = bam_storage_wrap(context, &context->cpu, data, bytes, bam_mapping_release,
-                                       mapping, &storage);
+  bam_status status =
+    bam_storage_wrap(context, &context->cpu, data, bytes, bam_mapping_release, mapping, &storage);
   if (status != BAM_OK)
     return status;
   bam_mapping_retain(mapping); /* now the storage's */

@@ -1,6 +1,7 @@
-/* Files as the engine meets them: read-only mappings from which tensors are made without copying, and a
-   writer that replaces a file as a whole or not at all. Sizes are 64-bit; every error names the path, the
-   reason and what to do. Data in files is little-endian, as are all machines this runs on. */
+/* Files as the engine meets them: read-only mappings from which tensors are made without copying,
+   and a writer that replaces a file as a whole or not at all. Sizes are 64-bit; every error names
+   the path, the reason and what to do. Data in files is little-endian, as are all machines this
+   runs on. */
 #ifndef BAM_FILE_H
 #define BAM_FILE_H
 
@@ -8,17 +9,17 @@
 
 #include "tensor.h"
 
-/* `text` in double quotes, fit for a message: control characters become '?', and what is too long loses its
-   middle. Returns `quoted`. */
+/* `text` in double quotes, fit for a message: control characters become '?', and what is too long
+   loses its middle. Returns `quoted`. */
 #define BAM_QUOTE_TEXT 240
 const char *bam_quote(const char *text, char quoted[BAM_QUOTE_TEXT]);
 
 /* ---- reading ---- */
 
-/* The bytes of a file, shared by the tensors made from them; the last reference unmaps. Writing into such a
-   tensor changes this process's private pages, never the file. Replacing the file (as the writer below does)
-   is harmless. Shortening it in place while it is mapped is not: the system then stops the program at the next
-   access, and there is nothing an engine could do about it. */
+/* The bytes of a file, shared by the tensors made from them; the last reference unmaps. Writing
+   into such a tensor changes this process's private pages, never the file. Replacing the file (as
+   the writer below does) is harmless. Shortening it in place while it is mapped is not: the system
+   then stops the program at the next access, and there is nothing an engine could do about it. */
 typedef struct bam_mapping {
   int32_t refs;
   bam_context *context;
@@ -26,8 +27,8 @@ typedef struct bam_mapping {
   int64_t bytes; /* at least 1 */
 } bam_mapping;
 
-/* Map the regular, non-empty file at `path`: one reference in *out. Fails with BAM_ERROR_FILE for anything
-   missing, unreadable, empty or not a regular file; never waits for a pipe. */
+/* Map the regular, non-empty file at `path`: one reference in *out. Fails with BAM_ERROR_FILE for
+   anything missing, unreadable, empty or not a regular file; never waits for a pipe. */
 bam_status bam_mapping_open(bam_context *context, const char *path, bam_mapping **out);
 
 bam_mapping *bam_mapping_retain(bam_mapping *mapping);
@@ -35,9 +36,9 @@ bam_mapping *bam_mapping_retain(bam_mapping *mapping);
 /* Give up one reference to a bam_mapping. NULL is legal. */
 void bam_mapping_release(void *mapping);
 
-/* A contiguous CPU tensor of the mapped bytes from `offset` on, which must all lie inside the mapping. It shares
-   them when `offset` suits the dtype, else it is a copy. Fails with BAM_ERROR_FILE when a bool is neither 0
-   nor 1. */
+/* A contiguous CPU tensor of the mapped bytes from `offset` on, which must all lie inside the
+   mapping. It shares them when `offset` suits the dtype, else it is a copy. Fails with
+   BAM_ERROR_FILE when a bool is neither 0 nor 1. */
 bam_status bam_mapping_tensor(bam_mapping *mapping, int64_t offset, bam_dtype dtype,
                               const bam_shape *shape, bam_tensor **out);
 
@@ -48,8 +49,9 @@ bam_status bam_mapping_tensor(bam_mapping *mapping, int64_t offset, bam_dtype dt
 /* A file being written. It lives on the caller's stack and allocates nothing:
      bam_writer_open, then bam_writer_bytes and bam_writer_tensor, then bam_writer_commit;
    bam_writer_abandon at the end of every path, also after a failed open or a commit.
-   The bytes go to NAME.tmp-PID-N in the same directory, which commit renames once they are on the disk: whoever opens
-   the path finds the old file or the new one, whole. Only a killed process leaves a temporary behind. */
+   The bytes go to NAME.tmp-PID-N in the same directory, which commit renames once they are on the
+   disk: whoever opens the path finds the old file or the new one, whole. Only a killed process
+   leaves a temporary behind. */
 typedef struct bam_writer {
   bam_context *context;
   const char *path; /* borrowed until commit or abandon */
@@ -64,19 +66,20 @@ typedef struct bam_writer {
   unsigned char buffer[BAM_WRITER_BUFFER];
 } bam_writer;
 
-/* Begin to replace `path`, or to make it; its directory must exist. A symbolic link stays one: what it points to
-   is replaced. Refuses directories, devices, pipes and files that this user may not write. */
+/* Begin to replace `path`, or to make it; its directory must exist. A symbolic link stays one: what
+   it points to is replaced. Refuses directories, devices, pipes and files that this user may not
+   write. */
 bam_status bam_writer_open(bam_writer *writer, bam_context *context, const char *path);
 
 /* Append `bytes` bytes. */
 bam_status bam_writer_bytes(bam_writer *writer, const void *data, int64_t bytes);
 
-/* Append the elements of `tensor` in row-major order, through the buffer: a non-contiguous tensor is made
-   contiguous in small pieces. */
+/* Append the elements of `tensor` in row-major order, through the buffer: a non-contiguous tensor
+   is made contiguous in small pieces. */
 bam_status bam_writer_tensor(bam_writer *writer, bam_tensor *tensor);
 
-/* Make the file appear: flush, fsync, rename, fsync the directory. On failure the old file is still there,
-   unless the message says otherwise. */
+/* Make the file appear: flush, fsync, rename, fsync the directory. On failure the old file is still
+   there, unless the message says otherwise. */
 bam_status bam_writer_commit(bam_writer *writer);
 
 /* Close what is open and remove the temporary; nothing after a commit. */

@@ -1,9 +1,11 @@
-/* The depth is checked before jansson sees the text, because its parser recurses and has a limit of its own. */
+/* The depth is checked before jansson sees the text, because its parser recurses and has a limit of
+   its own. */
 #include "json.h"
 
 #include "file.h"
 
-/* Byte at which nesting exceeds `depth`, or -1. Malformed text may be misjudged here; the parser rejects it. */
+/* Byte at which nesting exceeds `depth`, or -1. Malformed text may be misjudged here; the parser
+   rejects it. */
 static int64_t find_too_deep(const char *text, int64_t size, int depth) {
   bool in_string = false;
   int level = 0;

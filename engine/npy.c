@@ -1,5 +1,5 @@
-/* Reading and writing npy. The header's dictionary is parsed strictly: the three keys in any order, each once,
-   Python's literals for str, bool and tuple of int, nothing else. */
+/* Reading and writing npy. The header's dictionary is parsed strictly: the three keys in any order,
+   each once, Python's literals for str, bool and tuple of int, nothing else. */
 #include "npy.h"
 
 #include <stdio.h>
@@ -100,10 +100,11 @@ static bam_status parse_descr(cursor *c, npy_header *header) {
       header->has_descr = true;
       return BAM_OK;
     }
-  return bam_fail(c->context, BAM_ERROR_FILE,
-                  "dtype %s is not supported; convert the array to float16, float32, float64, int32, "
-                  "int64, uint8 or bool",
-                  bam_quote(text, quoted));
+  return bam_fail(
+    c->context, BAM_ERROR_FILE,
+    "dtype %s is not supported; convert the array to float16, float32, float64, int32, "
+    "int64, uint8 or bool",
+    bam_quote(text, quoted));
 }
 
 static bam_status parse_order(cursor *c, npy_header *header) {
@@ -135,8 +136,8 @@ static bam_status parse_shape(cursor *c, npy_header *header) {
     if (shape->ndim > 0 && !comma)
       return malformed(c, "a comma");
     if (shape->ndim == BAM_MAX_DIMS)
-      return bam_fail(c->context, BAM_ERROR_FILE, "the array has more than %d dimensions; reshape it",
-                      BAM_MAX_DIMS);
+      return bam_fail(c->context, BAM_ERROR_FILE,
+                      "the array has more than %d dimensions; reshape it", BAM_MAX_DIMS);
     bam_status status = parse_size(c, &shape->size[shape->ndim]);
     if (status != BAM_OK)
       return status;
@@ -196,14 +197,15 @@ static bam_status find_header(bam_context *context, const bam_mapping *mapping, 
     return bam_fail(context, BAM_ERROR_FILE, "not an npy file: it does not begin with \\x93NUMPY");
   int major = data[6], minor = data[7];
   if (major < 1 || major > 3 || minor != 0)
-    return bam_fail(context, BAM_ERROR_FILE, "npy version %d.%d is not supported; save as 1.0", major,
-                    minor);
+    return bam_fail(context, BAM_ERROR_FILE, "npy version %d.%d is not supported; save as 1.0",
+                    major, minor);
   int64_t start = major == 1 ? 10 : 12, length = data[8] | data[9] << 8;
   if (major > 1 && mapping->bytes >= start)
     length |= (int64_t)data[10] << 16 | (int64_t)data[11] << 24;
   if (mapping->bytes < start || length > mapping->bytes - start)
-    return bam_fail(context, BAM_ERROR_FILE, "its header is cut short: %lld bytes announced, %lld there",
-                    (long long)length, (long long)(mapping->bytes - start));
+    return bam_fail(context, BAM_ERROR_FILE,
+                    "its header is cut short: %lld bytes announced, %lld there", (long long)length,
+                    (long long)(mapping->bytes - start));
   *c = (cursor){ context, (const char *)data + start, (const char *)data + start + length };
   return BAM_OK;
 }
@@ -216,10 +218,10 @@ static bam_status check_size(bam_context *context, const npy_header *header, int
   char text[BAM_SHAPE_TEXT];
   if (needed == there)
     return BAM_OK;
-  return bam_fail(context, BAM_ERROR_FILE, "shape %s of %s needs %lld bytes of data, the file has %lld%s",
-                  bam_shape_text(&header->shape, text), bam_dtype_name(header->dtype),
-                  (long long)needed, (long long)there,
-                  there < needed ? "; it is cut short" : "; one array per file");
+  return bam_fail(
+    context, BAM_ERROR_FILE, "shape %s of %s needs %lld bytes of data, the file has %lld%s",
+    bam_shape_text(&header->shape, text), bam_dtype_name(header->dtype), (long long)needed,
+    (long long)there, there < needed ? "; it is cut short" : "; one array per file");
 }
 
 static void swap_bytes(bam_tensor *tensor) {
@@ -296,8 +298,8 @@ static const char *find_code(bam_dtype dtype) {
   return NULL;
 }
 
-/* Magic, version 1.0, length and dictionary, padded with spaces so that the data begin at a multiple of 64. Returns
-   the bytes. */
+/* Magic, version 1.0, length and dictionary, padded with spaces so that the data begin at a
+   multiple of 64. Returns the bytes. */
 static int make_header(const bam_tensor *tensor, char text[512]) {
   char shape[BAM_SHAPE_TEXT];
   bam_shape_text(&tensor->shape, shape);
@@ -317,7 +319,8 @@ static int make_header(const bam_tensor *tensor, char text[512]) {
 bam_status bam_npy_write(bam_context *context, const char *path, bam_tensor *tensor) {
   char header[512];
   if (find_code(tensor->dtype) == NULL)
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "npy files have no %s; convert the tensor to f32 first",
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "npy files have no %s; convert the tensor to f32 first",
                     bam_dtype_name(tensor->dtype));
   int length = make_header(tensor, header);
   bam_writer writer;

@@ -1,6 +1,6 @@
-/* Reading safetensors. The parse goes from the outside in: sizes, JSON, each entry on its own, then all entries
-   together, which must cover the data without gaps or overlaps. Messages are completed on the way out:
-   path: tensor "name": reason. */
+/* Reading safetensors. The parse goes from the outside in: sizes, JSON, each entry on its own, then
+   all entries together, which must cover the data without gaps or overlaps. Messages are completed
+   on the way out: path: tensor "name": reason. */
 #include "safetensors.h"
 
 #include <stdlib.h>
@@ -44,16 +44,18 @@ static bam_status parse_dtype(bam_context *context, json_t *value, bam_dtype *dt
       return BAM_OK;
     }
   char quoted[BAM_QUOTE_TEXT];
-  return bam_fail(context, BAM_ERROR_FILE,
-                  "dtype %s is not supported; convert it to BOOL, U8, I32, I64, F16, BF16, F32 or F64",
-                  bam_quote(name, quoted));
+  return bam_fail(
+    context, BAM_ERROR_FILE,
+    "dtype %s is not supported; convert it to BOOL, U8, I32, I64, F16, BF16, F32 or F64",
+    bam_quote(name, quoted));
 }
 
 static bam_status parse_shape(bam_context *context, json_t *value, bam_shape *shape) {
   if (!json_is_array(value))
     return bam_fail(context, BAM_ERROR_FILE, "its shape is missing or not a list");
   if (json_array_size(value) > BAM_MAX_DIMS)
-    return bam_fail(context, BAM_ERROR_FILE, "it has %zu dimensions, of which at most %d are supported",
+    return bam_fail(context, BAM_ERROR_FILE,
+                    "it has %zu dimensions, of which at most %d are supported",
                     json_array_size(value), BAM_MAX_DIMS);
   shape->ndim = (int)json_array_size(value);
   for (int d = 0; d < shape->ndim; d++) {
@@ -73,10 +75,11 @@ static bam_status parse_offsets(bam_context *context, json_t *value, int64_t dat
   entry->begin = json_integer_value(begin);
   entry->end = json_integer_value(end);
   if (entry->begin < 0 || entry->begin > entry->end || entry->end > data_bytes)
-    return bam_fail(context, BAM_ERROR_FILE,
-                    "its data_offsets %lld to %lld are not within the %lld bytes of data; the file is "
-                    "damaged or cut short",
-                    (long long)entry->begin, (long long)entry->end, (long long)data_bytes);
+    return bam_fail(
+      context, BAM_ERROR_FILE,
+      "its data_offsets %lld to %lld are not within the %lld bytes of data; the file is "
+      "damaged or cut short",
+      (long long)entry->begin, (long long)entry->end, (long long)data_bytes);
   return BAM_OK;
 }
 
@@ -87,10 +90,10 @@ static bam_status check_entry_size(bam_context *context, const bam_safetensors_e
     return BAM_ERROR_FILE; /* the message is there */
   if (entry->end - entry->begin == count * bam_dtype_size(entry->dtype))
     return BAM_OK;
-  return bam_fail(context, BAM_ERROR_FILE, "shape %s of %s needs %lld bytes, its data_offsets give %lld",
-                  bam_shape_text(&entry->shape, text), dtype_names[entry->dtype],
-                  (long long)(count * bam_dtype_size(entry->dtype)),
-                  (long long)(entry->end - entry->begin));
+  return bam_fail(
+    context, BAM_ERROR_FILE, "shape %s of %s needs %lld bytes, its data_offsets give %lld",
+    bam_shape_text(&entry->shape, text), dtype_names[entry->dtype],
+    (long long)(count * bam_dtype_size(entry->dtype)), (long long)(entry->end - entry->begin));
 }
 
 static bam_status parse_entry(const bam_safetensors *file, json_t *value,
@@ -192,10 +195,11 @@ static bam_status check_cover(bam_safetensors *file) {
   for (int64_t i = 0; i < file->n_entries; i++) {
     const bam_safetensors_entry *entry = &file->entries[i];
     if (entry->begin != end) {
-      bam_fail(file->context, BAM_ERROR_FILE,
-               "it begins at byte %lld of the data, where byte %lld is next: tensors must follow each "
-               "other without gaps or overlaps",
-               (long long)entry->begin, (long long)end);
+      bam_fail(
+        file->context, BAM_ERROR_FILE,
+        "it begins at byte %lld of the data, where byte %lld is next: tensors must follow each "
+        "other without gaps or overlaps",
+        (long long)entry->begin, (long long)end);
       return fail_in_tensor(file->context, BAM_ERROR_FILE, entry->name);
     }
     end = entry->end;
@@ -219,21 +223,22 @@ static bam_status read_header(bam_safetensors *file) {
   for (int i = 0; i < 8; i++)
     length |= (uint64_t)mapping->data[i] << (8 * i);
   if (length > BAM_SAFETENSORS_MAX_HEADER || (int64_t)length > mapping->bytes - 8)
-    return bam_fail(file->context, BAM_ERROR_FILE,
-                    "not a safetensors file, or cut short: a header of %llu bytes is announced, %lld "
-                    "bytes follow (and %d are allowed)",
-                    (unsigned long long)length, (long long)mapping->bytes - 8,
-                    BAM_SAFETENSORS_MAX_HEADER);
+    return bam_fail(
+      file->context, BAM_ERROR_FILE,
+      "not a safetensors file, or cut short: a header of %llu bytes is announced, %lld "
+      "bytes follow (and %d are allowed)",
+      (unsigned long long)length, (long long)mapping->bytes - 8, BAM_SAFETENSORS_MAX_HEADER);
   if (length == 0 || mapping->data[8] != '{')
     return bam_fail(file->context, BAM_ERROR_FILE,
                     "not a safetensors file: its header does not begin with '{'");
   file->data_begin = 8 + (int64_t)length;
   file->data_bytes = mapping->bytes - file->data_begin;
-  return bam_json_parse(file->context, (const char *)mapping->data + 8, (int64_t)length, HEADER_DEPTH,
-                        &file->header);
+  return bam_json_parse(file->context, (const char *)mapping->data + 8, (int64_t)length,
+                        HEADER_DEPTH, &file->header);
 }
 
-bam_status bam_safetensors_parse(bam_context *context, bam_mapping *mapping, bam_safetensors **out) {
+bam_status bam_safetensors_parse(bam_context *context, bam_mapping *mapping,
+                                 bam_safetensors **out) {
   bam_status status = BAM_OK;
   bam_safetensors *file = bam_object_alloc(context, sizeof *file);
   if (file == NULL)
@@ -294,7 +299,7 @@ const bam_metadata *bam_safetensors_metadata(const bam_safetensors *file, int64_
 
 bam_status bam_safetensors_tensor(const bam_safetensors *file, int64_t i, bam_tensor **out) {
   const bam_safetensors_entry *entry = &file->entries[i];
-  bam_status status = bam_mapping_tensor(file->mapping, file->data_begin + entry->begin, entry->dtype,
-                                         &entry->shape, out);
+  bam_status status = bam_mapping_tensor(file->mapping, file->data_begin + entry->begin,
+                                         entry->dtype, &entry->shape, out);
   return status == BAM_OK ? BAM_OK : fail_in_tensor(file->context, status, entry->name);
 }

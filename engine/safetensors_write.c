@@ -1,5 +1,5 @@
-/* Writing safetensors: the header is built first, because it says where every tensor will be; then header and
-   tensors are streamed. */
+/* Writing safetensors: the header is built first, because it says where every tensor will be; then
+   header and tensors are streamed. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +55,8 @@ static bam_status check_name(bam_context *context, json_t *header, const char *n
     return bam_fail(context, BAM_ERROR_ARGUMENT,
                     "a tensor cannot be called %s, which is kept for text; rename it", quoted);
   if (!is_utf8(name))
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "tensor name %s is not UTF-8 text; rename it", quoted);
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "tensor name %s is not UTF-8 text; rename it",
+                    quoted);
   if (json_object_get(header, name) != NULL)
     return bam_fail(context, BAM_ERROR_ARGUMENT, "two tensors are called %s; rename one", quoted);
   return BAM_OK;
@@ -69,7 +70,8 @@ static bam_status put_tensor(bam_context *context, json_t *header, const bam_nam
     return status;
   const bam_tensor *tensor = named->tensor;
   int64_t end;
-  if (__builtin_add_overflow(*offset, bam_tensor_count(tensor) * bam_dtype_size(tensor->dtype), &end))
+  if (__builtin_add_overflow(*offset, bam_tensor_count(tensor) * bam_dtype_size(tensor->dtype),
+                             &end))
     return bam_fail(context, BAM_ERROR_ARGUMENT, "the tensors exceed 2^63 bytes");
   json_t *shape = json_array();
   for (int d = 0; d < tensor->shape.ndim; d++)
@@ -101,9 +103,10 @@ static bam_status make_header(bam_context *context, const bam_named_tensor *tens
 static bam_status write_header(bam_writer *writer, const char *text) {
   size_t length = strlen(text), padded = (length + 7) / 8 * 8;
   if (padded > BAM_SAFETENSORS_MAX_HEADER)
-    return bam_fail(writer->context, BAM_ERROR_ARGUMENT,
-                    "the names and metadata take %zu bytes, of which a safetensors file may have %d",
-                    length, BAM_SAFETENSORS_MAX_HEADER);
+    return bam_fail(
+      writer->context, BAM_ERROR_ARGUMENT,
+      "the names and metadata take %zu bytes, of which a safetensors file may have %d", length,
+      BAM_SAFETENSORS_MAX_HEADER);
   unsigned char count[8];
   for (int i = 0; i < 8; i++)
     count[i] = (unsigned char)(padded >> (8 * i));

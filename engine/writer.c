@@ -1,5 +1,6 @@
-/* The atomic writer of file.h. Everything happens relative to one descriptor of the directory, so that a
-   change of the working directory or a renamed parent between open and commit does no harm. */
+/* The atomic writer of file.h. Everything happens relative to one descriptor of the directory, so
+   that a change of the working directory or a renamed parent between open and commit does
+   no harm. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -61,12 +62,13 @@ static bam_status open_directory(bam_writer *writer, const char *path) {
     return BAM_OK;
   char reason[BAM_QUOTE_TEXT + 100], quoted[BAM_QUOTE_TEXT];
   int error = errno;
-  snprintf(reason, sizeof reason, "directory %s: %s", bam_quote(directory, quoted), strerror(error));
+  snprintf(reason, sizeof reason, "directory %s: %s", bam_quote(directory, quoted),
+           strerror(error));
   return fail_text(writer, reason, advice(error));
 }
 
-/* What stands at the path now must be nothing or a regular file that this user may write; its permissions go
-   into *mode, else 0. */
+/* What stands at the path now must be nothing or a regular file that this user may write; its
+   permissions go into *mode, else 0. */
 static bam_status check_target(const bam_writer *writer, mode_t *mode) {
   struct stat info;
   *mode = 0;
@@ -87,8 +89,8 @@ static bam_status open_temporary(bam_writer *writer, mode_t mode) {
   for (int i = 0; i < 100 && writer->file < 0; i++) {
     snprintf(writer->temporary, sizeof writer->temporary, "%.200s.tmp-%ld-%d", writer->name,
              (long)getpid(), i);
-    writer->file = openat(writer->directory, writer->temporary,
-                          O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    writer->file =
+      openat(writer->directory, writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (writer->file < 0 && errno != EEXIST)
       break;
   }
@@ -127,8 +129,8 @@ static bam_status flush(bam_writer *writer) {
   if (writer->used > writer->limit - writer->written)
     return fail_errno(writer, EFBIG);
   for (int64_t done = 0; done < writer->used;) {
-    ssize_t n = TEMP_FAILURE_RETRY(
-      write(writer->file, writer->buffer + done, (size_t)(writer->used - done)));
+    ssize_t n =
+      TEMP_FAILURE_RETRY(write(writer->file, writer->buffer + done, (size_t)(writer->used - done)));
     if (n < 0)
       return fail_errno(writer, errno);
     done += n;
@@ -210,7 +212,8 @@ static bam_status rename_file(bam_writer *writer) {
   if (renameat(writer->directory, writer->temporary, writer->directory, writer->name) != 0)
     return fail_errno(writer, errno);
   writer->has_temporary = false;
-  if (fsync(writer->directory) != 0 && errno != EINVAL) /* a file system that cannot sync directories */
+  if (fsync(writer->directory) != 0 &&
+      errno != EINVAL) /* a file system that cannot sync directories */
     return fail_text(writer, strerror(errno),
                      " while syncing its directory; the new file is there, but a power failure may "
                      "bring back the old one");

@@ -1,5 +1,5 @@
-/* Files of tensors for scripts: save and load (safetensors), save_npy and load_npy. What C holds while the
-   engine runs lies in userdata on the Lua stack, so an error at any point leaks nothing. */
+/* Files of tensors for scripts: save and load (safetensors), save_npy and load_npy. What C holds
+   while the engine runs lies in userdata on the Lua stack, so no error leaks. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +13,8 @@ static void check(lua_State *L, bam_status status, const char *what) {
     bind_check(L, bam_fail_within(bind_context(L), status, what));
 }
 
-/* The string on top of the stack or at `index`, which C can read to its end. `role` is what it should be. */
+/* The string on top of the stack or at `index`, which C can read to its end. `role` is what it
+   should be. */
 static const char *check_text(lua_State *L, int index, const char *what, const char *role) {
   size_t length;
   if (lua_type(L, index) != LUA_TSTRING)
@@ -40,7 +41,8 @@ static int64_t count_entries(lua_State *L, int table) {
   return n;
 }
 
-/* The tensors of the table at index 2, by name, in memory pushed on the stack. They stay the table's. */
+/* The tensors of the table at index 2, by name, in memory pushed on the stack. They stay the
+   table's. */
 static bam_named_tensor *read_tensors(lua_State *L, int64_t *n) {
   if (lua_type(L, 2) != LUA_TTABLE)
     luaL_error(L, "save: expected a table of tensors by name, got %s", bind_describe(L, 2));
@@ -74,7 +76,8 @@ static bam_metadata *read_metadata(lua_State *L, int64_t *n) {
   lua_pushnil(L);
   while (lua_next(L, 3)) {
     const char *key = check_text(L, -2, "save", "strings as the keys of metadata");
-    const char *value = check_text(L, -1, "save", "strings as the values of metadata (use tostring)");
+    const char *value =
+      check_text(L, -1, "save", "strings as the values of metadata (use tostring)");
     metadata[(*n)++] = (bam_metadata){ key, value };
     lua_pop(L, 1);
   }
@@ -107,7 +110,8 @@ static bam_safetensors **push_file_box(lua_State *L) {
   bam_safetensors **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   luaL_newmetatable(L, "bam.safetensors");
-  lua_pushcfunction(L, close_file); /* set each time: the first time may have run out of memory here */
+  /* set each time: the first time may have run out of memory before it was */
+  lua_pushcfunction(L, close_file);
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
   return box;
@@ -203,6 +207,6 @@ static int files_load_npy(lua_State *L) {
 }
 
 const luaL_Reg bind_files_functions[] = {
-  { "save", files_save },         { "load", files_load },
-  { "save_npy", files_save_npy }, { "load_npy", files_load_npy }, { NULL, NULL },
+  { "save", files_save },         { "load", files_load }, { "save_npy", files_save_npy },
+  { "load_npy", files_load_npy }, { NULL, NULL },
 };

@@ -28,7 +28,8 @@ static bam_status write_text(const char *path, const char *text) {
 static void expect_text(const char *path, const char *text) {
   size_t bytes;
   unsigned char *data = scratch_read(path, &bytes);
-  cr_assert(bytes == strlen(text) && memcmp(data, text, bytes) == 0, "%s holds something else", path);
+  cr_assert(bytes == strlen(text) && memcmp(data, text, bytes) == 0, "%s holds something else",
+            path);
   free(data);
 }
 
@@ -86,7 +87,8 @@ Test(files, unreadable_file_is_an_error) {
   scratch_write("secret", "x", 1);
   cr_assert(chmod("secret", 0) == 0);
   scratch_drop_root();
-  EXPECT_ERROR(bam_mapping_open(fixture_context(), "secret", &mapping), "Permission denied; change");
+  EXPECT_ERROR(bam_mapping_open(fixture_context(), "secret", &mapping),
+               "Permission denied; change");
 }
 
 Test(files, mapped_tensor_is_private_and_outlives_its_file) {
@@ -136,7 +138,8 @@ Test(files, bools_other_than_0_and_1_are_refused) {
   bam_shape shape = SHAPE(3);
   scratch_write("data", "\x01\x00\x02", 3);
   EXPECT_OK(bam_mapping_open(fixture_context(), "data", &mapping));
-  EXPECT_ERROR(bam_mapping_tensor(mapping, 0, BAM_BOOL, &shape, &x), "element 3 of a bool tensor is 2");
+  EXPECT_ERROR(bam_mapping_tensor(mapping, 0, BAM_BOOL, &shape, &x),
+               "element 3 of a bool tensor is 2");
   bam_mapping_release(mapping);
 }
 
@@ -193,7 +196,8 @@ Test(files, where_nothing_can_be_written_is_named) {
   name[sizeof name - 1] = '\0';
   scratch_write("file", "x", 1);
   cr_assert(mkdir("dir", 0777) == 0 && mkfifo("pipe", 0600) == 0);
-  EXPECT_ERROR(write_text("no/x", "x"), "\"no/x\": directory \"no/\": No such file or directory; make");
+  EXPECT_ERROR(write_text("no/x", "x"),
+               "\"no/x\": directory \"no/\": No such file or directory; make");
   EXPECT_ERROR(write_text("file/x", "x"), "directory \"file/\": Not a directory");
   EXPECT_ERROR(write_text("dir", "x"), "\"dir\": it is a directory; name a file in it");
   EXPECT_ERROR(write_text("dir/", "x"), "it is a directory");
@@ -234,7 +238,8 @@ Test(files, limit_on_file_sizes_is_an_error_not_a_signal) {
   scratch_write("old", "old", 3);
   struct rlimit limit = { 100000, 100000 };
   cr_assert(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-  EXPECT_ERROR(write_text("old", long_text()), "\"old\": File too large; raise the limit (ulimit -f)");
+  EXPECT_ERROR(write_text("old", long_text()),
+               "\"old\": File too large; raise the limit (ulimit -f)");
   expect_text("old", "old");
   cr_assert_eq(scratch_count(), 1);
 }
@@ -273,7 +278,8 @@ static void expect_written(bam_tensor *x) {
 }
 
 Test(files, tensors_are_written_in_row_major_order) {
-  bam_shape shapes[] = { SCALAR, SHAPE(0, 5), SHAPE(7), SHAPE(1, 3, 1, 100001), SHAPE(301, 407, 3) };
+  bam_shape shapes[] = { SCALAR, SHAPE(0, 5), SHAPE(7), SHAPE(1, 3, 1, 100001),
+                         SHAPE(301, 407, 3) };
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
     for (int dtype = 0; dtype < BAM_DTYPES; dtype++) {
       bam_tensor *wide = make_random(BAM_F32, shapes[i], 0, 2), *x;

@@ -26,7 +26,7 @@ static void make_npy(int major, const char *header, const void *data, size_t dat
   scratch_write("x", file, start + length + data_bytes);
 }
 
-#define HEADER(descr, order, shape) \
+#define HEADER(descr, order, shape)                                                                \
   "{'descr': '" descr "', 'fortran_order': " order ", 'shape': " shape ", }"
 
 /* numpy.save of arange(6, dtype='<f4').reshape(2, 3) */
@@ -55,7 +55,7 @@ Test(npy, file_of_numpy_is_read_without_a_copy) {
   bam_tensor_release(x);
 }
 
-/* numpy.lib.format.write_array(..., version=(2, 0)) of an array in Fortran order with big-endian i4 */
+/* numpy.lib.format.write_array(..., version=(2, 0)) of a big-endian i4 array in Fortran order */
 Test(npy, big_endian_fortran_array_of_numpy) {
   static const char file[] =
     "\x93NUMPY\x02\x00t\0\0\0{'descr': '>i4', 'fortran_order': True, 'shape': (2, 3), }"
@@ -87,8 +87,8 @@ Test(npy, scalar_bool_of_numpy) {
 }
 
 Test(npy, every_dtype_and_shape_comes_back) {
-  const bam_shape shapes[] = { SCALAR, SHAPE(0), SHAPE(5, 0, 3), SHAPE(3), SHAPE(5, 7),
-                               SHAPE(1, 2, 1, 2, 1, 2, 1, 3) };
+  const bam_shape shapes[] = { SCALAR,   SHAPE(0),    SHAPE(5, 0, 3),
+                               SHAPE(3), SHAPE(5, 7), SHAPE(1, 2, 1, 2, 1, 2, 1, 3) };
   for (int i = 0; i < 6 * BAM_DTYPES; i++) {
     bam_tensor *wide = make_random(BAM_F32, shapes[i % 6], 0, 2), *x;
     EXPECT_OK(bam_tensor_convert(wide, (bam_dtype)(i / 6), &x));
@@ -178,7 +178,8 @@ static const struct {
   { HEADER("<f4", "False", "(4294967296,4294967296)"), 4, "overflows" },
   { HEADER("<f4", "False", "(0,4611686018427387904,2)"), 0, "overflows" },
   { HEADER("<f4", "False", "(1,1,1,1,1,1,1,1,1)"), 4, "more than 8 dimensions" },
-  { HEADER("<f4", "False", "(2,)"), 7, "shape (2) of f32 needs 8 bytes of data, the file has 7; it is" },
+  { HEADER("<f4", "False", "(2,)"), 7,
+    "shape (2) of f32 needs 8 bytes of data, the file has 7; it is" },
   { HEADER("<f4", "False", "(2,)"), 9, "the file has 9; one array per file" },
   { HEADER("|b1", "False", "(3,)"), 3, "element 3 of a bool tensor is 2" },
 };
@@ -205,7 +206,8 @@ Test(npy, wrong_magic_version_and_length_are_named) {
   scratch_write("x", "\x93NUMPY\x04\0\0\0\0\0", 12);
   EXPECT_ERROR(bam_npy_read(context, "x", &x), "npy version 4.0 is not supported");
   scratch_write("x", "\x93NUMPY\x01\0\x03\0{}", 12);
-  EXPECT_ERROR(bam_npy_read(context, "x", &x), "its header is cut short: 3 bytes announced, 2 there");
+  EXPECT_ERROR(bam_npy_read(context, "x", &x),
+               "its header is cut short: 3 bytes announced, 2 there");
   scratch_write("x", "\x93NUMPY\x02\0\0\0\0", 11);
   EXPECT_ERROR(bam_npy_read(context, "x", &x), "its header is cut short");
   scratch_write("x", "\x93NUMPY\x02\0\xff\xff\xff\xff", 12);

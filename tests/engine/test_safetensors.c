@@ -61,8 +61,8 @@ Test(safetensors, file_of_python_is_read) {
 }
 
 Test(safetensors, every_dtype_and_shape_comes_back_aligned) {
-  const bam_shape shapes[] = { SCALAR, SHAPE(0), SHAPE(5, 0, 3), SHAPE(3), SHAPE(5, 7),
-                               SHAPE(1, 2, 1, 2, 1, 2, 1, 3) };
+  const bam_shape shapes[] = { SCALAR,   SHAPE(0),    SHAPE(5, 0, 3),
+                               SHAPE(3), SHAPE(5, 7), SHAPE(1, 2, 1, 2, 1, 2, 1, 3) };
   enum { SHAPES = sizeof shapes / sizeof *shapes, N = SHAPES * BAM_DTYPES };
   bam_named_tensor tensors[N];
   char names[N][16];
@@ -139,7 +139,8 @@ Test(safetensors, loaded_file_can_be_replaced_while_in_use) {
 }
 
 Test(safetensors, what_cannot_be_written_is_named) {
-  bam_tensor *x = make_values(BAM_F32, SHAPE(1), VALUES(1)), *y = make_values(BAM_U8, SHAPE(1), VALUES(1));
+  bam_tensor *x = make_values(BAM_F32, SHAPE(1), VALUES(1));
+  bam_tensor *y = make_values(BAM_U8, SHAPE(1), VALUES(1));
   bam_metadata bad = { "k", "\xff" };
   EXPECT_ERROR(save("x", (bam_named_tensor[]){ { "a", x }, { "b", x }, { "a", y } }, 3),
                "two tensors are called \"a\"");
@@ -189,7 +190,8 @@ static const lie lies[] = {
   { "{\"a\":1}", 0, "tensor \"a\": it is not described by an object" },
   { "{\"a\":{}}", 0, "tensor \"a\": its dtype is missing" },
   { "{\"a\":{\"dtype\":1}}", 0, "its dtype is missing or not a string" },
-  { "{\"a\":{\"dtype\":\"F8_E4M3\"}}", 0, "tensor \"a\": dtype \"F8_E4M3\" is not supported; convert" },
+  { "{\"a\":{\"dtype\":\"F8_E4M3\"}}", 0,
+    "tensor \"a\": dtype \"F8_E4M3\" is not supported; convert" },
   { "{\"a\":{\"dtype\":\"F32\"}}", 0, "its shape is missing" },
   { "{\"a\":" F32("{}", "[0,0]") "}", 0, "its shape is missing or not a list" },
   { "{\"a\":" F32("[-1]", "[0,0]") "}", 0, "size 1 of its shape is not a count" },
@@ -208,12 +210,16 @@ static const lie lies[] = {
   { "{\"a\":" F32("[1]", "[4,0]") "}", 4, "data_offsets 4 to 0 are not within" },
   { "{\"a\":" F32("[1]", "[0,4]") "}", 3, "data_offsets 0 to 4 are not within the 3 bytes" },
   { "{\"a\":" F32("[1]", "[0,9223372036854775807]") "}", 4, "are not within" },
-  { "{\"a\":" F32("[2]", "[0,4]") "}", 4, "shape (2) of F32 needs 8 bytes, its data_offsets give 4" },
-  { "{\"a\":" F32("[1]", "[1,5]") "}", 5, "tensor \"a\": it begins at byte 1 of the data, where byte 0" },
+  { "{\"a\":" F32("[2]", "[0,4]") "}", 4,
+    "shape (2) of F32 needs 8 bytes, its data_offsets give 4" },
+  { "{\"a\":" F32("[1]", "[1,5]") "}", 5,
+    "tensor \"a\": it begins at byte 1 of the data, where byte 0" },
   { "{\"a\":" F32("[1]", "[0,4]") ",\"b\":" F32("[1]", "[0,4]") "}", 4, "it begins at byte 0" },
-  { "{\"a\":" F32("[1]", "[0,4]") ",\"b\":" F32("[1]", "[8,12]") "}", 12, "tensor \"b\": it begins" },
+  { "{\"a\":" F32("[1]", "[0,4]") ",\"b\":" F32("[1]", "[8,12]") "}", 12,
+    "tensor \"b\": it begins" },
   { "{\"a\":" F32("[1]", "[0,4]") "}", 5, "take 4 bytes, but 5 bytes of data follow" },
-  { "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0],\"x\":1}}", 0, "a newer format?" },
+  { "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0],\"x\":1}}", 0,
+    "a newer format?" },
   { "{\"__metadata__\":1}", 0, "__metadata__ is not an object" },
   { "{\"__metadata__\":{\"k\":1}}", 0, "__metadata__ \"k\" is not a string" },
 };
@@ -222,7 +228,8 @@ Test(safetensors, every_lie_of_a_header_is_named) {
   bam_safetensors *file;
   for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
     scratch_safetensors("x", lies[i].header, lies[i].data_bytes);
-    cr_assert_neq(bam_safetensors_open(fixture_context(), "x", &file), BAM_OK, "%s", lies[i].header);
+    cr_assert_neq(bam_safetensors_open(fixture_context(), "x", &file), BAM_OK, "%s",
+                  lies[i].header);
     const char *message = fixture_context()->message;
     cr_assert(strstr(message, lies[i].words) != NULL, "%s: %s", lies[i].header, message);
     cr_assert(strncmp(message, "\"x\": ", 5) == 0, "%s", message);
@@ -232,11 +239,14 @@ Test(safetensors, every_lie_of_a_header_is_named) {
 Test(safetensors, announced_header_must_fit) {
   bam_safetensors *file;
   scratch_write("x", "\x02\0\0\0\0\0\0", 7);
-  EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file), "not a safetensors file: it has 7");
+  EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file),
+               "not a safetensors file: it has 7");
   scratch_write("x", "\x03\0\0\0\0\0\0\0{}", 10);
-  EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file), "a header of 3 bytes is announced, 2");
+  EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file),
+               "a header of 3 bytes is announced, 2");
   scratch_write("x", "\xff\xff\xff\xff\xff\xff\xff\xff{}", 10);
-  EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file), "a header of 18446744073709551615");
+  EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file),
+               "a header of 18446744073709551615");
   EXPECT_ERROR(bam_safetensors_open(fixture_context(), "no", &file), "cannot read \"no\"");
 }
 
@@ -245,7 +255,8 @@ Test(safetensors, bools_are_checked) {
   bam_tensor *x;
   scratch_safetensors("x", "{\"m\":{\"dtype\":\"BOOL\",\"shape\":[3],\"data_offsets\":[0,3]}}", 3);
   EXPECT_OK(bam_safetensors_open(fixture_context(), "x", &file));
-  EXPECT_ERROR(bam_safetensors_tensor(file, 0, &x), "tensor \"m\": element 3 of a bool tensor is 2");
+  EXPECT_ERROR(bam_safetensors_tensor(file, 0, &x),
+               "tensor \"m\": element 3 of a bool tensor is 2");
   bam_safetensors_close(file);
 }
 
@@ -253,7 +264,8 @@ Test(safetensors, every_truncation_is_an_error) {
   bam_safetensors *file;
   for (size_t n = 1; n < sizeof python - 1; n++) {
     scratch_write("x", python, n);
-    cr_assert_eq(bam_safetensors_open(fixture_context(), "x", &file), BAM_ERROR_FILE, "%zu bytes", n);
+    cr_assert_eq(bam_safetensors_open(fixture_context(), "x", &file), BAM_ERROR_FILE, "%zu bytes",
+                 n);
   }
 }
 

@@ -1,6 +1,6 @@
-/* Fuzzing of the file readers: valid safetensors and npy files are made from a seeded generator, damaged a few
-   times over, and read. Each run must end in an error with a message, or in tensors whose every byte can be read,
-   and leave nothing behind. To be built with AddressSanitizer and UBSan.
+/* Fuzzing of the file readers: valid safetensors and npy files are made from a seeded generator,
+   damaged a few times over, and read. Each run must end in an error with a message, or in tensors
+   whose every byte can be read, and leave nothing behind. Built with AddressSanitizer and UBSan.
      fuzz_files SECONDS [SEED]    the same seed gives the same runs; the input of a finding is saved
      fuzz_files FILE...           read such inputs again */
 #include <fcntl.h>
@@ -137,7 +137,7 @@ static bam_status read_mapping(bam_mapping *mapping) {
   return BAM_OK;
 }
 
-/* Read `current`. Its bytes stand in a heap block of exactly their size, so that a read beyond it is seen. */
+/* Read `current`. Its bytes stand in a heap block of their exact size: reads beyond it are seen. */
 static bool run_once(bool failing_allocation) {
   unsigned char *bytes = malloc(current.size);
   memcpy(bytes, current.data, current.size);
@@ -211,7 +211,8 @@ static void append_sizes(const size_t *sizes, size_t ndim) {
 
 /* "name":{...} for a tensor at `offset` of the data; its end. */
 static size_t append_entry(size_t number, size_t offset) {
-  static const char *const names[] = { "w", "model.layers.0.mlp", "\\u00e9\\n", "a\\\"b", "\xc3\xa9" };
+  static const char *const names[] = { "w", "model.layers.0.mlp", "\\u00e9\\n", "a\\\"b",
+                                       "\xc3\xa9" };
   size_t sizes[8], ndim;
   bam_dtype dtype = (bam_dtype)below(BAM_DTYPES);
   size_t end = offset + random_shape(sizes, &ndim) * (size_t)bam_dtype_size(dtype);
@@ -262,7 +263,8 @@ static void make_npy(void) {
   current.header_begin = current.size;
   append_text("{'descr': '");
   append_text(types[type].descr);
-  append_text(one_in(2) ? "', 'fortran_order': True, 'shape': (" : "', 'fortran_order': False, 'shape': (");
+  append_text("', 'fortran_order': ");
+  append_text(one_in(2) ? "True, 'shape': (" : "False, 'shape': (");
   append_sizes(sizes, ndim);
   append_text(ndim == 1 ? ",), }" : "), }");
   while (current.size % 64 != 63 && !one_in(30))
@@ -350,9 +352,9 @@ static void splice_other(void) {
 }
 
 static const char *const numbers[] = {
-  "0", "1", "-1", "-0", "2", "7", "8", "9", "255", "65536", "2147483647", "2147483648", "4294967295",
-  "4294967296", "4611686018427387904", "9223372036854775807", "9223372036854775808",
-  "18446744073709551615", "18446744073709551616", "1e3", "1.0", "0.5", "1e400", "00", "007", "0x10",
+  "0", "1", "-1", "-0", "2", "7", "8", "9", "255", "65536", "2147483647", "2147483648",
+  "4294967295", "4294967296", "4611686018427387904", "9223372036854775807",
+  "9223372036854775808", "18446744073709551615", "18446744073709551616", "1e3", "1.0", "0.5", "1e400", "00", "007", "0x10",
 };
 
 static bool is_digit(size_t i) { return current.data[i] >= '0' && current.data[i] <= '9'; }
@@ -371,15 +373,16 @@ static void edit_number(void) {
   if (one_in(2))
     snprintf(text, sizeof text, "%s", CHOOSE(numbers));
   else
-    snprintf(text, sizeof text, "%" PRIu64, (uint64_t)strtoull(text, NULL, 10) + (one_in(2) ? 1 : UINT64_MAX));
+    snprintf(text, sizeof text, "%" PRIu64,
+             (uint64_t)strtoull(text, NULL, 10) + (one_in(2) ? 1 : UINT64_MAX));
   replace(at, end - at, text, strlen(text));
 }
 
 static const char *const tokens[] = {
-  "{", "}", "[", "]", ",", ":", "\"", "'", "(", ")", "\\", "\\u0000", "\\ud800", "\xff", "\xc3", "\x80",
-  "null", "true", "{}", "[]", "\"\":", "\"a\":", "\"dtype\"", "\"shape\"", "\"data_offsets\"",
-  "\"__metadata__\":{\"a\":\"b\"},", "\"dtype\":\"F8_E4M3\",", "\"BOOL\"", "\"U8\"", "\"F64\"", "'descr'",
-  "'<f4'", "'|b1'", "'>f8'", "[('a', '<f4')]", "True", "False", "'shape': (1,), ", "(0,)", "[0,0]",
+  "{", "}", "[", "]", ",", ":", "\"", "'", "(", ")", "\\", "\\u0000", "\\ud800", "\xff", "\xc3",
+  "\x80", "null", "true", "{}", "[]", "\"\":", "\"a\":", "\"dtype\"", "\"shape\"", "\"data_offsets\"",
+  "\"__metadata__\":{\"a\":\"b\"},", "\"dtype\":\"F8_E4M3\",", "\"BOOL\"", "\"U8\"", "\"F64\"",
+  "'descr'", "'<f4'", "'|b1'", "'>f8'", "[('a', '<f4')]", "True", "False", "'shape': (1,), ", "(0,)", "[0,0]",
   "[[[[[[[[", "1,1,1,1,1,1,1,1,", " ", "\n", "\t",
 };
 
@@ -392,13 +395,13 @@ static void edit_token(void) {
 static void edit_length(void) {
   size_t at = current.is_npy ? 6 + below(6) : below(8);
   if (at < current.size)
-    current.data[at] = (unsigned char)(one_in(2) ? next() : current.data[at] + (one_in(2) ? 1u : 255u));
+    current.data[at] = (unsigned char)(one_in(2) ? next() : current.data[at] + 1 + below(2) * 254);
 }
 
 static void damage(void) {
-  static void (*const kinds[])(void) = { flip_bit,   set_byte,    truncate_input, insert_bytes,
-                                         delete_range, copy_range, splice_other,        edit_number,
-                                         edit_number, edit_token,  edit_token,    edit_length };
+  static void (*const kinds[])(void) = { flip_bit,     set_byte,   truncate_input, insert_bytes,
+                                         delete_range, copy_range, splice_other,   edit_number,
+                                         edit_number,  edit_token, edit_token,     edit_length };
   CHOOSE(kinds)();
   current.valid = false;
   if (!one_in(4) && current.header_end >= current.header_begin &&
@@ -414,19 +417,23 @@ static bool can_damage(void) {
 
 /* ---- the loop ---- */
 
+static double clock_seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 static void fuzz(double seconds) {
-  struct timespec begin, now;
   uint64_t accepted = 0;
-  clock_gettime(CLOCK_MONOTONIC, &begin);
+  double begin = clock_seconds();
   do {
-    state = first_seed * 0x2545f4914f6cdd1d + run; /* so that a run depends on seed and number alone */
+    state = first_seed * 0x2545f4914f6cdd1d + run; /* a run depends on seed and number alone */
     make_valid(one_in(2));
     for (size_t n = one_in(50) ? 0 : 1 + below(one_in(2) ? 2 : 8); n > 0 && can_damage(); n--)
       damage();
     accepted += run_once(one_in(64));
     run++;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-  } while ((double)(now.tv_sec - begin.tv_sec) + 1e-9 * (double)(now.tv_nsec - begin.tv_nsec) < seconds);
+  } while (clock_seconds() - begin < seconds);
   printf("fuzz: %" PRIu64 " runs in %.0f s with seed %" PRIu64 ", %" PRIu64
          " accepted, 0 findings\n",
          run, seconds, first_seed, accepted);
