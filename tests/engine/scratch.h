@@ -24,7 +24,7 @@ int scratch_count(void);
 /* Make a safetensors file of this header text and `data_bytes` bytes 0, 1, 2, ... */
 void scratch_safetensors(const char *name, const char *header, size_t data_bytes);
 
-/* Give up being root, for tests about permissions. */
+/* Give up being root until the end of the test, for tests about permissions. */
 void scratch_drop_root(void);
 
 #endif
