@@ -59,8 +59,8 @@ local function signature(name, f)
   return ("%s(%s)"):format(name, table.concat(params, ", "))
 end
 
---- The text on a function, as a list of lines; empty when it has no comment. C functions bring their
---- own signature.
+--- The text on a function, as a list of lines; empty when it has no comment. C functions bring
+--- their own signature.
 local function function_lines(name, f)
   local info = debug.getinfo(f, "S")
   if info.what == "C" then
@@ -97,7 +97,8 @@ end
 local function public_names(t, accept)
   local names = {}
   for name, value in next, t do
-    if type(name) == "string" and name:match "^%a" and accept(value) then names[#names + 1] = name end
+    local is_public = type(name) == "string" and name:match "^%a"
+    if is_public and accept(value) then names[#names + 1] = name end
   end
   table.sort(names)
   return names
@@ -250,7 +251,7 @@ function help(...)
   if kind == "string" then return help_name(subject) end
   name = name or name_of(subject) or loaded_modules()[subject] or kind
   if kind == "function" then return help_function(name, subject) end
-  if kind == "table" and not (debug.getmetatable(subject) or {}).__methods then
+  if kind == "table" and not rawget(debug.getmetatable(subject) or {}, "__methods") then
     return help_table(name, subject)
   end
   return help_value(subject)

@@ -1,6 +1,6 @@
 -- A guard against mistyped names: after `require "bam.strict"`, reading an undefined global and
--- assigning a new one are errors. What exists already may be read and changed as before; rawset(_G, ...)
--- defines a global on purpose.
+-- assigning a new one are errors. What exists already may be read and changed as before;
+-- rawset(_G, name, value) defines a global on purpose.
 local M = {}
 
 local globals = getmetatable(_G) or {}

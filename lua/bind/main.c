@@ -217,7 +217,7 @@ static int run_command_line(lua_State *L) {
       show_lua_version();
       bam_repl_run(L);
     } else {
-      ok = run_file(L, NULL);
+      run_file(L, NULL); /* as in lua5.4, an error in a program from stdin is only reported */
     }
   }
   lua_pushboolean(L, ok);

@@ -1,0 +1,235 @@
+-- The command line of bamlua against that of lua5.4: the same output, messages and exit codes.
+-- Usage: build/bamlua tests/lua/cli.lua build/bamlua lua5.4
+-- Each case is a piece of shell in which $L is the interpreter. It runs in a directory of its own
+-- with the files below; the path of the interpreter is replaced before comparing.
+local bamlua, reference = arg[1] or "build/bamlua", arg[2] or "lua5.4"
+
+local FILES = {
+  ["args.lua"] = "for i = -5, 5 do if arg[i] then print(i, arg[i]) end end print(#arg, ...)",
+  ["bad.lua"] = "local x = = 1",
+  ["fail.lua"] = "local function f() error 'deep' end\nlocal function g() f() end\ng()",
+  ["object.lua"] = "error(setmetatable({}, { __tostring = function() return 'spoken' end }))",
+  ["table.lua"] = "error {}",
+  ["nil.lua"] = "error()",
+  ["shebang.lua"] = "#!/usr/bin/env lua\nprint 'ran'",
+  ["mod.lua"] = "print('loading', ...) return { name = 'mod' }",
+  ["broken.lua"] = "return (",
+  ["false.lua"] = "return false",
+  ["sub/inner.lua"] = "return 'inner'",
+  ["init.lua"] = "print 'init file'",
+  ["close.lua"] = "local t <close> = setmetatable({}, {__close = function() print 'closed' end}) "
+    .. "os.exit(7, true)",
+  ["gc.lua"] = "setmetatable({}, { __gc = function() print 'collected' end })",
+  ["gcerror.lua"] = "setmetatable({}, { __gc = function() error 'in gc' end })",
+  ["bom.lua"] = "\xEF\xBB\xBFprint 'bom'",
+}
+
+local CASES = {
+  -- scripts and their arguments
+  "$L args.lua", "$L args.lua a 'b c' ''", "$L -e 'x=1' args.lua -v -x --help", "$L -- args.lua -i",
+  "$L -W -e '' args.lua 1", "$L -l mod args.lua", "$L - a b < args.lua", "$L -- - x",
+  "$L < args.lua",
+  "$L missing.lua", "$L sub", "$L bad.lua", "$L < bad.lua", "$L fail.lua", "$L shebang.lua",
+  "$L bom.lua",
+  "$L object.lua", "$L table.lua", "$L nil.lua", "$L < /dev/null", "echo 'print(...)' | $L - q",
+  "echo 'io.write(io.read())\nnot Lua' | $L", "$L -e 'arg = nil' args.lua", "$L ''",
+  "$L -e 'print(#arg, arg[0] ~= nil, arg[-1])'", "$L -e 'arg[1] = 5' args.lua a b",
+  -- options
+  "$L -e 'print(1)'", "$L -e'print(2)' -e 'print(3)'", "$L -e 'print(' ", "$L -e 'error(\"no\")'",
+  "$L -e", "$L -e -v", "$L -l", "$L -x", "$L -vv", "$L -ix", "$L --x", "$L -Ex", "$L -Wx", "$L -v",
+  "$L -v -e 'print(1)'", "$L -v -", "$L -E -v", "$L -e 'x = 1; print(x)' -e 'print(x)' args.lua z",
+  "$L -e ''", "$L --", "$L -e 'return 5'", "$L -e 'print(...)' args.lua a",
+  "$L -l mod -e 'print(mod.name)'", "$L -lmod", "$L -l g=mod -e 'print(g.name, mod)'",
+  "$L -l nowhere", "$L -l g=nowhere", "$L -l broken",
+  "$L -l false -e 'print(package.loaded[\"false\"])'",
+  "$L -l sub.inner -e 'print(_G[\"sub.inner\"])'", "$L -l i=sub.inner -e 'print(i)'",
+  "$L -l =mod", "$L -l mod=", "$L -l fail", "$L -l string -e 'print(string.rep)' | sed 's/0x.*//'",
+  -- warnings
+  "$L -W -e 'warn(\"a\", \"b\")'", "$L -e 'warn(\"hidden\")'",
+  "$L -e 'warn(\"@on\") warn(\"shown\")'",
+  "$L -W -e 'warn(\"@off\") warn(\"x\")'", "$L -e 'warn(\"x\")' -W -e 'warn(\"y\")'",
+  "$L gcerror.lua", "$L -W gcerror.lua", "$L gc.lua",
+  -- the environment
+  "LUA_INIT='print(1)' $L -e 'print(2)'", "LUA_INIT='print(1)' $L -E -e 'print(2)'",
+  "LUA_INIT='print(1)' LUA_INIT_5_4='print(54)' $L args.lua", "LUA_INIT=@init.lua $L -e ''",
+  "LUA_INIT=@missing.lua $L -e ''", "LUA_INIT='error(\"init\")' $L args.lua",
+  "LUA_INIT='not lua' $L args.lua", "LUA_INIT_5_4='not lua' $L args.lua",
+  "LUA_INIT= $L -e 'print(3)'",
+  "LUA_INIT='print(1)' $L -v", "LUA_INIT='arg = 1' $L args.lua",
+  "LUA_PATH='x/?.lua;;' $L -e 'print(package.path)'",
+  "LUA_PATH_5_4='y/?;' $L -e 'print(package.path)'",
+  "LUA_PATH='x/?.lua' $L -E -e 'print(package.path)'",
+  "LUA_PATH='sub/?.lua' $L -l inner -e 'print(inner)'",
+  "LUA_CPATH='c/?.so' $L -e 'print(package.cpath)'",
+  "LUA_CPATH_5_4=';;z/?.so' $L -e 'print(package.cpath)'",
+  "LUA_CPATH='c/?.so' $L -e 'require \"nowhere.at.all\"'",
+  "$L -e 'print(package.path, package.cpath)'",
+  -- exit codes
+  "$L -e 'os.exit(3)'", "$L -e 'os.exit(true)'", "$L -e 'os.exit(false)'", "$L close.lua",
+  "$L -e 'os.exit(true, true)'", "$L -e 'os.exit(300)'",
+  "$L -e 'io.stdout:write(\"x\") os.exit(0, true)'",
+  "$L -e 'setmetatable({}, {__gc = print}) os.exit(2)'",
+  "$L -e 'io.stderr:write(\"e\\n\") io.stdout:close()'",
+  -- loading
+  "$L -e 'print(load(\"return 1 +\"))'", "$L -e 'print(load(\"x =\", \"=name\"))'",
+  "$L -e 'print(load(\"return 7\", \"n\", \"t\")())'",
+  "$L -e 'print(load(\"return x\", \"n\", nil, {x=3})())'",
+  "$L -e 'print(load(\"return x\", \"n\", \"bt\", nil))' | sed 's/0x.*//'", "$L -e 'load()'",
+  "$L -e 'load({})'", "$L -e 'load(print, 5, {})'",
+  "$L -e 'local n = 0 print(load(function() n = n + 1 return ({\"return\", \" 4\"})[n] end)())'",
+  "$L -e 'print(load(function() return {} end))'",
+  "$L -e 'print(load(function() error(\"r\") end))'",
+  "$L -e 'print(loadfile(\"bad.lua\"))'", "$L -e 'print(loadfile(\"missing\"))'",
+  "$L -e 'loadfile({})'",
+  "$L -e 'print(loadfile(\"sub/inner.lua\", \"t\", {})())'",
+  "$L -e 'print(dofile(\"sub/inner.lua\"))'",
+  "$L -e 'dofile(\"bad.lua\")'", "$L -e 'dofile(\"missing\")'", "$L -e 'dofile(\"fail.lua\")'",
+  "$L -e 'print(dofile())' < sub/inner.lua",
+  "$L -e 'print(require \"mod\", (require \"mod\").name)' | sed 's/0x.*//'",
+  "$L -e 'print(select(2, require \"sub.inner\"))'", "$L -e 'require \"broken\"'",
+  "$L -e 'require()'",
+  "$L -e 'package.path = 5 print(pcall(require, \"nowhere\"))'",
+  "$L -e 'package.path = nil print(pcall(require, \"nowhere\"))'",
+  "$L -e 'print(coroutine.wrap(function() return dofile(\"sub/inner.lua\") end)())'",
+  "$L -e 'print(pcall(string.rep))'", "$L -e 'print(_VERSION, collectgarbage(\"incremental\"))'",
+  "$L -e 'local function f() return f() + 1 end f()' 2>&1 | head -3",
+  "$L -e 'error(\"with level 0\", 0)'", "$L -e 'local x = nil + 1'", "$L -e 'undefined.field = 1'",
+  -- interactive mode without a terminal
+  "printf '1+1\\nx = 5\\nx * 2, nil\\n' | $L -i", "printf '= 3\\n\\n   \\n' | $L -i",
+  "$L -i < /dev/null",
+  "printf 'for i = 1, 2 do\\nprint(i)\\nend\\n' | $L -i",
+  "printf 'x y\\nerror{}\\nerror \"e\"\\n' | $L -i",
+  "printf 'f = 1 f()\\nlocal y = 2\\nreturn 8' | $L -i", "printf '_PROMPT = \"a \"\\n1\\n' | $L -i",
+  "printf '_PROMPT2 = \"b \"\\nprint(\\n1)\\n' | $L -i",
+  "echo 'print(x)' | $L -i -e 'x = 9' args.lua a",
+  "echo 2 | $L -i fail.lua", "echo 2 | $L -i -e 'os.exit(4)'", "printf 'os.exit(6)\\n1\\n' | $L -i",
+  "printf '=1,2\\n=\\n[[a\\nb]]\\n' | $L -i", "printf 'print(...)\\n' | $L -i args.lua q",
+}
+
+local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+local function read_file(name)
+  local file = assert(io.open(name, "rb"))
+  local text = file:read "a"
+  file:close()
+  return text
+end
+
+local function write_file(name, text)
+  local file = assert(io.open(name, "wb"))
+  assert(file:write(text))
+  assert(file:close())
+end
+
+local function output_of(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read "a"
+  pipe:close()
+  return (text:gsub("\n$", ""))
+end
+
+local directory = output_of "mktemp -d"
+assert(directory ~= "", "mktemp gives no directory")
+os.execute("mkdir " .. quoted(directory .. "/sub"))
+for name, text in pairs(FILES) do write_file(directory .. "/" .. name, text) end
+
+--- Replaces every occurrence of a plain text.
+local function replace(text, plain, by)
+  local pattern = plain:gsub("%W", "%%%0")
+  return (text:gsub(pattern, (by:gsub("%%", "%%%%"))))
+end
+
+--- Runs a case with one interpreter: its exit code and the two outputs, without what must differ.
+local function run(interpreter, case)
+  local out, err = directory .. "/.out", directory .. "/.err"
+  local clean = "unset LUA_INIT LUA_INIT_5_4 LUA_PATH LUA_PATH_5_4 LUA_CPATH LUA_CPATH_5_4; "
+  local command = clean .. "cd " .. quoted(directory) .. " && L=" .. quoted(interpreter) .. " && { "
+    .. case .. "\n} < /dev/null > .out 2> .err"
+  local _, how, code = os.execute(command)
+  return { code = how .. " " .. code, out = replace(read_file(out), interpreter, "LUA"),
+           err = replace(read_file(err), interpreter, "LUA") }
+end
+
+local passed, failed = 0, 0
+
+local function check(ok, what)
+  if ok then
+    passed = passed + 1
+  else
+    failed = failed + 1
+    io.stderr:write("FAILED ", what, "\n")
+  end
+end
+
+local function compare(case, ours, theirs)
+  for _, part in ipairs { "code", "out", "err" } do
+    check(ours[part] == theirs[part],
+      ("%s: %s\n  expected: %s\n  got:      %s"):format(case, part, theirs[part], ours[part]))
+  end
+end
+
+--- Bytecode is refused by every way to load code.
+local function check_bytecode(program)
+  write_file(directory .. "/byte.lua", string.dump(load "print 'it ran'"))
+  local refused = {
+    "$L byte.lua", "$L < byte.lua", "$L -l byte", "LUA_INIT=@byte.lua $L -e ''",
+    "$L -e 'require \"byte\"'", "$L -e 'dofile \"byte.lua\"'",
+    "$L -e 'assert(loadfile \"byte.lua\")()'",
+    "$L -e 'assert(loadfile(\"byte.lua\", \"b\"))()'",
+    "$L -e 'assert(loadfile(\"byte.lua\", \"bt\"))()'",
+    "$L -e 'assert(load(string.dump(function() print \"it ran\" end)))()'",
+    "$L -e 'assert(load(string.dump(function() print \"it ran\" end), \"x\", \"b\"))()'",
+    "$L -e 'local s = string.dump(print and function() end) local n = 0 "
+      .. "assert(load(function() n = n + 1 return s:sub(n, n) end, \"x\", \"bt\"))'",
+    "echo 'assert(load(string.dump(load \"print(1)\"), nil, \"b\"))' | $L",
+  }
+  for _, case in ipairs(refused) do
+    local got = run(program, case)
+    check(got.out == "" and got.err:find("attempt to load a binary chunk", 1, true),
+      case .. ": bytecode must be refused\n" .. got.out .. got.err)
+  end
+end
+
+local function check_own_options(program)
+  local help = run(program, "$L --help")
+  local ok = help.code == "exit 0" and help.err == ""
+  check(ok and help.out:find "^usage: LUA", "--help\n" .. help.out)
+  for _, option in ipairs { "-e stat", "-i ", "-l mod", "-v ", "-E ", "-W ", "--help" } do
+    check(help.out:find("\n  " .. option, 1, true), "--help tells about " .. option)
+  end
+  local version = run(program, "$L -e 'print(1)' --version script")
+  check(version.code == "exit 0" and version.out:find "^bamlua %d+%.%d+%.%d+ %(Lua 5%.4",
+    "--version\n" .. version.out)
+  local script = run(program, "$L args.lua --help --version")
+  check(script.out:find "2\t%-%-help\t%-%-version\n$", "options of the script\n" .. script.out)
+end
+
+--- Modules come with the binary, found from any directory.
+local function check_embedded(program)
+  local got = run(program, "cd / && $L -e 'assert(require \"bam.strict\")' -e 'print(mistyped)'")
+  check(got.code == "exit 1" and got.err:find("undefined global 'mistyped'", 1, true),
+    "bam.strict\n" .. got.err)
+  got = run(program, "$L -e 'require \"bam.nowhere\"'")
+  check(got.err:find("no embedded module 'bam.nowhere'", 1, true), "unknown module\n" .. got.err)
+end
+
+local function absolute(program)
+  local path = output_of("command -v " .. quoted(program))
+  if path == "" then return nil end
+  local folder, name = path:match "^(.*)/([^/]*)$"
+  return output_of("cd " .. quoted(folder) .. " && pwd") .. "/" .. name
+end
+
+local ours, theirs = absolute(bamlua), absolute(reference)
+assert(ours, bamlua .. " is not there: build it first")
+check_bytecode(ours)
+check_own_options(ours)
+check_embedded(ours)
+if theirs then
+  for _, case in ipairs(CASES) do compare(case, run(ours, case), run(theirs, case)) end
+else
+  print(("cli: %d comparisons skipped: %s is not installed"):format(#CASES, reference))
+end
+os.execute("rm -rf " .. quoted(directory))
+print(("cli: %d passed, %d failed (%d command lines)"):format(passed, failed, #CASES))
+os.exit(failed == 0)
