@@ -27,6 +27,8 @@ typedef struct bam_loop {
 
 #define BAM_UNARY (bam_stream stream, const bam_loop *loop, void *y, const void *x)
 #define BAM_BINARY (bam_stream stream, const bam_loop *loop, void *y, const void *a, const void *b)
+#define BAM_TERNARY \
+  (bam_stream stream, const bam_loop *loop, void *y, const void *a, const void *b, const void *c)
 #define BAM_TEST (bam_stream stream, const bam_loop *loop, bool *y, const void *x)
 #define BAM_COMPARISON (bam_stream stream, const bam_loop *loop, bool *y, const void *a, const void *b)
 
@@ -39,6 +41,44 @@ typedef struct bam_gemm {
   int64_t batch; /* at least 0 */
   int64_t stride_a, stride_b, stride_c;
 } bam_gemm;
+
+/* Causal attention over q [B, T, H, K] and k, v [B, T, G, K]: query head h uses key head h / (H / G). Strides
+   are those of batch, time and head, in elements; the K elements of a head lie together. */
+typedef struct bam_attention {
+  int64_t batch, time, heads, kv_heads, width;
+  double scale;
+  int64_t q[3], k[3], v[3];
+  int64_t dq[3], dk[3], dv[3];    /* backward */
+  bool add_dq, add_dk, add_dv;    /* backward: add to what is there */
+  int threads;                    /* how many the scratch is for */
+} bam_attention;
+
+#define BAM_ROPE_WIDTH 1024 /* the widest head that rope turns */
+
+/* Rotation of pairs (2i, 2i + 1) of x [B, T, H, K] by position * base^(-2i/K); y is contiguous. */
+typedef struct bam_rope {
+  int64_t batch, time, heads, width;
+  int64_t x[3];           /* strides of batch, time and head */
+  int64_t position_batch; /* stride of the positions between batch entries: 0 or T */
+  double base;
+  bool inverse; /* rotate back */
+} bam_rope;
+
+#define BAM_SUM_CHUNK 65536 /* elements per partial result of sum_of_squares */
+
+/* One step of AdamW or SGD, as engine/optim.h describes them. */
+typedef struct bam_adamw {
+  double lr, beta1, beta2, eps, weight_decay;
+  int64_t step;      /* counts from 1 */
+  double clip_scale; /* gradients are multiplied by it */
+} bam_adamw;
+
+typedef struct bam_sgd {
+  double lr, momentum, weight_decay;
+  bool nesterov;
+  int64_t step;
+  double clip_scale;
+} bam_sgd;
 
 #include "list.h"
 

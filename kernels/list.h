@@ -9,12 +9,193 @@
   X(add, BAM_BINARY)                                                                              \
   X(sub, BAM_BINARY)                                                                              \
   X(mul, BAM_BINARY)                                                                              \
-  X(div, BAM_BINARY)                                                                              \
+  X(floordiv, BAM_BINARY)                                                                         \
+  X(mod, BAM_BINARY)                                                                              \
+  X(pow, BAM_BINARY)                                                                              \
+  X(maximum, BAM_BINARY)                                                                          \
+  X(minimum, BAM_BINARY)                                                                          \
+  X(neg, BAM_UNARY)                                                                               \
+  X(abs, BAM_UNARY)                                                                               \
+  X(sign, BAM_UNARY)                                                                              \
+  X(relu, BAM_UNARY)                                                                              \
+  X(clamp, (bam_stream stream, const bam_loop *loop, void *y, const void *x, double low,          \
+     double high))                                                                                \
+  X(where, (bam_stream stream, const bam_loop *loop, void *y, const bool *condition,              \
+     const void *a, const void *b))                                                               \
+  /* compare.c; any_*: *found is set when an element of x is so, never cleared */                 \
+  X(eq, BAM_COMPARISON)                                                                           \
+  X(ne, BAM_COMPARISON)                                                                           \
+  X(lt, BAM_COMPARISON)                                                                           \
+  X(le, BAM_COMPARISON)                                                                           \
+  X(gt, BAM_COMPARISON)                                                                           \
+  X(ge, BAM_COMPARISON)                                                                           \
+  X(is_zero, BAM_TEST)                                                                            \
+  X(is_nan, BAM_TEST)                                                                             \
+  X(is_infinite, BAM_TEST)                                                                        \
+  X(is_finite, BAM_TEST)                                                                          \
+  X(any_zero, (bam_stream stream, const bam_loop *loop, bool *found, const void *x))              \
+  X(any_negative, (bam_stream stream, const bam_loop *loop, bool *found, const void *x))          \
   /* reduce.c: x is [outer, n, inner], y is [outer, inner] */                                     \
-  X(sum, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, int64_t inner))
+  X(sum, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, int64_t inner))    \
+  X(cumsum, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, int64_t inner,  \
+    bool reverse))                                                                                \
+  /* the same over rows, x is [outer, n]; y or positions (from 1) of extreme may be NULL, n >= 1 */\
+  X(prod, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n))                  \
+  X(extreme, (bam_stream stream, void *y, int64_t *positions, const void *x, int64_t outer,       \
+    int64_t n, bool largest))                                                                     \
+  X(any, (bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n))                   \
+  X(all, (bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n))                   \
+  /* index.c: one side is [outer, n, inner], the one with positions (from 1) [outer, m, inner];   \
+     positions are [m] for index_*, [outer, m, inner] for gather and scatter_add. *found is the   \
+     index of the first element of x outside low .. high, or -1 */                                \
+  X(find_outside, (bam_stream stream, int64_t *found, const void *x, int64_t n, int64_t low,      \
+    int64_t high))                                                                                \
+  X(index_select, (bam_stream stream, void *y, const void *x, const int64_t *positions,           \
+    int64_t outer, int64_t n, int64_t m, int64_t inner))                                          \
+  X(index_add, (bam_stream stream, void *y, const void *x, const int64_t *positions,              \
+    int64_t outer, int64_t n, int64_t m, int64_t inner))                                          \
+  X(index_put, (bam_stream stream, void *y, const void *x, const int64_t *positions,              \
+    int64_t outer, int64_t n, int64_t m, int64_t inner))                                          \
+  X(gather, (bam_stream stream, void *y, const void *x, const int64_t *positions,                 \
+    int64_t outer, int64_t n, int64_t m, int64_t inner))                                          \
+  X(scatter_add, (bam_stream stream, void *y, const void *x, const int64_t *positions,            \
+    int64_t outer, int64_t n, int64_t m, int64_t inner))                                          \
+  X(count_nonzero, (bam_stream stream, int64_t *count, const void *x, int64_t n))                 \
+  X(nonzero, (bam_stream stream, int64_t *positions, const void *x, int64_t n))                   \
+  X(triangle, (bam_stream stream, void *y, const void *x, int64_t matrices, int64_t rows,         \
+    int64_t columns, int64_t diagonal, bool upper))                                               \
+  /* sort.c: rows of n, NaN largest, equals in order; spare_* have the size of y and positions;    \
+     topk is for small k, 1 <= k <= n, y is [rows, k] */                                          \
+  X(sort, (bam_stream stream, void *y, int64_t *positions, void *spare,                           \
+    int64_t *spare_positions, const void *x, int64_t rows, int64_t n, bool descending))           \
+  X(topk, (bam_stream stream, void *y, int64_t *positions, const void *x, int64_t rows, int64_t n,\
+    int64_t k, bool largest))
 
 #define BAM_KERNELS_REAL(X)                                                                       \
   /* unary.c */                                                                                   \
   X(exp, BAM_UNARY)                                                                               \
+  X(log, BAM_UNARY)                                                                               \
+  X(sqrt, BAM_UNARY)                                                                              \
+  X(rsqrt, BAM_UNARY)                                                                             \
+  X(sin, BAM_UNARY)                                                                               \
+  X(cos, BAM_UNARY)                                                                               \
+  X(tanh, BAM_UNARY)                                                                              \
+  X(sigmoid, BAM_UNARY)                                                                           \
+  X(softplus, BAM_UNARY)                                                                          \
+  X(silu, BAM_UNARY)                                                                              \
+  X(gelu, BAM_UNARY)                                                                              \
+  X(gelu_tanh, BAM_UNARY)                                                                         \
+  X(floor, BAM_UNARY)                                                                             \
+  X(ceil, BAM_UNARY)                                                                              \
+  X(round, BAM_UNARY)                                                                             \
+  X(exp_backward, BAM_BINARY)                                                                     \
+  X(log_backward, BAM_BINARY)                                                                     \
+  X(sqrt_backward, BAM_BINARY)                                                                    \
+  X(rsqrt_backward, BAM_BINARY)                                                                   \
+  X(sin_backward, BAM_BINARY)                                                                     \
+  X(cos_backward, BAM_BINARY)                                                                     \
+  X(tanh_backward, BAM_BINARY)                                                                    \
+  X(sigmoid_backward, BAM_BINARY)                                                                 \
+  X(softplus_backward, BAM_BINARY)                                                                \
+  X(silu_backward, BAM_BINARY)                                                                    \
+  X(gelu_backward, BAM_BINARY)                                                                    \
+  X(gelu_tanh_backward, BAM_BINARY)                                                               \
+  X(abs_backward, BAM_BINARY)                                                                     \
+  X(relu_backward, BAM_BINARY)                                                                    \
+  /* arithmetic.c */                                                                              \
+  X(div, BAM_BINARY)                                                                              \
+  X(extreme_backward, BAM_TERNARY)                                                                \
+  X(pow_base_backward, BAM_TERNARY)                                                               \
+  X(pow_exponent_backward, BAM_TERNARY)                                                           \
+  X(clamp_backward, (bam_stream stream, const bam_loop *loop, void *dx, const void *g,            \
+     const void *x, double low, double high))                                                     \
+  /* random.c: n elements of the stream `seed`, beginning with block `counter` */                 \
+  X(random_uniform, (bam_stream stream, void *y, int64_t n, uint64_t seed, uint64_t counter,      \
+     double low, double high))                                                                    \
+  X(random_normal, (bam_stream stream, void *y, int64_t n, uint64_t seed, uint64_t counter,       \
+     double mean, double deviation))                                                              \
+  X(random_integers, (bam_stream stream, int64_t *y, int64_t n, uint64_t seed, uint64_t counter,  \
+     int64_t low, int64_t high))                                                                  \
+  X(random_booleans, (bam_stream stream, bool *y, int64_t n, uint64_t seed, uint64_t counter,     \
+     double probability))                                                                         \
+  X(dropout, (bam_stream stream, const bam_loop *loop, void *y, const void *x,                    \
+     const bool *keep, double scale))                                                             \
+  /* reduce.c */                                                                                  \
+  X(mean, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, int64_t inner))   \
+  X(prod_backward, (bam_stream stream, void *dx, const void *x, const void *dy, int64_t outer,    \
+    int64_t n))                                                                                   \
+  /* statistics.c: x is [outer, n], y and mean are [outer]; p is 1, 2 or infinity */              \
+  X(var, (bam_stream stream, void *y, void *mean, const void *x, int64_t outer, int64_t n,        \
+    double correction))                                                                           \
+  X(var_backward, (bam_stream stream, void *dx, const void *x, const void *mean, const void *dy,  \
+    int64_t outer, int64_t n, double correction))                                                 \
+  X(norm, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, double p))        \
+  X(norm_backward, (bam_stream stream, void *dx, const void *x, const void *y, const void *dy,    \
+    int64_t outer, int64_t n, double p))                                                          \
+  /* softmax.c: rows of n */                                                                      \
+  X(softmax, (bam_stream stream, void *y, const void *x, int64_t rows, int64_t n))                \
+  X(softmax_backward, (bam_stream stream, void *dx, const void *y, const void *dy, int64_t rows,  \
+    int64_t n))                                                                                   \
+  X(log_softmax, (bam_stream stream, void *y, const void *x, int64_t rows, int64_t n))            \
+  X(log_softmax_backward, (bam_stream stream, void *dx, const void *y, const void *dy,            \
+    int64_t rows, int64_t n))                                                                     \
+  X(logsumexp, (bam_stream stream, void *y, const void *x, int64_t rows, int64_t n))              \
+  X(logsumexp_backward, (bam_stream stream, void *dx, const void *x, const void *y,               \
+    const void *dy, int64_t rows, int64_t n))                                                     \
   /* gemm.c: row-major C = alpha A B + beta C per batch entry, A is M x K or, transposed, K x M */ \
-  X(gemm, (bam_stream stream, const bam_gemm *gemm, void *c, const void *a, const void *b))
+  X(gemm, (bam_stream stream, const bam_gemm *gemm, void *c, const void *a, const void *b))       \
+  /* norm.c: rows of n. s = x + residual when there is one. stats holds mean and 1 / deviation    \
+     of each row. scratch is [parts, 2, n]; dx, dweight, dbias and ds may be NULL */              \
+  X(layer_norm, (bam_stream stream, void *y, void *s, void *stats, const void *x,                 \
+    const void *residual, const void *weight, const void *bias, int64_t rows, int64_t n,          \
+    double eps))                                                                                  \
+  X(layer_norm_backward, (bam_stream stream, void *dx, void *dweight, void *dbias,                \
+    void *scratch, const void *dy, const void *ds, const void *s, const void *stats,              \
+    const void *weight, int64_t rows, int64_t n, int64_t parts, bool add_weight, bool add_bias))  \
+  /* rope.c: positions NULL are 0 .. T-1 */                                                       \
+  X(rope, (bam_stream stream, void *y, const void *x, const int64_t *positions,                   \
+    const bam_rope *rope))                                                                        \
+  /* attention.c: o is [B, T, H, K]; lse and delta are [B, T, H]; first is [B, T] from            \
+     document_starts or NULL; scratch has as many elements as attention_scratch says */           \
+  X(attention, (bam_stream stream, void *o, void *lse, void *scratch, const void *q,              \
+    const void *k, const void *v, const int32_t *first, const bam_attention *attention))          \
+  X(attention_delta, (bam_stream stream, void *delta, const void *o, const void *doo,             \
+    int64_t rows, int64_t width))                                                                 \
+  X(attention_backward, (bam_stream stream, void *dq, void *dk, void *dv, void *scratch,          \
+    const void *doo, const void *q, const void *k, const void *v, const void *lse,                \
+    const void *delta, const int32_t *first, const bam_attention *attention))                     \
+  X(attention_scratch, (bam_stream stream, int64_t *forward, int64_t *backward,                   \
+    const bam_attention *attention))                                                              \
+  X(document_starts, (bam_stream stream, int32_t *first, const int64_t *documents,                \
+    int64_t batch, int64_t time))                                                                 \
+  /* swiglu.c: x and dx are [rows, 2 hidden], gate before up; rows of x are `stride` apart */     \
+  X(swiglu, (bam_stream stream, void *y, const void *x, int64_t stride, int64_t rows,             \
+    int64_t hidden))                                                                              \
+  X(swiglu_backward, (bam_stream stream, void *dx, const void *dy, const void *x,                 \
+    int64_t stride, int64_t rows, int64_t hidden))                                                \
+  /* embedding.c: *bad is the index of the first id outside 0 .. limit-1 other than `ignore`, or  \
+     -1; backward adds to dweight */                                                              \
+  X(check_ids, (bam_stream stream, int64_t *bad, const int64_t *ids, int64_t n, int64_t limit,    \
+    int64_t ignore))                                                                              \
+  X(embedding, (bam_stream stream, void *y, const void *weight, const int64_t *ids, int64_t n,    \
+    int64_t width))                                                                               \
+  X(embedding_backward, (bam_stream stream, void *dweight, const void *dy, const int64_t *ids,    \
+    int64_t n, int64_t width))                                                                    \
+  /* loss.c: rows of n logits; dx = *scale * *seed * (softmax(x) - one_hot(target)), a NULL seed  \
+     is 1, dx may be x; loss_total is *scale * the sum */                                         \
+  X(cross_entropy, (bam_stream stream, double *losses, void *lse, const void *x,                  \
+    const int64_t *targets, int64_t rows, int64_t n, int64_t ignore))                             \
+  X(cross_entropy_backward, (bam_stream stream, void *dx, const void *x, const void *lse,         \
+    const int64_t *targets, const double *scale, const void *seed, int64_t rows, int64_t n,       \
+    int64_t ignore))                                                                              \
+  X(loss_scale, (bam_stream stream, double *scale, const int64_t *targets, int64_t n,             \
+    int64_t ignore))                                                                              \
+  X(loss_total, (bam_stream stream, void *y, const double *losses, const double *scale,           \
+    int64_t n))                                                                                   \
+  /* optim.c: in place; buffer may be NULL without momentum; parts has one sum for each           \
+     BAM_SUM_CHUNK elements */                                                                    \
+  X(adamw, (bam_stream stream, void *param, const void *grad, void *m, void *v, int64_t n,        \
+    const bam_adamw *settings))                                                                   \
+  X(sgd, (bam_stream stream, void *param, const void *grad, void *buffer, int64_t n,              \
+    const bam_sgd *settings))                                                                     \
+  X(sum_of_squares, (bam_stream stream, double *parts, const void *x, int64_t n))

@@ -1,0 +1,29 @@
+/* Comparisons, and tests for values that are not numbers: all answer in bool. */
+#include "elementwise.h"
+
+#define COMPARISON(op, sign)                                                                      \
+  static bam_status op##_forward(bam_call *call) {                                                \
+    return bam_binary(call, BAM_KERNEL(op), BAM_RESULT_BOOL);                                     \
+  }                                                                                               \
+  const bam_op bam_op_##op = {                                                                    \
+    .name = #op, .inputs = { "a", "b" }, .constant = true, .forward = op##_forward,               \
+    .help = "Where a " sign " b, as bool. Shapes broadcast, dtypes promote.",                     \
+  };
+
+COMPARISON(eq, "equals")
+COMPARISON(ne, "differs from")
+COMPARISON(lt, "<")
+COMPARISON(le, "<=")
+COMPARISON(gt, ">")
+COMPARISON(ge, ">=")
+
+#define TEST(op, kernel, text)                                                                    \
+  static bam_status op##_forward(bam_call *call) {                                                \
+    return bam_unary(call, BAM_KERNEL(kernel), BAM_RESULT_BOOL, BAM_KEEP_NOTHING);                \
+  }                                                                                               \
+  const bam_op bam_op_##op = { .name = #op, .inputs = { "x" }, .constant = true,                  \
+                               .forward = op##_forward, .help = text };
+
+TEST(isnan, is_nan, "Where x is NaN, as bool.")
+TEST(isinf, is_infinite, "Where x is infinite, of either sign, as bool.")
+TEST(isfinite, is_finite, "Where x is neither infinite nor NaN, as bool.")

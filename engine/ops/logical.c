@@ -1,0 +1,31 @@
+/* Logic on bools. "and", "or" and "xor" of bools are their product, sum and inequality, which have kernels. */
+#include "elementwise.h"
+
+static bam_status logical(bam_call *call, size_t kernel) {
+  bam_status status = bam_require_bool(call, 0, "a");
+  if (status == BAM_OK)
+    status = bam_require_bool(call, 1, "b");
+  return status == BAM_OK ? bam_binary(call, kernel, BAM_RESULT_SAME) : status;
+}
+
+#define LOGICAL(op, kernel, text)                                                                 \
+  static bam_status op##_forward(bam_call *call) { return logical(call, BAM_KERNEL(kernel)); }    \
+  const bam_op bam_op_##op = {                                                                    \
+    .name = #op, .inputs = { "a", "b" }, .constant = true, .forward = op##_forward,               \
+    .help = text ", of two bool tensors that broadcast.",                                         \
+  };
+
+LOGICAL(logical_and, mul, "Where both a and b hold")
+LOGICAL(logical_or, add, "Where a or b or both hold")
+LOGICAL(logical_xor, ne, "Where exactly one of a and b holds")
+
+static bam_status logical_not_forward(bam_call *call) {
+  bam_status status = bam_require_bool(call, 0, "x");
+  return status == BAM_OK ? bam_unary(call, BAM_KERNEL(is_zero), BAM_RESULT_BOOL, BAM_KEEP_NOTHING)
+                          : status;
+}
+
+const bam_op bam_op_logical_not = {
+  .name = "logical_not", .inputs = { "x" }, .constant = true, .forward = logical_not_forward,
+  .help = "Where x, a bool tensor, does not hold.",
+};

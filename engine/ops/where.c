@@ -1,0 +1,154 @@
+/* Choosing between values: where, masked_fill, clamp. */
+#include <math.h>
+
+#include "elementwise.h"
+
+/* outputs[0] = condition ? a : b, broadcast, in `dtype`, which a and b have. */
+static bam_status choose(bam_call *call, bam_dtype dtype, bam_tensor *condition, bam_tensor *a,
+                         bam_tensor *b) {
+  bam_status status = BAM_OK;
+  const char *name = call->op->name;
+  const bam_kernels *kernels;
+  bam_shape shape;
+  bam_loop loop;
+  BAM_TRY(bam_shape_broadcast(call->context, name, &a->shape, &b->shape, &shape));
+  BAM_TRY(bam_shape_broadcast(call->context, name, &condition->shape, &shape, &shape));
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, where, dtype));
+  BAM_TRY(bam_call_output(call, 0, dtype, &shape));
+  bam_loop_init(&loop, (bam_tensor *[]){ call->outputs[0], condition, a, b }, 4);
+  kernels->where(bam_call_device(call)->stream, &loop, bam_tensor_data(call->outputs[0]),
+                 bam_tensor_data(condition), bam_tensor_data(a), bam_tensor_data(b));
+  BAM_TRY(bam_call_save(call, 0, condition));
+done:
+  return status;
+}
+
+static bam_status where_forward(bam_call *call) {
+  bam_status status = BAM_OK;
+  bam_dtype dtype;
+  bam_tensor *a = NULL, *b = NULL;
+  BAM_TRY(bam_require_bool(call, 0, "the condition"));
+  BAM_TRY(bam_promote_types(call, 1, 2, &dtype));
+  BAM_TRY(bam_promote_input(call, 1, dtype, &a));
+  BAM_TRY(bam_promote_input(call, 2, dtype, &b));
+  BAM_TRY(choose(call, dtype, call->inputs[0], a, b));
+done:
+  bam_tensor_release(a);
+  bam_tensor_release(b);
+  return status;
+}
+
+static bam_status where_backward(bam_backward *pass) {
+  bam_tensor *g = pass->grads[0], *condition = pass->saved[0];
+  bam_status status = bam_where_give(pass, 1, condition, g, NULL);
+  return status == BAM_OK ? bam_where_give(pass, 2, condition, NULL, g) : status;
+}
+
+const bam_op bam_op_where = {
+  .name = "where", .inputs = { "condition", "a", "b" },
+  .forward = where_forward, .backward = where_backward,
+  .help = "a where the bool `condition` holds, else b. All three broadcast, the dtypes of a and b promote.",
+};
+
+/* The value takes x's dtype, so it must not be of a higher category. */
+static bam_status check_value(bam_call *call) {
+  bam_dtype x = call->inputs[0]->dtype, value = call->inputs[2]->dtype;
+  if (call->inputs[2]->shape.ndim > 0)
+    return bam_call_fail(call, "the value must be a number or a 0-dimensional tensor; use where");
+  if ((bam_dtype_is_float(value) && !bam_dtype_is_float(x)) || (x == BAM_BOOL && value != BAM_BOOL))
+    return bam_call_fail(call, "a %s value does not go into %s; convert first: x:to \"%s\"",
+                         bam_dtype_name(value), bam_dtype_name(x),
+                         bam_dtype_is_float(value) ? "f32" : "i64");
+  return BAM_OK;
+}
+
+static bam_status masked_fill_forward(bam_call *call) {
+  bam_status status = BAM_OK;
+  bam_tensor *value = NULL;
+  bam_dtype dtype = call->inputs[0]->dtype;
+  BAM_TRY(bam_require_bool(call, 1, "the mask"));
+  BAM_TRY(check_value(call));
+  BAM_TRY(bam_promote_input(call, 2, dtype, &value));
+  BAM_TRY(choose(call, dtype, call->inputs[1], value, call->inputs[0]));
+done:
+  bam_tensor_release(value);
+  return status;
+}
+
+static bam_status masked_fill_backward(bam_backward *pass) {
+  bam_tensor *g = pass->grads[0], *mask = pass->saved[0];
+  bam_status status = bam_where_give(pass, 0, mask, NULL, g);
+  return status == BAM_OK ? bam_where_give(pass, 2, mask, g, NULL) : status;
+}
+
+const bam_op bam_op_masked_fill = {
+  .name = "masked_fill", .inputs = { "x", "mask", "value" },
+  .forward = masked_fill_forward, .backward = masked_fill_backward,
+  .help = "`value` (a number) where the bool `mask` holds, else x. x and mask broadcast; the dtype is x's.",
+};
+
+/* The bounds of a clamp in *low and *high. */
+static bam_status clamp_bounds(bam_call *call, double *low, double *high) {
+  const bam_attr *min = &call->attrs[0], *max = &call->attrs[1];
+  *low = min->given ? min->f : -INFINITY;
+  *high = max->given ? max->f : INFINITY;
+  if (!min->given && !max->given)
+    return bam_call_fail(call, "give min, max or both");
+  if (isnan(*low) || isnan(*high))
+    return bam_call_fail(call, "a bound is NaN");
+  return bam_refuse_bool(call, "convert: x:to \"i64\"");
+}
+
+static bool is_whole(double bound) { return isinf(bound) || bound == floor(bound); }
+
+static bam_status clamp_forward(bam_call *call) {
+  bam_status status = BAM_OK;
+  double low, high;
+  bam_dtype dtype;
+  const bam_kernels *kernels;
+  bam_loop loop;
+  bam_tensor *x = NULL;
+  BAM_TRY(clamp_bounds(call, &low, &high));
+  BAM_TRY(bam_promote_types(call, 0, 1, &dtype));
+  if (!bam_dtype_is_float(dtype) && !(is_whole(low) && is_whole(high)))
+    dtype = BAM_F32;
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, clamp, dtype));
+  BAM_TRY(bam_promote_input(call, 0, dtype, &x));
+  BAM_TRY(bam_call_output(call, 0, dtype, &x->shape));
+  bam_loop_init(&loop, (bam_tensor *[]){ call->outputs[0], x }, 2);
+  kernels->clamp(bam_call_device(call)->stream, &loop, bam_tensor_data(call->outputs[0]),
+                 bam_tensor_data(x), low, high);
+  BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
+done:
+  bam_tensor_release(x);
+  return status;
+}
+
+/* The gradient passes where x lies within the bounds, themselves included. */
+static bam_status clamp_backward(bam_backward *pass) {
+  bam_status status = BAM_OK;
+  bam_tensor *g = pass->grads[0], *x = pass->saved[0], *dx = NULL;
+  const bam_attr *min = &pass->attrs[0], *max = &pass->attrs[1];
+  const bam_kernels *kernels;
+  bam_loop loop;
+  BAM_TRY(bam_backward_kernels(pass, g->dtype, &kernels));
+  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(g), g->dtype, &g->shape, &dx));
+  bam_loop_init(&loop, (bam_tensor *[]){ dx, g, x }, 3);
+  kernels->clamp_backward(bam_tensor_device(g)->stream, &loop, bam_tensor_data(dx), bam_tensor_data(g),
+                          bam_tensor_data(x), min->given ? min->f : -INFINITY,
+                          max->given ? max->f : INFINITY);
+  BAM_TRY(bam_backward_give(pass, 0, dx));
+done:
+  bam_tensor_release(dx);
+  return status;
+}
+
+const bam_op bam_op_clamp = {
+  .name = "clamp", .inputs = { "x" }, .forward = clamp_forward, .backward = clamp_backward,
+  .attrs = (const bam_attr_spec[]){ { .name = "min", .kind = BAM_ATTR_FLOAT },
+                                    { .name = "max", .kind = BAM_ATTR_FLOAT }, { 0 } },
+  .help = "x, at least `min` and at most `max`; one of them may be left out. NaN stays. Integers stay integers "
+          "when the bounds are whole, else give f32.",
+};

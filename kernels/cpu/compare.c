@@ -1,0 +1,55 @@
+/* Comparisons of two operands, and questions about the elements of one, of every dtype that computes. */
+#include "walk.h"
+
+#define TEST_BYTES BYTES(sizeof(bool), sizeof(real), sizeof(real))
+
+#define COMPARISON(name, expression)                                                              \
+  BINARY_ROW(name##_row, bool, real, real, expression)                                            \
+  void KERNEL(name) BAM_COMPARISON {                                                              \
+    (void)stream;                                                                                 \
+    WALK(name##_row, NULL, TEST_BYTES, y, (void *)a, (void *)b);                                  \
+  }
+
+COMPARISON(eq, a == b)
+COMPARISON(ne, a != b)
+COMPARISON(lt, a < b)
+COMPARISON(le, a <= b)
+COMPARISON(gt, a > b)
+COMPARISON(ge, a >= b)
+
+#define TEST(name, expression)                                                                    \
+  UNARY_ROW(name##_row, bool, real, expression)                                                   \
+  void KERNEL(name) BAM_TEST {                                                                    \
+    (void)stream;                                                                                 \
+    WALK(name##_row, NULL, TEST_BYTES, y, (void *)x);                                             \
+  }
+
+TEST(is_zero, x == 0)
+TEST(is_nan, x != x)
+#if defined(BAM_TYPE_f32) || defined(BAM_TYPE_f64)
+TEST(is_infinite, x == (real)INFINITY || x == (real)-INFINITY)
+TEST(is_finite, x - x == 0)
+#else
+TEST(is_infinite, x != x) /* never; written so that integer types share the kernel list */
+TEST(is_finite, x == x)
+#endif
+
+/* Is any element zero, or less than zero? *found is set, never cleared. */
+#define ANY(name, expression)                                                                     \
+  static void name##_row(void *const *p, const int64_t *s, int64_t n, const void *extra) {        \
+    const real *x = p[0];                                                                         \
+    bool any = false;                                                                             \
+    for (int64_t i = 0; i < n; i++)                                                               \
+      any |= (expression);                                                                        \
+    if (any) {                                                                                    \
+      bool *found = *(bool *const *)extra;                                                        \
+      _Pragma("omp atomic write") *found = true;                                                  \
+    }                                                                                             \
+  }                                                                                               \
+  void KERNEL(name)(bam_stream stream, const bam_loop *loop, bool *found, const void *x) {        \
+    (void)stream;                                                                                 \
+    WALK(name##_row, &found, REAL_BYTES, (void *)x);                                              \
+  }
+
+ANY(any_zero, x[i * s[0]] == 0)
+ANY(any_negative, x[i * s[0]] < (real)1 && x[i * s[0]] != 0)

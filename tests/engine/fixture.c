@@ -1,0 +1,207 @@
+#include "fixture.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bam_context *context;
+static uint64_t random_state; /* not the engine's generator: that one is under test */
+
+void fixture_open(void) {
+  bam_context_options options = { .threads = 2 };
+  random_state = 1;
+  cr_assert_eq(bam_context_create(&options, &context), BAM_OK);
+}
+
+void fixture_close(void) {
+  cr_assert_eq(context->memory.live_objects, 0, "%lld objects were not released",
+               (long long)context->memory.live_objects);
+  bam_context_destroy(context);
+  context = NULL;
+}
+
+bam_context *fixture_context(void) {
+  if (context == NULL)
+    fixture_open();
+  return context;
+}
+
+bam_shape fixture_shape(const int64_t *sizes, int ndim) {
+  bam_shape shape = { .ndim = ndim };
+  for (int d = 0; d < ndim; d++)
+    shape.size[d] = sizes[d];
+  return shape;
+}
+
+/* ---- tensors ---- */
+
+/* splitmix64, as a number in [0, 1). */
+static double next_random(void) {
+  uint64_t z = random_state += 0x9e3779b97f4a7c15;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
+}
+
+bam_tensor *make_random(bam_dtype dtype, bam_shape shape, double low, double high) {
+  int64_t count;
+  EXPECT_OK(bam_shape_count(fixture_context(), &shape, &count));
+  double *values = malloc((size_t)(count + 1) * sizeof *values);
+  bool real = bam_dtype_is_float(dtype);
+  for (int64_t i = 0; i < count; i++)
+    values[i] = real ? low + next_random() * (high - low)
+                     : floor(low + next_random() * (high - low + 1));
+  bam_tensor *x = make_values(dtype, shape, values);
+  free(values);
+  return x;
+}
+
+bam_tensor *make_leaf(bam_dtype dtype, bam_shape shape, double low, double high) {
+  bam_tensor *x = make_random(dtype, shape, low, high);
+  EXPECT_OK(bam_autograd_require(x, true));
+  return x;
+}
+
+bam_tensor *make_values(bam_dtype dtype, bam_shape shape, const double *values) {
+  bam_tensor *wide, *x;
+  EXPECT_OK(bam_tensor_from(fixture_context(), BAM_F64, &shape, values, &wide));
+  EXPECT_OK(bam_tensor_convert(wide, dtype, &x));
+  bam_tensor_release(wide);
+  return x;
+}
+
+static bam_tensor *make_number(bam_dtype dtype, const void *value) {
+  bam_tensor *x;
+  bam_shape shape = SCALAR;
+  EXPECT_OK(bam_tensor_from(fixture_context(), dtype, &shape, value, &x));
+  x->is_number = true;
+  return x;
+}
+
+bam_tensor *make_float(double value) { return make_number(BAM_F64, &value); }
+
+bam_tensor *make_integer(int64_t value) { return make_number(BAM_I64, &value); }
+
+bam_tensor *make_strided(bam_tensor *x) {
+  bam_shape shape = x->shape, wide = { .ndim = x->shape.ndim };
+  int64_t wide_stride[BAM_MAX_DIMS], stride[BAM_MAX_DIMS];
+  for (int d = 0; d < shape.ndim; d++) /* dimensions reversed, each twice as long and one more */
+    wide.size[shape.ndim - 1 - d] = 2 * shape.size[d] + 1;
+  bam_shape_strides(&wide, wide_stride);
+  for (int d = 0; d < shape.ndim; d++)
+    stride[d] = 2 * wide_stride[shape.ndim - 1 - d];
+  bam_tensor *storage, *view;
+  EXPECT_OK(bam_tensor_zeros(x->context, bam_tensor_device(x), x->dtype, &wide, &storage));
+  EXPECT_OK(bam_tensor_view(storage, &shape, stride, shape.ndim > 0 ? 1 : 0, &view));
+  EXPECT_OK(bam_tensor_copy(view, x));
+  bam_tensor_release(storage);
+  return view;
+}
+
+/* ---- running ops ---- */
+
+bam_attr *make_attrs(const bam_op *op) {
+  bam_attr *attrs = calloc((size_t)bam_op_attr_count(op) + 1, sizeof *attrs);
+  bam_op_default_attrs(op, attrs);
+  return attrs;
+}
+
+static bam_attr *find_attr(const bam_op *op, bam_attr *attrs, const char *name) {
+  for (int i = 0; i < bam_op_attr_count(op); i++)
+    if (strcmp(op->attrs[i].name, name) == 0) {
+      attrs[i].given = true;
+      return &attrs[i];
+    }
+  cr_assert_fail("%s has no attribute %s", op->name, name);
+  return NULL;
+}
+
+void set_integer(const bam_op *op, bam_attr *attrs, const char *name, int64_t value) {
+  find_attr(op, attrs, name)->i = value;
+}
+
+void set_float(const bam_op *op, bam_attr *attrs, const char *name, double value) {
+  find_attr(op, attrs, name)->f = value;
+}
+
+void set_list(const bam_op *op, bam_attr *attrs, const char *name, int count, const int64_t *list) {
+  bam_attr *attr = find_attr(op, attrs, name);
+  attr->count = count;
+  for (int i = 0; i < count; i++)
+    attr->list[i] = list[i];
+}
+
+bam_tensor *run(const bam_op *op, bam_tensor *const *inputs, int n, const bam_attr *attrs) {
+  bam_tensor *output;
+  if (bam_op_apply(fixture_context(), op, inputs, n, attrs, &output) != BAM_OK)
+    cr_assert_fail("%s failed: %s", op->name, context->message);
+  return output;
+}
+
+bam_tensor *run1(const bam_op *op, bam_tensor *x) { return run(op, &x, 1, NULL); }
+
+bam_tensor *run2(const bam_op *op, bam_tensor *a, bam_tensor *b) {
+  return run(op, (bam_tensor *[]){ a, b }, 2, NULL);
+}
+
+void expect_op_error(const char *words, const bam_op *op, bam_tensor *const *inputs, int n,
+                     const bam_attr *attrs) {
+  bam_tensor *outputs[BAM_MAX_OUTPUTS];
+  EXPECT_ERROR(bam_op_apply(fixture_context(), op, inputs, n, attrs, outputs), words);
+  cr_assert(strncmp(context->message, op->name, strlen(op->name)) == 0,
+            "\"%s\" does not begin with %s", context->message, op->name);
+}
+
+/* ---- assertions ---- */
+
+double value_at(bam_tensor *x, int64_t index) {
+  double real;
+  int64_t integer;
+  EXPECT_OK(bam_tensor_get(x, index, &real, &integer));
+  return bam_dtype_is_float(x->dtype) ? real : (double)integer;
+}
+
+int64_t integer_at(bam_tensor *x, int64_t index) {
+  double real;
+  int64_t integer;
+  EXPECT_OK(bam_tensor_get(x, index, &real, &integer));
+  return integer;
+}
+
+bool is_close(double got, double want, double tolerance) {
+  if (isnan(want) || isinf(want))
+    return isnan(want) ? isnan(got) : got == want;
+  return fabs(got - want) <= tolerance * fmax(1, fabs(want));
+}
+
+void expect_values(bam_tensor *got, const double *want, double tolerance) {
+  for (int64_t i = 0; i < bam_tensor_count(got); i++) {
+    double value = value_at(got, i);
+    cr_assert(is_close(value, want[i], tolerance), "element %lld is %.17g, not %.17g", (long long)i,
+              value, want[i]);
+  }
+}
+
+void expect_equal(bam_tensor *got, bam_tensor *want, double tolerance) {
+  expect_shape(got, want->shape);
+  expect_dtype(got, want->dtype);
+  for (int64_t i = 0; i < bam_tensor_count(got); i++)
+    cr_assert(is_close(value_at(got, i), value_at(want, i), tolerance),
+              "element %lld is %.17g, not %.17g", (long long)i, value_at(got, i), value_at(want, i));
+}
+
+void expect_shape(bam_tensor *got, bam_shape want) {
+  char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
+  cr_assert(bam_shape_equal(&got->shape, &want), "the shape is %s, not %s",
+            bam_shape_text(&got->shape, a), bam_shape_text(&want, b));
+}
+
+void expect_dtype(bam_tensor *got, bam_dtype want) {
+  cr_assert(got->dtype == want, "the dtype is %s, not %s", bam_dtype_name(got->dtype),
+            bam_dtype_name(want));
+}
+
+void fixture_release(bam_tensor *const *tensors, int n) {
+  for (int i = 0; i < n; i++)
+    bam_tensor_release(tensors[i]);
+}

@@ -1,0 +1,98 @@
+/* What every engine test stands on: one context per test process, tensors made in one line, and assertions
+   that show the engine's message. A suite says
+     TestSuite(softmax, .init = fixture_open, .fini = fixture_close);
+   and fixture_close fails the test when a tensor was left unreleased. */
+#ifndef BAM_TEST_FIXTURE_H
+#define BAM_TEST_FIXTURE_H
+
+#include <criterion/criterion.h>
+
+#include "../../engine/autograd.h"
+
+void fixture_open(void);
+void fixture_close(void);
+
+/* The context of this test process, made on first use. */
+bam_context *fixture_context(void);
+
+/* SHAPE(2, 3) is a bam_shape; SCALAR that of a 0-d tensor. */
+#define SHAPE(...)                                                                                \
+  fixture_shape((int64_t[]){ __VA_ARGS__ }, (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / 8))
+#define SCALAR fixture_shape(NULL, 0)
+bam_shape fixture_shape(const int64_t *sizes, int ndim);
+
+/* ---- tensors; all are owned by the caller ---- */
+
+/* Uniform in [low, high); integers are drawn from [low, high]. The numbers depend on the calls before. */
+bam_tensor *make_random(bam_dtype dtype, bam_shape shape, double low, double high);
+
+/* A leaf that requires a gradient, otherwise like make_random. */
+bam_tensor *make_leaf(bam_dtype dtype, bam_shape shape, double low, double high);
+
+/* Row-major `values`, as many as the shape has elements; VALUES(1, 2) writes them in place. */
+bam_tensor *make_values(bam_dtype dtype, bam_shape shape, const double *values);
+#define VALUES(...) ((double[]){ __VA_ARGS__ })
+
+/* The plain numbers of a script: 0-d tensors that do not decide a result's dtype. */
+bam_tensor *make_float(double value);
+bam_tensor *make_integer(int64_t value);
+
+/* The same values as `x`, laid out transposed, with gaps and an offset: nothing about it is contiguous. */
+bam_tensor *make_strided(bam_tensor *x);
+
+/* ---- running ops; all inputs are borrowed, results owned ---- */
+
+/* The defaults of `op`, to be changed by name with set_*; freed with the test process. */
+bam_attr *make_attrs(const bam_op *op);
+void set_integer(const bam_op *op, bam_attr *attrs, const char *name, int64_t value);
+void set_float(const bam_op *op, bam_attr *attrs, const char *name, double value);
+void set_list(const bam_op *op, bam_attr *attrs, const char *name, int count, const int64_t *list);
+
+/* The only output of an op, which must succeed. attrs may be NULL. */
+bam_tensor *run(const bam_op *op, bam_tensor *const *inputs, int n, const bam_attr *attrs);
+bam_tensor *run1(const bam_op *op, bam_tensor *x);
+bam_tensor *run2(const bam_op *op, bam_tensor *a, bam_tensor *b);
+
+/* The op must fail with a message that contains `words`. */
+void expect_op_error(const char *words, const bam_op *op, bam_tensor *const *inputs, int n,
+                     const bam_attr *attrs);
+
+/* ---- assertions ---- */
+
+/* `call` must succeed; its message is shown when not. */
+#define EXPECT_OK(call)                                                                           \
+  do {                                                                                            \
+    if ((call) != BAM_OK)                                                                         \
+      cr_assert_fail("%s: %s", #call, fixture_context()->message);                                      \
+  } while (0)
+
+/* `call` must fail with a message that contains `words`. */
+#define EXPECT_ERROR(call, words)                                                                 \
+  do {                                                                                            \
+    if ((call) == BAM_OK)                                                                         \
+      cr_assert_fail("%s: did not fail", #call);                                                        \
+    cr_assert(strstr(fixture_context()->message, (words)) != NULL, "%s: \"%s\" is not about \"%s\"", \
+              #call, fixture_context()->message, (words));                                        \
+  } while (0)
+
+/* Element `index`, row-major, of a tensor of any dtype and layout. */
+double value_at(bam_tensor *x, int64_t index);
+int64_t integer_at(bam_tensor *x, int64_t index);
+
+/* Every element of `got` is within `tolerance` (relative above 1, absolute below) of `want`; NaN equals NaN,
+   infinities equal themselves. */
+void expect_values(bam_tensor *got, const double *want, double tolerance);
+void expect_equal(bam_tensor *got, bam_tensor *want, double tolerance);
+void expect_shape(bam_tensor *got, bam_shape want);
+void expect_dtype(bam_tensor *got, bam_dtype want);
+
+/* The same comparison for one number. */
+bool is_close(double got, double want, double tolerance);
+
+/* Release several tensors: RELEASE(a, b, c). */
+#define RELEASE(...)                                                                              \
+  fixture_release((bam_tensor *[]){ __VA_ARGS__ },                                                \
+                  (int)(sizeof((bam_tensor *[]){ __VA_ARGS__ }) / sizeof(bam_tensor *)))
+void fixture_release(bam_tensor *const *tensors, int n);
+
+#endif
