@@ -25,6 +25,11 @@ static const char *check_text(lua_State *L, int index, const char *what, const c
   return text;
 }
 
+static void check_table(lua_State *L, int index, const char *what, const char *role) {
+  if (lua_type(L, index) != LUA_TTABLE)
+    luaL_error(L, "%s: expected %s, got %s", what, role, bind_describe(L, index));
+}
+
 static const char *check_path(lua_State *L, const char *what) {
   return check_text(L, 1, what, "the path of a file");
 }
@@ -44,8 +49,6 @@ static int64_t count_entries(lua_State *L, int table) {
 /* The tensors of the table at index 2, by name, in memory pushed on the stack. They stay the
    table's. */
 static bam_named_tensor *read_tensors(lua_State *L, int64_t *n) {
-  if (lua_type(L, 2) != LUA_TTABLE)
-    luaL_error(L, "save: expected a table of tensors by name, got %s", bind_describe(L, 2));
   bam_named_tensor *tensors =
     lua_newuserdatauv(L, (size_t)count_entries(L, 2) * sizeof *tensors, 0);
   *n = 0;
@@ -68,10 +71,9 @@ static int by_key(const void *a, const void *b) {
 /* The strings of the table at index 3, sorted by key, in memory pushed on the stack. */
 static bam_metadata *read_metadata(lua_State *L, int64_t *n) {
   *n = 0;
-  if (lua_isnoneornil(L, 3))
+  if (lua_isnil(L, 3))
     return NULL;
-  if (lua_type(L, 3) != LUA_TTABLE)
-    luaL_error(L, "save: expected a table of strings as metadata, got %s", bind_describe(L, 3));
+  check_table(L, 3, "save", "a table of strings as metadata");
   bam_metadata *metadata = lua_newuserdatauv(L, (size_t)count_entries(L, 3) * sizeof *metadata, 0);
   lua_pushnil(L);
   while (lua_next(L, 3)) {
@@ -90,6 +92,8 @@ static bam_metadata *read_metadata(lua_State *L, int64_t *n) {
 static int files_save(lua_State *L) {
   int64_t n, n_metadata;
   const char *path = check_path(L, "save");
+  check_table(L, 2, "save", "a table of tensors by name");
+  lua_settop(L, 3);
   const bam_named_tensor *tensors = read_tensors(L, &n);
   const bam_metadata *metadata = read_metadata(L, &n_metadata);
   check(L, bam_safetensors_write(bind_context(L), path, tensors, n, metadata, n_metadata), "save");
