@@ -67,6 +67,12 @@ bam_status bam_autograd_record(bam_call *call, int n_outputs, intptr_t function)
 /* Under bam.debug { nan = true }: fail with "<what> a NaN at <script line>" when `tensor` (may be NULL) holds one. */
 bam_status bam_debug_check(bam_context *context, const char *what, bam_tensor *tensor);
 
+/* Drop the gradients that arrived at `node`. */
+void bam_node_release_grads(bam_node *node);
+
+/* Drop what `node` saved and its links to older nodes: backward has gone through it. */
+void bam_node_spend(bam_node *node);
+
 void bam_node_release(bam_node *node); /* NULL is legal; never recurses */
 
 #endif

@@ -18,7 +18,6 @@ M.gradcheck = require "bam.gradcheck"
 M.nn = require "bam.nn"
 M.optim = require "bam.optim"
 M.schedule = require "bam.schedule"
-M.corpus = require "bam.corpus"
 
 --- Is `value` a tensor?
 ---@param value any

@@ -138,10 +138,10 @@ static void copy_numbers(lua_State *L, bam_tensor *tensor, int64_t *at) {
 
 static int create_tensor(lua_State *L) {
   bam_context *context = bind_context(L);
-  bam_tensor *existing = bind_test_tensor(L, 1);
-  if (existing != NULL) /* a copy, as in PyTorch */
+  if (bind_test_tensor(L, 1) != NULL)
     return luaL_error(L, "tensor: this is a tensor already; x:clone() copies it");
   survey s = { .content = NOTHING };
+  lua_settop(L, 2);
   lua_pushvalue(L, 1);
   measure(L, &s, 0, true);
   static const bam_dtype natural[] = { BAM_F32, BAM_BOOL, BAM_I64, BAM_F32 };

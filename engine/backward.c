@@ -1,0 +1,312 @@
+/* The walk backwards over the tape, and the gradients on their way. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "autograd.h"
+
+/* ---- gradients on their way ---- */
+
+/* Where the gradient of input `i` collects; NULL when it wants none. */
+static bam_tensor **slot(const bam_backward *pass, int i) {
+  bam_edge *edge = &pass->node->edges[i];
+  if (edge->node != NULL)
+    return &edge->node->grads[edge->output];
+  return edge->leaf != NULL ? &edge->leaf->grad : NULL;
+}
+
+bool bam_backward_wants(const bam_backward *pass, int i) {
+  return i < pass->n_inputs && slot(pass, i) != NULL;
+}
+
+const bam_shape *bam_backward_shape(const bam_backward *pass, int i) {
+  return &pass->node->edges[i].shape;
+}
+
+bam_dtype bam_backward_dtype(const bam_backward *pass, int i) { return pass->node->edges[i].dtype; }
+
+bam_status bam_backward_fail(bam_backward *pass, const char *format, ...) {
+  char text[BAM_MESSAGE_SIZE];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  return bam_fail(pass->context, BAM_ERROR_ARGUMENT, "backward of %s: %s", pass->op->name, text);
+}
+
+/* Nobody else sees these bytes, so they may be added to. */
+static bool is_exclusive(const bam_tensor *tensor) {
+  return tensor->refs == 1 && tensor->storage->refs == 1 && bam_tensor_is_contiguous(tensor);
+}
+
+static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
+  bam_device *device = bam_tensor_device(sum);
+  bam_loop loop;
+  if (bam_tensor_count(sum) == 0)
+    return BAM_OK;
+  bam_loop_init(&loop, (bam_tensor *[]){ sum, a, b }, 3);
+  device->kernels[sum->dtype]->add(device->stream, &loop, bam_tensor_data(sum), bam_tensor_data(a),
+                                   bam_tensor_data(b));
+  bam_tensor_changed(sum);
+  return BAM_OK;
+}
+
+/* Add `grad`, which has the right shape and dtype, to what is at *at (a leaf's gradient when `is_leaf`). */
+static bam_status accumulate(bam_tensor **at, bool is_leaf, bam_tensor *grad) {
+  bam_status status = BAM_OK;
+  bam_tensor *fresh = NULL;
+  if (*at == NULL && (!is_leaf || is_exclusive(grad))) {
+    *at = bam_tensor_retain(grad);
+  } else if (*at != NULL && (is_leaf || is_exclusive(*at))) {
+    status = add_into(*at, *at, grad);
+  } else {
+    status = bam_tensor_new(grad->context, bam_tensor_device(grad), grad->dtype, &grad->shape, &fresh);
+    if (status == BAM_OK)
+      status = *at == NULL ? bam_tensor_copy(fresh, grad) : add_into(fresh, *at, grad);
+    if (status != BAM_OK) {
+      bam_tensor_release(fresh);
+      return status;
+    }
+    bam_tensor_release(*at);
+    *at = fresh;
+  }
+  return status;
+}
+
+/* Sum the dimensions of `grad` that broadcasting added or stretched; *out is owned. */
+static bam_status unbroadcast(bam_tensor *grad, const bam_shape *shape, bam_tensor **out) {
+  bam_attr attrs[2] = { { .given = true }, { .given = true, .i = true } };
+  int extra = grad->shape.ndim - shape->ndim;
+  for (int d = 0; d < grad->shape.ndim; d++)
+    if (d < extra || (shape->size[d - extra] == 1 && grad->shape.size[d] != 1))
+      attrs[0].list[attrs[0].count++] = d;
+  bam_tensor *sum = NULL;
+  bam_status status = bam_apply1(&bam_op_sum, grad, attrs, &sum);
+  if (status != BAM_OK)
+    return status;
+  int64_t stride[BAM_MAX_DIMS];
+  bam_shape_strides(shape, stride);
+  status = bam_tensor_view(sum, shape, stride, sum->offset, out);
+  bam_tensor_release(sum);
+  return status;
+}
+
+bam_status bam_backward_give(bam_backward *pass, int i, bam_tensor *grad) {
+  if (!bam_backward_wants(pass, i))
+    return BAM_OK;
+  bam_status status = BAM_OK;
+  const bam_edge *edge = &pass->node->edges[i];
+  bam_tensor *summed = NULL, *converted = NULL;
+  if (!bam_shape_equal(&grad->shape, &edge->shape)) {
+    BAM_TRY(unbroadcast(grad, &edge->shape, &summed));
+    grad = summed;
+  }
+  if (grad->dtype != edge->dtype) {
+    BAM_TRY(bam_tensor_convert(grad, edge->dtype, &converted));
+    grad = converted;
+  }
+  BAM_TRY(accumulate(slot(pass, i), edge->leaf != NULL, grad));
+done:
+  bam_tensor_release(summed);
+  bam_tensor_release(converted);
+  return status;
+}
+
+bam_status bam_backward_target(bam_backward *pass, int i, bam_tensor **target, bool *accumulates) {
+  bam_tensor **at = slot(pass, i);
+  const bam_edge *edge = &pass->node->edges[i];
+  bam_tensor *fresh = NULL;
+  *accumulates = *at != NULL;
+  if (*at == NULL || (edge->leaf == NULL && !is_exclusive(*at))) {
+    bam_device *device = &pass->context->cpu;
+    for (int k = 0; k < BAM_MAX_OUTPUTS; k++)
+      if (pass->grads[k] != NULL)
+        device = bam_tensor_device(pass->grads[k]);
+    bam_status status = bam_tensor_new(pass->context, device, edge->dtype, &edge->shape, &fresh);
+    if (status == BAM_OK && *at != NULL)
+      status = bam_tensor_copy(fresh, *at);
+    if (status != BAM_OK) {
+      bam_tensor_release(fresh);
+      return status;
+    }
+    bam_tensor_release(*at);
+    *at = fresh;
+  }
+  bam_tensor_changed(*at);
+  *target = *at;
+  return BAM_OK;
+}
+
+/* ---- the walk ---- */
+
+/* A max-heap of nodes by sequence number; each is held once. */
+typedef struct {
+  bam_storage *storage;
+  int64_t count;
+} heap;
+
+static bam_status heap_push(bam_context *context, heap *h, bam_node *node) {
+  if (node->queued)
+    return BAM_OK;
+  int64_t bytes = (h->count + 1) * (int64_t)sizeof(bam_node *);
+  bam_status status = bam_storage_grow(context, &h->storage, bytes);
+  if (status != BAM_OK)
+    return status;
+  bam_node **nodes = h->storage->data;
+  int64_t i = h->count++;
+  for (; i > 0 && nodes[(i - 1) / 2]->sequence < node->sequence; i = (i - 1) / 2)
+    nodes[i] = nodes[(i - 1) / 2];
+  nodes[i] = node;
+  node->queued = true;
+  node->refs++;
+  return BAM_OK;
+}
+
+/* The newest node, whose reference passes to the caller; NULL when the heap is empty. */
+static bam_node *heap_pop(heap *h) {
+  if (h->count == 0)
+    return NULL;
+  bam_node **nodes = h->storage->data, *top = nodes[0], *last = nodes[--h->count];
+  int64_t i = 0;
+  for (int64_t child = 1; child < h->count; child = 2 * i + 1) {
+    if (child + 1 < h->count && nodes[child + 1]->sequence > nodes[child]->sequence)
+      child++;
+    if (nodes[child]->sequence <= last->sequence)
+      break;
+    nodes[i] = nodes[child];
+    i = child;
+  }
+  nodes[i] = last;
+  top->queued = false;
+  return top;
+}
+
+static const char *node_where(const bam_node *node, char text[BAM_WHERE_SIZE + 8]) {
+  snprintf(text, BAM_WHERE_SIZE + 8, "%s%s", node->where ? " at " : "", node->where ? node->where : "");
+  return text;
+}
+
+static bam_status check_node(bam_node *node) {
+  char where[BAM_WHERE_SIZE + 8];
+  if (node->spent)
+    return bam_fail(node->context, BAM_ERROR_ARGUMENT,
+                    "backward: the graph below %s%s was dropped by an earlier backward; "
+                    "give that one { retain = true }, or compute the forward again",
+                    node->op->name, node_where(node, where));
+  for (int i = 0; i < BAM_MAX_SAVED; i++)
+    if (node->saved[i] != NULL && node->saved[i]->storage->version != node->saved_version[i])
+      return bam_fail(node->context, BAM_ERROR_ARGUMENT,
+                      "backward of %s%s: a tensor it needs was changed in place since; "
+                      "change a copy (x:clone()) or write out of place",
+                      node->op->name, node_where(node, where));
+  return BAM_OK;
+}
+
+static bam_status check_gradients(bam_backward *pass) {
+  char what[BAM_WHERE_SIZE + 100];
+  for (int i = 0; i < pass->n_inputs; i++)
+    if (bam_backward_wants(pass, i)) {
+      char where[BAM_WHERE_SIZE + 8];
+      snprintf(what, sizeof what, "backward of %s%s made", pass->op->name,
+               node_where(pass->node, where));
+      bam_status status = bam_debug_check(pass->context, what, *slot(pass, i));
+      if (status != BAM_OK)
+        return status;
+    }
+  return BAM_OK;
+}
+
+/* Run one node's backward and queue the nodes of its inputs. */
+static bam_status step(bam_node *node, heap *h) {
+  bam_status status = check_node(node);
+  if (status != BAM_OK)
+    return status;
+  bam_backward pass = { .context = node->context, .op = node->op, .node = node,
+                        .attrs = node->attrs, .saved = node->saved, .grads = node->grads,
+                        .n_inputs = node->n_inputs };
+  if (node->op->backward == NULL)
+    return bam_backward_fail(&pass, "this op has no derivative; detach its input");
+  status = node->op->backward(&pass);
+  if (status == BAM_OK && node->context->check_nan)
+    status = check_gradients(&pass);
+  for (int i = 0; i < node->n_inputs && status == BAM_OK; i++) {
+    bam_edge *edge = &node->edges[i];
+    if (edge->node != NULL && edge->node->grads[edge->output] != NULL)
+      status = heap_push(node->context, h, edge->node);
+  }
+  return status;
+}
+
+static bam_status walk(bam_node *root, bool retain) {
+  bam_context *context = root->context;
+  heap h = { 0 };
+  bam_status status = heap_push(context, &h, root);
+  for (bam_node *node; (node = heap_pop(&h)) != NULL;) {
+    if (status == BAM_OK)
+      status = step(node, &h);
+    bam_node_release_grads(node);
+    if (status == BAM_OK && !retain)
+      bam_node_spend(node);
+    bam_node_release(node);
+  }
+  bam_storage_release(context, h.storage);
+  return status;
+}
+
+static bam_status make_seed(bam_tensor *root, bam_tensor *seed, bam_tensor **out) {
+  char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
+  bam_context *context = root->context;
+  if (seed != NULL) {
+    if (!bam_shape_equal(&seed->shape, &root->shape))
+      return bam_fail(context, BAM_ERROR_ARGUMENT,
+                      "backward: the seed gradient has shape %s, the tensor %s",
+                      bam_shape_text(&seed->shape, a), bam_shape_text(&root->shape, b));
+    if (bam_tensor_device(seed) != bam_tensor_device(root))
+      return bam_fail(context, BAM_ERROR_ARGUMENT, "backward: the seed is on another device");
+    return bam_tensor_convert(seed, root->dtype, out);
+  }
+  if (bam_tensor_count(root) != 1)
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "backward: a tensor of shape %s needs a seed gradient; reduce it first "
+                    "(x:sum():backward()) or pass one",
+                    bam_shape_text(&root->shape, a));
+  bam_tensor *one = NULL;
+  bam_status status =
+    bam_tensor_new(context, bam_tensor_device(root), root->dtype, &root->shape, &one);
+  if (status == BAM_OK)
+    status = bam_tensor_fill(one, 1);
+  if (status == BAM_OK)
+    *out = one;
+  else
+    bam_tensor_release(one);
+  return status;
+}
+
+bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain) {
+  bam_context *context = root->context;
+  if (!root->requires_grad)
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "backward: nothing here requires a gradient; make a leaf with "
+                    "{ requires_grad = true } before computing");
+  bam_tensor *grad = NULL;
+  bam_status status = make_seed(root, seed, &grad);
+  if (status != BAM_OK)
+    return status;
+  bool was = context->no_grad;
+  context->no_grad = true;
+  if (root->node == NULL) {
+    status = accumulate(&root->grad, true, grad);
+  } else {
+    bam_node *node = root->node;
+    node->refs++; /* the walk may release the root's graph around it */
+    status = accumulate(&node->grads[root->output], false, grad);
+    if (status == BAM_OK) {
+      bam_tensor_release(grad); /* so that a fresh seed is the node's alone */
+      grad = NULL;
+      status = walk(node, retain);
+    }
+    bam_node_release(node);
+  }
+  bam_tensor_release(grad);
+  context->no_grad = was;
+  return status;
+}
