@@ -1,0 +1,239 @@
+/* Sums, means, products and truth values over dimensions. */
+#include "layout.h"
+
+static const bam_attr_spec reduce_attrs[] = { { .name = "dim", .kind = BAM_ATTR_DIMS },
+                                              { .name = "keepdim", .kind = BAM_ATTR_BOOL },
+                                              { 0 } };
+
+/* Integers and bool add up in i64. */
+static bam_dtype total_dtype(bam_dtype dtype) {
+  return bam_dtype_is_integer(dtype) || dtype == BAM_BOOL ? BAM_I64 : dtype;
+}
+
+static bam_status plan_call(bam_call *call, bool columns, bam_reduction *plan) {
+  return bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape, &call->attrs[0],
+                            call->attrs[1].i, columns, plan);
+}
+
+static bam_status plan_backward(bam_backward *pass, bool columns, bam_reduction *plan) {
+  return bam_reduction_init(pass->context, pass->op->name, bam_backward_shape(pass, 0),
+                            &pass->attrs[0], pass->attrs[1].i, columns, plan);
+}
+
+/* Input 0 in `dtype`, arranged as planned; owned. */
+static bam_status arrange(const bam_reduction *plan, bam_call *call, bam_dtype dtype,
+                          bam_tensor **out) {
+  bam_tensor *converted = NULL;
+  bam_tensor *x = call->inputs[0];
+  if (x->dtype == dtype)
+    return bam_reduction_arrange(plan, x, out);
+  bam_status status = bam_tensor_convert(x, dtype, &converted);
+  if (status == BAM_OK)
+    status = bam_reduction_arrange(plan, converted, out);
+  bam_tensor_release(converted);
+  return status;
+}
+
+/* ---- sum and mean ---- */
+
+typedef void sum_kernel(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
+                        int64_t inner);
+
+static bam_status add_up(bam_call *call, bam_dtype dtype, sum_kernel *kernel) {
+  bam_status status;
+  bam_reduction plan;
+  bam_tensor *x = NULL;
+  BAM_TRY(plan_call(call, true, &plan));
+  BAM_TRY(arrange(&plan, call, dtype, &x));
+  BAM_TRY(bam_call_output(call, 0, dtype, &plan.result));
+  kernel(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(x),
+         plan.outer, plan.n, plan.inner);
+done:
+  bam_tensor_release(x);
+  return status;
+}
+
+static bam_status sum_forward(bam_call *call) {
+  const bam_kernels *kernels;
+  bam_dtype dtype = total_dtype(call->inputs[0]->dtype);
+  bam_status status = bam_call_kernels(call, dtype, &kernels);
+  if (status == BAM_OK)
+    status = BAM_CALL_NEED(call, kernels, sum, dtype);
+  return status == BAM_OK ? add_up(call, dtype, kernels->sum) : status;
+}
+
+/* Every element of x receives the gradient of the sum that it went into. */
+static bam_status sum_backward(bam_backward *pass) {
+  bam_status status;
+  bam_reduction plan;
+  bam_tensor *spread = NULL;
+  const bam_shape *shape = bam_backward_shape(pass, 0);
+  BAM_TRY(plan_backward(pass, true, &plan));
+  BAM_TRY(bam_reduction_spread(&plan, shape, pass->grads[0], &spread));
+  BAM_TRY(bam_backward_give(pass, 0, spread));
+done:
+  bam_tensor_release(spread);
+  return status;
+}
+
+const bam_op bam_op_sum = {
+  .name = "sum",
+  .help = "The sum over the dimensions `dim` (one, a list, or all). Bool and integers add up in "
+          "i64. The sum of nothing is 0.",
+  .inputs = { "x" },
+  .attrs = reduce_attrs,
+  .forward = sum_forward,
+  .backward = sum_backward,
+};
+
+static bam_status mean_forward(bam_call *call) {
+  const bam_kernels *kernels;
+  bam_status status = bam_call_need_real(call, 0);
+  if (status != BAM_OK)
+    return status;
+  bam_dtype dtype = call->inputs[0]->dtype;
+  status = bam_call_kernels(call, dtype, &kernels);
+  if (status == BAM_OK)
+    status = BAM_CALL_NEED(call, kernels, mean, dtype);
+  return status == BAM_OK ? add_up(call, dtype, kernels->mean) : status;
+}
+
+static bam_status mean_backward(bam_backward *pass) {
+  bam_status status;
+  bam_reduction plan;
+  bam_tensor *count = NULL, *scaled = NULL, *spread = NULL;
+  bam_tensor *dy = pass->grads[0];
+  BAM_TRY(plan_backward(pass, true, &plan));
+  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype,
+                         &(bam_shape){ .ndim = 0 }, &count));
+  BAM_TRY(bam_tensor_fill(count, (double)plan.n));
+  BAM_TRY(bam_apply2(&bam_op_div, dy, count, NULL, &scaled));
+  BAM_TRY(bam_reduction_spread(&plan, bam_backward_shape(pass, 0), scaled, &spread));
+  BAM_TRY(bam_backward_give(pass, 0, spread));
+done:
+  bam_tensor_release(count);
+  bam_tensor_release(scaled);
+  bam_tensor_release(spread);
+  return status;
+}
+
+const bam_op bam_op_mean = {
+  .name = "mean",
+  .help = "The mean over the dimensions `dim` (one, a list, or all) of f32 or f64. "
+          "The mean of nothing is NaN.",
+  .inputs = { "x" },
+  .attrs = reduce_attrs,
+  .forward = mean_forward,
+  .backward = mean_backward,
+};
+
+/* ---- product ---- */
+
+static bam_status prod_forward(bam_call *call) {
+  bam_status status;
+  bam_reduction plan;
+  const bam_kernels *kernels;
+  bam_tensor *x = NULL;
+  bam_dtype dtype = total_dtype(call->inputs[0]->dtype);
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, prod, dtype));
+  BAM_TRY(plan_call(call, false, &plan));
+  BAM_TRY(arrange(&plan, call, dtype, &x));
+  BAM_TRY(bam_call_output(call, 0, dtype, &plan.result));
+  BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
+  kernels->prod(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
+                bam_tensor_data(x), plan.outer, plan.n);
+done:
+  bam_tensor_release(x);
+  return status;
+}
+
+static bam_status prod_backward(bam_backward *pass) {
+  bam_status status;
+  bam_reduction plan;
+  const bam_kernels *kernels;
+  bam_tensor *x = NULL, *dy = NULL, *dx = NULL, *restored = NULL;
+  BAM_TRY(plan_backward(pass, false, &plan));
+  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  BAM_TRY(bam_reduction_arrange(&plan, pass->saved[0], &x));
+  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
+  kernels->prod_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
+                         bam_tensor_data(dy), plan.outer, plan.n);
+  BAM_TRY(bam_reduction_restore(&plan, dx, &restored));
+  bam_tensor_release(dx);
+  dx = NULL;
+  BAM_TRY(bam_backward_give(pass, 0, restored));
+done:
+  bam_tensor_release(x);
+  bam_tensor_release(dy);
+  bam_tensor_release(dx);
+  bam_tensor_release(restored);
+  return status;
+}
+
+const bam_op bam_op_prod = {
+  .name = "prod",
+  .help = "The product over the dimensions `dim` (one, a list, or all). Bool and integers "
+          "multiply in i64. The product of nothing is 1.",
+  .inputs = { "x" },
+  .attrs = reduce_attrs,
+  .forward = prod_forward,
+  .backward = prod_backward,
+};
+
+/* ---- any and all ---- */
+
+typedef void truth_kernel(bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n);
+
+static bam_status decide(bam_call *call, truth_kernel *kernel) {
+  bam_status status;
+  bam_reduction plan;
+  bam_tensor *x = NULL;
+  BAM_TRY(plan_call(call, false, &plan));
+  BAM_TRY(arrange(&plan, call, call->inputs[0]->dtype, &x));
+  BAM_TRY(bam_call_output(call, 0, BAM_BOOL, &plan.result));
+  kernel(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(x),
+         plan.outer, plan.n);
+done:
+  bam_tensor_release(x);
+  return status;
+}
+
+static bam_status any_forward(bam_call *call) {
+  const bam_kernels *kernels;
+  bam_dtype dtype = call->inputs[0]->dtype;
+  bam_status status = bam_call_kernels(call, dtype, &kernels);
+  if (status == BAM_OK)
+    status = BAM_CALL_NEED(call, kernels, any, dtype);
+  return status == BAM_OK ? decide(call, kernels->any) : status;
+}
+
+const bam_op bam_op_any = {
+  .name = "any",
+  .help = "Whether any element over the dimensions `dim` (one, a list, or all) is not zero, as "
+          "bool. Of nothing: false.",
+  .inputs = { "x" },
+  .attrs = reduce_attrs,
+  .constant = true,
+  .forward = any_forward,
+};
+
+static bam_status all_forward(bam_call *call) {
+  const bam_kernels *kernels;
+  bam_dtype dtype = call->inputs[0]->dtype;
+  bam_status status = bam_call_kernels(call, dtype, &kernels);
+  if (status == BAM_OK)
+    status = BAM_CALL_NEED(call, kernels, all, dtype);
+  return status == BAM_OK ? decide(call, kernels->all) : status;
+}
+
+const bam_op bam_op_all = {
+  .name = "all",
+  .help = "Whether every element over the dimensions `dim` (one, a list, or all) is not zero, as "
+          "bool. Of nothing: true.",
+  .inputs = { "x" },
+  .attrs = reduce_attrs,
+  .constant = true,
+  .forward = all_forward,
+};

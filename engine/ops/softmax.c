@@ -1,0 +1,178 @@
+/* Softmax and log-softmax along one dimension, log-sum-exp over several. Kernels work on rows:
+   other dimensions than the last are moved there and back. */
+#include "layout.h"
+
+static const bam_attr_spec dim_attr[] = {
+  { .name = "dim", .kind = BAM_ATTR_DIM, .initial = -1 }, { 0 }
+};
+
+typedef void row_kernel(bam_stream stream, void *y, const void *x, int64_t rows, int64_t n);
+typedef void row_backward_kernel(bam_stream stream, void *dx, const void *y, const void *dy,
+                                 int64_t rows, int64_t n);
+
+/* Apply `kernel` to the rows of input 0 along the dimension attribute, and save the result. */
+static bam_status apply_rows(bam_call *call, row_kernel *kernel) {
+  bam_status status;
+  bam_along along;
+  bam_tensor *x = NULL, *y = NULL;
+  const bam_shape *shape = &call->inputs[0]->shape;
+  bam_device *device = bam_call_device(call);
+  BAM_TRY(bam_along_init(call->context, call->op->name, shape, call->attrs[0].i, &along));
+  BAM_TRY(bam_along_rows(call->inputs[0], along.dim, &x));
+  BAM_TRY(bam_tensor_new(call->context, device, x->dtype, &x->shape, &y));
+  if (along.n > 0)
+    kernel(device->stream, bam_tensor_data(y), bam_tensor_data(x), along.outer * along.inner,
+           along.n);
+  bam_tensor_release(x);
+  x = NULL;
+  BAM_TRY(bam_along_back(y, along.dim, &x));
+  BAM_TRY(bam_tensor_contiguous(x, &call->outputs[0]));
+  BAM_TRY(bam_call_save(call, 0, call->outputs[0]));
+done:
+  bam_tensor_release(x);
+  bam_tensor_release(y);
+  return status;
+}
+
+/* The same backwards: from the saved result and its gradient. */
+static bam_status apply_rows_backward(bam_backward *pass, row_backward_kernel *kernel) {
+  bam_status status;
+  bam_along along;
+  bam_tensor *y = NULL, *dy = NULL, *dx = NULL, *back = NULL;
+  const bam_shape *shape = bam_backward_shape(pass, 0);
+  bam_device *device = bam_tensor_device(pass->grads[0]);
+  BAM_TRY(bam_along_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
+  BAM_TRY(bam_along_rows(pass->saved[0], along.dim, &y));
+  BAM_TRY(bam_along_rows(pass->grads[0], along.dim, &dy));
+  BAM_TRY(bam_tensor_new(pass->context, device, dy->dtype, &dy->shape, &dx));
+  if (along.n > 0)
+    kernel(device->stream, bam_tensor_data(dx), bam_tensor_data(y), bam_tensor_data(dy),
+           along.outer * along.inner, along.n);
+  BAM_TRY(bam_along_back(dx, along.dim, &back));
+  bam_tensor_release(dx);
+  dx = NULL;
+  BAM_TRY(bam_backward_give(pass, 0, back));
+done:
+  bam_tensor_release(y);
+  bam_tensor_release(dy);
+  bam_tensor_release(dx);
+  bam_tensor_release(back);
+  return status;
+}
+
+static bam_status need_kernels(bam_call *call, const bam_kernels **kernels) {
+  bam_status status = bam_call_need_real(call, 0);
+  return status == BAM_OK ? bam_call_kernels(call, call->inputs[0]->dtype, kernels) : status;
+}
+
+/* ---- softmax ---- */
+
+static bam_status softmax_forward(bam_call *call) {
+  const bam_kernels *kernels;
+  bam_status status = need_kernels(call, &kernels);
+  if (status == BAM_OK)
+    status = BAM_CALL_NEED(call, kernels, softmax, call->inputs[0]->dtype);
+  return status == BAM_OK ? apply_rows(call, kernels->softmax) : status;
+}
+
+static bam_status softmax_backward(bam_backward *pass) {
+  const bam_kernels *kernels;
+  bam_status status = bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels);
+  return status == BAM_OK ? apply_rows_backward(pass, kernels->softmax_backward) : status;
+}
+
+const bam_op bam_op_softmax = {
+  .name = "softmax",
+  .help = "exp(x) scaled so that it sums to 1 along `dim` (the last one unless given), for f32 or "
+          "f64. Where all of x is -inf the result is NaN.",
+  .inputs = { "x" },
+  .attrs = dim_attr,
+  .forward = softmax_forward,
+  .backward = softmax_backward,
+};
+
+/* ---- log_softmax ---- */
+
+static bam_status log_softmax_forward(bam_call *call) {
+  const bam_kernels *kernels;
+  bam_status status = need_kernels(call, &kernels);
+  if (status == BAM_OK)
+    status = BAM_CALL_NEED(call, kernels, log_softmax, call->inputs[0]->dtype);
+  return status == BAM_OK ? apply_rows(call, kernels->log_softmax) : status;
+}
+
+static bam_status log_softmax_backward(bam_backward *pass) {
+  const bam_kernels *kernels;
+  bam_status status = bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels);
+  return status == BAM_OK ? apply_rows_backward(pass, kernels->log_softmax_backward) : status;
+}
+
+const bam_op bam_op_log_softmax = {
+  .name = "log_softmax",
+  .help = "The logarithm of softmax along `dim` (the last one unless given), without the loss of "
+          "precision of taking it afterwards, for f32 or f64.",
+  .inputs = { "x" },
+  .attrs = dim_attr,
+  .forward = log_softmax_forward,
+  .backward = log_softmax_backward,
+};
+
+/* ---- logsumexp ---- */
+
+static bam_status logsumexp_forward(bam_call *call) {
+  bam_status status;
+  bam_reduction plan;
+  const bam_kernels *kernels;
+  bam_tensor *x = NULL;
+  BAM_TRY(need_kernels(call, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, logsumexp, call->inputs[0]->dtype));
+  BAM_TRY(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape,
+                             &call->attrs[0], call->attrs[1].i, false, &plan));
+  BAM_TRY(bam_reduction_arrange(&plan, call->inputs[0], &x));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &plan.result));
+  BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
+  BAM_TRY(bam_call_save(call, 1, call->outputs[0]));
+  kernels->logsumexp(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
+                     bam_tensor_data(x), plan.outer, plan.n);
+done:
+  bam_tensor_release(x);
+  return status;
+}
+
+static bam_status logsumexp_backward(bam_backward *pass) {
+  bam_status status;
+  bam_reduction plan;
+  const bam_kernels *kernels;
+  bam_tensor *x = NULL, *dy = NULL, *dx = NULL, *back = NULL;
+  BAM_TRY(bam_reduction_init(pass->context, pass->op->name, bam_backward_shape(pass, 0),
+                             &pass->attrs[0], pass->attrs[1].i, false, &plan));
+  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  BAM_TRY(bam_reduction_arrange(&plan, pass->saved[0], &x));
+  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
+  kernels->logsumexp_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx),
+                              bam_tensor_data(x), bam_tensor_data(pass->saved[1]),
+                              bam_tensor_data(dy), plan.outer, plan.n);
+  BAM_TRY(bam_reduction_restore(&plan, dx, &back));
+  bam_tensor_release(dx);
+  dx = NULL;
+  BAM_TRY(bam_backward_give(pass, 0, back));
+done:
+  bam_tensor_release(x);
+  bam_tensor_release(dy);
+  bam_tensor_release(dx);
+  bam_tensor_release(back);
+  return status;
+}
+
+const bam_op bam_op_logsumexp = {
+  .name = "logsumexp",
+  .help = "log(sum(exp(x))) over the dimensions `dim` (one, a list, or all), for f32 or f64, "
+          "without overflow. Of nothing, and of -inf alone: -inf.",
+  .inputs = { "x" },
+  .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIMS },
+                                    { .name = "keepdim", .kind = BAM_ATTR_BOOL },
+                                    { 0 } },
+  .forward = logsumexp_forward,
+  .backward = logsumexp_backward,
+};

@@ -1,0 +1,146 @@
+/* Variance and vector norms over dimensions. */
+#include "layout.h"
+
+#include <math.h>
+
+static bam_status plan_backward(bam_backward *pass, bam_reduction *plan) {
+  return bam_reduction_init(pass->context, pass->op->name, bam_backward_shape(pass, 0),
+                            &pass->attrs[0], pass->attrs[1].i, false, plan);
+}
+
+/* Give `dx`, which is arranged, to input 0. Takes over `dx`. */
+static bam_status give_arranged(bam_backward *pass, const bam_reduction *plan, bam_tensor *dx) {
+  bam_tensor *restored = NULL;
+  bam_status status = bam_reduction_restore(plan, dx, &restored);
+  bam_tensor_release(dx);
+  if (status == BAM_OK)
+    status = bam_backward_give(pass, 0, restored);
+  bam_tensor_release(restored);
+  return status;
+}
+
+/* What both begin with: f32 or f64, planned, arranged. */
+static bam_status prepare(bam_call *call, const bam_kernels **kernels, bam_reduction *plan,
+                          bam_tensor **x) {
+  bam_status status;
+  BAM_TRY(bam_call_need_real(call, 0));
+  BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, kernels));
+  BAM_TRY(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape,
+                             &call->attrs[0], call->attrs[1].i, false, plan));
+  BAM_TRY(bam_reduction_arrange(plan, call->inputs[0], x));
+  BAM_TRY(bam_call_output(call, 0, call->inputs[0]->dtype, &plan->result));
+  BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
+done:
+  return status;
+}
+
+/* ---- variance ---- */
+
+static bam_status var_forward(bam_call *call) {
+  bam_status status;
+  bam_reduction plan;
+  const bam_kernels *kernels;
+  bam_tensor *x = NULL, *mean = NULL;
+  BAM_TRY(prepare(call, &kernels, &plan, &x));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, var, x->dtype));
+  BAM_TRY(bam_tensor_new(call->context, bam_call_device(call), x->dtype, &plan.result, &mean));
+  BAM_TRY(bam_call_save(call, 1, mean));
+  kernels->var(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
+               bam_tensor_data(mean), bam_tensor_data(x), plan.outer, plan.n, call->attrs[2].f);
+done:
+  bam_tensor_release(x);
+  bam_tensor_release(mean);
+  return status;
+}
+
+/* d var / dx = 2 (x - mean) / (n - correction) */
+static bam_status var_backward(bam_backward *pass) {
+  bam_status status;
+  bam_reduction plan;
+  const bam_kernels *kernels;
+  bam_tensor *x = NULL, *dy = NULL, *dx = NULL;
+  BAM_TRY(plan_backward(pass, &plan));
+  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  BAM_TRY(bam_reduction_arrange(&plan, pass->saved[0], &x));
+  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
+  kernels->var_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
+                        bam_tensor_data(pass->saved[1]), bam_tensor_data(dy), plan.outer, plan.n,
+                        pass->attrs[2].f);
+  BAM_TRY(give_arranged(pass, &plan, dx));
+done:
+  bam_tensor_release(x);
+  bam_tensor_release(dy);
+  return status;
+}
+
+const bam_op bam_op_var = {
+  .name = "var",
+  .help = "The variance over the dimensions `dim` (one, a list, or all) of f32 or f64: the sum of "
+          "squared distances from the mean, divided by n - `correction` (1: unbiased; 0: of the "
+          "whole population).",
+  .inputs = { "x" },
+  .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIMS },
+                                    { .name = "keepdim", .kind = BAM_ATTR_BOOL },
+                                    { .name = "correction", .kind = BAM_ATTR_FLOAT, .initial = 1 },
+                                    { 0 } },
+  .forward = var_forward,
+  .backward = var_backward,
+};
+
+/* ---- norms ---- */
+
+static bam_status norm_forward(bam_call *call) {
+  bam_status status;
+  bam_reduction plan;
+  const bam_kernels *kernels;
+  bam_tensor *x = NULL;
+  double p = call->attrs[2].f;
+  if (p != 1 && p != 2 && p != (double)INFINITY)
+    return bam_call_fail(call, "p is 1, 2 or math.huge, not %g", p);
+  BAM_TRY(prepare(call, &kernels, &plan, &x));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, norm, x->dtype));
+  if (plan.n == 0 && isinf(p))
+    BAM_TRY(bam_call_fail(call,
+                          "no elements along the dimensions to reduce, so there is no largest"));
+  BAM_TRY(bam_call_save(call, 1, call->outputs[0]));
+  kernels->norm(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
+                bam_tensor_data(x), plan.outer, plan.n, p);
+done:
+  bam_tensor_release(x);
+  return status;
+}
+
+static bam_status norm_backward(bam_backward *pass) {
+  bam_status status;
+  bam_reduction plan;
+  const bam_kernels *kernels;
+  bam_tensor *x = NULL, *dy = NULL, *dx = NULL;
+  BAM_TRY(plan_backward(pass, &plan));
+  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  BAM_TRY(bam_reduction_arrange(&plan, pass->saved[0], &x));
+  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
+  kernels->norm_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
+                         bam_tensor_data(pass->saved[1]), bam_tensor_data(dy), plan.outer, plan.n,
+                         pass->attrs[2].f);
+  BAM_TRY(give_arranged(pass, &plan, dx));
+done:
+  bam_tensor_release(x);
+  bam_tensor_release(dy);
+  return status;
+}
+
+const bam_op bam_op_norm = {
+  .name = "norm",
+  .help = "The vector norm over the dimensions `dim` (one, a list, or all) of f32 or f64: p = 2 "
+          "(Euclidean), 1 (sum of magnitudes) or math.huge (largest magnitude, whose gradient "
+          "goes to the first). The gradient at 0 is 0.",
+  .inputs = { "x" },
+  .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIMS },
+                                    { .name = "keepdim", .kind = BAM_ATTR_BOOL },
+                                    { .name = "p", .kind = BAM_ATTR_FLOAT, .initial = 2 },
+                                    { 0 } },
+  .forward = norm_forward,
+  .backward = norm_backward,
+};

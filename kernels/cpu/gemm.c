@@ -1,0 +1,89 @@
+/* Matrix products through OpenBLAS. One large product is shared among the threads by OpenBLAS; a
+   batch of products is shared out whole, since OpenBLAS stays on one thread inside a parallel
+   region. */
+#include <cblas.h>
+#include <omp.h>
+
+#include "cpu.h"
+
+#ifdef BAM_TYPE_f32
+#define BLAS_GEMM cblas_sgemm
+#define BLAS_GEMV cblas_sgemv
+#else
+#define BLAS_GEMM cblas_dgemm
+#define BLAS_GEMV cblas_dgemv
+#endif
+
+#define SMALL 1024         /* products with fewer multiplications skip OpenBLAS */
+#define SHARED (1LL << 23) /* a batch of products larger than this is left to OpenBLAS one by one */
+
+static CBLAS_TRANSPOSE transposition(bool transpose) {
+  return transpose ? CblasTrans : CblasNoTrans;
+}
+
+/* C = beta C, where beta = 0 clears whatever was there. */
+static void scale_rows(const bam_gemm *g, real *c) {
+  for (int64_t i = 0; i < g->m && g->beta != 1; i++)
+    for (int64_t j = 0; j < g->n; j++)
+      c[i * g->ldc + j] = g->beta == 0 ? 0 : (real)g->beta * c[i * g->ldc + j];
+}
+
+/* The product in plain loops: for tiny sizes a call of OpenBLAS costs more. */
+static void multiply_small(const bam_gemm *g, real *c, const real *a, const real *b) {
+  int64_t a_row = g->transpose_a ? 1 : g->lda, a_column = g->transpose_a ? g->lda : 1;
+  int64_t b_row = g->transpose_b ? 1 : g->ldb, b_column = g->transpose_b ? g->ldb : 1;
+  for (int64_t i = 0; i < g->m; i++)
+    for (int64_t j = 0; j < g->n; j++) {
+      real sum = 0;
+      for (int64_t p = 0; p < g->k; p++)
+        sum += a[i * a_row + p * a_column] * b[p * b_row + j * b_column];
+      real *to = &c[i * g->ldc + j];
+      *to = (real)g->alpha * sum + (g->beta == 0 ? 0 : (real)g->beta * *to);
+    }
+}
+
+/* A row times a matrix, or a matrix times a column. */
+static void multiply_vector(const bam_gemm *g, real *c, const real *a, const real *b) {
+  if (g->beta == 0)
+    scale_rows(g, c); /* so that a NaN there does not stay */
+  real alpha = (real)g->alpha, beta = g->beta == 0 ? 1 : (real)g->beta;
+  if (g->n == 1) {
+    int64_t rows = g->transpose_a ? g->k : g->m, columns = g->transpose_a ? g->m : g->k;
+    int step = (int)(g->transpose_b ? 1 : g->ldb);
+    BLAS_GEMV(CblasRowMajor, transposition(g->transpose_a), (int)rows, (int)columns, alpha, a,
+              (int)g->lda, b, step, beta, c, (int)g->ldc);
+  } else {
+    int64_t rows = g->transpose_b ? g->n : g->k, columns = g->transpose_b ? g->k : g->n;
+    int step = (int)(g->transpose_a ? g->lda : 1);
+    BLAS_GEMV(CblasRowMajor, transposition(!g->transpose_b), (int)rows, (int)columns, alpha, b,
+              (int)g->ldb, a, step, beta, c, 1);
+  }
+}
+
+static void multiply(const bam_gemm *g, real *c, const real *a, const real *b) {
+  if (g->k == 0)
+    scale_rows(g, c);
+  else if (g->m * g->n * g->k < SMALL)
+    multiply_small(g, c, a, b);
+  else if (g->m == 1 || g->n == 1)
+    multiply_vector(g, c, a, b);
+  else
+    BLAS_GEMM(CblasRowMajor, transposition(g->transpose_a), transposition(g->transpose_b),
+              (int)g->m, (int)g->n, (int)g->k, (real)g->alpha, a, (int)g->lda, b, (int)g->ldb,
+              (real)g->beta, c, (int)g->ldc);
+}
+
+void KERNEL(gemm)(bam_stream stream, const bam_gemm *gemm, void *c_, const void *a_,
+                  const void *b_) {
+  (void)stream;
+  real *c = c_;
+  const real *a = a_, *b = b_;
+  int64_t work = gemm->m * gemm->n * gemm->k;
+  if (gemm->m == 0 || gemm->n == 0)
+    return;
+  bool share = gemm->batch > 1 && gemm->batch * work > BAM_GRAIN &&
+               (work < SHARED || gemm->batch >= 4 * omp_get_max_threads());
+#pragma omp parallel for if (share)
+  for (int64_t i = 0; i < gemm->batch; i++)
+    multiply(gemm, c + i * gemm->stride_c, a + i * gemm->stride_a, b + i * gemm->stride_b);
+}
