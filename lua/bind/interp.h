@@ -14,6 +14,10 @@
    one value left is the message. */
 int bam_call(lua_State *L, int nargs, int nresults);
 
+/* Makes coroutine.resume and coroutine.wrap tell bam_call which thread runs, so that Ctrl-C reaches
+   Lua code inside a coroutine too. They behave as before. */
+void bam_coroutines_track(lua_State *L);
+
 /* If `status` is an error, pops its message and writes it to stderr, after "who: " unless who is
    NULL. Returns whether the status was LUA_OK. */
 bool bam_report(lua_State *L, int status, const char *who);

@@ -173,6 +173,7 @@ static void run_statement(lua_State *L, int base) {
 
 void bam_repl_run(lua_State *L) {
   lua_settop(L, 0);
+  bam_coroutines_track(L);
   provide_global(L, "bam", "bam");
   provide_global(L, "help", "bam.help");
   watch_globals(L);
