@@ -42,7 +42,7 @@ bam_tensor *make_strided(bam_tensor *x);
 
 /* ---- running ops; all inputs are borrowed, results owned ---- */
 
-/* The defaults of `op`, to be changed by name with set_*; freed with the test process. */
+/* The defaults of `op`, to be changed by name with set_*; freed by the caller. */
 bam_attr *make_attrs(const bam_op *op);
 void set_integer(const bam_op *op, bam_attr *attrs, const char *name, int64_t value);
 void set_float(const bam_op *op, bam_attr *attrs, const char *name, double value);
