@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../engine/file.h"
@@ -258,6 +259,33 @@ Test(files, full_disk_leaves_the_old_file) {
   EXPECT_ERROR(status, "\"small/old\": No space left on device; free some space");
   cr_assert(left == 1 && bytes == 3 && memcmp(old, "old", 3) == 0);
   free(old);
+}
+
+/* Write whole files of one letter for ever. */
+static void write_letters(void) {
+  static char text[300001];
+  for (int i = 0;; i++) {
+    memset(text, 'a' + i % 26, sizeof text - 1);
+    if (write_text("letters", text) != BAM_OK)
+      _exit(1);
+  }
+}
+
+Test(files, killed_writer_leaves_a_whole_file) {
+  EXPECT_OK(write_text("letters", long_text()));
+  for (int i = 0; i < 40; i++) {
+    pid_t writer = fork();
+    if (writer == 0)
+      write_letters();
+    usleep((useconds_t)(i * 7919 % 20000));
+    cr_assert(kill(writer, SIGKILL) == 0 && waitpid(writer, NULL, 0) == writer);
+    size_t bytes;
+    unsigned char *data = scratch_read("letters", &bytes);
+    cr_assert(bytes == 200000 || bytes == 300000, "%zu bytes", bytes);
+    for (size_t k = 1; k < bytes; k++)
+      cr_assert_eq(data[k], data[0]);
+    free(data);
+  }
 }
 
 /* ---- tensors ---- */
