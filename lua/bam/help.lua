@@ -1,7 +1,7 @@
 -- help(): tells about a function, a module or a value, from the comments in the sources.
--- Lua functions are documented by the `---` block above their definition, C functions by the table
--- `docs` of bam.core, modules by the comment at the top of their file. Nothing here runs code of
--- the thing asked about: values are read raw.
+-- Lua functions are documented by the `---` block above their definition, ops by the table `docs`
+-- of bam.core, other C functions by their declarations in bam/meta.lua, modules by the comment at
+-- the top of their file. Nothing here runs code of the thing asked about: values are read raw.
 local embedded = require "bam.embedded"
 local core = require "bam.core"
 
@@ -59,13 +59,33 @@ local function signature(name, f)
   return ("%s(%s)"):format(name, table.concat(params, ", "))
 end
 
+local declared -- by function: what bam/meta.lua says; read when it is first needed
+
+--- The text on a C function as bam/meta.lua has it, an empty list if it has none.
+local function declaration(f)
+  if not declared then
+    declared = {}
+    local lines = source_lines "=bam/meta.lua" or {}
+    for at, line in ipairs(lines) do
+      local owner, name, parameters = line:match "^function (%w+)[.:]([%w_]+)(%b()) end$"
+      local known = owner and (owner == "methods" and core.methods or core) or {}
+      if known[name] then
+        declared[known[name]] = plain(block_above(lines, at))
+        table.insert(declared[known[name]], 1, name .. parameters)
+      end
+    end
+  end
+  return declared[f] or {}
+end
+
 --- The text on a function, as a list of lines; empty when it has no comment. C functions bring
 --- their own signature.
 local function function_lines(name, f)
   local info = debug.getinfo(f, "S")
   if info.what == "C" then
-    local text, lines = (core.docs or {})[f], {}
-    for line in (text or ""):gmatch "[^\n]+" do lines[#lines + 1] = line end
+    local text, lines = core.docs[f], {}
+    if not text then return declaration(f) end
+    for line in text:gmatch "[^\n]+" do lines[#lines + 1] = line end
     return lines
   end
   local source = source_lines(info.source)
@@ -87,10 +107,15 @@ local function module_lines(name)
   return plain(lines)
 end
 
---- The first sentence of some lines.
+--- The first sentence of some lines, less what is said of parameters.
 local function first_sentence(lines)
-  local text = table.concat(lines, " ")
-  return text:match "^(.-%.)%s" or text
+  local text = {}
+  for _, line in ipairs(lines) do
+    if line:match "^  " then break end
+    text[#text + 1] = line
+  end
+  local joined = table.concat(text, " ")
+  return joined:match "^(.-%.)%s" or joined
 end
 
 --- The names of a table that are public, sorted, for which `accept(value)` holds.

@@ -135,9 +135,12 @@ function methods:chunk(n, dim)
   return self:split(math.max((total + n - 1) // n, 1), dim or 1)
 end
 
--- x:add_(y) and so on: the result of the op written over x.
+-- x:add_(y) and so on.
 for _, name in ipairs { "add", "sub", "mul", "div" } do
   local op = core.ops[name]
+  --- The result of the op without the underscore, written over the tensor itself.
+  ---@param value tensor | number
+  ---@return tensor self
   methods[string.format("%s_", name)] = function(self, value) return self:copy_(op(self, value)) end
 end
 

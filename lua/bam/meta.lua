@@ -1,0 +1,165 @@
+---@meta
+--- Declarations of what is written in C, for editors and for help(). Never run. The ops of
+--- the registry are not listed: each carries its own text.
+
+---@alias dtype "f32" | "f64" | "bf16" | "f16" | "i32" | "i64" | "u8" | "bool"
+---@alias options { dtype?: dtype, requires_grad?: boolean, device?: "cpu" }
+
+local core, methods = {}, {}
+
+--- A tensor of the numbers or booleans in nested lists, or of a single one. Numbers with a fraction
+--- make f32, integers i64, booleans bool, unless options say otherwise.
+---@param values number | boolean | table
+---@param options? options
+---@return tensor
+function core.tensor(values, options) end
+
+--- A tensor of zeros: zeros(2, 3) or zeros({2, 3}).
+---@param ... integer | integer[] | options the sizes, then perhaps options
+---@return tensor
+function core.zeros(...) end
+
+--- A tensor of ones: ones(2, 3) or ones({2, 3}).
+---@param ... integer | integer[] | options the sizes, then perhaps options
+---@return tensor
+function core.ones(...) end
+
+--- A tensor whose elements are not set: to be written before it is read.
+---@param ... integer | integer[] | options the sizes, then perhaps options
+---@return tensor
+function core.empty(...) end
+
+--- A tensor filled with one value: full({2, 3}, 0.5).
+---@param sizes integer[]
+---@param value number
+---@param options? options
+---@return tensor
+function core.full(sizes, value, options) end
+
+--- The numbers of a `for` loop, both ends included: arange(last), arange(first, last),
+--- arange(first, last, step); without `first` from 1. i64 when all of them are integers, else f32.
+---@param ... number | options one to three numbers, then perhaps options
+---@return tensor
+function core.arange(...) end
+
+--- `count` numbers at equal distances, both ends included.
+---@param first number
+---@param last number
+---@param count integer
+---@param options? options
+---@return tensor
+function core.linspace(first, last, count, options) end
+
+--- The identity matrix.
+---@param size integer
+---@param options? options
+---@return tensor
+function core.eye(size, options) end
+
+--- Random numbers, uniform from 0 to 1.
+---@param ... integer | integer[] | options the sizes, then perhaps options
+---@return tensor
+function core.rand(...) end
+
+--- Random numbers of the normal distribution with mean 0 and variance 1.
+---@param ... integer | integer[] | options the sizes, then perhaps options
+---@return tensor
+function core.randn(...) end
+
+--- Random integers, both ends included: randint(1, 6, 10) throws ten dice.
+---@param low integer
+---@param high integer
+---@param ... integer | integer[] | options the sizes, then perhaps options
+---@return tensor
+function core.randint(low, high, ...) end
+
+--- Calls a function and releases every tensor born meanwhile, except those that it returns (also
+--- inside tables) or keeps with x:keep(). Arguments after the function are passed to it.
+---@param f function
+---@return any ... what f returns
+function core.scope(f, ...) end
+
+--- Writes tensors to a safetensors file; the file appears complete or not at all.
+---@param path string
+---@param tensors table<string, tensor>
+---@param metadata? table<string, string>
+function core.save(path, tensors, metadata) end
+
+--- Reads a safetensors file, all of it or the tensors named.
+---@param path string
+---@param names? string[]
+---@return table<string, tensor> tensors by name
+---@return table<string, string> metadata
+function core.load(path, names) end
+
+--- Writes a tensor to a NumPy file.
+---@param path string
+---@param x tensor
+function core.save_npy(path, x) end
+
+--- Reads a tensor from a NumPy file.
+---@param path string
+---@return tensor
+function core.load_npy(path) end
+
+--- Starts the random numbers anew: the same seed gives the same numbers, with any number of threads.
+---@param seed integer
+function core.seed(seed) end
+
+--- Sets the number of threads that kernels use, or only tells it.
+---@param count? integer 1 to 1024
+---@return integer count
+function core.threads(count) end
+
+--- Counters of the engine's memory: bytes `live`, `peak` and `reserved`; `objects` that live;
+--- `requests` for memory, and `system_requests`, those of them that the system had to serve.
+---@return table<string, integer>
+function core.memory() end
+
+--- The gradients of x with respect to every leaf that it depends on are added to their `grad`.
+---@param x tensor
+---@param seed? tensor the gradient of x; may be left out when x has one element
+---@param options? { retain: boolean } retain = true keeps the tape for another backward
+function core.backward(x, seed, options) end
+
+--- The only element, as a number or boolean.
+---@return number | boolean
+function methods:item() end
+
+--- The elements as nested lists, in a 0-d tensor the element itself.
+---@return table | number | boolean
+function methods:totable() end
+
+--- One size: x:size(1) is #x, x:size(-1) the last.
+---@param dim integer
+---@return integer
+function methods:size(dim) end
+
+--- The number of elements.
+---@return integer
+function methods:count() end
+
+--- The same elements without a gradient: it shares storage with x.
+---@return tensor
+function methods:detach() end
+
+--- Do the elements lie one behind the other, in row-major order?
+---@return boolean
+function methods:is_contiguous() end
+
+--- Overwrites the elements with those of another tensor, broadcast, or with a number.
+---@param from tensor | number
+---@return tensor self
+function methods:copy_(from) end
+
+--- Takes the tensor out of the scopes that would release it.
+---@return tensor self
+function methods:keep() end
+
+--- Releases the tensor now. Using it later is an error, closing it again is not.
+function methods:close() end
+
+--- Are both the same elements in memory, with the same shape, strides and dtype?
+---@param other tensor
+---@return boolean
+function methods:same(other) end
