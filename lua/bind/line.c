@@ -26,6 +26,11 @@ struct bam_line_reader {
   unsigned char tab_result; /* what Tab did, as libedit wants to know it */
 };
 
+/* There is one terminal, so one editor, for the life of the process: el_end would lose the names that
+   EL_ADDFN has copied, and the terminal is restored after every line anyway. */
+static EditLine *the_editor;
+static History *the_history;
+
 static struct bam_line_reader *reader_of(EditLine *editor) {
   void *reader = NULL;
   el_get(editor, EL_CLIENTDATA, &reader);
@@ -141,15 +146,6 @@ static unsigned char complete_line(EditLine *editor, int key) {
   return reader->tab_result;
 }
 
-static int close_reader(lua_State *L) {
-  struct bam_line_reader *reader = lua_touserdata(L, 1);
-  if (reader->editor != NULL) el_end(reader->editor);
-  if (reader->history != NULL) history_end(reader->history);
-  reader->editor = NULL;
-  reader->history = NULL;
-  return 0;
-}
-
 static void bind_keys(EditLine *editor) {
   el_set(editor, EL_ADDFN, "bam-complete", "complete a name", complete_line);
   el_set(editor, EL_BIND, "^I", "bam-complete", NULL);
@@ -164,9 +160,11 @@ static void bind_keys(EditLine *editor) {
 
 static void open_editor(lua_State *L, struct bam_line_reader *reader) {
   setlocale(LC_CTYPE, "C.UTF-8"); /* characters for libedit; Lua classifies bytes as before */
-  reader->editor = el_init("bamlua", stdin, stdout, stderr);
-  reader->history = history_init();
-  if (reader->editor == NULL || reader->history == NULL) luaL_error(L, "not enough memory");
+  if (the_editor == NULL) the_editor = el_init("bamlua", stdin, stdout, stderr);
+  if (the_history == NULL) the_history = history_init();
+  if (the_editor == NULL || the_history == NULL) luaL_error(L, "not enough memory");
+  reader->editor = the_editor;
+  reader->history = the_history;
   HistEvent event;
   history(reader->history, &event, H_SETSIZE, BAM_HISTORY_SIZE);
   history(reader->history, &event, H_SETUNIQUE, 1);
@@ -182,10 +180,6 @@ static void open_editor(lua_State *L, struct bam_line_reader *reader) {
 struct bam_line_reader *bam_line_open(lua_State *L, lua_CFunction complete) {
   struct bam_line_reader *reader = lua_newuserdatauv(L, sizeof *reader, 0);
   *reader = (struct bam_line_reader){.L = L, .complete = complete};
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, close_reader);
-  lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, -2);
   if (isatty(STDIN_FILENO)) open_editor(L, reader);
   return reader;
 }

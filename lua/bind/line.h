@@ -7,7 +7,7 @@
 enum bam_line { BAM_LINE_END, BAM_LINE_READ, BAM_LINE_CANCELLED };
 
 /* Pushes the reader, a userdata that must stay on the stack while it is used; `complete` is bound
-   to Tab. Closed by the collector. When stdin is not a terminal it reads lines as they come. */
+   to Tab. When stdin is not a terminal it reads lines as they come. */
 struct bam_line_reader *bam_line_open(lua_State *L, lua_CFunction complete);
 
 /* Shows the prompt and reads a line. BAM_LINE_READ: pushes the line without its newline.
