@@ -12,7 +12,8 @@ void bam_random_set_state(bam_context *context, bam_random_state state) {
   context->random_counter = state.counter;
 }
 
-/* Where to draw to: `tensor` itself when it is contiguous and of this dtype, else a new tensor like it. */
+/* Where to draw to: `tensor` itself when it is contiguous and of this dtype, else a new tensor like
+   it. */
 static bam_status begin(bam_tensor *tensor, bam_dtype dtype, bam_tensor **draw) {
   if (tensor->dtype == dtype && bam_tensor_is_contiguous(tensor)) {
     *draw = bam_tensor_retain(tensor);
@@ -65,7 +66,8 @@ bam_status bam_random_uniform(bam_tensor *tensor, double low, double high) {
   bam_status status = check_real(tensor, "uniform");
   if (status == BAM_OK && !(low <= high && isfinite(high - low)))
     return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
-                    "uniform: the bounds %g and %g are not an ascending finite interval", low, high);
+                    "uniform: the bounds %g and %g are not an ascending finite interval", low,
+                    high);
   return status == BAM_OK ? draw_real(tensor, low, high, false) : status;
 }
 
@@ -73,8 +75,8 @@ bam_status bam_random_normal(bam_tensor *tensor, double mean, double deviation) 
   bam_status status = check_real(tensor, "normal");
   if (status == BAM_OK && !(isfinite(mean) && deviation >= 0 && isfinite(deviation)))
     return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
-                    "normal: mean %g and deviation %g must be finite, the latter not negative", mean,
-                    deviation);
+                    "normal: mean %g and deviation %g must be finite, the latter not negative",
+                    mean, deviation);
   return status == BAM_OK ? draw_real(tensor, mean, deviation, true) : status;
 }
 
@@ -97,7 +99,8 @@ bam_status bam_random_integers(bam_tensor *tensor, int64_t low, int64_t high) {
   range_of(tensor->dtype, &lowest, &highest);
   if (low > high)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "integers: %" PRId64 " to %" PRId64 " is empty; the first bound is the smaller", low, high);
+                    "integers: %" PRId64 " to %" PRId64 " is empty; the first bound is the smaller",
+                    low, high);
   if (low < lowest || high > highest)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
                     "integers: %" PRId64 " to %" PRId64 " does not fit %s", low, high,
@@ -105,9 +108,9 @@ bam_status bam_random_integers(bam_tensor *tensor, int64_t low, int64_t high) {
   bam_status status = begin(tensor, BAM_I64, &draw);
   if (status != BAM_OK)
     return status;
-  kernels_of(tensor, BAM_F64)->random_integers(bam_tensor_device(tensor)->stream, bam_tensor_data(draw),
-                                               bam_tensor_count(draw), context->seed,
-                                               context->random_counter, low, high);
+  kernels_of(tensor, BAM_F64)
+      ->random_integers(bam_tensor_device(tensor)->stream, bam_tensor_data(draw),
+                        bam_tensor_count(draw), context->seed, context->random_counter, low, high);
   return finish(tensor, draw, 2);
 }
 
@@ -115,14 +118,15 @@ bam_status bam_random_bernoulli(bam_tensor *tensor, double probability) {
   bam_context *context = tensor->context;
   bam_tensor *draw;
   if (!(probability >= 0 && probability <= 1))
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "bernoulli: the probability %g is not between 0 and 1",
-                    probability);
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "bernoulli: the probability %g is not between 0 and 1", probability);
   bam_status status = begin(tensor, BAM_BOOL, &draw);
   if (status != BAM_OK)
     return status;
-  kernels_of(tensor, BAM_F32)->random_booleans(bam_tensor_device(tensor)->stream, bam_tensor_data(draw),
-                                               bam_tensor_count(draw), context->seed,
-                                               context->random_counter, probability);
+  kernels_of(tensor, BAM_F32)
+      ->random_booleans(bam_tensor_device(tensor)->stream, bam_tensor_data(draw),
+                        bam_tensor_count(draw), context->seed, context->random_counter,
+                        probability);
   return finish(tensor, draw, 4);
 }
 
@@ -143,9 +147,11 @@ bam_status bam_random_permutation(bam_tensor *tensor) {
   bam_status status = BAM_OK;
   bam_tensor *bits = NULL, *positions = NULL;
   if (tensor->shape.ndim != 1 || (tensor->dtype != BAM_I64 && tensor->dtype != BAM_I32))
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "permutation: needs a 1-dimensional i32 or i64 tensor");
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "permutation: needs a 1-dimensional i32 or i64 tensor");
   if (tensor->dtype == BAM_I32 && tensor->shape.size[0] > INT32_MAX)
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "permutation: the positions do not fit i32; use i64");
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "permutation: the positions do not fit i32; use i64");
   BAM_TRY(bam_tensor_new(context, &context->cpu, BAM_I64, &tensor->shape, &positions));
   BAM_TRY(bam_tensor_new(context, &context->cpu, BAM_I64, &tensor->shape, &bits));
   BAM_TRY(bam_random_integers(bits, INT64_MIN, INT64_MAX));

@@ -4,7 +4,9 @@
 #define INPUTS { "a", "b" }
 #define SHAPES " Shapes broadcast, dtypes promote."
 
-static bam_status add_forward(bam_call *call) { return bam_binary(call, BAM_KERNEL(add), BAM_RESULT_SAME); }
+static bam_status add_forward(bam_call *call) {
+  return bam_binary(call, BAM_KERNEL(add), BAM_RESULT_SAME);
+}
 
 static bam_status add_backward(bam_backward *pass) {
   bam_status status = bam_backward_give(pass, 0, pass->grads[0]);
@@ -105,8 +107,8 @@ const bam_op bam_op_div = {
   .help = "The quotient a / b as a float: integers give f32." SHAPES,
 };
 
-/* Fails when the inputs compute in integers and b, so converted, has an element that `kernel` (any_zero or
-   any_negative) finds. */
+/* Fails when the inputs compute in integers and b, so converted, has an element that `kernel`
+   (any_zero or any_negative) finds. */
 static bam_status check_right(bam_call *call, bool negative, const char *message) {
   bam_status status = BAM_OK;
   bam_dtype dtype;
@@ -123,8 +125,8 @@ static bam_status check_right(bam_call *call, bool negative, const char *message
   BAM_TRY(bam_promote_input(call, 1, dtype, &b));
   BAM_TRY(bam_tensor_zeros(call->context, bam_tensor_device(b), BAM_BOOL, &scalar, &found));
   bam_loop_init(&loop, &b, 1);
-  (negative ? kernels->any_negative : kernels->any_zero)(bam_call_device(call)->stream, &loop,
-                                                         bam_tensor_data(found), bam_tensor_data(b));
+  (negative ? kernels->any_negative : kernels->any_zero)(
+      bam_call_device(call)->stream, &loop, bam_tensor_data(found), bam_tensor_data(b));
   BAM_TRY(bam_tensor_get(found, 0, &unused, &is_bad));
   if (is_bad)
     status = bam_call_fail(call, "%s", message);
@@ -137,7 +139,8 @@ done:
 static bam_status check_divisor(bam_call *call) {
   bam_status status = bam_refuse_bool(call, "convert: x:to \"i64\"");
   if (status == BAM_OK)
-    status = check_right(call, false, "an integer divisor is zero; compute in floats: x:to \"f32\"");
+    status =
+        check_right(call, false, "an integer divisor is zero; compute in floats: x:to \"f32\"");
   return status;
 }
 
@@ -147,9 +150,12 @@ static bam_status floordiv_forward(bam_call *call) {
 }
 
 const bam_op bam_op_floordiv = {
-  .name = "floordiv", .inputs = INPUTS, .forward = floordiv_forward, .backward = bam_zero_backward,
-  .help = "The quotient a // b rounded down, as in Lua; an integer divisor must not be zero. The gradient is 0."
-          SHAPES,
+  .name = "floordiv",
+  .inputs = INPUTS,
+  .forward = floordiv_forward,
+  .backward = bam_zero_backward,
+  .help = "The quotient a // b rounded down, as in Lua; an integer divisor must not be zero. The "
+          "gradient is 0." SHAPES,
 };
 
 static bam_status mod_forward(bam_call *call) {
@@ -181,14 +187,19 @@ done:
 }
 
 const bam_op bam_op_mod = {
-  .name = "mod", .inputs = INPUTS, .forward = mod_forward, .backward = mod_backward,
-  .help = "The remainder a % b with the sign of b, as in Lua; an integer divisor must not be zero." SHAPES,
+  .name = "mod",
+  .inputs = INPUTS,
+  .forward = mod_forward,
+  .backward = mod_backward,
+  .help = "The remainder a % b with the sign of b, as in Lua; an integer divisor must not be "
+          "zero." SHAPES,
 };
 
 static bam_status pow_forward(bam_call *call) {
   bam_status status = BAM_OK;
   BAM_TRY(bam_refuse_bool(call, "convert: x:to \"i64\""));
-  BAM_TRY(check_right(call, true, "an integer exponent is negative; compute in floats: x:to \"f32\""));
+  BAM_TRY(
+      check_right(call, true, "an integer exponent is negative; compute in floats: x:to \"f32\""));
   BAM_TRY(bam_binary(call, BAM_KERNEL(pow), BAM_RESULT_SAME));
   BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
   BAM_TRY(bam_binary_save(call, 1));
@@ -201,7 +212,8 @@ done:
 /* da = g b a^(b-1), db = g y log(a). */
 static bam_status pow_backward(bam_backward *pass) {
   bam_tensor *g = pass->grads[0], *const *saved = pass->saved;
-  bam_status status = bam_ternary_give(pass, 0, BAM_KERNEL(pow_base_backward), g, saved[0], saved[1]);
+  bam_status status =
+      bam_ternary_give(pass, 0, BAM_KERNEL(pow_base_backward), g, saved[0], saved[1]);
   if (status == BAM_OK)
     status = bam_ternary_give(pass, 1, BAM_KERNEL(pow_exponent_backward), g, saved[0], saved[2]);
   return status;
@@ -224,9 +236,11 @@ done:
 /* The larger input takes the gradient (that of minimum: exchanged); equal ones take half each. */
 static bam_status extreme_backward(bam_backward *pass, int first, int second) {
   bam_tensor *g = pass->grads[0], *const *saved = pass->saved;
-  bam_status status = bam_ternary_give(pass, 0, BAM_KERNEL(extreme_backward), g, saved[first], saved[second]);
+  bam_status status =
+      bam_ternary_give(pass, 0, BAM_KERNEL(extreme_backward), g, saved[first], saved[second]);
   if (status == BAM_OK)
-    status = bam_ternary_give(pass, 1, BAM_KERNEL(extreme_backward), g, saved[second], saved[first]);
+    status =
+        bam_ternary_give(pass, 1, BAM_KERNEL(extreme_backward), g, saved[second], saved[first]);
   return status;
 }
 
@@ -248,10 +262,13 @@ const bam_op bam_op_minimum = {
 
 static bam_status neg_forward(bam_call *call) {
   bam_status status = bam_refuse_bool(call, "use logical_not, or convert: x:to \"i64\"");
-  return status == BAM_OK ? bam_unary(call, BAM_KERNEL(neg), BAM_RESULT_SAME, BAM_KEEP_NOTHING) : status;
+  return status == BAM_OK ? bam_unary(call, BAM_KERNEL(neg), BAM_RESULT_SAME, BAM_KEEP_NOTHING)
+                          : status;
 }
 
-static bam_status neg_backward(bam_backward *pass) { return give1(pass, 0, &bam_op_neg, pass->grads[0]); }
+static bam_status neg_backward(bam_backward *pass) {
+  return give1(pass, 0, &bam_op_neg, pass->grads[0]);
+}
 
 const bam_op bam_op_neg = {
   .name = "neg", .inputs = { "x" }, .forward = neg_forward, .backward = neg_backward,

@@ -1,4 +1,4 @@
-/* Dropout (Srivastava et al., 2014), scaled while training so that nothing changes at evaluation. */
+/* Dropout (Srivastava et al., 2014), scaled while training, so that evaluation is plain. */
 #include "../random.h"
 #include "elementwise.h"
 
@@ -22,7 +22,8 @@ static bam_status check(bam_call *call) {
     return bam_call_fail(call, "p must be between 0 and 1, not %g", p);
   bam_status status = bam_promote_types(call, 0, 1, &dtype);
   if (status == BAM_OK && !bam_dtype_is_float(dtype))
-    return bam_call_fail(call, "x is %s; only floats are dropped: x:to \"f32\"", bam_dtype_name(dtype));
+    return bam_call_fail(call, "x is %s; only floats are dropped: x:to \"f32\"",
+                         bam_dtype_name(dtype));
   return status;
 }
 
@@ -61,9 +62,13 @@ done:
 }
 
 const bam_op bam_op_dropout = {
-  .name = "dropout", .inputs = { "x" }, .forward = dropout_forward, .backward = dropout_backward,
-  .attrs = (const bam_attr_spec[]){
-    { .name = "p", .kind = BAM_ATTR_FLOAT, .initial = 0.5 },
-    { .name = "training", .kind = BAM_ATTR_BOOL, .initial = true }, { 0 } },
-  .help = "While `training`, each element is 0 with probability p and otherwise scaled by 1 / (1 - p); else x itself.",
+  .name = "dropout",
+  .inputs = { "x" },
+  .forward = dropout_forward,
+  .backward = dropout_backward,
+  .attrs = (const bam_attr_spec[]){ { .name = "p", .kind = BAM_ATTR_FLOAT, .initial = 0.5 },
+                                    { .name = "training", .kind = BAM_ATTR_BOOL, .initial = true },
+                                    { 0 } },
+  .help = "While `training`, each element is 0 with probability p and otherwise scaled by "
+          "1 / (1 - p); else x itself.",
 };

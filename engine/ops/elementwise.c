@@ -21,7 +21,8 @@ static bam_status find_kernel(bam_call *call, bam_dtype dtype, size_t offset, vo
   return BAM_OK;
 }
 
-static bam_status find_backward(bam_backward *pass, bam_dtype dtype, size_t offset, void *function) {
+static bam_status find_backward(bam_backward *pass, bam_dtype dtype, size_t offset,
+                                void *function) {
   const bam_kernels *kernels;
   bam_status status = bam_backward_kernels(pass, dtype, &kernels);
   if (status != BAM_OK)
@@ -160,7 +161,8 @@ done:
   return status;
 }
 
-bam_status bam_where_give(bam_backward *pass, int i, bam_tensor *condition, bam_tensor *a, bam_tensor *b) {
+bam_status bam_where_give(bam_backward *pass, int i, bam_tensor *condition, bam_tensor *a,
+                          bam_tensor *b) {
   bam_status status = BAM_OK;
   bam_tensor *zero = NULL, *dx = NULL, *g = a != NULL ? a : b;
   bam_shape scalar = { .ndim = 0 };

@@ -1,4 +1,5 @@
-/* Logic on bools. "and", "or" and "xor" of bools are their product, sum and inequality, which have kernels. */
+/* Logic on bools. "and", "or" and "xor" of bools are their product, sum and inequality, which have
+   kernels. */
 #include "elementwise.h"
 
 static bam_status logical(bam_call *call, size_t kernel) {

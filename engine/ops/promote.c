@@ -35,7 +35,8 @@ bam_status bam_promote_types(bam_call *call, int first, int n, bam_dtype *out) {
     if (x == NULL)
       continue;
     if (!bam_dtype_computes(x->dtype))
-      return bam_call_fail(call, "input %d is %s, which only stores values; compute in f32: x:to \"f32\"",
+      return bam_call_fail(call,
+                           "input %d is %s, which only stores values; compute in f32: x:to \"f32\"",
                            i + 1, bam_dtype_name(x->dtype));
     int k = tier_of(x);
     tier[k] = join(tier[k], k == NUMBER && x->dtype == BAM_F64 ? BAM_F32 : (int)x->dtype);
@@ -46,14 +47,15 @@ bam_status bam_promote_types(bam_call *call, int first, int n, bam_dtype *out) {
 
 /* Does the whole number in `x` fit `dtype`? Floats hold all of them, rounded. */
 static bam_status check_number(bam_call *call, bam_tensor *x, bam_dtype dtype) {
-  int64_t value, low = dtype == BAM_U8 ? 0 : INT32_MIN, high = dtype == BAM_U8 ? UINT8_MAX : INT32_MAX;
+  int64_t value, low = dtype == BAM_U8 ? 0 : INT32_MIN,
+                 high = dtype == BAM_U8 ? UINT8_MAX : INT32_MAX;
   double unused;
   if (x->dtype != BAM_I64 || (dtype != BAM_U8 && dtype != BAM_I32))
     return BAM_OK;
   bam_status status = bam_tensor_get(x, 0, &unused, &value);
   if (status == BAM_OK && (value < low || value > high))
-    return bam_call_fail(call, "%" PRId64 " does not fit %s; convert the tensor: x:to \"i64\"", value,
-                         bam_dtype_name(dtype));
+    return bam_call_fail(call, "%" PRId64 " does not fit %s; convert the tensor: x:to \"i64\"",
+                         value, bam_dtype_name(dtype));
   return status;
 }
 

@@ -25,14 +25,18 @@ static bam_status gelu_backward(bam_backward *pass) {
 }
 
 const bam_op bam_op_gelu = {
-  .name = "gelu", .inputs = { "x" }, .forward = gelu_forward, .backward = gelu_backward,
+  .name = "gelu",
+  .inputs = { "x" },
+  .forward = gelu_forward,
+  .backward = gelu_backward,
   .attrs = (const bam_attr_spec[]){ { .name = "approximate", .kind = BAM_ATTR_BOOL }, { 0 } },
-  .help = "x times the normal distribution function of x (arXiv:1606.08415); with approximate = true, the "
-          "formula with tanh.",
+  .help = "x times the normal distribution function of x (arXiv:1606.08415); with "
+          "approximate = true, the formula with tanh.",
 };
 
 BAM_UNARY_OP(relu, BAM_RESULT_SAME, BAM_KEEP_OUTPUT, "x where it is positive, else 0.")
-BAM_UNARY_OP(abs, BAM_RESULT_SAME, BAM_KEEP_INPUT, "The magnitude of each element; its gradient at 0 is 0.")
+BAM_UNARY_OP(abs, BAM_RESULT_SAME, BAM_KEEP_INPUT,
+             "The magnitude of each element; its gradient at 0 is 0.")
 
 static bam_status sign_forward(bam_call *call) {
   return bam_unary(call, BAM_KERNEL(sign), BAM_RESULT_SAME, BAM_KEEP_NOTHING);

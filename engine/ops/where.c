@@ -46,9 +46,12 @@ static bam_status where_backward(bam_backward *pass) {
 }
 
 const bam_op bam_op_where = {
-  .name = "where", .inputs = { "condition", "a", "b" },
-  .forward = where_forward, .backward = where_backward,
-  .help = "a where the bool `condition` holds, else b. All three broadcast, the dtypes of a and b promote.",
+  .name = "where",
+  .inputs = { "condition", "a", "b" },
+  .forward = where_forward,
+  .backward = where_backward,
+  .help = "a where the bool `condition` holds, else b. All three broadcast, the dtypes of a and b "
+          "promote.",
 };
 
 /* The value takes x's dtype, so it must not be of a higher category. */
@@ -83,9 +86,12 @@ static bam_status masked_fill_backward(bam_backward *pass) {
 }
 
 const bam_op bam_op_masked_fill = {
-  .name = "masked_fill", .inputs = { "x", "mask", "value" },
-  .forward = masked_fill_forward, .backward = masked_fill_backward,
-  .help = "`value` (a number) where the bool `mask` holds, else x. x and mask broadcast; the dtype is x's.",
+  .name = "masked_fill",
+  .inputs = { "x", "mask", "value" },
+  .forward = masked_fill_forward,
+  .backward = masked_fill_backward,
+  .help = "`value` (a number) where the bool `mask` holds, else x. x and mask broadcast; the dtype "
+          "is x's.",
 };
 
 /* The bounds of a clamp in *low and *high. */
@@ -136,8 +142,8 @@ static bam_status clamp_backward(bam_backward *pass) {
   BAM_TRY(bam_backward_kernels(pass, g->dtype, &kernels));
   BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(g), g->dtype, &g->shape, &dx));
   bam_loop_init(&loop, (bam_tensor *[]){ dx, g, x }, 3);
-  kernels->clamp_backward(bam_tensor_device(g)->stream, &loop, bam_tensor_data(dx), bam_tensor_data(g),
-                          bam_tensor_data(x), min->given ? min->f : -INFINITY,
+  kernels->clamp_backward(bam_tensor_device(g)->stream, &loop, bam_tensor_data(dx),
+                          bam_tensor_data(g), bam_tensor_data(x), min->given ? min->f : -INFINITY,
                           max->given ? max->f : INFINITY);
   BAM_TRY(bam_backward_give(pass, 0, dx));
 done:
@@ -146,9 +152,13 @@ done:
 }
 
 const bam_op bam_op_clamp = {
-  .name = "clamp", .inputs = { "x" }, .forward = clamp_forward, .backward = clamp_backward,
+  .name = "clamp",
+  .inputs = { "x" },
+  .forward = clamp_forward,
+  .backward = clamp_backward,
   .attrs = (const bam_attr_spec[]){ { .name = "min", .kind = BAM_ATTR_FLOAT },
-                                    { .name = "max", .kind = BAM_ATTR_FLOAT }, { 0 } },
-  .help = "x, at least `min` and at most `max`; one of them may be left out. NaN stays. Integers stay integers "
-          "when the bounds are whole, else give f32.",
+                                    { .name = "max", .kind = BAM_ATTR_FLOAT },
+                                    { 0 } },
+  .help = "x, at least `min` and at most `max`; one of them may be left out. NaN stays. Integers "
+          "stay integers when the bounds are whole, else give f32.",
 };

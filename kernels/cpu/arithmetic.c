@@ -1,5 +1,6 @@
-/* Arithmetic on several operands, of every dtype that computes. Integers wrap; bool adds as "or" and
-   multiplies as "and". Integer divisors are not zero and integer exponents not negative: the ops check. */
+/* Arithmetic on several operands, of every dtype that computes. Integers wrap; bool adds as "or"
+   and multiplies as "and". Integer divisors are not zero and integer exponents not negative: the
+   ops check. */
 #include "walk.h"
 
 #if defined(BAM_TYPE_f32) || defined(BAM_TYPE_f64)
@@ -167,8 +168,8 @@ void KERNEL(where)(bam_stream stream, const bam_loop *loop, void *y, const bool 
 
 BINARY(div, a / b)
 
-/* The gradient that max(a, b) hands to a; of min(a, b) to a with a and b exchanged. a is the incoming one, b and c
-   are compared; ties share. */
+/* The gradient that max(a, b) hands to a; of min(a, b) to a with a and b exchanged. a is the
+   incoming one, b and c are compared; ties share. */
 TERNARY(extreme_backward, b == c ? a / 2 : b < c ? (real)0 : a)
 
 /* d(b^c)/db, times a. */

@@ -1,4 +1,5 @@
-/* Comparisons of two operands, and questions about the elements of one, of every dtype that computes. */
+/* Comparisons of two operands, and questions about the elements of one, of every dtype that
+   computes. */
 #include "walk.h"
 
 #define TEST_BYTES BYTES(sizeof(bool), sizeof(real), sizeof(real))

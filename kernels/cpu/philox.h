@@ -1,6 +1,6 @@
-/* Philox4x32-10, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011):
-   block `counter` of the stream `seed` is four 32-bit words and depends on nothing else, so any thread can
-   make any part of the sequence. */
+/* Philox4x32-10, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1,
+   2, 3", 2011): block `counter` of the stream `seed` is four 32-bit words and depends on nothing
+   else, so any thread can make any part of the sequence. */
 #ifndef BAM_CPU_PHILOX_H
 #define BAM_CPU_PHILOX_H
 

@@ -1,5 +1,6 @@
-/* Random numbers from counters: element i of a sequence comes from block counter + i / (elements per block), so the
-   numbers do not depend on the number of threads. A block gives 4 f32, booleans, or 2 f64, i64. */
+/* Random numbers from counters: element i of a sequence comes from block counter + i / (elements
+   per block), so the numbers do not depend on the number of threads. A block gives 4 f32, booleans,
+   or 2 f64, i64. */
 #include "philox.h"
 #include "vmath.h"
 #include "walk.h"
@@ -15,7 +16,8 @@ typedef struct {
   double a, b; /* what the distribution needs */
 } origin;
 
-/* Make one group of up to PHILOX_LANES * per_block elements at y; all of them are made, `n` are wanted. */
+/* Make one group of up to PHILOX_LANES * per_block elements at y; all of them are made, `n` are
+   wanted. */
 typedef void group_function(void *y, const philox_blocks *blocks, const origin *from);
 
 /* Fill y[n], `bytes` each, group by group; the last group goes through a buffer. */
@@ -74,7 +76,8 @@ void KERNEL(random_uniform)(bam_stream stream, void *y, int64_t n, uint64_t seed
   generate(y, n, sizeof(real), PER_BLOCK, &(origin){ seed, counter, low, high }, make_uniform);
 }
 
-/* Box-Muller: two uniform numbers are the squared radius' logarithm and the angle of two normal ones. */
+/* Box-Muller: two uniform numbers are the squared radius' logarithm and the angle of two normal
+   ones. */
 static void make_normal(void *y_, const philox_blocks *blocks, const origin *from) {
   real *y = y_, radius[PHILOX_LANES];
   const real mean = (real)from->a, deviation = (real)from->b;
@@ -104,9 +107,10 @@ static void make_integers(void *y_, const philox_blocks *blocks, const origin *f
       y[2 * j + k] = long_word(blocks, j, k);
 }
 
-/* low + floor(u (high - low + 1) / 2^64) for 64 random bits u: the bias is below (high - low) / 2^64. */
-void KERNEL(random_integers)(bam_stream stream, int64_t *y, int64_t n, uint64_t seed, uint64_t counter,
-                             int64_t low, int64_t high) {
+/* low + floor(u (high - low + 1) / 2^64) for 64 random bits u: the bias is below (high - low) /
+   2^64. */
+void KERNEL(random_integers)(bam_stream stream, int64_t *y, int64_t n, uint64_t seed,
+                             uint64_t counter, int64_t low, int64_t high) {
   (void)stream;
   generate(y, n, sizeof *y, 2, &(origin){ seed, counter, 0, 0 }, make_integers);
   const uint64_t width = (uint64_t)high - (uint64_t)low + 1;
@@ -133,7 +137,8 @@ void KERNEL(random_booleans)(bam_stream stream, bool *y, int64_t n, uint64_t see
   generate(y, n, sizeof *y, 4, &(origin){ seed, counter, probability, 0 }, make_booleans);
 }
 
-/* What dropout does to values going forward and to gradients coming back: a scaled, or 0 where b is not set. */
+/* What dropout does to values going forward and to gradients coming back: a scaled, or 0 where b is
+   not set. */
 typedef struct {
   real scale;
 } dropout_scale;
@@ -153,9 +158,9 @@ static void dropout_row(void *const *p, const int64_t *s, int64_t n, const void 
   }
 }
 
-void KERNEL(dropout)(bam_stream stream, const bam_loop *loop, void *y, const void *x, const bool *keep,
-                     double scale) {
+void KERNEL(dropout)(bam_stream stream, const bam_loop *loop, void *y, const void *x,
+                     const bool *keep, double scale) {
   (void)stream;
-  WALK(dropout_row, (&(dropout_scale){ (real)scale }), BYTES(sizeof(real), sizeof(real), sizeof(bool)),
-       y, (void *)x, (void *)keep);
+  WALK(dropout_row, (&(dropout_scale){ (real)scale }),
+       BYTES(sizeof(real), sizeof(real), sizeof(bool)), y, (void *)x, (void *)keep);
 }

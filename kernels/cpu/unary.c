@@ -1,5 +1,5 @@
-/* Functions of one floating-point operand, each followed by its backward: dx from the incoming gradient a and b,
-   which is the function's input x or, where that saves work, its output y. */
+/* Functions of one floating-point operand, each followed by its backward: dx from the incoming
+   gradient a and b, which is the function's input x or, where that saves work, its output y. */
 #include "vmath.h"
 #include "walk.h"
 

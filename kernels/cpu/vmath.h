@@ -1,7 +1,8 @@
-/* Elementary functions of one `real` that GCC can vectorise: straight-line arithmetic, no branches, no tables and
-   no fused multiply-add, so that every instruction set gives the same bits. In f32 they are good to about
-   2 ulp over the whole range, with infinities, NaN and subnormals as in libm; f64 calls libm. The
-   polynomials are minimax fits (Remez) on the intervals named beside them. */
+/* Elementary functions of one `real` that GCC can vectorise: straight-line arithmetic, no branches,
+   no tables and no fused multiply-add, so that every instruction set gives the same bits. In f32
+   they are good to about 2 ulp over the whole range, with infinities, NaN and subnormals as in
+   libm; f64 calls libm. The polynomials are minimax fits (Remez) on the intervals named beside
+   them. */
 #ifndef BAM_CPU_VMATH_H
 #define BAM_CPU_VMATH_H
 
@@ -87,8 +88,8 @@ static inline float v_tanh(float x) {
   return a < 0.625f ? near : copysignf(far, x);
 }
 
-/* exp(-x^2 / 2) t Q(t), t = 1 / (1 + 0.3 |x|), is the normal distribution's tail beyond |x|. `density`
-   receives exp(-x^2 / 2) / sqrt(2 pi). */
+/* exp(-x^2 / 2) t Q(t), t = 1 / (1 + 0.3 |x|), is the normal distribution's tail beyond |x|.
+   `density` receives exp(-x^2 / 2) / sqrt(2 pi). */
 static inline float v_normal_cdf(float x, float *density) {
   float a = fabsf(x), e = v_exp(-0.5f * x * x);
   float t = 1.0f / (1.0f + 0.3f * a);

@@ -1,6 +1,7 @@
-/* How elementwise kernels visit their elements: a kernel is a row function over strided operands, and walk()
-   calls it for every innermost row, on several threads when there is much to do. The macros make row
-   functions with separate loops for the strides that occur in hot code, which the compiler vectorises. */
+/* How elementwise kernels visit their elements: a kernel is a row function over strided operands,
+   and walk() calls it for every innermost row, on several threads when there is much to do. The
+   macros make row functions with separate loops for the strides that occur in hot code, which the
+   compiler vectorises. */
 #ifndef BAM_CPU_WALK_H
 #define BAM_CPU_WALK_H
 
@@ -83,7 +84,8 @@ static void walk(const elementwise *e) {
   }
 }
 
-/* Walk `loop` (of the kernel around it) over the operands listed last; `bytes_` are the sizes of their elements. */
+/* Walk `loop` (of the kernel around it) over the operands listed last; `bytes_` are the sizes of
+   their elements. */
 #define WALK(row_, extra_, bytes_, ...)                                                           \
   walk(&(elementwise){ .loop = loop, .data = (void *const[]){ __VA_ARGS__ }, .bytes = (bytes_),   \
                        .operands = (int)(sizeof((void *const[]){ __VA_ARGS__ }) / sizeof(void *)),\
@@ -91,7 +93,8 @@ static void walk(const elementwise *e) {
 #define BYTES(...) ((const int64_t[]){ __VA_ARGS__ })
 #define REAL_BYTES BYTES(sizeof(real), sizeof(real), sizeof(real), sizeof(real))
 
-/* Row functions; `expression` is in x (or a and b, or a, b and c), of types X (A, B, C), and gives a Y. */
+/* Row functions; `expression` is in x (or a and b, or a, b and c), of types X (A, B, C), and gives
+   a Y. */
 #define UNARY_ROW(name, Y, X, expression)                                                         \
   static void name(void *const *p, const int64_t *s, int64_t n, const void *extra) {              \
     (void)extra;                                                                                  \

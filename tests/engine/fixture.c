@@ -191,7 +191,8 @@ void expect_equal(bam_tensor *got, bam_tensor *want, double tolerance) {
   expect_dtype(got, want->dtype);
   for (int64_t i = 0; i < bam_tensor_count(got); i++)
     cr_assert(is_close(value_at(got, i), value_at(want, i), tolerance),
-              "element %lld is %.17g, not %.17g", (long long)i, value_at(got, i), value_at(want, i));
+              "element %lld is %.17g, not %.17g", (long long)i, value_at(got, i),
+              value_at(want, i));
 }
 
 void expect_shape(bam_tensor *got, bam_shape want) {

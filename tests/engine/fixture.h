@@ -1,5 +1,5 @@
-/* What every engine test stands on: one context per test process, tensors made in one line, and assertions
-   that show the engine's message. A suite says
+/* What every engine test stands on: one context per test process, tensors made in one line, and
+   assertions that show the engine's message. A suite says
      TestSuite(softmax, .init = fixture_open, .fini = fixture_close);
    and fixture_close fails the test when a tensor was left unreleased. */
 #ifndef BAM_TEST_FIXTURE_H
@@ -23,7 +23,8 @@ bam_shape fixture_shape(const int64_t *sizes, int ndim);
 
 /* ---- tensors; all are owned by the caller ---- */
 
-/* Uniform in [low, high); integers are drawn from [low, high]. The numbers depend on the calls before. */
+/* Uniform in [low, high); integers are drawn from [low, high]. The numbers depend on the calls
+   before. */
 bam_tensor *make_random(bam_dtype dtype, bam_shape shape, double low, double high);
 
 /* A leaf that requires a gradient, otherwise like make_random. */
@@ -37,7 +38,8 @@ bam_tensor *make_values(bam_dtype dtype, bam_shape shape, const double *values);
 bam_tensor *make_float(double value);
 bam_tensor *make_integer(int64_t value);
 
-/* The same values as `x`, laid out transposed, with gaps and an offset: nothing about it is contiguous. */
+/* The same values as `x`, laid out transposed, with gaps and an offset: nothing about it is
+   contiguous. */
 bam_tensor *make_strided(bam_tensor *x);
 
 /* ---- running ops; all inputs are borrowed, results owned ---- */
@@ -60,27 +62,27 @@ void expect_op_error(const char *words, const bam_op *op, bam_tensor *const *inp
 /* ---- assertions ---- */
 
 /* `call` must succeed; its message is shown when not. */
-#define EXPECT_OK(call)                                                                           \
-  do {                                                                                            \
-    if ((call) != BAM_OK)                                                                         \
-      cr_assert_fail("%s: %s", #call, fixture_context()->message);                                      \
+#define EXPECT_OK(call)                                                                            \
+  do {                                                                                             \
+    if ((call) != BAM_OK)                                                                          \
+      cr_assert_fail("%s: %s", #call, fixture_context()->message);                                 \
   } while (0)
 
 /* `call` must fail with a message that contains `words`. */
-#define EXPECT_ERROR(call, words)                                                                 \
-  do {                                                                                            \
-    if ((call) == BAM_OK)                                                                         \
-      cr_assert_fail("%s: did not fail", #call);                                                        \
-    cr_assert(strstr(fixture_context()->message, (words)) != NULL, "%s: \"%s\" is not about \"%s\"", \
-              #call, fixture_context()->message, (words));                                        \
+#define EXPECT_ERROR(call, words)                                                                  \
+  do {                                                                                             \
+    if ((call) == BAM_OK)                                                                          \
+      cr_assert_fail("%s: did not fail", #call);                                                   \
+    cr_assert(strstr(fixture_context()->message, (words)) != NULL,                                 \
+              "%s: \"%s\" is not about \"%s\"", #call, fixture_context()->message, (words));       \
   } while (0)
 
 /* Element `index`, row-major, of a tensor of any dtype and layout. */
 double value_at(bam_tensor *x, int64_t index);
 int64_t integer_at(bam_tensor *x, int64_t index);
 
-/* Every element of `got` is within `tolerance` (relative above 1, absolute below) of `want`; NaN equals NaN,
-   infinities equal themselves. */
+/* Every element of `got` is within `tolerance` (relative above 1, absolute below) of `want`; NaN
+   equals NaN, infinities equal themselves. */
 void expect_values(bam_tensor *got, const double *want, double tolerance);
 void expect_equal(bam_tensor *got, bam_tensor *want, double tolerance);
 void expect_shape(bam_tensor *got, bam_shape want);

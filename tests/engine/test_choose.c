@@ -13,7 +13,8 @@ static bam_tensor *run3(const bam_op *op, bam_tensor *a, bam_tensor *b, bam_tens
 /* condition (3, 1, 7), a (5, 1), b (5, 7), and everything strided. */
 Test(choose, where_broadcasts) {
   bam_tensor *condition = make_random(BAM_BOOL, SHAPE(3, 1, 7), 0, 1);
-  bam_tensor *a = make_random(BAM_F32, SHAPE(5, 1), -1, 1), *b = make_random(BAM_F32, SHAPE(5, 7), -1, 1);
+  bam_tensor *a = make_random(BAM_F32, SHAPE(5, 1), -1, 1),
+             *b = make_random(BAM_F32, SHAPE(5, 7), -1, 1);
   bam_tensor *strided = make_strided(b), *y = run3(&bam_op_where, condition, a, b);
   bam_tensor *z = run3(&bam_op_where, condition, a, strided);
   expect_shape(y, SHAPE(3, 5, 7));
@@ -27,10 +28,12 @@ Test(choose, where_broadcasts) {
 }
 
 Test(choose, where_flat_and_scalar) {
-  bam_tensor *condition = make_random(BAM_BOOL, SHAPE(67), 0, 1), *x = make_random(BAM_F32, SHAPE(67), -1, 1);
+  bam_tensor *condition = make_random(BAM_BOOL, SHAPE(67), 0, 1),
+             *x = make_random(BAM_F32, SHAPE(67), -1, 1);
   bam_tensor *other = make_random(BAM_F32, SHAPE(67), -1, 1), *half = make_float(0.5);
   bam_tensor *both = run3(&bam_op_where, condition, x, other);
-  bam_tensor *left = run3(&bam_op_where, condition, x, half), *right = run3(&bam_op_where, condition, half, x);
+  bam_tensor *left = run3(&bam_op_where, condition, x, half),
+             *right = run3(&bam_op_where, condition, half, x);
   for (int i = 0; i < 67; i++) {
     bool holds = value_at(condition, i) != 0;
     cr_assert_eq(value_at(both, i), value_at(holds ? x : other, i));
@@ -43,11 +46,13 @@ Test(choose, where_flat_and_scalar) {
 Test(choose, where_dtypes_and_empty) {
   bam_tensor *condition = make_values(BAM_BOOL, SHAPE(2), VALUES(1, 0));
   bam_tensor *i = make_values(BAM_I64, SHAPE(2), VALUES(3, 4)), *half = make_float(0.5);
-  bam_tensor *y = run3(&bam_op_where, condition, i, half), *z = run3(&bam_op_where, condition, i, i);
+  bam_tensor *y = run3(&bam_op_where, condition, i, half),
+             *z = run3(&bam_op_where, condition, i, i);
   expect_dtype(y, BAM_F32);
   expect_values(y, VALUES(3, 0.5), 0);
   expect_equal(z, i, 0);
-  bam_tensor *none = make_random(BAM_BOOL, SHAPE(0, 2), 0, 1), *empty = run3(&bam_op_where, none, i, half);
+  bam_tensor *none = make_random(BAM_BOOL, SHAPE(0, 2), 0, 1),
+             *empty = run3(&bam_op_where, none, i, half);
   expect_shape(empty, SHAPE(0, 2));
   expect_op_error("x:to \"bool\"", &bam_op_where, (bam_tensor *[]){ i, i, i }, 3, NULL);
   RELEASE(condition, i, half, y, z, none, empty);
@@ -80,7 +85,8 @@ Test(choose, masked_fill) {
 }
 
 Test(choose, masked_fill_gradients) {
-  bam_tensor *x = make_leaf(BAM_F64, SHAPE(3, 1), -1, 1), *value = make_leaf(BAM_F64, SCALAR, -1, 1);
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(3, 1), -1, 1),
+             *value = make_leaf(BAM_F64, SCALAR, -1, 1);
   bam_tensor *mask = make_random(BAM_BOOL, SHAPE(3, 4), 0, 1);
   check_gradient(&bam_op_masked_fill, (bam_tensor *[]){ x, mask, value }, 3, NULL);
   RELEASE(x, mask, value);
@@ -100,8 +106,10 @@ static bam_tensor *clamp(bam_tensor *x, double low, double high) {
 }
 
 Test(choose, clamp_values) {
-  bam_tensor *x = make_values(BAM_F32, SHAPE(5), VALUES(-3, -0.5, NAN, 0.5, INFINITY)), *strided = make_strided(x);
-  bam_tensor *both = clamp(x, -1, 1), *low = clamp(x, 0, INFINITY), *high = clamp(strided, -INFINITY, 0);
+  bam_tensor *x = make_values(BAM_F32, SHAPE(5), VALUES(-3, -0.5, NAN, 0.5, INFINITY)),
+             *strided = make_strided(x);
+  bam_tensor *both = clamp(x, -1, 1), *low = clamp(x, 0, INFINITY),
+             *high = clamp(strided, -INFINITY, 0);
   bam_tensor *crossed = clamp(x, 2, 1);
   expect_values(both, VALUES(-1, -0.5, NAN, 0.5, 1), 0);
   expect_values(low, VALUES(0, 0, NAN, 0.5, INFINITY), 0);
@@ -112,7 +120,8 @@ Test(choose, clamp_values) {
 
 Test(choose, clamp_integers) {
   bam_tensor *x = make_values(BAM_U8, SHAPE(3), VALUES(0, 100, 255));
-  bam_tensor *whole = clamp(x, -5, 120), *half = clamp(x, 0.5, INFINITY), *wide = clamp(x, 1e300, INFINITY);
+  bam_tensor *whole = clamp(x, -5, 120), *half = clamp(x, 0.5, INFINITY),
+             *wide = clamp(x, 1e300, INFINITY);
   expect_dtype(whole, BAM_U8);
   expect_values(whole, VALUES(0, 100, 120), 0);
   expect_dtype(half, BAM_F32);
@@ -163,7 +172,8 @@ Test(choose, dropout_values) {
 }
 
 Test(choose, dropout_gradients) {
-  bam_tensor *x = make_leaf(BAM_F64, SHAPE(3, 7), -1, 1), *empty = make_leaf(BAM_F64, SHAPE(0, 7), -1, 1);
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(3, 7), -1, 1),
+             *empty = make_leaf(BAM_F64, SHAPE(0, 7), -1, 1);
   check_gradient(&bam_op_dropout, &x, 1, DROPOUT(0.5, true));
   check_gradient(&bam_op_dropout, &x, 1, DROPOUT(0.5, false));
   check_gradient(&bam_op_dropout, &empty, 1, DROPOUT(0.5, true));

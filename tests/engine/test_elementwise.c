@@ -1,5 +1,5 @@
-/* Elementwise ops: values against a plain double-precision oracle over layouts and sizes, gradients, dtype
-   promotion, integers, and errors. */
+/* Elementwise ops: values against a plain double-precision oracle over layouts and sizes,
+   gradients, dtype promotion, integers, and errors. */
 #include <math.h>
 #include <stdint.h>
 
@@ -101,8 +101,9 @@ static void check_binary(const binary_case *c, bam_tensor *a, bam_tensor *b) {
   expect_dtype(y, c->differentiable ? a->dtype : BAM_BOOL);
   for (int64_t i = 0; i < bam_tensor_count(y); i++) {
     double want = c->f(broadcast_at(a, &shape, i), broadcast_at(b, &shape, i));
-    cr_assert(is_close(value_at(y, i), want, tolerance_of(a->dtype)), "%s: element %lld is %.9g, not %.9g",
-              c->op->name, (long long)i, value_at(y, i), want);
+    cr_assert(is_close(value_at(y, i), want, tolerance_of(a->dtype)),
+              "%s: element %lld is %.9g, not %.9g", c->op->name, (long long)i, value_at(y, i),
+              want);
   }
   bam_tensor_release(y);
 }
@@ -147,7 +148,8 @@ Test(elementwise, unary_values) {
   for (size_t i = 0; i < COUNT(unaries); i++)
     for (int f64 = 0; f64 < 2; f64++)
       for (int64_t n = 0; n < 130; n += 43) {
-        bam_tensor *x = make_random(f64 ? BAM_F64 : BAM_F32, SHAPE(3, n), unaries[i].low, unaries[i].high);
+        bam_tensor *x =
+            make_random(f64 ? BAM_F64 : BAM_F32, SHAPE(3, n), unaries[i].low, unaries[i].high);
         bam_tensor *strided = make_strided(x);
         check_unary(&unaries[i], x);
         check_unary(&unaries[i], strided);
@@ -219,8 +221,9 @@ Test(elementwise, single_precision_gradients) {
     EXPECT_OK(bam_autograd_backward(y, seed, false));
     EXPECT_OK(bam_autograd_backward(wide_y, wide_seed, false));
     for (int64_t e = 0; e < 67; e++)
-      cr_assert(is_close(value_at(x->grad, e), value_at(wide->grad, e), 4e-6), "%s: %g, not %g at %g",
-                c->op->name, value_at(x->grad, e), value_at(wide->grad, e), value_at(x, e));
+      cr_assert(is_close(value_at(x->grad, e), value_at(wide->grad, e), 4e-6),
+                "%s: %g, not %g at %g", c->op->name, value_at(x->grad, e), value_at(wide->grad, e),
+                value_at(x, e));
     RELEASE(x, wide, y, wide_y, seed, wide_seed);
   }
 }
@@ -233,7 +236,8 @@ Test(elementwise, gradients_at_special_places) {
   bam_tensor *ones = make_values(BAM_F64, SHAPE(4), VALUES(1, 1, 1, 1));
   EXPECT_OK(bam_autograd_backward(y, ones, false));
   expect_values(a->grad, VALUES(0, 0, 0, 12), 1e-12);
-  bam_tensor *equal = make_leaf(BAM_F64, SHAPE(1), 1, 2), *same = run2(&bam_op_maximum, equal, equal);
+  bam_tensor *equal = make_leaf(BAM_F64, SHAPE(1), 1, 2),
+             *same = run2(&bam_op_maximum, equal, equal);
   EXPECT_OK(bam_autograd_backward(same, NULL, false));
   expect_values(equal->grad, VALUES(1), 1e-12);
   RELEASE(a, b, y, ones, equal, same);
@@ -288,8 +292,8 @@ static void check_integers(const bam_op *op, int64_t a, int64_t b, int64_t want)
   EXPECT_OK(bam_tensor_from(fixture_context(), BAM_I64, &shape, &b, &y));
   bam_tensor *z = run2(op, x, y);
   expect_dtype(z, BAM_I64);
-  cr_assert_eq(integer_at(z, 0), want, "%s(%lld, %lld) is %lld", op->name, (long long)a, (long long)b,
-               (long long)integer_at(z, 0));
+  cr_assert_eq(integer_at(z, 0), want, "%s(%lld, %lld) is %lld", op->name, (long long)a,
+               (long long)b, (long long)integer_at(z, 0));
   RELEASE(x, y, z);
 }
 
@@ -325,7 +329,8 @@ Test(elementwise, small_integers_wrap) {
 
 Test(elementwise, integer_unaries) {
   bam_tensor *x = make_values(BAM_I32, SHAPE(4), VALUES(-5, 0, 7, INT32_MIN));
-  bam_tensor *magnitude = run1(&bam_op_abs, x), *sign = run1(&bam_op_sign, x), *relu = run1(&bam_op_relu, x);
+  bam_tensor *magnitude = run1(&bam_op_abs, x), *sign = run1(&bam_op_sign, x),
+             *relu = run1(&bam_op_relu, x);
   expect_values(magnitude, VALUES(5, 0, 7, INT32_MIN), 0);
   expect_values(sign, VALUES(-1, 0, 1, -1), 0);
   expect_values(relu, VALUES(0, 0, 7, 0), 0);
@@ -338,8 +343,8 @@ Test(elementwise, integer_unaries) {
 Test(elementwise, bools) {
   bam_tensor *a = make_values(BAM_BOOL, SHAPE(4), VALUES(0, 0, 1, 1));
   bam_tensor *b = make_values(BAM_BOOL, SHAPE(4), VALUES(0, 1, 0, 1));
-  static const bam_op *const ops[] = { &bam_op_add, &bam_op_mul, &bam_op_logical_and, &bam_op_logical_or,
-                                       &bam_op_logical_xor };
+  static const bam_op *const ops[] = { &bam_op_add, &bam_op_mul, &bam_op_logical_and,
+                                       &bam_op_logical_or, &bam_op_logical_xor };
   static const double want[][4] = { { 0, 1, 1, 1 }, { 0, 0, 0, 1 }, { 0, 0, 0, 1 }, { 0, 1, 1, 1 },
                                     { 0, 1, 1, 0 } };
   for (size_t i = 0; i < COUNT(ops); i++) {
@@ -368,7 +373,8 @@ Test(elementwise, nan_propagates) {
   bam_tensor *a = make_values(BAM_F32, SHAPE(3), VALUES(NAN, 1, 2));
   bam_tensor *b = make_values(BAM_F32, SHAPE(3), VALUES(0, NAN, 3));
   bam_tensor *larger = run2(&bam_op_maximum, a, b), *smaller = run2(&bam_op_minimum, a, b);
-  bam_tensor *relu = run1(&bam_op_relu, a), *sign = run1(&bam_op_sign, a), *nan = run1(&bam_op_isnan, a);
+  bam_tensor *relu = run1(&bam_op_relu, a), *sign = run1(&bam_op_sign, a),
+             *nan = run1(&bam_op_isnan, a);
   expect_values(larger, VALUES(NAN, NAN, 3), 0);
   expect_values(smaller, VALUES(NAN, NAN, 2), 0);
   expect_values(relu, VALUES(NAN, 1, 2), 0);
@@ -380,10 +386,13 @@ Test(elementwise, nan_propagates) {
 /* ---- errors ---- */
 
 Test(elementwise, errors) {
-  bam_tensor *i = make_values(BAM_I64, SHAPE(2), VALUES(1, 0)), *half = make_values(BAM_BF16, SHAPE(2), VALUES(1, 2));
+  bam_tensor *i = make_values(BAM_I64, SHAPE(2), VALUES(1, 0)),
+             *half = make_values(BAM_BF16, SHAPE(2), VALUES(1, 2));
   bam_tensor *minus = make_values(BAM_I64, SHAPE(2), VALUES(1, -1)), *b = vector(BAM_BOOL);
-  bam_tensor *u = vector(BAM_U8), *big = make_integer(300), *three = make_random(BAM_F32, SHAPE(3), 0, 1);
-#define REFUSES(words, op, ...) expect_op_error(words, &bam_op_##op, (bam_tensor *[]){ __VA_ARGS__ }, 2, NULL)
+  bam_tensor *u = vector(BAM_U8), *big = make_integer(300),
+             *three = make_random(BAM_F32, SHAPE(3), 0, 1);
+#define REFUSES(words, op, ...)                                                                    \
+  expect_op_error(words, &bam_op_##op, (bam_tensor *[]){ __VA_ARGS__ }, 2, NULL)
   REFUSES("divisor is zero", floordiv, i, i);
   REFUSES("divisor is zero", mod, u, u);
   REFUSES("exponent is negative", pow, i, minus);

@@ -1,4 +1,5 @@
-/* The random generator: published vectors, independence of threads and layout, distributions, state. */
+/* The random generator: published vectors, independence of threads and layout, distributions,
+   state. */
 #include <math.h>
 
 #include "../../engine/random.h"
@@ -23,7 +24,8 @@ static void check_block(uint32_t counter, uint64_t key, const uint32_t *want) {
 /* The known answers that come with the authors' Random123 library. */
 Test(random_numbers, known_answers) {
   check_block(0, 0, (uint32_t[]){ 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 });
-  check_block(UINT32_MAX, UINT64_MAX, (uint32_t[]){ 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd });
+  check_block(UINT32_MAX, UINT64_MAX,
+              (uint32_t[]){ 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd });
   uint32_t pi[4] = { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 };
   philox(pi, 0x299f31d0a4093822);
   uint32_t want[4] = { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 };
@@ -151,7 +153,7 @@ Test(random_numbers, moments) {
 Test(random_numbers, bounds) {
   bam_tensor *x = empty_tensor(BAM_I32, SHAPE(1000)), *y = empty_tensor(BAM_F32, SHAPE(1000));
   EXPECT_OK(bam_random_integers(x, -2, 2));
-  EXPECT_OK(bam_random_uniform(y, 1, 1.0000001)); /* two floats apart: rounding would reach the bound */
+  EXPECT_OK(bam_random_uniform(y, 1, 1.0000001)); /* neighbours: rounding would reach the bound */
   int count[5] = { 0 };
   for (int i = 0; i < 1000; i++) {
     int64_t v = integer_at(x, i);

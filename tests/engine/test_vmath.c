@@ -1,5 +1,5 @@
-/* The f32 functions over their whole range, against double precision, in units of the last place; special values;
-   the same bits from every instruction set. */
+/* The f32 functions over their whole range, against double precision, in units of the last place;
+   special values; the same bits from every instruction set. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -89,8 +89,8 @@ static void check_special(const bam_op *op, const double *want) {
     EXPECT_OK(bam_tensor_convert(x, wide ? BAM_F64 : BAM_F32, &input));
     bam_tensor *y = run1(op, input);
     for (int i = 0; i < 6; i++)
-      cr_expect(is_close(value_at(y, i), want[i], 1e-6), "%s(%g) is %g, not %g", op->name, value_at(x, i),
-                value_at(y, i), want[i]);
+      cr_expect(is_close(value_at(y, i), want[i], 1e-6), "%s(%g) is %g, not %g", op->name,
+                value_at(x, i), value_at(y, i), want[i]);
     RELEASE(input, y);
   }
   bam_tensor_release(x);
@@ -111,7 +111,8 @@ Test(vmath, gradients_at_infinity) {
   static const bam_op *const gates[] = { &bam_op_silu, &bam_op_gelu, &bam_op_softplus };
   for (int i = 0; i < 3; i++)
     for (int wide = 0; wide < 2; wide++) {
-      bam_tensor *x = make_values(wide ? BAM_F64 : BAM_F32, SHAPE(4), VALUES(-INFINITY, -1e30, 1e30, INFINITY));
+      bam_tensor *x =
+          make_values(wide ? BAM_F64 : BAM_F32, SHAPE(4), VALUES(-INFINITY, -1e30, 1e30, INFINITY));
       bam_tensor *ones = make_values(x->dtype, SHAPE(4), VALUES(1, 1, 1, 1));
       EXPECT_OK(bam_autograd_require(x, true));
       bam_tensor *y = run1(gates[i], x);
@@ -127,8 +128,10 @@ Test(vmath, gelu_approximate) {
   set_integer(&bam_op_gelu, attrs, "approximate", true);
   bam_tensor *x = make_random(BAM_F32, SHAPE(101), -6, 6), *y = run(&bam_op_gelu, &x, 1, attrs);
   for (int i = 0; i < 101; i++) {
-    double v = value_at(x, i), want = 0.5 * v * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
-    cr_expect(is_close(value_at(y, i), want, 2e-6), "gelu(%g) is %g, not %g", v, value_at(y, i), want);
+    double v = value_at(x, i);
+    double want = 0.5 * v * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+    cr_expect(is_close(value_at(y, i), want, 2e-6), "gelu(%g) is %g, not %g", v, value_at(y, i),
+              want);
   }
   free(attrs);
   RELEASE(x, y);
@@ -136,7 +139,8 @@ Test(vmath, gelu_approximate) {
 
 /* Bits of exp, log, tanh, sigmoid, gelu over all floats with the kernels of one instruction set. */
 static void compute_with(const char *isa, float *out) {
-  static const bam_op *const ops[] = { &bam_op_exp, &bam_op_log, &bam_op_tanh, &bam_op_sigmoid, &bam_op_gelu };
+  static const bam_op *const ops[] = { &bam_op_exp, &bam_op_log, &bam_op_tanh, &bam_op_sigmoid,
+                                       &bam_op_gelu };
   fixture_close();
   setenv("BAMLUA_ISA", isa, 1);
   fixture_open();
@@ -157,8 +161,8 @@ Test(vmath, instruction_sets_agree) {
   for (int i = 0; i < 2; i++) {
     compute_with(isas[i], got);
     for (size_t e = 0; e < n; e++)
-      cr_assert(got[e] == want[e] || (isnan(got[e]) && isnan(want[e])), "%s: result %zu is %a, not %a", isas[i],
-                e, (double)got[e], (double)want[e]);
+      cr_assert(got[e] == want[e] || (isnan(got[e]) && isnan(want[e])),
+                "%s: result %zu is %a, not %a", isas[i], e, (double)got[e], (double)want[e]);
   }
   free(want);
   free(got);
