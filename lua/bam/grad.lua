@@ -1,4 +1,5 @@
 --- Differentiation beyond x:backward(): where nothing is recorded, ops of one's own, recomputation, NaN hunting.
+local check = require "bam.check"
 local core = require "bam.core"
 
 local M = {}
@@ -17,19 +18,19 @@ local function is_tensor(value) return getmetatable(value) == "tensor" end
 
 local function check_spec(spec)
   if type(spec) ~= "table" then
-    error(string.format("custom: expected { forward = f, backward = f }, got %s", type(spec)), 3)
+    check.fail("custom: expected { forward = f, backward = f }, got %s", type(spec))
   end
   for name, value in pairs(spec) do
     if name ~= "forward" and name ~= "backward" and name ~= "name" then
       local near = core.nearest(tostring(name), { "forward", "backward", "name" })
-      error(string.format("custom: no option `%s`%s", tostring(name),
-                          near and string.format("; did you mean `%s`?", near) or ""), 3)
+      check.fail("custom: no option `%s`%s", tostring(name),
+                          near and string.format("; did you mean `%s`?", near) or "")
     end
     if name ~= "name" and type(value) ~= "function" then
-      error(string.format("custom: `%s` must be a function, got %s", name, type(value)), 3)
+      check.fail("custom: `%s` must be a function, got %s", name, type(value))
     end
   end
-  if not (spec.forward and spec.backward) then error("custom: `forward` and `backward` are both needed", 3) end
+  if not (spec.forward and spec.backward) then check.fail("custom: `forward` and `backward` are both needed") end
 end
 
 --- An op written in Lua. `forward(ctx, ...)` runs unrecorded and returns tensors; what it stores in the table ctx is there
@@ -118,7 +119,7 @@ end
 ---@param options { nan: boolean }
 function M.debug(options)
   if type(options) ~= "table" or type(options.nan) ~= "boolean" then
-    error("debug: expected { nan = true } or { nan = false }", 2)
+    check.fail("debug: expected { nan = true } or { nan = false }")
   end
   core.check_nan(options.nan)
 end

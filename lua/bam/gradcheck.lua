@@ -1,4 +1,5 @@
 --- Checking a gradient: backward against central differences, in f64.
+local check = require "bam.check"
 local core = require "bam.core"
 
 -- A fixed weighting of the outputs turns them into one number, so that one backward checks them all.
@@ -19,14 +20,14 @@ end
 
 local function check_inputs(inputs)
   if type(inputs) ~= "table" or #inputs == 0 then
-    error("gradcheck: expected a list of input tensors", 3)
+    check.fail("gradcheck: expected a list of input tensors")
   end
   for i, x in ipairs(inputs) do
     if getmetatable(x) ~= "tensor" then
-      error(string.format("gradcheck: input %d is a %s, not a tensor", i, type(x)), 3)
+      check.fail("gradcheck: input %d is a %s, not a tensor", i, type(x))
     end
     if x.requires_grad and x.dtype ~= "f64" then
-      error(string.format("gradcheck: input %d is %s; central differences need f64: x:to \"f64\"", i, x.dtype), 3)
+      check.fail("gradcheck: input %d is %s; central differences need f64: x:to \"f64\"", i, x.dtype)
     end
   end
 end
@@ -71,8 +72,8 @@ return function(fn, inputs, options)
       for i = 1, #flat do
         local expected, got = numeric(flat, i, eps, value), grad and grad[i]:item() or 0
         if not (math.abs(expected - got) <= tolerance * (1 + math.abs(expected))) then
-          error(string.format("gradcheck: input %d, element %d: backward gives %.9g, central differences %.9g",
-                              k, i, got, expected), 2)
+          check.fail("gradcheck: input %d, element %d: backward gives %.9g, central differences %.9g",
+                              k, i, got, expected)
         end
       end
     end

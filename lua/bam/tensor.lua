@@ -1,4 +1,5 @@
 --- Methods of tensors that are made of others: views with friendlier arguments, in-place arithmetic, printing.
+local check = require "bam.check"
 local core = require "bam.core"
 local display = require "bam.display"
 
@@ -16,10 +17,10 @@ metatable.__tostring = display.text
 local function dimension(x, dim, what, extent)
   extent = extent or x.ndim
   local d = math.tointeger(dim)
-  if not d then error(string.format("%s: expected a dimension, got %s", what, tostring(dim)), 3) end
+  if not d then check.fail("%s: expected a dimension, got %s", what, tostring(dim)) end
   if d < 0 then d = d + extent + 1 end
   if d < 1 or d > extent then
-    error(string.format("%s: dimension %d is out of range 1 to %d", what, dim, extent), 3)
+    check.fail("%s: dimension %d is out of range 1 to %d", what, dim, extent)
   end
   return d
 end
@@ -40,7 +41,7 @@ end
 ---@return tensor
 function methods:t()
   if self.ndim ~= 2 then
-    error(string.format("t: expected a matrix, got %d dimensions; use x:transpose(a, b)", self.ndim), 2)
+    check.fail("t: expected a matrix, got %d dimensions; use x:transpose(a, b)", self.ndim)
   end
   return self:permute(2, 1)
 end
@@ -52,7 +53,7 @@ function methods:squeeze(dim)
   local shape, kept = self.shape, {}
   local drop = dim and dimension(self, dim, "squeeze")
   if drop and shape[drop] ~= 1 then
-    error(string.format("squeeze: dimension %d has size %d, not 1", drop, shape[drop]), 2)
+    check.fail("squeeze: dimension %d has size %d, not 1", drop, shape[drop])
   end
   for d, size in ipairs(shape) do
     if drop and d ~= drop or not drop and size ~= 1 then kept[#kept + 1] = size end
@@ -108,11 +109,11 @@ function methods:split(sizes, dim)
   dim = dimension(self, dim or 1, "split")
   local total, list = self:size(dim), sizes
   if type(sizes) == "number" then
-    if sizes < 1 then error("split: the size of a piece must be at least 1", 2) end
+    if sizes < 1 then check.fail("split: the size of a piece must be at least 1") end
     list = {}
     for start = 1, total, sizes do list[#list + 1] = math.min(sizes, total - start + 1) end
   elseif type(sizes) ~= "table" then
-    error(string.format("split: expected a size or a list of sizes, got %s", type(sizes)), 2)
+    check.fail("split: expected a size or a list of sizes, got %s", type(sizes))
   end
   local pieces, at = {}, 1
   for i, size in ipairs(list) do
@@ -120,7 +121,7 @@ function methods:split(sizes, dim)
     at = at + size
   end
   if at ~= total + 1 then
-    error(string.format("split: the sizes add up to %d, but dimension %d has %d", at - 1, dim, total), 2)
+    check.fail("split: the sizes add up to %d, but dimension %d has %d", at - 1, dim, total)
   end
   return pieces
 end
@@ -130,7 +131,7 @@ end
 ---@param dim? integer default 1
 ---@return tensor[]
 function methods:chunk(n, dim)
-  if math.type(n) ~= "integer" or n < 1 then error("chunk: expected a number of pieces of at least 1", 2) end
+  if math.type(n) ~= "integer" or n < 1 then check.fail("chunk: expected a number of pieces of at least 1") end
   local total = self:size(dim or 1)
   return self:split(math.max((total + n - 1) // n, 1), dim or 1)
 end

@@ -33,13 +33,13 @@ int64_t bind_integer(lua_State *L, int arg, const char *what) {
   if (lua_type(L, arg) == LUA_TNUMBER)
     value = lua_tointegerx(L, arg, &is_integer);
   if (!is_integer)
-    luaL_error(L, "%s: expected an integer, got %s", what, bind_describe(L, arg));
+    bind_error(L, "%s: expected an integer, got %s", what, bind_describe(L, arg));
   return value;
 }
 
 double bind_number(lua_State *L, int arg, const char *what) {
   if (lua_type(L, arg) != LUA_TNUMBER)
-    luaL_error(L, "%s: expected a number, got %s", what, bind_describe(L, arg));
+    bind_error(L, "%s: expected a number, got %s", what, bind_describe(L, arg));
   return lua_tonumber(L, arg);
 }
 
@@ -47,12 +47,12 @@ static const char *const dtype_names[] = { "bool", "u8", "i32", "i64", "f16", "b
 
 bam_dtype bind_dtype(lua_State *L, int arg, const char *what) {
   if (lua_type(L, arg) != LUA_TSTRING)
-    luaL_error(L, "%s: expected a dtype such as \"f32\", got %s", what, bind_describe(L, arg));
+    bind_error(L, "%s: expected a dtype such as \"f32\", got %s", what, bind_describe(L, arg));
   const char *name = lua_tostring(L, arg);
   int dtype = bam_dtype_find(name);
   if (dtype < 0) {
     const char *near = bind_nearest(name, dtype_names);
-    luaL_error(L, "%s: no dtype \"%s\"%s%s%s; there are bool u8 i32 i64 f16 bf16 f32 f64", what, name,
+    bind_error(L, "%s: no dtype \"%s\"%s%s%s; there are bool u8 i32 i64 f16 bf16 f32 f64", what, name,
                near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
   }
   return (bam_dtype)dtype;
@@ -61,7 +61,7 @@ bam_dtype bind_dtype(lua_State *L, int arg, const char *what) {
 int64_t bind_position(lua_State *L, int arg, const char *what) {
   int64_t value = bind_integer(L, arg, what);
   if (value == 0)
-    luaL_error(L, "%s: counts from 1 (or from -1 at the end), got 0", what);
+    bind_error(L, "%s: counts from 1 (or from -1 at the end), got 0", what);
   return value > 0 ? value - 1 : value;
 }
 
@@ -85,7 +85,7 @@ int bind_integers(lua_State *L, int arg, const char *what, int64_t *list) {
   arg = lua_absindex(L, arg);
   lua_Unsigned n = lua_rawlen(L, arg);
   if (n > BAM_MAX_DIMS)
-    luaL_error(L, "%s: at most %d entries, not %I", what, BAM_MAX_DIMS, (LUAI_UACINT)n);
+    bind_error(L, "%s: at most %d entries, not %I", what, BAM_MAX_DIMS, (LUAI_UACINT)n);
   for (int i = 0; i < (int)n; i++) {
     lua_rawgeti(L, arg, i + 1);
     list[i] = bind_integer(L, -1, what);
@@ -100,24 +100,25 @@ int bind_integers(lua_State *L, int arg, const char *what, int64_t *list) {
 
 static int smaller(int a, int b) { return a < b ? a : b; }
 
-/* Edits (insert, delete, replace) from a to b; words longer than WORD count as far apart. */
+/* Edits (insert, delete, replace, swap neighbours) from a to b; words longer than WORD count as far apart. */
 static int edit_distance(const char *a, const char *b) {
-  size_t na = strlen(a), nb = strlen(b);
-  int row[WORD + 1];
+  int na = (int)strlen(a), nb = (int)strlen(b);
+  int table[WORD + 1][WORD + 1];
   if (na > WORD || nb > WORD)
     return WORD;
-  for (size_t j = 0; j <= nb; j++)
-    row[j] = (int)j;
-  for (size_t i = 1; i <= na; i++) {
-    int diagonal = row[0];
-    row[0] = (int)i;
-    for (size_t j = 1; j <= nb; j++) {
-      int replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = smaller(replaced, smaller(row[j], row[j - 1]) + 1);
+  for (int i = 0; i <= na; i++)
+    for (int j = 0; j <= nb; j++) {
+      int *cell = &table[i][j];
+      if (i == 0 || j == 0) {
+        *cell = i + j;
+        continue;
+      }
+      *cell = smaller(table[i - 1][j - 1] + (a[i - 1] != b[j - 1]),
+                      smaller(table[i - 1][j], table[i][j - 1]) + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        *cell = smaller(*cell, table[i - 2][j - 2] + 1);
     }
-  }
-  return row[nb];
+  return table[na][nb];
 }
 
 const char *bind_nearest(const char *word, const char *const *names) {
@@ -146,11 +147,11 @@ void bind_check_options(lua_State *L, int arg, const char *what, const char *con
   while (lua_next(L, arg)) {
     lua_pop(L, 1);
     if (lua_type(L, -1) != LUA_TSTRING)
-      luaL_error(L, "%s: options have names, but there is %s", what, bind_describe(L, -1));
+      bind_error(L, "%s: options have names, but there is %s", what, bind_describe(L, -1));
     const char *name = lua_tostring(L, -1);
     if (!listed(name, names)) {
       const char *near = bind_nearest(name, names);
-      luaL_error(L, "%s: no option `%s`%s%s%s", what, name, near ? "; did you mean `" : "",
+      bind_error(L, "%s: no option `%s`%s%s%s", what, name, near ? "; did you mean `" : "",
                  near ? near : "", near ? "`?" : "");
     }
   }

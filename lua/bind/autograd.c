@@ -10,7 +10,7 @@ static int autograd_backward(lua_State *L) {
   bool retain = false;
   if (!lua_isnoneornil(L, options)) {
     if (lua_type(L, options) != LUA_TTABLE)
-      return luaL_error(L, "backward: expected a table of options, got %s", bind_describe(L, options));
+      return bind_error(L, "backward: expected a table of options, got %s", bind_describe(L, options));
     bind_check_options(L, options, "backward", names);
     lua_getfield(L, options, "retain");
     retain = lua_toboolean(L, -1);
@@ -23,7 +23,7 @@ static int autograd_backward(lua_State *L) {
 static int autograd_with_grad(lua_State *L) {
   bam_context *context = bind_context(L);
   if (lua_type(L, 2) != LUA_TFUNCTION)
-    return luaL_error(L, "expected a function, got %s", bind_describe(L, 2));
+    return bind_error(L, "expected a function, got %s", bind_describe(L, 2));
   bool was = context->no_grad;
   context->no_grad = !lua_toboolean(L, 1);
   int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
@@ -44,7 +44,7 @@ static int read_tensors(lua_State *L, int arg, bam_tensor ***list) {
     lua_rawgeti(L, arg, i + 1);
     (*list)[i] = bind_test_tensor(L, -1);
     if ((*list)[i] == NULL)
-      luaL_error(L, "custom: value %d is %s, not a tensor", i + 1, bind_describe(L, -1));
+      bind_error(L, "custom: value %d is %s, not a tensor", i + 1, bind_describe(L, -1));
     lua_pop(L, 1);
   }
   return n;

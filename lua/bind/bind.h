@@ -41,6 +41,10 @@ bam_context *bind_context(lua_State *L);
 /* Push an empty box to be filled by the engine: `bind_check(L, bam_...(..., &box->tensor))`. */
 bind_box *bind_push_box(lua_State *L);
 
+/* Raise a Lua error like luaL_error, but at the innermost line of a script: the modules inside the binary are
+   passed over, so that a user is pointed to the user's own line. Never returns. */
+int bind_error(lua_State *L, const char *format, ...);
+
 /* Raise the context's message as a Lua error when status is a failure. */
 void bind_check(lua_State *L, bam_status status);
 

@@ -1,4 +1,5 @@
 /* The module "bam.core": the state that ties a Lua state to an engine context, and the parts put together. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +18,36 @@ bind_state *bind_get_state(lua_State *L) {
 
 bam_context *bind_context(lua_State *L) { return bind_get_state(L)->context; }
 
+/* Write the innermost line of a script ("train.lua:12"): not of C, not of the modules inside the binary. */
+static void script_line(lua_State *L, char *text, size_t size) {
+  lua_Debug ar;
+  text[0] = '\0';
+  for (int level = 0; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Sl", &ar);
+    if (ar.currentline > 0 && strncmp(ar.source, "=bam/", 5) != 0) {
+      snprintf(text, size, "%s:%d", ar.short_src, ar.currentline);
+      return;
+    }
+  }
+}
+
+int bind_error(lua_State *L, const char *format, ...) {
+  char where[LUA_IDSIZE + 20];
+  va_list arguments;
+  va_start(arguments, format);
+  script_line(L, where, sizeof where);
+  if (where[0] != '\0')
+    lua_pushfstring(L, "%s: ", where);
+  lua_pushvfstring(L, format, arguments);
+  va_end(arguments);
+  if (where[0] != '\0')
+    lua_concat(L, 2);
+  return lua_error(L);
+}
+
 void bind_check(lua_State *L, bam_status status) {
   if (status != BAM_OK)
-    luaL_error(L, "%s", bind_context(L)->message);
+    bind_error(L, "%s", bind_context(L)->message);
 }
 
 /* ---- what the engine asks of us; nothing here may raise through it ---- */
@@ -62,7 +90,7 @@ static int backward_protected(lua_State *L) {
       continue;
     bam_tensor *grad = bind_test_tensor(L, at);
     if (grad == NULL)
-      return luaL_error(L, "backward of a custom op: gradient %d is a %s, not a tensor", i + 1,
+      return bind_error(L, "backward of a custom op: gradient %d is a %s, not a tensor", i + 1,
                         luaL_typename(L, at));
   }
   for (int i = 0; i < call->n_in; i++) { /* nothing raises from here on */
@@ -96,18 +124,8 @@ static void host_release(void *data, intptr_t function) {
   luaL_unref(((bind_state *)data)->L, LUA_REGISTRYINDEX, (int)function);
 }
 
-/* The innermost line of a script: not of C, not of the modules inside the binary. */
 static void host_where(void *data, char *text, size_t size) {
-  lua_State *L = ((bind_state *)data)->L;
-  lua_Debug ar;
-  text[0] = '\0';
-  for (int level = 0; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "Sl", &ar);
-    if (ar.currentline > 0 && strncmp(ar.source, "=bam/", 5) != 0) {
-      snprintf(text, size, "%s:%d", ar.short_src, ar.currentline);
-      return;
-    }
-  }
+  script_line(((bind_state *)data)->L, text, size);
 }
 
 /* ---- opening ---- */
@@ -133,7 +151,7 @@ static void make_state(lua_State *L) {
   options.no_cache = true;
 #endif
   if (bam_context_create(&options, &state->context) != BAM_OK)
-    luaL_error(L, "out of memory");
+    bind_error(L, "out of memory");
   state->L = L;
   state->context->host = (bam_host){ .state = state, .collect = host_collect,
                                      .backward = host_backward, .release = host_release,

@@ -19,7 +19,7 @@ static options read_options(lua_State *L, int arg, const char *what, bam_dtype d
   if (lua_isnoneornil(L, arg))
     return o;
   if (lua_type(L, arg) != LUA_TTABLE)
-    luaL_error(L, "%s: expected a table of options, got %s", what, bind_describe(L, arg));
+    bind_error(L, "%s: expected a table of options, got %s", what, bind_describe(L, arg));
   bind_check_options(L, arg, what, names);
   if (lua_getfield(L, arg, "dtype") != LUA_TNIL) {
     o.dtype = bind_dtype(L, -1, what);
@@ -29,7 +29,7 @@ static options read_options(lua_State *L, int arg, const char *what, bam_dtype d
   o.requires_grad = lua_toboolean(L, -1);
   if (lua_getfield(L, arg, "device") != LUA_TNIL &&
       (lua_type(L, -1) != LUA_TSTRING || strcmp(lua_tostring(L, -1), "cpu") != 0))
-    luaL_error(L, "%s: no device %s; there is \"cpu\"", what, bind_describe(L, -1));
+    bind_error(L, "%s: no device %s; there is \"cpu\"", what, bind_describe(L, -1));
   lua_pop(L, 3);
   return o;
 }
@@ -50,18 +50,18 @@ static options read_sizes(lua_State *L, int first, const char *what, bam_shape *
   } else {
     for (; arg <= top && lua_type(L, arg) == LUA_TNUMBER; arg++) {
       if (shape->ndim == BAM_MAX_DIMS)
-        luaL_error(L, "%s: at most %d dimensions", what, BAM_MAX_DIMS);
+        bind_error(L, "%s: at most %d dimensions", what, BAM_MAX_DIMS);
       shape->size[shape->ndim++] = bind_integer(L, arg, what);
     }
   }
   if (arg < top)
-    luaL_error(L, "%s: expected sizes and then options, got %s as argument %d", what,
+    bind_error(L, "%s: expected sizes and then options, got %s as argument %d", what,
                bind_describe(L, arg), arg);
   options o = read_options(L, arg, what, dtype);
   int64_t count;
   bam_context *context = bind_context(L);
   if (bam_shape_count(context, shape, &count) != BAM_OK)
-    luaL_error(L, "%s: %s", what, context->message);
+    bind_error(L, "%s: %s", what, context->message);
   return o;
 }
 
@@ -83,9 +83,9 @@ static content content_of(lua_State *L, content so_far) {
   else if (type == LUA_TNUMBER)
     here = lua_isinteger(L, -1) ? INTEGERS : FLOATS;
   else
-    luaL_error(L, "tensor: expected numbers or booleans, found %s", bind_describe(L, -1));
+    bind_error(L, "tensor: expected numbers or booleans, found %s", bind_describe(L, -1));
   if ((so_far == BOOLEANS && here > BOOLEANS) || (here == BOOLEANS && so_far > BOOLEANS))
-    luaL_error(L, "tensor: booleans and numbers are mixed");
+    bind_error(L, "tensor: booleans and numbers are mixed");
   return here > so_far ? here : so_far;
 }
 
@@ -94,20 +94,20 @@ static void measure(lua_State *L, survey *s, int d, bool first) {
   luaL_checkstack(L, 4, "tensor: nested too deeply");
   if (lua_type(L, -1) != LUA_TTABLE) {
     if (d != s->shape.ndim && !first)
-      luaL_error(L, "tensor: a number stands where the first entry has a list");
+      bind_error(L, "tensor: a number stands where the first entry has a list");
     s->content = content_of(L, s->content);
     return;
   }
   int64_t n = (int64_t)lua_rawlen(L, -1);
   if (first) {
     if (d == BAM_MAX_DIMS)
-      luaL_error(L, "tensor: at most %d dimensions", BAM_MAX_DIMS);
+      bind_error(L, "tensor: at most %d dimensions", BAM_MAX_DIMS);
     s->shape.size[d] = n;
     s->shape.ndim = d + 1;
   } else if (d >= s->shape.ndim) {
-    luaL_error(L, "tensor: a list stands where the first entry has a number");
+    bind_error(L, "tensor: a list stands where the first entry has a number");
   } else if (s->shape.size[d] != n) {
-    luaL_error(L, "tensor: lists of different lengths in dimension %d: %I and %I", d + 1,
+    bind_error(L, "tensor: lists of different lengths in dimension %d: %I and %I", d + 1,
                (LUAI_UACINT)s->shape.size[d], (LUAI_UACINT)n);
   }
   for (int64_t i = 1; i <= n; i++) {
@@ -139,7 +139,7 @@ static void copy_numbers(lua_State *L, bam_tensor *tensor, int64_t *at) {
 static int create_tensor(lua_State *L) {
   bam_context *context = bind_context(L);
   if (bind_test_tensor(L, 1) != NULL)
-    return luaL_error(L, "tensor: this is a tensor already; x:clone() copies it");
+    return bind_error(L, "tensor: this is a tensor already; x:clone() copies it");
   survey s = { .content = NOTHING };
   lua_settop(L, 2);
   lua_pushvalue(L, 1);
@@ -214,7 +214,7 @@ static int create_arange(lua_State *L) {
   while (n_args < 3 && lua_type(L, n_args + 1) == LUA_TNUMBER)
     n_args++;
   if (n_args == 0)
-    return luaL_error(L, "arange: expected a number, got %s", bind_describe(L, 1));
+    return bind_error(L, "arange: expected a number, got %s", bind_describe(L, 1));
   bool integers = true;
   for (int i = 1; i <= n_args; i++)
     integers = integers && lua_isinteger(L, i);
@@ -223,9 +223,9 @@ static int create_arange(lua_State *L) {
   double step = n_args > 2 ? lua_tonumber(L, 3) : 1;
   double count = floor((last - first) / step + 1 + 1e-9);
   if (step == 0 || !isfinite(count))
-    return luaL_error(L, "arange: the step is 0 or a bound is not finite");
+    return bind_error(L, "arange: the step is 0 or a bound is not finite");
   if (count > 1e12)
-    return luaL_error(L, "arange: %f elements are too many", count);
+    return bind_error(L, "arange: %f elements are too many", count);
   options o = read_options(L, n_args + 1, "arange", integers ? BAM_I64 : BAM_F32);
   return create_range(L, count > 0 ? (int64_t)count : 0, first, step, integers, &o);
 }
@@ -235,7 +235,7 @@ static int create_linspace(lua_State *L) {
   int64_t n = bind_integer(L, 3, "linspace: count");
   options o = read_options(L, 4, "linspace", BAM_F32);
   if (n < 0)
-    return luaL_error(L, "linspace: the count is negative");
+    return bind_error(L, "linspace: the count is negative");
   return create_range(L, n, first, n > 1 ? (last - first) / (double)(n - 1) : 0, false, &o);
 }
 

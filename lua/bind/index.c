@@ -53,14 +53,14 @@ static range read_range(lua_State *L, int dim, int64_t size) {
   if (n == 0)
     return (range){ 0, size, 1 };
   if (n == 1 || n > 3)
-    luaL_error(L, "index: a range is {first, last} or {first, last, step}; {} is all");
+    bind_error(L, "index: a range is {first, last} or {first, last, step}; {} is all");
   int64_t first = list[0] < 0 ? list[0] + size + 1 : list[0];
   int64_t last = list[1] < 0 ? list[1] + size + 1 : list[1];
   int64_t step = n == 3 ? list[2] : 1;
   if (step < 1)
-    luaL_error(L, "index: the step of a range must be positive; x:flip() reverses");
+    bind_error(L, "index: the step of a range must be positive; x:flip() reverses");
   if (first < 1 || last > size || last < first - 1)
-    luaL_error(L, "index: range {%I, %I} is out of range: dimension %d has %I positions",
+    bind_error(L, "index: range {%I, %I} is out of range: dimension %d has %I positions",
                (LUAI_UACINT)list[0], (LUAI_UACINT)list[1], dim + 1, (LUAI_UACINT)size);
   return (range){ first - 1, last - first + 1, step };
 }
@@ -73,7 +73,7 @@ static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_on
   int n = (int)lua_rawlen(L, list), dim = 0;
   if (n > x->shape.ndim) {
     char text[BAM_SHAPE_TEXT];
-    luaL_error(L, "index: %d entries for a tensor of shape %s", n, bam_shape_text(&x->shape, text));
+    bind_error(L, "index: %d entries for a tensor of shape %s", n, bam_shape_text(&x->shape, text));
   }
   bind_box *box = bind_push_box(L);
   box->tensor = bam_tensor_retain(x);
@@ -82,13 +82,17 @@ static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_on
     lua_rawgeti(L, list, i);
     bam_tensor *positions = bind_test_tensor(L, -1);
     if (lua_type(L, -1) == LUA_TNUMBER) {
-      push_select(L, current, dim, bind_position(L, lua_gettop(L), "index"));
+      int64_t at = bind_position(L, lua_gettop(L), "index"), size = current->shape.size[dim];
+      if (at < -size || at >= size)
+        bind_error(L, "index: position %I is out of range: dimension %d has %I positions",
+                   (LUAI_UACINT)(at < 0 ? at : at + 1), i, (LUAI_UACINT)size);
+      push_select(L, current, dim, at);
     } else if (lua_type(L, -1) == LUA_TTABLE) {
-      range r = read_range(L, dim, current->shape.size[dim]);
+      range r = read_range(L, i - 1, current->shape.size[dim]);
       if (r.step == 1)
         push_narrow(L, current, dim, r.start, r.length);
       else if (views_only)
-        luaL_error(L, "index: assigning through a range with a step; assign to x[positions] instead");
+        bind_error(L, "index: assigning through a range with a step; assign to x[positions] instead");
       else
         push_stepped(L, current, dim, r.start, r.length, r.step);
       dim++;
@@ -101,7 +105,7 @@ static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_on
       }
       push_positions(L, current, dim++, at);
     } else {
-      luaL_error(L, "index: entry %d is %s; expected a position, a range {first, last} or %s", i,
+      bind_error(L, "index: entry %d is %s; expected a position, a range {first, last} or %s", i,
                  bind_describe(L, -1), views_only ? "{}" : "a tensor of positions");
     }
     lua_replace(L, list + 1);
@@ -112,7 +116,7 @@ static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_on
 /* ---- x[key] ---- */
 
 static int bad_key(lua_State *L) {
-  return luaL_error(L, "index: expected a position, a list, or a tensor of positions or booleans, got %s",
+  return bind_error(L, "index: expected a position, a list, or a tensor of positions or booleans, got %s",
                     bind_describe(L, 2));
 }
 
@@ -122,7 +126,7 @@ int bind_index_get(lua_State *L) {
   lua_settop(L, 2);
   if (lua_type(L, 2) == LUA_TNUMBER) {
     if (x->shape.ndim == 0)
-      return luaL_error(L, "index: a 0-dimensional tensor has no positions; x:item() is its value");
+      return bind_error(L, "index: a 0-dimensional tensor has no positions; x:item() is its value");
     push_select(L, x, 0, bind_position(L, 2, "index"));
   } else if (key != NULL && key->dtype == BAM_BOOL) {
     bind_apply(L, &bam_op_masked_select, (bam_tensor *[]){ x, key }, 2, NULL);
@@ -151,7 +155,7 @@ static bam_tensor *read_value(lua_State *L, bam_tensor *x) {
   }
   value = bind_tensor_or_number(L, 3, bam_tensor_device(x), "index: value");
   if (value->requires_grad && !x->context->no_grad)
-    luaL_error(L, "index: writing a differentiated value into a tensor loses its gradient; "
+    bind_error(L, "index: writing a differentiated value into a tensor loses its gradient; "
                   "build the result with bam.where, bam.stack or bam.concat, or detach the value");
   return value;
 }

@@ -27,7 +27,7 @@ bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, con
     return tensor;
   int type = lua_type(L, arg);
   if (type != LUA_TNUMBER && type != LUA_TBOOLEAN)
-    luaL_error(L, "%s: expected a tensor or a number, got %s", name, bind_describe(L, arg));
+    bind_error(L, "%s: expected a tensor or a number, got %s", name, bind_describe(L, arg));
   (void)device; /* numbers are made on the CPU, the only device so far; kernels see them as 0-d tensors */
   bam_context *context = bind_context(L);
   const bam_shape scalar = { .ndim = 0 };
@@ -67,7 +67,7 @@ static int read_inputs(reader *r, bam_tensor **inputs) {
       continue;
     }
     if (r->next > r->top)
-      luaL_error(L, "%s: argument %d (%s) is missing: a tensor", r->op->name, r->next, name);
+      bind_error(L, "%s: argument %d (%s) is missing: a tensor", r->op->name, r->next, name);
     inputs[n] = bind_test_tensor(L, r->next);
     if (inputs[n] == NULL)
       inputs[n] = bind_tensor_or_number(L, r->next, r->device, what(r, name));
@@ -80,16 +80,16 @@ static int read_inputs(reader *r, bam_tensor **inputs) {
 static int read_list(reader *r, bam_tensor ***inputs) {
   lua_State *L = r->L;
   if (lua_type(L, r->next) != LUA_TTABLE)
-    luaL_error(L, "%s: expected a list of tensors, got %s", r->op->name, bind_describe(L, r->next));
+    bind_error(L, "%s: expected a list of tensors, got %s", r->op->name, bind_describe(L, r->next));
   lua_Unsigned n = lua_rawlen(L, r->next);
   if (n == 0 || n > (1 << 20))
-    luaL_error(L, "%s: the list of tensors is %s", r->op->name, n == 0 ? "empty" : "too long");
+    bind_error(L, "%s: the list of tensors is %s", r->op->name, n == 0 ? "empty" : "too long");
   *inputs = lua_newuserdatauv(L, n * sizeof **inputs, 0);
   for (int i = 0; i < (int)n; i++) {
     lua_rawgeti(L, r->next, i + 1);
     (*inputs)[i] = bind_test_tensor(L, -1); /* the list keeps it alive */
     if ((*inputs)[i] == NULL)
-      luaL_error(L, "%s: entry %d of the list is %s, not a tensor", r->op->name, i + 1,
+      bind_error(L, "%s: entry %d of the list is %s, not a tensor", r->op->name, i + 1,
                  bind_describe(L, -1));
     lua_pop(L, 1);
   }
@@ -103,7 +103,7 @@ static void read_dims(reader *r, int arg, const char *name, bam_attr *attr) {
   attr->count = bind_integers(r->L, arg, name, attr->list);
   for (int i = 0; i < attr->count; i++) {
     if (attr->list[i] == 0)
-      luaL_error(r->L, "%s: dimensions count from 1 (or from -1 at the end), got 0", name);
+      bind_error(r->L, "%s: dimensions count from 1 (or from -1 at the end), got 0", name);
     attr->list[i] -= attr->list[i] > 0;
   }
 }
@@ -120,7 +120,7 @@ static void read_attr(reader *r, int arg, const bam_attr_spec *spec, const char 
     break;
   case BAM_ATTR_BOOL:
     if (lua_type(L, arg) != LUA_TBOOLEAN)
-      luaL_error(L, "%s: expected true or false, got %s", name, bind_describe(L, arg));
+      bind_error(L, "%s: expected true or false, got %s", name, bind_describe(L, arg));
     attr->i = lua_toboolean(L, arg);
     break;
   case BAM_ATTR_DTYPE:
@@ -152,7 +152,7 @@ static void read_rest(reader *r, const bam_attr_spec *spec, bam_attr *attr) {
   int64_t list[BAM_MAX_DIMS];
   for (; r->next <= r->top && lua_type(r->L, r->next) == LUA_TNUMBER; r->next++) {
     if (count == BAM_MAX_DIMS)
-      luaL_error(r->L, "%s: at most %d numbers", r->op->name, BAM_MAX_DIMS);
+      bind_error(r->L, "%s: at most %d numbers", r->op->name, BAM_MAX_DIMS);
     read_attr(r, r->next, spec, what(r, spec->name), &one);
     list[count++] = one.list[0];
   }
@@ -196,10 +196,10 @@ static void read_attrs(reader *r, bam_attr *attrs) {
   if (r->next == r->top && bind_is_options(L, r->next))
     read_named(r, attrs, n);
   if (r->next <= r->top)
-    luaL_error(L, "%s: %d arguments are too many; see help(\"%s\")", r->op->name, r->top, r->op->name);
+    bind_error(L, "%s: %d arguments are too many; see help(\"%s\")", r->op->name, r->top, r->op->name);
   for (int i = 0; i < n; i++)
     if (r->op->attrs[i].required && !attrs[i].given)
-      luaL_error(L, "%s: `%s` is missing", r->op->name, r->op->attrs[i].name);
+      bind_error(L, "%s: `%s` is missing", r->op->name, r->op->attrs[i].name);
 }
 
 /* ---- calling ---- */

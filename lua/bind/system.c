@@ -34,7 +34,7 @@ static int system_threads(lua_State *L) {
   if (!lua_isnoneornil(L, 1)) {
     int64_t threads = bind_integer(L, 1, "threads");
     if (threads < 1 || threads > 1024)
-      return luaL_error(L, "threads: expected 1 to 1024, got %I", (LUAI_UACINT)threads);
+      return bind_error(L, "threads: expected 1 to 1024, got %I", (LUAI_UACINT)threads);
     bam_context_set_threads(context, (int)threads);
   }
   lua_pushinteger(L, context->threads);

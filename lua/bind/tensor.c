@@ -38,10 +38,10 @@ bind_box *bind_test_box(lua_State *L, int arg) {
 
 static bam_tensor *open_tensor(lua_State *L, const bind_box *box) {
   if (box->tensor == NULL && box->released_by != NULL)
-    luaL_error(L, "this tensor was released by the scope at %s; return it from there or x:keep() it",
+    bind_error(L, "this tensor was released by the scope at %s; return it from there or x:keep() it",
                box->released_by);
   if (box->tensor == NULL)
-    luaL_error(L, "this tensor was closed");
+    bind_error(L, "this tensor was closed");
   return box->tensor;
 }
 
@@ -53,14 +53,14 @@ bam_tensor *bind_test_tensor(lua_State *L, int arg) {
 bam_tensor *bind_tensor(lua_State *L, int arg) {
   bam_tensor *tensor = bind_test_tensor(L, arg);
   if (tensor == NULL)
-    luaL_error(L, "expected a tensor as argument %d, got %s", arg, bind_describe(L, arg));
+    bind_error(L, "expected a tensor as argument %d, got %s", arg, bind_describe(L, arg));
   return tensor;
 }
 
 static bind_box *self_box(lua_State *L) {
   bind_box *box = bind_test_box(L, 1);
   if (box == NULL)
-    luaL_error(L, "expected a tensor, got %s; call methods with a colon: x:name()",
+    bind_error(L, "expected a tensor, got %s; call methods with a colon: x:name()",
                bind_describe(L, 1));
   return box;
 }
@@ -132,7 +132,7 @@ static int tensor_index(lua_State *L) {
   lua_pop(L, 1);
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL)
-    return luaL_error(L, "a tensor has no method or property `%s`", lua_tostring(L, 2));
+    return bind_error(L, "a tensor has no method or property `%s`", lua_tostring(L, 2));
   const struct property *property = lua_touserdata(L, -1);
   property->get(L, bind_tensor(L, 1));
   return 1;
@@ -141,7 +141,7 @@ static int tensor_index(lua_State *L) {
 static int set_requires_grad(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   if (lua_type(L, 3) != LUA_TBOOLEAN)
-    return luaL_error(L, "requires_grad: expected true or false, got %s", bind_describe(L, 3));
+    return bind_error(L, "requires_grad: expected true or false, got %s", bind_describe(L, 3));
   bind_check(L, bam_autograd_require(x, lua_toboolean(L, 3)));
   return 0;
 }
@@ -153,7 +153,7 @@ static int tensor_newindex(lua_State *L) {
   if (strcmp(name, "requires_grad") == 0)
     return set_requires_grad(L);
   if (strcmp(name, "grad") != 0)
-    return luaL_error(L, "cannot set `%s` of a tensor; x.grad and x.requires_grad can be set", name);
+    return bind_error(L, "cannot set `%s` of a tensor; x.grad and x.requires_grad can be set", name);
   bam_tensor *grad = lua_isnil(L, 3) ? NULL : bind_tensor(L, 3);
   bind_check(L, bam_autograd_set_grad(bind_tensor(L, 1), grad));
   return 0;
@@ -167,7 +167,7 @@ static int tensor_item(lua_State *L) {
   int64_t integer;
   if (bam_tensor_count(x) != 1) {
     char text[BAM_SHAPE_TEXT];
-    return luaL_error(L, "item: a tensor of shape %s has not exactly one element; index it first",
+    return bind_error(L, "item: a tensor of shape %s has not exactly one element; index it first",
                       bam_shape_text(&x->shape, text));
   }
   bind_check(L, bam_tensor_get(x, 0, &value, &integer));
@@ -238,10 +238,10 @@ static int tensor_detach(lua_State *L) {
 static int tensor_copy_(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   bam_tensor *from = bind_tensor_or_number(L, 2, bam_tensor_device(x), "copy_");
-  if (from->requires_grad && !x->context->no_grad)
-    return luaL_error(L, "copy_: writing a differentiated value into a tensor loses its gradient; "
-                         "build the result with bam.where, bam.stack or bam.concat, or detach the value");
   bind_check(L, bam_autograd_check_write("copy_", x));
+  if (from->requires_grad && !x->context->no_grad)
+    return bind_error(L, "copy_: writing a differentiated value into a tensor loses its gradient; "
+                         "build the result with bam.where, bam.stack or bam.concat, or detach the value");
   bind_check(L, bam_tensor_copy(x, from));
   lua_settop(L, 1);
   return 1;
@@ -250,13 +250,13 @@ static int tensor_copy_(lua_State *L) {
 static int tensor_len(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   if (x->shape.ndim == 0)
-    return luaL_error(L, "#x: a 0-dimensional tensor has no length");
+    return bind_error(L, "#x: a 0-dimensional tensor has no length");
   lua_pushinteger(L, x->shape.size[0]);
   return 1;
 }
 
 static int tensor_no_order(lua_State *L) {
-  return luaL_error(L, "Lua turns the result of < and <= into one boolean; use x:lt(y), x:le(y), x:gt(y), x:ge(y)");
+  return bind_error(L, "Lua turns the result of < and <= into one boolean; use x:lt(y), x:le(y), x:gt(y), x:ge(y)");
 }
 
 /* Do two handles show the same elements of the same storage? */
