@@ -1,0 +1,215 @@
+/* Causal attention over grouped key/value heads, restricted to documents, in tiles: nothing of size
+   T x T is ever stored. Forward keeps its result and one logarithm per row; backward computes the
+   weights again. */
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+
+#include "fused.h"
+#include "layout.h"
+
+enum { SAVED_Q, SAVED_K, SAVED_V, SAVED_O, SAVED_LSE, SAVED_FIRST };
+
+static bam_status check_documents(bam_call *call) {
+  const bam_tensor *documents = bam_call_optional(call, 3);
+  if (documents == NULL)
+    return BAM_OK;
+  const bam_shape *q = &call->inputs[0]->shape;
+  bam_shape tokens = { .ndim = 2, .size = { q->size[0], q->size[1] } };
+  if (!bam_dtype_is_integer(documents->dtype))
+    return bam_call_fail(call, "documents are integers (i64), not %s",
+                         bam_dtype_name(documents->dtype));
+  return bam_call_expect_shape(call, 3, &tokens, "one id per token of q");
+}
+
+static bam_status check_attention(bam_call *call) {
+  const bam_shape *q = &call->inputs[0]->shape, *k = &call->inputs[1]->shape;
+  char tq[BAM_SHAPE_TEXT], tk[BAM_SHAPE_TEXT];
+  if (q->ndim != 4 || k->ndim != 4)
+    return bam_call_fail(call, "needs q [B, T, H, K] and k, v [B, T, G, K], not %s and %s",
+                         bam_shape_text(q, tq), bam_shape_text(k, tk));
+  if (q->size[0] != k->size[0] || q->size[1] != k->size[1] || q->size[3] != k->size[3])
+    return bam_call_fail(call, "q is %s and k is %s: batch, time and head width must agree",
+                         bam_shape_text(q, tq), bam_shape_text(k, tk));
+  bam_status status = bam_call_expect_shape(call, 2, k, "the shape of k");
+  if (status != BAM_OK)
+    return status;
+  if (k->size[2] == 0 || q->size[2] % k->size[2] != 0)
+    return bam_call_fail(call, "%" PRId64 " query heads do not share %" PRId64
+                         " key heads evenly; make the first a multiple of the second",
+                         q->size[2], k->size[2]);
+  if (q->size[1] > INT32_MAX)
+    return bam_call_fail(call, "sequences of %" PRId64 " tokens are too long", q->size[1]);
+  return check_documents(call);
+}
+
+/* Input `i` with the elements of a head together; owned. */
+static bam_status heads_input(bam_call *call, int i, bam_tensor **out) {
+  bam_tensor *x = call->inputs[i];
+  if (x->stride[3] != 1 || x->dtype != call->inputs[0]->dtype)
+    return bam_call_layer_input(call, i, 0, out);
+  *out = bam_tensor_retain(x);
+  return BAM_OK;
+}
+
+static void copy_strides(int64_t to[3], const bam_tensor *x) {
+  for (int d = 0; d < 3; d++)
+    to[d] = x->stride[d];
+}
+
+static bam_attention describe(const bam_tensor *q, const bam_tensor *k, const bam_tensor *v,
+                              const bam_attr *scale) {
+  const int64_t *size = q->shape.size;
+  bam_attention a = { .batch = size[0], .time = size[1], .heads = size[2], .width = size[3],
+                      .kv_heads = k->shape.size[2], .threads = q->context->threads };
+  a.scale = scale->given ? scale->f : 1 / sqrt((double)a.width);
+  copy_strides(a.q, q);
+  copy_strides(a.k, k);
+  copy_strides(a.v, v);
+  return a;
+}
+
+/* The first token of every token's document, in *out; NULL without documents. */
+static bam_status find_documents(bam_call *call, const bam_kernels *kernels, bam_tensor **out) {
+  bam_tensor *documents = NULL;
+  bam_status status = BAM_OK;
+  if (bam_call_optional(call, 3) == NULL)
+    return BAM_OK;
+  const bam_shape *shape = &call->inputs[3]->shape;
+  BAM_TRY(bam_tensor_convert(call->inputs[3], BAM_I64, &documents));
+  BAM_TRY(bam_tensor_new(call->context, bam_tensor_device(documents), BAM_I32, shape, out));
+  kernels->document_starts(bam_tensor_device(documents)->stream, bam_tensor_data(*out),
+                           bam_tensor_data(documents), shape->size[0], shape->size[1]);
+done:
+  bam_tensor_release(documents);
+  return status;
+}
+
+static bam_status save_attention(bam_call *call, bam_tensor *const qkv[3], bam_tensor *lse,
+                                 bam_tensor *first) {
+  bam_status status = BAM_OK;
+  for (int i = 0; i < 3; i++)
+    BAM_TRY(bam_call_save(call, SAVED_Q + i, qkv[i]));
+  BAM_TRY(bam_call_save(call, SAVED_O, call->outputs[0]));
+  BAM_TRY(bam_call_save(call, SAVED_LSE, lse));
+  BAM_TRY(bam_call_save(call, SAVED_FIRST, first));
+done:
+  return status;
+}
+
+static void release_all(bam_tensor *const three[3], bam_tensor *a, bam_tensor *b, bam_tensor *c) {
+  for (int i = 0; i < 3; i++)
+    bam_tensor_release(three[i]);
+  bam_tensor_release(a);
+  bam_tensor_release(b);
+  bam_tensor_release(c);
+}
+
+static bam_status attention_forward(bam_call *call) {
+  bam_tensor *qkv[3] = { NULL }, *lse = NULL, *first = NULL, *scratch = NULL;
+  bam_device *device = bam_call_device(call);
+  const bam_kernels *kernels;
+  int64_t forward, backward;
+  bam_status status = BAM_OK;
+  BAM_TRY(check_attention(call));
+  BAM_TRY(bam_call_need_real(call, 0));
+  bam_shape rows = call->inputs[0]->shape;
+  rows.ndim = 3;
+  bam_dtype dtype = call->inputs[0]->dtype;
+  for (int i = 0; i < 3; i++)
+    BAM_TRY(heads_input(call, i, &qkv[i]));
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  bam_attention a = describe(qkv[0], qkv[1], qkv[2], &call->attrs[0]);
+  BAM_TRY(bam_call_output(call, 0, dtype, &call->inputs[0]->shape));
+  BAM_TRY(bam_tensor_new(call->context, device, dtype, &rows, &lse));
+  BAM_TRY(find_documents(call, kernels, &first));
+  BAM_TRY(save_attention(call, qkv, lse, first));
+  if (bam_tensor_count(call->outputs[0]) == 0)
+    goto done;
+  kernels->attention_scratch(device->stream, &forward, &backward, &a);
+  BAM_TRY(bam_scratch_new(call->context, device, dtype, forward, &scratch));
+  kernels->attention(device->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(lse),
+                     bam_tensor_data(scratch), bam_tensor_data(qkv[0]), bam_tensor_data(qkv[1]),
+                     bam_tensor_data(qkv[2]), first != NULL ? bam_tensor_data(first) : NULL, &a);
+done:
+  release_all(qkv, lse, first, scratch);
+  return status;
+}
+
+/* Where the gradients go: targets of the inputs that want one, else scratch, owned by spare. */
+static bam_status find_targets(bam_backward *pass, bam_tensor *to[3], bool add[3],
+                               bam_tensor *spare[3]) {
+  bam_status status = BAM_OK;
+  for (int i = 0; i < 3; i++)
+    if (bam_backward_wants(pass, i)) {
+      BAM_TRY(bam_backward_target(pass, i, &to[i], &add[i]));
+    } else {
+      bam_tensor *input = pass->saved[SAVED_Q + i];
+      BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(input), input->dtype, &input->shape,
+                             &spare[i]));
+      to[i] = spare[i];
+    }
+done:
+  return status;
+}
+
+/* delta[b, t, h] = the sum over K of o * dy, which the softmax's derivative needs. */
+static bam_status compute_delta(bam_backward *pass, const bam_kernels *kernels, bam_tensor *dy,
+                                bam_tensor **delta) {
+  bam_tensor *o = pass->saved[SAVED_O];
+  bam_status status = bam_tensor_new(pass->context, bam_tensor_device(o), o->dtype,
+                                     &pass->saved[SAVED_LSE]->shape, delta);
+  if (status == BAM_OK)
+    kernels->attention_delta(bam_tensor_device(o)->stream, bam_tensor_data(*delta),
+                             bam_tensor_data(o), bam_tensor_data(dy), bam_tensor_count(*delta),
+                             o->shape.size[3]);
+  return status;
+}
+
+static bam_status attention_backward(bam_backward *pass) {
+  bam_tensor *dy = NULL, *delta = NULL, *scratch = NULL, *to[3], *spare[3] = { NULL };
+  bam_tensor *const *saved = pass->saved, *first = saved[SAVED_FIRST];
+  bam_device *device = bam_tensor_device(saved[SAVED_O]);
+  bool add[3] = { false };
+  const bam_kernels *kernels;
+  int64_t forward, backward;
+  bam_status status = BAM_OK;
+  if (bam_tensor_count(saved[SAVED_O]) == 0)
+    return bam_backward_give_zeros(pass);
+  bam_attention a = describe(saved[SAVED_Q], saved[SAVED_K], saved[SAVED_V], &pass->attrs[0]);
+  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
+  kernels->attention_scratch(device->stream, &forward, &backward, &a);
+  BAM_TRY(bam_scratch_new(pass->context, device, dy->dtype, backward, &scratch));
+  BAM_TRY(compute_delta(pass, kernels, dy, &delta));
+  BAM_TRY(find_targets(pass, to, add, spare));
+  copy_strides(a.dq, to[0]);
+  copy_strides(a.dk, to[1]);
+  copy_strides(a.dv, to[2]);
+  a.add_dq = add[0];
+  a.add_dk = add[1];
+  a.add_dv = add[2];
+  kernels->attention_backward(device->stream, bam_tensor_data(to[0]), bam_tensor_data(to[1]),
+                              bam_tensor_data(to[2]), bam_tensor_data(scratch), bam_tensor_data(dy),
+                              bam_tensor_data(saved[SAVED_Q]), bam_tensor_data(saved[SAVED_K]),
+                              bam_tensor_data(saved[SAVED_V]), bam_tensor_data(saved[SAVED_LSE]),
+                              bam_tensor_data(delta),
+                                  first != NULL ? bam_tensor_data(first) : NULL, &a);
+done:
+  release_all(spare, dy, delta, scratch);
+  return status;
+}
+
+const bam_op bam_op_attention = {
+  .name = "attention",
+  .help = "Causal attention: softmax(q kᵀ * scale) v over the tokens up to each one. `q` is [B, "
+          "T, H, K], `k` and `v` [B, T, G, K] with H a multiple of G: query head h uses key head "
+          "h / (H / G), rounded down. `documents`, integers [B, T], keeps tokens to earlier ones "
+          "with their own id. `scale` is 1 / sqrt(K) when left out. The result is [B, T, H, K]; "
+          "f32 or f64. Slices of one QKV product are read where they lie (Dao 2023; grouped "
+          "heads: Ainslie et al. 2023).",
+  .inputs = { "q", "k", "v", "documents?" },
+  .attrs = (const bam_attr_spec[]){ { .name = "scale", .kind = BAM_ATTR_FLOAT }, { 0 } },
+  .forward = attention_forward,
+  .backward = attention_backward,
+};

@@ -1,0 +1,171 @@
+/* Layer norm over the last dimension, alone or on the sum of two tensors: then the sum, which the
+   residual stream goes on with, is the second result, and no separate addition passes over memory.
+   Backward is one pass for all gradients. */
+#include "fused.h"
+
+#define ROWS_PER_PART 64 /* rows whose share of the weight gradients is summed together */
+#define MAX_PARTS 64
+
+/* Inputs 0 .. first_weight-1 are summed; then come weight and, optionally, bias. */
+static bam_status check_norm(bam_call *call, int first_weight) {
+  const bam_shape *x = &call->inputs[0]->shape;
+  bam_status status = BAM_OK;
+  if (x->ndim < 1)
+    return bam_call_fail(call, "x has no dimensions; it must be [..., D]");
+  bam_shape width = { .ndim = 1, .size = { bam_shape_width(x) } };
+  if (first_weight == 2)
+    BAM_TRY(bam_call_expect_shape(call, 1, x, "the shape of x"));
+  BAM_TRY(bam_call_expect_shape(call, first_weight, &width, "the last size of x"));
+  if (bam_call_optional(call, first_weight + 1) != NULL)
+    BAM_TRY(bam_call_expect_shape(call, first_weight + 1, &width, "the last size of x"));
+done:
+  return status;
+}
+
+/* Save the normalised tensor (slot 0), its statistics (1) and the weight (2). */
+static bam_status normalise(bam_call *call, bam_tensor *const in[4]) {
+  bam_tensor *x = in[0], *residual = in[1], *weight = in[2], *bias = in[3], *stats = NULL;
+  const bam_kernels *kernels;
+  int64_t rows = bam_shape_rows(&x->shape), width = bam_shape_width(&x->shape);
+  bam_status status = BAM_OK;
+  BAM_TRY(bam_call_kernels(call, x->dtype, &kernels));
+  BAM_TRY(bam_scratch_new(call->context, bam_tensor_device(x), x->dtype, 2 * rows, &stats));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
+  if (residual != NULL)
+    BAM_TRY(bam_call_output(call, 1, x->dtype, &x->shape));
+  BAM_TRY(bam_call_save(call, 0, residual != NULL ? call->outputs[1] : x));
+  BAM_TRY(bam_call_save(call, 1, stats));
+  BAM_TRY(bam_call_save(call, 2, weight));
+  if (width > 0)
+    kernels->layer_norm(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
+                        residual != NULL ? bam_tensor_data(call->outputs[1]) : NULL,
+                        bam_tensor_data(stats), bam_tensor_data(x),
+                        residual != NULL ? bam_tensor_data(residual) : NULL,
+                        bam_tensor_data(weight), bias != NULL ? bam_tensor_data(bias) : NULL, rows,
+                        width, call->attrs[0].f);
+done:
+  bam_tensor_release(stats);
+  return status;
+}
+
+static bam_status forward_norm(bam_call *call, int first_weight) {
+  bam_tensor *in[4] = { NULL };
+  bam_status status = BAM_OK;
+  BAM_TRY(check_norm(call, first_weight));
+  BAM_TRY(bam_call_layer_input(call, 0, 0, &in[0]));
+  if (first_weight == 2)
+    BAM_TRY(bam_call_layer_input(call, 1, 0, &in[1]));
+  BAM_TRY(bam_call_layer_input(call, first_weight, 0, &in[2]));
+  if (bam_call_optional(call, first_weight + 1) != NULL)
+    BAM_TRY(bam_call_layer_input(call, first_weight + 1, 0, &in[3]));
+  BAM_TRY(normalise(call, in));
+done:
+  for (int i = 0; i < 4; i++)
+    bam_tensor_release(in[i]);
+  return status;
+}
+
+static bam_status layer_norm_forward(bam_call *call) { return forward_norm(call, 1); }
+static bam_status add_layer_norm_forward(bam_call *call) { return forward_norm(call, 2); }
+
+/* Where the gradients of one backward pass are written; NULL: not wanted. */
+typedef struct norm_gradients {
+  bam_tensor *dx, *dweight, *dbias;
+  bool add_weight, add_bias;
+} norm_gradients;
+
+static bam_status find_gradients(bam_backward *pass, int first_weight, norm_gradients *to) {
+  bam_tensor *s = pass->saved[0];
+  bam_status status = BAM_OK;
+  if (bam_backward_wants(pass, 0) || (first_weight == 2 && bam_backward_wants(pass, 1)))
+    BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(s), s->dtype, &s->shape, &to->dx));
+  if (bam_backward_wants(pass, first_weight))
+    BAM_TRY(bam_backward_target(pass, first_weight, &to->dweight, &to->add_weight));
+  if (bam_backward_wants(pass, first_weight + 1))
+    BAM_TRY(bam_backward_target(pass, first_weight + 1, &to->dbias, &to->add_bias));
+done:
+  return status;
+}
+
+/* dy is contiguous; ds, the gradient of the sum from elsewhere, too, or NULL. */
+static bam_status differentiate(bam_backward *pass, bam_tensor *dy, bam_tensor *ds,
+                                const norm_gradients *to) {
+  bam_tensor *s = pass->saved[0], *scratch = NULL;
+  int64_t rows = bam_shape_rows(&s->shape), width = bam_shape_width(&s->shape);
+  int64_t parts = (rows + ROWS_PER_PART - 1) / ROWS_PER_PART;
+  const bam_kernels *kernels;
+  bam_status status = BAM_OK;
+  if (width == 0)
+    return BAM_OK;
+  parts = parts < MAX_PARTS ? parts : MAX_PARTS;
+  BAM_TRY(bam_backward_kernels(pass, s->dtype, &kernels));
+  BAM_TRY(bam_scratch_new(pass->context, bam_tensor_device(s), s->dtype, parts * 2 * width,
+          &scratch));
+  kernels->layer_norm_backward(bam_tensor_device(s)->stream,
+                               to->dx != NULL ? bam_tensor_data(to->dx) : NULL,
+                               to->dweight != NULL ? bam_tensor_data(to->dweight) : NULL,
+                               to->dbias != NULL ? bam_tensor_data(to->dbias) : NULL,
+                               bam_tensor_data(scratch), bam_tensor_data(dy),
+                               ds != NULL ? bam_tensor_data(ds) : NULL, bam_tensor_data(s),
+                               bam_tensor_data(pass->saved[1]), bam_tensor_data(pass->saved[2]),
+                               rows, width, parts, to->add_weight, to->add_bias);
+done:
+  bam_tensor_release(scratch);
+  return status;
+}
+
+static bam_status backward_norm(bam_backward *pass, int first_weight) {
+  bam_tensor *dy = NULL, *ds = NULL;
+  norm_gradients to = { NULL };
+  bam_status status = BAM_OK;
+  if (pass->grads[0] == NULL) { /* only the sum was used */
+    BAM_TRY(bam_backward_give(pass, 0, pass->grads[1]));
+    BAM_TRY(bam_backward_give(pass, 1, pass->grads[1]));
+    goto done;
+  }
+  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
+  if (first_weight == 2 && pass->grads[1] != NULL)
+    BAM_TRY(bam_tensor_contiguous(pass->grads[1], &ds));
+  BAM_TRY(find_gradients(pass, first_weight, &to));
+  BAM_TRY(differentiate(pass, dy, ds, &to));
+  if (to.dx != NULL)
+    BAM_TRY(bam_backward_give(pass, 0, to.dx));
+  if (to.dx != NULL && first_weight == 2)
+    BAM_TRY(bam_backward_give(pass, 1, to.dx));
+done:
+  bam_tensor_release(dy);
+  bam_tensor_release(ds);
+  bam_tensor_release(to.dx);
+  return status;
+}
+
+static bam_status layer_norm_backward(bam_backward *pass) { return backward_norm(pass, 1); }
+static bam_status add_layer_norm_backward(bam_backward *pass) { return backward_norm(pass, 2); }
+
+static const bam_attr_spec norm_attrs[] = {
+  { .name = "eps", .kind = BAM_ATTR_FLOAT, .initial = 1e-5 },
+  { 0 },
+};
+
+const bam_op bam_op_layer_norm = {
+  .name = "layer_norm",
+  .help = "Rows of x brought to mean 0 and variance 1, times weight, plus bias: (x - mean) / "
+          "sqrt(var + eps) * weight + bias over the last dimension. `x` is [..., D], `weight` and "
+          "`bias` [D]; bias may be left out. f32 or f64.",
+  .inputs = { "x", "weight", "bias?" },
+  .attrs = norm_attrs,
+  .forward = layer_norm_forward,
+  .backward = layer_norm_backward,
+};
+
+const bam_op bam_op_add_layer_norm = {
+  .name = "add_layer_norm",
+  .help = "layer_norm of x + residual in one pass. Gives two results: the normalised sum, and the "
+          "sum itself for the residual stream. `x` and `residual` are [..., D], `weight` and "
+          "`bias` [D]; bias may be left out. f32 or f64.",
+  .inputs = { "x", "residual", "weight", "bias?" },
+  .attrs = norm_attrs,
+  .outputs = 2,
+  .forward = add_layer_norm_forward,
+  .backward = add_layer_norm_backward,
+};

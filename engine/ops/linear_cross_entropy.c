@@ -1,0 +1,280 @@
+/* The head and its loss in chunks of tokens: the logits of one chunk are the most that ever exists.
+   With `scale` the gradients are computed along with the loss, chunk by chunk, since their final
+   factor is known; without it forward computes the loss alone and backward computes the logits
+   again. */
+#include <inttypes.h>
+
+#include "fused.h"
+
+#define CHUNK_BYTES 100000000 /* of logits at once, at most; more than 3/4 of the promised 128 MB */
+#define CHUNK_TOKENS 512      /* more do not make the products faster, and these stay in cache */
+
+enum { ATTR_IGNORE, ATTR_CHUNK, ATTR_SCALE };
+/* Without scale: what backward starts from. With it: the finished gradients. */
+enum { SAVED_X, SAVED_WEIGHT, SAVED_TARGETS, SAVED_LSE, SAVED_SCALE, SAVED_DX, SAVED_DW };
+
+/* Everything the chunks work on, borrowed but for what release_head gives back. */
+typedef struct head {
+  bam_device *device;
+  const bam_kernels *kernels;
+  bam_dtype dtype;
+  int64_t rows, width, vocabulary, chunk, ignore;
+  bam_tensor *x, *weight, *targets; /* contiguous */
+  bam_tensor *lse, *scale, *losses, *logits;
+} head;
+
+static void release_head(head *h) {
+  bam_tensor *all[] = { h->x, h->weight, h->targets, h->lse, h->scale, h->losses, h->logits };
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    bam_tensor_release(all[i]);
+}
+
+/* Tokens per chunk: as asked for, or as many as memory and cache suggest, in whole GEMM tiles. */
+static int64_t choose_chunk(int64_t asked, int64_t rows, int64_t vocabulary, bam_dtype dtype) {
+  int64_t fits = CHUNK_BYTES / (bam_dtype_size(dtype) * (vocabulary > 0 ? vocabulary : 1));
+  int64_t chunk = fits < CHUNK_TOKENS ? fits : CHUNK_TOKENS;
+  chunk = chunk > 16 ? chunk / 16 * 16 : chunk;
+  chunk = asked > 0 ? asked : chunk;
+  chunk = chunk < rows ? chunk : rows;
+  return chunk > 1 ? chunk : 1;
+}
+
+/* Element `row * width` of a tensor with rows of `width`. */
+static void *row_of(const bam_tensor *tensor, int64_t row, int64_t width) {
+  return (char *)bam_tensor_data(tensor) + row * width * bam_dtype_size(tensor->dtype);
+}
+
+/* ---- one chunk: tokens from .. from + n ---- */
+
+static void chunk_logits(const head *h, int64_t from, int64_t n) {
+  bam_product_run(&(bam_product){ .m = n, .n = h->vocabulary, .k = h->width, .transpose_b = true },
+                  h->device, h->dtype, bam_tensor_data(h->logits), row_of(h->x, from, h->width),
+                  bam_tensor_data(h->weight));
+}
+
+static void chunk_losses(const head *h, int64_t from, int64_t n) {
+  h->kernels->cross_entropy(h->device->stream, row_of(h->losses, from, 1), row_of(h->lse, from, 1),
+                            bam_tensor_data(h->logits), row_of(h->targets, from, 1), n,
+                            h->vocabulary, h->ignore);
+}
+
+/* Where gradients go; NULL: not wanted. */
+typedef struct head_gradients {
+  bam_tensor *dx, *dw;
+  bool add_dx, add_dw;
+} head_gradients;
+
+/* From logits and lse to the gradients; the logits are overwritten. */
+static void chunk_gradients(const head *h, int64_t from, int64_t n, const void *seed,
+                            const head_gradients *to) {
+  void *logits = bam_tensor_data(h->logits);
+  h->kernels->cross_entropy_backward(h->device->stream, logits, logits, row_of(h->lse, from, 1),
+                                     row_of(h->targets, from, 1), bam_tensor_data(h->scale), seed,
+                                     n, h->vocabulary, h->ignore);
+  if (to->dx != NULL)
+    bam_product_run(&(bam_product){ .m = n, .n = h->width, .k = h->vocabulary, .add = to->add_dx },
+                    h->device, h->dtype, row_of(to->dx, from, h->width), logits,
+                    bam_tensor_data(h->weight));
+  if (to->dw != NULL)
+    bam_product_run(&(bam_product){ .m = h->vocabulary, .n = h->width, .k = n, .transpose_a = true,
+                                    .add = to->add_dw || from > 0 },
+                    h->device, h->dtype, bam_tensor_data(to->dw), logits,
+                    row_of(h->x, from, h->width));
+}
+
+/* ---- forward ---- */
+
+static bam_status check_head(bam_call *call) {
+  const bam_shape *x = &call->inputs[0]->shape, *weight = &call->inputs[1]->shape;
+  char tx[BAM_SHAPE_TEXT], tw[BAM_SHAPE_TEXT];
+  if (x->ndim < 1 || weight->ndim != 2)
+    return bam_call_fail(call, "needs x [..., D] and weight [V, D], not %s and %s",
+                         bam_shape_text(x, tx), bam_shape_text(weight, tw));
+  if (bam_shape_width(x) != weight->size[1])
+    return bam_call_fail(call, "x is %s and weight %s: their last sizes differ",
+                         bam_shape_text(x, tx), bam_shape_text(weight, tw));
+  if (call->attrs[ATTR_CHUNK].i < 0)
+    return bam_call_fail(call, "chunk is %" PRId64 "; it must be a number of tokens",
+                         call->attrs[ATTR_CHUNK].i);
+  bam_shape rows = *x;
+  rows.ndim--;
+  return bam_call_expect_shape(call, 2, &rows, "one id per row of x");
+}
+
+static void set_sizes(head *h, const bam_shape *x, const bam_shape *weight, const bam_attr *attrs) {
+  h->dtype = h->x->dtype;
+  h->rows = bam_shape_rows(x);
+  h->width = bam_shape_width(x);
+  h->vocabulary = weight->size[0];
+  h->chunk = choose_chunk(attrs[ATTR_CHUNK].i, h->rows, h->vocabulary, h->dtype);
+  h->ignore = attrs[ATTR_IGNORE].i;
+}
+
+static bam_status open_head(bam_call *call, head *h) {
+  bam_status status = BAM_OK;
+  bam_context *context = call->context;
+  h->device = bam_call_device(call);
+  BAM_TRY(check_head(call));
+  const bam_shape *weight = &call->inputs[1]->shape;
+  BAM_TRY(bam_call_layer_input(call, 0, 0, &h->x));
+  BAM_TRY(bam_call_layer_input(call, 1, 0, &h->weight));
+  BAM_TRY(bam_call_ids(call, 2, weight->size[0], call->attrs[ATTR_IGNORE].i, &h->targets));
+  set_sizes(h, &call->inputs[0]->shape, weight, call->attrs);
+  BAM_TRY(bam_call_kernels(call, h->dtype, &h->kernels));
+  BAM_TRY(bam_scratch_new(context, h->device, h->dtype, h->rows, &h->lse));
+  BAM_TRY(bam_scratch_new(context, h->device, BAM_F64, h->rows, &h->losses));
+  BAM_TRY(bam_scratch_new(context, h->device, BAM_F64, 1, &h->scale));
+  BAM_TRY(bam_scratch_new(context, h->device, h->dtype, h->chunk * h->vocabulary, &h->logits));
+  BAM_TRY(bam_call_output(call, 0, h->dtype, &(bam_shape){ .ndim = 0 }));
+done:
+  return status;
+}
+
+/* The training loop's mode: gradients of x and weight beside the loss. The weight's goes straight
+   into its gradient buffer when it is a leaf that has one, else it is kept for backward. */
+static bam_status open_gradients(bam_call *call, const head *h, head_gradients *to) {
+  bam_tensor *x = call->inputs[0], *weight = call->inputs[1];
+  bam_status status = BAM_OK;
+  if (!call->recording || !call->attrs[ATTR_SCALE].given)
+    return BAM_OK;
+  if (x->requires_grad)
+    BAM_TRY(bam_tensor_new(call->context, h->device, h->dtype, &x->shape, &to->dx));
+  if (weight->requires_grad && weight->node == NULL && weight->grad != NULL &&
+      bam_tensor_is_contiguous(weight->grad)) {
+    to->dw = bam_tensor_retain(weight->grad);
+    to->add_dw = true;
+  } else if (weight->requires_grad) {
+    BAM_TRY(bam_tensor_zeros(call->context, h->device, h->dtype, &weight->shape, &to->dw));
+  }
+  BAM_TRY(bam_call_save(call, SAVED_DX, to->dx));
+  if (!to->add_dw)
+    BAM_TRY(bam_call_save(call, SAVED_DW, to->dw));
+done:
+  return status;
+}
+
+/* Without scale: the inputs for backward, and the factor that makes a mean. */
+static bam_status find_scale(bam_call *call, const head *h) {
+  bam_status status = BAM_OK;
+  if (call->attrs[ATTR_SCALE].given)
+    return bam_tensor_fill(h->scale, call->attrs[ATTR_SCALE].f);
+  h->kernels->loss_scale(h->device->stream, bam_tensor_data(h->scale), bam_tensor_data(h->targets),
+                         h->rows, h->ignore);
+  BAM_TRY(bam_call_save(call, SAVED_X, h->x));
+  BAM_TRY(bam_call_save(call, SAVED_WEIGHT, h->weight));
+  BAM_TRY(bam_call_save(call, SAVED_TARGETS, h->targets));
+  BAM_TRY(bam_call_save(call, SAVED_LSE, h->lse));
+  BAM_TRY(bam_call_save(call, SAVED_SCALE, h->scale));
+done:
+  return status;
+}
+
+static bam_status linear_cross_entropy_forward(bam_call *call) {
+  head h = { .device = NULL };
+  head_gradients to = { .dx = NULL };
+  bam_status status = BAM_OK;
+  BAM_TRY(open_head(call, &h));
+  BAM_TRY(find_scale(call, &h));
+  BAM_TRY(open_gradients(call, &h,
+          &to)); /* from here on nothing fails: the gradient may be written */
+  for (int64_t from = 0; from < h.rows; from += h.chunk) {
+    int64_t n = h.chunk < h.rows - from ? h.chunk : h.rows - from;
+    chunk_logits(&h, from, n);
+    chunk_losses(&h, from, n);
+    if (to.dx != NULL || to.dw != NULL)
+      chunk_gradients(&h, from, n, NULL, &to);
+  }
+  h.kernels->loss_total(h.device->stream, bam_tensor_data(call->outputs[0]),
+                        bam_tensor_data(h.losses), bam_tensor_data(h.scale), h.rows);
+  if (to.add_dw)
+    bam_tensor_changed(to.dw);
+done:
+  release_head(&h);
+  bam_tensor_release(to.dx);
+  bam_tensor_release(to.dw);
+  return status;
+}
+
+/* ---- backward ---- */
+
+/* The gradients were computed in forward, for a seed of 1. */
+static bam_status give_finished(bam_backward *pass) {
+  double seed;
+  int64_t unused;
+  bam_status status = BAM_OK;
+  BAM_TRY(bam_tensor_get(pass->grads[0], 0, &seed, &unused));
+  if (seed != 1)
+    return bam_backward_fail(pass,
+                             "the gradients were computed in forward, as `scale` was given, and "
+                             "the loss is multiplied by %g afterwards; put that factor into `scale`",
+                             seed);
+  if (pass->saved[SAVED_DX] != NULL)
+    BAM_TRY(bam_backward_give(pass, 0, pass->saved[SAVED_DX]));
+  if (pass->saved[SAVED_DW] != NULL)
+    BAM_TRY(bam_backward_give(pass, 1, pass->saved[SAVED_DW]));
+done:
+  return status;
+}
+
+static bam_status recompute(bam_backward *pass, head *h, bam_tensor *seed) {
+  head_gradients to = { .dx = NULL };
+  bam_status status = BAM_OK;
+  BAM_TRY(bam_scratch_new(pass->context, h->device, h->dtype, h->chunk * h->vocabulary,
+          &h->logits));
+  BAM_TRY(bam_backward_kernels(pass, h->dtype, &h->kernels));
+  if (bam_backward_wants(pass, 0))
+    BAM_TRY(bam_backward_target(pass, 0, &to.dx, &to.add_dx));
+  if (bam_backward_wants(pass, 1))
+    BAM_TRY(bam_backward_target(pass, 1, &to.dw, &to.add_dw));
+  if (h->rows == 0 && to.dw != NULL && !to.add_dw)
+    BAM_TRY(bam_tensor_fill(to.dw, 0));
+  for (int64_t from = 0; from < h->rows; from += h->chunk) {
+    int64_t n = h->chunk < h->rows - from ? h->chunk : h->rows - from;
+    chunk_logits(h, from, n);
+    chunk_gradients(h, from, n, bam_tensor_data(seed), &to);
+  }
+done:
+  return status;
+}
+
+static bam_status linear_cross_entropy_backward(bam_backward *pass) {
+  head h = { .device = NULL };
+  bam_tensor *const *saved = pass->saved, *seed = NULL;
+  bam_status status = BAM_OK;
+  if (pass->attrs[ATTR_SCALE].given)
+    return give_finished(pass);
+  h.device = bam_tensor_device(saved[SAVED_X]);
+  h.x = bam_tensor_retain(saved[SAVED_X]);
+  h.weight = bam_tensor_retain(saved[SAVED_WEIGHT]);
+  h.targets = bam_tensor_retain(saved[SAVED_TARGETS]);
+  h.lse = bam_tensor_retain(saved[SAVED_LSE]);
+  h.scale = bam_tensor_retain(saved[SAVED_SCALE]);
+  set_sizes(&h, &h.x->shape, &h.weight->shape, pass->attrs);
+  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &seed));
+  BAM_TRY(recompute(pass, &h, seed));
+done:
+  bam_tensor_release(seed);
+  release_head(&h);
+  return status;
+}
+
+const bam_op bam_op_linear_cross_entropy = {
+  .name = "linear_cross_entropy",
+  .help = "cross_entropy(linear(x, weight), targets) without ever holding the logits of more than "
+          "`chunk` tokens (0: chosen for 100 MB at most). `x` is [..., D], `weight` [V, D], f32 "
+          "or f64; `targets` are integers [...] that count from 0; those equal to ignore_index do "
+          "not count. Without `scale` the result is the mean over the others, and backward "
+          "computes the logits again. With `scale` it is the sum times scale; forward then "
+          "computes the gradients too, adding the weight's to the gradient buffer it has, and "
+          "backward accepts no other seed than 1: what a training loop wants, with scale = 1 / "
+          "the number of tokens of the whole batch. When every target is ignored the loss and its "
+          "gradients are 0.",
+  .inputs = { "x", "weight", "targets" },
+  .attrs = (const bam_attr_spec[]){ { .name = "ignore_index", .kind = BAM_ATTR_INT,
+                                   .initial = -100 },
+                                    { .name = "chunk", .kind = BAM_ATTR_INT },
+                                    { .name = "scale", .kind = BAM_ATTR_FLOAT },
+                                    { 0 } },
+  .forward = linear_cross_entropy_forward,
+  .backward = linear_cross_entropy_backward,
+};

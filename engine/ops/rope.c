@@ -1,0 +1,99 @@
+/* Rotary position embedding in the interleaved layout (Su et al. 2021; BAM Table 8). Backward is
+   the rotation the other way. */
+#include <inttypes.h>
+
+#include "fused.h"
+#include "layout.h"
+
+static bam_status check_rope(bam_call *call) {
+  const bam_shape *x = &call->inputs[0]->shape;
+  const bam_tensor *positions = bam_call_optional(call, 1);
+  char tx[BAM_SHAPE_TEXT], tp[BAM_SHAPE_TEXT];
+  if (x->ndim != 4 || x->size[3] % 2 != 0)
+    return bam_call_fail(call, "x is %s; it must be [B, T, H, K] with K even", bam_shape_text(x,
+                         tx));
+  if (x->size[3] > BAM_ROPE_WIDTH)
+    return bam_call_fail(call, "heads of %" PRId64 " are too wide; at most %d", x->size[3],
+                         BAM_ROPE_WIDTH);
+  if (!(call->attrs[0].f > 0))
+    return bam_call_fail(call, "base is %g; it must be positive", call->attrs[0].f);
+  if (positions == NULL)
+    return BAM_OK;
+  const bam_shape *p = &positions->shape;
+  bool fits = p->ndim == 1 ? p->size[0] == x->size[1]
+                           : p->ndim == 2 && p->size[0] == x->size[0] && p->size[1] == x->size[1];
+  if (!fits)
+    return bam_call_fail(call, "positions are %s; for x %s they must be [T] or [B, T]",
+                         bam_shape_text(p, tp), bam_shape_text(x, tx));
+  if (!bam_dtype_is_integer(positions->dtype))
+    return bam_call_fail(call, "positions are integers (i64), not %s",
+                         bam_dtype_name(positions->dtype));
+  return BAM_OK;
+}
+
+/* y = x, turned; x is [B, T, H, K] with its K elements together. `positions` may be NULL. */
+static void rotate(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bam_tensor *positions,
+                   double base, bool inverse) {
+  const bam_shape *shape = &x->shape;
+  bam_rope rope = { .batch = shape->size[0], .time = shape->size[1], .heads = shape->size[2],
+                    .width = shape->size[3], .x = { x->stride[0], x->stride[1], x->stride[2] },
+                    .base = base, .inverse = inverse };
+  if (positions != NULL && positions->shape.ndim == 2)
+    rope.position_batch = rope.time;
+  kernels->rope(bam_tensor_device(x)->stream, bam_tensor_data(y), bam_tensor_data(x),
+                positions != NULL ? bam_tensor_data(positions) : NULL, &rope);
+}
+
+/* x itself when the elements of a head lie together, else a contiguous copy; owned. */
+static bam_status whole_heads(bam_tensor *x, bam_tensor **out) {
+  if (x->stride[3] != 1)
+    return bam_tensor_contiguous(x, out);
+  *out = bam_tensor_retain(x);
+  return BAM_OK;
+}
+
+static bam_status rope_forward(bam_call *call) {
+  bam_tensor *x = NULL, *positions = NULL;
+  const bam_kernels *kernels;
+  bam_status status = BAM_OK;
+  BAM_TRY(check_rope(call));
+  BAM_TRY(bam_call_need_real(call, 0));
+  BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, &kernels));
+  BAM_TRY(whole_heads(call->inputs[0], &x));
+  if (bam_call_optional(call, 1) != NULL)
+    BAM_TRY(bam_tensor_convert(call->inputs[1], BAM_I64, &positions));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
+  BAM_TRY(bam_call_save(call, 0, positions));
+  rotate(kernels, call->outputs[0], x, positions, call->attrs[0].f, false);
+done:
+  bam_tensor_release(x);
+  bam_tensor_release(positions);
+  return status;
+}
+
+static bam_status rope_backward(bam_backward *pass) {
+  bam_tensor *dy = NULL, *dx = NULL;
+  const bam_kernels *kernels;
+  bam_status status = BAM_OK;
+  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
+  rotate(kernels, dx, dy, pass->saved[0], pass->attrs[0].f, true);
+  BAM_TRY(bam_backward_give(pass, 0, dx));
+done:
+  bam_tensor_release(dy);
+  bam_tensor_release(dx);
+  return status;
+}
+
+const bam_op bam_op_rope = {
+  .name = "rope",
+  .help = "Rotary positions: turns the pairs (2i, 2i + 1) of each head by position * base^(-2i / "
+          "K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] that count "
+          "from 0, 0 .. T-1 when left out (Su et al. 2021, interleaved).",
+  .inputs = { "x", "positions?" },
+  .attrs = (const bam_attr_spec[]){ { .name = "base", .kind = BAM_ATTR_FLOAT, .initial = 10000 },
+                                   { 0 } },
+  .forward = rope_forward,
+  .backward = rope_backward,
+};

@@ -1,0 +1,85 @@
+/* Cross-entropy of rows of V logits against token ids. Sums of exponentials and losses are carried
+   in double precision; factors stay on the device, as one double. */
+#include "cpu.h"
+#include "vmath.h"
+
+#define RUN 1024 /* exponentials added in `real` before they go to a double */
+
+static real row_top(const real *x, int64_t n) {
+  real top = (real)-INFINITY;
+#pragma omp simd reduction(max : top)
+  for (int64_t j = 0; j < n; j++)
+    top = x[j] > top ? x[j] : top;
+  return top;
+}
+
+static double sum_of_exp(const real *x, int64_t n, real top) {
+  double total = 0;
+  for (int64_t from = 0; from < n; from += RUN) {
+    int64_t to = from + RUN < n ? from + RUN : n;
+    real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = from; j < to; j++)
+      sum += v_exp(x[j] - top);
+    total += (double)sum;
+  }
+  return total;
+}
+
+void KERNEL(cross_entropy)(bam_stream stream, double *losses, void *lse, const void *x,
+                           const int64_t *targets, int64_t rows, int64_t n, int64_t ignore) {
+  (void)stream;
+#pragma omp parallel for schedule(static) if (rows * n > BAM_GRAIN)
+  for (int64_t i = 0; i < rows; i++) {
+    const real *row = (const real *)x + i * n;
+    double sum = 0;
+    losses[i] = 0;
+    if (targets[i] != ignore) {
+      real top = row_top(row, n);
+      sum = (double)top + log(sum_of_exp(row, n, top));
+      losses[i] = sum - (double)row[targets[i]];
+    }
+    ((real *)lse)[i] = (real)sum;
+  }
+}
+
+/* dx = *scale * *seed * (softmax(x) - one_hot(target)), 0 in ignored rows; dx may be x. Seed: NULL
+   is 1. */
+void KERNEL(cross_entropy_backward)(bam_stream stream, void *dx, const void *x, const void *lse,
+                                    const int64_t *targets, const double *scale, const void *seed,
+                                    int64_t rows, int64_t n, int64_t ignore) {
+  (void)stream;
+  real factor = (real)(*scale * (seed != NULL ? (double)*(const real *)seed : 1.0));
+#pragma omp parallel for schedule(static) if (rows * n > BAM_GRAIN)
+  for (int64_t i = 0; i < rows; i++) {
+    const real *row = (const real *)x + i * n;
+    real *to = (real *)dx + i * n, shift = ((const real *)lse)[i];
+    if (targets[i] == ignore) {
+      memset(to, 0, (size_t)n * sizeof(real));
+      continue;
+    }
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+      to[j] = factor * v_exp(row[j] - shift);
+    to[targets[i]] -= factor;
+  }
+}
+
+/* 1 / the number of targets that count; 0 when none does. */
+void KERNEL(loss_scale)(bam_stream stream, double *scale, const int64_t *targets, int64_t n,
+                        int64_t ignore) {
+  (void)stream;
+  int64_t valid = 0;
+  for (int64_t i = 0; i < n; i++)
+    valid += targets[i] != ignore;
+  *scale = valid > 0 ? 1 / (double)valid : 0;
+}
+
+void KERNEL(loss_total)(bam_stream stream, void *y, const double *losses, const double *scale,
+                        int64_t n) {
+  (void)stream;
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++)
+    sum += losses[i];
+  *(real *)y = (real)(sum * *scale);
+}

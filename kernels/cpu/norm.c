@@ -1,0 +1,135 @@
+/* Layer norm over rows of n, optionally of the sum of two inputs, which is written too: the
+   residual stream takes no pass of its own. Weight gradients are collected in `parts` fixed groups
+   of rows and then added in order, so the bits do not depend on the number of threads. */
+#include "cpu.h"
+
+/* ---- forward ---- */
+
+static real row_mean(const real *x, int64_t n) {
+  real sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < n; j++)
+    sum += x[j];
+  return sum / (real)n;
+}
+
+/* Second pass over the row, which is in cache: differences from the mean lose nothing. */
+static real row_variance(const real *x, int64_t n, real mean) {
+  real sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < n; j++)
+    sum += (x[j] - mean) * (x[j] - mean);
+  return sum / (real)n;
+}
+
+static void scale_row(real *y, const real *x, const real *weight, const real *bias, int64_t n,
+                      real mean, real rstd) {
+  if (bias != NULL) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+      y[j] = (x[j] - mean) * rstd * weight[j] + bias[j];
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+      y[j] = (x[j] - mean) * rstd * weight[j];
+  }
+}
+
+void KERNEL(layer_norm)(bam_stream stream, void *y, void *s, void *stats, const void *x,
+                        const void *residual, const void *weight, const void *bias, int64_t rows,
+                        int64_t n, double eps) {
+  (void)stream;
+#pragma omp parallel for schedule(static) if (rows * n > BAM_GRAIN)
+  for (int64_t i = 0; i < rows; i++) {
+    const real *row = (const real *)x + i * n;
+    if (residual != NULL) {
+      const real *other = (const real *)residual + i * n;
+      real *sum = (real *)s + i * n;
+#pragma omp simd
+      for (int64_t j = 0; j < n; j++)
+        sum[j] = row[j] + other[j];
+      row = sum;
+    }
+    real mean = row_mean(row, n);
+    real rstd = (real)(1 / sqrt((double)row_variance(row, n, mean) + eps));
+    scale_row((real *)y + i * n, row, weight, bias, n, mean, rstd);
+    ((real *)stats)[2 * i] = mean;
+    ((real *)stats)[2 * i + 1] = rstd;
+  }
+}
+
+/* ---- backward ---- */
+
+/* What one group of rows adds to the gradients of weight and bias; NULL when not wanted. */
+static void collect_row(real *dweight, real *dbias, const real *dy, const real *s, int64_t n,
+                        real mean, real rstd) {
+  if (dweight != NULL) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+      dweight[j] += dy[j] * (s[j] - mean) * rstd;
+  }
+  if (dbias != NULL) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+      dbias[j] += dy[j];
+  }
+}
+
+/* With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)). */
+static void input_row(real *dx, const real *dy, const real *ds, const real *s, const real *weight,
+                      int64_t n, real mean, real rstd) {
+  real u_sum = 0, uz_sum = 0;
+#pragma omp simd reduction(+ : u_sum, uz_sum)
+  for (int64_t j = 0; j < n; j++) {
+    real u = dy[j] * weight[j];
+    u_sum += u;
+    uz_sum += u * (s[j] - mean);
+  }
+  u_sum /= (real)n;
+  uz_sum *= rstd * rstd / (real)n;
+  if (ds != NULL) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+      dx[j] = (dy[j] * weight[j] - u_sum - (s[j] - mean) * uz_sum) * rstd + ds[j];
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+      dx[j] = (dy[j] * weight[j] - u_sum - (s[j] - mean) * uz_sum) * rstd;
+  }
+}
+
+/* to = (add ? to : 0) + the sum of the groups' shares. */
+static void add_parts(real *to, const real *parts, int64_t stride, int64_t count, int64_t n,
+                      bool add) {
+  if (!add)
+    memset(to, 0, (size_t)n * sizeof(real));
+  for (int64_t part = 0; part < count; part++)
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+      to[j] += parts[part * stride + j];
+}
+
+void KERNEL(layer_norm_backward)(bam_stream stream, void *dx, void *dweight, void *dbias,
+                                 void *scratch, const void *dy, const void *ds, const void *s,
+                                 const void *stats, const void *weight, int64_t rows, int64_t n,
+                                 int64_t parts, bool add_weight, bool add_bias) {
+  (void)stream;
+#pragma omp parallel for schedule(static) if (rows * n > BAM_GRAIN)
+  for (int64_t part = 0; part < parts; part++) {
+    real *own = (real *)scratch + part * 2 * n;
+    memset(own, 0, (size_t)(2 * n) * sizeof(real));
+    for (int64_t i = rows * part / parts; i < rows * (part + 1) / parts; i++) {
+      const real *dy_row = (const real *)dy + i * n, *s_row = (const real *)s + i * n;
+      const real *ds_row = ds != NULL ? (const real *)ds + i * n : NULL;
+      real mean = ((const real *)stats)[2 * i], rstd = ((const real *)stats)[2 * i + 1];
+      collect_row(dweight != NULL ? own : NULL, dbias != NULL ? own + n : NULL, dy_row, s_row, n,
+                  mean, rstd);
+      if (dx != NULL)
+        input_row((real *)dx + i * n, dy_row, ds_row, s_row, weight, n, mean, rstd);
+    }
+  }
+  if (dweight != NULL)
+    add_parts(dweight, scratch, 2 * n, parts, n, add_weight);
+  if (dbias != NULL)
+    add_parts(dbias, (const real *)scratch + n, 2 * n, parts, n, add_bias);
+}

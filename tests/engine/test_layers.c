@@ -1,0 +1,358 @@
+/* Embedding, layer norm, linear, rope and swiglu: values against double precision, gradients
+   against differences. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "gradcheck.h"
+
+TestSuite(layers, .init = fixture_open, .fini = fixture_close);
+
+/* ---- embedding ---- */
+
+Test(layers, embedding_values) {
+  bam_tensor *weight = make_random(BAM_F32, SHAPE(7, 5), -1, 1);
+  bam_tensor *ids = make_random(BAM_I32, SHAPE(3, 4), 0, 6);
+  bam_tensor *strided[] = { make_strided(ids), make_strided(weight) };
+  bam_tensor *y = run2(&bam_op_embedding, ids, weight);
+  bam_tensor *z = run2(&bam_op_embedding, strided[0], strided[1]);
+  expect_shape(y, SHAPE(3, 4, 5));
+  for (int64_t i = 0; i < 12; i++)
+    for (int64_t d = 0; d < 5; d++)
+      cr_assert(value_at(y, i * 5 + d) == value_at(weight, integer_at(ids, i) * 5 + d));
+  expect_equal(z, y, 0);
+  RELEASE(weight, ids, strided[0], strided[1], y, z);
+}
+
+Test(layers, embedding_gradient) {
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(4, 70), -1, 1);
+  bam_tensor *ids = make_random(BAM_I64, SHAPE(2, 9), 0, 3);
+  check_gradient(&bam_op_embedding, (bam_tensor *[]){ ids, weight }, 2, NULL);
+  RELEASE(weight, ids);
+}
+
+Test(layers, embedding_accumulates) {
+  bam_tensor *weight = make_leaf(BAM_F32, SHAPE(3, 2), -1, 1);
+  bam_tensor *ids = make_values(BAM_I64, SHAPE(3), VALUES(0, 2, 0));
+  for (int time = 0; time < 2; time++) {
+    bam_tensor *y = run2(&bam_op_embedding, ids, weight), *sum = run1(&bam_op_sum, y);
+    EXPECT_OK(bam_autograd_backward(sum, NULL, false));
+    RELEASE(y, sum);
+  }
+  expect_values(weight->grad, VALUES(4, 4, 0, 0, 2, 2), 0);
+  RELEASE(weight, ids);
+}
+
+Test(layers, embedding_empty) {
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(3, 2), -1, 1);
+  bam_tensor *ids = make_random(BAM_I64, SHAPE(0, 4), 0, 2);
+  check_gradient(&bam_op_embedding, (bam_tensor *[]){ ids, weight }, 2, NULL);
+  RELEASE(weight, ids);
+}
+
+Test(layers, embedding_errors) {
+  bam_tensor *weight = make_random(BAM_F32, SHAPE(3, 2), -1, 1);
+  bam_tensor *ids = make_values(BAM_I64, SHAPE(2, 2), VALUES(0, 1, 3, -1));
+  bam_tensor *real = make_random(BAM_F32, SHAPE(2), 0, 1);
+  expect_op_error("token id 3 (element 3 of `ids`) is outside 0 .. 2", &bam_op_embedding,
+                  (bam_tensor *[]){ ids, weight }, 2, NULL);
+  expect_op_error("token ids are integers (i64), and `ids` is f32", &bam_op_embedding,
+                  (bam_tensor *[]){ real, weight }, 2, NULL);
+  expect_op_error("must be [tokens, width]", &bam_op_embedding, (bam_tensor *[]){ ids, real }, 2,
+                  NULL);
+  RELEASE(weight, ids, real);
+}
+
+/* ---- layer norm ---- */
+
+/* Rows of x in double precision; weight and bias may be NULL. */
+static void expect_norm(bam_tensor *y, bam_tensor *x, bam_tensor *weight, bam_tensor *bias,
+                        double tolerance) {
+  int64_t n = x->shape.size[x->shape.ndim - 1], rows = bam_tensor_count(x) / n;
+  for (int64_t i = 0; i < rows; i++) {
+    double mean = 0, square = 0;
+    for (int64_t j = 0; j < n; j++)
+      mean += value_at(x, i * n + j) / (double)n;
+    for (int64_t j = 0; j < n; j++)
+      square += pow(value_at(x, i * n + j) - mean, 2) / (double)n;
+    for (int64_t j = 0; j < n; j++) {
+      double want = (value_at(x, i * n + j) - mean) / sqrt(square + 1e-5) * value_at(weight, j);
+      want += bias != NULL ? value_at(bias, j) : 0;
+      cr_assert(is_close(value_at(y, i * n + j), want, tolerance), "row %lld: %g, not %g",
+                (long long)i, value_at(y, i * n + j), want);
+    }
+  }
+}
+
+static void check_norm(bam_dtype dtype, bam_shape shape, double tolerance) {
+  bam_shape width = SHAPE(shape.size[shape.ndim - 1]);
+  bam_tensor *x = make_random(dtype, shape, 3, 5), *other = make_random(dtype, shape, -1, 1);
+  bam_tensor *weight = make_random(dtype, width, 0, 2), *bias = make_random(dtype, width, -1, 1);
+  bam_tensor *strided = make_strided(x), *two[2], *sum = run2(&bam_op_add, x, other);
+  bam_tensor *y = run(&bam_op_layer_norm, (bam_tensor *[]){ x, weight, bias }, 3, NULL);
+  bam_tensor *z = run(&bam_op_layer_norm, (bam_tensor *[]){ strided, weight, NULL }, 3, NULL);
+  expect_norm(y, x, weight, bias, tolerance);
+  expect_norm(z, x, weight, NULL, tolerance);
+  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_add_layer_norm,
+                         (bam_tensor *[]){ strided, other, weight, bias }, 4, NULL, two));
+  expect_norm(two[0], sum, weight, bias, tolerance);
+  expect_equal(two[1], sum, 0);
+  RELEASE(x, other, weight, bias, strided, two[0], two[1], sum, y, z);
+}
+
+Test(layers, norm_values_f32) { check_norm(BAM_F32, SHAPE(3, 5, 37), 2e-5); }
+Test(layers, norm_values_f64) { check_norm(BAM_F64, SHAPE(9, 33), 1e-12); }
+Test(layers, norm_values_large) { check_norm(BAM_F32, SHAPE(150, 256), 2e-5); }
+Test(layers, norm_values_narrow) { check_norm(BAM_F32, SHAPE(4, 1), 2e-5); }
+
+Test(layers, norm_gradient) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 3, 7), -2, 2);
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(7), -1, 1);
+  bam_tensor *bias = make_leaf(BAM_F64, SHAPE(7), -1, 1);
+  check_gradient(&bam_op_layer_norm, (bam_tensor *[]){ x, weight, bias }, 3, NULL);
+  check_gradient(&bam_op_layer_norm, (bam_tensor *[]){ x, weight }, 2, NULL);
+  RELEASE(x, weight, bias);
+}
+
+/* More rows than one group: the groups' shares come together. */
+Test(layers, norm_gradient_groups) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(150, 2), -2, 2);
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(2), -1, 1);
+  check_gradient_within(&bam_op_layer_norm, (bam_tensor *[]){ x, weight }, 2, NULL, 1e-4);
+  RELEASE(x, weight);
+}
+
+Test(layers, add_norm_gradient) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(3, 5), -2, 2);
+  bam_tensor *r = make_leaf(BAM_F64, SHAPE(3, 5), -2, 2);
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(5), -1, 1);
+  bam_tensor *bias = make_leaf(BAM_F64, SHAPE(5), -1, 1);
+  check_gradient(&bam_op_add_layer_norm, (bam_tensor *[]){ x, r, weight, bias }, 4, NULL);
+  RELEASE(x, r, weight, bias);
+}
+
+/* One of the two results alone. */
+Test(layers, add_norm_gradient_of_one) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(3, 5), -2, 2);
+  bam_tensor *r = make_leaf(BAM_F64, SHAPE(3, 5), -2, 2);
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(5), -1, 1), *alone = NULL, *two[2], *joined;
+  for (int k = 0; k < 2; k++) {
+    EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_add_layer_norm,
+                           (bam_tensor *[]){ x, r, weight }, 3, NULL, two));
+    bam_tensor *square = run2(&bam_op_mul, two[k], two[k]), *sum = run1(&bam_op_sum, square);
+    EXPECT_OK(bam_autograd_backward(sum, NULL, false));
+    expect_equal(x->grad, r->grad, 0);
+    RELEASE(two[0], two[1], square, sum);
+    alone = bam_tensor_retain(x->grad);
+    EXPECT_OK(bam_autograd_set_grad(x, NULL));
+    EXPECT_OK(bam_autograd_set_grad(r, NULL));
+    joined = run2(&bam_op_add, x, r);
+    bam_tensor *y = k == 1 ? bam_tensor_retain(joined)
+                           : run(&bam_op_layer_norm, (bam_tensor *[]){ joined, weight }, 2, NULL);
+    square = run2(&bam_op_mul, y, y);
+    sum = run1(&bam_op_sum, square);
+    EXPECT_OK(bam_autograd_backward(sum, NULL, false));
+    expect_equal(alone, x->grad, 1e-12);
+    EXPECT_OK(bam_autograd_set_grad(x, NULL));
+    EXPECT_OK(bam_autograd_set_grad(r, NULL));
+    RELEASE(alone, joined, y, square, sum);
+  }
+  RELEASE(x, r, weight);
+}
+
+Test(layers, norm_empty) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(0, 5), -2, 2);
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(5), -1, 1);
+  bam_tensor *none = make_leaf(BAM_F64, SHAPE(3, 0), -2, 2);
+  bam_tensor *w = make_leaf(BAM_F64, SHAPE(0), -1, 1);
+  check_gradient(&bam_op_layer_norm, (bam_tensor *[]){ x, weight }, 2, NULL);
+  check_gradient(&bam_op_layer_norm, (bam_tensor *[]){ none, w }, 2, NULL);
+  RELEASE(x, weight, none, w);
+}
+
+Test(layers, norm_errors) {
+  bam_tensor *x = make_random(BAM_F32, SHAPE(2, 3), -1, 1);
+  bam_tensor *w = make_random(BAM_F32, SHAPE(2), -1, 1);
+  bam_tensor *w64 = make_random(BAM_F64, SHAPE(3), -1, 1);
+  bam_tensor *i = make_random(BAM_I64, SHAPE(2, 3), 0, 3);
+  expect_op_error("`weight` is (2); it must be (3), the last size of x", &bam_op_layer_norm,
+                  (bam_tensor *[]){ x, w }, 2, NULL);
+  expect_op_error("`x` is f32 and `weight` is f64; convert one: weight:to \"f32\"",
+                  &bam_op_layer_norm,
+                  (bam_tensor *[]){ x, w64 }, 2, NULL);
+  expect_op_error("computes in f32 or f64", &bam_op_layer_norm, (bam_tensor *[]){ i, w64 }, 2,
+                  NULL);
+  expect_op_error("`residual` is (2); it must be (2, 3), the shape of x", &bam_op_add_layer_norm,
+                  (bam_tensor *[]){ x, w, w64 }, 3, NULL);
+  RELEASE(x, w, w64, i);
+}
+
+/* ---- linear ---- */
+
+static void expect_linear(bam_tensor *y, bam_tensor *x, bam_tensor *weight, bam_tensor *bias,
+                          double tolerance) {
+  int64_t out = weight->shape.size[0], in = weight->shape.size[1], rows = bam_tensor_count(x) / in;
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t o = 0; o < out; o++) {
+      double want = bias != NULL ? value_at(bias, o) : 0;
+      for (int64_t j = 0; j < in; j++)
+        want += value_at(x, i * in + j) * value_at(weight, o * in + j);
+      cr_assert(is_close(value_at(y, i * out + o), want, tolerance));
+    }
+}
+
+Test(layers, linear_values) {
+  bam_tensor *x = make_random(BAM_F32, SHAPE(3, 5, 17), -1, 1);
+  bam_tensor *bias = make_random(BAM_F32, SHAPE(9), -1, 1);
+  bam_tensor *weight = make_random(BAM_F32, SHAPE(9, 17), -1, 1), *strided = make_strided(x);
+  bam_tensor *y = run(&bam_op_linear, (bam_tensor *[]){ x, weight, bias }, 3, NULL);
+  bam_tensor *z = run(&bam_op_linear, (bam_tensor *[]){ strided, weight, NULL }, 3, NULL);
+  expect_shape(y, SHAPE(3, 5, 9));
+  expect_linear(y, x, weight, bias, 1e-5);
+  expect_linear(z, x, weight, NULL, 1e-5);
+  RELEASE(x, bias, weight, strided, y, z);
+}
+
+/* Columns of a wider tensor: rows lie evenly apart and are not copied. */
+Test(layers, linear_of_columns) {
+  bam_tensor *wide = make_random(BAM_F64, SHAPE(2, 6, 20), -1, 1);
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(3, 8), -1, 1);
+  bam_shape shape = SHAPE(2, 6, 8);
+  bam_tensor *x, *y, *sum;
+  EXPECT_OK(bam_tensor_view(wide, &shape, (int64_t[]){ 120, 20, 1 }, 5, &x));
+  y = run2(&bam_op_linear, x, weight);
+  expect_linear(y, x, weight, NULL, 1e-12);
+  sum = run1(&bam_op_sum, y);
+  EXPECT_OK(bam_autograd_backward(sum, NULL, false));
+  for (int64_t j = 0; j < 8; j++) {
+    double want = 0;
+    for (int64_t i = 0; i < 12; i++)
+      want += value_at(x, i * 8 + j);
+    cr_assert(is_close(value_at(weight->grad, 8 + j), want, 1e-12));
+  }
+  RELEASE(wide, weight, x, y, sum);
+}
+
+Test(layers, linear_gradient) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 3, 4), -1, 1);
+  bam_tensor *bias = make_leaf(BAM_F64, SHAPE(5), -1, 1);
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(5, 4), -1, 1);
+  check_gradient(&bam_op_linear, (bam_tensor *[]){ x, weight, bias }, 3, NULL);
+  check_gradient(&bam_op_linear, (bam_tensor *[]){ x, weight }, 2, NULL);
+  RELEASE(x, bias, weight);
+}
+
+Test(layers, linear_empty) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(0, 4), -1, 1);
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(5, 4), -1, 1);
+  bam_tensor *thin = make_leaf(BAM_F64, SHAPE(3, 0), -1, 1);
+  bam_tensor *w = make_leaf(BAM_F64, SHAPE(5, 0), -1, 1);
+  check_gradient(&bam_op_linear, (bam_tensor *[]){ x, weight }, 2, NULL);
+  check_gradient(&bam_op_linear, (bam_tensor *[]){ thin, w }, 2, NULL);
+  RELEASE(x, weight, thin, w);
+}
+
+Test(layers, linear_errors) {
+  bam_tensor *x = make_random(BAM_F32, SHAPE(2, 3), -1, 1);
+  bam_tensor *w = make_random(BAM_F32, SHAPE(3, 4), -1, 1);
+  bam_tensor *good = make_random(BAM_F32, SHAPE(4, 3), -1, 1);
+  bam_tensor *bias = make_random(BAM_F32, SHAPE(3), -1, 1);
+  expect_op_error("x is (2, 3) and weight (3, 4): their last sizes differ; transpose the weight?",
+                  &bam_op_linear, (bam_tensor *[]){ x, w }, 2, NULL);
+  expect_op_error("`bias` is (3); it must be (4), one per row of weight", &bam_op_linear,
+                  (bam_tensor *[]){ x, good, bias }, 3, NULL);
+  RELEASE(x, w, good, bias);
+}
+
+/* ---- rope ---- */
+
+static void check_rope(bam_dtype dtype, bam_tensor *positions, bool strided, double tolerance) {
+  bam_tensor *plain = make_random(dtype, SHAPE(2, 7, 3, 38), -1, 1);
+  bam_tensor *x = strided ? make_strided(plain) : bam_tensor_retain(plain);
+  bam_tensor *y = run(&bam_op_rope, (bam_tensor *[]){ x, positions }, 2, NULL);
+  for (int64_t i = 0; i < bam_tensor_count(x); i++) {
+    int64_t token = i / (3 * 38), pair = i % 38 / 2;
+    double position = positions == NULL             ? (double)(token % 7)
+                      : positions->shape.ndim == 1 ? (double)integer_at(positions, token % 7)
+                                                    : (double)integer_at(positions, token);
+    double angle = position * pow(10000, -2.0 * (double)pair / 38);
+    double even = value_at(x, i - i % 2), odd = value_at(x, i - i % 2 + 1);
+    double want = i % 2 == 0 ? even * cos(angle) - odd * sin(angle)
+                             : odd * cos(angle) + even * sin(angle);
+    cr_assert(fabs(value_at(y, i) - want) <= tolerance, "element %lld: %g, not %g", (long long)i,
+              value_at(y, i), want);
+  }
+  RELEASE(plain, x, y);
+}
+
+Test(layers, rope_values) {
+  bam_tensor *shared = make_random(BAM_I64, SHAPE(7), -100, 200000);
+  bam_tensor *own = make_random(BAM_I32, SHAPE(2, 7), 0, 5000);
+  bam_tensor *sets[] = { NULL, shared, own };
+  for (int i = 0; i < 6; i++) {
+    check_rope(BAM_F32, sets[i / 2], i % 2, 4e-7);
+    check_rope(BAM_F64, sets[i / 2], i % 2, 1e-13);
+  }
+  RELEASE(shared, own);
+}
+
+Test(layers, rope_gradient) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 3, 2, 6), -1, 1);
+  bam_tensor *positions = make_random(BAM_I64, SHAPE(2, 3), 0, 100);
+  check_gradient(&bam_op_rope, (bam_tensor *[]){ x, positions }, 2, NULL);
+  check_gradient(&bam_op_rope, (bam_tensor *[]){ x }, 1, NULL);
+  RELEASE(x, positions);
+}
+
+Test(layers, rope_empty) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 0, 2, 6), -1, 1);
+  check_gradient(&bam_op_rope, (bam_tensor *[]){ x }, 1, NULL);
+  RELEASE(x);
+}
+
+Test(layers, rope_errors) {
+  bam_tensor *x = make_random(BAM_F32, SHAPE(2, 3, 2, 5), -1, 1);
+  bam_tensor *y = make_random(BAM_F32, SHAPE(2, 3, 2, 4), -1, 1);
+  bam_tensor *p = make_random(BAM_I64, SHAPE(4), 0, 9);
+  bam_tensor *real = make_random(BAM_F32, SHAPE(3), 0, 9);
+  expect_op_error("must be [B, T, H, K] with K even", &bam_op_rope, &x, 1, NULL);
+  expect_op_error("positions are (4); for x (2, 3, 2, 4) they must be [T] or [B, T]", &bam_op_rope,
+                  (bam_tensor *[]){ y, p }, 2, NULL);
+  expect_op_error("positions are integers", &bam_op_rope, (bam_tensor *[]){ y, real }, 2, NULL);
+  bam_tensor *mask = run1(&bam_op_isnan, y);
+  expect_op_error("computes in f32 or f64", &bam_op_rope, &mask, 1, NULL);
+  RELEASE(x, y, p, real, mask);
+}
+
+/* ---- swiglu ---- */
+
+static void check_swiglu(bam_dtype dtype, double tolerance) {
+  bam_tensor *plain = make_random(dtype, SHAPE(3, 5, 34), -30, 30), *strided = make_strided(plain);
+  bam_tensor *y = run1(&bam_op_swiglu, plain), *z = run1(&bam_op_swiglu, strided);
+  expect_shape(y, SHAPE(3, 5, 17));
+  for (int64_t i = 0; i < bam_tensor_count(y); i++) {
+    double gate = value_at(plain, i / 17 * 34 + i % 17);
+    double up = value_at(plain, i / 17 * 34 + 17 + i % 17);
+    cr_assert(is_close(value_at(y, i), gate / (1 + exp(-gate)) * up, tolerance));
+  }
+  expect_equal(z, y, 0);
+  RELEASE(plain, strided, y, z);
+}
+
+Test(layers, swiglu_values) {
+  check_swiglu(BAM_F32, 2e-6);
+  check_swiglu(BAM_F64, 1e-13);
+}
+
+Test(layers, swiglu_gradient) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 3, 10), -4, 4);
+  bam_tensor *none = make_leaf(BAM_F64, SHAPE(2, 0), -1, 1);
+  check_gradient(&bam_op_swiglu, &x, 1, NULL);
+  check_gradient(&bam_op_swiglu, &none, 1, NULL);
+  RELEASE(x, none);
+}
+
+Test(layers, swiglu_errors) {
+  bam_tensor *x = make_random(BAM_F32, SHAPE(2, 5), -1, 1);
+  expect_op_error("its last size must be even: gate, then up", &bam_op_swiglu, &x, 1, NULL);
+  RELEASE(x);
+}
