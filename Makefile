@@ -1,27 +1,32 @@
 # bamlua: `make help` lists what there is. A fresh clone needs only make, gcc and git; `make deps` brings the rest.
 
-# ---- settings ----
+# ---- settings, each may be given on the command line ----
 B       ?= build
 CC      ?= gcc
 CFLAGS  ?= -O3 -g
+# WERROR=-Werror makes warnings errors, as the checks of .ci/run do.
+WERROR  ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
+SECONDS ?= 600
+# Only the tests whose name matches: make test FILTER='matmul/*'
+FILTER  ?=
 # The CUDA backend, on when its compiler is here and it has sources.
 CUDA    ?= $(if $(and $(shell command -v nvcc 2>/dev/null),$(wildcard kernels/cuda/*.cu)),1,0)
 
 # Debian 12 packages: what the program is built with, then what its tests use.
-PACKAGES_BUILD := gcc libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libjansson-dev libedit-dev
-PACKAGES_TEST  := lua5.4 libcriterion-dev valgrind
+PACKAGES := gcc libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libjansson-dev libedit-dev \
+            lua5.4 libcriterion-dev valgrind
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion
-BLAS_DIR  = $(shell pkg-config --variable=libdir openblas 2>/dev/null)
-BLAS_LIB  = $(firstword $(wildcard /usr/lib/*/openblas-openmp/libopenblas.a))
-BLAS_INC  = $(firstword $(wildcard /usr/include/*/openblas-openmp))
-PKG_CFLAGS = $(shell pkg-config --cflags lua5.4 jansson libedit 2>/dev/null) -isystem $(BLAS_INC)
-PKG_LIBS   = $(shell pkg-config --libs lua5.4 jansson libedit 2>/dev/null) $(BLAS_LIB)
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -fopenmp -fno-math-errno -fno-trapping-math -MMD -MP $(PKG_CFLAGS) \
-             $(CFLAGS) $(SANITIZE)
-ALL_LIBS   = $(PKG_LIBS) -fopenmp -lm -ldl $(SANITIZE)
+# OpenBLAS is linked statically: the program starts faster, and moves between machines.
+BLAS_LIB   := $(firstword $(wildcard /usr/lib/*/openblas-openmp/libopenblas.a))
+BLAS_INC   := $(firstword $(wildcard /usr/include/*/openblas-openmp))
+PKG_CFLAGS := $(shell pkg-config --cflags lua5.4 jansson libedit 2>/dev/null) $(addprefix -isystem ,$(BLAS_INC))
+PKG_LIBS   := $(shell pkg-config --libs lua5.4 jansson libedit 2>/dev/null) $(BLAS_LIB)
+ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -fopenmp -fno-math-errno -fno-trapping-math -MMD -MP \
+              $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
+ALL_LIBS   := $(PKG_LIBS) -fopenmp -lm -ldl $(SANITIZE)
 
 # ---- sources ----
 ENGINE_C := $(wildcard engine/*.c engine/ops/*.c)
@@ -33,9 +38,10 @@ CPU_ANY  := $(filter $(addprefix kernels/cpu/,copy.c arithmetic.c compare.c redu
 CPU_ONCE := $(filter $(addprefix kernels/cpu/,device.c convert.c),$(CPU_C))
 CPU_REAL := $(filter-out $(CPU_ANY) $(CPU_ONCE),$(CPU_C))
 
-ISAS          := baseline avx2 avx512
+ISAS          ?= baseline avx2 avx512
 FLAGS_avx2    := -march=haswell
 FLAGS_avx512  := -march=skylake-avx512 -mprefer-vector-width=512
+ISA_FLAGS     := $(FLAGS_avx2) $(FLAGS_avx512) $(ISAS)
 # Attention is made of products, which fuse multiply and add. Elsewhere every instruction set rounds alike.
 FLAGS_attention := -ffp-contract=fast
 TYPES_REAL    := f32 f64
@@ -45,13 +51,16 @@ TYPES_INTEGER := i32 i64 u8 b8
 kernel_objects = $(foreach s,$(3),$(patsubst kernels/cpu/%.c,$(B)/kernels/cpu/%.$(1).$(2).o,$(s)))
 KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_objects,$(i),$(t),$(CPU_ANY) $(CPU_REAL)))) \
               $(foreach t,$(TYPES_INTEGER),$(call kernel_objects,baseline,$(t),$(CPU_ANY)))
-ENGINE_OBJ := $(patsubst %.c,$(B)/%.o,$(ENGINE_C) $(CPU_ONCE)) $(KERNEL_OBJ)
+CUDA_OBJ   := $(if $(filter 1,$(CUDA)),$(patsubst %.cu,$(B)/%.o,$(wildcard kernels/cuda/*.cu)))
+ENGINE_OBJ := $(patsubst %.c,$(B)/%.o,$(ENGINE_C) $(CPU_ONCE)) $(KERNEL_OBJ) $(CUDA_OBJ)
 BIND_OBJ   := $(patsubst %.c,$(B)/%.o,$(BIND_C)) $(B)/embedded.o
+TEST_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/engine/*.c))
+FAULTS_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/selftest/*.c))
 
 # ---- the program ----
 .DEFAULT_GOAL := all
 .PHONY: all
-all: $(B)/bamlua ## build the program
+all: $(B)/bamlua ## build the program, build/bamlua
 
 $(B)/bamlua: $(BIND_OBJ) $(B)/libbam.a
 	$(CC) -Wl,-E -o $@ $(BIND_OBJ) $(B)/libbam.a $(ALL_LIBS)
@@ -60,17 +69,29 @@ $(B)/libbam.a: $(ENGINE_OBJ)
 	@rm -f $@
 	@$(AR) rcs $@ $^
 
-$(B)/%.o: %.c Makefile
+# Written anew when compiler or flags change, so that everything is then compiled again.
+$(B)/flags: always
+	@mkdir -p $(@D)
+	@echo '$(CC) $(ALL_CFLAGS) $(ISA_FLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(ISA_FLAGS)' > $@
+.PHONY: always
+
+$(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+$(B)/kernels/cpu/device.o: ALL_CFLAGS += $(addprefix -DBAM_HAS_,$(ISAS))
+
 define kernel_rule
-$(B)/kernels/cpu/%.$(1).$(2).o: kernels/cpu/%.c Makefile
+$(B)/kernels/cpu/%.$(1).$(2).o: kernels/cpu/%.c $(B)/flags
 	@mkdir -p $$(@D)
 	@echo $(CC) kernels/cpu/$$*.c for $(1) $(2)
 	@$(CC) $(ALL_CFLAGS) $(FLAGS_$(1)) $$(FLAGS_$$*) -DBAM_ISA=$(1) -DBAM_TYPE=$(2) -DBAM_TYPE_$(2) -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call kernel_rule,$(i),$(t)))))
+
+$(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/flags
+	@mkdir -p $(@D)
+	nvcc -O3 -lineinfo -MMD -MP -c -o $@ $<
 
 $(B)/embedded.S: lua/bind/embed.sh $(LUA_SRC)
 	@mkdir -p $(@D)
@@ -80,3 +101,65 @@ $(B)/embedded.o: $(B)/embedded.S
 	$(CC) -c -o $@ $<
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# ---- commands ----
+# They install what is missing first. What pkg-config says is read when make starts, so the work itself is
+# done by another make, on all cores unless -j says otherwise.
+REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}=$${Package} ' $(PACKAGES) 2>/dev/null)
+MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES))
+
+.PHONY: run test bench asan valgrind fuzz deps install clean help
+run: deps ## train a small language model on text found on this machine
+	@$(REMAKE) all
+	$(B)/bamlua recipes/bytes.lua
+
+test: deps ## build and run all tests; FILTER='matmul/*' picks some
+	@$(REMAKE) $(B)/bamlua $(B)/test_engine
+	@sh tests/run.sh plain $(B) '$(FILTER)'
+
+bench: deps ## measure speed, beside PyTorch where there is one
+	@$(REMAKE) all
+	$(B)/bamlua tests/bench/bench.lua
+
+ASAN := B=build-asan ISAS=baseline CFLAGS='-O1 -g -fno-omit-frame-pointer' \
+        SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all'
+asan: deps ## all tests under AddressSanitizer and UBSan, and proof that those see faults
+	@$(REMAKE) $(ASAN) build-asan/bamlua build-asan/test_engine build-asan/test_faults
+	@sh tests/run.sh asan build-asan '$(FILTER)'
+
+valgrind: deps ## every op, and the Lua state, under valgrind, and proof that it sees faults
+	@$(REMAKE) $(B)/bamlua $(B)/test_engine $(B)/test_faults
+	@sh tests/run.sh valgrind $(B) '$(FILTER)'
+
+fuzz: deps ## feed damaged files to the readers for SECONDS
+	@$(REMAKE) $(ASAN) build-asan/fuzz_files
+	build-asan/fuzz_files $(SECONDS)
+
+deps: ## install the Debian packages that are missing
+	@test -z '$(MISSING)' && exit; \
+	  if ! command -v apt-get >/dev/null; then echo 'This needs the equivalents of: $(MISSING)' >&2; exit 1; fi; \
+	  if [ "$$(id -u)" != 0 ]; then sudo -n true 2>/dev/null && sudo=sudo || { \
+	    echo 'Packages are missing. Please type: sudo apt-get install $(MISSING)' >&2; exit 1; }; fi; \
+	  $$sudo apt-get update -q && \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(MISSING)
+
+install: all ## install the program below PREFIX (and DESTDIR)
+	install -D -m 755 $(B)/bamlua $(DESTDIR)$(PREFIX)/bin/bamlua
+
+clean: ## remove what was built
+	rm -rf build build-*
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+# ---- test programs ----
+$(B)/test_engine: $(TEST_OBJ) $(filter-out %/main.o,$(BIND_OBJ)) $(B)/libbam.a
+	$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)
+
+# Faults on purpose, which the sanitisers must report.
+$(B)/test_faults: $(FAULTS_OBJ) $(B)/libbam.a
+	$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)
+
+$(B)/fuzz_files: $(B)/tests/fuzz/fuzz_files.o $(B)/libbam.a
+	$(CC) -o $@ $^ $(ALL_LIBS)

@@ -177,6 +177,8 @@ bam_status bam_storage_alloc(bam_context *context, bam_device *device, int64_t b
     return out_of_memory(context, device, bytes);
   int64_t asked = bytes;
   int class = size_class(&bytes);
+  if (memory->no_cache)
+    bytes = asked > 0 ? asked : 1; /* exactly, so that the byte after it is out of bounds */
   bam_storage *storage = find_storage(context, device, class, bytes);
   if (storage == NULL && context->host.collect != NULL) {
     context->host.collect(context->host.state);

@@ -11,12 +11,22 @@ typedef struct {
 } isa;
 
 #define DECLARE(isa, type) extern const bam_kernels bam_cpu_##isa##_##type##_table;
-DECLARE(baseline, f32) DECLARE(baseline, f64) DECLARE(avx2, f32) DECLARE(avx2, f64)
+#define ISA(name) { #name, &bam_cpu_##name##_f32_table, &bam_cpu_##name##_f64_table },
+DECLARE(baseline, f32) DECLARE(baseline, f64)
+DECLARE(avx2, f32) DECLARE(avx2, f64)
 DECLARE(avx512, f32) DECLARE(avx512, f64)
 DECLARE(baseline, i32) DECLARE(baseline, i64) DECLARE(baseline, u8) DECLARE(baseline, b8)
 
-#define ISA(name) { #name, &bam_cpu_##name##_f32_table, &bam_cpu_##name##_f64_table }
-static const isa isas[] = { ISA(avx512), ISA(avx2), ISA(baseline) }; /* best first */
+/* Those compiled in (ISAS in the Makefile), best first. */
+static const isa isas[] = {
+#ifdef BAM_HAS_avx512
+  ISA(avx512)
+#endif
+#ifdef BAM_HAS_avx2
+  ISA(avx2)
+#endif
+  ISA(baseline)
+};
 
 static bool supported(const char *name) {
   __builtin_cpu_init();
@@ -51,7 +61,10 @@ static void *cpu_alloc(int64_t bytes) {
 }
 
 /* malloc, so that sanitisers and valgrind watch every single block. */
-static void *plain_alloc(int64_t bytes) { return aligned_alloc(64, (size_t)((bytes + 63) & ~63LL)); }
+static void *plain_alloc(int64_t bytes) {
+  void *data;
+  return posix_memalign(&data, 64, (size_t)bytes) == 0 ? data : NULL;
+}
 
 static void plain_free(void *data, int64_t bytes) {
   (void)bytes;

@@ -1,0 +1,185 @@
+/* The table of samples. Ranges keep away from kinks (0 for abs, ties for max), where no difference quotient is a
+   derivative. */
+#include "samples.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SIZES(...) sizeof((int64_t[]){ __VA_ARGS__ }) / 8, { __VA_ARGS__ }
+#define REAL(low, high, ...) { true, BAM_F64, low, high, SIZES(__VA_ARGS__) }
+#define WHOLE(low, high, ...) { true, BAM_I64, low, high, SIZES(__VA_ARGS__) }
+#define FLAGS(...) { true, BAM_BOOL, 0, 1, SIZES(__VA_ARGS__) }
+#define ZERO_DIM(low, high) { true, BAM_F64, low, high, 0, { 0 } }
+#define NUMBER(name, value) { name, value, 0, { 0 } }
+#define LIST(name, ...) { name, 0, sizeof((int64_t[]){ __VA_ARGS__ }) / 8, { __VA_ARGS__ } }
+
+#define BINARY(label, low, high)                                                                     \
+  { .op = label, .values = "test_elementwise.c", .broadcasts = true,                                 \
+    .inputs = { REAL(low, high, 3, 4), REAL(low, high, 3, 4) } }
+#define LOGICAL(label)                                                                              \
+  { .op = label, .values = "test_elementwise.c", .broadcasts = true,                                 \
+    .inputs = { FLAGS(3, 4), FLAGS(3, 4) } }
+#define UNARY(label, low, high)                                                                      \
+  { .op = label, .values = "test_elementwise.c", .inputs = { REAL(low, high, 3, 5) } }
+
+static const sample samples[] = {
+  BINARY("add", -2, 2), BINARY("sub", -2, 2), BINARY("mul", -2, 2), BINARY("div", 0.5, 2),
+  BINARY("floordiv", 0.6, 0.9), BINARY("mod", 0.6, 0.9), BINARY("pow", 0.5, 2),
+  BINARY("maximum", -2, 2), BINARY("minimum", -2, 2),
+  BINARY("eq", -2, 2), BINARY("ne", -2, 2), BINARY("lt", -2, 2), BINARY("le", -2, 2),
+  BINARY("gt", -2, 2), BINARY("ge", -2, 2),
+  LOGICAL("logical_and"), LOGICAL("logical_or"), LOGICAL("logical_xor"),
+  { .op = "logical_not", .values = "test_elementwise.c", .inputs = { FLAGS(3, 4) } },
+  UNARY("neg", -2, 2), UNARY("isnan", -2, 2), UNARY("isinf", -2, 2), UNARY("isfinite", -2, 2),
+  UNARY("exp", -2, 2), UNARY("log", 0.5, 2), UNARY("sqrt", 0.5, 2), UNARY("rsqrt", 0.5, 2),
+  UNARY("sin", -2, 2), UNARY("cos", -2, 2), UNARY("tanh", -2, 2), UNARY("sigmoid", -2, 2),
+  UNARY("softplus", -2, 2), UNARY("silu", -2, 2), UNARY("gelu", -2, 2), UNARY("relu", 0.1, 2),
+  UNARY("abs", 0.1, 2), UNARY("sign", 0.1, 2), UNARY("floor", 0.1, 0.9), UNARY("ceil", 0.1, 0.9),
+  UNARY("round", 0.6, 0.9),
+  { .op = "where", .values = "test_choose.c",
+    .inputs = { FLAGS(3, 4), REAL(-2, 2, 3, 4), REAL(-2, 2, 3, 4) }, .broadcasts = true },
+  { .op = "masked_fill", .values = "test_choose.c",
+    .inputs = { REAL(-2, 2, 3, 4), FLAGS(3, 4), ZERO_DIM(-2, 2) } },
+  { .op = "clamp", .values = "test_choose.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { NUMBER("min", -0.5), NUMBER("max", 0.7) } },
+  { .op = "dropout", .values = "test_choose.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { NUMBER("p", 0.4) } },
+
+  { .op = "reshape", .values = "test_view.c",
+    .inputs = { REAL(-2, 2, 3, 4) }, .attrs = { LIST("sizes", 2, 6) } },
+  { .op = "view", .values = "test_view.c",
+    .inputs = { REAL(-2, 2, 3, 4) }, .attrs = { LIST("sizes", 2, 6) }, .contiguous = true },
+  { .op = "permute", .values = "test_view.c",
+    .inputs = { REAL(-2, 2, 2, 3, 4) }, .attrs = { LIST("dims", 2, 0, 1) } },
+  { .op = "narrow", .values = "test_view.c",
+    .inputs = { REAL(-2, 2, 3, 5) },
+    .attrs = { NUMBER("dim", 1), NUMBER("start", 1), NUMBER("length", 3) } },
+  { .op = "select", .values = "test_view.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { NUMBER("dim", 1), NUMBER("position", 2) } },
+  { .op = "expand", .values = "test_view.c",
+    .inputs = { REAL(-2, 2, 3, 1) }, .attrs = { LIST("sizes", 2, 3, 4) } },
+  { .op = "contiguous", .values = "test_view.c", .inputs = { REAL(-2, 2, 3, 5) } },
+  { .op = "clone", .values = "test_view.c", .inputs = { REAL(-2, 2, 3, 5) } },
+  { .op = "to", .values = "test_view.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { NUMBER("dtype", BAM_F64) } },
+
+  { .op = "sum", .values = "test_reduce.c",
+    .inputs = { REAL(-2, 2, 3, 4, 2) }, .attrs = { LIST("dim", 1) } },
+  { .op = "mean", .values = "test_reduce.c",
+    .inputs = { REAL(-2, 2, 3, 4, 2) }, .attrs = { LIST("dim", 0, 2) } },
+  { .op = "prod", .values = "test_reduce.c",
+    .inputs = { REAL(0.5, 2, 3, 4) }, .attrs = { LIST("dim", 1) } },
+  { .op = "any", .values = "test_reduce.c",
+    .inputs = { FLAGS(3, 4) }, .attrs = { LIST("dim", 1) } },
+  { .op = "all", .values = "test_reduce.c",
+    .inputs = { FLAGS(3, 4) }, .attrs = { LIST("dim", 0) } },
+  { .op = "max", .values = "test_reduce.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { LIST("dim", 1) } },
+  { .op = "min", .values = "test_reduce.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { LIST("dim", 0) } },
+  { .op = "argmax", .values = "test_reduce.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { NUMBER("dim", 1) } },
+  { .op = "argmin", .values = "test_reduce.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { NUMBER("dim", 0) } },
+  { .op = "var", .values = "test_reduce.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { LIST("dim", 1) } },
+  { .op = "norm", .values = "test_reduce.c",
+    .inputs = { REAL(0.5, 2, 3, 5) }, .attrs = { LIST("dim", 1) } },
+  { .op = "cumsum", .values = "test_reduce.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { NUMBER("dim", 1) } },
+  { .op = "softmax", .values = "test_softmax.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { NUMBER("dim", 0) } },
+  { .op = "log_softmax", .values = "test_softmax.c", .inputs = { REAL(-2, 2, 3, 5) } },
+  { .op = "logsumexp", .values = "test_softmax.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { LIST("dim", 1) } },
+
+  { .op = "matmul", .values = "test_matmul.c",
+    .inputs = { REAL(-2, 2, 2, 3, 4), REAL(-2, 2, 2, 4, 5) }, .broadcasts = true },
+  { .op = "index_select", .values = "test_index.c",
+    .inputs = { REAL(-2, 2, 3, 5), WHOLE(1, 5, 4) }, .attrs = { NUMBER("dim", 1) } },
+  { .op = "index_add", .values = "test_index.c",
+    .inputs = { REAL(-2, 2, 3, 5), WHOLE(1, 5, 4), REAL(-2, 2, 3, 4) },
+    .attrs = { NUMBER("dim", 1) } },
+  { .op = "gather", .values = "test_index.c",
+    .inputs = { REAL(-2, 2, 3, 5), WHOLE(1, 5, 3, 4) }, .attrs = { NUMBER("dim", 1) } },
+  { .op = "scatter_add", .values = "test_index.c",
+    .inputs = { REAL(-2, 2, 3, 5), WHOLE(1, 5, 3, 4), REAL(-2, 2, 3, 4) },
+    .attrs = { NUMBER("dim", 1) } },
+  { .op = "masked_select", .values = "test_index.c", .inputs = { REAL(-2, 2, 3, 4), FLAGS(3, 4) } },
+  { .op = "one_hot", .values = "test_index.c",
+    .inputs = { WHOLE(1, 6, 3, 4) }, .attrs = { NUMBER("n", 6) } },
+  { .op = "sort", .values = "test_sort.c", .inputs = { REAL(-2, 2, 3, 5) } },
+  { .op = "topk", .values = "test_sort.c",
+    .inputs = { REAL(-2, 2, 3, 5) }, .attrs = { NUMBER("k", 2) } },
+  { .op = "concat", .values = "test_join.c",
+    .inputs = { REAL(-2, 2, 3, 2), REAL(-2, 2, 3, 4) }, .attrs = { NUMBER("dim", 1) } },
+  { .op = "stack", .values = "test_join.c",
+    .inputs = { REAL(-2, 2, 3, 2), REAL(-2, 2, 3, 2) }, .attrs = { NUMBER("dim", 1) } },
+  { .op = "pad", .values = "test_join.c",
+    .inputs = { REAL(-2, 2, 3, 2) }, .attrs = { LIST("before", 0, 1), LIST("after", 2, 0) } },
+  { .op = "flip", .values = "test_join.c",
+    .inputs = { REAL(-2, 2, 3, 4) }, .attrs = { LIST("dim", 1) } },
+  { .op = "roll", .values = "test_join.c",
+    .inputs = { REAL(-2, 2, 3, 4) }, .attrs = { NUMBER("shift", 1), NUMBER("dim", 1) } },
+  { .op = "tril", .values = "test_join.c", .inputs = { REAL(-2, 2, 4, 5) } },
+  { .op = "triu", .values = "test_join.c",
+    .inputs = { REAL(-2, 2, 4, 5) }, .attrs = { NUMBER("diagonal", 1) } },
+
+  { .op = "embedding", .values = "test_layers.c",
+    .inputs = { WHOLE(0, 6, 2, 3), REAL(-2, 2, 7, 4) } },
+  { .op = "layer_norm", .values = "test_layers.c",
+    .inputs = { REAL(-2, 2, 3, 8), REAL(0.5, 2, 8), REAL(-1, 1, 8) }, .f32_tolerance = 1e-4 },
+  { .op = "add_layer_norm", .values = "test_layers.c",
+    .inputs = { REAL(-2, 2, 3, 8), REAL(-2, 2, 3, 8), REAL(0.5, 2, 8), REAL(-1, 1, 8) }, .f32_tolerance = 1e-4 },
+  { .op = "linear", .values = "test_layers.c",
+    .inputs = { REAL(-2, 2, 3, 5), REAL(-2, 2, 4, 5), REAL(-1, 1, 4) } },
+  { .op = "rope", .values = "test_layers.c",
+    .inputs = { REAL(-2, 2, 2, 3, 2, 4), WHOLE(0, 9, 3) } },
+  { .op = "attention", .values = "test_attention.c",
+    .inputs = { REAL(-2, 2, 2, 5, 4, 4), REAL(-2, 2, 2, 5, 2, 4), REAL(-2, 2, 2, 5, 2, 4), WHOLE(1, 2, 2, 5) } },
+  { .op = "swiglu", .values = "test_layers.c", .inputs = { REAL(-2, 2, 3, 8) } },
+  { .op = "cross_entropy", .values = "test_loss.c",
+    .inputs = { REAL(-2, 2, 4, 7), WHOLE(0, 6, 4) } },
+  { .op = "linear_cross_entropy", .values = "test_loss.c",
+    .inputs = { REAL(-2, 2, 4, 3), REAL(-2, 2, 7, 3), WHOLE(0, 6, 4) },
+    .attrs = { NUMBER("chunk", 3) } },
+};
+
+const sample *sample_find(const char *op) {
+  for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++)
+    if (strcmp(samples[i].op, op) == 0)
+      return &samples[i];
+  return NULL;
+}
+
+static bam_tensor *make_input(const sample_input *in, bool empty) {
+  bam_shape shape = { .ndim = in->ndim };
+  for (int d = 0; d < in->ndim; d++)
+    shape.size[d] = empty ? 0 : in->size[d];
+  return bam_dtype_is_float(in->dtype) ? make_leaf(in->dtype, shape, in->low, in->high)
+                                       : make_random(in->dtype, shape, in->low, in->high);
+}
+
+int sample_inputs(const sample *s, bool empty, bam_tensor **inputs) {
+  int n = 0;
+  for (; n < 5 && s->inputs[n].given; n++)
+    inputs[n] = make_input(&s->inputs[n], empty);
+  return n;
+}
+
+bam_attr *sample_attrs(const sample *s, const bam_op *op) {
+  bam_attr *attrs = make_attrs(op);
+  for (const sample_attr *a = s->attrs; a < s->attrs + 4 && a->name != NULL; a++) {
+    int i = 0;
+    while (op->attrs[i].name != NULL && strcmp(op->attrs[i].name, a->name) != 0)
+      i++;
+    cr_assert_not_null(op->attrs[i].name, "%s has no attribute %s", op->name, a->name);
+    if (a->count > 0)
+      set_list(op, attrs, a->name, a->count, a->list);
+    else if (op->attrs[i].kind == BAM_ATTR_FLOAT)
+      set_float(op, attrs, a->name, a->number);
+    else
+      set_integer(op, attrs, a->name, (int64_t)a->number);
+  }
+  return attrs;
+}

@@ -1,0 +1,224 @@
+/* What holds for every op, tried on every registered op with its sample (samples.c): gradients, strided, empty and
+   broadcast inputs, f32 beside f64, and that its values are tested somewhere. Each op is one test. */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gradcheck.h"
+#include "samples.h"
+
+/* An op with its sample's attributes. */
+typedef struct subject {
+  const bam_op *op;
+  const sample *sample;
+  bam_attr *attrs;
+  uint64_t random_counter; /* every run starts here: dropout then drops the same */
+} subject;
+
+typedef struct result {
+  bam_tensor *outputs[BAM_MAX_OUTPUTS];
+  int n;
+} result;
+
+static bam_status try_op(const subject *s, bam_tensor *const *inputs, int n, result *out) {
+  out->n = s->op->outputs == 0 ? 1 : s->op->outputs;
+  fixture_context()->random_counter = s->random_counter;
+  return bam_op_apply(fixture_context(), s->op, inputs, n, s->attrs, out->outputs);
+}
+
+static result run_op(const subject *s, bam_tensor *const *inputs, int n) {
+  result out;
+  if (try_op(s, inputs, n, &out) != BAM_OK)
+    cr_assert_fail("%s failed: %s", s->op->name, fixture_context()->message);
+  return out;
+}
+
+static void release_result(result *r) { fixture_release(r->outputs, r->n); }
+
+static void expect_same(const result *got, const result *want, double tolerance) {
+  for (int k = 0; k < want->n; k++) {
+    expect_shape(got->outputs[k], want->outputs[k]->shape);
+    for (int64_t i = 0; i < bam_tensor_count(want->outputs[k]); i++) {
+      double a = value_at(got->outputs[k], i), b = value_at(want->outputs[k], i);
+      cr_assert(is_close(a, b, tolerance), "output %d, element %lld: %.17g, not %.17g", k + 1,
+                (long long)i, a, b);
+    }
+  }
+}
+
+/* ---- the checks ---- */
+
+/* The file that the sample names applies the op. */
+static void check_values_tested(const subject *s) {
+  char path[200], line[400], word[80];
+  snprintf(path, sizeof path, "tests/engine/%s", s->sample->values);
+  snprintf(word, sizeof word, "bam_op_%s", s->op->name);
+  FILE *file = fopen(path, "r");
+  cr_assert_not_null(file, "%s, said to test the values of %s, is not there", path, s->op->name);
+  bool found = false;
+  while (!found && fgets(line, sizeof line, file) != NULL)
+    for (const char *p = strstr(line, word); p != NULL && !found; p = strstr(p + 1, word))
+      found = strchr("abcdefghijklmnopqrstuvwxyz_", p[strlen(word)]) == NULL;
+  fclose(file);
+  cr_assert(found, "%s does not test the values of %s", path, s->op->name);
+}
+
+static void check_gradients(const subject *s) {
+  cr_assert((s->op->backward != NULL) != s->op->constant, "%s: constant, or a backward?", s->op->name);
+  if (s->op->constant)
+    return;
+  bam_tensor *inputs[5], *strided[5];
+  int n = sample_inputs(s->sample, false, inputs);
+  check_gradient(s->op, inputs, n, s->attrs);
+  for (int i = 0; i < n; i++) {
+    strided[i] = make_strided(inputs[i]);
+    if (inputs[i]->requires_grad)
+      EXPECT_OK(bam_autograd_require(strided[i], true));
+  }
+  if (!s->sample->contiguous)
+    check_gradient(s->op, strided, n, s->attrs);
+  fixture_release(inputs, n);
+  fixture_release(strided, n);
+}
+
+/* Layouts must not matter. */
+static void check_strided(const subject *s) {
+  bam_tensor *inputs[5], *strided[5];
+  int n = sample_inputs(s->sample, false, inputs);
+  result want = run_op(s, inputs, n), got;
+  for (int i = 0; i < n; i++)
+    strided[i] = make_strided(inputs[i]);
+  bam_status status = try_op(s, strided, n, &got);
+  cr_assert(status == BAM_OK || s->sample->contiguous, "%s of strided inputs: %s", s->op->name,
+            fixture_context()->message);
+  if (status == BAM_OK) {
+    expect_same(&got, &want, 1e-12);
+    release_result(&got);
+  }
+  release_result(&want);
+  fixture_release(inputs, n);
+  fixture_release(strided, n);
+}
+
+/* Nothing, in every dimension or in the first alone: a result that can be differentiated, or an error. */
+static void check_empty(const subject *s, bool everywhere) {
+  bam_tensor *inputs[5];
+  result out;
+  int n = sample_inputs(s->sample, everywhere, inputs);
+  if (!everywhere && inputs[0]->shape.ndim > 0) {
+    bam_shape shape = inputs[0]->shape;
+    shape.size[0] = 0;
+    bam_tensor_release(inputs[0]);
+    inputs[0] = make_random(s->sample->inputs[0].dtype, shape, 0, 1);
+  }
+  if (try_op(s, inputs, n, &out) == BAM_OK) {
+    if (out.outputs[0]->requires_grad) {
+      bam_tensor *seed = make_random(out.outputs[0]->dtype, out.outputs[0]->shape, 1, 1);
+      EXPECT_OK(bam_autograd_backward(out.outputs[0], seed, false));
+      bam_tensor_release(seed);
+    }
+    release_result(&out);
+  } else {
+    const char *message = fixture_context()->message;
+    cr_assert(strncmp(message, s->op->name, strlen(s->op->name)) == 0, "of empty inputs: \"%s\"", message);
+  }
+  fixture_release(inputs, n);
+}
+
+/* `x` with only the first position of its first dimension, and that repeated as often as before. */
+static void make_broadcast(bam_tensor *x, bam_tensor **narrow, bam_tensor **wide) {
+  bam_shape shape = x->shape;
+  bam_tensor *repeated;
+  int64_t stride[BAM_MAX_DIMS];
+  memcpy(stride, x->stride, sizeof stride);
+  stride[0] = 0;
+  EXPECT_OK(bam_tensor_view(x, &shape, stride, x->offset, &repeated));
+  EXPECT_OK(bam_tensor_contiguous(repeated, wide));
+  shape.size[0] = 1;
+  EXPECT_OK(bam_tensor_view(x, &shape, x->stride, x->offset, narrow));
+  bam_tensor_release(repeated);
+}
+
+static void check_broadcast(const subject *s) {
+  bam_tensor *inputs[5], *narrow, *wide;
+  int n = s->sample->broadcasts ? sample_inputs(s->sample, false, inputs) : 0;
+  for (int i = 0; i < n; i++) {
+    bam_tensor *full = inputs[i];
+    make_broadcast(full, &narrow, &wide);
+    inputs[i] = narrow;
+    result got = run_op(s, inputs, n);
+    if (!s->op->constant) {
+      if (full->requires_grad)
+        EXPECT_OK(bam_autograd_require(narrow, true));
+      check_gradient(s->op, inputs, n, s->attrs);
+    }
+    inputs[i] = wide;
+    result want = run_op(s, inputs, n);
+    expect_same(&got, &want, 1e-12);
+    release_result(&got);
+    release_result(&want);
+    RELEASE(narrow, wide);
+    inputs[i] = full;
+  }
+  fixture_release(inputs, n);
+}
+
+/* f32 is f64 with fewer digits. The inputs are f32 numbers in both. */
+static void check_single(const subject *s) {
+  bam_tensor *single[5], *twice[5], *inputs[5];
+  int n = sample_inputs(s->sample, false, inputs);
+  for (int i = 0; i < n; i++) {
+    bool real = bam_dtype_is_float(inputs[i]->dtype);
+    EXPECT_OK(bam_tensor_convert(inputs[i], real ? BAM_F32 : inputs[i]->dtype, &single[i]));
+    EXPECT_OK(bam_tensor_convert(single[i], inputs[i]->dtype, &twice[i]));
+  }
+  result got = run_op(s, single, n), want = run_op(s, twice, n);
+  expect_same(&got, &want, s->sample->f32_tolerance > 0 ? s->sample->f32_tolerance : 1e-5);
+  release_result(&got);
+  release_result(&want);
+  fixture_release(inputs, n);
+  fixture_release(single, n);
+  fixture_release(twice, n);
+}
+
+/* ---- one test per op ---- */
+
+typedef struct {
+  char name[40];
+} op_name;
+
+ParameterizedTestParameters(registry, ops) {
+  int n = 0;
+  while (bam_op_at(n) != NULL)
+    n++;
+  op_name *names = cr_calloc((size_t)n, sizeof *names);
+  for (int i = 0; i < n; i++)
+    snprintf(names[i].name, sizeof names[i].name, "%s", bam_op_at(i)->name);
+  return cr_make_param_array(op_name, names, (size_t)n);
+}
+
+ParameterizedTest(op_name *name, registry, ops, .init = fixture_open, .fini = fixture_close) {
+  subject s = { .op = bam_op_find(name->name), .sample = sample_find(name->name) };
+  cr_assert_not_null(s.sample, "%s has no sample in tests/engine/samples.c", name->name);
+  s.attrs = sample_attrs(s.sample, s.op);
+  s.random_counter = fixture_context()->random_counter;
+  check_values_tested(&s);
+  check_strided(&s);
+  check_empty(&s, true);
+  check_empty(&s, false);
+  check_single(&s);
+  check_gradients(&s);
+  check_broadcast(&s);
+  free(s.attrs);
+}
+
+Test(registry, has_help_for_every_op) {
+  const bam_op *op;
+  for (int i = 0; (op = bam_op_at(i)) != NULL; i++) {
+    size_t length = op->help == NULL ? 0 : strlen(op->help);
+    cr_assert(length > 0 && op->help[length - 1] == '.', "the help of %s is no sentence", op->name);
+    cr_assert_eq(bam_op_find(op->name), op, "there are two ops %s", op->name);
+  }
+}

@@ -1,0 +1,165 @@
+/* Views and copies: which element of the input each element of the output is. */
+#include <math.h>
+
+#include "fixture.h"
+
+TestSuite(view, .init = fixture_open, .fini = fixture_close);
+
+/* 0, 1, 2, ... in row-major order. */
+static bam_tensor *make_count(bam_dtype dtype, bam_shape shape) {
+  double values[64];
+  for (int i = 0; i < 64; i++)
+    values[i] = i;
+  return make_values(dtype, shape, values);
+}
+
+static bam_tensor *apply_list(const bam_op *op, bam_tensor *x, const char *name, int n, const int64_t *list) {
+  bam_attr *attrs = make_attrs(op);
+  set_list(op, attrs, name, n, list);
+  return run(op, &x, 1, attrs);
+}
+#define APPLY_LIST(op, x, name, ...)                                                              \
+  apply_list(op, x, name, sizeof((int64_t[]){ __VA_ARGS__ }) / 8, (int64_t[]){ __VA_ARGS__ })
+
+Test(view, reshape_keeps_the_order) {
+  bam_tensor *x = make_count(BAM_F32, SHAPE(3, 4)), *strided = make_strided(x);
+  bam_tensor *y = APPLY_LIST(&bam_op_reshape, x, "sizes", 2, -1);
+  bam_tensor *z = APPLY_LIST(&bam_op_reshape, strided, "sizes", 2, 6);
+  bam_tensor *v = APPLY_LIST(&bam_op_view, x, "sizes", -1);
+  bam_tensor *want = make_count(BAM_F32, SHAPE(2, 6)), *flat = make_count(BAM_F32, SHAPE(12));
+  expect_equal(y, want, 0);
+  expect_equal(z, want, 0);
+  expect_equal(v, flat, 0);
+  cr_assert_eq(y->storage, x->storage);
+  cr_assert_neq(z->storage, strided->storage);
+  cr_assert_eq(v->storage, x->storage);
+  RELEASE(x, strided, y, z, v, want, flat);
+}
+
+Test(view, reshape_splits_a_strided_dimension_without_a_copy) {
+  bam_tensor *x = make_count(BAM_F32, SHAPE(4, 6));
+  bam_tensor *across = APPLY_LIST(&bam_op_permute, x, "dims", 1, 0);
+  bam_tensor *split = APPLY_LIST(&bam_op_view, across, "sizes", 2, 3, 4);
+  expect_values(split, VALUES(0, 6, 12, 18, 1, 7, 13, 19, 2, 8, 14, 20, 3, 9, 15, 21, 4, 10, 16, 22, 5, 11, 17, 23), 0);
+  cr_assert_eq(split->storage, x->storage);
+  RELEASE(x, across, split);
+}
+
+Test(view, permute) {
+  bam_tensor *x = make_count(BAM_I64, SHAPE(2, 3, 4));
+  bam_tensor *y = APPLY_LIST(&bam_op_permute, x, "dims", 2, 0, -2);
+  expect_shape(y, SHAPE(4, 2, 3));
+  for (int i = 0; i < 4; i++)
+    for (int j = 0; j < 2; j++)
+      for (int k = 0; k < 3; k++)
+        cr_assert_eq(integer_at(y, (i * 2 + j) * 3 + k), (j * 3 + k) * 4 + i);
+  RELEASE(x, y);
+}
+
+static bam_tensor *narrow(bam_tensor *x, int64_t dim, int64_t start, int64_t length) {
+  bam_attr *attrs = make_attrs(&bam_op_narrow);
+  set_integer(&bam_op_narrow, attrs, "dim", dim);
+  set_integer(&bam_op_narrow, attrs, "start", start);
+  set_integer(&bam_op_narrow, attrs, "length", length);
+  return run(&bam_op_narrow, &x, 1, attrs);
+}
+
+static bam_tensor *select_one(bam_tensor *x, int64_t dim, int64_t position) {
+  bam_attr *attrs = make_attrs(&bam_op_select);
+  set_integer(&bam_op_select, attrs, "dim", dim);
+  set_integer(&bam_op_select, attrs, "position", position);
+  return run(&bam_op_select, &x, 1, attrs);
+}
+
+Test(view, narrow_and_select) {
+  bam_tensor *x = make_count(BAM_F64, SHAPE(3, 4));
+  bam_tensor *rows = narrow(x, 0, 1, 2), *columns = narrow(x, -1, -2, 2), *none = narrow(x, 0, 3, 0);
+  bam_tensor *row = select_one(x, 0, -1), *column = select_one(x, 1, 2), *element = select_one(row, 0, 1);
+  expect_values(rows, VALUES(4, 5, 6, 7, 8, 9, 10, 11), 0);
+  expect_values(columns, VALUES(2, 3, 6, 7, 10, 11), 0);
+  expect_shape(none, SHAPE(0, 4));
+  expect_values(row, VALUES(8, 9, 10, 11), 0);
+  expect_values(column, VALUES(2, 6, 10), 0);
+  expect_shape(element, SCALAR);
+  expect_values(element, VALUES(9), 0);
+  RELEASE(x, rows, columns, none, row, column, element);
+}
+
+Test(view, expand) {
+  bam_tensor *x = make_count(BAM_F32, SHAPE(2, 1));
+  bam_tensor *y = APPLY_LIST(&bam_op_expand, x, "sizes", 2, -1, 3);
+  expect_shape(y, SHAPE(2, 2, 3));
+  expect_values(y, VALUES(0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1), 0);
+  cr_assert_eq(y->storage, x->storage);
+  RELEASE(x, y);
+}
+
+Test(view, copies) {
+  bam_tensor *x = make_count(BAM_F32, SHAPE(3, 4)), *strided = make_strided(x);
+  bam_tensor *same = run1(&bam_op_contiguous, x), *packed = run1(&bam_op_contiguous, strided);
+  bam_tensor *copy = run1(&bam_op_clone, x);
+  cr_assert_eq(same->storage, x->storage);
+  cr_assert_neq(copy->storage, x->storage);
+  cr_assert(bam_tensor_is_contiguous(packed));
+  expect_equal(packed, x, 0);
+  expect_equal(copy, x, 0);
+  RELEASE(x, strided, same, packed, copy);
+}
+
+static bam_tensor *convert(bam_tensor *x, bam_dtype dtype) {
+  bam_attr *attrs = make_attrs(&bam_op_to);
+  set_integer(&bam_op_to, attrs, "dtype", dtype);
+  return run(&bam_op_to, &x, 1, attrs);
+}
+
+static void expect_converted(bam_tensor *x, bam_dtype dtype, const double *want) {
+  bam_tensor *y = convert(x, dtype), *strided = make_strided(x), *z = convert(strided, dtype);
+  expect_dtype(y, dtype);
+  expect_values(y, want, 0);
+  expect_values(z, want, 0);
+  RELEASE(y, strided, z);
+}
+
+Test(view, to_rounds_as_documented) {
+  bam_tensor *x = make_values(BAM_F64, SHAPE(6), VALUES(-1.75, 0, 0.999, 1 + 0x1p-9, 300.5, 1e30));
+  expect_converted(x, BAM_I64, VALUES(-1, 0, 0, 1, 300, 9223372036854775807.0));
+  expect_converted(x, BAM_I32, VALUES(-1, 0, 0, 1, 300, 2147483647));
+  expect_converted(x, BAM_U8, VALUES(0, 0, 0, 1, 255, 255));
+  expect_converted(x, BAM_BOOL, VALUES(1, 0, 1, 1, 1, 1));
+  expect_converted(x, BAM_F32, VALUES(-1.75, 0, (float)0.999, 1 + 0x1p-9, 300.5, (float)1e30));
+  expect_converted(x, BAM_BF16, VALUES(-1.75, 0, 1, 1, 300, 0x1.94p+99));
+  expect_converted(x, BAM_F16, VALUES(-1.75, 0, 0x1.ff8p-1, 1 + 0x1p-9, 300.5, (double)INFINITY));
+  bam_tensor *same = convert(x, BAM_F64);
+  cr_assert_eq(same->storage, x->storage);
+  RELEASE(x, same);
+}
+
+Test(view, to_rounds_halves_to_even) {
+  bam_tensor *x = make_values(BAM_F32, SHAPE(4), VALUES(1 + 0x1p-8, 1 + 0x3p-8, 1 + 0x1p-11, 1 + 0x3p-11));
+  bam_tensor *b = convert(x, BAM_BF16), *h = convert(x, BAM_F16);
+  cr_assert_eq(value_at(b, 0), 1);
+  cr_assert_eq(value_at(b, 1), 1 + 0x1p-6);
+  cr_assert_eq(value_at(h, 2), 1);
+  cr_assert_eq(value_at(h, 3), 1 + 0x1p-9);
+  RELEASE(x, b, h);
+}
+
+Test(view, errors) {
+  bam_tensor *x = make_count(BAM_F32, SHAPE(3, 4)), *strided = make_strided(x);
+  bam_attr *attrs = make_attrs(&bam_op_view);
+  set_list(&bam_op_view, attrs, "sizes", 1, (int64_t[]){ 12 });
+  expect_op_error("use x:reshape", &bam_op_view, &strided, 1, attrs);
+  attrs = make_attrs(&bam_op_reshape);
+  set_list(&bam_op_reshape, attrs, "sizes", 2, (int64_t[]){ 5, -1 });
+  expect_op_error("(3, 4) has 12 elements and does not fit into (5, -1)", &bam_op_reshape, &x, 1, attrs);
+  attrs = make_attrs(&bam_op_select);
+  set_integer(&bam_op_select, attrs, "position", 3);
+  expect_op_error("position 4 is out of range: dimension 1 has 3", &bam_op_select, &x, 1, attrs);
+  attrs = make_attrs(&bam_op_expand);
+  set_list(&bam_op_expand, attrs, "sizes", 2, (int64_t[]){ 6, 4 });
+  expect_op_error("only sizes of 1 can grow", &bam_op_expand, &x, 1, attrs);
+  attrs = make_attrs(&bam_op_permute);
+  set_list(&bam_op_permute, attrs, "dims", 2, (int64_t[]){ 1, 1 });
+  expect_op_error("named twice", &bam_op_permute, &x, 1, attrs);
+  RELEASE(x, strided);
+}
