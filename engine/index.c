@@ -1,5 +1,4 @@
-/* Writing by position or by mask. A mask is turned into positions, so that both end in one kernel.
-   */
+/* Writing by position or by mask. A mask is turned into positions: both end in one kernel. */
 #include "index.h"
 
 #include "autograd.h"

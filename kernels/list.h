@@ -39,10 +39,11 @@
   X(sum, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, int64_t inner))    \
   X(cumsum, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, int64_t inner,  \
     bool reverse))                                                                                \
-  /* the same over rows, x is [outer, n]; y or positions (from 1) of extreme may be NULL, n >= 1 */\
-  X(prod, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n))                  \
+  /* y or positions (from 1) may be NULL, n >= 1 */                                               \
   X(extreme, (bam_stream stream, void *y, int64_t *positions, const void *x, int64_t outer,       \
-    int64_t n, bool largest))                                                                     \
+    int64_t n, int64_t inner, bool largest))                                                      \
+  /* the same over rows: x is [outer, n], y is [outer] */                                         \
+  X(prod, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n))                  \
   X(any, (bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n))                   \
   X(all, (bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n))                   \
   /* index.c: one side is [outer, n, inner], the one with positions (from 1) [outer, m, inner];   \

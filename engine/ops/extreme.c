@@ -14,7 +14,7 @@ static bam_status find_extreme(bam_call *call, const bam_attr *dims, bool larges
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
   BAM_TRY(BAM_CALL_NEED(call, kernels, extreme, dtype));
   BAM_TRY(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape, dims,
-                             call->attrs[1].i, false, &plan));
+                             call->attrs[1].i, true, &plan));
   if (plan.n == 0)
     BAM_TRY(bam_call_fail(call, "no elements along the dimensions to reduce, so there is no %s one",
                           largest ? "largest" : "smallest"));
@@ -26,7 +26,7 @@ static bam_status find_extreme(bam_call *call, const bam_attr *dims, bool larges
   void *y = bam_tensor_data(call->outputs[0]);
   int64_t *at = want_positions ? y : positions != NULL ? bam_tensor_data(positions) : NULL;
   kernels->extreme(device->stream, want_positions ? NULL : y, at, bam_tensor_data(x), plan.outer,
-                   plan.n, largest);
+                   plan.n, plan.inner, largest);
 done:
   bam_tensor_release(x);
   bam_tensor_release(positions);
@@ -49,13 +49,13 @@ static bam_status extreme_backward(bam_backward *pass) {
   bam_tensor *dy = NULL, *dx = NULL, *restored = NULL, *positions = pass->saved[0];
   const bam_shape *shape = bam_backward_shape(pass, 0);
   BAM_TRY(bam_reduction_init(pass->context, pass->op->name, shape, &pass->attrs[0],
-                             pass->attrs[1].i, false, &plan));
+                             pass->attrs[1].i, true, &plan));
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
   bam_shape arranged = arranged_shape(&plan, shape);
   BAM_TRY(bam_tensor_zeros(pass->context, bam_tensor_device(dy), dy->dtype, &arranged, &dx));
   kernels->scatter_add(bam_tensor_device(dy)->stream, bam_tensor_data(dx), bam_tensor_data(dy),
-                       bam_tensor_data(positions), plan.outer, plan.n, 1, 1);
+                       bam_tensor_data(positions), plan.outer, plan.n, 1, plan.inner);
   BAM_TRY(bam_reduction_restore(&plan, dx, &restored));
   bam_tensor_release(dx);
   dx = NULL;

@@ -1,12 +1,7 @@
 /* Picking and adding by position, along one dimension. Positions are tensors of integers that count
    from 1; they are all checked before anything is computed. */
-#include <inttypes.h>
-
 #include "../index.h"
 #include "layout.h"
-
-typedef void move_kernel(bam_stream stream, void *y, const void *x, const int64_t *positions,
-                         int64_t outer, int64_t n, int64_t m, int64_t inner);
 
 static const bam_attr_spec row_attrs[] = { { .name = "dim", .kind = BAM_ATTR_DIM }, { 0 } };
 static const bam_attr_spec element_attrs[] = {

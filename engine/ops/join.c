@@ -1,7 +1,5 @@
 /* Joining tensors along a dimension that is there (concat) or new (stack): each input is copied
    into its part of the output, and receives that part of the gradient. */
-#include <inttypes.h>
-
 #include "../op.h"
 
 static const bam_attr_spec dim_attr[] = { { .name = "dim", .kind = BAM_ATTR_DIM }, { 0 } };

@@ -14,7 +14,7 @@
 #define BLAS_GEMV cblas_dgemv
 #endif
 
-#define SMALL 1024         /* products with fewer multiplications skip OpenBLAS */
+#define SMALL 128          /* products with fewer multiplications skip OpenBLAS */
 #define SHARED (1LL << 23) /* a batch of products larger than this is left to OpenBLAS one by one */
 
 static CBLAS_TRANSPOSE transposition(bool transpose) {

@@ -60,7 +60,14 @@ static inline real finish(total sum, int64_t divisor) {
 static void sum_columns(real *y, const real *x, int64_t n, int64_t inner, int64_t columns,
                         int64_t divisor) {
   total sum[COLUMNS] = { 0 };
-  for (int64_t j = 0; j < n; j++)
+  int64_t j = 0;
+  for (; j + 4 <= n; j += 4) { /* four rows at a time: fewer passes over the sums */
+    const real *row = x + j * inner;
+    for (int64_t i = 0; i < columns; i++)
+      sum[i] += ((total)row[i] + (total)row[inner + i]) +
+                ((total)row[2 * inner + i] + (total)row[3 * inner + i]);
+  }
+  for (; j < n; j++)
     for (int64_t i = 0; i < columns; i++)
       sum[i] += (total)x[j * inner + i];
   for (int64_t i = 0; i < columns; i++)
@@ -112,6 +119,16 @@ void KERNEL(prod)(bam_stream stream, void *y_, const void *x_, int64_t outer, in
 
 /* ---- running sums ---- */
 
+static void running_row(real *y, const real *x, int64_t n, bool reverse) {
+  total sum = 0;
+  if (reverse)
+    for (int64_t i = n - 1; i >= 0; i--)
+      y[i] = (real)(sum += (total)x[i]);
+  else
+    for (int64_t i = 0; i < n; i++)
+      y[i] = (real)(sum += (total)x[i]);
+}
+
 static void running_columns(real *y, const real *x, int64_t n, int64_t inner, int64_t columns,
                             bool reverse) {
   total sum[COLUMNS] = { 0 };
@@ -134,51 +151,102 @@ void KERNEL(cumsum)(bam_stream stream, void *y_, const void *x_, int64_t outer, 
   for (int64_t o = 0; o < outer; o++)
     for (int64_t b = 0; b < blocks; b++) {
       int64_t at = o * n * inner + b * COLUMNS;
-      running_columns(y + at, x + at, n, inner, columns_at(b * COLUMNS, inner), reverse);
+      if (inner == 1)
+        running_row(y + at, x + at, n, reverse);
+      else
+        running_columns(y + at, x + at, n, inner, columns_at(b * COLUMNS, inner), reverse);
     }
 }
 
 /* ---- extremes ---- */
 
 #define BLOCK 512
+#define INLINED inline __attribute__((always_inline)) /* so that `largest` is a constant inside */
 
-/* Where the first largest (smallest) element of a row with n >= 1 is; a NaN beats everything. Whole
-   blocks that cannot improve on the best so far are passed over by a loop that vectorises. */
-static inline __attribute__((always_inline)) int64_t first_extreme(const real *x, int64_t n,
-                                                                   bool largest) {
+static inline bool is_nan(real x) {
+#if IS_REAL
+  return isnan(x);
+#else
+  (void)x;
+  return false;
+#endif
+}
+
+/* Does x come before `best`? A NaN beats everything but a NaN: the negated comparisons are true for
+   it. */
+static inline bool beats(real x, real best, bool largest) {
+  bool beyond = largest ? !(x <= best) : !(x >= best);
+  return beyond & !is_nan(best);
+}
+
+/* Where the first extreme element of a row with n >= 1 is. Whole blocks that cannot improve on the
+   best so far are passed over by a loop that vectorises. */
+static INLINED int64_t first_extreme(const real *x, int64_t n, bool largest) {
   int64_t at = 0;
-  real best = x[0];
   for (int64_t first = 0; first < n; first += BLOCK) {
     int64_t end = first + BLOCK < n ? first + BLOCK : n;
-    int better = 0; /* the negated comparisons are true for NaN too */
+    real best = x[at];
+    int better = 0;
     for (int64_t i = first; i < end; i++)
-      better |= largest ? !(x[i] <= best) : !(x[i] >= best);
+      better |= beats(x[i], best, largest);
     for (int64_t i = first; better && i < end; i++)
-      if (largest ? !(x[i] <= best) : !(x[i] >= best)) {
-        best = x[at = i];
-#if IS_REAL
-        if (isnan(best))
-          return at;
-#endif
-      }
+      if (beats(x[i], x[at], largest))
+        at = i;
   }
   return at;
 }
 
-void KERNEL(extreme)(bam_stream stream, void *y_, int64_t *positions, const void *x_, int64_t outer,
-                     int64_t n, bool largest) {
-  (void)stream;
-  real *y = y_;
-  const real *x = x_;
-#pragma omp parallel for if (outer * n > BAM_GRAIN)
-  for (int64_t o = 0; o < outer; o++) {
-    const real *row = x + o * n;
-    int64_t at = largest ? first_extreme(row, n, true) : first_extreme(row, n, false);
-    if (y != NULL)
-      y[o] = row[at];
-    if (positions != NULL)
-      positions[o] = at + 1;
+static INLINED void extreme_columns(real *y, int64_t *positions, const real *x, int64_t n,
+                                    int64_t inner, int64_t columns, bool largest) {
+  real best[COLUMNS];
+  int64_t at[COLUMNS];
+  for (int64_t i = 0; i < columns; i++) {
+    best[i] = x[i];
+    at[i] = 1;
   }
+  for (int64_t j = 1; j < n; j++)
+    for (int64_t i = 0; i < columns; i++) {
+      real v = x[j * inner + i];
+      bool better = beats(v, best[i], largest);
+      best[i] = better ? v : best[i];
+      at[i] = better ? j + 1 : at[i];
+    }
+  if (y != NULL)
+    memcpy(y, best, (size_t)columns * sizeof *y);
+  if (positions != NULL)
+    memcpy(positions, at, (size_t)columns * sizeof *at);
+}
+
+/* One row, or `columns` columns, into y and positions where they are wanted. */
+static INLINED void extreme_block(real *y, int64_t *positions, const real *x, int64_t n,
+                                  int64_t inner, int64_t columns, bool largest) {
+  if (inner > 1) {
+    extreme_columns(y, positions, x, n, inner, columns, largest);
+    return;
+  }
+  int64_t at = first_extreme(x, n, largest);
+  if (y != NULL)
+    *y = x[at];
+  if (positions != NULL)
+    *positions = at + 1;
+}
+
+void KERNEL(extreme)(bam_stream stream, void *y_, int64_t *positions, const void *x_, int64_t outer,
+                     int64_t n, int64_t inner, bool largest) {
+  (void)stream;
+  int64_t blocks = column_blocks(inner);
+#pragma omp parallel for collapse(2) if (outer * n * inner > BAM_GRAIN)
+  for (int64_t o = 0; o < outer; o++)
+    for (int64_t b = 0; b < blocks; b++) {
+      int64_t to = o * inner + b * COLUMNS, columns = columns_at(b * COLUMNS, inner);
+      real *y = y_ != NULL ? (real *)y_ + to : NULL;
+      int64_t *at = positions != NULL ? positions + to : NULL;
+      const real *x = (const real *)x_ + o * n * inner + b * COLUMNS;
+      if (largest)
+        extreme_block(y, at, x, n, inner, columns, true);
+      else
+        extreme_block(y, at, x, n, inner, columns, false);
+    }
 }
 
 /* ---- truth ---- */

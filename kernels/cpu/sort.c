@@ -6,7 +6,7 @@
 
 static inline bool less(real a, real b) {
 #if defined BAM_TYPE_f32 || defined BAM_TYPE_f64
-  return a < b || (isnan(b) && !isnan(a));
+  return !(a >= b) & (a == a); /* a NaN is less than nothing, everything less than a NaN */
 #else
   return a < b;
 #endif
@@ -40,14 +40,18 @@ static void insertion_sort(row r, int64_t n, bool descending) {
 
 /* Merge the sorted from[0, half) and from[half, n) into `to`; of equals the left comes first. */
 static void merge(row to, row from, int64_t half, int64_t n, bool descending) {
-  int64_t left = 0, right = half;
-  for (int64_t i = 0; i < n; i++) {
-    bool take_right =
-      left == half || (right < n && before(from.value[right], from.value[left], descending));
-    int64_t at = take_right ? right++ : left++;
+  int64_t left = 0, right = half, i = 0;
+  for (; left < half && right < n; i++) {
+    bool take_right = before(from.value[right], from.value[left], descending);
+    int64_t at = left + (right - left) * take_right; /* no branch: it could not be foreseen */
     to.value[i] = from.value[at];
     to.position[i] = from.position[at];
+    right += take_right;
+    left += !take_right;
   }
+  int64_t rest = left < half ? left : right; /* the side that is left over ends at the end of to */
+  memcpy(to.value + i, from.value + rest, (size_t)(n - i) * sizeof(real));
+  memcpy(to.position + i, from.position + rest, (size_t)(n - i) * sizeof(int64_t));
 }
 
 static int64_t at_most(int64_t n, int64_t limit) { return n < limit ? n : limit; }

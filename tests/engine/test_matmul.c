@@ -1,5 +1,4 @@
-/* Matrix products: every combination of ranks, layouts and broadcasts, and the kernel below them.
-   */
+/* Matrix products: all ranks, layouts and broadcasts, and the kernel below them. */
 #include <math.h>
 #include <stdlib.h>
 
