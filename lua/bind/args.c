@@ -10,6 +10,8 @@ const char *bind_describe(lua_State *L, int arg) {
   switch (lua_type(L, arg)) {
   case LUA_TNONE:
     return lua_pushstring(L, "nothing");
+  case LUA_TNIL:
+    return lua_pushstring(L, "nil");
   case LUA_TSTRING:
     if (lua_rawlen(L, arg) <= 40)
       return lua_pushfstring(L, "the string \"%s\"", lua_tostring(L, arg));

@@ -1,0 +1,129 @@
+--- Checking what a script passed: values against kinds, tables of options against the names there are. The errors
+--- name the function and the option, say what to do, and carry the line of the script, not one in here.
+local core = require "bam.core"
+
+local M = {}
+
+--- Raise an error at the innermost line outside bam's own modules.
+---@param format string as in string.format
+---@param ... any
+function M.fail(format, ...)
+  local level = 2
+  local info = debug.getinfo(level, "S")
+  while info and (info.what == "C" or info.source:find("=bam/", 1, true) == 1) do
+    level = level + 1
+    info = debug.getinfo(level, "S")
+  end
+  error(string.format(format, ...), level)
+end
+
+--- Is `value` a tensor?
+---@param value any
+---@return boolean
+function M.is_tensor(value) return getmetatable(value) == "tensor" end
+
+--- A shape as messages show it: "(4, 768)".
+---@param shape integer[]
+---@return string
+function M.shape(shape) return string.format("(%s)", table.concat(shape, ", ")) end
+
+--- What `value` is, for messages.
+---@param value any
+---@return string
+function M.describe(value)
+  local kind, metatable = type(value), getmetatable(value)
+  if metatable == "tensor" then return string.format("a tensor of shape %s", M.shape(value.shape)) end
+  if kind == "string" then return #value <= 40 and string.format('the string "%s"', value) or "a string" end
+  if kind == "number" or kind == "boolean" or kind == "nil" then return tostring(value) end
+  return string.format("a %s", type(metatable) == "table" and metatable.__name or kind)
+end
+
+local function is_number(x) return type(x) == "number" and x == x and math.abs(x) < math.huge end
+local function integer(x) return type(x) == "number" and math.tointeger(x) or nil end
+
+-- Each kind: what it is called, and a function that gives the value to use, or nil.
+local kinds = {
+  any = { "a value", function(x) return x end },
+  boolean = { "true or false", function(x) if type(x) == "boolean" then return x end end },
+  string = { "a string", function(x) return type(x) == "string" and x or nil end },
+  table = { "a table", function(x) return type(x) == "table" and x or nil end },
+  callable = { "a function", function(x) return type(x) == "function" and x or nil end },
+  integer = { "an integer", integer },
+  size = { "an integer of at least 1", function(x) x = integer(x) return x and x >= 1 and x or nil end },
+  number = { "a finite number", function(x) return is_number(x) and x or nil end },
+  positive = { "a number above 0", function(x) return is_number(x) and x > 0 and x or nil end },
+  rate = { "a number of at least 0", function(x) return is_number(x) and x >= 0 and x or nil end },
+  share = { "a number from 0 to 1", function(x) return is_number(x) and x >= 0 and x <= 1 and x or nil end },
+  fraction = { "a number from 0 to below 1",
+               function(x) return is_number(x) and x >= 0 and x < 1 and x or nil end },
+  dtype = { 'the dtype "f32" or "f64"', function(x) return (x == "f32" or x == "f64") and x or nil end },
+}
+
+--- `value` as one of `kind` (integral floats become integers), or an error that begins with `what`.
+---@param what string such as "nn.Linear: inputs"
+---@param value any
+---@param kind string
+---@return any
+function M.value(what, value, kind)
+  local result = kinds[kind][2](value)
+  if result == nil then M.fail("%s: expected %s, got %s", what, kinds[kind][1], M.describe(value)) end
+  return result
+end
+
+--- The end of a message: "; did you mean `x`?", or nothing when no name is near.
+---@param word any
+---@param names string[]
+---@return string
+function M.suggestion(word, names)
+  local near = type(word) == "string" and core.nearest(word, names)
+  return near and string.format("; did you mean `%s`?", near) or ""
+end
+
+local function sorted_names(t)
+  local names = {}
+  for name in pairs(t) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+--- The options of a call, checked: a new table with defaults filled in. `spec` has for each name { kind, default };
+--- without a default the option is needed, unless { kind, optional = true }.
+---@param what string the function, for messages
+---@param given? table
+---@param spec table<string, table>
+---@return table
+function M.options(what, given, spec)
+  if given == nil then given = {} end
+  if type(given) ~= "table" or getmetatable(given) then
+    M.fail("%s: expected a table of options, got %s", what, M.describe(given))
+  end
+  local names, options = sorted_names(spec), {}
+  for name in pairs(given) do
+    if type(name) ~= "string" then M.fail("%s: options have names, but there is %s", what, M.describe(given[name])) end
+    if not spec[name] then M.fail("%s: no option `%s`%s", what, name, M.suggestion(name, names)) end
+  end
+  for _, name in ipairs(names) do
+    local rule, value = spec[name], given[name]
+    if value ~= nil then
+      options[name] = M.value(string.format("%s: option %s", what, name), value, rule[1])
+    elseif rule[2] ~= nil then
+      options[name] = rule[2]
+    elseif not rule.optional then
+      M.fail("%s: option `%s` is missing: %s", what, name, kinds[rule[1]][1])
+    end
+  end
+  return options
+end
+
+--- Make reading an unknown name of module `t` an error that suggests the nearest.
+---@param t table
+---@param what string the module's name
+---@return table t
+function M.guard(t, what)
+  return setmetatable(t, { __name = what, __index = function(_, name)
+    if type(name) ~= "string" then return nil end
+    M.fail("%s has no `%s`%s", what, name, M.suggestion(name, sorted_names(t)))
+  end })
+end
+
+return M

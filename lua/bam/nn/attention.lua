@@ -1,0 +1,57 @@
+--- Causal self-attention with rotary positions and grouped key and value heads. One projection `qkv` gives queries, keys and
+--- values side by side (its rows are [q | k | v]), `out` brings the heads back to the width.
+local check = require "bam.check"
+local core = require "bam.core"
+local Linear = require "bam.nn.linear"
+
+local Attention = require("bam.nn.module").module "Attention"
+local ops = core.ops
+
+local spec = {
+  width = { "size" }, heads = { "size" }, kv_heads = { "size", optional = true }, head_width = { "size", optional = true },
+  rope = { "boolean", true }, rope_base = { "positive", 10000 }, bias = { "boolean", false },
+  std = { "rate", optional = true }, dtype = { "dtype", "f32" },
+}
+
+--- nn.Attention { width = 512, heads = 8 }. `kv_heads` (default: heads) divides heads: each serves heads / kv_heads query
+--- heads. `head_width` is width / heads by default. `std` is that of the weights, as in nn.Linear.
+---@param options { width: integer, heads: integer, kv_heads?: integer, head_width?: integer, rope?: boolean, rope_base?: number, bias?: boolean, std?: number, dtype?: string }
+function Attention:init(options)
+  local o = check.options("nn.Attention", options, spec)
+  self.heads, self.kv_heads = o.heads, o.kv_heads or o.heads
+  if self.heads % self.kv_heads ~= 0 then
+    check.fail("nn.Attention: kv_heads is %d, which does not divide the %d heads", self.kv_heads, self.heads)
+  end
+  if not o.head_width and o.width % o.heads ~= 0 then
+    check.fail("nn.Attention: %d heads do not divide the width %d; give head_width", o.heads, o.width)
+  end
+  self.head_width = o.head_width or o.width // o.heads
+  if o.rope and self.head_width % 2 ~= 0 then
+    check.fail("nn.Attention: rope turns pairs, and head_width is %d; make it even", self.head_width)
+  end
+  self.rope_base = o.rope and o.rope_base or nil
+  local linear = { bias = o.bias, std = o.std, dtype = o.dtype }
+  self.qkv = Linear(o.width, (self.heads + 2 * self.kv_heads) * self.head_width, linear)
+  self.out = Linear(self.heads * self.head_width, o.width, linear)
+end
+
+--- Attend to earlier tokens, of the same document where `documents` are given.
+---@param x tensor [batch, time, width]
+---@param documents? tensor integers [batch, time]
+---@param positions? tensor integers [time] or [batch, time] for rope, from 0; by default 0, 1, ...
+---@return tensor y [batch, time, width]
+function Attention:forward(x, documents, positions)
+  local h, g, k = self.heads, self.kv_heads, self.head_width
+  if not check.is_tensor(x) or x.ndim ~= 3 then
+    check.fail("nn.Attention: expected x [batch, time, width], got %s", check.describe(x))
+  end
+  local batch, time = x:size(1), x:size(2)
+  local qkv = self.qkv(x):view(batch, time, h + 2 * g, k)
+  local q, keys, v = qkv:narrow(3, 1, h), qkv:narrow(3, h + 1, g), qkv:narrow(3, h + g + 1, g)
+  if self.rope_base then
+    q, keys = ops.rope(q, positions, self.rope_base), ops.rope(keys, positions, self.rope_base)
+  end
+  return self.out(ops.attention(q, keys, v, documents):view(batch, time, h * k))
+end
+
+return Attention

@@ -1,0 +1,19 @@
+--- Dropout: in training mode each element becomes 0 with probability p and the others are divided by 1 - p.
+local check = require "bam.check"
+local core = require "bam.core"
+
+local Dropout = require("bam.nn.module").module "Dropout"
+
+--- nn.Dropout(p).
+---@param p? number default 0.1
+function Dropout:init(p) self.p = check.value("nn.Dropout: p", p or 0.1, "fraction") end
+
+--- Drop elements of x; outside training mode, or with p = 0, give x itself.
+---@param x tensor
+---@return tensor
+function Dropout:forward(x)
+  if not self.training or self.p == 0 then return x end
+  return core.ops.dropout(x, self.p)
+end
+
+return Dropout

@@ -1,0 +1,174 @@
+--- What every module can do with its parameters: list, count, save, load, freeze, group, convert.
+local check = require "bam.check"
+local core = require "bam.core"
+local module = require "bam.nn.module"
+local state = require "bam.state"
+
+local Module = module.Module
+
+local floats = { f32 = true, f64 = true, f16 = true, bf16 = true }
+
+-- Each tensor once, under the first of its names; the other names of shared ones as { other = first }.
+local function unique(self)
+  local list, first, tied = {}, {}, {}
+  for _, entry in ipairs(module.contents(self).tensors) do
+    local known = first[entry.tensor]
+    if known then
+      tied[entry.name] = known
+    else
+      first[entry.tensor] = entry.name
+      list[#list + 1] = entry
+    end
+  end
+  return list, tied
+end
+
+--- The parameters in order: every tensor of floating point, each once. `module` is the module whose field it is.
+---@return { name: string, tensor: tensor, module: table }[]
+function Module:parameters()
+  local list = {}
+  for _, entry in ipairs((unique(self))) do
+    if floats[entry.tensor.dtype] then
+      list[#list + 1] = { name = entry.name, tensor = entry.tensor, module = entry.module }
+    end
+  end
+  return list
+end
+
+--- Iterate over the parameters: for name, tensor in m:named_parameters() do
+---@return fun(): string, tensor
+function Module:named_parameters()
+  local list, i = self:parameters(), 0
+  return function()
+    i = i + 1
+    if list[i] then return list[i].name, list[i].tensor end
+  end
+end
+
+--- Iterate over this module (called "") and all inside it: for name, module in m:named_modules() do
+---@return fun(): string, table
+function Module:named_modules()
+  local list, i = module.contents(self).modules, 0
+  return function()
+    i = i + 1
+    if list[i] then return list[i].name, list[i].module end
+  end
+end
+
+--- Call `f(module, name)` for this module and all inside it.
+---@param f fun(module: table, name: string)
+---@return table self
+function Module:apply(f)
+  check.value("apply: f", f, "callable")
+  for name, m in self:named_modules() do f(m, name) end
+  return self
+end
+
+--- All tensors by name, for bam.save. They are the live ones: clone what must not change with them.
+---@return table<string, tensor>
+function Module:state()
+  local t = {}
+  for _, entry in ipairs((unique(self))) do t[entry.name] = entry.tensor end
+  return t
+end
+
+--- Overwrite the tensors by those of a state, converting between float dtypes. Names and shapes are checked before
+--- anything changes; with { strict = false } names on one side only are left alone.
+---@param values table<string, tensor>
+---@param options? { strict: boolean }
+---@return string[] missing
+---@return string[] unexpected
+function Module:load_state(values, options)
+  local targets, tied = unique(self)
+  return state.load("load_state", targets, values, options, tied)
+end
+
+-- Set requires_grad of the parameters that `which` selects: nil, a Lua pattern, or f(name, tensor).
+local function set_requires_grad(self, what, which, requires)
+  local kind, hits = type(which), 0
+  if kind ~= "nil" and kind ~= "string" and kind ~= "function" then
+    check.fail("%s: expected a pattern or a function(name, tensor), got %s", what, check.describe(which))
+  end
+  for name, tensor in self:named_parameters() do
+    local hit = kind == "nil" or kind == "string" and name:find(which) or kind == "function" and which(name, tensor)
+    if hit then
+      tensor.requires_grad, hits = requires, hits + 1
+    end
+  end
+  if kind == "string" and hits == 0 then check.fail('%s: no parameter matches the pattern "%s"', what, which) end
+  return self
+end
+
+--- Exclude parameters from training: all, those whose name matches a Lua pattern ("^embed%."), or those for which
+--- f(name, tensor) holds.
+---@param which? string|fun(name: string, tensor: tensor): boolean
+---@return table self
+function Module:freeze(which) return set_requires_grad(self, "freeze", which, false) end
+
+--- Train parameters again: all, or those selected as in freeze.
+---@param which? string|fun(name: string, tensor: tensor): boolean
+---@return table self
+function Module:unfreeze(which) return set_requires_grad(self, "unfreeze", which, true) end
+
+--- The parameters sorted into groups: key(name, tensor, module) names the group, or gives nil to leave one out.
+---@param key fun(name: string, tensor: tensor, module: table): any
+---@return table<any, table[]> groups lists like those of m:parameters()
+function Module:groups(key)
+  check.value("groups: key", key, "callable")
+  local groups = {}
+  for _, p in ipairs(self:parameters()) do
+    local name = key(p.name, p.tensor, p.module)
+    if name ~= nil then
+      groups[name] = groups[name] or {}
+      table.insert(groups[name], p)
+    end
+  end
+  return groups
+end
+
+--- How many numbers the parameters have, and how many of these are trained.
+---@return integer total
+---@return integer trainable
+function Module:count()
+  local total, trainable = 0, 0
+  for _, p in self:named_parameters() do
+    local n = p:count()
+    total, trainable = total + n, trainable + (p.requires_grad and n or 0)
+  end
+  return total, trainable
+end
+
+--- Switch to training mode (dropout acts), or out of it with false.
+---@param on? boolean default true
+---@return table self
+function Module:train(on)
+  if on == nil then on = true end
+  check.value("train: on", on, "boolean")
+  return self:apply(function(m) m.training = on end)
+end
+
+--- Switch to evaluation mode (dropout does nothing).
+---@return table self
+function Module:eval() return self:train(false) end
+
+--- Convert all parameters to a float dtype; bf16 and f16 are for saving, they do not compute. The parameters are new
+--- tensors afterwards, without gradients: make optimisers after this.
+---@param dtype string
+---@return table self
+function Module:to(dtype)
+  if not floats[dtype] then
+    check.fail('to: expected "f32", "f64", "bf16" or "f16", got %s', check.describe(dtype))
+  end
+  local converted = {}
+  for _, entry in ipairs(module.contents(self).tensors) do
+    local old = entry.tensor
+    if floats[old.dtype] and old.dtype ~= dtype and not converted[old] then
+      converted[old] = old:detach():to(dtype):keep()
+      converted[old].requires_grad = old.requires_grad
+    end
+    rawset(entry.holder, entry.key, converted[old] or old)
+  end
+  return self
+end
+
+return Module

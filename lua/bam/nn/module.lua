@@ -1,0 +1,126 @@
+--- Modules: layers and models with parameters. A field of a module that holds a tensor, a module, or a list of them
+--- belongs to it; names and order follow from the fields ("layers.1.attn.qkv.weight") in the order of their first
+--- assignment. Fields whose names begin with "_" are private and left out.
+---
+---   local Block = nn.module "Block"
+---   function Block:init(options) self.norm = nn.LayerNorm(options.width) end
+---   function Block:forward(x) return x + self.norm(x) end
+---   local block = Block { width = 64 }      -- calls init
+---   local y = block(x)                      -- calls forward
+local check = require "bam.check"
+
+local M = {}
+
+local Module = {} -- the methods that every module has; methods.lua adds more
+M.Module = Module
+
+-- For each module, the names of its fields in order: { list = { name, ... }, known = { [name] = true } }.
+local fields = setmetatable({}, { __mode = "k" })
+local classes = setmetatable({ [Module] = true }, { __mode = "k" })
+
+--- Is `value` a module?
+---@param value any
+---@return boolean
+function M.is_module(value) return type(value) == "table" and fields[value] ~= nil end
+
+-- The first assignment of a field.
+local function assign(self, name, value)
+  local order = fields[self]
+  if type(value) ~= "function" and type(self[name]) == "function" then
+    check.fail("%s: a field called `%s` would hide the method of that name; choose another name",
+               getmetatable(self).__name, name)
+  end
+  if not order.known[name] then
+    order.known[name] = true
+    order.list[#order.list + 1] = name
+  end
+  rawset(self, name, value)
+end
+
+--- Set up a new module; a class defines its own, which takes what the call of the class was given.
+function Module:init() end
+
+--- What calling the module does; a class defines its own.
+function Module:forward()
+  local name = getmetatable(self).__name
+  check.fail("%s has no forward; define function %s:forward(x)", name, name)
+end
+
+--- A new kind of module, to be given methods init(...) and forward(...).
+---@param name string
+---@param base? table the class whose methods it inherits
+---@return table class call it to make a module
+function M.module(name, base)
+  check.value("nn.module: name", name, "string")
+  base = base or Module
+  if not classes[base] then
+    check.fail("nn.module: the base of %s must be a class made by nn.module, not %s", name, check.describe(base))
+  end
+  local class = {}
+  local instance = { __name = name, __index = class, __newindex = assign, __tostring = function(self)
+    return self:describe()
+  end }
+  function instance:__call(...) return self:forward(...) end
+  classes[class] = true
+  -- Make a module of this class; the arguments are those of its `init`.
+  local function make(_, ...)
+    local self = setmetatable({ training = true }, instance)
+    fields[self] = { list = {}, known = {} }
+    self:init(...)
+    return self
+  end
+  return setmetatable(class, { __name = string.format("class %s", name), __index = base, __call = make,
+                               __tostring = function() return string.format("class %s", name) end })
+end
+
+-- The keys of what belongs to `value`: a module's fields, or the positions of a list.
+local function keys_of(value, name)
+  if fields[value] then return fields[value].list end
+  local keys = {}
+  if getmetatable(value) then return keys end
+  for i = 1, #value do keys[i] = i end
+  for key, held in next, value do
+    if not keys[key] and (check.is_tensor(held) or M.is_module(held)) then
+      check.fail("`%s` holds a parameter or module under the key %s; parameters are found in fields and in lists "
+                 .. "without gaps", name, check.describe(key))
+    end
+  end
+  return keys
+end
+
+local function is_private(key) return type(key) == "string" and key:sub(1, 1) == "_" end
+
+-- Add what `value` is and holds to `found`; `holder[key]` is where it was seen, `module` the innermost around it.
+local function gather(found, value, name, module, holder, key)
+  if check.is_tensor(value) then
+    if not value.is_leaf then
+      check.fail("`%s` is the result of an op, not a parameter; call the field `_%s` to keep it out", name, key)
+    end
+    found.tensors[#found.tensors + 1] = { name = name, tensor = value, module = module, holder = holder, key = key }
+  elseif type(value) == "table" and not found.seen[value] then
+    found.seen[value] = true
+    if fields[value] then
+      found.modules[#found.modules + 1], module = { name = name, module = value, parent = module }, value
+    end
+    for _, k in ipairs(keys_of(value, name)) do
+      if not is_private(k) then
+        gather(found, rawget(value, k), name == "" and tostring(k) or string.format("%s.%s", name, k), module, value, k)
+      end
+    end
+  end
+end
+
+--- Everything in a module, in order: `tensors` as { name, tensor, module, holder, key }, once per place that holds
+--- one, and `modules` as { name, module, parent }, each once.
+---@param self table
+---@return { tensors: table[], modules: table[] }
+function M.contents(self)
+  if not M.is_module(self) then
+    check.fail("expected a module, got %s; call methods with a colon: m:name()", check.describe(self))
+  end
+  local found = { tensors = {}, modules = {}, seen = {} }
+  gather(found, self, "")
+  return found
+end
+
+return M

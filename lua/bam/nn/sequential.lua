@@ -1,0 +1,36 @@
+--- Modules and functions one after the other: nn.Sequential { nn.Linear(2, 16), bam.tanh, nn.Linear(16, 1) }. They are its
+--- fields 1, 2, ...: #m, m[1], and parameters such as "1.weight".
+local check = require "bam.check"
+local module = require "bam.nn.module"
+
+local Sequential = module.module "Sequential"
+
+--- nn.Sequential { first, second, ... }: modules, or functions from tensor to tensor.
+---@param list table
+function Sequential:init(list)
+  if type(list) ~= "table" or getmetatable(list) then
+    check.fail("nn.Sequential: expected a list { first, second, ... }, got %s", check.describe(list))
+  end
+  for key in pairs(list) do
+    if math.type(key) ~= "integer" or key < 1 or key > #list then
+      check.fail("nn.Sequential: expected a list without gaps, but there is the key %s", check.describe(key))
+    end
+  end
+  for i = 1, #list do
+    local part = list[i]
+    if not module.is_module(part) and type(part) ~= "function" then
+      check.fail("nn.Sequential: entry %d is %s, neither a module nor a function", i, check.describe(part))
+    end
+    self[i] = part
+  end
+end
+
+--- Give x to the first, its result to the second, and so on.
+---@param x any
+---@return any
+function Sequential:forward(x)
+  for _, part in ipairs(self) do x = part(x) end
+  return x
+end
+
+return Sequential

@@ -1,0 +1,26 @@
+--- The SwiGLU feed-forward layer: down(silu(gate(x)) * up(x)). Gate and up are one projection `gate_up` (its rows
+--- are [gate | up]).
+local check = require "bam.check"
+local core = require "bam.core"
+local Linear = require "bam.nn.linear"
+
+local SwiGLU = require("bam.nn.module").module "SwiGLU"
+
+--- nn.SwiGLU { width = 512, hidden = 1536 }. `std` is that of the weights, as in nn.Linear.
+---@param options { width: integer, hidden: integer, bias?: boolean, std?: number, dtype?: string }
+function SwiGLU:init(options)
+  local o = check.options("nn.SwiGLU", options, {
+    width = { "size" }, hidden = { "size" }, bias = { "boolean", false }, std = { "rate", optional = true },
+    dtype = { "dtype", "f32" },
+  })
+  local linear = { bias = o.bias, std = o.std, dtype = o.dtype }
+  self.gate_up = Linear(o.width, 2 * o.hidden, linear)
+  self.down = Linear(o.hidden, o.width, linear)
+end
+
+--- Apply it to the last dimension.
+---@param x tensor [..., width]
+---@return tensor y [..., width]
+function SwiGLU:forward(x) return self.down(core.ops.swiglu(self.gate_up(x))) end
+
+return SwiGLU

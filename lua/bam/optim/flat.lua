@@ -1,0 +1,89 @@
+--- Flat buffers: parameters that are updated alike lie in one buffer, their gradients in another, and so does each
+--- kind of moment; a step is then one pass over a few long buffers. Each parameter starts at a multiple of
+--- 64 bytes; the padding between them stays 0.
+local check = require "bam.check"
+local core = require "bam.core"
+
+local M = {}
+
+local PER_LINE = { f32 = 16, f64 = 8 } -- elements in 64 bytes
+
+-- Buffers outlive the bam.scope they may be made in.
+local function zeros(size, dtype) return core.zeros(size, { dtype = dtype }):keep() end
+
+local function slice(buffer, entry)
+  return buffer:narrow(1, entry.first, entry.count):view(entry.tensor.shape):keep()
+end
+
+--- A new bucket for parameters of one dtype, its buffers zero. The parameters stay where they are until M.fill.
+---@param parameters { name: string, tensor: tensor }[]
+---@param moments integer how many buffers of moments
+---@return table bucket
+function M.bucket(parameters, moments)
+  local dtype = parameters[1].tensor.dtype
+  local bucket, size = { entries = {}, moments = {} }, 0
+  for i, p in ipairs(parameters) do
+    local count = p.tensor:count()
+    bucket.entries[i] = { name = p.name, tensor = p.tensor, first = size + 1, count = count }
+    size = size + (count + PER_LINE[dtype] - 1) // PER_LINE[dtype] * PER_LINE[dtype]
+  end
+  bucket.param, bucket.grad = zeros(size, dtype), zeros(size, dtype)
+  for k = 1, moments do bucket.moments[k] = zeros(size, dtype) end
+  bucket.tensors, bucket.places, bucket.grads = {}, {}, {}
+  for i, entry in ipairs(bucket.entries) do
+    bucket.tensors[i], bucket.places[i] = entry.tensor, slice(bucket.param, entry)
+    bucket.grads[i] = slice(bucket.grad, entry)
+    entry.moments = {}
+    for k = 1, moments do entry.moments[k] = slice(bucket.moments[k], entry) end
+  end
+  return bucket
+end
+
+--- Move the parameters into the bucket; from now on their gradients collect there.
+---@param bucket table
+function M.fill(bucket)
+  for i, tensor in ipairs(bucket.tensors) do core.move(tensor, bucket.places[i]) end
+  core.attach(bucket.tensors, bucket.places, bucket.grads)
+end
+
+-- The stretch of the buffers from entry `a` to entry `b`.
+local function segment(bucket, a, b)
+  local length = b.first + b.count - a.first
+  local s = { param = bucket.param:narrow(1, a.first, length):keep(),
+              grad = bucket.grad:narrow(1, a.first, length):keep(), moments = {} }
+  for k, buffer in ipairs(bucket.moments) do s.moments[k] = buffer:narrow(1, a.first, length):keep() end
+  return s
+end
+
+-- The longest stretches of parameters that are trained.
+local function segments(bucket)
+  local list, first = {}, nil
+  for i, entry in ipairs(bucket.entries) do
+    local following = bucket.entries[i + 1]
+    first = first or entry.trained and entry or nil
+    if first and entry.trained and not (following and following.trained) then
+      list[#list + 1], first = segment(bucket, first, entry), nil
+    end
+  end
+  return list
+end
+
+--- Make the bucket fit the parameters as they are now: which are frozen, and where their gradients are.
+---@param what string for messages
+---@param bucket table
+function M.refresh(what, bucket)
+  local lost = core.attach(bucket.tensors, bucket.places, bucket.grads)
+  if lost then
+    check.fail("%s: parameter `%s` has left this optimiser's buffer: another optimiser took it, or something "
+               .. "else moved it; make a new optimiser", what, bucket.entries[lost].name)
+  end
+  local changed = false
+  for _, entry in ipairs(bucket.entries) do
+    local trained = entry.tensor.requires_grad
+    changed = changed or trained ~= entry.trained
+    entry.trained = trained
+  end
+  if changed then bucket.segments = segments(bucket) end
+end
+
+return M

@@ -1,0 +1,154 @@
+/* The optimisers' C half: parameters moved into flat buffers, the fused updates, the global norm. Private to
+   lua/bam/optim, which has checked what scripts pass; here types, shapes and ranges are checked once more. */
+#include "../../engine/optim.h"
+#include "bind.h"
+
+/* ---- settings ---- */
+
+static double number_field(lua_State *L, int arg, const char *name) {
+  lua_getfield(L, arg, name);
+  double value = bind_number(L, -1, name);
+  lua_pop(L, 1);
+  return value;
+}
+
+static int64_t integer_field(lua_State *L, int arg, const char *name) {
+  lua_getfield(L, arg, name);
+  int64_t value = bind_integer(L, -1, name);
+  lua_pop(L, 1);
+  return value;
+}
+
+static void expect_table(lua_State *L, int arg, const char *what, const char *expected) {
+  if (lua_type(L, arg) != LUA_TTABLE)
+    bind_error(L, "%s: expected %s as argument %d, got %s", what, expected, arg, bind_describe(L, arg));
+}
+
+/* A slice being updated in place must not be part of a graph. */
+static bam_tensor *writable(lua_State *L, int arg, const char *what) {
+  bam_tensor *tensor = bind_tensor(L, arg);
+  bind_check(L, bam_autograd_check_write(what, tensor));
+  return tensor;
+}
+
+/* ---- updates ---- */
+
+/* adamw_step(param, grad, m, v, { lr, beta1, beta2, eps, weight_decay, step, clip_scale }) */
+static int optim_adamw_step(lua_State *L) {
+  static const char *const names[] = { "lr", "beta1", "beta2", "eps", "weight_decay", "step",
+                                       "clip_scale", NULL };
+  bam_tensor *param = writable(L, 1, "adamw_step"), *grad = bind_tensor(L, 2);
+  bam_tensor *m = writable(L, 3, "adamw_step"), *v = writable(L, 4, "adamw_step");
+  expect_table(L, 5, "adamw_step", "a table of settings");
+  bind_check_options(L, 5, "adamw_step", names);
+  const bam_adamw settings = {
+    .lr = number_field(L, 5, "lr"),
+    .beta1 = number_field(L, 5, "beta1"),
+    .beta2 = number_field(L, 5, "beta2"),
+    .eps = number_field(L, 5, "eps"),
+    .weight_decay = number_field(L, 5, "weight_decay"),
+    .step = integer_field(L, 5, "step"),
+    .clip_scale = number_field(L, 5, "clip_scale"),
+  };
+  bind_check(L, bam_optim_adamw(param, grad, m, v, &settings));
+  return 0;
+}
+
+/* sgd_step(param, grad, buffer or nil, { lr, momentum, weight_decay, nesterov, step, clip_scale }) */
+static int optim_sgd_step(lua_State *L) {
+  static const char *const names[] = { "lr", "momentum", "weight_decay", "nesterov", "step",
+                                       "clip_scale", NULL };
+  bam_tensor *param = writable(L, 1, "sgd_step"), *grad = bind_tensor(L, 2);
+  bam_tensor *buffer = lua_isnil(L, 3) ? NULL : writable(L, 3, "sgd_step");
+  expect_table(L, 4, "sgd_step", "a table of settings");
+  bind_check_options(L, 4, "sgd_step", names);
+  bam_sgd settings = {
+    .lr = number_field(L, 4, "lr"),
+    .momentum = number_field(L, 4, "momentum"),
+    .weight_decay = number_field(L, 4, "weight_decay"),
+    .step = integer_field(L, 4, "step"),
+    .clip_scale = number_field(L, 4, "clip_scale"),
+  };
+  lua_getfield(L, 4, "nesterov");
+  settings.nesterov = lua_toboolean(L, -1);
+  bind_check(L, bam_optim_sgd(param, grad, buffer, &settings));
+  return 0;
+}
+
+/* ---- lists of tensors ---- */
+
+/* Entry `i` (from 1) of the list at `list`, which keeps it alive. */
+static bam_tensor *entry(lua_State *L, int list, int64_t i, const char *what) {
+  lua_rawgeti(L, list, i);
+  bam_tensor *tensor = bind_test_tensor(L, -1);
+  if (tensor == NULL)
+    bind_error(L, "%s: entry %I of the list is %s, not a tensor", what, (LUAI_UACINT)i,
+               bind_describe(L, -1));
+  lua_pop(L, 1);
+  return tensor;
+}
+
+static int64_t list_length(lua_State *L, int list, const char *what) {
+  expect_table(L, list, what, "a list of tensors");
+  lua_Unsigned n = lua_rawlen(L, list);
+  if (n > INT32_MAX)
+    bind_error(L, "%s: the list is too long", what);
+  return (int64_t)n;
+}
+
+/* grad_norm({ tensors }): the Euclidean norm of all their elements together. */
+static int optim_grad_norm(lua_State *L) {
+  int64_t n = list_length(L, 1, "grad_norm");
+  bam_tensor **tensors = lua_newuserdatauv(L, sizeof *tensors * (size_t)(n > 0 ? n : 1), 0);
+  for (int64_t i = 0; i < n; i++)
+    tensors[i] = entry(L, 1, i + 1, "grad_norm");
+  double norm = 0;
+  if (n > 0)
+    bind_check(L, bam_optim_norm(tensors, (int)n, &norm));
+  lua_pushnumber(L, norm);
+  return 1;
+}
+
+/* move(leaf, place): the leaf's values are copied into `place`, and every holder of the leaf sees them there. */
+static int optim_move(lua_State *L) {
+  bind_check(L, bam_tensor_move(bind_tensor(L, 1), bind_tensor(L, 2)));
+  return 0;
+}
+
+static bool same_place(const bam_tensor *a, const bam_tensor *b) {
+  return a->storage == b->storage && a->offset == b->offset && a->dtype == b->dtype &&
+         bam_shape_equal(&a->shape, &b->shape);
+}
+
+/* Make `place` the gradient of `leaf`, with the values of whatever gradient it has now (0 for none). */
+static bam_status bind_gradient(bam_tensor *leaf, bam_tensor *place) {
+  if (leaf->grad != NULL && same_place(leaf->grad, place))
+    return BAM_OK;
+  bam_status status = leaf->grad != NULL ? bam_tensor_copy(place, leaf->grad) : bam_tensor_fill(place, 0);
+  return status == BAM_OK ? bam_autograd_set_grad(leaf, place) : status;
+}
+
+/* attach({ leaves }, { places }, { gradients }): see that each leaf collects its gradient in its slice of the flat
+   buffer, also after a script set x.grad to something else. Gives nil, or the number of the first leaf
+   that no longer lives in its place; then nothing was changed. */
+static int optim_attach(lua_State *L) {
+  int64_t n = list_length(L, 1, "attach");
+  for (int list = 2; list <= 3; list++)
+    if (list_length(L, list, "attach") != n)
+      return bind_error(L, "attach: the lists have different lengths");
+  for (int64_t i = 1; i <= n; i++)
+    if (!same_place(entry(L, 1, i, "attach"), entry(L, 2, i, "attach"))) {
+      lua_pushinteger(L, i);
+      return 1;
+    }
+  for (int64_t i = 1; i <= n; i++)
+    bind_check(L, bind_gradient(entry(L, 1, i, "attach"), entry(L, 3, i, "attach")));
+  lua_pushnil(L);
+  return 1;
+}
+
+const luaL_Reg bind_optim_functions[] = {
+  { "move", optim_move },           { "adamw_step", optim_adamw_step },
+  { "sgd_step", optim_sgd_step },   { "grad_norm", optim_grad_norm },
+  { "attach", optim_attach },       { NULL, NULL },
+};
