@@ -102,7 +102,8 @@ function core.save_npy(path, x) end
 ---@return tensor
 function core.load_npy(path) end
 
---- Starts the random numbers anew: the same seed gives the same numbers, with any number of threads.
+--- Starts the random numbers anew: the same seed gives the same numbers, with any number of
+--- threads.
 ---@param seed integer
 function core.seed(seed) end
 

@@ -7,8 +7,8 @@
 
 /* Puts a searcher for the embedded modules right behind package.preload, and preloads
    - "bam.core", the C bindings;
-   - "bam.embedded", a table with source(path), the text of "bam/nn/linear.lua" or nil, and modules(),
-     the list of the names of the embedded modules, sorted by path. */
+   - "bam.embedded", a table with source(path), the text of "bam/nn/linear.lua" or nil, and
+     modules(), the list of the names of the embedded modules, sorted by path. */
 void bam_embed_install(lua_State *L);
 
 #endif

@@ -26,8 +26,8 @@ struct bam_line_reader {
   unsigned char tab_result; /* what Tab did, as libedit wants to know it */
 };
 
-/* There is one terminal, so one editor, for the life of the process: el_end would lose the names that
-   EL_ADDFN has copied, and the terminal is restored after every line anyway. */
+/* There is one terminal, so one editor, for the life of the process: el_end would lose the names
+   that EL_ADDFN has copied, and the terminal is restored after every line anyway. */
 static EditLine *the_editor;
 static History *the_history;
 
