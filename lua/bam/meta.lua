@@ -73,6 +73,11 @@ function core.randn(...) end
 ---@return tensor
 function core.randint(low, high, ...) end
 
+--- The bytes of a string, as a u8 tensor.
+---@param text string
+---@return tensor
+function core.bytes(text) end
+
 --- Calls a function and releases every tensor born meanwhile, except those that it returns (also
 --- inside tables) or keeps with x:keep(). Arguments after the function are passed to it.
 ---@param f function
@@ -116,6 +121,10 @@ function core.threads(count) end
 --- `requests` for memory, and `system_requests`, those of them that the system had to serve.
 ---@return table<string, integer>
 function core.memory() end
+
+--- The instruction set that the CPU kernels use: "baseline", "avx2" or "avx512".
+---@return string
+function core.isa() end
 
 --- The gradients of x with respect to every leaf that it depends on are added to their `grad`.
 ---@param x tensor
