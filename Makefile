@@ -2,7 +2,6 @@
 
 # ---- settings, each may be given on the command line ----
 B       ?= build
-CC      ?= gcc
 CFLAGS  ?= -O3 -g
 # WERROR=-Werror makes warnings errors, as the checks of .ci/run do.
 WERROR  ?=

@@ -51,7 +51,8 @@ struct bam_context {
   int threads;
 };
 
-/* A new context in *out, owned by the caller. `options` may be NULL. */
+/* A new context in *out, owned by the caller. `options` may be NULL. no_cache is also set when built with
+   AddressSanitizer, and by the environment variable BAMLUA_ALLOCATOR=malloc. */
 bam_status bam_context_create(const bam_context_options *options, bam_context **out);
 
 /* Free the context. Every tensor must have been released before. NULL is legal. */

@@ -145,12 +145,7 @@ static void make_state(lua_State *L) {
   lua_pushcfunction(L, close_state);
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
-  const char *allocator = getenv("BAMLUA_ALLOCATOR");
-  bam_context_options options = { .no_cache = allocator != NULL && strcmp(allocator, "malloc") == 0 };
-#ifdef __SANITIZE_ADDRESS__
-  options.no_cache = true;
-#endif
-  if (bam_context_create(&options, &state->context) != BAM_OK)
+  if (bam_context_create(NULL, &state->context) != BAM_OK)
     bind_error(L, "out of memory");
   state->L = L;
   state->context->host = (bam_host){ .state = state, .collect = host_collect,

@@ -48,13 +48,15 @@ static void set(lua_State *L, const char *name, int64_t value) {
 
 static int system_memory(lua_State *L) {
   const bam_memory *memory = &bind_context(L)->memory;
-  lua_createtable(L, 0, 6);
+  lua_createtable(L, 0, 7);
   set(L, "live", memory->live_bytes);
   set(L, "peak", memory->peak_bytes);
   set(L, "reserved", memory->reserved_bytes);
   set(L, "objects", memory->live_objects);
   set(L, "requests", memory->requests);
   set(L, "system_requests", memory->system_requests);
+  lua_pushboolean(L, !memory->no_cache);
+  lua_setfield(L, -2, "cached");
   return 1;
 }
 

@@ -39,7 +39,7 @@ const sample *sample_find(const char *op);
    as many as the sample. `empty` gives every dimension the size 0. */
 int sample_inputs(const sample *s, bool empty, bam_tensor **inputs);
 
-/* The attributes of the sample; freed with the test process. */
+/* The attributes of the sample; to be freed. */
 bam_attr *sample_attrs(const sample *s, const bam_op *op);
 
 #endif

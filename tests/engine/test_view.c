@@ -1,5 +1,6 @@
 /* Views and copies: which element of the input each element of the output is. */
 #include <math.h>
+#include <stdlib.h>
 
 #include "fixture.h"
 
@@ -13,10 +14,17 @@ static bam_tensor *make_count(bam_dtype dtype, bam_shape shape) {
   return make_values(dtype, shape, values);
 }
 
+/* Apply op to x and free the attributes. */
+static bam_tensor *apply(const bam_op *op, bam_tensor *x, bam_attr *attrs) {
+  bam_tensor *y = run(op, &x, 1, attrs);
+  free(attrs);
+  return y;
+}
+
 static bam_tensor *apply_list(const bam_op *op, bam_tensor *x, const char *name, int n, const int64_t *list) {
   bam_attr *attrs = make_attrs(op);
   set_list(op, attrs, name, n, list);
-  return run(op, &x, 1, attrs);
+  return apply(op, x, attrs);
 }
 #define APPLY_LIST(op, x, name, ...)                                                              \
   apply_list(op, x, name, sizeof((int64_t[]){ __VA_ARGS__ }) / 8, (int64_t[]){ __VA_ARGS__ })
@@ -61,14 +69,14 @@ static bam_tensor *narrow(bam_tensor *x, int64_t dim, int64_t start, int64_t len
   set_integer(&bam_op_narrow, attrs, "dim", dim);
   set_integer(&bam_op_narrow, attrs, "start", start);
   set_integer(&bam_op_narrow, attrs, "length", length);
-  return run(&bam_op_narrow, &x, 1, attrs);
+  return apply(&bam_op_narrow, x, attrs);
 }
 
 static bam_tensor *select_one(bam_tensor *x, int64_t dim, int64_t position) {
   bam_attr *attrs = make_attrs(&bam_op_select);
   set_integer(&bam_op_select, attrs, "dim", dim);
   set_integer(&bam_op_select, attrs, "position", position);
-  return run(&bam_op_select, &x, 1, attrs);
+  return apply(&bam_op_select, x, attrs);
 }
 
 Test(view, narrow_and_select) {
@@ -109,7 +117,7 @@ Test(view, copies) {
 static bam_tensor *convert(bam_tensor *x, bam_dtype dtype) {
   bam_attr *attrs = make_attrs(&bam_op_to);
   set_integer(&bam_op_to, attrs, "dtype", dtype);
-  return run(&bam_op_to, &x, 1, attrs);
+  return apply(&bam_op_to, x, attrs);
 }
 
 static void expect_converted(bam_tensor *x, bam_dtype dtype, const double *want) {
@@ -144,22 +152,26 @@ Test(view, to_rounds_halves_to_even) {
   RELEASE(x, b, h);
 }
 
+static void expect_error(const char *words, const bam_op *op, bam_tensor *x, bam_attr *attrs) {
+  expect_op_error(words, op, &x, 1, attrs);
+  free(attrs);
+}
+
+static bam_attr *list_attr(const bam_op *op, const char *name, int64_t a, int64_t b) {
+  bam_attr *attrs = make_attrs(op);
+  set_list(op, attrs, name, 2, (int64_t[]){ a, b });
+  return attrs;
+}
+
 Test(view, errors) {
   bam_tensor *x = make_count(BAM_F32, SHAPE(3, 4)), *strided = make_strided(x);
-  bam_attr *attrs = make_attrs(&bam_op_view);
-  set_list(&bam_op_view, attrs, "sizes", 1, (int64_t[]){ 12 });
-  expect_op_error("use x:reshape", &bam_op_view, &strided, 1, attrs);
-  attrs = make_attrs(&bam_op_reshape);
-  set_list(&bam_op_reshape, attrs, "sizes", 2, (int64_t[]){ 5, -1 });
-  expect_op_error("(3, 4) has 12 elements and does not fit into (5, -1)", &bam_op_reshape, &x, 1, attrs);
-  attrs = make_attrs(&bam_op_select);
-  set_integer(&bam_op_select, attrs, "position", 3);
-  expect_op_error("position 4 is out of range: dimension 1 has 3", &bam_op_select, &x, 1, attrs);
-  attrs = make_attrs(&bam_op_expand);
-  set_list(&bam_op_expand, attrs, "sizes", 2, (int64_t[]){ 6, 4 });
-  expect_op_error("only sizes of 1 can grow", &bam_op_expand, &x, 1, attrs);
-  attrs = make_attrs(&bam_op_permute);
-  set_list(&bam_op_permute, attrs, "dims", 2, (int64_t[]){ 1, 1 });
-  expect_op_error("named twice", &bam_op_permute, &x, 1, attrs);
+  bam_attr *beyond = make_attrs(&bam_op_select);
+  set_integer(&bam_op_select, beyond, "position", 3);
+  expect_error("position 4 is out of range: dimension 1 has 3", &bam_op_select, x, beyond);
+  expect_error("use x:reshape", &bam_op_view, strided, list_attr(&bam_op_view, "sizes", 2, 6));
+  expect_error("(3, 4) has 12 elements and does not fit into (5, -1)", &bam_op_reshape, x,
+               list_attr(&bam_op_reshape, "sizes", 5, -1));
+  expect_error("only sizes of 1 can grow", &bam_op_expand, x, list_attr(&bam_op_expand, "sizes", 6, 4));
+  expect_error("named twice", &bam_op_permute, x, list_attr(&bam_op_permute, "dims", 1, 1));
   RELEASE(x, strided);
 }

@@ -1,4 +1,5 @@
--- Modules: values of each layer, names, state, freezing, groups, what wrong input says, and two models that learn.
+-- Modules: values of each layer, names, state, freezing, groups, what wrong input says, and two
+-- models that learn.
 local bam = require "bam"
 local core = require "bam.core"
 local nn = bam.nn
@@ -21,7 +22,8 @@ local function close(x, expected, tolerance, what)
   local a, b = x:flatten():totable(), bam.tensor(expected):flatten():totable()
   assert(#a == #b, what)
   for i = 1, #a do
-    assert(math.abs(a[i] - b[i]) <= tolerance, string.format("%s: element %d is %.9g, not %.9g", what, i, a[i], b[i]))
+    assert(math.abs(a[i] - b[i]) <= tolerance,
+           string.format("%s: element %d is %.9g, not %.9g", what, i, a[i], b[i]))
   end
 end
 
@@ -38,7 +40,8 @@ do
   local m = nn.Linear(3, 2)
   same(names(m), { "weight", "bias" })
   same(m.weight.shape, { 2, 3 })
-  m:load_state { weight = bam.tensor { { 1., 2, 3 }, { 4, 5, 6 } }, bias = bam.tensor { 0.5, -0.5 } }
+  m:load_state { weight = bam.tensor { { 1., 2, 3 }, { 4, 5, 6 } },
+                 bias = bam.tensor { 0.5, -0.5 } }
   close(m(bam.tensor { { 1., 0, 0 }, { 1, 1, 1 } }), { { 1.5, 3.5 }, { 6.5, 14.5 } }, 0, "linear")
   same(names(nn.Linear(3, 2, { bias = false })), { "weight" })
   assert(nn.Linear(2, 2, { dtype = "f64" }).weight.dtype == "f64")
@@ -46,7 +49,8 @@ do
   local bound = wide.weight:abs():max():item()
   assert(bound <= 0.1 and bound > 0.09, "evenly within 1 / sqrt(inputs)")
   local std = nn.Linear(100, 100, { std = 0.02 })
-  assert(math.abs(std.weight:norm():item() / 100 - 0.02) < 0.002 and std.bias:abs():max():item() == 0)
+  assert(math.abs(std.weight:norm():item() / 100 - 0.02) < 0.002
+         and std.bias:abs():max():item() == 0)
   bam.seed(5)
   local a = nn.Linear(3, 3).weight:totable()
   bam.seed(5)
@@ -67,7 +71,8 @@ do
   same(names(nn.LayerNorm(2, { bias = false })), { "weight" })
 
   local ffn = nn.SwiGLU { width = 1, hidden = 1 }
-  ffn:load_state { ["gate_up.weight"] = bam.tensor { { 1. }, { 2 } }, ["down.weight"] = bam.tensor { { 3. } } }
+  ffn:load_state { ["gate_up.weight"] = bam.tensor { { 1. }, { 2 } },
+                   ["down.weight"] = bam.tensor { { 3. } } }
   close(ffn(bam.tensor { { 2. } }), { 3 * 2 / (1 + math.exp(-2)) * 4 }, 1e-5, "swiglu")
 
   local drop = nn.Dropout(0.5)
@@ -77,7 +82,8 @@ do
   assert(drop:train().training)
 end
 
--- Attention against the same computed from small ops in double precision, with grouped heads and documents.
+-- Attention against the same computed from small ops in double precision, with grouped heads and
+-- documents.
 local function rotated(x, base)
   local b, t, h, k = table.unpack(x.shape)
   local rows = x:totable()
@@ -163,9 +169,11 @@ do
   local m = small_model()
   same(names(m), {
     "embed.weight",
-    "layers.1.norm.weight", "layers.1.attn.qkv.weight", "layers.1.attn.out.weight", "layers.1.ffn.gate_up.weight",
+    "layers.1.norm.weight", "layers.1.attn.qkv.weight", "layers.1.attn.out.weight",
+      "layers.1.ffn.gate_up.weight",
     "layers.1.ffn.down.weight",
-    "layers.2.norm.weight", "layers.2.attn.qkv.weight", "layers.2.attn.out.weight", "layers.2.ffn.gate_up.weight",
+    "layers.2.norm.weight", "layers.2.attn.qkv.weight", "layers.2.attn.out.weight",
+      "layers.2.ffn.gate_up.weight",
     "layers.2.ffn.down.weight",
     "norm.weight",
   })
@@ -177,7 +185,9 @@ do
   same(trainable, total)
 
   local modules = {}
-  for name, module in m:named_modules() do modules[#modules + 1] = string.format("%s:%s", name, getmetatable(module).__name) end
+  for name, module in m:named_modules() do
+    modules[#modules + 1] = string.format("%s:%s", name, getmetatable(module).__name)
+  end
   same({ modules[1], modules[2], modules[3], modules[4] },
        { ":Model", "embed:Embedding", "layers.1:Block", "layers.1.norm:LayerNorm" })
   local seen = 0
@@ -188,7 +198,8 @@ do
   same({ #groups.norms, #groups.others }, { 3, 9 })
   local tree = tostring(m)
   assert(tree:find("^Model: %d,%d+\n  embed Embedding: 176\n    weight f32 %(11, 16%)\n"), tree)
-  assert(tree:find("\n  layers.1 Block: [%d,]+\n    norm LayerNorm: 16\n      weight f32 %(16%)\n"), tree)
+  assert(tree:find("\n  layers.1 Block: [%d,]+\n    norm LayerNorm: 16\n      weight f32 %(16%)\n"),
+         tree)
 end
 
 -- Freezing and modes.
@@ -225,20 +236,25 @@ do
   local state = {}
   for name, tensor in pairs(small_model():state()) do state[name] = tensor end
   state["norm.wieght"], state["norm.weight"] = state["norm.weight"], nil
-  fails("load_state: nothing here is called `norm.wieght`; did you mean `norm.weight`?; { strict = false } ignores that",
+  fails("load_state: nothing here is called `norm.wieght`; did you mean `norm.weight`?; "
+        .. "{ strict = false } ignores that",
         b.load_state, b, state)
   state["norm.wieght"] = nil
-  fails("load_state: the state lacks `norm.weight`; { strict = false } keeps what is there", b.load_state, b, state)
+  fails("load_state: the state lacks `norm.weight`; { strict = false } keeps what is there",
+        b.load_state, b, state)
   state["norm.weight"] = bam.zeros(17)
-  fails("load_state: `norm.weight` has shape (16), but is (17) in the state", b.load_state, b, state)
+  fails("load_state: `norm.weight` has shape (16), but is (17) in the state", b.load_state, b,
+        state)
   state["norm.weight"] = bam.zeros(16, { dtype = "i64" })
   fails("load_state: `norm.weight` is f32, but i64 in the state", b.load_state, b, state)
   state["norm.weight"] = 3
   fails("load_state: `norm.weight` is 3, not a tensor", b.load_state, b, state)
-  fails("load_state: no option `stict`; did you mean `strict`?", b.load_state, b, state, { stict = true })
+  fails("load_state: no option `stict`; did you mean `strict`?", b.load_state, b, state,
+        { stict = true })
   fails("load_state: state: expected a table, got nil", b.load_state, b)
   same(b.embed.weight:totable(), before, "unchanged")
-  local missing, unexpected = b:load_state({ ["norm.weight"] = bam.full({ 16 }, 2, { dtype = "f64" }), other = 1 },
+  local missing, unexpected =
+    b:load_state({ ["norm.weight"] = bam.full({ 16 }, 2, { dtype = "f64" }), other = 1 },
                                            { strict = false })
   same({ #missing, missing[1], #unexpected, unexpected[1] }, { 11, "embed.weight", 1, "other" })
   same(b.norm.weight[3]:item(), 2.0)
@@ -258,11 +274,14 @@ do
   same(names(m), { "embed.weight" })
   same(m:count(), 20)
   assert(m:state().counts and not m:state()["head.weight"], "integers are state, not parameters")
-  fails("nothing here is called `head.weight`; it is the same tensor as `embed.weight`", m.load_state, m,
-        { ["embed.weight"] = bam.zeros(5, 4), ["head.weight"] = bam.zeros(5, 4), counts = m.counts })
+  fails("nothing here is called `head.weight`; it is the same tensor as `embed.weight`",
+        m.load_state, m,
+        { ["embed.weight"] = bam.zeros(5, 4), ["head.weight"] = bam.zeros(5, 4),
+          counts = m.counts })
   assert(tostring(m):find("    weight f32 (5, 4) = embed.weight", 1, true), tostring(m))
   m:to "f64"
-  assert(m.embed.weight == m.head.weight and m.embed.weight.dtype == "f64" and m.embed.weight.requires_grad)
+  assert(m.embed.weight == m.head.weight and m.embed.weight.dtype == "f64"
+         and m.embed.weight.requires_grad)
   assert(m.counts.dtype == "i64")
   m:freeze():to "bf16"
   assert(m.head.weight.dtype == "bf16" and not m.head.weight.requires_grad)
@@ -287,34 +306,46 @@ do
   bag.list = nil
   bag.other, bag.list = nn.weights.full({ 1 }, 0), { nn.weights.full({ 1 }, 1) }
   same(names(bag), { "list.1", "other" }, "a field keeps its place")
-  fails("Bag: a field called `state` would hide the method of that name", function() bag.state = bam.zeros(1) end)
+  fails("Bag: a field called `state` would hide the method of that name",
+        function() bag.state = bam.zeros(1) end)
   bag.result = bag.other * 2
-  fails("`result` is the result of an op, not a parameter; call the field `_result` to keep it out", names, bag)
+  fails("`result` is the result of an op, not a parameter; call the field `_result` to keep it out",
+        names, bag)
   bag.result = nil
   bag.experts = { law = nn.Linear(1, 1) }
   fails('`experts` holds a parameter or module under the key the string "law"', names, bag)
   fails("Bag has no forward; define function Bag:forward(x)", bag, 1)
-  fails("nn.module: the base of X must be a class made by nn.module, not a Bag", nn.module, "X", bag)
+  fails("nn.module: the base of X must be a class made by nn.module, not a Bag", nn.module, "X",
+        bag)
   fails("expected a module, got nil; call methods with a colon: m:name()", bag.parameters)
 end
 
 -- Wrong options.
 fails("bam.nn has no `Liner`; did you mean `Linear`?", function() return nn.Liner end)
-fails("nn.Linear: inputs: expected an integer of at least 1, got a table", nn.Linear, { inputs = 3 })
+fails("nn.Linear: inputs: expected an integer of at least 1, got a table", nn.Linear,
+      { inputs = 3 })
 fails("nn.Linear: outputs: expected an integer of at least 1, got 2.5", nn.Linear, 3, 2.5)
 fails("nn.Linear: no option `bais`; did you mean `bias`?", nn.Linear, 3, 2, { bais = false })
 fails("nn.Linear: option bias: expected true or false, got 1", nn.Linear, 3, 2, { bias = 1 })
-fails('nn.Linear: option dtype: expected the dtype "f32" or "f64", got the string "bf16"', nn.Linear, 3, 2, { dtype = "bf16" })
-fails("nn.Attention: kv_heads is 3, which does not divide the 4 heads", nn.Attention, { width = 8, heads = 4, kv_heads = 3 })
-fails("nn.Attention: 3 heads do not divide the width 8; give head_width", nn.Attention, { width = 8, heads = 3 })
-fails("nn.Attention: rope turns pairs, and head_width is 3; make it even", nn.Attention, { width = 6, heads = 2 })
-fails("nn.Attention: option `heads` is missing: an integer of at least 1", nn.Attention, { width = 6 })
+fails('nn.Linear: option dtype: expected the dtype "f32" or "f64", got the string "bf16"',
+      nn.Linear, 3, 2, { dtype = "bf16" })
+fails("nn.Attention: kv_heads is 3, which does not divide the 4 heads", nn.Attention,
+      { width = 8, heads = 4, kv_heads = 3 })
+fails("nn.Attention: 3 heads do not divide the width 8; give head_width", nn.Attention,
+      { width = 8, heads = 3 })
+fails("nn.Attention: rope turns pairs, and head_width is 3; make it even", nn.Attention,
+      { width = 6, heads = 2 })
+fails("nn.Attention: option `heads` is missing: an integer of at least 1", nn.Attention,
+      { width = 6 })
 fails("nn.Attention: expected x [batch, time, width], got a tensor of shape (3, 4)",
       nn.Attention { width = 4, heads = 1, rope = false }, bam.zeros(3, 4))
 fails("nn.Dropout: p: expected a number from 0 to below 1, got 1", nn.Dropout, 1)
-fails("nn.Sequential: entry 2 is 3, neither a module nor a function", nn.Sequential, { nn.Linear(1, 1), 3 })
-fails("nn.Sequential: entry 2 is nil, neither a module nor a function", nn.Sequential, { bam.relu, nil, bam.relu })
-fails("nn.Sequential: expected a list without gaps, but there is the key the string \"relu\"", nn.Sequential,
+fails("nn.Sequential: entry 2 is 3, neither a module nor a function", nn.Sequential,
+      { nn.Linear(1, 1), 3 })
+fails("nn.Sequential: entry 2 is nil, neither a module nor a function", nn.Sequential,
+      { bam.relu, nil, bam.relu })
+fails("nn.Sequential: expected a list without gaps, but there is the key the string \"relu\"",
+      nn.Sequential,
       { bam.tanh, relu = bam.relu })
 
 -- A small MLP learns XOR.
@@ -338,7 +369,8 @@ do
   assert(last < 1e-3, last)
 end
 
--- A small transformer learns to copy what came three tokens before, and asks nothing of the system after its first step.
+-- A small transformer learns to copy what came three tokens before, and asks nothing of the system
+-- after its first step.
 do
   bam.seed(4)
   local m = small_model()
@@ -362,5 +394,7 @@ do
   end
   assert(math.abs(losses[1] - math.log(11)) < 0.5, losses[1])
   assert(losses[steps] < 0.2, losses[steps])
-  same(core.memory().system_requests, requests, "requests to the system after the first step")
+  if core.memory().cached then -- not in the runs that watch every allocation
+    same(core.memory().system_requests, requests, "requests to the system after the first step")
+  end
 end
