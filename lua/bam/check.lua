@@ -1,5 +1,6 @@
---- Checking what a script passed: values against kinds, tables of options against the names there are. The errors
---- name the function and the option, say what to do, and carry the line of the script, not one in here.
+--- Checking what a script passed: values against kinds, tables of options against the names there
+--- are. The errors name the function and the option, say what to do, and carry the line of the
+--- script, not one in here.
 local core = require "bam.core"
 
 local M = {}
@@ -32,8 +33,12 @@ function M.shape(shape) return string.format("(%s)", table.concat(shape, ", ")) 
 ---@return string
 function M.describe(value)
   local kind, metatable = type(value), getmetatable(value)
-  if metatable == "tensor" then return string.format("a tensor of shape %s", M.shape(value.shape)) end
-  if kind == "string" then return #value <= 40 and string.format('the string "%s"', value) or "a string" end
+  if metatable == "tensor" then
+    return string.format("a tensor of shape %s", M.shape(value.shape))
+  end
+  if kind == "string" then
+    return #value <= 40 and string.format('the string "%s"', value) or "a string"
+  end
   if kind == "number" or kind == "boolean" or kind == "nil" then return tostring(value) end
   return string.format("a %s", type(metatable) == "table" and metatable.__name or kind)
 end
@@ -49,14 +54,17 @@ local kinds = {
   table = { "a table", function(x) return type(x) == "table" and x or nil end },
   callable = { "a function", function(x) return type(x) == "function" and x or nil end },
   integer = { "an integer", integer },
-  size = { "an integer of at least 1", function(x) x = integer(x) return x and x >= 1 and x or nil end },
+  size = { "an integer of at least 1",
+           function(x) x = integer(x) return x and x >= 1 and x or nil end },
   number = { "a finite number", function(x) return is_number(x) and x or nil end },
   positive = { "a number above 0", function(x) return is_number(x) and x > 0 and x or nil end },
   rate = { "a number of at least 0", function(x) return is_number(x) and x >= 0 and x or nil end },
-  share = { "a number from 0 to 1", function(x) return is_number(x) and x >= 0 and x <= 1 and x or nil end },
+  share = { "a number from 0 to 1",
+            function(x) return is_number(x) and x >= 0 and x <= 1 and x or nil end },
   fraction = { "a number from 0 to below 1",
                function(x) return is_number(x) and x >= 0 and x < 1 and x or nil end },
-  dtype = { 'the dtype "f32" or "f64"', function(x) return (x == "f32" or x == "f64") and x or nil end },
+  dtype = { 'the dtype "f32" or "f64"',
+            function(x) return (x == "f32" or x == "f64") and x or nil end },
 }
 
 --- `value` as one of `kind` (integral floats become integers), or an error that begins with `what`.
@@ -66,7 +74,9 @@ local kinds = {
 ---@return any
 function M.value(what, value, kind)
   local result = kinds[kind][2](value)
-  if result == nil then M.fail("%s: expected %s, got %s", what, kinds[kind][1], M.describe(value)) end
+  if result == nil then
+    M.fail("%s: expected %s, got %s", what, kinds[kind][1], M.describe(value))
+  end
   return result
 end
 
@@ -86,8 +96,8 @@ local function sorted_names(t)
   return names
 end
 
---- The options of a call, checked: a new table with defaults filled in. `spec` has for each name { kind, default };
---- without a default the option is needed, unless { kind, optional = true }.
+--- The options of a call, checked: a new table with defaults filled in. `spec` has for each name {
+--- kind, default }; without a default the option is needed, unless { kind, optional = true }.
 ---@param what string the function, for messages
 ---@param given? table
 ---@param spec table<string, table>
@@ -99,7 +109,9 @@ function M.options(what, given, spec)
   end
   local names, options = sorted_names(spec), {}
   for name in pairs(given) do
-    if type(name) ~= "string" then M.fail("%s: options have names, but there is %s", what, M.describe(given[name])) end
+    if type(name) ~= "string" then
+      M.fail("%s: options have names, but there is %s", what, M.describe(given[name]))
+    end
     if not spec[name] then M.fail("%s: no option `%s`%s", what, name, M.suggestion(name, names)) end
   end
   for _, name in ipairs(names) do

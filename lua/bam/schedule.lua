@@ -1,7 +1,8 @@
---- Schedules: numbers that change over a run, such as learning rates and loss coefficients. A schedule is a value;
---- s:at(step, total) is its number at a step (the first is 1, the last is `total`), and s(step, total) the same.
---- Progress goes from 0 at the first step to 1 at the last. A warm-up rises in equal steps and reaches the full
---- value at its last step; it is a share of the run when below 1, else a number of steps.
+--- Schedules: numbers that change over a run, such as learning rates and loss coefficients. A
+--- schedule is a value; s:at(step, total) is its number at a step (the first is 1, the last is
+--- `total`), and s(step, total) the same. Progress goes from 0 at the first step to 1 at the last.
+--- A warm-up rises in equal steps and reaches the full value at its last step; it is a share of the
+--- run when below 1, else a number of steps.
 local check = require "bam.check"
 
 local M = {}
@@ -42,7 +43,8 @@ local function progress(step, total) return total > 1 and (step - 1) / (total - 
 
 local function check_warmup(what, warmup)
   if warmup >= 1 and not math.tointeger(warmup) then
-    check.fail("%s: option warmup: %g is neither a share below 1 nor a whole number of steps", what, warmup)
+    check.fail("%s: option warmup: %g is neither a share below 1 nor a whole number of steps", what,
+               warmup)
   end
 end
 
@@ -60,11 +62,15 @@ end
 ---@param value number|{ value: number, warmup?: number }
 ---@return schedule
 function M.constant(value)
-  if type(value) ~= "table" then value = { value = check.value("schedule.constant: value", value, "number") } end
-  local o = check.options("schedule.constant", value, { value = { "number" }, warmup = { "rate", 0 } })
+  if type(value) ~= "table" then
+    value = { value = check.value("schedule.constant: value", value, "number") }
+  end
+  local o = check.options("schedule.constant", value,
+                          { value = { "number" }, warmup = { "rate", 0 } })
   check_warmup("schedule.constant", o.warmup)
   local text = o.warmup == 0 and "%g" or "constant { value = %g, warmup = %g }"
-  return new(string.format(text, o.value, o.warmup), warmed(o.warmup, function() return o.value end))
+  return new(string.format(text, o.value, o.warmup),
+             warmed(o.warmup, function() return o.value end))
 end
 
 --- From one value to another on a straight line.
@@ -86,8 +92,11 @@ function M.cosine(options)
   local o = check.options("schedule.cosine", options,
                           { peak = { "number" }, warmup = { "rate", 0 }, floor = { "share", 0 } })
   check_warmup("schedule.cosine", o.warmup)
-  local function wave(p) return o.peak * (o.floor + (1 - o.floor) * 0.5 * (1 + math.cos(math.pi * p))) end
-  return new(string.format("cosine { peak = %g, warmup = %g, floor = %g }", o.peak, o.warmup, o.floor),
+  local function wave(p)
+    return o.peak * (o.floor + (1 - o.floor) * 0.5 * (1 + math.cos(math.pi * p)))
+  end
+  return new(string.format("cosine { peak = %g, warmup = %g, floor = %g }", o.peak, o.warmup,
+                           o.floor),
              warmed(o.warmup, wave))
 end
 
@@ -104,13 +113,15 @@ local function interpolate(points, p)
   return a[2] * (1 - t) + b[2] * t
 end
 
---- Straight lines between points { progress, value }, progress from 0 to 1. Two points at one progress make a jump; before
---- the first point and after the last the value stays.
+--- Straight lines between points { progress, value }, progress from 0 to 1. Two points at one
+--- progress make a jump; before the first point and after the last the value stays.
 ---@param points number[][]
 ---@return schedule
 function M.piecewise(points)
   check.value("schedule.piecewise: points", points, "table")
-  if #points == 0 then check.fail "schedule.piecewise: expected a list of points { progress, value }, got none" end
+  if #points == 0 then
+    check.fail "schedule.piecewise: expected a list of points { progress, value }, got none"
+  end
   local copy, texts = {}, {}
   for i, point in ipairs(points) do
     local what = string.format("schedule.piecewise: point %d", i)
@@ -118,7 +129,8 @@ function M.piecewise(points)
     copy[i] = { check.value(string.format("%s: progress", what), point[1], "share"),
                 check.value(string.format("%s: value", what), point[2], "number") }
     if i > 1 and copy[i][1] < copy[i - 1][1] then
-      check.fail("%s: progress %g comes after %g; sort the points", what, copy[i][1], copy[i - 1][1])
+      check.fail("%s: progress %g comes after %g; sort the points", what, copy[i][1],
+                 copy[i - 1][1])
     end
     texts[i] = string.format("{ %g, %g }", copy[i][1], copy[i][2])
   end
@@ -142,7 +154,8 @@ local function read_sequence(parts)
   return copy, texts
 end
 
---- Several schedules one after the other, each over its share of the run: { { 0.2, a }, { 0.8, b } }.
+--- Several schedules one after the other, each over its share of the run: { { 0.2, a }, { 0.8, b }
+--- }.
 ---@param parts table[] pairs of a share and a schedule (or a number, or a function of progress)
 ---@return schedule
 function M.sequence(parts)
@@ -165,22 +178,24 @@ local function from_function(f)
   return new(text, function(step, total)
     local value = f(progress(step, total))
     if type(value) ~= "number" or value ~= value then
-      check.fail("schedule: %s gave %s at step %d of %d; it must give a number", text, check.describe(value),
+      check.fail("schedule: %s gave %s at step %d of %d; it must give a number", text,
+                 check.describe(value),
                  step, total)
     end
     return value
   end)
 end
 
---- `x` as a schedule: a number stays constant, a function is called with the progress from 0 to 1, and a schedule is
---- what it is.
+--- `x` as a schedule: a number stays constant, a function is called with the progress from 0 to 1,
+--- and a schedule is what it is.
 ---@param x number|function|schedule
 ---@return schedule
 function M.of(x)
   if is_schedule(x) then return x end
   if type(x) == "number" then return M.constant(x) end
   if type(x) == "function" then return from_function(x) end
-  return check.fail("schedule: expected a number, a schedule or a function of progress, got %s", check.describe(x))
+  return check.fail("schedule: expected a number, a schedule or a function of progress, got %s",
+                    check.describe(x))
 end
 
 return check.guard(M, "bam.schedule")

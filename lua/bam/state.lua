@@ -1,10 +1,13 @@
---- Loading saved values into tensors that exist: everything is checked first, then everything is copied.
+--- Loading saved values into tensors that exist: everything is checked first, then everything is
+--- copied.
 local check = require "bam.check"
 local core = require "bam.core"
 
 local M = {}
 
-local function is_float(x) return x.dtype == "f32" or x.dtype == "f64" or x.dtype == "f16" or x.dtype == "bf16" end
+local function is_float(x)
+  return x.dtype == "f32" or x.dtype == "f64" or x.dtype == "f16" or x.dtype == "bf16"
+end
 
 local function same_shape(a, b)
   if #a ~= #b then return false end
@@ -45,24 +48,27 @@ local function check_fit(what, target, value)
                check.shape(target.tensor.shape), check.shape(value.shape))
   end
   if target.tensor.dtype ~= value.dtype and not (is_float(target.tensor) and is_float(value)) then
-    check.fail("%s: `%s` is %s, but %s in the state", what, target.name, target.tensor.dtype, value.dtype)
+    check.fail("%s: `%s` is %s, but %s in the state", what, target.name, target.tensor.dtype,
+               value.dtype)
   end
 end
 
 local function check_names(what, missing, unexpected, known, tied)
   local first = unexpected[1]
   if first then
-    local hint = tied and tied[first] and string.format("; it is the same tensor as `%s`", tied[first])
-    check.fail("%s: nothing here is called %s%s; { strict = false } ignores that", what, enumerate(unexpected),
-               hint or check.suggestion(first, known))
+    local twin = tied and tied[first]
+    local hint = twin and string.format("; it is the same tensor as `%s`", twin)
+    check.fail("%s: nothing here is called %s%s; { strict = false } ignores that", what,
+               enumerate(unexpected), hint or check.suggestion(first, known))
   end
   if missing[1] then
-    check.fail("%s: the state lacks %s; { strict = false } keeps what is there", what, enumerate(missing))
+    check.fail("%s: the state lacks %s; { strict = false } keeps what is there", what,
+               enumerate(missing))
   end
 end
 
---- Copy the tensors of `state` into the targets of the same name, converting between float dtypes. Any error is raised
---- before anything is changed.
+--- Copy the tensors of `state` into the targets of the same name, converting between float dtypes.
+--- Any error is raised before anything is changed.
 ---@param what string for messages
 ---@param targets { name: string, tensor: tensor }[]
 ---@param state table<string, tensor>

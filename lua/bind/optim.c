@@ -1,5 +1,6 @@
-/* The optimisers' C half: parameters moved into flat buffers, the fused updates, the global norm. Private to
-   lua/bam/optim, which has checked what scripts pass; here types, shapes and ranges are checked once more. */
+/* The optimisers' C half: parameters moved into flat buffers, the fused updates, the global norm.
+   Private to lua/bam/optim, which has checked what scripts pass; here types, shapes and ranges are
+   checked once more. */
 #include "../../engine/optim.h"
 #include "bind.h"
 
@@ -21,7 +22,8 @@ static int64_t integer_field(lua_State *L, int arg, const char *name) {
 
 static void expect_table(lua_State *L, int arg, const char *what, const char *expected) {
   if (lua_type(L, arg) != LUA_TTABLE)
-    bind_error(L, "%s: expected %s as argument %d, got %s", what, expected, arg, bind_describe(L, arg));
+    bind_error(L, "%s: expected %s as argument %d, got %s", what, expected, arg,
+               bind_describe(L, arg));
 }
 
 /* A slice being updated in place must not be part of a graph. */
@@ -54,7 +56,8 @@ static int optim_adamw_step(lua_State *L) {
   return 0;
 }
 
-/* sgd_step(param, grad, buffer or nil, { lr, momentum, weight_decay, nesterov, step, clip_scale }) */
+/* sgd_step(param, grad, buffer or nil, { lr, momentum, weight_decay, nesterov, step,
+   clip_scale }) */
 static int optim_sgd_step(lua_State *L) {
   static const char *const names[] = { "lr", "momentum", "weight_decay", "nesterov", "step",
                                        "clip_scale", NULL };
@@ -109,7 +112,8 @@ static int optim_grad_norm(lua_State *L) {
   return 1;
 }
 
-/* move(leaf, place): the leaf's values are copied into `place`, and every holder of the leaf sees them there. */
+/* move(leaf, place): the leaf's values are copied into `place`, where every holder of the leaf sees
+   them from now on. */
 static int optim_move(lua_State *L) {
   bind_check(L, bam_tensor_move(bind_tensor(L, 1), bind_tensor(L, 2)));
   return 0;
@@ -120,17 +124,18 @@ static bool same_place(const bam_tensor *a, const bam_tensor *b) {
          bam_shape_equal(&a->shape, &b->shape);
 }
 
-/* Make `place` the gradient of `leaf`, with the values of whatever gradient it has now (0 for none). */
+/* Make `place` the gradient of `leaf`, with the values of the gradient it has now (0 for none). */
 static bam_status bind_gradient(bam_tensor *leaf, bam_tensor *place) {
   if (leaf->grad != NULL && same_place(leaf->grad, place))
     return BAM_OK;
-  bam_status status = leaf->grad != NULL ? bam_tensor_copy(place, leaf->grad) : bam_tensor_fill(place, 0);
+  bam_status status =
+    leaf->grad != NULL ? bam_tensor_copy(place, leaf->grad) : bam_tensor_fill(place, 0);
   return status == BAM_OK ? bam_autograd_set_grad(leaf, place) : status;
 }
 
-/* attach({ leaves }, { places }, { gradients }): see that each leaf collects its gradient in its slice of the flat
-   buffer, also after a script set x.grad to something else. Gives nil, or the number of the first leaf
-   that no longer lives in its place; then nothing was changed. */
+/* attach({ leaves }, { places }, { gradients }): see that each leaf collects its gradient in its
+   slice of the flat buffer, also after a script set x.grad to something else. Gives nil, or the number of
+   the first leaf that no longer lives in its place; then nothing was changed. */
 static int optim_attach(lua_State *L) {
   int64_t n = list_length(L, 1, "attach");
   for (int list = 2; list <= 3; list++)

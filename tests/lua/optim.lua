@@ -215,8 +215,8 @@ do
   step()
   assert(not net.norm.weight:eq(weight):all():item(), "trained again")
   net:unfreeze()
-  fails("AdamW: parameter `embed.weight` was frozen when this optimiser was made; make a new one to "
-        .. "train it",
+  fails("AdamW: parameter `embed.weight` was frozen when this optimiser was made; make a new one "
+        .. "to train it",
         opt.step, opt)
   net:freeze()
   fails("optim.AdamW: there is nothing to train: every parameter is frozen", optim.AdamW, net)

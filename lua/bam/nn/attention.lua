@@ -1,5 +1,6 @@
---- Causal self-attention with rotary positions and grouped key and value heads. One projection `qkv` gives queries, keys and
---- values side by side (its rows are [q | k | v]), `out` brings the heads back to the width.
+--- Causal self-attention with rotary positions and grouped key and value heads. One projection
+--- `qkv` gives queries, keys and values side by side (its rows are [q | k | v]), `out` brings the
+--- heads back to the width.
 local check = require "bam.check"
 local core = require "bam.core"
 local Linear = require "bam.nn.linear"
@@ -8,26 +9,41 @@ local Attention = require("bam.nn.module").module "Attention"
 local ops = core.ops
 
 local spec = {
-  width = { "size" }, heads = { "size" }, kv_heads = { "size", optional = true }, head_width = { "size", optional = true },
+  width = { "size" }, heads = { "size" }, kv_heads = { "size", optional = true },
+  head_width = { "size", optional = true },
   rope = { "boolean", true }, rope_base = { "positive", 10000 }, bias = { "boolean", false },
   std = { "rate", optional = true }, dtype = { "dtype", "f32" },
 }
 
---- nn.Attention { width = 512, heads = 8 }. `kv_heads` (default: heads) divides heads: each serves heads / kv_heads query
---- heads. `head_width` is width / heads by default. `std` is that of the weights, as in nn.Linear.
----@param options { width: integer, heads: integer, kv_heads?: integer, head_width?: integer, rope?: boolean, rope_base?: number, bias?: boolean, std?: number, dtype?: string }
+--- nn.Attention { width = 512, heads = 8 }. `kv_heads` (default: heads) divides heads: each serves
+--- heads / kv_heads query heads. `head_width` is width / heads by default. `std` is that of the
+--- weights, as in nn.Linear.
+---@class nn.AttentionOptions
+---@field width integer
+---@field heads integer
+---@field kv_heads? integer
+---@field head_width? integer
+---@field rope? boolean rotary positions, true by default
+---@field rope_base? number 10000 by default
+---@field bias? boolean of both projections, false by default
+---@field std? number
+---@field dtype? string
+---@param options nn.AttentionOptions
 function Attention:init(options)
   local o = check.options("nn.Attention", options, spec)
   self.heads, self.kv_heads = o.heads, o.kv_heads or o.heads
   if self.heads % self.kv_heads ~= 0 then
-    check.fail("nn.Attention: kv_heads is %d, which does not divide the %d heads", self.kv_heads, self.heads)
+    check.fail("nn.Attention: kv_heads is %d, which does not divide the %d heads", self.kv_heads,
+               self.heads)
   end
   if not o.head_width and o.width % o.heads ~= 0 then
-    check.fail("nn.Attention: %d heads do not divide the width %d; give head_width", o.heads, o.width)
+    check.fail("nn.Attention: %d heads do not divide the width %d; give head_width", o.heads,
+               o.width)
   end
   self.head_width = o.head_width or o.width // o.heads
   if o.rope and self.head_width % 2 ~= 0 then
-    check.fail("nn.Attention: rope turns pairs, and head_width is %d; make it even", self.head_width)
+    check.fail("nn.Attention: rope turns pairs, and head_width is %d; make it even",
+               self.head_width)
   end
   self.rope_base = o.rope and o.rope_base or nil
   local linear = { bias = o.bias, std = o.std, dtype = o.dtype }

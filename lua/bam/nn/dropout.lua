@@ -1,4 +1,5 @@
---- Dropout: in training mode each element becomes 0 with probability p and the others are divided by 1 - p.
+--- Dropout: in training mode each element becomes 0 with probability p and the others are divided
+--- by 1 - p.
 local check = require "bam.check"
 local core = require "bam.core"
 

@@ -7,14 +7,16 @@ local Embedding = require("bam.nn.module").module "Embedding"
 
 Embedding.no_decay = true -- optimisers leave the weights as large as they are
 
---- nn.Embedding(count, width, options). Begins normally distributed with deviation `std`, 0.02 by default.
+--- nn.Embedding(count, width, options). Begins normally distributed with deviation `std`, 0.02 by
+--- default.
 ---@param count integer
 ---@param width integer
 ---@param options? { std?: number, dtype?: string }
 function Embedding:init(count, width, options)
   self.vectors = check.value("nn.Embedding: count", count, "size") -- m:count() counts parameters
   self.width = check.value("nn.Embedding: width", width, "size")
-  local o = check.options("nn.Embedding", options, { std = { "rate", 0.02 }, dtype = { "dtype", "f32" } })
+  local o = check.options("nn.Embedding", options,
+                          { std = { "rate", 0.02 }, dtype = { "dtype", "f32" } })
   self.weight = weights.normal({ self.vectors, self.width }, o.std, o.dtype)
 end
 

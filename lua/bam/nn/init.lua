@@ -1,5 +1,6 @@
---- Layers and models: modules with named parameters. nn.module "Name" begins one of your own; help("nn.Linear") tells how
---- to make one. Every module has the methods of nn.Module: parameters, state, load_state, freeze, count, to, ...
+--- Layers and models: modules with named parameters. nn.module "Name" begins one of your own;
+--- help("nn.Linear") tells how to make one. Every module has the methods of nn.Module: parameters,
+--- state, load_state, freeze, count, to, ...
 require "bam.tensor" -- tensors have their methods
 local check = require "bam.check"
 local module = require "bam.nn.module"

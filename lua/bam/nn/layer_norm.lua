@@ -7,13 +7,14 @@ local LayerNorm = require("bam.nn.module").module "LayerNorm"
 
 LayerNorm.no_decay = true -- optimisers leave the weights as large as they are
 
---- nn.LayerNorm(width, options).
+--- nn.LayerNorm(width, options); bias is true and eps 1e-5 by default.
 ---@param width integer
----@param options? { bias?: boolean, eps?: number, dtype?: string } bias is true and eps 1e-5 by default
+---@param options? { bias?: boolean, eps?: number, dtype?: string }
 function LayerNorm:init(width, options)
   self.width = check.value("nn.LayerNorm: width", width, "size")
   local o = check.options("nn.LayerNorm", options,
-                          { bias = { "boolean", true }, eps = { "positive", 1e-5 }, dtype = { "dtype", "f32" } })
+                          { bias = { "boolean", true }, eps = { "positive", 1e-5 },
+                            dtype = { "dtype", "f32" } })
   self.eps = o.eps
   self.weight = weights.full({ self.width }, 1, o.dtype)
   if o.bias then self.bias = weights.full({ self.width }, 0, o.dtype) end

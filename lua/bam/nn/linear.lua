@@ -5,8 +5,8 @@ local weights = require "bam.nn.weights"
 
 local Linear = require("bam.nn.module").module "Linear"
 
---- nn.Linear(inputs, outputs, options). Weights begin normally distributed with deviation `std` and a bias of 0; without
---- `std`, evenly distributed within 1 / √inputs, the bias too.
+--- nn.Linear(inputs, outputs, options). Weights begin normally distributed with deviation `std` and
+--- a bias of 0; without `std`, evenly distributed within 1 / √inputs, the bias too.
 ---@param inputs integer
 ---@param outputs integer
 ---@param options? { bias?: boolean, std?: number, dtype?: string } bias is true by default
@@ -14,12 +14,14 @@ function Linear:init(inputs, outputs, options)
   self.inputs = check.value("nn.Linear: inputs", inputs, "size")
   self.outputs = check.value("nn.Linear: outputs", outputs, "size")
   local o = check.options("nn.Linear", options,
-                          { bias = { "boolean", true }, std = { "rate", optional = true }, dtype = { "dtype", "f32" } })
+                          { bias = { "boolean", true }, std = { "rate", optional = true },
+                            dtype = { "dtype", "f32" } })
   local bound = 1 / math.sqrt(self.inputs)
   self.weight = o.std and weights.normal({ self.outputs, self.inputs }, o.std, o.dtype)
     or weights.uniform({ self.outputs, self.inputs }, bound, o.dtype)
   if o.bias then
-    self.bias = o.std and weights.full({ self.outputs }, 0, o.dtype) or weights.uniform({ self.outputs }, bound, o.dtype)
+    self.bias = o.std and weights.full({ self.outputs }, 0, o.dtype)
+      or weights.uniform({ self.outputs }, bound, o.dtype)
   end
 end
 

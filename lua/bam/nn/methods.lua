@@ -8,7 +8,8 @@ local Module = module.Module
 
 local floats = { f32 = true, f64 = true, f16 = true, bf16 = true }
 
--- Each tensor once, under the first of its names; the other names of shared ones as { other = first }.
+-- Each tensor once, under the first of its names; the other names of shared ones as { other = first
+-- }.
 local function unique(self)
   local list, first, tied = {}, {}, {}
   for _, entry in ipairs(module.contents(self).tensors) do
@@ -23,7 +24,8 @@ local function unique(self)
   return list, tied
 end
 
---- The parameters in order: every tensor of floating point, each once. `module` is the module whose field it is.
+--- The parameters in order: every tensor of floating point, each once. `module` is the module whose
+--- field it is.
 ---@return { name: string, tensor: tensor, module: table }[]
 function Module:parameters()
   local list = {}
@@ -72,8 +74,8 @@ function Module:state()
   return t
 end
 
---- Overwrite the tensors by those of a state, converting between float dtypes. Names and shapes are checked before
---- anything changes; with { strict = false } names on one side only are left alone.
+--- Overwrite the tensors by those of a state, converting between float dtypes. Names and shapes are
+--- checked before anything changes; with { strict = false } names on one side only are left alone.
 ---@param values table<string, tensor>
 ---@param options? { strict: boolean }
 ---@return string[] missing
@@ -87,20 +89,24 @@ end
 local function set_requires_grad(self, what, which, requires)
   local kind, hits = type(which), 0
   if kind ~= "nil" and kind ~= "string" and kind ~= "function" then
-    check.fail("%s: expected a pattern or a function(name, tensor), got %s", what, check.describe(which))
+    check.fail("%s: expected a pattern or a function(name, tensor), got %s", what,
+               check.describe(which))
   end
   for name, tensor in self:named_parameters() do
-    local hit = kind == "nil" or kind == "string" and name:find(which) or kind == "function" and which(name, tensor)
+    local hit = kind == "nil" or kind == "string" and name:find(which)
+      or kind == "function" and which(name, tensor)
     if hit then
       tensor.requires_grad, hits = requires, hits + 1
     end
   end
-  if kind == "string" and hits == 0 then check.fail('%s: no parameter matches the pattern "%s"', what, which) end
+  if kind == "string" and hits == 0 then
+    check.fail('%s: no parameter matches the pattern "%s"', what, which)
+  end
   return self
 end
 
---- Exclude parameters from training: all, those whose name matches a Lua pattern ("^embed%."), or those for which
---- f(name, tensor) holds.
+--- Exclude parameters from training: all, those whose name matches a Lua pattern ("^embed%."), or
+--- those for which f(name, tensor) holds.
 ---@param which? string|fun(name: string, tensor: tensor): boolean
 ---@return table self
 function Module:freeze(which) return set_requires_grad(self, "freeze", which, false) end
@@ -110,7 +116,8 @@ function Module:freeze(which) return set_requires_grad(self, "freeze", which, fa
 ---@return table self
 function Module:unfreeze(which) return set_requires_grad(self, "unfreeze", which, true) end
 
---- The parameters sorted into groups: key(name, tensor, module) names the group, or gives nil to leave one out.
+--- The parameters sorted into groups: key(name, tensor, module) names the group, or gives nil to
+--- leave one out.
 ---@param key fun(name: string, tensor: tensor, module: table): any
 ---@return table<any, table[]> groups lists like those of m:parameters()
 function Module:groups(key)
@@ -151,22 +158,24 @@ end
 ---@return table self
 function Module:eval() return self:train(false) end
 
---- Convert all parameters to a float dtype; bf16 and f16 are for saving, they do not compute. The parameters are new
---- tensors afterwards, without gradients: make optimisers after this.
+--- Convert all parameters to a float dtype; bf16 and f16 are for saving, they do not compute. The
+--- parameters are new tensors afterwards, without gradients: make optimisers after this.
 ---@param dtype string
 ---@return table self
 function Module:to(dtype)
   if not floats[dtype] then
     check.fail('to: expected "f32", "f64", "bf16" or "f16", got %s', check.describe(dtype))
   end
-  local converted = {}
-  for _, entry in ipairs(module.contents(self).tensors) do
+  local entries, converted = module.contents(self).tensors, {}
+  for _, entry in ipairs(entries) do
     local old = entry.tensor
     if floats[old.dtype] and old.dtype ~= dtype and not converted[old] then
       converted[old] = old:detach():to(dtype):keep()
       converted[old].requires_grad = old.requires_grad
     end
-    rawset(entry.holder, entry.key, converted[old] or old)
+  end
+  for _, entry in ipairs(entries) do -- all were converted: nothing fails from here on
+    rawset(entry.holder, entry.key, converted[entry.tensor] or entry.tensor)
   end
   return self
 end

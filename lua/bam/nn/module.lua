@@ -1,6 +1,7 @@
---- Modules: layers and models with parameters. A field of a module that holds a tensor, a module, or a list of them
---- belongs to it; names and order follow from the fields ("layers.1.attn.qkv.weight") in the order of their first
---- assignment. Fields whose names begin with "_" are private and left out.
+--- Modules: layers and models with parameters. A field of a module that holds a tensor, a module,
+--- or a list of them belongs to it; names and order follow from the fields
+--- ("layers.1.attn.qkv.weight") in the order of their first assignment. Fields whose names begin
+--- with "_" are private and left out.
 ---
 ---   local Block = nn.module "Block"
 ---   function Block:init(options) self.norm = nn.LayerNorm(options.width) end
@@ -14,7 +15,8 @@ local M = {}
 local Module = {} -- the methods that every module has; methods.lua adds more
 M.Module = Module
 
--- For each module, the names of its fields in order: { list = { name, ... }, known = { [name] = true } }.
+-- For each module, the names of its fields in order: { list = { name, ... }, known = { [name] =
+-- true } }.
 local fields = setmetatable({}, { __mode = "k" })
 local classes = setmetatable({ [Module] = true }, { __mode = "k" })
 
@@ -54,12 +56,12 @@ function M.module(name, base)
   check.value("nn.module: name", name, "string")
   base = base or Module
   if not classes[base] then
-    check.fail("nn.module: the base of %s must be a class made by nn.module, not %s", name, check.describe(base))
+    check.fail("nn.module: the base of %s must be a class made by nn.module, not %s", name,
+               check.describe(base))
   end
   local class = {}
-  local instance = { __name = name, __index = class, __newindex = assign, __tostring = function(self)
-    return self:describe()
-  end }
+  local instance = { __name = name, __index = class, __newindex = assign }
+  function instance:__tostring() return self:describe() end
   function instance:__call(...) return self:forward(...) end
   classes[class] = true
   -- Make a module of this class; the arguments are those of its `init`.
@@ -69,8 +71,8 @@ function M.module(name, base)
     self:init(...)
     return self
   end
-  return setmetatable(class, { __name = string.format("class %s", name), __index = base, __call = make,
-                               __tostring = function() return string.format("class %s", name) end })
+  local function text() return string.format("class %s", name) end
+  return setmetatable(class, { __name = text(), __index = base, __call = make, __tostring = text })
 end
 
 -- The keys of what belongs to `value`: a module's fields, or the positions of a list.
@@ -81,8 +83,8 @@ local function keys_of(value, name)
   for i = 1, #value do keys[i] = i end
   for key, held in next, value do
     if not keys[key] and (check.is_tensor(held) or M.is_module(held)) then
-      check.fail("`%s` holds a parameter or module under the key %s; parameters are found in fields and in lists "
-                 .. "without gaps", name, check.describe(key))
+      check.fail("`%s` holds a parameter or module under the key %s; parameters are found in "
+                 .. "fields and in lists without gaps", name, check.describe(key))
     end
   end
   return keys
@@ -90,33 +92,39 @@ end
 
 local function is_private(key) return type(key) == "string" and key:sub(1, 1) == "_" end
 
--- Add what `value` is and holds to `found`; `holder[key]` is where it was seen, `module` the innermost around it.
+-- Add what `value` is and holds to `found`; `holder[key]` is where it was seen, `module` the
+-- innermost around it.
 local function gather(found, value, name, module, holder, key)
   if check.is_tensor(value) then
     if not value.is_leaf then
-      check.fail("`%s` is the result of an op, not a parameter; call the field `_%s` to keep it out", name, key)
+      check.fail("`%s` is the result of an op, not a parameter; call the field `_%s` to keep it "
+                 .. "out", name, key)
     end
-    found.tensors[#found.tensors + 1] = { name = name, tensor = value, module = module, holder = holder, key = key }
+    found.tensors[#found.tensors + 1] = { name = name, tensor = value, module = module,
+                                          holder = holder, key = key }
   elseif type(value) == "table" and not found.seen[value] then
     found.seen[value] = true
     if fields[value] then
-      found.modules[#found.modules + 1], module = { name = name, module = value, parent = module }, value
+      found.modules[#found.modules + 1] = { name = name, module = value, parent = module }
+      module = value
     end
     for _, k in ipairs(keys_of(value, name)) do
       if not is_private(k) then
-        gather(found, rawget(value, k), name == "" and tostring(k) or string.format("%s.%s", name, k), module, value, k)
+        gather(found, rawget(value, k),
+               name == "" and tostring(k) or string.format("%s.%s", name, k), module, value, k)
       end
     end
   end
 end
 
---- Everything in a module, in order: `tensors` as { name, tensor, module, holder, key }, once per place that holds
---- one, and `modules` as { name, module, parent }, each once.
+--- Everything in a module, in order: `tensors` as { name, tensor, module, holder, key }, once per
+--- place that holds one, and `modules` as { name, module, parent }, each once.
 ---@param self table
 ---@return { tensors: table[], modules: table[] }
 function M.contents(self)
   if not M.is_module(self) then
-    check.fail("expected a module, got %s; call methods with a colon: m:name()", check.describe(self))
+    check.fail("expected a module, got %s; call methods with a colon: m:name()",
+               check.describe(self))
   end
   local found = { tensors = {}, modules = {}, seen = {} }
   gather(found, self, "")

@@ -1,5 +1,5 @@
---- Modules and functions one after the other: nn.Sequential { nn.Linear(2, 16), bam.tanh, nn.Linear(16, 1) }. They are its
---- fields 1, 2, ...: #m, m[1], and parameters such as "1.weight".
+--- Modules and functions one after the other: nn.Sequential { nn.Linear(2, 16), bam.tanh,
+--- nn.Linear(16, 1) }. They are its fields 1, 2, ...: #m, m[1], and parameters such as "1.weight".
 local check = require "bam.check"
 local module = require "bam.nn.module"
 
@@ -9,17 +9,20 @@ local Sequential = module.module "Sequential"
 ---@param list table
 function Sequential:init(list)
   if type(list) ~= "table" or getmetatable(list) then
-    check.fail("nn.Sequential: expected a list { first, second, ... }, got %s", check.describe(list))
+    check.fail("nn.Sequential: expected a list { first, second, ... }, got %s",
+               check.describe(list))
   end
   for key in pairs(list) do
     if math.type(key) ~= "integer" or key < 1 or key > #list then
-      check.fail("nn.Sequential: expected a list without gaps, but there is the key %s", check.describe(key))
+      check.fail("nn.Sequential: expected a list without gaps, but there is the key %s",
+                 check.describe(key))
     end
   end
   for i = 1, #list do
     local part = list[i]
     if not module.is_module(part) and type(part) ~= "function" then
-      check.fail("nn.Sequential: entry %d is %s, neither a module nor a function", i, check.describe(part))
+      check.fail("nn.Sequential: entry %d is %s, neither a module nor a function", i,
+                 check.describe(part))
     end
     self[i] = part
   end

@@ -1,5 +1,5 @@
---- The SwiGLU feed-forward layer: down(silu(gate(x)) * up(x)). Gate and up are one projection `gate_up` (its rows
---- are [gate | up]).
+--- The SwiGLU feed-forward layer: down(silu(gate(x)) * up(x)). Gate and up are one projection
+--- `gate_up` (its rows are [gate | up]).
 local check = require "bam.check"
 local core = require "bam.core"
 local Linear = require "bam.nn.linear"
@@ -10,7 +10,8 @@ local SwiGLU = require("bam.nn.module").module "SwiGLU"
 ---@param options { width: integer, hidden: integer, bias?: boolean, std?: number, dtype?: string }
 function SwiGLU:init(options)
   local o = check.options("nn.SwiGLU", options, {
-    width = { "size" }, hidden = { "size" }, bias = { "boolean", false }, std = { "rate", optional = true },
+    width = { "size" }, hidden = { "size" }, bias = { "boolean", false },
+    std = { "rate", optional = true },
     dtype = { "dtype", "f32" },
   })
   local linear = { bias = o.bias, std = o.std, dtype = o.dtype }

@@ -20,19 +20,20 @@ local function label(name, parent)
   return string.format("%s%s", string.rep("  ", parent.depth + 1), own)
 end
 
---- The module as text: its name and number of parameters, then its tensors and the modules inside it.
+--- The module as text: name and number of parameters, then its tensors and the modules inside.
 ---@return string
 function module.Module:describe()
   local contents, lines, place, first = module.contents(self), {}, {}, {}
   for _, m in ipairs(contents.modules) do
     local parent = place[m.parent]
     place[m.module] = { name = m.name, depth = parent and parent.depth + 1 or 0 }
-    lines[#lines + 1] = parent and string.format("%s %s", label(m.name, parent), title(m.module)) or title(m.module)
+    lines[#lines + 1] = parent and string.format("%s %s", label(m.name, parent), title(m.module))
+      or title(m.module)
     for _, t in ipairs(contents.tensors) do
       if t.module == m.module then
         local same = first[t.tensor] and string.format(" = %s", first[t.tensor]) or ""
-        lines[#lines + 1] = string.format("%s %s %s%s", label(t.name, place[m.module]), t.tensor.dtype,
-                                          check.shape(t.tensor.shape), same)
+        lines[#lines + 1] = string.format("%s %s %s%s", label(t.name, place[m.module]),
+                                          t.tensor.dtype, check.shape(t.tensor.shape), same)
         first[t.tensor] = first[t.tensor] or t.name
       end
     end

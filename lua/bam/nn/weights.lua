@@ -1,5 +1,5 @@
---- Parameters as modules begin with them: new leaves that collect gradients, filled by a rule. Random ones draw from
---- the engine's generator, so bam.seed decides them.
+--- Parameters as modules begin with them: new leaves that collect gradients, filled by a rule.
+--- Random ones draw from the engine's generator, so bam.seed decides them.
 local core = require "bam.core"
 
 local M = {}
@@ -15,7 +15,9 @@ end
 ---@param std number
 ---@param dtype? string
 ---@return tensor
-function M.normal(shape, std, dtype) return parameter(core.randn(shape, { dtype = dtype or "f32" }):mul_(std)) end
+function M.normal(shape, std, dtype)
+  return parameter(core.randn(shape, { dtype = dtype or "f32" }):mul_(std))
+end
 
 --- Evenly distributed from -bound to bound.
 ---@param shape integer[]
@@ -31,6 +33,8 @@ end
 ---@param value number
 ---@param dtype? string
 ---@return tensor
-function M.full(shape, value, dtype) return parameter(core.full(shape, value, { dtype = dtype or "f32" })) end
+function M.full(shape, value, dtype)
+  return parameter(core.full(shape, value, { dtype = dtype or "f32" }))
+end
 
 return M

@@ -1,11 +1,16 @@
---- AdamW: Adam with decoupled weight decay (Loshchilov and Hutter 2019), one fused pass per group of parameters.
+--- AdamW: Adam with decoupled weight decay (Loshchilov and Hutter 2019), one fused pass per group
+--- of parameters.
 local check = require "bam.check"
 local core = require "bam.core"
 local optimiser = require "bam.optim.optimiser"
 
 local function check_options(what, o)
-  if #o.betas ~= 2 then check.fail("%s: option betas: expected two numbers, as in { 0.9, 0.95 }", what) end
-  for i, beta in ipairs(o.betas) do check.value(string.format("%s: option betas: number %d", what, i), beta, "fraction") end
+  if #o.betas ~= 2 then
+    check.fail("%s: option betas: expected two numbers, as in { 0.9, 0.95 }", what)
+  end
+  for i, beta in ipairs(o.betas) do
+    check.value(string.format("%s: option betas: number %d", what, i), beta, "fraction")
+  end
 end
 
 local function update(bucket, segment, settings)

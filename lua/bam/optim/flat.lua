@@ -1,6 +1,6 @@
---- Flat buffers: parameters that are updated alike lie in one buffer, their gradients in another, and so does each
---- kind of moment; a step is then one pass over a few long buffers. Each parameter starts at a multiple of
---- 64 bytes; the padding between them stays 0.
+--- Flat buffers: parameters that are updated alike lie in one buffer, their gradients in another,
+--- and so does each kind of moment; a step is then one pass over a few long buffers. Each parameter
+--- starts at a multiple of 64 bytes; the padding between them stays 0.
 local check = require "bam.check"
 local core = require "bam.core"
 
@@ -15,7 +15,8 @@ local function slice(buffer, entry)
   return buffer:narrow(1, entry.first, entry.count):view(entry.tensor.shape):keep()
 end
 
---- A new bucket for parameters of one dtype, its buffers zero. The parameters stay where they are until M.fill.
+--- A new bucket for parameters of one dtype, its buffers zero. The parameters stay where they are
+--- until M.fill.
 ---@param parameters { name: string, tensor: tensor }[]
 ---@param moments integer how many buffers of moments
 ---@return table bucket
@@ -51,7 +52,9 @@ local function segment(bucket, a, b)
   local length = b.first + b.count - a.first
   local s = { param = bucket.param:narrow(1, a.first, length):keep(),
               grad = bucket.grad:narrow(1, a.first, length):keep(), moments = {} }
-  for k, buffer in ipairs(bucket.moments) do s.moments[k] = buffer:narrow(1, a.first, length):keep() end
+  for k, buffer in ipairs(bucket.moments) do
+    s.moments[k] = buffer:narrow(1, a.first, length):keep()
+  end
   return s
 end
 
@@ -68,14 +71,16 @@ local function segments(bucket)
   return list
 end
 
---- Make the bucket fit the parameters as they are now: which are frozen, and where their gradients are.
+--- Make the bucket fit the parameters as they are now: which are frozen, and where their gradients
+--- are.
 ---@param what string for messages
 ---@param bucket table
 function M.refresh(what, bucket)
   local lost = core.attach(bucket.tensors, bucket.places, bucket.grads)
   if lost then
-    check.fail("%s: parameter `%s` has left this optimiser's buffer: another optimiser took it, or something "
-               .. "else moved it; make a new optimiser", what, bucket.entries[lost].name)
+    check.fail("%s: parameter `%s` has left this optimiser's buffer: another optimiser took it, "
+               .. "or something else moved it; make a new optimiser", what,
+               bucket.entries[lost].name)
   end
   local changed = false
   for _, entry in ipairs(bucket.entries) do

@@ -1,5 +1,5 @@
---- What all optimisers share: step, zero_grad, clip, state, load_state. A kind of optimiser adds its settings, the names
---- of its moments and the update of one stretch of the flat buffers.
+--- What all optimisers share: step, zero_grad, clip, state, load_state. A kind of optimiser adds
+--- its settings, the names of its moments and the update of one stretch of the flat buffers.
 local check = require "bam.check"
 local core = require "bam.core"
 local flat = require "bam.optim.flat"
@@ -14,26 +14,28 @@ M.Optimiser = Optimiser
 local function refresh(self)
   for _, p in ipairs(self._frozen) do
     if p.tensor.requires_grad then
-      check.fail("%s: parameter `%s` was frozen when this optimiser was made; make a new one to train it", self.kind,
-                 p.name)
+      check.fail("%s: parameter `%s` was frozen when this optimiser was made; make a new one to "
+                 .. "train it", self.kind, p.name)
     end
   end
   for _, bucket in ipairs(self._buckets) do flat.refresh(self.kind, bucket) end
 end
 
---- Update the parameters from their gradients, which stay as they are. Frozen parameters, their moments included, are left
---- alone. If clip was called since the last step, its factor is applied.
+--- Update the parameters from their gradients, which stay as they are. Frozen parameters, their
+--- moments included, are left alone. If clip was called since the last step, its factor is applied.
 ---@param lr? number default: the lr the optimiser was made with
 function Optimiser:step(lr)
   lr = lr == nil and self.lr or check.value(string.format("%s:step: lr", self.kind), lr, "rate")
   refresh(self)
   if self._clip == 0 then
-    check.fail("%s:step: the norm of the gradients is not finite; nothing was changed. opt:zero_grad() goes on without "
-               .. "them, bam.debug { nan = true } finds the cause", self.kind)
+    check.fail("%s:step: the norm of the gradients is not finite; nothing was changed. "
+               .. "opt:zero_grad() goes on without them, bam.debug { nan = true } finds the cause",
+               self.kind)
   end
   for _, bucket in ipairs(self._buckets) do
     for _, segment in ipairs(bucket.segments) do
-      self._update(bucket, segment, { lr = lr * bucket.options.lr_scale, weight_decay = bucket.weight_decay,
+      self._update(bucket, segment,
+                   { lr = lr * bucket.options.lr_scale, weight_decay = bucket.weight_decay,
                                       step = self.steps + 1, clip_scale = self._clip })
     end
   end
@@ -47,8 +49,8 @@ function Optimiser:zero_grad()
   self._clip = 1
 end
 
---- Measure the norm of all gradients together, and make the next step scale them so that it is at most `max_norm`. The
---- gradients themselves do not change.
+--- Measure the norm of all gradients together, and make the next step scale them so that it is at
+--- most `max_norm`. The gradients themselves do not change.
 ---@param max_norm number math.huge only measures
 ---@return number norm before clipping
 function Optimiser:clip(max_norm)
@@ -72,23 +74,27 @@ local function targets(self, step)
   for _, bucket in ipairs(self._buckets) do
     for _, entry in ipairs(bucket.entries) do
       for k, name in ipairs(bucket.names) do
-        list[#list + 1] = { name = string.format("%s.%s", name, entry.name), tensor = entry.moments[k] }
+        list[#list + 1] = { name = string.format("%s.%s", name, entry.name),
+                            tensor = entry.moments[k] }
       end
     end
   end
   return list
 end
 
---- What bam.save needs to continue to the bit: the number of steps and the moments of each parameter, by its name. They
---- are the live tensors: clone what must not change with them.
+--- What bam.save needs to continue to the bit: the number of steps and the moments of each
+--- parameter, by its name. They are the live tensors: clone what must not change with them.
 ---@return table<string, tensor>
 function Optimiser:state()
   local t = {}
-  for _, target in ipairs(targets(self, core.tensor(self.steps))) do t[target.name] = target.tensor end
+  for _, target in ipairs(targets(self, core.tensor(self.steps))) do
+    t[target.name] = target.tensor
+  end
   return t
 end
 
---- Overwrite the moments and the number of steps by those of a state. Names and shapes are checked before anything changes.
+--- Overwrite the moments and the number of steps by those of a state. Names and shapes are checked
+--- before anything changes.
 ---@param values table<string, tensor>
 ---@param options? { strict: boolean } with { strict = false } names on one side only are left alone
 ---@return string[] missing
@@ -109,11 +115,18 @@ local function describe(self)
   for _, bucket in ipairs(self._buckets) do
     for _, entry in ipairs(bucket.entries) do count = count + entry.count end
   end
-  return string.format("%s: %d parameters in %d buffers, %d steps done", self.kind, count, #self._buckets, self.steps)
+  return string.format("%s: %d parameters in %d buffers, %d steps done", self.kind, count,
+                       #self._buckets, self.steps)
 end
 
 --- A new kind of optimiser: a function(params, options).
----@param kind { name: string, options: table, moments: (fun(options: table): string[]), check?: function, update: function }
+---@class optim.Kind
+---@field name string
+---@field options table what there is to set, as in check.options
+---@field moments fun(options: table): string[] names of the moments it keeps
+---@field check fun(what: string, options: table) further checks of the options
+---@field update fun(bucket: table, segment: table, settings: table) one stretch of the buffers
+---@param kind optim.Kind
 ---@return fun(params: any, options?: table): table
 function M.define(kind)
   local metatable = { __name = kind.name, __index = Optimiser, __tostring = describe }
@@ -121,10 +134,11 @@ function M.define(kind)
   return function(params, options)
     local o = check.options(what, options, kind.options)
     local sets, frozen = groups.sort(what, params, o, kind.options)
-    local self = { kind = kind.name, lr = o.lr, steps = 0, _clip = 1, _frozen = frozen, _buckets = {},
+    local self = { kind = kind.name, lr = o.lr, steps = 0, _clip = 1, _frozen = frozen,
+                   _buckets = {},
                    _update = kind.update }
     for i, set in ipairs(sets) do
-      if kind.check then kind.check(what, set.options) end
+      kind.check(what, set.options)
       local names = kind.moments(set.options)
       local bucket = flat.bucket(set.parameters, #names)
       bucket.names, bucket.options, bucket.weight_decay = names, set.options, set.weight_decay

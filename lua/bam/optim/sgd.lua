@@ -1,10 +1,13 @@
---- Stochastic gradient descent with momentum, Nesterov's or plain; weight decay is added to the gradient.
+--- Stochastic gradient descent with momentum, Nesterov's or plain; weight decay is added to the
+--- gradient.
 local check = require "bam.check"
 local core = require "bam.core"
 local optimiser = require "bam.optim.optimiser"
 
 local function check_options(what, o)
-  if o.nesterov and o.momentum == 0 then check.fail("%s: option nesterov: needs a momentum above 0", what) end
+  if o.nesterov and o.momentum == 0 then
+    check.fail("%s: option nesterov: needs a momentum above 0", what)
+  end
 end
 
 local function update(bucket, segment, settings)
