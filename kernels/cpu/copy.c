@@ -1,18 +1,23 @@
 /* Copies and fills within one dtype. */
 #include "cpu.h"
 
-void KERNEL(fill)(bam_stream stream, const bam_loop *loop, void *y_, double value) {
-  (void)stream;
-  real *y = y_, v = (real)value;
-  int64_t rows = loop_rows(loop), n = loop->size[loop->ndim - 1];
-  int64_t step = loop->stride[0][loop->ndim - 1];
-#pragma omp parallel for if (rows > 1 && rows * n > BAM_GRAIN)
+static void fill_rows(const bam_loop *loop, real *y, real v, int64_t rows, int64_t n,
+                      int64_t step) {
+#pragma omp for schedule(static)
   for (int64_t r = 0; r < rows; r++) {
     int64_t offset;
     loop_row(loop, r, 1, &offset);
     for (int64_t i = 0; i < n; i++)
       y[offset + i * step] = v;
   }
+}
+
+void KERNEL(fill)(bam_stream stream, const bam_loop *loop, void *y_, double value) {
+  (void)stream;
+  real *y = y_, v = (real)value;
+  int64_t rows = loop_rows(loop), n = loop->size[loop->ndim - 1];
+  int64_t step = loop->stride[0][loop->ndim - 1];
+  SHARE(rows > 1 && rows * n > BAM_GRAIN, fill_rows(loop, y, v, rows, n, step));
 }
 
 static void copy_row(real *restrict y, int64_t sy, const real *restrict x, int64_t sx, int64_t n) {
@@ -36,6 +41,16 @@ static void copy_transposed(const bam_loop *loop, real *y, const real *x) {
       for (int64_t i = i0; i < rows && i < i0 + TILE; i++)
         for (int64_t j = j0; j < columns && j < j0 + TILE; j++)
           y[i * sy + j] = x[i + j * sx];
+}
+
+static void copy_rows(const bam_loop *loop, real *y, const real *x, int64_t rows, int64_t n) {
+  int64_t sy = loop->stride[0][loop->ndim - 1], sx = loop->stride[1][loop->ndim - 1];
+#pragma omp for schedule(static)
+  for (int64_t r = 0; r < rows; r++) {
+    int64_t offset[2];
+    loop_row(loop, r, 2, offset);
+    copy_row(y + offset[0], sy, x + offset[1], sx, n);
+  }
 }
 
 static bool is_transposed(const bam_loop *loop) {
@@ -65,11 +80,5 @@ void KERNEL(copy)(bam_stream stream, const bam_loop *loop, void *y_, const void 
   }
   int inner = loop->ndim - 1;
   int64_t rows = loop_rows(loop), n = loop->size[inner];
-  int64_t sy = loop->stride[0][inner], sx = loop->stride[1][inner];
-#pragma omp parallel for if (rows > 1 && rows * n > BAM_GRAIN)
-  for (int64_t r = 0; r < rows; r++) {
-    int64_t offset[2];
-    loop_row(loop, r, 2, offset);
-    copy_row(y + offset[0], sy, x + offset[1], sx, n);
-  }
+  SHARE(rows > 1 && rows * n > BAM_GRAIN, copy_rows(loop, y, x, rows, n));
 }

@@ -26,6 +26,18 @@ typedef BAM_REAL_OF(BAM_TYPE) real;
 /* Work smaller than this many elements stays on one thread. */
 #define BAM_GRAIN 32768
 
+/* Make `call`, whose loop says `#pragma omp for`, on all threads if it is `worth` it, else here. An
+   if clause on a parallel region would do the same, but libgomp then sets up a team of one, which
+   takes a microsecond. */
+#define SHARE(worth, call)                                                                        \
+  do {                                                                                            \
+    if (worth) {                                                                                  \
+      _Pragma("omp parallel") call;                                                               \
+    } else {                                                                                      \
+      call;                                                                                       \
+    }                                                                                             \
+  } while (0)
+
 /* Walk the rows (innermost dimension) of a loop: `offset` receives the element offset of row `row` in each
    operand. */
 static inline int64_t loop_rows(const bam_loop *loop) {

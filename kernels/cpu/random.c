@@ -21,10 +21,10 @@ typedef struct {
 typedef void group_function(void *y, const philox_blocks *blocks, const origin *from);
 
 /* Fill y[n], `bytes` each, group by group; the last group goes through a buffer. */
-static void generate(void *y, int64_t n, int64_t bytes, int64_t per_block, const origin *from,
-                     group_function *make) {
+static void generate_groups(void *y, int64_t n, int64_t bytes, int64_t per_block,
+                            const origin *from, group_function *make) {
   const int64_t group = PHILOX_LANES * per_block, groups = (n + group - 1) / group;
-#pragma omp parallel for schedule(static) if (n > BAM_GRAIN)
+#pragma omp for schedule(static)
   for (int64_t i = 0; i < groups; i++) {
     philox_blocks blocks;
     double buffer[PHILOX_LANES * 4];
@@ -35,6 +35,11 @@ static void generate(void *y, int64_t n, int64_t bytes, int64_t per_block, const
     if (left < group)
       memcpy(place, buffer, (size_t)(left * bytes));
   }
+}
+
+static void generate(void *y, int64_t n, int64_t bytes, int64_t per_block, const origin *from,
+                     group_function *make) {
+  SHARE(n > BAM_GRAIN, generate_groups(y, n, bytes, per_block, from, make));
 }
 
 static inline uint64_t long_word(const philox_blocks *blocks, int j, int k) {
@@ -107,6 +112,14 @@ static void make_integers(void *y_, const philox_blocks *blocks, const origin *f
       y[2 * j + k] = long_word(blocks, j, k);
 }
 
+static void scale_integers(int64_t *y, int64_t n, int64_t low, uint64_t width) {
+#pragma omp for schedule(static)
+  for (int64_t i = 0; i < n; i++) {
+    uint64_t part = (uint64_t)(((unsigned __int128)(uint64_t)y[i] * width) >> 64);
+    y[i] = (int64_t)((uint64_t)low + part);
+  }
+}
+
 /* low + floor(u (high - low + 1) / 2^64) for 64 random bits u: the bias is below (high - low) /
    2^64. */
 void KERNEL(random_integers)(bam_stream stream, int64_t *y, int64_t n, uint64_t seed,
@@ -114,13 +127,8 @@ void KERNEL(random_integers)(bam_stream stream, int64_t *y, int64_t n, uint64_t 
   (void)stream;
   generate(y, n, sizeof *y, 2, &(origin){ seed, counter, 0, 0 }, make_integers);
   const uint64_t width = (uint64_t)high - (uint64_t)low + 1;
-  if (width == 0) /* every 64-bit integer */
-    return;
-#pragma omp parallel for schedule(static) if (n > BAM_GRAIN)
-  for (int64_t i = 0; i < n; i++) {
-    uint64_t part = (uint64_t)(((unsigned __int128)(uint64_t)y[i] * width) >> 64);
-    y[i] = (int64_t)((uint64_t)low + part);
-  }
+  if (width != 0) /* else every 64-bit integer is wanted */
+    SHARE(n > BAM_GRAIN, scale_integers(y, n, low, width));
 }
 
 static void make_booleans(void *y_, const philox_blocks *blocks, const origin *from) {

@@ -68,6 +68,8 @@ static void walk_pieces(const elementwise *e, const int64_t *offset) {
 
 static void walk(const elementwise *e) {
   int64_t rows = loop_rows(e->loop), n = e->loop->size[e->loop->ndim - 1];
+  if (rows * n == 0)
+    return;
   if (rows * n <= BAM_GRAIN) {
     walk_rows(e, 0, rows);
   } else if (n > BAM_GRAIN) {
