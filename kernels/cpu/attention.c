@@ -13,25 +13,34 @@
 #define QUERIES 96 /* query rows per task */
 #define KEYS 384   /* keys per block of the forward pass */
 #define EDGE 96    /* queries and keys per tile of the backward pass; tile sizes divide it */
+#define AHEAD 12   /* rows that loading fetches ahead */
 #define LOG2_E 1.4426950408889634
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Row length of a tile that holds heads: whole vectors, and an odd number of them, so that rows
-   spread over the sets of the cache. */
-static int64_t head_pitch(int64_t width) {
+/* Row length of a tile `width` wide: whole vectors, and an odd number of them, so that rows spread
+   over the sets of the cache. */
+static int64_t pitch_of(int64_t width) {
   int64_t vectors = (width + LANES - 1) / LANES;
   return (vectors | 1) * LANES;
 }
 
 /* ---- moving heads into tiles ---- */
 
+/* Rows of a head may lie kilobytes apart, which the hardware does not foresee. */
+static void prefetch_row(const real *head, int64_t stride, int64_t row, int64_t rows,
+                         int64_t width) {
+  for (int64_t d = 0; row < rows && d < width; d += 64 / (int64_t)sizeof(real))
+    __builtin_prefetch(head + row * stride + d);
+}
+
 /* Rows [0, rows) of a head into `tile`, times `factor`; the rest of the `height` rows and of the
    pitch is 0. */
 static void load_rows(real *tile, int64_t pitch, int64_t height, const real *head, int64_t stride,
                       int64_t rows, int64_t width, real factor) {
   for (int64_t i = 0; i < rows; i++) {
+    prefetch_row(head, stride, i + AHEAD, rows, width);
     for (int64_t d = 0; d < width; d++)
       tile[i * pitch + d] = head[i * stride + d] * factor;
     for (int64_t d = width; d < pitch; d++)
@@ -44,11 +53,13 @@ static void load_rows(real *tile, int64_t pitch, int64_t height, const real *hea
 /* The same transposed: tile[width][pitch], columns from `rows` on are 0. */
 static void load_columns(real *tile, int64_t pitch, const real *head, int64_t stride, int64_t rows,
                          int64_t width, real factor) {
-  if (rows < pitch)
-    memset(tile, 0, (size_t)(width * pitch) * sizeof(real));
-  for (int64_t j = 0; j < rows; j++)
+  for (int64_t d = 0; rows < pitch && d < width; d++)
+    memset(tile + d * pitch + rows, 0, (size_t)(pitch - rows) * sizeof(real));
+  for (int64_t j = 0; j < rows; j++) {
+    prefetch_row(head, stride, j + AHEAD, rows, width);
     for (int64_t d = 0; d < width; d++)
       tile[d * pitch + j] = head[j * stride + d] * factor;
+  }
 }
 
 /* Rows of a tile into a head, times `factor`; added to it with `add`. */
@@ -65,6 +76,7 @@ static void store_rows(real *head, int64_t stride, const real *tile, int64_t pit
 typedef struct forward_plan {
   int64_t pitch;    /* of tiles of heads */
   int64_t block;    /* keys per block */
+  int64_t row;      /* pitch of a packed block of keys */
   int64_t blocks;   /* per sequence */
   int64_t keys;     /* reals of one packed block of keys */
   int64_t sequence; /* reals of one packed sequence of one key/value head: keys, then values */
@@ -73,10 +85,11 @@ typedef struct forward_plan {
 
 static forward_plan plan_forward(const bam_attention *a) {
   forward_plan plan;
-  plan.pitch = head_pitch(a->width);
+  plan.pitch = pitch_of(a->width);
   plan.block = smaller(KEYS, round_up(a->time, TILE_COLUMNS));
   plan.blocks = (a->time + plan.block - 1) / plan.block;
-  plan.keys = a->width * plan.block;
+  plan.row = pitch_of(plan.block);
+  plan.keys = a->width * plan.row;
   plan.sequence = plan.blocks * (plan.keys + plan.block * plan.pitch);
   plan.own = 2 * QUERIES * plan.pitch + TILE_ROWS * KEYS + 2 * QUERIES;
   return plan;
@@ -87,7 +100,7 @@ static void pack_block(real *packed, const forward_plan *plan, const bam_attenti
                        const real *v, int64_t block) {
   int64_t start = block * plan->block, rows = smaller(plan->block, a->time - start);
   real *values = packed + plan->blocks * plan->keys + start * plan->pitch;
-  load_columns(packed + block * plan->keys, plan->block, k + start * a->k[1], a->k[1], rows,
+  load_columns(packed + block * plan->keys, plan->row, k + start * a->k[1], a->k[1], rows,
                a->width,
                (real)(a->scale * LOG2_E));
   load_rows(values, plan->pitch, plan->block, v + start * a->v[1], a->v[1], rows, a->width, 1);
@@ -193,7 +206,7 @@ static void attend_block(const query_task *task, int64_t r, int64_t earliest, in
   const real *keys = task->packed + block * plan->keys + from;
   const real *values = task->packed + plan->blocks * plan->keys + (begin + from) * plan->pitch;
   tile_row(task->scores, KEYS, (tile_view){ task->q + r * plan->pitch, plan->pitch, 1 }, keys,
-           plan->block, to - from, task->a->width, false);
+           plan->row, to - from, task->a->width, false);
   for (int64_t i = r; i < r + rows; i++) {
     row_mask mask = mask_of(task->first, task->start + i, begin + from, to - from);
     running state = { task->max + i, task->sum + i, task->o + i * plan->pitch, task->a->width };
@@ -275,12 +288,12 @@ typedef struct kv_task {
 } kv_task;
 
 static int64_t backward_own(const bam_attention *a) {
-  int64_t pitch = head_pitch(a->width);
+  int64_t pitch = pitch_of(a->width);
   return EDGE * (2 * a->width + 5 * pitch + 2 * EDGE) + TILE_ROWS * pitch;
 }
 
 static kv_task divide_scratch(real *mine, const bam_attention *a) {
-  int64_t pitch = head_pitch(a->width), rows = EDGE * pitch;
+  int64_t pitch = pitch_of(a->width), rows = EDGE * pitch;
   kv_task task = { .a = a, .pitch = pitch, .kt = mine, .vt = mine + a->width * EDGE };
   task.k = task.vt + a->width * EDGE;
   task.dk = task.k + rows;
