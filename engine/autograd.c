@@ -157,7 +157,7 @@ bam_status bam_autograd_require(bam_tensor *tensor, bool requires_grad) {
                     tensor->node->op->name);
   if (requires_grad && !bam_dtype_is_float(tensor->dtype))
     return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
-                    "requires_grad: only floating point has gradients, and this is %s",
+                    "requires_grad: only floating point has gradients, and this is %s; convert it first: x:to \"f32\"",
                     bam_dtype_name(tensor->dtype));
   tensor->requires_grad = requires_grad;
   return BAM_OK;

@@ -261,7 +261,7 @@ bam_status bam_npy_parse(bam_context *context, bam_mapping *mapping, bam_tensor 
   bam_status status = BAM_OK;
   npy_header header = { .has_descr = false };
   bam_tensor *tensor = NULL;
-  cursor c;
+  cursor c = { 0 };
   BAM_TRY(find_header(context, mapping, &c));
   int64_t data = c.end - (const char *)mapping->data;
   BAM_TRY(parse_dictionary(&c, &header));

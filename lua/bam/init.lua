@@ -6,7 +6,7 @@ local M = {}
 
 for name, op in pairs(core.ops) do M[name] = op end
 for _, name in ipairs { "tensor", "zeros", "ones", "empty", "full", "arange", "linspace", "eye", "rand", "randn",
-                        "randint", "scope", "save", "load", "save_npy", "load_npy", "seed", "threads", "memory" } do
+                        "randint", "bytes", "scope", "save", "load", "save_npy", "load_npy", "seed", "threads", "memory", "isa" } do
   M[name] = core[name]
 end
 

@@ -54,8 +54,9 @@ bam_dtype bind_dtype(lua_State *L, int arg, const char *what) {
   int dtype = bam_dtype_find(name);
   if (dtype < 0) {
     const char *near = bind_nearest(name, dtype_names);
-    bind_error(L, "%s: no dtype \"%s\"%s%s%s; there are bool u8 i32 i64 f16 bf16 f32 f64", what, name,
-               near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    if (near != NULL)
+      bind_error(L, "%s: no dtype \"%s\"; did you mean \"%s\"?", what, name, near);
+    bind_error(L, "%s: no dtype \"%s\"; there are bool u8 i32 i64 f16 bf16 f32 f64", what, name);
   }
   return (bam_dtype)dtype;
 }
@@ -143,6 +144,18 @@ static bool listed(const char *word, const char *const *names) {
   return false;
 }
 
+static void fail_option(lua_State *L, const char *what, const char *name, const char *const *names) {
+  const char *near = bind_nearest(name, names);
+  if (near != NULL)
+    bind_error(L, "%s: no option `%s`; did you mean `%s`?", what, name, near);
+  lua_pushliteral(L, "");
+  for (int i = 0; names[i] != NULL; i++) {
+    lua_pushfstring(L, "%s`%s`", i > 0 ? ", " : "", names[i]);
+    lua_concat(L, 2);
+  }
+  bind_error(L, "%s: no option `%s`; there are %s", what, name, names[0] ? lua_tostring(L, -1) : "none");
+}
+
 void bind_check_options(lua_State *L, int arg, const char *what, const char *const *names) {
   arg = lua_absindex(L, arg);
   lua_pushnil(L);
@@ -151,10 +164,7 @@ void bind_check_options(lua_State *L, int arg, const char *what, const char *con
     if (lua_type(L, -1) != LUA_TSTRING)
       bind_error(L, "%s: options have names, but there is %s", what, bind_describe(L, -1));
     const char *name = lua_tostring(L, -1);
-    if (!listed(name, names)) {
-      const char *near = bind_nearest(name, names);
-      bind_error(L, "%s: no option `%s`%s%s%s", what, name, near ? "; did you mean `" : "",
-                 near ? near : "", near ? "`?" : "");
-    }
+    if (!listed(name, names))
+      fail_option(L, what, name, names);
   }
 }

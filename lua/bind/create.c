@@ -27,9 +27,12 @@ static options read_options(lua_State *L, int arg, const char *what, bam_dtype d
   }
   lua_getfield(L, arg, "requires_grad");
   o.requires_grad = lua_toboolean(L, -1);
-  if (lua_getfield(L, arg, "device") != LUA_TNIL &&
-      (lua_type(L, -1) != LUA_TSTRING || strcmp(lua_tostring(L, -1), "cpu") != 0))
-    bind_error(L, "%s: no device %s; there is \"cpu\"", what, bind_describe(L, -1));
+  if (lua_getfield(L, arg, "device") != LUA_TNIL) {
+    if (lua_type(L, -1) != LUA_TSTRING)
+      bind_error(L, "%s: expected a device such as \"cpu\", got %s", what, bind_describe(L, -1));
+    if (strcmp(lua_tostring(L, -1), "cpu") != 0)
+      bind_error(L, "%s: no device \"%s\"; there is \"cpu\"", what, lua_tostring(L, -1));
+  }
   lua_pop(L, 3);
   return o;
 }
@@ -54,7 +57,7 @@ static options read_sizes(lua_State *L, int first, const char *what, bam_shape *
       shape->size[shape->ndim++] = bind_integer(L, arg, what);
     }
   }
-  if (arg < top)
+  if (arg < top || (arg == top && lua_type(L, arg) != LUA_TTABLE && !lua_isnil(L, arg)))
     bind_error(L, "%s: expected sizes and then options, got %s as argument %d", what,
                bind_describe(L, arg), arg);
   options o = read_options(L, arg, what, dtype);
@@ -155,6 +158,18 @@ static int create_tensor(lua_State *L) {
   lua_pop(L, 1);
   bind_check(L, bam_tensor_convert(raw->tensor, o.dtype, &box->tensor));
   return finish(L, box, &o);
+}
+
+/* bytes(string): its bytes as a u8 tensor. */
+static int create_bytes(lua_State *L) {
+  if (lua_type(L, 1) != LUA_TSTRING)
+    return bind_error(L, "bytes: expected a string, got %s", bind_describe(L, 1));
+  size_t length;
+  const char *text = lua_tolstring(L, 1, &length);
+  const bam_shape shape = { .ndim = 1, .size = { (int64_t)length } };
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_tensor_from(bind_context(L), BAM_U8, &shape, text, &box->tensor));
+  return 1;
 }
 
 /* ---- by rule ---- */
@@ -287,5 +302,6 @@ const luaL_Reg bind_create_functions[] = {
   { "tensor", create_tensor },   { "zeros", create_zeros }, { "ones", create_ones },
   { "empty", create_empty },     { "full", create_full },   { "arange", create_arange },
   { "linspace", create_linspace }, { "eye", create_eye },   { "rand", create_rand },
-  { "randn", create_randn },     { "randint", create_randint }, { NULL, NULL },
+  { "randn", create_randn },     { "randint", create_randint }, { "bytes", create_bytes },
+  { NULL, NULL },
 };

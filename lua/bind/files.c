@@ -18,16 +18,16 @@ static void check(lua_State *L, bam_status status, const char *what) {
 static const char *check_text(lua_State *L, int index, const char *what, const char *role) {
   size_t length;
   if (lua_type(L, index) != LUA_TSTRING)
-    luaL_error(L, "%s: expected %s, got %s", what, role, bind_describe(L, index));
+    bind_error(L, "%s: expected %s, got %s", what, role, bind_describe(L, index));
   const char *text = lua_tolstring(L, index, &length);
   if (strlen(text) != length)
-    luaL_error(L, "%s: %s cannot contain a zero byte", what, role);
+    bind_error(L, "%s: %s cannot contain a zero byte", what, role);
   return text;
 }
 
 static void check_table(lua_State *L, int index, const char *what, const char *role) {
   if (lua_type(L, index) != LUA_TTABLE)
-    luaL_error(L, "%s: expected %s, got %s", what, role, bind_describe(L, index));
+    bind_error(L, "%s: expected %s, got %s", what, role, bind_describe(L, index));
 }
 
 static const char *check_path(lua_State *L, const char *what) {
@@ -57,7 +57,7 @@ static bam_named_tensor *read_tensors(lua_State *L, int64_t *n) {
     const char *name = check_text(L, -2, "save", "a string as the name of each tensor");
     bam_tensor *tensor = bind_test_tensor(L, -1);
     if (tensor == NULL)
-      luaL_error(L, "save: `%s` is %s, not a tensor", name, bind_describe(L, -1));
+      bind_error(L, "save: `%s` is %s, not a tensor", name, bind_describe(L, -1));
     tensors[(*n)++] = (bam_named_tensor){ name, tensor };
     lua_pop(L, 1);
   }
@@ -138,14 +138,14 @@ static void fail_unknown(lua_State *L, const bam_safetensors *file, const char *
     names[i] = entries[i].name;
   names[n] = NULL;
   const char *near = bind_nearest(name, names);
-  luaL_error(L, "load: no tensor `%s` in %s%s%s%s", name, path, near ? "; did you mean `" : "",
+  bind_error(L, "load: no tensor `%s` in %s%s%s%s", name, path, near ? "; did you mean `" : "",
              near ? near : "", near ? "`?" : "");
 }
 
 /* Load the names in the list at index 2 into the table at `table`. */
 static void load_listed(lua_State *L, const bam_safetensors *file, const char *path, int table) {
   if (lua_type(L, 2) != LUA_TTABLE || bind_is_options(L, 2))
-    luaL_error(L, "load: expected a list of tensor names, got %s",
+    bind_error(L, "load: expected a list of tensor names, got %s",
                lua_type(L, 2) == LUA_TTABLE ? "a table with string keys" : bind_describe(L, 2));
   lua_Integer count = (lua_Integer)lua_rawlen(L, 2);
   for (lua_Integer k = 1; k <= count; k++) {
@@ -197,7 +197,7 @@ static int files_save_npy(lua_State *L) {
   const char *path = check_path(L, "save_npy");
   bam_tensor *tensor = bind_test_tensor(L, 2);
   if (tensor == NULL)
-    return luaL_error(L, "save_npy: expected a tensor, got %s", bind_describe(L, 2));
+    return bind_error(L, "save_npy: expected a tensor, got %s", bind_describe(L, 2));
   check(L, bam_npy_write(bind_context(L), path, tensor), "save_npy");
   return 0;
 }

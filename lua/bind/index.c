@@ -22,9 +22,28 @@ static void push_narrow(lua_State *L, bam_tensor *x, int dim, int64_t start, int
   bind_apply(L, &bam_op_narrow, &x, 1, attrs);
 }
 
+/* index_select along `dim`; the shape of `positions`, of any dimensions, replaces that dimension. */
 static void push_positions(lua_State *L, bam_tensor *x, int dim, bam_tensor *positions) {
-  bam_attr attrs[1] = { { .given = true, .i = dim } };
-  bind_apply(L, &bam_op_index_select, (bam_tensor *[]){ x, positions }, 2, attrs);
+  bam_attr along = { .given = true, .i = dim }, flat = { .given = true, .count = 1, .list = { -1 } };
+  if (positions->shape.ndim == 1) {
+    bind_apply(L, &bam_op_index_select, (bam_tensor *[]){ x, positions }, 2, &along);
+    return;
+  }
+  const bam_shape *from = &x->shape, *at = &positions->shape;
+  bam_attr sizes = { .given = true, .count = from->ndim - 1 + at->ndim };
+  if (sizes.count > BAM_MAX_DIMS)
+    bind_error(L, "index: the result would have %d dimensions", sizes.count);
+  memcpy(sizes.list, from->size, sizeof(int64_t) * (size_t)dim);
+  memcpy(sizes.list + dim, at->size, sizeof(int64_t) * (size_t)at->ndim);
+  memcpy(sizes.list + dim + at->ndim, from->size + dim + 1,
+         sizeof(int64_t) * (size_t)(from->ndim - dim - 1));
+  bind_apply(L, &bam_op_reshape, &positions, 1, &flat);
+  bam_tensor *list = bind_tensor(L, lua_gettop(L));
+  bind_apply(L, &bam_op_index_select, (bam_tensor *[]){ x, list }, 2, &along);
+  bam_tensor *chosen = bind_tensor(L, lua_gettop(L));
+  bind_apply(L, &bam_op_reshape, &chosen, 1, &sizes);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
 }
 
 /* Every step-th position from `start`: narrow, then index by positions. */
