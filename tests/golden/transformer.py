@@ -1,11 +1,11 @@
-"""Makes transformer.safetensors: 20 training steps of a tiny parallel-block transformer, computed by PyTorch.
+"""Makes transformer.safetensors: 20 training steps of a tiny transformer, computed by PyTorch.
 
-Run once, by hand, only when the definition changes (CPU is enough, any PyTorch 2):
+Run by hand, only when the definition changes (any PyTorch 2; tests/bench/peer.py says how to get it):
 
     python3 tests/golden/transformer.py
 
-tests/lua/golden.lua repeats the steps with bamlua and compares. Everything here is written from the definitions, one
-head and one token pair at a time, so that it can be wrong only in its own way.
+tests/lua/golden.lua repeats the steps with bamlua and compares. Everything here is written from the
+definitions, one head and one pair of tokens at a time, so that it can be wrong only in its own way.
 
 Stored, in float64 unless said otherwise:
     init.NAME              initial weights (float32: both dtypes start from the same values)
@@ -47,7 +47,7 @@ def weight_shapes():
 
 
 def initial_weights(generator):
-    """Larger than one would train with, so that softmax and norms are far from their linear parts."""
+    """Larger than one would train with, so that softmax and norms are far from linear."""
     weights = {}
     for name, shape in weight_shapes().items():
         noise = torch.randn(shape, generator=generator)
@@ -56,7 +56,7 @@ def initial_weights(generator):
 
 
 def make_batches(generator):
-    """Sequences that follow a rule with some noise; documents of random length; some targets left out."""
+    """Sequences that follow a rule with noise; documents of random length; some targets out."""
     tokens = torch.randint(0, V, (STEPS, B, T + 1), generator=generator)
     documents = torch.zeros(STEPS, B, T, dtype=torch.int64)
     positions = torch.zeros(STEPS, B, T, dtype=torch.int64)
@@ -139,7 +139,8 @@ def loss_of(w, tokens, targets, documents, positions):
         logits = layer_norm(x, w["norm"]) @ w["head"].T
         for t in range(T):
             if targets[b, t] != -100:
-                log_sum = torch.log(torch.exp(logits[t] - logits[t].max().detach()).sum()) + logits[t].max().detach()
+                largest = logits[t].max().detach()
+                log_sum = torch.log(torch.exp(logits[t] - largest).sum()) + largest
                 total = total + log_sum - logits[t, targets[b, t]]
                 count += 1
     return total / count
@@ -182,7 +183,8 @@ def train(init, batches, dtype):
 
 
 def write_safetensors(path, tensors):
-    """An 8-byte header length, the header as JSON, the data. Sorted by size of element, so that all is aligned."""
+    """The length of the header in 8 bytes, the header as JSON, the data: largest elements first, so
+    that everything is aligned."""
     kinds = {torch.float64: ("F64", 8), torch.float32: ("F32", 4), torch.int64: ("I64", 8)}
     names = sorted(tensors, key=lambda name: (-kinds[tensors[name].dtype][1], name))
     header, data = {}, b""
@@ -204,7 +206,8 @@ def main():
     batches = make_batches(generator)
     stored = {f"init.{name}": value for name, value in init.items()}
     stored.update(zip(("tokens", "targets", "documents", "positions"), batches))
-    stored["lr"] = torch.tensor([learning_rate(s) for s in range(1, STEPS + 1)], dtype=torch.float64)
+    rates = [learning_rate(step) for step in range(1, STEPS + 1)]
+    stored["lr"] = torch.tensor(rates, dtype=torch.float64)
     losses, norms, first, final = train(init, batches, torch.float64)
     stored["losses.f64"] = torch.tensor(losses, dtype=torch.float64)
     stored["norms.f64"] = torch.tensor(norms, dtype=torch.float64)
@@ -213,7 +216,8 @@ def main():
         stored[f"final.{name}"] = final[name]
     losses, _, _, _ = train(init, batches, torch.float32)
     stored["losses.f32"] = torch.tensor(losses, dtype=torch.float64)
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "transformer.safetensors")
+    here = os.path.dirname(os.path.abspath(__file__))
+    path = os.path.join(here, "transformer.safetensors")
     write_safetensors(path, stored)
     print(f"{os.path.getsize(path)} bytes in {path}")
 
