@@ -206,7 +206,7 @@ static bam_status give_finished(bam_backward *pass) {
   if (seed != 1)
     return bam_backward_fail(pass,
                              "the gradients were computed in forward, as `scale` was given, and "
-                             "the loss is multiplied by %g afterwards; put that factor into `scale`",
+                             "the loss is multiplied by %g afterwards; put that into `scale`",
                              seed);
   if (pass->saved[SAVED_DX] != NULL)
     BAM_TRY(bam_backward_give(pass, 0, pass->saved[SAVED_DX]));

@@ -223,7 +223,7 @@ Test(loss, head_errors) {
   problem p = make_problem(BAM_F32);
   bam_tensor *loss = run_head(p, 0, 0.5), *seed = make_float(2), *seed32;
   EXPECT_OK(bam_tensor_convert(seed, BAM_F32, &seed32));
-  EXPECT_ERROR(bam_autograd_backward(loss, seed32, false), "put that factor into `scale`");
+  EXPECT_ERROR(bam_autograd_backward(loss, seed32, false), "put that into `scale`");
   expect_op_error("their last sizes differ", &bam_op_linear_cross_entropy,
                   (bam_tensor *[]){ p.weight, p.targets, p.targets }, 3, NULL);
   expect_op_error("`targets` is (23, 6); it must be (2, 7), one id per row of x",
