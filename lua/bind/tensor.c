@@ -122,6 +122,26 @@ static const struct property {
 };
 #define N_PROPERTIES (sizeof properties / sizeof properties[0])
 
+/* Raise for the name at index 2, which is neither in the method nor in the property table (see tensor_index). */
+static int fail_member(lua_State *L) {
+  const char *name = lua_tostring(L, 2);
+  const char **names = lua_newuserdatauv(L, 512 * sizeof *names, 0);
+  int n = 0;
+  for (int table = 1; table <= 2; table++) {
+    lua_pushnil(L);
+    while (lua_next(L, lua_upvalueindex(table))) {
+      lua_pop(L, 1);
+      if (n < 511 && lua_type(L, -1) == LUA_TSTRING)
+        names[n++] = lua_tostring(L, -1); /* the table keeps the string */
+    }
+  }
+  names[n] = NULL;
+  const char *near = bind_nearest(name, names);
+  if (near == NULL)
+    return bind_error(L, "a tensor has no method or property `%s`; help(x) lists them", name);
+  return bind_error(L, "a tensor has no method or property `%s`; did you mean `%s`?", name, near);
+}
+
 /* Upvalues of __index: the method table, the table of properties (name -> light pointer). */
 static int tensor_index(lua_State *L) {
   if (lua_type(L, 2) != LUA_TSTRING)
@@ -132,7 +152,7 @@ static int tensor_index(lua_State *L) {
   lua_pop(L, 1);
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL)
-    return bind_error(L, "a tensor has no method or property `%s`", lua_tostring(L, 2));
+    return fail_member(L);
   const struct property *property = lua_touserdata(L, -1);
   property->get(L, bind_tensor(L, 1));
   return 1;
