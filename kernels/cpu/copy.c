@@ -1,13 +1,21 @@
 /* Copies and fills within one dtype. */
 #include "cpu.h"
 
+/* Rows are shared among threads in pieces of this many elements, so that one long row is shared too. */
+#define PIECE 65536
+
+static int64_t pieces_of(int64_t n) { return (n + PIECE - 1) / PIECE; }
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
 static void fill_rows(const bam_loop *loop, real *y, real v, int64_t rows, int64_t n,
                       int64_t step) {
+  int64_t pieces = pieces_of(n);
 #pragma omp for schedule(static)
-  for (int64_t r = 0; r < rows; r++) {
-    int64_t offset;
-    loop_row(loop, r, 1, &offset);
-    for (int64_t i = 0; i < n; i++)
+  for (int64_t p = 0; p < rows * pieces; p++) {
+    int64_t offset, from = p % pieces * PIECE, to = smaller(from + PIECE, n);
+    loop_row(loop, p / pieces, 1, &offset);
+    for (int64_t i = from; i < to; i++)
       y[offset + i * step] = v;
   }
 }
@@ -17,7 +25,7 @@ void KERNEL(fill)(bam_stream stream, const bam_loop *loop, void *y_, double valu
   real *y = y_, v = (real)value;
   int64_t rows = loop_rows(loop), n = loop->size[loop->ndim - 1];
   int64_t step = loop->stride[0][loop->ndim - 1];
-  SHARE(rows > 1 && rows * n > BAM_GRAIN, fill_rows(loop, y, v, rows, n, step));
+  SHARE(rows * n > 2 * PIECE, fill_rows(loop, y, v, rows, n, step));
 }
 
 static void copy_row(real *restrict y, int64_t sy, const real *restrict x, int64_t sx, int64_t n) {
@@ -28,29 +36,39 @@ static void copy_row(real *restrict y, int64_t sy, const real *restrict x, int64
       y[i * sy] = x[i * sx];
 }
 
-/* y[i, j] = x[i, j] where x is a transposed matrix (unit stride along i): by tiles, so that both sides
-   stay in cache lines. */
-#define TILE 32
+static void copy_rows(const bam_loop *loop, real *y, const real *x, int64_t rows, int64_t n) {
+  int64_t sy = loop->stride[0][loop->ndim - 1], sx = loop->stride[1][loop->ndim - 1];
+  int64_t pieces = pieces_of(n);
+#pragma omp for schedule(static)
+  for (int64_t p = 0; p < rows * pieces; p++) {
+    int64_t offset[2], from = p % pieces * PIECE;
+    loop_row(loop, p / pieces, 2, offset);
+    copy_row(y + offset[0] + from * sy, sy, x + offset[1] + from * sx, sx,
+             smaller(PIECE, n - from));
+  }
+}
+
+/* y[i, j] = x[i, j] where x is a transposed matrix (unit stride along i): by square tiles, read along i into a
+   buffer and written along j, so that power-of-two strides do not evict what is still needed. */
+#define TILE 16
+static void copy_tile(real *y, int64_t sy, const real *x, int64_t sx, int64_t rows, int64_t columns) {
+  real tile[TILE][TILE];
+  for (int64_t j = 0; j < columns; j++)
+    for (int64_t i = 0; i < rows; i++)
+      tile[i][j] = x[i + j * sx];
+  for (int64_t i = 0; i < rows; i++)
+    memcpy(y + i * sy, tile[i], (size_t)columns * sizeof(real));
+}
+
 static void copy_transposed(const bam_loop *loop, real *y, const real *x) {
   int d = loop->ndim - 2;
   int64_t rows = loop->size[d], columns = loop->size[d + 1];
   int64_t sy = loop->stride[0][d], sx = loop->stride[1][d + 1];
-#pragma omp parallel for if (rows * columns > BAM_GRAIN)
-  for (int64_t i0 = 0; i0 < rows; i0 += TILE)
-    for (int64_t j0 = 0; j0 < columns; j0 += TILE)
-      for (int64_t i = i0; i < rows && i < i0 + TILE; i++)
-        for (int64_t j = j0; j < columns && j < j0 + TILE; j++)
-          y[i * sy + j] = x[i + j * sx];
-}
-
-static void copy_rows(const bam_loop *loop, real *y, const real *x, int64_t rows, int64_t n) {
-  int64_t sy = loop->stride[0][loop->ndim - 1], sx = loop->stride[1][loop->ndim - 1];
 #pragma omp for schedule(static)
-  for (int64_t r = 0; r < rows; r++) {
-    int64_t offset[2];
-    loop_row(loop, r, 2, offset);
-    copy_row(y + offset[0], sy, x + offset[1], sx, n);
-  }
+  for (int64_t i = 0; i < rows; i += TILE)
+    for (int64_t j = 0; j < columns; j += TILE)
+      copy_tile(y + i * sy + j, sy, x + i + j * sx, sx, smaller(TILE, rows - i),
+                smaller(TILE, columns - j));
 }
 
 static bool is_transposed(const bam_loop *loop) {
@@ -66,7 +84,8 @@ static void copy_matrices(const bam_loop *loop, real *y, const real *x) {
   for (int64_t m = 0; m < matrices; m++) {
     int64_t offset[2];
     loop_row(&outer, m, 2, offset);
-    copy_transposed(loop, y + offset[0], x + offset[1]);
+    SHARE(loop->size[outer.ndim - 1] * loop->size[outer.ndim] > BAM_GRAIN,
+          copy_transposed(loop, y + offset[0], x + offset[1]));
   }
 }
 
@@ -80,5 +99,5 @@ void KERNEL(copy)(bam_stream stream, const bam_loop *loop, void *y_, const void 
   }
   int inner = loop->ndim - 1;
   int64_t rows = loop_rows(loop), n = loop->size[inner];
-  SHARE(rows > 1 && rows * n > BAM_GRAIN, copy_rows(loop, y, x, rows, n));
+  SHARE(rows * n > BAM_GRAIN && (rows > 1 || n > 2 * PIECE), copy_rows(loop, y, x, rows, n));
 }
