@@ -1,7 +1,7 @@
 -- What the benchmark measures. A case has a title, the line that makes tests/bench/peer.py do the
 -- same work, and prepare(), which gives a function that does it once. `flops` and `bytes` are those
--- of the mathematics: nothing counts that is computed again, and each array counts once. `per` is how
--- many small operations one call does.
+-- of the mathematics: nothing counts that is computed again, and each array counts once. `per` is
+-- how many small operations one call does.
 local bam = require "bam"
 local nn = bam.nn
 

@@ -1,6 +1,6 @@
 """Makes transformer.safetensors: 20 training steps of a tiny transformer, computed by PyTorch.
 
-Run by hand, only when the definition changes (any PyTorch 2; tests/bench/peer.py says how to get it):
+Run by hand when the definition changes (any PyTorch 2; tests/bench/peer.py says how to get it):
 
     python3 tests/golden/transformer.py
 

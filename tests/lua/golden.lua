@@ -41,8 +41,8 @@ end
 
 -- ---- comparing ----
 
--- The golden tensors of `kind` ("init", "grad", "final") under our names; q, k, v are one there, gate
--- and up too.
+-- The golden tensors of `kind` ("init", "grad", "final") under our names; q, k and v are one tensor
+-- there, gate and up too.
 local function ours(kind)
   local function get(name) return golden[string.format("%s.%s", kind, name)] end
   local t = { ["embed.weight"] = get "embed", ["norm.weight"] = get "norm",
@@ -67,8 +67,8 @@ local function compare(what, t, expected, tolerance)
   for name, want in pairs(expected) do
     local off = largest(t[name]:detach():to "f64" - want) / largest(want)
     assert(off <= tolerance,
-           string.format("%s of %s: off by %.2e of its largest element, %.0e allowed", what, name, off,
-                         tolerance))
+           string.format("%s of %s: off by %.2e of its largest element, %.0e allowed", what, name,
+                         off, tolerance))
     count = count + 1
   end
   assert(count == 3 + 5 * LAYERS)
