@@ -112,6 +112,16 @@ static int optim_grad_norm(lua_State *L) {
   return 1;
 }
 
+/* zero({ tensors }): overwrite all their elements by 0. */
+static int optim_zero(lua_State *L) {
+  int64_t n = list_length(L, 1, "zero");
+  for (int64_t i = 1; i <= n; i++)
+    bind_check(L, bam_autograd_check_write("zero", entry(L, 1, i, "zero")));
+  for (int64_t i = 1; i <= n; i++)
+    bind_check(L, bam_tensor_fill(entry(L, 1, i, "zero"), 0));
+  return 0;
+}
+
 /* move(leaf, place): the leaf's values are copied into `place`, where every holder of the leaf sees
    them from now on. */
 static int optim_move(lua_State *L) {
@@ -155,5 +165,6 @@ static int optim_attach(lua_State *L) {
 const luaL_Reg bind_optim_functions[] = {
   { "move", optim_move },           { "adamw_step", optim_adamw_step },
   { "sgd_step", optim_sgd_step },   { "grad_norm", optim_grad_norm },
-  { "attach", optim_attach },       { NULL, NULL },
+  { "attach", optim_attach },       { "zero", optim_zero },
+  { NULL, NULL },
 };

@@ -364,5 +364,6 @@ fails("adamw: the gradient is f32 (3), but the parameters are f32 (4)", core.ada
 fails("grad_norm: expected a list of tensors as argument 1, got 3", core.grad_norm, 3)
 fails("grad_norm: entry 2 of the list is 1, not a tensor", core.grad_norm, { a, 1 })
 fails("attach: the lists have different lengths", core.attach, { a }, {}, {})
+fails("zero: entry 1 of the list is a string, not a tensor", core.zero, { string.rep("x", 50) })
 fails("move: f32 (4) does not fit into f32 (3)", core.move, a, b)
 assert(core.grad_norm {} == 0 and core.grad_norm { a, b } == math.sqrt(7))

@@ -45,7 +45,7 @@ end
 --- Set all gradients to 0. They stay tensors: p.grad is a view of the optimiser's buffer.
 function Optimiser:zero_grad()
   refresh(self)
-  for _, bucket in ipairs(self._buckets) do bucket.grad:zero_() end
+  for _, bucket in ipairs(self._buckets) do core.zero { bucket.grad } end
   self._clip = 1
 end
 
