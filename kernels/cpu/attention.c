@@ -26,6 +26,12 @@ static int64_t pitch_of(int64_t width) {
   return (vectors | 1) * LANES;
 }
 
+/* Little work stays on one thread. */
+static int threads_for(const bam_attention *a) {
+  int64_t work = a->batch * a->heads * a->time * a->width;
+  return work * a->time > 8 * BAM_GRAIN ? a->threads : 1;
+}
+
 /* ---- moving heads into tiles ---- */
 
 /* Rows of a head may lie kilobytes apart, which the hardware does not foresee. */
@@ -109,7 +115,7 @@ static void pack_block(real *packed, const forward_plan *plan, const bam_attenti
 static void pack_all(real *packed, const forward_plan *plan, const bam_attention *a, const real *k,
                      const real *v) {
   int64_t tasks = a->batch * a->kv_heads * plan->blocks;
-#pragma omp parallel for schedule(static) num_threads(a->threads)
+#pragma omp parallel for schedule(static) num_threads(threads_for(a))
   for (int64_t task = 0; task < tasks; task++) {
     int64_t pair = task / plan->blocks, b = pair / a->kv_heads, g = pair % a->kv_heads;
     pack_block(packed + pair * plan->sequence, plan, a, k + b * a->k[0] + g * a->k[2],
@@ -251,7 +257,7 @@ void KERNEL(attention)(bam_stream stream, void *o, void *lse, void *scratch, con
   pack_all(packed, &plan, a, k, v);
   /* The last rows see the most keys: they go first,
       so that no thread is left with a long one at the end. */
-#pragma omp parallel for schedule(dynamic) num_threads(a->threads)
+#pragma omp parallel for schedule(dynamic) num_threads(threads_for(a))
   for (int64_t n = 0; n < tasks; n++) {
     int64_t head = n % (a->batch * a->heads), b = head / a->heads, h = head % a->heads;
     int64_t start = (parts - 1 - n / (a->batch * a->heads)) * QUERIES;
@@ -412,7 +418,7 @@ void KERNEL(attention_backward)(bam_stream stream, void *dq, void *dk, void *dv,
                                 const bam_attention *a) {
   (void)stream;
   int64_t tasks = a->batch * a->kv_heads;
-#pragma omp parallel for schedule(dynamic) num_threads(a->threads)
+#pragma omp parallel for schedule(dynamic) num_threads(threads_for(a))
   for (int64_t n = 0; n < tasks; n++) {
     int64_t b = n / a->kv_heads, g = n % a->kv_heads;
     kv_task task = divide_scratch((real *)scratch + thread_number() * backward_own(a), a);
