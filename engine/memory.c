@@ -52,22 +52,24 @@ static bool object_is_cached(const bam_memory *memory, size_t class) {
   return !memory->no_cache && class <= BAM_OBJECT_CLASSES;
 }
 
-void *bam_object_alloc(bam_context *context, size_t bytes) {
-  bam_memory *memory = &context->memory;
+/* An object from the free lists or the system, or NULL. */
+static void *take_object(bam_memory *memory, size_t bytes) {
   size_t class = (bytes + 63) / 64;
   void *object = NULL;
-  if (refused(memory))
-    ;
-  else if (!object_is_cached(memory, class))
+  if (!object_is_cached(memory, class))
     object = system_object(memory, bytes);
   else if (memory->free_objects[class] != NULL || refill(memory, class)) {
     object = memory->free_objects[class];
     memory->free_objects[class] = *(void **)object;
   }
+  memory->live_objects += object != NULL;
+  return object;
+}
+
+void *bam_object_alloc(bam_context *context, size_t bytes) {
+  void *object = refused(&context->memory) ? NULL : take_object(&context->memory, bytes);
   if (object == NULL)
     bam_fail(context, BAM_ERROR_MEMORY, "out of memory: no %zu bytes for an object", bytes);
-  else
-    memory->live_objects++;
   return object;
 }
 
@@ -148,7 +150,7 @@ static bam_storage *find_storage(bam_context *context, bam_device *device, int c
                                      : carve(memory, device, bytes);
   if (data == NULL)
     return NULL;
-  storage = bam_object_alloc(context, sizeof *storage);
+  storage = take_object(memory, sizeof *storage); /* bytes and their record are one request */
   if (storage == NULL) {
     if (is_own(memory, bytes)) {
       device->system_free(data, bytes);
