@@ -45,7 +45,7 @@ fails("overflows 64 bits", bam.zeros, 1 << 40, 1 << 40)
 fails("size 1 is negative: -2", bam.zeros, -2)
 fails("out of memory on cpu: asked for", bam.zeros, 1 << 45)
 fails("no option `dytpe`; did you mean `dtype`?", bam.zeros, 2, { dytpe = "f32" })
-fails('no dtype "f23", did you mean "f32"?', bam.zeros, 2, { dtype = "f23" })
+fails('no dtype "f23"; did you mean "f32"?', bam.zeros, 2, { dtype = "f23" })
 
 -- the same numbers for one seed, whatever the number of threads
 local function draw(threads)
