@@ -19,7 +19,7 @@ asan)
 valgrind)
   export BAMLUA_ALLOCATOR=malloc # every allocation by itself, so that valgrind sees it
   wrap="valgrind -q --trace-children=yes --trace-children-skip=/bin/*,/usr/bin/* --leak-check=full
-        --log-file=$log/report.%p --error-exitcode=1"
+        --suppressions=tests/valgrind.supp --log-file=$log/report.%p --error-exitcode=1"
   # One process per op; what else is run is what allocates in ways of its own.
   filter=${filter:-@(registry|lua_memory)/*}
   ;;

@@ -1,0 +1,77 @@
+-- Every binding with its n-th engine allocation failing, n = 1, 2, ... until none is left to fail: an error that
+-- says so, nothing leaked, nothing broken.
+local bam = require "bam"
+local core = require "bam.core"
+local cases = dofile(arg[0]:match "^(.-)[^/]*$" .. "support/bindings.lua")
+
+-- What is made of several bindings.
+local function case(name, run) cases[#cases + 1] = { name = name, run = run } end
+
+local model = bam.nn.Sequential { bam.nn.Linear(4, 6), bam.nn.LayerNorm(6), bam.nn.Linear(6, 2) }
+local x, path = bam.randn(3, 4), os.tmpname()
+case("printing", function() return tostring(x), tostring(bam.arange(2000)), tostring(x:gt(0)) end)
+case("views", function() return x:transpose(1, 2):flatten():split(5), x:unsqueeze(1):squeeze(), x:t():chunk(2) end)
+case("a model", function()
+  local own = bam.nn.Linear(4, 2)
+  bam.scope(function() own(x):sum():backward() end)
+end)
+case("a training step", function()
+  local own = bam.nn.Linear(4, 2)
+  local optimiser = bam.optim.AdamW(own, { lr = 0.1 })
+  bam.scope(function()
+    optimiser:zero_grad()
+    own(x):sum():backward()
+    optimiser:clip(1)
+    optimiser:step()
+  end)
+end)
+case("checkpoint", function()
+  local w = bam.ones(4, 4, { requires_grad = true })
+  bam.checkpoint(function(v) return (v:matmul(w)):tanh() end, x):sum():backward()
+end)
+case("custom", function()
+  local square = bam.custom { forward = function(ctx, v) ctx.v = v return v * v end,
+                              backward = function(ctx, g) return 2 * ctx.v * g end }
+  local v = bam.ones(3, { requires_grad = true })
+  square(v):sum():backward()
+end)
+case("a model's state", function()
+  bam.save(path, model:state())
+  model:load_state((bam.load(path)))
+end)
+
+local function live_objects()
+  collectgarbage()
+  collectgarbage()
+  return core.memory().objects
+end
+
+-- Run with the n-th allocation failing. Was there an n-th?
+local function fail_at(n, name, run)
+  local before = core.memory().requests
+  core.fail_allocation(n)
+  local ok, message = pcall(run)
+  core.fail_allocation(0)
+  local reached = core.memory().requests - before >= n
+  if ok then return reached end -- not reached, or made up for by giving back what was cached
+  assert(reached, ("%s: fails with nothing in its way: %s"):format(name, message))
+  assert(tostring(message):find("out of memory", 1, true), ("%s: allocation %d: %s"):format(name, n, message))
+  return true
+end
+
+local total = 0
+for _, c in ipairs(cases) do
+  local name, run = c.name, c.run
+  assert(xpcall(run, function(message) print(name, debug.traceback(message)) end))
+  local objects, n = live_objects(), 0
+  repeat
+    n = n + 1
+    local more = fail_at(n, name, run)
+    local left = live_objects() - objects
+    assert(left == 0, ("%s: %d objects leaked when allocation %d failed"):format(name, left, n))
+  until not more
+  total = total + n - 1
+  run()
+end
+os.remove(path)
+print(("%d bindings, %d failing allocations"):format(#cases, total))
