@@ -21,6 +21,23 @@ done:
   return status;
 }
 
+/* Checked positions in memory that is not being written: x[x] = v would change them on the way; owned. */
+static bam_status prepare_positions(const char *what, const bam_tensor *to, bam_tensor *positions,
+                                    int64_t n, bam_tensor **out) {
+  bam_tensor *checked = NULL, *apart = NULL;
+  bam_status status = BAM_OK;
+  BAM_TRY(bam_check_positions(to->context, what, positions, n, &checked));
+  if (checked->storage == to->storage) {
+    BAM_TRY(bam_tensor_new(to->context, bam_tensor_device(to), BAM_I64, &checked->shape, &apart));
+    BAM_TRY(bam_tensor_copy(apart, checked));
+  }
+  *out = bam_tensor_retain(apart != NULL ? apart : checked);
+done:
+  bam_tensor_release(checked);
+  bam_tensor_release(apart);
+  return status;
+}
+
 /* Write contiguous `from` into `to`, seen as [outer, n, inner], through a contiguous copy where
    needed. */
 static bam_status put(bam_tensor *to, const bam_along *along, bam_tensor *positions,
@@ -66,7 +83,7 @@ bam_status bam_index_assign(bam_tensor *to, int64_t dim, bam_tensor *positions, 
         to->context, BAM_ERROR_ARGUMENT,
         "%s: positions with %d dimensions into a tensor with %d; it takes 1 into 1 or more", what,
         positions->shape.ndim, to->shape.ndim));
-  BAM_TRY(bam_check_positions(to->context, what, positions, along.n, &checked));
+  BAM_TRY(prepare_positions(what, to, positions, along.n, &checked));
   bam_shape shape = to->shape;
   shape.size[along.dim] = positions->shape.size[0];
   BAM_TRY(prepare_source(to, from, &shape, &source));
