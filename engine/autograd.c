@@ -23,6 +23,7 @@ static void link_input(bam_edge *edge, bam_tensor *input) {
   edge->node = NULL;
   edge->leaf = NULL;
   edge->output = 0;
+  edge->made = false;
   if (input == NULL)
     return;
   edge->dtype = input->dtype;
@@ -174,6 +175,9 @@ bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad) {
   if (grad != NULL && (grad->node != NULL || grad->requires_grad || !bam_tensor_is_contiguous(grad)))
     return bam_fail(leaf->context, BAM_ERROR_ARGUMENT,
                     "grad: must be contiguous and require no gradient itself");
+  if (grad != NULL && (grad == leaf || grad->grad != NULL)) /* a ring would never be freed */
+    return bam_fail(leaf->context, BAM_ERROR_ARGUMENT,
+                    "grad: this tensor has a gradient itself; use x:clone()");
   if (grad != NULL && bam_tensor_device(grad) != bam_tensor_device(leaf))
     return bam_fail(leaf->context, BAM_ERROR_ARGUMENT, "grad: is on another device");
   if (grad != NULL)

@@ -13,6 +13,7 @@ typedef struct bam_edge {
   struct bam_node *node;   /* the op that made the input, owned; or */
   struct bam_tensor *leaf; /* the leaf, owned; both NULL: it wants no gradient */
   int16_t output;          /* which output of `node` */
+  bool made;               /* the backward that is running made the gradient there */
   bam_dtype dtype;
   bam_shape shape;
 } bam_edge;

@@ -38,11 +38,29 @@ static bool is_exclusive(const bam_tensor *tensor) {
   return tensor->refs == 1 && tensor->storage->refs == 1 && bam_tensor_is_contiguous(tensor);
 }
 
+/* add_into for a dtype that only stores: in f32. */
+static bam_status add_stored(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
+  bam_tensor *x = NULL, *y = NULL, *z = NULL;
+  bam_status status = BAM_OK;
+  BAM_TRY(bam_tensor_convert(a, BAM_F32, &x));
+  BAM_TRY(bam_tensor_convert(b, BAM_F32, &y));
+  BAM_TRY(bam_apply2(&bam_op_add, x, y, NULL, &z));
+  BAM_TRY(bam_tensor_copy(sum, z));
+done:
+  bam_tensor_release(x);
+  bam_tensor_release(y);
+  bam_tensor_release(z);
+  return status;
+}
+
+/* sum = a + b; all have one shape and dtype, and sum may be either. */
 static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
   bam_device *device = bam_tensor_device(sum);
   bam_loop loop;
   if (bam_tensor_count(sum) == 0)
     return BAM_OK;
+  if (!bam_dtype_computes(sum->dtype))
+    return add_stored(sum, a, b);
   bam_loop_init(&loop, (bam_tensor *[]){ sum, a, b }, 3);
   device->kernels[sum->dtype]->add(device->stream, &loop, bam_tensor_data(sum), bam_tensor_data(a),
                                    bam_tensor_data(b));
@@ -72,6 +90,15 @@ static bam_status accumulate(bam_tensor **at, bool is_leaf, bam_tensor *grad) {
   return status;
 }
 
+/* Can a tensor of shape `from` have been broadcast to `to`? */
+static bool broadcasts_to(const bam_shape *from, const bam_shape *to) {
+  int extra = to->ndim - from->ndim;
+  for (int d = 0; d < from->ndim; d++)
+    if (extra < 0 || (from->size[d] != 1 && from->size[d] != to->size[d + extra]))
+      return false;
+  return true;
+}
+
 /* Sum the dimensions of `grad` that broadcasting added or stretched; *out is owned. */
 static bam_status unbroadcast(bam_tensor *grad, const bam_shape *shape, bam_tensor **out) {
   bam_attr attrs[2] = { { .given = true }, { .given = true, .i = true } };
@@ -97,6 +124,10 @@ bam_status bam_backward_give(bam_backward *pass, int i, bam_tensor *grad) {
   const bam_edge *edge = &pass->node->edges[i];
   bam_tensor *summed = NULL, *converted = NULL;
   if (!bam_shape_equal(&grad->shape, &edge->shape)) {
+    char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
+    if (!broadcasts_to(&edge->shape, &grad->shape)) /* only a custom op can be so wrong */
+      return bam_backward_fail(pass, "gradient %d has shape %s, and the input %s", i + 1,
+                               bam_shape_text(&grad->shape, a), bam_shape_text(&edge->shape, b));
     BAM_TRY(unbroadcast(grad, &edge->shape, &summed));
     grad = summed;
   }
@@ -113,7 +144,7 @@ done:
 
 bam_status bam_backward_target(bam_backward *pass, int i, bam_tensor **target, bool *accumulates) {
   bam_tensor **at = slot(pass, i);
-  const bam_edge *edge = &pass->node->edges[i];
+  bam_edge *edge = &pass->node->edges[i];
   bam_tensor *fresh = NULL;
   *accumulates = *at != NULL;
   if (*at == NULL || (edge->leaf == NULL && !is_exclusive(*at))) {
@@ -128,6 +159,7 @@ bam_status bam_backward_target(bam_backward *pass, int i, bam_tensor **target, b
       bam_tensor_release(fresh);
       return status;
     }
+    edge->made = *at == NULL;
     bam_tensor_release(*at);
     *at = fresh;
   }
@@ -215,8 +247,23 @@ static bam_status check_gradients(bam_backward *pass) {
   return BAM_OK;
 }
 
-/* Run one node's backward and queue the nodes of its inputs. */
-static bam_status step(bam_node *node, heap *h) {
+/* Take back what a failed backward of `node` left: targets that it may not have written, and gradients on nodes
+   that the walk does not know of, which the next walk would count again. */
+static void take_back(bam_node *node) {
+  for (int i = 0; i < node->n_inputs; i++) {
+    bam_edge *edge = &node->edges[i];
+    if (edge->node != NULL && !edge->node->queued)
+      bam_node_release_grads(edge->node);
+    if (edge->leaf != NULL && edge->made) {
+      bam_tensor_release(edge->leaf->grad);
+      edge->leaf->grad = NULL;
+    }
+    edge->made = false;
+  }
+}
+
+/* Run one node's backward. */
+static bam_status differentiate(bam_node *node) {
   bam_status status = check_node(node);
   if (status != BAM_OK)
     return status;
@@ -228,11 +275,21 @@ static bam_status step(bam_node *node, heap *h) {
   status = node->op->backward(&pass);
   if (status == BAM_OK && node->context->check_nan)
     status = check_gradients(&pass);
+  return status;
+}
+
+/* Run one node's backward and queue the nodes of its inputs. */
+static bam_status step(bam_node *node, heap *h) {
+  bam_status status = differentiate(node);
   for (int i = 0; i < node->n_inputs && status == BAM_OK; i++) {
     bam_edge *edge = &node->edges[i];
     if (edge->node != NULL && edge->node->grads[edge->output] != NULL)
       status = heap_push(node->context, h, edge->node);
   }
+  for (int i = 0; i < node->n_inputs && status == BAM_OK; i++)
+    node->edges[i].made = false;
+  if (status != BAM_OK)
+    take_back(node);
   return status;
 }
 
@@ -249,6 +306,8 @@ static bam_status walk(bam_node *root, bool retain) {
     bam_node_release(node);
   }
   bam_storage_release(context, h.storage);
+  if (status != BAM_OK)
+    bam_node_release_grads(root); /* the seed, when not even root came onto the heap */
   return status;
 }
 

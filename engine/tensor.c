@@ -102,15 +102,15 @@ bam_tensor *bam_tensor_retain(bam_tensor *tensor) {
 }
 
 void bam_tensor_release(bam_tensor *tensor) {
-  if (tensor == NULL || --tensor->refs > 0)
-    return;
-  bam_context *context = tensor->context;
-  bam_node *node = tensor->node;
-  bam_tensor *grad = tensor->grad;
-  bam_storage_release(context, tensor->storage);
-  bam_object_free(context, tensor, sizeof *tensor);
-  bam_node_release(node);
-  bam_tensor_release(grad); /* a gradient has neither node nor gradient: no deeper */
+  while (tensor != NULL && --tensor->refs == 0) { /* a loop: a script can give a gradient a gradient */
+    bam_context *context = tensor->context;
+    bam_node *node = tensor->node;
+    bam_tensor *grad = tensor->grad;
+    bam_storage_release(context, tensor->storage);
+    bam_object_free(context, tensor, sizeof *tensor);
+    bam_node_release(node);
+    tensor = grad;
+  }
 }
 
 int64_t bam_tensor_count(const bam_tensor *tensor) {
