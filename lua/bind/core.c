@@ -16,7 +16,12 @@ bind_state *bind_get_state(lua_State *L) {
   return state;
 }
 
-bam_context *bind_context(lua_State *L) { return bind_get_state(L)->context; }
+bam_context *bind_context(lua_State *L) {
+  bam_context *context = bind_get_state(L)->context;
+  if (context == NULL) /* a finaliser of the script runs after ours, at the very end */
+    bind_error(L, "bam is closed: the program is ending");
+  return context;
+}
 
 /* Write the innermost line of a script ("train.lua:12"): not of C, not of the modules inside the binary. */
 static void script_line(lua_State *L, char *text, size_t size) {
@@ -64,6 +69,7 @@ static void host_collect(void *data) {
   lua_pushcfunction(L, collect_protected);
   if (lua_pcall(L, 0, 0, 0) != LUA_OK)
     lua_pop(L, 1);
+  ((bind_state *)data)->L = L; /* a finaliser may have run a coroutine, which is gone now */
 }
 
 /* One call of a custom op's backward: the gradients go in as tensors (nil where none arrived). */

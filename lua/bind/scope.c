@@ -34,33 +34,54 @@ void bind_scope_leave(bind_box *box) {
   box->scope = NULL;
 }
 
-/* Move the boxes found in the value on top (pops it) to the parent scope; tables are walked, each once:
-   `seen` is the index of a table of those visited. */
-static void hand_out(lua_State *L, bind_state *state, bind_scope *scope, int seen) {
-  luaL_checkstack(L, 6, "tables nested too deeply");
+/* Move a box born in `scope` to its parent. */
+static void move_out(bind_state *state, bind_scope *scope, bind_box *box) {
+  if (box->scope != scope)
+    return;
+  bind_scope_leave(box);
+  bind_scope *inner = state->scope;
+  state->scope = scope->parent;
+  bind_scope_enter(state, box);
+  state->scope = inner;
+}
+
+/* Put the value on top (pops it) on the list of tables to walk, the table at index `list` with *n entries,
+   unless it was there before: `list` also holds each table as a key. A box moves out at once. */
+static void visit(lua_State *L, bind_state *state, bind_scope *scope, int list, lua_Integer *n) {
   bind_box *box = bind_test_box(L, -1);
-  if (box != NULL) {
-    if (box->scope == scope) {
-      bind_scope_leave(box);
-      bind_scope *inner = state->scope;
-      state->scope = scope->parent;
-      bind_scope_enter(state, box);
-      state->scope = inner;
-    }
-  } else if (lua_type(L, -1) == LUA_TTABLE) {
-    lua_pushvalue(L, -1);
-    bool known = lua_rawget(L, seen) != LUA_TNIL;
+  if (box != NULL)
+    move_out(state, scope, box);
+  if (lua_type(L, -1) != LUA_TTABLE) {
     lua_pop(L, 1);
-    if (!known) {
-      lua_pushvalue(L, -1);
-      lua_pushboolean(L, 1);
-      lua_rawset(L, seen);
-      lua_pushnil(L);
-      while (lua_next(L, -2))
-        hand_out(L, state, scope, seen);
-    }
+    return;
   }
+  lua_pushvalue(L, -1);
+  bool known = lua_rawget(L, list) != LUA_TNIL;
   lua_pop(L, 1);
+  if (known) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pushvalue(L, -1);
+  lua_pushboolean(L, 1);
+  lua_rawset(L, list);
+  lua_rawseti(L, list, ++*n);
+}
+
+/* Move the boxes found in the value on top (pops it) to the parent scope; tables are walked, each once. A list
+   instead of recursion: a linked list in Lua may be longer than the C stack is deep. */
+static void hand_out(lua_State *L, bind_state *state, bind_scope *scope, int list) {
+  lua_Integer n = 0;
+  visit(L, state, scope, list, &n);
+  while (n > 0) {
+    lua_rawgeti(L, list, n);
+    lua_pushnil(L);
+    lua_rawseti(L, list, n--);
+    lua_pushnil(L);
+    while (lua_next(L, -2))
+      visit(L, state, scope, list, &n);
+    lua_pop(L, 1);
+  }
 }
 
 static void release_all(bind_scope *scope) {

@@ -8,7 +8,7 @@
 /* Tensor bytes are invisible to Lua's collector: when they have grown much since the last time, make
    it run, so that unreachable tensors go. */
 static void relieve_pressure(lua_State *L, bind_state *state) {
-  const bam_memory *memory = &state->context->memory;
+  const bam_memory *memory = &bind_context(L)->memory;
   if (memory->live_bytes < state->collect_at)
     return;
   lua_gc(L, LUA_GCCOLLECT);
