@@ -208,19 +208,35 @@ static int create_full(lua_State *L) {
   return finish(L, box, &o);
 }
 
-/* `n` numbers computed by start + i * step, exactly in integers where `integers`. */
-static int create_range(lua_State *L, int64_t n, double start, double step, bool integers, options *o) {
-  const bam_shape shape = { .ndim = 1, .size = { n } };
+/* `n` numbers at equal distances: integers exactly, or floats. */
+typedef struct {
+  int64_t n;
+  bool integers;
+  int64_t first, step;
+  double start, spacing;
+} progression;
+
+static int create_progression(lua_State *L, const progression *p, options *o) {
+  const bam_shape shape = { .ndim = 1, .size = { p->n } };
   bind_box *raw = bind_push_box(L), *box = bind_push_box(L);
-  bind_check(L, bam_tensor_new(bind_context(L), o->device, integers ? BAM_I64 : BAM_F64, &shape, &raw->tensor));
+  bind_check(L, bam_tensor_new(bind_context(L), o->device, p->integers ? BAM_I64 : BAM_F64, &shape,
+                               &raw->tensor));
   void *data = bam_tensor_data(raw->tensor);
-  for (int64_t i = 0; i < n; i++)
-    if (integers)
-      ((int64_t *)data)[i] = (int64_t)start + i * (int64_t)step;
+  for (int64_t i = 0; i < p->n; i++)
+    if (p->integers)
+      ((int64_t *)data)[i] = p->first + i * p->step;
     else
-      ((double *)data)[i] = start + (double)i * step;
+      ((double *)data)[i] = p->start + (double)i * p->spacing;
   bind_check(L, bam_tensor_convert(raw->tensor, o->dtype, &box->tensor));
   return finish(L, box, o);
+}
+
+/* How many of first, first + step, ... come before or at `last`; step is not 0. As a double: there may be 2^64. */
+static double count_integers(int64_t first, int64_t last, int64_t step) {
+  uint64_t up = (uint64_t)last - (uint64_t)first;
+  if (step > 0)
+    return first > last ? 0 : (double)(up / (uint64_t)step) + 1;
+  return first < last ? 0 : (double)((0 - up) / (0 - (uint64_t)step)) + 1;
 }
 
 /* arange(last), arange(first, last), arange(first, last, step): both ends included, as in Lua's for; from 1. */
@@ -230,19 +246,25 @@ static int create_arange(lua_State *L) {
     n_args++;
   if (n_args == 0)
     return bind_error(L, "arange: expected a number, got %s", bind_describe(L, 1));
-  bool integers = true;
+  progression p = { .integers = true, .first = 1, .step = 1, .start = 1, .spacing = 1 };
   for (int i = 1; i <= n_args; i++)
-    integers = integers && lua_isinteger(L, i);
-  double first = n_args > 1 ? lua_tonumber(L, 1) : 1;
-  double last = lua_tonumber(L, n_args > 1 ? 2 : 1);
-  double step = n_args > 2 ? lua_tonumber(L, 3) : 1;
-  double count = floor((last - first) / step + 1 + 1e-9);
-  if (step == 0 || !isfinite(count))
+    p.integers = p.integers && lua_isinteger(L, i);
+  int at_last = n_args > 1 ? 2 : 1;
+  double last = lua_tonumber(L, at_last);
+  if (n_args > 1)
+    p.first = lua_tointeger(L, 1), p.start = lua_tonumber(L, 1);
+  if (n_args > 2)
+    p.step = lua_tointeger(L, 3), p.spacing = lua_tonumber(L, 3);
+  double count = floor((last - p.start) / p.spacing + 1 + 1e-9);
+  if (p.spacing == 0 || !isfinite(count))
     return bind_error(L, "arange: the step is 0 or a bound is not finite");
+  if (p.integers)
+    count = count_integers(p.first, lua_tointeger(L, at_last), p.step);
   if (count > 1e12)
     return bind_error(L, "arange: %f elements are too many", count);
-  options o = read_options(L, n_args + 1, "arange", integers ? BAM_I64 : BAM_F32);
-  return create_range(L, count > 0 ? (int64_t)count : 0, first, step, integers, &o);
+  p.n = count > 0 ? (int64_t)count : 0;
+  options o = read_options(L, n_args + 1, "arange", p.integers ? BAM_I64 : BAM_F32);
+  return create_progression(L, &p, &o);
 }
 
 static int create_linspace(lua_State *L) {
@@ -251,7 +273,9 @@ static int create_linspace(lua_State *L) {
   options o = read_options(L, 4, "linspace", BAM_F32);
   if (n < 0)
     return bind_error(L, "linspace: the count is negative");
-  return create_range(L, n, first, n > 1 ? (last - first) / (double)(n - 1) : 0, false, &o);
+  const progression p = { .n = n, .start = first,
+                          .spacing = n > 1 ? (last - first) / (double)(n - 1) : 0 };
+  return create_progression(L, &p, &o);
 }
 
 static int create_eye(lua_State *L) {

@@ -86,6 +86,14 @@ static range read_range(lua_State *L, int dim, int64_t size) {
 
 /* ---- x[{ ... }] ---- */
 
+/* A mask at entry `i` of a list says yes or no to each of the `size` positions of that dimension. */
+static void check_mask(lua_State *L, const bam_tensor *mask, int i, int64_t size) {
+  char text[BAM_SHAPE_TEXT];
+  if (mask->shape.ndim != 1 || mask->shape.size[0] != size)
+    bind_error(L, "index: the mask at entry %d has shape %s; dimension %d has %I positions", i,
+               bam_shape_text(&mask->shape, text), i, (LUAI_UACINT)size);
+}
+
 /* Apply the entries of the list at `list` to x. Leaves the result on top. When `views_only`, entries that would
    copy are an error. Only the result may be above the list on the stack. */
 static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_only) {
@@ -118,6 +126,7 @@ static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_on
     } else if (positions != NULL && !views_only) {
       bam_tensor *at = positions;
       if (positions->dtype == BAM_BOOL) {
+        check_mask(L, positions, i, current->shape.size[dim]);
         bind_box *places = bind_push_box(L);
         bind_check(L, bam_mask_positions("index", positions, &places->tensor));
         at = places->tensor;
