@@ -42,7 +42,8 @@ function M.custom(spec)
   check_spec(spec)
   return function(...)
     local ctx, inputs = {}, {}
-    for _, value in ipairs(table.pack(...)) do
+    for i = 1, select("#", ...) do -- nil may stand between them
+      local value = select(i, ...)
       if is_tensor(value) then inputs[#inputs + 1] = value end
     end
     local outputs = table.pack(core.with_grad(false, spec.forward, ctx, ...))
@@ -103,8 +104,10 @@ function M.checkpoint(f, ...)
     local now = core.random_state()
     core.random_state(before)
     local leaves = fresh_leaves(arguments)
-    local again = table.pack(core.with_grad(true, f, table.unpack(leaves, 1, leaves.n)))
+    local again = table.pack(pcall(core.with_grad, true, f, table.unpack(leaves, 1, leaves.n)))
     core.random_state(now)
+    if not again[1] then error(again[2], 0) end
+    again = table.pack(table.unpack(again, 2, again.n))
     backward_all(again, table.pack(...))
     local grads = {}
     for k = 2, #inputs do grads[k] = leaves[places[k]].grad end

@@ -16,7 +16,7 @@ metatable.__tostring = display.text
 -- Turn dimension `dim` (from 1, or -1 at the end) of `x` into 1 .. extent, or raise.
 local function dimension(x, dim, what, extent)
   extent = extent or x.ndim
-  local d = math.tointeger(dim)
+  local d = type(dim) == "number" and math.tointeger(dim)
   if not d then check.fail("%s: expected a dimension, got %s", what, tostring(dim)) end
   if d < 0 then d = d + extent + 1 end
   if d < 1 or d > extent then
@@ -96,6 +96,8 @@ end
 ---@return tensor
 function methods:slice(dim, first, last)
   local n = self:size(dim)
+  first = check.value("slice: first", first, "integer")
+  last = check.value("slice: last", last, "integer")
   local from = first < 0 and first + n + 1 or first
   local to = last < 0 and last + n + 1 or last
   return self:narrow(dim, from, math.max(to - from + 1, 0))

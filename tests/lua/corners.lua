@@ -1,0 +1,147 @@
+-- Corners that once went wrong: aliased arguments, failing backward passes, deep tables, the end of the program.
+local bam = require "bam"
+local core = require "bam.core"
+
+local f64 = { dtype = "f64", requires_grad = true }
+local function fails(pattern, f, ...)
+  local ok, message = pcall(f, ...)
+  assert(not ok, string.format("no error, expected `%s`", pattern))
+  assert(string.find(message, pattern, 1, true), string.format("expected `%s` in `%s`", pattern, message))
+end
+local function same(x, expected) assert(table.concat(x:totable(), " ") == expected, tostring(x)) end
+
+-- ---- positions that are being overwritten ----
+local x = bam.tensor { 2, 1, 3 }
+x[x] = 1 << 40
+same(x, "1099511627776 1099511627776 1099511627776")
+
+-- ---- a mask in a list must fit its dimension ----
+local m = bam.arange(10):reshape(5, 2)
+same(m[{ bam.tensor { true, false, false, false, true }, 1 }], "1 9")
+fails("the mask at entry 1 has shape (2); dimension 1 has 5 positions", function()
+  return m[{ bam.tensor { true, false }, 1 }]
+end)
+fails("the mask at entry 1 has shape (2, 2)", function()
+  return m[{ bam.tensor { { true, false }, { true, true } }, 1 }]
+end)
+
+-- ---- arange is exact in integers ----
+local big = math.maxinteger
+same(bam.arange(big - 1, big), string.format("%d %d", big - 1, big))
+same(bam.arange((1 << 53) + 1, (1 << 53) + 3), "9007199254740993 9007199254740994 9007199254740995")
+same(bam.arange(math.mininteger, big, big), string.format("%d -1 %d", math.mininteger, big - 1))
+same(bam.arange(5, -1, -3), "5 2 -1")
+assert(#bam.arange(1, 0) == 0 and #bam.arange(0, 1, -1) == 0)
+fails("are too many", bam.arange, math.mininteger, big)
+
+-- ---- gradients of custom ops ----
+local function custom(backward)
+  return bam.custom { forward = function(_, a, b) return b and a + b or a + 1 end, backward = backward }
+end
+local a = bam.ones(1, 5, f64)
+local wrong = custom(function() return bam.ones(4, 3) end)
+fails("gradient 1 has shape (4, 3), and the input (1, 5)", function() wrong(a):sum():backward() end)
+assert(a.grad == nil)
+
+local skips = bam.custom { forward = function(_, p, _, r) return p * r end,
+                           backward = function(_, g) return g * 2, g * 3 end }
+local p, r = bam.ones(2, f64), bam.ones(2, f64)
+skips(p, nil, r):sum():backward()
+same(p.grad, "2.0 2.0")
+same(r.grad, "3.0 3.0")
+
+-- ---- a backward that fails leaves nothing that the next one would count ----
+local u, v = bam.ones(3, f64), bam.ones(3, f64)
+local half = u * 2
+local broken = custom(function(_, g) return g, bam.ones(7) end)
+fails("gradient 2 has shape (7)", function() broken(half, v):sum():backward() end)
+half:sum():backward()
+same(u.grad, "2.0 2.0 2.0")
+
+-- with every allocation failing once: gradients are whole or absent, and the next walk is right
+local w, b = bam.full({ 4 }, 2, f64), bam.zeros(4, f64)
+local input = bam.tensor({ { 1, 2, 3, 5 }, { 4, 0, 1, 1 } }, { dtype = "f64" })
+local loss = (bam.layer_norm(input, w, b):exp() * 3):sum()
+loss:backward { retain = true }
+local dw, db = table.concat(w.grad:totable(), " "), table.concat(b.grad:totable(), " ")
+local n, done = 0, false
+while not done do
+  n, w.grad, b.grad = n + 1, nil, nil
+  core.fail_allocation(n)
+  done = pcall(loss.backward, loss, { retain = true })
+  core.fail_allocation(0)
+  for _, pair in ipairs { { w, dw }, { b, db } } do
+    assert(pair[1].grad == nil or table.concat(pair[1].grad:totable(), " ") == pair[2])
+  end
+  w.grad, b.grad = nil, nil
+  loss:backward { retain = true }
+  same(w.grad, dw)
+  same(b.grad, db)
+end
+assert(n > 3)
+
+-- ---- one tensor as several inputs ----
+local ids = bam.tensor { 1, 2, 3, 0 }
+assert(bam.gradcheck(function(z) return bam.linear_cross_entropy(z, z, ids, { chunk = 2 }) end,
+                     { bam.randn(4, 6, f64) }))
+local q = bam.randn(1, 300, 2, 8, f64)
+bam.attention(q * 1, q * 1, q * 1):sum():backward()
+local expected = q.grad
+q.grad = nil
+bam.attention(q, q, q):sum():backward()
+assert((q.grad - expected):abs():max():item() < 1e-12)
+
+-- ---- leaves of a dtype that only stores ----
+local stored = bam.ones(2, { dtype = "bf16", requires_grad = true })
+;(stored:to "f32" * 2 + stored:to "f32"):sum():backward()
+same(stored.grad, "3.0 3.0")
+
+-- ---- a gradient is not its own ----
+local leaf = bam.ones(2)
+fails("has a gradient itself", function() leaf.grad = leaf end)
+local g1, g2 = bam.ones(2), bam.ones(2)
+g1.grad = g2
+fails("has a gradient itself", function() g2.grad = g1 end)
+
+-- ---- a failing recomputation leaves the random numbers as they were ----
+local runs = 0
+local risky = bam.checkpoint(function(z)
+  runs = runs + 1
+  local dropped = bam.dropout(z, 0.5)
+  assert(runs == 1, "no second time")
+  return dropped
+end, bam.ones(3, f64))
+bam.rand(5)
+local before = table.concat(core.random_state(), " ")
+fails("no second time", function() risky:sum():backward() end)
+assert(table.concat(core.random_state(), " ") == before)
+
+-- ---- printing is allowed while hunting NaNs ----
+bam.debug { nan = true }
+assert(tostring(bam.full({ 2000 }, 0 / 0)):find("nan", 1, true))
+fails("already holds a NaN", function() return bam.full({ 2 }, 0 / 0) + 1 end)
+bam.debug { nan = false }
+
+-- ---- views with wrong arguments ----
+fails("slice: first: expected an integer, got nil", m.slice, m, 1)
+fails("transpose: expected a dimension, got nil", m.transpose, m, 1)
+fails("squeeze: expected a dimension, got 1", m.squeeze, m, "1")
+
+-- ---- long chains of tables leave a scope ----
+local kept = bam.scope(function()
+  local list = { bam.ones(1) }
+  for _ = 1, 300000 do list = { list } end
+  return list
+end)
+while type(kept) == "table" do kept = kept[1] end
+assert(kept:item() == 1)
+
+-- ---- a finaliser that outlives the engine gets an error ----
+local program = arg and arg[1]
+if program then
+  local script = [[x = setmetatable({}, { __gc = function()
+    print(pcall(function() return require("bam").zeros(2) + 1 end)) end }) require("bam")]]
+  local pipe = assert(io.popen(string.format("%s -e '%s' 2>&1", program, script:gsub("\n", " "))))
+  local output = pipe:read "a"
+  assert(pipe:close() and output:find("bam is closed", 1, true), output)
+end
