@@ -158,6 +158,8 @@ static void fail_option(lua_State *L, const char *what, const char *name, const 
 
 void bind_check_options(lua_State *L, int arg, const char *what, const char *const *names) {
   arg = lua_absindex(L, arg);
+  if (lua_getmetatable(L, arg)) /* __index could close a tensor that the caller has in hand */
+    bind_error(L, "%s: expected a plain table of options, got one with a metatable", what);
   lua_pushnil(L);
   while (lua_next(L, arg)) {
     lua_pop(L, 1);

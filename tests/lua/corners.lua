@@ -127,6 +127,11 @@ fails("slice: first: expected an integer, got nil", m.slice, m, 1)
 fails("transpose: expected a dimension, got nil", m.transpose, m, 1)
 fails("squeeze: expected a dimension, got 1", m.squeeze, m, "1")
 
+-- ---- options are plain tables: a metatable could close the tensor meanwhile ----
+local victim = bam.ones(3)
+local trap = setmetatable({ dim = 1 }, { __index = function() victim:close() end })
+fails("expected a plain table of options", bam.softmax, victim, trap)
+
 -- ---- long chains of tables leave a scope ----
 local kept = bam.scope(function()
   local list = { bam.ones(1) }
