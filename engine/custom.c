@@ -3,7 +3,23 @@
 
 #include "autograd.h"
 
-/* A custom op: let the host compute the gradients of the inputs. */
+/* Let the host compute the gradients of the inputs. Those of the outputs may be shared with other nodes, so a host
+   function that writes them would spoil gradients elsewhere. */
+static bam_status call_host(bam_backward *pass, bam_tensor **grads) {
+  bam_context *context = pass->context;
+  int n_out = (int)pass->attrs[0].i;
+  uint64_t before[BAM_MAX_OUTPUTS] = { 0 };
+  for (int k = 0; k < n_out; k++)
+    before[k] = pass->grads[k] != NULL ? pass->grads[k]->storage->version : 0;
+  bam_status status = context->host.backward(context->host.state, pass->node->function, pass->grads,
+                                             n_out, grads, pass->n_inputs);
+  for (int k = 0; k < n_out && status == BAM_OK; k++)
+    if (pass->grads[k] != NULL && pass->grads[k]->storage->version != before[k])
+      status = bam_backward_fail(pass, "it wrote gradient %d of its arguments in place; others may need "
+                                 "that: use g:clone()", k + 1);
+  return status;
+}
+
 static bam_status backward_custom(bam_backward *pass) {
   bam_context *context = pass->context;
   int n = pass->n_inputs;
@@ -11,9 +27,7 @@ static bam_status backward_custom(bam_backward *pass) {
   if (grads == NULL)
     return BAM_ERROR_MEMORY;
   memset(grads, 0, sizeof *grads * (size_t)n);
-  int n_out = (int)pass->attrs[0].i;
-  bam_status status = context->host.backward(context->host.state, pass->node->function, pass->grads,
-                                             n_out, grads, n);
+  bam_status status = call_host(pass, grads);
   for (int i = 0; i < n; i++) {
     if (status == BAM_OK && grads[i] != NULL)
       status = bam_backward_give(pass, i, grads[i]);

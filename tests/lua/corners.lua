@@ -50,6 +50,12 @@ skips(p, nil, r):sum():backward()
 same(p.grad, "2.0 2.0")
 same(r.grad, "3.0 3.0")
 
+local shared = bam.ones(2, f64) * 1
+local writes = custom(function(_, g) return g:mul_(5) end)
+fails("wrote gradient 1 of its arguments in place", function()
+  ((writes(shared) + shared) * 2):sum():backward()
+end)
+
 -- ---- a backward that fails leaves nothing that the next one would count ----
 local u, v = bam.ones(3, f64), bam.ones(3, f64)
 local half = u * 2
