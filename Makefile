@@ -25,7 +25,8 @@ PKG_CFLAGS := $(shell pkg-config --cflags lua5.4 jansson libedit 2>/dev/null) $(
 PKG_LIBS   := $(shell pkg-config --libs lua5.4 jansson libedit 2>/dev/null) $(BLAS_LIB)
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -fopenmp -fno-math-errno -fno-trapping-math -MMD -MP \
               $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
-ALL_LIBS   := $(PKG_LIBS) -fopenmp -lm -ldl $(SANITIZE)
+# libgomp too: only then can the program choose how its threads wait (kernels/cpu/device.c).
+ALL_LIBS   := $(PKG_LIBS) $(shell $(CC) -print-file-name=libgomp.a) -lpthread -lm -ldl $(SANITIZE)
 
 # ---- sources ----
 ENGINE_C := $(wildcard engine/*.c engine/ops/*.c)
@@ -139,7 +140,7 @@ deps: ## install the Debian packages that are missing
 	@test -z '$(MISSING)' && exit; \
 	  if ! command -v apt-get >/dev/null; then echo 'This needs the equivalents of: $(MISSING)' >&2; exit 1; fi; \
 	  if [ "$$(id -u)" != 0 ]; then sudo -n true 2>/dev/null && sudo=sudo || { \
-	    echo 'Packages are missing. Please type: sudo apt-get install $(MISSING)' >&2; exit 1; }; fi; \
+	    echo 'Packages are missing. Please type, as root: apt-get install $(MISSING)' >&2; exit 1; }; fi; \
 	  $$sudo apt-get update -q && \
 	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(MISSING)
 
