@@ -86,12 +86,62 @@ static range read_range(lua_State *L, int dim, int64_t size) {
 
 /* ---- x[{ ... }] ---- */
 
-/* A mask at entry `i` of a list says yes or no to each of the `size` positions of that dimension. */
-static void check_mask(lua_State *L, const bam_tensor *mask, int i, int64_t size) {
+/* What entry `i` of a list is applied to: dimension `dim` of `x`; earlier entries may have taken some away. */
+typedef struct {
+  bam_tensor *x;
+  int i, dim;
+  bool views_only; /* entries that would copy are an error */
+} place;
+
+static void push_position(lua_State *L, const place *p) {
+  int64_t at = bind_position(L, lua_gettop(L), "index"), size = p->x->shape.size[p->dim];
+  if (at < -size || at >= size)
+    bind_error(L, "index: position %I is out of range: dimension %d has %I positions",
+               (LUAI_UACINT)(at < 0 ? at : at + 1), p->i, (LUAI_UACINT)size);
+  push_select(L, p->x, p->dim, at);
+}
+
+static void push_range(lua_State *L, const place *p) {
+  range r = read_range(L, p->i - 1, p->x->shape.size[p->dim]);
+  if (r.step == 1)
+    push_narrow(L, p->x, p->dim, r.start, r.length);
+  else if (p->views_only)
+    bind_error(L, "index: assigning through a range with a step; assign to x[positions] instead");
+  else
+    push_stepped(L, p->x, p->dim, r.start, r.length, r.step);
+}
+
+/* A mask says yes or no to each position of the dimension. */
+static void push_mask(lua_State *L, const place *p, bam_tensor *mask) {
+  int64_t size = p->x->shape.size[p->dim];
   char text[BAM_SHAPE_TEXT];
   if (mask->shape.ndim != 1 || mask->shape.size[0] != size)
-    bind_error(L, "index: the mask at entry %d has shape %s; dimension %d has %I positions", i,
-               bam_shape_text(&mask->shape, text), i, (LUAI_UACINT)size);
+    bind_error(L, "index: the mask at entry %d has shape %s; dimension %d has %I positions", p->i,
+               bam_shape_text(&mask->shape, text), p->i, (LUAI_UACINT)size);
+  bind_box *positions = bind_push_box(L);
+  bind_check(L, bam_mask_positions("index", mask, &positions->tensor));
+  push_positions(L, p->x, p->dim, positions->tensor);
+}
+
+/* Apply the entry on top of the stack; push the result. How many dimensions stand there now: positions bring theirs. */
+static int push_entry(lua_State *L, const place *p) {
+  bam_tensor *tensor = bind_test_tensor(L, -1);
+  if (lua_type(L, -1) == LUA_TNUMBER) {
+    push_position(L, p);
+    return 0;
+  }
+  if (lua_type(L, -1) == LUA_TTABLE)
+    push_range(L, p);
+  else if (tensor == NULL || p->views_only)
+    bind_error(L, "index: entry %d is %s; expected a position, a range {first, last} or %s", p->i,
+               bind_describe(L, -1), p->views_only ? "{}" : "a tensor of positions");
+  else if (tensor->dtype == BAM_BOOL)
+    push_mask(L, p, tensor);
+  else {
+    push_positions(L, p->x, p->dim, tensor);
+    return tensor->shape.ndim;
+  }
+  return 1;
 }
 
 /* Apply the entries of the list at `list` to x. Leaves the result on top. When `views_only`, entries that would
@@ -105,37 +155,9 @@ static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_on
   bind_box *box = bind_push_box(L);
   box->tensor = bam_tensor_retain(x);
   for (int i = 1; i <= n; i++) {
-    bam_tensor *current = bind_tensor(L, lua_gettop(L));
+    const place p = { bind_tensor(L, lua_gettop(L)), i, dim, views_only };
     lua_rawgeti(L, list, i);
-    bam_tensor *positions = bind_test_tensor(L, -1);
-    if (lua_type(L, -1) == LUA_TNUMBER) {
-      int64_t at = bind_position(L, lua_gettop(L), "index"), size = current->shape.size[dim];
-      if (at < -size || at >= size)
-        bind_error(L, "index: position %I is out of range: dimension %d has %I positions",
-                   (LUAI_UACINT)(at < 0 ? at : at + 1), i, (LUAI_UACINT)size);
-      push_select(L, current, dim, at);
-    } else if (lua_type(L, -1) == LUA_TTABLE) {
-      range r = read_range(L, i - 1, current->shape.size[dim]);
-      if (r.step == 1)
-        push_narrow(L, current, dim, r.start, r.length);
-      else if (views_only)
-        bind_error(L, "index: assigning through a range with a step; assign to x[positions] instead");
-      else
-        push_stepped(L, current, dim, r.start, r.length, r.step);
-      dim++;
-    } else if (positions != NULL && !views_only) {
-      bam_tensor *at = positions;
-      if (positions->dtype == BAM_BOOL) {
-        check_mask(L, positions, i, current->shape.size[dim]);
-        bind_box *places = bind_push_box(L);
-        bind_check(L, bam_mask_positions("index", positions, &places->tensor));
-        at = places->tensor;
-      }
-      push_positions(L, current, dim++, at);
-    } else {
-      bind_error(L, "index: entry %d is %s; expected a position, a range {first, last} or %s", i,
-                 bind_describe(L, -1), views_only ? "{}" : "a tensor of positions");
-    }
+    dim += push_entry(L, &p);
     lua_replace(L, list + 1);
     lua_settop(L, list + 1);
   }

@@ -25,6 +25,13 @@ fails("the mask at entry 1 has shape (2, 2)", function()
   return m[{ bam.tensor { { true, false }, { true, true } }, 1 }]
 end)
 
+-- ---- entries behind positions of another number of dimensions ----
+local cube = bam.arange(24):reshape(2, 3, 4)
+local picked = cube[{ {}, bam.tensor { { 1, 2 }, { 3, 1 } }, 2 }]
+assert(table.concat(picked.shape, " ") == "2 2 2")
+same(picked:flatten(), "2 6 10 2 14 18 22 14")
+assert(cube[{ bam.tensor(2), 2, 3 }]:item() == 19)
+
 -- ---- arange is exact in integers ----
 local big = math.maxinteger
 same(bam.arange(big - 1, big), string.format("%d %d", big - 1, big))
