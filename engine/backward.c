@@ -90,15 +90,6 @@ static bam_status accumulate(bam_tensor **at, bool is_leaf, bam_tensor *grad) {
   return status;
 }
 
-/* Can a tensor of shape `from` have been broadcast to `to`? */
-static bool broadcasts_to(const bam_shape *from, const bam_shape *to) {
-  int extra = to->ndim - from->ndim;
-  for (int d = 0; d < from->ndim; d++)
-    if (extra < 0 || (from->size[d] != 1 && from->size[d] != to->size[d + extra]))
-      return false;
-  return true;
-}
-
 /* Sum the dimensions of `grad` that broadcasting added or stretched; *out is owned. */
 static bam_status unbroadcast(bam_tensor *grad, const bam_shape *shape, bam_tensor **out) {
   bam_attr attrs[2] = { { .given = true }, { .given = true, .i = true } };
@@ -125,7 +116,7 @@ bam_status bam_backward_give(bam_backward *pass, int i, bam_tensor *grad) {
   bam_tensor *summed = NULL, *converted = NULL;
   if (!bam_shape_equal(&grad->shape, &edge->shape)) {
     char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
-    if (!broadcasts_to(&edge->shape, &grad->shape)) /* only a custom op can be so wrong */
+    if (!bam_shape_expands(&edge->shape, &grad->shape)) /* only a custom op can be so wrong */
       return bam_backward_fail(pass, "gradient %d has shape %s, and the input %s", i + 1,
                                bam_shape_text(&grad->shape, a), bam_shape_text(&edge->shape, b));
     BAM_TRY(unbroadcast(grad, &edge->shape, &summed));

@@ -52,6 +52,14 @@ bam_status bam_shape_broadcast(bam_context *context, const char *what, const bam
   return BAM_OK;
 }
 
+bool bam_shape_expands(const bam_shape *from, const bam_shape *to) {
+  int extra = to->ndim - from->ndim;
+  for (int d = 0; d < from->ndim; d++)
+    if (extra < 0 || (from->size[d] != 1 && from->size[d] != to->size[d + extra]))
+      return false;
+  return true;
+}
+
 bam_status bam_shape_dim(bam_context *context, const char *what, int64_t dim, int ndim, int *out) {
   int64_t d = dim < 0 ? dim + ndim : dim;
   if (d < 0 || d >= ndim) {

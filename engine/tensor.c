@@ -189,17 +189,8 @@ static void copy_elements(bam_tensor *to, bam_tensor *from) {
                     from->dtype);
 }
 
-/* Can a value of shape `from` be broadcast to exactly `to`? */
-static bool expands_to(const bam_shape *from, const bam_shape *to) {
-  int extra = to->ndim - from->ndim;
-  for (int d = 0; d < from->ndim; d++)
-    if (extra < 0 || (from->size[d] != 1 && from->size[d] != to->size[d + extra]))
-      return false;
-  return true;
-}
-
 bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
-  if (!expands_to(&from->shape, &to->shape)) {
+  if (!bam_shape_expands(&from->shape, &to->shape)) {
     char ta[BAM_SHAPE_TEXT], tb[BAM_SHAPE_TEXT];
     return bam_fail(to->context, BAM_ERROR_ARGUMENT, "copy: a value of shape %s does not fit into %s",
                     bam_shape_text(&from->shape, tb), bam_shape_text(&to->shape, ta));

@@ -107,6 +107,9 @@ bam_status bam_shape_count(bam_context *context, const bam_shape *shape, int64_t
 bam_status bam_shape_broadcast(bam_context *context, const char *what, const bam_shape *a,
                                const bam_shape *b, bam_shape *out);
 
+/* Can a tensor of shape `from` be broadcast to exactly `to`? */
+bool bam_shape_expands(const bam_shape *from, const bam_shape *to);
+
 /* Turn a possibly negative 0-based dimension (-1 is the last) into 0 .. ndim-1; the message counts from 1. */
 bam_status bam_shape_dim(bam_context *context, const char *what, int64_t dim, int ndim, int *out);
 
