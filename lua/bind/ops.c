@@ -178,12 +178,20 @@ static void read_named(reader *r, bam_attr *attrs, int n_attrs) {
   r->next++;
 }
 
+/* Is the last argument a table of attributes by name? An empty table is one unless a list may stand there. */
+static bool at_options(reader *r, const bam_attr_spec *spec) {
+  if (r->next != r->top || lua_type(r->L, r->next) != LUA_TTABLE)
+    return false;
+  bool list = spec->kind == BAM_ATTR_SIZES || spec->kind == BAM_ATTR_DIMS;
+  return bind_is_options(r->L, r->next) || (!list && lua_rawlen(r->L, r->next) == 0);
+}
+
 static void read_attrs(reader *r, bam_attr *attrs) {
   lua_State *L = r->L;
   int n = bam_op_attr_count(r->op);
   bam_op_default_attrs(r->op, attrs);
   for (int i = 0; i < n && r->next <= r->top; i++) {
-    if (r->next == r->top && bind_is_options(L, r->next))
+    if (at_options(r, &r->op->attrs[i]))
       break;
     if (spelled_out(r, i)) {
       read_rest(r, &r->op->attrs[i], &attrs[i]);
@@ -193,7 +201,7 @@ static void read_attrs(reader *r, bam_attr *attrs) {
       r->next++;
     }
   }
-  if (r->next == r->top && bind_is_options(L, r->next))
+  if (n > 0 && at_options(r, &r->op->attrs[n - 1]))
     read_named(r, attrs, n);
   if (r->next <= r->top)
     bind_error(L, "%s: %d arguments are too many; see help(\"%s\")", r->op->name, r->top, r->op->name);
