@@ -68,11 +68,13 @@ static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
   return BAM_OK;
 }
 
-/* Add `grad`, which has the right shape and dtype, to what is at *at (a leaf's gradient when `is_leaf`). */
+/* Add `grad`, which has the right shape and dtype, to what is at *at (a leaf's gradient when `is_leaf`). A node may
+   share grad with others, as it is only read; a leaf's gradient is added to in place and has memory of its own:
+   in x + x * x the other input of the sum still needs what x was given first. */
 static bam_status accumulate(bam_tensor **at, bool is_leaf, bam_tensor *grad) {
   bam_status status = BAM_OK;
   bam_tensor *fresh = NULL;
-  if (*at == NULL && (!is_leaf || is_exclusive(grad))) {
+  if (*at == NULL && !is_leaf) {
     *at = bam_tensor_retain(grad);
   } else if (*at != NULL && (is_leaf || is_exclusive(*at))) {
     status = add_into(*at, *at, grad);
@@ -349,11 +351,8 @@ bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain
     bam_node *node = root->node;
     node->refs++; /* the walk may release the root's graph around it */
     status = accumulate(&node->grads[root->output], false, grad);
-    if (status == BAM_OK) {
-      bam_tensor_release(grad); /* so that a fresh seed is the node's alone */
-      grad = NULL;
+    if (status == BAM_OK)
       status = walk(node, retain);
-    }
     bam_node_release(node);
   }
   bam_tensor_release(grad);

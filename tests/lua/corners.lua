@@ -94,6 +94,12 @@ end
 assert(n > 3)
 
 -- ---- one tensor as several inputs ----
+for _, fn in ipairs {
+  function(z) return z + z * z end, function(z) return z - z:exp() * z end, function(z) return z % (z * z) end,
+  function(z) return bam.index_add(z, bam.tensor { 2, 1, 1 }, z * z) end,
+  function(z) return bam.add_layer_norm(z, z * z, z[1]) end,
+  function(z) return bam.add_layer_norm(z * z, z, z[1]) end,
+} do assert(bam.gradcheck(fn, { bam.randn(3, 4, f64) })) end
 local ids = bam.tensor { 1, 2, 3, 0 }
 assert(bam.gradcheck(function(z) return bam.linear_cross_entropy(z, z, ids, { chunk = 2 }) end,
                      { bam.randn(4, 6, f64) }))
