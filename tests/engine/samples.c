@@ -1,5 +1,5 @@
-/* The table of samples. Ranges keep away from kinks (0 for abs, ties for max), where no difference quotient is a
-   derivative. */
+/* The table of samples. Ranges keep away from kinks (0 for abs, ties for max), where no difference
+   quotient is a derivative. */
 #include "samples.h"
 
 #include <stdlib.h>
@@ -13,13 +13,13 @@
 #define NUMBER(name, value) { name, value, 0, { 0 } }
 #define LIST(name, ...) { name, 0, sizeof((int64_t[]){ __VA_ARGS__ }) / 8, { __VA_ARGS__ } }
 
-#define BINARY(label, low, high)                                                                     \
-  { .op = label, .values = "test_elementwise.c", .broadcasts = true,                                 \
+#define BINARY(label, low, high)                                                                  \
+  { .op = label, .values = "test_elementwise.c", .broadcasts = true,                              \
     .inputs = { REAL(low, high, 3, 4), REAL(low, high, 3, 4) } }
-#define LOGICAL(label)                                                                              \
-  { .op = label, .values = "test_elementwise.c", .broadcasts = true,                                 \
+#define LOGICAL(label)                                                                            \
+  { .op = label, .values = "test_elementwise.c", .broadcasts = true,                              \
     .inputs = { FLAGS(3, 4), FLAGS(3, 4) } }
-#define UNARY(label, low, high)                                                                      \
+#define UNARY(label, low, high)                                                                   \
   { .op = label, .values = "test_elementwise.c", .inputs = { REAL(low, high, 3, 5) } }
 
 static const sample samples[] = {
@@ -130,13 +130,15 @@ static const sample samples[] = {
   { .op = "layer_norm", .values = "test_layers.c",
     .inputs = { REAL(-2, 2, 3, 8), REAL(0.5, 2, 8), REAL(-1, 1, 8) }, .f32_tolerance = 1e-4 },
   { .op = "add_layer_norm", .values = "test_layers.c",
-    .inputs = { REAL(-2, 2, 3, 8), REAL(-2, 2, 3, 8), REAL(0.5, 2, 8), REAL(-1, 1, 8) }, .f32_tolerance = 1e-4 },
+    .inputs = { REAL(-2, 2, 3, 8), REAL(-2, 2, 3, 8), REAL(0.5, 2, 8), REAL(-1, 1, 8) },
+    .f32_tolerance = 1e-4 },
   { .op = "linear", .values = "test_layers.c",
     .inputs = { REAL(-2, 2, 3, 5), REAL(-2, 2, 4, 5), REAL(-1, 1, 4) } },
   { .op = "rope", .values = "test_layers.c",
     .inputs = { REAL(-2, 2, 2, 3, 2, 4), WHOLE(0, 9, 3) } },
   { .op = "attention", .values = "test_attention.c",
-    .inputs = { REAL(-2, 2, 2, 5, 4, 4), REAL(-2, 2, 2, 5, 2, 4), REAL(-2, 2, 2, 5, 2, 4), WHOLE(1, 2, 2, 5) } },
+    .inputs = { REAL(-2, 2, 2, 5, 4, 4), REAL(-2, 2, 2, 5, 2, 4), REAL(-2, 2, 2, 5, 2, 4),
+                WHOLE(1, 2, 2, 5) } },
   { .op = "swiglu", .values = "test_layers.c", .inputs = { REAL(-2, 2, 3, 8) } },
   { .op = "cross_entropy", .values = "test_loss.c",
     .inputs = { REAL(-2, 2, 4, 7), WHOLE(0, 6, 4) } },

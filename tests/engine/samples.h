@@ -1,5 +1,6 @@
-/* One sample per registered op: inputs and attributes it accepts, and the file that tests its values against an
-   oracle. tests/engine/test_registry.c tries every op on its sample; an op without one fails. */
+/* One sample per registered op: inputs and attributes it accepts, and the file that tests its
+   values against an oracle. tests/engine/test_registry.c tries every op on its sample; an op
+   without one fails. */
 #ifndef BAM_TEST_SAMPLES_H
 #define BAM_TEST_SAMPLES_H
 
@@ -35,8 +36,8 @@ typedef struct sample {
 /* The sample of `op`, or NULL. */
 const sample *sample_find(const char *op);
 
-/* The inputs as tensors (owned, in inputs[5]), real ones as leaves; returns how many. Lists of tensors have
-   as many as the sample. `empty` gives every dimension the size 0. */
+/* The inputs as tensors (owned, in inputs[5]), real ones as leaves; returns how many. Lists of
+   tensors have as many as the sample. `empty` gives every dimension the size 0. */
 int sample_inputs(const sample *s, bool empty, bam_tensor **inputs);
 
 /* The attributes of the sample; to be freed. */

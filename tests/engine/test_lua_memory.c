@@ -1,6 +1,7 @@
-/* The bindings when Lua itself runs out of memory. A state whose allocator fails from the n-th request on (Lua
-   retries after a collection, so one failure alone would heal) runs the scripts of tests/lua/support/bindings.lua
-   for n = 1, 2, ... until nothing fails: each time an error, no crash, and no tensor left behind. */
+/* The bindings when Lua itself runs out of memory. A state whose allocator fails from the n-th
+   request on (Lua retries after a collection, so one failure alone would heal) runs the scripts of
+   tests/lua/support/bindings.lua for n = 1, 2, ... until nothing fails: each time an error, no
+   crash, and no tensor left behind. */
 #include <criterion/criterion.h>
 #include <lauxlib.h>
 #include <lualib.h>

@@ -1,5 +1,6 @@
-/* What holds for every op, tried on every registered op with its sample (samples.c): gradients, strided, empty and
-   broadcast inputs, f32 beside f64, and that its values are tested somewhere. Each op is one test. */
+/* What holds for every op, tried on every registered op with its sample (samples.c): gradients,
+   strided, empty and broadcast inputs, f32 beside f64, and that its values are tested somewhere.
+   Each op is one test. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <stdio.h>
@@ -66,7 +67,8 @@ static void check_values_tested(const subject *s) {
 }
 
 static void check_gradients(const subject *s) {
-  cr_assert((s->op->backward != NULL) != s->op->constant, "%s: constant, or a backward?", s->op->name);
+  cr_assert((s->op->backward != NULL) != s->op->constant, "%s: constant, or a backward?",
+            s->op->name);
   if (s->op->constant)
     return;
   bam_tensor *inputs[5], *strided[5];
@@ -102,7 +104,8 @@ static void check_strided(const subject *s) {
   fixture_release(strided, n);
 }
 
-/* Nothing, in every dimension or in the first alone: a result that can be differentiated, or an error. */
+/* Nothing, in every dimension or in the first alone: a result that can be differentiated, or an
+   error. */
 static void check_empty(const subject *s, bool everywhere) {
   bam_tensor *inputs[5];
   result out;
@@ -122,7 +125,8 @@ static void check_empty(const subject *s, bool everywhere) {
     release_result(&out);
   } else {
     const char *message = fixture_context()->message;
-    cr_assert(strncmp(message, s->op->name, strlen(s->op->name)) == 0, "of empty inputs: \"%s\"", message);
+    cr_assert(strncmp(message, s->op->name, strlen(s->op->name)) == 0,
+              "of empty inputs: \"%s\"", message);
   }
   fixture_release(inputs, n);
 }

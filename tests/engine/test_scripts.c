@@ -1,5 +1,6 @@
-/* Each script of tests/lua is one test: it passes when bamlua ends it with exit code 0. Its arguments are the
-   program and the Lua to compare with. BAMLUA names the program; build/bamlua when not set. */
+/* Each script of tests/lua is one test: it passes when bamlua ends it with exit code 0. Its
+   arguments are the program and the Lua to compare with. BAMLUA names the program; build/bamlua
+   when not set. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <glob.h>
@@ -22,7 +23,8 @@ ParameterizedTestParameters(scripts, lua) {
   return cr_make_param_array(script, scripts, n);
 }
 
-/* Run a command of the shell; its output into `output`, cut where that ends. The exit code, as wait gives it. */
+/* Run a command of the shell; its output into `output`, cut where that ends. The exit code, as wait
+   gives it. */
 static int run_command(const char *command, char *output, size_t size) {
   FILE *pipe = popen(command, "r");
   cr_assert_not_null(pipe);

@@ -21,7 +21,8 @@ static bam_tensor *apply(const bam_op *op, bam_tensor *x, bam_attr *attrs) {
   return y;
 }
 
-static bam_tensor *apply_list(const bam_op *op, bam_tensor *x, const char *name, int n, const int64_t *list) {
+static bam_tensor *apply_list(const bam_op *op, bam_tensor *x, const char *name, int n,
+                              const int64_t *list) {
   bam_attr *attrs = make_attrs(op);
   set_list(op, attrs, name, n, list);
   return apply(op, x, attrs);
@@ -48,7 +49,8 @@ Test(view, reshape_splits_a_strided_dimension_without_a_copy) {
   bam_tensor *x = make_count(BAM_F32, SHAPE(4, 6));
   bam_tensor *across = APPLY_LIST(&bam_op_permute, x, "dims", 1, 0);
   bam_tensor *split = APPLY_LIST(&bam_op_view, across, "sizes", 2, 3, 4);
-  expect_values(split, VALUES(0, 6, 12, 18, 1, 7, 13, 19, 2, 8, 14, 20, 3, 9, 15, 21, 4, 10, 16, 22, 5, 11, 17, 23), 0);
+  expect_values(split, VALUES(0, 6, 12, 18, 1, 7, 13, 19, 2, 8, 14, 20, 3, 9, 15, 21, 4, 10, 16,
+                               22, 5, 11, 17, 23), 0);
   cr_assert_eq(split->storage, x->storage);
   RELEASE(x, across, split);
 }
@@ -81,8 +83,10 @@ static bam_tensor *select_one(bam_tensor *x, int64_t dim, int64_t position) {
 
 Test(view, narrow_and_select) {
   bam_tensor *x = make_count(BAM_F64, SHAPE(3, 4));
-  bam_tensor *rows = narrow(x, 0, 1, 2), *columns = narrow(x, -1, -2, 2), *none = narrow(x, 0, 3, 0);
-  bam_tensor *row = select_one(x, 0, -1), *column = select_one(x, 1, 2), *element = select_one(row, 0, 1);
+  bam_tensor *rows = narrow(x, 0, 1, 2), *columns = narrow(x, -1, -2, 2);
+  bam_tensor *none = narrow(x, 0, 3, 0);
+  bam_tensor *row = select_one(x, 0, -1), *column = select_one(x, 1, 2);
+  bam_tensor *element = select_one(row, 0, 1);
   expect_values(rows, VALUES(4, 5, 6, 7, 8, 9, 10, 11), 0);
   expect_values(columns, VALUES(2, 3, 6, 7, 10, 11), 0);
   expect_shape(none, SHAPE(0, 4));
@@ -143,7 +147,8 @@ Test(view, to_rounds_as_documented) {
 }
 
 Test(view, to_rounds_halves_to_even) {
-  bam_tensor *x = make_values(BAM_F32, SHAPE(4), VALUES(1 + 0x1p-8, 1 + 0x3p-8, 1 + 0x1p-11, 1 + 0x3p-11));
+  bam_tensor *x = make_values(BAM_F32, SHAPE(4),
+                              VALUES(1 + 0x1p-8, 1 + 0x3p-8, 1 + 0x1p-11, 1 + 0x3p-11));
   bam_tensor *b = convert(x, BAM_BF16), *h = convert(x, BAM_F16);
   cr_assert_eq(value_at(b, 0), 1);
   cr_assert_eq(value_at(b, 1), 1 + 0x1p-6);
@@ -171,7 +176,8 @@ Test(view, errors) {
   expect_error("use x:reshape", &bam_op_view, strided, list_attr(&bam_op_view, "sizes", 2, 6));
   expect_error("(3, 4) has 12 elements and does not fit into (5, -1)", &bam_op_reshape, x,
                list_attr(&bam_op_reshape, "sizes", 5, -1));
-  expect_error("only sizes of 1 can grow", &bam_op_expand, x, list_attr(&bam_op_expand, "sizes", 6, 4));
+  expect_error("only sizes of 1 can grow", &bam_op_expand, x,
+               list_attr(&bam_op_expand, "sizes", 6, 4));
   expect_error("named twice", &bam_op_permute, x, list_attr(&bam_op_permute, "dims", 1, 1));
   RELEASE(x, strided);
 }

@@ -1,5 +1,5 @@
--- Every binding with its n-th engine allocation failing, n = 1, 2, ... until none is left to fail: an error that
--- says so, nothing leaked, nothing broken.
+-- Every binding with its n-th engine allocation failing, n = 1, 2, ... until none is left to fail:
+-- an error that says so, nothing leaked, nothing broken.
 local bam = require "bam"
 local core = require "bam.core"
 local cases = dofile(arg[0]:match "^(.-)[^/]*$" .. "support/bindings.lua")
@@ -10,7 +10,9 @@ local function case(name, run) cases[#cases + 1] = { name = name, run = run } en
 local model = bam.nn.Sequential { bam.nn.Linear(4, 6), bam.nn.LayerNorm(6), bam.nn.Linear(6, 2) }
 local x, path = bam.randn(3, 4), os.tmpname()
 case("printing", function() return tostring(x), tostring(bam.arange(2000)), tostring(x:gt(0)) end)
-case("views", function() return x:transpose(1, 2):flatten():split(5), x:unsqueeze(1):squeeze(), x:t():chunk(2) end)
+case("views", function()
+  return x:transpose(1, 2):flatten():split(5), x:unsqueeze(1):squeeze(), x:t():chunk(2)
+end)
 case("a model", function()
   local own = bam.nn.Linear(4, 2)
   bam.scope(function() own(x):sum():backward() end)
@@ -55,7 +57,8 @@ local function fail_at(n, name, run)
   local reached = core.memory().requests - before >= n
   if ok then return reached end -- not reached, or made up for by giving back what was cached
   assert(reached, ("%s: fails with nothing in its way: %s"):format(name, message))
-  assert(tostring(message):find("out of memory", 1, true), ("%s: allocation %d: %s"):format(name, n, message))
+  assert(tostring(message):find("out of memory", 1, true),
+    ("%s: allocation %d: %s"):format(name, n, message))
   return true
 end
 

@@ -1,6 +1,6 @@
--- What bamlua says to the commonest mistakes: what is wrong, where, and what to do. Written by hand: when the
--- program says something else, the program is wrong. Each case is a line of a script, and the message must begin
--- with that line's place.
+-- What bamlua says to the commonest mistakes: what is wrong, where, and what to do. Written by
+-- hand: when the program says something else, the program is wrong. Each case is a line of a
+-- script, and the message must begin with that line's place.
 local bam = require "bam"
 
 local CASES = {
@@ -12,7 +12,8 @@ local CASES = {
   { "bam.nn.Liner(3, 4)", "bam.nn has no `Liner`; did you mean `Linear`?" },
 
   -- making tensors
-  { "bam.zeros(2, '3')", "zeros: expected sizes and then options, got the string \"3\" as argument 2" },
+  { "bam.zeros(2, '3')",
+    "zeros: expected sizes and then options, got the string \"3\" as argument 2" },
   { "bam.zeros(2, -3)", "zeros: size 2 is negative: -3" },
   { "bam.zeros(1.5)", "zeros: expected an integer, got 1.5" },
   { "bam.zeros(2, { dtyp = 'f64' })", "zeros: no option `dtyp`; did you mean `dtype`?" },
@@ -21,7 +22,8 @@ local CASES = {
     'zeros: no dtype "complex"; there are bool u8 i32 i64 f16 bf16 f32 f64' },
   { "bam.zeros(2, { dtype = 32 })", "zeros: expected a dtype such as \"f32\", got 32" },
   { "bam.zeros(2, { device = 'gpu' })", 'zeros: no device "gpu"; there is "cpu"' },
-  { "bam.tensor { { 1, 2 }, { 3 } }", "tensor: lists of different lengths in dimension 2: 2 and 1" },
+  { "bam.tensor { { 1, 2 }, { 3 } }",
+    "tensor: lists of different lengths in dimension 2: 2 and 1" },
   { "bam.tensor { 1, 'x' }", "tensor: expected numbers or booleans, found the string \"x\"" },
   { "bam.tensor { 1, true }", "tensor: booleans and numbers are mixed" },
   { "bam.tensor(a)", "tensor: this is a tensor already; x:clone() copies it" },
@@ -31,7 +33,8 @@ local CASES = {
   { "bam.matmul(a, bam.zeros(5, 2))", "matmul: inner sizes differ: (2, 3) x (5, 2)" },
   { "bam.matmul(a, a)", "matmul: inner sizes differ: (2, 3) x (2, 3); transpose the second?" },
   { "return a + bam.zeros(4)", 
-    "add: shapes (2, 3) and (4) do not broadcast: sizes must be equal or 1, counted from the last" },
+    "add: shapes (2, 3) and (4) do not broadcast: sizes must be equal or 1, "
+      .. "counted from the last" },
   { "a:reshape(4, 2)", "reshape: (2, 3) has 6 elements and does not fit into (4, 2)" },
   { "a:reshape(4, -1)", "reshape: (2, 3) has 6 elements and does not fit into (4, -1)" },
   { "a:t():view(6)", "view: this layout cannot be viewed so without a copy; use x:reshape(...)" },
@@ -55,11 +58,13 @@ local CASES = {
   { "return bam.zeros(2, { dtype = 'bf16' }) + 1", 
     'add: input 1 is bf16, which only stores values; compute in f32: x:to "f32"' },
   { "i.requires_grad = true", 
-    'requires_grad: only floating point has gradients, and this is i64; convert it first: x:to "f32"' },
+    'requires_grad: only floating point has gradients, and this is i64; '
+      .. 'convert it first: x:to "f32"' },
 
   -- arguments
   { "bam.matmul(a)", "matmul: argument 2 (b) is missing: a tensor" },
-  { "bam.matmul(a, 'x')", "matmul: argument 2 (b): expected a tensor or a number, got the string \"x\"" },
+  { "bam.matmul(a, 'x')",
+    "matmul: argument 2 (b): expected a tensor or a number, got the string \"x\"" },
   { "a:softmax(1, 2)", "softmax: 3 arguments are too many; see help(\"softmax\")" },
   { "a:softmax { axis = 1 }", "softmax: no option `axis`; there are `dim`" },
   { "a:topk()", "topk: `k` is missing" },
@@ -76,19 +81,23 @@ local CASES = {
   { "return a[1.5]", "index: expected an integer, got 1.5" },
   { "return a[{ 1, 2, 3 }]", "index: 3 entries for a tensor of shape (2, 3)" },
   { "return a[{ { 1, 9 } }]", "index: range {1, 9} is out of range: dimension 1 has 2 positions" },
-  { "return a[bam.tensor { 7 }]", "index_select: position 7 (element 1 of positions) is outside 1 .. 2" },
+  { "return a[bam.tensor { 7 }]",
+    "index_select: position 7 (element 1 of positions) is outside 1 .. 2" },
   { "return a < b",
     "Lua turns the result of < and <= into one boolean; use x:lt(y), x:le(y), x:gt(y), x:ge(y)" },
   { "return a + nil", "add: argument 2 (b): expected a tensor or a number, got nil" },
 
   -- differentiation
   { "w:backward()", 
-    "backward: a tensor of shape (2, 2) needs a seed gradient; reduce it first (x:sum():backward()) or pass one" },
+    "backward: a tensor of shape (2, 2) needs a seed gradient; "
+      .. "reduce it first (x:sum():backward()) or pass one" },
   { "a:sum():backward()", 
-    "backward: nothing here requires a gradient; make a leaf with { requires_grad = true } before computing" },
+    "backward: nothing here requires a gradient; "
+      .. "make a leaf with { requires_grad = true } before computing" },
   { "local y = (w * w):sum() y:backward() y:backward()",
-    "backward: the graph below sum was dropped by an earlier backward; give that one { retain = true }, "
-      .. "or compute the forward again" },
+    "backward: the graph below sum was dropped by an earlier backward; "
+      .. "give that one { retain = true }, or "
+      .. "compute the forward again" },
   { "w[1] = 5", 
     "index: this tensor is being differentiated; write inside bam.no_grad(f), or out of place" },
   { "local x = w * 1 local y = (x * x):sum() bam.no_grad(function() x:fill_(0) end) y:backward()",
@@ -102,12 +111,13 @@ local CASES = {
 
   -- files
   { "bam.load 'missing.safetensors'", 
-    'load: cannot read "missing.safetensors": No such file or directory; check the name, and the directory '
-      .. "that it is relative to" },
+    'load: cannot read "missing.safetensors": No such file or directory; '
+      .. 'check the name, and the directory that it is relative to' },
   { "bam.load(42)", "load: expected the path of a file, got 42" },
   { "bam.save('x.safetensors', { a = 1 })", "save: `a` is 1, not a tensor" },
   { "bam.load_npy '/dev/null'", 
-    'load_npy: cannot read "/dev/null": it is a pipe or device; copy its contents to a file first' },
+    'load_npy: cannot read "/dev/null": it is a pipe or device; '
+      .. 'copy its contents to a file first' },
 
   -- modules and optimisers
   { "bam.nn.Linear(3)", "nn.Linear: outputs: expected an integer of at least 1, got nil" },

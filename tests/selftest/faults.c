@@ -1,5 +1,6 @@
-/* Faults made on purpose against the engine. They pass as tests: only a sanitiser or valgrind sees what is
-   wrong with them, and tests/run.sh fails when it did not. `none` does the same without a fault. */
+/* Faults made on purpose against the engine. They pass as tests: only a sanitiser or valgrind sees
+   what is wrong with them, and tests/run.sh fails when it did not. `none` does the same without a
+   fault. */
 #include <criterion/criterion.h>
 
 #include "../../engine/tensor.h"

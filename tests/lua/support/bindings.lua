@@ -1,6 +1,7 @@
--- A small script for each function that C gives to Lua: bam.core, every registered op with its backward, methods,
--- properties, indexing, operators. Only bam.core is used, so that a bare state can run them with allocations
--- failing. The result: a list of { name = , run = }; a binding without a script is an error here.
+-- A small script for each function that C gives to Lua: bam.core, every registered op with its
+-- backward, methods, properties, indexing, operators. Only bam.core is used, so that a bare state
+-- can run them with allocations failing. The result: a list of { name = , run = }; a binding
+-- without a script is an error here.
 local core = require "bam.core"
 local ops, methods = core.ops, core.methods
 
@@ -49,17 +50,20 @@ local OPS = {
   embedding = function() back(ops.embedding(core.tensor { 0, 2, 0 }, grid())) end,
   layer_norm = function() back(ops.layer_norm(grid(), leaf(4), leaf(4))) end,
   add_layer_norm = function() back((ops.add_layer_norm(grid(), b, leaf(4)))) end,
-  linear = function() back(ops.linear(grid(), core.rand(5, 4, { requires_grad = true }), leaf(5))) end,
+  linear = function()
+    back(ops.linear(grid(), core.rand(5, 4, { requires_grad = true }), leaf(5)))
+  end,
   rope = function() back(ops.rope(core.rand(1, 3, 2, 4, { requires_grad = true }))) end,
   attention = function()
     local q = core.rand(1, 3, 2, 4, { requires_grad = true })
-    back(ops.attention(q, core.rand(1, 3, 1, 4), q[{ {}, {}, { 1, 1 } }], core.tensor { { 0, 0, 1 } }))
+    local k, documents = core.rand(1, 3, 1, 4), core.tensor { { 0, 0, 1 } }
+    back(ops.attention(q, k, q[{ {}, {}, { 1, 1 } }], documents))
   end,
   cross_entropy = function() core.backward(ops.cross_entropy(grid(), core.tensor { 0, 3, 1 })) end,
   linear_cross_entropy = function()
-    core.backward(ops.linear_cross_entropy(grid(), core.rand(7, 4, { requires_grad = true }), core.tensor { 0, 3, 6 }))
-    core.backward(ops.linear_cross_entropy(grid(), core.rand(7, 4, { requires_grad = true }), core.tensor { 0, 3, 6 },
-                                           { scale = 0.25, chunk = 2 }))
+    local weight, targets = core.rand(7, 4, { requires_grad = true }), core.tensor { 0, 3, 6 }
+    core.backward(ops.linear_cross_entropy(grid(), weight, targets))
+    core.backward(ops.linear_cross_entropy(grid(), weight, targets, { scale = 0.25, chunk = 2 }))
   end,
 }
 for name in ("logical_and logical_or logical_xor"):gmatch "%S+" do
@@ -75,8 +79,9 @@ end
 for name in ("isnan isinf isfinite any all argmax argmin"):gmatch "%S+" do
   OPS[name] = function() ops[name](a) end
 end
-for name in ("neg exp log sqrt rsqrt sin cos tanh sigmoid softplus silu gelu relu abs sign floor ceil round clone sum "
-             .. "mean prod max min var norm softmax log_softmax logsumexp flip tril triu swiglu"):gmatch "%S+" do
+for name in ("neg exp log sqrt rsqrt sin cos tanh sigmoid softplus silu gelu relu abs sign "
+             .. "floor ceil round clone sum mean prod max min var norm softmax log_softmax "
+             .. "logsumexp flip tril triu swiglu"):gmatch "%S+" do
   OPS[name] = function() back(ops[name](grid())) end
 end
 
@@ -109,8 +114,12 @@ local CORE = {
   randn = function() core.randn(3, 4, F64) end,
   randint = function() core.randint(1, 6, 3, 4) end,
   bytes = function() core.bytes "text" end,
-  save = function() core.save(PATH, { a = a, b = ops.permute(b, 2, 1), c = whole }, { key = "value" }) end,
-  load = function() core.save(PATH, { a = a, flags = flags }) core.load(PATH) core.load(PATH, { "a" }) end,
+  save = function()
+    core.save(PATH, { a = a, b = ops.permute(b, 2, 1), c = whole }, { key = "value" })
+  end,
+  load = function()
+    core.save(PATH, { a = a, flags = flags }) core.load(PATH) core.load(PATH, { "a" })
+  end,
   save_npy = function() core.save_npy(PATH, ops.permute(a, 2, 1)) end,
   load_npy = function() core.save_npy(PATH, a) core.load_npy(PATH) end,
   scope = function()
@@ -121,10 +130,13 @@ local CORE = {
     end)
   end,
   move = function() core.move(grid(), core.zeros(3, 4)) end,
-  attach = function() local x, place = grid(), core.zeros(3, 4) core.attach({ x }, { x }, { place }) end,
+  attach = function()
+    local x, place = grid(), core.zeros(3, 4) core.attach({ x }, { x }, { place })
+  end,
   adamw_step = function()
     core.adamw_step(core.rand(3, 4), a, core.zeros(3, 4), core.zeros(3, 4),
-      { lr = 0.1, beta1 = 0.9, beta2 = 0.99, eps = 1e-8, weight_decay = 0, step = 1, clip_scale = 1 })
+      { lr = 0.1, beta1 = 0.9, beta2 = 0.99, eps = 1e-8, weight_decay = 0, step = 1,
+        clip_scale = 1 })
   end,
   sgd_step = function()
     core.sgd_step(core.rand(3, 4), a, core.zeros(3, 4),
@@ -144,7 +156,9 @@ local CORE = {
 }
 
 local METHODS = {
-  item = function() return methods.item(a[1][2]), methods.item(whole[1][2]), methods.item(flags[1][2]) end,
+  item = function()
+    return methods.item(a[1][2]), methods.item(whole[1][2]), methods.item(flags[1][2])
+  end,
   totable = function() methods.totable(a) methods.totable(whole) methods.totable(flags) end,
   size = function() methods.size(a, -1) end,
   count = function() methods.count(a) end,
@@ -157,11 +171,15 @@ local METHODS = {
 }
 
 local OTHER = {
-  properties = function() return a.shape, a.strides, a.dtype, a.device, a.ndim, a.is_leaf, a.requires_grad end,
+  properties = function()
+    return a.shape, a.strides, a.dtype, a.device, a.ndim, a.is_leaf, a.requires_grad
+  end,
   grad = function() local x = grid() x.grad = b return x.grad end,
   requires_grad = function() core.zeros(2).requires_grad = true end,
   index = function() return a[1], a[-1][2], a[{ {}, { 1, 4, 2 } }], a[{ 2, { 2, 3 } }], #a end,
-  index_tensors = function() return a[flags], a[core.tensor { 3, 1 }], a[{ core.tensor { 3, 1 }, { 2, 3 } }] end,
+  index_tensors = function()
+    return a[flags], a[core.tensor { 3, 1 }], a[{ core.tensor { 3, 1 }, { 2, 3 } }]
+  end,
   assign = function()
     local x = core.zeros(3, 4)
     x[1], x[{ 2, { 1, 2 } }], x[{ {}, 3 }] = 5, { 1, 2 }, a[1][1]
@@ -170,7 +188,9 @@ local OTHER = {
     local x = core.zeros(3, 4)
     x[flags], x[core.tensor { 1, 3 }] = 7, core.ones(2, 4)
   end,
-  operators = function() return a + b - 1, 2 * a / b, -a ^ 2, whole // 2 % 3, flags & true | flags ~ ~flags end,
+  operators = function()
+    return a + b - 1, 2 * a / b, -a ^ 2, whole // 2 % 3, flags & true | flags ~ ~flags
+  end,
 }
 
 local cases = {}
@@ -181,7 +201,7 @@ local function add(kind, bindings, scripts)
   for name in pairs(bindings) do names[#names + 1] = name end
   table.sort(names)
   for _, name in ipairs(names) do
-    assert(scripts[name], ("tests/lua/support/bindings.lua has no script for the %s %s"):format(kind, name))
+    assert(scripts[name], ("bindings.lua has no script for the %s %s"):format(kind, name))
     cases[#cases + 1] = { name = ("%s %s"):format(kind, name), run = scripts[name] }
   end
 end
