@@ -73,6 +73,14 @@ static void multiply(const bam_gemm *g, real *c, const real *a, const real *b) {
               (real)g->beta, c, (int)g->ldc);
 }
 
+static void multiply_all(const bam_gemm *g, real *c, const real *a, const real *b) {
+#pragma omp for schedule(static)
+  for (int64_t i = 0; i < g->batch; i++)
+    multiply(g, c + i * g->stride_c, a + i * g->stride_a, b + i * g->stride_b);
+}
+
+/* A batch of small products is shared out; a large product is OpenBLAS's own to share, and must then not be called
+   from inside a parallel region, not even one of a single thread: it would start new threads every time. */
 void KERNEL(gemm)(bam_stream stream, const bam_gemm *gemm, void *c_, const void *a_,
                   const void *b_) {
   (void)stream;
@@ -83,7 +91,5 @@ void KERNEL(gemm)(bam_stream stream, const bam_gemm *gemm, void *c_, const void 
     return;
   bool share = gemm->batch > 1 && gemm->batch * work > BAM_GRAIN &&
                (work < SHARED || gemm->batch >= 4 * omp_get_max_threads());
-#pragma omp parallel for if (share)
-  for (int64_t i = 0; i < gemm->batch; i++)
-    multiply(gemm, c + i * gemm->stride_c, a + i * gemm->stride_a, b + i * gemm->stride_b);
+  SHARE(share, multiply_all(gemm, c, a, b));
 }
