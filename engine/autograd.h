@@ -36,15 +36,17 @@ typedef struct bam_node {
   bam_tensor *grads[BAM_MAX_OUTPUTS]; /* arrived so far, owned */
 } bam_node;
 
-/* Differentiate `root` with respect to every leaf it depends on, adding to their `grad`. `seed` (borrowed) is the
-   gradient of root, of its shape; NULL means 1 and needs a root with one element. The nodes are dropped unless
-   `retain`. On failure, gradients of leaves already reached stay as they are. */
+/* Differentiate `root` with respect to every leaf it depends on, adding to their `grad`. `seed`
+   (borrowed) is the gradient of root, of its shape; NULL means 1 and needs a root with one element.
+   The nodes are dropped unless `retain`. On failure, gradients of leaves already reached stay as
+   they are; none is left half-written. */
 bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain);
 
 /* Make a leaf collect a gradient or not. Fails for results of recorded ops and non-float tensors. */
 bam_status bam_autograd_require(bam_tensor *tensor, bool requires_grad);
 
-/* Set the gradient of a leaf to `grad` (borrowed; same shape, dtype and device; NULL clears). */
+/* Set the gradient of a leaf to `grad` (borrowed; same shape, dtype and device, contiguous, outside
+   of any graph and without a gradient of its own; NULL clears). */
 bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad);
 
 /* Fails, naming `what`, when `tensor` may not be written in place: it requires a gradient while recording,

@@ -68,9 +68,10 @@ static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
   return BAM_OK;
 }
 
-/* Add `grad`, which has the right shape and dtype, to what is at *at (a leaf's gradient when `is_leaf`). A node may
-   share grad with others, as it is only read; a leaf's gradient is added to in place and has memory of its own:
-   in x + x * x the other input of the sum still needs what x was given first. */
+/* Add `grad`, which has the right shape and dtype, to what is at *at (a leaf's gradient when
+   `is_leaf`). A node may share grad with others, as it is only read; a leaf's gradient is added to
+   in place and has memory of its own: in x + x * x the other input of the sum still needs what x
+   was given first. */
 static bam_status accumulate(bam_tensor **at, bool is_leaf, bam_tensor *grad) {
   bam_status status = BAM_OK;
   bam_tensor *fresh = NULL;
@@ -240,8 +241,8 @@ static bam_status check_gradients(bam_backward *pass) {
   return BAM_OK;
 }
 
-/* Take back what a failed backward of `node` left: targets that it may not have written, and gradients on nodes
-   that the walk does not know of, which the next walk would count again. */
+/* Take back what a failed backward of `node` left: targets that it may not have written, and
+   gradients on nodes that the walk does not know of, which the next walk would count again. */
 static void take_back(bam_node *node) {
   for (int i = 0; i < node->n_inputs; i++) {
     bam_edge *edge = &node->edges[i];

@@ -3,8 +3,8 @@
 
 #include "autograd.h"
 
-/* Let the host compute the gradients of the inputs. Those of the outputs may be shared with other nodes, so a host
-   function that writes them would spoil gradients elsewhere. */
+/* Let the host compute the gradients of the inputs. Those of the outputs may be shared with other
+   nodes, so a host function that writes them would spoil gradients elsewhere. */
 static bam_status call_host(bam_backward *pass, bam_tensor **grads) {
   bam_context *context = pass->context;
   int n_out = (int)pass->attrs[0].i;
@@ -15,7 +15,8 @@ static bam_status call_host(bam_backward *pass, bam_tensor **grads) {
                                              n_out, grads, pass->n_inputs);
   for (int k = 0; k < n_out && status == BAM_OK; k++)
     if (pass->grads[k] != NULL && pass->grads[k]->storage->version != before[k])
-      status = bam_backward_fail(pass, "it wrote gradient %d of its arguments in place; others may need "
+      status = bam_backward_fail(pass,
+                                 "it wrote gradient %d of its arguments in place; others may need "
                                  "that: use g:clone()", k + 1);
   return status;
 }

@@ -21,7 +21,8 @@ done:
   return status;
 }
 
-/* Checked positions in memory that is not being written: x[x] = v would change them on the way; owned. */
+/* Checked positions in memory that is not being written: x[x] = v would change them on the way;
+   owned. */
 static bam_status prepare_positions(const char *what, const bam_tensor *to, bam_tensor *positions,
                                     int64_t n, bam_tensor **out) {
   bam_tensor *checked = NULL, *apart = NULL;

@@ -53,7 +53,7 @@ typedef struct bam_op {
   const bam_attr_spec *attrs; /* ends with a NULL name; NULL: none. In positional order for scripts. */
   int outputs;                /* 0 means 1 */
   bool constant; /* the result carries no gradient (comparisons, argmax): inputs may require one */
-  bool is_view;  /* the output shares the first input's storage */
+  bool is_view;  /* it shows the first input's elements, in the same storage where it can */
 
   /* Check everything, then compute. Fails before it changes anything. */
   bam_status (*forward)(bam_call *call);

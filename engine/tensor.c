@@ -102,7 +102,7 @@ bam_tensor *bam_tensor_retain(bam_tensor *tensor) {
 }
 
 void bam_tensor_release(bam_tensor *tensor) {
-  while (tensor != NULL && --tensor->refs == 0) { /* a loop: a script can give a gradient a gradient */
+  while (tensor != NULL && --tensor->refs == 0) { /* a gradient may have one itself */
     bam_context *context = tensor->context;
     bam_node *node = tensor->node;
     bam_tensor *grad = tensor->grad;

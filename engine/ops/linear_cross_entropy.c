@@ -226,7 +226,7 @@ static bam_status recompute(bam_backward *pass, head *h, bam_tensor *seed) {
     BAM_TRY(bam_backward_target(pass, 0, &to.dx, &to.add_dx));
   if (bam_backward_wants(pass, 1))
     BAM_TRY(bam_backward_target(pass, 1, &to.dw, &to.add_dw));
-  if (to.dx != NULL && to.dx == to.dw && !to.add_dx) { /* x is the weight: both add into one buffer */
+  if (to.dx != NULL && to.dx == to.dw && !to.add_dx) { /* x is the weight: one buffer */
     BAM_TRY(bam_tensor_fill(to.dx, 0));
     to.add_dx = true;
   }

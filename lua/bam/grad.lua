@@ -35,7 +35,8 @@ end
 
 --- An op written in Lua. `forward(ctx, ...)` runs unrecorded and returns tensors; what it stores in the table ctx is there
 --- again in `backward(ctx, ...)`, which gets one gradient per output (nil where none arrived) and returns one
---- gradient (or nil) per tensor argument of the call, in order. It must not write what it gets in place.
+--- gradient (or nil) per tensor argument of the call, in order. It must not write what it gets in
+--- place.
 ---@param spec { forward: function, backward: function, name?: string }
 ---@return function op call it like any op
 function M.custom(spec)

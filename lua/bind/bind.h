@@ -21,7 +21,7 @@ typedef struct bind_box {
   const char *released_by; /* where the scope that released it began; kept alive by the registry */
 } bind_box;
 
-/* What one Lua state knows of the engine; found through Lua's extra space. */
+/* What one Lua state knows of the engine; found through the registry. */
 typedef struct bind_state {
   bam_context *context;
   lua_State *L;              /* the coroutine that is running */
@@ -82,7 +82,7 @@ bool bind_is_options(lua_State *L, int arg);
 int bind_integers(lua_State *L, int arg, const char *what, int64_t *list);
 
 /* Raise unless every key of the options table at `arg` is one of names[] (NULL-terminated); the message suggests
-   the nearest. `what` is the function. */
+   the nearest. A metatable is refused. `what` is the function. */
 void bind_check_options(lua_State *L, int arg, const char *what, const char *const *names);
 
 /* The name of names[] (NULL-terminated) nearest to `word`, or NULL when none is near. */

@@ -231,7 +231,8 @@ static int create_progression(lua_State *L, const progression *p, options *o) {
   return finish(L, box, o);
 }
 
-/* How many of first, first + step, ... come before or at `last`; step is not 0. As a double: there may be 2^64. */
+/* How many of first, first + step, ... come before or at `last`; step is not 0. As a double: there
+   may be 2^64. */
 static double count_integers(int64_t first, int64_t last, int64_t step) {
   uint64_t up = (uint64_t)last - (uint64_t)first;
   if (step > 0)

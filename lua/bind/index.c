@@ -86,7 +86,8 @@ static range read_range(lua_State *L, int dim, int64_t size) {
 
 /* ---- x[{ ... }] ---- */
 
-/* What entry `i` of a list is applied to: dimension `dim` of `x`; earlier entries may have taken some away. */
+/* What entry `i` of a list is applied to: dimension `dim` of `x`; earlier entries may have taken
+   some away. */
 typedef struct {
   bam_tensor *x;
   int i, dim;
@@ -123,7 +124,8 @@ static void push_mask(lua_State *L, const place *p, bam_tensor *mask) {
   push_positions(L, p->x, p->dim, positions->tensor);
 }
 
-/* Apply the entry on top of the stack; push the result. How many dimensions stand there now: positions bring theirs. */
+/* Apply the entry on top of the stack; push the result. How many dimensions stand there now:
+   positions bring theirs. */
 static int push_entry(lua_State *L, const place *p) {
   bam_tensor *tensor = bind_test_tensor(L, -1);
   if (lua_type(L, -1) == LUA_TNUMBER) {

@@ -45,8 +45,9 @@ static void move_out(bind_state *state, bind_scope *scope, bind_box *box) {
   state->scope = inner;
 }
 
-/* Put the value on top (pops it) on the list of tables to walk, the table at index `list` with *n entries,
-   unless it was there before: `list` also holds each table as a key. A box moves out at once. */
+/* Put the value on top (pops it) on the list of tables to walk, the table at index `list` with *n
+   entries, unless it was there before: `list` also holds each table as a key. A box moves out at
+   once. */
 static void visit(lua_State *L, bind_state *state, bind_scope *scope, int list, lua_Integer *n) {
   bind_box *box = bind_test_box(L, -1);
   if (box != NULL)
@@ -68,8 +69,9 @@ static void visit(lua_State *L, bind_state *state, bind_scope *scope, int list, 
   lua_rawseti(L, list, ++*n);
 }
 
-/* Move the boxes found in the value on top (pops it) to the parent scope; tables are walked, each once. A list
-   instead of recursion: a linked list in Lua may be longer than the C stack is deep. */
+/* Move the boxes found in the value on top (pops it) to the parent scope; tables are walked, each
+   once. A list instead of recursion: a linked list in Lua may be longer than the C stack is deep.
+   */
 static void hand_out(lua_State *L, bind_state *state, bind_scope *scope, int list) {
   lua_Integer n = 0;
   visit(L, state, scope, list, &n);

@@ -1,4 +1,5 @@
--- Corners that once went wrong: aliased arguments, failing backward passes, deep tables, the end of the program.
+-- Corners that once went wrong: aliased arguments, failing backward passes, deep tables, the end of
+-- the program.
 local bam = require "bam"
 local core = require "bam.core"
 
@@ -6,7 +7,8 @@ local f64 = { dtype = "f64", requires_grad = true }
 local function fails(pattern, f, ...)
   local ok, message = pcall(f, ...)
   assert(not ok, string.format("no error, expected `%s`", pattern))
-  assert(string.find(message, pattern, 1, true), string.format("expected `%s` in `%s`", pattern, message))
+  assert(string.find(message, pattern, 1, true),
+         string.format("expected `%s` in `%s`", pattern, message))
 end
 local function same(x, expected) assert(table.concat(x:totable(), " ") == expected, tostring(x)) end
 
@@ -43,7 +45,8 @@ fails("are too many", bam.arange, math.mininteger, big)
 
 -- ---- gradients of custom ops ----
 local function custom(backward)
-  return bam.custom { forward = function(_, a, b) return b and a + b or a + 1 end, backward = backward }
+  local function forward(_, a, b) return b and a + b or a + 1 end
+  return bam.custom { forward = forward, backward = backward }
 end
 local a = bam.ones(1, 5, f64)
 local wrong = custom(function() return bam.ones(4, 3) end)
@@ -95,7 +98,8 @@ assert(n > 3)
 
 -- ---- one tensor as several inputs ----
 for _, fn in ipairs {
-  function(z) return z + z * z end, function(z) return z - z:exp() * z end, function(z) return z % (z * z) end,
+  function(z) return z + z * z end, function(z) return z - z:exp() * z end,
+  function(z) return z % (z * z) end,
   function(z) return bam.index_add(z, bam.tensor { 2, 1, 1 }, z * z) end,
   function(z) return bam.add_layer_norm(z, z * z, z[1]) end,
   function(z) return bam.add_layer_norm(z * z, z, z[1]) end,
