@@ -67,7 +67,7 @@ local optimizer = bam.optim.AdamW(model, { betas = { 0.9, 0.95 }, weight_decay =
 local lr = bam.schedule.cosine { peak = 3e-3, warmup = 0.05, floor = 0.1 }
 print(string.format("%d bytes of text, %d parameters, %s, %d threads", #text, model:count(), bam.isa(), bam.threads()))
 
-local begun, mean = os.time(), nil
+local begun, mean = bam.clock(), nil
 for step = 1, STEPS do
   bam.scope(function()
     local ids, targets = batch(train)
@@ -79,8 +79,8 @@ for step = 1, STEPS do
     mean = mean and 0.95 * mean + 0.05 * loss:item() or loss:item()
   end)
   if step % 50 == 0 or step == STEPS then
-    local seconds = math.max(os.time() - begun, 1)
-    print(string.format("step %4d   loss %.3f   %d tokens/s", step, mean, step * BATCH * TIME // seconds))
+    local speed = step * BATCH * TIME / (bam.clock() - begun)
+    print(string.format("step %4d   loss %.3f   %.0f tokens/s", step, mean, speed))
   end
 end
 

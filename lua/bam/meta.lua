@@ -122,6 +122,10 @@ function core.threads(count) end
 ---@return table<string, integer>
 function core.memory() end
 
+--- Seconds of a clock that never goes back, for measuring how long something takes.
+---@return number
+function core.clock() end
+
 --- The instruction set that the CPU kernels use: "baseline", "avx2" or "avx512".
 ---@return string
 function core.isa() end
