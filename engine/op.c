@@ -168,7 +168,12 @@ bam_status bam_op_apply(bam_context *context, const bam_op *op, bam_tensor *cons
   bam_call call = { .context = context, .op = op, .inputs = inputs, .n_inputs = n_inputs,
                     .attrs = attrs != NULL ? attrs : defaults };
   call.recording = !op->constant && bam_autograd_recording(context, inputs, n_inputs);
+  for (int i = 0; i < n_inputs; i++) /* the host may let go of them when it is asked to collect */
+    if (inputs[i] != NULL)
+      bam_tensor_retain(inputs[i]);
   bam_status status = run(&call, n_outputs);
+  for (int i = 0; i < n_inputs; i++)
+    bam_tensor_release(inputs[i]);
   for (int i = 0; i < BAM_MAX_SAVED; i++)
     bam_tensor_release(call.saved[i]);
   for (int k = 0; k < n_outputs; k++)

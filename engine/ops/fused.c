@@ -2,6 +2,7 @@
 #include "fused.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 
 #include "layout.h"
@@ -36,6 +37,15 @@ bam_status bam_call_layer_input(bam_call *call, int i, int like, bam_tensor **ou
   return status == BAM_OK ? bam_tensor_contiguous(call->inputs[i], out) : status;
 }
 
+bam_status bam_call_check_product(bam_call *call, int i) {
+  const bam_shape *shape = &call->inputs[i]->shape;
+  char name[40], text[BAM_SHAPE_TEXT];
+  if (bam_shape_rows(shape) <= INT_MAX && bam_shape_width(shape) <= INT_MAX)
+    return BAM_OK;
+  return bam_call_fail(call, "`%s` %s has more than %d rows or columns; take it in parts",
+                       input_name(call, i, name), bam_shape_text(shape, text), INT_MAX);
+}
+
 /* Do the rows of x lie evenly apart and whole? */
 static bool find_row_stride(const bam_tensor *x, int64_t *stride) {
   int last = x->shape.ndim - 1;
@@ -52,7 +62,7 @@ static bool find_row_stride(const bam_tensor *x, int64_t *stride) {
     run *= x->shape.size[d];
   }
   *stride = step;
-  return step >= width;
+  return step >= width && step <= INT_MAX; /* a product counts in 32 bits */
 }
 
 bam_status bam_call_rows_input(bam_call *call, int i, int like, int64_t *stride, bam_tensor **out) {

@@ -22,6 +22,10 @@ static bam_status linear_forward(bam_call *call) {
   bam_shape shape = call->inputs[0]->shape;
   int64_t stride;
   bam_status status = check_linear(call);
+  if (status == BAM_OK)
+    status = bam_call_check_product(call, 0);
+  if (status == BAM_OK)
+    status = bam_call_check_product(call, 1);
   if (status != BAM_OK)
     return status;
   int64_t rows = bam_shape_rows(&shape), in = bam_shape_width(&shape);

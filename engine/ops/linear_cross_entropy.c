@@ -96,6 +96,11 @@ static bam_status check_head(bam_call *call) {
   if (call->attrs[ATTR_CHUNK].i < 0)
     return bam_call_fail(call, "chunk is %" PRId64 "; it must be a number of tokens",
                          call->attrs[ATTR_CHUNK].i);
+  bam_status status = bam_call_check_product(call, 0);
+  if (status == BAM_OK)
+    status = bam_call_check_product(call, 1);
+  if (status != BAM_OK)
+    return status;
   bam_shape rows = *x;
   rows.ndim--;
   return bam_call_expect_shape(call, 2, &rows, "one id per row of x");

@@ -139,12 +139,20 @@ function methods:chunk(n, dim)
 end
 
 -- x:add_(y) and so on.
+local is_float = { f16 = true, bf16 = true, f32 = true, f64 = true }
 for _, name in ipairs { "add", "sub", "mul", "div" } do
   local op = core.ops[name]
   --- The result of the op without the underscore, written over the tensor itself.
   ---@param value tensor | number
   ---@return tensor self
-  methods[string.format("%s_", name)] = function(self, value) return self:copy_(op(self, value)) end
+  methods[string.format("%s_", name)] = function(self, value)
+    local result = op(self, value)
+    if is_float[result.dtype] and not is_float[self.dtype] then
+      check.fail("%s_: the result is %s and does not fit into %s; convert first: x:to \"%s\"", name, result.dtype,
+                 self.dtype, result.dtype)
+    end
+    return self:copy_(result)
+  end
 end
 
 --- Overwrite every element by a number.

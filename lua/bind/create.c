@@ -123,6 +123,8 @@ static void measure(lua_State *L, survey *s, int d, bool first) {
 /* Copy the numbers below the value on top into `tensor` (contiguous i64, f64 or bool), in order. */
 static void copy_numbers(lua_State *L, bam_tensor *tensor, int64_t *at) {
   void *data = bam_tensor_data(tensor);
+  if (lua_type(L, -1) != LUA_TTABLE && *at == bam_tensor_count(tensor)) /* a finaliser can do that */
+    bind_error(L, "tensor: the list was changed while it was read");
   if (lua_type(L, -1) == LUA_TTABLE) {
     int64_t n = (int64_t)lua_rawlen(L, -1);
     for (int64_t i = 1; i <= n; i++) {

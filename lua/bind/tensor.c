@@ -65,13 +65,32 @@ static bind_box *self_box(lua_State *L) {
   return box;
 }
 
-static int box_close(lua_State *L) {
+/* __gc: nobody can reach the box any more. */
+static int box_collect(lua_State *L) {
   bind_box *box = self_box(L);
   bam_tensor *tensor = box->tensor;
   bind_scope_leave(box);
   box->tensor = NULL;
   bam_tensor_release(tensor);
   return 0;
+}
+
+/* Is a finaliser running? One can start inside any binding that asks Lua for memory. */
+static bool in_finaliser(lua_State *L) {
+  lua_Debug ar;
+  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "n", &ar);
+    if (ar.name != NULL && strcmp(ar.name, "__gc") == 0 && strcmp(ar.namewhat, "metamethod") == 0)
+      return true;
+  }
+  return false;
+}
+
+/* close() and the end of a <close> variable. A finaliser of a script's may run while a binding holds this very tensor:
+   there the box is left to the collector. */
+static int box_close(lua_State *L) {
+  self_box(L);
+  return in_finaliser(L) ? 0 : box_collect(L);
 }
 
 static int box_keep(lua_State *L) {
@@ -322,7 +341,7 @@ void bind_tensor_metatable(lua_State *L) {
   lua_pushvalue(L, -3);
   lua_pushcclosure(L, tensor_index, 2);
   lua_setfield(L, -2, "__index");
-  const luaL_Reg events[] = { { "__newindex", tensor_newindex }, { "__gc", box_close },
+  const luaL_Reg events[] = { { "__newindex", tensor_newindex }, { "__gc", box_collect },
                               { "__close", box_close },          { "__len", tensor_len },
                               { "__lt", tensor_no_order },       { "__le", tensor_no_order },
                               { NULL, NULL } };

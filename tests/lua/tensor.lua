@@ -101,6 +101,7 @@ same(assigned(function(x) x[bam.tensor { 2 }] = 0 end), { { 1, 2, 3 }, { 0, 0, 0
 same(assigned(function(x) x:add_(1):mul_(2) end), { { 4, 6, 8 }, { 10, 12, 14 } })
 same(assigned(function(x) x:zero_()[1]:fill_(3) end), { { 3, 3, 3 }, { 0, 0, 0 } })
 same(assigned(function(x) x[{ {}, { 1, 2 } }] = x[{ {}, { 2, 3 } }] end), { { 2, 3, 3 }, { 5, 6, 6 } })
+fails("div_: the result is f32 and does not fit into i64", function() m:clone():div_(2) end)
 fails("a value of shape (2) does not fit into (3)", function() assigned(function(x) x[1] = bam.tensor { 1, 2 } end) end)
 fails("an expanded view shares its elements", function() bam.zeros(1, 2):expand(3, 2):fill_(1) end)
 fails("cannot set `dtype` of a tensor", function() m.dtype = "f32" end)
@@ -173,6 +174,16 @@ same(result.deep[1], { 1.0, 1.0, 1.0, 1.0 })
 same(kept, { 1.0, 1.0, 1.0 })
 fails("this tensor was released by the scope at", function() return inner:sum() end)
 fails("inside", bam.scope, function() error "inside" end)
+
+-- a finaliser that closes a tensor while an op is using it
+do
+  local x = bam.ones(64)
+  for _ = 1, 2000 do
+    setmetatable({ x * 2.5 }, { __gc = function(t) t[1]:close() end })
+    local y = bam.softmax(x * 2.5, -1) + x
+    assert(math.abs(y:sum():item() - 65) < 1e-3)
+  end
+end
 
 -- tensor bytes press on Lua's collector: a loop that drops 4 GB of tensors stays small
 local before = bam.memory().live
