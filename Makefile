@@ -63,7 +63,8 @@ FAULTS_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/selftest/*.c))
 all: $(B)/bamlua ## build the program, build/bamlua
 
 $(B)/bamlua: $(BIND_OBJ) $(B)/libbam.a
-	$(CC) -Wl,-E -o $@ $(BIND_OBJ) $(B)/libbam.a $(ALL_LIBS)
+	@echo link $@
+	@$(CC) -Wl,-E -o $@ $(BIND_OBJ) $(B)/libbam.a $(ALL_LIBS)
 
 $(B)/libbam.a: $(ENGINE_OBJ)
 	@rm -f $@
@@ -77,7 +78,8 @@ $(B)/flags: always
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	@echo $(CC) $<
+	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(B)/kernels/cpu/device.o: ALL_CFLAGS += $(addprefix -DBAM_HAS_,$(ISAS))
 
@@ -95,10 +97,10 @@ $(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/flags
 
 $(B)/embedded.S: lua/bind/embed.sh $(LUA_SRC)
 	@mkdir -p $(@D)
-	sh lua/bind/embed.sh $@ $(LUA_SRC)
+	@sh lua/bind/embed.sh $@ $(LUA_SRC)
 
 $(B)/embedded.o: $(B)/embedded.S
-	$(CC) -c -o $@ $<
+	@$(CC) -c -o $@ $<
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
@@ -155,11 +157,14 @@ help: ## list the commands
 
 # ---- test programs ----
 $(B)/test_engine: $(TEST_OBJ) $(filter-out %/main.o,$(BIND_OBJ)) $(B)/libbam.a
-	$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)
+	@echo link $@
+	@$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)
 
 # Faults on purpose, which the sanitisers must report.
 $(B)/test_faults: $(FAULTS_OBJ) $(B)/libbam.a
-	$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)
+	@echo link $@
+	@$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)
 
 $(B)/fuzz_files: $(B)/tests/fuzz/fuzz_files.o $(B)/libbam.a
-	$(CC) -o $@ $^ $(ALL_LIBS)
+	@echo link $@
+	@$(CC) -o $@ $^ $(ALL_LIBS)
