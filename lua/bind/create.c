@@ -226,7 +226,9 @@ static int create_progression(lua_State *L, const progression *p, options *o) {
   void *data = bam_tensor_data(raw->tensor);
   for (int64_t i = 0; i < p->n; i++)
     if (p->integers)
-      ((int64_t *)data)[i] = p->first + i * p->step;
+      /* unsigned: the product may wrap where the sum fits again */
+      ((int64_t *)data)[i] =
+        (int64_t)((uint64_t)p->first + (uint64_t)i * (uint64_t)p->step);
     else
       ((double *)data)[i] = p->start + (double)i * p->spacing;
   bind_check(L, bam_tensor_convert(raw->tensor, o->dtype, &box->tensor));
