@@ -53,25 +53,32 @@ done:
   return status;
 }
 
-/* d var / dx = 2 (x - mean) / (n - correction) */
-static bam_status var_backward(bam_backward *pass) {
+/* Both kernels take dx, x, what forward saved (the mean, the norm), dy, the sizes and the third attribute. */
+typedef void rows_backward(bam_stream stream, void *dx, const void *x, const void *saved,
+                           const void *dy, int64_t outer, int64_t n, double attribute);
+
+static bam_status apply_backward(bam_backward *pass, rows_backward *kernel) {
   bam_status status;
   bam_reduction plan;
-  const bam_kernels *kernels;
   bam_tensor *x = NULL, *dy = NULL, *dx = NULL;
   BAM_TRY(plan_backward(pass, &plan));
-  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
   BAM_TRY(bam_reduction_arrange(&plan, pass->saved[0], &x));
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
   BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
-  kernels->var_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
-                        bam_tensor_data(pass->saved[1]), bam_tensor_data(dy), plan.outer, plan.n,
-                        pass->attrs[2].f);
+  kernel(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
+         bam_tensor_data(pass->saved[1]), bam_tensor_data(dy), plan.outer, plan.n, pass->attrs[2].f);
   BAM_TRY(give_arranged(pass, &plan, dx));
 done:
   bam_tensor_release(x);
   bam_tensor_release(dy);
   return status;
+}
+
+/* d var / dx = 2 (x - mean) / (n - correction) */
+static bam_status var_backward(bam_backward *pass) {
+  const bam_kernels *kernels;
+  bam_status status = bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels);
+  return status == BAM_OK ? apply_backward(pass, kernels->var_backward) : status;
 }
 
 const bam_op bam_op_var = {
@@ -112,23 +119,9 @@ done:
 }
 
 static bam_status norm_backward(bam_backward *pass) {
-  bam_status status;
-  bam_reduction plan;
   const bam_kernels *kernels;
-  bam_tensor *x = NULL, *dy = NULL, *dx = NULL;
-  BAM_TRY(plan_backward(pass, &plan));
-  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
-  BAM_TRY(bam_reduction_arrange(&plan, pass->saved[0], &x));
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
-  kernels->norm_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
-                         bam_tensor_data(pass->saved[1]), bam_tensor_data(dy), plan.outer, plan.n,
-                         pass->attrs[2].f);
-  BAM_TRY(give_arranged(pass, &plan, dx));
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(dy);
-  return status;
+  bam_status status = bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels);
+  return status == BAM_OK ? apply_backward(pass, kernels->norm_backward) : status;
 }
 
 const bam_op bam_op_norm = {

@@ -68,6 +68,13 @@ static options read_sizes(lua_State *L, int first, const char *what, bam_shape *
   return o;
 }
 
+/* A box with an uninitialised tensor of these sizes, to be filled. */
+static bind_box *push_uninitialised(lua_State *L, const options *o, const bam_shape *shape) {
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_tensor_new(bind_context(L), o->device, o->dtype, shape, &box->tensor));
+  return box;
+}
+
 /* ---- from tables ---- */
 
 typedef enum { NOTHING, BOOLEANS, INTEGERS, FLOATS } content;
@@ -179,8 +186,7 @@ static int create_bytes(lua_State *L) {
 static int create_filled(lua_State *L, const char *what, double value) {
   bam_shape shape;
   options o = read_sizes(L, 1, what, &shape, BAM_F32);
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  bind_box *box = push_uninitialised(L, &o, &shape);
   bind_check(L, bam_tensor_fill(box->tensor, value));
   return finish(L, box, &o);
 }
@@ -191,8 +197,7 @@ static int create_ones(lua_State *L) { return create_filled(L, "ones", 1); }
 static int create_empty(lua_State *L) {
   bam_shape shape;
   options o = read_sizes(L, 1, "empty", &shape, BAM_F32);
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  bind_box *box = push_uninitialised(L, &o, &shape);
   return finish(L, box, &o);
 }
 
@@ -204,8 +209,7 @@ static int create_full(lua_State *L) {
   bam_dtype natural = type == LUA_TBOOLEAN ? BAM_BOOL : lua_isinteger(L, 2) ? BAM_I64 : BAM_F32;
   options o = read_options(L, 3, "full", natural);
   bam_tensor *value = bind_tensor_or_number(L, 2, o.device, "full: value");
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  bind_box *box = push_uninitialised(L, &o, &shape);
   bind_check(L, bam_tensor_copy(box->tensor, value));
   return finish(L, box, &o);
 }
@@ -301,8 +305,7 @@ static int create_eye(lua_State *L) {
 static int create_rand(lua_State *L) {
   bam_shape shape;
   options o = read_sizes(L, 1, "rand", &shape, BAM_F32);
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  bind_box *box = push_uninitialised(L, &o, &shape);
   bind_check(L, bam_random_uniform(box->tensor, 0, 1));
   return finish(L, box, &o);
 }
@@ -310,8 +313,7 @@ static int create_rand(lua_State *L) {
 static int create_randn(lua_State *L) {
   bam_shape shape;
   options o = read_sizes(L, 1, "randn", &shape, BAM_F32);
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  bind_box *box = push_uninitialised(L, &o, &shape);
   bind_check(L, bam_random_normal(box->tensor, 0, 1));
   return finish(L, box, &o);
 }
@@ -321,8 +323,7 @@ static int create_randint(lua_State *L) {
   bam_shape shape;
   int64_t low = bind_integer(L, 1, "randint: low"), high = bind_integer(L, 2, "randint: high");
   options o = read_sizes(L, 3, "randint", &shape, BAM_I64);
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_tensor_new(bind_context(L), o.device, o.dtype, &shape, &box->tensor));
+  bind_box *box = push_uninitialised(L, &o, &shape);
   bind_check(L, bam_random_integers(box->tensor, low, high));
   return finish(L, box, &o);
 }
