@@ -1,4 +1,5 @@
-/* Recording the tape: nodes are made when ops run, freed when nothing refers to them. Backward is in backward.c. */
+/* Recording the tape: nodes are made when ops run, freed when nothing refers to them.
+   Backward is in backward.c. */
 #include "autograd.h"
 
 #include <string.h>
@@ -158,21 +159,24 @@ bam_status bam_autograd_require(bam_tensor *tensor, bool requires_grad) {
                     tensor->node->op->name);
   if (requires_grad && !bam_dtype_is_float(tensor->dtype))
     return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
-                    "requires_grad: only floating point has gradients, and this is %s; convert it first: x:to \"f32\"",
+                    "requires_grad: only floating point has gradients, and this is %s; "
+                    "convert it first: x:to \"f32\"",
                     bam_dtype_name(tensor->dtype));
   tensor->requires_grad = requires_grad;
   return BAM_OK;
 }
 
 bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad) {
-  if (grad != NULL && (!bam_shape_equal(&grad->shape, &leaf->shape) || grad->dtype != leaf->dtype)) {
+  if (grad != NULL &&
+      (!bam_shape_equal(&grad->shape, &leaf->shape) || grad->dtype != leaf->dtype)) {
     char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
     return bam_fail(leaf->context, BAM_ERROR_ARGUMENT,
                     "grad: a gradient of %s %s for a tensor of %s %s", bam_dtype_name(grad->dtype),
                     bam_shape_text(&grad->shape, a), bam_dtype_name(leaf->dtype),
                     bam_shape_text(&leaf->shape, b));
   }
-  if (grad != NULL && (grad->node != NULL || grad->requires_grad || !bam_tensor_is_contiguous(grad)))
+  if (grad != NULL &&
+      (grad->node != NULL || grad->requires_grad || !bam_tensor_is_contiguous(grad)))
     return bam_fail(leaf->context, BAM_ERROR_ARGUMENT,
                     "grad: must be contiguous and require no gradient itself");
   if (grad != NULL && (grad == leaf || grad->grad != NULL)) /* a ring would never be freed */

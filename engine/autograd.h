@@ -1,6 +1,6 @@
-/* Reverse-mode differentiation. Every recorded op leaves a node that knows its inputs and what its backward
-   needs; sequence numbers order the nodes into a tape. Backward walks reachable nodes from the newest to the
-   oldest without recursion, and drops them as it goes. */
+/* Reverse-mode differentiation. Every recorded op leaves a node that knows its inputs and what its
+   backward needs; sequence numbers order the nodes into a tape. Backward walks reachable nodes from
+   the newest to the oldest without recursion, and drops them as it goes. */
 #ifndef BAM_AUTOGRAD_H
 #define BAM_AUTOGRAD_H
 
@@ -42,20 +42,21 @@ typedef struct bam_node {
    they are; none is left half-written. */
 bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain);
 
-/* Make a leaf collect a gradient or not. Fails for results of recorded ops and non-float tensors. */
+/* Make a leaf collect a gradient or not. Fails for results of recorded ops and non-float
+   tensors. */
 bam_status bam_autograd_require(bam_tensor *tensor, bool requires_grad);
 
 /* Set the gradient of a leaf to `grad` (borrowed; same shape, dtype and device, contiguous, outside
    of any graph and without a gradient of its own; NULL clears). */
 bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad);
 
-/* Fails, naming `what`, when `tensor` may not be written in place: it requires a gradient while recording,
-   or several of its elements share one place (an expanded view). */
+/* Fails, naming `what`, when `tensor` may not be written in place: it requires a gradient while
+   recording, or several of its elements share one place (an expanded view). */
 bam_status bam_autograd_check_write(const char *what, bam_tensor *tensor);
 
-/* Record a custom op of the host: `outputs[n]` (detached, not yet shared) become results of a node with
-   these inputs whose backward calls host.backward(function). Takes over `function` on success. Does
-   nothing but release `function` when no input wants a gradient or recording is off. */
+/* Record a custom op of the host: `outputs[n]` (detached, not yet shared) become results of a node
+   with these inputs whose backward calls host.backward(function). Takes over `function` on success.
+   Does nothing but release `function` when no input wants a gradient or recording is off. */
 bam_status bam_autograd_custom(bam_context *context, bam_tensor *const *inputs, int n_inputs,
                                intptr_t function, bam_tensor *const *outputs, int n_outputs);
 
@@ -67,7 +68,8 @@ bool bam_autograd_recording(const bam_context *context, bam_tensor *const *input
 /* Record `call`: its outputs become results of a new node, which takes over call->saved. */
 bam_status bam_autograd_record(bam_call *call, int n_outputs, intptr_t function);
 
-/* Under bam.debug { nan = true }: fail with "<what> a NaN at <script line>" when `tensor` (may be NULL) holds one. */
+/* Under bam.debug { nan = true }: fail with "<what> a NaN at <script line>" when `tensor`
+   (may be NULL) holds one. */
 bam_status bam_debug_check(bam_context *context, const char *what, bam_tensor *tensor);
 
 /* Drop the gradients that arrived at `node`. */

@@ -80,7 +80,8 @@ static bam_status accumulate(bam_tensor **at, bool is_leaf, bam_tensor *grad) {
   } else if (*at != NULL && (is_leaf || is_exclusive(*at))) {
     status = add_into(*at, *at, grad);
   } else {
-    status = bam_tensor_new(grad->context, bam_tensor_device(grad), grad->dtype, &grad->shape, &fresh);
+    status = bam_tensor_new(grad->context, bam_tensor_device(grad), grad->dtype, &grad->shape,
+                            &fresh);
     if (status == BAM_OK)
       status = *at == NULL ? bam_tensor_copy(fresh, grad) : add_into(fresh, *at, grad);
     if (status != BAM_OK) {
@@ -207,7 +208,8 @@ static bam_node *heap_pop(heap *h) {
 }
 
 static const char *node_where(const bam_node *node, char text[BAM_WHERE_SIZE + 8]) {
-  snprintf(text, BAM_WHERE_SIZE + 8, "%s%s", node->where ? " at " : "", node->where ? node->where : "");
+  snprintf(text, BAM_WHERE_SIZE + 8, "%s%s", node->where ? " at " : "",
+           node->where ? node->where : "");
   return text;
 }
 

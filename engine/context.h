@@ -23,8 +23,8 @@ typedef struct bam_host {
   void *state;
   /* Drop unreachable tensors: memory is short. Called at most once per allocation. */
   void (*collect)(void *state);
-  /* Call the backward function `function` of a custom op: `grads_out[n_out]` are borrowed (NULL where
-     no gradient arrived); it fills `grads_in[n_in]` with owned references or NULL. */
+  /* Call the backward function `function` of a custom op: `grads_out[n_out]` are borrowed (NULL
+     where no gradient arrived); it fills `grads_in[n_in]` with owned references or NULL. */
   bam_status (*backward)(void *state, intptr_t function, struct bam_tensor *const *grads_out,
                          int n_out, struct bam_tensor **grads_in, int n_in);
   /* Forget `function`: the node that held it is gone. */
@@ -51,8 +51,8 @@ struct bam_context {
   int threads;
 };
 
-/* A new context in *out, owned by the caller. `options` may be NULL. no_cache is also set when built with
-   AddressSanitizer, and by the environment variable BAMLUA_ALLOCATOR=malloc. */
+/* A new context in *out, owned by the caller. `options` may be NULL. no_cache is also set when
+   built with AddressSanitizer, and by the environment variable BAMLUA_ALLOCATOR=malloc. */
 bam_status bam_context_create(const bam_context_options *options, bam_context **out);
 
 /* Free the context. Every tensor must have been released before. NULL is legal. */

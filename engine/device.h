@@ -1,5 +1,5 @@
-/* A device: where tensors live and which kernels run there. The engine above this line knows a device
-   only through these members, so a backend is a bam_device filled in by its own file. */
+/* A device: where tensors live and which kernels run there. The engine above this line knows a
+   device only through these members, so a backend is a bam_device filled in by its own file. */
 #ifndef BAM_DEVICE_H
 #define BAM_DEVICE_H
 
@@ -30,8 +30,8 @@ typedef struct bam_device {
   void (*copy_out)(bam_stream stream, void *host, const void *device, int64_t bytes);
 
   /* Convert `loop` elements (operand 0 = y, operand 1 = x) between any two dtypes. */
-  void (*convert)(bam_stream stream, const bam_loop *loop, void *y, bam_dtype y_dtype, const void *x,
-                  bam_dtype x_dtype);
+  void (*convert)(bam_stream stream, const bam_loop *loop, void *y, bam_dtype y_dtype,
+                  const void *x, bam_dtype x_dtype);
 
   /* Wait for everything on the stream. */
   void (*synchronise)(bam_stream stream);
@@ -41,8 +41,9 @@ typedef struct bam_device {
   struct bam_region *regions;
 } bam_device;
 
-/* The CPU; with `plain`, its memory is malloc's. It has the kernels of the best instruction set this machine has (or of a lesser one named by the
-   environment variable BAMLUA_ISA: "avx512", "avx2", "baseline"). */
+/* The CPU; with `plain`, its memory is malloc's. It has the kernels of the best instruction
+   set this machine has (or of a lesser one named by the environment variable BAMLUA_ISA:
+   "avx512", "avx2", "baseline"). */
 void bam_device_init_cpu(bam_device *device, bool plain);
 
 /* The CPU's conversion between dtypes (kernels/cpu/convert.c). */

@@ -1,5 +1,5 @@
-/* Memory: objects from free lists over slabs, storages from size classes over regions. Without the cache
-   (sanitiser runs) every request is a malloc of its own.
+/* Memory: objects from free lists over slabs, storages from size classes over regions. Without the
+   cache (sanitiser runs) every request is a malloc of its own.
    Invariants: a cached storage has refs 0 and keeps its data; regions and slabs are never returned
    before the context goes; storages of OWN_BYTES and more are system memory of their own. */
 #include "memory.h"
@@ -166,8 +166,8 @@ static bam_status out_of_memory(bam_context *context, bam_device *device, int64_
   const bam_memory *memory = &context->memory;
   const double mb = 1e-6;
   return bam_fail(context, BAM_ERROR_MEMORY,
-                  "out of memory on %s: asked for %.1f MB with %.1f MB in use and %.1f MB reserved; "
-                  "use a smaller batch, or release tensors (bam.scope, <close>)",
+                  "out of memory on %s: asked for %.1f MB with %.1f MB in use and %.1f MB "
+                  "reserved; use a smaller batch, or release tensors (bam.scope, <close>)",
                   device->name, (double)bytes * mb, (double)memory->live_bytes * mb,
                   (double)memory->reserved_bytes * mb);
 }

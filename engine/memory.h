@@ -1,6 +1,6 @@
-/* Memory of the engine: small host objects (tensors, nodes) from free lists, storage bytes from cached
-   size classes per device. After the first step of a training loop both are served from what is
-   already there: `system_requests` stops growing. */
+/* Memory of the engine: small host objects (tensors, nodes) from free lists, storage bytes from
+   cached size classes per device. After the first step of a training loop both are served from what
+   is already there: `system_requests` stops growing. */
 #ifndef BAM_MEMORY_H
 #define BAM_MEMORY_H
 
@@ -36,13 +36,14 @@ void *bam_object_alloc(struct bam_context *context, size_t bytes);
 /* Give back an object of `bytes` bytes. NULL is legal. */
 void bam_object_free(struct bam_context *context, void *object, size_t bytes);
 
-/* A storage of at least `bytes` uninitialised bytes, 64-byte aligned, with one reference. When memory
-   is short the host is asked once to collect, and cached storages are given back, before failing. */
+/* A storage of at least `bytes` uninitialised bytes, 64-byte aligned, with one
+   reference. When memory is short the host is asked once to collect, and cached storages
+   are given back, before failing. */
 bam_status bam_storage_alloc(struct bam_context *context, struct bam_device *device, int64_t bytes,
                              struct bam_storage **out);
 
-/* A storage over `bytes` bytes at `data` that somebody else owns (a mapped file): `release` is called
-   with `owner` when the last reference goes. On failure `release` has not been called. */
+/* A storage over `bytes` bytes at `data` that somebody else owns (a mapped file): `release` is
+   called with `owner` when the last reference goes. On failure `release` has not been called. */
 bam_status bam_storage_wrap(struct bam_context *context, struct bam_device *device, void *data,
                             int64_t bytes, void (*release)(void *owner), void *owner,
                             struct bam_storage **out);

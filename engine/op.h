@@ -1,9 +1,10 @@
-/* An op: one descriptor, defined in one file of engine/ops together with its shape rule, forward and
-   backward, and named by one line of engine/ops/list.h. Lookup, the script function, its help and
-   the list of ops that the tests go through are derived from that.
+/* An op: one descriptor, defined in one file of engine/ops together with its shape rule, forward
+   and backward, and named by one line of engine/ops/list.h. Lookup, the script function, its help
+   and the list of ops that the tests go through are derived from that.
 
-   Positions that ops give or take as tensor values (argmax, topk, gather, ...) count from 1, as scripts do;
-   token ids count from 0. Dimension attributes count from 0 here; the script side converts. */
+   Positions that ops give or take as tensor values (argmax, topk, gather, ...) count
+   from 1, as scripts do; token ids count from 0. Dimension attributes count from 0 here;
+   the script side converts. */
 #ifndef BAM_OP_H
 #define BAM_OP_H
 
@@ -47,17 +48,19 @@ typedef struct bam_backward bam_backward;
 typedef struct bam_op {
   const char *name;
   const char *help; /* one or more sentences: what it computes, shapes, dtypes */
-  /* Names of the inputs, NULL-terminated. "x?" may be left out (NULL); "...xs" stands alone and takes a
-     list of any length >= 1. */
+  /* Names of the inputs, NULL-terminated. "x?" may be left out (NULL); "...xs" stands alone and
+     takes a list of any length >= 1. */
   const char *inputs[BAM_MAX_INPUT_NAMES + 1];
-  const bam_attr_spec *attrs; /* ends with a NULL name; NULL: none. In positional order for scripts. */
+  const bam_attr_spec *attrs; /* ends with a NULL name; NULL: none. In positional order for
+                                 scripts. */
   int outputs;                /* 0 means 1 */
   bool constant; /* the result carries no gradient (comparisons, argmax): inputs may require one */
   bool is_view;  /* it shows the first input's elements, in the same storage where it can */
 
   /* Check everything, then compute. Fails before it changes anything. */
   bam_status (*forward)(bam_call *call);
-  /* Hand each input that wants one its gradient. NULL (and not constant): differentiating is an error. */
+  /* Hand each input that wants one its gradient. NULL (and not constant):
+     differentiating is an error. */
   bam_status (*backward)(bam_backward *pass);
 } bam_op;
 
@@ -83,8 +86,8 @@ bam_status bam_call_fail(bam_call *call, const char *format, ...)
 /* Make output `k`: contiguous, uninitialised. */
 bam_status bam_call_output(bam_call *call, int k, bam_dtype dtype, const bam_shape *shape);
 
-/* Keep `tensor` (an input, an output, or something computed) for backward in `slot`. A later in-place
-   change of an input or output is then noticed. Does nothing when not recording. */
+/* Keep `tensor` (an input, an output, or something computed) for backward in `slot`. A later
+   in-place change of an input or output is then noticed. Does nothing when not recording. */
 bam_status bam_call_save(bam_call *call, int slot, bam_tensor *tensor);
 
 /* The kernel table for `dtype` on the call's device; fails when the dtype cannot compute. */
@@ -109,8 +112,8 @@ int bam_op_attr_count(const bam_op *op);
 /* Fill `attrs[0 .. bam_op_attr_count)` with the defaults. */
 void bam_op_default_attrs(const bam_op *op, bam_attr *attrs);
 
-/* Run `op` on `inputs` (borrowed) and record it when a gradient may be wanted. attrs may be NULL for all
-   defaults. outputs[0 .. op->outputs) receive owned references; untouched on failure. */
+/* Run `op` on `inputs` (borrowed) and record it when a gradient may be wanted. attrs may be NULL
+   for all defaults. outputs[0 .. op->outputs) receive owned references; untouched on failure. */
 bam_status bam_op_apply(bam_context *context, const bam_op *op, bam_tensor *const *inputs,
                         int n_inputs, const bam_attr *attrs, bam_tensor **outputs);
 
@@ -127,7 +130,8 @@ struct bam_backward {
   struct bam_node *node;
   const bam_attr *attrs;
   bam_tensor *const *saved;
-  bam_tensor *const *grads; /* one per output, of the output's shape and dtype; NULL: no gradient arrived */
+  bam_tensor *const *grads; /* one per output, of the output's shape and dtype; NULL: no gradient
+                               arrived */
   int n_inputs;
 };
 
@@ -138,13 +142,13 @@ bool bam_backward_wants(const bam_backward *pass, int i);
 const bam_shape *bam_backward_shape(const bam_backward *pass, int i);
 bam_dtype bam_backward_dtype(const bam_backward *pass, int i);
 
-/* Add `grad` (borrowed) to the gradient of input `i`. Dimensions that were broadcast are summed, the dtype is
-   converted. Does nothing when input `i` wants no gradient. */
+/* Add `grad` (borrowed) to the gradient of input `i`. Dimensions that were broadcast are summed,
+   the dtype is converted. Does nothing when input `i` wants no gradient. */
 bam_status bam_backward_give(bam_backward *pass, int i, bam_tensor *grad);
 
-/* Instead of giving: the contiguous tensor (borrowed, of input i's shape and dtype) to write the gradient
-   into. *accumulate tells whether to add to its contents or to overwrite all of them. A GEMM adds with
-   beta = 1, so a weight gradient never takes a pass of its own. */
+/* Instead of giving: the contiguous tensor (borrowed, of input i's shape and dtype) to write the
+   gradient into. *accumulate tells whether to add to its contents or to overwrite all of them. A
+   GEMM adds with beta = 1, so a weight gradient never takes a pass of its own. */
 bam_status bam_backward_target(bam_backward *pass, int i, bam_tensor **target, bool *accumulate);
 
 /* Like the call_ functions above, for backward. */

@@ -27,8 +27,10 @@ bam_status bam_shape_count(bam_context *context, const bam_shape *shape, int64_t
     empty = empty || shape->size[d] == 0;
   }
   for (int d = 0; d < shape->ndim; d++)
-    /* the widest dtype has 8 bytes: the byte count must not overflow either, nor strides beside a size of 0 */
-    if (__builtin_mul_overflow(n, shape->size[d] > 0 ? shape->size[d] : 1, &n) || n > INT64_MAX / 16)
+    /* the widest dtype has 8 bytes: the byte count must not overflow either, nor
+       strides beside a size of 0 */
+    if (__builtin_mul_overflow(n, shape->size[d] > 0 ? shape->size[d] : 1, &n) ||
+        n > INT64_MAX / 16)
       return bam_fail(context, BAM_ERROR_ARGUMENT, "a tensor of this size overflows 64 bits");
   *count = empty ? 0 : n;
   return BAM_OK;
@@ -43,7 +45,8 @@ bam_status bam_shape_broadcast(bam_context *context, const char *what, const bam
     if (sa != sb && sa != 1 && sb != 1) {
       char ta[BAM_SHAPE_TEXT], tb[BAM_SHAPE_TEXT];
       return bam_fail(context, BAM_ERROR_ARGUMENT,
-                      "%s: shapes %s and %s do not broadcast: sizes must be equal or 1, counted from the last",
+                      "%s: shapes %s and %s do not broadcast: sizes must be equal or 1, "
+                      "counted from the last",
                       what, bam_shape_text(a, ta), bam_shape_text(b, tb));
     }
     result.size[d] = sa == 1 ? sb : sa;
@@ -64,8 +67,9 @@ bam_status bam_shape_dim(bam_context *context, const char *what, int64_t dim, in
   int64_t d = dim < 0 ? dim + ndim : dim;
   if (d < 0 || d >= ndim) {
     if (ndim == 0)
-      return bam_fail(context, BAM_ERROR_ARGUMENT, "%s: a 0-dimensional tensor has no dimension %" PRId64,
-                      what, dim < 0 ? dim : dim + 1);
+      return bam_fail(context, BAM_ERROR_ARGUMENT,
+                      "%s: a 0-dimensional tensor has no dimension %" PRId64, what,
+                      dim < 0 ? dim : dim + 1);
     return bam_fail(context, BAM_ERROR_ARGUMENT,
                     "%s: dimension %" PRId64 " is out of range 1 to %d (or -%d to -1)", what,
                     dim < 0 ? dim : dim + 1, ndim, ndim);

@@ -1,12 +1,14 @@
-/* How the engine reports failure: every fallible function returns a bam_status, writes its message
-   into the context, and hands results out through out-parameters. It never exits, aborts or prints. */
+/* How the engine reports failure: every fallible function returns a bam_status, writes
+   its message into the context, and hands results out through out-parameters. It never
+   exits, aborts or prints. */
 #ifndef BAM_STATUS_H
 #define BAM_STATUS_H
 
 typedef enum bam_status {
   BAM_OK = 0,
   BAM_ERROR_ARGUMENT, /* the caller passed something wrong; nothing was changed */
-  BAM_ERROR_MEMORY,   /* no memory; nothing was changed, releasing something and retrying may work */
+  BAM_ERROR_MEMORY,   /* no memory; nothing was changed, releasing something and retrying may
+                         work */
   BAM_ERROR_FILE,     /* a file is missing, unreadable, damaged or cannot be written */
   BAM_ERROR_HOST      /* a function of the host language (a custom op, a hook) failed */
 } bam_status;

@@ -192,7 +192,8 @@ static void copy_elements(bam_tensor *to, bam_tensor *from) {
 bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
   if (!bam_shape_expands(&from->shape, &to->shape)) {
     char ta[BAM_SHAPE_TEXT], tb[BAM_SHAPE_TEXT];
-    return bam_fail(to->context, BAM_ERROR_ARGUMENT, "copy: a value of shape %s does not fit into %s",
+    return bam_fail(to->context, BAM_ERROR_ARGUMENT,
+                    "copy: a value of shape %s does not fit into %s",
                     bam_shape_text(&from->shape, tb), bam_shape_text(&to->shape, ta));
   }
   if (bam_tensor_device(to) != bam_tensor_device(from))
@@ -206,7 +207,8 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
     if (same_view(to, from))
       return BAM_OK;
     bam_tensor *fresh = NULL; /* the views may overlap: go through a copy */
-    bam_status status = bam_tensor_new(from->context, bam_tensor_device(from), from->dtype, &from->shape, &fresh);
+    bam_status status = bam_tensor_new(from->context, bam_tensor_device(from), from->dtype,
+                                       &from->shape, &fresh);
     if (status != BAM_OK)
       return status;
     copy_elements(fresh, from);

@@ -53,12 +53,13 @@ bam_status bam_tensor_zeros(bam_context *context, bam_device *device, bam_dtype 
 bam_status bam_tensor_from(bam_context *context, bam_dtype dtype, const bam_shape *shape,
                            const void *data, bam_tensor **out);
 
-/* A contiguous tensor over the first bytes of `storage`, which must be enough and aligned for `dtype`. It takes a
-   reference of its own. The shape has been checked. */
+/* A contiguous tensor over the first bytes of `storage`, which must be enough and aligned for
+   `dtype`. It takes a reference of its own. The shape has been checked. */
 bam_status bam_tensor_over(bam_context *context, bam_storage *storage, bam_dtype dtype,
                            const bam_shape *shape, bam_tensor **out);
 
-/* A view of `of` with another shape, strides and offset. Not recorded by autograd: see engine/ops. */
+/* A view of `of` with another shape, strides and offset. Not recorded by
+   autograd: see engine/ops. */
 bam_status bam_tensor_view(bam_tensor *of, const bam_shape *shape, const int64_t *stride,
                            int64_t offset, bam_tensor **out);
 
@@ -76,11 +77,12 @@ void *bam_tensor_data(const bam_tensor *tensor); /* address of the first element
 /* `tensor` itself with one more reference when contiguous, else a contiguous copy. Not recorded. */
 bam_status bam_tensor_contiguous(bam_tensor *tensor, bam_tensor **out);
 
-/* A contiguous copy in `dtype` (a new reference to `tensor` itself when nothing changes). Not recorded. */
+/* A contiguous copy in `dtype` (a new reference to `tensor` itself when nothing changes). Not
+   recorded. */
 bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out);
 
-/* Overwrite `to` with `from`, converted and broadcast. Counts as an in-place change. Overlap is allowed
-   only between identical views. Not recorded. */
+/* Overwrite `to` with `from`, converted and broadcast. Counts as an in-place change. Overlap is
+   allowed only between identical views. Not recorded. */
 bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from);
 
 /* Overwrite every element by `value`, converted. Counts as an in-place change. */
@@ -89,8 +91,9 @@ bam_status bam_tensor_fill(bam_tensor *tensor, double value);
 /* The one element of a tensor, or element `index` (row-major) of any; waits for the device. */
 bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *real, int64_t *integer);
 
-/* Make `leaf` show the elements of `place` from now on (same shape, dtype and device, contiguous), after copying
-   leaf's values there. Every holder of `leaf` sees the move; views made of it before keep the old elements. */
+/* Make `leaf` show the elements of `place` from now on (same shape, dtype and device,
+   contiguous), after copying leaf's values there. Every holder of `leaf` sees the move; views
+   made of it before keep the old elements. */
 bam_status bam_tensor_move(bam_tensor *leaf, bam_tensor *place);
 
 /* Say that the contents changed in place; kernels that write into existing tensors call it. */
@@ -100,7 +103,8 @@ void bam_tensor_changed(bam_tensor *tensor);
 
 bool bam_shape_equal(const bam_shape *a, const bam_shape *b);
 
-/* Number of elements in *count; fails on a negative size, more than BAM_MAX_DIMS dimensions or overflow. */
+/* Number of elements in *count; fails on a negative size, more than
+   BAM_MAX_DIMS dimensions or overflow. */
 bam_status bam_shape_count(bam_context *context, const bam_shape *shape, int64_t *count);
 
 /* The shape that a and b broadcast to, by NumPy's rule. `what` names the op in the message. */
@@ -110,7 +114,8 @@ bam_status bam_shape_broadcast(bam_context *context, const char *what, const bam
 /* Can a tensor of shape `from` be broadcast to exactly `to`? */
 bool bam_shape_expands(const bam_shape *from, const bam_shape *to);
 
-/* Turn a possibly negative 0-based dimension (-1 is the last) into 0 .. ndim-1; the message counts from 1. */
+/* Turn a possibly negative 0-based dimension (-1 is the last) into 0 .. ndim-1;
+   the message counts from 1. */
 bam_status bam_shape_dim(bam_context *context, const char *what, int64_t dim, int ndim, int *out);
 
 /* "(4, 768)" into `text`, which it returns. */
@@ -122,8 +127,8 @@ void bam_shape_strides(const bam_shape *shape, int64_t stride[BAM_MAX_DIMS]);
 
 /* ---- loops over several tensors at once ---- */
 
-/* Fill `loop` for elementwise work over tensors[0 .. operands): all are broadcast to the shape of tensors[0],
-   which is written; neighbouring dimensions are merged where every operand allows. */
+/* Fill `loop` for elementwise work over tensors[0 .. operands): all are broadcast to the shape of
+   tensors[0], which is written; neighbouring dimensions are merged where every operand allows. */
 void bam_loop_init(bam_loop *loop, bam_tensor *const *tensors, int operands);
 
 #endif

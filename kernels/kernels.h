@@ -1,10 +1,10 @@
-/* Every kernel there is, declared once. A kernel is arithmetic over plain pointers and sizes; its op has
-   already checked shapes and made operands contiguous, unless it takes a bam_loop. kernels/cpu/X.c and
-   kernels/cuda/X.cu hold the same functions with the same parameters.
+/* Every kernel there is, declared once. A kernel is arithmetic over plain pointers and sizes; its
+   op has already checked shapes and made operands contiguous, unless it takes a bam_loop.
+   kernels/cpu/X.c and kernels/cuda/X.cu hold the same functions with the same parameters.
 
-   Pointers named y, dx, ... are written; x, a, b, ... are read; they are of the table's dtype unless the
-   list says otherwise. Tables exist per device, instruction set and dtype; a NULL entry means that the
-   device has no such kernel for that dtype. */
+   Pointers named y, dx, ... are written; x, a, b, ... are read; they are of the table's dtype
+   unless the list says otherwise. Tables exist per device, instruction set and dtype; a NULL entry
+   means that the device has no such kernel for that dtype. */
 #ifndef BAM_KERNELS_H
 #define BAM_KERNELS_H
 
@@ -17,8 +17,8 @@
 /* A queue of work on a device; NULL on the CPU, where kernels run at once. */
 typedef struct bam_stream_state *bam_stream;
 
-/* An elementwise walk over up to BAM_MAX_OPERANDS strided operands; the last dimension is the innermost.
-   ndim >= 1; strides count elements and may be 0 (broadcast) or negative. */
+/* An elementwise walk over up to BAM_MAX_OPERANDS strided operands; the last dimension is the
+   innermost. ndim >= 1; strides count elements and may be 0 (broadcast) or negative. */
 typedef struct bam_loop {
   int ndim;
   int64_t size[BAM_MAX_DIMS];
@@ -30,9 +30,11 @@ typedef struct bam_loop {
 #define BAM_TERNARY \
   (bam_stream stream, const bam_loop *loop, void *y, const void *a, const void *b, const void *c)
 #define BAM_TEST (bam_stream stream, const bam_loop *loop, bool *y, const void *x)
-#define BAM_COMPARISON (bam_stream stream, const bam_loop *loop, bool *y, const void *a, const void *b)
+#define BAM_COMPARISON \
+  (bam_stream stream, const bam_loop *loop, bool *y, const void *a, const void *b)
 
-/* One GEMM, or `batch` of them: C[m x n] = alpha op(A) op(B) + beta C, row-major; strides count elements. */
+/* One GEMM, or `batch` of them: C[m x n] = alpha op(A) op(B) + beta C,
+   row-major; strides count elements. */
 typedef struct bam_gemm {
   bool transpose_a, transpose_b;
   int64_t m, n, k;
@@ -42,8 +44,9 @@ typedef struct bam_gemm {
   int64_t stride_a, stride_b, stride_c;
 } bam_gemm;
 
-/* Causal attention over q [B, T, H, K] and k, v [B, T, G, K]: query head h uses key head h / (H / G). Strides
-   are those of batch, time and head, in elements; the K elements of a head lie together. */
+/* Causal attention over q [B, T, H, K] and k, v [B, T, G, K]: query head h uses key
+   head h / (H / G). Strides are those of batch, time and head, in elements; the K
+   elements of a head lie together. */
 typedef struct bam_attention {
   int64_t batch, time, heads, kv_heads, width;
   double scale;

@@ -1,5 +1,5 @@
-/* The list of kernels, X(name, parameters): first those for every dtype that computes, then those for
-   floating point only. Included by kernels.h. */
+/* The list of kernels, X(name, parameters): first those for every dtype that computes, then those
+   for floating point only. Included by kernels.h. */
 
 #define BAM_KERNELS_ANY(X)                                                                        \
   /* copy.c */                                                                                    \

@@ -13,7 +13,8 @@ static bam_status contiguous_forward(bam_call *call) {
 
 const bam_op bam_op_contiguous = {
   .name = "contiguous",
-  .help = "x with its elements side by side in row-major order: itself when they are already, else a copy.",
+  .help = "x with its elements side by side in row-major order: itself when they are already, "
+          "else a copy.",
   .inputs = { "x" }, .is_view = true,
   .forward = contiguous_forward, .backward = give_through,
 };
@@ -40,8 +41,8 @@ static bam_status to_forward(bam_call *call) {
 
 const bam_op bam_op_to = {
   .name = "to",
-  .help = "x in another dtype (itself when it has it already). Float to integer truncates and saturates; "
-          "to bool is \"not zero\"; bf16 and f16 round to nearest even.",
+  .help = "x in another dtype (itself when it has it already). Float to integer truncates and "
+          "saturates; to bool is \"not zero\"; bf16 and f16 round to nearest even.",
   .inputs = { "x" }, .is_view = true,
   .attrs = (const bam_attr_spec[]){ { "dtype", BAM_ATTR_DTYPE, true, 0 }, { 0 } },
   .forward = to_forward, .backward = give_through,

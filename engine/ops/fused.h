@@ -11,7 +11,8 @@ bam_tensor *bam_call_optional(const bam_call *call, int i);
 /* Input `i`, contiguous and owned; fails unless it is f32 or f64 like input `like`. */
 bam_status bam_call_layer_input(bam_call *call, int i, int like, bam_tensor **out);
 
-/* Fails when input `i`, as a matrix of its last dimension's rows, is larger than a product can take. */
+/* Fails when input `i`, as a matrix of its last dimension's rows, is larger
+   than a product can take. */
 bam_status bam_call_check_product(bam_call *call, int i);
 
 /* The same, but rows (last dimensions) may lie *stride elements apart, evenly; copied when they do

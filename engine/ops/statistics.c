@@ -53,7 +53,8 @@ done:
   return status;
 }
 
-/* Both kernels take dx, x, what forward saved (the mean, the norm), dy, the sizes and the third attribute. */
+/* Both kernels take dx, x, what forward saved (the mean, the norm), dy, the sizes
+   and the third attribute. */
 typedef void rows_backward(bam_stream stream, void *dx, const void *x, const void *saved,
                            const void *dy, int64_t outer, int64_t n, double attribute);
 
@@ -66,7 +67,8 @@ static bam_status apply_backward(bam_backward *pass, rows_backward *kernel) {
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
   BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
   kernel(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
-         bam_tensor_data(pass->saved[1]), bam_tensor_data(dy), plan.outer, plan.n, pass->attrs[2].f);
+         bam_tensor_data(pass->saved[1]), bam_tensor_data(dy), plan.outer, plan.n,
+         pass->attrs[2].f);
   BAM_TRY(give_arranged(pass, &plan, dx));
 done:
   bam_tensor_release(x);

@@ -19,8 +19,8 @@ static bam_status resolve_sizes(bam_call *call, const bam_attr *sizes, bam_shape
     if (size == -1 && unknown < 0)
       unknown = d;
     else if (size < 0)
-      return bam_call_fail(call, "size %d is %" PRId64 "; only one size may be -1 (worked out)", d + 1,
-                           size);
+      return bam_call_fail(call, "size %d is %" PRId64 "; only one size may be -1 (worked out)",
+                           d + 1, size);
     else if (__builtin_mul_overflow(known, size, &known))
       return bam_call_fail(call, "the sizes overflow 64 bits");
   }
@@ -67,7 +67,8 @@ static bam_status forward_reshape(bam_call *call, bool may_copy) {
   if (view_strides(x, &shape, stride))
     return bam_tensor_view(x, &shape, stride, x->offset, &call->outputs[0]);
   if (!may_copy)
-    return bam_call_fail(call, "this layout cannot be viewed so without a copy; use x:reshape(...)");
+    return bam_call_fail(call, "this layout cannot be viewed so without a copy; "
+                               "use x:reshape(...)");
   status = bam_tensor_contiguous(x, &source);
   if (status != BAM_OK)
     return status;
@@ -100,14 +101,16 @@ static const bam_attr_spec sizes_attrs[] = { { "sizes", BAM_ATTR_SIZES, true, 0 
 
 const bam_op bam_op_reshape = {
   .name = "reshape",
-  .help = "The same elements in another shape: a view where the layout allows, else a copy. One size may be -1.",
+  .help = "The same elements in another shape: a view where the layout allows, else a copy. "
+          "One size may be -1.",
   .inputs = { "x" }, .attrs = sizes_attrs, .is_view = true,
   .forward = reshape_forward, .backward = reshape_backward,
 };
 
 const bam_op bam_op_view = {
   .name = "view",
-  .help = "The same elements in another shape, never copied: an error where the layout does not allow it.",
+  .help = "The same elements in another shape, never copied: an error where the layout does not "
+          "allow it.",
   .inputs = { "x" }, .attrs = sizes_attrs, .is_view = true,
   .forward = view_forward, .backward = reshape_backward,
 };
@@ -164,9 +167,10 @@ const bam_op bam_op_permute = {
 
 /* ---- narrow, select ---- */
 
-/* Add `grad` into the elements of x's gradient that the view showed. Several views of one tensor collect in one
-   buffer this way. */
-static bam_status add_to_part(bam_backward *pass, int dim, int64_t start, int64_t length, bool keep) {
+/* Add `grad` into the elements of x's gradient that the view showed. Several views of one tensor
+   collect in one buffer this way. */
+static bam_status add_to_part(bam_backward *pass, int dim, int64_t start, int64_t length,
+                              bool keep) {
   bam_tensor *whole, *part = NULL, *sum = NULL, *grad = pass->grads[0];
   bool accumulate;
   bam_status status = BAM_OK;
@@ -209,10 +213,12 @@ static bam_status narrow_forward(bam_call *call) {
   start = start < 0 ? start + size : start;
   if (start < 0 || length < 0 || start > size || length > size - start)
     return bam_call_fail(call, "%" PRId64 " elements from position %" PRId64
-                         " leave dimension %d, which has %" PRId64, length, start + 1, dim + 1, size);
+                         " leave dimension %d, which has %" PRId64,
+                         length, start + 1, dim + 1, size);
   bam_shape shape = x->shape;
   shape.size[dim] = length;
-  return bam_tensor_view(x, &shape, x->stride, x->offset + start * x->stride[dim], &call->outputs[0]);
+  return bam_tensor_view(x, &shape, x->stride, x->offset + start * x->stride[dim],
+                         &call->outputs[0]);
 }
 
 static bam_status narrow_backward(bam_backward *pass) {
@@ -227,7 +233,8 @@ const bam_op bam_op_narrow = {
   .name = "narrow",
   .help = "A view of `length` positions of one dimension, from position `start` on.",
   .inputs = { "x" }, .is_view = true,
-  .attrs = (const bam_attr_spec[]){ { "dim", BAM_ATTR_DIM, true, 0 }, { "start", BAM_ATTR_POSITION, true, 0 },
+  .attrs = (const bam_attr_spec[]){ { "dim", BAM_ATTR_DIM, true, 0 },
+                                    { "start", BAM_ATTR_POSITION, true, 0 },
                                     { "length", BAM_ATTR_INT, true, 0 }, { 0 } },
   .forward = narrow_forward, .backward = narrow_backward,
 };

@@ -1,6 +1,7 @@
-/* Conversion between any two dtypes, elementwise over a loop: one function per pair, made by macros and kept in a
-   table (bool is called b8 here: it is a macro). Float to integer truncates and saturates (NaN gives 0), so that no input is undefined; to
-   bool is "not zero"; bf16 and f16 round to nearest even. */
+/* Conversion between any two dtypes, elementwise over a loop: one function per pair, made by
+   macros and kept in a table (bool is called b8 here: it is a macro). Float to integer truncates
+   and saturates (NaN gives 0), so that no input is undefined; to bool is "not zero"; bf16 and
+   f16 round to nearest even. */
 #include <math.h>
 #include <string.h>
 
@@ -69,8 +70,9 @@ static inline int64_t to_integer(double v, double low, double high, int64_t min,
 #define READ_f64(x) (x)
 
 #define IS_FLOATING(v) _Generic((v), float: 1, double: 1, default: 0)
-#define INTEGER(v, T, min, max) \
-  ((T)(IS_FLOATING(v) ? to_integer((double)(v), (double)(min), (double)(max), min, max) : (int64_t)(v)))
+#define INTEGER(v, T, min, max)                                                                   \
+  ((T)(IS_FLOATING(v) ? to_integer((double)(v), (double)(min), (double)(max), min, max)           \
+                      : (int64_t)(v)))
 #define WRITE_b8(v) ((v) != 0)
 #define WRITE_u8(v) INTEGER(v, uint8_t, 0, UINT8_MAX)
 #define WRITE_i32(v) INTEGER(v, int32_t, INT32_MIN, INT32_MAX)

@@ -1,7 +1,8 @@
 /* Copies and fills within one dtype. */
 #include "cpu.h"
 
-/* Rows are shared among threads in pieces of this many elements, so that one long row is shared too. */
+/* Rows are shared among threads in pieces of this many elements, so that one long row is shared
+   too. */
 #define PIECE 65536
 
 static int64_t pieces_of(int64_t n) { return (n + PIECE - 1) / PIECE; }
@@ -48,10 +49,12 @@ static void copy_rows(const bam_loop *loop, real *y, const real *x, int64_t rows
   }
 }
 
-/* y[i, j] = x[i, j] where x is a transposed matrix (unit stride along i): by square tiles, read along i into a
-   buffer and written along j, so that power-of-two strides do not evict what is still needed. */
+/* y[i, j] = x[i, j] where x is a transposed matrix (unit stride along i): by square tiles,
+   read along i into a buffer and written along j, so that power-of-two strides do not
+   evict what is still needed. */
 #define TILE 16
-static void copy_tile(real *y, int64_t sy, const real *x, int64_t sx, int64_t rows, int64_t columns) {
+static void copy_tile(real *y, int64_t sy, const real *x, int64_t sx, int64_t rows,
+                      int64_t columns) {
   real tile[TILE][TILE];
   for (int64_t j = 0; j < columns; j++)
     for (int64_t i = 0; i < rows; i++)

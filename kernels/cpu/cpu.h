@@ -1,5 +1,6 @@
-/* What every CPU kernel file starts with. Each file is compiled once per instruction set and dtype: `real` is
-   the element type of the pass, and KERNEL(name) the name of this pass's version of a kernel. */
+/* What every CPU kernel file starts with. Each file is compiled once per instruction set
+   and dtype: `real` is the element type of the pass, and KERNEL(name) the name of this
+   pass's version of a kernel. */
 #ifndef BAM_CPU_H
 #define BAM_CPU_H
 
@@ -38,8 +39,8 @@ typedef BAM_REAL_OF(BAM_TYPE) real;
     }                                                                                             \
   } while (0)
 
-/* Walk the rows (innermost dimension) of a loop: `offset` receives the element offset of row `row` in each
-   operand. */
+/* Walk the rows (innermost dimension) of a loop: `offset` receives the element offset of
+   row `row` in each operand. */
 static inline int64_t loop_rows(const bam_loop *loop) {
   int64_t rows = 1;
   for (int d = 0; d < loop->ndim - 1; d++)

@@ -1,4 +1,5 @@
-/* The CPU as a device: which tables this machine can run, its memory, and conversion between dtypes. */
+/* The CPU as a device: which tables this machine can run, its memory, and
+   conversion between dtypes. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -53,7 +54,8 @@ static const isa *choose(void) {
 }
 
 static void *cpu_alloc(int64_t bytes) {
-  void *data = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *data = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                    -1, 0);
   if (data == MAP_FAILED)
     return NULL;
   madvise(data, (size_t)bytes, MADV_HUGEPAGE); /* only a hint: a refusal costs nothing */
@@ -80,10 +82,10 @@ static void cpu_copy(bam_stream stream, void *to, const void *from, int64_t byte
 
 static void cpu_synchronise(bam_stream stream) { (void)stream; }
 
-/* Threads that wait for work spin for some microseconds and then sleep. libgomp's own default spins for
-   milliseconds, which on a machine with other work on it takes the core that the awaited thread needs: training
-   beside one busy process was four times slower. libgomp reads this before main, hence the early
-   constructor; what the user has set stays. */
+/* Threads that wait for work spin for some microseconds and then sleep. libgomp's own default spins
+   for milliseconds, which on a machine with other work on it takes the core that the awaited thread
+   needs: training beside one busy process was four times slower. libgomp reads this before main,
+   hence the early constructor; what the user has set stays. */
 __attribute__((constructor(101))) static void wait_briefly(void) {
   if (getenv("OMP_WAIT_POLICY") == NULL)
     setenv("GOMP_SPINCOUNT", "2000", 0);

@@ -79,8 +79,9 @@ static void multiply_all(const bam_gemm *g, real *c, const real *a, const real *
     multiply(g, c + i * g->stride_c, a + i * g->stride_a, b + i * g->stride_b);
 }
 
-/* A batch of small products is shared out; a large product is OpenBLAS's own to share, and must then not be called
-   from inside a parallel region, not even one of a single thread: it would start new threads every time. */
+/* A batch of small products is shared out; a large product is OpenBLAS's own to share, and must
+   then not be called from inside a parallel region, not even one of a single thread: it would
+   start new threads every time. */
 void KERNEL(gemm)(bam_stream stream, const bam_gemm *gemm, void *c_, const void *a_,
                   const void *b_) {
   (void)stream;

@@ -45,7 +45,8 @@ double bind_number(lua_State *L, int arg, const char *what) {
   return lua_tonumber(L, arg);
 }
 
-static const char *const dtype_names[] = { "bool", "u8", "i32", "i64", "f16", "bf16", "f32", "f64", NULL };
+static const char *const dtype_names[] = { "bool", "u8", "i32", "i64", "f16",
+                                           "bf16", "f32", "f64", NULL };
 
 bam_dtype bind_dtype(lua_State *L, int arg, const char *what) {
   if (lua_type(L, arg) != LUA_TSTRING)
@@ -103,7 +104,8 @@ int bind_integers(lua_State *L, int arg, const char *what, int64_t *list) {
 
 static int smaller(int a, int b) { return a < b ? a : b; }
 
-/* Edits (insert, delete, replace, swap neighbours) from a to b; words longer than WORD count as far apart. */
+/* Edits (insert, delete, replace, swap neighbours) from a to b; words longer than
+   WORD count as far apart. */
 static int edit_distance(const char *a, const char *b) {
   int na = (int)strlen(a), nb = (int)strlen(b);
   int table[WORD + 1][WORD + 1];
@@ -144,7 +146,8 @@ static bool listed(const char *word, const char *const *names) {
   return false;
 }
 
-static void fail_option(lua_State *L, const char *what, const char *name, const char *const *names) {
+static void fail_option(lua_State *L, const char *what, const char *name,
+                        const char *const *names) {
   const char *near = bind_nearest(name, names);
   if (near != NULL)
     bind_error(L, "%s: no option `%s`; did you mean `%s`?", what, name, near);
@@ -153,7 +156,8 @@ static void fail_option(lua_State *L, const char *what, const char *name, const 
     lua_pushfstring(L, "%s`%s`", i > 0 ? ", " : "", names[i]);
     lua_concat(L, 2);
   }
-  bind_error(L, "%s: no option `%s`; there are %s", what, name, names[0] ? lua_tostring(L, -1) : "none");
+  bind_error(L, "%s: no option `%s`; there are %s", what, name,
+             names[0] ? lua_tostring(L, -1) : "none");
 }
 
 void bind_check_options(lua_State *L, int arg, const char *what, const char *const *names) {

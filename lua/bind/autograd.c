@@ -10,7 +10,8 @@ static int autograd_backward(lua_State *L) {
   bool retain = false;
   if (!lua_isnoneornil(L, options)) {
     if (lua_type(L, options) != LUA_TTABLE)
-      return bind_error(L, "backward: expected a table of options, got %s", bind_describe(L, options));
+      return bind_error(L, "backward: expected a table of options, got %s",
+                        bind_describe(L, options));
     bind_check_options(L, options, "backward", names);
     lua_getfield(L, options, "retain");
     retain = lua_toboolean(L, -1);
@@ -50,8 +51,8 @@ static int read_tensors(lua_State *L, int arg, bam_tensor ***list) {
   return n;
 }
 
-/* record({ inputs }, { outputs }, backward): new handles of the outputs that are differentiable through the
-   function, as a list. */
+/* record({ inputs }, { outputs }, backward): new handles of the outputs that are differentiable
+   through the function, as a list. */
 static int autograd_record(lua_State *L) {
   bam_context *context = bind_context(L);
   luaL_checktype(L, 1, LUA_TTABLE);

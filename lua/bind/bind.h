@@ -1,5 +1,6 @@
-/* The border between Lua and the engine. A binding checks its arguments, makes empty boxes on the Lua stack,
-   lets the engine fill them, and raises in one place (bind_check): at that moment no C local owns anything. */
+/* The border between Lua and the engine. A binding checks its arguments, makes empty boxes on
+   the Lua stack, lets the engine fill them, and raises in one place (bind_check): at that moment
+   no C local owns anything. */
 #ifndef BAM_BIND_H
 #define BAM_BIND_H
 
@@ -41,26 +42,29 @@ bam_context *bind_context(lua_State *L);
 /* Push an empty box to be filled by the engine: `bind_check(L, bam_...(..., &box->tensor))`. */
 bind_box *bind_push_box(lua_State *L);
 
-/* Raise a Lua error like luaL_error, but at the innermost line of a script: the modules inside the binary are
-   passed over, so that a user is pointed to the user's own line. Never returns. */
+/* Raise a Lua error like luaL_error, but at the innermost line of a script: the modules inside the
+   binary are passed over, so that a user is pointed to the user's own line. Never returns. */
 int bind_error(lua_State *L, const char *format, ...);
 
 /* Raise the context's message as a Lua error when status is a failure. */
 void bind_check(lua_State *L, bam_status status);
 
-/* The tensor at stack index `arg`, or an argument error. Borrowed: valid while the box stays on the stack. */
+/* The tensor at stack index `arg`, or an argument error. Borrowed: valid while
+   the box stays on the stack. */
 bam_tensor *bind_tensor(lua_State *L, int arg);
 
 /* The same, or NULL when what is at `arg` is no tensor. Raises for a closed one. */
 bam_tensor *bind_test_tensor(lua_State *L, int arg);
 
-/* The tensor at `arg`, or a tensor made of the number or boolean there (its box is pushed, and marked so that it
-   does not decide dtypes). `device` is where it is made; `what` names the argument in the error. */
+/* The tensor at `arg`, or a tensor made of the number or boolean there (its box is pushed,
+   and marked so that it does not decide dtypes). `device` is where it is made; `what` names
+   the argument in the error. */
 bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, const char *what);
 
 /* ---- arguments ---- */
 
-/* What is at `arg`, for messages: its type, and its value when short. Pushes the text, which it returns. */
+/* What is at `arg`, for messages: its type, and its value when short. Pushes
+   the text, which it returns. */
 const char *bind_describe(lua_State *L, int arg);
 
 /* An integer (integral floats allowed, strings not), or an error that says `what`. */
@@ -81,8 +85,8 @@ bool bind_is_options(lua_State *L, int arg);
 /* The list of integers at `arg` (or a single integer) into list[BAM_MAX_DIMS]; returns how many. */
 int bind_integers(lua_State *L, int arg, const char *what, int64_t *list);
 
-/* Raise unless every key of the options table at `arg` is one of names[] (NULL-terminated); the message suggests
-   the nearest. A metatable is refused. `what` is the function. */
+/* Raise unless every key of the options table at `arg` is one of names[] (NULL-terminated); the
+   message suggests the nearest. A metatable is refused. `what` is the function. */
 void bind_check_options(lua_State *L, int arg, const char *what, const char *const *names);
 
 /* The name of names[] (NULL-terminated) nearest to `word`, or NULL when none is near. */

@@ -1,4 +1,5 @@
-/* The module "bam.core": the state that ties a Lua state to an engine context, and the parts put together. */
+/* The module "bam.core": the state that ties a Lua state to an engine context,
+   and the parts put together. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,8 @@ bam_context *bind_context(lua_State *L) {
   return context;
 }
 
-/* Write the innermost line of a script ("train.lua:12"): not of C, not of the modules inside the binary. */
+/* Write the innermost line of a script ("train.lua:12"): not of C, not of the
+   modules inside the binary. */
 static void script_line(lua_State *L, char *text, size_t size) {
   lua_Debug ar;
   text[0] = '\0';

@@ -45,7 +45,8 @@ static int finish(lua_State *L, bind_box *box, const options *o) {
 }
 
 /* Sizes given as numbers or as one list from argument `first` on, then perhaps options. */
-static options read_sizes(lua_State *L, int first, const char *what, bam_shape *shape, bam_dtype dtype) {
+static options read_sizes(lua_State *L, int first, const char *what, bam_shape *shape,
+                          bam_dtype dtype) {
   int arg = first, top = lua_gettop(L);
   shape->ndim = 0;
   if (lua_type(L, arg) == LUA_TTABLE && !bind_is_options(L, arg)) {
@@ -79,7 +80,8 @@ static bind_box *push_uninitialised(lua_State *L, const options *o, const bam_sh
 
 typedef enum { NOTHING, BOOLEANS, INTEGERS, FLOATS } content;
 
-/* Where a table of numbers is being read: its shape, found along the first entries, and what it holds. */
+/* Where a table of numbers is being read: its shape, found along the first
+   entries, and what it holds. */
 typedef struct {
   bam_shape shape;
   content content;
@@ -99,7 +101,8 @@ static content content_of(lua_State *L, content so_far) {
   return here > so_far ? here : so_far;
 }
 
-/* Walk the value on top, at depth d: fix the shape along the first path, check it along the others. */
+/* Walk the value on top, at depth d: fix the shape along the first path, check it along the
+   others. */
 static void measure(lua_State *L, survey *s, int d, bool first) {
   luaL_checkstack(L, 4, "tensor: nested too deeply");
   if (lua_type(L, -1) != LUA_TTABLE) {
@@ -130,7 +133,8 @@ static void measure(lua_State *L, survey *s, int d, bool first) {
 /* Copy the numbers below the value on top into `tensor` (contiguous i64, f64 or bool), in order. */
 static void copy_numbers(lua_State *L, bam_tensor *tensor, int64_t *at) {
   void *data = bam_tensor_data(tensor);
-  if (lua_type(L, -1) != LUA_TTABLE && *at == bam_tensor_count(tensor)) /* a finaliser can do that */
+  if (lua_type(L, -1) != LUA_TTABLE &&
+      *at == bam_tensor_count(tensor)) /* a finaliser can do that */
     bind_error(L, "tensor: the list was changed while it was read");
   if (lua_type(L, -1) == LUA_TTABLE) {
     int64_t n = (int64_t)lua_rawlen(L, -1);
@@ -248,7 +252,8 @@ static double count_integers(int64_t first, int64_t last, int64_t step) {
   return first < last ? 0 : (double)((0 - up) / (0 - (uint64_t)step)) + 1;
 }
 
-/* arange(last), arange(first, last), arange(first, last, step): both ends included, as in Lua's for; from 1. */
+/* arange(last), arange(first, last), arange(first, last, step): both ends included,
+   as in Lua's for; from 1. */
 static int create_arange(lua_State *L) {
   int n_args = 0;
   while (n_args < 3 && lua_type(L, n_args + 1) == LUA_TNUMBER)

@@ -1,4 +1,5 @@
-/* x[i], x[{ 2, {1, 3} }], x[mask], x[positions] and assignment to them. A list mixes, one entry per dimension:
+/* x[i], x[{ 2, {1, 3} }], x[mask], x[positions] and assignment to them. A list
+   mixes, one entry per dimension:
      3          a position; the dimension disappears       {1, 3}   an inclusive range
      {}         all of it                                  {1, 9, 2} a range with a step
      tensor     positions (integers) or a mask (bool) along that dimension
@@ -22,9 +23,11 @@ static void push_narrow(lua_State *L, bam_tensor *x, int dim, int64_t start, int
   bind_apply(L, &bam_op_narrow, &x, 1, attrs);
 }
 
-/* index_select along `dim`; the shape of `positions`, of any dimensions, replaces that dimension. */
+/* index_select along `dim`; the shape of `positions`, of any dimensions,
+   replaces that dimension. */
 static void push_positions(lua_State *L, bam_tensor *x, int dim, bam_tensor *positions) {
-  bam_attr along = { .given = true, .i = dim }, flat = { .given = true, .count = 1, .list = { -1 } };
+  bam_attr along = { .given = true, .i = dim },
+           flat = { .given = true, .count = 1, .list = { -1 } };
   if (positions->shape.ndim == 1) {
     bind_apply(L, &bam_op_index_select, (bam_tensor *[]){ x, positions }, 2, &along);
     return;
@@ -47,7 +50,8 @@ static void push_positions(lua_State *L, bam_tensor *x, int dim, bam_tensor *pos
 }
 
 /* Every step-th position from `start`: narrow, then index by positions. */
-static void push_stepped(lua_State *L, bam_tensor *x, int dim, int64_t start, int64_t length, int64_t step) {
+static void push_stepped(lua_State *L, bam_tensor *x, int dim, int64_t start, int64_t length,
+                         int64_t step) {
   const int64_t n = (length + step - 1) / step;
   const bam_shape shape = { .ndim = 1, .size = { n } };
   bind_box *box = bind_push_box(L);
@@ -146,8 +150,8 @@ static int push_entry(lua_State *L, const place *p) {
   return 1;
 }
 
-/* Apply the entries of the list at `list` to x. Leaves the result on top. When `views_only`, entries that would
-   copy are an error. Only the result may be above the list on the stack. */
+/* Apply the entries of the list at `list` to x. Leaves the result on top. When `views_only`,
+   entries that would copy are an error. Only the result may be above the list on the stack. */
 static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_only) {
   int n = (int)lua_rawlen(L, list), dim = 0;
   if (n > x->shape.ndim) {
@@ -168,7 +172,9 @@ static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_on
 /* ---- x[key] ---- */
 
 static int bad_key(lua_State *L) {
-  return bind_error(L, "index: expected a position, a list, or a tensor of positions or booleans, got %s",
+  return bind_error(L,
+                    "index: expected a position, a list, or a tensor of positions or booleans, "
+                    "got %s",
                     bind_describe(L, 2));
 }
 

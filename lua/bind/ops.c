@@ -1,5 +1,6 @@
-/* Every registered op as a Lua function: inputs first, then attributes by position, then perhaps one table of
-   attributes by name: softmax(x, -1), softmax(x, { dim = -1 }). Also the help text of each. */
+/* Every registered op as a Lua function: inputs first, then attributes by position, then
+   perhaps one table of attributes by name: softmax(x, -1), softmax(x, { dim = -1 }).
+   Also the help text of each. */
 #include <stdio.h>
 #include <string.h>
 
@@ -28,7 +29,8 @@ bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, con
   int type = lua_type(L, arg);
   if (type != LUA_TNUMBER && type != LUA_TBOOLEAN)
     bind_error(L, "%s: expected a tensor or a number, got %s", name, bind_describe(L, arg));
-  (void)device; /* numbers are made on the CPU, the only device so far; kernels see them as 0-d tensors */
+  /* numbers are made on the CPU, the only device so far; kernels see them as 0-d tensors */
+  (void)device;
   bam_context *context = bind_context(L);
   const bam_shape scalar = { .ndim = 0 };
   double number = lua_tonumber(L, arg);
@@ -52,7 +54,8 @@ bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, con
 
 static bool is_optional(const char *name) { return name[strlen(name) - 1] == '?'; }
 
-/* Read the named inputs into inputs[]; boxes made of numbers stay on the stack above the arguments. */
+/* Read the named inputs into inputs[]; boxes made of numbers stay on the stack above the
+   arguments. */
 static int read_inputs(reader *r, bam_tensor **inputs) {
   lua_State *L = r->L;
   int n = 0;
@@ -108,7 +111,8 @@ static void read_dims(reader *r, int arg, const char *name, bam_attr *attr) {
   }
 }
 
-static void read_attr(reader *r, int arg, const bam_attr_spec *spec, const char *name, bam_attr *attr) {
+static void read_attr(reader *r, int arg, const bam_attr_spec *spec, const char *name,
+                      bam_attr *attr) {
   lua_State *L = r->L;
   attr->given = true;
   switch (spec->kind) {
@@ -178,7 +182,8 @@ static void read_named(reader *r, bam_attr *attrs, int n_attrs) {
   r->next++;
 }
 
-/* Is the last argument a table of attributes by name? An empty table is one unless a list may stand there. */
+/* Is the last argument a table of attributes by name? An empty table is one
+   unless a list may stand there. */
 static bool at_options(reader *r, const bam_attr_spec *spec) {
   if (r->next != r->top || lua_type(r->L, r->next) != LUA_TTABLE)
     return false;
@@ -204,7 +209,8 @@ static void read_attrs(reader *r, bam_attr *attrs) {
   if (n > 0 && at_options(r, &r->op->attrs[n - 1]))
     read_named(r, attrs, n);
   if (r->next <= r->top)
-    bind_error(L, "%s: %d arguments are too many; see help(\"%s\")", r->op->name, r->top, r->op->name);
+    bind_error(L, "%s: %d arguments are too many; see help(\"%s\")", r->op->name, r->top,
+               r->op->name);
   for (int i = 0; i < n; i++)
     if (r->op->attrs[i].required && !attrs[i].given)
       bind_error(L, "%s: `%s` is missing", r->op->name, r->op->attrs[i].name);
@@ -212,7 +218,8 @@ static void read_attrs(reader *r, bam_attr *attrs) {
 
 /* ---- calling ---- */
 
-void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n, const bam_attr *attrs) {
+void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n,
+                const bam_attr *attrs) {
   int n_outputs = op->outputs > 0 ? op->outputs : 1;
   bind_box *boxes[BAM_MAX_OUTPUTS];
   bam_tensor *outputs[BAM_MAX_OUTPUTS];
@@ -269,7 +276,8 @@ static void add_usage(luaL_Buffer *b, const bam_op *op) {
   for (int i = 0; i < bam_op_attr_count(op); i++) {
     const bam_attr_spec *spec = &op->attrs[i];
     char text[64] = "";
-    bool number = spec->kind == BAM_ATTR_INT || spec->kind == BAM_ATTR_FLOAT || spec->kind == BAM_ATTR_DIM;
+    bool number = spec->kind == BAM_ATTR_INT || spec->kind == BAM_ATTR_FLOAT ||
+                  spec->kind == BAM_ATTR_DIM;
     double initial = spec->initial + (spec->kind == BAM_ATTR_DIM && spec->initial >= 0);
     if (!spec->required && number)
       snprintf(text, sizeof text, " = %g", initial);

@@ -144,8 +144,8 @@ static bam_status bind_gradient(bam_tensor *leaf, bam_tensor *place) {
 }
 
 /* attach({ leaves }, { places }, { gradients }): see that each leaf collects its gradient in its
-   slice of the flat buffer, also after a script set x.grad to something else. Gives nil, or the number of
-   the first leaf that no longer lives in its place; then nothing was changed. */
+   slice of the flat buffer, also after a script set x.grad to something else. Gives nil, or the
+   number of the first leaf that no longer lives in its place; then nothing was changed. */
 static int optim_attach(lua_State *L) {
   int64_t n = list_length(L, 1, "attach");
   for (int list = 2; list <= 3; list++)

@@ -1,5 +1,6 @@
-/* bam.scope: tensors born while a function runs are released when it returns, except what it returns (also inside
-   tables) and what was kept. A scope is a list of boxes; the boxes themselves belong to Lua. */
+/* bam.scope: tensors born while a function runs are released when it returns, except what it
+   returns (also inside tables) and what was kept. A scope is a list of boxes; the boxes
+   themselves belong to Lua. */
 #include <string.h>
 
 #include "bind.h"

@@ -5,8 +5,8 @@
 
 /* ---- boxes ---- */
 
-/* Tensor bytes are invisible to Lua's collector: when they have grown much since the last time, make
-   it run, so that unreachable tensors go. */
+/* Tensor bytes are invisible to Lua's collector: when they have grown much since the last time,
+   make it run, so that unreachable tensors go. */
 static void relieve_pressure(lua_State *L, bind_state *state) {
   const bam_memory *memory = &bind_context(L)->memory;
   if (memory->live_bytes < state->collect_at)
@@ -38,7 +38,8 @@ bind_box *bind_test_box(lua_State *L, int arg) {
 
 static bam_tensor *open_tensor(lua_State *L, const bind_box *box) {
   if (box->tensor == NULL && box->released_by != NULL)
-    bind_error(L, "this tensor was released by the scope at %s; return it from there or x:keep() it",
+    bind_error(L, "this tensor was released by the scope at %s; return it from there or "
+                  "x:keep() it",
                box->released_by);
   if (box->tensor == NULL)
     bind_error(L, "this tensor was closed");
@@ -86,8 +87,8 @@ static bool in_finaliser(lua_State *L) {
   return false;
 }
 
-/* close() and the end of a <close> variable. A finaliser of a script's may run while a binding holds this very tensor:
-   there the box is left to the collector. */
+/* close() and the end of a <close> variable. A finaliser of a script's may run while a binding
+   holds this very tensor: there the box is left to the collector. */
 static int box_close(lua_State *L) {
   self_box(L);
   return in_finaliser(L) ? 0 : box_collect(L);
@@ -114,7 +115,9 @@ static void get_shape(lua_State *L, bam_tensor *x) { push_sizes(L, x->shape.size
 static void get_stride(lua_State *L, bam_tensor *x) { push_sizes(L, x->stride, x->shape.ndim); }
 static void get_ndim(lua_State *L, bam_tensor *x) { lua_pushinteger(L, x->shape.ndim); }
 static void get_dtype(lua_State *L, bam_tensor *x) { lua_pushstring(L, bam_dtype_name(x->dtype)); }
-static void get_device(lua_State *L, bam_tensor *x) { lua_pushstring(L, bam_tensor_device(x)->name); }
+static void get_device(lua_State *L, bam_tensor *x) {
+  lua_pushstring(L, bam_tensor_device(x)->name);
+}
 static void get_requires_grad(lua_State *L, bam_tensor *x) { lua_pushboolean(L, x->requires_grad); }
 static void get_is_leaf(lua_State *L, bam_tensor *x) { lua_pushboolean(L, x->node == NULL); }
 
@@ -132,16 +135,19 @@ static const struct property {
 } properties[] = {
   { "device", get_device, "Where the tensor lives: \"cpu\"." },
   { "dtype", get_dtype, "The element type: \"f32\", \"i64\", ..." },
-  { "grad", get_grad, "The gradient that backward collected, or nil. Assign a tensor or nil to set it." },
+  { "grad", get_grad,
+    "The gradient that backward collected, or nil. Assign a tensor or nil to set it." },
   { "is_leaf", get_is_leaf, "Was it made directly, not by a recorded op?" },
   { "ndim", get_ndim, "The number of dimensions." },
-  { "requires_grad", get_requires_grad, "Does backward compute a gradient for it? May be assigned." },
+  { "requires_grad", get_requires_grad,
+    "Does backward compute a gradient for it? May be assigned." },
   { "shape", get_shape, "The sizes, as a list." },
   { "strides", get_stride, "Elements between neighbours, per dimension." },
 };
 #define N_PROPERTIES (sizeof properties / sizeof properties[0])
 
-/* Raise for the name at index 2, which is neither in the method nor in the property table (see tensor_index). */
+/* Raise for the name at index 2, which is neither in the method nor in the property
+   table (see tensor_index). */
 static int fail_member(lua_State *L) {
   const char *name = lua_tostring(L, 2);
   const char **names = lua_newuserdatauv(L, 512 * sizeof *names, 0);
@@ -192,7 +198,8 @@ static int tensor_newindex(lua_State *L) {
   if (strcmp(name, "requires_grad") == 0)
     return set_requires_grad(L);
   if (strcmp(name, "grad") != 0)
-    return bind_error(L, "cannot set `%s` of a tensor; x.grad and x.requires_grad can be set", name);
+    return bind_error(L, "cannot set `%s` of a tensor; x.grad and x.requires_grad can be set",
+                      name);
   bam_tensor *grad = lua_isnil(L, 3) ? NULL : bind_tensor(L, 3);
   bind_check(L, bam_autograd_set_grad(bind_tensor(L, 1), grad));
   return 0;
@@ -280,7 +287,8 @@ static int tensor_copy_(lua_State *L) {
   bind_check(L, bam_autograd_check_write("copy_", x));
   if (from->requires_grad && !x->context->no_grad)
     return bind_error(L, "copy_: writing a differentiated value into a tensor loses its gradient; "
-                         "build the result with bam.where, bam.stack or bam.concat, or detach the value");
+                         "build the result with bam.where, bam.stack or bam.concat, or detach the "
+                         "value");
   bind_check(L, bam_tensor_copy(x, from));
   lua_settop(L, 1);
   return 1;
@@ -295,7 +303,8 @@ static int tensor_len(lua_State *L) {
 }
 
 static int tensor_no_order(lua_State *L) {
-  return bind_error(L, "Lua turns the result of < and <= into one boolean; use x:lt(y), x:le(y), x:gt(y), x:ge(y)");
+  return bind_error(L, "Lua turns the result of < and <= into one boolean; "
+                       "use x:lt(y), x:le(y), x:gt(y), x:ge(y)");
 }
 
 /* Do two handles show the same elements of the same storage? */
@@ -318,10 +327,14 @@ const luaL_Reg bind_tensor_methods[] = {
 
 static const struct {
   const char *event, *op;
-} operators[] = { { "__add", "add" },   { "__sub", "sub" },      { "__mul", "mul" }, { "__div", "div" },
-                  { "__mod", "mod" },   { "__idiv", "floordiv" }, { "__pow", "pow" }, { "__unm", "neg" },
-                  { "__band", "logical_and" }, { "__bor", "logical_or" }, { "__bxor", "logical_xor" },
-                  { "__bnot", "logical_not" } };
+} operators[] = {
+  { "__add", "add" },            { "__sub", "sub" },
+  { "__mul", "mul" },            { "__div", "div" },
+  { "__mod", "mod" },            { "__idiv", "floordiv" },
+  { "__pow", "pow" },            { "__unm", "neg" },
+  { "__band", "logical_and" },   { "__bor", "logical_or" },
+  { "__bxor", "logical_xor" },   { "__bnot", "logical_not" },
+};
 
 void bind_tensor_metatable(lua_State *L) {
   bind_state *state = bind_get_state(L);
