@@ -15,7 +15,7 @@ local function read_text(files)
   local parts = {}
   for i, name in ipairs(files) do
     local file <close> = assert(io.open(name, "rb"))
-    parts[i] = file:read "a"
+    parts[i] = assert(file:read "a")
   end
   return table.concat(parts, "\n")
 end

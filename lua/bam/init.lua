@@ -27,7 +27,7 @@ M.schedule = require "bam.schedule"
 function M.is_tensor(value) return getmetatable(value) == "tensor" end
 
 --- Version of bamlua, "major.minor.patch".
-M.version = "0.1.0"
+M.version = core.release
 
 local names
 local function unknown(_, name)

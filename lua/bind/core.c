@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../engine/version.h"
 #include "bind.h"
 
 static const char state_key; /* its address is the registry key */
@@ -169,6 +170,8 @@ int luaopen_bam_core(lua_State *L) {
   lua_newtable(L);
   lua_newtable(L);
   lua_setfield(L, 1, "docs");
+  lua_pushstring(L, BAM_VERSION);
+  lua_setfield(L, 1, "release");
   const luaL_Reg *const parts[] = { bind_autograd_functions, bind_create_functions,
                                     bind_files_functions, bind_scope_functions,
                                     bind_optim_functions, bind_system_functions };

@@ -7,7 +7,9 @@
 #include <lua.h>
 #include <stdbool.h>
 
-#define BAM_VERSION_TEXT "bamlua 0.1.0"
+#include "../../engine/version.h"
+
+#define BAM_VERSION_TEXT "bamlua " BAM_VERSION
 
 /* Calls the function below its `nargs` arguments, like lua_pcall, with a traceback added to the
    message, and with Ctrl-C turned into the error "interrupted!". Returns the status; on error the
