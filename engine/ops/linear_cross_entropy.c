@@ -4,6 +4,7 @@
    again. */
 #include <inttypes.h>
 
+#include "../autograd.h"
 #include "fused.h"
 
 #define CHUNK_BYTES 100000000 /* of logits at once, at most; more than 3/4 of the promised 128 MB */
@@ -151,6 +152,7 @@ static bam_status open_gradients(bam_call *call, const head *h, head_gradients *
   } else if (weight->requires_grad) {
     BAM_TRY(bam_tensor_zeros(call->context, h->device, h->dtype, &weight->shape, &to->dw));
   }
+  BAM_TRY(bam_call_save(call, SAVED_SCALE, h->scale)); /* backward drops it: it can run once */
   BAM_TRY(bam_call_save(call, SAVED_DX, to->dx));
   if (!to->add_dw)
     BAM_TRY(bam_call_save(call, SAVED_DW, to->dw));
@@ -207,6 +209,10 @@ static bam_status give_finished(bam_backward *pass) {
   double seed;
   int64_t unused;
   bam_status status = BAM_OK;
+  bam_tensor **once = &pass->node->saved[SAVED_SCALE];
+  if (*once == NULL)
+    return bam_backward_fail(pass, "with `scale` the gradients are computed in forward and handed out "
+                                   "once; leave `scale` out to go backward several times");
   BAM_TRY(bam_tensor_get(pass->grads[0], 0, &seed, &unused));
   if (seed != 1)
     return bam_backward_fail(pass,
@@ -217,6 +223,8 @@ static bam_status give_finished(bam_backward *pass) {
     BAM_TRY(bam_backward_give(pass, 0, pass->saved[SAVED_DX]));
   if (pass->saved[SAVED_DW] != NULL)
     BAM_TRY(bam_backward_give(pass, 1, pass->saved[SAVED_DW]));
+  bam_tensor_release(*once);
+  *once = NULL;
 done:
   return status;
 }

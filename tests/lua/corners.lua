@@ -173,3 +173,14 @@ if program then
   local output = pipe:read "a"
   assert(pipe:close() and output:find("bam is closed", 1, true), output)
 end
+
+-- with `scale` the gradients are handed out once
+do
+  local x = bam.randn(3, 4):requires_grad_()
+  local loss = bam.linear_cross_entropy(x, bam.randn(5, 4):requires_grad_(), bam.tensor { 0, 1, 2 }, { scale = 1 })
+  loss:backward(nil, { retain = true })
+  local first = x.grad:clone()
+  local ok, message = pcall(loss.backward, loss)
+  assert(not ok and message:find("handed out once", 1, true), message)
+  assert((x.grad - first):abs():max():item() == 0)
+end
