@@ -6,7 +6,7 @@ local M = {}
 
 for name, op in pairs(core.ops) do M[name] = op end
 local from_core = { "tensor", "zeros", "ones", "empty", "full", "arange", "linspace", "eye", "rand", "randn", "randint",
-                    "bytes", "scope", "save", "load", "save_npy", "load_npy", "seed", "threads", "memory", "isa",
+                    "randperm", "bytes", "scope", "save", "load", "save_npy", "load_npy", "seed", "threads", "memory", "isa",
                     "clock" }
 for _, name in ipairs(from_core) do
   M[name] = core[name]

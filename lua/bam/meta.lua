@@ -73,6 +73,12 @@ function core.randn(...) end
 ---@return tensor
 function core.randint(low, high, ...) end
 
+--- The positions 1 to n in random order: x[bam.randperm(#x)] shuffles.
+---@param n integer
+---@param options? options the dtype is i64 or i32
+---@return tensor
+function core.randperm(n, options) end
+
 --- The bytes of a string, as a u8 tensor.
 ---@param text string
 ---@return tensor

@@ -333,10 +333,20 @@ static int create_randint(lua_State *L) {
   return finish(L, box, &o);
 }
 
+/* randperm(n): the positions 1 .. n in random order */
+static int create_randperm(lua_State *L) {
+  const bam_shape shape = { .ndim = 1, .size = { bind_integer(L, 1, "randperm: n") } };
+  options o = read_options(L, 2, "randperm", BAM_I64);
+  bind_box *box = push_uninitialised(L, &o, &shape);
+  bind_check(L, bam_random_permutation(box->tensor));
+  return finish(L, box, &o);
+}
+
 const luaL_Reg bind_create_functions[] = {
   { "tensor", create_tensor },   { "zeros", create_zeros }, { "ones", create_ones },
   { "empty", create_empty },     { "full", create_full },   { "arange", create_arange },
   { "linspace", create_linspace }, { "eye", create_eye },   { "rand", create_rand },
-  { "randn", create_randn },     { "randint", create_randint }, { "bytes", create_bytes },
+  { "randn", create_randn },     { "randint", create_randint },
+  { "randperm", create_randperm }, { "bytes", create_bytes },
   { NULL, NULL },
 };

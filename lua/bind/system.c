@@ -13,19 +13,20 @@ static int system_seed(lua_State *L) {
 static int system_random_state(lua_State *L) {
   bam_context *context = bind_context(L);
   if (lua_isnoneornil(L, 1)) {
+    bam_random_state state = bam_random_get_state(context);
     lua_createtable(L, 2, 0);
-    lua_pushinteger(L, (lua_Integer)context->seed);
+    lua_pushinteger(L, (lua_Integer)state.seed);
     lua_rawseti(L, -2, 1);
-    lua_pushinteger(L, (lua_Integer)context->random_counter);
+    lua_pushinteger(L, (lua_Integer)state.counter);
     lua_rawseti(L, -2, 2);
     return 1;
   }
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_rawgeti(L, 1, 1);
   lua_rawgeti(L, 1, 2);
-  uint64_t seed = (uint64_t)bind_integer(L, -2, "random_state: seed");
-  context->random_counter = (uint64_t)bind_integer(L, -1, "random_state: counter");
-  context->seed = seed;
+  bam_random_state state = { (uint64_t)bind_integer(L, -2, "random_state: seed"),
+                             (uint64_t)bind_integer(L, -1, "random_state: counter") };
+  bam_random_set_state(context, state);
   return 0;
 }
 

@@ -58,6 +58,11 @@ local a2, b2 = draw(2)
 for i = 1, 1000 do assert(a1[i] == a2[i]) end
 for i = 1, 100 do assert(b1[i] == b2[i] and b1[i] >= 1 and b1[i] <= 6) end
 
+same(bam.randperm(100):sort(), bam.arange(100):totable())
+assert(bam.randperm(0):count() == 0)
+fails("size 1 is negative: -1", bam.randperm, -1)
+fails("i64", bam.randperm, 3, { dtype = "f32" })
+
 -- ---- indexing ----
 local m = bam.tensor { { 1, 2, 3 }, { 4, 5, 6 } }
 same(m[1], { 1, 2, 3 })

@@ -113,6 +113,7 @@ local CORE = {
   rand = function() core.rand(3, 4) end,
   randn = function() core.randn(3, 4, F64) end,
   randint = function() core.randint(1, 6, 3, 4) end,
+  randperm = function() core.randperm(5) end,
   bytes = function() core.bytes "text" end,
   save = function()
     core.save(PATH, { a = a, b = ops.permute(b, 2, 1), c = whole }, { key = "value" })
