@@ -82,7 +82,7 @@ bam_status bam_autograd_record(bam_call *call, int n_outputs, intptr_t function)
     call->saved[i] = NULL;
   }
   for (int k = 0; k < n_outputs; k++)
-    if (bam_dtype_is_float(call->outputs[k]->dtype)) {
+    if (bam_dtype_is_float(call->outputs[k]->dtype) && !(call->op->constant_outputs >> k & 1)) {
       call->outputs[k]->requires_grad = true;
       call->outputs[k]->output = (int16_t)k;
       call->outputs[k]->node = node;

@@ -12,7 +12,7 @@
 
 #define BAM_MAX_INPUT_NAMES 10
 #define BAM_MAX_OUTPUTS 4
-#define BAM_MAX_SAVED 8
+#define BAM_MAX_SAVED 9
 
 typedef enum bam_attr_kind {
   BAM_ATTR_INT,
@@ -55,6 +55,7 @@ typedef struct bam_op {
                                  scripts. */
   int outputs;                /* 0 means 1 */
   bool constant; /* the result carries no gradient (comparisons, argmax): inputs may require one */
+  unsigned constant_outputs; /* bit k: output k alone carries no gradient (statistics) */
   bool is_view;  /* it shows the first input's elements, in the same storage where it can */
 
   /* Check everything, then compute. Fails before it changes anything. */

@@ -58,14 +58,38 @@ typedef struct bam_attention {
 
 #define BAM_ROPE_WIDTH 1024 /* the widest head that rope turns */
 
-/* Rotation of pairs (2i, 2i + 1) of x [B, T, H, K] by position * base^(-2i/K); y is contiguous. */
+/* Rotation of pairs (2i, 2i + 1) of x [B, T, H, K] by position * base^(-2i/K). */
 typedef struct bam_rope {
   int64_t batch, time, heads, width;
-  int64_t x[3];           /* strides of batch, time and head */
+  int64_t x[3], y[3];     /* strides of batch, time and head; y may be x itself */
   int64_t position_batch; /* stride of the positions between batch entries: 0 or T */
   double base;
   bool inverse; /* rotate back */
 } bam_rope;
+
+/* Attention experts as heads: head h of `heads` belongs to expert h / group % experts. */
+typedef struct bam_gated_heads {
+  int64_t tokens, heads, width, experts, group;
+} bam_gated_heads;
+
+#define BAM_ROUTE_PART 256 /* tokens whose statistics are summed together */
+
+/* Choosing k of `experts` for every token; the load is balanced within groups of `group` tokens. */
+typedef struct bam_route {
+  int64_t tokens, experts, k, group;
+  bool renormalise; /* the k gates sum to 1 */
+  bool dense;       /* gates are [tokens, experts], 0 where not chosen, instead of [tokens, k] */
+} bam_route;
+
+/* One GEMM per expert on rows sorted by expert, those of expert e being offsets[e] ..
+   offsets[e + 1] - 1 (offsets are in host memory). Forward: C = A op(B_e) on each expert's rows,
+   with A [rows, k], B_e [k, n] or, transposed, [n, k], C [rows, n]. With `weights` the gradient of
+   B: C_e = Aᵀ B over the expert's rows, with A [rows, n], B [rows, k], C_e [n, k]. All contiguous,
+   the experts' matrices one behind the other. */
+typedef struct bam_grouped_gemm {
+  int64_t experts, n, k;
+  bool transpose_b, weights, add;
+} bam_grouped_gemm;
 
 #define BAM_SUM_CHUNK 65536 /* elements per partial result of sum_of_squares */
 

@@ -145,6 +145,8 @@
     const void *dy, int64_t rows, int64_t n))                                                     \
   /* gemm.c: row-major C = alpha A B + beta C per batch entry, A is M x K or, transposed, K x M */ \
   X(gemm, (bam_stream stream, const bam_gemm *gemm, void *c, const void *a, const void *b))       \
+  X(grouped_gemm, (bam_stream stream, const bam_grouped_gemm *gemm, void *c, const void *a,       \
+    const void *b, const int64_t *offsets))                                                       \
   /* norm.c: rows of n. s = x + residual when there is one. stats holds mean and 1 / deviation    \
      of each row. scratch is [parts, 2, n]; dx, dweight, dbias and ds may be NULL */              \
   X(layer_norm, (bam_stream stream, void *y, void *s, void *stats, const void *x,                 \
@@ -169,6 +171,34 @@
     const bam_attention *attention))                                                              \
   X(document_starts, (bam_stream stream, int32_t *first, const int64_t *documents,                \
     int64_t batch, int64_t time))                                                                 \
+  /* mixture_of_attention.c: y = o times its expert's gate, [tokens, heads, width]; backward also   \
+     gives delta [tokens, heads] as attention_delta does; doo may be dy, dgates may be NULL */    \
+  X(gate_heads, (bam_stream stream, void *y, const void *o, const void *gates,                    \
+    const bam_gated_heads *heads))                                                                \
+  X(gate_heads_backward, (bam_stream stream, void *doo, void *y, void *delta, void *dgates,       \
+    const void *dy, const void *o, const void *gates, const bam_gated_heads *heads))              \
+  /* route.c: logits and p are [tokens, experts], lse [tokens], load [groups, experts], losses    \
+     [2], statistics [3, experts]; scratch has 3 experts + 1 doubles per part of a group; dgates  \
+     and dlosses may be NULL */                                                                   \
+  X(route, (bam_stream stream, void *gates, int64_t *chosen, void *losses, void *statistics,      \
+    void *p, void *lse, void *load, double *scratch, const void *logits,                          \
+    const bam_route *route))                                                                      \
+  X(route_backward, (bam_stream stream, void *dlogits, const void *dgates, const void *dlosses,   \
+    const void *p, const void *lse, const void *load, const int64_t *chosen,                      \
+    const bam_route *route))                                                                      \
+  /* routed_ffn.c: assignment a = token * k + j is token's j-th choice. rows lists them by expert, \
+     slots is the inverse, -1 for those without an expert (0); offsets is [experts + 1]. count is \
+     that of the rows. In backward y (the gated result again) may be dy */                        \
+  X(sort_by_expert, (bam_stream stream, int64_t *rows, int64_t *slots, int64_t *offsets,          \
+    const int64_t *chosen, int64_t assignments, int64_t experts))                                 \
+  X(gather_rows, (bam_stream stream, void *y, const void *x, const int64_t *rows, int64_t count,  \
+    int64_t k, int64_t width))                                                                    \
+  X(combine_rows, (bam_stream stream, void *y, const void *x, const int64_t *slots,               \
+    int64_t tokens, int64_t k, int64_t width, bool add))                                          \
+  X(gated_swiglu, (bam_stream stream, void *y, const void *x, const void *gates,                  \
+    const int64_t *rows, int64_t count, int64_t hidden))                                          \
+  X(gated_swiglu_backward, (bam_stream stream, void *dx, void *y, void *dgates, const void *dy,   \
+    const void *x, const void *gates, const int64_t *rows, int64_t count, int64_t hidden))        \
   /* swiglu.c: x and dx are [rows, 2 hidden], gate before up; rows of x are `stride` apart */     \
   X(swiglu, (bam_stream stream, void *y, const void *x, int64_t stride, int64_t rows,             \
     int64_t hidden))                                                                              \

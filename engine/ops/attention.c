@@ -5,21 +5,21 @@
 #include <limits.h>
 #include <math.h>
 
+#include "attention.h"
 #include "fused.h"
 #include "layout.h"
 
 enum { SAVED_Q, SAVED_K, SAVED_V, SAVED_O, SAVED_LSE, SAVED_FIRST };
 
-static bam_status check_documents(bam_call *call) {
-  const bam_tensor *documents = bam_call_optional(call, 3);
+bam_status bam_call_check_documents(bam_call *call, int i, int64_t batch, int64_t time) {
+  const bam_tensor *documents = bam_call_optional(call, i);
   if (documents == NULL)
     return BAM_OK;
-  const bam_shape *q = &call->inputs[0]->shape;
-  bam_shape tokens = { .ndim = 2, .size = { q->size[0], q->size[1] } };
   if (!bam_dtype_is_integer(documents->dtype))
     return bam_call_fail(call, "documents are integers (i64), not %s",
                          bam_dtype_name(documents->dtype));
-  return bam_call_expect_shape(call, 3, &tokens, "one id per token of q");
+  return bam_call_expect_shape(call, i, &(bam_shape){ .ndim = 2, .size = { batch, time } },
+                               "one id per token");
 }
 
 static bam_status check_attention(bam_call *call) {
@@ -40,7 +40,7 @@ static bam_status check_attention(bam_call *call) {
                          q->size[2], k->size[2]);
   if (q->size[1] > INT32_MAX)
     return bam_call_fail(call, "sequences of %" PRId64 " tokens are too long", q->size[1]);
-  return check_documents(call);
+  return bam_call_check_documents(call, 3, q->size[0], q->size[1]);
 }
 
 /* Input `i` with the elements of a head together; owned. */
@@ -69,16 +69,16 @@ static bam_attention describe(const bam_tensor *q, const bam_tensor *k, const ba
   return a;
 }
 
-/* The first token of every token's document, in *out; NULL without documents. */
-static bam_status find_documents(bam_call *call, const bam_kernels *kernels, bam_tensor **out) {
+bam_status bam_call_document_starts(bam_call *call, int i, const bam_kernels *kernels,
+                                    bam_tensor **first) {
   bam_tensor *documents = NULL;
   bam_status status = BAM_OK;
-  if (bam_call_optional(call, 3) == NULL)
+  if (bam_call_optional(call, i) == NULL)
     return BAM_OK;
-  const bam_shape *shape = &call->inputs[3]->shape;
-  BAM_TRY(bam_tensor_convert(call->inputs[3], BAM_I64, &documents));
-  BAM_TRY(bam_tensor_new(call->context, bam_tensor_device(documents), BAM_I32, shape, out));
-  kernels->document_starts(bam_tensor_device(documents)->stream, bam_tensor_data(*out),
+  const bam_shape *shape = &call->inputs[i]->shape;
+  BAM_TRY(bam_tensor_convert(call->inputs[i], BAM_I64, &documents));
+  BAM_TRY(bam_tensor_new(call->context, bam_tensor_device(documents), BAM_I32, shape, first));
+  kernels->document_starts(bam_tensor_device(documents)->stream, bam_tensor_data(*first),
                            bam_tensor_data(documents), shape->size[0], shape->size[1]);
 done:
   bam_tensor_release(documents);
@@ -122,7 +122,7 @@ static bam_status attention_forward(bam_call *call) {
   bam_attention a = describe(qkv[0], qkv[1], qkv[2], &call->attrs[0]);
   BAM_TRY(bam_call_output(call, 0, dtype, &call->inputs[0]->shape));
   BAM_TRY(bam_tensor_new(call->context, device, dtype, &rows, &lse));
-  BAM_TRY(find_documents(call, kernels, &first));
+  BAM_TRY(bam_call_document_starts(call, 3, kernels, &first));
   BAM_TRY(save_attention(call, qkv, lse, first));
   if (bam_tensor_count(call->outputs[0]) == 0)
     goto done;

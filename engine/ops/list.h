@@ -27,6 +27,9 @@
   /* linear.c */ X(linear)                                                                        \
   /* rope.c */ X(rope)                                                                            \
   /* attention.c */ X(attention)                                                                  \
+  /* mixture_of_attention.c */ X(mixture_of_attention)                                            \
   /* swiglu.c */ X(swiglu)                                                                        \
+  /* route.c */ X(route)                                                                          \
+  /* routed_ffn.c */ X(routed_ffn)                                                                \
   /* cross_entropy.c */ X(cross_entropy)                                                          \
   /* linear_cross_entropy.c */ X(linear_cross_entropy)

@@ -1,47 +1,59 @@
 /* Rotary position embedding in the interleaved layout (Su et al. 2021; BAM Table 8). Backward is
    the rotation the other way. */
+#include "rope.h"
+
 #include <inttypes.h>
 
 #include "fused.h"
 #include "layout.h"
 
-static bam_status check_rope(bam_call *call) {
-  const bam_shape *x = &call->inputs[0]->shape;
-  const bam_tensor *positions = bam_call_optional(call, 1);
-  char tx[BAM_SHAPE_TEXT], tp[BAM_SHAPE_TEXT];
-  if (x->ndim != 4 || x->size[3] % 2 != 0)
-    return bam_call_fail(call, "x is %s; it must be [B, T, H, K] with K even", bam_shape_text(x,
-                         tx));
-  if (x->size[3] > BAM_ROPE_WIDTH)
-    return bam_call_fail(call, "heads of %" PRId64 " are too wide; at most %d", x->size[3],
+bam_status bam_call_check_rope(bam_call *call, int64_t width, double base) {
+  if (width % 2 != 0)
+    return bam_call_fail(call, "heads of %" PRId64 " cannot be turned in pairs; K must be even",
+                         width);
+  if (width > BAM_ROPE_WIDTH)
+    return bam_call_fail(call, "heads of %" PRId64 " are too wide; at most %d", width,
                          BAM_ROPE_WIDTH);
-  if (!(call->attrs[0].f > 0))
-    return bam_call_fail(call, "base is %g; it must be positive", call->attrs[0].f);
-  if (positions == NULL)
+  if (!(base > 0))
+    return bam_call_fail(call, "a base of %g cannot turn heads; it must be positive", base);
+  return BAM_OK;
+}
+
+bam_status bam_call_rope_positions(bam_call *call, int i, bam_tensor **positions) {
+  const bam_shape *x = &call->inputs[0]->shape;
+  char tx[BAM_SHAPE_TEXT], tp[BAM_SHAPE_TEXT];
+  if (bam_call_optional(call, i) == NULL)
     return BAM_OK;
-  const bam_shape *p = &positions->shape;
+  const bam_shape *p = &call->inputs[i]->shape;
   bool fits = p->ndim == 1 ? p->size[0] == x->size[1]
                            : p->ndim == 2 && p->size[0] == x->size[0] && p->size[1] == x->size[1];
   if (!fits)
     return bam_call_fail(call, "positions are %s; for x %s they must be [T] or [B, T]",
                          bam_shape_text(p, tp), bam_shape_text(x, tx));
-  if (!bam_dtype_is_integer(positions->dtype))
+  if (!bam_dtype_is_integer(call->inputs[i]->dtype))
     return bam_call_fail(call, "positions are integers (i64), not %s",
-                         bam_dtype_name(positions->dtype));
-  return BAM_OK;
+                         bam_dtype_name(call->inputs[i]->dtype));
+  return bam_tensor_convert(call->inputs[i], BAM_I64, positions);
 }
 
-/* y = x, turned; x is [B, T, H, K] with its K elements together. `positions` may be NULL. */
-static void rotate(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bam_tensor *positions,
-                   double base, bool inverse) {
-  const bam_shape *shape = &x->shape;
-  bam_rope rope = { .batch = shape->size[0], .time = shape->size[1], .heads = shape->size[2],
-                    .width = shape->size[3], .x = { x->stride[0], x->stride[1], x->stride[2] },
+void bam_rope_run(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bam_tensor *positions,
+                  double base, bool inverse) {
+  const int64_t *size = x->shape.size, *from = x->stride, *to = y->stride;
+  bam_rope rope = { .batch = size[0], .time = size[1], .heads = size[2], .width = size[3],
+                    .x = { from[0], from[1], from[2] }, .y = { to[0], to[1], to[2] },
                     .base = base, .inverse = inverse };
   if (positions != NULL && positions->shape.ndim == 2)
     rope.position_batch = rope.time;
   kernels->rope(bam_tensor_device(x)->stream, bam_tensor_data(y), bam_tensor_data(x),
                 positions != NULL ? bam_tensor_data(positions) : NULL, &rope);
+}
+
+static bam_status check_rope(bam_call *call) {
+  const bam_shape *x = &call->inputs[0]->shape;
+  char text[BAM_SHAPE_TEXT];
+  if (x->ndim != 4)
+    return bam_call_fail(call, "x is %s; it must be [B, T, H, K]", bam_shape_text(x, text));
+  return bam_call_check_rope(call, x->size[3], call->attrs[0].f);
 }
 
 /* x itself when the elements of a head lie together, else a contiguous copy; owned. */
@@ -59,12 +71,11 @@ static bam_status rope_forward(bam_call *call) {
   BAM_TRY(check_rope(call));
   BAM_TRY(bam_call_need_real(call, 0));
   BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, &kernels));
+  BAM_TRY(bam_call_rope_positions(call, 1, &positions));
   BAM_TRY(whole_heads(call->inputs[0], &x));
-  if (bam_call_optional(call, 1) != NULL)
-    BAM_TRY(bam_tensor_convert(call->inputs[1], BAM_I64, &positions));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
   BAM_TRY(bam_call_save(call, 0, positions));
-  rotate(kernels, call->outputs[0], x, positions, call->attrs[0].f, false);
+  bam_rope_run(kernels, call->outputs[0], x, positions, call->attrs[0].f, false);
 done:
   bam_tensor_release(x);
   bam_tensor_release(positions);
@@ -78,7 +89,7 @@ static bam_status rope_backward(bam_backward *pass) {
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
   BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
-  rotate(kernels, dx, dy, pass->saved[0], pass->attrs[0].f, true);
+  bam_rope_run(kernels, dx, dy, pass->saved[0], pass->attrs[0].f, true);
   BAM_TRY(bam_backward_give(pass, 0, dx));
 done:
   bam_tensor_release(dy);

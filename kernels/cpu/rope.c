@@ -53,7 +53,7 @@ void KERNEL(rope)(bam_stream stream, void *y, const void *x, const int64_t *posi
     for (int64_t i = 0; i < half; i++)
       sin_cos(position * frequency[i], &sine[i], &cosine[i]);
     for (int64_t h = 0; h < r->heads; h++)
-      rotate_head((real *)y + n * token + h * r->width,
+      rotate_head((real *)y + b * r->y[0] + t * r->y[1] + h * r->y[2],
                   (const real *)x + b * r->x[0] + t * r->x[1] + h * r->x[2], sine, cosine, half);
   }
 }

@@ -23,6 +23,14 @@ end
 ---@return boolean
 function M.is_tensor(value) return getmetatable(value) == "tensor" end
 
+--- Can `value` be called? Functions can, classes and modules of bam.nn too.
+---@param value any
+---@return boolean
+function M.is_callable(value)
+  local metatable = getmetatable(value)
+  return type(value) == "function" or type(metatable) == "table" and metatable.__call ~= nil
+end
+
 --- A shape as messages show it: "(4, 768)".
 ---@param shape integer[]
 ---@return string
@@ -52,10 +60,16 @@ local kinds = {
   boolean = { "true or false", function(x) if type(x) == "boolean" then return x end end },
   string = { "a string", function(x) return type(x) == "string" and x or nil end },
   table = { "a table", function(x) return type(x) == "table" and x or nil end },
-  callable = { "a function", function(x) return type(x) == "function" and x or nil end },
+  callable = { "a function", function(x) return M.is_callable(x) and x or nil end },
   integer = { "an integer", integer },
+  count = { "an integer of at least 0",
+            function(x) x = integer(x) return x and x >= 0 and x or nil end },
   size = { "an integer of at least 1",
            function(x) x = integer(x) return x and x >= 1 and x or nil end },
+  extent = { "an integer from 1 to 2147483647",
+             function(x) x = integer(x) return x and x >= 1 and x < 1 << 31 and x or nil end },
+  few = { "an integer from 1 to 4096",
+          function(x) x = integer(x) return x and x >= 1 and x <= 4096 and x or nil end },
   number = { "a finite number", function(x) return is_number(x) and x or nil end },
   positive = { "a number above 0", function(x) return is_number(x) and x > 0 and x or nil end },
   rate = { "a number of at least 0", function(x) return is_number(x) and x >= 0 and x or nil end },

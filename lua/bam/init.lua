@@ -6,7 +6,7 @@ local M = {}
 
 for name, op in pairs(core.ops) do M[name] = op end
 local from_core = { "tensor", "zeros", "ones", "empty", "full", "arange", "linspace", "eye", "rand", "randn", "randint",
-                    "randperm", "bytes", "scope", "save", "load", "save_npy", "load_npy", "seed", "threads", "memory", "isa",
+                    "randperm", "bytes", "scope", "save", "save_npy", "load_npy", "seed", "threads", "memory", "isa",
                     "clock" }
 for _, name in ipairs(from_core) do
   M[name] = core[name]
@@ -20,6 +20,25 @@ M.gradcheck = require "bam.gradcheck"
 M.nn = require "bam.nn"
 M.optim = require "bam.optim"
 M.schedule = require "bam.schedule"
+M.models = require "bam.models"
+M.json = require "bam.json"
+
+local mix = require "bam.mix"
+M.mix, M.upcycle = mix.mix, mix.upcycle
+M.ensemble = require "bam.models.ensemble"
+
+--- Reads a safetensors file, all of it or the tensors named; or the model of a checkpoint directory, which
+--- comes back live, with options { dtype = "f32" or "f64", routers = { attention = f, ffn = f } }.
+---@param path string
+---@param options? string[]|table names of tensors, or options of a model
+---@return table tensors by name, or the model
+---@return table<string, string>? metadata of a file
+function M.load(path, options)
+  if type(path) == "string" and core.is_directory(path) then
+    return require("bam.models.checkpoint").load(path, options)
+  end
+  return core.load(path, options)
+end
 
 --- Is `value` a tensor?
 ---@param value any

@@ -113,6 +113,59 @@ function core.save_npy(path, x) end
 ---@return tensor
 function core.load_npy(path) end
 
+--- The value of a JSON text; bam.json is the module to use, and says more.
+---@param text string
+---@return table
+function core.json_decode(text) end
+
+--- The JSON text of a value; bam.json is the module to use, and says more.
+---@param value any
+---@param indent? integer
+---@return string
+function core.json_encode(value, indent) end
+
+--- Is there a directory at this path, or a link to one?
+---@param path string
+---@return boolean
+function core.is_directory(path) end
+
+--- The names in a directory, sorted by their bytes.
+---@param path string
+---@return string[]
+function core.list_directory(path) end
+
+--- Makes a directory, and those that it is in. One that is there already is fine.
+---@param path string
+function core.make_directory(path) end
+
+--- Makes a new, empty directory beside `path`, to be filled and then committed or discarded. What
+--- `path` is in is made too.
+---@param path string where it is to appear
+---@return string staged the path to write into
+function core.stage_directory(path) end
+
+--- Lets a staged directory appear at `path`, in one step. A directory that is there is replaced and
+--- deleted, but only when all it holds are *.json and *.safetensors files that are also in the new
+--- one.
+---@param staged string what stage_directory gave
+---@param path string
+function core.commit_directory(staged, path) end
+
+--- Deletes a staged directory and the files in it.
+---@param staged string what stage_directory gave
+function core.discard_directory(staged) end
+
+--- The contents of a file.
+---@param path string
+---@param limit? integer how many bytes it may have, 100 million unless given
+---@return string
+function core.read_file(path, limit) end
+
+--- Writes a file, or replaces one; it appears complete or not at all.
+---@param path string
+---@param text string
+function core.write_file(path, text) end
+
 --- Starts the random numbers anew: the same seed gives the same numbers, with any number of
 --- threads.
 ---@param seed integer

@@ -14,7 +14,10 @@ local function new(text, value)
   return setmetatable({ text = text, value = value }, metatable)
 end
 
-local function is_schedule(x) return getmetatable(x) == metatable end
+--- Is `x` a schedule?
+---@param x any
+---@return boolean
+function M.is(x) return getmetatable(x) == metatable end
 
 function metatable:__tostring() return self.text end
 function metatable:__call(step, total) return self:at(step, total) end
@@ -191,7 +194,7 @@ end
 ---@param x number|function|schedule
 ---@return schedule
 function M.of(x)
-  if is_schedule(x) then return x end
+  if M.is(x) then return x end
   if type(x) == "number" then return M.constant(x) end
   if type(x) == "function" then return from_function(x) end
   return check.fail("schedule: expected a number, a schedule or a function of progress, got %s",

@@ -69,6 +69,14 @@ int64_t bind_position(lua_State *L, int arg, const char *what) {
   return value > 0 ? value - 1 : value;
 }
 
+bool bind_is_callable(lua_State *L, int arg) {
+  if (lua_type(L, arg) == LUA_TFUNCTION)
+    return true;
+  bool callable = luaL_getmetafield(L, arg, "__call") != LUA_TNIL;
+  lua_pop(L, callable);
+  return callable;
+}
+
 bool bind_is_options(lua_State *L, int arg) {
   if (lua_type(L, arg) != LUA_TTABLE)
     return false;

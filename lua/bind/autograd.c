@@ -23,7 +23,7 @@ static int autograd_backward(lua_State *L) {
 /* with_grad(enabled, f, ...): call f with recording on or off. */
 static int autograd_with_grad(lua_State *L) {
   bam_context *context = bind_context(L);
-  if (lua_type(L, 2) != LUA_TFUNCTION)
+  if (!bind_is_callable(L, 2))
     return bind_error(L, "expected a function, got %s", bind_describe(L, 2));
   bool was = context->no_grad;
   context->no_grad = !lua_toboolean(L, 1);

@@ -79,6 +79,9 @@ bam_dtype bind_dtype(lua_State *L, int arg, const char *what);
 /* A 1-based position or dimension (negative: from the end) as the engine counts it, from 0. */
 int64_t bind_position(lua_State *L, int arg, const char *what);
 
+/* Can what is at `arg` be called: a function, or an object such as a module? */
+bool bind_is_callable(lua_State *L, int arg);
+
 /* Is there a table with string keys at `arg` (options), rather than a list? */
 bool bind_is_options(lua_State *L, int arg);
 
@@ -96,7 +99,9 @@ const char *bind_nearest(const char *word, const char *const *names);
 
 extern const luaL_Reg bind_autograd_functions[]; /* autograd.c */
 extern const luaL_Reg bind_create_functions[];   /* create.c */
+extern const luaL_Reg bind_directory_functions[]; /* directory.c */
 extern const luaL_Reg bind_files_functions[];    /* files.c */
+extern const luaL_Reg bind_json_functions[];     /* json.c */
 extern const luaL_Reg bind_scope_functions[];    /* scope.c */
 extern const luaL_Reg bind_optim_functions[];    /* optim.c */
 extern const luaL_Reg bind_system_functions[];   /* system.c */

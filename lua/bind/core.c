@@ -174,7 +174,8 @@ int luaopen_bam_core(lua_State *L) {
   lua_setfield(L, 1, "release");
   const luaL_Reg *const parts[] = { bind_autograd_functions, bind_create_functions,
                                     bind_files_functions, bind_scope_functions,
-                                    bind_optim_functions, bind_system_functions };
+                                    bind_optim_functions, bind_system_functions,
+                                    bind_directory_functions, bind_json_functions };
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
     luaL_setfuncs(L, parts[i], 0);
   lua_newtable(L);

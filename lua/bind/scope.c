@@ -132,7 +132,7 @@ static const char *name_of_caller(lua_State *L) {
 }
 
 static int scope_call(lua_State *L) {
-  if (lua_type(L, 1) != LUA_TFUNCTION)
+  if (!bind_is_callable(L, 1))
     return bind_error(L, "scope: expected a function, got %s", bind_describe(L, 1));
   bind_scope scope = { .name = name_of_caller(L) };
   bind_state *state = bind_get_state(L);

@@ -9,7 +9,7 @@ typedef struct {
   int n;
   const bam_attr *attrs;
   uint64_t random_counter;
-  bam_tensor *weights[BAM_MAX_OUTPUTS]; /* NULL for outputs that are not floats */
+  bam_tensor *weights[BAM_MAX_OUTPUTS]; /* NULL for outputs that carry no gradient */
 } check;
 
 static int output_count(const bam_op *op) { return op->outputs == 0 ? 1 : op->outputs; }
@@ -25,7 +25,7 @@ static void make_weights(check *c) {
   bam_tensor *outputs[BAM_MAX_OUTPUTS];
   evaluate(c, outputs);
   for (int k = 0; k < output_count(c->op); k++) {
-    if (bam_dtype_is_float(outputs[k]->dtype))
+    if (outputs[k]->requires_grad)
       c->weights[k] = make_random(outputs[k]->dtype, outputs[k]->shape, 0.5, 1.5);
     bam_tensor_release(outputs[k]);
   }

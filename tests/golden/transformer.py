@@ -15,12 +15,12 @@ Stored, in float64 unless said otherwise:
     grad.NAME              gradients of the first step, before clipping
     final.NAME             weights after 20 steps
 """
-import json
 import math
 import os
-import struct
 
 import torch
+
+from safetensors_file import write_safetensors
 
 V, D, H, G, K, F, B, T = 61, 32, 4, 2, 8, 48, 2, 16
 LAYERS, STEPS = 2, 20
@@ -180,23 +180,6 @@ def train(init, batches, dtype):
         norms.append(norm)
         print(f"{str(dtype):14} step {step:2}  loss {losses[-1]:.9f}  norm {norm:.6f}")
     return losses, norms, first, {name: p.detach() for name, p in w.items()}
-
-
-def write_safetensors(path, tensors):
-    """The length of the header in 8 bytes, the header as JSON, the data: largest elements first, so
-    that everything is aligned."""
-    kinds = {torch.float64: ("F64", 8), torch.float32: ("F32", 4), torch.int64: ("I64", 8)}
-    names = sorted(tensors, key=lambda name: (-kinds[tensors[name].dtype][1], name))
-    header, data = {}, b""
-    for name in names:
-        raw = tensors[name].contiguous().numpy().tobytes()
-        header[name] = {"dtype": kinds[tensors[name].dtype][0], "shape": list(tensors[name].shape),
-                        "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + data)
 
 
 def main():

@@ -42,6 +42,19 @@ case("a model's state", function()
   model:load_state((bam.load(path)))
 end)
 
+local dense = bam.models.parallel { layers = 1, width = 4, heads = 2, ffn = 4, vocab = 8 }
+local experts, ids = { dense:build { seed = 1 }, dense:build { seed = 2 } }, bam.tensor { { 1, 2, 3 } }
+case("a mixture", function()
+  local mixed = bam.mix { experts = experts, attention = { kv = "shared", routing = 1 } }:build()
+  bam.scope(function() mixed:loss(ids, ids):backward() end)
+end)
+case("a checkpoint", function()
+  local directory = string.format("%s-checkpoint", path)
+  experts[1]:save(directory)
+  bam.load(directory)
+end)
+case("an ensemble", function() bam.ensemble { models = experts }:loss(ids, ids) end)
+
 local function live_objects()
   collectgarbage()
   collectgarbage()
@@ -79,5 +92,5 @@ for _, c in ipairs(cases) do
   total = total + n - 1
   run()
 end
-os.remove(path)
+os.execute(string.format("rm -r '%s' '%s-checkpoint'", path, path))
 print(("%d bindings, %d failing allocations"):format(#cases, total))

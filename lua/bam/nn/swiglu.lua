@@ -6,17 +6,18 @@ local Linear = require "bam.nn.linear"
 
 local SwiGLU = require("bam.nn.module").module "SwiGLU"
 
---- nn.SwiGLU { width = 512, hidden = 1536 }. `std` is that of the weights, as in nn.Linear.
----@param options { width: integer, hidden: integer, bias?: boolean, std?: number, dtype?: string }
+--- nn.SwiGLU { width = 512, hidden = 1536 }. `std` is that of the weights, as in nn.Linear;
+--- `out_std`, by default the same, that of `down`.
+---@param options { width: integer, hidden: integer, bias?: boolean, std?: number, out_std?: number, dtype?: string }
 function SwiGLU:init(options)
   local o = check.options("nn.SwiGLU", options, {
     width = { "size" }, hidden = { "size" }, bias = { "boolean", false },
-    std = { "rate", optional = true },
+    std = { "rate", optional = true }, out_std = { "rate", optional = true },
     dtype = { "dtype", "f32" },
   })
-  local linear = { bias = o.bias, std = o.std, dtype = o.dtype }
-  self.gate_up = Linear(o.width, 2 * o.hidden, linear)
-  self.down = Linear(o.hidden, o.width, linear)
+  self.gate_up = Linear(o.width, 2 * o.hidden, { bias = o.bias, std = o.std, dtype = o.dtype })
+  self.down = Linear(o.hidden, o.width,
+                     { bias = o.bias, std = o.out_std or o.std, dtype = o.dtype })
 end
 
 --- Apply it to the last dimension.

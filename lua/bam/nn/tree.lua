@@ -9,7 +9,7 @@ local function thousands(n)
 end
 
 local function title(m)
-  local total, trainable = m:count()
+  local total, trainable = module.Module.count(m) -- a model's own count tells something else
   local trained = trainable < total and string.format(", %s trained", thousands(trainable)) or ""
   return string.format("%s: %s%s", getmetatable(m).__name, thousands(total), trained)
 end

@@ -10,12 +10,13 @@ local function parameter(x)
   return x
 end
 
---- Normally distributed around 0.
+--- Normally distributed around 0; with a std of 0 all 0, and nothing is drawn.
 ---@param shape integer[]
 ---@param std number
 ---@param dtype? string
 ---@return tensor
 function M.normal(shape, std, dtype)
+  if std == 0 then return M.full(shape, 0, dtype) end
   return parameter(core.randn(shape, { dtype = dtype or "f32" }):mul_(std))
 end
 

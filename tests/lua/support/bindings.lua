@@ -12,7 +12,7 @@ local flags = ops.gt(a, b)
 local whole = core.randint(1, 3, 3, 4)
 local F64 = { dtype = "f64" }
 
-local function leaf(...) return core.rand(..., { requires_grad = true }) end
+local function leaf(...) return core.rand({ ... }, { requires_grad = true }) end
 local function grid() return core.rand(3, 4, { requires_grad = true }) end
 
 -- Differentiate the sum of a result.
@@ -58,6 +58,21 @@ local OPS = {
     local q = core.rand(1, 3, 2, 4, { requires_grad = true })
     local k, documents = core.rand(1, 3, 1, 4), core.tensor { { 0, 0, 1 } }
     back(ops.attention(q, k, q[{ {}, {}, { 1, 1 } }], documents))
+  end,
+  mixture_of_attention = function()
+    local x, gates = core.rand(1, 3, 4, { requires_grad = true }), leaf(1, 3, 2)
+    local documents, positions = core.tensor { { 0, 0, 1 } }, core.tensor { 0, 1, 0 }
+    local options = { heads = 2, kv_heads = 1 }
+    back(ops.mixture_of_attention(x, leaf(16, 4), leaf(4, 8), gates, documents, positions, options))
+    back(ops.mixture_of_attention(x, leaf(8, 4), leaf(4, 4), options))
+  end,
+  route = function()
+    local gates, _, losses = ops.route(grid(), 2, { renormalise = true, aux_tokens = 3 })
+    core.backward(ops.add(ops.sum(gates), ops.sum(losses)))
+  end,
+  routed_ffn = function()
+    local experts = core.tensor { { 1, 0 }, { 3, 1 }, { 1, 1 } }
+    back(ops.routed_ffn(grid(), leaf(3, 2), experts, leaf(3, 10, 4), leaf(3, 4, 5)))
   end,
   cross_entropy = function() core.backward(ops.cross_entropy(grid(), core.tensor { 0, 3, 1 })) end,
   linear_cross_entropy = function()
@@ -123,6 +138,30 @@ local CORE = {
   end,
   save_npy = function() core.save_npy(PATH, ops.permute(a, 2, 1)) end,
   load_npy = function() core.save_npy(PATH, a) core.load_npy(PATH) end,
+  json_decode = function() core.json_decode '{"a": [1, 2.5, [], {}], "b": [null, true, "c"]}' end,
+  json_encode = function()
+    core.json_encode({ { 1, 2.5, ("a long text "):rep(200) }, { b = true, a = {} } }, 2)
+  end,
+  is_directory = function() core.is_directory "/tmp" end,
+  list_directory = function() core.list_directory "/" end,
+  make_directory = function()
+    local path = PATH .. "-made"
+    core.make_directory(path) os.remove(path)
+  end,
+  stage_directory = function()
+    core.discard_directory(core.stage_directory(PATH .. "-staged"))
+  end,
+  discard_directory = function()
+    core.discard_directory(core.stage_directory(PATH .. "-discarded"))
+  end,
+  commit_directory = function()
+    local path = PATH .. "-committed"
+    core.commit_directory(core.stage_directory(path), path)
+    core.commit_directory(core.stage_directory(path), path)
+    os.remove(path)
+  end,
+  read_file = function() core.write_file(PATH, "text") core.read_file(PATH) end,
+  write_file = function() core.write_file(PATH, "text") end,
   scope = function()
     core.scope(function()
       local kept = methods.keep(core.zeros(1))

@@ -1,0 +1,460 @@
+/* Directories as directory.h describes them. What is deleted or exchanged is named relative to
+   opened directories, and links are not followed there, so that a path which changes meanwhile
+   cannot lead elsewhere. */
+#include "directory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file.h"
+
+static const char *advice(int error) {
+  switch (error) {
+  case ENOSPC:
+  case EDQUOT: return "; free some space or use another place";
+  case EACCES:
+  case EPERM: return "; change the permissions or use another place";
+  case EROFS: return "; use another place";
+  case ENOENT:
+  case ENOTDIR: return "; check the name, and the directory that it is relative to";
+  case ENAMETOOLONG: return "; use a shorter name";
+  case EBUSY: return "; is it mounted there? use a directory in it";
+  case EMFILE:
+  case ENFILE: return "; close other files first";
+  case ENOMEM: return "; release memory first";
+  default: return "";
+  }
+}
+
+/* What is being done, for messages: "cannot remove "models/x"". */
+typedef struct task {
+  bam_context *context;
+  const char *verb, *path;
+} task;
+
+static bam_status fail_text(const task *t, const char *reason, const char *what_to_do) {
+  char quoted[BAM_QUOTE_TEXT];
+  return bam_fail(t->context, BAM_ERROR_FILE, "cannot %s %s: %s%s", t->verb,
+                  bam_quote(t->path, quoted), reason, what_to_do);
+}
+
+static bam_status fail_errno(const task *t, int error) {
+  return fail_text(t, strerror(error), advice(error));
+}
+
+/* Like fail_text; the reason begins with the name of something. */
+static bam_status fail_about(const task *t, const char *name, const char *reason,
+                             const char *what_to_do) {
+  char text[2 * BAM_QUOTE_TEXT], quoted[BAM_QUOTE_TEXT];
+  snprintf(text, sizeof text, "%s %s", bam_quote(name, quoted), reason);
+  return fail_text(t, text, what_to_do);
+}
+
+bool bam_directory_exists(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* ---- listing ---- */
+
+static int is_name(const struct dirent *entry) {
+  return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b) {
+  return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* The names in `path`, relative to the opened `directory`. */
+static bam_status list_at(const task *t, int directory, const char *path, bam_names *out) {
+  *out = (bam_names){ NULL, 0 };
+  int count = scandirat(directory, path, &out->entries, is_name, by_name);
+  if (count < 0)
+    return fail_errno(t, errno);
+  out->count = count;
+  return BAM_OK;
+}
+
+bam_status bam_directory_list(bam_context *context, const char *path, bam_names *out) {
+  return list_at(&(task){ context, "list", path }, AT_FDCWD, path, out);
+}
+
+void bam_names_release(bam_names *names) {
+  for (int i = 0; i < names->count; i++)
+    free(names->entries[i]);
+  free(names->entries);
+  *names = (bam_names){ NULL, 0 };
+}
+
+/* ---- making ---- */
+
+/* fsync; a file system that cannot sync directories is no error. */
+static int sync_directory(int directory) {
+  return fsync(directory) == 0 || errno == EINVAL ? 0 : errno;
+}
+
+/* Sync what `path` is in, if it may be read. */
+static int sync_parent(const char *path) {
+  char parent[PATH_MAX] = ".";
+  const char *slash = strrchr(path, '/');
+  if (slash != NULL)
+    snprintf(parent, sizeof parent, "%.*s", (int)(slash - path) + 1, path);
+  int directory = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0)
+    return 0;
+  int error = sync_directory(directory);
+  close(directory);
+  return error;
+}
+
+/* Make `path`, whose parent exists. */
+static bam_status make_one(const task *t, const char *path) {
+  struct stat info;
+  if (mkdir(path, 0777) == 0) {
+    int failed = sync_parent(path);
+    return failed == 0 ? BAM_OK : fail_errno(t, failed);
+  }
+  int error = errno;
+  if (bam_directory_exists(path))
+    return BAM_OK;
+  if (lstat(path, &info) == 0)
+    return fail_about(t, path, "is not a directory", "; move it, or use another place");
+  return fail_errno(t, error);
+}
+
+/* Make the first `length` bytes of `path`, and what they are in. */
+static bam_status make_path(const task *t, const char *path, size_t length) {
+  char part[PATH_MAX];
+  bam_status status = BAM_OK;
+  if (length == 0)
+    return BAM_OK;
+  if (length >= sizeof part)
+    return fail_errno(t, ENAMETOOLONG);
+  for (size_t i = 1; i <= length && status == BAM_OK; i++) {
+    part[i - 1] = path[i - 1];
+    part[i] = '\0';
+    if (path[i - 1] != '/' && (i == length || path[i] == '/'))
+      status = make_one(t, part);
+  }
+  return status;
+}
+
+bam_status bam_directory_make(bam_context *context, const char *path) {
+  task t = { context, "make", path };
+  return *path == '\0' ? fail_errno(&t, ENOENT) : make_path(&t, path, strlen(path));
+}
+
+/* ---- the place of a directory ---- */
+
+/* Where a directory is or will be: its path, and its name in its parent, which is open. */
+typedef struct place {
+  int parent;       /* a descriptor; -1: not open */
+  const char *name; /* the end of `path` */
+  char path[PATH_MAX];
+} place;
+
+static void close_descriptor(int descriptor) {
+  if (descriptor >= 0)
+    close(descriptor);
+}
+
+/* Find the name in p->path. */
+static bam_status find_name(const task *t, place *p) {
+  const char *slash = strrchr(p->path, '/');
+  p->name = slash != NULL ? slash + 1 : p->path;
+  if (*p->name != '\0' && strcmp(p->name, ".") != 0 && strcmp(p->name, "..") != 0)
+    return BAM_OK;
+  return fail_text(t, "that names no directory of its own", "; end the path with a name");
+}
+
+/* Take `path` apart. `follows`: what it leads to, when it is a link to something. */
+static bam_status find_place(const task *t, const char *path, bool follows, place *p) {
+  char resolved[PATH_MAX];
+  struct stat info;
+  size_t length = strlen(path);
+  while (length > 1 && path[length - 1] == '/')
+    length--;
+  if (length >= PATH_MAX)
+    return fail_errno(t, ENAMETOOLONG);
+  memcpy(p->path, path, length);
+  p->path[length] = '\0';
+  bam_status status = find_name(t, p);
+  bool is_link = lstat(p->path, &info) == 0 && S_ISLNK(info.st_mode);
+  if (status != BAM_OK || !follows || !is_link || realpath(p->path, resolved) == NULL)
+    return status;
+  strcpy(p->path, resolved);
+  return find_name(t, p);
+}
+
+static bam_status open_parent(const task *t, place *p) {
+  char parent[PATH_MAX] = ".";
+  if (p->name > p->path)
+    snprintf(parent, sizeof parent, "%.*s", (int)(p->name - p->path), p->path);
+  p->parent = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return p->parent >= 0 ? BAM_OK : fail_errno(t, errno);
+}
+
+/* Open the directory itself; never what a link leads to. */
+static bam_status open_itself(const task *t, const place *p, int *directory) {
+  *directory = openat(p->parent, p->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  return *directory >= 0 ? BAM_OK : fail_errno(t, errno);
+}
+
+/* What is at a place must be nothing or a directory: its mode, else 0. */
+static bam_status check_target(const task *t, const place *p, mode_t *mode) {
+  struct stat info;
+  *mode = 0;
+  if (fstatat(p->parent, p->name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno == ENOENT ? BAM_OK : fail_errno(t, errno);
+  if (!S_ISDIR(info.st_mode))
+    return fail_text(t, "it is not a directory", "; move it, or save elsewhere");
+  *mode = info.st_mode;
+  return BAM_OK;
+}
+
+/* ---- staging ---- */
+
+/* Does the name end in ".tmp-PID-N"? */
+static bool is_staged(const char *name) {
+  int end = 0;
+  const char *mark = NULL;
+  for (const char *found = name; (found = strstr(found, ".tmp-")) != NULL; found++)
+    mark = found;
+  if (mark == NULL)
+    return false;
+  (void)sscanf(mark, ".tmp-%*[0-9]-%*[0-9]%n", &end);
+  return end > 0 && mark[end] == '\0';
+}
+
+/* Other processes, and killed ones before us, may have taken names. */
+static bam_status make_staged(const task *t, const place *p, char staged[PATH_MAX]) {
+  char name[NAME_MAX + 1];
+  int head = (int)(p->name - p->path);
+  for (int i = 0; i < 100; i++) {
+    snprintf(name, sizeof name, "%.200s.tmp-%ld-%d", p->name, (long)getpid(), i);
+    if (snprintf(staged, PATH_MAX, "%.*s%s", head, p->path, name) >= PATH_MAX)
+      return fail_errno(t, ENAMETOOLONG);
+    if (mkdirat(p->parent, name, 0777) == 0)
+      return BAM_OK;
+    if (errno != EEXIST)
+      return fail_errno(t, errno);
+  }
+  return fail_about(t, staged, "and 99 like it are there", "; remove what earlier runs left");
+}
+
+bam_status bam_directory_stage(bam_context *context, const char *path, char staged[PATH_MAX]) {
+  task t = { context, "write", path };
+  place p = { .parent = -1 };
+  mode_t mode;
+  bam_status status = BAM_OK;
+  BAM_TRY(find_place(&t, path, true, &p));
+  BAM_TRY(make_path(&t, p.path, (size_t)(p.name - p.path)));
+  BAM_TRY(open_parent(&t, &p));
+  BAM_TRY(check_target(&t, &p, &mode));
+  BAM_TRY(make_staged(&t, &p, staged));
+done:
+  close_descriptor(p.parent);
+  return status;
+}
+
+/* ---- deleting ---- */
+
+static bool is_regular(int directory, const char *name) {
+  struct stat info;
+  return fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode);
+}
+
+/* Delete these files of the opened `directory`, which is at `p`, and then itself. The system keeps
+   it if it holds anything else. Returns an errno. */
+static int remove_files(const place *p, int directory, const bam_names *names) {
+  for (int i = 0; i < names->count; i++)
+    if (unlinkat(directory, names->entries[i]->d_name, 0) != 0 && errno != ENOENT)
+      return errno;
+  return unlinkat(p->parent, p->name, AT_REMOVEDIR) == 0 ? 0 : errno;
+}
+
+bam_status bam_directory_discard(bam_context *context, const char *staged) {
+  task t = { context, "remove", staged };
+  place p = { .parent = -1 };
+  bam_names names = { NULL, 0 };
+  int directory = -1, error;
+  bam_status status = BAM_OK;
+  BAM_TRY(find_place(&t, staged, false, &p));
+  if (!is_staged(p.name))
+    BAM_TRY(fail_text(&t, "it was not made to be thrown away", "; remove it by hand"));
+  BAM_TRY(open_parent(&t, &p));
+  BAM_TRY(open_itself(&t, &p, &directory));
+  BAM_TRY(list_at(&t, directory, ".", &names));
+  for (int i = 0; i < names.count; i++)
+    if (!is_regular(directory, names.entries[i]->d_name))
+      BAM_TRY(fail_about(&t, names.entries[i]->d_name, "in it is not a regular file",
+                         "; move that, or remove it by hand"));
+  error = remove_files(&p, directory, &names);
+  if (error != 0)
+    status = fail_errno(&t, error);
+done:
+  bam_names_release(&names);
+  close_descriptor(directory);
+  close_descriptor(p.parent);
+  return status;
+}
+
+/* ---- committing ---- */
+
+typedef struct commit {
+  task task;
+  place from, to;
+  int fresh, old;  /* the staged directory and the one to be replaced, opened; -1: not */
+  bam_names names; /* in the old one */
+} commit;
+
+static bool same_file(int a, int b) {
+  struct stat x, y;
+  return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static bam_status open_both(commit *c, const char *staged, const char *path) {
+  bam_status status = BAM_OK;
+  BAM_TRY(find_place(&c->task, staged, false, &c->from));
+  BAM_TRY(find_place(&c->task, path, true, &c->to));
+  BAM_TRY(open_parent(&c->task, &c->from));
+  BAM_TRY(open_parent(&c->task, &c->to));
+  if (!is_staged(c->from.name) || !same_file(c->from.parent, c->to.parent))
+    BAM_TRY(fail_about(&c->task, staged, "was not staged for it", "; stage a directory first"));
+  BAM_TRY(open_itself(&(task){ c->task.context, "open", staged }, &c->from, &c->fresh));
+done:
+  return status;
+}
+
+static bool ends_in(const char *name, const char *end) {
+  size_t length = strlen(name), tail = strlen(end);
+  return length >= tail && strcmp(name + length - tail, end) == 0;
+}
+
+/* Weights as checkpoints name them: one file, or shards with an index. Another number of shards
+   replaces them all. */
+static bool is_weights(const char *name) {
+  return strcmp(name, "model.safetensors") == 0 ||
+         strcmp(name, "model.safetensors.index.json") == 0 ||
+         (strncmp(name, "model-", 6) == 0 && ends_in(name, ".safetensors"));
+}
+
+/* Nothing may be lost: what the old directory holds must be of our making, and replaced. */
+static bam_status check_loss(const commit *c, const char *name) {
+  static const char what_to_do[] = "; save elsewhere, or move it (nothing is lost)";
+  const char *reason = NULL;
+  if (!is_regular(c->old, name))
+    reason = "in it is not a regular file";
+  else if (!ends_in(name, ".json") && !ends_in(name, ".safetensors"))
+    reason = "in it is neither *.json nor *.safetensors";
+  else if (!is_regular(c->fresh, name) && !is_weights(name))
+    reason = "in it would not be replaced but deleted";
+  return reason == NULL ? BAM_OK : fail_about(&c->task, name, reason, what_to_do);
+}
+
+/* Open what is at the place to write to, if anything is, and check that it may be replaced. */
+static bam_status open_old(commit *c) {
+  mode_t mode;
+  bam_status status = BAM_OK;
+  BAM_TRY(check_target(&c->task, &c->to, &mode));
+  if (mode == 0)
+    return BAM_OK;
+  BAM_TRY(open_itself(&c->task, &c->to, &c->old));
+  if (same_file(c->fresh, c->old))
+    BAM_TRY(fail_text(&c->task, "it is the staged directory", "; name another place"));
+  BAM_TRY(list_at(&c->task, c->old, ".", &c->names));
+  for (int i = 0; i < c->names.count; i++)
+    BAM_TRY(check_loss(c, c->names.entries[i]->d_name));
+  if (faccessat(c->old, ".", W_OK | X_OK, AT_EACCESS) != 0 || fchmod(c->fresh, mode & 07777) != 0)
+    status = fail_errno(&c->task, errno);
+done:
+  return status;
+}
+
+/* Give the staged directory its name, in one step. If that cannot be made to last, take it back: a
+   failed call changes nothing. */
+static bam_status swap(commit *c) {
+  unsigned flags = c->old >= 0 ? RENAME_EXCHANGE : 0;
+  const place *from = &c->from, *to = &c->to;
+  if (renameat2(from->parent, from->name, to->parent, to->name, flags) != 0) {
+    if (c->old >= 0 && (errno == EINVAL || errno == ENOSYS))
+      return fail_text(&c->task, "its file system cannot exchange two directories in one step",
+                       "; move the old one away, or save elsewhere");
+    return fail_errno(&c->task, errno);
+  }
+  int error = sync_directory(to->parent);
+  if (error == 0)
+    return BAM_OK;
+  renameat2(to->parent, to->name, from->parent, from->name, flags);
+  return fail_errno(&c->task, error);
+}
+
+static bam_status remove_old(const commit *c) {
+  task t = { c->task.context, "remove", c->from.path };
+  int error = remove_files(&c->from, c->old, &c->names);
+  return error == 0 ? BAM_OK
+                    : fail_text(&t, strerror(error),
+                                "; it is what was there before: the new directory is in place, "
+                                "remove the old one by hand");
+}
+
+bam_status bam_directory_commit(bam_context *context, const char *staged, const char *path) {
+  commit c = { .task = { context, "write", path }, .from.parent = -1, .to.parent = -1,
+               .fresh = -1, .old = -1 };
+  int error;
+  bam_status status = BAM_OK;
+  BAM_TRY(open_both(&c, staged, path));
+  BAM_TRY(open_old(&c));
+  error = sync_directory(c.fresh);
+  if (error != 0)
+    BAM_TRY(fail_errno(&c.task, error));
+  BAM_TRY(swap(&c));
+  if (c.old >= 0)
+    status = remove_old(&c);
+done:
+  bam_names_release(&c.names);
+  close_descriptor(c.fresh);
+  close_descriptor(c.old);
+  close_descriptor(c.from.parent);
+  close_descriptor(c.to.parent);
+  return status;
+}
+
+/* ---- small files ---- */
+
+bam_status bam_file_open(bam_context *context, const char *path, int64_t limit, int *file) {
+  task t = { context, "read", path };
+  struct stat info;
+  char reason[100];
+  /* O_NONBLOCK: opening a pipe that nobody writes to must not wait */
+  int opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (opened < 0)
+    return fail_errno(&t, errno);
+  bam_status status = BAM_OK;
+  if (fstat(opened, &info) != 0)
+    BAM_TRY(fail_errno(&t, errno));
+  if (S_ISDIR(info.st_mode))
+    BAM_TRY(fail_text(&t, "it is a directory", "; name a file in it"));
+  if (!S_ISREG(info.st_mode))
+    BAM_TRY(fail_text(&t, "it is a pipe or device", "; copy its contents to a file first"));
+  snprintf(reason, sizeof reason, "it has %lld bytes, and %lld are the limit",
+           (long long)info.st_size, (long long)limit);
+  if (info.st_size > limit)
+    BAM_TRY(fail_text(&t, reason, "; is it the right file? else raise the limit"));
+  *file = opened;
+  return BAM_OK;
+done:
+  close(opened);
+  return status;
+}
+
+bam_status bam_file_read(bam_context *context, const char *path, int file, void *data,
+                         int64_t size, int64_t *got) {
+  *got = TEMP_FAILURE_RETRY(read(file, data, (size_t)size));
+  return *got >= 0 ? BAM_OK : fail_errno(&(task){ context, "read", path }, errno);
+}

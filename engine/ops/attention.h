@@ -1,0 +1,15 @@
+/* What the ops that attend share: documents, and strides of heads. */
+#ifndef BAM_OPS_ATTENTION_H
+#define BAM_OPS_ATTENTION_H
+
+#include "../op.h"
+
+/* Fail unless the optional input `i`, document ids, is integers [batch, time]. */
+bam_status bam_call_check_documents(bam_call *call, int i, int64_t batch, int64_t time);
+
+/* From document ids, the optional input `i`, the first token of every token's document: i32
+   [batch, time] in *first, owned; NULL when the input was left out. */
+bam_status bam_call_document_starts(bam_call *call, int i, const bam_kernels *kernels,
+                                    bam_tensor **first);
+
+#endif

@@ -1,0 +1,426 @@
+/* The soft mixture of attention experts (BAM §3.4, §4.1), computed as one attention: the experts
+   are heads. One product gives queries, keys and values of all experts, one attention serves all
+   heads, the gates are folded into the heads' results, and one product with the stacked output
+   projections adds the experts up. A single expert without gates is a plain attention layer.
+
+   Query head (g * N + n) * R + r is head r of those that expert n has at KV head g, so that with
+   shared KV this is grouped-query attention in order. Backward keeps the heads' results ungated and
+   divides by no gate (kernels/cpu/mixture_of_attention.c). */
+#include <inttypes.h>
+#include <math.h>
+
+#include "attention.h"
+#include "fused.h"
+#include "layout.h"
+#include "rope.h"
+
+enum { X, QKV, OUT, GATES, DOCUMENTS, POSITIONS };
+enum { ATTR_HEADS, ATTR_KV_HEADS, ATTR_ROPE_BASE, ATTR_SCALE };
+enum {
+  SAVED_X, SAVED_QKV_WEIGHT, SAVED_OUT_WEIGHT, SAVED_GATES, SAVED_QKV, SAVED_O, SAVED_LSE,
+  SAVED_FIRST, SAVED_POSITIONS
+};
+
+/* The sizes, found from the shapes. heads and kv_heads are those of all experts together. */
+typedef struct layout {
+  int64_t batch, time, tokens, in, out;
+  int64_t experts, heads, kv_heads, width;
+  int64_t group;   /* query heads of one expert per KV head */
+  int64_t columns; /* of a row of queries, keys and values */
+} layout;
+
+/* A bam_attention whose q, k and v (and their gradients) lie in rows of all three. */
+static bam_attention describe(const layout *l, const bam_attr *scale, int threads) {
+  bam_attention a = { .batch = l->batch, .time = l->time, .heads = l->heads,
+                      .kv_heads = l->kv_heads, .width = l->width, .threads = threads };
+  const int64_t stride[3] = { l->time * l->columns, l->columns, l->width };
+  a.scale = scale->given ? scale->f : 1 / sqrt((double)l->width);
+  for (int d = 0; d < 3; d++)
+    a.q[d] = a.k[d] = a.v[d] = a.dq[d] = a.dk[d] = a.dv[d] = stride[d];
+  return a;
+}
+
+/* Element `head` * width of the first row: where the queries, keys or values begin. */
+static void *head_of(const bam_tensor *qkv, int64_t head, const layout *l) {
+  return (char *)bam_tensor_data(qkv) + head * l->width * bam_dtype_size(qkv->dtype);
+}
+
+static bam_gated_heads gated_heads(const layout *l) {
+  return (bam_gated_heads){ .tokens = l->tokens, .heads = l->heads, .width = l->width,
+                            .experts = l->experts, .group = l->group };
+}
+
+static void find_layout(layout *l, const bam_shape *x, const bam_shape *qkv, const bam_shape *out,
+                        int64_t experts, const bam_attr *attrs) {
+  l->batch = x->size[0];
+  l->time = x->size[1];
+  l->tokens = l->batch * l->time;
+  l->in = x->size[2];
+  l->out = out->size[0];
+  l->experts = experts;
+  l->heads = experts * attrs[ATTR_HEADS].i;
+  l->group = attrs[ATTR_HEADS].i / attrs[ATTR_KV_HEADS].i;
+  l->columns = qkv->size[0];
+  l->width = l->heads > 0 ? out->size[1] / l->heads : 0;
+  l->kv_heads = l->width > 0 ? (l->columns / l->width - l->heads) / 2 : 0;
+}
+
+/* ---- forward: checks ---- */
+
+static bam_status check_heads(bam_call *call) {
+  int64_t heads = call->attrs[ATTR_HEADS].i, kv_heads = call->attrs[ATTR_KV_HEADS].i;
+  if (heads < 1 || heads > INT32_MAX || kv_heads < 1 || heads % kv_heads != 0)
+    return bam_call_fail(call, "an expert with %" PRId64 " query heads and %" PRId64
+                         " key heads: the first must be a multiple of the second",
+                         heads, kv_heads);
+  return BAM_OK;
+}
+
+static bam_status check_ranks(bam_call *call) {
+  const bam_shape *x = &call->inputs[X]->shape, *qkv = &call->inputs[QKV]->shape;
+  const bam_shape *out = &call->inputs[OUT]->shape;
+  char tx[BAM_SHAPE_TEXT], tq[BAM_SHAPE_TEXT], to[BAM_SHAPE_TEXT];
+  if (x->ndim != 3 || qkv->ndim != 2 || out->ndim != 2 || qkv->size[1] != x->size[2])
+    return bam_call_fail(call, "needs x [B, T, D], qkv [rows, D] and out [Dout, columns], not %s, %s "
+                         "and %s",
+                         bam_shape_text(x, tx), bam_shape_text(qkv, tq), bam_shape_text(out, to));
+  if (x->size[1] > INT32_MAX)
+    return bam_call_fail(call, "sequences of %" PRId64 " tokens are too long", x->size[1]);
+  return BAM_OK;
+}
+
+/* The number of experts, from the gates [B, T, N]. */
+static bam_status check_gates(bam_call *call, int64_t *experts) {
+  const bam_tensor *gates = bam_call_optional(call, GATES);
+  const bam_shape *x = &call->inputs[X]->shape;
+  char text[BAM_SHAPE_TEXT], tx[BAM_SHAPE_TEXT];
+  *experts = 1;
+  if (gates == NULL)
+    return BAM_OK;
+  const bam_shape *g = &gates->shape;
+  if (g->ndim != 3 || g->size[0] != x->size[0] || g->size[1] != x->size[1] || g->size[2] < 1 ||
+      g->size[2] > INT32_MAX)
+    return bam_call_fail(call, "gates are %s; for x %s they must be [B, T, experts]",
+                         bam_shape_text(g, text), bam_shape_text(x, tx));
+  *experts = g->size[2];
+  return BAM_OK;
+}
+
+/* qkv and out must be made of whole heads, with one set of key heads or one per expert. */
+static bam_status check_weights(bam_call *call, const layout *l) {
+  int64_t kv_heads = call->attrs[ATTR_KV_HEADS].i;
+  char tq[BAM_SHAPE_TEXT], to[BAM_SHAPE_TEXT];
+  bool whole = l->width > 0 && l->heads * l->width == call->inputs[OUT]->shape.size[1] &&
+               (l->heads + 2 * l->kv_heads) * l->width == l->columns;
+  if (!whole || (l->kv_heads != kv_heads && l->kv_heads != l->experts * kv_heads))
+    return bam_call_fail(call, "qkv %s and out %s do not fit %" PRId64 " experts of %" PRId64
+                         " query heads and %" PRId64 " key heads, shared or each its own",
+                         bam_shape_text(&call->inputs[QKV]->shape, tq),
+                         bam_shape_text(&call->inputs[OUT]->shape, to), l->experts,
+                         call->attrs[ATTR_HEADS].i, kv_heads);
+  return BAM_OK;
+}
+
+static bam_status check_mixture(bam_call *call, layout *l) {
+  int64_t experts;
+  bam_status status = BAM_OK;
+  BAM_TRY(bam_call_need_real(call, X));
+  BAM_TRY(check_heads(call));
+  BAM_TRY(check_ranks(call));
+  BAM_TRY(check_gates(call, &experts));
+  find_layout(l, &call->inputs[X]->shape, &call->inputs[QKV]->shape, &call->inputs[OUT]->shape,
+              experts, call->attrs);
+  BAM_TRY(check_weights(call, l));
+  for (int i = X; i <= OUT; i++)
+    BAM_TRY(bam_call_check_product(call, i));
+  BAM_TRY(bam_call_check_documents(call, DOCUMENTS, l->batch, l->time));
+  if (call->attrs[ATTR_ROPE_BASE].f != 0)
+    BAM_TRY(bam_call_check_rope(call, l->width, call->attrs[ATTR_ROPE_BASE].f));
+done:
+  return status;
+}
+
+/* ---- both passes ---- */
+
+/* Turn all queries and keys of `qkv` [tokens, columns] in place. */
+static bam_status turn(const layout *l, const bam_kernels *kernels, bam_tensor *qkv,
+                       bam_tensor *positions, double base, bool inverse) {
+  bam_tensor *heads = NULL;
+  bam_shape shape = { .ndim = 4,
+                      .size = { l->batch, l->time, l->heads + l->kv_heads, l->width } };
+  const int64_t stride[] = { l->time * l->columns, l->columns, l->width, 1 };
+  if (base == 0)
+    return BAM_OK;
+  bam_status status = bam_tensor_view(qkv, &shape, stride, qkv->offset, &heads);
+  if (status == BAM_OK)
+    bam_rope_run(kernels, heads, heads, positions, base, inverse);
+  bam_tensor_release(heads);
+  return status;
+}
+
+/* ---- forward ---- */
+
+/* The inputs, contiguous, and what forward makes; owned. */
+typedef struct mixture {
+  layout l;
+  const bam_kernels *kernels;
+  bam_tensor *in[4]; /* X .. GATES */
+  bam_tensor *qkv, *o, *lse, *first, *positions;
+} mixture;
+
+static void release_mixture(mixture *m) {
+  bam_tensor *all[] = { m->in[0], m->in[1], m->in[2], m->in[3], m->qkv, m->o, m->lse, m->first,
+                        m->positions };
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    bam_tensor_release(all[i]);
+}
+
+static bam_status open_mixture(bam_call *call, mixture *m) {
+  bam_device *device = bam_call_device(call);
+  bam_dtype dtype = call->inputs[X]->dtype;
+  const layout *l = &m->l;
+  bam_shape y = call->inputs[X]->shape;
+  bam_status status = BAM_OK;
+  BAM_TRY(check_mixture(call, &m->l));
+  y.size[2] = l->out;
+  BAM_TRY(bam_call_rope_positions(call, POSITIONS, &m->positions));
+  for (int i = X; i <= GATES; i++)
+    if (bam_call_optional(call, i) != NULL)
+      BAM_TRY(bam_call_layer_input(call, i, X, &m->in[i]));
+  BAM_TRY(bam_call_kernels(call, dtype, &m->kernels));
+  BAM_TRY(bam_call_document_starts(call, DOCUMENTS, m->kernels, &m->first));
+  BAM_TRY(bam_scratch_new(call->context, device, dtype, l->tokens * l->columns, &m->qkv));
+  BAM_TRY(bam_scratch_new(call->context, device, dtype, l->tokens * l->heads * l->width, &m->o));
+  BAM_TRY(bam_scratch_new(call->context, device, dtype, l->tokens * l->heads, &m->lse));
+  BAM_TRY(bam_call_output(call, 0, dtype, &y));
+done:
+  return status;
+}
+
+static bam_status save_mixture(bam_call *call, const mixture *m) {
+  bam_tensor *const made[] = { m->qkv, m->o, m->lse, m->first, m->positions };
+  bam_status status = BAM_OK;
+  for (int i = X; i <= GATES; i++)
+    BAM_TRY(bam_call_save(call, SAVED_X + i, m->in[i]));
+  for (int i = 0; i < 5; i++)
+    BAM_TRY(bam_call_save(call, SAVED_QKV + i, made[i]));
+done:
+  return status;
+}
+
+/* Queries, keys and values, and from them o, the heads' results without gates. */
+static bam_status attend(bam_call *call, const mixture *m) {
+  const layout *l = &m->l;
+  bam_device *device = bam_call_device(call);
+  bam_dtype dtype = m->qkv->dtype;
+  bam_attention a = describe(l, &call->attrs[ATTR_SCALE], call->context->threads);
+  bam_tensor *scratch = NULL;
+  int64_t forward, backward;
+  bam_status status = BAM_OK;
+  m->kernels->attention_scratch(device->stream, &forward, &backward, &a);
+  BAM_TRY(bam_scratch_new(call->context, device, dtype, forward, &scratch));
+  bam_product_run(&(bam_product){ .m = l->tokens, .n = l->columns, .k = l->in,
+                                  .transpose_b = true },
+                  device, dtype, bam_tensor_data(m->qkv), bam_tensor_data(m->in[X]),
+                  bam_tensor_data(m->in[QKV]));
+  BAM_TRY(turn(l, m->kernels, m->qkv, m->positions, call->attrs[ATTR_ROPE_BASE].f, false));
+  m->kernels->attention(device->stream, bam_tensor_data(m->o), bam_tensor_data(m->lse),
+                        bam_tensor_data(scratch), head_of(m->qkv, 0, l),
+                        head_of(m->qkv, l->heads, l), head_of(m->qkv, l->heads + l->kv_heads, l),
+                        m->first != NULL ? bam_tensor_data(m->first) : NULL, &a);
+done:
+  bam_tensor_release(scratch);
+  return status;
+}
+
+/* y = the gated results times the stacked output projections. */
+static bam_status project(bam_call *call, const mixture *m) {
+  const layout *l = &m->l;
+  bam_device *device = bam_call_device(call);
+  bam_gated_heads heads = gated_heads(l);
+  bam_tensor *gated = NULL, *o = m->o;
+  bam_status status = BAM_OK;
+  if (m->in[GATES] != NULL) {
+    BAM_TRY(bam_scratch_new(call->context, device, o->dtype, l->tokens * l->heads * l->width,
+                            &gated));
+    m->kernels->gate_heads(device->stream, bam_tensor_data(gated), bam_tensor_data(o),
+                           bam_tensor_data(m->in[GATES]), &heads);
+    o = gated;
+  }
+  bam_product_run(&(bam_product){ .m = l->tokens, .n = l->out, .k = l->heads * l->width,
+                                  .transpose_b = true },
+                  device, o->dtype, bam_tensor_data(call->outputs[0]), bam_tensor_data(o),
+                  bam_tensor_data(m->in[OUT]));
+done:
+  bam_tensor_release(gated);
+  return status;
+}
+
+static bam_status mixture_of_attention_forward(bam_call *call) {
+  mixture m = { .kernels = NULL };
+  bam_status status = BAM_OK;
+  BAM_TRY(open_mixture(call, &m));
+  BAM_TRY(save_mixture(call, &m));
+  if (m.l.tokens > 0) {
+    BAM_TRY(attend(call, &m));
+    BAM_TRY(project(call, &m));
+  }
+done:
+  release_mixture(&m);
+  return status;
+}
+
+/* ---- backward ---- */
+
+/* Owned; delta is [tokens, heads], doo and gated [tokens, heads * width], dqkv like qkv. */
+typedef struct gradients {
+  layout l;
+  const bam_kernels *kernels;
+  bam_device *device;
+  bam_tensor *dy, *doo, *gated, *delta, *dgates, *dqkv, *scratch;
+} gradients;
+
+static void release_gradients(gradients *g) {
+  bam_tensor *all[] = { g->dy, g->doo, g->gated, g->delta, g->dgates, g->dqkv, g->scratch };
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    bam_tensor_release(all[i]);
+}
+
+static bam_status open_gradients(bam_backward *pass, gradients *g) {
+  bam_tensor *const *saved = pass->saved, *gates = saved[SAVED_GATES];
+  bam_dtype dtype = saved[SAVED_X]->dtype;
+  layout *l = &g->l;
+  bam_status status = BAM_OK;
+  find_layout(l, &saved[SAVED_X]->shape, &saved[SAVED_QKV_WEIGHT]->shape,
+              &saved[SAVED_OUT_WEIGHT]->shape, gates != NULL ? gates->shape.size[2] : 1,
+              pass->attrs);
+  g->device = bam_tensor_device(saved[SAVED_X]);
+  BAM_TRY(bam_backward_kernels(pass, dtype, &g->kernels));
+  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &g->dy));
+  BAM_TRY(bam_scratch_new(pass->context, g->device, dtype, l->tokens * l->heads * l->width,
+                          &g->doo));
+  BAM_TRY(bam_scratch_new(pass->context, g->device, dtype, l->tokens * l->heads, &g->delta));
+  if (gates != NULL) {
+    BAM_TRY(bam_scratch_new(pass->context, g->device, dtype, l->tokens * l->heads * l->width,
+                            &g->gated));
+    BAM_TRY(bam_tensor_new(pass->context, g->device, dtype, &gates->shape, &g->dgates));
+  }
+done:
+  return status;
+}
+
+/* From dy to doo, delta, and the gradients of the gates and of the output projections. */
+static bam_status project_backward(bam_backward *pass, gradients *g) {
+  const layout *l = &g->l;
+  bam_tensor *o = pass->saved[SAVED_O], *gates = pass->saved[SAVED_GATES], *target;
+  bam_gated_heads heads = gated_heads(l);
+  bool add;
+  bam_status status = BAM_OK;
+  bam_product_run(&(bam_product){ .m = l->tokens, .n = l->heads * l->width, .k = l->out },
+                  g->device, o->dtype, bam_tensor_data(g->doo), bam_tensor_data(g->dy),
+                  bam_tensor_data(pass->saved[SAVED_OUT_WEIGHT]));
+  if (gates != NULL)
+    g->kernels->gate_heads_backward(g->device->stream, bam_tensor_data(g->doo),
+                                    bam_tensor_data(g->gated), bam_tensor_data(g->delta),
+                                    bam_tensor_data(g->dgates), bam_tensor_data(g->doo),
+                                    bam_tensor_data(o), bam_tensor_data(gates), &heads);
+  else
+    g->kernels->attention_delta(g->device->stream, bam_tensor_data(g->delta), bam_tensor_data(o),
+                                bam_tensor_data(g->doo), l->tokens * l->heads, l->width);
+  if (gates != NULL)
+    BAM_TRY(bam_backward_give(pass, GATES, g->dgates));
+  if (bam_backward_wants(pass, OUT)) {
+    BAM_TRY(bam_backward_target(pass, OUT, &target, &add));
+    bam_product_run(&(bam_product){ .m = l->out, .n = l->heads * l->width, .k = l->tokens,
+                                    .transpose_a = true, .add = add },
+                    g->device, o->dtype, bam_tensor_data(target), bam_tensor_data(g->dy),
+                    bam_tensor_data(gates != NULL ? g->gated : o));
+  }
+done:
+  return status;
+}
+
+/* From doo and delta to the gradients of queries, keys and values before they were turned. */
+static bam_status attend_backward(bam_backward *pass, gradients *g) {
+  const layout *l = &g->l;
+  bam_tensor *const *saved = pass->saved, *qkv = saved[SAVED_QKV], *first = saved[SAVED_FIRST];
+  bam_attention a = describe(l, &pass->attrs[ATTR_SCALE], pass->context->threads);
+  int64_t forward, backward, keys = l->heads, values = l->heads + l->kv_heads;
+  bam_status status = BAM_OK;
+  g->kernels->attention_scratch(g->device->stream, &forward, &backward, &a);
+  BAM_TRY(bam_scratch_new(pass->context, g->device, qkv->dtype, backward, &g->scratch));
+  BAM_TRY(bam_scratch_new(pass->context, g->device, qkv->dtype, l->tokens * l->columns, &g->dqkv));
+  g->kernels->attention_backward(g->device->stream, head_of(g->dqkv, 0, l),
+                                 head_of(g->dqkv, keys, l), head_of(g->dqkv, values, l),
+                                 bam_tensor_data(g->scratch), bam_tensor_data(g->doo),
+                                 head_of(qkv, 0, l), head_of(qkv, keys, l),
+                                 head_of(qkv, values, l), bam_tensor_data(saved[SAVED_LSE]),
+                                 bam_tensor_data(g->delta),
+                                 first != NULL ? bam_tensor_data(first) : NULL, &a);
+  BAM_TRY(turn(l, g->kernels, g->dqkv, saved[SAVED_POSITIONS], pass->attrs[ATTR_ROPE_BASE].f,
+               true));
+done:
+  return status;
+}
+
+/* From dqkv to the gradients of x and of the projection. */
+static bam_status input_backward(bam_backward *pass, gradients *g) {
+  const layout *l = &g->l;
+  bam_tensor *x = pass->saved[SAVED_X], *weight = pass->saved[SAVED_QKV_WEIGHT], *target;
+  bool add;
+  bam_status status = BAM_OK;
+  if (bam_backward_wants(pass, X)) {
+    BAM_TRY(bam_backward_target(pass, X, &target, &add));
+    bam_product_run(&(bam_product){ .m = l->tokens, .n = l->in, .k = l->columns, .add = add },
+                    g->device, x->dtype, bam_tensor_data(target), bam_tensor_data(g->dqkv),
+                    bam_tensor_data(weight));
+  }
+  if (bam_backward_wants(pass, QKV)) {
+    BAM_TRY(bam_backward_target(pass, QKV, &target, &add));
+    bam_product_run(&(bam_product){ .m = l->columns, .n = l->in, .k = l->tokens,
+                                    .transpose_a = true, .add = add },
+                    g->device, x->dtype, bam_tensor_data(target), bam_tensor_data(g->dqkv),
+                    bam_tensor_data(x));
+  }
+done:
+  return status;
+}
+
+static bam_status mixture_of_attention_backward(bam_backward *pass) {
+  gradients g = { .kernels = NULL };
+  bam_status status = BAM_OK;
+  if (bam_tensor_count(pass->saved[SAVED_LSE]) == 0)
+    return bam_backward_give_zeros(pass);
+  BAM_TRY(open_gradients(pass, &g));
+  BAM_TRY(project_backward(pass, &g));
+  if (bam_backward_wants(pass, X) || bam_backward_wants(pass, QKV)) {
+    BAM_TRY(attend_backward(pass, &g));
+    BAM_TRY(input_backward(pass, &g));
+  }
+done:
+  release_gradients(&g);
+  return status;
+}
+
+const bam_op bam_op_mixture_of_attention = {
+  .name = "mixture_of_attention",
+  .help = "N attention experts side by side, mixed by gates: the sum over n of gates_n * (causal "
+          "attention of expert n, projected), as one attention whose heads are those of all "
+          "experts. `x` is [B, T, D]; `gates` [B, T, N], or left out for a single expert; an expert "
+          "has `heads` query heads and `kv_heads` key and value heads of width K. `out` is "
+          "[Dout, N * heads * K]; `qkv` has rows for all queries, then keys, then values, K for each "
+          "head: query heads in the order (KV head, expert, head), key and value heads in the "
+          "order (KV head, expert), or `kv_heads` of each when the experts share them. Queries and "
+          "keys turn by `positions` (integers [T] or [B, T]; 0 .. T-1) with `rope_base`, 0 for not "
+          "at all; `documents`, integers [B, T], keep tokens to their own; `scale` is 1 / sqrt(K) "
+          "when left out. The result is [B, T, Dout]; f32 or f64 (BAM §3.4, §4.1).",
+  .inputs = { "x", "qkv", "out", "gates?", "documents?", "positions?" },
+  .attrs = (const bam_attr_spec[]){ { .name = "heads", .kind = BAM_ATTR_INT, .required = true },
+                                    { .name = "kv_heads", .kind = BAM_ATTR_INT, .required = true },
+                                    { .name = "rope_base", .kind = BAM_ATTR_FLOAT,
+                                      .initial = 10000 },
+                                    { .name = "scale", .kind = BAM_ATTR_FLOAT },
+                                    { 0 } },
+  .forward = mixture_of_attention_forward,
+  .backward = mixture_of_attention_backward,
+};

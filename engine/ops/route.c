@@ -1,0 +1,155 @@
+/* The router of a mixture: which experts a token goes to, with what gates, and what that costs in
+   auxiliary losses (BAM §3.3, §4.2, eq. 2). One pass over the logits gives all of it. */
+#include <inttypes.h>
+
+#include "fused.h"
+#include "layout.h"
+
+enum { ATTR_K, ATTR_RENORMALISE, ATTR_DENSE, ATTR_AUX_TOKENS };
+enum { GATES, EXPERTS, LOSSES, STATISTICS };
+enum { SAVED_P, SAVED_LSE, SAVED_LOAD, SAVED_EXPERTS };
+
+/* The sizes; group is at least 1, also of no tokens. */
+static bam_route describe(const bam_shape *logits, const bam_attr *attrs) {
+  bam_route r = { .tokens = bam_shape_rows(logits), .experts = bam_shape_width(logits),
+                  .k = attrs[ATTR_K].i, .group = attrs[ATTR_AUX_TOKENS].i,
+                  .renormalise = attrs[ATTR_RENORMALISE].i, .dense = attrs[ATTR_DENSE].i };
+  r.group = r.group > 0 ? r.group : r.tokens;
+  r.group = r.group > 0 ? r.group : 1;
+  return r;
+}
+
+static bam_status check_route(bam_call *call) {
+  const bam_shape *logits = &call->inputs[0]->shape;
+  int64_t k = call->attrs[ATTR_K].i, group = call->attrs[ATTR_AUX_TOKENS].i;
+  char text[BAM_SHAPE_TEXT];
+  if (logits->ndim < 1 || bam_shape_width(logits) < 1)
+    return bam_call_fail(call, "logits are %s; they must be [..., experts]",
+                         bam_shape_text(logits, text));
+  if (k < 1 || k > bam_shape_width(logits))
+    return bam_call_fail(call, "k is %" PRId64 "; of %" PRId64 " experts, 1 to all can be chosen",
+                         k, bam_shape_width(logits));
+  if (group < 0 || (group > 0 && bam_shape_rows(logits) % group != 0))
+    return bam_call_fail(call, "aux_tokens is %" PRId64 "; it must divide the %" PRId64 " tokens",
+                         group, bam_shape_rows(logits));
+  return bam_call_need_real(call, 0);
+}
+
+static bam_status make_outputs(bam_call *call, bam_dtype dtype, const bam_route *r) {
+  bam_shape experts = call->inputs[0]->shape, gates = experts;
+  bam_status status = BAM_OK;
+  experts.size[experts.ndim - 1] = r->k;
+  gates.size[gates.ndim - 1] = r->dense ? r->experts : r->k;
+  BAM_TRY(bam_call_output(call, GATES, dtype, &gates));
+  BAM_TRY(bam_call_output(call, EXPERTS, BAM_I64, &experts));
+  BAM_TRY(bam_call_output(call, LOSSES, dtype, &(bam_shape){ .ndim = 1, .size = { 2 } }));
+  BAM_TRY(bam_call_output(call, STATISTICS, dtype,
+                          &(bam_shape){ .ndim = 2, .size = { 3, r->experts } }));
+done:
+  return status;
+}
+
+/* What backward needs: p [tokens, experts], lse [tokens], load [groups, experts]. */
+static bam_status make_saved(bam_call *call, bam_dtype dtype, const bam_route *r,
+                             bam_tensor *saved[3]) {
+  const int64_t counts[] = { r->tokens * r->experts, r->tokens, r->tokens / r->group * r->experts };
+  bam_status status = BAM_OK;
+  for (int i = 0; i < 3; i++) {
+    BAM_TRY(bam_scratch_new(call->context, bam_call_device(call), dtype, counts[i], &saved[i]));
+    BAM_TRY(bam_call_save(call, SAVED_P + i, saved[i]));
+  }
+  BAM_TRY(bam_call_save(call, SAVED_EXPERTS, call->outputs[EXPERTS]));
+done:
+  return status;
+}
+
+static bam_status run_route(bam_call *call, bam_tensor *logits, const bam_route *r) {
+  bam_tensor *saved[3] = { NULL }, *scratch = NULL;
+  bam_device *device = bam_call_device(call);
+  int64_t parts = r->tokens / r->group * ((r->group + BAM_ROUTE_PART - 1) / BAM_ROUTE_PART);
+  const bam_kernels *kernels;
+  bam_status status = BAM_OK;
+  BAM_TRY(bam_call_kernels(call, logits->dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, route, logits->dtype));
+  BAM_TRY(make_saved(call, logits->dtype, r, saved));
+  BAM_TRY(bam_scratch_new(call->context, device, BAM_F64, parts * (3 * r->experts + 1), &scratch));
+  if (r->tokens == 0) {
+    BAM_TRY(bam_tensor_fill(call->outputs[LOSSES], 0));
+    BAM_TRY(bam_tensor_fill(call->outputs[STATISTICS], 0));
+    goto done;
+  }
+  kernels->route(device->stream, bam_tensor_data(call->outputs[GATES]),
+                 bam_tensor_data(call->outputs[EXPERTS]), bam_tensor_data(call->outputs[LOSSES]),
+                 bam_tensor_data(call->outputs[STATISTICS]), bam_tensor_data(saved[0]),
+                 bam_tensor_data(saved[1]), bam_tensor_data(saved[2]), bam_tensor_data(scratch),
+                 bam_tensor_data(logits), r);
+done:
+  for (int i = 0; i < 3; i++)
+    bam_tensor_release(saved[i]);
+  bam_tensor_release(scratch);
+  return status;
+}
+
+static bam_status route_forward(bam_call *call) {
+  bam_tensor *logits = NULL;
+  bam_status status = BAM_OK;
+  BAM_TRY(check_route(call));
+  bam_route r = describe(&call->inputs[0]->shape, call->attrs);
+  BAM_TRY(bam_tensor_contiguous(call->inputs[0], &logits));
+  BAM_TRY(make_outputs(call, logits->dtype, &r));
+  BAM_TRY(run_route(call, logits, &r));
+done:
+  bam_tensor_release(logits);
+  return status;
+}
+
+static bam_status route_backward(bam_backward *pass) {
+  bam_tensor *dgates = NULL, *dlosses = NULL, *dlogits = NULL, *const *saved = pass->saved;
+  bam_device *device = bam_tensor_device(saved[SAVED_P]);
+  bam_route r = describe(bam_backward_shape(pass, 0), pass->attrs);
+  const bam_kernels *kernels;
+  bam_status status = BAM_OK;
+  if (r.tokens == 0)
+    return bam_backward_give_zeros(pass);
+  BAM_TRY(bam_backward_kernels(pass, saved[SAVED_P]->dtype, &kernels));
+  if (pass->grads[GATES] != NULL)
+    BAM_TRY(bam_tensor_contiguous(pass->grads[GATES], &dgates));
+  if (pass->grads[LOSSES] != NULL)
+    BAM_TRY(bam_tensor_contiguous(pass->grads[LOSSES], &dlosses));
+  BAM_TRY(bam_tensor_new(pass->context, device, saved[SAVED_P]->dtype, bam_backward_shape(pass, 0),
+                         &dlogits));
+  kernels->route_backward(device->stream, bam_tensor_data(dlogits),
+                          dgates != NULL ? bam_tensor_data(dgates) : NULL,
+                          dlosses != NULL ? bam_tensor_data(dlosses) : NULL,
+                          bam_tensor_data(saved[SAVED_P]), bam_tensor_data(saved[SAVED_LSE]),
+                          bam_tensor_data(saved[SAVED_LOAD]), bam_tensor_data(saved[SAVED_EXPERTS]),
+                          &r);
+  BAM_TRY(bam_backward_give(pass, 0, dlogits));
+done:
+  bam_tensor_release(dgates);
+  bam_tensor_release(dlosses);
+  bam_tensor_release(dlogits);
+  return status;
+}
+
+const bam_op bam_op_route = {
+  .name = "route",
+  .help = "Sends every token to the `k` experts with the largest p = softmax(logits); `logits` is "
+          "[..., N], f32 or f64. Results: gates [..., k], the p of the chosen (divided by their sum "
+          "with `renormalise`; with `dense` [..., N] and 0 for the others); experts [..., k], their "
+          "positions from 1, the largest first, the first of equals; losses [2], load balance and "
+          "z; statistics [3, N], per expert the share of assignments, the mean of p and the mean "
+          "of -p ln p, without gradient. The load balance loss is N * sum(share * mean p), taken "
+          "over groups of `aux_tokens` consecutive tokens (0: all) and averaged; no gradient "
+          "flows through the share. The z loss is the mean of logsumexp(logits)^2 (BAM §4.2).",
+  .inputs = { "logits" },
+  .attrs = (const bam_attr_spec[]){ { .name = "k", .kind = BAM_ATTR_INT, .required = true },
+                                    { .name = "renormalise", .kind = BAM_ATTR_BOOL },
+                                    { .name = "dense", .kind = BAM_ATTR_BOOL },
+                                    { .name = "aux_tokens", .kind = BAM_ATTR_INT },
+                                    { 0 } },
+  .outputs = 4,
+  .constant_outputs = 1 << STATISTICS,
+  .forward = route_forward,
+  .backward = route_backward,
+};

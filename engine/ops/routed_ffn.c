@@ -1,0 +1,328 @@
+/* FFN experts (BAM §3.3, §4.2): every token goes through the experts chosen for it. Tokens are
+   sorted by expert, so that each expert is one product on its rows, whatever their number; the
+   gates are folded into the hidden activations, and the results are added up per token in the order
+   of its choices. Backward computes SwiGLU again and divides by no gate. */
+#include <inttypes.h>
+
+#include "fused.h"
+#include "layout.h"
+
+enum { X, GATES, EXPERTS, GATE_UP, DOWN };
+enum {
+  SAVED_X, SAVED_GATES, SAVED_GATE_UP, SAVED_DOWN, SAVED_ROWS, SAVED_SLOTS, SAVED_OFFSETS,
+  SAVED_HIDDEN
+};
+
+/* The sizes. An assignment is one choice of one token; `count` of them name an expert. */
+typedef struct layout {
+  int64_t tokens, in, hidden, out, experts, k, assignments, count;
+} layout;
+
+static void find_layout(layout *l, const bam_shape *x, const bam_shape *gates,
+                        const bam_shape *gate_up, const bam_shape *down) {
+  l->tokens = bam_shape_rows(x);
+  l->in = bam_shape_width(x);
+  l->k = bam_shape_width(gates);
+  l->assignments = l->tokens * l->k;
+  l->experts = gate_up->size[0];
+  l->hidden = down->size[2];
+  l->out = down->size[1];
+}
+
+/* ---- forward: checks ---- */
+
+static bam_status check_choice(bam_call *call) {
+  const bam_shape *x = &call->inputs[X]->shape, *gates = &call->inputs[GATES]->shape;
+  char tx[BAM_SHAPE_TEXT], tg[BAM_SHAPE_TEXT];
+  bam_shape want = *x;
+  if (x->ndim < 1)
+    return bam_call_fail(call, "x has no dimensions; it must be [..., D]");
+  want.size[x->ndim - 1] = gates->ndim == x->ndim ? bam_shape_width(gates) : 0;
+  if (!bam_shape_equal(gates, &want))
+    return bam_call_fail(call, "gates are %s; for x %s they must be [..., choices]",
+                         bam_shape_text(gates, tg), bam_shape_text(x, tx));
+  return bam_call_expect_shape(call, EXPERTS, gates, "one expert per gate");
+}
+
+static bam_status check_weights(bam_call *call) {
+  const bam_shape *x = &call->inputs[X]->shape;
+  const bam_shape *gate_up = &call->inputs[GATE_UP]->shape, *down = &call->inputs[DOWN]->shape;
+  char tx[BAM_SHAPE_TEXT], tg[BAM_SHAPE_TEXT], td[BAM_SHAPE_TEXT];
+  bool fits = gate_up->ndim == 3 && down->ndim == 3 && gate_up->size[0] == down->size[0] &&
+              gate_up->size[1] == 2 * down->size[2] && gate_up->size[2] == bam_shape_width(x);
+  if (!fits)
+    return bam_call_fail(call, "needs gate_up [N, 2F, D] and down [N, Dout, F] for x [..., D], not "
+                         "%s and %s for %s",
+                         bam_shape_text(gate_up, tg), bam_shape_text(down, td),
+                         bam_shape_text(x, tx));
+  return BAM_OK;
+}
+
+/* The experts as contiguous i64 within 0 .. `limit`; owned. */
+static bam_status check_experts(bam_call *call, int64_t limit, bam_tensor **out) {
+  bam_tensor *experts = call->inputs[EXPERTS], *ids = NULL;
+  bam_device *device = bam_tensor_device(experts);
+  int64_t bad = -1, id = 0;
+  double unused;
+  bam_status status = BAM_OK;
+  if (!bam_dtype_is_integer(experts->dtype))
+    return bam_call_fail(call, "experts are integers (i64), not %s",
+                         bam_dtype_name(experts->dtype));
+  BAM_TRY(bam_tensor_convert(experts, BAM_I64, &ids));
+  device->kernels[BAM_I64]->find_outside(device->stream, &bad, bam_tensor_data(ids),
+                                         bam_tensor_count(ids), 0, limit);
+  if (bad >= 0) {
+    BAM_TRY(bam_tensor_get(ids, bad, &unused, &id));
+    status = bam_call_fail(call, "expert %" PRId64 " (element %" PRId64 " of `experts`) is outside "
+                           "0 .. %" PRId64 "; they count from 1, and 0 means none",
+                           id, bad + 1, limit);
+  }
+  if (status == BAM_OK)
+    *out = bam_tensor_retain(ids);
+done:
+  bam_tensor_release(ids);
+  return status;
+}
+
+/* ---- forward ---- */
+
+/* The inputs, contiguous, and what forward makes; owned. xs, a and ys are sorted by expert. */
+typedef struct experts {
+  layout l;
+  const bam_kernels *kernels;
+  bam_device *device;
+  bam_tensor *x, *gates, *gate_up, *down; /* x with its own shape */
+  bam_tensor *rows, *slots, *offsets;     /* offsets lie in host memory */
+  bam_tensor *xs, *hidden, *a, *ys;
+} experts;
+
+static void release_experts(experts *e) {
+  bam_tensor *all[] = { e->x, e->gates, e->gate_up, e->down, e->rows, e->slots, e->offsets, e->xs,
+                        e->hidden, e->a, e->ys };
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    bam_tensor_release(all[i]);
+}
+
+/* Sort the assignments by expert; the counts come to the host, which sizes the products. */
+static bam_status sort_assignments(bam_call *call, experts *e) {
+  const layout *l = &e->l;
+  bam_context *context = call->context;
+  bam_tensor *chosen = NULL, *offsets = NULL;
+  bam_status status = BAM_OK;
+  BAM_TRY(check_experts(call, l->experts, &chosen));
+  BAM_TRY(bam_scratch_new(context, e->device, BAM_I64, l->assignments, &e->rows));
+  BAM_TRY(bam_scratch_new(context, e->device, BAM_I64, l->assignments, &e->slots));
+  BAM_TRY(bam_scratch_new(context, e->device, BAM_I64, l->experts + 1, &offsets));
+  BAM_TRY(bam_scratch_new(context, &context->cpu, BAM_I64, l->experts + 1, &e->offsets));
+  e->kernels->sort_by_expert(e->device->stream, bam_tensor_data(e->rows),
+                             bam_tensor_data(e->slots), bam_tensor_data(offsets),
+                             bam_tensor_data(chosen), l->assignments, l->experts);
+  e->device->copy_out(e->device->stream, bam_tensor_data(e->offsets), bam_tensor_data(offsets),
+                      (l->experts + 1) * (int64_t)sizeof(int64_t));
+  e->l.count = ((const int64_t *)bam_tensor_data(e->offsets))[l->experts];
+done:
+  bam_tensor_release(chosen);
+  bam_tensor_release(offsets);
+  return status;
+}
+
+static bam_status open_experts(bam_call *call, experts *e) {
+  const int inputs[] = { X, GATES, GATE_UP, DOWN };
+  bam_tensor **const to[] = { &e->x, &e->gates, &e->gate_up, &e->down };
+  bam_status status = BAM_OK;
+  e->device = bam_call_device(call);
+  BAM_TRY(check_choice(call));
+  BAM_TRY(check_weights(call));
+  for (int i = 0; i < 4; i++) {
+    BAM_TRY(bam_call_check_product(call, inputs[i]));
+    BAM_TRY(bam_call_layer_input(call, inputs[i], X, to[i]));
+  }
+  find_layout(&e->l, &e->x->shape, &e->gates->shape, &e->gate_up->shape, &e->down->shape);
+  BAM_TRY(bam_call_kernels(call, e->x->dtype, &e->kernels));
+  BAM_TRY(sort_assignments(call, e));
+done:
+  return status;
+}
+
+/* Room for `assignments` rows of `width`, as many as there can be: the sizes do not change with
+   the routing, so memory is reused from step to step. */
+static bam_status make_rows(bam_context *context, bam_device *device, bam_dtype dtype,
+                            const layout *l, int64_t width, bam_tensor **out) {
+  bam_shape shape = { .ndim = 2, .size = { l->assignments, width } };
+  return bam_tensor_new(context, device, dtype, &shape, out);
+}
+
+static bam_status save_experts(bam_call *call, const experts *e) {
+  bam_tensor *const all[] = { e->x, e->gates, e->gate_up, e->down, e->rows, e->slots, e->offsets,
+                              e->hidden };
+  bam_status status = BAM_OK;
+  for (int i = 0; i < 8; i++)
+    BAM_TRY(bam_call_save(call, SAVED_X + i, all[i]));
+done:
+  return status;
+}
+
+static void run_experts(const experts *e, bam_tensor *y) {
+  const layout *l = &e->l;
+  const int64_t *offsets = bam_tensor_data(e->offsets), *rows = bam_tensor_data(e->rows);
+  bam_stream stream = e->device->stream;
+  bam_grouped_gemm gate_up = { .experts = l->experts, .n = 2 * l->hidden, .k = l->in,
+                               .transpose_b = true };
+  bam_grouped_gemm down = { .experts = l->experts, .n = l->out, .k = l->hidden,
+                            .transpose_b = true };
+  e->kernels->gather_rows(stream, bam_tensor_data(e->xs), bam_tensor_data(e->x), rows, l->count,
+                          l->k, l->in);
+  e->kernels->grouped_gemm(stream, &gate_up, bam_tensor_data(e->hidden), bam_tensor_data(e->xs),
+                           bam_tensor_data(e->gate_up), offsets);
+  e->kernels->gated_swiglu(stream, bam_tensor_data(e->a), bam_tensor_data(e->hidden),
+                           bam_tensor_data(e->gates), rows, l->count, l->hidden);
+  e->kernels->grouped_gemm(stream, &down, bam_tensor_data(e->ys), bam_tensor_data(e->a),
+                           bam_tensor_data(e->down), offsets);
+  e->kernels->combine_rows(stream, bam_tensor_data(y), bam_tensor_data(e->ys),
+                           bam_tensor_data(e->slots), l->tokens, l->k, l->out, false);
+}
+
+static bam_status routed_ffn_forward(bam_call *call) {
+  experts e = { .kernels = NULL };
+  bam_context *context = call->context;
+  bam_status status = BAM_OK;
+  BAM_TRY(open_experts(call, &e));
+  bam_shape y = e.x->shape;
+  bam_dtype dtype = e.x->dtype;
+  y.size[y.ndim - 1] = e.l.out;
+  BAM_TRY(make_rows(context, e.device, dtype, &e.l, e.l.in, &e.xs));
+  BAM_TRY(make_rows(context, e.device, dtype, &e.l, 2 * e.l.hidden, &e.hidden));
+  BAM_TRY(make_rows(context, e.device, dtype, &e.l, e.l.hidden, &e.a));
+  BAM_TRY(make_rows(context, e.device, dtype, &e.l, e.l.out, &e.ys));
+  BAM_TRY(bam_call_output(call, 0, dtype, &y));
+  BAM_TRY(save_experts(call, &e));
+  run_experts(&e, call->outputs[0]);
+done:
+  release_experts(&e);
+  return status;
+}
+
+/* ---- backward ---- */
+
+/* Owned; all but dgates are sorted by expert. u becomes the gated activations in place. */
+typedef struct gradients {
+  layout l;
+  const bam_kernels *kernels;
+  bam_device *device;
+  bam_tensor *dy, *dys, *u, *dhidden, *dgates, *xs, *dxs;
+} gradients;
+
+static void release_gradients(gradients *g) {
+  bam_tensor *all[] = { g->dy, g->dys, g->u, g->dhidden, g->dgates, g->xs, g->dxs };
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    bam_tensor_release(all[i]);
+}
+
+static bam_status open_gradients(bam_backward *pass, gradients *g) {
+  bam_tensor *const *saved = pass->saved;
+  bam_context *context = pass->context;
+  bam_dtype dtype = saved[SAVED_X]->dtype;
+  layout *l = &g->l;
+  bam_status status = BAM_OK;
+  find_layout(l, &saved[SAVED_X]->shape, &saved[SAVED_GATES]->shape, &saved[SAVED_GATE_UP]->shape,
+              &saved[SAVED_DOWN]->shape);
+  l->count = ((const int64_t *)bam_tensor_data(saved[SAVED_OFFSETS]))[l->experts];
+  g->device = bam_tensor_device(saved[SAVED_X]);
+  BAM_TRY(bam_backward_kernels(pass, dtype, &g->kernels));
+  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &g->dy));
+  BAM_TRY(make_rows(context, g->device, dtype, l, l->out, &g->dys));
+  BAM_TRY(make_rows(context, g->device, dtype, l, l->hidden, &g->u));
+  BAM_TRY(make_rows(context, g->device, dtype, l, 2 * l->hidden, &g->dhidden));
+  BAM_TRY(bam_tensor_zeros(context, g->device, dtype, &saved[SAVED_GATES]->shape, &g->dgates));
+  if (bam_backward_wants(pass, X))
+    BAM_TRY(make_rows(context, g->device, dtype, l, l->in, &g->dxs));
+  if (bam_backward_wants(pass, GATE_UP))
+    BAM_TRY(make_rows(context, g->device, dtype, l, l->in, &g->xs));
+done:
+  return status;
+}
+
+/* The gradient of the stacked weights that made c [rows, n] of b [rows, k]. */
+static bam_status give_weights(bam_backward *pass, const gradients *g, int input, bam_tensor *dc,
+                               bam_tensor *b, int64_t n, int64_t k) {
+  bam_grouped_gemm gemm = { .experts = g->l.experts, .n = n, .k = k, .weights = true };
+  bam_tensor *target;
+  bam_status status = bam_backward_target(pass, input, &target, &gemm.add);
+  if (status == BAM_OK)
+    g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(target),
+                             bam_tensor_data(dc), bam_tensor_data(b),
+                             bam_tensor_data(pass->saved[SAVED_OFFSETS]));
+  return status;
+}
+
+/* From dy to dhidden, the gated activations (in u), and the gradients of down and of the gates. */
+static bam_status down_backward(bam_backward *pass, gradients *g) {
+  const layout *l = &g->l;
+  bam_tensor *const *saved = pass->saved;
+  const int64_t *rows = bam_tensor_data(saved[SAVED_ROWS]);
+  bam_grouped_gemm gemm = { .experts = l->experts, .n = l->hidden, .k = l->out };
+  bam_status status = BAM_OK;
+  g->kernels->gather_rows(g->device->stream, bam_tensor_data(g->dys), bam_tensor_data(g->dy), rows,
+                          l->count, l->k, l->out);
+  g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(g->u),
+                           bam_tensor_data(g->dys), bam_tensor_data(saved[SAVED_DOWN]),
+                           bam_tensor_data(saved[SAVED_OFFSETS]));
+  g->kernels->gated_swiglu_backward(g->device->stream, bam_tensor_data(g->dhidden),
+                                    bam_tensor_data(g->u), bam_tensor_data(g->dgates),
+                                    bam_tensor_data(g->u), bam_tensor_data(saved[SAVED_HIDDEN]),
+                                    bam_tensor_data(saved[SAVED_GATES]), rows, l->count,
+                                    l->hidden);
+  BAM_TRY(bam_backward_give(pass, GATES, g->dgates));
+  if (bam_backward_wants(pass, DOWN))
+    BAM_TRY(give_weights(pass, g, DOWN, g->dys, g->u, l->out, l->hidden));
+done:
+  return status;
+}
+
+/* From dhidden to the gradients of gate_up and x. */
+static bam_status gate_up_backward(bam_backward *pass, gradients *g) {
+  const layout *l = &g->l;
+  bam_tensor *const *saved = pass->saved, *target;
+  bam_grouped_gemm gemm = { .experts = l->experts, .n = l->in, .k = 2 * l->hidden };
+  bool add;
+  bam_status status = BAM_OK;
+  if (bam_backward_wants(pass, GATE_UP)) {
+    g->kernels->gather_rows(g->device->stream, bam_tensor_data(g->xs),
+                            bam_tensor_data(saved[SAVED_X]), bam_tensor_data(saved[SAVED_ROWS]),
+                            l->count, l->k, l->in);
+    BAM_TRY(give_weights(pass, g, GATE_UP, g->dhidden, g->xs, 2 * l->hidden, l->in));
+  }
+  if (bam_backward_wants(pass, X)) {
+    g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(g->dxs),
+                             bam_tensor_data(g->dhidden), bam_tensor_data(saved[SAVED_GATE_UP]),
+                             bam_tensor_data(saved[SAVED_OFFSETS]));
+    BAM_TRY(bam_backward_target(pass, X, &target, &add));
+    g->kernels->combine_rows(g->device->stream, bam_tensor_data(target), bam_tensor_data(g->dxs),
+                             bam_tensor_data(saved[SAVED_SLOTS]), l->tokens, l->k, l->in, add);
+  }
+done:
+  return status;
+}
+
+static bam_status routed_ffn_backward(bam_backward *pass) {
+  gradients g = { .kernels = NULL };
+  bam_status status = BAM_OK;
+  BAM_TRY(open_gradients(pass, &g));
+  BAM_TRY(down_backward(pass, &g));
+  BAM_TRY(gate_up_backward(pass, &g));
+done:
+  release_gradients(&g);
+  return status;
+}
+
+const bam_op bam_op_routed_ffn = {
+  .name = "routed_ffn",
+  .help = "SwiGLU experts of which each token uses some: the sum over j of gates_j * down_e "
+          "(silu(gate_e x) * (up_e x)) with e = experts_j. `x` is [..., D]; `gates` [..., k] and "
+          "`experts`, integers [..., k] that count from 1 (0: none), as route gives them; "
+          "`gate_up` [N, 2F, D], gate before up; `down` [N, Dout, F]. The result is [..., Dout]; f32 "
+          "or f64. No token is dropped or padded, and an expert may get none (BAM §3.3, §4.2).",
+  .inputs = { "x", "gates", "experts", "gate_up", "down" },
+  .forward = routed_ffn_forward,
+  .backward = routed_ffn_backward,
+};

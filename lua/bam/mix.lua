@@ -1,0 +1,200 @@
+--- bam.mix and bam.upcycle: descriptions of mixtures (BAM §4). Nothing is built before
+--- description:build(), but everything that can be wrong is looked for here.
+local check = require "bam.check"
+local description = require "bam.models.description"
+local merge = require "bam.models.merge"
+local names = require "bam.models.names"
+local schedule = require "bam.schedule"
+
+local M = {}
+
+-- ---- the list of dense models ----
+
+local function check_list(what, list)
+  check.value(string.format("%s: option experts", what), list, "table")
+  local n, found = #list, 0
+  for key in pairs(list) do
+    if math.type(key) ~= "integer" or key < 1 or key > n then
+      check.fail("%s: experts must be a list, but there is the key %s", what, check.describe(key))
+    end
+    found = found + 1
+  end
+  if found < n then check.fail("%s: there is a nil among the %d experts", what, n) end
+  if n < 2 then
+    check.fail("%s: at least 2 experts make a mixture, got %d; bam.upcycle makes one of one model",
+               what, n)
+  end
+end
+
+local function shapes(source)
+  local by_name = {}
+  for _, entry in ipairs(names.list(source.description)) do
+    by_name[entry.name] = check.shape(entry.shape)
+  end
+  return by_name
+end
+
+-- The first tensor in which the dense models `a` and `b` differ, as text.
+local function different_tensor(a, b)
+  local mine, theirs = shapes(a), shapes(b)
+  for _, entry in ipairs(names.list(b.description)) do
+    local name = entry.name
+    if not mine[name] then return string.format("%s lacks %s", a.label, name) end
+    if mine[name] ~= theirs[name] then
+      return string.format("%s is %s, not %s", name, theirs[name], mine[name])
+    end
+  end
+  for _, entry in ipairs(names.list(a.description)) do
+    if not theirs[entry.name] then return string.format("%s lacks %s", b.label, entry.name) end
+  end
+  return "they must agree"
+end
+
+local function check_alike(what, first, other)
+  local a, b = first.description, other.description
+  if b.attention.experts > 1 or b.ffn.experts > 1 then
+    check.fail("%s: %s is a mixture itself; mix dense models", what, other.label)
+  end
+  local function compare(name, x, y)
+    if x == y then return end
+    check.fail("%s: %s has %s = %s, and %s %s: %s", what, other.label, name, tostring(y), first.label,
+               tostring(x), different_tensor(first, other))
+  end
+  for _, name in ipairs(description.shared) do compare(name, a[name], b[name]) end
+  compare("ffn", a.ffn.hidden, b.ffn.hidden)
+  if first.tokenizer_json ~= other.tokenizer_json then
+    check.fail("%s: %s has another tokenizer than %s (tokenizer.json); train the experts with one",
+               what, other.label, first.label)
+  end
+end
+
+local function read_sources(what, list)
+  local sources = {}
+  for i, value in ipairs(list) do
+    sources[i] = merge.source(what, value, i)
+    check_alike(what, sources[1], sources[i])
+  end
+  return sources
+end
+
+-- ---- what is mixed how ----
+
+local attention_spec = {
+  experts = { "string", optional = true }, kv = { "string", optional = true },
+  routing = { "any", optional = true }, renormalise = { "boolean", false },
+  router = { "callable", optional = true },
+}
+
+local function read_attention(what, given, n)
+  local where = string.format("%s: option attention", what)
+  local o = check.options(where, given, attention_spec)
+  if o.experts then
+    if o.experts ~= "mean" or o.kv or o.routing or o.router then
+      check.fail('%s: expected { experts = "mean" }, or { kv = "own" or "shared", routing = "soft" or k }',
+                 where)
+    end
+    return { experts = 1, kv = "own", routing = "soft" }
+  end
+  local kv, routing = o.kv or "own", o.routing or "soft"
+  if kv ~= "own" and kv ~= "shared" then
+    check.fail('%s: kv: expected "own" or "shared", got %s', where, check.describe(kv))
+  end
+  if routing ~= "soft" then
+    routing = check.value(string.format('%s: routing (or "soft")', where), routing, "size")
+    if routing > n then
+      check.fail("%s: routing is top-%d, and there are %d experts", where, routing, n)
+    end
+  end
+  return { experts = n, kv = kv, routing = routing, renormalise = o.renormalise, router = o.router }
+end
+
+local ffn_spec = {
+  top_k = { "size", 1 }, renormalise = { "boolean", false }, extra_seed_copies = { "count", 0 },
+  router = { "callable", optional = true },
+}
+
+local function read_ffn(what, given, n, hidden)
+  local where = string.format("%s: option ffn", what)
+  local o = check.options(where, given, ffn_spec)
+  local experts = check.value(string.format("%s: the number of experts", where),
+                              n + o.extra_seed_copies, "few")
+  if o.top_k > experts then
+    check.fail("%s: top_k is %d, and there are %d experts", where, o.top_k, experts)
+  end
+  return { experts = experts, hidden = hidden, top_k = o.top_k, renormalise = o.renormalise,
+           router = o.router }
+end
+
+-- A coefficient: a number of at least 0, or a schedule.
+local function read_coefficient(what, name, value)
+  local where = string.format("%s: option %s", what, name)
+  if type(value) == "number" then return check.value(where, value, "rate") end
+  if not schedule.is(value) and type(value) ~= "function" then
+    check.fail("%s: expected a number or a schedule, got %s", where, check.describe(value))
+  end
+  return schedule.of(value)
+end
+
+-- ---- the description ----
+
+local function describe(what, sources, attention, ffn, o)
+  local fields = { kind = "mixture", sources = sources, attention = attention, ffn = ffn, std = 0,
+                   seed = o.seed, aux_tokens = o.aux_tokens,
+                   context = sources[1].description.context }
+  for _, name in ipairs(description.shared) do fields[name] = sources[1].description[name] end
+  fields.load_balance = read_coefficient(what, "load_balance", o.load_balance)
+  fields.z_loss = read_coefficient(what, "z_loss", o.z_loss)
+  return description.new(fields)
+end
+
+local common = {
+  ffn = { "table", optional = true }, load_balance = { "any", 0.01 }, z_loss = { "any", 0.001 },
+  aux_tokens = { "count", 0 }, seed = { "integer", 1 },
+}
+
+-- The options both take, and those of one.
+local function with_common(own)
+  for name, rule in pairs(common) do own[name] = rule end
+  return own
+end
+
+local mix_spec = with_common { experts = { "table" }, attention = { "table", optional = true } }
+
+--- Describes the mixture of dense models (BAM §4): attention and FFN experts are theirs, everything else
+--- is their uniform mean, routers are random. The first model is the seed. Attention:
+--- { kv = "own" } or { kv = "shared" } (keys and values are the mean), with routing = "soft" or k; or
+--- { experts = "mean" }, which makes it BTX. FFN: top_k experts per token, extra_seed_copies more experts
+--- that begin as the seed's. `router` in either is what makes a router of your own; see nn.Router.
+---@class bam.MixOptions
+---@field experts table list of live models, checkpoint directories, descriptions or phases
+---@field attention? { experts?: "mean", kv?: "own"|"shared", routing?: "soft"|integer, renormalise?: boolean, router?: function }
+---@field ffn? { top_k?: integer, renormalise?: boolean, extra_seed_copies?: integer, router?: function }
+---@field load_balance? number|schedule coefficient of that loss, 0.01 by default
+---@field z_loss? number|schedule 0.001 by default
+---@field aux_tokens? integer consecutive tokens over which the load is balanced; 0, the default: all of a call
+---@field seed? integer of the routers' first weights, 1 by default
+---@param options bam.MixOptions
+---@return table description
+function M.mix(options)
+  local o = check.options("mix", options, mix_spec)
+  check_list("mix", o.experts)
+  local sources = read_sources("mix", o.experts)
+  local ffn = read_ffn("mix", o.ffn, #sources, sources[1].description.ffn.hidden)
+  return describe("mix", sources, read_attention("mix", o.attention, #sources), ffn, o)
+end
+
+local upcycle_spec = with_common { model = { "any" }, experts = { "size" } }
+
+--- Describes the sparse upcycling of one dense model (Komatsuzaki 2022): its attention, and so many FFN
+--- experts that begin as copies of its FFN.
+---@param options { model: any, experts: integer, ffn?: table, load_balance?: number, z_loss?: number, aux_tokens?: integer, seed?: integer }
+---@return table description
+function M.upcycle(options)
+  local o = check.options("upcycle", options, upcycle_spec)
+  if o.experts < 2 then check.fail("upcycle: at least 2 experts make a mixture") end
+  local sources = read_sources("upcycle", { o.model })
+  local ffn = read_ffn("upcycle", o.ffn, o.experts, sources[1].description.ffn.hidden)
+  return describe("upcycle", sources, { experts = 1, kv = "own", routing = "soft" }, ffn, o)
+end
+
+return M

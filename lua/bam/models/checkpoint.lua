@@ -1,0 +1,236 @@
+-- Checkpoint directories: config.json, model.safetensors or shards with an index, and perhaps
+-- tokenizer.json. Tensors bear Hugging Face's names (bam.models.names). A directory appears as a whole
+-- or not at all.
+local check = require "bam.check"
+local config = require "bam.models.config"
+local core = require "bam.core"
+local json = require "bam.json"
+local names = require "bam.models.names"
+
+local M = {}
+
+local FLOATS = { f32 = 4, f64 = 8, bf16 = 2, f16 = 2 }
+local SHARD_BYTES = 4 << 30
+local INDEX = "model.safetensors.index.json"
+
+local function within(directory, name) return string.format("%s/%s", directory, name) end
+
+-- ---- what there is to save beyond the description: parameters of routers written in Lua ----
+
+local function custom_entries(model)
+  local list, places = {}, { attention = "self_attn", ffn = "mlp" }
+  for i, layer in ipairs(model.layers) do
+    for _, which in ipairs { "attention", "ffn" } do
+      local router = model.description[which].router and layer[which].router
+      if type(router) == "table" then
+        for name, parameter in router:named_parameters() do
+          list[#list + 1] = {
+            name = string.format("model.layers.%d.%s.router.%s", i - 1, places[which], name),
+            shape = parameter.shape, view = function() return parameter end,
+          }
+        end
+      end
+    end
+  end
+  return list
+end
+
+-- The entries of a live model, with those of its own routers.
+local function entries_of(model)
+  local list, custom = {}, custom_entries(model)
+  for _, entry in ipairs(names.list(model.description)) do
+    local which = entry.kind == "router" and (entry.name:find("self_attn", 1, true) and "attention"
+                                              or "ffn")
+    if not (which and model.description[which].router) then list[#list + 1] = entry end
+  end
+  return table.move(custom, 1, #custom, #list + 1, list)
+end
+
+-- ---- saving ----
+
+-- The entries divided into files of at most `limit` bytes (or one entry).
+local function divide(entries, limit, size)
+  local shards, bytes = { {} }, 0
+  for _, entry in ipairs(entries) do
+    local n = names.size(entry) * size
+    if bytes > 0 and bytes + n > limit then
+      shards[#shards + 1], bytes = {}, 0
+    end
+    table.insert(shards[#shards], entry)
+    bytes = bytes + n
+  end
+  return shards
+end
+
+local function write_shard(model, path, entries, dtype)
+  core.scope(function()
+    local tensors = {}
+    for _, entry in ipairs(entries) do
+      tensors[entry.name] = core.ops.to(names.read(entry, model), dtype)
+    end
+    core.save(path, tensors, { format = "pt" })
+  end)
+end
+
+local function write_weights(model, directory, o)
+  local shards = divide(entries_of(model), o.shard_bytes, FLOATS[o.dtype])
+  if #shards == 1 then
+    return write_shard(model, within(directory, "model.safetensors"), shards[1], o.dtype)
+  end
+  local map, total = {}, 0
+  for i, entries in ipairs(shards) do
+    local name = string.format("model-%05d-of-%05d.safetensors", i, #shards)
+    write_shard(model, within(directory, name), entries, o.dtype)
+    for _, entry in ipairs(entries) do
+      map[entry.name], total = name, total + names.size(entry) * FLOATS[o.dtype]
+    end
+  end
+  local index = { metadata = { total_size = total }, weight_map = map }
+  core.write_file(within(directory, INDEX), json.encode(index, { indent = 2 }))
+end
+
+local save_spec = { dtype = { "string", optional = true }, shard_bytes = { "size", SHARD_BYTES } }
+
+--- Write a live model to `directory`.
+---@param model table
+---@param directory string
+---@param options? { dtype?: string, shard_bytes?: integer }
+function M.save(model, directory, options)
+  local o = check.options("save", options, save_spec)
+  check.value("save: directory", directory, "string")
+  o.dtype = o.dtype or model.dtype
+  if not FLOATS[o.dtype] then
+    check.fail('save: option dtype: expected "f32", "f64", "bf16" or "f16", got %s',
+               check.describe(o.dtype))
+  end
+  local staged = core.stage_directory(directory)
+  local ok, message = pcall(function()
+    write_weights(model, staged, o)
+    core.write_file(within(staged, "config.json"), config.encode(model, o.dtype))
+    if model.tokenizer_json then
+      core.write_file(within(staged, "tokenizer.json"), model.tokenizer_json)
+    end
+    core.commit_directory(staged, directory)
+  end)
+  if not ok then
+    pcall(core.discard_directory, staged)
+    error(message, 0)
+  end
+end
+
+-- ---- reading ----
+
+-- The names of the files in a directory, as a set.
+local function files_in(directory)
+  local present = {}
+  for _, name in ipairs(core.list_directory(directory)) do present[name] = true end
+  return present
+end
+
+-- The files that hold weights, by the index if there is one.
+local function weight_files(directory, present)
+  if not present[INDEX] then return { "model.safetensors" } end
+  local path = within(directory, INDEX)
+  local ok, index = pcall(json.decode, core.read_file(path))
+  local map = ok and type(index) == "table" and index.weight_map
+  if type(map) ~= "table" then check.fail("%s: it has no table `weight_map`", path) end
+  local files, seen = {}, {}
+  for _, name in pairs(map) do
+    if type(name) ~= "string" or not name:find "^[%w._-]+$" or name:find "^%." then
+      check.fail("%s: %s is not the name of a file beside it", path, check.describe(name))
+    end
+    if not seen[name] then files[#files + 1] = name end
+    seen[name] = true
+  end
+  table.sort(files)
+  return files
+end
+
+local function load_tensors(directory, present)
+  local tensors = {}
+  for _, file in ipairs(weight_files(directory, present)) do
+    for name, tensor in pairs((core.load(within(directory, file)))) do
+      if tensors[name] then
+        check.fail("%s: `%s` is in two of its files", directory, name)
+      end
+      tensors[name] = tensor
+    end
+  end
+  return tensors
+end
+
+local function check_tensor(label, entry, tensor)
+  if not tensor then check.fail("%s: `%s` is missing", label, entry.name) end
+  local got, want = check.shape(tensor.shape), check.shape(entry.shape)
+  if got ~= want then
+    check.fail("%s: `%s` is %s; by its config.json it must be %s", label, entry.name, got, want)
+  end
+  if not FLOATS[tensor.dtype] then
+    check.fail("%s: `%s` is of dtype %s, not of floating point", label, entry.name, tensor.dtype)
+  end
+end
+
+-- Tensors that the architecture has no place for would be silently left out of the model.
+local function check_unexpected(label, tensors, known)
+  local unknown = {}
+  for name in pairs(tensors) do
+    if not known[name] then unknown[#unknown + 1] = name end
+  end
+  table.sort(unknown)
+  if unknown[1] then
+    check.fail("%s: it holds %d tensors that a model of its config.json has no place for, such as `%s`",
+               label, #unknown, unknown[1])
+  end
+end
+
+--- A checkpoint directory opened: everything but the values is checked.
+---@param directory string
+---@param routers? table as for config.decode
+---@return { label: string, description: table, tensors: table<string, tensor>, tokenizer_json?: string, token_ids: table }
+function M.open(directory, routers)
+  local present, path = files_in(directory), within(directory, "config.json")
+  if not present["config.json"] then
+    check.fail("%s: it holds no config.json, so it is not a model's checkpoint", directory)
+  end
+  local source = { label = directory }
+  source.description, source.token_ids = config.decode(core.read_file(path), path, routers)
+  source.tensors = load_tensors(directory, present)
+  if present["tokenizer.json"] then
+    source.tokenizer_json = core.read_file(within(directory, "tokenizer.json"))
+  end
+  return source
+end
+
+--- Check the tensors of an opened checkpoint against the entries of a model.
+---@param source table
+---@param entries table[]
+function M.check(source, entries)
+  local known = {}
+  for _, entry in ipairs(entries) do
+    check_tensor(source.label, entry, source.tensors[entry.name])
+    known[entry.name] = true
+  end
+  check_unexpected(source.label, source.tensors, known)
+end
+
+local load_spec = { routers = { "table", optional = true }, dtype = { "dtype", "f32" } }
+
+--- The live model of a checkpoint directory.
+---@param directory string
+---@param options? { routers?: { attention?: function, ffn?: function }, dtype?: "f32"|"f64" }
+---@return table model
+function M.load(directory, options)
+  local o = check.options("load", options, load_spec)
+  local source = M.open(directory, o.routers)
+  local d = source.description
+  local custom = d.attention.router or d.ffn.router
+  if not custom then M.check(source, names.list(d)) end -- before memory is taken
+  local model = d:build { dtype = o.dtype }
+  local entries = entries_of(model)
+  if custom then M.check(source, entries) end
+  for _, entry in ipairs(entries) do names.write(entry, model, source.tensors[entry.name]) end
+  model.tokenizer_json, model.token_ids = source.tokenizer_json, source.token_ids
+  return model
+end
+
+return M

@@ -1,0 +1,177 @@
+--- BTM (Li 2022): the dense models as an ensemble. Each token is predicted by all of them, weighted by the
+--- posterior of the domains given the text so far: p(model | x₁ … xₜ) ∝ prior * p_model(x₁ … xₜ), within
+--- one document. It evaluates and samples; it is not trained.
+local check = require "bam.check"
+local core = require "bam.core"
+local nn = require "bam.nn"
+local description = require "bam.models.description"
+
+local ops = core.ops
+
+local Ensemble = nn.module "Ensemble"
+
+local spec = { models = { "table" }, prior = { "table", optional = true } }
+
+local function check_models(models)
+  if #models == 0 then check.fail("ensemble: expected at least one model") end
+  for i, model in ipairs(models) do
+    if not (nn.is_module(model) and description.is(rawget(model, "description"))) then
+      check.fail("ensemble: entry %d is %s, not a live model", i, check.describe(model))
+    end
+    local vocab = models[1].description.vocab
+    if model.description.vocab ~= vocab then
+      check.fail("ensemble: model %d has a vocabulary of %d, and model 1 of %d", i,
+                 model.description.vocab, vocab)
+    end
+    if model.tokenizer_json ~= models[1].tokenizer_json then
+      check.fail("ensemble: model %d has another tokenizer than model 1", i)
+    end
+  end
+end
+
+-- Logarithms of the prior, which is uniform unless given.
+local function read_prior(prior, n)
+  local logs, sum = {}, 0
+  if prior and #prior ~= n then
+    check.fail("ensemble: %d numbers as the prior of %d models", #prior, n)
+  end
+  for i = 1, n do
+    local share = prior and check.value("ensemble: prior", prior[i], "rate") or 1
+    logs[i], sum = math.log(share), sum + share
+  end
+  if sum == 0 then check.fail("ensemble: the prior is 0 for all models") end
+  for i = 1, n do logs[i] = logs[i] - math.log(sum) end
+  return logs
+end
+
+--- bam.ensemble { models = { seed, law, math } }. `prior`, a number per model, is uniform unless given.
+---@param options { models: table[], prior?: number[] }
+function Ensemble:init(options)
+  local o = check.options("ensemble", options, spec)
+  check_models(o.models)
+  self.models = o.models
+  self._log_prior = read_prior(o.prior, #o.models)
+  self.description = o.models[1].description
+  self.tokenizer = rawget(o.models[1], "tokenizer")
+end
+
+-- ---- the posterior ----
+
+-- For every token the position (from 1) of the first of its document; nil: one document.
+local function document_starts(documents)
+  if not documents then return nil end
+  local rows = documents:totable()
+  for _, row in ipairs(rows) do
+    local first, current = {}, nil
+    for t = 1, #row do
+      if t == 1 or row[t] ~= current then first[t], current = t, row[t] else first[t] = first[t - 1] end
+    end
+    table.move(first, 1, #row, 1, row)
+  end
+  return core.tensor(rows, { dtype = "i64" })
+end
+
+-- The log likelihood of each token's text so far, that token included, within its document; the first
+-- token of a document is given, not predicted. All [B, T].
+local function evidence(model, ids, starts, options)
+  local B, T = ids:size(1), ids:size(2)
+  local zero = core.zeros(B, 1, { dtype = "f64" })
+  if T == 1 then return zero end
+  local following = ops.concat({ ops.narrow(ids, 2, 2, T - 1), core.full({ B, 1 }, -100,
+                                                                       { dtype = "i64" }) }, 2)
+  local steps = ops.to(model:log_likelihood(ids, following, options), "f64")
+  local sum = ops.concat({ zero, ops.cumsum(ops.narrow(steps, 2, 1, T - 1), 2) }, 2)
+  return starts and ops.sub(sum, ops.gather(sum, starts, 2)) or sum
+end
+
+-- Log posteriors [models, B, T] of the models before each next token.
+local function posterior(self, ids, options)
+  local starts, logs = document_starts(options and options.documents), {}
+  for i, model in ipairs(self.models) do
+    logs[i] = ops.add(evidence(model, ids, starts, options), self._log_prior[i])
+  end
+  return ops.log_softmax(ops.stack(logs, 1), 1)
+end
+
+--- The posterior of the models before each next token.
+---@param ids tensor integers [B, T]
+---@param options? { documents?: tensor, positions?: tensor }
+---@return tensor [models, B, T]
+function Ensemble:posterior(ids, options)
+  return core.with_grad(false, function() return ops.exp(posterior(self, ids, options)) end)
+end
+
+-- ---- what it predicts ----
+
+--- The log probability of each target; as a model's.
+---@param ids tensor integers [B, T]
+---@param targets tensor integers [B, T]; where they are -100 the result is 0
+---@param options? { documents?: tensor, positions?: tensor }
+---@return tensor [B, T]
+function Ensemble:log_likelihood(ids, targets, options)
+  return core.with_grad(false, function()
+    local parts, logs = {}, posterior(self, ids, options)
+    for i, model in ipairs(self.models) do
+      parts[i] = ops.add(ops.to(model:log_likelihood(ids, targets, options), "f64"), logs[i])
+    end
+    return ops.logsumexp(ops.stack(parts, 1), 1)
+  end)
+end
+
+--- The mean negative log likelihood of the targets that are not -100.
+---@param ids tensor
+---@param targets tensor
+---@param options? { documents?: tensor, positions?: tensor }
+---@return tensor loss
+---@return { nll: tensor, routing: table[] } parts
+function Ensemble:loss(ids, targets, options)
+  local count = ops.sum(ops.ne(targets, -100)):item()
+  local sum = ops.sum(self:log_likelihood(ids, targets, options))
+  local nll = ops.div(ops.neg(sum), math.max(count, 1))
+  return nll, { nll = nll, routing = {} }
+end
+
+--- Log probabilities of the token after each one, in place of logits.
+---@param ids tensor integers [B, T]
+---@param options? { documents?: tensor, positions?: tensor }
+---@return tensor [B, T, vocab]
+function Ensemble:forward(ids, options)
+  return core.with_grad(false, function()
+    local parts, logs = {}, posterior(self, ids, options)
+    for i, model in ipairs(self.models) do
+      local predicted = ops.to(ops.log_softmax(model(ids, options), -1), "f64")
+      parts[i] = ops.add(predicted, ops.reshape(logs[i], ids:size(1), ids:size(2), 1))
+    end
+    return ops.logsumexp(ops.stack(parts, 1), 1)
+  end)
+end
+
+--- Parameters: all, and those that one token uses, which is all.
+---@return integer total
+---@return integer active
+function Ensemble:count()
+  local total = 0
+  for _, model in ipairs(self.models) do total = total + (model:count()) end
+  return total, total
+end
+
+--- FLOPs per token: those of all models.
+---@param context integer
+---@return { layer: table, training: integer, palm: integer }
+function Ensemble:flops(context)
+  local sum = { layer = {}, training = 0, palm = 0 }
+  for _, model in ipairs(self.models) do
+    local f = model:flops(context)
+    sum.training, sum.palm = sum.training + f.training, sum.palm + f.palm
+    for name, value in pairs(f.layer) do sum.layer[name] = (sum.layer[name] or 0) + value end
+  end
+  return sum
+end
+
+--- Continue a text, as a model does.
+---@param prompt string|integer[]
+---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
+---@return string|integer[]
+function Ensemble:sample(prompt, options) return require "bam.models.sample"(self, prompt, options) end
+
+return Ensemble

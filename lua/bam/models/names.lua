@@ -1,0 +1,173 @@
+-- The tensors of a model as checkpoints name them, from its description alone: shapes, whose expert
+-- each is, and where the live model holds it. Counting, mixing, saving and loading walk this list.
+--
+-- An entry is { name, shape, dense, kind, layer, expert, view }: `dense` is the name in a dense model,
+-- `kind` one of embedding, norm, attention, ffn, router, head; `expert` counts from 1, nil for what is
+-- no expert's; view(model) gives the live model's elements, of `shape` but for the grouping of heads.
+local core = require "bam.core"
+
+local M = {}
+
+local ops = core.ops
+
+local function attention_of(model, layer) return model.layers[layer].attention end
+local function ffn_of(model, layer) return model.layers[layer].ffn end
+
+-- Rows of qkv from `first` on, seen as [KV head, expert, rows, width]; one expert's are picked.
+local function rows_of(module, first, groups, experts, rows, expert)
+  local part = ops.narrow(module.qkv, 1, first, groups * experts * rows)
+  part = ops.view(part, groups, experts, rows, module.qkv:size(2))
+  return ops.select(part, 2, expert)
+end
+
+local function query_view(layer, expert)
+  return function(model)
+    local a = attention_of(model, layer)
+    local rows = a.heads // a.kv_heads * a.head_width
+    return rows_of(a, 1, a.kv_heads, a.experts, rows, expert or 1)
+  end
+end
+
+-- Keys come after all queries, values after all keys; `place` is 0 or 1.
+local function key_view(layer, expert, shared, place)
+  return function(model)
+    local a = attention_of(model, layer)
+    local experts = shared and 1 or a.experts
+    local queries = a.experts * a.heads * a.head_width
+    local all = experts * a.kv_heads * a.head_width
+    return rows_of(a, 1 + queries + place * all, a.kv_heads, experts, a.head_width, expert or 1)
+  end
+end
+
+local function out_view(layer, expert)
+  return function(model)
+    local a = attention_of(model, layer)
+    local columns = a.heads // a.kv_heads * a.head_width
+    local grouped = ops.view(a.out, a.out:size(1), a.kv_heads, a.experts, columns)
+    return ops.select(grouped, 3, expert or 1)
+  end
+end
+
+-- gate_up or down of an FFN, which is dense or stacked.
+local function ffn_view(layer, expert, what, first)
+  return function(model)
+    local ffn = ffn_of(model, layer)
+    local weight = expert and ops.select(ffn[what], 1, expert) or ffn[what].weight
+    if not first then return weight end
+    local half = weight:size(1) // 2
+    return ops.narrow(weight, 1, 1 + first * half, half)
+  end
+end
+
+local function router_view(layer, what)
+  return function(model)
+    local router = model.layers[layer][what].router
+    return type(router) == "table" and router.weight or nil
+  end
+end
+
+local function add_attention(add, d, layer)
+  local a, prefix = d.attention, string.format("model.layers.%d.self_attn.", layer - 1)
+  local mixed, shared = a.experts > 1, a.kv == "shared"
+  local queries, keys = d.heads * d.head_width, d.kv_heads * d.head_width
+  local function projection(letter, shape, expert, view)
+    local dense = string.format("%s%s_proj.weight", prefix, letter)
+    local name = expert and string.format("%sexperts.%d.%s_proj.weight", prefix, expert - 1, letter)
+    add { name = name or dense, dense = dense, shape = shape, kind = "attention", layer = layer,
+          expert = expert, view = view }
+  end
+  for e = 1, a.experts do
+    local expert = mixed and e or nil
+    local own = not shared and expert or nil
+    projection("q", { queries, d.width }, expert, query_view(layer, expert))
+    if e == 1 or not shared then
+      projection("k", { keys, d.width }, own, key_view(layer, own, shared, 0))
+      projection("v", { keys, d.width }, own, key_view(layer, own, shared, 1))
+    end
+    projection("o", { d.width, queries }, expert, out_view(layer, expert))
+  end
+  if mixed then
+    add { name = prefix .. "router.weight", shape = { a.experts, d.width }, kind = "router",
+          layer = layer, view = router_view(layer, "attention") }
+  end
+end
+
+local function add_ffn(add, d, layer)
+  local prefix = string.format("model.layers.%d.mlp.", layer - 1)
+  local mixed = d.ffn.experts > 1
+  local function projection(letters, shape, expert, view)
+    local dense = string.format("%s%s_proj.weight", prefix, letters)
+    local name = expert and string.format("%sexperts.%d.%s_proj.weight", prefix, expert - 1, letters)
+    add { name = name or dense, dense = dense, shape = shape, kind = "ffn", layer = layer,
+          expert = expert, view = view }
+  end
+  for e = 1, d.ffn.experts do
+    local expert = mixed and e or nil
+    projection("gate", { d.ffn.hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 0))
+    projection("up", { d.ffn.hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 1))
+    projection("down", { d.width, d.ffn.hidden }, expert, ffn_view(layer, expert, "down"))
+  end
+  if mixed then
+    add { name = prefix .. "router.weight", shape = { d.ffn.experts, d.width }, kind = "router",
+          layer = layer, view = router_view(layer, "ffn") }
+  end
+end
+
+--- The entries of a model, in the order of its layers.
+---@param d table description
+---@return table[] entries
+function M.list(d)
+  local list = {}
+  local function add(entry)
+    entry.dense = entry.dense or entry.name
+    list[#list + 1] = entry
+  end
+  add { name = "model.embed_tokens.weight", shape = { d.vocab, d.width }, kind = "embedding",
+        view = function(model) return model.embed.weight end }
+  for layer = 1, d.layers do
+    add { name = string.format("model.layers.%d.input_layernorm.weight", layer - 1),
+          shape = { d.width }, kind = "norm", layer = layer,
+          view = function(model) return model.layers[layer].norm.weight end }
+    add_attention(add, d, layer)
+    add_ffn(add, d, layer)
+  end
+  add { name = "model.norm.weight", shape = { d.width }, kind = "norm",
+        view = function(model) return model.norm.weight end }
+  if not d.tied then
+    add { name = "lm_head.weight", shape = { d.vocab, d.width }, kind = "head",
+          view = function(model) return model.head.weight end }
+  end
+  return list
+end
+
+--- Elements of an entry.
+---@param entry table
+---@return integer
+function M.size(entry)
+  local n = 1
+  for _, size in ipairs(entry.shape) do n = n * size end
+  return n
+end
+
+--- Overwrite the live model's elements of an entry; `from` is of the entry's shape, any float dtype.
+---@param entry table
+---@param model table
+---@param from tensor
+function M.write(entry, model, from)
+  core.with_grad(false, function()
+    local view = entry.view(model)
+    view:copy_(ops.reshape(from, view.shape))
+  end)
+end
+
+--- A contiguous tensor of the live model's elements, of the entry's shape.
+---@param entry table
+---@param model table
+---@return tensor
+function M.read(entry, model)
+  return core.with_grad(false, function()
+    return ops.contiguous(ops.reshape(entry.view(model), entry.shape))
+  end)
+end
+
+return M

@@ -1,0 +1,98 @@
+--- Attention experts, softly mixed: every token goes to all of them, and a router's gates weigh
+--- their results (BAM §3.4, §4.1). They are computed as the heads of one attention. `qkv` has a row
+--- per element of all query heads, then all key heads, then all value heads; `out` a column per
+--- element of all query heads; heads lie in the order (KV head, expert, head). With one expert there
+--- is no router: the attention of a dense model.
+local check = require "bam.check"
+local core = require "bam.core"
+local Router = require "bam.nn.router"
+local routing = require "bam.nn.routing"
+local weights = require "bam.nn.weights"
+
+local MixtureOfAttention = require("bam.nn.module").module "MixtureOfAttention"
+
+local spec = {
+  width = { "size" }, heads = { "size" }, kv_heads = { "size", optional = true },
+  head_width = { "size", optional = true }, experts = { "size", 1 }, kv = { "string", "own" },
+  routing = { "any", "soft" }, renormalise = { "boolean", false }, aux_tokens = { "count", 0 },
+  router = { "callable", optional = true }, layer = { "size", optional = true },
+  rope_base = { "rate", 10000 }, std = { "rate", 0.02 }, out_std = { "rate", optional = true },
+  router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
+}
+
+local function check_heads(o)
+  local kv_heads = o.kv_heads or o.heads
+  if o.heads % kv_heads ~= 0 then
+    check.fail("nn.MixtureOfAttention: kv_heads is %d, which does not divide the %d heads",
+               kv_heads, o.heads)
+  end
+  if not o.head_width and o.width % o.heads ~= 0 then
+    check.fail("nn.MixtureOfAttention: %d heads do not divide the width %d; give head_width",
+               o.heads, o.width)
+  end
+  if o.kv ~= "own" and o.kv ~= "shared" then
+    check.fail('nn.MixtureOfAttention: option kv: expected "own" or "shared", got %s',
+               check.describe(o.kv))
+  end
+  return kv_heads, o.head_width or o.width // o.heads
+end
+
+-- The router's options: soft routing needs no balancing (BAM §4.1), top-k routing does.
+local function make_router(o)
+  local soft = o.routing == "soft"
+  local k = soft and o.experts or check.value("nn.MixtureOfAttention: option routing", o.routing,
+                                              "size")
+  return routing.make(o.router or Router, {
+    width = o.width, experts = o.experts, top_k = k, renormalise = o.renormalise, dense = true,
+    losses = not soft, aux_tokens = o.aux_tokens, std = o.router_std, dtype = o.dtype },
+    o.router and o.layer)
+end
+
+--- nn.MixtureOfAttention { width = 512, heads = 8, experts = 4, kv = "shared" }. `kv_heads` (default:
+--- heads) divides heads; both, and head_width (width / heads), are those of one expert.
+---@class nn.MixtureOfAttentionOptions
+---@field width integer
+---@field heads integer
+---@field kv_heads? integer
+---@field head_width? integer
+---@field experts? integer 1 by default
+---@field kv? string "own" keys and values for each expert, or "shared" ones
+---@field routing? string|integer "soft", or k: the gates outside the k largest are 0
+---@field renormalise? boolean the k gates sum to 1; false by default
+---@field aux_tokens? integer
+---@field router? fun(options: table): table makes a router of one's own, called with nn.Router's options
+---@field layer? integer passed on to `router`
+---@field rope_base? number 10000 by default, 0 for no rotary positions
+---@field std? number of the weights at first, 0.02 by default
+---@field out_std? number of `out`; default: std
+---@field router_std? number of the router, 0.02 by default
+---@field dtype? string
+---@param options nn.MixtureOfAttentionOptions
+function MixtureOfAttention:init(options)
+  local o = check.options("nn.MixtureOfAttention", options, spec)
+  self.heads, self.experts, self.layer = o.heads, o.experts, o.layer
+  self.kv_heads, self.head_width = check_heads(o)
+  self.rope_base = o.rope_base
+  if o.experts > 1 or o.router then self.router = make_router(o) end
+  local queries = o.experts * o.heads * self.head_width
+  local keys = (o.kv == "own" and o.experts or 1) * self.kv_heads * self.head_width
+  self.qkv = weights.normal({ queries + 2 * keys, o.width }, o.std, o.dtype)
+  self.out = weights.normal({ o.width, queries }, o.out_std or o.std, o.dtype)
+end
+
+--- Attend to earlier tokens, of the same document where batch.documents are given.
+---@param h tensor [B, T, width]
+---@param batch? table of the forward pass: documents, positions; see nn.Router
+---@return tensor y [B, T, width]
+function MixtureOfAttention:forward(h, batch)
+  local gates
+  if self.router then
+    local some, chosen = routing.call(self, "attention", h, batch)
+    gates = routing.dense(some, chosen, self.experts)
+  end
+  return core.ops.mixture_of_attention(h, self.qkv, self.out, gates, batch and batch.documents,
+                                       batch and batch.positions, self.heads, self.kv_heads,
+                                       self.rope_base)
+end
+
+return MixtureOfAttention

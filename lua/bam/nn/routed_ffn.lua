@@ -1,0 +1,55 @@
+--- FFN experts, of which a router chooses some for every token (BAM §3.3, §4.2). The experts'
+--- weights are stacked: `gate_up` is [experts, 2 hidden, width], gate rows before up rows, and `down`
+--- [experts, width, hidden].
+local check = require "bam.check"
+local core = require "bam.core"
+local Router = require "bam.nn.router"
+local routing = require "bam.nn.routing"
+local weights = require "bam.nn.weights"
+
+local RoutedFFN = require("bam.nn.module").module "RoutedFFN"
+
+local spec = {
+  width = { "size" }, hidden = { "size" }, experts = { "size" }, top_k = { "size", 1 },
+  renormalise = { "boolean", false }, aux_tokens = { "count", 0 },
+  router = { "callable", optional = true }, layer = { "size", optional = true },
+  std = { "rate", 0.02 }, out_std = { "rate", optional = true },
+  router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
+}
+
+--- nn.RoutedFFN { width = 512, hidden = 1024, experts = 4 }.
+---@class nn.RoutedFFNOptions
+---@field width integer
+---@field hidden integer of each expert
+---@field experts integer
+---@field top_k? integer experts per token, 1 by default
+---@field renormalise? boolean
+---@field aux_tokens? integer
+---@field router? fun(options: table): table makes a router of one's own, called with nn.Router's options
+---@field layer? integer passed on to `router`
+---@field std? number of the weights at first, 0.02 by default
+---@field out_std? number of `down`; default: std
+---@field router_std? number of the router, 0.02 by default
+---@field dtype? string
+---@param options nn.RoutedFFNOptions
+function RoutedFFN:init(options)
+  local o = check.options("nn.RoutedFFN", options, spec)
+  self.experts, self.layer = o.experts, o.layer
+  self.router = routing.make(o.router or Router, {
+    width = o.width, experts = o.experts, top_k = o.top_k, renormalise = o.renormalise,
+    aux_tokens = o.aux_tokens, std = o.router_std, dtype = o.dtype }, o.router and o.layer)
+  self.gate_up = weights.normal({ o.experts, 2 * o.hidden, o.width }, o.std, o.dtype)
+  self.down = weights.normal({ o.experts, o.width, o.hidden }, o.out_std or o.std, o.dtype)
+end
+
+--- Send every token through its experts.
+---@param h tensor [B, T, width]
+---@param batch? table of the forward pass, see nn.Router
+---@return tensor y [B, T, width]
+function RoutedFFN:forward(h, batch)
+  local gates, experts = routing.call(self, "ffn", h, batch)
+  if not experts then experts = routing.all(gates, self.experts) end
+  return core.ops.routed_ffn(h, gates, experts, self.gate_up, self.down)
+end
+
+return RoutedFFN

@@ -1,0 +1,74 @@
+--- The router of a mixture: a linear layer to one logit per expert, softmax, and the k largest. Any
+--- module or function may stand in its place; this is what it is called with and what it gives:
+---
+---   gates, experts, record = router(h, batch)
+---     h        tensor [B, T, width]: what the layer's experts read
+---     batch    the table of this forward pass, the same for all layers: documents, positions, and
+---              whatever routers leave there for those of later layers
+---     gates    tensor [B, T, k], differentiable; 0 leaves a choice out
+---     experts  integers [B, T, k] from 1, 0 for none; nil: all experts in order, k of them
+---     record   may be left out: { losses = tensor [2], the load balance and z losses, which the
+---              model adds to its own; statistics = tensor [3, experts]: per expert the share of
+---              assignments, the mean gate, the mean of -p ln p }
+local check = require "bam.check"
+local core = require "bam.core"
+local weights = require "bam.nn.weights"
+
+local Router = require("bam.nn.module").module "Router"
+local ops = core.ops
+
+local spec = {
+  width = { "size" }, experts = { "size" }, top_k = { "size", optional = true },
+  renormalise = { "boolean", false }, dense = { "boolean", false },
+  losses = { "boolean", true }, aux_tokens = { "count", 0 },
+  temperature = { "positive", 1 }, jitter = { "fraction", 0 },
+  std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
+}
+
+--- nn.Router { width = 512, experts = 4, top_k = 1 }. Its `weight` is [experts, width]. The fields
+--- temperature, jitter, top_k and aux_tokens may be changed between steps.
+---@class nn.RouterOptions
+---@field width integer
+---@field experts integer
+---@field top_k? integer default: all experts
+---@field renormalise? boolean the gates of the chosen sum to 1; false by default
+---@field dense? boolean gates for all experts, 0 for those not chosen, and no `experts`
+---@field losses? boolean give the auxiliary losses, true by default
+---@field aux_tokens? integer tokens over which the load is balanced; 0, the default: all
+---@field temperature? number the logits are divided by it
+---@field jitter? number in training, h is multiplied by random numbers within 1 - jitter .. 1 + jitter
+---@field std? number of the weights at first, 0.02 by default
+---@field dtype? string
+---@param options nn.RouterOptions
+function Router:init(options)
+  local o = check.options("nn.Router", options, spec)
+  self.experts, self.top_k = o.experts, o.top_k or o.experts
+  if self.top_k > self.experts then
+    check.fail("nn.Router: top_k is %d, and there are %d experts", self.top_k, self.experts)
+  end
+  self.renormalise, self.dense, self.losses = o.renormalise, o.dense, o.losses
+  self.aux_tokens, self.temperature, self.jitter = o.aux_tokens, o.temperature, o.jitter
+  self.weight = weights.normal({ o.experts, o.width }, o.std, o.dtype)
+end
+
+local function shaken(h, jitter)
+  local noise = core.rand(h.shape, { dtype = h.dtype })
+  return ops.mul(h, ops.add(ops.mul(noise, 2 * jitter), 1 - jitter))
+end
+
+--- Choose experts for every token.
+---@param h tensor [..., width]
+---@return tensor gates [..., k]
+---@return tensor? experts [..., k]
+---@return table record
+function Router:forward(h)
+  if self.training and self.jitter > 0 then h = shaken(h, self.jitter) end
+  local logits = ops.linear(h, self.weight)
+  if self.temperature ~= 1 then logits = ops.div(logits, self.temperature) end
+  local gates, experts, losses, statistics =
+    ops.route(logits, self.top_k, self.renormalise, self.dense, self.training and self.aux_tokens or 0)
+  return gates, not self.dense and experts or nil,
+         { losses = self.losses and losses or nil, statistics = statistics }
+end
+
+return Router

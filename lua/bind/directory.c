@@ -1,0 +1,183 @@
+/* Directories and small files for scripts: what a model needs to be saved as a directory and found
+   again. What C holds while Lua may raise lies in userdata on the Lua stack, so no error leaks. */
+#include "../../engine/directory.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../../engine/file.h"
+#include "bind.h"
+
+#define MOST_BYTES (100 * 1000 * 1000) /* of a file read as a whole, unless the script says more */
+
+/* Raise the engine's message, with the function's name in front, when status is a failure. */
+static void check(lua_State *L, bam_status status, const char *what) {
+  if (status != BAM_OK)
+    bind_check(L, bam_fail_within(bind_context(L), status, what));
+}
+
+/* The path at `arg`, which C can read to its end. */
+static const char *check_path(lua_State *L, int arg, const char *what, const char *role) {
+  size_t length;
+  if (lua_type(L, arg) != LUA_TSTRING)
+    bind_error(L, "%s: expected the path of %s, got %s", what, role, bind_describe(L, arg));
+  const char *path = lua_tolstring(L, arg, &length);
+  if (strlen(path) != length)
+    bind_error(L, "%s: the path of %s cannot contain a zero byte", what, role);
+  return path;
+}
+
+/* Push a box of `size` bytes, copied from `empty`, of a type whose boxes end with `gc`. */
+static void *push_box(lua_State *L, const void *empty, size_t size, const char *type,
+                      lua_CFunction gc) {
+  void *box = lua_newuserdatauv(L, size, 0);
+  memcpy(box, empty, size);
+  luaL_newmetatable(L, type);
+  /* set each time: the first time may have run out of memory before it was */
+  lua_pushcfunction(L, gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  return box;
+}
+
+/* ---- directories ---- */
+
+/* is_directory(path) */
+static int directory_is(lua_State *L) {
+  lua_pushboolean(L, bam_directory_exists(check_path(L, 1, "is_directory", "a directory")));
+  return 1;
+}
+
+static int release_names(lua_State *L) {
+  bam_names_release(lua_touserdata(L, 1));
+  return 0;
+}
+
+/* list_directory(path) gives { name, ... } */
+static int directory_list(lua_State *L) {
+  const char *path = check_path(L, 1, "list_directory", "a directory");
+  const bam_names none = { NULL, 0 };
+  bam_names *names = push_box(L, &none, sizeof none, "bam.names", release_names);
+  check(L, bam_directory_list(bind_context(L), path, names), "list_directory");
+  lua_createtable(L, names->count, 0);
+  for (int i = 0; i < names->count; i++) {
+    lua_pushstring(L, names->entries[i]->d_name);
+    lua_rawseti(L, -2, i + 1);
+  }
+  bam_names_release(names); /* now, not when it is collected */
+  return 1;
+}
+
+/* make_directory(path) */
+static int directory_make(lua_State *L) {
+  const char *path = check_path(L, 1, "make_directory", "a directory");
+  check(L, bam_directory_make(bind_context(L), path), "make_directory");
+  return 0;
+}
+
+static int push_path(lua_State *L) {
+  lua_pushstring(L, lua_touserdata(L, 1));
+  return 1;
+}
+
+/* stage_directory(path) gives the path of a new directory */
+static int directory_stage(lua_State *L) {
+  char staged[PATH_MAX];
+  bam_context *context = bind_context(L);
+  const char *path = check_path(L, 1, "stage_directory", "a directory");
+  check(L, bam_directory_stage(context, path, staged), "stage_directory");
+  lua_pushcfunction(L, push_path);
+  lua_pushlightuserdata(L, staged);
+  if (lua_pcall(L, 1, 1, 0) == LUA_OK)
+    return 1;
+  bam_directory_discard(context, staged); /* nobody would know of it */
+  return lua_error(L);
+}
+
+/* commit_directory(staged, path) */
+static int directory_commit(lua_State *L) {
+  const char *staged = check_path(L, 1, "commit_directory", "a staged directory");
+  const char *path = check_path(L, 2, "commit_directory", "a directory");
+  check(L, bam_directory_commit(bind_context(L), staged, path), "commit_directory");
+  return 0;
+}
+
+/* discard_directory(staged) */
+static int directory_discard(lua_State *L) {
+  const char *staged = check_path(L, 1, "discard_directory", "a staged directory");
+  check(L, bam_directory_discard(bind_context(L), staged), "discard_directory");
+  return 0;
+}
+
+/* ---- small files ---- */
+
+static int close_file(lua_State *L) {
+  int *file = lua_touserdata(L, 1);
+  if (*file >= 0)
+    close(*file);
+  *file = -1;
+  return 0;
+}
+
+/* Push what is left of a file. It may grow meanwhile, but not beyond the limit. */
+static void push_contents(lua_State *L, const char *path, int file, int64_t limit) {
+  luaL_Buffer text;
+  int64_t got, total = 0;
+  luaL_buffinit(L, &text);
+  do {
+    char *room = luaL_prepbuffsize(&text, BAM_WRITER_BUFFER);
+    check(L, bam_file_read(bind_context(L), path, file, room, BAM_WRITER_BUFFER, &got),
+          "read_file");
+    luaL_addsize(&text, (size_t)got);
+    total += got;
+    if (total > limit)
+      bind_error(L, "read_file: a file grew beyond the limit of %I bytes while it was read",
+                 (LUAI_UACINT)limit);
+  } while (got > 0);
+  luaL_pushresult(&text);
+}
+
+/* read_file(path [, limit]) gives a string */
+static int file_read(lua_State *L) {
+  const char *path = check_path(L, 1, "read_file", "a file");
+  int64_t limit = lua_isnoneornil(L, 2) ? MOST_BYTES : bind_integer(L, 2, "read_file: limit");
+  const int none = -1;
+  int *file = push_box(L, &none, sizeof none, "bam.descriptor", close_file);
+  check(L, bam_file_open(bind_context(L), path, limit, file), "read_file");
+  push_contents(L, path, *file, limit);
+  close(*file);
+  *file = -1;
+  return 1;
+}
+
+/* write_file(path, text) */
+static int file_write(lua_State *L) {
+  bam_context *context = bind_context(L);
+  const char *path = check_path(L, 1, "write_file", "a file");
+  size_t size;
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return bind_error(L, "write_file: expected a string to write, got %s", bind_describe(L, 2));
+  const char *text = lua_tolstring(L, 2, &size);
+  bam_writer writer;
+  bam_status status = bam_writer_open(&writer, context, path);
+  if (status == BAM_OK)
+    status = bam_writer_bytes(&writer, text, (int64_t)size);
+  if (status == BAM_OK)
+    status = bam_writer_commit(&writer);
+  bam_writer_abandon(&writer);
+  check(L, status, "write_file");
+  return 0;
+}
+
+const luaL_Reg bind_directory_functions[] = {
+  { "is_directory", directory_is },
+  { "list_directory", directory_list },
+  { "make_directory", directory_make },
+  { "stage_directory", directory_stage },
+  { "commit_directory", directory_commit },
+  { "discard_directory", directory_discard },
+  { "read_file", file_read },
+  { "write_file", file_write },
+  { NULL, NULL },
+};

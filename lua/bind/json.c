@@ -1,0 +1,491 @@
+/* JSON for scripts: json_decode and json_encode. Decoding goes through the engine's parser;
+   encoding writes text straight from Lua values, and reads tables raw, so that it calls no
+   metamethod. What C holds lies in userdata on the Lua stack, so no error leaks. null is one
+   userdata; arrays bear a metatable, so that an empty one stays an array. */
+#include "../../engine/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../engine/file.h"
+#include "bind.h"
+
+#define MOST_DEPTH 64
+#define MOST_INDENT 16
+
+/* ---- null and the mark of arrays, one each per Lua state ---- */
+
+static const char null_key, array_key; /* their addresses are the registry keys */
+
+static int null_tostring(lua_State *L) {
+  lua_pushliteral(L, "null");
+  return 1;
+}
+
+static void push_null(lua_State *L) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &null_key) != LUA_TNIL)
+    return;
+  lua_pop(L, 1);
+  lua_newuserdatauv(L, 0, 0);
+  lua_createtable(L, 0, 2);
+  lua_pushliteral(L, "json.null");
+  lua_setfield(L, -2, "__name");
+  lua_pushcfunction(L, null_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &null_key); /* last, so that it is never there in part */
+}
+
+static void push_array_mark(lua_State *L) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &array_key) != LUA_TNIL)
+    return;
+  lua_pop(L, 1);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "json.array");
+  lua_setfield(L, -2, "__name");
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &array_key);
+}
+
+/* ---- decoding ---- */
+
+static int release_value(lua_State *L) {
+  json_t **box = lua_touserdata(L, 1);
+  json_decref(*box);
+  *box = NULL;
+  return 0;
+}
+
+/* Push a box that gives up the reference put into it. */
+static json_t **push_value_box(lua_State *L) {
+  json_t **box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = NULL;
+  luaL_newmetatable(L, "bam.json");
+  /* set each time: the first time may have run out of memory before it was */
+  lua_pushcfunction(L, release_value);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  return box;
+}
+
+enum { TEXT_SLOT = 1, BOX_SLOT, NULL_SLOT, MARK_SLOT }; /* the stack while decoding */
+
+static void push_value(lua_State *L, json_t *value);
+
+static void push_object(lua_State *L, json_t *object) {
+  const char *key;
+  json_t *member;
+  lua_createtable(L, 0, (int)json_object_size(object));
+  json_object_foreach(object, key, member) {
+    lua_pushstring(L, key); /* the parser refuses zero bytes */
+    push_value(L, member);
+    lua_rawset(L, -3);
+  }
+}
+
+static void push_array(lua_State *L, json_t *array) {
+  size_t n = json_array_size(array);
+  lua_createtable(L, (int)n, 0);
+  for (size_t i = 0; i < n; i++) {
+    push_value(L, json_array_get(array, i));
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_pushvalue(L, MARK_SLOT);
+  lua_setmetatable(L, -2);
+}
+
+/* Recursion is bounded by the depth that the parser allows. */
+static void push_value(lua_State *L, json_t *value) {
+  luaL_checkstack(L, 4, "JSON nested too deep");
+  switch (json_typeof(value)) {
+  case JSON_OBJECT: push_object(L, value); break;
+  case JSON_ARRAY: push_array(L, value); break;
+  case JSON_STRING: lua_pushlstring(L, json_string_value(value), json_string_length(value)); break;
+  case JSON_INTEGER: lua_pushinteger(L, json_integer_value(value)); break;
+  case JSON_REAL: lua_pushnumber(L, json_real_value(value)); break;
+  case JSON_TRUE: lua_pushboolean(L, 1); break;
+  case JSON_FALSE: lua_pushboolean(L, 0); break;
+  case JSON_NULL: lua_pushvalue(L, NULL_SLOT); break;
+  }
+}
+
+/* json_decode(text) */
+static int decode(lua_State *L) {
+  size_t size;
+  if (lua_type(L, TEXT_SLOT) != LUA_TSTRING)
+    return bind_error(L, "json.decode: expected the text of JSON, got %s",
+                      bind_describe(L, TEXT_SLOT));
+  const char *text = lua_tolstring(L, TEXT_SLOT, &size);
+  bam_context *context = bind_context(L);
+  lua_settop(L, TEXT_SLOT);
+  json_t **box = push_value_box(L);
+  push_null(L);
+  push_array_mark(L);
+  bam_status status = bam_json_parse(context, text, (int64_t)size, MOST_DEPTH, box);
+  if (status != BAM_OK)
+    bind_check(L, bam_fail_within(context, status, "json.decode"));
+  push_value(L, *box);
+  json_decref(*box); /* now, not when it is collected */
+  *box = NULL;
+  return 1;
+}
+
+/* ---- encoding: the text, and where in the value we are ---- */
+
+/* The text so far is a userdata in `slot`. */
+typedef struct encoder {
+  lua_State *L;
+  char *text;
+  size_t used, room;
+  int slot, null_slot, mark_slot;
+  int indent; /* 0: all on one line */
+} encoder;
+
+/* A value inside the one being encoded: a member of `outer`, under a key or at a position. */
+typedef struct place {
+  const struct place *outer; /* NULL: the whole value */
+  const char *key;           /* NULL: at `position` */
+  lua_Integer position;
+  const void *table; /* identity of the table that is here, once it is entered */
+  int depth;         /* how many tables it is inside of */
+} place;
+
+static void append(encoder *e, const char *text, size_t size) {
+  if (size > e->room - e->used) {
+    size_t room = 2 * (e->used + size);
+    char *grown = lua_newuserdatauv(e->L, room, 0);
+    memcpy(grown, e->text, e->used);
+    lua_replace(e->L, e->slot);
+    e->text = grown;
+    e->room = room;
+  }
+  memcpy(e->text + e->used, text, size);
+  e->used += size;
+}
+
+static void append_text(encoder *e, const char *text) { append(e, text, strlen(text)); }
+
+static void append_newline(encoder *e, int depth) {
+  if (e->indent == 0)
+    return;
+  append(e, "\n", 1);
+  for (int i = 0; i < depth * e->indent; i++)
+    append(e, " ", 1);
+}
+
+static bool is_plain_name(const char *key) {
+  size_t letters = strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+  return letters > 0 && letters <= 40 && key[letters] == '\0' && strspn(key, "0123456789") == 0;
+}
+
+/* Push "layers[2].name". */
+static void push_path(lua_State *L, const place *at) {
+  char quoted[BAM_QUOTE_TEXT];
+  luaL_checkstack(L, 4, "JSON nested too deep");
+  if (at->outer == NULL) {
+    lua_pushliteral(L, "");
+    return;
+  }
+  push_path(L, at->outer);
+  if (at->key == NULL)
+    lua_pushfstring(L, "[%I]", (LUAI_UACINT)at->position);
+  else if (is_plain_name(at->key))
+    lua_pushfstring(L, "%s%s", at->outer->outer != NULL ? "." : "", at->key);
+  else
+    lua_pushfstring(L, "[%s]", bam_quote(at->key, quoted));
+  lua_concat(L, 2);
+}
+
+/* Raise "json.encode: `layers[2].name` " and what follows. */
+static void fail(encoder *e, const place *at, const char *problem) {
+  lua_State *L = e->L;
+  luaL_checkstack(L, 4, "JSON nested too deep");
+  push_path(L, at);
+  const char *quote = at->outer != NULL ? "`" : "";
+  const char *path = at->outer != NULL ? lua_tostring(L, -1) : "the value";
+  bind_error(L, "json.encode: %s%s%s %s", quote, path, quote, problem);
+}
+
+/* ---- encoding numbers and strings ---- */
+
+/* The shortest text that gives the same number back; it says that it is a float. What the locale
+   has instead of a point becomes one. */
+static void write_float(encoder *e, double value) {
+  char found[60], text[64];
+  int digits = 14, n = 0;
+  do
+    snprintf(found, sizeof found, "%.*g", ++digits, value);
+  while (digits < 17 && strtod(found, NULL) != value);
+  bool integral = true;
+  for (const char *c = found; *c != '\0'; c++) {
+    bool known = strchr("+-0123456789e", *c) != NULL;
+    if (known)
+      text[n++] = *c;
+    else if (text[n - 1] != '.')
+      text[n++] = '.';
+    integral = integral && known && *c != 'e';
+  }
+  append(e, text, (size_t)n);
+  if (integral)
+    append(e, ".0", 2);
+}
+
+static void write_number(encoder *e, const place *at) {
+  char text[24];
+  if (lua_isinteger(e->L, -1)) {
+    snprintf(text, sizeof text, "%lld", (long long)lua_tointeger(e->L, -1));
+    append_text(e, text);
+    return;
+  }
+  double value = lua_tonumber(e->L, -1);
+  if (isnan(value))
+    fail(e, at, "is NaN; JSON holds finite numbers, or json.null");
+  if (isinf(value))
+    fail(e, at, "is infinite; JSON holds finite numbers, or json.null");
+  write_float(e, value);
+}
+
+/* The length of the UTF-8 character that text[0 .. left) begins with; 0 when it is none. */
+static size_t character_size(const unsigned char *text, size_t left) {
+  static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
+  unsigned char first = text[0];
+  size_t size = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  if (size <= 1)
+    return size;
+  if (size > left || first > 0xf4)
+    return 0;
+  uint32_t code = first & (0x7fu >> size);
+  for (size_t i = 1; i < size; i++) {
+    if ((text[i] & 0xc0) != 0x80)
+      return 0;
+    code = code << 6 | (text[i] & 0x3fu);
+  }
+  bool surrogate = code >= 0xd800 && code < 0xe000;
+  return code < smallest[size] || code > 0x10ffff || surrogate ? 0 : size;
+}
+
+/* Raise unless the text is what our own decoder takes. `of` is "" or says that the text is a key of
+   what is at `at`. */
+static void check_text(encoder *e, const place *at, const char *text, size_t size,
+                       const char *of) {
+  char problem[100];
+  size_t step;
+  for (size_t i = 0; i < size; i += step) {
+    step = text[i] == '\0' ? 0 : character_size((const unsigned char *)text + i, size - i);
+    if (step > 0)
+      continue;
+    const char *what = text[i] == '\0' ? "holds a zero byte at" : "is not UTF-8 at";
+    snprintf(problem, sizeof problem, "%s%s byte %zu; JSON holds text only", of, what, i + 1);
+    fail(e, at, problem);
+  }
+}
+
+static void write_string(encoder *e, const char *text, size_t size) {
+  static const char controls[] = "\b\t\n\f\r\"\\", letters[] = "btnfr\"\\";
+  char escape[8];
+  append(e, "\"", 1);
+  size_t done = 0;
+  for (size_t i = 0; i < size; i++) {
+    const char *found = strchr(controls, text[i]); /* there are no zero bytes */
+    if (found == NULL && (unsigned char)text[i] >= 0x20)
+      continue;
+    if (found != NULL)
+      snprintf(escape, sizeof escape, "\\%c", letters[found - controls]);
+    else
+      snprintf(escape, sizeof escape, "\\u%04x", (unsigned)text[i]);
+    append(e, text + done, i - done);
+    append_text(e, escape);
+    done = i + 1;
+  }
+  append(e, text + done, size - done);
+  append(e, "\"", 1);
+}
+
+/* ---- encoding tables ---- */
+
+static void write_value(encoder *e, place *at);
+
+static void write_array(encoder *e, const place *at, lua_Integer count) {
+  lua_State *L = e->L;
+  append(e, "[", 1);
+  for (lua_Integer i = 1; i <= count; i++) {
+    if (i > 1)
+      append(e, ",", 1);
+    append_newline(e, at->depth + 1);
+    place inner = { .outer = at, .position = i, .depth = at->depth + 1 };
+    lua_rawgeti(L, -1, i);
+    write_value(e, &inner);
+    lua_pop(L, 1);
+  }
+  if (count > 0)
+    append_newline(e, at->depth);
+  append(e, "]", 1);
+}
+
+typedef struct {
+  const char *text;
+  size_t size;
+} key_text;
+
+static int by_bytes(const void *a, const void *b) {
+  const key_text *x = a, *y = b;
+  int order = memcmp(x->text, y->text, x->size < y->size ? x->size : y->size);
+  return order != 0 ? order : (x->size > y->size) - (x->size < y->size);
+}
+
+/* The keys of the table at `table`, sorted. Pushes the memory that holds them, and a list that
+   keeps them alive: a finaliser might empty the table meanwhile. */
+static key_text *push_keys(lua_State *L, int table, lua_Integer *count) {
+  lua_Integer n = 0, room = *count;
+  key_text *keys = lua_newuserdatauv(L, (size_t)room * sizeof *keys, 0);
+  lua_createtable(L, (int)room, 0);
+  lua_pushnil(L);
+  while (lua_next(L, table)) {
+    lua_pop(L, 1);
+    if (n == room || lua_type(L, -1) != LUA_TSTRING)
+      bind_error(L, "json.encode: a table was changed while it was being encoded");
+    keys[n].text = lua_tolstring(L, -1, &keys[n].size);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -3, ++n);
+  }
+  qsort(keys, (size_t)n, sizeof *keys, by_bytes);
+  *count = n;
+  return keys;
+}
+
+static void write_object(encoder *e, const place *at, lua_Integer count) {
+  lua_State *L = e->L;
+  int table = lua_gettop(L);
+  const key_text *keys = push_keys(L, table, &count);
+  append(e, "{", 1);
+  for (lua_Integer i = 0; i < count; i++) {
+    check_text(e, at, keys[i].text, keys[i].size, "has a key that ");
+    if (i > 0)
+      append(e, ",", 1);
+    append_newline(e, at->depth + 1);
+    write_string(e, keys[i].text, keys[i].size);
+    append(e, ": ", e->indent > 0 ? 2 : 1);
+    place inner = { .outer = at, .key = keys[i].text, .depth = at->depth + 1 };
+    lua_pushlstring(L, keys[i].text, keys[i].size);
+    lua_rawget(L, table);
+    write_value(e, &inner);
+    lua_pop(L, 1);
+  }
+  if (count > 0)
+    append_newline(e, at->depth);
+  append(e, "}", 1);
+  lua_settop(L, table);
+}
+
+/* What the keys of the table on top say: how many there are, how many are names, and the last
+   position. Raises for other keys. */
+static void count_keys(encoder *e, const place *at, lua_Integer *count, lua_Integer *names,
+                       lua_Integer *last) {
+  lua_State *L = e->L;
+  *count = *names = *last = 0;
+  lua_pushnil(L);
+  for (; lua_next(L, -2); lua_pop(L, 1)) {
+    ++*count;
+    if (lua_type(L, -2) == LUA_TSTRING)
+      ++*names;
+    else if (lua_isinteger(L, -2) && lua_tointeger(L, -2) >= 1)
+      *last = lua_tointeger(L, -2) > *last ? lua_tointeger(L, -2) : *last;
+    else {
+      const char *key = bind_describe(L, -2);
+      fail(e, at, lua_pushfstring(L, "has %s as a key; JSON has names, or positions 1 to n", key));
+    }
+  }
+}
+
+static bool has_array_mark(encoder *e) {
+  lua_State *L = e->L;
+  if (!lua_getmetatable(L, -1))
+    return false;
+  bool marked = lua_rawequal(L, -1, e->mark_slot);
+  lua_pop(L, 1);
+  return marked;
+}
+
+static void enter_table(encoder *e, place *at) {
+  at->table = lua_topointer(e->L, -1);
+  for (const place *p = at->outer; p != NULL; p = p->outer)
+    if (p->table == at->table)
+      fail(e, at, "is a table that it is inside of; JSON has no cycles");
+  if (at->depth >= MOST_DEPTH)
+    fail(e, at, lua_pushfstring(e->L, "is nested deeper than %d; flatten it", MOST_DEPTH));
+}
+
+static void write_table(encoder *e, place *at) {
+  lua_Integer count, names, last;
+  enter_table(e, at);
+  count_keys(e, at, &count, &names, &last);
+  bool marked = has_array_mark(e);
+  if (marked && names > 0)
+    fail(e, at, "is marked by json.array, but has names as keys");
+  if (names > 0 && names < count)
+    fail(e, at, "has both names and positions as keys; JSON has objects and arrays");
+  if (last > count - names)
+    fail(e, at, "is a list with holes; put json.null there");
+  if (marked || count > names)
+    write_array(e, at, count);
+  else
+    write_object(e, at, count);
+}
+
+static void fail_kind(encoder *e, const place *at) {
+  lua_State *L = e->L;
+  const char *kind = luaL_typename(L, -1);
+  if (bind_test_box(L, -1) != NULL)
+    fail(e, at, "is a tensor; encode x:totable(), or save it with bam.save");
+  fail(e, at, lua_pushfstring(L, "is %s%s; JSON holds tables, strings, numbers, true, false and "
+                                 "json.null", lua_isnil(L, -1) ? "" : "a ", kind));
+}
+
+/* Append the value on top of the stack. Recursion ends at MOST_DEPTH. */
+static void write_value(encoder *e, place *at) {
+  lua_State *L = e->L;
+  size_t size;
+  luaL_checkstack(L, 8, "JSON nested too deep");
+  switch (lua_type(L, -1)) {
+  case LUA_TTABLE: write_table(e, at); break;
+  case LUA_TNUMBER: write_number(e, at); break;
+  case LUA_TBOOLEAN: append_text(e, lua_toboolean(L, -1) ? "true" : "false"); break;
+  case LUA_TSTRING: {
+    const char *text = lua_tolstring(L, -1, &size);
+    check_text(e, at, text, size, "");
+    write_string(e, text, size);
+    break;
+  }
+  default:
+    if (!lua_rawequal(L, -1, e->null_slot))
+      fail_kind(e, at);
+    append_text(e, "null");
+  }
+}
+
+/* json_encode(value [, indent]) */
+static int encode(lua_State *L) {
+  int64_t indent = lua_isnoneornil(L, 2) ? 0 : bind_integer(L, 2, "json.encode: indent");
+  if (indent < 0 || indent > MOST_INDENT)
+    return bind_error(L, "json.encode: indent: expected 0 to %d, got %I", MOST_INDENT,
+                      (LUAI_UACINT)indent);
+  lua_settop(L, 1);
+  push_null(L);
+  push_array_mark(L);
+  encoder e = { .L = L, .room = 1000, .null_slot = 2, .mark_slot = 3, .slot = 4,
+                .indent = (int)indent };
+  e.text = lua_newuserdatauv(L, e.room, 0);
+  lua_pushvalue(L, 1);
+  write_value(&e, &(place){ .outer = NULL });
+  lua_pushlstring(L, e.text, e.used);
+  return 1;
+}
+
+const luaL_Reg bind_json_functions[] = {
+  { "json_decode", decode },
+  { "json_encode", encode },
+  { NULL, NULL },
+};

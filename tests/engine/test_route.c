@@ -1,0 +1,697 @@
+/* Routing against its definition in double precision, token by token and expert by expert;
+   gradients against the definition's derivative and against differences. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "gradcheck.h"
+
+TestSuite(route, .init = fixture_open, .fini = fixture_close);
+
+enum { GATES, EXPERTS, LOSSES, STATISTICS };
+
+typedef struct {
+  int64_t k, aux;
+  bool renormalise, dense;
+} options;
+
+/* What the op gives, and the gradient of sum(dgates * gates) + sum(dlosses * losses). */
+typedef struct {
+  int64_t tokens, n, width; /* width: of a token's gates */
+  options with;
+  double *logits, *p, *gates, *shares, *statistics, *dlogits; /* shares: [groups, n] */
+  int64_t *experts;                                           /* from 0 */
+  double losses[2];
+} oracle;
+
+static double *values_of(bam_tensor *x) {
+  double *values = malloc(sizeof(double) * (size_t)(bam_tensor_count(x) + 1));
+  for (int64_t i = 0; i < bam_tensor_count(x); i++)
+    values[i] = value_at(x, i);
+  return values;
+}
+
+static double *zeros(int64_t n) { return calloc((size_t)n + 1, sizeof(double)); }
+
+/* ---- the definition ---- */
+
+static double log_sum(const oracle *o, int64_t t) {
+  double max = -(double)INFINITY, sum = 0;
+  for (int64_t i = 0; i < o->n; i++)
+    max = fmax(max, o->logits[t * o->n + i]);
+  for (int64_t i = 0; i < o->n; i++)
+    sum += exp(o->logits[t * o->n + i] - max);
+  return max + log(sum);
+}
+
+static bool is_chosen(const oracle *o, int64_t t, int64_t rank, int64_t expert) {
+  for (int64_t j = 0; j < rank; j++)
+    if (o->experts[t * o->with.k + j] == expert)
+      return true;
+  return false;
+}
+
+/* The k largest, the first of equal ones first. */
+static void choose(oracle *o, int64_t t) {
+  const double *p = o->p + t * o->n;
+  for (int64_t j = 0; j < o->with.k; j++) {
+    int64_t best = -1;
+    for (int64_t i = 0; i < o->n; i++)
+      if (!is_chosen(o, t, j, i) && (best < 0 || p[i] > p[best]))
+        best = i;
+    o->experts[t * o->with.k + j] = best;
+  }
+}
+
+/* Where the gate of token t's j-th expert stands. */
+static int64_t gate_place(const oracle *o, int64_t t, int64_t j) {
+  return t * o->width + (o->with.dense ? o->experts[t * o->with.k + j] : j);
+}
+
+/* What the gates of token t are divided by. */
+static double divisor(const oracle *o, int64_t t) {
+  double sum = 0;
+  for (int64_t j = 0; j < o->with.k; j++)
+    sum += o->p[t * o->n + o->experts[t * o->with.k + j]];
+  return o->with.renormalise ? sum : 1;
+}
+
+static void route_token(oracle *o, int64_t t) {
+  double lse = log_sum(o, t);
+  for (int64_t i = 0; i < o->n; i++)
+    o->p[t * o->n + i] = exp(o->logits[t * o->n + i] - lse);
+  choose(o, t);
+  for (int64_t j = 0; j < o->with.k; j++)
+    o->gates[gate_place(o, t, j)] =
+      o->p[t * o->n + o->experts[t * o->with.k + j]] / divisor(o, t);
+  o->losses[1] += lse * lse / (double)o->tokens;
+}
+
+/* Of the tokens [from, to), the share of assignments that go to `expert`, and its mean p. */
+static double share_of(const oracle *o, int64_t from, int64_t to, int64_t expert) {
+  int64_t count = 0;
+  for (int64_t t = from; t < to; t++)
+    count += is_chosen(o, t, o->with.k, expert);
+  return (double)count / (double)((to - from) * o->with.k);
+}
+
+static double mean_of(const oracle *o, int64_t from, int64_t to, int64_t expert) {
+  double sum = 0;
+  for (int64_t t = from; t < to; t++)
+    sum += o->p[t * o->n + expert];
+  return sum / (double)(to - from);
+}
+
+static int64_t group_size(const oracle *o) { return o->with.aux > 0 ? o->with.aux : o->tokens; }
+
+static void balance(oracle *o) {
+  int64_t m = group_size(o);
+  for (int64_t from = 0; from < o->tokens; from += m)
+    for (int64_t i = 0; i < o->n; i++) {
+      double share = o->shares[from / m * o->n + i] = share_of(o, from, from + m, i);
+      o->losses[0] += (double)o->n * share * mean_of(o, from, from + m, i) * (double)m /
+                      (double)o->tokens;
+    }
+}
+
+static void count_statistics(oracle *o) {
+  for (int64_t i = 0; i < o->n && o->tokens > 0; i++) {
+    o->statistics[i] = share_of(o, 0, o->tokens, i);
+    o->statistics[o->n + i] = mean_of(o, 0, o->tokens, i);
+    for (int64_t t = 0; t < o->tokens; t++) {
+      double p = o->p[t * o->n + i];
+      o->statistics[2 * o->n + i] -= p > 0 ? p * log(p) / (double)o->tokens : 0;
+    }
+  }
+}
+
+static oracle make_oracle(bam_tensor *logits, options with) {
+  oracle o = { .n = logits->shape.size[logits->shape.ndim - 1], .with = with };
+  o.tokens = bam_tensor_count(logits) / o.n;
+  o.width = with.dense ? o.n : with.k;
+  o.logits = values_of(logits);
+  o.p = zeros(o.tokens * o.n);
+  o.gates = zeros(o.tokens * o.width);
+  o.shares = zeros(o.tokens * o.n);
+  o.statistics = zeros(3 * o.n);
+  o.dlogits = zeros(o.tokens * o.n);
+  o.experts = calloc((size_t)(o.tokens * with.k) + 1, sizeof(int64_t));
+  for (int64_t t = 0; t < o.tokens; t++)
+    route_token(&o, t);
+  balance(&o);
+  count_statistics(&o);
+  return o;
+}
+
+static void free_oracle(oracle *o) {
+  double *all[] = { o->logits, o->p, o->gates, o->shares, o->statistics, o->dlogits };
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    free(all[i]);
+  free(o->experts);
+}
+
+/* ---- its derivative ---- */
+
+/* With respect to p of token t: the shares of the load balance loss are constants. */
+static void differentiate_p(const oracle *o, int64_t t, const double *dgates, double dbalance,
+                            double *dp) {
+  const double *shares = o->shares + t / group_size(o) * o->n;
+  double sum = divisor(o, t), mean = 0;
+  for (int64_t j = 0; j < o->with.k && o->with.renormalise; j++)
+    mean += dgates[gate_place(o, t, j)] * o->gates[gate_place(o, t, j)];
+  for (int64_t j = 0; j < o->with.k; j++)
+    dp[o->experts[t * o->with.k + j]] += (dgates[gate_place(o, t, j)] - mean) / sum;
+  for (int64_t i = 0; i < o->n; i++)
+    dp[i] += dbalance * (double)o->n * shares[i] / (double)o->tokens;
+}
+
+static void differentiate_oracle(oracle *o, const double *dgates, const double *dlosses) {
+  for (int64_t t = 0; t < o->tokens; t++) {
+    double *dp = zeros(o->n), *p = o->p + t * o->n, mean = 0;
+    differentiate_p(o, t, dgates, dlosses[0], dp);
+    for (int64_t i = 0; i < o->n; i++)
+      mean += dp[i] * p[i];
+    for (int64_t i = 0; i < o->n; i++)
+      o->dlogits[t * o->n + i] =
+        p[i] * (dp[i] - mean + dlosses[1] * 2 * log_sum(o, t) / (double)o->tokens);
+    free(dp);
+  }
+}
+
+/* ---- the op beside it ---- */
+
+static bam_attr *attrs_of(options with) {
+  bam_attr *attrs = make_attrs(&bam_op_route);
+  set_integer(&bam_op_route, attrs, "k", with.k);
+  if (with.renormalise)
+    set_integer(&bam_op_route, attrs, "renormalise", 1);
+  if (with.dense)
+    set_integer(&bam_op_route, attrs, "dense", 1);
+  if (with.aux != 0)
+    set_integer(&bam_op_route, attrs, "aux_tokens", with.aux);
+  return attrs;
+}
+
+static void route(bam_tensor *logits, options with, bam_tensor **out) {
+  bam_attr *attrs = attrs_of(with);
+  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_route, &logits, 1, attrs, out));
+  free(attrs);
+}
+
+static void expect_form(bam_tensor *logits, const oracle *o, bam_tensor *const *out) {
+  bam_shape shape = logits->shape;
+  shape.size[shape.ndim - 1] = o->width;
+  expect_shape(out[GATES], shape);
+  shape.size[shape.ndim - 1] = o->with.k;
+  expect_shape(out[EXPERTS], shape);
+  expect_shape(out[LOSSES], SHAPE(2));
+  expect_shape(out[STATISTICS], SHAPE(3, o->n));
+  for (int i = 0; i < 4; i++)
+    expect_dtype(out[i], i == EXPERTS ? BAM_I64 : logits->dtype);
+  cr_assert(!out[STATISTICS]->requires_grad && !out[EXPERTS]->requires_grad);
+  cr_assert_eq(out[GATES]->requires_grad, logits->requires_grad);
+  cr_assert_eq(out[LOSSES]->requires_grad, logits->requires_grad);
+}
+
+static void expect_results(const oracle *o, bam_tensor *const *out, double tolerance) {
+  for (int64_t i = 0; i < o->tokens * o->with.k; i++)
+    cr_assert(integer_at(out[EXPERTS], i) == o->experts[i] + 1, "choice %lld is %lld, not %lld",
+              (long long)i, (long long)integer_at(out[EXPERTS], i), (long long)o->experts[i] + 1);
+  expect_values(out[GATES], o->gates, tolerance);
+  expect_values(out[LOSSES], o->losses, tolerance);
+  expect_values(out[STATISTICS], o->statistics, tolerance);
+  for (int64_t i = 0; i < o->tokens * o->width && o->with.dense; i++)
+    cr_assert(o->gates[i] != 0 || value_at(out[GATES], i) == 0);
+}
+
+/* Backward through the outputs whose seed is not NULL. */
+static void differentiate(bam_tensor *const *out, bam_tensor *const seeds[4]) {
+  bam_tensor *total = NULL;
+  for (int i = 0; i < 4; i++) {
+    if (seeds[i] == NULL)
+      continue;
+    bam_tensor *product = run2(&bam_op_mul, out[i], seeds[i]), *sum = run1(&bam_op_sum, product);
+    bam_tensor *old = total;
+    total = old == NULL ? bam_tensor_retain(sum) : run2(&bam_op_add, old, sum);
+    RELEASE(product, sum, old);
+  }
+  EXPECT_OK(bam_autograd_backward(total, NULL, false));
+  bam_tensor_release(total);
+}
+
+enum { THROUGH_GATES = 1, THROUGH_LOSSES = 2, THROUGH_ALL = 3 };
+
+/* The gradient that arrives through some of the outputs. Losses are means: their seeds grow with
+   the number of tokens, so that no share of the gradient is too small to be seen. */
+static void compare_gradient(bam_tensor *logits, oracle *o, bam_tensor *const *out, int through,
+                             double tolerance) {
+  double most = 1.5 * (double)o->tokens;
+  bam_tensor *dgates = make_random(logits->dtype, out[GATES]->shape, -1, 1);
+  bam_tensor *dlosses = make_random(logits->dtype, SHAPE(2), most / 2, most);
+  if (!(through & THROUGH_GATES))
+    EXPECT_OK(bam_tensor_fill(dgates, 0));
+  if (!(through & THROUGH_LOSSES))
+    EXPECT_OK(bam_tensor_fill(dlosses, 0));
+  double *a = values_of(dgates), *b = values_of(dlosses);
+  differentiate_oracle(o, a, b);
+  differentiate(out, (bam_tensor *[]){ through & THROUGH_GATES ? dgates : NULL, NULL,
+                                       through & THROUGH_LOSSES ? dlosses : NULL, NULL });
+  if (bam_tensor_count(logits) > 0) {
+    expect_shape(logits->grad, logits->shape);
+    expect_values(logits->grad, o->dlogits, tolerance);
+  }
+  EXPECT_OK(bam_autograd_set_grad(logits, NULL));
+  RELEASE(dgates, dlosses);
+  free(a);
+  free(b);
+}
+
+/* Values, and the gradient when logits is a leaf that wants one. */
+static void compare(bam_tensor *logits, options with, int through, double tolerance) {
+  oracle o = make_oracle(logits, with);
+  bam_tensor *out[4];
+  route(logits, with, out);
+  expect_form(logits, &o, out);
+  expect_results(&o, out, tolerance);
+  if (logits->requires_grad)
+    compare_gradient(logits, &o, out, through, tolerance * 4);
+  fixture_release(out, 4);
+  free_oracle(&o);
+}
+
+static void check(bam_dtype dtype, bam_shape shape, options with, double tolerance) {
+  bam_tensor *logits = make_leaf(dtype, shape, -3, 3);
+  compare(logits, with, THROUGH_ALL, tolerance);
+  bam_tensor_release(logits);
+}
+
+/* Every combination of renormalise and dense. */
+static void check_forms(bam_dtype dtype, bam_shape shape, int64_t k, int64_t aux,
+                        double tolerance) {
+  for (int form = 0; form < 4; form++)
+    check(dtype, shape, (options){ k, aux, form & 1, form & 2 }, tolerance);
+}
+
+/* ---- values ---- */
+
+/* Four equal logits. */
+Test(route, by_hand) {
+  bam_tensor *logits = make_values(BAM_F64, SHAPE(2, 4), VALUES(7, 7, 7, 7, 0, 0, 0, 0)), *out[4];
+  double ln = log(4);
+  route(logits, (options){ .k = 1 }, out);
+  expect_values(out[GATES], VALUES(0.25, 0.25), 1e-14);
+  expect_values(out[EXPERTS], VALUES(1, 1), 0);
+  expect_values(out[LOSSES], VALUES(1, ((7 + ln) * (7 + ln) + ln * ln) / 2), 1e-14);
+  expect_values(out[STATISTICS], VALUES(1, 0, 0, 0, 0.25, 0.25, 0.25, 0.25, ln / 4, ln / 4, ln / 4,
+                                        ln / 4), 1e-14);
+  fixture_release(out, 4);
+  route(logits, (options){ .k = 2, .renormalise = true, .dense = true }, out);
+  expect_values(out[GATES], VALUES(0.5, 0.5, 0, 0, 0.5, 0.5, 0, 0), 1e-14);
+  expect_values(out[EXPERTS], VALUES(1, 2, 1, 2), 0);
+  fixture_release(out, 4);
+  bam_tensor_release(logits);
+}
+
+/* Odd sizes, and around the widths of vectors. */
+Test(route, values_f32) {
+  const int64_t widths[] = { 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 33, 64, 100 };
+  for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+    int64_t n = widths[i];
+    check_forms(BAM_F32, SHAPE(13, n), 1, 0, 2e-5);
+    check_forms(BAM_F32, SHAPE(3, 5, n), (n + 1) / 2, 5, 2e-5);
+    check_forms(BAM_F32, SHAPE(2, 3, n), n, 2, 2e-5);
+  }
+}
+
+Test(route, values_f64) {
+  check_forms(BAM_F64, SHAPE(2, 3, 7, 5), 2, 6, 1e-12);
+  check_forms(BAM_F64, SHAPE(37, 19), 3, 0, 1e-12);
+  check_forms(BAM_F64, SHAPE(1, 4), 4, 1, 1e-12);
+}
+
+/* A token alone, without any dimension of tokens. */
+Test(route, values_of_one) {
+  check_forms(BAM_F64, SHAPE(5), 2, 0, 1e-12);
+  check_forms(BAM_F32, SHAPE(1), 1, 1, 2e-5);
+}
+
+/* Sums over many tokens keep their digits. */
+Test(route, values_of_many) { check(BAM_F32, SHAPE(5, 3001, 6), (options){ .k = 2 }, 2e-5); }
+
+/* More groups than fit one block of work, of one token and of very many. */
+Test(route, groups_of_any_size) {
+  const int64_t sizes[] = { 1, 2, 3, 50, 120, 200, 300, 600 };
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+    check(BAM_F64, SHAPE(2, 300, 5), (options){ .k = 2, .aux = sizes[i] }, 1e-12);
+}
+
+/* One group of all tokens is what aux_tokens = 0 means, to the bit. */
+Test(route, one_group) {
+  bam_tensor *logits = make_random(BAM_F32, SHAPE(7, 5, 4), -3, 3), *a[4], *b[4];
+  route(logits, (options){ .k = 1 }, a);
+  route(logits, (options){ .k = 1, .aux = 35 }, b);
+  for (int i = 0; i < 4; i++)
+    expect_equal(a[i], b[i], 0);
+  fixture_release(a, 4);
+  fixture_release(b, 4);
+  bam_tensor_release(logits);
+}
+
+/* Cut into batches of whole groups: the mean of their losses is the loss of all. */
+Test(route, losses_do_not_depend_on_batches) {
+  bam_tensor *logits = make_random(BAM_F64, SHAPE(12, 5), -3, 3), *out[4];
+  double sum[2] = { 0, 0 };
+  for (int64_t from = 0; from < 12; from += 4) {
+    bam_shape shape = SHAPE(4, 5);
+    bam_tensor *part;
+    EXPECT_OK(bam_tensor_view(logits, &shape, logits->stride, from * 5, &part));
+    route(part, (options){ .k = 2, .aux = 2 }, out);
+    for (int i = 0; i < 2; i++)
+      sum[i] += value_at(out[LOSSES], i) / 3;
+    fixture_release(out, 4);
+    bam_tensor_release(part);
+  }
+  route(logits, (options){ .k = 2, .aux = 2 }, out);
+  expect_values(out[LOSSES], sum, 1e-13);
+  fixture_release(out, 4);
+  bam_tensor_release(logits);
+}
+
+/* Equal logits: the lowest index first, also beside larger ones and where vectors end. */
+Test(route, ties) {
+  for (int64_t n = 2; n < 40; n += 3) {
+    bam_tensor *logits = make_random(BAM_F32, SHAPE(20, n), 0, 0);
+    for (int64_t i = 0; i < 20 * n; i++)
+      ((float *)bam_tensor_data(logits))[i] = (float)(i * i % 7 % 3);
+    compare(logits, (options){ .k = 1, .dense = true }, 0, 2e-5);
+    compare(logits, (options){ .k = (n + 1) / 2, .renormalise = true }, 0, 2e-5);
+    compare(logits, (options){ .k = n }, 0, 2e-5);
+    bam_tensor_release(logits);
+  }
+}
+
+Test(route, strided) {
+  bam_tensor *plain = make_random(BAM_F32, SHAPE(3, 7, 5), -3, 3), *logits = make_strided(plain);
+  bam_tensor *twice = make_random(BAM_F64, SHAPE(9, 12), -3, 3), *columns;
+  bam_shape shape = SHAPE(9, 5);
+  EXPECT_OK(bam_tensor_view(twice, &shape, twice->stride, 4, &columns));
+  EXPECT_OK(bam_autograd_require(logits, true));
+  EXPECT_OK(bam_autograd_require(columns, true));
+  for (int form = 0; form < 4; form++) {
+    compare(logits, (options){ 2, 3, form & 1, form & 2 }, THROUGH_ALL, 2e-5);
+    compare(columns, (options){ 2, 0, form & 1, form & 2 }, THROUGH_ALL, 1e-12);
+  }
+  RELEASE(plain, logits, twice, columns);
+}
+
+/* Nothing is recorded: the same values, and no output wants a gradient. */
+Test(route, values_without_recording) {
+  bam_tensor *logits = make_leaf(BAM_F32, SHAPE(30, 5), -3, 3), *a[4], *b[4];
+  route(logits, (options){ .k = 2, .renormalise = true }, a);
+  fixture_context()->no_grad = true;
+  route(logits, (options){ .k = 2, .renormalise = true }, b);
+  fixture_context()->no_grad = false;
+  for (int i = 0; i < 4; i++) {
+    expect_equal(b[i], a[i], 0);
+    cr_assert(!b[i]->requires_grad);
+  }
+  fixture_release(a, 4);
+  fixture_release(b, 4);
+  bam_tensor_release(logits);
+}
+
+/* ---- gradients ---- */
+
+/* Logits of a token lie at least 0.4 apart, in any order: differences do not change a choice. */
+static bam_tensor *make_gapped(bam_dtype dtype, bam_shape shape) {
+  int64_t n = shape.size[shape.ndim - 1];
+  bam_tensor *key = make_random(BAM_F64, shape, 0, 1), *x;
+  double *values = values_of(key);
+  for (int64_t i = 0; i < bam_tensor_count(key); i++) {
+    int64_t rank = 0;
+    for (int64_t j = i - i % n; j < i - i % n + n; j++)
+      rank += value_at(key, j) < value_at(key, i);
+    values[i] = 0.4 * (double)rank + 0.3 * value_at(key, i) - 1;
+  }
+  x = make_values(dtype, shape, values);
+  EXPECT_OK(bam_autograd_require(x, true));
+  bam_tensor_release(key);
+  free(values);
+  return x;
+}
+
+static void check_differences(bam_shape shape, int64_t k, int64_t aux) {
+  bam_tensor *logits = make_gapped(BAM_F64, shape);
+  for (int form = 0; form < 4; form++) {
+    bam_attr *attrs = attrs_of((options){ k, aux, form & 1, form & 2 });
+    check_gradient(&bam_op_route, &logits, 1, attrs);
+    free(attrs);
+  }
+  bam_tensor_release(logits);
+}
+
+Test(route, gradient) {
+  check_differences(SHAPE(6, 5), 1, 0);
+  check_differences(SHAPE(2, 3, 5), 2, 3);
+  check_differences(SHAPE(4, 5), 5, 2);
+  check_differences(SHAPE(6, 2), 1, 1);
+  check_differences(SHAPE(6, 2), 2, 0);
+}
+
+Test(route, gradient_of_one_expert) { check_differences(SHAPE(3, 1), 1, 0); }
+
+Test(route, gradient_of_one_token) {
+  check_differences(SHAPE(5), 2, 0);
+  check_differences(SHAPE(1, 5), 3, 1);
+}
+
+/* No token chooses the last two: they still have a share of every softmax. */
+Test(route, gradient_of_idle_experts) {
+  bam_tensor *logits = make_values(BAM_F64, SHAPE(3, 4), VALUES(1, 2, 0, -1, 3, 1, -2, 0, 1, 4, 0,
+                                                                -1));
+  EXPECT_OK(bam_autograd_require(logits, true));
+  for (int64_t k = 1; k <= 2; k++) {
+    bam_attr *attrs = attrs_of((options){ .k = k });
+    check_gradient(&bam_op_route, &logits, 1, attrs);
+    free(attrs);
+  }
+  bam_tensor_release(logits);
+}
+
+/* A gradient may arrive at one output only. */
+Test(route, gradient_through_one_output) {
+  bam_tensor *logits = make_gapped(BAM_F64, SHAPE(8, 5));
+  for (int through = THROUGH_GATES; through <= THROUGH_LOSSES; through++)
+    for (int form = 0; form < 4; form++)
+      compare(logits, (options){ 2, 4, form & 1, form & 2 }, through, 1e-12);
+  bam_tensor_release(logits);
+}
+
+/* Without the other loss, as a seed alone. */
+Test(route, gradient_of_one_loss) {
+  bam_tensor *logits = make_gapped(BAM_F64, SHAPE(8, 5)), *out[4];
+  for (int which = 0; which < 2; which++) {
+    double seed[] = { which == 0, which == 1 }, *none = zeros(8 * 2);
+    oracle o = make_oracle(logits, (options){ .k = 2, .aux = 2 });
+    differentiate_oracle(&o, none, seed);
+    bam_tensor *dlosses = make_values(BAM_F64, SHAPE(2), seed);
+    route(logits, (options){ .k = 2, .aux = 2 }, out);
+    EXPECT_OK(bam_autograd_backward(out[LOSSES], dlosses, false));
+    expect_values(logits->grad, o.dlogits, 1e-13);
+    EXPECT_OK(bam_autograd_set_grad(logits, NULL));
+    fixture_release(out, 4);
+    bam_tensor_release(dlosses);
+    free_oracle(&o);
+    free(none);
+  }
+  bam_tensor_release(logits);
+}
+
+/* One of N gates divided by itself is 1: no gradient arrives through it. */
+Test(route, gradient_of_a_constant_gate) {
+  bam_tensor *logits = make_leaf(BAM_F64, SHAPE(7, 5), -3, 3), *out[4];
+  double *none = zeros(35), *ones = malloc(7 * sizeof *ones);
+  for (int i = 0; i < 7; i++)
+    ones[i] = 1;
+  route(logits, (options){ .k = 1, .renormalise = true }, out);
+  bam_tensor *sum = run1(&bam_op_sum, out[GATES]);
+  EXPECT_OK(bam_autograd_backward(sum, NULL, false));
+  expect_values(out[GATES], ones, 1e-15);
+  expect_values(logits->grad, none, 1e-15);
+  fixture_release(out, 4);
+  RELEASE(logits, sum);
+  free(none);
+  free(ones);
+}
+
+Test(route, gradient_f32) {
+  bam_tensor *logits = make_gapped(BAM_F32, SHAPE(2, 130, 8));
+  for (int form = 0; form < 4; form++)
+    compare(logits, (options){ 2, 65, form & 1, form & 2 }, THROUGH_ALL, 2e-5);
+  bam_tensor_release(logits);
+}
+
+/* Gradients are added to what is there, and backward leaves what it may need again. */
+Test(route, accumulates) {
+  bam_tensor *logits = make_leaf(BAM_F64, SHAPE(6, 5), -3, 3), *out[4], *first = NULL;
+  route(logits, (options){ .k = 2, .renormalise = true, .aux = 3 }, out);
+  bam_tensor *gates = run1(&bam_op_sum, out[GATES]), *losses = run1(&bam_op_sum, out[LOSSES]);
+  bam_tensor *square = run2(&bam_op_mul, losses, losses);
+  bam_tensor *sum = run2(&bam_op_add, gates, square);
+  for (int time = 1; time <= 3; time++) {
+    EXPECT_OK(bam_autograd_backward(sum, NULL, time < 3));
+    if (time == 1)
+      first = run1(&bam_op_clone, logits->grad);
+    for (int64_t i = 0; i < 30; i++)
+      cr_assert(is_close(value_at(logits->grad, i), time * value_at(first, i), 1e-13));
+  }
+  fixture_release(out, 4);
+  RELEASE(logits, first, gates, losses, square, sum);
+}
+
+/* ---- special cases ---- */
+
+/* The bits do not depend on the number of threads. */
+Test(route, deterministic) {
+  bam_tensor *logits = make_leaf(BAM_F32, SHAPE(4, 5000, 6), -3, 3), *out[2][4], *grad[2];
+  bam_tensor *dgates = make_random(BAM_F32, SHAPE(4, 5000, 2), -1, 1);
+  bam_tensor *dlosses = make_values(BAM_F32, SHAPE(2), VALUES(20000, 10000));
+  for (int i = 0; i < 2; i++) {
+    bam_context_set_threads(fixture_context(), 1 + 2 * i);
+    route(logits, (options){ .k = 2, .aux = 2500 }, out[i]);
+    differentiate(out[i], (bam_tensor *[]){ dgates, NULL, dlosses, NULL });
+    grad[i] = bam_tensor_retain(logits->grad);
+    EXPECT_OK(bam_autograd_set_grad(logits, NULL));
+  }
+  for (int i = 0; i < 4; i++)
+    expect_equal(out[0][i], out[1][i], 0);
+  expect_equal(grad[0], grad[1], 0);
+  for (int i = 0; i < 2; i++)
+    fixture_release(out[i], 4);
+  RELEASE(logits, dgates, dlosses, grad[0], grad[1]);
+}
+
+/* Large logits neither overflow nor lose the digits of their differences. */
+Test(route, extremes) {
+  const bam_dtype dtypes[] = { BAM_F32, BAM_F64 };
+  for (int i = 0; i < 2; i++) {
+    bam_tensor *large = make_values(dtypes[i], SHAPE(3, 3), VALUES(1e4, -1e4, 0, -500, -510, -520,
+                                                                   0, 1e4, 9999));
+    EXPECT_OK(bam_autograd_require(large, true));
+    compare(large, (options){ .k = 1 }, THROUGH_ALL, 2e-5);
+    bam_tensor_release(large);
+  }
+}
+
+/* A logit of -inf has no weight, no entropy and no gradient. */
+Test(route, masked) {
+  const double inf = (double)INFINITY;
+  const bam_dtype dtypes[] = { BAM_F32, BAM_F64 };
+  for (int i = 0; i < 2; i++) {
+    bam_tensor *masked = make_values(dtypes[i], SHAPE(2, 4), VALUES(1, -inf, 3, 2, -inf, 5, 4, -2));
+    EXPECT_OK(bam_autograd_require(masked, true));
+    compare(masked, (options){ .k = 2, .renormalise = true }, THROUGH_ALL, 2e-5);
+    compare(masked, (options){ .k = 3, .dense = true, .aux = 1 }, THROUGH_ALL, 2e-5);
+    bam_tensor_release(masked);
+  }
+}
+
+/* What must hold when token `bad` has no softmax: its experts are experts, and different ones; its
+   gates show it; others have theirs. */
+static void expect_contained(bam_tensor *const *got, bam_tensor *const *want, int64_t bad,
+                             int64_t n, const options *with) {
+  int64_t k = with->k, width = with->dense ? n : k, shown = 0;
+  for (int64_t i = 0; i < bam_tensor_count(want[EXPERTS]); i++) {
+    int64_t e = integer_at(got[EXPERTS], i);
+    cr_assert(e >= 1 && e <= n, "expert %lld of %lld", (long long)e, (long long)n);
+    cr_assert(i / k == bad || e == integer_at(want[EXPERTS], i));
+    for (int64_t j = i / k * k; j < i; j++)
+      cr_assert(integer_at(got[EXPERTS], j) != e, "expert %lld twice in a token", (long long)e);
+  }
+  for (int64_t i = 0; i < bam_tensor_count(want[GATES]); i++)
+    if (i / width == bad)
+      shown += isnan(value_at(got[GATES], i));
+    else
+      cr_assert(value_at(got[GATES], i) == value_at(want[GATES], i));
+  cr_assert(shown > 0, "the NaN of a token has vanished from its gates");
+}
+
+/* The same logits, but for one token. */
+static void check_contained(bam_tensor *logits, const double *row, options with) {
+  bam_tensor *got[4], *want[4];
+  int64_t n = logits->shape.size[1], bad = 2;
+  double *values = values_of(logits);
+  for (int64_t i = 0; i < n; i++)
+    values[bad * n + i] = row[i];
+  bam_tensor *damaged = make_values(logits->dtype, logits->shape, values);
+  EXPECT_OK(bam_autograd_require(damaged, true));
+  route(logits, with, want);
+  route(damaged, with, got);
+  expect_contained(got, want, bad, n, &with);
+  bam_tensor *sum = run1(&bam_op_sum, got[GATES]);
+  EXPECT_OK(bam_autograd_backward(sum, NULL, false));
+  for (int64_t i = 0; i < bam_tensor_count(logits); i++)
+    cr_assert(i / n == bad || isfinite(value_at(damaged->grad, i)));
+  fixture_release(got, 4);
+  fixture_release(want, 4);
+  RELEASE(damaged, sum);
+  free(values);
+}
+
+Test(route, nan) {
+  const double nan = (double)NAN, inf = (double)INFINITY;
+  const double rows[][5] = { { nan, nan, nan, nan, nan }, { 1, 2, nan, 0, 1 }, { nan, 1, 2, 3, 4 },
+                             { 4, 3, 2, 1, nan },         { inf, 1, inf, 2, 3 },
+                             { -inf, -inf, -inf, -inf, -inf } };
+  const bam_dtype dtypes[] = { BAM_F32, BAM_F64 };
+  for (int d = 0; d < 2; d++) {
+    bam_tensor *logits = make_random(dtypes[d], SHAPE(6, 5), -3, 3);
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
+      for (int form = 0; form < 4; form++)
+        for (int64_t k = 1; k <= 5; k += 2)
+          check_contained(logits, rows[r], (options){ k, 0, form & 1, form & 2 });
+    bam_tensor_release(logits);
+  }
+}
+
+/* A NaN does not vanish from the means. */
+Test(route, nan_losses) {
+  bam_tensor *logits = make_values(BAM_F32, SHAPE(2, 2), VALUES(1, 2, (double)NAN, 0)), *out[4];
+  route(logits, (options){ .k = 1, .aux = 1 }, out);
+  expect_values(out[LOSSES], VALUES((double)NAN, (double)NAN), 0);
+  fixture_release(out, 4);
+  bam_tensor_release(logits);
+}
+
+/* No tokens: every number is 0, and there is a gradient, of nothing. */
+Test(route, empty) {
+  const bam_shape shapes[] = { SHAPE(0, 5), SHAPE(2, 0, 5), SHAPE(0, 3, 1) };
+  for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+    check_forms(BAM_F64, shapes[i], 1, 0, 0);
+    check_forms(BAM_F32, shapes[i], 1, 4, 0);
+  }
+}
+
+static void expect_failure(const char *words, bam_tensor *logits, options with) {
+  bam_attr *attrs = attrs_of(with);
+  expect_op_error(words, &bam_op_route, &logits, 1, attrs);
+  free(attrs);
+}
+
+Test(route, errors) {
+  bam_tensor *logits = make_leaf(BAM_F32, SHAPE(2, 3, 4), -1, 1);
+  bam_tensor *none = make_random(BAM_F32, SHAPE(3, 0), -1, 1);
+  bam_tensor *scalar = make_random(BAM_F32, SCALAR, -1, 1);
+  bam_tensor *whole = make_random(BAM_I64, SHAPE(3, 4), 0, 9);
+  bam_tensor *half = make_random(BAM_BF16, SHAPE(3, 4), 0, 9);
+  expect_failure("k is 5", logits, (options){ .k = 5 });
+  expect_failure("k is 0", logits, (options){ .k = 0 });
+  expect_failure("k is -1", logits, (options){ .k = -1 });
+  expect_failure("aux_tokens", logits, (options){ .k = 1, .aux = 4 });
+  expect_failure("aux_tokens", logits, (options){ .k = 1, .aux = 12 });
+  expect_failure("aux_tokens", logits, (options){ .k = 1, .aux = -2 });
+  expect_failure("", none, (options){ .k = 1 });
+  expect_failure("", scalar, (options){ .k = 1 });
+  expect_failure("", whole, (options){ .k = 1 });
+  expect_failure("", half, (options){ .k = 1 });
+  RELEASE(logits, none, scalar, whole, half);
+}

@@ -1,0 +1,241 @@
+-- What is said to mistakes with models, mixtures and their checkpoints: which model, which tensor, what
+-- to do. Written by hand: when the program says something else, the program is wrong. Nothing is built
+-- before it is said. DIR stands for the directory of the damaged checkpoints.
+local bam = require "bam"
+local core = require "bam.core"
+
+local SIZES = { layers = 2, width = 24, heads = 4, kv_heads = 2, ffn = 20, vocab = 31 }
+
+local function with(changes)
+  local options = {}
+  for name, value in pairs(SIZES) do options[name] = value end
+  for name, value in pairs(changes) do options[name] = value end
+  return bam.models.parallel(options)
+end
+
+-- ---- models and checkpoints, sound and damaged ----
+
+local DIR = os.tmpname()
+os.remove(DIR)
+local cleanup <close> = setmetatable({}, { __close = function()
+  os.execute(string.format("rm -rf '%s'", DIR))
+end })
+
+local env = setmetatable({ bam = bam, with = with, d = with {} }, { __index = _G })
+env.m1, env.m2, env.nan = env.d:build { seed = 1 }, env.d:build { seed = 2 }, env.d:build { seed = 3 }
+bam.no_grad(function() env.nan.layers[2].ffn.down.weight[{ 1, 1 }] = 0 / 0 end)
+env.mixed = bam.mix { experts = { env.m1, env.m2 } }:build()
+
+-- A checkpoint called `name`, changed by `f`.
+local function damaged(name, f)
+  local directory = string.format("%s/%s", DIR, name)
+  env.m1:save(directory)
+  f(directory)
+  env[name] = directory
+end
+
+local function with_tensor(name, tensor)
+  return function(directory)
+    local path = string.format("%s/model.safetensors", directory)
+    local tensors = bam.load(path)
+    tensors[name] = tensor
+    bam.save(path, tensors)
+  end
+end
+
+local function with_config(from, to)
+  return function(directory)
+    local path = string.format("%s/config.json", directory)
+    local text, count = core.read_file(path):gsub(from, to)
+    assert(count > 0, from)
+    core.write_file(path, text)
+  end
+end
+
+local function with_file(name, text)
+  return function(directory) core.write_file(string.format("%s/%s", directory, name), text) end
+end
+
+damaged("good", function() end)
+damaged("missing", with_tensor("model.layers.1.mlp.up_proj.weight", nil))
+damaged("shape", with_tensor("model.layers.1.mlp.up_proj.weight", bam.zeros(3, 4)))
+damaged("extra", with_tensor("model.layers.1.self_attn.q_norm.weight", bam.zeros(3, 4)))
+damaged("ints", with_tensor("model.norm.weight", bam.zeros(24, { dtype = "i64" })))
+damaged("llama", with_config('"cohere"', '"llama"'))
+damaged("qk", with_config('"use_qk_norm": false', '"use_qk_norm": true'))
+damaged("ropes", with_config('"rope_type": "default"', '"rope_type": "yarn"'))
+damaged("many", with_config('"num_hidden_layers": 2', '"num_hidden_layers": 99999999999'))
+damaged("neg", with_config('"num_attention_heads": 4', '"num_attention_heads": -4'))
+damaged("nojson", function(directory) os.remove(string.format("%s/config.json", directory)) end)
+damaged("broken", with_file("config.json", '{"a":'))
+damaged("escape", with_file("model.safetensors.index.json", '{"weight_map":{"a":"../../etc/passwd"}}'))
+
+-- ---- what is said ----
+
+local CASES = {
+  { [[bam.mix { experts = {} }]],
+    [[mix: at least 2 experts make a mixture, got 0; bam.upcycle makes one of one model]] },
+  { [[bam.mix { experts = { m1 } }]],
+    [[mix: at least 2 experts make a mixture, got 1; bam.upcycle makes one of one model]] },
+  { [[bam.mix { experts = { m1, nil, m2 } }]],
+    [[mix: there is a nil among the 3 experts]] },
+  { [[bam.mix { experts = { m1, 5 } }]],
+    [[mix: expert 2 is 5; expected a model, a checkpoint directory or a description]] },
+  { [[bam.mix { experts = { m1, mixed } }]],
+    [[mix: expert 2 is a mixture itself; mix dense models]] },
+  { [[bam.mix { experts = { mixed, m1 } }]],
+    [[mix: expert 1 is a mixture itself; mix dense models]] },
+  { [[bam.mix { expert = { m1, m2 } }]],
+    [[mix: no option `expert`; did you mean `experts`?]] },
+  { [[bam.mix { experts = { m1, m2 }, ffn = { top_k = 3 } }]],
+    [[mix: option ffn: top_k is 3, and there are 2 experts]] },
+  { [[bam.mix { experts = { m1, m2 }, ffn = { topk = 1 } }]],
+    [[mix: option ffn: no option `topk`; did you mean `top_k`?]] },
+  { [[bam.mix { experts = { m1, m2 }, attention = { routing = 3 } }]],
+    [[mix: option attention: routing is top-3, and there are 2 experts]] },
+  { [[bam.mix { experts = { m1, m2 }, attention = { routing = "hard" } }]],
+    [[mix: option attention: routing (or "soft"): expected an integer of at least 1, got the ]]
+      .. [[string "hard"]] },
+  { [[bam.mix { experts = { m1, m2 }, attention = { kv = "none" } }]],
+    [[mix: option attention: kv: expected "own" or "shared", got the string "none"]] },
+  { [[bam.mix { experts = { m1, m2 }, attention = { experts = "mean", kv = "own" } }]],
+    [[mix: option attention: expected { experts = "mean" }, or { kv = "own" or "shared", ]]
+      .. [[routing = "soft" or k }]] },
+  { [[bam.mix { experts = { m1, m2 }, load_balance = -1 }]],
+    [[mix: option load_balance: expected a number of at least 0, got -1]] },
+  { [[bam.mix { experts = { m1, m2 }, load_balance = "x" }]],
+    [[mix: option load_balance: expected a number or a schedule, got the string "x"]] },
+  { [[bam.mix { experts = { m1, with { width = 48 } } }]],
+    [[mix: expert 2 has width = 48, and expert 1 24: model.embed_tokens.weight is (31, 48), ]]
+      .. [[not (31, 24)]] },
+  { [[bam.mix { experts = { m1, with { vocab = 32 } } }]],
+    [[mix: expert 2 has vocab = 32, and expert 1 31: model.embed_tokens.weight is (32, 24), ]]
+      .. [[not (31, 24)]] },
+  { [[bam.mix { experts = { m1, with { layers = 3 } } }]],
+    [[mix: expert 2 has layers = 3, and expert 1 2: expert 1 lacks ]]
+      .. [[model.layers.2.input_layernorm.weight]] },
+  { [[bam.mix { experts = { m1, with { ffn = 21 } } }]],
+    [[mix: expert 2 has ffn = 21, and expert 1 20: model.layers.0.mlp.gate_proj.weight is ]]
+      .. [[(21, 24), not (20, 24)]] },
+  { [[bam.mix { experts = { m1, with { rope_base = 500 } } }]],
+    [[mix: expert 2 has rope_base = 500, and expert 1 10000: they must agree]] },
+  { [[bam.mix { experts = { m1, with { heads = 2 } } }]],
+    [[mix: expert 2 has heads = 2, and expert 1 4: model.layers.0.self_attn.k_proj.weight is ]]
+      .. [[(24, 24), not (12, 24)]] },
+  { [[bam.mix { experts = { m1, with { tied = true } } }]],
+    [[mix: expert 2 has tied = true, and expert 1 false: expert 2 lacks lm_head.weight]] },
+  { [[bam.mix { experts = { m1, nan } }:build()]],
+    [[build: expert 2: `model.layers.1.mlp.down_proj.weight` holds a NaN or infinity]] },
+  { [[bam.mix { experts = { d, d } }:build()]],
+    [[build: expert 1 of the mixture is a description without weights; give a trained model, ]]
+      .. [[or description:build()]] },
+  { [[bam.mix { experts = { m1, missing } }]],
+    [[DIR/missing: `model.layers.1.mlp.up_proj.weight` is missing]] },
+  { [[bam.mix { experts = { m1, shape } }]],
+    [[DIR/shape: `model.layers.1.mlp.up_proj.weight` is (3, 4); by its config.json it must be ]]
+      .. [[(20, 24)]] },
+  { [[bam.mix { experts = { m1, extra } }]],
+    [[DIR/extra: it holds 1 tensors that a model of its config.json has no place for, such as ]]
+      .. [[`model.layers.1.self_attn.q_norm.weight`]] },
+  { [[bam.mix { experts = { m1, ints } }]],
+    [[DIR/ints: `model.norm.weight` is of dtype i64, not of floating point]] },
+  { [[bam.mix { experts = { m1, llama } }]],
+    [[DIR/llama/config.json: a model of type "llama"; bamlua loads "cohere" ]]
+      .. [[(CohereForCausalLM) and its own "bam"]] },
+  { [[bam.mix { experts = { m1, "DIR/nothing" } }]],
+    [[list_directory: cannot list "DIR/nothing": No such file or directory; check the name, ]]
+      .. [[and the directory that it is relative to]] },
+  { [[bam.load(missing)]],
+    [[DIR/missing: `model.layers.1.mlp.up_proj.weight` is missing]] },
+  { [[bam.load(llama)]],
+    [[DIR/llama/config.json: a model of type "llama"; bamlua loads "cohere" ]]
+      .. [[(CohereForCausalLM) and its own "bam"]] },
+  { [[bam.load(qk)]],
+    [[DIR/qk/config.json: `use_qk_norm` is true, which bamlua does not compute]] },
+  { [[bam.load(ropes)]],
+    [[DIR/ropes/config.json: `rope_parameters.rope_type` is the string "yarn", which bamlua ]]
+      .. [[does not compute]] },
+  { [[bam.load(many)]],
+    [[DIR/many/config.json: `num_hidden_layers`: expected an integer from 1 to 4096, got ]]
+      .. [[99999999999]] },
+  { [[bam.load(neg)]],
+    [[DIR/neg/config.json: `num_attention_heads`: expected an integer from 1 to 2147483647, ]]
+      .. [[got -4]] },
+  { [[bam.load(nojson)]],
+    [[DIR/nojson: it holds no config.json, so it is not a model's checkpoint]] },
+  { [[bam.load(broken)]],
+    [[DIR/broken/config.json: json.decode: malformed JSON at byte 5: "unexpected token near ]]
+      .. [[end of file"]] },
+  { [[bam.load(escape)]],
+    [[DIR/escape/model.safetensors.index.json: the string "../../etc/passwd" is not the name ]]
+      .. [[of a file beside it]] },
+  { [[bam.load(good, { dtyp = "f64" })]],
+    [[load: no option `dtyp`; did you mean `dtype`?]] },
+  { [[bam.upcycle { model = m1, experts = 1 }]],
+    [[upcycle: at least 2 experts make a mixture]] },
+  { [[bam.upcycle { model = m1 }]],
+    [[upcycle: option `experts` is missing: an integer of at least 1]] },
+  { [[bam.models.parallel { layers = 2, width = 24, heads = 5, ffn = 3, vocab = 3 }]],
+    [[models.parallel: 5 heads do not divide the width 24; give head_width]] },
+  { [[bam.models.parallel { layers = 2, width = 24, heads = 4, kv_head = 2, ffn = 3, vocab = 3 }]],
+    [[models.parallel: no option `kv_head`; did you mean `kv_heads`?]] },
+  { [[bam.models.parallel { layers = 5000, width = 24, heads = 4, ffn = 3, vocab = 3 }]],
+    [[models.parallel: option layers: expected an integer from 1 to 4096, got 5000]] },
+  { [[bam.models.paralel {}]],
+    [[bam.models has no `paralel`; did you mean `parallel`?]] },
+  { [[mixed(bam.zeros(3))]],
+    [[model: expected token ids [batch, time], got a tensor of shape (3)]] },
+  { [[mixed:loss(bam.zeros(2,3,{dtype="i64"}), bam.zeros(2,4,{dtype="i64"}))]],
+    [[linear_cross_entropy: `targets` is (2, 4); it must be (2, 3), one id per row of x]] },
+  { [[mixed:loss(bam.full({2,3},99,{dtype="i64"}), bam.zeros(2,3,{dtype="i64"}))]],
+    [[embedding: token id 99 (element 1 of `ids`) is outside 0 .. 30]] },
+  { [[mixed:loss(bam.zeros(2,3,{dtype="i64"}), bam.zeros(2,3,{dtype="i64"}), {document = 1})]],
+    [[loss: no option `document`; did you mean `documents`?]] },
+  { [[mixed:sample("abc")]],
+    [[sample: this model has no tokenizer, and its vocabulary of 31 is not that of bytes; ]]
+      .. [[give token ids]] },
+  { [[mixed:sample("")]],
+    [[sample: expected a text or a list of token ids, not empty, got the string ""]] },
+  { [[mixed:save("/proc/x")]],
+    [[stage_directory: cannot write "/proc/x": No such file or directory; check the name, and ]]
+      .. [[the directory that it is relative to]] },
+  { [[mixed:save(good, { dtype = "i64" })]],
+    [[save: option dtype: expected "f32", "f64", "bf16" or "f16", got the string "i64"]] },
+  { [[d:build { sed = 1 }]],
+    [[build: no option `sed`; did you mean `seed`?]] },
+  { [[d:flops()]],
+    [[flops: context: expected an integer of at least 1, got nil]] },
+  { [[d:report()]],
+    [[report: this is no mixture of several models, so nothing has drifted]] },
+  { [[bam.ensemble { models = {} }]],
+    [[ensemble: expected at least one model]] },
+  { [[bam.ensemble { models = { m1, d } }]],
+    [[ensemble: entry 2 is a model description, not a live model]] },
+  { [[bam.ensemble { models = { m1, m2 }, prior = { 1 } }]],
+    [[ensemble: 1 numbers as the prior of 2 models]] },
+  { [[bam.models.parallel { layers = 4, width = 1 << 20, heads = 4, ffn = 1 << 30, vocab = 1 << 30 }:build()]],
+    [[out of memory on cpu: asked for 4503599627.4 MB]] },
+  { [[bam.nn.Router { width = 3, experts = 2, top_k = 3 }]],
+    [[nn.Router: top_k is 3, and there are 2 experts]] },
+  { [[bam.route(bam.zeros(3,4), 5)]],
+    [[route: k is 5; of 4 experts, 1 to all can be chosen]] },
+  { [[bam.route(bam.zeros(3,4), 1, { aux_tokens = 2 })]],
+    [[route: aux_tokens is 2; it must divide the 3 tokens]] },
+}
+
+local before, failed = core.memory().live, 0
+for _, case in ipairs(CASES) do
+  local expected = string.format("script:1: %s", case[2]):gsub("DIR", (DIR:gsub("%%", "%%%%")))
+  local code = case[1]:gsub("DIR", (DIR:gsub("%%", "%%%%")))
+  local ok, message = pcall(assert(load(code, "=script", "t", env)))
+  message = ok and "no error" or message
+  if message:sub(1, #expected) ~= expected then
+    failed = failed + 1
+    print(string.format("%s\n  says      %s\n  should be %s", code, message, expected))
+  end
+end
+collectgarbage()
+collectgarbage()
+assert(core.memory().live <= before, "a mistake has left tensors behind")
+print(string.format("%d messages, %d not as they should be", #CASES, failed))
+assert(failed == 0)

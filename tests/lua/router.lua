@@ -1,0 +1,129 @@
+-- Routers written in Lua: the contract that nn.Router documents, and that one of a few lines trains as
+-- well as the built-in one on a toy task: sequences that follow one of three rules, which the first
+-- tokens tell.
+local bam = require "bam"
+local nn = bam.nn
+
+local VOCAB, TIME, BATCH, STEPS = 24, 16, 12, 120
+local RULES = { { 1, 5 }, { 5, 7 }, { 7, 2 } } -- next = (a * token + c) mod 24
+
+local function batch_of(seed)
+  local rows = {}
+  bam.seed(seed)
+  local starts = bam.randint(0, VOCAB - 1, BATCH):totable()
+  for b = 1, BATCH do
+    local rule, row = RULES[b % #RULES + 1], { starts[b] }
+    for t = 2, TIME + 1 do row[t] = (rule[1] * row[t - 1] + rule[2]) % VOCAB end
+    rows[b] = row
+  end
+  local all = bam.tensor(rows)
+  return all:slice(2, 1, TIME), all:slice(2, 2, TIME + 1)
+end
+
+-- ---- the built-in router, by hand ----
+
+local Plain = nn.module "Plain"
+function Plain:init(o)
+  self.k = o.top_k
+  self.logits = nn.Linear(o.width, o.experts, { bias = false, std = o.std, dtype = o.dtype })
+end
+function Plain:forward(h)
+  local logits = self.logits(h)
+  local p = logits:softmax(-1)
+  local gates, experts = p:topk(self.k, -1)
+  local chosen = bam.one_hot(experts, p:size(-1)):to(p.dtype)
+  local share, mean = chosen:mean({ 1, 2, 3 }), p:mean({ 1, 2 })
+  local z = logits:logsumexp(-1)
+  return gates, experts, { losses = bam.stack { (share * mean):sum() * p:size(-1), (z * z):mean() } }
+end
+
+-- ---- one with another idea: what the layer before chose counts too, and experts may be left out ----
+
+local Recurrent = nn.module "Recurrent"
+function Recurrent:init(o)
+  self.input = nn.Linear(o.width, o.experts, { bias = false, std = o.std })
+  self.carry = nn.Linear(o.experts, o.experts, { bias = false, std = o.std })
+end
+function Recurrent:forward(h, batch)
+  local logits = self.input(h)
+  if batch.before then logits = logits + self.carry(batch.before) end
+  batch.before = logits:tanh()
+  local gates, experts = logits:softmax(-1):topk(2, -1)
+  local weak = gates:lt(0.1) -- as many experts as have something to say (0: none)
+  return gates:masked_fill(weak, 0), experts:masked_fill(weak, 0)
+end
+
+-- ---- training ----
+
+local DENSE = bam.models.parallel { layers = 2, width = 32, heads = 2, ffn = 32, vocab = VOCAB }
+
+local function mixture(router)
+  local experts = {}
+  for i = 1, 3 do experts[i] = DENSE:build { seed = i } end
+  return bam.mix { experts = experts, attention = { kv = "shared" }, ffn = { router = router } }:build()
+end
+
+local function train(model)
+  local optimizer = bam.optim.AdamW(model, { betas = { 0.9, 0.95 } })
+  local lr, losses = bam.schedule.cosine { peak = 1e-2, warmup = 0.1, floor = 0.1 }, {}
+  for step = 1, STEPS do
+    losses[step] = bam.scope(function()
+      local ids, targets = batch_of(step)
+      optimizer:zero_grad()
+      local loss, parts = model:loss(ids, targets)
+      loss:backward()
+      optimizer:clip(1)
+      optimizer:step(lr:at(step, STEPS))
+      return parts.nll:item()
+    end)
+  end
+  return losses
+end
+
+local function last(losses)
+  local sum = 0
+  for step = STEPS - 9, STEPS do sum = sum + losses[step] / 10 end
+  return sum
+end
+
+local built_in, plain, recurrent = train(mixture()), train(mixture(Plain)), train(mixture(Recurrent))
+print(string.format("built-in %.4f, the same in Lua %.4f, recurrent %.4f", last(built_in), last(plain),
+                    last(recurrent)))
+assert(last(built_in) < 0.5 * built_in[1], "the built-in router does not train")
+for step = 1, 10 do -- the same arithmetic in another order
+  assert(math.abs(built_in[step] - plain[step]) < 1e-3, "the router in Lua computes something else")
+end
+assert(last(plain) < 1.1 * last(built_in) + 0.02, "the router in Lua trains worse")
+assert(last(recurrent) < 1.1 * last(built_in) + 0.02, "the recurrent router trains worse")
+
+-- ---- a router of one's own is saved with the model, and asked for when that is loaded ----
+
+local path = os.tmpname()
+os.remove(path)
+local model = mixture(Recurrent)
+local ids, targets = batch_of(1)
+model:save(path)
+local ok, message = pcall(bam.load, path)
+assert(not ok and message:find("its ffn routers were written in Lua", 1, true), message)
+local loaded = bam.load(path, { routers = { ffn = Recurrent } })
+os.execute(string.format("rm -r '%s'", path))
+assert(loaded:loss(ids, targets):item() == model:loss(ids, targets):item())
+
+-- ---- what a router must not give ----
+
+local function fails(router, expected)
+  local wrong, text = pcall(function() return mixture(router):loss(ids, targets) end)
+  assert(not wrong and tostring(text):find(expected, 1, true), tostring(text))
+end
+fails(function() return 5 end, "router: expected a module or a function(h, batch) to be made, got 5")
+fails(function() return function(h) return h[1] end end,
+      "router of ffn: expected gates [B, T, k] for h (12, 16, 32), got a tensor of shape (16, 32)")
+fails(function() return function(h) return h:sum(-1, true) end end,
+      "router: 1 gates without `experts`, and there are 3 experts; give both")
+fails(function() return function(h) return h:sum(-1, true), 4 end end,
+      "router of ffn: expected experts [B, T, k] for h (12, 16, 32), got 4")
+fails(function()
+  return function(h) return h:sum(-1, true), bam.full({ 12, 16, 1 }, 9, { dtype = "i64" }) end
+end, "routed_ffn: expert 9 (element 1 of `experts`) is outside 0 .. 3; they count from 1, and 0 means none")
+
+print "routers: ok"
