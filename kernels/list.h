@@ -171,8 +171,8 @@
     const bam_attention *attention))                                                              \
   X(document_starts, (bam_stream stream, int32_t *first, const int64_t *documents,                \
     int64_t batch, int64_t time))                                                                 \
-  /* mixture_of_attention.c: y = o times its expert's gate, [tokens, heads, width]; backward also   \
-     gives delta [tokens, heads] as attention_delta does; doo may be dy, dgates may be NULL */    \
+  /* mixture_of_attention.c: y = o times its expert's gate, [tokens, heads, width]; backward       \
+     also gives delta [tokens, heads] as attention_delta does; doo may be dy, dgates may be NULL */    \
   X(gate_heads, (bam_stream stream, void *y, const void *o, const void *gates,                    \
     const bam_gated_heads *heads))                                                                \
   X(gate_heads_backward, (bam_stream stream, void *doo, void *y, void *delta, void *dgates,       \

@@ -81,8 +81,8 @@ static bam_status check_ranks(bam_call *call) {
   const bam_shape *out = &call->inputs[OUT]->shape;
   char tx[BAM_SHAPE_TEXT], tq[BAM_SHAPE_TEXT], to[BAM_SHAPE_TEXT];
   if (x->ndim != 3 || qkv->ndim != 2 || out->ndim != 2 || qkv->size[1] != x->size[2])
-    return bam_call_fail(call, "needs x [B, T, D], qkv [rows, D] and out [Dout, columns], not %s, %s "
-                         "and %s",
+    return bam_call_fail(call, "needs x [B, T, D], qkv [rows, D] and out [Dout, columns], not %s, "
+                         "%s and %s",
                          bam_shape_text(x, tx), bam_shape_text(qkv, tq), bam_shape_text(out, to));
   if (x->size[1] > INT32_MAX)
     return bam_call_fail(call, "sequences of %" PRId64 " tokens are too long", x->size[1]);
@@ -406,10 +406,10 @@ const bam_op bam_op_mixture_of_attention = {
   .name = "mixture_of_attention",
   .help = "N attention experts side by side, mixed by gates: the sum over n of gates_n * (causal "
           "attention of expert n, projected), as one attention whose heads are those of all "
-          "experts. `x` is [B, T, D]; `gates` [B, T, N], or left out for a single expert; an expert "
-          "has `heads` query heads and `kv_heads` key and value heads of width K. `out` is "
-          "[Dout, N * heads * K]; `qkv` has rows for all queries, then keys, then values, K for each "
-          "head: query heads in the order (KV head, expert, head), key and value heads in the "
+          "experts. `x` is [B, T, D]; `gates` [B, T, N], or left out for a single expert; an "
+          "expert has `heads` query heads and `kv_heads` key and value heads of width K. `out` is "
+          "[Dout, N * heads * K]; `qkv` has rows for all queries, then keys, then values, K for "
+          "each head: query heads in the order (KV head, expert, head), key and value heads in the "
           "order (KV head, expert), or `kv_heads` of each when the experts share them. Queries and "
           "keys turn by `positions` (integers [T] or [B, T]; 0 .. T-1) with `rope_base`, 0 for not "
           "at all; `documents`, integers [B, T], keep tokens to their own; `scale` is 1 / sqrt(K) "

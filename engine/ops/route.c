@@ -135,9 +135,9 @@ done:
 const bam_op bam_op_route = {
   .name = "route",
   .help = "Sends every token to the `k` experts with the largest p = softmax(logits); `logits` is "
-          "[..., N], f32 or f64. Results: gates [..., k], the p of the chosen (divided by their sum "
-          "with `renormalise`; with `dense` [..., N] and 0 for the others); experts [..., k], their "
-          "positions from 1, the largest first, the first of equals; losses [2], load balance and "
+          "[..., N], f32 or f64. Results: gates [..., k], the p of the chosen (divided by their "
+          "sum with `renormalise`; with `dense` [..., N] and 0 for the others); experts [..., k], "
+          "their positions from 1, the largest first, the first of equals; losses [2], load balance and "
           "z; statistics [3, N], per expert the share of assignments, the mean of p and the mean "
           "of -p ln p, without gradient. The load balance loss is N * sum(share * mean p), taken "
           "over groups of `aux_tokens` consecutive tokens (0: all) and averaged; no gradient "

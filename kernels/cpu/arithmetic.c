@@ -20,7 +20,7 @@ static inline real floor_quotient(real a, real b) { return REAL_MATH(floor)(a / 
 
 static inline real floor_remainder(real a, real b) {
   real m = REAL_MATH(fmod)(a, b);
-  return (m > 0 ? b < 0 : m < 0 && b != m) ? m + b : m;
+  return m != 0 && (m < 0) != (b < 0) ? m + b : m;
 }
 
 static inline real power(real a, real b) { return REAL_MATH(pow)(a, b); }

@@ -77,7 +77,8 @@ static void add_token(double *sums, const real *x, const real *p, log_sum total,
     sums[CHOSEN * n + chosen[j] - 1] += 1;
   for (int64_t i = 0; i < n; i++) {
     sums[MEAN * n + i] += (double)p[i];
-    sums[ENTROPY * n + i] += p[i] == 0 ? 0 : (double)p[i] * (total.rest - (double)(x[i] - total.max));
+    double minus_log = total.rest - (double)(x[i] - total.max);
+    sums[ENTROPY * n + i] += p[i] == 0 ? 0 : (double)p[i] * minus_log;
   }
   sums[SUMS * n] += lse * lse;
 }

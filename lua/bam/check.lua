@@ -1,6 +1,6 @@
---- Checking what a script passed: values against kinds, tables of options against the names there
---- are. The errors name the function and the option, say what to do, and carry the line of the
---- script, not one in here.
+-- Checking what a script passed: values against kinds, tables of options against the names there
+-- are. The errors name the function and the option, say what to do, and carry the line of the
+-- script, not one in here.
 local core = require "bam.core"
 
 local M = {}
@@ -29,6 +29,15 @@ function M.is_tensor(value) return getmetatable(value) == "tensor" end
 function M.is_callable(value)
   local metatable = getmetatable(value)
   return type(value) == "function" or type(metatable) == "table" and metatable.__call ~= nil
+end
+
+--- An integer as people read it: "587,209,728".
+---@param n integer
+---@return string
+function M.thousands(n)
+  local text, k = tostring(n), 0
+  repeat text, k = text:gsub("^(%d+)(%d%d%d)", "%1,%2") until k == 0
+  return text
 end
 
 --- A shape as messages show it: "(4, 768)".
@@ -60,6 +69,7 @@ local kinds = {
   boolean = { "true or false", function(x) if type(x) == "boolean" then return x end end },
   string = { "a string", function(x) return type(x) == "string" and x or nil end },
   table = { "a table", function(x) return type(x) == "table" and x or nil end },
+  tensor = { "a tensor", function(x) return M.is_tensor(x) and x or nil end },
   callable = { "a function", function(x) return M.is_callable(x) and x or nil end },
   integer = { "an integer", integer },
   count = { "an integer of at least 0",
@@ -103,7 +113,10 @@ function M.suggestion(word, names)
   return near and string.format("; did you mean `%s`?", near) or ""
 end
 
-local function sorted_names(t)
+--- The keys of a table of names, sorted.
+---@param t table<string, any>
+---@return string[]
+function M.sorted_names(t)
   local names = {}
   for name in pairs(t) do names[#names + 1] = name end
   table.sort(names)
@@ -121,7 +134,7 @@ function M.options(what, given, spec)
   if type(given) ~= "table" or getmetatable(given) then
     M.fail("%s: expected a table of options, got %s", what, M.describe(given))
   end
-  local names, options = sorted_names(spec), {}
+  local names, options = M.sorted_names(spec), {}
   for name in pairs(given) do
     if type(name) ~= "string" then
       M.fail("%s: options have names, but there is %s", what, M.describe(given[name]))
@@ -148,7 +161,7 @@ end
 function M.guard(t, what)
   return setmetatable(t, { __name = what, __index = function(_, name)
     if type(name) ~= "string" then return nil end
-    M.fail("%s has no `%s`%s", what, name, M.suggestion(name, sorted_names(t)))
+    M.fail("%s has no `%s`%s", what, name, M.suggestion(name, M.sorted_names(t)))
   end })
 end
 

@@ -1,11 +1,12 @@
---- How a tensor prints: a line with dtype, shape and device, then its values in aligned columns, the middle
---- of long dimensions left out so that at most 1000 elements are shown.
+-- How a tensor prints: a line with dtype, shape and device, then its values in aligned columns, the
+-- middle of long dimensions left out so that at most 1000 elements are shown.
 local M = {}
 
 local MOST = 1000
 local GAP = {} -- stands where positions were left out
 
--- How many positions to show at each end of a dimension so that the whole stays within MOST; nil: everything.
+-- How many positions to show at each end of a dimension so that the whole stays within MOST; nil:
+-- everything.
 local function edge_for(shape, count)
   if count <= MOST then return nil end
   for edge = 3, 2, -1 do
@@ -86,8 +87,8 @@ end
 ---@return string
 function M.text(x)
   local shape, count = x.shape, x:count()
-  local title = string.format("tensor %s (%s) on %s%s", x.dtype, table.concat(shape, ", "), x.device,
-                              x.requires_grad and ", requires_grad" or "")
+  local title = string.format("tensor %s (%s) on %s%s", x.dtype, table.concat(shape, ", "),
+                              x.device, x.requires_grad and ", requires_grad" or "")
   if count == 0 then return string.format("%s\n []", title) end
   local values = collect(x:detach(), edge_for(shape, count))
   local write, width = writer(values, x.dtype), 0

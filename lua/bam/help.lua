@@ -32,15 +32,40 @@ local function block_above(lines, at)
   return block
 end
 
---- LuaCATS tags as plain text: parameters and results one a line, everything else as it is.
-local function plain(block)
-  local out = {}
+--- The fields of the `@class`es that a file declares: { [class] = { { name, type and text } } }.
+local function classes_of(lines)
+  local classes, current = {}, nil
+  for _, line in ipairs(lines) do
+    local class = line:match "^%-%-%-@class%s+(%S+)"
+    local field, rest = line:match "^%-%-%-@field%s+(%S+)%s*(.*)$"
+    if class then
+      current = {}
+      classes[class] = current
+    elseif field and current then
+      current[#current + 1] = { field, rest }
+    end
+  end
+  return classes
+end
+
+--- Adds the fields of the class that `text` begins with, if it is one, each indented more.
+local function add_fields(out, text, classes, indent)
+  for _, field in ipairs(#indent < 8 and classes[text:match "^[%w_.]+"] or {}) do
+    out[#out + 1] = ("%s%s: %s"):format(indent, field[1], field[2])
+    add_fields(out, field[2], classes, indent .. "  ")
+  end
+end
+
+--- LuaCATS tags as plain text: parameters and results one a line, with the fields of options below
+--- them, everything else as it is. `lines` are those of the file.
+local function plain(block, lines)
+  local out, classes = {}, classes_of(lines)
   for _, line in ipairs(block) do
     local param, rest = line:match "^@param%s+(%S+)%s*(.*)$"
     local result = line:match "^@return%s+(.*)$"
-    local field, meaning = line:match "^@field%s+(%S+)%s*(.*)$"
-    if param or field then
-      out[#out + 1] = ("  %s: %s"):format(param or field, rest or meaning)
+    if param then
+      out[#out + 1] = ("  %s: %s"):format(param, rest)
+      add_fields(out, rest, classes, "    ")
     elseif result then
       out[#out + 1] = "  returns " .. result
     elseif not line:match "^@" then
@@ -70,7 +95,7 @@ local function declaration(f)
       local owner, name, parameters = line:match "^function (%w+)[.:]([%w_]+)(%b()) end$"
       local known = owner and (owner == "methods" and core.methods or core) or {}
       if known[name] then
-        declared[known[name]] = plain(block_above(lines, at))
+        declared[known[name]] = plain(block_above(lines, at), lines)
         table.insert(declared[known[name]], 1, name .. parameters)
       end
     end
@@ -89,22 +114,31 @@ local function function_lines(name, f)
     return lines
   end
   local source = source_lines(info.source)
-  local lines = source and plain(block_above(source, info.linedefined)) or {}
+  if not source then return {} end
+  local lines = plain(block_above(source, info.linedefined), source)
+  name = name or source[info.linedefined]:match "function%s+([%w_.:]+)" or "function"
   if #lines > 0 then table.insert(lines, 1, signature(name, f)) end
   return lines
 end
 
+--- The text of an embedded module.
+local function module_text(name)
+  local path = name:gsub("%.", "/")
+  return embedded.source(path .. ".lua") or embedded.source(path .. "/init.lua") or ""
+end
+
+--- Is it for users? Then its file begins with three dashes.
+local function is_public(name) return module_text(name):match "^%-%-%-" ~= nil end
+
 --- The comment at the top of the file of an embedded module.
 local function module_lines(name)
-  local path = name:gsub("%.", "/")
-  local text = embedded.source(path .. ".lua") or embedded.source(path .. "/init.lua") or ""
-  local lines = {}
+  local text, lines = module_text(name), {}
   for line in text:gmatch "(.-)\r?\n" do
     local comment = line:match "^%-%-+%s?(.*)$"
     if not comment then break end
     lines[#lines + 1] = comment
   end
-  return plain(lines)
+  return lines
 end
 
 --- The first sentence of some lines, less what is said of parameters.
@@ -163,12 +197,19 @@ local function loaded_modules()
   return by_value, names
 end
 
---- Where the public API keeps a value: "bam.matmul"; nil when nowhere.
+--- Is it a class of nn.module?
+local function is_class(value)
+  local metatable = type(value) == "table" and debug.getmetatable(value)
+  return metatable and tostring(rawget(metatable, "__name")):match "^class " ~= nil
+end
+
+--- Where the public API keeps a value: "bam.matmul"; nil when nowhere. Methods are told by their
+--- class.
 local function name_of(value)
   local _, modules = loaded_modules()
   for _, module in ipairs(modules) do
     local t = package.loaded[module]
-    for key, candidate in next, type(t) == "table" and t or {} do
+    for key, candidate in next, type(t) == "table" and not is_class(t) and t or {} do
       if rawequal(candidate, value) and type(key) == "string" then return module .. "." .. key end
     end
   end
@@ -176,7 +217,7 @@ end
 
 --- Follows "nn.Linear" from a table, raw.
 local function follow(t, path)
-  for key in path:gmatch "[^.:]+" do
+  for key in (path or ""):gmatch "[^.:]+" do
     if type(t) ~= "table" then return nil end
     t = rawget(t, key)
   end
@@ -207,24 +248,54 @@ end
 
 local function help_function(name, f)
   local lines = function_lines(name, f)
-  if #lines == 0 then lines = { name .. ": a function without a description" } end
+  if #lines == 0 then lines = { (name or "function") .. ": a function without a description" } end
   say(lines)
 end
 
---- A table: the module's own text, how to call it, its functions one a line, its other names.
-local function help_table(name, t)
-  io.write(name, "\n")
-  if package.loaded[name] == t then say(module_lines(name)) end
-  local metatable = debug.getmetatable(t)
-  local call = metatable and rawget(metatable, "__call")
-  if is_function(call) then say(function_lines(name, call)) end
+--- The functions of a table, one a line; less a class's init, which is how the class is called.
+local function say_functions(t)
   for _, key in ipairs(public_names(t, is_function)) do
     local lines = function_lines(key, t[key])
     table.remove(lines, 1)
-    io.write(("  %-20s %s\n"):format(key, first_sentence(lines)))
+    if key ~= "init" or not is_class(t) then
+      io.write(("  %-20s %s\n"):format(key, first_sentence(lines)))
+    end
   end
-  local others = public_names(t, function(value) return not is_function(value) end)
-  if #others > 0 then say { "Also:", table.unpack(wrapped(others)) } end
+end
+
+local function say_names(title, names)
+  if #names > 0 then say { title, table.unpack(wrapped(names)) } end
+end
+
+--- A table: the text of its module, how to call it, its functions one a line, its other names.
+local function help_table(name, t)
+  io.write(name or "table", "\n")
+  local module = loaded_modules()[t]
+  if module then say(module_lines(module)) end
+  local metatable = debug.getmetatable(t)
+  local call = is_class(t) and t.init or metatable and rawget(metatable, "__call")
+  if is_function(call) then say(function_lines(name, call)) end
+  say_functions(t)
+  say_names("Also:", public_names(t, function(value) return not is_function(value) end))
+end
+
+--- The methods that an object has from a table, nil when it is no object: a class, a plain table.
+local function methods_of(t)
+  local metatable = not is_class(t) and debug.getmetatable(t)
+  local methods = metatable and rawget(metatable, "__index")
+  return type(methods) == "table" and methods or nil
+end
+
+--- A module of nn, a schedule, a description of a model: what it can do and what it holds.
+local function help_object(t, methods)
+  io.write(("a %s\n"):format(rawget(debug.getmetatable(t), "__name") or "table"))
+  say_functions(methods)
+  local base = debug.getmetatable(methods)
+  local inherited = base and rawget(base, "__index")
+  if type(inherited) == "table" then
+    say_names("Methods of all modules:", public_names(inherited, is_function))
+  end
+  say_names("Fields:", public_names(t, is_anything))
 end
 
 local function help_value(value)
@@ -242,7 +313,9 @@ end
 local function help_overview()
   local _, modules = loaded_modules()
   for _, module in ipairs(modules) do
-    io.write(("%-22s %s\n"):format(module, first_sentence(module_lines(module))))
+    if is_public(module) then
+      io.write(("%-22s %s\n"):format(module, first_sentence(module_lines(module))))
+    end
   end
   local bam = package.loaded.bam
   if type(bam) == "table" then
@@ -258,6 +331,10 @@ local help
 local function help_name(name)
   local value, full = follow(package.loaded.bam, name), "bam." .. name
   if value == nil then value, full = package.loaded[name], name end
+  if value == nil then
+    local module, key = name:match "^(.*)%.([%w_]+)$"
+    value, full = follow(package.loaded[module], key), name
+  end
   if value == nil then value, full = find_method(name) end
   if value == nil then value, full = follow(_G, name), name end
   if value ~= nil and type(value) ~= "string" then return help(value, full) end
@@ -274,12 +351,14 @@ function help(...)
   local kind = type(subject)
   if select("#", ...) == 0 then return help_overview() end
   if kind == "string" then return help_name(subject) end
-  name = name or name_of(subject) or loaded_modules()[subject] or kind
+  name = name or name_of(subject) or loaded_modules()[subject]
   if kind == "function" then return help_function(name, subject) end
-  if kind == "table" and not rawget(debug.getmetatable(subject) or {}, "__methods") then
-    return help_table(name, subject)
+  if kind ~= "table" or rawget(debug.getmetatable(subject) or {}, "__methods") then
+    return help_value(subject)
   end
-  return help_value(subject)
+  local methods = methods_of(subject)
+  if methods then return help_object(subject, methods) end
+  return help_table(name, subject)
 end
 
 return help

@@ -1,13 +1,14 @@
---- bamlua: tensors, autograd, layers and training, for Branch-Attend-Mix and whatever else you build.
---- Everything public is a field of this module; `help(bam.softmax)` explains one, `help()` gives an overview.
+--- bamlua: tensors, autograd, layers and training, for Branch-Attend-Mix and whatever else you
+--- build. Everything public is a field of this module; `help(bam.softmax)` explains one, `help()`
+--- gives an overview.
 local core = require "bam.core"
 
 local M = {}
 
 for name, op in pairs(core.ops) do M[name] = op end
-local from_core = { "tensor", "zeros", "ones", "empty", "full", "arange", "linspace", "eye", "rand", "randn", "randint",
-                    "randperm", "bytes", "scope", "save", "save_npy", "load_npy", "seed", "threads", "memory", "isa",
-                    "clock" }
+local from_core = { "tensor", "zeros", "ones", "empty", "full", "arange", "linspace", "eye", "rand",
+                    "randn", "randint", "randperm", "bytes", "scope", "save", "save_npy",
+                    "load_npy", "seed", "threads", "memory", "isa", "clock" }
 for _, name in ipairs(from_core) do
   M[name] = core[name]
 end
@@ -27,10 +28,14 @@ local mix = require "bam.mix"
 M.mix, M.upcycle = mix.mix, mix.upcycle
 M.ensemble = require "bam.models.ensemble"
 
---- Reads a safetensors file, all of it or the tensors named; or the model of a checkpoint directory, which
---- comes back live, with options { dtype = "f32" or "f64", routers = { attention = f, ffn = f } }.
+---@class bam.LoadOptions
+---@field dtype? "f32"|"f64" of the model; "f64" by default where it was saved so, else "f32"
+---@field routers? { attention?: function, ffn?: function } what makes those written in Lua
+
+--- Reads a safetensors file, all of it or the tensors named; or the model of a checkpoint
+--- directory, which comes back live.
 ---@param path string
----@param options? string[]|table names of tensors, or options of a model
+---@param options? bam.LoadOptions for a directory; for a file, a list of names of tensors
 ---@return table tensors by name, or the model
 ---@return table<string, string>? metadata of a file
 function M.load(path, options)
@@ -57,7 +62,8 @@ local function unknown(_, name)
     table.sort(names)
   end
   local near = core.nearest(name, names)
-  error(string.format("bam has no `%s`%s", name, near and string.format("; did you mean `%s`?", near) or ""), 2)
+  local hint = near and string.format("; did you mean `%s`?", near) or ""
+  error(string.format("bam has no `%s`%s", name, hint), 2)
 end
 
 return setmetatable(M, { __name = "bam", __index = unknown })

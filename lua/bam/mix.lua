@@ -2,16 +2,17 @@
 --- description:build(), but everything that can be wrong is looked for here.
 local check = require "bam.check"
 local description = require "bam.models.description"
-local merge = require "bam.models.merge"
-local names = require "bam.models.names"
 local schedule = require "bam.schedule"
+local source = require "bam.models.source"
 
 local M = {}
 
 -- ---- the list of dense models ----
 
 local function check_list(what, list)
-  check.value(string.format("%s: option experts", what), list, "table")
+  if getmetatable(list) then
+    check.fail("%s: experts must be a list of models, got %s", what, check.describe(list))
+  end
   local n, found = #list, 0
   for key in pairs(list) do
     if math.type(key) ~= "integer" or key < 1 or key > n then
@@ -26,53 +27,11 @@ local function check_list(what, list)
   end
 end
 
-local function shapes(source)
-  local by_name = {}
-  for _, entry in ipairs(names.list(source.description)) do
-    by_name[entry.name] = check.shape(entry.shape)
-  end
-  return by_name
-end
-
--- The first tensor in which the dense models `a` and `b` differ, as text.
-local function different_tensor(a, b)
-  local mine, theirs = shapes(a), shapes(b)
-  for _, entry in ipairs(names.list(b.description)) do
-    local name = entry.name
-    if not mine[name] then return string.format("%s lacks %s", a.label, name) end
-    if mine[name] ~= theirs[name] then
-      return string.format("%s is %s, not %s", name, theirs[name], mine[name])
-    end
-  end
-  for _, entry in ipairs(names.list(a.description)) do
-    if not theirs[entry.name] then return string.format("%s lacks %s", b.label, entry.name) end
-  end
-  return "they must agree"
-end
-
-local function check_alike(what, first, other)
-  local a, b = first.description, other.description
-  if b.attention.experts > 1 or b.ffn.experts > 1 then
-    check.fail("%s: %s is a mixture itself; mix dense models", what, other.label)
-  end
-  local function compare(name, x, y)
-    if x == y then return end
-    check.fail("%s: %s has %s = %s, and %s %s: %s", what, other.label, name, tostring(y), first.label,
-               tostring(x), different_tensor(first, other))
-  end
-  for _, name in ipairs(description.shared) do compare(name, a[name], b[name]) end
-  compare("ffn", a.ffn.hidden, b.ffn.hidden)
-  if first.tokenizer_json ~= other.tokenizer_json then
-    check.fail("%s: %s has another tokenizer than %s (tokenizer.json); train the experts with one",
-               what, other.label, first.label)
-  end
-end
-
 local function read_sources(what, list)
   local sources = {}
   for i, value in ipairs(list) do
-    sources[i] = merge.source(what, value, i)
-    check_alike(what, sources[1], sources[i])
+    sources[i] = source.of(what, value, i)
+    source.check_alike(what, sources[1], sources[i])
   end
   return sources
 end
@@ -89,9 +48,9 @@ local function read_attention(what, given, n)
   local where = string.format("%s: option attention", what)
   local o = check.options(where, given, attention_spec)
   if o.experts then
-    if o.experts ~= "mean" or o.kv or o.routing or o.router then
-      check.fail('%s: expected { experts = "mean" }, or { kv = "own" or "shared", routing = "soft" or k }',
-                 where)
+    if o.experts ~= "mean" or o.kv or o.routing or o.renormalise or o.router then
+      check.fail('%s: expected { experts = "mean" }, or { kv = "own" or "shared", routing = "soft" '
+                 .. "or k }", where)
     end
     return { experts = 1, kv = "own", routing = "soft" }
   end
@@ -138,10 +97,10 @@ end
 -- ---- the description ----
 
 local function describe(what, sources, attention, ffn, o)
-  local fields = { kind = "mixture", sources = sources, attention = attention, ffn = ffn, std = 0,
-                   seed = o.seed, aux_tokens = o.aux_tokens,
-                   context = sources[1].description.context }
-  for _, name in ipairs(description.shared) do fields[name] = sources[1].description[name] end
+  local first = sources[1].description
+  local fields = { sources = sources, attention = attention, ffn = ffn, seed = o.seed,
+                   aux_tokens = o.aux_tokens, context = first.context, std = first.std }
+  for _, name in ipairs(source.SHARED) do fields[name] = first[name] end
   fields.load_balance = read_coefficient(what, "load_balance", o.load_balance)
   fields.z_loss = read_coefficient(what, "z_loss", o.z_loss)
   return description.new(fields)
@@ -160,18 +119,28 @@ end
 
 local mix_spec = with_common { experts = { "table" }, attention = { "table", optional = true } }
 
---- Describes the mixture of dense models (BAM §4): attention and FFN experts are theirs, everything else
---- is their uniform mean, routers are random. The first model is the seed. Attention:
---- { kv = "own" } or { kv = "shared" } (keys and values are the mean), with routing = "soft" or k; or
---- { experts = "mean" }, which makes it BTX. FFN: top_k experts per token, extra_seed_copies more experts
---- that begin as the seed's. `router` in either is what makes a router of your own; see nn.Router.
+---@class bam.AttentionMix
+---@field experts? "mean" no attention experts: the mean of all, as in BTX; then nothing else
+---@field kv? "own"|"shared" keys and values of each expert, the default, or their mean for all
+---@field routing? "soft"|integer all experts, the default, or the k with the largest gates
+---@field renormalise? boolean the gates of the k sum to 1; false by default
+---@field router? function makes a router of your own, see nn.Router
+
+---@class bam.FFNMix
+---@field top_k? integer experts per token, 1 by default
+---@field renormalise? boolean the gates of the k sum to 1; false by default
+---@field extra_seed_copies? integer so many more experts, which begin as the seed's; 0 by default
+---@field router? function makes a router of your own, see nn.Router
+
+--- Describes the mixture of dense models (BAM §4): attention and FFN experts are theirs, everything
+--- else is their uniform mean, routers are random. The first model is the seed.
 ---@class bam.MixOptions
 ---@field experts table list of live models, checkpoint directories, descriptions or phases
----@field attention? { experts?: "mean", kv?: "own"|"shared", routing?: "soft"|integer, renormalise?: boolean, router?: function }
----@field ffn? { top_k?: integer, renormalise?: boolean, extra_seed_copies?: integer, router?: function }
+---@field attention? bam.AttentionMix
+---@field ffn? bam.FFNMix
 ---@field load_balance? number|schedule coefficient of that loss, 0.01 by default
----@field z_loss? number|schedule 0.001 by default
----@field aux_tokens? integer consecutive tokens over which the load is balanced; 0, the default: all of a call
+---@field z_loss? number|schedule coefficient of that loss, 0.001 by default
+---@field aux_tokens? integer consecutive tokens over which the load is balanced; 0, default: all
 ---@field seed? integer of the routers' first weights, 1 by default
 ---@param options bam.MixOptions
 ---@return table description
@@ -185,9 +154,17 @@ end
 
 local upcycle_spec = with_common { model = { "any" }, experts = { "size" } }
 
---- Describes the sparse upcycling of one dense model (Komatsuzaki 2022): its attention, and so many FFN
+--- Describes the sparse upcycling of one dense model (Komatsuzaki 2022): its attention, and FFN
 --- experts that begin as copies of its FFN.
----@param options { model: any, experts: integer, ffn?: table, load_balance?: number, z_loss?: number, aux_tokens?: integer, seed?: integer }
+---@class bam.UpcycleOptions
+---@field model any as one of bam.mix's experts
+---@field experts integer how many
+---@field ffn? bam.FFNMix
+---@field load_balance? number|schedule coefficient of that loss, 0.01 by default
+---@field z_loss? number|schedule coefficient of that loss, 0.001 by default
+---@field aux_tokens? integer consecutive tokens over which the load is balanced; 0, default: all
+---@field seed? integer of the routers' first weights, 1 by default
+---@param options bam.UpcycleOptions
 ---@return table description
 function M.upcycle(options)
   local o = check.options("upcycle", options, upcycle_spec)

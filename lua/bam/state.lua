@@ -1,5 +1,5 @@
---- Loading saved values into tensors that exist: everything is checked first, then everything is
---- copied.
+-- Loading saved values into tensors that exist: everything is checked first, then everything is
+-- copied.
 local check = require "bam.check"
 local core = require "bam.core"
 

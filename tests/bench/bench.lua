@@ -157,7 +157,7 @@ end
 local function padded(text, width) return text .. string.rep(" ", width - utf8.len(text)) end
 
 local function row(...)
-  local cells, widths = table.pack(...), { 49, 24, 24, 18, 21 }
+  local cells, widths = table.pack(...), { 64, 24, 24, 18, 21 }
   for i = 1, cells.n do cells[i] = padded(cells[i] or "", widths[i] or 0) end
   print((table.concat(cells, " "):gsub(" +$", "")))
 end

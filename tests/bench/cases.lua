@@ -3,7 +3,6 @@
 -- of the mathematics: nothing counts that is computed again, and each array counts once. `per` is
 -- how many small operations one call does.
 local bam = require "bam"
-local nn = bam.nn
 
 local cases = {}
 
@@ -103,6 +102,65 @@ end
 head(2048, 128, 2048)
 head(512, 512, 32000)
 
+-- ---- mixtures ----
+
+-- A weight [rows, columns], or of as many dimensions as there are sizes.
+local function weight(...)
+  local sizes = { ... }
+  return (bam.randn(...) * sizes[#sizes] ^ -0.5):detach():requires_grad_()
+end
+
+-- A function that calls `step` on the leaves, whose gradients it drops first.
+local function fresh(leaves, step)
+  return function()
+    for _, x in ipairs(leaves) do x.grad = nil end
+    bam.scope(step, table.unpack(leaves))
+  end
+end
+
+local function mixture_of_attention(B, T, D, H, N, shared)
+  local rows = (N + 2 * (shared and 1 or N)) * D
+  local products = 2 * B * T * D * (N + rows + N * D)
+  add {
+    title = string.format("mixture of attention fwd+bwd, B=%d T=%d D=%d H=%d N=%d, %s KV", B, T, D,
+                          H, N, shared and "shared" or "own"),
+    kind = "mixture_of_attention", sizes = { B, T, D, H, N, shared and 1 or 0 },
+    flops = 3 * (products + 4 * B * N * D * T * (T + 1) // 2),
+    prepare = function()
+      local seed, options = bam.randn(B, T, D), { heads = H, kv_heads = H }
+      local leaves = { grad(B, T, D), weight(N, D), weight(rows, D), weight(D, N * D) }
+      return fresh(leaves, function(h, router, qkv, out)
+        local gates = bam.softmax(bam.linear(h, router))
+        bam.mixture_of_attention(h, qkv, out, gates, options):backward(seed)
+      end)
+    end,
+  }
+end
+
+mixture_of_attention(8, 256, 128, 4, 4, true)
+mixture_of_attention(8, 256, 128, 4, 4, false)
+
+local function routed_ffn(tokens, D, F, N, k)
+  add {
+    title = string.format("routed FFN fwd+bwd, %d tokens, D=%d F=%d N=%d top-%d", tokens, D, F, N,
+                          k),
+    kind = "routed_ffn", sizes = { tokens, D, F, N, k }, flops = 6 * tokens * D * (N + k * 3 * F),
+    prepare = function()
+      local seed, coefficients = bam.randn(tokens, D), bam.tensor { 0.01, 0.001 }
+      local leaves = { grad(tokens, D), weight(N, D), weight(N, 2 * F, D), weight(N, D, F) }
+      return fresh(leaves, function(x, router, gate_up, down)
+        local gates, experts, losses = bam.route(bam.linear(x, router), k)
+        local y = bam.routed_ffn(x, gates, experts, gate_up, down)
+        local loss = (y * seed):sum() + (losses * coefficients):sum()
+        loss:backward()
+      end)
+    end,
+  }
+end
+
+routed_ffn(2048, 128, 352, 4, 1)
+routed_ffn(2048, 128, 352, 4, 2)
+
 -- ---- the optimiser, the interpreter ----
 
 add {
@@ -125,54 +183,40 @@ add {
   end,
 }
 
--- ---- a whole model ----
+-- ---- whole models ----
 
-local Block = nn.module "Block"
+local B, T = 8, 256
 
-function Block:init(width, heads, hidden)
-  self.norm = nn.LayerNorm(width, { bias = false })
-  self.attn = nn.Attention { width = width, heads = heads }
-  self.ffn = nn.SwiGLU { width = width, hidden = hidden }
+local function dense(layers)
+  return bam.models.parallel { layers = layers, width = 128, heads = 4, ffn = 352, vocab = 2048 }
 end
 
--- `branch` is what the block before adds to the residual stream x: added and normalised at once.
-function Block:forward(x, branch)
-  local h
-  if branch then h, x = self.norm(x, branch) else h = self.norm(x) end
-  return x, self.attn(h) + self.ffn(h)
+local function mixed(experts, attention)
+  return bam.mix { experts = experts, attention = attention, ffn = { top_k = 1 },
+                   load_balance = 0.01, z_loss = 0.001 }
 end
 
-local Model = nn.module "Model"
-
-function Model:init(layers, width, heads, hidden, vocabulary)
-  self.embed = nn.Embedding(vocabulary, width)
-  self.layers = {}
-  for i = 1, layers do self.layers[i] = Block(width, heads, hidden) end
-  self.norm = nn.LayerNorm(width, { bias = false })
-  self.head = nn.Linear(width, vocabulary, { bias = false })
-end
-
-function Model:forward(tokens, targets)
-  local x, branch = self.embed(tokens), nil
-  for _, layer in ipairs(self.layers) do x, branch = layer(x, branch) end
-  local h = self.norm(x, branch)
-  return bam.linear_cross_entropy(h, self.head.weight, targets, { scale = 1 / targets:count() })
-end
-
-local function model(layers, D, H, F, V, B, T, update)
-  local matrices = layers * (4 * D * D + 3 * D * F) + V * D
+-- Forward and backward, and with `update` the rest of a training step. With `attention` it is four
+-- of the dense models that are mixed.
+local function model(title, layers, update, attention)
+  local one = dense(layers)
+  local d = attention and mixed({ one, one, one, one }, attention) or one
   add {
-    title = string.format("%s, %d layers, width %d, %dx%d tokens",
-                          update and "training step" or "model fwd+bwd", layers, D, B, T),
-    kind = "model", sizes = { layers, D, H, F, V, B, T, update and 1 or 0 }, tokens = B * T,
-    flops = B * T * (6 * matrices + 6 * layers * T * D),
+    title = string.format("%s, %d layers, width %d, %dx%d tokens", title, layers, d.width, B, T),
+    kind = "model", tokens = B * T, flops = B * T * d:flops(T).training,
+    sizes = { layers, d.width, d.heads, d.ffn.hidden, d.vocab, B, T, update and 1 or 0,
+              d.attention.experts, d.attention.kv == "shared" and 1 or 0, d.ffn.experts,
+              d.ffn.top_k },
     prepare = function()
-      local net = Model(layers, D, H, F, V)
+      local net = one:build()
+      if attention then
+        net = mixed({ net, one:build(), one:build(), one:build() }, attention):build()
+      end
       local opt = bam.optim.AdamW(net, { lr = 1e-4 })
-      local tokens, targets = bam.randint(0, V - 1, B, T), bam.randint(0, V - 1, B, T)
+      local ids, targets = bam.randint(0, d.vocab - 1, B, T), bam.randint(0, d.vocab - 1, B, T)
       local function step()
         opt:zero_grad()
-        net(tokens, targets):backward()
+        net:loss(ids, targets, { scale = 1 / targets:count() }):backward()
         if update then
           opt:clip(1)
           opt:step()
@@ -183,7 +227,11 @@ local function model(layers, D, H, F, V, B, T, update)
   }
 end
 
-model(4, 128, 4, 352, 2048, 8, 256, false)
-model(4, 128, 4, 352, 2048, 8, 256, true)
+model("model fwd+bwd", 4, false)
+model("training step", 4, true)
+model("training step, dense", 3, true)
+model("training step, BTX", 3, true, { experts = "mean" })
+model("training step, BAM shared KV", 3, true, { kv = "shared", routing = "soft" })
+model("training step, BAM KV experts", 3, true, { kv = "own", routing = "soft" })
 
 return cases

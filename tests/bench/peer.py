@@ -20,6 +20,8 @@ import time
 import torch
 import torch.nn.functional as F
 
+import peer_mixtures as mixtures
+
 AT_ONCE = 0.2  # seconds that one measurement takes
 
 
@@ -44,7 +46,7 @@ def attention(batch, time_steps, heads, kv_heads, width, backward):
 
 
 def with_compiled(function, make_step):
-    """Two variants: the function as it is, and compiled."""
+    """Two variants: the function as it is, and compiled. It may be a module."""
     return {"eager": make_step(function), "compiled": make_step(torch.compile(function))}
 
 
@@ -97,74 +99,68 @@ def add(count):
     return {"eager": step}
 
 
-class Model:
-    """Parallel blocks: one norm, then attention and SwiGLU side by side. Projections that share an
-    input are one."""
-
-    def __init__(self, layers, width, heads, hidden, vocabulary, time_steps):
-        def matrix(rows, columns):
-            return (torch.randn(rows, columns) * 0.02).requires_grad_()
-        self.heads = heads
-        self.embed, self.head = matrix(vocabulary, width), matrix(vocabulary, width)
-        self.norm = torch.ones(width, requires_grad=True)
-        self.layers = [(torch.ones(width, requires_grad=True), matrix(3 * width, width),
-                        matrix(width, width), matrix(2 * hidden, width), matrix(width, hidden))
-                       for _ in range(layers)]
-        half = width // heads // 2
-        angles = torch.arange(time_steps)[:, None] * 10000.0 ** (-torch.arange(half) / half)
-        self.cos, self.sin = torch.cos(angles)[:, None, :], torch.sin(angles)[:, None, :]
-        self.turn = torch.polar(torch.ones_like(angles), angles)[:, None, :]
-
-    def parameters(self):
-        return [self.embed, self.head, self.norm] + [p for layer in self.layers for p in layer]
-
-    def rope_complex(self, x):
-        """Fastest when eager."""
-        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
-        return torch.view_as_real(pairs * self.turn).reshape(x.shape)
-
-    def rope_real(self, x):
-        """For the compiler, which knows no complex numbers."""
-        a, b = x.reshape(*x.shape[:-1], -1, 2).unbind(-1)
-        turned = torch.stack((a * self.cos - b * self.sin, a * self.sin + b * self.cos), -1)
-        return turned.reshape(x.shape)
-
-    def loss(self, tokens, targets, rope):
-        B, T = tokens.shape
-        x = F.embedding(tokens, self.embed)
-        width = x.shape[-1]
-        for norm, qkv, out, gate_up, down in self.layers:
-            h = F.layer_norm(x, (width,), norm, None, 1e-5)
-            q, k, v = F.linear(h, qkv).view(B, T, 3, self.heads, -1).unbind(2)
-            y = F.scaled_dot_product_attention(rope(q).transpose(1, 2), rope(k).transpose(1, 2),
-                                               v.transpose(1, 2), is_causal=True)
-            gate, up = F.linear(h, gate_up).chunk(2, dim=-1)
-            x = (x + F.linear(y.transpose(1, 2).reshape(B, T, width), out)
-                 + F.linear(F.silu(gate) * up, down))
-        logits = F.linear(F.layer_norm(x, (width,), self.norm, None, 1e-5), self.head)
-        return F.cross_entropy(logits.view(B * T, -1), targets.view(-1))
+def in_forms(nets, make_step):
+    """The variants of a net in each of its forms, named after both."""
+    return {f"{form} {name}": step for form, net in nets.items()
+            for name, step in with_compiled(net, make_step).items()}
 
 
-def model(layers, width, heads, hidden, vocabulary, batch, time_steps, update):
-    net = Model(layers, width, heads, hidden, vocabulary, time_steps)
+def mixture_of_attention(batch, time_steps, width, heads, experts, shared):
+    h = torch.randn(batch, time_steps, width, requires_grad=True)
+    seed = torch.randn(batch, time_steps, width)
+    rope = mixtures.Rope(time_steps, width // heads)
+
+    def make_step(layer):
+        def step():
+            h.grad = None
+            layer.zero_grad()
+            layer(h).backward(seed)
+        return step
+    return in_forms({form: make(width, heads, rope, experts, bool(shared))
+                     for form, make in mixtures.ATTENTION.items()}, make_step)
+
+
+def routed_ffn(tokens, width, hidden, experts, top_k):
+    x, seed = torch.randn(tokens, width, requires_grad=True), torch.randn(tokens, width)
+
+    def make_step(layer):
+        def step():
+            x.grad = None
+            layer.zero_grad()
+            y, auxiliary = layer(x)
+            ((y * seed).sum() + auxiliary).backward()
+        return step
+    return in_forms({form: make(width, hidden, experts, top_k)
+                     for form, make in mixtures.FFN.items()}, make_step)
+
+
+def model(layers, width, heads, hidden, vocabulary, batch, time_steps, update,
+          attention_experts=1, shared=0, ffn_experts=1, top_k=1):
+    sizes = mixtures.Sizes(layers, width, heads, hidden, vocabulary, attention_experts,
+                           bool(shared), ffn_experts, top_k)
     tokens = torch.randint(0, vocabulary, (batch, time_steps))
     targets = torch.randint(0, vocabulary, (batch, time_steps))
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.1, fused=True)
 
-    def make_step(loss):
+    def make_step(net):
+        parameters = list(net.parameters())
+        optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.1, fused=True)
+
         def step():
             optimizer.zero_grad()
-            loss().backward()
+            net(tokens, targets).backward()
             if update:
-                torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0, foreach=True)
+                torch.nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
                 optimizer.step()
         return step
-    return {"eager": make_step(lambda: net.loss(tokens, targets, net.rope_complex)),
-            "compiled": make_step(torch.compile(lambda: net.loss(tokens, targets, net.rope_real)))}
+    if ffn_experts == 1:
+        return with_compiled(mixtures.build(sizes, time_steps), make_step)
+    return in_forms({name: mixtures.build(sizes, time_steps, *forms)
+                     for name, forms in mixtures.MODEL.items()}, make_step)
 
 
 CASES = {f.__name__: f
-         for f in (matmul, attention, layer_norm, linear_cross_entropy, adamw, add, model)}
+         for f in (matmul, attention, layer_norm, linear_cross_entropy, adamw, add,
+                   mixture_of_attention, routed_ffn, model)}
 
 
 def timed(step, calls):

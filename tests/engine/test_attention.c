@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "gradcheck.h"
+#include "oracle.h"
 
 TestSuite(attention, .init = fixture_open, .fini = fixture_close);
 
@@ -14,27 +15,6 @@ typedef struct {
   const double *documents; /* NULL: one */
   double *o, *dq, *dk, *dv;
 } oracle;
-
-static double *values_of(bam_tensor *x) {
-  double *values = malloc(sizeof(double) * (size_t)(bam_tensor_count(x) + 1));
-  for (int64_t i = 0; i < bam_tensor_count(x); i++)
-    values[i] = value_at(x, i);
-  return values;
-}
-
-static double *zeros(int64_t n) { return calloc((size_t)n + 1, sizeof(double)); }
-
-static double dot(const double *a, const double *b, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++)
-    sum += a[i] * b[i];
-  return sum;
-}
-
-static void add_scaled(double *to, const double *from, double factor, int64_t n) {
-  for (int64_t i = 0; i < n; i++)
-    to[i] += from[i] * factor;
-}
 
 /* One query row: result and gradients. */
 static void oracle_row(oracle *x, int64_t b, int64_t i, int64_t h) {

@@ -361,11 +361,11 @@ Test(elementwise, bools) {
 /* ---- floats as Lua and PyTorch have them ---- */
 
 Test(elementwise, floats_divide_as_in_lua) {
-  bam_tensor *a = make_values(BAM_F32, SHAPE(6), VALUES(5.5, -5.5, 5.5, 1, -1, 0));
-  bam_tensor *b = make_values(BAM_F32, SHAPE(6), VALUES(2, 2, -2, 0, INFINITY, 0));
+  bam_tensor *a = make_values(BAM_F32, SHAPE(7), VALUES(5.5, -5.5, 5.5, -5.5, 1, -1, 0));
+  bam_tensor *b = make_values(BAM_F32, SHAPE(7), VALUES(2, 2, -2, -2, 0, INFINITY, 0));
   bam_tensor *quotient = run2(&bam_op_floordiv, a, b), *rest = run2(&bam_op_mod, a, b);
-  expect_values(quotient, VALUES(2, -3, -3, INFINITY, 0, NAN), 0);
-  expect_values(rest, VALUES(1.5, 0.5, -0.5, NAN, INFINITY, NAN), 0);
+  expect_values(quotient, VALUES(2, -3, -3, 2, INFINITY, 0, NAN), 0);
+  expect_values(rest, VALUES(1.5, 0.5, -0.5, -1.5, NAN, INFINITY, NAN), 0);
   RELEASE(a, b, quotient, rest);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gradcheck.h"
+#include "oracle.h"
 
 TestSuite(mixture_of_attention, .init = fixture_open, .fini = fixture_close);
 
@@ -26,27 +27,6 @@ typedef struct {
   double base, scale;
   double *in[INPUTS], *dy, *heads, *z, *y, *dheads, *dz, *grad[4];
 } oracle;
-
-static double *values_of(bam_tensor *x) {
-  double *values = malloc(sizeof(double) * (size_t)(bam_tensor_count(x) + 1));
-  for (int64_t i = 0; i < bam_tensor_count(x); i++)
-    values[i] = value_at(x, i);
-  return values;
-}
-
-static double *zeros(int64_t n) { return calloc((size_t)n + 1, sizeof(double)); }
-
-static double dot(const double *a, const double *b, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++)
-    sum += a[i] * b[i];
-  return sum;
-}
-
-static void add_scaled(double *to, const double *from, double factor, int64_t n) {
-  for (int64_t i = 0; i < n; i++)
-    to[i] += from[i] * factor;
-}
 
 /* ---- the layout, as the op's description has it ---- */
 
@@ -713,8 +693,8 @@ static void expect_contained(bam_tensor *in[INPUTS], const bam_attr *attrs, int 
   in[i] = good;
 }
 
-/* In the gates it stays in the token. In x it reaches its sequence (a weight of 0 times NaN is NaN),
-   but no other. */
+/* In the gates it stays in the token. In x it reaches its sequence (a weight of 0 times NaN is
+   NaN), but no other. */
 Test(mixture_of_attention, nan) {
   sizes s = { .B = 3, .T = 30, .D = 6, .N = 2, .H = 2, .G = 1, .K = 4, .E = 5 };
   bam_tensor *in[INPUTS];

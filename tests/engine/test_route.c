@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "gradcheck.h"
+#include "oracle.h"
 
 TestSuite(route, .init = fixture_open, .fini = fixture_close);
 
@@ -22,15 +23,6 @@ typedef struct {
   int64_t *experts;                                           /* from 0 */
   double losses[2];
 } oracle;
-
-static double *values_of(bam_tensor *x) {
-  double *values = malloc(sizeof(double) * (size_t)(bam_tensor_count(x) + 1));
-  for (int64_t i = 0; i < bam_tensor_count(x); i++)
-    values[i] = value_at(x, i);
-  return values;
-}
-
-static double *zeros(int64_t n) { return calloc((size_t)n + 1, sizeof(double)); }
 
 /* ---- the definition ---- */
 

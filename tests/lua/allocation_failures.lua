@@ -43,7 +43,8 @@ case("a model's state", function()
 end)
 
 local dense = bam.models.parallel { layers = 1, width = 4, heads = 2, ffn = 4, vocab = 8 }
-local experts, ids = { dense:build { seed = 1 }, dense:build { seed = 2 } }, bam.tensor { { 1, 2, 3 } }
+local experts = { dense:build { seed = 1 }, dense:build { seed = 2 } }
+local ids = bam.tensor { { 1, 2, 3 } }
 case("a mixture", function()
   local mixed = bam.mix { experts = experts, attention = { kv = "shared", routing = 1 } }:build()
   bam.scope(function() mixed:loss(ids, ids):backward() end)

@@ -1,14 +1,16 @@
 -- Mixtures against an independent PyTorch implementation that loops over experts
 -- (tests/golden/mixture.py): four dense models are mixed here and there, and loss, logits and every
--- gradient compared; f64 to rounding, f32 to its precision. And CohereForCausalLM directories written by
--- transformers (tests/golden/cohere.py) give transformers' logits.
+-- gradient compared; f64 to rounding, f32 to its precision. And CohereForCausalLM directories
+-- written by transformers (tests/golden/cohere.py) give transformers' logits.
 local bam = require "bam"
 local names = require "bam.models.names"
 
 local HERE = string.format("%s/../golden", arg[0]:match "^(.*)/[^/]*$" or ".")
 local golden = bam.load(string.format("%s/mixture.safetensors", HERE))
 
-local DENSE = bam.models.parallel { layers = 2, width = 16, heads = 4, kv_heads = 2, ffn = 8, vocab = 19 }
+local DENSE = bam.models.parallel {
+  layers = 2, width = 16, heads = 4, kv_heads = 2, ffn = 8, vocab = 19,
+}
 
 local VARIANTS = {
   btx = { attention = { experts = "mean" } },
@@ -37,8 +39,7 @@ local function prepare(model)
   for _, entry in ipairs(names.list(model.description)) do
     names.write(entry, model, names.read(entry, model):to "f32")
     if entry.kind == "router" then
-      local which = entry.name:find("self_attn", 1, true) and "attention" or "ffn"
-      local rows = part("router", which, entry.layer - 1):narrow(1, 1, entry.shape[1])
+      local rows = part("router", entry.router_of, entry.layer - 1):narrow(1, 1, entry.shape[1])
       names.write(entry, model, rows:contiguous())
     end
   end
@@ -58,18 +59,18 @@ end
 
 local function largest(x) return x:count() == 0 and 0 or x:abs():max():item() end
 
--- Relative to the largest element, or to 1e-3: some gradients are 0 but for rounding (keys that only a
--- document's first token attends to).
+-- Relative to the largest element, or to 1e-3: some gradients are 0 but for rounding (keys that
+-- only a document's first token attends to).
 local function close(what, got, want, tolerance)
   local off = largest(got:detach():to "f64" - want) / math.max(largest(want), 1e-3)
-  assert(off <= tolerance, string.format("%s: off by %.2e of its largest element, %.0e allowed", what,
-                                         off, tolerance))
+  assert(off <= tolerance, string.format("%s: off by %.2e of its largest element, %.0e allowed",
+                                         what, off, tolerance))
 end
 
 local function number(what, got, want, tolerance)
   local off = math.abs(got - want) / math.abs(want)
-  assert(off <= tolerance, string.format("%s: %.12g, PyTorch had %.12g (%.1e apart)", what, got, want,
-                                         off))
+  assert(off <= tolerance, string.format("%s: %.12g, PyTorch had %.12g (%.1e apart)", what, got,
+                                         want, off))
 end
 
 -- The gradient of each tensor by its checkpoint name: the same views as of the weights.
@@ -79,7 +80,8 @@ local function gradients(model)
   for _, p in ipairs(model:parameters()) do
     parameters[p.name], p.tensor.requires_grad = p.tensor, false
   end
-  for name, tensor in pairs(parameters) do -- the gradients take the weights' places, to be viewed alike
+  -- the gradients take the weights' places, to be viewed alike
+  for name, tensor in pairs(parameters) do
     assert(tensor.grad, string.format("%s got no gradient", name))
     tensor:copy_(tensor.grad)
   end
@@ -105,7 +107,8 @@ local function compare(variant, dtype, tolerance)
   loss:backward()
   local got, count = gradients(model), 0
   for name, value in pairs(got) do
-    close(string.format("%s: gradient of %s", what, name), value, part(variant, "grad", name), tolerance)
+    close(string.format("%s: gradient of %s", what, name), value, part(variant, "grad", name),
+          tolerance)
     count = count + 1
   end
   local stored = 0
@@ -132,8 +135,8 @@ for _, name in ipairs { "cohere", "cohere_untied" } do
   local again = os.tmpname()
   os.remove(again)
   model:save(again)
-  close(string.format("%s, saved again", name), bam.load(again)(expected.ids), expected.logits:to "f64",
-        1e-5)
+  close(string.format("%s, saved again", name), bam.load(again)(expected.ids),
+        expected.logits:to "f64", 1e-5)
   os.execute(string.format("rm -r '%s'", again))
 end
 print "golden mixtures: six variants and two Cohere checkpoints agree"

@@ -1,5 +1,5 @@
--- Models, mixing and checkpoints: what the method promises (BAM §4), and that nothing is lost on the way
--- to a directory and back. Agreement with PyTorch is in golden_mixture.lua.
+-- Models, mixing and checkpoints: what the method promises (BAM §4), and that nothing is lost on
+-- the way to a directory and back. Agreement with PyTorch is in golden_mixture.lua.
 local bam = require "bam"
 local core = require "bam.core"
 local names = require "bam.models.names"
@@ -21,8 +21,9 @@ local cleanup <close> = setmetatable({}, { __close = function()
 end })
 local function scratch(name) return string.format("%s-%s", SCRATCH, name) end
 
-local SMALL = bam.models.parallel { layers = 2, width = 24, heads = 4, kv_heads = 2, ffn = 20, vocab = 31,
-                                    std = 0.3 }
+local SMALL = bam.models.parallel {
+  layers = 2, width = 24, heads = 4, kv_heads = 2, ffn = 20, vocab = 31, std = 0.3,
+}
 local ids, targets = bam.randint(0, 30, 3, 12), bam.randint(0, 30, 3, 12)
 
 local function dense(count)
@@ -35,9 +36,12 @@ end
 
 do
   local before = core.memory().peak
-  local small = bam.models.parallel { layers = 6, width = 1024, heads = 8, ffn = 2048, vocab = 256000 }
-  local large = bam.models.parallel { layers = 18, width = 2304, heads = 18, kv_heads = 6, ffn = 9216,
-                                      vocab = 256000, tied = true }
+  local small = bam.models.parallel {
+    layers = 6, width = 1024, heads = 8, ffn = 2048, vocab = 256000,
+  }
+  local large = bam.models.parallel {
+    layers = 18, width = 2304, heads = 18, kv_heads = 6, ffn = 9216, vocab = 256000, tied = true,
+  }
   local four = { small, small, small, small }
   local function counts(attention, ffn)
     local d = bam.mix { experts = four, attention = attention, ffn = ffn }
@@ -97,6 +101,19 @@ do
         model(ids[{ {}, { 6, 12 } }]), 1e-5)
 end
 
+-- ---- a description and what is built of it go their own ways ----
+
+do
+  local d = bam.models.parallel { layers = 2, width = 8, heads = 2, ffn = 6, vocab = 11 }
+  local model, total = d:build { seed = 1 }, d:count()
+  d.layers, d.ffn.hidden, d.logit_scale = 3, 7, 2
+  equal("the model's own description", model:count(), total)
+  equal("and its layers", #model.layers, 2)
+  assert(d:count() > total and #d:build().layers == 3, "a changed description")
+  model:save(scratch "changed")
+  equal("saved as it is", bam.load(scratch "changed"):count(), total)
+end
+
 -- ---- N copies of one seed ----
 
 local function copies(options)
@@ -108,9 +125,9 @@ end
 for _, kv in ipairs { "own", "shared" } do
   local seed, mixed = copies { attention = { kv = kv }, ffn = { top_k = 2, renormalise = true } }
   local h = bam.randn(3, 12, 24)
-  for layer = 1, 2 do
-    close("attention of copies", mixed.layers[layer].attention(h), seed.layers[layer].attention(h), 1e-6)
-    close("FFN of copies", mixed.layers[layer].ffn(h), seed.layers[layer].ffn(h), 1e-6)
+  for i, layer in ipairs(mixed.layers) do
+    close("attention of copies", layer.attention(h), seed.layers[i].attention(h), 1e-6)
+    close("FFN of copies", layer.ffn(h), seed.layers[i].ffn(h), 1e-6)
   end
   close("logits of copies", mixed(ids), seed(ids), 1e-5)
   for _, name in ipairs { "embed.weight", "norm.weight", "head.weight" } do -- to the bit
@@ -166,11 +183,13 @@ do
   local d = bam.mix { experts = experts, attention = { kv = "shared" }, seed = 7 }
   local a, b = d:build(), d:build()
   for name, tensor in pairs(a:state()) do
-    assert(tensor:eq(b:state()[name]):all():item(), string.format("%s differs between two builds", name))
+    assert(tensor:eq(b:state()[name]):all():item(),
+           string.format("%s differs between two builds", name))
   end
   local c = d:build { seed = 8 }
-  assert(not c.layers[1].ffn.router.weight:eq(a.layers[1].ffn.router.weight):any():item(), "routers")
-  assert(c.layers[1].ffn.down:eq(a.layers[1].ffn.down):all():item(), "another seed, other experts")
+  local first, other = a.layers[1].ffn, c.layers[1].ffn
+  assert(not other.router.weight:eq(first.router.weight):any():item(), "routers")
+  assert(other.down:eq(first.down):all():item(), "another seed, other experts")
   a:loss(ids, targets):backward()
   assert(before:eq(experts[2]:state()["layers.1.attention.qkv"]):all():item())
   assert(not a.description.sources, "a built mixture keeps its experts alive")
@@ -195,7 +214,8 @@ do
   for name, p in mixed:named_parameters() do whole[name], p.grad = p.grad:clone(), nil end
   for b = 1, 3 do
     local part = { b, b }
-    mixed:loss(ids[{ part }], targets[{ part }], { scale = 1 / targets:count(), share = 1 / 3 }):backward()
+    local options = { scale = 1 / targets:count(), share = 1 / 3 }
+    mixed:loss(ids[{ part }], targets[{ part }], options):backward()
   end
   for name, p in mixed:named_parameters() do close(name, p.grad, whole[name], 1e-5) end
   local soft = bam.mix { experts = dense(2) }:build()
@@ -206,6 +226,10 @@ do
                               load_balance = bam.schedule.linear { from = 1, to = 0 } }:build()
   scheduled:set_step(6, 11)
   equal("a scheduled coefficient", scheduled.load_balance, 0.5)
+  local falling = bam.mix { experts = dense(2), z_loss = function(p) return 0.5 - p end }:build()
+  local ok, message = pcall(falling.set_step, falling, 10, 10)
+  assert(not ok and message:find("set_step: z_loss: expected a number of at least 0, got -0.5", 1,
+                                 true), message)
   -- jitter shakes in training only
   soft.layers[1].ffn.router.jitter = 0.3
   assert(soft(ids):ne(soft(ids)):any():item(), "jitter does nothing")
@@ -224,7 +248,8 @@ end
 do
   local experts = dense(3)
   local variants = {
-    { attention = { kv = "own", routing = 2, renormalise = true }, ffn = { top_k = 2, renormalise = true } },
+    { attention = { kv = "own", routing = 2, renormalise = true },
+      ffn = { top_k = 2, renormalise = true } },
     { attention = { kv = "shared" }, load_balance = 0.125, z_loss = 0, aux_tokens = 36 },
     { attention = { experts = "mean" }, ffn = { top_k = 3, extra_seed_copies = 2 } },
   }
@@ -235,14 +260,15 @@ do
     model:save(directory, { shard_bytes = i == 2 and 5000 or nil })
     local loaded = bam.load(directory)
     same_weights(model, loaded)
-    equal("loss of a loaded mixture", loaded:loss(ids, targets):item(), model:loss(ids, targets):item())
+    equal("loss of a loaded mixture", loaded:loss(ids, targets):item(),
+          model:loss(ids, targets):item())
     equal("description", tostring(loaded.description), tostring(model.description))
     model:save(directory) -- over what is there, shards too
     same_weights(model, bam.load(directory))
     local half = scratch(string.format("half%d", i))
     model:save(half, { dtype = "bf16" })
     close("bf16", bam.load(half)(ids), model(ids), 0.5)
-    equal("dtype", bam.load(half, { dtype = "f64" }).dtype, "f64")
+    equal("dtype", bam.load(half, { dtype = "f64" }).embed.weight.dtype, "f64")
   end
   -- experts from directories, live, and a phase, with a tokenizer that goes along
   local list = {}
@@ -288,7 +314,9 @@ do
   local loaded = bam.load(scratch "resume")
   local again = bam.optim.AdamW(loaded, { lr = 0.01 })
   again:load_state((bam.load(scratch "optim")))
-  for step, loss in ipairs(train(loaded, again, 5)) do equal("resumed loss", loss, expected[step]) end
+  for step, loss in ipairs(train(loaded, again, 5)) do
+    equal("resumed loss", loss, expected[step])
+  end
   -- nothing is asked of the system once sizes are known
   local before = core.memory().system_requests
   if core.memory().cached then
@@ -321,7 +349,9 @@ do
   local shifted = bam.concat({ ids[{ {}, { 2, 12 } }], targets[{ {}, { 12, 12 } }] }, 2)
   local _, parts = d:build():loss(ids, shifted)
   assert(math.abs(report.losses.text - parts.nll:item()) < 1e-6)
-  assert(tostring(report):find("layer 2 ffn", 1, true) and tostring(report):find("loss at step 0", 1, true))
+  for _, words in ipairs { "layer 2 ffn", "loss at step 0" } do
+    assert(tostring(report):find(words, 1, true), words)
+  end
 end
 
 -- ---- BTM: the ensemble of the dense models ----
@@ -329,13 +359,17 @@ end
 do
   local experts = dense(3)
   local ensemble = bam.ensemble { models = experts, prior = { 0.5, 0.25, 0.25 } }
-  local documents = bam.tensor { { 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1 }, { 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4 },
-                                 { 0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 9 } }
+  local documents = bam.tensor {
+    { 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1 }, { 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4 },
+    { 0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 9 },
+  }
   local options = { documents = documents }
   local got = ensemble:log_likelihood(ids, targets, options)
   -- the definition, one token at a time
   local logs, rows, where_to = {}, ids:totable(), targets:totable()
-  for i, model in ipairs(experts) do logs[i] = model(ids, options):log_softmax(-1):to "f64":totable() end
+  for i, model in ipairs(experts) do
+    logs[i] = model(ids, options):log_softmax(-1):to "f64":totable()
+  end
   local cuts = documents:totable()
   for b = 1, 3 do
     local weight = { 0.5, 0.25, 0.25 }
@@ -351,7 +385,8 @@ do
         total = total + weight[i]
         chance = chance + weight[i] * math.exp(logs[i][b][t][where_to[b][t] + 1])
       end
-      assert(math.abs(got[b][t]:item() - math.log(chance / total)) < 1e-5, "the ensemble's likelihood")
+      local off = math.abs(got[b][t]:item() - math.log(chance / total))
+      assert(off < 1e-5, "the ensemble's likelihood")
     end
   end
   close("loss", ensemble:loss(ids, targets, options), -got:mean(), 1e-9)
@@ -377,6 +412,10 @@ do
   equal("greedy", best[4], greedy(bam.tensor { { 1, 2, 3 } })[{ 1, -1 }]:argmax():item() - 1)
   equal("the best of one", table.concat(greedy:sample({ 1, 2, 3 }, { tokens = 4, top_k = 1 }), " "),
         table.concat(best, " "))
+  equal("a prompt longer than the Lua stack", #model:sample(("a"):rep(1200000), { tokens = 1 }),
+        1200001)
+  local both = bam.ensemble { models = { model, bytes:build { seed = 2 } } }
+  equal("an ensemble's sample", #both:sample("The ", { tokens = 3 }), 7)
 end
 
 print "models: ok"

@@ -1,6 +1,6 @@
--- What is said to mistakes with models, mixtures and their checkpoints: which model, which tensor, what
--- to do. Written by hand: when the program says something else, the program is wrong. Nothing is built
--- before it is said. DIR stands for the directory of the damaged checkpoints.
+-- What is said to mistakes with models, mixtures and their checkpoints: which model, which tensor,
+-- what to do. Written by hand: when the program says something else, the program is wrong. Nothing
+-- is built before it is said. DIR stands for the directory of the damaged checkpoints.
 local bam = require "bam"
 local core = require "bam.core"
 
@@ -22,14 +22,15 @@ local cleanup <close> = setmetatable({}, { __close = function()
 end })
 
 local env = setmetatable({ bam = bam, with = with, d = with {} }, { __index = _G })
-env.m1, env.m2, env.nan = env.d:build { seed = 1 }, env.d:build { seed = 2 }, env.d:build { seed = 3 }
+for i, name in ipairs { "m1", "m2", "nan" } do env[name] = env.d:build { seed = i } end
 bam.no_grad(function() env.nan.layers[2].ffn.down.weight[{ 1, 1 }] = 0 / 0 end)
 env.mixed = bam.mix { experts = { env.m1, env.m2 } }:build()
 
--- A checkpoint called `name`, changed by `f`.
-local function damaged(name, f)
+-- A checkpoint called `name`, of m1 unless given, changed by `f`.
+local function damaged(name, f, model, options)
   local directory = string.format("%s/%s", DIR, name)
-  env.m1:save(directory)
+  local saved = model or env.m1
+  saved:save(directory, options)
   f(directory)
   env[name] = directory
 end
@@ -68,7 +69,31 @@ damaged("many", with_config('"num_hidden_layers": 2', '"num_hidden_layers": 9999
 damaged("neg", with_config('"num_attention_heads": 4', '"num_attention_heads": -4'))
 damaged("nojson", function(directory) os.remove(string.format("%s/config.json", directory)) end)
 damaged("broken", with_file("config.json", '{"a":'))
-damaged("escape", with_file("model.safetensors.index.json", '{"weight_map":{"a":"../../etc/passwd"}}'))
+local INDEX = "model.safetensors.index.json"
+damaged("escape", with_file(INDEX, '{"weight_map":{"a":"../../etc/passwd"}}'))
+damaged("number", with_file(INDEX, '{"weight_map":{"a":[5]}}'))
+damaged("unindexed", with_file(INDEX, '{"metadata":{}}'))
+damaged("badindex", with_file(INDEX, '{"weight_map":'))
+damaged("twice", function(directory)
+  local more = { ["model.norm.weight"] = bam.ones(24) }
+  bam.save(string.format("%s/more.safetensors", directory), more)
+  core.write_file(string.format("%s/%s", directory, INDEX),
+                  '{"weight_map":{"a":"more.safetensors","b":"model.safetensors"}}')
+end)
+damaged("weightless", function(directory)
+  os.remove(string.format("%s/model.safetensors", directory))
+end)
+damaged("shardless", function(directory)
+  assert(os.remove(string.format("%s/model-00002-of-00004.safetensors", directory)))
+end, nil, { shard_bytes = 9000 })
+damaged("array", with_file("config.json", "[1]"))
+damaged("odd", with_config('"head_dim": 6', '"head_dim": 3'))
+damaged("groups", with_config('"num_key_value_heads": 2', '"num_key_value_heads": 3'))
+damaged("custom", with_config('"custom_routers": %[', '%0["ffn"]'), env.mixed)
+damaged("owned", with_config('"custom_routers": %[', '%0"attention"'), env.mixed)
+damaged("above", with_config('"ffn_top_k": 1', '"ffn_top_k": 3'), env.mixed)
+-- its routers are written in Lua, so its tensors are known only when it has been built
+damaged("wide", with_config('"intermediate_size": 20', '%000000000'), env.mixed)
 
 -- ---- what is said ----
 
@@ -81,6 +106,18 @@ local CASES = {
     [[mix: there is a nil among the 3 experts]] },
   { [[bam.mix { experts = { m1, 5 } }]],
     [[mix: expert 2 is 5; expected a model, a checkpoint directory or a description]] },
+  { [[bam.mix { experts = m1 }]],
+    [[mix: experts must be a list of models, got a Model]] },
+  { [[bam.mix { experts = { bam.ensemble { models = { m1, m2 } }, m1 } }]],
+    [[mix: expert 1 is a Ensemble; expected a model, a checkpoint directory or a description]] },
+  { [[bam.mix { experts = { m1, { description = d, load = 5 } } }]],
+    [[mix: expert 2 is a table; expected a model, a checkpoint directory or a description]] },
+  { [[bam.mix { experts = { m1, { description = d, load = function() end } } }:build()]],
+    [[expert 2: its load() gave nil, not a live model]] },
+  { [[bam.mix { experts = { m1, { description = d, load = function()]]
+      .. [[ return with { ffn = 4 }:build() end } } }:build()]],
+    [[build: expert 2's model has ffn = 4, and expert 2 20: ]]
+      .. [[model.layers.0.mlp.gate_proj.weight is (4, 24), not (20, 24)]] },
   { [[bam.mix { experts = { m1, mixed } }]],
     [[mix: expert 2 is a mixture itself; mix dense models]] },
   { [[bam.mix { experts = { mixed, m1 } }]],
@@ -101,6 +138,11 @@ local CASES = {
   { [[bam.mix { experts = { m1, m2 }, attention = { experts = "mean", kv = "own" } }]],
     [[mix: option attention: expected { experts = "mean" }, or { kv = "own" or "shared", ]]
       .. [[routing = "soft" or k }]] },
+  { [[bam.mix { experts = { m1, m2 }, attention = { experts = "mean", renormalise = true } }]],
+    [[mix: option attention: expected { experts = "mean" }, or { kv = "own" or "shared", ]]
+      .. [[routing = "soft" or k }]] },
+  { [[bam.mix { experts = { m1, m2 }, load_balance = 0 / 0 }]],
+    [[mix: option load_balance: expected a number of at least 0, got ]] },
   { [[bam.mix { experts = { m1, m2 }, load_balance = -1 }]],
     [[mix: option load_balance: expected a number of at least 0, got -1]] },
   { [[bam.mix { experts = { m1, m2 }, load_balance = "x" }]],
@@ -169,6 +211,38 @@ local CASES = {
   { [[bam.load(escape)]],
     [[DIR/escape/model.safetensors.index.json: the string "../../etc/passwd" is not the name ]]
       .. [[of a file beside it]] },
+  { [[bam.load(number)]],
+    [[DIR/number/model.safetensors.index.json: a json.array is not the name of a file beside it]] },
+  { [[bam.load(unindexed)]],
+    [[DIR/unindexed/model.safetensors.index.json: it has no table `weight_map`]] },
+  { [[bam.load(badindex)]],
+    [[DIR/badindex/model.safetensors.index.json: json.decode: malformed JSON at byte 14: ]] },
+  { [[bam.load(twice)]],
+    [[DIR/twice: `model.norm.weight` is in two of its files]] },
+  { [[bam.load(weightless)]],
+    [[load: cannot read "DIR/weightless/model.safetensors": No such file or directory; check ]] },
+  { [[bam.load(shardless)]],
+    [[load: cannot read "DIR/shardless/model-00002-of-00004.safetensors": No such file or ]] },
+  { [[bam.load(array)]],
+    [[DIR/array/config.json: `model_type` is missing]] },
+  { [[bam.load(odd)]],
+    [[DIR/odd/config.json: rope turns pairs, and head_width is 3; make it even]] },
+  { [[bam.load(groups)]],
+    [[DIR/groups/config.json: kv_heads is 3, which does not divide the 4 heads]] },
+  { [[bam.load(custom)]],
+    [[DIR/custom/config.json: `custom_routers` may list "attention" and "ffn", not a json.array]] },
+  { [[bam.load(owned)]],
+    [[DIR/owned/config.json: its attention routers were written in Lua; give bam.load what ]]
+      .. [[makes them: { routers = { attention = f } }]] },
+  { [[bam.load(above)]],
+    [[DIR/above/config.json: `ffn_top_k` is 3, and there are 2 FFN experts]] },
+  { [[bam.load(wide, { routers = { ffn = bam.nn.Router } })]],
+    [[DIR/wide: `model.layers.0.mlp.experts.0.gate_proj.weight` is (20, 24); by its config.json ]]
+      .. [[it must be (2000000000, 24)]] },
+  { [[bam.load(good, { routers = { fnn = bam.nn.Router } })]],
+    [[load: option routers: no option `fnn`; did you mean `ffn`?]] },
+  { [[bam.load(good, { routers = { ffn = 5 } })]],
+    [[load: option routers: option ffn: expected a function, got 5]] },
   { [[bam.load(good, { dtyp = "f64" })]],
     [[load: no option `dtyp`; did you mean `dtype`?]] },
   { [[bam.upcycle { model = m1, experts = 1 }]],
@@ -191,6 +265,19 @@ local CASES = {
     [[embedding: token id 99 (element 1 of `ids`) is outside 0 .. 30]] },
   { [[mixed:loss(bam.zeros(2,3,{dtype="i64"}), bam.zeros(2,3,{dtype="i64"}), {document = 1})]],
     [[loss: no option `document`; did you mean `documents`?]] },
+  { [[mixed:loss(bam.zeros(2,3,{dtype="i64"}), bam.zeros(2,3,{dtype="i64"}), {documents = 1})]],
+    [[loss: option documents: expected a tensor, got 1]] },
+  { [[mixed:log_likelihood(bam.zeros(2,3,{dtype="i64"}), bam.zeros(2,4,{dtype="i64"}))]],
+    [[log_likelihood: expected targets of shape (2, 3), that of the ids, got a tensor of shape ]]
+      .. [[(2, 4)]] },
+  { [[mixed.loss(bam.zeros(2,3))]],
+    [[loss: expected a model, got a tensor of shape (2, 3); call methods with a colon: ]]
+      .. [[model:loss(...)]] },
+  { [[mixed.save "somewhere"]],
+    [[save: expected a model, got the string "somewhere"; call methods with a colon: ]]
+      .. [[model:save(...)]] },
+  { [[mixed:sample { 1, 1.5 }]],
+    [[sample: token id: expected an integer of at least 0, got 1.5]] },
   { [[mixed:sample("abc")]],
     [[sample: this model has no tokenizer, and its vocabulary of 31 is not that of bytes; ]]
       .. [[give token ids]] },
@@ -203,18 +290,37 @@ local CASES = {
     [[save: option dtype: expected "f32", "f64", "bf16" or "f16", got the string "i64"]] },
   { [[d:build { sed = 1 }]],
     [[build: no option `sed`; did you mean `seed`?]] },
+  { [[d.build()]],
+    [[build: expected a description, got nil; call methods with a colon: d:build()]] },
   { [[d:flops()]],
     [[flops: context: expected an integer of at least 1, got nil]] },
   { [[d:report()]],
     [[report: this is no mixture of several models, so nothing has drifted]] },
+  { [[bam.mix { experts = { m1, m2 } }:report { data = { bam.zeros(2, 3) } }]],
+    [[report: name of a data set: expected a string, got 1]] },
+  { [[bam.mix { experts = { m1, d } }:report()]],
+    [[report: expert 2 of the mixture is a description without weights; give a trained model, ]]
+      .. [[or description:build()]] },
+  { [[bam.models.Model(5)]],
+    [[models.Model: expected a description, got 5]] },
   { [[bam.ensemble { models = {} }]],
     [[ensemble: expected at least one model]] },
   { [[bam.ensemble { models = { m1, d } }]],
     [[ensemble: entry 2 is a model description, not a live model]] },
+  { [[bam.ensemble { models = { m1, m2 } }:loss(bam.zeros(2,3,{dtype="i64"}))]],
+    [[log_likelihood: expected targets of shape (2, 3), that of the ids, got nil]] },
+  { [[bam.ensemble { models = { m1 } }(bam.zeros(2,3), { documents = bam.zeros(2,4) })]],
+    [[ensemble: expected documents of shape (2, 3), that of the ids, got a tensor of shape ]]
+      .. [[(2, 4)]] },
   { [[bam.ensemble { models = { m1, m2 }, prior = { 1 } }]],
     [[ensemble: 1 numbers as the prior of 2 models]] },
-  { [[bam.models.parallel { layers = 4, width = 1 << 20, heads = 4, ffn = 1 << 30, vocab = 1 << 30 }:build()]],
+  { [[with { layers = 4, width = 1 << 20, heads = 4, ffn = 1 << 30, vocab = 1 << 30 }:build()]],
     [[out of memory on cpu: asked for 4503599627.4 MB]] },
+  { [[bam.models.parallel { layers = 4096, width = 1 << 30, heads = 1 << 30, ffn = 1, vocab = 3, ]]
+      .. [[head_width = 1 << 30 }]],
+    [[model: these sizes make 2e+31 parameters; at most 1.2e+18]] },
+  { [[bam.nn.MixtureOfAttention { width = 6, heads = 2, experts = 2 }]],
+    [[nn.MixtureOfAttention: rope turns pairs, and head_width is 3; make it even]] },
   { [[bam.nn.Router { width = 3, experts = 2, top_k = 3 }]],
     [[nn.Router: top_k is 3, and there are 2 experts]] },
   { [[bam.route(bam.zeros(3,4), 5)]],

@@ -1,20 +1,41 @@
--- The README's training loop runs as it stands there, learns, and saves what loads again.
+-- The README's Lua examples run as they stand there: the training loop learns and saves what loads
+-- again, and the mixture is mixed, saved and loaded.
 local bam = require "bam"
 
 local file = assert(io.open("README.md"))
 local text = file:read "a"
 file:close()
-local code = assert(text:match "```lua\n(.-)```", "the README has no Lua example")
-local path = os.tmpname()
-code = code:gsub('"model%.safetensors"', string.format("%q", path))
+local examples = {}
+for code in text:gmatch "```lua\n(.-)```" do examples[#examples + 1] = code end
+assert(#examples == 2, "expected two Lua examples in the README")
 
-local losses, shown = {}, print
-print = function(_, loss) losses[#losses + 1] = loss end -- luacheck: ignore
-assert(load(code, "=README.md", "t"))()
-print = shown -- luacheck: ignore
+local directory = os.tmpname()
+os.remove(directory)
+assert(os.execute(string.format("mkdir '%s'", directory)))
+local cleanup <close> = setmetatable({}, { __close = function()
+  os.execute(string.format("rm -r '%s'", directory))
+end })
 
-assert(#losses == 4 and losses[4] < 0.5 * losses[1], "the example does not learn")
-local saved = bam.load(path)
-os.remove(path)
-assert(saved["2.norm.weight"] and saved["2.norm.weight"]:count() == 64, "the example's model was not saved")
-shown "readme: ok"
+-- Run an example, its files in `directory`; gives what it prints, line by line.
+local function run(code)
+  for _, name in ipairs { "model.safetensors", "seed", "mixture" } do
+    local place = string.format("%q", string.format("%s/%s", directory, name))
+    code = code:gsub(string.format('"%s"', name:gsub("%.", "%%.")), (place:gsub("%%", "%%%%")))
+  end
+  local lines, shown = {}, print
+  print = function(...) lines[#lines + 1] = table.pack(...) end -- luacheck: ignore
+  assert(load(code, "=README.md", "t"))()
+  print = shown -- luacheck: ignore
+  return lines
+end
+
+local losses = run(examples[1])
+assert(#losses == 4 and losses[4][2] < 0.5 * losses[1][2], "the example does not learn")
+local saved = bam.load(string.format("%s/model.safetensors", directory))
+assert(saved["2.norm.weight"] and saved["2.norm.weight"]:count() == 64, "the model was not saved")
+
+local printed = run(examples[2])
+assert(tostring(printed[1][1]):find("dense model: 2 layers", 1, true))
+assert(tostring(printed[3][1]):find("3 attention experts (shared KV, soft)", 1, true))
+assert(#printed[5][1] == 24, "the sample is of another length")
+print "readme: ok"

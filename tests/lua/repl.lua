@@ -34,7 +34,8 @@ end
 
 local pace = 1 -- pauses are this many times as long
 
---- Run a test that types. A busy machine may not keep up, so one that fails is tried again, more slowly.
+--- Run a test that types. A busy machine may not keep up, so one that fails is tried again, more
+--- slowly.
 local function patiently(test)
   local passed_before, failed_before = passed, #failures
   for _, slower in ipairs { 1, 3, 9 } do
@@ -104,7 +105,10 @@ end
 local function test_help()
   local got = piped("type(bam)", "help()", "help('matmul')", "help(bam.matmul)", "help('gradchec')",
     "help(help)", "help(12)", "help('string.rep')", "help(bam)", "help(bam.zeros(1))",
-    "help 'backward'")
+    "help 'backward'",
+    "d = bam.models.parallel { layers = 1, width = 4, heads = 1, ffn = 2, vocab = 3 }", "help(d)",
+    "help(d.build)", "help(d:build())", "help(bam.mix)", "help(bam.nn.Router)",
+    "help 'bam.models.model.loss'")
   check(has(got, "table\n"), "bam is there\n" .. got)
   check(count(got, "matmul(") >= 2, "help on a C function, by name and by value\n" .. got)
   check(has(got, "Functions of bam:"), "help() is an overview\n" .. got)
@@ -113,6 +117,15 @@ local function test_help()
   check(has(got, "Prints what is known of a function"), "help on a Lua function\n" .. got)
   check(has(got, "a number\n"), "help on a value\n" .. got)
   check(has(got, "properties:") and has(got, "methods:"), "help on a tensor\n" .. got)
+  check(has(got, "a model description\n  build ") and has(got, "Description:build(options)\n"),
+    "help on an object and its methods\n" .. got)
+  check(has(got, "a Model\n  count ") and has(got, "Methods of all modules:\n  apply "),
+    "help on a module\n" .. got)
+  check(has(got, "\n    ffn?: bam.FFNMix\n      top_k?: integer"), "fields of options\n" .. got)
+  check(has(got, "gates, experts, record = router(h, batch)")
+    and has(got, "bam.nn.Router(options)"), "help on a class\n" .. got)
+  check(has(got, "bam.models.model.loss(ids, targets, options)"),
+    "help as it is suggested\n" .. got)
   check(not has(got, "stack traceback"), "help never fails\n" .. got)
 end
 

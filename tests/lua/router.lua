@@ -1,6 +1,6 @@
--- Routers written in Lua: the contract that nn.Router documents, and that one of a few lines trains as
--- well as the built-in one on a toy task: sequences that follow one of three rules, which the first
--- tokens tell.
+-- Routers written in Lua: the contract that nn.Router documents, and that one of a few lines trains
+-- as well as the built-in one on a toy task: sequences that follow one of three rules, which the
+-- first tokens tell.
 local bam = require "bam"
 local nn = bam.nn
 
@@ -34,10 +34,11 @@ function Plain:forward(h)
   local chosen = bam.one_hot(experts, p:size(-1)):to(p.dtype)
   local share, mean = chosen:mean({ 1, 2, 3 }), p:mean({ 1, 2 })
   local z = logits:logsumexp(-1)
-  return gates, experts, { losses = bam.stack { (share * mean):sum() * p:size(-1), (z * z):mean() } }
+  local balance = (share * mean):sum() * p:size(-1)
+  return gates, experts, { losses = bam.stack { balance, (z * z):mean() } }
 end
 
--- ---- one with another idea: what the layer before chose counts too, and experts may be left out ----
+-- ---- one with another idea: the choice of the layer before counts, and few experts may do ----
 
 local Recurrent = nn.module "Recurrent"
 function Recurrent:init(o)
@@ -60,7 +61,8 @@ local DENSE = bam.models.parallel { layers = 2, width = 32, heads = 2, ffn = 32,
 local function mixture(router)
   local experts = {}
   for i = 1, 3 do experts[i] = DENSE:build { seed = i } end
-  return bam.mix { experts = experts, attention = { kv = "shared" }, ffn = { router = router } }:build()
+  local d = bam.mix { experts = experts, attention = { kv = "shared" }, ffn = { router = router } }
+  return d:build()
 end
 
 local function train(model)
@@ -86,9 +88,10 @@ local function last(losses)
   return sum
 end
 
-local built_in, plain, recurrent = train(mixture()), train(mixture(Plain)), train(mixture(Recurrent))
-print(string.format("built-in %.4f, the same in Lua %.4f, recurrent %.4f", last(built_in), last(plain),
-                    last(recurrent)))
+local built_in, plain = train(mixture()), train(mixture(Plain))
+local recurrent = train(mixture(Recurrent))
+print(string.format("built-in %.4f, the same in Lua %.4f, recurrent %.4f", last(built_in),
+                    last(plain), last(recurrent)))
 assert(last(built_in) < 0.5 * built_in[1], "the built-in router does not train")
 for step = 1, 10 do -- the same arithmetic in another order
   assert(math.abs(built_in[step] - plain[step]) < 1e-3, "the router in Lua computes something else")
@@ -109,13 +112,35 @@ local loaded = bam.load(path, { routers = { ffn = Recurrent } })
 os.execute(string.format("rm -r '%s'", path))
 assert(loaded:loss(ids, targets):item() == model:loss(ids, targets):item())
 
+-- ---- the built-in one, with settings of one's own ----
+
+local warm = mixture(function(options)
+  options.temperature = 2
+  return nn.Router(options)
+end)
+assert(warm.layers[1].ffn.router.temperature == 2)
+assert(mixture(nn.Router):loss(ids, targets):item() ~= warm:loss(ids, targets):item())
+
 -- ---- what a router must not give ----
 
 local function fails(router, expected)
   local wrong, text = pcall(function() return mixture(router):loss(ids, targets) end)
   assert(not wrong and tostring(text):find(expected, 1, true), tostring(text))
 end
-fails(function() return 5 end, "router: expected a module or a function(h, batch) to be made, got 5")
+fails(nn.Router { width = 32, experts = 3 }, "router: expected what makes one, a class or a "
+      .. "function, got a router; every layer has its own")
+-- With gates as they should be, this is the record.
+local function with_record(record)
+  return function()
+    return function(h) return h:sum(-1, true), bam.ones(12, 16, 1, { dtype = "i64" }), record end
+  end
+end
+fails(with_record(5), "router of ffn: record: expected a table, got 5")
+fails(with_record { losses = 5 }, "router of ffn: expected losses [2], load balance and z, got 5")
+fails(with_record { losses = bam.ones(3) }, "router of ffn: expected losses [2], load balance and "
+      .. "z, got a tensor of shape (3)")
+fails(function() return 5 end,
+      "router: expected a module or a function(h, batch) to be made, got 5")
 fails(function() return function(h) return h[1] end end,
       "router of ffn: expected gates [B, T, k] for h (12, 16, 32), got a tensor of shape (16, 32)")
 fails(function() return function(h) return h:sum(-1, true) end end,
@@ -124,6 +149,7 @@ fails(function() return function(h) return h:sum(-1, true), 4 end end,
       "router of ffn: expected experts [B, T, k] for h (12, 16, 32), got 4")
 fails(function()
   return function(h) return h:sum(-1, true), bam.full({ 12, 16, 1 }, 9, { dtype = "i64" }) end
-end, "routed_ffn: expert 9 (element 1 of `experts`) is outside 0 .. 3; they count from 1, and 0 means none")
+end, "routed_ffn: expert 9 (element 1 of `experts`) is outside 0 .. 3; they count from 1, and 0 "
+       .. "means none")
 
 print "routers: ok"

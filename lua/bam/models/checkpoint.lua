@@ -1,10 +1,12 @@
 -- Checkpoint directories: config.json, model.safetensors or shards with an index, and perhaps
--- tokenizer.json. Tensors bear Hugging Face's names (bam.models.names). A directory appears as a whole
--- or not at all.
+-- tokenizer.json. Tensors bear Hugging Face's names (bam.models.names). A directory appears as a
+-- whole or not at all.
 local check = require "bam.check"
 local config = require "bam.models.config"
 local core = require "bam.core"
+local description = require "bam.models.description"
 local json = require "bam.json"
+local Model = require "bam.models.model"
 local names = require "bam.models.names"
 
 local M = {}
@@ -18,14 +20,14 @@ local function within(directory, name) return string.format("%s/%s", directory, 
 -- ---- what there is to save beyond the description: parameters of routers written in Lua ----
 
 local function custom_entries(model)
-  local list, places = {}, { attention = "self_attn", ffn = "mlp" }
+  local list = {}
   for i, layer in ipairs(model.layers) do
     for _, which in ipairs { "attention", "ffn" } do
       local router = model.description[which].router and layer[which].router
       if type(router) == "table" then
         for name, parameter in router:named_parameters() do
           list[#list + 1] = {
-            name = string.format("model.layers.%d.%s.router.%s", i - 1, places[which], name),
+            name = string.format("%srouter.%s", names.prefix(i, which), name),
             shape = parameter.shape, view = function() return parameter end,
           }
         end
@@ -35,14 +37,18 @@ local function custom_entries(model)
   return list
 end
 
--- The entries of a live model, with those of its own routers.
-local function entries_of(model)
-  local list, custom = {}, custom_entries(model)
-  for _, entry in ipairs(names.list(model.description)) do
-    local which = entry.kind == "router" and (entry.name:find("self_attn", 1, true) and "attention"
-                                              or "ffn")
-    if not (which and model.description[which].router) then list[#list + 1] = entry end
+-- The entries of a description, less those of routers written in Lua.
+local function plain_entries(d)
+  local list = {}
+  for _, entry in ipairs(names.list(d)) do
+    if not (entry.router_of and d[entry.router_of].router) then list[#list + 1] = entry end
   end
+  return list
+end
+
+-- The entries of a live model.
+local function entries_of(model)
+  local list, custom = plain_entries(model.description), custom_entries(model)
   return table.move(custom, 1, #custom, #list + 1, list)
 end
 
@@ -98,7 +104,7 @@ local save_spec = { dtype = { "string", optional = true }, shard_bytes = { "size
 function M.save(model, directory, options)
   local o = check.options("save", options, save_spec)
   check.value("save: directory", directory, "string")
-  o.dtype = o.dtype or model.dtype
+  o.dtype = o.dtype or model.embed.weight.dtype
   if not FLOATS[o.dtype] then
     check.fail('save: option dtype: expected "f32", "f64", "bf16" or "f16", got %s',
                check.describe(o.dtype))
@@ -127,12 +133,18 @@ local function files_in(directory)
   return present
 end
 
+local function read_json(path)
+  local text = core.read_file(path)
+  local ok, value = pcall(json.decode, text)
+  if not ok then check.fail("%s: %s", path, (value:gsub("^.-:%d+: ", ""))) end
+  return value
+end
+
 -- The files that hold weights, by the index if there is one.
 local function weight_files(directory, present)
   if not present[INDEX] then return { "model.safetensors" } end
   local path = within(directory, INDEX)
-  local ok, index = pcall(json.decode, core.read_file(path))
-  local map = ok and type(index) == "table" and index.weight_map
+  local map = read_json(path).weight_map
   if type(map) ~= "table" then check.fail("%s: it has no table `weight_map`", path) end
   local files, seen = {}, {}
   for _, name in pairs(map) do
@@ -178,22 +190,22 @@ local function check_unexpected(label, tensors, known)
   end
   table.sort(unknown)
   if unknown[1] then
-    check.fail("%s: it holds %d tensors that a model of its config.json has no place for, such as `%s`",
-               label, #unknown, unknown[1])
+    check.fail("%s: it holds %d tensors that a model of its config.json has no place for, such as "
+               .. "`%s`", label, #unknown, unknown[1])
   end
 end
 
 --- A checkpoint directory opened: everything but the values is checked.
 ---@param directory string
 ---@param routers? table as for config.decode
----@return { label: string, description: table, tensors: table<string, tensor>, tokenizer_json?: string, token_ids: table }
+---@return table source { label, description, tensors by name, tokenizer_json, token_ids }
 function M.open(directory, routers)
   local present, path = files_in(directory), within(directory, "config.json")
   if not present["config.json"] then
     check.fail("%s: it holds no config.json, so it is not a model's checkpoint", directory)
   end
   local source = { label = directory }
-  source.description, source.token_ids = config.decode(core.read_file(path), path, routers)
+  source.description, source.token_ids = config.decode(read_json(path), path, routers)
   source.tensors = load_tensors(directory, present)
   if present["tokenizer.json"] then
     source.tokenizer_json = core.read_file(within(directory, "tokenizer.json"))
@@ -201,19 +213,31 @@ function M.open(directory, routers)
   return source
 end
 
---- Check the tensors of an opened checkpoint against the entries of a model.
+local function check_tensors(source, entries)
+  for _, entry in ipairs(entries) do
+    check_tensor(source.label, entry, source.tensors[entry.name])
+  end
+end
+
+--- Check the tensors of an opened checkpoint against all entries of a model.
 ---@param source table
 ---@param entries table[]
 function M.check(source, entries)
+  check_tensors(source, entries)
   local known = {}
-  for _, entry in ipairs(entries) do
-    check_tensor(source.label, entry, source.tensors[entry.name])
-    known[entry.name] = true
-  end
+  for _, entry in ipairs(entries) do known[entry.name] = true end
   check_unexpected(source.label, source.tensors, known)
 end
 
-local load_spec = { routers = { "table", optional = true }, dtype = { "dtype", "f32" } }
+-- A model to be overwritten: without random weights, and without a trace in bam's generator.
+local function blank(d, dtype)
+  return description.seeded(0, function() return Model(d, { dtype = dtype, std = 0 }) end)
+end
+
+local load_spec = { routers = { "table", optional = true }, dtype = { "dtype", optional = true } }
+local routers_spec = {
+  attention = { "callable", optional = true }, ffn = { "callable", optional = true },
+}
 
 --- The live model of a checkpoint directory.
 ---@param directory string
@@ -221,13 +245,13 @@ local load_spec = { routers = { "table", optional = true }, dtype = { "dtype", "
 ---@return table model
 function M.load(directory, options)
   local o = check.options("load", options, load_spec)
-  local source = M.open(directory, o.routers)
+  local source = M.open(directory, check.options("load: option routers", o.routers, routers_spec))
   local d = source.description
-  local custom = d.attention.router or d.ffn.router
-  if not custom then M.check(source, names.list(d)) end -- before memory is taken
-  local model = d:build { dtype = o.dtype }
+  check_tensors(source, plain_entries(d)) -- before memory is taken
+  local saved = source.tensors["model.embed_tokens.weight"].dtype
+  local model = blank(d, o.dtype or saved == "f64" and "f64" or "f32")
   local entries = entries_of(model)
-  if custom then M.check(source, entries) end
+  M.check(source, entries)
   for _, entry in ipairs(entries) do names.write(entry, model, source.tensors[entry.name]) end
   model.tokenizer_json, model.token_ids = source.tokenizer_json, source.token_ids
   return model

@@ -1,7 +1,8 @@
 -- config.json of a checkpoint, from a description and back. A dense model has the fields of Hugging
--- Face's CohereConfig; a mixture the same with model_type "bam" and its own. What we do not compute is
--- refused by name.
+-- Face's CohereConfig; a mixture the same with model_type "bam" and its own. What we do not compute
+-- is refused by name.
 local check = require "bam.check"
+local check_heads = require "bam.nn.heads"
 local description = require "bam.models.description"
 local json = require "bam.json"
 
@@ -17,7 +18,7 @@ local function base(d, dtype, token_ids)
     rope_theta = d.rope_base + 0.0,
     rope_parameters = { rope_theta = d.rope_base + 0.0, rope_type = "default" },
     hidden_act = "silu", attention_bias = false, attention_dropout = 0.0, use_qk_norm = false,
-    initializer_range = 0.02, use_cache = true, torch_dtype = dtype, dtype = dtype,
+    initializer_range = d.std, use_cache = true, torch_dtype = dtype, dtype = dtype,
     pad_token_id = ids.pad or json.null, bos_token_id = ids.bos or json.null,
     eos_token_id = ids.eos or json.null,
   }
@@ -25,15 +26,13 @@ end
 
 local DTYPES = { f32 = "float32", f64 = "float64", bf16 = "bfloat16", f16 = "float16" }
 
-local function is_mixture(d) return d.attention.experts > 1 or d.ffn.experts > 1 end
-
 -- The number that a coefficient is now: a schedule belongs to a run, not to its checkpoint.
 local function add_mixture(config, d, model)
   local a, f = d.attention, d.ffn
   config.attention_experts, config.attention_kv = a.experts, a.kv
   config.attention_routing, config.attention_renormalise = a.routing, a.renormalise or false
-  config.ffn_experts, config.ffn_top_k, config.ffn_renormalise = f.experts, f.top_k,
-                                                                 f.renormalise or false
+  config.ffn_experts, config.ffn_top_k = f.experts, f.top_k
+  config.ffn_renormalise = f.renormalise or false
   config.load_balance, config.z_loss = model.load_balance, model.z_loss
   config.aux_tokens = d.aux_tokens
   config.custom_routers = json.array {}
@@ -48,9 +47,10 @@ end
 function M.encode(model, dtype)
   local d = model.description
   local config = base(d, DTYPES[dtype], model.token_ids)
-  if is_mixture(d) then add_mixture(config, d, model) end
-  config.model_type = is_mixture(d) and "bam" or "cohere"
-  config.architectures = { is_mixture(d) and "BamForCausalLM" or "CohereForCausalLM" }
+  local mixed = description.is_mixture(d)
+  if mixed then add_mixture(config, d, model) end
+  config.model_type = mixed and "bam" or "cohere"
+  config.architectures = { mixed and "BamForCausalLM" or "CohereForCausalLM" }
   return json.encode(config, { indent = 2 })
 end
 
@@ -96,34 +96,35 @@ end
 
 local function read_base(config, get, label)
   check_computable(get, label)
-  local heads, width = get("num_attention_heads", "extent"), get("hidden_size", "extent")
-  local kv_heads = get("num_key_value_heads", "extent", heads)
-  local head_width = get("head_dim", "extent", width // heads)
-  if heads % kv_heads ~= 0 or head_width % 2 ~= 0 or head_width == 0 then
-    check.fail("%s: %d heads of width %d, %d KV heads: the heads must be a multiple of the KV heads, "
-               .. "and their width even", label, heads, head_width, kv_heads)
-  end
-  return {
-    layers = get("num_hidden_layers", "few"), width = width, heads = heads, kv_heads = kv_heads,
-    head_width = head_width, vocab = get("vocab_size", "extent"),
-    tied = get("tie_word_embeddings", "boolean", true), rope_base = read_rope(config, get, label),
-    eps = get("layer_norm_eps", "positive", 1e-5), logit_scale = get("logit_scale", "positive", 0.0625),
+  local d = {
+    layers = get("num_hidden_layers", "few"), width = get("hidden_size", "extent"),
+    heads = get("num_attention_heads", "extent"),
+    kv_heads = get("num_key_value_heads", "extent", false) or nil,
+    head_width = get("head_dim", "extent", false) or nil,
+    vocab = get("vocab_size", "extent"), tied = get("tie_word_embeddings", "boolean", true),
+    rope_base = read_rope(config, get, label), eps = get("layer_norm_eps", "positive", 1e-5),
+    logit_scale = get("logit_scale", "positive", 0.0625),
     context = get("max_position_embeddings", "size", 8192),
     ffn = { experts = 1, hidden = get("intermediate_size", "extent"), top_k = 1 },
     attention = { experts = 1, kv = "own", routing = "soft" },
-    load_balance = 0, z_loss = 0, aux_tokens = 0, std = 0, kind = "dense model",
+    std = get("initializer_range", "rate", 0.02), load_balance = 0, z_loss = 0, aux_tokens = 0,
   }
+  d.kv_heads, d.head_width = check_heads(label, d, true)
+  return d
 end
 
--- The routers that the checkpoint says were of the user's own.
-local function custom_routers(config, label, routers)
-  for _, which in ipairs(type(config.custom_routers) == "table" and config.custom_routers or {}) do
-    if not (routers and routers[which]) then
+-- The routers that the checkpoint says were of the user's own must be given.
+local function check_custom_routers(get, label, routers)
+  for _, which in ipairs(get("custom_routers", "table", {})) do
+    if which ~= "attention" and which ~= "ffn" then
+      check.fail('%s: `custom_routers` may list "attention" and "ffn", not %s', label,
+                 check.describe(which))
+    end
+    if not routers[which] then
       check.fail("%s: its %s routers were written in Lua; give bam.load what makes them: "
-                 .. "{ routers = { %s = f } }", label, tostring(which), tostring(which))
+                 .. "{ routers = { %s = f } }", label, which, which)
     end
   end
-  return routers or {}
 end
 
 local function read_routing(get, experts, label)
@@ -137,12 +138,13 @@ local function read_routing(get, experts, label)
   return routing
 end
 
-local function read_mixture(d, config, get, label, routers)
-  routers = custom_routers(config, label, routers)
+local function read_mixture(d, get, label, routers)
+  check_custom_routers(get, label, routers)
   local a, f = d.attention, d.ffn
   a.experts, a.kv = get("attention_experts", "few", 1), get("attention_kv", "string", "own")
   if a.kv ~= "own" and a.kv ~= "shared" then
-    check.fail('%s: `attention_kv` is %s; it must be "own" or "shared"', label, check.describe(a.kv))
+    check.fail('%s: `attention_kv` is %s; it must be "own" or "shared"', label,
+               check.describe(a.kv))
   end
   a.routing = read_routing(get, a.experts, label)
   a.renormalise, a.router = get("attention_renormalise", "boolean", false), routers.attention
@@ -152,7 +154,7 @@ local function read_mixture(d, config, get, label, routers)
     check.fail("%s: `ffn_top_k` is %d, and there are %d FFN experts", label, f.top_k, f.experts)
   end
   d.load_balance, d.z_loss = get("load_balance", "rate", 0), get("z_loss", "rate", 0)
-  d.aux_tokens, d.kind = get("aux_tokens", "count", 0), "mixture"
+  d.aux_tokens = get("aux_tokens", "count", 0)
 end
 
 local function token_ids(get)
@@ -160,23 +162,21 @@ local function token_ids(get)
            eos = get("eos_token_id", "any", false) }
 end
 
---- The description in the text of a config.json.
----@param text string
+--- The description in a config.json.
+---@param config table what the JSON says
 ---@param label string its path, for messages
 ---@param routers? { attention?: function, ffn?: function } what makes routers written in Lua
 ---@return table description
 ---@return table token_ids
-function M.decode(text, label, routers)
-  local ok, config = pcall(json.decode, text)
-  if not ok then check.fail("%s: %s", label, (config:gsub("^.-:%d+: ", ""))) end
+function M.decode(config, label, routers)
   local get = reader(config, label)
   local model_type = get("model_type", "string")
   if model_type ~= "cohere" and model_type ~= "bam" then
-    check.fail('%s: a model of type "%s"; bamlua loads "cohere" (CohereForCausalLM) and its own "bam"',
-               label, model_type)
+    check.fail('%s: a model of type "%s"; bamlua loads "cohere" (CohereForCausalLM) and its own '
+               .. '"bam"', label, model_type)
   end
   local d = read_base(config, get, label)
-  if model_type == "bam" then read_mixture(d, config, get, label, routers) end
+  if model_type == "bam" then read_mixture(d, get, label, routers or {}) end
   return description.new(d), token_ids(get)
 end
 

@@ -1,5 +1,5 @@
--- Parameters and FLOPs of a description, by the paper's conventions (paper: Tables 7, 8, 10); nothing
--- is allocated. Routers count as the built-in, linear ones.
+-- Parameters and FLOPs of a description, by the paper's conventions (paper: Tables 7, 8, 10);
+-- nothing is allocated. Routers count as the built-in, linear ones.
 local names = require "bam.models.names"
 
 local M = {}
@@ -29,20 +29,20 @@ end
 local function attention_width(d) return d.attention.experts * d.heads * d.head_width end
 
 -- One token in one layer at inference, as the paper counts (Tables 7 and 10): half of the attention
--- scores, no head. 8 N d² + 2 N n_ctx d for attention with full heads, 3 k d d_ff for the FFN with d_ff
--- twice the hidden width, 2 N d for a router.
-local function layer_flops(d, context)
-  local n = by_kind(d)
+-- scores, no head. 8 N d² + 2 N n_ctx d for attention with full heads, 3 k d d_ff for the FFN with
+-- d_ff twice the hidden width, 2 N d for a router.
+local function layer_flops(d, n, context)
   local attention = 2 * (n.attention // d.layers) + 2 * context * attention_width(d)
   local ffn = 2 * (active_ffn(d, n) // d.layers)
   local router = 2 * (n.router // d.layers)
   return { attention = attention, ffn = ffn, router = router, total = attention + ffn + router }
 end
 
---- FLOPs per token at a context of so many tokens. `layer`: of one layer at inference, by the paper's
---- formulas (total, attention, ffn, router). `training`: 6 * (active matrix parameters, the head once,
---- the input embedding not) + 6 L T * (attention width over all experts), causal: what speed and
---- compute-matching go by. `palm`: the same with PaLM's 12 L T, which does not halve attention.
+--- FLOPs per token at a context of so many tokens. `layer`: of one layer at inference, by the
+--- paper's formulas (total, attention, ffn, router). `training`: 6 * (active matrix parameters, the
+--- head once, the input embedding not) + 6 L T * (attention width over all experts), causal: what
+--- speed and compute-matching go by. `palm`: the same with PaLM's 12 L T, which does not halve
+--- attention.
 ---@param d table description
 ---@param context integer
 ---@return table
@@ -51,7 +51,7 @@ function M.flops(d, context)
   local head = d.tied and n.embedding or n.head
   local matrices = n.attention + n.router + active_ffn(d, n) + head
   local scores = 6 * d.layers * context * attention_width(d)
-  return { layer = layer_flops(d, context), training = 6 * matrices + scores,
+  return { layer = layer_flops(d, n, context), training = 6 * matrices + scores,
            palm = 6 * matrices + 2 * scores }
 end
 

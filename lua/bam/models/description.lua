@@ -1,19 +1,14 @@
---- Descriptions of models: plain data, nothing allocated. d:count() and d:flops(context) tell its size,
---- d:build() makes the live model. bam.models.parallel describes a dense model, bam.mix and bam.upcycle
---- a mixture.
+--- Descriptions of models: plain data, nothing allocated. d:count() and d:flops(context) tell its
+--- size, d:build() makes the live model. bam.models.parallel describes a dense model, bam.mix and
+--- bam.upcycle a mixture.
 local check = require "bam.check"
 local core = require "bam.core"
 local count = require "bam.models.count"
+local module = require "bam.nn.module"
 
 local M = {}
 
 local Description = {} -- methods
-
-local function thousands(n)
-  local text, k = tostring(n), 0
-  repeat text, k = text:gsub("^(%d+)(%d%d%d)", "%1,%2") until k == 0
-  return text
-end
 
 -- "4 attention experts, shared KV, soft"
 local function attention_text(a)
@@ -28,26 +23,46 @@ local function ffn_text(f)
                        f.renormalise and ", renormalised" or "")
 end
 
+--- Does it describe a mixture? Else it is a dense model.
+---@param d table
+---@return boolean
+function M.is_mixture(d) return d.attention.experts > 1 or d.ffn.experts > 1 end
+
 local metatable = { __name = "model description", __index = Description }
 
 function metatable:__tostring()
   local total, active = self:count()
-  return string.format("%s: %d layers, width %d, %d heads (%d KV), %s, %s, vocabulary %d%s; "
-                       .. "%s parameters%s", self.kind, self.layers, self.width, self.heads,
-                       self.kv_heads, attention_text(self.attention), ffn_text(self.ffn), self.vocab,
-                       self.tied and ", tied" or "", thousands(total),
-                       active < total and string.format(", %s active", thousands(active)) or "")
+  local parts = {
+    string.format("%d layers", self.layers), string.format("width %d", self.width),
+    string.format("%d heads (%d KV)", self.heads, self.kv_heads), attention_text(self.attention),
+    ffn_text(self.ffn), string.format("vocabulary %d%s", self.vocab, self.tied and ", tied" or ""),
+  }
+  local text = string.format("%s: %s; %s parameters",
+                             M.is_mixture(self) and "mixture" or "dense model",
+                             table.concat(parts, ", "), check.thousands(total))
+  if active == total then return text end
+  return string.format("%s, %s active", text, check.thousands(active))
+end
+
+local function check_self(what, self)
+  if M.is(self) then return end
+  check.fail("%s: expected a description, got %s; call methods with a colon: d:%s()", what,
+             check.describe(self), what)
 end
 
 --- Parameters: all, and those that one token uses.
 ---@return integer total
 ---@return integer active
-function Description:count() return count.parameters(self) end
+function Description:count()
+  check_self("count", self)
+  return count.parameters(self)
+end
 
 --- FLOPs per token: of one layer at inference as the paper counts, and of training.
 ---@param context integer tokens of a sequence
 ---@return { layer: table, training: integer, palm: integer }
 function Description:flops(context)
+  check_self("flops", self)
   return count.flops(self, check.value("flops: context", context, "size"))
 end
 
@@ -66,12 +81,13 @@ end
 
 local build_spec = { seed = { "integer", optional = true }, dtype = { "dtype", "f32" } }
 
---- The live model, on fresh memory. A dense model begins with random weights, those of `seed`, else of
---- bam's generator; a mixture with its experts' weights and random routers, of the seed it was described
---- with unless given.
+--- The live model, on fresh memory. A dense model begins with random weights, those of `seed`, else
+--- of bam's generator; a mixture with its experts' weights and random routers, of the seed it was
+--- described with unless given. What becomes of the description later does not concern the model.
 ---@param options? { seed?: integer, dtype?: "f32"|"f64" }
 ---@return table model
 function Description:build(options)
+  check_self("build", self)
   local o = check.options("build", options, build_spec)
   local Model = require "bam.models.model"
   local seed = o.seed or self.seed
@@ -82,28 +98,57 @@ function Description:build(options)
   return seed and M.seeded(seed, make) or make()
 end
 
+--- How far the experts of a mixture have drifted from the seed, the first of them, and the loss of
+--- the mixture before it has been trained. The report prints as a table; `experts` is a list of
+--- { label, drift = { { module, relative_norm, cosine }, ... } } for all but the seed, `losses` has
+--- nats by data set.
+---@param options? { data?: table<string, table> } per data set ids [B, T + 1], or { ids, targets }
+---@return table report
+function Description:report(options)
+  check_self("report", self)
+  return require "bam.models.report"(self, options)
+end
+
 local MOST_EXPERTS = 16384 -- in all layers: keeps the list of tensors within bounds
+local MOST_PARAMETERS = 2.0 ^ 60 -- keeps what is counted within 64-bit integers
+
+-- An upper bound, as a float.
+local function estimate(d)
+  local attention = 4.0 * d.attention.experts * d.heads * d.head_width
+  local ffn = 3.0 * d.ffn.experts * d.ffn.hidden
+  return d.width * (d.layers * (attention + ffn) + 2.0 * d.vocab)
+end
 
 --- A description with these fields, each of which has been checked.
 ---@param fields table
 ---@return table
 function M.new(fields)
-  local experts = fields.layers * math.max(fields.attention.experts, fields.ffn.experts)
-  if experts > MOST_EXPERTS then
-    check.fail("model: %d layers times %d experts are too many; at most %d", fields.layers,
-               experts // fields.layers, MOST_EXPERTS)
+  local experts = math.max(fields.attention.experts, fields.ffn.experts)
+  if fields.layers * experts > MOST_EXPERTS then
+    check.fail("model: %d layers times %d experts are too many; at most %d", fields.layers, experts,
+               MOST_EXPERTS)
+  end
+  if estimate(fields) > MOST_PARAMETERS then
+    check.fail("model: these sizes make %.2g parameters; at most %.2g", estimate(fields),
+               MOST_PARAMETERS)
   end
   return setmetatable(fields, metatable)
 end
 
---- The description of a built mixture: it does not keep the dense models alive.
+local function copy_of(t)
+  local copy = {}
+  for name, value in pairs(t) do copy[name] = value end
+  return copy
+end
+
+--- A copy as a live model keeps it: apart from what a script does with the description, and without
+--- the sources of a mixture, which need not stay alive.
 ---@param d table
 ---@return table
-function M.without_sources(d)
-  local copy = {}
-  for name, value in pairs(d) do copy[name] = value end
-  copy.sources = nil
-  return setmetatable(copy, metatable)
+function M.copy(d)
+  local own = copy_of(d)
+  own.attention, own.ffn, own.sources = copy_of(d.attention), copy_of(d.ffn), nil
+  return setmetatable(own, metatable)
 end
 
 --- Is `value` a description?
@@ -111,13 +156,11 @@ end
 ---@return boolean
 function M.is(value) return getmetatable(value) == metatable end
 
---- Give descriptions a further method.
----@param name string
----@param f function
-function M.method(name, f) Description[name] = f end
-
--- The sizes and settings that all models of a mixture must share.
-M.shared = { "layers", "width", "heads", "kv_heads", "head_width", "vocab", "tied", "rope_base", "eps",
-             "logit_scale" }
+--- Is `value` a live model?
+---@param value any
+---@return boolean
+function M.is_model(value)
+  return module.is_module(value) and M.is(rawget(value, "description"))
+end
 
 return M

@@ -1,10 +1,11 @@
---- BTM (Li 2022): the dense models as an ensemble. Each token is predicted by all of them, weighted by the
---- posterior of the domains given the text so far: p(model | x₁ … xₜ) ∝ prior * p_model(x₁ … xₜ), within
---- one document. It evaluates and samples; it is not trained.
+--- BTM (Li 2022): the dense models as an ensemble. Each token is predicted by all of them, weighted
+--- by the posterior of the domains given the text so far: p(model | x₁ … xₜ) ∝ prior * p_model(x₁ …
+--- xₜ), within one document. It evaluates and samples; it is not trained.
+local batch = require "bam.models.batch"
 local check = require "bam.check"
 local core = require "bam.core"
-local nn = require "bam.nn"
 local description = require "bam.models.description"
+local nn = require "bam.nn"
 
 local ops = core.ops
 
@@ -15,7 +16,7 @@ local spec = { models = { "table" }, prior = { "table", optional = true } }
 local function check_models(models)
   if #models == 0 then check.fail("ensemble: expected at least one model") end
   for i, model in ipairs(models) do
-    if not (nn.is_module(model) and description.is(rawget(model, "description"))) then
+    if not description.is_model(model) then
       check.fail("ensemble: entry %d is %s, not a live model", i, check.describe(model))
     end
     local vocab = models[1].description.vocab
@@ -44,41 +45,41 @@ local function read_prior(prior, n)
   return logs
 end
 
---- bam.ensemble { models = { seed, law, math } }. `prior`, a number per model, is uniform unless given.
+--- bam.ensemble { models = { seed, law, math } }. `prior`, a number per model, is uniform unless
+--- given.
 ---@param options { models: table[], prior?: number[] }
 function Ensemble:init(options)
   local o = check.options("ensemble", options, spec)
   check_models(o.models)
-  self.models = o.models
+  self.models = table.move(o.models, 1, #o.models, 1, {})
   self._log_prior = read_prior(o.prior, #o.models)
-  self.description = o.models[1].description
   self.tokenizer = rawget(o.models[1], "tokenizer")
 end
 
 -- ---- the posterior ----
 
--- For every token the position (from 1) of the first of its document; nil: one document.
+-- For every token the position (from 1) of the first of its document.
 local function document_starts(documents)
-  if not documents then return nil end
   local rows = documents:totable()
   for _, row in ipairs(rows) do
     local first, current = {}, nil
     for t = 1, #row do
-      if t == 1 or row[t] ~= current then first[t], current = t, row[t] else first[t] = first[t - 1] end
+      first[t] = t > 1 and row[t] == current and first[t - 1] or t
+      current = row[t]
     end
     table.move(first, 1, #row, 1, row)
   end
   return core.tensor(rows, { dtype = "i64" })
 end
 
--- The log likelihood of each token's text so far, that token included, within its document; the first
--- token of a document is given, not predicted. All [B, T].
+-- The log likelihood of each token's text so far, that token included, within its document; the
+-- first token of a document is given, not predicted. All [B, T].
 local function evidence(model, ids, starts, options)
   local B, T = ids:size(1), ids:size(2)
   local zero = core.zeros(B, 1, { dtype = "f64" })
   if T == 1 then return zero end
-  local following = ops.concat({ ops.narrow(ids, 2, 2, T - 1), core.full({ B, 1 }, -100,
-                                                                       { dtype = "i64" }) }, 2)
+  local none = core.full({ B, 1 }, -100, { dtype = "i64" })
+  local following = ops.concat({ ops.narrow(ids, 2, 2, T - 1), none }, 2)
   local steps = ops.to(model:log_likelihood(ids, following, options), "f64")
   local sum = ops.concat({ zero, ops.cumsum(ops.narrow(steps, 2, 1, T - 1), 2) }, 2)
   return starts and ops.sub(sum, ops.gather(sum, starts, 2)) or sum
@@ -86,7 +87,11 @@ end
 
 -- Log posteriors [models, B, T] of the models before each next token.
 local function posterior(self, ids, options)
-  local starts, logs = document_starts(options and options.documents), {}
+  local documents, starts, logs = batch.new("ensemble", ids, options).documents, nil, {}
+  if documents then
+    batch.check_alike("ensemble", ids, "documents", documents)
+    starts = document_starts(documents)
+  end
   for i, model in ipairs(self.models) do
     logs[i] = ops.add(evidence(model, ids, starts, options), self._log_prior[i])
   end
@@ -125,8 +130,8 @@ end
 ---@return tensor loss
 ---@return { nll: tensor, routing: table[] } parts
 function Ensemble:loss(ids, targets, options)
-  local count = ops.sum(ops.ne(targets, -100)):item()
   local sum = ops.sum(self:log_likelihood(ids, targets, options))
+  local count = ops.sum(ops.ne(targets, -100)):item()
   local nll = ops.div(ops.neg(sum), math.max(count, 1))
   return nll, { nll = nll, routing = {} }
 end
@@ -172,6 +177,8 @@ end
 ---@param prompt string|integer[]
 ---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
 ---@return string|integer[]
-function Ensemble:sample(prompt, options) return require "bam.models.sample"(self, prompt, options) end
+function Ensemble:sample(prompt, options)
+  return require "bam.models.sample"(self, self.models[1].description, prompt, options)
+end
 
 return Ensemble

@@ -1,6 +1,6 @@
---- Models of the paper: bam.models.parallel describes a dense one, description:build() makes it live.
+--- Models of the paper: bam.models.parallel describes a dense one, description:build() makes it
+--- live.
 local check = require "bam.check"
-require "bam.models.report" -- descriptions report
 
 return check.guard({
   parallel = require "bam.models.parallel",

@@ -1,9 +1,11 @@
---- The live model of a description: embedding, parallel blocks (BAM §3.1), a norm and a head. A dense
---- model and a mixture are the same module with other layers inside.
+--- The live model of a description: embedding, parallel blocks (BAM §3.1), a norm and a head. A
+--- dense model and a mixture are the same module with other layers inside.
+local batch = require "bam.models.batch"
 local check = require "bam.check"
 local core = require "bam.core"
-local nn = require "bam.nn"
 local count = require "bam.models.count"
+local description = require "bam.models.description"
+local nn = require "bam.nn"
 local schedule = require "bam.schedule"
 
 local ops = core.ops
@@ -12,93 +14,94 @@ local ops = core.ops
 
 local Block = nn.module "Block"
 
--- Deviations of the weights at first: output projections add up over 2 layers' branches per block.
-local function deviations(d)
-  local std = d.std or 0
-  return std, std / math.sqrt(2 * d.layers)
-end
+-- Deviation of output projections at first: a block's two add to the residual stream of all layers.
+local function out_std(d, o) return o.std / math.sqrt(2 * d.layers) end
 
-local function make_attention(d, layer, dtype)
-  local a, std, out_std = d.attention, deviations(d)
+local function make_attention(d, layer, o)
+  local a = d.attention
   return nn.MixtureOfAttention {
     width = d.width, heads = d.heads, kv_heads = d.kv_heads, head_width = d.head_width,
     experts = a.experts, kv = a.kv, routing = a.routing, renormalise = a.renormalise,
     router = a.router, layer = layer, aux_tokens = d.aux_tokens, rope_base = d.rope_base,
-    std = std, out_std = out_std, dtype = dtype }
+    std = o.std, out_std = out_std(d, o), dtype = o.dtype }
 end
 
-local function make_ffn(d, layer, dtype)
-  local f, std, out_std = d.ffn, deviations(d)
+local function make_ffn(d, layer, o)
+  local f = d.ffn
   if f.experts == 1 then
-    return nn.SwiGLU { width = d.width, hidden = f.hidden, std = std, out_std = out_std,
-                       dtype = dtype }
+    return nn.SwiGLU { width = d.width, hidden = f.hidden, std = o.std, out_std = out_std(d, o),
+                       dtype = o.dtype }
   end
   return nn.RoutedFFN { width = d.width, hidden = f.hidden, experts = f.experts, top_k = f.top_k,
                         renormalise = f.renormalise, router = f.router, layer = layer,
-                        aux_tokens = d.aux_tokens, std = std, out_std = out_std, dtype = dtype }
+                        aux_tokens = d.aux_tokens, std = o.std, out_std = out_std(d, o),
+                        dtype = o.dtype }
 end
 
-function Block:init(d, layer, dtype)
-  self.norm = nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = dtype })
-  self.attention, self.ffn = make_attention(d, layer, dtype), make_ffn(d, layer, dtype)
+function Block:init(d, layer, o)
+  self.norm = nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = o.dtype })
+  self.attention, self.ffn = make_attention(d, layer, o), make_ffn(d, layer, o)
 end
 
---- x is the residual stream before the last block's `branch` was added to it; that happens in the norm.
-function Block:forward(x, branch, batch)
+-- x is the residual stream before the last block's `branch` was added to it; that happens in the
+-- norm.
+function Block:forward(x, branch, pass)
   local h
   if branch then h, x = self.norm(x, branch) else h = self.norm(x) end
-  return x, self.attention(h, batch) + self.ffn(h, batch)
+  return x, self.attention(h, pass) + self.ffn(h, pass)
 end
 
 -- ---- the model ----
 
 local Model = nn.module "Model"
 
---- models.Model(description): with random weights; bam's generator draws them. description:build() calls
---- it.
+local spec = { dtype = { "dtype", "f32" }, std = { "rate", optional = true } }
+
+--- models.Model(description), with random weights, which bam's generator draws. Write
+--- description:build() instead: it gives a mixture its experts' weights. `std` stands in for the
+--- description's; with 0 nothing but routers is drawn.
 ---@param d table description
----@param options? { dtype?: string }
+---@param options? { dtype?: "f32"|"f64", std?: number }
 function Model:init(d, options)
-  local dtype = options and options.dtype or "f32"
-  local head = { std = d.std, dtype = dtype }
-  self.description, self.dtype = d, dtype
-  self.embed = nn.Embedding(d.vocab, d.width, head)
+  if not description.is(d) then
+    check.fail("models.Model: expected a description, got %s", check.describe(d))
+  end
+  local o = check.options("models.Model", options, spec)
+  o.std = o.std or d.std
+  local vectors = { std = o.std, dtype = o.dtype }
+  d = description.copy(d)
+  self.description = d
+  self.embed = nn.Embedding(d.vocab, d.width, vectors)
   self.layers = {}
-  for layer = 1, d.layers do self.layers[layer] = Block(d, layer, dtype) end
-  self.norm = nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = dtype })
-  if not d.tied then self.head = nn.Embedding(d.vocab, d.width, head) end
+  for layer = 1, d.layers do self.layers[layer] = Block(d, layer, o) end
+  self.norm = nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = o.dtype })
+  if not d.tied then self.head = nn.Embedding(d.vocab, d.width, vectors) end
   self:set_step(1, 1)
+end
+
+local function check_self(what, self)
+  if description.is_model(self) then return end
+  check.fail("%s: expected a model, got %s; call methods with a colon: model:%s(...)", what,
+             check.describe(self), what)
 end
 
 --- Bring what changes over a run, the coefficients of the auxiliary losses, to a step of it.
 ---@param step integer from 1
 ---@param total integer
 function Model:set_step(step, total)
+  check_self("set_step", self)
   local d = self.description
-  self.load_balance = schedule.of(d.load_balance):at(step, total)
-  self.z_loss = schedule.of(d.z_loss):at(step, total)
-end
-
-local batch_spec = { documents = { "any", optional = true }, positions = { "any", optional = true } }
-
--- The table of one forward pass, which routers see too.
-local function new_batch(what, options)
-  local o = check.options(what, options, batch_spec)
-  return { documents = o.documents, positions = o.positions, routing = {} }
-end
-
-local function check_ids(what, ids)
-  if not check.is_tensor(ids) or ids.ndim ~= 2 then
-    check.fail("%s: expected token ids [batch, time], got %s", what, check.describe(ids))
+  for _, name in ipairs { "load_balance", "z_loss" } do
+    local value = schedule.of(d[name]):at(step, total)
+    self[name] = check.value(string.format("set_step: %s", name), value, "rate")
   end
 end
 
 -- The normalised residual stream after all blocks, times logit_scale: logits are a product away.
-local function hidden(self, ids, batch)
+local function hidden(self, ids, pass)
   local x, branch = self.embed(ids), nil
-  for _, layer in ipairs(self.layers) do x, branch = layer(x, branch, batch) end
-  local h = branch and (self.norm(x, branch)) or self.norm(x)
-  local scale = self.description.logit_scale
+  for _, layer in ipairs(self.layers) do x, branch = layer(x, branch, pass) end
+  local h, scale = self.norm(x, branch), self.description.logit_scale
   return scale == 1 and h or ops.mul(h, scale)
 end
 
@@ -106,23 +109,23 @@ local function head_weight(self) return (self.head or self.embed).weight end
 
 --- Logits of the token after each one.
 ---@param ids tensor integers [B, T], from 0
----@param options? { documents?: tensor, positions?: tensor } integers [B, T]; see bam.attention, bam.rope
+---@param options? { documents?: tensor, positions?: tensor } integers [B, T] as for bam.attention
 ---@return tensor logits [B, T, vocab]
 function Model:forward(ids, options)
-  check_ids("model", ids)
-  return ops.linear(hidden(self, ids, new_batch("model", options)), head_weight(self))
+  check_self("forward", self)
+  return ops.linear(hidden(self, ids, batch.new("model", ids, options)), head_weight(self))
 end
 
---- What the routers do with a text, without a gradient: a list of { layer, module, statistics, losses }, see
---- nn.Router; module is "attention" or "ffn".
+--- What the routers do with a text, without a gradient: a list of { layer, module, statistics,
+--- losses }, see nn.Router; module is "attention" or "ffn".
 ---@param ids tensor integers [B, T]
 ---@param options? { documents?: tensor, positions?: tensor }
 ---@return table[]
 function Model:routing(ids, options)
-  check_ids("routing", ids)
-  local batch = new_batch("routing", options)
-  core.with_grad(false, hidden, self, ids, batch)
-  return batch.routing
+  check_self("routing", self)
+  local pass = batch.new("routing", ids, options)
+  core.with_grad(false, hidden, self, ids, pass)
+  return pass.routing
 end
 
 -- alpha * load balance + beta * z of all routers that have losses; nil when there is none.
@@ -137,39 +140,44 @@ local function auxiliary(self, routing)
 end
 
 local loss_spec = {
-  documents = batch_spec.documents, positions = batch_spec.positions,
+  documents = batch.spec.documents, positions = batch.spec.positions,
   scale = { "number", optional = true }, share = { "positive", 1 },
   ignore_index = { "integer", -100 },
 }
 
---- The loss to train: the mean negative log likelihood of the targets, plus load_balance and z_loss times
---- the auxiliary losses summed over layers (BAM §4.2). For gradients collected over several calls give
---- `scale`, 1 / (targets of the whole batch that count), which makes it a sum times scale, and `share`,
---- the part of the batch's tokens that these are: the factor of the auxiliary losses.
+---@class models.LossOptions
+---@field documents? tensor integers [B, T]
+---@field positions? tensor integers [B, T]
+---@field scale? number
+---@field share? number default 1
+---@field ignore_index? integer default -100
+
+--- The loss to train: the mean negative log likelihood of the targets, plus load_balance and z_loss
+--- times the auxiliary losses summed over layers (BAM §4.2). For gradients collected over several
+--- calls give `scale`, 1 / (targets of the whole batch that count), which makes it a sum times
+--- scale, and `share`, the part of the batch's tokens that these are: the factor of the auxiliary
+--- losses.
 ---@param ids tensor integers [B, T], from 0
 ---@param targets tensor integers [B, T]; those equal to ignore_index, -100, do not count
----@param options? { documents?: tensor, positions?: tensor, scale?: number, share?: number, ignore_index?: integer }
+---@param options? models.LossOptions
 ---@return tensor loss
 ---@return { nll: tensor, losses?: tensor, routing: table[] } parts losses: [2], load balance and z
 function Model:loss(ids, targets, options)
+  check_self("loss", self)
   local o = check.options("loss", options, loss_spec)
-  check_ids("loss", ids)
-  local batch = new_batch("loss", { documents = o.documents, positions = o.positions })
-  local nll = ops.linear_cross_entropy(hidden(self, ids, batch), head_weight(self), targets,
+  local pass = batch.new("loss", ids, { documents = o.documents, positions = o.positions })
+  local nll = ops.linear_cross_entropy(hidden(self, ids, pass), head_weight(self), targets,
                                        { ignore_index = o.ignore_index, scale = o.scale })
-  local extra, losses = auxiliary(self, batch.routing)
+  local extra, losses = auxiliary(self, pass.routing)
   if extra and o.share ~= 1 then extra = ops.mul(extra, o.share) end
   return extra and ops.add(nll, extra) or nll,
-         { nll = nll, losses = losses, routing = batch.routing }
+         { nll = nll, losses = losses, routing = pass.routing }
 end
 
 local CHUNK_BYTES = 100e6 -- of logits at once
 
---- Log probabilities of tokens, without a gradient and without ever holding all logits.
----@param h tensor [tokens, width] times logit_scale
----@param weight tensor [vocab, width]
----@param targets tensor integers [tokens], within the vocabulary
----@return tensor [tokens]
+-- Log probabilities [tokens] of targets [tokens], which are within the vocabulary, for h [tokens,
+-- width] times logit_scale: without ever holding all logits.
 local function log_likelihoods(h, weight, targets)
   local rows, parts = h:size(1), {}
   local chunk = math.max(1, math.floor(CHUNK_BYTES / (8 * weight:size(1))))
@@ -188,11 +196,11 @@ end
 ---@param options? { documents?: tensor, positions?: tensor }
 ---@return tensor [B, T]
 function Model:log_likelihood(ids, targets, options)
-  check_ids("log_likelihood", ids)
-  check_ids("log_likelihood", targets)
-  local batch = new_batch("log_likelihood", options)
+  check_self("log_likelihood", self)
+  local pass = batch.new("log_likelihood", ids, options)
+  batch.check_alike("log_likelihood", ids, "targets", targets)
   return core.with_grad(false, function()
-    local h = ops.reshape(hidden(self, ids, batch), -1, self.description.width)
+    local h = ops.reshape(hidden(self, ids, pass), -1, self.description.width)
     local flat = ops.reshape(ops.contiguous(targets), -1)
     local counts = ops.ne(flat, -100)
     local result = log_likelihoods(h, head_weight(self), ops.where(counts, flat, 0))
@@ -203,28 +211,38 @@ end
 --- Parameters: all, and those that one token uses.
 ---@return integer total
 ---@return integer active
-function Model:count() return count.parameters(self.description) end
+function Model:count()
+  check_self("count", self)
+  return count.parameters(self.description)
+end
 
 --- FLOPs per token, as description:flops tells them.
 ---@param context integer
 ---@return { layer: table, training: integer, palm: integer }
-function Model:flops(context) return self.description:flops(context) end
+function Model:flops(context)
+  check_self("flops", self)
+  return self.description:flops(context)
+end
 
---- Write the model as a checkpoint directory: config.json, model.safetensors (in shards with an index when
---- longer than `shard_bytes`), tokenizer.json if it has one. The directory appears as a whole or not at
---- all. A dense model is a CohereForCausalLM checkpoint.
+--- Write the model as a checkpoint directory: config.json, model.safetensors (in shards with an
+--- index when longer than `shard_bytes`), tokenizer.json if it has one. The directory appears as a
+--- whole or not at all. A dense model is a CohereForCausalLM checkpoint.
 ---@param directory string
 ---@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer }
 function Model:save(directory, options)
+  check_self("save", self)
   require("bam.models.checkpoint").save(self, directory, options)
 end
 
---- Continue a text: the prompt and what the model adds to it.
+--- Continue a text: the prompt and what the model adds to it. Text is read and written by the
+--- model's field `tokenizer`, an object with methods encode and decode; a model without one, with a
+--- vocabulary of 256, takes bytes.
 ---@param prompt string|integer[] text, or token ids
 ---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
 ---@return string|integer[] of the prompt's kind
 function Model:sample(prompt, options)
-  return require("bam.models.sample")(self, prompt, options)
+  check_self("sample", self)
+  return require "bam.models.sample"(self, self.description, prompt, options)
 end
 
 return Model

@@ -1,17 +1,16 @@
 -- The tensors of a model as checkpoints name them, from its description alone: shapes, whose expert
 -- each is, and where the live model holds it. Counting, mixing, saving and loading walk this list.
 --
--- An entry is { name, shape, dense, kind, layer, expert, view }: `dense` is the name in a dense model,
--- `kind` one of embedding, norm, attention, ffn, router, head; `expert` counts from 1, nil for what is
--- no expert's; view(model) gives the live model's elements, of `shape` but for the grouping of heads.
+-- An entry is { name, shape, dense, kind, layer, expert, router_of, view }: `dense` is the name in
+-- a dense model, `kind` one of embedding, norm, attention, ffn, router, head; `expert` counts from
+-- 1, nil for what is no expert's; `router_of` is "attention" or "ffn"; view(model) gives the live
+-- model's elements, of `shape` but for the grouping of heads.
 local core = require "bam.core"
 
+local ops = core.ops
 local M = {}
 
-local ops = core.ops
-
 local function attention_of(model, layer) return model.layers[layer].attention end
-local function ffn_of(model, layer) return model.layers[layer].ffn end
 
 -- Rows of qkv from `first` on, seen as [KV head, expert, rows, width]; one expert's are picked.
 local function rows_of(module, first, groups, experts, rows, expert)
@@ -51,7 +50,7 @@ end
 -- gate_up or down of an FFN, which is dense or stacked.
 local function ffn_view(layer, expert, what, first)
   return function(model)
-    local ffn = ffn_of(model, layer)
+    local ffn = model.layers[layer].ffn
     local weight = expert and ops.select(ffn[what], 1, expert) or ffn[what].weight
     if not first then return weight end
     local half = weight:size(1) // 2
@@ -60,57 +59,62 @@ local function ffn_view(layer, expert, what, first)
 end
 
 local function router_view(layer, what)
-  return function(model)
-    local router = model.layers[layer][what].router
-    return type(router) == "table" and router.weight or nil
-  end
+  return function(model) return model.layers[layer][what].router.weight end
+end
+
+local PLACES = { attention = "self_attn", ffn = "mlp" }
+
+--- What the names of a layer's module begin with: "model.layers.0.mlp.".
+---@param layer integer from 1
+---@param kind "attention"|"ffn"
+---@return string
+function M.prefix(layer, kind)
+  return string.format("model.layers.%d.%s.", layer - 1, PLACES[kind])
+end
+
+-- One projection, of one expert unless that is nil.
+local function projection(kind, layer, letters, shape, expert, view)
+  local prefix, rest = M.prefix(layer, kind), string.format("%s_proj.weight", letters)
+  local place = expert and string.format("experts.%d.", expert - 1) or ""
+  return { name = string.format("%s%s%s", prefix, place, rest),
+           dense = string.format("%s%s", prefix, rest), shape = shape, kind = kind, layer = layer,
+           expert = expert, view = view }
+end
+
+local function router(kind, layer, experts, width)
+  return { name = string.format("%srouter.weight", M.prefix(layer, kind)),
+           shape = { experts, width }, kind = "router", layer = layer, router_of = kind,
+           view = router_view(layer, kind) }
 end
 
 local function add_attention(add, d, layer)
-  local a, prefix = d.attention, string.format("model.layers.%d.self_attn.", layer - 1)
+  local a = d.attention
   local mixed, shared = a.experts > 1, a.kv == "shared"
   local queries, keys = d.heads * d.head_width, d.kv_heads * d.head_width
-  local function projection(letter, shape, expert, view)
-    local dense = string.format("%s%s_proj.weight", prefix, letter)
-    local name = expert and string.format("%sexperts.%d.%s_proj.weight", prefix, expert - 1, letter)
-    add { name = name or dense, dense = dense, shape = shape, kind = "attention", layer = layer,
-          expert = expert, view = view }
-  end
+  local function one(...) add(projection("attention", layer, ...)) end
   for e = 1, a.experts do
     local expert = mixed and e or nil
     local own = not shared and expert or nil
-    projection("q", { queries, d.width }, expert, query_view(layer, expert))
+    one("q", { queries, d.width }, expert, query_view(layer, expert))
     if e == 1 or not shared then
-      projection("k", { keys, d.width }, own, key_view(layer, own, shared, 0))
-      projection("v", { keys, d.width }, own, key_view(layer, own, shared, 1))
+      one("k", { keys, d.width }, own, key_view(layer, own, shared, 0))
+      one("v", { keys, d.width }, own, key_view(layer, own, shared, 1))
     end
-    projection("o", { d.width, queries }, expert, out_view(layer, expert))
+    one("o", { d.width, queries }, expert, out_view(layer, expert))
   end
-  if mixed then
-    add { name = prefix .. "router.weight", shape = { a.experts, d.width }, kind = "router",
-          layer = layer, view = router_view(layer, "attention") }
-  end
+  if mixed then add(router("attention", layer, a.experts, d.width)) end
 end
 
 local function add_ffn(add, d, layer)
-  local prefix = string.format("model.layers.%d.mlp.", layer - 1)
-  local mixed = d.ffn.experts > 1
-  local function projection(letters, shape, expert, view)
-    local dense = string.format("%s%s_proj.weight", prefix, letters)
-    local name = expert and string.format("%sexperts.%d.%s_proj.weight", prefix, expert - 1, letters)
-    add { name = name or dense, dense = dense, shape = shape, kind = "ffn", layer = layer,
-          expert = expert, view = view }
-  end
+  local hidden, mixed = d.ffn.hidden, d.ffn.experts > 1
+  local function one(...) add(projection("ffn", layer, ...)) end
   for e = 1, d.ffn.experts do
     local expert = mixed and e or nil
-    projection("gate", { d.ffn.hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 0))
-    projection("up", { d.ffn.hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 1))
-    projection("down", { d.width, d.ffn.hidden }, expert, ffn_view(layer, expert, "down"))
+    one("gate", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 0))
+    one("up", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 1))
+    one("down", { d.width, hidden }, expert, ffn_view(layer, expert, "down"))
   end
-  if mixed then
-    add { name = prefix .. "router.weight", shape = { d.ffn.experts, d.width }, kind = "router",
-          layer = layer, view = router_view(layer, "ffn") }
-  end
+  if mixed then add(router("ffn", layer, d.ffn.experts, d.width)) end
 end
 
 --- The entries of a model, in the order of its layers.
@@ -149,7 +153,8 @@ function M.size(entry)
   return n
 end
 
---- Overwrite the live model's elements of an entry; `from` is of the entry's shape, any float dtype.
+--- Overwrite the live model's elements of an entry; `from` is of the entry's shape, any float
+--- dtype.
 ---@param entry table
 ---@param model table
 ---@param from tensor

@@ -1,5 +1,6 @@
 -- bam.models.parallel: the description of a dense model of the paper's blocks.
 local check = require "bam.check"
+local check_heads = require "bam.nn.heads"
 local description = require "bam.models.description"
 
 local spec = {
@@ -10,23 +11,8 @@ local spec = {
   logit_scale = { "positive", 1 }, context = { "size", 2048 }, std = { "rate", 0.02 },
 }
 
-local function check_heads(o)
-  if o.heads % o.kv_heads ~= 0 then
-    check.fail("models.parallel: kv_heads is %d, which does not divide the %d heads", o.kv_heads,
-               o.heads)
-  end
-  if not o.head_width and o.width % o.heads ~= 0 then
-    check.fail("models.parallel: %d heads do not divide the width %d; give head_width", o.heads,
-               o.width)
-  end
-  o.head_width = o.head_width or o.width // o.heads
-  if o.head_width % 2 ~= 0 then
-    check.fail("models.parallel: rope turns pairs, and head_width is %d; make it even", o.head_width)
-  end
-end
-
---- Describes a dense model of parallel blocks: one LayerNorm, then attention and SwiGLU side by side; no
---- biases, RoPE (BAM §3.1, Table 8). Nothing is allocated; :build() makes it.
+--- Describes a dense model of parallel blocks: one LayerNorm, then attention and SwiGLU side by
+--- side; no biases, RoPE (BAM §3.1, Table 8). Nothing is allocated; :build() makes it.
 ---@class models.ParallelOptions
 ---@field layers integer
 ---@field width integer
@@ -40,14 +26,12 @@ end
 ---@field eps? number of the norms, 1e-5
 ---@field logit_scale? number logits are multiplied by it, 1
 ---@field context? integer longest sequence, as a checkpoint's config.json says it
----@field std? number of the weights at first, 0.02; output projections are scaled by 1 / sqrt(2 layers)
+---@field std? number of the weights at first, 0.02; output projections: / sqrt(2 layers)
 ---@param options models.ParallelOptions
 ---@return table description
 return function(options)
   local o = check.options("models.parallel", options, spec)
-  o.kv_heads = o.kv_heads or o.heads
-  check_heads(o)
-  o.kind = "dense model"
+  o.kv_heads, o.head_width = check_heads("models.parallel", o, true)
   o.attention = { experts = 1, kv = "own", routing = "soft" }
   o.ffn = { experts = 1, hidden = o.ffn, top_k = 1 }
   o.load_balance, o.z_loss, o.aux_tokens = 0, 0, 0

@@ -1,9 +1,10 @@
---- The merge report: how far each expert has drifted from the seed, by layer and module, and what the
---- mixture's loss is before it has been trained. d:report { data = { law = batch, ... } }.
+--- The merge report: how far each expert has drifted from the seed, by layer and module, and what
+--- the mixture's loss is before it has been trained. d:report { data = { law = batch, ... } }.
 local check = require "bam.check"
 local core = require "bam.core"
-local description = require "bam.models.description"
+local batch_options = require("bam.models.batch").spec
 local names = require "bam.models.names"
+local source = require "bam.models.source"
 
 local ops = core.ops
 
@@ -15,23 +16,28 @@ local function group_of(entry)
   return entry.kind == "norm" and "final norm" or entry.kind
 end
 
--- Sums over a tensor pair: |seed|², |expert|², seed·expert, |expert - seed|².
-local function add_sums(sums, seed, expert)
+local function dot(a, b)
+  return core.scope(function() return ops.sum(ops.mul(a, b)):item() end)
+end
+
+-- Sums over an entry of both: |seed|², |expert|², seed·expert, |expert - seed|².
+local function add_sums(sums, seed, expert, entry)
   core.scope(function()
-    local a, b = ops.to(seed, "f64"), ops.to(expert, "f64")
+    local a, b = ops.to(seed.read(entry), "f64"), ops.to(expert.read(entry), "f64")
     local c = ops.sub(b, a)
-    local values = { ops.mul(a, a), ops.mul(b, b), ops.mul(a, b), ops.mul(c, c) }
-    for i, x in ipairs(values) do sums[i] = (sums[i] or 0) + ops.sum(x):item() end
+    for i, value in ipairs { dot(a, a), dot(b, b), dot(a, b), dot(c, c) } do
+      sums[i] = (sums[i] or 0) + value
+    end
   end)
 end
 
 -- One expert against the seed, group by group in the order of the layers.
-local function drift_of(seed, source)
+local function drift_of(seed, expert)
   local order, sums = {}, {}
   for _, entry in ipairs(names.list(seed.description)) do
     local group = group_of(entry)
     if not sums[group] then order[#order + 1], sums[group] = group, {} end
-    add_sums(sums[group], seed.read(entry), source.read(entry))
+    add_sums(sums[group], seed, expert, entry)
   end
   local rows = {}
   for i, group in ipairs(order) do
@@ -44,30 +50,31 @@ end
 
 -- ---- losses at step 0 ----
 
--- One batch of a data set: ids [B, T + 1], or { ids, targets, documents, positions } by name.
-local function loss_of(model, what, batch)
-  if check.is_tensor(batch) then
-    if batch.ndim ~= 2 or batch:size(2) < 2 then
-      check.fail("report: %s: expected token ids [batch, time + 1], got %s", what,
-                 check.describe(batch))
-    end
-    local time = batch:size(2) - 1
-    batch = { ids = ops.narrow(batch, 2, 1, time), targets = ops.narrow(batch, 2, 2, time) }
+local data_spec = { ids = { "tensor" }, targets = { "tensor" },
+                    documents = batch_options.documents, positions = batch_options.positions }
+
+-- A batch of a data set, checked: ids [B, T + 1], or { ids, targets, documents, positions } by
+-- name.
+local function read_batch(name, given)
+  check.value("report: name of a data set", name, "string")
+  local what = string.format("report: %s", name)
+  if not check.is_tensor(given) then return check.options(what, given, data_spec) end
+  if given.ndim ~= 2 or given:size(2) < 2 then
+    check.fail("%s: expected token ids [batch, time + 1], got %s", what, check.describe(given))
   end
-  local o = check.options(string.format("report: %s", what), batch, {
-    ids = { "any" }, targets = { "any" }, documents = { "any", optional = true },
-    positions = { "any", optional = true } })
-  local _, parts = model:loss(o.ids, o.targets, { documents = o.documents, positions = o.positions })
-  return parts.nll:item()
+  local time = given:size(2) - 1
+  return { ids = ops.narrow(given, 2, 1, time), targets = ops.narrow(given, 2, 2, time) }
 end
 
-local function losses_of(d, data)
+local function losses_of(d, batches)
   local losses = {}
-  if not next(data) then return losses end
+  if not next(batches) then return losses end
   local model = d:build():eval()
-  for name, batch in pairs(data) do
+  for name, b in pairs(batches) do
+    local options = { documents = b.documents, positions = b.positions }
     losses[name] = core.scope(function()
-      return core.with_grad(false, loss_of, model, tostring(name), batch)
+      local _, parts = core.with_grad(false, model.loss, model, b.ids, b.targets, options)
+      return parts.nll:item()
     end)
   end
   return losses
@@ -76,13 +83,6 @@ end
 -- ---- the report ----
 
 local metatable = { __name = "merge report" }
-
-local function sorted(t)
-  local list = {}
-  for name in pairs(t) do list[#list + 1] = name end
-  table.sort(list)
-  return list
-end
 
 function metatable:__tostring()
   local lines = { string.format("%-24s", "drift from the seed") }
@@ -97,7 +97,7 @@ function metatable:__tostring()
     end
     lines[#lines + 1] = table.concat(cells, "  ")
   end
-  for _, name in ipairs(sorted(self.losses)) do
+  for _, name in ipairs(check.sorted_names(self.losses)) do
     lines[#lines + 1] = string.format("loss at step 0, %-9s %.4f", name, self.losses[name])
   end
   return table.concat(lines, "\n")
@@ -105,27 +105,19 @@ end
 
 local spec = { data = { "table", optional = true } }
 
--- The report of a mixture's description. It prints as a table; `experts` is a list of { label, drift =
--- { { module, relative_norm, cosine }, ... } } for all but the seed, `losses` has nats by data set.
-local function report(self, options)
-  local o = check.options("report", options, spec)
-  local sources = self.sources
-  if not sources or #sources < 2 then
+--- See description:report.
+---@param d table description
+---@param options? { data?: table<string, table> }
+---@return table
+return function(d, options)
+  local o, batches = check.options("report", options, spec), {}
+  for name, given in pairs(o.data or {}) do batches[name] = read_batch(name, given) end
+  if not d.sources or #d.sources < 2 then
     check.fail("report: this is no mixture of several models, so nothing has drifted")
   end
-  local result = { experts = {}, losses = {} }
-  for i, source in ipairs(sources) do
-    if not source.read then
-      check.fail("report: %s is a description without weights", source.label)
-    end
-    if i > 1 then
-      result.experts[i - 1] = { label = source.label, drift = drift_of(sources[1], source) }
-    end
+  local opened, experts = source.open("report", d.sources), {}
+  for i = 2, #opened do
+    experts[i - 1] = { label = opened[i].label, drift = drift_of(opened[1], opened[i]) }
   end
-  result.losses = losses_of(self, o.data or {})
-  return setmetatable(result, metatable)
+  return setmetatable({ experts = experts, losses = losses_of(d, batches) }, metatable)
 end
-
-description.method("report", report)
-
-return report

@@ -10,23 +10,35 @@ local spec = {
   seed = { "integer", optional = true },
 }
 
--- From text to ids and back: the model's tokenizer, else a token per byte.
-local function codec(model)
-  if model.tokenizer then
-    return function(text) return model.tokenizer:encode(text) end,
-           function(ids) return model.tokenizer:decode(ids) end
-  end
-  if model.description.vocab ~= 256 then
-    check.fail("sample: this model has no tokenizer, and its vocabulary of %d is not that of bytes; "
-               .. "give token ids", model.description.vocab)
-  end
-  return function(text) return { text:byte(1, -1) } end,
-         function(ids) return string.char(table.unpack(ids)) end
+-- A token per byte; texts may be longer than the Lua stack.
+local function bytes_of(text)
+  local ids = {}
+  for i = 1, #text do ids[i] = text:byte(i) end
+  return ids
 end
 
--- The logits [vocab] after `ids`, of which the model sees the last that fit its context.
-local function next_logits(model, ids)
-  local first = math.max(1, #ids - model.description.context + 1)
+local function text_of(ids)
+  local characters = {}
+  for i, id in ipairs(ids) do characters[i] = string.char(id) end
+  return table.concat(characters)
+end
+
+-- From text to ids and back: the model's tokenizer, else bytes.
+local function codec(tokenizer, vocab)
+  if tokenizer then
+    return function(text) return tokenizer:encode(text) end,
+           function(ids) return tokenizer:decode(ids) end
+  end
+  if vocab ~= 256 then
+    check.fail("sample: this model has no tokenizer, and its vocabulary of %d is not that of "
+               .. "bytes; give token ids", vocab)
+  end
+  return bytes_of, text_of
+end
+
+-- The logits [vocab] after `ids`, of which the model sees the last `context`.
+local function next_logits(model, ids, context)
+  local first = math.max(1, #ids - context + 1)
   local logits = model(core.tensor({ table.move(ids, first, #ids, 1, {}) }, { dtype = "i64" }))
   return logits[{ 1, -1 }]
 end
@@ -42,11 +54,10 @@ local function draw(logits, o)
   return ops.argmax(ops.add(ops.div(logits, o.temperature), noise)):item() - 1
 end
 
-local function continue(model, ids, o)
+local function continue(model, ids, context, o)
   for _ = 1, o.tokens do
-    ids[#ids + 1] = core.scope(function() return draw(next_logits(model, ids), o) end)
+    ids[#ids + 1] = core.scope(function() return draw(next_logits(model, ids, context), o) end)
   end
-  return ids
 end
 
 local function check_prompt(prompt)
@@ -55,15 +66,23 @@ local function check_prompt(prompt)
     check.fail("sample: expected a text or a list of token ids, not empty, got %s",
                check.describe(prompt))
   end
+  if kind == "string" then return end
+  for _, id in ipairs(prompt) do check.value("sample: token id", id, "count") end
 end
 
-return function(model, prompt, options)
+--- See model:sample.
+---@param model table gives logits for ids
+---@param d table its description
+---@param prompt string|integer[]
+---@param options? table
+---@return string|integer[]
+return function(model, d, prompt, options)
   local o = check.options("sample", options, spec)
   check_prompt(prompt)
   local encode, decode
-  if type(prompt) == "string" then encode, decode = codec(model) end
+  if type(prompt) == "string" then encode, decode = codec(model.tokenizer, d.vocab) end
   local ids = encode and encode(prompt) or table.move(prompt, 1, #prompt, 1, {})
-  local function run() return core.with_grad(false, continue, model, ids, o) end
+  local function run() core.with_grad(false, continue, model, ids, d.context, o) end
   if o.seed then description.seeded(o.seed, run) else run() end
   return decode and decode(ids) or ids
 end

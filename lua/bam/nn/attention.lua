@@ -2,6 +2,7 @@
 --- `qkv` gives queries, keys and values side by side (its rows are [q | k | v]), `out` brings the
 --- heads back to the width.
 local check = require "bam.check"
+local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
 local Linear = require "bam.nn.linear"
 
@@ -31,20 +32,8 @@ local spec = {
 ---@param options nn.AttentionOptions
 function Attention:init(options)
   local o = check.options("nn.Attention", options, spec)
-  self.heads, self.kv_heads = o.heads, o.kv_heads or o.heads
-  if self.heads % self.kv_heads ~= 0 then
-    check.fail("nn.Attention: kv_heads is %d, which does not divide the %d heads", self.kv_heads,
-               self.heads)
-  end
-  if not o.head_width and o.width % o.heads ~= 0 then
-    check.fail("nn.Attention: %d heads do not divide the width %d; give head_width", o.heads,
-               o.width)
-  end
-  self.head_width = o.head_width or o.width // o.heads
-  if o.rope and self.head_width % 2 ~= 0 then
-    check.fail("nn.Attention: rope turns pairs, and head_width is %d; make it even",
-               self.head_width)
-  end
+  self.heads = o.heads
+  self.kv_heads, self.head_width = check_heads("nn.Attention", o, o.rope)
   self.rope_base = o.rope and o.rope_base or nil
   local linear = { bias = o.bias, std = o.std, dtype = o.dtype }
   self.qkv = Linear(o.width, (self.heads + 2 * self.kv_heads) * self.head_width, linear)

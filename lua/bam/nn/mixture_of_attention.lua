@@ -1,9 +1,10 @@
 --- Attention experts, softly mixed: every token goes to all of them, and a router's gates weigh
 --- their results (BAM §3.4, §4.1). They are computed as the heads of one attention. `qkv` has a row
 --- per element of all query heads, then all key heads, then all value heads; `out` a column per
---- element of all query heads; heads lie in the order (KV head, expert, head). With one expert there
---- is no router: the attention of a dense model.
+--- element of all query heads; heads lie in the order (KV head, expert, head). With one expert
+--- there is no router: the attention of a dense model.
 local check = require "bam.check"
+local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
 local Router = require "bam.nn.router"
 local routing = require "bam.nn.routing"
@@ -20,23 +21,6 @@ local spec = {
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
 }
 
-local function check_heads(o)
-  local kv_heads = o.kv_heads or o.heads
-  if o.heads % kv_heads ~= 0 then
-    check.fail("nn.MixtureOfAttention: kv_heads is %d, which does not divide the %d heads",
-               kv_heads, o.heads)
-  end
-  if not o.head_width and o.width % o.heads ~= 0 then
-    check.fail("nn.MixtureOfAttention: %d heads do not divide the width %d; give head_width",
-               o.heads, o.width)
-  end
-  if o.kv ~= "own" and o.kv ~= "shared" then
-    check.fail('nn.MixtureOfAttention: option kv: expected "own" or "shared", got %s',
-               check.describe(o.kv))
-  end
-  return kv_heads, o.head_width or o.width // o.heads
-end
-
 -- The router's options: soft routing needs no balancing (BAM §4.1), top-k routing does.
 local function make_router(o)
   local soft = o.routing == "soft"
@@ -44,12 +28,12 @@ local function make_router(o)
                                               "size")
   return routing.make(o.router or Router, {
     width = o.width, experts = o.experts, top_k = k, renormalise = o.renormalise, dense = true,
-    losses = not soft, aux_tokens = o.aux_tokens, std = o.router_std, dtype = o.dtype },
-    o.router and o.layer)
+    losses = not soft, aux_tokens = o.aux_tokens, std = o.router_std, dtype = o.dtype,
+    layer = o.layer })
 end
 
---- nn.MixtureOfAttention { width = 512, heads = 8, experts = 4, kv = "shared" }. `kv_heads` (default:
---- heads) divides heads; both, and head_width (width / heads), are those of one expert.
+--- nn.MixtureOfAttention { width = 512, heads = 8, experts = 4, kv = "shared" }. `kv_heads`
+--- (default: heads) divides heads; both, and head_width (width / heads), are those of one expert.
 ---@class nn.MixtureOfAttentionOptions
 ---@field width integer
 ---@field heads integer
@@ -60,7 +44,7 @@ end
 ---@field routing? string|integer "soft", or k: the gates outside the k largest are 0
 ---@field renormalise? boolean the k gates sum to 1; false by default
 ---@field aux_tokens? integer
----@field router? fun(options: table): table makes a router of one's own, called with nn.Router's options
+---@field router? fun(options: table): table makes one's own, from nn.Router's options
 ---@field layer? integer passed on to `router`
 ---@field rope_base? number 10000 by default, 0 for no rotary positions
 ---@field std? number of the weights at first, 0.02 by default
@@ -70,8 +54,12 @@ end
 ---@param options nn.MixtureOfAttentionOptions
 function MixtureOfAttention:init(options)
   local o = check.options("nn.MixtureOfAttention", options, spec)
+  if o.kv ~= "own" and o.kv ~= "shared" then
+    check.fail('nn.MixtureOfAttention: option kv: expected "own" or "shared", got %s',
+               check.describe(o.kv))
+  end
   self.heads, self.experts, self.layer = o.heads, o.experts, o.layer
-  self.kv_heads, self.head_width = check_heads(o)
+  self.kv_heads, self.head_width = check_heads("nn.MixtureOfAttention", o, o.rope_base ~= 0)
   self.rope_base = o.rope_base
   if o.experts > 1 or o.router then self.router = make_router(o) end
   local queries = o.experts * o.heads * self.head_width

@@ -1,6 +1,6 @@
 --- FFN experts, of which a router chooses some for every token (BAM §3.3, §4.2). The experts'
---- weights are stacked: `gate_up` is [experts, 2 hidden, width], gate rows before up rows, and `down`
---- [experts, width, hidden].
+--- weights are stacked: `gate_up` is [experts, 2 hidden, width], gate rows before up rows, and
+--- `down` [experts, width, hidden].
 local check = require "bam.check"
 local core = require "bam.core"
 local Router = require "bam.nn.router"
@@ -25,7 +25,7 @@ local spec = {
 ---@field top_k? integer experts per token, 1 by default
 ---@field renormalise? boolean
 ---@field aux_tokens? integer
----@field router? fun(options: table): table makes a router of one's own, called with nn.Router's options
+---@field router? fun(options: table): table makes one's own, from nn.Router's options
 ---@field layer? integer passed on to `router`
 ---@field std? number of the weights at first, 0.02 by default
 ---@field out_std? number of `down`; default: std
@@ -37,7 +37,7 @@ function RoutedFFN:init(options)
   self.experts, self.layer = o.experts, o.layer
   self.router = routing.make(o.router or Router, {
     width = o.width, experts = o.experts, top_k = o.top_k, renormalise = o.renormalise,
-    aux_tokens = o.aux_tokens, std = o.router_std, dtype = o.dtype }, o.router and o.layer)
+    aux_tokens = o.aux_tokens, std = o.router_std, dtype = o.dtype, layer = o.layer })
   self.gate_up = weights.normal({ o.experts, 2 * o.hidden, o.width }, o.std, o.dtype)
   self.down = weights.normal({ o.experts, o.width, o.hidden }, o.out_std or o.std, o.dtype)
 end

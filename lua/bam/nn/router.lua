@@ -10,6 +10,9 @@
 ---     record   may be left out: { losses = tensor [2], the load balance and z losses, which the
 ---              model adds to its own; statistics = tensor [3, experts]: per expert the share of
 ---              assignments, the mean gate, the mean of -p ln p }
+---
+--- bam.mix, nn.RoutedFFN and nn.MixtureOfAttention take what makes one, a class or a function, and
+--- call it with the options of nn.Router. Parameters are trained and saved when it is a module.
 local check = require "bam.check"
 local core = require "bam.core"
 local weights = require "bam.nn.weights"
@@ -22,7 +25,7 @@ local spec = {
   renormalise = { "boolean", false }, dense = { "boolean", false },
   losses = { "boolean", true }, aux_tokens = { "count", 0 },
   temperature = { "positive", 1 }, jitter = { "fraction", 0 },
-  std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
+  std = { "rate", 0.02 }, dtype = { "dtype", "f32" }, layer = { "size", optional = true },
 }
 
 --- nn.Router { width = 512, experts = 4, top_k = 1 }. Its `weight` is [experts, width]. The fields
@@ -36,9 +39,10 @@ local spec = {
 ---@field losses? boolean give the auxiliary losses, true by default
 ---@field aux_tokens? integer tokens over which the load is balanced; 0, the default: all
 ---@field temperature? number the logits are divided by it
----@field jitter? number in training, h is multiplied by random numbers within 1 - jitter .. 1 + jitter
+---@field jitter? number in training h is multiplied by random numbers, 1 - jitter .. 1 + jitter
 ---@field std? number of the weights at first, 0.02 by default
 ---@field dtype? string
+---@field layer? integer where it is, for those of one's own that do not treat all layers alike
 ---@param options nn.RouterOptions
 function Router:init(options)
   local o = check.options("nn.Router", options, spec)
@@ -65,8 +69,9 @@ function Router:forward(h)
   if self.training and self.jitter > 0 then h = shaken(h, self.jitter) end
   local logits = ops.linear(h, self.weight)
   if self.temperature ~= 1 then logits = ops.div(logits, self.temperature) end
+  local group = self.training and self.aux_tokens or 0 -- evaluating, there may be any number
   local gates, experts, losses, statistics =
-    ops.route(logits, self.top_k, self.renormalise, self.dense, self.training and self.aux_tokens or 0)
+    ops.route(logits, self.top_k, self.renormalise, self.dense, group)
   return gates, not self.dense and experts or nil,
          { losses = self.losses and losses or nil, statistics = statistics }
 end

@@ -6,25 +6,21 @@ local module = require "bam.nn.module"
 local ops = core.ops
 local M = {}
 
---- A router: what `make` gives for the options of nn.Router (and the number of the layer, for
---- routers of one's own).
+--- A router: what `make` gives for the options of nn.Router.
 ---@param make function
 ---@param options table
----@param layer? integer
 ---@return table|function
-function M.make(make, options, layer)
-  options.layer = layer or nil
+function M.make(make, options)
+  if module.is_module(make) then
+    check.fail("router: expected what makes one, a class or a function, got a router; every layer "
+               .. "has its own")
+  end
   local router = make(options)
   if type(router) ~= "function" and not module.is_module(router) then
     check.fail("router: expected a module or a function(h, batch) to be made, got %s",
                check.describe(router))
   end
   return router
-end
-
-local function fail_shape(what, name, x, h)
-  check.fail("router of %s: expected %s [B, T, k] for h %s, got %s", what, name,
-             check.shape(h.shape), check.describe(x))
 end
 
 -- Do the first dimensions of x agree with h's?
@@ -36,6 +32,21 @@ local function fits(x, h)
   return true
 end
 
+local function check_choice(what, name, x, h)
+  if fits(x, h) then return end
+  check.fail("router of %s: expected %s [B, T, k] for h %s, got %s", what, name,
+             check.shape(h.shape), check.describe(x))
+end
+
+local function check_record(what, record)
+  check.value(string.format("router of %s: record", what), record, "table")
+  local losses = record.losses
+  if losses ~= nil and not (check.is_tensor(losses) and check.shape(losses.shape) == "(2)") then
+    check.fail("router of %s: expected losses [2], load balance and z, got %s", what,
+               check.describe(losses))
+  end
+end
+
 --- Call the router of `layer`, and keep its record in batch.routing.
 ---@param layer table with fields router and layer
 ---@param what string "attention" or "ffn"
@@ -45,8 +56,9 @@ end
 ---@return tensor? experts
 function M.call(layer, what, h, batch)
   local gates, experts, record = layer.router(h, batch or {})
-  if not fits(gates, h) then fail_shape(what, "gates", gates, h) end
-  if experts ~= nil and not fits(experts, h) then fail_shape(what, "experts", experts, h) end
+  check_choice(what, "gates", gates, h)
+  if experts ~= nil then check_choice(what, "experts", experts, h) end
+  if record ~= nil then check_record(what, record) end
   if batch and batch.routing and record then
     table.insert(batch.routing, { layer = layer.layer, module = what, losses = record.losses,
                                   statistics = record.statistics })

@@ -8,7 +8,14 @@ local SwiGLU = require("bam.nn.module").module "SwiGLU"
 
 --- nn.SwiGLU { width = 512, hidden = 1536 }. `std` is that of the weights, as in nn.Linear;
 --- `out_std`, by default the same, that of `down`.
----@param options { width: integer, hidden: integer, bias?: boolean, std?: number, out_std?: number, dtype?: string }
+---@class nn.SwiGLUOptions
+---@field width integer
+---@field hidden integer
+---@field bias? boolean
+---@field std? number
+---@field out_std? number
+---@field dtype? string
+---@param options nn.SwiGLUOptions
 function SwiGLU:init(options)
   local o = check.options("nn.SwiGLU", options, {
     width = { "size" }, hidden = { "size" }, bias = { "boolean", false },

@@ -1,17 +1,12 @@
---- How a module prints: a tree of what it is made of, with shapes and numbers of parameters.
+-- How a module prints: a tree of what it is made of, with shapes and numbers of parameters.
 local check = require "bam.check"
 local module = require "bam.nn.module"
 
-local function thousands(n)
-  local text, k = tostring(n), 0
-  repeat text, k = text:gsub("^(%d+)(%d%d%d)", "%1,%2") until k == 0
-  return text
-end
-
 local function title(m)
   local total, trainable = module.Module.count(m) -- a model's own count tells something else
-  local trained = trainable < total and string.format(", %s trained", thousands(trainable)) or ""
-  return string.format("%s: %s%s", getmetatable(m).__name, thousands(total), trained)
+  local trained = trainable < total
+    and string.format(", %s trained", check.thousands(trainable)) or ""
+  return string.format("%s: %s%s", getmetatable(m).__name, check.thousands(total), trained)
 end
 
 -- `name` as seen from `parent`, which has a name and a depth, indented.

@@ -1,6 +1,6 @@
---- Flat buffers: parameters that are updated alike lie in one buffer, their gradients in another,
---- and so does each kind of moment; a step is then one pass over a few long buffers. Each parameter
---- starts at a multiple of 64 bytes; the padding between them stays 0.
+-- Flat buffers: parameters that are updated alike lie in one buffer, their gradients in another,
+-- and so does each kind of moment; a step is then one pass over a few long buffers. Each parameter
+-- starts at a multiple of 64 bytes; the padding between them stays 0.
 local check = require "bam.check"
 local core = require "bam.core"
 

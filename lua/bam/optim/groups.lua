@@ -1,5 +1,5 @@
---- What an optimiser is given, sorted: a module, a list of parameters or tensors, or a list of
---- groups with settings of their own, becomes lists of parameters that are updated alike.
+-- What an optimiser is given, sorted: a module, a list of parameters or tensors, or a list of
+-- groups with settings of their own, becomes lists of parameters that are updated alike.
 local check = require "bam.check"
 local module = require "bam.nn.module"
 

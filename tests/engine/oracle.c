@@ -1,0 +1,24 @@
+#include "oracle.h"
+
+#include <stdlib.h>
+
+double *values_of(bam_tensor *x) {
+  double *values = malloc(sizeof(double) * (size_t)(bam_tensor_count(x) + 1));
+  for (int64_t i = 0; i < bam_tensor_count(x); i++)
+    values[i] = value_at(x, i);
+  return values;
+}
+
+double *zeros(int64_t n) { return calloc((size_t)n + 1, sizeof(double)); }
+
+double dot(const double *a, const double *b, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++)
+    sum += a[i] * b[i];
+  return sum;
+}
+
+void add_scaled(double *to, const double *from, double factor, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    to[i] += from[i] * factor;
+}
