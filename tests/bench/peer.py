@@ -179,7 +179,10 @@ def calls_for(step, seconds):
 
 
 def best_variant(variants):
-    """Label, step, threads and calls per measurement of the fastest."""
+    """Label, step, threads and calls per measurement of the fastest, of those whose names contain
+    $BAMLUA_PEER_FORM ("loop", "stacked", ...) where there are such."""
+    form = os.environ.get("BAMLUA_PEER_FORM", "")
+    variants = {name: step for name, step in variants.items() if form in name} or variants
     best = (math.inf,)
     for threads in sorted({1, os.cpu_count()}):
         torch.set_num_threads(threads)

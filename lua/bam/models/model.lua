@@ -40,7 +40,8 @@ end
 
 function Block:init(d, layer, o)
   self.norm = nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = o.dtype })
-  self.attention, self.ffn = make_attention(d, layer, o), make_ffn(d, layer, o)
+  self.attention = make_attention(d, layer, o)
+  self.ffn = make_ffn(d, layer, o)
 end
 
 -- x is the residual stream before the last block's `branch` was added to it; that happens in the
