@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -336,12 +337,14 @@ static bool ends_in(const char *name, const char *end) {
   return length >= tail && strcmp(name + length - tail, end) == 0;
 }
 
-/* Weights as checkpoints name them: one file, or shards with an index. Another number of shards
-   replaces them all. */
+/* Weights exactly as checkpoints name them: one file, or shards with an index. Another number of
+   shards replaces them all. */
 static bool is_weights(const char *name) {
+#define FIVE "[0-9][0-9][0-9][0-9][0-9]"
   return strcmp(name, "model.safetensors") == 0 ||
          strcmp(name, "model.safetensors.index.json") == 0 ||
-         (strncmp(name, "model-", 6) == 0 && ends_in(name, ".safetensors"));
+         fnmatch("model-" FIVE "-of-" FIVE ".safetensors", name, 0) == 0;
+#undef FIVE
 }
 
 /* Nothing may be lost: what the old directory holds must be of our making, and replaced. */

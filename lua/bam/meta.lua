@@ -146,7 +146,7 @@ function core.stage_directory(path) end
 
 --- Lets a staged directory appear at `path`, in one step. A directory that is there is replaced and
 --- deleted, but only when all it holds are *.json and *.safetensors files that are also in the new
---- one.
+--- one, or a model's weights by their names: another number of shards replaces them all.
 ---@param staged string what stage_directory gave
 ---@param path string
 function core.commit_directory(staged, path) end

@@ -166,6 +166,9 @@ expect_kept('"tokenizer.json" in it is not a regular file' .. advice,
 shell("cd '%s' && rm tokenizer.json && touch .json", model)
 expect_kept('".json" in it would not be replaced', "true")
 shell("rm '%s/.json'", model)
+expect_kept('"model-notes.safetensors" in it would not be replaced but deleted' .. advice,
+            "touch '%s/model-notes.safetensors'", model) -- weights are known by their exact names
+shell("cd '%s' && mv model-notes.safetensors model-00001-of-00002.safetensors", model)
 
 core.commit_directory(stage(model, new), model)
 expect_names(model, "config.json model.safetensors tokenizer.json")
