@@ -15,21 +15,23 @@ CUDA    ?= $(if $(and $(shell command -v nvcc 2>/dev/null),$(wildcard kernels/cu
 
 # Debian 12 packages: what the program is built with, then what its tests use.
 PACKAGES := gcc libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libjansson-dev libedit-dev \
+            libpcre2-dev zlib1g-dev libzstd-dev libxxhash-dev \
             lua5.4 libcriterion-dev valgrind
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion
-# OpenBLAS is linked statically: the program starts faster, and moves between machines.
+# OpenBLAS and what reads text are linked statically: the program starts faster, and moves between machines.
 BLAS_LIB   := $(firstword $(wildcard /usr/lib/*/openblas-openmp/libopenblas.a))
 BLAS_INC   := $(firstword $(wildcard /usr/include/*/openblas-openmp))
 PKG_CFLAGS := $(shell pkg-config --cflags lua5.4 jansson libedit 2>/dev/null) $(addprefix -isystem ,$(BLAS_INC))
-PKG_LIBS   := $(shell pkg-config --libs lua5.4 jansson libedit 2>/dev/null) $(BLAS_LIB)
+PKG_LIBS   := $(shell pkg-config --libs lua5.4 jansson libedit 2>/dev/null) $(BLAS_LIB) \
+              $(foreach l,pcre2-8 zstd z,$(shell $(CC) -print-file-name=lib$(l).a))
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -fopenmp -fno-math-errno -fno-trapping-math -MMD -MP \
               $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
 # libgomp too: only then can the program choose how its threads wait (kernels/cpu/device.c).
 ALL_LIBS   := $(PKG_LIBS) $(shell $(CC) -print-file-name=libgomp.a) -lpthread -lm -ldl $(SANITIZE)
 
 # ---- sources ----
-ENGINE_C := $(wildcard engine/*.c engine/ops/*.c)
+ENGINE_C := $(wildcard engine/*.c engine/ops/*.c engine/text/*.c)
 BIND_C   := $(wildcard lua/bind/*.c)
 LUA_SRC  := $(sort $(wildcard lua/bam/*.lua lua/bam/*/*.lua))
 CPU_C    := $(wildcard kernels/cpu/*.c)
