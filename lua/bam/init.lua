@@ -27,6 +27,12 @@ M.json = require "bam.json"
 local mix = require "bam.mix"
 M.mix, M.upcycle = mix.mix, mix.upcycle
 M.ensemble = require "bam.models.ensemble"
+M.options = require("bam.train.options").options
+M.train = require("bam.train").train
+M.evaluate = require("bam.train.evaluate").evaluate
+M.compare = require("bam.train.compare").compare
+M.spread = require("bam.train.spread").spread
+M.loop = require "bam.train.loop"
 
 ---@class bam.LoadOptions
 ---@field dtype? "f32"|"f64" of the model; "f64" by default where it was saved so, else "f32"

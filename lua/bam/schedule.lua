@@ -4,6 +4,7 @@
 --- A warm-up rises in equal steps and reaches the full value at its last step; it is a share of the
 --- run when below 1, else a number of steps.
 local check = require "bam.check"
+local core = require "bam.core"
 
 local M = {}
 
@@ -199,6 +200,22 @@ function M.of(x)
   if type(x) == "function" then return from_function(x) end
   return check.fail("schedule: expected a number, a schedule or a function of progress, got %s",
                     check.describe(x))
+end
+
+--- A schedule as data that defines it: its values at every step of a run, as a digest.
+---@param s schedule
+---@param total integer steps of the run
+---@return { first: number, last: number, digest: string }
+function M.digest(s, total)
+  local parts, block = {}, {}
+  for step = 1, total do
+    block[#block + 1] = string.pack("<d", s:at(step, total))
+    if #block == 4096 or step == total then
+      parts[#parts + 1], block = core.hash(table.concat(block)), {}
+    end
+  end
+  return { first = s:at(1, total), last = s:at(total, total),
+           digest = core.hash(table.concat(parts)) }
 end
 
 return check.guard(M, "bam.schedule")

@@ -97,25 +97,33 @@ end
 
 local save_spec = { dtype = { "string", optional = true }, shard_bytes = { "size", SHARD_BYTES } }
 
---- Write a live model to `directory`.
+--- Write the files of a live model into a directory that is there.
 ---@param model table
 ---@param directory string
 ---@param options? { dtype?: string, shard_bytes?: integer }
-function M.save(model, directory, options)
+function M.write(model, directory, options)
   local o = check.options("save", options, save_spec)
-  check.value("save: directory", directory, "string")
   o.dtype = o.dtype or model.embed.weight.dtype
   if not FLOATS[o.dtype] then
     check.fail('save: option dtype: expected "f32", "f64", "bf16" or "f16", got %s',
                check.describe(o.dtype))
   end
+  write_weights(model, directory, o)
+  core.write_file(within(directory, "config.json"), config.encode(model, o.dtype))
+  if model.tokenizer_json then
+    core.write_file(within(directory, "tokenizer.json"), model.tokenizer_json)
+  end
+end
+
+--- Save a live model as the checkpoint `directory`, which appears whole or not at all.
+---@param model table
+---@param directory string
+---@param options? { dtype?: string, shard_bytes?: integer }
+function M.save(model, directory, options)
+  check.value("save: directory", directory, "string")
   local staged = core.stage_directory(directory)
   local ok, message = pcall(function()
-    write_weights(model, staged, o)
-    core.write_file(within(staged, "config.json"), config.encode(model, o.dtype))
-    if model.tokenizer_json then
-      core.write_file(within(staged, "tokenizer.json"), model.tokenizer_json)
-    end
+    M.write(model, staged, options)
     core.commit_directory(staged, directory)
   end)
   if not ok then
@@ -234,6 +242,25 @@ local function blank(d, dtype)
   return description.seeded(0, function() return Model(d, { dtype = dtype, std = 0 }) end)
 end
 
+-- Copy what was opened into a model, with its tokenizer.
+local function fill(model, source)
+  local entries = entries_of(model)
+  M.check(source, entries)
+  for _, entry in ipairs(entries) do names.write(entry, model, source.tensors[entry.name]) end
+  model.tokenizer_json, model.token_ids = source.tokenizer_json, source.token_ids
+  return model
+end
+
+--- The live model of a description with the weights of a checkpoint: schedules and routers are the
+--- description's, which a checkpoint does not hold.
+---@param d table description
+---@param directory string
+---@return table model
+function M.restore(d, directory)
+  return fill(blank(d, "f32"), M.open(directory, { attention = d.attention.router,
+                                                   ffn = d.ffn.router }))
+end
+
 local load_spec = { routers = { "table", optional = true }, dtype = { "dtype", optional = true } }
 local routers_spec = {
   attention = { "callable", optional = true }, ffn = { "callable", optional = true },
@@ -249,12 +276,7 @@ function M.load(directory, options)
   local d = source.description
   check_tensors(source, plain_entries(d)) -- before memory is taken
   local saved = source.tensors["model.embed_tokens.weight"].dtype
-  local model = blank(d, o.dtype or saved == "f64" and "f64" or "f32")
-  local entries = entries_of(model)
-  M.check(source, entries)
-  for _, entry in ipairs(entries) do names.write(entry, model, source.tensors[entry.name]) end
-  model.tokenizer_json, model.token_ids = source.tokenizer_json, source.token_ids
-  return model
+  return fill(blank(d, o.dtype or saved == "f64" and "f64" or "f32"), source)
 end
 
 return M

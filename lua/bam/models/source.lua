@@ -23,7 +23,7 @@ local function directory_source(directory, label)
 end
 
 local function phase_source(phase, label)
-  return { label = label, description = phase.description, load = function()
+  return { label = label, description = phase.description, phase = phase, load = function()
     local model = phase:load()
     if not description.is_model(model) then
       check.fail("%s: its load() gave %s, not a live model", label, check.describe(model))

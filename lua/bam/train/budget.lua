@@ -1,0 +1,62 @@
+-- What training takes: memory, and how a step is split into micro-batches. Both follow from the
+-- settings and a fixed budget alone, never from the machine, so that a run can be taken elsewhere.
+local check = require "bam.check"
+
+local M = {}
+
+local BUDGET = 1 << 30 -- bytes for what a micro-batch keeps until its backward pass
+
+-- Width of all queries, and of keys or values.
+local function widths(d)
+  local queries = d.attention.experts * d.heads * d.head_width
+  local sets = d.attention.kv == "own" and d.attention.experts or 1
+  return queries, sets * d.kv_heads * d.head_width
+end
+
+-- Floats that a token keeps, with the temporaries of the passes: per layer residual, norm, both
+-- branches and their gradients, QKV twice, attention's result, SwiGLU's halves and product.
+local function floats_per_token(d)
+  local queries, keys = widths(d)
+  local k = type(d.ffn.top_k) == "number" and d.ffn.top_k or d.ffn.experts
+  local layer = 8 * d.width + 3 * queries + 4 * keys + 4 * d.ffn.hidden * k
+  return d.layers * layer + 8 * d.width
+end
+
+--- Bytes that training of a model takes, without the program: parameters, gradients and two
+--- moments, and what a micro-batch keeps.
+---@param d table description
+---@param tokens integer of a micro-batch
+---@return integer
+function M.bytes(d, tokens)
+  local parameters = d:count()
+  local head = math.min(tokens * d.vocab * 4, 64 << 20) -- logits come in chunks
+  return 16 * parameters + 4 * tokens * floats_per_token(d) + head
+end
+
+-- Does the loss depend on how a step is split? It does when the load is balanced over all tokens
+-- of a call.
+local function splits_change_loss(d)
+  return d.aux_tokens == 0 and (d.ffn.experts > 1 or d.attention.experts > 1)
+end
+
+--- How many of a step's rows are computed at once: the most that divide the batch, fit the budget
+--- and make whole groups of the auxiliary losses.
+---@param d table description
+---@param batch integer rows of a step
+---@param context integer tokens of a row
+---@return integer rows
+---@return boolean counts whether another split would be another loss
+function M.micro_batch(d, batch, context)
+  local row, group = 4 * context * floats_per_token(d), math.max(1, d.aux_tokens)
+  for rows = batch, 1, -1 do
+    local fits = rows == 1 or rows * row <= BUDGET
+    if batch % rows == 0 and fits and rows * context % group == 0 then
+      return rows, splits_change_loss(d)
+    end
+  end
+  return check.fail("train: the auxiliary losses are taken over groups of %d tokens, and no part of "
+                    .. "a batch of %d rows of %d tokens is a whole number of them", group, batch,
+                    context)
+end
+
+return M

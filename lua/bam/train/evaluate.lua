@@ -1,0 +1,93 @@
+-- bam.evaluate: how well a model predicts held-out text. Every token is predicted once; the
+-- standard errors are of the mean over windows, as if they were drawn independently.
+local check = require "bam.check"
+local core = require "bam.core"
+
+local M = {}
+
+local ops = core.ops
+local TOKENS_AT_ONCE = 4096
+
+-- Negative log likelihoods of the windows first .. first + count - 1 of a domain, and how many
+-- tokens each holds: added to the lists.
+local function add_windows(model, set, domain, first, count, sums, tokens)
+  core.scope(function()
+    local b = set.batch(domain, first, count)
+    local logs = model:log_likelihood(b.ids, b.targets,
+                                      { documents = b.documents, positions = b.positions })
+    local nll = ops.neg(ops.sum(ops.to(logs, "f64"), 2)):totable()
+    local n = ops.sum(ops.to(ops.ne(b.targets, -100), "i64"), 2):totable()
+    for i = 1, count do sums[#sums + 1], tokens[#tokens + 1] = nll[i], n[i] end
+  end)
+end
+
+local function total(list)
+  local sum = 0
+  for _, x in ipairs(list) do sum = sum + x end
+  return sum
+end
+
+-- The standard error of the ratio total(sums) / total(tokens).
+local function ratio_error(sums, tokens)
+  local n, all = #sums, total(tokens)
+  if n < 2 then return math.huge end
+  local mean, squares = total(sums) / all, 0
+  for i = 1, n do squares = squares + (sums[i] - mean * tokens[i]) ^ 2 end
+  return math.sqrt(squares * n / (n - 1)) / all
+end
+
+local function summarise(sums, tokens, bytes)
+  local nats, n = total(sums), total(tokens)
+  local nll, error_of_nll = nats / n, ratio_error(sums, tokens)
+  return { nll = nll, perplexity = math.exp(nll), bits_per_byte = nats / bytes / math.log(2),
+           standard_error = math.exp(nll) * error_of_nll, tokens = n, bytes = bytes,
+           windows = sums }
+end
+
+local function evaluate_domain(model, set, domain, at_once)
+  local sums, tokens = {}, {}
+  for first = 1, set[domain].count, at_once do
+    local count = math.min(at_once, set[domain].count - first + 1)
+    add_windows(model, set, domain, first, count, sums, tokens)
+  end
+  return summarise(sums, tokens, set[domain].bytes)
+end
+
+local function average(domains, names)
+  local sum, bits, squares = 0, 0, 0
+  for _, name in ipairs(names) do
+    local d = domains[name]
+    sum, bits = sum + d.perplexity, bits + d.bits_per_byte
+    squares = squares + d.standard_error ^ 2
+  end
+  return { perplexity = sum / #names, bits_per_byte = bits / #names,
+           standard_error = math.sqrt(squares) / #names }
+end
+
+local spec = { context = { "size", optional = true }, tokens = { "size", optional = true } }
+
+--- How well a model predicts held-out text: per domain nats per token, perplexity, bits per byte,
+--- and the standard error of the perplexity; `windows` are the nats of each window. The average is
+--- the mean of the domains' perplexities, as in the paper's Table 1.
+---@param model table with log_likelihood: a live model, bam.ensemble
+---@param heldout table text.heldout of bam.corpus
+---@param options? { context?: integer, tokens?: integer } length of the windows, the model's context
+--- unless given; at most so many tokens per domain
+---@return { domains: table<string, table>, average: table }
+function M.evaluate(model, heldout, options)
+  local o = check.options("evaluate", options, spec)
+  local d = rawget(model, "description")
+  local context = o.context or d and d.context
+  if not context then check.fail "evaluate: give the length of windows: { context = 128 }" end
+  local set, domains = heldout:open { context = context, tokens = o.tokens }, {}
+  local at_once = math.max(1, TOKENS_AT_ONCE // context)
+  local training = model.training
+  model:eval()
+  for _, name in ipairs(set.domains) do
+    domains[name] = evaluate_domain(model, set, name, at_once)
+  end
+  model:train(training)
+  return { domains = domains, average = average(domains, set.domains) }
+end
+
+return M

@@ -1,0 +1,139 @@
+-- The flags that every recipe answers, after the script's name: read once from the global `arg`.
+-- bam.options insists on them; a script that trains without it may have arguments of its own, and
+-- then only the flags known here are taken.
+local check = require "bam.check"
+
+local M = {}
+
+-- What each flag takes ("" for nothing) and does.
+local FLAGS = {
+  { "plan", "", "print what each phase would be and cost, and stop" },
+  { "only", "PHASE", "run this phase alone" },
+  { "fresh", "", "train again what was trained already" },
+  { "set", "KEY=VALUE", "change one of the options below; may be given several times" },
+  { "scale", "NAME", "the sizes: demo, 590m or 2b" },
+  { "seed", "N", "of first weights, routers and the order of the data; 1 by default" },
+  { "device", "NAME", "where tensors live: cpu" },
+  { "threads", "N", "how many threads kernels use" },
+  { "out", "DIR", "where phases are kept; runs by default" },
+  { "cache", "DIR", "where prepared text is kept; ~/.cache/bamlua by default" },
+  { "help", "", "print this" },
+}
+
+local KINDS = { seed = "count", threads = "size" }
+
+local function find(name)
+  local names = {}
+  for i, flag in ipairs(FLAGS) do
+    if flag[1] == name then return flag end
+    names[i] = flag[1]
+  end
+  return nil, names
+end
+
+-- An error of the command line: no line of the script is to blame.
+local function fail(format, ...)
+  error(setmetatable({ message = string.format(format, ...) }, { __name = "wrong flag",
+    __tostring = function(self) return self.message end }), 0)
+end
+M.fail = fail
+
+-- `--name=value` or `--name value`: the value, and how many arguments it took.
+local function value_of(flag, inline, following)
+  if flag[2] == "" then
+    if inline then fail("--%s takes no value, got %s", flag[1], check.describe(inline)) end
+    return true, 1
+  end
+  local value = inline or following
+  if value == nil then fail("--%s needs a value: --%s %s", flag[1], flag[1], flag[2]) end
+  return value, inline and 1 or 2
+end
+
+local function convert(name, value)
+  local kind = KINDS[name]
+  if not kind then return value end
+  local number = math.tointeger(tonumber(value))
+  if not number or number < (kind == "size" and 1 or 0) then
+    fail("--%s: expected an integer of at least %d, got %s", name, kind == "size" and 1 or 0,
+         check.describe(value))
+  end
+  return number
+end
+
+local function add(flags, name, value)
+  if name ~= "set" then
+    flags[name] = convert(name, value)
+    return
+  end
+  local key, text = value:match "^([%w_.]+)=(.*)$"
+  if not key then fail("--set: expected KEY=VALUE, got %s", check.describe(value)) end
+  table.insert(flags.set, { key = key, text = text })
+end
+
+-- All flags in `arguments`, and the arguments that are none.
+local function parse(arguments)
+  local flags, others, i = { set = {} }, {}, 1
+  while i <= #arguments do
+    local word, used = arguments[i], 1
+    local name, inline = word:match "^%-%-([%w-]+)=(.*)$"
+    name = name or word:match "^%-%-([%w-]+)$"
+    local flag, names = find(name)
+    if flag then
+      local value
+      value, used = value_of(flag, inline, arguments[i + 1])
+      add(flags, flag[1], value)
+    else
+      others[#others + 1] = { word, name and check.suggestion(name, names) or "" }
+    end
+    i = i + used
+  end
+  return flags, others
+end
+
+local parsed, unknown
+
+--- The flags of this run: plan, only, fresh, scale, seed, device, threads, out, cache, help, and
+--- set, a list of { key, text }.
+---@param strict? boolean refuse arguments that are no flags
+---@return table
+function M.get(strict)
+  if not parsed then
+    local arguments = rawget(_G, "arg")
+    parsed, unknown = parse(type(arguments) == "table" and arguments or {})
+  end
+  if strict and unknown[1] then
+    local word, suggestion = unknown[1][1], unknown[1][2]
+    fail("%s is no flag of this recipe%s; --help lists them", word,
+         (suggestion:gsub("`(.-)`", "--%1")))
+  end
+  return parsed
+end
+
+--- What --help says of the flags, as lines.
+---@return string[]
+function M.help()
+  local lines = {}
+  for i, flag in ipairs(FLAGS) do
+    lines[i] = string.format("  --%-18s %s", string.format("%s %s", flag[1], flag[2]), flag[3])
+  end
+  return lines
+end
+
+--- The command that started this program, for messages; with more words behind it.
+---@param more? string
+---@return string
+function M.command(more)
+  local arguments = rawget(_G, "arg") or {}
+  local words = { "bamlua", arguments[0] or "SCRIPT" }
+  for _, word in ipairs(arguments) do
+    words[#words + 1] = word:find "[^%w_./=:,+-]" and string.format("'%s'", word:gsub("'", "'\\''"))
+      or word
+  end
+  words[#words + 1] = more
+  return table.concat(words, " ")
+end
+
+--- Forget what was read, for tests that change `arg`.
+function M.reset() parsed, unknown = nil, nil end
+
+return M

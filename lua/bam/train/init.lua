@@ -1,0 +1,165 @@
+--- bam.train: one phase of a recipe. It trains a model on data until the tokens are used up, keeps
+--- checkpoints, and goes on from the newest one when it is called again with the same settings.
+local budget = require "bam.train.budget"
+local check = require "bam.check"
+local description = require "bam.models.description"
+local flags = require "bam.train.flags"
+local options = require "bam.train.options"
+local phase = require "bam.train.phase"
+local place = require "bam.train.place"
+local plan = require "bam.train.plan"
+local schedule = require "bam.schedule"
+
+local M = {}
+
+-- ---- what is asked for ----
+
+local spec = {
+  name = { "string" }, model = { "any" }, data = { "any" }, tokens = { "positive" },
+  lr = { "any" }, batch = { "size", optional = true }, context = { "size", optional = true },
+  seed = { "count", optional = true }, clip = { "positive", 1 }, spike = { "positive", 10 },
+  betas = { "table", optional = true }, eps = { "positive", 1e-8 },
+  weight_decay = { "rate", 0.1 }, eval_every = { "count", optional = true },
+  eval_tokens = { "size", 4096 }, save_every = { "size", optional = true },
+  on_step = { "callable", optional = true }, on_eval = { "callable", optional = true },
+}
+
+-- A setting that the call leaves to bam.options, or to `default`.
+local function from_options(o, name, default)
+  if o[name] ~= nil then return o[name] end
+  local current = options.current()
+  for key, value in pairs(current or {}) do
+    if key == name then return check.value(string.format("train: options.%s", name), value, "size") end
+  end
+  return default
+end
+
+local function read_schedule(value)
+  if type(value) ~= "number" and type(value) ~= "function" and not schedule.is(value) then
+    check.fail("train: option lr: expected a number, a schedule or a function of progress, got %s",
+               check.describe(value))
+  end
+  return schedule.of(value)
+end
+
+-- The description of the model, and the phase whose weights it begins with.
+local function read_model(value)
+  if phase.is(value) then return value.description, value end
+  if description.is(value) then return value end
+  return check.fail("train: option model: expected a description or a phase, got %s",
+                    check.describe(value))
+end
+
+local function check_data(data, d)
+  if type(data) ~= "table" or not check.is_callable(data.open)
+    or not check.is_callable(data.identity) then
+    check.fail("train: option data: expected what text:sample { domain = weight } gives, got %s",
+               check.describe(data))
+  end
+  local text = data.text
+  if text and text.vocab > d.vocab then
+    check.fail("train: the text has a vocabulary of %d, and the model one of %d", text.vocab, d.vocab)
+  end
+end
+
+local function read_betas(given)
+  local betas = given or { 0.9, 0.95 }
+  return { check.value("train: betas[1]", betas[1], "fraction"),
+           check.value("train: betas[2]", betas[2], "fraction") }
+end
+
+local function read(given)
+  local o = check.options("train", given, spec)
+  o.name, o.lr, o.betas = place.check_name(o.name), read_schedule(o.lr), read_betas(o.betas)
+  o.description, o.parent = read_model(o.model)
+  o.batch = from_options(o, "batch", 16)
+  o.context = from_options(o, "context", math.min(o.description.context, 2048))
+  o.seed = from_options(o, "seed", 1)
+  o.steps = math.max(1, math.floor(o.tokens / (o.batch * o.context) + 0.5))
+  o.eval_every = o.eval_every or math.max(1, (o.steps + 3) // 4)
+  o.rows, o.split_counts = budget.micro_batch(o.description, o.batch, o.context)
+  check_data(o.data, o.description)
+  return o
+end
+
+-- ---- the phase ----
+
+-- How many phases lie before: training goes on with other data than they had.
+local function generation_of(o)
+  local before = o.parent and { o.parent } or {}
+  for _, source in ipairs(o.description.sources or {}) do before[#before + 1] = source.phase end
+  local generation = 0
+  for _, p in ipairs(before) do generation = math.max(generation, 1 + p.generation) end
+  return generation
+end
+
+-- Everything that the weights at the end depend on, as plain data. Not device, threads or logging.
+local function settings_of(o)
+  return {
+    format = 1, name = o.name, steps = o.steps, batch = o.batch, context = o.context,
+    model = o.parent and { phase = o.parent.identity } or o.description:identity(o.steps),
+    data = o.data:identity(o.steps), lr = schedule.digest(o.lr, o.steps), seed = o.seed,
+    generation = o.generation, clip = o.clip, spike = o.spike, betas = o.betas, eps = o.eps,
+    weight_decay = o.weight_decay, rows = o.split_counts and o.rows or nil,
+  }
+end
+
+local function new_phase(o)
+  o.generation = generation_of(o)
+  return phase.new {
+    name = o.name, description = o.description, steps = o.steps, seed = o.seed,
+    step_tokens = o.batch * o.context, context = o.context, generation = o.generation,
+    flops = 1.0 * o.batch * o.context * o.description:flops(o.context).training,
+    routers = { attention = o.description.attention.router, ffn = o.description.ffn.router },
+    settings = function() return settings_of(o) end,
+  }
+end
+
+---@class bam.TrainOptions
+---@field name string of the phase; "experts/law" lies in a directory "experts"
+---@field model table a description (bam.models.parallel, bam.mix, bam.upcycle), or a phase, whose
+--- final weights it begins with
+---@field data table text:sample { domain = weight } of bam.corpus
+---@field tokens number to train on; rounded to whole steps
+---@field lr number|schedule
+---@field batch? integer rows of a step; default: the option `batch`, else 16
+---@field context? integer tokens of a row; default: the option `context`, else the model's
+---@field seed? integer default: the option `seed`, else 1
+---@field clip? number the gradient's norm is clipped at it, 1 by default
+---@field spike? number a gradient so many times the usual is skipped, 10 by default
+---@field betas? number[] of AdamW, { 0.9, 0.95 } by default
+---@field eps? number of AdamW, 1e-8 by default
+---@field weight_decay? number of AdamW, on matrices, 0.1 by default
+---@field eval_every? integer steps between evaluations on held-out text, a quarter of the run by
+--- default; 0: none
+---@field eval_tokens? integer tokens per domain of such an evaluation, 4096 by default
+---@field save_every? integer steps between checkpoints; default: a minute of time
+---@field on_step? fun(record: table, model: table) called after every step
+---@field on_eval? fun(result: table, model: table) called after every evaluation
+
+--- Trains a phase, or goes on with it; a finished one is only looked up. The phase lies in
+--- runs/NAME-XXXXXXXX, where the digits stand for everything that defines it: metrics.jsonl, phase.json
+--- (the settings), checkpoints step-N and best.
+---
+--- A line of metrics.jsonl, and a record: step, nll (nats per token), lr, norm (of the gradient,
+--- before clipping), tokens_per_second, for mixtures load_balance and z (summed over layers) and
+--- routing: per router layer, module, and for each expert load (share of assignments), gate (mean)
+--- and entropy (mean of -p ln p); `skipped`: why a step was not taken. Evaluations have the field
+--- `eval`: perplexity and bits_per_byte by domain.
+---
+--- Under --plan it only prints what it would do; with --only NAME all other phases are skipped.
+---@param given bam.TrainOptions
+---@return table phase
+function M.train(given)
+  local o = read(given)
+  local this, flag = new_phase(o), flags.get()
+  if flag.plan then
+    plan.phase(this, budget.bytes(o.description, o.rows * o.context))
+  elseif not flag.only or flag.only == o.name then
+    require "bam.train.runner"(this, o)
+  end
+  plan.note(this)
+  return this
+end
+
+return M

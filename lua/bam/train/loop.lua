@@ -1,0 +1,102 @@
+--- The training loop, in parts that a script of its own can use: gradients over a batch, a step of
+--- the optimiser, and the loop around them. bam.train is this with phases, checkpoints and a
+--- display around it; recipes/scratch.lua writes the loop out.
+local check = require "bam.check"
+local core = require "bam.core"
+
+local M = {}
+
+local ops = core.ops
+
+-- Rows first .. first + count - 1 of a batch.
+local function rows_of(batch, first, count)
+  local rows = {}
+  for _, name in ipairs { "ids", "targets", "documents", "positions" } do
+    rows[name] = batch[name] and ops.narrow(batch[name], 1, first, count)
+  end
+  return rows
+end
+
+-- Add what the routers did with a share of the batch to the sums: { layer, module, load, gate,
+-- entropy }, lists with a number per expert.
+local function add_routing(sums, routing, share)
+  for i, record in ipairs(routing) do
+    if record.statistics then
+      local sum = sums[i] or { layer = record.layer, module = record.module }
+      for k, name in ipairs { "load", "gate", "entropy" } do
+        sum[name] = sum[name] or {}
+        for e, x in ipairs(record.statistics[k]:totable()) do
+          sum[name][e] = (sum[name][e] or 0) + share * x
+        end
+      end
+      sums[i] = sum
+    end
+  end
+end
+
+--- Add the gradients of a batch's loss to the parameters', computing `rows` rows at once.
+---@param model table live model
+---@param batch table { ids, targets, documents?, positions? } tensors [B, T], as text:sample's
+--- streams give them; tokens: how many targets count
+---@param rows? integer default: all
+---@return { nll: number, load_balance?: number, z?: number, routing: table[] } the loss per token,
+--- the auxiliary losses summed over layers, and what the routers did
+function M.gradients(model, batch, rows)
+  local all = batch.ids:size(1)
+  rows = rows or all
+  local sums = { nll = 0, routing = {} }
+  for first = 1, all, rows do
+    core.scope(function()
+      local part = rows_of(batch, first, math.min(rows, all - first + 1))
+      local share = part.ids:size(1) / all
+      local loss, parts = model:loss(part.ids, part.targets, {
+        documents = part.documents, positions = part.positions, scale = 1 / batch.tokens,
+        share = share })
+      loss:backward()
+      sums.nll = sums.nll + parts.nll:item()
+      if parts.losses then
+        local losses = parts.losses:totable()
+        sums.load_balance = (sums.load_balance or 0) + share * losses[1]
+        sums.z = (sums.z or 0) + share * losses[2]
+      end
+      add_routing(sums.routing, parts.routing, share)
+    end)
+  end
+  return sums
+end
+
+--- One step: gradients, clipping, and the optimiser's update, unless `judge` objects.
+---@param model table
+---@param optimizer table
+---@param batch table as for gradients
+---@param settings { lr: number, clip?: number, rows?: integer, judge?: fun(loss: number, norm:
+--- number): string?, boolean? } judge gives the reason when the step must be skipped
+---@return table record what gradients gives, with lr, norm, skipped (the reason) and stop
+function M.step(model, optimizer, batch, settings)
+  optimizer:zero_grad()
+  local record = M.gradients(model, batch, settings.rows)
+  record.lr, record.norm = settings.lr, optimizer:clip(settings.clip or math.huge)
+  if settings.judge then record.skipped, record.stop = settings.judge(record.nll, record.norm) end
+  if not record.skipped then optimizer:step(settings.lr) end
+  return record
+end
+
+--- Steps run.first to run.steps. Every step is a function of its number alone: the batch, the
+--- learning rate, and what set_step changes in the model.
+---@param run { model: table, optimizer: table, stream: table, lr: schedule, first: integer, steps:
+--- integer, batch: integer, rows?: integer, clip?: number, judge?: function, after: fun(step:
+--- integer, record: table) } stream:batch(step, first row, rows) gives a batch; after is called
+--- with each step's record
+function M.run(run)
+  check.value("loop: after", run.after, "callable")
+  for step = run.first, run.steps do
+    run.model:set_step(step, run.steps)
+    local record = core.scope(function()
+      return M.step(run.model, run.optimizer, run.stream:batch(step, 1, run.batch), {
+        lr = run.lr:at(step, run.steps), clip = run.clip, rows = run.rows, judge = run.judge })
+    end)
+    run.after(step, record)
+  end
+end
+
+return check.guard(M, "bam.loop")

@@ -1,0 +1,64 @@
+-- What this machine can do, for progress and plans: its speed at a product, measured when training
+-- begins, and what a plan may assume before anything was measured.
+local core = require "bam.core"
+
+local M = {}
+
+local SIZE, ROUNDS = 384, 6
+
+local function product_seconds(a, b)
+  local start = core.clock()
+  core.ops.matmul(a, b)
+  return core.clock() - start
+end
+
+--- FLOP/s of a matrix product, the best of a few: a peak that real code reaches.
+---@return number
+function M.measure_peak()
+  return core.scope(function()
+    local a, b, best = core.ones(SIZE, SIZE), core.ones(SIZE, SIZE), math.huge
+    core.with_grad(false, function()
+      for _ = 1, ROUNDS do best = math.min(best, product_seconds(a, b)) end
+    end)
+    return 2 * SIZE ^ 3 / best
+  end)
+end
+
+-- FLOP/s of training per thread, a cautious guess.
+local TYPICAL = { baseline = 8e9, avx2 = 30e9, avx512 = 50e9 }
+
+--- FLOP/s that a plan may assume.
+---@return number
+function M.typical_speed() return TYPICAL[core.isa()] * core.threads() end
+
+-- ---- figures as people read them ----
+
+local UNITS = { { 1e18, "E" }, { 1e15, "P" }, { 1e12, "T" }, { 1e9, "G" }, { 1e6, "M" }, { 1e3, "k" } }
+
+--- "587 M", "1.2 G": three digits and a unit.
+---@param x number
+---@return string
+function M.short(x)
+  for _, unit in ipairs(UNITS) do
+    if math.abs(x) >= unit[1] then
+      local value = x / unit[1]
+      local digits = value >= 100 and 0 or value >= 10 and 1 or 2
+      return string.format(string.format("%%.%df %%s", digits), value, unit[2])
+    end
+  end
+  return string.format("%d", math.floor(x + 0.5))
+end
+
+--- "0:42", "12:05", "3 h 20 min", "41 days", "27 years".
+---@param seconds number
+---@return string
+function M.duration(seconds)
+  local s = math.floor(seconds + 0.5)
+  if s < 3600 then return string.format("%d:%02d", s // 60, s % 60) end
+  if s < 2 * 86400 then return string.format("%d h %02d min", s // 3600, s // 60 % 60) end
+  local days = s / 86400
+  return days < 1000 and string.format("%.0f days", days)
+    or string.format("%s years", M.short(days / 365.25))
+end
+
+return M

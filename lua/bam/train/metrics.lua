@@ -1,0 +1,50 @@
+-- metrics.jsonl of a phase: a line per step, and one per evaluation, which have the field `eval`.
+-- After an interruption the lines beyond the checkpoint that training goes on from are cut off.
+local core = require "bam.core"
+local json = require "bam.json"
+
+local M = {}
+
+local Metrics = {} -- methods
+local metatable = { __name = "metrics", __index = Metrics }
+
+-- How many bytes the lines up to `step` take.
+local function length_until(path, step)
+  local file, bytes = io.open(path, "rb"), 0
+  if not file then return nil end
+  for line in file:lines "L" do
+    local ok, record = pcall(json.decode, line)
+    if not ok or type(record.step) ~= "number" or record.step > step then break end
+    bytes = bytes + #line
+  end
+  file:close()
+  return bytes
+end
+
+--- Open the metrics in a phase's directory, to go on after `step`.
+---@param place string
+---@param step integer
+---@return table
+function M.open(place, step)
+  local path = string.format("%s/metrics.jsonl", place)
+  local bytes = length_until(path, step)
+  if bytes then core.truncate_file(path, bytes) end
+  return setmetatable({ path = path, lines = {} }, metatable)
+end
+
+--- Add a record: plain data.
+---@param record table
+function Metrics:add(record)
+  table.insert(self.lines, json.encode(record))
+  if #self.lines >= 20 then self:flush() end
+end
+
+--- Write what has been added.
+function Metrics:flush()
+  if #self.lines == 0 then return end
+  table.insert(self.lines, "")
+  core.append_file(self.path, table.concat(self.lines, "\n"))
+  self.lines = {}
+end
+
+return M

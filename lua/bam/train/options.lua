@@ -1,0 +1,181 @@
+--- bam.options: a recipe's knobs. `scale` gives sizes, everything else is the recipe's own; --set
+--- changes any of them, by the path of its name: --set tokens.seed=2e6. The result is read-only:
+--- reading a name that it lacks is an error.
+local check = require "bam.check"
+local core = require "bam.core"
+local flags = require "bam.train.flags"
+local scales = require "bam.train.scales"
+
+local M = {}
+
+-- ---- the values ----
+
+local function copy(value)
+  if type(value) ~= "table" then return value end
+  local t = {}
+  for name, v in pairs(value) do t[name] = copy(v) end
+  return t
+end
+
+local PLAIN = { number = true, string = true, boolean = true }
+
+-- Only plain data can be shown by --help and changed by --set.
+local function check_plain(path, value)
+  if PLAIN[type(value)] then return end
+  if type(value) ~= "table" or getmetatable(value) then
+    check.fail("options: %s is %s; expected a number, a string, a boolean or a table of these", path,
+               check.describe(value))
+  end
+  for name, v in pairs(value) do check_plain(string.format("%s.%s", path, name), v) end
+end
+
+-- All paths below `t`, sorted: { "lr.peak", ... }.
+local function paths(t, prefix, list)
+  list = list or {}
+  for _, name in ipairs(check.sorted_names(t)) do
+    local path = prefix and string.format("%s.%s", prefix, name) or name
+    if type(t[name]) == "table" and type(next(t[name])) == "string" then
+      paths(t[name], path, list)
+    else
+      list[#list + 1] = path
+    end
+  end
+  return list
+end
+
+-- The table that holds the end of a path, and that end.
+local function resolve(t, path)
+  local parent, last = t, path
+  for name, rest in function() return last:match "^(.-)%.(.*)$" end do
+    parent, last = parent[name], rest
+    if type(parent) ~= "table" then return nil end
+  end
+  return parent, last
+end
+
+local function read_list(text)
+  local list = {}
+  for item in text:gmatch "[^,]+" do list[#list + 1] = tonumber(item) or item end
+  return list
+end
+
+-- `text` as a value of the kind that stands there now.
+local function parse_value(path, text, now)
+  local kind = type(now)
+  if kind == "string" then return text end
+  if kind == "table" then return read_list(text) end
+  local value
+  if kind == "boolean" then
+    value = ({ ["true"] = true, ["false"] = false })[text]
+  else
+    value = tonumber(text)
+    if value ~= value or value == math.huge or value == -math.huge then value = nil end
+    if value and math.tointeger(now) then value = math.tointeger(value) or value end
+  end
+  if value == nil then
+    flags.fail("--set %s: expected %s, as %s is, got %s", path,
+               kind == "boolean" and "true or false" or "a number", tostring(now),
+               check.describe(text))
+  end
+  return value
+end
+
+local function set(options, setting)
+  local parent, last = resolve(options, setting.key)
+  if not parent or parent[last] == nil then
+    flags.fail("--set %s: this recipe has no such option%s; --help lists them", setting.key,
+               check.suggestion(setting.key, paths(options)))
+  end
+  parent[last] = parse_value(setting.key, setting.text, parent[last])
+end
+
+-- ---- showing them ----
+
+local function show(value)
+  if type(value) == "number" then return string.format("%.10g", value) end
+  if type(value) ~= "table" then return tostring(value) end
+  local items = {}
+  for i, item in ipairs(value) do items[i] = tostring(item) end
+  return table.concat(items, ",")
+end
+
+local function print_help(options)
+  local arguments = rawget(_G, "arg") or {}
+  print(string.format("usage: bamlua %s [flags]", arguments[0] or "SCRIPT"))
+  print(table.concat(flags.help(), "\n"))
+  print "options, as they are now:"
+  for _, path in ipairs(paths(options)) do
+    local parent, last = resolve(options, path)
+    print(string.format("  %-20s %s", path, show(parent[last])))
+  end
+end
+
+-- ---- the result ----
+
+-- Tables inside are handed out as copies, which functions take as their options.
+local function read_only(options)
+  return setmetatable({}, {
+    __name = "options",
+    __pairs = function() return next, copy(options) end,
+    __index = function(_, name)
+      if options[name] == nil then
+        check.fail("options: there is no `%s`%s", tostring(name),
+                   check.suggestion(name, check.sorted_names(options)))
+      end
+      return copy(options[name])
+    end,
+    __newindex = function(_, name)
+      check.fail("options: they cannot be changed; give `%s` to bam.options, or --set %s=...",
+                 tostring(name), tostring(name))
+    end,
+  })
+end
+
+local current
+
+--- The options of this run, or nil when bam.options was not called.
+---@return table?
+function M.current() return current end
+
+-- What the machine is told at once.
+local function apply(given)
+  if given.threads then core.threads(given.threads) end
+  if given.device and given.device ~= "cpu" then
+    flags.fail('--device: no device "%s"; there is "cpu"', given.device)
+  end
+end
+
+local function sizes_of(name)
+  if not rawget(scales, name) then
+    local names = check.sorted_names(scales)
+    flags.fail("--scale: no sizes called %s%s; there are %s", check.describe(name),
+               check.suggestion(name, names), table.concat(names, ", "))
+  end
+  return copy(scales[name])
+end
+
+--- The knobs of this recipe: the sizes of a scale, and the fields given here, which stand above
+--- them. `seed` is always one: of first weights and of the order of the data. Answers --help.
+---@param fields? table plain data; scale = "demo", "590m" or "2b" gives vocab, context, batch,
+--- model, tokens, lr and mixture_lr
+---@return table options read-only
+function M.options(fields)
+  local given = flags.get(true)
+  fields = check.value("options: the options", fields or {}, "table")
+  check_plain("options", fields)
+  local scale = given.scale or fields.scale
+  local options = scale and sizes_of(scale) or {}
+  for name, value in pairs(copy(fields)) do options[name] = value end
+  options.scale, options.seed = scale, given.seed or options.seed or 1
+  for _, setting in ipairs(given.set) do set(options, setting) end
+  if given.help then
+    print_help(options)
+    os.exit(0, true)
+  end
+  apply(given)
+  if type(options.model) == "table" then options.model.vocab = options.vocab end
+  current = read_only(options)
+  return current
+end
+
+return M

@@ -1,0 +1,125 @@
+-- A phase: one training run of a recipe, by its name and its settings. As a model for another
+-- phase it means its final weights, which load() brings to life.
+local check = require "bam.check"
+local checkpoint = require "bam.models.checkpoint"
+local core = require "bam.core"
+local flags = require "bam.train.flags"
+local json = require "bam.json"
+local place = require "bam.train.place"
+local store = require "bam.train.store"
+
+local M = {}
+
+local Phase = {} -- methods
+local metatable = { __name = "phase" }
+
+function metatable.__index(self, name)
+  if name == "identity" then return self:digest() end
+  return Phase[name]
+end
+
+function metatable:__tostring()
+  return string.format("phase %s: %s, %d steps of %d tokens", self.name, tostring(self.description),
+                       self.steps, self.step_tokens)
+end
+
+--- Is `value` a phase?
+---@param value any
+---@return boolean
+function M.is(value) return getmetatable(value) == metatable end
+
+--- A phase of checked fields: name, description, settings (a function that gives what defines it,
+--- as plain data), steps, step_tokens, flops (of a step), generation, seed, custom (routers).
+---@param fields table
+---@return table
+function M.new(fields) return setmetatable(fields, metatable) end
+
+-- What defines the phase; asking prepares the data.
+local function settings_of(self)
+  if not rawget(self, "_settings") then
+    if flags.get().plan then
+      check.fail("%s: nothing is known of this phase under --plan", self.name)
+    end
+    self._settings = self.settings()
+    self._digest = core.hash(json.encode(self._settings))
+  end
+  return self._settings
+end
+
+--- The digest of everything that defines the phase: model, data, settings, seed, and those of the
+--- phases before it.
+---@return string hex
+function Phase:digest()
+  settings_of(self)
+  return self._digest
+end
+
+--- Where the phase is kept.
+---@return string
+function Phase:directory() return place.phase_directory(self.name, self:digest()) end
+
+-- What the phase's directory says that it is, nil when it is new.
+local function recorded(self)
+  local path = string.format("%s/phase.json", self:directory())
+  if not core.file_info(path) then return nil end
+  local ok, value = pcall(function() return json.decode(core.read_file(path)) end)
+  return ok and value or nil
+end
+
+--- Make the directory, and write down what the phase is.
+function Phase:establish()
+  local settings, directory = settings_of(self), self:directory()
+  core.make_directory(directory)
+  local before = recorded(self)
+  if before and before.digest ~= self:digest() then
+    check.fail("train: %s belongs to another phase whose digest begins alike; train under another "
+               .. "name", directory)
+  end
+  if not before then
+    local text = json.encode({ digest = self:digest(), name = self.name, settings = settings },
+                             { indent = 2 })
+    core.write_file(string.format("%s/phase.json", directory), text)
+  end
+  place.link(self.name, self:digest(), self.seed)
+end
+
+local function warn(text) print(string.format("warning: %s", text)) end
+
+--- The newest sound checkpoint, as store.newest gives it.
+---@return table?
+function Phase:newest() return store.newest(self:directory(), warn) end
+
+--- Has it been trained to its end? Then its last checkpoint is given.
+---@return table?
+function Phase:finished()
+  local found = self:newest()
+  return found and found.step == self.steps and found.state.done and found or nil
+end
+
+local function last_of(self)
+  local found = self:finished()
+  if found then return found.directory end
+  return check.fail("phase %s is not trained yet; type: %s", self.name,
+                    flags.command(string.format("--only %s", self.name)))
+end
+
+--- Its model, live: with its final weights, or those of its best evaluation.
+---@param which? "last"|"best"
+---@return table model
+function Phase:load(which)
+  which = which or "last"
+  if which ~= "last" and which ~= "best" then
+    check.fail('load: expected "last" or "best", got %s', check.describe(which))
+  end
+  local directory = which == "last" and last_of(self) or string.format("%s/best", self:directory())
+  return checkpoint.load(directory, { routers = self.routers })
+end
+
+--- What training came to: { step, seconds, skipped, best, ... }.
+---@return table
+function Phase:results()
+  local found = self:finished() or last_of(self)
+  return found.state
+end
+
+return M

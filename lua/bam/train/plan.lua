@@ -1,0 +1,52 @@
+-- What --plan prints: a line per phase, and the sum of them; nothing is allocated. Also the list of
+-- the phases that a script named, for messages.
+local check = require "bam.check"
+local flags = require "bam.train.flags"
+local machine = require "bam.train.machine"
+
+local M = {}
+
+local names, flops = {}, 0
+
+local COLUMNS = "%-24s %15s %15s %11s %9s %9s  %s"
+
+local function bytes_text(n) return string.format("%sB", machine.short(n)) end
+
+--- Print the plan of a phase.
+---@param phase table
+---@param bytes integer of memory
+function M.phase(phase, bytes)
+  if flops == 0 then
+    print(COLUMNS:format("phase", "parameters", "active", "FLOP/token", "memory", "tokens", "here"))
+  end
+  local total, active = phase.description:count()
+  local all = phase.flops * phase.steps
+  flops = flops + all
+  print(COLUMNS:format(phase.name, check.thousands(total), check.thousands(active),
+                       machine.short(phase.flops / phase.step_tokens), bytes_text(bytes),
+                       machine.short(phase.steps * phase.step_tokens),
+                       machine.duration(all / machine.typical_speed())))
+end
+
+--- Print what all phases come to.
+function M.total()
+  print(string.format("together %sFLOP of training; the times assume %sFLOP/s", machine.short(flops),
+                      machine.short(machine.typical_speed())))
+end
+
+--- Take note of a phase that the script has named.
+---@param phase table
+function M.note(phase) names[#names + 1] = phase.name end
+
+--- --only must have named a phase: an error if none was called so.
+function M.check_only()
+  local only = flags.get().only
+  if not only then return end
+  for _, name in ipairs(names) do
+    if name == only then return end
+  end
+  flags.fail("--only: no phase is called %s%s; there are %s", only, check.suggestion(only, names),
+             table.concat(names, ", "))
+end
+
+return M

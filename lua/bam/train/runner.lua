@@ -1,0 +1,225 @@
+-- Running a phase: find where it stands, go on from there, keep checkpoints, stop in order.
+local check = require "bam.check"
+local checkpoint = require "bam.models.checkpoint"
+local core = require "bam.core"
+local description = require "bam.models.description"
+local evaluate = require "bam.train.evaluate"
+local flags = require "bam.train.flags"
+local health = require "bam.train.health"
+local loop = require "bam.train.loop"
+local metrics = require "bam.train.metrics"
+local optim = require "bam.optim"
+local progress = require "bam.train.progress"
+local store = require "bam.train.store"
+
+local SAVE_SECONDS = 60
+local SMOOTH = 0.95 -- of the loss that is shown
+
+-- An end that is no fault of the script: its message needs no traceback.
+local function stop(format, ...)
+  error(setmetatable({ message = string.format(format, ...) }, { __name = "stopped",
+    __tostring = function(self) return self.message end }), 0)
+end
+
+-- ---- beginning ----
+
+-- The seed of random numbers in a phase: others than those of the phases before it.
+local function seed_of(phase) return phase.seed + 1000003 * phase.generation end
+
+-- The tokenizer is the text's; a model that has one already must have the same.
+local function check_tokenizer(phase, model, data)
+  local json = data.text and data.text.tokenizer:json()
+  if json and model.tokenizer_json and model.tokenizer_json ~= json then
+    check.fail("train: phase %s: the model has another tokenizer than the text", phase.name)
+  end
+  model.tokenizer_json = json or model.tokenizer_json
+end
+
+local function build(phase, o)
+  if o.parent then return o.parent:load() end
+  local d = o.description
+  return d:build { seed = not d.seed and seed_of(phase) or nil }
+end
+
+-- The state of a run that begins.
+local function fresh_state(phase)
+  core.seed(seed_of(phase))
+  return { step = 0, seconds = 0.0, random = core.random_state(), machine = {
+    isa = core.isa(), threads = core.threads() } }
+end
+
+-- Bits depend on these; a run taken to another machine goes on, but says so.
+local function check_machine(run, state)
+  local now = { isa = core.isa(), threads = core.threads() }
+  for _, name in ipairs { "isa", "threads" } do
+    if state.machine[name] ~= now[name] then
+      run.progress:say("%s: it began with %s %s, and goes on with %s: its last bits may differ",
+                       run.phase.name, name, tostring(state.machine[name]), tostring(now[name]))
+    end
+  end
+  state.machine = now
+end
+
+-- Everything that lives while a phase trains.
+local function open_run(phase, o, found)
+  local run = { phase = phase, o = o, place = phase:directory() }
+  run.state = found and found.state or fresh_state(phase)
+  local first = run.state.step + 1
+  run.model = found and checkpoint.restore(o.description, found.directory) or build(phase, o)
+  check_tokenizer(phase, run.model, o.data)
+  run.optimizer = optim.AdamW(run.model, { betas = o.betas, eps = o.eps,
+                                           weight_decay = o.weight_decay })
+  if found then run.optimizer:load_state(store.tensors(found)) end
+  run.stream = o.data:open { context = o.context, batch = o.batch, steps = phase.steps,
+                             seed = seed_of(phase) }
+  run.health = health.new(o.spike, run.state.health)
+  run.metrics = metrics.open(run.place, run.state.step)
+  run.progress = progress.new(phase, first)
+  run.first, run.clock, run.saved = first, core.clock(), core.clock()
+  if found then check_machine(run, run.state) end
+  core.random_state(run.state.random)
+  return run
+end
+
+-- ---- during ----
+
+local function save(run, done)
+  local state, now = run.state, core.clock()
+  state.seconds, run.clock = state.seconds + now - run.clock, now
+  state.random, state.health, state.done = core.random_state(), run.health.state, done
+  run.metrics:flush()
+  store.save(run.place, state.step, run.model, not done and run.optimizer:state() or nil, state)
+  run.saved = core.clock()
+end
+
+-- Figures of an evaluation without its windows, for the log.
+local function brief(result)
+  local perplexity, bits = {}, {}
+  for name, d in pairs(result.domains) do
+    perplexity[name], bits[name] = d.perplexity, d.bits_per_byte
+  end
+  return { perplexity = perplexity, bits_per_byte = bits, average = result.average.perplexity }
+end
+
+local function evaluate_now(run)
+  local o, state = run.o, run.state
+  local result = evaluate.evaluate(run.model, o.data.text.heldout,
+                                   { context = o.context, tokens = o.eval_tokens })
+  local figures = brief(result)
+  run.metrics:add { step = state.step, eval = figures }
+  run.progress:say("%s  step %d of %d  held-out perplexity %.3f", run.phase.name, state.step,
+                   run.phase.steps, figures.average)
+  if not state.best or figures.average < state.best.average then
+    state.best = { step = state.step, average = figures.average }
+    store.save_best(run.place, run.model, state.best)
+  end
+  if o.on_eval then o.on_eval(result, run.model) end
+end
+
+local function is_finite(x) return x == x and math.abs(x) < math.huge end
+
+local function log(run, record)
+  local state = run.state
+  if is_finite(record.nll) then
+    state.smooth = state.smooth and SMOOTH * state.smooth + (1 - SMOOTH) * record.nll or record.nll
+  end
+  local line = { step = state.step, tokens_per_second = record.tokens_per_second,
+                 skipped = record.skipped }
+  for _, name in ipairs { "nll", "lr", "norm", "load_balance", "z" } do
+    line[name] = record[name] and is_finite(record[name]) and record[name] or nil
+  end
+  line.routing = #record.routing > 0 and record.routing or nil
+  run.metrics:add(line)
+  run.progress:update(state.step, state.smooth or 0 / 0)
+end
+
+local function complain(run, record)
+  run.progress:say("%s  step %d was skipped: %s", run.phase.name, run.state.step, record.skipped)
+  if not record.stop then return end
+  run.metrics:flush()
+  stop("%s stopped at step %d: %s, as in the two steps before. The last good state is in %s; a lower "
+       .. "learning rate or another seed may help", run.phase.name, run.state.step, record.skipped,
+       run.place)
+end
+
+local function leave_if_signalled(run)
+  local signal = core.pending_signal()
+  if not signal then return end
+  save(run)
+  stop("%s: %s is saved at step %d of %d. To go on type: %s", signal, run.phase.name,
+       run.state.step, run.phase.steps, flags.command())
+end
+
+-- After each step. The state is saved before a bad step's weights could be, as those are not taken.
+local function after(run, step, record)
+  local o, state, now = run.o, run.state, core.clock()
+  record.step, state.step = step, step
+  record.tokens_per_second = run.phase.step_tokens / math.max(now - run.ticked, 1e-9)
+  log(run, record)
+  if record.skipped then complain(run, record) end
+  if o.on_step then o.on_step(record, run.model) end
+  local last = step == run.phase.steps
+  if o.eval_every > 0 and o.data.text and (step % o.eval_every == 0 or last) then
+    evaluate_now(run)
+  end
+  local due = o.save_every and step % o.save_every == 0
+    or not o.save_every and core.clock() - run.saved > SAVE_SECONDS
+  if due and not last then save(run) end
+  leave_if_signalled(run)
+  run.ticked = core.clock()
+end
+
+local function train(phase, o, found)
+  local run = open_run(phase, o, found)
+  run.ticked = core.clock()
+  loop.run {
+    model = run.model, optimizer = run.optimizer, stream = run.stream, lr = o.lr, clip = o.clip,
+    first = run.first, steps = phase.steps, batch = o.batch, rows = o.rows,
+    judge = function(loss, norm) return run.health:judge(loss, norm) end,
+    after = function(step, record) after(run, step, record) end,
+  }
+  save(run, true)
+  run.progress:say("%s  done: %d steps, %.0f s", phase.name, phase.steps, run.state.seconds)
+end
+
+-- ---- around it ----
+
+-- Let what trains on take the signals, and give them back however it ends.
+local function with_signals(f, ...)
+  core.defer_signals(true)
+  local results = table.pack(xpcall(f, function(e)
+    return type(e) == "string" and debug.traceback(e, 2) or e
+  end, ...))
+  core.defer_signals(false)
+  if not results[1] then error(results[2], 0) end
+end
+
+local function run_locked(phase, o)
+  local place = phase:directory()
+  local lock, holder = core.lock(string.format("%s/lock", place))
+  if not lock then
+    stop("%s is being trained by %s; wait for it, or train another phase with --only", phase.name,
+         holder)
+  end
+  core.remove_staged(place)
+  if flags.get().fresh then
+    store.clear(place)
+    core.remove_file(string.format("%s/metrics.jsonl", place))
+  end
+  local found = phase:newest()
+  if not (found and found.step == phase.steps and found.state.done) then
+    with_signals(train, phase, o, found)
+  end
+  lock:release()
+end
+
+--- Train `phase` to its end, from wherever it stands.
+---@param phase table
+---@param o table the checked options of bam.train
+return function(phase, o)
+  phase:establish()
+  local before = core.random_state()
+  local ok, message = pcall(description.seeded, 0, run_locked, phase, o)
+  core.random_state(before)
+  if not ok then error(message, 0) end
+end

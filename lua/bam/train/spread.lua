@@ -1,0 +1,77 @@
+--- bam.spread: several comparisons of the same models, each of another seed, as one table.
+local check = require "bam.check"
+local flags = require "bam.train.flags"
+local tables = require "bam.train.table"
+
+local M = {}
+
+local function mean_and_deviation(values)
+  local n, sum, squares = #values, 0, 0
+  for _, x in ipairs(values) do sum = sum + x end
+  for _, x in ipairs(values) do squares = squares + (x - sum / n) ^ 2 end
+  return sum / n, n > 1 and math.sqrt(squares / (n - 1)) or 0
+end
+
+-- The values get(model) of the i-th model in all comparisons, as text.
+local function cell(comparisons, i, digits, get)
+  local values = {}
+  for k, comparison in ipairs(comparisons) do values[k] = get(comparison.models[i]) end
+  local mean, deviation = mean_and_deviation(values)
+  local form = string.format("%%.%df±%%.%df", digits, digits)
+  return string.format(form, mean, deviation)
+end
+
+local function row_of(comparisons, i, domains)
+  local row = { comparisons[1].models[i].name }
+  for _, name in ipairs(domains) do
+    row[#row + 1] = cell(comparisons, i, 2, function(m) return m.domains[name].perplexity end)
+  end
+  row[#row + 1] = cell(comparisons, i, 2, function(m) return m.average.perplexity end)
+  if comparisons[1].models[i].ratio then
+    row[#row + 1] = cell(comparisons, i, 4, function(m) return m.ratio.average end)
+    for k = 1, #comparisons do
+      row[#row + 1] = string.format("%.4f", comparisons[k].models[i].ratio.average)
+    end
+  end
+  return row
+end
+
+local function check_alike(comparisons)
+  for k, comparison in ipairs(comparisons) do
+    for i, model in ipairs(comparisons[1].models) do
+      local other = comparison.models[i]
+      if not other or other.name ~= model.name then
+        check.fail("spread: model %d is %s in comparison 1 and %s in comparison %d", i, model.name,
+                   other and other.name or "none", k)
+      end
+    end
+  end
+end
+
+--- Prints the mean of several comparisons of the same models, such as one per seed, and the
+--- standard deviation over them; where they have a base, also each one's ratio to it. Under --plan
+--- and --only it does nothing.
+---@param comparisons table[] what bam.compare gave
+---@return string[]? lines
+function M.spread(comparisons)
+  check.value("spread: comparisons", comparisons, "table")
+  if flags.get().plan or flags.get().only then return nil end
+  if #comparisons == 0 then check.fail "spread: expected a list of comparisons, got none" end
+  check_alike(comparisons)
+  local first = comparisons[1].models
+  local domains = check.sorted_names(first[1].domains)
+  local header = { "mean over seeds" }
+  table.move(domains, 1, #domains, 2, header)
+  header[#header + 1] = "average"
+  if first[1].ratio then
+    header[#header + 1] = "ratio"
+    for k = 1, #comparisons do header[#header + 1] = string.format("run %d", k) end
+  end
+  local rows = { header }
+  for i in ipairs(first) do rows[i + 1] = row_of(comparisons, i, domains) end
+  local lines = tables.align(rows)
+  print(table.concat(lines, "\n"))
+  return lines
+end
+
+return M

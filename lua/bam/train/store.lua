@@ -1,0 +1,156 @@
+-- The checkpoints of a phase: directories step-00000120, each a model's checkpoint (config.json,
+-- model.safetensors, ...) with the state of training beside it (training.safetensors,
+-- training.json) and a manifest, written last, with the digest of every file and of itself. One
+-- appears by a rename, whole. The newest two are kept: when one turns out damaged, the one before
+-- serves.
+local check = require "bam.check"
+local checkpoint = require "bam.models.checkpoint"
+local core = require "bam.core"
+local json = require "bam.json"
+
+local M = {}
+
+local MANIFEST = "manifest.json"
+local KEPT = 2
+
+local function within(directory, name) return string.format("%s/%s", directory, name) end
+
+local function directory_of(place, step) return string.format("%s/step-%08d", place, step) end
+
+-- ---- the manifest ----
+
+-- The digest of a manifest's list of files.
+local function checksum(files) return core.hash(json.encode(files)) end
+
+local function write_manifest(staged)
+  local files = {}
+  for _, name in ipairs(core.list_directory(staged)) do
+    local path = within(staged, name)
+    files[name] = { bytes = core.file_info(path).size, digest = core.hash_file(path) }
+  end
+  local manifest = { files = files, checksum = checksum(files) }
+  core.write_file(within(staged, MANIFEST), json.encode(manifest, { indent = 2 }))
+end
+
+local function read_json(path)
+  local ok, value = pcall(function() return json.decode(core.read_file(path)) end)
+  return ok and value or nil, not ok and tostring(value) or nil
+end
+
+-- What is wrong with one file, or nil.
+local function fault_of_file(path, entry)
+  local info = core.file_info(path)
+  if not info then return string.format("%s is missing", path) end
+  if info.size ~= entry.bytes then
+    return string.format("%s has %d bytes instead of %d", path, info.size, entry.bytes)
+  end
+  local ok, digest = pcall(core.hash_file, path)
+  if not ok then return tostring(digest) end
+  if digest ~= entry.digest then
+    return string.format("%s is damaged: its digest is not the manifest's", path)
+  end
+end
+
+--- What is wrong with a checkpoint, or nil when it is as it was written.
+---@param directory string
+---@return string?
+function M.fault(directory)
+  local manifest, message = read_json(within(directory, MANIFEST))
+  if not manifest then return message end
+  local files = manifest.files
+  if type(files) ~= "table" or manifest.checksum ~= checksum(files) then
+    return string.format("%s is damaged: it contradicts itself", within(directory, MANIFEST))
+  end
+  for _, name in ipairs(check.sorted_names(files)) do
+    local fault = fault_of_file(within(directory, name), files[name])
+    if fault then return fault end
+  end
+end
+
+-- ---- writing ----
+
+-- Fill a staged directory by `write(staged)`, add the manifest, and let it appear.
+local function commit(path, write)
+  local staged = core.stage_directory(path)
+  local ok, message = pcall(function()
+    write(staged)
+    write_manifest(staged)
+    core.commit_directory(staged, path)
+  end)
+  if not ok then
+    pcall(core.discard_directory, staged)
+    error(message, 0)
+  end
+end
+
+--- The steps of the checkpoints in `place`, from the newest down.
+---@param place string
+---@return integer[]
+function M.steps(place)
+  local steps = {}
+  for _, name in ipairs(core.is_directory(place) and core.list_directory(place) or {}) do
+    local step = name:match "^step%-(%d+)$"
+    if step then steps[#steps + 1] = math.tointeger(tonumber(step)) end
+  end
+  table.sort(steps, function(a, b) return a > b end)
+  return steps
+end
+
+--- Write the checkpoint of a step, and delete all but the newest two.
+---@param place string the phase's directory
+---@param step integer
+---@param model table
+---@param tensors table<string, tensor>? state of the optimiser; nil when training has ended
+---@param state table plain data
+function M.save(place, step, model, tensors, state)
+  commit(directory_of(place, step), function(staged)
+    checkpoint.write(model, staged)
+    if tensors then core.save(within(staged, "training.safetensors"), tensors) end
+    core.write_file(within(staged, "training.json"), json.encode(state, { indent = 2 }))
+  end)
+  local steps = M.steps(place)
+  for i = KEPT + 1, #steps do core.remove_directory(directory_of(place, steps[i])) end
+end
+
+--- Write a model alone, as the best so far.
+---@param place string
+---@param model table
+---@param state table plain data on it
+function M.save_best(place, model, state)
+  commit(within(place, "best"), function(staged)
+    checkpoint.write(model, staged)
+    core.write_file(within(staged, "best.json"), json.encode(state, { indent = 2 }))
+  end)
+end
+
+-- ---- reading ----
+
+--- The newest checkpoint that is not damaged: { step, directory, state }, or nil. `warn` is called
+--- with a line about each damaged one.
+---@param place string
+---@param warn fun(text: string)
+---@return table?
+function M.newest(place, warn)
+  for _, step in ipairs(M.steps(place)) do
+    local directory = directory_of(place, step)
+    local fault = M.fault(directory)
+    local state, message
+    if not fault then state, message = read_json(within(directory, "training.json")) end
+    if state then return { step = step, directory = directory, state = state } end
+    warn(string.format("%s; it is passed over", fault or message))
+  end
+end
+
+--- The tensors of an unfinished checkpoint's optimiser.
+---@param found table what newest gave
+---@return table<string, tensor>
+function M.tensors(found) return (core.load(within(found.directory, "training.safetensors"))) end
+
+--- Delete all checkpoints, for training anew.
+---@param place string
+function M.clear(place)
+  for _, step in ipairs(M.steps(place)) do core.remove_directory(directory_of(place, step)) end
+  if core.is_directory(within(place, "best")) then core.remove_directory(within(place, "best")) end
+end
+
+return M
