@@ -166,6 +166,22 @@ function core.read_file(path, limit) end
 ---@param text string
 function core.write_file(path, text) end
 
+--- The hash of a string, 128 bits of XXH3: as good as unique, but no defence against somebody who
+--- wants two strings to collide.
+---@param text string
+---@return string digits 32 hexadecimal ones
+function core.hash(text) end
+
+--- The lower 64 bits of the same hash.
+---@param text string
+---@return integer
+function core.hash64(text) end
+
+--- The hash of a file's contents: hash(read_file(path)), for a file of any size.
+---@param path string
+---@return string digits
+function core.hash_file(path) end
+
 --- Starts the random numbers anew: the same seed gives the same numbers, with any number of
 --- threads.
 ---@param seed integer

@@ -39,6 +39,16 @@ int64_t bind_integer(lua_State *L, int arg, const char *what) {
   return value;
 }
 
+const char *bind_path(lua_State *L, int arg, const char *what, const char *role) {
+  size_t length;
+  if (lua_type(L, arg) != LUA_TSTRING)
+    bind_error(L, "%s: expected the path of %s, got %s", what, role, bind_describe(L, arg));
+  const char *path = lua_tolstring(L, arg, &length);
+  if (strlen(path) != length)
+    bind_error(L, "%s: the path of %s cannot contain a zero byte", what, role);
+  return path;
+}
+
 double bind_number(lua_State *L, int arg, const char *what) {
   if (lua_type(L, arg) != LUA_TNUMBER)
     bind_error(L, "%s: expected a number, got %s", what, bind_describe(L, arg));

@@ -49,6 +49,14 @@ int bind_error(lua_State *L, const char *format, ...);
 /* Raise the context's message as a Lua error when status is a failure. */
 void bind_check(lua_State *L, bam_status status);
 
+/* The same, with the name of the function, `what`, in front of the message. */
+void bind_check_within(lua_State *L, bam_status status, const char *what);
+
+/* Push a box of `size` bytes, copied from `empty`, of a userdata type whose boxes end with `gc`:
+   what C holds while Lua may raise lies in one. */
+void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *type,
+                      lua_CFunction gc);
+
 /* The tensor at stack index `arg`, or an argument error. Borrowed: valid while
    the box stays on the stack. */
 bam_tensor *bind_tensor(lua_State *L, int arg);
@@ -69,6 +77,9 @@ const char *bind_describe(lua_State *L, int arg);
 
 /* An integer (integral floats allowed, strings not), or an error that says `what`. */
 int64_t bind_integer(lua_State *L, int arg, const char *what);
+
+/* The path at `arg`, which C can read to its end. It is that of `role` ("a file"). */
+const char *bind_path(lua_State *L, int arg, const char *what, const char *role);
 
 /* A number, strings not allowed. */
 double bind_number(lua_State *L, int arg, const char *what);
@@ -101,6 +112,7 @@ extern const luaL_Reg bind_autograd_functions[]; /* autograd.c */
 extern const luaL_Reg bind_create_functions[];   /* create.c */
 extern const luaL_Reg bind_directory_functions[]; /* directory.c */
 extern const luaL_Reg bind_files_functions[];    /* files.c */
+extern const luaL_Reg bind_hash_functions[];     /* hash.c */
 extern const luaL_Reg bind_json_functions[];     /* json.c */
 extern const luaL_Reg bind_scope_functions[];    /* scope.c */
 extern const luaL_Reg bind_optim_functions[];    /* optim.c */

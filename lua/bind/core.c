@@ -58,6 +58,23 @@ void bind_check(lua_State *L, bam_status status) {
     bind_error(L, "%s", bind_context(L)->message);
 }
 
+void bind_check_within(lua_State *L, bam_status status, const char *what) {
+  if (status != BAM_OK)
+    bind_check(L, bam_fail_within(bind_context(L), status, what));
+}
+
+void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *type,
+                      lua_CFunction gc) {
+  void *box = lua_newuserdatauv(L, size, 0);
+  memcpy(box, empty, size);
+  luaL_newmetatable(L, type);
+  /* set each time: the first time may have run out of memory before it was */
+  lua_pushcfunction(L, gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  return box;
+}
+
 /* ---- what the engine asks of us; nothing here may raise through it ---- */
 
 static int collect_protected(lua_State *L) {
@@ -175,7 +192,8 @@ int luaopen_bam_core(lua_State *L) {
   const luaL_Reg *const parts[] = { bind_autograd_functions, bind_create_functions,
                                     bind_files_functions, bind_scope_functions,
                                     bind_optim_functions, bind_system_functions,
-                                    bind_directory_functions, bind_json_functions };
+                                    bind_directory_functions, bind_json_functions,
+                                    bind_hash_functions };
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
     luaL_setfuncs(L, parts[i], 0);
   lua_newtable(L);

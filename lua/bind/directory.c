@@ -2,8 +2,6 @@
    again. What C holds while Lua may raise lies in userdata on the Lua stack, so no error leaks. */
 #include "../../engine/directory.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "../../engine/file.h"
@@ -11,41 +9,11 @@
 
 #define MOST_BYTES (100 * 1000 * 1000) /* of a file read as a whole, unless the script says more */
 
-/* Raise the engine's message, with the function's name in front, when status is a failure. */
-static void check(lua_State *L, bam_status status, const char *what) {
-  if (status != BAM_OK)
-    bind_check(L, bam_fail_within(bind_context(L), status, what));
-}
-
-/* The path at `arg`, which C can read to its end. */
-static const char *check_path(lua_State *L, int arg, const char *what, const char *role) {
-  size_t length;
-  if (lua_type(L, arg) != LUA_TSTRING)
-    bind_error(L, "%s: expected the path of %s, got %s", what, role, bind_describe(L, arg));
-  const char *path = lua_tolstring(L, arg, &length);
-  if (strlen(path) != length)
-    bind_error(L, "%s: the path of %s cannot contain a zero byte", what, role);
-  return path;
-}
-
-/* Push a box of `size` bytes, copied from `empty`, of a type whose boxes end with `gc`. */
-static void *push_box(lua_State *L, const void *empty, size_t size, const char *type,
-                      lua_CFunction gc) {
-  void *box = lua_newuserdatauv(L, size, 0);
-  memcpy(box, empty, size);
-  luaL_newmetatable(L, type);
-  /* set each time: the first time may have run out of memory before it was */
-  lua_pushcfunction(L, gc);
-  lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, -2);
-  return box;
-}
-
 /* ---- directories ---- */
 
 /* is_directory(path) */
 static int directory_is(lua_State *L) {
-  lua_pushboolean(L, bam_directory_exists(check_path(L, 1, "is_directory", "a directory")));
+  lua_pushboolean(L, bam_directory_exists(bind_path(L, 1, "is_directory", "a directory")));
   return 1;
 }
 
@@ -56,10 +24,10 @@ static int release_names(lua_State *L) {
 
 /* list_directory(path) gives { name, ... } */
 static int directory_list(lua_State *L) {
-  const char *path = check_path(L, 1, "list_directory", "a directory");
+  const char *path = bind_path(L, 1, "list_directory", "a directory");
   const bam_names none = { NULL, 0 };
-  bam_names *names = push_box(L, &none, sizeof none, "bam.names", release_names);
-  check(L, bam_directory_list(bind_context(L), path, names), "list_directory");
+  bam_names *names = bind_push_owner(L, &none, sizeof none, "bam.names", release_names);
+  bind_check_within(L, bam_directory_list(bind_context(L), path, names), "list_directory");
   lua_createtable(L, names->count, 0);
   for (int i = 0; i < names->count; i++) {
     lua_pushstring(L, names->entries[i]->d_name);
@@ -71,8 +39,8 @@ static int directory_list(lua_State *L) {
 
 /* make_directory(path) */
 static int directory_make(lua_State *L) {
-  const char *path = check_path(L, 1, "make_directory", "a directory");
-  check(L, bam_directory_make(bind_context(L), path), "make_directory");
+  const char *path = bind_path(L, 1, "make_directory", "a directory");
+  bind_check_within(L, bam_directory_make(bind_context(L), path), "make_directory");
   return 0;
 }
 
@@ -85,8 +53,8 @@ static int push_path(lua_State *L) {
 static int directory_stage(lua_State *L) {
   char staged[PATH_MAX];
   bam_context *context = bind_context(L);
-  const char *path = check_path(L, 1, "stage_directory", "a directory");
-  check(L, bam_directory_stage(context, path, staged), "stage_directory");
+  const char *path = bind_path(L, 1, "stage_directory", "a directory");
+  bind_check_within(L, bam_directory_stage(context, path, staged), "stage_directory");
   lua_pushcfunction(L, push_path);
   lua_pushlightuserdata(L, staged);
   if (lua_pcall(L, 1, 1, 0) == LUA_OK)
@@ -97,16 +65,16 @@ static int directory_stage(lua_State *L) {
 
 /* commit_directory(staged, path) */
 static int directory_commit(lua_State *L) {
-  const char *staged = check_path(L, 1, "commit_directory", "a staged directory");
-  const char *path = check_path(L, 2, "commit_directory", "a directory");
-  check(L, bam_directory_commit(bind_context(L), staged, path), "commit_directory");
+  const char *staged = bind_path(L, 1, "commit_directory", "a staged directory");
+  const char *path = bind_path(L, 2, "commit_directory", "a directory");
+  bind_check_within(L, bam_directory_commit(bind_context(L), staged, path), "commit_directory");
   return 0;
 }
 
 /* discard_directory(staged) */
 static int directory_discard(lua_State *L) {
-  const char *staged = check_path(L, 1, "discard_directory", "a staged directory");
-  check(L, bam_directory_discard(bind_context(L), staged), "discard_directory");
+  const char *staged = bind_path(L, 1, "discard_directory", "a staged directory");
+  bind_check_within(L, bam_directory_discard(bind_context(L), staged), "discard_directory");
   return 0;
 }
 
@@ -127,8 +95,8 @@ static void push_contents(lua_State *L, const char *path, int file, int64_t limi
   luaL_buffinit(L, &text);
   do {
     char *room = luaL_prepbuffsize(&text, BAM_WRITER_BUFFER);
-    check(L, bam_file_read(bind_context(L), path, file, room, BAM_WRITER_BUFFER, &got),
-          "read_file");
+    bind_check_within(L, bam_file_read(bind_context(L), path, file, room, BAM_WRITER_BUFFER, &got),
+                      "read_file");
     luaL_addsize(&text, (size_t)got);
     total += got;
     if (total > limit)
@@ -140,11 +108,11 @@ static void push_contents(lua_State *L, const char *path, int file, int64_t limi
 
 /* read_file(path [, limit]) gives a string */
 static int file_read(lua_State *L) {
-  const char *path = check_path(L, 1, "read_file", "a file");
+  const char *path = bind_path(L, 1, "read_file", "a file");
   int64_t limit = lua_isnoneornil(L, 2) ? MOST_BYTES : bind_integer(L, 2, "read_file: limit");
   const int none = -1;
-  int *file = push_box(L, &none, sizeof none, "bam.descriptor", close_file);
-  check(L, bam_file_open(bind_context(L), path, limit, file), "read_file");
+  int *file = bind_push_owner(L, &none, sizeof none, "bam.descriptor", close_file);
+  bind_check_within(L, bam_file_open(bind_context(L), path, limit, file), "read_file");
   push_contents(L, path, *file, limit);
   close(*file);
   *file = -1;
@@ -154,7 +122,7 @@ static int file_read(lua_State *L) {
 /* write_file(path, text) */
 static int file_write(lua_State *L) {
   bam_context *context = bind_context(L);
-  const char *path = check_path(L, 1, "write_file", "a file");
+  const char *path = bind_path(L, 1, "write_file", "a file");
   size_t size;
   if (lua_type(L, 2) != LUA_TSTRING)
     return bind_error(L, "write_file: expected a string to write, got %s", bind_describe(L, 2));
@@ -166,7 +134,7 @@ static int file_write(lua_State *L) {
   if (status == BAM_OK)
     status = bam_writer_commit(&writer);
   bam_writer_abandon(&writer);
-  check(L, status, "write_file");
+  bind_check_within(L, status, "write_file");
   return 0;
 }
 

@@ -7,12 +7,6 @@
 #include "../../engine/safetensors.h"
 #include "bind.h"
 
-/* Raise the engine's message, with the function's name in front, when status is a failure. */
-static void check(lua_State *L, bam_status status, const char *what) {
-  if (status != BAM_OK)
-    bind_check(L, bam_fail_within(bind_context(L), status, what));
-}
-
 /* The string on top of the stack or at `index`, which C can read to its end. `role` is what it
    should be. */
 static const char *check_text(lua_State *L, int index, const char *what, const char *role) {
@@ -96,7 +90,9 @@ static int files_save(lua_State *L) {
   lua_settop(L, 3);
   const bam_named_tensor *tensors = read_tensors(L, &n);
   const bam_metadata *metadata = read_metadata(L, &n_metadata);
-  check(L, bam_safetensors_write(bind_context(L), path, tensors, n, metadata, n_metadata), "save");
+  bam_status status =
+    bam_safetensors_write(bind_context(L), path, tensors, n, metadata, n_metadata);
+  bind_check_within(L, status, "save");
   return 0;
 }
 
@@ -125,7 +121,7 @@ static bam_safetensors **push_file_box(lua_State *L) {
 static void load_entry(lua_State *L, const bam_safetensors *file, int64_t i, int table) {
   int64_t n;
   bind_box *box = bind_push_box(L);
-  check(L, bam_safetensors_tensor(file, i, &box->tensor), "load");
+  bind_check_within(L, bam_safetensors_tensor(file, i, &box->tensor), "load");
   lua_setfield(L, table, bam_safetensors_entries(file, &n)[i].name);
 }
 
@@ -174,7 +170,7 @@ static int files_load(lua_State *L) {
   const char *path = check_path(L, "load");
   lua_settop(L, 2);
   bam_safetensors **file = push_file_box(L);
-  check(L, bam_safetensors_open(bind_context(L), path, file), "load");
+  bind_check_within(L, bam_safetensors_open(bind_context(L), path, file), "load");
   lua_newtable(L);
   if (!lua_isnil(L, 2))
     load_listed(L, *file, path, 4);
@@ -198,7 +194,7 @@ static int files_save_npy(lua_State *L) {
   bam_tensor *tensor = bind_test_tensor(L, 2);
   if (tensor == NULL)
     return bind_error(L, "save_npy: expected a tensor, got %s", bind_describe(L, 2));
-  check(L, bam_npy_write(bind_context(L), path, tensor), "save_npy");
+  bind_check_within(L, bam_npy_write(bind_context(L), path, tensor), "save_npy");
   return 0;
 }
 
@@ -206,7 +202,7 @@ static int files_save_npy(lua_State *L) {
 static int files_load_npy(lua_State *L) {
   const char *path = check_path(L, "load_npy");
   bind_box *box = bind_push_box(L);
-  check(L, bam_npy_read(bind_context(L), path, &box->tensor), "load_npy");
+  bind_check_within(L, bam_npy_read(bind_context(L), path, &box->tensor), "load_npy");
   return 1;
 }
 

@@ -162,6 +162,9 @@ local CORE = {
   end,
   read_file = function() core.write_file(PATH, "text") core.read_file(PATH) end,
   write_file = function() core.write_file(PATH, "text") end,
+  hash = function() core.hash "text" end,
+  hash64 = function() core.hash64 "text" end,
+  hash_file = function() core.write_file(PATH, "text") core.hash_file(PATH) end,
   scope = function()
     core.scope(function()
       local kept = methods.keep(core.zeros(1))

@@ -1,0 +1,39 @@
+/* Hashes for scripts: of strings and of files. */
+#include "../../engine/hash.h"
+
+#include "bind.h"
+
+static bam_hash hash_of_string(lua_State *L, const char *what) {
+  size_t size;
+  if (lua_type(L, 1) != LUA_TSTRING)
+    bind_error(L, "%s: expected a string, got %s", what, bind_describe(L, 1));
+  const char *text = lua_tolstring(L, 1, &size);
+  return bam_hash_bytes(text, (int64_t)size);
+}
+
+static int push_digits(lua_State *L, bam_hash hash) {
+  char text[BAM_HASH_TEXT];
+  lua_pushstring(L, bam_hash_text(hash, text));
+  return 1;
+}
+
+/* hash(string) gives 32 hexadecimal digits */
+static int hash_string(lua_State *L) { return push_digits(L, hash_of_string(L, "hash")); }
+
+/* hash64(string) gives the last 16 of these digits as an integer */
+static int hash_integer(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)hash_of_string(L, "hash64").low);
+  return 1;
+}
+
+/* hash_file(path) */
+static int hash_file(lua_State *L) {
+  bam_hash hash;
+  const char *path = bind_path(L, 1, "hash_file", "a file");
+  bind_check_within(L, bam_hash_file(bind_context(L), path, &hash), "hash_file");
+  return push_digits(L, hash);
+}
+
+const luaL_Reg bind_hash_functions[] = {
+  { "hash", hash_string }, { "hash64", hash_integer }, { "hash_file", hash_file }, { NULL, NULL },
+};
