@@ -24,14 +24,14 @@ static int64_t find_too_deep(const char *text, int64_t size, int depth) {
   return -1;
 }
 
-bam_status bam_json_parse(bam_context *context, const char *text, int64_t size, int depth,
-                          json_t **out) {
+static bam_status parse(bam_context *context, const char *text, int64_t size, int depth,
+                        size_t flags, json_t **out) {
   int64_t deep = find_too_deep(text, size, depth);
   if (deep >= 0)
     return bam_fail(context, BAM_ERROR_FILE, "JSON nested deeper than %d at byte %lld", depth,
                     (long long)deep + 1);
   json_error_t error;
-  json_t *value = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES, &error);
+  json_t *value = json_loadb(text, (size_t)size, flags, &error);
   if (value == NULL) {
     char quoted[BAM_QUOTE_TEXT];
     if (json_error_code(&error) == json_error_out_of_memory)
@@ -42,4 +42,15 @@ bam_status bam_json_parse(bam_context *context, const char *text, int64_t size, 
   }
   *out = value;
   return BAM_OK;
+}
+
+bam_status bam_json_parse(bam_context *context, const char *text, int64_t size, int depth,
+                          json_t **out) {
+  return parse(context, text, size, depth, JSON_REJECT_DUPLICATES, out);
+}
+
+bam_status bam_json_parse_record(bam_context *context, const char *text, int64_t size, int depth,
+                                 json_t **out) {
+  const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL;
+  return parse(context, text, size, depth, flags, out);
 }

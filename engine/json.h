@@ -12,4 +12,9 @@
 bam_status bam_json_parse(bam_context *context, const char *text, int64_t size, int depth,
                           json_t **out);
 
+/* The same for a record of data, of which only some fields matter: strings may hold NUL characters
+   (see json_string_length), and integers of any size are real numbers. */
+bam_status bam_json_parse_record(bam_context *context, const char *text, int64_t size, int depth,
+                                 json_t **out);
+
 #endif

@@ -166,6 +166,27 @@ function core.read_file(path, limit) end
 ---@param text string
 function core.write_file(path, text) end
 
+---@class bam.TextReader
+local reader = {}
+
+--- Opens a text file for reading its documents one after the other, in bounded memory: .jsonl,
+--- where each line's object holds one, or plain text, either perhaps as .gz or .zst. In plain text a
+--- line that is exactly the separator ends a document. What is wrong with the file is an error that
+--- names path and line.
+---@param path string
+---@param options? { field?: string, separator?: string } "text" and "<|endoftext|>" unless given
+---@return bam.TextReader
+function core.text_open(path, options) end
+
+--- The next document that is not empty, or nil at the end. After an error the reader is closed.
+---@return string? text any bytes
+---@return integer? line where it begins
+---@return true? continues a plain text of more than 16 MB comes in parts, and this is not the last
+function reader:next() end
+
+--- Closes the file. Closing again is fine.
+function reader:close() end
+
 --- The hash of a string, 128 bits of XXH3: as good as unique, but no defence against somebody who
 --- wants two strings to collide.
 ---@param text string

@@ -165,6 +165,13 @@ local CORE = {
   hash = function() core.hash "text" end,
   hash64 = function() core.hash64 "text" end,
   hash_file = function() core.write_file(PATH, "text") core.hash_file(PATH) end,
+  text_open = function()
+    local path = PATH .. ".jsonl"
+    core.write_file(path, '{"text": "a"}')
+    local reader <close> = core.text_open(path, { field = "text" })
+    assert(reader:next() == "a" and not reader:next() and tostring(reader))
+    os.remove(path)
+  end,
   scope = function()
     core.scope(function()
       local kept = methods.keep(core.zeros(1))

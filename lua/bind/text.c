@@ -1,0 +1,92 @@
+/* Text for scripts: the reader of documents. It is closed when it fails, at the end of its block
+   (<close>), or when it is collected. */
+#include <string.h>
+
+#include "../../engine/text/reader.h"
+#include "bind.h"
+
+#define READER "bam.TextReader"
+
+static int reader_close(lua_State *L) {
+  bam_reader **box = luaL_checkudata(L, 1, READER);
+  bam_reader_close(*box);
+  *box = NULL;
+  return 0;
+}
+
+/* reader:next() gives text, line, true or nil for "continues"; nil at the end */
+static int reader_next(lua_State *L) {
+  bam_reader **box = luaL_checkudata(L, 1, READER);
+  bam_document document;
+  bool found;
+  if (*box == NULL)
+    return bind_error(L, "next: the text reader is closed");
+  bam_status status = bam_reader_next(*box, &document, &found);
+  if (status != BAM_OK)
+    reader_close(L);
+  bind_check(L, status);
+  if (!found)
+    return 0;
+  lua_pushlstring(L, document.text, (size_t)document.size);
+  lua_pushinteger(L, document.line);
+  if (!document.continues)
+    return 2;
+  lua_pushboolean(L, true);
+  return 3;
+}
+
+static int reader_describe(lua_State *L) {
+  bam_reader **box = luaL_checkudata(L, 1, READER);
+  lua_pushstring(L, *box != NULL ? "text reader" : "text reader (closed)");
+  return 1;
+}
+
+/* Push an empty box for a reader. */
+static bam_reader **push_reader(lua_State *L) {
+  static const luaL_Reg methods[] = { { "next", reader_next }, { "close", reader_close },
+                                      { NULL, NULL } };
+  bam_reader *none = NULL;
+  bam_reader **box = bind_push_owner(L, &none, sizeof none, READER, reader_close);
+  lua_getmetatable(L, -1);
+  lua_pushcfunction(L, reader_close);
+  lua_setfield(L, -2, "__close");
+  lua_pushcfunction(L, reader_describe);
+  lua_setfield(L, -2, "__tostring");
+  luaL_newlib(L, methods);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  return box;
+}
+
+/* An option of one line, in C's reach, or `preset`. */
+static const char *read_option(lua_State *L, const char *name, const char *preset) {
+  size_t length;
+  if (lua_isnoneornil(L, 2) || lua_getfield(L, 2, name) == LUA_TNIL)
+    return preset;
+  if (lua_type(L, -1) != LUA_TSTRING)
+    bind_error(L, "text_open: option %s: expected a string, got %s", name, bind_describe(L, -1));
+  const char *text = lua_tolstring(L, -1, &length);
+  if (length == 0 || length > 1000 || strlen(text) != length || strchr(text, '\n') != NULL)
+    bind_error(L, "text_open: option %s: expected 1 to 1000 bytes of one line", name);
+  return text;
+}
+
+/* text_open(path [, { field =, separator = }]) */
+static int text_open(lua_State *L) {
+  static const char *const names[] = { "field", "separator", NULL };
+  const char *path = bind_path(L, 1, "text_open", "a text file");
+  lua_settop(L, 2);
+  if (!lua_isnil(L, 2)) {
+    if (lua_type(L, 2) != LUA_TTABLE)
+      bind_error(L, "text_open: expected a table of options, got %s", bind_describe(L, 2));
+    bind_check_options(L, 2, "text_open", names);
+  }
+  const char *field = read_option(L, "field", "text");
+  const char *separator = read_option(L, "separator", "<|endoftext|>");
+  bam_reader **box = push_reader(L);
+  bam_status status = bam_reader_open(bind_context(L), path, field, separator, box);
+  bind_check_within(L, status, "text_open");
+  return 1;
+}
+
+const luaL_Reg bind_text_functions[] = { { "text_open", text_open }, { NULL, NULL } };

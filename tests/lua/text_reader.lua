@@ -1,0 +1,310 @@
+-- The reader of text files: documents and their lines against a plain reading in Lua, long
+-- documents in parts, compressed files whole and damaged, JSON lines, and what it says about
+-- everything else.
+local core = require "bam.core"
+
+local base = os.tmpname()
+local made = {}
+
+--- Write a file of this name; its path.
+local function file(name, bytes)
+  local path = base .. "-" .. name
+  local handle = assert(io.open(path, "wb"))
+  assert(handle:write(bytes))
+  handle:close()
+  made[path] = true
+  return path
+end
+
+--- All documents of a file: { text, line, continues }.
+local function read(path, options)
+  local reader <close> = core.text_open(path, options)
+  local list = {}
+  while true do
+    local text, line, continues = reader:next()
+    if not text then
+      assert(reader:next() == nil, "there is something after the end")
+      return list
+    end
+    list[#list + 1] = { text, line, continues }
+  end
+end
+
+local function expect(list, wanted)
+  assert(#list == #wanted, ("%d documents, not %d"):format(#list, #wanted))
+  for i, document in ipairs(wanted) do
+    for k = 1, 3 do
+      assert(list[i][k] == document[k], ("document %d: %q, not %q"):format(i,
+        tostring(list[i][k]):sub(1, 100), tostring(document[k]):sub(1, 100)))
+    end
+  end
+end
+
+local function expect_error(words, f, ...)
+  local fine, message = pcall(f, ...)
+  assert(not fine, "no error about " .. words)
+  assert(tostring(message):find(words, 1, true), ("%q is not about %q"):format(message, words))
+end
+
+local function quoted(path) return '"' .. path .. '"' end
+
+-- ---- files made by hand: gzip with stored blocks, zstd with raw ones ----
+
+local function crc32(bytes)
+  local crc = 0xffffffff
+  for i = 1, #bytes do
+    crc = crc ~ bytes:byte(i)
+    for _ = 1, 8 do crc = crc >> 1 ~ (0xedb88320 & -(crc & 1)) end
+  end
+  return ~crc & 0xffffffff
+end
+
+local function gzip(bytes)
+  return "\x1f\x8b\8\0\0\0\0\0\0\3\1" .. ("<I2I2"):pack(#bytes, ~#bytes & 0xffff) .. bytes
+    .. ("<I4I4"):pack(crc32(bytes), #bytes)
+end
+
+local ZSTD = "\x28\xb5\x2f\xfd\0"
+local WINDOW_128K, WINDOW_128M, WINDOW_256M = "\x38", "\x88", "\x90"
+
+local function zstd_block(kind, size, bytes, last)
+  return ("<I3"):pack((last and 1 or 0) | kind << 1 | size << 3) .. bytes
+end
+
+local function zstd(bytes, window)
+  return ZSTD .. (window or WINDOW_128K) .. zstd_block(0, #bytes, bytes, true)
+end
+
+--- `blocks` times 128 KB of one letter, in four bytes each.
+local function bomb(blocks, letter, window)
+  return ZSTD .. (window or WINDOW_128K) .. zstd_block(1, 1 << 17, letter):rep(blocks)
+    .. zstd_block(0, 0, "", true)
+end
+
+-- ---- plain text ----
+
+local S = "<|endoftext|>"
+expect(read(file("a.txt", "")), {})
+expect(read(file("a.txt", "one")), { { "one", 1 } })
+expect(read(file("a.txt", "one\ntwo\r\n")), { { "one\ntwo\r\n", 1 } })
+expect(read(file("a.txt", "\xef\xbb\xbfone\xef\xbb\xbf\xff\n")), { { "one\xef\xbb\xbf\xff\n", 1 } })
+expect(read(file("a.txt", "\n\n")), { { "\n\n", 1 } })
+expect(read(file("a.txt", S)), {})
+expect(read(file("a.txt", S .. "\n\n" .. S .. "\n")), { { "\n", 2 } })
+expect(read(file("a.txt", "a\n" .. S .. "\nb\nc\n" .. S .. "\r\n" .. S .. "\nd")),
+  { { "a\n", 1 }, { "b\nc\n", 3 }, { "d", 7 } })
+local near = "a" .. S .. "\n " .. S .. "\n" .. S .. " \n" .. S:sub(1, -2) .. "\n"
+expect(read(file("a.txt", near .. S)), { { near, 1 } })
+expect(read(file("a.txt", "a\n---\nb\n" .. S .. "\n"), { separator = "---" }),
+  { { "a\n", 1 }, { "b\n" .. S .. "\n", 3 } })
+expect(read(file("any", "{}\n")), { { "{}\n", 1 } })
+expect(read(file("z.txt", ("a"):rep(4096) .. "\0")), { { ("a"):rep(4096) .. "\0", 1 } })
+
+--- What reader:next() should give, by splitting the whole text.
+local function oracle(text)
+  local documents, begin, line, from = {}, 1, 1, 1
+  local function add(last)
+    if last >= begin then documents[#documents + 1] = { text:sub(begin, last), from } end
+  end
+  for at, body, stop in text:gmatch "()([^\n]*)()\n?" do
+    if at > #text then break end
+    if body == S or body == S .. "\r" then
+      add(at - 1)
+      begin, from = stop + 1, line + 1
+    end
+    line = line + 1
+  end
+  add(#text)
+  return documents
+end
+
+math.randomseed(7)
+for round = 1, 60 do
+  local lines = {}
+  for i = 1, math.random(round * 5) do
+    local kind = math.random(6)
+    if kind == 1 then
+      lines[i] = S .. (math.random(3) == 1 and "\r" or "")
+    elseif kind == 2 then
+      lines[i] = S:sub(1, math.random(#S)) .. ("x"):rep(math.random(0, 2))
+    else
+      lines[i] = ("w \t"):rep(math.random(0, 3000) // (kind == 3 and 1 or 100))
+    end
+  end
+  local text = table.concat(lines, "\n") .. (math.random(2) == 1 and "\n" or "")
+  expect(read(file("r.txt", text)), oracle(text))
+end
+
+-- ---- parts of long documents ----
+
+local PART = 16000000
+
+--- The parts of a text, which has no separators; checked where they must be.
+local function check_parts(text, options)
+  local list, line, at = read(file("long.txt", text), options), 1, 1
+  for i, part in ipairs(list) do
+    assert(part[1] == text:sub(at, at + #part[1] - 1) and part[2] == line, "a part is wrong")
+    assert((part[3] == true) == (i < #list) and #part[1] <= PART)
+    line = line + select(2, part[1]:gsub("\n", ""))
+    at = at + #part[1]
+  end
+  assert(at == #text + 1, "something is missing")
+  return list
+end
+
+local parts = check_parts(("word "):rep(PART // 5))
+assert(#parts == 1)
+parts = check_parts(("word "):rep(PART // 5) .. "x" .. ("y"):rep(1000))
+assert(#parts == 2 and #parts[1][1] == PART)
+parts = check_parts(("some words\r\n \n\n"):rep(2300000) .. "end\n")
+assert(#parts == 3 and not parts[2][1]:find "^\n")
+parts = check_parts(("some words\n \n\n"):rep(2500000) .. "end\n")
+assert(#parts == 3)
+for i = 1, 2 do
+  assert(parts[i][1]:find "s$" and parts[i + 1][1]:find "^\n" and #parts[i][1] > PART - 20)
+end
+parts = check_parts(("é"):rep(PART // 2 - 1) .. "a" .. ("é"):rep(1000))
+assert(#parts == 2 and #parts[1][1] == PART - 1) -- no half of a character
+
+-- A separator behind a cut still counts, text that a cut leaves at the beginning does not.
+local text = ("line\n"):rep(PART // 5 + 10) .. S .. "\n" .. "next"
+local list = read(file("long.txt", text))
+assert(#list == 3 and list[1][3] and not list[2][3] and list[2][1]:sub(-5) == "line\n")
+assert(list[3][1] == "next" and list[3][2] == PART // 5 + 12)
+text = ("x"):rep(PART) .. S .. "\nmore"
+list = read(file("long.txt", text))
+assert(#list == 2 and #list[1][1] == PART and list[2][1] == S .. "\nmore" and list[2][2] == 1)
+
+-- ---- compressed ----
+
+local two = "one\n" .. S .. "\ntwo\n"
+local both = { { "one\n", 1 }, { "two\n", 3 } }
+for name, compress in pairs { gz = gzip, zst = zstd } do
+  expect(read(file("a.txt." .. name, compress(two))), both)
+  expect(read(file("a.txt." .. name, compress "")), {})
+  local members = compress "one\n<|end" .. compress "" .. compress(two:sub(10))
+  expect(read(file("a." .. name, members)), both)
+  expect(read(file("a.jsonl." .. name, compress '{"text": "é"}')), { { "é", 1 } })
+  local whole = compress(two)
+  for size = 1, #whole - 1 do
+    expect_error("its compressed data ends too early; fetch it again", read,
+      file("cut." .. name, whole:sub(1, size)))
+  end
+  local path = file("a." .. name, "")
+  expect_error(("cannot read %s: it is empty, without even a header"):format(quoted(path)), read,
+    path)
+  path = file("a." .. name, two)
+  local format = name == "gz" and "gzip" or "zstd"
+  expect_error(("%s:1: its %s data is damaged ("):format(quoted(path), format), read, path)
+  expect_error("data is damaged (", read, file("a." .. name, whole .. "garbage"))
+end
+local path = file("a.txt.gz", gzip(two):sub(1, -9) .. "\0\0\0\0" .. ("<I4"):pack(#two))
+expect_error(quoted(path) .. ":1: its gzip data is damaged (incorrect data check); fetch it again",
+  read, path)
+
+-- What the usual programs make, if they are here.
+for name, program in pairs { gz = "gzip", zst = "zstd" } do
+  local words = {}
+  for i = 1, 60000 do words[i] = ("word %d\n"):format(i * 7919 % 1000) end
+  text = table.concat(words)
+  path = file("long.txt", text)
+  local ran = os.execute(("%s -c '%s' > '%s.%s' 2>/dev/null"):format(program, path, path, name))
+  made[path .. "." .. name] = true
+  if ran then
+    list = read(path .. "." .. name)
+    assert(#list == 1 and list[1][1] == text)
+  else
+    print(("skip: no %s to compress with"):format(program))
+  end
+end
+
+--- The most memory that this process has had, in MB.
+local function peak()
+  return tonumber(io.open("/proc/self/status"):read("a"):match "VmHWM:%s*(%d+)") / 1000
+end
+
+collectgarbage()
+local before = peak()
+local size, reader = 0, core.text_open(file("bomb.txt.zst", bomb(2000, "a")))
+for part in reader.next, reader do
+  size = size + #part
+  part = nil
+  collectgarbage()
+end
+assert(size == 2000 << 17)
+assert(peak() - before < 100, ("%d MB more"):format(peak() - before))
+path = file("bomb.jsonl.zst", bomb(600, "a"))
+expect_error(quoted(path) .. ":1: the line is longer than 64 MB; a .jsonl holds one object a line",
+  read, path)
+expect(read(file("w.zst", zstd("a", WINDOW_128M))), { { "a", 1 } })
+expect_error("decompressing it takes more than 128 MB; compress it without --long", read,
+  file("w.zst", zstd("a", WINDOW_256M)))
+
+-- ---- JSON lines ----
+
+expect(read(file("a.jsonl", "")), {})
+expect(read(file("a.jsonl", "\n \r\n\t\n")), {})
+text = '\xef\xbb\xbf{"text": "a\\nb\\u0000\\u00e9"}\n\n{"x": {}, "text": "' .. S
+  .. '"}\r\n{"text": ""}\n{"n": 123456789012345678901, "text": "z"}'
+expect(read(file("a.jsonl", text)),
+  { { "a\nb\0é", 1 }, { S, 3 }, { "z", 5 } })
+expect(read(file("a.jsonl", '{"body": "b", "text": 5}\n'), { field = "body" }), { { "b", 1 } })
+text = ("x"):rep(300000)
+expect(read(file("a.jsonl", ('{"text": "%s"}\n'):format(text):rep(3))),
+  { { text, 1 }, { text, 2 }, { text, 3 } })
+
+for words, bad in pairs {
+  ['the object has no field "text"; it has "body", "id"'] = '{"body": "b", "id": 1}',
+  ['the object has no field "text"; it has none'] = "{}",
+  ['the field "text" is a number, not a string'] = '{"text": 1.5}',
+  ['the field "text" is null, not a string'] = '{"text": null}',
+  ['the field "text" is an array, not a string'] = '{"text": []}',
+  ['expected an object with the field "text", got an array'] = '["text"]',
+  ["malformed JSON at byte 11"] = '{"text": "a',
+  ["malformed JSON at byte 14"] = '{"text": "a"}}',
+  ["malformed JSON at byte "] = "text",
+  ["unable to decode byte 0xff"] = '{"text": "\xff"}',
+  ["duplicate object key"] = '{"text": "a", "text": "b"}',
+  ["JSON nested deeper than 64 at byte 70"] = '{"a": ' .. ("["):rep(64),
+  ['it has "' .. ("k"):rep(100) .. '", "b1", "b2", "b3", "b4", "b5", "b6"'] =
+    '{"' .. ("k"):rep(100) .. '": 0, "b1": 0, "b2": 0, "b3": 0, "b4": 0, "b5": 0, "b6": 0}',
+  ['2' .. ("k"):rep(150) .. '", ...'] =
+    ('{"1%s": 0, "2%s": 0, "3%s": 0, "4": 0}'):gsub("%%s", ("k"):rep(150)),
+} do
+  path = file("b.jsonl", '{"text": "first"}\n\n' .. bad .. "\n")
+  expect_error(quoted(path) .. ":3: ", read, path)
+  expect_error(words, read, path)
+end
+
+-- ---- everything else ----
+
+path = file("a.txt", "ab\0")
+expect_error(("text_open: cannot read %s: byte 3 is zero, so it is no text"):format(quoted(path)),
+  read, path)
+expect_error("byte 6 is zero", read, file("a.txt", "\xef\xbb\xbfab\0"))
+expect_error("byte 4096 is zero", read, file("a.txt", ("a"):rep(4095) .. "\0"))
+expect_error(('text_open: cannot read "%s-no": No such file'):format(base), read, base .. "-no")
+expect_error('cannot read "/tmp": it is a directory; name a file in it', read, "/tmp")
+expect_error("it is a pipe or device", read, "/dev/null")
+expect_error("text_open: expected the path of a text file, got nothing", core.text_open)
+expect_error("text_open: expected a table of options, got 5", core.text_open, path, 5)
+expect_error("text_open: no option `fields`; did you mean `field`?", read, path, { fields = "a" })
+expect_error("text_open: option field: expected a string, got 5", read, path, { field = 5 })
+expect_error("option separator: expected 1 to 1000 bytes of one line", read, path,
+  { separator = "" })
+expect_error("option separator: expected 1 to 1000", read, path, { separator = "a\nb" })
+
+path = file("b.jsonl", '{"text": "a"}\n{}\n')
+reader = core.text_open(path)
+assert(tostring(reader) == "text reader" and reader:next() == "a")
+expect_error("no field", reader.next, reader)
+expect_error("next: the text reader is closed", reader.next, reader)
+assert(tostring(reader) == "text reader (closed)")
+reader:close()
+expect_error("bam.TextReader expected, got table", reader.next, {})
+expect_error("bam.TextReader expected", reader.close, io.stdout)
+for _ = 1, 200 do core.text_open(path) end -- the collector closes them
+collectgarbage()
+
+for name in pairs(made) do os.remove(name) end
+os.remove(base)
