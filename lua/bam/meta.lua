@@ -170,9 +170,9 @@ function core.write_file(path, text) end
 local reader = {}
 
 --- Opens a text file for reading its documents one after the other, in bounded memory: .jsonl,
---- where each line's object holds one, or plain text, either perhaps as .gz or .zst. In plain text a
---- line that is exactly the separator ends a document. What is wrong with the file is an error that
---- names path and line.
+--- where each line's object holds one, or plain text, either perhaps as .gz or .zst. In plain text
+--- a line that is exactly the separator ends a document. What is wrong with the file is an error
+--- that names path and line.
 ---@param path string
 ---@param options? { field?: string, separator?: string } "text" and "<|endoftext|>" unless given
 ---@return bam.TextReader
@@ -186,6 +186,18 @@ function reader:next() end
 
 --- Closes the file. Closing again is fine.
 function reader:close() end
+
+--- Windows of a long row of tokens, as training reads them: four i64 tensors of shape (B, T), a row
+--- for each start. Beyond the end of the tokens ids are 0 and targets -100.
+---@param tokens tensor i32, shape (n)
+---@param documents tensor i64: the offsets, from 0, at which documents begin in `tokens`
+---@param starts integer[] the offsets, from 0, at which windows begin
+---@param time integer T, the tokens of a window
+---@return tensor ids
+---@return tensor targets the token after each
+---@return tensor documents from 1 in each row, one more where a document begins, and at the end
+---@return tensor positions from 0 in each document, or from where the row begins
+function core.pack_windows(tokens, documents, starts, time) end
 
 --- The hash of a string, 128 bits of XXH3: as good as unique, but no defence against somebody who
 --- wants two strings to collide.

@@ -1,9 +1,12 @@
-/* Text for scripts: the reader of documents. It is closed when it fails, at the end of its block
-   (<close>), or when it is collected. */
+/* Text for scripts: the reader of documents, and windows of tokens. A reader is closed when it
+   fails, at the end of its block (<close>), or when it is collected. */
 #include <string.h>
 
 #include "../../engine/text/reader.h"
+#include "../../engine/text/window.h"
 #include "bind.h"
+
+/* ---- the reader ---- */
 
 #define READER "bam.TextReader"
 
@@ -89,4 +92,50 @@ static int text_open(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg bind_text_functions[] = { { "text_open", text_open }, { NULL, NULL } };
+/* ---- windows ---- */
+
+static bam_tensor *check_tensor(lua_State *L, int arg, const char *role) {
+  bam_tensor *tensor = bind_test_tensor(L, arg);
+  if (tensor == NULL)
+    bind_error(L, "pack_windows: expected a tensor of %s, got %s", role, bind_describe(L, arg));
+  return tensor;
+}
+
+/* The list of integers at `arg`, in memory pushed on the stack. */
+static int64_t *read_starts(lua_State *L, int arg, int64_t *count) {
+  if (lua_type(L, arg) != LUA_TTABLE)
+    bind_error(L, "pack_windows: expected a list of where windows begin, got %s",
+               bind_describe(L, arg));
+  *count = (int64_t)lua_rawlen(L, arg);
+  int64_t *starts = lua_newuserdatauv(L, (size_t)*count * sizeof *starts, 0);
+  for (int64_t i = 0; i < *count; i++) {
+    lua_rawgeti(L, arg, i + 1);
+    starts[i] = bind_integer(L, -1, "pack_windows: where windows begin");
+    lua_pop(L, 1);
+  }
+  return starts;
+}
+
+/* pack_windows(tokens, documents, { start, ... }, time) gives ids, targets, documents, positions */
+static int text_pack_windows(lua_State *L) {
+  int64_t count, time = bind_integer(L, 4, "pack_windows: time");
+  int64_t *starts = read_starts(L, 3, &count);
+  bam_tensor *tokens = check_tensor(L, 1, "tokens");
+  bam_tensor *documents = check_tensor(L, 2, "documents");
+  bind_box *boxes[4];
+  for (int i = 0; i < 4; i++)
+    boxes[i] = bind_push_box(L);
+  bam_windows windows;
+  bam_status status =
+    bam_windows_pack(bind_context(L), tokens, documents, starts, count, time, &windows);
+  bind_check_within(L, status, "pack_windows");
+  boxes[0]->tensor = windows.ids;
+  boxes[1]->tensor = windows.targets;
+  boxes[2]->tensor = windows.documents;
+  boxes[3]->tensor = windows.positions;
+  return 4;
+}
+
+const luaL_Reg bind_text_functions[] = {
+  { "text_open", text_open }, { "pack_windows", text_pack_windows }, { NULL, NULL },
+};
