@@ -23,6 +23,7 @@ M.optim = require "bam.optim"
 M.schedule = require "bam.schedule"
 M.models = require "bam.models"
 M.json = require "bam.json"
+M.tokenizer = require "bam.tokenizer"
 
 local mix = require "bam.mix"
 M.mix, M.upcycle = mix.mix, mix.upcycle

@@ -124,6 +124,23 @@ function core.json_decode(text) end
 ---@return string
 function core.json_encode(value, indent) end
 
+--- An encoder of byte pair encoding; bam.tokenizer is the module to use, and says more. It has
+--- bpe:encode(text, special), bpe:append(text, buffer, special), bpe:decode(ids), bpe:find(word).
+---@param parts { label: string, words: string[], merges: integer[], special: integer[], always: integer[], patterns: string[], whole_words: boolean }
+---@return userdata
+function core.bpe(parts) end
+
+--- A trainer of byte pair encoding; bam.tokenizer is the module to use. trainer:add(text) learns
+--- from a text, trainer:train(vocab) gives the words and a flat list of the pairs of ids merged.
+---@param parts { label: string, patterns: string[], special: string[] }
+---@return userdata
+function core.bpe_trainer(parts) end
+
+--- A growing list of token ids: buffer:push(id) appends one, #buffer is their number, and
+--- buffer:take() gives them as an i32 tensor and empties the list.
+---@return userdata
+function core.token_buffer() end
+
 --- Is there a directory at this path, or a link to one?
 ---@param path string
 ---@return boolean

@@ -119,6 +119,7 @@ extern const luaL_Reg bind_optim_functions[];    /* optim.c */
 extern const luaL_Reg bind_system_functions[];   /* system.c */
 extern const luaL_Reg bind_tensor_methods[];     /* tensor.c */
 extern const luaL_Reg bind_text_functions[];     /* text.c */
+extern const luaL_Reg bind_tokenizer_functions[]; /* tokenizer.c */
 
 /* Push the function that a metamethod calls: a registered op of one or two operands. */
 void bind_push_operator(lua_State *L, const char *name);

@@ -102,6 +102,12 @@ end
 
 local function double(x) return ops.mul(x, 2) end
 
+-- The parts of an encoder: all bytes, "ab", and a special token.
+local BPE = { label = "test", words = {}, merges = { 97, 98 }, special = { 257 }, always = {},
+              patterns = { "a.?|b" }, whole_words = true }
+for i = 0, 255 do BPE.words[i + 1] = string.char(i) end
+BPE.words[257], BPE.words[258] = "ab", "<s>"
+
 local CORE = {
   backward = function() core.backward(ops.mul(grid(), 2), b) end,
   with_grad = function() core.with_grad(false, double, a) end,
@@ -141,6 +147,23 @@ local CORE = {
   json_decode = function() core.json_decode '{"a": [1, 2.5, [], {}], "b": [null, true, "c"]}' end,
   json_encode = function()
     core.json_encode({ { 1, 2.5, ("a long text "):rep(200) }, { b = true, a = {} } }, 2)
+  end,
+  bpe = function()
+    local bpe = core.bpe(BPE)
+    local buffer = core.token_buffer()
+    local ids = bpe:encode("abab<s>\xff", true)
+    bpe:append("abc", buffer, false)
+    return bpe:decode(ids), bpe:decode(buffer:take()), bpe:find "ab"
+  end,
+  bpe_trainer = function()
+    local trainer = core.bpe_trainer { label = "test", patterns = { "a+|b" }, special = { "<s>" } }
+    trainer:add("aab") trainer:add("aaaa")
+    return trainer:train(259)
+  end,
+  token_buffer = function()
+    local buffer = core.token_buffer()
+    buffer:push(7)
+    return #buffer, tostring(buffer), buffer:take()
   end,
   is_directory = function() core.is_directory "/tmp" end,
   list_directory = function() core.list_directory "/" end,

@@ -1,0 +1,317 @@
+/* The encoder. A piece that was met lately is found in a cache; the others are merged in a linked
+   list of symbols, the next merge always at the top of a heap. Entries of the heap whose pair has
+   gone meanwhile are passed over. */
+#include "bpe.h"
+
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "added.h"
+#include "heap.h"
+#include "pairs.h"
+
+#define CACHE_SLOTS 16384
+#define CACHE_BYTES 30
+#define CACHE_IDS 6
+
+/* A piece and its ids: one line of the processor's cache. */
+typedef struct cached {
+  uint64_t hash;
+  uint8_t size, count; /* size 0: the slot is free */
+  char bytes[CACHE_BYTES];
+  int32_t ids[CACHE_IDS];
+} cached;
+
+/* A word in the list that a piece is while it is merged. */
+typedef struct symbol {
+  int32_t id;             /* -1: it is part of the symbol before */
+  int32_t previous, next; /* -1: there is none */
+} symbol;
+
+struct bam_bpe {
+  bam_context *context;
+  bam_words words;
+  bam_pattern *pattern;
+  bam_cutter *cutter;
+  bam_added_set added;
+  bool whole_words;
+  int32_t bytes[256];   /* the ids of single bytes */
+  bam_pairs ranks;
+  bam_storage *results; /* int32_t for each rank: what the merge makes */
+  bam_storage *cache;   /* of CACHE_SLOTS */
+  bam_storage *symbols; /* of the piece at hand */
+  bam_heap heap;        /* keys: rank, then place; ties: the pair */
+};
+
+/* ---- making ---- */
+
+static bam_status find_bytes(bam_bpe *bpe, const bam_words *words) {
+  for (int i = 0; i < 256; i++) {
+    char byte = (char)i;
+    int64_t id = bam_words_find(words, &byte, 1);
+    if (id < 0)
+      return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
+                      "the vocabulary has no word for the byte 0x%02x, so not every text could be "
+                      "encoded; train it with all 256 bytes in its alphabet",
+                      (unsigned)i);
+    bpe->bytes[i] = (int32_t)id;
+  }
+  return BAM_OK;
+}
+
+/* The id of the words `left` and `right` together, or -1. */
+static int64_t find_joined(bam_bpe *bpe, const bam_words *words, const int32_t merge[2]) {
+  int64_t n_left, n_right;
+  const char *left = bam_words_get(words, merge[0], &n_left);
+  const char *right = bam_words_get(words, merge[1], &n_right);
+  if (bam_storage_grow(bpe->context, &bpe->symbols, n_left + n_right) != BAM_OK)
+    return -2;
+  char *joined = bpe->symbols->data;
+  memcpy(joined, left, (size_t)n_left);
+  memcpy(joined + n_left, right, (size_t)n_right);
+  return bam_words_find(words, joined, n_left + n_right);
+}
+
+static bam_status check_id(bam_bpe *bpe, const bam_words *words, const char *what, int64_t i,
+                           int32_t id) {
+  if (id >= 0 && id < words->count)
+    return BAM_OK;
+  return bam_fail(bpe->context, BAM_ERROR_ARGUMENT, "%s %lld: there is no id %d in %lld words",
+                  what, (long long)i + 1, id, (long long)words->count);
+}
+
+static bam_status add_merge(bam_bpe *bpe, const bam_words *words, int64_t rank,
+                            const int32_t merge[2]) {
+  bam_status status = BAM_OK;
+  uint64_t key = bam_pair_key(merge[0], merge[1]);
+  BAM_TRY(check_id(bpe, words, "merge", rank, merge[0]));
+  BAM_TRY(check_id(bpe, words, "merge", rank, merge[1]));
+  int64_t id = find_joined(bpe, words, merge);
+  if (id < -1)
+    return BAM_ERROR_MEMORY;
+  if (id < 0)
+    return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
+                    "merge %lld: the words %d and %d together are no word", (long long)rank + 1,
+                    merge[0], merge[1]);
+  if (bam_pairs_find(&bpe->ranks, key) >= 0)
+    return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
+                    "merge %lld: the words %d and %d are merged before, by merge %lld",
+                    (long long)rank + 1, merge[0], merge[1],
+                    (long long)bam_pairs_find(&bpe->ranks, key) + 1);
+  bam_pairs_add(&bpe->ranks, key, rank);
+  ((int32_t *)bpe->results->data)[rank] = (int32_t)id;
+done:
+  return status;
+}
+
+static bam_status check_added(bam_bpe *bpe, const bam_bpe_parts *parts) {
+  for (int64_t i = 0; i < parts->n_added; i++) {
+    int32_t id = parts->added[i].id;
+    bam_status status = check_id(bpe, &parts->words, "added token", i, id);
+    if (status != BAM_OK)
+      return status;
+    int64_t size;
+    bam_words_get(&parts->words, id, &size);
+    if (size == 0)
+      return bam_fail(bpe->context, BAM_ERROR_ARGUMENT, "added token %lld is empty",
+                      (long long)i + 1);
+  }
+  return BAM_OK;
+}
+
+/* Everything that can fail, with parts->words still the caller's. */
+static bam_status fill(bam_bpe *bpe, bam_bpe_parts *parts) {
+  bam_context *context = bpe->context;
+  bam_status status = BAM_OK;
+  const int64_t cache_bytes = CACHE_SLOTS * (int64_t)sizeof(cached);
+  if (parts->n_merges > INT32_MAX)
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "more than 2^31 merges");
+  BAM_TRY(find_bytes(bpe, &parts->words));
+  BAM_TRY(bam_pairs_reserve(&bpe->ranks, parts->n_merges));
+  BAM_TRY(bam_storage_grow(context, &bpe->results, parts->n_merges * (int64_t)sizeof(int32_t)));
+  for (int64_t i = 0; i < parts->n_merges; i++)
+    BAM_TRY(add_merge(bpe, &parts->words, i, parts->merges[i]));
+  BAM_TRY(check_added(bpe, parts));
+  BAM_TRY(bam_storage_grow(context, &bpe->cache, cache_bytes));
+  memset(bpe->cache->data, 0, (size_t)cache_bytes);
+  BAM_TRY(bam_cutter_new(context, parts->pattern, &bpe->cutter));
+  BAM_TRY(bam_added_make(context, &parts->words, parts->added, parts->n_added, &bpe->added));
+done:
+  return status;
+}
+
+bam_status bam_bpe_new(bam_context *context, bam_bpe_parts *parts, bam_bpe **out) {
+  bam_bpe *bpe = bam_object_alloc(context, sizeof *bpe);
+  if (bpe == NULL)
+    return BAM_ERROR_MEMORY;
+  *bpe = (bam_bpe){ .context = context, .whole_words = parts->whole_words,
+                    .words.context = context, .ranks.context = context, .heap.context = context,
+                    .added.context = context };
+  bam_status status = fill(bpe, parts);
+  if (status != BAM_OK) {
+    bam_bpe_release(bpe);
+    return status;
+  }
+  bpe->words = parts->words;
+  bpe->added.words = &bpe->words;
+  bpe->pattern = parts->pattern;
+  parts->words = (bam_words){ .context = context };
+  parts->pattern = NULL;
+  *out = bpe;
+  return BAM_OK;
+}
+
+void bam_bpe_release(bam_bpe *bpe) {
+  if (bpe == NULL)
+    return;
+  bam_added_release(&bpe->added);
+  bam_cutter_release(bpe->cutter);
+  bam_pattern_release(bpe->pattern);
+  bam_words_release(&bpe->words);
+  bam_pairs_release(&bpe->ranks);
+  bam_heap_release(&bpe->heap);
+  bam_storage_release(bpe->context, bpe->results);
+  bam_storage_release(bpe->context, bpe->cache);
+  bam_storage_release(bpe->context, bpe->symbols);
+  bam_object_free(bpe->context, bpe, sizeof *bpe);
+}
+
+const bam_words *bam_bpe_words(const bam_bpe *bpe) { return &bpe->words; }
+
+/* ---- merging one piece ---- */
+
+/* Put the pair that begins at `left` into the heap, if it can be merged. */
+static void propose(bam_bpe *bpe, const symbol *symbols, int32_t left) {
+  if (left < 0 || symbols[left].next < 0)
+    return;
+  uint64_t pair = bam_pair_key(symbols[left].id, symbols[symbols[left].next].id);
+  int64_t rank = bam_pairs_find(&bpe->ranks, pair);
+  if (rank >= 0)
+    bam_heap_push(&bpe->heap, (bam_heap_entry){ (uint64_t)rank << 32 | (uint32_t)left, pair });
+}
+
+/* Merge all that can be merged. There is room in the heap. */
+static void merge_symbols(bam_bpe *bpe, symbol *symbols, int32_t n) {
+  const int32_t *results = bpe->results->data;
+  for (int32_t i = 0; i + 1 < n; i++)
+    propose(bpe, symbols, i);
+  while (bpe->heap.count > 0) {
+    bam_heap_entry top = bam_heap_pop(&bpe->heap);
+    int32_t left = (int32_t)(uint32_t)top.key, right = symbols[left].next;
+    if (right < 0 || bam_pair_key(symbols[left].id, symbols[right].id) != top.tie)
+      continue;
+    int32_t after = symbols[right].next;
+    symbols[left].id = results[top.key >> 32];
+    symbols[left].next = after;
+    symbols[right].id = symbols[right].next = -1;
+    if (after >= 0)
+      symbols[after].previous = left;
+    propose(bpe, symbols, symbols[left].previous);
+    propose(bpe, symbols, left);
+  }
+}
+
+/* Each merge takes one of n - 1 pairs away and proposes at most two. */
+static bam_status merge_piece(bam_bpe *bpe, const char *bytes, int64_t size, bam_tokens *out) {
+  bam_status status = BAM_OK;
+  if (size > INT32_MAX / 4)
+    return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
+                    "a piece of %lld bytes is too long to be encoded; split the text",
+                    (long long)size);
+  BAM_TRY(bam_storage_grow(bpe->context, &bpe->symbols, size * (int64_t)sizeof(symbol)));
+  BAM_TRY(bam_heap_reserve(&bpe->heap, 3 * size));
+  symbol *symbols = bpe->symbols->data;
+  int32_t n = (int32_t)size;
+  for (int32_t i = 0; i < n; i++)
+    symbols[i] = (symbol){ bpe->bytes[(unsigned char)bytes[i]], i - 1, i + 1 < n ? i + 1 : -1 };
+  merge_symbols(bpe, symbols, n);
+  for (int32_t i = 0; i >= 0; i = symbols[i].next)
+    bam_tokens_push(out, symbols[i].id);
+done:
+  return status;
+}
+
+/* ---- encoding ---- */
+
+/* The id of a piece that is a word and need not be merged, or -1. */
+static int64_t find_whole(const bam_bpe *bpe, const bam_piece *piece) {
+  int64_t id = bam_words_find(&bpe->words, piece->data, piece->size);
+  return id >= 0 && !bam_added_has(&bpe->added, id) ? id : -1;
+}
+
+/* Append the ids of a piece. There is room for one per byte. */
+static bam_status encode_new(bam_bpe *bpe, const bam_piece *piece, bam_tokens *out) {
+  int64_t id = bpe->whole_words ? find_whole(bpe, piece) : -1;
+  if (id < 0)
+    return merge_piece(bpe, piece->data, piece->size, out);
+  bam_tokens_push(out, (int32_t)id);
+  return BAM_OK;
+}
+
+static const int32_t *ids_from(const bam_tokens *out, int64_t first) {
+  return (const int32_t *)out->storage->data + first;
+}
+
+/* The same, by way of the cache. */
+static bam_status encode_piece(bam_bpe *bpe, const bam_piece *piece, bam_tokens *out) {
+  if (piece->size > CACHE_BYTES)
+    return encode_new(bpe, piece, out);
+  size_t size = (size_t)piece->size;
+  uint64_t hash = XXH3_64bits(piece->data, size);
+  cached *slot = (cached *)bpe->cache->data + hash % CACHE_SLOTS;
+  if (slot->hash == hash && slot->size == size && memcmp(slot->bytes, piece->data, size) == 0) {
+    for (int i = 0; i < slot->count; i++)
+      bam_tokens_push(out, slot->ids[i]);
+    return BAM_OK;
+  }
+  int64_t first = out->count;
+  bam_status status = encode_new(bpe, piece, out);
+  int64_t count = out->count - first;
+  if (status != BAM_OK || count > CACHE_IDS)
+    return status;
+  slot->hash = hash;
+  slot->size = (uint8_t)size;
+  slot->count = (uint8_t)count;
+  memcpy(slot->bytes, piece->data, size);
+  memcpy(slot->ids, ids_from(out, first), (size_t)count * sizeof(int32_t));
+  return BAM_OK;
+}
+
+/* Append the ids of text without added tokens. */
+static bam_status encode_plain(bam_bpe *bpe, const char *text, int64_t size, bam_tokens *out) {
+  bam_status status = BAM_OK;
+  bam_piece piece;
+  int found;
+  bam_cutter_begin(bpe->cutter, text, size);
+  while ((found = bam_cutter_next(bpe->cutter, &piece)) > 0) {
+    BAM_TRY(bam_tokens_reserve(out, piece.size));
+    BAM_TRY(encode_piece(bpe, &piece, out));
+  }
+  if (found < 0)
+    status = bam_cutter_fail(bpe->cutter);
+done:
+  return status;
+}
+
+bam_status bam_bpe_encode(bam_bpe *bpe, const char *text, int64_t size, bool special,
+                          bam_tokens *out) {
+  bam_status status = BAM_OK;
+  int64_t before = out->count, at = 0;
+  while (at < size) {
+    int32_t id = 0;
+    int64_t length = 0;
+    int64_t plain = bam_added_find(&bpe->added, text + at, size - at, special, &id, &length);
+    BAM_TRY(encode_plain(bpe, text + at, plain, out));
+    at += plain + length;
+    if (length == 0)
+      break;
+    BAM_TRY(bam_tokens_reserve(out, 1));
+    bam_tokens_push(out, id);
+  }
+done:
+  if (status != BAM_OK)
+    out->count = before;
+  return status;
+}

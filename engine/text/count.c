@@ -1,0 +1,201 @@
+/* Each worker has a range of the waiting texts and a table of its own. No thread allocates: a
+   worker without room stops before the piece that it has in hand, room is made for all, and they go
+   on. */
+#include "count.h"
+
+#include <string.h>
+
+#define MOST_WORKERS 64
+#define BATCH_BYTES (1 << 20) /* of text for each worker */
+#define ROOM_WORDS (1 << 16)
+#define ROOM_BYTES (1 << 20)
+
+typedef struct worker {
+  bam_words words;
+  bam_storage *counts; /* int64_t for each word */
+  bam_cutter *cutter;
+  int64_t text, end; /* the next of its texts, and where they end */
+  bam_piece piece;   /* in hand when `holds` */
+  bool holds;
+  int state; /* what bam_cutter_next said last; 1: there is more to do */
+} worker;
+
+struct bam_counter {
+  bam_context *context;
+  bam_storage *texts; /* the bytes of those that wait */
+  bam_storage *ends;  /* int64_t for each: where it ends there */
+  int64_t used, count;
+  int n;
+  worker workers[MOST_WORKERS];
+};
+
+bam_status bam_counter_new(bam_context *context, const bam_pattern *pattern, bam_counter **out) {
+  bam_status status = BAM_OK;
+  bam_counter *c = bam_object_alloc(context, sizeof *c);
+  if (c == NULL)
+    return BAM_ERROR_MEMORY;
+  *c = (bam_counter){ .context = context };
+  int n = context->threads < MOST_WORKERS ? context->threads : MOST_WORKERS;
+  for (int i = 0; i < n; i++) {
+    c->workers[i].words.context = context;
+    c->n++;
+    BAM_TRY(bam_cutter_new(context, pattern, &c->workers[i].cutter));
+  }
+  *out = c;
+  c = NULL;
+done:
+  bam_counter_release(c);
+  return status;
+}
+
+void bam_counter_release(bam_counter *counter) {
+  if (counter == NULL)
+    return;
+  for (int i = 0; i < counter->n; i++) {
+    bam_words_release(&counter->workers[i].words);
+    bam_storage_release(counter->context, counter->workers[i].counts);
+    bam_cutter_release(counter->workers[i].cutter);
+  }
+  bam_storage_release(counter->context, counter->texts);
+  bam_storage_release(counter->context, counter->ends);
+  bam_object_free(counter->context, counter, sizeof *counter);
+}
+
+/* ---- one worker ---- */
+
+/* Room for `count` more words of `bytes` bytes, and their counts. */
+static bam_status reserve(worker *w, int64_t count, int64_t bytes) {
+  bam_status status = bam_words_reserve(&w->words, count, bytes);
+  if (status != BAM_OK)
+    return status;
+  int64_t wanted = (w->words.count + count) * (int64_t)sizeof(int64_t);
+  return bam_storage_grow(w->words.context, &w->counts, wanted);
+}
+
+static bool has_room(const worker *w, int64_t size) {
+  return bam_words_have_room(&w->words, size) &&
+         (w->words.count + 1) * (int64_t)sizeof(int64_t) <= w->counts->bytes;
+}
+
+/* Add to the count of a word that there is room for. */
+static void add(worker *w, const char *bytes, int64_t size, int64_t times) {
+  int64_t *counts = w->counts->data;
+  int64_t known = w->words.count, i = bam_words_add(&w->words, bytes, size);
+  counts[i] = (i < known ? counts[i] : 0) + times;
+}
+
+/* The worker's next piece, of this text or the next: as bam_cutter_next. */
+static int next_piece(const bam_counter *c, worker *w) {
+  const int64_t *ends = c->ends->data;
+  int found;
+  while ((found = bam_cutter_next(w->cutter, &w->piece)) == 0 && w->text < w->end) {
+    int64_t start = w->text > 0 ? ends[w->text - 1] : 0;
+    bam_cutter_begin(w->cutter, (const char *)c->texts->data + start, ends[w->text] - start);
+    w->text++;
+  }
+  return found;
+}
+
+/* Count until the texts end or there is no room. */
+static void count_some(const bam_counter *c, worker *w) {
+  for (;;) {
+    if (!w->holds)
+      w->state = next_piece(c, w);
+    w->holds = w->state > 0;
+    if (w->state <= 0 || !has_room(w, w->piece.size))
+      return;
+    add(w, w->piece.data, w->piece.size, 1);
+    w->holds = false;
+  }
+}
+
+/* ---- all of them ---- */
+
+/* Give each worker about the same number of bytes. */
+static void share_out(bam_counter *c) {
+  const int64_t *ends = c->ends->data;
+  int64_t text = 0;
+  for (int i = 0; i < c->n; i++) {
+    worker *w = &c->workers[i];
+    w->text = text;
+    while (text < c->count && (i + 1 == c->n || ends[text] <= c->used / c->n * (i + 1)))
+      text++;
+    w->end = text;
+    w->state = 1;
+    bam_cutter_begin(w->cutter, NULL, 0);
+  }
+}
+
+/* Make room where a worker needs it: was there any that has more to do? */
+static bam_status make_room(bam_counter *c, bool *more) {
+  bam_status status = BAM_OK;
+  *more = false;
+  for (int i = 0; i < c->n && status == BAM_OK; i++) {
+    worker *w = &c->workers[i];
+    int64_t piece = w->holds ? w->piece.size : 0;
+    if (w->state < 0)
+      return bam_cutter_fail(w->cutter);
+    if (w->state > 0) {
+      *more = true;
+      status = reserve(w, ROOM_WORDS, piece > ROOM_BYTES ? piece : ROOM_BYTES);
+    }
+  }
+  return status;
+}
+
+/* Count the texts that wait. */
+static bam_status count_texts(bam_counter *c) {
+  bam_status status = BAM_OK;
+  bool more;
+  if (c->count == 0)
+    return BAM_OK;
+  share_out(c);
+  for (;;) {
+    BAM_TRY(make_room(c, &more));
+    if (!more)
+      break;
+#pragma omp parallel for num_threads(c->n) schedule(static, 1)
+    for (int i = 0; i < c->n; i++)
+      if (c->workers[i].state > 0)
+        count_some(c, &c->workers[i]);
+  }
+  c->used = c->count = 0;
+done:
+  return status;
+}
+
+bam_status bam_counter_add(bam_counter *counter, const char *text, int64_t size) {
+  bam_counter *c = counter;
+  bam_status status = BAM_OK;
+  BAM_TRY(bam_storage_grow(c->context, &c->texts, c->used + size));
+  BAM_TRY(bam_storage_grow(c->context, &c->ends, (c->count + 1) * (int64_t)sizeof(int64_t)));
+  memcpy((char *)c->texts->data + c->used, text, (size_t)size);
+  c->used += size;
+  ((int64_t *)c->ends->data)[c->count++] = c->used;
+  if (c->used >= (int64_t)BATCH_BYTES * c->n)
+    status = count_texts(c);
+done:
+  return status;
+}
+
+bam_status bam_counter_finish(bam_counter *counter, const bam_words **words,
+                              const int64_t **counts) {
+  bam_status status = BAM_OK;
+  worker *all = &counter->workers[0];
+  BAM_TRY(count_texts(counter));
+  for (int i = 1; i < counter->n; i++) {
+    worker *w = &counter->workers[i];
+    BAM_TRY(reserve(all, w->words.count, w->words.used));
+    for (int64_t k = 0; k < w->words.count; k++) {
+      int64_t size;
+      const char *word = bam_words_get(&w->words, k, &size);
+      add(all, word, size, ((int64_t *)w->counts->data)[k]);
+    }
+    bam_words_release(&w->words);
+  }
+  BAM_TRY(reserve(all, 1, 0)); /* so that there is something to point to */
+  *words = &all->words;
+  *counts = all->counts->data;
+done:
+  return status;
+}

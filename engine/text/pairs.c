@@ -1,0 +1,61 @@
+/* Open addressing with linear probing; nothing is ever removed. */
+#include "pairs.h"
+
+typedef struct slot {
+  uint64_t key;
+  int64_t value; /* -1: the slot is free */
+} slot;
+
+/* Where to look first: the high bits of a product depend on all bits of the key. */
+static int64_t place_of(const bam_pairs *pairs, uint64_t key) {
+  return (int64_t)((key * 0x9e3779b97f4a7c15) >> 20) & (pairs->room - 1);
+}
+
+static void insert(bam_pairs *pairs, uint64_t key, int64_t value) {
+  slot *slots = pairs->slots->data;
+  int64_t i = place_of(pairs, key);
+  while (slots[i].value >= 0)
+    i = (i + 1) & (pairs->room - 1);
+  slots[i] = (slot){ key, value };
+}
+
+bam_status bam_pairs_reserve(bam_pairs *pairs, int64_t more) {
+  bam_pairs grown = { pairs->context, NULL, pairs->count, pairs->room > 0 ? pairs->room : 256 };
+  while (grown.room <= 2 * (pairs->count + more))
+    grown.room *= 2;
+  if (grown.room == pairs->room)
+    return BAM_OK;
+  bam_status status = bam_storage_alloc(pairs->context, &pairs->context->cpu,
+                                        grown.room * (int64_t)sizeof(slot), &grown.slots);
+  if (status != BAM_OK)
+    return status;
+  for (int64_t i = 0; i < grown.room; i++)
+    ((slot *)grown.slots->data)[i].value = -1;
+  const slot *old = pairs->slots != NULL ? pairs->slots->data : NULL;
+  for (int64_t i = 0; i < pairs->room; i++)
+    if (old[i].value >= 0)
+      insert(&grown, old[i].key, old[i].value);
+  bam_storage_release(pairs->context, pairs->slots);
+  *pairs = grown;
+  return BAM_OK;
+}
+
+void bam_pairs_add(bam_pairs *pairs, uint64_t key, int64_t value) {
+  insert(pairs, key, value);
+  pairs->count++;
+}
+
+int64_t bam_pairs_find(const bam_pairs *pairs, uint64_t key) {
+  if (pairs->slots == NULL)
+    return -1;
+  const slot *slots = pairs->slots->data;
+  int64_t i = place_of(pairs, key);
+  while (slots[i].value >= 0 && slots[i].key != key)
+    i = (i + 1) & (pairs->room - 1);
+  return slots[i].value;
+}
+
+void bam_pairs_release(bam_pairs *pairs) {
+  bam_storage_release(pairs->context, pairs->slots);
+  *pairs = (bam_pairs){ .context = pairs->context };
+}

@@ -1,0 +1,262 @@
+/* Cutting with PCRE2. The text is first cut into runs of valid UTF-8 and what lies between, so that
+   PCRE2 need not check, which it would do anew for every match. What an expression can cost is
+   bounded by a limit on its steps and on its stack.
+   Matches follow Oniguruma's way, which the tokenizers package has: an empty match cuts, and is not
+   taken right behind the match before. */
+#include "pattern.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "../file.h"
+#include "utf8.h"
+
+#define MOST_STEPS (50 * 1000 * 1000) /* of one match */
+#define MOST_KIBIBYTES (256 * 1024)   /* of memory for one match, without the JIT compiler */
+#define JIT_STACK (8 << 20)
+#define LONGEST_EXPRESSION 65536
+#define ERROR_TEXT 160
+
+struct bam_pattern {
+  bam_context *context;
+  int count;
+  pcre2_code *codes[BAM_PATTERN_STEPS];
+};
+
+/* ---- compiling ---- */
+
+static bam_status fail_compile(bam_context *context, const bam_expression *e, int error,
+                               size_t offset) {
+  char reason[ERROR_TEXT], quoted[BAM_QUOTE_TEXT];
+  if (error == PCRE2_ERROR_HEAP_FAILED) /* compiling's own number for want of memory */
+    return bam_fail(context, BAM_ERROR_MEMORY, "out of memory while compiling a pattern");
+  pcre2_get_error_message(error, (PCRE2_UCHAR *)reason, sizeof reason);
+  return bam_fail(context, BAM_ERROR_ARGUMENT, "malformed pattern %s: at byte %zu: %s",
+                  bam_quote(e->text, quoted), offset + 1, reason);
+}
+
+static bam_status compile_one(bam_pattern *pattern, pcre2_compile_context *settings,
+                              const bam_expression *e) {
+  int error;
+  size_t offset;
+  if (e->size > LONGEST_EXPRESSION)
+    return bam_fail(pattern->context, BAM_ERROR_ARGUMENT,
+                    "a pattern of %lld bytes is too long; %d are the most", (long long)e->size,
+                    LONGEST_EXPRESSION);
+  uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
+  pcre2_code *code = pcre2_compile((PCRE2_SPTR)e->text, (size_t)e->size, options, &error, &offset,
+                                   settings);
+  if (code == NULL)
+    return fail_compile(pattern->context, e, error, offset);
+  pattern->codes[pattern->count++] = code;
+  /* not where single blocks are watched: its code reads strings 16 bytes at a time; where the
+     system forbids it, matching is slower */
+  if (!pattern->context->memory.no_cache)
+    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
+  return BAM_OK;
+}
+
+bam_status bam_pattern_compile(bam_context *context, const bam_expression *expressions, int n,
+                               bam_pattern **out) {
+  bam_status status = BAM_OK;
+  pcre2_compile_context *settings = NULL;
+  bam_pattern *pattern = NULL;
+  if (n > BAM_PATTERN_STEPS)
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "%d patterns in a row; %d are the most", n,
+                    BAM_PATTERN_STEPS);
+  pattern = bam_object_alloc(context, sizeof *pattern);
+  if (pattern == NULL)
+    return BAM_ERROR_MEMORY;
+  *pattern = (bam_pattern){ .context = context };
+  settings = pcre2_compile_context_create(NULL);
+  if (settings == NULL)
+    BAM_TRY(bam_fail(context, BAM_ERROR_MEMORY, "out of memory while compiling a pattern"));
+  pcre2_set_newline(settings, PCRE2_NEWLINE_LF);
+  for (int i = 0; i < n; i++)
+    BAM_TRY(compile_one(pattern, settings, &expressions[i]));
+  *out = pattern;
+  pattern = NULL;
+done:
+  pcre2_compile_context_free(settings);
+  bam_pattern_release(pattern);
+  return status;
+}
+
+void bam_pattern_release(bam_pattern *pattern) {
+  if (pattern == NULL)
+    return;
+  for (int i = 0; i < pattern->count; i++)
+    pcre2_code_free(pattern->codes[i]);
+  bam_object_free(pattern->context, pattern, sizeof *pattern);
+}
+
+/* ---- one expression cutting one subject ---- */
+
+/* A subject and how far it has been cut. */
+typedef struct level {
+  const char *text;
+  int64_t size;
+  int64_t done;       /* where the last piece handed out ends */
+  int64_t from;       /* where the next search begins; beyond the size: nowhere */
+  int64_t last;       /* where the last match ended; -1: there was none */
+  int64_t start, end; /* the match that was found last */
+  bool waiting;       /* it has not been handed out */
+} level;
+
+struct bam_cutter {
+  bam_context *context;
+  const bam_pattern *pattern;
+  pcre2_match_data *found;
+  pcre2_match_context *limits;
+  pcre2_jit_stack *stack;
+  const char *text; /* what is left of it */
+  int64_t left;
+  int error, failed; /* what PCRE2 said of which expression */
+  level levels[BAM_PATTERN_STEPS];
+};
+
+static void begin_level(level *l, const bam_piece *subject) {
+  *l = (level){ .text = subject->data, .size = subject->size, .last = -1 };
+}
+
+/* Find the next match: 1, 0 when there is none, -1 on an error. */
+static int search(bam_cutter *c, int k) {
+  level *l = &c->levels[k];
+  while (l->from <= l->size) {
+    int found = pcre2_match(c->pattern->codes[k], (PCRE2_SPTR)l->text, (size_t)l->size,
+                            (size_t)l->from, PCRE2_NO_UTF_CHECK, c->found, c->limits);
+    if (found == PCRE2_ERROR_NOMATCH)
+      break;
+    if (found < 0) {
+      c->error = found;
+      c->failed = k;
+      return -1;
+    }
+    const size_t *ends = pcre2_get_ovector_pointer(c->found);
+    l->start = (int64_t)ends[0];
+    l->end = (int64_t)ends[1];
+    if (l->start == l->end && l->end == l->last) {
+      l->from += l->from < l->size ? bam_utf8_character(l->text + l->from, l->size - l->from) : 1;
+      continue;
+    }
+    l->from = l->last = l->end;
+    return 1;
+  }
+  l->from = l->size + 1;
+  return 0;
+}
+
+/* Hand out the piece that ends at `end`, if it is not empty. */
+static bool hand_out(level *l, int64_t end, bam_piece *piece) {
+  if (end <= l->done)
+    return false;
+  *piece = (bam_piece){ l->text + l->done, end - l->done, true };
+  l->done = end;
+  return true;
+}
+
+/* The next piece of level k's subject: the results of bam_cutter_next. */
+static int next_in_level(bam_cutter *c, int k, bam_piece *piece) {
+  level *l = &c->levels[k];
+  while (l->done < l->size) {
+    if (l->waiting) {
+      l->waiting = false;
+      if (hand_out(l, l->end, piece))
+        return 1;
+    }
+    int found = search(c, k);
+    if (found < 0)
+      return -1;
+    l->waiting = found;
+    if (hand_out(l, found ? l->start : l->size, piece))
+      return 1;
+  }
+  return 0;
+}
+
+/* ---- all of them ---- */
+
+/* The next run of valid UTF-8, or of anything else. */
+static int next_run(bam_cutter *c, bam_piece *run) {
+  if (c->left == 0)
+    return 0;
+  int64_t size = bam_utf8_prefix(c->text, c->left);
+  *run = (bam_piece){ c->text, size, size > 0 };
+  if (size == 0)
+    do
+      size++;
+    while (size < c->left && bam_utf8_character(c->text + size, c->left - size) == 0);
+  run->size = size;
+  c->text += size;
+  c->left -= size;
+  return 1;
+}
+
+/* The next piece that the first k expressions make. */
+static int next_of(bam_cutter *c, int k, bam_piece *piece) {
+  if (k == 0)
+    return next_run(c, piece);
+  for (;;) {
+    int found = next_in_level(c, k - 1, piece);
+    if (found != 0)
+      return found;
+    found = next_of(c, k - 1, piece);
+    if (found <= 0 || !piece->is_text)
+      return found;
+    begin_level(&c->levels[k - 1], piece);
+  }
+}
+
+int bam_cutter_next(bam_cutter *cutter, bam_piece *piece) {
+  return next_of(cutter, cutter->pattern->count, piece);
+}
+
+void bam_cutter_begin(bam_cutter *cutter, const char *text, int64_t size) {
+  cutter->text = text;
+  cutter->left = size;
+  for (int k = 0; k < cutter->pattern->count; k++)
+    begin_level(&cutter->levels[k], &(bam_piece){ text, 0, true });
+}
+
+bam_status bam_cutter_fail(const bam_cutter *cutter) {
+  char reason[ERROR_TEXT];
+  const level *l = &cutter->levels[cutter->failed];
+  pcre2_get_error_message(cutter->error, (PCRE2_UCHAR *)reason, sizeof reason);
+  return bam_fail(cutter->context, BAM_ERROR_ARGUMENT,
+                  "the pattern gives up at byte %lld of a text or piece of %lld bytes: %s; use one "
+                  "that backtracks less",
+                  (long long)l->from + 1, (long long)l->size, reason);
+}
+
+/* ---- making and releasing a cutter ---- */
+
+bam_status bam_cutter_new(bam_context *context, const bam_pattern *pattern, bam_cutter **out) {
+  bam_cutter *c = bam_object_alloc(context, sizeof *c);
+  if (c == NULL)
+    return BAM_ERROR_MEMORY;
+  *c = (bam_cutter){ .context = context, .pattern = pattern };
+  c->found = pcre2_match_data_create(1, NULL);
+  c->limits = pcre2_match_context_create(NULL);
+  c->stack = pcre2_jit_stack_create(32 * 1024, JIT_STACK, NULL); /* NULL: a small one is used */
+  if (c->found == NULL || c->limits == NULL) {
+    bam_cutter_release(c);
+    return bam_fail(context, BAM_ERROR_MEMORY, "out of memory for cutting text");
+  }
+  pcre2_set_match_limit(c->limits, MOST_STEPS);
+  pcre2_set_heap_limit(c->limits, MOST_KIBIBYTES);
+  pcre2_jit_stack_assign(c->limits, NULL, c->stack);
+  *out = c;
+  return BAM_OK;
+}
+
+void bam_cutter_release(bam_cutter *cutter) {
+  if (cutter == NULL)
+    return;
+  pcre2_match_data_free(cutter->found);
+  pcre2_match_context_free(cutter->limits);
+  pcre2_jit_stack_free(cutter->stack);
+  bam_object_free(cutter->context, cutter, sizeof *cutter);
+}

@@ -1,0 +1,36 @@
+/* UTF-8 by its definition, with a short way through ASCII. */
+#include "utf8.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+int64_t bam_utf8_character(const char *text, int64_t left) {
+  static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
+  const unsigned char *bytes = (const unsigned char *)text;
+  unsigned char first = bytes[0];
+  int size = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  if (size <= 1)
+    return size;
+  if (size > left || first > 0xf4)
+    return 0;
+  uint32_t code = first & (0x7fu >> size);
+  for (int i = 1; i < size; i++) {
+    if ((bytes[i] & 0xc0) != 0x80)
+      return 0;
+    code = code << 6 | (bytes[i] & 0x3fu);
+  }
+  bool surrogate = code >= 0xd800 && code < 0xe000;
+  return code < smallest[size] || code > 0x10ffff || surrogate ? 0 : size;
+}
+
+int64_t bam_utf8_prefix(const char *text, int64_t size) {
+  int64_t at = 0, step = 1;
+  while (at < size && step > 0) {
+    uint64_t eight;
+    while (at + 8 <= size && (memcpy(&eight, text + at, 8), (eight & 0x8080808080808080) == 0))
+      at += 8;
+    step = at < size ? bam_utf8_character(text + at, size - at) : 0;
+    at += step;
+  }
+  return at;
+}

@@ -1,0 +1,36 @@
+-- The alphabet in which tokenizer.json writes bytes: a character for each. Those that print in
+-- Latin-1 stand for themselves, the other 68 are the characters from U+0100 on, in order.
+local M = {}
+
+local characters, bytes = {}, {}
+
+local function prints(byte)
+  return byte > 32 and byte < 127 or byte > 160 and byte ~= 173
+end
+
+local next_other = 0x100
+for byte = 0, 255 do
+  local code = byte
+  if not prints(byte) then code, next_other = next_other, next_other + 1 end
+  characters[string.char(byte)] = utf8.char(code)
+  bytes[utf8.char(code)] = string.char(byte)
+end
+
+--- Bytes as text in the alphabet.
+---@param word string
+---@return string
+function M.write(word) return (word:gsub(".", characters)) end
+
+--- The bytes that such a text stands for; nil when a character is not of the alphabet.
+---@param name string UTF-8
+---@return string?
+function M.read(name)
+  local known = true
+  local word = name:gsub(utf8.charpattern, function(character)
+    known = known and bytes[character] ~= nil
+    return bytes[character]
+  end)
+  return known and word or nil
+end
+
+return M

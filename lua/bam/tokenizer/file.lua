@@ -1,0 +1,238 @@
+-- tokenizer.json, the file of Hugging Face's tokenizers package, from a tokenizer's parts and back.
+-- Read are files of byte-level BPE; what is not computed is refused by name.
+-- Parts: words, a list of byte strings whose ids count from 0; merges, a flat list of pairs of ids
+-- in order; special and always, the ids of words that are found in text as they stand, when asked
+-- for or always; whole_words, whether a piece that is a word is not merged; and steps (steps.lua).
+local alphabet = require "bam.tokenizer.alphabet"
+local check = require "bam.check"
+local json = require "bam.json"
+local step_list = require "bam.tokenizer.steps"
+
+local M = {}
+
+-- ---- writing ----
+
+-- The names of the words, by position: in the alphabet, or as they stand.
+local function names_of(parts)
+  local names = {}
+  for _, list in ipairs { parts.special, parts.always } do
+    for _, id in ipairs(list) do names[id + 1] = parts.words[id + 1] end
+  end
+  for i, word in ipairs(parts.words) do names[i] = names[i] or alphabet.write(word) end
+  return names
+end
+
+local function added_tokens(parts)
+  local list = json.array {}
+  local function add(id, special)
+    list[#list + 1] = { id = id, content = parts.words[id + 1], single_word = false, lstrip = false,
+                        rstrip = false, normalized = false, special = special }
+  end
+  for _, id in ipairs(parts.special) do add(id, true) end
+  for _, id in ipairs(parts.always) do add(id, false) end
+  table.sort(list, function(a, b) return a.id < b.id end)
+  return list
+end
+
+--- The text of tokenizer.json; equal parts give equal texts.
+---@param parts table
+---@return string
+function M.write(parts)
+  local vocab, merges, names = {}, json.array {}, names_of(parts)
+  for i, name in ipairs(names) do vocab[name] = i - 1 end
+  for i = 1, #parts.merges, 2 do
+    merges[#merges + 1] = { names[parts.merges[i] + 1], names[parts.merges[i + 1] + 1] }
+  end
+  local null = json.null
+  local model = { type = "BPE", dropout = null, unk_token = null, continuing_subword_prefix = null,
+                  end_of_word_suffix = null, fuse_unk = false, byte_fallback = false,
+                  ignore_merges = parts.whole_words, vocab = vocab, merges = merges }
+  return json.encode {
+    version = "1.0", truncation = null, padding = null, normalizer = null, post_processor = null,
+    added_tokens = added_tokens(parts), pre_tokenizer = step_list.write(parts.steps),
+    decoder = { type = "ByteLevel", add_prefix_space = true, trim_offsets = true,
+                use_regex = true },
+    model = model,
+  }
+end
+
+-- ---- reading ----
+
+local ARRAY = getmetatable(json.array {})
+
+local function is_array(value) return getmetatable(value) == ARRAY end
+local function is_object(value) return type(value) == "table" and not is_array(value) end
+local function is_null(value) return value == nil or value == json.null end
+local function is_id(value) return math.type(value) == "integer" and value >= 0 end
+
+-- A value in a message: what it is, and its type when it is one of the file's objects.
+local function show(value)
+  if is_object(value) and type(value.type) == "string" then return value.type end
+  return check.describe(value)
+end
+
+local function fail(label, format, ...)
+  check.fail("%s: %s", label, string.format(format, ...))
+end
+
+-- Each field of `object` must pass its test; the others are unknown.
+local function check_fields(label, where, object, tests)
+  if not is_object(object) then
+    fail(label, "%s: expected an object, got %s", where, show(object))
+  end
+  for _, name in ipairs(check.sorted_names(object)) do
+    local rule = tests[name]
+    if not rule then fail(label, "%s has a field `%s`, which bamlua does not know", where, name) end
+    if not rule[1](object[name]) then
+      fail(label, "%s: `%s` is %s; bamlua computes %s", where, name, show(object[name]), rule[2])
+    end
+  end
+end
+
+local function anything() return true end
+local function is_boolean(value) return type(value) == "boolean" end
+local function is_off(value) return is_null(value) or value == false end
+local function is_empty(value) return is_null(value) or value == "" end
+
+-- A post-processor of type ByteLevel only moves offsets, which are not computed.
+local function changes_no_ids(value)
+  return is_null(value) or is_object(value) and value.type == "ByteLevel"
+end
+
+local FILE = {
+  version = { function(value) return value == "1.0" end, "version 1.0" },
+  truncation = { is_null, "null: all of a text is encoded" },
+  padding = { is_null, "null: a text's own tokens" },
+  normalizer = { is_null, "null, which keeps every text as it is" },
+  post_processor = { changes_no_ids, "null: add special tokens to the ids yourself" },
+  decoder = { function(value) return is_object(value) and value.type == "ByteLevel" end,
+              "ByteLevel" },
+  added_tokens = { function(value) return is_null(value) or is_array(value) end, "a list" },
+  pre_tokenizer = { is_object, "ByteLevel, or a Sequence that ends with it" },
+  model = { is_object, "BPE" },
+}
+
+local MODEL = {
+  type = { function(value) return value == "BPE" end, '"BPE"' },
+  dropout = { function(value) return is_null(value) or value == 0 end, "null" },
+  unk_token = { is_null, "null: every byte is a word" },
+  continuing_subword_prefix = { is_empty, "null" },
+  end_of_word_suffix = { is_empty, "null" },
+  fuse_unk = { anything },
+  byte_fallback = { is_off, "false: every byte is a word" },
+  ignore_merges = { function(value) return is_null(value) or is_boolean(value) end,
+                    "true or false" },
+  vocab = { is_object, "an object of ids" },
+  merges = { is_array, "a list" },
+}
+
+local ADDED = {
+  id = { is_id, "an id from 0 on" },
+  content = { function(value) return type(value) == "string" and value ~= "" end,
+              "a text that is not empty" },
+  single_word = { is_off, "false" }, lstrip = { is_off, "false" }, rstrip = { is_off, "false" },
+  normalized = { anything },
+  special = { is_boolean, "true or false" },
+}
+
+-- The ids of added tokens by their text; they go into parts.words, special and always.
+local function read_added(label, list, parts)
+  local ids = {}
+  for i, token in ipairs(is_null(list) and {} or list) do
+    local where = string.format("added token %d", i)
+    check_fields(label, where, token, ADDED)
+    if not token.id or not token.content then fail(label, "%s has no id or no content", where) end
+    if ids[token.content] or parts.words[token.id + 1] then
+      fail(label, '%s: "%s" with the id %d is there twice', where, token.content, token.id)
+    end
+    ids[token.content], parts.words[token.id + 1] = token.id, token.content
+    table.insert(token.special and parts.special or parts.always, token.id)
+  end
+  return ids
+end
+
+-- Put a word of the vocabulary into the list: nil, or what is wrong with it.
+local function read_word(words, name, id, added)
+  if not is_id(id) then return string.format("has the id %s", show(id)) end
+  if added[name] then
+    if added[name] == id then return nil end
+    return string.format("has the id %d, but %d as an added token", id, added[name])
+  end
+  local word = alphabet.read(name)
+  if not word or word == "" then return "is not written in ByteLevel's alphabet" end
+  words[id + 1] = words[id + 1] or word
+end
+
+-- Every id from 0 on must be there, once.
+local function read_vocab(label, vocab, added, words)
+  local count, wrong, problem = 0, nil, nil
+  for name, id in pairs(vocab) do -- in any order, so the least name with a fault is told
+    local found = read_word(words, name, id, added)
+    if found and not (wrong and wrong < name) then wrong, problem = name, found end
+    count = count + 1
+  end
+  if wrong then fail(label, 'vocab: the word "%s" %s', wrong, problem) end
+  for name in pairs(added) do
+    if not vocab[name] then count = count + 1 end
+  end
+  for i = 1, count do
+    if not words[i] then
+      fail(label, "vocab: there are %d words, but none has the id %d; each needs an id of its own, "
+           .. "from 0 on", count, i - 1)
+    end
+  end
+end
+
+local function read_merge(label, i, merge, id_of)
+  local left, right
+  if type(merge) == "string" then
+    left, right = merge:match "^([^ ]+) ([^ ]+)$"
+  elseif is_array(merge) and #merge == 2 then
+    left, right = merge[1], merge[2]
+  end
+  if type(left) ~= "string" or type(right) ~= "string" then
+    fail(label, "merge %d is no pair of words", i)
+  end
+  for _, name in ipairs { left, right } do
+    if not id_of(name) then fail(label, 'merge %d: "%s" is no word of the vocabulary', i, name) end
+  end
+  return id_of(left), id_of(right)
+end
+
+local function read_merges(label, list, vocab, added)
+  local merges = {}
+  local function id_of(name) return vocab[name] or added[name] end
+  for i, merge in ipairs(list) do
+    local left, right = read_merge(label, i, merge, id_of)
+    merges[2 * i - 1], merges[2 * i] = left, right
+  end
+  return merges
+end
+
+local function check_present(label, where, object, names)
+  for _, name in ipairs(names) do
+    if object[name] == nil then fail(label, "%s has no field `%s`", where, name) end
+  end
+end
+
+--- The parts that the text of a tokenizer.json tells of.
+---@param text string
+---@param label string the file, for messages
+---@return table
+function M.read(text, label)
+  local fine, file = pcall(json.decode, text)
+  if not fine then fail(label, "%s", (file:gsub("^.-:%d+: ", ""))) end
+  check_fields(label, "the file", file, FILE)
+  check_present(label, "the file", file, { "decoder", "model", "pre_tokenizer" })
+  local model = file.model
+  check_fields(label, "model", model, MODEL)
+  check_present(label, "model", model, { "merges", "vocab" })
+  local parts = { words = {}, special = {}, always = {}, whole_words = model.ignore_merges == true,
+                  steps = step_list.read(file.pre_tokenizer, label) }
+  local added = read_added(label, file.added_tokens, parts)
+  read_vocab(label, model.vocab, added, parts.words)
+  parts.merges = read_merges(label, model.merges, model.vocab, added)
+  return parts
+end
+
+return M

@@ -1,0 +1,205 @@
+--- Byte-level BPE: text to token ids and back, exactly, for any bytes whatever. A tokenizer is
+--- trained on texts, or read from a tokenizer.json of Hugging Face's tokenizers package, which it
+--- also writes. Ids are data and count from 0. Special tokens are found in text only when asked
+--- for, so that text cannot forge them.
+local alphabet = require "bam.tokenizer.alphabet"
+local check = require "bam.check"
+local core = require "bam.core"
+local file = require "bam.tokenizer.file"
+local step_list = require "bam.tokenizer.steps"
+
+local M = {}
+
+local Tokenizer = {} -- methods
+local metatable = { __name = "tokenizer", __index = Tokenizer }
+
+-- A tokenizer of parts (file.lua).
+local function new(parts, label)
+  local bpe = core.bpe { label = label, words = parts.words, merges = parts.merges,
+                         special = parts.special, always = parts.always,
+                         whole_words = parts.whole_words,
+                         patterns = step_list.patterns(parts.steps) }
+  local special = {}
+  for i, id in ipairs(parts.special) do special[i] = parts.words[id + 1] end
+  return setmetatable({ vocab = #parts.words, special = special, bpe = bpe, parts = parts },
+                      metatable)
+end
+
+function metatable:__tostring()
+  local count = #self.special
+  return string.format("tokenizer of %s words, %s", check.thousands(self.vocab),
+                       count == 1 and string.format("1 of them special: %s", self.special[1])
+                       or string.format("%d of them special", count))
+end
+
+local function check_self(what, self)
+  if getmetatable(self) ~= metatable then
+    check.fail("tokenizer: expected a tokenizer, got %s; call methods with a colon: t:%s()",
+               check.describe(self), what)
+  end
+end
+
+-- ---- methods ----
+
+--- The token ids of a text.
+---@param text string any bytes
+---@param options? { special: boolean } special = true: special tokens in the text become their ids
+---@return integer[] ids from 0 on
+function Tokenizer:encode(text, options)
+  check_self("encode", self)
+  local o = check.options("tokenizer: encode", options, { special = { "boolean", false } })
+  return self.bpe:encode(check.value("tokenizer: encode: text", text, "string"), o.special)
+end
+
+--- Appends the token ids of a text to a token buffer, without making a table of them.
+---@param text string any bytes
+---@param buffer userdata of core.token_buffer()
+---@param options? { special: boolean } as for encode
+---@return integer count how many tokens the text has
+function Tokenizer:append(text, buffer, options)
+  check_self("append", self)
+  local o = check.options("tokenizer: append", options, { special = { "boolean", false } })
+  return self.bpe:append(check.value("tokenizer: append: text", text, "string"), buffer, o.special)
+end
+
+--- How many tokens a text has.
+---@param text string any bytes
+---@param options? { special: boolean } as for encode
+---@return integer
+function Tokenizer:count(text, options)
+  check_self("count", self)
+  return self:append(text, core.token_buffer(), options)
+end
+
+--- The text of token ids. Decoding what was encoded gives the same bytes.
+---@param ids integer[]|tensor
+---@return string
+function Tokenizer:decode(ids)
+  check_self("decode", self)
+  return self.bpe:decode(ids)
+end
+
+--- The id of a token, special or not, or nil.
+---@param text string its bytes
+---@return integer?
+function Tokenizer:id(text)
+  check_self("id", self)
+  return self.bpe:find(check.value("tokenizer: id: text", text, "string"))
+end
+
+--- The bytes of a token, or nil.
+---@param id integer from 0 on
+---@return string?
+function Tokenizer:token(id)
+  check_self("token", self)
+  return self.parts.words[check.value("tokenizer: token: id", id, "integer") + 1]
+end
+
+--- The text of its tokenizer.json; equal tokenizers give equal texts.
+---@return string
+function Tokenizer:json()
+  check_self("json", self)
+  return file.write(self.parts)
+end
+
+--- Writes its tokenizer.json.
+---@param path string
+function Tokenizer:save(path)
+  check_self("save", self)
+  core.write_file(path, self:json())
+end
+
+-- ---- training ----
+
+local function check_special(list)
+  for i = 1, #list do
+    local what = string.format("tokenizer.train: special token %d", i)
+    local text = check.value(what, list[i], "string")
+    if not utf8.len(text) or text:find("\0", 1, true) then
+      check.fail("%s: it is not UTF-8, or holds a zero byte; tokenizer.json cannot hold that", what)
+    end
+  end
+end
+
+-- A special token is written as it stands; it must not be how another word is written.
+local function check_names(special, bpe)
+  for _, text in ipairs(special) do
+    local word = alphabet.read(text)
+    if word and word ~= text and bpe:find(word) then
+      check.fail("tokenizer.train: the special token %s is what tokenizer.json calls another "
+                 .. "word; choose another name", text)
+    end
+  end
+end
+
+-- A function that gives the texts one by one.
+local function reader(texts)
+  if type(texts) ~= "table" or not rawequal(getmetatable(texts), nil) then
+    return check.value("tokenizer.train: option texts", texts, "callable")
+  end
+  local i = 0
+  return function()
+    i = i + 1
+    return texts[i]
+  end
+end
+
+local function add_texts(trainer, texts)
+  local count = 0
+  for text in reader(texts) do
+    count = count + 1
+    trainer:add(check.value(string.format("tokenizer.train: text %d", count), text, "string"))
+  end
+end
+
+---@class bam.tokenizer.TrainOptions
+---@field texts string[]|function a list of texts, or what gives the next one and then nil
+---@field vocab? integer how many words, 2048 unless given
+---@field special? string[] the special tokens, { "<|endoftext|>" } unless given
+---@field pattern? string a regular expression (PCRE2) that cuts text; GPT-2's unless given
+
+--- Trains a tokenizer: the special tokens and all bytes are words, then the most frequent pairs
+--- within pieces of text become words. The result depends on the texts alone, not on their order
+--- or the number of threads. A text that has too few pairs is an error.
+---@param options bam.tokenizer.TrainOptions
+---@return tokenizer
+function M.train(options)
+  local o = check.options("tokenizer.train", options, {
+    texts = { "any" }, vocab = { "extent", 2048 }, special = { "table", { "<|endoftext|>" } },
+    pattern = { "string", optional = true } })
+  check_special(o.special)
+  local parts = { steps = { o.pattern and step_list.split(o.pattern) or { type = "GPT2" } },
+                  special = {}, always = {}, whole_words = false }
+  local trainer = core.bpe_trainer { label = "tokenizer.train", special = o.special,
+                                     patterns = step_list.patterns(parts.steps) }
+  add_texts(trainer, o.texts)
+  parts.words, parts.merges = trainer:train(o.vocab)
+  for i = 1, #o.special do parts.special[i] = i - 1 end
+  local result = new(parts, "tokenizer.train")
+  check_names(o.special, result.bpe)
+  return result
+end
+
+-- ---- reading ----
+
+--- The tokenizer of a tokenizer.json's text. Byte-level BPE is read; what is not computed, such as
+--- normalizers, is an error that names it.
+---@param text string
+---@param label? string what messages call it
+---@return tokenizer
+function M.parse(text, label)
+  label = check.value("tokenizer.parse: label", label or "tokenizer.json", "string")
+  return new(file.read(check.value("tokenizer.parse: text", text, "string"), label), label)
+end
+
+--- Reads a tokenizer.json.
+---@param path string
+---@return tokenizer
+function M.load(path) return M.parse(core.read_file(path), path) end
+
+--- Is `x` a tokenizer?
+---@param x any
+---@return boolean
+function M.is(x) return getmetatable(x) == metatable end
+
+return check.guard(M, "bam.tokenizer")

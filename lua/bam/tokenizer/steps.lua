@@ -1,0 +1,127 @@
+-- The pre-tokenizer of tokenizer.json: how text is cut before it is merged. Here it is a list of
+-- steps, one regular expression each: the JSON objects Split and Digits, and GPT2 for the
+-- expression that ByteLevel brings with it.
+local check = require "bam.check"
+
+local M = {}
+
+--- GPT-2's expression: contractions, then words, numbers and the rest, with the space before them.
+M.GPT2 = [['s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+]]
+
+--- The step of one regular expression.
+---@param regex string
+---@return table
+function M.split(regex)
+  return { type = "Split", pattern = { Regex = regex }, behavior = "Isolated", invert = false }
+end
+
+local function fail(label, format, ...)
+  check.fail("%s: pre_tokenizer: %s", label, string.format(format, ...))
+end
+
+-- A text as an expression that matches it: what is not a letter or digit of ASCII, and of ASCII, is
+-- escaped.
+local function literal(text) return (text:gsub("[\1-\127]", function(c)
+  return c:match "%w" or "\\" .. c
+end)) end
+
+local regex_of = {
+  Split = function(step) return step.pattern.Regex or literal(step.pattern.String) end,
+  Digits = function(step) return step.individual_digits and [[\p{N}]] or [[\p{N}+]] end,
+  GPT2 = function() return M.GPT2 end,
+}
+
+--- The regular expressions of the steps, in order.
+---@param steps table[]
+---@return string[]
+function M.patterns(steps)
+  local patterns = {}
+  for i, step in ipairs(steps) do patterns[i] = regex_of[step.type](step) end
+  return patterns
+end
+
+--- What the field pre_tokenizer holds for these steps.
+---@param steps table[]
+---@return table
+function M.write(steps)
+  local sequence, uses_regex = {}, false
+  for _, step in ipairs(steps) do
+    uses_regex = step.type == "GPT2"
+    if not uses_regex then sequence[#sequence + 1] = step end
+  end
+  local bytes = { type = "ByteLevel", add_prefix_space = false, trim_offsets = true,
+                  use_regex = uses_regex }
+  if #sequence == 0 then return bytes end
+  sequence[#sequence + 1] = bytes
+  return { type = "Sequence", pretokenizers = sequence }
+end
+
+-- ---- reading ----
+
+local function read_split(label, step)
+  local pattern = type(step.pattern) == "table" and step.pattern or {}
+  local regex, text = pattern.Regex, pattern.String
+  if (type(regex) == "string") == (type(text) == "string") or regex == "" or text == "" then
+    fail(label, "a Split needs a pattern, { Regex } or { String }, that is not empty")
+  end
+  if step.behavior ~= "Isolated" then
+    fail(label, 'a Split has behavior %s; bamlua computes "Isolated"',
+         check.describe(step.behavior))
+  end
+  return { type = "Split", behavior = "Isolated", invert = step.invert == true,
+           pattern = { Regex = regex, String = text } }
+end
+
+local function read_digits(label, step)
+  if type(step.individual_digits) ~= "boolean" then
+    fail(label, "individual_digits of Digits is %s, not true or false",
+         check.describe(step.individual_digits))
+  end
+  return { type = "Digits", individual_digits = step.individual_digits }
+end
+
+local readers = { Split = read_split, Digits = read_digits }
+
+-- What ByteLevel adds to the steps.
+local function read_byte_level(label, step, steps)
+  if step.add_prefix_space ~= false then
+    fail(label, "add_prefix_space of ByteLevel is %s; bamlua computes false, which keeps every "
+         .. "text as it is", check.describe(step.add_prefix_space))
+  end
+  local uses_regex = step.use_regex == nil or step.use_regex
+  if type(uses_regex) ~= "boolean" then
+    fail(label, "use_regex of ByteLevel is %s, not true or false", check.describe(step.use_regex))
+  end
+  if uses_regex then steps[#steps + 1] = { type = "GPT2" } end
+end
+
+local function type_of(label, step)
+  if type(step) ~= "table" or type(step.type) ~= "string" then
+    fail(label, "expected an object with a type, got %s", check.describe(step))
+  end
+  return step.type
+end
+
+--- The steps that the field pre_tokenizer holds. What is not computed is an error.
+---@param value any
+---@param label string the file, for messages
+---@return table[]
+function M.read(value, label)
+  local list = type_of(label, value) == "Sequence" and value.pretokenizers or { value }
+  if type(list) ~= "table" or #list == 0 then fail(label, "a Sequence needs a list of steps") end
+  local steps = {}
+  for i, step in ipairs(list) do
+    local kind = type_of(label, step)
+    if kind == "ByteLevel" and i == #list then
+      read_byte_level(label, step, steps)
+    elseif readers[kind] and i < #list then
+      steps[i] = readers[kind](label, step)
+    else
+      fail(label, "%s as step %d of %d is not computed; bamlua takes Split and Digits, and then "
+           .. "ByteLevel", kind, i, #list)
+    end
+  end
+  return steps
+end
+
+return M
