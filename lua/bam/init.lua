@@ -24,6 +24,7 @@ M.schedule = require "bam.schedule"
 M.models = require "bam.models"
 M.json = require "bam.json"
 M.tokenizer = require "bam.tokenizer"
+M.corpus = require "bam.corpus"
 
 local mix = require "bam.mix"
 M.mix, M.upcycle = mix.mix, mix.upcycle

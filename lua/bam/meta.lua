@@ -251,6 +251,10 @@ function core.memory() end
 ---@return number
 function core.clock() end
 
+--- Waits so many seconds, or until a signal comes.
+---@param seconds number
+function core.sleep(seconds) end
+
 --- The instruction set that the CPU kernels use: "baseline", "avx2" or "avx512".
 ---@return string
 function core.isa() end

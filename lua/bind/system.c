@@ -106,6 +106,17 @@ static int system_clock(lua_State *L) {
   return 1;
 }
 
+/* sleep(seconds): returns early when a signal comes, so that Ctrl-C is seen. */
+static int system_sleep(lua_State *L) {
+  double seconds = luaL_checknumber(L, 1);
+  if (!(seconds >= 0 && seconds <= 1e6))
+    return bind_error(L, "sleep: expected 0 to 1000000 seconds, got %f", seconds);
+  struct timespec wait = { .tv_sec = (time_t)seconds };
+  wait.tv_nsec = (long)((seconds - (double)wait.tv_sec) * 1e9);
+  nanosleep(&wait, NULL);
+  return 0;
+}
+
 static int system_isa(lua_State *L) {
   lua_pushstring(L, bind_context(L)->cpu.isa);
   return 1;
@@ -117,5 +128,6 @@ const luaL_Reg bind_system_functions[] = {
   { "memory_limit", system_memory_limit }, { "fail_allocation", system_fail_allocation },
   { "isa", system_isa },         { "nearest", system_nearest },
   { "version", system_version }, { "clock", system_clock },
+  { "sleep", system_sleep },
   { NULL, NULL },
 };

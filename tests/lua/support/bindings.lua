@@ -230,6 +230,7 @@ local CORE = {
   nearest = function() core.nearest("summ", { "sum", "mean" }) end,
   version = function() core.version(a) end,
   clock = function() core.clock() end,
+  sleep = function() core.sleep(0) end,
 }
 
 local METHODS = {

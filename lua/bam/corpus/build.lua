@@ -1,0 +1,130 @@
+-- Making a corpus's entry in the cache: what is held out is decided, a tokenizer trained on the
+-- rest, everything tokenized. All is written into a staged directory, so that an error, a full disk
+-- or a killed process leaves nothing that could be taken for an entry.
+local check = require "bam.check"
+local core = require "bam.core"
+local entry = require "bam.corpus.entry"
+local place = require "bam.corpus.place"
+local reading = require "bam.corpus.reading"
+local shards = require "bam.corpus.shards"
+local tokenizer = require "bam.tokenizer"
+
+local M = {}
+
+local TRAINING_BYTES = 20 * 1000 * 1000 -- of text, at most, that a tokenizer is trained on
+
+-- ---- the tokenizer ----
+
+-- Add at most `bytes` of a domain's training text to `texts`. Every file may give an equal share of
+-- what those before it left.
+local function sample_domain(domain, bytes, texts)
+  for f, path in ipairs(domain.train) do
+    local quota = bytes // (#domain.train - f + 1)
+    reading.each_split(path, domain.field, domain.split, function(text, _, held)
+      if held then return false end
+      local part = text:sub(1, quota)
+      quota, bytes = quota - #part, bytes - #part
+      if part ~= "" then texts[#texts + 1] = part end
+      return quota == 0
+    end)
+  end
+end
+
+-- An iterator over training text of all domains, an equal share of bytes each.
+local function training_texts(located)
+  local names, texts, next_text = check.sorted_names(located), {}, 0
+  for _, name in ipairs(names) do sample_domain(located[name], TRAINING_BYTES // #names, texts) end
+  return function()
+    next_text = next_text + 1
+    return texts[next_text]
+  end
+end
+
+local function train_tokenizer(located, settings)
+  place.report("training a tokenizer of %d tokens", settings.vocab)
+  local texts = training_texts(located)
+  local ok, result = pcall(tokenizer.train, {
+    texts = texts, vocab = settings.vocab, pattern = settings.pattern,
+    special = { reading.SEPARATOR },
+  })
+  if ok then return result end
+  return check.fail("corpus of %s: %s", table.concat(check.sorted_names(located), ", "),
+                    (tostring(result):gsub("^[^\n]-:%d+: ", "")))
+end
+
+-- ---- tokens ----
+
+local function tokenize_files(files, field, split, train, heldout)
+  for _, path in ipairs(files) do
+    reading.each_split(path, field, split, function(text, continues, held)
+      local writer = held and heldout or train
+      writer:append(text, continues)
+    end)
+  end
+end
+
+-- Write the shards of a domain; gives their records.
+local function tokenize(directory, name, domain, words)
+  local function writer(part)
+    return shards.writer(directory, string.format("%s.%s", name, part), words)
+  end
+  local train, heldout = writer "train", writer "heldout"
+  tokenize_files(domain.train, domain.field, domain.split, train, heldout)
+  if domain.heldout then tokenize_files(domain.heldout, domain.field, nil, heldout) end
+  local record = { train = train:finish(), heldout = heldout:finish() }
+  if record.train.tokens == 0 then
+    if not domain.split then reading.fail_empty(name, domain.train) end
+    check.fail("corpus: domain %s: all of its text is held out; give a smaller share: heldout = 0.02",
+               name)
+  end
+  if record.heldout.tokens == 0 then reading.fail_empty(name, domain.heldout) end
+  place.report("%s: %s bytes, %s documents, %s tokens; held out %s bytes", name,
+               check.thousands(record.train.bytes), check.thousands(record.train.documents),
+               check.thousands(record.train.tokens), check.thousands(record.heldout.bytes))
+  return record
+end
+
+local function fill(directory, located, settings, given)
+  for _, name in ipairs(check.sorted_names(located)) do
+    local domain = located[name]
+    if not domain.heldout then
+      domain.split = reading.split(name, domain.train, domain.field, settings.heldout)
+    end
+  end
+  local words = given or train_tokenizer(located, settings)
+  words:save(string.format("%s/%s", directory, entry.TOKENIZER))
+  local records = {}
+  for _, name in ipairs(check.sorted_names(located)) do
+    records[name] = tokenize(directory, name, located[name], words)
+  end
+  entry.seal(directory, records)
+end
+
+--- Make the entry of a corpus at `directory`, where there is nothing.
+---@param directory string
+---@param located table domains with their files, see domains.locate; gets the field `split`
+---@param settings table as for entry.key
+---@param given? table the tokenizer to use; one is trained without it
+function M.make(directory, located, settings, given)
+  local staged = core.stage_directory(directory)
+  local ok, message = pcall(function()
+    fill(staged, located, settings, given)
+    core.commit_directory(staged, directory)
+  end)
+  if not ok then
+    pcall(core.discard_directory, staged)
+    error(message, 0)
+  end
+end
+
+--- Delete a damaged entry, as far as its directory holds files.
+---@param directory string
+function M.remove(directory)
+  for _, name in ipairs(core.list_directory(directory)) do
+    core.remove_file(string.format("%s/%s", directory, name))
+  end
+  local ok, message = os.remove(directory)
+  if not ok then check.fail("corpus: cannot remove a damaged entry of the cache: %s", message) end
+end
+
+return M
