@@ -2,7 +2,7 @@
 --- description:build(), but everything that can be wrong is looked for here.
 local check = require "bam.check"
 local description = require "bam.models.description"
-local schedule = require "bam.schedule"
+local knobs = require "bam.models.knobs"
 local source = require "bam.models.source"
 
 local M = {}
@@ -41,14 +41,22 @@ end
 local attention_spec = {
   experts = { "string", optional = true }, kv = { "string", optional = true },
   routing = { "any", optional = true }, renormalise = { "boolean", false },
+  temperature = { "any", optional = true }, jitter = { "any", optional = true },
   router = { "callable", optional = true },
 }
+
+-- What a router divides its logits by, and how much it shakes what it reads.
+local function read_router_knobs(where, o)
+  return knobs.read(string.format("%s: temperature", where), o.temperature or 1, "positive"),
+         knobs.read(string.format("%s: jitter", where), o.jitter or 0, "fraction")
+end
 
 local function read_attention(what, given, n)
   local where = string.format("%s: option attention", what)
   local o = check.options(where, given, attention_spec)
   if o.experts then
-    if o.experts ~= "mean" or o.kv or o.routing or o.renormalise or o.router then
+    if o.experts ~= "mean" or o.kv or o.routing or o.renormalise or o.router or o.temperature
+      or o.jitter then
       check.fail('%s: expected { experts = "mean" }, or { kv = "own" or "shared", routing = "soft" '
                  .. "or k }", where)
     end
@@ -59,16 +67,16 @@ local function read_attention(what, given, n)
     check.fail('%s: kv: expected "own" or "shared", got %s', where, check.describe(kv))
   end
   if routing ~= "soft" then
-    routing = check.value(string.format('%s: routing (or "soft")', where), routing, "size")
-    if routing > n then
-      check.fail("%s: routing is top-%d, and there are %d experts", where, routing, n)
-    end
+    routing = knobs.read_k(string.format("%s: routing", where), routing, n, '"soft" or ')
   end
-  return { experts = n, kv = kv, routing = routing, renormalise = o.renormalise, router = o.router }
+  local temperature, jitter = read_router_knobs(where, o)
+  return { experts = n, kv = kv, routing = routing, renormalise = o.renormalise, router = o.router,
+           temperature = temperature, jitter = jitter }
 end
 
 local ffn_spec = {
-  top_k = { "size", 1 }, renormalise = { "boolean", false }, extra_seed_copies = { "count", 0 },
+  top_k = { "any", 1 }, renormalise = { "boolean", false }, extra_seed_copies = { "count", 0 },
+  temperature = { "any", optional = true }, jitter = { "any", optional = true },
   router = { "callable", optional = true },
 }
 
@@ -77,21 +85,10 @@ local function read_ffn(what, given, n, hidden)
   local o = check.options(where, given, ffn_spec)
   local experts = check.value(string.format("%s: the number of experts", where),
                               n + o.extra_seed_copies, "few")
-  if o.top_k > experts then
-    check.fail("%s: top_k is %d, and there are %d experts", where, o.top_k, experts)
-  end
-  return { experts = experts, hidden = hidden, top_k = o.top_k, renormalise = o.renormalise,
-           router = o.router }
-end
-
--- A coefficient: a number of at least 0, or a schedule.
-local function read_coefficient(what, name, value)
-  local where = string.format("%s: option %s", what, name)
-  if type(value) == "number" then return check.value(where, value, "rate") end
-  if not schedule.is(value) and type(value) ~= "function" then
-    check.fail("%s: expected a number or a schedule, got %s", where, check.describe(value))
-  end
-  return schedule.of(value)
+  local top_k = knobs.read_k(string.format("%s: top_k", where), o.top_k, experts)
+  local temperature, jitter = read_router_knobs(where, o)
+  return { experts = experts, hidden = hidden, top_k = top_k, renormalise = o.renormalise,
+           router = o.router, temperature = temperature, jitter = jitter }
 end
 
 -- ---- the description ----
@@ -101,14 +98,16 @@ local function describe(what, sources, attention, ffn, o)
   local fields = { sources = sources, attention = attention, ffn = ffn, seed = o.seed,
                    aux_tokens = o.aux_tokens, context = first.context, std = first.std }
   for _, name in ipairs(source.SHARED) do fields[name] = first[name] end
-  fields.load_balance = read_coefficient(what, "load_balance", o.load_balance)
-  fields.z_loss = read_coefficient(what, "z_loss", o.z_loss)
+  for _, name in ipairs { "load_balance", "z_loss" } do
+    fields[name] = knobs.read(string.format("%s: option %s", what, name), o[name], "rate")
+  end
+  fields.freeze = knobs.read_freeze(what, o.freeze)
   return description.new(fields)
 end
 
 local common = {
   ffn = { "table", optional = true }, load_balance = { "any", 0.01 }, z_loss = { "any", 0.001 },
-  aux_tokens = { "count", 0 }, seed = { "integer", 1 },
+  aux_tokens = { "count", 0 }, seed = { "integer", 1 }, freeze = { "table", optional = true },
 }
 
 -- The options both take, and those of one.
@@ -122,15 +121,25 @@ local mix_spec = with_common { experts = { "table" }, attention = { "table", opt
 ---@class bam.AttentionMix
 ---@field experts? "mean" no attention experts: the mean of all, as in BTX; then nothing else
 ---@field kv? "own"|"shared" keys and values of each expert, the default, or their mean for all
----@field routing? "soft"|integer all experts, the default, or the k with the largest gates
+---@field routing? "soft"|integer|schedule all experts, the default, or the k with largest gates
+---@field temperature? number|schedule the router's logits are divided by it; 1 by default
+---@field jitter? number|schedule in training the router's h is multiplied by 1 - jitter .. 1 + jitter
 ---@field renormalise? boolean the gates of the k sum to 1; false by default
 ---@field router? function makes a router of your own, see nn.Router
 
 ---@class bam.FFNMix
----@field top_k? integer experts per token, 1 by default
+---@field top_k? integer|schedule experts per token, 1 by default
+---@field temperature? number|schedule as in bam.AttentionMix
+---@field jitter? number|schedule as in bam.AttentionMix
 ---@field renormalise? boolean the gates of the k sum to 1; false by default
 ---@field extra_seed_copies? integer so many more experts, which begin as the seed's; 0 by default
 ---@field router? function makes a router of your own, see nn.Router
+
+--- What is frozen: true or false, or a schedule (or a function of progress) that is not 0 while it is.
+---@class bam.Freeze
+---@field experts? boolean|number|schedule both kinds; shared keys and values are no expert's
+---@field routers? boolean|number|schedule those of attention and FFN
+---@field rest? boolean|number|schedule everything else
 
 --- Describes the mixture of dense models (BAM §4): attention and FFN experts are theirs, everything
 --- else is their uniform mean, routers are random. The first model is the seed.
@@ -141,6 +150,7 @@ local mix_spec = with_common { experts = { "table" }, attention = { "table", opt
 ---@field load_balance? number|schedule coefficient of that loss, 0.01 by default
 ---@field z_loss? number|schedule coefficient of that loss, 0.001 by default
 ---@field aux_tokens? integer consecutive tokens over which the load is balanced; 0, default: all
+---@field freeze? bam.Freeze what is not trained at which steps; model:set_step acts on it
 ---@field seed? integer of the routers' first weights, 1 by default
 ---@param options bam.MixOptions
 ---@return table description
@@ -163,6 +173,7 @@ local upcycle_spec = with_common { model = { "any" }, experts = { "size" } }
 ---@field load_balance? number|schedule coefficient of that loss, 0.01 by default
 ---@field z_loss? number|schedule coefficient of that loss, 0.001 by default
 ---@field aux_tokens? integer consecutive tokens over which the load is balanced; 0, default: all
+---@field freeze? bam.Freeze what is not trained at which steps; model:set_step acts on it
 ---@field seed? integer of the routers' first weights, 1 by default
 ---@param options bam.UpcycleOptions
 ---@return table description

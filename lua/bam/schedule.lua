@@ -176,15 +176,15 @@ function M.sequence(parts)
 end
 
 -- A function of progress, its results checked.
-local function from_function(f)
+local function from_function(f, convert)
   local info = debug.getinfo(f, "S")
   local text = string.format("function %s:%d", info.short_src, info.linedefined)
   return new(text, function(step, total)
     local value = f(progress(step, total))
+    if convert then value = convert(value) end
     if type(value) ~= "number" or value ~= value then
       check.fail("schedule: %s gave %s at step %d of %d; it must give a number", text,
-                 check.describe(value),
-                 step, total)
+                 check.describe(value), step, total)
     end
     return value
   end)
@@ -193,11 +193,12 @@ end
 --- `x` as a schedule: a number stays constant, a function is called with the progress from 0 to 1,
 --- and a schedule is what it is.
 ---@param x number|function|schedule
+---@param convert? fun(value: any): any applied to what a function gives
 ---@return schedule
-function M.of(x)
+function M.of(x, convert)
   if M.is(x) then return x end
   if type(x) == "number" then return M.constant(x) end
-  if type(x) == "function" then return from_function(x) end
+  if type(x) == "function" then return from_function(x, convert) end
   return check.fail("schedule: expected a number, a schedule or a function of progress, got %s",
                     check.describe(x))
 end

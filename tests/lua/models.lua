@@ -101,17 +101,29 @@ do
         model(ids[{ {}, { 6, 12 } }]), 1e-5)
 end
 
--- ---- a description and what is built of it go their own ways ----
+-- ---- a description cannot be changed, and reads as plain data ----
 
 do
-  local d = bam.models.parallel { layers = 2, width = 8, heads = 2, ffn = 6, vocab = 11 }
-  local model, total = d:build { seed = 1 }, d:count()
-  d.layers, d.ffn.hidden, d.logit_scale = 3, 7, 2
-  equal("the model's own description", model:count(), total)
-  equal("and its layers", #model.layers, 2)
-  assert(d:count() > total and #d:build().layers == 3, "a changed description")
-  model:save(scratch "changed")
-  equal("saved as it is", bam.load(scratch "changed"):count(), total)
+  local d = bam.mix { experts = dense(2), freeze = { experts = true } }
+  local function refused(part, name)
+    local ok, message = pcall(function() part[name] = 3 end)
+    assert(not ok and message:find(string.format("%s: a ", name), 1, true)
+           and message:find("model description cannot be changed; make a new one", 1, true), message)
+  end
+  for _, name in ipairs { "layers", "attention", "anything" } do refused(d, name) end
+  refused(d.ffn, "hidden")
+  refused(d.attention, "routing")
+  refused(d.freeze, "experts")
+  refused(d:build().description, "layers")
+  refused(SMALL, "layers")
+  local names_read, settings = {}, 0
+  for name in pairs(d) do names_read[name] = true end
+  for _ in pairs(d.ffn) do settings = settings + 1 end
+  assert(names_read.layers and names_read.attention and settings > 3)
+  equal("a field read", d.layers, 2)
+  equal("a field that is not there", d.nothing, nil)
+  equal("a nested one", d.freeze.experts, true)
+  assert(tostring(d):find("2 layers", 1, true) and tostring(d):find("freeze experts: true", 1, true))
 end
 
 -- ---- N copies of one seed ----

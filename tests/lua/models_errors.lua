@@ -129,10 +129,10 @@ local CASES = {
   { [[bam.mix { experts = { m1, m2 }, ffn = { topk = 1 } }]],
     [[mix: option ffn: no option `topk`; did you mean `top_k`?]] },
   { [[bam.mix { experts = { m1, m2 }, attention = { routing = 3 } }]],
-    [[mix: option attention: routing is top-3, and there are 2 experts]] },
+    [[mix: option attention: routing is 3, and there are 2 experts]] },
   { [[bam.mix { experts = { m1, m2 }, attention = { routing = "hard" } }]],
-    [[mix: option attention: routing (or "soft"): expected an integer of at least 1, got the ]]
-      .. [[string "hard"]] },
+    [[mix: option attention: routing (or "soft" or a schedule): expected an integer of at least ]]
+      .. [[1, got the string "hard"]] },
   { [[bam.mix { experts = { m1, m2 }, attention = { kv = "none" } }]],
     [[mix: option attention: kv: expected "own" or "shared", got the string "none"]] },
   { [[bam.mix { experts = { m1, m2 }, attention = { experts = "mean", kv = "own" } }]],

@@ -26,14 +26,25 @@ end
 
 local DTYPES = { f32 = "float32", f64 = "float64", bf16 = "bfloat16", f16 = "float16" }
 
--- The number that a coefficient is now: a schedule belongs to a run, not to its checkpoint.
+-- What the knobs are now: a schedule belongs to a run, not to its checkpoint.
+local function add_knobs(config, model)
+  local now = model.reached
+  config.load_balance, config.z_loss = model.load_balance, model.z_loss
+  config.attention_routing, config.ffn_top_k = now.attention.routing, now.ffn.top_k
+  for _, which in ipairs { "attention", "ffn" } do
+    for _, name in ipairs { "temperature", "jitter" } do
+      config[string.format("%s_%s", which, name)] = now[which][name]
+    end
+  end
+  if next(now.freeze) then config.freeze = now.freeze end
+end
+
 local function add_mixture(config, d, model)
   local a, f = d.attention, d.ffn
+  add_knobs(config, model)
   config.attention_experts, config.attention_kv = a.experts, a.kv
-  config.attention_routing, config.attention_renormalise = a.routing, a.renormalise or false
-  config.ffn_experts, config.ffn_top_k = f.experts, f.top_k
-  config.ffn_renormalise = f.renormalise or false
-  config.load_balance, config.z_loss = model.load_balance, model.z_loss
+  config.attention_renormalise = a.renormalise or false
+  config.ffn_experts, config.ffn_renormalise = f.experts, f.renormalise or false
   config.aux_tokens = d.aux_tokens
   config.custom_routers = json.array {}
   if a.router then table.insert(config.custom_routers, "attention") end
@@ -138,6 +149,24 @@ local function read_routing(get, experts, label)
   return routing
 end
 
+-- What is said of freezing; the rest is left to the script.
+local function read_freeze(get, label)
+  local given, frozen = get("freeze", "table", {}), {}
+  local inner = reader(given, string.format("%s: freeze", label))
+  for _, name in ipairs { "routers", "experts", "rest" } do
+    local flag = inner(name, "boolean", json.null)
+    if flag ~= json.null then frozen[name] = flag end
+  end
+  return next(frozen) and frozen or nil
+end
+
+-- Settings of a router; without attention experts there is none.
+local function read_router(get, group, which)
+  if group.experts == 1 then return end
+  group.temperature = get(string.format("%s_temperature", which), "positive", 1)
+  group.jitter = get(string.format("%s_jitter", which), "fraction", 0)
+end
+
 local function read_mixture(d, get, label, routers)
   check_custom_routers(get, label, routers)
   local a, f = d.attention, d.ffn
@@ -153,6 +182,9 @@ local function read_mixture(d, get, label, routers)
   if f.top_k > f.experts then
     check.fail("%s: `ffn_top_k` is %d, and there are %d FFN experts", label, f.top_k, f.experts)
   end
+  read_router(get, a, "attention")
+  read_router(get, f, "ffn")
+  d.freeze = read_freeze(get, label)
   d.load_balance, d.z_loss = get("load_balance", "rate", 0), get("z_loss", "rate", 0)
   d.aux_tokens = get("aux_tokens", "count", 0)
 end

@@ -1,5 +1,7 @@
 -- Parameters and FLOPs of a description, by the paper's conventions (paper: Tables 7, 8, 10);
--- nothing is allocated. Routers count as the built-in, linear ones.
+-- nothing is allocated. Routers count as the built-in, linear ones; a scheduled top_k counts with its
+-- value at the end of the run.
+local knobs = require "bam.models.knobs"
 local names = require "bam.models.names"
 
 local M = {}
@@ -13,7 +15,7 @@ end
 
 -- What a token uses of the FFN experts. All attention experts are used, also under top-k routing:
 -- they are computed, and their gates may be 0.
-local function active_ffn(d, n) return n.ffn // d.ffn.experts * d.ffn.top_k end
+local function active_ffn(d, n) return n.ffn // d.ffn.experts * knobs.last(d.ffn.top_k) end
 
 --- Parameters: all, and those that one token uses.
 ---@param d table description

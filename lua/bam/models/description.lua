@@ -1,25 +1,31 @@
---- Descriptions of models: plain data, nothing allocated. d:count() and d:flops(context) tell its
---- size, d:build() makes the live model. bam.models.parallel describes a dense model, bam.mix and
---- bam.upcycle a mixture.
+--- Descriptions of models: data that is read and never changed, nothing allocated. d:count() and
+--- d:flops(context) tell its size, d:build() makes the live model.
+--- bam.models.parallel describes a dense model, bam.mix and bam.upcycle a mixture.
 local check = require "bam.check"
 local core = require "bam.core"
 local count = require "bam.models.count"
 local module = require "bam.nn.module"
+local readonly = require "bam.readonly"
 
 local M = {}
 
 local Description = {} -- methods
 
--- "4 attention experts, shared KV, soft"
+-- "top-2", or "top-(linear { from = 4, to = 1, warmup = 0 })"
+local function top_text(k)
+  return string.format(math.type(k) and "top-%d" or "top-(%s)", k)
+end
+
+-- "4 attention experts (shared KV, soft)"
 local function attention_text(a)
   if a.experts == 1 then return "attention" end
-  local routing = a.routing == "soft" and "soft" or string.format("top-%d", a.routing)
+  local routing = a.routing == "soft" and "soft" or top_text(a.routing)
   return string.format("%d attention experts (%s KV, %s)", a.experts, a.kv, routing)
 end
 
 local function ffn_text(f)
   if f.experts == 1 then return string.format("ffn %d", f.hidden) end
-  return string.format("%d FFN experts of %d (top-%d%s)", f.experts, f.hidden, f.top_k,
+  return string.format("%d FFN experts of %d (%s%s)", f.experts, f.hidden, top_text(f.top_k),
                        f.renormalise and ", renormalised" or "")
 end
 
@@ -28,7 +34,9 @@ end
 ---@return boolean
 function M.is_mixture(d) return d.attention.experts > 1 or d.ffn.experts > 1 end
 
-local metatable = { __name = "model description", __index = Description }
+local ADVICE = "make a new one: bam.models.parallel { ... }, bam.mix { ... }"
+local metatable = readonly.kind("model description", ADVICE, Description)
+local part = readonly.kind("part of a model description", ADVICE)
 
 function metatable:__tostring()
   local total, active = self:count()
@@ -37,6 +45,9 @@ function metatable:__tostring()
     string.format("%d heads (%d KV)", self.heads, self.kv_heads), attention_text(self.attention),
     ffn_text(self.ffn), string.format("vocabulary %d%s", self.vocab, self.tied and ", tied" or ""),
   }
+  for _, name in ipairs(check.sorted_names(self.freeze or {})) do
+    parts[#parts + 1] = string.format("freeze %s: %s", name, self.freeze[name])
+  end
   local text = string.format("%s: %s; %s parameters",
                              M.is_mixture(self) and "mixture" or "dense model",
                              table.concat(parts, ", "), check.thousands(total))
@@ -58,7 +69,8 @@ function Description:count()
   return count.parameters(self)
 end
 
---- FLOPs per token: of one layer at inference as the paper counts, and of training.
+--- FLOPs per token: of one layer at inference as the paper counts, and of training. A scheduled
+--- top_k counts with its value at the end of the run, here and in d:count().
 ---@param context integer tokens of a sequence
 ---@return { layer: table, training: integer, palm: integer }
 function Description:flops(context)
@@ -83,7 +95,7 @@ local build_spec = { seed = { "integer", optional = true }, dtype = { "dtype", "
 
 --- The live model, on fresh memory. A dense model begins with random weights, those of `seed`, else
 --- of bam's generator; a mixture with its experts' weights and random routers, of the seed it was
---- described with unless given. What becomes of the description later does not concern the model.
+--- described with unless given.
 ---@param options? { seed?: integer, dtype?: "f32"|"f64" }
 ---@return table model
 function Description:build(options)
@@ -119,7 +131,7 @@ local function estimate(d)
   return d.width * (d.layers * (attention + ffn) + 2.0 * d.vocab)
 end
 
---- A description with these fields, each of which has been checked.
+--- A description with these fields, each of which has been checked. They are its own from now on.
 ---@param fields table
 ---@return table
 function M.new(fields)
@@ -132,23 +144,20 @@ function M.new(fields)
     check.fail("model: these sizes make %.2g parameters; at most %.2g", estimate(fields),
                MOST_PARAMETERS)
   end
-  return setmetatable(fields, metatable)
+  for _, name in ipairs { "attention", "ffn", "freeze", "sources" } do
+    fields[name] = fields[name] and readonly.new(fields[name], part)
+  end
+  return readonly.new(fields, metatable)
 end
 
-local function copy_of(t)
-  local copy = {}
-  for name, value in pairs(t) do copy[name] = value end
-  return copy
-end
-
---- A copy as a live model keeps it: apart from what a script does with the description, and without
---- the sources of a mixture, which need not stay alive.
+--- The description as a live model keeps it: without the sources of a mixture, which need not stay
+--- alive.
 ---@param d table
 ---@return table
 function M.copy(d)
-  local own = copy_of(d)
-  own.attention, own.ffn, own.sources = copy_of(d.attention), copy_of(d.ffn), nil
-  return setmetatable(own, metatable)
+  local own = readonly.copy(d)
+  own.sources = nil
+  return readonly.new(own, metatable)
 end
 
 --- Is `value` a description?

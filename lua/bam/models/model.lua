@@ -5,8 +5,11 @@ local check = require "bam.check"
 local core = require "bam.core"
 local count = require "bam.models.count"
 local description = require "bam.models.description"
+local freeze = require "bam.models.freeze"
+local knobs = require "bam.models.knobs"
+local likelihood = require "bam.models.likelihood"
 local nn = require "bam.nn"
-local schedule = require "bam.schedule"
+local stepping = require "bam.models.step"
 
 local ops = core.ops
 
@@ -17,31 +20,34 @@ local Block = nn.module "Block"
 -- Deviation of output projections at first: a block's two add to the residual stream of all layers.
 local function out_std(d, o) return o.std / math.sqrt(2 * d.layers) end
 
-local function make_attention(d, layer, o)
+-- `now` are the numbers of the knobs.
+local function make_attention(d, layer, o, now)
   local a = d.attention
   return nn.MixtureOfAttention {
     width = d.width, heads = d.heads, kv_heads = d.kv_heads, head_width = d.head_width,
-    experts = a.experts, kv = a.kv, routing = a.routing, renormalise = a.renormalise,
-    router = a.router, layer = layer, aux_tokens = d.aux_tokens, rope_base = d.rope_base,
-    std = o.std, out_std = out_std(d, o), dtype = o.dtype }
+    experts = a.experts, kv = a.kv, routing = now.attention.routing, renormalise = a.renormalise,
+    temperature = now.attention.temperature, jitter = now.attention.jitter,
+    keys_apart = freeze.keys_apart(d), router = a.router, layer = layer, aux_tokens = d.aux_tokens,
+    rope_base = d.rope_base, std = o.std, out_std = out_std(d, o), dtype = o.dtype }
 end
 
-local function make_ffn(d, layer, o)
+local function make_ffn(d, layer, o, now)
   local f = d.ffn
   if f.experts == 1 then
     return nn.SwiGLU { width = d.width, hidden = f.hidden, std = o.std, out_std = out_std(d, o),
                        dtype = o.dtype }
   end
-  return nn.RoutedFFN { width = d.width, hidden = f.hidden, experts = f.experts, top_k = f.top_k,
-                        renormalise = f.renormalise, router = f.router, layer = layer,
-                        aux_tokens = d.aux_tokens, std = o.std, out_std = out_std(d, o),
-                        dtype = o.dtype }
+  return nn.RoutedFFN {
+    width = d.width, hidden = f.hidden, experts = f.experts, top_k = now.ffn.top_k,
+    renormalise = f.renormalise, temperature = now.ffn.temperature, jitter = now.ffn.jitter,
+    router = f.router, layer = layer, aux_tokens = d.aux_tokens, std = o.std,
+    out_std = out_std(d, o), dtype = o.dtype }
 end
 
-function Block:init(d, layer, o)
+function Block:init(d, layer, o, now)
   self.norm = nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = o.dtype })
-  self.attention = make_attention(d, layer, o)
-  self.ffn = make_ffn(d, layer, o)
+  self.attention = make_attention(d, layer, o, now)
+  self.ffn = make_ffn(d, layer, o, now)
 end
 
 -- x is the residual stream before the last block's `branch` was added to it; that happens in the
@@ -72,12 +78,13 @@ function Model:init(d, options)
   local vectors = { std = o.std, dtype = o.dtype }
   d = description.copy(d)
   self.description = d
+  local now = knobs.at("build", d, 1, 1)
   self.embed = nn.Embedding(d.vocab, d.width, vectors)
   self.layers = {}
-  for layer = 1, d.layers do self.layers[layer] = Block(d, layer, o) end
+  for layer = 1, d.layers do self.layers[layer] = Block(d, layer, o, now) end
   self.norm = nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = o.dtype })
   if not d.tied then self.head = nn.Embedding(d.vocab, d.width, vectors) end
-  self:set_step(1, 1)
+  stepping.begin(self, now)
 end
 
 local function check_self(what, self)
@@ -86,16 +93,15 @@ local function check_self(what, self)
              check.describe(self), what)
 end
 
---- Bring what changes over a run, the coefficients of the auxiliary losses, to a step of it.
+--- Bring what changes over a run to a step of it: the coefficients of the auxiliary losses, what is
+--- scheduled of the routers (their fields temperature, jitter and top_k), and what is frozen. The
+--- field `reached` has all these numbers. A model is built at the first step, but with everything
+--- trainable: make its optimiser before this, as one cannot train what was frozen when it was made.
 ---@param step integer from 1
 ---@param total integer
 function Model:set_step(step, total)
   check_self("set_step", self)
-  local d = self.description
-  for _, name in ipairs { "load_balance", "z_loss" } do
-    local value = schedule.of(d[name]):at(step, total)
-    self[name] = check.value(string.format("set_step: %s", name), value, "rate")
-  end
+  stepping.set(self, step, total)
 end
 
 -- The normalised residual stream after all blocks, times logit_scale: logits are a product away.
@@ -175,22 +181,6 @@ function Model:loss(ids, targets, options)
          { nll = nll, losses = losses, routing = pass.routing }
 end
 
-local CHUNK_BYTES = 100e6 -- of logits at once
-
--- Log probabilities [tokens] of targets [tokens], which are within the vocabulary, for h [tokens,
--- width] times logit_scale: without ever holding all logits.
-local function log_likelihoods(h, weight, targets)
-  local rows, parts = h:size(1), {}
-  local chunk = math.max(1, math.floor(CHUNK_BYTES / (8 * weight:size(1))))
-  for from = 1, rows, chunk do
-    local n = math.min(chunk, rows - from + 1)
-    local logits = ops.linear(ops.narrow(h, 1, from, n), weight)
-    local at = ops.add(ops.reshape(ops.narrow(targets, 1, from, n), n, 1), 1)
-    parts[#parts + 1] = ops.reshape(ops.gather(ops.log_softmax(logits, -1), at, -1), n)
-  end
-  return ops.concat(parts, 1)
-end
-
 --- The log probability of each target, for evaluating: nothing is recorded.
 ---@param ids tensor integers [B, T]
 ---@param targets tensor integers [B, T]; where they are -100 the result is 0
@@ -203,9 +193,7 @@ function Model:log_likelihood(ids, targets, options)
   return core.with_grad(false, function()
     local h = ops.reshape(hidden(self, ids, pass), -1, self.description.width)
     local flat = ops.reshape(ops.contiguous(targets), -1)
-    local counts = ops.ne(flat, -100)
-    local result = log_likelihoods(h, head_weight(self), ops.where(counts, flat, 0))
-    return ops.reshape(ops.where(counts, result, 0), targets.shape)
+    return ops.reshape(likelihood(h, head_weight(self), flat), targets.shape)
   end)
 end
 

@@ -12,10 +12,10 @@ local M = {}
 
 local function attention_of(model, layer) return model.layers[layer].attention end
 
--- Rows of qkv from `first` on, seen as [KV head, expert, rows, width]; one expert's are picked.
-local function rows_of(module, first, groups, experts, rows, expert)
-  local part = ops.narrow(module.qkv, 1, first, groups * experts * rows)
-  part = ops.view(part, groups, experts, rows, module.qkv:size(2))
+-- Rows from `first` on, seen as [KV head, expert, rows, width]; one expert's are picked.
+local function rows_of(projection, first, groups, experts, rows, expert)
+  local part = ops.narrow(projection, 1, first, groups * experts * rows)
+  part = ops.view(part, groups, experts, rows, projection:size(2))
   return ops.select(part, 2, expert)
 end
 
@@ -23,18 +23,19 @@ local function query_view(layer, expert)
   return function(model)
     local a = attention_of(model, layer)
     local rows = a.heads // a.kv_heads * a.head_width
-    return rows_of(a, 1, a.kv_heads, a.experts, rows, expert or 1)
+    return rows_of(a.queries or a.qkv, 1, a.kv_heads, a.experts, rows, expert or 1)
   end
 end
 
--- Keys come after all queries, values after all keys; `place` is 0 or 1.
+-- Keys come after all queries, unless they are apart; values after all keys. `place` is 0 or 1.
 local function key_view(layer, expert, shared, place)
   return function(model)
     local a = attention_of(model, layer)
     local experts = shared and 1 or a.experts
-    local queries = a.experts * a.heads * a.head_width
+    local queries = a.keys_values and 0 or a.experts * a.heads * a.head_width
     local all = experts * a.kv_heads * a.head_width
-    return rows_of(a, 1 + queries + place * all, a.kv_heads, experts, a.head_width, expert or 1)
+    return rows_of(a.keys_values or a.qkv, 1 + queries + place * all, a.kv_heads, experts,
+                   a.head_width, expert or 1)
   end
 end
 

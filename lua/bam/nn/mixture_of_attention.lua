@@ -1,7 +1,8 @@
 --- Attention experts, softly mixed: every token goes to all of them, and a router's gates weigh
 --- their results (BAM §3.4, §4.1). They are computed as the heads of one attention. `qkv` has a row
 --- per element of all query heads, then all key heads, then all value heads; `out` a column per
---- element of all query heads; heads lie in the order (KV head, expert, head). With one expert
+--- element of all query heads; heads lie in the order (KV head, expert, head). Instead of `qkv`
+--- there may be two parameters with the same rows, `queries` and `keys_values`. With one expert
 --- there is no router: the attention of a dense model.
 local check = require "bam.check"
 local check_heads = require "bam.nn.heads"
@@ -16,6 +17,7 @@ local spec = {
   width = { "size" }, heads = { "size" }, kv_heads = { "size", optional = true },
   head_width = { "size", optional = true }, experts = { "size", 1 }, kv = { "string", "own" },
   routing = { "any", "soft" }, renormalise = { "boolean", false }, aux_tokens = { "count", 0 },
+  temperature = { "positive", 1 }, jitter = { "fraction", 0 }, keys_apart = { "boolean", false },
   router = { "callable", optional = true }, layer = { "size", optional = true },
   rope_base = { "rate", 10000 }, std = { "rate", 0.02 }, out_std = { "rate", optional = true },
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
@@ -28,8 +30,18 @@ local function make_router(o)
                                               "size")
   return routing.make(o.router or Router, {
     width = o.width, experts = o.experts, top_k = k, renormalise = o.renormalise, dense = true,
-    losses = not soft, aux_tokens = o.aux_tokens, std = o.router_std, dtype = o.dtype,
-    layer = o.layer })
+    losses = not soft, aux_tokens = o.aux_tokens, temperature = o.temperature,
+    jitter = o.jitter, std = o.router_std, dtype = o.dtype, layer = o.layer })
+end
+
+-- Rows of queries, then keys, then values: in one parameter, or in two.
+local function make_projection(self, queries, keys, o)
+  local function rows(n) return weights.normal({ n, o.width }, o.std, o.dtype) end
+  if not o.keys_apart then
+    self.qkv = rows(queries + 2 * keys)
+  else
+    self.queries, self.keys_values = rows(queries), rows(2 * keys)
+  end
 end
 
 --- nn.MixtureOfAttention { width = 512, heads = 8, experts = 4, kv = "shared" }. `kv_heads`
@@ -43,6 +55,9 @@ end
 ---@field kv? string "own" keys and values for each expert, or "shared" ones
 ---@field routing? string|integer "soft", or k: the gates outside the k largest are 0
 ---@field renormalise? boolean the k gates sum to 1; false by default
+---@field temperature? number of the router, as in nn.Router
+---@field jitter? number of the router
+---@field keys_apart? boolean `queries` and `keys_values` in place of `qkv`; false by default
 ---@field aux_tokens? integer
 ---@field router? fun(options: table): table makes one's own, from nn.Router's options
 ---@field layer? integer passed on to `router`
@@ -64,7 +79,7 @@ function MixtureOfAttention:init(options)
   if o.experts > 1 or o.router then self.router = make_router(o) end
   local queries = o.experts * o.heads * self.head_width
   local keys = (o.kv == "own" and o.experts or 1) * self.kv_heads * self.head_width
-  self.qkv = weights.normal({ queries + 2 * keys, o.width }, o.std, o.dtype)
+  make_projection(self, queries, keys, o)
   self.out = weights.normal({ o.width, queries }, o.out_std or o.std, o.dtype)
 end
 
@@ -78,7 +93,8 @@ function MixtureOfAttention:forward(h, batch)
     local some, chosen = routing.call(self, "attention", h, batch)
     gates = routing.dense(some, chosen, self.experts)
   end
-  return core.ops.mixture_of_attention(h, self.qkv, self.out, gates, batch and batch.documents,
+  local qkv = self.qkv or core.ops.concat({ self.queries, self.keys_values }, 1)
+  return core.ops.mixture_of_attention(h, qkv, self.out, gates, batch and batch.documents,
                                        batch and batch.positions, self.heads, self.kv_heads,
                                        self.rope_base)
 end

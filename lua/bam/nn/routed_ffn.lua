@@ -12,6 +12,7 @@ local RoutedFFN = require("bam.nn.module").module "RoutedFFN"
 local spec = {
   width = { "size" }, hidden = { "size" }, experts = { "size" }, top_k = { "size", 1 },
   renormalise = { "boolean", false }, aux_tokens = { "count", 0 },
+  temperature = { "positive", 1 }, jitter = { "fraction", 0 },
   router = { "callable", optional = true }, layer = { "size", optional = true },
   std = { "rate", 0.02 }, out_std = { "rate", optional = true },
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
@@ -24,6 +25,8 @@ local spec = {
 ---@field experts integer
 ---@field top_k? integer experts per token, 1 by default
 ---@field renormalise? boolean
+---@field temperature? number of the router, as in nn.Router
+---@field jitter? number of the router
 ---@field aux_tokens? integer
 ---@field router? fun(options: table): table makes one's own, from nn.Router's options
 ---@field layer? integer passed on to `router`
@@ -37,7 +40,8 @@ function RoutedFFN:init(options)
   self.experts, self.layer = o.experts, o.layer
   self.router = routing.make(o.router or Router, {
     width = o.width, experts = o.experts, top_k = o.top_k, renormalise = o.renormalise,
-    aux_tokens = o.aux_tokens, std = o.router_std, dtype = o.dtype, layer = o.layer })
+    aux_tokens = o.aux_tokens, temperature = o.temperature, jitter = o.jitter,
+    std = o.router_std, dtype = o.dtype, layer = o.layer })
   self.gate_up = weights.normal({ o.experts, 2 * o.hidden, o.width }, o.std, o.dtype)
   self.down = weights.normal({ o.experts, o.width, o.hidden }, o.out_std or o.std, o.dtype)
 end

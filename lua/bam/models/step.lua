@@ -1,0 +1,47 @@
+-- Bringing a live model to a step of its run: coefficients of losses, settings of routers, and what
+-- is frozen.
+local check = require "bam.check"
+local freeze = require "bam.models.freeze"
+local knobs = require "bam.models.knobs"
+
+local M = {}
+
+local function set_routers(what, model, knob, value)
+  for _, layer in ipairs(model.layers) do
+    local router = layer[knob.group].router
+    if type(router) ~= "table" or router[knob.field] == nil then
+      check.fail("%s: %s is a schedule, but the routers of %s have no field `%s` that could follow "
+                 .. "it; give them one, or a number", what, knob, knob.group, knob.field)
+    end
+    router[knob.field] = value
+  end
+end
+
+-- Everything but freezing. Only what is scheduled is set: the rest is as it was built, or as the
+-- script has made it since.
+local function set_numbers(what, model, values)
+  model.load_balance, model.z_loss, model.reached = values.load_balance, values.z_loss, values
+  for _, knob in ipairs(knobs.list(model.description)) do
+    if knob.field and knob:is_scheduled() then
+      set_routers(what, model, knob, values[knob.group][knob.name])
+    end
+  end
+end
+
+--- As a model begins: at the first step, but with everything trainable, so that an optimiser made
+--- of it knows all parameters.
+---@param model table whose layers are there
+---@param values table what knobs.at gave for the first step
+function M.begin(model, values) set_numbers("build", model, values) end
+
+--- See model:set_step.
+---@param model table
+---@param step integer
+---@param total integer
+function M.set(model, step, total)
+  local values = knobs.at("set_step", model.description, step, total)
+  set_numbers("set_step", model, values)
+  freeze.apply(model, values.freeze)
+end
+
+return M
