@@ -2,11 +2,9 @@
 -- messages go; and waiting for another process that is at the same work.
 local check = require "bam.check"
 local core = require "bam.core"
+local flags = require "bam.train.flags"
 
 local M = {}
-
---- Set by the flag --cache: a directory that takes precedence over everything else.
-M.cache_flag = nil
 
 --- `path` as it is when it is absolute, else below `directory`.
 ---@param directory string
@@ -37,7 +35,8 @@ end
 ---@param option? string relative to the recipe
 ---@return string
 function M.cache(option)
-  if M.cache_flag then return core.absolute(M.cache_flag) end
+  local flag = flags.get().cache
+  if flag then return core.absolute(flag) end
   if option then return core.absolute(M.below(M.recipe(), option)) end
   local own, shared, home = variable "BAMLUA_CACHE", variable "XDG_CACHE_HOME", variable "HOME"
   local path = own or shared and string.format("%s/bamlua", shared)

@@ -12,7 +12,7 @@ local TOKENS_AT_ONCE = 4096
 -- tokens each holds: added to the lists.
 local function add_windows(model, set, domain, first, count, sums, tokens)
   core.scope(function()
-    local b = set.batch(domain, first, count)
+    local b = set:batch(domain, first, count)
     local logs = model:log_likelihood(b.ids, b.targets,
                                       { documents = b.documents, positions = b.positions })
     local nll = ops.neg(ops.sum(ops.to(logs, "f64"), 2)):totable()

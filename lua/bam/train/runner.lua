@@ -2,7 +2,6 @@
 local check = require "bam.check"
 local checkpoint = require "bam.models.checkpoint"
 local core = require "bam.core"
-local description = require "bam.models.description"
 local evaluate = require "bam.train.evaluate"
 local flags = require "bam.train.flags"
 local health = require "bam.train.health"
@@ -116,6 +115,13 @@ local function evaluate_now(run)
   if o.on_eval then o.on_eval(result, run.model) end
 end
 
+-- Every so many steps, and at the end; not shortly before it.
+local function evaluation_is_due(run, step)
+  local every, left = run.o.eval_every, run.phase.steps - step
+  if every == 0 or not run.o.data.text then return false end
+  return left == 0 or step % every == 0 and 2 * left > every
+end
+
 local function is_finite(x) return x == x and math.abs(x) < math.huge end
 
 local function log(run, record)
@@ -159,9 +165,7 @@ local function after(run, step, record)
   if record.skipped then complain(run, record) end
   if o.on_step then o.on_step(record, run.model) end
   local last = step == run.phase.steps
-  if o.eval_every > 0 and o.data.text and (step % o.eval_every == 0 or last) then
-    evaluate_now(run)
-  end
+  if evaluation_is_due(run, step) then evaluate_now(run) end
   local due = o.save_every and step % o.save_every == 0
     or not o.save_every and core.clock() - run.saved > SAVE_SECONDS
   if due and not last then save(run) end
@@ -184,33 +188,19 @@ end
 
 -- ---- around it ----
 
--- Let what trains on take the signals, and give them back however it ends.
-local function with_signals(f, ...)
-  core.defer_signals(true)
-  local results = table.pack(xpcall(f, function(e)
-    return type(e) == "string" and debug.traceback(e, 2) or e
-  end, ...))
-  core.defer_signals(false)
-  if not results[1] then error(results[2], 0) end
+-- Something to be done when a block is left, however that happens.
+local function finally(f) return setmetatable({}, { __name = "finally", __close = f }) end
+
+local function lock(phase)
+  local held, holder = core.lock(string.format("%s/lock", phase:directory()))
+  if held then return held end
+  return stop("%s is being trained by %s; wait for it, or train another phase with --only",
+              phase.name, holder)
 end
 
-local function run_locked(phase, o)
-  local place = phase:directory()
-  local lock, holder = core.lock(string.format("%s/lock", place))
-  if not lock then
-    stop("%s is being trained by %s; wait for it, or train another phase with --only", phase.name,
-         holder)
-  end
-  core.remove_staged(place)
-  if flags.get().fresh then
-    store.clear(place)
-    core.remove_file(string.format("%s/metrics.jsonl", place))
-  end
-  local found = phase:newest()
-  if not (found and found.step == phase.steps and found.state.done) then
-    with_signals(train, phase, o, found)
-  end
-  lock:release()
+local function start_anew(directory)
+  store.clear(directory)
+  core.remove_file(string.format("%s/metrics.jsonl", directory))
 end
 
 --- Train `phase` to its end, from wherever it stands.
@@ -218,8 +208,16 @@ end
 ---@param o table the checked options of bam.train
 return function(phase, o)
   phase:establish()
-  local before = core.random_state()
-  local ok, message = pcall(description.seeded, 0, run_locked, phase, o)
-  core.random_state(before)
-  if not ok then error(message, 0) end
+  local directory, random = phase:directory(), core.random_state()
+  local held = lock(phase)
+  local _ <close> = finally(function()
+    core.random_state(random)
+    core.defer_signals(false)
+    held:release()
+  end)
+  core.remove_staged(directory)
+  if flags.get().fresh then start_anew(directory) end
+  if phase:finished() then return end
+  core.defer_signals(true)
+  train(phase, o, phase:newest())
 end
