@@ -17,6 +17,9 @@ CUDA    ?= $(if $(and $(shell command -v nvcc 2>/dev/null),$(wildcard kernels/cu
 PACKAGES := gcc libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libjansson-dev libedit-dev \
             libpcre2-dev zlib1g-dev libzstd-dev libxxhash-dev \
             lua5.4 libcriterion-dev valgrind
+# What carries the text of lua/bam/corpus/debian.
+TEXT_PACKAGES := bible-kjv bible-kjv-text jargon-text debian-policy doc-debian miscfiles libsoftware-license-perl \
+                 base-files metamath-databases libpython3-stdlib
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion
 # OpenBLAS and what reads text are linked statically: the program starts faster, and moves between machines.
@@ -33,7 +36,7 @@ ALL_LIBS   := $(PKG_LIBS) $(shell $(CC) -print-file-name=libgomp.a) -lpthread -l
 # ---- sources ----
 ENGINE_C := $(wildcard engine/*.c engine/ops/*.c engine/text/*.c)
 BIND_C   := $(wildcard lua/bind/*.c)
-LUA_SRC  := $(sort $(wildcard lua/bam/*.lua lua/bam/*/*.lua))
+LUA_SRC  := $(sort $(wildcard lua/bam/*.lua lua/bam/*/*.lua lua/bam/*/*/*.lua))
 CPU_C    := $(wildcard kernels/cpu/*.c)
 # Kernel files for floating point only; the others are compiled for every dtype that computes.
 CPU_ANY  := $(filter $(addprefix kernels/cpu/,copy.c arithmetic.c compare.c reduce.c index.c sort.c table.c),$(CPU_C))
@@ -110,8 +113,8 @@ $(B)/embedded.o: $(B)/embedded.S
 # They install what is missing first. What pkg-config says is read when make starts, so the work itself is
 # done by another make, on all cores unless -j says otherwise.
 REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
-INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}=$${Package} ' $(PACKAGES) 2>/dev/null)
-MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES))
+INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}=$${Package} ' $(PACKAGES) $(TEXT_PACKAGES) 2>/dev/null)
+MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES) $(TEXT_PACKAGES))
 
 .PHONY: run test bench asan valgrind fuzz deps install clean help
 run: deps ## train a small language model on text found on this machine

@@ -1,0 +1,93 @@
+-- Mathematics: the axioms, definitions and theorems of Metamath's set.mm, each with what its comment
+-- says, its hypotheses and its statement; no proofs. A statement that came before is left out.
+local core = require "bam.core"
+
+local clean = require "bam.corpus.debian.clean"
+
+local M = {}
+
+local ENOUGH, MOST = 5000, 7000 -- bytes of a document
+
+local function squeeze(text) return (text:gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")) end
+
+-- Remarks about who did what when, and about usage.
+local REMARKS = { "Contributed by", "Proof shortened", "Revised by", "Proposed by", "New usage",
+                  "Proof modification", "Moved from", "Moved to" }
+
+local function drop_remark(remark)
+  for _, start in ipairs(REMARKS) do
+    if remark:find(start, 2, true) == 2 then return "" end
+  end
+end
+
+--- What a comment says, without remarks and markup.
+---@param comment string
+---@return string
+function M.comment(comment)
+  local text = squeeze(comment):gsub("%(%u[^()]*%)", drop_remark)
+  text = text:gsub("~ (%S)", "%1"):gsub("`` ", ""):gsub("` ?(.-) ?`", "%1")
+  text = text:gsub("%f[%S]_([^_]+)_", "%1"):gsub(" ([%.,;:])%f[%s\0]", "%1")
+  return squeeze(text)
+end
+
+local function is_repeat(label) return label:find "OLD%w*$" or label:find "ALT%w*$" end
+
+-- The statements of a database, as an iterator: kind ("a" or "p"), label, comment before it, its
+-- statement, and the hypotheses in force (a list that changes later).
+local function each_statement(text, visit)
+  local hypotheses, depths, comment, position = {}, {}, nil, 1
+  while true do
+    local at, _, kind = text:find("%$([({}eapdfcvj])", position)
+    if not at then return end
+    local finish
+    if kind == "(" then
+      finish = text:find("$)", at, true)
+      comment = text:sub(at + 2, (finish or 0) - 1)
+    elseif kind == "{" then
+      depths[#depths + 1], finish = #hypotheses, at
+    elseif kind == "}" then
+      for i = #hypotheses, (table.remove(depths) or 0) + 1, -1 do hypotheses[i] = nil end
+      finish = at
+    else
+      finish = text:find("$.", at, true)
+      local label = text:sub(position, at - 1):match "(%S+)%s*$"
+      local statement = text:sub(at + 2, finish and finish - 1):match "^[^$]*"
+      if kind == "e" then hypotheses[#hypotheses + 1] = squeeze(statement) end
+      if (kind == "a" or kind == "p") and label then
+        visit(label, comment, squeeze(statement), hypotheses)
+      end
+      if kind == "a" or kind == "p" then comment = nil end
+    end
+    if not finish then return end
+    position = finish + 2
+  end
+end
+
+--- The theorems of a database, each as text.
+---@param text string
+---@return { name: string, text: string }[]
+function M.theorems(text)
+  local theorems, seen = {}, {}
+  each_statement(text, function(label, comment, statement, hypotheses)
+    if not comment or statement:sub(1, 2) ~= "|-" or is_repeat(label) or comment:find "<%a" then
+      return
+    end
+    local lines = { string.format("%s: %s", label, M.comment(comment)) }
+    for i, hypothesis in ipairs(hypotheses) do lines[i + 1] = "   " .. hypothesis end
+    lines[#lines + 1] = (hypotheses[1] and "=> " or "   ") .. statement
+    local text, key = table.concat(lines, "\n"), core.hash64(table.concat(lines, "\n", 2))
+    if not seen[key] and #text <= MOST then theorems[#theorems + 1] = { name = label, text = text } end
+    seen[key] = true
+  end)
+  return theorems
+end
+
+--- All documents of the domain.
+---@param store table of bam.corpus.debian.packages
+---@return { name: string, text: string }[]
+function M.documents(store)
+  local found = store:find({ "metamath-databases" }, "/set%.mm$")
+  return clean.gather(M.theorems(store:read(found, found.names[1])), ENOUGH, MOST, "\n\n")
+end
+
+return M
