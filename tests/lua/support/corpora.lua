@@ -1,0 +1,70 @@
+-- Small corpora for tests: a directory of their own, files in it, what the corpus reports meanwhile,
+-- and rows of batches as plain lists.
+local core = require "bam.core"
+local place = require "bam.corpus.place"
+
+local M = { base = os.tmpname(), reports = {} }
+
+os.remove(M.base)
+core.make_directory(M.base)
+place.cache_flag = M.base .. "/cache"
+
+function place.report(format, ...) M.reports[#M.reports + 1] = format:format(...) end
+
+--- The path of a name in the directory.
+function M.path(name) return string.format("%s/%s", M.base, name) end
+
+--- Write a file; gives its path.
+function M.write(name, contents)
+  core.make_directory(M.path(name):match "^(.*)/")
+  core.write_file(M.path(name), contents)
+  return M.path(name)
+end
+
+--- Documents as a plain text file.
+function M.write_documents(name, documents)
+  return M.write(name, table.concat(documents, "\n<|endoftext|>\n"))
+end
+
+local WORDS = { "court", "held", "that", "the", "sum", "of", "angles", "is", "equal", "return",
+                "value", "if", "then", "all", "appeal", "dismissed" }
+
+--- `count` documents of a few words each, all different; others for another key.
+function M.documents(key, count)
+  local list = {}
+  for i = 1, count do
+    local words = { string.format("%s %d:", key, i) }
+    for j = 1, 5 + (i * 7) % 23 do words[j + 1] = WORDS[core.hash64(key .. i .. "," .. j) % 16 + 1] end
+    list[i] = table.concat(words, " ")
+  end
+  return list
+end
+
+--- Run a command of the shell, which must succeed.
+function M.shell(command, ...) assert(os.execute(command:format(...))) end
+
+--- Is there a program of this name?
+function M.has(program)
+  return os.execute(string.format("command -v %s >/dev/null 2>&1", program)) == true
+end
+
+--- f(...) must raise an error that contains `words`.
+function M.expect_error(words, f, ...)
+  local fine, message = pcall(f, ...)
+  assert(not fine, "no error about " .. words)
+  assert(tostring(message):find(words, 1, true), ("%q is not about %q"):format(message, words))
+end
+
+--- A row of a batch as text, all four tensors of it: equal rows give equal texts.
+function M.row_text(batch, i)
+  local parts = { batch.domains[i] }
+  for _, name in ipairs { "ids", "targets", "documents", "positions" } do
+    parts[#parts + 1] = table.concat(batch[name][i]:totable(), " ")
+  end
+  return table.concat(parts, "\n")
+end
+
+--- Delete everything.
+function M.clean() M.shell("rm -rf '%s'", M.base) end
+
+return M
