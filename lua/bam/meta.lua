@@ -183,6 +183,19 @@ function core.read_file(path, limit) end
 ---@param text string
 function core.write_file(path, text) end
 
+---@class bam.Lock
+local lock = {}
+
+--- Takes the lock of a file, which is made when it is missing, or says who has it. A process that
+--- ends, however it does, lets go of its locks; the file stays.
+---@param path string
+---@return bam.Lock? lock to be kept as long as it is needed
+---@return string? holder "process 1234 on host h, since 2026-11-24 12:00:01 UTC", when there is one
+function core.lock(path) end
+
+--- Lets go of the lock. Doing it again is fine.
+function lock:release() end
+
 ---@class bam.TextReader
 local reader = {}
 

@@ -57,6 +57,10 @@ void bind_check_within(lua_State *L, bam_status status, const char *what);
 void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *type,
                       lua_CFunction gc);
 
+/* Give the type of the box on top what scripts use: methods, __close and __tostring. */
+void bind_set_type(lua_State *L, const luaL_Reg *methods, lua_CFunction close,
+                   lua_CFunction describe);
+
 /* The tensor at stack index `arg`, or an argument error. Borrowed: valid while
    the box stays on the stack. */
 bam_tensor *bind_tensor(lua_State *L, int arg);
@@ -114,6 +118,7 @@ extern const luaL_Reg bind_directory_functions[]; /* directory.c */
 extern const luaL_Reg bind_files_functions[];    /* files.c */
 extern const luaL_Reg bind_hash_functions[];     /* hash.c */
 extern const luaL_Reg bind_json_functions[];     /* json.c */
+extern const luaL_Reg bind_lock_functions[];     /* lock.c */
 extern const luaL_Reg bind_scope_functions[];    /* scope.c */
 extern const luaL_Reg bind_optim_functions[];    /* optim.c */
 extern const luaL_Reg bind_system_functions[];   /* system.c */

@@ -75,6 +75,19 @@ void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *
   return box;
 }
 
+void bind_set_type(lua_State *L, const luaL_Reg *methods, lua_CFunction close,
+                   lua_CFunction describe) {
+  lua_getmetatable(L, -1);
+  lua_pushcfunction(L, close);
+  lua_setfield(L, -2, "__close");
+  lua_pushcfunction(L, describe);
+  lua_setfield(L, -2, "__tostring");
+  lua_newtable(L);
+  luaL_setfuncs(L, methods, 0);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}
+
 /* ---- what the engine asks of us; nothing here may raise through it ---- */
 
 static int collect_protected(lua_State *L) {
@@ -194,7 +207,7 @@ int luaopen_bam_core(lua_State *L) {
                                     bind_optim_functions, bind_system_functions,
                                     bind_directory_functions, bind_json_functions,
                                     bind_hash_functions, bind_text_functions,
-                                    bind_tokenizer_functions };
+                                    bind_tokenizer_functions, bind_lock_functions };
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
     luaL_setfuncs(L, parts[i], 0);
   lua_newtable(L);

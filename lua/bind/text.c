@@ -50,14 +50,7 @@ static bam_reader **push_reader(lua_State *L) {
                                       { NULL, NULL } };
   bam_reader *none = NULL;
   bam_reader **box = bind_push_owner(L, &none, sizeof none, READER, reader_close);
-  lua_getmetatable(L, -1);
-  lua_pushcfunction(L, reader_close);
-  lua_setfield(L, -2, "__close");
-  lua_pushcfunction(L, reader_describe);
-  lua_setfield(L, -2, "__tostring");
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  bind_set_type(L, methods, reader_close, reader_describe);
   return box;
 }
 

@@ -29,7 +29,7 @@ local function expect_failure(words, flags, where, prefix)
   local output, fine = small.run(where or directory, flags, prefix)
   assert(not fine, string.format("no failure, but: %s", output))
   expect(output, words)
-  assert(not output:find "stack traceback" or words:find "traceback", output)
+  assert(not output:find "stack traceback" or output:find "recipe.lua:%d+: ", output)
 end
 
 local function read_lines(path)

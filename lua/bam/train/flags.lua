@@ -119,15 +119,26 @@ function M.help()
   return lines
 end
 
---- The command that started this program, for messages; with more words behind it.
+local function quoted(word)
+  if not word:find "[^%w_./=:,+-]" then return word end
+  return string.format("'%s'", (word:gsub("'", "'\\''")))
+end
+
+--- The command that runs this script again, for messages: as it was started, less --fresh and
+--- --only, and with more words behind it.
 ---@param more? string
 ---@return string
 function M.command(more)
-  local arguments = rawget(_G, "arg") or {}
-  local words = { "bamlua", arguments[0] or "SCRIPT" }
-  for _, word in ipairs(arguments) do
-    words[#words + 1] = word:find "[^%w_./=:,+-]" and string.format("'%s'", word:gsub("'", "'\\''"))
-      or word
+  local arguments, i = rawget(_G, "arg") or {}, 1
+  local words = { "bamlua", quoted(arguments[0] or "SCRIPT") }
+  while i <= #arguments do
+    local word = arguments[i]
+    if word == "--only" then
+      i = i + 1
+    elseif word ~= "--fresh" and not word:find "^%-%-only=" then
+      words[#words + 1] = quoted(word)
+    end
+    i = i + 1
   end
   words[#words + 1] = more
   return table.concat(words, " ")

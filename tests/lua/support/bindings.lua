@@ -199,6 +199,10 @@ local CORE = {
     local tokens, documents = core.tensor({ 5, 6, 7 }, { dtype = "i32" }), core.tensor { 0, 2 }
     core.pack_windows(tokens, documents, { 0, 1 }, 3)
   end,
+  lock = function()
+    local lock <close> = core.lock(PATH)
+    assert(select(2, core.lock(PATH)) and tostring(lock))
+  end,
   scope = function()
     core.scope(function()
       local kept = methods.keep(core.zeros(1))

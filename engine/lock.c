@@ -1,0 +1,150 @@
+/* flock on an opened file. A lock on a file that has meanwhile been deleted or replaced is worth
+   nothing, as others will open another one: so after locking the path must still lead to the file
+   that was locked, else all begins again. */
+#include "lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "file.h"
+
+#define MOST_TRIES 100
+
+struct bam_lock {
+  bam_context *context;
+  int file;
+};
+
+static const char *advice(int error) {
+  switch (error) {
+  case ENOENT:
+  case ENOTDIR: return "; make the directory first";
+  case EACCES:
+  case EPERM: return "; change the permissions or use another place";
+  case EROFS: return "; use another place";
+  case ENOLCK:
+  case ENOSYS:
+  case EINVAL:
+  case EOPNOTSUPP: return "; its file system has no locks: use another one, on a local disk";
+  case EMFILE:
+  case ENFILE: return "; close other files first";
+  default: return "";
+  }
+}
+
+static bam_status fail(bam_context *context, const char *path, const char *reason,
+                       const char *what_to_do) {
+  char quoted[BAM_QUOTE_TEXT];
+  return bam_fail(context, BAM_ERROR_FILE, "cannot lock %s: %s%s", bam_quote(path, quoted), reason,
+                  what_to_do);
+}
+
+static bam_status fail_errno(bam_context *context, const char *path, int error) {
+  return fail(context, path, strerror(error), advice(error));
+}
+
+/* Open the regular file at `path`, or make it. */
+static bam_status open_file(bam_context *context, const char *path, int *file) {
+  struct stat info;
+  /* O_NONBLOCK: opening a pipe must not wait */
+  *file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
+  if (*file < 0)
+    return fail_errno(context, path, errno);
+  if (fstat(*file, &info) != 0)
+    return fail_errno(context, path, errno);
+  return S_ISREG(info.st_mode) ? BAM_OK
+                               : fail(context, path, "it is no regular file", "; name another");
+}
+
+/* Does the path still lead to the opened file? */
+static bool is_there(const char *path, int file) {
+  struct stat opened, named;
+  return fstat(file, &opened) == 0 && stat(path, &named) == 0 && opened.st_dev == named.st_dev &&
+         opened.st_ino == named.st_ino;
+}
+
+/* ---- who holds it ---- */
+
+/* One line, for messages of others. Where there is no room on the disk the file stays empty: it is
+   the system that locks. */
+static void write_holder(int file) {
+  char host[100] = "", since[40], text[BAM_LOCK_TEXT];
+  time_t now = time(NULL);
+  struct tm utc;
+  gethostname(host, sizeof host - 1);
+  strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&now, &utc));
+  int length = snprintf(text, sizeof text, "process %ld on host %s, since %s\n", (long)getpid(),
+                        host, since);
+  if (ftruncate(file, 0) != 0 || pwrite(file, text, (size_t)length, 0) != length)
+    (void)!ftruncate(file, 0);
+}
+
+static void read_holder(int file, char holder[BAM_LOCK_TEXT]) {
+  ssize_t length = pread(file, holder, BAM_LOCK_TEXT - 1, 0);
+  holder[length > 0 ? length : 0] = '\0';
+  holder[strcspn(holder, "\n")] = '\0';
+  for (char *c = holder; *c != '\0'; c++)
+    if ((unsigned char)*c < 0x20 || *c == 0x7f)
+      *c = '?';
+  if (*holder == '\0') /* it has only just begun, or the disk is full */
+    strcpy(holder, "another process");
+}
+
+/* ---- taking ---- */
+
+/* One try: the locked file, or -1 when somebody else has it, or -2 when it has gone meanwhile. */
+static bam_status try_lock(bam_context *context, const char *path, int *out,
+                           char holder[BAM_LOCK_TEXT]) {
+  int file;
+  bam_status status = BAM_OK;
+  *out = -1;
+  BAM_TRY(open_file(context, path, &file));
+  if (TEMP_FAILURE_RETRY(flock(file, LOCK_EX | LOCK_NB)) != 0) {
+    if (errno != EWOULDBLOCK)
+      BAM_TRY(fail_errno(context, path, errno));
+    read_holder(file, holder);
+  } else if (is_there(path, file)) {
+    write_holder(file);
+    *out = file;
+    return BAM_OK;
+  } else
+    *out = -2;
+done:
+  if (file >= 0)
+    close(file);
+  return status;
+}
+
+bam_status bam_lock_take(bam_context *context, const char *path, bam_lock **out,
+                         char holder[BAM_LOCK_TEXT]) {
+  bam_lock *lock = bam_object_alloc(context, sizeof *lock);
+  if (lock == NULL)
+    return BAM_ERROR_MEMORY;
+  *lock = (bam_lock){ context, -2 };
+  bam_status status = BAM_OK;
+  for (int i = 0; i < MOST_TRIES && lock->file == -2 && status == BAM_OK; i++)
+    status = try_lock(context, path, &lock->file, holder);
+  if (lock->file == -2 && status == BAM_OK)
+    status = fail(context, path, "it is deleted again and again", "; see who does that");
+  if (lock->file >= 0) {
+    *out = lock;
+    return BAM_OK;
+  }
+  bam_object_free(context, lock, sizeof *lock);
+  *out = NULL;
+  return status;
+}
+
+void bam_lock_release(bam_lock *lock) {
+  if (lock == NULL)
+    return;
+  (void)!ftruncate(lock->file, 0); /* nobody holds it */
+  close(lock->file);
+  bam_object_free(lock->context, lock, sizeof *lock);
+}

@@ -1,0 +1,142 @@
+-- Locks between processes: taken once, let go when a process ends, and sound when the file is
+-- deleted or replaced.
+-- Usage: build/bamlua tests/lua/locks.lua build/bamlua
+local core = require "bam.core"
+local bamlua = arg[1] or "build/bamlua"
+
+local base = os.tmpname()
+os.remove(base)
+core.make_directory(base)
+local path = base .. "/lock"
+
+local function expect_error(words, f, ...)
+  local fine, message = pcall(f, ...)
+  assert(not fine, "no error about " .. words)
+  assert(tostring(message):find(words, 1, true), ("%q is not about %q"):format(message, words))
+end
+
+local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+--- Another process that runs a script and says when it has come to its `say`; a pipe to its stdin.
+--- It goes on, and ends, when that is closed.
+local function child(script)
+  local said = base .. "/said"
+  os.remove(said)
+  local program = ("local core = require 'bam.core' local function say(x) "
+    .. "core.write_file(%q, tostring(x)) io.read 'a' end %s"):format(said, script)
+  local pipe = assert(io.popen(("exec %s -e %s"):format(quoted(bamlua), quoted(program)), "w"))
+  local text
+  repeat
+    os.execute "sleep 0.02"
+    local fine, got = pcall(core.read_file, said)
+    text = fine and got
+  until text
+  return pipe, text
+end
+
+local holder_pattern = "^process %d+ on host %S+, since %d+%-%d+%-%d+ %d+:%d+:%d+ UTC$"
+
+-- ---- in one process ----
+
+local lock, holder = core.lock(path)
+assert(lock and not holder and tostring(lock) == "lock")
+local other, said = core.lock(path)
+assert(other == nil and said:find(holder_pattern), said)
+assert(core.read_file(path) == said .. "\n")
+lock:release()
+assert(tostring(lock) == "lock (released)" and core.read_file(path) == "")
+lock:release()
+do
+  local again <close> = core.lock(path)
+  assert(again and not core.lock(path))
+end
+assert(core.lock(path)) -- kept by nothing
+collectgarbage()
+lock = assert(core.lock(path))
+lock:release()
+
+-- ---- between processes ----
+
+local script = ("held = core.lock %q say(held)"):format(path)
+local pipe, answer = child(script)
+assert(answer == "lock")
+other, said = core.lock(path)
+assert(other == nil and said:find(holder_pattern), said)
+local pid = said:match "%d+"
+assert(os.execute("kill -9 " .. pid))
+pipe:close()
+lock = assert(core.lock(path), "a killed process left its lock")
+assert(core.read_file(path):match "%d+" ~= pid)
+pipe, answer = child(("say(select(2, core.lock %q))"):format(path))
+assert(answer .. "\n" == core.read_file(path), answer)
+pipe:close()
+
+-- A child that this process starts must not inherit the lock.
+pipe = io.popen("sleep 5 & echo $!")
+local sleeper = pipe:read "l"
+lock:release()
+lock = assert(core.lock(path))
+os.execute("kill " .. sleeper)
+pipe:close()
+
+-- ---- a file that does not stay ----
+
+os.remove(path) -- the lock is on a file that nobody can open any more
+pipe, answer = child(script)
+assert(answer == "lock")
+assert(not core.lock(path))
+lock:release()
+assert(not core.lock(path), "releasing the old lock released the new one")
+pipe:close()
+
+-- Processes that lock, and delete the file before they let go, as fast as they can: who holds the
+-- lock has the token, so two at once are found out.
+local token = base .. "/token"
+core.write_file(token, "")
+core.write_file(base .. "/racer.lua", ([[
+  local core, path, token, taken = require "bam.core", %q, %q, 0
+  for _ = 1, 3000 do
+    local lock = core.lock(path)
+    if lock then
+      taken = taken + 1
+      if not os.rename(token, token .. "-held") then os.exit(3) end
+      if not os.rename(token .. "-held", token) then os.exit(4) end
+      os.remove(path)
+      lock:release()
+    end
+  end
+  os.exit(taken > 0)]]):format(path, token))
+local run = ("%s %s"):format(quoted(bamlua), quoted(base .. "/racer.lua"))
+local race = ("%s & a=$!; %s & b=$!; %s && wait $a && wait $b"):format(run, run, run)
+local fine, how, code = os.execute(race)
+assert(fine, ("two processes held the lock at once (%s %s)"):format(how, code))
+
+-- ---- what is refused ----
+
+expect_error(('lock: cannot lock "%s/no/lock": No such file'):format(base), core.lock,
+  base .. "/no/lock")
+expect_error("make the directory first", core.lock, base .. "/no/lock")
+expect_error(('cannot lock "%s": Is a directory'):format(base), core.lock, base)
+os.execute("mkfifo " .. quoted(base .. "/pipe"))
+expect_error("it is no regular file", core.lock, base .. "/pipe")
+expect_error("it is no regular file", core.lock, "/dev/null")
+expect_error("lock: expected the path of a file, got nothing", core.lock)
+expect_error("cannot contain a zero byte", core.lock, "a\0b")
+expect_error("bam.Lock expected, got table", lock.release, {})
+
+-- What the file says is shown as it is, but for what a terminal would take for more.
+pipe = child(script)
+local file = io.open(path, "wb")
+file:write("\27[2Jx\ny")
+file:close()
+assert(select(2, core.lock(path)) == "?[2Jx")
+file = io.open(path, "wb")
+file:write(("x"):rep(1000))
+file:close()
+assert(select(2, core.lock(path)) == ("x"):rep(199))
+file = io.open(path, "wb")
+file:close()
+assert(select(2, core.lock(path)) == "another process")
+pipe:close()
+
+os.execute("rm -rf " .. quoted(base))
