@@ -12,7 +12,7 @@
 #include "heap.h"
 #include "pairs.h"
 
-#define CACHE_SLOTS 16384
+#define CACHE_SLOTS 65536
 #define CACHE_BYTES 30
 #define CACHE_IDS 6
 

@@ -6,9 +6,11 @@ typedef struct slot {
   int64_t value; /* -1: the slot is free */
 } slot;
 
-/* Where to look first: the high bits of a product depend on all bits of the key. */
+/* Where to look first. The high bits of the product depend on all bits of the key, the low ones on
+   the right word only. */
 static int64_t place_of(const bam_pairs *pairs, uint64_t key) {
-  return (int64_t)((key * 0x9e3779b97f4a7c15) >> 20) & (pairs->room - 1);
+  uint64_t product = key * 0x9e3779b97f4a7c15;
+  return (int64_t)(product >> 32 ^ product) & (pairs->room - 1);
 }
 
 static void insert(bam_pairs *pairs, uint64_t key, int64_t value) {

@@ -134,8 +134,10 @@ end
 
 -- A function that gives the texts one by one.
 local function reader(texts)
-  if type(texts) ~= "table" or not rawequal(getmetatable(texts), nil) then
-    return check.value("tokenizer.train: option texts", texts, "callable")
+  if check.is_callable(texts) then return texts end
+  if type(texts) ~= "table" then
+    check.fail("tokenizer.train: option texts: expected a list of texts or a function, got %s",
+               check.describe(texts))
   end
   local i = 0
   return function()
