@@ -64,14 +64,14 @@ function M.locked(path, f)
   local lock, holder = core.lock(path)
   while not lock do
     if not told then
-      M.report("waiting for process %s, which is preparing the same text", holder or "?")
+      M.report("waiting for %s, which is preparing the same text", holder)
     end
     told = true
     core.sleep(0.2)
     lock, holder = core.lock(path)
   end
   local ok, result = pcall(f)
-  lock:close()
+  lock:release()
   if not ok then error(result, 0) end
   return result
 end

@@ -64,15 +64,27 @@ local function average(domains, names)
            standard_error = math.sqrt(squares) / #names }
 end
 
-local spec = { context = { "size", optional = true }, tokens = { "size", optional = true } }
+local spec = { context = { "size", optional = true }, tokens = { "size", optional = true },
+               domains = { "table", optional = true } }
+
+-- The domains to evaluate on: those asked for, each of which there must be.
+local function choose(set, wanted)
+  for _, name in ipairs(wanted or {}) do
+    if not set[name] or not set[name].count then
+      check.fail("evaluate: no domain %s%s", check.describe(name),
+                 check.suggestion(name, set.domains))
+    end
+  end
+  return wanted or set.domains
+end
 
 --- How well a model predicts held-out text: per domain nats per token, perplexity, bits per byte,
 --- and the standard error of the perplexity; `windows` are the nats of each window. The average is
 --- the mean of the domains' perplexities, as in the paper's Table 1.
 ---@param model table with log_likelihood: a live model, bam.ensemble
 ---@param heldout table text.heldout of bam.corpus
----@param options? { context?: integer, tokens?: integer } length of the windows, the model's context
---- unless given; at most so many tokens per domain
+---@param options? { context?: integer, tokens?: integer, domains?: string[] } length of the windows,
+--- the model's context unless given; at most so many tokens per domain; all domains unless given
 ---@return { domains: table<string, table>, average: table }
 function M.evaluate(model, heldout, options)
   local o = check.options("evaluate", options, spec)
@@ -83,11 +95,10 @@ function M.evaluate(model, heldout, options)
   local at_once = math.max(1, TOKENS_AT_ONCE // context)
   local training = model.training
   model:eval()
-  for _, name in ipairs(set.domains) do
-    domains[name] = evaluate_domain(model, set, name, at_once)
-  end
+  local names = choose(set, o.domains)
+  for _, name in ipairs(names) do domains[name] = evaluate_domain(model, set, name, at_once) end
   model:train(training)
-  return { domains = domains, average = average(domains, set.domains) }
+  return { domains = domains, average = average(domains, names) }
 end
 
 return M

@@ -130,8 +130,8 @@ end
 ---@field betas? number[] of AdamW, { 0.9, 0.95 } by default
 ---@field eps? number of AdamW, 1e-8 by default
 ---@field weight_decay? number of AdamW, on matrices, 0.1 by default
----@field eval_every? integer steps between evaluations on held-out text, a quarter of the run by
---- default; 0: none
+---@field eval_every? integer steps between evaluations on held-out text of the domains that it
+--- trains on, a quarter of the run by default; 0: none
 ---@field eval_tokens? integer tokens per domain of such an evaluation, 4096 by default
 ---@field save_every? integer steps between checkpoints; default: a minute of time
 ---@field on_step? fun(record: table, model: table) called after every step

@@ -103,7 +103,8 @@ end
 local function evaluate_now(run)
   local o, state = run.o, run.state
   local result = evaluate.evaluate(run.model, o.data.text.heldout,
-                                   { context = o.context, tokens = o.eval_tokens })
+                                   { context = o.context, tokens = o.eval_tokens,
+                                     domains = o.data.names })
   local figures = brief(result)
   run.metrics:add { step = state.step, eval = figures }
   run.progress:say("%s  step %d of %d  held-out perplexity %.3f", run.phase.name, state.step,
