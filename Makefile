@@ -117,9 +117,9 @@ INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}=$${Package} ' $(PACKA
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES) $(TEXT_PACKAGES))
 
 .PHONY: run test bench asan valgrind fuzz deps install clean help
-run: deps ## train a small language model on text found on this machine
+run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
-	$(B)/bamlua recipes/bytes.lua
+	$(B)/bamlua recipes/bam_kv_shared.lua
 
 test: deps ## build and run all tests; FILTER='matmul/*' picks some
 	@$(REMAKE) $(B)/bamlua $(B)/test_engine

@@ -42,7 +42,7 @@ local function rows(s)
     add("bam-top1-attention-cm", { kv = "own", routing = 1 }, "compute")
     add("btx-top3-of-6", { experts = "mean" }, "data", { top_k = 3, extra_seed_copies = 2 })
   end
-  return bam.compare { list, on = text.heldout, base = btx }
+  return bam.compare { list, on = text.heldout, base = btx, name = "results-" .. s }
 end
 
 local tables = {}

@@ -41,7 +41,7 @@ end
 
 -- Kill the process, by turns at a random moment and inside a save. Was it alive, and saving?
 local function kill_once(process, inside)
-  local deadline = core.clock() + 0.5 * math.random()
+  local deadline = core.clock() + math.random()
   while is_alive(process) do
     if inside and is_saving(process) or not inside and core.clock() > deadline then break end
   end

@@ -145,10 +145,10 @@ local function without_windows(results)
   return list
 end
 
-local function write_results(results, base)
+local function write_results(name, results, base)
   core.make_directory(place.recipe_directory())
   local value = { models = without_windows(results), base = base and base.name }
-  core.write_file(string.format("%s/results.json", place.recipe_directory()),
+  core.write_file(string.format("%s/%s.json", place.recipe_directory(), name),
                   json.encode(value, { indent = 2 }))
 end
 
@@ -159,7 +159,7 @@ local function read(given)
   end
   o = check.options("compare", o, { on = { "table" }, base = { "any", optional = true },
                                     context = { "size", optional = true },
-                                    tokens = { "size", optional = true } })
+                                    name = { "string", "results" }, tokens = { "size", optional = true } })
   if not check.is_callable(o.on.open) then
     check.fail("compare: option on: expected held-out text, as text.heldout, got %s",
                check.describe(o.on))
@@ -179,6 +179,7 @@ end
 ---@field base? any one of the models: then the ratio of every average to its average is shown
 ---@field context? integer tokens of a window; the models' own unless given
 ---@field tokens? integer at most so many per domain
+---@field name? string of the file of results, "results" by default
 
 --- Evaluates models on held-out text, prints a table like the paper's Table 1, and writes
 --- runs/RECIPE/results.json: per model parameters, tokens, FLOPs, seconds, and per domain
@@ -199,7 +200,7 @@ function M.compare(given)
   for i, entry in ipairs(entries) do results[i] = evaluate_entry(entry, o) end
   local base = find_base(values, results, o.base)
   if base then add_ratios(results, base) end
-  write_results(results, base)
+  write_results(o.name, results, base)
   local lines = tables.lines(results, check.sorted_names(results[1].domains), base)
   for _, line in ipairs(settings.differences(entries)) do lines[#lines + 1] = line end
   local comparison = setmetatable({ models = results, lines = lines }, metatable)

@@ -92,8 +92,9 @@ function Phase:newest() return store.newest(self:directory(), warn) end
 --- Has it been trained to its end? Then its last checkpoint is given.
 ---@return table?
 function Phase:finished()
-  local found = self:newest()
-  return found and found.step == self.steps and found.state.done and found or nil
+  local found = rawget(self, "_finished") or self:newest()
+  if found and found.step == self.steps and found.state.done then self._finished = found end
+  return rawget(self, "_finished")
 end
 
 local function last_of(self)
@@ -118,8 +119,8 @@ end
 --- What training came to: { step, seconds, skipped, best, ... }.
 ---@return table
 function Phase:results()
-  local found = self:finished() or last_of(self)
-  return found.state
+  last_of(self)
+  return self:finished().state
 end
 
 return M

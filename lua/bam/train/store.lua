@@ -69,12 +69,14 @@ end
 
 -- ---- writing ----
 
--- Fill a staged directory by `write(staged)`, add the manifest, and let it appear.
+-- Fill a staged directory by `write(staged)`, add the manifest, and let it appear. One that is
+-- there and holds other files goes first: what lies before it serves until the new one is there.
 local function commit(path, write)
   local staged = core.stage_directory(path)
   local ok, message = pcall(function()
     write(staged)
     write_manifest(staged)
+    if core.file_info(within(path, "training.json")) then core.remove_directory(path) end
     core.commit_directory(staged, path)
   end)
   if not ok then

@@ -1,0 +1,31 @@
+-- A mixture of models that another program wrote trains without any phase before it, and without a
+-- recipe's knowledge of their sizes; and the finished phase loads as a model that samples.
+package.path = string.format("tests/lua/support/?.lua;%s", package.path)
+local core = require "bam.core"
+local small = require "small_run"
+
+local RECIPE = [[
+local bam = require "bam"
+local opt = bam.options { batch = 4, context = 16 }
+local text = bam.corpus({ law = "law.txt", general = "general.txt" }, { vocab = 280, heldout = 0.3 })
+local experts = {}
+for i = 1, 4 do experts[i] = string.format("%s/%d", EXPERTS, i) end
+local mixed = bam.train {
+  name = "mixed", lr = 1e-2, tokens = 30 * 64, data = text:sample { general = 1, law = 1 },
+  model = bam.mix { experts = experts, attention = { kv = "own" } } }
+local model = mixed:load()
+assert(#model:sample("the river ", { tokens = 5, seed = 1 }) > 10)
+local result = bam.evaluate(model, text.heldout)
+print("from", bam.evaluate(bam.load(experts[1]), text.heldout).average.perplexity)
+print("to", result.average.perplexity)
+]]
+
+local directory = small.directory((RECIPE:gsub("EXPERTS", string.format("%q",
+                                                core.absolute "tests/golden/experts"))))
+local cleanup <close> = setmetatable({}, { __close = function() small.remove(directory) end })
+local output, fine = small.run(directory)
+assert(fine, output)
+local from = tonumber(output:match "from%s+(%S+)")
+local to = tonumber(output:match "to%s+(%S+)")
+assert(to < 0.5 * from, output)
+print "train_directories: ok"
