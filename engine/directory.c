@@ -220,17 +220,18 @@ static bam_status check_target(const task *t, const place *p, mode_t *mode) {
 
 /* ---- staging ---- */
 
-/* Does the name end in ".tmp-PID-N"? */
-static bool is_staged(const char *name) {
+int64_t bam_staged_process(const char *name) {
   int end = 0;
   const char *mark = NULL;
   for (const char *found = name; (found = strstr(found, ".tmp-")) != NULL; found++)
     mark = found;
   if (mark == NULL)
-    return false;
+    return -1;
   (void)sscanf(mark, ".tmp-%*[0-9]-%*[0-9]%n", &end);
-  return end > 0 && mark[end] == '\0';
+  return end > 0 && mark[end] == '\0' ? strtoll(mark + strlen(".tmp-"), NULL, 10) : -1;
 }
+
+static bool is_staged(const char *name) { return bam_staged_process(name) >= 0; }
 
 /* Other processes, and killed ones before us, may have taken names. */
 static bam_status make_staged(const task *t, const place *p, char staged[PATH_MAX]) {
@@ -279,30 +280,42 @@ static int remove_files(const place *p, int directory, const bam_names *names) {
   return unlinkat(p->parent, p->name, AT_REMOVEDIR) == 0 ? 0 : errno;
 }
 
-bam_status bam_directory_discard(bam_context *context, const char *staged) {
-  task t = { context, "remove", staged };
-  place p = { .parent = -1 };
+/* Delete the directory at `p` and its files, which must be regular ones all. */
+static bam_status remove_at(const task *t, place *p) {
   bam_names names = { NULL, 0 };
   int directory = -1, error;
   bam_status status = BAM_OK;
-  BAM_TRY(find_place(&t, staged, false, &p));
-  if (!is_staged(p.name))
-    BAM_TRY(fail_text(&t, "it was not made to be thrown away", "; remove it by hand"));
-  BAM_TRY(open_parent(&t, &p));
-  BAM_TRY(open_itself(&t, &p, &directory));
-  BAM_TRY(list_at(&t, directory, ".", &names));
+  BAM_TRY(open_parent(t, p));
+  BAM_TRY(open_itself(t, p, &directory));
+  BAM_TRY(list_at(t, directory, ".", &names));
   for (int i = 0; i < names.count; i++)
     if (!is_regular(directory, names.entries[i]->d_name))
-      BAM_TRY(fail_about(&t, names.entries[i]->d_name, "in it is not a regular file",
+      BAM_TRY(fail_about(t, names.entries[i]->d_name, "in it is not a regular file",
                          "; move that, or remove it by hand"));
-  error = remove_files(&p, directory, &names);
+  error = remove_files(p, directory, &names);
   if (error != 0)
-    status = fail_errno(&t, error);
+    status = fail_errno(t, error);
 done:
   bam_names_release(&names);
   close_descriptor(directory);
-  close_descriptor(p.parent);
+  close_descriptor(p->parent);
   return status;
+}
+
+bam_status bam_directory_remove(bam_context *context, const char *path) {
+  task t = { context, "remove", path };
+  place p = { .parent = -1 };
+  bam_status status = find_place(&t, path, false, &p);
+  return status == BAM_OK ? remove_at(&t, &p) : status;
+}
+
+bam_status bam_directory_discard(bam_context *context, const char *staged) {
+  task t = { context, "remove", staged };
+  place p = { .parent = -1 };
+  bam_status status = find_place(&t, staged, false, &p);
+  if (status == BAM_OK && !is_staged(p.name))
+    status = fail_text(&t, "it was not made to be thrown away", "; remove it by hand");
+  return status == BAM_OK ? remove_at(&t, &p) : status;
 }
 
 /* ---- committing ---- */

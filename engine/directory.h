@@ -47,6 +47,14 @@ bam_status bam_directory_commit(bam_context *context, const char *staged, const 
    regular files stays as it is, and is an error. */
 bam_status bam_directory_discard(bam_context *context, const char *staged);
 
+/* Delete the directory `path`, which is not a link, and the files in it. One that holds anything
+   but regular files stays as it is, and is an error. */
+bam_status bam_directory_remove(bam_context *context, const char *path);
+
+/* The process that `name` says made it, by ending in ".tmp-PID-N" as what is staged does; -1 where
+   it does not end so. */
+int64_t bam_staged_process(const char *name);
+
 /* ---- small files ---- */
 
 /* Open the regular file at `path` for reading: a descriptor in *file, to be closed. Fails when it

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "path.h"
 
 #define MOST_TRIES 100
 
@@ -21,32 +22,15 @@ struct bam_lock {
   int file;
 };
 
-static const char *advice(int error) {
-  switch (error) {
-  case ENOENT:
-  case ENOTDIR: return "; make the directory first";
-  case EACCES:
-  case EPERM: return "; change the permissions or use another place";
-  case EROFS: return "; use another place";
-  case ENOLCK:
-  case ENOSYS:
-  case EINVAL:
-  case EOPNOTSUPP: return "; its file system has no locks: use another one, on a local disk";
-  case EMFILE:
-  case ENFILE: return "; close other files first";
-  default: return "";
-  }
-}
-
-static bam_status fail(bam_context *context, const char *path, const char *reason,
-                       const char *what_to_do) {
+static bam_status fail(bam_context *context, const char *path, const char *reason) {
   char quoted[BAM_QUOTE_TEXT];
-  return bam_fail(context, BAM_ERROR_FILE, "cannot lock %s: %s%s", bam_quote(path, quoted), reason,
-                  what_to_do);
+  return bam_fail(context, BAM_ERROR_FILE, "cannot lock %s: %s", bam_quote(path, quoted), reason);
 }
 
 static bam_status fail_errno(bam_context *context, const char *path, int error) {
-  return fail(context, path, strerror(error), advice(error));
+  if (error == ENOLCK || error == ENOSYS || error == EINVAL || error == EOPNOTSUPP)
+    return fail(context, path, "its file system has no locks; use one on a local disk");
+  return bam_fail_path(context, "lock", path, error);
 }
 
 /* Open the regular file at `path`, or make it. */
@@ -58,8 +42,9 @@ static bam_status open_file(bam_context *context, const char *path, int *file) {
     return fail_errno(context, path, errno);
   if (fstat(*file, &info) != 0)
     return fail_errno(context, path, errno);
-  return S_ISREG(info.st_mode) ? BAM_OK
-                               : fail(context, path, "it is no regular file", "; name another");
+  if (!S_ISREG(info.st_mode))
+    return fail(context, path, "it is no regular file; name another");
+  return BAM_OK;
 }
 
 /* Does the path still lead to the opened file? */
@@ -131,7 +116,7 @@ bam_status bam_lock_take(bam_context *context, const char *path, bam_lock **out,
   for (int i = 0; i < MOST_TRIES && lock->file == -2 && status == BAM_OK; i++)
     status = try_lock(context, path, &lock->file, holder);
   if (lock->file == -2 && status == BAM_OK)
-    status = fail(context, path, "it is deleted again and again", "; see who does that");
+    status = fail(context, path, "it is deleted again and again; see who does that");
   if (lock->file >= 0) {
     *out = lock;
     return BAM_OK;

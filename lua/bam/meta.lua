@@ -183,6 +183,56 @@ function core.read_file(path, limit) end
 ---@param text string
 function core.write_file(path, text) end
 
+--- The paths that match a pattern (* ? and [...] as in a shell), sorted by their bytes. A pattern
+--- that is itself a path finds that. A directory that is missing or cannot be read is an error.
+---@param pattern string
+---@return string[]
+function core.glob(pattern) end
+
+--- What is at a path, or what a link there leads to; nil when there is nothing.
+---@param path string
+---@return { kind: "file"|"directory"|"other", size: integer, modified: number, inode: integer }?
+function core.file_info(path) end
+
+--- The path from the root, without links, "." and ".."; what is not there is taken as written.
+---@param path string
+---@return string
+function core.absolute(path) end
+
+--- How many bytes may still be written on the file system that a path is on.
+---@param path string
+---@return integer
+function core.free_bytes(path) end
+
+--- Lets a symbolic link appear at `path`, in one step. Another link there is replaced, anything
+--- else is an error.
+---@param target string what it leads to, as seen from the link
+---@param path string
+function core.link(target, path) end
+
+--- Appends to a file, or makes it, in one write; on a full disk nothing is appended.
+---@param path string
+---@param text string
+function core.append_file(path, text) end
+
+--- Cuts a file to its first bytes.
+---@param path string
+---@param size integer at most as many as it has
+function core.truncate_file(path, size) end
+
+--- Deletes a file or link. When there is nothing, that is fine.
+---@param path string
+function core.remove_file(path) end
+
+--- Deletes a directory and the files in it, provided that these are all that is in it.
+---@param path string
+function core.remove_directory(path) end
+
+--- Deletes what processes that no longer run left half-written in a directory (NAME.tmp-PID-N).
+---@param directory string
+---@return integer count how many there were
+function core.remove_staged(directory) end
+
 ---@class bam.Lock
 local lock = {}
 

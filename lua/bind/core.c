@@ -207,7 +207,8 @@ int luaopen_bam_core(lua_State *L) {
                                     bind_optim_functions, bind_system_functions,
                                     bind_directory_functions, bind_json_functions,
                                     bind_hash_functions, bind_text_functions,
-                                    bind_tokenizer_functions, bind_lock_functions };
+                                    bind_tokenizer_functions, bind_lock_functions,
+                                    bind_path_functions };
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
     luaL_setfuncs(L, parts[i], 0);
   lua_newtable(L);

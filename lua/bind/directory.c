@@ -78,6 +78,13 @@ static int directory_discard(lua_State *L) {
   return 0;
 }
 
+/* remove_directory(path) */
+static int directory_remove(lua_State *L) {
+  const char *path = bind_path(L, 1, "remove_directory", "a directory");
+  bind_check_within(L, bam_directory_remove(bind_context(L), path), "remove_directory");
+  return 0;
+}
+
 /* ---- small files ---- */
 
 static int close_file(lua_State *L) {
@@ -145,6 +152,7 @@ const luaL_Reg bind_directory_functions[] = {
   { "stage_directory", directory_stage },
   { "commit_directory", directory_commit },
   { "discard_directory", directory_discard },
+  { "remove_directory", directory_remove },
   { "read_file", file_read },
   { "write_file", file_write },
   { NULL, NULL },

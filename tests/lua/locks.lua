@@ -115,7 +115,7 @@ assert(fine, ("two processes held the lock at once (%s %s)"):format(how, code))
 
 expect_error(('lock: cannot lock "%s/no/lock": No such file'):format(base), core.lock,
   base .. "/no/lock")
-expect_error("make the directory first", core.lock, base .. "/no/lock")
+expect_error("check the name, and the directory", core.lock, base .. "/no/lock")
 expect_error(('cannot lock "%s": Is a directory'):format(base), core.lock, base)
 os.execute("mkfifo " .. quoted(base .. "/pipe"))
 expect_error("it is no regular file", core.lock, base .. "/pipe")

@@ -203,6 +203,22 @@ local CORE = {
     local lock <close> = core.lock(PATH)
     assert(select(2, core.lock(PATH)) and tostring(lock))
   end,
+  glob = function() core.glob "/*" end,
+  file_info = function() core.file_info "/" end,
+  absolute = function() core.absolute "a/b" end,
+  free_bytes = function() core.free_bytes "/" end,
+  link = function() core.link("x", PATH .. "-link") core.remove_file(PATH .. "-link") end,
+  append_file = function() core.append_file(PATH, "text") end,
+  truncate_file = function() core.append_file(PATH, "text") core.truncate_file(PATH, 0) end,
+  remove_file = function() core.remove_file(PATH .. "-no") end,
+  remove_directory = function()
+    local path = PATH .. "-removed"
+    core.make_directory(path) core.remove_directory(path)
+  end,
+  remove_staged = function()
+    local path = PATH .. "-cleaned"
+    core.make_directory(path) core.remove_staged(path) core.remove_directory(path)
+  end,
   scope = function()
     core.scope(function()
       local kept = methods.keep(core.zeros(1))

@@ -1,0 +1,196 @@
+/* Changes as change.h describes them. */
+#include "change.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "directory.h"
+#include "file.h"
+#include "path.h"
+
+static bam_status fail(bam_context *context, const char *verb, const char *path,
+                       const char *reason) {
+  char quoted[BAM_QUOTE_TEXT];
+  return bam_fail(context, BAM_ERROR_FILE, "cannot %s %s: %s", verb, bam_quote(path, quoted),
+                  reason);
+}
+
+/* ---- files ---- */
+
+/* Open the regular file at `path` for writing; its size goes into *size. */
+static bam_status open_file(bam_context *context, const char *verb, const char *path, int flags,
+                            int *file, int64_t *size) {
+  struct stat info;
+  /* O_NONBLOCK: opening a pipe must not wait */
+  *file = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flags, 0666);
+  if (*file < 0 || fstat(*file, &info) != 0)
+    return bam_fail_path(context, verb, path, errno);
+  *size = info.st_size;
+  return S_ISREG(info.st_mode) ? BAM_OK
+                               : fail(context, verb, path, "it is no regular file; name another");
+}
+
+static void close_descriptor(int descriptor) {
+  if (descriptor >= 0)
+    close(descriptor);
+}
+
+/* Would a file of `size` bytes be longer than this process may write? The system would send a
+   signal that ends it. */
+static bool is_too_long(int64_t size) {
+  struct rlimit limit;
+  return getrlimit(RLIMIT_FSIZE, &limit) == 0 && (uint64_t)size > limit.rlim_cur;
+}
+
+/* Append to a file of `before` bytes. Returns an errno; what was written by then is taken back. */
+static int append(int file, const void *data, int64_t size, int64_t before) {
+  struct stat info;
+  if (size > INT64_MAX - before || is_too_long(before + size))
+    return EFBIG;
+  int64_t written = TEMP_FAILURE_RETRY(write(file, data, (size_t)size));
+  int error = written < 0 ? errno : ENOSPC;
+  if (written == size)
+    return 0;
+  if (written > 0 && fstat(file, &info) == 0 && info.st_size == before + written)
+    (void)!ftruncate(file, before);
+  return error;
+}
+
+bam_status bam_change_append(bam_context *context, const char *path, const void *data,
+                             int64_t size) {
+  int64_t before = 0;
+  int file, error;
+  bam_status status = BAM_OK;
+  BAM_TRY(open_file(context, "append to", path, O_APPEND | O_CREAT, &file, &before));
+  error = append(file, data, size, before);
+  if (error != 0)
+    status = bam_fail_path(context, "append to", path, error);
+done:
+  close_descriptor(file);
+  return status;
+}
+
+bam_status bam_change_truncate(bam_context *context, const char *path, int64_t size) {
+  char reason[100];
+  int64_t before = 0;
+  int file;
+  bam_status status = BAM_OK;
+  BAM_TRY(open_file(context, "cut", path, 0, &file, &before));
+  snprintf(reason, sizeof reason, "it has %lld bytes, not %lld", (long long)before,
+           (long long)size);
+  if (size < 0 || size > before)
+    BAM_TRY(fail(context, "cut", path, reason));
+  if (ftruncate(file, size) != 0)
+    status = bam_fail_path(context, "cut", path, errno);
+done:
+  close_descriptor(file);
+  return status;
+}
+
+bam_status bam_change_remove(bam_context *context, const char *path) {
+  struct stat info;
+  if (lstat(path, &info) != 0)
+    return errno == ENOENT ? BAM_OK : bam_fail_path(context, "remove", path, errno);
+  if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode))
+    return fail(context, "remove", path,
+                S_ISDIR(info.st_mode) ? "it is a directory" : "it is no regular file");
+  return unlink(path) == 0 || errno == ENOENT ? BAM_OK
+                                              : bam_fail_path(context, "remove", path, errno);
+}
+
+/* ---- links ---- */
+
+/* Make a link beside `path`, under a name of its own, which goes into `temporary`. */
+static int make_link(const char *target, const char *path, char temporary[PATH_MAX]) {
+  const char *slash = strrchr(path, '/');
+  int head = slash != NULL ? (int)(slash - path) + 1 : 0;
+  for (int i = 0; i < 100; i++) {
+    int length = snprintf(temporary, PATH_MAX, "%.*s%.200s.tmp-%ld-%d", head, path, path + head,
+                          (long)getpid(), i);
+    if (length >= PATH_MAX)
+      return ENAMETOOLONG;
+    if (symlink(target, temporary) == 0)
+      return 0;
+    if (errno != EEXIST)
+      return errno;
+  }
+  return EEXIST;
+}
+
+/* Give the link its name, in the place of nothing or of another link. */
+static int place_link(const char *temporary, const char *path) {
+  struct stat info;
+  bool replaces = lstat(path, &info) == 0;
+  if (replaces && !S_ISLNK(info.st_mode))
+    return EEXIST;
+  if (!replaces && renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+    return 0;
+  if (!replaces && errno != EINVAL) /* a file system without RENAME_NOREPLACE */
+    return errno;
+  return rename(temporary, path) == 0 ? 0 : errno;
+}
+
+bam_status bam_change_link(bam_context *context, const char *target, const char *path) {
+  char temporary[PATH_MAX];
+  size_t length = strlen(path);
+  if (length == 0 || length >= PATH_MAX || path[length - 1] == '/')
+    return fail(context, "link", path, "that names no link; end the path with a name");
+  int error = make_link(target, path, temporary);
+  if (error != 0)
+    return bam_fail_path(context, "link", path, error);
+  error = place_link(temporary, path);
+  if (error == 0)
+    return BAM_OK;
+  unlink(temporary);
+  if (error == EEXIST)
+    return fail(context, "link", path, "what is there is no link; move it, or name another place");
+  return bam_fail_path(context, "link", path, error);
+}
+
+/* ---- what killed processes left ---- */
+
+/* Does the name say that a process made it which no longer runs? */
+static bool is_orphan(const char *name) {
+  int64_t process = bam_staged_process(name);
+  return process > 0 && process <= INT_MAX && kill((pid_t)process, 0) != 0 && errno == ESRCH;
+}
+
+static bam_status remove_orphan(bam_context *context, const char *path, int64_t *count) {
+  struct stat info;
+  bam_status status = BAM_OK;
+  if (lstat(path, &info) != 0)
+    return errno == ENOENT ? BAM_OK : bam_fail_path(context, "remove", path, errno);
+  if (S_ISDIR(info.st_mode))
+    status = bam_directory_discard(context, path);
+  else if (S_ISREG(info.st_mode) || S_ISLNK(info.st_mode))
+    status = bam_change_remove(context, path);
+  else
+    return BAM_OK;
+  *count += status == BAM_OK;
+  return status;
+}
+
+bam_status bam_change_clean(bam_context *context, const char *directory, int64_t *count) {
+  char path[PATH_MAX];
+  bam_names names;
+  *count = 0;
+  bam_status status = bam_directory_list(context, directory, &names);
+  for (int i = 0; i < names.count && status == BAM_OK; i++) {
+    const char *name = names.entries[i]->d_name;
+    if (!is_orphan(name))
+      continue;
+    if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
+      status = bam_fail_path(context, "remove", directory, ENAMETOOLONG);
+    else
+      status = remove_orphan(context, path, count);
+  }
+  bam_names_release(&names);
+  return status;
+}

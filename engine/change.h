@@ -1,0 +1,28 @@
+/* Small changes to what is on the disk: appending, cutting, linking, deleting. Each refuses what it
+   is not made for, so that nothing of anybody else's is lost. Every error names the path, the
+   reason and what to do. */
+#ifndef BAM_CHANGE_H
+#define BAM_CHANGE_H
+
+#include "context.h"
+
+/* Append `size` bytes to the regular file at `path`, or make it, in one write: whole, or not at all
+   where the disk is full. */
+bam_status bam_change_append(bam_context *context, const char *path, const void *data,
+                             int64_t size);
+
+/* Cut the regular file at `path` to its first `size` bytes, of which it must have as many. */
+bam_status bam_change_truncate(bam_context *context, const char *path, int64_t size);
+
+/* Delete the regular file or link at `path`; when there is nothing, that is fine. */
+bam_status bam_change_remove(bam_context *context, const char *path);
+
+/* Let a symbolic link to `target` appear at `path`, in one step. Only a link is replaced. */
+bam_status bam_change_link(bam_context *context, const char *target, const char *path);
+
+/* Delete what killed processes left in `directory`: files, links and directories of files called
+   NAME.tmp-PID-N, where no process PID runs. How many goes into *count. Whoever calls this sees to
+   it that no other machine writes there. */
+bam_status bam_change_clean(bam_context *context, const char *directory, int64_t *count);
+
+#endif

@@ -1,0 +1,268 @@
+-- Paths and small changes from a script: patterns, what is at a path, absolute paths, links,
+-- appending, cutting, deleting, and what killed processes left.
+-- Usage: build/bamlua tests/lua/paths.lua build/bamlua
+local core = require "bam.core"
+local bamlua = arg[1] or "build/bamlua"
+
+local base = os.tmpname()
+os.remove(base)
+core.make_directory(base)
+base = core.absolute(base)
+
+local function expect_error(words, f, ...)
+  local fine, message = pcall(f, ...)
+  assert(not fine, "no error about " .. words)
+  assert(tostring(message):find(words, 1, true), ("%q is not about %q"):format(message, words))
+end
+
+local function expect_names(path, list)
+  local names = table.concat(core.list_directory(path), " ")
+  assert(names == list, names)
+end
+
+local function shell(command, ...) assert(os.execute(command:format(...))) end
+local function quoted(path) return '"' .. path .. '"' end
+local function at(name) return base .. "/" .. name end
+
+local function is_root()
+  local pipe = io.popen "id -u"
+  local user = pipe:read "l"
+  pipe:close()
+  return user == "0"
+end
+
+-- ---- patterns ----
+
+core.make_directory(at "law/sub")
+core.make_directory(at "math")
+local names = "law/b.txt law/a.txt law/B.txt law/.hid.txt law/f[1].txt law/f1.txt math/c.txt"
+for name in names:gmatch "%S+" do
+  core.write_file(at(name), name)
+end
+shell("ln -s nowhere '%s'", at "law/dangling.txt")
+
+local function expect_glob(pattern, list)
+  local names = {}
+  for i, path in ipairs(core.glob(at(pattern))) do names[i] = path:sub(#base + 2) end
+  assert(table.concat(names, " ") == list, table.concat(names, " "))
+end
+
+expect_glob("law/*.txt", "law/B.txt law/a.txt law/b.txt law/dangling.txt law/f1.txt law/f[1].txt")
+expect_glob("*/[a-c].txt", "law/a.txt law/b.txt math/c.txt")
+expect_glob("law/?.txt", "law/B.txt law/a.txt law/b.txt")
+expect_glob("law/.*.txt", "law/.hid.txt")
+expect_glob("law/a.txt", "law/a.txt")
+expect_glob("law/f[1].txt", "law/f1.txt")
+core.remove_file(at "law/f1.txt")
+expect_glob("law/f[1].txt", "law/f[1].txt")
+expect_glob("law/dangling.txt", "law/dangling.txt")
+expect_glob("law/none*", "")
+expect_glob("law/none", "")
+expect_glob("law/a.txt/*", "")
+expect_glob("l*", "law")
+assert(#core.glob "" == 0)
+expect_error(("glob: cannot look for %s: No such file or directory; check the name"):format(
+  quoted(at "no/*.txt")), core.glob, at "no/*.txt")
+expect_error("glob: expected the path of files, perhaps with * in it, got 5", core.glob, 5)
+if is_root() then
+  print "skip: root may read every directory"
+else
+  shell("mkdir -m 0 '%s'", at "secret")
+  expect_error("Permission denied", core.glob, at "secret/*")
+  expect_error("Permission denied", core.glob, at "*/*.txt")
+  expect_error("file_info: cannot look at", core.file_info, at "secret/x")
+  shell("rmdir '%s'", at "secret")
+end
+
+-- ---- what is at a path ----
+
+local info = core.file_info(at "law/a.txt")
+assert(info.kind == "file" and info.size == 9 and math.type(info.size) == "integer")
+assert(math.abs(info.modified - os.time()) < 600 and math.type(info.modified) == "float")
+assert(core.file_info(at "law/b.txt").inode ~= info.inode)
+shell("touch -d '2001-02-03 04:05:06.5 UTC' '%s'", at "law/a.txt")
+assert(core.file_info(at "law/a.txt").modified == 981173106.5)
+shell("ln -s a.txt '%s'", at "law/link")
+assert(core.file_info(at "law/link").inode == info.inode)
+assert(core.file_info(at "law").kind == "directory" and core.file_info("/dev/null").kind == "other")
+for _, name in ipairs { "no", "no/x", "law/a.txt/x", "law/dangling.txt" } do
+  assert(core.file_info(at(name)) == nil and select("#", core.file_info(at(name))) == 0)
+end
+assert(core.file_info "" == nil)
+expect_error("file_info: cannot look at", core.file_info, ("x"):rep(300))
+
+assert(core.free_bytes(base) > 0 and core.free_bytes "/proc" == 0)
+expect_error("free_bytes: cannot look at " .. quoted(at "no"), core.free_bytes, at "no")
+
+-- ---- absolute paths ----
+
+local function expect_absolute(path, wanted)
+  local got = core.absolute(path)
+  assert(got == wanted, got)
+end
+
+local pipe = io.popen "pwd -P"
+local here = pipe:read "l"
+pipe:close()
+expect_absolute(".", here)
+expect_absolute("a/./b//c/", here .. "/a/b/c")
+expect_absolute("no/../x", here .. "/x")
+expect_absolute("/", "/")
+expect_absolute("//", "/")
+expect_absolute("/..", "/")
+expect_absolute("/../../no", "/no")
+expect_absolute("/no/../..", "/")
+shell("ln -s law/sub '%s'", at "short")
+expect_absolute(at "short", at "law/sub")
+expect_absolute(at "short/..", at "law")
+expect_absolute(at "short/../new/x", at "law/new/x")
+expect_absolute(at "new/../short/y", at "law/sub/y")
+expect_absolute(at "law/a.txt/x", at "law/a.txt/x")
+shell("ln -s loop '%s'", at "loop")
+expect_error("absolute: cannot find " .. quoted(at "loop") .. ": Too many levels of symbolic links",
+  core.absolute, at "loop")
+expect_error('cannot find "": No such file', core.absolute, "")
+expect_error("File name too long", core.absolute, ("x/"):rep(3000))
+
+-- ---- links ----
+
+core.make_directory(at "runs")
+local latest = at "runs/latest"
+core.link("first", latest)
+core.link("second", latest)
+core.link("../law", latest)
+assert(core.absolute(latest) == at "law")
+expect_names(at "runs", "latest")
+core.write_file(at "runs/file", "text")
+core.make_directory(at "runs/directory")
+for _, name in ipairs { "file", "directory" } do
+  expect_error(("link: cannot link %s: what is there is no link; move it"):format(
+    quoted(at("runs/" .. name))), core.link, "x", at("runs/" .. name))
+end
+assert(core.read_file(at "runs/file") == "text")
+expect_names(at "runs", "directory file latest")
+expect_error("that names no link", core.link, "x", at "runs/")
+expect_error("No such file or directory", core.link, "x", at "no/link")
+expect_error("No such file or directory", core.link, "", at "runs/empty")
+expect_error("link: expected the path of a link, got nothing", core.link, "x")
+
+-- ---- appending and cutting ----
+
+local log = at "log"
+core.append_file(log, "one\n")
+core.append_file(log, "two\0\n")
+core.append_file(log, "")
+assert(core.read_file(log) == "one\ntwo\0\n")
+core.truncate_file(log, 4)
+assert(core.read_file(log) == "one\n")
+core.truncate_file(log, 4)
+core.append_file(log, "more\n")
+assert(core.read_file(log) == "one\nmore\n")
+expect_error(("truncate_file: cannot cut %s: it has 9 bytes, not 10"):format(quoted(log)),
+  core.truncate_file, log, 10)
+expect_error("it has 9 bytes, not -1", core.truncate_file, log, -1)
+expect_error("truncate_file: size: expected an integer, got nothing", core.truncate_file, log)
+expect_error("No such file", core.truncate_file, at "no", 0)
+assert(not core.file_info(at "no"))
+expect_error("append_file: cannot append to " .. quoted(at "law") .. ": Is a directory",
+  core.append_file, at "law", "x")
+expect_error("it is no regular file", core.append_file, "/dev/null", "x")
+expect_error("append_file: expected a string to append, got 5", core.append_file, log, 5)
+expect_error("No such file or directory", core.append_file, at "no/log", "x")
+
+--- What a process says that may write files of at most half a KB.
+local function limited(script)
+  local from = io.popen(("ulimit -f 1; '%s' -e '%s' 2>&1"):format(bamlua, script))
+  local text = from:read "a"
+  from:close()
+  return text
+end
+
+core.write_file(log, ("x"):rep(500))
+local said = limited(('require "bam.core".append_file("%s", ("y"):rep(600))'):format(log))
+assert(said:find("File too large; raise the limit", 1, true), said)
+assert(core.read_file(log) == ("x"):rep(500))
+
+-- On a file system of 8 KB, in a mount namespace that ends with the process.
+core.make_directory(at "small")
+core.write_file(at "full.lua", [[
+  local core = require "bam.core"
+  core.write_file("log", "start")
+  print(pcall(core.append_file, "log", ("x"):rep(20000)))
+  print(core.read_file "log")
+  pcall(core.write_file, "fill", ("x"):rep(5000))
+  pcall(core.append_file, "fill", ("x"):rep(4000))
+  print(core.lock "lock", select(2, core.lock "lock"))]])
+local unshare = "unshare -rm sh -c 'mount -t tmpfs -o size=8k tmpfs \"%s\" && cd \"%s\" && %s' 2>&1"
+if os.execute(unshare:format(at "small", at "small", "true") .. " >&2") then
+  pipe = io.popen(unshare:format(at "small", at "small",
+    ("\"%s\" ../full.lua"):format(core.absolute(bamlua))))
+  said = pipe:read "a"
+  pipe:close()
+  assert(said:find("No space left on device; free some space", 1, true), said)
+  assert(said:find("\nstart\nlock\t", 1, true), said)
+else
+  print "skip: no file system of our own to fill"
+end
+core.remove_directory(at "small")
+
+-- ---- deleting ----
+
+core.remove_file(log)
+core.remove_file(log)
+core.remove_file(latest)
+assert(core.is_directory(at "law"))
+expect_error(("remove_file: cannot remove %s: it is a directory"):format(quoted(at "law")),
+  core.remove_file, at "law")
+shell("mkfifo '%s'", at "pipe")
+expect_error("it is no regular file", core.remove_file, at "pipe")
+expect_error("Not a directory", core.remove_file, at "math/c.txt/x")
+
+expect_error(('remove_directory: cannot remove %s: "dangling.txt" in it is not a regular'):format(
+  quoted(at "law")), core.remove_directory, at "law")
+assert(core.file_info(at "law/a.txt"))
+core.link("math", at "to_math")
+expect_error("remove_directory: cannot remove", core.remove_directory, at "to_math")
+core.write_file(at "math/d.bin", "x")
+core.remove_directory(at "math/")
+assert(not core.file_info(at "math"))
+expect_error("No such file or directory", core.remove_directory, at "math")
+expect_error("names no directory", core.remove_directory, "")
+expect_error("names no directory", core.remove_directory, at "law/..")
+
+-- ---- what killed processes left ----
+
+pipe = io.popen "echo $$"
+local dead = pipe:read "l"
+pipe:close()
+pipe = io.popen "sleep 600 >/dev/null & echo $!"
+local alive = pipe:read "l"
+local place = at "place"
+core.make_directory(place)
+local function make(name) core.write_file(place .. "/" .. name, "x") end
+names = "a.tmp-%s-0 .tmp-%s-1 b.tmp-%s-12 a.tmp-%s a.tmp-%s-0.txt a.tmp-x%s-1"
+for name in names:gmatch "%S+" do
+  make(name:format(dead))
+end
+make("live.tmp-" .. alive .. "-0")
+make "zero.tmp-0-0"
+make "huge.tmp-99999999999999999999-0"
+core.make_directory(place .. "/model.tmp-" .. dead .. "-0")
+make("model.tmp-" .. dead .. "-0/weights")
+core.link("x", place .. "/l.tmp-" .. dead .. "-0")
+local staged = core.stage_directory(place .. "/mine")
+assert(core.remove_staged(place) == 5)
+assert(core.remove_staged(place) == 0)
+assert(core.is_directory(staged))
+core.discard_directory(staged)
+for name in ("a.tmp-%s a.tmp-%s-0.txt a.tmp-x%s-1"):gmatch "%S+" do
+  core.remove_file(place .. "/" .. name:format(dead))
+end
+expect_names(place, ("huge.tmp-99999999999999999999-0 live.tmp-%s-0 zero.tmp-0-0"):format(alive))
+core.make_directory(place .. "/model.tmp-" .. dead .. "-0/sub")
+expect_error('"sub" in it is not a regular file', core.remove_staged, place)
+expect_error("remove_staged: cannot list", core.remove_staged, at "no")
+shell("kill %s", alive)
+pipe:close()
+
+shell("rm -rf '%s'", base)
