@@ -69,7 +69,9 @@ check_shares(constant(0.9, 0.1), 7, 400, 1)
 check_shares(constant(1, 1, 1, 1), 6, 300, 1)
 check_shares(constant(5, 0, 3), 4, 300, 1)
 check_shares(constant(1, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3), 1, 3000, 2)
-check_shares(function(step) return { 1, math.max(0, math.sin(step / 20)), step / 500 } end, 5, 500, 2)
+check_shares(function(step)
+  return { 1, math.max(0, math.sin(step / 20)), step / 500 }
+end, 5, 500, 2)
 
 -- ---- windows: each once an epoch, on a grid that moves ----
 
@@ -111,8 +113,11 @@ corpora.write_documents("law.txt", corpora.documents("law", 300))
 corpora.write_documents("math.txt", corpora.documents("math", 60))
 corpora.write_documents("code.txt", corpora.documents("code", 120))
 local path = corpora.path
-local text = bam.corpus({ law = path "law.txt", math = path "math.txt", code = path "code.txt" },
-                        { vocab = 300, heldout = 0.1 })
+local function make_text()
+  return bam.corpus({ law = path "law.txt", math = path "math.txt", code = path "code.txt" },
+                    { vocab = 300, heldout = 0.1, cache = corpora.cache })
+end
+local text = make_text()
 local C, B, N = 24, 12, 60
 local weights = { law = 0.5, code = bam.schedule.linear { from = 0, to = 1 },
                   math = function(p) return p < 0.5 and 0.25 or 0 end }
@@ -145,8 +150,7 @@ for _, piece in ipairs { 5, 4, 3 } do
     end
   end
 end
-local prepared_anew = bam.corpus({ law = path "law.txt", math = path "math.txt",
-                                   code = path "code.txt" }, { vocab = 300, heldout = 0.1 })
+local prepared_anew = make_text()
 local reopened = prepared_anew:sample(weights):open { context = C, batch = B, steps = N, seed = 7 }
 assert(row_text(reopened:batch(17), 5) == rows[17 * B + 5])
 local differing = 0
@@ -263,16 +267,19 @@ local json = bam.json
 local function identity(weights_given, steps)
   return json.encode(text:sample(weights_given):identity(steps))
 end
-assert(identity(weights, 60) == identity(weights, 60) and identity(weights, 60) ~= identity(weights, 61))
+assert(identity(weights, 60) == identity(weights, 60))
+assert(identity(weights, 60) ~= identity(weights, 61))
 assert(identity({ law = 1 }, 5) == identity({ law = 1 }, 500))
 assert(identity({ law = 1 }, 5) ~= identity({ law = 2 }, 5))
-assert(identity({ law = function() return 1 end }, 5) == identity({ law = bam.schedule.constant(1) }, 5))
+assert(identity({ law = function() return 1 end }, 5)
+       == identity({ law = bam.schedule.constant(1) }, 5))
 assert(json.encode(text.heldout:identity()) == json.encode(prepared_anew.heldout:identity()))
 
 -- ---- errors ----
 
-expect_error("sample: no domain the string \"lwa\"; did you mean `law`?; there are code, law, math",
-             text.sample, text, { lwa = 1 })
+expect_error("sample: there is no domain `lwa`; did you mean `law`?", text.sample, text, { lwa = 1 })
+expect_error("sample: there is no domain `poetry`; there are code, law, math", text.sample, text,
+             { poetry = 1 })
 expect_error("sample: expected weights by domain, such as { code = 1 }, got nil", text.sample, text)
 expect_error("sample: weight of law: expected a number of at least 0, got -1", text.sample, text,
              { law = -1 })
@@ -280,7 +287,7 @@ expect_error("sample: every weight is 0", text.sample, text, { law = 0 })
 expect_error("sample: weight of law: expected a number or a schedule, got true", text.sample, text,
              { law = true })
 local fading = text:sample { law = function(p) return 0.5 - p end }
-expect_error("at step 7 of 10; it must be at least 0", fading.identity, fading, 10)
+expect_error("at step 6 of 10; it must be at least 0", fading.identity, fading, 10)
 local gone = text:sample { law = bam.schedule.piecewise { { 0.5, 1 }, { 0.5, 0 } } }
 expect_error("sample: every weight is 0 at step 6 of 10", gone.open, gone,
              { context = 8, batch = 1, steps = 10 })
@@ -289,7 +296,7 @@ expect_error("fewer than one row of 100000 needs", source.open, source,
 expect_error("batch: step 61 is past the last, 60", stream.batch, stream, 61)
 expect_error("batch: rows 12 to 13 of a step that has 12", stream.batch, stream, 1, 12, 2)
 expect_error("no option `contxt`; did you mean `context`?", source.open, source, { contxt = 1 })
-expect_error("heldout: no domain the string \"maths\"; did you mean `math`?", heldout.batch, heldout,
+expect_error('heldout: there is no domain `maths`; did you mean `math`?', heldout.batch, heldout,
              "maths")
 expect_error("a text has no `smaple`; did you mean `sample`?", function() return text.smaple end)
 assert(tostring(source):find("^sample { code = linear") and tostring(stream):find "^stream of 60")

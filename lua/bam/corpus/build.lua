@@ -74,8 +74,8 @@ local function tokenize(directory, name, domain, words)
   local record = { train = train:finish(), heldout = heldout:finish() }
   if record.train.tokens == 0 then
     if not domain.split then reading.fail_empty(name, domain.train) end
-    check.fail("corpus: domain %s: all of its text is held out; give a smaller share: heldout = 0.02",
-               name)
+    check.fail("corpus: domain %s: all of its text is held out; give a smaller share: "
+               .. "heldout = 0.02", name)
   end
   if record.heldout.tokens == 0 then reading.fail_empty(name, domain.heldout) end
   place.report("%s: %s bytes, %s documents, %s tokens; held out %s bytes", name,

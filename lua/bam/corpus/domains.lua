@@ -1,5 +1,5 @@
--- What a corpus is asked to consist of: for each domain the patterns of its files, and of files that
--- are held out, checked when the recipe says it, and found when they are needed.
+-- What a corpus is asked to consist of: for each domain the patterns of its files, and of files
+-- that are held out, checked when the recipe says it, and found when they are needed.
 local check = require "bam.check"
 local core = require "bam.core"
 local place = require "bam.corpus.place"
@@ -66,6 +66,16 @@ function M.read(given, field)
     domains[name] = read_domain(name, value, field)
   end
   return domains
+end
+
+--- Raise the error about a domain that there is not.
+---@param what string the function, for messages
+---@param name any
+---@param domains string[] those there are
+function M.fail_unknown(what, name, domains)
+  local hint = check.suggestion(name, domains)
+  if hint == "" then hint = string.format("; there are %s", table.concat(domains, ", ")) end
+  check.fail("%s: there is no domain `%s`%s", what, tostring(name), hint)
 end
 
 -- ---- finding the files ----

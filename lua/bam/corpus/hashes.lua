@@ -1,6 +1,6 @@
--- Hashes of the contents of files. What was hashed is remembered in the cache by path, size, time of
--- change and inode, so that files are read again only when they changed. The memory is a help, no
--- more: when it is damaged, or another process writes it at the same time, files are read again.
+-- Hashes of the contents of files. What was hashed is remembered in the cache by path, size, time
+-- of change and inode, so that files are read again only when they changed. The memory is a help,
+-- no more: when it is damaged, or another process writes it at the same time, files are read again.
 local core = require "bam.core"
 local json = require "bam.json"
 
@@ -10,7 +10,7 @@ local function index_path(cache) return string.format("%s/hashes.json", cache) e
 
 local function read_index(cache)
   local ok, index = pcall(function() return json.decode(core.read_file(index_path(cache))) end)
-  return ok and index or {}
+  return ok and not getmetatable(index) and index or {} -- an array is no index
 end
 
 local function is_same(entry, info)

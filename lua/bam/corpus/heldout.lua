@@ -2,6 +2,7 @@
 -- which every token is predicted once. Only the first token of all, a separator, is not.
 local check = require "bam.check"
 local core = require "bam.core"
+local domains = require "bam.corpus.domains"
 local reading = require "bam.corpus.reading"
 local windows = require "bam.corpus.windows"
 
@@ -26,13 +27,13 @@ function M.new(text) return setmetatable({ text = text }, metatable) end
 ---@return table identity
 function Heldout:identity()
   local corpus = self.text:prepare()
-  local domains = {}
+  local by_domain = {}
   for _, name in ipairs(self.text.domains) do
     local digests = {}
     for i, shard in ipairs(corpus.domains[name].heldout.shards) do digests[i] = shard.digest end
-    domains[name] = core.hash(table.concat(digests, " "))
+    by_domain[name] = core.hash(table.concat(digests, " "))
   end
-  return { tokenizer = corpus.tokenizer_digest, domains = domains }
+  return { tokenizer = corpus.tokenizer_digest, domains = by_domain }
 end
 
 -- The bytes of text that the first `count` rows predict, separators left out.
@@ -86,14 +87,13 @@ end
 function Set:batch(domain, first, count)
   local set = rawget(self, domain)
   if not set or not set.grid then
-    check.fail("heldout: no domain %s%s", check.describe(domain),
-               check.suggestion(domain, self.domains))
+    domains.fail_unknown("heldout", domain, self.domains)
   end
   first = check.value("heldout: first", first or 1, "size")
   count = check.value("heldout: count", count or set.count - first + 1, "size")
   if first + count - 1 > set.count then
-    check.fail("heldout: rows %d to %d of domain %s, which has %d", first, first + count - 1, domain,
-               set.count)
+    check.fail("heldout: rows %d to %d of domain %s, which has %d", first, first + count - 1,
+               domain, set.count)
   end
   local rows, names = {}, {}
   for i = 1, count do rows[i], names[i] = set.grid:row(first + i - 2), domain end

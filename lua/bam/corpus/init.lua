@@ -1,7 +1,8 @@
 --- bam.corpus makes text to train on out of files: bam.corpus({ law = "law/*.jsonl.zst", code = {
 --- files = "code/*.jsonl", heldout = "code/last.jsonl", field = "content" } }, { vocab = 4096 }).
---- Files are .txt, where a line <|endoftext|> stands between documents, or .jsonl with a document in
---- a field of each line; either may be compressed, .gz or .zst. What they become is kept in a cache.
+--- Files are .txt, where a line <|endoftext|> stands between documents, or .jsonl with a document
+--- in a field of each line; either may be compressed, .gz or .zst. What they become is kept in a
+--- cache.
 local check = require "bam.check"
 local core = require "bam.core"
 local debian = require "bam.corpus.debian"
@@ -67,7 +68,8 @@ function M.debian(options)
   local settings = check.options("corpus.debian", options, debian_spec)
   local function locate(cache)
     local located = {}
-    for name, files in pairs(debian.prepare(cache, place.report).domains) do
+    local function report(line) place.report("%s", line) end
+    for name, files in pairs(debian.prepare(cache, report).domains) do
       located[name] = { train = { files.train }, heldout = { files.heldout }, field = "text" }
     end
     return located

@@ -13,8 +13,8 @@ M.SEPARATOR = "<|endoftext|>"
 local PART_BYTES = 1 << 14 -- about so long are the parts of a document that is held out in parts
 
 --- Calls visit(text, continues) for each document of a file, or for each piece of a long one: then
---- `continues` tells that it belongs to the document of the call before. Ends early when visit gives
---- true.
+--- `continues` tells that it belongs to the document of the call before. Ends early when visit
+--- gives true.
 ---@param path string
 ---@param field string of jsonl files
 ---@param visit function
@@ -35,8 +35,8 @@ function M.each(path, field, visit)
   return result
 end
 
--- Calls visit(part, continues) for the parts of a document's piece, which end at ends of lines where
--- there are any; as M.each.
+-- Calls visit(part, continues) for the parts of a document's piece, which end at ends of lines
+-- where there are any; as M.each.
 local function each_part(text, continues, visit)
   local first = 1
   while first <= #text do

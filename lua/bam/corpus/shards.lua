@@ -63,7 +63,8 @@ function Writer:append(text, continues)
 end
 
 --- Write what is left.
----@return table record bytes, documents, tokens, and shards { file, size, digest, tokens, documents }
+---@return table record bytes, documents, tokens; shards: file, size, digest, tokens and documents of
+--- each
 function Writer:finish()
   if #self.tokens > 0 then flush(self) end
   return self.record

@@ -1,9 +1,10 @@
--- text:sample { law = 0.9, general = 0.1 } and the streams that training reads: the sequence in row r
--- of step s depends on the seed, s and r alone, so nothing but the step is needed to go on, and
+-- text:sample { law = 0.9, general = 0.1 } and the streams that training reads: the sequence in row
+-- r of step s depends on the seed, s and r alone, so nothing but the step is needed to go on, and
 -- rows may be drawn in any order and in pieces of any size.
 local apportion = require "bam.corpus.apportion"
 local check = require "bam.check"
 local core = require "bam.core"
+local domains = require "bam.corpus.domains"
 local permutation = require "bam.corpus.permutation"
 local schedule = require "bam.schedule"
 local windows = require "bam.corpus.windows"
@@ -49,7 +50,9 @@ end
 
 local function check_step(self, what, step)
   step = check.value(string.format("%s: step", what), step, "size")
-  if step > self.steps then check.fail("%s: step %d is past the last, %d", what, step, self.steps) end
+  if step > self.steps then
+    check.fail("%s: step %d is past the last, %d", what, step, self.steps)
+  end
   return step
 end
 
@@ -123,10 +126,7 @@ function M.new(text, weights)
   local known = {}
   for _, name in ipairs(text.domains) do known[name] = true end
   for name in pairs(weights) do
-    if not known[name] then
-      check.fail("sample: no domain %s%s; there are %s", check.describe(name),
-                 check.suggestion(name, text.domains), table.concat(text.domains, ", "))
-    end
+    if not known[name] then domains.fail_unknown("sample", name, text.domains) end
   end
   local self = { text = text, names = check.sorted_names(weights), weights = {} }
   local sum = 0

@@ -7,6 +7,7 @@ local entry = require "bam.corpus.entry"
 local hashes = require "bam.corpus.hashes"
 local heldout = require "bam.corpus.heldout"
 local place = require "bam.corpus.place"
+local reading = require "bam.corpus.reading"
 local source = require "bam.corpus.source"
 local tokenizer = require "bam.tokenizer"
 
@@ -52,6 +53,10 @@ local function given_tokenizer(self)
   if vocab and words.vocab ~= vocab then
     check.fail("corpus: the tokenizer %s has a vocabulary of %d tokens, not of %d, as option vocab "
                .. "says", path, words.vocab, vocab)
+  end
+  if not words:id(reading.SEPARATOR) then
+    check.fail("corpus: the tokenizer %s has no token %s, which stands between documents", path,
+               reading.SEPARATOR)
   end
   return words
 end
@@ -113,7 +118,7 @@ end
 --- The data of training: in every step each domain has its weight's share of the rows. Windows of
 --- `context` tokens are drawn from a domain in random order, each once an epoch; a row may hold
 --- several documents, and its masks tell them apart.
----@param weights table<string, number|function|schedule> by domain; at least one above 0 in each step
+---@param weights table<string, number|function|schedule> by domain; in each step one is above 0
 ---@return bam.Source
 function Text:sample(weights) return source.new(self, weights) end
 

@@ -1,5 +1,5 @@
--- Tokenized text as windows of `time` tokens, each with the targets one token further on. A shard is
--- { tokens = i32 [n], documents = i64 [d], the 0-based starts of its documents }; a row names a
+-- Tokenized text as windows of `time` tokens, each with the targets one token further on. A shard
+-- is { tokens = i32 [n], documents = i64 [d], the 0-based starts of its documents }; a row names a
 -- window: { shard, start }, start 0-based.
 local core = require "bam.core"
 local permutation = require "bam.corpus.permutation"

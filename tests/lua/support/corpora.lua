@@ -1,5 +1,5 @@
--- Small corpora for tests: a directory of their own, files in it, what the corpus reports meanwhile,
--- and rows of batches as plain lists.
+-- Small corpora for tests: a directory of their own, files in it, what the corpus reports
+-- meanwhile, and rows of batches as text.
 local core = require "bam.core"
 local place = require "bam.corpus.place"
 
@@ -7,7 +7,7 @@ local M = { base = os.tmpname(), reports = {} }
 
 os.remove(M.base)
 core.make_directory(M.base)
-place.cache_flag = M.base .. "/cache"
+M.cache = M.base .. "/cache"
 
 function place.report(format, ...) M.reports[#M.reports + 1] = format:format(...) end
 
@@ -34,7 +34,9 @@ function M.documents(key, count)
   local list = {}
   for i = 1, count do
     local words = { string.format("%s %d:", key, i) }
-    for j = 1, 5 + (i * 7) % 23 do words[j + 1] = WORDS[core.hash64(key .. i .. "," .. j) % 16 + 1] end
+    for j = 1, 5 + (i * 7) % 23 do
+      words[j + 1] = WORDS[core.hash64(string.format("%s %d %d", key, i, j)) % #WORDS + 1]
+    end
     list[i] = table.concat(words, " ")
   end
   return list

@@ -1,0 +1,306 @@
+-- bam.corpus: files of every kind to tokens and back, what is held out, the cache, several processes,
+-- and what wrong input says.
+-- Usage: build/bamlua tests/lua/corpus.lua build/bamlua
+local bam = require "bam"
+local core = require "bam.core"
+local corpora = dofile(arg[0]:match "^(.-)[^/]*$" .. "support/corpora.lua")
+local shards = require "bam.corpus.shards"
+
+local bamlua = core.absolute(arg[1] or "build/bamlua")
+local path, write, expect_error = corpora.path, corpora.write, corpora.expect_error
+local shell, reports = corpora.shell, corpora.reports
+local SEPARATOR = "<|endoftext|>"
+
+local function make(domains, options)
+  local all = { vocab = 300, heldout = 0.1, cache = corpora.cache }
+  for name, value in pairs(options or {}) do all[name] = value or nil end
+  return bam.corpus(domains, all)
+end
+
+local function forget_reports() for i = #reports, 1, -1 do reports[i] = nil end end
+
+-- The documents in the shards of a part, by their tokens.
+local function documents_in(text, name, part)
+  local list, words = {}, text.tokenizer
+  for _, shard in ipairs(text:prepare().domains[name].shards[part]) do
+    local tokens, starts = shard.tokens:totable(), shard.documents:totable()
+    starts[#starts + 1] = #tokens
+    for d = 1, #starts - 1 do
+      assert(tokens[starts[d] + 1] == words:id(SEPARATOR), "a document without a separator")
+      list[#list + 1] = words:decode(table.move(tokens, starts[d] + 2, starts[d + 1], 1, {}))
+    end
+  end
+  return list
+end
+
+-- The documents of both parts must be `documents`, apart from their order between the parts.
+local function expect_documents(text, name, documents)
+  local found = documents_in(text, name, "train")
+  local held = documents_in(text, name, "heldout")
+  assert(#held > 0 and #found > 0)
+  table.move(held, 1, #held, #found + 1, found)
+  local wanted = table.move(documents, 1, #documents, 1, {})
+  table.sort(found)
+  table.sort(wanted)
+  assert(#found == #wanted, ("%d documents instead of %d"):format(#found, #wanted))
+  for i = 1, #found do assert(found[i] == wanted[i], ("%q is not %q"):format(found[i], wanted[i])) end
+  return found
+end
+
+-- ---- files of every kind ----
+
+local law = corpora.documents("law", 120)
+law[5] = "a line with <|endoftext|> in it, é, 中文, and two\n\n  lines\t."
+law[6] = "   "
+law[7] = "no UTF-8: \xff\xfe\xc3."
+local function jsonl(documents, field)
+  local lines = {}
+  for i, document in ipairs(documents) do
+    lines[i] = bam.json.encode { [field] = document, other = i }
+  end
+  return table.concat(lines, "\n")
+end
+
+local plain = make { law = corpora.write_documents("law.txt", law) }
+expect_documents(plain, "law", law)
+law[7] = "only UTF-8"
+local from_text = make { law = corpora.write_documents("law2.txt", law) }
+expect_documents(from_text, "law", law)
+local from_json = make { law = write("law.jsonl", jsonl(law, "text")) }
+expect_documents(from_json, "law", law)
+assert(from_json:digest() == from_text:digest() and plain:digest() ~= from_text:digest())
+write("content.jsonl", jsonl(law, "content"))
+for _, domain in ipairs { { files = path "content.jsonl", field = "content" }, path "content.jsonl" } do
+  local text = make({ law = domain }, { field = "content" })
+  assert(text:digest() == from_json:digest())
+end
+for program, ending in pairs { gzip = "gz", zstd = "zst" } do
+  if corpora.has(program) then
+    shell("cd '%s' && %s -kqf law.jsonl law2.txt", corpora.base, program)
+    local packed = make { law = path("law.jsonl." .. ending) }
+    assert(packed:digest() == from_json:digest())
+    packed = make { law = path("law2.txt." .. ending) }
+    assert(packed:digest() == from_json:digest())
+  else
+    print(("skip: no %s here, so its files are not tested"):format(program))
+  end
+end
+
+-- Several files, in the order of their names; lists; a file twice is read once.
+for i = 1, 4 do
+  corpora.write_documents(("parts/%d.txt"):format(i), { table.unpack(law, i * 30 - 29, i * 30) })
+end
+local globbed = make { law = path "parts/*.txt" }
+assert(globbed:digest() == from_json:digest())
+local listed = make { law = { path "parts/1.txt", path "parts/[23].txt", path "parts/*.txt" } }
+assert(listed:digest() == from_json:digest())
+assert(tostring(make { law = path "parts/*.txt" }) == "text of law, to be prepared")
+assert(globbed:describe():find("law: [%d,]+ bytes, 1%d%d documents, [%d,]+ tokens\n  held out: "))
+
+-- ---- what is held out ----
+
+local files = { files = path "parts/*.txt", heldout = path "parts/4.txt" }
+local given = make { law = files }
+local held = documents_in(given, "law", "heldout")
+assert(#held == 30 and held[1] == law[91] and held[30] == law[120])
+assert(#documents_in(given, "law", "train") == 90)
+
+-- A document stays on its side whatever is added.
+local before, more = {}, corpora.documents("more", 50)
+for _, document in ipairs(documents_in(from_text, "law", "heldout")) do before[document] = true end
+local grown = make { law = { corpora.write_documents("more.txt", more), path "law2.txt" } }
+local stayed = 0
+for _, document in ipairs(documents_in(grown, "law", "heldout")) do
+  if before[document] then stayed = stayed + 1 end
+end
+for _ in pairs(before) do stayed = stayed - 1 end
+assert(stayed == 0)
+
+-- A single long document is held out in parts, which end at ends of lines.
+local lines = corpora.documents("line", 2500)
+local novel = table.concat(lines, "\n")
+local single = make({ novel = write("novel.txt", novel) }, { heldout = 0.02 })
+local kept, cut = documents_in(single, "novel", "train"), documents_in(single, "novel", "heldout")
+local length = 0
+for _, list in ipairs { kept, cut } do
+  for _, document in ipairs(list) do
+    length = length + #document
+    assert(novel:find(document, 1, true), "a part that is not in the document")
+  end
+end
+assert(length == #novel and #kept <= #cut + 1)
+assert(#cut[1] < #novel / 4 and (cut[1]:sub(-1) == "\n" or novel:sub(-#cut[1]) == cut[1]))
+
+-- ---- shards: several, and documents in pieces ----
+
+core.make_directory(path "shards")
+local words = from_text.tokenizer
+local writer = shards.writer(path "shards", "x", words, 200)
+local pieces = { { "one ", false }, { (" two"):rep(100), true }, { "three", true },
+                 { "four", false }, { ("five"):rep(100), false } }
+for _, piece in ipairs(pieces) do writer:append(piece[1], piece[2]) end
+local record = writer:finish()
+assert(record.documents == 3 and #record.shards > 1 and record.bytes == 4 + 400 + 5 + 4 + 400)
+local decoded, tokens = {}, 0
+for i, shard in ipairs(shards.open(path "shards", record)) do
+  assert(shard.tokens[1]:item() == words:id(SEPARATOR) and shard.documents[1]:item() == 0)
+  assert(#shard.documents == record.shards[i].documents)
+  decoded[i], tokens = words:decode(shard.tokens:totable()), tokens + #shard.tokens
+end
+assert(tokens == record.tokens)
+assert(table.concat(decoded):gsub("<|endoftext|>", "") == "one " .. (" two"):rep(100) .. "threefour"
+       .. ("five"):rep(100))
+
+-- ---- the cache ----
+
+local digest = from_text:digest()
+local function reopen() return make { law = path "law2.txt" } end
+forget_reports()
+assert(reopen():digest() == digest and #reports == 0, "what is in the cache was made anew")
+
+-- Files are told by size, time and inode: one that seems the same is not read again.
+shell("touch -d '2020-01-01' '%s'", path "law2.txt")
+assert(reopen():digest() == digest and #reports == 0)
+shell("printf X | dd of='%s' conv=notrunc 2>/dev/null && touch -d '2020-01-01' '%s'", path "law2.txt",
+      path "law2.txt")
+assert(reopen():digest() == digest, "a file was read that seems the same")
+shell("touch '%s'", path "law2.txt")
+assert(reopen():digest() ~= digest, "a change was not noticed")
+corpora.write_documents("law2.txt", law)
+assert(reopen():digest() == digest)
+assert(make({ law = path "law2.txt" }, { vocab = 301 }):digest() ~= digest)
+assert(make({ law = path "law2.txt" }, { heldout = 0.2 }):digest() ~= digest)
+write("cache/hashes.json", "[1, 2")
+assert(reopen():digest() == digest)
+
+-- Damage is seen, and mended.
+local directory = from_text:prepare().directory
+local shard = directory .. "/law.train-00001.safetensors"
+local damage = {
+  ["law.train-00001.safetensors has %d+ bytes instead of"] = "truncate -s 100 '" .. shard .. "'",
+  ["law.train-00001.safetensors was changed"] = "printf XY | dd of='" .. shard
+    .. "' bs=1 seek=900 conv=notrunc 2>/dev/null",
+  ["law.train-00001.safetensors is missing"] = "rm '" .. shard .. "'",
+  ["tokenizer.json is missing or was changed"] = "echo >> '" .. directory .. "/tokenizer.json'",
+  ["manifest.json was changed"] = "sed -i 's/documents\": 1/documents\": 2/' '" .. directory
+    .. "/manifest.json'",
+  ["manifest.json cannot be read"] = "truncate -s 50 '" .. directory .. "/manifest.json'",
+}
+for message, command in pairs(damage) do
+  forget_reports()
+  shell("%s", command)
+  assert(reopen():digest() == digest)
+  assert(reports[1] and reports[1]:find(message), ("%s: %s"):format(message, reports[1]))
+end
+reopen():verify()
+
+-- What a killed process left goes away; nothing else is there than entries and their locks.
+local function entries()
+  local names = {}
+  for _, name in ipairs(core.list_directory(path "cache/text")) do
+    if not name:find "^%x+$" and not name:find "^%x+%.lock$" then names[#names + 1] = name end
+  end
+  return table.concat(names, " ")
+end
+write("cache/text/0123456789abcdef.tmp-999999999-1/law.train-00001.safetensors", "half")
+assert(entries() ~= "")
+reopen():prepare()
+assert(entries() == "", entries())
+
+-- ---- other processes ----
+
+local function script(name, lines_of_code)
+  return write(name, ("local bam = require 'bam'\n%s\n"):format(lines_of_code))
+end
+
+-- Paths are relative to the script, wherever it runs.
+script("recipes/relative.lua", [[
+  local text = bam.corpus({ law = "../law2.txt" }, { vocab = 300, heldout = 0.1, cache = "../cache" })
+  io.write(text:digest())]])
+local function output(command, ...)
+  local pipe = io.popen(command:format(...))
+  local all = pipe:read "a"
+  return all, pipe:close()
+end
+assert(output("cd / && '%s' '%s'", bamlua, path "recipes/relative.lua") == digest)
+assert(output("cd '%s' && '%s' relative.lua", path "recipes", bamlua) == digest)
+
+-- Two at once prepare once.
+script("two.lua", [[
+  local text = bam.corpus({ law = "law2.txt", novel = "novel.txt" }, { vocab = 1000, cache = "two" })
+  io.write(text:digest(), "\n")]])
+local both = output("cd '%s' && { '%s' two.lua & '%s' two.lua; wait; } 2>&1", corpora.base, bamlua,
+                    bamlua)
+local first, second = both:match "(%x%x%x%x%x%x%x%x+)\n.-(%x%x%x%x%x%x%x%x+)\n"
+assert(first and first == second, both)
+assert(select(2, both:gsub("training a tokenizer", "")) == 1, both)
+
+-- A full disk: an error, nothing half-made, and what was there is still good.
+script("full.lua", [[
+  local bam_text = bam.corpus({ novel = "novel.txt" }, { vocab = 400, cache = "cache" })
+  bam_text:prepare()]])
+local full, ended = output("cd '%s' && trap '' XFSZ && ulimit -f 100 && '%s' full.lua 2>&1",
+                           corpora.base, bamlua)
+assert(not ended and full:find "File too large", full)
+assert(entries() == "", entries())
+assert(reopen():digest() == digest)
+
+-- ---- bad input ----
+
+local function fails(words_of_error, domains, options)
+  expect_error(words_of_error, function() make(domains, options):prepare() end)
+  assert(entries() == "", "something half-made was left")
+end
+local function refuses(words_of_error, ...) expect_error(words_of_error, bam.corpus, ...) end
+
+write("empty.txt", "")
+write("blank.jsonl", "\n\n")
+write("binary.txt", "\0\1\2\3")
+write("bad.jsonl", '{"text": "a"}\n{"text": 5}\n')
+write("short.txt", "a short text")
+fails("corpus: domain law: there is no file " .. path "no.txt", { law = path "no.txt" })
+fails("corpus: domain law: no file matches " .. path "n*.x; relative paths begin at",
+      { law = path "n*.x" })
+fails("is a directory; name the files in it: " .. path "parts/*.txt", { law = path "parts" })
+fails("corpus: domain law has no text: there is none in " .. path "empty.txt",
+      { law = path "empty.txt" })
+fails("corpus: domain b has no text: there is none in " .. path "blank.jsonl, " .. path "empty.txt",
+      { a = path "law2.txt", b = { path "blank.jsonl", path "empty.txt" } })
+fails(path "binary.txt", { law = path "binary.txt" })
+fails("bad.jsonl:2:", { law = path "bad.jsonl" })
+fails("is one short document, too little to hold a part of it out", { law = path "short.txt" })
+fails("every file of it is held out", { law = { files = path "law.jsonl", heldout = path "law.jsonl" } })
+fails("all of its text is held out", { law = path "law2.txt" }, { heldout = 1 - 2 ^ -40 })
+fails("corpus of law: ", { law = path "law2.txt" }, { vocab = 100000 })
+write("notes.txt.gz", "not gzip")
+fails(path "notes.txt.gz", { law = path "notes.txt.gz" })
+
+words:save(path "words.json")
+local by_file = make({ law = path "law2.txt" }, { tokenizer = path "words.json", vocab = false })
+assert(by_file.vocab == 300 and by_file:digest() == digest)
+fails("has a vocabulary of 300 tokens, not of 301", { law = path "law2.txt" },
+      { tokenizer = path "words.json", vocab = 301 })
+fails(path "no.json", { law = path "law2.txt" }, { tokenizer = path "no.json" })
+bam.tokenizer.train({ texts = function() end, vocab = 256 }):save(path "bytes.json")
+fails("has no token <|endoftext|>", { law = path "law2.txt" },
+      { tokenizer = path "bytes.json", vocab = 256 })
+
+refuses("corpus: expected a table of domains", "law.txt", { vocab = 300 })
+refuses("corpus: expected a table of domains", {}, { vocab = 300 })
+refuses("corpus: option `vocab` is missing", { law = "x" })
+refuses("corpus: no option `vocabulary`; did you mean `vocab`?", { law = "x" }, { vocabulary = 300 })
+refuses("corpus: domain law: no option `feild`; did you mean `field`?",
+        { law = { files = "x", feild = "y" } }, { vocab = 300 })
+refuses("corpus: domain law: expected a path, got 5", { law = { "x", 5 } }, { vocab = 300 })
+refuses("corpus: domain law: heldout: expected a path or a list of paths, got true",
+        { law = { files = "x", heldout = true } }, { vocab = 300 })
+refuses("corpus: a domain is called by letters", { ["a/b"] = "x" }, { vocab = 300 })
+refuses("corpus: a domain is called by letters", { domains = "x" }, { vocab = 300 })
+refuses("option heldout: expected a share above 0", { law = "x" }, { vocab = 300, heldout = 0 })
+refuses("options pattern and tokenizer exclude each other", { law = "x" },
+        { tokenizer = "t.json", pattern = "x" })
+expect_error("bam.corpus has no `debain`; did you mean `debian`?",
+             function() return bam.corpus.debain end)
+assert(tostring(bam.corpus.debian()) == "text of code, general, law, math, to be prepared")
+
+corpora.clean()
