@@ -277,7 +277,8 @@ assert(json.encode(text.heldout:identity()) == json.encode(prepared_anew.heldout
 
 -- ---- errors ----
 
-expect_error("sample: there is no domain `lwa`; did you mean `law`?", text.sample, text, { lwa = 1 })
+expect_error("sample: there is no domain `lwa`; did you mean `law`?", text.sample, text,
+             { lwa = 1 })
 expect_error("sample: there is no domain `poetry`; there are code, law, math", text.sample, text,
              { poetry = 1 })
 expect_error("sample: expected weights by domain, such as { code = 1 }, got nil", text.sample, text)

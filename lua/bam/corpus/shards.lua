@@ -63,8 +63,8 @@ function Writer:append(text, continues)
 end
 
 --- Write what is left.
----@return table record bytes, documents, tokens; shards: file, size, digest, tokens and documents of
---- each
+---@return table record bytes, documents, tokens; of each of its shards: file, size, digest, tokens,
+--- documents
 function Writer:finish()
   if #self.tokens > 0 then flush(self) end
   return self.record
