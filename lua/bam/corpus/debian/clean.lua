@@ -37,7 +37,12 @@ local function is_item(line)
          or line:find "^%d[%d%.]*%. *%u"
 end
 
-local function ends_sentence(line) return line:find "[%.:;,][\"')]*$" or line:find " [ao][nr]d?$" end
+--- Does a line end as a sentence does, or an item of a list?
+---@param line string
+---@return boolean
+function M.ends_sentence(line)
+  return line:find "[%.:;,][\"')]*$" ~= nil or line:find " and$" ~= nil or line:find " or$" ~= nil
+end
 
 --- The paragraphs of a text, each unwrapped into one line. They end at blank lines, at lines of
 --- dashes and the like, and where an item of a list begins.
@@ -51,7 +56,7 @@ function M.paragraphs(text)
   end
   for line in (text .. "\n"):gmatch "(.-)\r?\n" do
     line = line:gsub("^%s+", ""):gsub("%s+$", ""):gsub("%s+", " ")
-    if not line:find "%w" or is_item(line) and ends_sentence(last) then finish() end
+    if not line:find "%w" or is_item(line) and M.ends_sentence(last) then finish() end
     if line:find "%w" then
       -- a word is never divided at a line's end in these texts: its hyphen is its own
       local joint = (last == "" or last:find "%w%-$") and "" or " "

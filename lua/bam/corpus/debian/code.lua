@@ -20,11 +20,12 @@ local function is_wanted(name)
   return true
 end
 
--- What a line must begin with to begin a part: definitions, methods, anything after a blank line.
-local WORDS = { class = true, def = true, async = true, ["if"] = true }
+-- Where parts may begin: at definitions, at methods, after blank lines. Comments and decorators
+-- belong to what follows.
+local BEGINS = { class = true, def = true, async = true, ["@"] = true, ["#"] = true }
 local levels = {
-  function(line) return line:find "^@" or WORDS[line:match "^%a+"] end,
-  function(line) return line:find "^    @" or WORDS[line:match "^    (%a+)"] and not line:find "^    if" end,
+  function(line) return BEGINS[line:match "^[@#]" or line:match "^%a+"] end,
+  function(line) return BEGINS[line:match "^    ([@#])" or line:match "^    (%a+)"] end,
   function(line, last) return not last:find "%S" and line:find "%S" end,
 }
 
@@ -37,8 +38,7 @@ local function cut(lines, level, parts)
   end
   local part, last = {}, ""
   for _, line in ipairs(lines) do
-    local goes_on = last:find "^ *[@#]" -- a decorator or a comment belongs to what follows
-    if part[1] and levels[level](line, last) and not goes_on then
+    if part[1] and levels[level](line, last) and not last:find "^ *[@#]" then
       cut(part, level + 1, parts)
       part = {}
     end

@@ -21,13 +21,15 @@ local DOMAINS = {
   { name = "math", kind = "theorems", heldout = 0.03 },
 }
 
+local SIDES = { "train", "heldout" }
+
 local function megabytes(documents)
   local bytes = 0
   for _, document in ipairs(documents) do bytes = bytes + #document.text end
   return bytes / 1e6
 end
 
--- Fill domain.heldout and domain.train with documents.
+-- The documents of a domain: those held out, and the others.
 local function clean(domain, store, report)
   local documents = require("bam.corpus.debian." .. domain.name).documents(store)
   report(string.format("cleaning %s: %.1f MB", domain.name, megabytes(documents)))
@@ -54,9 +56,11 @@ local function texts(documents)
   return list
 end
 
+local function file_of(domain, side) return string.format("%s.%s.txt", domain.name, side) end
+
 local function make(directory, report)
   local store <close> = packages.open(directory, report)
-  local heldout, others, all, files, dropped = {}, {}, {}, {}, {}
+  local heldout, others, all, made, dropped = {}, {}, {}, {}, {}
   for _, domain in ipairs(DOMAINS) do
     heldout[domain.name], others[domain.name] = clean(domain, store, report)
     table.move(heldout[domain.name], 1, #heldout[domain.name], #all + 1, all)
@@ -64,13 +68,13 @@ local function make(directory, report)
   local without = split.without(all)
   for _, domain in ipairs(DOMAINS) do
     local name = domain.name
-    files[name .. ".heldout.txt"] = texts(heldout[name])
     report(string.format("comparing %s with what is held out", name))
-    files[name .. ".train.txt"], dropped[name] = train_on(others[name], without, domain.kind)
+    made[file_of(domain, "heldout")] = texts(heldout[name])
+    made[file_of(domain, "train")], dropped[name] = train_on(others[name], without, domain.kind)
   end
   local facts = { packages = store.versions, dropped_bytes = dropped,
                   caps = { train = TRAIN, heldout = HELDOUT } }
-  return { files = files, facts = facts }
+  return { files = made, facts = facts }
 end
 
 ---@class bam.DebianText
@@ -78,6 +82,26 @@ end
 ---@field domains table<string, { train: string, heldout: string, bytes: table, documents: table }>
 --- paths, and sizes of both: bytes.train, documents.heldout
 ---@field manifest table what manifest.json says
+
+local function files()
+  local names = {}
+  for _, domain in ipairs(DOMAINS) do
+    for _, side in ipairs(SIDES) do names[#names + 1] = file_of(domain, side) end
+  end
+  return names
+end
+
+-- What prepare tells of a domain.
+local function describe(domain, place, manifest)
+  local entry = { bytes = {}, documents = {} }
+  for _, side in ipairs(SIDES) do
+    local name = file_of(domain, side)
+    entry[side] = string.format("%s/%s", place, name)
+    entry.bytes[side] = manifest.files[name].bytes
+    entry.documents[side] = manifest.files[name].documents
+  end
+  return entry
+end
 
 --- The cleaned text, below a cache directory: made by the first call, found by later ones.
 ---@param directory string of the cache; made when it is missing
@@ -87,20 +111,13 @@ function M.prepare(directory, report)
   check.value("corpus.debian: the cache directory", directory, "string")
   report = check.value("corpus.debian: report", report or function() end, "callable")
   local place = string.format("%s/debian-%d", directory, FORMAT)
-  local manifest = cache.open(place, FORMAT, report, function()
+  local manifest = cache.open(place, FORMAT, files(), report, function()
     core.make_directory(directory)
     return make(directory, report)
   end)
   local domains = {}
   for _, domain in ipairs(DOMAINS) do
-    local entry = { bytes = {}, documents = {} }
-    for _, side in ipairs { "train", "heldout" } do
-      local name = string.format("%s.%s.txt", domain.name, side)
-      entry[side] = string.format("%s/%s", place, name)
-      entry.bytes[side] = manifest.files[name].bytes
-      entry.documents[side] = manifest.files[name].documents
-    end
-    domains[domain.name] = entry
+    domains[domain.name] = describe(domain, place, manifest)
   end
   return { directory = place, domains = domains, manifest = manifest }
 end

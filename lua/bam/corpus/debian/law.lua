@@ -23,10 +23,10 @@ local function after_code(text)
   return text:match "\n__LICENSE__\n(.*)" or text:find "^use strict" and "" or text
 end
 
--- Prose that ends as sentences and items of lists do, not a heading; and no template.
+-- Prose, but no heading, and no template for a copyright notice.
 local function is_law(paragraph)
-  return clean.is_prose(paragraph, SHORTEST) and not paragraph:find "[{}]"
-         and (paragraph:find "[%.:;,][\"')]*$" or paragraph:find " and$" or paragraph:find " or$")
+  return clean.is_prose(paragraph, SHORTEST) and clean.ends_sentence(paragraph)
+         and not paragraph:find "[{}]"
 end
 
 -- The heading of a section: an underlined line, which begins with "#" here, or an article.
@@ -41,8 +41,10 @@ end
 ---@return { name: string, text: string }[]
 function M.paragraphs(name, text)
   local parts, section = {}, name
-  text = clean.ascii(after_code(text))
-  if name:find "%.txt%.gz$" then text = text:gsub("\n([^\n]+)\n[*=~-][*=~-][*=~-]+\n", "\n\n#%1\n\n") end
+  text = "\n" .. clean.ascii(after_code(text))
+  if name:find "%.txt%.gz$" then
+    text = text:gsub("\n([^\n]+)\n[*=~-][*=~-][*=~-]+\n", "\n\n#%1\n\n")
+  end
   for _, paragraph in ipairs(clean.paragraphs(text)) do
     local heading = heading_of(paragraph)
     if heading then section = string.format("%s/%s", name, heading) end

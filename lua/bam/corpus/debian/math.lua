@@ -1,5 +1,6 @@
--- Mathematics: the axioms, definitions and theorems of Metamath's set.mm, each with what its comment
--- says, its hypotheses and its statement; no proofs. A statement that came before is left out.
+-- Mathematics: the axioms, definitions and theorems of Metamath's set.mm, each with what its
+-- comment says, its hypotheses and its statement; no proofs. A statement that came before is left
+-- out.
 local core = require "bam.core"
 
 local clean = require "bam.corpus.debian.clean"
@@ -25,40 +26,42 @@ end
 ---@return string
 function M.comment(comment)
   local text = squeeze(comment):gsub("%(%u[^()]*%)", drop_remark)
-  text = text:gsub("~ (%S)", "%1"):gsub("`` ", ""):gsub("` ?(.-) ?`", "%1")
-  text = text:gsub("%f[%S]_([^_]+)_", "%1"):gsub(" ([%.,;:])%f[%s\0]", "%1")
+  text = string.format(" %s", text):gsub("~ (%S)", "%1"):gsub("`` ", ""):gsub("` ?(.-) ?`", "%1")
+  text = text:gsub(" _(%a%l[%a%- ]*)_", " %1"):gsub(" ([%.,;:])%f[%s\0]", "%1")
   return squeeze(text)
 end
 
 local function is_repeat(label) return label:find "OLD%w*$" or label:find "ALT%w*$" end
 
--- The statements of a database, as an iterator: kind ("a" or "p"), label, comment before it, its
--- statement, and the hypotheses in force (a list that changes later).
+-- Call visit(label, comment, statement, hypotheses) for each axiom and theorem of a database, in
+-- its order: the comment is the one before it, if any; the hypotheses are those of the blocks that
+-- it is in, a list that changes later.
 local function each_statement(text, visit)
   local hypotheses, depths, comment, position = {}, {}, nil, 1
+  local handle = {}
+  handle["("] = function(body) comment = body end
+  handle["{"] = function() depths[#depths + 1] = #hypotheses end
+  handle["}"] = function()
+    for i = #hypotheses, (table.remove(depths) or 0) + 1, -1 do hypotheses[i] = nil end
+  end
+  function handle.e(body) hypotheses[#hypotheses + 1] = squeeze(body) end
+  function handle.p(body, label)
+    if label then visit(label, comment, squeeze(body:match "^[^$]*"), hypotheses) end -- to "$="
+    comment = nil
+  end
+  handle.a = handle.p
   while true do
-    local at, _, kind = text:find("%$([({}eapdfcvj])", position)
-    if not at then return end
-    local finish
+    local at, _, kind = text:find("%$([({}eapdfcv])", position)
+    local finish = at
     if kind == "(" then
       finish = text:find("$)", at, true)
-      comment = text:sub(at + 2, (finish or 0) - 1)
-    elseif kind == "{" then
-      depths[#depths + 1], finish = #hypotheses, at
-    elseif kind == "}" then
-      for i = #hypotheses, (table.remove(depths) or 0) + 1, -1 do hypotheses[i] = nil end
-      finish = at
-    else
+    elseif at and not kind:find "[{}]" then
       finish = text:find("$.", at, true)
-      local label = text:sub(position, at - 1):match "(%S+)%s*$"
-      local statement = text:sub(at + 2, finish and finish - 1):match "^[^$]*"
-      if kind == "e" then hypotheses[#hypotheses + 1] = squeeze(statement) end
-      if (kind == "a" or kind == "p") and label then
-        visit(label, comment, squeeze(statement), hypotheses)
-      end
-      if kind == "a" or kind == "p" then comment = nil end
     end
     if not finish then return end
+    if handle[kind] then
+      handle[kind](text:sub(at + 2, finish - 1), text:sub(position, at - 1):match "(%S+)%s*$")
+    end
     position = finish + 2
   end
 end
@@ -76,7 +79,9 @@ function M.theorems(text)
     for i, hypothesis in ipairs(hypotheses) do lines[i + 1] = "   " .. hypothesis end
     lines[#lines + 1] = (hypotheses[1] and "=> " or "   ") .. statement
     local text, key = table.concat(lines, "\n"), core.hash64(table.concat(lines, "\n", 2))
-    if not seen[key] and #text <= MOST then theorems[#theorems + 1] = { name = label, text = text } end
+    if not seen[key] and #text <= MOST then
+      theorems[#theorems + 1] = { name = label, text = text }
+    end
     seen[key] = true
   end)
   return theorems
