@@ -41,11 +41,19 @@ static int by_bytes(const void *a, const void *b) {
   return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+static bool is_missing(int error) { return error == ENOENT || error == ENOTDIR; }
+
+/* What ends a search: not that a directory has gone since its name was read. */
+static int ends_search(const char *path, int error) {
+  (void)path;
+  return !is_missing(error);
+}
+
 bam_status bam_path_glob(bam_context *context, const char *pattern, bam_paths *out) {
   struct stat info;
   bam_paths paths = { .count = 0 };
   /* GLOB_NOCHECK: the pattern itself where nothing matches, which may be the name of something */
-  int failed = glob(pattern, GLOB_ERR | GLOB_NOSORT | GLOB_NOCHECK, NULL, &paths.found);
+  int failed = glob(pattern, GLOB_NOSORT | GLOB_NOCHECK, ends_search, &paths.found);
   int error = failed == GLOB_NOSPACE ? ENOMEM : errno;
   if (failed != 0) {
     bam_paths_release(&paths);
@@ -67,8 +75,6 @@ void bam_paths_release(bam_paths *paths) {
 }
 
 /* ---- what is there ---- */
-
-static bool is_missing(int error) { return error == ENOENT || error == ENOTDIR; }
 
 bam_status bam_path_about(bam_context *context, const char *path, bam_path_info *out,
                           bool *found) {
