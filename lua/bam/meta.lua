@@ -295,6 +295,12 @@ function core.hash64(text) end
 ---@return string digits
 function core.hash_file(path) end
 
+--- The hash of a tensor's elements, one after the other as they lie in memory; neither shape nor
+--- dtype counts.
+---@param x tensor
+---@return string digits
+function core.hash_tensor(x) end
+
 --- Starts the random numbers anew: the same seed gives the same numbers, with any number of
 --- threads.
 ---@param seed integer

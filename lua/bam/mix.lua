@@ -123,7 +123,7 @@ local mix_spec = with_common { experts = { "table" }, attention = { "table", opt
 ---@field kv? "own"|"shared" keys and values of each expert, the default, or their mean for all
 ---@field routing? "soft"|integer|schedule all experts, the default, or the k with largest gates
 ---@field temperature? number|schedule the router's logits are divided by it; 1 by default
----@field jitter? number|schedule in training the router's h is multiplied by 1 - jitter .. 1 + jitter
+---@field jitter? number|schedule of the router, as in nn.Router; 0 by default
 ---@field renormalise? boolean the gates of the k sum to 1; false by default
 ---@field router? function makes a router of your own, see nn.Router
 
@@ -135,7 +135,7 @@ local mix_spec = with_common { experts = { "table" }, attention = { "table", opt
 ---@field extra_seed_copies? integer so many more experts, which begin as the seed's; 0 by default
 ---@field router? function makes a router of your own, see nn.Router
 
---- What is frozen: true or false, or a schedule (or a function of progress) that is not 0 while it is.
+--- What is frozen: true, false, or a schedule (or function of progress) that is not 0 while it is.
 ---@class bam.Freeze
 ---@field experts? boolean|number|schedule both kinds; shared keys and values are no expert's
 ---@field routers? boolean|number|schedule those of attention and FFN

@@ -34,6 +34,19 @@ static int hash_file(lua_State *L) {
   return push_digits(L, hash);
 }
 
+/* hash_tensor(x) */
+static int hash_tensor(lua_State *L) {
+  bam_tensor *x = bind_tensor(L, 1);
+  bind_box *box = bind_push_box(L);
+  bind_check_within(L, bam_tensor_contiguous(x, &box->tensor), "hash_tensor");
+  int64_t size = bam_tensor_count(x) * bam_dtype_size(x->dtype);
+  return push_digits(L, bam_hash_bytes(bam_tensor_data(box->tensor), size));
+}
+
 const luaL_Reg bind_hash_functions[] = {
-  { "hash", hash_string }, { "hash64", hash_integer }, { "hash_file", hash_file }, { NULL, NULL },
+  { "hash", hash_string },
+  { "hash64", hash_integer },
+  { "hash_file", hash_file },
+  { "hash_tensor", hash_tensor },
+  { NULL, NULL },
 };

@@ -107,8 +107,8 @@ do
   local d = bam.mix { experts = dense(2), freeze = { experts = true } }
   local function refused(part, name)
     local ok, message = pcall(function() part[name] = 3 end)
-    assert(not ok and message:find(string.format("%s: a ", name), 1, true)
-           and message:find("model description cannot be changed; make a new one", 1, true), message)
+    assert(not ok and message:find(string.format("%s: a ", name), 1, true), message)
+    assert(message:find("model description cannot be changed; make a new one", 1, true), message)
   end
   for _, name in ipairs { "layers", "attention", "anything" } do refused(d, name) end
   refused(d.ffn, "hidden")
@@ -123,7 +123,8 @@ do
   equal("a field read", d.layers, 2)
   equal("a field that is not there", d.nothing, nil)
   equal("a nested one", d.freeze.experts, true)
-  assert(tostring(d):find("2 layers", 1, true) and tostring(d):find("freeze experts: true", 1, true))
+  local text = tostring(d)
+  assert(text:find("2 layers", 1, true) and text:find("freeze experts: true", 1, true), text)
 end
 
 -- ---- N copies of one seed ----

@@ -270,6 +270,10 @@ local CASES = {
   { [[mixed:log_likelihood(bam.zeros(2,3,{dtype="i64"}), bam.zeros(2,4,{dtype="i64"}))]],
     [[log_likelihood: expected targets of shape (2, 3), that of the ids, got a tensor of shape ]]
       .. [[(2, 4)]] },
+  { [[m1:log_likelihood(bam.zeros(2,3,{dtype="i64"}), bam.tensor { { 0, 30, 31 }, { 0, 0, 0 } })]],
+    [[log_likelihood: token id 31 (element 3 of `targets`) is outside 0 .. 30]] },
+  { [[m1:log_likelihood(bam.zeros(1,3,{dtype="i64"}), bam.tensor { { -100, 0, -1 } })]],
+    [[log_likelihood: token id -1 (element 3 of `targets`) is outside 0 .. 30]] },
   { [[mixed.loss(bam.zeros(2,3))]],
     [[loss: expected a model, got a tensor of shape (2, 3); call methods with a colon: ]]
       .. [[model:loss(...)]] },
@@ -288,6 +292,21 @@ local CASES = {
       .. [[the directory that it is relative to]] },
   { [[mixed:save(good, { dtype = "i64" })]],
     [[save: option dtype: expected "f32", "f64", "bf16" or "f16", got the string "i64"]] },
+  { [[d.layers = 3]],
+    [[layers: a model description cannot be changed; make a new one: bam.models.parallel { ... }, ]]
+      .. [[bam.mix { ... }]] },
+  { [[d.ffn.hidden = 3]],
+    [[hidden: a part of a model description cannot be changed; make a new one: ]] },
+  { [[bam.mix { experts = { m1, m2 }, z_loss = function(p) return p end }:identity()]],
+    [[identity: z_loss is a schedule, which counts by its values: d:identity(total), the number ]]
+      .. [[of steps]] },
+  { [[bam.mix { experts = { m1, m2 }, z_loss = function(p) return -p end }:identity(9)]],
+    [[identity: z_loss: expected a number of at least 0, got -0.125]] },
+  { [[bam.mix { experts = { m1, m2 }, ffn = { router = function() end } }:identity()]],
+    [[identity: the function at script:1 counts by its text, which cannot be read: it stands in ]]
+      .. [[no file; put it into one]] },
+  { [[d.identity()]],
+    [[identity: expected a description, got nil; call methods with a colon: d:identity()]] },
   { [[d:build { sed = 1 }]],
     [[build: no option `sed`; did you mean `seed`?]] },
   { [[d.build()]],

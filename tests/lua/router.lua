@@ -112,6 +112,34 @@ local loaded = bam.load(path, { routers = { ffn = Recurrent } })
 os.execute(string.format("rm -r '%s'", path))
 assert(loaded:loss(ids, targets):item() == model:loss(ids, targets):item())
 
+-- Its buffers too, of any dtype; those of floating point in the dtype of the file.
+local Counting = nn.module("Counting", Recurrent)
+function Counting:init(o)
+  Recurrent.init(self, o)
+  self.seen = bam.tensor(0)
+  self.mask = bam.tensor { true, false }
+  self.scale = bam.full({ 2 }, 0.5)
+end
+function Counting:forward(h, batch)
+  self.seen:add_(1)
+  return Recurrent.forward(self, h, batch)
+end
+
+local counting = mixture(Counting)
+counting:loss(ids, targets)
+counting:save(path, { dtype = "bf16" })
+local counted = bam.load(path, { routers = { ffn = Counting } }).layers[2].ffn.router
+assert(counted.seen:item() == 1 and counted.seen.dtype == "i64")
+assert(counted.mask.dtype == "bool" and counted.mask[1]:item() and not counted.mask[2]:item())
+assert(counted.scale:eq(0.5):all():item())
+local file = string.format("%s/model.safetensors", path)
+local tensors = bam.load(file)
+tensors["model.layers.1.mlp.router.seen"] = bam.tensor(1.5)
+bam.save(file, tensors)
+ok, message = pcall(bam.load, path, { routers = { ffn = Counting } })
+os.execute(string.format("rm -r '%s'", path))
+assert(not ok and message:find("router.seen` is of dtype f32; it must be i64", 1, true), message)
+
 -- ---- the built-in one, with settings of one's own ----
 
 local warm = mixture(function(options)

@@ -104,8 +104,8 @@ do
   local bad = mix { ffn = { top_k = bam.schedule.piecewise { { 0, 1 }, { 0.5, 5 }, { 1, 1 } } } }
     :build()
   bad:set_step(1, TOTAL)
-  fails("set_step: ffn.top_k: piecewise { { 0, 1 }, { 0.5, 5 }, { 1, 1 } } gives 5 at step 6 of 11, "
-        .. "and there are 3 experts; it must stay within 1 .. 3", bad.set_step, bad, 6, TOTAL)
+  fails("set_step: ffn.top_k: piecewise { { 0, 1 }, { 0.5, 5 }, { 1, 1 } } gives 5 at step 6 of "
+        .. "11, and there are 3 experts; it must stay within 1 .. 3", bad.set_step, bad, 6, TOTAL)
   equal("nothing has changed", bad.layers[1].ffn.router.top_k, 1)
   fails("mix: option ffn: top_k: linear { from = 1, to = 0.3, warmup = 0 } gives 0.3 at its end",
         mix, { ffn = { top_k = linear { from = 1, to = 0.3 } } })
@@ -189,11 +189,12 @@ local function early(p) return p < 0.15 end
 for _, kv in ipairs { "own", "shared" } do
   local attention = { kv = kv, routing = 2 }
   local ffn = { top_k = 3 } -- every expert gets a gradient
-  local function build(freeze) return mix { attention = attention, ffn = ffn, freeze = freeze }:build() end
+  local function build(freeze)
+    return mix { attention = attention, ffn = ffn, freeze = freeze }:build()
+  end
+  local late = bam.schedule.piecewise { { 0, 0 }, { 0.15, 0 }, { 0.15, 1 } }
   equal("the experts at first", moving(build { experts = early }, kind_of), "r-x r-x rex rex")
-  equal("the routers later", moving(build { routers = bam.schedule.piecewise { { 0, 0 }, { 0.15, 0 },
-                                                                              { 0.15, 1 } } },
-                                    kind_of), "rex rex -ex -ex")
+  equal("the routers later", moving(build { routers = late }, kind_of), "rex rex -ex -ex")
   equal("the rest always", moving(build { rest = true }, kind_of), "re- re- re- re-")
   equal("a number", moving(build { rest = 0, routers = 2 }, kind_of), "-ex -ex -ex -ex")
   equal("all but the routers", moving(build { experts = true, rest = early }, kind_of),

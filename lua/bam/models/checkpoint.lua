@@ -3,6 +3,7 @@
 -- whole or not at all.
 local check = require "bam.check"
 local config = require "bam.models.config"
+local contents = require "bam.models.entries"
 local core = require "bam.core"
 local description = require "bam.models.description"
 local json = require "bam.json"
@@ -17,48 +18,18 @@ local INDEX = "model.safetensors.index.json"
 
 local function within(directory, name) return string.format("%s/%s", directory, name) end
 
--- ---- what there is to save beyond the description: parameters of routers written in Lua ----
-
-local function custom_entries(model)
-  local list = {}
-  for i, layer in ipairs(model.layers) do
-    for _, which in ipairs { "attention", "ffn" } do
-      local router = model.description[which].router and layer[which].router
-      if type(router) == "table" then
-        for name, parameter in router:named_parameters() do
-          list[#list + 1] = {
-            name = string.format("%srouter.%s", names.prefix(i, which), name),
-            shape = parameter.shape, view = function() return parameter end,
-          }
-        end
-      end
-    end
-  end
-  return list
-end
-
--- The entries of a description, less those of routers written in Lua.
-local function plain_entries(d)
-  local list = {}
-  for _, entry in ipairs(names.list(d)) do
-    if not (entry.router_of and d[entry.router_of].router) then list[#list + 1] = entry end
-  end
-  return list
-end
-
--- The entries of a live model.
-local function entries_of(model)
-  local list, custom = plain_entries(model.description), custom_entries(model)
-  return table.move(custom, 1, #custom, #list + 1, list)
-end
-
 -- ---- saving ----
 
+-- The bytes of an entry in a file of weights in `dtype`.
+local function bytes_of(entry, dtype)
+  return names.size(entry) * (contents.WHOLE[entry.dtype] or FLOATS[dtype])
+end
+
 -- The entries divided into files of at most `limit` bytes (or one entry).
-local function divide(entries, limit, size)
+local function divide(entries, limit, dtype)
   local shards, bytes = { {} }, 0
   for _, entry in ipairs(entries) do
-    local n = names.size(entry) * size
+    local n = bytes_of(entry, dtype)
     if bytes > 0 and bytes + n > limit then
       shards[#shards + 1], bytes = {}, 0
     end
@@ -72,14 +43,14 @@ local function write_shard(model, path, entries, dtype)
   core.scope(function()
     local tensors = {}
     for _, entry in ipairs(entries) do
-      tensors[entry.name] = core.ops.to(names.read(entry, model), dtype)
+      tensors[entry.name] = core.ops.to(names.read(entry, model), entry.dtype or dtype)
     end
     core.save(path, tensors, { format = "pt" })
   end)
 end
 
 local function write_weights(model, directory, o)
-  local shards = divide(entries_of(model), o.shard_bytes, FLOATS[o.dtype])
+  local shards = divide(contents.of(model), o.shard_bytes, o.dtype)
   if #shards == 1 then
     return write_shard(model, within(directory, "model.safetensors"), shards[1], o.dtype)
   end
@@ -88,7 +59,7 @@ local function write_weights(model, directory, o)
     local name = string.format("model-%05d-of-%05d.safetensors", i, #shards)
     write_shard(model, within(directory, name), entries, o.dtype)
     for _, entry in ipairs(entries) do
-      map[entry.name], total = name, total + names.size(entry) * FLOATS[o.dtype]
+      map[entry.name], total = name, total + bytes_of(entry, o.dtype)
     end
   end
   local index = { metadata = { total_size = total }, weight_map = map }
@@ -166,9 +137,9 @@ local function weight_files(directory, present)
   return files
 end
 
-local function load_tensors(directory, present)
+local function load_tensors(directory, files)
   local tensors = {}
-  for _, file in ipairs(weight_files(directory, present)) do
+  for _, file in ipairs(files) do
     for name, tensor in pairs((core.load(within(directory, file)))) do
       if tensors[name] then
         check.fail("%s: `%s` is in two of its files", directory, name)
@@ -185,7 +156,10 @@ local function check_tensor(label, entry, tensor)
   if got ~= want then
     check.fail("%s: `%s` is %s; by its config.json it must be %s", label, entry.name, got, want)
   end
-  if not FLOATS[tensor.dtype] then
+  if entry.dtype and entry.dtype ~= tensor.dtype then
+    check.fail("%s: `%s` is of dtype %s; it must be %s", label, entry.name, tensor.dtype,
+               entry.dtype)
+  elseif not entry.dtype and not FLOATS[tensor.dtype] then
     check.fail("%s: `%s` is of dtype %s, not of floating point", label, entry.name, tensor.dtype)
   end
 end
@@ -206,7 +180,7 @@ end
 --- A checkpoint directory opened: everything but the values is checked.
 ---@param directory string
 ---@param routers? table as for config.decode
----@return table source { label, description, tensors by name, tokenizer_json, token_ids }
+---@return table source { label, description, tensors by name, files, tokenizer_json, token_ids }
 function M.open(directory, routers)
   local present, path = files_in(directory), within(directory, "config.json")
   if not present["config.json"] then
@@ -214,8 +188,11 @@ function M.open(directory, routers)
   end
   local source = { label = directory }
   source.description, source.token_ids = config.decode(read_json(path), path, routers)
-  source.tensors = load_tensors(directory, present)
+  local files = weight_files(directory, present)
+  source.tensors, source.files = load_tensors(directory, files), files
+  table.insert(files, "config.json")
   if present["tokenizer.json"] then
+    table.insert(files, "tokenizer.json")
     source.tokenizer_json = core.read_file(within(directory, "tokenizer.json"))
   end
   return source
@@ -244,7 +221,7 @@ end
 
 -- Copy what was opened into a model, with its tokenizer.
 local function fill(model, source)
-  local entries = entries_of(model)
+  local entries = contents.of(model)
   M.check(source, entries)
   for _, entry in ipairs(entries) do names.write(entry, model, source.tensors[entry.name]) end
   model.tokenizer_json, model.token_ids = source.tokenizer_json, source.token_ids
@@ -274,7 +251,7 @@ function M.load(directory, options)
   local o = check.options("load", options, load_spec)
   local source = M.open(directory, check.options("load: option routers", o.routers, routers_spec))
   local d = source.description
-  check_tensors(source, plain_entries(d)) -- before memory is taken
+  check_tensors(source, contents.plain(d)) -- before memory is taken
   local saved = source.tensors["model.embed_tokens.weight"].dtype
   return fill(blank(d, o.dtype or saved == "f64" and "f64" or "f32"), source)
 end

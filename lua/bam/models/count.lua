@@ -1,6 +1,6 @@
 -- Parameters and FLOPs of a description, by the paper's conventions (paper: Tables 7, 8, 10);
--- nothing is allocated. Routers count as the built-in, linear ones; a scheduled top_k counts with its
--- value at the end of the run.
+-- nothing is allocated. Routers count as the built-in, linear ones; a scheduled top_k counts with
+-- its value at the end of the run.
 local knobs = require "bam.models.knobs"
 local names = require "bam.models.names"
 

@@ -1,5 +1,5 @@
 --- Descriptions of models: data that is read and never changed, nothing allocated. d:count() and
---- d:flops(context) tell its size, d:build() makes the live model.
+--- d:flops(context) tell its size, d:build() makes the live model, d:identity() says what it is.
 --- bam.models.parallel describes a dense model, bam.mix and bam.upcycle a mixture.
 local check = require "bam.check"
 local core = require "bam.core"
@@ -108,6 +108,17 @@ function Description:build(options)
     return Model(self, { dtype = o.dtype })
   end
   return seed and M.seeded(seed, make) or make()
+end
+
+--- What defines the description, all of it, as a table that JSON can hold: equal for equal
+--- descriptions, also in another process, and different when anything is. Sources count by what
+--- they hold, routers written in Lua by their text and what they use, and a schedule by its values
+--- at every step of a run, which is checked with that.
+---@param total? integer steps of the run; needed when something is scheduled
+---@return table
+function Description:identity(total)
+  check_self("identity", self)
+  return require("bam.models.identity").of_description(self, total)
 end
 
 --- How far the experts of a mixture have drifted from the seed, the first of them, and the loss of

@@ -1,6 +1,6 @@
 -- Knobs: settings of a description that are a number or a schedule. Here they are read, listed, and
--- brought to a step. A knob's kind says what its numbers may be: one of check.value's, or "k", which
--- is rounded to a number of experts, or "flag", of which 0 means no and everything else yes.
+-- brought to a step. A knob's kind says what its numbers may be: one of check.value's, or "k",
+-- which is rounded to a number of experts, or "flag", of which 0 means no, everything else yes.
 local check = require "bam.check"
 local schedule = require "bam.schedule"
 

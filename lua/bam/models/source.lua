@@ -1,9 +1,11 @@
--- Where the dense models of a mixture come from. A source is { label, description }, and where its
--- values are at hand { read, tokenizer_json, token_ids }: read(entry) gives those of an entry. A
--- phase of training has `load` instead, so that its model lives only while it is needed.
+-- Where the dense models of a mixture come from. A source is { label, description, identify }, and
+-- where its values are at hand { read, tokenizer_json, token_ids }: read(entry) gives those of an
+-- entry. A phase of training has `load` instead, so that its model lives only while it is needed.
+-- identify(total) gives what stands for it in the mixture's identity.
 local check = require "bam.check"
 local checkpoint = require "bam.models.checkpoint"
 local description = require "bam.models.description"
+local identity = require "bam.models.identity"
 local names = require "bam.models.names"
 
 local M = {}
@@ -11,7 +13,8 @@ local M = {}
 local function live_source(model, label)
   return { label = label, description = model.description, tokenizer_json = model.tokenizer_json,
            token_ids = model.token_ids,
-           read = function(entry) return names.read(entry, model) end }
+           read = function(entry) return names.read(entry, model) end,
+           identify = function(total) return identity.of_model(model, total) end }
 end
 
 local function directory_source(directory, label)
@@ -19,22 +22,34 @@ local function directory_source(directory, label)
   checkpoint.check(source, names.list(source.description))
   source.label = string.format("%s (%s)", label, directory)
   source.read = function(entry) return source.tensors[entry.name] end
+  source.identify = function() return identity.of_directory(directory, source.files) end
   return source
 end
 
 local function phase_source(phase, label)
-  return { label = label, description = phase.description, phase = phase, load = function()
+  local function load()
     local model = phase:load()
     if not description.is_model(model) then
       check.fail("%s: its load() gave %s, not a live model", label, check.describe(model))
     end
     return live_source(model, string.format("%s's model", label))
-  end }
+  end
+  local function identify(total)
+    local known = phase.identity
+    return type(known) == "string" and { phase = known } or load().identify(total)
+  end
+  return { label = label, description = phase.description, phase = phase, load = load,
+           identify = identify }
+end
+
+local function described_source(d, label)
+  return { label = label, description = d,
+           identify = function(total) return identity.of_description(d, total) end }
 end
 
 --- What a mixture reads one dense model from. `value` is a live model, a checkpoint directory, a
---- description, or a phase of training: a table with `description` and a method `load` that gives
---- the live model.
+--- description, or a phase of training: a table with `description`, a method `load` that gives the
+--- live model, and perhaps a string `identity`, which tells it from others.
 ---@param what string for messages
 ---@param value any
 ---@param i integer its place in the list
@@ -43,7 +58,7 @@ function M.of(what, value, i)
   local label = string.format("expert %d", i)
   if type(value) == "string" then return directory_source(value, label) end
   if description.is_model(value) then return live_source(value, label) end
-  if description.is(value) then return { label = label, description = value } end
+  if description.is(value) then return described_source(value, label) end
   if type(value) == "table" and description.is(value.description)
     and check.is_callable(value.load) then
     return phase_source(value, label)

@@ -187,6 +187,7 @@ local CORE = {
   write_file = function() core.write_file(PATH, "text") end,
   hash = function() core.hash "text" end,
   hash64 = function() core.hash64 "text" end,
+  hash_tensor = function() core.hash_tensor(ops.permute(a, 2, 1)) end,
   hash_file = function() core.write_file(PATH, "text") core.hash_file(PATH) end,
   text_open = function()
     local path = PATH .. ".jsonl"

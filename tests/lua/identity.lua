@@ -1,0 +1,243 @@
+-- Identities: equal for descriptions that say the same, here and in another process, and different
+-- as soon as anything that matters is. Run by itself as a child, the script prints the identities
+-- of one set of descriptions.
+local bam = require "bam"
+local core = require "bam.core"
+
+local PROGRAM, LUA, CHILD = ...
+local TOTAL = 12
+
+local function text(d, total) return bam.json.encode(d:identity(total)) end
+
+local function equal(what, a, b) assert(a == b, string.format("%s: %s\n%s", what, a, b)) end
+local function differ(what, a, b) assert(a ~= b, string.format("%s does not count", what)) end
+
+local function with(options, changes)
+  local changed = {}
+  for name, value in pairs(options) do changed[name] = value end
+  for name, value in pairs(changes) do changed[name] = value end
+  return changed
+end
+
+-- ---- routers ----
+
+local Own = bam.nn.module "Own"
+function Own:init(o) self.logits = bam.nn.Linear(o.width, o.experts) end
+function Own:forward(h) return self.logits(h):softmax(-1) end
+
+local Other = bam.nn.module "Other"
+function Other:init(o) self.logits = bam.nn.Linear(o.width, o.experts) end
+function Other:forward(h) return self.logits(h):softmax(-1) * 2 end
+
+-- The same text; what differs is the class whose methods it inherits.
+local function derived(base)
+  local Derived = bam.nn.module("Derived", base)
+  function Derived:init(o) self.logits = bam.nn.Linear(o.width, o.experts) end
+  return Derived
+end
+
+-- The same text; what differs is what it mentions.
+local function using(value)
+  return function(options) return Own(with(options, { temperature = value })) end
+end
+
+-- ---- the descriptions of this script ----
+
+local SIZES = { layers = 2, width = 16, heads = 4, kv_heads = 2, head_width = 8, ffn = 10,
+                vocab = 17, tied = false, rope_base = 10000, eps = 1e-5, logit_scale = 1,
+                context = 64, std = 0.02 }
+
+local function dense(changes) return bam.models.parallel(with(SIZES, changes or {})) end
+
+local function first_model() return dense():build { seed = 1 } end
+
+local function mixture(directory)
+  return bam.mix {
+    experts = { first_model(), directory, dense(), { description = dense(), load = print,
+                                                     identity = "a phase" } },
+    attention = { kv = "shared", router = Own, temperature = function(p) return 1 + p end },
+    ffn = { top_k = bam.schedule.linear { from = 4, to = 2 }, router = using(SIZES) },
+    freeze = { experts = function(p) return p < 0.5 end },
+  }
+end
+
+local function print_all(directory)
+  print(text(dense()))
+  print(text(mixture(directory), TOTAL))
+end
+
+if CHILD then return print_all(CHILD) end
+
+-- ---- equal ----
+
+local DIRECTORY = os.tmpname()
+os.remove(DIRECTORY)
+local cleanup <close> = setmetatable({}, { __close = function()
+  os.execute(string.format("rm -rf '%s'*", DIRECTORY))
+end })
+dense():build({ seed = 2 }):save(DIRECTORY)
+
+local ours = string.format("%s\n%s\n", text(dense()), text(mixture(DIRECTORY), TOTAL))
+do
+  equal("made twice", text(dense()), text(dense()))
+  equal("what is a default said or not", text(dense()), text(dense { rope_base = 1e4, eps = 1e-5 }))
+  local here = text(mixture(DIRECTORY), TOTAL)
+  equal("with schedules, made twice", text(mixture(DIRECTORY), TOTAL), here)
+  local command = string.format("'%s' tests/lua/identity.lua '%s' '%s' '%s'", PROGRAM, PROGRAM, LUA,
+                                DIRECTORY)
+  local pipe <close> = assert(io.popen(command))
+  equal("in another process", ours, pipe:read "a")
+  local moved = string.format("%s-moved", DIRECTORY)
+  os.execute(string.format("cp -r '%s' '%s'", DIRECTORY, moved))
+  equal("a directory elsewhere", text(mixture(moved), TOTAL), here)
+  equal("as JSON, and back", bam.json.encode(bam.json.decode(here)), here)
+end
+
+-- ---- every option of a dense model ----
+
+do
+  local others = { layers = 3, width = 24, heads = 2, kv_heads = 1, head_width = 4, ffn = 11,
+                   vocab = 18, tied = true, rope_base = 500, eps = 1e-6, logit_scale = 0.5,
+                   context = 65, std = 0.03 }
+  for name in pairs(SIZES) do
+    differ(name, text(dense { [name] = others[name] }), text(dense()))
+  end
+end
+
+-- ---- every option of a mixture ----
+
+local models = { first_model(), dense():build { seed = 2 } }
+
+local function mix(changes)
+  local options = with({ experts = models }, changes)
+  local identity = text(bam.mix(options), TOTAL)
+  equal("again", text(bam.mix(options), TOTAL), identity)
+  return identity
+end
+
+-- No two of these are one: pairs of what was changed and the identity.
+local function all_different(list)
+  for i = 1, #list do
+    for j = 1, i - 1 do differ(string.format("change %d against %d", i, j), list[i], list[j]) end
+  end
+end
+
+local function rise(p) return p + 0.25 end
+
+all_different {
+  mix {}, mix { aux_tokens = 4 }, mix { seed = 2 },
+  mix { load_balance = 0.02 }, mix { z_loss = 0.02 },
+  mix { load_balance = rise }, mix { z_loss = rise },
+  mix { load_balance = bam.schedule.linear { from = 0.25, to = 1.2 } },
+  mix { attention = { experts = "mean" } }, mix { attention = { kv = "shared" } },
+  mix { attention = { routing = 1 } }, mix { attention = { routing = 2 } },
+  mix { attention = { routing = 2, renormalise = true } },
+  mix { attention = { routing = function(p) return 1 + p end } },
+  mix { attention = { temperature = 2 } }, mix { attention = { temperature = rise } },
+  mix { attention = { jitter = 0.25 } }, mix { attention = { router = Own } },
+  mix { ffn = { top_k = 2 } }, mix { ffn = { top_k = 2, renormalise = true } },
+  mix { ffn = { top_k = function(p) return 1 + p end } }, mix { ffn = { extra_seed_copies = 1 } },
+  mix { ffn = { temperature = 2 } }, mix { ffn = { temperature = rise } },
+  mix { ffn = { jitter = 0.25 } }, mix { ffn = { router = Own } }, mix { ffn = { router = Other } },
+  mix { ffn = { router = derived(Own) } }, mix { ffn = { router = derived(Other) } },
+  mix { ffn = { router = using(1) } }, mix { ffn = { router = using "1" } },
+  mix { ffn = { router = using { 1, 2 } } }, mix { ffn = { router = using { 1, { 2 } } } },
+  mix { ffn = { router = using(math.exp) } }, mix { ffn = { router = using(math.log) } },
+  mix { ffn = { router = using(bam.ones(2)) } }, mix { ffn = { router = using(bam.zeros(2)) } },
+  mix { ffn = { router = using(bam.zeros(1, 2)) } },
+  mix { ffn = { router = using(bam.schedule.constant(1)) } },
+  mix { ffn = { router = using(bam.schedule.constant(2)) } },
+  mix { freeze = { experts = true } }, mix { freeze = { experts = false } },
+  mix { freeze = { routers = true } }, mix { freeze = { rest = true } },
+  mix { freeze = { rest = function(p) return p < 0.5 end } },
+  mix { freeze = { rest = function(p) return p < 0.6 end } },
+  mix { experts = { models[2], models[1] } }, mix { experts = { models[1], models[1] } },
+  mix { experts = { models[1], models[2], models[2] } },
+  mix { experts = { dense(), dense() } }, mix { experts = { models[1], DIRECTORY } },
+  mix { experts = { dense { std = 0.03 }, dense() } },
+  text(bam.upcycle { model = models[1], experts = 2 }),
+  text(bam.upcycle { model = models[1], experts = 3 }),
+}
+
+-- ---- a schedule counts by its values at the steps of the run, and by nothing else ----
+
+do
+  local straight = bam.schedule.linear { from = 0.25, to = 1.25 }
+  local function line(p) return 0.25 * (1 - p) + 1.25 * p end
+  equal("the same values", mix { z_loss = line }, mix { z_loss = straight })
+  equal("a schedule that never changes", mix { z_loss = bam.schedule.constant(0.5) },
+        mix { z_loss = 0.5 })
+  local function nearly() return 1.8 end
+  equal("k as rounded", mix { ffn = { top_k = nearly } }, mix { ffn = { top_k = 2 } })
+  equal("a function that is a number", mix { freeze = { rest = function() return 1 end } },
+        mix { freeze = { rest = true } })
+  local d = bam.mix { experts = models, z_loss = rise }
+  differ("the number of steps", text(d, 10), text(d, 11))
+  local late = bam.schedule.piecewise { { 0, 1 }, { 1, 1 }, { 1, 2 } } -- changes at the last step
+  differ("one step", mix { z_loss = late }, mix { z_loss = 1 })
+end
+
+-- ---- what is mixed, by what it holds ----
+
+do
+  local function of(expert) return mix { experts = { models[1], expert } } end
+  local model = dense():build { seed = 2 }
+  local before = of(model)
+  equal("the same values", before, of(models[2]))
+  bam.no_grad(function() model.layers[2].ffn.down.weight[{ 3, 4 }] = 0.5 end)
+  differ("one value", of(model), before)
+  local double = dense():build { seed = 2, dtype = "f64" }
+  differ("the dtype", of(double), before)
+  model.tokenizer_json = "{}"
+  models[1].tokenizer_json = "{}"
+  differ("the tokenizer", of(model), before)
+  models[1].tokenizer_json = nil
+  model.tokenizer_json = nil
+
+  local files = string.format("%s-files", DIRECTORY)
+  models[2]:save(files)
+  local saved = of(files)
+  models[1]:save(files)
+  differ("another directory's weights", of(files), saved)
+  models[2]:save(files)
+  equal("the same once more", of(files), saved)
+  models[2]:save(files, { shard_bytes = 3000 })
+  differ("its shards", of(files), saved)
+  models[2]:save(files)
+  local config = string.format("%s/config.json", files)
+  core.write_file(config, (core.read_file(config):gsub('"use_cache": true', '"use_cache": false')))
+  differ("its config.json", of(files), saved)
+
+  local function phase(identity) return { description = dense(), load = function() return model end,
+                                          identity = identity } end
+  differ("a phase's identity", of(phase "a"), of(phase "b"))
+  equal("a phase is not loaded for that", of(phase "a"), of(with(phase "a", { load = error })))
+  equal("a phase without one, by its model", of(phase()), of(model))
+end
+
+-- ---- a router's text is read from its file ----
+
+do
+  local path = string.format("%s-router.lua", DIRECTORY)
+  local lines = { "local function helper(x)", "  return x", "end", "-- a comment",
+                  "return function(options) return helper(options) end" }
+  local function router(changes)
+    core.write_file(path, table.concat(with(lines, changes or {}), "\n"))
+    return dofile(path)
+  end
+  local function of(f) return mix { ffn = { router = f } } end
+  local before = of(router())
+  equal("what stands elsewhere in the file", of(router { [4] = "-- another" }), before)
+  differ("a function that it calls", of(router { [2] = "  return x, 1" }), before)
+  differ("its own text", of(router { [5] = "return function(o) return helper(o) end" }), before)
+  local f = router()
+  core.write_file(path, "return nil")
+  local ok, message = pcall(of, f)
+  local expected = "-router.lua:5 counts by its text, which cannot be read: the file is shorter"
+  assert(not ok and message:find(expected, 1, true), message)
+  os.remove(path)
+  ok, message = pcall(of, f)
+  assert(not ok and message:find("No such file", 1, true), message)
+end
+
+print "identity: ok"
