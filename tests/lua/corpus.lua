@@ -179,7 +179,7 @@ assert(reopen():digest() == digest)
 local directory = from_text:prepare().directory
 local shard = directory .. "/law.train-00001.safetensors"
 local damage = {
-  ["law.train-00001.safetensors has %d+ bytes instead of"] = "truncate -s 100 '" .. shard .. "'",
+  ["law.train-00001.safetensors has 100 bytes instead of"] = "truncate -s 100 '" .. shard .. "'",
   ["law.train-00001.safetensors was changed"] = "printf XY | dd of='" .. shard
     .. "' bs=1 seek=900 conv=notrunc 2>/dev/null",
   ["law.train-00001.safetensors is missing"] = "rm '" .. shard .. "'",
@@ -192,7 +192,8 @@ for message, command in pairs(damage) do
   forget_reports()
   shell("%s", command)
   assert(reopen():digest() == digest)
-  assert(reports[1] and reports[1]:find(message), ("%s: %s"):format(message, reports[1]))
+  assert(reports[1] and reports[1]:find("making it anew", 1, true))
+  assert( reports[1]:find(message, 1, true), ("%s: %s"):format(message, reports[1]))
 end
 reopen():verify()
 
@@ -257,6 +258,7 @@ local function fails(words_of_error, domains, options)
 end
 local function refuses(words_of_error, ...) expect_error(words_of_error, bam.corpus, ...) end
 
+words:save(path "words.json")
 write("empty.txt", "")
 write("blank.jsonl", "\n\n")
 write("binary.txt", "\0\1\2\3")
@@ -271,30 +273,36 @@ fails("corpus: domain law has no text: there is none in " .. path "empty.txt",
 fails("corpus: domain b has no text: there is none in " .. path "blank.jsonl, " .. path "empty.txt",
       { a = path "law2.txt", b = { path "blank.jsonl", path "empty.txt" } })
 fails(path "binary.txt", { law = path "binary.txt" })
-fails("bad.jsonl:2:", { law = path "bad.jsonl" })
+fails('bad.jsonl":2: the field "text" is a number', { law = path "bad.jsonl" })
+fails("corpus: domain law has no text: there is none in " .. path "empty.txt",
+      { law = { files = path "empty.txt", heldout = path "law.jsonl" } })
+fails("corpus: domain law has no text: there is none in " .. path "empty.txt",
+      { law = { files = path "law.jsonl", heldout = path "empty.txt" } })
 fails("is one short document, too little to hold a part of it out", { law = path "short.txt" })
 fails("every file of it is held out",
       { law = { files = path "law.jsonl", heldout = path "law.jsonl" } })
 fails("all of its text is held out", { law = path "law2.txt" }, { heldout = 1 - 2 ^ -40 })
+fails("all of its text is held out", { law = path "law2.txt" },
+      { heldout = 1 - 2 ^ -40, tokenizer = path "words.json" })
 fails("corpus of law: ", { law = path "law2.txt" }, { vocab = 100000 })
 write("notes.txt.gz", "not gzip")
 fails(path "notes.txt.gz", { law = path "notes.txt.gz" })
 
-words:save(path "words.json")
 local by_file = make({ law = path "law2.txt" }, { tokenizer = path "words.json", vocab = false })
 assert(by_file.vocab == 300 and by_file:digest() == digest)
 fails("has a vocabulary of 300 tokens, not of 301", { law = path "law2.txt" },
       { tokenizer = path "words.json", vocab = 301 })
 fails(path "no.json", { law = path "law2.txt" }, { tokenizer = path "no.json" })
-bam.tokenizer.train({ texts = function() end, vocab = 256 }):save(path "bytes.json")
+local other = { texts = function() end, vocab = 257, special = { "<s>" } }
+bam.tokenizer.train(other):save(path "bytes.json")
 fails("has no token <|endoftext|>", { law = path "law2.txt" },
-      { tokenizer = path "bytes.json", vocab = 256 })
+      { tokenizer = path "bytes.json", vocab = 257 })
 
 refuses("corpus: expected a table of domains", "law.txt", { vocab = 300 })
 refuses("corpus: expected a table of domains", {}, { vocab = 300 })
 refuses("corpus: option `vocab` is missing", { law = "x" })
-refuses("corpus: no option `vocabulary`; did you mean `vocab`?", { law = "x" },
-        { vocabulary = 300 })
+refuses("corpus: no option `vocabs`; did you mean `vocab`?", { law = "x" },
+        { vocabs = 300 })
 refuses("corpus: domain law: no option `feild`; did you mean `field`?",
         { law = { files = "x", feild = "y" } }, { vocab = 300 })
 refuses("corpus: domain law: expected a path, got 5", { law = { "x", 5 } }, { vocab = 300 })

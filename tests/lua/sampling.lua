@@ -253,10 +253,13 @@ end
 local few = text.heldout:open { context = C, tokens = 100 }
 for _, name in ipairs(few.domains) do
   local set, ids = few[name], {}
-  assert(set.count == 100 // C and set.tokens == set.count * C)
+  assert(set.count == math.min(100 // C, heldout[name].count) and set.tokens <= 100)
   for r = 1, set.count do
-    for _, id in ipairs(few:batch(name, r, 1).targets[1]:totable()) do ids[#ids + 1] = id end
+    for _, id in ipairs(few:batch(name, r, 1).targets[1]:totable()) do
+      if id ~= -100 then ids[#ids + 1] = id end
+    end
   end
+  assert(#ids == set.tokens)
   assert(#decoded(ids):gsub("<|endoftext|>", "") == set.bytes, "the bytes of a part")
 end
 assert(text.heldout:open { context = C, tokens = 1 }.law.count == 1)

@@ -13,6 +13,13 @@ local M = {}
 
 local TRAINING_BYTES = 20 * 1000 * 1000 -- of text, at most, that a tokenizer is trained on
 
+-- Raise the error about a domain that leaves nothing to train on.
+local function fail_without_text(name, domain)
+  if domain.heldout then reading.fail_empty(name, domain.train) end
+  check.fail("corpus: domain %s: all of its text is held out; give a smaller share: "
+             .. "heldout = 0.02", name)
+end
+
 -- ---- the tokenizer ----
 
 -- Add at most `bytes` of a domain's training text to `texts`. Every file may give an equal share of
@@ -33,7 +40,11 @@ end
 -- An iterator over training text of all domains, an equal share of bytes each.
 local function training_texts(located)
   local names, texts, next_text = check.sorted_names(located), {}, 0
-  for _, name in ipairs(names) do sample_domain(located[name], TRAINING_BYTES // #names, texts) end
+  for _, name in ipairs(names) do
+    local before = #texts
+    sample_domain(located[name], TRAINING_BYTES // #names, texts)
+    if #texts == before then fail_without_text(name, located[name]) end
+  end
   return function()
     next_text = next_text + 1
     return texts[next_text]
@@ -72,11 +83,7 @@ local function tokenize(directory, name, domain, words)
   tokenize_files(domain.train, domain.field, domain.split, train, heldout)
   if domain.heldout then tokenize_files(domain.heldout, domain.field, nil, heldout) end
   local record = { train = train:finish(), heldout = heldout:finish() }
-  if record.train.tokens == 0 then
-    if not domain.split then reading.fail_empty(name, domain.train) end
-    check.fail("corpus: domain %s: all of its text is held out; give a smaller share: "
-               .. "heldout = 0.02", name)
-  end
+  if record.train.tokens == 0 then fail_without_text(name, domain) end
   if record.heldout.tokens == 0 then reading.fail_empty(name, domain.heldout) end
   place.report("%s: %s bytes, %s documents, %s tokens; held out %s bytes", name,
                check.thousands(record.train.bytes), check.thousands(record.train.documents),
