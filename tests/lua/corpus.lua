@@ -52,9 +52,9 @@ end
 -- ---- files of every kind ----
 
 local law = corpora.documents("law", 120)
-law[5] = "a line with <|endoftext|> in it, é, 中文, and two\n\n  lines\t."
-law[6] = "   "
-law[7] = "no UTF-8: \xff\xfe\xc3."
+law[5] = "a line with <|endoftext|> in it, é, 中文, and two\n\n  lines\t.\n"
+law[6] = "   \n"
+law[7] = "no UTF-8: \xff\xfe\xc3.\n"
 local function jsonl(documents, field)
   local lines = {}
   for i, document in ipairs(documents) do
@@ -65,7 +65,7 @@ end
 
 local plain = make { law = corpora.write_documents("law.txt", law) }
 expect_documents(plain, "law", law)
-law[7] = "only UTF-8"
+law[7] = "only UTF-8\n"
 local from_text = make { law = corpora.write_documents("law2.txt", law) }
 expect_documents(from_text, "law", law)
 local from_json = make { law = write("law.jsonl", jsonl(law, "text")) }
@@ -120,7 +120,7 @@ assert(stayed == 0)
 
 -- A single long document is held out in parts, which end at ends of lines.
 local lines = corpora.documents("line", 2500)
-local novel = table.concat(lines, "\n")
+local novel = table.concat(lines)
 local single = make({ novel = write("novel.txt", novel) }, { heldout = 0.02 })
 local kept, cut = documents_in(single, "novel", "train"), documents_in(single, "novel", "heldout")
 local length = 0

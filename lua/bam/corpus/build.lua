@@ -124,14 +124,4 @@ function M.make(directory, located, settings, given)
   end
 end
 
---- Delete a damaged entry, as far as its directory holds files.
----@param directory string
-function M.remove(directory)
-  for _, name in ipairs(core.list_directory(directory)) do
-    core.remove_file(string.format("%s/%s", directory, name))
-  end
-  local ok, message = os.remove(directory)
-  if not ok then check.fail("corpus: cannot remove a damaged entry of the cache: %s", message) end
-end
-
 return M

@@ -80,7 +80,7 @@ local function open_or_make(self, directory, located)
     if made then return made end
     if fault then
       place.report("%s is damaged (%s); making it anew", directory, fault)
-      build.remove(directory)
+      core.remove_directory(directory)
     end
     build.make(directory, located, self.settings, given_tokenizer(self))
     return entry.open(directory)

@@ -21,15 +21,15 @@ function M.write(name, contents)
   return M.path(name)
 end
 
---- Documents as a plain text file.
+--- Write documents, which end with the end of a line, as a plain text file.
 function M.write_documents(name, documents)
-  return M.write(name, table.concat(documents, "\n<|endoftext|>\n"))
+  return M.write(name, table.concat(documents, "<|endoftext|>\n"))
 end
 
 local WORDS = { "court", "held", "that", "the", "sum", "of", "angles", "is", "equal", "return",
                 "value", "if", "then", "all", "appeal", "dismissed" }
 
---- `count` documents of a few words each, all different; others for another key.
+--- `count` documents of a line each, all different; others for another key.
 function M.documents(key, count)
   local list = {}
   for i = 1, count do
@@ -37,7 +37,7 @@ function M.documents(key, count)
     for j = 1, 5 + (i * 7) % 23 do
       words[j + 1] = WORDS[core.hash64(string.format("%s %d %d", key, i, j)) % #WORDS + 1]
     end
-    list[i] = table.concat(words, " ")
+    list[i] = string.format("%s\n", table.concat(words, " "))
   end
   return list
 end
