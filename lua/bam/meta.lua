@@ -233,6 +233,30 @@ function core.remove_directory(path) end
 ---@return integer count how many there were
 function core.remove_staged(directory) end
 
+--- Puts off Ctrl-C and SIGTERM: from now on the first of them is only noted, for pending_signal,
+--- and a second one ends the process. `false` restores what was before and forgets what was noted.
+--- The end of the script, or of the statement in the REPL, does so too.
+---@param on boolean
+---@return boolean before whether they were put off
+function core.defer_signals(on) end
+
+--- The signal that has come since defer_signals(true).
+---@return "SIGINT"|"SIGTERM"|nil
+function core.pending_signal() end
+
+--- The terminal that stderr is, as it is now; nil when it is none.
+---@return { columns: integer }?
+function core.terminal() end
+
+--- This process: its `pid` and `host`; `peak_bytes`, the most memory it has had; `available_bytes`,
+--- what it may still take; and the `cores` that it may run on.
+---@return { pid: integer, host: string, [string]: integer }
+function core.process() end
+
+--- The time, as in "2026-11-24T06:48:53Z".
+---@return string
+function core.utc() end
+
 ---@class bam.Lock
 local lock = {}
 

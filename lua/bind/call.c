@@ -2,6 +2,7 @@
    reports go to stderr. The first Ctrl-C raises the error once, the second insists in case a pcall
    caught it, the third ends the process: the way out of C code that never returns to Lua. */
 #include "interp.h"
+#include "signals.h"
 
 #include <lauxlib.h>
 #include <signal.h>
@@ -62,6 +63,7 @@ int bam_call(lua_State *L, int nargs, int nresults) {
   interrupts = 0;
   catch_interrupt(on_interrupt);
   int status = lua_pcall(L, nargs, nresults, handler);
+  bam_signals_restore(); /* what put them off has ended, perhaps by an error */
   catch_interrupt(SIG_DFL);
   withdraw_interrupt(L); /* one in the last moment must not hit the next call */
   lua_remove(L, handler);

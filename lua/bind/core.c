@@ -7,6 +7,7 @@
 
 #include "../../engine/version.h"
 #include "bind.h"
+#include "signals.h"
 
 static const char state_key; /* its address is the registry key */
 
@@ -171,6 +172,7 @@ static void host_where(void *data, char *text, size_t size) {
 
 static int close_state(lua_State *L) {
   bind_state *state = lua_touserdata(L, 1);
+  bam_signals_restore();
   bam_context_destroy(state->context);
   state->context = NULL;
   return 0;
@@ -208,7 +210,8 @@ int luaopen_bam_core(lua_State *L) {
                                     bind_directory_functions, bind_json_functions,
                                     bind_hash_functions, bind_text_functions,
                                     bind_tokenizer_functions, bind_lock_functions,
-                                    bind_path_functions };
+                                    bind_path_functions, bind_process_functions,
+                                    bind_signals_functions };
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
     luaL_setfuncs(L, parts[i], 0);
   lua_newtable(L);

@@ -220,6 +220,11 @@ local CORE = {
     local path = PATH .. "-cleaned"
     core.make_directory(path) core.remove_staged(path) core.remove_directory(path)
   end,
+  defer_signals = function() core.defer_signals(true) core.defer_signals(false) end,
+  pending_signal = function() core.pending_signal() end,
+  terminal = function() core.terminal() end,
+  process = function() core.process() end,
+  utc = function() core.utc() end,
   scope = function()
     core.scope(function()
       local kept = methods.keep(core.zeros(1))

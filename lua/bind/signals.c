@@ -1,0 +1,73 @@
+/* Signals put off, and the functions of bam.core for it. The handler only notes the first one; at
+   the second it gives that signal back to the system, which ends the process in its usual way. */
+#include "signals.h"
+
+#include <signal.h>
+#include <stddef.h>
+
+#include "bind.h"
+
+/* A handler has no argument of its own, so what it works on must be global. */
+static volatile sig_atomic_t noted;
+static bool deferring;
+static struct sigaction before_interrupt, before_terminate;
+
+static void note(int number) {
+  struct sigaction usual = { .sa_handler = SIG_DFL };
+  if (noted != 0) {
+    sigaction(number, &usual, NULL);
+    raise(number); /* it comes when this handler returns */
+  }
+  noted = number;
+}
+
+bool bam_signals_defer(void) {
+  if (deferring)
+    return true;
+  struct sigaction action = { .sa_handler = note, .sa_flags = SA_RESTART };
+  sigemptyset(&action.sa_mask);
+  sigaddset(&action.sa_mask, SIGINT); /* one must not come upon the other */
+  sigaddset(&action.sa_mask, SIGTERM);
+  noted = 0;
+  deferring = true;
+  sigaction(SIGINT, &action, &before_interrupt);
+  sigaction(SIGTERM, &action, &before_terminate);
+  return false;
+}
+
+bool bam_signals_restore(void) {
+  if (!deferring)
+    return false;
+  sigaction(SIGINT, &before_interrupt, NULL);
+  sigaction(SIGTERM, &before_terminate, NULL);
+  deferring = false;
+  noted = 0;
+  return true;
+}
+
+const char *bam_signals_pending(void) {
+  switch (noted) {
+  case SIGINT: return "SIGINT";
+  case SIGTERM: return "SIGTERM";
+  default: return NULL;
+  }
+}
+
+/* defer_signals(boolean) gives whether they were deferred before */
+static int signals_defer(lua_State *L) {
+  if (lua_type(L, 1) != LUA_TBOOLEAN)
+    return bind_error(L, "defer_signals: expected true or false, got %s", bind_describe(L, 1));
+  bool before = lua_toboolean(L, 1) ? bam_signals_defer() : bam_signals_restore();
+  lua_pushboolean(L, before);
+  return 1;
+}
+
+/* pending_signal() gives "SIGINT", "SIGTERM" or nil */
+static int signals_pending(lua_State *L) {
+  lua_pushstring(L, bam_signals_pending()); /* nil for NULL */
+  return 1;
+}
+
+const luaL_Reg bind_signals_functions[] = {
+  { "defer_signals", signals_defer }, { "pending_signal", signals_pending }, { NULL, NULL },
+};

@@ -1,0 +1,19 @@
+/* Ctrl-C and SIGTERM put off, so that what runs can come to a good end. Handlers belong to the
+   process, so this does too, whatever number of Lua states there is. */
+#ifndef BAM_SIGNALS_H
+#define BAM_SIGNALS_H
+
+#include <stdbool.h>
+
+/* From now on the first SIGINT or SIGTERM is only noted; a second one, of either, ends the process
+   as if nobody had put it off. Nothing where that holds already. Returns whether it did. */
+bool bam_signals_defer(void);
+
+/* Restore what happened on both signals before, and forget what was noted. Nothing where nothing is
+   deferred. Returns whether it was. */
+bool bam_signals_restore(void);
+
+/* "SIGINT" or "SIGTERM" when that has come since bam_signals_defer, else NULL. */
+const char *bam_signals_pending(void);
+
+#endif

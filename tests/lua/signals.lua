@@ -1,0 +1,115 @@
+-- Ctrl-C and SIGTERM put off, in real processes: scripts and sessions that send signals to
+-- themselves.
+-- Usage: build/bamlua tests/lua/signals.lua build/bamlua
+local core = require "bam.core"
+local bamlua = arg[1] or "build/bamlua"
+
+local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+-- What the scripts use: `send` comes back when the signal has been delivered.
+local PRELUDE = [[
+  local core = require "bam.core"
+  local pid = core.process().pid
+  io.stdout:setvbuf "no"
+  local function send(name) io.popen(("kill -%s %d"):format(name, pid)):close() end
+  ]]
+
+--- Run a script: what it prints, errors included, and how it ends ("exit 0", "signal 2").
+local function run(script)
+  local pipe = io.popen(("exec %s -e %s 2>&1"):format(quoted(bamlua), quoted(PRELUDE .. script)))
+  local text = pipe:read "a"
+  local _, how, code = pipe:close()
+  return text, how .. " " .. code
+end
+
+--- Check the lines that a script prints, and how it ends.
+local function expect(script, lines, ends)
+  local text, how = run(script)
+  assert(text == lines, ("%s\nprints %q, not %q"):format(script, text, lines))
+  assert(how == ends, ("%s\nends with %s, not %s"):format(script, how, ends))
+end
+
+-- The first signal is noted, and what runs goes on.
+for _, name in ipairs { "INT", "TERM" } do
+  expect(([[print(core.defer_signals(true), core.pending_signal())
+    send %q
+    print(core.pending_signal(), core.pending_signal())
+    print(core.defer_signals(false), core.pending_signal())]]):format(name),
+    ("false\tnil\nSIG%s\tSIG%s\ntrue\tnil\n"):format(name, name), "exit 0")
+end
+
+-- The second one ends the process, whichever it is.
+for first in ("INT TERM"):gmatch "%S+" do
+  for second, number in pairs { INT = 2, TERM = 15 } do
+    expect(([[core.defer_signals(true) send %q print(core.pending_signal()) send %q
+      print "lives"]]):format(first, second), ("SIG%s\n"):format(first), "signal " .. number)
+  end
+end
+
+-- Other code is not disturbed: what reads goes on, children die of what is sent to them.
+expect([[core.defer_signals(true)
+  local pipe = io.popen("sleep 0.2; kill -INT " .. pid .. "; sleep 0.2; echo done")
+  print(pipe:read "a", core.pending_signal())
+  print(select(2, io.popen("exec sh -c 'kill -TERM $$'"):close()))]],
+  "done\n\tSIGINT\nsignal\t15\n", "exit 0")
+
+-- Putting off again changes nothing, ending it twice neither, and it may begin anew.
+expect([[print(core.defer_signals(false))
+  print(core.defer_signals(true), core.defer_signals(true))
+  send "INT"
+  print(core.defer_signals(true), core.pending_signal())
+  print(core.defer_signals(false), core.defer_signals(false), core.pending_signal())
+  core.defer_signals(true)
+  print(core.pending_signal())
+  send "TERM"
+  print(core.pending_signal())]],
+  "false\nfalse\ttrue\ntrue\tSIGINT\ntrue\tfalse\tnil\nnil\nSIGTERM\n", "exit 0")
+
+-- Before and after, the signals do what they always do.
+local text, how = run [[print(pcall(function() send "INT" while true do end end))]]
+assert(text:find("false\t.*interrupted!") and how == "exit 0", text .. how)
+text, how = run [[core.defer_signals(true) send "INT" core.defer_signals(false)
+  print(pcall(function() send "INT" while true do end end))]]
+assert(text:find("false\t.*interrupted!") and how == "exit 0", text .. how)
+expect([[core.defer_signals(true) send "TERM" core.defer_signals(false) print "here" send "TERM"
+  print "lives"]], "here\n", "signal 15")
+expect([[send "TERM" print "lives"]], "", "signal 15")
+
+-- In a coroutine, in a protected call, while kernels run on their threads.
+expect([[core.defer_signals(true)
+  local x = core.rand(64, 64)
+  local turn = coroutine.wrap(function()
+    local kill = io.popen("sleep 0.1; kill -TERM " .. pid)
+    while not core.pending_signal() do core.ops.matmul(x, x) end
+    kill:close()
+    return core.pending_signal()
+  end)
+  print(pcall(turn))]], "true\tSIGTERM\n", "exit 0")
+
+--- What a session prints, errors included, and how it ends.
+local function session(...)
+  local lines = table.concat({ ... }, "\n") .. "\n"
+  local input = os.tmpname()
+  core.write_file(input, lines)
+  local pipe = io.popen(("exec %s -i 2>&1 < %s"):format(quoted(bamlua), input))
+  local said = pipe:read "a"
+  local _, ended, code = pipe:close()
+  os.remove(input)
+  return said, ended .. " " .. code
+end
+
+-- The end of a statement, also by an error, ends what it put off.
+local globals = PRELUDE:gsub("local ", ""):gsub("\n%s*", " ")
+for _, statement in ipairs { "core.defer_signals(true)", "core.defer_signals(true) error 'e'" } do
+  text, how = session(globals, statement, "'next ' .. tostring(core.defer_signals(false))",
+    statement, "send 'TERM'", "'lives'")
+  assert(text:find("next false", 1, true) and not text:find "lives\n" and how == "signal 15",
+    text .. how)
+end
+text, how = session(globals, "core.defer_signals(true) send 'INT' print(core.pending_signal())",
+  "core.pending_signal()", "send 'INT' while true do end", "'still ' .. 'here'")
+assert(text:find "SIGINT\n" and text:find "\nnil\n" and text:find("interrupted!", 1, true), text)
+assert(text:find("still here", 1, true) and how == "exit 0", text .. how)
+
+local fine, message = pcall(core.defer_signals, 1)
+assert(not fine and message:find("defer_signals: expected true or false, got 1", 1, true))
