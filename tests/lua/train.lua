@@ -189,7 +189,7 @@ function bad:open(options)
   local stream = data:open(options)
   return { batch = function(_, step, ...)
     local batch = stream:batch(step, ...)
-    if %s then batch.tokens = 0 end -- the loss is divided by it
+    if %s then batch.tokens = 1e-300 end -- the loss is divided by it
     return batch
   end }
 end

@@ -157,7 +157,16 @@ local function leave_if_signalled(run)
        run.state.step, run.phase.steps, flags.command())
 end
 
--- After each step. The state is saved before a bad step's weights could be, as those are not taken.
+-- Every so many steps, or once a minute; never amid skipped steps, so that what may end in a stop
+-- begins anew before them.
+local function save_is_due(run, step)
+  if run.health.state.in_a_row > 0 then return false end
+  local every = run.o.save_every
+  if every then return step % every == 0 end
+  return core.clock() - run.saved > SAVE_SECONDS
+end
+
+-- After each step.
 local function after(run, step, record)
   local o, state, now = run.o, run.state, core.clock()
   record.step, state.step = step, step
@@ -167,9 +176,7 @@ local function after(run, step, record)
   if o.on_step then o.on_step(record, run.model) end
   local last = step == run.phase.steps
   if evaluation_is_due(run, step) then evaluate_now(run) end
-  local due = o.save_every and step % o.save_every == 0
-    or not o.save_every and core.clock() - run.saved > SAVE_SECONDS
-  if due and not last then save(run) end
+  if save_is_due(run, step) and not last then save(run) end
   leave_if_signalled(run)
   run.ticked = core.clock()
 end
