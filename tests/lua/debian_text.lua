@@ -65,6 +65,8 @@ local parts = {
 expect(show(clean.gather(parts, 6, 9, "-")), "[a] aaaa\n[b] bb-cccccc\n[b] dd\n[e] e")
 expect(show(clean.gather(parts, 100, 100, "")), "[a] aaaabbccccccdde")
 expect(show(clean.gather({}, 6, 9, "-")), "")
+parts = { { name = "a", text = "aa" }, { name = "b", text = "bbbb" }, { name = "b", text = "c" } }
+expect(show(clean.gather(parts, 8, 99, "-")), "[a] aa-bbbb\n[a] c") -- pieces of b stay together
 
 -- ---- general ----
 
@@ -109,6 +111,8 @@ local found = law.paragraphs("policy.txt.gz", [[
 ====================
 
 Every package *must* be described by its maintainer in words that are clear [2].
+
+The copyright of this work is held by {{$self->holder}} for as long as anybody else would like.
 
      { "Depends" : [ 1, 2 ], "x" => 3, "and so on" : 45 }
 
@@ -178,10 +182,10 @@ for i, piece in ipairs(pieces) do
 end
 expect(table.concat(whole), (long:gsub("x = [^\n]*\n", ""):gsub(" +\n", "\n"):gsub("\n+$", "\n")))
 assert(pieces[2].text:find "^    def f%d+")
-local attached = {}
-for i = 1, 30 do attached[i] = "# About f.\n@decorated\ndef f():\n" .. body end
-for _, piece in ipairs(code.pieces("a.py", table.concat(attached))) do
-  assert(piece.text:find "^# About f%.\n@decorated\ndef f" and #piece.text < 8000)
+local about = "# About f.\n" .. ("# And more about f.\n"):rep(45) .. "@decorated\n"
+              .. "def f():\n" .. body
+for _, piece in ipairs(code.pieces("a.py", about:rep(30))) do
+  assert(piece.text:find "^# About f%." and #piece.text < 8000)
 end
 expect(#code.pieces("short.py", "x = 1\n"), 0)
 expect(#code.pieces("latin1.py", ("# caf\xE9\n"):rep(100)), 0)
@@ -226,6 +230,8 @@ expect(without(prefix(secret, 12) .. sentence(30), "prose"):sub(1, 4), secret:su
 expect(without(prefix(secret, 18) .. sentence(30), "prose"), "") -- 11 of 41
 expect(without(prefix(secret, 25) .. sentence(200), "prose"), "") -- 18 in succession
 assert(without(prefix(secret, 20) .. sentence(200), "prose") ~= "")
+local twice = prefix(secret, 20) .. sentence(99) .. " " .. prefix(secret, 20) .. sentence(99)
+expect(without(twice, "prose"), twice)
 expect(without("a: " .. mine .. "\n   " .. formula .. "\n\nb: " .. other, "theorems"),
        "b: " .. other)
 local near = "c: " .. prefix(formula, 15) .. other
