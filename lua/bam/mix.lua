@@ -107,7 +107,7 @@ end
 
 local common = {
   ffn = { "table", optional = true }, load_balance = { "any", 0.01 }, z_loss = { "any", 0.001 },
-  aux_tokens = { "count", 0 }, seed = { "integer", 1 }, freeze = { "table", optional = true },
+  aux_tokens = { "count", 0 }, seed = { "integer", optional = true }, freeze = { "table", optional = true },
 }
 
 -- The options both take, and those of one.
@@ -151,7 +151,7 @@ local mix_spec = with_common { experts = { "table" }, attention = { "table", opt
 ---@field z_loss? number|schedule coefficient of that loss, 0.001 by default
 ---@field aux_tokens? integer consecutive tokens over which the load is balanced; 0, default: all
 ---@field freeze? bam.Freeze what is not trained at which steps; model:set_step acts on it
----@field seed? integer of the routers' first weights, 1 by default
+---@field seed? integer of the routers' first weights; default: the run's in training, else 1
 ---@param options bam.MixOptions
 ---@return table description
 function M.mix(options)
@@ -174,7 +174,7 @@ local upcycle_spec = with_common { model = { "any" }, experts = { "size" } }
 ---@field z_loss? number|schedule coefficient of that loss, 0.001 by default
 ---@field aux_tokens? integer consecutive tokens over which the load is balanced; 0, default: all
 ---@field freeze? bam.Freeze what is not trained at which steps; model:set_step acts on it
----@field seed? integer of the routers' first weights, 1 by default
+---@field seed? integer of the routers' first weights; default: the run's in training, else 1
 ---@param options bam.UpcycleOptions
 ---@return table description
 function M.upcycle(options)

@@ -213,6 +213,34 @@ output, fine = small.run(stopping)
 assert(fine, output) -- it goes on from the last good state
 small.assert_same(first, small.digests(stopping))
 
+-- ---- a text that is not the model's ----
+
+local function with_other_text(options)
+  return small.RECIPE:gsub("local law = train .*", string.format([[
+local other = bam.corpus({ law = "law.txt" }, { heldout = 0.3, %s })
+train { name = "law", model = seed, data = other:sample { law = 1 } }]], options))
+end
+
+local strange = another(with_other_text "vocab = 280")
+expect_failure("phase law: the model has another tokenizer than the text", "", strange)
+core.write_file(strange .. "/recipe.lua", with_other_text "vocab = 300")
+expect_failure("the text has a vocabulary of 300, and the model one of 280", "", strange)
+
+-- ---- mistakes in a recipe: nothing is trained before they are found ----
+
+for _, case in ipairs {
+  { "eval_tokens = 64", "eval_tokns = 64", "train: no option `eval_tokns`; did you mean `eval_tokens`?" },
+  { 'name = "seed"', 'name = "../seed"', "train: option name: expected letters, digits" },
+  { "general = 1 } }", "generl = 1 } }", "sample: there is no domain `generl`; did you mean `general`?" },
+  { "opt.tokens,", "opt.tokns,", "options: there is no `tokns`; did you mean `tokens`?" },
+  { "on = text.heldout", "on = 3", "compare: option on: expected a table, got 3" },
+} do
+  local recipe, count = small.RECIPE:gsub(case[1]:gsub("%p", "%%%0"), (case[2]:gsub("%%", "%%%%")))
+  assert(count > 0, case[1])
+  core.write_file(strange .. "/recipe.lua", recipe)
+  expect_failure(case[3], "", strange)
+end
+
 -- ---- a disk that is full during a save: an error, and nothing is lost ----
 
 local full = another()

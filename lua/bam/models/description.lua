@@ -102,7 +102,7 @@ function Description:build(options)
   check_self("build", self)
   local o = check.options("build", options, build_spec)
   local Model = require "bam.models.model"
-  local seed = o.seed or self.seed
+  local seed = o.seed or self.seed or self.sources and 1
   local function make()
     if self.sources then return require("bam.models.merge").build(self, o.dtype) end
     return Model(self, { dtype = o.dtype })

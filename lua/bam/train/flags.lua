@@ -144,7 +144,4 @@ function M.command(more)
   return table.concat(words, " ")
 end
 
---- Forget what was read, for tests that change `arg`.
-function M.reset() parsed, unknown = nil, nil end
-
 return M

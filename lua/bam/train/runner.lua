@@ -41,9 +41,9 @@ local function build(phase, o)
 end
 
 -- The state of a run that begins.
-local function fresh_state(phase)
+local function fresh_state(phase, rows)
   core.seed(seed_of(phase))
-  return { step = 0, seconds = 0.0, random = core.random_state(), machine = {
+  return { step = 0, seconds = 0.0, rows = rows, random = core.random_state(), machine = {
     isa = core.isa(), threads = core.threads() } }
 end
 
@@ -62,7 +62,7 @@ end
 -- Everything that lives while a phase trains.
 local function open_run(phase, o, found)
   local run = { phase = phase, o = o, place = phase:directory() }
-  run.state = found and found.state or fresh_state(phase)
+  run.state = found and found.state or fresh_state(phase, o.rows)
   local first = run.state.step + 1
   run.model = found and checkpoint.restore(o.description, found.directory) or build(phase, o)
   check_tokenizer(phase, run.model, o.data)
@@ -181,8 +181,12 @@ local function after(run, step, record)
   run.ticked = core.clock()
 end
 
+-- Something to be done when a block is left, however that happens.
+local function finally(f) return setmetatable({}, { __name = "finally", __close = f }) end
+
 local function train(phase, o, found)
   local run = open_run(phase, o, found)
+  local _ <close> = finally(function() run.progress:close() end)
   run.ticked = core.clock()
   loop.run {
     model = run.model, optimizer = run.optimizer, stream = run.stream, lr = o.lr, clip = o.clip,
@@ -195,9 +199,6 @@ local function train(phase, o, found)
 end
 
 -- ---- around it ----
-
--- Something to be done when a block is left, however that happens.
-local function finally(f) return setmetatable({}, { __name = "finally", __close = f }) end
 
 local function lock(phase)
   local held, holder = core.lock(string.format("%s/lock", phase:directory()))
