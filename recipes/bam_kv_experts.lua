@@ -1,4 +1,4 @@
--- Branch-Attend-Mix in its best form, each expert with keys and values of its own (BAM §4.1), beside BTX.
+-- Branch-Attend-Mix in its best form: keys and values of each expert (BAM §4.1), beside BTX.
 local bam = require "bam"
 
 local opt = bam.options { scale = "demo" } -- the sizes; --scale and --set change them

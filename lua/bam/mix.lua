@@ -107,7 +107,8 @@ end
 
 local common = {
   ffn = { "table", optional = true }, load_balance = { "any", 0.01 }, z_loss = { "any", 0.001 },
-  aux_tokens = { "count", 0 }, seed = { "integer", optional = true }, freeze = { "table", optional = true },
+  aux_tokens = { "count", 0 }, seed = { "integer", optional = true },
+  freeze = { "table", optional = true },
 }
 
 -- The options both take, and those of one.

@@ -2,12 +2,12 @@
 -- rest, everything tokenized. All is written into a staged directory, so that an error, a full disk
 -- or a killed process leaves nothing that could be taken for an entry.
 local check = require "bam.check"
-local core = require "bam.core"
 local entry = require "bam.corpus.entry"
 local place = require "bam.corpus.place"
 local reading = require "bam.corpus.reading"
 local shards = require "bam.corpus.shards"
 local tokenizer = require "bam.tokenizer"
+local staged = require "bam.staged"
 
 local M = {}
 
@@ -113,15 +113,7 @@ end
 ---@param settings table as for entry.key
 ---@param given? table the tokenizer to use; one is trained without it
 function M.make(directory, located, settings, given)
-  local staged = core.stage_directory(directory)
-  local ok, message = pcall(function()
-    fill(staged, located, settings, given)
-    core.commit_directory(staged, directory)
-  end)
-  if not ok then
-    pcall(core.discard_directory, staged)
-    error(message, 0)
-  end
+  staged.replace(directory, function(place) fill(place, located, settings, given) end)
 end
 
 return M

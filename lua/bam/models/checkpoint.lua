@@ -9,6 +9,7 @@ local description = require "bam.models.description"
 local json = require "bam.json"
 local Model = require "bam.models.model"
 local names = require "bam.models.names"
+local staged = require "bam.staged"
 
 local M = {}
 
@@ -92,15 +93,7 @@ end
 ---@param options? { dtype?: string, shard_bytes?: integer }
 function M.save(model, directory, options)
   check.value("save: directory", directory, "string")
-  local staged = core.stage_directory(directory)
-  local ok, message = pcall(function()
-    M.write(model, staged, options)
-    core.commit_directory(staged, directory)
-  end)
-  if not ok then
-    pcall(core.discard_directory, staged)
-    error(message, 0)
-  end
+  staged.replace(directory, function(place) M.write(model, place, options) end)
 end
 
 -- ---- reading ----

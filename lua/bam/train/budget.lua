@@ -54,8 +54,8 @@ function M.micro_batch(d, batch, context)
       return rows, splits_change_loss(d)
     end
   end
-  return check.fail("train: the auxiliary losses are taken over groups of %d tokens, and no part of "
-                    .. "a batch of %d rows of %d tokens is a whole number of them", group, batch,
+  return check.fail("train: the auxiliary losses are taken over groups of %d tokens, and no part "
+                    .. "of a batch of %d rows of %d tokens is a whole number of them", group, batch,
                     context)
 end
 

@@ -159,7 +159,8 @@ local function read(given)
   end
   o = check.options("compare", o, { on = { "table" }, base = { "any", optional = true },
                                     context = { "size", optional = true },
-                                    name = { "string", "results" }, tokens = { "size", optional = true } })
+                                    name = { "string", "results" },
+                                    tokens = { "size", optional = true } })
   if not check.is_callable(o.on.open) then
     check.fail("compare: option on: expected held-out text, as text.heldout, got %s",
                check.describe(o.on))

@@ -18,7 +18,8 @@ local WARMUP = 20 -- steps until it means something
 function M.new(spike, state)
   local own = { mean = 0.0, seen = 0, skipped = 0, in_a_row = 0 }
   for name in pairs(own) do
-    if state then own[name] = check.value(string.format("health: %s", name), state[name], "number") end
+    local what = string.format("health: %s", name)
+    if state then own[name] = check.value(what, state[name], "number") end
   end
   return setmetatable({ spike = spike, state = own }, metatable)
 end

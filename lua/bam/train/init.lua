@@ -29,7 +29,8 @@ local function from_options(o, name, default)
   if o[name] ~= nil then return o[name] end
   local current = options.current()
   for key, value in pairs(current or {}) do
-    if key == name then return check.value(string.format("train: options.%s", name), value, "size") end
+    local what = string.format("train: options.%s", name)
+    if key == name then return check.value(what, value, "size") end
   end
   return default
 end
@@ -58,7 +59,8 @@ local function check_data(data, d)
   end
   local text = data.text
   if text and text.vocab > d.vocab then
-    check.fail("train: the text has a vocabulary of %d, and the model one of %d", text.vocab, d.vocab)
+    check.fail("train: the text has a vocabulary of %d, and the model one of %d", text.vocab,
+               d.vocab)
   end
 end
 
@@ -138,8 +140,8 @@ end
 ---@field on_eval? fun(result: table, model: table) called after every evaluation
 
 --- Trains a phase, or goes on with it; a finished one is only looked up. The phase lies in
---- runs/NAME-XXXXXXXX, where the digits stand for everything that defines it: metrics.jsonl, phase.json
---- (the settings), checkpoints step-N and best.
+--- runs/NAME-XXXXXXXX, where the digits stand for everything that defines it: metrics.jsonl,
+--- phase.json (the settings), checkpoints step-N and best.
 ---
 --- A line of metrics.jsonl, and a record: step, nll (nats per token), lr, norm (of the gradient,
 --- before clipping), tokens_per_second, for mixtures load_balance and z (summed over layers) and

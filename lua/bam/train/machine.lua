@@ -33,7 +33,8 @@ function M.typical_speed() return TYPICAL[core.isa()] * core.threads() end
 
 -- ---- figures as people read them ----
 
-local UNITS = { { 1e18, "E" }, { 1e15, "P" }, { 1e12, "T" }, { 1e9, "G" }, { 1e6, "M" }, { 1e3, "k" } }
+local UNITS = { { 1e18, "E" }, { 1e15, "P" }, { 1e12, "T" }, { 1e9, "G" }, { 1e6, "M" },
+                { 1e3, "k" } }
 
 --- "587 M", "1.2 G": three digits and a unit.
 ---@param x number

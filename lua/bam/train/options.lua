@@ -23,8 +23,8 @@ local PLAIN = { number = true, string = true, boolean = true }
 local function check_plain(path, value)
   if PLAIN[type(value)] then return end
   if type(value) ~= "table" or getmetatable(value) then
-    check.fail("options: %s is %s; expected a number, a string, a boolean or a table of these", path,
-               check.describe(value))
+    check.fail("options: %s is %s; expected a number, a string, a boolean or a table of these",
+               path, check.describe(value))
   end
   for name, v in pairs(value) do check_plain(string.format("%s.%s", path, name), v) end
 end

@@ -30,8 +30,8 @@ end
 
 --- Print what all phases come to.
 function M.total()
-  print(string.format("together %sFLOP of training; the times assume %sFLOP/s", machine.short(flops),
-                      machine.short(machine.typical_speed())))
+  print(string.format("together %sFLOP of training; the times assume %sFLOP/s",
+                      machine.short(flops), machine.short(machine.typical_speed())))
 end
 
 --- Take note of a phase that the script has named.

@@ -144,8 +144,8 @@ local function complain(run, record)
   run.progress:say("%s  step %d was skipped: %s", run.phase.name, run.state.step, record.skipped)
   if not record.stop then return end
   run.metrics:flush()
-  stop("%s stopped at step %d: %s, as in the two steps before. The last good state is in %s; a lower "
-       .. "learning rate or another seed may help", run.phase.name, run.state.step, record.skipped,
+  stop("%s stopped at step %d: %s, as in the two steps before. The last good state is in %s; a "
+       .. "lower learning rate or another seed may help", run.phase.name, run.state.step, record.skipped,
        run.place)
 end
 

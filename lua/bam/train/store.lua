@@ -7,6 +7,7 @@ local check = require "bam.check"
 local checkpoint = require "bam.models.checkpoint"
 local core = require "bam.core"
 local json = require "bam.json"
+local staged = require "bam.staged"
 
 local M = {}
 
@@ -22,14 +23,14 @@ local function directory_of(place, step) return string.format("%s/step-%08d", pl
 -- The digest of a manifest's list of files.
 local function checksum(files) return core.hash(json.encode(files)) end
 
-local function write_manifest(staged)
+local function write_manifest(directory)
   local files = {}
-  for _, name in ipairs(core.list_directory(staged)) do
-    local path = within(staged, name)
+  for _, name in ipairs(core.list_directory(directory)) do
+    local path = within(directory, name)
     files[name] = { bytes = core.file_info(path).size, digest = core.hash_file(path) }
   end
   local manifest = { files = files, checksum = checksum(files) }
-  core.write_file(within(staged, MANIFEST), json.encode(manifest, { indent = 2 }))
+  core.write_file(within(directory, MANIFEST), json.encode(manifest, { indent = 2 }))
 end
 
 local function read_json(path)
@@ -69,20 +70,14 @@ end
 
 -- ---- writing ----
 
--- Fill a staged directory by `write(staged)`, add the manifest, and let it appear. One that is
+-- Fill a staged directory by `write(directory)`, add the manifest, and let it appear. One that is
 -- there and holds other files goes first: what lies before it serves until the new one is there.
 local function commit(path, write)
-  local staged = core.stage_directory(path)
-  local ok, message = pcall(function()
-    write(staged)
-    write_manifest(staged)
+  staged.replace(path, function(directory)
+    write(directory)
+    write_manifest(directory)
     if core.file_info(within(path, "training.json")) then core.remove_directory(path) end
-    core.commit_directory(staged, path)
   end)
-  if not ok then
-    pcall(core.discard_directory, staged)
-    error(message, 0)
-  end
 end
 
 --- The steps of the checkpoints in `place`, from the newest down.
@@ -105,10 +100,10 @@ end
 ---@param tensors table<string, tensor>? state of the optimiser; nil when training has ended
 ---@param state table plain data
 function M.save(place, step, model, tensors, state)
-  commit(directory_of(place, step), function(staged)
-    checkpoint.write(model, staged)
-    if tensors then core.save(within(staged, "training.safetensors"), tensors) end
-    core.write_file(within(staged, "training.json"), json.encode(state, { indent = 2 }))
+  commit(directory_of(place, step), function(directory)
+    checkpoint.write(model, directory)
+    if tensors then core.save(within(directory, "training.safetensors"), tensors) end
+    core.write_file(within(directory, "training.json"), json.encode(state, { indent = 2 }))
   end)
   local steps = M.steps(place)
   for i = KEPT + 1, #steps do core.remove_directory(directory_of(place, steps[i])) end
@@ -119,9 +114,9 @@ end
 ---@param model table
 ---@param state table plain data on it
 function M.save_best(place, model, state)
-  commit(within(place, "best"), function(staged)
-    checkpoint.write(model, staged)
-    core.write_file(within(staged, "best.json"), json.encode(state, { indent = 2 }))
+  commit(within(place, "best"), function(directory)
+    checkpoint.write(model, directory)
+    core.write_file(within(directory, "best.json"), json.encode(state, { indent = 2 }))
   end)
 end
 
