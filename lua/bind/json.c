@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../../engine/file.h"
+#include "../../engine/text/utf8.h"
 #include "bind.h"
 
 #define MOST_DEPTH 64
@@ -248,25 +249,6 @@ static void write_number(encoder *e, const place *at) {
   write_float(e, value);
 }
 
-/* The length of the UTF-8 character that text[0 .. left) begins with; 0 when it is none. */
-static size_t character_size(const unsigned char *text, size_t left) {
-  static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-  unsigned char first = text[0];
-  size_t size = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  if (size <= 1)
-    return size;
-  if (size > left || first > 0xf4)
-    return 0;
-  uint32_t code = first & (0x7fu >> size);
-  for (size_t i = 1; i < size; i++) {
-    if ((text[i] & 0xc0) != 0x80)
-      return 0;
-    code = code << 6 | (text[i] & 0x3fu);
-  }
-  bool surrogate = code >= 0xd800 && code < 0xe000;
-  return code < smallest[size] || code > 0x10ffff || surrogate ? 0 : size;
-}
-
 /* Raise unless the text is what our own decoder takes. `of` is "" or says that the text is a key of
    what is at `at`. */
 static void check_text(encoder *e, const place *at, const char *text, size_t size,
@@ -274,7 +256,8 @@ static void check_text(encoder *e, const place *at, const char *text, size_t siz
   char problem[100];
   size_t step;
   for (size_t i = 0; i < size; i += step) {
-    step = text[i] == '\0' ? 0 : character_size((const unsigned char *)text + i, size - i);
+    int64_t left = (int64_t)(size - i);
+    step = text[i] == '\0' ? 0 : (size_t)bam_utf8_character(text + i, left);
     if (step > 0)
       continue;
     const char *what = text[i] == '\0' ? "holds a zero byte at" : "is not UTF-8 at";
