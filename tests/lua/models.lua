@@ -431,4 +431,27 @@ do
   equal("an ensemble's sample", #both:sample("The ", { tokens = 3 }), 7)
 end
 
+do -- with the tokenizer that was saved beside it
+  local tokenizer = require "bam.tokenizer"
+  local own = tokenizer.train { texts = { ("the cat sat on the mat "):rep(20) }, vocab = 262 }
+  local model = bam.models.parallel { layers = 1, width = 16, heads = 2, ffn = 16, vocab = 262 }
+    :build { seed = 1 }
+  model.tokenizer_json = own:json()
+  model:save(scratch "speaks")
+  local loaded = bam.load(scratch "speaks")
+  equal("before it is needed", loaded.tokenizer, nil)
+  local text = loaded:sample("the cat", { tokens = 5, seed = 1 })
+  equal("a sample of text", text, own:decode(model:sample(own:encode "the cat",
+                                                          { tokens = 5, seed = 1 })))
+  assert(tokenizer.is(loaded.tokenizer))
+  local both = bam.ensemble { models = { loaded } }
+  equal("an ensemble's", both:sample("the", { tokens = 1 }):sub(1, 3), "the")
+  local count = { encode = function() return { 7 } end, decode = function(_, list) return #list end }
+  loaded.tokenizer = count
+  equal("one that was set", loaded:sample("x", { tokens = 2 }), 3)
+  model.tokenizer_json = "{}"
+  local ok, message = pcall(model.sample, model, "x")
+  assert(not ok and message:find("the model's tokenizer.json: ", 1, true), message)
+end
+
 print "models: ok"

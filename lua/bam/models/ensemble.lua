@@ -53,7 +53,7 @@ function Ensemble:init(options)
   check_models(o.models)
   self.models = table.move(o.models, 1, #o.models, 1, {})
   self._log_prior = read_prior(o.prior, #o.models)
-  self.tokenizer = rawget(o.models[1], "tokenizer")
+  self.tokenizer, self.tokenizer_json = o.models[1].tokenizer, o.models[1].tokenizer_json
 end
 
 -- ---- the posterior ----

@@ -224,8 +224,9 @@ function Model:save(directory, options)
 end
 
 --- Continue a text: the prompt and what the model adds to it. Text is read and written by the
---- model's field `tokenizer`, an object with methods encode and decode; a model without one, with a
---- vocabulary of 256, takes bytes.
+--- model's field `tokenizer`, an object with methods encode and decode, which is made of its
+--- tokenizer.json when it is first needed; a model without one, with a vocabulary of 256, takes
+--- bytes.
 ---@param prompt string|integer[] text, or token ids
 ---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
 ---@return string|integer[] of the prompt's kind

@@ -2,6 +2,7 @@
 local check = require "bam.check"
 local core = require "bam.core"
 local description = require "bam.models.description"
+local tokenizer = require "bam.tokenizer"
 
 local ops = core.ops
 
@@ -23,11 +24,19 @@ local function text_of(ids)
   return table.concat(characters)
 end
 
+-- The model's tokenizer, which is made of its tokenizer.json when it is first needed; or nil.
+local function tokenizer_of(model)
+  if model.tokenizer == nil and model.tokenizer_json then
+    model.tokenizer = tokenizer.parse(model.tokenizer_json, "the model's tokenizer.json")
+  end
+  return model.tokenizer
+end
+
 -- From text to ids and back: the model's tokenizer, else bytes.
-local function codec(tokenizer, vocab)
-  if tokenizer then
-    return function(text) return tokenizer:encode(text) end,
-           function(ids) return tokenizer:decode(ids) end
+local function codec(model, vocab)
+  local own = tokenizer_of(model)
+  if own then
+    return function(text) return own:encode(text) end, function(ids) return own:decode(ids) end
   end
   if vocab ~= 256 then
     check.fail("sample: this model has no tokenizer, and its vocabulary of %d is not that of "
@@ -80,7 +89,7 @@ return function(model, d, prompt, options)
   local o = check.options("sample", options, spec)
   check_prompt(prompt)
   local encode, decode
-  if type(prompt) == "string" then encode, decode = codec(model.tokenizer, d.vocab) end
+  if type(prompt) == "string" then encode, decode = codec(model, d.vocab) end
   local ids = encode and encode(prompt) or table.move(prompt, 1, #prompt, 1, {})
   local function run() core.with_grad(false, continue, model, ids, d.context, o) end
   if o.seed then description.seeded(o.seed, run) else run() end
