@@ -4,6 +4,7 @@
 local bam = require "bam"
 local core = require "bam.core"
 local corpora = dofile(arg[0]:match "^(.-)[^/]*$" .. "support/corpora.lua")
+local reading = require "bam.corpus.reading"
 local shards = require "bam.corpus.shards"
 
 local bamlua = core.absolute(arg[1] or "build/bamlua")
@@ -132,6 +133,45 @@ for _, list in ipairs { kept, cut } do
 end
 assert(length == #novel and #kept <= #cut + 1)
 assert(#cut[1] < #novel / 4 and (cut[1]:sub(-1) == "\n" or novel:sub(-#cut[1]) == cut[1]))
+
+-- ---- documents that come in pieces ----
+
+-- What reading.each_split visits of a file that the reader gives as these pieces.
+local function visits(list, split)
+  local real, i, seen = core.text_open, 0, {}
+  function core.text_open()
+    return { close = function() end, next = function()
+      i = i + 1
+      if list[i] then return list[i][1], i, list[i][2] end
+    end }
+  end
+  reading.each_split("x", "text", split, function(text, continues, side)
+    seen[#seen + 1] = { text = text, continues = continues, held = side }
+  end)
+  core.text_open = real
+  return seen
+end
+
+-- All pieces of a document are on one side.
+local triples, sides = {}, {}
+for i = 1, 40 do
+  for j = 1, 3 do triples[#triples + 1] = { ("piece %d of %d"):format(j, i), j < 3 or nil } end
+end
+for i, visit in ipairs(visits(triples, { limit = 0.4, in_parts = false })) do
+  assert(visit.text == triples[i][1] and (visit.continues or false) == (i % 3 ~= 1))
+  if visit.continues then assert(visit.held == sides[#sides]) else sides[#sides + 1] = visit.held end
+end
+assert(#sides == 40)
+
+-- Held out in parts, a document goes on only where the part before is on the same side.
+local runs, all, before_part = 0, {}, nil
+local long = { { novel:sub(1, 60000), true }, { novel:sub(60001) } }
+for i, visit in ipairs(visits(long, { limit = 0.4, in_parts = true })) do
+  assert(visit.continues == (i > 1 and visit.held == before_part))
+  runs, before_part = runs + (visit.continues and 0 or 1), visit.held
+  all[i] = visit.text
+end
+assert(table.concat(all) == novel and #all > 6 and runs > 2 and runs < #all)
 
 -- ---- shards: several, and documents in pieces ----
 

@@ -159,6 +159,17 @@ for r = 1, B do
 end
 assert(differing > B // 2, "another seed gives the same rows")
 
+-- A domain's rows are its windows in order, none left out.
+local law = windows.sequence(text:prepare().domains.law.shards.train, C, "law", 7)
+local only = text:sample { law = 1 }:open { context = C, batch = 10, steps = N, seed = 7 }
+assert(10 * N > law.count, "fewer rows than an epoch has")
+for k = 0, 10 * N - 1 do
+  local expected = windows.pack({ law:row(k) }, C)
+  expected.domains = { "law" }
+  assert(row_text(only:batch(k // 10 + 1, k % 10 + 1, 1), 1) == row_text(expected, 1))
+end
+assert(only:epochs(N).law == 10 * N / law.count)
+
 -- Scheduled weights: math in the first half only, code more and more.
 local counts = {}
 for step = 1, N do

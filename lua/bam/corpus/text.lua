@@ -83,7 +83,8 @@ local function open_or_make(self, directory, located)
       core.remove_directory(directory)
     end
     build.make(directory, located, self.settings, given_tokenizer(self))
-    return entry.open(directory)
+    made, fault = entry.open(directory)
+    return made or check.fail("corpus: %s was damaged while it was made: %s", directory, fault)
   end)
 end
 
