@@ -49,7 +49,7 @@ end
 ---@param given table<string, string|string[]|table>
 ---@param options bam.CorpusOptions
 ---@return bam.Text
-local function corpus(_, given, options)
+local function corpus(self, given, options) -- self is this module
   local settings = read_settings(options)
   local read = domains.read(given, settings.field)
   return text.new(check.sorted_names(read), function() return domains.locate(read) end, settings)

@@ -7,7 +7,7 @@ local reading = require "bam.corpus.reading"
 
 local M = {}
 
-local SHARD_TOKENS = 1 << 26 -- about so many: memory is bounded by this
+local SHARD_TOKENS = 1 << 24 -- about so many: memory is bounded by this
 local SMALL_BYTES = 64 << 20 -- shards below are hashed whenever they are opened
 
 local ops = core.ops
