@@ -282,7 +282,7 @@ end
 --- The methods that an object has from a table, nil when it is no object: a class, a plain table.
 local function methods_of(t)
   local metatable = not is_class(t) and debug.getmetatable(t)
-  local methods = metatable and rawget(metatable, "__index")
+  local methods = metatable and (rawget(metatable, "__methods") or rawget(metatable, "__index"))
   return type(methods) == "table" and methods or nil
 end
 
@@ -353,9 +353,7 @@ function help(...)
   if kind == "string" then return help_name(subject) end
   name = name or name_of(subject) or loaded_modules()[subject]
   if kind == "function" then return help_function(name, subject) end
-  if kind ~= "table" or rawget(debug.getmetatable(subject) or {}, "__methods") then
-    return help_value(subject)
-  end
+  if kind ~= "table" then return help_value(subject) end
   local methods = methods_of(subject)
   if methods then return help_object(subject, methods) end
   return help_table(name, subject)

@@ -126,7 +126,8 @@ function core.json_encode(value, indent) end
 
 --- An encoder of byte pair encoding; bam.tokenizer is the module to use, and says more. It has
 --- bpe:encode(text, special), bpe:append(text, buffer, special), bpe:decode(ids), bpe:find(word).
----@param parts { label: string, words: string[], merges: integer[], special: integer[], always: integer[], patterns: string[], whole_words: boolean }
+---@param parts table label (string), words, patterns (lists of strings), merges, special, always
+--- (lists of integers), whole_words (boolean)
 ---@return userdata
 function core.bpe(parts) end
 

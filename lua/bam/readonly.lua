@@ -14,7 +14,7 @@ local contents = setmetatable({}, { __mode = "k" })
 ---@return table metatable
 function M.kind(name, advice, methods)
   methods = methods or {}
-  local metatable = { __name = name }
+  local metatable = { __name = name, __methods = methods }
   function metatable:__index(key)
     local value = contents[self][key]
     if value == nil then return methods[key] end

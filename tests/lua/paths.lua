@@ -61,8 +61,7 @@ expect_glob("law/none", "")
 expect_glob("law/a.txt/*", "")
 expect_glob("l*", "law")
 assert(#core.glob "" == 0)
-expect_error(("glob: cannot look for %s: No such file or directory; check the name"):format(
-  quoted(at "no/*.txt")), core.glob, at "no/*.txt")
+expect_glob("no/*.txt", "")
 expect_error("glob: expected the path of files, perhaps with * in it, got 5", core.glob, 5)
 if is_root() then
   print "skip: root may read every directory"

@@ -31,21 +31,22 @@ local function find(name)
   return nil, names
 end
 
--- An error of the command line: no line of the script is to blame.
-local function fail(format, ...)
+--- Raise an error of the command line: no line of the script is to blame.
+---@param format string as in string.format
+---@param ... any
+function M.fail(format, ...)
   error(setmetatable({ message = string.format(format, ...) }, { __name = "wrong flag",
     __tostring = function(self) return self.message end }), 0)
 end
-M.fail = fail
 
 -- `--name=value` or `--name value`: the value, and how many arguments it took.
 local function value_of(flag, inline, following)
   if flag[2] == "" then
-    if inline then fail("--%s takes no value, got %s", flag[1], check.describe(inline)) end
+    if inline then M.fail("--%s takes no value, got %s", flag[1], check.describe(inline)) end
     return true, 1
   end
   local value = inline or following
-  if value == nil then fail("--%s needs a value: --%s %s", flag[1], flag[1], flag[2]) end
+  if value == nil then M.fail("--%s needs a value: --%s %s", flag[1], flag[1], flag[2]) end
   return value, inline and 1 or 2
 end
 
@@ -54,7 +55,7 @@ local function convert(name, value)
   if not kind then return value end
   local number = math.tointeger(tonumber(value))
   if not number or number < (kind == "size" and 1 or 0) then
-    fail("--%s: expected an integer of at least %d, got %s", name, kind == "size" and 1 or 0,
+    M.fail("--%s: expected an integer of at least %d, got %s", name, kind == "size" and 1 or 0,
          check.describe(value))
   end
   return number
@@ -66,7 +67,7 @@ local function add(flags, name, value)
     return
   end
   local key, text = value:match "^([%w_.]+)=(.*)$"
-  if not key then fail("--set: expected KEY=VALUE, got %s", check.describe(value)) end
+  if not key then M.fail("--set: expected KEY=VALUE, got %s", check.describe(value)) end
   table.insert(flags.set, { key = key, text = text })
 end
 
@@ -103,7 +104,7 @@ function M.get(strict)
   end
   if strict and unknown[1] then
     local word, suggestion = unknown[1][1], unknown[1][2]
-    fail("%s is no flag of this recipe%s; --help lists them", word,
+    M.fail("%s is no flag of this recipe%s; --help lists them", word,
          (suggestion:gsub("`(.-)`", "--%1")))
   end
   return parsed

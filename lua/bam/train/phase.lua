@@ -11,7 +11,7 @@ local store = require "bam.train.store"
 local M = {}
 
 local Phase = {} -- methods
-local metatable = { __name = "phase" }
+local metatable = { __name = "phase", __methods = Phase }
 
 function metatable.__index(self, name)
   if name == "identity" then return self:digest() end
