@@ -119,8 +119,7 @@ end
 
 ---@class bam.TrainOptions
 ---@field name string of the phase; "experts/law" lies in a directory "experts"
----@field model table a description (bam.models.parallel, bam.mix, bam.upcycle), or a phase, whose
---- final weights it begins with
+---@field model table a description, or a phase: then it begins with that one's final weights
 ---@field data table text:sample { domain = weight } of bam.corpus
 ---@field tokens number to train on; rounded to whole steps
 ---@field lr number|schedule
@@ -132,8 +131,7 @@ end
 ---@field betas? number[] of AdamW, { 0.9, 0.95 } by default
 ---@field eps? number of AdamW, 1e-8 by default
 ---@field weight_decay? number of AdamW, on matrices, 0.1 by default
----@field eval_every? integer steps between evaluations on held-out text of the domains that it
---- trains on, a quarter of the run by default; 0: none
+---@field eval_every? integer steps between evaluations, a quarter of the run by default; 0: none
 ---@field eval_tokens? integer tokens per domain of such an evaluation, 4096 by default
 ---@field save_every? integer steps between checkpoints; default: a minute of time
 ---@field on_step? fun(record: table, model: table) called after every step
@@ -149,7 +147,7 @@ end
 --- and entropy (mean of -p ln p); `skipped`: why a step was not taken. Evaluations have the field
 --- `eval`: perplexity and bits_per_byte by domain.
 ---
---- Under --plan it only prints what it would do; with --only NAME all other phases are skipped.
+--- Evaluations are on held-out text of the domains that are trained on. Under --plan it only prints what it would do; with --only NAME all other phases are skipped.
 ---@param given bam.TrainOptions
 ---@return table phase
 function M.train(given)
