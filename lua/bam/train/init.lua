@@ -147,7 +147,8 @@ end
 --- and entropy (mean of -p ln p); `skipped`: why a step was not taken. Evaluations have the field
 --- `eval`: perplexity and bits_per_byte by domain.
 ---
---- Evaluations are on held-out text of the domains that are trained on. Under --plan it only prints what it would do; with --only NAME all other phases are skipped.
+--- Evaluations are on held-out text of the domains that are trained on. Under --plan it only prints
+--- what it would do; with --only NAME all other phases are skipped.
 ---@param given bam.TrainOptions
 ---@return table phase
 function M.train(given)
