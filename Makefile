@@ -60,6 +60,7 @@ CUDA_OBJ   := $(if $(filter 1,$(CUDA)),$(patsubst %.cu,$(B)/%.o,$(wildcard kerne
 ENGINE_OBJ := $(patsubst %.c,$(B)/%.o,$(ENGINE_C) $(CPU_ONCE)) $(KERNEL_OBJ) $(CUDA_OBJ)
 BIND_OBJ   := $(patsubst %.c,$(B)/%.o,$(BIND_C)) $(B)/embedded.o
 TEST_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/engine/*.c))
+FUZZ_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/fuzz/*.c))
 FAULTS_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/selftest/*.c))
 
 # ---- the program ----
@@ -170,6 +171,6 @@ $(B)/test_faults: $(FAULTS_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)
 
-$(B)/fuzz_files: $(B)/tests/fuzz/fuzz_files.o $(B)/libbam.a
+$(B)/fuzz_files: $(FUZZ_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -o $@ $^ $(ALL_LIBS)

@@ -1,6 +1,7 @@
-/* Fuzzing of the file readers: valid safetensors and npy files are made from a seeded generator,
-   damaged a few times over, and read. Each run must end in an error with a message, or in tensors
-   whose every byte can be read, and leave nothing behind. Built with AddressSanitizer and UBSan.
+/* Fuzzing of the file readers: valid safetensors, npy and text files are made from a seeded
+   generator, damaged a few times over, and read. Each run must end in an error with a message, or
+   in tensors or documents whose every byte can be read, and leave nothing behind. Built with
+   AddressSanitizer and UBSan.
      fuzz_files SECONDS [SEED]    the same seed gives the same runs; the input of a finding is saved
      fuzz_files FILE...           read such inputs again */
 #include <fcntl.h>
@@ -16,44 +17,36 @@
 #include "../../engine/file.h"
 #include "../../engine/npy.h"
 #include "../../engine/safetensors.h"
+#include "fuzz_text.h"
+#include "random.h"
 
 #define INPUT_BYTES 16384
 #define RUN_SECONDS 10 /* a run that takes longer hangs */
 
+typedef enum format { SAFETENSORS, NPY, TEXT, FORMATS } format;
+
 /* A file in the making. */
 typedef struct input {
-  bool is_npy;
-  bool valid; /* nothing has been damaged yet */
+  format format;
+  const char *name; /* of a text file */
+  bool valid;       /* nothing has been damaged yet */
   size_t size;
   size_t header_begin, header_end;
   unsigned char data[INPUT_BYTES];
 } input;
 
-static uint64_t state, first_seed, run;
+uint64_t random_state;
+static uint64_t first_seed, run;
 static input current;
 static bam_context *context;
 static volatile unsigned sink; /* keeps reads from being optimised away */
-
-/* ---- random choices ---- */
-
-static uint64_t next(void) { /* splitmix64 */
-  uint64_t z = state += 0x9e3779b97f4a7c15;
-  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-  z = (z ^ z >> 27) * 0x94d049bb133111eb;
-  return z ^ z >> 31;
-}
-
-static size_t below(size_t n) { return n == 0 ? 0 : (size_t)(next() % n); }
-
-static bool one_in(size_t n) { return below(n) == 0; }
-
-#define CHOOSE(list) ((list)[below(sizeof(list) / sizeof *(list))])
 
 /* ---- findings ---- */
 
 static void save_input(void) {
   char name[80];
-  snprintf(name, sizeof name, "finding-%" PRIu64 "-%" PRIu64 ".bin", first_seed, run);
+  snprintf(name, sizeof name, "finding-%" PRIu64 "-%" PRIu64 ".%s", first_seed, run,
+           current.format == TEXT ? current.name : "bin");
   int file = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0666);
   if (file >= 0 && write(file, current.data, current.size) == (ssize_t)current.size)
     fprintf(stderr, "fuzz: input of run %" PRIu64 " saved as %s\n", run, name);
@@ -119,7 +112,9 @@ static void read_entries(const bam_safetensors *file) {
 
 static bam_status read_mapping(bam_mapping *mapping) {
   bam_status status;
-  if (current.is_npy) {
+  if (current.format == TEXT)
+    return fuzz_text_read(context, current.name, mapping->data, current.size, finding);
+  if (current.format == NPY) {
     bam_tensor *tensor;
     status = bam_npy_parse(context, mapping, &tensor);
     if (status != BAM_OK)
@@ -183,8 +178,10 @@ static void append_data(size_t bytes) {
 
 /* Write the header's length where the format has it. */
 static void fix_length(void) {
+  if (current.format == TEXT)
+    return;
   size_t length = current.header_end - current.header_begin;
-  int bytes = !current.is_npy ? 8 : current.header_begin == 10 ? 2 : 4;
+  int bytes = current.format == SAFETENSORS ? 8 : current.header_begin == 10 ? 2 : 4;
   unsigned char *at = current.data + current.header_begin - bytes;
   for (int i = 0; i < bytes; i++)
     at[i] = (unsigned char)(i < 8 ? length >> (8 * i) : 0);
@@ -274,14 +271,18 @@ static void make_npy(void) {
   append_data(count * types[type].size);
 }
 
-static void make_valid(bool is_npy) {
-  current.is_npy = is_npy;
+static void make_text(void) {
+  current.name = fuzz_text_make(current.data, INPUT_BYTES, &current.size);
+  current.header_begin = 0; /* all of it is damaged alike */
+  current.header_end = current.size;
+}
+
+static void make_valid(format kind) {
+  static void (*const makers[])(void) = { make_safetensors, make_npy, make_text };
+  current.format = kind;
   current.valid = true;
   current.size = 0;
-  if (is_npy)
-    make_npy();
-  else
-    make_safetensors();
+  makers[kind]();
   fix_length();
 }
 
@@ -307,7 +308,7 @@ static size_t somewhere(void) {
 
 static void flip_bit(void) { current.data[somewhere()] ^= (unsigned char)(1u << below(8)); }
 
-static void set_byte(void) { current.data[somewhere()] = (unsigned char)next(); }
+static void set_byte(void) { current.data[somewhere()] = (unsigned char)random_next(); }
 
 static void truncate_input(void) {
   current.size = 1 + below(current.size);
@@ -319,7 +320,7 @@ static void insert_bytes(void) {
   unsigned char bytes[64];
   size_t n = 1 + below(sizeof bytes);
   for (size_t i = 0; i < n; i++)
-    bytes[i] = (unsigned char)next();
+    bytes[i] = (unsigned char)random_next();
   replace(somewhere(), 0, bytes, n);
 }
 
@@ -343,7 +344,7 @@ static void splice_other(void) {
   static unsigned char head[INPUT_BYTES];
   size_t at = somewhere(), rest, header_end = current.header_end, begin = current.header_begin;
   memcpy(head, current.data, at);
-  make_valid(current.is_npy);
+  make_valid(current.format);
   rest = somewhere();
   replace(0, rest, head, at);
   current.header_begin = begin;
@@ -393,9 +394,10 @@ static void edit_token(void) {
 }
 
 static void edit_length(void) {
-  size_t at = current.is_npy ? 6 + below(6) : below(8);
+  size_t at = current.format == NPY ? 6 + below(6) : below(8);
   if (at < current.size)
-    current.data[at] = (unsigned char)(one_in(2) ? next() : current.data[at] + 1 + below(2) * 254);
+    current.data[at] =
+      (unsigned char)(one_in(2) ? random_next() : current.data[at] + 1 + below(2) * 254);
 }
 
 static void damage(void) {
@@ -415,6 +417,25 @@ static bool can_damage(void) {
          current.header_end <= current.size;
 }
 
+static void damage_some(size_t times) {
+  for (; times > 0 && can_damage(); times--)
+    damage();
+}
+
+/* What is compressed is damaged before, after, or both. */
+static void make_input(void) {
+  size_t times = one_in(50) ? 0 : 1 + below(one_in(2) ? 2 : 8);
+  make_valid((format)below(FORMATS));
+  if (current.format != TEXT || one_in(2))
+    damage_some(times);
+  if (current.format == TEXT) {
+    if (!fuzz_text_pack(current.name, current.data, INPUT_BYTES, &current.size))
+      current.valid = false;
+    current.header_end = current.size;
+    damage_some(one_in(2) ? below(3) : 0);
+  }
+}
+
 /* ---- the loop ---- */
 
 static double clock_seconds(void) {
@@ -427,10 +448,8 @@ static void fuzz(double seconds) {
   uint64_t accepted = 0;
   double begin = clock_seconds();
   do {
-    state = first_seed * 0x2545f4914f6cdd1d + run; /* a run depends on seed and number alone */
-    make_valid(one_in(2));
-    for (size_t n = one_in(50) ? 0 : 1 + below(one_in(2) ? 2 : 8); n > 0 && can_damage(); n--)
-      damage();
+    random_state = first_seed * 0x2545f4914f6cdd1d + run; /* a run hangs on these alone */
+    make_input();
     accepted += run_once(one_in(64));
     run++;
   } while (clock_seconds() - begin < seconds);
@@ -447,7 +466,11 @@ static bool replay(const char *path) {
   }
   current.size = fread(current.data, 1, INPUT_BYTES, file);
   fclose(file);
-  current.is_npy = current.size > 0 && current.data[0] == 0x93;
+  current.format = current.size > 0 && current.data[0] == 0x93 ? NPY : SAFETENSORS;
+  const char *slash = strrchr(path, '/'), *dot = strrchr(path, '.');
+  current.name = slash != NULL ? slash + 1 : path;
+  if (dot != NULL && strcmp(dot, ".bin") != 0)
+    current.format = TEXT;
   bool accepted = run_once(false);
   printf("fuzz: %s: %s\n", path, accepted ? "accepted" : context->message);
   return true;
