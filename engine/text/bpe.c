@@ -15,6 +15,7 @@
 #define CACHE_SLOTS 65536
 #define CACHE_BYTES 30
 #define CACHE_IDS 6
+#define KEPT_BYTES (1 << 20) /* of working memory; what a longer piece needed is given back */
 
 /* A piece and its ids: one line of the processor's cache. */
 typedef struct cached {
@@ -295,6 +296,14 @@ done:
   return status;
 }
 
+static void trim(bam_bpe *bpe) {
+  if (bpe->symbols == NULL || bpe->symbols->bytes <= KEPT_BYTES)
+    return;
+  bam_storage_release(bpe->context, bpe->symbols);
+  bpe->symbols = NULL;
+  bam_heap_release(&bpe->heap);
+}
+
 bam_status bam_bpe_encode(bam_bpe *bpe, const char *text, int64_t size, bool special,
                           bam_tokens *out) {
   bam_status status = BAM_OK;
@@ -313,5 +322,6 @@ bam_status bam_bpe_encode(bam_bpe *bpe, const char *text, int64_t size, bool spe
 done:
   if (status != BAM_OK)
     out->count = before;
+  trim(bpe);
   return status;
 }

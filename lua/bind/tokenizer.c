@@ -17,7 +17,6 @@ typedef struct bpe_box {
   bam_bpe *bpe;
   bam_words words;      /* what it will be made of, until it is */
   bam_pattern *pattern;
-  bam_tokens ids;       /* of the text encoded last */
 } bpe_box;
 
 typedef struct trainer_box {
@@ -135,6 +134,73 @@ static int32_t get_id(lua_State *L, int list, int64_t i, const char *name) {
   return (int32_t)id;
 }
 
+/* ---- token buffers ---- */
+
+static int buffer_collect(lua_State *L) {
+  buffer_box *box = lua_touserdata(L, 1);
+  bam_tokens_release(&box->ids);
+  box->ids.context = NULL;
+  return 0;
+}
+
+/* buffer:push(id) */
+static int buffer_push(lua_State *L) {
+  buffer_box *box = check_buffer(L, 1);
+  int64_t id = bind_integer(L, 2, "push");
+  if (id < 0 || id > INT32_MAX)
+    return bind_error(L, "push: expected a token id from 0 to %d, got %I", INT32_MAX,
+                      (LUAI_UACINT)id);
+  box->busy = true;
+  bam_status status = bam_tokens_reserve(&box->ids, 1);
+  box->busy = false;
+  check(L, status, "push");
+  bam_tokens_push(&box->ids, (int32_t)id);
+  return 0;
+}
+
+/* buffer:take() gives an i32 tensor */
+static int buffer_take(lua_State *L) {
+  buffer_box *box = check_buffer(L, 1);
+  bind_box *tensor = bind_push_box(L);
+  box->busy = true;
+  bam_status status = bam_tokens_take(&box->ids, &tensor->tensor);
+  box->busy = false;
+  check(L, status, "take");
+  return 1;
+}
+
+static int buffer_length(lua_State *L) {
+  lua_pushinteger(L, check_buffer(L, 1)->ids.count);
+  return 1;
+}
+
+static int buffer_text(lua_State *L) {
+  lua_pushfstring(L, "token buffer of %I", (LUAI_UACINT)check_buffer(L, 1)->ids.count);
+  return 1;
+}
+
+static const luaL_Reg buffer_methods[] = {
+  { "push", buffer_push }, { "take", buffer_take }, { NULL, NULL },
+};
+
+static const luaL_Reg buffer_metamethods[] = {
+  { "__len", buffer_length }, { "__tostring", buffer_text }, { NULL, NULL },
+};
+
+/* Push an empty buffer. */
+static buffer_box *push_buffer(lua_State *L) {
+  buffer_box *box = push_object(L, sizeof *box, BUFFER, buffer_methods, buffer_metamethods,
+                                buffer_collect);
+  box->ids.context = bind_context(L);
+  return box;
+}
+
+/* token_buffer() */
+static int buffer_new(lua_State *L) {
+  push_buffer(L);
+  return 1;
+}
+
 /* ---- the encoder ---- */
 
 static int bpe_collect(lua_State *L) {
@@ -142,7 +208,6 @@ static int bpe_collect(lua_State *L) {
   bam_bpe_release(box->bpe);
   bam_words_release(&box->words);
   bam_pattern_release(box->pattern);
-  bam_tokens_release(&box->ids);
   box->bpe = NULL;
   box->pattern = NULL;
   return 0;
@@ -200,34 +265,7 @@ static const char *check_parts(lua_State *L, const char *what) {
   return lua_tostring(L, 2);
 }
 
-static const luaL_Reg bpe_methods[], trainer_methods[], buffer_methods[], buffer_metamethods[];
 static const luaL_Reg none[] = { { NULL, NULL } };
-
-/* bpe { label =, words =, merges =, special =, always =, patterns =, whole_words = } */
-static int bpe_new(lua_State *L) {
-  int n;
-  int64_t n_merged;
-  bam_context *context = bind_context(L);
-  const char *label = check_parts(L, "bpe");
-  bpe_box *box = push_object(L, sizeof *box, BPE, bpe_methods, none, bpe_collect);
-  box->words.context = box->ids.context = context;
-  read_words(L, &box->words, label);
-  const int32_t *merges = push_ids(L, "merges", &n_merged);
-  bam_bpe_parts parts = { .merges = (const int32_t (*)[2])merges, .n_merges = n_merged / 2 };
-  parts.added = push_added(L, &parts.n_added);
-  lua_getfield(L, 1, "whole_words");
-  parts.whole_words = lua_toboolean(L, -1);
-  const bam_expression *patterns = push_strings(L, "patterns", &n);
-  check(L, bam_pattern_compile(context, patterns, n, &box->pattern), label);
-  parts.words = box->words; /* the engine takes both, or neither */
-  parts.pattern = box->pattern;
-  bam_status status = bam_bpe_new(context, &parts, &box->bpe);
-  box->words = parts.words;
-  box->pattern = parts.pattern;
-  check(L, status, label);
-  lua_settop(L, 3);
-  return 1;
-}
 
 static const char *check_text(lua_State *L, const char *what, size_t *size) {
   if (lua_type(L, 2) != LUA_TSTRING)
@@ -240,20 +278,20 @@ static int bpe_encode(lua_State *L) {
   size_t size;
   bpe_box *box = check_bpe(L);
   const char *text = check_text(L, "encode", &size);
+  lua_settop(L, 3);
+  buffer_box *found = push_buffer(L);
   box->busy = true;
-  box->ids.count = 0;
   bam_status status = bam_bpe_encode(box->bpe, text, (int64_t)size, lua_toboolean(L, 3),
-                                     &box->ids);
+                                     &found->ids);
   box->busy = false;
   check(L, status, "encode");
-  int64_t n = box->ids.count;
+  int64_t n = found->ids.count;
   lua_createtable(L, n < INT32_MAX ? (int)n : 0, 0);
-  if (box->ids.count != n) /* a finaliser has encoded something else */
-    return bind_error(L, "encode: a finaliser used the same tokenizer");
   for (int64_t i = 0; i < n; i++) {
-    lua_pushinteger(L, ((const int32_t *)box->ids.storage->data)[i]);
+    lua_pushinteger(L, ((const int32_t *)found->ids.storage->data)[i]);
     lua_rawseti(L, -2, i + 1);
   }
+  bam_tokens_release(&found->ids); /* now, not when it is collected */
   return 1;
 }
 
@@ -328,6 +366,32 @@ static const luaL_Reg bpe_methods[] = {
   { "find", bpe_find },     { NULL, NULL },
 };
 
+/* bpe { label =, words =, merges =, special =, always =, patterns =, whole_words = } */
+static int bpe_new(lua_State *L) {
+  int n;
+  int64_t n_merged;
+  bam_context *context = bind_context(L);
+  const char *label = check_parts(L, "bpe");
+  bpe_box *box = push_object(L, sizeof *box, BPE, bpe_methods, none, bpe_collect);
+  box->words.context = context;
+  read_words(L, &box->words, label);
+  const int32_t *merges = push_ids(L, "merges", &n_merged);
+  bam_bpe_parts parts = { .merges = (const int32_t (*)[2])merges, .n_merges = n_merged / 2 };
+  parts.added = push_added(L, &parts.n_added);
+  lua_getfield(L, 1, "whole_words");
+  parts.whole_words = lua_toboolean(L, -1);
+  const bam_expression *patterns = push_strings(L, "patterns", &n);
+  check(L, bam_pattern_compile(context, patterns, n, &box->pattern), label);
+  parts.words = box->words; /* the engine takes both, or neither */
+  parts.pattern = box->pattern;
+  bam_status status = bam_bpe_new(context, &parts, &box->bpe);
+  box->words = parts.words;
+  box->pattern = parts.pattern;
+  check(L, status, label);
+  lua_settop(L, 3);
+  return 1;
+}
+
 /* ---- training ---- */
 
 static int trainer_collect(lua_State *L) {
@@ -336,22 +400,6 @@ static int trainer_collect(lua_State *L) {
   bam_pattern_release(box->pattern);
   *box = (trainer_box){ .busy = false };
   return 0;
-}
-
-/* bpe_trainer { label =, patterns =, special = } */
-static int trainer_new(lua_State *L) {
-  int n, n_special;
-  bam_context *context = bind_context(L);
-  const char *label = check_parts(L, "bpe_trainer");
-  trainer_box *box =
-    push_object(L, sizeof *box, TRAINER, trainer_methods, none, trainer_collect);
-  const bam_expression *patterns = push_strings(L, "patterns", &n);
-  const bam_expression *special = push_strings(L, "special", &n_special);
-  check(L, bam_pattern_compile(context, patterns, n, &box->pattern), label);
-  check(L, bam_trainer_new(context, box->pattern, special, n_special, &box->trainer), label);
-  box->pattern = NULL;
-  lua_settop(L, 3);
-  return 1;
 }
 
 /* trainer:add(text) */
@@ -391,66 +439,21 @@ static const luaL_Reg trainer_methods[] = {
   { "add", trainer_add }, { "train", trainer_train }, { NULL, NULL },
 };
 
-/* ---- token buffers ---- */
-
-static int buffer_collect(lua_State *L) {
-  buffer_box *box = lua_touserdata(L, 1);
-  bam_tokens_release(&box->ids);
-  box->ids.context = NULL;
-  return 0;
-}
-
-/* token_buffer() */
-static int buffer_new(lua_State *L) {
-  buffer_box *box = push_object(L, sizeof *box, BUFFER, buffer_methods, buffer_metamethods,
-                                buffer_collect);
-  box->ids.context = bind_context(L);
+/* bpe_trainer { label =, patterns =, special = } */
+static int trainer_new(lua_State *L) {
+  int n, n_special;
+  bam_context *context = bind_context(L);
+  const char *label = check_parts(L, "bpe_trainer");
+  trainer_box *box =
+    push_object(L, sizeof *box, TRAINER, trainer_methods, none, trainer_collect);
+  const bam_expression *patterns = push_strings(L, "patterns", &n);
+  const bam_expression *special = push_strings(L, "special", &n_special);
+  check(L, bam_pattern_compile(context, patterns, n, &box->pattern), label);
+  check(L, bam_trainer_new(context, box->pattern, special, n_special, &box->trainer), label);
+  box->pattern = NULL;
+  lua_settop(L, 3);
   return 1;
 }
-
-/* buffer:push(id) */
-static int buffer_push(lua_State *L) {
-  buffer_box *box = check_buffer(L, 1);
-  int64_t id = bind_integer(L, 2, "push");
-  if (id < 0 || id > INT32_MAX)
-    return bind_error(L, "push: expected a token id from 0 to %d, got %I", INT32_MAX,
-                      (LUAI_UACINT)id);
-  box->busy = true;
-  bam_status status = bam_tokens_reserve(&box->ids, 1);
-  box->busy = false;
-  check(L, status, "push");
-  bam_tokens_push(&box->ids, (int32_t)id);
-  return 0;
-}
-
-/* buffer:take() gives an i32 tensor */
-static int buffer_take(lua_State *L) {
-  buffer_box *box = check_buffer(L, 1);
-  bind_box *tensor = bind_push_box(L);
-  box->busy = true;
-  bam_status status = bam_tokens_take(&box->ids, &tensor->tensor);
-  box->busy = false;
-  check(L, status, "take");
-  return 1;
-}
-
-static int buffer_length(lua_State *L) {
-  lua_pushinteger(L, check_buffer(L, 1)->ids.count);
-  return 1;
-}
-
-static int buffer_text(lua_State *L) {
-  lua_pushfstring(L, "token buffer of %I", (LUAI_UACINT)check_buffer(L, 1)->ids.count);
-  return 1;
-}
-
-static const luaL_Reg buffer_methods[] = {
-  { "push", buffer_push }, { "take", buffer_take }, { NULL, NULL },
-};
-
-static const luaL_Reg buffer_metamethods[] = {
-  { "__len", buffer_length }, { "__tostring", buffer_text }, { NULL, NULL },
-};
 
 const luaL_Reg bind_tokenizer_functions[] = {
   { "bpe", bpe_new },
