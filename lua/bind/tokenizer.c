@@ -49,9 +49,7 @@ static void *push_object(lua_State *L, size_t size, const char *type, const luaL
     luaL_setfuncs(L, metamethods, 0);
     lua_newtable(L);
     luaL_setfuncs(L, methods, 0);
-    lua_pushvalue(L, -1);
-    lua_setfield(L, -3, "__index");
-    lua_setfield(L, -2, "__methods");
+    lua_setfield(L, -2, "__index");
     lua_pushstring(L, type);
     lua_setfield(L, -2, "__metatable");
     lua_pushcfunction(L, gc);
