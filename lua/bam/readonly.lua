@@ -1,41 +1,45 @@
 -- Tables that cannot be changed. Reading, #, pairs and ipairs work as on plain ones; assigning is
--- an error that says what to do instead. The values live in a table of their own, apart from the
--- one that scripts see, so that every assignment is noticed.
+-- an error that says what to do instead. The table that scripts see is empty, so that every
+-- assignment is noticed; its values, and after them its methods, are found by way of __index.
 local check = require "bam.check"
 
 local M = {}
 
-local contents = setmetatable({}, { __mode = "k" })
+---@class readonly.Kind
+---@field name string what one is called
+---@field advice string the end of the message to who assigns a field
+---@field methods? table<string, function>
+---@field text? fun(self: table): string how one prints
 
---- A kind of such tables, to be given to M.new.
----@param name string what one is called
----@param advice string the end of the message to who assigns a field
----@param methods? table<string, function>
----@return table metatable
-function M.kind(name, advice, methods)
-  methods = methods or {}
-  local metatable = { __name = name, __methods = methods }
-  function metatable:__index(key)
-    local value = contents[self][key]
-    if value == nil then return methods[key] end
-    return value
-  end
-  function metatable:__newindex(key)
-    check.fail("%s: a %s cannot be changed; %s", tostring(key), name, advice)
-  end
-  function metatable:__pairs() return next, contents[self] end
-  function metatable:__len() return #contents[self] end
-  return metatable
+-- The metatable of one table; help() reads `__methods`.
+local function metatable_of(values, kind)
+  return {
+    __name = kind.name, __index = values, __tostring = kind.text, kind = kind,
+    __methods = kind.methods or {},
+    __newindex = function(_, key)
+      check.fail("%s: a %s cannot be changed; %s", tostring(key), kind.name, kind.advice)
+    end,
+    __pairs = function() return next, values end,
+    __len = function() return #values end,
+  }
 end
 
---- A table of a kind, with these values.
+--- A table with these values.
 ---@param values table ours from now on
----@param kind table what M.kind gave
+---@param kind readonly.Kind
 ---@return table
 function M.new(values, kind)
-  local self = setmetatable({}, kind)
-  contents[self] = values
-  return self
+  setmetatable(values, { __index = kind.methods })
+  return setmetatable({}, metatable_of(values, kind))
+end
+
+--- Is `value` one of a kind?
+---@param value any
+---@param kind readonly.Kind
+---@return boolean
+function M.is(value, kind)
+  local metatable = getmetatable(value)
+  return type(metatable) == "table" and rawget(metatable, "kind") == kind
 end
 
 --- A plain table with the same values.

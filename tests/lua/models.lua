@@ -123,6 +123,8 @@ do
   equal("a field read", d.layers, 2)
   equal("a field that is not there", d.nothing, nil)
   equal("a nested one", d.freeze.experts, true)
+  equal("a part printed", tostring(d.freeze), "{ experts = true }")
+  equal("how many are mixed", #d.sources, 2)
   local text = tostring(d)
   assert(text:find("2 layers", 1, true) and text:find("freeze experts: true", 1, true), text)
 end

@@ -35,10 +35,11 @@ end
 function M.is_mixture(d) return d.attention.experts > 1 or d.ffn.experts > 1 end
 
 local ADVICE = "make a new one: bam.models.parallel { ... }, bam.mix { ... }"
-local metatable = readonly.kind("model description", ADVICE, Description)
-local part = readonly.kind("part of a model description", ADVICE)
+local kind = { name = "model description", advice = ADVICE, methods = Description }
+local part = { name = "part of a model description", advice = ADVICE }
+local list = { name = part.name, advice = ADVICE }
 
-function metatable:__tostring()
+function kind.text(self)
   local total, active = self:count()
   local parts = {
     string.format("%d layers", self.layers), string.format("width %d", self.width),
@@ -53,6 +54,14 @@ function metatable:__tostring()
                              table.concat(parts, ", "), check.thousands(total))
   if active == total then return text end
   return string.format("%s, %s active", text, check.thousands(active))
+end
+
+function part.text(self)
+  local settings = {}
+  for i, name in ipairs(check.sorted_names(self)) do
+    settings[i] = string.format("%s = %s", name, self[name])
+  end
+  return string.format("{ %s }", table.concat(settings, ", "))
 end
 
 local function check_self(what, self)
@@ -155,10 +164,11 @@ function M.new(fields)
     check.fail("model: these sizes make %.2g parameters; at most %.2g", estimate(fields),
                MOST_PARAMETERS)
   end
-  for _, name in ipairs { "attention", "ffn", "freeze", "sources" } do
+  for _, name in ipairs { "attention", "ffn", "freeze" } do
     fields[name] = fields[name] and readonly.new(fields[name], part)
   end
-  return readonly.new(fields, metatable)
+  fields.sources = fields.sources and readonly.new(fields.sources, list)
+  return readonly.new(fields, kind)
 end
 
 --- The description as a live model keeps it: without the sources of a mixture, which need not stay
@@ -168,13 +178,13 @@ end
 function M.copy(d)
   local own = readonly.copy(d)
   own.sources = nil
-  return readonly.new(own, metatable)
+  return readonly.new(own, kind)
 end
 
 --- Is `value` a description?
 ---@param value any
 ---@return boolean
-function M.is(value) return getmetatable(value) == metatable end
+function M.is(value) return readonly.is(value, kind) end
 
 --- Is `value` a live model?
 ---@param value any
