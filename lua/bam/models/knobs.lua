@@ -112,21 +112,20 @@ local PLACES = {
   { group = "freeze", name = "rest", kind = "flag" },
 }
 
---- The knobs that a description has, in a fixed order: { group, name, kind, field, value }. Soft
---- routing is no knob.
+--- The knobs that a description has, in a fixed order: { group, name, kind, field, value, experts }.
+--- Soft routing is no knob.
 ---@param d table description
 ---@return table[]
 function M.list(d)
   local list = {}
   for _, place in ipairs(PLACES) do
     local holder = d
-    if place.group then holder = d[place.group] end
-    local value = holder and holder[place.name]
+    if place.group then holder = d[place.group] or {} end -- freeze may not be there
+    local value = holder[place.name]
     if value ~= nil and value ~= "soft" then
-      local group = place.group and d[place.group]
       list[#list + 1] = setmetatable({
         group = place.group, name = place.name, kind = place.kind, field = place.field,
-        value = value, experts = group and group.experts,
+        value = value, experts = holder.experts,
       }, metatable)
     end
   end
