@@ -2,7 +2,9 @@
    merges. Every byte of the text is in exactly one piece, in order, for any bytes whatever: each
    match is a piece, and so is what lies between matches. Bytes that are not UTF-8 form pieces of
    their own, which no expression sees.
-   Expressions are PCRE2's, with Unicode properties; ^ and $ match at every line. */
+   Expressions are PCRE2's, with the properties of the Unicode it was built for (14 in Debian 12);
+   ^ and $ match at every line. Unlike Oniguruma, which the tokenizers package uses, its \s takes
+   U+180E. */
 #ifndef BAM_TEXT_PATTERN_H
 #define BAM_TEXT_PATTERN_H
 

@@ -186,6 +186,18 @@ assert(special:decode { 0, 2, special:id "a", 1 } == "<s></s>a<s><e>")
 local reserved = tokenizer.train { texts = { "abab cdcd" }, vocab = 259, special = { "ab" } }
 assert(reserved:id "ab" == 0 and reserved:token(257) == "cd" and reserved:token(258) == "ba")
 
+-- a piece that is a word need not be merged, but is never a special token
+local bytes = {}
+for byte = 0, 255 do bytes[byte + 1] = string.char(byte) end
+local whole = core.bpe { label = "whole", words = { table.unpack(bytes) }, merges = {}, always = {},
+                         special = {}, patterns = { "abc|<s>" }, whole_words = true }
+expect_ids(whole, "abc", "97 98 99")
+bytes[257], bytes[258] = "abc", "<s>"
+whole = core.bpe { label = "whole", words = bytes, merges = {}, always = {}, special = { 257 },
+                   patterns = { "abc|<s>" }, whole_words = true }
+expect_ids(whole, "abcab<s>", "256 97 98 60 115 62")
+assert(join(whole:encode("abc<s>", true)) == "256 257")
+
 -- ---- how text is cut ----
 
 -- An encoder with the words "ab", "bc", "ca" and "abc", and these patterns.
