@@ -53,6 +53,8 @@ expect_failure("--set tokens: expected a number", "--set tokens=many")
 expect_failure("--set: expected KEY=VALUE", "--set tokens")
 expect_failure("--seed: expected an integer of at least 0", "--seed one")
 expect_failure("--scale: no sizes called", "--scale dem")
+expect_failure("--set model: this is a group; there are model.ffn, model.heads,", "--set model=3")
+expect_failure("--set scale: type --scale NAME", "--set scale=590m")
 expect_failure("--only: no phase is called mixd; did you mean `mixed`?", "--plan --only mixd")
 expect_failure('no device "cuda"', "--device cuda")
 expect_failure("phase seed is not trained yet; type: bamlua recipe.lua", "--only experts/law")
@@ -80,7 +82,8 @@ for _, m in ipairs(results.models) do
   local mean = (m.domains.general.perplexity + m.domains.law.perplexity) / 2
   assert(math.abs(m.average.perplexity - mean) < 1e-9)
 end
-assert(results.models[2].ratio.average == 1 and results.models[2].ratio.law.ratio == 1)
+assert(results.models[2].ratio.average.ratio == 1
+       and results.models[2].ratio.domains.law.standard_error == 0)
 
 local mixed = small.phase(directory, "mixed")
 local records = read_lines(mixed .. "/metrics.jsonl")
@@ -116,7 +119,8 @@ assert(fine, output)
 small.assert_same(first, small.digests(moved, "elsewhere"))
 assert(small.run(moved, "--seed 2 --out two"))
 assert(small.digests(moved, "two").seed ~= first.seed)
-core.file_info(moved .. "/two/recipe/seed@2/phase.json")
+assert(core.file_info(moved .. "/two/recipe/seed@2/phase.json"))
+assert(core.file_info(moved .. "/two/recipe/results@2.json"))
 
 -- ---- a change trains what depends on it, and nothing else ----
 

@@ -5,6 +5,7 @@ local description = require "bam.models.description"
 local evaluate = require "bam.train.evaluate"
 local flags = require "bam.train.flags"
 local json = require "bam.json"
+local options = require "bam.train.options"
 local phase = require "bam.train.phase"
 local place = require "bam.train.place"
 local plan = require "bam.train.plan"
@@ -67,22 +68,41 @@ end
 
 -- ---- evaluating ----
 
+-- The length of windows: what is asked for, else what the phases were trained at.
+local function context_of(entries, o)
+  if o.context then return o.context end
+  local context, first
+  for _, entry in ipairs(entries) do
+    if context and entry.context and entry.context ~= context then
+      check.fail("compare: %s was trained at a context of %d and %s at %d; say at which to compare: "
+                 .. "{ ..., context = %d }", first, context, entry.name, entry.context, context)
+    end
+    if entry.context then context, first = entry.context, entry.name end
+  end
+  return context
+end
+
 -- What an evaluation depends on beside the model.
 local function key_of(o)
   return core.hash(json.encode { heldout = o.on:identity(), context = o.context or 0,
                                  tokens = o.tokens or 0 })
 end
 
-local function cached(path)
+-- An evaluation that was kept, unless it is damaged.
+local function kept(path)
   if not path or not core.file_info(path) then return nil end
-  local ok, value = pcall(function() return json.decode(core.read_file(path)) end)
+  local ok, value = pcall(function()
+    local r = json.decode(core.read_file(path))
+    for _, d in pairs(r.domains) do assert(d.perplexity and #d.windows.nats == #d.windows.tokens) end
+    return r.average.perplexity and r.parameters and r.active and r
+  end)
   return ok and value or nil
 end
 
 local function evaluate_entry(entry, o)
   local path = entry.place and entry.digest
     and string.format("%s/evaluation-%s.json", entry.place, key_of(o):sub(1, 8))
-  local result = cached(path)
+  local result = kept(path)
   if not result then
     result = core.scope(function()
       local model = entry.open()
@@ -90,7 +110,7 @@ local function evaluate_entry(entry, o)
       r.parameters, r.active = model:count()
       return r
     end)
-    if path then core.write_file(path, json.encode(result)) end
+    if path then pcall(core.write_file, path, json.encode(result)) end -- another's run: not kept
   end
   for _, name in ipairs { "name", "seed", "tokens", "flops" } do result[name] = entry[name] end
   result.seconds = entry.state and entry.state.seconds
@@ -102,24 +122,24 @@ end
 -- Perplexity of `r` to that of `base` in a domain, and its standard error: both predicted the same
 -- windows, so what windows have in common cancels.
 local function paired(r, base)
-  local n, sum, squares, differences = #r.windows, 0, 0, {}
-  for i = 1, n do
-    differences[i] = (r.windows[i] - base.windows[i]) * n / r.tokens
-    sum = sum + differences[i]
-  end
-  local mean = sum / n
-  for i = 1, n do squares = squares + (differences[i] - mean) ^ 2 end
-  return math.exp(mean), math.exp(mean) * math.sqrt(squares / (n * math.max(1, n - 1)))
+  local differences = {}
+  for i, nats in ipairs(r.windows.nats) do differences[i] = nats - base.windows.nats[i] end
+  local ratio = r.perplexity / base.perplexity
+  local of_log = evaluate.ratio_error(differences, r.windows.tokens)
+  return { ratio = ratio, standard_error = of_log and ratio * of_log }
 end
 
-local function add_ratios(results, base)
-  for _, r in ipairs(results) do
-    r.ratio = { average = r.average.perplexity / base.average.perplexity }
-    for name, d in pairs(r.domains) do
-      local ratio, standard_error = paired(d, base.domains[name])
-      r.ratio[name] = { ratio = ratio, standard_error = standard_error }
-    end
+-- Ratios by domain, and of the averages: the domains' ratios weighted by the base's perplexities.
+local function ratios(r, base)
+  local domains, sum, squares = {}, 0, 0
+  for _, name in ipairs(check.sorted_names(r.domains)) do
+    local d, weight = paired(r.domains[name], base.domains[name]), base.domains[name].perplexity
+    domains[name], sum = d, sum + weight
+    squares = squares + (weight * (d.standard_error or 0 / 0)) ^ 2
   end
+  return { domains = domains, average = {
+    ratio = r.average.perplexity / base.average.perplexity,
+    standard_error = squares == squares and math.sqrt(squares) / sum or nil } }
 end
 
 -- ---- the comparison ----
@@ -145,8 +165,11 @@ local function without_windows(results)
   return list
 end
 
+-- Of another seed than 1 it bears the seed's number, as the links to phases do.
 local function write_results(name, results, base)
   core.make_directory(place.recipe_directory())
+  local seed = flags.get().seed or 1
+  if seed ~= 1 then name = string.format("%s@%d", name, seed) end
   local value = { models = without_windows(results), base = base and base.name }
   core.write_file(string.format("%s/%s.json", place.recipe_directory(), name),
                   json.encode(value, { indent = 2 }))
@@ -165,6 +188,7 @@ local function read(given)
     check.fail("compare: option on: expected held-out text, as text.heldout, got %s",
                check.describe(o.on))
   end
+  o.tokens = o.tokens or options.get "compare_tokens"
   return flatten(list, {}), o
 end
 
@@ -178,18 +202,18 @@ end
 ---@class bam.CompareOptions
 ---@field on table text.heldout of bam.corpus
 ---@field base? any one of the models: then the ratio of every average to its average is shown
----@field context? integer tokens of a window; the models' own unless given
----@field tokens? integer at most so many per domain
+---@field context? integer tokens of a window; default: what the phases were trained at
+---@field tokens? integer at most so many per domain; default: the option `compare_tokens`, else all
 ---@field name? string of the file of results, "results" by default
 
 --- Evaluates models on held-out text, prints a table like the paper's Table 1, and writes
---- runs/RECIPE/results.json: per model parameters, tokens, FLOPs, seconds, and per domain
+--- runs/RECIPE/results.json (results@2.json for --seed 2): per model parameters, tokens, FLOPs, seconds, and per domain
 --- perplexity, its standard error and bits per byte. The models are a list (lists in it are taken
 --- apart) of phases, live models, ensembles, and directories of phases or models. Where phases
 --- of the same name are among them, how their settings differ is shown below the table. Under
 --- --plan and --only it does nothing.
 ---@param given bam.CompareOptions
----@return table? comparison it prints; `models` are the figures
+---@return table? comparison it prints; `models` are the figures, `base` is one of them
 function M.compare(given)
   local values, o = read(given)
   plan.check_only()
@@ -198,13 +222,14 @@ function M.compare(given)
   if #values == 0 then check.fail "compare: there is nothing to compare" end
   local entries, results = {}, {}
   for i, value in ipairs(values) do entries[i] = entry_of(value, i) end
+  o.context = context_of(entries, o)
   for i, entry in ipairs(entries) do results[i] = evaluate_entry(entry, o) end
   local base = find_base(values, results, o.base)
-  if base then add_ratios(results, base) end
+  for _, r in ipairs(base and results or {}) do r.ratio = ratios(r, base) end
   write_results(o.name, results, base)
   local lines = tables.lines(results, check.sorted_names(results[1].domains), base)
   for _, line in ipairs(settings.differences(entries)) do lines[#lines + 1] = line end
-  local comparison = setmetatable({ models = results, lines = lines }, metatable)
+  local comparison = setmetatable({ models = results, base = base, lines = lines }, metatable)
   print(tostring(comparison))
   return comparison
 end

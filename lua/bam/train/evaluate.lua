@@ -27,10 +27,13 @@ local function total(list)
   return sum
 end
 
--- The standard error of the ratio total(sums) / total(tokens).
-local function ratio_error(sums, tokens)
+--- The standard error of the ratio total(sums) / total(tokens); nil for less than two windows.
+---@param sums number[]
+---@param tokens integer[]
+---@return number?
+function M.ratio_error(sums, tokens)
   local n, all = #sums, total(tokens)
-  if n < 2 then return math.huge end
+  if n < 2 then return nil end
   local mean, squares = total(sums) / all, 0
   for i = 1, n do squares = squares + (sums[i] - mean * tokens[i]) ^ 2 end
   return math.sqrt(squares * n / (n - 1)) / all
@@ -38,10 +41,10 @@ end
 
 local function summarise(sums, tokens, bytes)
   local nats, n = total(sums), total(tokens)
-  local nll, error_of_nll = nats / n, ratio_error(sums, tokens)
+  local nll, error_of_nll = nats / n, M.ratio_error(sums, tokens)
   return { nll = nll, perplexity = math.exp(nll), bits_per_byte = nats / bytes / math.log(2),
-           standard_error = math.exp(nll) * error_of_nll, tokens = n, bytes = bytes,
-           windows = sums }
+           standard_error = error_of_nll and math.exp(nll) * error_of_nll, tokens = n,
+           bytes = bytes, windows = { nats = sums, tokens = tokens } }
 end
 
 local function evaluate_domain(model, set, domain, at_once)
@@ -58,10 +61,10 @@ local function average(domains, names)
   for _, name in ipairs(names) do
     local d = domains[name]
     sum, bits = sum + d.perplexity, bits + d.bits_per_byte
-    squares = squares + d.standard_error ^ 2
+    squares = squares + (d.standard_error or 0 / 0) ^ 2
   end
   return { perplexity = sum / #names, bits_per_byte = bits / #names,
-           standard_error = math.sqrt(squares) / #names }
+           standard_error = squares == squares and math.sqrt(squares) / #names or nil }
 end
 
 local spec = { context = { "size", optional = true }, tokens = { "size", optional = true },
@@ -78,9 +81,18 @@ local function choose(set, wanted)
   return wanted or set.domains
 end
 
+-- A model with a tokenizer of its own must have the text's: other ids mean other words.
+local function check_tokenizer(model, heldout)
+  local own, text = rawget(model, "tokenizer_json"), rawget(heldout, "text")
+  if own and text and own ~= text.tokenizer:json() then
+    check.fail "evaluate: the model has another tokenizer than the text"
+  end
+end
+
 --- How well a model predicts held-out text: per domain nats per token, perplexity, bits per byte,
---- and the standard error of the perplexity; `windows` are the nats of each window. The average is
---- the mean of the domains' perplexities, as in the paper's Table 1.
+--- and the standard error of the perplexity (nil for a single window); `windows` has the nats and
+--- tokens of each window. The average is the mean of the domains' perplexities, as in the paper's
+--- Table 1.
 ---@param model table with log_likelihood: a live model, bam.ensemble
 ---@param heldout table text.heldout of bam.corpus
 ---@param options? { context?: integer, tokens?: integer, domains?: string[] } length of windows, the
@@ -91,13 +103,13 @@ function M.evaluate(model, heldout, options)
   local d = rawget(model, "description")
   local context = o.context or d and d.context
   if not context then check.fail "evaluate: give the length of windows: { context = 128 }" end
+  check_tokenizer(model, heldout)
   local set, domains = heldout:open { context = context, tokens = o.tokens }, {}
-  local at_once = math.max(1, TOKENS_AT_ONCE // context)
+  local at_once, names = math.max(1, TOKENS_AT_ONCE // context), choose(set, o.domains)
   local training = model.training
+  local _ <close> = setmetatable({}, { __close = function() model:train(training) end })
   model:eval()
-  local names = choose(set, o.domains)
   for _, name in ipairs(names) do domains[name] = evaluate_domain(model, set, name, at_once) end
-  model:train(training)
   return { domains = domains, average = average(domains, names) }
 end
 

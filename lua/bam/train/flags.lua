@@ -125,8 +125,8 @@ local function quoted(word)
   return string.format("'%s'", (word:gsub("'", "'\\''")))
 end
 
---- The command that runs this script again, for messages: as it was started, less --fresh and
---- --only, and with more words behind it.
+--- The command that runs this script again, for messages: as it was started, less --fresh; with
+--- more words behind it, such as another --only, also less --only.
 ---@param more? string
 ---@return string
 function M.command(more)
@@ -134,9 +134,9 @@ function M.command(more)
   local words = { "bamlua", quoted(arguments[0] or "SCRIPT") }
   while i <= #arguments do
     local word = arguments[i]
-    if word == "--only" then
+    if more and word == "--only" then
       i = i + 1
-    elseif word ~= "--fresh" and not word:find "^%-%-only=" then
+    elseif word ~= "--fresh" and not (more and word:find "^%-%-only=") then
       words[#words + 1] = quoted(word)
     end
     i = i + 1

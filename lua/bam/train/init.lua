@@ -25,14 +25,11 @@ local spec = {
 }
 
 -- A setting that the call leaves to bam.options, or to `default`.
-local function from_options(o, name, default)
+local function from_options(o, name, default, kind)
   if o[name] ~= nil then return o[name] end
-  local current = options.current()
-  for key, value in pairs(current or {}) do
-    local what = string.format("train: options.%s", name)
-    if key == name then return check.value(what, value, "size") end
-  end
-  return default
+  local value = options.get(name)
+  return value and check.value(string.format("train: options.%s", name), value, kind or "size")
+    or default
 end
 
 local function read_schedule(value)
@@ -76,7 +73,7 @@ local function read(given)
   o.description, o.parent = read_model(o.model)
   o.batch = from_options(o, "batch", 16)
   o.context = from_options(o, "context", math.min(o.description.context, 2048))
-  o.seed = from_options(o, "seed", 1)
+  o.seed = from_options(o, "seed", flags.get().seed or 1, "count")
   o.steps = math.max(1, math.floor(o.tokens / (o.batch * o.context) + 0.5))
   o.eval_every = o.eval_every or math.max(1, (o.steps + 3) // 4)
   o.rows, o.split_counts = budget.micro_batch(o.description, o.batch, o.context)
@@ -99,7 +96,7 @@ end
 local function settings_of(o)
   return {
     format = 1, name = o.name, steps = o.steps, batch = o.batch, context = o.context,
-    model = o.parent and { phase = o.parent.identity } or o.description:identity(o.steps),
+    model = o.description:identity(o.steps), parent = o.parent and o.parent.identity,
     data = o.data:identity(o.steps), lr = schedule.digest(o.lr, o.steps), seed = o.seed,
     generation = o.generation, clip = o.clip, spike = o.spike, betas = o.betas, eps = o.eps,
     weight_decay = o.weight_decay, rows = o.split_counts and o.rows or nil,
@@ -152,6 +149,7 @@ end
 ---@param given bam.TrainOptions
 ---@return table phase
 function M.train(given)
+  options.apply()
   local o = read(given)
   local this, flag = new_phase(o), flags.get()
   if flag.plan then

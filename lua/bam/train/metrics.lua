@@ -10,15 +10,16 @@ local metatable = { __name = "metrics", __index = Metrics }
 
 -- How many bytes the lines up to `step` take.
 local function length_until(path, step)
-  local file, bytes = io.open(path, "rb"), 0
+  local file, bytes, kept = io.open(path, "rb"), 0, 0
   if not file then return nil end
   for line in file:lines "L" do
-    local ok, record = pcall(json.decode, line)
-    if not ok or type(record.step) ~= "number" or record.step > step then break end
+    local at = tonumber(line:match '"step":(%d+)')
+    if at and at > step then break end
     bytes = bytes + #line
+    if at and line:sub(-1) == "\n" then kept = bytes end
   end
   file:close()
-  return bytes
+  return kept
 end
 
 --- Open the metrics in a phase's directory, to go on after `step`.

@@ -81,10 +81,15 @@ local function parse_value(path, text, now)
 end
 
 local function set(options, setting)
+  if setting.key == "scale" then flags.fail "--set scale: type --scale NAME" end
   local parent, last = resolve(options, setting.key)
   if not parent or parent[last] == nil then
     flags.fail("--set %s: this recipe has no such option%s; --help lists them", setting.key,
                check.suggestion(setting.key, paths(options)))
+  end
+  if type(parent[last]) == "table" and type(next(parent[last])) == "string" then
+    flags.fail("--set %s: this is a group; there are %s", setting.key,
+               table.concat(paths(parent[last], setting.key), ", "))
   end
   parent[last] = parse_value(setting.key, setting.text, parent[last])
 end
@@ -133,12 +138,26 @@ end
 
 local current
 
---- The options of this run, or nil when bam.options was not called.
----@return table?
-function M.current() return current end
+--- The option of this run called `name`, or nil when there is none.
+---@param name string
+---@return any
+function M.get(name)
+  for key, value in pairs(current or {}) do
+    if key == name then return value end
+  end
+end
 
--- What the machine is told at once.
-local function apply(given)
+--- What flags tell the engine, and what only bam.options can answer.
+function M.apply()
+  local given = flags.get()
+  for _, name in ipairs { "scale", "help" } do
+    if given[name] and not current then
+      flags.fail("--%s: this script has no options", name)
+    end
+  end
+  if given.set[1] and not current then
+    flags.fail("--set %s: this script has no options", given.set[1].key)
+  end
   if given.threads then core.threads(given.threads) end
   if given.device and given.device ~= "cpu" then
     flags.fail('--device: no device "%s"; there is "cpu"', given.device)
@@ -172,9 +191,9 @@ function M.options(fields)
     print_help(options)
     os.exit(0, true)
   end
-  apply(given)
-  if type(options.model) == "table" then options.model.vocab = options.vocab end
+  if type(options.model) == "table" and options.vocab then options.model.vocab = options.vocab end
   current = read_only(options)
+  M.apply()
   return current
 end
 

@@ -71,6 +71,7 @@ function Phase:establish()
   local settings, directory = settings_of(self), self:directory()
   core.make_directory(directory)
   local before = recorded(self)
+  if before and type(before.digest) ~= "string" then before = nil end -- it was damaged
   if before and before.digest ~= self:digest() then
     check.fail("train: %s belongs to another phase whose digest begins alike; train under another "
                .. "name", directory)
@@ -89,15 +90,24 @@ local function warn(text) print(string.format("warning: %s", text)) end
 ---@return table?
 function Phase:newest() return store.newest(self:directory(), warn) end
 
+--- Is this checkpoint the end of its training?
+---@param found? table
+---@return boolean
+function Phase:is_end(found)
+  return found ~= nil and found.step == self.steps and found.state.done == true
+end
+
 --- Has it been trained to its end? Then its last checkpoint is given.
 ---@return table?
 function Phase:finished()
   local found = rawget(self, "_finished") or self:newest()
-  if found and found.step == self.steps and found.state.done then self._finished = found end
+  if self:is_end(found) then self._finished = found end
   return rawget(self, "_finished")
 end
 
-local function last_of(self)
+--- The directory of its final checkpoint.
+---@return string
+function Phase:last()
   local found = self:finished()
   if found then return found.directory end
   return check.fail("phase %s is not trained yet; type: %s", self.name,
@@ -112,14 +122,16 @@ function Phase:load(which)
   if which ~= "last" and which ~= "best" then
     check.fail('load: expected "last" or "best", got %s', check.describe(which))
   end
-  local directory = which == "last" and last_of(self) or string.format("%s/best", self:directory())
+  local directory = which == "last" and self:last() or string.format("%s/best", self:directory())
+  local fault = which == "best" and store.fault(directory)
+  if fault then check.fail("load: %s", fault) end
   return checkpoint.load(directory, { routers = self.routers })
 end
 
 --- What training came to: { step, seconds, skipped, best, ... }.
 ---@return table
 function Phase:results()
-  last_of(self)
+  self:last()
   return self:finished().state
 end
 

@@ -34,9 +34,18 @@ function M.total()
                       machine.short(flops), machine.short(machine.typical_speed())))
 end
 
---- Take note of a phase that the script has named.
+local ending
+
+--- Take note of a phase that the script has named. A script that ends without having named the
+--- phase of --only says so.
 ---@param phase table
-function M.note(phase) names[#names + 1] = phase.name end
+function M.note(phase)
+  names[#names + 1] = phase.name
+  ending = ending or setmetatable({}, { __name = "ending", __gc = function()
+    local ok, message = pcall(M.check_only)
+    if not ok then io.stderr:write(tostring(message), "\n") end
+  end })
+end
 
 --- --only must have named a phase: an error if none was called so.
 function M.check_only()

@@ -35,7 +35,7 @@ local function check_tokenizer(phase, model, data)
 end
 
 local function build(phase, o)
-  if o.parent then return o.parent:load() end
+  if o.parent then return checkpoint.restore(o.description, o.parent:last()) end
   local d = o.description
   return d:build { seed = not d.seed and seed_of(phase) or nil }
 end
@@ -50,6 +50,10 @@ end
 -- Bits depend on these; a run taken to another machine goes on, but says so.
 local function check_machine(run, state)
   local now = { isa = core.isa(), threads = core.threads() }
+  if state.rows ~= run.o.rows then
+    run.progress:say("%s: it began with micro-batches of %s rows, and keeps them", run.phase.name,
+                     tostring(state.rows))
+  end
   for _, name in ipairs { "isa", "threads" } do
     if state.machine[name] ~= now[name] then
       run.progress:say("%s: it began with %s %s, and goes on with %s: its last bits may differ",
@@ -145,19 +149,19 @@ local function complain(run, record)
   if not record.stop then return end
   run.metrics:flush()
   stop("%s stopped at step %d: %s, as in the two steps before. The last good state is in %s; a "
-       .. "lower learning rate or another seed may help", run.phase.name, run.state.step, record.skipped,
-       run.place)
+       .. "lower learning rate or another seed may help", run.phase.name, run.state.step,
+       record.skipped, run.place)
 end
 
 local function leave_if_signalled(run)
   local signal = core.pending_signal()
   if not signal then return end
-  save(run)
+  if not run.state.done then save(run) end
   stop("%s: %s is saved at step %d of %d. To go on type: %s", signal, run.phase.name,
        run.state.step, run.phase.steps, flags.command())
 end
 
--- Every so many steps, or once a minute; never amid skipped steps, so that what may end in a stop
+-- Every so many steps, or once a minute; not amid skipped steps, so that what may end in a stop
 -- begins anew before them.
 local function save_is_due(run, step)
   if run.health.state.in_a_row > 0 then return false end
@@ -190,11 +194,12 @@ local function train(phase, o, found)
   run.ticked = core.clock()
   loop.run {
     model = run.model, optimizer = run.optimizer, stream = run.stream, lr = o.lr, clip = o.clip,
-    first = run.first, steps = phase.steps, batch = o.batch, rows = o.rows,
+    first = run.first, steps = phase.steps, batch = o.batch, rows = run.state.rows,
     judge = function(loss, norm) return run.health:judge(loss, norm) end,
     after = function(step, record) after(run, step, record) end,
   }
   save(run, true)
+  leave_if_signalled(run)
   run.progress:say("%s  done: %d steps, %.0f s", phase.name, phase.steps, run.state.seconds)
 end
 
@@ -209,7 +214,11 @@ end
 
 local function start_anew(directory)
   store.clear(directory)
-  core.remove_file(string.format("%s/metrics.jsonl", directory))
+  for _, name in ipairs(core.list_directory(directory)) do
+    if name == "metrics.jsonl" or name:find "^evaluation%-%x+%.json$" then
+      core.remove_file(string.format("%s/%s", directory, name))
+    end
+  end
 end
 
 --- Train `phase` to its end, from wherever it stands.
@@ -217,6 +226,7 @@ end
 ---@param o table the checked options of bam.train
 return function(phase, o)
   phase:establish()
+  if not flags.get().fresh and phase:finished() then return end
   local directory, random = phase:directory(), core.random_state()
   local held = lock(phase)
   local _ <close> = finally(function()
@@ -226,7 +236,9 @@ return function(phase, o)
   end)
   core.remove_staged(directory)
   if flags.get().fresh then start_anew(directory) end
-  if phase:finished() then return end
+  local found = phase:newest()
+  if phase:is_end(found) then return end
+  if found then store.clear_above(directory, found.step) end
   core.defer_signals(true)
-  train(phase, o, phase:newest())
+  train(phase, o, found)
 end

@@ -1,11 +1,12 @@
 -- The sizes that --scale picks (paper: Tables 8 and 9, §5.1): a model, its vocabulary and context,
--- sequences per step, tokens per phase, and the learning rates of the seed and of the mixture.
+-- sequences per step, tokens per phase and, if not all, held-out tokens per domain to compare on, and
+-- the learning rates of the seed and of the mixture.
 return {
   -- Two CPU cores, a few minutes.
   demo = {
     vocab = 2048, context = 128, batch = 16,
     model = { layers = 3, width = 128, heads = 4, ffn = 256, context = 128 },
-    tokens = { seed = 1e6, expert = 5e5, mixture = 5e5 },
+    tokens = { seed = 1e6, expert = 5e5, mixture = 5e5 }, compare_tokens = 32768,
     lr = { peak = 3e-3, warmup = 0.03, floor = 0.1 },
     mixture_lr = { peak = 3e-3, warmup = 0.03, floor = 0.1 },
   },

@@ -21,18 +21,26 @@ local function cell(comparisons, i, digits, get)
   return string.format(form, mean, deviation)
 end
 
-local function row_of(comparisons, i, domains)
+-- FLOPs per token to the base's.
+local function cost(comparison, i)
+  local m, base = comparison.models[i], comparison.base
+  return m.flops and base.flops and m.flops / m.tokens / (base.flops / base.tokens)
+end
+
+local function row_of(comparisons, i, domains, reference)
   local row = { comparisons[1].models[i].name }
   for _, name in ipairs(domains) do
     row[#row + 1] = cell(comparisons, i, 2, function(m) return m.domains[name].perplexity end)
   end
   row[#row + 1] = cell(comparisons, i, 2, function(m) return m.average.perplexity end)
-  if comparisons[1].models[i].ratio then
-    row[#row + 1] = cell(comparisons, i, 4, function(m) return m.ratio.average end)
-    for k = 1, #comparisons do
-      row[#row + 1] = string.format("%.4f", comparisons[k].models[i].ratio.average)
-    end
+  if not comparisons[1].base then return row end
+  row[#row + 1] = cell(comparisons, i, 3, function(m) return m.ratio.average.ratio end)
+  for k = 1, #comparisons do
+    row[#row + 1] = string.format("%.3f", comparisons[k].models[i].ratio.average.ratio)
   end
+  local flops, known = cost(comparisons[1], i), reference[row[1]]
+  row[#row + 1] = flops and string.format("%.2f", flops) or "-"
+  row[#row + 1] = known and string.format("%.3f", known) or "-"
   return row
 end
 
@@ -49,12 +57,14 @@ local function check_alike(comparisons)
 end
 
 --- Prints the mean of several comparisons of the same models, such as one per seed, and the
---- standard deviation over them; where they have a base, also each one's ratio to it. Under --plan
---- and --only it does nothing.
+--- standard deviation over them; where they have a base, also each one's ratio to it, and FLOPs per
+--- token to the base's. Under --plan and --only it does nothing.
 ---@param comparisons table[] what bam.compare gave
+---@param options? { reference?: table<string, number> } ratios to show beside, by model
 ---@return string[]? lines
-function M.spread(comparisons)
+function M.spread(comparisons, options)
   check.value("spread: comparisons", comparisons, "table")
+  local o = check.options("spread", options, { reference = { "table", {} } })
   if flags.get().plan or flags.get().only then return nil end
   if #comparisons == 0 then check.fail "spread: expected a list of comparisons, got none" end
   check_alike(comparisons)
@@ -63,12 +73,13 @@ function M.spread(comparisons)
   local header = { "mean over seeds" }
   table.move(domains, 1, #domains, 2, header)
   header[#header + 1] = "average"
-  if first[1].ratio then
-    header[#header + 1] = "ratio"
+  if comparisons[1].base then
+    header[#header + 1] = string.format("/ %s", comparisons[1].base.name)
     for k = 1, #comparisons do header[#header + 1] = string.format("run %d", k) end
+    table.move({ "FLOP ratio", "reference" }, 1, 2, #header + 1, header)
   end
   local rows = { header }
-  for i in ipairs(first) do rows[i + 1] = row_of(comparisons, i, domains) end
+  for i in ipairs(first) do rows[i + 1] = row_of(comparisons, i, domains, o.reference) end
   local lines = tables.align(rows)
   print(table.concat(lines, "\n"))
   return lines

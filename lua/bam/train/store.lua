@@ -52,6 +52,17 @@ local function fault_of_file(path, entry)
   end
 end
 
+-- Does a manifest list files beside it, with sizes and digests?
+local function lists_files(files)
+  for name, entry in pairs(files) do
+    if type(name) ~= "string" or name:find "/" or type(entry) ~= "table"
+      or math.type(entry.bytes) ~= "integer" or type(entry.digest) ~= "string" then
+      return false
+    end
+  end
+  return true
+end
+
 --- What is wrong with a checkpoint, or nil when it is as it was written.
 ---@param directory string
 ---@return string?
@@ -59,7 +70,7 @@ function M.fault(directory)
   local manifest, message = read_json(within(directory, MANIFEST))
   if not manifest then return message end
   local files = manifest.files
-  if type(files) ~= "table" or manifest.checksum ~= checksum(files) then
+  if type(files) ~= "table" or manifest.checksum ~= checksum(files) or not lists_files(files) then
     return string.format("%s is damaged: it contradicts itself", within(directory, MANIFEST))
   end
   for _, name in ipairs(check.sorted_names(files)) do
@@ -70,13 +81,14 @@ end
 
 -- ---- writing ----
 
--- Fill a staged directory by `write(directory)`, add the manifest, and let it appear. One that is
--- there and holds other files goes first: what lies before it serves until the new one is there.
+-- Fill a staged directory by `write(directory)`, add the manifest, and let it appear. A step's that
+-- is there goes first, as it may hold other files; the step before serves until the new one is
+-- there.
 local function commit(path, write)
   staged.replace(path, function(directory)
     write(directory)
     write_manifest(directory)
-    if core.file_info(within(path, "training.json")) then core.remove_directory(path) end
+    if path:find "/step%-%d+$" and core.is_directory(path) then core.remove_directory(path) end
   end)
 end
 
@@ -143,10 +155,19 @@ end
 ---@return table<string, tensor>
 function M.tensors(found) return (core.load(within(found.directory, "training.safetensors"))) end
 
+--- Delete the checkpoints above a step, which are damaged.
+---@param place string
+---@param step integer
+function M.clear_above(place, step)
+  for _, other in ipairs(M.steps(place)) do
+    if other > step then core.remove_directory(directory_of(place, other)) end
+  end
+end
+
 --- Delete all checkpoints, for training anew.
 ---@param place string
 function M.clear(place)
-  for _, step in ipairs(M.steps(place)) do core.remove_directory(directory_of(place, step)) end
+  M.clear_above(place, -1)
   if core.is_directory(within(place, "best")) then core.remove_directory(within(place, "best")) end
 end
 

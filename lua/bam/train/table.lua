@@ -27,8 +27,17 @@ end
 
 local function short(x) return x and machine.short(x) or "-" end
 
+-- "0.956±0.003", with so many digits; without an error where it is not known.
+local function with_error(value, standard_error, digits)
+  local form = string.format("%%.%df", digits)
+  local text = string.format(form, value)
+  return standard_error and string.format("%s±%s", text, string.format(form, standard_error))
+    or text
+end
+M.with_error = with_error
+
 local function figure(d, best)
-  return string.format("%s%.2f±%.2f", best and "*" or "", d.perplexity, d.standard_error)
+  return string.format("%s%s", best and "*" or "", with_error(d.perplexity, d.standard_error, 2))
 end
 
 -- The entry with the lowest perplexity in a column.
@@ -48,13 +57,16 @@ local function row_of(r, domains, best, base)
   end
   row[#row + 1] = figure(r.average, r == best.average)
   row[#row + 1] = string.format("%.3f", r.average.bits_per_byte)
-  row[#row + 1] = base and string.format("%.3f", r.average.perplexity / base.average.perplexity)
-    or nil
+  if base then
+    local ratio = r.ratio.average
+    row[#row + 1] = with_error(ratio.ratio, ratio.standard_error, 3)
+  end
   return row
 end
 
 --- Results of bam.compare as lines: per model parameters, training and held-out perplexity with
---- its standard error; the best of each column has a star.
+--- its standard error; the best of each column has a star; with a base, the ratio of averages to
+--- its average, and the error of that from the differences window by window.
 ---@param results table[]
 ---@param domains string[]
 ---@param base? table the one of the results that ratios are taken to
