@@ -20,7 +20,7 @@ local spec = {
   seed = { "count", optional = true }, clip = { "positive", 1 }, spike = { "positive", 10 },
   betas = { "table", optional = true }, eps = { "positive", 1e-8 },
   weight_decay = { "rate", 0.1 }, eval_every = { "count", optional = true },
-  eval_tokens = { "size", 4096 }, save_every = { "size", optional = true },
+  eval_tokens = { "size", 2048 }, save_every = { "size", optional = true },
   on_step = { "callable", optional = true }, on_eval = { "callable", optional = true },
 }
 
@@ -129,7 +129,7 @@ end
 ---@field eps? number of AdamW, 1e-8 by default
 ---@field weight_decay? number of AdamW, on matrices, 0.1 by default
 ---@field eval_every? integer steps between evaluations, a quarter of the run by default; 0: none
----@field eval_tokens? integer tokens per domain of such an evaluation, 4096 by default
+---@field eval_tokens? integer tokens per domain of such an evaluation, 2048 by default
 ---@field save_every? integer steps between checkpoints; default: a minute of time
 ---@field on_step? fun(record: table, model: table) called after every step
 ---@field on_eval? fun(result: table, model: table) called after every evaluation

@@ -6,7 +6,7 @@ return {
   demo = {
     vocab = 2048, context = 128, batch = 16,
     model = { layers = 3, width = 128, heads = 4, ffn = 256, context = 128 },
-    tokens = { seed = 1e6, expert = 5e5, mixture = 5e5 }, compare_tokens = 32768,
+    tokens = { seed = 8e5, expert = 4e5, mixture = 4e5 }, compare_tokens = 32768,
     lr = { peak = 3e-3, warmup = 0.03, floor = 0.1 },
     mixture_lr = { peak = 3e-3, warmup = 0.03, floor = 0.1 },
   },
