@@ -27,17 +27,20 @@ end
 
 local function short(x) return x and machine.short(x) or "-" end
 
--- "0.956±0.003", with so many digits; without an error where it is not known.
-local function with_error(value, standard_error, digits)
+--- "0.956±0.003"; without an error where it is not known.
+---@param value number
+---@param standard_error? number
+---@param digits integer behind the point
+---@return string
+function M.with_error(value, standard_error, digits)
   local form = string.format("%%.%df", digits)
   local text = string.format(form, value)
   return standard_error and string.format("%s±%s", text, string.format(form, standard_error))
     or text
 end
-M.with_error = with_error
 
 local function figure(d, best)
-  return string.format("%s%s", best and "*" or "", with_error(d.perplexity, d.standard_error, 2))
+  return string.format("%s%s", best and "*" or "", M.with_error(d.perplexity, d.standard_error, 2))
 end
 
 -- The entry with the lowest perplexity in a column.
@@ -59,7 +62,7 @@ local function row_of(r, domains, best, base)
   row[#row + 1] = string.format("%.3f", r.average.bits_per_byte)
   if base then
     local ratio = r.ratio.average
-    row[#row + 1] = with_error(ratio.ratio, ratio.standard_error, 3)
+    row[#row + 1] = M.with_error(ratio.ratio, ratio.standard_error, 3)
   end
   return row
 end
