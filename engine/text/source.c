@@ -1,5 +1,6 @@
 /* Both libraries decompress from one buffer of the file's bytes into the caller's. A file may only
-   end between two members or frames: `inside` knows. */
+   end between two members or frames: `inside` knows. Neither library takes the last byte of one
+   before all that it stands for is written, so at the end of the file nothing is held back. */
 #include "source.h"
 
 #include <errno.h>
@@ -21,9 +22,8 @@ typedef bam_status read_function(bam_source *source, void *data, int64_t size, i
 struct bam_source {
   bam_context *context;
   read_function *read;
-  int file;     /* -1: not open */
-  bool inside;  /* a member or frame has begun and not ended */
-  bool holding; /* zstd has more to write, which the caller's buffer had no room for */
+  int file;    /* -1: not open */
+  bool inside; /* a member or frame has begun and not ended */
   bool has_gzip;
   z_stream gzip;
   ZSTD_DStream *zstd;
@@ -127,8 +127,7 @@ static bam_status read_zstd(bam_source *source, void *data, int64_t size, int64_
   bam_status status = BAM_OK;
   bool ended = false;
   while (out.pos == 0) {
-    if (!source->holding)
-      BAM_TRY(fill(source, &ended));
+    BAM_TRY(fill(source, &ended));
     if (ended)
       break;
     ZSTD_inBuffer in = { source->input, source->filled, source->used };
@@ -137,7 +136,6 @@ static bam_status read_zstd(bam_source *source, void *data, int64_t size, int64_
     if (ZSTD_isError(code))
       BAM_TRY(fail_zstd(source, code));
     source->inside = code != 0;
-    source->holding = source->inside && out.pos == out.size;
   }
   *got = (int64_t)out.pos;
 done:

@@ -244,6 +244,7 @@ for name in names:gmatch "%S+" do
   make(name:format(dead))
 end
 make("live.tmp-" .. alive .. "-0")
+make "init.tmp-1-0" -- it runs, though not every user may send it signals
 make "zero.tmp-0-0"
 make "huge.tmp-99999999999999999999-0"
 core.make_directory(place .. "/model.tmp-" .. dead .. "-0")
@@ -257,7 +258,8 @@ core.discard_directory(staged)
 for name in ("a.tmp-%s a.tmp-%s-0.txt a.tmp-x%s-1"):gmatch "%S+" do
   core.remove_file(place .. "/" .. name:format(dead))
 end
-expect_names(place, ("huge.tmp-99999999999999999999-0 live.tmp-%s-0 zero.tmp-0-0"):format(alive))
+expect_names(place, ("huge.tmp-99999999999999999999-0 init.tmp-1-0 live.tmp-%s-0 zero.tmp-0-0")
+  :format(alive))
 core.make_directory(place .. "/model.tmp-" .. dead .. "-0/sub")
 expect_error('"sub" in it is not a regular file', core.remove_staged, place)
 expect_error("remove_staged: cannot list", core.remove_staged, at "no")

@@ -171,6 +171,9 @@ local text = ("line\n"):rep(PART // 5 + 10) .. S .. "\n" .. "next"
 local list = read(file("long.txt", text))
 assert(#list == 3 and list[1][3] and not list[2][3] and list[2][1]:sub(-5) == "line\n")
 assert(list[3][1] == "next" and list[3][2] == PART // 5 + 12)
+text = ("line\n"):rep(PART // 5 - 4)
+expect(read(file("long.txt", text .. S .. "\n" .. ("more\n"):rep(1000))),
+  { { text, 1 }, { ("more\n"):rep(1000), PART // 5 - 2 } })
 text = ("x"):rep(PART) .. S .. "\nmore"
 list = read(file("long.txt", text))
 assert(#list == 2 and #list[1][1] == PART and list[2][1] == S .. "\nmore" and list[2][2] == 1)
@@ -201,6 +204,10 @@ end
 local path = file("a.txt.gz", gzip(two):sub(1, -9) .. "\0\0\0\0" .. ("<I4"):pack(#two))
 expect_error(quoted(path) .. ":1: its gzip data is damaged (incorrect data check); fetch it again",
   read, path)
+
+-- A block that is larger than what the reader has room for, at the very end of the file.
+local block = zstd_block(1, 1 << 17, "a", true)
+expect(read(file("a.zst", ZSTD .. WINDOW_128K .. block)), { { ("a"):rep(1 << 17), 1 } })
 
 -- What the usual programs make, if they are here.
 for name, program in pairs { gz = "gzip", zst = "zstd" } do
