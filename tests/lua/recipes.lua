@@ -52,7 +52,8 @@ assert(not core.is_directory(directory .. "/runs") and not core.is_directory(dir
 -- ---- running them ----
 
 local WORDS = { code = "def return self for in range print None", math = "sum of x equals two pi",
-                general = "the river sings in the green house", law = "party shall void the clause" }
+                general = "the river sings in the green house",
+                law = "party shall void the clause" }
 
 for domain, text in pairs(WORDS) do
   for _, name in ipairs { domain, domain .. ".heldout" } do

@@ -1,5 +1,5 @@
--- Phases from the outside: a small recipe runs as a process, and what it prints and leaves is looked
--- at; what is said to wrong flags, damaged checkpoints, NaNs, a full disk and a second process.
+-- Phases from the outside: a small recipe runs as a process, and what it prints and leaves is
+-- looked at; what is said to wrong flags, damaged checkpoints, NaNs, a full disk and a second process.
 package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
 local core = require "bam.core"
@@ -48,7 +48,8 @@ assert(not core.is_directory(within "runs") and not core.is_directory(within "ca
 -- ---- wrong flags ----
 
 expect_failure("--pln is no flag of this recipe; did you mean --plan?", "--pln")
-expect_failure("--set token: this recipe has no such option; did you mean `tokens`?", "--set token=3")
+expect_failure("--set token: this recipe has no such option; did you mean `tokens`?",
+               "--set token=3")
 expect_failure("--set tokens: expected a number", "--set tokens=many")
 expect_failure("--set: expected KEY=VALUE", "--set tokens")
 expect_failure("--seed: expected an integer of at least 0", "--seed one")
@@ -233,9 +234,11 @@ expect_failure("the text has a vocabulary of 300, and the model one of 280", "",
 -- ---- mistakes in a recipe: nothing is trained before they are found ----
 
 for _, case in ipairs {
-  { "eval_tokens = 64", "eval_tokns = 64", "train: no option `eval_tokns`; did you mean `eval_tokens`?" },
+  { "eval_tokens = 64", "eval_tokns = 64",
+    "train: no option `eval_tokns`; did you mean `eval_tokens`?" },
   { 'name = "seed"', 'name = "../seed"', "train: option name: expected letters, digits" },
-  { "general = 1 } }", "generl = 1 } }", "sample: there is no domain `generl`; did you mean `general`?" },
+  { "general = 1 } }", "generl = 1 } }",
+    "sample: there is no domain `generl`; did you mean `general`?" },
   { "opt.tokens,", "opt.tokns,", "options: there is no `tokns`; did you mean `tokens`?" },
   { "on = text.heldout", "on = 3", "compare: option on: expected a table, got 3" },
 } do

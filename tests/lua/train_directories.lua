@@ -7,7 +7,8 @@ local small = require "small_run"
 local RECIPE = [[
 local bam = require "bam"
 local opt = bam.options { batch = 4, context = 16 }
-local text = bam.corpus({ law = "law.txt", general = "general.txt" }, { vocab = 280, heldout = 0.3 })
+local text = bam.corpus({ law = "law.txt", general = "general.txt" },
+                        { vocab = 280, heldout = 0.3 })
 local experts = {}
 for i = 1, 4 do experts[i] = string.format("%s/%d", EXPERTS, i) end
 local mixed = bam.train {

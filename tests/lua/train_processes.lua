@@ -26,7 +26,9 @@ local function new_directory(recipe)
   return directory
 end
 
-local function touch(directory, name) core.write_file(string.format("%s/%s", directory, name), "") end
+local function touch(directory, name)
+  core.write_file(string.format("%s/%s", directory, name), "")
+end
 
 local function wait_for(directory, name)
   local path = string.format("%s/%s", directory, name)

@@ -1,70 +1,17 @@
 --- bam.compare: what models make of held-out text, side by side, as the paper's Table 1 has it.
 local check = require "bam.check"
 local core = require "bam.core"
-local description = require "bam.models.description"
+local entries_of = require "bam.train.entries"
 local evaluate = require "bam.train.evaluate"
 local flags = require "bam.train.flags"
 local json = require "bam.json"
 local options = require "bam.train.options"
-local phase = require "bam.train.phase"
 local place = require "bam.train.place"
 local plan = require "bam.train.plan"
 local settings = require "bam.train.settings"
-local store = require "bam.train.store"
 local tables = require "bam.train.table"
 
 local M = {}
-
--- ---- what can be compared ----
-
--- An entry: { name, label of its training, open() -> live model, and perhaps cache, a path }.
-
-local function phase_entry(p)
-  return { name = p.name, seed = p.seed, open = function() return p:load() end,
-           place = p:directory(), state = p:results(), tokens = p.steps * p.step_tokens,
-           flops = p.steps * p.flops, digest = p.identity, context = p.context,
-           settings = settings.read(p:directory()) }
-end
-
-local function warn(text) print(string.format("warning: %s", text)) end
-
--- A phase's directory of another run, or a model's checkpoint.
-local function directory_entry(directory)
-  local name = directory:match "([^/]+)/*$"
-  if core.file_info(string.format("%s/config.json", directory)) then
-    return { name = name, open = function() return require("bam").load(directory) end }
-  end
-  local found = store.newest(directory, warn)
-  if not found then
-    check.fail("compare: %s holds neither a model nor a phase's checkpoints", directory)
-  end
-  return { name = name, open = function() return require("bam").load(found.directory) end,
-           place = directory, state = found.state, digest = found.state.done and name,
-           settings = settings.read(directory) }
-end
-
-local function entry_of(value, i)
-  if phase.is(value) then return phase_entry(value) end
-  if type(value) == "string" then return directory_entry(value) end
-  if type(value) == "table" and check.is_callable(value.log_likelihood) then
-    return { name = description.is_model(value) and string.format("model %d", i) or "ensemble",
-             open = function() return value end, live = true }
-  end
-  return check.fail("compare: entry %d is %s; expected a phase, a live model, an ensemble, or the "
-                    .. "directory of a phase or a model", i, check.describe(value))
-end
-
--- The values of a list, lists in it taken apart.
-local function flatten(list, values)
-  for _, value in ipairs(list) do
-    if type(value) == "table" and not getmetatable(value) and #value > 0 then
-      flatten(value, values)
-    else
-      values[#values + 1] = value
-    end
-  end
-  return values
-end
 
 -- ---- evaluating ----
 
@@ -74,8 +21,8 @@ local function context_of(entries, o)
   local context, first
   for _, entry in ipairs(entries) do
     if context and entry.context and entry.context ~= context then
-      check.fail("compare: %s was trained at a context of %d and %s at %d; say at which to compare: "
-                 .. "{ ..., context = %d }", first, context, entry.name, entry.context, context)
+      check.fail("compare: %s was trained at a context of %d and %s at %d; say at which to "
+                 .. "compare: { ..., context = %d }", first, context, entry.name, entry.context, context)
     end
     if entry.context then context, first = entry.context, entry.name end
   end
@@ -93,7 +40,9 @@ local function kept(path)
   if not path or not core.file_info(path) then return nil end
   local ok, value = pcall(function()
     local r = json.decode(core.read_file(path))
-    for _, d in pairs(r.domains) do assert(d.perplexity and #d.windows.nats == #d.windows.tokens) end
+    for _, d in pairs(r.domains) do
+      assert(d.perplexity and #d.windows.nats == #d.windows.tokens)
+    end
     return r.average.perplexity and r.parameters and r.active and r
   end)
   return ok and value or nil
@@ -189,7 +138,7 @@ local function read(given)
                check.describe(o.on))
   end
   o.tokens = o.tokens or options.get "compare_tokens"
-  return flatten(list, {}), o
+  return entries_of.flatten(list), o
 end
 
 local function find_base(values, results, base)
@@ -207,11 +156,11 @@ end
 ---@field name? string of the file of results, "results" by default
 
 --- Evaluates models on held-out text, prints a table like the paper's Table 1, and writes
---- runs/RECIPE/results.json (results@2.json for --seed 2): per model parameters, tokens, FLOPs, seconds, and per domain
---- perplexity, its standard error and bits per byte. The models are a list (lists in it are taken
---- apart) of phases, live models, ensembles, and directories of phases or models. Where phases
---- of the same name are among them, how their settings differ is shown below the table. Under
---- --plan and --only it does nothing.
+--- runs/RECIPE/results.json (results@2.json for --seed 2): per model parameters, tokens, FLOPs,
+--- seconds, and per domain perplexity, its standard error and bits per byte. The models are a list
+--- (lists in it are taken apart) of phases, live models, ensembles, and directories of phases or
+--- models. Where phases of the same name are among them, how their settings differ is shown below
+--- the table. Under --plan and --only it does nothing.
 ---@param given bam.CompareOptions
 ---@return table? comparison it prints; `models` are the figures, `base` is one of them
 function M.compare(given)
@@ -221,7 +170,7 @@ function M.compare(given)
   if flags.get().plan or flags.get().only then return nil end
   if #values == 0 then check.fail "compare: there is nothing to compare" end
   local entries, results = {}, {}
-  for i, value in ipairs(values) do entries[i] = entry_of(value, i) end
+  for i, value in ipairs(values) do entries[i] = entries_of.read(value, i) end
   o.context = context_of(entries, o)
   for i, entry in ipairs(entries) do results[i] = evaluate_entry(entry, o) end
   local base = find_base(values, results, o.base)

@@ -95,8 +95,8 @@ end
 --- Table 1.
 ---@param model table with log_likelihood: a live model, bam.ensemble
 ---@param heldout table text.heldout of bam.corpus
----@param options? { context?: integer, tokens?: integer, domains?: string[] } length of windows, the
---- model's context unless given; at most so many tokens per domain; all domains unless given
+---@param options? { context?: integer, tokens?: integer, domains?: string[] } length of windows,
+--- the model's context unless given; at most so many tokens per domain; all domains unless given
 ---@return { domains: table<string, table>, average: table }
 function M.evaluate(model, heldout, options)
   local o = check.options("evaluate", options, spec)

@@ -1,5 +1,5 @@
 -- The sizes that --scale picks (paper: Tables 8 and 9, §5.1): a model, its vocabulary and context,
--- sequences per step, tokens per phase and, if not all, held-out tokens per domain to compare on, and
+-- sequences per step, tokens per phase, held-out tokens per domain to compare on (if not all), and
 -- the learning rates of the seed and of the mixture.
 return {
   -- Two CPU cores, a few minutes.
