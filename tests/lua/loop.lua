@@ -1,0 +1,132 @@
+-- The parts of the training loop: gradients do not depend on how a batch is split, what counts as
+-- fit to be learned from, how a step is split, evaluation against sums by hand.
+local bam = require "bam"
+local budget = require "bam.train.budget"
+local health = require "bam.train.health"
+
+local function near(a, b, tolerance, what)
+  assert(math.abs(a - b) <= tolerance * math.max(1, math.abs(b)),
+         string.format("%s: %.12g, not %.12g", what, a, b))
+end
+
+local SIZES = { layers = 2, width = 16, heads = 2, ffn = 16, vocab = 23, context = 8 }
+local dense = bam.models.parallel(SIZES)
+local mixture = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } },
+                          attention = { kv = "shared" }, aux_tokens = 8 }
+
+-- ---- gradients, whole and in parts ----
+
+local function new_batch()
+  bam.seed(3)
+  local ids = bam.randint(0, 22, 4, 9)
+  local batch = { ids = ids:slice(2, 1, 8), targets = ids:slice(2, 2, 9):clone(),
+                  documents = bam.ones(4, 8, { dtype = "i64" }) }
+  batch.targets[{ 1, { 1, 3 } }] = -100 -- rows with unequal numbers of targets
+  batch.tokens = bam.ne(batch.targets, -100):sum():item()
+  return batch
+end
+
+local function gradients(description, rows)
+  local model = description:build { seed = 5, dtype = "f64" }
+  local record = bam.loop.gradients(model, new_batch(), rows)
+  local grads = {}
+  for name, p in model:named_parameters() do grads[name] = p.grad end
+  return record, grads
+end
+
+for _, description in ipairs { dense, mixture } do
+  local record, grads = gradients(description)
+  for _, rows in ipairs { 1, 2, 3 } do
+    local other, others = gradients(description, rows)
+    near(other.nll, record.nll, 1e-12, "loss")
+    for name, g in pairs(grads) do
+      near((others[name] - g):abs():max():item(), 0, 1e-12, name)
+    end
+    if description ~= mixture then goto continue end
+    near(other.load_balance, record.load_balance, 1e-12, "load balance")
+    near(other.z, record.z, 1e-12, "z")
+    assert(#other.routing == 4, "two routers in each of two layers")
+    for i, r in ipairs(record.routing) do
+      for _, figure in ipairs { "load", "gate", "entropy" } do
+        near(other.routing[i][figure][2], r[figure][2], 1e-12, figure)
+      end
+      near(r.load[1] + r.load[2], 1, 1e-12, "shares")
+    end
+    ::continue::
+  end
+end
+
+-- ---- a step that is not fit leaves everything as it was ----
+
+local model = dense:build { seed = 1 }
+local optimizer = bam.optim.AdamW(model)
+local before = model.embed.weight:clone()
+local record = bam.loop.step(model, optimizer, new_batch(), { lr = 1, judge = function(loss, norm)
+  assert(loss > 0 and norm > 0)
+  return "a reason", false
+end })
+assert(record.skipped == "a reason" and optimizer.steps == 0)
+assert((model.embed.weight - before):abs():max():item() == 0)
+record = bam.loop.step(model, optimizer, new_batch(), { lr = 1e-2 })
+assert(not record.skipped and optimizer.steps == 1)
+assert((model.embed.weight - before):abs():max():item() > 0)
+
+-- ---- what is fit ----
+
+local judge = health.new(10)
+for _ = 1, 30 do assert(not judge:judge(2, 1)) end
+assert(judge:judge(2, 11):find "usual is 1")
+assert(not judge:judge(2, 9.9), "below ten times the usual")
+for i, norm in ipairs { 0 / 0, math.huge, 100 } do
+  local why, stop = judge:judge(2, norm)
+  assert(why and stop == (i == 3), "three in a row")
+end
+assert(judge.state.skipped == 4 and judge:judge(0 / 0, 1))
+local resumed = health.new(10, judge.state)
+assert(resumed:judge(2, 20) == judge:judge(2, 20), "it goes on as it was")
+assert(not health.new(10):judge(2, 1e9), "nothing is usual yet")
+
+-- ---- how a step is split ----
+
+assert(budget.micro_batch(dense, 16, 128) == 16)
+local large = bam.models.parallel { layers = 18, width = 2304, heads = 18, kv_heads = 6, ffn = 9216,
+                                    vocab = 256000 }
+local rows = budget.micro_batch(large, 2048, 2048)
+assert(2048 % rows == 0 and rows < 2048)
+assert(select(2, budget.micro_batch(mixture, 4, 8)) == false, "groups of their own")
+local fine, message = pcall(budget.micro_batch, mixture, 3, 5)
+assert(not fine and message:find "groups of 8 tokens")
+
+-- ---- evaluation ----
+
+local targets = new_batch()
+local set = { domains = { "a" }, a = { count = 4, bytes = 100 },
+              batch = function(_, _, first, count)
+                return { ids = targets.ids:slice(1, first, first + count - 1),
+                         targets = targets.targets:slice(1, first, first + count - 1) }
+              end }
+local result = bam.evaluate(model, { open = function() return set end }, { context = 8 })
+local logs = bam.log_softmax(model(targets.ids), -1)
+local sum, windows = 0, {}
+for i = 1, 4 do
+  windows[i] = 0
+  for t = 1, 8 do
+    local target = targets.targets[{ i, t }]:item()
+    if target >= 0 then windows[i] = windows[i] - logs[{ i, t, target + 1 }]:item() end
+  end
+  sum = sum + windows[i]
+end
+local d, tokens = result.domains.a, { 5, 8, 8, 8 }
+near(d.nll, sum / 29, 1e-6, "nats")
+near(d.perplexity, math.exp(sum / 29), 1e-6, "perplexity")
+near(d.bits_per_byte, sum / 100 / math.log(2), 1e-6, "bits per byte")
+local squares = 0
+for i = 1, 4 do squares = squares + (windows[i] - sum / 29 * tokens[i]) ^ 2 end
+near(d.standard_error, d.perplexity * math.sqrt(squares * 4 / 3) / 29, 1e-5, "standard error")
+near(result.average.perplexity, d.perplexity, 1e-12, "average")
+assert(model.training, "the model is as it was")
+fine, message = pcall(bam.evaluate, model, { open = function() return set end },
+                      { context = 8, domains = { "b" } })
+assert(not fine and message:find "no domain" and model.training)
+
+print "loop: ok"
