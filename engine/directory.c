@@ -13,24 +13,7 @@
 #include <unistd.h>
 
 #include "file.h"
-
-static const char *advice(int error) {
-  switch (error) {
-  case ENOSPC:
-  case EDQUOT: return "; free some space or use another place";
-  case EACCES:
-  case EPERM: return "; change the permissions or use another place";
-  case EROFS: return "; use another place";
-  case ENOENT:
-  case ENOTDIR: return "; check the name, and the directory that it is relative to";
-  case ENAMETOOLONG: return "; use a shorter name";
-  case EBUSY: return "; is it mounted there? use a directory in it";
-  case EMFILE:
-  case ENFILE: return "; close other files first";
-  case ENOMEM: return "; release memory first";
-  default: return "";
-  }
-}
+#include "path.h"
 
 /* What is being done, for messages: "cannot remove "models/x"". */
 typedef struct task {
@@ -45,7 +28,7 @@ static bam_status fail_text(const task *t, const char *reason, const char *what_
 }
 
 static bam_status fail_errno(const task *t, int error) {
-  return fail_text(t, strerror(error), advice(error));
+  return fail_text(t, strerror(error), bam_path_advice(error));
 }
 
 /* Like fail_text; the reason begins with the name of something. */

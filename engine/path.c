@@ -11,7 +11,7 @@
 
 #include "file.h"
 
-static const char *advice(int error) {
+const char *bam_path_advice(int error) {
   switch (error) {
   case ENOSPC:
   case EDQUOT: return "; free some space or use another place";
@@ -22,6 +22,7 @@ static const char *advice(int error) {
   case ENOENT:
   case ENOTDIR: return "; check the name, and the directory that it is relative to";
   case ENAMETOOLONG: return "; use a shorter name";
+  case EBUSY: return "; is it mounted there? use a directory in it";
   case EMFILE:
   case ENFILE: return "; close other files first";
   case ENOMEM: return "; release memory first";
@@ -32,7 +33,7 @@ static const char *advice(int error) {
 bam_status bam_fail_path(bam_context *context, const char *verb, const char *path, int error) {
   char quoted[BAM_QUOTE_TEXT];
   return bam_fail(context, BAM_ERROR_FILE, "cannot %s %s: %s%s", verb, bam_quote(path, quoted),
-                  strerror(error), advice(error));
+                  strerror(error), bam_path_advice(error));
 }
 
 /* ---- patterns ---- */

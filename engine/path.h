@@ -7,6 +7,9 @@
 
 #include "context.h"
 
+/* What to do about an errno, to end a message with: "; use a shorter name", or "". */
+const char *bam_path_advice(int error);
+
 /* Fail with BAM_ERROR_FILE: "cannot VERB "PATH": REASON", with what to do about an errno. */
 bam_status bam_fail_path(bam_context *context, const char *verb, const char *path, int error);
 

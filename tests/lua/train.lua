@@ -103,7 +103,7 @@ end
 assert(steps == 10 and evaluations >= 3)
 assert(core.is_directory(mixed .. "/best"))
 -- a link to the phase, relative, so that everything can be moved
-assert(core.file_info(within "runs/recipe/experts/law/phase.json").kind == "file")
+assert(core.file_info(within "runs/recipe/experts-law/phase.json").kind == "file")
 
 -- ---- again: nothing is trained, and the table is the same ----
 

@@ -29,17 +29,17 @@ function M.phase_directory(name, identity)
   return string.format("%s/%s-%s", M.out(), name, identity:sub(1, 8))
 end
 
---- Let the recipe's directory have a link to a phase. Links are relative, so that all of it can be
---- moved.
+--- Let the recipe's directory have a link to a phase: experts-law, or experts-law@2 for seed 2. Links
+--- are relative, so that all of it can be moved.
 ---@param name string of the phase
 ---@param identity string
 ---@param seed integer
 function M.link(name, identity, seed)
-  local path = string.format("%s/%s", M.recipe_directory(), name)
-  if seed ~= 1 then path = string.format("%s@%d", path, seed) end
-  core.make_directory(path:match "^(.*)/")
-  local _, depth = string.format("%s/%s", M.recipe(), name):gsub("/", "")
-  core.link(string.format("%s%s-%s", ("../"):rep(depth), name, identity:sub(1, 8)), path)
+  local directory, link = M.recipe_directory(), name:gsub("/", "-")
+  if seed ~= 1 then link = string.format("%s@%d", link, seed) end
+  core.make_directory(directory)
+  core.link(string.format("../%s-%s", name, identity:sub(1, 8)),
+            string.format("%s/%s", directory, link))
 end
 
 --- A phase's name: words of letters, digits, "-", "_" and ".", with slashes between.
