@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -89,15 +88,6 @@ bam_status bam_path_about(bam_context *context, const char *path, bam_path_info 
     .modified = (double)info.st_mtim.tv_sec + 1e-9 * (double)info.st_mtim.tv_nsec,
     .inode = (int64_t)info.st_ino,
   };
-  return BAM_OK;
-}
-
-bam_status bam_path_free(bam_context *context, const char *path, int64_t *out) {
-  struct statvfs info;
-  if (statvfs(path, &info) != 0)
-    return bam_fail_path(context, "look at", path, errno);
-  if (__builtin_mul_overflow(info.f_bavail, info.f_frsize, out))
-    *out = INT64_MAX;
   return BAM_OK;
 }
 

@@ -40,7 +40,4 @@ bam_status bam_path_about(bam_context *context, const char *path, bam_path_info 
 /* `path` from the root, without links, "." and ".."; what is not there is taken as written. */
 bam_status bam_path_absolute(bam_context *context, const char *path, char out[PATH_MAX]);
 
-/* How many bytes this user may still write on the file system that `path` is on. */
-bam_status bam_path_free(bam_context *context, const char *path, int64_t *out);
-
 #endif

@@ -23,6 +23,16 @@ M.null = sample[1]
 ---@return table
 function M.decode(text) return core.json_decode(text) end
 
+--- The value in a JSON file that may be missing or damaged.
+---@param path string
+---@return table? value
+---@return string? message what is wrong, when there is no value
+function M.read(path)
+  local ok, value = pcall(function() return M.decode(core.read_file(path)) end)
+  if ok then return value end
+  return nil, tostring(value)
+end
+
 --- The JSON text of a value: without spaces on one line, or indented. A table with the keys 1 to n
 --- is an array, one with string keys an object, {} an empty object, json.array {} an empty array.
 --- Keys are sorted, so that equal values give equal texts; floats are read back exactly. What JSON

@@ -200,11 +200,6 @@ function core.file_info(path) end
 ---@return string
 function core.absolute(path) end
 
---- How many bytes may still be written on the file system that a path is on.
----@param path string
----@return integer
-function core.free_bytes(path) end
-
 --- Lets a symbolic link appear at `path`, in one step. Another link there is replaced, anything
 --- else is an error.
 ---@param target string what it leads to, as seen from the link
@@ -248,15 +243,6 @@ function core.pending_signal() end
 --- The terminal that stderr is, as it is now; nil when it is none.
 ---@return { columns: integer }?
 function core.terminal() end
-
---- This process: its `pid` and `host`; `peak_bytes`, the most memory it has had; `available_bytes`,
---- what it may still take; and the `cores` that it may run on.
----@return { pid: integer, host: string, [string]: integer }
-function core.process() end
-
---- The time, as in "2026-11-24T06:48:53Z".
----@return string
-function core.utc() end
 
 ---@class bam.Lock
 local lock = {}

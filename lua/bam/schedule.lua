@@ -203,20 +203,29 @@ function M.of(x, convert)
                     check.describe(x))
 end
 
+local PACKED = 128 -- numbers packed at once
+
+--- A hash of the values of a schedule, or of any numbers.
+---@param numbers number[]
+---@return string hex
+function M.hash(numbers)
+  local parts = {}
+  for first = 1, #numbers, PACKED do
+    local last = math.min(first + PACKED - 1, #numbers)
+    local format = string.format("<%s", ("d"):rep(last - first + 1))
+    parts[#parts + 1] = string.pack(format, table.unpack(numbers, first, last))
+  end
+  return core.hash(table.concat(parts))
+end
+
 --- A schedule as data that defines it: its values at every step of a run, as a digest.
 ---@param s schedule
 ---@param total integer steps of the run
 ---@return { first: number, last: number, digest: string }
 function M.digest(s, total)
-  local parts, block = {}, {}
-  for step = 1, total do
-    block[#block + 1] = string.pack("<d", s:at(step, total))
-    if #block == 4096 or step == total then
-      parts[#parts + 1], block = core.hash(table.concat(block)), {}
-    end
-  end
-  return { first = s:at(1, total), last = s:at(total, total),
-           digest = core.hash(table.concat(parts)) }
+  local numbers = {}
+  for step = 1, total do numbers[step] = s:at(step, total) end
+  return { first = numbers[1], last = numbers[total], digest = M.hash(numbers) }
 end
 
 return check.guard(M, "bam.schedule")

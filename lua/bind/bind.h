@@ -120,7 +120,7 @@ extern const luaL_Reg bind_hash_functions[];     /* hash.c */
 extern const luaL_Reg bind_json_functions[];     /* json.c */
 extern const luaL_Reg bind_lock_functions[];     /* lock.c */
 extern const luaL_Reg bind_path_functions[];     /* path.c */
-extern const luaL_Reg bind_process_functions[];  /* process.c */
+extern const luaL_Reg bind_terminal_functions[]; /* terminal.c */
 extern const luaL_Reg bind_scope_functions[];    /* scope.c */
 extern const luaL_Reg bind_signals_functions[];  /* signals.c */
 extern const luaL_Reg bind_optim_functions[];    /* optim.c */

@@ -210,7 +210,7 @@ int luaopen_bam_core(lua_State *L) {
                                     bind_directory_functions, bind_json_functions,
                                     bind_hash_functions, bind_text_functions,
                                     bind_tokenizer_functions, bind_lock_functions,
-                                    bind_path_functions, bind_process_functions,
+                                    bind_path_functions, bind_terminal_functions,
                                     bind_signals_functions };
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
     luaL_setfuncs(L, parts[i], 0);

@@ -55,15 +55,6 @@ static int path_absolute(lua_State *L) {
   return 1;
 }
 
-/* free_bytes(path) */
-static int path_free_bytes(lua_State *L) {
-  int64_t bytes;
-  const char *path = bind_path(L, 1, "free_bytes", "a file or directory");
-  bind_check_within(L, bam_path_free(bind_context(L), path, &bytes), "free_bytes");
-  lua_pushinteger(L, bytes);
-  return 1;
-}
-
 /* ---- changing ---- */
 
 /* link(target, path) */
@@ -114,7 +105,6 @@ const luaL_Reg bind_path_functions[] = {
   { "glob", path_glob },
   { "file_info", path_info },
   { "absolute", path_absolute },
-  { "free_bytes", path_free_bytes },
   { "link", path_link },
   { "append_file", path_append },
   { "truncate_file", path_truncate },

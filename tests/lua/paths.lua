@@ -90,8 +90,6 @@ end
 assert(core.file_info "" == nil)
 expect_error("file_info: cannot look at", core.file_info, ("x"):rep(300))
 
-assert(core.free_bytes(base) > 0 and core.free_bytes "/proc" == 0)
-expect_error("free_bytes: cannot look at " .. quoted(at "no"), core.free_bytes, at "no")
 
 -- ---- absolute paths ----
 

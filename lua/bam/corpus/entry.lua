@@ -65,10 +65,8 @@ end
 
 -- The manifest of an entry's directory, or nil and what is wrong with it.
 local function read_manifest(directory)
-  local ok, manifest = pcall(function()
-    return json.decode(core.read_file(within(directory, MANIFEST)))
-  end)
-  if not ok or type(manifest.contents) ~= "table" then
+  local manifest = json.read(within(directory, MANIFEST))
+  if not manifest or type(manifest.contents) ~= "table" then
     return nil, string.format("%s cannot be read", MANIFEST)
   end
   if core.hash(json.encode(manifest.contents)) ~= manifest.digest then

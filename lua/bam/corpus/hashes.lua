@@ -9,8 +9,8 @@ local M = {}
 local function index_path(cache) return string.format("%s/hashes.json", cache) end
 
 local function read_index(cache)
-  local ok, index = pcall(function() return json.decode(core.read_file(index_path(cache))) end)
-  return ok and not getmetatable(index) and index or {} -- an array is no index
+  local index = json.read(index_path(cache))
+  return index and not getmetatable(index) and index or {} -- an array is no index
 end
 
 local function is_same(entry, info)

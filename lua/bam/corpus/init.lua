@@ -4,7 +4,6 @@
 --- in a field of each line; either may be compressed, .gz or .zst. What they become is kept in a
 --- cache.
 local check = require "bam.check"
-local core = require "bam.core"
 local debian = require "bam.corpus.debian"
 local domains = require "bam.corpus.domains"
 local place = require "bam.corpus.place"

@@ -162,7 +162,7 @@ local function check_weights(self, steps)
   if next(scheduled) == nil then return scheduled end
   for step = 1, steps do
     local values = weights_at(self, step, steps)
-    for i, list in pairs(scheduled) do list[step] = string.format("%.17g", values[i]) end
+    for i, list in pairs(scheduled) do list[step] = values[i] end
   end
   return scheduled
 end
@@ -176,7 +176,7 @@ function Source:identity(steps)
   local scheduled = check_weights(self, check.value("identity: steps", steps, "size"))
   local weights = {}
   for i, name in ipairs(self.names) do
-    weights[name] = scheduled[i] and core.hash(table.concat(scheduled[i], " ")) or self.weights[i]
+    weights[name] = scheduled[i] and schedule.hash(scheduled[i]) or self.weights[i]
   end
   return { text = self.text:digest(), weights = weights }
 end

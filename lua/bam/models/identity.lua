@@ -5,22 +5,11 @@ local check = require "bam.check"
 local code = require "bam.models.code"
 local core = require "bam.core"
 local knobs = require "bam.models.knobs"
+local schedule = require "bam.schedule"
 
 local M = {}
 
 -- ---- knobs ----
-
-local PACKED = 128 -- numbers packed at once
-
-local function hash_numbers(numbers)
-  local parts = {}
-  for first = 1, #numbers, PACKED do
-    local last = math.min(first + PACKED - 1, #numbers)
-    local format = string.format("<%s", ("d"):rep(last - first + 1))
-    parts[#parts + 1] = string.pack(format, table.unpack(numbers, first, last))
-  end
-  return core.hash(table.concat(parts))
-end
 
 -- 2.0 as 2: equal numbers have one text.
 local function plain(value)
@@ -41,7 +30,7 @@ local function of_knob(knob, total)
     numbers[step] = type(value) == "boolean" and (value and 1 or 0) or value
   end
   if not changes then return plain(first) end
-  return { steps = total, values = hash_numbers(numbers) }
+  return { steps = total, values = schedule.hash(numbers) }
 end
 
 -- ---- descriptions ----

@@ -93,8 +93,7 @@ end
 
 -- ---- the comparison ----
 
-local Comparison = {}
-local metatable = { __name = "comparison", __index = Comparison }
+local metatable = { __name = "comparison" }
 
 function metatable:__tostring() return table.concat(self.lines, "\n") end
 

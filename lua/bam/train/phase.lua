@@ -58,19 +58,11 @@ end
 ---@return string
 function Phase:directory() return place.phase_directory(self.name, self:digest()) end
 
--- What the phase's directory says that it is, nil when it is new.
-local function recorded(self)
-  local path = string.format("%s/phase.json", self:directory())
-  if not core.file_info(path) then return nil end
-  local ok, value = pcall(function() return json.decode(core.read_file(path)) end)
-  return ok and value or nil
-end
-
 --- Make the directory, and write down what the phase is.
 function Phase:establish()
   local settings, directory = settings_of(self), self:directory()
   core.make_directory(directory)
-  local before = recorded(self)
+  local before = json.read(string.format("%s/phase.json", directory))
   if before and type(before.digest) ~= "string" then before = nil end -- it was damaged
   if before and before.digest ~= self:digest() then
     check.fail("train: %s belongs to another phase whose digest begins alike; train under another "

@@ -1,6 +1,5 @@
 -- The settings that a phase wrote down, and how those of several phases differ.
 local check = require "bam.check"
-local core = require "bam.core"
 local json = require "bam.json"
 
 local M = {}
@@ -18,10 +17,8 @@ end
 ---@param directory string
 ---@return table<string, string>?
 function M.read(directory)
-  local ok, value = pcall(function()
-    return json.decode(core.read_file(string.format("%s/phase.json", directory)))
-  end)
-  return ok and type(value.settings) == "table" and flatten(value.settings, nil, {}) or nil
+  local value = json.read(string.format("%s/phase.json", directory))
+  return value and type(value.settings) == "table" and flatten(value.settings, nil, {}) or nil
 end
 
 -- The part of a directory's name, or of a phase's, that says what it does.

@@ -33,11 +33,6 @@ local function write_manifest(directory)
   core.write_file(within(directory, MANIFEST), json.encode(manifest, { indent = 2 }))
 end
 
-local function read_json(path)
-  local ok, value = pcall(function() return json.decode(core.read_file(path)) end)
-  return ok and value or nil, not ok and tostring(value) or nil
-end
-
 -- What is wrong with one file, or nil.
 local function fault_of_file(path, entry)
   local info = core.file_info(path)
@@ -67,7 +62,7 @@ end
 ---@param directory string
 ---@return string?
 function M.fault(directory)
-  local manifest, message = read_json(within(directory, MANIFEST))
+  local manifest, message = json.read(within(directory, MANIFEST))
   if not manifest then return message end
   local files = manifest.files
   if type(files) ~= "table" or manifest.checksum ~= checksum(files) or not lists_files(files) then
@@ -144,7 +139,7 @@ function M.newest(place, warn)
     local directory = directory_of(place, step)
     local fault = M.fault(directory)
     local state, message
-    if not fault then state, message = read_json(within(directory, "training.json")) end
+    if not fault then state, message = json.read(within(directory, "training.json")) end
     if state then return { step = step, directory = directory, state = state } end
     warn(string.format("%s; it is passed over", fault or message))
   end

@@ -207,7 +207,6 @@ local CORE = {
   glob = function() core.glob "/*" end,
   file_info = function() core.file_info "/" end,
   absolute = function() core.absolute "a/b" end,
-  free_bytes = function() core.free_bytes "/" end,
   link = function() core.link("x", PATH .. "-link") core.remove_file(PATH .. "-link") end,
   append_file = function() core.append_file(PATH, "text") end,
   truncate_file = function() core.append_file(PATH, "text") core.truncate_file(PATH, 0) end,
@@ -223,8 +222,6 @@ local CORE = {
   defer_signals = function() core.defer_signals(true) core.defer_signals(false) end,
   pending_signal = function() core.pending_signal() end,
   terminal = function() core.terminal() end,
-  process = function() core.process() end,
-  utc = function() core.utc() end,
   scope = function()
     core.scope(function()
       local kept = methods.keep(core.zeros(1))

@@ -25,8 +25,8 @@ end
 local function inspect(directory, format, names)
   if not core.is_directory(directory) then return nil end
   local path = string.format("%s/%s", directory, MANIFEST)
-  local fine, manifest = pcall(function() return json.decode(core.read_file(path)) end)
-  if not fine or manifest.format ~= format or type(manifest.files) ~= "table" then
+  local manifest = json.read(path)
+  if not manifest or manifest.format ~= format or type(manifest.files) ~= "table" then
     return nil, string.format("%s is missing or cannot be read", MANIFEST)
   end
   for _, name in ipairs(names) do

@@ -1,0 +1,19 @@
+/* The terminal, for what is drawn there. */
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "bind.h"
+
+/* terminal() gives { columns }, or nil when stderr is none */
+static int terminal_about(lua_State *L) {
+  struct winsize size;
+  if (!isatty(STDERR_FILENO))
+    return 0;
+  bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  lua_createtable(L, 0, 1);
+  lua_pushinteger(L, known ? size.ws_col : 80);
+  lua_setfield(L, -2, "columns");
+  return 1;
+}
+
+const luaL_Reg bind_terminal_functions[] = { { "terminal", terminal_about }, { NULL, NULL } };
