@@ -3,7 +3,7 @@
    ops check. */
 #include "walk.h"
 
-#if defined(BAM_TYPE_f32) || defined(BAM_TYPE_f64)
+#if BAM_FLOATING
 #include "vmath.h"
 
 #define ADD(a, b) ((a) + (b))
@@ -164,7 +164,7 @@ void KERNEL(where)(bam_stream stream, const bam_loop *loop, void *y, const bool 
        (void *)condition, (void *)a, (void *)b);
 }
 
-#if defined(BAM_TYPE_f32) || defined(BAM_TYPE_f64)
+#if BAM_FLOATING
 
 BINARY(div, a / b)
 

@@ -27,7 +27,7 @@ COMPARISON(ge, a >= b)
 
 TEST(is_zero, x == 0)
 TEST(is_nan, x != x)
-#if defined(BAM_TYPE_f32) || defined(BAM_TYPE_f64)
+#if BAM_FLOATING
 TEST(is_infinite, x == (real)INFINITY || x == (real)-INFINITY)
 TEST(is_finite, x - x == 0)
 #else

@@ -9,20 +9,11 @@
 #include <string.h>
 
 #include "../kernels.h"
+#include "../real.h"
 
 #define BAM_JOIN4_(a, b, c, d) a##b##_##c##_##d
 #define BAM_JOIN4(a, b, c, d) BAM_JOIN4_(a, b, c, d)
 #define KERNEL(name) BAM_JOIN4(bam_cpu_, BAM_ISA, BAM_TYPE, name)
-
-#define BAM_REAL_f32 float
-#define BAM_REAL_f64 double
-#define BAM_REAL_i32 int32_t
-#define BAM_REAL_i64 int64_t
-#define BAM_REAL_u8 uint8_t
-#define BAM_REAL_b8 bool /* `bool` itself is a macro and cannot be pasted */
-#define BAM_REAL_OF_(type) BAM_REAL_##type
-#define BAM_REAL_OF(type) BAM_REAL_OF_(type)
-typedef BAM_REAL_OF(BAM_TYPE) real;
 
 /* Work smaller than this many elements stays on one thread. */
 #define BAM_GRAIN 32768

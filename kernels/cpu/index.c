@@ -6,7 +6,7 @@
 #define COLUMNS 256 /* a thread's share of the innermost dimension */
 
 /* a + b, where integers wrap. */
-#if defined BAM_TYPE_f32 || defined BAM_TYPE_f64
+#if BAM_FLOATING
 #define ADD(a, b) ((a) + (b))
 #else
 #define ADD(a, b) ((real)((uint64_t)(a) + (uint64_t)(b)))

@@ -3,7 +3,7 @@
    Floating-point numbers are summed in double, integers wrap. */
 #include "cpu.h"
 
-#if defined BAM_TYPE_f32 || defined BAM_TYPE_f64
+#if BAM_FLOATING
 #define IS_REAL 1
 typedef double total;
 #else

@@ -5,7 +5,7 @@
 #define RUN 16 /* rows are sorted by insertion in runs of this length, which are then merged */
 
 static inline bool less(real a, real b) {
-#if defined BAM_TYPE_f32 || defined BAM_TYPE_f64
+#if BAM_FLOATING
   return !(a >= b) & (a == a); /* a NaN is less than nothing, everything less than a NaN */
 #else
   return a < b;
