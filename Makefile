@@ -10,11 +10,13 @@ DESTDIR ?=
 SECONDS ?= 600
 # Only the tests whose name matches: make test FILTER='matmul/*'
 FILTER  ?=
-# The CUDA backend, on when its compiler is here and it has sources.
-CUDA    ?= $(if $(and $(shell command -v nvcc 2>/dev/null),$(wildcard kernels/cuda/*.cu)),1,0)
+# The CUDA backend, on when its compiler is here: make CUDA=0 leaves it out.
+CUDA    ?= 0
+# The devices it is compiled for; the first also as PTX, which newer ones compile for themselves.
+CUDA_ARCH ?= 80 90a
 
 # Debian 12 packages: what the program is built with, then what its tests use.
-PACKAGES := gcc libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libjansson-dev libedit-dev \
+PACKAGES := gcc g++ libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libjansson-dev libedit-dev \
             libpcre2-dev zlib1g-dev libzstd-dev libxxhash-dev \
             lua5.4 libcriterion-dev valgrind
 # What carries the text of lua/bam/corpus/debian.
@@ -31,7 +33,9 @@ PKG_LIBS   := $(shell pkg-config --libs lua5.4 jansson libedit 2>/dev/null) $(BL
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -fopenmp -fno-math-errno -fno-trapping-math -MMD -MP \
               $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
 # libgomp too: only then can the program choose how its threads wait (kernels/cpu/device.c).
-ALL_LIBS   := $(PKG_LIBS) $(shell $(CC) -print-file-name=libgomp.a) -lpthread -lm -ldl $(SANITIZE)
+# CUDA's runtime is linked in; cuBLASLt and the driver are opened when first used.
+CUDA_LIBS  := $(if $(filter 1,$(CUDA)),$(dir $(shell command -v nvcc))../lib64/libcudart_static.a -lrt)
+ALL_LIBS   := $(PKG_LIBS) $(CUDA_LIBS) $(shell $(CC) -print-file-name=libgomp.a) -lpthread -lm -ldl $(SANITIZE)
 
 # ---- sources ----
 ENGINE_C := $(wildcard engine/*.c engine/ops/*.c engine/text/*.c)
@@ -56,7 +60,18 @@ TYPES_INTEGER := i32 i64 u8 b8
 kernel_objects = $(foreach s,$(3),$(patsubst kernels/cpu/%.c,$(B)/kernels/cpu/%.$(1).$(2).o,$(s)))
 KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_objects,$(i),$(t),$(CPU_ANY) $(CPU_REAL)))) \
               $(foreach t,$(TYPES_INTEGER),$(call kernel_objects,baseline,$(t),$(CPU_ANY)))
-CUDA_OBJ   := $(if $(filter 1,$(CUDA)),$(patsubst %.cu,$(B)/%.o,$(wildcard kernels/cuda/*.cu)))
+# CUDA files mirror them. $(1) is the folder of the objects.
+CUDA_C       := $(wildcard kernels/cuda/*.cu) kernels/cuda/table.c
+CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu blas.cu),$(CUDA_C))
+CUDA_ANY     := $(filter $(patsubst kernels/cpu/%.c,kernels/cuda/%.cu,$(CPU_ANY)) kernels/cuda/table.c,$(CUDA_C))
+CUDA_REAL    := $(filter-out $(CUDA_ANY) $(CUDA_ONCE),$(CUDA_C))
+cuda_typed    = $(foreach s,$(3),$(1)/$(basename $(s)).$(2).o)
+cuda_objects  = $(patsubst %.cu,$(1)/%.o,$(CUDA_ONCE)) \
+                $(foreach t,$(TYPES_REAL),$(call cuda_typed,$(1),$(t),$(CUDA_ANY) $(CUDA_REAL))) \
+                $(foreach t,$(TYPES_INTEGER),$(call cuda_typed,$(1),$(t),$(CUDA_ANY)))
+CUDA_OBJ     := $(if $(filter 1,$(CUDA)),$(call cuda_objects,$(B)))
+SIMT_OBJ     := $(call cuda_objects,$(B)/simt) $(B)/simt/engine/backends.o \
+                $(patsubst tests/simt/%.cpp,$(B)/simt/%.o,$(wildcard tests/simt/*.cpp))
 ENGINE_OBJ := $(patsubst %.c,$(B)/%.o,$(ENGINE_C) $(CPU_ONCE)) $(KERNEL_OBJ) $(CUDA_OBJ)
 BIND_OBJ   := $(patsubst %.c,$(B)/%.o,$(BIND_C)) $(B)/embedded.o
 TEST_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/engine/*.c))
@@ -88,6 +103,7 @@ $(B)/%.o: %.c $(B)/flags
 	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(B)/kernels/cpu/device.o: ALL_CFLAGS += $(addprefix -DBAM_HAS_,$(ISAS))
+$(B)/engine/backends.o: ALL_CFLAGS += $(if $(filter 1,$(CUDA)),-DBAM_HAS_CUDA)
 
 define kernel_rule
 $(B)/kernels/cpu/%.$(1).$(2).o: kernels/cpu/%.c $(B)/flags
@@ -97,9 +113,46 @@ $(B)/kernels/cpu/%.$(1).$(2).o: kernels/cpu/%.c $(B)/flags
 endef
 $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call kernel_rule,$(i),$(t)))))
 
+NVCC_FLAGS := -std=c++17 -O3 -MMD -MP $(if $(WERROR),-Werror all-warnings) -Xcompiler -Wall,-Wextra \
+              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+              -gencode arch=compute_$(firstword $(CUDA_ARCH)),code=compute_$(firstword $(CUDA_ARCH))
+# The same files as C++ for the CPU, for the tests (tests/simt).
+SIMT_FLAGS := -std=c++17 -x c++ -O2 -g -Itests/simt -Wall -Wextra -Wshadow $(WERROR) -MMD -MP
+
 $(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/flags
 	@mkdir -p $(@D)
-	nvcc -O3 -lineinfo -MMD -MP -c -o $@ $<
+	@echo nvcc $<
+	@nvcc $(NVCC_FLAGS) -c -o $@ $<
+
+$(B)/simt/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/flags
+	@mkdir -p $(@D)
+	@echo $(CXX) $< for the SIMT shim
+	@$(CXX) $(SIMT_FLAGS) -c -o $@ $<
+
+$(B)/simt/%.o: tests/simt/%.cpp $(B)/flags
+	@mkdir -p $(@D)
+	@echo $(CXX) $<
+	@$(CXX) $(SIMT_FLAGS) -c -o $@ $<
+
+$(B)/simt/engine/%.o: engine/%.c $(B)/flags
+	@mkdir -p $(@D)
+	@echo $(CC) $< for the SIMT shim
+	@$(CC) $(ALL_CFLAGS) -DBAM_HAS_CUDA -c -o $@ $<
+
+define cuda_rule
+$(B)/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/flags
+	@mkdir -p $$(@D)
+	@echo nvcc $$< for $(1)
+	@nvcc $$(NVCC_FLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -c -o $$@ $$<
+$(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/flags
+	@mkdir -p $$(@D)
+	@echo $(CXX) $$< for the SIMT shim, $(1)
+	@$(CXX) $$(SIMT_FLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -c -o $$@ $$<
+$(B)/kernels/cuda/%.$(1).o $(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.c $(B)/flags
+	@mkdir -p $$(@D)
+	@$(CC) $(ALL_CFLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -c -o $$@ $$<
+endef
+$(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call cuda_rule,$(t))))
 
 $(B)/embedded.S: lua/bind/embed.sh $(LUA_SRC)
 	@mkdir -p $(@D)

@@ -3,8 +3,7 @@
 #ifndef BAM_REAL_H
 #define BAM_REAL_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "function.h"
 
 #define BAM_REAL_f32 float
 #define BAM_REAL_f64 double
@@ -22,11 +21,11 @@ typedef BAM_REAL_OF(BAM_TYPE) real;
 #define BAM_FLOATING 0
 #endif
 
-/* A small function that runs where the kernel runs. */
-#ifdef __cplusplus
-#define BAM_FUNCTION static __device__ __forceinline__
+/* The function of the C library for `real`: REAL_MATH(exp)(x). */
+#ifdef BAM_TYPE_f32
+#define REAL_MATH(name) name##f
 #else
-#define BAM_FUNCTION static inline
+#define REAL_MATH(name) name
 #endif
 
 #endif

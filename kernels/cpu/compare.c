@@ -1,5 +1,6 @@
 /* Comparisons of two operands, and questions about the elements of one, of every dtype that
-   computes. */
+   computes, as kernels/scalar.h lists them. */
+#include "../scalar.h"
 #include "walk.h"
 
 #define TEST_BYTES BYTES(sizeof(bool), sizeof(real), sizeof(real))
@@ -11,13 +12,6 @@
     WALK(name##_row, NULL, TEST_BYTES, y, (void *)a, (void *)b);                                  \
   }
 
-COMPARISON(eq, a == b)
-COMPARISON(ne, a != b)
-COMPARISON(lt, a < b)
-COMPARISON(le, a <= b)
-COMPARISON(gt, a > b)
-COMPARISON(ge, a >= b)
-
 #define TEST(name, expression)                                                                    \
   UNARY_ROW(name##_row, bool, real, expression)                                                   \
   void KERNEL(name) BAM_TEST {                                                                    \
@@ -25,15 +19,7 @@ COMPARISON(ge, a >= b)
     WALK(name##_row, NULL, TEST_BYTES, y, (void *)x);                                             \
   }
 
-TEST(is_zero, x == 0)
-TEST(is_nan, x != x)
-#if BAM_FLOATING
-TEST(is_infinite, x == (real)INFINITY || x == (real)-INFINITY)
-TEST(is_finite, x - x == 0)
-#else
-TEST(is_infinite, x != x) /* never; written so that integer types share the kernel list */
-TEST(is_finite, x == x)
-#endif
+BAM_COMPARISONS(COMPARISON, TEST)
 
 /* Is any element zero, or less than zero? *found is set, never cleared. */
 #define ANY(name, expression)                                                                     \
@@ -53,4 +39,4 @@ TEST(is_finite, x == x)
   }
 
 ANY(any_zero, x[i * s[0]] == 0)
-ANY(any_negative, x[i * s[0]] < (real)1 && x[i * s[0]] != 0)
+ANY(any_negative, IS_NEGATIVE(x[i * s[0]]))

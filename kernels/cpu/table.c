@@ -1,18 +1,4 @@
-/* The kernel table of one instruction set and dtype, made from the list. */
+/* The kernel table of one instruction set and dtype. */
 #include "cpu.h"
 
-#define DECLARE(name, parameters) void KERNEL(name) parameters;
-#define ENTRY(name, parameters) .name = KERNEL(name),
-
-BAM_KERNELS_ANY(DECLARE)
-#if BAM_FLOATING
-BAM_KERNELS_REAL(DECLARE)
-#endif
-
-extern const bam_kernels KERNEL(table);
-const bam_kernels KERNEL(table) = {
-  BAM_KERNELS_ANY(ENTRY)
-#if BAM_FLOATING
-  BAM_KERNELS_REAL(ENTRY)
-#endif
-};
+#include "../table.h"

@@ -108,8 +108,6 @@ static inline float v_normal_cdf(float x, float *density) {
   return x < 0 ? tail : 1.0f - tail;
 }
 
-#define REAL_MATH(name) name##f
-
 #else
 
 static inline double v_exp(double x) { return exp(x); }
@@ -121,8 +119,6 @@ static inline double v_normal_cdf(double x, double *density) {
   *density = exp(-0.5 * x * x) * 0.3989422804014326779;
   return 0.5 * erfc(x * -0.7071067811865475244);
 }
-
-#define REAL_MATH(name) name
 
 #endif
 

@@ -1,0 +1,96 @@
+/* Conversion of one number between dtypes, the same on every device. Float to integer truncates and
+   saturates (NaN gives 0), so that no input is undefined; to bool is "not zero"; bf16 and f16 round
+   to nearest even. For each dtype T (bool is called b8 here: it may be a macro): C_T is its C type,
+   READ_T(x) its value as a type that holds it, WRITE_T(v) a value made a T. */
+#ifndef BAM_CONVERT_H
+#define BAM_CONVERT_H
+
+#include <math.h>
+#include <string.h>
+
+#include "function.h"
+
+typedef uint16_t f16;
+typedef struct { uint16_t bits; } bf16;
+
+BAM_FUNCTION float from_bf16(bf16 x) {
+  uint32_t bits = (uint32_t)x.bits << 16;
+  float f;
+  memcpy(&f, &bits, sizeof f);
+  return f;
+}
+
+BAM_FUNCTION bf16 to_bf16(float f) {
+  uint32_t bits;
+  bf16 x;
+  memcpy(&bits, &f, sizeof bits);
+  x.bits = (uint16_t)(f != f ? (bits >> 16) | 0x40 : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+  return x;
+}
+
+BAM_FUNCTION float from_f16(f16 h) {
+  uint32_t sign = (uint32_t)(h & 0x8000) << 16, magnitude = h & 0x7fff, bits;
+  float f;
+  if (magnitude >= 0x7c00)
+    bits = sign | 0x7f800000 | (magnitude & 0x3ff) << 13;
+  else if (magnitude >= 0x400)
+    bits = sign | ((magnitude << 13) + ((127 - 15) << 23));
+  else { /* zero or subnormal: exact in f32 */
+    f = (float)magnitude * 0x1p-24f;
+    return sign ? -f : f;
+  }
+  memcpy(&f, &bits, sizeof f);
+  return f;
+}
+
+BAM_FUNCTION f16 to_f16(float f) {
+  uint32_t bits;
+  memcpy(&bits, &f, sizeof bits);
+  uint16_t sign = (uint16_t)((bits >> 16) & 0x8000);
+  float a = fabsf(f);
+  if (f != f)
+    return (f16)(sign | 0x7e00);
+  if (a >= 65520.0f)
+    return (f16)(sign | 0x7c00);
+  if (a < 0x1p-14f) /* subnormal: the FPU rounds to a multiple of 2^-24 */
+    return (f16)(sign | (uint16_t)lrintf(a * 0x1p24f));
+  bits &= 0x7fffffff;
+  bits += 0xfff + ((bits >> 13) & 1);
+  return (f16)(sign | (uint16_t)((bits >> 13) - ((127 - 15) << 10)));
+}
+
+BAM_FUNCTION int64_t to_integer(double v, double low, double high, int64_t min, int64_t max) {
+  return v != v ? 0 : v <= low ? min : v >= high ? max : (int64_t)v;
+}
+#define READ_b8(x) ((int64_t)(x))
+#define READ_u8(x) ((int64_t)(x))
+#define READ_i32(x) ((int64_t)(x))
+#define READ_i64(x) ((int64_t)(x))
+#define READ_f16(x) from_f16(x)
+#define READ_bf16(x) from_bf16(x)
+#define READ_f32(x) (x)
+#define READ_f64(x) (x)
+
+#define IS_FLOATING(v) ((__typeof__(v))1 / 2 != 0)
+#define INTEGER(v, T, min, max)                                                                   \
+  ((T)(IS_FLOATING(v) ? to_integer((double)(v), (double)(min), (double)(max), min, max)           \
+                      : (int64_t)(v)))
+#define WRITE_b8(v) ((v) != 0)
+#define WRITE_u8(v) INTEGER(v, uint8_t, 0, UINT8_MAX)
+#define WRITE_i32(v) INTEGER(v, int32_t, INT32_MIN, INT32_MAX)
+#define WRITE_i64(v) INTEGER(v, int64_t, INT64_MIN, INT64_MAX)
+#define WRITE_f16(v) to_f16((float)(v))
+#define WRITE_bf16(v) to_bf16((float)(v))
+#define WRITE_f32(v) ((float)(v))
+#define WRITE_f64(v) ((double)(v))
+
+#define C_b8 bool
+#define C_u8 uint8_t
+#define C_i32 int32_t
+#define C_i64 int64_t
+#define C_f16 f16
+#define C_bf16 bf16
+#define C_f32 float
+#define C_f64 double
+
+#endif

@@ -1,0 +1,119 @@
+/* How elementwise kernels visit their elements: a functor over one to three operands, one element
+   per thread and turn. Loops of one dimension (contiguous operands, with numbers broadcast) need
+   no division; others find each element's place from its number. */
+#ifndef BAM_CUDA_WALK_H
+#define BAM_CUDA_WALK_H
+
+#include "cuda.h"
+
+/* at[k] = offset of the i-th element of the loop in operand k. */
+template <int operands, class Index>
+static __device__ __forceinline__ void find_offsets(const bam_loop &loop, Index i, int64_t *at) {
+  for (int k = 0; k < operands; k++)
+    at[k] = 0;
+  for (int d = loop.ndim - 1; d >= 0; d--) {
+    const Index size = (Index)loop.size[d], index = i % size;
+    i /= size;
+    for (int k = 0; k < operands; k++)
+      at[k] += (int64_t)index * loop.stride[k][d];
+  }
+}
+
+template <int operands, bool line>
+static __device__ __forceinline__ void place(const bam_loop &loop, int64_t i, int64_t *at) {
+  if (line)
+    for (int k = 0; k < operands; k++)
+      at[k] = i * loop.stride[k][0];
+  else if (i <= UINT32_MAX) /* 32-bit division is several times faster */
+    find_offsets<operands, uint32_t>(loop, (uint32_t)i, at);
+  else
+    find_offsets<operands, uint64_t>(loop, (uint64_t)i, at);
+}
+
+template <bool line, class F, class Y>
+__global__ void walk_fill(bam_loop loop, int64_t n, F f, Y *y) {
+  BAM_EACH(i, n) {
+    int64_t at[1];
+    place<1, line>(loop, i, at);
+    y[at[0]] = f();
+  }
+}
+
+template <bool line, class F, class Y, class A>
+__global__ void walk_unary(bam_loop loop, int64_t n, F f, Y *y, const A *a) {
+  BAM_EACH(i, n) {
+    int64_t at[2];
+    place<2, line>(loop, i, at);
+    y[at[0]] = f(a[at[1]]);
+  }
+}
+
+template <bool line, class F, class Y, class A, class B>
+__global__ void walk_binary(bam_loop loop, int64_t n, F f, Y *y, const A *a, const B *b) {
+  BAM_EACH(i, n) {
+    int64_t at[3];
+    place<3, line>(loop, i, at);
+    y[at[0]] = f(a[at[1]], b[at[2]]);
+  }
+}
+
+template <bool line, class F, class Y, class A, class B, class C>
+__global__ void walk_ternary(bam_loop loop, int64_t n, F f, Y *y, const A *a, const B *b,
+                             const C *c) {
+  BAM_EACH(i, n) {
+    int64_t at[4];
+    place<4, line>(loop, i, at);
+    y[at[0]] = f(a[at[1]], b[at[2]], c[at[3]]);
+  }
+}
+
+static inline int64_t loop_count(const bam_loop *loop) {
+  int64_t n = 1;
+  for (int d = 0; d < loop->ndim; d++)
+    n *= loop->size[d];
+  return n;
+}
+
+/* Launch `kernel`<line, ...> over the loop; the functor and the operands follow. */
+#define WALK(kernel, ...)                                                                         \
+  do {                                                                                            \
+    const int64_t n_ = loop_count(loop);                                                          \
+    if (loop->ndim == 1)                                                                          \
+      BAM_LAUNCH(stream, (kernel<true>), BAM_BLOCKS(n_), BAM_BLOCK, 0, *loop, n_, __VA_ARGS__);   \
+    else                                                                                          \
+      BAM_LAUNCH(stream, (kernel<false>), BAM_BLOCKS(n_), BAM_BLOCK, 0, *loop, n_, __VA_ARGS__);  \
+  } while (0)
+
+/* Functors and whole kernels; `expression` is in x (or a and b, or a, b and c), of type real, and
+   gives a Y. */
+#define UNARY_TO(Y, name, expression)                                                             \
+  struct name##_of {                                                                              \
+    __device__ Y operator()(real x) const { return (Y)(expression); }                             \
+  };                                                                                              \
+  void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *x) {     \
+    WALK(walk_unary, name##_of(), (Y *)y, (const real *)x);                                       \
+  }
+
+#define BINARY_TO(Y, name, expression)                                                            \
+  struct name##_of {                                                                              \
+    __device__ Y operator()(real a, real b) const { return (Y)(expression); }                     \
+  };                                                                                              \
+  void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *a,       \
+                    const void *b) {                                                              \
+    WALK(walk_binary, name##_of(), (Y *)y, (const real *)a, (const real *)b);                     \
+  }
+
+#define TERNARY(name, expression)                                                                 \
+  struct name##_of {                                                                              \
+    __device__ real operator()(real a, real b, real c) const { return (real)(expression); }       \
+  };                                                                                              \
+  void KERNEL(name) BAM_TERNARY {                                                                 \
+    WALK(walk_ternary, name##_of(), (real *)y, (const real *)a, (const real *)b, (const real *)c);\
+  }
+
+typedef void UNTYPED_real;
+typedef bool UNTYPED_bool;
+#define UNARY(name, expression) UNARY_TO(real, name, expression)
+#define BINARY(name, expression) BINARY_TO(real, name, expression)
+
+#endif
