@@ -28,6 +28,7 @@ static void link_input(bam_edge *edge, bam_tensor *input) {
   if (input == NULL)
     return;
   edge->dtype = input->dtype;
+  edge->device = bam_tensor_device(input);
   edge->shape = input->shape;
   if (!input->requires_grad)
     return;
@@ -64,6 +65,7 @@ bam_status bam_autograd_record(bam_call *call, int n_outputs, intptr_t function)
   node->context = call->context;
   node->n_inputs = call->n_inputs;
   node->sequence = call->context->next_node++;
+  node->device = bam_call_device(call);
   node->edges = (bam_edge *)(node + 1);
   node->attrs = (bam_attr *)(node->edges + call->n_inputs);
   for (int i = 0; i < call->n_inputs; i++)

@@ -16,6 +16,7 @@ typedef struct bam_edge {
   bool made;               /* the backward that is running made the gradient there */
   bam_dtype dtype;
   bam_shape shape;
+  bam_device *device;
 } bam_edge;
 
 typedef struct bam_node {
@@ -27,6 +28,7 @@ typedef struct bam_node {
   uint64_t sequence;
   intptr_t function; /* of a custom op: the host's handle */
   bam_context *context;
+  bam_device *device; /* where the op ran */
   char *where;       /* the script line, when bam.debug asks for it */
   struct bam_node *next; /* in the list of nodes being freed */
   bam_edge *edges;   /* n_inputs, in the same allocation, as are attrs */

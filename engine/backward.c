@@ -117,7 +117,7 @@ bam_status bam_backward_give(bam_backward *pass, int i, bam_tensor *grad) {
     return BAM_OK;
   bam_status status = BAM_OK;
   const bam_edge *edge = &pass->node->edges[i];
-  bam_tensor *summed = NULL, *converted = NULL;
+  bam_tensor *summed = NULL, *converted = NULL, *moved = NULL;
   if (!bam_shape_equal(&grad->shape, &edge->shape)) {
     char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
     if (!bam_shape_expands(&edge->shape, &grad->shape)) /* only a custom op can be so wrong */
@@ -130,10 +130,15 @@ bam_status bam_backward_give(bam_backward *pass, int i, bam_tensor *grad) {
     BAM_TRY(bam_tensor_convert(grad, edge->dtype, &converted));
     grad = converted;
   }
+  if (bam_tensor_device(grad) != edge->device) {
+    BAM_TRY(bam_tensor_to(grad, edge->device, &moved));
+    grad = moved;
+  }
   BAM_TRY(accumulate(slot(pass, i), edge->leaf != NULL, grad));
 done:
   bam_tensor_release(summed);
   bam_tensor_release(converted);
+  bam_tensor_release(moved);
   return status;
 }
 
@@ -143,11 +148,8 @@ bam_status bam_backward_target(bam_backward *pass, int i, bam_tensor **target, b
   bam_tensor *fresh = NULL;
   *accumulates = *at != NULL;
   if (*at == NULL || (edge->leaf == NULL && !is_exclusive(*at))) {
-    bam_device *device = &pass->context->cpu;
-    for (int k = 0; k < BAM_MAX_OUTPUTS; k++)
-      if (pass->grads[k] != NULL)
-        device = bam_tensor_device(pass->grads[k]);
-    bam_status status = bam_tensor_new(pass->context, device, edge->dtype, &edge->shape, &fresh);
+    bam_status status =
+      bam_tensor_new(pass->context, edge->device, edge->dtype, &edge->shape, &fresh);
     if (status == BAM_OK && *at != NULL)
       status = bam_tensor_copy(fresh, *at);
     if (status != BAM_OK) {
@@ -269,6 +271,8 @@ static bam_status differentiate(bam_node *node) {
   if (node->op->backward == NULL)
     return bam_backward_fail(&pass, "this op has no derivative; detach its input");
   status = node->op->backward(&pass);
+  if (status == BAM_OK)
+    status = bam_device_check(node->context, node->device);
   if (status == BAM_OK && node->context->check_nan)
     status = check_gradients(&pass);
   return status;

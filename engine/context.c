@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices.h"
 #include "tensor.h"
 
 /* Sanitisers and valgrind see single blocks only; the environment asks for the latter. */
@@ -25,6 +26,7 @@ bam_status bam_context_create(const bam_context_options *options, bam_context **
     return BAM_ERROR_MEMORY;
   context->memory.no_cache = (options != NULL && options->no_cache) || is_watched();
   bam_device_init_cpu(&context->cpu, context->memory.no_cache);
+  context->device = context->devices[0] = &context->cpu;
   int threads = options != NULL ? options->threads : 0;
   bam_context_set_threads(context, threads > 0 ? threads : omp_get_num_procs());
   bam_context_set_seed(context, 0);
@@ -36,6 +38,7 @@ void bam_context_destroy(bam_context *context) {
   if (context == NULL)
     return;
   bam_memory_destroy(context);
+  bam_context_close_devices(context);
   free(context);
 }
 

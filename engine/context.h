@@ -16,6 +16,7 @@ typedef struct bam_context bam_context;
 struct bam_tensor;
 
 #define BAM_MESSAGE_SIZE 1024
+#define BAM_MAX_DEVICES 17 /* the CPU, and 16 others in use by one context */
 
 /* What the engine asks of the language that drives it. Any member may be NULL. None of them may
    unwind through the engine: a failure is a returned status with the message set by bam_fail. */
@@ -41,12 +42,15 @@ typedef struct bam_context_options {
 struct bam_context {
   char message[BAM_MESSAGE_SIZE]; /* of the last failure */
   bam_device cpu;
+  bam_device *devices[BAM_MAX_DEVICES]; /* opened so far, by number; devices[0] is the CPU */
+  bam_device *device; /* where scripts' new tensors go, unless told otherwise */
   bam_memory memory;
   bam_host host;
   uint64_t seed;           /* of the counter-based generator */
   uint64_t random_counter; /* 128-bit blocks drawn so far */
   uint64_t next_node;      /* sequence number of the next autograd node */
   bool no_grad;            /* nothing is recorded while set */
+  bool tf32;               /* devices may compute products of f32 from tf32 */
   bool check_nan;          /* bam.debug { nan = true } */
   int threads;
 };
@@ -57,6 +61,22 @@ bam_status bam_context_create(const bam_context_options *options, bam_context **
 
 /* Free the context. Every tensor must have been released before. NULL is legal. */
 void bam_context_destroy(bam_context *context);
+
+/* The device called "cpu", "cuda" (which is "cuda:0") or "cuda:1" in *out, opened when it is asked
+   for first; it lives as long as the context. Fails, saying what there is, when it does not exist
+   or cannot be used. */
+bam_status bam_context_device(bam_context *context, const char *name, bam_device **out);
+
+/* Fails with what has gone wrong on `device` since it was last checked. Work that is still running
+   may fail later. */
+bam_status bam_device_check(bam_context *context, bam_device *device);
+
+/* Wait for everything on `device`; fails like bam_device_check. */
+bam_status bam_device_synchronise(bam_context *context, bam_device *device);
+
+/* Let devices that can do it compute products of f32 from operands rounded to tf32 (10 bits after
+   the point), several times as fast. Off at first. */
+void bam_context_allow_tf32(bam_context *context, bool allow);
 
 /* Record a printf-style message ("matmul: inner sizes differ: ...") and return `status`. */
 bam_status bam_fail(bam_context *context, bam_status status, const char *format, ...)

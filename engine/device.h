@@ -1,8 +1,12 @@
 /* A device: where tensors live and which kernels run there. The engine above this line knows a
-   device only through these members, so a backend is a bam_device filled in by its own file. */
+   device only through these members, so a backend is a bam_device filled in by its own file.
+   Work on a device is asynchronous; what goes wrong there is kept until `failure` is asked for,
+   which the engine does after every op and every copy. */
 #ifndef BAM_DEVICE_H
 #define BAM_DEVICE_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "../kernels/kernels.h"
@@ -13,17 +17,21 @@ struct bam_storage;
 /* Storage sizes are rounded up to one of eight classes per power of two. */
 #define BAM_SIZE_CLASSES (8 * 58)
 
+#define BAM_DEVICE_NAME 16 /* "cuda:15" */
+
 typedef struct bam_device {
-  const char *name; /* "cpu" */
-  const char *isa;  /* "avx512", "avx2" or "baseline" on the CPU */
+  char name[BAM_DEVICE_NAME]; /* "cpu", "cuda:0" */
+  const char *isa;   /* "avx512", "avx2" or "baseline" on the CPU, else NULL */
+  bool is_host;      /* host code may read and write its memory */
+  int number;        /* among the context's devices: 0 is the CPU */
   bam_stream stream; /* passed to every kernel; kernels on one stream run in order */
 
   /* One table per dtype; NULL where the dtype only stores. A NULL kernel is "missing here". */
   const bam_kernels *kernels[BAM_DTYPES];
 
   /* Raw memory, asked for in large pieces only. NULL when there is none. */
-  void *(*system_alloc)(int64_t bytes);
-  void (*system_free)(void *data, int64_t bytes);
+  void *(*system_alloc)(bam_stream stream, int64_t bytes);
+  void (*system_free)(bam_stream stream, void *data, int64_t bytes);
 
   /* Plain copies; "in" and "out" are seen from the device. They return when host memory is free. */
   void (*copy_in)(bam_stream stream, void *device, const void *host, int64_t bytes);
@@ -36,10 +44,38 @@ typedef struct bam_device {
   /* Wait for everything on the stream. */
   void (*synchronise)(bam_stream stream);
 
+  /* Has anything gone wrong since this was last asked? Then `text` says what. NULL: nothing can. */
+  bool (*failure)(bam_stream stream, char *text, size_t size);
+
+  /* Let products of f32 be computed from operands rounded to tf32. NULL: there is no such thing. */
+  void (*allow_tf32)(bam_stream stream, bool allow);
+
+  /* Free the stream. NULL: there is nothing to free. */
+  void (*close)(bam_stream stream);
+
+  int64_t live_bytes;     /* storage bytes in use */
+  int64_t reserved_bytes; /* storage bytes held from the system, cached ones included */
+
   /* Cached storages by size class, and the piece of system memory being carved. */
   struct bam_storage *free_storages[BAM_SIZE_CLASSES];
   struct bam_region *regions;
 } bam_device;
+
+/* What a machine has of one kind of device. `why` receives, when there are none or one cannot be
+   opened, what is missing and what to do. */
+typedef struct bam_backend {
+  const char *name; /* "cuda" */
+  int (*count)(char *why, size_t size);
+
+  /* Fill in *device for the `number`-th, which exists; false when that fails. */
+  bool (*open)(bam_device *device, int number, char *why, size_t size);
+
+  /* What the `number`-th is, as a line for people, and its memory. */
+  void (*describe)(int number, char *text, size_t size, int64_t *bytes, int64_t *free_bytes);
+} bam_backend;
+
+/* The backends compiled in, besides the CPU; ends with NULL. */
+extern const bam_backend *const bam_backends[];
 
 /* The CPU; with `plain`, its memory is malloc's. It has the kernels of the best instruction
    set this machine has (or of a lesser one named by the environment variable BAMLUA_ISA:

@@ -55,6 +55,7 @@ static bam_status put(bam_tensor *to, const bam_along *along, bam_tensor *positi
     BAM_TRY(bam_tensor_copy(to, flat));
   else
     bam_tensor_changed(to);
+  status = bam_device_check(to->context, device);
 done:
   bam_tensor_release(flat);
   return status;
@@ -126,8 +127,10 @@ bam_status bam_mask_positions(const char *what, bam_tensor *mask, bam_tensor **o
   bam_shape shape = { .ndim = 1 };
   int64_t n = bam_tensor_count(flat);
   kernels->count_nonzero(device->stream, &shape.size[0], bam_tensor_data(flat), n);
+  BAM_TRY(bam_device_check(mask->context, device));
   BAM_TRY(bam_tensor_new(mask->context, device, BAM_I64, &shape, out));
   kernels->nonzero(device->stream, bam_tensor_data(*out), bam_tensor_data(flat), n);
+  status = bam_device_check(mask->context, device);
 done:
   bam_tensor_release(flat);
   return status;

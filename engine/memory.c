@@ -104,13 +104,25 @@ static int size_class(int64_t *bytes) {
   return 8 + (exponent - 9) * 8 + (int)((b - (1LL << exponent)) / step) - 1;
 }
 
+static void count_reserved(bam_memory *memory, bam_device *device, int64_t bytes) {
+  memory->reserved_bytes += bytes;
+  device->reserved_bytes += bytes;
+}
+
+static void count_live(bam_memory *memory, bam_device *device, int64_t bytes) {
+  memory->live_bytes += bytes;
+  device->live_bytes += bytes;
+  if (memory->live_bytes > memory->peak_bytes)
+    memory->peak_bytes = memory->live_bytes;
+}
+
 static void *system_bytes(bam_memory *memory, bam_device *device, int64_t bytes) {
   if (memory->limit_bytes > 0 && memory->reserved_bytes + bytes > memory->limit_bytes)
     return NULL;
   memory->system_requests++;
-  void *data = device->system_alloc(bytes);
+  void *data = device->system_alloc(device->stream, bytes);
   if (data != NULL)
-    memory->reserved_bytes += bytes;
+    count_reserved(memory, device, bytes);
   return data;
 }
 
@@ -153,8 +165,8 @@ static bam_storage *find_storage(bam_context *context, bam_device *device, int c
   storage = take_object(memory, sizeof *storage); /* bytes and their record are one request */
   if (storage == NULL) {
     if (is_own(memory, bytes)) {
-      device->system_free(data, bytes);
-      memory->reserved_bytes -= bytes;
+      device->system_free(device->stream, data, bytes);
+      count_reserved(memory, device, -bytes);
     }
     return NULL; /* a carved piece stays unused until the context goes */
   }
@@ -163,13 +175,12 @@ static bam_storage *find_storage(bam_context *context, bam_device *device, int c
 }
 
 static bam_status out_of_memory(bam_context *context, bam_device *device, int64_t bytes) {
-  const bam_memory *memory = &context->memory;
   const double mb = 1e-6;
   return bam_fail(context, BAM_ERROR_MEMORY,
                   "out of memory on %s: asked for %.1f MB with %.1f MB in use and %.1f MB "
                   "reserved; use a smaller batch, or release tensors (bam.scope, <close>)",
-                  device->name, (double)bytes * mb, (double)memory->live_bytes * mb,
-                  (double)memory->reserved_bytes * mb);
+                  device->name, (double)bytes * mb, (double)device->live_bytes * mb,
+                  (double)device->reserved_bytes * mb);
 }
 
 bam_status bam_storage_alloc(bam_context *context, bam_device *device, int64_t bytes,
@@ -194,9 +205,7 @@ bam_status bam_storage_alloc(bam_context *context, bam_device *device, int64_t b
     return out_of_memory(context, device, asked);
   storage->refs = 1;
   storage->version = 0;
-  memory->live_bytes += storage->bytes;
-  if (memory->live_bytes > memory->peak_bytes)
-    memory->peak_bytes = memory->live_bytes;
+  count_live(memory, device, storage->bytes);
   *out = storage;
   return BAM_OK;
 }
@@ -234,8 +243,9 @@ bam_storage *bam_storage_retain(bam_storage *storage) {
 
 /* Give a storage of its own back to the system. */
 static void free_own(bam_context *context, bam_storage *storage) {
-  storage->device->system_free(storage->data, storage->bytes);
-  context->memory.reserved_bytes -= storage->bytes;
+  bam_device *device = storage->device;
+  device->system_free(device->stream, storage->data, storage->bytes);
+  count_reserved(&context->memory, device, -storage->bytes);
   bam_object_free(context, storage, sizeof *storage);
 }
 
@@ -248,7 +258,7 @@ void bam_storage_release(bam_context *context, bam_storage *storage) {
     bam_object_free(context, storage, sizeof *storage);
     return;
   }
-  context->memory.live_bytes -= storage->bytes;
+  count_live(&context->memory, storage->device, -storage->bytes);
   if (context->memory.no_cache) {
     free_own(context, storage);
     return;
@@ -274,20 +284,24 @@ static void trim_device(bam_context *context, bam_device *device) {
   }
 }
 
-void bam_memory_trim(bam_context *context) { trim_device(context, &context->cpu); }
+void bam_memory_trim(bam_context *context) {
+  for (int i = 0; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++)
+    trim_device(context, context->devices[i]);
+}
 
 static void destroy_regions(bam_device *device) {
   while (device->regions != NULL) {
     struct bam_region *region = device->regions;
     device->regions = region->next;
-    device->system_free(region->data, region->bytes);
+    device->system_free(device->stream, region->data, region->bytes);
     free(region);
   }
 }
 
 void bam_memory_destroy(bam_context *context) {
   bam_memory_trim(context);
-  destroy_regions(&context->cpu);
+  for (int i = 0; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++)
+    destroy_regions(context->devices[i]);
   while (context->memory.slabs != NULL) {
     struct bam_slab *slab = context->memory.slabs;
     context->memory.slabs = slab->next;

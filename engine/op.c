@@ -86,18 +86,12 @@ bam_status bam_call_kernels(bam_call *call, bam_dtype dtype, const bam_kernels *
 }
 
 bam_status bam_backward_kernels(bam_backward *pass, bam_dtype dtype, const bam_kernels **kernels) {
-  bam_device *device = &pass->context->cpu;
-  for (int k = 0; k < BAM_MAX_OUTPUTS; k++)
-    if (pass->grads[k] != NULL)
-      device = bam_tensor_device(pass->grads[k]);
-  return find_kernels(pass->context, pass->op, device, dtype, kernels);
+  return find_kernels(pass->context, pass->op, pass->node->device, dtype, kernels);
 }
 
 /* ---- bam.debug { nan = true } ---- */
 
 static bool holds_nan(bam_tensor *tensor) {
-  if (tensor == NULL || !bam_dtype_is_float(tensor->dtype))
-    return false;
   int64_t count = bam_tensor_count(tensor);
   for (int64_t i = 0; i < count; i++) {
     double value;
@@ -109,7 +103,15 @@ static bool holds_nan(bam_tensor *tensor) {
 }
 
 bam_status bam_debug_check(bam_context *context, const char *what, bam_tensor *tensor) {
-  if (!holds_nan(tensor))
+  bam_tensor *here;
+  if (tensor == NULL || !bam_dtype_is_float(tensor->dtype))
+    return BAM_OK;
+  bam_status status = bam_tensor_to(tensor, &context->cpu, &here);
+  if (status != BAM_OK)
+    return status;
+  bool found = holds_nan(here);
+  bam_tensor_release(here);
+  if (!found)
     return BAM_OK;
   char where[200] = "";
   if (context->host.where != NULL)
@@ -151,6 +153,8 @@ static bam_status run(bam_call *call, int n_outputs) {
   bam_status status = check_inputs(call);
   if (status == BAM_OK)
     status = call->op->forward(call);
+  if (status == BAM_OK)
+    status = bam_device_check(call->context, bam_call_device(call));
   if (status == BAM_OK && call->context->check_nan && !call->op->is_view) /* a view makes no NaN */
     status = check_call(call);
   if (status == BAM_OK && call->recording)

@@ -19,6 +19,7 @@ typedef enum bam_attr_kind {
   BAM_ATTR_FLOAT,
   BAM_ATTR_BOOL,
   BAM_ATTR_DTYPE,    /* .i is a bam_dtype */
+  BAM_ATTR_DEVICE,   /* .i is the number of an open device of the context */
   BAM_ATTR_DIM,      /* .i is a dimension, negative from the end */
   BAM_ATTR_DIMS,     /* .list holds .count dimensions; not given: all of them */
   BAM_ATTR_POSITION, /* .i counts from 0, negative from the end; scripts count from 1 */
@@ -29,7 +30,7 @@ typedef struct bam_attr {
   bool given; /* false: the default of the spec is in place */
   int count;
   union {
-    int64_t i; /* INT, BOOL, DTYPE, DIM, POSITION */
+    int64_t i; /* INT, BOOL, DTYPE, DEVICE, DIM, POSITION */
     double f;  /* FLOAT */
     int64_t list[BAM_MAX_DIMS];
   };
@@ -144,7 +145,7 @@ const bam_shape *bam_backward_shape(const bam_backward *pass, int i);
 bam_dtype bam_backward_dtype(const bam_backward *pass, int i);
 
 /* Add `grad` (borrowed) to the gradient of input `i`. Dimensions that were broadcast are summed,
-   the dtype is converted. Does nothing when input `i` wants no gradient. */
+   the dtype is converted, and it moves to the input's device. Does nothing when input `i` wants no gradient. */
 bam_status bam_backward_give(bam_backward *pass, int i, bam_tensor *grad);
 
 /* Instead of giving: the contiguous tensor (borrowed, of input i's shape and dtype) to write the

@@ -83,6 +83,7 @@ bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *grad, bam_tensor *m, b
   bam_tensor_changed(param);
   bam_tensor_changed(m);
   bam_tensor_changed(v);
+  status = bam_device_check(context, device);
 done:
   return status;
 }
@@ -109,6 +110,7 @@ bam_status bam_optim_sgd(bam_tensor *param, bam_tensor *grad, bam_tensor *buffer
   bam_tensor_changed(param);
   if (buffer != NULL)
     bam_tensor_changed(buffer);
+  status = bam_device_check(context, device);
 done:
   return status;
 }

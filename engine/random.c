@@ -26,10 +26,12 @@ static bam_status begin(bam_tensor *tensor, bam_dtype dtype, bam_tensor **draw) 
 static bam_status finish(bam_tensor *tensor, bam_tensor *draw, int64_t per_block) {
   bam_status status = BAM_OK;
   int64_t count = bam_tensor_count(tensor);
-  if (draw == tensor)
+  if (draw == tensor) {
     bam_tensor_changed(tensor);
-  else
+    status = bam_device_check(tensor->context, bam_tensor_device(tensor));
+  } else {
     status = bam_tensor_copy(tensor, draw);
+  }
   if (status == BAM_OK)
     tensor->context->random_counter += (uint64_t)((count + per_block - 1) / per_block);
   bam_tensor_release(draw);

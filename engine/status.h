@@ -10,7 +10,8 @@ typedef enum bam_status {
   BAM_ERROR_MEMORY,   /* no memory; nothing was changed, releasing something and retrying may
                          work */
   BAM_ERROR_FILE,     /* a file is missing, unreadable, damaged or cannot be written */
-  BAM_ERROR_HOST      /* a function of the host language (a custom op, a hook) failed */
+  BAM_ERROR_HOST,     /* a function of the host language (a custom op, a hook) failed */
+  BAM_ERROR_DEVICE    /* a device failed; what was being computed is lost */
 } bam_status;
 
 /* Run `call`; on failure jump to the function's one clean-up label. The function declares

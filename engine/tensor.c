@@ -189,6 +189,82 @@ static void copy_elements(bam_tensor *to, bam_tensor *from) {
                     from->dtype);
 }
 
+/* ---- between devices ---- */
+
+#define BOUNCE_BYTES (16LL << 20)
+
+/* From one device that is not the host to another, through host memory. */
+static bam_status bounce(bam_tensor *to, const bam_tensor *from, int64_t bytes) {
+  bam_context *context = to->context;
+  bam_device *there = bam_tensor_device(to), *here = bam_tensor_device(from);
+  bam_storage *buffer;
+  int64_t most = bytes < BOUNCE_BYTES ? bytes : BOUNCE_BYTES;
+  bam_status status = bam_storage_alloc(context, &context->cpu, most, &buffer);
+  if (status != BAM_OK)
+    return status;
+  for (int64_t done = 0; done < bytes; done += most) {
+    int64_t step = bytes - done < most ? bytes - done : most;
+    here->copy_out(here->stream, buffer->data, (const char *)bam_tensor_data(from) + done, step);
+    there->copy_in(there->stream, (char *)bam_tensor_data(to) + done, buffer->data, step);
+  }
+  bam_storage_release(context, buffer);
+  return BAM_OK;
+}
+
+/* The bytes of `from` into `to`: both contiguous, of one dtype and shape, on two devices. */
+static bam_status transfer(bam_tensor *to, const bam_tensor *from) {
+  bam_device *there = bam_tensor_device(to), *here = bam_tensor_device(from);
+  int64_t bytes = bam_tensor_count(from) * bam_dtype_size(from->dtype);
+  bam_status status = BAM_OK;
+  if (here->is_host)
+    there->copy_in(there->stream, bam_tensor_data(to), bam_tensor_data(from), bytes);
+  else if (there->is_host)
+    here->copy_out(here->stream, bam_tensor_data(to), bam_tensor_data(from), bytes);
+  else
+    status = bounce(to, from, bytes);
+  if (status == BAM_OK)
+    status = bam_device_check(to->context, here);
+  return status == BAM_OK ? bam_device_check(to->context, there) : status;
+}
+
+bam_status bam_tensor_to(bam_tensor *tensor, bam_device *device, bam_tensor **out) {
+  if (bam_tensor_device(tensor) == device) {
+    *out = bam_tensor_retain(tensor);
+    return BAM_OK;
+  }
+  bam_tensor *whole = NULL, *moved = NULL;
+  bam_status status = BAM_OK;
+  BAM_TRY(bam_tensor_contiguous(tensor, &whole));
+  BAM_TRY(bam_tensor_new(tensor->context, device, tensor->dtype, &tensor->shape, &moved));
+  if (bam_tensor_count(tensor) > 0)
+    BAM_TRY(transfer(moved, whole));
+  moved->is_number = tensor->is_number;
+  *out = bam_tensor_retain(moved);
+done:
+  bam_tensor_release(whole);
+  bam_tensor_release(moved);
+  return status;
+}
+
+/* Converting and spreading is done where the values go. */
+static bam_status copy_between(bam_tensor *to, bam_tensor *from) {
+  bam_tensor *here = NULL;
+  bam_status status = BAM_OK;
+  if (to->dtype == from->dtype && bam_shape_equal(&to->shape, &from->shape) &&
+      bam_tensor_is_contiguous(to)) {
+    BAM_TRY(bam_tensor_contiguous(from, &here));
+    BAM_TRY(transfer(to, here));
+  } else {
+    BAM_TRY(bam_tensor_to(from, bam_tensor_device(to), &here));
+    copy_elements(to, here);
+    BAM_TRY(bam_device_check(to->context, bam_tensor_device(to)));
+  }
+  bam_tensor_changed(to);
+done:
+  bam_tensor_release(here);
+  return status;
+}
+
 bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
   if (!bam_shape_expands(&from->shape, &to->shape)) {
     char ta[BAM_SHAPE_TEXT], tb[BAM_SHAPE_TEXT];
@@ -196,11 +272,10 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
                     "copy: a value of shape %s does not fit into %s",
                     bam_shape_text(&from->shape, tb), bam_shape_text(&to->shape, ta));
   }
-  if (bam_tensor_device(to) != bam_tensor_device(from))
-    return bam_fail(to->context, BAM_ERROR_ARGUMENT, "copy: tensors on %s and %s",
-                    bam_tensor_device(to)->name, bam_tensor_device(from)->name);
   if (bam_tensor_count(to) == 0)
     return BAM_OK;
+  if (bam_tensor_device(to) != bam_tensor_device(from))
+    return copy_between(to, from);
   bam_tensor *source = bam_tensor_retain(from);
   if (to->storage == from->storage) {
     bam_tensor_release(source);
@@ -217,7 +292,7 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
   copy_elements(to, source);
   bam_tensor_release(source);
   bam_tensor_changed(to);
-  return BAM_OK;
+  return bam_device_check(to->context, bam_tensor_device(to));
 }
 
 bam_status bam_tensor_fill(bam_tensor *tensor, double value) {
@@ -230,7 +305,7 @@ bam_status bam_tensor_fill(bam_tensor *tensor, double value) {
   if (kernels != NULL) {
     kernels->fill(device->stream, &loop, bam_tensor_data(tensor), value);
     bam_tensor_changed(tensor);
-    return BAM_OK;
+    return bam_device_check(tensor->context, device);
   }
   bam_tensor *number = NULL; /* a dtype that only stores: convert from f64 */
   bam_status status =
@@ -254,11 +329,34 @@ static int64_t element_offset(const bam_tensor *tensor, int64_t index) {
   return offset;
 }
 
+static bam_status check_index(const bam_tensor *tensor, int64_t index) {
+  int64_t count = bam_tensor_count(tensor);
+  if (index >= 0 && index < count)
+    return BAM_OK;
+  return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
+                  "element %" PRId64 " of a tensor with %" PRId64 " elements", index + 1, count);
+}
+
+bam_status bam_tensor_set(bam_tensor *tensor, int64_t index, double value) {
+  bam_status status = check_index(tensor, index);
+  if (status != BAM_OK)
+    return status;
+  bam_device *device = bam_tensor_device(tensor);
+  const int64_t size = bam_dtype_size(tensor->dtype);
+  const bam_loop one = { .ndim = 1, .size = { 1 } };
+  char raw[8];
+  bam_cpu_convert(NULL, &one, raw, tensor->dtype, &value, BAM_F64);
+  device->copy_in(device->stream,
+                  (char *)tensor->storage->data + element_offset(tensor, index) * size, raw, size);
+  bam_tensor_changed(tensor);
+  return bam_device_check(tensor->context, device);
+}
+
 bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *value, int64_t *integer) {
-  int64_t count = bam_tensor_count(tensor), size = bam_dtype_size(tensor->dtype);
-  if (index < 0 || index >= count)
-    return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
-                    "element %" PRId64 " of a tensor with %" PRId64 " elements", index + 1, count);
+  bam_status status = check_index(tensor, index);
+  if (status != BAM_OK)
+    return status;
+  int64_t size = bam_dtype_size(tensor->dtype);
   bam_device *device = bam_tensor_device(tensor);
   const char *data = tensor->storage->data;
   char raw[8];
@@ -266,7 +364,7 @@ bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *value, int6
   const bam_loop one = { .ndim = 1, .size = { 1 } };
   bam_cpu_convert(NULL, &one, value, BAM_F64, raw, tensor->dtype);
   bam_cpu_convert(NULL, &one, integer, BAM_I64, raw, tensor->dtype);
-  return BAM_OK;
+  return bam_device_check(tensor->context, device);
 }
 
 void bam_tensor_changed(bam_tensor *tensor) { tensor->storage->version++; }

@@ -81,12 +81,19 @@ bam_status bam_tensor_contiguous(bam_tensor *tensor, bam_tensor **out);
    recorded. */
 bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out);
 
-/* Overwrite `to` with `from`, converted and broadcast. Counts as an in-place change. Overlap is
-   allowed only between identical views. Not recorded. */
+/* `tensor` on `device`: a new reference to itself when it is there, else a contiguous copy. Not
+   recorded. */
+bam_status bam_tensor_to(bam_tensor *tensor, bam_device *device, bam_tensor **out);
+
+/* Overwrite `to` with `from`, converted and broadcast; they may be on different devices. Counts as
+   an in-place change. Not recorded. */
 bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from);
 
 /* Overwrite every element by `value`, converted. Counts as an in-place change. */
 bam_status bam_tensor_fill(bam_tensor *tensor, double value);
+
+/* Overwrite element `index` (row-major) by the number, converted. Counts as an in-place change. */
+bam_status bam_tensor_set(bam_tensor *tensor, int64_t index, double value);
 
 /* The one element of a tensor, or element `index` (row-major) of any; waits for the device. */
 bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *real, int64_t *integer);

@@ -32,18 +32,33 @@ const bam_op bam_op_clone = {
   .forward = clone_forward, .backward = give_through,
 };
 
+enum { ATTR_DTYPE, ATTR_DEVICE };
+
 static bam_status to_forward(bam_call *call) {
-  bam_tensor *x = call->inputs[0];
-  bam_dtype dtype = (bam_dtype)call->attrs[0].i;
-  return x->dtype == dtype ? bam_tensor_alias(x, &call->outputs[0])
-                           : bam_tensor_convert(x, dtype, &call->outputs[0]);
+  bam_tensor *x = call->inputs[0], *converted;
+  const bam_attr *attrs = call->attrs;
+  if (!attrs[ATTR_DTYPE].given && !attrs[ATTR_DEVICE].given)
+    return bam_call_fail(call, "where to? Say a dtype, a device, or both: x:to(\"f32\", \"cuda\")");
+  bam_dtype dtype = attrs[ATTR_DTYPE].given ? (bam_dtype)attrs[ATTR_DTYPE].i : x->dtype;
+  bam_device *device = attrs[ATTR_DEVICE].given ? call->context->devices[attrs[ATTR_DEVICE].i]
+                                                : bam_tensor_device(x);
+  if (x->dtype == dtype && bam_tensor_device(x) == device)
+    return bam_tensor_alias(x, &call->outputs[0]);
+  bam_status status = bam_tensor_convert(x, dtype, &converted);
+  if (status != BAM_OK)
+    return status;
+  status = bam_tensor_to(converted, device, &call->outputs[0]);
+  bam_tensor_release(converted);
+  return status;
 }
 
 const bam_op bam_op_to = {
   .name = "to",
-  .help = "x in another dtype (itself when it has it already). Float to integer truncates and "
+  .help = "x in another dtype, on another device, or both: x:to(\"f32\"), x:to(\"cuda\"), "
+          "x:to(\"f32\", \"cuda:1\"); itself when nothing changes. Float to integer truncates and "
           "saturates; to bool is \"not zero\"; bf16 and f16 round to nearest even.",
   .inputs = { "x" }, .is_view = true,
-  .attrs = (const bam_attr_spec[]){ { "dtype", BAM_ATTR_DTYPE, true, 0 }, { 0 } },
+  .attrs = (const bam_attr_spec[]){ { "dtype", BAM_ATTR_DTYPE, false, 0 },
+                                    { "device", BAM_ATTR_DEVICE, false, 0 }, { 0 } },
   .forward = to_forward, .backward = give_through,
 };

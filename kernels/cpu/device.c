@@ -53,7 +53,8 @@ static const isa *choose(void) {
   return &isas[i];
 }
 
-static void *cpu_alloc(int64_t bytes) {
+static void *cpu_alloc(bam_stream stream, int64_t bytes) {
+  (void)stream;
   void *data = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
                     -1, 0);
   if (data == MAP_FAILED)
@@ -63,17 +64,22 @@ static void *cpu_alloc(int64_t bytes) {
 }
 
 /* malloc, so that sanitisers and valgrind watch every single block. */
-static void *plain_alloc(int64_t bytes) {
+static void *plain_alloc(bam_stream stream, int64_t bytes) {
+  (void)stream;
   void *data;
   return posix_memalign(&data, 64, (size_t)bytes) == 0 ? data : NULL;
 }
 
-static void plain_free(void *data, int64_t bytes) {
+static void plain_free(bam_stream stream, void *data, int64_t bytes) {
+  (void)stream;
   (void)bytes;
   free(data);
 }
 
-static void cpu_free(void *data, int64_t bytes) { munmap(data, (size_t)bytes); }
+static void cpu_free(bam_stream stream, void *data, int64_t bytes) {
+  (void)stream;
+  munmap(data, (size_t)bytes);
+}
 
 static void cpu_copy(bam_stream stream, void *to, const void *from, int64_t bytes) {
   (void)stream;
@@ -94,7 +100,7 @@ __attribute__((constructor(101))) static void wait_briefly(void) {
 void bam_device_init_cpu(bam_device *device, bool plain) {
   const isa *best = choose();
   *device = (bam_device){
-    .name = "cpu", .isa = best->name,
+    .name = "cpu", .isa = best->name, .is_host = true,
     .system_alloc = plain ? plain_alloc : cpu_alloc,
     .system_free = plain ? plain_free : cpu_free,
     .copy_in = cpu_copy, .copy_out = cpu_copy,

@@ -8,7 +8,8 @@ local M = {}
 for name, op in pairs(core.ops) do M[name] = op end
 local from_core = { "tensor", "zeros", "ones", "empty", "full", "arange", "linspace", "eye", "rand",
                     "randn", "randint", "randperm", "bytes", "scope", "save", "save_npy",
-                    "load_npy", "seed", "threads", "memory", "isa", "clock" }
+                    "load_npy", "seed", "threads", "memory", "isa", "clock",
+                    "device", "devices", "synchronise", "tf32" }
 for _, name in ipairs(from_core) do
   M[name] = core[name]
 end

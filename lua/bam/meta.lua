@@ -3,7 +3,8 @@
 --- the registry are not listed: each carries its own text.
 
 ---@alias dtype "f32" | "f64" | "bf16" | "f16" | "i32" | "i64" | "u8" | "bool"
----@alias options { dtype?: dtype, requires_grad?: boolean, device?: "cpu" }
+---@alias device "cpu" | "cuda" | "cuda:0" | "cuda:1" | string
+---@alias options { dtype?: dtype, requires_grad?: boolean, device?: device }
 
 local core, methods = {}, {}
 
@@ -323,9 +324,31 @@ function core.seed(seed) end
 function core.threads(count) end
 
 --- Counters of the engine's memory: bytes `live`, `peak` and `reserved`; `objects` that live;
---- `requests` for memory, and `system_requests`, those of them that the system had to serve.
+--- `requests` for memory, and `system_requests`, those of them that the system had to serve. Of one
+--- device, only bytes `live` and `reserved`.
+---@param device? device all of them together when left out
 ---@return table<string, integer>
-function core.memory() end
+function core.memory(device) end
+
+--- Chooses the device where new tensors go that name none, or only tells it.
+---@param name? device
+---@return device
+function core.device(name) end
+
+--- The devices of this machine, and for each kind that has none, why: `cuda = "..."`.
+---@return { name: device, description: string, memory?: integer, free?: integer }[]
+---@return table<string, string>
+function core.devices() end
+
+--- Waits until all work on a device is done; what failed there is raised here.
+---@param device? device the one where new tensors go when left out
+function core.synchronise(device) end
+
+--- Allows devices to compute products of f32 numbers from their first 10 bits behind the point,
+--- several times as fast, or forbids it; or only tells. Forbidden at first.
+---@param allow? boolean
+---@return boolean
+function core.tf32(allow) end
 
 --- Seconds of a clock that never goes back, for measuring how long something takes.
 ---@return number

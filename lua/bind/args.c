@@ -72,6 +72,15 @@ bam_dtype bind_dtype(lua_State *L, int arg, const char *what) {
   return (bam_dtype)dtype;
 }
 
+bam_device *bind_device(lua_State *L, int arg, const char *what) {
+  bam_device *device;
+  if (lua_type(L, arg) != LUA_TSTRING)
+    bind_error(L, "%s: expected a device such as \"cpu\" or \"cuda\", got %s", what,
+               bind_describe(L, arg));
+  bind_check_within(L, bam_context_device(bind_context(L), lua_tostring(L, arg), &device), what);
+  return device;
+}
+
 int64_t bind_position(lua_State *L, int arg, const char *what) {
   int64_t value = bind_integer(L, arg, what);
   if (value == 0)

@@ -91,6 +91,9 @@ double bind_number(lua_State *L, int arg, const char *what);
 /* A dtype given by name. */
 bam_dtype bind_dtype(lua_State *L, int arg, const char *what);
 
+/* The device named there ("cpu", "cuda", "cuda:1"), opened when it is used first. */
+bam_device *bind_device(lua_State *L, int arg, const char *what);
+
 /* A 1-based position or dimension (negative: from the end) as the engine counts it, from 0. */
 int64_t bind_position(lua_State *L, int arg, const char *what);
 
@@ -117,6 +120,7 @@ extern const luaL_Reg bind_create_functions[];   /* create.c */
 extern const luaL_Reg bind_directory_functions[]; /* directory.c */
 extern const luaL_Reg bind_files_functions[];    /* files.c */
 extern const luaL_Reg bind_hash_functions[];     /* hash.c */
+extern const luaL_Reg bind_device_functions[];   /* device.c */
 extern const luaL_Reg bind_json_functions[];     /* json.c */
 extern const luaL_Reg bind_lock_functions[];     /* lock.c */
 extern const luaL_Reg bind_path_functions[];     /* path.c */

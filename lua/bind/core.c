@@ -208,7 +208,7 @@ int luaopen_bam_core(lua_State *L) {
                                     bind_files_functions, bind_scope_functions,
                                     bind_optim_functions, bind_system_functions,
                                     bind_directory_functions, bind_json_functions,
-                                    bind_hash_functions, bind_text_functions,
+                                    bind_hash_functions, bind_text_functions, bind_device_functions,
                                     bind_tokenizer_functions, bind_lock_functions,
                                     bind_path_functions, bind_terminal_functions,
                                     bind_signals_functions };

@@ -15,7 +15,7 @@ typedef struct {
 
 static options read_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
   static const char *const names[] = { "dtype", "requires_grad", "device", NULL };
-  options o = { .dtype = dtype, .device = &bind_context(L)->cpu };
+  options o = { .dtype = dtype, .device = bind_context(L)->device };
   if (lua_isnoneornil(L, arg))
     return o;
   if (lua_type(L, arg) != LUA_TTABLE)
@@ -27,14 +27,18 @@ static options read_options(lua_State *L, int arg, const char *what, bam_dtype d
   }
   lua_getfield(L, arg, "requires_grad");
   o.requires_grad = lua_toboolean(L, -1);
-  if (lua_getfield(L, arg, "device") != LUA_TNIL) {
-    if (lua_type(L, -1) != LUA_TSTRING)
-      bind_error(L, "%s: expected a device such as \"cpu\", got %s", what, bind_describe(L, -1));
-    if (strcmp(lua_tostring(L, -1), "cpu") != 0)
-      bind_error(L, "%s: no device \"%s\"; there is \"cpu\"", what, lua_tostring(L, -1));
-  }
+  if (lua_getfield(L, arg, "device") != LUA_TNIL)
+    o.device = bind_device(L, -1, what);
   lua_pop(L, 3);
   return o;
+}
+
+/* `raw`, written by the host, in the dtype and on the device of the options, into `box`. */
+static void move_and_convert(lua_State *L, bam_tensor *raw, const options *o, bind_box *box) {
+  bind_box *there = bind_push_box(L);
+  bind_check(L, bam_tensor_to(raw, o->device, &there->tensor));
+  bind_check(L, bam_tensor_convert(there->tensor, o->dtype, &box->tensor));
+  lua_pop(L, 1);
 }
 
 /* The finished tensor in the box on top becomes the result. */
@@ -164,12 +168,13 @@ static int create_tensor(lua_State *L) {
   static const bam_dtype exact[] = { BAM_F64, BAM_BOOL, BAM_I64, BAM_F64 };
   options o = read_options(L, 2, "tensor", natural[s.content]);
   bind_box *raw = bind_push_box(L), *box = bind_push_box(L);
-  bind_check(L, bam_tensor_new(context, o.device, exact[s.content], &s.shape, &raw->tensor));
+  bind_check(L, bam_tensor_new(context, &context->cpu, exact[s.content], &s.shape,
+                               &raw->tensor));
   int64_t at = 0;
   lua_pushvalue(L, 1);
   copy_numbers(L, raw->tensor, &at);
   lua_pop(L, 1);
-  bind_check(L, bam_tensor_convert(raw->tensor, o.dtype, &box->tensor));
+  move_and_convert(L, raw->tensor, &o, box);
   return finish(L, box, &o);
 }
 
@@ -180,8 +185,10 @@ static int create_bytes(lua_State *L) {
   size_t length;
   const char *text = lua_tolstring(L, 1, &length);
   const bam_shape shape = { .ndim = 1, .size = { (int64_t)length } };
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_tensor_from(bind_context(L), BAM_U8, &shape, text, &box->tensor));
+  bam_context *context = bind_context(L);
+  bind_box *raw = bind_push_box(L), *box = bind_push_box(L);
+  bind_check(L, bam_tensor_from(context, BAM_U8, &shape, text, &raw->tensor));
+  bind_check(L, bam_tensor_to(raw->tensor, context->device, &box->tensor));
   return 1;
 }
 
@@ -229,7 +236,8 @@ typedef struct {
 static int create_progression(lua_State *L, const progression *p, options *o) {
   const bam_shape shape = { .ndim = 1, .size = { p->n } };
   bind_box *raw = bind_push_box(L), *box = bind_push_box(L);
-  bind_check(L, bam_tensor_new(bind_context(L), o->device, p->integers ? BAM_I64 : BAM_F64, &shape,
+  bam_context *context = bind_context(L);
+  bind_check(L, bam_tensor_new(context, &context->cpu, p->integers ? BAM_I64 : BAM_F64, &shape,
                                &raw->tensor));
   void *data = bam_tensor_data(raw->tensor);
   for (int64_t i = 0; i < p->n; i++)
@@ -239,7 +247,7 @@ static int create_progression(lua_State *L, const progression *p, options *o) {
         (int64_t)((uint64_t)p->first + (uint64_t)i * (uint64_t)p->step);
     else
       ((double *)data)[i] = p->start + (double)i * p->spacing;
-  bind_check(L, bam_tensor_convert(raw->tensor, o->dtype, &box->tensor));
+  move_and_convert(L, raw->tensor, o, box);
   return finish(L, box, o);
 }
 

@@ -54,12 +54,14 @@ static void push_stepped(lua_State *L, bam_tensor *x, int dim, int64_t start, in
                          int64_t step) {
   const int64_t n = (length + step - 1) / step;
   const bam_shape shape = { .ndim = 1, .size = { n } };
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_tensor_new(x->context, &x->context->cpu, BAM_I64, &shape, &box->tensor));
-  int64_t *data = bam_tensor_data(box->tensor);
+  bind_box *here = bind_push_box(L), *box = bind_push_box(L);
+  bind_check(L, bam_tensor_new(x->context, &x->context->cpu, BAM_I64, &shape, &here->tensor));
+  int64_t *data = bam_tensor_data(here->tensor);
   for (int64_t i = 0; i < n; i++)
     data[i] = start + i * step + 1;
+  bind_check(L, bam_tensor_to(here->tensor, bam_tensor_device(x), &box->tensor));
   push_positions(L, x, dim, box->tensor);
+  lua_remove(L, -2);
   lua_remove(L, -2);
 }
 

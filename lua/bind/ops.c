@@ -29,15 +29,13 @@ bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, con
   int type = lua_type(L, arg);
   if (type != LUA_TNUMBER && type != LUA_TBOOLEAN)
     bind_error(L, "%s: expected a tensor or a number, got %s", name, bind_describe(L, arg));
-  /* numbers are made on the CPU, the only device so far; kernels see them as 0-d tensors */
-  (void)device;
   bam_context *context = bind_context(L);
   const bam_shape scalar = { .ndim = 0 };
   double number = lua_tonumber(L, arg);
   int64_t integer = lua_tointeger(L, arg);
   float single = (float)number;
   bool boolean = lua_toboolean(L, arg);
-  bind_box *box = bind_push_box(L);
+  bind_box *box = bind_push_box(L); /* kernels see it as a 0-d tensor */
   bam_status status;
   if (type == LUA_TBOOLEAN)
     status = bam_tensor_from(context, BAM_BOOL, &scalar, &boolean, &box->tensor);
@@ -49,7 +47,12 @@ bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, con
     status = bam_tensor_from(context, BAM_F64, &scalar, &number, &box->tensor);
   bind_check(L, status);
   box->tensor->is_number = true;
-  return box->tensor;
+  if (device->is_host)
+    return box->tensor;
+  bind_box *there = bind_push_box(L);
+  bind_check(L, bam_tensor_to(box->tensor, device, &there->tensor));
+  lua_remove(L, -2);
+  return there->tensor;
 }
 
 static bool is_optional(const char *name) { return name[strlen(name) - 1] == '?'; }
@@ -130,6 +133,9 @@ static void read_attr(reader *r, int arg, const bam_attr_spec *spec, const char 
   case BAM_ATTR_DTYPE:
     attr->i = bind_dtype(L, arg, name);
     break;
+  case BAM_ATTR_DEVICE:
+    attr->i = bind_device(L, arg, name)->number;
+    break;
   case BAM_ATTR_DIM:
   case BAM_ATTR_POSITION:
     attr->i = bind_position(L, arg, name);
@@ -191,6 +197,15 @@ static bool at_options(reader *r, const bam_attr_spec *spec) {
   return bind_is_options(r->L, r->next) || (!list && lua_rawlen(r->L, r->next) == 0);
 }
 
+/* A device where a dtype would stand, if the next attribute is one: x:to("cuda"). */
+static bool at_device(reader *r, const bam_attr_spec *spec) {
+  if (spec->kind != BAM_ATTR_DTYPE || spec[1].kind != BAM_ATTR_DEVICE || spec[1].name == NULL ||
+      lua_type(r->L, r->next) != LUA_TSTRING)
+    return false;
+  const char *name = lua_tostring(r->L, r->next);
+  return strncmp(name, "cpu", 3) == 0 || strncmp(name, "cuda", 4) == 0;
+}
+
 static void read_attrs(reader *r, bam_attr *attrs) {
   lua_State *L = r->L;
   int n = bam_op_attr_count(r->op);
@@ -198,6 +213,7 @@ static void read_attrs(reader *r, bam_attr *attrs) {
   for (int i = 0; i < n && r->next <= r->top; i++) {
     if (at_options(r, &r->op->attrs[i]))
       break;
+    i += at_device(r, &r->op->attrs[i]);
     if (spelled_out(r, i)) {
       read_rest(r, &r->op->attrs[i], &attrs[i]);
     } else {
@@ -239,7 +255,7 @@ static bam_device *find_device(lua_State *L, int top) {
     if (box != NULL && box->tensor != NULL)
       return bam_tensor_device(box->tensor);
   }
-  return &bind_context(L)->cpu;
+  return bind_context(L)->device;
 }
 
 static int call_op(lua_State *L) {

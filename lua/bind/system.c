@@ -47,8 +47,16 @@ static void set(lua_State *L, const char *name, int64_t value) {
   lua_setfield(L, -2, name);
 }
 
+/* memory() counts all devices together; memory("cuda") one of them. */
 static int system_memory(lua_State *L) {
   const bam_memory *memory = &bind_context(L)->memory;
+  if (!lua_isnoneornil(L, 1)) {
+    const bam_device *device = bind_device(L, 1, "memory");
+    lua_createtable(L, 0, 2);
+    set(L, "live", device->live_bytes);
+    set(L, "reserved", device->reserved_bytes);
+    return 1;
+  }
   lua_createtable(L, 0, 7);
   set(L, "live", memory->live_bytes);
   set(L, "peak", memory->peak_bytes);

@@ -133,7 +133,7 @@ static const struct property {
   void (*get)(lua_State *L, bam_tensor *x);
   const char *help;
 } properties[] = {
-  { "device", get_device, "Where the tensor lives: \"cpu\"." },
+  { "device", get_device, "Where the tensor lives: \"cpu\", \"cuda:0\", ..." },
   { "dtype", get_dtype, "The element type: \"f32\", \"i64\", ..." },
   { "grad", get_grad,
     "The gradient that backward collected, or nil. Assign a tensor or nil to set it." },
@@ -251,7 +251,10 @@ static void push_nested(lua_State *L, bam_tensor *x, int d, int64_t *at) {
 
 static int tensor_totable(lua_State *L) {
   int64_t at = 0;
-  push_nested(L, bind_tensor(L, 1), 0, &at);
+  bam_tensor *x = bind_tensor(L, 1);
+  bind_box *here = bind_push_box(L);
+  bind_check(L, bam_tensor_to(x, &bind_context(L)->cpu, &here->tensor));
+  push_nested(L, here->tensor, 0, &at);
   return 1;
 }
 

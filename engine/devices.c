@@ -1,0 +1,110 @@
+/* Devices by name: found in the context, or opened by their backend. */
+#include "devices.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const bam_backend *find_backend(const char *name, size_t length) {
+  for (int i = 0; bam_backends[i] != NULL; i++)
+    if (strlen(bam_backends[i]->name) == length &&
+        memcmp(bam_backends[i]->name, name, length) == 0)
+      return bam_backends[i];
+  return NULL;
+}
+
+/* The number behind the colon of "cuda:1"; 0 without one, -1 when it is no number. */
+static int read_number(const char *after) {
+  if (*after == '\0')
+    return 0;
+  char *end;
+  long number = after[0] == ':' && after[1] >= '0' && after[1] <= '9' ? strtol(after + 1, &end, 10)
+                                                                       : -1;
+  return number >= 0 && number < 1000 && *end == '\0' ? (int)number : -1;
+}
+
+static bam_status fail_unknown(bam_context *context, const char *name) {
+  if (strncmp(name, "cuda", 4) == 0 && find_backend("cuda", 4) == NULL)
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "no device \"%.40s\": this program was built without CUDA; there is \"cpu\" "
+                    "(make CUDA=1, where nvcc is installed, builds with it)", name);
+  return bam_fail(context, BAM_ERROR_ARGUMENT, "no device \"%.40s\"; there is \"cpu\"%s", name,
+                  find_backend("cuda", 4) != NULL ? ", \"cuda\", \"cuda:1\", ..." : "");
+}
+
+static bam_status open_device(bam_context *context, const bam_backend *backend, int number,
+                              bam_device **out) {
+  char why[512] = "";
+  int at = 1, count = backend->count(why, sizeof why);
+  if (count == 0)
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "no device \"%s:%d\": %s", backend->name, number,
+                    why);
+  if (number >= count)
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "no device \"%s:%d\"; the last is \"%s:%d\"",
+                    backend->name, number, backend->name, count - 1);
+  while (at < BAM_MAX_DEVICES && context->devices[at] != NULL)
+    at++;
+  bam_device *device = at < BAM_MAX_DEVICES ? calloc(1, sizeof *device) : NULL;
+  if (device == NULL)
+    return bam_fail(context, BAM_ERROR_MEMORY, "device \"%s:%d\": no memory for one more",
+                    backend->name, number);
+  if (!backend->open(device, number, why, sizeof why)) {
+    free(device);
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "device \"%s:%d\": %s", backend->name, number,
+                    why);
+  }
+  snprintf(device->name, sizeof device->name, "%s:%d", backend->name, number);
+  device->number = at;
+  if (device->allow_tf32 != NULL)
+    device->allow_tf32(device->stream, context->tf32);
+  *out = context->devices[at] = device;
+  return BAM_OK;
+}
+
+bam_status bam_context_device(bam_context *context, const char *name, bam_device **out) {
+  char full[64];
+  if (strcmp(name, "cpu") == 0) {
+    *out = &context->cpu;
+    return BAM_OK;
+  }
+  size_t length = strcspn(name, ":");
+  const bam_backend *backend = find_backend(name, length);
+  int number = backend != NULL ? read_number(name + length) : -1;
+  if (number < 0)
+    return fail_unknown(context, name);
+  snprintf(full, sizeof full, "%s:%d", backend->name, number);
+  for (int i = 1; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++)
+    if (strcmp(context->devices[i]->name, full) == 0) {
+      *out = context->devices[i];
+      return BAM_OK;
+    }
+  return open_device(context, backend, number, out);
+}
+
+bam_status bam_device_check(bam_context *context, bam_device *device) {
+  char why[512];
+  if (device->failure == NULL || !device->failure(device->stream, why, sizeof why))
+    return BAM_OK;
+  return bam_fail(context, BAM_ERROR_DEVICE, "%s: %s", device->name, why);
+}
+
+bam_status bam_device_synchronise(bam_context *context, bam_device *device) {
+  device->synchronise(device->stream);
+  return bam_device_check(context, device);
+}
+
+void bam_context_allow_tf32(bam_context *context, bool allow) {
+  context->tf32 = allow;
+  for (int i = 0; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++)
+    if (context->devices[i]->allow_tf32 != NULL)
+      context->devices[i]->allow_tf32(context->devices[i]->stream, allow);
+}
+
+void bam_context_close_devices(bam_context *context) {
+  for (int i = 1; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++) {
+    if (context->devices[i]->close != NULL)
+      context->devices[i]->close(context->devices[i]->stream);
+    free(context->devices[i]);
+    context->devices[i] = NULL;
+  }
+}
