@@ -1,0 +1,162 @@
+/* CUDA as a backend: which devices there are, opening one, its memory. The runtime is linked
+   statically and finds the driver when it is first asked; a machine without one is told so. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern "C" {
+#include "../../engine/device.h"
+}
+
+#include "blas.h"
+#include "convert.h"
+#include "stream.h"
+
+#define DECLARE(type) extern "C" const bam_kernels bam_cuda_##type##_table;
+DECLARE(f32) DECLARE(f64) DECLARE(i32) DECLARE(i64) DECLARE(u8) DECLARE(b8)
+
+/* ---- memory ---- */
+
+static void *device_alloc(bam_stream stream, int64_t bytes) {
+  void *data = NULL;
+  if (!bam_cuda_enter(stream) || cudaMalloc(&data, (size_t)bytes) != cudaSuccess) {
+    cudaGetLastError(); /* memory being short is no failure of the device */
+    return NULL;
+  }
+  return data;
+}
+
+static void device_free(bam_stream stream, void *data, int64_t bytes) {
+  (void)bytes;
+  if (bam_cuda_enter(stream))
+    bam_cuda_note(stream, "cudaFree", cudaFree(data));
+}
+
+static void device_synchronise(bam_stream stream) {
+  if (bam_cuda_enter(stream))
+    bam_cuda_note(stream, "synchronise", cudaStreamSynchronize(stream->queue));
+}
+
+static bool device_failure(bam_stream stream, char *text, size_t size) {
+  if (stream->failure[0] == '\0')
+    return false;
+  snprintf(text, size, "%s", stream->failure);
+  stream->failure[0] = '\0';
+  return true;
+}
+
+static void device_allow_tf32(bam_stream stream, bool allow) { stream->tf32 = allow; }
+
+/* ---- the stream ---- */
+
+static void close_stream(bam_stream stream) {
+  if (bam_cuda_enter(stream)) {
+    bam_cuda_blas_close(stream);
+    for (int i = 0; i < BAM_STAGING_SLOTS; i++)
+      if (stream->staged[i] != NULL)
+        cudaEventDestroy(stream->staged[i]);
+    if (stream->staging != NULL)
+      cudaFreeHost(stream->staging);
+    cudaFree(stream->scratch);
+    if (stream->queue != NULL)
+      cudaStreamDestroy(stream->queue);
+  }
+  free(stream);
+}
+
+static cudaError_t fill_stream(bam_stream stream) {
+  cudaError_t error = cudaSetDevice(stream->number);
+  int shared = 0;
+  if (error == cudaSuccess)
+    error = cudaStreamCreateWithFlags(&stream->queue, cudaStreamNonBlocking);
+  if (error == cudaSuccess)
+    error = cudaMallocHost((void **)&stream->staging, BAM_STAGING_SLOTS * BAM_STAGING_BYTES);
+  for (int i = 0; i < BAM_STAGING_SLOTS && error == cudaSuccess; i++)
+    error = cudaEventCreateWithFlags(&stream->staged[i], cudaEventDisableTiming);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&stream->multiprocessors, cudaDevAttrMultiProcessorCount,
+                                   stream->number);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                   stream->number);
+  stream->shared_limit = shared;
+  return error;
+}
+
+static bam_stream open_stream(int number, char *why, size_t size) {
+  bam_stream stream = (bam_stream)calloc(1, sizeof *stream);
+  if (stream == NULL) {
+    snprintf(why, size, "out of memory");
+    return NULL;
+  }
+  stream->number = number;
+  const cudaError_t error = fill_stream(stream);
+  if (error != cudaSuccess) {
+    cudaGetLastError();
+    snprintf(why, size, "%s", cudaGetErrorString(error));
+    close_stream(stream);
+    return NULL;
+  }
+  return stream;
+}
+
+/* ---- the backend ---- */
+
+static int count_devices(char *why, size_t size) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess && count > 0)
+    return count;
+  cudaGetLastError();
+  if (error == cudaErrorInsufficientDriver)
+    snprintf(why, size, "no NVIDIA driver, or one too old for CUDA %d.%d; install a newer one",
+             CUDART_VERSION / 1000, CUDART_VERSION / 10 % 100);
+  else if (error == cudaErrorNoDevice || error == cudaSuccess)
+    snprintf(why, size, "the NVIDIA driver finds no GPU; is CUDA_VISIBLE_DEVICES set?");
+  else
+    snprintf(why, size, "%s", cudaGetErrorString(error));
+  return 0;
+}
+
+static void describe_device(int number, char *text, size_t size, int64_t *bytes,
+                            int64_t *free_bytes) {
+  cudaDeviceProp properties;
+  size_t available = 0, total = 0;
+  snprintf(text, size, "cannot be asked");
+  *bytes = *free_bytes = 0;
+  if (cudaGetDeviceProperties(&properties, number) != cudaSuccess ||
+      cudaSetDevice(number) != cudaSuccess || cudaMemGetInfo(&available, &total) != cudaSuccess) {
+    cudaGetLastError();
+    return;
+  }
+  snprintf(text, size, "%s, compute capability %d.%d, %d multiprocessors", properties.name,
+           properties.major, properties.minor, properties.multiProcessorCount);
+  *bytes = (int64_t)total;
+  *free_bytes = (int64_t)available;
+}
+
+static bool open_device(bam_device *device, int number, char *why, size_t size) {
+  bam_stream stream = open_stream(number, why, size);
+  if (stream == NULL)
+    return false;
+  device->stream = stream;
+  device->kernels[BAM_BOOL] = &bam_cuda_b8_table;
+  device->kernels[BAM_U8] = &bam_cuda_u8_table;
+  device->kernels[BAM_I32] = &bam_cuda_i32_table;
+  device->kernels[BAM_I64] = &bam_cuda_i64_table;
+  device->kernels[BAM_F32] = &bam_cuda_f32_table;
+  device->kernels[BAM_F64] = &bam_cuda_f64_table;
+  device->system_alloc = device_alloc;
+  device->system_free = device_free;
+  device->copy_in = bam_cuda_copy_in;
+  device->copy_out = bam_cuda_copy_out;
+  device->convert = bam_cuda_convert;
+  device->synchronise = device_synchronise;
+  device->failure = device_failure;
+  device->allow_tf32 = device_allow_tf32;
+  device->close = close_stream;
+  return true;
+}
+
+extern "C" const bam_backend bam_cuda_backend;
+const bam_backend bam_cuda_backend = { "cuda", count_devices, open_device, describe_device };

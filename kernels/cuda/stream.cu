@@ -1,0 +1,102 @@
+/* Streams: copies through pinned memory, scratch, and the note of what went wrong. */
+#include "stream.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+bool bam_cuda_enter(bam_stream stream) {
+  const cudaError_t error = cudaSetDevice(stream->number);
+  bam_cuda_note(stream, "cudaSetDevice", error);
+  return error == cudaSuccess;
+}
+
+void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error) {
+  if (error != cudaSuccess)
+    bam_cuda_fail(stream, "%s: %s", what, cudaGetErrorString(error));
+}
+
+void bam_cuda_fail(bam_stream stream, const char *format, ...) {
+  if (stream->failure[0] != '\0')
+    return; /* the first failure explains the others */
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(stream->failure, sizeof stream->failure, format, arguments);
+  va_end(arguments);
+}
+
+/* Doubling, so that sizes that grow slowly do not ask the driver each time. The old memory is
+   freed after the work that uses it: cudaFree waits. */
+void *bam_cuda_scratch(bam_stream stream, int64_t bytes) {
+  if (bytes <= stream->scratch_bytes && stream->scratch != NULL)
+    return stream->scratch;
+  if (!bam_cuda_enter(stream))
+    return NULL;
+  int64_t wanted = 2 * stream->scratch_bytes > bytes ? 2 * stream->scratch_bytes : bytes;
+  void *grown;
+  if (cudaMalloc(&grown, (size_t)wanted) != cudaSuccess) {
+    cudaGetLastError(); /* or the next launch would be blamed for it */
+    bam_cuda_fail(stream, "out of memory: no %.1f MB for intermediate results; use a smaller batch",
+                  (double)wanted * 1e-6);
+    return NULL;
+  }
+  bam_cuda_note(stream, "cudaFree", cudaFree(stream->scratch));
+  stream->scratch = grown;
+  stream->scratch_bytes = wanted;
+  return grown;
+}
+
+/* The next slot of pinned memory, when its last copy is done. */
+static char *next_slot(bam_stream stream) {
+  stream->slot = (stream->slot + 1) % BAM_STAGING_SLOTS;
+  bam_cuda_note(stream, "copy", cudaEventSynchronize(stream->staged[stream->slot]));
+  return stream->staging + (int64_t)stream->slot * BAM_STAGING_BYTES;
+}
+
+void bam_cuda_copy_in(bam_stream stream, void *device, const void *host, int64_t bytes) {
+  if (bytes == 0 || !bam_cuda_enter(stream))
+    return;
+  for (int64_t done = 0; done < bytes; done += BAM_STAGING_BYTES) {
+    const int64_t step = bytes - done < BAM_STAGING_BYTES ? bytes - done : BAM_STAGING_BYTES;
+    char *slot = next_slot(stream);
+    memcpy(slot, (const char *)host + done, (size_t)step);
+    bam_cuda_note(stream, "copy to the device",
+                  cudaMemcpyAsync((char *)device + done, slot, (size_t)step,
+                                  cudaMemcpyHostToDevice, stream->queue));
+    bam_cuda_note(stream, "copy to the device",
+                  cudaEventRecord(stream->staged[stream->slot], stream->queue));
+  }
+}
+
+/* Start copying one piece into the next slot. */
+static void begin_out(bam_stream stream, const char *device, int64_t bytes) {
+  char *slot = next_slot(stream);
+  bam_cuda_note(stream, "copy from the device",
+                cudaMemcpyAsync(slot, device, (size_t)bytes, cudaMemcpyDeviceToHost,
+                                stream->queue));
+  bam_cuda_note(stream, "copy from the device",
+                cudaEventRecord(stream->staged[stream->slot], stream->queue));
+}
+
+/* Pieces are copied from pinned memory while the next ones arrive there. */
+void bam_cuda_copy_out(bam_stream stream, void *host, const void *device, int64_t bytes) {
+  const int64_t pieces = (bytes + BAM_STAGING_BYTES - 1) / BAM_STAGING_BYTES;
+  if (bytes == 0 || !bam_cuda_enter(stream))
+    return;
+  for (int64_t i = 0, begun = 0; i < pieces; i++) {
+    for (; begun < pieces && begun < i + BAM_STAGING_SLOTS; begun++) {
+      const int64_t from = begun * BAM_STAGING_BYTES;
+      const int64_t rest = bytes - from;
+      begin_out(stream, (const char *)device + from,
+                rest < BAM_STAGING_BYTES ? rest : BAM_STAGING_BYTES);
+    }
+    const int64_t behind = begun - i - 1; /* slots begun after piece i's */
+    const int slot = (int)((stream->slot + BAM_STAGING_SLOTS - behind) % BAM_STAGING_SLOTS);
+    const int64_t from = i * BAM_STAGING_BYTES, rest = bytes - from;
+    bam_cuda_note(stream, "copy from the device", cudaEventSynchronize(stream->staged[slot]));
+    memcpy((char *)host + from, stream->staging + (int64_t)slot * BAM_STAGING_BYTES,
+           (size_t)(rest < BAM_STAGING_BYTES ? rest : BAM_STAGING_BYTES));
+  }
+  if (stream->failure[0] != '\0')
+    memset(host, 0, (size_t)bytes);
+}
