@@ -227,3 +227,34 @@ $(B)/test_faults: $(FAULTS_OBJ) $(B)/libbam.a
 $(B)/fuzz_files: $(FUZZ_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -o $@ $^ $(ALL_LIBS)
+
+# ---- the SIMT shim ----
+# CUDA's kernels as C++, run on the CPU (tests/simt): one object per kernel file and dtype.
+SIMT_CFLAGS ?= -O2 -g
+SIMT_FLAGS  := -std=c++17 -Wall -Wextra -Wshadow $(WERROR) -fno-math-errno -fno-trapping-math -MMD -MP \
+               -Itests/simt $(SIMT_CFLAGS) $(SANITIZE)
+SIMT_OBJ    := $(patsubst tests/simt/%.cpp,$(B)/simt/%.o,$(wildcard tests/simt/*.cpp))
+
+$(B)/simt/flags: always
+	@mkdir -p $(@D)
+	@echo '$(CXX) $(SIMT_FLAGS)' | cmp -s - $@ || echo '$(CXX) $(SIMT_FLAGS)' > $@
+
+$(B)/simt/%.o: tests/simt/%.cpp $(B)/simt/flags
+	@echo $(CXX) $<
+	@$(CXX) $(SIMT_FLAGS) -c -o $@ $<
+
+$(B)/simt/%.o: tests/simt/%.cu $(B)/simt/flags
+	@echo $(CXX) $<
+	@$(CXX) $(SIMT_FLAGS) -x c++ -c -o $@ $<
+
+define simt_rule
+$(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/simt/flags
+	@mkdir -p $$(@D)
+	@echo $(CXX) kernels/cuda/$$*.cu for $(1)
+	@$(CXX) $(SIMT_FLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -x c++ -c -o $$@ $$<
+endef
+$(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call simt_rule,$(t))))
+
+$(B)/simt/selftest: $(B)/simt/selftest.o $(SIMT_OBJ)
+	@echo link $@
+	@$(CXX) -o $@ $^ $(SANITIZE)

@@ -1,0 +1,105 @@
+/* The state of the shim, which only its own files see: threads, warps and the block that runs
+   (simt.cpp), device memory (memory.cpp), and what the host's functions keep (runtime.cpp). */
+#ifndef SIMT_MACHINE_H
+#define SIMT_MACHINE_H
+
+#include "fiber.h"
+#include "simt.h"
+
+#define SIMT_WARP 32
+#define SIMT_MAX_THREADS 1024
+#define SIMT_MAX_WARPS (SIMT_MAX_THREADS / SIMT_WARP)
+#define SIMT_STATIC_SHARED (48 << 10)
+#define SIMT_SHARED 232448 /* bytes that a block of compute capability 9.0 may have */
+#define SIMT_RED_ZONE 256  /* bytes on both sides of device memory */
+#define SIMT_MAX_ARRAYS 64 /* of shared memory, in one kernel */
+#define SIMT_SCHEDULES 4
+
+/* What a lane that waits for others of its warp has brought. */
+struct simt_offer {
+  simt_kind kind;
+  unsigned mask;
+  uint64_t value; /* then the result */
+  int source;
+  simt_site site;
+};
+
+/* Every lane that exists is in one of ready, waiting and arrived, or it has returned. */
+struct simt_warp {
+  uint32_t present, ready;
+  uint32_t waiting; /* for lanes of the warp */
+  uint32_t arrived; /* at a barrier of the block */
+  simt_offer offer[SIMT_WARP];
+};
+
+struct simt_barrier {
+  int arrived, first; /* how many threads, and which came first */
+  int count, result;  /* of true predicates, this time and last time */
+  simt_site site;
+};
+
+/* The block's shared memory: the dynamic part first; behind each array is a small red zone. */
+struct simt_shared_memory {
+  unsigned char bytes[SIMT_SHARED + SIMT_STATIC_SHARED + SIMT_MAX_ARRAYS * 96]
+    __attribute__((aligned(128)));
+  size_t dynamic_bytes, static_bytes, end;
+  struct {
+    const char *name;
+    size_t end;
+  } arrays[SIMT_MAX_ARRAYS];
+  int narrays;
+  uint32_t poison;
+};
+
+struct simt_machine {
+  const simt_launch *launch;
+  void (*call)(const void *arguments);
+  const void *arguments;
+  cudaError_t error; /* of this launch */
+
+  /* How the launch is run: one of the schedules. */
+  bool lanes_reversed, warps_reversed;
+  int threads, nwarps;
+  int thread;       /* that runs */
+  int warp, warps_run; /* whose lanes run, and how many have had their turn */
+  uint32_t sweep;   /* lanes of the warp that are to be looked at before it starts anew */
+
+  uint3 position[SIMT_MAX_THREADS];
+  uint3 positions_of; /* the size of the block for which they are */
+  simt_fiber *fiber[SIMT_MAX_THREADS]; /* NULL for threads that have not begun or have returned */
+  simt_warp warps[SIMT_MAX_WARPS];
+  simt_barrier barrier;
+  simt_shared_memory shared;
+
+  simt_fiber first; /* the program's own stack */
+  simt_fiber fibers[SIMT_MAX_THREADS];
+  int nfibers;
+  simt_fiber *idle, *running;
+};
+
+/* Run the launch once; schedules are numbered from 0. */
+cudaError_t simt_run_schedule(const simt_launch *launch, void (*call)(const void *arguments),
+                              const void *arguments, int schedule);
+
+/* ---- memory.cpp ---- */
+
+/* Whether all bytes are in one allocation of the current device. */
+bool simt_is_device(const void *data, size_t bytes);
+bool simt_touches_device(const void *data, size_t bytes); /* any byte in any allocation */
+
+/* False when something wrote outside the allocations, which is reported and repaired. */
+bool simt_check_red_zones(const char *what);
+
+bool simt_save_memory(void);    /* what a launch begins with; false when there is no room */
+void simt_restore_memory(void); /* to that */
+void simt_keep_memory(void);    /* as the result to compare with */
+bool simt_compare_memory(const char *kernel, int schedule);
+
+/* ---- runtime.cpp ---- */
+
+cudaError_t simt_result(cudaError_t error); /* the last error unless a success; returns it */
+cudaError_t simt_check_launch(const simt_launch *launch, const void *const *pointers,
+                              int npointers);
+int simt_current_device(void);
+
+#endif

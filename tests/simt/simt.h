@@ -1,0 +1,77 @@
+/* kernels/cuda/launch.h for g++: starting a kernel, and shared memory, with the same contracts.
+   A kernel is the name of a function or a template instance with all its parameters, which then
+   is in parentheses. Every pointer that it is given must be NULL or point into memory that
+   cudaMalloc gave. */
+#ifndef SIMT_H
+#define SIMT_H
+
+#include <cuda_runtime.h>
+
+#define BAM_LAUNCH(stream_, kernel, blocks, threads, shared_bytes, ...)                           \
+  do {                                                                                            \
+    const dim3 blocks_ = (blocks);                                                                \
+    if (blocks_.x > 0 && blocks_.y > 0 && blocks_.z > 0 && bam_cuda_enter(stream_)) {             \
+      simt_configure(#kernel, kernel, blocks_, (threads), (size_t)(shared_bytes),                 \
+                     (stream_)->queue)(__VA_ARGS__);                                              \
+      bam_cuda_note((stream_), #kernel, cudaGetLastError());                                      \
+    }                                                                                             \
+  } while (0)
+
+#define BAM_SHARED(type, name, count)                                                             \
+  static simt_shared_array name##_shared_ = { #name, sizeof(type) * (count), 0, NULL };           \
+  type(&name)[count] = *(type(*)[count])simt_shared(&name##_shared_)
+
+#define BAM_DYNAMIC_SHARED(type, name) type *name = (type *)simt_here()->dynamic_shared
+
+/* A declaration of shared memory: the same address for all threads of a launch. */
+struct simt_shared_array {
+  const char *name;
+  size_t bytes;
+  uint64_t launch; /* that the address is for */
+  void *address;
+};
+
+void simt_place_shared(simt_shared_array *array);
+
+static inline void *simt_shared(simt_shared_array *array) {
+  if (array->launch != simt_here()->launch)
+    simt_place_shared(array);
+  return array->address;
+}
+
+/* A launch, but for the kernel's arguments. */
+struct simt_launch {
+  const char *name;
+  const void *kernel;
+  dim3 blocks, threads;
+  size_t shared_bytes;
+  cudaStream_t stream;
+};
+
+/* Run call(arguments) as every thread of the launch. */
+void simt_run(const simt_launch *launch, void (*call)(const void *arguments),
+              const void *arguments, const void *const *pointers, int npointers);
+
+template <class T> static inline const void *simt_pointer(T *pointer) { return pointer; }
+template <class T> static inline const void *simt_pointer(const T &) { return NULL; }
+
+template <class... P> struct simt_configured {
+  simt_launch launch;
+  void (*kernel)(P...);
+
+  void operator()(P... arguments) const {
+    const void *const pointers[] = { simt_pointer(arguments)..., NULL };
+    const auto thread = [=] { kernel(arguments...); };
+    simt_run(&launch, [](const void *body) { (*(const decltype(thread) *)body)(); }, &thread,
+             pointers, (int)sizeof...(P));
+  }
+};
+
+template <class... P>
+static inline simt_configured<P...> simt_configure(const char *name, void (*kernel)(P...),
+                                                   dim3 blocks, dim3 threads, size_t shared_bytes,
+                                                   cudaStream_t stream) {
+  return { { name, (const void *)kernel, blocks, threads, shared_bytes, stream }, kernel };
+}
+
+#endif
