@@ -5,19 +5,42 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What a device held when it was last read. It still holds that when the storage has this version
+   and the context has allocated nothing since, so that the storage is the same one. */
+typedef struct {
+  const bam_storage *storage;
+  uint64_t version;
+  int64_t requests;
+  char *bytes;
+} host_copy;
+
+#define HOST_COPIES 8 /* how many tensors a test may read in turn without copying them again */
+
 static bam_context *context;
 static uint64_t random_state; /* not the engine's generator: that one is under test */
+static host_copy host_copies[HOST_COPIES];
+static int next_copy;
 
 void fixture_open(void) {
   bam_context_options options = { .threads = 2 };
+  const char *device = getenv("BAMLUA_TEST_DEVICE");
   random_state = 1;
   cr_assert_eq(bam_context_create(&options, &context), BAM_OK);
+  EXPECT_OK(bam_context_device(context, device != NULL ? device : "cpu", &context->device));
+}
+
+static void forget_copies(void) {
+  for (int i = 0; i < HOST_COPIES; i++) {
+    free(host_copies[i].bytes);
+    host_copies[i] = (host_copy){ 0 };
+  }
 }
 
 void fixture_close(void) {
   long long left = context->memory.live_objects;
   bam_context_destroy(context);
   context = NULL;
+  forget_copies();
   if (left != 0) {
     fprintf(stderr, "%lld objects were not released\n", left);
     abort(); /* Criterion overlooks a failed assertion after the test, but not a crash */
@@ -66,18 +89,30 @@ bam_tensor *make_leaf(bam_dtype dtype, bam_shape shape, double low, double high)
   return x;
 }
 
+/* `x`, which is released, on the device. */
+static bam_tensor *move_to_device(bam_tensor *x) {
+  bam_tensor *there;
+  EXPECT_OK(bam_tensor_to(x, context->device, &there));
+  bam_tensor_release(x);
+  return there;
+}
+
+bam_tensor *make_tensor(bam_dtype dtype, bam_shape shape, const void *data) {
+  bam_tensor *x;
+  EXPECT_OK(bam_tensor_from(fixture_context(), dtype, &shape, data, &x));
+  return move_to_device(x);
+}
+
 bam_tensor *make_values(bam_dtype dtype, bam_shape shape, const double *values) {
   bam_tensor *wide, *x;
   EXPECT_OK(bam_tensor_from(fixture_context(), BAM_F64, &shape, values, &wide));
   EXPECT_OK(bam_tensor_convert(wide, dtype, &x));
   bam_tensor_release(wide);
-  return x;
+  return move_to_device(x);
 }
 
 static bam_tensor *make_number(bam_dtype dtype, const void *value) {
-  bam_tensor *x;
-  bam_shape shape = SCALAR;
-  EXPECT_OK(bam_tensor_from(fixture_context(), dtype, &shape, value, &x));
+  bam_tensor *x = make_tensor(dtype, SCALAR, value);
   x->is_number = true;
   return x;
 }
@@ -85,6 +120,28 @@ static bam_tensor *make_number(bam_dtype dtype, const void *value) {
 bam_tensor *make_float(double value) { return make_number(BAM_F64, &value); }
 
 bam_tensor *make_integer(int64_t value) { return make_number(BAM_I64, &value); }
+
+/* Where element `index`, row-major, stands in x's storage. */
+static int64_t element_place(const bam_tensor *x, int64_t index) {
+  int64_t place = x->offset;
+  cr_assert(index >= 0 && index < bam_tensor_count(x), "there is no element %lld",
+            (long long)index);
+  for (int d = x->shape.ndim - 1; d >= 0; d--) {
+    place += index % x->shape.size[d] * x->stride[d];
+    index /= x->shape.size[d];
+  }
+  return place * bam_dtype_size(x->dtype);
+}
+
+static const bam_loop one_element = { .ndim = 1, .size = { 1 } };
+
+void set_value(bam_tensor *x, int64_t index, double value) {
+  bam_device *device = bam_tensor_device(x);
+  char raw[8], *to = (char *)x->storage->data + element_place(x, index);
+  bam_cpu_convert(NULL, &one_element, raw, x->dtype, &value, BAM_F64);
+  device->copy_in(device->stream, to, raw, bam_dtype_size(x->dtype));
+  bam_tensor_changed(x);
+}
 
 bam_tensor *make_strided(bam_tensor *x) {
   bam_shape shape = x->shape, wide = { .ndim = x->shape.ndim };
@@ -158,17 +215,46 @@ void expect_op_error(const char *words, const bam_op *op, bam_tensor *const *inp
 
 /* ---- assertions ---- */
 
+static bool is_current(const host_copy *copy, const bam_storage *storage) {
+  return copy->storage == storage && copy->version == storage->version &&
+         copy->requests == context->memory.requests;
+}
+
+/* What is in a storage of a device now. */
+static const char *copy_to_host(const bam_storage *storage) {
+  for (int i = 0; i < HOST_COPIES; i++)
+    if (is_current(&host_copies[i], storage))
+      return host_copies[i].bytes;
+  host_copy *copy = &host_copies[next_copy++ % HOST_COPIES];
+  bam_device *device = storage->device;
+  free(copy->bytes);
+  *copy = (host_copy){ storage, storage->version, context->memory.requests,
+                       malloc((size_t)storage->bytes) };
+  device->copy_out(device->stream, copy->bytes, storage->data, storage->bytes);
+  return copy->bytes;
+}
+
+static void read_element(bam_tensor *x, int64_t index, double *real, int64_t *integer) {
+  if (bam_tensor_device(x) == &context->cpu) {
+    EXPECT_OK(bam_tensor_get(x, index, real, integer));
+    return;
+  }
+  const char *raw = copy_to_host(x->storage) + element_place(x, index);
+  bam_cpu_convert(NULL, &one_element, real, BAM_F64, raw, x->dtype);
+  bam_cpu_convert(NULL, &one_element, integer, BAM_I64, raw, x->dtype);
+}
+
 double value_at(bam_tensor *x, int64_t index) {
   double real;
   int64_t integer;
-  EXPECT_OK(bam_tensor_get(x, index, &real, &integer));
+  read_element(x, index, &real, &integer);
   return bam_dtype_is_float(x->dtype) ? real : (double)integer;
 }
 
 int64_t integer_at(bam_tensor *x, int64_t index) {
   double real;
   int64_t integer;
-  EXPECT_OK(bam_tensor_get(x, index, &real, &integer));
+  read_element(x, index, &real, &integer);
   return integer;
 }
 

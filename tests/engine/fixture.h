@@ -1,7 +1,9 @@
-/* What every engine test stands on: one context per test process, tensors made in one line, and
-   assertions that show the engine's message. A suite says
+/* What every engine test stands on: one context per test, tensors made in one line, and assertions
+   that show the engine's message. A suite says
      TestSuite(softmax, .init = fixture_open, .fini = fixture_close);
-   and fixture_close fails the test when a tensor was left unreleased. */
+   and fixture_close fails the test when a tensor was left unreleased. Tensors are made on the
+   device that the environment variable BAMLUA_TEST_DEVICE names ("cuda"), or else on the CPU: a
+   test reads and writes elements through value_at, set_value and the like, never by address. */
 #ifndef BAM_TEST_FIXTURE_H
 #define BAM_TEST_FIXTURE_H
 
@@ -12,7 +14,7 @@
 void fixture_open(void);
 void fixture_close(void);
 
-/* The context of this test process, made on first use. */
+/* The context of this test, made on first use. */
 bam_context *fixture_context(void);
 
 /* SHAPE(2, 3) is a bam_shape; SCALAR that of a 0-d tensor. */
@@ -34,9 +36,15 @@ bam_tensor *make_leaf(bam_dtype dtype, bam_shape shape, double low, double high)
 bam_tensor *make_values(bam_dtype dtype, bam_shape shape, const double *values);
 #define VALUES(...) ((double[]){ __VA_ARGS__ })
 
+/* The same from elements as the dtype has them. */
+bam_tensor *make_tensor(bam_dtype dtype, bam_shape shape, const void *data);
+
 /* The plain numbers of a script: 0-d tensors that do not decide a result's dtype. */
 bam_tensor *make_float(double value);
 bam_tensor *make_integer(int64_t value);
+
+/* Element `index`, row-major, of a tensor of any dtype and layout becomes `value`, converted. */
+void set_value(bam_tensor *x, int64_t index, double value);
 
 /* The same values as `x`, laid out transposed, with gaps and an offset: nothing about it is
    contiguous. */
@@ -77,7 +85,8 @@ void expect_op_error(const char *words, const bam_op *op, bam_tensor *const *inp
               "%s: \"%s\" is not about \"%s\"", #call, fixture_context()->message, (words));       \
   } while (0)
 
-/* Element `index`, row-major, of a tensor of any dtype and layout. */
+/* Element `index`, row-major, of a tensor of any dtype and layout. Elements beside the last one
+   read cost nothing: a tensor on a device is copied to the host as a whole. */
 double value_at(bam_tensor *x, int64_t index);
 int64_t integer_at(bam_tensor *x, int64_t index);
 

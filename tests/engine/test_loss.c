@@ -108,7 +108,7 @@ typedef struct {
 static problem make_problem(bam_dtype dtype) {
   problem p = { make_leaf(dtype, SHAPE(2, 7, 6), -2, 2), make_leaf(dtype, SHAPE(23, 6), -2, 2),
                 make_random(BAM_I64, SHAPE(2, 7), 0, 22) };
-  ((int64_t *)bam_tensor_data(p.targets))[5] = -100;
+  set_value(p.targets, 5, -100);
   return p;
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "gradcheck.h"
+#include "oracle.h"
 
 TestSuite(matmul, .init = fixture_open, .fini = fixture_close);
 
@@ -210,7 +211,9 @@ Test(matmul, gradients_accumulate) {
 Test(matmul, gradient_of_a_square) {
   bam_tensor *x = make_leaf(BAM_F64, SHAPE(3, 3), -1, 1),
              *seed = make_random(BAM_F64, SHAPE(3, 3), -1, 1);
-  bam_tensor *a = make_values(BAM_F64, SHAPE(3, 3), bam_tensor_data(x)), *b;
+  double *values = values_of(x);
+  bam_tensor *a = make_values(BAM_F64, SHAPE(3, 3), values), *b;
+  free(values);
   EXPECT_OK(bam_tensor_alias(a, &b));
   EXPECT_OK(bam_autograd_require(a, true));
   EXPECT_OK(bam_autograd_require(b, true));
@@ -224,31 +227,32 @@ Test(matmul, gradient_of_a_square) {
 
 /* ---- the kernel ---- */
 
-static void run_gemm(const bam_gemm *gemm, float *c, const float *a, const float *b) {
-  bam_device *device = &fixture_context()->cpu;
-  device->kernels[BAM_F32]->gemm(device->stream, gemm, c, a, b);
+static void run_gemm(const bam_gemm *gemm, bam_tensor *c, bam_tensor *a, bam_tensor *b) {
+  bam_device *device = bam_tensor_device(c);
+  device->kernels[BAM_F32]->gemm(device->stream, gemm, bam_tensor_data(c), bam_tensor_data(a),
+                                 bam_tensor_data(b));
+  bam_tensor_changed(c);
 }
 
 /* beta = 0 overwrites whatever is there, a NaN too; k = 0 is a product too. */
 Test(matmul, kernel_beta) {
   int64_t sizes[][3] = { { 2, 3, 4 }, { 20, 20, 20 }, { 1, 40, 40 }, { 40, 1, 40 }, { 3, 3, 0 } };
-  static float a[1600], b[1600], c[1600];
-  for (int i = 0; i < 1600; i++)
-    a[i] = b[i] = 1;
+  bam_tensor *ones = make_random(BAM_F32, SHAPE(1600), 1, 1);
+  bam_tensor *c = make_random(BAM_F32, SHAPE(1600), 0, 1);
   for (int s = 0; s < 5; s++) {
     int64_t m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];
     bam_gemm gemm = {
       .m = m, .n = n, .k = k, .lda = k ? k : 1, .ldb = n, .ldc = n, .alpha = 2, .batch = 1
     };
-    for (int i = 0; i < 1600; i++)
-      c[i] = NAN;
-    run_gemm(&gemm, c, a, b);
+    EXPECT_OK(bam_tensor_fill(c, (double)NAN));
+    run_gemm(&gemm, c, ones, ones);
     for (int64_t i = 0; i < m * n; i++)
-      cr_assert_eq((int64_t)c[i], 2 * k);
-    cr_assert(isnan(c[m * n]), "wrote past the end");
+      cr_assert_eq(integer_at(c, i), 2 * k);
+    cr_assert(isnan(value_at(c, m * n)), "wrote past the end");
     gemm.beta = 3;
-    run_gemm(&gemm, c, a, b);
+    run_gemm(&gemm, c, ones, ones);
     for (int64_t i = 0; i < m * n; i++)
-      cr_assert_eq((int64_t)c[i], 8 * k);
+      cr_assert_eq(integer_at(c, i), 8 * k);
   }
+  RELEASE(ones, c);
 }

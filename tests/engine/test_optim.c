@@ -4,15 +4,9 @@
 
 #include "../../engine/optim.h"
 #include "fixture.h"
+#include "oracle.h"
 
 TestSuite(optim, .init = fixture_open, .fini = fixture_close);
-
-static double *values_of(bam_tensor *x) {
-  double *values = malloc(sizeof(double) * (size_t)(bam_tensor_count(x) + 1));
-  for (int64_t i = 0; i < bam_tensor_count(x); i++)
-    values[i] = value_at(x, i);
-  return values;
-}
 
 static void step_adamw(double *p, const double *grad, double *m, double *v, int64_t n,
                        const bam_adamw *s) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gradcheck.h"
 #include "samples.h"
@@ -51,9 +52,22 @@ static void expect_same(const result *got, const result *want, double tolerance)
 
 /* ---- the checks ---- */
 
+/* Are the sources of the tests here to be read? What that leaves out is said once. */
+static bool sources_are_here(void) {
+  static bool told;
+  bool here = access("tests/engine", R_OK) == 0;
+  if (!here && !told)
+    fprintf(stderr, "registry: whether a file tests the values of every op is left out: "
+                    "tests/engine is not here\n");
+  told = told || !here;
+  return here;
+}
+
 /* The file that the sample names applies the op. */
 static void check_values_tested(const subject *s) {
   char path[200], line[400], word[80];
+  if (!sources_are_here())
+    return;
   snprintf(path, sizeof path, "tests/engine/%s", s->sample->values);
   snprintf(word, sizeof word, "bam_op_%s", s->op->name);
   FILE *file = fopen(path, "r");

@@ -247,11 +247,11 @@ Test(routed_ffn, idle_numbers_do_not_matter) {
   make_inputs(BAM_F64, &s, 1, in);
   set_experts(in, VALUES(1, 0, 0, 0, 3, 1));
   for (int64_t i = 0; i < 12; i++) /* expert 2 */
-    ((double *)bam_tensor_data(in[GATE_UP]))[12 + i] = (double)NAN;
+    set_value(in[GATE_UP], 12 + i, (double)NAN);
   for (int64_t i = 0; i < 6; i++)
-    ((double *)bam_tensor_data(in[DOWN]))[6 + i] = (double)NAN;
+    set_value(in[DOWN], 6 + i, (double)NAN);
   for (int64_t i = 1; i < 4; i++)
-    ((double *)bam_tensor_data(in[GATES]))[i] = (double)NAN;
+    set_value(in[GATES], i, (double)NAN);
   compare(in, 1e-12);
   fixture_release(in, INPUTS);
 }
@@ -351,7 +351,7 @@ Test(routed_ffn, gradient_of_closed_gates) {
   bam_tensor *in[INPUTS];
   make_inputs(BAM_F64, &s, 0, in);
   for (int64_t i = 0; i < 12; i += 3)
-    ((double *)bam_tensor_data(in[GATES]))[i] = 0;
+    set_value(in[GATES], i, 0);
   compare(in, 1e-12);
   check_gradient(&bam_op_routed_ffn, in, INPUTS, NULL);
   EXPECT_OK(bam_tensor_fill(in[GATES], 0));
@@ -489,9 +489,9 @@ Test(routed_ffn, nan) {
   bam_tensor *in[INPUTS];
   make_inputs(BAM_F32, &s, 1, in);
   set_experts(in, VALUES(1, 2, 1, 0, 2, 1, 2, 0));
-  ((float *)bam_tensor_data(in[X]))[2 * 3 + 1] = NAN;
-  ((float *)bam_tensor_data(in[X]))[3 * 3] = NAN;
-  ((float *)bam_tensor_data(in[GATES]))[4] = NAN;
+  set_value(in[X], 2 * 3 + 1, (double)NAN);
+  set_value(in[X], 3 * 3, (double)NAN);
+  set_value(in[GATES], 4, (double)NAN);
   bam_tensor *y = run_ffn(in), *sum = run1(&bam_op_sum, y);
   EXPECT_OK(bam_autograd_backward(sum, NULL, false));
   for (int64_t t = 0; t < 8; t++) {
@@ -509,7 +509,7 @@ Test(routed_ffn, extremes) {
   bam_tensor *in[INPUTS];
   make_inputs(BAM_F32, &s, 1, in);
   for (int64_t i = 0; i < 12; i++)
-    ((float *)bam_tensor_data(in[X]))[i] *= 1000;
+    set_value(in[X], i, 1000 * value_at(in[X], i));
   compare(in, 2e-4);
   fixture_release(in, INPUTS);
 }
