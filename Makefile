@@ -70,8 +70,6 @@ cuda_objects  = $(patsubst %.cu,$(1)/%.o,$(CUDA_ONCE)) \
                 $(foreach t,$(TYPES_REAL),$(call cuda_typed,$(1),$(t),$(CUDA_ANY) $(CUDA_REAL))) \
                 $(foreach t,$(TYPES_INTEGER),$(call cuda_typed,$(1),$(t),$(CUDA_ANY)))
 CUDA_OBJ     := $(if $(filter 1,$(CUDA)),$(call cuda_objects,$(B)))
-SIMT_OBJ     := $(call cuda_objects,$(B)/simt) $(B)/simt/engine/backends.o \
-                $(patsubst tests/simt/%.cpp,$(B)/simt/%.o,$(wildcard tests/simt/*.cpp))
 ENGINE_OBJ := $(patsubst %.c,$(B)/%.o,$(ENGINE_C) $(CPU_ONCE)) $(KERNEL_OBJ) $(CUDA_OBJ)
 BIND_OBJ   := $(patsubst %.c,$(B)/%.o,$(BIND_C)) $(B)/embedded.o
 TEST_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/engine/*.c))
@@ -116,38 +114,17 @@ $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call ker
 NVCC_FLAGS := -std=c++17 -O3 -MMD -MP $(if $(WERROR),-Werror all-warnings) -Xcompiler -Wall,-Wextra \
               $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
               -gencode arch=compute_$(firstword $(CUDA_ARCH)),code=compute_$(firstword $(CUDA_ARCH))
-# The same files as C++ for the CPU, for the tests (tests/simt).
-SIMT_FLAGS := -std=c++17 -x c++ -O2 -g -Itests/simt -Wall -Wextra -Wshadow $(WERROR) -MMD -MP
 
 $(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/flags
 	@mkdir -p $(@D)
 	@echo nvcc $<
 	@nvcc $(NVCC_FLAGS) -c -o $@ $<
 
-$(B)/simt/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/flags
-	@mkdir -p $(@D)
-	@echo $(CXX) $< for the SIMT shim
-	@$(CXX) $(SIMT_FLAGS) -c -o $@ $<
-
-$(B)/simt/%.o: tests/simt/%.cpp $(B)/flags
-	@mkdir -p $(@D)
-	@echo $(CXX) $<
-	@$(CXX) $(SIMT_FLAGS) -c -o $@ $<
-
-$(B)/simt/engine/%.o: engine/%.c $(B)/flags
-	@mkdir -p $(@D)
-	@echo $(CC) $< for the SIMT shim
-	@$(CC) $(ALL_CFLAGS) -DBAM_HAS_CUDA -c -o $@ $<
-
 define cuda_rule
 $(B)/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/flags
 	@mkdir -p $$(@D)
 	@echo nvcc $$< for $(1)
 	@nvcc $$(NVCC_FLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -c -o $$@ $$<
-$(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/flags
-	@mkdir -p $$(@D)
-	@echo $(CXX) $$< for the SIMT shim, $(1)
-	@$(CXX) $$(SIMT_FLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -c -o $$@ $$<
 $(B)/kernels/cuda/%.$(1).o $(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.c $(B)/flags
 	@mkdir -p $$(@D)
 	@$(CC) $(ALL_CFLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -c -o $$@ $$<
@@ -233,7 +210,8 @@ $(B)/fuzz_files: $(FUZZ_OBJ) $(B)/libbam.a
 SIMT_CFLAGS ?= -O2 -g
 SIMT_FLAGS  := -std=c++17 -Wall -Wextra -Wshadow $(WERROR) -fno-math-errno -fno-trapping-math -MMD -MP \
                -Itests/simt $(SIMT_CFLAGS) $(SANITIZE)
-SIMT_OBJ    := $(patsubst tests/simt/%.cpp,$(B)/simt/%.o,$(wildcard tests/simt/*.cpp))
+SHIM_OBJ    := $(patsubst tests/simt/%.cpp,$(B)/simt/%.o,$(wildcard tests/simt/*.cpp))
+SIMT_OBJ    := $(call cuda_objects,$(B)/simt) $(SHIM_OBJ) $(B)/simt/engine/backends.o
 
 $(B)/simt/flags: always
 	@mkdir -p $(@D)
@@ -255,6 +233,20 @@ $(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/simt/flags
 endef
 $(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call simt_rule,$(t))))
 
-$(B)/simt/selftest: $(B)/simt/selftest.o $(SIMT_OBJ)
+$(B)/simt/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/simt/flags
+	@mkdir -p $(@D)
+	@echo $(CXX) $<
+	@$(CXX) $(SIMT_FLAGS) -x c++ -c -o $@ $<
+
+$(B)/simt/engine/%.o: engine/%.c $(B)/flags
+	@mkdir -p $(@D)
+	@$(CC) $(ALL_CFLAGS) -DBAM_HAS_CUDA -c -o $@ $<
+
+# Its objects come first: the archive's own backends, without CUDA or with it, are then not wanted.
+$(B)/simt/bamlua: $(BIND_OBJ) $(SIMT_OBJ) $(B)/libbam.a
+	@echo link $@
+	@$(CXX) -Wl,-E -o $@ $(BIND_OBJ) $(SIMT_OBJ) $(B)/libbam.a $(ALL_LIBS)
+
+$(B)/simt/selftest: $(B)/simt/selftest.o $(SHIM_OBJ)
 	@echo link $@
 	@$(CXX) -o $@ $^ $(SANITIZE)

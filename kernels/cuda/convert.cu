@@ -4,8 +4,9 @@
 
 #define BAM_TYPE f32 /* walk.h wants one; nothing here depends on it */
 #define BAM_TYPE_f32
-#include "../convert.h"
 #include "walk.h"
+
+#include "../convert.h"
 
 #define PAIR(to, from)                                                                            \
   struct from##_to_##to {                                                                         \
@@ -18,7 +19,7 @@ ALL_FROM(f16) ALL_FROM(bf16) ALL_FROM(f32) ALL_FROM(f64)
 
 #define CASE(dtype, to, from)                                                                     \
   case dtype:                                                                                     \
-    WALK(walk_unary, from##_to_##to(), (C_##to *)y, (const C_##from *)x);                         \
+    walk(stream, loop, from##_to_##to(), (C_##to *)y, (const C_##from *)x);                         \
     break;
 
 #define CONVERT_TO(to)                                                                            \

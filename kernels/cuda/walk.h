@@ -74,15 +74,37 @@ static inline int64_t loop_count(const bam_loop *loop) {
   return n;
 }
 
-/* Launch `kernel`<line, ...> over the loop; the functor and the operands follow. */
-#define WALK(kernel, ...)                                                                         \
-  do {                                                                                            \
-    const int64_t n_ = loop_count(loop);                                                          \
-    if (loop->ndim == 1)                                                                          \
-      BAM_LAUNCH(stream, (kernel<true>), BAM_BLOCKS(n_), BAM_BLOCK, 0, *loop, n_, __VA_ARGS__);   \
-    else                                                                                          \
-      BAM_LAUNCH(stream, (kernel<false>), BAM_BLOCKS(n_), BAM_BLOCK, 0, *loop, n_, __VA_ARGS__);  \
-  } while (0)
+/* ---- launching: y = f(), f(a), f(a, b) or f(a, b, c) over the loop ---- */
+
+#define LAUNCH_WALK(kernel, types, ...)                                                           \
+  const int64_t n = loop_count(loop);                                                             \
+  if (loop->ndim == 1)                                                                            \
+    BAM_LAUNCH(stream, (kernel<true, types>), BAM_BLOCKS(n), BAM_BLOCK, 0, *loop, n, __VA_ARGS__);\
+  else                                                                                            \
+    BAM_LAUNCH(stream, (kernel<false, types>), BAM_BLOCKS(n), BAM_BLOCK, 0, *loop, n, __VA_ARGS__)
+#define TYPES(...) __VA_ARGS__
+
+template <class F, class Y>
+static inline void walk(bam_stream stream, const bam_loop *loop, F f, Y *y) {
+  LAUNCH_WALK(walk_fill, TYPES(F, Y), f, y);
+}
+
+template <class F, class Y, class A>
+static inline void walk(bam_stream stream, const bam_loop *loop, F f, Y *y, const A *a) {
+  LAUNCH_WALK(walk_unary, TYPES(F, Y, A), f, y, a);
+}
+
+template <class F, class Y, class A, class B>
+static inline void walk(bam_stream stream, const bam_loop *loop, F f, Y *y, const A *a,
+                        const B *b) {
+  LAUNCH_WALK(walk_binary, TYPES(F, Y, A, B), f, y, a, b);
+}
+
+template <class F, class Y, class A, class B, class C>
+static inline void walk(bam_stream stream, const bam_loop *loop, F f, Y *y, const A *a, const B *b,
+                        const C *c) {
+  LAUNCH_WALK(walk_ternary, TYPES(F, Y, A, B, C), f, y, a, b, c);
+}
 
 /* Functors and whole kernels; `expression` is in x (or a and b, or a, b and c), of type real, and
    gives a Y. */
@@ -91,7 +113,7 @@ static inline int64_t loop_count(const bam_loop *loop) {
     __device__ Y operator()(real x) const { return (Y)(expression); }                             \
   };                                                                                              \
   void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *x) {     \
-    WALK(walk_unary, name##_of(), (Y *)y, (const real *)x);                                       \
+    walk(stream, loop, name##_of(), (Y *)y, (const real *)x);                                       \
   }
 
 #define BINARY_TO(Y, name, expression)                                                            \
@@ -100,7 +122,7 @@ static inline int64_t loop_count(const bam_loop *loop) {
   };                                                                                              \
   void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *a,       \
                     const void *b) {                                                              \
-    WALK(walk_binary, name##_of(), (Y *)y, (const real *)a, (const real *)b);                     \
+    walk(stream, loop, name##_of(), (Y *)y, (const real *)a, (const real *)b);                     \
   }
 
 #define TERNARY(name, expression)                                                                 \
@@ -108,7 +130,7 @@ static inline int64_t loop_count(const bam_loop *loop) {
     __device__ real operator()(real a, real b, real c) const { return (real)(expression); }       \
   };                                                                                              \
   void KERNEL(name) BAM_TERNARY {                                                                 \
-    WALK(walk_ternary, name##_of(), (real *)y, (const real *)a, (const real *)b, (const real *)c);\
+    walk(stream, loop, name##_of(), (real *)y, (const real *)a, (const real *)b, (const real *)c);\
   }
 
 typedef void UNTYPED_real;

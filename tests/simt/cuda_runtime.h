@@ -40,6 +40,8 @@ SIMT_VECTORS(unsigned long long, ulonglong, 16, 16)
 SIMT_VECTORS(double, double, 16, 16)
 #undef SIMT_VECTORS
 
+#define CUDART_VERSION 13000
+
 struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
