@@ -285,7 +285,7 @@ do
   assert(m.counts.dtype == "i64")
   m:freeze():to "bf16"
   assert(m.head.weight.dtype == "bf16" and not m.head.weight.requires_grad)
-  fails('to: expected "f32", "f64", "bf16" or "f16", got the string "i32"', m.to, m, "i32")
+  fails('to: expected "f32", "f64", "bf16" or "f16", or a device such as "cuda", got the string "i32"', m.to, m, "i32")
 end
 
 -- Inheritance, lists of tensors, what is not allowed.

@@ -43,7 +43,7 @@ end
 ---@return integer
 function M.predicted(row, time) return math.min(time, #row.shard.tokens - 1 - row.start) end
 
---- The windows of some rows, in their order.
+--- The windows of some rows, in their order, on the device where new tensors go.
 ---@param rows { shard: table, start: integer }[] at least one
 ---@param time integer
 ---@return table batch ids, targets, documents, positions: i64 [#rows, time]; tokens: how many
@@ -53,11 +53,12 @@ function M.pack(rows, time)
     local groups, places = group(rows)
     local packed, batch = {}, { tokens = 0 }
     for g, of in ipairs(groups) do packed[g] = pack_group(of, time) end
-    local order = #groups > 1 and core.tensor(places, { dtype = "i64" })
+    local order = #groups > 1 and core.tensor(places, { dtype = "i64", device = "cpu" })
     for p, name in ipairs(PARTS) do
       local pieces = {}
       for g = 1, #groups do pieces[g] = packed[g][p] end
-      batch[name] = order and ops.index_select(ops.concat(pieces, 1), order, 1) or pieces[1]
+      local whole = order and ops.index_select(ops.concat(pieces, 1), order, 1) or pieces[1]
+      batch[name] = ops.to(whole, core.device())
     end
     for _, row in ipairs(rows) do batch.tokens = batch.tokens + M.predicted(row, time) end
     return batch

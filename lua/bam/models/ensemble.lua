@@ -69,16 +69,16 @@ local function document_starts(documents)
     end
     table.move(first, 1, #row, 1, row)
   end
-  return core.tensor(rows, { dtype = "i64" })
+  return core.tensor(rows, { dtype = "i64", device = documents.device })
 end
 
 -- The log likelihood of each token's text so far, that token included, within its document; the
 -- first token of a document is given, not predicted. All [B, T].
 local function evidence(model, ids, starts, options)
   local B, T = ids:size(1), ids:size(2)
-  local zero = core.zeros(B, 1, { dtype = "f64" })
+  local zero = core.zeros(B, 1, { dtype = "f64", device = ids.device })
   if T == 1 then return zero end
-  local none = core.full({ B, 1 }, -100, { dtype = "i64" })
+  local none = core.full({ B, 1 }, -100, { dtype = "i64", device = ids.device })
   local following = ops.concat({ ops.narrow(ids, 2, 2, T - 1), none }, 2)
   local steps = ops.to(model:log_likelihood(ids, following, options), "f64")
   local sum = ops.concat({ zero, ops.cumsum(ops.narrow(steps, 2, 1, T - 1), 2) }, 2)

@@ -32,9 +32,9 @@ end
 
 -- One expert after the other, as embeddings may be large.
 local function mean(experts, entry)
-  local sum = core.zeros(entry.shape, { dtype = "f64" })
+  local sum = core.zeros(entry.shape, { dtype = "f64", device = "cpu" })
   for _, expert in ipairs(experts) do
-    core.scope(function() sum:add_(ops.to(expert.read(entry), "f64")) end)
+    core.scope(function() sum:add_(ops.to(expert.read(entry), "f64", "cpu")) end)
   end
   return sum:div_(#experts)
 end

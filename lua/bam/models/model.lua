@@ -142,7 +142,8 @@ local function auxiliary(self, routing)
     if record.losses then sum = sum and ops.add(sum, record.losses) or record.losses end
   end
   if not sum then return nil end
-  local coefficients = core.tensor({ self.load_balance, self.z_loss }, { dtype = sum.dtype })
+  local coefficients = core.tensor({ self.load_balance, self.z_loss },
+                                   { dtype = sum.dtype, device = sum.device })
   return ops.sum(ops.mul(sum, coefficients)), sum
 end
 

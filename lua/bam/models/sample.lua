@@ -45,10 +45,17 @@ local function codec(model, vocab)
   return bytes_of, text_of
 end
 
+-- Of a model, or of the first of an ensemble's.
+local function device_of(model)
+  return (model.models and model.models[1] or model).embed.weight.device
+end
+
 -- The logits [vocab] after `ids`, of which the model sees the last `context`.
 local function next_logits(model, ids, context)
   local first = math.max(1, #ids - context + 1)
-  local logits = model(core.tensor({ table.move(ids, first, #ids, 1, {}) }, { dtype = "i64" }))
+  local row = core.tensor({ table.move(ids, first, #ids, 1, {}) },
+                          { dtype = "i64", device = device_of(model) })
+  local logits = model(row)
   return logits[{ 1, -1 }]
 end
 
@@ -59,7 +66,8 @@ local function draw(logits, o)
     local least = ops.topk(logits, o.top_k)[-1]
     logits = ops.masked_fill(logits, ops.lt(logits, least), -math.huge)
   end
-  local noise = ops.neg(ops.log(ops.neg(ops.log(core.rand(#logits, { dtype = logits.dtype })))))
+  local uniform = core.rand(#logits, { dtype = logits.dtype, device = logits.device })
+  local noise = ops.neg(ops.log(ops.neg(ops.log(uniform))))
   return ops.argmax(ops.add(ops.div(logits, o.temperature), noise)):item() - 1
 end
 

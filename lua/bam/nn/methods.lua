@@ -158,19 +158,33 @@ end
 ---@return table self
 function Module:eval() return self:train(false) end
 
---- Convert all parameters to a float dtype; bf16 and f16 are for saving, they do not compute. The
---- parameters are new tensors afterwards, without gradients: make optimisers after this.
----@param dtype string
----@return table self
-function Module:to(dtype)
-  if not floats[dtype] then
-    check.fail('to: expected "f32", "f64", "bf16" or "f16", got %s', check.describe(dtype))
+-- A float dtype, a device or both: what Module:to is given, in either place.
+local function destination(dtype, device)
+  if type(dtype) == "string" and not device and (dtype:find "^cpu" or dtype:find "^cuda") then
+    return nil, dtype
   end
+  if (dtype == nil and device == nil) or dtype ~= nil and not floats[dtype] then
+    check.fail('to: expected "f32", "f64", "bf16" or "f16", or a device such as "cuda", got %s',
+               check.describe(dtype))
+  end
+  return dtype, device
+end
+
+--- Convert all parameters to a float dtype (bf16 and f16 are for saving, they do not compute), move
+--- everything to a device, or both: m:to "f64", m:to "cuda", m:to("f32", "cuda"). What changes is a
+--- new tensor afterwards, without a gradient: make optimisers after this.
+---@param dtype? string
+---@param device? string
+---@return table self
+function Module:to(dtype, device)
+  dtype, device = destination(dtype, device)
   local entries, converted = module.contents(self).tensors, {}
   for _, entry in ipairs(entries) do
     local old = entry.tensor
-    if floats[old.dtype] and old.dtype ~= dtype and not converted[old] then
-      converted[old] = old:detach():to(dtype):keep()
+    local float = floats[old.dtype]
+    if not converted[old] and (device or float and old.dtype ~= dtype) then
+      converted[old] = core.ops.to(old:detach(), { dtype = float and dtype or nil,
+                                                   device = device }):keep()
       converted[old].requires_grad = old.requires_grad
     end
   end

@@ -56,7 +56,7 @@ function Router:init(options)
 end
 
 local function shaken(h, jitter)
-  local noise = core.rand(h.shape, { dtype = h.dtype })
+  local noise = core.rand(h.shape, { dtype = h.dtype, device = h.device })
   return ops.mul(h, ops.add(ops.mul(noise, 2 * jitter), 1 - jitter))
 end
 

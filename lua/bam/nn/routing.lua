@@ -79,7 +79,7 @@ end
 ---@return tensor [..., N]
 function M.all(gates, experts)
   check_all(gates, experts)
-  return core.arange(experts):expand(gates.shape)
+  return core.arange(experts, { device = gates.device }):expand(gates.shape)
 end
 
 --- Gates for all experts, 0 for those that `experts` (nil: all are meant) does not name.
@@ -94,8 +94,8 @@ function M.dense(gates, chosen, experts)
   end
   local shape = gates.shape
   shape[#shape] = experts + 1 -- 0, for none, has a place that is cut off again
-  local all = ops.scatter_add(core.zeros(shape, { dtype = gates.dtype }), ops.add(chosen, 1), gates,
-                              -1)
+  local none = core.zeros(shape, { dtype = gates.dtype, device = gates.device })
+  local all = ops.scatter_add(none, ops.add(chosen, 1), gates, -1)
   return ops.narrow(all, -1, 2, experts)
 end
 

@@ -9,27 +9,29 @@ local M = {}
 local PER_LINE = { f32 = 16, f64 = 8 } -- elements in 64 bytes
 
 -- Buffers outlive the bam.scope they may be made in.
-local function zeros(size, dtype) return core.zeros(size, { dtype = dtype }):keep() end
+local function zeros(size, like)
+  return core.zeros(size, { dtype = like.dtype, device = like.device }):keep()
+end
 
 local function slice(buffer, entry)
   return buffer:narrow(1, entry.first, entry.count):view(entry.tensor.shape):keep()
 end
 
---- A new bucket for parameters of one dtype, its buffers zero. The parameters stay where they are
+--- A new bucket for parameters of one dtype and device, its buffers zero. The parameters stay where they are
 --- until M.fill.
 ---@param parameters { name: string, tensor: tensor }[]
 ---@param moments integer how many buffers of moments
 ---@return table bucket
 function M.bucket(parameters, moments)
-  local dtype = parameters[1].tensor.dtype
-  local bucket, size = { entries = {}, moments = {} }, 0
+  local like = parameters[1].tensor
+  local line, bucket, size = PER_LINE[like.dtype], { entries = {}, moments = {} }, 0
   for i, p in ipairs(parameters) do
     local count = p.tensor:count()
     bucket.entries[i] = { name = p.name, tensor = p.tensor, first = size + 1, count = count }
-    size = size + (count + PER_LINE[dtype] - 1) // PER_LINE[dtype] * PER_LINE[dtype]
+    size = size + (count + line - 1) // line * line
   end
-  bucket.param, bucket.grad = zeros(size, dtype), zeros(size, dtype)
-  for k = 1, moments do bucket.moments[k] = zeros(size, dtype) end
+  bucket.param, bucket.grad = zeros(size, like), zeros(size, like)
+  for k = 1, moments do bucket.moments[k] = zeros(size, like) end
   bucket.tensors, bucket.places, bucket.grads = {}, {}, {}
   for i, entry in ipairs(bucket.entries) do
     bucket.tensors[i], bucket.places[i] = entry.tensor, slice(bucket.param, entry)

@@ -76,7 +76,7 @@ local function check_parameter(what, p, names)
   end
 end
 
--- Add the parameters of one group to the sets, by dtype and decay.
+-- Add the parameters of one group to the sets, by dtype, device and decay.
 local function sort_group(what, parameters, o, found)
   local sets = {}
   for _, p in ipairs(parameters) do
@@ -86,7 +86,7 @@ local function sort_group(what, parameters, o, found)
       check_parameter(what, p, found.names)
       if p.tensor.requires_grad then
         local decays = (o.decay or M.decays)(p.name, p.tensor, p.module) and o.weight_decay > 0
-        local key = string.format("%s %s", p.tensor.dtype, decays)
+        local key = string.format("%s %s %s", p.tensor.dtype, p.tensor.device, decays)
         if not sets[key] then
           sets[key] = { parameters = {}, options = o,
                         weight_decay = decays and o.weight_decay or 0 }

@@ -13,7 +13,7 @@ local FLAGS = {
   { "set", "KEY=VALUE", "change one of the options below; may be given several times" },
   { "scale", "NAME", "the sizes: demo, 590m or 2b" },
   { "seed", "N", "of first weights, routers and the order of the data; 1 by default" },
-  { "device", "NAME", "where tensors live: cpu" },
+  { "device", "NAME", "where tensors live: cpu, cuda, cuda:1, ..." },
   { "threads", "N", "how many threads kernels use" },
   { "out", "DIR", "where phases are kept; runs by default" },
   { "cache", "DIR", "where prepared text is kept; ~/.cache/bamlua by default" },

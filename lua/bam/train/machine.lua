@@ -4,11 +4,15 @@ local core = require "bam.core"
 
 local M = {}
 
-local SIZE, ROUNDS = 384, 6
+local ROUNDS = 6
+
+local function on_cpu(device) return device == "cpu" end
 
 local function product_seconds(a, b)
+  core.synchronise()
   local start = core.clock()
   core.ops.matmul(a, b)
+  core.synchronise()
   return core.clock() - start
 end
 
@@ -16,20 +20,25 @@ end
 ---@return number
 function M.measure_peak()
   return core.scope(function()
-    local a, b, best = core.ones(SIZE, SIZE), core.ones(SIZE, SIZE), math.huge
+    local size = on_cpu(core.device()) and 384 or 2048
+    local a, b, best = core.ones(size, size), core.ones(size, size), math.huge
     core.with_grad(false, function()
       for _ = 1, ROUNDS do best = math.min(best, product_seconds(a, b)) end
     end)
-    return 2 * SIZE ^ 3 / best
+    return 2 * size ^ 3 / best
   end)
 end
 
--- FLOP/s of training per thread, a cautious guess.
+-- FLOP/s of training, cautious guesses: of a thread, and of a GPU that computes in f32.
 local TYPICAL = { baseline = 8e9, avx2 = 30e9, avx512 = 50e9 }
+local TYPICAL_GPU = 10e12
 
 --- FLOP/s that a plan may assume.
+---@param device string
 ---@return number
-function M.typical_speed() return TYPICAL[core.isa()] * core.threads() end
+function M.typical_speed(device)
+  return on_cpu(device) and TYPICAL[core.isa()] * core.threads() or TYPICAL_GPU
+end
 
 -- ---- figures as people read them ----
 

@@ -159,8 +159,9 @@ function M.apply()
     flags.fail("--set %s: this script has no options", given.set[1].key)
   end
   if given.threads then core.threads(given.threads) end
-  if given.device and given.device ~= "cpu" then
-    flags.fail('--device: no device "%s"; there is "cpu"', given.device)
+  if given.device and not given.plan then -- a plan may be for another machine
+    local ok, message = pcall(core.device, given.device)
+    if not ok then flags.fail("--%s", (message:gsub("^.-(device: )", "%1"))) end
   end
 end
 

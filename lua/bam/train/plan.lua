@@ -10,6 +10,9 @@ local names, flops = {}, 0
 
 local COLUMNS = "%-24s %15s %15s %11s %9s %9s  %s"
 
+-- FLOP/s on the device that the run is for.
+local function speed() return machine.typical_speed(flags.get().device or "cpu") end
+
 local function bytes_text(n) return string.format("%sB", machine.short(n)) end
 
 --- Print the plan of a phase.
@@ -25,13 +28,13 @@ function M.phase(phase, bytes)
   print(COLUMNS:format(phase.name, check.thousands(total), check.thousands(active),
                        machine.short(phase.flops / phase.step_tokens), bytes_text(bytes),
                        machine.short(phase.steps * phase.step_tokens),
-                       machine.duration(all / machine.typical_speed())))
+                       machine.duration(all / speed())))
 end
 
 --- Print what all phases come to.
 function M.total()
   print(string.format("together %sFLOP of training; the times assume %sFLOP/s",
-                      machine.short(flops), machine.short(machine.typical_speed())))
+                      machine.short(flops), machine.short(speed())))
 end
 
 local ending
