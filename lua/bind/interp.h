@@ -1,6 +1,6 @@
-/* The interpreter's own parts, shared by main.c, repl.c and their neighbours. None of them knows
+/* The interpreter's own parts, shared by program.c, repl.c and their neighbours. None of them knows
    the engine: they meet it only as the module "bam.core". Functions that take a lua_State may raise
-   memory errors; all of them run below the protected call in main(). */
+   memory errors; all of them run below the protected call in bamlua_main(). */
 #ifndef BAM_INTERP_H
 #define BAM_INTERP_H
 
