@@ -32,6 +32,8 @@ PKG_LIBS   := $(shell pkg-config --libs lua5.4 jansson libedit 2>/dev/null) $(BL
               $(foreach l,pcre2-8 zstd z,$(shell $(CC) -print-file-name=lib$(l).a))
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -fopenmp -fno-math-errno -fno-trapping-math -MMD -MP \
               $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
+# For a program that is carried to another machine: nothing but glibc is asked for there.
+CARRIED    := $(foreach l,lua5.4 jansson edit tinfo bsd md,$(shell $(CC) -print-file-name=lib$(l).a))
 # libgomp too: only then can the program choose how its threads wait (kernels/cpu/device.c).
 # CUDA's runtime is linked in; cuBLASLt and the driver are opened when first used.
 CUDA_LIBS  := $(if $(filter 1,$(CUDA)),$(dir $(shell command -v nvcc))../lib64/libcudart_static.a -lrt)
@@ -73,6 +75,11 @@ CUDA_OBJ     := $(if $(filter 1,$(CUDA)),$(call cuda_objects,$(B)))
 ENGINE_OBJ := $(patsubst %.c,$(B)/%.o,$(ENGINE_C) $(CPU_ONCE)) $(KERNEL_OBJ) $(CUDA_OBJ)
 BIND_OBJ   := $(patsubst %.c,$(B)/%.o,$(BIND_C)) $(B)/embedded.o
 TEST_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/engine/*.c))
+# The op tests again, with a driver of their own in place of Criterion, for other devices (tests/cases).
+CASES_NOT  := scratch $(addprefix test_,files lua_memory npy safetensors scripts signals vmath)
+CASES_C    := $(wildcard tests/cases/*.c) $(filter-out $(CASES_NOT:%=tests/engine/%.c),$(wildcard tests/engine/*.c))
+CASES_WRONG := $(patsubst %,$(B)/cases/tests/%.o,cases/selftest/wrong cases/driver engine/fixture)
+CASES_OBJ  := $(patsubst %.c,$(B)/cases/%.o,$(CASES_C)) $(filter-out %/main.o,$(BIND_OBJ))
 FUZZ_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/fuzz/*.c))
 FAULTS_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/selftest/*.c))
 
@@ -147,7 +154,7 @@ REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),
 INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}=$${Package} ' $(PACKAGES) $(TEXT_PACKAGES) 2>/dev/null)
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES) $(TEXT_PACKAGES))
 
-.PHONY: run test bench asan valgrind fuzz deps install clean help
+.PHONY: run test cases bench asan valgrind fuzz deps install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
 	$(B)/bamlua recipes/bam_kv_shared.lua
@@ -155,6 +162,11 @@ run: deps ## branch, train, mix and compare small models on text of this machine
 test: deps ## build and run all tests; FILTER='matmul/*' picks some
 	@$(REMAKE) $(B)/bamlua $(B)/test_engine
 	@sh tests/run.sh plain $(B) '$(FILTER)'
+
+cases: deps ## the tests of the ops alone, with the program that tests/gpu carries
+	@$(REMAKE) $(B)/cases/bamlua $(B)/cases/selftest
+	@sh tests/cases/selftest/check.sh $(B)/cases/selftest
+	@sh tests/cases/run.sh $(B)/cases/bamlua $(if $(FILTER),--filter '$(FILTER)')
 
 bench: deps ## measure speed, beside PyTorch where there is one
 	@$(REMAKE) all
@@ -192,9 +204,22 @@ help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 # ---- test programs ----
+$(B)/cases/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	@echo $(CC) $< for --op-cases
+	@$(CC) -Itests/cases $(ALL_CFLAGS) -c -o $@ $<
+
+$(B)/cases/bamlua: $(CASES_OBJ) $(B)/libbam.a
+	@echo link $@
+	@$(CC) -s -Wl,-E -o $@ $^ $(filter-out -l%,$(PKG_LIBS)) $(CARRIED) $(filter-out $(PKG_LIBS),$(ALL_LIBS))
+
 $(B)/test_engine: $(TEST_OBJ) $(filter-out %/main.o,$(BIND_OBJ)) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)
+
+$(B)/cases/selftest: $(CASES_WRONG) $(B)/libbam.a
+	@echo link $@
+	@$(CC) -o $@ $^ $(ALL_LIBS)
 
 # Faults on purpose, which the sanitisers must report.
 $(B)/test_faults: $(FAULTS_OBJ) $(B)/libbam.a

@@ -219,6 +219,7 @@ ParameterizedTestParameters(registry, ops) {
 
 ParameterizedTest(op_name *name, registry, ops, .init = fixture_open, .fini = fixture_close) {
   subject s = { .op = bam_op_find(name->name), .sample = sample_find(name->name) };
+  cr_log_info("%s", name->name);
   cr_assert_not_null(s.sample, "%s has no sample in tests/engine/samples.c", name->name);
   s.attrs = sample_attrs(s.sample, s.op);
   s.random_counter = fixture_context()->random_counter;

@@ -1,0 +1,19 @@
+# The driver must notice what goes wrong on purpose: sh tests/cases/selftest/check.sh PROGRAM
+program=$1
+status=0
+
+# expect TESTS WORDS CODE: the output contains the words, and CODE is the exit code.
+expect() {
+  output=$("$program" --filter "$1" 2>&1)
+  code=$?
+  case $output in *"$2"*) test "$code" = "$3" && return ;; esac
+  echo "$program --filter '$1' gave exit code $code and: $output"
+  status=1
+}
+
+expect 'right/*' '1 passed, 0 failed' 0
+expect 'wrong/fails' 'wrong/fails: FAILED tests/cases/selftest/wrong.c:10: on purpose' 1
+expect 'wrong/leaks' 'objects were not released' 1
+expect 'wrong/@(fails|leaks)' '0 passed, 2 failed' 1
+expect 'wrong/crashes' 'wrong/crashes: CRASHED' 1
+exit $status
