@@ -272,6 +272,11 @@ $(B)/simt/bamlua: $(BIND_OBJ) $(SIMT_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CXX) -Wl,-E -o $@ $(BIND_OBJ) $(SIMT_OBJ) $(B)/libbam.a $(ALL_LIBS)
 
+# The op tests with that device: BAMLUA_TEST_DEVICE=cuda sh tests/cases/run.sh build/simt/cases
+$(B)/simt/cases: $(CASES_OBJ) $(SIMT_OBJ) $(B)/libbam.a
+	@echo link $@
+	@$(CXX) -Wl,-E -o $@ $^ $(ALL_LIBS)
+
 $(B)/simt/selftest: $(B)/simt/selftest.o $(SHIM_OBJ)
 	@echo link $@
 	@$(CXX) -o $@ $^ $(SANITIZE)

@@ -36,18 +36,26 @@ static void forget_copies(void) {
   }
 }
 
+static void fail_after_test(const char *what) {
+#ifndef BAM_CASES
+  fprintf(stderr, "%s\n", what);
+  abort(); /* Criterion overlooks a failed assertion after the test, but not a crash */
+#endif
+  cr_assert_fail("%s", what);
+}
+
 void fixture_close(void) {
+  char what[BAM_MESSAGE_SIZE] = "";
   long long left = context->memory.live_objects;
+  if (bam_device_synchronise(context, context->device) != BAM_OK)
+    memcpy(what, context->message, sizeof what);
+  else if (left != 0)
+    snprintf(what, sizeof what, "%lld objects were not released", left);
   bam_context_destroy(context);
   context = NULL;
   forget_copies();
-  if (left != 0) {
-#ifndef BAM_CASES
-    fprintf(stderr, "%lld objects were not released\n", left);
-    abort(); /* Criterion overlooks a failed assertion after the test, but not a crash */
-#endif
-    cr_assert_fail("%lld objects were not released", left);
-  }
+  if (what[0] != '\0')
+    fail_after_test(what);
 }
 
 bam_context *fixture_context(void) {
@@ -143,6 +151,7 @@ void set_value(bam_tensor *x, int64_t index, double value) {
   char raw[8], *to = (char *)x->storage->data + element_place(x, index);
   bam_cpu_convert(NULL, &one_element, raw, x->dtype, &value, BAM_F64);
   device->copy_in(device->stream, to, raw, bam_dtype_size(x->dtype));
+  EXPECT_OK(bam_device_check(context, device));
   bam_tensor_changed(x);
 }
 
@@ -234,6 +243,7 @@ static const char *copy_to_host(const bam_storage *storage) {
   *copy = (host_copy){ storage, storage->version, context->memory.requests,
                        malloc((size_t)storage->bytes) };
   device->copy_out(device->stream, copy->bytes, storage->data, storage->bytes);
+  EXPECT_OK(bam_device_check(context, device));
   return copy->bytes;
 }
 

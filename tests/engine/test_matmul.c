@@ -231,6 +231,7 @@ static void run_gemm(const bam_gemm *gemm, bam_tensor *c, bam_tensor *a, bam_ten
   bam_device *device = bam_tensor_device(c);
   device->kernels[BAM_F32]->gemm(device->stream, gemm, bam_tensor_data(c), bam_tensor_data(a),
                                  bam_tensor_data(b));
+  EXPECT_OK(bam_device_check(c->context, device));
   bam_tensor_changed(c);
 }
 
