@@ -267,13 +267,9 @@ $(B)/simt/engine/%.o: engine/%.c $(B)/flags
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) -DBAM_HAS_CUDA -c -o $@ $<
 
-# Its objects come first: the archive's own backends, without CUDA or with it, are then not wanted.
-$(B)/simt/bamlua: $(BIND_OBJ) $(SIMT_OBJ) $(B)/libbam.a
-	@echo link $@
-	@$(CXX) -Wl,-E -o $@ $(BIND_OBJ) $(SIMT_OBJ) $(B)/libbam.a $(ALL_LIBS)
-
-# The op tests with that device: BAMLUA_TEST_DEVICE=cuda sh tests/cases/run.sh build/simt/cases
-$(B)/simt/cases: $(CASES_OBJ) $(SIMT_OBJ) $(B)/libbam.a
+# The program with the op tests and this device. Its objects come before the archive, whose own
+# backends are then not wanted: BAMLUA_TEST_DEVICE=cuda sh tests/cases/run.sh build/simt/bamlua
+$(B)/simt/bamlua: $(CASES_OBJ) $(SIMT_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CXX) -Wl,-E -o $@ $^ $(ALL_LIBS)
 
