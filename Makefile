@@ -118,7 +118,9 @@ $(B)/kernels/cpu/%.$(1).$(2).o: kernels/cpu/%.c $(B)/flags
 endef
 $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call kernel_rule,$(i),$(t)))))
 
-NVCC_FLAGS := -std=c++17 -O3 -MMD -MP $(if $(WERROR),-Werror all-warnings) -Xcompiler -Wall,-Wextra \
+# Nothing of C++'s run-time library is asked for.
+NVCC_FLAGS := -std=c++17 -O3 -MMD -MP $(if $(WERROR),-Werror all-warnings) \
+              -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-threadsafe-statics \
               $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
               -gencode arch=compute_$(firstword $(CUDA_ARCH)),code=compute_$(firstword $(CUDA_ARCH))
 
