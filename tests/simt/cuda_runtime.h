@@ -52,6 +52,7 @@ struct dim3 {
 struct simt_place {
   uint3 thread, block;
   dim3 threads, blocks;
+  int lane;
   uint64_t launch;      /* the number of the launch that runs */
   void *dynamic_shared; /* of the block that runs */
 };

@@ -23,7 +23,7 @@ int simt_sync_block(bool predicate, simt_site site);
 uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int source,
                         simt_site site);
 
-int simt_lane(void);
+static inline int simt_lane(void) { return simt_here()->lane; }
 int simt_source(int lane, int width, simt_site site); /* checks width; the first of lane's group */
 
 #define SIMT_SITE simt_site site = { __builtin_FILE(), __builtin_LINE() }

@@ -66,18 +66,20 @@ bool simt_touches_device(const void *data, size_t bytes) {
 static void poison(void *data, size_t bytes) { memset(data, 0xff, bytes); }
 
 /* The first byte of a red zone that is no longer poison, or NULL. */
-static const unsigned char *damage(const char *zone) {
-  const unsigned char *bytes = (const unsigned char *)zone;
-  for (int i = 0; i < SIMT_RED_ZONE; i++)
-    if (bytes[i] != 0xff)
-      return bytes + i;
-  return NULL;
+static const char *damage(const char *zone) {
+  uint64_t words[SIMT_RED_ZONE / 8], all = ~(uint64_t)0;
+  memcpy(words, zone, sizeof words);
+  for (uint64_t word : words)
+    all &= word;
+  while (all != ~(uint64_t)0 && (unsigned char)*zone == 0xff)
+    zone++;
+  return all == ~(uint64_t)0 ? NULL : zone;
 }
 
 static bool check_allocation(const simt_allocation *a, const char *what) {
   const char *zones[] = { a->data - SIMT_RED_ZONE, a->data + a->bytes };
   for (int i = 0; i < 2; i++) {
-    const char *found = (const char *)damage(zones[i]);
+    const char *found = damage(zones[i]);
     if (found == NULL)
       continue;
     if (i == 0)

@@ -20,7 +20,7 @@ static simt_machine *machine(void) {
 /* ---- what went wrong ---- */
 
 static void fail(simt_machine *m, int thread, const char *format, ...)
-  __attribute__((format(printf, 3, 4)));
+  __attribute__((cold, format(printf, 3, 4)));
 
 static void fail(simt_machine *m, int thread, const char *format, ...) {
   const uint3 block = simt_here()->block, place = m->position[thread];
@@ -39,6 +39,10 @@ static void fail(simt_machine *m, int thread, const char *format, ...) {
 static const char *file_name(simt_site site) {
   const char *slash = strrchr(site.file, '/');
   return slash == NULL ? site.file : slash + 1;
+}
+
+static bool same_site(simt_site a, simt_site b) {
+  return a.line == b.line && (a.file == b.file || strcmp(a.file, b.file) == 0);
 }
 
 static const char *kind_name(simt_kind kind) {
@@ -164,6 +168,7 @@ static void pass_on(simt_machine *m) {
     to = m->fiber[thread];
     m->thread = thread;
     simt_here()->thread = m->position[thread];
+    simt_here()->lane = thread % SIMT_WARP;
   }
   m->running = to;
   if (to != from)
@@ -195,8 +200,6 @@ static void abandon_threads(simt_machine *m) {
 
 /* ---- threads that wait ---- */
 
-int simt_lane(void) { return machine()->thread % SIMT_WARP; }
-
 int simt_source(int lane, int width, simt_site site) {
   simt_machine *m = machine();
   if (width < 1 || width > SIMT_WARP || (width & (width - 1)) != 0) {
@@ -215,7 +218,7 @@ int simt_sync_block(bool predicate, simt_site site) {
     barrier->first = m->thread;
     barrier->count = 0;
     barrier->site = site;
-  } else if (site.line != barrier->site.line || strcmp(site.file, barrier->site.file) != 0) {
+  } else if (!same_site(site, barrier->site)) {
     fail(m, m->thread, "waits in __syncthreads at %s:%d, thread %d of the block at %s:%d",
          file_name(site), site.line, barrier->first, file_name(barrier->site),
          barrier->site.line);
@@ -227,15 +230,16 @@ int simt_sync_block(bool predicate, simt_site site) {
   return barrier->result;
 }
 
-/* All lanes of the mask are there: give each its result. False when they do not fit together. */
-static bool exchange(simt_machine *m, simt_warp *warp, const simt_offer *last) {
+/* All lanes of the mask are there: give each its result. False when they do not fit together.
+   Not inlined: what it needs of the stack would lie in every lane that waits. */
+static __attribute__((noinline)) bool exchange(simt_machine *m, simt_warp *warp, const simt_offer *last) {
   const uint32_t lanes = last->mask & warp->present;
   uint64_t value[SIMT_WARP], ballot = 0;
   for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
     const int lane = __builtin_ctz(rest);
     const simt_offer *offer = &warp->offer[lane];
     if (offer->mask != last->mask || offer->kind != last->kind ||
-        offer->site.line != last->site.line || strcmp(offer->site.file, last->site.file) != 0) {
+        !same_site(offer->site, last->site)) {
       fail(m, m->thread, "%s at %s:%d with mask %08x meets lane %d in %s at %s:%d, mask %08x",
            kind_name(last->kind), file_name(last->site), last->site.line, last->mask, lane,
            kind_name(offer->kind), file_name(offer->site), offer->site.line, offer->mask);
