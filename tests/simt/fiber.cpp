@@ -5,7 +5,6 @@
 
 #include <stdint.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #if __has_include(<valgrind/valgrind.h>)
 #include <valgrind/valgrind.h>
@@ -23,19 +22,18 @@
 #endif
 
 bool simt_fiber_create(simt_fiber *fiber, int number) {
-  const size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = SIMT_STACK_BYTES + page;
-  void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *data = mmap(NULL, SIMT_GUARD_BYTES + SIMT_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED)
     return false;
-  mprotect(data, page, PROT_NONE);
-  fiber->stack = (char *)data + page;
+  mprotect(data, SIMT_GUARD_BYTES, PROT_NONE);
+  fiber->stack = (char *)data + SIMT_GUARD_BYTES;
   /* Stacks begin at different places of their pages, so that they do not meet in the cache. */
   fiber->bytes = SIMT_STACK_BYTES - (size_t)number % 31 * 192;
   (void)VALGRIND_STACK_REGISTER(fiber->stack, fiber->stack + fiber->bytes);
   return true;
 }
 
-#ifdef __x86_64__
+#ifdef SIMT_REGISTERS
 
 extern "C" void simt_switch_stack(void **from, void *to);
 __asm__(".text\n"

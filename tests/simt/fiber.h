@@ -1,12 +1,14 @@
 /* Fibers: flows of control with stacks of their own, which hand over to each other by name. The
-   function of a fiber never returns. A stack ends at a page that cannot be touched, so one that is
-   too deep is a fault at once. */
+   function of a fiber never returns. Below a stack is memory that cannot be touched, so that one
+   which is too deep is a fault at once. */
 #ifndef SIMT_FIBER_H
 #define SIMT_FIBER_H
 
 #include <stddef.h>
 
-#ifndef __x86_64__
+#ifdef __x86_64__
+#define SIMT_REGISTERS /* the switch is written for this processor */
+#else
 #include <ucontext.h>
 #endif
 
@@ -16,8 +18,10 @@
 #define SIMT_STACK_BYTES (64 << 10)
 #endif
 
+#define SIMT_GUARD_BYTES (64 << 10) /* below a stack */
+
 struct simt_fiber {
-#ifdef __x86_64__
+#ifdef SIMT_REGISTERS
   void *sp; /* while it does not run */
 #else
   ucontext_t context;

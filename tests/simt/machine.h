@@ -1,10 +1,22 @@
-/* The state of the shim, which only its own files see: threads, warps and the block that runs
-   (simt.cpp), device memory (memory.cpp), and what the host's functions keep (runtime.cpp). */
+/* What the files of the shim share: the threads, warps and the block that run (simt.cpp), the
+   memory of the devices (memory.cpp, compare.cpp), the host's functions (runtime.cpp), and
+   launches (launch.cpp). */
 #ifndef SIMT_MACHINE_H
 #define SIMT_MACHINE_H
 
 #include "fiber.h"
 #include "simt.h"
+
+/* AddressSanitizer sees what must not be touched: red zones and freed memory. Functions that look
+   at red zones are UNWATCHED. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define SIMT_UNWATCHED __attribute__((no_sanitize("address")))
+#else
+#define ASAN_POISON_MEMORY_REGION(data, bytes) ((void)(data), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(data, bytes) ((void)(data), (void)(bytes))
+#define SIMT_UNWATCHED
+#endif
 
 #define SIMT_WARP 32
 #define SIMT_MAX_THREADS 1024
@@ -52,9 +64,8 @@ struct simt_shared_memory {
 };
 
 struct simt_machine {
-  const simt_launch *launch;
-  void (*call)(const void *arguments);
-  const void *arguments;
+  const simt_launch *launch; /* NULL while none runs */
+  const simt_body *body;
   cudaError_t error; /* of this launch */
 
   /* How the launch is run: one of the schedules. */
@@ -78,17 +89,46 @@ struct simt_machine {
 };
 
 /* Run the launch once; schedules are numbered from 0. */
-cudaError_t simt_run_schedule(const simt_launch *launch, void (*call)(const void *arguments),
-                              const void *arguments, int schedule);
+cudaError_t simt_run_schedule(const simt_launch *launch, const simt_body *body, int schedule);
+
+simt_machine *simt_running(void);
+
+/* Say what a thread did, once per launch, and end the launch when it next stops running. */
+void simt_fail(int thread, const char *format, ...) __attribute__((cold, format(printf, 2, 3)));
 
 /* ---- memory.cpp ---- */
 
-/* Whether all bytes are in one allocation of the current device. */
-bool simt_is_device(const void *data, size_t bytes);
-bool simt_touches_device(const void *data, size_t bytes); /* any byte in any allocation */
+struct simt_allocation {
+  char *data; /* behind the red zone */
+  size_t bytes;
+  int device;
+};
+
+/* The memory of all devices, in one range of addresses. */
+struct simt_memory {
+  char *arena;
+  size_t arena_bytes, used; /* what of it was ever in use */
+  int opened;               /* how many times more than closed */
+  simt_allocation *allocations; /* by address */
+  int count, room;
+  size_t bytes; /* of all allocations */
+};
+
+simt_memory *simt_device_memory(void);
+
+/* The device in one allocation of which all bytes are, or -1. */
+int simt_device_of(const void *data, size_t bytes);
+bool simt_touches_device(const void *data, size_t bytes); /* any byte, of any device */
 
 /* False when something wrote outside the allocations, which is reported and repaired. */
 bool simt_check_red_zones(const char *what);
+
+/* ---- fault.cpp ---- */
+
+/* From now on say what a segmentation fault was about. */
+void simt_explain_faults(void);
+
+/* ---- compare.cpp ---- */
 
 bool simt_save_memory(void);    /* what a launch begins with; false when there is no room */
 void simt_restore_memory(void); /* to that */
@@ -98,8 +138,8 @@ bool simt_compare_memory(const char *kernel, int schedule);
 /* ---- runtime.cpp ---- */
 
 cudaError_t simt_result(cudaError_t error); /* the last error unless a success; returns it */
-cudaError_t simt_check_launch(const simt_launch *launch, const void *const *pointers,
-                              int npointers);
 int simt_current_device(void);
+int simt_stream_device(cudaStream_t stream);
+void simt_finish_copies(void); /* those that wait */
 
 #endif

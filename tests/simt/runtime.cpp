@@ -1,12 +1,14 @@
-/* CUDA's host functions, as far as the project calls them. Everything is done at once, when it is
-   asked for; an error is remembered until cudaGetLastError asks for it. */
+/* CUDA's host functions, as far as the project calls them. An error is remembered until
+   cudaGetLastError asks for it. Kernels run when they are launched. Copies from and to memory of
+   cudaMallocHost wait until something needs them to be done, as late as CUDA may do them: what
+   the host reads too early, or overwrites too early, is then wrong. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "machine.h"
 
-#define MAX_KERNELS 256 /* with attributes */
+#define MAX_PENDING 64 /* copies */
 
 struct simt_stream {
   int device;
@@ -14,16 +16,28 @@ struct simt_stream {
 
 struct simt_event {
   struct timespec time;
+  uint64_t copies; /* how many had been asked for when it was recorded */
+};
+
+/* Memory of cudaMallocHost. */
+struct simt_pinned {
+  simt_pinned *next;
+  char *data;
+  size_t bytes;
+};
+
+struct simt_pending {
+  void *to;
+  const void *from;
+  size_t bytes;
 };
 
 struct simt_host {
   int device;
   cudaError_t error; /* the last one */
-  struct {
-    const void *kernel;
-    int dynamic_bytes;
-  } allowed[MAX_KERNELS]; /* dynamic shared memory beyond what every kernel may have */
-  int nallowed;
+  simt_pinned *pinned;
+  simt_pending pending[MAX_PENDING]; /* copy i, counted from 0, is at i % MAX_PENDING */
+  uint64_t done, asked; /* copies */
 };
 
 static simt_host *host(void) {
@@ -43,7 +57,8 @@ static const struct {
   ERROR(cudaErrorMemoryAllocation, "out of memory"),
   ERROR(cudaErrorInitializationError, "initialization error"),
   ERROR(cudaErrorInvalidConfiguration, "invalid configuration argument"),
-  ERROR(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version"),
+  ERROR(cudaErrorInsufficientDriver,
+        "CUDA driver version is insufficient for CUDA runtime version"),
   ERROR(cudaErrorNoDevice, "no CUDA-capable device is detected"),
   ERROR(cudaErrorInvalidDevice, "invalid device ordinal"),
   ERROR(cudaErrorInvalidResourceHandle, "invalid resource handle"),
@@ -135,7 +150,10 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
   return simt_result(cudaErrorInvalidValue);
 }
 
-cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize(void) {
+  simt_finish_copies();
+  return cudaSuccess;
+}
 
 cudaError_t cudaDriverGetVersion(int *version) {
   *version = 13000;
@@ -144,11 +162,19 @@ cudaError_t cudaDriverGetVersion(int *version) {
 
 cudaError_t cudaRuntimeGetVersion(int *version) { return cudaDriverGetVersion(version); }
 
-/* ---- memory of the host, copies ---- */
+/* ---- memory of the host ---- */
 
 cudaError_t cudaMallocHost(void **data, size_t bytes) {
+  simt_pinned *pinned = (simt_pinned *)malloc(sizeof *pinned);
   *data = malloc(bytes > 0 ? bytes : 1);
-  return simt_result(*data != NULL ? cudaSuccess : cudaErrorMemoryAllocation);
+  if (*data == NULL || pinned == NULL) {
+    free(pinned);
+    free(*data);
+    return simt_result(cudaErrorMemoryAllocation);
+  }
+  *pinned = { host()->pinned, (char *)*data, bytes };
+  host()->pinned = pinned;
+  return cudaSuccess;
 }
 
 cudaError_t cudaHostAlloc(void **data, size_t bytes, unsigned) {
@@ -156,39 +182,92 @@ cudaError_t cudaHostAlloc(void **data, size_t bytes, unsigned) {
 }
 
 cudaError_t cudaFreeHost(void *data) {
-  free(data);
+  simt_pinned **link = &host()->pinned;
+  simt_finish_copies();
+  while (*link != NULL && (*link)->data != data)
+    link = &(*link)->next;
+  if (*link == NULL)
+    return simt_result(data == NULL ? cudaSuccess : cudaErrorInvalidValue);
+  simt_pinned *pinned = *link;
+  *link = pinned->next;
+  free(pinned->data);
+  free(pinned);
   return cudaSuccess;
 }
+
+static bool is_pinned(const void *data, size_t bytes) {
+  const char *start = (const char *)data;
+  for (const simt_pinned *p = host()->pinned; p != NULL; p = p->next)
+    if (start >= p->data && start + bytes <= p->data + p->bytes)
+      return true;
+  return false;
+}
+
+/* ---- copies ---- */
+
+/* Do the copies that were asked for, up to that many since the program began. */
+static void finish_copies(uint64_t until) {
+  simt_host *h = host();
+  if (h->done >= until)
+    return;
+  simt_open_memory();
+  for (; h->done < until; h->done++) {
+    const simt_pending *copy = &h->pending[h->done % MAX_PENDING];
+    memmove(copy->to, copy->from, copy->bytes);
+  }
+  simt_close_memory();
+}
+
+void simt_finish_copies(void) { finish_copies(host()->asked); }
 
 /* Whether the memory is where a copy of that kind wants it. */
 static bool is_where(const void *data, size_t bytes, bool device) {
-  return device ? simt_is_device(data, bytes) : !simt_touches_device(data, bytes);
+  return device ? simt_device_of(data, bytes) >= 0 : !simt_touches_device(data, bytes);
 }
 
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
-  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+static bool check_copy(const void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+  static const char *const names[] = { "host to host", "host to device", "device to host",
+                                       "device to device" };
   const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
-  if (bytes == 0)
-    return cudaSuccess;
-  if (kind != cudaMemcpyDefault &&
-      (!is_where(to, bytes, to_device) || !is_where(from, bytes, from_device))) {
-    fprintf(stderr, "simt: a copy of %zu bytes %s the %s: not what cudaMalloc gave\n", bytes,
-            to_device ? "to" : "from", to_device || from_device ? "device" : "host");
-    return simt_result(cudaErrorInvalidValue);
-  }
-  memmove(to, from, bytes);
-  return cudaSuccess;
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  const bool good = is_where(to, bytes, to_device) && is_where(from, bytes, from_device);
+  if (!good)
+    fprintf(stderr, "simt: a copy of %zu bytes from %s: %p is not memory of the %s\n", bytes,
+            names[kind], is_where(to, bytes, to_device) ? from : to,
+            (is_where(to, bytes, to_device) ? from_device : to_device) ? "device" : "host");
+  return good;
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t) {
-  return cudaMemcpy(to, from, bytes, kind);
+  simt_host *h = host();
+  if (bytes == 0)
+    return cudaSuccess;
+  if (kind == cudaMemcpyDefault)
+    kind = (cudaMemcpyKind)((simt_touches_device(from, 1) ? 2 : 0) + simt_touches_device(to, 1));
+  if (!check_copy(to, from, bytes, kind))
+    return simt_result(cudaErrorInvalidValue);
+  if (h->asked - h->done == MAX_PENDING)
+    simt_finish_copies();
+  h->pending[h->asked++ % MAX_PENDING] = { to, from, bytes };
+  if (!is_pinned(kind == cudaMemcpyDeviceToHost ? to : from, bytes))
+    simt_finish_copies();
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+  const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, NULL);
+  simt_finish_copies();
+  return error;
 }
 
 cudaError_t cudaMemset(void *data, int byte, size_t bytes) {
-  if (bytes > 0 && !simt_is_device(data, bytes))
+  if (bytes > 0 && simt_device_of(data, bytes) < 0)
     return simt_result(cudaErrorInvalidValue);
+  simt_finish_copies();
+  simt_open_memory();
   memset(data, byte, bytes);
+  simt_close_memory();
   return cudaSuccess;
 }
 
@@ -209,11 +288,14 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
 cudaError_t cudaStreamCreate(cudaStream_t *stream) { return cudaStreamCreateWithFlags(stream, 0); }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  simt_finish_copies();
   free(stream);
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+int simt_stream_device(cudaStream_t stream) { return stream->device; }
+
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaDeviceSynchronize(); }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
   *event = (cudaEvent_t)calloc(1, sizeof **event);
@@ -229,124 +311,18 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   clock_gettime(CLOCK_MONOTONIC, &event->time);
+  event->copies = host()->asked;
   return cudaSuccess;
 }
 
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  finish_copies(event->copies);
+  return cudaSuccess;
+}
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to) {
   const double seconds = (double)(to->time.tv_sec - from->time.tv_sec);
   const double nanoseconds = (double)(to->time.tv_nsec - from->time.tv_nsec);
   *milliseconds = (float)(seconds * 1e3 + nanoseconds * 1e-6);
   return cudaSuccess;
-}
-
-/* ---- launches ---- */
-
-static int *allowed_bytes(const void *kernel, bool add) {
-  simt_host *h = host();
-  for (int i = 0; i < h->nallowed; i++)
-    if (h->allowed[i].kernel == kernel)
-      return &h->allowed[i].dynamic_bytes;
-  if (!add || h->nallowed == MAX_KERNELS)
-    return NULL;
-  h->allowed[h->nallowed].kernel = kernel;
-  return &h->allowed[h->nallowed++].dynamic_bytes;
-}
-
-cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute attribute, int value) {
-  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)
-    return cudaSuccess;
-  int *bytes = value >= 0 && value <= SIMT_SHARED ? allowed_bytes(kernel, true) : NULL;
-  if (bytes == NULL)
-    return simt_result(cudaErrorInvalidValue);
-  *bytes = value;
-  return cudaSuccess;
-}
-
-/* Report why a launch is refused. */
-static cudaError_t refuse(const simt_launch *launch, cudaError_t error, const char *why) {
-  const dim3 b = launch->blocks, t = launch->threads;
-  fprintf(stderr,
-          "simt: kernel %s, %u x %u x %u blocks of %u x %u x %u threads, %zu bytes shared: %s\n",
-          launch->name, b.x, b.y, b.z, t.x, t.y, t.z, launch->shared_bytes, why);
-  return error;
-}
-
-/* Whether BAMLUA_SIMT_FAIL names the kernel: without parentheses and what its template is of. */
-static bool is_to_fail(const simt_launch *launch) {
-  const char *wanted = getenv("BAMLUA_SIMT_FAIL");
-  const char *name = launch->name + strspn(launch->name, "( ");
-  if (wanted == NULL)
-    return false;
-  const size_t length = strlen(wanted);
-  return length > 0 && strncmp(name, wanted, length) == 0 &&
-         strcspn(name, "<() ") == length;
-}
-
-cudaError_t simt_check_launch(const simt_launch *launch, const void *const *pointers,
-                              int npointers) {
-  const dim3 b = launch->blocks, t = launch->threads;
-  const int *allowed = allowed_bytes(launch->kernel, false);
-  const size_t most = allowed != NULL && *allowed > SIMT_STATIC_SHARED ? (size_t)*allowed
-                                                                       : SIMT_STATIC_SHARED;
-  if (is_to_fail(launch))
-    return refuse(launch, cudaErrorLaunchFailure, "fails because BAMLUA_SIMT_FAIL says so");
-  if (launch->stream != NULL && launch->stream->device != host()->device)
-    return refuse(launch, cudaErrorInvalidResourceHandle, "the stream is another device's");
-  if (t.x == 0 || t.y == 0 || t.z == 0 || t.x > 1024 || t.y > 1024 || t.z > 64 ||
-      (uint64_t)t.x * t.y * t.z > SIMT_MAX_THREADS)
-    return refuse(launch, cudaErrorInvalidConfiguration, "no such blocks");
-  if (b.x == 0 || b.y == 0 || b.z == 0 || b.x > INT32_MAX || b.y > 65535 || b.z > 65535)
-    return refuse(launch, cudaErrorInvalidConfiguration, "no such grid");
-  if (launch->shared_bytes > most)
-    return refuse(launch, cudaErrorInvalidValue, "more dynamic shared memory than it may have");
-  for (int i = 0; i < npointers; i++)
-    if (pointers[i] != NULL && !simt_is_device(pointers[i], 0)) {
-      char why[64];
-      snprintf(why, sizeof why, "argument %d is no pointer to device memory", i + 1);
-      return refuse(launch, cudaErrorIllegalAddress, why);
-    }
-  return cudaSuccess;
-}
-
-/* The only schedule to run, from 0, or -1 for all. */
-static int wanted_schedule(void) {
-  const char *text = getenv("BAMLUA_SIMT");
-  const int number = text != NULL ? atoi(text) : 0;
-  return number >= 1 && number <= SIMT_SCHEDULES ? number - 1 : -1;
-}
-
-static cudaError_t run_once(const simt_launch *launch, void (*call)(const void *arguments),
-                            const void *arguments, int schedule) {
-  cudaError_t error = simt_run_schedule(launch, call, arguments, schedule);
-  if (!simt_check_red_zones(launch->name) && error == cudaSuccess)
-    error = cudaErrorLaunchFailure;
-  return error;
-}
-
-static cudaError_t run_all(const simt_launch *launch, void (*call)(const void *arguments),
-                           const void *arguments) {
-  if (!simt_save_memory())
-    return refuse(launch, cudaErrorLaunchFailure, "no memory to compare schedules");
-  cudaError_t error = run_once(launch, call, arguments, 0);
-  if (error == cudaSuccess)
-    simt_keep_memory();
-  for (int i = 1; i < SIMT_SCHEDULES && error == cudaSuccess; i++) {
-    simt_restore_memory();
-    error = run_once(launch, call, arguments, i);
-    if (error == cudaSuccess && !simt_compare_memory(launch->name, i))
-      error = cudaErrorLaunchFailure;
-  }
-  return error;
-}
-
-void simt_run(const simt_launch *launch, void (*call)(const void *arguments),
-              const void *arguments, const void *const *pointers, int npointers) {
-  const int schedule = wanted_schedule();
-  cudaError_t error = simt_check_launch(launch, pointers, npointers);
-  if (error == cudaSuccess)
-    error = schedule >= 0 ? run_once(launch, call, arguments, schedule)
-                          : run_all(launch, call, arguments);
-  simt_result(error);
 }

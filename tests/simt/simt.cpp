@@ -12,17 +12,15 @@
 
 #include "machine.h"
 
-static simt_machine *machine(void) {
+simt_machine *simt_running(void) {
   static simt_machine machine;
   return &machine;
 }
 
 /* ---- what went wrong ---- */
 
-static void fail(simt_machine *m, int thread, const char *format, ...)
-  __attribute__((cold, format(printf, 3, 4)));
-
-static void fail(simt_machine *m, int thread, const char *format, ...) {
+void simt_fail(int thread, const char *format, ...) {
+  simt_machine *m = simt_running();
   const uint3 block = simt_here()->block, place = m->position[thread];
   char text[256];
   va_list arguments;
@@ -31,8 +29,7 @@ static void fail(simt_machine *m, int thread, const char *format, ...) {
   va_end(arguments);
   if (m->error == cudaSuccess)
     fprintf(stderr, "simt: kernel %s, block (%u, %u, %u), thread (%u, %u, %u): %s\n",
-            m->launch->name, block.x, block.y, block.z, place.x, place.y, place.z,
-            text);
+            m->launch->name, block.x, block.y, block.z, place.x, place.y, place.z, text);
   m->error = cudaErrorLaunchFailure;
 }
 
@@ -67,7 +64,7 @@ static void fail_waiting(simt_machine *m) {
   const simt_offer *offer = &warp->offer[lane];
   uint32_t missing = offer->mask & warp->present & ~warp->waiting;
   const int other = missing != 0 ? __builtin_ctz(missing) : lane;
-  fail(m, m->warp * SIMT_WARP + lane, "waits in %s at %s:%d for lane %d, which %s",
+  simt_fail(m->warp * SIMT_WARP + lane, "waits in %s at %s:%d for lane %d, which %s",
        kind_name(offer->kind), file_name(offer->site), offer->site.line, other,
        state_of(warp, other));
 }
@@ -100,7 +97,7 @@ static bool release_barrier(simt_machine *m) {
   if (barrier->arrived == 0)
     return false;
   if (barrier->arrived != m->threads) {
-    fail(m, barrier->first, "waits in __syncthreads at %s:%d, but only %d of %d threads do, the "
+    simt_fail(barrier->first, "waits in __syncthreads at %s:%d, but only %d of %d threads do, the "
          "others have returned", file_name(barrier->site), barrier->site.line, barrier->arrived,
          m->threads);
     return false;
@@ -177,10 +174,10 @@ static void pass_on(simt_machine *m) {
 
 /* The body of every fiber: threads, one after the other. */
 static void run_threads(void) {
-  simt_machine *m = machine();
+  simt_machine *m = simt_running();
   simt_fiber_entered(m->running, &m->first);
   for (;;) {
-    m->call(m->arguments);
+    m->body->call(m->body->arguments);
     m->warps[m->thread / SIMT_WARP].ready &= ~(1u << m->thread % SIMT_WARP);
     m->fiber[m->thread] = NULL;
     make_idle(m, m->running);
@@ -201,16 +198,16 @@ static void abandon_threads(simt_machine *m) {
 /* ---- threads that wait ---- */
 
 int simt_source(int lane, int width, simt_site site) {
-  simt_machine *m = machine();
+  simt_machine *m = simt_running();
   if (width < 1 || width > SIMT_WARP || (width & (width - 1)) != 0) {
-    fail(m, m->thread, "a width of %d in the shuffle at %s:%d", width, file_name(site), site.line);
+    simt_fail(m->thread, "a width of %d in the shuffle at %s:%d", width, file_name(site), site.line);
     pass_on(m);
   }
   return lane & ~(width - 1);
 }
 
 int simt_sync_block(bool predicate, simt_site site) {
-  simt_machine *m = machine();
+  simt_machine *m = simt_running();
   simt_barrier *barrier = &m->barrier;
   simt_warp *warp = &m->warps[m->thread / SIMT_WARP];
   const uint32_t bit = 1u << m->thread % SIMT_WARP;
@@ -219,7 +216,7 @@ int simt_sync_block(bool predicate, simt_site site) {
     barrier->count = 0;
     barrier->site = site;
   } else if (!same_site(site, barrier->site)) {
-    fail(m, m->thread, "waits in __syncthreads at %s:%d, thread %d of the block at %s:%d",
+    simt_fail(m->thread, "waits in __syncthreads at %s:%d, thread %d of the block at %s:%d",
          file_name(site), site.line, barrier->first, file_name(barrier->site),
          barrier->site.line);
   }
@@ -240,7 +237,7 @@ static __attribute__((noinline)) bool exchange(simt_machine *m, simt_warp *warp,
     const simt_offer *offer = &warp->offer[lane];
     if (offer->mask != last->mask || offer->kind != last->kind ||
         !same_site(offer->site, last->site)) {
-      fail(m, m->thread, "%s at %s:%d with mask %08x meets lane %d in %s at %s:%d, mask %08x",
+      simt_fail(m->thread, "%s at %s:%d with mask %08x meets lane %d in %s at %s:%d, mask %08x",
            kind_name(last->kind), file_name(last->site), last->site.line, last->mask, lane,
            kind_name(offer->kind), file_name(offer->site), offer->site.line, offer->mask);
       return false;
@@ -251,7 +248,7 @@ static __attribute__((noinline)) bool exchange(simt_machine *m, simt_warp *warp,
   for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
     simt_offer *offer = &warp->offer[__builtin_ctz(rest)];
     if (offer->kind == SIMT_SHUFFLE && !(offer->source >= 0 && (lanes >> offer->source & 1))) {
-      fail(m, m->warp * SIMT_WARP + __builtin_ctz(rest),
+      simt_fail(m->warp * SIMT_WARP + __builtin_ctz(rest),
            "reads lane %d in the shuffle at %s:%d, which is not in the mask or does not exist",
            offer->source, file_name(offer->site), offer->site.line);
       return false;
@@ -263,14 +260,14 @@ static __attribute__((noinline)) bool exchange(simt_machine *m, simt_warp *warp,
 
 uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int source,
                         simt_site site) {
-  simt_machine *m = machine();
+  simt_machine *m = simt_running();
   const int lane = m->thread % SIMT_WARP;
   const uint32_t bit = 1u << lane;
   simt_warp *warp = &m->warps[m->thread / SIMT_WARP];
   simt_offer *offer = &warp->offer[lane];
   *offer = { kind, mask, value, source, site };
   if (!(mask & bit))
-    fail(m, m->thread, "%s at %s:%d by lane %d, which is not in its mask %08x", kind_name(kind),
+    simt_fail(m->thread, "%s at %s:%d by lane %d, which is not in its mask %08x", kind_name(kind),
          file_name(site), site.line, lane, mask);
   warp->ready &= ~bit;
   warp->waiting |= bit;
@@ -288,7 +285,7 @@ uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int sourc
 
 /* ---- shared memory ---- */
 
-static void poison_shared(simt_machine *m, size_t from, size_t to) {
+static SIMT_UNWATCHED void poison_shared(simt_machine *m, size_t from, size_t to) {
   uint32_t *words = (uint32_t *)m->shared.bytes;
   for (size_t i = from / 4; i < to / 4; i++)
     words[i] = m->shared.poison;
@@ -304,21 +301,23 @@ static size_t carve_shared(simt_machine *m, const char *name, size_t bytes) {
   shared->arrays[shared->narrays++].end = start + bytes;
   shared->end = shared_zone_end(start + bytes);
   poison_shared(m, start, shared->end);
+  ASAN_UNPOISON_MEMORY_REGION(shared->bytes + start, bytes);
+  ASAN_POISON_MEMORY_REGION(shared->bytes + start + bytes, shared->end - start - bytes);
   return start;
 }
 
 void simt_place_shared(simt_shared_array *array) {
-  simt_machine *m = machine();
+  simt_machine *m = simt_running();
   simt_shared_memory *shared = &m->shared;
   if (shared->static_bytes + array->bytes > SIMT_STATIC_SHARED)
-    fail(m, m->thread, "%zu bytes of static shared memory with %s, at most %d are allowed",
+    simt_fail(m->thread, "%zu bytes of static shared memory with %s, at most %d are allowed",
          shared->static_bytes + array->bytes, array->name, SIMT_STATIC_SHARED);
   else if (shared->narrays == SIMT_MAX_ARRAYS)
-    fail(m, m->thread, "more than %d arrays of shared memory with %s", SIMT_MAX_ARRAYS - 1,
+    simt_fail(m->thread, "more than %d arrays of shared memory with %s", SIMT_MAX_ARRAYS - 1,
          array->name);
   shared->static_bytes += array->bytes;
   if (m->error == cudaSuccess && shared->static_bytes + shared->dynamic_bytes > SIMT_SHARED) {
-    fail(m, m->thread, "%zu bytes of shared memory with %s, at most %d are allowed",
+    simt_fail(m->thread, "%zu bytes of shared memory with %s, at most %d are allowed",
          shared->static_bytes + shared->dynamic_bytes, array->name, SIMT_SHARED);
     m->error = cudaErrorInvalidValue;
   }
@@ -339,13 +338,13 @@ static void begin_shared(simt_machine *m, size_t dynamic_bytes, int schedule) {
 }
 
 /* Whether nothing was written between the arrays. */
-static void check_shared(simt_machine *m) {
+static SIMT_UNWATCHED void check_shared(simt_machine *m) {
   simt_shared_memory *shared = &m->shared;
   for (int i = 0; i < shared->narrays; i++) {
     const size_t end = shared->arrays[i].end;
     for (size_t k = (end + 3) / 4 * 4; k < shared_zone_end(end); k += 4)
       if (*(uint32_t *)(shared->bytes + k) != shared->poison) {
-        fail(m, 0, "wrote outside shared memory: %zu bytes behind %s", k - end,
+        simt_fail(0, "wrote outside shared memory: %zu bytes behind %s", k - end,
              shared->arrays[i].name);
         return;
       }
@@ -385,14 +384,12 @@ static uint3 block_at(dim3 blocks, uint64_t i) {
            (unsigned)(i / blocks.x / blocks.y) };
 }
 
-cudaError_t simt_run_schedule(const simt_launch *launch, void (*call)(const void *arguments),
-                              const void *arguments, int schedule) {
-  simt_machine *m = machine();
+cudaError_t simt_run_schedule(const simt_launch *launch, const simt_body *body, int schedule) {
+  simt_machine *m = simt_running();
   simt_place *here = simt_here();
   const uint64_t nblocks = (uint64_t)launch->blocks.x * launch->blocks.y * launch->blocks.z;
   m->launch = launch;
-  m->call = call;
-  m->arguments = arguments;
+  m->body = body;
   m->error = cudaSuccess;
   m->lanes_reversed = schedule & 1;
   m->warps_reversed = schedule & 2;
@@ -408,5 +405,6 @@ cudaError_t simt_run_schedule(const simt_launch *launch, void (*call)(const void
     here->block = block_at(launch->blocks, m->warps_reversed ? nblocks - 1 - i : i);
     run_block(m);
   }
+  m->launch = NULL;
   return m->error;
 }

@@ -48,9 +48,19 @@ struct simt_launch {
   cudaStream_t stream;
 };
 
-/* Run call(arguments) as every thread of the launch. */
-void simt_run(const simt_launch *launch, void (*call)(const void *arguments),
-              const void *arguments, const void *const *pointers, int npointers);
+/* The kernel with its arguments: what every thread calls. */
+struct simt_body {
+  void (*call)(const void *arguments);
+  const void *arguments;
+};
+
+/* Run the launch; an error becomes the last error. `pointers` are among the kernel's arguments. */
+void simt_run(const simt_launch *launch, const simt_body *body, const void *const *pointers,
+              int npointers);
+
+/* Let host code touch device memory, and no longer; calls nest. */
+void simt_open_memory(void);
+void simt_close_memory(void);
 
 template <class T> static inline const void *simt_pointer(T *pointer) { return pointer; }
 template <class T> static inline const void *simt_pointer(const T &) { return NULL; }
@@ -62,8 +72,8 @@ template <class... P> struct simt_configured {
   void operator()(P... arguments) const {
     const void *const pointers[] = { simt_pointer(arguments)..., NULL };
     const auto thread = [=] { kernel(arguments...); };
-    simt_run(&launch, [](const void *body) { (*(const decltype(thread) *)body)(); }, &thread,
-             pointers, (int)sizeof...(P));
+    const simt_body body = { [](const void *f) { (*(const decltype(thread) *)f)(); }, &thread };
+    simt_run(&launch, &body, pointers, (int)sizeof...(P));
   }
 };
 
