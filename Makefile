@@ -275,6 +275,6 @@ $(B)/simt/bamlua: $(CASES_OBJ) $(SIMT_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CXX) -Wl,-E -o $@ $^ $(ALL_LIBS)
 
-$(B)/simt/selftest: $(B)/simt/selftest.o $(SHIM_OBJ)
+$(B)/simt/selftest: $(patsubst tests/simt/%.cu,$(B)/simt/%.o,$(wildcard tests/simt/*.cu)) $(filter-out %/blas.o,$(SHIM_OBJ))
 	@echo link $@
 	@$(CXX) -o $@ $^ $(SANITIZE)

@@ -22,7 +22,8 @@
 #endif
 
 bool simt_fiber_create(simt_fiber *fiber, int number) {
-  void *data = mmap(NULL, SIMT_GUARD_BYTES + SIMT_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *data = mmap(NULL, SIMT_GUARD_BYTES + SIMT_STACK_BYTES, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED)
     return false;
   mprotect(data, SIMT_GUARD_BYTES, PROT_NONE);

@@ -93,7 +93,8 @@ cudaError_t simt_run_schedule(const simt_launch *launch, const simt_body *body, 
 
 simt_machine *simt_running(void);
 
-/* Say what a thread did, once per launch, and end the launch when it next stops running. */
+/* Say what a thread did, -1 for an unknown one, once per launch; the launch ends when the thread
+   next stops running. */
 void simt_fail(int thread, const char *format, ...) __attribute__((cold, format(printf, 2, 3)));
 
 /* ---- memory.cpp ---- */

@@ -1,14 +1,9 @@
 /* Tests of the shim itself: kernels whose results are known, with the helpers of
-   kernels/cuda/cuda.h, and kernels with faults made on purpose, each of which must be reported.
-   What the shim says of those on stderr is expected. Ends with "N passed, N failed". */
-#define BAM_TYPE f32
-#define BAM_TYPE_f32
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+   kernels/cuda/cuda.h; then the host's functions and faults made on purpose, in files of their
+   own. What the shim says of those on stderr is expected. Ends with "N passed, N failed". */
+#include "selftest.h"
 
-#include "../../kernels/cuda/cuda.h"
+#include <stdarg.h>
 
 /* ---- the stream, as small as can be ---- */
 
@@ -30,9 +25,7 @@ static counts *tally() {
   return &tally;
 }
 
-static void check(bool good, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void check(bool good, const char *format, ...) {
+void check(bool good, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   printf("%s ", good ? "ok  " : "FAIL");
@@ -43,8 +36,7 @@ static void check(bool good, const char *format, ...) {
   *(good ? &tally()->passed : &tally()->failed) += 1;
 }
 
-/* Whether the stream has noted nothing, or the error that is named. */
-static bool noted(bam_stream stream, const char *error) {
+bool noted(bam_stream stream, const char *error) {
   const bool good = error == NULL ? stream->failure[0] == '\0'
                                   : strstr(stream->failure, error) != NULL;
   if (!good)
@@ -53,31 +45,7 @@ static bool noted(bam_stream stream, const char *error) {
   return good;
 }
 
-static bool failed(bam_stream stream) { return noted(stream, "cudaErrorLaunchFailure"); }
-
-template <class T> static T *device_array(int64_t n) {
-  T *data;
-  if (cudaMalloc(&data, (size_t)n * sizeof(T)) != cudaSuccess)
-    abort();
-  return data;
-}
-
-template <class T> static T at(const T *data, int64_t i) {
-  T x;
-  cudaMemcpy(&x, data + i, sizeof x, cudaMemcpyDeviceToHost);
-  return x;
-}
-
 /* ---- kernels that are right ---- */
-
-template <class T> __global__ void sums(T *y, int rounds) {
-  T total = 0;
-  for (int i = 0; i < rounds; i++)
-    total += block_sum((T)(threadIdx.x + i));
-  y[threadIdx.x] = total;
-}
-
-template <class T> __global__ void warp_sums(T *y) { y[threadIdx.x] = warp_sum((T)threadIdx.x); }
 
 template <class T> __global__ void maxima(T *y) {
   y[threadIdx.x] = block_max((T)((threadIdx.x * 7) % blockDim.x));
@@ -110,17 +78,6 @@ __global__ void reverse_static(float *y, const float *x) {
   __syncthreads();
   y[first + threadIdx.x] = part[255 - threadIdx.x];
 }
-
-__global__ void reverse_dynamic(float *y, const float *x) {
-  BAM_DYNAMIC_SHARED(float, part);
-  const int n = (int)blockDim.x;
-  const int64_t first = (int64_t)blockIdx.x * n;
-  part[threadIdx.x] = x[first + threadIdx.x];
-  __syncthreads();
-  y[first + threadIdx.x] = part[n - 1 - (int)threadIdx.x];
-}
-
-__global__ void count_up(float *y, int64_t n) { BAM_EACH(i, n) y[i] = (float)i; }
 
 static void test_shared(bam_stream stream) {
   float *x = device_array<float>(1024), *y = device_array<float>(1024);
@@ -175,109 +132,115 @@ static void test_shuffles(bam_stream stream) {
   cudaFree(y);
 }
 
-/* ---- faults ---- */
-
-__global__ void no_barrier_before_read(float *y) {
-  BAM_SHARED(float, part, 64);
-  part[threadIdx.x] = (float)threadIdx.x;
-  y[threadIdx.x] = part[63 - threadIdx.x];
+__global__ void intrinsics(int *y) {
+  int n = 0;
+  y[n++] = __popc(0xf0f0u) == 8 && __popcll(1ull << 40 | 3) == 3;
+  y[n++] = __ffs(0) == 0 && __ffs(8) == 4;
+  y[n++] = __clz(0) == 32 && __clz(1) == 31 && __clzll(0) == 64 && __clzll(1ll << 40) == 23;
+  y[n++] = __umulhi(0x80000000u, 6) == 3 && __umul64hi(1ull << 63, 6) == 3;
+  y[n++] = __float_as_int(1.0f) == 0x3f800000 && __int_as_float(0x40000000) == 2;
+  y[n++] = __float_as_uint(-0.0f) == 0x80000000u && __uint_as_float(0x3f000000u) == 0.5f;
+  y[n++] = __double_as_longlong(1.0) == 0x3ff0000000000000ll;
+  y[n++] = rsqrtf(4.0f) == 0.5f && rsqrt(16.0) == 0.25 && fmaf(2, 3, 4) == 10;
+  const float4 v = make_float4(1, 2, 3, 4);
+  y[n++] = v.x + v.w == 5 && sizeof v == 16 && alignof(float4) == 16 && alignof(double2) == 16;
 }
 
-__global__ void no_barrier_before_reuse(float *y) {
-  BAM_SHARED(float, part, 2);
-  float total = 0;
-  for (int i = 0; i < 2; i++) {
-    const float x = warp_sum((float)(threadIdx.x + i));
-    if (threadIdx.x % 32 == 0)
-      part[threadIdx.x / 32] = x;
-    __syncthreads();
-    total += part[0] + part[1];
-  }
-  y[threadIdx.x] = total;
+/* y: sum, maximum, minimum, bits, count of those that were first. */
+__global__ void atomics(unsigned *y) {
+  const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+  atomicAdd(&y[0], i);
+  atomicMax(&y[1], i);
+  atomicMin(&y[2], i);
+  atomicOr(&y[3], 1u << i % 32);
+  if (atomicCAS(&y[4 + i % 5], 0, 1) == 0)
+    atomicAdd(&y[9], 1);
 }
 
-__global__ void uninitialised(float *y) {
-  BAM_SHARED(float, part, 64);
-  if (threadIdx.x < 63)
-    part[threadIdx.x] = 1;
-  __syncthreads();
-  y[threadIdx.x] = part[threadIdx.x] + 1;
+static void test_intrinsics(bam_stream stream) {
+  int *y = device_array<int>(9);
+  BAM_LAUNCH(stream, intrinsics, 1, 1, 0, y);
+  bool good = noted(stream, NULL);
+  for (int i = 0; i < 9; i++)
+    good &= at(y, i) == 1;
+  check(good, "intrinsics");
+  unsigned *z = device_array<unsigned>(10);
+  cudaMemset(z, 0, 10 * sizeof *z);
+  cudaMemset(z + 2, 0xff, sizeof *z);
+  BAM_LAUNCH(stream, atomics, 5, 50, 0, z);
+  good = noted(stream, NULL) && at(z, 0) == 249 * 125 && at(z, 1) == 249 && at(z, 2) == 0;
+  check(good && at(z, 3) == ~0u && at(z, 9) == 5, "atomics");
+  cudaFree(y);
+  cudaFree(z);
 }
 
-__global__ void same_element(float *y) { *y = (float)blockIdx.x; }
-
-__global__ void divergent_barrier(float *y) {
-  if (threadIdx.x < 32)
-    __syncthreads();
-  else
-    y[threadIdx.x] = 1, __syncwarp();
-  y[0] = 1;
+/* Where every thread of a block of 2 x 3 x 4 in a grid of 3 x 2 x 2 is. */
+__global__ void places(int *y) {
+  const int block = (int)((blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x);
+  const int thread = (int)((threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x);
+  y[block * 24 + thread] = block * 100 + thread;
 }
 
-__global__ void two_barriers(float *y) {
-  if (threadIdx.x % 2 == 0)
-    __syncthreads();
-  else {
-    *y = 1;
-    __syncthreads();
-  }
+/* Two declarations of the same name in instances of a template, each used twice. */
+template <int N> static __device__ int *shared_array() {
+  BAM_SHARED(int, part, N);
+  return part;
 }
 
-__global__ void divergent_shuffle(float *y) {
-  float x = 1;
-  if (threadIdx.x > 0)
-    x = warp_sum(x);
-  y[0] = x;
+__global__ void addresses(int *y) {
+  BAM_SHARED(double, first, 3);
+  BAM_SHARED(unsigned char, second, 5);
+  first[threadIdx.x % 3] = 1;
+  second[threadIdx.x % 5] = 1;
+  int *a = shared_array<7>(), *b = shared_array<8>();
+  y[threadIdx.x] = a == shared_array<7>() && b == shared_array<8>() && a != b &&
+                   (void *)first != (void *)second && sizeof first == 24;
 }
 
-__global__ void write_behind(float *y, int64_t n) { y[n] = 1; }
-
-__global__ void too_much_static(float *y) {
-  BAM_SHARED(float, part, 16384);
-  part[threadIdx.x] = 1;
-  *y = part[threadIdx.x];
+/* A block whose last warp is not whole. */
+__global__ void odd_block(int *y) {
+  BAM_SHARED(int, part, 50);
+  part[threadIdx.x] = (int)threadIdx.x;
+  __syncwarp();
+  const int neighbour = part[threadIdx.x ^ 1];
+  y[threadIdx.x] = neighbour + __syncthreads_count(neighbour < 10);
 }
 
-static void test_faults(bam_stream stream) {
-  float *y = device_array<float>(64), host = 0;
-  BAM_LAUNCH(stream, no_barrier_before_read, 1, 64, 0, y);
-  check(failed(stream), "caught: shared memory read without a barrier after it was written");
-  BAM_LAUNCH(stream, no_barrier_before_reuse, 1, 64, 0, y);
-  check(failed(stream), "caught: shared memory written without a barrier after it was read");
-  BAM_LAUNCH(stream, uninitialised, 1, 64, 0, y);
-  check(failed(stream), "caught: shared memory read that nobody wrote");
-  BAM_LAUNCH(stream, same_element, 2, 1, 0, y);
-  check(failed(stream), "caught: two blocks write the same element");
-  BAM_LAUNCH(stream, divergent_barrier, 1, 64, 0, y);
-  check(failed(stream), "caught: a barrier that some threads do not reach");
-  BAM_LAUNCH(stream, two_barriers, 1, 64, 0, y);
-  check(failed(stream), "caught: threads at different barriers");
-  BAM_LAUNCH(stream, divergent_shuffle, 1, 64, 0, y);
-  check(failed(stream), "caught: a shuffle that some lanes do not reach");
-  BAM_LAUNCH(stream, write_behind, 1, 1, 0, y, 64);
-  check(failed(stream), "caught: a write behind an allocation");
-  BAM_LAUNCH(stream, write_behind, 1, 1, 0, &host, 0);
-  check(noted(stream, "cudaErrorIllegalAddress"), "caught: a kernel is given a host pointer");
-  check(cudaMemcpy(&host, &host, 4, cudaMemcpyHostToDevice) == cudaErrorInvalidValue,
-        "caught: a copy to the device with a host pointer");
-  cudaGetLastError();
-  BAM_LAUNCH(stream, too_much_static, 1, 1, 0, y);
-  check(failed(stream), "caught: too much static shared memory");
-  BAM_LAUNCH(stream, reverse_dynamic, 1, 1, 50000, y, y);
-  check(noted(stream, "cudaErrorInvalidValue"), "caught: too much dynamic shared memory");
-  BAM_LAUNCH(stream, count_up, 1, 1025, 0, y, 64);
-  check(noted(stream, "cudaErrorInvalidConfiguration"), "caught: too many threads");
+static void test_places(bam_stream stream) {
+  int *y = device_array<int>(288);
+  BAM_LAUNCH(stream, places, dim3(3, 2, 2), dim3(2, 3, 4), 0, y);
+  bool good = noted(stream, NULL);
+  for (int i = 0; i < 288; i++)
+    good &= at(y, i) == i / 24 * 100 + i % 24;
+  check(good, "grids and blocks of three dimensions");
+  BAM_LAUNCH(stream, addresses, 2, 64, 0, y);
+  good = noted(stream, NULL);
+  for (int i = 0; i < 64; i++)
+    good &= at(y, i) == 1;
+  check(good, "shared memory has the same address wherever it is declared");
+  BAM_LAUNCH(stream, odd_block, 1, 50, 0, y);
+  good = noted(stream, NULL);
+  for (int i = 0; i < 50; i++)
+    good &= at(y, i) == (i ^ 1) + 10;
+  check(good, "a block of 50 threads");
+  BAM_LAUNCH(stream, places, dim3(0, 2, 2), dim3(2, 3, 4), 0, y);
+  check(noted(stream, NULL), "a grid without blocks");
   cudaFree(y);
 }
 
 int main() {
   bam_stream_state state = {};
   unsetenv("BAMLUA_SIMT"); /* the faults show when schedules are compared */
+  cudaStreamCreate(&state.queue);
   test_reductions<float>(&state, "float");
   test_reductions<double>(&state, "double");
   test_shared(&state);
   test_shuffles(&state);
+  test_intrinsics(&state);
+  test_places(&state);
+  test_host(&state);
   test_faults(&state);
+  cudaStreamDestroy(state.queue);
   printf("%d passed, %d failed\n", tally()->passed, tally()->failed);
   return tally()->failed != 0;
 }

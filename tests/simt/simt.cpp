@@ -21,15 +21,17 @@ simt_machine *simt_running(void) {
 
 void simt_fail(int thread, const char *format, ...) {
   simt_machine *m = simt_running();
-  const uint3 block = simt_here()->block, place = m->position[thread];
-  char text[256];
+  const uint3 block = simt_here()->block, place = m->position[thread >= 0 ? thread : 0];
+  char text[256], who[64] = "";
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
+  if (thread >= 0)
+    snprintf(who, sizeof who, ", thread (%u, %u, %u)", place.x, place.y, place.z);
   if (m->error == cudaSuccess)
-    fprintf(stderr, "simt: kernel %s, block (%u, %u, %u), thread (%u, %u, %u): %s\n",
-            m->launch->name, block.x, block.y, block.z, place.x, place.y, place.z, text);
+    fprintf(stderr, "simt: kernel %s, block (%u, %u, %u)%s: %s\n", m->launch->name, block.x,
+            block.y, block.z, who, text);
   m->error = cudaErrorLaunchFailure;
 }
 
@@ -200,7 +202,8 @@ static void abandon_threads(simt_machine *m) {
 int simt_source(int lane, int width, simt_site site) {
   simt_machine *m = simt_running();
   if (width < 1 || width > SIMT_WARP || (width & (width - 1)) != 0) {
-    simt_fail(m->thread, "a width of %d in the shuffle at %s:%d", width, file_name(site), site.line);
+    simt_fail(m->thread, "a width of %d in the shuffle at %s:%d", width, file_name(site),
+              site.line);
     pass_on(m);
   }
   return lane & ~(width - 1);
@@ -229,7 +232,8 @@ int simt_sync_block(bool predicate, simt_site site) {
 
 /* All lanes of the mask are there: give each its result. False when they do not fit together.
    Not inlined: what it needs of the stack would lie in every lane that waits. */
-static __attribute__((noinline)) bool exchange(simt_machine *m, simt_warp *warp, const simt_offer *last) {
+static __attribute__((noinline)) bool exchange(simt_machine *m, simt_warp *warp,
+                                               const simt_offer *last) {
   const uint32_t lanes = last->mask & warp->present;
   uint64_t value[SIMT_WARP], ballot = 0;
   for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
@@ -344,7 +348,7 @@ static SIMT_UNWATCHED void check_shared(simt_machine *m) {
     const size_t end = shared->arrays[i].end;
     for (size_t k = (end + 3) / 4 * 4; k < shared_zone_end(end); k += 4)
       if (*(uint32_t *)(shared->bytes + k) != shared->poison) {
-        simt_fail(0, "wrote outside shared memory: %zu bytes behind %s", k - end,
+        simt_fail(-1, "something was written %zu bytes behind %s", k - end,
              shared->arrays[i].name);
         return;
       }

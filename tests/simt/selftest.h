@@ -1,0 +1,60 @@
+/* What the parts of the shim's self-test share: counting, a stream, and kernels that several of
+   them launch. */
+#ifndef SIMT_SELFTEST_H
+#define SIMT_SELFTEST_H
+
+#define BAM_TYPE f32
+#define BAM_TYPE_f32
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../../kernels/cuda/cuda.h"
+
+/* Count a check, and print a line about it. */
+void check(bool good, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Whether the stream has noted the error that is named, or nothing; it is forgotten. */
+bool noted(bam_stream stream, const char *error);
+static inline bool failed(bam_stream stream) { return noted(stream, "cudaErrorLaunchFailure"); }
+
+void test_faults(bam_stream stream); /* selftest_faults.cu */
+void test_host(bam_stream stream);   /* selftest_host.cu */
+
+template <class T> static T *device_array(int64_t n) {
+  T *data;
+  if (cudaMalloc(&data, (size_t)n * sizeof(T)) != cudaSuccess)
+    abort();
+  return data;
+}
+
+template <class T> static T at(const T *data, int64_t i) {
+  T x;
+  cudaMemcpy(&x, data + i, sizeof x, cudaMemcpyDeviceToHost);
+  return x;
+}
+
+/* ---- kernels ---- */
+
+template <class T> static __global__ void sums(T *y, int rounds) {
+  T total = 0;
+  for (int i = 0; i < rounds; i++)
+    total += block_sum((T)(threadIdx.x + i));
+  y[threadIdx.x] = total;
+}
+
+template <class T> static __global__ void warp_sums(T *y) {
+  y[threadIdx.x] = warp_sum((T)threadIdx.x);
+}
+
+inline __global__ void reverse_dynamic(float *y, const float *x) {
+  BAM_DYNAMIC_SHARED(float, part);
+  const int n = (int)blockDim.x;
+  const int64_t first = (int64_t)blockIdx.x * n;
+  part[threadIdx.x] = x[first + threadIdx.x];
+  __syncthreads();
+  y[first + threadIdx.x] = part[n - 1 - (int)threadIdx.x];
+}
+
+inline __global__ void count_up(float *y, int64_t n) { BAM_EACH(i, n) y[i] = (float)i; }
+
+#endif

@@ -1,0 +1,80 @@
+/* Part of the shim's self-test: what the host calls. */
+#include "selftest.h"
+
+static void test_copies() {
+  float *device = device_array<float>(1), *host, plain = 3;
+  cudaEvent_t first, second;
+  cudaEventCreateWithFlags(&first, cudaEventDisableTiming);
+  cudaEventCreate(&second);
+  cudaMallocHost(&host, 2 * sizeof *host);
+  host[0] = 1;
+  host[1] = 0;
+  cudaMemcpyAsync(device, host, sizeof *host, cudaMemcpyHostToDevice);
+  cudaEventRecord(first);
+  cudaMemcpyAsync(host + 1, device, sizeof *host, cudaMemcpyDeviceToHost);
+  cudaEventRecord(second);
+  check(host[1] == 0, "a copy to pinned memory is not done before it is waited for");
+  cudaEventSynchronize(first);
+  host[0] = 2; /* allowed now */
+  check(host[1] == 0, "an event waits only for what was before it");
+  cudaEventSynchronize(second);
+  check(host[1] == 1, "an event waits for what was before it");
+  cudaMemcpyAsync(device, host, sizeof *host, cudaMemcpyHostToDevice);
+  host[0] = 4; /* too early */
+  check(at(device, 0) == 4, "pinned memory written before its copy is done");
+  cudaMemcpyAsync(device, &plain, sizeof plain, cudaMemcpyHostToDevice);
+  plain = 5;
+  check(at(device, 0) == 3, "memory that is not pinned is copied at once");
+  cudaEventDestroy(first);
+  cudaEventDestroy(second);
+  cudaFreeHost(host);
+  cudaFree(device);
+}
+
+static void test_memory() {
+  char *a, *b;
+  size_t left, total;
+  setenv("BAMLUA_SIMT_MEMORY", "1000", 1);
+  bool good = cudaMalloc(&a, 600) == cudaSuccess;
+  good &= cudaMalloc(&b, 600) == cudaErrorMemoryAllocation && b == NULL;
+  good &= cudaGetLastError() == cudaErrorMemoryAllocation && cudaGetLastError() == cudaSuccess;
+  cudaMemGetInfo(&left, &total);
+  check(good && left == 400 && total == 1000, "memory has a limit");
+  cudaFree(a);
+  unsetenv("BAMLUA_SIMT_MEMORY");
+  cudaMalloc(&a, 300);
+  check((unsigned char)at(a, 0) == 0xff && (unsigned char)at(a, 299) == 0xff &&
+        (uintptr_t)a % 256 == 0, "memory is aligned, and NaN at first");
+  cudaFree(a);
+  check(cudaFree(a) == cudaErrorInvalidValue, "caught: memory freed twice");
+  cudaGetLastError();
+}
+
+static void test_devices(bam_stream stream) {
+  int count, value;
+  cudaDeviceProp properties;
+  float *y;
+  setenv("BAMLUA_SIMT_DEVICES", "2", 1);
+  bool good = cudaGetDeviceCount(&count) == cudaSuccess && count == 2;
+  good &= cudaGetDeviceProperties(&properties, 1) == cudaSuccess && properties.major == 9;
+  good &= cudaDeviceGetAttribute(&value, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) == 0;
+  good &= value == 232448 && cudaSetDevice(2) == cudaErrorInvalidDevice;
+  check(good, "two devices");
+  cudaSetDevice(1);
+  y = device_array<float>(64);
+  cudaSetDevice(0);
+  BAM_LAUNCH(stream, count_up, 1, 64, 0, y, 64);
+  check(noted(stream, "cudaErrorIllegalAddress"), "caught: memory of another device");
+  cudaSetDevice(1);
+  BAM_LAUNCH(stream, count_up, 1, 64, 0, y, 64);
+  check(noted(stream, "cudaErrorInvalidResourceHandle"), "caught: a stream of another device");
+  cudaSetDevice(0);
+  cudaFree(y);
+  unsetenv("BAMLUA_SIMT_DEVICES");
+}
+
+void test_host(bam_stream stream) {
+  test_copies();
+  test_memory();
+  test_devices(stream);
+}
