@@ -40,6 +40,20 @@ function M.typical_speed(device)
   return on_cpu(device) and TYPICAL[core.isa()] * core.threads() or TYPICAL_GPU
 end
 
+-- What the device where tensors go is: "cpu", or a GPU's model.
+local function device()
+  local name = core.device()
+  for _, d in ipairs(core.devices()) do
+    if d.name == name then return on_cpu(name) and name or d.description end
+  end
+end
+
+--- What the bits of a result depend on, besides its settings: for the record of a run.
+---@return { device: string, tf32: boolean, isa: string, threads: integer }
+function M.identity()
+  return { device = device(), tf32 = core.tf32(), isa = core.isa(), threads = core.threads() }
+end
+
 -- ---- figures as people read them ----
 
 local UNITS = { { 1e18, "E" }, { 1e15, "P" }, { 1e12, "T" }, { 1e9, "G" }, { 1e6, "M" },

@@ -6,6 +6,7 @@ local evaluate = require "bam.train.evaluate"
 local flags = require "bam.train.flags"
 local health = require "bam.train.health"
 local loop = require "bam.train.loop"
+local machine = require "bam.train.machine"
 local metrics = require "bam.train.metrics"
 local optim = require "bam.optim"
 local progress = require "bam.train.progress"
@@ -43,18 +44,18 @@ end
 -- The state of a run that begins.
 local function fresh_state(phase, rows)
   core.seed(seed_of(phase))
-  return { step = 0, seconds = 0.0, rows = rows, random = core.random_state(), machine = {
-    isa = core.isa(), threads = core.threads() } }
+  return { step = 0, seconds = 0.0, rows = rows, random = core.random_state(),
+           machine = machine.identity() }
 end
 
 -- Bits depend on these; a run taken to another machine goes on, but says so.
 local function check_machine(run, state)
-  local now = { isa = core.isa(), threads = core.threads() }
+  local now = machine.identity()
   if state.rows ~= run.o.rows then
     run.progress:say("%s: it began with micro-batches of %s rows, and keeps them", run.phase.name,
                      tostring(state.rows))
   end
-  for _, name in ipairs { "isa", "threads" } do
+  for _, name in ipairs { "device", "tf32", "isa", "threads" } do
     if state.machine[name] ~= now[name] then
       run.progress:say("%s: it began with %s %s, and goes on with %s: its last bits may differ",
                        run.phase.name, name, tostring(state.machine[name]), tostring(now[name]))

@@ -1,0 +1,61 @@
+-- A small recipe on "cuda": its losses are those of the CPU, it is the same twice, and a run that
+-- was interrupted ends with the same bits. Run by tests/gpu/check.sh on a GPU, and over the shim of
+-- tests/simt.
+local core = require "bam.core"
+local json = require "bam.json"
+local small = dofile "tests/lua/support/small_run.lua"
+
+local TOLERANCE = 2e-3 -- of a loss, after steps that amplify what f32 sums in another order
+
+-- The losses of the steps of a phase, as metrics.jsonl has them.
+local function losses(directory, phase, out)
+  local list = {}
+  local path = string.format("%s/metrics.jsonl", small.phase(directory, phase, out))
+  for line in core.read_file(path):gmatch "[^\n]+" do
+    local record = json.decode(line)
+    if record.nll then list[#list + 1] = record.nll end
+  end
+  return list
+end
+
+local function run(directory, flags)
+  local output, fine = small.run(directory, flags)
+  assert(fine, output)
+  return output
+end
+
+local directory = small.directory()
+run(directory, "--device cpu --out cpu")
+run(directory, "--device cuda --out cuda")
+for _, phase in ipairs { "seed", "experts/law", "mixed" } do
+  local here, there = losses(directory, phase, "cpu"), losses(directory, phase, "cuda")
+  assert(#here == 10 and #there == 10, phase)
+  for step = 1, #here do
+    local difference = math.abs(here[step] - there[step])
+    assert(difference <= TOLERANCE, string.format("%s, step %d: %.6f on the CPU, %.6f on cuda",
+                                                  phase, step, here[step], there[step]))
+  end
+end
+
+run(directory, "--device cuda --out twice")
+small.assert_same(small.digests(directory, "cuda"), small.digests(directory, "twice"))
+
+-- Stopped after the 4th step: what remains is done by another process.
+local stop = "BAMLUA_STOP"
+local recipe = small.RECIPE:gsub("local function train%(phase%)", [[
+local left = tonumber(os.getenv "BAMLUA_STOP") or math.huge
+local loop, step = bam.loop, bam.loop.step
+rawset(loop, "step", function(...)
+  left = left - 1
+  if left < 0 then os.exit(7) end
+  return step(...)
+end)
+%0]])
+core.write_file(string.format("%s/recipe.lua", directory), recipe)
+for _, steps in ipairs { 4, 5, 7, 3 } do
+  local _, fine = small.run(directory, "--device cuda --out parts", string.format("%s=%d", stop, steps))
+  assert(not fine, "it was to be stopped")
+end
+run(directory, "--device cuda --out parts")
+small.assert_same(small.digests(directory, "cuda"), small.digests(directory, "parts"))
+small.remove(directory)
