@@ -71,9 +71,9 @@ struct simt_machine {
   /* How the launch is run: one of the schedules. */
   bool lanes_reversed, warps_reversed;
   int threads, nwarps;
-  int thread;       /* that runs */
+  int thread;          /* that runs */
   int warp, warps_run; /* whose lanes run, and how many have had their turn */
-  uint32_t sweep;   /* lanes of the warp that are to be looked at before it starts anew */
+  uint32_t sweep;      /* lanes of the warp that are to be looked at before it starts anew */
 
   uint3 position[SIMT_MAX_THREADS];
   uint3 positions_of; /* the size of the block for which they are */

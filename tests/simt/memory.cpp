@@ -9,7 +9,7 @@
 #include "machine.h"
 
 #define ARENA_BYTES ((size_t)64 << 30) /* of addresses: only what is used takes memory */
-#define PAGE ((size_t)64 << 10)        /* a multiple of the system's */
+#define PAGE ((size_t)2 << 20)         /* large ones: what may touch them changes often */
 
 simt_memory *simt_device_memory(void) {
   static simt_memory memory;
@@ -27,8 +27,10 @@ static bool make_arena(simt_memory *m) {
     arena = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (arena == MAP_FAILED)
     return false;
-  m->arena = (char *)arena;
-  m->arena_bytes = bytes;
+  const size_t skip = (PAGE - (uintptr_t)arena % PAGE) % PAGE;
+  m->arena = (char *)arena + skip;
+  m->arena_bytes = bytes - PAGE;
+  madvise(m->arena, m->arena_bytes, MADV_HUGEPAGE); /* only a hint */
   simt_explain_faults();
   return true;
 }

@@ -70,7 +70,7 @@ template <class T> static void test_reductions(bam_stream stream, const char *ty
   cudaFree(y);
 }
 
-/* Reverse each block's part of x by way of shared memory. */
+/* The same as reverse_dynamic. */
 __global__ void reverse_static(float *y, const float *x) {
   BAM_SHARED(float, part, 256);
   const int64_t first = (int64_t)blockIdx.x * 256;
@@ -81,7 +81,7 @@ __global__ void reverse_static(float *y, const float *x) {
 
 static void test_shared(bam_stream stream) {
   float *x = device_array<float>(1024), *y = device_array<float>(1024);
-  BAM_LAUNCH(stream, count_up, 2, 64, 0, x, 1024);
+  BAM_LAUNCH(stream, count_up<float>, 2, 64, 0, x, 1024);
   bool good = noted(stream, NULL);
   for (int i = 0; i < 1024; i++)
     good &= at(x, i) == (float)i;
@@ -91,7 +91,7 @@ static void test_shared(bam_stream stream) {
   for (int i = 0; i < 1024; i++)
     good &= at(y, i) == (float)(i / 256 * 256 + 255 - i % 256);
   check(good, "static shared memory");
-  BAM_LAUNCH(stream, reverse_dynamic, 8, 128, 128 * sizeof(float), y, x);
+  BAM_LAUNCH(stream, reverse_dynamic<float>, 8, 128, 128 * sizeof(float), y, x);
   good = noted(stream, NULL);
   for (int i = 0; i < 1024; i++)
     good &= at(y, i) == (float)(i / 128 * 128 + 127 - i % 128);

@@ -46,8 +46,9 @@ template <class T> static __global__ void warp_sums(T *y) {
   y[threadIdx.x] = warp_sum((T)threadIdx.x);
 }
 
-inline __global__ void reverse_dynamic(float *y, const float *x) {
-  BAM_DYNAMIC_SHARED(float, part);
+/* Reverse each block's part of x by way of shared memory. */
+template <class T> static __global__ void reverse_dynamic(T *y, const T *x) {
+  BAM_DYNAMIC_SHARED(T, part);
   const int n = (int)blockDim.x;
   const int64_t first = (int64_t)blockIdx.x * n;
   part[threadIdx.x] = x[first + threadIdx.x];
@@ -55,6 +56,8 @@ inline __global__ void reverse_dynamic(float *y, const float *x) {
   y[first + threadIdx.x] = part[n - 1 - (int)threadIdx.x];
 }
 
-inline __global__ void count_up(float *y, int64_t n) { BAM_EACH(i, n) y[i] = (float)i; }
+template <class T> static __global__ void count_up(T *y, int64_t n) {
+  BAM_EACH(i, n) y[i] = (T)i;
+}
 
 #endif

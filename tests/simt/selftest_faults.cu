@@ -148,17 +148,18 @@ static void test_waiting(bam_stream stream, float *y) {
 static void test_limits(bam_stream stream, float *y) {
   BAM_LAUNCH(stream, too_much_static, 1, 1, 0, y);
   check(failed(stream), "caught: too much static shared memory");
-  BAM_LAUNCH(stream, reverse_dynamic, 1, 1, 50000, y, y);
+  BAM_LAUNCH(stream, reverse_dynamic<float>, 1, 1, 50000, y, y);
   check(noted(stream, "cudaErrorInvalidValue"), "caught: dynamic shared memory not asked for");
-  cudaFuncSetAttribute(reverse_dynamic, cudaFuncAttributeMaxDynamicSharedMemorySize, 232448);
-  BAM_LAUNCH(stream, reverse_dynamic, 1, 1, 232448, y, y);
+  cudaFuncSetAttribute(reverse_dynamic<float>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                       232448);
+  BAM_LAUNCH(stream, reverse_dynamic<float>, 1, 1, 232448, y, y);
   check(noted(stream, NULL), "dynamic shared memory asked for");
   cudaFuncSetAttribute(dynamic_and_static, cudaFuncAttributeMaxDynamicSharedMemorySize, 232448);
   BAM_LAUNCH(stream, dynamic_and_static, 1, 1, 232000, y);
   check(noted(stream, "cudaErrorInvalidValue"), "caught: too much shared memory together");
-  BAM_LAUNCH(stream, count_up, 1, 1025, 0, y, 64);
+  BAM_LAUNCH(stream, count_up<float>, 1, 1025, 0, y, 64);
   check(noted(stream, "cudaErrorInvalidConfiguration"), "caught: too many threads");
-  BAM_LAUNCH(stream, count_up, dim3(1, 65536), 32, 0, y, 64);
+  BAM_LAUNCH(stream, count_up<float>, dim3(1, 65536), 32, 0, y, 64);
   check(noted(stream, "cudaErrorInvalidConfiguration"), "caught: too many blocks");
   setenv("BAMLUA_SIMT_FAIL", "sums", 1);
   BAM_LAUNCH(stream, (sums<float>), 1, 32, 0, y, 1);

@@ -63,10 +63,10 @@ static void test_devices(bam_stream stream) {
   cudaSetDevice(1);
   y = device_array<float>(64);
   cudaSetDevice(0);
-  BAM_LAUNCH(stream, count_up, 1, 64, 0, y, 64);
+  BAM_LAUNCH(stream, count_up<float>, 1, 64, 0, y, 64);
   check(noted(stream, "cudaErrorIllegalAddress"), "caught: memory of another device");
   cudaSetDevice(1);
-  BAM_LAUNCH(stream, count_up, 1, 64, 0, y, 64);
+  BAM_LAUNCH(stream, count_up<float>, 1, 64, 0, y, 64);
   check(noted(stream, "cudaErrorInvalidResourceHandle"), "caught: a stream of another device");
   cudaSetDevice(0);
   cudaFree(y);

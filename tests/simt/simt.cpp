@@ -67,8 +67,8 @@ static void fail_waiting(simt_machine *m) {
   uint32_t missing = offer->mask & warp->present & ~warp->waiting;
   const int other = missing != 0 ? __builtin_ctz(missing) : lane;
   simt_fail(m->warp * SIMT_WARP + lane, "waits in %s at %s:%d for lane %d, which %s",
-       kind_name(offer->kind), file_name(offer->site), offer->site.line, other,
-       state_of(warp, other));
+            kind_name(offer->kind), file_name(offer->site), offer->site.line, other,
+            state_of(warp, other));
 }
 
 /* The next lane of the warp that can run, in order, or -1 when none can. */
@@ -99,9 +99,10 @@ static bool release_barrier(simt_machine *m) {
   if (barrier->arrived == 0)
     return false;
   if (barrier->arrived != m->threads) {
-    simt_fail(barrier->first, "waits in __syncthreads at %s:%d, but only %d of %d threads do, the "
-         "others have returned", file_name(barrier->site), barrier->site.line, barrier->arrived,
-         m->threads);
+    simt_fail(barrier->first,
+              "waits in __syncthreads at %s:%d, but only %d of %d threads do, the others have "
+              "returned",
+              file_name(barrier->site), barrier->site.line, barrier->arrived, m->threads);
     return false;
   }
   for (int i = 0; i < m->nwarps; i++) {
@@ -220,8 +221,8 @@ int simt_sync_block(bool predicate, simt_site site) {
     barrier->site = site;
   } else if (!same_site(site, barrier->site)) {
     simt_fail(m->thread, "waits in __syncthreads at %s:%d, thread %d of the block at %s:%d",
-         file_name(site), site.line, barrier->first, file_name(barrier->site),
-         barrier->site.line);
+              file_name(site), site.line, barrier->first, file_name(barrier->site),
+              barrier->site.line);
   }
   barrier->count += predicate;
   warp->ready &= ~bit;
@@ -242,8 +243,8 @@ static __attribute__((noinline)) bool exchange(simt_machine *m, simt_warp *warp,
     if (offer->mask != last->mask || offer->kind != last->kind ||
         !same_site(offer->site, last->site)) {
       simt_fail(m->thread, "%s at %s:%d with mask %08x meets lane %d in %s at %s:%d, mask %08x",
-           kind_name(last->kind), file_name(last->site), last->site.line, last->mask, lane,
-           kind_name(offer->kind), file_name(offer->site), offer->site.line, offer->mask);
+                kind_name(last->kind), file_name(last->site), last->site.line, last->mask, lane,
+                kind_name(offer->kind), file_name(offer->site), offer->site.line, offer->mask);
       return false;
     }
     value[lane] = offer->value;
@@ -253,8 +254,8 @@ static __attribute__((noinline)) bool exchange(simt_machine *m, simt_warp *warp,
     simt_offer *offer = &warp->offer[__builtin_ctz(rest)];
     if (offer->kind == SIMT_SHUFFLE && !(offer->source >= 0 && (lanes >> offer->source & 1))) {
       simt_fail(m->warp * SIMT_WARP + __builtin_ctz(rest),
-           "reads lane %d in the shuffle at %s:%d, which is not in the mask or does not exist",
-           offer->source, file_name(offer->site), offer->site.line);
+                "reads lane %d in the shuffle at %s:%d, which is not in the mask or does not exist",
+                offer->source, file_name(offer->site), offer->site.line);
       return false;
     }
     offer->value = offer->kind == SIMT_SHUFFLE ? value[offer->source] : ballot;
@@ -270,20 +271,19 @@ uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int sourc
   simt_warp *warp = &m->warps[m->thread / SIMT_WARP];
   simt_offer *offer = &warp->offer[lane];
   *offer = { kind, mask, value, source, site };
-  if (!(mask & bit))
+  if (!(mask & bit)) {
     simt_fail(m->thread, "%s at %s:%d by lane %d, which is not in its mask %08x", kind_name(kind),
-         file_name(site), site.line, lane, mask);
+              file_name(site), site.line, lane, mask);
+    pass_on(m);
+  }
+  const uint32_t lanes = mask & warp->present;
   warp->ready &= ~bit;
   warp->waiting |= bit;
-  const uint32_t lanes = mask & warp->present;
-  if ((warp->waiting & lanes) != lanes || !exchange(m, warp, offer))
-    pass_on(m);
-  else {
+  if ((warp->waiting & lanes) == lanes && exchange(m, warp, offer)) {
     warp->waiting &= ~lanes;
     warp->ready |= lanes;
-    if (m->error != cudaSuccess)
-      pass_on(m);
-  }
+  } else
+    pass_on(m);
   return offer->value;
 }
 
@@ -310,24 +310,29 @@ static size_t carve_shared(simt_machine *m, const char *name, size_t bytes) {
   return start;
 }
 
-void simt_place_shared(simt_shared_array *array) {
-  simt_machine *m = simt_running();
-  simt_shared_memory *shared = &m->shared;
-  if (shared->static_bytes + array->bytes > SIMT_STATIC_SHARED)
-    simt_fail(m->thread, "%zu bytes of static shared memory with %s, at most %d are allowed",
-         shared->static_bytes + array->bytes, array->name, SIMT_STATIC_SHARED);
-  else if (shared->narrays == SIMT_MAX_ARRAYS)
-    simt_fail(m->thread, "more than %d arrays of shared memory with %s", SIMT_MAX_ARRAYS - 1,
-         array->name);
-  shared->static_bytes += array->bytes;
-  if (m->error == cudaSuccess && shared->static_bytes + shared->dynamic_bytes > SIMT_SHARED) {
-    simt_fail(m->thread, "%zu bytes of shared memory with %s, at most %d are allowed",
-         shared->static_bytes + shared->dynamic_bytes, array->name, SIMT_SHARED);
+/* Whether the block may have the array too; otherwise the launch has failed. */
+static bool has_room(simt_machine *m, const simt_shared_array *array) {
+  const size_t fixed = m->shared.static_bytes + array->bytes;
+  const size_t all = fixed + m->shared.dynamic_bytes;
+  if (m->shared.narrays == SIMT_MAX_ARRAYS)
+    simt_fail(m->thread, "%s is one array of shared memory too many", array->name);
+  else if (fixed > SIMT_STATIC_SHARED)
+    simt_fail(m->thread, "%zu bytes of static shared memory with %s, at most %d are allowed", fixed,
+              array->name, SIMT_STATIC_SHARED);
+  else if (all > SIMT_SHARED) {
+    simt_fail(m->thread, "%zu bytes of shared memory with %s, at most %d are allowed", all,
+              array->name, SIMT_SHARED);
     m->error = cudaErrorInvalidValue;
   }
-  if (m->error != cudaSuccess)
+  return m->error == cudaSuccess;
+}
+
+void simt_place_shared(simt_shared_array *array) {
+  simt_machine *m = simt_running();
+  if (!has_room(m, array))
     pass_on(m);
-  array->address = shared->bytes + carve_shared(m, array->name, array->bytes);
+  m->shared.static_bytes += array->bytes;
+  array->address = m->shared.bytes + carve_shared(m, array->name, array->bytes);
   array->launch = simt_here()->launch;
 }
 

@@ -1,7 +1,14 @@
 /* kernels/cuda/launch.h for g++: starting a kernel, and shared memory, with the same contracts.
    A kernel is the name of a function or a template instance with all its parameters, which then
    is in parentheses. Every pointer that it is given must be NULL or point into memory that
-   cudaMalloc gave. */
+   cudaMalloc gave.
+
+   What the environment may say, each time anew:
+   BAMLUA_SIMT=1 .. 4       run launches under that schedule only, and compare nothing
+   BAMLUA_SIMT_FAIL=name    launches of that kernel fail
+   BAMLUA_SIMT_MEMORY=n     bytes of memory of each device
+   BAMLUA_SIMT_DEVICES=n    devices
+   BAMLUA_SIMT_OPEN=1       the host may touch memory of the device */
 #ifndef SIMT_H
 #define SIMT_H
 
