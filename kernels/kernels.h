@@ -96,15 +96,13 @@ typedef struct bam_grouped_gemm {
 /* One step of AdamW or SGD, as engine/optim.h describes them. */
 typedef struct bam_adamw {
   double lr, beta1, beta2, eps, weight_decay;
-  int64_t step;      /* counts from 1 */
-  double clip_scale; /* gradients are multiplied by it */
+  int64_t step; /* counts from 1 */
 } bam_adamw;
 
 typedef struct bam_sgd {
   double lr, momentum, weight_decay;
   bool nesterov;
   int64_t step;
-  double clip_scale;
 } bam_sgd;
 
 #include "list.h"

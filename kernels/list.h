@@ -223,10 +223,11 @@
     int64_t ignore))                                                                              \
   X(loss_total, (bam_stream stream, void *y, const double *losses, const double *scale,           \
     int64_t n))                                                                                   \
-  /* optim.c: in place; buffer may be NULL without momentum; parts has one sum for each           \
+  /* optim.c: in place; gradients are multiplied by *clip, NULL being 1, and when that is 0        \
+     nothing changes; buffer may be NULL without momentum; parts has one sum for each              \
      BAM_SUM_CHUNK elements */                                                                    \
-  X(adamw, (bam_stream stream, void *param, const void *grad, void *m, void *v, int64_t n,        \
-    const bam_adamw *settings))                                                                   \
-  X(sgd, (bam_stream stream, void *param, const void *grad, void *buffer, int64_t n,              \
-    const bam_sgd *settings))                                                                     \
+  X(adamw, (bam_stream stream, void *param, const void *grad, void *m, void *v,                   \
+    const double *clip, int64_t n, const bam_adamw *settings))                                    \
+  X(sgd, (bam_stream stream, void *param, const void *grad, void *buffer, const double *clip,     \
+    int64_t n, const bam_sgd *settings))                                                          \
   X(sum_of_squares, (bam_stream stream, double *parts, const void *x, int64_t n))

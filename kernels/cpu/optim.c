@@ -3,14 +3,16 @@
 #include "cpu.h"
 #include "vmath.h"
 
-void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, void *v, int64_t n,
-                   const bam_adamw *s) {
+void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, void *v,
+                   const double *clip_factor, int64_t n, const bam_adamw *s) {
   (void)stream;
+  if (clip_factor != NULL && *clip_factor == 0)
+    return;
   real *p = param, *first = m, *second = v;
   const real *g = grad;
   const real beta1 = (real)s->beta1, beta2 = (real)s->beta2, eps = (real)s->eps;
   const real one_beta1 = (real)(1 - s->beta1), one_beta2 = (real)(1 - s->beta2);
-  const real clip = (real)s->clip_scale, keep = (real)(1 - s->lr * s->weight_decay);
+  const real clip = clip_factor != NULL ? (real)*clip_factor : 1, keep = (real)(1 - s->lr * s->weight_decay);
   const real rate = (real)(s->lr / (1 - pow(s->beta1, (double)s->step)));
   const real root = (real)(1 / sqrt(1 - pow(s->beta2, (double)s->step)));
 #pragma omp parallel for simd schedule(static) if (n > BAM_GRAIN)
@@ -25,12 +27,15 @@ void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, vo
 }
 
 /* The momentum buffer may be NULL when momentum is 0; in the first step it is overwritten. */
-void KERNEL(sgd)(bam_stream stream, void *param, const void *grad, void *buffer, int64_t n,
-                 const bam_sgd *s) {
+void KERNEL(sgd)(bam_stream stream, void *param, const void *grad, void *buffer,
+                 const double *clip_factor, int64_t n, const bam_sgd *s) {
   (void)stream;
+  if (clip_factor != NULL && *clip_factor == 0)
+    return;
   real *p = param, *b = buffer;
   const real *g = grad;
-  const real lr = (real)s->lr, decay = (real)s->weight_decay, clip = (real)s->clip_scale;
+  const real lr = (real)s->lr, decay = (real)s->weight_decay;
+  const real clip = clip_factor != NULL ? (real)*clip_factor : 1;
   const real momentum = s->step > 1 ? (real)s->momentum : 0;
   const real ahead = s->nesterov ? (real)s->momentum : 1, direct = s->nesterov ? 1 : 0;
   if (b == NULL) {

@@ -35,10 +35,18 @@ static bam_tensor *writable(lua_State *L, int arg, const char *what) {
 
 /* ---- updates ---- */
 
-/* adamw_step(param, grad, m, v, { lr, beta1, beta2, eps, weight_decay, step, clip_scale }) */
+/* The 0-d f64 tensor in field `clip` of the settings, or NULL. */
+static bam_tensor *clip_field(lua_State *L, int arg) {
+  lua_getfield(L, arg, "clip");
+  bam_tensor *clip = lua_isnil(L, -1) ? NULL : bind_tensor(L, lua_gettop(L));
+  lua_pop(L, 1); /* the table keeps it */
+  return clip;
+}
+
+/* adamw_step(param, grad, m, v, { lr, beta1, beta2, eps, weight_decay, step, clip? }) */
 static int optim_adamw_step(lua_State *L) {
   static const char *const names[] = { "lr", "beta1", "beta2", "eps", "weight_decay", "step",
-                                       "clip_scale", NULL };
+                                       "clip", NULL };
   bam_tensor *param = writable(L, 1, "adamw_step"), *grad = bind_tensor(L, 2);
   bam_tensor *m = writable(L, 3, "adamw_step"), *v = writable(L, 4, "adamw_step");
   expect_table(L, 5, "adamw_step", "a table of settings");
@@ -50,17 +58,16 @@ static int optim_adamw_step(lua_State *L) {
     .eps = number_field(L, 5, "eps"),
     .weight_decay = number_field(L, 5, "weight_decay"),
     .step = integer_field(L, 5, "step"),
-    .clip_scale = number_field(L, 5, "clip_scale"),
   };
-  bind_check(L, bam_optim_adamw(param, grad, m, v, &settings));
+  bind_check(L, bam_optim_adamw(param, grad, m, v, clip_field(L, 5), &settings));
   return 0;
 }
 
 /* sgd_step(param, grad, buffer or nil, { lr, momentum, weight_decay, nesterov, step,
-   clip_scale }) */
+   clip? }) */
 static int optim_sgd_step(lua_State *L) {
   static const char *const names[] = { "lr", "momentum", "weight_decay", "nesterov", "step",
-                                       "clip_scale", NULL };
+                                       "clip", NULL };
   bam_tensor *param = writable(L, 1, "sgd_step"), *grad = bind_tensor(L, 2);
   bam_tensor *buffer = lua_isnil(L, 3) ? NULL : writable(L, 3, "sgd_step");
   expect_table(L, 4, "sgd_step", "a table of settings");
@@ -70,11 +77,10 @@ static int optim_sgd_step(lua_State *L) {
     .momentum = number_field(L, 4, "momentum"),
     .weight_decay = number_field(L, 4, "weight_decay"),
     .step = integer_field(L, 4, "step"),
-    .clip_scale = number_field(L, 4, "clip_scale"),
   };
   lua_getfield(L, 4, "nesterov");
   settings.nesterov = lua_toboolean(L, -1);
-  bind_check(L, bam_optim_sgd(param, grad, buffer, &settings));
+  bind_check(L, bam_optim_sgd(param, grad, buffer, clip_field(L, 4), &settings));
   return 0;
 }
 
@@ -99,16 +105,14 @@ static int64_t list_length(lua_State *L, int list, const char *what) {
   return (int64_t)n;
 }
 
-/* grad_norm({ tensors }): the Euclidean norm of all their elements together. */
+/* grad_norm({ tensors }): the Euclidean norm of all their elements together, a 0-d f64 tensor. */
 static int optim_grad_norm(lua_State *L) {
   int64_t n = list_length(L, 1, "grad_norm");
   bam_tensor **tensors = lua_newuserdatauv(L, sizeof *tensors * (size_t)(n > 0 ? n : 1), 0);
   for (int64_t i = 0; i < n; i++)
     tensors[i] = entry(L, 1, i + 1, "grad_norm");
-  double norm = 0;
-  if (n > 0)
-    bind_check(L, bam_optim_norm(tensors, (int)n, &norm));
-  lua_pushnumber(L, norm);
+  bind_box *norm = bind_push_box(L);
+  bind_check(L, bam_optim_norm(bind_context(L), tensors, (int)n, &norm->tensor));
   return 1;
 }
 

@@ -9,9 +9,9 @@
 TestSuite(optim, .init = fixture_open, .fini = fixture_close);
 
 static void step_adamw(double *p, const double *grad, double *m, double *v, int64_t n,
-                       const bam_adamw *s) {
+                       double clip, const bam_adamw *s) {
   for (int64_t i = 0; i < n; i++) {
-    double d = grad[i] * s->clip_scale;
+    double d = grad[i] * clip;
     m[i] = s->beta1 * m[i] + (1 - s->beta1) * d;
     v[i] = s->beta2 * v[i] + (1 - s->beta2) * d * d;
     double mean = m[i] / (1 - pow(s->beta1, (double)s->step));
@@ -26,19 +26,20 @@ static void check_adamw(bam_dtype dtype, bam_shape shape, double tolerance) {
   EXPECT_OK(bam_tensor_zeros(fixture_context(), bam_tensor_device(p), dtype, &shape, &m));
   EXPECT_OK(bam_tensor_zeros(fixture_context(), bam_tensor_device(p), dtype, &shape, &v));
   double *want_p = values_of(p), *want_m = values_of(m), *want_v = values_of(v);
-  bam_adamw s = { 0.01, 0.9, 0.95, 1e-8, 0.1, 0, 0.7 };
+  bam_adamw s = { 0.01, 0.9, 0.95, 1e-8, 0.1, 0 };
+  bam_tensor *clip = make_float(0.7);
   for (s.step = 1; s.step <= 4; s.step++) {
     bam_tensor *grad = make_random(dtype, shape, -2, 2);
     double *g = values_of(grad);
-    step_adamw(want_p, g, want_m, want_v, bam_tensor_count(p), &s);
-    EXPECT_OK(bam_optim_adamw(p, grad, m, v, &s));
+    step_adamw(want_p, g, want_m, want_v, bam_tensor_count(p), 0.7, &s);
+    EXPECT_OK(bam_optim_adamw(p, grad, m, v, clip, &s));
     bam_tensor_release(grad);
     free(g);
   }
   expect_values(p, want_p, tolerance);
   expect_values(m, want_m, tolerance);
   expect_values(v, want_v, tolerance);
-  RELEASE(p, m, v);
+  RELEASE(p, m, v, clip);
   free(want_p);
   free(want_m);
   free(want_v);
@@ -58,64 +59,86 @@ Test(optim, slices) {
   bam_tensor *m = make_values(BAM_F32, SHAPE(2), VALUES(0, 0));
   bam_tensor *v = make_values(BAM_F32, SHAPE(2), VALUES(0, 0));
   bam_shape two = SHAPE(2);
-  bam_adamw s = { 0.5, 0.9, 0.95, 0, 0, 1, 1 };
+  bam_adamw s = { 0.5, 0.9, 0.95, 0, 0, 1 };
   EXPECT_OK(bam_tensor_view(flat, &two, (int64_t[]){ 1 }, 1, &slice));
   uint64_t version = flat->storage->version;
-  EXPECT_OK(bam_optim_adamw(slice, grad, m, v, &s));
+  EXPECT_OK(bam_optim_adamw(slice, grad, m, v, NULL, &s));
   expect_values(flat, VALUES(1, 0.5, 1.5, 1), 1e-6);
   cr_assert(flat->storage->version > version);
   RELEASE(flat, slice, grad, m, v);
 }
 
-static void step_sgd(double *p, const double *grad, double *b, int64_t n, const bam_sgd *s) {
+static void step_sgd(double *p, const double *grad, double *b, int64_t n, double clip,
+                     const bam_sgd *s) {
   for (int64_t i = 0; i < n; i++) {
-    double d = grad[i] * s->clip_scale + s->weight_decay * p[i];
+    double d = grad[i] * clip + s->weight_decay * p[i];
     b[i] = s->step == 1 ? d : s->momentum * b[i] + d;
     p[i] -= s->lr * (s->momentum == 0 ? d : s->nesterov ? d + s->momentum * b[i] : b[i]);
   }
 }
 
-static void check_sgd(bam_dtype dtype, bam_sgd s, double tolerance) {
+static void check_sgd(bam_dtype dtype, bam_sgd s, double clip, double tolerance) {
+  bam_tensor *factor = make_float(clip);
   bam_tensor *p = make_random(dtype, SHAPE(33), -1, 1), *b = make_random(dtype, SHAPE(33), -1, 1);
   double *want = values_of(p), *want_b = values_of(b);
   for (s.step = 1; s.step <= 4; s.step++) {
     bam_tensor *grad = make_random(dtype, SHAPE(33), -2, 2);
     double *g = values_of(grad);
-    step_sgd(want, g, want_b, 33, &s);
-    EXPECT_OK(bam_optim_sgd(p, grad, s.momentum == 0 ? NULL : b, &s));
+    step_sgd(want, g, want_b, 33, clip, &s);
+    EXPECT_OK(bam_optim_sgd(p, grad, s.momentum == 0 ? NULL : b, clip == 1 ? NULL : factor, &s));
     bam_tensor_release(grad);
     free(g);
   }
   expect_values(p, want, tolerance);
   if (s.momentum != 0)
     expect_values(b, want_b, tolerance);
-  RELEASE(p, b);
+  RELEASE(p, b, factor);
   free(want);
   free(want_b);
 }
 
 Test(optim, sgd) {
-  check_sgd(BAM_F32, (bam_sgd){ 0.1, 0, 0.01, false, 0, 0.5 }, 1e-6);
-  check_sgd(BAM_F32, (bam_sgd){ 0.1, 0.9, 0, false, 0, 1 }, 2e-6);
-  check_sgd(BAM_F64, (bam_sgd){ 0.1, 0.9, 0.01, true, 0, 1 }, 1e-14);
+  check_sgd(BAM_F32, (bam_sgd){ 0.1, 0, 0.01, false, 0 }, 0.5, 1e-6);
+  check_sgd(BAM_F32, (bam_sgd){ 0.1, 0.9, 0, false, 0 }, 1, 2e-6);
+  check_sgd(BAM_F64, (bam_sgd){ 0.1, 0.9, 0.01, true, 0 }, 1, 1e-14);
+}
+
+/* A factor of 0, which is what a norm that is not finite gives, changes nothing. */
+Test(optim, nothing_when_the_clip_is_0) {
+  bam_tensor *p = make_random(BAM_F32, SHAPE(5), -1, 1), *none = make_float(0);
+  bam_tensor *m = make_random(BAM_F32, SHAPE(5), -1, 1), *v = make_random(BAM_F32, SHAPE(5), 0, 1);
+  bam_tensor *grad = make_values(BAM_F32, SHAPE(5), VALUES(1, (double)INFINITY, 2, (double)NAN, 3));
+  double *want_p = values_of(p), *want_m = values_of(m), *want_v = values_of(v);
+  EXPECT_OK(bam_optim_adamw(p, grad, m, v, none, &(bam_adamw){ 0.5, 0.9, 0.95, 1e-8, 0.1, 1 }));
+  EXPECT_OK(bam_optim_sgd(p, grad, m, none, &(bam_sgd){ 0.1, 0.9, 0.1, false, 2 }));
+  EXPECT_OK(bam_optim_sgd(p, grad, NULL, none, &(bam_sgd){ 0.1, 0, 0.1, false, 2 }));
+  expect_values(p, want_p, 0);
+  expect_values(m, want_m, 0);
+  expect_values(v, want_v, 0);
+  RELEASE(p, none, m, v, grad);
+  free(want_p);
+  free(want_m);
+  free(want_v);
 }
 
 Test(optim, norm) {
   bam_tensor *a = make_random(BAM_F32, SHAPE(300, 500), -1, 1);
   bam_tensor *b = make_random(BAM_F64, SHAPE(3), -9, 9);
   bam_tensor *strided = make_strided(a), *none = make_random(BAM_F32, SHAPE(0), -1, 1);
-  double want = 0, norm, again;
+  bam_tensor *norm, *again;
+  double want = 0;
   for (int64_t i = 0; i < bam_tensor_count(a); i++)
     want += 2 * value_at(a, i) * value_at(a, i);
   for (int64_t i = 0; i < 3; i++)
     want += value_at(b, i) * value_at(b, i);
   bam_tensor *all[] = { a, b, NULL, strided, none };
-  EXPECT_OK(bam_optim_norm(all, 5, &norm));
-  cr_assert(is_close(norm, sqrt(want), 1e-12), "%.15g, not %.15g", norm, sqrt(want));
+  EXPECT_OK(bam_optim_norm(fixture_context(), all, 5, &norm));
+  want = sqrt(want);
+  expect_values(norm, &want, 1e-12);
   bam_context_set_threads(fixture_context(), 1);
-  EXPECT_OK(bam_optim_norm(all, 5, &again));
-  cr_assert(norm == again);
-  RELEASE(a, b, strided, none);
+  EXPECT_OK(bam_optim_norm(fixture_context(), all, 5, &again));
+  expect_equal(again, norm, 0);
+  RELEASE(a, b, strided, none, norm, again);
 }
 
 Test(optim, errors) {
@@ -124,23 +147,25 @@ Test(optim, errors) {
   bam_tensor *f64 = make_random(BAM_F64, SHAPE(4), -1, 1);
   bam_tensor *i = make_random(BAM_I64, SHAPE(4), 0, 1);
   bam_tensor *square = make_random(BAM_F32, SHAPE(2, 2), -1, 1), *strided = make_strided(square);
-  bam_adamw s = { 0.1, 0.9, 0.95, 1e-8, 0, 1, 1 };
-  double norm;
-  EXPECT_ERROR(bam_optim_adamw(p, wrong, p, p, &s),
+  bam_adamw s = { 0.1, 0.9, 0.95, 1e-8, 0, 1 };
+  bam_tensor *norm;
+  EXPECT_ERROR(bam_optim_adamw(p, wrong, p, p, NULL, &s),
                "adamw: the gradient is f32 (3), but the parameters are f32 (4)");
-  EXPECT_ERROR(bam_optim_adamw(p, p, f64, p, &s), "the first moment is f64");
-  EXPECT_ERROR(bam_optim_adamw(i, i, i, i, &s), "parameters must be f32 or f64, not i64");
-  EXPECT_ERROR(bam_optim_adamw(strided, square, square, square, &s), "is not contiguous");
+  EXPECT_ERROR(bam_optim_adamw(p, p, f64, p, NULL, &s), "the first moment is f64");
+  EXPECT_ERROR(bam_optim_adamw(i, i, i, i, NULL, &s), "parameters must be f32 or f64, not i64");
+  EXPECT_ERROR(bam_optim_adamw(strided, square, square, square, NULL, &s), "is not contiguous");
   s.beta1 = 1;
-  EXPECT_ERROR(bam_optim_adamw(p, p, p, p, &s), "beta1 is 1");
+  EXPECT_ERROR(bam_optim_adamw(p, p, p, p, NULL, &s), "beta1 is 1");
   s.beta1 = 0.9;
   s.step = 0;
-  EXPECT_ERROR(bam_optim_adamw(p, p, p, p, &s), "steps count from 1");
+  EXPECT_ERROR(bam_optim_adamw(p, p, p, p, NULL, &s), "steps count from 1");
   s.step = 1;
   s.lr = (double)NAN;
-  EXPECT_ERROR(bam_optim_adamw(p, p, p, p, &s), "lr is nan");
-  EXPECT_ERROR(bam_optim_sgd(p, p, NULL, &(bam_sgd){ 0.1, 0.9, 0, false, 1, 1 }),
+  EXPECT_ERROR(bam_optim_adamw(p, p, p, p, NULL, &s), "lr is nan");
+  s.lr = 0.1;
+  EXPECT_ERROR(bam_optim_adamw(p, p, p, p, f64, &s), "the clip factor must be f64");
+  EXPECT_ERROR(bam_optim_sgd(p, p, NULL, NULL, &(bam_sgd){ 0.1, 0.9, 0, false, 1 }),
                "momentum buffer");
-  EXPECT_ERROR(bam_optim_norm(&i, 1, &norm), "not i64");
+  EXPECT_ERROR(bam_optim_norm(fixture_context(), &i, 1, &norm), "not i64");
   RELEASE(p, wrong, f64, i, square, strided);
 }

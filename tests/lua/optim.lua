@@ -187,6 +187,17 @@ do
   opt:zero_grad()
   opt:step()
   close(x, { 1, 1 }, 0, "goes on")
+
+  x.grad = bam.tensor { 3., 4 } -- without waiting for the norm
+  local norm = opt:clip(1, { wait = false })
+  assert(norm.dtype == "f64" and norm:item() == 5)
+  opt:step()
+  close(x, { 1 - 3 / (5 + 1e-6), 1 - 4 / (5 + 1e-6) }, 1e-6, "clipped on the device")
+  x.grad = bam.tensor { math.huge, 4 }
+  local before = x:totable()
+  opt:clip(1, { wait = false })
+  opt:step()
+  close(x, before, 0, "a hopeless step changes nothing")
 end
 
 -- Frozen parameters are skipped, with their moments and their gradients' norm, and may come back.
@@ -350,8 +361,7 @@ fails("AdamW: parameter `1` has left this optimiser's buffer: another optimiser 
 
 -- The functions below, called wrongly.
 local a, b = bam.ones(4), bam.ones(3)
-local settings = { lr = 1, beta1 = 0.9, beta2 = 0.9, eps = 1e-8, weight_decay = 0, step = 1,
-                   clip_scale = 1 }
+local settings = { lr = 1, beta1 = 0.9, beta2 = 0.9, eps = 1e-8, weight_decay = 0, step = 1 }
 fails("expected a tensor as argument 2, got nothing", core.adamw_step, a)
 fails("adamw_step: expected a table of settings as argument 5, got nothing", core.adamw_step, a, a,
       a, a)
@@ -366,4 +376,4 @@ fails("grad_norm: entry 2 of the list is 1, not a tensor", core.grad_norm, { a, 
 fails("attach: the lists have different lengths", core.attach, { a }, {}, {})
 fails("zero: entry 1 of the list is a string, not a tensor", core.zero, { string.rep("x", 50) })
 fails("move: f32 (4) does not fit into f32 (3)", core.move, a, b)
-assert(core.grad_norm {} == 0 and core.grad_norm { a, b } == math.sqrt(7))
+assert(core.grad_norm({}):item() == 0 and core.grad_norm({ a, b }):item() == math.sqrt(7))

@@ -6,6 +6,8 @@ local flat = require "bam.optim.flat"
 local groups = require "bam.optim.groups"
 local state = require "bam.state"
 
+local ops = core.ops
+
 local M = {}
 
 local Optimiser = {} -- methods
@@ -21,13 +23,23 @@ local function refresh(self)
   for _, bucket in ipairs(self._buckets) do flat.refresh(self.kind, bucket) end
 end
 
+-- The factor that clip left on the device, and that it is known to be of no use.
+local function forget_clip(self) self._clip, self._hopeless = nil, false end
+
+-- What gradients of this norm are multiplied by, on the device: 0 when it is not finite.
+local function clip_factor(norm, max_norm)
+  local factor = ops.minimum(ops.div(max_norm, ops.add(norm, 1e-6)), 1)
+  return ops.where(ops.isfinite(norm), factor, 0)
+end
+
 --- Update the parameters from their gradients, which stay as they are. Frozen parameters, their
 --- moments included, are left alone. If clip was called since the last step, its factor is applied.
+--- Does not wait for the device.
 ---@param lr? number default: the lr the optimiser was made with
 function Optimiser:step(lr)
   lr = lr == nil and self.lr or check.value(string.format("%s:step: lr", self.kind), lr, "rate")
   refresh(self)
-  if self._clip == 0 then
+  if self._hopeless then
     check.fail("%s:step: the norm of the gradients is not finite; nothing was changed. "
                .. "opt:zero_grad() goes on without them, bam.debug { nan = true } finds the cause",
                self.kind)
@@ -36,36 +48,49 @@ function Optimiser:step(lr)
     for _, segment in ipairs(bucket.segments) do
       self._update(bucket, segment,
                    { lr = lr * bucket.options.lr_scale, weight_decay = bucket.weight_decay,
-                                      step = self.steps + 1, clip_scale = self._clip })
+                                      step = self.steps + 1, clip = self._clip })
     end
   end
-  self.steps, self._clip = self.steps + 1, 1
+  self.steps = self.steps + 1
+  forget_clip(self)
 end
 
 --- Set all gradients to 0. They stay tensors: p.grad is a view of the optimiser's buffer.
 function Optimiser:zero_grad()
   refresh(self)
   for _, bucket in ipairs(self._buckets) do core.zero { bucket.grad } end
-  self._clip = 1
+  forget_clip(self)
 end
 
+local clip_spec = { wait = { "boolean", true } }
+
 --- Measure the norm of all gradients together, and make the next step scale them so that it is at
---- most `max_norm`. The gradients themselves do not change.
+--- most `max_norm`. The gradients themselves do not change. The factor is computed on the device and
+--- stays there; with { wait = false } the norm does too, and a step after a norm that was not finite
+--- changes nothing.
 ---@param max_norm number math.huge only measures
----@return number norm before clipping
-function Optimiser:clip(max_norm)
+---@param options? { wait: boolean }
+---@return number norm before clipping; without waiting, a tensor
+function Optimiser:clip(max_norm, options)
+  local what = string.format("%s:clip", self.kind)
   if max_norm ~= math.huge then
-    max_norm = check.value(string.format("%s:clip: max_norm", self.kind), max_norm, "positive")
+    max_norm = check.value(string.format("%s: max_norm", what), max_norm, "positive")
   end
+  local o = check.options(what, options, clip_spec)
   refresh(self)
   local grads = {}
   for _, bucket in ipairs(self._buckets) do
     for _, segment in ipairs(bucket.segments) do grads[#grads + 1] = segment.grad end
   end
-  local norm = core.grad_norm(grads)
-  local finite = norm == norm and norm < math.huge
-  self._clip = finite and math.min(1, max_norm / (norm + 1e-6)) or 0
-  return norm
+  local norm = core.with_grad(false, function()
+    local measured = core.grad_norm(grads)
+    self._clip = clip_factor(measured, max_norm):keep()
+    return measured
+  end)
+  if not o.wait then return norm end
+  local number = norm:item()
+  self._hopeless = not (number < math.huge)
+  return number
 end
 
 -- Where each tensor of the state lives.
@@ -134,7 +159,7 @@ function M.define(kind)
   return function(params, options)
     local o = check.options(what, options, kind.options)
     local sets, frozen = groups.sort(what, params, o, kind.options)
-    local self = { kind = kind.name, lr = o.lr, steps = 0, _clip = 1, _frozen = frozen,
+    local self = { kind = kind.name, lr = o.lr, steps = 0, _frozen = frozen,
                    _buckets = {},
                    _update = kind.update }
     for i, set in ipairs(sets) do

@@ -235,12 +235,11 @@ local CORE = {
   end,
   adamw_step = function()
     core.adamw_step(core.rand(3, 4), a, core.zeros(3, 4), core.zeros(3, 4),
-      { lr = 0.1, beta1 = 0.9, beta2 = 0.99, eps = 1e-8, weight_decay = 0, step = 1,
-        clip_scale = 1 })
+      { lr = 0.1, beta1 = 0.9, beta2 = 0.99, eps = 1e-8, weight_decay = 0, step = 1 })
   end,
   sgd_step = function()
     core.sgd_step(core.rand(3, 4), a, core.zeros(3, 4),
-      { lr = 0.1, momentum = 0.9, weight_decay = 0, nesterov = true, step = 1, clip_scale = 1 })
+      { lr = 0.1, momentum = 0.9, weight_decay = 0, nesterov = true, step = 1 })
   end,
   grad_norm = function() core.grad_norm { a, b } end,
   zero = function() core.zero { core.rand(3, 4) } end,
