@@ -130,3 +130,12 @@ void check_gradient_within(const bam_op *op, bam_tensor *const *inputs, int n,
 void check_gradient(const bam_op *op, bam_tensor *const *inputs, int n, const bam_attr *attrs) {
   check_gradient_within(op, inputs, n, attrs, 1e-6);
 }
+
+void backward_reversed(bam_tensor *y, bam_tensor *dy) {
+  bam_attr *attrs = make_attrs(&bam_op_permute);
+  set_list(&bam_op_permute, attrs, "dims", 3, (int64_t[]){ 2, 1, 0 });
+  bam_tensor *z = run(&bam_op_permute, &y, 1, attrs), *seed = run(&bam_op_permute, &dy, 1, attrs);
+  EXPECT_OK(bam_autograd_backward(z, seed, false));
+  RELEASE(z, seed);
+  free(attrs);
+}

@@ -16,4 +16,8 @@ void check_gradient(const bam_op *op, bam_tensor *const *inputs, int n, const ba
 void check_gradient_within(const bam_op *op, bam_tensor *const *inputs, int n,
                            const bam_attr *attrs, double tolerance);
 
+/* Backward from y, of three dimensions: its gradient dy arrives as a view with the dimensions the
+   other way round. */
+void backward_reversed(bam_tensor *y, bam_tensor *dy);
+
 #endif

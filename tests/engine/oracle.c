@@ -1,5 +1,6 @@
 #include "oracle.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 double *values_of(bam_tensor *x) {
@@ -17,6 +18,8 @@ double dot(const double *a, const double *b, int64_t n) {
     sum += a[i] * b[i];
   return sum;
 }
+
+double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
 void add_scaled(double *to, const double *from, double factor, int64_t n) {
   for (int64_t i = 0; i < n; i++)

@@ -12,6 +12,8 @@ double *zeros(int64_t n);
 
 double dot(const double *a, const double *b, int64_t n);
 
+double sigmoid(double x);
+
 /* to += factor * from */
 void add_scaled(double *to, const double *from, double factor, int64_t n);
 

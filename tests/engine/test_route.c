@@ -4,284 +4,9 @@
 #include <stdlib.h>
 
 #include "gradcheck.h"
-#include "oracle.h"
+#include "oracle_route.h"
 
 TestSuite(route, .init = fixture_open, .fini = fixture_close);
-
-enum { GATES, EXPERTS, LOSSES, STATISTICS };
-
-typedef struct {
-  int64_t k, aux;
-  bool renormalise, dense;
-} options;
-
-/* What the op gives, and the gradient of sum(dgates * gates) + sum(dlosses * losses). */
-typedef struct {
-  int64_t tokens, n, width; /* width: of a token's gates */
-  options with;
-  double *logits, *p, *gates, *shares, *statistics, *dlogits; /* shares: [groups, n] */
-  int64_t *experts;                                           /* from 0 */
-  double losses[2];
-} oracle;
-
-/* ---- the definition ---- */
-
-static double log_sum(const oracle *o, int64_t t) {
-  double max = -(double)INFINITY, sum = 0;
-  for (int64_t i = 0; i < o->n; i++)
-    max = fmax(max, o->logits[t * o->n + i]);
-  for (int64_t i = 0; i < o->n; i++)
-    sum += exp(o->logits[t * o->n + i] - max);
-  return max + log(sum);
-}
-
-static bool is_chosen(const oracle *o, int64_t t, int64_t rank, int64_t expert) {
-  for (int64_t j = 0; j < rank; j++)
-    if (o->experts[t * o->with.k + j] == expert)
-      return true;
-  return false;
-}
-
-/* The k largest, the first of equal ones first. */
-static void choose(oracle *o, int64_t t) {
-  const double *p = o->p + t * o->n;
-  for (int64_t j = 0; j < o->with.k; j++) {
-    int64_t best = -1;
-    for (int64_t i = 0; i < o->n; i++)
-      if (!is_chosen(o, t, j, i) && (best < 0 || p[i] > p[best]))
-        best = i;
-    o->experts[t * o->with.k + j] = best;
-  }
-}
-
-/* Where the gate of token t's j-th expert stands. */
-static int64_t gate_place(const oracle *o, int64_t t, int64_t j) {
-  return t * o->width + (o->with.dense ? o->experts[t * o->with.k + j] : j);
-}
-
-/* What the gates of token t are divided by. */
-static double divisor(const oracle *o, int64_t t) {
-  double sum = 0;
-  for (int64_t j = 0; j < o->with.k; j++)
-    sum += o->p[t * o->n + o->experts[t * o->with.k + j]];
-  return o->with.renormalise ? sum : 1;
-}
-
-static void route_token(oracle *o, int64_t t) {
-  double lse = log_sum(o, t);
-  for (int64_t i = 0; i < o->n; i++)
-    o->p[t * o->n + i] = exp(o->logits[t * o->n + i] - lse);
-  choose(o, t);
-  for (int64_t j = 0; j < o->with.k; j++)
-    o->gates[gate_place(o, t, j)] =
-      o->p[t * o->n + o->experts[t * o->with.k + j]] / divisor(o, t);
-  o->losses[1] += lse * lse / (double)o->tokens;
-}
-
-/* Of the tokens [from, to), the share of assignments that go to `expert`, and its mean p. */
-static double share_of(const oracle *o, int64_t from, int64_t to, int64_t expert) {
-  int64_t count = 0;
-  for (int64_t t = from; t < to; t++)
-    count += is_chosen(o, t, o->with.k, expert);
-  return (double)count / (double)((to - from) * o->with.k);
-}
-
-static double mean_of(const oracle *o, int64_t from, int64_t to, int64_t expert) {
-  double sum = 0;
-  for (int64_t t = from; t < to; t++)
-    sum += o->p[t * o->n + expert];
-  return sum / (double)(to - from);
-}
-
-static int64_t group_size(const oracle *o) { return o->with.aux > 0 ? o->with.aux : o->tokens; }
-
-static void balance(oracle *o) {
-  int64_t m = group_size(o);
-  for (int64_t from = 0; from < o->tokens; from += m)
-    for (int64_t i = 0; i < o->n; i++) {
-      double share = o->shares[from / m * o->n + i] = share_of(o, from, from + m, i);
-      o->losses[0] += (double)o->n * share * mean_of(o, from, from + m, i) * (double)m /
-                      (double)o->tokens;
-    }
-}
-
-static void count_statistics(oracle *o) {
-  for (int64_t i = 0; i < o->n && o->tokens > 0; i++) {
-    o->statistics[i] = share_of(o, 0, o->tokens, i);
-    o->statistics[o->n + i] = mean_of(o, 0, o->tokens, i);
-    for (int64_t t = 0; t < o->tokens; t++) {
-      double p = o->p[t * o->n + i];
-      o->statistics[2 * o->n + i] -= p > 0 ? p * log(p) / (double)o->tokens : 0;
-    }
-  }
-}
-
-static oracle make_oracle(bam_tensor *logits, options with) {
-  oracle o = { .n = logits->shape.size[logits->shape.ndim - 1], .with = with };
-  o.tokens = bam_tensor_count(logits) / o.n;
-  o.width = with.dense ? o.n : with.k;
-  o.logits = values_of(logits);
-  o.p = zeros(o.tokens * o.n);
-  o.gates = zeros(o.tokens * o.width);
-  o.shares = zeros(o.tokens * o.n);
-  o.statistics = zeros(3 * o.n);
-  o.dlogits = zeros(o.tokens * o.n);
-  o.experts = calloc((size_t)(o.tokens * with.k) + 1, sizeof(int64_t));
-  for (int64_t t = 0; t < o.tokens; t++)
-    route_token(&o, t);
-  balance(&o);
-  count_statistics(&o);
-  return o;
-}
-
-static void free_oracle(oracle *o) {
-  double *all[] = { o->logits, o->p, o->gates, o->shares, o->statistics, o->dlogits };
-  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-    free(all[i]);
-  free(o->experts);
-}
-
-/* ---- its derivative ---- */
-
-/* With respect to p of token t: the shares of the load balance loss are constants. */
-static void differentiate_p(const oracle *o, int64_t t, const double *dgates, double dbalance,
-                            double *dp) {
-  const double *shares = o->shares + t / group_size(o) * o->n;
-  double sum = divisor(o, t), mean = 0;
-  for (int64_t j = 0; j < o->with.k && o->with.renormalise; j++)
-    mean += dgates[gate_place(o, t, j)] * o->gates[gate_place(o, t, j)];
-  for (int64_t j = 0; j < o->with.k; j++)
-    dp[o->experts[t * o->with.k + j]] += (dgates[gate_place(o, t, j)] - mean) / sum;
-  for (int64_t i = 0; i < o->n; i++)
-    dp[i] += dbalance * (double)o->n * shares[i] / (double)o->tokens;
-}
-
-static void differentiate_oracle(oracle *o, const double *dgates, const double *dlosses) {
-  for (int64_t t = 0; t < o->tokens; t++) {
-    double *dp = zeros(o->n), *p = o->p + t * o->n, mean = 0;
-    differentiate_p(o, t, dgates, dlosses[0], dp);
-    for (int64_t i = 0; i < o->n; i++)
-      mean += dp[i] * p[i];
-    for (int64_t i = 0; i < o->n; i++)
-      o->dlogits[t * o->n + i] =
-        p[i] * (dp[i] - mean + dlosses[1] * 2 * log_sum(o, t) / (double)o->tokens);
-    free(dp);
-  }
-}
-
-/* ---- the op beside it ---- */
-
-static bam_attr *attrs_of(options with) {
-  bam_attr *attrs = make_attrs(&bam_op_route);
-  set_integer(&bam_op_route, attrs, "k", with.k);
-  if (with.renormalise)
-    set_integer(&bam_op_route, attrs, "renormalise", 1);
-  if (with.dense)
-    set_integer(&bam_op_route, attrs, "dense", 1);
-  if (with.aux != 0)
-    set_integer(&bam_op_route, attrs, "aux_tokens", with.aux);
-  return attrs;
-}
-
-static void route(bam_tensor *logits, options with, bam_tensor **out) {
-  bam_attr *attrs = attrs_of(with);
-  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_route, &logits, 1, attrs, out));
-  free(attrs);
-}
-
-static void expect_form(bam_tensor *logits, const oracle *o, bam_tensor *const *out) {
-  bam_shape shape = logits->shape;
-  shape.size[shape.ndim - 1] = o->width;
-  expect_shape(out[GATES], shape);
-  shape.size[shape.ndim - 1] = o->with.k;
-  expect_shape(out[EXPERTS], shape);
-  expect_shape(out[LOSSES], SHAPE(2));
-  expect_shape(out[STATISTICS], SHAPE(3, o->n));
-  for (int i = 0; i < 4; i++)
-    expect_dtype(out[i], i == EXPERTS ? BAM_I64 : logits->dtype);
-  cr_assert(!out[STATISTICS]->requires_grad && !out[EXPERTS]->requires_grad);
-  cr_assert_eq(out[GATES]->requires_grad, logits->requires_grad);
-  cr_assert_eq(out[LOSSES]->requires_grad, logits->requires_grad);
-}
-
-static void expect_results(const oracle *o, bam_tensor *const *out, double tolerance) {
-  for (int64_t i = 0; i < o->tokens * o->with.k; i++)
-    cr_assert(integer_at(out[EXPERTS], i) == o->experts[i] + 1, "choice %lld is %lld, not %lld",
-              (long long)i, (long long)integer_at(out[EXPERTS], i), (long long)o->experts[i] + 1);
-  expect_values(out[GATES], o->gates, tolerance);
-  expect_values(out[LOSSES], o->losses, tolerance);
-  expect_values(out[STATISTICS], o->statistics, tolerance);
-  for (int64_t i = 0; i < o->tokens * o->width && o->with.dense; i++)
-    cr_assert(o->gates[i] != 0 || value_at(out[GATES], i) == 0);
-}
-
-/* Backward through the outputs whose seed is not NULL. */
-static void differentiate(bam_tensor *const *out, bam_tensor *const seeds[4]) {
-  bam_tensor *total = NULL;
-  for (int i = 0; i < 4; i++) {
-    if (seeds[i] == NULL)
-      continue;
-    bam_tensor *product = run2(&bam_op_mul, out[i], seeds[i]), *sum = run1(&bam_op_sum, product);
-    bam_tensor *old = total;
-    total = old == NULL ? bam_tensor_retain(sum) : run2(&bam_op_add, old, sum);
-    RELEASE(product, sum, old);
-  }
-  EXPECT_OK(bam_autograd_backward(total, NULL, false));
-  bam_tensor_release(total);
-}
-
-enum { THROUGH_GATES = 1, THROUGH_LOSSES = 2, THROUGH_ALL = 3 };
-
-/* The gradient that arrives through some of the outputs. Losses are means: their seeds grow with
-   the number of tokens, so that no share of the gradient is too small to be seen. */
-static void compare_gradient(bam_tensor *logits, oracle *o, bam_tensor *const *out, int through,
-                             double tolerance) {
-  double most = 1.5 * (double)o->tokens;
-  bam_tensor *dgates = make_random(logits->dtype, out[GATES]->shape, -1, 1);
-  bam_tensor *dlosses = make_random(logits->dtype, SHAPE(2), most / 2, most);
-  if (!(through & THROUGH_GATES))
-    EXPECT_OK(bam_tensor_fill(dgates, 0));
-  if (!(through & THROUGH_LOSSES))
-    EXPECT_OK(bam_tensor_fill(dlosses, 0));
-  double *a = values_of(dgates), *b = values_of(dlosses);
-  differentiate_oracle(o, a, b);
-  differentiate(out, (bam_tensor *[]){ through & THROUGH_GATES ? dgates : NULL, NULL,
-                                       through & THROUGH_LOSSES ? dlosses : NULL, NULL });
-  if (bam_tensor_count(logits) > 0) {
-    expect_shape(logits->grad, logits->shape);
-    expect_values(logits->grad, o->dlogits, tolerance);
-  }
-  EXPECT_OK(bam_autograd_set_grad(logits, NULL));
-  RELEASE(dgates, dlosses);
-  free(a);
-  free(b);
-}
-
-/* Values, and the gradient when logits is a leaf that wants one. */
-static void compare(bam_tensor *logits, options with, int through, double tolerance) {
-  oracle o = make_oracle(logits, with);
-  bam_tensor *out[4];
-  route(logits, with, out);
-  expect_form(logits, &o, out);
-  expect_results(&o, out, tolerance);
-  if (logits->requires_grad)
-    compare_gradient(logits, &o, out, through, tolerance * 4);
-  fixture_release(out, 4);
-  free_oracle(&o);
-}
-
-static void check(bam_dtype dtype, bam_shape shape, options with, double tolerance) {
-  bam_tensor *logits = make_leaf(dtype, shape, -3, 3);
-  compare(logits, with, THROUGH_ALL, tolerance);
-  bam_tensor_release(logits);
-}
-
-/* Every combination of renormalise and dense. */
-static void check_forms(bam_dtype dtype, bam_shape shape, int64_t k, int64_t aux,
-                        double tolerance) {
-  for (int form = 0; form < 4; form++)
-    check(dtype, shape, (options){ k, aux, form & 1, form & 2 }, tolerance);
-}
 
 /* ---- values ---- */
 
@@ -289,14 +14,14 @@ static void check_forms(bam_dtype dtype, bam_shape shape, int64_t k, int64_t aux
 Test(route, by_hand) {
   bam_tensor *logits = make_values(BAM_F64, SHAPE(2, 4), VALUES(7, 7, 7, 7, 0, 0, 0, 0)), *out[4];
   double ln = log(4);
-  route(logits, (options){ .k = 1 }, out);
+  route_run(logits, (options){ .k = 1 }, out);
   expect_values(out[GATES], VALUES(0.25, 0.25), 1e-14);
   expect_values(out[EXPERTS], VALUES(1, 1), 0);
   expect_values(out[LOSSES], VALUES(1, ((7 + ln) * (7 + ln) + ln * ln) / 2), 1e-14);
   expect_values(out[STATISTICS], VALUES(1, 0, 0, 0, 0.25, 0.25, 0.25, 0.25, ln / 4, ln / 4, ln / 4,
                                         ln / 4), 1e-14);
   fixture_release(out, 4);
-  route(logits, (options){ .k = 2, .renormalise = true, .dense = true }, out);
+  route_run(logits, (options){ .k = 2, .renormalise = true, .dense = true }, out);
   expect_values(out[GATES], VALUES(0.5, 0.5, 0, 0, 0.5, 0.5, 0, 0), 1e-14);
   expect_values(out[EXPERTS], VALUES(1, 2, 1, 2), 0);
   fixture_release(out, 4);
@@ -308,39 +33,39 @@ Test(route, values_f32) {
   const int64_t widths[] = { 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 33, 64, 100 };
   for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
     int64_t n = widths[i];
-    check_forms(BAM_F32, SHAPE(13, n), 1, 0, 2e-5);
-    check_forms(BAM_F32, SHAPE(3, 5, n), (n + 1) / 2, 5, 2e-5);
-    check_forms(BAM_F32, SHAPE(2, 3, n), n, 2, 2e-5);
+    route_check_forms(BAM_F32, SHAPE(13, n), 1, 0, 2e-5);
+    route_check_forms(BAM_F32, SHAPE(3, 5, n), (n + 1) / 2, 5, 2e-5);
+    route_check_forms(BAM_F32, SHAPE(2, 3, n), n, 2, 2e-5);
   }
 }
 
 Test(route, values_f64) {
-  check_forms(BAM_F64, SHAPE(2, 3, 7, 5), 2, 6, 1e-12);
-  check_forms(BAM_F64, SHAPE(37, 19), 3, 0, 1e-12);
-  check_forms(BAM_F64, SHAPE(1, 4), 4, 1, 1e-12);
+  route_check_forms(BAM_F64, SHAPE(2, 3, 7, 5), 2, 6, 1e-12);
+  route_check_forms(BAM_F64, SHAPE(37, 19), 3, 0, 1e-12);
+  route_check_forms(BAM_F64, SHAPE(1, 4), 4, 1, 1e-12);
 }
 
 /* A token alone, without any dimension of tokens. */
 Test(route, values_of_one) {
-  check_forms(BAM_F64, SHAPE(5), 2, 0, 1e-12);
-  check_forms(BAM_F32, SHAPE(1), 1, 1, 2e-5);
+  route_check_forms(BAM_F64, SHAPE(5), 2, 0, 1e-12);
+  route_check_forms(BAM_F32, SHAPE(1), 1, 1, 2e-5);
 }
 
 /* Sums over many tokens keep their digits. */
-Test(route, values_of_many) { check(BAM_F32, SHAPE(5, 3001, 6), (options){ .k = 2 }, 2e-5); }
+Test(route, values_of_many) { route_check(BAM_F32, SHAPE(5, 3001, 6), (options){ .k = 2 }, 2e-5); }
 
 /* More groups than fit one block of work, of one token and of very many. */
 Test(route, groups_of_any_size) {
   const int64_t sizes[] = { 1, 2, 3, 50, 120, 200, 300, 600 };
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-    check(BAM_F64, SHAPE(2, 300, 5), (options){ .k = 2, .aux = sizes[i] }, 1e-12);
+    route_check(BAM_F64, SHAPE(2, 300, 5), (options){ .k = 2, .aux = sizes[i] }, 1e-12);
 }
 
 /* One group of all tokens is what aux_tokens = 0 means, to the bit. */
 Test(route, one_group) {
   bam_tensor *logits = make_random(BAM_F32, SHAPE(7, 5, 4), -3, 3), *a[4], *b[4];
-  route(logits, (options){ .k = 1 }, a);
-  route(logits, (options){ .k = 1, .aux = 35 }, b);
+  route_run(logits, (options){ .k = 1 }, a);
+  route_run(logits, (options){ .k = 1, .aux = 35 }, b);
   for (int i = 0; i < 4; i++)
     expect_equal(a[i], b[i], 0);
   fixture_release(a, 4);
@@ -356,13 +81,13 @@ Test(route, losses_do_not_depend_on_batches) {
     bam_shape shape = SHAPE(4, 5);
     bam_tensor *part;
     EXPECT_OK(bam_tensor_view(logits, &shape, logits->stride, from * 5, &part));
-    route(part, (options){ .k = 2, .aux = 2 }, out);
+    route_run(part, (options){ .k = 2, .aux = 2 }, out);
     for (int i = 0; i < 2; i++)
       sum[i] += value_at(out[LOSSES], i) / 3;
     fixture_release(out, 4);
     bam_tensor_release(part);
   }
-  route(logits, (options){ .k = 2, .aux = 2 }, out);
+  route_run(logits, (options){ .k = 2, .aux = 2 }, out);
   expect_values(out[LOSSES], sum, 1e-13);
   fixture_release(out, 4);
   bam_tensor_release(logits);
@@ -375,9 +100,9 @@ Test(route, ties) {
     for (int64_t i = 0; i < 20 * n; i++)
       values[i] = (double)(i * i % 7 % 3);
     bam_tensor *logits = make_values(BAM_F32, SHAPE(20, n), values);
-    compare(logits, (options){ .k = 1, .dense = true }, 0, 2e-5);
-    compare(logits, (options){ .k = (n + 1) / 2, .renormalise = true }, 0, 2e-5);
-    compare(logits, (options){ .k = n }, 0, 2e-5);
+    route_compare(logits, (options){ .k = 1, .dense = true }, 0, 2e-5);
+    route_compare(logits, (options){ .k = (n + 1) / 2, .renormalise = true }, 0, 2e-5);
+    route_compare(logits, (options){ .k = n }, 0, 2e-5);
     bam_tensor_release(logits);
   }
 }
@@ -390,8 +115,8 @@ Test(route, strided) {
   EXPECT_OK(bam_autograd_require(logits, true));
   EXPECT_OK(bam_autograd_require(columns, true));
   for (int form = 0; form < 4; form++) {
-    compare(logits, (options){ 2, 3, form & 1, form & 2 }, THROUGH_ALL, 2e-5);
-    compare(columns, (options){ 2, 0, form & 1, form & 2 }, THROUGH_ALL, 1e-12);
+    route_compare(logits, (options){ 2, 3, form & 1, form & 2 }, THROUGH_ALL, 2e-5);
+    route_compare(columns, (options){ 2, 0, form & 1, form & 2 }, THROUGH_ALL, 1e-12);
   }
   RELEASE(plain, logits, twice, columns);
 }
@@ -399,9 +124,9 @@ Test(route, strided) {
 /* Nothing is recorded: the same values, and no output wants a gradient. */
 Test(route, values_without_recording) {
   bam_tensor *logits = make_leaf(BAM_F32, SHAPE(30, 5), -3, 3), *a[4], *b[4];
-  route(logits, (options){ .k = 2, .renormalise = true }, a);
+  route_run(logits, (options){ .k = 2, .renormalise = true }, a);
   fixture_context()->no_grad = true;
-  route(logits, (options){ .k = 2, .renormalise = true }, b);
+  route_run(logits, (options){ .k = 2, .renormalise = true }, b);
   fixture_context()->no_grad = false;
   for (int i = 0; i < 4; i++) {
     expect_equal(b[i], a[i], 0);
@@ -435,7 +160,7 @@ static bam_tensor *make_gapped(bam_dtype dtype, bam_shape shape) {
 static void check_differences(bam_shape shape, int64_t k, int64_t aux) {
   bam_tensor *logits = make_gapped(BAM_F64, shape);
   for (int form = 0; form < 4; form++) {
-    bam_attr *attrs = attrs_of((options){ k, aux, form & 1, form & 2 });
+    bam_attr *attrs = route_attrs((options){ k, aux, form & 1, form & 2 });
     check_gradient(&bam_op_route, &logits, 1, attrs);
     free(attrs);
   }
@@ -463,7 +188,7 @@ Test(route, gradient_of_idle_experts) {
                                                                 -1));
   EXPECT_OK(bam_autograd_require(logits, true));
   for (int64_t k = 1; k <= 2; k++) {
-    bam_attr *attrs = attrs_of((options){ .k = k });
+    bam_attr *attrs = route_attrs((options){ .k = k });
     check_gradient(&bam_op_route, &logits, 1, attrs);
     free(attrs);
   }
@@ -475,7 +200,7 @@ Test(route, gradient_through_one_output) {
   bam_tensor *logits = make_gapped(BAM_F64, SHAPE(8, 5));
   for (int through = THROUGH_GATES; through <= THROUGH_LOSSES; through++)
     for (int form = 0; form < 4; form++)
-      compare(logits, (options){ 2, 4, form & 1, form & 2 }, through, 1e-12);
+      route_compare(logits, (options){ 2, 4, form & 1, form & 2 }, through, 1e-12);
   bam_tensor_release(logits);
 }
 
@@ -484,16 +209,16 @@ Test(route, gradient_of_one_loss) {
   bam_tensor *logits = make_gapped(BAM_F64, SHAPE(8, 5)), *out[4];
   for (int which = 0; which < 2; which++) {
     double seed[] = { which == 0, which == 1 }, *none = zeros(8 * 2);
-    oracle o = make_oracle(logits, (options){ .k = 2, .aux = 2 });
-    differentiate_oracle(&o, none, seed);
+    oracle o = route_oracle(logits, (options){ .k = 2, .aux = 2 });
+    route_differentiate(&o, none, seed);
     bam_tensor *dlosses = make_values(BAM_F64, SHAPE(2), seed);
-    route(logits, (options){ .k = 2, .aux = 2 }, out);
+    route_run(logits, (options){ .k = 2, .aux = 2 }, out);
     EXPECT_OK(bam_autograd_backward(out[LOSSES], dlosses, false));
     expect_values(logits->grad, o.dlogits, 1e-13);
     EXPECT_OK(bam_autograd_set_grad(logits, NULL));
     fixture_release(out, 4);
     bam_tensor_release(dlosses);
-    free_oracle(&o);
+    route_free(&o);
     free(none);
   }
   bam_tensor_release(logits);
@@ -505,7 +230,7 @@ Test(route, gradient_of_a_constant_gate) {
   double *none = zeros(35), *ones = malloc(7 * sizeof *ones);
   for (int i = 0; i < 7; i++)
     ones[i] = 1;
-  route(logits, (options){ .k = 1, .renormalise = true }, out);
+  route_run(logits, (options){ .k = 1, .renormalise = true }, out);
   bam_tensor *sum = run1(&bam_op_sum, out[GATES]);
   EXPECT_OK(bam_autograd_backward(sum, NULL, false));
   expect_values(out[GATES], ones, 1e-15);
@@ -519,14 +244,14 @@ Test(route, gradient_of_a_constant_gate) {
 Test(route, gradient_f32) {
   bam_tensor *logits = make_gapped(BAM_F32, SHAPE(2, 130, 8));
   for (int form = 0; form < 4; form++)
-    compare(logits, (options){ 2, 65, form & 1, form & 2 }, THROUGH_ALL, 2e-5);
+    route_compare(logits, (options){ 2, 65, form & 1, form & 2 }, THROUGH_ALL, 2e-5);
   bam_tensor_release(logits);
 }
 
 /* Gradients are added to what is there, and backward leaves what it may need again. */
 Test(route, accumulates) {
   bam_tensor *logits = make_leaf(BAM_F64, SHAPE(6, 5), -3, 3), *out[4], *first = NULL;
-  route(logits, (options){ .k = 2, .renormalise = true, .aux = 3 }, out);
+  route_run(logits, (options){ .k = 2, .renormalise = true, .aux = 3 }, out);
   bam_tensor *gates = run1(&bam_op_sum, out[GATES]), *losses = run1(&bam_op_sum, out[LOSSES]);
   bam_tensor *square = run2(&bam_op_mul, losses, losses);
   bam_tensor *sum = run2(&bam_op_add, gates, square);
@@ -550,8 +275,8 @@ Test(route, deterministic) {
   bam_tensor *dlosses = make_values(BAM_F32, SHAPE(2), VALUES(20000, 10000));
   for (int i = 0; i < 2; i++) {
     bam_context_set_threads(fixture_context(), 1 + 2 * i);
-    route(logits, (options){ .k = 2, .aux = 2500 }, out[i]);
-    differentiate(out[i], (bam_tensor *[]){ dgates, NULL, dlosses, NULL });
+    route_run(logits, (options){ .k = 2, .aux = 2500 }, out[i]);
+    route_backward(out[i], (bam_tensor *[]){ dgates, NULL, dlosses, NULL });
     grad[i] = bam_tensor_retain(logits->grad);
     EXPECT_OK(bam_autograd_set_grad(logits, NULL));
   }
@@ -570,7 +295,7 @@ Test(route, extremes) {
     bam_tensor *large = make_values(dtypes[i], SHAPE(3, 3), VALUES(1e4, -1e4, 0, -500, -510, -520,
                                                                    0, 1e4, 9999));
     EXPECT_OK(bam_autograd_require(large, true));
-    compare(large, (options){ .k = 1 }, THROUGH_ALL, 2e-5);
+    route_compare(large, (options){ .k = 1 }, THROUGH_ALL, 2e-5);
     bam_tensor_release(large);
   }
 }
@@ -582,8 +307,8 @@ Test(route, masked) {
   for (int i = 0; i < 2; i++) {
     bam_tensor *masked = make_values(dtypes[i], SHAPE(2, 4), VALUES(1, -inf, 3, 2, -inf, 5, 4, -2));
     EXPECT_OK(bam_autograd_require(masked, true));
-    compare(masked, (options){ .k = 2, .renormalise = true }, THROUGH_ALL, 2e-5);
-    compare(masked, (options){ .k = 3, .dense = true, .aux = 1 }, THROUGH_ALL, 2e-5);
+    route_compare(masked, (options){ .k = 2, .renormalise = true }, THROUGH_ALL, 2e-5);
+    route_compare(masked, (options){ .k = 3, .dense = true, .aux = 1 }, THROUGH_ALL, 2e-5);
     bam_tensor_release(masked);
   }
 }
@@ -617,8 +342,8 @@ static void check_contained(bam_tensor *logits, const double *row, options with)
     values[bad * n + i] = row[i];
   bam_tensor *damaged = make_values(logits->dtype, logits->shape, values);
   EXPECT_OK(bam_autograd_require(damaged, true));
-  route(logits, with, want);
-  route(damaged, with, got);
+  route_run(logits, with, want);
+  route_run(damaged, with, got);
   expect_contained(got, want, bad, n, &with);
   bam_tensor *sum = run1(&bam_op_sum, got[GATES]);
   EXPECT_OK(bam_autograd_backward(sum, NULL, false));
@@ -649,7 +374,7 @@ Test(route, nan) {
 /* A NaN does not vanish from the means. */
 Test(route, nan_losses) {
   bam_tensor *logits = make_values(BAM_F32, SHAPE(2, 2), VALUES(1, 2, (double)NAN, 0)), *out[4];
-  route(logits, (options){ .k = 1, .aux = 1 }, out);
+  route_run(logits, (options){ .k = 1, .aux = 1 }, out);
   expect_values(out[LOSSES], VALUES((double)NAN, (double)NAN), 0);
   fixture_release(out, 4);
   bam_tensor_release(logits);
@@ -659,13 +384,13 @@ Test(route, nan_losses) {
 Test(route, empty) {
   const bam_shape shapes[] = { SHAPE(0, 5), SHAPE(2, 0, 5), SHAPE(0, 3, 1) };
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-    check_forms(BAM_F64, shapes[i], 1, 0, 0);
-    check_forms(BAM_F32, shapes[i], 1, 4, 0);
+    route_check_forms(BAM_F64, shapes[i], 1, 0, 0);
+    route_check_forms(BAM_F32, shapes[i], 1, 4, 0);
   }
 }
 
 static void expect_failure(const char *words, bam_tensor *logits, options with) {
-  bam_attr *attrs = attrs_of(with);
+  bam_attr *attrs = route_attrs(with);
   expect_op_error(words, &bam_op_route, &logits, 1, attrs);
   free(attrs);
 }
