@@ -122,15 +122,6 @@ static inline double v_normal_cdf(double x, double *density) {
 
 #endif
 
-/* 1 / (1 + e^-x), without overflow on either side. */
-static inline real v_sigmoid(real x) {
-  real e = v_exp(x < 0 ? x : -x);
-  return (x < 0 ? e : (real)1) / (1 + e);
-}
-
-/* log(1 + e^x). */
-static inline real v_softplus(real x) {
-  return (x < 0 ? (real)0 : x) + v_log1p_unit(v_exp(x < 0 ? x : -x));
-}
+#include "../unary.h"
 
 #endif
