@@ -1,0 +1,94 @@
+/* Cross-entropy of rows of V logits against token ids, a warp or a block for each row. Sums of
+   exponentials and losses are carried in double precision; factors stay on the device, as one
+   double. */
+#include "rows.h"
+
+template <int team>
+static __global__ void cross_entropy_rows(double *losses, real *lse, const real *x,
+                                          const int64_t *targets, int64_t rows, int64_t n,
+                                          int64_t ignore) {
+  BAM_EACH_TEAM_ROW(i, rows) {
+    const real *row = x + i * n;
+    const int64_t target = targets[i];
+    double loss = 0, sum = 0;
+    if (target != ignore) { /* the same for the whole team */
+      real top = -(real)INFINITY;
+      BAM_EACH_OF_TEAM(j, n)
+        top = row[j] > top ? row[j] : top;
+      top = team_max<team>(top);
+      BAM_EACH_OF_TEAM(j, n)
+        sum += (double)REAL_MATH(exp)(row[j] - top);
+      sum = (double)top + log(team_sum<team>(sum));
+      loss = sum - (double)row[target];
+    }
+    if (BAM_TEAM_FIRST) {
+      losses[i] = loss;
+      lse[i] = (real)sum;
+    }
+  }
+}
+
+void KERNEL(cross_entropy)(bam_stream stream, double *losses, void *lse, const void *x,
+                           const int64_t *targets, int64_t rows, int64_t n, int64_t ignore) {
+  BAM_LAUNCH_ROWS(cross_entropy_rows, rows, n, losses, (real *)lse, (const real *)x, targets, rows,
+                  n, ignore);
+}
+
+/* dx may be x. */
+template <int team>
+static __global__ void cross_entropy_slopes(real *dx, const real *x, const real *lse,
+                                            const int64_t *targets, const double *scale,
+                                            const real *seed, int64_t rows, int64_t n,
+                                            int64_t ignore) {
+  const real factor = (real)(*scale * (seed != NULL ? (double)*seed : 1.0));
+  BAM_EACH_TEAM_ROW(i, rows) {
+    const int64_t target = targets[i];
+    const real shift = lse[i];
+    BAM_EACH_OF_TEAM(j, n) {
+      const real d = factor * REAL_MATH(exp)(x[i * n + j] - shift);
+      dx[i * n + j] = target == ignore ? 0 : j == target ? d - factor : d;
+    }
+  }
+}
+
+/* dx = *scale * *seed * (softmax(x) - one_hot(target)), 0 in ignored rows. Seed: NULL is 1. */
+void KERNEL(cross_entropy_backward)(bam_stream stream, void *dx, const void *x, const void *lse,
+                                    const int64_t *targets, const double *scale, const void *seed,
+                                    int64_t rows, int64_t n, int64_t ignore) {
+  BAM_LAUNCH_ROWS(cross_entropy_slopes, rows, n, (real *)dx, (const real *)x, (const real *)lse,
+                  targets, scale, (const real *)seed, rows, n, ignore);
+}
+
+/* ---- one number for all rows, by one block ---- */
+
+#define ALL_THREADS 1024
+
+static __global__ void count_targets(double *scale, const int64_t *targets, int64_t n,
+                                     int64_t ignore) {
+  int64_t valid = 0;
+  BAM_EACH(i, n)
+    valid += targets[i] != ignore;
+  valid = block_sum(valid);
+  if (threadIdx.x == 0)
+    *scale = valid > 0 ? 1 / (double)valid : 0;
+}
+
+/* 1 / the number of targets that count; 0 when none does. */
+void KERNEL(loss_scale)(bam_stream stream, double *scale, const int64_t *targets, int64_t n,
+                        int64_t ignore) {
+  BAM_LAUNCH(stream, count_targets, 1, ALL_THREADS, 0, scale, targets, n, ignore);
+}
+
+static __global__ void add_losses(real *y, const double *losses, const double *scale, int64_t n) {
+  double sum = 0;
+  BAM_EACH(i, n)
+    sum += losses[i];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0)
+    *y = (real)(sum * *scale);
+}
+
+void KERNEL(loss_total)(bam_stream stream, void *y, const double *losses, const double *scale,
+                        int64_t n) {
+  BAM_LAUNCH(stream, add_losses, 1, ALL_THREADS, 0, (real *)y, losses, scale, n);
+}

@@ -1,0 +1,146 @@
+/* Layer norm over rows of n, optionally of the sum of two inputs, which is written too: the
+   residual stream takes no pass of its own. Rows have a warp or a block each. Weight gradients are
+   collected in `parts` fixed groups of rows and then added in order, so the bits depend on the
+   sizes alone. Sums are of `real`: a thread's own is short. */
+#include "rows.h"
+
+/* ---- forward ---- */
+
+/* The sum of a row, which is first made of x and residual when there is one. */
+template <int team>
+static __device__ __forceinline__ real sum_row(real *s, const real *x, const real *residual,
+                                               int64_t n) {
+  real sum = 0;
+  BAM_EACH_OF_TEAM(j, n) {
+    real v = x[j];
+    if (residual != NULL)
+      s[j] = v += residual[j];
+    sum += v;
+  }
+  return team_sum<team>(sum);
+}
+
+/* Second pass over the row: differences from the mean lose nothing. */
+template <int team>
+static __device__ __forceinline__ real row_variance(const real *x, int64_t n, real mean) {
+  real sum = 0;
+  BAM_EACH_OF_TEAM(j, n)
+    sum += (x[j] - mean) * (x[j] - mean);
+  return team_sum<team>(sum) / (real)n;
+}
+
+template <int team>
+static __global__ void normalise_rows(real *y, real *s, real *stats, const real *x,
+                                      const real *residual, const real *weight, const real *bias,
+                                      int64_t rows, int64_t n, double eps) {
+  BAM_EACH_TEAM_ROW(i, rows) {
+    const bool sums = residual != NULL;
+    const real *row = sums ? s + i * n : x + i * n;
+    const real mean = sum_row<team>(sums ? s + i * n : NULL, x + i * n,
+                                    sums ? residual + i * n : NULL, n) / (real)n;
+    const real rstd = (real)(1 / sqrt((double)row_variance<team>(row, n, mean) + eps));
+    BAM_EACH_OF_TEAM(j, n)
+      y[i * n + j] = (row[j] - mean) * rstd * weight[j] + (bias != NULL ? bias[j] : 0);
+    if (BAM_TEAM_FIRST) {
+      stats[2 * i] = mean;
+      stats[2 * i + 1] = rstd;
+    }
+  }
+}
+
+void KERNEL(layer_norm)(bam_stream stream, void *y, void *s, void *stats, const void *x,
+                        const void *residual, const void *weight, const void *bias, int64_t rows,
+                        int64_t n, double eps) {
+  BAM_LAUNCH_ROWS(normalise_rows, rows, n, (real *)y, (real *)s, (real *)stats, (const real *)x,
+                  (const real *)residual, (const real *)weight, (const real *)bias, rows, n, eps);
+}
+
+/* ---- backward ---- */
+
+/* With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)). */
+template <int team>
+static __global__ void input_rows(real *dx, const real *dy_, const real *ds, const real *s_,
+                                  const real *stats, const real *weight, int64_t rows, int64_t n) {
+  BAM_EACH_TEAM_ROW(i, rows) {
+    const real *dy = dy_ + i * n, *s = s_ + i * n;
+    const real mean = stats[2 * i], rstd = stats[2 * i + 1];
+    real u_sum = 0, uz_sum = 0;
+    BAM_EACH_OF_TEAM(j, n) {
+      const real u = dy[j] * weight[j];
+      u_sum += u;
+      uz_sum += u * (s[j] - mean);
+    }
+    u_sum = team_sum<team>(u_sum) / (real)n;
+    uz_sum = team_sum<team>(uz_sum) * (rstd * rstd / (real)n);
+    BAM_EACH_OF_TEAM(j, n) {
+      const real d = (dy[j] * weight[j] - u_sum - (s[j] - mean) * uz_sum) * rstd;
+      dx[i * n + j] = ds != NULL ? d + ds[i * n + j] : d;
+    }
+  }
+}
+
+#define COLUMNS BAM_WARP               /* of a block that collects weight gradients */
+#define TURNS (BAM_BLOCK / BAM_WARP) /* the rows of a part are shared among so many warps */
+
+/* What the rows of a part add to the gradients of weight and bias, to scratch [parts, 2, n]: first
+   what each warp's rows do, then the sum of that. */
+static __global__ void collect_parts(real *scratch, const real *dy, const real *s,
+                                     const real *stats, int64_t rows, int64_t n, int64_t parts) {
+  BAM_SHARED(real, weight_share, BAM_BLOCK);
+  BAM_SHARED(real, bias_share, BAM_BLOCK);
+  const int64_t j = (int64_t)blockIdx.x * COLUMNS + threadIdx.x % COLUMNS;
+  const int turn = threadIdx.x / COLUMNS;
+  for (int64_t part = blockIdx.y; part < parts; part += gridDim.y) {
+    const int64_t end = rows * (part + 1) / parts;
+    real dweight = 0, dbias = 0;
+    for (int64_t i = rows * part / parts + turn; j < n && i < end; i += TURNS) {
+      const real g = dy[i * n + j];
+      dweight += g * (s[i * n + j] - stats[2 * i]) * stats[2 * i + 1];
+      dbias += g;
+    }
+    __syncthreads(); /* the shares of the last part have been read */
+    weight_share[threadIdx.x] = dweight;
+    bias_share[threadIdx.x] = dbias;
+    __syncthreads();
+    for (int other = 1; turn == 0 && other < TURNS; other++) {
+      dweight += weight_share[other * COLUMNS + threadIdx.x];
+      dbias += bias_share[other * COLUMNS + threadIdx.x];
+    }
+    if (turn == 0 && j < n) {
+      scratch[2 * part * n + j] = dweight;
+      scratch[(2 * part + 1) * n + j] = dbias;
+    }
+  }
+}
+
+/* to = (add ? to : 0) + the sum of the parts' shares. */
+static __global__ void add_parts(real *to, const real *shares, int64_t parts, int64_t n,
+                                 bool add) {
+  BAM_EACH(j, n) {
+    real sum = add ? to[j] : 0;
+    for (int64_t part = 0; part < parts; part++)
+      sum += shares[2 * part * n + j];
+    to[j] = sum;
+  }
+}
+
+void KERNEL(layer_norm_backward)(bam_stream stream, void *dx, void *dweight, void *dbias,
+                                 void *scratch_, const void *dy, const void *ds, const void *s,
+                                 const void *stats, const void *weight, int64_t rows, int64_t n,
+                                 int64_t parts, bool add_weight, bool add_bias) {
+  real *scratch = (real *)scratch_;
+  if (dx != NULL)
+    BAM_LAUNCH_ROWS(input_rows, rows, n, (real *)dx, (const real *)dy, (const real *)ds,
+                    (const real *)s, (const real *)stats, (const real *)weight, rows, n);
+  if (dweight == NULL && dbias == NULL)
+    return;
+  const dim3 blocks(bam_blocks(n, COLUMNS, INT32_MAX), bam_blocks(parts, 1, 65535));
+  BAM_LAUNCH(stream, collect_parts, blocks, BAM_BLOCK, 0, scratch, (const real *)dy,
+             (const real *)s, (const real *)stats, rows, n, parts);
+  if (dweight != NULL)
+    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)dweight, scratch, parts, n,
+               add_weight);
+  if (dbias != NULL)
+    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)dbias, scratch + n, parts,
+               n, add_bias);
+}

@@ -1,0 +1,87 @@
+/* The optimisers' updates, one pass over flat buffers, and the sum of squares that clipping needs,
+   in fixed chunks. What is the same for all elements is computed once, on the host. */
+#include "cuda.h"
+
+struct adamw_factors {
+  real beta1, beta2, one_beta1, one_beta2, eps, clip, keep, rate, root;
+};
+
+static __global__ void adamw_elements(real *p, const real *g, real *first, real *second, int64_t n,
+                                      adamw_factors f) {
+  BAM_EACH(i, n) {
+    const real d = g[i] * f.clip;
+    const real mean = f.beta1 * first[i] + f.one_beta1 * d;
+    const real square = f.beta2 * second[i] + f.one_beta2 * d * d;
+    first[i] = mean;
+    second[i] = square;
+    p[i] = p[i] * f.keep - f.rate * mean / (REAL_MATH(sqrt)(square) * f.root + f.eps);
+  }
+}
+
+void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, void *v, int64_t n,
+                   const bam_adamw *s) {
+  adamw_factors f;
+  f.beta1 = (real)s->beta1;
+  f.beta2 = (real)s->beta2;
+  f.one_beta1 = (real)(1 - s->beta1);
+  f.one_beta2 = (real)(1 - s->beta2);
+  f.eps = (real)s->eps;
+  f.clip = (real)s->clip_scale;
+  f.keep = (real)(1 - s->lr * s->weight_decay);
+  f.rate = (real)(s->lr / (1 - pow(s->beta1, (double)s->step)));
+  f.root = (real)(1 / sqrt(1 - pow(s->beta2, (double)s->step)));
+  BAM_LAUNCH(stream, adamw_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param,
+             (const real *)grad, (real *)m, (real *)v, n, f);
+}
+
+struct sgd_factors {
+  real lr, decay, clip, momentum;
+  real ahead, direct; /* what the new momentum and the gradient itself count */
+};
+
+static __global__ void sgd_elements(real *p, const real *g, real *b, int64_t n, sgd_factors f) {
+  BAM_EACH(i, n) {
+    const real d = g[i] * f.clip + f.decay * p[i];
+    if (b == NULL) {
+      p[i] -= f.lr * d;
+      continue;
+    }
+    const real moved = (f.momentum != 0 ? f.momentum * b[i] : 0) + d;
+    b[i] = moved;
+    p[i] -= f.lr * (f.direct * d + f.ahead * moved);
+  }
+}
+
+/* The momentum buffer may be NULL when momentum is 0; in the first step it is overwritten. */
+void KERNEL(sgd)(bam_stream stream, void *param, const void *grad, void *buffer, int64_t n,
+                 const bam_sgd *s) {
+  sgd_factors f;
+  f.lr = (real)s->lr;
+  f.decay = (real)s->weight_decay;
+  f.clip = (real)s->clip_scale;
+  f.momentum = s->step > 1 ? (real)s->momentum : 0;
+  f.ahead = s->nesterov ? (real)s->momentum : 1;
+  f.direct = s->nesterov ? 1 : 0;
+  BAM_LAUNCH(stream, sgd_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param, (const real *)grad,
+             (real *)buffer, n, f);
+}
+
+static __global__ void square_chunks(double *parts, const real *x, int64_t n, int64_t chunks) {
+  BAM_EACH_ROW(c, chunks) {
+    const int64_t first = c * BAM_SUM_CHUNK;
+    const int64_t end = n - first < BAM_SUM_CHUNK ? n : first + BAM_SUM_CHUNK;
+    double sum = 0;
+    for (int64_t i = first + threadIdx.x; i < end; i += blockDim.x)
+      sum += (double)x[i] * (double)x[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0)
+      parts[c] = sum;
+  }
+}
+
+/* parts[c] = the sum of squares of chunk c of BAM_SUM_CHUNK elements. */
+void KERNEL(sum_of_squares)(bam_stream stream, double *parts, const void *x, int64_t n) {
+  const int64_t chunks = (n + BAM_SUM_CHUNK - 1) / BAM_SUM_CHUNK;
+  BAM_LAUNCH(stream, square_chunks, BAM_ROW_BLOCKS(chunks), 1024, 0, parts, (const real *)x, n,
+             chunks);
+}

@@ -1,0 +1,251 @@
+/* Reductions and running sums: x is [outer, n, inner] or [outer, n]. How a sum is split depends on
+   the sizes alone (fold.h), so a result has the same bits on every device. Floating-point numbers
+   are summed in double, integers wrap. */
+#include "fold.h"
+
+#include "../scalar.h"
+
+#if BAM_FLOATING
+typedef double wide;
+#else
+typedef uint64_t wide;
+#endif
+
+/* What is folded has no name outside of this file: other dtypes have structs of the same name. */
+namespace {
+
+struct adding {
+  typedef wide total;
+  real *y;
+  double divisor;
+  __device__ total start() const { return 0; }
+  __device__ total take(real x, int64_t, int64_t) const { return (total)x; }
+  __device__ total join(total a, total b) const { return a + b; }
+  __device__ void store(int64_t i, total t) const {
+#if BAM_FLOATING
+    y[i] = (real)(t / divisor);
+#else
+    y[i] = (real)t;
+#endif
+  }
+};
+
+struct multiplying {
+  typedef wide total;
+  real *y;
+  __device__ total start() const { return 1; }
+  __device__ total take(real x, int64_t, int64_t) const { return (total)x; }
+  __device__ total join(total a, total b) const { return a * b; }
+  __device__ void store(int64_t i, total t) const { y[i] = (real)t; }
+};
+
+/* The first extreme element. A NaN beats everything but a NaN: the negated comparisons are true
+   for it. */
+struct finding_extreme {
+  typedef spot total;
+  real *y; /* either may be NULL */
+  int64_t *positions;
+  bool largest;
+  __device__ bool before(real a, real b) const {
+    const bool beyond = largest ? !(a <= b) : !(a >= b);
+    return beyond && !IS_NAN(b);
+  }
+  __device__ total start() const { return { 0, NOWHERE }; }
+  __device__ total take(real x, int64_t, int64_t j) const { return { x, j }; }
+  __device__ total join(total a, total b) const { return first_spot(*this, a, b); }
+  __device__ void store(int64_t i, total t) const {
+    if (y != NULL)
+      y[i] = t.value;
+    if (positions != NULL)
+      positions[i] = t.at + 1;
+  }
+};
+
+/* Whether an element is zero (or, when `zero` is false, one is not); for `all` the answer is no. */
+struct finding_truth {
+  typedef int total;
+  bool *y;
+  bool zero;
+  __device__ total start() const { return 0; }
+  __device__ total take(real x, int64_t, int64_t) const { return (x == 0) == zero; }
+  __device__ total join(total a, total b) const { return a | b; }
+  __device__ void store(int64_t i, total t) const { y[i] = (t != 0) != zero; }
+};
+
+}
+
+void KERNEL(sum)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
+                 int64_t inner) {
+  const adding f = { (real *)y, 1 };
+  fold(stream, f, x, outer, n, inner);
+}
+
+void KERNEL(prod)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n) {
+  const multiplying f = { (real *)y };
+  fold(stream, f, x, outer, n, 1);
+}
+
+/* ---- running sums ---- */
+
+/* The sum of a warp's lanes up to this one. */
+static __device__ __forceinline__ wide warp_running(wide x) {
+  for (int step = 1; step < BAM_WARP; step *= 2) {
+    const wide lower = __shfl_up_sync(BAM_ALL_LANES, x, step);
+    if ((int)threadIdx.x % BAM_WARP >= step)
+      x += lower;
+  }
+  return x;
+}
+
+/* The sum of the team's threads up to this one; *all is that of all. */
+template <int team> static __device__ __forceinline__ wide team_running(wide x, wide *all) {
+  const int lane = threadIdx.x % BAM_WARP, warp = threadIdx.x / BAM_WARP;
+  x = warp_running(x);
+  *all = __shfl_sync(BAM_ALL_LANES, x, BAM_WARP - 1);
+  if constexpr (team > BAM_WARP) {
+    BAM_SHARED(wide, part, BAM_WARP);
+    __syncthreads(); /* the sums of the last call have been read */
+    if (lane == 0)
+      part[warp] = *all;
+    __syncthreads();
+    const wide warps = warp_running(lane < team / BAM_WARP ? part[lane] : 0);
+    const wide before = __shfl_sync(BAM_ALL_LANES, warps, warp > 0 ? warp - 1 : 0);
+    *all = __shfl_sync(BAM_ALL_LANES, warps, BAM_WARP - 1);
+    x += warp > 0 ? before : 0;
+  }
+  return x;
+}
+
+/* The sum of an output's chunks that come before one, from the running sums of the chunks. */
+static __device__ __forceinline__ wide sum_before(const wide *sums, const fold_sizes &s,
+                                                  int64_t output, int64_t chunk, bool reverse) {
+  const int64_t last = reverse ? chunk + 1 : chunk - 1;
+  return last >= 0 && last < s.chunks ? sums[output * s.chunks + last] : 0;
+}
+
+/* Chunks of rows, each by a team that carries the sum along. y may be x. */
+template <int team, class T>
+static __global__ void running_rows(T *y, const T *x, const wide *sums, fold_sizes s,
+                                    bool reverse) {
+  BAM_EACH_TEAM_ROW(piece, s.outer * s.chunks) {
+    const int64_t o = piece / s.chunks, chunk = piece - o * s.chunks, first = chunk * s.length;
+    const int64_t count = chunk_end(s, first) - first;
+    wide carried = sum_before(sums, s, o, chunk, reverse), all;
+    for (int64_t done = 0; done < count; done += team) {
+      const int64_t i = done + threadIdx.x % team;
+      const int64_t at = o * s.n + first + (reverse ? count - 1 - i : i);
+      const wide sum = team_running<team>(i < count ? (wide)x[at] : 0, &all);
+      if (i < count)
+        y[at] = (T)(carried + sum);
+      carried += all;
+    }
+  }
+}
+
+static __global__ void running_columns(real *y, const real *x, const wide *sums, fold_sizes s,
+                                       bool reverse) {
+  BAM_EACH(thread, s.outer * s.chunks * s.inner) {
+    const int64_t piece = row_of(thread, s.inner), column = thread - piece * s.inner;
+    const int64_t o = row_of(piece, s.chunks), chunk = piece - o * s.chunks;
+    const int64_t first = chunk * s.length, end = chunk_end(s, first);
+    wide sum = sum_before(sums, s, o * s.inner + column, chunk, reverse);
+    for (int64_t i = first; i < end; i++) {
+      const int64_t j = reverse ? first + end - 1 - i : i;
+      const int64_t at = (o * s.n + j) * s.inner + column;
+      sum += (wide)x[at];
+      y[at] = (real)sum;
+    }
+  }
+}
+
+template <class T>
+static void run_rows(bam_stream stream, T *y, const T *x, const wide *sums, const fold_sizes &s,
+                     bool reverse) {
+  const int64_t pieces = s.outer * s.chunks;
+  if (s.length <= BAM_SHORT_ROW)
+    BAM_LAUNCH(stream, (running_rows<BAM_WARP, T>), BAM_WARP_ROWS(pieces), BAM_BLOCK, 0, y, x,
+               sums, s, reverse);
+  else
+    BAM_LAUNCH(stream, (running_rows<BAM_TEAM, T>), BAM_ROW_BLOCKS(pieces), BAM_TEAM, 0, y, x,
+               sums, s, reverse);
+}
+
+/* The sums of chunks, then their running sums, then those inside of each chunk. */
+void KERNEL(cumsum)(bam_stream stream, void *y_, const void *x_, int64_t outer, int64_t n,
+                    int64_t inner, bool reverse) {
+  const fold_sizes s = plan_fold(outer, n, inner);
+  const int64_t bytes = fold_bytes(s, sizeof(wide));
+  wide *sums = bytes > 0 ? (wide *)bam_cuda_scratch(stream, bytes) : NULL;
+  real *y = (real *)y_;
+  const real *x = (const real *)x_;
+  if (bytes > 0 && sums == NULL)
+    return;
+  if (s.chunks > 1) {
+    const adding f = { NULL, 1 };
+    const fold_sizes of_chunks = { outer * inner, s.chunks, 1, 1, s.chunks, false };
+    fold_pieces(stream, f, sums, x, s);
+    run_rows<wide>(stream, sums, sums, sums, of_chunks, reverse);
+  }
+  if (s.columns)
+    BAM_LAUNCH(stream, running_columns, BAM_BLOCKS(outer * s.chunks * inner), BAM_BLOCK, 0, y, x,
+               sums, s, reverse);
+  else
+    run_rows<real>(stream, y, x, sums, s, reverse);
+}
+
+/* ---- extremes and truth ---- */
+
+void KERNEL(extreme)(bam_stream stream, void *y, int64_t *positions, const void *x, int64_t outer,
+                     int64_t n, int64_t inner, bool largest) {
+  const finding_extreme f = { (real *)y, positions, largest };
+  fold(stream, f, x, outer, n, inner);
+}
+
+void KERNEL(any)(bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n) {
+  const finding_truth f = { y, false };
+  fold(stream, f, x, outer, n, 1);
+}
+
+void KERNEL(all)(bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n) {
+  const finding_truth f = { y, true };
+  fold(stream, f, x, outer, n, 1);
+}
+
+/* ---- for floating point only ---- */
+
+#if BAM_FLOATING
+void KERNEL(mean)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
+                  int64_t inner) {
+  const adding f = { (real *)y, (double)n };
+  fold(stream, f, x, outer, n, inner);
+}
+
+/* d(prod)/dx is the product of the others: found without dividing when the row holds zeros. */
+template <int team>
+static __global__ void prod_backward_rows(real *dx, const real *x, const real *dy, int64_t outer,
+                                          int64_t n) {
+  BAM_EACH_TEAM_ROW(o, outer) {
+    const real *row = x + o * n;
+    double product = 1; /* of the elements that are not zero */
+    int zeros = 0;      /* 2 stands for more, too */
+    BAM_EACH_OF_TEAM(j, n) {
+      zeros = row[j] == 0 && zeros < 2 ? zeros + 1 : zeros;
+      product *= row[j] == 0 ? 1 : (double)row[j];
+    }
+    product = team_fold<team>(multiplying(), product);
+    zeros = team_sum<team>(zeros);
+    const double g = (double)dy[o];
+    BAM_EACH_OF_TEAM(j, n)
+      if (zeros == 0)
+        dx[o * n + j] = (real)(g * (product / (double)row[j]));
+      else
+        dx[o * n + j] = zeros == 1 && row[j] == 0 ? (real)(g * product) : 0;
+  }
+}
+
+void KERNEL(prod_backward)(bam_stream stream, void *dx, const void *x, const void *dy,
+                           int64_t outer, int64_t n) {
+  BAM_LAUNCH_ROWS(prod_backward_rows, outer, n, (real *)dx, (const real *)x, (const real *)dy,
+                  outer, n);
+}
+#endif

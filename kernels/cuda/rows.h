@@ -1,0 +1,51 @@
+/* Rows that a team of threads works on together: a warp when they are short, else a block. Kernels
+   are templates over `team`, the number of its threads; what a team adds up, each of its threads
+   gets. A team works on one row at a time, so that all its threads come to the same sums. */
+#ifndef BAM_CUDA_ROWS_H
+#define BAM_CUDA_ROWS_H
+
+#include "cuda.h"
+
+#define BAM_SHORT_ROW 1024 /* elements up to which a warp has a row */
+#define BAM_TEAM 512       /* threads for a longer one */
+
+#define BAM_EACH_TEAM_ROW(row, rows)                                                              \
+  for (int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / team; row < (rows);       \
+       row += (int64_t)gridDim.x * (blockDim.x / team))
+
+/* for (int64_t j = ...) over 0 .. n-1, shared among the threads of the team. */
+#define BAM_EACH_OF_TEAM(j, n) for (int64_t j = threadIdx.x % team; j < (n); j += team)
+
+#define BAM_TEAM_FIRST (threadIdx.x % team == 0) /* the thread that writes the row's result */
+
+#define BAM_WARP_ROWS(rows) bam_blocks(rows, BAM_BLOCK / BAM_WARP, 1 << 20)
+
+/* Launch kernel<team> over rows of n; its arguments follow. */
+#define BAM_LAUNCH_ROWS(kernel, rows, n, ...)                                                     \
+  do {                                                                                            \
+    if ((n) <= BAM_SHORT_ROW)                                                                     \
+      BAM_LAUNCH(stream, (kernel<BAM_WARP>), BAM_WARP_ROWS(rows), BAM_BLOCK, 0, __VA_ARGS__);     \
+    else                                                                                          \
+      BAM_LAUNCH(stream, (kernel<BAM_TEAM>), BAM_ROW_BLOCKS(rows), BAM_TEAM, 0, __VA_ARGS__);     \
+  } while (0)
+
+template <int team, class T> static __device__ __forceinline__ T team_sum(T x) {
+  if constexpr (team == BAM_WARP)
+    return warp_sum(x);
+  else
+    return block_sum(x);
+}
+
+template <int team, class T> static __device__ __forceinline__ T team_max(T x) {
+  if constexpr (team == BAM_WARP)
+    return warp_max(x);
+  else
+    return block_max(x);
+}
+
+/* The row that element i is in, when rows have n >= 1; 32-bit division is several times faster. */
+static __device__ __forceinline__ int64_t row_of(int64_t i, int64_t n) {
+  return (i | n) <= UINT32_MAX ? (int64_t)((uint32_t)i / (uint32_t)n) : i / n;
+}
+
+#endif

@@ -1,0 +1,126 @@
+/* Softmax, its logarithm and log-sum-exp of rows: x is [rows, n], a warp or a block for each row.
+   The largest element is subtracted first, so nothing overflows; sums are taken in double. A row
+   of -inf gives NaN (log-sum-exp: -inf). */
+#include "rows.h"
+
+/* The largest element of a row, NaN aside; -inf for an empty row. */
+template <int team> static __device__ __forceinline__ real row_max(const real *x, int64_t n) {
+  real max = -(real)INFINITY;
+  BAM_EACH_OF_TEAM(j, n)
+    max = x[j] > max ? x[j] : max;
+  return team_max<team>(max);
+}
+
+template <int team>
+static __device__ __forceinline__ double sum_exp(const real *x, real shift, int64_t n) {
+  double sum = 0;
+  BAM_EACH_OF_TEAM(j, n)
+    sum += (double)REAL_MATH(exp)(x[j] - shift);
+  return team_sum<team>(sum);
+}
+
+/* ---- softmax ---- */
+
+template <int team>
+static __global__ void softmax_rows(real *y, const real *x, int64_t rows, int64_t n) {
+  BAM_EACH_TEAM_ROW(r, rows) {
+    const real max = row_max<team>(x + r * n, n);
+    const real scale = (real)(1 / sum_exp<team>(x + r * n, max, n));
+    BAM_EACH_OF_TEAM(j, n)
+      y[r * n + j] = REAL_MATH(exp)(x[r * n + j] - max) * scale;
+  }
+}
+
+void KERNEL(softmax)(bam_stream stream, void *y, const void *x, int64_t rows, int64_t n) {
+  BAM_LAUNCH_ROWS(softmax_rows, rows, n, (real *)y, (const real *)x, rows, n);
+}
+
+/* dx = y (dy - sum(y dy)) */
+template <int team>
+static __global__ void softmax_backward_rows(real *dx, const real *y, const real *dy, int64_t rows,
+                                             int64_t n) {
+  BAM_EACH_TEAM_ROW(r, rows) {
+    double dot = 0;
+    BAM_EACH_OF_TEAM(j, n)
+      dot += (double)y[r * n + j] * (double)dy[r * n + j];
+    const real mean = (real)team_sum<team>(dot);
+    BAM_EACH_OF_TEAM(j, n)
+      dx[r * n + j] = y[r * n + j] * (dy[r * n + j] - mean);
+  }
+}
+
+void KERNEL(softmax_backward)(bam_stream stream, void *dx, const void *y, const void *dy,
+                              int64_t rows, int64_t n) {
+  BAM_LAUNCH_ROWS(softmax_backward_rows, rows, n, (real *)dx, (const real *)y, (const real *)dy,
+                  rows, n);
+}
+
+/* ---- its logarithm ---- */
+
+template <int team>
+static __global__ void log_softmax_rows(real *y, const real *x, int64_t rows, int64_t n) {
+  BAM_EACH_TEAM_ROW(r, rows) {
+    const real max = row_max<team>(x + r * n, n);
+    const real log_sum = (real)log(sum_exp<team>(x + r * n, max, n));
+    BAM_EACH_OF_TEAM(j, n)
+      y[r * n + j] = x[r * n + j] - max - log_sum;
+  }
+}
+
+void KERNEL(log_softmax)(bam_stream stream, void *y, const void *x, int64_t rows, int64_t n) {
+  BAM_LAUNCH_ROWS(log_softmax_rows, rows, n, (real *)y, (const real *)x, rows, n);
+}
+
+/* dx = dy - exp(y) sum(dy) */
+template <int team>
+static __global__ void log_softmax_backward_rows(real *dx, const real *y, const real *dy,
+                                                 int64_t rows, int64_t n) {
+  BAM_EACH_TEAM_ROW(r, rows) {
+    double total = 0;
+    BAM_EACH_OF_TEAM(j, n)
+      total += (double)dy[r * n + j];
+    const real sum = (real)team_sum<team>(total);
+    BAM_EACH_OF_TEAM(j, n)
+      dx[r * n + j] = dy[r * n + j] - REAL_MATH(exp)(y[r * n + j]) * sum;
+  }
+}
+
+void KERNEL(log_softmax_backward)(bam_stream stream, void *dx, const void *y, const void *dy,
+                                  int64_t rows, int64_t n) {
+  BAM_LAUNCH_ROWS(log_softmax_backward_rows, rows, n, (real *)dx, (const real *)y,
+                  (const real *)dy, rows, n);
+}
+
+/* ---- log(sum(exp(x))) ---- */
+
+template <int team>
+static __global__ void logsumexp_rows(real *y, const real *x, int64_t rows, int64_t n) {
+  BAM_EACH_TEAM_ROW(r, rows) {
+    const real max = row_max<team>(x + r * n, n);
+    const real shift = isfinite(max) ? max : 0; /* infinities then come out by themselves */
+    const double sum = log(sum_exp<team>(x + r * n, shift, n)) + (double)shift;
+    if (BAM_TEAM_FIRST)
+      y[r] = (real)sum;
+  }
+}
+
+void KERNEL(logsumexp)(bam_stream stream, void *y, const void *x, int64_t rows, int64_t n) {
+  BAM_LAUNCH_ROWS(logsumexp_rows, rows, n, (real *)y, (const real *)x, rows, n);
+}
+
+/* dx = dy exp(x - y), and 0 where y is -inf */
+template <int team>
+static __global__ void logsumexp_backward_rows(real *dx, const real *x, const real *y,
+                                               const real *dy, int64_t rows, int64_t n) {
+  BAM_EACH_TEAM_ROW(r, rows) {
+    const real shift = isinf(y[r]) && y[r] < 0 ? 0 : y[r], scale = dy[r];
+    BAM_EACH_OF_TEAM(j, n)
+      dx[r * n + j] = REAL_MATH(exp)(x[r * n + j] - shift) * scale;
+  }
+}
+
+void KERNEL(logsumexp_backward)(bam_stream stream, void *dx, const void *x, const void *y,
+                                const void *dy, int64_t rows, int64_t n) {
+  BAM_LAUNCH_ROWS(logsumexp_backward_rows, rows, n, (real *)dx, (const real *)x, (const real *)y,
+                  (const real *)dy, rows, n);
+}
