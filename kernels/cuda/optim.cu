@@ -3,13 +3,16 @@
 #include "cuda.h"
 
 struct adamw_factors {
-  real beta1, beta2, one_beta1, one_beta2, eps, clip, keep, rate, root;
+  real beta1, beta2, one_beta1, one_beta2, eps, keep, rate, root;
 };
 
-static __global__ void adamw_elements(real *p, const real *g, real *first, real *second, int64_t n,
-                                      adamw_factors f) {
+static __global__ void adamw_elements(real *p, const real *g, real *first, real *second,
+                                      const double *clip_factor, int64_t n, adamw_factors f) {
+  const double clip = clip_factor != NULL ? *clip_factor : 1;
+  if (clip == 0)
+    return;
   BAM_EACH(i, n) {
-    const real d = g[i] * f.clip;
+    const real d = g[i] * (real)clip;
     const real mean = f.beta1 * first[i] + f.one_beta1 * d;
     const real square = f.beta2 * second[i] + f.one_beta2 * d * d;
     first[i] = mean;
@@ -18,30 +21,33 @@ static __global__ void adamw_elements(real *p, const real *g, real *first, real 
   }
 }
 
-void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, void *v, int64_t n,
-                   const bam_adamw *s) {
+void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, void *v,
+                   const double *clip_factor, int64_t n, const bam_adamw *s) {
   adamw_factors f;
   f.beta1 = (real)s->beta1;
   f.beta2 = (real)s->beta2;
   f.one_beta1 = (real)(1 - s->beta1);
   f.one_beta2 = (real)(1 - s->beta2);
   f.eps = (real)s->eps;
-  f.clip = (real)s->clip_scale;
   f.keep = (real)(1 - s->lr * s->weight_decay);
   f.rate = (real)(s->lr / (1 - pow(s->beta1, (double)s->step)));
   f.root = (real)(1 / sqrt(1 - pow(s->beta2, (double)s->step)));
   BAM_LAUNCH(stream, adamw_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param,
-             (const real *)grad, (real *)m, (real *)v, n, f);
+             (const real *)grad, (real *)m, (real *)v, clip_factor, n, f);
 }
 
 struct sgd_factors {
-  real lr, decay, clip, momentum;
+  real lr, decay, momentum;
   real ahead, direct; /* what the new momentum and the gradient itself count */
 };
 
-static __global__ void sgd_elements(real *p, const real *g, real *b, int64_t n, sgd_factors f) {
+static __global__ void sgd_elements(real *p, const real *g, real *b, const double *clip_factor,
+                                    int64_t n, sgd_factors f) {
+  const double clip = clip_factor != NULL ? *clip_factor : 1;
+  if (clip == 0)
+    return;
   BAM_EACH(i, n) {
-    const real d = g[i] * f.clip + f.decay * p[i];
+    const real d = g[i] * (real)clip + f.decay * p[i];
     if (b == NULL) {
       p[i] -= f.lr * d;
       continue;
@@ -53,17 +59,16 @@ static __global__ void sgd_elements(real *p, const real *g, real *b, int64_t n, 
 }
 
 /* The momentum buffer may be NULL when momentum is 0; in the first step it is overwritten. */
-void KERNEL(sgd)(bam_stream stream, void *param, const void *grad, void *buffer, int64_t n,
-                 const bam_sgd *s) {
+void KERNEL(sgd)(bam_stream stream, void *param, const void *grad, void *buffer,
+                 const double *clip_factor, int64_t n, const bam_sgd *s) {
   sgd_factors f;
   f.lr = (real)s->lr;
   f.decay = (real)s->weight_decay;
-  f.clip = (real)s->clip_scale;
   f.momentum = s->step > 1 ? (real)s->momentum : 0;
   f.ahead = s->nesterov ? (real)s->momentum : 1;
   f.direct = s->nesterov ? 1 : 0;
   BAM_LAUNCH(stream, sgd_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param, (const real *)grad,
-             (real *)buffer, n, f);
+             (real *)buffer, clip_factor, n, f);
 }
 
 static __global__ void square_chunks(double *parts, const real *x, int64_t n, int64_t chunks) {
