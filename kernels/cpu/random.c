@@ -1,15 +1,28 @@
 /* Random numbers from counters: element i of a sequence comes from block counter + i / (elements
    per block), so the numbers do not depend on the number of threads. A block gives 4 f32, booleans,
    or 2 f64, i64. */
-#include "philox.h"
+#include "../random.h"
 #include "vmath.h"
 #include "walk.h"
 
-#ifdef BAM_TYPE_f32
-#define PER_BLOCK 4
-#else
-#define PER_BLOCK 2
-#endif
+#define PHILOX_LANES 16 /* blocks made together, a vector of them */
+
+typedef struct {
+  uint32_t word[4][PHILOX_LANES]; /* word[w][j] is word w of block j */
+} philox_blocks;
+
+/* Blocks counter .. counter + PHILOX_LANES - 1 of the stream `seed`. */
+static inline void philox_fill(philox_blocks *blocks, uint64_t seed, uint64_t counter) {
+#pragma omp simd
+  for (int j = 0; j < PHILOX_LANES; j++) {
+    uint32_t c[4];
+    philox_block(c, seed, counter + (uint64_t)j);
+    blocks->word[0][j] = c[0];
+    blocks->word[1][j] = c[1];
+    blocks->word[2][j] = c[2];
+    blocks->word[3][j] = c[3];
+  }
+}
 
 typedef struct {
   uint64_t seed, counter;
@@ -42,37 +55,25 @@ static void generate(void *y, int64_t n, int64_t bytes, int64_t per_block, const
   SHARE(n > BAM_GRAIN, generate_groups(y, n, bytes, per_block, from, make));
 }
 
-static inline uint64_t long_word(const philox_blocks *blocks, int j, int k) {
-  return (uint64_t)blocks->word[2 * k + 1][j] << 32 | blocks->word[2 * k][j];
+static inline uint64_t long_word_of(const philox_blocks *blocks, int j, int k) {
+  return long_word(blocks->word[2 * k][j], blocks->word[2 * k + 1][j]);
 }
 
-/* Word k of block j as a number in [0, 1), of as many bits as a real has. */
-static inline real unit(const philox_blocks *blocks, int j, int k) {
+/* What number k of block j is made of. */
+static inline random_bits bits_of(const philox_blocks *blocks, int j, int k) {
 #ifdef BAM_TYPE_f32
-  return (float)(int32_t)(blocks->word[k][j] >> 8) * 0x1p-24f;
+  return blocks->word[k][j];
 #else
-  return (double)(int64_t)(long_word(blocks, j, k) >> 11) * 0x1p-53;
+  return long_word_of(blocks, j, k);
 #endif
 }
 
-/* In (0, 1], down to 2^-33: what the logarithm of Box-Muller takes. */
-static inline real unit_above_zero(const philox_blocks *blocks, int j, int k) {
-#ifdef BAM_TYPE_f32
-  return ((float)(blocks->word[k][j] >> 1) + 0.25f) * 0x1p-31f;
-#else
-  return ((double)(int64_t)(long_word(blocks, j, k) >> 11) + 1) * 0x1p-53;
-#endif
-}
-
-/* Rounding may reach the upper bound, which is not part of the interval. */
 static void make_uniform(void *y_, const philox_blocks *blocks, const origin *from) {
   real *y = y_;
   const real low = (real)from->a, high = (real)from->b, width = (real)(from->b - from->a);
   for (int k = 0; k < PER_BLOCK; k++)
-    for (int j = 0; j < PHILOX_LANES; j++) {
-      real v = low + unit(blocks, j, k) * width;
-      y[PER_BLOCK * j + k] = v < high ? v : low;
-    }
+    for (int j = 0; j < PHILOX_LANES; j++)
+      y[PER_BLOCK * j + k] = uniform(bits_of(blocks, j, k), low, high, width);
 }
 
 void KERNEL(random_uniform)(bam_stream stream, void *y, int64_t n, uint64_t seed, uint64_t counter,
@@ -89,9 +90,9 @@ static void make_normal(void *y_, const philox_blocks *blocks, const origin *fro
   for (int k = 0; k < PER_BLOCK; k += 2) {
 #pragma omp simd
     for (int j = 0; j < PHILOX_LANES; j++)
-      radius[j] = REAL_MATH(sqrt)(-2 * v_log(unit_above_zero(blocks, j, k))) * deviation;
+      radius[j] = REAL_MATH(sqrt)(-2 * v_log(unit_above_zero(bits_of(blocks, j, k)))) * deviation;
     for (int j = 0; j < PHILOX_LANES; j++) {
-      real angle = unit(blocks, j, k + 1) * (real)6.283185307179586477;
+      real angle = unit(bits_of(blocks, j, k + 1)) * TWO_PI;
       y[PER_BLOCK * j + k] = mean + radius[j] * REAL_MATH(cos)(angle);
       y[PER_BLOCK * j + k + 1] = mean + radius[j] * REAL_MATH(sin)(angle);
     }
@@ -109,19 +110,15 @@ static void make_integers(void *y_, const philox_blocks *blocks, const origin *f
   uint64_t *y = y_;
   for (int j = 0; j < PHILOX_LANES; j++)
     for (int k = 0; k < 2; k++)
-      y[2 * j + k] = long_word(blocks, j, k);
+      y[2 * j + k] = long_word_of(blocks, j, k);
 }
 
 static void scale_integers(int64_t *y, int64_t n, int64_t low, uint64_t width) {
 #pragma omp for schedule(static)
-  for (int64_t i = 0; i < n; i++) {
-    uint64_t part = (uint64_t)(((unsigned __int128)(uint64_t)y[i] * width) >> 64);
-    y[i] = (int64_t)((uint64_t)low + part);
-  }
+  for (int64_t i = 0; i < n; i++)
+    y[i] = integer_from((uint64_t)y[i], low, width);
 }
 
-/* low + floor(u (high - low + 1) / 2^64) for 64 random bits u: the bias is below (high - low) /
-   2^64. */
 void KERNEL(random_integers)(bam_stream stream, int64_t *y, int64_t n, uint64_t seed,
                              uint64_t counter, int64_t low, int64_t high) {
   (void)stream;

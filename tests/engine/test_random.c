@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "../../engine/random.h"
-#include "../../kernels/cpu/philox.h"
+#include "../../kernels/philox.h"
 #include "fixture.h"
 
 TestSuite(random_numbers, .init = fixture_open, .fini = fixture_close);
