@@ -6,7 +6,9 @@
    BAM_LAUNCH(stream, kernel, blocks, threads, shared_bytes, arguments...): the kernel on the
    stream. A grid without blocks does nothing. A launch that fails is noted in the stream.
    BAM_SHARED(type, name, count): an array that the threads of a block share.
-   BAM_DYNAMIC_SHARED(type, name): the same, of the shared_bytes of the launch; one per kernel. */
+   BAM_DYNAMIC_SHARED(type, name): the same, of the shared_bytes of the launch; one per kernel.
+   BAM_UNROLL: before a loop over arrays that are to be registers, with a constant number of
+   turns. */
 #ifndef BAM_CUDA_LAUNCH_H
 #define BAM_CUDA_LAUNCH_H
 
@@ -24,6 +26,8 @@
       bam_cuda_note((stream_), #kernel, cudaGetLastError());                                      \
     }                                                                                             \
   } while (0)
+
+#define BAM_UNROLL _Pragma("unroll")
 
 #define BAM_SHARED(type, name, count) __shared__ type name[count]
 

@@ -24,6 +24,8 @@
     }                                                                                             \
   } while (0)
 
+#define BAM_UNROLL
+
 #define BAM_SHARED(type, name, count)                                                             \
   static simt_shared_array name##_shared_ = { #name, sizeof(type) * (count), 0, NULL };           \
   type(&name)[count] = *(type(*)[count])simt_shared(&name##_shared_)
