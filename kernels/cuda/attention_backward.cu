@@ -1,0 +1,161 @@
+/* Causal attention, backward: the weights again from lse, then the gradients of the scores. Two
+   kernels write without adding up between blocks: one owns TILE queries and walks the keys that
+   they see, for dq; the other owns TILE keys and walks the queries that see them, of all heads that
+   share the key head, for dk and dv. Tiles and products are those of attention.h. */
+#include "attention.h"
+
+typedef struct gradients {
+  real *dq, *dk, *dv;
+  const real *doo, *q, *k, *v, *lse, *delta;
+  const int32_t *first;
+} gradients;
+
+static __device__ __forceinline__ const int32_t *documents_of(const gradients &p, int64_t batch,
+                                                              int64_t time) {
+  return p.first != NULL ? p.first + batch * time : NULL;
+}
+
+/* The tile of gradients of the results that begins at query `start`. */
+static __device__ __forceinline__ head_rows doo_rows(const gradients &p, const bam_attention &a,
+                                                     int64_t batch, int64_t head, int64_t start) {
+  const real *rows = p.doo + (batch * a.time * a.heads + head) * a.width;
+  return tile_rows(rows, a.heads * a.width, start, a.time);
+}
+
+/* What is known of each query of the tile. Returns whether one may see keys before `end`, for the
+   thread's own query. */
+static __device__ __forceinline__ bool load_queries(tile_memory &m, const gradients &p,
+                                                    const bam_attention &a, int64_t batch,
+                                                    int64_t head, int64_t start, int64_t end) {
+  const int x = threadIdx.x;
+  if (x >= TILE)
+    return false;
+  const int64_t t = start + x, at = (batch * a.time + t) * a.heads + head;
+  m.query_first[x] = document_of(documents_of(p, batch, a.time), t, a.time);
+  m.lse[x] = t < a.time ? p.lse[at] : (real)0;
+  m.delta[x] = t < a.time ? p.delta[at] : (real)0;
+  return m.query_first[x] < end;
+}
+
+static __device__ __forceinline__ void load_keys(tile_memory &m, const gradients &p,
+                                                 int64_t batch, int64_t start, int64_t time) {
+  const int x = threadIdx.x;
+  if (x < TILE)
+    m.key_first[x] = document_of(documents_of(p, batch, time), start + x, time);
+}
+
+/* Weights from scores. Rows of the tile are queries, or keys. */
+template <bool queries, int rows>
+static __device__ __forceinline__ void weigh(tile_memory &m, const real (&scores)[rows][SCORES],
+                                             real factor, int ahead) {
+  BAM_UNROLL
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < SCORES; j++) {
+      const int row = row_of<rows>(i), column = column_of(j);
+      const int query = queries ? row : column, key = queries ? column : row;
+      const real weight = REAL_MATH(exp2)(scores[i][j] * factor - m.lse[query]);
+      m.weights[row * SCORE_PITCH + column] = visible(m, query, key, ahead) ? weight : (real)0;
+    }
+}
+
+/* From weights, and the gradients of the weights, to the gradients of the scores; each thread has
+   written the weights that it reads. */
+template <bool queries, int rows>
+static __device__ __forceinline__ void differentiate(tile_memory &m,
+                                                     const real (&grads)[rows][SCORES]) {
+  BAM_UNROLL
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < SCORES; j++) {
+      const int row = row_of<rows>(i), column = column_of(j);
+      real &weight = m.weights[row * SCORE_PITCH + column];
+      if (weight != 0)
+        weight *= grads[i][j] - m.delta[queries ? row : column];
+    }
+}
+
+template <int rows, int columns>
+static __global__ void __launch_bounds__(THREADS(rows))
+  find_dq(bam_attention a, gradients p) {
+  BAM_SHARED(tile_memory, memory, 1);
+  tile_memory &m = memory[0];
+  BAM_EACH_ROW(n, a.batch * a.heads * TILES(a.time) * PARTS(a.width, columns)) {
+    const tile_task task = find_task(n, a, a.heads, columns, true);
+    const int64_t b = task.batch, h = task.head, g = h / (a.heads / a.kv_heads);
+    const head_rows q = tile_rows(head_at(p.q, a.q, b, h), a.q[1], task.start, a.time);
+    const head_rows doo = doo_rows(p, a, b, h, task.start);
+    real dq[rows][columns] = {};
+    __syncthreads();
+    load_queries(m, p, a, b, h, task.start, 0);
+    __syncthreads();
+    for (int64_t key = earliest_key(m) / TILE * TILE; key <= task.start; key += TILE) {
+      const head_rows k = tile_rows(head_at(p.k, a.k, b, g), a.k[1], key, a.time);
+      const head_rows v = tile_rows(head_at(p.v, a.v, b, g), a.v[1], key, a.time);
+      real scores[rows][SCORES];
+      load_keys(m, p, b, key, a.time);
+      multiply_rows(scores, m.slices, q, k, a.width);
+      weigh<true>(m, scores, (real)(a.scale * LOG2_E), keys_ahead(task.start, key));
+      multiply_rows(scores, m.slices, doo, v, a.width);
+      differentiate<true>(m, scores);
+      add_product(dq, m.weights, m.slices, k, task.from, a.width);
+    }
+    store_rows(head_at(p.dq, a.dq, b, h) + task.start * a.dq[1], a.dq[1], dq, q.count, task.from,
+               a.width, (real)a.scale, a.add_dq);
+  }
+}
+
+template <int rows, int columns>
+static __global__ void __launch_bounds__(THREADS(rows))
+  find_dk_dv(bam_attention a, gradients p) {
+  BAM_SHARED(tile_memory, memory, 1);
+  tile_memory &m = memory[0];
+  const int64_t group = a.heads / a.kv_heads;
+  BAM_EACH_ROW(n, a.batch * a.kv_heads * TILES(a.time) * PARTS(a.width, columns)) {
+    const tile_task task = find_task(n, a, a.kv_heads, columns, false);
+    const int64_t b = task.batch, g = task.head, key = task.start;
+    const head_rows k = tile_rows(head_at(p.k, a.k, b, g), a.k[1], key, a.time);
+    const head_rows v = tile_rows(head_at(p.v, a.v, b, g), a.v[1], key, a.time);
+    real dk[rows][columns] = {}, dv[rows][columns] = {};
+    __syncthreads();
+    load_keys(m, p, b, key, a.time);
+    for (int64_t h = g * group; h < (g + 1) * group; h++)
+      for (int64_t query = key; query < a.time; query += TILE) {
+        if (!__syncthreads_or(load_queries(m, p, a, b, h, query, key + TILE)))
+          continue;
+        const head_rows q = tile_rows(head_at(p.q, a.q, b, h), a.q[1], query, a.time);
+        const head_rows doo = doo_rows(p, a, b, h, query);
+        real scores[rows][SCORES];
+        multiply_rows(scores, m.slices, k, q, a.width);
+        weigh<false>(m, scores, (real)(a.scale * LOG2_E), keys_ahead(query, key));
+        add_product(dv, m.weights, m.slices, doo, task.from, a.width);
+        multiply_rows(scores, m.slices, v, doo, a.width);
+        differentiate<false>(m, scores);
+        add_product(dk, m.weights, m.slices, q, task.from, a.width);
+      }
+    store_rows(head_at(p.dk, a.dk, b, g) + key * a.dk[1], a.dk[1], dk, k.count, task.from, a.width,
+               (real)a.scale, a.add_dk);
+    store_rows(head_at(p.dv, a.dv, b, g) + key * a.dv[1], a.dv[1], dv, k.count, task.from, a.width,
+               (real)1, a.add_dv);
+  }
+}
+
+#define BACKWARD(kernel, heads, rows, columns)                                                    \
+  BAM_LAUNCH(stream, (kernel<rows, columns>),                                                     \
+             BAM_ROW_BLOCKS(a->batch * (heads)*TILES(a->time) * PARTS(a->width, columns)),        \
+             THREADS(rows), 0, *a, p)
+
+void KERNEL(attention_backward)(bam_stream stream, void *dq, void *dk, void *dv, void *scratch,
+                                const void *doo, const void *q, const void *k, const void *v,
+                                const void *lse, const void *delta, const int32_t *first,
+                                const bam_attention *a) {
+  const gradients p = { (real *)dq, (real *)dk, (real *)dv, (const real *)doo, (const real *)q,
+                        (const real *)k, (const real *)v, (const real *)lse, (const real *)delta,
+                        first };
+  (void)scratch;
+  if (a->width <= 4 * ACROSS) {
+    BACKWARD(find_dq, a->heads, 8, 4);
+    BACKWARD(find_dk_dv, a->kv_heads, 8, 4);
+  } else {
+    BACKWARD(find_dq, a->heads, 4, MOST_COLUMNS);
+    BACKWARD(find_dk_dv, a->kv_heads, 4, MOST_COLUMNS);
+  }
+}
