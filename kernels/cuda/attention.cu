@@ -3,7 +3,7 @@
    are in base 2, as in kernels/cpu/attention.c, and so is lse. */
 #include "attention.h"
 
-#define ROWS 8 /* of queries, per thread */
+#define ROWS MOST_ROWS
 
 /* What a thread knows of its rows so far: the maximum, the sum of its own columns' weights, and the
    unnormalised results. */
@@ -83,7 +83,7 @@ static __device__ __forceinline__ void finish(running<columns> &state, real *o, 
 }
 
 template <int columns>
-static __global__ void __launch_bounds__(THREADS(ROWS))
+static __global__ void __launch_bounds__(THREADS(ROWS), BLOCKS(ROWS))
   attend(bam_attention a, real *o, real *lse, const real *q, const real *k, const real *v,
          const int32_t *first) {
   BAM_SHARED(tile_memory, memory, 1);

@@ -17,12 +17,17 @@
 #define THREADS(rows) (ACROSS * TILE / (rows))
 #define LOG2_E 1.4426950408889634
 
+/* What registers and shared memory have room for. */
 #ifdef BAM_TYPE_f32
 #define SLICE 32
-#define MOST_COLUMNS 8 /* per thread, for what its registers hold */
+#define MOST_ROWS 8
+#define MOST_COLUMNS 8
+#define BLOCKS(rows) ((rows) > 4 ? 3 : 2) /* on a multiprocessor */
 #else
 #define SLICE 8
+#define MOST_ROWS 4
 #define MOST_COLUMNS 4
+#define BLOCKS(rows) 1
 #endif
 #define SLICE_PITCH (SLICE + 16 / (int)sizeof(real))
 #define SCORE_PITCH (TILE + 64 / (int)sizeof(real))
@@ -83,11 +88,13 @@ static __device__ __forceinline__ head_rows tile_rows(const real *head, int64_t 
 template <int threads, int height, int wide, int pitch>
 static __device__ __forceinline__ void load_slice(real *slice, const head_rows &h, int first,
                                                   int64_t from, int64_t width) {
-  for (int i = threadIdx.x; i < height * wide; i += threads) {
-    const int r = first + i / wide, d = i % wide;
-    const bool inside = r < h.count && from + d < width;
-    slice[i / wide * pitch + d] = inside ? h.at[r * h.stride + from + d] : (real)0;
-  }
+  static_assert(threads % wide == 0, "a thread stays with one element of the rows");
+  const int d = (int)threadIdx.x % wide, top = (int)threadIdx.x / wide;
+  const int64_t step = threads / wide * h.stride;
+  const real *x = h.at + (first + top) * h.stride + from + d;
+  const int end = from + d < width ? h.count - first : 0;
+  for (int r = top; r < height; r += threads / wide, x += step)
+    slice[r * pitch + d] = r < end ? *x : (real)0;
 }
 
 /* ---- products ---- */

@@ -74,7 +74,7 @@ static __device__ __forceinline__ void differentiate(tile_memory &m,
 }
 
 template <int rows, int columns>
-static __global__ void __launch_bounds__(THREADS(rows))
+static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
   find_dq(bam_attention a, gradients p) {
   BAM_SHARED(tile_memory, memory, 1);
   tile_memory &m = memory[0];
@@ -104,7 +104,7 @@ static __global__ void __launch_bounds__(THREADS(rows))
 }
 
 template <int rows, int columns>
-static __global__ void __launch_bounds__(THREADS(rows))
+static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
   find_dk_dv(bam_attention a, gradients p) {
   BAM_SHARED(tile_memory, memory, 1);
   tile_memory &m = memory[0];
@@ -152,8 +152,8 @@ void KERNEL(attention_backward)(bam_stream stream, void *dq, void *dk, void *dv,
                         first };
   (void)scratch;
   if (a->width <= 4 * ACROSS) {
-    BACKWARD(find_dq, a->heads, 8, 4);
-    BACKWARD(find_dk_dv, a->kv_heads, 8, 4);
+    BACKWARD(find_dq, a->heads, MOST_ROWS, 4);
+    BACKWARD(find_dk_dv, a->kv_heads, MOST_ROWS, 4);
   } else {
     BACKWARD(find_dq, a->heads, 4, MOST_COLUMNS);
     BACKWARD(find_dk_dv, a->kv_heads, 4, MOST_COLUMNS);
