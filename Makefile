@@ -235,10 +235,10 @@ $(B)/fuzz_files: $(FUZZ_OBJ) $(B)/libbam.a
 # ---- the SIMT shim ----
 # CUDA's kernels as C++, run on the CPU (tests/simt): one object per kernel file and dtype.
 SIMT_CFLAGS ?= -O2 -g
-SIMT_FLAGS  := -std=c++17 -Wall -Wextra -Wshadow $(WERROR) -fno-math-errno -fno-trapping-math -MMD -MP \
+SIMT_FLAGS  := $(addprefix -isystem ,$(BLAS_INC)) -std=c++17 -Wall -Wextra -Wshadow $(WERROR) -fno-math-errno -fno-trapping-math -MMD -MP \
                -Itests/simt $(SIMT_CFLAGS) $(SANITIZE)
 SHIM_OBJ    := $(patsubst tests/simt/%.cpp,$(B)/simt/%.o,$(wildcard tests/simt/*.cpp))
-SIMT_OBJ    := $(call cuda_objects,$(B)/simt) $(SHIM_OBJ) $(B)/simt/engine/backends.o
+SIMT_OBJ    := $(filter-out %/cuda/blas.o,$(call cuda_objects,$(B)/simt)) $(SHIM_OBJ) $(B)/simt/engine/backends.o
 
 $(B)/simt/flags: always
 	@mkdir -p $(@D)

@@ -1,0 +1,58 @@
+/* Matrix products, through the one entry of blas.h. What a BLAS leaves open is decided here: no
+   elements, nothing to sum over, and products of experts without rows. */
+#include "blas.h"
+#include "cuda.h"
+
+#ifdef BAM_TYPE_f64
+#define WIDE true
+#else
+#define WIDE false
+#endif
+
+/* C = beta C, where beta = 0 clears whatever was there. */
+static __global__ void scale_matrices(real *c, int64_t n, int64_t columns, int64_t ldc, int64_t rows,
+                                      int64_t stride, real beta) {
+  BAM_EACH(i, n) {
+    const int64_t row = i / columns;
+    real *to = c + row / rows * stride + row % rows * ldc + i % columns;
+    *to = beta == 0 ? (real)0 : beta * *to;
+  }
+}
+
+void KERNEL(gemm)(bam_stream stream, const bam_gemm *g, void *c, const void *a, const void *b) {
+  const int64_t elements = g->batch * g->m * g->n;
+  if (elements == 0)
+    return;
+  if (g->k > 0)
+    bam_cuda_blas_gemm(stream, WIDE, g, c, a, b);
+  else if (g->beta != 1)
+    BAM_LAUNCH(stream, scale_matrices, BAM_BLOCKS(elements), BAM_BLOCK, 0, (real *)c, elements, g->n,
+               g->ldc, g->m, g->stride_c, (real)g->beta);
+}
+
+/* One product per expert; without rows the gradient of its weights is 0. */
+void KERNEL(grouped_gemm)(bam_stream stream, const bam_grouped_gemm *gemm, void *c, const void *a,
+                          const void *b, const int64_t *offsets) {
+  const int64_t n = gemm->n, k = gemm->k;
+  bam_gemm g = {};
+  g.alpha = 1;
+  g.beta = gemm->add;
+  g.batch = 1;
+  g.transpose_a = gemm->weights;
+  g.transpose_b = gemm->transpose_b && !gemm->weights;
+  g.lda = gemm->weights ? n : k;
+  g.ldb = gemm->weights || gemm->transpose_b ? k : n;
+  g.ldc = gemm->weights ? k : n;
+  for (int64_t e = 0; e < gemm->experts; e++) {
+    const int64_t from = offsets[e], rows = offsets[e + 1] - from, matrix = e * n * k;
+    g.m = gemm->weights ? n : rows;
+    g.n = gemm->weights ? k : n;
+    g.k = gemm->weights ? rows : k;
+    if (gemm->weights)
+      KERNEL(gemm)(stream, &g, (real *)c + matrix, (const real *)a + from * n,
+                   (const real *)b + from * k);
+    else
+      KERNEL(gemm)(stream, &g, (real *)c + from * n, (const real *)a + from * k,
+                   (const real *)b + matrix);
+  }
+}
