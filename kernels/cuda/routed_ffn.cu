@@ -1,0 +1,232 @@
+/* FFN experts over tokens sorted by expert (BAM §4.2): no padding, no dropped token. An assignment
+   is one choice of one token; rows of sorted matrices follow the assignments in order of expert,
+   and within an expert in order of the tokens, so every sum has a fixed order.
+
+   Sorting counts. A warp has a part of the assignments, and reads them as many at a time as it has
+   lanes: first to count those of each expert; then, knowing how many come before its own, to place
+   them. */
+#include "rows.h"
+#include "vmath.h"
+
+/* ---- sorting ---- */
+
+#define PART 1024 /* assignments that a warp has at least, where there are as many */
+
+/* counts is [parts, experts]. */
+struct partition {
+  int64_t assignments, experts, length, parts;
+};
+
+/* Counts never take more memory than there are assignments and experts. */
+static partition plan_parts(int64_t assignments, int64_t experts) {
+  partition p = { assignments, experts, experts > PART ? experts : PART, 0 };
+  p.parts = (assignments + p.length - 1) / p.length;
+  return p;
+}
+
+/* An assignment beside those that the other lanes read at the same time. */
+struct assignment {
+  int64_t expert; /* from 0, or -1: none */
+  int before;     /* lanes before this one with the same expert */
+  int all;        /* lanes with the same expert */
+};
+
+static __device__ __forceinline__ assignment read_assignment(const int64_t *chosen, int64_t at,
+                                                             int64_t end) {
+  const int lane = threadIdx.x % BAM_WARP;
+  assignment a = { at < end && chosen[at] > 0 ? chosen[at] - 1 : -1, 0, 0 };
+  for (int other = 0; other < BAM_WARP; other++) {
+    const bool same = __shfl_sync(BAM_ALL_LANES, a.expert, other) == a.expert;
+    a.before += same && other < lane;
+    a.all += same;
+  }
+  return a;
+}
+
+/* The first assignments of the warp's next turns; all lanes take as many. */
+#define EACH_TURN(first, part, end)                                                               \
+  for (int64_t first = (part) * p.length; first < (end); first += BAM_WARP)
+
+static __device__ __forceinline__ int64_t part_end(const partition &p, int64_t part) {
+  return (part + 1) * p.length < p.assignments ? (part + 1) * p.length : p.assignments;
+}
+
+static __global__ void count_parts(int64_t *all_counts, const int64_t *chosen, partition p) {
+  constexpr int team = BAM_WARP;
+  BAM_EACH_TEAM_ROW(part, p.parts) {
+    const int64_t end = part_end(p, part);
+    int64_t *counts = all_counts + part * p.experts;
+    BAM_EACH_OF_TEAM(e, p.experts)
+      counts[e] = 0;
+    __syncwarp();
+    EACH_TURN(first, part, end) {
+      const assignment a = read_assignment(chosen, first + threadIdx.x % team, end);
+      if (a.expert >= 0 && a.before == 0)
+        counts[a.expert] += a.all;
+      __syncwarp();
+    }
+  }
+}
+
+/* One warp: each of n numbers, `stride` apart, becomes the sum of those before it; returns that of
+   all. */
+static __device__ __forceinline__ int64_t sum_before(int64_t *numbers, int64_t n, int64_t stride) {
+  const int lane = threadIdx.x % BAM_WARP;
+  int64_t before = 0;
+  for (int64_t first = 0; first < n; first += BAM_WARP) {
+    const int64_t i = first + lane, own = i < n ? numbers[i * stride] : 0;
+    int64_t upto = own;
+    for (int step = 1; step < BAM_WARP; step *= 2) {
+      const int64_t more = __shfl_up_sync(BAM_ALL_LANES, upto, step);
+      upto += lane >= step ? more : 0;
+    }
+    if (i < n)
+      numbers[i * stride] = before + upto - own;
+    before += __shfl_sync(BAM_ALL_LANES, upto, BAM_WARP - 1);
+  }
+  return before;
+}
+
+/* Counts become those of the parts before; offsets[e] the number of all of e's assignments. */
+static __global__ void sum_parts(int64_t *counts, int64_t *offsets, partition p) {
+  constexpr int team = BAM_WARP;
+  BAM_EACH_TEAM_ROW(e, p.experts) {
+    const int64_t all = sum_before(counts + e, p.parts, p.experts);
+    if (BAM_TEAM_FIRST)
+      offsets[e] = all;
+  }
+}
+
+static __global__ void sum_experts(int64_t *offsets, int64_t experts) {
+  const int64_t all = sum_before(offsets, experts, 1);
+  if (threadIdx.x == 0)
+    offsets[experts] = all;
+}
+
+static __global__ void place_parts(int64_t *rows, int64_t *slots, int64_t *all_counts,
+                                   const int64_t *offsets, const int64_t *chosen, partition p) {
+  constexpr int team = BAM_WARP;
+  BAM_EACH_TEAM_ROW(part, p.parts) {
+    const int64_t end = part_end(p, part);
+    int64_t *counts = all_counts + part * p.experts;
+    EACH_TURN(first, part, end) {
+      const int64_t at = first + threadIdx.x % team;
+      const assignment a = read_assignment(chosen, at, end);
+      int64_t slot = -1;
+      if (a.expert >= 0) {
+        slot = offsets[a.expert] + counts[a.expert] + a.before;
+        rows[slot] = at;
+      }
+      if (at < end)
+        slots[at] = slot;
+      __syncwarp();
+      if (a.expert >= 0 && a.before == 0)
+        counts[a.expert] += a.all;
+      __syncwarp();
+    }
+  }
+}
+
+void KERNEL(sort_by_expert)(bam_stream stream, int64_t *rows, int64_t *slots, int64_t *offsets,
+                            const int64_t *chosen, int64_t assignments, int64_t experts) {
+  const partition p = plan_parts(assignments, experts);
+  const int64_t numbers = p.parts * experts + 1;
+  int64_t *counts = (int64_t *)bam_cuda_scratch(stream, numbers * (int64_t)sizeof(int64_t));
+  if (counts == NULL)
+    return;
+  BAM_LAUNCH(stream, count_parts, BAM_WARP_ROWS(p.parts), BAM_BLOCK, 0, counts, chosen, p);
+  BAM_LAUNCH(stream, sum_parts, BAM_WARP_ROWS(experts), BAM_BLOCK, 0, counts, offsets, p);
+  BAM_LAUNCH(stream, sum_experts, 1, BAM_WARP, 0, offsets, experts);
+  BAM_LAUNCH(stream, place_parts, BAM_WARP_ROWS(p.parts), BAM_BLOCK, 0, rows, slots, counts,
+             (const int64_t *)offsets, chosen, p);
+}
+
+/* ---- rows there and back ---- */
+
+template <int team>
+static __global__ void gather_all(real *y, const real *x, const int64_t *rows, int64_t count,
+                                  int64_t k, int64_t width) {
+  BAM_EACH_TEAM_ROW(s, count) {
+    const real *from = x + rows[s] / k * width;
+    BAM_EACH_OF_TEAM(d, width)
+      y[s * width + d] = from[d];
+  }
+}
+
+void KERNEL(gather_rows)(bam_stream stream, void *y, const void *x, const int64_t *rows,
+                         int64_t count, int64_t k, int64_t width) {
+  BAM_LAUNCH_ROWS(gather_all, count, width, (real *)y, (const real *)x, rows, count, k, width);
+}
+
+template <int team>
+static __global__ void combine_all(real *y, const real *x, const int64_t *slots, int64_t tokens,
+                                   int64_t k, int64_t width, bool add) {
+  BAM_EACH_TEAM_ROW(t, tokens) {
+    BAM_EACH_OF_TEAM(d, width) {
+      real sum = add ? y[t * width + d] : (real)0;
+      for (int64_t a = t * k; a < (t + 1) * k; a++)
+        if (slots[a] >= 0)
+          sum += x[slots[a] * width + d];
+      y[t * width + d] = sum;
+    }
+  }
+}
+
+void KERNEL(combine_rows)(bam_stream stream, void *y, const void *x, const int64_t *slots,
+                          int64_t tokens, int64_t k, int64_t width, bool add) {
+  BAM_LAUNCH_ROWS(combine_all, tokens, width, (real *)y, (const real *)x, slots, tokens, k, width,
+                  add);
+}
+
+/* ---- SwiGLU times the gate ---- */
+
+template <int team>
+static __global__ void swiglu_all(real *y, const real *x, const real *gates, const int64_t *rows,
+                                  int64_t count, int64_t hidden) {
+  BAM_EACH_TEAM_ROW(s, count) {
+    const real *gate = x + s * 2 * hidden, *up = gate + hidden, weight = gates[rows[s]];
+    BAM_EACH_OF_TEAM(j, hidden)
+      y[s * hidden + j] = weight * gate[j] * v_sigmoid(gate[j]) * up[j];
+  }
+}
+
+void KERNEL(gated_swiglu)(bam_stream stream, void *y, const void *x, const void *gates,
+                          const int64_t *rows, int64_t count, int64_t hidden) {
+  BAM_LAUNCH_ROWS(swiglu_all, count, hidden, (real *)y, (const real *)x, (const real *)gates, rows,
+                  count, hidden);
+}
+
+/* What the backward pass writes and reads; y may be dy. */
+struct swiglu_gradients {
+  real *dx, *y, *dgates;
+  const real *dy, *x, *gates;
+  const int64_t *rows;
+};
+
+/* The gradient of a row's gate is the sum of dy * swiglu(x). */
+template <int team>
+static __global__ void swiglu_all_backward(swiglu_gradients m, int64_t count, int64_t hidden) {
+  BAM_EACH_TEAM_ROW(s, count) {
+    const real *gate = m.x + s * 2 * hidden, *up = gate + hidden, weight = m.gates[m.rows[s]];
+    real *dgate = m.dx + s * 2 * hidden, *dup = dgate + hidden, sum = 0;
+    BAM_EACH_OF_TEAM(j, hidden) {
+      const real sigmoid = v_sigmoid(gate[j]), silu = gate[j] * sigmoid;
+      const real grad = m.dy[s * hidden + j], weighted = weight * grad;
+      sum += grad * silu * up[j];
+      dgate[j] = weighted * up[j] * (sigmoid + silu * (1 - sigmoid));
+      dup[j] = weighted * silu;
+      m.y[s * hidden + j] = weight * silu * up[j];
+    }
+    sum = team_sum<team>(sum);
+    if (BAM_TEAM_FIRST)
+      m.dgates[m.rows[s]] = sum;
+  }
+}
+
+void KERNEL(gated_swiglu_backward)(bam_stream stream, void *dx, void *y, void *dgates,
+                                   const void *dy, const void *x, const void *gates,
+                                   const int64_t *rows, int64_t count, int64_t hidden) {
+  const swiglu_gradients m = { (real *)dx, (real *)y, (real *)dgates, (const real *)dy,
+                               (const real *)x, (const real *)gates, rows };
+  BAM_LAUNCH_ROWS(swiglu_all_backward, count, hidden, m, count, hidden);
+}
