@@ -25,7 +25,7 @@ static void multiply(bool wide, const bam_gemm *g, int64_t i, void *c, const voi
 
 void bam_cuda_blas_gemm(bam_stream stream, bool wide, const bam_gemm *gemm, void *c,
                         const void *a, const void *b) {
-  (void)stream;
+  bam_cuda_note(stream, "gemm", cudaStreamSynchronize(stream->queue)); /* copies come before it */
   simt_open_memory();
   for (int64_t i = 0; i < gemm->batch; i++)
     multiply(wide, gemm, i, c, a, b);
