@@ -145,10 +145,10 @@ do
   bam.save(path, again:state())
   same(bam.load(path).weight, again.weight, "saved from the device")
   local other = bam.nn.Linear(9, 4):to "cuda"
-  other:load_state(bam.load(path))
+  other:load_state((bam.load(path)))
   same(other.weight, again.weight, "loaded to the device")
   bam.save(path, opt:state())
-  opt:load_state(bam.load(path))
+  opt:load_state((bam.load(path)))
   os.remove(path)
 end
 

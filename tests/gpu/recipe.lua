@@ -40,8 +40,7 @@ end
 run(directory, "--device cuda --out twice")
 small.assert_same(small.digests(directory, "cuda"), small.digests(directory, "twice"))
 
--- Stopped after the 4th step: what remains is done by another process.
-local stop = "BAMLUA_STOP"
+-- Stopped amid each phase: what remains is done by another process.
 local recipe = small.RECIPE:gsub("local function train%(phase%)", [[
 local left = tonumber(os.getenv "BAMLUA_STOP") or math.huge
 local loop, step = bam.loop, bam.loop.step
@@ -53,9 +52,11 @@ end)
 %0]])
 core.write_file(string.format("%s/recipe.lua", directory), recipe)
 for _, steps in ipairs { 4, 5, 7, 3 } do
-  local _, fine = small.run(directory, "--device cuda --out parts", string.format("%s=%d", stop, steps))
-  assert(not fine, "it was to be stopped")
+  local output, fine = small.run(directory, "--device cuda --out parts",
+                                 string.format("export BAMLUA_STOP=%d;", steps))
+  assert(not fine and output:find "step %d+ of 10", output)
 end
-run(directory, "--device cuda --out parts")
+local output = run(directory, "--device cuda --out parts")
+assert(not output:find("seed  step", 1, true), output)
 small.assert_same(small.digests(directory, "cuda"), small.digests(directory, "parts"))
 small.remove(directory)
