@@ -124,13 +124,20 @@ NVCC_FLAGS := -std=c++17 -O3 -MMD -MP $(if $(WERROR),-Werror all-warnings) \
               $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
               -gencode arch=compute_$(firstword $(CUDA_ARCH)),code=compute_$(firstword $(CUDA_ARCH))
 
-$(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/flags
+# As $(B)/flags, for what depends on CUDA.
+CUDA_LINE := $(CUDA) $(if $(filter 1,$(CUDA)),nvcc $(NVCC_FLAGS))
+$(B)/cuda_flags: always
+	@mkdir -p $(@D)
+	@echo '$(CUDA_LINE)' | cmp -s - $@ || echo '$(CUDA_LINE)' > $@
+$(B)/engine/backends.o: $(B)/cuda_flags
+
+$(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/cuda_flags
 	@mkdir -p $(@D)
 	@echo nvcc $<
 	@nvcc $(NVCC_FLAGS) -c -o $@ $<
 
 define cuda_rule
-$(B)/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/flags
+$(B)/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/cuda_flags
 	@mkdir -p $$(@D)
 	@echo nvcc $$< for $(1)
 	@nvcc $$(NVCC_FLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -c -o $$@ $$<
