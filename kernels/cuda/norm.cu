@@ -113,13 +113,13 @@ static __global__ void collect_parts(real *scratch, const real *dy, const real *
   }
 }
 
-/* to = (add ? to : 0) + the sum of the parts' shares. */
-static __global__ void add_parts(real *to, const real *shares, int64_t parts, int64_t n,
-                                 bool add) {
+/* to = (add ? to : 0) + the sum of the parts' shares: of the weight, or else of the bias. */
+static __global__ void add_parts(real *to, const real *scratch, int64_t parts, int64_t n,
+                                 bool of_weight, bool add) {
   BAM_EACH(j, n) {
     real sum = add ? to[j] : 0;
     for (int64_t part = 0; part < parts; part++)
-      sum += shares[2 * part * n + j];
+      sum += scratch[(2 * part + !of_weight) * n + j];
     to[j] = sum;
   }
 }
@@ -139,8 +139,8 @@ void KERNEL(layer_norm_backward)(bam_stream stream, void *dx, void *dweight, voi
              (const real *)s, (const real *)stats, rows, n, parts);
   if (dweight != NULL)
     BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)dweight, scratch, parts, n,
-               add_weight);
+               true, add_weight);
   if (dbias != NULL)
-    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)dbias, scratch + n, parts,
-               n, add_bias);
+    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)dbias, scratch, parts, n,
+               false, add_bias);
 }
