@@ -2,6 +2,7 @@
    walks the keys that they see, with a running maximum and sum per row (see attention.h). Scores
    are in base 2, as in kernels/cpu/attention.c, and so is lse. */
 #include "attention.h"
+#include "rows.h"
 
 #define ROWS MOST_ROWS
 
@@ -44,18 +45,18 @@ static __device__ __forceinline__ void soften(running<columns> &state, tile_memo
                                               int ahead) {
   BAM_UNROLL
   for (int i = 0; i < ROWS; i++) {
-    const int row = row_of<ROWS>(i);
+    const int row = own_row<ROWS>(i);
     real most = state.most[i], total = 0;
     for (int j = 0; j < SCORES; j++) {
       real &score = scores[i][j];
-      score = visible(m, row, column_of(j), ahead) ? score * factor : (real)-INFINITY;
+      score = visible(m, row, own_column(j), ahead) ? score * factor : (real)-INFINITY;
       most = score > most ? score : most;
     }
     most = largest_across(most);
     const real base = most == (real)-INFINITY ? (real)0 : most;
     for (int j = 0; j < SCORES; j++) {
       const real weight = REAL_MATH(exp2)(scores[i][j] - base);
-      m.weights[row * SCORE_PITCH + column_of(j)] = weight;
+      m.weights[row * SCORE_PITCH + own_column(j)] = weight;
       total += weight;
     }
     const real fade = REAL_MATH(exp2)(state.most[i] - base);
@@ -72,7 +73,7 @@ static __device__ __forceinline__ void finish(running<columns> &state, real *o, 
                                               int count, int64_t from, const bam_attention &a) {
   BAM_UNROLL
   for (int i = 0; i < ROWS; i++) {
-    const int row = row_of<ROWS>(i);
+    const int row = own_row<ROWS>(i);
     const real sum = sum_across(state.sum[i]);
     for (int n = 0; n < columns; n++)
       state.o[i][n] *= 1 / sum;
@@ -140,32 +141,27 @@ void KERNEL(attention_scratch)(bam_stream stream, int64_t *forward, int64_t *bac
   *forward = *backward = 0;
 }
 
-#define WARPS (BAM_BLOCK / BAM_WARP)
-
-/* A warp has a row. */
+template <int team>
 static __global__ void multiply_results(real *delta, const real *o, const real *doo, int64_t rows,
                                         int64_t width) {
-  const int lane = threadIdx.x % BAM_WARP;
-  for (int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / BAM_WARP; row < rows;
-       row += (int64_t)gridDim.x * WARPS) {
+  BAM_EACH_TEAM_ROW(row, rows) {
     real sum = 0;
-    for (int64_t d = row * width + lane; d < (row + 1) * width; d += BAM_WARP)
-      sum += o[d] * doo[d];
-    sum = warp_sum(sum);
-    if (lane == 0)
+    BAM_EACH_OF_TEAM(d, width)
+      sum += o[row * width + d] * doo[row * width + d];
+    sum = team_sum<team>(sum);
+    if (BAM_TEAM_FIRST)
       delta[row] = sum;
   }
 }
 
 void KERNEL(attention_delta)(bam_stream stream, void *delta, const void *o, const void *doo,
                              int64_t rows, int64_t width) {
-  BAM_LAUNCH(stream, multiply_results, bam_blocks(rows, WARPS, 1 << 20), BAM_BLOCK, 0,
-             (real *)delta, (const real *)o, (const real *)doo, rows, width);
+  BAM_LAUNCH_ROWS(multiply_results, rows, width, (real *)delta, (const real *)o,
+                  (const real *)doo, rows, width);
 }
 
-/* A block finds the first tokens of the documents of its own tokens, one per thread, among blocks of
-   ids from the beginning of the sequence on, until it has them all: at the latest a token finds
-   itself. */
+/* Each thread of a block has a token, and the block looks for the first ones with their ids, from
+   the beginning of the sequence on, until it has them all: at the latest a token finds itself. */
 static __global__ void find_starts(int32_t *first, const int64_t *documents, int64_t batch,
                                    int64_t time) {
   BAM_SHARED(int64_t, ids, BAM_BLOCK);

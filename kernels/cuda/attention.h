@@ -51,13 +51,13 @@ static_assert(SLICE * ACROSS * MOST_COLUMNS <= 2 * TILE * SLICE_PITCH, "a slice 
 
 /* ---- the places of a thread ---- */
 
-template <int rows> static __device__ __forceinline__ int row_of(int i) {
+template <int rows> static __device__ __forceinline__ int own_row(int i) {
   return (int)threadIdx.x / ACROSS + i * (TILE / rows);
 }
-static __device__ __forceinline__ int column_of(int j) {
+static __device__ __forceinline__ int own_column(int j) {
   return (int)threadIdx.x % ACROSS + j * ACROSS;
 }
-static __device__ __forceinline__ int element_of(int n) {
+static __device__ __forceinline__ int own_element(int n) {
   return (int)threadIdx.x % ACROSS * 4 + n / 4 * (4 * ACROSS) + n % 4;
 }
 
@@ -84,17 +84,18 @@ static __device__ __forceinline__ head_rows tile_rows(const real *head, int64_t 
 }
 
 /* Rows first .. first + height - 1 and elements from .. from + wide - 1 into shared memory, 0
-   beyond the last row and the width. */
+   beyond the last row and the width. All loads of a thread may be under way at once. */
 template <int threads, int height, int wide, int pitch>
 static __device__ __forceinline__ void load_slice(real *slice, const head_rows &h, int first,
                                                   int64_t from, int64_t width) {
-  static_assert(threads % wide == 0, "a thread stays with one element of the rows");
-  const int d = (int)threadIdx.x % wide, top = (int)threadIdx.x / wide;
-  const int64_t step = threads / wide * h.stride;
-  const real *x = h.at + (first + top) * h.stride + from + d;
+  const int d = (int)threadIdx.x % wide, top = (int)threadIdx.x / wide, step = threads / wide;
+  const int64_t stride = step * h.stride;
   const int end = from + d < width ? h.count - first : 0;
-  for (int r = top; r < height; r += threads / wide, x += step)
-    slice[r * pitch + d] = r < end ? *x : (real)0;
+  const real *x = h.at + (first + top) * h.stride + from + d;
+  static_assert(threads % wide == 0 && height % step == 0, "a thread keeps to its column");
+  BAM_UNROLL
+  for (int r = 0; r < height; r += step, x += stride)
+    slice[(r + top) * pitch + d] = r + top < end ? *x : (real)0;
 }
 
 /* ---- products ---- */
@@ -105,10 +106,10 @@ static __device__ __forceinline__ void multiply_slices(real (&scores)[rows][SCOR
   for (int d = 0; d < SLICE; d += 4) {
     four y[SCORES];
     for (int j = 0; j < SCORES; j++)
-      y[j] = load_four(b + column_of(j) * SLICE_PITCH + d);
+      y[j] = load_four(b + own_column(j) * SLICE_PITCH + d);
     BAM_UNROLL
     for (int i = 0; i < rows; i++) {
-      const four x = load_four(a + row_of<rows>(i) * SLICE_PITCH + d);
+      const four x = load_four(a + own_row<rows>(i) * SLICE_PITCH + d);
       for (int e = 0; e < 4; e++)
         for (int j = 0; j < SCORES; j++)
           scores[i][j] += x.at[e] * y[j].at[e];
@@ -116,8 +117,8 @@ static __device__ __forceinline__ void multiply_slices(real (&scores)[rows][SCOR
   }
 }
 
-/* scores[i][j] = row i of a times row j of b. Begins and goes on with barriers: what threads wrote
-   to shared memory before, others may read after it, and the other way round. */
+/* scores[i][j] = row i of a times row j of b. Begins with a barrier, and what threads wrote to
+   shared memory before, others may read afterwards. */
 template <int rows>
 static __device__ __forceinline__ void multiply_rows(real (&scores)[rows][SCORES], real *slices,
                                                      const head_rows &a, const head_rows &b,
@@ -143,10 +144,10 @@ static __device__ __forceinline__ void add_slice(real (&sum)[rows][columns], con
     four x[rows];
     BAM_UNROLL
     for (int i = 0; i < rows; i++)
-      x[i] = load_four(weights + row_of<rows>(i) * SCORE_PITCH + s);
+      x[i] = load_four(weights + own_row<rows>(i) * SCORE_PITCH + s);
     for (int e = 0; e < 4; e++)
       for (int n = 0; n < columns; n += 4) {
-        const four y = load_four(slice + (s + e) * (ACROSS * columns) + element_of(n));
+        const four y = load_four(slice + (s + e) * (ACROSS * columns) + own_element(n));
         BAM_UNROLL
         for (int i = 0; i < rows; i++)
           for (int m = 0; m < 4; m++)
@@ -155,8 +156,8 @@ static __device__ __forceinline__ void add_slice(real (&sum)[rows][columns], con
   }
 }
 
-/* sum[i][n] += row i of the weights times element `from` + element_of(n) of the rows of b. Barriers
-   as in multiply_rows. */
+/* sum[i][n] += row i of the weights times element `from` + own_element(n) of the rows of b.
+   Barriers as in multiply_rows. */
 template <int rows, int columns>
 static __device__ __forceinline__ void add_product(real (&sum)[rows][columns],
                                                    const real *weights, real *slices,
@@ -180,8 +181,8 @@ static __device__ __forceinline__ void store_rows(real *head, int64_t stride,
   BAM_UNROLL
   for (int i = 0; i < rows; i++)
     for (int n = 0; n < columns; n++)
-      if (row_of<rows>(i) < count && from + element_of(n) < width) {
-        real *to = head + row_of<rows>(i) * stride + from + element_of(n);
+      if (own_row<rows>(i) < count && from + own_element(n) < width) {
+        real *to = head + own_row<rows>(i) * stride + from + own_element(n);
         *to = (add ? *to : (real)0) + x[i][n] * factor;
       }
 }
@@ -203,8 +204,7 @@ static __device__ __forceinline__ int32_t earliest_key(const tile_memory &m) {
   return earliest;
 }
 
-/* How many keys of a tile, besides those up to its own number, the first query of another sees by
-   its place: more than there are when no key comes later. */
+/* Query i of a tile comes behind the keys up to i + keys_ahead of another. */
 static __device__ __forceinline__ int keys_ahead(int64_t query, int64_t key) {
   return query - key < TILE ? (int)(query - key) : TILE;
 }

@@ -51,7 +51,7 @@ static __device__ __forceinline__ void weigh(tile_memory &m, const real (&scores
   BAM_UNROLL
   for (int i = 0; i < rows; i++)
     for (int j = 0; j < SCORES; j++) {
-      const int row = row_of<rows>(i), column = column_of(j);
+      const int row = own_row<rows>(i), column = own_column(j);
       const int query = queries ? row : column, key = queries ? column : row;
       const real weight = REAL_MATH(exp2)(scores[i][j] * factor - m.lse[query]);
       m.weights[row * SCORE_PITCH + column] = visible(m, query, key, ahead) ? weight : (real)0;
@@ -66,7 +66,7 @@ static __device__ __forceinline__ void differentiate(tile_memory &m,
   BAM_UNROLL
   for (int i = 0; i < rows; i++)
     for (int j = 0; j < SCORES; j++) {
-      const int row = row_of<rows>(i), column = column_of(j);
+      const int row = own_row<rows>(i), column = own_column(j);
       real &weight = m.weights[row * SCORE_PITCH + column];
       if (weight != 0)
         weight *= grads[i][j] - m.delta[queries ? row : column];

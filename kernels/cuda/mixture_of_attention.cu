@@ -1,29 +1,22 @@
 /* Gates of attention experts that run as heads of one attention, as in
-   kernels/cpu/mixture_of_attention.c. Forward gives a head of a token to a warp; backward gives it
+   kernels/cpu/mixture_of_attention.c. Forward gives a head of a token to a team; backward gives it
    all heads of an expert, in order, so that the gate's gradient is one sum. */
-#include "cuda.h"
+#include "rows.h"
 
-#define WARPS (BAM_BLOCK / BAM_WARP)
-#define WARP_BLOCKS(rows) bam_blocks(rows, WARPS, 1 << 20)
-
-/* for (int64_t row = ...) over 0 .. rows-1, shared among the warps of the grid. */
-#define EACH_WARP_ROW(row, rows)                                                                  \
-  for (int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / BAM_WARP; row < (rows);          \
-       row += (int64_t)gridDim.x * WARPS)
-
+template <int team>
 static __global__ void gate(bam_gated_heads g, real *y, const real *o, const real *gates) {
-  EACH_WARP_ROW(head, g.tokens * g.heads) {
+  BAM_EACH_TEAM_ROW(head, g.tokens * g.heads) {
     const int64_t token = head / g.heads, expert = head % g.heads / g.group % g.experts;
     const real factor = gates[token * g.experts + expert];
-    for (int64_t d = threadIdx.x % BAM_WARP; d < g.width; d += BAM_WARP)
+    BAM_EACH_OF_TEAM(d, g.width)
       y[head * g.width + d] = o[head * g.width + d] * factor;
   }
 }
 
 void KERNEL(gate_heads)(bam_stream stream, void *y, const void *o, const void *gates,
                         const bam_gated_heads *g) {
-  BAM_LAUNCH(stream, gate, WARP_BLOCKS(g->tokens * g->heads), BAM_BLOCK, 0, *g, (real *)y,
-             (const real *)o, (const real *)gates);
+  BAM_LAUNCH_ROWS(gate, g->tokens * g->heads, g->width, *g, (real *)y, (const real *)o,
+                  (const real *)gates);
 }
 
 /* Everything the backward pass writes and reads; dgates may be NULL, doo may be dy. */
@@ -33,32 +26,33 @@ typedef struct gate_gradients {
 } gate_gradients;
 
 /* One head of one token: `at` is its first element. Returns the sum of dy * o. */
+template <int team>
 static __device__ real ungate_head(const gate_gradients &m, int64_t at, int64_t width,
                                    real factor) {
-  real r = 0;
-  for (int64_t d = at + threadIdx.x % BAM_WARP; d < at + width; d += BAM_WARP) {
-    const real grad = m.dy[d], o = m.o[d];
-    r += grad * o;
-    m.y[d] = o * factor;
-    m.doo[d] = grad * factor;
+  real sum = 0;
+  BAM_EACH_OF_TEAM(d, width) {
+    const real grad = m.dy[at + d], o = m.o[at + d];
+    sum += grad * o;
+    m.y[at + d] = o * factor;
+    m.doo[at + d] = grad * factor;
   }
-  return warp_sum(r);
+  return team_sum<team>(sum);
 }
 
-static __global__ void ungate(bam_gated_heads g, gate_gradients m) {
-  const bool writes = threadIdx.x % BAM_WARP == 0;
-  EACH_WARP_ROW(n, g.tokens * g.experts) {
+template <int team> static __global__ void ungate(bam_gated_heads g, gate_gradients m) {
+  BAM_EACH_TEAM_ROW(n, g.tokens * g.experts) {
     const int64_t token = n / g.experts, expert = n % g.experts;
     const real factor = m.gates[n];
     real sum = 0;
-    for (int64_t h = expert * g.group; h < g.heads; h += g.experts * g.group)
-      for (int64_t head = token * g.heads + h, i = 0; i < g.group; i++, head++) {
-        const real r = ungate_head(m, head * g.width, g.width, factor);
-        sum += r;
-        if (writes)
-          m.delta[head] = factor * r;
-      }
-    if (writes && m.dgates != NULL)
+    for (int64_t i = 0; i < g.heads / g.experts; i++) { /* the expert's own heads */
+      const int64_t h = (i / g.group * g.experts + expert) * g.group + i % g.group;
+      const int64_t head = token * g.heads + h;
+      const real r = ungate_head<team>(m, head * g.width, g.width, factor);
+      sum += r;
+      if (BAM_TEAM_FIRST)
+        m.delta[head] = factor * r;
+    }
+    if (BAM_TEAM_FIRST && m.dgates != NULL)
       m.dgates[n] = sum;
   }
 }
@@ -68,5 +62,5 @@ void KERNEL(gate_heads_backward)(bam_stream stream, void *doo, void *y, void *de
                                  const bam_gated_heads *g) {
   const gate_gradients m = { (real *)doo, (real *)y, (real *)delta, (real *)dgates,
                              (const real *)dy, (const real *)o, (const real *)gates };
-  BAM_LAUNCH(stream, ungate, WARP_BLOCKS(g->tokens * g->experts), BAM_BLOCK, 0, *g, m);
+  BAM_LAUNCH_ROWS(ungate, g->tokens * g->experts, g->width, *g, m);
 }
