@@ -1,0 +1,82 @@
+-- What a script is told when a device fails, and that it can go on: memory that is short, a kernel
+-- that cannot be launched, no device at all; and two devices side by side. The shim does all that on
+-- demand, in processes of their own.
+local core = require "bam.core"
+
+local program = core.absolute(arg[1])
+
+-- Run a script with these settings of the environment; its output, which must not be an error's.
+local function run(settings, script)
+  local path = os.tmpname()
+  core.write_file(path, string.format([[
+    local bam = require "bam"
+    local function expect_error(words, f, ...)
+      local ok, message = pcall(f, ...)
+      assert(not ok and message:find(words, 1, true),
+             string.format("%%q is not about %%q", tostring(message), words))
+    end
+    %s]], script))
+  local pipe = io.popen(string.format("%s '%s' %s 2>&1", settings, program, path))
+  local output = pipe:read "a"
+  local fine = pipe:close()
+  os.remove(path)
+  assert(fine, string.format("%s:\n%s", settings, output))
+end
+
+run("BAMLUA_SIMT_MEMORY=300000000", [[
+  bam.device "cuda"
+  local x = bam.ones(40000000) -- 160 MB
+  expect_error("out of memory on cuda:0: asked for 160.0 MB with 167.8 MB in use", bam.ones, 40000000)
+  expect_error("use a smaller batch", function() return x + 1 end)
+  assert(x[40000000]:item() == 1)
+  x:close()
+  assert(bam.ones(40000000):sum():item() == 4e7)]])
+
+run("BAMLUA_SIMT_MEMORY=100000000", [[
+  local big = bam.ones(40000000)
+  expect_error("out of memory on cuda:0", big.to, big, "cuda")
+  assert(big:to("cpu"):sum():item() == 4e7)]])
+
+run("BAMLUA_SIMT_FAIL=softmax_rows", [[
+  bam.device "cuda"
+  local x = bam.randn(3, 4)
+  x.requires_grad = true
+  local y = x * 2
+  expect_error("cuda:0: ", bam.softmax, y, -1)
+  expect_error("softmax_rows", bam.softmax, y, -1)
+  expect_error("unspecified launch failure", bam.softmax, y, -1)
+  y:sum():backward()
+  assert(x.grad:sum():item() == 24)]])
+
+run("BAMLUA_SIMT_FAIL=adamw_elements", [[
+  bam.device "cuda"
+  local m = bam.nn.Linear(3, 2)
+  local opt = bam.optim.AdamW(m)
+  m(bam.ones(1, 3)):sum():backward()
+  local before = m.weight:totable()
+  expect_error("cuda:0: adamw_elements: unspecified launch failure", opt.step, opt)
+  assert(opt.steps == 0)
+  for i, row in ipairs(m.weight:totable()) do
+    for j, w in ipairs(row) do assert(w == before[i][j]) end
+  end]])
+
+run("BAMLUA_SIMT_DEVICES=0", [[
+  expect_error('no device "cuda:0": the NVIDIA driver finds no GPU', bam.device, "cuda")
+  local list, why = bam.devices()
+  assert(#list == 1 and why.cuda:find "finds no GPU")]])
+
+run("BAMLUA_SIMT_DEVICES=2", [[
+  assert(#bam.devices() == 3)
+  local a, b = bam.rand(700001):to "cuda:0", bam.ones(3, { device = "cuda:1" })
+  local moved = a:to "cuda:1"
+  assert(moved.device == "cuda:1" and moved:sum():item() > 0)
+  assert((moved:to "cpu" - a:to "cpu"):abs():max():item() == 0)
+  expect_error("tensors on cuda:0 and cuda:1; move one", function() return a[1] + b end)
+  local w, v = bam.ones(2, { device = "cuda:0" }), bam.ones(2, { device = "cuda:1" })
+  w.requires_grad, v.requires_grad = true, true
+  local opt = bam.optim.SGD({ w, v }, { lr = 1 })
+  ;((w * 3):to "cuda:1" + v * 4):sum():backward()
+  assert(math.abs(opt:clip(1) - math.sqrt(50)) < 1e-6)
+  opt:step()
+  assert(math.abs(w[1]:item() - (1 - 3 / math.sqrt(50))) < 1e-6)
+  assert(math.abs(v[1]:item() - (1 - 4 / math.sqrt(50))) < 1e-6)]])

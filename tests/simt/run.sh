@@ -1,0 +1,42 @@
+# The CUDA backend on the CPU, over the shim: sh tests/simt/run.sh BUILD [FILTER]
+# The shim's own test comes first: it must catch every fault that is planted there, missing barriers among them.
+# Then all tests of ops run with device "cuda", every launch under four schedules that must leave the same bits, and
+# what tests/gpu runs on a GPU. Ends with "N passed, N failed".
+build=$1 filter=$2
+passed=0 failed=0
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+export BAMLUA_TEST_DEVICE=cuda BAMLUA_ALLOCATOR=malloc # every tensor by itself: a launch saves and compares all memory
+
+# Run a command; add up what its last line says, or count it as one test.
+count() {
+  "$@" >"$output" 2>&1
+  code=$?
+  set -- $(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$output") "$*"
+  if test $# = 3; then
+    test "$2" = 0 && test "$1" != 0 || cat "$output"
+    echo "$1 passed, $2 failed: $3"
+    passed=$((passed + $1)) failed=$((failed + $2))
+  elif test "$code" = 0; then
+    echo "1 passed, 0 failed: $1"
+    passed=$((passed + 1))
+  else
+    cat "$output"
+    echo "0 passed, 1 failed: $1"
+    failed=$((failed + 1))
+  fi
+}
+
+count "$build/simt/selftest"
+count sh tests/cases/run.sh "$build/simt/bamlua" ${filter:+--filter "$filter"}
+if test -z "$filter"; then
+  count "$build/simt/bamlua" tests/gpu/devices.lua
+  # With the allocator that users have; under one schedule, as a launch would compare all that it holds.
+  export BAMLUA_SIMT=1
+  unset BAMLUA_ALLOCATOR
+  count "$build/simt/bamlua" tests/gpu/devices.lua
+  count "$build/simt/bamlua" tests/gpu/recipe.lua "$build/simt/bamlua"
+  count "$build/simt/bamlua" tests/simt/failures.lua "$build/simt/bamlua"
+fi
+echo "$passed passed, $failed failed"
+test "$failed" = 0 && test "$passed" != 0
