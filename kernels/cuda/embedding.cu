@@ -1,5 +1,5 @@
-/* Rows of a table by token id, and the gradients back into the rows, in an order that depends on the
-   ids alone (move_rows.h). */
+/* Rows of a table by token id, and the gradients back into the rows, added in an order that depends
+   on the ids alone (move_rows.h). */
 #include "first.h"
 #include "move_rows.h"
 

@@ -4,8 +4,8 @@
 #include "first.h"
 #include "move_rows.h"
 
-struct is_outside {
-  const real *x;
+template <class T> struct is_outside {
+  const T *x;
   int64_t low, high;
   __device__ bool operator()(int64_t i) const {
     return (int64_t)x[i] < low || (int64_t)x[i] > high;
@@ -14,7 +14,7 @@ struct is_outside {
 
 void KERNEL(find_outside)(bam_stream stream, int64_t *found, const void *x, int64_t n, int64_t low,
                           int64_t high) {
-  const is_outside outside = { (const real *)x, low, high };
+  const is_outside<real> outside = { (const real *)x, low, high };
   *found = first_index(stream, n, outside);
 }
 

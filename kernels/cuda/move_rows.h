@@ -103,8 +103,9 @@ static bam_cuda_move *sorted_moves(bam_stream stream, int64_t count, F move_of, 
 
 BAM_FUNCTION int64_t chunks_of(int64_t count) { return (count + CHUNK - 1) / CHUNK; }
 
-/* For each chunk of the sorted moves[count] and each column, add the sums of its runs to y; but that
-   of a run which began before goes to part[outer, chunks, inner], and next[chunk] moves it on. */
+/* For each chunk of the sorted moves[count] and each column, add the sums of its runs to y; but
+   that of a run which began before goes to part[outer, chunks, inner], and next[chunk] moves it
+   on. */
 static __global__ void add_runs(real *y, const real *x, move_shape shape,
                                 const bam_cuda_move *moves, int64_t count, real *part,
                                 bam_cuda_move *next) {
