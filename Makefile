@@ -11,7 +11,7 @@ SECONDS ?= 600
 # Only the tests whose name matches: make test FILTER='matmul/*'
 FILTER  ?=
 # The CUDA backend, on when its compiler is here: make CUDA=0 leaves it out.
-CUDA    ?= 0
+CUDA    ?= $(if $(shell command -v nvcc 2>/dev/null),1,0)
 # The devices it is compiled for; the first also as PTX, which newer ones compile for themselves.
 CUDA_ARCH ?= 80 90a
 
@@ -163,7 +163,7 @@ REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),
 INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}=$${Package} ' $(PACKAGES) $(TEXT_PACKAGES) 2>/dev/null)
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES) $(TEXT_PACKAGES))
 
-.PHONY: run test cases bench asan valgrind fuzz deps install clean help
+.PHONY: run test cases simt bench asan valgrind fuzz deps install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
 	$(B)/bamlua recipes/bam_kv_shared.lua
@@ -177,11 +177,15 @@ cases: deps ## the tests of the ops alone, with the program that tests/gpu carri
 	@sh tests/cases/selftest/check.sh $(B)/cases/selftest
 	@sh tests/cases/run.sh $(B)/cases/bamlua $(if $(FILTER),--filter '$(FILTER)')
 
+simt: deps ## the CUDA backend on the CPU: every test of an op and a recipe, over the shim of tests/simt
+	@$(REMAKE) $(B)/simt/selftest $(B)/simt/bamlua
+	@sh tests/simt/run.sh $(B) '$(FILTER)'
+
 bench: deps ## measure speed, beside PyTorch where there is one
 	@$(REMAKE) all
 	$(B)/bamlua tests/bench/bench.lua
 
-ASAN := B=build-asan ISAS=baseline CFLAGS='-O1 -g -fno-omit-frame-pointer' \
+ASAN := B=build-asan CUDA=0 ISAS=baseline CFLAGS='-O1 -g -fno-omit-frame-pointer' \
         SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all'
 asan: deps ## all tests under AddressSanitizer and UBSan, and proof that those see faults
 	@$(REMAKE) $(ASAN) build-asan/bamlua build-asan/test_engine build-asan/test_faults

@@ -3,10 +3,7 @@
 #include "kernels.h"
 #include "real.h"
 
-#ifndef BAM_LINKAGE /* until all kernels of a new device are there */
-#define BAM_LINKAGE
-#endif
-#define DECLARE(name, parameters) void KERNEL(name) parameters BAM_LINKAGE;
+#define DECLARE(name, parameters) void KERNEL(name) parameters;
 #define ENTRY(name, parameters) .name = KERNEL(name),
 
 BAM_KERNELS_ANY(DECLARE)

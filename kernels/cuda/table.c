@@ -3,5 +3,4 @@
 #define BAM_JOIN3(a, b, c) BAM_JOIN3_(a, b, c)
 #define KERNEL(name) BAM_JOIN3(bam_cuda_, BAM_TYPE, name)
 
-#define BAM_LINKAGE __attribute__((weak))
 #include "../table.h"
