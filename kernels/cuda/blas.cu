@@ -325,8 +325,8 @@ void bam_cuda_blas_gemm(bam_stream stream, bool wide, const bam_gemm *gemm, void
   const int64_t size = wide ? 8 : 4;
   bam_gemm g = *gemm;
   if (!is_countable(gemm)) {
-    bam_cuda_fail(stream, "a product of [%lld, %lld] x [%lld, %lld] has a size above %d; take it in "
-                  "parts", (long long)g.m, (long long)g.k, (long long)g.k, (long long)g.n,
+    bam_cuda_fail(stream, "a product of [%lld, %lld] x [%lld, %lld] has a size above %d; take it "
+                  "in parts", (long long)g.m, (long long)g.k, (long long)g.k, (long long)g.n,
                   INT32_MAX);
     return;
   }

@@ -10,8 +10,8 @@
 #endif
 
 /* C = beta C, where beta = 0 clears whatever was there. */
-static __global__ void scale_matrices(real *c, int64_t n, int64_t columns, int64_t ldc, int64_t rows,
-                                      int64_t stride, real beta) {
+static __global__ void scale_matrices(real *c, int64_t n, int64_t columns, int64_t ldc,
+                                      int64_t rows, int64_t stride, real beta) {
   BAM_EACH(i, n) {
     const int64_t row = i / columns;
     real *to = c + row / rows * stride + row % rows * ldc + i % columns;
@@ -26,8 +26,8 @@ void KERNEL(gemm)(bam_stream stream, const bam_gemm *g, void *c, const void *a, 
   if (g->k > 0)
     bam_cuda_blas_gemm(stream, WIDE, g, c, a, b);
   else if (g->beta != 1)
-    BAM_LAUNCH(stream, scale_matrices, BAM_BLOCKS(elements), BAM_BLOCK, 0, (real *)c, elements, g->n,
-               g->ldc, g->m, g->stride_c, (real)g->beta);
+    BAM_LAUNCH(stream, scale_matrices, BAM_BLOCKS(elements), BAM_BLOCK, 0, (real *)c, elements,
+               g->n, g->ldc, g->m, g->stride_c, (real)g->beta);
 }
 
 /* One product per expert; without rows the gradient of its weights is 0. */
