@@ -100,10 +100,15 @@ static __device__ __forceinline__ void load_slice(real *slice, const head_rows &
 
 /* ---- products ---- */
 
+/* The first of `rest` elements or rows that a slice holds; it holds zeros behind them. */
+static __device__ __forceinline__ int in_slice(int64_t rest) {
+  return rest < SLICE ? (int)rest : SLICE;
+}
+
 template <int rows>
 static __device__ __forceinline__ void multiply_slices(real (&scores)[rows][SCORES],
-                                                       const real *a, const real *b) {
-  for (int d = 0; d < SLICE; d += 4) {
+                                                       const real *a, const real *b, int depth) {
+  for (int d = 0; d < depth; d += 4) {
     four y[SCORES];
     for (int j = 0; j < SCORES; j++)
       y[j] = load_four(b + own_column(j) * SLICE_PITCH + d);
@@ -133,14 +138,14 @@ static __device__ __forceinline__ void multiply_rows(real (&scores)[rows][SCORES
     load_slice<THREADS(rows), TILE, SLICE, SLICE_PITCH>(slices, a, 0, from, width);
     load_slice<THREADS(rows), TILE, SLICE, SLICE_PITCH>(other, b, 0, from, width);
     __syncthreads();
-    multiply_slices(scores, slices, other);
+    multiply_slices(scores, slices, other, in_slice(width - from));
   }
 }
 
 template <int rows, int columns>
 static __device__ __forceinline__ void add_slice(real (&sum)[rows][columns], const real *weights,
-                                                 const real *slice) {
-  for (int s = 0; s < SLICE; s += 4) {
+                                                 const real *slice, int depth) {
+  for (int s = 0; s < depth; s += 4) {
     four x[rows];
     BAM_UNROLL
     for (int i = 0; i < rows; i++)
@@ -168,7 +173,7 @@ static __device__ __forceinline__ void add_product(real (&sum)[rows][columns],
     __syncthreads();
     load_slice<THREADS(rows), SLICE, wide, wide>(slices, b, s, from, width);
     __syncthreads();
-    add_slice(sum, weights + s, slices);
+    add_slice(sum, weights + s, slices, in_slice(b.count - s));
   }
 }
 
