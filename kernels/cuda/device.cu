@@ -26,15 +26,16 @@ static void *device_alloc(bam_stream stream, int64_t bytes) {
   return data;
 }
 
-static void device_free(bam_stream stream, void *data, int64_t bytes) {
-  (void)bytes;
-  if (bam_cuda_enter(stream))
-    bam_cuda_note(stream, "cudaFree", cudaFree(data));
-}
-
 static void device_synchronise(bam_stream stream) {
   if (bam_cuda_enter(stream))
     bam_cuda_note(stream, "synchronise", cudaStreamSynchronize(stream->queue));
+}
+
+/* After the work that may still use it. */
+static void device_free(bam_stream stream, void *data, int64_t bytes) {
+  (void)bytes;
+  device_synchronise(stream);
+  bam_cuda_note(stream, "cudaFree", cudaFree(data));
 }
 
 static bool device_failure(bam_stream stream, char *text, size_t size) {

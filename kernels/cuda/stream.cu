@@ -26,7 +26,7 @@ void bam_cuda_fail(bam_stream stream, const char *format, ...) {
 }
 
 /* Doubling, so that sizes that grow slowly do not ask the driver each time. The old memory is
-   freed after the work that uses it: cudaFree waits. */
+   freed after the work that uses it. */
 void *bam_cuda_scratch(bam_stream stream, int64_t bytes) {
   if (bytes <= stream->scratch_bytes && stream->scratch != NULL)
     return stream->scratch;
@@ -40,6 +40,7 @@ void *bam_cuda_scratch(bam_stream stream, int64_t bytes) {
                   (double)wanted * 1e-6);
     return NULL;
   }
+  bam_cuda_note(stream, "scratch", cudaStreamSynchronize(stream->queue));
   bam_cuda_note(stream, "cudaFree", cudaFree(stream->scratch));
   stream->scratch = grown;
   stream->scratch_bytes = wanted;

@@ -15,7 +15,7 @@ end
 -- Fixed weights, all different and none small.
 local function weights_for(output)
   local n = output:count()
-  return (core.arange(1, n, { dtype = "f64" }) * 0.37):sin():reshape(output.shape) + 1.5
+  return (core.arange(1, n, { dtype = "f64", device = output.device }) * 0.37):sin():reshape(output.shape) + 1.5
 end
 
 local function check_inputs(inputs)

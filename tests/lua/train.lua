@@ -58,6 +58,9 @@ expect_failure("--set model: this is a group; there are model.ffn, model.heads,"
 expect_failure("--set scale: type --scale NAME", "--set scale=590m")
 expect_failure("--only: no phase is called mixd; did you mean `mixed`?", "--plan --only mixd")
 expect_failure('no device "gpu"', "--device gpu")
+output, fine = small.run(directory, "--plan --device cuda") -- for another machine
+assert(fine, output)
+expect(output, "the times assume 10.0 TFLOP/s")
 expect_failure("phase seed is not trained yet; type: bamlua recipe.lua", "--only experts/law")
 output, fine = small.run(directory, "--help")
 assert(fine, output)

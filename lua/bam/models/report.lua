@@ -23,7 +23,7 @@ end
 -- Sums over an entry of both: |seed|², |expert|², seed·expert, |expert - seed|².
 local function add_sums(sums, seed, expert, entry)
   core.scope(function()
-    local a, b = ops.to(seed.read(entry), "f64"), ops.to(expert.read(entry), "f64")
+    local a, b = ops.to(seed.read(entry), "f64", "cpu"), ops.to(expert.read(entry), "f64", "cpu")
     local c = ops.sub(b, a)
     for i, value in ipairs { dot(a, a), dot(b, b), dot(a, b), dot(c, c) } do
       sums[i] = (sums[i] or 0) + value
