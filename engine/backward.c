@@ -351,7 +351,9 @@ bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain
   if (status != BAM_OK)
     return status;
   bool was = context->no_grad;
+  const bam_storage *outer = context->unit_seed; /* of a backward that this one runs inside */
   context->no_grad = true;
+  context->unit_seed = seed == NULL ? grad->storage : NULL;
   if (root->node == NULL) {
     status = accumulate(&root->grad, true, grad);
   } else {
@@ -362,6 +364,7 @@ bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain
       status = walk(node, retain);
     bam_node_release(node);
   }
+  context->unit_seed = outer;
   bam_tensor_release(grad);
   context->no_grad = was;
   return status;

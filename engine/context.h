@@ -49,6 +49,7 @@ struct bam_context {
   uint64_t seed;           /* of the counter-based generator */
   uint64_t random_counter; /* 128-bit blocks drawn so far */
   uint64_t next_node;      /* sequence number of the next autograd node */
+  const struct bam_storage *unit_seed; /* the seed, 1, that a running backward made */
   bool no_grad;            /* nothing is recorded while set */
   bool tf32;               /* devices may compute products of f32 from tf32 */
   bool check_nan;          /* bam.debug { nan = true } */

@@ -204,16 +204,25 @@ done:
 
 /* ---- backward ---- */
 
+/* The gradient that arrived. The seed that backward made itself is known to be 1: only another one is
+   read, which waits for the device. */
+static bam_status read_seed(bam_backward *pass, double *seed) {
+  int64_t unused;
+  *seed = 1;
+  if (pass->grads[0]->storage == pass->context->unit_seed)
+    return BAM_OK;
+  return bam_tensor_get(pass->grads[0], 0, seed, &unused);
+}
+
 /* The gradients were computed in forward, for a seed of 1. */
 static bam_status give_finished(bam_backward *pass) {
   double seed;
-  int64_t unused;
   bam_status status = BAM_OK;
   bam_tensor **once = &pass->node->saved[SAVED_SCALE];
   if (*once == NULL)
     return bam_backward_fail(pass, "with `scale` the gradients are computed in forward and handed out "
                                    "once; leave `scale` out to go backward several times");
-  BAM_TRY(bam_tensor_get(pass->grads[0], 0, &seed, &unused));
+  BAM_TRY(read_seed(pass, &seed));
   if (seed != 1)
     return bam_backward_fail(pass,
                              "the gradients were computed in forward, as `scale` was given, and "
