@@ -119,7 +119,7 @@ endef
 $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call kernel_rule,$(i),$(t)))))
 
 # Nothing of C++'s run-time library is asked for.
-NVCC_FLAGS := -std=c++17 -O3 -MMD -MP $(if $(WERROR),-Werror all-warnings) \
+NVCC_FLAGS := -std=c++17 -O3 -compress-mode=size -MMD -MP $(if $(WERROR),-Werror all-warnings) \
               -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-threadsafe-statics \
               $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
               -gencode arch=compute_$(firstword $(CUDA_ARCH)),code=compute_$(firstword $(CUDA_ARCH))

@@ -166,8 +166,7 @@ static void fold_pieces(bam_stream stream, const F &f, void *parts_, const real 
     BAM_LAUNCH(stream, (fold_columns<F>), BAM_BLOCKS(pieces * s.inner), BAM_BLOCK, 0, f, parts, x,
                s);
   else if (s.length <= BAM_SHORT_ROW)
-    BAM_LAUNCH(stream, (fold_rows<BAM_WARP, F>), BAM_WARP_ROWS(pieces), BAM_BLOCK, 0, f, parts, x,
-               s);
+    BAM_LAUNCH_WARPS((fold_rows<BAM_WARP, F>), pieces, f, parts, x, s);
   else
     BAM_LAUNCH(stream, (fold_rows<BAM_TEAM, F>), BAM_ROW_BLOCKS(pieces), BAM_TEAM, 0, f, parts, x,
                s);
@@ -180,8 +179,8 @@ static void fold_with(bam_stream stream, const F &f, void *parts, const real *x,
   const int64_t outputs = s.outer * s.inner;
   fold_pieces(stream, f, parts, x, s);
   if (s.chunks > 1)
-    BAM_LAUNCH(stream, (fold_chunks<F>), BAM_WARP_ROWS(outputs), BAM_BLOCK, 0, f,
-               (const typename F::total *)parts, outputs, s.chunks);
+    BAM_LAUNCH_WARPS((fold_chunks<F>), outputs, f, (const typename F::total *)parts, outputs,
+                     s.chunks);
 }
 
 template <class F>

@@ -59,36 +59,36 @@ void KERNEL(cross_entropy_backward)(bam_stream stream, void *dx, const void *x, 
                   targets, scale, (const real *)seed, rows, n, ignore);
 }
 
-/* ---- one number for all rows, by one block ---- */
+/* ---- one number for all rows, by one team ---- */
 
-#define ALL_THREADS 1024
-
+template <int team>
 static __global__ void count_targets(double *scale, const int64_t *targets, int64_t n,
                                      int64_t ignore) {
   int64_t valid = 0;
-  BAM_EACH(i, n)
+  BAM_EACH_OF_TEAM(i, n)
     valid += targets[i] != ignore;
-  valid = block_sum(valid);
-  if (threadIdx.x == 0)
+  valid = team_sum<team>(valid);
+  if (BAM_TEAM_FIRST)
     *scale = valid > 0 ? 1 / (double)valid : 0;
 }
 
 /* 1 / the number of targets that count; 0 when none does. */
 void KERNEL(loss_scale)(bam_stream stream, double *scale, const int64_t *targets, int64_t n,
                         int64_t ignore) {
-  BAM_LAUNCH(stream, count_targets, 1, ALL_THREADS, 0, scale, targets, n, ignore);
+  BAM_LAUNCH_ROWS(count_targets, 1, n, scale, targets, n, ignore);
 }
 
+template <int team>
 static __global__ void add_losses(real *y, const double *losses, const double *scale, int64_t n) {
   double sum = 0;
-  BAM_EACH(i, n)
+  BAM_EACH_OF_TEAM(i, n)
     sum += losses[i];
-  sum = block_sum(sum);
-  if (threadIdx.x == 0)
+  sum = team_sum<team>(sum);
+  if (BAM_TEAM_FIRST)
     *y = (real)(sum * *scale);
 }
 
 void KERNEL(loss_total)(bam_stream stream, void *y, const double *losses, const double *scale,
                         int64_t n) {
-  BAM_LAUNCH(stream, add_losses, 1, ALL_THREADS, 0, (real *)y, losses, scale, n);
+  BAM_LAUNCH_ROWS(add_losses, 1, n, (real *)y, losses, scale, n);
 }

@@ -163,8 +163,7 @@ static void run_rows(bam_stream stream, T *y, const T *x, const wide *sums, cons
                      bool reverse) {
   const int64_t pieces = s.outer * s.chunks;
   if (s.length <= BAM_SHORT_ROW)
-    BAM_LAUNCH(stream, (running_rows<BAM_WARP, T>), BAM_WARP_ROWS(pieces), BAM_BLOCK, 0, y, x,
-               sums, s, reverse);
+    BAM_LAUNCH_WARPS((running_rows<BAM_WARP, T>), pieces, y, x, sums, s, reverse);
   else
     BAM_LAUNCH(stream, (running_rows<BAM_TEAM, T>), BAM_ROW_BLOCKS(pieces), BAM_TEAM, 0, y, x,
                sums, s, reverse);

@@ -8,6 +8,7 @@
 
 #define BAM_SHORT_ROW 1024 /* elements up to which a warp has a row */
 #define BAM_TEAM 512       /* threads for a longer one */
+#define BAM_FEW_ROWS 2048  /* below this, a block has one warp */
 
 #define BAM_EACH_TEAM_ROW(row, rows)                                                              \
   for (int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / team; row < (rows);       \
@@ -20,11 +21,20 @@
 
 #define BAM_WARP_ROWS(rows) bam_blocks(rows, BAM_BLOCK / BAM_WARP, 1 << 20)
 
-/* Launch kernel<team> over rows of n; its arguments follow. */
+/* Launch a kernel with a warp for each row; its arguments follow. Few rows are spread over all
+   multiprocessors. */
+#define BAM_LAUNCH_WARPS(kernel, rows, ...)                                                       \
+  do {                                                                                            \
+    const int warps_ = (rows) < BAM_FEW_ROWS ? 1 : BAM_BLOCK / BAM_WARP;                          \
+    BAM_LAUNCH(stream, kernel, bam_blocks(rows, warps_, 1 << 20), warps_ * BAM_WARP, 0,           \
+               __VA_ARGS__);                                                                      \
+  } while (0)
+
+/* The same with kernel<team> over rows of n. */
 #define BAM_LAUNCH_ROWS(kernel, rows, n, ...)                                                     \
   do {                                                                                            \
     if ((n) <= BAM_SHORT_ROW)                                                                     \
-      BAM_LAUNCH(stream, (kernel<BAM_WARP>), BAM_WARP_ROWS(rows), BAM_BLOCK, 0, __VA_ARGS__);     \
+      BAM_LAUNCH_WARPS((kernel<BAM_WARP>), rows, __VA_ARGS__);                                    \
     else                                                                                          \
       BAM_LAUNCH(stream, (kernel<BAM_TEAM>), BAM_ROW_BLOCKS(rows), BAM_TEAM, 0, __VA_ARGS__);     \
   } while (0)

@@ -78,11 +78,14 @@ struct tiling {
   int64_t tiles;  /* in all */
   int64_t height; /* rows in a tile */
   int64_t across; /* tiles in a row */
+  int threads;    /* for a tile */
 };
 
 static tiling plan_tiles(int64_t rows, int64_t n) {
-  tiling t = { rows, n, 0, n < TILE ? TILE / n : 1, (n + TILE - 1) / TILE };
+  tiling t = { rows, n, 0, n < TILE ? TILE / n : 1, (n + TILE - 1) / TILE, BAM_BLOCK };
   t.tiles = (rows + t.height - 1) / t.height * t.across;
+  if (rows * n < BAM_BLOCK)
+    t.threads = (int)(rows * n + BAM_WARP - 1) / BAM_WARP * BAM_WARP;
   return t;
 }
 
@@ -97,13 +100,13 @@ static __global__ void sort_tiles(sequence to, const real *x, tiling t, ordering
     const int count = (int)height * width;
     const int64_t first = row * t.n + before; /* only rows that fit lie behind each other here */
     int from = 0;                             /* which half of the arrays */
-    for (int i = threadIdx.x; i < count; i += BAM_BLOCK) {
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
       values[i] = x[first + i];
       places[i] = i % width;
     }
     __syncthreads();
     for (int run = 1; run < width; run *= 2, from = TILE - from) {
-      for (int i = threadIdx.x; i < count; i += BAM_BLOCK) {
+      for (int i = threadIdx.x; i < count; i += blockDim.x) {
         const int piece = i / width * width;
         const int at = TILE - from + piece +
                        (int)merged_place(values + from + piece, width, i - piece, run, order);
@@ -112,7 +115,7 @@ static __global__ void sort_tiles(sequence to, const real *x, tiling t, ordering
       }
       __syncthreads();
     }
-    for (int i = threadIdx.x; i < count; i += BAM_BLOCK) {
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
       to.value[first + i] = values[from + i];
       to.position[first + i] = before + places[from + i] + 1;
     }
@@ -146,8 +149,8 @@ void KERNEL(sort)(bam_stream stream, void *y, int64_t *positions, void *spare,
     odd = !odd;
   if (odd)
     exchange(&from, &to);
-  BAM_LAUNCH(stream, sort_tiles, BAM_ROW_BLOCKS(t.tiles), BAM_BLOCK, 0, from, (const real *)x, t,
-             order);
+  BAM_LAUNCH(stream, sort_tiles, BAM_ROW_BLOCKS(t.tiles), t.threads, 0, from, (const real *)x,
+             t, order);
   for (int64_t width = TILE; width < n; width *= 2) {
     BAM_LAUNCH(stream, merge_runs, BAM_BLOCKS(rows * n), BAM_BLOCK, 0, to, from, rows, n, width,
                order);
