@@ -36,7 +36,10 @@ ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -fopenmp -fno-math-er
 CARRIED    := $(foreach l,lua5.4 jansson edit tinfo bsd md,$(shell $(CC) -print-file-name=lib$(l).a))
 # libgomp too: only then can the program choose how its threads wait (kernels/cpu/device.c).
 # CUDA's runtime is linked in; cuBLASLt and the driver are opened when first used.
-CUDA_LIBS  := $(if $(filter 1,$(CUDA)),$(dir $(shell command -v nvcc))../lib64/libcudart_static.a -lrt)
+CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null)))
+CUDART     := $(firstword $(wildcard $(CUDA_HOME)/lib64/libcudart_static.a $(CUDA_HOME)/targets/*/lib/libcudart_static.a \
+                                     $(CUDA_HOME)/lib/libcudart_static.a))
+CUDA_LIBS  := $(if $(filter 1,$(CUDA)),$(CUDART) -lrt)
 ALL_LIBS   := $(PKG_LIBS) $(CUDA_LIBS) $(shell $(CC) -print-file-name=libgomp.a) -lpthread -lm -ldl $(SANITIZE)
 
 # ---- sources ----

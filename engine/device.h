@@ -70,8 +70,8 @@ typedef struct bam_backend {
   /* Fill in *device for the `number`-th, which exists; false when that fails. */
   bool (*open)(bam_device *device, int number, char *why, size_t size);
 
-  /* What the `number`-th is, as a line for people, and its memory. */
-  void (*describe)(int number, char *text, size_t size, int64_t *bytes, int64_t *free_bytes);
+  /* What the `number`-th is, as a line for people, and its memory. Does not open it. */
+  void (*describe)(int number, char *text, size_t size, int64_t *bytes);
 } bam_backend;
 
 /* The backends compiled in, besides the CPU; ends with NULL. */

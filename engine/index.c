@@ -11,7 +11,7 @@ static bam_status prepare_source(bam_tensor *to, bam_tensor *from, const bam_sha
   bam_tensor *source = NULL;
   bam_status status;
   if (from->dtype == to->dtype && bam_shape_equal(&from->shape, shape) &&
-      from->storage != to->storage)
+      from->storage != to->storage && bam_tensor_device(from) == bam_tensor_device(to))
     return bam_tensor_contiguous(from, out);
   BAM_TRY(bam_tensor_new(to->context, bam_tensor_device(to), to->dtype, shape, &source));
   BAM_TRY(bam_tensor_copy(source, from));

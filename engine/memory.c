@@ -175,6 +175,9 @@ static bam_storage *find_storage(bam_context *context, bam_device *device, int c
 }
 
 static bam_status out_of_memory(bam_context *context, bam_device *device, int64_t bytes) {
+  bam_status failed = bam_device_check(context, device); /* which would explain it */
+  if (failed != BAM_OK)
+    return failed;
   const double mb = 1e-6;
   return bam_fail(context, BAM_ERROR_MEMORY,
                   "out of memory on %s: asked for %.1f MB with %.1f MB in use and %.1f MB "

@@ -141,13 +141,16 @@ static bam_status flush(bam_writer *writer) {
 }
 
 /* Append bytes that `device` can see. */
-static bam_status append(bam_writer *writer, const bam_device *device, const void *data,
+static bam_status append(bam_writer *writer, bam_device *device, const void *data,
                          int64_t bytes) {
   for (int64_t done = 0; done < bytes;) {
     int64_t room = BAM_WRITER_BUFFER - writer->used;
     int64_t step = bytes - done < room ? bytes - done : room;
     device->copy_out(device->stream, writer->buffer + writer->used,
                      (const unsigned char *)data + done, step);
+    bam_status arrived = bam_device_check(writer->context, device);
+    if (arrived != BAM_OK) /* what came is not what is there */
+      return arrived;
     writer->used += step;
     done += step;
     if (writer->used == BAM_WRITER_BUFFER) {

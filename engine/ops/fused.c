@@ -84,9 +84,10 @@ static bam_status check_ids(bam_call *call, int i, bam_tensor *ids, int64_t limi
   char name[40];
   device->kernels[BAM_F32]->check_ids(device->stream, &bad, bam_tensor_data(ids),
                                       bam_tensor_count(ids), limit, ignore);
-  if (bad < 0)
-    return BAM_OK;
-  bam_status status = bam_tensor_get(ids, bad, &unused, &id);
+  bam_status status = bam_device_check(call->context, device);
+  if (status != BAM_OK || bad < 0)
+    return status;
+  status = bam_tensor_get(ids, bad, &unused, &id);
   if (status != BAM_OK)
     return status;
   return bam_call_fail(call,

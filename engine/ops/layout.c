@@ -181,9 +181,10 @@ static bam_status check_range(bam_context *context, const char *what, bam_tensor
   double unused;
   device->kernels[BAM_I64]->find_outside(device->stream, &found, data,
                                          bam_tensor_count(positions), 1, n);
-  if (found < 0)
-    return BAM_OK;
-  bam_status status = bam_tensor_get(positions, found, &unused, &value);
+  bam_status status = bam_device_check(context, device);
+  if (status != BAM_OK || found < 0)
+    return status;
+  status = bam_tensor_get(positions, found, &unused, &value);
   if (status != BAM_OK)
     return status;
   return bam_fail(context, BAM_ERROR_ARGUMENT,

@@ -71,6 +71,7 @@ static bam_status check_experts(bam_call *call, int64_t limit, bam_tensor **out)
   BAM_TRY(bam_tensor_convert(experts, BAM_I64, &ids));
   device->kernels[BAM_I64]->find_outside(device->stream, &bad, bam_tensor_data(ids),
                                          bam_tensor_count(ids), 0, limit);
+  BAM_TRY(bam_device_check(call->context, device));
   if (bad >= 0) {
     BAM_TRY(bam_tensor_get(ids, bad, &unused, &id));
     status = bam_call_fail(call, "expert %" PRId64 " (element %" PRId64 " of `experts`) is outside "
@@ -119,6 +120,7 @@ static bam_status sort_assignments(bam_call *call, experts *e) {
                              bam_tensor_data(chosen), l->assignments, l->experts);
   e->device->copy_out(e->device->stream, bam_tensor_data(e->offsets), bam_tensor_data(offsets),
                       (l->experts + 1) * (int64_t)sizeof(int64_t));
+  BAM_TRY(bam_device_check(context, e->device));
   e->l.count = ((const int64_t *)bam_tensor_data(e->offsets))[l->experts];
 done:
   bam_tensor_release(chosen);

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define WORKSPACE_BYTES (32 << 20)
-#define MOST_ALIGNED 256 /* bytes; algorithms ask for no more */
+#define MOST_ALIGNED 16 /* bytes: the widest access; more would make results depend on places */
 #define BATCH 65535      /* products in one call: the third size of a grid goes no further */
 #define PLANS 1024       /* that are kept */
 #define WAYS 4           /* among how many places a plan can have its own */

@@ -15,7 +15,7 @@ template <bool negative, bool line>
 static __global__ void find_any(bam_loop loop, int64_t n, bool *found, const real *x) {
   BAM_EACH(i, n) {
     int64_t at[1];
-    place<1, line>(loop, i, at);
+    place<1, line>(loop, n, i, at);
     const real v = x[at[0]];
     if (negative ? IS_NEGATIVE(v) : v == 0)
       *found = true;

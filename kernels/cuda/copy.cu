@@ -75,7 +75,7 @@ static __global__ void copy_tiles(matrices all, real *y, const real *x) {
     const int64_t first_row = tile % per_matrix / all.tiles_over * TILE;
     const int64_t first_column = tile % all.tiles_over * TILE;
     int64_t at[2];
-    place<2, false>(all.outer, tile / per_matrix, at);
+    place<2, false>(all.outer, all.count, tile / per_matrix, at);
     __syncthreads(); /* the last tile has been written */
     for (int64_t c = across; c < TILE; c += TILE_ROWS) {
       const int64_t i = first_row + along, j = first_column + c;

@@ -18,12 +18,7 @@ DECLARE(f32) DECLARE(f64) DECLARE(i32) DECLARE(i64) DECLARE(u8) DECLARE(b8)
 /* ---- memory ---- */
 
 static void *device_alloc(bam_stream stream, int64_t bytes) {
-  void *data = NULL;
-  if (!bam_cuda_enter(stream) || cudaMalloc(&data, (size_t)bytes) != cudaSuccess) {
-    cudaGetLastError(); /* memory being short is no failure of the device */
-    return NULL;
-  }
-  return data;
+  return bam_cuda_enter(stream) ? bam_cuda_malloc(stream, bytes) : NULL;
 }
 
 static void device_synchronise(bam_stream stream) {
@@ -119,21 +114,18 @@ static int count_devices(char *why, size_t size) {
   return 0;
 }
 
-static void describe_device(int number, char *text, size_t size, int64_t *bytes,
-                            int64_t *free_bytes) {
+/* Nothing that would make CUDA set up the device: that takes hundreds of megabytes of it. */
+static void describe_device(int number, char *text, size_t size, int64_t *bytes) {
   cudaDeviceProp properties;
-  size_t available = 0, total = 0;
   snprintf(text, size, "cannot be asked");
-  *bytes = *free_bytes = 0;
-  if (cudaGetDeviceProperties(&properties, number) != cudaSuccess ||
-      cudaSetDevice(number) != cudaSuccess || cudaMemGetInfo(&available, &total) != cudaSuccess) {
+  *bytes = 0;
+  if (cudaGetDeviceProperties(&properties, number) != cudaSuccess) {
     cudaGetLastError();
     return;
   }
   snprintf(text, size, "%s, compute capability %d.%d, %d multiprocessors", properties.name,
            properties.major, properties.minor, properties.multiProcessorCount);
-  *bytes = (int64_t)total;
-  *free_bytes = (int64_t)available;
+  *bytes = (int64_t)properties.totalGlobalMem;
 }
 
 static bool open_device(bam_device *device, int number, char *why, size_t size) {

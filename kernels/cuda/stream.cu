@@ -12,8 +12,10 @@ bool bam_cuda_enter(bam_stream stream) {
 }
 
 void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error) {
-  if (error != cudaSuccess)
-    bam_cuda_fail(stream, "%s: %s", what, cudaGetErrorString(error));
+  if (error == cudaSuccess)
+    return;
+  cudaGetLastError(); /* forget it: the next launch would be blamed */
+  bam_cuda_fail(stream, "%s: %s", what, cudaGetErrorString(error));
 }
 
 void bam_cuda_fail(bam_stream stream, const char *format, ...) {
@@ -25,26 +27,37 @@ void bam_cuda_fail(bam_stream stream, const char *format, ...) {
   va_end(arguments);
 }
 
-/* Doubling, so that sizes that grow slowly do not ask the driver each time. The old memory is
-   freed after the work that uses it. */
+void *bam_cuda_malloc(bam_stream stream, int64_t bytes) {
+  void *data = NULL;
+  const cudaError_t error = cudaMalloc(&data, (size_t)bytes);
+  if (error == cudaErrorMemoryAllocation)
+    cudaGetLastError(); /* memory being short is no failure of the device */
+  else
+    bam_cuda_note(stream, "cudaMalloc", error);
+  return error == cudaSuccess ? data : NULL;
+}
+
+/* Doubling, so that sizes that grow slowly do not ask the driver each time; just enough when there
+   is not so much. The old memory is freed first, after the work that uses it. */
 void *bam_cuda_scratch(bam_stream stream, int64_t bytes) {
   if (bytes <= stream->scratch_bytes && stream->scratch != NULL)
     return stream->scratch;
   if (!bam_cuda_enter(stream))
     return NULL;
-  int64_t wanted = 2 * stream->scratch_bytes > bytes ? 2 * stream->scratch_bytes : bytes;
-  void *grown;
-  if (cudaMalloc(&grown, (size_t)wanted) != cudaSuccess) {
-    cudaGetLastError(); /* or the next launch would be blamed for it */
-    bam_cuda_fail(stream, "out of memory: no %.1f MB for intermediate results; use a smaller batch",
-                  (double)wanted * 1e-6);
-    return NULL;
-  }
   bam_cuda_note(stream, "scratch", cudaStreamSynchronize(stream->queue));
   bam_cuda_note(stream, "cudaFree", cudaFree(stream->scratch));
-  stream->scratch = grown;
-  stream->scratch_bytes = wanted;
-  return grown;
+  stream->scratch_bytes = 2 * stream->scratch_bytes > bytes ? 2 * stream->scratch_bytes : bytes;
+  stream->scratch = bam_cuda_malloc(stream, stream->scratch_bytes);
+  if (stream->scratch == NULL) {
+    stream->scratch_bytes = bytes;
+    stream->scratch = bam_cuda_malloc(stream, bytes);
+  }
+  if (stream->scratch == NULL) {
+    stream->scratch_bytes = 0;
+    bam_cuda_fail(stream, "out of memory: no %.1f MB for intermediate results; use a smaller batch",
+                  (double)bytes * 1e-6);
+  }
+  return stream->scratch;
 }
 
 /* The next slot of pinned memory, when its last copy is done. */
@@ -82,6 +95,7 @@ static void begin_out(bam_stream stream, const char *device, int64_t bytes) {
 /* Pieces are copied from pinned memory while the next ones arrive there. */
 void bam_cuda_copy_out(bam_stream stream, void *host, const void *device, int64_t bytes) {
   const int64_t pieces = (bytes + BAM_STAGING_BYTES - 1) / BAM_STAGING_BYTES;
+  memset(host, 0, (size_t)bytes);
   if (bytes == 0 || !bam_cuda_enter(stream))
     return;
   for (int64_t i = 0, begun = 0; i < pieces; i++) {

@@ -43,6 +43,10 @@ void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error);
 void bam_cuda_fail(bam_stream stream, const char *format, ...)
   __attribute__((format(printf, 2, 3)));
 
+/* `bytes` bytes of memory of the device, which is current; NULL when there is not so much. Any other
+   error is noted. */
+void *bam_cuda_malloc(bam_stream stream, int64_t bytes);
+
 /* `bytes` bytes of device memory, 256-byte aligned, valid until the next call that asks for some:
    kernels on the stream run in order, so all may use the same. NULL when there is no memory,
    which is noted: the caller then launches nothing. It grows to the most ever asked for. */

@@ -19,12 +19,14 @@ static __device__ __forceinline__ void find_offsets(const bam_loop &loop, Index 
   }
 }
 
+/* n is the number of elements: no size is above it. */
 template <int operands, bool line>
-static __device__ __forceinline__ void place(const bam_loop &loop, int64_t i, int64_t *at) {
+static __device__ __forceinline__ void place(const bam_loop &loop, int64_t n, int64_t i,
+                                             int64_t *at) {
   if (line)
     for (int k = 0; k < operands; k++)
       at[k] = i * loop.stride[k][0];
-  else if (i <= UINT32_MAX) /* 32-bit division is several times faster */
+  else if (n <= UINT32_MAX) /* 32-bit division is several times faster */
     find_offsets<operands, uint32_t>(loop, (uint32_t)i, at);
   else
     find_offsets<operands, uint64_t>(loop, (uint64_t)i, at);
@@ -34,7 +36,7 @@ template <bool line, class F, class Y>
 __global__ void walk_fill(bam_loop loop, int64_t n, F f, Y *y) {
   BAM_EACH(i, n) {
     int64_t at[1];
-    place<1, line>(loop, i, at);
+    place<1, line>(loop, n, i, at);
     y[at[0]] = f();
   }
 }
@@ -43,7 +45,7 @@ template <bool line, class F, class Y, class A>
 __global__ void walk_unary(bam_loop loop, int64_t n, F f, Y *y, const A *a) {
   BAM_EACH(i, n) {
     int64_t at[2];
-    place<2, line>(loop, i, at);
+    place<2, line>(loop, n, i, at);
     y[at[0]] = f(a[at[1]]);
   }
 }
@@ -52,7 +54,7 @@ template <bool line, class F, class Y, class A, class B>
 __global__ void walk_binary(bam_loop loop, int64_t n, F f, Y *y, const A *a, const B *b) {
   BAM_EACH(i, n) {
     int64_t at[3];
-    place<3, line>(loop, i, at);
+    place<3, line>(loop, n, i, at);
     y[at[0]] = f(a[at[1]], b[at[2]]);
   }
 }
@@ -62,7 +64,7 @@ __global__ void walk_ternary(bam_loop loop, int64_t n, F f, Y *y, const A *a, co
                              const C *c) {
   BAM_EACH(i, n) {
     int64_t at[4];
-    place<4, line>(loop, i, at);
+    place<4, line>(loop, n, i, at);
     y[at[0]] = f(a[at[1]], b[at[2]], c[at[3]]);
   }
 }

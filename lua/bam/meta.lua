@@ -336,7 +336,7 @@ function core.memory(device) end
 function core.device(name) end
 
 --- The devices of this machine, and for each kind that has none, why: `cuda = "..."`.
----@return { name: device, description: string, memory?: integer, free?: integer }[]
+---@return { name: device, description: string, memory?: integer }[]
 ---@return table<string, string>
 function core.devices() end
 

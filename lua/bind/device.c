@@ -12,9 +12,8 @@ static int device_default(lua_State *L) {
   return 1;
 }
 
-static void push_device(lua_State *L, const char *name, const char *text, int64_t bytes,
-                        int64_t free_bytes) {
-  lua_createtable(L, 0, 4);
+static void push_device(lua_State *L, const char *name, const char *text, int64_t bytes) {
+  lua_createtable(L, 0, 3);
   lua_pushstring(L, name);
   lua_setfield(L, -2, "name");
   lua_pushstring(L, text);
@@ -23,8 +22,6 @@ static void push_device(lua_State *L, const char *name, const char *text, int64_
     return;
   lua_pushinteger(L, bytes);
   lua_setfield(L, -2, "memory");
-  lua_pushinteger(L, free_bytes);
-  lua_setfield(L, -2, "free");
 }
 
 /* Append the devices of one backend to the list on top; why there are none, to the table below. */
@@ -36,15 +33,15 @@ static void push_backend(lua_State *L, const bam_backend *backend) {
     lua_setfield(L, -3, backend->name);
   }
   for (int i = 0; i < count; i++) {
-    int64_t bytes = 0, free_bytes = 0;
+    int64_t bytes = 0;
     snprintf(name, sizeof name, "%s:%d", backend->name, i);
-    backend->describe(i, text, sizeof text, &bytes, &free_bytes);
-    push_device(L, name, text, bytes, free_bytes);
+    backend->describe(i, text, sizeof text, &bytes);
+    push_device(L, name, text, bytes);
     lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
   }
 }
 
-/* devices(): a list of { name, description, memory, free }; and, by backend, why it has none. */
+/* devices(): a list of { name, description, memory }; and, by backend, why it has none. */
 static int device_list(lua_State *L) {
   char text[64];
   lua_settop(L, 0);
@@ -52,7 +49,7 @@ static int device_list(lua_State *L) {
   lua_newtable(L);
   snprintf(text, sizeof text, "this machine (%s, %d threads)", bind_context(L)->cpu.isa,
            bind_context(L)->threads);
-  push_device(L, "cpu", text, 0, 0);
+  push_device(L, "cpu", text, 0);
   lua_rawseti(L, -2, 1);
   for (int i = 0; bam_backends[i] != NULL; i++)
     push_backend(L, bam_backends[i]);

@@ -1,6 +1,7 @@
 /* Every registered op as a Lua function: inputs first, then attributes by position, then
    perhaps one table of attributes by name: softmax(x, -1), softmax(x, { dim = -1 }).
    Also the help text of each. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +22,24 @@ static const char *what(reader *r, const char *name) {
 }
 
 /* ---- inputs ---- */
+
+/* The number in a box, on a device. Where a double holds it, it travels as a kernel's argument: copies
+   take a slot of pinned memory each. */
+static void move_number(lua_State *L, bind_box *box, bam_device *device, double number) {
+  bam_tensor *here = box->tensor, *there = NULL;
+  bool exact = here->dtype != BAM_I64 || fabs(number) <= 0x1p53;
+  bam_status status;
+  if (here->dtype == BAM_BOOL || !exact) {
+    status = bam_tensor_to(here, device, &there);
+  } else {
+    status = bam_tensor_new(here->context, device, here->dtype, &here->shape, &there);
+    if (status == BAM_OK)
+      status = bam_tensor_fill(there, number);
+  }
+  box->tensor = there;
+  bam_tensor_release(here);
+  bind_check(L, status);
+}
 
 bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, const char *name) {
   bam_tensor *tensor = bind_test_tensor(L, arg);
@@ -46,13 +65,10 @@ bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, con
   else
     status = bam_tensor_from(context, BAM_F64, &scalar, &number, &box->tensor);
   bind_check(L, status);
+  if (!device->is_host)
+    move_number(L, box, device, number);
   box->tensor->is_number = true;
-  if (device->is_host)
-    return box->tensor;
-  bind_box *there = bind_push_box(L);
-  bind_check(L, bam_tensor_to(box->tensor, device, &there->tensor));
-  lua_remove(L, -2);
-  return there->tensor;
+  return box->tensor;
 }
 
 static bool is_optional(const char *name) { return name[strlen(name) - 1] == '?'; }

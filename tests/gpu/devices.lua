@@ -68,6 +68,13 @@ do -- numbers, indexing, printing, mixed devices
   same(x[x:gt(2)], x:to("cpu")[x:to("cpu"):gt(2)], "a mask")
   same(x[{ {}, { 1, 3, 2 } }], x:to("cpu")[{ {}, { 1, 3, 2 } }], "steps")
   close((2 * x + 1) / x - 2 ^ x, (2 * x:to "cpu" + 1) / x:to "cpu" - 2 ^ x:to "cpu", 1e-5, "numbers")
+  local y, here = bam.zeros(3), bam.tensor { 3, 1 }
+  x[x:gt(9)] = bam.zeros(0)
+  x[bam.tensor({ 2 }, { device = "cuda" })] = bam.tensor { { 4., 5, 6 } } -- a value from elsewhere
+  bam.device "cuda"
+  y[here] = { 5.5, 6.5 }
+  bam.device "cpu"
+  assert(y[1]:item() == 6.5 and y[3]:item() == 5.5 and x[2][2]:item() == 5)
   x[1] = bam.tensor { 7.0, 8.0, 9.0 }
   assert(x[1]:sum():item() == 24)
   expect_error("tensors on cuda:0 and cpu; move one with x:to", function() return x + bam.ones(3) end)
