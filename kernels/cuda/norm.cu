@@ -79,7 +79,7 @@ static __global__ void input_rows(real *dx, const real *dy_, const real *ds, con
   }
 }
 
-#define COLUMNS BAM_WARP               /* of a block that collects weight gradients */
+#define COLUMNS BAM_WARP             /* of a block that collects weight gradients */
 #define TURNS (BAM_BLOCK / BAM_WARP) /* the rows of a part are shared among so many warps */
 
 /* What the rows of a part add to the gradients of weight and bias, to scratch [parts, 2, n]: first

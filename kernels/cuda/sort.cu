@@ -48,8 +48,8 @@ static __device__ __forceinline__ int64_t count_before(const real *run, int64_t 
   return low;
 }
 
-/* Where element j of a row of n goes when its sorted runs of `width`, a power of two, are merged two
-   by two. */
+/* Where element j of a row of n goes when its sorted runs of `width`, a power of two, are merged
+   two by two. */
 static __device__ __forceinline__ int64_t merged_place(const real *row, int64_t n, int64_t j,
                                                        int64_t width, ordering order) {
   const bool right = (j & width) != 0;
