@@ -1,10 +1,14 @@
 -- `make bench`: how fast bamlua is, in turn with PyTorch when one is installed, alone when not.
 --
---     bamlua tests/bench/bench.lua [--alone] [--rounds N] [PATTERN]
+--     bamlua tests/bench/bench.lua [--device NAME] [--alone] [--rounds N] [--seconds N] [--tiny]
+--                                  [PATTERN]
 --
 -- PATTERN selects cases by title. PyTorch is looked for in $BAMLUA_PEER_PYTHON, then in python3;
--- tests/bench/peer.py says how to install it. Each round measures bamlua, PyTorch and the machine's
--- multiply-add peak one after the other, so that all meet the same weather.
+-- tests/bench/peer.py says how to install it; $BAMLUA_PEER_LOG may name a file for its complaints.
+-- Each round measures bamlua, PyTorch and the machine's multiply-add peak one after the other, so
+-- that all meet the same weather. On a device other than the CPU a measurement ends when the device
+-- is done, and shares are of the speeds of the first cases. After --seconds no case begins. --tiny
+-- makes every size small, to see that all of it runs.
 local core = require "bam.core"
 
 local HERE = arg[0]:match "^(.*/)" or "./"
@@ -12,23 +16,34 @@ local AT_ONCE = 0.2 -- seconds that one measurement takes
 
 -- ---- arguments ----
 
-local options = { rounds = 7, alone = false, pattern = "" }
+local options = { device = "cpu", rounds = 7, seconds = math.huge, alone = false, tiny = false,
+                  pattern = "" }
 do
+  local function number(text)
+    return math.max(1, math.tointeger(tonumber(text)) or error("bench: expected a number", 0))
+  end
   local i = 1
   while arg[i] do
-    if arg[i] == "--alone" then
-      options.alone = true
-    elseif arg[i] == "--rounds" and math.tointeger(tonumber(arg[i + 1])) then
-      options.rounds, i = math.max(1, math.tointeger(tonumber(arg[i + 1]))), i + 1
+    local name = arg[i]:match "^%-%-(%l+)$"
+    if name == "alone" or name == "tiny" then
+      options[name] = true
+    elseif (name == "rounds" or name == "seconds") and arg[i + 1] then
+      options[name], i = number(arg[i + 1]), i + 1
+    elseif name == "device" and arg[i + 1] then
+      options.device, i = arg[i + 1], i + 1
     elseif arg[i]:sub(1, 1) == "-" then
-      error(string.format("bench: no option `%s`; there are --alone, --rounds N and a pattern",
-                          arg[i]), 0)
+      error(string.format("bench: no option `%s`; there are --device NAME, --alone, --rounds N, "
+                          .. "--seconds N, --tiny and a pattern", arg[i]), 0)
     else
       options.pattern = arg[i]
     end
     i = i + 1
   end
 end
+
+local begun = core.clock()
+local device = core.device(options.device)
+local on_device = device ~= "cpu"
 
 -- ---- the shell ----
 
@@ -80,13 +95,16 @@ end
 -- ---- PyTorch ----
 
 local peer
+local failures = 0 -- cases that do not run, or PyTorch's end
 
 local function start_peer()
   local python = os.getenv "BAMLUA_PEER_PYTHON" or "python3"
-  local script = string.format("%s %speer.py", quote(python), quote(HERE))
+  local script = string.format("%s %speer.py --device %s", quote(python), quote(HERE),
+                               quote(device))
   local version = output_of(string.format("%s --version", script))
   if not version then return end
-  local fifo, log = string.format("%s/answers", scratch), string.format("%s/log", scratch)
+  local fifo = string.format("%s/answers", scratch)
+  local log = os.getenv "BAMLUA_PEER_LOG" or string.format("%s/log", scratch)
   os.execute(string.format("mkfifo %s", quote(fifo)))
   peer = { version = version, log = log }
   peer.ask = assert(io.popen(string.format("%s >%s 2>%s", script, quote(fifo), quote(log)), "w"))
@@ -94,12 +112,17 @@ local function start_peer()
   peer.ask:setvbuf "line"
 end
 
+-- Its answer, or "failed" when it has stopped: bamlua then goes on alone.
 local function ask_peer(question)
-  peer.ask:write(question, "\n")
-  local answer = peer.answers:read "l"
-  if answer then return answer end
-  for line in io.lines(peer.log) do io.stderr:write(line, "\n") end
-  error("bench: PyTorch stopped; its last words are above", 0)
+  if not peer.stopped then
+    peer.ask:write(question, "\n")
+    local answer = peer.answers:read "l"
+    if answer then return answer end
+    peer.stopped, failures = true, failures + 1
+    for line in io.lines(peer.log) do io.stderr:write(line, "\n") end
+    io.stderr:write "bench: PyTorch stopped; its last words are above\n"
+  end
+  return "failed it stopped"
 end
 
 -- ---- the machine ----
@@ -121,9 +144,11 @@ local function measure_peak() return tonumber(output_of(quote(peak_program))) * 
 
 -- Seconds of one call, over `calls` of them, including the collection of what they leave behind.
 local function timed(step, calls)
+  if on_device then core.synchronise() end
   local start = core.clock()
   for _ = 1, calls do step() end
   collectgarbage()
+  if on_device then core.synchronise() end
   return (core.clock() - start) / calls
 end
 
@@ -137,17 +162,26 @@ local function calls_for(step, seconds)
   return math.max(1, math.floor(seconds / once))
 end
 
+-- PyTorch's variant that takes part in the case, or nil, and why there is none.
+local function prepare_peer(case)
+  local answer = ask_peer(string.format("case %s", case.peer))
+  local label = answer:match "^ready (.*)"
+  return label, not label and string.format("none: %s", answer:match "^failed (.*)" or answer)
+end
+
 local function measure(case)
   local step = case.prepare()
   timed(step, 2)
   local calls = calls_for(step, AT_ONCE)
-  local result = { own = {}, peer = {}, peak = {} }
-  if peer then result.label = ask_peer(string.format("case %s", case.peer)):match "^ready (.*)" end
+  local result, ready, why = { own = {}, peer = {}, peak = {} }, nil, nil
+  if peer then ready, why = prepare_peer(case) end
+  result.label = ready or why
   for round = 1, options.rounds do
     result.own[round] = timed(step, calls)
-    if peer then result.peer[round] = tonumber(ask_peer "run") end
+    if ready then result.peer[round] = tonumber(ask_peer "run") end
     if case.flops and peak_program then result.peak[round] = measure_peak() end
   end
+  if ready then ask_peer "end" end
   return result
 end
 
@@ -157,22 +191,45 @@ end
 local function padded(text, width) return text .. string.rep(" ", width - utf8.len(text)) end
 
 local function row(...)
-  local cells, widths = table.pack(...), { 64, 24, 24, 18, 21 }
+  local cells, widths = table.pack(...), { on_device and 72 or 64, 24, 24, 18, 21 }
   for i = 1, cells.n do cells[i] = padded(cells[i] or "", widths[i] or 0) end
   print((table.concat(cells, " "):gsub(" +$", "")))
 end
 
+-- The best speeds of a device that were seen in cases meant for that, by what limits: FLOP/s of f32
+-- and of tf32, bytes/s.
+local ceilings = {}
+
+local function limit_of(case) return not case.flops and "bytes" or case.tf32 and "tf32" or "f32" end
+
+local function note_ceiling(case, result)
+  local fastest = math.min(math.huge, table.unpack(result.own))
+  fastest = math.min(fastest, table.unpack(result.peer))
+  local limit = limit_of(case)
+  ceilings[limit] = math.max(ceilings[limit] or 0, (case.flops or case.bytes) / fastest)
+end
+
+-- Of what is possible: ", 77 %", or nothing where that is not known.
+local function share(case, result)
+  local possible
+  if on_device then
+    possible = ceilings[limit_of(case)]
+  elseif #result.peak > 0 then
+    possible = median(result.peak)
+  end
+  local work = case.flops or case.bytes
+  if not possible or not work then return "" end
+  return string.format(", %.0f %%", 100 * work / median(result.own) / possible)
+end
+
 -- "182 GFLOP/s, 77 %", "31 GB/s", "52k tokens/s"
 local function rate(case, result)
-  local seconds, share = median(result.own), ""
-  if #result.peak > 0 then
-    share = string.format(", %.0f %%", 100 * case.flops / seconds / median(result.peak))
-  end
+  local seconds, part = median(result.own), share(case, result)
   if case.tokens then
-    return string.format("%.1fk tokens/s%s", case.tokens / seconds / 1e3, share)
+    return string.format("%.1fk tokens/s%s", case.tokens / seconds / 1e3, part)
   end
-  if case.flops then return string.format("%.0f GFLOP/s%s", case.flops / seconds / 1e9, share) end
-  if case.bytes then return string.format("%.1f GB/s", case.bytes / seconds / 1e9) end
+  if case.flops then return string.format("%.0f GFLOP/s%s", case.flops / seconds / 1e9, part) end
+  if case.bytes then return string.format("%.1f GB/s%s", case.bytes / seconds / 1e9, part) end
   return ""
 end
 
@@ -187,7 +244,9 @@ local function show(case, result)
   local function one(seconds) return seconds / per end
   local cells = { case.title, duration(map(result.own, one)) }
   if peer then
-    cells[3], cells[4] = duration(map(result.peer, one)), ratio(result.own, result.peer)
+    local both = #result.peer == #result.own
+    cells[3] = both and duration(map(result.peer, one)) or ""
+    cells[4] = both and ratio(result.own, result.peer) or ""
   end
   cells[#cells + 1] = rate(case, result)
   cells[#cells + 1] = result.label
@@ -219,21 +278,35 @@ end
 
 -- ---- everything ----
 
+local function describe_device()
+  if not on_device then return string.format("%s, %d threads", core.isa(), core.threads()) end
+  for _, d in ipairs((core.devices())) do
+    if d.name == device then return string.format("%s, %s", d.name, d.description) end
+  end
+end
+
+local function describe_shares()
+  if on_device then
+    return "Shares are of the fastest that either side is seen at in the case that only multiplies "
+           .. "or copies: those that come first."
+  elseif peak_program then
+    return string.format("Shares are of the machine's multiply-add peak, %.0f GFLOP/s.",
+                         measure_peak() / 1e9)
+  end
+  return "No share of the machine's multiply-add peak: that needs a C compiler."
+end
+
 local function show_heading()
-  print(string.format("bamlua on %s, %d threads. Medians of %d rounds (min–max).", core.isa(),
-                      core.threads(), options.rounds))
+  print(string.format("bamlua on %s. Medians of %d rounds (min–max).", describe_device(),
+                      options.rounds))
   if peer then
-    print(string.format("%s at its fastest variant and thread count, named last. Ratios above 1: "
-                        .. "bamlua is that many times faster.", peer.version))
+    print(string.format("%s at its fastest variant%s, named last. Ratios above 1: "
+                        .. "bamlua is that many times faster.", peer.version,
+                        on_device and "" or " and thread count"))
   else
     print "No PyTorch to compare with; tests/bench/peer.py says how to install one."
   end
-  if peak_program then
-    print(string.format("Shares are of the machine's multiply-add peak, %.0f GFLOP/s.",
-                        measure_peak() / 1e9))
-  else
-    print "No share of the machine's multiply-add peak: that needs a C compiler."
-  end
+  print(describe_shares())
   print()
   if peer then
     row("", "bamlua", "PyTorch", "ratio", "rate", "PyTorch's fastest")
@@ -242,14 +315,37 @@ local function show_heading()
   end
 end
 
-build_peak()
+local function run_case(case)
+  if core.clock() - begun > options.seconds then return row(case.title, "no time left") end
+  if on_device then
+    core.tf32(case.tf32 or false)
+    collectgarbage() -- frees the last case's tensors first
+  end
+  local fine, result = pcall(measure, case)
+  if not fine then
+    failures = failures + 1
+    return row(case.title, string.format("failed: %s", result))
+  end
+  if on_device and case.ceiling then note_ceiling(case, result) end
+  show(case, result)
+end
+
+local function used(...)
+  if not options.tiny then return ... end
+  local function reduced(size) return math.min(size, size < 64 and 4 or 16) end
+  return table.unpack(map({ ... }, reduced))
+end
+
+io.stdout:setvbuf "line"
+if not on_device then build_peak() end
 if not options.alone then start_peer() end
 show_heading()
-for _, case in ipairs(dofile(string.format("%scases.lua", HERE))) do
-  if case.title:find(options.pattern) then show(case, measure(case)) end
+for _, case in ipairs(assert(loadfile(string.format("%scases.lua", HERE)))(used)) do
+  if case.title:find(options.pattern) then run_case(case) end
 end
-if ("start"):find(options.pattern) then start_ups() end
+if not on_device and ("start"):find(options.pattern) then start_ups() end
 if peer then
   peer.ask:close()
   peer.answers:close()
 end
+if failures > 0 then error(string.format("bench: %d of the cases failed", failures), 0) end

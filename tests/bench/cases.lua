@@ -1,13 +1,19 @@
--- What the benchmark measures. A case has a title, the line that makes tests/bench/peer.py do the
--- same work, and prepare(), which gives a function that does it once. `flops` and `bytes` are those
--- of the mathematics: nothing counts that is computed again, and each array counts once. `per` is
--- how many small operations one call does.
+-- What the benchmark measures: loaded with a function that is given sizes and gives those to use. A
+-- case has a title, the line that makes tests/bench/peer.py do the same work, and prepare(), which
+-- gives a function that does it once. `flops` and `bytes` are those of the mathematics: nothing
+-- counts that is computed again, and each array counts once. `per` is how many small operations one
+-- call does. With `tf32` products may be computed from tf32. Of cases with `ceiling` the speeds are
+-- those that others on a device have their shares of. Where new tensors go to a device there are
+-- larger cases too, and they come first.
 local bam = require "bam"
 
+local used = ...
 local cases = {}
 
 local function add(case)
-  case.peer = string.format("%s %s", case.kind, table.concat(case.sizes, " "))
+  local kind = case.tf32 and string.format("tf32 %s", case.kind) or case.kind
+  if case.tf32 then case.title = string.format("%s, tf32", case.title) end
+  case.peer = string.format("%s %s", kind, table.concat(case.sizes, " "))
   cases[#cases + 1] = case
 end
 
@@ -15,11 +21,13 @@ local function grad(...) return bam.randn(...):requires_grad_() end
 
 -- ---- matrix products ----
 
-local function matmul(batch, m, k, n)
+local function matmul(batch, m, k, n, more)
+  batch, m, k, n = used(batch, m, k, n)
   local title = string.format("matmul %dx%d · %dx%d", m, k, k, n)
   add {
     title = batch > 1 and string.format("%s, %d at once", title, batch) or title,
     kind = "matmul", sizes = { batch, m, k, n }, flops = 2 * batch * m * k * n,
+    ceiling = more and more.ceiling, tf32 = more and more.tf32,
     prepare = function()
       local a = batch > 1 and bam.randn(batch, m, k) or bam.randn(m, k)
       local b = batch > 1 and bam.randn(batch, k, n) or bam.randn(k, n)
@@ -38,6 +46,7 @@ matmul(32, 256, 32, 256)   -- as attention does it
 -- ---- layers ----
 
 local function attention(B, T, H, G, K, backward)
+  B, T, H, G, K = used(B, T, H, G, K)
   local forward_flops = 4 * B * H * K * T * (T + 1) // 2
   add {
     title = string.format("attention %s, B=%d T=%d H=%d%s K=%d",
@@ -66,6 +75,7 @@ end
 attention(2, 1024, 8, 2, 64, true)
 
 local function layer_norm(rows, D)
+  rows, D = used(rows, D)
   add {
     title = string.format("layer_norm fwd+bwd, %dx%d", rows, D),
     kind = "layer_norm", sizes = { rows, D }, bytes = 4 * 5 * rows * D,
@@ -84,6 +94,7 @@ layer_norm(2048, 128)
 layer_norm(8192, 1024)
 
 local function head(rows, D, V)
+  rows, D, V = used(rows, D, V)
   add {
     title = string.format("linear_cross_entropy fwd+bwd, %dx%d, V=%d", rows, D, V),
     kind = "linear_cross_entropy", sizes = { rows, D, V }, flops = 6 * rows * D * V,
@@ -102,6 +113,23 @@ end
 head(2048, 128, 2048)
 head(512, 512, 32000)
 
+local function embedding(tokens, V, D)
+  tokens, V, D = used(tokens, V, D)
+  add {
+    title = string.format("embedding fwd+bwd, %d tokens, V=%d D=%d", tokens, V, D),
+    kind = "embedding", sizes = { tokens, V, D }, bytes = 4 * (3 * tokens + V) * D,
+    prepare = function()
+      local vectors, seed = grad(V, D), bam.randn(tokens, D)
+      local ids = bam.randint(0, V - 1, tokens)
+      return function()
+        vectors.grad = nil
+        local y <close> = bam.embedding(ids, vectors)
+        y:backward(seed)
+      end
+    end,
+  }
+end
+
 -- ---- mixtures ----
 
 -- A weight [rows, columns], or of as many dimensions as there are sizes.
@@ -119,6 +147,7 @@ local function fresh(leaves, step)
 end
 
 local function mixture_of_attention(B, T, D, H, N, shared)
+  B, T, D, H, N = used(B, T, D, H, N)
   local rows = (N + 2 * (shared and 1 or N)) * D
   local products = 2 * B * T * D * (N + rows + N * D)
   add {
@@ -141,6 +170,7 @@ mixture_of_attention(8, 256, 128, 4, 4, true)
 mixture_of_attention(8, 256, 128, 4, 4, false)
 
 local function routed_ffn(tokens, D, F, N, k)
+  tokens, D, F, N, k = used(tokens, D, F, N, k)
   add {
     title = string.format("routed FFN fwd+bwd, %d tokens, D=%d F=%d N=%d top-%d", tokens, D, F, N,
                           k),
@@ -163,15 +193,34 @@ routed_ffn(2048, 128, 352, 4, 2)
 
 -- ---- the optimiser, the interpreter ----
 
-add {
-  title = "AdamW, 10 M parameters", kind = "adamw", sizes = { 10000000 }, bytes = 4 * 7 * 10000000,
-  prepare = function()
-    local p = grad(10000000)
-    local opt = bam.optim.AdamW({ p }, { lr = 1e-3, weight_decay = 0.1 })
-    p.grad:copy_(bam.randn(10000000))
-    return function() opt:step() end
-  end,
-}
+local function adamw(count)
+  count = used(count)
+  add {
+    title = string.format("AdamW, %s parameters",
+                          count < 1e6 and count or string.format("%d M", count // 1000000)),
+    kind = "adamw", sizes = { count }, bytes = 4 * 7 * count,
+    prepare = function()
+      local p = grad(count)
+      local opt = bam.optim.AdamW({ p }, { lr = 1e-3, weight_decay = 0.1 })
+      p.grad:copy_(bam.randn(count))
+      return function() opt:step() end
+    end,
+  }
+end
+
+adamw(10000000)
+
+local function copy(count)
+  count = used(count)
+  add {
+    title = string.format("copy of %.0f MB", 4 * count / 1e6),
+    kind = "copy", sizes = { count }, bytes = 4 * 2 * count, ceiling = true,
+    prepare = function()
+      local from, to = bam.randn(count), bam.zeros(count)
+      return function() to:copy_(from) end
+    end,
+  }
+end
 
 add {
   title = "add of 2 elements, recorded", kind = "add", sizes = { 1000 }, per = 1000,
@@ -185,10 +234,13 @@ add {
 
 -- ---- whole models ----
 
-local B, T = 8, 256
+local SMALL = { width = 128, heads = 4, ffn = 352, vocab = 2048, batch = 8, length = 256 }
+local LARGE = { width = 768, heads = 12, ffn = 2048, vocab = 32000, batch = 8, length = 1024 }
 
-local function dense(layers)
-  return bam.models.parallel { layers = layers, width = 128, heads = 4, ffn = 352, vocab = 2048 }
+local function dense(layers, of)
+  local width, heads, ffn, vocab = used(of.width, of.heads, of.ffn, of.vocab)
+  return bam.models.parallel { layers = layers, width = width, heads = heads, ffn = ffn,
+                               vocab = vocab }
 end
 
 local function mixed(experts, attention)
@@ -198,12 +250,13 @@ end
 
 -- Forward and backward, and with `update` the rest of a training step. With `attention` it is four
 -- of the dense models that are mixed.
-local function model(title, layers, update, attention)
-  local one = dense(layers)
+local function model(title, of, layers, update, attention, tf32)
+  layers = used(layers)
+  local one, B, T = dense(layers, of), used(of.batch, of.length)
   local d = attention and mixed({ one, one, one, one }, attention) or one
   add {
     title = string.format("%s, %d layers, width %d, %dx%d tokens", title, layers, d.width, B, T),
-    kind = "model", tokens = B * T, flops = B * T * d:flops(T).training,
+    kind = "model", tf32 = tf32, tokens = B * T, flops = B * T * d:flops(T).training,
     sizes = { layers, d.width, d.heads, d.ffn.hidden, d.vocab, B, T, update and 1 or 0,
               d.attention.experts, d.attention.kv == "shared" and 1 or 0, d.ffn.experts,
               d.ffn.top_k },
@@ -227,11 +280,33 @@ local function model(title, layers, update, attention)
   }
 end
 
-model("model fwd+bwd", 4, false)
-model("training step", 4, true)
-model("training step, dense", 3, true)
-model("training step, BTX", 3, true, { experts = "mean" })
-model("training step, BAM shared KV", 3, true, { kv = "shared", routing = "soft" })
-model("training step, BAM KV experts", 3, true, { kv = "own", routing = "soft" })
+model("model fwd+bwd", SMALL, 4, false)
+model("training step", SMALL, 4, true)
+model("training step, dense", SMALL, 3, true)
+model("training step, BTX", SMALL, 3, true, { experts = "mean" })
+model("training step, BAM shared KV", SMALL, 3, true, { kv = "shared", routing = "soft" })
+model("training step, BAM KV experts", SMALL, 3, true, { kv = "own", routing = "soft" })
+
+-- ---- a device's ----
+
+if bam.device() ~= "cpu" then
+  local others = cases
+  cases = {}
+  matmul(1, 4096, 4096, 4096, { ceiling = true })
+  matmul(1, 4096, 4096, 4096, { ceiling = true, tf32 = true })
+  copy(128000000)
+  attention(4, 2048, 16, 16, 64, false)
+  attention(4, 2048, 16, 16, 64, true)
+  layer_norm(16384, 2048)
+  head(8192, 1024, 32000)
+  embedding(16384, 32000, 1024)
+  adamw(100000000)
+  local shared = { kv = "shared", routing = "soft" }
+  model("training step, dense", LARGE, 12, true)
+  model("training step, BAM shared KV", LARGE, 12, true, shared)
+  model("training step, dense", LARGE, 12, true, nil, true)
+  model("training step, BAM shared KV", LARGE, 12, true, shared, true)
+  table.move(others, 1, #others, #cases + 1, cases)
+end
 
 return cases

@@ -1,8 +1,14 @@
 """The PyTorch side of `make bench`: tests/bench/bench.lua starts it and drives it over pipes.
 
-A line "case KIND SIZES..." prepares a case: every variant (eager, torch.compile, ...) is timed with
-1 thread and with one per core, and the fastest is kept; the answer is "ready LABEL". A line "run"
-times it for a while; the answer is the seconds of one call. Nothing else goes to standard output.
+    peer.py [--device cuda] [--version]
+
+A line "case [tf32] KIND SIZES..." prepares a case: every variant (eager, torch.compile, ...) is
+timed with 1 thread and with one per core, and the fastest is kept; the answer is "ready LABEL", or
+"failed WHY". A line "run" times it for a while; the answer is the seconds of one call. A line "end"
+frees the case; the answer is "ended". Nothing else goes to standard output.
+
+On a CUDA device threads do not matter; products are of f32 unless the case says tf32; and variants
+that take long to compile are given up.
 
 Any PyTorch 2 will do: `pip install torch numpy`, and g++ for torch.compile. On a machine without a
 CUDA device 1 GB of that can be left out; this is enough:
@@ -12,8 +18,11 @@ CUDA device 1 GB of that can be left out; this is enough:
     pip install numpy setuptools typing_extensions sympy networkx jinja2 filelock fsspec \\
         'cuda-toolkit[cublas,cudart,cufft,cufile,cupti,cusparse,nvjitlink,nvrtc]==13.2.2'
 """
+import contextlib
+import gc
 import math
 import os
+import signal
 import sys
 import time
 
@@ -23,6 +32,11 @@ import torch.nn.functional as F
 import peer_mixtures as mixtures
 
 AT_ONCE = 0.2  # seconds that one measurement takes
+PREPARE = 60  # seconds that a case may prepare on a device
+COMPILED = ("compiled", "graphs")  # last words of the names of variants that are compiled
+
+DEVICE = sys.argv[sys.argv.index("--device") + 1] if "--device" in sys.argv else "cpu"
+ON_CUDA = DEVICE.startswith("cuda")
 
 
 def matmul(batch, m, k, n):
@@ -36,18 +50,26 @@ def attention(batch, time_steps, heads, kv_heads, width, backward):
                for count in (heads, kv_heads, kv_heads))
     seed = torch.randn(batch, heads, time_steps, width)
 
-    def step():
-        y = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
-                                           is_causal=True, enable_gqa=heads != kv_heads)
-        if backward:
-            q.grad = k.grad = v.grad = None
-            y.backward(seed)
-    return {"eager": step}
+    def make_step(repeat):
+        def step():
+            y = mixtures.attend_heads(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
+                                      repeat)
+            if backward:
+                q.grad = k.grad = v.grad = None
+                y.backward(seed)
+        return step
+    if ON_CUDA and heads != kv_heads:
+        return {"eager": make_step(False), "repeated keys": make_step(True)}
+    return {"eager": make_step(False)}
 
 
-def with_compiled(function, make_step):
-    """Two variants: the function as it is, and compiled. It may be a module."""
-    return {"eager": make_step(function), "compiled": make_step(torch.compile(function))}
+def with_compiled(function, make_step, fixed=True):
+    """Two variants: the function as it is, and compiled. It may be a module. On a device also one
+    that is launched at once, as a CUDA graph, where its tensors have fixed sizes."""
+    variants = {"eager": make_step(function), "compiled": make_step(torch.compile(function))}
+    if ON_CUDA and fixed:
+        variants["graphs"] = make_step(torch.compile(function, mode="reduce-overhead"))
+    return variants
 
 
 def layer_norm(rows, width):
@@ -80,6 +102,23 @@ def linear_cross_entropy(rows, width, vocabulary):
     return variants
 
 
+def embedding(tokens, vocabulary, width):
+    w, seed = torch.randn(vocabulary, width, requires_grad=True), torch.randn(tokens, width)
+    ids = torch.randint(0, vocabulary, (tokens,))
+
+    def make_step(function):
+        def step():
+            w.grad = None
+            function(ids, w).backward(seed)
+        return step
+    return with_compiled(F.embedding, make_step)
+
+
+def copy(count):
+    a, b = torch.randn(count), torch.zeros(count)
+    return {"eager": lambda: b.copy_(a)}
+
+
 def adamw(count):
     p = torch.randn(count, requires_grad=True)
     p.grad = torch.randn(count)
@@ -102,7 +141,7 @@ def add(count):
 def in_forms(nets, make_step):
     """The variants of a net in each of its forms, named after both."""
     return {f"{form} {name}": step for form, net in nets.items()
-            for name, step in with_compiled(net, make_step).items()}
+            for name, step in with_compiled(net, make_step, form != "loop").items()}
 
 
 def mixture_of_attention(batch, time_steps, width, heads, experts, shared):
@@ -141,9 +180,14 @@ def model(layers, width, heads, hidden, vocabulary, batch, time_steps, update,
     tokens = torch.randint(0, vocabulary, (batch, time_steps))
     targets = torch.randint(0, vocabulary, (batch, time_steps))
 
+    optimizers = {}  # one of each net, whether compiled or not
+
     def make_step(net):
         parameters = list(net.parameters())
-        optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.1, fused=True)
+        if parameters[0] not in optimizers:
+            optimizers[parameters[0]] = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.1,
+                                                          fused=True)
+        optimizer = optimizers[parameters[0]]
 
         def step():
             optimizer.zero_grad()
@@ -159,14 +203,18 @@ def model(layers, width, heads, hidden, vocabulary, batch, time_steps, update,
 
 
 CASES = {f.__name__: f
-         for f in (matmul, attention, layer_norm, linear_cross_entropy, adamw, add,
+         for f in (matmul, attention, layer_norm, linear_cross_entropy, embedding, copy, adamw, add,
                    mixture_of_attention, routed_ffn, model)}
 
 
 def timed(step, calls):
+    if ON_CUDA:
+        torch.cuda.synchronize()
     start = time.perf_counter()
     for _ in range(calls):
         step()
+    if ON_CUDA:
+        torch.cuda.synchronize()
     return (time.perf_counter() - start) / calls
 
 
@@ -178,46 +226,115 @@ def calls_for(step, seconds):
     return max(1, int(seconds / once))
 
 
+def in_order(variants, seconds):
+    """The names of variants: first those that need no compiler, then those of the form that was the
+    fastest without. `seconds` gets filled meanwhile."""
+    def slow(name):
+        return name.split()[-1] in COMPILED
+
+    def eager_seconds(name):
+        return seconds.get(" ".join(name.split()[:-1] + ["eager"]), math.inf)
+    yield from [name for name in variants if not slow(name)]
+    yield from sorted(filter(slow, variants), key=eager_seconds)
+
+
+@contextlib.contextmanager
+def limited(end):
+    """Raises when a device's case takes longer than till then, and again as long as that is caught
+    by what it passes."""
+    def late(*_):
+        raise TimeoutError(f"it is not ready after {PREPARE} s")
+    if not ON_CUDA:
+        yield
+        return
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, max(end - time.perf_counter(), 1e-3), 5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def time_variants(variants, end):
+    """Seconds of a call by name, of those that run here."""
+    seconds = {}
+    for name in in_order(variants, seconds):
+        try:
+            with limited(end):
+                step = variants[name]
+                timed(step, 4 if ON_CUDA else 2)  # warm, compile, record graphs
+                seconds[name] = min(timed(step, calls_for(step, AT_ONCE / 4)) for _ in range(3))
+        except Exception as error:
+            print(f"peer: {name} does not run here: {error}", file=sys.stderr)
+            seconds.pop(name, None)
+    return seconds
+
+
 def best_variant(variants):
-    """Label, step, threads and calls per measurement of the fastest, of those whose names contain
+    """Label, step and calls per measurement of the fastest, of those whose names contain
     $BAMLUA_PEER_FORM ("loop", "stacked", ...) where there are such."""
     form = os.environ.get("BAMLUA_PEER_FORM", "")
     variants = {name: step for name, step in variants.items() if form in name} or variants
-    best = (math.inf,)
-    for threads in sorted({1, os.cpu_count()}):
+    end, found = time.perf_counter() + PREPARE, []
+    for threads in [None] if ON_CUDA else sorted({1, os.cpu_count()}):
+        if threads:
+            torch.set_num_threads(threads)
+        found += [(seconds, threads, name)
+                  for name, seconds in time_variants(variants, end).items()]
+    if not found:
+        raise RuntimeError("no variant runs here; the log says why")
+    _, threads, name = min(found, key=lambda entry: entry[0])
+    label = name
+    if threads:
         torch.set_num_threads(threads)
-        for name, step in variants.items():
-            try:
-                timed(step, 2)  # warm, compile
-                seconds = min(timed(step, calls_for(step, AT_ONCE / 4)) for _ in range(3))
-            except Exception as error:
-                print(f"peer: {name} does not run here: {error}", file=sys.stderr)
-                continue
-            if seconds < best[0]:
-                label = f"{name}, {threads} thread{'s' if threads > 1 else ''}"
-                best = (seconds, label, step, threads)
-    _, label, step, threads = best
-    torch.set_num_threads(threads)
-    return label, step, calls_for(step, AT_ONCE)
+        label = f"{name}, {threads} thread{'s' if threads > 1 else ''}"
+    return label, variants[name], calls_for(variants[name], AT_ONCE)
+
+
+def prepare(words):
+    """As best_variant, of a case."""
+    tf32 = words[0] == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    with torch.device(DEVICE):
+        variants = CASES[words[tf32]](*map(int, words[1 + tf32:]))
+    return best_variant(variants)
+
+
+def free():
+    """Gives back what a case held; the caller has let go of its step."""
+    torch._dynamo.reset()
+    gc.collect()
+    if ON_CUDA:
+        torch.cuda.empty_cache()
 
 
 def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print does not belong to the conversation
+    if ON_CUDA:
+        torch.cuda.set_device(DEVICE)
     step, calls = None, 0
     for line in sys.stdin:
         words = line.split()
         if words[0] == "case":
-            step = None  # frees the last case's tensors first
-            torch._dynamo.reset()
-            label, step, calls = best_variant(CASES[words[1]](*map(int, words[2:])))
-            print("ready", label, file=answers)
+            try:
+                label, step, calls = prepare(words[1:])
+                print("ready", label, file=answers)
+            except Exception as error:
+                print(f"peer: {line.strip()}: {error}", file=sys.stderr)
+                print("failed", " ".join(str(error).split())[:60], file=answers)
+        elif words[0] == "end":
+            step = None
+            free()
+            print("ended", file=answers)
         else:
             print(repr(timed(step, calls)), file=answers)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--version"]:
+    if ON_CUDA and not torch.cuda.is_available():
+        sys.exit("peer: this PyTorch has no CUDA device")
+    if "--version" in sys.argv:
         print(f"PyTorch {torch.__version__}")
     else:
         main()

@@ -45,10 +45,20 @@ class Rope:
         return turned.reshape(x.shape)
 
 
+def attend_heads(q, k, v, repeat):
+    """Causal attention of heads [B, heads, T, K]. Consecutive queries may share keys, which `repeat`
+    repeats for them: on a device, what computes f32 by blocks knows no shared ones."""
+    shared = q.shape[1] != k.shape[1]
+    if shared and repeat:
+        times = q.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(times, 1), v.repeat_interleave(times, 1)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True,
+                                          enable_gqa=shared and not repeat)
+
+
 def attend(q, k, v):
-    """Causal attention of heads [B, T, heads, K]; consecutive queries may share keys."""
-    y = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
-                                       is_causal=True, enable_gqa=q.shape[2] != k.shape[2])
+    """As attend_heads, of heads [B, T, heads, K]."""
+    y = attend_heads(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), q.is_cuda)
     return y.transpose(1, 2)
 
 
