@@ -316,6 +316,9 @@ def main():
     step, calls = None, 0
     for line in sys.stdin:
         words = line.split()
+        if words[0] != "run":
+            step = None
+            free()
         if words[0] == "case":
             try:
                 label, step, calls = prepare(words[1:])
@@ -324,8 +327,6 @@ def main():
                 print(f"peer: {line.strip()}: {error}", file=sys.stderr)
                 print("failed", " ".join(str(error).split())[:60], file=answers)
         elif words[0] == "end":
-            step = None
-            free()
             print("ended", file=answers)
         else:
             print(repr(timed(step, calls)), file=answers)
