@@ -46,8 +46,8 @@ class Rope:
 
 
 def attend_heads(q, k, v, repeat):
-    """Causal attention of heads [B, heads, T, K]. Consecutive queries may share keys; `repeat` gives
-    each its own, as on a device what computes f32 by blocks cannot share."""
+    """Causal attention of heads [B, heads, T, K]. Consecutive queries may share keys; `repeat`
+    gives each its own, as on a device what computes f32 by blocks cannot share."""
     shared = q.shape[1] != k.shape[1]
     if shared and repeat:
         times = q.shape[1] // k.shape[1]
