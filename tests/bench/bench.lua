@@ -107,7 +107,9 @@ local function start_peer()
   local log = os.getenv "BAMLUA_PEER_LOG" or string.format("%s/log", scratch)
   os.execute(string.format("mkfifo %s", quote(fifo)))
   peer = { version = version, log = log }
-  peer.ask = assert(io.popen(string.format("%s >%s 2>%s", script, quote(fifo), quote(log)), "w"))
+  -- What is asked after its end is still read: a broken pipe would end bamlua too.
+  local command = string.format("{ %s >%s 2>%s; cat >/dev/null; }", script, quote(fifo), quote(log))
+  peer.ask = assert(io.popen(command, "w"))
   peer.answers = assert(io.open(fifo))
   peer.ask:setvbuf "line"
 end
