@@ -204,8 +204,8 @@ done:
 
 /* ---- backward ---- */
 
-/* The gradient that arrived. The seed that backward made itself is known to be 1: only another one is
-   read, which waits for the device. */
+/* The gradient that arrived. The seed that backward made itself is known to be 1: only another one
+   is read, which waits for the device. */
 static bam_status read_seed(bam_backward *pass, double *seed) {
   int64_t unused;
   *seed = 1;

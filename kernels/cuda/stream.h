@@ -36,15 +36,16 @@ struct bam_stream_state {
 /* Make the stream's device the current one of this thread; false when that fails. */
 bool bam_cuda_enter(bam_stream stream);
 
-/* Record that `what` ended with `error`, unless it is a success or something was recorded before. */
+/* Record that `what` ended with `error`, unless that is a success or something was recorded
+   before. */
 void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error);
 
 /* The same with a printf-style message. */
 void bam_cuda_fail(bam_stream stream, const char *format, ...)
   __attribute__((format(printf, 2, 3)));
 
-/* `bytes` bytes of memory of the device, which is current; NULL when there is not so much. Any other
-   error is noted. */
+/* `bytes` bytes of memory of the device, which is current; NULL when there is not so much. Any
+   other error is noted. */
 void *bam_cuda_malloc(bam_stream stream, int64_t bytes);
 
 /* `bytes` bytes of device memory, 256-byte aligned, valid until the next call that asks for some:

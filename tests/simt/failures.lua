@@ -60,6 +60,17 @@ run("BAMLUA_SIMT_FAIL=adamw_elements", [[
     for j, w in ipairs(row) do assert(w == before[i][j]) end
   end]])
 
+-- What does not arrive is not saved: a file of zeros would look like weights.
+run("BAMLUA_SIMT_FAIL=cudaMemcpyAsync", [[
+  local path = os.tmpname()
+  os.remove(path)
+  local x = bam.ones(300000, { device = "cuda" })
+  expect_error("cuda:0: copy from the device: unspecified launch failure", bam.save, path, { x = x })
+  expect_error("copy from the device", bam.save_npy, path, x)
+  expect_error("copy from the device", x.totable, x)
+  expect_error("copy from the device", bam.sum(x).item, bam.sum(x))
+  assert(not io.open(path), "a file was left")]])
+
 run("BAMLUA_SIMT_DEVICES=0", [[
   expect_error('no device "cuda:0": the NVIDIA driver finds no GPU', bam.device, "cuda")
   local list, why = bam.devices()

@@ -4,6 +4,7 @@
    the host reads too early, or overwrites too early, is then wrong. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "machine.h"
@@ -241,8 +242,11 @@ static bool check_copy(const void *to, const void *from, size_t bytes, cudaMemcp
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t) {
   simt_host *h = host();
+  const char *wanted = getenv("BAMLUA_SIMT_FAIL");
   if (bytes == 0)
     return cudaSuccess;
+  if (wanted != NULL && strcmp(wanted, "cudaMemcpyAsync") == 0)
+    return simt_result(cudaErrorLaunchFailure);
   if (kind == cudaMemcpyDefault)
     kind = (cudaMemcpyKind)((simt_touches_device(from, 1) ? 2 : 0) + simt_touches_device(to, 1));
   if (!check_copy(to, from, bytes, kind))

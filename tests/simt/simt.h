@@ -5,7 +5,7 @@
 
    What the environment may say, each time anew:
    BAMLUA_SIMT=1 .. 4       run launches under that schedule only, and compare nothing
-   BAMLUA_SIMT_FAIL=name    launches of that kernel fail
+   BAMLUA_SIMT_FAIL=name    launches of that kernel fail; cudaMemcpyAsync: copies do
    BAMLUA_SIMT_MEMORY=n     bytes of memory of each device
    BAMLUA_SIMT_DEVICES=n    devices
    BAMLUA_SIMT_OPEN=1       the host may touch memory of the device */
