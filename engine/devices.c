@@ -26,10 +26,10 @@ static int read_number(const char *after) {
 static bam_status fail_unknown(bam_context *context, const char *name) {
   if (strncmp(name, "cuda", 4) == 0 && find_backend("cuda", 4) == NULL)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "no device \"%.40s\": this program was built without CUDA; there is \"cpu\" "
-                    "(make CUDA=1, where nvcc is installed, builds with it)", name);
-  return bam_fail(context, BAM_ERROR_ARGUMENT, "no device \"%.40s\"; there is \"cpu\"%s", name,
-                  find_backend("cuda", 4) != NULL ? ", \"cuda\", \"cuda:1\", ..." : "");
+                    "no device \"%.40s\": this program was built without CUDA; where nvcc is "
+                    "installed, make builds with it", name);
+  return bam_fail(context, BAM_ERROR_ARGUMENT,
+                  "no device \"%.40s\"; there are \"cpu\" and what bam.devices() lists", name);
 }
 
 static bam_status open_device(bam_context *context, const bam_backend *backend, int number,
