@@ -127,8 +127,11 @@ NVCC_FLAGS := -std=c++17 -O3 -compress-mode=size -MMD -MP $(if $(WERROR),-Werror
               $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
               -gencode arch=compute_$(firstword $(CUDA_ARCH)),code=compute_$(firstword $(CUDA_ARCH))
 
+# What makes kernels known to CUDA before main would make every start slower: it is put where kernels/cuda/device.cu
+# finds it when a device is asked for.
+LATE := objcopy --rename-section .init_array=bam_cuda_modules
 # As $(B)/flags, for what depends on CUDA.
-CUDA_LINE := $(CUDA) $(if $(filter 1,$(CUDA)),nvcc $(NVCC_FLAGS))
+CUDA_LINE := $(CUDA) $(if $(filter 1,$(CUDA)),nvcc $(NVCC_FLAGS) $(LATE))
 $(B)/cuda_flags: always
 	@mkdir -p $(@D)
 	@echo '$(CUDA_LINE)' | cmp -s - $@ || echo '$(CUDA_LINE)' > $@
@@ -137,13 +140,13 @@ $(B)/engine/backends.o: $(B)/cuda_flags
 $(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/cuda_flags
 	@mkdir -p $(@D)
 	@echo nvcc $<
-	@nvcc $(NVCC_FLAGS) -c -o $@ $<
+	@nvcc $(NVCC_FLAGS) -c -o $@ $< && $(LATE) $@
 
 define cuda_rule
 $(B)/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/cuda_flags
 	@mkdir -p $$(@D)
 	@echo nvcc $$< for $(1)
-	@nvcc $$(NVCC_FLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -c -o $$@ $$<
+	@nvcc $$(NVCC_FLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -c -o $$@ $$< && $(LATE) $$@
 $(B)/kernels/cuda/%.$(1).o $(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.c $(B)/flags
 	@mkdir -p $$(@D)
 	@$(CC) $(ALL_CFLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -c -o $$@ $$<

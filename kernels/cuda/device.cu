@@ -98,8 +98,23 @@ static bam_stream open_stream(int number, char *why, size_t size) {
 
 /* ---- the backend ---- */
 
+typedef void make_known(void);
+extern "C" make_known *const __start_bam_cuda_modules[] __attribute__((weak));
+extern "C" make_known *const __stop_bam_cuda_modules[] __attribute__((weak));
+
+/* Make the kernels of all files known to CUDA, once per process: what nvcc would have done before
+   main, in programs that never use a device too (LATE in the Makefile). */
+static void make_kernels_known(void) {
+  static bool done;
+  if (!done)
+    for (make_known *const *f = __start_bam_cuda_modules; f < __stop_bam_cuda_modules; f++)
+      (*f)();
+  done = true;
+}
+
 static int count_devices(char *why, size_t size) {
   int count = 0;
+  make_kernels_known();
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error == cudaSuccess && count > 0)
     return count;
