@@ -171,7 +171,7 @@ static bam_status sum_squares_at(bam_tensor *tensor, bam_tensor *sums, int k) {
   const bam_shape scalar = { .ndim = 0 };
   bam_tensor *place = NULL, *sum = NULL;
   bam_status status = BAM_OK;
-  BAM_TRY(bam_tensor_view(sums, &scalar, NULL, k, &place));
+  BAM_TRY(bam_tensor_view(sums, &scalar, sums->stride, k, &place));
   BAM_TRY(bam_tensor_new(sums->context, bam_tensor_device(tensor), BAM_F64, &scalar, &sum));
   BAM_TRY(sum_squares(tensor, sum));
   BAM_TRY(bam_tensor_copy(place, sum));
