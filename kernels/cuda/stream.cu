@@ -95,9 +95,12 @@ static void begin_out(bam_stream stream, const char *device, int64_t bytes) {
 /* Pieces are copied from pinned memory while the next ones arrive there. */
 void bam_cuda_copy_out(bam_stream stream, void *host, const void *device, int64_t bytes) {
   const int64_t pieces = (bytes + BAM_STAGING_BYTES - 1) / BAM_STAGING_BYTES;
-  memset(host, 0, (size_t)bytes);
-  if (bytes == 0 || !bam_cuda_enter(stream))
+  if (bytes == 0)
     return;
+  if (!bam_cuda_enter(stream)) {
+    memset(host, 0, (size_t)bytes);
+    return;
+  }
   for (int64_t i = 0, begun = 0; i < pieces; i++) {
     for (; begun < pieces && begun < i + BAM_STAGING_SLOTS; begun++) {
       const int64_t from = begun * BAM_STAGING_BYTES;

@@ -25,3 +25,16 @@ void add_scaled(double *to, const double *from, double factor, int64_t n) {
   for (int64_t i = 0; i < n; i++)
     to[i] += from[i] * factor;
 }
+
+void expect_gradient(bam_tensor *x, const double *want, double tolerance) {
+  if (!x->requires_grad) {
+    cr_assert(x->grad == NULL);
+    return;
+  }
+  if (x->grad == NULL && bam_tensor_count(x) == 0)
+    return;
+  expect_shape(x->grad, x->shape);
+  expect_dtype(x->grad, x->dtype);
+  expect_values(x->grad, want, tolerance);
+  EXPECT_OK(bam_autograd_set_grad(x, NULL));
+}

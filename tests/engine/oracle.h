@@ -14,6 +14,9 @@ double dot(const double *a, const double *b, int64_t n);
 
 double sigmoid(double x);
 
+/* The leaf `x` got the gradient `want`, or none when it wants none; it is cleared. */
+void expect_gradient(bam_tensor *x, const double *want, double tolerance);
+
 /* to += factor * from */
 void add_scaled(double *to, const double *from, double factor, int64_t n);
 
