@@ -49,7 +49,7 @@ LUA_SRC  := $(sort $(wildcard lua/bam/*.lua lua/bam/*/*.lua lua/bam/*/*/*.lua))
 CPU_C    := $(wildcard kernels/cpu/*.c)
 # Kernel files for floating point only; the others are compiled for every dtype that computes.
 CPU_ANY  := $(filter $(addprefix kernels/cpu/,copy.c arithmetic.c compare.c reduce.c index.c sort.c table.c),$(CPU_C))
-CPU_ONCE := $(filter $(addprefix kernels/cpu/,device.c convert.c),$(CPU_C))
+CPU_ONCE := $(filter $(addprefix kernels/cpu/,device.c features.c convert.c),$(CPU_C))
 CPU_REAL := $(filter-out $(CPU_ANY) $(CPU_ONCE),$(CPU_C))
 
 ISAS          ?= baseline avx2 avx512
@@ -58,6 +58,7 @@ FLAGS_avx512  := -march=skylake-avx512 -mprefer-vector-width=512
 ISA_FLAGS     := $(FLAGS_avx2) $(FLAGS_avx512) $(ISAS)
 # Attention is made of products, which fuse multiply and add. Elsewhere every instruction set rounds alike.
 FLAGS_attention := -ffp-contract=fast
+FLAGS_peak      := -ffp-contract=fast
 TYPES_REAL    := f32 f64
 TYPES_INTEGER := i32 i64 u8 b8
 

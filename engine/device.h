@@ -22,6 +22,7 @@ struct bam_storage;
 typedef struct bam_device {
   char name[BAM_DEVICE_NAME]; /* "cpu", "cuda:0" */
   const char *isa;   /* "avx512", "avx2" or "baseline" on the CPU, else NULL */
+  bool products_lag; /* on the CPU: does the library behind matrix products use a lesser set? */
   bool is_host;      /* host code may read and write its memory */
   int number;        /* among the context's devices: 0 is the CPU */
   bam_stream stream; /* passed to every kernel; kernels on one stream run in order */
@@ -46,6 +47,10 @@ typedef struct bam_device {
 
   /* Has anything gone wrong since this was last asked? Then `text` says what. NULL: nothing can. */
   bool (*failure)(bam_stream stream, char *text, size_t size);
+
+  /* Measure the FLOP/s of f32 multiply-adds, of all threads, when nothing waits for memory; some
+     milliseconds. NULL where only products can tell. */
+  double (*peak)(void);
 
   /* Let products of f32 be computed from operands rounded to tf32. NULL: there is no such thing. */
   void (*allow_tf32)(bam_stream stream, bool allow);
@@ -81,6 +86,11 @@ extern const bam_backend *const bam_backends[];
    set this machine has (or of a lesser one named by the environment variable BAMLUA_ISA:
    "avx512", "avx2", "baseline"). */
 void bam_device_init_cpu(bam_device *device, bool plain);
+
+/* Write into `text`, cut to `size` bytes, the library and the kernels behind the CPU's matrix
+   products ("OpenBLAS SkylakeX"); or what the CPU is ("avx512, products by OpenBLAS SkylakeX"). */
+void bam_device_describe_products(char *text, size_t size);
+void bam_device_describe_cpu(char *text, size_t size);
 
 /* The CPU's conversion between dtypes (kernels/cpu/convert.c). */
 void bam_cpu_convert(bam_stream stream, const bam_loop *loop, void *y, bam_dtype y_dtype,

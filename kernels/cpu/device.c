@@ -1,56 +1,46 @@
 /* The CPU as a device: which tables this machine can run, its memory, and
    conversion between dtypes. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "../../engine/device.h"
+#include "features.h"
 
 typedef struct {
-  const char *name;
+  bam_isa isa;
   const bam_kernels *f32, *f64;
-} isa;
+  double (*peak)(void);
+} kernel_set;
 
 #define DECLARE(isa, type) extern const bam_kernels bam_cpu_##isa##_##type##_table;
-#define ISA(name) { #name, &bam_cpu_##name##_f32_table, &bam_cpu_##name##_f64_table },
+#define DECLARE_PEAK(isa) double bam_cpu_##isa##_f32_peak(void);
+#define SET(id, name)                                                                             \
+  { id, &bam_cpu_##name##_f32_table, &bam_cpu_##name##_f64_table, bam_cpu_##name##_f32_peak },
+DECLARE_PEAK(baseline) DECLARE_PEAK(avx2) DECLARE_PEAK(avx512)
 DECLARE(baseline, f32) DECLARE(baseline, f64)
 DECLARE(avx2, f32) DECLARE(avx2, f64)
 DECLARE(avx512, f32) DECLARE(avx512, f64)
 DECLARE(baseline, i32) DECLARE(baseline, i64) DECLARE(baseline, u8) DECLARE(baseline, b8)
 
 /* Those compiled in (ISAS in the Makefile), best first. */
-static const isa isas[] = {
+static const kernel_set sets[] = {
 #ifdef BAM_HAS_avx512
-  ISA(avx512)
+  SET(BAM_AVX512, avx512)
 #endif
 #ifdef BAM_HAS_avx2
-  ISA(avx2)
+  SET(BAM_AVX2, avx2)
 #endif
-  ISA(baseline)
+  SET(BAM_BASELINE, baseline)
 };
 
-static bool supported(const char *name) {
-  __builtin_cpu_init();
-  if (strcmp(name, "avx512") == 0)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512cd");
-  if (strcmp(name, "avx2") == 0)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("bmi2");
-  return true;
-}
-
-/* The best instruction set this machine has, not above the one that BAMLUA_ISA names. */
-static const isa *choose(void) {
-  const char *wanted = getenv("BAMLUA_ISA");
-  size_t i = 0, last = sizeof isas / sizeof isas[0] - 1;
-  for (size_t k = 0; wanted != NULL && k <= last; k++)
-    if (strcmp(isas[k].name, wanted) == 0)
-      i = k;
-  while (i < last && !supported(isas[i].name))
-    i++;
-  return &isas[i];
+/* The best kernels that this machine can run. */
+static const kernel_set *choose(void) {
+  const kernel_set *set = sets;
+  while (set->isa > bam_isa_usable())
+    set++;
+  return set;
 }
 
 static void *cpu_alloc(bam_stream stream, int64_t bytes) {
@@ -98,9 +88,11 @@ __attribute__((constructor(101))) static void wait_briefly(void) {
 }
 
 void bam_device_init_cpu(bam_device *device, bool plain) {
-  const isa *best = choose();
+  const kernel_set *best = choose();
+  bam_openblas_clean_environment();
   *device = (bam_device){
-    .name = "cpu", .isa = best->name, .is_host = true,
+    .name = "cpu", .isa = bam_isa_name(best->isa), .is_host = true, .peak = best->peak,
+    .products_lag = bam_openblas_isa() < best->isa,
     .system_alloc = plain ? plain_alloc : cpu_alloc,
     .system_free = plain ? plain_free : cpu_free,
     .copy_in = cpu_copy, .copy_out = cpu_copy,
@@ -109,4 +101,13 @@ void bam_device_init_cpu(bam_device *device, bool plain) {
                  [BAM_I32] = &bam_cpu_baseline_i32_table, [BAM_I64] = &bam_cpu_baseline_i64_table,
                  [BAM_F32] = best->f32, [BAM_F64] = best->f64 },
   };
+}
+
+void bam_device_describe_products(char *text, size_t size) {
+  snprintf(text, size, "OpenBLAS %s", bam_openblas_core());
+}
+
+void bam_device_describe_cpu(char *text, size_t size) {
+  snprintf(text, size, "%s, products by OpenBLAS %s", bam_isa_name(choose()->isa),
+           bam_openblas_core());
 }

@@ -362,6 +362,17 @@ function core.sleep(seconds) end
 ---@return string
 function core.isa() end
 
+--- The library that computes matrix products on the CPU and the kernels it has chosen, such as
+--- "OpenBLAS SkylakeX". They are chosen by the CPU's features; OPENBLAS_CORETYPE overrides that.
+---@return string
+---@return boolean lag do they use a lesser instruction set than bam.isa()?
+function core.products() end
+
+--- Measures the CPU's peak: the FLOP/s of f32 multiply-adds of all threads, when nothing waits for
+--- memory. Takes some milliseconds.
+---@return number
+function core.peak() end
+
 --- The gradients of x with respect to every leaf that it depends on are added to their `grad`.
 ---@param x tensor
 ---@param seed? tensor the gradient of x; may be left out when x has one element

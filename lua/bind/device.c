@@ -43,12 +43,12 @@ static void push_backend(lua_State *L, const bam_backend *backend) {
 
 /* devices(): a list of { name, description, memory }; and, by backend, why it has none. */
 static int device_list(lua_State *L) {
-  char text[64];
+  char cpu[96], text[128];
   lua_settop(L, 0);
   lua_newtable(L);
   lua_newtable(L);
-  snprintf(text, sizeof text, "this machine (%s, %d threads)", bind_context(L)->cpu.isa,
-           bind_context(L)->threads);
+  bam_device_describe_cpu(cpu, sizeof cpu);
+  snprintf(text, sizeof text, "this machine (%s, %d threads)", cpu, bind_context(L)->threads);
   push_device(L, "cpu", text, 0);
   lua_rawseti(L, -2, 1);
   for (int i = 0; bam_backends[i] != NULL; i++)

@@ -2,6 +2,7 @@
    codes, plus --help and --version. What follows the script's name belongs to the script. */
 #include "program.h"
 
+#include "../../engine/device.h"
 #include "embed.h"
 #include "interp.h"
 
@@ -180,7 +181,9 @@ static int show_information(const struct command_line *line) {
   if (line->shows_help) {
     printf("usage: %s [options] [script [args]]\n%s%s", program_name, option_list, help_notes);
   } else {
-    printf("%s (%s)\n", BAM_VERSION_TEXT, LUA_RELEASE);
+    char cpu[96];
+    bam_device_describe_cpu(cpu, sizeof cpu);
+    printf("%s (%s)\n%s\n", BAM_VERSION_TEXT, LUA_RELEASE, cpu);
   }
   return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -130,11 +130,28 @@ static int system_isa(lua_State *L) {
   return 1;
 }
 
+/* products(): which library and kernels compute matrix products on the CPU, and whether they use a
+   lesser instruction set than the CPU's other kernels. */
+static int system_products(lua_State *L) {
+  char text[96];
+  bam_device_describe_products(text, sizeof text);
+  lua_pushstring(L, text);
+  lua_pushboolean(L, bind_context(L)->cpu.products_lag);
+  return 2;
+}
+
+/* peak(): the FLOP/s of the CPU's multiply-adds, measured now. */
+static int system_peak(lua_State *L) {
+  lua_pushnumber(L, bind_context(L)->cpu.peak());
+  return 1;
+}
+
 const luaL_Reg bind_system_functions[] = {
   { "seed", system_seed },       { "random_state", system_random_state },
   { "threads", system_threads }, { "memory", system_memory },
   { "memory_limit", system_memory_limit }, { "fail_allocation", system_fail_allocation },
   { "isa", system_isa },         { "nearest", system_nearest },
+  { "products", system_products }, { "peak", system_peak },
   { "version", system_version }, { "clock", system_clock },
   { "sleep", system_sleep },
   { NULL, NULL },

@@ -127,21 +127,6 @@ local function ask_peer(question)
   return "failed it stopped"
 end
 
--- ---- the machine ----
-
-local peak_program
-
-local function build_peak()
-  local program = string.format("%s/peak", scratch)
-  local flags = "-O3 -march=native -ffp-contract=fast -fopenmp"
-  local built = os.execute(string.format("%s %s %speak.c -o %s 2>/dev/null", os.getenv "CC" or "cc",
-                                         flags, quote(HERE), quote(program)))
-  peak_program = built and program
-end
-
--- FLOPs per second.
-local function measure_peak() return tonumber(output_of(quote(peak_program))) * 1e9 end
-
 -- ---- measuring ----
 
 -- Seconds of one call, over `calls` of them, including the collection of what they leave behind.
@@ -181,7 +166,7 @@ local function measure(case)
   for round = 1, options.rounds do
     result.own[round] = timed(step, calls)
     if ready then result.peer[round] = tonumber(ask_peer "run") end
-    if case.flops and peak_program then result.peak[round] = measure_peak() end
+    if case.flops and not on_device then result.peak[round] = core.peak() end
   end
   if ready then ask_peer "end" end
   return result
@@ -281,7 +266,10 @@ end
 -- ---- everything ----
 
 local function describe_device()
-  if not on_device then return string.format("%s, %d threads", core.isa(), core.threads()) end
+  if not on_device then
+    return string.format("%s, products by %s, %d threads", core.isa(), core.products(),
+                         core.threads())
+  end
   for _, d in ipairs((core.devices())) do
     if d.name == device then return string.format("%s, %s", d.name, d.description) end
   end
@@ -291,11 +279,9 @@ local function describe_shares()
   if on_device then
     return "Shares are of the fastest that either side is seen at in the case that only multiplies "
            .. "or copies: those that come first."
-  elseif peak_program then
-    return string.format("Shares are of the machine's multiply-add peak, %.0f GFLOP/s.",
-                         measure_peak() / 1e9)
   end
-  return "No share of the machine's multiply-add peak: that needs a C compiler."
+  return string.format("Shares are of the machine's multiply-add peak, %.0f GFLOP/s.",
+                       core.peak() / 1e9)
 end
 
 local function show_heading()
@@ -339,7 +325,6 @@ local function used(...)
 end
 
 io.stdout:setvbuf "line"
-if not on_device then build_peak() end
 if not options.alone then start_peer() end
 show_heading()
 for _, case in ipairs(assert(loadfile(string.format("%scases.lua", HERE)))(used)) do

@@ -55,10 +55,11 @@ local function check_machine(run, state)
     run.progress:say("%s: it began with micro-batches of %s rows, and keeps them", run.phase.name,
                      tostring(state.rows))
   end
-  for _, name in ipairs { "device", "tf32", "isa", "threads" } do
-    if state.machine[name] ~= now[name] then
+  for _, name in ipairs { "device", "tf32", "isa", "products", "threads" } do
+    local before = state.machine[name] -- nil in phases older than what is recorded
+    if before ~= nil and before ~= now[name] then
       run.progress:say("%s: it began with %s %s, and goes on with %s: its last bits may differ",
-                       run.phase.name, name, tostring(state.machine[name]), tostring(now[name]))
+                       run.phase.name, name, tostring(before), tostring(now[name]))
     end
   end
   state.machine = now
