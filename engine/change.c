@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -14,6 +13,7 @@
 #include "directory.h"
 #include "file.h"
 #include "path.h"
+#include "staged.h"
 
 static bam_status fail(bam_context *context, const char *verb, const char *path,
                        const char *reason) {
@@ -28,8 +28,11 @@ static bam_status fail(bam_context *context, const char *verb, const char *path,
 static bam_status open_file(bam_context *context, const char *verb, const char *path, int flags,
                             int *file, int64_t *size) {
   struct stat info;
-  /* O_NONBLOCK: opening a pipe must not wait */
-  *file = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flags, 0666);
+  /* O_NONBLOCK: opening a pipe must not wait. O_NOFOLLOW: a link may lead to anybody's file. */
+  flags |= O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW;
+  *file = open(path, flags, 0666);
+  if (*file < 0 && errno == ELOOP)
+    return fail(context, verb, path, "it is a symbolic link; name the file that it points to");
   if (*file < 0 || fstat(*file, &info) != 0)
     return bam_fail_path(context, verb, path, errno);
   *size = info.st_size;
@@ -111,9 +114,10 @@ bam_status bam_change_remove(bam_context *context, const char *path) {
 static int make_link(const char *target, const char *path, char temporary[PATH_MAX]) {
   const char *slash = strrchr(path, '/');
   int head = slash != NULL ? (int)(slash - path) + 1 : 0;
-  for (int i = 0; i < 100; i++) {
-    int length = snprintf(temporary, PATH_MAX, "%.*s%.200s.tmp-%ld-%d", head, path, path + head,
-                          (long)getpid(), i);
+  char name[NAME_MAX + 1];
+  for (int i = 0; i < BAM_STAGED_TRIES; i++) {
+    bam_staged_name(path + head, i, name);
+    int length = snprintf(temporary, PATH_MAX, "%.*s%s", head, path, name);
     if (length >= PATH_MAX)
       return ENAMETOOLONG;
     if (symlink(target, temporary) == 0)
@@ -156,12 +160,6 @@ bam_status bam_change_link(bam_context *context, const char *target, const char 
 
 /* ---- what killed processes left ---- */
 
-/* Does the name say that a process made it which no longer runs? */
-static bool is_orphan(const char *name) {
-  int64_t process = bam_staged_process(name);
-  return process > 0 && process <= INT_MAX && kill((pid_t)process, 0) != 0 && errno == ESRCH;
-}
-
 static bam_status remove_orphan(bam_context *context, const char *path, int64_t *count) {
   struct stat info;
   bam_status status = BAM_OK;
@@ -184,7 +182,7 @@ bam_status bam_change_clean(bam_context *context, const char *directory, int64_t
   bam_status status = bam_directory_list(context, directory, &names);
   for (int i = 0; i < names.count && status == BAM_OK; i++) {
     const char *name = names.entries[i]->d_name;
-    if (!is_orphan(name))
+    if (!bam_staged_is_orphan(name))
       continue;
     if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
       status = bam_fail_path(context, "remove", directory, ENAMETOOLONG);

@@ -7,11 +7,12 @@
 #include "context.h"
 
 /* Append `size` bytes to the regular file at `path`, or make it, in one write: whole, or not at all
-   where the disk is full. */
+   where the disk is full. A symbolic link at `path` is refused. */
 bam_status bam_change_append(bam_context *context, const char *path, const void *data,
                              int64_t size);
 
-/* Cut the regular file at `path` to its first `size` bytes, of which it must have as many. */
+/* Truncate the regular file at `path` to `size` bytes. Fails if it is shorter; a symbolic link is
+   refused. */
 bam_status bam_change_truncate(bam_context *context, const char *path, int64_t size);
 
 /* Delete the regular file or link at `path`; when there is nothing, that is fine. */
@@ -20,9 +21,8 @@ bam_status bam_change_remove(bam_context *context, const char *path);
 /* Let a symbolic link to `target` appear at `path`, in one step. Only a link is replaced. */
 bam_status bam_change_link(bam_context *context, const char *target, const char *path);
 
-/* Delete what killed processes left in `directory`: files, links and directories of files called
-   NAME.tmp-PID-N, where no process PID runs. How many goes into *count. Whoever calls this sees to
-   it that no other machine writes there. */
+/* Delete what killed processes of this machine left in `directory`: files, links and directories of
+   files with temporary names (staged.h) whose writers are gone. How many goes into *count. */
 bam_status bam_change_clean(bam_context *context, const char *directory, int64_t *count);
 
 #endif

@@ -14,6 +14,7 @@
 
 #include "file.h"
 #include "path.h"
+#include "staged.h"
 
 /* What is being done, for messages: "cannot remove "models/x"". */
 typedef struct task {
@@ -203,28 +204,15 @@ static bam_status check_target(const task *t, const place *p, mode_t *mode) {
 
 /* ---- staging ---- */
 
-int64_t bam_staged_process(const char *name) {
-  int end = 0;
-  const char *mark = NULL;
-  for (const char *found = name; (found = strstr(found, ".tmp-")) != NULL; found++)
-    mark = found;
-  if (mark == NULL)
-    return -1;
-  (void)sscanf(mark, ".tmp-%*[0-9]-%*[0-9]%n", &end);
-  return end > 0 && mark[end] == '\0' ? strtoll(mark + strlen(".tmp-"), NULL, 10) : -1;
-}
-
-static bool is_staged(const char *name) { return bam_staged_process(name) >= 0; }
-
-/* Other processes, and killed ones before us, may have taken names. */
-static bam_status make_staged(const task *t, const place *p, char staged[PATH_MAX]) {
+/* Make a directory with `mode` beside the place. Processes that were killed may have left names. */
+static bam_status make_staged(const task *t, const place *p, mode_t mode, char staged[PATH_MAX]) {
   char name[NAME_MAX + 1];
   int head = (int)(p->name - p->path);
-  for (int i = 0; i < 100; i++) {
-    snprintf(name, sizeof name, "%.200s.tmp-%ld-%d", p->name, (long)getpid(), i);
+  for (int i = 0; i < BAM_STAGED_TRIES; i++) {
+    bam_staged_name(p->name, i, name);
     if (snprintf(staged, PATH_MAX, "%.*s%s", head, p->path, name) >= PATH_MAX)
       return fail_errno(t, ENAMETOOLONG);
-    if (mkdirat(p->parent, name, 0777) == 0)
+    if (mkdirat(p->parent, name, mode) == 0)
       return BAM_OK;
     if (errno != EEXIST)
       return fail_errno(t, errno);
@@ -241,7 +229,8 @@ bam_status bam_directory_stage(bam_context *context, const char *path, char stag
   BAM_TRY(make_path(&t, p.path, (size_t)(p.name - p.path)));
   BAM_TRY(open_parent(&t, &p));
   BAM_TRY(check_target(&t, &p, &mode));
-  BAM_TRY(make_staged(&t, &p, staged));
+  /* Nobody else reads what is to replace a directory that may be private. */
+  BAM_TRY(make_staged(&t, &p, mode == 0 ? 0777 : 0700, staged));
 done:
   close_descriptor(p.parent);
   return status;
@@ -296,7 +285,7 @@ bam_status bam_directory_discard(bam_context *context, const char *staged) {
   task t = { context, "remove", staged };
   place p = { .parent = -1 };
   bam_status status = find_place(&t, staged, false, &p);
-  if (status == BAM_OK && !is_staged(p.name))
+  if (status == BAM_OK && !bam_staged_is(p.name))
     status = fail_text(&t, "it was not made to be thrown away", "; remove it by hand");
   return status == BAM_OK ? remove_at(&t, &p) : status;
 }
@@ -321,7 +310,7 @@ static bam_status open_both(commit *c, const char *staged, const char *path) {
   BAM_TRY(find_place(&c->task, path, true, &c->to));
   BAM_TRY(open_parent(&c->task, &c->from));
   BAM_TRY(open_parent(&c->task, &c->to));
-  if (!is_staged(c->from.name) || !same_file(c->from.parent, c->to.parent))
+  if (!bam_staged_is(c->from.name) || !same_file(c->from.parent, c->to.parent))
     BAM_TRY(fail_about(&c->task, staged, "was not staged for it", "; stage a directory first"));
   BAM_TRY(open_itself(&(task){ c->task.context, "open", staged }, &c->from, &c->fresh));
 done:

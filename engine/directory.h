@@ -29,8 +29,8 @@ void bam_names_release(bam_names *names);
    are made in. Fails when anything else is in the way. */
 bam_status bam_directory_make(bam_context *context, const char *path);
 
-/* Make an empty directory beside `path`, called NAME.tmp-PID-N, and what `path` is in. Its path
-   goes into `staged`. Where `path` is a link to a directory, it is beside what the link leads to.
+/* Make an empty directory beside `path`, with a temporary name (staged.h), and what `path` is in. Its
+   path goes into `staged`. It is private where `path` is a directory already. Where `path` is a link to a directory, it is beside what the link leads to.
    Fails when something at `path` is not a directory, before anybody has written much. */
 bam_status bam_directory_stage(bam_context *context, const char *path, char staged[PATH_MAX]);
 
@@ -50,10 +50,6 @@ bam_status bam_directory_discard(bam_context *context, const char *staged);
 /* Delete the directory `path`, which is not a link, and the files in it. One that holds anything
    but regular files stays as it is, and is an error. */
 bam_status bam_directory_remove(bam_context *context, const char *path);
-
-/* The process that `name` says made it, by ending in ".tmp-PID-N" as what is staged does; -1 where
-   it does not end so. */
-int64_t bam_staged_process(const char *name);
 
 /* ---- small files ---- */
 

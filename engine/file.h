@@ -49,9 +49,9 @@ bam_status bam_mapping_tensor(bam_mapping *mapping, int64_t offset, bam_dtype dt
 /* A file being written. It lives on the caller's stack and allocates nothing:
      bam_writer_open, then bam_writer_bytes and bam_writer_tensor, then bam_writer_commit;
    bam_writer_abandon at the end of every path, also after a failed open or a commit.
-   The bytes go to NAME.tmp-PID-N in the same directory, which commit renames once they are on the
-   disk: whoever opens the path finds the old file or the new one, whole. Only a killed process
-   leaves a temporary behind. */
+   The bytes go to a file with a temporary name (staged.h) in the same directory, which commit renames
+   once they are on the disk: whoever opens the path finds the old file or the new one, whole. Only
+   a killed process leaves a temporary behind. */
 typedef struct bam_writer {
   bam_context *context;
   const char *path; /* borrowed until commit or abandon */
@@ -67,8 +67,9 @@ typedef struct bam_writer {
 } bam_writer;
 
 /* Begin to replace `path`, or to make it; its directory must exist. A symbolic link stays one: what
-   it points to is replaced. Refuses directories, devices, pipes and files that this user may not
-   write. */
+   it points to is replaced. A file that is replaced keeps its permissions, and its owner and group
+   where this user may give them; until then the new one is private. Refuses directories, devices,
+   pipes and files that this user may not write. */
 bam_status bam_writer_open(bam_writer *writer, bam_context *context, const char *path);
 
 /* Append `bytes` bytes. */

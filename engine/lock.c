@@ -33,11 +33,14 @@ static bam_status fail_errno(bam_context *context, const char *path, int error) 
   return bam_fail_path(context, "lock", path, error);
 }
 
-/* Open the regular file at `path`, or make it. */
+/* Open the regular file at `path`, or make it. A link is not followed: it may lead to anybody's file. */
 static bam_status open_file(bam_context *context, const char *path, int *file) {
   struct stat info;
   /* O_NONBLOCK: opening a pipe must not wait */
-  *file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
+  int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW;
+  *file = open(path, flags, 0666);
+  if (*file < 0 && errno == ELOOP)
+    return fail(context, path, "it is a symbolic link; name another");
   if (*file < 0)
     return fail_errno(context, path, errno);
   if (fstat(*file, &info) != 0)
@@ -50,22 +53,53 @@ static bam_status open_file(bam_context *context, const char *path, int *file) {
 /* Does the path still lead to the opened file? */
 static bool is_there(const char *path, int file) {
   struct stat opened, named;
-  return fstat(file, &opened) == 0 && stat(path, &named) == 0 && opened.st_dev == named.st_dev &&
+  return fstat(file, &opened) == 0 && lstat(path, &named) == 0 && opened.st_dev == named.st_dev &&
          opened.st_ino == named.st_ino;
 }
 
 /* ---- who holds it ---- */
 
-/* One line, for messages of others. Where there is no room on the disk the file stays empty: it is
-   the system that locks. */
-static void write_holder(int file) {
-  char host[100] = "", since[40], text[BAM_LOCK_TEXT];
+/* The one line that a lock's file holds, for messages of others: who has it. */
+static void make_holder(char text[BAM_LOCK_TEXT]) {
+  char host[100] = "", since[40];
   time_t now = time(NULL);
   struct tm utc;
   gethostname(host, sizeof host - 1);
   strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&now, &utc));
-  int length = snprintf(text, sizeof text, "process %ld on host %s, since %s\n", (long)getpid(),
-                        host, since);
+  snprintf(text, BAM_LOCK_TEXT, "process %ld on host %s, since %s\n", (long)getpid(), host, since);
+}
+
+/* Is it a line that make_holder wrote, in whichever process, or nothing at all? */
+static bool is_holder(const char *text) {
+  int end = 0;
+  if (*text == '\0')
+    return true;
+  (void)sscanf(text, "process %*d on host%*[^,\n], since %*d-%*d-%*d %*d:%*d:%*d UTC%n", &end);
+  return end > 0 && strcmp(text + end, "\n") == 0;
+}
+
+/* Does the file hold what a lock's file holds? Anything else is somebody's text, and stays. Zero bytes
+   are what a power failure leaves of the line. */
+static bool is_ours(int file) {
+  char text[BAM_LOCK_TEXT];
+  ssize_t length = pread(file, text, sizeof text, 0);
+  if (length < 0 || length == (ssize_t)sizeof text)
+    return false;
+  text[length] = '\0';
+  if (strlen(text) == (size_t)length)
+    return is_holder(text);
+  for (ssize_t i = 0; i < length; i++)
+    if (text[i] != '\0')
+      return false;
+  return true;
+}
+
+/* Write who has the locked file, which is empty or holds another such line. Where there is no room on
+   the disk it stays empty: it is the system that locks. */
+static void write_holder(int file) {
+  char text[BAM_LOCK_TEXT];
+  make_holder(text);
+  ssize_t length = (ssize_t)strlen(text);
   if (ftruncate(file, 0) != 0 || pwrite(file, text, (size_t)length, 0) != length)
     (void)!ftruncate(file, 0);
 }
@@ -95,6 +129,8 @@ static bam_status try_lock(bam_context *context, const char *path, int *out,
       BAM_TRY(fail_errno(context, path, errno));
     read_holder(file, holder);
   } else if (is_there(path, file)) {
+    if (!is_ours(file))
+      BAM_TRY(fail(context, path, "it holds something other than a lock's line; name another"));
     write_holder(file);
     *out = file;
     return BAM_OK;
@@ -129,7 +165,8 @@ bam_status bam_lock_take(bam_context *context, const char *path, bam_lock **out,
 void bam_lock_release(bam_lock *lock) {
   if (lock == NULL)
     return;
-  (void)!ftruncate(lock->file, 0); /* nobody holds it */
+  if (is_ours(lock->file)) /* nobody holds it now */
+    (void)!ftruncate(lock->file, 0);
   close(lock->file);
   bam_object_free(lock->context, lock, sizeof *lock);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "staged.h"
 
 /* Non-contiguous tensors are made contiguous in pieces of at most this many bytes. */
 #define PIECE_BYTES (256 * 1024)
@@ -67,11 +68,11 @@ static bam_status open_directory(bam_writer *writer, const char *path) {
   return fail_text(writer, reason, advice(error));
 }
 
-/* What stands at the path now must be nothing or a regular file that this user may write; its
-   permissions go into *mode, else 0. */
-static bam_status check_target(const bam_writer *writer, mode_t *mode) {
+/* What is at the path now must be nothing or a regular file that this user may write. Whose it is
+   and its permissions go into *old; all zeros where there is nothing. */
+static bam_status check_target(const bam_writer *writer, struct stat *old) {
   struct stat info;
-  *mode = 0;
+  *old = (struct stat){ .st_mode = 0 };
   if (fstatat(writer->directory, writer->name, &info, 0) != 0)
     return errno == ENOENT ? BAM_OK : fail_errno(writer, errno);
   if (S_ISDIR(info.st_mode))
@@ -80,26 +81,39 @@ static bam_status check_target(const bam_writer *writer, mode_t *mode) {
     return fail_text(writer, "it is a pipe or device", "; write to a file and copy that");
   if (faccessat(writer->directory, writer->name, W_OK, AT_EACCESS) != 0)
     return fail_errno(writer, errno);
-  *mode = info.st_mode & 0777;
+  *old = info;
   return BAM_OK;
 }
 
-/* Other processes, and killed ones before us, may have taken names. */
-static bam_status open_temporary(bam_writer *writer, mode_t mode) {
-  for (int i = 0; i < 100 && writer->file < 0; i++) {
-    snprintf(writer->temporary, sizeof writer->temporary, "%.200s.tmp-%ld-%d", writer->name,
-             (long)getpid(), i);
-    writer->file =
-      openat(writer->directory, writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+/* Give the temporary file the owner, group and permissions of the file that it replaces. A group that
+   this user may not give gets no access. Returns an errno. */
+static int keep_permissions(const bam_writer *writer, const struct stat *old) {
+  struct stat info;
+  mode_t mode = old->st_mode & 0777;
+  if (fstat(writer->file, &info) != 0)
+    return errno;
+  bool is_same = info.st_uid == old->st_uid && info.st_gid == old->st_gid;
+  if (!is_same && fchown(writer->file, old->st_uid, old->st_gid) != 0 &&
+      fchown(writer->file, (uid_t)-1, old->st_gid) != 0)
+    mode &= (mode_t)~S_IRWXG;
+  return fchmod(writer->file, mode) == 0 ? 0 : errno;
+}
+
+/* Processes that were killed may have left names. */
+static bam_status open_temporary(bam_writer *writer, const struct stat *old) {
+  bool replaces = old->st_mode != 0;
+  int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+  for (int i = 0; i < BAM_STAGED_TRIES && writer->file < 0; i++) {
+    bam_staged_name(writer->name, i, writer->temporary);
+    writer->file = openat(writer->directory, writer->temporary, flags, replaces ? 0600 : 0666);
     if (writer->file < 0 && errno != EEXIST)
       break;
   }
   if (writer->file < 0)
     return fail_errno(writer, errno);
   writer->has_temporary = true;
-  if (mode != 0 && fchmod(writer->file, mode) != 0)
-    return fail_errno(writer, errno);
-  return BAM_OK;
+  int error = replaces ? keep_permissions(writer, old) : 0;
+  return error == 0 ? BAM_OK : fail_errno(writer, error);
 }
 
 bam_status bam_writer_open(bam_writer *writer, bam_context *context, const char *path) {
@@ -113,12 +127,12 @@ bam_status bam_writer_open(bam_writer *writer, bam_context *context, const char 
   writer->limit = limited ? (int64_t)limit.rlim_cur : INT64_MAX;
   char resolved[PATH_MAX]; /* of a symbolic link; a path to nothing is taken as it is */
   const char *target = realpath(path, resolved) != NULL ? resolved : path;
-  mode_t mode;
+  struct stat old;
   bam_status status = open_directory(writer, target);
   if (status == BAM_OK)
-    status = check_target(writer, &mode);
+    status = check_target(writer, &old);
   if (status == BAM_OK)
-    status = open_temporary(writer, mode);
+    status = open_temporary(writer, &old);
   if (status != BAM_OK)
     bam_writer_abandon(writer);
   return status;

@@ -225,7 +225,8 @@ function core.remove_file(path) end
 ---@param path string
 function core.remove_directory(path) end
 
---- Deletes what processes that no longer run left half-written in a directory (NAME.tmp-PID-N).
+--- Deletes what processes that no longer run left half-written in a directory (names ending in
+--- .tmp-HOST-BOOT-PIDS-PID-N, see engine/staged.h). What another machine writes stays.
 ---@param directory string
 ---@return integer count how many there were
 function core.remove_staged(directory) end
@@ -249,7 +250,8 @@ function core.terminal() end
 local lock = {}
 
 --- Takes the lock of a file, which is made when it is missing, or says who has it. A process that
---- ends, however it does, lets go of its locks; the file stays.
+--- ends, however it does, lets go of its locks; the file stays. A file that holds anything but the
+--- line of a lock, and a symbolic link, are errors: nothing of anybody's is overwritten.
 ---@param path string
 ---@return bam.Lock? lock to be kept as long as it is needed
 ---@return string? holder "process 1234 on host h, since 2026-11-24 12:00:01 UTC", when there is one

@@ -1,4 +1,5 @@
 /* Mapping and atomic writing: what every file reader and writer of the engine relies on. */
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "../../engine/file.h"
+#include "../../engine/staged.h"
 #include "scratch.h"
 
 TestSuite(files, .init = scratch_open, .fini = scratch_close);
@@ -179,9 +181,49 @@ Test(files, permissions_and_links_are_kept) {
   cr_assert_eq(mode_of("plain"), 0640);
 }
 
+/* The mode of the only file in the directory besides `path`. */
+static mode_t mode_of_other(const char *path) {
+  mode_t mode = 0;
+  DIR *entries = opendir(".");
+  for (struct dirent *entry; (entry = readdir(entries)) != NULL;)
+    if (entry->d_name[0] != '.' && strcmp(entry->d_name, path) != 0)
+      mode = mode_of(entry->d_name);
+  closedir(entries);
+  return mode;
+}
+
+/* A private file's successor is never open to others, and stays its owner's. */
+Test(files, what_replaces_a_private_file_is_private) {
+  bam_writer writer;
+  umask(022);
+  scratch_write("secret", "old", 3);
+  cr_assert(chmod("secret", 0600) == 0);
+  bool is_root = geteuid() == 0;
+  cr_assert(!is_root || chown("secret", 1234, 2345) == 0);
+  EXPECT_OK(bam_writer_open(&writer, fixture_context(), "secret"));
+  EXPECT_OK(bam_writer_bytes(&writer, "new", 3));
+  cr_assert_eq(mode_of_other("secret"), 0600);
+  EXPECT_OK(bam_writer_commit(&writer));
+  struct stat info;
+  cr_assert(stat("secret", &info) == 0 && (info.st_mode & 0777) == 0600);
+  cr_assert(!is_root || (info.st_uid == 1234 && info.st_gid == 2345));
+  expect_text("secret", "new");
+}
+
+/* A group that may not be given away gets no access. */
+Test(files, foreign_group_gets_no_access) {
+  if (geteuid() != 0)
+    cr_skip_test("only root can make a file of another group");
+  scratch_write("shared", "old", 3);
+  cr_assert(chown("shared", 65534, 2345) == 0 && chmod("shared", 0664) == 0);
+  scratch_drop_root();
+  EXPECT_OK(write_text("shared", "new"));
+  cr_assert_eq(mode_of("shared"), 0604);
+}
+
 Test(files, temporary_of_a_killed_process_is_stepped_over) {
-  char name[64];
-  snprintf(name, sizeof name, "x.tmp-%ld-0", (long)getpid());
+  char name[NAME_MAX + 1];
+  bam_staged_name("x", 0, name);
   scratch_write(name, "left", 4);
   EXPECT_OK(write_text("x", "new"));
   expect_text("x", "new");

@@ -100,7 +100,8 @@ end
 
 local model = base .. "/models/first"
 local staged = core.stage_directory(model)
-assert(staged:find(model .. ".tmp-", 1, true) == 1 and staged:find "%.tmp%-%d+%-0$", staged)
+local temporary = "%.tmp%-[%w._]+%-%x+%-%x+%-%d+%-"
+assert(staged:find(model .. ".tmp-", 1, true) == 1 and staged:find(temporary .. "0$"), staged)
 expect_names(staged, "")
 assert(not core.is_directory(model))
 local second = core.stage_directory(model .. "//") -- another save at the same time
@@ -123,6 +124,13 @@ expect_names(model, "config.json model.safetensors tokenizer.json")
 assert(core.read_file(model .. "/config.json") == "2")
 shell("test $(stat -c %%a '%s') = 750", model)
 
+-- What is to replace a directory that may be private is private until then.
+shell("chmod 700 '%s'", model)
+staged = stage(model, new)
+shell("test $(stat -c %%a '%s') = 700", staged)
+core.commit_directory(staged, model)
+shell("test $(stat -c %%a '%s') = 700 && chmod 750 '%s'", model, model)
+
 -- A link stays one; what it leads to is replaced.
 shell("ln -s models/first '%s/latest'", base)
 new["config.json"] = "3"
@@ -134,7 +142,7 @@ shell("test -h '%s/latest'", base)
 
 -- Paths relative to the current directory.
 local relative = stage("bamlua-test-directory", { ["a.json"] = "" })
-assert(relative:find "^bamlua%-test%-directory%.tmp%-%d+%-0$")
+assert(relative:find("^bamlua%-test%-directory" .. temporary .. "0$"))
 core.commit_directory(relative, "bamlua-test-directory")
 expect_names("bamlua-test-directory", "a.json")
 shell "rm -r bamlua-test-directory"
@@ -180,7 +188,7 @@ core.make_directory(base .. "/elsewhere")
 local file_path, not_ours = base .. "/file", base .. "/x.tmp-ours-1"
 core.write_file(file_path, "text")
 core.make_directory(not_ours)
-shell("ln -s first '%s/models/l.tmp-1-0'", base)
+shell("ln -s first '%s/models/l.tmp-h-0-0-1-0'", base)
 local itself = "that names no directory of its own; end the path with a name"
 refused = {
   { "stage_directory: cannot write " .. quoted(file_path) .. ": it is not a directory; move it",
@@ -198,10 +206,10 @@ refused = {
     staged, base .. "/elsewhere" },
   { quoted(not_ours) .. " was not staged for it", core.commit_directory, not_ours, base .. "/y" },
   { "it is the staged directory; name another place", core.commit_directory, staged, staged },
-  { 'cannot open "' .. base .. '/models/no.tmp-1-1": No such file', core.commit_directory,
-    base .. "/models/no.tmp-1-1", model },
-  { 'cannot open "' .. base .. '/models/l.tmp-1-0": Not a directory', core.commit_directory,
-    base .. "/models/l.tmp-1-0", model },
+  { 'cannot open "' .. base .. '/models/no.tmp-h-0-0-1-1": No such file', core.commit_directory,
+    base .. "/models/no.tmp-h-0-0-1-1", model },
+  { 'cannot open "' .. base .. '/models/l.tmp-h-0-0-1-0": Not a directory', core.commit_directory,
+    base .. "/models/l.tmp-h-0-0-1-0", model },
   { "commit_directory: expected the path of a staged directory, got nothing",
     core.commit_directory },
   { "commit_directory: expected the path of a directory, got nothing", core.commit_directory,
@@ -211,8 +219,8 @@ refused = {
     .. ": it was not made to be thrown away; remove it by hand", core.discard_directory, model },
   { "it was not made to be thrown away", core.discard_directory, not_ours },
   { "it was not made to be thrown away", core.discard_directory, staged .. "x" },
-  { "Not a directory", core.discard_directory, base .. "/models/l.tmp-1-0" },
-  { "No such file", core.discard_directory, base .. "/models/no.tmp-1-1" },
+  { "Not a directory", core.discard_directory, base .. "/models/l.tmp-h-0-0-1-0" },
+  { "No such file", core.discard_directory, base .. "/models/no.tmp-h-0-0-1-1" },
   { "expected the path of a staged directory, got nothing", core.discard_directory },
 }
 for _, case in ipairs(refused) do expect_error(table.unpack(case)) end

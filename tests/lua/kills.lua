@@ -33,7 +33,7 @@ end
 -- Is it writing a checkpoint?
 local function is_saving(process)
   for _, place in ipairs { "*", "*/*" } do
-    local pattern = string.format("%s/runs/%s/*.tmp-%d-*", directory, place, process.pid)
+    local pattern = string.format("%s/runs/%s/*.tmp-*-%d-[0-9]*", directory, place, process.pid)
     if #core.glob(pattern) > 0 then return true end
   end
   return false

@@ -120,6 +120,25 @@ expect_error(('cannot lock "%s": Is a directory'):format(base), core.lock, base)
 os.execute("mkfifo " .. quoted(base .. "/pipe"))
 expect_error("it is no regular file", core.lock, base .. "/pipe")
 expect_error("it is no regular file", core.lock, "/dev/null")
+
+-- Nothing of anybody's is overwritten: neither another text nor what a planted link leads to.
+for _, text in ipairs { "thesis\n", "process 1 on host h, since 2026-01-01 00:00:00 UTC\nand more\n",
+                        "process 1 on host h, since 2026-01-01 00:00:00 UTC", "\0\0x", ("x"):rep(500) } do
+  core.write_file(base .. "/text", text)
+  expect_error("it holds something other than a lock's line; name another", core.lock, base .. "/text")
+  assert(core.read_file(base .. "/text") == text)
+end
+core.write_file(base .. "/empty", "")
+for _, name in ipairs { "text", "empty", "missing" } do
+  os.execute(("ln -sf %s %s"):format(name, quoted(base .. "/planted")))
+  expect_error("it is a symbolic link; name another", core.lock, base .. "/planted")
+end
+assert(core.read_file(base .. "/text") == ("x"):rep(500) and not core.file_info(base .. "/missing"))
+for _, text in ipairs { "", "\0\0\0", "process 1 on host a b, since 2026-01-01 00:00:00 UTC\n" } do
+  core.write_file(base .. "/empty", text) -- what a power failure and a killed process leave
+  local taken <close> = core.lock(base .. "/empty")
+  assert(core.read_file(base .. "/empty"):find "^process %d+ on host")
+end
 expect_error("lock: expected the path of a file, got nothing", core.lock)
 expect_error("cannot contain a zero byte", core.lock, "a\0b")
 expect_error("bam.Lock expected, got table", lock.release, {})
@@ -138,5 +157,13 @@ file = io.open(path, "wb")
 file:close()
 assert(select(2, core.lock(path)) == "another process")
 pipe:close()
+
+-- What came into the file while it was locked stays when the lock is let go.
+lock = assert(core.lock(path))
+file = io.open(path, "wb")
+file:write "somebody's text"
+file:close()
+lock:release()
+assert(core.read_file(path) == "somebody's text")
 
 os.execute("rm -rf " .. quoted(base))

@@ -164,6 +164,14 @@ assert(not core.file_info(at "no"))
 expect_error("append_file: cannot append to " .. quoted(at "law") .. ": Is a directory",
   core.append_file, at "law", "x")
 expect_error("it is no regular file", core.append_file, "/dev/null", "x")
+shell("ln -s log '%s' && ln -s no '%s'", at "to_log", at "to_nothing")
+for _, name in ipairs { "to_log", "to_nothing" } do
+  expect_error("append_file: cannot append to " .. quoted(at(name)) .. ": it is a symbolic link",
+    core.append_file, at(name), "x")
+  expect_error("cannot cut " .. quoted(at(name)) .. ": it is a symbolic link", core.truncate_file,
+    at(name), 0)
+end
+assert(not core.file_info(at "no") and core.read_file(log) == "one\nmore\n")
 expect_error("append_file: expected a string to append, got 5", core.append_file, log, 5)
 expect_error("No such file or directory", core.append_file, at "no/log", "x")
 
@@ -237,28 +245,37 @@ local alive = pipe:read "l"
 local place = at "place"
 core.make_directory(place)
 local function make(name) core.write_file(place .. "/" .. name, "x") end
-names = "a.tmp-%s-0 .tmp-%s-1 b.tmp-%s-12 a.tmp-%s a.tmp-%s-0.txt a.tmp-x%s-1"
-for name in names:gmatch "%S+" do
-  make(name:format(dead))
-end
-make("live.tmp-" .. alive .. "-0")
-make "init.tmp-1-0" -- it runs, though not every user may send it signals
-make "zero.tmp-0-0"
-make "huge.tmp-99999999999999999999-0"
-core.make_directory(place .. "/model.tmp-" .. dead .. "-0")
-make("model.tmp-" .. dead .. "-0/weights")
-core.link("x", place .. "/l.tmp-" .. dead .. "-0")
 local staged = core.stage_directory(place .. "/mine")
-assert(core.remove_staged(place) == 5)
+local host, boot, pids = staged:match "mine%.tmp%-([%w._]+)%-(%x+)%-(%x+)%-%d+%-0$"
+assert(host, staged)
+local here = ("%s-%s-%s"):format(host, boot, pids)
+local function name_of(name, process, n, where)
+  return ("%s.tmp-%s-%s-%s"):format(name, where or here, process, n)
+end
+for _, name in ipairs { "a", "", "b.tmp-c" } do make(name_of(name, dead, 12)) end
+make(name_of("old", alive, 0, ("%s-00000001-%s"):format(host, pids))) -- before the last boot
+core.make_directory(place .. "/" .. name_of("model", dead, 0))
+make(name_of("model", dead, 0) .. "/weights")
+core.link("x", place .. "/" .. name_of("l", dead, 0))
+-- Who runs, other machines' and other containers', and what is called otherwise, stay.
+local kept = {
+  name_of("live", alive, 0),
+  name_of("init", 1, 0), -- it runs, though not every user may send it signals
+  name_of("zero", 0, 0), name_of("huge", "99999999999999999999", 0),
+  name_of("far", dead, 0, ("elsewhere-%s-%s"):format(boot, pids)),
+  name_of("far", dead, 1, ("elsewhere-00000001-%s"):format(pids)),
+  name_of("container", dead, 0, ("%s-%s-00000001"):format(host, boot)),
+  name_of("a", dead, 0) .. ".txt", name_of("a", "x" .. dead, 1), name_of("a", dead, "x"),
+  ("a.tmp-%s"):format(dead), ("a.tmp-%s-0"):format(dead),
+}
+for _, name in ipairs(kept) do make(name) end
+assert(core.remove_staged(place) == 6)
 assert(core.remove_staged(place) == 0)
 assert(core.is_directory(staged))
 core.discard_directory(staged)
-for name in ("a.tmp-%s a.tmp-%s-0.txt a.tmp-x%s-1"):gmatch "%S+" do
-  core.remove_file(place .. "/" .. name:format(dead))
-end
-expect_names(place, ("huge.tmp-99999999999999999999-0 init.tmp-1-0 live.tmp-%s-0 zero.tmp-0-0")
-  :format(alive))
-core.make_directory(place .. "/model.tmp-" .. dead .. "-0/sub")
+table.sort(kept)
+expect_names(place, table.concat(kept, " "))
+core.make_directory(place .. "/" .. name_of("model", dead, 0) .. "/sub")
 expect_error('"sub" in it is not a regular file', core.remove_staged, place)
 expect_error("remove_staged: cannot list", core.remove_staged, at "no")
 shell("kill %s", alive)
