@@ -242,6 +242,12 @@ function core.defer_signals(on) end
 ---@return "SIGINT"|"SIGTERM"|nil
 function core.pending_signal() end
 
+--- Calls f(...) so that Ctrl-C raises "interrupted!" before f begins or after it has returned, never
+--- inside it.
+---@param f function
+---@return any ... what f returns
+function core.uninterrupted(f, ...) end
+
 --- The terminal that stderr is, as it is now; nil when it is none.
 ---@return { columns: integer }?
 function core.terminal() end

@@ -85,7 +85,7 @@ function M.load(what, targets, state, options, tied)
     local value = state[target.name]
     if value ~= nil then check_fit(what, target, value) end
   end
-  core.with_grad(false, function()
+  core.uninterrupted(core.with_grad, false, function()
     for _, target in ipairs(targets) do
       local value = state[target.name]
       if value ~= nil then target.tensor:copy_(value) end

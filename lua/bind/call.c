@@ -12,6 +12,7 @@
    runs Lua code now, and how often this call was interrupted. */
 static lua_State *volatile running;
 static volatile sig_atomic_t interrupts;
+static int held; /* calls of bam_interrupts_hold that have not ended */
 
 static void catch_interrupt(void (*handler)(int)) {
   struct sigaction action = {.sa_handler = handler}; /* no SA_RESTART: a blocked read gives up */
@@ -19,8 +20,13 @@ static void catch_interrupt(void (*handler)(int)) {
   sigaction(SIGINT, &action, NULL);
 }
 
+void bam_interrupts_hold(void) { held++; }
+void bam_interrupts_release(void) { held--; }
+
+/* While interrupts are held the hook stays set, so that it raises at the first event afterwards. */
 static void raise_interrupted(lua_State *L, lua_Debug *where) {
   (void)where;
+  if (held > 0) return;
   if (interrupts < 2) lua_sethook(L, NULL, 0, 0);
   luaL_error(L, "interrupted!");
 }

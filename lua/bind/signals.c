@@ -68,6 +68,19 @@ static int signals_pending(lua_State *L) {
   return 1;
 }
 
+/* uninterrupted(f, ...) calls f; Ctrl-C raises its error before or after, never inside. */
+static int signals_uninterrupted(lua_State *L) {
+  if (!bind_is_callable(L, 1))
+    return bind_error(L, "uninterrupted: expected a function, got %s", bind_describe(L, 1));
+  bam_interrupts_hold();
+  int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+  bam_interrupts_release();
+  return status == LUA_OK ? lua_gettop(L) : lua_error(L);
+}
+
 const luaL_Reg bind_signals_functions[] = {
-  { "defer_signals", signals_defer }, { "pending_signal", signals_pending }, { NULL, NULL },
+  { "defer_signals", signals_defer },
+  { "pending_signal", signals_pending },
+  { "uninterrupted", signals_uninterrupted },
+  { NULL, NULL },
 };

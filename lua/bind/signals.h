@@ -16,4 +16,9 @@ bool bam_signals_restore(void);
 /* "SIGINT" or "SIGTERM" when that has come since bam_signals_defer, else NULL. */
 const char *bam_signals_pending(void);
 
+/* Between these two, which may be nested, Ctrl-C does not become a Lua error; it becomes one right
+   after the outermost release. call.c */
+void bam_interrupts_hold(void);
+void bam_interrupts_release(void);
+
 #endif

@@ -113,3 +113,37 @@ assert(text:find("still here", 1, true) and how == "exit 0", text .. how)
 
 local fine, message = pcall(core.defer_signals, 1)
 assert(not fine and message:find("defer_signals: expected true or false, got 1", 1, true))
+
+-- Ctrl-C inside an update of several buffers, or inside load_state: the error comes after it, and everything is counted.
+local TRAINED = [[
+  local bam = require "bam"
+  local a, b = bam.ones(3, { requires_grad = true }), bam.ones(3, { requires_grad = true })
+  local opt = bam.optim.SGD({ { name = "a", params = { a } }, { name = "b", params = { b } } }, { lr = 0.5 })
+  local function says(...) return (select(2, pcall(...)):gsub("^.*: ", "")) end
+  local function interrupt_after(owner, name)
+    local original = owner[name]
+    owner[name] = function(...)
+      owner[name] = original
+      original(...)
+      send "INT"
+    end
+  end
+  opt:zero_grad()
+  local loss = (a + b):sum()
+  loss:backward() ]]
+expect(TRAINED .. [[
+  interrupt_after(core, "sgd_step")
+  print(says(opt.step, opt))
+  print(a[1]:item(), b[1]:item(), opt.steps)
+  opt:step() print(a[1]:item(), b[1]:item(), opt.steps)]],
+  "interrupted!\n0.5\t0.5\t1\n0.0\t0.0\t2\n", "exit 0")
+expect(TRAINED .. [[
+  local state = { step = bam.tensor(7) }
+  interrupt_after(core, "with_grad")
+  print(says(opt.load_state, opt, state)) print(opt.steps)]], "interrupted!\n7\n", "exit 0")
+expect([[print(core.uninterrupted(function(...) return select("#", ...), ... end, 1, nil))
+  print(pcall(core.uninterrupted, error, "text"))
+  print(pcall(core.uninterrupted, function() core.uninterrupted(send, "INT") print "inside" end))
+  print(pcall(core.uninterrupted, 1))]],
+  "2\t1\tnil\nfalse\ttext\ninside\nfalse\tinterrupted!\nfalse\t(command line):8: uninterrupted: expected a function, got 1\n",
+  "exit 0")

@@ -32,18 +32,8 @@ local function clip_factor(norm, max_norm)
   return ops.where(ops.isfinite(norm), factor, 0)
 end
 
---- Update the parameters from their gradients, which stay as they are. Frozen parameters, their
---- moments included, are left alone. If clip was called since the last step, its factor is applied.
---- Does not wait for the device.
----@param lr? number default: the lr the optimiser was made with
-function Optimiser:step(lr)
-  lr = lr == nil and self.lr or check.value(string.format("%s:step: lr", self.kind), lr, "rate")
-  refresh(self)
-  if self._hopeless then
-    check.fail("%s:step: the norm of the gradients is not finite; nothing was changed. "
-               .. "opt:zero_grad() goes on without them, bam.debug { nan = true } finds the cause",
-               self.kind)
-  end
+-- Update every stretch of the buffers, and count the step.
+local function update_all(self, lr)
   for _, bucket in ipairs(self._buckets) do
     for _, segment in ipairs(bucket.segments) do
       self._update(bucket, segment,
@@ -53,6 +43,21 @@ function Optimiser:step(lr)
   end
   self.steps = self.steps + 1
   forget_clip(self)
+end
+
+--- Update the parameters from their gradients, which stay as they are. Frozen parameters, their
+--- moments included, are left alone. If clip was called since the last step, its factor is applied.
+--- Does not wait for the device. Ctrl-C comes before or after a step, not in the middle of one.
+---@param lr? number default: the lr the optimiser was made with
+function Optimiser:step(lr)
+  lr = lr == nil and self.lr or check.value(string.format("%s:step: lr", self.kind), lr, "rate")
+  refresh(self)
+  if self._hopeless then
+    check.fail("%s:step: the norm of the gradients is not finite; nothing was changed. "
+               .. "opt:zero_grad() goes on without them, bam.debug { nan = true } finds the cause",
+               self.kind)
+  end
+  core.uninterrupted(update_all, self, lr)
 end
 
 --- Set all gradients to 0. They stay tensors: p.grad is a view of the optimiser's buffer.
@@ -130,9 +135,11 @@ function Optimiser:load_state(values, options)
   if check.is_tensor(given) and given.ndim == 0 and given:item() < 0 then
     check.fail("%s: `step` is %s; it must be at least 0", what, given:item())
   end
-  local missing, unexpected = state.load(what, targets(self, step), values, options)
-  self.steps = step:item()
-  return missing, unexpected
+  return core.uninterrupted(function()
+    local missing, unexpected = state.load(what, targets(self, step), values, options)
+    self.steps = step:item()
+    return missing, unexpected
+  end)
 end
 
 local function describe(self)
