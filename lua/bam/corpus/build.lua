@@ -37,9 +37,9 @@ local function sample_domain(domain, bytes, texts)
   end
 end
 
--- An iterator over training text of all domains, an equal share of bytes each.
-local function training_texts(located)
-  local names, texts, next_text = check.sorted_names(located), {}, 0
+-- An iterator over training text of the domains called `names`, an equal share of bytes each.
+local function training_texts(located, names)
+  local texts, next_text = {}, 0
   for _, name in ipairs(names) do
     local before = #texts
     sample_domain(located[name], TRAINING_BYTES // #names, texts)
@@ -53,13 +53,14 @@ end
 
 local function train_tokenizer(located, settings)
   place.report("training a tokenizer of %d tokens", settings.vocab)
-  local texts = training_texts(located)
+  local names = settings.from or check.sorted_names(located)
+  local texts = training_texts(located, names)
   local ok, result = pcall(tokenizer.train, {
     texts = texts, vocab = settings.vocab, pattern = settings.pattern,
     special = { reading.SEPARATOR },
   })
   if ok then return result end
-  return check.fail("corpus of %s: %s", table.concat(check.sorted_names(located), ", "),
+  return check.fail("corpus of %s: %s", table.concat(names, ", "),
                     (tostring(result):gsub("^[^\n]-:%d+: ", "")))
 end
 

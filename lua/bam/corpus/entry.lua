@@ -37,7 +37,7 @@ end
 
 --- The key of a corpus.
 ---@param located table domains with their files, see domains.locate
----@param settings table vocab?, heldout, pattern?, tokenizer? (a path)
+---@param settings table vocab?, heldout, pattern?, from? (domains), tokenizer? (a path)
 ---@param hashes table<string, string> of all files, by path
 ---@return string key hexadecimal digits
 function M.key(located, settings, hashes)
@@ -47,7 +47,7 @@ function M.key(located, settings, hashes)
                       heldout = domain.heldout and contents_of(domain.heldout, hashes) }
   end
   local all = { format = FORMAT, domains = domains, heldout = settings.heldout,
-                vocab = settings.vocab, pattern = settings.pattern,
+                vocab = settings.vocab, pattern = settings.pattern, from = settings.from,
                 tokenizer = settings.tokenizer and hashes[settings.tokenizer] }
   return core.hash(json.encode(all))
 end
@@ -86,6 +86,27 @@ local function fault_in(directory, manifest, thorough)
       or shards.fault(directory, domain.heldout, thorough)
     if fault then return fault end
   end
+end
+
+-- The digests of a part's shards in order, as one text.
+local function shard_digests(part)
+  local digests = {}
+  for i, shard in ipairs(part.shards) do digests[i] = shard.digest end
+  return table.concat(digests, " ")
+end
+
+--- A hash of the tokens of one part of a domain.
+---@param part table `train` or `heldout` of a domain of M.open's corpus
+---@return string hex
+function M.part_hash(part) return core.hash(shard_digests(part)) end
+
+--- A hash of all tokens of a domain. What is held out counts: a phase's best checkpoint is chosen
+--- by it.
+---@param domain table of M.open's corpus
+---@return string hex
+function M.domain_hash(domain)
+  return core.hash(string.format("%s/%s", shard_digests(domain.train),
+                                 shard_digests(domain.heldout)))
 end
 
 --- What is wrong with an entry, every byte of it being read; nil when nothing is.

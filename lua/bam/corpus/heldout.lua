@@ -3,6 +3,7 @@
 local check = require "bam.check"
 local core = require "bam.core"
 local domains = require "bam.corpus.domains"
+local entry = require "bam.corpus.entry"
 local reading = require "bam.corpus.reading"
 local windows = require "bam.corpus.windows"
 
@@ -29,9 +30,7 @@ function Heldout:identity()
   local corpus = self.text:prepare()
   local by_domain = {}
   for _, name in ipairs(self.text.domains) do
-    local digests = {}
-    for i, shard in ipairs(corpus.domains[name].heldout.shards) do digests[i] = shard.digest end
-    by_domain[name] = core.hash(table.concat(digests, " "))
+    by_domain[name] = entry.part_hash(corpus.domains[name].heldout)
   end
   return { tokenizer = corpus.tokenizer_digest, domains = by_domain }
 end

@@ -14,24 +14,73 @@ local M = {}
 local DEBIAN = { "code", "general", "law", "math" }
 
 local spec = {
-  vocab = { "size", optional = true }, tokenizer = { "string", optional = true },
+  vocab = { "size", optional = true }, tokenizer = { "any", optional = true },
   heldout = { "fraction", 0.02 }, field = { "string", "text" },
   pattern = { "any", optional = true }, cache = { "string", optional = true },
 }
 
-local function read_settings(options)
-  local o = check.options("corpus", options, spec)
+local tokenizer_spec = {
+  vocab = { "size", optional = true }, from = { "table", optional = true },
+  pattern = { "any", optional = true },
+}
+
+-- The domains that a tokenizer is trained on, sorted, each once; nil: all of them.
+local function read_from(from, names)
+  if not from then return nil end
+  local known, set = {}, {}
+  for _, name in ipairs(names) do known[name] = true end
+  for key, name in pairs(from) do
+    if math.type(key) ~= "integer" or key < 1 or key > #from then
+      check.fail("corpus: option tokenizer: from: expected a list of domains, but there is the key "
+                 .. "%s", tostring(key))
+    end
+    if not known[name] then
+      domains.fail_unknown("corpus: option tokenizer: from", name, names)
+    end
+    set[name] = true
+  end
+  if next(set) == nil then
+    check.fail "corpus: option tokenizer: from: expected a list of domains, got an empty one"
+  end
+  return check.sorted_names(set)
+end
+
+-- Option tokenizer as a table: a tokenizer to be trained. What it says moves into `o`.
+local function read_training(o, names)
+  local t = check.options("corpus: option tokenizer", o.tokenizer, tokenizer_spec)
+  for _, name in ipairs { "vocab", "pattern" } do
+    if o[name] ~= nil and t[name] ~= nil then
+      check.fail("corpus: option %s is given twice; leave it to option tokenizer", name)
+    end
+    if t[name] ~= nil then o[name] = t[name] end
+  end
+  o.tokenizer, o.from = nil, read_from(t.from, names)
+end
+
+-- Option tokenizer as a path.
+local function read_path(o)
+  check.value("corpus: option tokenizer (or a table { vocab = ..., from = ... })", o.tokenizer,
+              "string")
+  if o.pattern then
+    check.fail "corpus: options pattern and tokenizer exclude each other: a tokenizer has its own"
+  end
+  o.tokenizer = place.below(place.recipe(), o.tokenizer)
+end
+
+-- Checked options with what they leave open decided; `names` are the domains.
+local function read_settings(o, names)
   if o.heldout == 0 then
     check.fail "corpus: option heldout: expected a share above 0 and below 1, got 0"
+  end
+  if type(o.tokenizer) == "table" then
+    read_training(o, names)
+  elseif o.tokenizer ~= nil then
+    read_path(o)
   end
   if not o.vocab and not o.tokenizer then
     check.fail("corpus: option `vocab` is missing: the number of tokens of the tokenizer to train; "
                .. "or give `tokenizer`, the path of one")
   end
-  if o.tokenizer and o.pattern then
-    check.fail "corpus: options pattern and tokenizer exclude each other: a tokenizer has its own"
-  end
-  if o.tokenizer then o.tokenizer = place.below(place.recipe(), o.tokenizer) end
   return o
 end
 
@@ -40,7 +89,9 @@ end
 --- may be patterns such as "law/*.txt".
 ---@class bam.CorpusOptions
 ---@field vocab? integer tokens of the tokenizer, which is trained on this text
----@field tokenizer? string path of a tokenizer.json to use instead
+---@field tokenizer? string|table path of a tokenizer.json to use instead; or { vocab, from, pattern
+--- }: it is trained on the domains listed in `from`, all by default, so that others can be added
+--- without changing it
 ---@field heldout? number share of the documents that training never sees, 0.02 by default
 ---@field field? string of jsonl files, "text" by default
 ---@field pattern? string|table how the tokenizer cuts text first, see tokenizer.train
@@ -49,9 +100,11 @@ end
 ---@param options bam.CorpusOptions
 ---@return bam.Text
 local function corpus(self, given, options) -- self is this module
-  local settings = read_settings(options)
-  local read = domains.read(given, settings.field)
-  return text.new(check.sorted_names(read), function() return domains.locate(read) end, settings)
+  local o = check.options("corpus", options, spec)
+  local read = domains.read(given, o.field)
+  local names = check.sorted_names(read)
+  local settings = read_settings(o, names)
+  return text.new(names, function() return domains.locate(read) end, settings)
 end
 
 local debian_spec = { vocab = { "size", 2048 }, cache = { "string", optional = true } }

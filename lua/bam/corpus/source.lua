@@ -5,6 +5,7 @@ local apportion = require "bam.corpus.apportion"
 local check = require "bam.check"
 local core = require "bam.core"
 local domains = require "bam.corpus.domains"
+local entry = require "bam.corpus.entry"
 local permutation = require "bam.corpus.permutation"
 local schedule = require "bam.schedule"
 local windows = require "bam.corpus.windows"
@@ -138,7 +139,7 @@ function M.new(text, weights)
   return setmetatable(self, metatable)
 end
 
--- The weights of a step, checked.
+-- The weights of a step, checked. `self` has names and weights.
 local function weights_at(self, step, steps)
   local values, sum = {}, 0
   for i, weight in ipairs(self.weights) do
@@ -167,18 +168,38 @@ local function check_weights(self, steps)
   return scheduled
 end
 
---- What the data of a run of so many steps are, as plain values: a change of any changes what is
---- learned from. Prepares the text.
+--- A fingerprint of the data of a run of `steps` steps, as plain values: a change of any of them
+--- changes what is learned from. It covers the tokenizer and the domains that are sampled, and no
+--- others. Prepares the text.
 ---@param steps integer
----@return { text: string, weights: table<string, number|string> } identity scheduled weights count
---- by their values at every step
+---@return { tokenizer: string, domains: table<string, string>, weights: table<string,
+--- number|string> } identity scheduled weights count by their values at every step
 function Source:identity(steps)
   local scheduled = check_weights(self, check.value("identity: steps", steps, "size"))
-  local weights = {}
+  local corpus, hashes, weights = self.text:prepare(), {}, {}
   for i, name in ipairs(self.names) do
     weights[name] = scheduled[i] and schedule.hash(scheduled[i]) or self.weights[i]
+    hashes[name] = entry.domain_hash(corpus.domains[name])
   end
-  return { text = self.text:digest(), weights = weights }
+  return { tokenizer = corpus.tokenizer_digest, domains = hashes, weights = weights }
+end
+
+-- A function that gives the weights of a step, and raises an error once a schedule gives another
+-- number than it did at first: a phase's fingerprint holds the first ones.
+local function weights_of_run(self, steps)
+  local own = { names = self.names, weights = table.move(self.weights, 1, #self.names, 1, {}) }
+  local first = check_weights(own, steps)
+  return function(step)
+    local values = weights_at(own, step, steps)
+    for i, list in pairs(first) do
+      if values[i] ~= list[step] then
+        check.fail("sample: weight of %s: %s gave %g for step %d when the run began, and %g now; a "
+                   .. "schedule must depend on the progress alone", own.names[i], own.weights[i],
+                   list[step], step, values[i])
+      end
+    end
+    return values
+  end
 end
 
 local open_spec = {
@@ -195,7 +216,7 @@ local open_spec = {
 ---@return bam.Stream
 function Source:open(options)
   local o = check.options("sample: open", options, open_spec)
-  check_weights(self, o.steps)
+  local weights = weights_of_run(self, o.steps)
   local corpus = self.text:prepare()
   local sequences, keys = {}, {}
   for d, name in ipairs(self.names) do
@@ -207,7 +228,6 @@ function Source:open(options)
                  .. "text or lower context", name, corpus.domains[name].train.tokens, o.context)
     end
   end
-  local function weights(step) return weights_at(self, step, o.steps) end
   return setmetatable({
     names = self.names, sequences = sequences, keys = keys, context = o.context, rows = o.batch,
     steps = o.steps, apportionment = apportion.new(weights, #self.names, o.batch),

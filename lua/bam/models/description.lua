@@ -171,6 +171,8 @@ function M.new(fields)
   return readonly.new(fields, kind)
 end
 
+local of_models = setmetatable({}, { __mode = "k" }) -- the descriptions that live models keep
+
 --- The description as a live model keeps it: without the sources of a mixture, which need not stay
 --- alive.
 ---@param d table
@@ -178,8 +180,15 @@ end
 function M.copy(d)
   local own = readonly.copy(d)
   own.sources = nil
-  return readonly.new(own, kind)
+  local copy = readonly.new(own, kind)
+  of_models[copy] = true
+  return copy
 end
+
+--- Is it the description that a live model keeps? Such a one does not lead to the model's weights.
+---@param d table
+---@return boolean
+function M.is_of_model(d) return of_models[d] == true end
 
 --- Is `value` a description?
 ---@param value any

@@ -43,6 +43,12 @@ end
 -- The description of the model, and the phase whose weights it begins with.
 local function read_model(value)
   if phase.is(value) then return value.description, value end
+  if description.is(value) and description.is_of_model(value) then
+    check.fail("train: option model: this is the description of a live model, without its weights: "
+               .. "training would begin with random ones. Give the phase that trained it, or mix the "
+               .. "model or its directory by bam.mix; for new weights describe a new model: "
+               .. "bam.models.parallel { ... }")
+  end
   if description.is(value) then return value end
   return check.fail("train: option model: expected a description or a phase, got %s",
                     check.describe(value))
