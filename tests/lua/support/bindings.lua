@@ -201,8 +201,8 @@ local CORE = {
     core.pack_windows(tokens, documents, { 0, 1 }, 3)
   end,
   lock = function()
-    local lock <close> = core.lock(PATH)
-    assert(select(2, core.lock(PATH)) and tostring(lock))
+    local lock <close> = core.lock(PATH .. "-lock")
+    assert(select(2, core.lock(PATH .. "-lock")) and tostring(lock))
   end,
   glob = function() core.glob "/*" end,
   file_info = function() core.file_info "/" end,
@@ -221,6 +221,7 @@ local CORE = {
   end,
   defer_signals = function() core.defer_signals(true) core.defer_signals(false) end,
   pending_signal = function() core.pending_signal() end,
+  uninterrupted = function() core.uninterrupted(double, a) end,
   terminal = function() core.terminal() end,
   scope = function()
     core.scope(function()
