@@ -170,7 +170,7 @@ REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),
 INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}=$${Package} ' $(PACKAGES) $(TEXT_PACKAGES) 2>/dev/null)
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES) $(TEXT_PACKAGES))
 
-.PHONY: run test cases simt bench asan valgrind fuzz deps install clean help
+.PHONY: run test cases simt bench asan debug valgrind fuzz deps install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
 	$(B)/bamlua recipes/bam_kv_shared.lua
@@ -197,6 +197,9 @@ ASAN := B=build-asan CUDA=0 ISAS=baseline CFLAGS='-O1 -g -fno-omit-frame-pointer
 asan: deps ## all tests under AddressSanitizer and UBSan, and proof that those see faults
 	@$(REMAKE) $(ASAN) build-asan/bamlua build-asan/test_engine build-asan/test_faults
 	@sh tests/run.sh asan build-asan '$(FILTER)'
+
+debug: deps ## build build-debug/bamlua, which checks its invariants (engine/assert.h)
+	@$(REMAKE) B=build-debug CUDA=0 CFLAGS='-O1 -g -DBAM_DEBUG' build-debug/bamlua
 
 valgrind: deps ## every op, and the Lua state, under valgrind, and proof that it sees faults
 	@$(REMAKE) $(B)/bamlua $(B)/test_engine $(B)/test_faults

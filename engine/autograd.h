@@ -20,7 +20,7 @@ typedef struct bam_edge {
 } bam_edge;
 
 typedef struct bam_node {
-  int32_t refs;
+  int64_t refs;
   bool queued; /* in the heap of a running backward */
   bool spent;  /* backward went through it and dropped what it had saved */
   int n_inputs;

@@ -21,7 +21,7 @@ const char *bam_quote(const char *text, char quoted[BAM_QUOTE_TEXT]);
    the writer below does) is harmless. Shortening it in place while it is mapped is not: the system
    then stops the program at the next access, and there is nothing an engine could do about it. */
 typedef struct bam_mapping {
-  int32_t refs;
+  int64_t refs;
   bam_context *context;
   unsigned char *data;
   int64_t bytes; /* at least 1 */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "assert.h"
 #include "tensor.h"
 
 #define SLAB_BYTES (64 * 1024)
@@ -240,6 +241,7 @@ bam_status bam_storage_grow(bam_context *context, bam_storage **scratch, int64_t
 }
 
 bam_storage *bam_storage_retain(bam_storage *storage) {
+  bam_assert(storage->refs > 0);
   storage->refs++;
   return storage;
 }

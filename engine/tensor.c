@@ -4,7 +4,23 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "assert.h"
 #include "autograd.h"
+
+/* Do all elements of `tensor` lie in its storage, and are its sizes such that nothing computed from
+   them overflows (see bam_shape_count)? */
+static bool lies_in_storage(const bam_tensor *tensor) {
+  int64_t first = tensor->offset, last = tensor->offset, count, reach;
+  const bam_shape *shape = &tensor->shape;
+  if (bam_shape_count(tensor->context, shape, &count) != BAM_OK)
+    return false;
+  for (int d = 0; d < shape->ndim && count > 0; d++)
+    if (__builtin_mul_overflow(shape->size[d] - 1, tensor->stride[d], &reach) ||
+        __builtin_add_overflow(reach < 0 ? first : last, reach, reach < 0 ? &first : &last))
+      return false;
+  const int64_t capacity = tensor->storage->bytes / bam_dtype_size(tensor->dtype);
+  return first >= 0 && last <= capacity - (count > 0);
+}
 
 /* A tensor over `storage`, whose reference it takes over on success. */
 static bam_status wrap(bam_context *context, bam_storage *storage, bam_dtype dtype,
@@ -78,6 +94,7 @@ bam_status bam_tensor_over(bam_context *context, bam_storage *storage, bam_dtype
     return status;
   bam_storage_retain(storage);
   bam_shape_strides(shape, (*out)->stride);
+  bam_assert(lies_in_storage(*out));
   return BAM_OK;
 }
 
@@ -87,8 +104,9 @@ bam_status bam_tensor_view(bam_tensor *of, const bam_shape *shape, const int64_t
   if (status != BAM_OK)
     return status;
   bam_storage_retain(of->storage);
-  (*out)->offset = offset;
+  (*out)->offset = bam_tensor_count(*out) > 0 ? offset : of->offset;
   memcpy((*out)->stride, stride, sizeof(int64_t) * (size_t)shape->ndim);
+  bam_assert(lies_in_storage(*out));
   return BAM_OK;
 }
 
@@ -97,6 +115,7 @@ bam_status bam_tensor_alias(bam_tensor *of, bam_tensor **out) {
 }
 
 bam_tensor *bam_tensor_retain(bam_tensor *tensor) {
+  bam_assert(tensor->refs > 0);
   tensor->refs++;
   return tensor;
 }
@@ -386,5 +405,6 @@ bam_status bam_tensor_move(bam_tensor *leaf, bam_tensor *place) {
   leaf->storage = place->storage;
   leaf->offset = place->offset;
   memcpy(leaf->stride, place->stride, sizeof leaf->stride);
+  bam_assert(lies_in_storage(leaf));
   return BAM_OK;
 }

@@ -10,7 +10,7 @@
 #include "context.h"
 
 typedef struct bam_storage {
-  int32_t refs;
+  int64_t refs;            /* 64 bits cannot wrap: each reference takes memory */
   int32_t size_class;      /* -1: not cached */
   bam_device *device;
   void *data;
@@ -27,7 +27,7 @@ typedef struct bam_shape {
 } bam_shape;
 
 typedef struct bam_tensor {
-  int32_t refs;
+  int64_t refs;
   bam_dtype dtype;
   bool requires_grad; /* a leaf that collects a gradient, or the result of a recorded op */
   bool is_number;     /* made from a plain number: it does not decide the dtype of a result */
@@ -58,8 +58,8 @@ bam_status bam_tensor_from(bam_context *context, bam_dtype dtype, const bam_shap
 bam_status bam_tensor_over(bam_context *context, bam_storage *storage, bam_dtype dtype,
                            const bam_shape *shape, bam_tensor **out);
 
-/* A view of `of` with another shape, strides and offset. Not recorded by
-   autograd: see engine/ops. */
+/* A view of `of` with another shape, strides and offset; every element of it must lie in the storage
+   of `of`. A view without elements begins where `of` does. Not recorded by autograd: see engine/ops. */
 bam_status bam_tensor_view(bam_tensor *of, const bam_shape *shape, const int64_t *stride,
                            int64_t offset, bam_tensor **out);
 

@@ -46,6 +46,7 @@ expect_fault() {
 if test "$mode" != plain; then
   expect_fault leak
   expect_fault overflow
+  test "$mode" = valgrind || expect_fault view # bam_assert is on
   run_tests test_faults faults/none && test -z "$(reports)" || {
     cat "$log"/*
     echo "$mode reports a fault where there is none"

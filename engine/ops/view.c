@@ -31,7 +31,9 @@ static bam_status resolve_sizes(bam_call *call, const bam_attr *sizes, bam_shape
     return bam_call_fail(call, "%s has %" PRId64 " elements and does not fit into %s",
                          bam_shape_text(&x->shape, from), count, bam_shape_text(shape, to));
   }
-  return BAM_OK;
+  /* beside a size of 0 the others may still overflow strides */
+  bam_status status = bam_shape_count(call->context, shape, &count);
+  return status == BAM_OK ? BAM_OK : bam_fail_within(call->context, status, call->op->name);
 }
 
 /* Strides that show x's elements in `shape` without copying; false when there are none. */
@@ -286,16 +288,18 @@ static bam_status expand_forward(bam_call *call) {
   bam_shape shape = { .ndim = sizes->count };
   int64_t stride[BAM_MAX_DIMS], count;
   int extra = sizes->count - x->shape.ndim;
-  for (int d = 0; d < sizes->count; d++) {
-    int64_t own = d < extra || extra < 0 ? 1 : x->shape.size[d - extra];
+  bool grows = extra >= 0; /* a dimension never disappears, not even into {} */
+  for (int d = 0; d < sizes->count && grows; d++) {
+    int64_t own = d < extra ? 1 : x->shape.size[d - extra];
     shape.size[d] = sizes->list[d] == -1 && d >= extra ? own : sizes->list[d];
-    stride[d] = d < extra || own != shape.size[d] || extra < 0 ? 0 : x->stride[d - extra];
-    if (extra < 0 || (own != 1 && own != shape.size[d])) {
-      char from[BAM_SHAPE_TEXT], to[BAM_SHAPE_TEXT];
-      memcpy(shape.size, sizes->list, sizeof shape.size);
-      return bam_call_fail(call, "%s does not expand to %s: only sizes of 1 can grow",
-                           bam_shape_text(&x->shape, from), bam_shape_text(&shape, to));
-    }
+    stride[d] = d < extra || own != shape.size[d] ? 0 : x->stride[d - extra];
+    grows = own == 1 || own == shape.size[d];
+  }
+  if (!grows) {
+    char from[BAM_SHAPE_TEXT], to[BAM_SHAPE_TEXT];
+    memcpy(shape.size, sizes->list, sizeof shape.size);
+    return bam_call_fail(call, "%s does not expand to %s: only sizes of 1 can grow",
+                         bam_shape_text(&x->shape, from), bam_shape_text(&shape, to));
   }
   bam_status status = bam_shape_count(call->context, &shape, &count);
   if (status != BAM_OK)

@@ -23,8 +23,14 @@ static void push_narrow(lua_State *L, bam_tensor *x, int dim, int64_t start, int
   bind_apply(L, &bam_op_narrow, &x, 1, attrs);
 }
 
-/* index_select along `dim`; the shape of `positions`, of any dimensions,
-   replaces that dimension. */
+/* Raise when x has no dimension that positions could choose from. */
+static void need_dimension(lua_State *L, const bam_tensor *x) {
+  if (x->shape.ndim == 0)
+    bind_error(L, "index: a 0-dimensional tensor has no positions; x:item() is its value");
+}
+
+/* index_select along `dim`, which x has; the shape of `positions`, of any dimensions, replaces that
+   dimension. */
 static void push_positions(lua_State *L, bam_tensor *x, int dim, bam_tensor *positions) {
   bam_attr along = { .given = true, .i = dim },
            flat = { .given = true, .count = 1, .list = { -1 } };
@@ -52,7 +58,7 @@ static void push_positions(lua_State *L, bam_tensor *x, int dim, bam_tensor *pos
 /* Every step-th position from `start`: narrow, then index by positions. */
 static void push_stepped(lua_State *L, bam_tensor *x, int dim, int64_t start, int64_t length,
                          int64_t step) {
-  const int64_t n = (length + step - 1) / step;
+  const int64_t n = length > 0 ? (length - 1) / step + 1 : 0;
   const bam_shape shape = { .ndim = 1, .size = { n } };
   bind_box *here = bind_push_box(L), *box = bind_push_box(L);
   bind_check(L, bam_tensor_new(x->context, &x->context->cpu, BAM_I64, &shape, &here->tensor));
@@ -185,12 +191,12 @@ int bind_index_get(lua_State *L) {
   bam_tensor *key = bind_test_tensor(L, 2);
   lua_settop(L, 2);
   if (lua_type(L, 2) == LUA_TNUMBER) {
-    if (x->shape.ndim == 0)
-      return bind_error(L, "index: a 0-dimensional tensor has no positions; x:item() is its value");
+    need_dimension(L, x);
     push_select(L, x, 0, bind_position(L, 2, "index"));
   } else if (key != NULL && key->dtype == BAM_BOOL) {
     bind_apply(L, &bam_op_masked_select, (bam_tensor *[]){ x, key }, 2, NULL);
   } else if (key != NULL) {
+    need_dimension(L, x);
     push_positions(L, x, 0, key);
   } else if (lua_type(L, 2) == LUA_TTABLE) {
     push_list_index(L, x, 2, false);

@@ -226,6 +226,28 @@ static int tensor_item(lua_State *L) {
   return 1;
 }
 
+#define MOST_TABLE_BYTES (4LL << 30)
+
+/* Raise when x as nested lists would take more than MOST_TABLE_BYTES: a table has about 56 bytes and
+   an entry 16, whatever the sizes after it. */
+static void check_table_size(lua_State *L, const bam_tensor *x) {
+  int64_t entries = 1;
+  double bytes = 0;
+  for (int d = 0; d < x->shape.ndim && entries > 0; d++) {
+    const int64_t size = x->shape.size[d];
+    if (size > MOST_TABLE_BYTES / entries)
+      bytes = (double)size * (double)entries * 16;
+    if (bytes > MOST_TABLE_BYTES)
+      break;
+    bytes += (double)entries * 56 + (double)(entries * size) * 16;
+    entries *= size;
+  }
+  char text[BAM_SHAPE_TEXT];
+  if (bytes > MOST_TABLE_BYTES)
+    bind_error(L, "totable: a tensor of shape %s takes more than %d MB of tables; convert it in parts",
+               bam_shape_text(&x->shape, text), (int)(MOST_TABLE_BYTES >> 20));
+}
+
 /* Push dimension `d` on of x as nested lists; *at walks the elements in row-major order. */
 static void push_nested(lua_State *L, bam_tensor *x, int d, int64_t *at) {
   luaL_checkstack(L, 3, "too many dimensions");
@@ -252,6 +274,7 @@ static void push_nested(lua_State *L, bam_tensor *x, int d, int64_t *at) {
 static int tensor_totable(lua_State *L) {
   int64_t at = 0;
   bam_tensor *x = bind_tensor(L, 1);
+  check_table_size(L, x);
   bind_box *here = bind_push_box(L);
   bind_check(L, bam_tensor_to(x, &bind_context(L)->cpu, &here->tensor));
   push_nested(L, here->tensor, 0, &at);

@@ -106,6 +106,40 @@ Test(view, expand) {
   RELEASE(x, y);
 }
 
+static bam_attr *sizes_attr(const bam_op *op, int n, const int64_t *sizes) {
+  bam_attr *attrs = make_attrs(op);
+  set_list(op, attrs, "sizes", n, sizes);
+  return attrs;
+}
+
+static void expect_error(const char *words, const bam_op *op, bam_tensor *x, bam_attr *attrs) {
+  expect_op_error(words, op, &x, 1, attrs);
+  free(attrs);
+}
+
+Test(view, no_dimension_disappears_in_expand) {
+  bam_tensor *x = make_count(BAM_F32, SHAPE(3)), *none = make_count(BAM_F32, SHAPE(0));
+  bam_tensor *scalar = make_float(5), *one;
+  bam_attr *empty = sizes_attr(&bam_op_expand, 0, NULL);
+  expect_error("(3) does not expand to ()", &bam_op_expand, x, sizes_attr(&bam_op_expand, 0, NULL));
+  expect_error("(0) does not expand to ()", &bam_op_expand, none,
+               sizes_attr(&bam_op_expand, 0, NULL));
+  one = run(&bam_op_expand, &scalar, 1, empty);
+  expect_shape(one, SCALAR);
+  free(empty);
+  RELEASE(x, none, scalar, one);
+}
+
+Test(view, sizes_beside_0_do_not_overflow) {
+  bam_tensor *none = make_count(BAM_F32, SHAPE(0));
+  const int64_t big = 1LL << 62;
+  expect_error("overflow", &bam_op_reshape, none,
+               sizes_attr(&bam_op_reshape, 3, (int64_t[]){ 0, big, big }));
+  expect_error("overflow", &bam_op_view, none,
+               sizes_attr(&bam_op_view, 3, (int64_t[]){ 0, big, big }));
+  RELEASE(none);
+}
+
 Test(view, copies) {
   bam_tensor *x = make_count(BAM_F32, SHAPE(3, 4)), *strided = make_strided(x);
   bam_tensor *same = run1(&bam_op_contiguous, x), *packed = run1(&bam_op_contiguous, strided);
@@ -155,11 +189,6 @@ Test(view, to_rounds_halves_to_even) {
   cr_assert_eq(value_at(h, 2), 1);
   cr_assert_eq(value_at(h, 3), 1 + 0x1p-9);
   RELEASE(x, b, h);
-}
-
-static void expect_error(const char *words, const bam_op *op, bam_tensor *x, bam_attr *attrs) {
-  expect_op_error(words, op, &x, 1, attrs);
-  free(attrs);
 }
 
 static bam_attr *list_attr(const bam_op *op, const char *name, int64_t a, int64_t b) {

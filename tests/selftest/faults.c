@@ -27,6 +27,16 @@ Test(faults, leak) {
   bam_context_destroy(context);
 }
 
+/* What bam_assert is for: caught where the view is made, not when it is read. */
+Test(faults, view) {
+  bam_tensor *tensor = make_tensor(), *view;
+  const bam_shape shape = { .ndim = 1, .size = { 2 } };
+  cr_assert_eq(bam_tensor_view(tensor, &shape, (int64_t[]){ 1 }, 2, &view), BAM_OK);
+  bam_tensor_release(view);
+  bam_tensor_release(tensor);
+  bam_context_destroy(context);
+}
+
 Test(faults, overflow) {
   bam_tensor *tensor = make_tensor();
   volatile char *data = bam_tensor_data(tensor);

@@ -1,0 +1,61 @@
+-- What once read or wrote outside a tensor's memory, or asked for more memory than there is: each is
+-- an error now, or right. Under ASan engine/assert.h checks that every view lies in its storage.
+local bam = require "bam"
+
+local function fails(pattern, f, ...)
+  local ok, message = pcall(f, ...)
+  assert(not ok, string.format("no error, expected `%s`", pattern))
+  assert(string.find(message, pattern, 1, true), string.format("expected `%s` in `%s`", pattern, message))
+end
+local function same(x, expected) assert(table.concat(x:totable(), " ") == expected, tostring(x)) end
+local big = math.maxinteger
+
+-- ---- no dimension disappears when a tensor expands ----
+fails("expand: (3) does not expand to (): only sizes of 1 can grow", function() return bam.arange(3):expand {} end)
+fails("expand: (0) does not expand to ()", function() return bam.zeros(4):narrow(1, 5, 0):expand {} end)
+fails("expand: (1, 1) does not expand to (1)", function() return bam.zeros(1, 1):expand(1) end)
+assert(bam.tensor(7):expand({}):item() == 7)
+same(bam.tensor(7):expand(3), "7 7 7")
+
+-- ---- sizes beside a size of 0 ----
+local empty = bam.zeros(0)
+for _, sizes in ipairs { { 0, 1 << 62, 1 << 62 }, { 1 << 62, 1 << 62, 0 }, { 1 << 40, 0, 1 << 40 }, { 0, big } } do
+  fails("overflow", function() return empty:reshape(sizes) end)
+  fails("overflow", function() return empty:view(sizes) end)
+  fails("overflow", function() return bam.zeros(sizes) end)
+  fails("overflow", function() return bam.zeros(1, 0, 1):expand(sizes[1], 0, sizes[3] or sizes[2]):reshape(sizes) end)
+end
+assert(empty:reshape(0, 1 << 30, 1 << 20):permute(3, 2, 1):count() == 0)
+assert(#empty:reshape(0, 4, 3):sum(1):flatten() == 12)
+
+-- ---- positions of a tensor that has none ----
+local scalar = bam.tensor(5)
+for _, positions in ipairs { bam.ones(2, 2, { dtype = "i64" }), bam.tensor { 1 }, bam.tensor(1) } do
+  fails("index: a 0-dimensional tensor has no positions", function() return scalar[positions] end)
+end
+fails("into a tensor with 0", function() scalar[bam.tensor { 1 }] = 3 end)
+same(scalar[bam.tensor(true)], "5")
+
+-- ---- steps as large as integers are ----
+local x = bam.arange(5)
+same(x[{ { 1, 3, big } }], "1")
+same(x[{ { 2, 5, 3 } }], "2 5")
+same(x[{ { 1, 5, 4 } }], "1 5")
+assert(#x[{ { 3, 2, big } }] == 0 and #x[{ { 3, 2, 2 } }] == 0)
+fails("the step of a range must be positive", function() return x[{ { 1, 3, math.mininteger } }] end)
+fails("is out of range", function() return x[{ { math.mininteger, big } }] end)
+
+-- ---- views at the end of their storage ----
+local y = bam.zeros(4, 6)
+assert(y:narrow(1, 5, 0):narrow(2, 7, 0):count() == 0)
+assert(y:narrow(2, 7, 0):select(1, 4):count() == 0)
+assert(y:narrow(1, 5, 0):transpose(1, 2):flip():count() == 0)
+same(y:narrow(2, 7, 0):sum(2), "0.0 0.0 0.0 0.0")
+
+-- ---- more tables than fit ----
+fails("totable: a tensor of shape (1099511627776, 0, 3) takes more than 4096 MB of tables; convert it in parts",
+      function() return bam.zeros(1, 0, 3):expand(1 << 40, 0, 3):totable() end)
+fails("totable: a tensor of shape (1099511627776, 5)", function() return x:expand(1 << 40, 5):totable() end)
+fails("totable:", function() return bam.zeros(1):expand(1 << 28):totable() end)
+assert(#bam.zeros(1, 0, 1 << 40):totable() == 1 and #bam.zeros(0, 1 << 40):totable() == 0)
+assert(#tostring(bam.zeros(1, 0, 3):expand(1 << 40, 0, 3)) < 200)
