@@ -156,7 +156,6 @@ bam_status bam_bpe_new(bam_context *context, bam_bpe_parts *parts, bam_bpe **out
     return status;
   }
   bpe->words = parts->words;
-  bpe->added.words = &bpe->words;
   bpe->pattern = parts->pattern;
   parts->words = (bam_words){ .context = context };
   parts->pattern = NULL;
@@ -296,7 +295,30 @@ done:
   return status;
 }
 
+/* Append the ids of text in which the passes from `pass` on look for added tokens. */
+static bam_status encode_from(bam_bpe *bpe, int pass, const char *text, int64_t size, bool special,
+                              bam_tokens *out) {
+  bam_status status = BAM_OK;
+  bam_added_match match;
+  int64_t at = 0;
+  if (pass == BAM_ADDED_PASSES)
+    return encode_plain(bpe, text, size, out);
+  BAM_TRY(bam_added_begin(&bpe->added.passes[pass], text, size));
+  while (bam_added_next(&bpe->added.passes[pass], special, &match)) {
+    if (match.start > at)
+      BAM_TRY(encode_from(bpe, pass + 1, text + at, match.start - at, special, out));
+    BAM_TRY(bam_tokens_reserve(out, 1));
+    bam_tokens_push(out, match.id);
+    at = match.end;
+  }
+  if (at < size)
+    BAM_TRY(encode_from(bpe, pass + 1, text + at, size - at, special, out));
+done:
+  return status;
+}
+
 static void trim(bam_bpe *bpe) {
+  bam_added_trim(&bpe->added, KEPT_BYTES);
   if (bpe->symbols == NULL || bpe->symbols->bytes <= KEPT_BYTES)
     return;
   bam_storage_release(bpe->context, bpe->symbols);
@@ -306,20 +328,8 @@ static void trim(bam_bpe *bpe) {
 
 bam_status bam_bpe_encode(bam_bpe *bpe, const char *text, int64_t size, bool special,
                           bam_tokens *out) {
-  bam_status status = BAM_OK;
-  int64_t before = out->count, at = 0;
-  while (at < size) {
-    int32_t id = 0;
-    int64_t length = 0;
-    int64_t plain = bam_added_find(&bpe->added, text + at, size - at, special, &id, &length);
-    BAM_TRY(encode_plain(bpe, text + at, plain, out));
-    at += plain + length;
-    if (length == 0)
-      break;
-    BAM_TRY(bam_tokens_reserve(out, 1));
-    bam_tokens_push(out, id);
-  }
-done:
+  int64_t before = out->count;
+  bam_status status = encode_from(bpe, 0, text, size, special, out);
   if (status != BAM_OK)
     out->count = before;
   trim(bpe);

@@ -1,8 +1,8 @@
 /* Byte pair encoding: text to token ids and back, exactly, for any bytes. The words of a vocabulary
    are byte strings with ids from 0 on, all 256 bytes among them. Text is cut into pieces
    (pattern.h); in each piece, which begins as single bytes, the pair of neighbours with the lowest
-   rank is merged, the leftmost first, until no pair can be. Special tokens are words that are found
-   in text as they stand, before it is cut, and only when asked for. */
+   rank is merged, the leftmost first, until no pair can be. Added tokens are words that are found in
+   text as they stand, before it is cut; the special ones only when asked for. */
 #ifndef BAM_TEXT_BPE_H
 #define BAM_TEXT_BPE_H
 
@@ -12,10 +12,12 @@
 
 typedef struct bam_bpe bam_bpe;
 
-/* What is found in text as it stands. */
+/* An added token: a word that is found in text as it stands (added.h). */
 typedef struct bam_added {
   int32_t id;
-  bool always; /* also when special tokens are not asked for */
+  bool special;        /* found only when special tokens are asked for */
+  bool normalized;     /* looked for in what the others leave */
+  bool lstrip, rstrip; /* takes the white space before, or after it */
 } bam_added;
 
 typedef struct bam_bpe_parts {
@@ -38,7 +40,7 @@ void bam_bpe_release(bam_bpe *bpe); /* NULL is legal */
 
 /* Append the ids of `size` bytes to `out`. `special`: special tokens in it become their ids; else
    they are ordinary text. A piece has less than 2^31 bytes. On failure `out` is as before. The time
-   is O(n log n) for any bytes. */
+   is O(n log n) for any bytes and any added tokens. */
 bam_status bam_bpe_encode(bam_bpe *bpe, const char *text, int64_t size, bool special,
                           bam_tokens *out);
 

@@ -34,3 +34,19 @@ int64_t bam_utf8_prefix(const char *text, int64_t size) {
   }
   return at;
 }
+
+int64_t bam_utf8_space(const char *text, int64_t left) {
+  static const char *const spaces[] = { "\xc2\x85", "\xc2\xa0", "\u1680", "\u2028", "\u2029",
+                                        "\u202f", "\u205f", "\u3000" };
+  if (left > 0 && (*text == ' ' || (*text >= '\t' && *text <= '\r')))
+    return 1;
+  if (left >= 3 && memcmp(text, "\xe2\x80", 2) == 0 && (unsigned char)text[2] >= 0x80 &&
+      (unsigned char)text[2] <= 0x8a) /* U+2000 to U+200A */
+    return 3;
+  for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
+    size_t size = strlen(spaces[i]);
+    if (left >= (int64_t)size && memcmp(text, spaces[i], size) == 0)
+      return (int64_t)size;
+  }
+  return 0;
+}

@@ -11,4 +11,8 @@ int64_t bam_utf8_character(const char *text, int64_t left);
 /* How many of the first `size` bytes, from the first on, are characters. */
 int64_t bam_utf8_prefix(const char *text, int64_t size);
 
+/* The length of the white space character (Unicode's White_Space) that text[0 .. left) begins with;
+   0 when it begins with none. */
+int64_t bam_utf8_space(const char *text, int64_t left);
+
 #endif

@@ -121,15 +121,21 @@ static bam_expression *push_strings(lua_State *L, const char *name, int *n) {
   return strings;
 }
 
-/* The integer at position `i` of the list on top: 0 to 2^31 - 1. */
-static int32_t get_id(lua_State *L, int list, int64_t i, const char *name) {
+/* Pop an integer from 0 to 2^31 - 1, which comes from position `i` of a list. */
+static int32_t pop_id(lua_State *L, int64_t i, const char *name) {
   int whole = 0;
-  lua_Integer id = lua_rawgeti(L, list, i) == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : 0;
+  lua_Integer id = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : 0;
   if (!whole || id < 0 || id > INT32_MAX)
     bind_error(L, "%s: expected token ids, which count from 0, got %s at position %I", name,
                bind_describe(L, -1), (LUAI_UACINT)i);
   lua_pop(L, 1);
   return (int32_t)id;
+}
+
+/* The id at position `i` of a list. */
+static int32_t get_id(lua_State *L, int list, int64_t i, const char *name) {
+  lua_rawgeti(L, list, i);
+  return pop_id(L, i, name);
 }
 
 /* ---- token buffers ---- */
@@ -240,16 +246,38 @@ static int32_t *push_ids(lua_State *L, const char *name, int64_t *n) {
   return ids;
 }
 
-/* Added tokens out of the lists `special` and `always`, in memory pushed on the stack. */
+/* The flag `name` of the record on top. */
+static bool get_flag(lua_State *L, const char *name) {
+  lua_pushstring(L, name);
+  lua_rawget(L, -2);
+  bool flag = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return flag;
+}
+
+/* The added token in the record at position `i` of `list`. */
+static bam_added get_added(lua_State *L, int list, int64_t i) {
+  if (lua_rawgeti(L, list, i) != LUA_TTABLE)
+    bind_error(L, "`added`: expected tables, got %s", bind_describe(L, -1));
+  lua_pushliteral(L, "id");
+  lua_rawget(L, -2);
+  bam_added added = { .id = pop_id(L, i, "added"),
+                      .special = get_flag(L, "special"),
+                      .normalized = get_flag(L, "normalized"),
+                      .lstrip = get_flag(L, "lstrip"),
+                      .rstrip = get_flag(L, "rstrip") };
+  lua_pop(L, 1);
+  return added;
+}
+
+/* The added tokens of the list `added`, `n` of them, in memory pushed on the stack. */
 static bam_added *push_added(lua_State *L, int64_t *n) {
-  int64_t n_special, n_always;
-  const int32_t *special = push_ids(L, "special", &n_special);
-  const int32_t *always = push_ids(L, "always", &n_always);
-  *n = n_special + n_always;
+  *n = push_list(L, "added");
+  int list = lua_gettop(L);
   bam_added *added = lua_newuserdatauv(L, (size_t)*n * sizeof *added, 0);
   for (int64_t i = 0; i < *n; i++)
-    added[i] = i < n_special ? (bam_added){ special[i], false }
-                             : (bam_added){ always[i - n_special], true };
+    added[i] = get_added(L, list, i + 1);
+  lua_remove(L, list);
   return added;
 }
 
@@ -364,7 +392,8 @@ static const luaL_Reg bpe_methods[] = {
   { "find", bpe_find },     { NULL, NULL },
 };
 
-/* bpe { label =, words =, merges =, special =, always =, patterns =, whole_words = } */
+/* bpe { label =, words =, merges =, patterns =, whole_words =, added = { { id =, special =, normalized =,
+   lstrip =, rstrip = }, ... } } */
 static int bpe_new(lua_State *L) {
   int n;
   int64_t n_merged;

@@ -2,9 +2,9 @@
 
     python3 tests/golden/tokenizer.py          (tokenizers 0.23)
 
-gpt2.json cuts as GPT-2 does, split.json in three steps of another kind. expected.json has the texts
-that gpt2.json was trained on, and for each file texts with their ids: `special` with the special
-tokens found in the text, `plain` without.
+gpt2.json cuts as GPT-2 does, split.json in three steps of another kind, added.json has added tokens
+that overlap and strip. expected.json has the texts that gpt2.json was trained on, and for each file
+texts with their ids: `special` with the special tokens found in the text, `plain` without.
 """
 import json
 import pathlib
@@ -28,6 +28,21 @@ NASTY = [
     "<|endoftext|>", "a<|endoftext|>b <|pad|>", "<|endoftext|><|endoftext|>", "<|endoftext|",
     "<<|pad|>>", "<|pad|><|endof<|pad|>text|>", "word<sep> <separator> <sep", "\u017fs '\u017f",
     "the cat, the hat and THE BAT; 12 mats", "trailing newline\n", "x \n y \n\n  z",
+]
+
+ADDED = [  # content, special, normalized, lstrip, rstrip
+    ("<a>", True, False, False, False), ("<a><b>", True, False, False, False),
+    ("<b>", False, True, False, False), ("a><", False, True, False, False),
+    ("<mask>", True, False, True, False), ("<cut>", False, True, False, True),
+    ("mask", False, False, False, False), ("aab", False, True, False, False),
+    ("abaa", False, True, False, False), ("aaaa", False, False, False, False),
+    ("  ", False, False, True, True), ("\u2003e", False, False, False, False),
+]
+OVERLAPPING = [
+    "<a>", "<a><b>", "<a><b><b>", "x<a><a><b>x", "a><a>", "<b><", "<mask>", "x \t\u3000<mask> y",
+    "a <mask> <mask>", "<cut> \u2003e\u2003\u2003e", "<cut>  <cut>", "<<a><b", "<mask><cut>\n\nmask",
+    "aab", "abaab", "aabaa", "aaab", "aaaab", "aaaaaaaab", "abaaaa", "abaaa", "aaabaaaa", "x  y   z",
+    "  <mask>  ", "<a>  <a>", "a    b", "\u2003e \u2003e", "<cut>" * 3 + "\u00a0\u2028 <cut>",
 ]
 
 
@@ -83,11 +98,17 @@ def main():
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]),
         texts, ignore_merges=True)
     split.add_tokens([AddedToken("<sep>", normalized=False), AddedToken("<separator>")])
+    added = train(pre_tokenizers.ByteLevel(add_prefix_space=False), texts[:2])
+    added.add_tokens([AddedToken(content, special=special, normalized=normalized, lstrip=lstrip,
+                                 rstrip=rstrip)
+                      for content, special, normalized, lstrip, rstrip in ADDED])
+    added.save(str(PLACE / "added.json"), pretty=False)
     gpt2.save(str(PLACE / "gpt2.json"), pretty=False)
     split.save(str(PLACE / "split.json"), pretty=False)
     expected = {"texts": texts}
     for name, tokenizer in (("gpt2", gpt2), ("split", split)):
         expected[name] = [encode(tokenizer, text) for text in NASTY + texts[:2]]
+    expected["added"] = [encode(added, text) for text in NASTY + OVERLAPPING]
     text = json.dumps(expected, ensure_ascii=False, separators=(",", ":"))
     (PLACE / "expected.json").write_text(text + "\n")
 

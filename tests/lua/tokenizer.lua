@@ -189,12 +189,12 @@ assert(reserved:id "ab" == 0 and reserved:token(257) == "cd" and reserved:token(
 -- a piece that is a word need not be merged, but is never a special token
 local bytes = {}
 for byte = 0, 255 do bytes[byte + 1] = string.char(byte) end
-local whole = core.bpe { label = "whole", words = { table.unpack(bytes) }, merges = {}, always = {},
-                         special = {}, patterns = { "abc|<s>" }, whole_words = true }
+local whole = core.bpe { label = "whole", words = { table.unpack(bytes) }, merges = {}, added = {},
+                         patterns = { "abc|<s>" }, whole_words = true }
 expect_ids(whole, "abc", "97 98 99")
 bytes[257], bytes[258] = "abc", "<s>"
-whole = core.bpe { label = "whole", words = bytes, merges = {}, always = {}, special = { 257 },
-                   patterns = { "abc|<s>" }, whole_words = true }
+whole = core.bpe { label = "whole", words = bytes, merges = {},
+                   added = { { id = 257, special = true } }, patterns = { "abc|<s>" }, whole_words = true }
 expect_ids(whole, "abcab<s>", "256 97 98 60 115 62")
 assert(join(whole:encode("abc<s>", true)) == "256 257")
 
@@ -202,7 +202,7 @@ assert(join(whole:encode("abc<s>", true)) == "256 257")
 
 -- An encoder with the words "ab", "bc", "ca" and "abc", and these patterns.
 local function cutter(...)
-  local parts = { label = "cutter", words = {}, special = {}, always = {}, whole_words = false,
+  local parts = { label = "cutter", words = {}, added = {}, whole_words = false,
                   merges = { 97, 98, 98, 99, 99, 97, 256, 99 }, patterns = { ... } }
   for byte = 0, 255 do parts.words[byte + 1] = string.char(byte) end
   for i, word in ipairs { "ab", "bc", "ca", "abc" } do parts.words[256 + i] = word end

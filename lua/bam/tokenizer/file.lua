@@ -1,8 +1,9 @@
 -- tokenizer.json, the file of Hugging Face's tokenizers package, from a tokenizer's parts and back.
 -- Read are files of byte-level BPE; what is not computed is refused by name.
 -- Parts: words, a list of byte strings whose ids count from 0; merges, a flat list of pairs of ids
--- in order; special and always, the ids of words that are found in text as they stand, when asked
--- for or always; whole_words, whether a piece that is a word is not merged; and steps (steps.lua).
+-- in order; added, a list of the added tokens, each a table of its id and its flags special,
+-- normalized, lstrip and rstrip; whole_words, whether a piece that is a word is not merged; and
+-- steps (steps.lua).
 local alphabet = require "bam.tokenizer.alphabet"
 local check = require "bam.check"
 local json = require "bam.json"
@@ -15,21 +16,18 @@ local M = {}
 -- The names of the words, by position: in the alphabet, or as they stand.
 local function names_of(parts)
   local names = {}
-  for _, list in ipairs { parts.special, parts.always } do
-    for _, id in ipairs(list) do names[id + 1] = parts.words[id + 1] end
-  end
+  for _, token in ipairs(parts.added) do names[token.id + 1] = parts.words[token.id + 1] end
   for i, word in ipairs(parts.words) do names[i] = names[i] or alphabet.write(word) end
   return names
 end
 
 local function added_tokens(parts)
   local list = json.array {}
-  local function add(id, special)
-    list[#list + 1] = { id = id, content = parts.words[id + 1], single_word = false, lstrip = false,
-                        rstrip = false, normalized = false, special = special }
+  for i, token in ipairs(parts.added) do
+    list[i] = { id = token.id, content = parts.words[token.id + 1], single_word = false,
+                lstrip = token.lstrip, rstrip = token.rstrip, normalized = token.normalized,
+                special = token.special }
   end
-  for _, id in ipairs(parts.special) do add(id, true) end
-  for _, id in ipairs(parts.always) do add(id, false) end
   table.sort(list, function(a, b) return a.id < b.id end)
   return list
 end
@@ -91,6 +89,7 @@ end
 
 local function anything() return true end
 local function is_boolean(value) return type(value) == "boolean" end
+local function is_flag(value) return is_null(value) or is_boolean(value) end
 local function is_off(value) return is_null(value) or value == false end
 local function is_empty(value) return is_null(value) or value == "" end
 
@@ -120,8 +119,7 @@ local MODEL = {
   end_of_word_suffix = { is_empty, "null" },
   fuse_unk = { anything },
   byte_fallback = { is_off, "false: every byte is a word" },
-  ignore_merges = { function(value) return is_null(value) or is_boolean(value) end,
-                    "true or false" },
+  ignore_merges = { is_flag, "true or false" },
   vocab = { is_object, "an object of ids" },
   merges = { is_array, "a list" },
 }
@@ -130,12 +128,13 @@ local ADDED = {
   id = { is_id, "an id from 0 on" },
   content = { function(value) return type(value) == "string" and value ~= "" end,
               "a text that is not empty" },
-  single_word = { is_off, "false" }, lstrip = { is_off, "false" }, rstrip = { is_off, "false" },
-  normalized = { anything },
+  single_word = { is_off, "false" },
+  lstrip = { is_flag, "true or false" }, rstrip = { is_flag, "true or false" },
+  normalized = { is_flag, "true or false" },
   special = { is_boolean, "true or false" },
 }
 
--- The ids of added tokens by their text; they go into parts.words, special and always.
+-- The ids of added tokens by their text; they go into parts.words and parts.added.
 local function read_added(label, list, parts)
   local ids = {}
   for i, token in ipairs(is_null(list) and {} or list) do
@@ -146,7 +145,8 @@ local function read_added(label, list, parts)
       fail(label, '%s: "%s" with the id %d is there twice', where, token.content, token.id)
     end
     ids[token.content], parts.words[token.id + 1] = token.id, token.content
-    table.insert(token.special and parts.special or parts.always, token.id)
+    parts.added[i] = { id = token.id, special = token.special, lstrip = token.lstrip == true,
+                       rstrip = token.rstrip == true, normalized = token.normalized == true }
   end
   return ids
 end
@@ -227,7 +227,7 @@ function M.read(text, label)
   local model = file.model
   check_fields(label, "model", model, MODEL)
   check_present(label, "model", model, { "merges", "vocab" })
-  local parts = { words = {}, special = {}, always = {}, whole_words = model.ignore_merges == true,
+  local parts = { words = {}, added = {}, whole_words = model.ignore_merges == true,
                   steps = step_list.read(file.pre_tokenizer, label) }
   local added = read_added(label, file.added_tokens, parts)
   read_vocab(label, model.vocab, added, parts.words)

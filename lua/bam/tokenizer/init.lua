@@ -16,11 +16,12 @@ local metatable = { __name = "tokenizer", __index = Tokenizer }
 -- A tokenizer of parts (file.lua).
 local function new(parts, label)
   local bpe = core.bpe { label = label, words = parts.words, merges = parts.merges,
-                         special = parts.special, always = parts.always,
-                         whole_words = parts.whole_words,
+                         added = parts.added, whole_words = parts.whole_words,
                          patterns = step_list.patterns(parts.steps) }
   local special = {}
-  for i, id in ipairs(parts.special) do special[i] = parts.words[id + 1] end
+  for _, token in ipairs(parts.added) do
+    if token.special then special[#special + 1] = parts.words[token.id + 1] end
+  end
   return setmetatable({ vocab = #parts.words, special = special, bpe = bpe, parts = parts },
                       metatable)
 end
@@ -171,12 +172,15 @@ function M.train(options)
     pattern = { "string", optional = true } })
   check_special(o.special)
   local parts = { steps = { o.pattern and step_list.split(o.pattern) or { type = "GPT2" } },
-                  special = {}, always = {}, whole_words = false }
+                  added = {}, whole_words = false }
   local trainer = core.bpe_trainer { label = "tokenizer.train", special = o.special,
                                      patterns = step_list.patterns(parts.steps) }
   add_texts(trainer, o.texts)
   parts.words, parts.merges = trainer:train(o.vocab)
-  for i = 1, #o.special do parts.special[i] = i - 1 end
+  for i = 1, #o.special do
+    parts.added[i] = { id = i - 1, special = true, normalized = false, lstrip = false,
+                       rstrip = false }
+  end
   local result = new(parts, "tokenizer.train")
   check_names(o.special, result.bpe)
   return result

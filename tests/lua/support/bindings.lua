@@ -103,8 +103,9 @@ end
 local function double(x) return ops.mul(x, 2) end
 
 -- The parts of an encoder: all bytes, "ab", and a special token.
-local BPE = { label = "test", words = {}, merges = { 97, 98 }, special = { 257 }, always = {},
-              patterns = { "a.?|b" }, whole_words = true }
+local BPE = { label = "test", words = {}, merges = { 97, 98 }, patterns = { "a.?|b" },
+              added = { { id = 257, special = true }, { id = 256, normalized = true } },
+              whole_words = true }
 for i = 0, 255 do BPE.words[i + 1] = string.char(i) end
 BPE.words[257], BPE.words[258] = "ab", "<s>"
 
