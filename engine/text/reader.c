@@ -8,6 +8,7 @@
 
 #include "../file.h"
 #include "../json.h"
+#include "record.h"
 #include "source.h"
 
 #define CHUNK_BYTES 65536
@@ -18,13 +19,16 @@ struct bam_reader {
   bam_context *context;
   bam_source *source;
   char *path, *field, *separator; /* own copies */
-  bool is_jsonl, ended;           /* nothing more to come from the source */
+  bool is_jsonl, skips_bad;
+  bool ended; /* nothing more to come from the source */
   char *buffer;
   int64_t capacity, begin, end;
   int64_t number; /* of the line at `begin` */
   int64_t line;   /* plain text: offset of the line being searched; negative: it began before */
   int64_t scan;   /* offset from which its end is searched */
   json_t *record; /* of the document handed out */
+  int64_t skipped;
+  char fault[BAM_MESSAGE_SIZE]; /* what was wrong with the first record skipped */
 };
 
 /* Put path and line before the message of a failure. */
@@ -106,17 +110,28 @@ static bool find_newline(bam_reader *r, int64_t *at) {
 
 /* ---- plain text ---- */
 
+static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+static bool is_blank_line(const char *text, int64_t size) {
+  while (size > 0 && is_blank(text[size - 1]))
+    size--;
+  return size == 0;
+}
+
+/* The longest line that can be a separator. */
+static int64_t separator_room(const bam_reader *r) {
+  return (int64_t)strlen(r->separator) + BAM_READER_BLANKS;
+}
+
 /* Is the line [line, end) the separator? One whose beginning has been handed out is longer. */
 static bool is_separator(const bam_reader *r, int64_t end) {
   int64_t length = (int64_t)strlen(r->separator), size = end - r->line;
-  if (size < length || size > length + 1)
+  if (r->line < 0 || size < length || size > separator_room(r))
     return false;
   const char *text = waiting(r) + r->line;
   return memcmp(text, r->separator, (size_t)length) == 0 &&
-         (size == length || text[length] == '\r');
+         is_blank_line(text + length, size - length);
 }
-
-static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 /* Where to cut a part out of a long document. */
 static int64_t find_cut(const char *text) {
@@ -136,12 +151,12 @@ static void hand_out(bam_reader *r, int64_t size, int64_t end, bool continues, b
 }
 
 /* Is there enough for a part of a document? The lines before the one at its end are known to belong
-   to it; that one, when it is not complete, does if it is already longer than the separator. */
+   to it; that one, when it is not complete, does if it is already longer than a separator can be. */
 static bool has_part(const bam_reader *r, bool complete) {
   int64_t size = count_waiting(r);
   if (complete)
     return r->line > BAM_READER_PART;
-  return size > BAM_READER_PART && size - r->line > (int64_t)strlen(r->separator) + 1;
+  return size > BAM_READER_PART && size - r->line > separator_room(r);
 }
 
 /* The text up to a separator, the end of the file or a cut. It may be empty. */
@@ -176,63 +191,6 @@ done:
 
 /* ---- JSON lines ---- */
 
-/* The names of an object's fields, as many as there is room for. */
-static void list_fields(json_t *object, char *text, size_t size) {
-  char quoted[BAM_QUOTE_TEXT];
-  const char *name;
-  json_t *value;
-  size_t used = 0;
-  snprintf(text, size, "none");
-  json_object_foreach(object, name, value) {
-    const char *comma = used > 0 ? ", " : "";
-    bam_quote(name, quoted);
-    if (used + strlen(comma) + strlen(quoted) + sizeof ", ..." > size) {
-      snprintf(text + used, size - used, "%s...", comma);
-      return;
-    }
-    used += (size_t)snprintf(text + used, size - used, "%s%s", comma, quoted);
-  }
-}
-
-static const char *type_name(const json_t *value) {
-  switch (json_typeof(value)) {
-  case JSON_OBJECT: return "an object";
-  case JSON_ARRAY: return "an array";
-  case JSON_STRING: return "a string";
-  case JSON_NULL: return "null";
-  case JSON_TRUE:
-  case JSON_FALSE: return "a boolean";
-  default: return "a number";
-  }
-}
-
-/* The document in the record. */
-static bam_status find_field(const bam_reader *r, bam_document *out) {
-  char field[BAM_QUOTE_TEXT], names[400];
-  bam_quote(r->field, field);
-  if (!json_is_object(r->record))
-    return bam_fail(r->context, BAM_ERROR_FILE, "expected an object with the field %s, got %s",
-                    field, type_name(r->record));
-  const json_t *value = json_object_get(r->record, r->field);
-  if (value == NULL) {
-    list_fields(r->record, names, sizeof names);
-    return bam_fail(r->context, BAM_ERROR_FILE, "the object has no field %s; it has %s", field,
-                    names);
-  }
-  if (!json_is_string(value))
-    return bam_fail(r->context, BAM_ERROR_FILE, "the field %s is %s, not a string", field,
-                    type_name(value));
-  out->text = json_string_value(value);
-  out->size = (int64_t)json_string_length(value);
-  return BAM_OK;
-}
-
-static bool is_blank_line(const char *text, int64_t size) {
-  while (size > 0 && is_blank(text[size - 1]))
-    size--;
-  return size == 0;
-}
-
 /* The document in the line that waits, which has `size` bytes; an empty one for an empty line. */
 static bam_status parse_line(bam_reader *r, int64_t size, bam_document *out) {
   *out = (bam_document){ "", 0, r->number, false };
@@ -240,7 +198,31 @@ static bam_status parse_line(bam_reader *r, int64_t size, bam_document *out) {
     return BAM_OK;
   bam_status status =
     bam_json_parse_record(r->context, waiting(r), size, JSON_DEPTH, &r->record);
-  return status == BAM_OK ? find_field(r, out) : status;
+  if (status != BAM_OK)
+    return status;
+  return bam_record_find(r->context, r->record, r->field, &out->text, &out->size);
+}
+
+/* Count a bad record, whose message the context has. */
+static void note_skipped(bam_reader *r) {
+  if (r->skipped++ == 0)
+    snprintf(r->fault, sizeof r->fault, "%s", r->context->message);
+}
+
+/* Pass over the rest of a line of which `size` bytes are waiting, without keeping it. */
+static bam_status pass_line(bam_reader *r, int64_t size) {
+  bam_status status = BAM_OK;
+  bool complete;
+  int64_t at;
+  consume(r, size);
+  while (complete = find_newline(r, &at), !complete && !r->ended) {
+    consume(r, at);
+    BAM_TRY(read_more(r));
+  }
+  r->scan = at + complete;
+  consume(r, at + complete);
+done:
+  return status;
 }
 
 static bam_status next_line(bam_reader *r, bam_document *out) {
@@ -258,7 +240,14 @@ static bam_status next_line(bam_reader *r, bam_document *out) {
   else
     status = parse_line(r, at, out);
   if (status != BAM_OK)
-    return fail_at(r, status, r->number);
+    status = fail_at(r, status, r->number);
+  if (status == BAM_ERROR_FILE && r->skips_bad) {
+    note_skipped(r);
+    *out = (bam_document){ "", 0, r->number, false };
+    return pass_line(r, at);
+  }
+  if (status != BAM_OK)
+    return status;
   r->scan = at + complete;
   consume(r, at + complete);
 done:
@@ -292,48 +281,156 @@ static void free_text(bam_context *context, char *text) {
     bam_object_free(context, text, strlen(text) + 1);
 }
 
-static bool is_jsonl(const char *path) {
-  static const char end[] = ".jsonl";
-  const int64_t length = bam_source_name(path), tail = sizeof end - 1;
-  return length > tail && memcmp(path + length - tail, end, (size_t)tail) == 0;
+/* Fail since what the file is cannot be told. */
+static bam_status fail_ambiguous(const bam_reader *r, const char *what) {
+  char quoted[BAM_QUOTE_TEXT];
+  return bam_fail(r->context, BAM_ERROR_FILE,
+                  "cannot tell what %s is: %s; say which with format = \"jsonl\" or \"text\"",
+                  bam_quote(r->path, quoted), what);
 }
 
-/* Look at the beginning: drop a byte order mark, refuse what is no text. */
-static bam_status read_head(bam_reader *r) {
+static bool begins_with(const bam_reader *r, const char *bytes, int64_t size) {
+  return count_waiting(r) >= size && memcmp(waiting(r), bytes, (size_t)size) == 0;
+}
+
+/* Compressed data under another name would be taken for text, or for damaged text. */
+static bam_status check_packing(const bam_reader *r) {
   char quoted[BAM_QUOTE_TEXT];
-  bam_status status = BAM_OK;
-  while (!r->ended && count_waiting(r) < HEAD_BYTES)
-    BAM_TRY(read_more(r));
-  if (count_waiting(r) >= 3 && memcmp(waiting(r), "\xef\xbb\xbf", 3) == 0)
-    r->begin += 3;
+  const char *end = begins_with(r, "\x1f\x8b\x08", 3)       ? ".gz"
+                    : begins_with(r, "\x28\xb5\x2f\xfd", 4) ? ".zst"
+                                                          : NULL;
+  if (end == NULL)
+    return BAM_OK;
+  return bam_fail(r->context, BAM_ERROR_FILE,
+                  "cannot read %s: it holds compressed data, which only a name that ends in %s tells; "
+                  "rename it",
+                  bam_quote(r->path, quoted), end);
+}
+
+/* Refuse plain text with a zero byte among the first ones; `dropped` bytes came before them. */
+static bam_status check_text(const bam_reader *r, int64_t dropped) {
+  char quoted[BAM_QUOTE_TEXT];
   int64_t size = count_waiting(r) < HEAD_BYTES ? count_waiting(r) : HEAD_BYTES;
   const char *zero = r->is_jsonl || size == 0 ? NULL : memchr(waiting(r), 0, (size_t)size);
-  if (zero != NULL)
-    status = bam_fail(r->context, BAM_ERROR_FILE,
-                      "cannot read %s: byte %lld is zero, so it is no text; is it the right file, "
-                      "in UTF-8?",
-                      bam_quote(r->path, quoted), (long long)(zero - r->buffer) + 1);
+  if (zero == NULL)
+    return BAM_OK;
+  return bam_fail(r->context, BAM_ERROR_FILE,
+                  "cannot read %s: byte %lld is zero, so it is no text; is it the right file, "
+                  "in UTF-8?",
+                  bam_quote(r->path, quoted), (long long)(zero - waiting(r) + dropped) + 1);
+}
+
+/* The offset of the first byte from `from` on that is not blank, at most BAM_READER_LINE, in *out;
+   that of the end where there is none. */
+static bam_status skip_blanks(bam_reader *r, int64_t from, int64_t *out) {
+  bam_status status = BAM_OK;
+  for (*out = from; *out < BAM_READER_LINE; (*out)++) {
+    if (*out == count_waiting(r) && !r->ended)
+      BAM_TRY(read_more(r));
+    if (*out == count_waiting(r) || !is_blank(waiting(r)[*out]))
+      break;
+  }
 done:
   return status;
 }
 
-bam_status bam_reader_open(bam_context *context, const char *path, const char *field,
-                           const char *separator, bam_reader **out) {
+/* The end of the line that begins at `from`, in *out: at most a little beyond BAM_READER_LINE. */
+static bam_status find_line_end(bam_reader *r, int64_t from, int64_t *out) {
+  bam_status status = BAM_OK;
+  r->scan = from;
+  while (!find_newline(r, out) && !r->ended && *out - from <= BAM_READER_LINE)
+    BAM_TRY(read_more(r));
+done:
+  r->scan = 0;
+  return status;
+}
+
+/* Do the contents look like JSON lines? *is_record: the first line that is not blank is an object
+   with fields, and the next one, if any, begins an object too. *first is the first byte of all that
+   is not blank, 0 where there is none. */
+static bam_status look_for_record(bam_reader *r, char *first, bool *is_record) {
+  bam_status status = BAM_OK;
+  int64_t begin, end, next;
+  json_t *value = NULL;
+  *first = 0;
+  *is_record = false;
+  BAM_TRY(skip_blanks(r, 0, &begin));
+  if (begin == count_waiting(r))
+    return BAM_OK;
+  *first = waiting(r)[begin];
+  if (*first != '{')
+    return BAM_OK;
+  BAM_TRY(find_line_end(r, begin, &end));
+  status = bam_json_parse_record(r->context, waiting(r) + begin, end - begin, JSON_DEPTH, &value);
+  if (status != BAM_OK)
+    return status == BAM_ERROR_FILE ? BAM_OK : status;
+  *is_record = json_object_size(value) > 0;
+  json_decref(value);
+  BAM_TRY(skip_blanks(r, end, &next));
+  *is_record = *is_record && (next == count_waiting(r) || waiting(r)[next] == '{');
+done:
+  return status;
+}
+
+/* Decide what the file is by its name, and by its contents where the name may mislead. */
+static bam_status decide_format(bam_reader *r, bam_text_format format) {
+  bam_text_name name = bam_text_name_of(r->path);
+  bam_status status = BAM_OK;
+  bool is_record;
+  char first;
+  r->is_jsonl = format == BAM_TEXT_JSONL || (format == BAM_TEXT_AUTO && name == BAM_NAME_JSONL);
+  if (format != BAM_TEXT_AUTO || name == BAM_NAME_JSONL)
+    return BAM_OK;
+  BAM_TRY(look_for_record(r, &first, &is_record));
+  if (name == BAM_NAME_OTHER)
+    return is_record ? fail_ambiguous(r, "it holds JSON lines, and its name says plain text")
+                     : BAM_OK;
+  r->is_jsonl = is_record || first == 0;
+  if (!r->is_jsonl)
+    status = fail_ambiguous(r, first == '[' ? "its name says JSON, but it holds one array, not an "
+                                              "object on each line (jq -c '.[]' makes lines of it)"
+                                            : "its name says JSON, but it does not hold one object "
+                                              "on each line (jq -c . makes lines of objects)");
+done:
+  return status;
+}
+
+/* Look at the beginning: drop a byte order mark, refuse what is no text, choose the format. */
+static bam_status read_head(bam_reader *r, bam_text_format format) {
+  bam_status status = BAM_OK;
+  while (!r->ended && count_waiting(r) < HEAD_BYTES)
+    BAM_TRY(read_more(r));
+  BAM_TRY(check_packing(r));
+  int64_t mark = begins_with(r, "\xef\xbb\xbf", 3) ? 3 : 0;
+  r->begin += mark;
+  BAM_TRY(decide_format(r, format));
+  status = check_text(r, mark);
+done:
+  return status;
+}
+
+bam_status bam_reader_open(bam_context *context, const char *path,
+                           const bam_reader_options *options, bam_reader **out) {
   bam_reader *r = bam_object_alloc(context, sizeof *r);
   if (r == NULL)
     return BAM_ERROR_MEMORY;
-  *r = (bam_reader){ .context = context, .number = 1, .is_jsonl = is_jsonl(path) };
+  *r = (bam_reader){ .context = context, .number = 1, .skips_bad = options->skips_bad };
   bam_status status = BAM_OK;
   BAM_TRY(copy_text(context, path, &r->path));
-  BAM_TRY(copy_text(context, field, &r->field));
-  BAM_TRY(copy_text(context, separator, &r->separator));
+  BAM_TRY(copy_text(context, options->field, &r->field));
+  BAM_TRY(copy_text(context, options->separator, &r->separator));
   BAM_TRY(bam_source_open(context, path, &r->source));
-  BAM_TRY(read_head(r));
+  BAM_TRY(read_head(r, options->format));
   *out = r;
   return BAM_OK;
 done:
   bam_reader_close(r);
   return status;
+}
+
+int64_t bam_reader_skipped(const bam_reader *reader, const char **fault) {
+  *fault = reader->fault;
+  return reader->skipped;
 }
 
 void bam_reader_close(bam_reader *r) {

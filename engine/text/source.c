@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -153,9 +154,10 @@ static bam_status open_zstd(bam_source *source) {
 
 /* ---- any file ---- */
 
+/* In upper or lower case. */
 static bool ends_in(const char *name, const char *end) {
   size_t length = strlen(name), tail = strlen(end);
-  return length > tail && strcmp(name + length - tail, end) == 0;
+  return length > tail && strcasecmp(name + length - tail, end) == 0;
 }
 
 int64_t bam_source_name(const char *path) {

@@ -1,4 +1,4 @@
-/* The bytes of a file, decompressed on the way: one whose name ends in .gz or .zst is read as that,
+/* The bytes of a file, decompressed on the way: one whose name ends in .gz or .zst (or .GZ) is read as that,
    with several members or frames one after the other, any other as it is. Memory is bounded
    whatever the file says, at most about 130 MB for a .zst that asks for its largest window. */
 #ifndef BAM_SOURCE_H

@@ -269,12 +269,15 @@ function lock:release() end
 ---@class bam.TextReader
 local reader = {}
 
---- Opens a text file for reading its documents one after the other, in bounded memory: .jsonl,
---- where each line's object holds one, or plain text, either perhaps as .gz or .zst. In plain text
---- a line that is exactly the separator ends a document. What is wrong with the file is an error
---- that names path and line.
+--- Opens a text file for reading its documents one after the other, in bounded memory: JSON lines
+--- (.jsonl, .ndjson, .json), where each line's object holds one, or plain text, either perhaps as
+--- .gz or .zst. In plain text a line of the separator, perhaps with blanks after it, ends a
+--- document. What is wrong with the file is an error that names path and line; so is a file whose
+--- name and contents do not agree, unless `format` says what it is. With skip_bad lines of JSON that
+--- hold no document are counted and skipped.
 ---@param path string
----@param options? { field?: string, separator?: string } "text" and "<|endoftext|>" unless given
+---@param options? { field?: string, separator?: string, format?: "jsonl"|"text", skip_bad?: boolean
+--- } "text" and "<|endoftext|>" unless given; "doc.text" is a field within a field
 ---@return bam.TextReader
 function core.text_open(path, options) end
 
@@ -284,8 +287,19 @@ function core.text_open(path, options) end
 ---@return true? continues a plain text of more than 16 MB comes in parts, and this is not the last
 function reader:next() end
 
+--- How many records were skipped so far, and what was wrong with the first.
+---@return integer count
+---@return string? fault with path and line
+function reader:skipped() end
+
 --- Closes the file. Closing again is fine.
 function reader:close() end
+
+--- What the name of a text file says, whatever its case.
+---@param path string
+---@return "jsonl"|"json"|"text" format
+---@return ""|".gz"|".zst" packing
+function core.text_name(path) end
 
 --- Windows of a long row of tokens, as training reads them: four i64 tensors of shape (B, T), a row
 --- for each start. Beyond the end of the tokens ids are 0 and targets -100.

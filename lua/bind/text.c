@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../../engine/text/reader.h"
+#include "../../engine/text/source.h"
 #include "../../engine/text/window.h"
 #include "bind.h"
 
@@ -38,6 +39,20 @@ static int reader_next(lua_State *L) {
   return 3;
 }
 
+/* reader:skipped() gives how many records were skipped, and what was wrong with the first */
+static int reader_skipped(lua_State *L) {
+  bam_reader **box = luaL_checkudata(L, 1, READER);
+  const char *fault;
+  if (*box == NULL)
+    return bind_error(L, "skipped: the text reader is closed");
+  int64_t count = bam_reader_skipped(*box, &fault);
+  lua_pushinteger(L, count);
+  if (count == 0)
+    return 1;
+  lua_pushstring(L, fault);
+  return 2;
+}
+
 static int reader_describe(lua_State *L) {
   bam_reader **box = luaL_checkudata(L, 1, READER);
   lua_pushstring(L, *box != NULL ? "text reader" : "text reader (closed)");
@@ -47,7 +62,7 @@ static int reader_describe(lua_State *L) {
 /* Push an empty box for a reader. */
 static bam_reader **push_reader(lua_State *L) {
   static const luaL_Reg methods[] = { { "next", reader_next }, { "close", reader_close },
-                                      { NULL, NULL } };
+                                      { "skipped", reader_skipped }, { NULL, NULL } };
   bam_reader *none = NULL;
   bam_reader **box = bind_push_owner(L, &none, sizeof none, READER, reader_close);
   bind_set_type(L, methods, reader_close, reader_describe);
@@ -67,9 +82,28 @@ static const char *read_option(lua_State *L, const char *name, const char *prese
   return text;
 }
 
-/* text_open(path [, { field =, separator = }]) */
+static bam_text_format read_format(lua_State *L) {
+  const char *format = read_option(L, "format", NULL);
+  if (format == NULL)
+    return BAM_TEXT_AUTO;
+  if (strcmp(format, "jsonl") != 0 && strcmp(format, "text") != 0)
+    bind_error(L, "text_open: option format: expected \"jsonl\" or \"text\", got %s",
+               bind_describe(L, -1));
+  return strcmp(format, "jsonl") == 0 ? BAM_TEXT_JSONL : BAM_TEXT_PLAIN;
+}
+
+static bool read_skips_bad(lua_State *L) {
+  if (lua_isnil(L, 2) || lua_getfield(L, 2, "skip_bad") == LUA_TNIL)
+    return false;
+  if (lua_type(L, -1) != LUA_TBOOLEAN)
+    bind_error(L, "text_open: option skip_bad: expected true or false, got %s",
+               bind_describe(L, -1));
+  return lua_toboolean(L, -1);
+}
+
+/* text_open(path [, { field =, separator =, format =, skip_bad = }]) */
 static int text_open(lua_State *L) {
-  static const char *const names[] = { "field", "separator", NULL };
+  static const char *const names[] = { "field", "separator", "format", "skip_bad", NULL };
   const char *path = bind_path(L, 1, "text_open", "a text file");
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) {
@@ -77,12 +111,28 @@ static int text_open(lua_State *L) {
       bind_error(L, "text_open: expected a table of options, got %s", bind_describe(L, 2));
     bind_check_options(L, 2, "text_open", names);
   }
-  const char *field = read_option(L, "field", "text");
-  const char *separator = read_option(L, "separator", "<|endoftext|>");
+  const bam_reader_options options = {
+    .field = read_option(L, "field", "text"),
+    .separator = read_option(L, "separator", "<|endoftext|>"),
+    .format = read_format(L),
+    .skips_bad = read_skips_bad(L),
+  };
   bam_reader **box = push_reader(L);
-  bam_status status = bam_reader_open(bind_context(L), path, field, separator, box);
+  bam_status status = bam_reader_open(bind_context(L), path, &options, box);
   bind_check_within(L, status, "text_open");
   return 1;
+}
+
+/* text_name(path) gives what a file's name says: "jsonl", "json" or "text", and "", ".gz" or ".zst" */
+static int text_name(lua_State *L) {
+  static const char *const formats[] = {
+    [BAM_NAME_OTHER] = "text", [BAM_NAME_JSONL] = "jsonl", [BAM_NAME_JSON] = "json"
+  };
+  const char *path = bind_path(L, 1, "text_name", "a text file");
+  size_t packing = strlen(path) - (size_t)bam_source_name(path);
+  lua_pushstring(L, formats[bam_text_name_of(path)]);
+  lua_pushstring(L, packing == 0 ? "" : packing == 3 ? ".gz" : ".zst");
+  return 2;
 }
 
 /* ---- windows ---- */
@@ -130,5 +180,5 @@ static int text_pack_windows(lua_State *L) {
 }
 
 const luaL_Reg bind_text_functions[] = {
-  { "text_open", text_open }, { "pack_windows", text_pack_windows }, { NULL, NULL },
+  { "text_open", text_open }, { "text_name", text_name }, { "pack_windows", text_pack_windows }, { NULL, NULL },
 };

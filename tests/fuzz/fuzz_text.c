@@ -24,7 +24,7 @@ static bool ends_in(const char *name, const char *end) {
   return length >= tail && strcmp(name + length - tail, end) == 0;
 }
 
-static bool is_jsonl(const char *name) { return strstr(name, ".jsonl") != NULL; }
+static bool is_jsonl(const char *name) { return strstr(name, ".json") != NULL; }
 
 /* ---- making ---- */
 
@@ -62,8 +62,9 @@ static void append_object(content *c) {
 }
 
 const char *fuzz_text_make(unsigned char *data, size_t room, size_t *size) {
-  static const char *const names[] = { "text", "a.txt", "a.txt.gz", "a.txt.zst", "a.jsonl",
-                                       "a.jsonl.gz", "a.jsonl.zst" };
+  static const char *const names[] = { "text",      "a.txt",       "a.txt.gz", "a.txt.zst",
+                                       "a.jsonl",   "a.jsonl.gz",  "a.jsonl.zst",
+                                       "a.json",    "a.json.gz" };
   const char *name = CHOOSE(names);
   content c = { data, room < CONTENT_BYTES ? room : CONTENT_BYTES, 0 };
   if (one_in(8))
@@ -158,13 +159,16 @@ static bam_status read_documents(bam_reader *reader, fuzz_finding *finding) {
 
 bam_status fuzz_text_read(bam_context *context, const char *name, const unsigned char *data,
                           size_t size, fuzz_finding *finding) {
+  static const bam_text_format formats[] = { BAM_TEXT_AUTO, BAM_TEXT_AUTO, BAM_TEXT_PLAIN,
+                                             BAM_TEXT_JSONL };
   char directory[] = "/dev/shm/bamlua-fuzz-XXXXXX", path[100];
   bam_reader *reader;
   bool made = mkdtemp(directory) != NULL;
   snprintf(path, sizeof path, "%s/%s", directory, name);
   if (!made || !write_file(path, data, size))
     finding("a file for the reader cannot be written");
-  bam_status status = bam_reader_open(context, path, "text", "<|endoftext|>", &reader);
+  const bam_reader_options options = { "text", "<|endoftext|>", CHOOSE(formats), one_in(2) };
+  bam_status status = bam_reader_open(context, path, &options, &reader);
   if (status == BAM_OK) {
     status = read_documents(reader, finding);
     bam_reader_close(reader);

@@ -89,6 +89,46 @@ for program, ending in pairs { gzip = "gz", zstd = "zst" } do
   end
 end
 
+-- JSON lines under every name that they go by; the reader and the cache agree on what that is.
+for _, name in ipairs { "a.JSONL", "a.jsonl", "a.ndjson", "a.json", "a.jsonlines", "A.Json" } do
+  local text = make { law = write(name, jsonl(law, "text")) }
+  assert(text:digest() == from_json:digest(), name)
+end
+for _, name in ipairs { "b.JSON.gz", "b.ndjson.GZ" } do
+  if corpora.has "gzip" then
+    shell("gzip -c '%s' > '%s'", path "law.jsonl", path(name))
+    assert(make { law = path(name) }:digest() == from_json:digest(), name)
+  end
+end
+write("many.jsonl", jsonl(law, "text"):rep(20, "\n"))
+local as_text = make { law = { files = path "many.jsonl", format = "text" } }
+assert(as_text:prepare().domains.law.train.documents <= 20, "not read as text")
+assert(make({ law = path "law.jsonl" }, { format = "jsonl" }):digest() == from_json:digest())
+local wrong_name = write("lines.txt", jsonl(law, "text"))
+assert(make { law = { files = wrong_name, format = "jsonl" } }:digest() == from_json:digest())
+local nested = {}
+for i, document in ipairs(law) do
+  nested[i] = bam.json.encode { doc = { text = document, id = i }, text = 5 }
+end
+write("nested.jsonl", table.concat(nested, "\n"))
+assert(make({ law = path "nested.jsonl" }, { field = "doc.text" }):digest() == from_json:digest())
+
+-- Bad records: skipped and counted where that is asked for.
+local dirty = {}
+for i, document in ipairs(law) do
+  dirty[i] = bam.json.encode { text = document }
+  if i % 40 == 0 then dirty[i] = string.format('%s\n{"text": null}\n{"text": "a', dirty[i]) end
+end
+write("dirty.jsonl", table.concat(dirty, "\n"))
+forget_reports()
+local skipping = make { law = { files = path "dirty.jsonl", skip_bad = true } }
+assert(skipping:digest() == make({ law = path "dirty.jsonl" }, { skip_bad = true }):digest())
+assert(skipping:describe():find("\n  skipped: 6 bad records", 1, true), skipping:describe())
+local reported = table.concat(reports, "\n")
+assert(reported:find('law: skipped 6 bad records; the first: "' .. path "dirty.jsonl"
+                     .. '":41: the field "text" is null', 1, true), reported)
+expect_documents(skipping, "law", law)
+
 -- Several files, in the order of their names; lists; a file twice is read once.
 for i = 1, 4 do
   corpora.write_documents(("parts/%d.txt"):format(i), { table.unpack(law, i * 30 - 29, i * 30) })
@@ -140,12 +180,12 @@ assert(#cut[1] < #novel / 4 and (cut[1]:sub(-1) == "\n" or novel:sub(-#cut[1]) =
 local function visits(list, split)
   local real, i, seen = core.text_open, 0, {}
   function core.text_open()
-    return { close = function() end, next = function()
+    return { close = function() end, skipped = function() return 0 end, next = function()
       i = i + 1
       if list[i] then return list[i][1], i, list[i][2] end
     end }
   end
-  reading.each_split("x", "text", split, function(text, continues, side)
+  reading.each_split("x", { field = "text" }, split, function(text, continues, side)
     seen[#seen + 1] = { text = text, continues = continues, held = side }
   end)
   core.text_open = real
@@ -272,6 +312,16 @@ end
 assert(output("cd / && '%s' '%s'", bamlua, path "recipes/relative.lua") == digest)
 assert(output("cd '%s' && '%s' relative.lua", path "recipes", bamlua) == digest)
 
+-- A directory whose name looks like a pattern is meant as it is.
+corpora.write_documents("[v2] a*b?\\/parts/1.txt", { table.unpack(law, 1, 60) })
+corpora.write_documents("[v2] a*b?\\/parts/2.txt", { table.unpack(law, 61, 120) })
+script("[v2] a*b?\\/pattern.lua", [[
+  local text = bam.corpus({ law = "parts/[12].txt" },
+                          { vocab = 300, heldout = 0.1, cache = "../cache" })
+  io.write(text:digest())]])
+assert(output("cd / && '%s' '%s'", bamlua, path "[v2] a*b?\\/pattern.lua") == digest)
+assert(output("cd '%s' && '%s' pattern.lua", path "[v2] a*b?\\", bamlua) == digest)
+
 -- Two at once prepare once.
 script("two.lua", [[
   local text = bam.corpus({ law = "law2.txt", novel = "novel.txt" },
@@ -317,6 +367,14 @@ fails("corpus: domain b has no text: there is none in " .. path "blank.jsonl, " 
       { a = path "law2.txt", b = { path "blank.jsonl", path "empty.txt" } })
 fails(path "binary.txt", { law = path "binary.txt" })
 fails('bad.jsonl":2: the field "text" is a number', { law = path "bad.jsonl" })
+fails("it holds JSON lines, and its name says plain text; say which with format = ",
+      { law = write("lines.text", '{"text": "a"}\n{"text": "b"}\n') })
+fails('there is none in ' .. path "lines.text; the first record skipped: ",
+      { law = { files = path "lines.text", format = "jsonl", skip_bad = true, field = "body" } })
+refuses('corpus: domain law: option format: expected "jsonl" or "text", got the string "json"',
+        { law = { files = "x", format = "json" } }, { vocab = 300 })
+refuses("corpus: domain law: option skip_bad: expected true or false, got 1",
+        { law = { files = "x", skip_bad = 1 } }, { vocab = 300 })
 fails("corpus: domain law has no text: there is none in " .. path "empty.txt",
       { law = { files = path "empty.txt", heldout = path "law.jsonl" } })
 fails("corpus: domain law has no text: there is none in " .. path "empty.txt",

@@ -93,10 +93,18 @@ expect(read(file("a.txt", S)), {})
 expect(read(file("a.txt", S .. "\n\n" .. S .. "\n")), { { "\n", 2 } })
 expect(read(file("a.txt", "a\n" .. S .. "\nb\nc\n" .. S .. "\r\n" .. S .. "\nd")),
   { { "a\n", 1 }, { "b\nc\n", 3 }, { "d", 7 } })
-local near = "a" .. S .. "\n " .. S .. "\n" .. S .. " \n" .. S:sub(1, -2) .. "\n"
+local near = "a" .. S .. "\n " .. S .. "\n" .. S .. " x\n" .. S:sub(1, -2) .. "\n"
 expect(read(file("a.txt", near .. S)), { { near, 1 } })
 expect(read(file("a.txt", "a\n---\nb\n" .. S .. "\n"), { separator = "---" }),
   { { "a\n", 1 }, { "b\n" .. S .. "\n", 3 } })
+for _, blanks in ipairs { " ", "\t", "  \r", " \f\v \t", (" "):rep(1000) } do
+  for _, after in ipairs { "\nb", "" } do
+    expect(read(file("a.txt", "a\n" .. S .. blanks .. after)),
+           { { "a\n", 1 }, after ~= "" and { "b", 3 } or nil })
+  end
+end
+local text = "a\n" .. S .. (" "):rep(1001) .. "\nb"
+expect(read(file("a.txt", text)), { { text, 1 } })
 expect(read(file("any", "{}\n")), { { "{}\n", 1 } })
 expect(read(file("z.txt", ("a"):rep(4096) .. "\0")), { { ("a"):rep(4096) .. "\0", 1 } })
 
@@ -108,7 +116,7 @@ local function oracle(text)
   end
   for at, body, stop in text:gmatch "()([^\n]*)()\n?" do
     if at > #text then break end
-    if body == S or body == S .. "\r" then
+    if body:gsub("%s+$", "") == S then
       add(at - 1)
       begin, from = stop + 1, line + 1
     end
@@ -124,7 +132,7 @@ for round = 1, 60 do
   for i = 1, math.random(round * 5) do
     local kind = math.random(6)
     if kind == 1 then
-      lines[i] = S .. (math.random(3) == 1 and "\r" or "")
+      lines[i] = S .. ({ "", "", "\r", " ", "\t \r" })[math.random(5)]
     elseif kind == 2 then
       lines[i] = S:sub(1, math.random(#S)) .. ("x"):rep(math.random(0, 2))
     else
@@ -166,8 +174,15 @@ end
 parts = check_parts(("é"):rep(PART // 2 - 1) .. "a" .. ("é"):rep(1000))
 assert(#parts == 2 and #parts[1][1] == PART - 1) -- no half of a character
 
+-- Blanks after a separator at the edge of a part, be they cut off from the newline.
+for _, blanks in ipairs { 0, 3, 999, 1000 } do
+  local long = ("line\n"):rep(PART // 5 - 1)
+  list = read(file("long.txt", long .. "xy" .. "\n" .. S .. (" "):rep(blanks) .. "\nnext"))
+  assert(#list == 2 and list[1][1] == long .. "xy\n" and list[2][1] == "next")
+end
+
 -- A separator behind a cut still counts, text that a cut leaves at the beginning does not.
-local text = ("line\n"):rep(PART // 5 + 10) .. S .. "\n" .. "next"
+text = ("line\n"):rep(PART // 5 + 10) .. S .. "\n" .. "next"
 local list = read(file("long.txt", text))
 assert(#list == 3 and list[1][3] and not list[2][3] and list[2][1]:sub(-5) == "line\n")
 assert(list[3][1] == "next" and list[3][2] == PART // 5 + 12)
@@ -282,6 +297,94 @@ for words, bad in pairs {
   expect_error(quoted(path) .. ":3: ", read, path)
   expect_error(words, read, path)
 end
+
+-- Fields within fields.
+local function field(line, name) return read(file("a.jsonl", line), { field = name }) end
+expect(field('{"doc": {"text": "a", "id": 1}, "text": 5}', "doc.text"), { { "a", 1 } })
+expect(field('{"a": {"b": {"c": "z"}}}', "a.b.c"), { { "z", 1 } })
+expect(field('{"doc.text": "a", "doc": {"id": 1}}', "doc.text"), { { "a", 1 } })
+expect(field('{"a.": "a"}', "a."), { { "a", 1 } })
+expect(field('{"": {"": "a"}}', "."), { { "a", 1 } })
+for words, case in pairs {
+  ['has both a field "doc.text" and one within another'] =
+    { '{"doc.text": "a", "doc": {"text": "b"}}', "doc.text" },
+  ['the object has no field "text"; it has "id"'] = { '{"doc": {"id": 1}}', "doc.text" },
+  ['the object has no field "doc.text"; it has "dok"'] = { '{"dok": {"text": "a"}}', "doc.text" },
+  ['the object has no field "doc.text"; it has "doc"'] = { '{"doc": "text"}', "doc.text" },
+  ['the field "doc.text" is null, not a string'] = { '{"doc": {"text": null}}', "doc.text" },
+} do
+  expect_error(words, field, case[1], case[2])
+end
+
+-- ---- JSON lines under other names, and what is ambiguous ----
+
+local object, array = '{"text": "a", "n": 1}\n', '[{"text": "a"}]\n'
+for _, name in ipairs { "x.json", "x.ndjson", "x.JSONL", "x.jsonlines", "x.Json", "x.NDJSON" } do
+  for _, before in ipairs { "", "\xef\xbb\xbf", "\n \n", "  " } do
+    local line = select(2, before:gsub("\n", "")) + 1
+    expect(read(file(name, before .. object:rep(2))), { { "a", line }, { "a", line + 1 } })
+  end
+  expect(read(file(name, " \n")), {})
+  expect(read(file(name .. ".gz", gzip(object))), { { "a", 1 } })
+  expect(read(file(name .. ".ZST", zstd(object))), { { "a", 1 } })
+end
+expect(read(file("x.json", ('{"text": "%s"}\n'):format(("y"):rep(200000)))),
+  { { ("y"):rep(200000), 1 } })
+for _, contents in ipairs { array, '{\n"text": "a"\n}\n', "text\n", '"text"\n', "{}\n", "{a}\n",
+                            '{"text": "a"}\ntext\n' } do
+  expect_error("its name says JSON, but", read, file("x.json", contents))
+  expect(read(file("x.json", contents), { format = "text" }), { { contents, 1 } })
+end
+expect_error("it holds one array", read, file("x.json", array))
+for _, name in ipairs { "x.txt", "x", "x.jsonl.part", "x.text" } do
+  expect_error(("cannot tell what %s is: it holds JSON lines, and its name says plain text; say "
+    .. 'which with format = "jsonl" or "text"'):format(quoted(base .. "-" .. name)), read,
+    file(name, object))
+  expect_error("it holds JSON lines", read, file(name .. ".gz", gzip("\n" .. object:rep(3))))
+  expect(read(file(name, object), { format = "text" }), { { object, 1 } })
+  expect(read(file(name, object), { format = "jsonl" }), { { "a", 1 } })
+  for _, contents in ipairs { object .. "no object\n", "{\n", "{} {}\n", "{a}\n" .. object,
+                              array, "{" .. ("x"):rep(100000) } do
+    expect(read(file(name, contents)), { { contents, 1 } })
+  end
+end
+expect_error("malformed JSON", read, file("x.jsonl", "text\n"))
+expect_error('option format: expected "jsonl" or "text", got the string "json"', read, path,
+  { format = "json" })
+for name, compress in pairs { gz = gzip, zst = zstd } do
+  local what = ("it holds compressed data, which only a name that ends in .%s tells"):format(name)
+  expect_error(what, read, file("x.txt", compress(two)))
+  expect_error(what, read, file("x.jsonl", compress(object)))
+  expect_error(what, read, file("x.txt." .. name, compress(compress(two))))
+end
+for name, wanted in pairs { ["a.txt"] = "text", ["a.JSONL.gz"] = "jsonl.gz", ["a.json"] = "json",
+                            [".json"] = "text", ["a.NDJSON.ZST"] = "jsonl.zst", ["b/json"] = "text",
+                            ["a.gz"] = "text.gz" } do
+  assert(("%s%s"):format(core.text_name(name)) == wanted, name)
+end
+
+-- ---- bad records, skipped and counted ----
+
+local function read_skipping(contents, options)
+  local reader <close> = core.text_open(file("bad.jsonl", contents), options or { skip_bad = true })
+  local list = {}
+  for text, line in reader.next, reader do list[#list + 1] = { text, line } end
+  return list, reader:skipped()
+end
+local list_of_good, skipped, fault = read_skipping(
+  '{"text": "a"}\n{"text": 5}\n[]\n{"text": "b"}\n{"text": "\xff"}\n\n{}\nx\n{"text": "c"}\n{"te')
+expect(list_of_good, { { "a", 1 }, { "b", 4 }, { "c", 9 } })
+assert(skipped == 6 and fault == quoted(base .. "-bad.jsonl")
+       .. ':2: the field "text" is a number, not a string', fault)
+list_of_good, skipped, fault = read_skipping(('{"text": "%s"}\n{"text": "b"}\n'):format(
+  ("x"):rep(65000000)))
+expect(list_of_good, { { "b", 2 } })
+assert(skipped == 1 and fault:find("longer than 64 MB", 1, true))
+list_of_good, skipped = read_skipping(object)
+assert(#list_of_good == 1 and skipped == 0)
+expect_error("option skip_bad: expected true or false, got 1", read, path, { skip_bad = 1 })
+expect_error("ends too early", read, file("cut.jsonl.gz", gzip(object:rep(9)):sub(1, -20)),
+  { skip_bad = true })
 
 -- ---- everything else ----
 

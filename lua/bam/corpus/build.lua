@@ -15,7 +15,7 @@ local TRAINING_BYTES = 20 * 1000 * 1000 -- of text, at most, that a tokenizer is
 
 -- Raise the error about a domain that leaves nothing to train on.
 local function fail_without_text(name, domain)
-  if domain.heldout then reading.fail_empty(name, domain.train) end
+  if domain.heldout then reading.fail_empty(name, domain.train, domain.how) end
   check.fail("corpus: domain %s: all of its text is held out; give a smaller share: "
              .. "heldout = 0.02", name)
 end
@@ -27,7 +27,7 @@ end
 local function sample_domain(domain, bytes, texts)
   for f, path in ipairs(domain.train) do
     local quota = bytes // (#domain.train - f + 1)
-    reading.each_split(path, domain.field, domain.split, function(text, _, held)
+    reading.each_split(path, domain.how, domain.split, function(text, _, held)
       if held then return false end
       local part = text:sub(1, quota)
       quota, bytes = quota - #part, bytes - #part
@@ -66,9 +66,9 @@ end
 
 -- ---- tokens ----
 
-local function tokenize_files(files, field, split, train, heldout)
+local function tokenize_files(files, how, split, train, heldout)
   for _, path in ipairs(files) do
-    reading.each_split(path, field, split, function(text, continues, held)
+    reading.each_split(path, how, split, function(text, continues, held)
       local writer = held and heldout or train
       writer:append(text, continues)
     end)
@@ -80,12 +80,19 @@ local function tokenize(directory, name, domain, words)
   local function writer(part)
     return shards.writer(directory, string.format("%s.%s", name, part), words)
   end
-  local train, heldout = writer "train", writer "heldout"
-  tokenize_files(domain.train, domain.field, domain.split, train, heldout)
-  if domain.heldout then tokenize_files(domain.heldout, domain.field, nil, heldout) end
+  local train, heldout, skipped = writer "train", writer "heldout", 0
+  local how = setmetatable({ on_skip = function(count) skipped = skipped + count end },
+                           { __index = domain.how })
+  tokenize_files(domain.train, how, domain.split, train, heldout)
+  if domain.heldout then tokenize_files(domain.heldout, how, nil, heldout) end
   local record = { train = train:finish(), heldout = heldout:finish() }
   if record.train.tokens == 0 then fail_without_text(name, domain) end
-  if record.heldout.tokens == 0 then reading.fail_empty(name, domain.heldout) end
+  if record.heldout.tokens == 0 then reading.fail_empty(name, domain.heldout, how) end
+  if skipped > 0 then
+    record.skipped = skipped
+    place.report("%s: skipped %s bad records; the first: %s", name, check.thousands(skipped),
+                 how.fault)
+  end
   place.report("%s: %s bytes, %s documents, %s tokens; held out %s bytes", name,
                check.thousands(record.train.bytes), check.thousands(record.train.documents),
                check.thousands(record.train.tokens), check.thousands(record.heldout.bytes))
@@ -96,7 +103,7 @@ local function fill(directory, located, settings, given)
   for _, name in ipairs(check.sorted_names(located)) do
     local domain = located[name]
     if not domain.heldout then
-      domain.split = reading.split(name, domain.train, domain.field, settings.heldout)
+      domain.split = reading.split(name, domain.train, domain.how, settings.heldout)
     end
   end
   local words = given or train_tokenizer(located, settings)

@@ -8,6 +8,7 @@ local M = {}
 
 local spec = {
   files = { "any" }, heldout = { "any", optional = true }, field = { "string", optional = true },
+  format = { "string", optional = true }, skip_bad = { "boolean", optional = true },
 }
 
 -- One pattern or a list of them, as a list.
@@ -39,23 +40,36 @@ local function check_name(name)
   end
 end
 
-local function read_domain(name, given, field)
+-- How files are read, as reading.each takes it: what the domain says, else what is said for all.
+local function read_how(what, o, all)
+  local how = {}
+  for _, name in ipairs { "field", "format", "skip_bad" } do
+    if o[name] ~= nil then how[name] = o[name] else how[name] = all[name] end
+  end
+  if how.format and how.format ~= "jsonl" and how.format ~= "text" then
+    check.fail('%s: option format: expected "jsonl" or "text", got %s', what,
+               check.describe(how.format))
+  end
+  return how
+end
+
+local function read_domain(name, given, all)
   local what = string.format("corpus: domain %s", name)
   local described = type(given) == "table" and given[1] == nil
   local o = described and check.options(what, given, spec) or { files = given }
   return {
     files = read_patterns(what, o.files),
     heldout = o.heldout and read_patterns(string.format("%s: heldout", what), o.heldout),
-    field = o.field or field,
+    how = read_how(what, o, all),
   }
 end
 
---- The domains that a recipe gives, checked: { [name] = { files, heldout?, field } }, the first two
---- lists of patterns.
+--- The domains that a recipe gives, checked: { [name] = { files, heldout?, how } }, the first two
+--- lists of patterns, `how` as reading.each takes it.
 ---@param given table
----@param field string of jsonl files, where a domain names no other
+---@param all { field: string, format?: string, skip_bad?: boolean } where a domain says nothing else
 ---@return table
-function M.read(given, field)
+function M.read(given, all)
   if type(given) ~= "table" or getmetatable(given) or next(given) == nil then
     check.fail('corpus: expected a table of domains, such as { law = "law/*.jsonl.zst" }, got %s',
                check.describe(given))
@@ -63,7 +77,7 @@ function M.read(given, field)
   local domains = {}
   for name, value in pairs(given) do
     check_name(name)
-    domains[name] = read_domain(name, value, field)
+    domains[name] = read_domain(name, value, all)
   end
   return domains
 end
@@ -95,11 +109,13 @@ local function check_file(name, path)
   end
 end
 
--- The files of one pattern, not none. A path that exists is meant as it is.
+-- The files of one pattern, not none. A path that exists is meant as it is, and so is the recipe's
+-- directory, whatever its name holds.
 local function expand(name, pattern)
-  local path = place.below(place.recipe(), pattern)
+  local recipe = place.recipe()
+  local path = place.below(recipe, pattern)
   if core.file_info(path) or not pattern:find "[*?%[]" then return { path } end
-  local found = core.glob(path)
+  local found = core.glob(place.below(recipe:gsub("[*?%[%]\\]", "\\%0"), pattern))
   if #found == 0 then
     check.fail("corpus: domain %s: no file matches %s; relative paths begin at %s", name, path,
                core.absolute(place.recipe()))
@@ -122,7 +138,7 @@ local function find(name, patterns, except)
   return files
 end
 
---- The files of checked domains: { [name] = { train, heldout?, field } }, the first two lists of
+--- The files of checked domains: { [name] = { train, heldout?, how } }, the first two lists of
 --- paths. A file that is held out is left out of the training files of every domain.
 ---@param domains table what M.read gave
 ---@return table
@@ -131,7 +147,7 @@ function M.locate(domains)
   local names = check.sorted_names(domains)
   for _, name in ipairs(names) do
     local domain = domains[name]
-    located[name] = { field = domain.field,
+    located[name] = { how = domain.how,
                       heldout = domain.heldout and find(name, domain.heldout, {}) }
   end
   for _, name in ipairs(names) do

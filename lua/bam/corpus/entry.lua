@@ -9,7 +9,7 @@ local tokenizer = require "bam.tokenizer"
 
 local M = {}
 
-local FORMAT = 1 -- to be raised when the same text and settings come to give other tokens or files
+local FORMAT = 2 -- to be raised when the same text and settings come to give other tokens or files
 local MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 
 M.TOKENIZER = TOKENIZER
@@ -18,19 +18,11 @@ local function within(directory, name) return string.format("%s/%s", directory, 
 
 -- ---- what an entry depends on ----
 
--- The format of a file, as its name tells it: ".jsonl.gz".
-local function format_of(path)
-  local name, packing = path:lower(), ""
-  for _, ending in ipairs { ".gz", ".zst" } do
-    if name:sub(-#ending) == ending then name, packing = name:sub(1, -#ending - 1), ending end
-  end
-  return string.format("%s%s", name:match "%.jsonl$" or ".txt", packing)
-end
-
+-- Files by contents and by what the reader makes of their names: "HASH.jsonl.gz".
 local function contents_of(paths, hashes)
   local list = json.array {}
   for i, path in ipairs(paths) do
-    list[i] = string.format("%s%s", hashes[path], format_of(path))
+    list[i] = string.format("%s.%s%s", hashes[path], core.text_name(path))
   end
   return list
 end
@@ -43,7 +35,9 @@ end
 function M.key(located, settings, hashes)
   local domains = {}
   for name, domain in pairs(located) do
-    domains[name] = { train = contents_of(domain.train, hashes), field = domain.field,
+    local how = domain.how
+    domains[name] = { train = contents_of(domain.train, hashes), field = how.field,
+                      format = how.format, skip_bad = how.skip_bad or nil,
                       heldout = domain.heldout and contents_of(domain.heldout, hashes) }
   end
   local all = { format = FORMAT, domains = domains, heldout = settings.heldout,
@@ -120,7 +114,7 @@ end
 --- The corpus in a directory, or nil when there is none or it is damaged.
 ---@param directory string
 ---@return table? corpus tokenizer; digest; domains: for each the records (see shards.lua) `train`
---- and `heldout`, and in `shards` what these two consist of
+--- and `heldout`, in `shards` what these two consist of, and how many bad records were `skipped`
 ---@return string? fault when it is damaged
 function M.open(directory)
   if not core.is_directory(directory) then return nil end
@@ -131,7 +125,8 @@ function M.open(directory)
                    tokenizer = tokenizer.load(within(directory, TOKENIZER)),
                    tokenizer_digest = manifest.contents.tokenizer }
   for name, domain in pairs(manifest.contents.domains) do
-    corpus.domains[name] = { train = domain.train, heldout = domain.heldout, shards = {
+    corpus.domains[name] = { train = domain.train, heldout = domain.heldout,
+                             skipped = domain.skipped or 0, shards = {
       train = shards.open(directory, domain.train),
       heldout = shards.open(directory, domain.heldout),
     } }

@@ -1,8 +1,8 @@
 --- bam.corpus makes text to train on out of files: bam.corpus({ law = "law/*.jsonl.zst", code = {
 --- files = "code/*.jsonl", heldout = "code/last.jsonl", field = "content" } }, { vocab = 4096 }).
---- Files are .txt, where a line <|endoftext|> stands between documents, or .jsonl with a document
---- in a field of each line; either may be compressed, .gz or .zst. What they become is kept in a
---- cache.
+--- Files are plain text, where a line <|endoftext|> stands between documents, or JSON lines (.jsonl,
+--- .ndjson, or .json that holds an object on each line) with a document in a field; either may be
+--- compressed, .gz or .zst. What they become is kept in a cache.
 local check = require "bam.check"
 local debian = require "bam.corpus.debian"
 local domains = require "bam.corpus.domains"
@@ -16,6 +16,7 @@ local DEBIAN = { "code", "general", "law", "math" }
 local spec = {
   vocab = { "size", optional = true }, tokenizer = { "any", optional = true },
   heldout = { "fraction", 0.02 }, field = { "string", "text" },
+  format = { "string", optional = true }, skip_bad = { "boolean", false },
   pattern = { "any", optional = true }, cache = { "string", optional = true },
 }
 
@@ -85,15 +86,17 @@ local function read_settings(o, names)
 end
 
 --- The files of some domains as text to train on. Nothing is read yet. Paths are relative to the
---- script; a domain is a path, a list of paths, or a table { files, heldout?, field? }, where paths
---- may be patterns such as "law/*.txt".
+--- script; a domain is a path, a list of paths, or a table { files, heldout?, field?, format?,
+--- skip_bad? }, where paths may be patterns such as "law/*.txt".
 ---@class bam.CorpusOptions
 ---@field vocab? integer tokens of the tokenizer, which is trained on this text
 ---@field tokenizer? string|table path of a tokenizer.json to use instead; or { vocab, from, pattern
 --- }: it is trained on the domains listed in `from`, all by default, so that others can be added
 --- without changing it
 ---@field heldout? number share of the documents that training never sees, 0.02 by default
----@field field? string of jsonl files, "text" by default
+---@field field? string of JSON lines, "text" by default; one within another is "doc.text"
+---@field format? "jsonl"|"text" of files whose name and contents do not tell, or tell wrongly
+---@field skip_bad? boolean skip and count lines of JSON that hold no document, instead of stopping
 ---@field pattern? string|table how the tokenizer cuts text first, see tokenizer.train
 ---@field cache? string directory, instead of $BAMLUA_CACHE or ~/.cache/bamlua
 ---@param given table<string, string|string[]|table>
@@ -101,7 +104,7 @@ end
 ---@return bam.Text
 local function corpus(self, given, options) -- self is this module
   local o = check.options("corpus", options, spec)
-  local read = domains.read(given, o.field)
+  local read = domains.read(given, o)
   local names = check.sorted_names(read)
   local settings = read_settings(o, names)
   return text.new(names, function() return domains.locate(read) end, settings)
@@ -122,7 +125,8 @@ function M.debian(options)
     local located = {}
     local function report(line) place.report("%s", line) end
     for name, files in pairs(debian.prepare(cache, report).domains) do
-      located[name] = { train = { files.train }, heldout = { files.heldout }, field = "text" }
+      located[name] = { train = { files.train }, heldout = { files.heldout },
+                        how = { field = "text", format = "text" } }
     end
     return located
   end

@@ -12,15 +12,33 @@ M.SEPARATOR = "<|endoftext|>"
 
 local PART_BYTES = 1 << 14 -- about so long are the parts of a document that is held out in parts
 
+-- Tell `how` about the records that a reader skipped.
+local function note_skipped(how, reader)
+  local count, fault = reader:skipped()
+  if count == 0 then return end
+  how.fault = how.fault or fault
+  if how.on_skip then how.on_skip(count) end
+end
+
+--- How the files of a domain are read. After records were skipped `fault` says what was wrong with
+--- the first, and on_skip(count) is called at the end of each file that has some.
+---@class bam.HowToRead
+---@field field string of JSON lines
+---@field format? "jsonl"|"text" by name and contents unless given
+---@field skip_bad? boolean pass over lines of JSON that hold no document
+---@field fault? string
+---@field on_skip? fun(count: integer)
+
 --- Calls visit(text, continues) for each document of a file, or for each piece of a long one: then
 --- `continues` tells that it belongs to the document of the call before. Ends early when visit
 --- gives true.
 ---@param path string
----@param field string of jsonl files
+---@param how bam.HowToRead
 ---@param visit function
 ---@return boolean? stopped visit gave true
-function M.each(path, field, visit)
-  local reader = core.text_open(path, { field = field, separator = M.SEPARATOR })
+function M.each(path, how, visit)
+  local reader = core.text_open(path, { field = how.field, separator = M.SEPARATOR,
+                                        format = how.format, skip_bad = how.skip_bad })
   local ok, result = pcall(function()
     local text, _, more = reader:next()
     local continues = false
@@ -29,6 +47,7 @@ function M.each(path, field, visit)
       continues = more
       text, _, more = reader:next()
     end
+    note_skipped(how, reader)
   end)
   reader:close()
   if not ok then error(result, 0) end
@@ -53,14 +72,14 @@ local function place_of(text) return permutation.unit(core.hash64(text)) end
 
 -- The place, from 0 to 1, of the document (or part of one) that comes first of all, and how many
 -- there are; ends early at one that is at most `share`.
-local function least_place(files, field, share, in_parts)
+local function least_place(files, how, share, in_parts)
   local least, count = 1, 0
   local function judge(text)
     least, count = math.min(least, place_of(text)), count + 1
     return least <= share and count > 1
   end
   for _, path in ipairs(files) do
-    local stopped = M.each(path, field, function(text, continues)
+    local stopped = M.each(path, how, function(text, continues)
       if in_parts then return each_part(text, continues, judge) end
       return not continues and judge(text)
     end)
@@ -79,14 +98,14 @@ end
 --- where that would be none, the same for the parts of documents, at least one part.
 ---@param name string of the domain
 ---@param files string[]
----@param field string
+---@param how bam.HowToRead
 ---@param share number
 ---@return { limit: number, in_parts: boolean } split
-function M.split(name, files, field, share)
-  local least, count = least_place(files, field, share, false)
+function M.split(name, files, how, share)
+  local least, count = least_place(files, how, share, false)
   if count > 1 and least <= share then return { limit = share, in_parts = false } end
-  least, count = least_place(files, field, share, true)
-  if count == 0 then M.fail_empty(name, files) end
+  least, count = least_place(files, how, share, true)
+  if count == 0 then M.fail_empty(name, files, how) end
   if count == 1 then
     check.fail("corpus: domain %s: its text is one short document, too little to hold a part of it "
                .. "out (%s); add text, separate documents by lines of %s, or give heldout = a file",
@@ -98,20 +117,23 @@ end
 --- Raise the error about a domain without text.
 ---@param name string
 ---@param files string[]
-function M.fail_empty(name, files)
-  check.fail("corpus: domain %s has no text: there is none in %s", name, enumerate(files))
+---@param how bam.HowToRead
+function M.fail_empty(name, files, how)
+  local skipped = how.fault and string.format("; the first record skipped: %s", how.fault) or ""
+  check.fail("corpus: domain %s has no text: there is none in %s%s", name, enumerate(files),
+             skipped)
 end
 
 --- Calls visit(text, continues, held) for everything in a file, `held` telling what is held out;
 --- `continues` as in M.each, of what is on the same side. Ends early when visit gives true.
 ---@param path string
----@param field string
+---@param how bam.HowToRead
 ---@param split? table what M.split gave; nothing is held out without one
 ---@param visit function
 ---@return boolean? stopped
-function M.each_split(path, field, split, visit)
+function M.each_split(path, how, split, visit)
   if not split then
-    return M.each(path, field, function(text, continues) return visit(text, continues, false) end)
+    return M.each(path, how, function(text, continues) return visit(text, continues, false) end)
   end
   local held = false
   local function judge(text, continues)
@@ -119,7 +141,7 @@ function M.each_split(path, field, split, visit)
     if split.in_parts or not continues then held = place_of(text) <= split.limit end
     return visit(text, continues and before == held, held)
   end
-  return M.each(path, field, function(text, continues)
+  return M.each(path, how, function(text, continues)
     if split.in_parts then return each_part(text, continues, judge) end
     return judge(text, continues)
   end)

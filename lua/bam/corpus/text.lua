@@ -143,6 +143,10 @@ function Text:describe()
   for _, name in ipairs(self.domains) do
     lines[#lines + 1] = line(name, corpus.domains[name].train)
     lines[#lines + 1] = line("  held out", corpus.domains[name].heldout)
+    local skipped = corpus.domains[name].skipped
+    if skipped > 0 then
+      lines[#lines + 1] = string.format("  skipped: %s bad records", check.thousands(skipped))
+    end
   end
   return table.concat(lines, "\n")
 end
