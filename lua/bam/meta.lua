@@ -380,6 +380,11 @@ function core.clock() end
 ---@param seconds number
 function core.sleep(seconds) end
 
+--- Has the program call `f` when the script has ended without an error; an error in f is then the
+--- script's.
+---@param f function
+function core.at_end(f) end
+
 --- The instruction set that the CPU kernels use: "baseline", "avx2" or "avx512".
 ---@return string
 function core.isa() end

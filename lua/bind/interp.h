@@ -16,6 +16,10 @@
    one value left is the message. */
 int bam_call(lua_State *L, int nargs, int nresults);
 
+/* Pushes `message` and the traceback of the caller, without the frames of bam's own modules; with
+   them when the message names a line there. */
+void bam_traceback(lua_State *L, const char *message);
+
 /* Makes coroutine.resume and coroutine.wrap tell bam_call which thread runs, so that Ctrl-C reaches
    Lua code inside a coroutine too. They behave as before. */
 void bam_coroutines_track(lua_State *L);

@@ -3,6 +3,7 @@
 #include "program.h"
 
 #include "../../engine/device.h"
+#include "at_end.h"
 #include "embed.h"
 #include "interp.h"
 
@@ -176,6 +177,31 @@ static bool run_script(lua_State *L, const struct command_line *line) {
   return bam_report(L, status, program_name);
 }
 
+/* What the script wanted done when it has ended well. */
+static bool run_at_end(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, BAM_AT_END);
+  bool ok = true;
+  for (lua_Integer i = 1; ok && lua_rawgeti(L, -1, i) != LUA_TNIL; i++)
+    ok = bam_report(L, bam_call(L, 0, 0), program_name);
+  lua_settop(L, 1);
+  return ok;
+}
+
+/* help(...): loads bam and its help, takes its place with that, and calls it. */
+static int load_help(lua_State *L) {
+  for (int i = 0; i < 2; i++) {
+    lua_getglobal(L, "require");
+    lua_pushstring(L, i == 0 ? "bam" : "bam.help");
+    lua_call(L, 1, 1);
+  }
+  lua_pushvalue(L, -1);
+  lua_setglobal(L, "help");
+  lua_insert(L, 1);
+  lua_pop(L, 1);
+  lua_call(L, lua_gettop(L) - 1, 0);
+  return 0;
+}
+
 /* --help and --version: the exit code. */
 static int show_information(const struct command_line *line) {
   if (line->shows_help) {
@@ -203,6 +229,7 @@ static void open_libraries(lua_State *L, const struct command_line *line) {
   bam_textonly_install(L);
   bam_embed_install(L);
   create_arg_table(L, line);
+  lua_register(L, "help", load_help);
   lua_gc(L, LUA_GCGEN, 0, 0);
 }
 
@@ -225,6 +252,7 @@ static int run_command_line(lua_State *L) {
       run_file(L, NULL); /* as in lua5.4, an error in a program from stdin is only reported */
     }
   }
+  if (ok && !line->interactive) ok = run_at_end(L);
   lua_pushboolean(L, ok);
   return 1;
 }

@@ -110,6 +110,16 @@ static enum statement read_statement(lua_State *L, struct bam_line_reader *reade
   return STATEMENT_READY;
 }
 
+/* Replaces the message at the top by one that names print, without the traceback, as lua does. */
+static void describe_print_error(lua_State *L) {
+  const char *message = luaL_tolstring(L, -1, NULL);
+  const char *trace = strstr(message, "\nstack traceback:");
+  lua_pushlstring(L, message, trace == NULL ? strlen(message) : (size_t)(trace - message));
+  lua_pushfstring(L, "error calling 'print' (%s)", lua_tostring(L, -1));
+  lua_replace(L, -4);
+  lua_pop(L, 2);
+}
+
 /* Prints the values above `base` with the global print, and keeps the first one as `_`. */
 static void print_results(lua_State *L, int base) {
   int count = lua_gettop(L) - base;
@@ -121,7 +131,9 @@ static void print_results(lua_State *L, int base) {
   }
   push_raw_global(L, "print");
   lua_insert(L, base + 1);
-  bam_report(L, bam_call(L, count, 0), NULL);
+  int status = bam_call(L, count, 0);
+  if (status != LUA_OK) describe_print_error(L);
+  bam_report(L, status, NULL);
 }
 
 /* __index of the globals. Upvalue: the names that were pointed out already. Speaks to Lua code
@@ -175,7 +187,6 @@ void bam_repl_run(lua_State *L) {
   lua_settop(L, 0);
   bam_coroutines_track(L);
   provide_global(L, "bam", "bam");
-  provide_global(L, "help", "bam.help");
   watch_globals(L);
   if (isatty(STDIN_FILENO)) {
     printf("%s: help() tells what there is, Ctrl-D leaves\n", BAM_VERSION_TEXT);

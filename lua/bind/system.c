@@ -2,6 +2,7 @@
 #include <time.h>
 
 #include "../../engine/random.h"
+#include "at_end.h"
 #include "bind.h"
 
 static int system_seed(lua_State *L) {
@@ -146,6 +147,16 @@ static int system_peak(lua_State *L) {
   return 1;
 }
 
+/* at_end(f): the program calls f when the script has ended without an error. */
+static int system_at_end(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, BAM_AT_END);
+  lua_insert(L, 1);
+  lua_rawseti(L, 1, (lua_Integer)lua_rawlen(L, 1) + 1);
+  return 0;
+}
+
 const luaL_Reg bind_system_functions[] = {
   { "seed", system_seed },       { "random_state", system_random_state },
   { "threads", system_threads }, { "memory", system_memory },
@@ -153,6 +164,6 @@ const luaL_Reg bind_system_functions[] = {
   { "isa", system_isa },         { "nearest", system_nearest },
   { "products", system_products }, { "peak", system_peak },
   { "version", system_version }, { "clock", system_clock },
-  { "sleep", system_sleep },
+  { "sleep", system_sleep },     { "at_end", system_at_end },
   { NULL, NULL },
 };

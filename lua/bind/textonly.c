@@ -12,10 +12,24 @@ static const char *text_mode(const char *wanted) {
   return wanted == NULL || strchr(wanted, 't') != NULL ? "t" : "";
 }
 
+/* The message at the top speaks of the mode that text_mode gave; let it speak of the script's. */
+static void restore_mode(lua_State *L, const char *wanted) {
+  static const char none[] = "(mode is '')";
+  const char *message = lua_tostring(L, -1);
+  size_t length = message == NULL ? 0 : strlen(message), tail = sizeof none - 1;
+  if (wanted == NULL || length < tail || strcmp(message + length - tail, none) != 0) return;
+  bool text = strstr(message, "attempt to load a text chunk") != NULL;
+  lua_pushlstring(L, message, length - tail);
+  lua_pushfstring(L, "(mode is '%s')", text ? wanted : "t");
+  lua_concat(L, 2);
+  lua_remove(L, -2);
+}
+
 /* The results of load and loadfile: the function, with its first upvalue set to the environment at
-   stack index `env` (0 for the default), or nil and the message. */
-static int finish_load(lua_State *L, int status, int env) {
+   stack index `env` (0 for the default), or nil and the message. `wanted` is the script's mode. */
+static int finish_load(lua_State *L, int status, const char *wanted, int env) {
   if (status != LUA_OK) {
+    restore_mode(L, wanted);
     luaL_pushfail(L);
     lua_insert(L, -2);
     return 2;
@@ -47,23 +61,23 @@ static const char *read_piece(lua_State *L, void *unused, size_t *size) {
 static int text_load(lua_State *L) {
   size_t size = 0;
   const char *text = lua_tolstring(L, 1, &size);
-  const char *mode = text_mode(luaL_optstring(L, 3, NULL));
+  const char *wanted = luaL_optstring(L, 3, NULL), *mode = text_mode(wanted);
   int env = lua_isnone(L, LOAD_ARGUMENTS) ? 0 : LOAD_ARGUMENTS;
   if (text != NULL) {
     const char *name = luaL_optstring(L, 2, text);
-    return finish_load(L, luaL_loadbufferx(L, text, size, name, mode), env);
+    return finish_load(L, luaL_loadbufferx(L, text, size, name, mode), wanted, env);
   }
   const char *name = luaL_optstring(L, 2, "=(load)");
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_settop(L, PIECE_SLOT);
-  return finish_load(L, lua_load(L, read_piece, NULL, name, mode), env);
+  return finish_load(L, lua_load(L, read_piece, NULL, name, mode), wanted, env);
 }
 
 static int text_loadfile(lua_State *L) {
   const char *file = luaL_optstring(L, 1, NULL);
-  const char *mode = text_mode(luaL_optstring(L, 2, NULL));
+  const char *wanted = luaL_optstring(L, 2, NULL), *mode = text_mode(wanted);
   int env = lua_isnone(L, 3) ? 0 : 3;
-  return finish_load(L, luaL_loadfilex(L, file, mode), env);
+  return finish_load(L, luaL_loadfilex(L, file, mode), wanted, env);
 }
 
 static int dofile_results(lua_State *L, int status, lua_KContext context) {

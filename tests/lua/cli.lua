@@ -80,7 +80,9 @@ local CASES = {
   "$L -e 'print(load(function() return {} end))'",
   "$L -e 'print(load(function() error(\"r\") end))'",
   "$L -e 'print(loadfile(\"bad.lua\"))'", "$L -e 'print(loadfile(\"missing\"))'",
-  "$L -e 'loadfile({})'",
+  "$L -e 'loadfile({})'", "$L -e 'print(load(\"x = 1\", \"n\", \"b\"))'",
+  "$L -e 'print(load(function() return nil end, \"n\", \"b\"))'",
+  "$L -e 'print(loadfile(\"fail.lua\", \"b\"))'", "$L -e 'print(load(\"x =\", \"n\", \"x\"))'",
   "$L -e 'print(loadfile(\"sub/inner.lua\", \"t\", {})())'",
   "$L -e 'print(dofile(\"sub/inner.lua\"))'",
   "$L -e 'dofile(\"bad.lua\")'", "$L -e 'dofile(\"missing\")'", "$L -e 'dofile(\"fail.lua\")'",
@@ -102,6 +104,7 @@ local CASES = {
   "printf 'f = 1 f()\\nlocal y = 2\\nreturn 8' | $L -i", "printf '_PROMPT = \"a \"\\n1\\n' | $L -i",
   "printf '_PROMPT2 = \"b \"\\nprint(\\n1)\\n' | $L -i",
   "echo 'print(x)' | $L -i -e 'x = 9' args.lua a",
+  "echo 10 | $L -e 'print = nil' -i", "echo 10 | $L -e 'print = error' -i",
   "echo 2 | $L -i fail.lua", "echo 2 | $L -i -e 'os.exit(4)'", "printf 'os.exit(6)\\n1\\n' | $L -i",
   "printf '=1,2\\n=\\n[[a\\nb]]\\n' | $L -i", "printf 'print(...)\\n' | $L -i args.lua q",
 }
@@ -213,6 +216,35 @@ local function check_embedded(program)
   check(got.err:find("no embedded module 'bam.nowhere'", 1, true), "unknown module\n" .. got.err)
 end
 
+--- help() is there in scripts too, and bam.options where there is no script.
+local function check_without_script(program)
+  local got = run(program, "$L -e 'help \"softmax\"'")
+  check(got.code == "exit 0" and got.out:find("bam.softmax(x, dim = -1)", 1, true),
+    "help in -e\n" .. got.out .. got.err)
+  local ask = "local bam = require \"bam\" print(bam.options { a = 5 }.a)"
+  for _, case in ipairs { "$L -e '%s'", "$L -E -W -e '%s'", "$L -l bam -e '%s'",
+                          "echo '%s' | $L -i", "$L -i -e '%s'" } do
+    got = run(program, case:format(ask))
+    check(got.code == "exit 0" and got.out:find("5\n", 1, true), case .. "\n" .. got.err)
+  end
+end
+
+--- Tracebacks show the script's frames and not those of bam's modules.
+local function check_traceback(program)
+  write_file(directory .. "/user.lua", "local bam = require 'bam'\nlocal function make()\n"
+    .. "  bam.scope(function() bam.models.parallel { layers = 2, widt = 3 } end)\nend\nmake()")
+  local got = run(program, "$L user.lua")
+  check(got.err:find "^LUA: user.lua:3: models.parallel: no option `widt`; did you mean `width`?\n"
+    and got.err:find("user.lua:5: in main chunk", 1, true)
+    and got.err:find("user.lua:3: in upvalue 'make'", 1, true) or
+    got.err:find("user.lua:3: in local 'make'", 1, true), "the script's frames\n" .. got.err)
+  check(not got.err:find("\tbam/", 1, true), "frames of bam's own\n" .. got.err)
+  got = run(program, "$L -e 'require \"bam.core\".at_end(function() error(\"late\", 0) end)'")
+  check(got.code == "exit 1" and got.err:find "^LUA: late\n", "at_end\n" .. got.err)
+  got = run(program, "$L -e 'require \"bam.core\".at_end(function() error(\"late\", 0) end) x()'")
+  check(not got.err:find "late", "at_end after an error\n" .. got.err)
+end
+
 local function absolute(program)
   local path = output_of("command -v " .. quoted(program))
   if path == "" then return nil end
@@ -225,6 +257,8 @@ assert(ours, bamlua .. " is not there: build it first")
 check_bytecode(ours)
 check_own_options(ours)
 check_embedded(ours)
+check_without_script(ours)
+check_traceback(ours)
 if theirs then
   for _, case in ipairs(CASES) do compare(case, run(ours, case), run(theirs, case)) end
 else

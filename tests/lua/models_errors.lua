@@ -348,6 +348,17 @@ local CASES = {
     [[route: aux_tokens is 2; it must divide the 3 tokens]] },
 }
 
+-- Models whose layers have been replaced by others.
+env.other_ffn, env.other_norm = env.d:build { seed = 1 }, env.d:build { seed = 1 }
+env.other_ffn.layers[1].ffn = bam.nn.Linear(24, 24)
+env.other_norm.norm = bam.nn.LayerNorm(23)
+for name, tensor in pairs { other_ffn = "`model.layers.0.mlp.gate_proj.weight` of shape (20, 24)",
+                            other_norm = "`model.norm.weight` of shape (24)" } do
+  CASES[#CASES + 1] = { string.format([[%s:save "DIR/replaced"]], name),
+    string.format("the model holds no %s where its description says: a layer has been replaced; ",
+                  tensor) }
+end
+
 local before, failed = core.memory().live, 0
 for _, case in ipairs(CASES) do
   local expected = string.format("script:1: %s", case[2]):gsub("DIR", (DIR:gsub("%%", "%%%%")))

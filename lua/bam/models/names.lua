@@ -5,6 +5,7 @@
 -- a dense model, `kind` one of embedding, norm, attention, ffn, router, head; `expert` counts from
 -- 1, nil for what is no expert's; `router_of` is "attention" or "ffn"; view(model) gives the live
 -- model's elements, of `shape` but for the grouping of heads.
+local check = require "bam.check"
 local core = require "bam.core"
 
 local ops = core.ops
@@ -166,13 +167,23 @@ function M.write(entry, model, from)
   end)
 end
 
+-- Where the live model holds an entry. The layers may have been replaced by others, which have no
+-- such tensor or one of another size.
+local function place_of(entry, model)
+  local found, view = pcall(entry.view, model)
+  if found and check.is_tensor(view) and view:count() == M.size(entry) then return view end
+  return check.fail("the model holds no `%s` of shape %s where its description says: a layer has "
+                    .. "been replaced; bam.save(path, model:state()) saves what there is",
+                    entry.name, check.shape(entry.shape))
+end
+
 --- A contiguous tensor of the live model's elements, of the entry's shape.
 ---@param entry table
 ---@param model table
 ---@return tensor
 function M.read(entry, model)
   return core.with_grad(false, function()
-    return ops.contiguous(ops.reshape(entry.view(model), entry.shape))
+    return ops.contiguous(ops.reshape(place_of(entry, model), entry.shape))
   end)
 end
 

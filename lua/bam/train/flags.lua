@@ -91,6 +91,15 @@ local function parse(arguments)
   return flags, others
 end
 
+-- The script's arguments. Without a script, as in `bamlua -i`, `arg` has the program's own options.
+local function script_arguments()
+  local arguments = rawget(_G, "arg")
+  if type(arguments) ~= "table" then return {} end
+  local first = arguments[1]
+  if arguments[-1] == nil and type(first) == "string" and first:find "^%-[eilvEW]" then return {} end
+  return arguments
+end
+
 local parsed, unknown
 
 --- The flags of this run: plan, only, fresh, scale, seed, device, threads, out, cache, help, and
@@ -99,8 +108,7 @@ local parsed, unknown
 ---@return table
 function M.get(strict)
   if not parsed then
-    local arguments = rawget(_G, "arg")
-    parsed, unknown = parse(type(arguments) == "table" and arguments or {})
+    parsed, unknown = parse(script_arguments())
   end
   if strict and unknown[1] then
     local word, suggestion = unknown[1][1], unknown[1][2]

@@ -1,6 +1,7 @@
 -- What --plan prints: a line per phase, and the sum of them; nothing is allocated. Also the list of
 -- the phases that a script named, for messages.
 local check = require "bam.check"
+local core = require "bam.core"
 local flags = require "bam.train.flags"
 local machine = require "bam.train.machine"
 
@@ -37,17 +38,12 @@ function M.total()
                       machine.short(flops), machine.short(speed())))
 end
 
-local ending
-
---- Take note of a phase that the script has named. A script that ends without having named the
---- phase of --only says so.
+--- Take note of a phase that the script has named. A script that ends well without having named
+--- the phase of --only fails then.
 ---@param phase table
 function M.note(phase)
   names[#names + 1] = phase.name
-  ending = ending or setmetatable({}, { __name = "ending", __gc = function()
-    local ok, message = pcall(M.check_only)
-    if not ok then io.stderr:write(tostring(message), "\n") end
-  end })
+  if #names == 1 then core.at_end(M.check_only) end
 end
 
 --- --only must have named a phase: an error if none was called so.

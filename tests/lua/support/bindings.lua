@@ -252,6 +252,7 @@ local CORE = {
   memory_limit = function() core.memory_limit(0) end,
   isa = function() core.isa() end,
   products = function() core.products() end,
+  at_end = function() core.at_end(print) end,
   peak = function() core.peak() end,
   device = function() core.device(core.device()) end,
   devices = function() core.devices() end,
