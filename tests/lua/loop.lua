@@ -1,8 +1,7 @@
--- The parts of the training loop: gradients do not depend on how a batch is split, what counts as
--- fit to be learned from, how a step is split, evaluation against sums by hand.
+-- The parts of the training loop: gradients do not depend on how a batch is split, how a step is
+-- split, evaluation against sums by hand.
 local bam = require "bam"
 local budget = require "bam.train.budget"
-local health = require "bam.train.health"
 
 local function near(a, b, tolerance, what)
   assert(math.abs(a - b) <= tolerance * math.max(1, math.abs(b)),
@@ -71,20 +70,32 @@ record = bam.loop.step(model, optimizer, new_batch(), { lr = 1e-2 })
 assert(not record.skipped and optimizer.steps == 1)
 assert((model.embed.weight - before):abs():max():item() > 0)
 
--- ---- what is fit ----
+-- ---- the loss alone: as in evaluation, however it is split, and whatever batch.tokens says ----
 
-local judge = health.new(10)
-for _ = 1, 30 do assert(not judge:judge(2, 1)) end
-assert(judge:judge(2, 11):find "usual is 1")
-assert(not judge:judge(2, 9.9), "below ten times the usual")
-for i, norm in ipairs { 0 / 0, math.huge, 100 } do
-  local why, stop = judge:judge(2, norm)
-  assert(why and stop == (i == 3), "three in a row")
+do
+  local shaky = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } },
+                          ffn = { jitter = 0.5 }, aux_tokens = 8, seed = 3 }:build { dtype = "f64" }
+  local batch = new_batch()
+  local nll = bam.loop.nll(shaky, batch)
+  assert(shaky.training and shaky.layers[1].ffn.router.training, "the mode is as it was")
+  local loss = shaky:eval():loss(batch.ids, batch.targets, { documents = batch.documents })
+  local _, parts = shaky:loss(batch.ids, batch.targets, { documents = batch.documents })
+  near(nll, parts.nll:item(), 1e-12, "loss in evaluation")
+  assert(loss:item() > nll, "without auxiliary losses")
+  batch.tokens = 1e-300
+  near(bam.loop.nll(shaky, batch, 3), nll, 1e-12, "loss in parts")
 end
-assert(judge.state.skipped == 4 and judge:judge(0 / 0, 1))
-local resumed = health.new(10, judge.state)
-assert(resumed:judge(2, 20) == judge:judge(2, 20), "it goes on as it was")
-assert(not health.new(10):judge(2, 1e9), "nothing is usual yet")
+
+-- ---- everything frozen: an error that says so ----
+
+do
+  local frozen = dense:build { seed = 1 }
+  local run = { model = frozen, optimizer = bam.optim.AdamW(frozen), first = 1, steps = 3, batch = 4,
+                stream = { batch = new_batch }, lr = bam.schedule.of(1),
+                after = function() frozen:freeze() end }
+  local fine, message = pcall(bam.loop.run, run)
+  assert(not fine and message:find("at step 2 of 3 every parameter is frozen", 1, true), message)
+end
 
 -- ---- how a step is split ----
 

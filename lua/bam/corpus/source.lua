@@ -92,6 +92,16 @@ function Stream:epochs(step)
   return epochs
 end
 
+--- Each domain's share of the rows of a step: its weight divided by the sum of all.
+---@param step integer
+---@return table<string, number> shares by domain
+function Stream:shares(step)
+  local weights, shares, sum = self.apportionment.weights(check_step(self, "shares", step)), {}, 0
+  for _, weight in ipairs(weights) do sum = sum + weight end
+  for d, name in ipairs(self.names) do shares[name] = weights[d] / sum end
+  return shares
+end
+
 -- ---- the source: domains and their weights ----
 
 ---@class bam.Source

@@ -236,7 +236,7 @@ local routers_spec = {
   attention = { "callable", optional = true }, ffn = { "callable", optional = true },
 }
 
---- The live model of a checkpoint directory.
+--- The live model of a checkpoint directory, in evaluation mode: m:train() before training it.
 ---@param directory string
 ---@param options? { routers?: { attention?: function, ffn?: function }, dtype?: "f32"|"f64" }
 ---@return table model
@@ -246,7 +246,7 @@ function M.load(directory, options)
   local d = source.description
   check_tensors(source, contents.plain(d)) -- before memory is taken
   local saved = source.tensors["model.embed_tokens.weight"].dtype
-  return fill(blank(d, o.dtype or saved == "f64" and "f64" or "f32"), source)
+  return fill(blank(d, o.dtype or saved == "f64" and "f64" or "f32"), source):eval()
 end
 
 return M

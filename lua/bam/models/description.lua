@@ -102,7 +102,7 @@ end
 
 local build_spec = { seed = { "integer", optional = true }, dtype = { "dtype", "f32" } }
 
---- The live model, on fresh memory. A dense model begins with random weights, those of `seed`, else
+--- The live model, on fresh memory, in training mode. A dense model begins with random weights, those of `seed`, else
 --- of bam's generator; a mixture with its experts' weights and random routers, of the seed it was
 --- described with unless given.
 ---@param options? { seed?: integer, dtype?: "f32"|"f64" }

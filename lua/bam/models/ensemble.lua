@@ -98,12 +98,15 @@ local function posterior(self, ids, options)
   return ops.log_softmax(ops.stack(logs, 1), 1)
 end
 
+-- f() as in evaluation, without a gradient.
+local function evaluating(self, f) return core.with_grad(false, self.in_eval, self, f) end
+
 --- The posterior of the models before each next token.
 ---@param ids tensor integers [B, T]
 ---@param options? { documents?: tensor, positions?: tensor }
 ---@return tensor [models, B, T]
 function Ensemble:posterior(ids, options)
-  return core.with_grad(false, function() return ops.exp(posterior(self, ids, options)) end)
+  return evaluating(self, function() return ops.exp(posterior(self, ids, options)) end)
 end
 
 -- ---- what it predicts ----
@@ -114,7 +117,7 @@ end
 ---@param options? { documents?: tensor, positions?: tensor }
 ---@return tensor [B, T]
 function Ensemble:log_likelihood(ids, targets, options)
-  return core.with_grad(false, function()
+  return evaluating(self, function()
     local parts, logs = {}, posterior(self, ids, options)
     for i, model in ipairs(self.models) do
       parts[i] = ops.add(ops.to(model:log_likelihood(ids, targets, options), "f64"), logs[i])
@@ -141,7 +144,7 @@ end
 ---@param options? { documents?: tensor, positions?: tensor }
 ---@return tensor [B, T, vocab]
 function Ensemble:forward(ids, options)
-  return core.with_grad(false, function()
+  return evaluating(self, function()
     local parts, logs = {}, posterior(self, ids, options)
     for i, model in ipairs(self.models) do
       local predicted = ops.to(ops.log_softmax(model(ids, options), -1), "f64")

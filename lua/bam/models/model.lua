@@ -123,7 +123,10 @@ function Model:forward(ids, options)
   return ops.linear(hidden(self, ids, batch.new("model", ids, options)), head_weight(self))
 end
 
---- What the routers do with a text, without a gradient: a list of { layer, module, statistics,
+-- f(...) as in evaluation, without a gradient.
+local function evaluating(self, f, ...) return core.with_grad(false, self.in_eval, self, f, ...) end
+
+--- What the routers do with a text, as in evaluation, without a gradient: a list of { layer, module, statistics,
 --- losses }, see nn.Router; module is "attention" or "ffn".
 ---@param ids tensor integers [B, T]
 ---@param options? { documents?: tensor, positions?: tensor }
@@ -131,7 +134,7 @@ end
 function Model:routing(ids, options)
   check_self("routing", self)
   local pass = batch.new("routing", ids, options)
-  core.with_grad(false, hidden, self, ids, pass)
+  evaluating(self, hidden, self, ids, pass)
   return pass.routing
 end
 
@@ -182,7 +185,8 @@ function Model:loss(ids, targets, options)
          { nll = nll, losses = losses, routing = pass.routing }
 end
 
---- The log probability of each target, for evaluating: nothing is recorded.
+--- The log probability of each target, as in evaluation whatever the model's mode; nothing is
+--- recorded.
 ---@param ids tensor integers [B, T]
 ---@param targets tensor integers [B, T]; where they are -100 the result is 0
 ---@param options? { documents?: tensor, positions?: tensor }
@@ -191,7 +195,7 @@ function Model:log_likelihood(ids, targets, options)
   check_self("log_likelihood", self)
   local pass = batch.new("log_likelihood", ids, options)
   batch.check_alike("log_likelihood", ids, "targets", targets)
-  return core.with_grad(false, function()
+  return evaluating(self, function()
     local h = ops.reshape(hidden(self, ids, pass), -1, self.description.width)
     local flat = ops.reshape(ops.contiguous(targets), -1)
     return ops.reshape(likelihood(h, head_weight(self), flat), targets.shape)
@@ -227,7 +231,7 @@ end
 --- Continue a text: the prompt and what the model adds to it. Text is read and written by the
 --- model's field `tokenizer`, an object with methods encode and decode, which is made of its
 --- tokenizer.json when it is first needed; a model without one, with a vocabulary of 256, takes
---- bytes.
+--- bytes. It runs as in evaluation, whatever the model's mode.
 ---@param prompt string|integer[] text, or token ids
 ---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
 ---@return string|integer[] of the prompt's kind

@@ -99,7 +99,9 @@ return function(model, d, prompt, options)
   local encode, decode
   if type(prompt) == "string" then encode, decode = codec(model, d.vocab) end
   local ids = encode and encode(prompt) or table.move(prompt, 1, #prompt, 1, {})
-  local function run() core.with_grad(false, continue, model, ids, d.context, o) end
+  local function run() 
+    core.with_grad(false, model.in_eval, model, continue, model, ids, d.context, o)
+  end
   if o.seed then description.seeded(o.seed, run) else run() end
   return decode and decode(ids) or ids
 end

@@ -158,6 +158,25 @@ end
 ---@return table self
 function Module:eval() return self:train(false) end
 
+local restoring = { __name = "modes to restore", __close = function(saved)
+  for _, mode in ipairs(saved) do mode.module.training = mode.training end
+end }
+
+--- Call `f(...)` in evaluation mode. Afterwards, also after an error or an interrupt, every module
+--- inside has the mode that it had before.
+---@param f function
+---@param ... any
+---@return any ... what f gives
+function Module:in_eval(f, ...)
+  local saved <close> = setmetatable({}, restoring)
+  local _ <close> = saved -- twice: an interrupt may come while one is being closed
+  self:apply(function(m)
+    saved[#saved + 1] = { module = m, training = m.training }
+    m.training = false
+  end)
+  return f(...)
+end
+
 -- A float dtype, a device or both: what Module:to is given, in either place.
 local function destination(dtype, device)
   if type(dtype) == "string" and not device and (dtype:find "^cpu" or dtype:find "^cuda") then

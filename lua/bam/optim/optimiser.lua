@@ -142,6 +142,18 @@ function Optimiser:load_state(values, options)
   end)
 end
 
+--- The names of the parameters that are trained now, in a fixed order: all but the frozen ones.
+---@return string[]
+function Optimiser:trained()
+  local names = {}
+  for _, bucket in ipairs(self._buckets) do
+    for _, entry in ipairs(bucket.entries) do
+      if entry.tensor.requires_grad then names[#names + 1] = entry.name end
+    end
+  end
+  return names
+end
+
 local function describe(self)
   local count = 0
   for _, bucket in ipairs(self._buckets) do

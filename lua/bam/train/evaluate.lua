@@ -2,6 +2,7 @@
 -- standard errors are of the mean over windows, as if they were drawn independently.
 local check = require "bam.check"
 local core = require "bam.core"
+local module = require "bam.nn.module"
 
 local M = {}
 
@@ -106,10 +107,10 @@ function M.evaluate(model, heldout, options)
   check_tokenizer(model, heldout)
   local set, domains = heldout:open { context = context, tokens = o.tokens }, {}
   local at_once, names = math.max(1, TOKENS_AT_ONCE // context), choose(set, o.domains)
-  local training = model.training
-  local _ <close> = setmetatable({}, { __close = function() model:train(training) end })
-  model:eval()
-  for _, name in ipairs(names) do domains[name] = evaluate_domain(model, set, name, at_once) end
+  local function run()
+    for _, name in ipairs(names) do domains[name] = evaluate_domain(model, set, name, at_once) end
+  end
+  if module.is_module(model) then model:in_eval(run) else run() end
   return { domains = domains, average = average(domains, names) }
 end
 

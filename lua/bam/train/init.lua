@@ -4,6 +4,7 @@ local budget = require "bam.train.budget"
 local check = require "bam.check"
 local description = require "bam.models.description"
 local flags = require "bam.train.flags"
+local freeze = require "bam.models.freeze"
 local options = require "bam.train.options"
 local phase = require "bam.train.phase"
 local place = require "bam.train.place"
@@ -84,6 +85,7 @@ local function read(given)
   o.eval_every = o.eval_every or math.max(1, (o.steps + 3) // 4)
   o.rows, o.split_counts = budget.micro_batch(o.description, o.batch, o.context)
   check_data(o.data, o.description)
+  freeze.check(string.format("train: phase %s", o.name), o.description, o.steps)
   return o
 end
 
@@ -130,7 +132,8 @@ end
 ---@field context? integer tokens of a row; default: the option `context`, else the model's
 ---@field seed? integer default: the option `seed`, else 1
 ---@field clip? number the gradient's norm is clipped at it, 1 by default
----@field spike? number a gradient so many times the usual is skipped, 10 by default
+---@field spike? number a step is skipped when its gradient's norm is above clip and so many times
+--- the usual, 10 by default; three in a row end the run when the loss has risen too
 ---@field betas? number[] of AdamW, { 0.9, 0.95 } by default
 ---@field eps? number of AdamW, 1e-8 by default
 ---@field weight_decay? number of AdamW, on matrices, 0.1 by default

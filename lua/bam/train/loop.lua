@@ -65,6 +65,24 @@ function M.gradients(model, batch, rows)
   return sums
 end
 
+--- The loss per token of a batch, without a gradient and as in evaluation.
+---@param model table live model
+---@param batch table as for gradients
+---@param rows? integer computed at once; default: all
+---@return number
+function M.nll(model, batch, rows)
+  local all, sum = batch.ids:size(1), 0
+  for first = 1, all, rows or all do
+    core.scope(function()
+      local part = rows_of(batch, first, math.min(rows or all, all - first + 1))
+      local logs = model:log_likelihood(part.ids, part.targets, {
+        documents = part.documents, positions = part.positions })
+      sum = sum - ops.sum(ops.to(logs, "f64")):item()
+    end)
+  end
+  return sum / math.max(ops.sum(ops.to(ops.ne(batch.targets, -100), "i64")):item(), 1)
+end
+
 --- One step: gradients, clipping, and the optimiser's update, unless `judge` objects.
 ---@param model table
 ---@param optimizer table
@@ -81,7 +99,7 @@ function M.step(model, optimizer, batch, settings)
   return record
 end
 
---- Steps run.first to run.steps. Every step is a function of its number alone: the batch, the
+--- Steps run.first to run.steps, in training mode. Every step is a function of its number alone: the batch, the
 --- learning rate, and what set_step changes in the model.
 ---@param run { model: table, optimizer: table, stream: table, lr: schedule, first: integer, steps:
 --- integer, batch: integer, rows?: integer, clip?: number, judge?: function, after: fun(step:
@@ -89,8 +107,13 @@ end
 --- with each step's record
 function M.run(run)
   check.value("loop: after", run.after, "callable")
+  run.model:train()
   for step = run.first, run.steps do
     run.model:set_step(step, run.steps)
+    if #run.optimizer:trained() == 0 then
+      check.fail("loop: at step %d of %d every parameter is frozen, so that nothing is trained",
+                 step, run.steps)
+    end
     local record = core.scope(function()
       return M.step(run.model, run.optimizer, run.stream:batch(step, 1, run.batch), {
         lr = run.lr:at(step, run.steps), clip = run.clip, rows = run.rows, judge = run.judge })

@@ -106,7 +106,7 @@ function Phase:last()
                     flags.command(string.format("--only %s", self.name)))
 end
 
---- Its model, live: with its final weights, or those of its best evaluation.
+--- Its model, live, in evaluation mode: with its final weights, or those of its best evaluation.
 ---@param which? "last"|"best"
 ---@return table model
 function Phase:load(which)

@@ -10,6 +10,7 @@ local machine = require "bam.train.machine"
 local metrics = require "bam.train.metrics"
 local optim = require "bam.optim"
 local progress = require "bam.train.progress"
+local regime = require "bam.train.regime"
 local store = require "bam.train.store"
 
 local SAVE_SECONDS = 60
@@ -77,7 +78,8 @@ local function open_run(phase, o, found)
   if found then run.optimizer:load_state(store.tensors(found)) end
   run.stream = o.data:open { context = o.context, batch = o.batch, steps = phase.steps,
                              seed = seed_of(phase) }
-  run.health = health.new(o.spike, run.state.health)
+  run.health = health.new({ spike = o.spike, clip = o.clip, vocab = o.description.vocab },
+                          run.state.health)
   run.metrics = metrics.open(run.place, run.state.step)
   run.progress = progress.new(phase, first)
   run.first, run.clock, run.saved = first, core.clock(), core.clock()
@@ -97,6 +99,8 @@ local function save(run, done)
   run.saved = core.clock()
 end
 
+local function is_finite(x) return x == x and math.abs(x) < math.huge end
+
 -- Figures of an evaluation without its windows, for the log.
 local function brief(result)
   local perplexity, bits = {}, {}
@@ -115,7 +119,8 @@ local function evaluate_now(run)
   run.metrics:add { step = state.step, eval = figures }
   run.progress:say("%s  step %d of %d  held-out perplexity %.3f", run.phase.name, state.step,
                    run.phase.steps, figures.average)
-  if not state.best or figures.average < state.best.average then
+  if is_finite(figures.average)
+    and (not state.best or figures.average < state.best.average) then
     state.best = { step = state.step, average = figures.average }
     store.save_best(run.place, run.model, state.best)
   end
@@ -128,8 +133,6 @@ local function evaluation_is_due(run, step)
   if every == 0 or not run.o.data.text then return false end
   return left == 0 or step % every == 0 and 2 * left > every
 end
-
-local function is_finite(x) return x == x and math.abs(x) < math.huge end
 
 local function log(run, record)
   local state = run.state
@@ -146,13 +149,30 @@ local function log(run, record)
   run.progress:update(state.step, state.smooth or 0 / 0)
 end
 
+-- End a run that has failed, and say what can be done about it.
+local function give_up(run, why)
+  run.metrics:flush()
+  local kept = store.steps(run.place)[1]
+  stop("%s stopped at step %d: %s. It would stop there again; with a lower learning rate or another "
+       .. "seed it trains anew, from step 1. %s", run.phase.name, run.state.step, why, kept and string.format("Its last checkpoint, %s, is of step %d",
+                              store.directory_of(run.place, kept), kept)
+         or "There is no checkpoint of it yet")
+end
+
 local function complain(run, record)
   run.progress:say("%s  step %d was skipped: %s", run.phase.name, run.state.step, record.skipped)
-  if not record.stop then return end
-  run.metrics:flush()
-  stop("%s stopped at step %d: %s, as in the two steps before. The last good state is in %s; a "
-       .. "lower learning rate or another seed may help", run.phase.name, run.state.step,
-       record.skipped, run.place)
+  if record.stop then
+    give_up(run, string.format("%s, as in the two steps before", record.skipped))
+  end
+end
+
+-- The weights of the end must be good too: no step has shown it of the last one's.
+local function check_end(run)
+  local before <const> = core.random_state()
+  local batch = run.stream:batch(run.phase.steps, 1, run.o.batch)
+  local fault = run.health:fault_of_loss(loop.nll(run.model, batch, run.state.rows))
+  core.random_state(before)
+  if fault then give_up(run, string.format("after the last step %s", fault)) end
 end
 
 local function leave_if_signalled(run)
@@ -197,9 +217,12 @@ local function train(phase, o, found)
   loop.run {
     model = run.model, optimizer = run.optimizer, stream = run.stream, lr = o.lr, clip = o.clip,
     first = run.first, steps = phase.steps, batch = o.batch, rows = run.state.rows,
-    judge = function(loss, norm) return run.health:judge(loss, norm) end,
+    judge = function(loss, norm)
+      return run.health:judge(loss, norm, regime.at(run.state.step + 1, run))
+    end,
     after = function(step, record) after(run, step, record) end,
   }
+  check_end(run)
   save(run, true)
   leave_if_signalled(run)
   run.progress:say("%s  done: %d steps, %.0f s", phase.name, phase.steps, run.state.seconds)

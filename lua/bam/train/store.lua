@@ -16,7 +16,11 @@ local KEPT = 2
 
 local function within(directory, name) return string.format("%s/%s", directory, name) end
 
-local function directory_of(place, step) return string.format("%s/step-%08d", place, step) end
+--- The directory of a step's checkpoint.
+---@param place string
+---@param step integer
+---@return string
+function M.directory_of(place, step) return string.format("%s/step-%08d", place, step) end
 
 -- ---- the manifest ----
 
@@ -107,13 +111,13 @@ end
 ---@param tensors table<string, tensor>? state of the optimiser; nil when training has ended
 ---@param state table plain data
 function M.save(place, step, model, tensors, state)
-  commit(directory_of(place, step), function(directory)
+  commit(M.directory_of(place, step), function(directory)
     checkpoint.write(model, directory)
     if tensors then core.save(within(directory, "training.safetensors"), tensors) end
     core.write_file(within(directory, "training.json"), json.encode(state, { indent = 2 }))
   end)
   local steps = M.steps(place)
-  for i = KEPT + 1, #steps do core.remove_directory(directory_of(place, steps[i])) end
+  for i = KEPT + 1, #steps do core.remove_directory(M.directory_of(place, steps[i])) end
 end
 
 --- Write a model alone, as the best so far.
@@ -136,7 +140,7 @@ end
 ---@return table?
 function M.newest(place, warn)
   for _, step in ipairs(M.steps(place)) do
-    local directory = directory_of(place, step)
+    local directory = M.directory_of(place, step)
     local fault = M.fault(directory)
     local state, message
     if not fault then state, message = json.read(within(directory, "training.json")) end
@@ -155,7 +159,7 @@ function M.tensors(found) return (core.load(within(found.directory, "training.sa
 ---@param step integer
 function M.clear_above(place, step)
   for _, other in ipairs(M.steps(place)) do
-    if other > step then core.remove_directory(directory_of(place, other)) end
+    if other > step then core.remove_directory(M.directory_of(place, other)) end
   end
 end
 

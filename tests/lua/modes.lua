@@ -1,0 +1,122 @@
+-- Training and evaluation mode: what build and bam.load give, and what evaluates whatever the mode
+-- is, leaving every module's own as it was, also after errors and interrupts.
+local bam = require "bam"
+local core = require "bam.core"
+
+local SIZES = { layers = 2, width = 16, heads = 2, ffn = 16, vocab = 256, context = 32 }
+local dense = bam.models.parallel(SIZES)
+
+-- A mixture whose routers shake what they read, and balance over groups of 8 tokens.
+local function mixture(router)
+  return bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } }, seed = 5,
+                   attention = { routing = 1, jitter = 0.5, router = router },
+                   ffn = { top_k = 1, jitter = 0.5 }, aux_tokens = 8 }:build()
+end
+
+local function modes(model)
+  local list = {}
+  for name, m in model:named_modules() do list[#list + 1] = string.format("%s %s", name, m.training) end
+  return table.concat(list, "\n")
+end
+
+bam.seed(3)
+local ids, targets = bam.randint(0, 255, 1, 13), bam.randint(0, 255, 1, 13) -- 8 does not divide 13
+
+local CALLS = {
+  sample = function(m) return m:sample("hello", { tokens = 4, temperature = 0 }) end,
+  log_likelihood = function(m) return table.concat(m:log_likelihood(ids, targets)[1]:totable(), " ") end,
+  routing = function(m)
+    local texts = {}
+    for i, r in ipairs(m:routing(ids)) do texts[i] = table.concat(r.statistics[2]:totable(), " ") end
+    return table.concat(texts, "\n")
+  end,
+}
+
+-- ---- what build and load give ----
+
+local model = mixture()
+assert(model.training and not modes(model):find "false", "build: training mode")
+local directory = os.tmpname()
+os.remove(directory)
+model:save(directory)
+local loaded = bam.load(directory)
+core.remove_directory(directory)
+assert(not modes(loaded):find "true", "load: evaluation mode")
+assert(loaded(ids):eq(loaded(ids)):all():item())
+
+-- ---- what evaluates, whatever the mode is ----
+
+model = mixture()
+model.layers[1].ffn:eval() -- modes of their own
+for name, call in pairs(CALLS) do
+  local before, first = modes(model), call(model)
+  for _ = 1, 3 do assert(call(model) == first, name) end
+  assert(modes(model) == before, name)
+  assert(call(mixture():eval()) == first, name)
+end
+
+-- Training is as it was: jitter acts, and groups must fit.
+local even = bam.randint(0, 255, 1, 16)
+local function loss() return model:loss(even, even):item() end
+assert(loss() ~= loss(), "jitter")
+assert(not pcall(model.loss, model, ids, targets), "groups of 8 in 13 tokens")
+
+-- ---- errors and interrupts ----
+
+local faulty
+do
+  local fault = false
+  faulty = mixture(function()
+    return function(h)
+      if fault then error "a fault" end
+      return core.ones({ h:size(1), h:size(2), 2 })
+    end
+  end)
+  fault = true
+end
+local before = modes(faulty)
+for name, call in pairs(CALLS) do
+  local fine, message = pcall(call, faulty)
+  assert(not fine and message:find "a fault", name)
+  assert(modes(faulty) == before, name)
+end
+
+-- An error after any number of instructions, as Ctrl-C makes it.
+model = mixture()
+before = modes(model)
+for name, call in pairs(CALLS) do
+  local count, fine = 1, nil
+  repeat
+    fine = pcall(function()
+      debug.sethook(function()
+        debug.sethook()
+        error("interrupted", 0)
+      end, "", count)
+      call(model)
+      debug.sethook()
+    end)
+    assert(modes(model) == before, string.format("%s after %d instructions", name, count))
+    count = count + 1 + count // 40
+  until fine
+end
+
+-- ---- an ensemble's models ----
+
+local ensemble = bam.ensemble { models = { mixture(), mixture() } }
+before = modes(ensemble)
+for _, name in ipairs { "sample", "log_likelihood" } do
+  assert(CALLS[name](ensemble) == CALLS[name](ensemble), name)
+end
+assert(ensemble(ids):eq(ensemble(ids)):all():item())
+assert(ensemble:loss(ids, targets):item() == ensemble:loss(ids, targets):item())
+assert(modes(ensemble) == before)
+
+-- ---- in_eval ----
+
+local gave = table.pack(model:in_eval(function(...)
+  assert(not modes(model):find "true")
+  return select("#", ...), ...
+end, 1, nil))
+assert(gave.n == 3 and gave[1] == 2 and gave[2] == 1 and modes(model) == modes(mixture()))
+
+print "modes: ok"
