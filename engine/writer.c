@@ -145,8 +145,8 @@ static bam_status flush(bam_writer *writer) {
   for (int64_t done = 0; done < writer->used;) {
     ssize_t n =
       TEMP_FAILURE_RETRY(write(writer->file, writer->buffer + done, (size_t)(writer->used - done)));
-    if (n < 0)
-      return fail_errno(writer, errno);
+    if (n <= 0) /* 0 would come again and again */
+      return fail_errno(writer, n < 0 ? errno : EIO);
     done += n;
   }
   writer->written += writer->used;

@@ -7,6 +7,7 @@
 #include "embed.h"
 #include "interp.h"
 
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdio.h>
@@ -257,7 +258,16 @@ static int run_command_line(lua_State *L) {
   return 1;
 }
 
+/* A standard stream that is closed at the start would become the first file that is opened, and what
+   is printed would go there. So something else takes its place, which fails as a closed one does. */
+static void occupy_standard_streams(void) {
+  for (int file = STDIN_FILENO; file <= STDERR_FILENO; file++)
+    if (fcntl(file, F_GETFD) < 0)
+      (void)!open("/dev/null", file == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int bamlua_main(int argc, char **argv) {
+  occupy_standard_streams();
   struct command_line line = {.argv = argv, .argc = argc};
   if (argc > 0 && argv[0][0] != '\0') program_name = argv[0];
   parse_command_line(&line);

@@ -245,6 +245,16 @@ local function check_traceback(program)
   check(not got.err:find "late", "at_end after an error\n" .. got.err)
 end
 
+--- A file opened while a standard stream is closed does not take its place.
+local function check_closed_streams(program)
+  local code = "local f = io.open(\"made\", \"w\") print(\"lost\") io.stderr:write \"lost\" "
+    .. "f:write \"kept\" f:close() assert(io.open \"made\":read \"a\" == \"kept\")"
+  for _, closed in ipairs { ">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-" } do
+    local got = run(program, "$L -e '" .. code .. "' " .. closed)
+    check(got.code == "exit 0", closed .. "\n" .. got.out .. got.err)
+  end
+end
+
 local function absolute(program)
   local path = output_of("command -v " .. quoted(program))
   if path == "" then return nil end
@@ -259,6 +269,7 @@ check_own_options(ours)
 check_embedded(ours)
 check_without_script(ours)
 check_traceback(ours)
+check_closed_streams(ours)
 if theirs then
   for _, case in ipairs(CASES) do compare(case, run(ours, case), run(theirs, case)) end
 else
