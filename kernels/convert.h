@@ -1,6 +1,6 @@
 /* Conversion of one number between dtypes, the same on every device. Float to integer truncates and
    saturates (NaN gives 0), so that no input is undefined; to bool is "not zero"; bf16 and f16 round
-   to nearest even. For each dtype T (bool is called b8 here: it may be a macro): C_T is its C type,
+   to nearest even, once, from every dtype. For each dtype T (bool is called b8 here: it may be a macro): C_T is its C type,
    READ_T(x) its value as a type that holds it, WRITE_T(v) a value made a T. */
 #ifndef BAM_CONVERT_H
 #define BAM_CONVERT_H
@@ -59,6 +59,28 @@ BAM_FUNCTION f16 to_f16(float f) {
   return (f16)(sign | (uint16_t)((bits >> 13) - ((127 - 15) << 10)));
 }
 
+/* Rounding to nearest twice is not rounding once: 1 + 2^-11 + 2^-40 becomes a tie on its way through
+   f32. So numbers wider than f32 are rounded to odd on the way: an inexact result gets its last bit
+   set, which records the side of a tie for the second rounding (Boldo and Melquiond 2008). */
+BAM_FUNCTION float odd_from_double(double v) {
+  float f = (float)v;
+  uint32_t bits;
+  memcpy(&bits, &f, sizeof bits);
+  if ((double)f == v || v != v || (bits & 1))
+    return f;
+  bits += fabs((double)f) < fabs(v) ? 1 : (uint32_t)-1; /* the neighbour on v's side is odd */
+  memcpy(&f, &bits, sizeof f);
+  return f;
+}
+
+BAM_FUNCTION float odd_from_integer(int64_t v) {
+  const uint64_t low = 0x7ff, magnitude = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+  uint64_t odd = magnitude;
+  if (magnitude >> 53) /* more bits than a double has */
+    odd = (magnitude & ~low) | (magnitude & low ? low + 1 : 0);
+  return odd_from_double(v < 0 ? -(double)odd : (double)odd);
+}
+
 BAM_FUNCTION int64_t to_integer(double v, double low, double high, int64_t min, int64_t max) {
   return v != v ? 0 : v <= low ? min : v >= high ? max : (int64_t)v;
 }
@@ -75,12 +97,16 @@ BAM_FUNCTION int64_t to_integer(double v, double low, double high, int64_t min, 
 #define INTEGER(v, T, min, max)                                                                   \
   ((T)(IS_FLOATING(v) ? to_integer((double)(v), (double)(min), (double)(max), min, max)           \
                       : (int64_t)(v)))
+#define ODD_FLOAT(v)                                                                              \
+  (!IS_FLOATING(v)             ? odd_from_integer((int64_t)(v))                                   \
+   : sizeof(v) > sizeof(float) ? odd_from_double((double)(v))                                     \
+                               : (float)(v))
 #define WRITE_b8(v) ((v) != 0)
 #define WRITE_u8(v) INTEGER(v, uint8_t, 0, UINT8_MAX)
 #define WRITE_i32(v) INTEGER(v, int32_t, INT32_MIN, INT32_MAX)
 #define WRITE_i64(v) INTEGER(v, int64_t, INT64_MIN, INT64_MAX)
-#define WRITE_f16(v) to_f16((float)(v))
-#define WRITE_bf16(v) to_bf16((float)(v))
+#define WRITE_f16(v) to_f16(ODD_FLOAT(v))
+#define WRITE_bf16(v) to_bf16(ODD_FLOAT(v))
 #define WRITE_f32(v) ((float)(v))
 #define WRITE_f64(v) ((double)(v))
 

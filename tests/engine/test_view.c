@@ -191,6 +191,62 @@ Test(view, to_rounds_halves_to_even) {
   RELEASE(x, b, h);
 }
 
+/* Between two neighbours of f16 or bf16, `below` and `above`, of which the first is even when `even`:
+   beside the middle the nearer is right, however little is on the nearer side. */
+static void expect_nearest(bam_dtype dtype, double below, double above, bool even) {
+  const double middle = below + (above - below) / 2;
+  const double near[] = { nextafter(middle, below), middle, nextafter(middle, above),
+                          -nextafter(middle, above) };
+  const double want[] = { below, even ? below : above, above, -above };
+  bam_tensor *x = make_values(BAM_F64, SHAPE(4), near);
+  expect_converted(x, dtype, want);
+  bam_tensor_release(x);
+}
+
+/* A detour through f32 would make ties of numbers that are none. */
+Test(view, to_rounds_wide_numbers_once) {
+  for (int e = -16; e < 16; e++)
+    for (int odd = 0; odd < 2; odd++) {
+      const double bf16 = ldexp(1 + odd * 0x1p-7, e), f16 = ldexp(1 + odd * 0x1p-10, e);
+      expect_nearest(BAM_BF16, bf16, bf16 + ldexp(0x1p-7, e), !odd);
+      if (e >= -14)
+        expect_nearest(BAM_F16, f16, f16 + ldexp(0x1p-10, e), !odd);
+    }
+  expect_nearest(BAM_F16, 5 * 0x1p-24, 6 * 0x1p-24, false); /* subnormal */
+  expect_nearest(BAM_F16, 0, 0x1p-24, true);
+  expect_nearest(BAM_BF16, 4 * 0x1p-133, 5 * 0x1p-133, true);
+  expect_nearest(BAM_BF16, 0, 0x1p-133, true);
+  bam_tensor *top = make_values(BAM_F64, SHAPE(4), VALUES(65519.999999, 65520, 1e300, -1e300));
+  expect_converted(top, BAM_F16, VALUES(65504, INFINITY, INFINITY, -INFINITY));
+  bam_tensor_release(top);
+}
+
+Test(view, to_rounds_integers_once) {
+  const int64_t tie = (1LL << 40) + (1LL << 32), big = (1LL << 62) + (1LL << 54);
+  const int64_t whole[] = { tie - 1, tie, tie + 1, -tie - 1, big, big + 1, INT64_MAX, INT64_MIN };
+  const double want[] = { 0x1p40, 0x1p40, 0x1.02p40, -0x1.02p40, 0x1p62, 0x1.02p62, 0x1p63,
+                          -0x1p63 };
+  bam_tensor *x = make_tensor(BAM_I64, SHAPE(8), whole);
+  expect_converted(x, BAM_BF16, want);
+  const int32_t half[] = { (1 << 30) + (1 << 22) + 1, (1 << 30) + (1 << 22), 65519, 65520 };
+  bam_tensor *y = make_tensor(BAM_I32, SHAPE(4), half);
+  expect_converted(y, BAM_BF16, VALUES(0x1.02p30, 0x1p30, 65536, 65536));
+  expect_converted(y, BAM_F16, VALUES(INFINITY, INFINITY, 65504, INFINITY));
+  RELEASE(x, y);
+}
+
+/* Nothing has to be copied where nothing is. */
+Test(view, empty_is_contiguous) {
+  bam_tensor *x = make_count(BAM_F32, SHAPE(5, 2));
+  const bam_shape shape = SHAPE(0, 2);
+  bam_tensor *none;
+  EXPECT_OK(bam_tensor_view(x, &shape, (int64_t[]){ 2, 7 }, 0, &none));
+  cr_assert(bam_tensor_is_contiguous(none));
+  bam_tensor *y = APPLY_LIST(&bam_op_view, none, "sizes", 2, 0, 4);
+  expect_shape(y, SHAPE(2, 0, 4));
+  RELEASE(x, none, y);
+}
+
 static bam_attr *list_attr(const bam_op *op, const char *name, int64_t a, int64_t b) {
   bam_attr *attrs = make_attrs(op);
   set_list(op, attrs, name, 2, (int64_t[]){ a, b });
