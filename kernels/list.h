@@ -130,8 +130,10 @@
     double correction))                                                                           \
   X(var_backward, (bam_stream stream, void *dx, const void *x, const void *mean, const void *dy,  \
     int64_t outer, int64_t n, double correction))                                                 \
-  X(norm, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, double p))        \
-  X(norm_backward, (bam_stream stream, void *dx, const void *x, const void *y, const void *dy,    \
+  /* norms is [outer] and may be NULL in forward: for p = 2, y before it was rounded */           \
+  X(norm, (bam_stream stream, void *y, double *norms, const void *x, int64_t outer, int64_t n,    \
+    double p))                                                                                    \
+  X(norm_backward, (bam_stream stream, void *dx, const void *x, const void *norms, const void *dy,\
     int64_t outer, int64_t n, double p))                                                          \
   /* softmax.c: rows of n */                                                                      \
   X(softmax, (bam_stream stream, void *y, const void *x, int64_t rows, int64_t n))                \

@@ -53,7 +53,7 @@ done:
   return status;
 }
 
-/* Both kernels take dx, x, what forward saved (the mean, the norm), dy, the sizes
+/* Both kernels take dx, x, what forward saved (the mean, the norm in f64), dy, the sizes
    and the third attribute. */
 typedef void rows_backward(bam_stream stream, void *dx, const void *x, const void *saved,
                            const void *dy, int64_t outer, int64_t n, double attribute);
@@ -103,7 +103,7 @@ static bam_status norm_forward(bam_call *call) {
   bam_status status;
   bam_reduction plan;
   const bam_kernels *kernels;
-  bam_tensor *x = NULL;
+  bam_tensor *x = NULL, *norms = NULL;
   double p = call->attrs[2].f;
   if (p != 1 && p != 2 && p != (double)INFINITY)
     return bam_call_fail(call, "p is 1, 2 or math.huge, not %g", p);
@@ -112,11 +112,16 @@ static bam_status norm_forward(bam_call *call) {
   if (plan.n == 0 && isinf(p))
     BAM_TRY(bam_call_fail(call,
                           "no elements along the dimensions to reduce, so there is no largest"));
-  BAM_TRY(bam_call_save(call, 1, call->outputs[0]));
+  if (call->recording) {
+    BAM_TRY(bam_tensor_new(call->context, bam_call_device(call), BAM_F64, &plan.result, &norms));
+    BAM_TRY(bam_call_save(call, 1, norms));
+  }
   kernels->norm(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
-                bam_tensor_data(x), plan.outer, plan.n, p);
+                norms != NULL ? bam_tensor_data(norms) : NULL, bam_tensor_data(x), plan.outer,
+                plan.n, p);
 done:
   bam_tensor_release(x);
+  bam_tensor_release(norms);
   return status;
 }
 

@@ -1,4 +1,5 @@
 /* Variance and norms of rows: x is [outer, n], y is [outer]. Sums are taken in double. */
+#include "../squares.h"
 #include "cpu.h"
 
 #define LANES 16
@@ -67,26 +68,50 @@ static int64_t largest_magnitude(const real *x, int64_t n) {
   return at;
 }
 
-void KERNEL(norm)(bam_stream stream, void *y_, const void *x_, int64_t outer, int64_t n, double p) {
+/* Only where squares of f64 overflow, or underflow enough to be missed, are they taken with care. */
+static double euclidean(const real *x, int64_t n) {
+  double sum = sum_squares(x, n, 0);
+  if (sizeof(real) < sizeof(double) || (sum > 0x1p-900 && sum < (double)INFINITY))
+    return sqrt(sum);
+  squares total = squares_of(0);
+  for (int64_t i = 0; i < n; i++)
+    total = squares_add(total, squares_of(x[i]));
+  return squares_root(total);
+}
+
+void KERNEL(norm)(bam_stream stream, void *y_, double *norms, const void *x_, int64_t outer,
+                  int64_t n, double p) {
   (void)stream;
   real *y = y_;
 #pragma omp parallel for if (outer * n > BAM_GRAIN)
   for (int64_t o = 0; o < outer; o++) {
     const real *x = (const real *)x_ + o * n;
     double norm = p == 1   ? sum_magnitudes(x, n)
-                  : p == 2 ? sqrt(sum_squares(x, n, 0))
+                  : p == 2 ? euclidean(x, n)
                            : fabs((double)x[largest_magnitude(x, n)]);
     y[o] = (real)norm;
+    if (norms != NULL)
+      norms[o] = norm;
   }
 }
 
 static inline real sign_of(real x) { return (real)((x > 0) - (x < 0)); }
 
-static void norm_backward_row(real *dx, const real *x, real y, real dy, int64_t n, double p) {
-  if (p == 2) {
-    real scale = y == 0 ? 0 : dy / y;
+/* dx = dy x / norm. One factor for the row serves unless it, or the norm in `real`, leaves the range
+   of normal numbers. */
+static void euclidean_backward(real *dx, const real *x, double norm, real dy, int64_t n) {
+  real y = (real)norm, scale = y == 0 ? 0 : dy / y;
+  if (norm == 0 || dy == 0 || !isfinite(norm) || (isnormal(y) && isnormal(scale)))
     for (int64_t i = 0; i < n; i++)
       dx[i] = scale * x[i];
+  else
+    for (int64_t i = 0; i < n; i++)
+      dx[i] = (real)((double)dy * ((double)x[i] / norm));
+}
+
+static void norm_backward_row(real *dx, const real *x, double norm, real dy, int64_t n, double p) {
+  if (p == 2) {
+    euclidean_backward(dx, x, norm, dy, n);
   } else if (p == 1) {
     for (int64_t i = 0; i < n; i++)
       dx[i] = dy * sign_of(x[i]);
@@ -97,11 +122,11 @@ static void norm_backward_row(real *dx, const real *x, real y, real dy, int64_t 
   }
 }
 
-void KERNEL(norm_backward)(bam_stream stream, void *dx, const void *x, const void *y,
+void KERNEL(norm_backward)(bam_stream stream, void *dx, const void *x, const void *norms,
                            const void *dy, int64_t outer, int64_t n, double p) {
   (void)stream;
 #pragma omp parallel for if (outer * n > BAM_GRAIN)
   for (int64_t o = 0; o < outer; o++)
-    norm_backward_row((real *)dx + o * n, (const real *)x + o * n, ((const real *)y)[o],
+    norm_backward_row((real *)dx + o * n, (const real *)x + o * n, ((const double *)norms)[o],
                       ((const real *)dy)[o], n, p);
 }

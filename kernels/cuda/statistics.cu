@@ -2,6 +2,14 @@
    rows in several blocks (fold.h); backward is elementwise. */
 #include "fold.h"
 
+#include "../squares.h"
+
+#ifdef BAM_TYPE_f64
+static __device__ __forceinline__ squares from_lane(squares x, int bits) {
+  return { from_lane(x.large, bits), from_lane(x.middle, bits), from_lane(x.small, bits) };
+}
+#endif
+
 namespace {
 
 /* The mean of a row, twice: rounded, and as the variance needs it. */
@@ -33,18 +41,30 @@ struct spreading {
   __device__ void store(int64_t i, total t) const { y[i] = (real)(t / freedom); }
 };
 
-/* Magnitudes, or with `squares` the root of the sum of squares. */
+/* The sum of magnitudes. */
 struct measuring {
   typedef double total;
   real *y;
-  bool squares;
   __device__ total start() const { return 0; }
-  __device__ total take(real x, int64_t, int64_t) const {
-    const double v = (double)x;
-    return squares ? v * v : fabs(v);
-  }
+  __device__ total take(real x, int64_t, int64_t) const { return fabs((double)x); }
   __device__ total join(total a, total b) const { return a + b; }
-  __device__ void store(int64_t i, total t) const { y[i] = (real)(squares ? sqrt(t) : t); }
+  __device__ void store(int64_t i, total t) const { y[i] = (real)t; }
+};
+
+/* The root of the sum of squares; `norms`, if not NULL, gets it unrounded. */
+struct rooting {
+  typedef squares total;
+  real *y;
+  double *norms;
+  __device__ total start() const { return squares_of(0); }
+  __device__ total take(real x, int64_t, int64_t) const { return squares_of(x); }
+  __device__ total join(total a, total b) const { return squares_add(a, b); }
+  __device__ void store(int64_t i, total t) const {
+    const double root = squares_root(t);
+    y[i] = (real)root;
+    if (norms != NULL)
+      norms[i] = root;
+  }
 };
 
 /* The first element of largest magnitude; a NaN beats everything. */
@@ -105,26 +125,47 @@ void KERNEL(var_backward)(bam_stream stream, void *dx, const void *x, const void
 
 /* ---- norms: p is 1, 2 or infinity ---- */
 
-void KERNEL(norm)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, double p) {
-  const measuring measure = { (real *)y, p == 2 };
+void KERNEL(norm)(bam_stream stream, void *y, double *norms, const void *x, int64_t outer,
+                  int64_t n, double p) {
+  const measuring measure = { (real *)y };
+  const rooting root = { (real *)y, norms };
   const finding_largest find = { (real *)y, NULL };
-  if (p == 1 || p == 2)
+  if (p == 1)
     fold(stream, measure, x, outer, n, 1);
+  else if (p == 2)
+    fold(stream, root, x, outer, n, 1);
   else
     fold(stream, find, x, outer, n, 1);
 }
 
 static __device__ __forceinline__ real sign_of(real x) { return (real)((x > 0) - (x < 0)); }
 
-static __global__ void norm_slopes(real *dx, const real *x, const real *y, const real *dy,
-                                   int64_t count, int64_t n, bool squares) {
+static __device__ __forceinline__ bool is_normal(real x) {
+  const real least = sizeof(real) < sizeof(double) ? (real)0x1p-126 : (real)0x1p-1022;
+  return REAL_MATH(fabs)(x) >= least && x - x == 0;
+}
+
+/* dy x / norm. One division in `real` serves unless its result, or the norm, leaves the range of
+   normal numbers. */
+static __device__ __forceinline__ real euclidean_slope(real x, double norm, real dy) {
+  const real y = (real)norm, scale = y == 0 ? 0 : dy / y;
+  if (norm == 0 || dy == 0 || norm - norm != 0 || (is_normal(y) && is_normal(scale)))
+    return scale * x;
+  return (real)((double)dy * ((double)x / norm));
+}
+
+static __global__ void norm_slopes(real *dx, const real *x, const double *norms, const real *dy,
+                                   int64_t count, int64_t n) {
   BAM_EACH(i, count) {
     const int64_t o = row_of(i, n);
-    if (squares)
-      dx[i] = (y[o] == 0 ? 0 : dy[o] / y[o]) * x[i];
-    else
-      dx[i] = dy[o] * sign_of(x[i]);
+    dx[i] = euclidean_slope(x[i], norms[o], dy[o]);
   }
+}
+
+static __global__ void magnitude_slopes(real *dx, const real *x, const real *dy, int64_t count,
+                                        int64_t n) {
+  BAM_EACH(i, count)
+    dx[i] = dy[row_of(i, n)] * sign_of(x[i]);
 }
 
 /* Only the largest element moves its row's norm. */
@@ -149,13 +190,16 @@ static void largest_backward(bam_stream stream, real *dx, const real *x, const r
              outer * n, n);
 }
 
-void KERNEL(norm_backward)(bam_stream stream, void *dx, const void *x, const void *y,
+void KERNEL(norm_backward)(bam_stream stream, void *dx, const void *x, const void *norms,
                            const void *dy, int64_t outer, int64_t n, double p) {
   if (outer * n == 0)
     return;
-  if (p == 1 || p == 2)
+  if (p == 1)
+    BAM_LAUNCH(stream, magnitude_slopes, BAM_BLOCKS(outer * n), BAM_BLOCK, 0, (real *)dx,
+               (const real *)x, (const real *)dy, outer * n, n);
+  else if (p == 2)
     BAM_LAUNCH(stream, norm_slopes, BAM_BLOCKS(outer * n), BAM_BLOCK, 0, (real *)dx,
-               (const real *)x, (const real *)y, (const real *)dy, outer * n, n, p == 2);
+               (const real *)x, (const double *)norms, (const real *)dy, outer * n, n);
   else
     largest_backward(stream, (real *)dx, (const real *)x, (const real *)dy, outer, n);
 }
