@@ -29,6 +29,14 @@ bool bam_dtype_is_float(bam_dtype dtype) { return table[dtype].is_float; }
 
 bool bam_dtype_is_integer(bam_dtype dtype) { return table[dtype].is_integer; }
 
+bool bam_dtype_range(bam_dtype dtype, int64_t *low, int64_t *high) {
+  if (!table[dtype].is_integer)
+    return false;
+  *high = dtype == BAM_U8 ? UINT8_MAX : dtype == BAM_I32 ? INT32_MAX : INT64_MAX;
+  *low = dtype == BAM_U8 ? 0 : -*high - 1;
+  return true;
+}
+
 bool bam_dtype_computes(bam_dtype dtype) { return dtype != BAM_F16 && dtype != BAM_BF16; }
 
 bam_dtype bam_dtype_promote(bam_dtype a, bam_dtype b) {

@@ -31,6 +31,9 @@ bool bam_dtype_is_float(bam_dtype dtype); /* f16, bf16, f32, f64 */
 bool bam_dtype_is_integer(bam_dtype dtype); /* u8, i32, i64; bool is not one */
 bool bam_dtype_computes(bam_dtype dtype); /* everything but f16 and bf16 */
 
+/* The range of u8, i32 or i64; false for other dtypes. */
+bool bam_dtype_range(bam_dtype dtype, int64_t *low, int64_t *high);
+
 /* The smallest dtype that holds both, by PyTorch's lattice: bool < u8 < i32 < i64 < f16, bf16 < f32
    < f64, where f16 with bf16 gives f32. */
 bam_dtype bam_dtype_promote(bam_dtype a, bam_dtype b);

@@ -2,6 +2,8 @@
 #include "tensor.h"
 
 #include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "assert.h"
@@ -141,10 +143,11 @@ int64_t bam_tensor_count(const bam_tensor *tensor) {
 
 bool bam_tensor_is_contiguous(const bam_tensor *tensor) {
   int64_t step = 1;
+  for (int d = 0; d < tensor->shape.ndim; d++)
+    if (tensor->shape.size[d] == 0) /* no element is anywhere: the strides do not matter */
+      return true;
   for (int d = tensor->shape.ndim - 1; d >= 0; d--) {
     int64_t size = tensor->shape.size[d];
-    if (size == 0)
-      return true;
     if (size != 1 && tensor->stride[d] != step)
       return false;
     step *= size;
@@ -188,6 +191,42 @@ bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **
   else
     bam_tensor_release(copy);
   return status;
+}
+
+/* ---- numbers ---- */
+
+bam_status bam_number_check(bam_context *context, const char *what, bam_dtype dtype,
+                            bool is_integer, int64_t integer, double real) {
+  int64_t low, high;
+  if (!bam_dtype_range(dtype, &low, &high))
+    return BAM_OK;
+  if (is_integer ? integer >= low && integer <= high
+                 : real >= (double)low && real < (double)high + 1 && real == trunc(real))
+    return BAM_OK;
+  char number[32];
+  if (is_integer)
+    snprintf(number, sizeof number, "%" PRId64, integer);
+  else
+    snprintf(number, sizeof number, isnan(real) ? "NaN" : "%.14g", real);
+  if (!is_integer && isfinite(real) && real != trunc(real))
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "%s: %s does not fit %s, which holds whole numbers; round it, or use a float",
+                    what, number, bam_dtype_name(dtype));
+  return bam_fail(context, BAM_ERROR_ARGUMENT,
+                  "%s: %s does not fit %s (%" PRId64 " to %" PRId64 "); use a wider dtype", what,
+                  number, bam_dtype_name(dtype), low, high);
+}
+
+bam_status bam_tensor_check_number(const char *what, bam_tensor *number, bam_dtype dtype) {
+  int64_t low, high, integer;
+  double real;
+  if (!bam_dtype_range(dtype, &low, &high) || number->dtype == dtype)
+    return BAM_OK;
+  bam_status status = bam_tensor_get(number, 0, &real, &integer);
+  if (status != BAM_OK)
+    return status;
+  return bam_number_check(number->context, what, dtype, !bam_dtype_is_float(number->dtype), integer,
+                          real);
 }
 
 /* Do both show the same elements in the same order? */
@@ -293,6 +332,10 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
   }
   if (bam_tensor_count(to) == 0)
     return BAM_OK;
+  bam_status status =
+    from->is_number ? bam_tensor_check_number("copy", from, to->dtype) : BAM_OK;
+  if (status != BAM_OK)
+    return status;
   if (bam_tensor_device(to) != bam_tensor_device(from))
     return copy_between(to, from);
   bam_tensor *source = bam_tensor_retain(from);
@@ -301,8 +344,8 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
     if (same_view(to, from))
       return BAM_OK;
     bam_tensor *fresh = NULL; /* the views may overlap: go through a copy */
-    bam_status status = bam_tensor_new(from->context, bam_tensor_device(from), from->dtype,
-                                       &from->shape, &fresh);
+    status = bam_tensor_new(from->context, bam_tensor_device(from), from->dtype, &from->shape,
+                            &fresh);
     if (status != BAM_OK)
       return status;
     copy_elements(fresh, from);
@@ -316,8 +359,10 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
 
 bam_status bam_tensor_fill(bam_tensor *tensor, double value) {
   bam_device *device = bam_tensor_device(tensor);
-  if (bam_tensor_count(tensor) == 0)
-    return BAM_OK;
+  bam_status status =
+    bam_number_check(tensor->context, "fill", tensor->dtype, false, 0, value);
+  if (status != BAM_OK || bam_tensor_count(tensor) == 0)
+    return status;
   bam_loop loop;
   bam_loop_init(&loop, &tensor, 1);
   const bam_kernels *kernels = device->kernels[tensor->dtype];
@@ -327,8 +372,7 @@ bam_status bam_tensor_fill(bam_tensor *tensor, double value) {
     return bam_device_check(tensor->context, device);
   }
   bam_tensor *number = NULL; /* a dtype that only stores: convert from f64 */
-  bam_status status =
-    bam_tensor_new(tensor->context, device, BAM_F64, &(bam_shape){ .ndim = 0 }, &number);
+  status = bam_tensor_new(tensor->context, device, BAM_F64, &(bam_shape){ .ndim = 0 }, &number);
   if (status != BAM_OK)
     return status;
   bam_loop_init(&loop, &number, 1);

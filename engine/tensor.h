@@ -85,11 +85,22 @@ bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **
    recorded. */
 bam_status bam_tensor_to(bam_tensor *tensor, bam_device *device, bam_tensor **out);
 
+/* Can `dtype` hold the number: the whole number `integer` when `is_integer`, else `real`? Floats
+   round every number and bool asks whether it is 0; u8, i32 and i64 hold whole numbers within their
+   range. Fails with "what: 300 does not fit u8 (0 to 255)". */
+bam_status bam_number_check(bam_context *context, const char *what, bam_dtype dtype,
+                            bool is_integer, int64_t integer, double real);
+
+/* The same of the value of a 0-dimensional tensor; waits for the device when `dtype` is u8, i32 or
+   i64. */
+bam_status bam_tensor_check_number(const char *what, bam_tensor *number, bam_dtype dtype);
+
 /* Overwrite `to` with `from`, converted and broadcast; they may be on different devices. Counts as
-   an in-place change. Not recorded. */
+   an in-place change. Not recorded. A tensor made from a plain number (is_number) must fit, as
+   bam_number_check says; the elements of others are converted as kernels/convert.h says. */
 bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from);
 
-/* Overwrite every element by `value`, converted. Counts as an in-place change. */
+/* Overwrite every element by `value`, which must fit. Counts as an in-place change. */
 bam_status bam_tensor_fill(bam_tensor *tensor, double value);
 
 /* Overwrite element `index` (row-major) by the number, converted. Counts as an in-place change. */

@@ -58,6 +58,7 @@ static bam_status pad_forward(bam_call *call) {
     if (__builtin_add_overflow(shape.size[d], before[d], &shape.size[d]) ||
         __builtin_add_overflow(shape.size[d], after[d], &shape.size[d]))
       return bam_call_fail(call, "the size of dimension %d exceeds 64 bits", d + 1);
+  BAM_TRY(bam_number_check(call->context, call->op->name, x->dtype, false, 0, call->attrs[2].f));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &shape));
   BAM_TRY(bam_tensor_fill(call->outputs[0], call->attrs[2].f));
   BAM_TRY(copy_window(call->outputs[0], before, x, origin, &x->shape));

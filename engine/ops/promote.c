@@ -45,26 +45,13 @@ bam_status bam_promote_types(bam_call *call, int first, int n, bam_dtype *out) {
   return BAM_OK;
 }
 
-/* Does the whole number in `x` fit `dtype`? Floats hold all of them, rounded. */
-static bam_status check_number(bam_call *call, bam_tensor *x, bam_dtype dtype) {
-  int64_t value, low = dtype == BAM_U8 ? 0 : INT32_MIN,
-                 high = dtype == BAM_U8 ? UINT8_MAX : INT32_MAX;
-  double unused;
-  if (x->dtype != BAM_I64 || (dtype != BAM_U8 && dtype != BAM_I32))
-    return BAM_OK;
-  bam_status status = bam_tensor_get(x, 0, &unused, &value);
-  if (status == BAM_OK && (value < low || value > high))
-    return bam_call_fail(call, "%" PRId64 " does not fit %s; convert the tensor: x:to \"i64\"",
-                         value, bam_dtype_name(dtype));
-  return status;
-}
-
 bam_status bam_promote_input(bam_call *call, int i, bam_dtype dtype, bam_tensor **out) {
   bam_tensor *x = call->inputs[i];
   if (x->dtype == dtype) {
     *out = bam_tensor_retain(x);
     return BAM_OK;
   }
-  bam_status status = x->is_number ? check_number(call, x, dtype) : BAM_OK;
+  bam_status status =
+    x->is_number ? bam_tensor_check_number(call->op->name, x, dtype) : BAM_OK;
   return status == BAM_OK ? bam_tensor_convert(x, dtype, out) : status;
 }

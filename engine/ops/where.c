@@ -1,4 +1,5 @@
 /* Choosing between values: where, masked_fill, clamp. */
+#include <inttypes.h>
 #include <math.h>
 
 #include "elementwise.h"
@@ -63,7 +64,7 @@ static bam_status check_value(bam_call *call) {
     return bam_call_fail(call, "a %s value does not go into %s; convert first: x:to \"%s\"",
                          bam_dtype_name(value), bam_dtype_name(x),
                          bam_dtype_is_float(value) ? "f32" : "i64");
-  return BAM_OK;
+  return bam_tensor_check_number(call->op->name, call->inputs[2], x);
 }
 
 static bam_status masked_fill_forward(bam_call *call) {
@@ -108,6 +109,16 @@ static bam_status clamp_bounds(bam_call *call, double *low, double *high) {
 
 static bool is_whole(double bound) { return isinf(bound) || bound == floor(bound); }
 
+/* A bound beyond every value of an integer dtype would ask for values that it does not have. */
+static bam_status check_reachable(bam_call *call, bam_dtype dtype, double low, double high) {
+  int64_t least, most;
+  if (!bam_dtype_range(dtype, &least, &most) ||
+      (low < (double)most + 1 && high >= (double)least))
+    return BAM_OK;
+  return bam_call_fail(call, "the bounds %g and %g exclude every %s (%" PRId64 " to %" PRId64 ")",
+                       low, high, bam_dtype_name(dtype), least, most);
+}
+
 static bam_status clamp_forward(bam_call *call) {
   bam_status status = BAM_OK;
   double low, high;
@@ -119,6 +130,7 @@ static bam_status clamp_forward(bam_call *call) {
   BAM_TRY(bam_promote_types(call, 0, 1, &dtype));
   if (!bam_dtype_is_float(dtype) && !(is_whole(low) && is_whole(high)))
     dtype = BAM_F32;
+  BAM_TRY(check_reachable(call, dtype, low, high));
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
   BAM_TRY(BAM_CALL_NEED(call, kernels, clamp, dtype));
   BAM_TRY(bam_promote_input(call, 0, dtype, &x));

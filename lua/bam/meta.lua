@@ -9,7 +9,8 @@
 local core, methods = {}, {}
 
 --- A tensor of the numbers or booleans in nested lists, or of a single one. Numbers with a fraction
---- make f32, integers i64, booleans bool, unless options say otherwise.
+--- make f32, integers i64, booleans bool, unless options say otherwise. A number that a dtype of integers cannot hold (300 in
+--- u8, 1.5 in i64, NaN) is an error, here and wherever a number is written into a tensor; x:to cuts off and saturates.
 ---@param values number | boolean | table
 ---@param options? options
 ---@return tensor
@@ -38,12 +39,15 @@ function core.empty(...) end
 function core.full(sizes, value, options) end
 
 --- The numbers of a `for` loop, both ends included: arange(last), arange(first, last),
---- arange(first, last, step); without `first` from 1. i64 when all of them are integers, else f32.
+--- arange(first, last, step); without `first` from 1. i64 when all of them are integers, exactly; else f32, of the values
+--- first + i * step computed in f64. Of these, the ones up to `last` are taken; one that differs from `last` by at most
+--- 2^-50 * max(|first|, |last|), which rounding alone can do, counts as `last` and becomes it: arange(0, 0.3, 0.1) has 4.
 ---@param ... number | options one to three numbers, then perhaps options
 ---@return tensor
 function core.arange(...) end
 
---- `count` numbers at equal distances, both ends included.
+--- `count` numbers at equal distances, both ends included: first + i * (last - first) / (count - 1), computed in f64 and
+--- rounded once; the last is `last` itself. A dtype of integers takes whole numbers exactly and cuts off fractions.
 ---@param first number
 ---@param last number
 ---@param count integer

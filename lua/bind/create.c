@@ -33,8 +33,24 @@ static options read_options(lua_State *L, int arg, const char *what, bam_dtype d
   return o;
 }
 
+/* Every number of `raw` (contiguous i64, f64 or bool, on the CPU) has to fit the dtype. */
+static void check_numbers(lua_State *L, const char *what, bam_tensor *raw, bam_dtype dtype) {
+  const int64_t n = bam_tensor_count(raw);
+  if (!bam_dtype_is_integer(dtype) || raw->dtype == BAM_BOOL || raw->dtype == dtype)
+    return;
+  const int64_t *integers = bam_tensor_data(raw);
+  const double *reals = bam_tensor_data(raw);
+  for (int64_t i = 0; i < n; i++)
+    if (raw->dtype == BAM_I64)
+      bind_check(L, bam_number_check(raw->context, what, dtype, true, integers[i], 0));
+    else
+      bind_check(L, bam_number_check(raw->context, what, dtype, false, 0, reals[i]));
+}
+
 /* `raw`, written by the host, in the dtype and on the device of the options, into `box`. */
-static void move_and_convert(lua_State *L, bam_tensor *raw, const options *o, bind_box *box) {
+static void move_and_convert(lua_State *L, const char *what, bam_tensor *raw, const options *o,
+                             bind_box *box) {
+  check_numbers(L, what, raw, o->dtype);
   bind_box *there = bind_push_box(L);
   bind_check(L, bam_tensor_to(raw, o->device, &there->tensor));
   bind_check(L, bam_tensor_convert(there->tensor, o->dtype, &box->tensor));
@@ -174,7 +190,7 @@ static int create_tensor(lua_State *L) {
   lua_pushvalue(L, 1);
   copy_numbers(L, raw->tensor, &at);
   lua_pop(L, 1);
-  move_and_convert(L, raw->tensor, &o, box);
+  move_and_convert(L, "tensor", raw->tensor, &o, box);
   return finish(L, box, &o);
 }
 
@@ -220,36 +236,29 @@ static int create_full(lua_State *L) {
   bam_dtype natural = type == LUA_TBOOLEAN ? BAM_BOOL : lua_isinteger(L, 2) ? BAM_I64 : BAM_F32;
   options o = read_options(L, 3, "full", natural);
   bam_tensor *value = bind_tensor_or_number(L, 2, o.device, "full: value");
+  if (value->is_number)
+    bind_check(L, bam_tensor_check_number("full", value, o.dtype));
   bind_box *box = push_uninitialised(L, &o, &shape);
   bind_check(L, bam_tensor_copy(box->tensor, value));
   return finish(L, box, &o);
 }
 
-/* `n` numbers at equal distances: integers exactly, or floats. */
-typedef struct {
-  int64_t n;
-  bool integers;
-  int64_t first, step;
-  double start, spacing;
-} progression;
-
-static int create_progression(lua_State *L, const progression *p, options *o) {
-  const bam_shape shape = { .ndim = 1, .size = { p->n } };
-  bind_box *raw = bind_push_box(L), *box = bind_push_box(L);
-  bam_context *context = bind_context(L);
-  bind_check(L, bam_tensor_new(context, &context->cpu, p->integers ? BAM_I64 : BAM_F64, &shape,
-                               &raw->tensor));
-  void *data = bam_tensor_data(raw->tensor);
-  for (int64_t i = 0; i < p->n; i++)
-    if (p->integers)
-      /* unsigned: the product may wrap where the sum fits again */
-      ((int64_t *)data)[i] =
-        (int64_t)((uint64_t)p->first + (uint64_t)i * (uint64_t)p->step);
-    else
-      ((double *)data)[i] = p->start + (double)i * p->spacing;
-  move_and_convert(L, raw->tensor, o, box);
+/* `n` numbers at equal distances, in an i64 or f64 tensor on the CPU, become the result. */
+static int finish_progression(lua_State *L, const char *what, bind_box *raw, const options *o) {
+  bind_box *box = bind_push_box(L);
+  move_and_convert(L, what, raw->tensor, o, box);
   return finish(L, box, o);
 }
+
+static bind_box *push_line(lua_State *L, bam_dtype dtype, int64_t n) {
+  const bam_shape shape = { .ndim = 1, .size = { n } };
+  bam_context *context = bind_context(L);
+  bind_box *raw = bind_push_box(L);
+  bind_check(L, bam_tensor_new(context, &context->cpu, dtype, &shape, &raw->tensor));
+  return raw;
+}
+
+/* ---- arange ---- */
 
 /* How many of first, first + step, ... come before or at `last`; step is not 0. As a double: there
    may be 2^64. */
@@ -260,6 +269,65 @@ static double count_integers(int64_t first, int64_t last, int64_t step) {
   return first < last ? 0 : (double)((0 - up) / (0 - (uint64_t)step)) + 1;
 }
 
+/* first + i * step; the product alone may overflow where the sum does not. */
+static double walk(double first, double step, double i) {
+  double at = first + i * step;
+  return isfinite(at) ? at : fma(i, step, first);
+}
+
+/* The end counts as reached where rounding alone parts it from a step. `first`, `last` and `step`
+   each came from a decimal number by one rounding, and walk() rounds twice: together less than
+   8 * 2^-53 max(|first|, |last|). */
+static double end_slack(double first, double last) {
+  return 0x1p-50 * fmax(fabs(first), fabs(last));
+}
+
+static bool within(double first, double last, double step, double i) {
+  double at = walk(first, step, i), slack = end_slack(first, last);
+  return step > 0 ? at <= last + slack : at >= last - slack;
+}
+
+/* How many of first, first + step, ... come before or at `last`. */
+static double count_reals(double first, double last, double step) {
+  double far = (last - first) / step;
+  if (!isfinite(last - first))
+    far = (last / 2 - first / 2) / step * 2;
+  far = floor(far);
+  if (!(far < 0x1p53)) /* beyond it i + 1 is not exact, and the memory does not suffice either */
+    return far;
+  if (within(first, last, step, far + 1))
+    far++;
+  else if (far >= 0 && !within(first, last, step, far))
+    far--;
+  return far + 1;
+}
+
+static int64_t check_count(lua_State *L, double count) {
+  if (count > 1e12)
+    bind_error(L, "arange: %f elements are too many", count);
+  return count > 0 ? (int64_t)count : 0;
+}
+
+static int arange_integers(lua_State *L, const int64_t *range, const options *o) {
+  int64_t n = check_count(L, count_integers(range[0], range[1], range[2]));
+  bind_box *raw = push_line(L, BAM_I64, n);
+  int64_t *data = bam_tensor_data(raw->tensor);
+  for (int64_t i = 0; i < n; i++) /* unsigned: the product may wrap where the sum fits again */
+    data[i] = (int64_t)((uint64_t)range[0] + (uint64_t)i * (uint64_t)range[2]);
+  return finish_progression(L, "arange", raw, o);
+}
+
+static int arange_reals(lua_State *L, double first, double last, double step, const options *o) {
+  int64_t n = check_count(L, count_reals(first, last, step));
+  bind_box *raw = push_line(L, BAM_F64, n);
+  double *data = bam_tensor_data(raw->tensor);
+  for (int64_t i = 0; i < n; i++)
+    data[i] = walk(first, step, (double)i);
+  if (n > 0 && fabs(data[n - 1] - last) <= end_slack(first, last))
+    data[n - 1] = last;
+  return finish_progression(L, "arange", raw, o);
+}
+
 /* arange(last), arange(first, last), arange(first, last, step): both ends included,
    as in Lua's for; from 1. */
 static int create_arange(lua_State *L) {
@@ -268,25 +336,44 @@ static int create_arange(lua_State *L) {
     n_args++;
   if (n_args == 0)
     return bind_error(L, "arange: expected a number, got %s", bind_describe(L, 1));
-  progression p = { .integers = true, .first = 1, .step = 1, .start = 1, .spacing = 1 };
-  for (int i = 1; i <= n_args; i++)
-    p.integers = p.integers && lua_isinteger(L, i);
-  int at_last = n_args > 1 ? 2 : 1;
-  double last = lua_tonumber(L, at_last);
-  if (n_args > 1)
-    p.first = lua_tointeger(L, 1), p.start = lua_tonumber(L, 1);
-  if (n_args > 2)
-    p.step = lua_tointeger(L, 3), p.spacing = lua_tonumber(L, 3);
-  double count = floor((last - p.start) / p.spacing + 1 + 1e-9);
-  if (p.spacing == 0 || !isfinite(count))
-    return bind_error(L, "arange: the step is 0 or a bound is not finite");
-  if (p.integers)
-    count = count_integers(p.first, lua_tointeger(L, at_last), p.step);
-  if (count > 1e12)
-    return bind_error(L, "arange: %f elements are too many", count);
-  p.n = count > 0 ? (int64_t)count : 0;
-  options o = read_options(L, n_args + 1, "arange", p.integers ? BAM_I64 : BAM_F32);
-  return create_progression(L, &p, &o);
+  double real[3] = { 1, 1, 1 }; /* first, last, step */
+  int64_t whole[3] = { 1, 1, 1 };
+  bool integers = true;
+  for (int i = 1; i <= n_args; i++) {
+    int at = n_args == 1 ? 1 : i - 1;
+    integers = integers && lua_isinteger(L, i);
+    real[at] = lua_tonumber(L, i);
+    whole[at] = lua_tointeger(L, i);
+    if (!isfinite(real[at]))
+      return bind_error(L, "arange: the numbers must be finite, got %s", bind_describe(L, i));
+  }
+  if (real[2] == 0)
+    return bind_error(L, "arange: the step is 0");
+  options o = read_options(L, n_args + 1, "arange", integers ? BAM_I64 : BAM_F32);
+  return integers ? arange_integers(L, whole, &o)
+                  : arange_reals(L, real[0], real[1], real[2], &o);
+}
+
+/* ---- linspace ---- */
+
+/* Whole ends and a whole dtype: exactly, the fraction cut off as in every conversion. */
+static void line_of_integers(int64_t *data, int64_t n, int64_t first, int64_t last) {
+  const __int128 range = (__int128)last - first, steps = n > 1 ? n - 1 : 1;
+  for (int64_t i = 0; i < n; i++)
+    data[i] = (int64_t)((first * steps + i * range) / steps);
+}
+
+/* first + i * step; where the distance of the ends overflows, a smaller copy of it is walked along.
+   The last is `last` itself, whatever was rounded on the way. */
+static void line_of_reals(double *data, int64_t n, double first, double last, bool whole) {
+  const double scale = isfinite(last - first) ? 1 : 0x1p-66, low = first * scale;
+  const double step = n > 1 ? (last * scale - low) / (double)(n - 1) : 0;
+  for (int64_t i = 0; i < n; i++)
+    data[i] = (low + (double)i * step) / scale;
+  if (n > 1)
+    data[n - 1] = last;
+  for (int64_t i = 0; whole && i < n; i++)
+    data[i] = trunc(data[i]);
 }
 
 static int create_linspace(lua_State *L) {
@@ -294,10 +381,18 @@ static int create_linspace(lua_State *L) {
   int64_t n = bind_integer(L, 3, "linspace: count");
   options o = read_options(L, 4, "linspace", BAM_F32);
   if (n < 0)
-    return bind_error(L, "linspace: the count is negative");
-  const progression p = { .n = n, .start = first,
-                          .spacing = n > 1 ? (last - first) / (double)(n - 1) : 0 };
-  return create_progression(L, &p, &o);
+    return bind_error(L, "linspace: the count is negative: %I", (LUAI_UACINT)n);
+  if (!isfinite(first) || !isfinite(last))
+    return bind_error(L, "linspace: the ends must be finite, got %f and %f", first, last);
+  const bool whole = bam_dtype_is_integer(o.dtype);
+  const bool exact = whole && lua_isinteger(L, 1) && lua_isinteger(L, 2);
+  bind_box *raw = push_line(L, exact ? BAM_I64 : BAM_F64, n);
+  void *data = bam_tensor_data(raw->tensor);
+  if (exact)
+    line_of_integers(data, n, lua_tointeger(L, 1), lua_tointeger(L, 2));
+  else
+    line_of_reals(data, n, first, last, whole);
+  return finish_progression(L, "linspace", raw, &o);
 }
 
 static int create_eye(lua_State *L) {

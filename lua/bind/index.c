@@ -215,11 +215,16 @@ static bam_tensor *read_value(lua_State *L, bam_tensor *x) {
     lua_getfield(L, -1, "bam.core");
     lua_getfield(L, -1, "tensor");
     lua_pushvalue(L, 3);
-    lua_call(L, 1, 1);
+    lua_createtable(L, 0, 1); /* made in x's dtype: every number has to fit it */
+    lua_pushstring(L, bam_dtype_name(x->dtype));
+    lua_setfield(L, -2, "dtype");
+    lua_call(L, 2, 1);
     lua_replace(L, 3);
     lua_settop(L, 3);
   }
   value = bind_tensor_or_number(L, 3, bam_tensor_device(x), "index: value");
+  if (value->is_number)
+    bind_check(L, bam_tensor_check_number("index: value", value, x->dtype));
   if (value->requires_grad && !x->context->no_grad)
     bind_error(L, "index: writing a differentiated value into a tensor loses its gradient; "
                   "build the result with bam.where, bam.stack or bam.concat, or detach the value");

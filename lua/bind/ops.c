@@ -130,6 +130,17 @@ static void read_dims(reader *r, int arg, const char *name, bam_attr *attr) {
   }
 }
 
+/* A float. An integer that a float would round is refused; the largest, which stands for no bound, is
+   not. */
+static double read_float(lua_State *L, int arg, const char *name) {
+  const double value = bind_number(L, arg, name);
+  const lua_Integer integer = lua_tointeger(L, arg);
+  if (lua_isinteger(L, arg) && integer != LUA_MAXINTEGER &&
+      (value >= 0x1p63 || (lua_Integer)value != integer))
+    bind_error(L, "%s: %I is not exact as a float", name, (LUAI_UACINT)integer);
+  return value;
+}
+
 static void read_attr(reader *r, int arg, const bam_attr_spec *spec, const char *name,
                       bam_attr *attr) {
   lua_State *L = r->L;
@@ -139,7 +150,7 @@ static void read_attr(reader *r, int arg, const bam_attr_spec *spec, const char 
     attr->i = bind_integer(L, arg, name);
     break;
   case BAM_ATTR_FLOAT:
-    attr->f = bind_number(L, arg, name);
+    attr->f = read_float(L, arg, name);
     break;
   case BAM_ATTR_BOOL:
     if (lua_type(L, arg) != LUA_TBOOLEAN)

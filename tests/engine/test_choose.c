@@ -121,14 +121,19 @@ Test(choose, clamp_values) {
 Test(choose, clamp_integers) {
   bam_tensor *x = make_values(BAM_U8, SHAPE(3), VALUES(0, 100, 255));
   bam_tensor *whole = clamp(x, -5, 120), *half = clamp(x, 0.5, INFINITY),
-             *wide = clamp(x, 1e300, INFINITY);
+             *wide = clamp(x, -1e300, 1e300), *top = clamp(x, 255, INFINITY);
   expect_dtype(whole, BAM_U8);
   expect_values(whole, VALUES(0, 100, 120), 0);
   expect_dtype(half, BAM_F32);
   expect_values(half, VALUES(0.5, 100, 255), 0);
-  expect_values(wide, VALUES(255, 255, 255), 0);
+  expect_values(wide, VALUES(0, 100, 255), 0);
+  expect_values(top, VALUES(255, 255, 255), 0);
   expect_op_error("give min, max or both", &bam_op_clamp, &x, 1, NULL);
-  RELEASE(x, whole, half, wide);
+  bam_attr *attrs = make_attrs(&bam_op_clamp);
+  set_float(&bam_op_clamp, attrs, "min", 256);
+  expect_op_error("the bounds 256 and inf exclude every u8", &bam_op_clamp, &x, 1, attrs);
+  free(attrs);
+  RELEASE(x, whole, half, wide, top);
 }
 
 Test(choose, clamp_gradients) {

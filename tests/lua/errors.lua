@@ -28,7 +28,7 @@ local CASES = {
   { "bam.tensor { 1, 'x' }", "tensor: expected numbers or booleans, found the string \"x\"" },
   { "bam.tensor { 1, true }", "tensor: booleans and numbers are mixed" },
   { "bam.tensor(a)", "tensor: this is a tensor already; x:clone() copies it" },
-  { "bam.arange(1, 5, 0)", "arange: the step is 0 or a bound is not finite" },
+  { "bam.arange(1, 5, 0)", "arange: the step is 0" },
 
   -- shapes
   { "bam.matmul(a, bam.zeros(5, 2))", "matmul: inner sizes differ: (2, 3) x (5, 2)" },
