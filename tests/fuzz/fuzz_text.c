@@ -38,7 +38,7 @@ static void append(content *c, const char *text) {
 
 static void append_line(content *c) {
   static const char *const words[] = { "word ", " \t", "<|endoftext|>", "caf\xc3\xa9", "\xff\xfe",
-                                       "{\"text\": 1}", "\r" };
+                                       "{\"text\": 1", "\r" };
   if (one_in(4))
     append(c, "<|endoftext|>");
   else
@@ -167,7 +167,10 @@ bam_status fuzz_text_read(bam_context *context, const char *name, const unsigned
   snprintf(path, sizeof path, "%s/%s", directory, name);
   if (!made || !write_file(path, data, size))
     finding("a file for the reader cannot be written");
-  const bam_reader_options options = { "text", "<|endoftext|>", CHOOSE(formats), one_in(2) };
+  bam_text_format format = CHOOSE(formats);
+  if (format == BAM_TEXT_JSONL && !is_jsonl(name))
+    format = BAM_TEXT_AUTO;
+  const bam_reader_options options = { "text", "<|endoftext|>", format, one_in(2) };
   bam_status status = bam_reader_open(context, path, &options, &reader);
   if (status == BAM_OK) {
     status = read_documents(reader, finding);
