@@ -82,4 +82,6 @@ local function unknown(_, name)
   error(string.format("bam has no `%s`%s", name, hint), 2)
 end
 
+require("bam.models.library").remember(M)
+
 return setmetatable(M, { __name = "bam", __index = unknown })

@@ -2,6 +2,7 @@
 -- as soon as anything that matters is. Run by itself as a child, the script prints the identities
 -- of one set of descriptions.
 local bam = require "bam"
+local code = require "bam.models.code"
 local core = require "bam.core"
 
 local PROGRAM, LUA, CHILD = ...
@@ -158,6 +159,142 @@ all_different {
   text(bam.upcycle { model = models[1], experts = 2 }),
   text(bam.upcycle { model = models[1], experts = 3 }),
 }
+
+-- ---- what the code of a router reads ----
+
+local function of_router(f) return mix { ffn = { router = f } } end
+
+-- Each change of what is read must change the identity, and undoing it must give the same again.
+local function counts(what, router, change, undo)
+  local before = of_router(router)
+  change()
+  differ(what, of_router(router), before)
+  undo()
+  equal(what .. ", undone", of_router(router), before)
+end
+
+local function reads_global(options) return Own(with(options, { temperature = alpha or 1 })) end
+local function set_alpha(value) return function() rawset(_G, "alpha", value) end end
+
+counts("a global", reads_global, set_alpha(2), set_alpha(nil))
+counts("a global of a function inside",
+       function() return function(h) return h * alpha end end, set_alpha(2), set_alpha(nil))
+local Reader = bam.nn.module "Reader"
+function Reader:forward(h) return h * alpha end
+counts("a global that a method reads", Reader, set_alpha(2), set_alpha(nil))
+counts("a global that a base's method reads", derived(Reader), set_alpha(2), set_alpha(nil))
+local function helper() return alpha end
+counts("a global that a function around it reads", function(o) return Own(o, helper()) end,
+       set_alpha(2), set_alpha(nil))
+counts("a global of _G", function(o) return _G.alpha and Own(o) end, set_alpha(2), set_alpha(nil))
+counts("a global by _G's key", function(o) return _G["alpha"] and Own(o) end, set_alpha(2),
+       set_alpha(nil))
+local all_globals = _G
+counts("a global of a local _G", function(o) return all_globals.alpha and Own(o) end, set_alpha(2),
+       set_alpha(nil))
+counts("a global by a computed name", function(o)
+  for _, name in ipairs { "alpha" } do o.std = _ENV[name] end
+end, set_alpha(2), set_alpha(nil))
+set_alpha { rate = 1 } ()
+counts("a field of a global table", function() return alpha.rate end,
+       function() alpha.rate = 2 end, function() alpha.rate = 1 end)
+local function same(h) return h end
+set_alpha(same)()
+counts("a global function", function(h) return alpha(h) end,
+       set_alpha(function(h) return h * 2 end), set_alpha(same))
+set_alpha(nil)()
+local here = { alpha = 1 }
+local elsewhere = load("return function() return alpha end", "=elsewhere.lua", "t", here)
+assert(not pcall(of_router, elsewhere()), "its text cannot be read")
+do
+  local _ENV = { bam = bam, alpha = 1 }
+  local function router() return alpha end
+  counts("the environment of a function", router, function() alpha = 2 end,
+         function() alpha = 1 end)
+end
+
+local settings = { list = { 1, 2 }, deep = { deeper = { x = 1 } } }
+local function uses_settings() return settings.list end
+counts("a table by reference", uses_settings, function() settings.list[2] = 3 end,
+       function() settings.list[2] = 2 end)
+counts("a table in a table", uses_settings, function() settings.deep.deeper.x = 2 end,
+       function() settings.deep.deeper.x = 1 end)
+counts("a boolean key", uses_settings, function() settings[true] = 2 end,
+       function() settings[true] = nil end)
+counts("a table as a key", uses_settings, function() settings[here] = 2 end,
+       function() settings[here] = nil end)
+counts("a function as a key", uses_settings, function() settings[helper] = 2 end,
+       function() settings[helper] = nil end)
+counts("a table that is its own key", uses_settings, function() settings[settings] = 2 end,
+       function() settings[settings] = nil end)
+local factor = 1
+counts("what __index gives", uses_settings, function()
+  setmetatable(settings, { __index = function() return factor end })
+end, function() setmetatable(settings, nil) end)
+setmetatable(settings, { __index = function() return factor end, __call = function() end })
+counts("what a function of its metatable uses", uses_settings, function() factor = 2 end,
+       function() factor = 1 end)
+setmetatable(settings, nil)
+local nested = function() return function() return factor end end
+counts("a local variable of a function inside", nested, function() factor = 2 end,
+       function() factor = 1 end)
+
+counts("what is added to a library", function(h) return math.double(h) end,
+       function() math.double = function(x) return 2 * x end end,
+       function() math.double = nil end)
+local m = math
+counts("a number added to a library", function() return m.alpha end,
+       function() math.alpha = 2 end, function() math.alpha = nil end)
+local exp = math.exp
+counts("what is replaced in a library", function(h) return math.exp(h) end,
+       function() math.exp = function(x) return exp(x) end end, function() math.exp = exp end)
+local forward = bam.nn.Linear.forward
+local function patch() function bam.nn.Linear:forward(x) return forward(self, x) end end
+counts("what is replaced in bam", function(o) return bam.nn.Linear.forward(o) end, patch,
+       function() bam.nn.Linear.forward = forward end)
+assert(code.patches() == nil)
+patch()
+local patches = code.patches()
+assert(patches["bam.nn.Linear.forward"] and next(patches, next(patches)) == nil)
+bam.nn.Linear.forward = forward
+
+local a, b = function(h) return h + 1 end, function(h) return h + 2 end
+differ("which function of a line", of_router(a), of_router(b))
+
+-- Modules count by what they hold.
+do
+  local directory <close> = setmetatable({ path = os.tmpname() }, { __close = function(self)
+    os.execute(string.format("rm -rf '%s'", self.path))
+  end })
+  os.remove(directory.path)
+  core.make_directory(directory.path)
+  package.path = string.format("%s/?.lua;%s", directory.path, package.path)
+  local function module(text)
+    package.loaded.constants_of_router = nil
+    core.write_file(directory.path .. "/constants_of_router.lua", text)
+  end
+  module "return { alpha = 1 }"
+  counts("a module", function(o) return require("constants_of_router").alpha end,
+         function() module "return { alpha = 2 }" end,
+         function() module "return { alpha = 1 }" end)
+end
+
+-- What would give other results with the same fingerprint is refused by name.
+local random, clock = math.random, os.clock
+for name, router in pairs {
+  ["math.random: no checkpoint saves its state"] = function(o) o.std = math.random() end,
+  ["uses math.random"] = function() return function(h) return h * random() end end,
+  ["uses math.randomseed"] = function() local m = math return m.randomseed(1) end,
+  ["uses os.getenv: what it gives is in no fingerprint"] = function() return os.getenv "A" end,
+  ["uses os.clock"] = function() return clock() end,
+  ["uses io.open"] = function() return io.open "a" end,
+  ["uses load: code made while it runs"] = function() return load "return 1" end,
+  ["uses dofile"] = function() return function() return dofile "a" end end,
+} do
+  local ok, message = pcall(of_router, router)
+  assert(not ok and message:find(name, 1, true), message)
+end
+of_router(function(h) return math.exp(1), os.tmpname, h end)
 
 -- ---- a schedule counts by its values at the steps of the run, and by nothing else ----
 

@@ -2,6 +2,7 @@
 --- checkpoints, and goes on from the newest one when it is called again with the same settings.
 local budget = require "bam.train.budget"
 local check = require "bam.check"
+local code = require "bam.models.code"
 local description = require "bam.models.description"
 local flags = require "bam.train.flags"
 local freeze = require "bam.models.freeze"
@@ -108,6 +109,7 @@ local function settings_of(o)
     data = o.data:identity(o.steps), lr = schedule.digest(o.lr, o.steps), seed = o.seed,
     generation = o.generation, clip = o.clip, spike = o.spike, betas = o.betas, eps = o.eps,
     weight_decay = o.weight_decay, rows = o.split_counts and o.rows or nil,
+    patches = code.patches(),
   }
 end
 
