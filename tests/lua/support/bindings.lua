@@ -197,6 +197,7 @@ local CORE = {
     assert(reader:next() == "a" and not reader:next() and tostring(reader))
     os.remove(path)
   end,
+  text_name = function() core.text_name "a.JSONL.gz" end,
   pack_windows = function()
     local tokens, documents = core.tensor({ 5, 6, 7 }, { dtype = "i32" }), core.tensor { 0, 2 }
     core.pack_windows(tokens, documents, { 0, 1 }, 3)
