@@ -161,26 +161,8 @@ void *bam_tensor_data(const bam_tensor *tensor) {
   return (char *)tensor->storage->data + tensor->offset * bam_dtype_size(tensor->dtype);
 }
 
-bam_status bam_tensor_contiguous(bam_tensor *tensor, bam_tensor **out) {
-  if (!bam_tensor_is_contiguous(tensor)) {
-    bam_tensor *copy = NULL;
-    bam_status status = bam_tensor_new(tensor->context, bam_tensor_device(tensor), tensor->dtype,
-                                       &tensor->shape, &copy);
-    if (status == BAM_OK)
-      status = bam_tensor_copy(copy, tensor);
-    if (status == BAM_OK)
-      *out = copy;
-    else
-      bam_tensor_release(copy);
-    return status;
-  }
-  *out = bam_tensor_retain(tensor);
-  return BAM_OK;
-}
-
-bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out) {
-  if (tensor->dtype == dtype)
-    return bam_tensor_contiguous(tensor, out);
+/* A contiguous copy in `dtype`; owned. */
+static bam_status converted_copy(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out) {
   bam_tensor *copy = NULL;
   bam_status status = bam_tensor_new(tensor->context, bam_tensor_device(tensor), dtype,
                                      &tensor->shape, &copy);
@@ -191,6 +173,23 @@ bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **
   else
     bam_tensor_release(copy);
   return status;
+}
+
+bam_status bam_tensor_contiguous(bam_tensor *tensor, bam_tensor **out) {
+  if (!bam_tensor_is_contiguous(tensor))
+    return converted_copy(tensor, tensor->dtype, out);
+  *out = bam_tensor_retain(tensor);
+  return BAM_OK;
+}
+
+bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out) {
+  return tensor->dtype == dtype ? bam_tensor_contiguous(tensor, out)
+                                : converted_copy(tensor, dtype, out);
+}
+
+bam_status bam_tensor_convert_fixed(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out) {
+  const bool is_foreign = tensor->storage->release != NULL;
+  return is_foreign ? converted_copy(tensor, dtype, out) : bam_tensor_convert(tensor, dtype, out);
 }
 
 /* ---- numbers ---- */

@@ -81,6 +81,10 @@ bam_status bam_tensor_contiguous(bam_tensor *tensor, bam_tensor **out);
    recorded. */
 bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out);
 
+/* Like bam_tensor_convert, but the result never lies in memory that others may change (a mapped file):
+   what has been checked about its values stays so. */
+bam_status bam_tensor_convert_fixed(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out);
+
 /* `tensor` on `device`: a new reference to itself when it is there, else a contiguous copy. Not
    recorded. */
 bam_status bam_tensor_to(bam_tensor *tensor, bam_device *device, bam_tensor **out);

@@ -84,7 +84,7 @@ BAM_FUNCTION float odd_from_integer(int64_t v) {
 BAM_FUNCTION int64_t to_integer(double v, double low, double high, int64_t min, int64_t max) {
   return v != v ? 0 : v <= low ? min : v >= high ? max : (int64_t)v;
 }
-#define READ_b8(x) ((int64_t)(x))
+#define READ_b8(x) ((int64_t)((x) != 0)) /* whatever the byte: see kernels/real.h */
 #define READ_u8(x) ((int64_t)(x))
 #define READ_i32(x) ((int64_t)(x))
 #define READ_i64(x) ((int64_t)(x))
@@ -110,7 +110,7 @@ BAM_FUNCTION int64_t to_integer(double v, double low, double high, int64_t min, 
 #define WRITE_f32(v) ((float)(v))
 #define WRITE_f64(v) ((double)(v))
 
-#define C_b8 bool
+#define C_b8 uint8_t
 #define C_u8 uint8_t
 #define C_i32 int32_t
 #define C_i64 int64_t

@@ -20,7 +20,7 @@
   X(relu, BAM_UNARY)                                                                              \
   X(clamp, (bam_stream stream, const bam_loop *loop, void *y, const void *x, double low,          \
      double high))                                                                                \
-  X(where, (bam_stream stream, const bam_loop *loop, void *y, const bool *condition,              \
+  X(where, (bam_stream stream, const bam_loop *loop, void *y, const uint8_t *condition,           \
      const void *a, const void *b))                                                               \
   /* compare.c; any_*: *found is set when an element of x is so, never cleared */                 \
   X(eq, BAM_COMPARISON)                                                                           \
@@ -120,7 +120,7 @@
   X(random_booleans, (bam_stream stream, bool *y, int64_t n, uint64_t seed, uint64_t counter,     \
      double probability))                                                                         \
   X(dropout, (bam_stream stream, const bam_loop *loop, void *y, const void *x,                    \
-     const bool *keep, double scale))                                                             \
+     const uint8_t *keep, double scale))                                                          \
   /* reduce.c */                                                                                  \
   X(mean, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, int64_t inner))   \
   X(prod_backward, (bam_stream stream, void *dx, const void *x, const void *dy, int64_t outer,    \

@@ -15,6 +15,27 @@
 #define BAM_REAL_OF(type) BAM_REAL_OF_(type)
 typedef BAM_REAL_OF(BAM_TYPE) real;
 
+/* An element as it lies in memory. It differs from `real` for bool: reading a byte other than 0 and 1
+   as a bool is undefined, and memory may hold any (a mapped file that changes, an uninitialised
+   tensor). Assigned to a `real`, or passed as one, it is true unless it is 0. In C++ it is a type of
+   its own: kernels for u8 have templates of the same names. */
+#if !defined(BAM_TYPE_b8)
+typedef real element;
+#elif defined(__cplusplus)
+struct element {
+  uint8_t byte;
+  element() = default;
+  __host__ __device__ explicit element(bool value) : byte(value) {}
+  __host__ __device__ operator bool() const { return byte != 0; }
+  __host__ __device__ element &operator=(bool value) {
+    byte = value;
+    return *this;
+  }
+};
+#else
+typedef uint8_t element;
+#endif
+
 #if defined(BAM_TYPE_f32) || defined(BAM_TYPE_f64)
 #define BAM_FLOATING 1
 #else

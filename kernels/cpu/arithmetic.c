@@ -4,11 +4,11 @@
 
 BAM_ARITHMETIC(UNARY, BINARY)
 
-UNARY_ROW(square_row, real, real, MUL(x, x))
-BINARY_ROW(power_row, real, real, real, power(a, b))
+UNARY_ROW(square_row, real, MUL(x, x))
+BINARY_ROW(power_row, real, power(a, b))
 
 static void pow_row(void *const *p, const int64_t *s, int64_t n, const void *extra) {
-  const real *b = p[2];
+  const element *b = p[2];
   if (s[2] == 0 && n > 0 && *b == (real)2)
     square_row(p, s, n, extra);
   else
@@ -27,12 +27,12 @@ typedef struct {
 /* NaN passes; where the bounds cross, the upper one wins. */
 static void clamp_row(void *const *p, const int64_t *s, int64_t n, const void *extra) {
   real *y = p[0];
-  const real *x = p[1];
+  const element *x_ = p[1];
   const real low = ((const bounds *)extra)->low, high = ((const bounds *)extra)->high;
   const int64_t sy = s[0], sx = s[1];
 #pragma omp simd
   for (int64_t i = 0; i < n; i++) {
-    real v = x[i * sx] < low ? low : x[i * sx];
+    const real x = x_[i * sx], v = x < low ? low : x;
     y[i * sy] = v > high ? high : v;
   }
 }
@@ -50,8 +50,8 @@ void KERNEL(clamp)(bam_stream stream, const bam_loop *loop, void *y, const void 
 static void where_row(void *const *p, const int64_t *s, int64_t n, const void *extra) {
   (void)extra;
   real *y = p[0];
-  const bool *condition = p[1];
-  const real *a = p[2], *b = p[3];
+  const uint8_t *condition = p[1];
+  const element *a = p[2], *b = p[3];
   bool steps = s[0] == 1 && s[1] == 1;
   if (steps && s[2] == 1 && s[3] == 1)
     CHOOSE(i, i);
@@ -64,10 +64,10 @@ static void where_row(void *const *p, const int64_t *s, int64_t n, const void *e
       y[i * s[0]] = condition[i * s[1]] ? a[i * s[2]] : b[i * s[3]];
 }
 
-void KERNEL(where)(bam_stream stream, const bam_loop *loop, void *y, const bool *condition,
+void KERNEL(where)(bam_stream stream, const bam_loop *loop, void *y, const uint8_t *condition,
                    const void *a, const void *b) {
   (void)stream;
-  WALK(where_row, NULL, BYTES(sizeof(real), sizeof(bool), sizeof(real), sizeof(real)), y,
+  WALK(where_row, NULL, BYTES(sizeof(real), sizeof(uint8_t), sizeof(real), sizeof(real)), y,
        (void *)condition, (void *)a, (void *)b);
 }
 
@@ -75,8 +75,8 @@ void KERNEL(where)(bam_stream stream, const bam_loop *loop, void *y, const bool 
 
 BAM_ARITHMETIC_REAL(BINARY, TERNARY)
 
-TERNARY_ROW(power_slope_row, real, real, real, real, power_slope(a, b, c))
-BINARY_ROW(square_slope_row, real, real, real, a * (2 * b))
+TERNARY_ROW(power_slope_row, real, power_slope(a, b, c))
+BINARY_ROW(square_slope_row, real, a * (2 * b))
 
 static void pow_base_row(void *const *p, const int64_t *s, int64_t n, const void *extra) {
   const real *c = p[3];

@@ -9,7 +9,7 @@ static int64_t pieces_of(int64_t n) { return (n + PIECE - 1) / PIECE; }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static void fill_rows(const bam_loop *loop, real *y, real v, int64_t rows, int64_t n,
+static void fill_rows(const bam_loop *loop, element *y, real v, int64_t rows, int64_t n,
                       int64_t step) {
   int64_t pieces = pieces_of(n);
 #pragma omp for schedule(static)
@@ -23,13 +23,15 @@ static void fill_rows(const bam_loop *loop, real *y, real v, int64_t rows, int64
 
 void KERNEL(fill)(bam_stream stream, const bam_loop *loop, void *y_, double value) {
   (void)stream;
-  real *y = y_, v = (real)value;
+  element *y = y_;
+  real v = (real)value;
   int64_t rows = loop_rows(loop), n = loop->size[loop->ndim - 1];
   int64_t step = loop->stride[0][loop->ndim - 1];
   SHARE(rows * n > 2 * PIECE, fill_rows(loop, y, v, rows, n, step));
 }
 
-static void copy_row(real *restrict y, int64_t sy, const real *restrict x, int64_t sx, int64_t n) {
+static void copy_row(element *restrict y, int64_t sy, const element *restrict x, int64_t sx,
+                     int64_t n) {
   if (sy == 1 && sx == 1)
     memcpy(y, x, (size_t)n * sizeof(real));
   else
@@ -37,7 +39,7 @@ static void copy_row(real *restrict y, int64_t sy, const real *restrict x, int64
       y[i * sy] = x[i * sx];
 }
 
-static void copy_rows(const bam_loop *loop, real *y, const real *x, int64_t rows, int64_t n) {
+static void copy_rows(const bam_loop *loop, element *y, const element *x, int64_t rows, int64_t n) {
   int64_t sy = loop->stride[0][loop->ndim - 1], sx = loop->stride[1][loop->ndim - 1];
   int64_t pieces = pieces_of(n);
 #pragma omp for schedule(static)
@@ -53,9 +55,9 @@ static void copy_rows(const bam_loop *loop, real *y, const real *x, int64_t rows
    read along i into a buffer and written along j, so that power-of-two strides do not
    evict what is still needed. */
 #define TILE 16
-static void copy_tile(real *y, int64_t sy, const real *x, int64_t sx, int64_t rows,
+static void copy_tile(element *y, int64_t sy, const element *x, int64_t sx, int64_t rows,
                       int64_t columns) {
-  real tile[TILE][TILE];
+  element tile[TILE][TILE];
   for (int64_t j = 0; j < columns; j++)
     for (int64_t i = 0; i < rows; i++)
       tile[i][j] = x[i + j * sx];
@@ -63,7 +65,7 @@ static void copy_tile(real *y, int64_t sy, const real *x, int64_t sx, int64_t ro
     memcpy(y + i * sy, tile[i], (size_t)columns * sizeof(real));
 }
 
-static void copy_transposed(const bam_loop *loop, real *y, const real *x) {
+static void copy_transposed(const bam_loop *loop, element *y, const element *x) {
   int d = loop->ndim - 2;
   int64_t rows = loop->size[d], columns = loop->size[d + 1];
   int64_t sy = loop->stride[0][d], sx = loop->stride[1][d + 1];
@@ -80,7 +82,7 @@ static bool is_transposed(const bam_loop *loop) {
          loop->size[d] >= TILE && loop->size[d + 1] >= TILE;
 }
 
-static void copy_matrices(const bam_loop *loop, real *y, const real *x) {
+static void copy_matrices(const bam_loop *loop, element *y, const element *x) {
   bam_loop outer = *loop;
   outer.ndim = loop->ndim - 1; /* loop_row ignores its last dimension: here the matrix's rows */
   int64_t matrices = loop_rows(&outer);
@@ -94,8 +96,8 @@ static void copy_matrices(const bam_loop *loop, real *y, const real *x) {
 
 void KERNEL(copy)(bam_stream stream, const bam_loop *loop, void *y_, const void *x_) {
   (void)stream;
-  real *y = y_;
-  const real *x = x_;
+  element *y = y_;
+  const element *x = x_;
   if (is_transposed(loop)) {
     copy_matrices(loop, y, x);
     return;

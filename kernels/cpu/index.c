@@ -22,7 +22,7 @@ static int64_t block_end(int64_t first, int64_t inner) {
 void KERNEL(find_outside)(bam_stream stream, int64_t *found, const void *x_, int64_t n, int64_t low,
                           int64_t high) {
   (void)stream;
-  const real *x = x_;
+  const element *x = x_;
   *found = -1;
   for (int64_t i = 0; i < n; i++)
     if ((int64_t)x[i] < low || (int64_t)x[i] > high) {
@@ -36,12 +36,12 @@ void KERNEL(find_outside)(bam_stream stream, int64_t *found, const void *x_, int
 void KERNEL(index_select)(bam_stream stream, void *y_, const void *x_, const int64_t *positions,
                           int64_t outer, int64_t n, int64_t m, int64_t inner) {
   (void)stream;
-  real *y = y_;
-  const real *x = x_;
+  element *y = y_;
+  const element *x = x_;
 #pragma omp parallel for collapse(2) if (outer * m * inner > BAM_GRAIN)
   for (int64_t o = 0; o < outer; o++)
     for (int64_t j = 0; j < m; j++) {
-      const real *from = x + (o * n + positions[j] - 1) * inner;
+      const element *from = x + (o * n + positions[j] - 1) * inner;
       if (inner == 1)
         y[o * m + j] = *from;
       else
@@ -52,15 +52,15 @@ void KERNEL(index_select)(bam_stream stream, void *y_, const void *x_, const int
 void KERNEL(index_add)(bam_stream stream, void *y_, const void *x_, const int64_t *positions,
                        int64_t outer, int64_t n, int64_t m, int64_t inner) {
   (void)stream;
-  real *y = y_;
-  const real *x = x_;
+  element *y = y_;
+  const element *x = x_;
   int64_t blocks = column_blocks(inner);
 #pragma omp parallel for collapse(2) if (outer * m * inner > BAM_GRAIN)
   for (int64_t o = 0; o < outer; o++)
     for (int64_t b = 0; b < blocks; b++)
       for (int64_t j = 0; j < m; j++) {
-        real *to = y + (o * n + positions[j] - 1) * inner;
-        const real *from = x + (o * m + j) * inner;
+        element *to = y + (o * n + positions[j] - 1) * inner;
+        const element *from = x + (o * m + j) * inner;
         for (int64_t i = b * COLUMNS; i < block_end(b * COLUMNS, inner); i++)
           to[i] = ADD(to[i], from[i]);
       }
@@ -70,8 +70,8 @@ void KERNEL(index_add)(bam_stream stream, void *y_, const void *x_, const int64_
 void KERNEL(index_put)(bam_stream stream, void *y_, const void *x_, const int64_t *positions,
                        int64_t outer, int64_t n, int64_t m, int64_t inner) {
   (void)stream;
-  real *y = y_;
-  const real *x = x_;
+  element *y = y_;
+  const element *x = x_;
 #pragma omp parallel for if (outer * m * inner > BAM_GRAIN)
   for (int64_t o = 0; o < outer; o++)
     for (int64_t j = 0; j < m; j++)
@@ -84,8 +84,8 @@ void KERNEL(index_put)(bam_stream stream, void *y_, const void *x_, const int64_
 void KERNEL(gather)(bam_stream stream, void *y_, const void *x_, const int64_t *positions,
                     int64_t outer, int64_t n, int64_t m, int64_t inner) {
   (void)stream;
-  real *y = y_;
-  const real *x = x_;
+  element *y = y_;
+  const element *x = x_;
 #pragma omp parallel for collapse(2) if (outer * m * inner > BAM_GRAIN)
   for (int64_t o = 0; o < outer; o++)
     for (int64_t j = 0; j < m; j++) {
@@ -98,8 +98,8 @@ void KERNEL(gather)(bam_stream stream, void *y_, const void *x_, const int64_t *
 void KERNEL(scatter_add)(bam_stream stream, void *y_, const void *x_, const int64_t *positions,
                          int64_t outer, int64_t n, int64_t m, int64_t inner) {
   (void)stream;
-  real *y = y_;
-  const real *x = x_;
+  element *y = y_;
+  const element *x = x_;
   int64_t blocks = column_blocks(inner);
 #pragma omp parallel for collapse(2) if (outer * m * inner > BAM_GRAIN)
   for (int64_t o = 0; o < outer; o++)
@@ -107,7 +107,7 @@ void KERNEL(scatter_add)(bam_stream stream, void *y_, const void *x_, const int6
       for (int64_t j = 0; j < m; j++)
         for (int64_t i = b * COLUMNS; i < block_end(b * COLUMNS, inner); i++) {
           int64_t from = (o * m + j) * inner + i;
-          real *to = y + (o * n + positions[from] - 1) * inner + i;
+          element *to = y + (o * n + positions[from] - 1) * inner + i;
           *to = ADD(*to, x[from]);
         }
 }
@@ -116,7 +116,7 @@ void KERNEL(scatter_add)(bam_stream stream, void *y_, const void *x_, const int6
 
 void KERNEL(count_nonzero)(bam_stream stream, int64_t *count, const void *x_, int64_t n) {
   (void)stream;
-  const real *x = x_;
+  const element *x = x_;
   int64_t found = 0;
   for (int64_t i = 0; i < n; i++)
     found += x[i] != 0;
@@ -126,7 +126,7 @@ void KERNEL(count_nonzero)(bam_stream stream, int64_t *count, const void *x_, in
 /* The positions of the elements that are not zero, in order; there is room for all of them. */
 void KERNEL(nonzero)(bam_stream stream, int64_t *positions, const void *x_, int64_t n) {
   (void)stream;
-  const real *x = x_;
+  const element *x = x_;
   for (int64_t i = 0; i < n; i++)
     if (x[i] != 0)
       *positions++ = i + 1;
@@ -138,14 +138,14 @@ void KERNEL(nonzero)(bam_stream stream, int64_t *positions, const void *x_, int6
 void KERNEL(triangle)(bam_stream stream, void *y_, const void *x_, int64_t matrices, int64_t rows,
                       int64_t columns, int64_t diagonal, bool upper) {
   (void)stream;
-  real *y = y_;
-  const real *x = x_;
+  element *y = y_;
+  const element *x = x_;
 #pragma omp parallel for if (matrices * rows * columns > BAM_GRAIN)
   for (int64_t r = 0; r < matrices * rows; r++) {
     int64_t split = r % rows + diagonal + !upper; /* first column of the right-hand part */
     split = split < 0 ? 0 : split > columns ? columns : split;
-    real *to = y + r * columns;
-    const real *from = x + r * columns;
+    element *to = y + r * columns;
+    const element *from = x + r * columns;
     size_t left = (size_t)split * sizeof(real), right = (size_t)(columns - split) * sizeof(real);
     if (upper) {
       memset(to, 0, left);

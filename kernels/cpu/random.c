@@ -151,7 +151,7 @@ typedef struct {
 static void dropout_row(void *const *p, const int64_t *s, int64_t n, const void *extra) {
   real *y = p[0];
   const real *x = p[1], scale = ((const dropout_scale *)extra)->scale;
-  const bool *keep = p[2];
+  const uint8_t *keep = p[2];
   const int64_t sy = s[0], sx = s[1], sk = s[2];
   if (sy == 1 && sx == 1 && sk == 1) {
 #pragma omp simd
@@ -164,8 +164,8 @@ static void dropout_row(void *const *p, const int64_t *s, int64_t n, const void 
 }
 
 void KERNEL(dropout)(bam_stream stream, const bam_loop *loop, void *y, const void *x,
-                     const bool *keep, double scale) {
+                     const uint8_t *keep, double scale) {
   (void)stream;
   WALK(dropout_row, (&(dropout_scale){ (real)scale }),
-       BYTES(sizeof(real), sizeof(real), sizeof(bool)), y, (void *)x, (void *)keep);
+       BYTES(sizeof(real), sizeof(real), sizeof(uint8_t)), y, (void *)x, (void *)keep);
 }

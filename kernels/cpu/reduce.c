@@ -18,21 +18,21 @@ typedef uint64_t total;
 
 /* ---- sums ---- */
 
-static total sum_stretch(const real *x, int64_t n) {
+static total sum_stretch(const element *x, int64_t n) {
   total lane[LANES] = { 0 }, sum = 0;
   int64_t i = 0;
   for (; i + LANES <= n; i += LANES)
     for (int l = 0; l < LANES; l++)
-      lane[l] += (total)x[i + l];
+      lane[l] += (total)(real)x[i + l];
   for (; i < n; i++)
-    sum += (total)x[i];
+    sum += (total)(real)x[i];
   if (n >= LANES)
     for (int l = 0; l < LANES; l++)
       sum += lane[l];
   return sum;
 }
 
-static total sum_row(const real *x, int64_t n) {
+static total sum_row(const element *x, int64_t n) {
   if (n < LONG_ROW)
     return sum_stretch(x, n);
   total piece[PIECES], sum = 0;
@@ -57,19 +57,19 @@ static inline real finish(total sum, int64_t divisor) {
 #endif
 }
 
-static void sum_columns(real *y, const real *x, int64_t n, int64_t inner, int64_t columns,
+static void sum_columns(real *y, const element *x, int64_t n, int64_t inner, int64_t columns,
                         int64_t divisor) {
   total sum[COLUMNS] = { 0 };
   int64_t j = 0;
   for (; j + 4 <= n; j += 4) { /* four rows at a time: fewer passes over the sums */
-    const real *row = x + j * inner;
+    const element *row = x + j * inner;
     for (int64_t i = 0; i < columns; i++)
-      sum[i] += ((total)row[i] + (total)row[inner + i]) +
-                ((total)row[2 * inner + i] + (total)row[3 * inner + i]);
+      sum[i] += ((total)(real)row[i] + (total)(real)row[inner + i]) +
+                ((total)(real)row[2 * inner + i] + (total)(real)row[3 * inner + i]);
   }
   for (; j < n; j++)
     for (int64_t i = 0; i < columns; i++)
-      sum[i] += (total)x[j * inner + i];
+      sum[i] += (total)(real)x[j * inner + i];
   for (int64_t i = 0; i < columns; i++)
     y[i] = finish(sum[i], divisor);
 }
@@ -80,7 +80,7 @@ static int64_t columns_at(int64_t first, int64_t inner) {
   return inner - first < COLUMNS ? inner - first : COLUMNS;
 }
 
-static void sum_all(real *y, const real *x, int64_t outer, int64_t n, int64_t inner,
+static void sum_all(real *y, const element *x, int64_t outer, int64_t n, int64_t inner,
                     int64_t divisor) {
   if (inner == 1) { /* few long rows: threads share each row */
 #pragma omp parallel for if (outer * n > BAM_GRAIN && (outer >= PIECES || n < LONG_ROW))
@@ -107,35 +107,35 @@ void KERNEL(sum)(bam_stream stream, void *y, const void *x, int64_t outer, int64
 void KERNEL(prod)(bam_stream stream, void *y_, const void *x_, int64_t outer, int64_t n) {
   (void)stream;
   real *y = y_;
-  const real *x = x_;
+  const element *x = x_;
 #pragma omp parallel for if (outer * n > BAM_GRAIN)
   for (int64_t o = 0; o < outer; o++) {
     total product = 1;
     for (int64_t i = 0; i < n; i++)
-      product *= (total)x[o * n + i];
+      product *= (total)(real)x[o * n + i];
     y[o] = (real)product;
   }
 }
 
 /* ---- running sums ---- */
 
-static void running_row(real *y, const real *x, int64_t n, bool reverse) {
+static void running_row(real *y, const element *x, int64_t n, bool reverse) {
   total sum = 0;
   if (reverse)
     for (int64_t i = n - 1; i >= 0; i--)
-      y[i] = (real)(sum += (total)x[i]);
+      y[i] = (real)(sum += (total)(real)x[i]);
   else
     for (int64_t i = 0; i < n; i++)
-      y[i] = (real)(sum += (total)x[i]);
+      y[i] = (real)(sum += (total)(real)x[i]);
 }
 
-static void running_columns(real *y, const real *x, int64_t n, int64_t inner, int64_t columns,
+static void running_columns(real *y, const element *x, int64_t n, int64_t inner, int64_t columns,
                             bool reverse) {
   total sum[COLUMNS] = { 0 };
   for (int64_t step = 0; step < n; step++) {
     int64_t row = (reverse ? n - 1 - step : step) * inner;
     for (int64_t i = 0; i < columns; i++) {
-      sum[i] += (total)x[row + i];
+      sum[i] += (total)(real)x[row + i];
       y[row + i] = (real)sum[i];
     }
   }
@@ -145,7 +145,7 @@ void KERNEL(cumsum)(bam_stream stream, void *y_, const void *x_, int64_t outer, 
                     int64_t inner, bool reverse) {
   (void)stream;
   real *y = y_;
-  const real *x = x_;
+  const element *x = x_;
   int64_t blocks = column_blocks(inner);
 #pragma omp parallel for collapse(2) if (outer * n * inner > BAM_GRAIN)
   for (int64_t o = 0; o < outer; o++)
@@ -181,7 +181,7 @@ static inline bool beats(real x, real best, bool largest) {
 
 /* Where the first extreme element of a row with n >= 1 is. Whole blocks that cannot improve on the
    best so far are passed over by a loop that vectorises. */
-static INLINED int64_t first_extreme(const real *x, int64_t n, bool largest) {
+static INLINED int64_t first_extreme(const element *x, int64_t n, bool largest) {
   int64_t at = 0;
   for (int64_t first = 0; first < n; first += BLOCK) {
     int64_t end = first + BLOCK < n ? first + BLOCK : n;
@@ -196,7 +196,7 @@ static INLINED int64_t first_extreme(const real *x, int64_t n, bool largest) {
   return at;
 }
 
-static INLINED void extreme_columns(real *y, int64_t *positions, const real *x, int64_t n,
+static INLINED void extreme_columns(real *y, int64_t *positions, const element *x, int64_t n,
                                     int64_t inner, int64_t columns, bool largest) {
   real best[COLUMNS];
   int64_t at[COLUMNS];
@@ -218,7 +218,7 @@ static INLINED void extreme_columns(real *y, int64_t *positions, const real *x, 
 }
 
 /* One row, or `columns` columns, into y and positions where they are wanted. */
-static INLINED void extreme_block(real *y, int64_t *positions, const real *x, int64_t n,
+static INLINED void extreme_block(real *y, int64_t *positions, const element *x, int64_t n,
                                   int64_t inner, int64_t columns, bool largest) {
   if (inner > 1) {
     extreme_columns(y, positions, x, n, inner, columns, largest);
@@ -241,7 +241,7 @@ void KERNEL(extreme)(bam_stream stream, void *y_, int64_t *positions, const void
       int64_t to = o * inner + b * COLUMNS, columns = columns_at(b * COLUMNS, inner);
       real *y = y_ != NULL ? (real *)y_ + to : NULL;
       int64_t *at = positions != NULL ? positions + to : NULL;
-      const real *x = (const real *)x_ + o * n * inner + b * COLUMNS;
+      const element *x = (const element *)x_ + o * n * inner + b * COLUMNS;
       if (largest)
         extreme_block(y, at, x, n, inner, columns, true);
       else
@@ -252,7 +252,7 @@ void KERNEL(extreme)(bam_stream stream, void *y_, int64_t *positions, const void
 /* ---- truth ---- */
 
 /* Is there an element in the row that is zero (or, when `zero` is false, one that is not)? */
-static bool row_has(const real *x, int64_t n, bool zero) {
+static bool row_has(const element *x, int64_t n, bool zero) {
   for (int64_t first = 0; first < n; first += BLOCK) {
     int64_t end = first + BLOCK < n ? first + BLOCK : n;
     int found = 0;
@@ -268,14 +268,14 @@ void KERNEL(any)(bam_stream stream, bool *y, const void *x, int64_t outer, int64
   (void)stream;
 #pragma omp parallel for if (outer * n > BAM_GRAIN)
   for (int64_t o = 0; o < outer; o++)
-    y[o] = row_has((const real *)x + o * n, n, false);
+    y[o] = row_has((const element *)x + o * n, n, false);
 }
 
 void KERNEL(all)(bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n) {
   (void)stream;
 #pragma omp parallel for if (outer * n > BAM_GRAIN)
   for (int64_t o = 0; o < outer; o++)
-    y[o] = !row_has((const real *)x + o * n, n, true);
+    y[o] = !row_has((const element *)x + o * n, n, true);
 }
 
 /* ---- for floating point only ---- */

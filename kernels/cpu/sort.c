@@ -19,7 +19,7 @@ static inline bool before(real a, real b, bool descending) {
 
 /* A row or part of one: elements and where they came from. */
 typedef struct row {
-  real *value;
+  element *value;
   int64_t *position;
 } row;
 
@@ -82,9 +82,9 @@ void KERNEL(sort)(bam_stream stream, void *y, int64_t *positions, void *spare,
   (void)stream;
 #pragma omp parallel for if (rows * n > BAM_GRAIN / 8) schedule(static)
   for (int64_t r = 0; r < rows; r++) {
-    row to = { (real *)y + r * n, positions + r * n };
-    row other = { (real *)spare + r * n, spare_positions + r * n };
-    memcpy(to.value, (const real *)x + r * n, (size_t)n * sizeof(real));
+    row to = { (element *)y + r * n, positions + r * n };
+    row other = { (element *)spare + r * n, spare_positions + r * n };
+    memcpy(to.value, (const element *)x + r * n, (size_t)n * sizeof(real));
     for (int64_t i = 0; i < n; i++)
       to.position[i] = i + 1;
     sort_row(to, other, n, descending);
@@ -92,7 +92,7 @@ void KERNEL(sort)(bam_stream stream, void *y, int64_t *positions, void *spare,
 }
 
 /* Put the first k of a row in sorted order, 1 <= k <= n, by insertion: for small k. */
-static void top_row(row to, const real *x, int64_t n, int64_t k, bool largest) {
+static void top_row(row to, const element *x, int64_t n, int64_t k, bool largest) {
   int64_t held = 0;
   for (int64_t i = 0; i < n; i++) {
     if (held == k && !before(x[i], to.value[k - 1], largest))
@@ -112,5 +112,6 @@ void KERNEL(topk)(bam_stream stream, void *y, int64_t *positions, const void *x,
   (void)stream;
 #pragma omp parallel for if (rows * n > BAM_GRAIN)
   for (int64_t r = 0; r < rows; r++)
-    top_row((row){ (real *)y + r * k, positions + r * k }, (const real *)x + r * n, n, k, largest);
+    top_row((row){ (element *)y + r * k, positions + r * k }, (const element *)x + r * n, n, k,
+            largest);
 }

@@ -20,16 +20,16 @@ struct clamped {
 void KERNEL(clamp)(bam_stream stream, const bam_loop *loop, void *y, const void *x, double low,
                    double high) {
   const clamped f = { NARROW(low), NARROW(high) };
-  walk(stream, loop, f, (real *)y, (const real *)x);
+  walk(stream, loop, f, (real *)y, (const element *)x);
 }
 
 struct chosen {
   __device__ real operator()(bool condition, real a, real b) const { return condition ? a : b; }
 };
 
-void KERNEL(where)(bam_stream stream, const bam_loop *loop, void *y, const bool *condition,
+void KERNEL(where)(bam_stream stream, const bam_loop *loop, void *y, const uint8_t *condition,
                    const void *a, const void *b) {
-  walk(stream, loop, chosen(), (real *)y, condition, (const real *)a, (const real *)b);
+  walk(stream, loop, chosen(), (real *)y, condition, (const element *)a, (const element *)b);
 }
 
 #if BAM_FLOATING

@@ -12,7 +12,7 @@ BAM_COMPARISONS(COMPARISON, TEST)
 /* Is any element zero, or less than zero? *found, on the device, is set, never cleared: all threads
    that write it write the same. */
 template <bool negative, bool line>
-static __global__ void find_any(bam_loop loop, int64_t n, bool *found, const real *x) {
+static __global__ void find_any(bam_loop loop, int64_t n, bool *found, const element *x) {
   BAM_EACH(i, n) {
     int64_t at[1];
     place<1, line>(loop, n, i, at);
@@ -27,10 +27,10 @@ static __global__ void find_any(bam_loop loop, int64_t n, bool *found, const rea
     const int64_t n = loop_count(loop);                                                           \
     if (loop->ndim == 1)                                                                          \
       BAM_LAUNCH(stream, (find_any<negative, true>), BAM_BLOCKS(n), BAM_BLOCK, 0, *loop, n,       \
-                 found, (const real *)x);                                                         \
+                 found, (const element *)x);                                                      \
     else                                                                                          \
       BAM_LAUNCH(stream, (find_any<negative, false>), BAM_BLOCKS(n), BAM_BLOCK, 0, *loop, n,      \
-                 found, (const real *)x);                                                         \
+                 found, (const element *)x);                                                      \
   }
 
 ANY(any_zero, false)

@@ -12,7 +12,7 @@ template <class T> struct always {
 };
 
 /* Whether all bytes of `value` are the same. */
-static bool is_one_byte(const real *value) {
+static bool is_one_byte(const element *value) {
   const unsigned char *byte = (const unsigned char *)value;
   for (size_t i = 1; i < sizeof *value; i++)
     if (byte[i] != byte[0])
@@ -21,10 +21,10 @@ static bool is_one_byte(const real *value) {
 }
 
 void KERNEL(fill)(bam_stream stream, const bam_loop *loop, void *y, double value) {
-  const always<real> f = { (real)value };
+  const always<element> f = { (element)(real)value };
   const int64_t n = loop_count(loop);
   if (loop->ndim != 1 || loop->stride[0][0] != 1 || !is_one_byte(&f.value))
-    walk(stream, loop, f, (real *)y);
+    walk(stream, loop, f, (element *)y);
   else if (n > 0 && bam_cuda_enter(stream))
     bam_cuda_note(stream, "fill", cudaMemsetAsync(y, *(const unsigned char *)&f.value,
                                                   (size_t)n * sizeof(real), stream->queue));
@@ -67,8 +67,8 @@ typedef struct matrices {
   int64_t tiles_down, tiles_over; /* in one matrix */
 } matrices;
 
-static __global__ void copy_tiles(matrices all, real *y, const real *x) {
-  BAM_SHARED(real, part, TILE * (TILE + 1));
+static __global__ void copy_tiles(matrices all, element *y, const element *x) {
+  BAM_SHARED(element, part, TILE * (TILE + 1));
   const int64_t along = threadIdx.x % TILE, across = threadIdx.x / TILE;
   const int64_t per_matrix = all.tiles_down * all.tiles_over;
   BAM_EACH_ROW(tile, all.count * per_matrix) {
@@ -91,7 +91,7 @@ static __global__ void copy_tiles(matrices all, real *y, const real *x) {
   }
 }
 
-static void copy_matrices(bam_stream stream, const bam_loop *loop, real *y, const real *x) {
+static void copy_matrices(bam_stream stream, const bam_loop *loop, element *y, const element *x) {
   const int i = loop->ndim - 2, j = loop->ndim - 1;
   matrices all = { *loop, 1, loop->size[i], loop->size[j], loop->stride[0][i],
                    loop->stride[1][j], 0, 0 };
@@ -107,7 +107,7 @@ static void copy_matrices(bam_stream stream, const bam_loop *loop, real *y, cons
 
 /* When both operands lie together along the innermost dimension: the loop over pieces of 16 bytes;
    false where some piece would not be aligned. */
-static bool widen(bam_loop *loop, const real *y, const real *x) {
+static bool widen(bam_loop *loop, const element *y, const element *x) {
   const int inner = loop->ndim - 1;
   bool fits = (uintptr_t)y % sizeof(uint4) == 0 && (uintptr_t)x % sizeof(uint4) == 0 &&
               loop->size[inner] % WIDE == 0;
@@ -130,15 +130,15 @@ static bool is_transposed(const bam_loop *loop, int x_unit) {
          loop->size[inner] >= TILE / 2;
 }
 
-static void copy_line(bam_stream stream, int64_t n, real *y, const real *x) {
+static void copy_line(bam_stream stream, int64_t n, element *y, const element *x) {
   if (n > 0 && bam_cuda_enter(stream))
     bam_cuda_note(stream, "copy", cudaMemcpyAsync(y, x, (size_t)n * sizeof(real),
                                                   cudaMemcpyDeviceToDevice, stream->queue));
 }
 
 void KERNEL(copy)(bam_stream stream, const bam_loop *loop_, void *y_, const void *x_) {
-  real *y = (real *)y_;
-  const real *x = (const real *)x_;
+  element *y = (element *)y_;
+  const element *x = (const element *)x_;
   bam_loop loop = *loop_;
   const int inner = loop.ndim - 1;
   swap_dimensions(&loop, unit_dimension(&loop, 0), inner);
@@ -151,6 +151,6 @@ void KERNEL(copy)(bam_stream stream, const bam_loop *loop_, void *y_, const void
   } else if (widen(&loop, y, x)) {
     walk(stream, &loop, itself<uint4>(), (uint4 *)y, (const uint4 *)x);
   } else {
-    walk(stream, &loop, itself<real>(), y, x);
+    walk(stream, &loop, itself<element>(), y, x);
   }
 }

@@ -115,7 +115,7 @@ static __device__ __forceinline__ void hand_out(const F &f, typename F::total *p
 }
 
 template <class F>
-static __global__ void fold_columns(F f, typename F::total *parts, const real *x, fold_sizes s) {
+static __global__ void fold_columns(F f, typename F::total *parts, const element *x, fold_sizes s) {
   BAM_EACH(thread, s.outer * s.chunks * s.inner) {
     const int64_t piece = row_of(thread, s.inner), column = thread - piece * s.inner;
     const int64_t o = row_of(piece, s.chunks), chunk = piece - o * s.chunks;
@@ -129,7 +129,7 @@ static __global__ void fold_columns(F f, typename F::total *parts, const real *x
 }
 
 template <int team, class F>
-static __global__ void fold_rows(F f, typename F::total *parts, const real *x, fold_sizes s) {
+static __global__ void fold_rows(F f, typename F::total *parts, const element *x, fold_sizes s) {
   BAM_EACH_TEAM_ROW(piece, s.outer * s.chunks) {
     const int64_t o = piece / s.chunks, chunk = piece - o * s.chunks, first = chunk * s.length;
     const int64_t end = chunk_end(s, first);
@@ -158,7 +158,7 @@ static __global__ void fold_chunks(F f, const typename F::total *parts, int64_t 
 
 /* The results, or the totals of chunks when there are several of them. */
 template <class F>
-static void fold_pieces(bam_stream stream, const F &f, void *parts_, const real *x,
+static void fold_pieces(bam_stream stream, const F &f, void *parts_, const element *x,
                         const fold_sizes &s) {
   typename F::total *parts = (typename F::total *)parts_;
   const int64_t pieces = s.outer * s.chunks;
@@ -174,7 +174,7 @@ static void fold_pieces(bam_stream stream, const F &f, void *parts_, const real 
 
 /* `parts` has room for fold_bytes. */
 template <class F>
-static void fold_with(bam_stream stream, const F &f, void *parts, const real *x,
+static void fold_with(bam_stream stream, const F &f, void *parts, const element *x,
                       const fold_sizes &s) {
   const int64_t outputs = s.outer * s.inner;
   fold_pieces(stream, f, parts, x, s);
@@ -190,7 +190,7 @@ static void fold(bam_stream stream, const F &f, const void *x, int64_t outer, in
   const int64_t bytes = fold_bytes(s, sizeof(typename F::total));
   void *parts = bytes > 0 ? bam_cuda_scratch(stream, bytes) : NULL;
   if (bytes == 0 || parts != NULL)
-    fold_with(stream, f, parts, (const real *)x, s);
+    fold_with(stream, f, parts, (const element *)x, s);
 }
 
 #endif

@@ -14,7 +14,7 @@ template <class T> struct is_outside {
 
 void KERNEL(find_outside)(bam_stream stream, int64_t *found, const void *x, int64_t n, int64_t low,
                           int64_t high) {
-  const is_outside<real> outside = { (const real *)x, low, high };
+  const is_outside<element> outside = { (const element *)x, low, high };
   *found = first_index(stream, n, outside);
 }
 
@@ -23,18 +23,18 @@ void KERNEL(find_outside)(bam_stream stream, int64_t *found, const void *x, int6
 void KERNEL(index_select)(bam_stream stream, void *y, const void *x, const int64_t *positions,
                           int64_t outer, int64_t n, int64_t m, int64_t inner) {
   const move_shape shape = { outer, n, m, inner };
-  take_rows(stream, (real *)y, (const real *)x, positions, 1, shape);
+  take_rows(stream, (element *)y, (const element *)x, positions, 1, shape);
 }
 
 void KERNEL(index_add)(bam_stream stream, void *y, const void *x, const int64_t *positions,
                        int64_t outer, int64_t n, int64_t m, int64_t inner) {
   const move_shape shape = { outer, n, m, inner };
   const move_of_row move_of = { positions, 1 };
-  add_rows(stream, (real *)y, (const real *)x, shape, m, move_of);
+  add_rows(stream, (element *)y, (const element *)x, shape, m, move_of);
 }
 
 /* The last of the rows that go to one place is copied there. */
-static __global__ void put_last(real *y, const real *x, move_shape shape,
+static __global__ void put_last(element *y, const element *x, move_shape shape,
                                 const bam_cuda_move *moves) {
   const int64_t columns = shape.outer * shape.inner;
   BAM_EACH(t, shape.m * columns) {
@@ -54,13 +54,13 @@ void KERNEL(index_put)(bam_stream stream, void *y, const void *x, const int64_t 
   char *rest;
   const bam_cuda_move *moves = sorted_moves(stream, m, move_of, 0, &rest);
   if (moves != NULL)
-    BAM_LAUNCH(stream, put_last, BAM_BLOCKS(m * outer * inner), BAM_BLOCK, 0, (real *)y,
-               (const real *)x, shape, moves);
+    BAM_LAUNCH(stream, put_last, BAM_BLOCKS(m * outer * inner), BAM_BLOCK, 0, (element *)y,
+               (const element *)x, shape, moves);
 }
 
 /* ---- single elements: positions is [outer, m, inner] ---- */
 
-static __global__ void gather_elements(real *y, const real *x, const int64_t *positions,
+static __global__ void gather_elements(element *y, const element *x, const int64_t *positions,
                                        move_shape shape) {
   BAM_EACH(t, shape.outer * shape.m * shape.inner) {
     int64_t row, i;
@@ -73,18 +73,18 @@ static __global__ void gather_elements(real *y, const real *x, const int64_t *po
 void KERNEL(gather)(bam_stream stream, void *y, const void *x, const int64_t *positions,
                     int64_t outer, int64_t n, int64_t m, int64_t inner) {
   const move_shape shape = { outer, n, m, inner };
-  BAM_LAUNCH(stream, gather_elements, BAM_BLOCKS(outer * m * inner), BAM_BLOCK, 0, (real *)y,
-             (const real *)x, positions, shape);
+  BAM_LAUNCH(stream, gather_elements, BAM_BLOCKS(outer * m * inner), BAM_BLOCK, 0, (element *)y,
+             (const element *)x, positions, shape);
 }
 
 /* A thread per column goes through its m elements: for many or short columns. */
-static __global__ void add_columns(real *y, const real *x, const int64_t *positions,
+static __global__ void add_columns(element *y, const element *x, const int64_t *positions,
                                    move_shape shape) {
   BAM_EACH(column, shape.outer * shape.inner) {
     const int64_t o = column / shape.inner, i = column % shape.inner;
     for (int64_t j = 0; j < shape.m; j++) {
       const int64_t from = (o * shape.m + j) * shape.inner + i;
-      real *to = y + (o * shape.n + positions[from] - 1) * shape.inner + i;
+      element *to = y + (o * shape.n + positions[from] - 1) * shape.inner + i;
       *to = (real)ADD(*to, x[from]);
     }
   }
@@ -114,14 +114,14 @@ void KERNEL(scatter_add)(bam_stream stream, void *y, const void *x, const int64_
   const move_shape elements = { 1, outer * n * inner, outer * m * inner, 1 };
   const int64_t columns = outer * inner;
   if (columns >= MANY_COLUMNS || m <= SHORT_COLUMN) {
-    BAM_LAUNCH(stream, add_columns, BAM_BLOCKS(columns), BAM_BLOCK, 0, (real *)y, (const real *)x,
-               positions, shape);
+    BAM_LAUNCH(stream, add_columns, BAM_BLOCKS(columns), BAM_BLOCK, 0, (element *)y,
+               (const element *)x, positions, shape);
     return;
   }
   for (int64_t first = 0, count = 0; first < m && columns > 0; first += count) {
     count = m - first < MOST_MOVES / columns ? m - first : MOST_MOVES / columns;
     const move_of_element move_of = { positions, shape, first, count };
-    add_rows(stream, (real *)y, (const real *)x, elements, columns * count, move_of);
+    add_rows(stream, (element *)y, (const element *)x, elements, columns * count, move_of);
   }
 }
 
@@ -129,7 +129,7 @@ void KERNEL(scatter_add)(bam_stream stream, void *y, const void *x, const int64_
 
 #define PART (8 * BAM_BLOCK) /* elements that a block looks at */
 
-static __global__ void count_parts(int64_t *counts, const real *x, int64_t n) {
+static __global__ void count_parts(int64_t *counts, const element *x, int64_t n) {
   BAM_EACH_ROW(part, (n + PART - 1) / PART) {
     int count = 0;
     for (int64_t i = part * PART + threadIdx.x; i < n && i < (part + 1) * PART; i += BAM_BLOCK)
@@ -174,7 +174,7 @@ static __global__ void add_up(int64_t *counts, int64_t parts) {
 }
 
 /* How many elements before each part are not zero; NULL without memory. */
-static int64_t *count_before_parts(bam_stream stream, const real *x, int64_t n) {
+static int64_t *count_before_parts(bam_stream stream, const element *x, int64_t n) {
   const int64_t parts = (n + PART - 1) / PART;
   int64_t *counts = (int64_t *)bam_cuda_scratch(stream, (parts + 1) * (int64_t)sizeof *counts);
   if (counts == NULL)
@@ -185,13 +185,13 @@ static int64_t *count_before_parts(bam_stream stream, const real *x, int64_t n) 
 }
 
 void KERNEL(count_nonzero)(bam_stream stream, int64_t *count, const void *x, int64_t n) {
-  const int64_t *counts = count_before_parts(stream, (const real *)x, n);
+  const int64_t *counts = count_before_parts(stream, (const element *)x, n);
   *count = 0;
   if (counts != NULL)
     bam_cuda_copy_out(stream, count, counts + (n + PART - 1) / PART, sizeof *count);
 }
 
-static __global__ void list_nonzero(int64_t *positions, const int64_t *counts, const real *x,
+static __global__ void list_nonzero(int64_t *positions, const int64_t *counts, const element *x,
                                     int64_t n) {
   BAM_EACH_ROW(part, (n + PART - 1) / PART) {
     const int64_t first = part * PART + threadIdx.x * (PART / BAM_BLOCK);
@@ -208,15 +208,15 @@ static __global__ void list_nonzero(int64_t *positions, const int64_t *counts, c
 
 /* The positions of the elements that are not zero, in order; there is room for all of them. */
 void KERNEL(nonzero)(bam_stream stream, int64_t *positions, const void *x, int64_t n) {
-  const int64_t *counts = count_before_parts(stream, (const real *)x, n);
+  const int64_t *counts = count_before_parts(stream, (const element *)x, n);
   if (counts != NULL)
     BAM_LAUNCH(stream, list_nonzero, BAM_ROW_BLOCKS((n + PART - 1) / PART), BAM_BLOCK, 0,
-               positions, counts, (const real *)x, n);
+               positions, counts, (const element *)x, n);
 }
 
 /* ---- triangles ---- */
 
-static __global__ void keep_triangles(real *y, const real *x, int64_t count, int64_t rows,
+static __global__ void keep_triangles(element *y, const element *x, int64_t count, int64_t rows,
                                       int64_t columns, int64_t diagonal, bool upper) {
   BAM_EACH(t, count) {
     int64_t row, matrix, i, j;
@@ -231,6 +231,6 @@ static __global__ void keep_triangles(real *y, const real *x, int64_t count, int
 void KERNEL(triangle)(bam_stream stream, void *y, const void *x, int64_t matrices, int64_t rows,
                       int64_t columns, int64_t diagonal, bool upper) {
   const int64_t count = matrices * rows * columns;
-  BAM_LAUNCH(stream, keep_triangles, BAM_BLOCKS(count), BAM_BLOCK, 0, (real *)y, (const real *)x,
-             count, rows, columns, diagonal, upper);
+  BAM_LAUNCH(stream, keep_triangles, BAM_BLOCKS(count), BAM_BLOCK, 0, (element *)y,
+             (const element *)x, count, rows, columns, diagonal, upper);
 }

@@ -118,7 +118,7 @@ struct kept {
 };
 
 void KERNEL(dropout)(bam_stream stream, const bam_loop *loop, void *y, const void *x,
-                     const bool *keep, double scale) {
+                     const uint8_t *keep, double scale) {
   const kept f = { (real)scale };
   walk(stream, loop, f, (real *)y, (const real *)x, keep);
 }

@@ -142,7 +142,7 @@ static __global__ void running_rows(T *y, const T *x, const wide *sums, fold_siz
   }
 }
 
-static __global__ void running_columns(real *y, const real *x, const wide *sums, fold_sizes s,
+static __global__ void running_columns(element *y, const element *x, const wide *sums, fold_sizes s,
                                        bool reverse) {
   BAM_EACH(thread, s.outer * s.chunks * s.inner) {
     const int64_t piece = row_of(thread, s.inner), column = thread - piece * s.inner;
@@ -175,8 +175,8 @@ void KERNEL(cumsum)(bam_stream stream, void *y_, const void *x_, int64_t outer, 
   const fold_sizes s = plan_fold(outer, n, inner);
   const int64_t bytes = fold_bytes(s, sizeof(wide));
   wide *sums = bytes > 0 ? (wide *)bam_cuda_scratch(stream, bytes) : NULL;
-  real *y = (real *)y_;
-  const real *x = (const real *)x_;
+  element *y = (element *)y_;
+  const element *x = (const element *)x_;
   if (bytes > 0 && sums == NULL)
     return;
   if (s.chunks > 1) {
@@ -189,7 +189,7 @@ void KERNEL(cumsum)(bam_stream stream, void *y_, const void *x_, int64_t outer, 
     BAM_LAUNCH(stream, running_columns, BAM_BLOCKS(outer * s.chunks * inner), BAM_BLOCK, 0, y, x,
                sums, s, reverse);
   else
-    run_rows<real>(stream, y, x, sums, s, reverse);
+    run_rows<element>(stream, y, x, sums, s, reverse);
 }
 
 /* ---- extremes and truth ---- */

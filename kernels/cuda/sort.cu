@@ -90,7 +90,7 @@ static tiling plan_tiles(int64_t rows, int64_t n) {
 }
 
 /* Sort every piece of a row that is in a tile. */
-static __global__ void sort_tiles(sequence to, const real *x, tiling t, ordering order) {
+static __global__ void sort_tiles(sequence to, const element *x, tiling t, ordering order) {
   BAM_SHARED(real, values, 2 * TILE);
   BAM_SHARED(int, places, 2 * TILE); /* in the piece that an element came from */
   BAM_EACH_ROW(tile, t.tiles) {
@@ -149,8 +149,8 @@ void KERNEL(sort)(bam_stream stream, void *y, int64_t *positions, void *spare,
     odd = !odd;
   if (odd)
     exchange(&from, &to);
-  BAM_LAUNCH(stream, sort_tiles, BAM_ROW_BLOCKS(t.tiles), t.threads, 0, from, (const real *)x,
-             t, order);
+  BAM_LAUNCH(stream, sort_tiles, BAM_ROW_BLOCKS(t.tiles), t.threads, 0, from,
+             (const element *)x, t, order);
   for (int64_t width = TILE; width < n; width *= 2) {
     BAM_LAUNCH(stream, merge_runs, BAM_BLOCKS(rows * n), BAM_BLOCK, 0, to, from, rows, n, width,
                order);
@@ -162,14 +162,14 @@ void KERNEL(sort)(bam_stream stream, void *y, int64_t *positions, void *spare,
 
 /* One after the other: each is the first of those that stand behind the last. */
 template <int team>
-static __global__ void top_rows(real *y, int64_t *positions, const real *x, int64_t rows,
+static __global__ void top_rows(real *y, int64_t *positions, const element *x, int64_t rows,
                                 int64_t n, int64_t k, ordering order) {
   BAM_EACH_TEAM_ROW(row, rows) {
     spot last = order.start();
     for (int64_t i = 0; i < k; i++) {
       spot next = order.start();
       BAM_EACH_OF_TEAM(j, n) {
-        const spot here = { x[row * n + j], j };
+        const spot here = { (real)x[row * n + j], j };
         if (i == 0 || first_spot(order, last, here).at != j)
           next = first_spot(order, next, here);
       }
@@ -185,5 +185,6 @@ static __global__ void top_rows(real *y, int64_t *positions, const real *x, int6
 void KERNEL(topk)(bam_stream stream, void *y, int64_t *positions, const void *x, int64_t rows,
                   int64_t n, int64_t k, bool largest) {
   const ordering order = { largest };
-  BAM_LAUNCH_ROWS(top_rows, rows, n, (real *)y, positions, (const real *)x, rows, n, k, order);
+  BAM_LAUNCH_ROWS(top_rows, rows, n, (real *)y, positions, (const element *)x, rows, n, k,
+                  order);
 }

@@ -115,7 +115,7 @@ static inline void walk(bam_stream stream, const bam_loop *loop, F f, Y *y, cons
     __device__ Y operator()(real x) const { return (Y)(expression); }                             \
   };                                                                                              \
   void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *x) {     \
-    walk(stream, loop, name##_of(), (Y *)y, (const real *)x);                                       \
+    walk(stream, loop, name##_of(), (Y *)y, (const element *)x);                                  \
   }
 
 #define BINARY_TO(Y, name, expression)                                                            \
@@ -124,7 +124,7 @@ static inline void walk(bam_stream stream, const bam_loop *loop, F f, Y *y, cons
   };                                                                                              \
   void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *a,       \
                     const void *b) {                                                              \
-    walk(stream, loop, name##_of(), (Y *)y, (const real *)a, (const real *)b);                     \
+    walk(stream, loop, name##_of(), (Y *)y, (const element *)a, (const element *)b);              \
   }
 
 #define TERNARY(name, expression)                                                                 \
@@ -132,7 +132,8 @@ static inline void walk(bam_stream stream, const bam_loop *loop, F f, Y *y, cons
     __device__ real operator()(real a, real b, real c) const { return (real)(expression); }       \
   };                                                                                              \
   void KERNEL(name) BAM_TERNARY {                                                                 \
-    walk(stream, loop, name##_of(), (real *)y, (const real *)a, (const real *)b, (const real *)c);\
+    walk(stream, loop, name##_of(), (real *)y, (const element *)a, (const element *)b,            \
+         (const element *)c);                                                                     \
   }
 
 typedef void UNTYPED_real;

@@ -225,6 +225,8 @@ static int create_empty(lua_State *L) {
   bam_shape shape;
   options o = read_sizes(L, 1, "empty", &shape, BAM_F32);
   bind_box *box = push_uninitialised(L, &o, &shape);
+  if (o.dtype == BAM_BOOL) /* arbitrary bytes could not be saved and loaded again */
+    bind_check(L, bam_tensor_fill(box->tensor, 0));
   return finish(L, box, &o);
 }
 

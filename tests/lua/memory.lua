@@ -59,3 +59,12 @@ fails("totable: a tensor of shape (1099511627776, 5)", function() return x:expan
 fails("totable:", function() return bam.zeros(1):expand(1 << 28):totable() end)
 assert(#bam.zeros(1, 0, 1 << 40):totable() == 1 and #bam.zeros(0, 1 << 40):totable() == 0)
 assert(#tostring(bam.zeros(1, 0, 3):expand(1 << 40, 0, 3)) < 200)
+
+-- ---- an empty bool tensor is false: other bytes than 0 and 1 never arise ----
+for n = 64, 4096, 504 do
+  bam.full({ n }, 2, { dtype = "u8" }):close() -- its bytes are used again
+  local mask, x = bam.empty(n, { dtype = "bool" }), bam.arange(n)
+  assert(mask:sum():item() == 0 and x[mask]:count() == 0)
+  x[mask] = 7
+  assert(x:eq(bam.arange(n)):all():item())
+end
