@@ -233,6 +233,95 @@ do
   fails("optim.AdamW: there is nothing to train: every parameter is frozen", optim.AdamW, net)
 end
 
+-- AdamW corrects the bias of a parameter's moments by the steps in which it was trained, as PyTorch
+-- does, also after its state was saved and loaded.
+do
+  local SHAPES, STEPS = { { 3, 5 }, { 4 }, { 2, 2 }, { 17 }, { 1, 3 } }, 24
+  local function frozen(k, step) -- stretches that begin and end apart and together
+    return k == 1 and step <= 10 or k == 2 and step > 10 and step % 3 == 0
+      or k == 4 and (step <= 10 or step == 20) or k == 5 and step == 1
+  end
+  local o = { betas = { 0.9, 0.999 }, eps = 1e-8, weight_decay = 0.1, lr = 0.03,
+              decay = function() return true end }
+  local function begin(dtype)
+    bam.seed(12)
+    local run = { weights = {}, factors = {} }
+    for k, shape in ipairs(SHAPES) do
+      run.weights[k] = bam.randn(shape, { dtype = dtype, requires_grad = true })
+      run.factors[k] = bam.randn(shape, { dtype = dtype })
+    end
+    run.opt = optim.AdamW(run.weights, o)
+    return run
+  end
+  local function train(run, first, last)
+    for step = first, last do
+      for k, weight in ipairs(run.weights) do weight.requires_grad = not frozen(k, step) end
+      run.opt:zero_grad()
+      local loss = 0
+      for k, weight in ipairs(run.weights) do loss = loss + (weight:sin() * run.factors[k]):sum() end
+      loss:backward()
+      run.opt:step()
+    end
+  end
+  for dtype, tolerance in pairs { f64 = 1e-12, f32 = 1e-5 } do
+    local run, start = begin(dtype), begin(dtype)
+    train(run, 1, STEPS)
+    for k, weight in ipairs(start.weights) do
+      local p, c, s, t = weight:flatten():totable(), start.factors[k]:flatten():totable(),
+        { m = {}, v = {} }, 0
+      for step = 1, STEPS do
+        if not frozen(k, step) then
+          t = t + 1
+          plain_adamw(p, gradient(p, c), s, o, t)
+        end
+      end
+      close(run.weights[k], p, tolerance, string.format("parameter %d", k))
+      assert(run.opt:state()[string.format("step.%d", k)]:item() == t)
+    end
+    for cut = 1, STEPS - 1 do
+      local before, after = begin(dtype), begin(dtype)
+      train(before, 1, cut)
+      for k, weight in ipairs(before.weights) do
+        after.weights[k].requires_grad = false
+        after.weights[k]:copy_(weight:detach())
+      end
+      after.opt:load_state(before.opt:state())
+      train(after, cut + 1, STEPS)
+      for k, weight in ipairs(after.weights) do
+        equal(weight, run.weights[k], string.format("parameter %d after loading at %d", k, cut))
+      end
+    end
+  end
+
+  -- The state of an older version: every parameter in every step. Also of some parameters only.
+  local run = begin "f64"
+  train(run, 1, 12)
+  local old, new = {}, begin "f64".opt
+  for name, tensor in pairs(run.opt:state()) do
+    if not name:find "^step%." then old[name] = tensor end
+  end
+  new:load_state(old)
+  assert(new:state()["step.1"]:item() == 12 and new:state()["step.5"]:item() == 12)
+  old["m.1"], old["v.1"] = nil, nil
+  new = begin "f64".opt
+  local missing = new:load_state(old, { strict = false })
+  assert(table.concat(missing, " ") == "m.1 v.1 step.1")
+  assert(new:state()["step.1"]:item() == 0 and new:state()["step.5"]:item() == 12)
+  -- A damaged one.
+  local state = run.opt:state()
+  state["step.2"] = nil
+  fails("AdamW:load_state: the state lacks `step.2`", new.load_state, new, state)
+  for _, steps in ipairs { -1, (1 << 53) + 1 } do
+    state["step.2"] = bam.tensor(steps)
+    fails(string.format("AdamW:load_state: `step.2` is %d; it must be at least 0", steps),
+          new.load_state, new, state)
+  end
+  assert(new.steps == 12 and new:state()["step.1"]:item() == 0, "failed calls changed nothing")
+  for name in pairs(optim.SGD({ bam.ones(2, { requires_grad = true }) }, { momentum = 0.5 }):state()) do
+    assert(name == "step" or name == "momentum.1")
+  end
+end
+
 -- Resuming from files continues to the bit.
 do
   local function train(net, opt, first, last)

@@ -25,5 +25,6 @@ return optimiser.define {
               weight_decay = { "rate", 0.1 }, decay = { "callable", optional = true } },
   moments = function() return { "m", "v" } end,
   check = check_options,
+  counts = true, -- for the correction of the moments' bias
   update = update,
 }

@@ -18,16 +18,19 @@ local function slice(buffer, entry)
 end
 
 --- A new bucket for parameters of one dtype and device, its buffers zero. The parameters stay where they are
---- until M.fill.
+--- until M.fill. Each entry counts the `steps` in which it was trained.
 ---@param parameters { name: string, tensor: tensor }[]
 ---@param moments integer how many buffers of moments
+---@param counts boolean does an update depend on how often its parameters were trained?
 ---@return table bucket
-function M.bucket(parameters, moments)
+function M.bucket(parameters, moments, counts)
   local like = parameters[1].tensor
-  local line, bucket, size = PER_LINE[like.dtype], { entries = {}, moments = {} }, 0
+  local line, size = PER_LINE[like.dtype], 0
+  local bucket = { entries = {}, moments = {}, counts = counts }
   for i, p in ipairs(parameters) do
     local count = p.tensor:count()
-    bucket.entries[i] = { name = p.name, tensor = p.tensor, first = size + 1, count = count }
+    bucket.entries[i] = { name = p.name, tensor = p.tensor, first = size + 1, count = count,
+                          steps = 0 }
     size = size + (count + line - 1) // line * line
   end
   bucket.param, bucket.grad = zeros(size, like), zeros(size, like)
@@ -52,7 +55,7 @@ end
 -- The stretch of the buffers from entry `a` to entry `b`.
 local function segment(bucket, a, b)
   local length = b.first + b.count - a.first
-  local s = { param = bucket.param:narrow(1, a.first, length):keep(),
+  local s = { entry = a, param = bucket.param:narrow(1, a.first, length):keep(),
               grad = bucket.grad:narrow(1, a.first, length):keep(), moments = {} }
   for k, buffer in ipairs(bucket.moments) do
     s.moments[k] = buffer:narrow(1, a.first, length):keep()
@@ -60,17 +63,37 @@ local function segment(bucket, a, b)
   return s
 end
 
--- The longest stretches of parameters that are trained.
-local function segments(bucket)
+-- The longest stretches of parameters that are trained and, with `alike`, were so equally often.
+local function segments(bucket, alike)
   local list, first = {}, nil
   for i, entry in ipairs(bucket.entries) do
     local following = bucket.entries[i + 1]
+    local goes_on = following and following.trained
+      and not (alike and following.steps ~= entry.steps)
     first = first or entry.trained and entry or nil
-    if first and entry.trained and not (following and following.trained) then
-      list[#list + 1], first = segment(bucket, first, entry), nil
-    end
+    if first and not goes_on then list[#list + 1], first = segment(bucket, first, entry), nil end
   end
   return list
+end
+
+-- Are some of the trained parameters younger than others?
+local function ages_differ(bucket)
+  local steps
+  for _, entry in ipairs(bucket.entries) do
+    if entry.trained then
+      if steps and steps ~= entry.steps then return true end
+      steps = entry.steps
+    end
+  end
+  return false
+end
+
+--- Divide the buffers anew: `segments` for measuring, `updates`, each of one number of steps.
+---@param bucket table
+function M.divide(bucket)
+  bucket.segments = segments(bucket, false)
+  bucket.updates = bucket.counts and ages_differ(bucket) and segments(bucket, true)
+    or bucket.segments
 end
 
 --- Make the bucket fit the parameters as they are now: which are frozen, and where their gradients
@@ -90,7 +113,7 @@ function M.refresh(what, bucket)
     changed = changed or trained ~= entry.trained
     entry.trained = trained
   end
-  if changed then bucket.segments = segments(bucket) end
+  if changed then M.divide(bucket) end
 end
 
 return M

@@ -15,7 +15,8 @@ local sgd = require "bam.optim.sgd"
 
 local M = { Optimiser = require("bam.optim.optimiser").Optimiser }
 
---- Adam with decoupled weight decay.
+--- Adam with decoupled weight decay. The bias of a parameter's moments is corrected by the number of
+--- steps in which it was trained.
 ---@class optim.AdamWOptions
 ---@field lr? number 1e-3 by default; opt:step(lr) overrides it
 ---@field betas? number[] { 0.9, 0.95 } by default

@@ -32,15 +32,21 @@ local function clip_factor(norm, max_norm)
   return ops.where(ops.isfinite(norm), factor, 0)
 end
 
+-- Update one bucket; its parameters count the steps in which they were trained.
+local function update_bucket(self, bucket, lr)
+  for _, segment in ipairs(bucket.updates) do
+    self._update(bucket, segment,
+                 { lr = lr * bucket.options.lr_scale, weight_decay = bucket.weight_decay,
+                   step = (bucket.counts and segment.entry or self).steps + 1, clip = self._clip })
+  end
+  for _, entry in ipairs(bucket.entries) do
+    if entry.trained then entry.steps = entry.steps + 1 end
+  end
+end
+
 -- Update every stretch of the buffers, and count the step.
 local function update_all(self, lr)
-  for _, bucket in ipairs(self._buckets) do
-    for _, segment in ipairs(bucket.segments) do
-      self._update(bucket, segment,
-                   { lr = lr * bucket.options.lr_scale, weight_decay = bucket.weight_decay,
-                                      step = self.steps + 1, clip = self._clip })
-    end
-  end
+  for _, bucket in ipairs(self._buckets) do update_bucket(self, bucket, lr) end
   self.steps = self.steps + 1
   forget_clip(self)
 end
@@ -98,46 +104,89 @@ function Optimiser:clip(max_norm, options)
   return number
 end
 
--- Where each tensor of the state lives.
-local function targets(self, step)
-  local list = { { name = "step", tensor = step } }
+-- ---- saving and loading ----
+
+local function each_entry(self, f)
   for _, bucket in ipairs(self._buckets) do
-    for _, entry in ipairs(bucket.entries) do
-      for k, name in ipairs(bucket.names) do
-        list[#list + 1] = { name = string.format("%s.%s", name, entry.name),
-                            tensor = entry.moments[k] }
-      end
-    end
+    for _, entry in ipairs(bucket.entries) do f(entry, bucket) end
   end
-  return list
+end
+
+local function step_name(entry) return string.format("step.%s", entry.name) end
+
+-- Where each tensor of the state lives: moments, and numbers of steps in tensors of their own, of
+-- which those of the parameters are also given, by entry.
+local function targets(self)
+  local list, steps = { { name = "step", tensor = core.tensor(self.steps) } }, {}
+  each_entry(self, function(entry, bucket)
+    for k, name in ipairs(bucket.names) do
+      list[#list + 1] = { name = string.format("%s.%s", name, entry.name),
+                          tensor = entry.moments[k] }
+    end
+    if bucket.counts then
+      steps[entry] = core.tensor(entry.steps, { device = "cpu" })
+      list[#list + 1] = { name = step_name(entry), tensor = steps[entry] }
+    end
+  end)
+  return list, steps
 end
 
 --- What bam.save needs to continue to the bit: the number of steps and the moments of each
---- parameter, by its name. They are the live tensors: clone what must not change with them.
+--- parameter, by its name, and for AdamW also in how many steps each was trained. Moments are the
+--- live tensors: clone what must not change with them.
 ---@return table<string, tensor>
 function Optimiser:state()
   local t = {}
-  for _, target in ipairs(targets(self, core.tensor(self.steps))) do
-    t[target.name] = target.tensor
-  end
+  for _, target in ipairs((targets(self))) do t[target.name] = target.tensor end
   return t
 end
 
---- Overwrite the moments and the number of steps by those of a state. Names and shapes are checked
---- before anything changes.
+local MOST_STEPS = 1 << 53
+
+-- Numbers of steps are checked before anything changes; other faults are found by state.load.
+local function check_steps(what, values)
+  for name, value in pairs(values) do
+    local counts = type(name) == "string" and (name == "step" or name:find "^step%.")
+    if counts and check.is_tensor(value) and value.ndim == 0 then
+      local steps = value:item()
+      if not (steps >= 0 and steps <= MOST_STEPS) then
+        check.fail("%s: `%s` is %s; it must be at least 0 and at most 2^53", what, name, steps)
+      end
+    end
+  end
+end
+
+-- A state of a version that counted steps for all parameters together: each gets that number.
+local function with_steps(self, values)
+  local complete, found = {}, false
+  for name, value in pairs(values) do
+    if type(name) ~= "string" then return values end -- state.load says what is wrong
+    complete[name], found = value, found or name:find "^step%." ~= nil
+  end
+  if found or values.step == nil then return values end
+  each_entry(self, function(entry, bucket)
+    local known = values[string.format("%s.%s", bucket.names[1], entry.name)] ~= nil
+    if bucket.counts and known then complete[step_name(entry)] = values.step end
+  end)
+  return complete
+end
+
+--- Overwrite the moments and the numbers of steps by those of a state. Names and shapes are checked
+--- before anything changes. In the state of an older version, without the steps of each parameter,
+--- all were trained in every step.
 ---@param values table<string, tensor>
 ---@param options? { strict: boolean } with { strict = false } names on one side only are left alone
 ---@return string[] missing
 ---@return string[] unexpected
 function Optimiser:load_state(values, options)
-  local what, step = string.format("%s:load_state", self.kind), core.tensor(self.steps)
-  local given = type(values) == "table" and values.step
-  if check.is_tensor(given) and given.ndim == 0 and given:item() < 0 then
-    check.fail("%s: `step` is %s; it must be at least 0", what, given:item())
-  end
+  local what, list, steps = string.format("%s:load_state", self.kind), targets(self)
+  values = with_steps(self, check.value(string.format("%s: state", what), values, "table"))
+  check_steps(what, values)
   return core.uninterrupted(function()
-    local missing, unexpected = state.load(what, targets(self, step), values, options)
-    self.steps = step:item()
+    local missing, unexpected = state.load(what, list, values, options)
+    self.steps = list[1].tensor:item()
+    each_entry(self, function(entry) entry.steps = (steps[entry] or list[1].tensor):item() end)
+    for _, bucket in ipairs(self._buckets) do flat.divide(bucket) end
     return missing, unexpected
   end)
 end
@@ -169,6 +218,7 @@ end
 ---@field options table what there is to set, as in check.options
 ---@field moments fun(options: table): string[] names of the moments it keeps
 ---@field check fun(what: string, options: table) further checks of the options
+---@field counts? boolean does the update depend on how often a parameter was trained?
 ---@field update fun(bucket: table, segment: table, settings: table) one stretch of the buffers
 ---@param kind optim.Kind
 ---@return fun(params: any, options?: table): table
@@ -184,7 +234,7 @@ function M.define(kind)
     for i, set in ipairs(sets) do
       kind.check(what, set.options)
       local names = kind.moments(set.options)
-      local bucket = flat.bucket(set.parameters, #names)
+      local bucket = flat.bucket(set.parameters, #names, kind.counts or false)
       bucket.names, bucket.options, bucket.weight_decay = names, set.options, set.weight_decay
       self._buckets[i] = bucket
     end
