@@ -142,8 +142,8 @@ end
 ---@field eval_every? integer steps between evaluations, a quarter of the run by default; 0: none
 ---@field eval_tokens? integer tokens per domain of such an evaluation, 2048 by default
 ---@field save_every? integer steps between checkpoints; default: a minute of time
----@field on_step? fun(record: table, model: table) called after every step
----@field on_eval? fun(result: table, model: table) called after every evaluation
+---@field on_step? fun(record: table, model: table) called after every step, to look and log
+---@field on_eval? fun(result: table, model: table) called after every evaluation, to look and log
 
 --- Trains a phase, or goes on with it; a finished one is only looked up. The phase lies in
 --- runs/NAME-XXXXXXXX, where the digits stand for everything that defines it: metrics.jsonl,
@@ -154,6 +154,10 @@ end
 --- routing: per router layer, module, and for each expert load (share of assignments), gate (mean)
 --- and entropy (mean of -p ln p); `skipped`: why a step was not taken. Evaluations have the field
 --- `eval`: perplexity and bits_per_byte by domain.
+---
+--- Nothing but the settings may change the weights: a callback that changes the model, a schedule
+--- that depends on more than the progress, and a router whose code or state changes while the phase
+--- trains raise an error. Random numbers that callbacks draw are their own.
 ---
 --- Evaluations are on held-out text of the domains that are trained on. Under --plan it only prints
 --- what it would do; with --only NAME all other phases are skipped.

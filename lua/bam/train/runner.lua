@@ -4,11 +4,13 @@ local checkpoint = require "bam.models.checkpoint"
 local core = require "bam.core"
 local evaluate = require "bam.train.evaluate"
 local flags = require "bam.train.flags"
+local guard = require "bam.train.guard"
 local health = require "bam.train.health"
 local loop = require "bam.train.loop"
 local machine = require "bam.train.machine"
 local metrics = require "bam.train.metrics"
 local optim = require "bam.optim"
+local pinned = require "bam.train.pinned"
 local progress = require "bam.train.progress"
 local regime = require "bam.train.regime"
 local store = require "bam.train.store"
@@ -83,6 +85,10 @@ local function open_run(phase, o, found)
   run.metrics = metrics.open(run.place, run.state.step)
   run.progress = progress.new(phase, first)
   run.first, run.clock, run.saved = first, core.clock(), core.clock()
+  run.lr = pinned.schedule("option lr", o.lr, phase.steps)
+  run.check_knobs = pinned.knobs(o.description, phase.steps)
+  run.check_fixed = guard.fixed(o.description, run.model)
+  run.weights = guard.weights(run.optimizer, o.description.freeze ~= nil)
   if found then check_machine(run, run.state) end
   core.random_state(run.state.random)
   return run
@@ -91,6 +97,7 @@ end
 -- ---- during ----
 
 local function save(run, done)
+  run.check_fixed()
   local state, now = run.state, core.clock()
   state.seconds, run.clock = state.seconds + now - run.clock, now
   state.random, state.health, state.done = core.random_state(), run.health.state, done
@@ -110,11 +117,17 @@ local function brief(result)
   return { perplexity = perplexity, bits_per_byte = bits, average = result.average.perplexity }
 end
 
+-- The seed of the random numbers that user code draws between two steps: a function of the step.
+local function seed_between(run)
+  return core.hash64(string.format("%d/%d", seed_of(run.phase), run.state.step)) & 0x7fffffff
+end
+
 local function evaluate_now(run)
   local o, state = run.o, run.state
-  local result = evaluate.evaluate(run.model, o.data.text.heldout,
-                                   { context = o.context, tokens = o.eval_tokens,
-                                     domains = o.data.names })
+  local result = guard.evaluate(run.model, seed_between(run), function()
+    return evaluate.evaluate(run.model, o.data.text.heldout,
+                             { context = o.context, tokens = o.eval_tokens, domains = o.data.names })
+  end)
   local figures = brief(result)
   run.metrics:add { step = state.step, eval = figures }
   run.progress:say("%s  step %d of %d  held-out perplexity %.3f", run.phase.name, state.step,
@@ -124,7 +137,7 @@ local function evaluate_now(run)
     state.best = { step = state.step, average = figures.average }
     store.save_best(run.place, run.model, state.best)
   end
-  if o.on_eval then o.on_eval(result, run.model) end
+  if o.on_eval then guard.call("on_eval", o.on_eval, result, run.model, seed_between(run)) end
 end
 
 -- Every so many steps, and at the end; not shortly before it.
@@ -198,12 +211,15 @@ local function after(run, step, record)
   record.step, state.step = step, step
   record.tokens_per_second = run.phase.step_tokens / math.max(now - run.ticked, 1e-9)
   log(run, record)
+  run.check_knobs(step, run.model.reached)
+  if step == run.first then run.check_fixed() end
   if record.skipped then complain(run, record) end
-  if o.on_step then o.on_step(record, run.model) end
+  if o.on_step then guard.call("on_step", o.on_step, record, run.model, seed_between(run)) end
   local last = step == run.phase.steps
   if evaluation_is_due(run, step) then evaluate_now(run) end
   if save_is_due(run, step) and not last then save(run) end
   leave_if_signalled(run)
+  run.weights:note()
   run.ticked = core.clock()
 end
 
@@ -215,9 +231,10 @@ local function train(phase, o, found)
   local _ <close> = finally(function() run.progress:close() end)
   run.ticked = core.clock()
   loop.run {
-    model = run.model, optimizer = run.optimizer, stream = run.stream, lr = o.lr, clip = o.clip,
+    model = run.model, optimizer = run.optimizer, stream = run.stream, lr = run.lr, clip = o.clip,
     first = run.first, steps = phase.steps, batch = o.batch, rows = run.state.rows,
     judge = function(loss, norm)
+      run.weights:check()
       return run.health:judge(loss, norm, regime.at(run.state.step + 1, run))
     end,
     after = function(step, record) after(run, step, record) end,
