@@ -97,6 +97,19 @@ done:
   return status;
 }
 
+bam_status bam_change_sync(bam_context *context, const char *path) {
+  int64_t size;
+  int file, error;
+  bam_status status = BAM_OK;
+  BAM_TRY(open_file(context, "write", path, 0, &file, &size));
+  error = TEMP_FAILURE_RETRY(fsync(file)) == 0 ? 0 : errno;
+  close(file);
+  if (error != 0)
+    status = bam_fail_path(context, "write", path, error);
+done:
+  return status;
+}
+
 bam_status bam_change_remove(bam_context *context, const char *path) {
   struct stat info;
   if (lstat(path, &info) != 0)
@@ -106,6 +119,18 @@ bam_status bam_change_remove(bam_context *context, const char *path) {
                 S_ISDIR(info.st_mode) ? "it is a directory" : "it is no regular file");
   return unlink(path) == 0 || errno == ENOENT ? BAM_OK
                                               : bam_fail_path(context, "remove", path, errno);
+}
+
+/* Rename where nothing is replaced, also on a file system without RENAME_NOREPLACE. */
+static int rename_to_free(const char *from, const char *to) {
+  struct stat info;
+  if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+    return 0;
+  if (errno != EINVAL)
+    return errno;
+  if (lstat(to, &info) == 0)
+    return EEXIST;
+  return rename(from, to) == 0 ? 0 : errno;
 }
 
 /* ---- links ---- */
@@ -131,14 +156,19 @@ static int make_link(const char *target, const char *path, char temporary[PATH_M
 /* Give the link its name, in the place of nothing or of another link. */
 static int place_link(const char *temporary, const char *path) {
   struct stat info;
-  bool replaces = lstat(path, &info) == 0;
-  if (replaces && !S_ISLNK(info.st_mode))
+  int error = rename_to_free(temporary, path);
+  if (error != EEXIST)
+    return error;
+  /* Another process may have made it a moment ago: a link is replaced, whoever made it. */
+  if (lstat(path, &info) == 0 && !S_ISLNK(info.st_mode))
     return EEXIST;
-  if (!replaces && renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
-    return 0;
-  if (!replaces && errno != EINVAL) /* a file system without RENAME_NOREPLACE */
-    return errno;
   return rename(temporary, path) == 0 ? 0 : errno;
+}
+
+static bool leads_to(const char *path, const char *target) {
+  char now[PATH_MAX];
+  ssize_t length = readlink(path, now, sizeof now);
+  return length == (ssize_t)strlen(target) && memcmp(now, target, (size_t)length) == 0;
 }
 
 bam_status bam_change_link(bam_context *context, const char *target, const char *path) {
@@ -146,6 +176,8 @@ bam_status bam_change_link(bam_context *context, const char *target, const char 
   size_t length = strlen(path);
   if (length == 0 || length >= PATH_MAX || path[length - 1] == '/')
     return fail(context, "link", path, "that names no link; end the path with a name");
+  if (leads_to(path, target))
+    return BAM_OK; /* also where nothing can be written */
   int error = make_link(target, path, temporary);
   if (error != 0)
     return bam_fail_path(context, "link", path, error);
@@ -156,6 +188,22 @@ bam_status bam_change_link(bam_context *context, const char *target, const char 
   if (error == EEXIST)
     return fail(context, "link", path, "what is there is no link; move it, or name another place");
   return bam_fail_path(context, "link", path, error);
+}
+
+/* ---- out of the way ---- */
+
+#define MOST_ASIDE 1000
+
+bam_status bam_change_set_aside(bam_context *context, const char *path, char aside[PATH_MAX]) {
+  int error = EEXIST;
+  for (int i = 1; i <= MOST_ASIDE && error == EEXIST; i++) {
+    char number[16] = "";
+    if (i > 1)
+      snprintf(number, sizeof number, "-%d", i);
+    int length = snprintf(aside, PATH_MAX, "%s.set-aside%s", path, number);
+    error = length < PATH_MAX ? rename_to_free(path, aside) : ENAMETOOLONG;
+  }
+  return error == 0 ? BAM_OK : bam_fail_path(context, "set aside", path, error);
 }
 
 /* ---- what killed processes left ---- */

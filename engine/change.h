@@ -4,6 +4,8 @@
 #ifndef BAM_CHANGE_H
 #define BAM_CHANGE_H
 
+#include <limits.h>
+
 #include "context.h"
 
 /* Append `size` bytes to the regular file at `path`, or make it, in one write: whole, or not at all
@@ -15,11 +17,18 @@ bam_status bam_change_append(bam_context *context, const char *path, const void 
    refused. */
 bam_status bam_change_truncate(bam_context *context, const char *path, int64_t size);
 
+/* Wait until the regular file at `path` is on the disk. Fails when there is none. */
+bam_status bam_change_sync(bam_context *context, const char *path);
+
 /* Delete the regular file or link at `path`; when there is nothing, that is fine. */
 bam_status bam_change_remove(bam_context *context, const char *path);
 
 /* Let a symbolic link to `target` appear at `path`, in one step. Only a link is replaced. */
 bam_status bam_change_link(bam_context *context, const char *target, const char *path);
+
+/* Rename the file or directory at `path` to PATH.set-aside, or PATH.set-aside-2 and so on where there
+   is one already. Its new path goes into `aside`. */
+bam_status bam_change_set_aside(bam_context *context, const char *path, char aside[PATH_MAX]);
 
 /* Delete what killed processes of this machine left in `directory`: files, links and directories of
    files with temporary names (staged.h) whose writers are gone. How many goes into *count. */

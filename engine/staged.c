@@ -81,6 +81,15 @@ bool bam_staged_is(const char *name) {
   return parse(name, &w);
 }
 
+int bam_staged_length(const char *name) {
+  const char *mark = NULL;
+  if (!bam_staged_is(name))
+    return -1;
+  for (const char *found = name; (found = strstr(found, MARK)) != NULL; found++)
+    mark = found;
+  return (int)(mark - name);
+}
+
 bool bam_staged_is_orphan(const char *name) {
   writer w, self = this_process();
   if (!parse(name, &w) || strcmp(w.host, self.host) != 0)

@@ -18,6 +18,9 @@ void bam_staged_name(const char *name, int n, char staged[NAME_MAX + 1]);
 /* Does `name` end like a temporary name, whoever's? */
 bool bam_staged_is(const char *name);
 
+/* The length of what `name` is a temporary name for, which it begins with; -1 when it is none. */
+int bam_staged_length(const char *name);
+
 /* Is it a temporary name whose writer is known to be gone: a process of this machine that no longer
    runs, or one from before its last boot? What other machines or containers write is not. */
 bool bam_staged_is_orphan(const char *name);

@@ -225,6 +225,20 @@ function core.truncate_file(path, size) end
 ---@param path string
 function core.remove_file(path) end
 
+--- The name that a temporary name beside it stands for ("step-00000004"), nil when it is none.
+---@param name string without directory
+---@return string?
+function core.staged_for(name) end
+
+--- Renames a file or directory to PATH.set-aside, or PATH.set-aside-2 and so on.
+---@param path string
+---@return string aside its new path
+function core.set_aside(path) end
+
+--- Waits until a file is on the disk.
+---@param path string
+function core.sync_file(path) end
+
 --- Deletes a directory and the files in it, provided that these are all that is in it.
 ---@param path string
 function core.remove_directory(path) end
@@ -235,7 +249,7 @@ function core.remove_directory(path) end
 ---@return integer count how many there were
 function core.remove_staged(directory) end
 
---- Puts off Ctrl-C and SIGTERM: from now on the first of them is only noted, for pending_signal,
+--- Puts off Ctrl-C, SIGTERM and SIGHUP: from now on the first of them is only noted, for pending_signal,
 --- and a second one ends the process. `false` restores what was before and forgets what was noted.
 --- The end of the script, or of the statement in the REPL, does so too.
 ---@param on boolean
@@ -243,7 +257,7 @@ function core.remove_staged(directory) end
 function core.defer_signals(on) end
 
 --- The signal that has come since defer_signals(true).
----@return "SIGINT"|"SIGTERM"|nil
+---@return "SIGINT"|"SIGTERM"|"SIGHUP"|nil
 function core.pending_signal() end
 
 --- Calls f(...) so that Ctrl-C raises "interrupted!" before f begins or after it has returned, never
@@ -251,6 +265,12 @@ function core.pending_signal() end
 ---@param f function
 ---@return any ... what f returns
 function core.uninterrupted(f, ...) end
+
+--- pcall for errors that are foreseen: Ctrl-C is not caught, but ends the caller too.
+---@param f function
+---@return boolean fine
+---@return any ... what f returns, or the error
+function core.try(f, ...) end
 
 --- The terminal that stderr is, as it is now; nil when it is none.
 ---@return { columns: integer }?

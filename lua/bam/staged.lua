@@ -19,4 +19,18 @@ function M.replace(path, write)
   end
 end
 
+--- Delete what is staged in `directory` for the names that `owns` says yes to, whoever wrote it: the
+--- caller holds the lock under which these are written, so that their writers are gone.
+---@param directory string
+---@param owns fun(name: string): boolean?
+function M.sweep(directory, owns)
+  for _, name in ipairs(core.list_directory(directory)) do
+    local final = core.staged_for(name)
+    if final and owns(final) then
+      local path = string.format("%s/%s", directory, name)
+      if core.is_directory(path) then core.discard_directory(path) else core.remove_file(path) end
+    end
+  end
+end
+
 return M

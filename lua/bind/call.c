@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 /* A signal handler has no argument of its own, so what it works on must be global: the thread that
    runs Lua code now, and how often this call was interrupted. */
@@ -29,6 +30,14 @@ static void raise_interrupted(lua_State *L, lua_Debug *where) {
   if (held > 0) return;
   if (interrupts < 2) lua_sethook(L, NULL, 0, 0);
   luaL_error(L, "interrupted!");
+}
+
+bool bam_is_interrupt(lua_State *L, int index) {
+  static const char text[] = "interrupted!";
+  size_t length, tail = sizeof text - 1;
+  if (interrupts == 0 || lua_type(L, index) != LUA_TSTRING) return false;
+  const char *message = lua_tolstring(L, index, &length);
+  return length >= tail && strcmp(message + length - tail, text) == 0;
 }
 
 static void interrupt_thread(lua_State *L) {

@@ -2,18 +2,24 @@
    again. What C holds while Lua may raise lies in userdata on the Lua stack, so no error leaks. */
 #include "../../engine/directory.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #include "../../engine/file.h"
+#include "../../engine/path.h"
 #include "bind.h"
 
 #define MOST_BYTES (100 * 1000 * 1000) /* of a file read as a whole, unless the script says more */
 
 /* ---- directories ---- */
 
-/* is_directory(path) */
+/* is_directory(path): an error when the system cannot tell */
 static int directory_is(lua_State *L) {
-  lua_pushboolean(L, bam_directory_exists(bind_path(L, 1, "is_directory", "a directory")));
+  bam_path_info info;
+  bool found;
+  const char *path = bind_path(L, 1, "is_directory", "a directory");
+  bind_check_within(L, bam_path_about(bind_context(L), path, &info, &found), "is_directory");
+  lua_pushboolean(L, found && strcmp(info.kind, "directory") == 0);
   return 1;
 }
 

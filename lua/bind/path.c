@@ -2,6 +2,7 @@
 #include "../../engine/path.h"
 
 #include "../../engine/change.h"
+#include "../../engine/staged.h"
 #include "bind.h"
 
 /* ---- asking ---- */
@@ -92,6 +93,32 @@ static int path_remove(lua_State *L) {
   return 0;
 }
 
+/* staged_for(name) gives the name that a temporary name stands for, nil when it is none */
+static int path_staged_for(lua_State *L) {
+  const char *name = bind_path(L, 1, "staged_for", "a name");
+  int length = bam_staged_length(name);
+  if (length < 0)
+    return 0;
+  lua_pushlstring(L, name, (size_t)length);
+  return 1;
+}
+
+/* set_aside(path) gives the new path */
+static int path_set_aside(lua_State *L) {
+  char aside[PATH_MAX];
+  const char *path = bind_path(L, 1, "set_aside", "a file or directory");
+  bind_check_within(L, bam_change_set_aside(bind_context(L), path, aside), "set_aside");
+  lua_pushstring(L, aside);
+  return 1;
+}
+
+/* sync_file(path) */
+static int path_sync(lua_State *L) {
+  const char *path = bind_path(L, 1, "sync_file", "a file");
+  bind_check_within(L, bam_change_sync(bind_context(L), path), "sync_file");
+  return 0;
+}
+
 /* remove_staged(directory) gives a count */
 static int path_remove_staged(lua_State *L) {
   int64_t count;
@@ -110,5 +137,8 @@ const luaL_Reg bind_path_functions[] = {
   { "truncate_file", path_truncate },
   { "remove_file", path_remove },
   { "remove_staged", path_remove_staged },
+  { "staged_for", path_staged_for },
+  { "set_aside", path_set_aside },
+  { "sync_file", path_sync },
   { NULL, NULL },
 };

@@ -10,12 +10,19 @@
 /* A handler has no argument of its own, so what it works on must be global. */
 static volatile sig_atomic_t noted;
 static bool deferring;
-static struct sigaction before_interrupt, before_terminate;
+
+/* Those that are deferred, and what they did before. */
+static const struct {
+  int number;
+  const char *name;
+} deferred[] = { { SIGINT, "SIGINT" }, { SIGTERM, "SIGTERM" }, { SIGHUP, "SIGHUP" } };
+#define DEFERRED (sizeof deferred / sizeof deferred[0])
+static struct sigaction usual[DEFERRED];
 
 static void note(int number) {
-  struct sigaction usual = { .sa_handler = SIG_DFL };
+  struct sigaction at_once = { .sa_handler = SIG_DFL };
   if (noted != 0) {
-    sigaction(number, &usual, NULL);
+    sigaction(number, &at_once, NULL);
     raise(number); /* it comes when this handler returns */
   }
   noted = number;
@@ -26,31 +33,33 @@ bool bam_signals_defer(void) {
     return true;
   struct sigaction action = { .sa_handler = note, .sa_flags = SA_RESTART };
   sigemptyset(&action.sa_mask);
-  sigaddset(&action.sa_mask, SIGINT); /* one must not come upon the other */
-  sigaddset(&action.sa_mask, SIGTERM);
+  for (size_t i = 0; i < DEFERRED; i++)
+    sigaddset(&action.sa_mask, deferred[i].number); /* one must not come upon the other */
   noted = 0;
   deferring = true;
-  sigaction(SIGINT, &action, &before_interrupt);
-  sigaction(SIGTERM, &action, &before_terminate);
+  for (size_t i = 0; i < DEFERRED; i++) {
+    sigaction(deferred[i].number, NULL, &usual[i]);
+    if (usual[i].sa_handler != SIG_IGN || deferred[i].number == SIGINT) /* nohup ignores SIGHUP */
+      sigaction(deferred[i].number, &action, NULL);
+  }
   return false;
 }
 
 bool bam_signals_restore(void) {
   if (!deferring)
     return false;
-  sigaction(SIGINT, &before_interrupt, NULL);
-  sigaction(SIGTERM, &before_terminate, NULL);
+  for (size_t i = 0; i < DEFERRED; i++)
+    sigaction(deferred[i].number, &usual[i], NULL);
   deferring = false;
   noted = 0;
   return true;
 }
 
 const char *bam_signals_pending(void) {
-  switch (noted) {
-  case SIGINT: return "SIGINT";
-  case SIGTERM: return "SIGTERM";
-  default: return NULL;
-  }
+  for (size_t i = 0; i < DEFERRED; i++)
+    if (noted == deferred[i].number)
+      return deferred[i].name;
+  return NULL;
 }
 
 /* defer_signals(boolean) gives whether they were deferred before */
@@ -78,9 +87,24 @@ static int signals_uninterrupted(lua_State *L) {
   return status == LUA_OK ? lua_gettop(L) : lua_error(L);
 }
 
+/* try(f, ...) is pcall, but for Ctrl-C, which it passes on. */
+static int signals_try(lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_pushboolean(L, true);
+  lua_insert(L, 1);
+  if (lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0) == LUA_OK)
+    return lua_gettop(L);
+  if (bam_is_interrupt(L, -1))
+    return lua_error(L);
+  lua_pushboolean(L, false);
+  lua_insert(L, -2);
+  return 2;
+}
+
 const luaL_Reg bind_signals_functions[] = {
   { "defer_signals", signals_defer },
   { "pending_signal", signals_pending },
   { "uninterrupted", signals_uninterrupted },
+  { "try", signals_try },
   { NULL, NULL },
 };

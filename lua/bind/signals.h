@@ -3,6 +3,7 @@
 #ifndef BAM_SIGNALS_H
 #define BAM_SIGNALS_H
 
+#include <lua.h>
 #include <stdbool.h>
 
 /* From now on the first SIGINT or SIGTERM is only noted; a second one, of either, ends the process
@@ -13,12 +14,15 @@ bool bam_signals_defer(void);
    deferred. Returns whether it was. */
 bool bam_signals_restore(void);
 
-/* "SIGINT" or "SIGTERM" when that has come since bam_signals_defer, else NULL. */
+/* "SIGINT", "SIGTERM" or "SIGHUP" when that has come since bam_signals_defer, else NULL. */
 const char *bam_signals_pending(void);
 
 /* Between these two, which may be nested, Ctrl-C does not become a Lua error; it becomes one right
    after the outermost release. call.c */
 void bam_interrupts_hold(void);
 void bam_interrupts_release(void);
+
+/* Is the error value at `index` the one that Ctrl-C raises? */
+bool bam_is_interrupt(lua_State *L, int index);
 
 #endif

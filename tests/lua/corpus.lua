@@ -272,7 +272,7 @@ for message, command in pairs(damage) do
   forget_reports()
   shell("%s", command)
   assert(reopen():digest() == digest)
-  assert(reports[1] and reports[1]:find("making it anew", 1, true))
+  assert(reports[1] and reports[1]:find("making it again", 1, true))
   assert( reports[1]:find(message, 1, true), ("%s: %s"):format(message, reports[1]))
 end
 reopen():verify()

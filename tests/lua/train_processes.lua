@@ -75,12 +75,12 @@ small.assert_same(expected, small.digests(directory))
 
 -- ---- signals ----
 
-for _, signal in ipairs { "TERM", "INT" } do
+for _, signal in ipairs { "TERM", "INT", "HUP" } do
   directory = new_directory(WAITING)
   start(directory)
   os.execute(string.format("kill -%s %d", signal, pid_of(directory)))
   log, status = ending(directory)
-    assert(status == 1, log)
+  assert(status == 1, log)
   assert(log:find(string.format("SIG%s: seed is saved at step 5 of 10. To go on type: "
                                 .. "bamlua recipe.lua --cache cache", signal), 1, true), log)
   assert(not log:find "traceback", log)

@@ -2,6 +2,7 @@
 -- rest, everything tokenized. All is written into a staged directory, so that an error, a full disk
 -- or a killed process leaves nothing that could be taken for an entry.
 local check = require "bam.check"
+local core = require "bam.core"
 local entry = require "bam.corpus.entry"
 local place = require "bam.corpus.place"
 local reading = require "bam.corpus.reading"
@@ -55,7 +56,7 @@ local function train_tokenizer(located, settings)
   place.report("training a tokenizer of %d tokens", settings.vocab)
   local names = settings.from or check.sorted_names(located)
   local texts = training_texts(located, names)
-  local ok, result = pcall(tokenizer.train, {
+  local ok, result = core.try(tokenizer.train, {
     texts = texts, vocab = settings.vocab, pattern = settings.pattern,
     special = { reading.SEPARATOR },
   })

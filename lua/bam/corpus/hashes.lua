@@ -8,9 +8,12 @@ local M = {}
 
 local function index_path(cache) return string.format("%s/hashes.json", cache) end
 
+-- The files by path; none when the memory is damaged.
 local function read_index(cache)
   local index = json.read(index_path(cache))
-  return index and not getmetatable(index) and index or {} -- an array is no index
+  local fine = type(index) == "table" and type(index.files) == "table"
+    and index.digest == core.hash(json.encode(index.files))
+  return fine and index.files or {}
 end
 
 local function is_same(entry, info)
@@ -26,7 +29,9 @@ local function write_index(cache, new)
     if type(path) ~= "string" or not core.file_info(path) then index[path] = nil end
   end
   core.make_directory(cache)
-  core.write_file(index_path(cache), json.encode(index, { indent = 1 }))
+  core.remove_staged(cache)
+  local digest = core.hash(json.encode(index))
+  core.write_file(index_path(cache), json.encode({ digest = digest, files = index }, { indent = 1 }))
 end
 
 --- The hash of each file's contents.
@@ -48,7 +53,7 @@ function M.of(paths, cache)
     end
     hashes[path] = entry.hash
   end
-  if next(new) then write_index(cache, new) end
+  if next(new) then core.try(write_index, cache, new) end -- a cache may be read-only
   return hashes
 end
 

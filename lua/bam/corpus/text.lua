@@ -9,6 +9,7 @@ local heldout = require "bam.corpus.heldout"
 local place = require "bam.corpus.place"
 local reading = require "bam.corpus.reading"
 local source = require "bam.corpus.source"
+local staged = require "bam.staged"
 local tokenizer = require "bam.tokenizer"
 
 local M = {}
@@ -78,11 +79,15 @@ local function open_or_make(self, directory, located)
   return place.locked(string.format("%s.lock", directory), function()
     local made, fault = entry.open(directory)
     if made then return made end
+    local aside
     if fault then
-      place.report("%s is damaged (%s); making it anew", directory, fault)
-      core.remove_directory(directory)
+      place.report("%s is damaged (%s); making it again", directory, fault)
+      aside = core.set_aside(directory)
     end
+    local texts, own = directory:match "^(.*)/(.-)$"
+    staged.sweep(texts, function(name) return name == own end)
     build.make(directory, located, self.settings, given_tokenizer(self))
+    if aside then core.remove_directory(aside) end
     made, fault = entry.open(directory)
     return made or check.fail("corpus: %s was damaged while it was made: %s", directory, fault)
   end)

@@ -107,7 +107,7 @@ end
 
 local function read_json(path)
   local text = core.read_file(path)
-  local ok, value = pcall(json.decode, text)
+  local ok, value = core.try(json.decode, text)
   if not ok then check.fail("%s: %s", path, (value:gsub("^.-:%d+: ", ""))) end
   return value
 end

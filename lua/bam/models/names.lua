@@ -170,7 +170,7 @@ end
 -- Where the live model holds an entry. The layers may have been replaced by others, which have no
 -- such tensor or one of another size.
 local function place_of(entry, model)
-  local found, view = pcall(entry.view, model)
+  local found, view = core.try(entry.view, model)
   if found and check.is_tensor(view) and view:count() == M.size(entry) then return view end
   if not found and (tostring(view):find(" memory", 1, true) or tostring(view):find("interrupted!", 1, true)) then
     error(view, 0) -- of another kind

@@ -6,6 +6,7 @@
 -- steps (steps.lua).
 local alphabet = require "bam.tokenizer.alphabet"
 local check = require "bam.check"
+local core = require "bam.core"
 local json = require "bam.json"
 local step_list = require "bam.tokenizer.steps"
 
@@ -220,7 +221,7 @@ end
 ---@param label string the file, for messages
 ---@return table
 function M.read(text, label)
-  local fine, file = pcall(json.decode, text)
+  local fine, file = core.try(json.decode, text)
   if not fine then fail(label, "%s", (file:gsub("^.-:%d+: ", ""))) end
   check_fields(label, "the file", file, FILE)
   check_present(label, "the file", file, { "decoder", "model", "pre_tokenizer" })

@@ -35,23 +35,25 @@ local function key_of(o)
                                  tokens = o.tokens or 0 })
 end
 
--- An evaluation that was kept, unless it is damaged.
-local function kept(path)
-  if not path or not core.file_info(path) then return nil end
-  local ok, value = pcall(function()
-    local r = json.decode(core.read_file(path))
-    for _, d in pairs(r.domains) do
-      assert(d.perplexity and #d.windows.nats == #d.windows.tokens)
-    end
-    return r.average.perplexity and r.parameters and r.active and r
-  end)
-  return ok and value or nil
+-- An evaluation of the weights with this checksum that was kept, unless it is damaged.
+local function kept(path, checksum)
+  local value = path and json.read(path)
+  local fine = type(value) == "table" and value.weights == checksum
+    and type(value.result) == "table" and value.digest == core.hash(json.encode(value.result))
+  return fine and value.result or nil
+end
+
+-- Keep an evaluation. In another's run, which may not be written, it is not kept.
+local function keep(directory, path, checksum, result)
+  core.try(core.remove_staged, directory)
+  core.try(core.write_file, path, json.encode { weights = checksum, result = result,
+                                                digest = core.hash(json.encode(result)) })
 end
 
 local function evaluate_entry(entry, o)
-  local path = entry.place and entry.digest
+  local path = entry.place and entry.checksum
     and string.format("%s/evaluation-%s.json", entry.place, key_of(o):sub(1, 8))
-  local result = kept(path)
+  local result = kept(path, entry.checksum)
   if not result then
     result = core.scope(function()
       local model = entry.open()
@@ -59,10 +61,10 @@ local function evaluate_entry(entry, o)
       r.parameters, r.active = model:count()
       return r
     end)
-    if path then pcall(core.write_file, path, json.encode(result)) end -- another's run: not kept
+    if path then keep(entry.place, path, entry.checksum, result) end
   end
   for _, name in ipairs { "name", "seed", "tokens", "flops" } do result[name] = entry[name] end
-  result.seconds = entry.state and entry.state.seconds
+  result.seconds, result.weights = entry.state and entry.state.seconds, entry.checksum
   return result
 end
 
@@ -119,8 +121,12 @@ local function write_results(name, results, base)
   local seed = flags.get().seed or 1
   if seed ~= 1 then name = string.format("%s@%d", name, seed) end
   local value = { models = without_windows(results), base = base and base.name }
-  core.write_file(string.format("%s/%s.json", place.recipe_directory(), name),
-                  json.encode(value, { indent = 2 }))
+  value.digest = core.hash(json.encode(value))
+  local path = string.format("%s/%s.json", place.recipe_directory(), name)
+  local text = json.encode(value, { indent = 2 })
+  if core.file_info(path) and core.read_file(path) == text then return end -- it may be read-only
+  core.remove_staged(place.recipe_directory())
+  core.write_file(path, text)
 end
 
 local function read(given)
@@ -145,6 +151,13 @@ local function find_base(values, results, base)
     if value == base then return results[i] end
   end
   return base and check.fail "compare: option base is none of the models that are compared"
+end
+
+-- Print the table. print would not notice that it gets nowhere.
+local function show(comparison)
+  local fine, reason = io.write(tostring(comparison), "\n")
+  if fine then fine, reason = io.output():flush() end
+  if not fine then check.fail("compare: the table was not printed: %s", reason) end
 end
 
 ---@class bam.CompareOptions
@@ -178,7 +191,7 @@ function M.compare(given)
   local lines = tables.lines(results, check.sorted_names(results[1].domains), base)
   for _, line in ipairs(settings.differences(entries)) do lines[#lines + 1] = line end
   local comparison = setmetatable({ models = results, base = base, lines = lines }, metatable)
-  print(tostring(comparison))
+  show(comparison)
   return comparison
 end
 

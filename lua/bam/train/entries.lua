@@ -1,6 +1,6 @@
 -- What bam.compare compares. An entry is { name, open }, where open() gives the live model, and for
 -- what was trained place (its directory), state (of its last checkpoint), tokens, flops, context,
--- settings (by path), and digest where its evaluations may be kept.
+-- settings (by path), and the checksum of its final checkpoint, with which evaluations are kept.
 local check = require "bam.check"
 local checkpoint = require "bam.models.checkpoint"
 local core = require "bam.core"
@@ -14,7 +14,7 @@ local M = {}
 local function phase_entry(p)
   return { name = p.name, seed = p.seed, open = function() return p:load() end,
            place = p:directory(), state = p:results(), tokens = p.steps * p.step_tokens,
-           flops = p.steps * p.flops, digest = p.identity, context = p.context,
+           flops = p.steps * p.flops, checksum = p:checksum(), context = p.context,
            settings = settings.read(p:directory()) }
 end
 
@@ -26,13 +26,16 @@ local function directory_entry(directory)
   if core.file_info(string.format("%s/config.json", directory)) then
     return { name = name, open = function() return checkpoint.load(directory) end }
   end
-  local found = store.newest(directory, warn)
+  local self = settings.phase(directory)
+  local owner = self and { phase = self.name, digest = self.digest }
+  local found = store.newest(directory, warn, owner)
   if not found then
     check.fail("compare: %s holds neither a model nor a phase's checkpoints", directory)
   end
   local written = settings.read(directory)
   return { name = name, open = function() return checkpoint.load(found.directory) end,
-           place = directory, state = found.state, digest = found.state.done and name,
+           place = directory, state = found.state,
+           checksum = found.state.done and found.checksum,
            context = written and math.tointeger(tonumber(written.context)), settings = written }
 end
 

@@ -10,13 +10,12 @@ local metatable = { __name = "metrics", __index = Metrics }
 
 -- How many bytes the lines up to `step` take.
 local function length_until(path, step)
-  local file, bytes, kept = io.open(path, "rb"), 0, 0
-  if not file then return nil end
+  if not core.file_info(path) then return nil end
+  local file, kept = assert(io.open(path, "rb")), 0
   for line in file:lines "L" do
-    local at = tonumber(line:match '"step":(%d+)')
-    if at and at > step then break end
-    bytes = bytes + #line
-    if at and line:sub(-1) == "\n" then kept = bytes end
+    local at = tonumber(line:match '^{.*"step":(%d+).*}\n$')
+    if not at or at > step then break end -- a line that is cut or damaged ends what can be kept
+    kept = kept + #line
   end
   file:close()
   return kept
@@ -41,11 +40,14 @@ function Metrics:add(record)
 end
 
 --- Write what has been added.
-function Metrics:flush()
-  if #self.lines == 0 then return end
-  table.insert(self.lines, "")
-  core.append_file(self.path, table.concat(self.lines, "\n"))
-  self.lines = {}
+---@param sync? boolean wait until it is on the disk
+function Metrics:flush(sync)
+  if #self.lines > 0 then
+    table.insert(self.lines, "")
+    core.append_file(self.path, table.concat(self.lines, "\n"))
+    self.lines = {}
+  end
+  if sync and core.file_info(self.path) then core.sync_file(self.path) end
 end
 
 return M

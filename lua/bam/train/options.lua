@@ -160,7 +160,7 @@ function M.apply()
   end
   if given.threads then core.threads(given.threads) end
   if given.device and not given.plan then -- a plan may be for another machine
-    local ok, message = pcall(core.device, given.device)
+    local ok, message = core.try(core.device, given.device)
     if not ok then flags.fail("--%s", (message:gsub("^.-(device: )", "%1"))) end
   end
 end

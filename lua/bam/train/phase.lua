@@ -7,6 +7,7 @@ local flags = require "bam.train.flags"
 local json = require "bam.json"
 local place = require "bam.train.place"
 local store = require "bam.train.store"
+local written = require "bam.train.settings"
 
 local M = {}
 
@@ -58,12 +59,15 @@ end
 ---@return string
 function Phase:directory() return place.phase_directory(self.name, self:digest()) end
 
+--- Whose a checkpoint of the phase is, as its manifest says.
+---@return { phase: string, digest: string }
+function Phase:owner() return { phase = self.name, digest = self:digest() } end
+
 --- Make the directory, and write down what the phase is.
 function Phase:establish()
   local settings, directory = settings_of(self), self:directory()
   core.make_directory(directory)
-  local before = json.read(string.format("%s/phase.json", directory))
-  if before and type(before.digest) ~= "string" then before = nil end -- it was damaged
+  local before = written.phase(directory) -- nil also when it is damaged: then it is made again
   if before and before.digest ~= self:digest() then
     check.fail("train: %s belongs to another phase whose digest begins alike; train under another "
                .. "name", directory)
@@ -80,7 +84,7 @@ local function warn(text) print(string.format("warning: %s", text)) end
 
 --- The newest sound checkpoint, as store.newest gives it.
 ---@return table?
-function Phase:newest() return store.newest(self:directory(), warn) end
+function Phase:newest() return store.newest(self:directory(), warn, self:owner()) end
 
 --- Is this checkpoint the end of its training?
 ---@param found? table
@@ -106,6 +110,13 @@ function Phase:last()
                     flags.command(string.format("--only %s", self.name)))
 end
 
+--- The checksum of its final checkpoint: what its weights are, beyond what they depend on.
+---@return string hex
+function Phase:checksum()
+  self:last()
+  return self:finished().checksum
+end
+
 --- Its model, live, in evaluation mode: with its final weights, or those of its best evaluation.
 ---@param which? "last"|"best"
 ---@return table model
@@ -115,8 +126,10 @@ function Phase:load(which)
     check.fail('load: expected "last" or "best", got %s', check.describe(which))
   end
   local directory = which == "last" and self:last() or string.format("%s/best", self:directory())
-  local fault = which == "best" and store.fault(directory)
-  if fault then check.fail("load: %s", fault) end
+  if which == "best" then
+    local found, fault = store.inspect(directory, self:owner())
+    if not found then check.fail("load: %s", fault) end
+  end
   return checkpoint.load(directory, { routers = self.routers })
 end
 

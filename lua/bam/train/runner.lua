@@ -13,6 +13,7 @@ local optim = require "bam.optim"
 local pinned = require "bam.train.pinned"
 local progress = require "bam.train.progress"
 local regime = require "bam.train.regime"
+local staged = require "bam.staged"
 local store = require "bam.train.store"
 
 local SAVE_SECONDS = 60
@@ -44,11 +45,32 @@ local function build(phase, o)
   return d:build { seed = not d.seed and seed_of(phase) or nil }
 end
 
+-- The phases whose final weights a phase begins with.
+local function parents_of(o)
+  local list = { o.parent }
+  for _, source in ipairs(o.description.sources or {}) do list[#list + 1] = source.phase end
+  return list
+end
+
 -- The state of a run that begins.
-local function fresh_state(phase, rows)
+local function fresh_state(phase, o)
+  local parents = {}
+  for _, parent in ipairs(parents_of(o)) do parents[parent.name] = parent:checksum() end
   core.seed(seed_of(phase))
-  return { step = 0, seconds = 0.0, rows = rows, random = core.random_state(),
-           machine = machine.identity() }
+  return { step = 0, seconds = 0.0, rows = o.rows, random = core.random_state(),
+           machine = machine.identity(), parents = parents }
+end
+
+-- A phase before this one may have been trained again since, on another machine: said, as the weights
+-- that this one has begun with cannot be made again then.
+local function check_parents(run)
+  local known = run.state.parents or {} -- version 0.1.0 kept none
+  for _, parent in ipairs(parents_of(run.o)) do
+    if known[parent.name] and parent:finished() and known[parent.name] ~= parent:checksum() then
+      run.progress:say("%s: it began with other weights of phase %s than those that are there now",
+                       run.phase.name, parent.name)
+    end
+  end
 end
 
 -- Bits depend on these; a run taken to another machine goes on, but says so.
@@ -70,8 +92,9 @@ end
 
 -- Everything that lives while a phase trains.
 local function open_run(phase, o, found)
-  local run = { phase = phase, o = o, place = phase:directory() }
-  run.state = found and found.state or fresh_state(phase, o.rows)
+  local run = { phase = phase, o = o, place = phase:directory(), owner = phase:owner() }
+  run.state = found and found.state or fresh_state(phase, o)
+  run.owner.parents = run.state.parents
   local first = run.state.step + 1
   run.model = found and checkpoint.restore(o.description, found.directory) or build(phase, o)
   check_tokenizer(phase, run.model, o.data)
@@ -89,7 +112,10 @@ local function open_run(phase, o, found)
   run.check_knobs = pinned.knobs(o.description, phase.steps)
   run.check_fixed = guard.fixed(o.description, run.model)
   run.weights = guard.weights(run.optimizer, o.description.freeze ~= nil)
-  if found then check_machine(run, run.state) end
+  if found then
+    check_machine(run, run.state)
+    check_parents(run)
+  end
   core.random_state(run.state.random)
   return run
 end
@@ -101,8 +127,8 @@ local function save(run, done)
   local state, now = run.state, core.clock()
   state.seconds, run.clock = state.seconds + now - run.clock, now
   state.random, state.health, state.done = core.random_state(), run.health.state, done
-  run.metrics:flush()
-  store.save(run.place, state.step, run.model, not done and run.optimizer:state() or nil, state)
+  run.metrics:flush(true)
+  store.save(run.place, run.model, not done and run.optimizer:state() or nil, state, run.owner)
   run.saved = core.clock()
 end
 
@@ -135,7 +161,7 @@ local function evaluate_now(run)
   if is_finite(figures.average)
     and (not state.best or figures.average < state.best.average) then
     state.best = { step = state.step, average = figures.average }
-    store.save_best(run.place, run.model, state.best)
+    store.save_best(run.place, run.model, state.best, run.owner)
   end
   if o.on_eval then guard.call("on_eval", o.on_eval, result, run.model, seed_between(run)) end
 end
@@ -254,14 +280,16 @@ local function lock(phase)
               phase.name, holder)
 end
 
-local function start_anew(directory)
-  store.clear(directory)
+local function start_anew(directory, owner)
+  store.clear(directory, owner)
   for _, name in ipairs(core.list_directory(directory)) do
     if name == "metrics.jsonl" or name:find "^evaluation%-%x+%.json$" then
       core.remove_file(string.format("%s/%s", directory, name))
     end
   end
 end
+
+local function say(text) print(string.format("warning: %s", text)) end
 
 --- Train `phase` to its end, from wherever it stands.
 ---@param phase table
@@ -277,10 +305,11 @@ return function(phase, o)
     held:release()
   end)
   core.remove_staged(directory)
-  if flags.get().fresh then start_anew(directory) end
+  staged.sweep(directory, store.stages)
+  if flags.get().fresh then start_anew(directory, phase:owner()) end
   local found = phase:newest()
   if phase:is_end(found) then return end
-  if found then store.clear_above(directory, found.step) end
+  store.set_damaged_aside(directory, found and found.step or -1, phase:owner(), say)
   core.defer_signals(true)
   train(phase, o, found)
 end

@@ -1,5 +1,6 @@
 -- The settings that a phase wrote down, and how those of several phases differ.
 local check = require "bam.check"
+local core = require "bam.core"
 local json = require "bam.json"
 
 local M = {}
@@ -13,12 +14,23 @@ local function flatten(t, prefix, out)
   return out
 end
 
---- What is written in a phase's directory, by path; nil when there is nothing to read.
+--- What a phase wrote about itself: { digest, name, settings }; nil when there is nothing, or it is
+--- damaged: the digest is that of the settings.
+---@param directory string
+---@return { digest: string, name: string, settings: table }?
+function M.phase(directory)
+  local value = json.read(string.format("%s/phase.json", directory))
+  local fine = type(value) == "table" and type(value.settings) == "table"
+    and value.digest == core.hash(json.encode(value.settings)) and value.settings.name == value.name
+  return fine and value or nil
+end
+
+--- The settings in a phase's directory, by path; nil when there is nothing to read.
 ---@param directory string
 ---@return table<string, string>?
 function M.read(directory)
-  local value = json.read(string.format("%s/phase.json", directory))
-  return value and type(value.settings) == "table" and flatten(value.settings, nil, {}) or nil
+  local value = M.phase(directory)
+  return value and flatten(value.settings, nil, {})
 end
 
 -- The part of a directory's name, or of a phase's, that says what it does.

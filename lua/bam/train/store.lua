@@ -1,17 +1,16 @@
 -- The checkpoints of a phase: directories step-00000120, each a model's checkpoint (config.json,
 -- model.safetensors, ...) with the state of training beside it (training.safetensors,
--- training.json) and a manifest, written last, with the digest of every file and of itself. One
--- appears by a rename, whole. The newest two are kept: when one turns out damaged, the one before
--- serves.
-local check = require "bam.check"
+-- training.json) and a manifest (manifest.lua). One appears by a rename, whole. The newest two are
+-- kept: when one turns out damaged, the one before serves. What is damaged is moved aside, and what
+-- is another phase's is left alone; neither is ever deleted.
 local checkpoint = require "bam.models.checkpoint"
 local core = require "bam.core"
 local json = require "bam.json"
+local manifest = require "bam.train.manifest"
 local staged = require "bam.staged"
 
 local M = {}
 
-local MANIFEST = "manifest.json"
 local KEPT = 2
 
 local function within(directory, name) return string.format("%s/%s", directory, name) end
@@ -22,74 +21,7 @@ local function within(directory, name) return string.format("%s/%s", directory, 
 ---@return string
 function M.directory_of(place, step) return string.format("%s/step-%08d", place, step) end
 
--- ---- the manifest ----
-
--- The digest of a manifest's list of files.
-local function checksum(files) return core.hash(json.encode(files)) end
-
-local function write_manifest(directory)
-  local files = {}
-  for _, name in ipairs(core.list_directory(directory)) do
-    local path = within(directory, name)
-    files[name] = { bytes = core.file_info(path).size, digest = core.hash_file(path) }
-  end
-  local manifest = { files = files, checksum = checksum(files) }
-  core.write_file(within(directory, MANIFEST), json.encode(manifest, { indent = 2 }))
-end
-
--- What is wrong with one file, or nil.
-local function fault_of_file(path, entry)
-  local info = core.file_info(path)
-  if not info then return string.format("%s is missing", path) end
-  if info.size ~= entry.bytes then
-    return string.format("%s has %d bytes instead of %d", path, info.size, entry.bytes)
-  end
-  local ok, digest = pcall(core.hash_file, path)
-  if not ok then return tostring(digest) end
-  if digest ~= entry.digest then
-    return string.format("%s is damaged: its digest is not the manifest's", path)
-  end
-end
-
--- Does a manifest list files beside it, with sizes and digests?
-local function lists_files(files)
-  for name, entry in pairs(files) do
-    if type(name) ~= "string" or name:find "/" or type(entry) ~= "table"
-      or math.type(entry.bytes) ~= "integer" or type(entry.digest) ~= "string" then
-      return false
-    end
-  end
-  return true
-end
-
---- What is wrong with a checkpoint, or nil when it is as it was written.
----@param directory string
----@return string?
-function M.fault(directory)
-  local manifest, message = json.read(within(directory, MANIFEST))
-  if not manifest then return message end
-  local files = manifest.files
-  if type(files) ~= "table" or manifest.checksum ~= checksum(files) or not lists_files(files) then
-    return string.format("%s is damaged: it contradicts itself", within(directory, MANIFEST))
-  end
-  for _, name in ipairs(check.sorted_names(files)) do
-    local fault = fault_of_file(within(directory, name), files[name])
-    if fault then return fault end
-  end
-end
-
--- ---- writing ----
-
--- Fill a staged directory by `write(directory)`, add the manifest, and let it appear. A step's that
--- is there goes first, as it may hold other files; the step before serves until the new one is
--- there.
-local function commit(path, write)
-  staged.replace(path, function(directory)
-    write(directory)
-    write_manifest(directory)
-    if path:find "/step%-%d+$" and core.is_directory(path) then core.remove_directory(path) end
-  end)
-end
+-- ---- looking ----
 
 --- The steps of the checkpoints in `place`, from the newest down.
 ---@param place string
@@ -98,76 +30,161 @@ function M.steps(place)
   local steps = {}
   for _, name in ipairs(core.is_directory(place) and core.list_directory(place) or {}) do
     local step = name:match "^step%-(%d+)$"
-    if step then steps[#steps + 1] = math.tointeger(tonumber(step)) end
+    if step and #step < 18 then steps[#steps + 1] = math.tointeger(tonumber(step)) end
   end
   table.sort(steps, function(a, b) return a > b end)
   return steps
 end
 
---- Write the checkpoint of a step, and delete all but the newest two.
----@param place string the phase's directory
+--- What a checkpoint is: its manifest when it is as it was written and whose it should be, else nil
+--- and why not.
+---@param directory string
+---@param facts { phase: string, digest: string, step?: integer }?
+---@return table? manifest
+---@return string? reason
+---@return boolean? stray it is sound, but another's
+function M.inspect(directory, facts)
+  local found, fault = manifest.read(directory)
+  if not found then return nil, fault, false end
+  local stray = facts and manifest.stray(found, facts)
+  if stray then return nil, string.format("%s is a stray: %s", directory, stray), true end
+  fault = manifest.fault(directory, found)
+  if fault then return nil, fault, false end
+  return found
+end
+
+local function facts_of(owner, step)
+  return owner and { phase = owner.phase, digest = owner.digest, step = step }
+end
+
+-- The checkpoint of a step: { step, directory, state, checksum }; or nil, why not, and is it a stray.
+local function read_step(place, step, owner)
+  local directory = M.directory_of(place, step)
+  local found, reason, stray = M.inspect(directory, facts_of(owner, step))
+  if not found then return nil, reason, stray end
+  local state, fault = json.read(within(directory, "training.json"))
+  if not state then return nil, fault, false end
+  if state.step ~= step then -- of version 0.1.0, whose manifests say nothing of it
+    return nil, string.format("%s is a stray: it is that of step %s", directory, state.step), true
+  end
+  return { step = step, directory = directory, state = state, checksum = found.checksum }
+end
+
+--- The newest checkpoint that is sound and the owner's: { step, directory, state, checksum }, or
+--- nil. `warn` is called with a line about each that is passed over.
+---@param place string
+---@param warn fun(text: string)
+---@param owner { phase: string, digest: string }? any owner will do when left out
+---@return table?
+function M.newest(place, warn, owner)
+  for _, step in ipairs(M.steps(place)) do
+    local found, reason = read_step(place, step, owner)
+    if found then return found end
+    warn(string.format("%s; it is passed over", reason))
+  end
+end
+
+--- The tensors of an unfinished checkpoint's optimizer.
+---@param found table what newest gave
+---@return table<string, tensor>
+function M.tensors(found) return (core.load(within(found.directory, "training.safetensors"))) end
+
+-- ---- making room ----
+
+--- Move the damaged checkpoints above a step aside, so that training can go on from that step. Strays
+--- stay.
+---@param place string
 ---@param step integer
----@param model table
----@param tensors table<string, tensor>? state of the optimiser; nil when training has ended
----@param state table plain data
-function M.save(place, step, model, tensors, state)
-  commit(M.directory_of(place, step), function(directory)
-    checkpoint.write(model, directory)
-    if tensors then core.save(within(directory, "training.safetensors"), tensors) end
-    core.write_file(within(directory, "training.json"), json.encode(state, { indent = 2 }))
+---@param owner { phase: string, digest: string }
+---@param warn fun(text: string)
+function M.set_damaged_aside(place, step, owner, warn)
+  for _, other in ipairs(M.steps(place)) do
+    local found, _, stray = nil, nil, true
+    if other > step then found, _, stray = read_step(place, other, owner) end
+    if not found and not stray then
+      local directory = M.directory_of(place, other)
+      warn(string.format("%s is moved to %s", directory, core.set_aside(directory)))
+    end
+  end
+end
+
+-- Is the checkpoint of a step the owner's by its manifest, be it damaged or not?
+local function is_own(place, step, owner)
+  local found = manifest.read(M.directory_of(place, step))
+  return found ~= nil and not manifest.stray(found, facts_of(owner, step))
+end
+
+-- Delete all but the newest two of the owner's checkpoints up to a step.
+local function prune(place, step, owner)
+  local kept = 0
+  for _, other in ipairs(M.steps(place)) do
+    if other <= step and is_own(place, other, owner) then
+      kept = kept + 1
+      if kept > KEPT then core.remove_directory(M.directory_of(place, other)) end
+    end
+  end
+end
+
+--- Delete the owner's checkpoints, for training anew.
+---@param place string
+---@param owner { phase: string, digest: string }
+function M.clear(place, owner)
+  for _, step in ipairs(M.steps(place)) do
+    local _, _, stray = read_step(place, step, owner)
+    if not stray then core.remove_directory(M.directory_of(place, step)) end
+  end
+  if core.is_directory(within(place, "best")) then core.remove_directory(within(place, "best")) end
+end
+
+-- ---- writing ----
+
+--- Is it the name of something that is staged under the phase's lock only?
+---@param name string
+---@return boolean
+function M.stages(name) return name:find "^step%-%d+$" ~= nil or name == "best" end
+
+-- Fill a staged directory by `write(directory)`, add the manifest, and let it appear.
+local function commit(path, facts, write)
+  staged.replace(path, function(directory)
+    write(directory)
+    manifest.write(directory, facts)
   end)
-  local steps = M.steps(place)
-  for i = KEPT + 1, #steps do core.remove_directory(M.directory_of(place, steps[i])) end
+end
+
+--- Write the checkpoint of a step, and delete all but the owner's newest two. What lies in its place
+--- and is not the owner's is moved aside.
+---@param place string the phase's directory
+---@param model table
+---@param tensors table<string, tensor>? state of the optimizer; nil when training has ended
+---@param state table plain data, with the field `step`
+---@param owner { phase: string, digest: string, parents: table }
+function M.save(place, model, tensors, state, owner)
+  local directory = M.directory_of(place, state.step)
+  local facts = { phase = owner.phase, digest = owner.digest, parents = owner.parents,
+                  step = state.step }
+  local replaces = is_own(place, state.step, owner)
+  local aside = core.is_directory(directory) and core.set_aside(directory)
+  commit(directory, facts, function(fresh)
+    checkpoint.write(model, fresh)
+    if tensors then core.save(within(fresh, "training.safetensors"), tensors) end
+    core.write_file(within(fresh, "training.json"), json.encode(state, { indent = 2 }))
+  end)
+  if replaces then core.remove_directory(aside) end
+  prune(place, state.step, owner)
 end
 
 --- Write a model alone, as the best so far.
 ---@param place string
 ---@param model table
----@param state table plain data on it
-function M.save_best(place, model, state)
-  commit(within(place, "best"), function(directory)
+---@param state table plain data on it, with the field `step`
+---@param owner { phase: string, digest: string, parents: table }
+function M.save_best(place, model, state, owner)
+  local facts = { phase = owner.phase, digest = owner.digest, parents = owner.parents,
+                  step = state.step }
+  commit(within(place, "best"), facts, function(directory)
     checkpoint.write(model, directory)
     core.write_file(within(directory, "best.json"), json.encode(state, { indent = 2 }))
   end)
-end
-
--- ---- reading ----
-
---- The newest checkpoint that is not damaged: { step, directory, state }, or nil. `warn` is called
---- with a line about each damaged one.
----@param place string
----@param warn fun(text: string)
----@return table?
-function M.newest(place, warn)
-  for _, step in ipairs(M.steps(place)) do
-    local directory = M.directory_of(place, step)
-    local fault = M.fault(directory)
-    local state, message
-    if not fault then state, message = json.read(within(directory, "training.json")) end
-    if state then return { step = step, directory = directory, state = state } end
-    warn(string.format("%s; it is passed over", fault or message))
-  end
-end
-
---- The tensors of an unfinished checkpoint's optimiser.
----@param found table what newest gave
----@return table<string, tensor>
-function M.tensors(found) return (core.load(within(found.directory, "training.safetensors"))) end
-
---- Delete the checkpoints above a step, which are damaged.
----@param place string
----@param step integer
-function M.clear_above(place, step)
-  for _, other in ipairs(M.steps(place)) do
-    if other > step then core.remove_directory(M.directory_of(place, other)) end
-  end
-end
-
---- Delete all checkpoints, for training anew.
----@param place string
-function M.clear(place)
-  M.clear_above(place, -1)
-  if core.is_directory(within(place, "best")) then core.remove_directory(within(place, "best")) end
 end
 
 return M

@@ -212,6 +212,16 @@ local CORE = {
   link = function() core.link("x", PATH .. "-link") core.remove_file(PATH .. "-link") end,
   append_file = function() core.append_file(PATH, "text") end,
   truncate_file = function() core.append_file(PATH, "text") core.truncate_file(PATH, 0) end,
+  staged_for = function() core.staged_for "x" end,
+  set_aside = function()
+    core.write_file(PATH .. "-aside", "x")
+    core.remove_file(core.set_aside(PATH .. "-aside"))
+  end,
+  sync_file = function()
+    core.write_file(PATH .. "-sync", "x")
+    core.sync_file(PATH .. "-sync")
+    core.remove_file(PATH .. "-sync")
+  end,
   remove_file = function() core.remove_file(PATH .. "-no") end,
   remove_directory = function()
     local path = PATH .. "-removed"
@@ -253,6 +263,7 @@ local CORE = {
   memory_limit = function() core.memory_limit(0) end,
   isa = function() core.isa() end,
   products = function() core.products() end,
+  try = function() core.try(error, 'x') end,
   at_end = function() core.at_end(print) end,
   peak = function() core.peak() end,
   device = function() core.device(core.device()) end,

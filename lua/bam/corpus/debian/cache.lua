@@ -60,7 +60,7 @@ end
 
 -- Let what was made appear, unless another process has been faster.
 local function publish(staged, directory, format, names)
-  local fine, message = pcall(core.commit_directory, staged, directory)
+  local fine, message = core.uninterrupted(pcall, core.commit_directory, staged, directory)
   if fine then return end
   pcall(core.discard_directory, staged)
   if not inspect(directory, format, names) then error(message, 0) end

@@ -1,0 +1,157 @@
+-- What a run keeps on the disk is bound to what it belongs to: a checkpoint to its phase and step, an
+-- evaluation to the weights it is of. What is another's is named and left alone, what is damaged is
+-- moved aside, and what cannot be read just now is an error and no damage. The weights are always
+-- those of an undisturbed run in the end.
+package.path = string.format("tests/lua/support/?.lua;%s", package.path)
+local bam = require "bam"
+local core = require "bam.core"
+local small = require "small_run"
+
+local directories = {}
+local cleanup <close> = setmetatable({}, { __close = function()
+  for _, directory in ipairs(directories) do small.remove(directory) end
+end })
+
+local function shell(format, ...)
+  local command = string.format(format, ...)
+  assert(os.execute(command), command)
+end
+
+-- A directory with a finished run of the small recipe, or with a copy of one.
+local function run_copy(from)
+  local directory = small.directory()
+  directories[#directories + 1] = directory
+  if from then
+    shell("rm -rf '%s' && cp -a '%s' '%s'", directory, from, directory)
+  end
+  return directory
+end
+
+local function expect(output, words)
+  assert(output:find(words, 1, true), string.format("not said: %s\nbut:\n%s", words, output))
+end
+
+local function glob1(format, ...)
+  local pattern = string.format(format, ...)
+  local found = core.glob(pattern)
+  assert(#found == 1, string.format("%d for %s", #found, pattern))
+  return found[1]
+end
+
+local function run(directory, flags)
+  local output, fine = small.run(directory, flags)
+  assert(fine, output)
+  return output
+end
+
+local whole = run_copy()
+local table_of_whole = run(whole)
+local reference = small.digests(whole)
+
+local function newest(directory, phase)
+  local found = core.glob(string.format("%s/runs/%s-*/step-*[0-9]", directory, phase))
+  return found[#found]
+end
+
+-- ---- a checkpoint of another phase, or under another step ----
+
+local function expect_stray(disturb, words)
+  local directory = run_copy(whole)
+  local stray = disturb(directory)
+  for _, file in ipairs(core.glob(string.format("%s/runs/*/evaluation-*", directory))) do
+    core.remove_file(file)
+  end
+  local before = core.hash_file(stray .. "/manifest.json")
+  local output = run(directory)
+  expect(output, words)
+  small.assert_same(reference, small.digests(directory)) -- a copy of law's own is alike
+  local kept = core.is_directory(stray) and core.hash_file(stray .. "/manifest.json") == before
+  local aside = core.is_directory(stray .. ".set-aside")
+  assert(kept or aside, "the stray is gone")
+end
+
+expect_stray(function(directory)
+  local law, seed = newest(directory, "experts/law"), newest(directory, "seed")
+  shell("rm -r '%s' && cp -a '%s' '%s'", law, seed, law)
+  return law
+end, "is a stray: it belongs to phase seed-")
+expect_stray(function(directory)
+  local law = newest(directory, "experts/law")
+  local other = law:gsub("%d+$", "99999999")
+  shell("cp -a '%s' '%s'", law, other)
+  return other
+end, "is a stray: it is that of step")
+
+-- ---- damage: moved aside; the run goes on from what is sound ----
+
+do
+  local directory = run_copy(whole)
+  local last = newest(directory, "mixed")
+  for _, step in ipairs(core.glob((last:gsub("%d+$", "*[0-9]")))) do
+    shell("printf x >> '%s/config.json'", step)
+  end
+  local output = run(directory)
+  expect(output, string.format("is moved to %s.set-aside", last:match "runs/.*$"))
+  small.assert_same(reference, small.digests(directory))
+  assert(core.is_directory(last .. ".set-aside"))
+  expect(run(directory), "mixed") -- and is not looked at again
+end
+
+-- ---- an evaluation is of these weights, and whole ----
+
+for _, name in ipairs { "evaluation", "other weights" } do
+  local directory = run_copy(whole)
+  local file = glob1("%s/runs/mixed-*/evaluation-*.json", directory)
+  local value = bam.json.decode(core.read_file(file))
+  if name == "evaluation" then
+    value.result.average.perplexity = 1.5
+  else
+    value.weights = ("0"):rep(32)
+  end
+  core.write_file(file, bam.json.encode(value))
+  local output = run(directory)
+  assert(output:match "mixed[^\n]*$" == table_of_whole:match "mixed[^\n]*$", output)
+end
+
+-- ---- a damaged phase.json is made again ----
+
+do
+  local directory = run_copy(whole)
+  local file = glob1("%s/runs/mixed-*/phase.json", directory)
+  local sound = core.read_file(file)
+  for _, damaged in ipairs { "", "{", '{"digest": "0", "name": "mixed", "settings": {}}',
+                             (sound:gsub('"digest": "%x', '"digest": "z', 1)) } do
+    core.write_file(file, damaged)
+    run(directory)
+    assert(core.read_file(file) == sound)
+  end
+end
+-- ---- a table that did not reach stdout is an error ----
+
+do
+  local output, fine = small.run(whole, ">/dev/full 2>errors; true")
+  assert(not fine, output)
+  expect(core.read_file(whole .. "/errors"),
+         "compare: the table was not printed: No space left on device")
+end
+
+-- ---- a finished run can be shown where nothing can be written ----
+
+do
+  local directory = run_copy(whole)
+  local remount = string.format("mount --bind '%s' '%s' && mount -o remount,ro,bind '%s'", directory,
+                                directory, directory)
+  if os.execute(string.format('unshare -m sh -c "%s" 2>/dev/null', remount)) then
+    local command = string.format("%s && %s", remount, small.command(directory))
+    local script = os.tmpname()
+    core.write_file(script, command)
+    local pipe = io.popen(string.format("unshare -m sh '%s' 2>&1", script))
+    local output = pipe:read "a"
+    assert(pipe:close(), output)
+    assert(output:match "mixed[^\n]*$" == table_of_whole:match "mixed[^\n]*$", output)
+    os.remove(script)
+  else
+    print "run_records: the read-only directory is skipped: this user may not mount"
+  end
+end
+print "run_records: ok"
