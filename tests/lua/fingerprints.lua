@@ -3,6 +3,7 @@
 -- what routers keep is in the checkpoints or refused. Each recipe runs as a process, and goes on
 -- after an error to the bits of an undisturbed run.
 package.path = string.format("tests/lua/support/?.lua;%s", package.path)
+local bam = require "bam"
 local core = require "bam.core"
 local small = require "small_run"
 
@@ -199,6 +200,33 @@ fails(broken, recipe(MINE:format(COUNTING), stopping, "Mine"), "enough")
 output = run(broken, mine(COUNTING))
 expect(output, "mixed  done")
 small.assert_same(counted, small.digests(broken))
+
+-- Sigmoid gates with a bias that the load moves, in the forward of a training step.
+local BALANCED = [[
+local Mine = bam.nn.module "Mine"
+function Mine:init(o)
+  self.logits = bam.nn.Linear(o.width, o.experts, { bias = false, std = o.std })
+  self.bias = bam.zeros(o.experts)
+  self.jitter = o.jitter
+end
+function Mine:forward(h)
+  local scores = self.logits(h):sigmoid()
+  local _, experts = (scores + self.bias):topk(1, -1)
+  if self.training then
+    bam.no_grad(function()
+      local load = bam.one_hot(experts, scores:size(-1)):to "f32":mean({ 1, 2, 3 })
+      self.bias:add_((load:mean() - load) * 0.3)
+    end)
+  end
+  return scores:gather(experts, -1), experts
+end]]
+local balanced, resumed = new_directory(recipe(BALANCED, nil, "Mine")), new_directory()
+run(balanced)
+fails(resumed, recipe(BALANCED, stopping, "Mine"), "enough")
+run(resumed, recipe(BALANCED, nil, "Mine"))
+small.assert_same(small.digests(balanced), small.digests(resumed))
+local last = bam.load(small.phase(balanced, "mixed") .. "/step-00000010/model.safetensors")
+assert(last["model.layers.0.mlp.router.bias"]:abs():max():item() > 0, "the bias did not move")
 
 -- Otherwise it is refused by name; caches are let be.
 local other = new_directory()

@@ -81,21 +81,21 @@ function M.names()
   return all
 end
 
---- What a script has changed in bam's own tables, and replaced in Lua's: by path, sorted; nil
---- values as false.
+--- What a script has changed in bam's own tables, or added to them, and replaced in Lua's: by path,
+--- sorted; nil values as false.
 ---@return { path: string, value: any }[]
 function M.changes()
   local list = {}
   for _, entry in ipairs(contents) do
     for key, before in next, entry.fields do
       local now = rawget(entry.table, key)
-      if now ~= before and is_named(before) then
+      if now ~= before and (is_named(before) or not entry.is_lua) then
         list[#list + 1] = { path = string.format("%s.%s", entry.name, key), value = now or false }
       end
     end
     for key, value in next, entry.is_lua and {} or entry.table do
-      if type(key) == "string" and entry.fields[key] == nil and type(value) == "function"
-        and not M.is_own(value) then
+      local own = type(value) == "function" and M.is_own(value)
+      if type(key) == "string" and entry.fields[key] == nil and not own then
         list[#list + 1] = { path = string.format("%s.%s", entry.name, key), value = value }
       end
     end

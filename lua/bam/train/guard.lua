@@ -120,7 +120,8 @@ end
 
 local CALLBACK = ". Callbacks may look at the model; what they change would not be in the phase's "
   .. "fingerprint, and be lost when it is resumed. Schedules of lr, data weights, bam.mix's knobs and "
-  .. "its option freeze change over a run; anything else is for a loop of your own, see help(bam.loop)"
+  .. "its option freeze change over a run, and a router may change tensors in its fields, in its "
+  .. "forward while self.training is true; anything else is for a loop of your own, help(bam.loop)"
 local EVALUATION = ". How often a phase is evaluated must not change its weights: a router may keep "
   .. "something new only while its field `training` is true"
 
