@@ -23,6 +23,7 @@ typedef struct bam_node {
   int64_t refs;
   bool queued; /* in the heap of a running backward */
   bool spent;  /* backward went through it and dropped what it had saved */
+  bool running; /* its backward function runs, which may walk back other graphs */
   int n_inputs;
   const bam_op *op;
   uint64_t sequence;

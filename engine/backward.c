@@ -215,6 +215,15 @@ static const char *node_where(const bam_node *node, char text[BAM_WHERE_SIZE + 8
   return text;
 }
 
+/* A backward inside the backward function of `node` has come to it. */
+static bam_status fail_running(const bam_node *node) {
+  char where[BAM_WHERE_SIZE + 8];
+  return bam_fail(node->context, BAM_ERROR_ARGUMENT,
+                  "backward: the backward of %s%s, which is running, came to itself; walk back other "
+                  "graphs there, or detach",
+                  node->op->name, node_where(node, where));
+}
+
 static bam_status check_node(bam_node *node) {
   char where[BAM_WHERE_SIZE + 8];
   if (node->spent)
@@ -222,6 +231,9 @@ static bam_status check_node(bam_node *node) {
                     "backward: the graph below %s%s was dropped by an earlier backward; "
                     "give that one { retain = true }, or compute the forward again",
                     node->op->name, node_where(node, where));
+  for (int i = 0; i < node->n_inputs; i++)
+    if (node->edges[i].node != NULL && node->edges[i].node->running)
+      return fail_running(node->edges[i].node);
   for (int i = 0; i < BAM_MAX_SAVED; i++)
     if (node->saved[i] != NULL && node->saved[i]->storage->version != node->saved_version[i])
       return bam_fail(node->context, BAM_ERROR_ARGUMENT,
@@ -270,7 +282,9 @@ static bam_status differentiate(bam_node *node) {
                         .n_inputs = node->n_inputs };
   if (node->op->backward == NULL)
     return bam_backward_fail(&pass, "this op has no derivative; detach its input");
+  node->running = true;
   status = node->op->backward(&pass);
+  node->running = false;
   if (status == BAM_OK)
     status = bam_device_check(node->context, node->device);
   if (status == BAM_OK && node->context->check_nan)
@@ -346,6 +360,8 @@ bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain
     return bam_fail(context, BAM_ERROR_ARGUMENT,
                     "backward: nothing here requires a gradient; make a leaf with "
                     "{ requires_grad = true } before computing");
+  if (root->node != NULL && root->node->running)
+    return fail_running(root->node);
   bam_tensor *grad = NULL;
   bam_status status = make_seed(root, seed, &grad);
   if (status != BAM_OK)

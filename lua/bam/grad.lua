@@ -42,10 +42,9 @@ end
 function M.custom(spec)
   check_spec(spec)
   return function(...)
-    local ctx, inputs = {}, {}
-    for i = 1, select("#", ...) do -- nil may stand between them
-      local value = select(i, ...)
-      if is_tensor(value) then inputs[#inputs + 1] = value end
+    local ctx, inputs, arguments = {}, {}, table.pack(...)
+    for i = 1, arguments.n do -- nil may stand between them
+      if is_tensor(arguments[i]) then inputs[#inputs + 1] = arguments[i] end
     end
     local outputs = table.pack(core.with_grad(false, spec.forward, ctx, ...))
     if not core.is_recording() then return table.unpack(outputs, 1, outputs.n) end

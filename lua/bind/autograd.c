@@ -1,6 +1,19 @@
 /* Differentiation from Lua: backward, no_grad, custom ops, the NaN check. */
 #include "bind.h"
 
+/* Backward functions of custom ops may close x and seed. */
+static int walk_back(lua_State *L, bam_tensor *x, bam_tensor *seed, bool retain) {
+  bind_context(L); /* they run in this coroutine */
+  bam_tensor_retain(x);
+  if (seed != NULL)
+    bam_tensor_retain(seed);
+  bam_status status = bam_autograd_backward(x, seed, retain);
+  bam_tensor_release(x);
+  bam_tensor_release(seed);
+  bind_check(L, status);
+  return 0;
+}
+
 /* backward(x, seed?, { retain = false }) */
 static int autograd_backward(lua_State *L) {
   static const char *const names[] = { "retain", NULL };
@@ -16,8 +29,7 @@ static int autograd_backward(lua_State *L) {
     lua_getfield(L, options, "retain");
     retain = lua_toboolean(L, -1);
   }
-  bind_check(L, bam_autograd_backward(x, seed, retain));
-  return 0;
+  return walk_back(L, x, seed, retain);
 }
 
 /* with_grad(enabled, f, ...): call f with recording on or off. */
@@ -27,9 +39,9 @@ static int autograd_with_grad(lua_State *L) {
     return bind_error(L, "expected a function, got %s", bind_describe(L, 2));
   bool was = context->no_grad;
   context->no_grad = !lua_toboolean(L, 1);
-  int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
+  int status = bind_callback(L, lua_gettop(L) - 2);
   context->no_grad = was;
-  return status == LUA_OK ? lua_gettop(L) - 1 : lua_error(L);
+  return status == LUA_OK ? lua_gettop(L) - 1 : bind_raise(L);
 }
 
 static int autograd_is_recording(lua_State *L) {
@@ -37,39 +49,25 @@ static int autograd_is_recording(lua_State *L) {
   return 1;
 }
 
-/* Read a list of tensors at `arg` into a userdata array on the stack. */
-static int read_tensors(lua_State *L, int arg, bam_tensor ***list) {
-  int n = (int)lua_rawlen(L, arg);
-  *list = lua_newuserdatauv(L, sizeof **list * (size_t)(n > 0 ? n : 1), 0);
-  for (int i = 0; i < n; i++) {
-    lua_rawgeti(L, arg, i + 1);
-    (*list)[i] = bind_test_tensor(L, -1);
-    if ((*list)[i] == NULL)
-      bind_error(L, "custom: value %d is %s, not a tensor", i + 1, bind_describe(L, -1));
-    lua_pop(L, 1);
-  }
-  return n;
-}
-
 /* record({ inputs }, { outputs }, backward): new handles of the outputs that are differentiable
    through the function, as a list. */
 static int autograd_record(lua_State *L) {
-  bam_context *context = bind_context(L);
-  luaL_checktype(L, 1, LUA_TTABLE);
-  luaL_checktype(L, 2, LUA_TTABLE);
-  luaL_checktype(L, 3, LUA_TFUNCTION);
-  bam_tensor **inputs, **outputs;
-  int n_inputs = read_tensors(L, 1, &inputs), n_outputs = read_tensors(L, 2, &outputs);
+  if (lua_type(L, 3) != LUA_TFUNCTION)
+    return bind_error(L, "custom: expected a function as backward, got %s", bind_describe(L, 3));
+  int n_inputs, n_outputs;
+  bam_tensor **inputs = bind_push_tensors(L, 1, "custom", &n_inputs);
+  bam_tensor **outputs = bind_push_tensors(L, 2, "custom", &n_outputs);
   lua_createtable(L, n_outputs, 0);
   for (int k = 0; k < n_outputs; k++) {
     bind_box *box = bind_push_box(L);
     bind_check(L, bam_tensor_alias(outputs[k], &box->tensor));
     outputs[k] = box->tensor;
-    lua_rawseti(L, -2, k + 1);
+    lua_rawseti(L, -2, k + 1); /* no script knows the table yet */
   }
   lua_pushvalue(L, 3);
   int function = luaL_ref(L, LUA_REGISTRYINDEX);
-  bam_status status = bam_autograd_custom(context, inputs, n_inputs, function, outputs, n_outputs);
+  bam_status status = bam_autograd_custom(bind_context(L), inputs, n_inputs, function, outputs,
+                                          n_outputs);
   if (status != BAM_OK)
     luaL_unref(L, LUA_REGISTRYINDEX, function);
   bind_check(L, status);

@@ -14,9 +14,11 @@
 /* Open the module "bam.core": the C half of `require "bam"`. Leaves its table. */
 int luaopen_bam_core(lua_State *L);
 
-/* A tensor as Lua holds it. `tensor` is NULL once closed. Boxes born in a scope form its list. */
+/* A tensor as Lua holds it. `tensor` is NULL once closed. Boxes born in a scope form its list, and
+   boxes closed while bindings are running form another. */
 typedef struct bind_box {
   bam_tensor *tensor;
+  bam_tensor *closing;      /* owned: closed, but a running binding may use it */
   struct bind_scope *scope; /* NULL: lives until collected */
   struct bind_box *previous, *next;
   const char *released_by; /* where the scope that released it began; kept alive by the registry */
@@ -25,7 +27,11 @@ typedef struct bind_box {
 /* What one Lua state knows of the engine; found through the registry. */
 typedef struct bind_state {
   bam_context *context;
-  lua_State *L;              /* the coroutine that is running */
+  lua_State *main;           /* the main thread, which is always alive */
+  lua_State *L;              /* the coroutine that calls the engine: see bind_context */
+  int active;                /* how many bindings are running: see running.c */
+  bool collecting;           /* the engine has asked Lua to collect, and waits */
+  bind_box *closed;          /* boxes closed while bindings are running */
   const void *metatable;     /* identity of the tensors' metatable */
   int metatable_ref;         /* in the registry */
   struct bind_scope *scope;  /* the innermost */
@@ -34,8 +40,41 @@ typedef struct bind_state {
 
 bind_state *bind_get_state(lua_State *L);
 
-/* The engine context of this Lua state. */
+/* The engine context of this Lua state. What the engine records, and backward functions, then belong
+   to the coroutine L. */
 bam_context *bind_context(lua_State *L);
+
+/* ---- running: see running.c ---- */
+
+/* Push `function` as scripts may call it, with `upvalues` values, which are popped, at
+   bind_upvalue(1 ...). While the engine collects, calling it is an error, unless `at_any_time`. */
+void bind_push_function(lua_State *L, lua_CFunction function, int upvalues, bool at_any_time);
+
+#define bind_upvalue(i) lua_upvalueindex((i) + 1)
+
+/* Raise if the engine is collecting. */
+void bind_check_idle(lua_State *L);
+
+/* Set the functions of `list` in the table on top. `closer` (NULL: none) is the one of them that may be
+   called at any time: it only lets go of something. */
+void bind_set_functions(lua_State *L, const luaL_Reg *list, lua_CFunction closer);
+
+/* lua_error for a running binding: with the value on top. */
+int bind_raise(lua_State *L);
+
+/* lua_pcall with all results, for a binding that holds nothing itself meanwhile. Tensors closed in
+   there are released at once, unless another binding is running. */
+int bind_callback(lua_State *L, int arguments);
+
+/* Close `box` for scripts. Its tensor waits on the list state->closed. */
+void bind_box_close(bind_state *state, bind_box *box);
+
+/* Take `box` off that list, if it is on it. Its tensor is then the caller's. */
+void bind_box_forget(bind_state *state, bind_box *box);
+
+/* The *n tensors of the list at `arg`, in memory pushed on the stack, after a table that keeps their
+   boxes. Raises for anything else; `what` is the function. */
+bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n);
 
 /* ---- tensors ---- */
 
@@ -61,7 +100,7 @@ void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *
 void bind_set_type(lua_State *L, const luaL_Reg *methods, lua_CFunction close,
                    lua_CFunction describe);
 
-/* The tensor at stack index `arg`, or an argument error. Borrowed: valid while
+/* The tensor at stack index `arg`, or an argument error. Borrowed: valid until the binding returns, if
    the box stays on the stack. */
 bam_tensor *bind_tensor(lua_State *L, int arg);
 
@@ -138,6 +177,9 @@ void bind_push_operator(lua_State *L, const char *name);
 
 /* Set one function per registered op in the table on top, and its help in core.docs. ops.c */
 void bind_register_ops(lua_State *L);
+
+/* tensor(table, options); create.c */
+int bind_create_tensor(lua_State *L);
 
 /* x[key] for numbers, tables and tensors, and x[key] = value; index.c */
 int bind_index_get(lua_State *L);

@@ -51,12 +51,15 @@ int bind_error(lua_State *L, const char *format, ...) {
   va_end(arguments);
   if (where[0] != '\0')
     lua_concat(L, 2);
-  return lua_error(L);
+  return bind_raise(L);
 }
 
 void bind_check(lua_State *L, bam_status status) {
-  if (status != BAM_OK)
-    bind_error(L, "%s", bind_context(L)->message);
+  char message[BAM_MESSAGE_SIZE]; /* a copy: a finaliser may have an error meanwhile */
+  if (status == BAM_OK)
+    return;
+  memcpy(message, bind_context(L)->message, sizeof message);
+  bind_error(L, "%s", message);
 }
 
 void bind_check_within(lua_State *L, bam_status status, const char *what) {
@@ -78,13 +81,11 @@ void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *
 
 void bind_set_type(lua_State *L, const luaL_Reg *methods, lua_CFunction close,
                    lua_CFunction describe) {
+  const luaL_Reg events[] = { { "__close", close }, { "__tostring", describe }, { NULL, NULL } };
   lua_getmetatable(L, -1);
-  lua_pushcfunction(L, close);
-  lua_setfield(L, -2, "__close");
-  lua_pushcfunction(L, describe);
-  lua_setfield(L, -2, "__tostring");
+  bind_set_functions(L, events, close);
   lua_newtable(L);
-  luaL_setfuncs(L, methods, 0);
+  bind_set_functions(L, methods, close);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
 }
@@ -96,14 +97,20 @@ static int collect_protected(lua_State *L) {
   return 0;
 }
 
+/* Finalisers run on the main thread: the coroutine that called the engine may have ended in between. */
 static void host_collect(void *data) {
-  lua_State *L = ((bind_state *)data)->L;
-  if (!lua_checkstack(L, 2))
+  bind_state *state = data;
+  lua_State *caller = state->L;
+  int active = state->active;
+  if (state->collecting || !lua_checkstack(state->main, 2))
     return;
-  lua_pushcfunction(L, collect_protected);
-  if (lua_pcall(L, 0, 0, 0) != LUA_OK)
-    lua_pop(L, 1);
-  ((bind_state *)data)->L = L; /* a finaliser may have run a coroutine, which is gone now */
+  state->collecting = true;
+  lua_pushcfunction(state->main, collect_protected);
+  if (lua_pcall(state->main, 0, 0, 0) != LUA_OK)
+    lua_pop(state->main, 1);
+  state->collecting = false;
+  state->active = active;
+  state->L = caller;
 }
 
 /* One call of a custom op's backward: the gradients go in as tensors (nil where none arrived). */
@@ -114,6 +121,7 @@ typedef struct {
   int n_out, n_in;
 } backward_call;
 
+/* A call of Lua counts its results in 16 bits: take all, and make them n_in. */
 static int backward_protected(lua_State *L) {
   backward_call *call = lua_touserdata(L, 1);
   luaL_checkstack(L, call->n_out + call->n_in + 4, "too many gradients");
@@ -123,19 +131,21 @@ static int backward_protected(lua_State *L) {
       bind_push_box(L)->tensor = bam_tensor_retain(call->grads_out[k]);
     else
       lua_pushnil(L);
-  lua_call(L, call->n_out, call->n_in);
+  lua_call(L, call->n_out, LUA_MULTRET);
+  luaL_checkstack(L, call->n_in + 4, "too many gradients");
+  lua_settop(L, 1 + call->n_in);
   for (int i = 0; i < call->n_in; i++) {
-    int at = lua_gettop(L) - call->n_in + 1 + i;
-    if (lua_isnil(L, at))
-      continue;
-    bam_tensor *grad = bind_test_tensor(L, at);
-    if (grad == NULL)
-      return bind_error(L, "backward of a custom op: gradient %d is a %s, not a tensor", i + 1,
-                        luaL_typename(L, at));
+    bind_box *box = bind_test_box(L, 2 + i);
+    if (box == NULL && !lua_isnil(L, 2 + i))
+      return luaL_error(L, "backward of a custom op: gradient %d is a %s, not a tensor", i + 1,
+                        luaL_typename(L, 2 + i));
+    if (box != NULL && box->tensor == NULL)
+      return luaL_error(L, "backward of a custom op: gradient %d was closed or released by a scope",
+                        i + 1);
   }
   for (int i = 0; i < call->n_in; i++) { /* nothing raises from here on */
-    bam_tensor *grad = bind_test_tensor(L, lua_gettop(L) - call->n_in + 1 + i);
-    call->grads_in[i] = grad != NULL ? bam_tensor_retain(grad) : NULL;
+    bind_box *box = bind_test_box(L, 2 + i);
+    call->grads_in[i] = box != NULL ? bam_tensor_retain(box->tensor) : NULL;
   }
   return 0;
 }
@@ -144,12 +154,15 @@ static bam_status host_backward(void *data, intptr_t function, bam_tensor *const
                                 int n_out, bam_tensor **grads_in, int n_in) {
   bind_state *state = data;
   lua_State *L = state->L;
+  int active = state->active;
   backward_call call = { function, grads_out, grads_in, n_out, n_in };
   if (!lua_checkstack(L, 4))
     return bam_fail(state->context, BAM_ERROR_HOST, "stack overflow in a custom backward");
   lua_pushcfunction(L, backward_protected);
   lua_pushlightuserdata(L, &call);
+  state->active = active - 1; /* the binding that walks back holds what it needs itself */
   int failed = lua_pcall(L, 1, 0, 0) != LUA_OK;
+  state->active = active;
   state->L = L;
   if (!failed)
     return BAM_OK;
@@ -161,7 +174,7 @@ static bam_status host_backward(void *data, intptr_t function, bam_tensor *const
 }
 
 static void host_release(void *data, intptr_t function) {
-  luaL_unref(((bind_state *)data)->L, LUA_REGISTRYINDEX, (int)function);
+  luaL_unref(((bind_state *)data)->main, LUA_REGISTRYINDEX, (int)function);
 }
 
 static void host_where(void *data, char *text, size_t size) {
@@ -187,7 +200,10 @@ static void make_state(lua_State *L) {
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
   if (bam_context_create(NULL, &state->context) != BAM_OK)
-    bind_error(L, "out of memory");
+    luaL_error(L, "out of memory");
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  state->main = lua_tothread(L, -1);
+  lua_pop(L, 1);
   state->L = L;
   state->context->host = (bam_host){ .state = state, .collect = host_collect,
                                      .backward = host_backward, .release = host_release,
@@ -213,7 +229,7 @@ int luaopen_bam_core(lua_State *L) {
                                     bind_path_functions, bind_terminal_functions,
                                     bind_signals_functions };
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-    luaL_setfuncs(L, parts[i], 0);
+    bind_set_functions(L, parts[i], NULL);
   lua_newtable(L);
   bind_register_ops(L);
   lua_setfield(L, 1, "ops");

@@ -150,17 +150,20 @@ static void measure(lua_State *L, survey *s, int d, bool first) {
   }
 }
 
-/* Copy the numbers below the value on top into `tensor` (contiguous i64, f64 or bool), in order. */
-static void copy_numbers(lua_State *L, bam_tensor *tensor, int64_t *at) {
-  void *data = bam_tensor_data(tensor);
-  if (lua_type(L, -1) != LUA_TTABLE &&
-      *at == bam_tensor_count(tensor)) /* a finaliser can do that */
+/* Copy the numbers below the value on top, which is at depth d, into `tensor` (contiguous i64, f64 or
+   bool), in order. A finaliser may have changed the lists since they were measured. */
+static void copy_numbers(lua_State *L, bam_tensor *tensor, int d, int64_t *at) {
+  const bool is_list = d < tensor->shape.ndim;
+  const int number = tensor->dtype == BAM_BOOL ? LUA_TBOOLEAN : LUA_TNUMBER;
+  if (lua_type(L, -1) != (is_list ? LUA_TTABLE : number) ||
+      (is_list && (int64_t)lua_rawlen(L, -1) != tensor->shape.size[d]) ||
+      (!is_list && tensor->dtype == BAM_I64 && !lua_isinteger(L, -1)))
     bind_error(L, "tensor: the list was changed while it was read");
-  if (lua_type(L, -1) == LUA_TTABLE) {
-    int64_t n = (int64_t)lua_rawlen(L, -1);
-    for (int64_t i = 1; i <= n; i++) {
+  void *data = bam_tensor_data(tensor);
+  if (is_list) {
+    for (int64_t i = 1; i <= tensor->shape.size[d]; i++) {
       lua_rawgeti(L, -1, i);
-      copy_numbers(L, tensor, at);
+      copy_numbers(L, tensor, d + 1, at);
       lua_pop(L, 1);
     }
   } else if (tensor->dtype == BAM_BOOL) {
@@ -172,7 +175,7 @@ static void copy_numbers(lua_State *L, bam_tensor *tensor, int64_t *at) {
   }
 }
 
-static int create_tensor(lua_State *L) {
+int bind_create_tensor(lua_State *L) {
   bam_context *context = bind_context(L);
   if (bind_test_tensor(L, 1) != NULL)
     return bind_error(L, "tensor: this is a tensor already; x:clone() copies it");
@@ -188,7 +191,7 @@ static int create_tensor(lua_State *L) {
                                &raw->tensor));
   int64_t at = 0;
   lua_pushvalue(L, 1);
-  copy_numbers(L, raw->tensor, &at);
+  copy_numbers(L, raw->tensor, 0, &at);
   lua_pop(L, 1);
   move_and_convert(L, "tensor", raw->tensor, &o, box);
   return finish(L, box, &o);
@@ -448,7 +451,7 @@ static int create_randperm(lua_State *L) {
 }
 
 const luaL_Reg bind_create_functions[] = {
-  { "tensor", create_tensor },   { "zeros", create_zeros }, { "ones", create_ones },
+  { "tensor", bind_create_tensor },   { "zeros", create_zeros }, { "ones", create_ones },
   { "empty", create_empty },     { "full", create_full },   { "arange", create_arange },
   { "linspace", create_linspace }, { "eye", create_eye },   { "rand", create_rand },
   { "randn", create_randn },     { "randint", create_randint },

@@ -66,7 +66,7 @@ static int directory_stage(lua_State *L) {
   if (lua_pcall(L, 1, 1, 0) == LUA_OK)
     return 1;
   bam_directory_discard(context, staged); /* nobody would know of it */
-  return lua_error(L);
+  return bind_raise(L);
 }
 
 /* commit_directory(staged, path) */

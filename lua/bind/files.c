@@ -30,29 +30,40 @@ static const char *check_path(lua_State *L, const char *what) {
 
 /* ---- save ---- */
 
-static int64_t count_entries(lua_State *L, int table) {
-  int64_t n = 0;
+/* Push the keys of the table at `table` and its values, as two lists: a finaliser may change the table
+   while it is read. How many there are. */
+static int push_entries(lua_State *L, int table) {
+  int n = 0, keys = lua_gettop(L) + 1;
+  lua_newtable(L);
+  lua_newtable(L);
   lua_pushnil(L);
-  while (lua_next(L, table)) {
-    n++;
-    lua_pop(L, 1);
+  for (; lua_next(L, table); n++) {
+    lua_rawseti(L, keys + 1, n + 1);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, keys, n + 1);
   }
   return n;
 }
 
-/* The tensors of the table at index 2, by name, in memory pushed on the stack. They stay the
-   table's. */
-static bam_named_tensor *read_tensors(lua_State *L, int64_t *n) {
-  bam_named_tensor *tensors =
-    lua_newuserdatauv(L, (size_t)count_entries(L, 2) * sizeof *tensors, 0);
-  *n = 0;
-  lua_pushnil(L);
-  while (lua_next(L, 2)) {
-    const char *name = check_text(L, -2, "save", "a string as the name of each tensor");
-    bam_tensor *tensor = bind_test_tensor(L, -1);
-    if (tensor == NULL)
-      bind_error(L, "save: `%s` is %s, not a tensor", name, bind_describe(L, -1));
-    tensors[(*n)++] = (bam_named_tensor){ name, tensor };
+/* The string at position `i` of a list, which keeps it. */
+static const char *listed_text(lua_State *L, int list, int i, const char *role) {
+  lua_rawgeti(L, list, i);
+  const char *text = check_text(L, -1, "save", role);
+  lua_pop(L, 1);
+  return text;
+}
+
+/* The tensors of the table at index 2, by name, in memory pushed on the stack. */
+static bam_named_tensor *read_tensors(lua_State *L, int *n) {
+  int names = lua_gettop(L) + 1;
+  *n = push_entries(L, 2);
+  bam_named_tensor *tensors = lua_newuserdatauv(L, (size_t)*n * sizeof *tensors, 0);
+  for (int i = 0; i < *n; i++) {
+    tensors[i].name = listed_text(L, names, i + 1, "a string as the name of each tensor");
+    lua_rawgeti(L, names + 1, i + 1);
+    tensors[i].tensor = bind_test_tensor(L, -1);
+    if (tensors[i].tensor == NULL)
+      bind_error(L, "save: `%s` is %s, not a tensor", tensors[i].name, bind_describe(L, -1));
     lua_pop(L, 1);
   }
   return tensors;
@@ -63,19 +74,18 @@ static int by_key(const void *a, const void *b) {
 }
 
 /* The strings of the table at index 3, sorted by key, in memory pushed on the stack. */
-static bam_metadata *read_metadata(lua_State *L, int64_t *n) {
+static bam_metadata *read_metadata(lua_State *L, int *n) {
   *n = 0;
   if (lua_isnil(L, 3))
     return NULL;
   check_table(L, 3, "save", "a table of strings as metadata");
-  bam_metadata *metadata = lua_newuserdatauv(L, (size_t)count_entries(L, 3) * sizeof *metadata, 0);
-  lua_pushnil(L);
-  while (lua_next(L, 3)) {
-    const char *key = check_text(L, -2, "save", "strings as the keys of metadata");
-    const char *value =
-      check_text(L, -1, "save", "strings as the values of metadata (use tostring)");
-    metadata[(*n)++] = (bam_metadata){ key, value };
-    lua_pop(L, 1);
+  int keys = lua_gettop(L) + 1;
+  *n = push_entries(L, 3);
+  bam_metadata *metadata = lua_newuserdatauv(L, (size_t)*n * sizeof *metadata, 0);
+  for (int i = 0; i < *n; i++) {
+    metadata[i].key = listed_text(L, keys, i + 1, "strings as the keys of metadata");
+    metadata[i].value =
+      listed_text(L, keys + 1, i + 1, "strings as the values of metadata (use tostring)");
   }
   if (*n > 0)
     qsort(metadata, (size_t)*n, sizeof *metadata, by_key);
@@ -84,7 +94,7 @@ static bam_metadata *read_metadata(lua_State *L, int64_t *n) {
 
 /* save(path, { name = tensor, ... } [, { key = string, ... }]) */
 static int files_save(lua_State *L) {
-  int64_t n, n_metadata;
+  int n, n_metadata;
   const char *path = check_path(L, "save");
   check_table(L, 2, "save", "a table of tensors by name");
   lua_settop(L, 3);

@@ -211,9 +211,7 @@ int bind_index_get(lua_State *L) {
 static bam_tensor *read_value(lua_State *L, bam_tensor *x) {
   bam_tensor *value;
   if (lua_type(L, 3) == LUA_TTABLE) { /* a list of numbers */
-    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    lua_getfield(L, -1, "bam.core");
-    lua_getfield(L, -1, "tensor");
+    lua_pushcfunction(L, bind_create_tensor);
     lua_pushvalue(L, 3);
     lua_createtable(L, 0, 1); /* made in x's dtype: every number has to fit it */
     lua_pushstring(L, bam_dtype_name(x->dtype));

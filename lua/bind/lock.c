@@ -6,16 +6,27 @@
 
 #define LOCK "bam.Lock"
 
-static int lock_release(lua_State *L) {
-  bam_lock **box = luaL_checkudata(L, 1, LOCK);
+static bam_lock **check_lock(lua_State *L) {
+  bam_lock **box = luaL_testudata(L, 1, LOCK);
+  if (box == NULL)
+    bind_error(L, "expected a lock, got %s; call methods with a colon", bind_describe(L, 1));
+  return box;
+}
+
+static int lock_collect(lua_State *L) {
+  bam_lock **box = lua_touserdata(L, 1);
   bam_lock_release(*box);
   *box = NULL;
   return 0;
 }
 
+static int lock_release(lua_State *L) {
+  check_lock(L);
+  return lock_collect(L);
+}
+
 static int lock_describe(lua_State *L) {
-  bam_lock **box = luaL_checkudata(L, 1, LOCK);
-  lua_pushstring(L, *box != NULL ? "lock" : "lock (released)");
+  lua_pushstring(L, *check_lock(L) != NULL ? "lock" : "lock (released)");
   return 1;
 }
 
@@ -25,7 +36,7 @@ static int lock_take(lua_State *L) {
   char holder[BAM_LOCK_TEXT];
   const char *path = bind_path(L, 1, "lock", "a file");
   bam_lock *none = NULL;
-  bam_lock **box = bind_push_owner(L, &none, sizeof none, LOCK, lock_release);
+  bam_lock **box = bind_push_owner(L, &none, sizeof none, LOCK, lock_collect);
   bind_set_type(L, methods, lock_release, lock_describe);
   bind_check_within(L, bam_lock_take(bind_context(L), path, box, holder), "lock");
   if (*box != NULL)

@@ -98,25 +98,14 @@ static int read_inputs(reader *r, bam_tensor **inputs) {
   return n;
 }
 
-/* The inputs of an op that takes a list of them; the array is a userdata on the stack. */
+/* The inputs of an op that takes a list of them, in memory on the stack. */
 static int read_list(reader *r, bam_tensor ***inputs) {
-  lua_State *L = r->L;
-  if (lua_type(L, r->next) != LUA_TTABLE)
-    bind_error(L, "%s: expected a list of tensors, got %s", r->op->name, bind_describe(L, r->next));
-  lua_Unsigned n = lua_rawlen(L, r->next);
-  if (n == 0 || n > (1 << 20))
-    bind_error(L, "%s: the list of tensors is %s", r->op->name, n == 0 ? "empty" : "too long");
-  *inputs = lua_newuserdatauv(L, n * sizeof **inputs, 0);
-  for (int i = 0; i < (int)n; i++) {
-    lua_rawgeti(L, r->next, i + 1);
-    (*inputs)[i] = bind_test_tensor(L, -1); /* the list keeps it alive */
-    if ((*inputs)[i] == NULL)
-      bind_error(L, "%s: entry %d of the list is %s, not a tensor", r->op->name, i + 1,
-                 bind_describe(L, -1));
-    lua_pop(L, 1);
-  }
+  int n;
+  *inputs = bind_push_tensors(r->L, r->next, r->op->name, &n);
+  if (n == 0)
+    bind_error(r->L, "%s: the list of tensors is empty", r->op->name);
   r->next++;
-  return (int)n;
+  return n;
 }
 
 /* ---- attributes ---- */
@@ -286,7 +275,7 @@ static bam_device *find_device(lua_State *L, int top) {
 }
 
 static int call_op(lua_State *L) {
-  const bam_op *op = lua_touserdata(L, lua_upvalueindex(1));
+  const bam_op *op = lua_touserdata(L, bind_upvalue(1));
   reader r = { .L = L, .op = op, .next = 1, .top = lua_gettop(L) };
   bam_tensor *named[BAM_MAX_INPUT_NAMES], **inputs = named;
   bam_attr attrs[MAX_ATTRS];
@@ -299,7 +288,7 @@ static int call_op(lua_State *L) {
 
 /* Operators: two operands, no attributes. Lua passes a unary operand twice. */
 static int call_operator(lua_State *L) {
-  const bam_op *op = lua_touserdata(L, lua_upvalueindex(1));
+  const bam_op *op = lua_touserdata(L, bind_upvalue(1));
   int n = op->inputs[1] != NULL ? 2 : 1;
   lua_settop(L, n);
   return call_op(L);
@@ -350,7 +339,7 @@ void bind_register_ops(lua_State *L) {
   const bam_op *op;
   for (int i = 0; (op = bam_op_at(i)) != NULL; i++) {
     lua_pushlightuserdata(L, (void *)op);
-    lua_pushcclosure(L, call_op, 1);
+    bind_push_function(L, call_op, 1, false);
     document(L, op);
     lua_setfield(L, -2, op->name);
   }
@@ -358,5 +347,5 @@ void bind_register_ops(lua_State *L) {
 
 void bind_push_operator(lua_State *L, const char *name) {
   lua_pushlightuserdata(L, (void *)bam_op_find(name));
-  lua_pushcclosure(L, call_operator, 1);
+  bind_push_function(L, call_operator, 1, false);
 }

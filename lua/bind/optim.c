@@ -35,12 +35,10 @@ static bam_tensor *writable(lua_State *L, int arg, const char *what) {
 
 /* ---- updates ---- */
 
-/* The 0-d f64 tensor in field `clip` of the settings, or NULL. */
+/* The 0-d f64 tensor in field `clip` of the settings, or NULL; it stays on the stack. */
 static bam_tensor *clip_field(lua_State *L, int arg) {
   lua_getfield(L, arg, "clip");
-  bam_tensor *clip = lua_isnil(L, -1) ? NULL : bind_tensor(L, lua_gettop(L));
-  lua_pop(L, 1); /* the table keeps it */
-  return clip;
+  return lua_isnil(L, -1) ? NULL : bind_tensor(L, lua_gettop(L));
 }
 
 /* adamw_step(param, grad, m, v, { lr, beta1, beta2, eps, weight_decay, step, clip? }) */
@@ -86,43 +84,23 @@ static int optim_sgd_step(lua_State *L) {
 
 /* ---- lists of tensors ---- */
 
-/* Entry `i` (from 1) of the list at `list`, which keeps it alive. */
-static bam_tensor *entry(lua_State *L, int list, int64_t i, const char *what) {
-  lua_rawgeti(L, list, i);
-  bam_tensor *tensor = bind_test_tensor(L, -1);
-  if (tensor == NULL)
-    bind_error(L, "%s: entry %I of the list is %s, not a tensor", what, (LUAI_UACINT)i,
-               bind_describe(L, -1));
-  lua_pop(L, 1);
-  return tensor;
-}
-
-static int64_t list_length(lua_State *L, int list, const char *what) {
-  expect_table(L, list, what, "a list of tensors");
-  lua_Unsigned n = lua_rawlen(L, list);
-  if (n > INT32_MAX)
-    bind_error(L, "%s: the list is too long", what);
-  return (int64_t)n;
-}
-
 /* grad_norm({ tensors }): the Euclidean norm of all their elements together, a 0-d f64 tensor. */
 static int optim_grad_norm(lua_State *L) {
-  int64_t n = list_length(L, 1, "grad_norm");
-  bam_tensor **tensors = lua_newuserdatauv(L, sizeof *tensors * (size_t)(n > 0 ? n : 1), 0);
-  for (int64_t i = 0; i < n; i++)
-    tensors[i] = entry(L, 1, i + 1, "grad_norm");
+  int n;
+  bam_tensor **tensors = bind_push_tensors(L, 1, "grad_norm", &n);
   bind_box *norm = bind_push_box(L);
-  bind_check(L, bam_optim_norm(bind_context(L), tensors, (int)n, &norm->tensor));
+  bind_check(L, bam_optim_norm(bind_context(L), tensors, n, &norm->tensor));
   return 1;
 }
 
 /* zero({ tensors }): overwrite all their elements by 0. */
 static int optim_zero(lua_State *L) {
-  int64_t n = list_length(L, 1, "zero");
-  for (int64_t i = 1; i <= n; i++)
-    bind_check(L, bam_autograd_check_write("zero", entry(L, 1, i, "zero")));
-  for (int64_t i = 1; i <= n; i++)
-    bind_check(L, bam_tensor_fill(entry(L, 1, i, "zero"), 0));
+  int n;
+  bam_tensor **tensors = bind_push_tensors(L, 1, "zero", &n);
+  for (int i = 0; i < n; i++)
+    bind_check(L, bam_autograd_check_write("zero", tensors[i]));
+  for (int i = 0; i < n; i++)
+    bind_check(L, bam_tensor_fill(tensors[i], 0));
   return 0;
 }
 
@@ -151,17 +129,19 @@ static bam_status bind_gradient(bam_tensor *leaf, bam_tensor *place) {
    slice of the flat buffer, also after a script set x.grad to something else. Gives nil, or the
    number of the first leaf that no longer lives in its place; then nothing was changed. */
 static int optim_attach(lua_State *L) {
-  int64_t n = list_length(L, 1, "attach");
-  for (int list = 2; list <= 3; list++)
-    if (list_length(L, list, "attach") != n)
-      return bind_error(L, "attach: the lists have different lengths");
-  for (int64_t i = 1; i <= n; i++)
-    if (!same_place(entry(L, 1, i, "attach"), entry(L, 2, i, "attach"))) {
-      lua_pushinteger(L, i);
+  int n, n_places, n_grads;
+  bam_tensor **leaves = bind_push_tensors(L, 1, "attach", &n);
+  bam_tensor **places = bind_push_tensors(L, 2, "attach", &n_places);
+  bam_tensor **grads = bind_push_tensors(L, 3, "attach", &n_grads);
+  if (n_places != n || n_grads != n)
+    return bind_error(L, "attach: the lists have different lengths");
+  for (int i = 0; i < n; i++)
+    if (!same_place(leaves[i], places[i])) {
+      lua_pushinteger(L, i + 1);
       return 1;
     }
-  for (int64_t i = 1; i <= n; i++)
-    bind_check(L, bind_gradient(entry(L, 1, i, "attach"), entry(L, 3, i, "attach")));
+  for (int i = 0; i < n; i++)
+    bind_check(L, bind_gradient(leaves[i], grads[i]));
   lua_pushnil(L);
   return 1;
 }

@@ -138,8 +138,7 @@ static int scope_call(lua_State *L) {
   bind_state *state = bind_get_state(L);
   scope.parent = state->scope;
   state->scope = &scope;
-  int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
-  state = bind_get_state(L);
+  int status = bind_callback(L, lua_gettop(L) - 1);
   int n = lua_gettop(L); /* the results, or one error value */
   if (lua_checkstack(L, n + 3)) {
     lua_pushcfunction(L, hand_out_results);
@@ -154,7 +153,7 @@ static int scope_call(lua_State *L) {
   }
   state->scope = scope.parent;
   release_all(&scope);
-  return status == LUA_OK ? n : lua_error(L);
+  return status == LUA_OK ? n : bind_raise(L);
 }
 
 const luaL_Reg bind_scope_functions[] = { { "scope", scope_call }, { NULL, NULL } };

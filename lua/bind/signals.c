@@ -82,9 +82,9 @@ static int signals_uninterrupted(lua_State *L) {
   if (!bind_is_callable(L, 1))
     return bind_error(L, "uninterrupted: expected a function, got %s", bind_describe(L, 1));
   bam_interrupts_hold();
-  int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+  int status = bind_callback(L, lua_gettop(L) - 1);
   bam_interrupts_release();
-  return status == LUA_OK ? lua_gettop(L) : lua_error(L);
+  return status == LUA_OK ? lua_gettop(L) : bind_raise(L);
 }
 
 /* try(f, ...) is pcall, but for Ctrl-C, which it passes on. */

@@ -22,7 +22,8 @@ static int system_random_state(lua_State *L) {
     lua_rawseti(L, -2, 2);
     return 1;
   }
-  luaL_checktype(L, 1, LUA_TTABLE);
+  if (lua_type(L, 1) != LUA_TTABLE)
+    return bind_error(L, "random_state: expected { seed, counter }, got %s", bind_describe(L, 1));
   lua_rawgeti(L, 1, 1);
   lua_rawgeti(L, 1, 2);
   bam_random_state state = { (uint64_t)bind_integer(L, -2, "random_state: seed"),
@@ -86,8 +87,9 @@ static int system_fail_allocation(lua_State *L) {
 
 /* nearest(word, { names }): the name nearest to a misspelt word, or nil. */
 static int system_nearest(lua_State *L) {
-  const char *word = luaL_checkstring(L, 1);
-  luaL_checktype(L, 2, LUA_TTABLE);
+  if (lua_type(L, 1) != LUA_TSTRING || lua_type(L, 2) != LUA_TTABLE)
+    return bind_error(L, "nearest: expected a string and a list of strings");
+  const char *word = lua_tostring(L, 1);
   size_t n = lua_rawlen(L, 2);
   const char **names = lua_newuserdatauv(L, (n + 1) * sizeof *names, 0);
   size_t kept = 0;
@@ -117,7 +119,7 @@ static int system_clock(lua_State *L) {
 
 /* sleep(seconds): returns early when a signal comes, so that Ctrl-C is seen. */
 static int system_sleep(lua_State *L) {
-  double seconds = luaL_checknumber(L, 1);
+  double seconds = bind_number(L, 1, "sleep: seconds");
   if (!(seconds >= 0 && seconds <= 1e6))
     return bind_error(L, "sleep: expected 0 to 1000000 seconds, got %f", seconds);
   struct timespec wait = { .tv_sec = (time_t)seconds };

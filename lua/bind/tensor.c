@@ -68,30 +68,22 @@ static bind_box *self_box(lua_State *L) {
 
 /* __gc: nobody can reach the box any more. */
 static int box_collect(lua_State *L) {
-  bind_box *box = self_box(L);
-  bam_tensor *tensor = box->tensor;
+  bind_box *box = bind_test_box(L, 1);
+  if (box == NULL)
+    return 0;
+  bam_tensor *tensor = box->tensor != NULL ? box->tensor : box->closing;
   bind_scope_leave(box);
   box->tensor = NULL;
+  if (box->closing != NULL)
+    bind_box_forget(bind_get_state(L), box);
   bam_tensor_release(tensor);
   return 0;
 }
 
-/* Is a finaliser running? One can start inside any binding that asks Lua for memory. */
-static bool in_finaliser(lua_State *L) {
-  lua_Debug ar;
-  for (int level = 1; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "n", &ar);
-    if (ar.name != NULL && strcmp(ar.name, "__gc") == 0 && strcmp(ar.namewhat, "metamethod") == 0)
-      return true;
-  }
-  return false;
-}
-
-/* close() and the end of a <close> variable. A finaliser of a script's may run while a binding
-   holds this very tensor: there the box is left to the collector. */
+/* close() and the end of a <close> variable. */
 static int box_close(lua_State *L) {
-  self_box(L);
-  return in_finaliser(L) ? 0 : box_collect(L);
+  bind_box_close(bind_get_state(L), self_box(L));
+  return 0;
 }
 
 static int box_keep(lua_State *L) {
@@ -122,10 +114,11 @@ static void get_requires_grad(lua_State *L, bam_tensor *x) { lua_pushboolean(L, 
 static void get_is_leaf(lua_State *L, bam_tensor *x) { lua_pushboolean(L, x->node == NULL); }
 
 static void get_grad(lua_State *L, bam_tensor *x) {
-  if (x->grad == NULL)
+  bind_box *box = x->grad != NULL ? bind_push_box(L) : NULL;
+  if (x->grad == NULL) /* a finaliser may just have cleared it */
     lua_pushnil(L);
-  else
-    bind_push_box(L)->tensor = bam_tensor_retain(x->grad);
+  else if (box != NULL)
+    box->tensor = bam_tensor_retain(x->grad);
 }
 
 static const struct property {
@@ -154,7 +147,7 @@ static int fail_member(lua_State *L) {
   int n = 0;
   for (int table = 1; table <= 2; table++) {
     lua_pushnil(L);
-    while (lua_next(L, lua_upvalueindex(table))) {
+    while (lua_next(L, bind_upvalue(table))) {
       lua_pop(L, 1);
       if (n < 511 && lua_type(L, -1) == LUA_TSTRING)
         names[n++] = lua_tostring(L, -1); /* the table keeps the string */
@@ -169,14 +162,15 @@ static int fail_member(lua_State *L) {
 
 /* Upvalues of __index: the method table, the table of properties (name -> light pointer). */
 static int tensor_index(lua_State *L) {
+  lua_pushvalue(L, 2);
+  if (lua_type(L, 2) == LUA_TSTRING && lua_rawget(L, bind_upvalue(1)) != LUA_TNIL)
+    return 1;
+  lua_settop(L, 2);
+  bind_check_idle(L);
   if (lua_type(L, 2) != LUA_TSTRING)
     return bind_index_get(L);
   lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
-    return 1;
-  lua_pop(L, 1);
-  lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL)
+  if (lua_rawget(L, bind_upvalue(2)) == LUA_TNIL)
     return fail_member(L);
   const struct property *property = lua_touserdata(L, -1);
   property->get(L, bind_tensor(L, 1));
@@ -365,7 +359,7 @@ static const struct {
 void bind_tensor_metatable(lua_State *L) {
   bind_state *state = bind_get_state(L);
   lua_newtable(L); /* methods */
-  luaL_setfuncs(L, bind_tensor_methods, 0);
+  bind_set_functions(L, bind_tensor_methods, box_close);
   lua_createtable(L, 0, N_PROPERTIES); /* properties */
   for (size_t i = 0; i < N_PROPERTIES; i++) {
     lua_pushlightuserdata(L, (void *)&properties[i]);
@@ -378,13 +372,14 @@ void bind_tensor_metatable(lua_State *L) {
   lua_setfield(L, -2, "__properties");
   lua_pushvalue(L, -3);
   lua_pushvalue(L, -3);
-  lua_pushcclosure(L, tensor_index, 2);
+  bind_push_function(L, tensor_index, 2, true); /* methods are found at any time */
   lua_setfield(L, -2, "__index");
-  const luaL_Reg events[] = { { "__newindex", tensor_newindex }, { "__gc", box_collect },
-                              { "__close", box_close },          { "__len", tensor_len },
-                              { "__lt", tensor_no_order },       { "__le", tensor_no_order },
-                              { NULL, NULL } };
-  luaL_setfuncs(L, events, 0);
+  const luaL_Reg events[] = { { "__newindex", tensor_newindex }, { "__close", box_close },
+                              { "__len", tensor_len },           { "__lt", tensor_no_order },
+                              { "__le", tensor_no_order },       { NULL, NULL } };
+  bind_set_functions(L, events, box_close);
+  lua_pushcfunction(L, box_collect);
+  lua_setfield(L, -2, "__gc");
   for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++) {
     bind_push_operator(L, operators[i].op);
     lua_setfield(L, -2, operators[i].event);

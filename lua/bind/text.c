@@ -11,27 +11,54 @@
 
 #define READER "bam.TextReader"
 
+/* A reader that is closed while it reads, by a finaliser, is closed when it has read. */
+typedef struct reader_box {
+  bam_reader *reader; /* NULL: closed */
+  bool busy, closing;
+} reader_box;
+
+static reader_box *check_reader(lua_State *L) {
+  reader_box *box = luaL_testudata(L, 1, READER);
+  if (box == NULL)
+    bind_error(L, "expected a text reader, got %s; call methods with a colon", bind_describe(L, 1));
+  return box;
+}
+
+static void let_go(reader_box *box) {
+  box->closing = box->busy;
+  if (box->busy)
+    return;
+  bam_reader_close(box->reader);
+  box->reader = NULL;
+}
+
 static int reader_close(lua_State *L) {
-  bam_reader **box = luaL_checkudata(L, 1, READER);
-  bam_reader_close(*box);
-  *box = NULL;
+  let_go(check_reader(L));
+  return 0;
+}
+
+static int reader_collect(lua_State *L) {
+  let_go(lua_touserdata(L, 1));
   return 0;
 }
 
 /* reader:next() gives text, line, true or nil for "continues"; nil at the end */
 static int reader_next(lua_State *L) {
-  bam_reader **box = luaL_checkudata(L, 1, READER);
+  reader_box *box = check_reader(L);
   bam_document document;
   bool found;
-  if (*box == NULL)
+  if (box->reader == NULL)
     return bind_error(L, "next: the text reader is closed");
-  bam_status status = bam_reader_next(*box, &document, &found);
-  if (status != BAM_OK)
-    reader_close(L);
+  box->busy = true;
+  bam_status status = bam_reader_next(box->reader, &document, &found);
+  box->busy = false;
+  if (status == BAM_OK && found)
+    lua_pushlstring(L, document.text, (size_t)document.size);
+  if (status != BAM_OK || box->closing)
+    let_go(box);
   bind_check(L, status);
   if (!found)
     return 0;
-  lua_pushlstring(L, document.text, (size_t)document.size);
   lua_pushinteger(L, document.line);
   if (!document.continues)
     return 2;
@@ -41,11 +68,11 @@ static int reader_next(lua_State *L) {
 
 /* reader:skipped() gives how many records were skipped, and what was wrong with the first */
 static int reader_skipped(lua_State *L) {
-  bam_reader **box = luaL_checkudata(L, 1, READER);
+  const reader_box *box = check_reader(L);
   const char *fault;
-  if (*box == NULL)
+  if (box->reader == NULL)
     return bind_error(L, "skipped: the text reader is closed");
-  int64_t count = bam_reader_skipped(*box, &fault);
+  int64_t count = bam_reader_skipped(box->reader, &fault);
   lua_pushinteger(L, count);
   if (count == 0)
     return 1;
@@ -54,17 +81,16 @@ static int reader_skipped(lua_State *L) {
 }
 
 static int reader_describe(lua_State *L) {
-  bam_reader **box = luaL_checkudata(L, 1, READER);
-  lua_pushstring(L, *box != NULL ? "text reader" : "text reader (closed)");
+  lua_pushstring(L, check_reader(L)->reader != NULL ? "text reader" : "text reader (closed)");
   return 1;
 }
 
 /* Push an empty box for a reader. */
-static bam_reader **push_reader(lua_State *L) {
+static reader_box *push_reader(lua_State *L) {
   static const luaL_Reg methods[] = { { "next", reader_next }, { "close", reader_close },
                                       { "skipped", reader_skipped }, { NULL, NULL } };
-  bam_reader *none = NULL;
-  bam_reader **box = bind_push_owner(L, &none, sizeof none, READER, reader_close);
+  const reader_box none = { .reader = NULL };
+  reader_box *box = bind_push_owner(L, &none, sizeof none, READER, reader_collect);
   bind_set_type(L, methods, reader_close, reader_describe);
   return box;
 }
@@ -117,8 +143,8 @@ static int text_open(lua_State *L) {
     .format = read_format(L),
     .skips_bad = read_skips_bad(L),
   };
-  bam_reader **box = push_reader(L);
-  bam_status status = bam_reader_open(bind_context(L), path, &options, box);
+  reader_box *box = push_reader(L);
+  bam_status status = bam_reader_open(bind_context(L), path, &options, &box->reader);
   bind_check_within(L, status, "text_open");
   return 1;
 }

@@ -46,9 +46,9 @@ static void *push_object(lua_State *L, size_t size, const char *type, const luaL
   luaL_newmetatable(L, type);
   if (lua_getfield(L, -1, "__gc") == LUA_TNIL) {
     lua_pop(L, 1);
-    luaL_setfuncs(L, metamethods, 0);
+    bind_set_functions(L, metamethods, NULL);
     lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
+    bind_set_functions(L, methods, NULL);
     lua_setfield(L, -2, "__index");
     lua_pushstring(L, type);
     lua_setfield(L, -2, "__metatable");

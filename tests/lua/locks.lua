@@ -141,7 +141,7 @@ for _, text in ipairs { "", "\0\0\0", "process 1 on host a b, since 2026-01-01 0
 end
 expect_error("lock: expected the path of a file, got nothing", core.lock)
 expect_error("cannot contain a zero byte", core.lock, "a\0b")
-expect_error("bam.Lock expected, got table", lock.release, {})
+expect_error("expected a lock, got a table", lock.release, {})
 
 -- What the file says is shown as it is, but for what a terminal would take for more.
 pipe = child(script)

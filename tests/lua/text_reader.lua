@@ -411,8 +411,8 @@ expect_error("no field", reader.next, reader)
 expect_error("next: the text reader is closed", reader.next, reader)
 assert(tostring(reader) == "text reader (closed)")
 reader:close()
-expect_error("bam.TextReader expected, got table", reader.next, {})
-expect_error("bam.TextReader expected", reader.close, io.stdout)
+expect_error("expected a text reader, got a table", reader.next, {})
+expect_error("expected a text reader, got FILE*", reader.close, io.stdout)
 for _ = 1, 200 do core.text_open(path) end -- the collector closes them
 collectgarbage()
 

@@ -1,0 +1,138 @@
+/* Bindings that are running. Whenever C calls Lua, Lua may collect garbage and so run finalisers of the
+   script, and the engine makes Lua collect when memory is short. A finaliser can do anything to the
+   values that a running binding was given. Three rules keep these sound:
+   - Scripts call every binding through run_binding, which counts those that are running.
+   - A tensor that is closed meanwhile is closed for scripts at once, but released only when no binding
+     is running. What bind_tensor gave stays valid until the binding returns, as long as its box is on
+     the stack or in a table that no script knows (bind_push_tensors).
+   - While the engine collects, it is in the middle of something: only closing is allowed then.
+   A binding that fails leaves through bind_raise, which ends its count. An error of Lua's own (out of
+   memory) leaves the count too high until the scope around ends: closed tensors then wait for the
+   collector. */
+#include <string.h>
+
+#include "bind.h"
+
+/* ---- the count ---- */
+
+static void release_closed(bind_state *state) {
+  while (state->closed != NULL) {
+    bind_box *box = state->closed;
+    bam_tensor *tensor = box->closing;
+    bind_box_forget(state, box);
+    bam_tensor_release(tensor);
+  }
+}
+
+/* A function for scripts: the first upvalue of run_binding. */
+typedef struct {
+  bind_state *state;
+  lua_CFunction function;
+  bool at_any_time; /* also while the engine collects */
+} binding;
+
+static void refuse(lua_State *L) {
+  bind_error(L, "memory is short and being collected; a finaliser can only close things now");
+}
+
+void bind_check_idle(lua_State *L) {
+  if (bind_get_state(L)->collecting)
+    refuse(L);
+}
+
+static int run_binding(lua_State *L) {
+  const binding *b = lua_touserdata(L, lua_upvalueindex(1));
+  bind_state *state = b->state;
+  const int active = state->active++;
+  if (state->collecting && !b->at_any_time)
+    refuse(L);
+  const int results = b->function(L);
+  state->active = active;
+  if (active == 0)
+    release_closed(state);
+  return results;
+}
+
+void bind_push_function(lua_State *L, lua_CFunction function, int upvalues, bool at_any_time) {
+  binding *b = lua_newuserdatauv(L, sizeof *b, 0);
+  *b = (binding){ bind_get_state(L), function, at_any_time };
+  lua_insert(L, -(upvalues + 1));
+  lua_pushcclosure(L, run_binding, upvalues + 1);
+}
+
+void bind_set_functions(lua_State *L, const luaL_Reg *list, lua_CFunction closer) {
+  for (; list->name != NULL; list++) {
+    bind_push_function(L, list->func, 0, list->func == closer);
+    lua_setfield(L, -2, list->name);
+  }
+}
+
+int bind_raise(lua_State *L) {
+  bind_state *state = bind_get_state(L);
+  if (state->active > 0)
+    state->active--;
+  if (state->active == 0)
+    release_closed(state);
+  return lua_error(L);
+}
+
+int bind_callback(lua_State *L, int arguments) {
+  bind_state *state = bind_get_state(L);
+  int active = state->active;
+  state->active = active - 1;
+  int status = lua_pcall(L, arguments, LUA_MULTRET, 0);
+  state->active = active;
+  state->L = L;
+  return status;
+}
+
+/* ---- closing ---- */
+
+void bind_box_forget(bind_state *state, bind_box *box) {
+  if (box->closing == NULL)
+    return;
+  if (box->previous != NULL)
+    box->previous->next = box->next;
+  else
+    state->closed = box->next;
+  if (box->next != NULL)
+    box->next->previous = box->previous;
+  box->closing = NULL;
+}
+
+void bind_box_close(bind_state *state, bind_box *box) {
+  bind_scope_leave(box);
+  if (box->tensor == NULL)
+    return;
+  box->closing = box->tensor;
+  box->tensor = NULL;
+  box->previous = NULL;
+  box->next = state->closed;
+  if (box->next != NULL)
+    box->next->previous = box;
+  state->closed = box;
+}
+
+/* ---- tensors of a list ---- */
+
+bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n) {
+  const int most = 1 << 20;
+  if (lua_type(L, arg) != LUA_TTABLE)
+    bind_error(L, "%s: expected a list of tensors as argument %d, got %s", what, arg,
+               bind_describe(L, arg));
+  const lua_Unsigned count = lua_rawlen(L, arg);
+  if (count > (lua_Unsigned)most)
+    bind_error(L, "%s: a list of %I tensors is too long; there can be %d", what, (LUAI_UACINT)count,
+               most);
+  *n = (int)count;
+  lua_createtable(L, *n, 0); /* keeps the boxes, whatever becomes of the list */
+  bam_tensor **tensors = lua_newuserdatauv(L, (count > 0 ? count : 1) * sizeof *tensors, 0);
+  for (int i = 0; i < *n; i++) {
+    lua_rawgeti(L, arg, i + 1);
+    tensors[i] = bind_test_tensor(L, -1);
+    if (tensors[i] == NULL)
+      bind_error(L, "%s: entry %d of the list is %s, not a tensor", what, i + 1, bind_describe(L, -1));
+    lua_rawseti(L, -3, i + 1);
+  }
+  return tensors;
+}
