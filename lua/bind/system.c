@@ -151,7 +151,8 @@ static int system_peak(lua_State *L) {
 
 /* at_end(f): the program calls f when the script has ended without an error. */
 static int system_at_end(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TFUNCTION);
+  if (lua_type(L, 1) != LUA_TFUNCTION)
+    return bind_error(L, "at_end: expected a function, got %s", bind_describe(L, 1));
   lua_settop(L, 1);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, BAM_AT_END);
   lua_insert(L, 1);
