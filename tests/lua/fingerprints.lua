@@ -101,7 +101,7 @@ for code, words in pairs {
   ["m.extra = bam.zeros(2)"] = "on_step changed `extra` of the model",
   ["m.embed.weight = bam.zeros(w.shape)"] = "on_step changed `embed.weight` of the model",
   ["layer.forward = function() end"] = "on_step changed `layers.1.forward` of the model",
-  ["setmetatable(layer, {})"] = "on_step changed `layers.1.its metatable` of the model",
+  ["setmetatable(layer, {})"] = "on_step changed `layers.1.metatable` of the model",
   ["w:close()"] = "on_step changed `embed.weight` of the model: it was closed",
   ["bam.threads(3)"] = "on_step changed bam.threads",
 } do
@@ -124,9 +124,13 @@ local KEEPING = [[
   end]]
 local kept = new_directory(recipe())
 for code, words in pairs {
-  ["bam.no_grad(function() kept.embed.weight:mul_(2) end)"] = "between two steps: the values of buffer",
+  ["bam.no_grad(function() kept.embed.weight:mul_(2) end)"] =
+    "something changed the values of the model's parameters between two steps",
+  ["kept.layers[1].ffn.router.temperature = 2"] =
+    "something changed `layers.1.ffn.router.temperature` of the model between two steps",
   ["kept:freeze()"] = "nothing here requires a gradient",
-  ["kept.embed.weight.requires_grad = false"] = "between two steps: which parameters are trained",
+  ["kept.embed.weight.requires_grad = false"] = 
+    "something changed `embed.weight` of the model: requires_grad is false now between two steps",
 } do
   local text = recipe("local kept", KEEPING:format(code))
   text = text:gsub("(phase.tokens.-to = 1e%-3 })", ""):gsub("(local function train%(phase%)\n)",

@@ -281,6 +281,7 @@ end
 
 -- What would give other results with the same fingerprint is refused by name.
 local random, clock = math.random, os.clock
+local next_number = coroutine.wrap(function() coroutine.yield(1) end)
 for name, router in pairs {
   ["math.random: no checkpoint saves its state"] = function(o) o.std = math.random() end,
   ["uses math.random"] = function() return function(h) return h * random() end end,
@@ -289,12 +290,17 @@ for name, router in pairs {
   ["uses os.clock"] = function() return clock() end,
   ["uses io.open"] = function() return io.open "a" end,
   ["uses load: code made while it runs"] = function() return load "return 1" end,
+  ["uses a function in C that no module names"] = function() return next_number() end,
   ["uses dofile"] = function() return function() return dofile "a" end end,
 } do
   local ok, message = pcall(of_router, router)
   assert(not ok and message:find(name, 1, true), message)
 end
 of_router(function(h) return math.exp(1), os.tmpname, h end)
+function string.double(x) return x:rep(2) end
+assert(code.patches()["string.double"], "a method added to strings")
+string.double = nil
+assert(code.patches() == nil)
 
 -- ---- a schedule counts by its values at the steps of the run, and by nothing else ----
 

@@ -43,7 +43,9 @@ end
 --- Remember everything that is there. Called once, when bam has been loaded.
 ---@param bam table
 function M.remember(bam)
-  for _, name in ipairs(LUA) do remember(package.loaded[name], name, true, 0) end
+  for _, name in ipairs(LUA) do -- what is added to string is a method of all strings
+    remember(package.loaded[name], name, name ~= "string", 0)
+  end
   remember(bam, "bam", false, 2)
   for _, name in ipairs(check.sorted_names(package.loaded)) do
     local module = package.loaded[name]

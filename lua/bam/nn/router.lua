@@ -13,6 +13,10 @@
 ---
 --- bam.mix, nn.RoutedFFN and nn.MixtureOfAttention take what makes one, a class or a function, and
 --- call it with the options of nn.Router. Parameters are trained and saved when it is a module.
+---
+--- In bam.train the code of a router, with the globals, modules and tables that it uses, is in the
+--- phase's fingerprint. What it keeps from step to step must be tensors in its fields, changed while
+--- its field `training` is true: checkpoints hold these. Caches go into fields that begin with "_".
 local check = require "bam.check"
 local core = require "bam.core"
 local weights = require "bam.nn.weights"

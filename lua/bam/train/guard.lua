@@ -4,8 +4,9 @@
 local check = require "bam.check"
 local code = require "bam.models.code"
 local core = require "bam.core"
-local module = require "bam.nn.module"
+local knobs = require "bam.models.knobs"
 local router_state = require "bam.models.router_state"
+local watch = require "bam.train.watch"
 
 local M = {}
 
@@ -19,102 +20,14 @@ local function difference(a, b)
   end
 end
 
--- ---- the model ----
-
--- The model's own, made when text is first sampled.
-local LAZY = { tokenizer = true }
-
-local function is_noted(key, value)
-  if LAZY[key] then return false end
-  local private = type(key) == "string" and key:sub(1, 1) == "_"
-  return not private or type(value) == "function"
-end
-
-local function fields_of(t)
-  local fields = {}
-  for key, value in next, t do
-    if is_noted(key, value) then fields[key] = value end
-  end
-  return fields
-end
-
--- Note a module, or a list that holds its parts, and what is in it.
-local function note(noted, t, path)
-  if noted.seen[t] then return end
-  noted.seen[t] = true
-  local fields = fields_of(t)
-  noted.tables[#noted.tables + 1] = { table = t, path = path, fields = fields,
-                                      metatable = debug.getmetatable(t) }
-  for key, value in next, fields do
-    local is_list = type(value) == "table" and not debug.getmetatable(value)
-    if is_list or module.is_module(value) then
-      note(noted, value, path == "" and tostring(key) or string.format("%s.%s", path, key))
-    end
-  end
-end
-
-local function note_tensors(noted, model)
-  for i, entry in ipairs(module.contents(model).tensors) do
-    local x = entry.tensor
-    noted.tensors[i] = { name = entry.name, tensor = x, version = core.version(x),
-                         requires_grad = x.requires_grad }
-  end
-end
-
-local function changed_field(entry)
-  if debug.getmetatable(entry.table) ~= entry.metatable then return "its metatable" end
-  for key, value in next, entry.fields do
-    if rawget(entry.table, key) ~= value then return key end
-  end
-  for key, value in next, entry.table do
-    if entry.fields[key] == nil and is_noted(key, value) then return key end
-  end
-end
-
-local function changed_tensor(entry)
-  local ok, version = pcall(core.version, entry.tensor)
-  if not ok then return string.format("`%s` of the model: it was closed", entry.name) end
-  if entry.tensor.requires_grad ~= entry.requires_grad then
-    return string.format("`%s` of the model: requires_grad is %s now", entry.name,
-                         entry.tensor.requires_grad)
-  end
-  if version ~= entry.version then return "the values of the model's parameters" end
-end
-
--- What has changed, in words; or nil.
-local function change_of(noted)
-  for _, entry in ipairs(noted.tables) do
-    local key = changed_field(entry)
-    if key ~= nil then
-      return string.format("`%s%s%s` of the model", entry.path, entry.path == "" and "" or ".",
-                           tostring(key))
-    end
-  end
-  for _, entry in ipairs(noted.tensors) do
-    local change = changed_tensor(entry)
-    if change then return change end
-  end
-  for name, value in pairs(noted.settings) do
-    if core[name]() ~= value then return string.format("bam.%s", name) end
-  end
-end
-
-local function note_all(model)
-  local noted = { tables = {}, tensors = {}, seen = {}, settings = {} }
-  for _, name in ipairs { "threads", "tf32", "device" } do noted.settings[name] = core[name]() end
-  note(noted, model, "")
-  note_tensors(noted, model)
-  return noted
-end
-
 -- Call f(...) with random numbers of its own, and see that the model stays as it is; `advice` ends
 -- the message.
 local function watched(what, advice, model, seed, f, ...)
-  local noted, random = note_all(model), core.random_state()
+  local noted, random = watch.note(model), core.random_state()
   core.seed(seed)
   f(...)
   core.random_state(random)
-  local change = change_of(noted)
+  local change = watch.change(noted)
   if change then check.fail("train: %s changed %s%s", what, change, advice) end
 end
 
@@ -149,42 +62,48 @@ end
 
 -- ---- between two steps ----
 
-local Weights = {}
-local weights_metatable = { __name = "guard of weights", __index = Weights }
-
-function weights_metatable:__tostring() return "guard of weights between two steps" end
-
-local function state_of_weights(self)
-  local state = {}
-  for i, bucket in ipairs(self.optimizer._buckets) do
-    state[string.format("the values of buffer %d", i)] = core.version(bucket.param)
+-- What is scheduled may change: knobs, and what is frozen. Tensors that are not the optimizer's may
+-- be changed by a router's forward.
+local function may_change(optimizer, d)
+  local fields = { reached = true, load_balance = true, z_loss = true }
+  for _, knob in ipairs(knobs.list(d)) do
+    for i = 1, knob.field and knob:is_scheduled() and d.layers or 0 do
+      fields[string.format("layers.%d.%s.router.%s", i, knob.group, knob.field)] = true
+    end
   end
-  if not self.freezes then
-    state["which parameters are trained"] = table.concat(self.optimizer:trained(), "\n")
+  local tensors = {}
+  for _, bucket in ipairs(optimizer._buckets) do
+    for _, tensor in ipairs(bucket.tensors) do tensors[tensor] = true end
   end
-  return state
+  return { fields = fields, tensors = tensors, freezing = d.freeze ~= nil }
 end
 
---- Note the weights as they are. Between two steps only what is scheduled may change.
-function Weights:note() self.noted = state_of_weights(self) end
+local Gap = {}
+local gap_metatable = { __name = "gap between two steps", __index = Gap }
 
---- Raise an error when the weights have changed since they were noted.
-function Weights:check()
-  local change = difference(self.noted, state_of_weights(self))
+function gap_metatable:__tostring() return "gap between two steps" end
+
+--- Note what the model is at the end of a step.
+function Gap:begin() self.noted = watch.note(self.model, self.may) end
+
+--- Raise an error when something but what is scheduled has changed since then.
+function Gap:check()
+  local change = watch.change(self.noted)
   if change then
-    check.fail("train: something else than the optimizer changed the model between two steps: %s. A "
-               .. "schedule, a router or the data must not keep the model and change it", change)
+    check.fail("train: something changed %s between two steps. A callback may keep the model to look "
+               .. "at it; schedules, routers and data must not change it", change)
   end
 end
 
---- What notices when the weights change other than by the optimizer.
+--- What notices changes of the model between steps, to be used where callbacks can keep it.
+---@param model table
 ---@param optimizer table
----@param freezes boolean does the description say what is frozen?
+---@param d table description
 ---@return table
-function M.weights(optimizer, freezes)
-  local self = setmetatable({ optimizer = optimizer, freezes = freezes }, weights_metatable)
-  self:note()
-  return self
+function M.gap(model, optimizer, d)
+  local gap = setmetatable({ model = model, may = may_change(optimizer, d) }, gap_metatable)
+  gap:begin()
+  return gap
 end
 
 -- ---- what the fingerprint was taken of ----

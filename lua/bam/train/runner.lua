@@ -111,7 +111,7 @@ local function open_run(phase, o, found)
   run.lr = pinned.schedule("option lr", o.lr, phase.steps)
   run.check_knobs = pinned.knobs(o.description, phase.steps)
   run.check_fixed = guard.fixed(o.description, run.model)
-  run.weights = guard.weights(run.optimizer, o.description.freeze ~= nil)
+  run.gap = (o.on_step or o.on_eval) and guard.gap(run.model, run.optimizer, o.description)
   if found then
     check_machine(run, run.state)
     check_parents(run)
@@ -245,7 +245,7 @@ local function after(run, step, record)
   if evaluation_is_due(run, step) then evaluate_now(run) end
   if save_is_due(run, step) and not last then save(run) end
   leave_if_signalled(run)
-  run.weights:note()
+  if run.gap then run.gap:begin() end
   run.ticked = core.clock()
 end
 
@@ -260,7 +260,7 @@ local function train(phase, o, found)
     model = run.model, optimizer = run.optimizer, stream = run.stream, lr = run.lr, clip = o.clip,
     first = run.first, steps = phase.steps, batch = o.batch, rows = run.state.rows,
     judge = function(loss, norm)
-      run.weights:check()
+      if run.gap then run.gap:check() end
       return run.health:judge(loss, norm, regime.at(run.state.step + 1, run))
     end,
     after = function(step, record) after(run, step, record) end,

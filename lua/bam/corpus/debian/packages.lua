@@ -136,7 +136,7 @@ end
 function methods:read(found, name)
   local path = found.root .. name
   if not name:find "%.gz$" then return core.read_file(path) end
-  local reader, parts = core.text_open(path), {}
+  local reader, parts = core.text_open(path, { format = "text" }), {}
   for text in function() return (reader:next()) end do parts[#parts + 1] = text end
   reader:close()
   return table.concat(parts)
