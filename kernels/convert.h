@@ -1,7 +1,8 @@
 /* Conversion of one number between dtypes, the same on every device. Float to integer truncates and
    saturates (NaN gives 0), so that no input is undefined; to bool is "not zero"; bf16 and f16 round
-   to nearest even, once, from every dtype. For each dtype T (bool is called b8 here: it may be a macro): C_T is its C type,
-   READ_T(x) its value as a type that holds it, WRITE_T(v) a value made a T. */
+   to nearest even, once, from every dtype. For each dtype T (bool is called b8 here: it may be a
+   macro): C_T is its C type, READ_T(x) its value as a type that holds it, WRITE_T(v) a value made a
+   T. */
 #ifndef BAM_CONVERT_H
 #define BAM_CONVERT_H
 
@@ -59,8 +60,8 @@ BAM_FUNCTION f16 to_f16(float f) {
   return (f16)(sign | (uint16_t)((bits >> 13) - ((127 - 15) << 10)));
 }
 
-/* Rounding to nearest twice is not rounding once: 1 + 2^-11 + 2^-40 becomes a tie on its way through
-   f32. So numbers wider than f32 are rounded to odd on the way: an inexact result gets its last bit
+/* Rounding to nearest twice is not rounding once: 1 + 2^-11 + 2^-40 becomes a tie on its way to f16
+   through f32. So numbers wider than f32 are rounded to odd on the way: an inexact result gets its last bit
    set, which records the side of a tie for the second rounding (Boldo and Melquiond 2008). */
 BAM_FUNCTION float odd_from_double(double v) {
   float f = (float)v;

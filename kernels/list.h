@@ -135,15 +135,15 @@
     double p))                                                                                    \
   X(norm_backward, (bam_stream stream, void *dx, const void *x, const void *norms, const void *dy,\
     int64_t outer, int64_t n, double p))                                                          \
-  /* softmax.c: rows of n */                                                                      \
+  /* softmax.c: rows of n; stats is [rows, 2] */                                                  \
   X(softmax, (bam_stream stream, void *y, const void *x, int64_t rows, int64_t n))                \
   X(softmax_backward, (bam_stream stream, void *dx, const void *y, const void *dy, int64_t rows,  \
     int64_t n))                                                                                   \
   X(log_softmax, (bam_stream stream, void *y, const void *x, int64_t rows, int64_t n))            \
   X(log_softmax_backward, (bam_stream stream, void *dx, const void *y, const void *dy,            \
     int64_t rows, int64_t n))                                                                     \
-  X(logsumexp, (bam_stream stream, void *y, const void *x, int64_t rows, int64_t n))              \
-  X(logsumexp_backward, (bam_stream stream, void *dx, const void *x, const void *y,               \
+  X(logsumexp, (bam_stream stream, void *y, void *stats, const void *x, int64_t rows, int64_t n)) \
+  X(logsumexp_backward, (bam_stream stream, void *dx, const void *x, const void *stats,           \
     const void *dy, int64_t rows, int64_t n))                                                     \
   /* gemm.c: row-major C = alpha A B + beta C per batch entry, A is M x K or, transposed, K x M */ \
   X(gemm, (bam_stream stream, const bam_gemm *gemm, void *c, const void *a, const void *b))       \
@@ -214,11 +214,11 @@
     int64_t width))                                                                               \
   X(embedding_backward, (bam_stream stream, void *dweight, const void *dy, const int64_t *ids,    \
     int64_t n, int64_t width))                                                                    \
-  /* loss.c: rows of n logits; dx = *scale * *seed * (softmax(x) - one_hot(target)), a NULL seed  \
-     is 1, dx may be x; loss_total is *scale * the sum */                                         \
-  X(cross_entropy, (bam_stream stream, double *losses, void *lse, const void *x,                  \
+  /* loss.c: rows of n logits; stats is [rows, 2]; dx = *scale * *seed * (softmax(x) -            \
+     one_hot(target)), a NULL seed is 1, dx may be x; loss_total is *scale * the sum */           \
+  X(cross_entropy, (bam_stream stream, double *losses, void *stats, const void *x,                \
     const int64_t *targets, int64_t rows, int64_t n, int64_t ignore))                             \
-  X(cross_entropy_backward, (bam_stream stream, void *dx, const void *x, const void *lse,         \
+  X(cross_entropy_backward, (bam_stream stream, void *dx, const void *x, const void *stats,       \
     const int64_t *targets, const double *scale, const void *seed, int64_t rows, int64_t n,       \
     int64_t ignore))                                                                              \
   X(loss_scale, (bam_stream stream, double *scale, const int64_t *targets, int64_t n,             \

@@ -3,7 +3,7 @@
 #include "fused.h"
 
 enum { ATTR_IGNORE, ATTR_SUM };
-enum { SAVED_LOGITS, SAVED_LSE, SAVED_TARGETS, SAVED_SCALE };
+enum { SAVED_LOGITS, SAVED_STATS, SAVED_TARGETS, SAVED_SCALE };
 
 static bam_status check_logits(bam_call *call) {
   bam_shape rows = call->inputs[0]->shape;
@@ -26,7 +26,7 @@ static bam_status find_scale(bam_call *call, const bam_kernels *kernels, bam_ten
 }
 
 static bam_status cross_entropy_forward(bam_call *call) {
-  bam_tensor *logits = NULL, *targets = NULL, *losses = NULL, *lse = NULL, *scale = NULL;
+  bam_tensor *logits = NULL, *targets = NULL, *losses = NULL, *stats = NULL, *scale = NULL;
   bam_device *device = bam_call_device(call);
   int64_t ignore = call->attrs[ATTR_IGNORE].i;
   const bam_kernels *kernels;
@@ -38,23 +38,23 @@ static bam_status cross_entropy_forward(bam_call *call) {
   BAM_TRY(bam_call_kernels(call, logits->dtype, &kernels));
   BAM_TRY(bam_call_output(call, 0, logits->dtype, &(bam_shape){ .ndim = 0 }));
   BAM_TRY(bam_tensor_new(call->context, device, BAM_F64, rows, &losses));
-  BAM_TRY(bam_tensor_new(call->context, device, logits->dtype, rows, &lse));
+  BAM_TRY(bam_scratch_new(call->context, device, logits->dtype, 2 * bam_shape_rows(shape), &stats));
   BAM_TRY(bam_scratch_new(call->context, device, BAM_F64, 1, &scale));
   BAM_TRY(find_scale(call, kernels, targets, scale));
-  kernels->cross_entropy(device->stream, bam_tensor_data(losses), bam_tensor_data(lse),
+  kernels->cross_entropy(device->stream, bam_tensor_data(losses), bam_tensor_data(stats),
                          bam_tensor_data(logits), bam_tensor_data(targets), bam_shape_rows(shape),
                          bam_shape_width(shape), ignore);
   kernels->loss_total(device->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(losses),
                       bam_tensor_data(scale), bam_shape_rows(shape));
   BAM_TRY(bam_call_save(call, SAVED_LOGITS, logits));
-  BAM_TRY(bam_call_save(call, SAVED_LSE, lse));
+  BAM_TRY(bam_call_save(call, SAVED_STATS, stats));
   BAM_TRY(bam_call_save(call, SAVED_TARGETS, targets));
   BAM_TRY(bam_call_save(call, SAVED_SCALE, scale));
 done:
   bam_tensor_release(logits);
   bam_tensor_release(targets);
   bam_tensor_release(losses);
-  bam_tensor_release(lse);
+  bam_tensor_release(stats);
   bam_tensor_release(scale);
   return status;
 }
@@ -68,7 +68,8 @@ static bam_status cross_entropy_backward(bam_backward *pass) {
   BAM_TRY(bam_backward_kernels(pass, logits->dtype, &kernels));
   BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(logits), logits->dtype, shape, &dx));
   kernels->cross_entropy_backward(bam_tensor_device(logits)->stream, bam_tensor_data(dx),
-                                  bam_tensor_data(logits), bam_tensor_data(pass->saved[SAVED_LSE]),
+                                  bam_tensor_data(logits),
+                                  bam_tensor_data(pass->saved[SAVED_STATS]),
                                   bam_tensor_data(pass->saved[SAVED_TARGETS]),
                                   bam_tensor_data(pass->saved[SAVED_SCALE]), bam_tensor_data(seed),
                                   bam_shape_rows(shape), bam_shape_width(shape),

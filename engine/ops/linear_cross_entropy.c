@@ -12,7 +12,7 @@
 
 enum { ATTR_IGNORE, ATTR_CHUNK, ATTR_SCALE };
 /* Without scale: what backward starts from. With it: the finished gradients. */
-enum { SAVED_X, SAVED_WEIGHT, SAVED_TARGETS, SAVED_LSE, SAVED_SCALE, SAVED_DX, SAVED_DW };
+enum { SAVED_X, SAVED_WEIGHT, SAVED_TARGETS, SAVED_STATS, SAVED_SCALE, SAVED_DX, SAVED_DW };
 
 /* Everything the chunks work on, borrowed but for what release_head gives back. */
 typedef struct head {
@@ -21,11 +21,11 @@ typedef struct head {
   bam_dtype dtype;
   int64_t rows, width, vocabulary, chunk, ignore;
   bam_tensor *x, *weight, *targets; /* contiguous */
-  bam_tensor *lse, *scale, *losses, *logits;
+  bam_tensor *stats, *scale, *losses, *logits;
 } head;
 
 static void release_head(head *h) {
-  bam_tensor *all[] = { h->x, h->weight, h->targets, h->lse, h->scale, h->losses, h->logits };
+  bam_tensor *all[] = { h->x, h->weight, h->targets, h->stats, h->scale, h->losses, h->logits };
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     bam_tensor_release(all[i]);
 }
@@ -54,9 +54,9 @@ static void chunk_logits(const head *h, int64_t from, int64_t n) {
 }
 
 static void chunk_losses(const head *h, int64_t from, int64_t n) {
-  h->kernels->cross_entropy(h->device->stream, row_of(h->losses, from, 1), row_of(h->lse, from, 1),
-                            bam_tensor_data(h->logits), row_of(h->targets, from, 1), n,
-                            h->vocabulary, h->ignore);
+  h->kernels->cross_entropy(h->device->stream, row_of(h->losses, from, 1),
+                            row_of(h->stats, from, 2), bam_tensor_data(h->logits),
+                            row_of(h->targets, from, 1), n, h->vocabulary, h->ignore);
 }
 
 /* Where gradients go; NULL: not wanted. */
@@ -65,11 +65,11 @@ typedef struct head_gradients {
   bool add_dx, add_dw;
 } head_gradients;
 
-/* From logits and lse to the gradients; the logits are overwritten. */
+/* From logits and their stats to the gradients; the logits are overwritten. */
 static void chunk_gradients(const head *h, int64_t from, int64_t n, const void *seed,
                             const head_gradients *to) {
   void *logits = bam_tensor_data(h->logits);
-  h->kernels->cross_entropy_backward(h->device->stream, logits, logits, row_of(h->lse, from, 1),
+  h->kernels->cross_entropy_backward(h->device->stream, logits, logits, row_of(h->stats, from, 2),
                                      row_of(h->targets, from, 1), bam_tensor_data(h->scale), seed,
                                      n, h->vocabulary, h->ignore);
   if (to->dx != NULL)
@@ -127,7 +127,7 @@ static bam_status open_head(bam_call *call, head *h) {
   BAM_TRY(bam_call_ids(call, 2, weight->size[0], call->attrs[ATTR_IGNORE].i, &h->targets));
   set_sizes(h, &call->inputs[0]->shape, weight, call->attrs);
   BAM_TRY(bam_call_kernels(call, h->dtype, &h->kernels));
-  BAM_TRY(bam_scratch_new(context, h->device, h->dtype, h->rows, &h->lse));
+  BAM_TRY(bam_scratch_new(context, h->device, h->dtype, 2 * h->rows, &h->stats));
   BAM_TRY(bam_scratch_new(context, h->device, BAM_F64, h->rows, &h->losses));
   BAM_TRY(bam_scratch_new(context, h->device, BAM_F64, 1, &h->scale));
   BAM_TRY(bam_scratch_new(context, h->device, h->dtype, h->chunk * h->vocabulary, &h->logits));
@@ -170,7 +170,7 @@ static bam_status find_scale(bam_call *call, const head *h) {
   BAM_TRY(bam_call_save(call, SAVED_X, h->x));
   BAM_TRY(bam_call_save(call, SAVED_WEIGHT, h->weight));
   BAM_TRY(bam_call_save(call, SAVED_TARGETS, h->targets));
-  BAM_TRY(bam_call_save(call, SAVED_LSE, h->lse));
+  BAM_TRY(bam_call_save(call, SAVED_STATS, h->stats));
   BAM_TRY(bam_call_save(call, SAVED_SCALE, h->scale));
 done:
   return status;
@@ -273,7 +273,7 @@ static bam_status linear_cross_entropy_backward(bam_backward *pass) {
   h.x = bam_tensor_retain(saved[SAVED_X]);
   h.weight = bam_tensor_retain(saved[SAVED_WEIGHT]);
   h.targets = bam_tensor_retain(saved[SAVED_TARGETS]);
-  h.lse = bam_tensor_retain(saved[SAVED_LSE]);
+  h.stats = bam_tensor_retain(saved[SAVED_STATS]);
   h.scale = bam_tensor_retain(saved[SAVED_SCALE]);
   set_sizes(&h, &h.x->shape, &h.weight->shape, pass->attrs);
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &seed));

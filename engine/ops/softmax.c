@@ -1,5 +1,6 @@
 /* Softmax and log-softmax along one dimension, log-sum-exp over several. Kernels work on rows:
    other dimensions than the last are moved there and back. */
+#include "fused.h"
 #include "layout.h"
 
 static const bam_attr_spec dim_attr[] = {
@@ -123,7 +124,7 @@ static bam_status logsumexp_forward(bam_call *call) {
   bam_status status;
   bam_reduction plan;
   const bam_kernels *kernels;
-  bam_tensor *x = NULL;
+  bam_tensor *x = NULL, *stats = NULL;
   BAM_TRY(need_kernels(call, &kernels));
   BAM_TRY(BAM_CALL_NEED(call, kernels, logsumexp, call->inputs[0]->dtype));
   BAM_TRY(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape,
@@ -131,11 +132,13 @@ static bam_status logsumexp_forward(bam_call *call) {
   BAM_TRY(bam_reduction_arrange(&plan, call->inputs[0], &x));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &plan.result));
   BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
-  BAM_TRY(bam_call_save(call, 1, call->outputs[0]));
+  BAM_TRY(bam_scratch_new(call->context, bam_call_device(call), x->dtype, 2 * plan.outer, &stats));
+  BAM_TRY(bam_call_save(call, 1, stats));
   kernels->logsumexp(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
-                     bam_tensor_data(x), plan.outer, plan.n);
+                     bam_tensor_data(stats), bam_tensor_data(x), plan.outer, plan.n);
 done:
   bam_tensor_release(x);
+  bam_tensor_release(stats);
   return status;
 }
 

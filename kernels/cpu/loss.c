@@ -1,5 +1,7 @@
 /* Cross-entropy of rows of V logits against token ids. Sums of exponentials and losses are carried
-   in double precision; factors stay on the device, as one double. */
+   in double precision; factors stay on the device, as one double. What backward needs of a row is
+   its largest logit and 1 / the sum: their logarithm together, rounded, would cost every weight as
+   many digits as it has before the point. */
 #include "cpu.h"
 #include "vmath.h"
 
@@ -26,26 +28,27 @@ static double sum_of_exp(const real *x, int64_t n, real top) {
   return total;
 }
 
-void KERNEL(cross_entropy)(bam_stream stream, double *losses, void *lse, const void *x,
+void KERNEL(cross_entropy)(bam_stream stream, double *losses, void *stats, const void *x,
                            const int64_t *targets, int64_t rows, int64_t n, int64_t ignore) {
   (void)stream;
 #pragma omp parallel for schedule(static) if (rows * n > BAM_GRAIN)
   for (int64_t i = 0; i < rows; i++) {
     const real *row = (const real *)x + i * n;
-    double sum = 0;
-    losses[i] = 0;
-    if (targets[i] != ignore) {
-      real top = row_top(row, n);
-      sum = (double)top + log(sum_of_exp(row, n, top));
-      losses[i] = sum - (double)row[targets[i]];
-    }
-    ((real *)lse)[i] = (real)sum;
+    real *stat = (real *)stats + 2 * i;
+    losses[i] = stat[0] = stat[1] = 0;
+    if (targets[i] == ignore)
+      continue;
+    real top = row_top(row, n);
+    double sum = sum_of_exp(row, n, top);
+    losses[i] = log(sum) + ((double)top - (double)row[targets[i]]);
+    stat[0] = top;
+    stat[1] = (real)(1 / sum);
   }
 }
 
 /* dx = *scale * *seed * (softmax(x) - one_hot(target)), 0 in ignored rows; dx may be x. Seed: NULL
    is 1. */
-void KERNEL(cross_entropy_backward)(bam_stream stream, void *dx, const void *x, const void *lse,
+void KERNEL(cross_entropy_backward)(bam_stream stream, void *dx, const void *x, const void *stats,
                                     const int64_t *targets, const double *scale, const void *seed,
                                     int64_t rows, int64_t n, int64_t ignore) {
   (void)stream;
@@ -53,14 +56,16 @@ void KERNEL(cross_entropy_backward)(bam_stream stream, void *dx, const void *x, 
 #pragma omp parallel for schedule(static) if (rows * n > BAM_GRAIN)
   for (int64_t i = 0; i < rows; i++) {
     const real *row = (const real *)x + i * n;
-    real *to = (real *)dx + i * n, shift = ((const real *)lse)[i];
+    const real top = ((const real *)stats)[2 * i];
+    const real weight = factor * ((const real *)stats)[2 * i + 1];
+    real *to = (real *)dx + i * n;
     if (targets[i] == ignore) {
       memset(to, 0, (size_t)n * sizeof(real));
       continue;
     }
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
-      to[j] = factor * v_exp(row[j] - shift);
+      to[j] = weight * v_exp(row[j] - top);
     to[targets[i]] -= factor;
   }
 }

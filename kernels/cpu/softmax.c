@@ -55,13 +55,6 @@ static double sum_exp(const real *x, real shift, int64_t n) {
   return sum;
 }
 
-/* log(sum(exp(x))) */
-static double log_sum_exp(const real *x, int64_t n) {
-  real max = row_max(x, n);
-  real shift = isfinite(max) ? max : 0; /* infinities then come out by themselves */
-  return log(sum_exp(x, shift, n)) + (double)shift;
-}
-
 static double dot(const real *a, const real *b, int64_t n) {
   double lane[LANES] = { 0 }, sum = 0;
   int64_t i = 0;
@@ -129,22 +122,32 @@ void KERNEL(log_softmax_backward)(bam_stream stream, void *dx_, const void *y_, 
   }
 }
 
-void KERNEL(logsumexp)(bam_stream stream, void *y, const void *x, int64_t rows, int64_t n) {
+/* stats: the largest element and 1 / the sum of exp(x - it), see loss.c; (0, 0) where y is -inf. */
+void KERNEL(logsumexp)(bam_stream stream, void *y, void *stats, const void *x_, int64_t rows,
+                       int64_t n) {
   (void)stream;
 #pragma omp parallel for if (rows * n > BAM_GRAIN)
-  for (int64_t r = 0; r < rows; r++)
-    ((real *)y)[r] = (real)log_sum_exp((const real *)x + r * n, n);
+  for (int64_t r = 0; r < rows; r++) {
+    const real *x = (const real *)x_ + r * n;
+    real max = row_max(x, n), *stat = (real *)stats + 2 * r;
+    real shift = isfinite(max) ? max : 0; /* infinities then come out by themselves */
+    double sum = sum_exp(x, shift, n);
+    ((real *)y)[r] = (real)(log(sum) + (double)shift);
+    stat[0] = sum > 0 ? max : 0;
+    stat[1] = sum == 0 ? 0 : isinf(max) ? 1 : (real)(1 / sum);
+  }
 }
 
-/* dx = dy exp(x - y), and 0 where y is -inf */
-void KERNEL(logsumexp_backward)(bam_stream stream, void *dx_, const void *x_, const void *y,
+/* dx = dy softmax(x) */
+void KERNEL(logsumexp_backward)(bam_stream stream, void *dx_, const void *x_, const void *stats,
                                 const void *dy, int64_t rows, int64_t n) {
   (void)stream;
 #pragma omp parallel for if (rows * n > BAM_GRAIN)
   for (int64_t r = 0; r < rows; r++) {
     real *dx = (real *)dx_ + r * n;
-    real of = ((const real *)y)[r], scale = ((const real *)dy)[r];
-    exp_shifted(dx, (const real *)x_ + r * n, isinf(of) && of < 0 ? 0 : of, n);
+    const real *stat = (const real *)stats + 2 * r;
+    real scale = ((const real *)dy)[r] * stat[1];
+    exp_shifted(dx, (const real *)x_ + r * n, stat[0], n);
     for (int64_t i = 0; i < n; i++)
       dx[i] *= scale;
   }

@@ -68,7 +68,7 @@ static int64_t largest_magnitude(const real *x, int64_t n) {
   return at;
 }
 
-/* Only where squares of f64 overflow, or underflow enough to be missed, are they taken with care. */
+/* Only where squares of f64 overflow, or underflow enough to be missed, are they scaled. */
 static double euclidean(const real *x, int64_t n) {
   double sum = sum_squares(x, n, 0);
   if (sizeof(real) < sizeof(double) || (sum > 0x1p-900 && sum < (double)INFINITY))
@@ -97,8 +97,8 @@ void KERNEL(norm)(bam_stream stream, void *y_, double *norms, const void *x_, in
 
 static inline real sign_of(real x) { return (real)((x > 0) - (x < 0)); }
 
-/* dx = dy x / norm. One factor for the row serves unless it, or the norm in `real`, leaves the range
-   of normal numbers. */
+/* dx = dy x / norm. One factor for the row serves unless it, or the norm in `real`, leaves the
+   range of normal numbers. */
 static void euclidean_backward(real *dx, const real *x, double norm, real dy, int64_t n) {
   real y = (real)norm, scale = y == 0 ? 0 : dy / y;
   if (norm == 0 || dy == 0 || !isfinite(norm) || (isnormal(y) && isnormal(scale)))

@@ -1,61 +1,64 @@
 /* Cross-entropy of rows of V logits against token ids, a warp or a block for each row. Sums of
    exponentials and losses are carried in double precision; factors stay on the device, as one
-   double. */
+   double. stats has each row's largest logit and 1 / the sum, see kernels/cpu/loss.c. */
 #include "rows.h"
 
 template <int team>
-static __global__ void cross_entropy_rows(double *losses, real *lse, const real *x,
+static __global__ void cross_entropy_rows(double *losses, real *stats, const real *x,
                                           const int64_t *targets, int64_t rows, int64_t n,
                                           int64_t ignore) {
   BAM_EACH_TEAM_ROW(i, rows) {
     const real *row = x + i * n;
     const int64_t target = targets[i];
     double loss = 0, sum = 0;
+    real top = 0, part = 0;
     if (target != ignore) { /* the same for the whole team */
-      real top = -(real)INFINITY;
+      top = -(real)INFINITY;
       BAM_EACH_OF_TEAM(j, n)
         top = row[j] > top ? row[j] : top;
       top = team_max<team>(top);
       BAM_EACH_OF_TEAM(j, n)
         sum += (double)REAL_MATH(exp)(row[j] - top);
-      sum = (double)top + log(team_sum<team>(sum));
-      loss = sum - (double)row[target];
+      sum = team_sum<team>(sum);
+      part = (real)(1 / sum);
+      loss = log(sum) + ((double)top - (double)row[target]);
     }
     if (BAM_TEAM_FIRST) {
       losses[i] = loss;
-      lse[i] = (real)sum;
+      stats[2 * i] = top;
+      stats[2 * i + 1] = part;
     }
   }
 }
 
-void KERNEL(cross_entropy)(bam_stream stream, double *losses, void *lse, const void *x,
+void KERNEL(cross_entropy)(bam_stream stream, double *losses, void *stats, const void *x,
                            const int64_t *targets, int64_t rows, int64_t n, int64_t ignore) {
-  BAM_LAUNCH_ROWS(cross_entropy_rows, rows, n, losses, (real *)lse, (const real *)x, targets, rows,
-                  n, ignore);
+  BAM_LAUNCH_ROWS(cross_entropy_rows, rows, n, losses, (real *)stats, (const real *)x, targets,
+                  rows, n, ignore);
 }
 
 /* dx may be x. */
 template <int team>
-static __global__ void cross_entropy_slopes(real *dx, const real *x, const real *lse,
+static __global__ void cross_entropy_slopes(real *dx, const real *x, const real *stats,
                                             const int64_t *targets, const double *scale,
                                             const real *seed, int64_t rows, int64_t n,
                                             int64_t ignore) {
   const real factor = (real)(*scale * (seed != NULL ? (double)*seed : 1.0));
   BAM_EACH_TEAM_ROW(i, rows) {
     const int64_t target = targets[i];
-    const real shift = lse[i];
+    const real top = stats[2 * i], weight = factor * stats[2 * i + 1];
     BAM_EACH_OF_TEAM(j, n) {
-      const real d = factor * REAL_MATH(exp)(x[i * n + j] - shift);
+      const real d = weight * REAL_MATH(exp)(x[i * n + j] - top);
       dx[i * n + j] = target == ignore ? 0 : j == target ? d - factor : d;
     }
   }
 }
 
 /* dx = *scale * *seed * (softmax(x) - one_hot(target)), 0 in ignored rows. Seed: NULL is 1. */
-void KERNEL(cross_entropy_backward)(bam_stream stream, void *dx, const void *x, const void *lse,
+void KERNEL(cross_entropy_backward)(bam_stream stream, void *dx, const void *x, const void *stats,
                                     const int64_t *targets, const double *scale, const void *seed,
                                     int64_t rows, int64_t n, int64_t ignore) {
-  BAM_LAUNCH_ROWS(cross_entropy_slopes, rows, n, (real *)dx, (const real *)x, (const real *)lse,
+  BAM_LAUNCH_ROWS(cross_entropy_slopes, rows, n, (real *)dx, (const real *)x, (const real *)stats,
                   targets, scale, (const real *)seed, rows, n, ignore);
 }
 

@@ -94,33 +94,40 @@ void KERNEL(log_softmax_backward)(bam_stream stream, void *dx, const void *y, co
 /* ---- log(sum(exp(x))) ---- */
 
 template <int team>
-static __global__ void logsumexp_rows(real *y, const real *x, int64_t rows, int64_t n) {
+static __global__ void logsumexp_rows(real *y, real *stats, const real *x, int64_t rows,
+                                      int64_t n) {
   BAM_EACH_TEAM_ROW(r, rows) {
     const real max = row_max<team>(x + r * n, n);
     const real shift = isfinite(max) ? max : 0; /* infinities then come out by themselves */
-    const double sum = log(sum_exp<team>(x + r * n, shift, n)) + (double)shift;
-    if (BAM_TEAM_FIRST)
-      y[r] = (real)sum;
+    const double sum = sum_exp<team>(x + r * n, shift, n);
+    if (BAM_TEAM_FIRST) {
+      y[r] = (real)(log(sum) + (double)shift);
+      stats[2 * r] = sum > 0 ? max : 0;
+      stats[2 * r + 1] = sum == 0 ? (real)0 : isinf(max) ? (real)1 : (real)(1 / sum);
+    }
   }
 }
 
-void KERNEL(logsumexp)(bam_stream stream, void *y, const void *x, int64_t rows, int64_t n) {
-  BAM_LAUNCH_ROWS(logsumexp_rows, rows, n, (real *)y, (const real *)x, rows, n);
+/* stats: the largest element and 1 / the sum of exp(x - it), see kernels/cpu/loss.c; (0, 0) where y
+   is -inf. */
+void KERNEL(logsumexp)(bam_stream stream, void *y, void *stats, const void *x, int64_t rows,
+                       int64_t n) {
+  BAM_LAUNCH_ROWS(logsumexp_rows, rows, n, (real *)y, (real *)stats, (const real *)x, rows, n);
 }
 
-/* dx = dy exp(x - y), and 0 where y is -inf */
+/* dx = dy softmax(x) */
 template <int team>
-static __global__ void logsumexp_backward_rows(real *dx, const real *x, const real *y,
+static __global__ void logsumexp_backward_rows(real *dx, const real *x, const real *stats,
                                                const real *dy, int64_t rows, int64_t n) {
   BAM_EACH_TEAM_ROW(r, rows) {
-    const real shift = isinf(y[r]) && y[r] < 0 ? 0 : y[r], scale = dy[r];
+    const real shift = stats[2 * r], scale = dy[r] * stats[2 * r + 1];
     BAM_EACH_OF_TEAM(j, n)
       dx[r * n + j] = REAL_MATH(exp)(x[r * n + j] - shift) * scale;
   }
 }
 
-void KERNEL(logsumexp_backward)(bam_stream stream, void *dx, const void *x, const void *y,
+void KERNEL(logsumexp_backward)(bam_stream stream, void *dx, const void *x, const void *stats,
                                 const void *dy, int64_t rows, int64_t n) {
-  BAM_LAUNCH_ROWS(logsumexp_backward_rows, rows, n, (real *)dx, (const real *)x, (const real *)y,
-                  (const real *)dy, rows, n);
+  BAM_LAUNCH_ROWS(logsumexp_backward_rows, rows, n, (real *)dx, (const real *)x,
+                  (const real *)stats, (const real *)dy, rows, n);
 }

@@ -207,6 +207,48 @@ Test(loss, head_parts) {
   release_problem(p);
 }
 
+/* The largest sum of a row of x->grad, [rows, n], in magnitude. */
+static double largest_row_sum(bam_tensor *x) {
+  int64_t n = x->shape.size[1];
+  double largest = 0;
+  for (int64_t i = 0; i < x->shape.size[0]; i++) {
+    double sum = 0;
+    for (int64_t j = 0; j < n; j++)
+      sum += value_at(x->grad, i * n + j);
+    largest = fmax(largest, fabs(sum));
+  }
+  return largest;
+}
+
+/* softmax - one_hot sums to 0 in every row, however large the logits are: eight terms of at most 1,
+   each rounded a few times. */
+Test(loss, gradient_of_large_logits) {
+  for (double offset = 1; offset < 1e6; offset *= 10) {
+    bam_tensor *x = make_leaf(BAM_F32, SHAPE(9, 8), offset - 2, offset + 2);
+    bam_tensor *targets = make_random(BAM_I64, SHAPE(9), 0, 7);
+    bam_tensor *loss = cross_entropy(x, targets, -100, true);
+    EXPECT_OK(bam_autograd_backward(loss, NULL, false));
+    cr_assert(largest_row_sum(x) <= 0x1p-22, "%g at %g", largest_row_sum(x), offset);
+    RELEASE(x, targets, loss);
+  }
+}
+
+/* The same through the head: with the identity as its weight, dx is the gradient of the logits. */
+Test(loss, head_gradient_of_large_logits) {
+  for (int k = 0; k < 2; k++) {
+    bam_tensor *weight = make_random(BAM_F32, SHAPE(8, 8), 0, 0);
+    for (int64_t j = 0; j < 8; j++)
+      set_value(weight, 9 * j, 1);
+    problem p = { make_leaf(BAM_F32, SHAPE(9, 8), 1e4 - 2, 1e4 + 2), weight,
+                  make_random(BAM_I64, SHAPE(9), 0, 7) };
+    bam_tensor *loss = run_head(p, 0, k == 0 ? 0 : 1.0 / 9);
+    EXPECT_OK(bam_autograd_backward(loss, NULL, false));
+    cr_assert(largest_row_sum(p.x) <= 0x1p-22 / 9, "%g", largest_row_sum(p.x));
+    bam_tensor_release(loss);
+    release_problem(p);
+  }
+}
+
 Test(loss, head_empty) {
   problem p = { make_leaf(BAM_F64, SHAPE(0, 6), -2, 2), make_leaf(BAM_F64, SHAPE(23, 6), -2, 2),
                 make_random(BAM_I64, SHAPE(0), 0, 22) };

@@ -124,6 +124,20 @@ Test(softmax, gradients) {
   RELEASE(plain, x);
 }
 
+/* The gradient sums to 1, however large the elements are. */
+Test(softmax, logsumexp_gradient_of_large_numbers) {
+  for (double offset = 1; offset < 1e6; offset *= 10) {
+    bam_tensor *x = make_leaf(BAM_F32, SHAPE(8), offset - 2, offset + 2);
+    bam_tensor *y = run1(&bam_op_logsumexp, x);
+    EXPECT_OK(bam_autograd_backward(y, NULL, false));
+    double sum = 0;
+    for (int64_t j = 0; j < 8; j++)
+      sum += value_at(x->grad, j);
+    cr_assert(fabs(sum - 1) <= 0x1p-22, "%g at %g", sum - 1, offset);
+    RELEASE(x, y);
+  }
+}
+
 Test(softmax, gradient_of_an_empty_logsumexp_row_is_zero) {
   const double inf = (double)INFINITY;
   bam_tensor *x = make_values(BAM_F32, SHAPE(2), VALUES(-inf, -inf));
