@@ -5,21 +5,62 @@
 
 /* ---- forward ---- */
 
-static real row_mean(const real *x, int64_t n) {
+#define RUN 1024 /* elements that are added in `real`; what runs of them come to, in double */
+
+static inline real sum_run(const real *x, int64_t n) {
   real sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t j = 0; j < n; j++)
     sum += x[j];
-  return sum / (real)n;
+  return sum;
 }
 
-/* Second pass over the row, which is in cache: differences from the mean lose nothing. */
-static real row_variance(const real *x, int64_t n, real mean) {
+static inline real squares_run(const real *x, int64_t n, real mean) {
   real sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t j = 0; j < n; j++)
     sum += (x[j] - mean) * (x[j] - mean);
-  return sum / (real)n;
+  return sum;
+}
+
+static real row_mean(const real *x, int64_t n) {
+  if (n <= RUN)
+    return sum_run(x, n) / (real)n;
+  double total = 0;
+  for (int64_t j = 0; j < n; j += RUN)
+    total += (double)sum_run(x + j, n - j < RUN ? n - j : RUN);
+  return (real)(total / (double)n);
+}
+
+/* Second pass over the row, which is in cache: differences from the mean lose nothing. */
+static real row_variance(const real *x, int64_t n, real mean) {
+  if (n <= RUN)
+    return squares_run(x, n, mean) / (real)n;
+  double total = 0;
+  for (int64_t j = 0; j < n; j += RUN)
+    total += (double)squares_run(x + j, n - j < RUN ? n - j : RUN, mean);
+  return (real)(total / (double)n);
+}
+
+/* Both in double precision, from a mean that is nearly right: of equal numbers it becomes that
+   number. */
+static double careful_moments(const real *x, int64_t n, real *mean) {
+  double sum = 0, squares = 0;
+  for (int64_t j = 0; j < n; j++)
+    sum += (double)x[j] - (double)*mean;
+  const double centre = (double)*mean + sum / (double)n;
+  for (int64_t j = 0; j < n; j++)
+    squares += ((double)x[j] - centre) * ((double)x[j] - centre);
+  *mean = (real)centre;
+  return squares / (double)n;
+}
+
+/* Mean and variance of a row. The sum of a row that is nearly constant is rounded by more than the
+   row varies: a constant would not become the bias. */
+static double row_moments(const real *x, int64_t n, real *mean) {
+  *mean = row_mean(x, n);
+  const real variance = row_variance(x, n, *mean);
+  return variance < *mean * *mean / 16 ? careful_moments(x, n, mean) : (double)variance;
 }
 
 static void scale_row(real *y, const real *x, const real *weight, const real *bias, int64_t n,
@@ -50,8 +91,8 @@ void KERNEL(layer_norm)(bam_stream stream, void *y, void *s, void *stats, const 
         sum[j] = row[j] + other[j];
       row = sum;
     }
-    real mean = row_mean(row, n);
-    real rstd = (real)(1 / sqrt((double)row_variance(row, n, mean) + eps));
+    real mean;
+    const real rstd = (real)(1 / sqrt(row_moments(row, n, &mean) + eps));
     scale_row((real *)y + i * n, row, weight, bias, n, mean, rstd);
     ((real *)stats)[2 * i] = mean;
     ((real *)stats)[2 * i + 1] = rstd;

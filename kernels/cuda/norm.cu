@@ -29,6 +29,26 @@ static __device__ __forceinline__ real row_variance(const real *x, int64_t n, re
   return team_sum<team>(sum) / (real)n;
 }
 
+/* Both in double precision, as in kernels/cpu/norm.c. */
+template <int team>
+static __device__ __forceinline__ double careful_moments(const real *x, int64_t n, real &mean) {
+  double sum = 0, squares = 0;
+  BAM_EACH_OF_TEAM(j, n)
+    sum += (double)x[j] - (double)mean;
+  const double centre = (double)mean + team_sum<team>(sum) / (double)n;
+  BAM_EACH_OF_TEAM(j, n)
+    squares += ((double)x[j] - centre) * ((double)x[j] - centre);
+  mean = (real)centre;
+  return team_sum<team>(squares) / (double)n;
+}
+
+/* The variance of a row whose mean is known; where the row is nearly constant, both with care. */
+template <int team>
+static __device__ __forceinline__ double row_moments(const real *x, int64_t n, real &mean) {
+  const real variance = row_variance<team>(x, n, mean);
+  return variance < mean * mean / 16 ? careful_moments<team>(x, n, mean) : (double)variance;
+}
+
 template <int team>
 static __global__ void normalise_rows(real *y, real *s, real *stats, const real *x,
                                       const real *residual, const real *weight, const real *bias,
@@ -36,9 +56,9 @@ static __global__ void normalise_rows(real *y, real *s, real *stats, const real 
   BAM_EACH_TEAM_ROW(i, rows) {
     const bool sums = residual != NULL;
     const real *row = sums ? s + i * n : x + i * n;
-    const real mean = sum_row<team>(sums ? s + i * n : NULL, x + i * n,
-                                    sums ? residual + i * n : NULL, n) / (real)n;
-    const real rstd = (real)(1 / sqrt((double)row_variance<team>(row, n, mean) + eps));
+    real mean = sum_row<team>(sums ? s + i * n : NULL, x + i * n, sums ? residual + i * n : NULL,
+                              n) / (real)n;
+    const real rstd = (real)(1 / sqrt(row_moments<team>(row, n, mean) + eps));
     BAM_EACH_OF_TEAM(j, n)
       y[i * n + j] = (row[j] - mean) * rstd * weight[j] + (bias != NULL ? bias[j] : 0);
     if (BAM_TEAM_FIRST) {

@@ -104,6 +104,40 @@ Test(layers, norm_values_f64) { check_norm(BAM_F64, SHAPE(9, 33), 1e-12); }
 Test(layers, norm_values_large) { check_norm(BAM_F32, SHAPE(150, 256), 2e-5); }
 Test(layers, norm_values_narrow) { check_norm(BAM_F32, SHAPE(4, 1), 2e-5); }
 
+/* Of n equal numbers the result is the bias, whatever the sum of them is rounded to. */
+static void check_constant_rows(bam_dtype dtype, int64_t n, double c) {
+  bam_tensor *x = make_random(dtype, SHAPE(2, n), c, c), *r = make_random(dtype, SHAPE(2, n), c, c);
+  bam_tensor *weight = make_random(dtype, SHAPE(n), 1, 3), *bias = make_random(dtype, SHAPE(n), -1, 1);
+  bam_tensor *y = run(&bam_op_layer_norm, (bam_tensor *[]){ x, weight, bias }, 3, NULL), *two[2];
+  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_add_layer_norm,
+                         (bam_tensor *[]){ x, r, weight, bias }, 4, NULL, two));
+  for (int64_t i = 0; i < 2 * n; i++) {
+    cr_assert_eq(value_at(y, i), value_at(bias, i % n), "%g of %g", value_at(y, i), c);
+    cr_assert_eq(value_at(two[0], i), value_at(bias, i % n), "%g of %g", value_at(two[0], i), c);
+  }
+  RELEASE(x, r, weight, bias, y, two[0], two[1]);
+}
+
+Test(layers, norm_of_constant_rows) {
+  const double c[] = { 123.45, -1e6, 1.0 / 3, 3.3e7, 1e-3 };
+  for (int i = 0; i < 5; i++) {
+    check_constant_rows(BAM_F32, 1024, c[i]);
+    check_constant_rows(BAM_F64, 1024, c[i]);
+    check_constant_rows(BAM_F32, 37, c[i]);
+  }
+  check_constant_rows(BAM_F32, 2500, 123.45);
+}
+
+/* A row far from 0 compared to its spread: what remains is how f32 rounds the mean, by at most 2^-18,
+   over a deviation of 0.29. */
+Test(layers, norm_of_nearly_constant_rows) {
+  bam_tensor *x = make_random(BAM_F32, SHAPE(3, 1024), 120, 121);
+  bam_tensor *weight = make_random(BAM_F32, SHAPE(1024), 1, 1);
+  bam_tensor *y = run2(&bam_op_layer_norm, x, weight);
+  expect_norm(y, x, weight, NULL, 2e-5);
+  RELEASE(x, weight, y);
+}
+
 Test(layers, norm_gradient) {
   bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 3, 7), -2, 2);
   bam_tensor *weight = make_leaf(BAM_F64, SHAPE(7), -1, 1);
