@@ -96,35 +96,6 @@ bool bind_is_callable(lua_State *L, int arg) {
   return callable;
 }
 
-bool bind_is_options(lua_State *L, int arg) {
-  if (lua_type(L, arg) != LUA_TTABLE)
-    return false;
-  arg = lua_absindex(L, arg);
-  lua_pushnil(L);
-  if (lua_next(L, arg) == 0)
-    return false;
-  bool options = lua_type(L, -2) == LUA_TSTRING;
-  lua_pop(L, 2);
-  return options;
-}
-
-int bind_integers(lua_State *L, int arg, const char *what, int64_t *list) {
-  if (lua_type(L, arg) != LUA_TTABLE) {
-    list[0] = bind_integer(L, arg, what);
-    return 1;
-  }
-  arg = lua_absindex(L, arg);
-  lua_Unsigned n = lua_rawlen(L, arg);
-  if (n > BAM_MAX_DIMS)
-    bind_error(L, "%s: at most %d entries, not %I", what, BAM_MAX_DIMS, (LUAI_UACINT)n);
-  for (int i = 0; i < (int)n; i++) {
-    lua_rawgeti(L, arg, i + 1);
-    list[i] = bind_integer(L, -1, what);
-    lua_pop(L, 1);
-  }
-  return (int)n;
-}
-
 /* ---- nearest names ---- */
 
 #define WORD 40
@@ -164,40 +135,4 @@ const char *bind_nearest(const char *word, const char *const *names) {
     }
   }
   return best;
-}
-
-static bool listed(const char *word, const char *const *names) {
-  for (; *names != NULL; names++)
-    if (strcmp(word, *names) == 0)
-      return true;
-  return false;
-}
-
-static void fail_option(lua_State *L, const char *what, const char *name,
-                        const char *const *names) {
-  const char *near = bind_nearest(name, names);
-  if (near != NULL)
-    bind_error(L, "%s: no option `%s`; did you mean `%s`?", what, name, near);
-  lua_pushliteral(L, "");
-  for (int i = 0; names[i] != NULL; i++) {
-    lua_pushfstring(L, "%s`%s`", i > 0 ? ", " : "", names[i]);
-    lua_concat(L, 2);
-  }
-  bind_error(L, "%s: no option `%s`; there are %s", what, name,
-             names[0] ? lua_tostring(L, -1) : "none");
-}
-
-void bind_check_options(lua_State *L, int arg, const char *what, const char *const *names) {
-  arg = lua_absindex(L, arg);
-  if (lua_getmetatable(L, arg)) /* __index could close a tensor that the caller has in hand */
-    bind_error(L, "%s: expected a plain table of options, got one with a metatable", what);
-  lua_pushnil(L);
-  while (lua_next(L, arg)) {
-    lua_pop(L, 1);
-    if (lua_type(L, -1) != LUA_TSTRING)
-      bind_error(L, "%s: options have names, but there is %s", what, bind_describe(L, -1));
-    const char *name = lua_tostring(L, -1);
-    if (!listed(name, names))
-      fail_option(L, what, name, names);
-  }
 }

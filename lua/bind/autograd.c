@@ -26,8 +26,8 @@ static int autograd_backward(lua_State *L) {
       return bind_error(L, "backward: expected a table of options, got %s",
                         bind_describe(L, options));
     bind_check_options(L, options, "backward", names);
-    lua_getfield(L, options, "retain");
-    retain = lua_toboolean(L, -1);
+    if (lua_getfield(L, options, "retain") != LUA_TNIL)
+      retain = bind_flag(L, -1, "backward: option retain");
   }
   return walk_back(L, x, seed, retain);
 }
@@ -55,8 +55,8 @@ static int autograd_record(lua_State *L) {
   if (lua_type(L, 3) != LUA_TFUNCTION)
     return bind_error(L, "custom: expected a function as backward, got %s", bind_describe(L, 3));
   int n_inputs, n_outputs;
-  bam_tensor **inputs = bind_push_tensors(L, 1, "custom", &n_inputs);
-  bam_tensor **outputs = bind_push_tensors(L, 2, "custom", &n_outputs);
+  bam_tensor **inputs = bind_push_tensors(L, 1, "custom", &n_inputs, NULL);
+  bam_tensor **outputs = bind_push_tensors(L, 2, "custom", &n_outputs, NULL);
   lua_createtable(L, n_outputs, 0);
   for (int k = 0; k < n_outputs; k++) {
     bind_box *box = bind_push_box(L);

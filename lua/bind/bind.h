@@ -4,10 +4,8 @@
 #ifndef BAM_BIND_H
 #define BAM_BIND_H
 
-#include <lauxlib.h>
-#include <lua.h>
-
 #include "../../engine/autograd.h"
+#include "raise.h"
 
 #define BIND_TENSOR "bam.Tensor"
 
@@ -60,7 +58,7 @@ void bind_check_idle(lua_State *L);
 void bind_set_functions(lua_State *L, const luaL_Reg *list, lua_CFunction closer);
 
 /* lua_error for a running binding: with the value on top. */
-int bind_raise(lua_State *L);
+_Noreturn int bind_raise(lua_State *L);
 
 /* lua_pcall with all results, for a binding that holds nothing itself meanwhile. Tensors closed in
    there are released at once, unless another binding is running. */
@@ -73,8 +71,9 @@ void bind_box_close(bind_state *state, bind_box *box);
 void bind_box_forget(bind_state *state, bind_box *box);
 
 /* The *n tensors of the list at `arg`, in memory pushed on the stack, after a table that keeps their
-   boxes. Raises for anything else; `what` is the function. */
-bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n);
+   boxes. Raises for anything else; `what` is the function. Options may stand among them (see
+   bind_list_with_options) unless has_options is NULL. */
+bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n, bool *has_options);
 
 /* ---- tensors ---- */
 
@@ -82,8 +81,9 @@ bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n);
 bind_box *bind_push_box(lua_State *L);
 
 /* Raise a Lua error like luaL_error, but at the innermost line of a script: the modules inside the
-   binary are passed over, so that a user is pointed to the user's own line. Never returns. */
-int bind_error(lua_State *L, const char *format, ...);
+   binary are passed over, so that a user is pointed to the user's own line. The int is for
+   `return bind_error(...)`. */
+_Noreturn int bind_error(lua_State *L, const char *format, ...);
 
 /* Raise the context's message as a Lua error when status is a failure. */
 void bind_check(lua_State *L, bam_status status);
@@ -139,15 +139,35 @@ int64_t bind_position(lua_State *L, int arg, const char *what);
 /* Can what is at `arg` be called: a function, or an object such as a module? */
 bool bind_is_callable(lua_State *L, int arg);
 
-/* Is there a table with string keys at `arg` (options), rather than a list? */
-bool bind_is_options(lua_State *L, int arg);
+/* true or false, or an error that says `what`. */
+bool bind_flag(lua_State *L, int arg, const char *what);
+
+/* ---- lists and options: list.c ---- */
+
+/* The length of the list at `arg`, whose keys are 1 to that and no others, or an error that says
+   `what`. Every list is measured by this, never by lua_rawlen. */
+int64_t bind_list(lua_State *L, int arg, const char *what);
+
+/* The same, where named options may stand among the entries, as in { x, y, dim = 2 }. When
+   *has_options, the caller reads them too, after bind_check_options_among. */
+int64_t bind_list_with_options(lua_State *L, int arg, const char *what, bool *has_options);
 
 /* The list of integers at `arg` (or a single integer) into list[BAM_MAX_DIMS]; returns how many. */
 int bind_integers(lua_State *L, int arg, const char *what, int64_t *list);
 
+/* The same for a list that options may stand in. */
+int bind_integers_with_options(lua_State *L, int arg, const char *what, int64_t *list,
+                               bool *has_options);
+
+/* Is there a table of options at `arg`: one with names, and without entries of a list? */
+bool bind_is_options(lua_State *L, int arg);
+
 /* Raise unless every key of the options table at `arg` is one of names[] (NULL-terminated); the
    message suggests the nearest. A metatable is refused. `what` is the function. */
 void bind_check_options(lua_State *L, int arg, const char *what, const char *const *names);
+
+/* The same for the options that stand in a list which has been read. */
+void bind_check_options_among(lua_State *L, int arg, const char *what, const char *const *names);
 
 /* The name of names[] (NULL-terminated) nearest to `word`, or NULL when none is near. */
 const char *bind_nearest(const char *word, const char *const *names);

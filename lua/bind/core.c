@@ -51,7 +51,7 @@ int bind_error(lua_State *L, const char *format, ...) {
   va_end(arguments);
   if (where[0] != '\0')
     lua_concat(L, 2);
-  return bind_raise(L);
+  bind_raise(L);
 }
 
 void bind_check(lua_State *L, bam_status status) {

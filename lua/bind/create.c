@@ -9,28 +9,44 @@
 
 typedef struct {
   bam_dtype dtype;
-  bool dtype_given, requires_grad;
+  bool requires_grad;
   bam_device *device;
 } options;
 
-static options read_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
-  static const char *const names[] = { "dtype", "requires_grad", "device", NULL };
+static const char *const option_names[] = { "dtype", "requires_grad", "device", NULL };
+
+/* The options in the table at `arg`, whose names have been checked. */
+static options get_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
   options o = { .dtype = dtype, .device = bind_context(L)->device };
-  if (lua_isnoneornil(L, arg))
-    return o;
-  if (lua_type(L, arg) != LUA_TTABLE)
-    bind_error(L, "%s: expected a table of options, got %s", what, bind_describe(L, arg));
-  bind_check_options(L, arg, what, names);
-  if (lua_getfield(L, arg, "dtype") != LUA_TNIL) {
+  const int top = lua_gettop(L);
+  if (lua_getfield(L, arg, "dtype") != LUA_TNIL)
     o.dtype = bind_dtype(L, -1, what);
-    o.dtype_given = true;
-  }
-  lua_getfield(L, arg, "requires_grad");
-  o.requires_grad = lua_toboolean(L, -1);
+  const char *name = lua_pushfstring(L, "%s: option requires_grad", what);
+  if (lua_getfield(L, arg, "requires_grad") != LUA_TNIL)
+    o.requires_grad = bind_flag(L, -1, name);
   if (lua_getfield(L, arg, "device") != LUA_TNIL)
     o.device = bind_device(L, -1, what);
-  lua_pop(L, 3);
+  lua_settop(L, top);
   return o;
+}
+
+static options read_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
+  if (lua_isnoneornil(L, arg))
+    return (options){ .dtype = dtype, .device = bind_context(L)->device };
+  if (lua_type(L, arg) != LUA_TTABLE)
+    bind_error(L, "%s: expected a table of options, got %s", what, bind_describe(L, arg));
+  bind_check_options(L, arg, what, option_names);
+  return get_options(L, arg, what, dtype);
+}
+
+/* The options that stand in the list at `list`, as in zeros { 2, dtype = "f64" }; then none may follow
+   at `arg`. */
+static options read_options_among(lua_State *L, int list, int arg, const char *what,
+                                  bam_dtype dtype) {
+  bind_check_options_among(L, list, what, option_names);
+  if (!lua_isnoneornil(L, arg))
+    bind_error(L, "%s: options stand in the list and after it; give them once", what);
+  return get_options(L, list, what, dtype);
 }
 
 /* Every number of `raw` (contiguous i64, f64 or bool, on the CPU) has to fit the dtype. */
@@ -64,24 +80,33 @@ static int finish(lua_State *L, bind_box *box, const options *o) {
   return 1;
 }
 
+/* Numbers from argument *arg on as sizes; *arg moves behind them. nil is no size, and no end of them:
+   a misspelt field would make a smaller tensor. */
+static void read_numbers(lua_State *L, int *arg, const char *what, bam_shape *shape) {
+  for (; lua_type(L, *arg) == LUA_TNUMBER; (*arg)++) {
+    if (shape->ndim == BAM_MAX_DIMS)
+      bind_error(L, "%s: at most %d dimensions", what, BAM_MAX_DIMS);
+    shape->size[shape->ndim++] = bind_integer(L, *arg, what);
+  }
+  if (lua_type(L, *arg) == LUA_TNIL)
+    bind_error(L, "%s: argument %d is nil; expected a size, or options", what, *arg);
+}
+
 /* Sizes given as numbers or as one list from argument `first` on, then perhaps options. */
 static options read_sizes(lua_State *L, int first, const char *what, bam_shape *shape,
                           bam_dtype dtype) {
   int arg = first, top = lua_gettop(L);
+  bool has_options = false;
   shape->ndim = 0;
-  if (lua_type(L, arg) == LUA_TTABLE && !bind_is_options(L, arg)) {
-    shape->ndim = bind_integers(L, arg++, what, shape->size);
-  } else {
-    for (; arg <= top && lua_type(L, arg) == LUA_TNUMBER; arg++) {
-      if (shape->ndim == BAM_MAX_DIMS)
-        bind_error(L, "%s: at most %d dimensions", what, BAM_MAX_DIMS);
-      shape->size[shape->ndim++] = bind_integer(L, arg, what);
-    }
-  }
+  if (lua_type(L, arg) == LUA_TTABLE && !bind_is_options(L, arg))
+    shape->ndim = bind_integers_with_options(L, arg++, what, shape->size, &has_options);
+  else
+    read_numbers(L, &arg, what, shape);
   if (arg < top || (arg == top && lua_type(L, arg) != LUA_TTABLE && !lua_isnil(L, arg)))
     bind_error(L, "%s: expected sizes and then options, got %s as argument %d", what,
                bind_describe(L, arg), arg);
-  options o = read_options(L, arg, what, dtype);
+  options o = has_options ? read_options_among(L, first, arg, what, dtype)
+                          : read_options(L, arg, what, dtype);
   int64_t count;
   bam_context *context = bind_context(L);
   if (bam_shape_count(context, shape, &count) != BAM_OK)
@@ -105,6 +130,7 @@ typedef enum { NOTHING, BOOLEANS, INTEGERS, FLOATS } content;
 typedef struct {
   bam_shape shape;
   content content;
+  bool has_options; /* among the entries of the outermost list */
 } survey;
 
 static content content_of(lua_State *L, content so_far) {
@@ -131,7 +157,8 @@ static void measure(lua_State *L, survey *s, int d, bool first) {
     s->content = content_of(L, s->content);
     return;
   }
-  int64_t n = (int64_t)lua_rawlen(L, -1);
+  int64_t n = d == 0 ? bind_list_with_options(L, -1, "tensor", &s->has_options)
+                     : bind_list(L, -1, "tensor");
   if (first) {
     if (d == BAM_MAX_DIMS)
       bind_error(L, "tensor: at most %d dimensions", BAM_MAX_DIMS);
@@ -156,7 +183,6 @@ static void copy_numbers(lua_State *L, bam_tensor *tensor, int d, int64_t *at) {
   const bool is_list = d < tensor->shape.ndim;
   const int number = tensor->dtype == BAM_BOOL ? LUA_TBOOLEAN : LUA_TNUMBER;
   if (lua_type(L, -1) != (is_list ? LUA_TTABLE : number) ||
-      (is_list && (int64_t)lua_rawlen(L, -1) != tensor->shape.size[d]) ||
       (!is_list && tensor->dtype == BAM_I64 && !lua_isinteger(L, -1)))
     bind_error(L, "tensor: the list was changed while it was read");
   void *data = bam_tensor_data(tensor);
@@ -185,7 +211,8 @@ int bind_create_tensor(lua_State *L) {
   measure(L, &s, 0, true);
   static const bam_dtype natural[] = { BAM_F32, BAM_BOOL, BAM_I64, BAM_F32 };
   static const bam_dtype exact[] = { BAM_F64, BAM_BOOL, BAM_I64, BAM_F64 };
-  options o = read_options(L, 2, "tensor", natural[s.content]);
+  options o = s.has_options ? read_options_among(L, 1, 2, "tensor", natural[s.content])
+                            : read_options(L, 2, "tensor", natural[s.content]);
   bind_box *raw = bind_push_box(L), *box = bind_push_box(L);
   bind_check(L, bam_tensor_new(context, &context->cpu, exact[s.content], &s.shape,
                                &raw->tensor));
@@ -341,6 +368,8 @@ static int create_arange(lua_State *L) {
     n_args++;
   if (n_args == 0)
     return bind_error(L, "arange: expected a number, got %s", bind_describe(L, 1));
+  if (n_args < 3 && lua_type(L, n_args + 1) == LUA_TNIL)
+    return bind_error(L, "arange: argument %d is nil; expected a number, or options", n_args + 1);
   double real[3] = { 1, 1, 1 }; /* first, last, step */
   int64_t whole[3] = { 1, 1, 1 };
   bool integers = true;

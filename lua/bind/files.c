@@ -135,7 +135,7 @@ static void load_entry(lua_State *L, const bam_safetensors *file, int64_t i, int
   lua_setfield(L, table, bam_safetensors_entries(file, &n)[i].name);
 }
 
-static void fail_unknown(lua_State *L, const bam_safetensors *file, const char *path,
+static _Noreturn void fail_unknown(lua_State *L, const bam_safetensors *file, const char *path,
                          const char *name) {
   int64_t n;
   const bam_safetensors_entry *entries = bam_safetensors_entries(file, &n);
@@ -150,10 +150,9 @@ static void fail_unknown(lua_State *L, const bam_safetensors *file, const char *
 
 /* Load the names in the list at index 2 into the table at `table`. */
 static void load_listed(lua_State *L, const bam_safetensors *file, const char *path, int table) {
-  if (lua_type(L, 2) != LUA_TTABLE || bind_is_options(L, 2))
-    bind_error(L, "load: expected a list of tensor names, got %s",
-               lua_type(L, 2) == LUA_TTABLE ? "a table with string keys" : bind_describe(L, 2));
-  lua_Integer count = (lua_Integer)lua_rawlen(L, 2);
+  if (lua_type(L, 2) != LUA_TTABLE)
+    bind_error(L, "load: expected a list of tensor names, got %s", bind_describe(L, 2));
+  const int64_t count = bind_list(L, 2, "load: names of tensors");
   for (lua_Integer k = 1; k <= count; k++) {
     lua_rawgeti(L, 2, k);
     const char *name = check_text(L, -1, "load", "strings in the list of tensor names");

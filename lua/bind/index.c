@@ -161,10 +161,12 @@ static int push_entry(lua_State *L, const place *p) {
 /* Apply the entries of the list at `list` to x. Leaves the result on top. When `views_only`,
    entries that would copy are an error. Only the result may be above the list on the stack. */
 static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_only) {
-  int n = (int)lua_rawlen(L, list), dim = 0;
+  const int64_t n = bind_list(L, list, "index");
+  int dim = 0;
   if (n > x->shape.ndim) {
     char text[BAM_SHAPE_TEXT];
-    bind_error(L, "index: %d entries for a tensor of shape %s", n, bam_shape_text(&x->shape, text));
+    bind_error(L, "index: %I entries for a tensor of shape %s", (LUAI_UACINT)n,
+               bam_shape_text(&x->shape, text));
   }
   bind_box *box = bind_push_box(L);
   box->tensor = bam_tensor_retain(x);
@@ -179,11 +181,9 @@ static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_on
 
 /* ---- x[key] ---- */
 
-static int bad_key(lua_State *L) {
-  return bind_error(L,
-                    "index: expected a position, a list, or a tensor of positions or booleans, "
-                    "got %s",
-                    bind_describe(L, 2));
+static _Noreturn int bad_key(lua_State *L) {
+  bind_error(L, "index: expected a position, a list, or a tensor of positions or booleans, got %s",
+             bind_describe(L, 2));
 }
 
 int bind_index_get(lua_State *L) {

@@ -4,10 +4,10 @@
 #ifndef BAM_INTERP_H
 #define BAM_INTERP_H
 
-#include <lua.h>
 #include <stdbool.h>
 
 #include "../../engine/version.h"
+#include "raise.h"
 
 #define BAM_VERSION_TEXT "bamlua " BAM_VERSION
 

@@ -201,7 +201,7 @@ static void push_path(lua_State *L, const place *at) {
 }
 
 /* Raise "json.encode: `layers[2].name` " and what follows. */
-static void fail(encoder *e, const place *at, const char *problem) {
+static _Noreturn void fail(encoder *e, const place *at, const char *problem) {
   lua_State *L = e->L;
   luaL_checkstack(L, 4, "JSON nested too deep");
   push_path(L, at);
@@ -418,7 +418,7 @@ static void write_table(encoder *e, place *at) {
     write_object(e, at, count);
 }
 
-static void fail_kind(encoder *e, const place *at) {
+static _Noreturn void fail_kind(encoder *e, const place *at) {
   lua_State *L = e->L;
   const char *kind = luaL_typename(L, -1);
   if (bind_test_box(L, -1) != NULL)

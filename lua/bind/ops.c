@@ -14,6 +14,7 @@ typedef struct {
   lua_State *L;
   const bam_op *op;
   int next, top; /* argument to read, and how many there were */
+  int list;      /* the list of inputs when attributes stand in it: concat { x, y, dim = 2 }; else 0 */
   bam_device *device;
 } reader;
 
@@ -101,17 +102,18 @@ static int read_inputs(reader *r, bam_tensor **inputs) {
 /* The inputs of an op that takes a list of them, in memory on the stack. */
 static int read_list(reader *r, bam_tensor ***inputs) {
   int n;
-  *inputs = bind_push_tensors(r->L, r->next, r->op->name, &n);
+  bool has_attrs;
+  *inputs = bind_push_tensors(r->L, r->next, r->op->name, &n, &has_attrs);
   if (n == 0)
     bind_error(r->L, "%s: the list of tensors is empty", r->op->name);
+  r->list = has_attrs ? r->next : 0;
   r->next++;
   return n;
 }
 
 /* ---- attributes ---- */
 
-static void read_dims(reader *r, int arg, const char *name, bam_attr *attr) {
-  attr->count = bind_integers(r->L, arg, name, attr->list);
+static void check_dims(reader *r, const char *name, bam_attr *attr) {
   for (int i = 0; i < attr->count; i++) {
     if (attr->list[i] == 0)
       bind_error(r->L, "%s: dimensions count from 1 (or from -1 at the end), got 0", name);
@@ -142,9 +144,7 @@ static void read_attr(reader *r, int arg, const bam_attr_spec *spec, const char 
     attr->f = read_float(L, arg, name);
     break;
   case BAM_ATTR_BOOL:
-    if (lua_type(L, arg) != LUA_TBOOLEAN)
-      bind_error(L, "%s: expected true or false, got %s", name, bind_describe(L, arg));
-    attr->i = lua_toboolean(L, arg);
+    attr->i = bind_flag(L, arg, name);
     break;
   case BAM_ATTR_DTYPE:
     attr->i = bind_dtype(L, arg, name);
@@ -157,7 +157,8 @@ static void read_attr(reader *r, int arg, const bam_attr_spec *spec, const char 
     attr->i = bind_position(L, arg, name);
     break;
   case BAM_ATTR_DIMS:
-    read_dims(r, arg, name, attr);
+    attr->count = bind_integers(L, arg, name, attr->list);
+    check_dims(r, name, attr);
     break;
   case BAM_ATTR_SIZES:
     attr->count = bind_integers(L, arg, name, attr->list);
@@ -187,21 +188,31 @@ static void read_rest(reader *r, const bam_attr_spec *spec, bam_attr *attr) {
   memcpy(attr->list, list, sizeof list);
 }
 
-static void read_named(reader *r, bam_attr *attrs, int n_attrs) {
+/* The attributes that the table at `arg` names, be they alone or, when `among`, in a list. */
+static void read_named(reader *r, int arg, bool among, bam_attr *attrs) {
   lua_State *L = r->L;
   const char *names[MAX_ATTRS + 1] = { NULL };
+  const int n_attrs = bam_op_attr_count(r->op);
   for (int i = 0; i < n_attrs; i++)
     names[i] = r->op->attrs[i].name;
-  bind_check_options(L, r->next, r->op->name, names);
+  if (among)
+    bind_check_options_among(L, arg, r->op->name, names);
+  else
+    bind_check_options(L, arg, r->op->name, names);
   for (int i = 0; i < n_attrs; i++) {
-    if (lua_getfield(L, r->next, names[i]) != LUA_TNIL) {
+    if (lua_getfield(L, arg, names[i]) != LUA_TNIL) {
+      if (attrs[i].given)
+        bind_error(L, "%s: `%s` is given twice", r->op->name, names[i]);
       const char *name = lua_pushfstring(L, "%s: option %s", r->op->name, names[i]);
       read_attr(r, lua_gettop(L) - 1, &r->op->attrs[i], name, &attrs[i]);
       lua_pop(L, 1);
     }
     lua_pop(L, 1);
   }
-  r->next++;
+}
+
+static bool takes_list(const bam_attr_spec *spec) {
+  return spec->kind == BAM_ATTR_SIZES || spec->kind == BAM_ATTR_DIMS;
 }
 
 /* Is the last argument a table of attributes by name? An empty table is one
@@ -209,8 +220,32 @@ static void read_named(reader *r, bam_attr *attrs, int n_attrs) {
 static bool at_options(reader *r, const bam_attr_spec *spec) {
   if (r->next != r->top || lua_type(r->L, r->next) != LUA_TTABLE)
     return false;
-  bool list = spec->kind == BAM_ATTR_SIZES || spec->kind == BAM_ATTR_DIMS;
-  return bind_is_options(r->L, r->next) || (!list && lua_rawlen(r->L, r->next) == 0);
+  return bind_is_options(r->L, r->next) || !takes_list(spec);
+}
+
+/* A list in which attributes may stand, too: x:sum { 1, keepdim = true }. */
+static void read_list_attr(reader *r, int i, bam_attr *attrs) {
+  bool has_attrs;
+  const char *name = what(r, r->op->attrs[i].name);
+  attrs[i].given = true;
+  attrs[i].count = bind_integers_with_options(r->L, r->next, name, attrs[i].list, &has_attrs);
+  if (r->op->attrs[i].kind == BAM_ATTR_DIMS)
+    check_dims(r, name, &attrs[i]);
+  if (has_attrs)
+    read_named(r, r->next, true, attrs);
+}
+
+/* The next argument is attribute `i`. */
+static void read_positional(reader *r, int i, bam_attr *attrs) {
+  const bam_attr_spec *spec = &r->op->attrs[i];
+  if (lua_isnil(r->L, r->next))
+    return;
+  if (attrs[i].given)
+    bind_error(r->L, "%s: `%s` is given twice", r->op->name, spec->name);
+  if (takes_list(spec) && lua_type(r->L, r->next) == LUA_TTABLE)
+    read_list_attr(r, i, attrs);
+  else
+    read_attr(r, r->next, spec, what(r, spec->name), &attrs[i]);
 }
 
 /* A device where a dtype would stand, if the next attribute is one: x:to("cuda"). */
@@ -233,13 +268,14 @@ static void read_attrs(reader *r, bam_attr *attrs) {
     if (spelled_out(r, i)) {
       read_rest(r, &r->op->attrs[i], &attrs[i]);
     } else {
-      if (!lua_isnil(L, r->next))
-        read_attr(r, r->next, &r->op->attrs[i], what(r, r->op->attrs[i].name), &attrs[i]);
+      read_positional(r, i, attrs);
       r->next++;
     }
   }
   if (n > 0 && at_options(r, &r->op->attrs[n - 1]))
-    read_named(r, attrs, n);
+    read_named(r, r->next++, false, attrs);
+  if (r->list > 0)
+    read_named(r, r->list, true, attrs);
   if (r->next <= r->top)
     bind_error(L, "%s: %d arguments are too many; see help(\"%s\")", r->op->name, r->top,
                r->op->name);

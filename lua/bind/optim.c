@@ -76,8 +76,8 @@ static int optim_sgd_step(lua_State *L) {
     .weight_decay = number_field(L, 4, "weight_decay"),
     .step = integer_field(L, 4, "step"),
   };
-  lua_getfield(L, 4, "nesterov");
-  settings.nesterov = lua_toboolean(L, -1);
+  if (lua_getfield(L, 4, "nesterov") != LUA_TNIL)
+    settings.nesterov = bind_flag(L, -1, "sgd_step: nesterov");
   bind_check(L, bam_optim_sgd(param, grad, buffer, clip_field(L, 4), &settings));
   return 0;
 }
@@ -87,7 +87,7 @@ static int optim_sgd_step(lua_State *L) {
 /* grad_norm({ tensors }): the Euclidean norm of all their elements together, a 0-d f64 tensor. */
 static int optim_grad_norm(lua_State *L) {
   int n;
-  bam_tensor **tensors = bind_push_tensors(L, 1, "grad_norm", &n);
+  bam_tensor **tensors = bind_push_tensors(L, 1, "grad_norm", &n, NULL);
   bind_box *norm = bind_push_box(L);
   bind_check(L, bam_optim_norm(bind_context(L), tensors, n, &norm->tensor));
   return 1;
@@ -96,7 +96,7 @@ static int optim_grad_norm(lua_State *L) {
 /* zero({ tensors }): overwrite all their elements by 0. */
 static int optim_zero(lua_State *L) {
   int n;
-  bam_tensor **tensors = bind_push_tensors(L, 1, "zero", &n);
+  bam_tensor **tensors = bind_push_tensors(L, 1, "zero", &n, NULL);
   for (int i = 0; i < n; i++)
     bind_check(L, bam_autograd_check_write("zero", tensors[i]));
   for (int i = 0; i < n; i++)
@@ -130,9 +130,9 @@ static bam_status bind_gradient(bam_tensor *leaf, bam_tensor *place) {
    number of the first leaf that no longer lives in its place; then nothing was changed. */
 static int optim_attach(lua_State *L) {
   int n, n_places, n_grads;
-  bam_tensor **leaves = bind_push_tensors(L, 1, "attach", &n);
-  bam_tensor **places = bind_push_tensors(L, 2, "attach", &n_places);
-  bam_tensor **grads = bind_push_tensors(L, 3, "attach", &n_grads);
+  bam_tensor **leaves = bind_push_tensors(L, 1, "attach", &n, NULL);
+  bam_tensor **places = bind_push_tensors(L, 2, "attach", &n_places, NULL);
+  bam_tensor **grads = bind_push_tensors(L, 3, "attach", &n_grads, NULL);
   if (n_places != n || n_grads != n)
     return bind_error(L, "attach: the lists have different lengths");
   for (int i = 0; i < n; i++)

@@ -31,7 +31,7 @@ typedef struct {
   bool at_any_time; /* also while the engine collects */
 } binding;
 
-static void refuse(lua_State *L) {
+static _Noreturn void refuse(lua_State *L) {
   bind_error(L, "memory is short and being collected; a finaliser can only close things now");
 }
 
@@ -73,7 +73,7 @@ int bind_raise(lua_State *L) {
     state->active--;
   if (state->active == 0)
     release_closed(state);
-  return lua_error(L);
+  lua_error(L);
 }
 
 int bind_callback(lua_State *L, int arguments) {
@@ -115,18 +115,19 @@ void bind_box_close(bind_state *state, bind_box *box) {
 
 /* ---- tensors of a list ---- */
 
-bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n) {
+bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n, bool *has_options) {
   const int most = 1 << 20;
   if (lua_type(L, arg) != LUA_TTABLE)
     bind_error(L, "%s: expected a list of tensors as argument %d, got %s", what, arg,
                bind_describe(L, arg));
-  const lua_Unsigned count = lua_rawlen(L, arg);
-  if (count > (lua_Unsigned)most)
+  const int64_t count = has_options != NULL ? bind_list_with_options(L, arg, what, has_options)
+                                            : bind_list(L, arg, what);
+  if (count > most)
     bind_error(L, "%s: a list of %I tensors is too long; there can be %d", what, (LUAI_UACINT)count,
                most);
   *n = (int)count;
   lua_createtable(L, *n, 0); /* keeps the boxes, whatever becomes of the list */
-  bam_tensor **tensors = lua_newuserdatauv(L, (count > 0 ? count : 1) * sizeof *tensors, 0);
+  bam_tensor **tensors = lua_newuserdatauv(L, (size_t)(count > 0 ? count : 1) * sizeof *tensors, 0);
   for (int i = 0; i < *n; i++) {
     lua_rawgeti(L, arg, i + 1);
     tensors[i] = bind_test_tensor(L, -1);

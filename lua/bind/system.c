@@ -90,7 +90,7 @@ static int system_nearest(lua_State *L) {
   if (lua_type(L, 1) != LUA_TSTRING || lua_type(L, 2) != LUA_TTABLE)
     return bind_error(L, "nearest: expected a string and a list of strings");
   const char *word = lua_tostring(L, 1);
-  size_t n = lua_rawlen(L, 2);
+  const size_t n = (size_t)bind_list(L, 2, "nearest");
   const char **names = lua_newuserdatauv(L, (n + 1) * sizeof *names, 0);
   size_t kept = 0;
   for (size_t i = 0; i < n; i++) {

@@ -141,7 +141,7 @@ static const struct property {
 
 /* Raise for the name at index 2, which is neither in the method nor in the property
    table (see tensor_index). */
-static int fail_member(lua_State *L) {
+static _Noreturn int fail_member(lua_State *L) {
   const char *name = lua_tostring(L, 2);
   const char **names = lua_newuserdatauv(L, 512 * sizeof *names, 0);
   int n = 0;
@@ -156,8 +156,8 @@ static int fail_member(lua_State *L) {
   names[n] = NULL;
   const char *near = bind_nearest(name, names);
   if (near == NULL)
-    return bind_error(L, "a tensor has no method or property `%s`; help(x) lists them", name);
-  return bind_error(L, "a tensor has no method or property `%s`; did you mean `%s`?", name, near);
+    bind_error(L, "a tensor has no method or property `%s`; help(x) lists them", name);
+  bind_error(L, "a tensor has no method or property `%s`; did you mean `%s`?", name, near);
 }
 
 /* Upvalues of __index: the method table, the table of properties (name -> light pointer). */

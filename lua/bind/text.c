@@ -175,7 +175,7 @@ static int64_t *read_starts(lua_State *L, int arg, int64_t *count) {
   if (lua_type(L, arg) != LUA_TTABLE)
     bind_error(L, "pack_windows: expected a list of where windows begin, got %s",
                bind_describe(L, arg));
-  *count = (int64_t)lua_rawlen(L, arg);
+  *count = bind_list(L, arg, "pack_windows: where windows begin");
   int64_t *starts = lua_newuserdatauv(L, (size_t)*count * sizeof *starts, 0);
   for (int64_t i = 0; i < *count; i++) {
     lua_rawgeti(L, arg, i + 1);

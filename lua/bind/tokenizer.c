@@ -99,7 +99,7 @@ static buffer_box *check_buffer(lua_State *L, int arg) {
 static int64_t push_list(lua_State *L, const char *name) {
   if (lua_getfield(L, 1, name) != LUA_TTABLE)
     bind_error(L, "`%s`: expected a list, got %s", name, bind_describe(L, -1));
-  return (int64_t)lua_rawlen(L, -1);
+  return bind_list(L, -1, name);
 }
 
 /* The strings of a list, in memory pushed on the stack. They and the list stay there too. */
@@ -356,7 +356,7 @@ static int bpe_decode(lua_State *L) {
     return bind_error(L, "decode: expected a list of token ids or a tensor of them, got %s",
                       bind_describe(L, 2));
   if (tensor == NULL) {
-    int64_t n = (int64_t)lua_rawlen(L, 2);
+    int64_t n = bind_list(L, 2, "decode");
     luaL_buffinit(L, &text);
     for (int64_t i = 1; i <= n; i++)
       add_word(L, &text, words, get_id(L, 2, i, "decode"));

@@ -48,7 +48,7 @@ local words = {
   { "load: no tensor `v` in", core.load, file, { "v" } },
   { "load: no tensor `ww` in " .. file .. "; did you mean `w`?", core.load, file, { "ww" } },
   { "load: expected a list of tensor names, got the string", core.load, file, "w" },
-  { "load: expected a list of tensor names, got a table with string keys", core.load, file, { w = 1 } },
+  { "load: names of tensors: expected a list, but there is the key `w`", core.load, file, { w = 1 } },
   { "load: expected strings in the list of tensor names, got 1", core.load, file, { 1 } },
   { "save: expected a table of tensors by name, got nothing", core.save, file },
   { "save: expected a table of tensors by name", core.save, file, x },

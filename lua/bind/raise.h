@@ -1,0 +1,14 @@
+/* Lua's functions that raise never return; its headers do not say so. Compilers and analysers then see
+   that what follows a check holds. */
+#ifndef BAM_RAISE_H
+#define BAM_RAISE_H
+
+#include <lauxlib.h>
+#include <lua.h>
+
+_Noreturn int(lua_error)(lua_State *L);
+_Noreturn int(luaL_error)(lua_State *L, const char *format, ...);
+_Noreturn int(luaL_argerror)(lua_State *L, int arg, const char *message);
+_Noreturn int(luaL_typeerror)(lua_State *L, int arg, const char *type);
+
+#endif
