@@ -83,5 +83,6 @@ local function unknown(_, name)
 end
 
 require("bam.models.library").remember(M)
+require("bam.models.source_text").begin()
 
 return setmetatable(M, { __name = "bam", __index = unknown })

@@ -87,28 +87,29 @@ end
 
 local changed = new_directory(recipe())
 for code, words in pairs {
-  ["w.requires_grad = false"] = "on_step changed `embed.weight` of the model: requires_grad is false",
+  ["w.requires_grad = false"] = ") changed `embed.weight` of the model: requires_grad is false",
   ['m:freeze "ffn"'] = "requires_grad is false now",
-  ["bam.no_grad(function() w:mul_(2) end)"] = "on_step changed the values of the model's parameters",
-  ["bam.no_grad(function() w[1] = 0 end)"] = "on_step changed the values of the model's parameters",
-  ["m:load_state(m.description:build { seed = 9 }:state())"] = "on_step changed the values of the model's parameters",
-  ["m:eval()"] = "on_step changed `training` of the model",
-  ["layer.ffn.router.temperature = 5"] = "on_step changed `layers.1.ffn.router.temperature` of the",
-  ["layer.ffn.router = function(h) return h end"] = "on_step changed `layers.1.ffn.router` of the",
-  ["m.layers[2] = layer"] = "on_step changed `layers.2` of the model",
-  ["m.load_balance = 1"] = "on_step changed `load_balance` of the model",
-  ["m.reached.load_balance = 1"] = "on_step changed `reached.load_balance` of the model",
-  ["m.extra = bam.zeros(2)"] = "on_step changed `extra` of the model",
-  ["m.embed.weight = bam.zeros(w.shape)"] = "on_step changed `embed.weight` of the model",
-  ["layer.forward = function() end"] = "on_step changed `layers.1.forward` of the model",
-  ["setmetatable(layer, {})"] = "on_step changed `layers.1.metatable` of the model",
-  ["w:close()"] = "on_step changed `embed.weight` of the model: it was closed",
-  ["bam.threads(3)"] = "on_step changed bam.threads",
+  ["bam.no_grad(function() w:mul_(2) end)"] = ") changed the values of the model's parameters",
+  ["bam.no_grad(function() w[1] = 0 end)"] = ") changed the values of the model's parameters",
+  ["m:load_state(m.description:build { seed = 9 }:state())"] = ") changed the values of the model's parameters",
+  ["m:eval()"] = ") changed `training` of the model",
+  ["layer.ffn.router.temperature = 5"] = ") changed `layers.1.ffn.router.temperature` of the",
+  ["layer.ffn.router = function(h) return h end"] = ") changed `layers.1.ffn.router` of the",
+  ["m.layers[2] = layer"] = ") changed `layers.2` of the model",
+  ["m.load_balance = 1"] = ") changed `load_balance` of the model",
+  ["m.reached.load_balance = 1"] = ") changed `reached.load_balance` of the model",
+  ["m.extra = bam.zeros(2)"] = ") changed `extra` of the model",
+  ["m.embed.weight = bam.zeros(w.shape)"] = ") changed `embed.weight` of the model",
+  ["layer.forward = function() end"] = ") changed `layers.1.forward` of the model",
+  ["setmetatable(layer, {})"] = ") changed `layers.1.metatable` of the model",
+  ["w:close()"] = ") changed `embed.weight` of the model: it was closed",
+  ["bam.threads(3)"] = ") changed bam.threads",
 } do
   fails(changed, recipe(nil, callback(code)), words)
 end
+fails(changed, recipe(nil, callback("w.requires_grad = false")), "train: on_step (recipe.lua:")
 fails(changed, recipe(nil, callback("m:unfreeze() w.requires_grad = false", "on_eval")),
-      "on_eval changed `embed.weight` of the model: requires_grad is false now")
+      ") changed `embed.weight` of the model: requires_grad is false now")
 run(changed, recipe())
 small.assert_same(expected, small.digests(changed))
 
@@ -191,6 +192,15 @@ expect(output, "mixed  done")
 assert(not output:find "seed  done")
 assert(#core.glob(routers .. "/runs/mixed-????????") == 2, "a changed global returned the old phase")
 output = run(routers, mine())
+assert(not output:find "done:", output)
+
+-- The recipe may be edited while it runs: its text is that from when it was started.
+local edited = new_directory()
+local editing = [[phase.on_step = function(r)
+  if r.step == 2 then require("bam.core").write_file("recipe.lua", "-- edited\nerror 'new'\n") end
+end]]
+run(edited, recipe(MINE:format "", editing, "Mine"))
+output = run(edited, mine())
 assert(not output:find "done:", output)
 
 -- What a router keeps is saved as a tensor, and an interrupted phase goes on to the same bits.

@@ -274,6 +274,12 @@ do
     core.write_file(directory.path .. "/constants_of_router.lua", text)
   end
   module "return { alpha = 1 }"
+  module "-- a comment\nreturn { cap = function(h) return h + 1 end }"
+  local cap = require("constants_of_router").cap
+  core.write_file(directory.path .. "/constants_of_router.lua", "return {}")
+  local kept, why = pcall(of_router, cap)
+  assert(kept, why)
+  module "return { alpha = 1 }"
   counts("a module", function(o) return require("constants_of_router").alpha end,
          function() module "return { alpha = 2 }" end,
          function() module "return { alpha = 1 }" end)
@@ -373,13 +379,18 @@ do
   equal("what stands elsewhere in the file", of(router { [4] = "-- another" }), before)
   differ("a function that it calls", of(router { [2] = "  return x, 1" }), before)
   differ("its own text", of(router { [5] = "return function(o) return helper(o) end" }), before)
-  local f = router()
+  -- The text is that which the function was read from, whatever the file holds later.
+  local f, other = router(), router { [2] = "  return x, 2", [4] = "\n" }
+  router()
+  of(f)
   core.write_file(path, "return nil")
-  local ok, message = pcall(of, f)
-  local expected = "-router.lua:5 counts by its text, which cannot be read: the file is shorter"
+  equal("a file that was edited since", of(f), before)
+  local ok, message = pcall(of, other)
+  local expected = "-router.lua:6 counts by its text, which cannot be read: the file was changed"
   assert(not ok and message:find(expected, 1, true), message)
   os.remove(path)
-  ok, message = pcall(of, f)
+  equal("a file that was deleted since", of(f), before)
+  ok, message = pcall(of, other)
   assert(not ok and message:find("No such file", 1, true), message)
 end
 

@@ -7,8 +7,8 @@
 local bytecode = require "bam.models.bytecode"
 local check = require "bam.check"
 local core = require "bam.core"
-local embedded = require "bam.embedded"
 local library = require "bam.models.library"
+local source_text = require "bam.models.source_text"
 
 local M = {}
 
@@ -30,43 +30,6 @@ local function check_allowed(out, name)
   if REFUSED[name] and not out.is_tolerant then
     check.fail("identity: the function at %s uses %s: %s", out.place or "?", name, REFUSED[name])
   end
-end
-
--- ---- the text of a function ----
-
-local function fail_to_read(info, message)
-  check.fail("identity: the function at %s:%d counts by its text, which cannot be read: %s",
-             info.short_src, info.linedefined, message)
-end
-
-local function read_file(info, path)
-  local file, message = io.open(path, "rb")
-  if not file then fail_to_read(info, message) end
-  local text = file:read "a"
-  file:close()
-  return text
-end
-
--- The text that a function is part of; "@" begins the path of a file, "=" what is none.
-local function text_around(out, info)
-  local mark, rest = info.source:sub(1, 1), info.source:sub(2)
-  if mark == "@" then
-    out.texts[rest] = out.texts[rest] or read_file(info, rest)
-    return out.texts[rest]
-  end
-  if mark ~= "=" then return info.source end
-  return embedded.source(rest) or fail_to_read(info, "it stands in no file; put it into one")
-end
-
-local function text_of(out, info)
-  local text, lines, number = text_around(out, info), {}, 0
-  if info.what == "main" then return text end
-  for line in string.gmatch(text .. "\n", "(.-)\r?\n") do
-    number = number + 1
-    if number >= info.linedefined then lines[#lines + 1] = line end
-    if number == info.lastlinedefined then return table.concat(lines, "\n") end
-  end
-  return fail_to_read(info, "the file is shorter than it was when the function was read from it")
 end
 
 -- ---- walking values ----
@@ -98,7 +61,7 @@ end
 
 -- Several functions may begin on one line, which then does not tell them apart: their code does.
 local function write_text(out, f, info)
-  local text = text_of(out, info)
+  local text = source_text.of(f, info)
   out.add("function", text)
   local _, count = text:match "^[^\n]*":gsub("%f[%w_]function%f[^%w_]", "")
   if count > 1 then out.add(core.hash(string.dump(f, true))) end
@@ -298,7 +261,7 @@ end
 ---@return string
 function M.hash(value)
   local parts = {}
-  local out = { names = library.names(), seen = {}, count = 0, texts = {} }
+  local out = { names = library.names(), seen = {}, count = 0 }
   function out.add(...) -- with lengths, so that no two lists of strings become one text
     for _, part in ipairs { ... } do parts[#parts + 1] = string.pack("<s8", part) end
   end

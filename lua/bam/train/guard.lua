@@ -20,7 +20,7 @@ local function difference(a, b)
   end
 end
 
--- Call f(...) with random numbers of its own, and see that the model stays as it is; `advice` ends
+-- Call f(...) with random numbers of its own, and ensure that the model stays as it is; `advice` ends
 -- the message.
 local function watched(what, advice, model, seed, f, ...)
   local noted, random = watch.note(model), core.random_state()
@@ -31,10 +31,10 @@ local function watched(what, advice, model, seed, f, ...)
   if change then check.fail("train: %s changed %s%s", what, change, advice) end
 end
 
-local CALLBACK = ". Callbacks may look at the model; what they change would not be in the phase's "
-  .. "fingerprint, and be lost when it is resumed. Schedules of lr, data weights, bam.mix's knobs and "
-  .. "its option freeze change over a run, and a router may change tensors in its fields, in its "
-  .. "forward while self.training is true; anything else is for a loop of your own, help(bam.loop)"
+local CALLBACK = ". Callbacks may only look: what they change is not in the phase's fingerprint, and "
+  .. "would be lost when it is resumed. What changes over a run is said by schedules (lr, data "
+  .. "weights, bam.mix's knobs and freeze), or done by a router to tensors in its fields while "
+  .. "self.training is true; for all else write a loop of your own, see help(bam.loop)"
 local EVALUATION = ". How often a phase is evaluated must not change its weights: a router may keep "
   .. "something new only while its field `training` is true"
 
@@ -46,6 +46,8 @@ local EVALUATION = ". How often a phase is evaluated must not change its weights
 ---@param model table
 ---@param seed integer
 function M.call(what, f, value, model, seed)
+  local info = type(f) == "function" and debug.getinfo(f, "S")
+  if info then what = string.format("%s (%s:%d)", what, info.short_src, info.linedefined) end
   watched(what, CALLBACK, model, seed, f, value, model)
 end
 
