@@ -213,13 +213,18 @@ static void merge_symbols(bam_bpe *bpe, symbol *symbols, int32_t n) {
   }
 }
 
+static bam_status check_piece(bam_bpe *bpe, int64_t size) {
+  if (size <= INT32_MAX / 4)
+    return BAM_OK;
+  return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
+                  "a piece of %lld bytes is too long to be encoded; split the text",
+                  (long long)size);
+}
+
 /* Each merge takes one of n - 1 pairs away and proposes at most two. */
 static bam_status merge_piece(bam_bpe *bpe, const char *bytes, int64_t size, bam_tokens *out) {
   bam_status status = BAM_OK;
-  if (size > INT32_MAX / 4)
-    return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
-                    "a piece of %lld bytes is too long to be encoded; split the text",
-                    (long long)size);
+  BAM_TRY(check_piece(bpe, size));
   BAM_TRY(bam_storage_grow(bpe->context, &bpe->symbols, size * (int64_t)sizeof(symbol)));
   BAM_TRY(bam_heap_reserve(&bpe->heap, 3 * size));
   symbol *symbols = bpe->symbols->data;
@@ -333,5 +338,24 @@ bam_status bam_bpe_encode(bam_bpe *bpe, const char *text, int64_t size, bool spe
   if (status != BAM_OK)
     out->count = before;
   trim(bpe);
+  return status;
+}
+
+bam_status bam_bpe_cut(bam_bpe *bpe, const char *text, int64_t size, bam_tokens *out) {
+  bam_status status = BAM_OK;
+  bam_piece piece;
+  int64_t before = out->count;
+  int found;
+  bam_cutter_begin(bpe->cutter, text, size);
+  while ((found = bam_cutter_next(bpe->cutter, &piece)) > 0) {
+    BAM_TRY(check_piece(bpe, piece.size));
+    BAM_TRY(bam_tokens_reserve(out, 1));
+    bam_tokens_push(out, (int32_t)piece.size);
+  }
+  if (found < 0)
+    status = bam_cutter_fail(bpe->cutter);
+done:
+  if (status != BAM_OK)
+    out->count = before;
   return status;
 }

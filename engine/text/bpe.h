@@ -44,6 +44,10 @@ void bam_bpe_release(bam_bpe *bpe); /* NULL is legal */
 bam_status bam_bpe_encode(bam_bpe *bpe, const char *text, int64_t size, bool special,
                           bam_tokens *out);
 
+/* Append the size of each piece that text is cut into, as if there were no added tokens. A piece has
+   less than 2^31 bytes. On failure `out` is as before. */
+bam_status bam_bpe_cut(bam_bpe *bpe, const char *text, int64_t size, bam_tokens *out);
+
 /* The vocabulary, borrowed. */
 const bam_words *bam_bpe_words(const bam_bpe *bpe);
 

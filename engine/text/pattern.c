@@ -1,6 +1,6 @@
 /* Cutting with PCRE2. The text is first cut into runs of valid UTF-8 and what lies between, so that
-   PCRE2 need not check, which it would do anew for every match. What an expression can cost is
-   bounded by a limit on its steps and on its stack.
+   PCRE2 need not check, which it would do again for every match. What an expression can cost is
+   bounded by limits on its steps, for a match and for a text, and on its stack.
    Matches follow Oniguruma's way, which the tokenizers package has: an empty match cuts, and is not
    taken right behind the match before. */
 #include "pattern.h"
@@ -14,16 +14,22 @@
 #include "../file.h"
 #include "utf8.h"
 
+#define FEW_STEPS 4096                /* enough for nearly every match; see match() */
+#define MORE_STEPS 16                 /* times as many for the next try */
 #define MOST_STEPS (50 * 1000 * 1000) /* of one match */
+#define TEXT_STEPS (4LL * MOST_STEPS) /* of the matches of a text that need more than a few, ... */
+#define BYTE_STEPS 128                /* ... and as many more for each of its bytes */
 #define MOST_KIBIBYTES (256 * 1024)   /* of memory for one match, without the JIT compiler */
 #define JIT_STACK (8 << 20)
-#define LONGEST_EXPRESSION 65536
+#define LONGEST_EXPRESSION (1 << 20)
 #define ERROR_TEXT 160
 
 struct bam_pattern {
   bam_context *context;
   int count;
   pcre2_code *codes[BAM_PATTERN_STEPS];
+  pcre2_code *recent_codes[BAM_PATTERN_STEPS]; /* the same one where the forms are the same */
+  bam_code_ranges recent;
 };
 
 /* ---- compiling ---- */
@@ -39,7 +45,7 @@ static bam_status fail_compile(bam_context *context, const bam_expression *e, in
 }
 
 static bam_status compile_one(bam_pattern *pattern, pcre2_compile_context *settings,
-                              const bam_expression *e) {
+                              const bam_expression *e, pcre2_code **out) {
   int error;
   size_t offset;
   if (e->size > LONGEST_EXPRESSION)
@@ -47,19 +53,35 @@ static bam_status compile_one(bam_pattern *pattern, pcre2_compile_context *setti
                     "a pattern of %lld bytes is too long; %d are the most", (long long)e->size,
                     LONGEST_EXPRESSION);
   uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-  pcre2_code *code = pcre2_compile((PCRE2_SPTR)e->text, (size_t)e->size, options, &error, &offset,
-                                   settings);
-  if (code == NULL)
+  *out = pcre2_compile((PCRE2_SPTR)e->text, (size_t)e->size, options, &error, &offset, settings);
+  if (*out == NULL)
     return fail_compile(pattern->context, e, error, offset);
-  pattern->codes[pattern->count++] = code;
   /* not where single blocks are watched: its code reads strings 16 bytes at a time; where the
      system forbids it, matching is slower */
   if (!pattern->context->memory.no_cache)
-    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
+    pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE);
+  return BAM_OK;
+}
+
+static bool are_equal(const bam_expression *a, const bam_expression *b) {
+  return a->size == b->size && memcmp(a->text, b->text, (size_t)a->size) == 0;
+}
+
+/* Compile both forms of an expression; `recent` may be NULL. */
+static bam_status compile_forms(bam_pattern *pattern, pcre2_compile_context *settings,
+                                const bam_expression *e, const bam_expression *recent) {
+  int k = pattern->count++;
+  bam_status status = compile_one(pattern, settings, e, &pattern->codes[k]);
+  if (status != BAM_OK)
+    return status;
+  if (recent != NULL && !are_equal(e, recent))
+    return compile_one(pattern, settings, recent, &pattern->recent_codes[k]);
+  pattern->recent_codes[k] = pattern->codes[k];
   return BAM_OK;
 }
 
 bam_status bam_pattern_compile(bam_context *context, const bam_expression *expressions, int n,
+                               const bam_code_ranges *recent, const bam_expression *recent_forms,
                                bam_pattern **out) {
   bam_status status = BAM_OK;
   pcre2_compile_context *settings = NULL;
@@ -71,12 +93,15 @@ bam_status bam_pattern_compile(bam_context *context, const bam_expression *expre
   if (pattern == NULL)
     return BAM_ERROR_MEMORY;
   *pattern = (bam_pattern){ .context = context };
+  if (recent != NULL && recent_forms != NULL)
+    pattern->recent = *recent;
   settings = pcre2_compile_context_create(NULL);
   if (settings == NULL)
     BAM_TRY(bam_fail(context, BAM_ERROR_MEMORY, "out of memory while compiling a pattern"));
   pcre2_set_newline(settings, PCRE2_NEWLINE_LF);
   for (int i = 0; i < n; i++)
-    BAM_TRY(compile_one(pattern, settings, &expressions[i]));
+    BAM_TRY(compile_forms(pattern, settings, &expressions[i],
+                          recent_forms != NULL ? &recent_forms[i] : NULL));
   *out = pattern;
   pattern = NULL;
 done:
@@ -88,8 +113,11 @@ done:
 void bam_pattern_release(bam_pattern *pattern) {
   if (pattern == NULL)
     return;
-  for (int i = 0; i < pattern->count; i++)
+  for (int i = 0; i < pattern->count; i++) {
+    if (pattern->recent_codes[i] != pattern->codes[i])
+      pcre2_code_free(pattern->recent_codes[i]);
     pcre2_code_free(pattern->codes[i]);
+  }
   bam_object_free(pattern->context, pattern, sizeof *pattern);
 }
 
@@ -114,6 +142,8 @@ struct bam_cutter {
   pcre2_jit_stack *stack;
   const char *text; /* what is left of it */
   int64_t left;
+  bool is_recent;  /* does the run at hand hold a recent character? */
+  int64_t steps;   /* left for matches that need more than a few */
   int error, failed; /* what PCRE2 said of which expression */
   level levels[BAM_PATTERN_STEPS];
 };
@@ -122,12 +152,28 @@ static void begin_level(level *l, const bam_piece *subject) {
   *l = (level){ .text = subject->data, .size = subject->size, .last = -1 };
 }
 
+/* Look for a match from l->from on: the results of pcre2_match. A few steps are free, so that their
+   sum is in proportion to the text; beyond them all matches of a text share a budget. */
+static int match(bam_cutter *c, int k) {
+  const level *l = &c->levels[k];
+  const pcre2_code *code = c->is_recent ? c->pattern->recent_codes[k] : c->pattern->codes[k];
+  for (int64_t steps = FEW_STEPS;; steps *= MORE_STEPS) {
+    pcre2_set_match_limit(c->limits, (uint32_t)(steps < MOST_STEPS ? steps : MOST_STEPS));
+    int found = pcre2_match(code, (PCRE2_SPTR)l->text, (size_t)l->size, (size_t)l->from,
+                            PCRE2_NO_UTF_CHECK, c->found, c->limits);
+    if (found != PCRE2_ERROR_MATCHLIMIT || steps >= MOST_STEPS)
+      return found;
+    c->steps -= steps * MORE_STEPS;
+    if (c->steps < 0)
+      return found;
+  }
+}
+
 /* Find the next match: 1, 0 when there is none, -1 on an error. */
 static int search(bam_cutter *c, int k) {
   level *l = &c->levels[k];
   while (l->from <= l->size) {
-    int found = pcre2_match(c->pattern->codes[k], (PCRE2_SPTR)l->text, (size_t)l->size,
-                            (size_t)l->from, PCRE2_NO_UTF_CHECK, c->found, c->limits);
+    int found = match(c, k);
     if (found == PCRE2_ERROR_NOMATCH)
       break;
     if (found < 0) {
@@ -190,6 +236,7 @@ static int next_run(bam_cutter *c, bam_piece *run) {
       size++;
     while (size < c->left && bam_utf8_character(c->text + size, c->left - size) == 0);
   run->size = size;
+  c->is_recent = run->is_text && bam_code_ranges_meet(&c->pattern->recent, c->text, size);
   c->text += size;
   c->left -= size;
   return 1;
@@ -217,6 +264,7 @@ int bam_cutter_next(bam_cutter *cutter, bam_piece *piece) {
 void bam_cutter_begin(bam_cutter *cutter, const char *text, int64_t size) {
   cutter->text = text;
   cutter->left = size;
+  cutter->steps = TEXT_STEPS + BYTE_STEPS * size;
   for (int k = 0; k < cutter->pattern->count; k++)
     begin_level(&cutter->levels[k], &(bam_piece){ text, 0, true });
 }
@@ -245,7 +293,6 @@ bam_status bam_cutter_new(bam_context *context, const bam_pattern *pattern, bam_
     bam_cutter_release(c);
     return bam_fail(context, BAM_ERROR_MEMORY, "out of memory for cutting text");
   }
-  pcre2_set_match_limit(c->limits, MOST_STEPS);
   pcre2_set_heap_limit(c->limits, MOST_KIBIBYTES);
   pcre2_jit_stack_assign(c->limits, NULL, c->stack);
   *out = c;

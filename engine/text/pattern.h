@@ -2,13 +2,14 @@
    merges. Every byte of the text is in exactly one piece, in order, for any bytes whatever: each
    match is a piece, and so is what lies between matches. Bytes that are not UTF-8 form pieces of
    their own, which no expression sees.
-   Expressions are PCRE2's, with the properties of the Unicode it was built for (14 in Debian 12);
-   ^ and $ match at every line. Unlike Oniguruma, which the tokenizers package uses, its \s takes
-   U+180E. */
+   Expressions are PCRE2's; ^ and $ match at every line. PCRE2 knows the characters of the Unicode it
+   was built for (14 in Debian 12). So an expression can have a second form, for texts that hold
+   characters which are more recent: it names them. */
 #ifndef BAM_TEXT_PATTERN_H
 #define BAM_TEXT_PATTERN_H
 
 #include "../context.h"
+#include "code_ranges.h"
 
 #define BAM_PATTERN_STEPS 8 /* the most expressions in a row */
 
@@ -21,9 +22,11 @@ typedef struct bam_expression {
   int64_t size;
 } bam_expression;
 
-/* Compile `n` expressions, 0 of them too: then each run of UTF-8 is one piece. Fails, naming the
-   expression and the byte, when one is malformed. */
+/* Compile `n` expressions, 0 of them too: then each run of UTF-8 is one piece. Runs of UTF-8 that hold
+   a character of `recent` are cut by the expressions of `recent_forms`, of which there are `n` too;
+   both may be NULL. Fails, naming the expression and the byte, when one is malformed. */
 bam_status bam_pattern_compile(bam_context *context, const bam_expression *expressions, int n,
+                               const bam_code_ranges *recent, const bam_expression *recent_forms,
                                bam_pattern **out);
 
 void bam_pattern_release(bam_pattern *pattern); /* NULL is legal */

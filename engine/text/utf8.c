@@ -23,13 +23,23 @@ int64_t bam_utf8_character(const char *text, int64_t left) {
   return code < smallest[size] || code > 0x10ffff || surrogate ? 0 : size;
 }
 
+/* The same where a look at the bits tells that it is a character of two or three bytes; else 0. */
+static inline int quick_character(const unsigned char *bytes, int64_t left) {
+  if (left >= 3 && bytes[0] > 0xe0 && bytes[0] < 0xf0 && bytes[0] != 0xed &&
+      (bytes[1] & 0xc0) == 0x80 && (bytes[2] & 0xc0) == 0x80)
+    return 3;
+  return left >= 2 && bytes[0] >= 0xc2 && bytes[0] < 0xe0 && (bytes[1] & 0xc0) == 0x80 ? 2 : 0;
+}
+
 int64_t bam_utf8_prefix(const char *text, int64_t size) {
   int64_t at = 0, step = 1;
   while (at < size && step > 0) {
     uint64_t eight;
     while (at + 8 <= size && (memcpy(&eight, text + at, 8), (eight & 0x8080808080808080) == 0))
       at += 8;
-    step = at < size ? bam_utf8_character(text + at, size - at) : 0;
+    step = at < size ? quick_character((const unsigned char *)text + at, size - at) : 0;
+    if (step == 0 && at < size)
+      step = bam_utf8_character(text + at, size - at);
     at += step;
   }
   return at;

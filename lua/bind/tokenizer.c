@@ -121,6 +121,39 @@ static bam_expression *push_strings(lua_State *L, const char *name, int *n) {
   return strings;
 }
 
+/* Read `recent`, a list of the first and last character of each range, in order. */
+static void read_ranges(lua_State *L, bam_code_ranges *ranges) {
+  int64_t n = push_list(L, "recent"), before = -1;
+  if (n % 2 != 0 || n / 2 > BAM_CODE_RANGES)
+    bind_error(L, "`recent`: expected up to %d pairs, got a list of %I", BAM_CODE_RANGES,
+               (LUAI_UACINT)n);
+  for (int64_t i = 1; i <= n; i++) {
+    lua_rawgeti(L, -1, i);
+    int64_t code = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
+    if (code <= before - (i % 2 == 0) || code > 0x10ffff)
+      bind_error(L, "`recent`: expected characters in order, got %s", bind_describe(L, -1));
+    if (i % 2 == 0)
+      bam_code_ranges_add(ranges, (uint32_t)before, (uint32_t)code);
+    before = code;
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+/* Compile the expressions of the lists `patterns` and, where there is one, `recent_patterns`. */
+static void compile_patterns(lua_State *L, const char *label, bam_pattern **out) {
+  int n, n_recent = 0;
+  const bam_expression *patterns = push_strings(L, "patterns", &n), *recent_forms = NULL;
+  bam_code_ranges recent = { .count = 0 };
+  if (lua_getfield(L, 1, "recent_patterns") != LUA_TNIL) {
+    read_ranges(L, &recent);
+    recent_forms = push_strings(L, "recent_patterns", &n_recent);
+    if (n_recent != n)
+      bind_error(L, "`recent_patterns`: expected %d patterns, got %d", n, n_recent);
+  }
+  check(L, bam_pattern_compile(bind_context(L), patterns, n, &recent, recent_forms, out), label);
+}
+
 /* Pop an integer from 0 to 2^31 - 1, which comes from position `i` of a list. */
 static int32_t pop_id(lua_State *L, int64_t i, const char *name) {
   int whole = 0;
@@ -337,6 +370,28 @@ static int bpe_append(lua_State *L) {
   return 1;
 }
 
+/* bpe:cut(text) gives { piece, ... } */
+static int bpe_cut(lua_State *L) {
+  size_t size;
+  bpe_box *box = check_bpe(L);
+  const char *text = check_text(L, "cut", &size);
+  lua_settop(L, 2);
+  buffer_box *sizes = push_buffer(L);
+  box->busy = true;
+  bam_status status = bam_bpe_cut(box->bpe, text, (int64_t)size, &sizes->ids);
+  box->busy = false;
+  check(L, status, "cut");
+  lua_createtable(L, (int)sizes->ids.count, 0);
+  for (int64_t i = 0; i < sizes->ids.count; i++) {
+    int32_t piece = ((const int32_t *)sizes->ids.storage->data)[i];
+    lua_pushlstring(L, text, (size_t)piece);
+    lua_rawseti(L, -2, i + 1);
+    text += piece;
+  }
+  bam_tokens_release(&sizes->ids); /* now, not when it is collected */
+  return 1;
+}
+
 /* Append the word `id` to the text in the making. */
 static void add_word(lua_State *L, luaL_Buffer *text, const bam_words *words, int64_t id) {
   int64_t size;
@@ -389,13 +444,12 @@ static int bpe_find(lua_State *L) {
 
 static const luaL_Reg bpe_methods[] = {
   { "encode", bpe_encode }, { "append", bpe_append }, { "decode", bpe_decode },
-  { "find", bpe_find },     { NULL, NULL },
+  { "find", bpe_find },     { "cut", bpe_cut },       { NULL, NULL },
 };
 
-/* bpe { label =, words =, merges =, patterns =, whole_words =, added = { { id =, special =, normalized =,
+/* bpe { label =, words =, merges =, patterns =, recent =, recent_patterns =, whole_words =, added = { { id =, special =, normalized =,
    lstrip =, rstrip = }, ... } } */
 static int bpe_new(lua_State *L) {
-  int n;
   int64_t n_merged;
   bam_context *context = bind_context(L);
   const char *label = check_parts(L, "bpe");
@@ -407,8 +461,7 @@ static int bpe_new(lua_State *L) {
   parts.added = push_added(L, &parts.n_added);
   lua_getfield(L, 1, "whole_words");
   parts.whole_words = lua_toboolean(L, -1);
-  const bam_expression *patterns = push_strings(L, "patterns", &n);
-  check(L, bam_pattern_compile(context, patterns, n, &box->pattern), label);
+  compile_patterns(L, label, &box->pattern);
   parts.words = box->words; /* the engine takes both, or neither */
   parts.pattern = box->pattern;
   bam_status status = bam_bpe_new(context, &parts, &box->bpe);
@@ -466,16 +519,15 @@ static const luaL_Reg trainer_methods[] = {
   { "add", trainer_add }, { "train", trainer_train }, { NULL, NULL },
 };
 
-/* bpe_trainer { label =, patterns =, special = } */
+/* bpe_trainer { label =, patterns =, recent =, recent_patterns =, special = } */
 static int trainer_new(lua_State *L) {
-  int n, n_special;
+  int n_special;
   bam_context *context = bind_context(L);
   const char *label = check_parts(L, "bpe_trainer");
   trainer_box *box =
     push_object(L, sizeof *box, TRAINER, trainer_methods, none, trainer_collect);
-  const bam_expression *patterns = push_strings(L, "patterns", &n);
+  compile_patterns(L, label, &box->pattern);
   const bam_expression *special = push_strings(L, "special", &n_special);
-  check(L, bam_pattern_compile(context, patterns, n, &box->pattern), label);
   check(L, bam_trainer_new(context, box->pattern, special, n_special, &box->trainer), label);
   box->pattern = NULL;
   lua_settop(L, 3);

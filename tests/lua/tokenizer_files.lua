@@ -200,7 +200,7 @@ expect_steps("expected an object with a type, got 5", 5)
 expect_steps("a Split needs a pattern", { type = "Split", behavior = "Isolated" }, bytes)
 expect_steps('a Split has behavior the string "Removed"; bamlua computes "Isolated"',
              { type = "Split", behavior = "Removed", pattern = { Regex = "a" } }, bytes)
-expect_error('small.json: malformed pattern "(": at byte 2', tokenizer.parse, variant(function(file)
+expect_error('small.json: malformed pattern "(": at byte 1: a group is not closed', tokenizer.parse, variant(function(file)
   file.pre_tokenizer = { type = "Sequence", pretokenizers = {
     { type = "Split", behavior = "Isolated", pattern = { Regex = "(" } }, bytes } }
 end), "small.json")

@@ -13,11 +13,18 @@ local M = {}
 local Tokenizer = {} -- methods
 local metatable = { __name = "tokenizer", __index = Tokenizer }
 
+-- The fields of core.bpe or core.bpe_trainer: how the steps cut text, and `fields`.
+local function with_patterns(steps, label, fields)
+  for name, value in pairs(step_list.patterns(steps, label)) do fields[name] = value end
+  fields.label = label
+  return fields
+end
+
 -- A tokenizer of parts (file.lua).
 local function new(parts, label)
-  local bpe = core.bpe { label = label, words = parts.words, merges = parts.merges,
-                         added = parts.added, whole_words = parts.whole_words,
-                         patterns = step_list.patterns(parts.steps) }
+  local bpe = core.bpe(with_patterns(parts.steps, label, {
+    words = parts.words, merges = parts.merges, added = parts.added,
+    whole_words = parts.whole_words }))
   local special = {}
   for _, token in ipairs(parts.added) do
     if token.special then special[#special + 1] = parts.words[token.id + 1] end
@@ -78,6 +85,14 @@ end
 function Tokenizer:decode(ids)
   check_self("decode", self)
   return self.bpe:decode(ids)
+end
+
+--- The pieces that a text is cut into before it is merged, as if there were no added tokens.
+---@param text string any bytes
+---@return string[]
+function Tokenizer:pieces(text)
+  check_self("pieces", self)
+  return self.bpe:cut(check.value("tokenizer: pieces: text", text, "string"))
 end
 
 --- The id of a token, special or not, or nil.
@@ -159,7 +174,8 @@ end
 ---@field texts string[]|function a list of texts, or what gives the next one and then nil
 ---@field vocab? integer how many words, 2048 unless given
 ---@field special? string[] the special tokens, { "<|endoftext|>" } unless given
----@field pattern? string a regular expression (PCRE2) that cuts text; GPT-2's unless given
+---@field pattern? string a regular expression (Oniguruma's, as in tokenizer.json) that cuts text;
+--- GPT-2's unless given
 
 --- Trains a tokenizer: the special tokens and all bytes are words, then the most frequent pairs
 --- within pieces of text become words. The result depends on the texts alone, not on their order
@@ -173,8 +189,8 @@ function M.train(options)
   check_special(o.special)
   local parts = { steps = { o.pattern and step_list.split(o.pattern) or { type = "GPT2" } },
                   added = {}, whole_words = false }
-  local trainer = core.bpe_trainer { label = "tokenizer.train", special = o.special,
-                                     patterns = step_list.patterns(parts.steps) }
+  local trainer = core.bpe_trainer(with_patterns(parts.steps, "tokenizer.train",
+                                                 { special = o.special }))
   add_texts(trainer, o.texts)
   parts.words, parts.merges = trainer:train(o.vocab)
   for i = 1, #o.special do

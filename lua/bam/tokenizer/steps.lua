@@ -1,7 +1,8 @@
 -- The pre-tokenizer of tokenizer.json: how text is cut before it is merged. Here it is a list of
 -- steps, one regular expression each: the JSON objects Split and Digits, and GPT2 for the
--- expression that ByteLevel brings with it.
+-- expression that ByteLevel brings with it. Expressions are Oniguruma's, as in the tokenizers package.
 local check = require "bam.check"
+local regex = require "bam.tokenizer.regex"
 
 local M = {}
 
@@ -31,13 +32,18 @@ local regex_of = {
   GPT2 = function() return M.GPT2 end,
 }
 
---- The regular expressions of the steps, in order.
+--- What cuts as the steps do: the fields of core.bpe and core.bpe_trainer that say how text is cut.
 ---@param steps table[]
----@return string[]
-function M.patterns(steps)
-  local patterns = {}
-  for i, step in ipairs(steps) do patterns[i] = regex_of[step.type](step) end
-  return patterns
+---@param label string for messages
+---@return { patterns: string[], recent_patterns: string[], recent: integer[] }
+function M.patterns(steps, label)
+  local patterns, recent_patterns = {}, {}
+  for i, step in ipairs(steps) do
+    local fine, usual, recent = pcall(regex.translate, regex_of[step.type](step))
+    if not fine then check.fail("%s: %s", label, (tostring(usual):gsub("^.-:%d+: ", ""))) end
+    patterns[i], recent_patterns[i] = usual, recent
+  end
+  return { patterns = patterns, recent_patterns = recent_patterns, recent = regex.recent }
 end
 
 --- What the field pre_tokenizer holds for these steps.

@@ -1,0 +1,152 @@
+-- A class between brackets: characters, ranges, sets, classes within it, and intersections (&&).
+local escapes = require "bam.tokenizer.regex.escapes"
+local properties = require "bam.tokenizer.regex.properties"
+local sets = require "bam.tokenizer.regex.sets"
+
+local M = {}
+
+-- [:name:] after its bracket: the set; nil: it is none.
+local function posix_bracket(s)
+  local from = s.at
+  s.at = from + 1
+  local negated = s:accept "^"
+  local name = s:take_while "%a"
+  if not s:accept ":]" or name == "" and not negated then
+    s.at = from
+    return nil
+  end
+  local set = properties.posix(name)
+  if not set then s:malformed(string.format("there is no class [:%s:]", name)) end
+  return negated and sets.complement(set) or set
+end
+
+-- The next token: its kind, and the character or the set.
+local function next_token(s)
+  s.begin = s.at
+  local c = s:take()
+  if not c then s:malformed("a class is not closed") end
+  if c == "]" then return "close" end
+  if c == "-" then return "range" end
+  if c == "\\" then
+    local code, set = escapes.in_class(s)
+    if set then return "set", set end
+    return "char", code
+  end
+  if c == "[" then
+    local set = s:peek() == ":" and posix_bracket(s)
+    if set then return "set", set end
+    return "open"
+  end
+  if c == "&" and s:accept "&" then return "and" end
+  return "char", s.codes[s.at - 1]
+end
+
+-- A class in the making. `state`: "start"; "value" after a character (pending) or a set (nothing
+-- pending); "range" after a character and a minus; "complete" after a range or a class.
+local Builder = {}
+Builder.__index = Builder
+
+function Builder:flush()
+  if self.state == "value" and self.pending then
+    table.insert(self.sets, sets.range(self.pending, self.pending))
+  end
+  self.pending = nil
+end
+
+function Builder:char(code)
+  if self.state == "range" then
+    if self.pending > code then self.scanner:malformed("a range that is empty") end
+    table.insert(self.sets, sets.range(self.pending, code))
+    self.pending, self.state = nil, "complete"
+  else
+    self:flush()
+    self.pending, self.state = code, "value"
+  end
+end
+
+function Builder:set(set)
+  if self.state == "range" then self.scanner:malformed("a range that ends in a set") end
+  self:flush()
+  table.insert(self.sets, set)
+  self.state = "value"
+end
+
+function Builder:class()
+  if self.state == "range" then self.scanner:refuse("a range that ends in a class") end
+  self:flush()
+  table.insert(self.sets, M.parse(self.scanner).set)
+  self.state = "complete"
+end
+
+-- A minus, and the token after it, which is returned.
+function Builder:minus()
+  local s, state = self.scanner, self.state
+  if state == "range" then
+    self:char(0x2d)
+    return next_token(s)
+  end
+  local kind, value = next_token(s)
+  local is_last = kind == "close" or kind == "and"
+  if state == "start" or state == "complete" or is_last then
+    self:char(0x2d)
+  elseif not self.pending then
+    s:malformed("a range that begins with a set")
+  else
+    self.state = "range"
+  end
+  return kind, value
+end
+
+-- The end of what && joins.
+function Builder:join()
+  self:flush()
+  table.insert(self.parts, sets.union(self.sets))
+  self.sets, self.state = {}, "start"
+end
+
+-- Is there a bracket that could close the class that begins with one?
+local function closes_later(s)
+  local i = s.at
+  while s.codes[i] do
+    if s.codes[i] == 0x5d then return true end
+    i = i + (s.codes[i] == 0x5c and 2 or 1)
+  end
+  return false
+end
+
+local function parse_items(s, b)
+  local kind, value = next_token(s)
+  if kind == "close" then
+    if not closes_later(s) then s:malformed("a class that is empty") end
+    kind, value = "char", 0x5d
+  end
+  while kind ~= "close" do
+    if kind == "range" then
+      kind, value = b:minus()
+    else
+      if kind == "open" then b:class()
+      elseif kind == "and" then b:join()
+      elseif kind == "set" then b:set(value)
+      else b:char(value)
+      end
+      kind, value = next_token(s)
+    end
+  end
+end
+
+--- A class, its opening bracket taken: its set, the set before it is negated, and whether it is.
+---@param s table
+---@return { set: table, raw: table, negated: boolean }
+function M.parse(s)
+  s.depth = s.depth + 1
+  if s.depth > 200 then s:refuse("classes nested deeper than 200") end
+  local b = setmetatable({ scanner = s, parts = {}, sets = {}, state = "start" }, Builder)
+  local negated = s:accept "^"
+  parse_items(s, b)
+  b:join()
+  s.depth = s.depth - 1
+  local raw = sets.intersection(b.parts)
+  return { set = negated and sets.complement(raw) or raw, raw = raw, negated = negated }
+end
+
+return M

@@ -1,0 +1,106 @@
+-- Reading an expression character by character, with its options, and saying where it is wrong.
+local check = require "bam.check"
+local spaces = require "bam.tokenizer.regex.spaces"
+
+local M = {}
+
+local Scanner = {}
+Scanner.__index = Scanner
+
+--- A scanner at the beginning of an expression. `codes` are its characters, `at` is the next.
+---@param text string
+---@return table
+function M.new(text)
+  local s = setmetatable({ text = text, codes = {}, places = {}, at = 1, begin = 1, depth = 0,
+                           options = { i = false, m = false, x = false },
+                           captures = {}, names = {}, open = {}, references = {} }, Scanner)
+  local length, wrong = utf8.len(text)
+  if not length then
+    s.places[1] = wrong
+    s:malformed("it is not UTF-8")
+  end
+  for place, code in utf8.codes(text) do
+    s.codes[#s.codes + 1] = code
+    s.places[#s.places + 1] = place
+  end
+  return s
+end
+
+-- The expression in a message: the beginning of a long one.
+local function quote(text)
+  local shown = utf8.len(text) and #text > 60 and text:sub(1, utf8.offset(text, 0, 60) - 1) .. "..."
+  return check.quote and check.quote(shown or text) or string.format('"%s"', shown or text)
+end
+
+function Scanner:place() return self.places[self.begin] or #self.text + 1 end
+
+--- Raise: the expression is wrong where the part at hand begins.
+function Scanner:malformed(what)
+  check.fail("malformed pattern %s: at byte %d: %s", quote(self.text), self:place(), what)
+end
+
+--- Raise: what begins at the part at hand is right, but not computed.
+function Scanner:refuse(what)
+  check.fail("pattern %s: at byte %d: %s is not computed", quote(self.text), self:place(), what)
+end
+
+--- The next character, which must be ASCII; "" for any other, nil at the end.
+function Scanner:peek(ahead)
+  local code = self.codes[self.at + (ahead or 0)]
+  return code and (code < 128 and string.char(code) or "")
+end
+
+function Scanner:take()
+  local c = self:peek()
+  self.at = self.at + 1
+  return c
+end
+
+--- Go past `text`, of ASCII, if it comes next.
+function Scanner:accept(text)
+  for i = 1, #text do
+    if self.codes[self.at + i - 1] ~= text:byte(i) then return false end
+  end
+  self.at = self.at + #text
+  return true
+end
+
+--- Take characters that match a Lua pattern, at most `most` of them.
+function Scanner:take_while(pattern, most)
+  local from = self.at
+  while self.at - from < (most or math.huge) and (self:peek() or ""):find(pattern) do
+    self.at = self.at + 1
+  end
+  return utf8.char(table.unpack(self.codes, from, self.at - 1))
+end
+
+local function skip_comment(s)
+  s.begin = s.at - 3
+  while true do
+    local c = s:take()
+    if not c then s:malformed("a comment is not closed") end
+    if c == ")" then return end
+    if c == "\\" then s:take() end
+  end
+end
+
+--- Go past comments, and past white space where the option x is on.
+function Scanner:skip_ignored()
+  while true do
+    local code = self.codes[self.at]
+    if self:accept "(?#" then
+      skip_comment(self)
+    elseif self.options.x and code and spaces.has(code) then
+      self.at = self.at + 1
+    elseif self.options.x and code == 0x23 then -- #
+      repeat
+        self.at = self.at + 1
+        code = self.codes[self.at]
+      until not code or code == 10
+    else
+      return
+    end
+  end
+end
+
+return M
