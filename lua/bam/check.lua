@@ -63,12 +63,75 @@ end
 local function is_number(x) return type(x) == "number" and x == x and math.abs(x) < math.huge end
 local function integer(x) return type(x) == "number" and math.tointeger(x) or nil end
 
+-- The first position of a list that holds nothing.
+local function hole(list)
+  local i = 1
+  while rawget(list, i) ~= nil do i = i + 1 end
+  return i
+end
+
+-- A table that says itself what it holds, such as a module.
+local function reads_itself(t)
+  local metatable = getmetatable(t)
+  return type(metatable) == "table" and (metatable.__index or metatable.__len or metatable.__pairs)
+end
+
+-- How long a list is, and its named entries.
+local function read_list(what, list)
+  if type(list) ~= "table" or reads_itself(list) then
+    M.fail("%s: expected a list, got %s", what, M.describe(list))
+  end
+  local n, last, named = 0, 0, nil
+  for key, value in next, list do
+    if math.type(key) == "integer" and key > 0 then
+      n, last = n + 1, math.max(last, key)
+    elseif key == "n" and math.type(value) == "integer" then -- of table.pack
+      last = math.max(last, value)
+    elseif type(key) == "string" then
+      named = named or {}
+      named[key] = value
+    else
+      M.fail("%s: expected a list, but there is the key %s", what, M.describe(key))
+    end
+  end
+  if n < last then
+    M.fail("%s: entry %d of the list is nil; its last is %d", what, hole(list), last)
+  end
+  return n, named
+end
+
+--- The length of a list. What is no list raises: a name in it, or a nil.
+---@param what string for messages
+---@param list any
+---@return integer
+function M.list(what, list)
+  local n, named = read_list(what, list)
+  if named then M.fail("%s: expected a list, but there is the key `%s`", what, next(named)) end
+  return n
+end
+
+--- The length of a list, and the options that come with it: named in it, as in { a, b, lr = 1 }, or
+--- `options`.
+---@param what string for messages
+---@param list any
+---@param options? table
+---@return integer
+---@return table? options
+function M.list_with_options(what, list, options)
+  local n, named = read_list(what, list)
+  if named and options ~= nil then
+    M.fail("%s: options stand in the list and after it; give them once", what)
+  end
+  return n, named or options
+end
+
 -- Each kind: what it is called, and a function that gives the value to use, or nil.
 local kinds = {
   any = { "a value", function(x) return x end },
   boolean = { "true or false", function(x) if type(x) == "boolean" then return x end end },
   string = { "a string", function(x) return type(x) == "string" and x or nil end },
   table = { "a table", function(x) return type(x) == "table" and x or nil end },
+  list = { "a list", function(x, what) return M.list(what, x) and x end },
   tensor = { "a tensor", function(x) return M.is_tensor(x) and x or nil end },
   callable = { "a function", function(x) return M.is_callable(x) and x or nil end },
   integer = { "an integer", integer },
@@ -97,7 +160,7 @@ local kinds = {
 ---@param kind string
 ---@return any
 function M.value(what, value, kind)
-  local result = kinds[kind][2](value)
+  local result = kinds[kind][2](value, what)
   if result == nil then
     M.fail("%s: expected %s, got %s", what, kinds[kind][1], M.describe(value))
   end

@@ -121,10 +121,7 @@ end
 --- error that names it and the script line. Slow.
 ---@param options { nan: boolean }
 function M.debug(options)
-  if type(options) ~= "table" or type(options.nan) ~= "boolean" then
-    check.fail("debug: expected { nan = true } or { nan = false }")
-  end
-  core.check_nan(options.nan)
+  core.check_nan(check.options("debug", options, { nan = { "boolean" } }).nan)
 end
 
 return M

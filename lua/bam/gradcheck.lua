@@ -2,6 +2,8 @@
 local check = require "bam.check"
 local core = require "bam.core"
 
+local spec = { eps = { "positive", 1e-6 }, tolerance = { "rate", 1e-5 } }
+
 -- A fixed weighting of the outputs turns them into one number, so that one backward checks them all.
 local function weighted_sum(outputs, weights)
   local total
@@ -19,8 +21,8 @@ local function weights_for(output)
 end
 
 local function check_inputs(inputs)
-  if type(inputs) ~= "table" or #inputs == 0 then
-    check.fail("gradcheck: expected a list of input tensors")
+  if check.list("gradcheck: inputs", inputs) == 0 then
+    check.fail("gradcheck: expected a list of input tensors, got an empty one")
   end
   for i, x in ipairs(inputs) do
     if getmetatable(x) ~= "tensor" then
@@ -52,8 +54,8 @@ end
 ---@return boolean true
 return function(fn, inputs, options)
   check_inputs(inputs)
-  options = options or {}
-  local eps, tolerance = options.eps or 1e-6, options.tolerance or 1e-5
+  local o = check.options("gradcheck", options, spec)
+  local eps, tolerance = o.eps, o.tolerance
   local weights
   local function value(keep)
     local outputs = table.pack(fn(table.unpack(inputs)))

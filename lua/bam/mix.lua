@@ -10,20 +10,9 @@ local M = {}
 -- ---- the list of dense models ----
 
 local function check_list(what, list)
-  if getmetatable(list) then
-    check.fail("%s: experts must be a list of models, got %s", what, check.describe(list))
-  end
-  local n, found = #list, 0
-  for key in pairs(list) do
-    if math.type(key) ~= "integer" or key < 1 or key > n then
-      check.fail("%s: experts must be a list, but there is the key %s", what, check.describe(key))
-    end
-    found = found + 1
-  end
-  if found < n then check.fail("%s: there is a nil among the %d experts", what, n) end
-  if n < 2 then
+  if #list < 2 then
     check.fail("%s: at least 2 experts make a mixture, got %d; bam.upcycle makes one of one model",
-               what, n)
+               what, #list)
   end
 end
 
@@ -117,7 +106,7 @@ local function with_common(own)
   return own
 end
 
-local mix_spec = with_common { experts = { "table" }, attention = { "table", optional = true } }
+local mix_spec = with_common { experts = { "list" }, attention = { "table", optional = true } }
 
 ---@class bam.AttentionMix
 ---@field experts? "mean" no attention experts: the mean of all, as in BTX; then nothing else

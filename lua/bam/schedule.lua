@@ -117,19 +117,23 @@ local function interpolate(points, p)
   return a[2] * (1 - t) + b[2] * t
 end
 
+local function check_pair(what, pair)
+  local n = check.list(what, pair)
+  if n ~= 2 then check.fail("%s: expected two entries, got %d", what, n) end
+end
+
 --- Straight lines between points { progress, value }, progress from 0 to 1. Two points at one
 --- progress make a jump; before the first point and after the last the value stays.
 ---@param points number[][]
 ---@return schedule
 function M.piecewise(points)
-  check.value("schedule.piecewise: points", points, "table")
-  if #points == 0 then
+  if check.list("schedule.piecewise: points", points) == 0 then
     check.fail "schedule.piecewise: expected a list of points { progress, value }, got none"
   end
   local copy, texts = {}, {}
   for i, point in ipairs(points) do
     local what = string.format("schedule.piecewise: point %d", i)
-    check.value(what, point, "table")
+    check_pair(what, point)
     copy[i] = { check.value(string.format("%s: progress", what), point[1], "share"),
                 check.value(string.format("%s: value", what), point[2], "number") }
     if i > 1 and copy[i][1] < copy[i - 1][1] then
@@ -145,9 +149,9 @@ end
 -- Shares and schedules of a sequence, checked; the text of each.
 local function read_sequence(parts)
   local copy, texts, sum = {}, {}, 0
-  for i, part in ipairs(check.value("schedule.sequence: parts", parts, "table")) do
+  for i, part in ipairs(check.value("schedule.sequence: parts", parts, "list")) do
     local what = string.format("schedule.sequence: part %d", i)
-    check.value(what, part, "table")
+    check_pair(what, part)
     copy[i] = { check.value(string.format("%s: share", what), part[1], "share"), M.of(part[2]) }
     texts[i] = string.format("{ %g, %s }", copy[i][1], copy[i][2])
     sum = sum + copy[i][1]

@@ -114,8 +114,8 @@ function methods:split(sizes, dim)
     if sizes < 1 then check.fail("split: the size of a piece must be at least 1") end
     list = {}
     for start = 1, total, sizes do list[#list + 1] = math.min(sizes, total - start + 1) end
-  elseif type(sizes) ~= "table" then
-    check.fail("split: expected a size or a list of sizes, got %s", type(sizes))
+  else
+    check.list("split: sizes", sizes)
   end
   local pieces, at = {}, 1
   for i, size in ipairs(list) do
@@ -168,7 +168,8 @@ function methods:zero_() return self:copy_(0) end
 ---@param requires_grad? boolean
 ---@return tensor self
 function methods:requires_grad_(requires_grad)
-  self.requires_grad = requires_grad ~= false
+  if requires_grad == nil then requires_grad = true end
+  self.requires_grad = requires_grad -- an error unless it is true or false
   return self
 end
 

@@ -99,7 +99,7 @@ refuses("corpus: option tokenizer: from: there is no domain `lwa`; did you mean 
         { tokenizer = { vocab = 300, from = { "lwa" } } })
 refuses("corpus: option tokenizer: from: expected a list of domains, got an empty one",
         { tokenizer = { vocab = 300, from = {} } })
-refuses("corpus: option tokenizer: from: expected a list of domains, but there is the key law",
+refuses("corpus: option tokenizer: option from: expected a list, but there is the key `law`",
         { tokenizer = { vocab = 300, from = { law = true } } })
 refuses("corpus: option vocab is given twice; leave it to option tokenizer",
         { vocab = 300, tokenizer = { vocab = 300 } })

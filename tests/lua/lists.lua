@@ -105,3 +105,46 @@ shape(bam.concat(table.pack(x, x), 2), "2,6")
 shape(bam.zeros(table.pack(2, 3)), "2,3")
 fails("concat: entry 3 of the list is nil; its last is 3", bam.concat, table.pack(x, x, nil))
 assert(bam.one_hot(bam.tensor { 1, 3 }, { n = 3 }):count() == 6)
+
+-- ---- the lists of modules that are written in Lua ----
+local w = bam.ones(2, { requires_grad = true })
+local function leaves() return bam.ones(2, { requires_grad = true }), bam.ones(3, { requires_grad = true }) end
+assert(bam.optim.AdamW { leaves(), lr = 0.5 }.lr == 0.5 and bam.optim.SGD({ leaves() }, { lr = 0.5 }).lr == 0.5)
+local head, rest = leaves()
+local grouped = bam.optim.AdamW { { params = { head }, weight_decay = 0 }, { params = { rest } , name = "rest" }, lr = 2 }
+assert(grouped.lr == 2)
+fails("optim.AdamW: no option `lrr`; did you mean `lr`?", bam.optim.AdamW, { w, lrr = 0.5 })
+fails("optim.AdamW: options stand in the list and after it", bam.optim.AdamW, { w, lr = 0.5 }, { lr = 0.5 })
+fails("optim.SGD: entry 2 of the list is nil; its last is 3", bam.optim.SGD, { w, nil, w })
+fails("entry 1 of the parameters has no use for `lr`", bam.optim.SGD, { { name = "w", tensor = w, lr = 2 } })
+fails("option betas: entry 1 of the list is nil", bam.optim.AdamW, { w }, { betas = { nil, 0.9 } })
+fails("expected two numbers", bam.optim.AdamW, { w }, { betas = { 0.9, 0.95, 0.99 } })
+
+fails("nn.Sequential: expected a list, but there is the key `foo`", bam.nn.Sequential, { bam.tanh, foo = bam.tanh })
+fails("nn.Sequential: entry 2 of the list is nil; its last is 3", bam.nn.Sequential, { bam.tanh, nil, bam.tanh })
+fails("split: sizes: expected a list, but there is the key `dim`", x.split, x, { 1, 1, dim = 2 })
+fails("split: sizes: entry 1 of the list is nil", x.split, x, { nil, 2 })
+fails("split: sizes: expected a list, got the string \"2\"", x.split, x, "2")
+fails("requires_grad: expected true or false", w.requires_grad_, w, "no")
+
+local f64 = bam.ones(2, { dtype = "f64", requires_grad = true })
+assert(bam.gradcheck(bam.tanh, { f64 }, { eps = 1e-5 }))
+fails("gradcheck: no option `tolerence`; did you mean `tolerance`?", bam.gradcheck, bam.tanh, { f64 }, { tolerence = 1 })
+fails("gradcheck: inputs: expected a list, but there is the key `eps`", bam.gradcheck, bam.tanh, { f64, eps = 1 })
+fails("debug: no option `nann`; did you mean `nan`?", bam.debug, { nan = true, nann = true })
+
+fails("schedule.piecewise: points: expected a list, but there is the key `warmup`", bam.schedule.piecewise,
+      { { 0, 1 }, warmup = 1 })
+fails("schedule.piecewise: point 1: expected two entries, got 3", bam.schedule.piecewise, { { 0, 1, 2 } })
+fails("schedule.piecewise: point 1: expected a list, but there is the key `value`", bam.schedule.piecewise,
+      { { 0, 1, value = 2 } })
+fails("schedule.sequence: part 1: expected two entries, got 1", bam.schedule.sequence, { { 1 } })
+
+fails("compare: entry 1 of the list is nil; its last is 2", bam.compare, { nil, "x", on = {} })
+fails("compare: no option `base_`; did you mean `base`?", bam.compare, { "x", on = {}, base_ = 1 })
+fails("spread: no option `referense`; did you mean `reference`?", bam.spread, { {}, referense = {} })
+fails("mix: option experts: expected a list, but there is the key `kv`", bam.mix, { experts = { "a", "b", kv = 1 } })
+fails("ensemble: option models: expected a list, but there is the key `prior`", bam.ensemble, { models = { prior = {} } })
+fails("tokenizer.train: option texts: entry 2 of the list is nil", bam.tokenizer.train, { texts = { "a", nil, "b" } })
+fails("tokenizer.train: option special: expected a list, but there is the key `eos`", bam.tokenizer.train,
+      { texts = { "a" }, special = { "<x>", eos = "<y>" } })

@@ -342,9 +342,9 @@ fails("nn.Attention: expected x [batch, time, width], got a tensor of shape (3, 
 fails("nn.Dropout: p: expected a number from 0 to below 1, got 1", nn.Dropout, 1)
 fails("nn.Sequential: entry 2 is 3, neither a module nor a function", nn.Sequential,
       { nn.Linear(1, 1), 3 })
-fails("nn.Sequential: entry 2 is nil, neither a module nor a function", nn.Sequential,
+fails("nn.Sequential: entry 2 of the list is nil; its last is 3", nn.Sequential,
       { bam.relu, nil, bam.relu })
-fails("nn.Sequential: expected a list without gaps, but there is the key the string \"relu\"",
+fails("nn.Sequential: expected a list, but there is the key `relu`",
       nn.Sequential,
       { bam.tanh, relu = bam.relu })
 

@@ -21,7 +21,7 @@ local spec = {
 }
 
 local tokenizer_spec = {
-  vocab = { "size", optional = true }, from = { "table", optional = true },
+  vocab = { "size", optional = true }, from = { "list", optional = true },
   pattern = { "any", optional = true },
 }
 
@@ -30,11 +30,7 @@ local function read_from(from, names)
   if not from then return nil end
   local known, set = {}, {}
   for _, name in ipairs(names) do known[name] = true end
-  for key, name in pairs(from) do
-    if math.type(key) ~= "integer" or key < 1 or key > #from then
-      check.fail("corpus: option tokenizer: from: expected a list of domains, but there is the key "
-                 .. "%s", tostring(key))
-    end
+  for _, name in ipairs(from) do
     if not known[name] then
       domains.fail_unknown("corpus: option tokenizer: from", name, names)
     end

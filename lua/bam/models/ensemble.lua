@@ -11,7 +11,7 @@ local ops = core.ops
 
 local Ensemble = nn.module "Ensemble"
 
-local spec = { models = { "table" }, prior = { "table", optional = true } }
+local spec = { models = { "list" }, prior = { "list", optional = true } }
 
 local function check_models(models)
   if #models == 0 then check.fail("ensemble: expected at least one model") end

@@ -84,6 +84,7 @@ local function check_prompt(prompt)
                check.describe(prompt))
   end
   if kind == "string" then return end
+  check.list("sample: the token ids", prompt)
   for _, id in ipairs(prompt) do check.value("sample: token id", id, "count") end
 end
 

@@ -12,13 +12,7 @@ function Sequential:init(list)
     check.fail("nn.Sequential: expected a list { first, second, ... }, got %s",
                check.describe(list))
   end
-  for key in pairs(list) do
-    if math.type(key) ~= "integer" or key < 1 or key > #list then
-      check.fail("nn.Sequential: expected a list without gaps, but there is the key %s",
-                 check.describe(key))
-    end
-  end
-  for i = 1, #list do
+  for i = 1, check.list("nn.Sequential", list) do
     local part = list[i]
     if not module.is_module(part) and type(part) ~= "function" then
       check.fail("nn.Sequential: entry %d is %s, neither a module nor a function", i,

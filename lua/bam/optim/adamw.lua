@@ -21,7 +21,7 @@ end
 
 return optimiser.define {
   name = "AdamW",
-  options = { lr = { "rate", 1e-3 }, betas = { "table", { 0.9, 0.95 } }, eps = { "positive", 1e-8 },
+  options = { lr = { "rate", 1e-3 }, betas = { "list", { 0.9, 0.95 } }, eps = { "positive", 1e-8 },
               weight_decay = { "rate", 0.1 }, decay = { "callable", optional = true } },
   moments = function() return { "m", "v" } end,
   check = check_options,

@@ -27,6 +27,12 @@ local function list_parameters(what, params, number)
       check.fail("%s: entry %d of the parameters is %s, not a tensor or { name =, tensor = }",
                  what, i, check.describe(p))
     end
+    for key in pairs(p) do
+      if key ~= "name" and key ~= "tensor" and key ~= "module" then
+        check.fail("%s: entry %d of the parameters has no use for `%s`; a group { params = ..., %s = "
+                   .. "... } has settings of its own", what, i, tostring(key), tostring(key))
+      end
+    end
     list[i] = { name = p.name, tensor = p.tensor, module = p.module }
   end
   return list

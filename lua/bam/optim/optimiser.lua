@@ -226,6 +226,9 @@ function M.define(kind)
   local metatable = { __name = kind.name, __index = Optimiser, __tostring = describe }
   local what = string.format("optim.%s", kind.name)
   return function(params, options)
+    if type(params) == "table" and not getmetatable(params) and params[1] ~= nil then
+      options = select(2, check.list_with_options(what, params, options))
+    end
     local o = check.options(what, options, kind.options)
     local sets, frozen = groups.sort(what, params, o, kind.options)
     local self = { kind = kind.name, lr = o.lr, steps = 0, _frozen = frozen,

@@ -155,10 +155,10 @@ local function reader(texts)
     check.fail("tokenizer.train: option texts: expected a list of texts or a function, got %s",
                check.describe(texts))
   end
-  local i = 0
+  local i, n = 0, check.list("tokenizer.train: option texts", texts)
   return function()
     i = i + 1
-    return texts[i]
+    return i <= n and texts[i] or nil
   end
 end
 
@@ -184,7 +184,7 @@ end
 ---@return tokenizer
 function M.train(options)
   local o = check.options("tokenizer.train", options, {
-    texts = { "any" }, vocab = { "extent", 2048 }, special = { "table", { "<|endoftext|>" } },
+    texts = { "any" }, vocab = { "extent", 2048 }, special = { "list", { "<|endoftext|>" } },
     pattern = { "string", optional = true } })
   check_special(o.special)
   local parts = { steps = { o.pattern and step_list.split(o.pattern) or { type = "GPT2" } },

@@ -130,10 +130,8 @@ local function write_results(name, results, base)
 end
 
 local function read(given)
-  local list, o = {}, {}
-  for key, value in pairs(check.value("compare: the options", given, "table")) do
-    if math.type(key) == "integer" then list[key] = value else o[key] = value end
-  end
+  local n, o = check.list_with_options("compare", given)
+  local list = table.move(given, 1, n, 1, {})
   o = check.options("compare", o, { on = { "table" }, base = { "any", optional = true },
                                     context = { "size", optional = true },
                                     name = { "string", "results" },

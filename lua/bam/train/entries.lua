@@ -60,7 +60,8 @@ end
 ---@return table
 function M.flatten(list, values)
   values = values or {}
-  for _, value in ipairs(list) do
+  for i = 1, check.list("compare: the models", list) do
+    local value = list[i]
     if type(value) == "table" and not getmetatable(value) and #value > 0 then
       M.flatten(value, values)
     else

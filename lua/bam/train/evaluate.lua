@@ -69,7 +69,7 @@ local function average(domains, names)
 end
 
 local spec = { context = { "size", optional = true }, tokens = { "size", optional = true },
-               domains = { "table", optional = true } }
+               domains = { "list", optional = true } }
 
 -- The domains to evaluate on: those asked for, each of which there must be.
 local function choose(set, wanted)

@@ -20,7 +20,7 @@ local spec = {
   name = { "string" }, model = { "any" }, data = { "any" }, tokens = { "positive" },
   lr = { "any" }, batch = { "size", optional = true }, context = { "size", optional = true },
   seed = { "count", optional = true }, clip = { "positive", 1 }, spike = { "positive", 10 },
-  betas = { "table", optional = true }, eps = { "positive", 1e-8 },
+  betas = { "list", optional = true }, eps = { "positive", 1e-8 },
   weight_decay = { "rate", 0.1 }, eval_every = { "count", optional = true },
   eval_tokens = { "size", 2048 }, save_every = { "size", optional = true },
   on_step = { "callable", optional = true }, on_eval = { "callable", optional = true },
@@ -71,6 +71,7 @@ end
 
 local function read_betas(given)
   local betas = given or { 0.9, 0.95 }
+  if #betas ~= 2 then check.fail("train: betas: expected two numbers, got %d", #betas) end
   return { check.value("train: betas[1]", betas[1], "fraction"),
            check.value("train: betas[2]", betas[2], "fraction") }
 end

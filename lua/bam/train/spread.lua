@@ -63,10 +63,10 @@ end
 ---@param options? { reference?: table<string, number> } ratios to show beside, by model
 ---@return string[]? lines
 function M.spread(comparisons, options)
-  check.value("spread: comparisons", comparisons, "table")
-  local o = check.options("spread", options, { reference = { "table", {} } })
+  local n, given = check.list_with_options("spread", comparisons, options)
+  local o = check.options("spread", given, { reference = { "table", {} } })
   if flags.get().plan or flags.get().only then return nil end
-  if #comparisons == 0 then check.fail "spread: expected a list of comparisons, got none" end
+  if n == 0 then check.fail "spread: expected a list of comparisons, got none" end
   check_alike(comparisons)
   local first = comparisons[1].models
   local domains = check.sorted_names(first[1].domains)
