@@ -66,6 +66,12 @@ local REFUSED = {
   { [[\x{61 62}]], 1, "a sequence of code points in braces" }, { [[\M-a]], 1, [[\M]] },
   { [[\x{110000}]], 1, "the code point 110000, which is no character" },
   { [[a{70000}]], 2, "a repetition of more than 65535 times" },
+  { [[x(?:a?b*){2,3}]], 2, "a counted repetition of what can be empty" },
+  { "a" .. ("{1,2}"):rep(30), 102, "more than 20 quantifiers in a row" },
+  { [=[a[^b[^\W]]]=], 2, "a negated set in a negated class in another" },
+  { [[(?<=a(?=b))b]], 6, "a look-ahead in a look-behind" },
+  { [[(?<!(a))b]], 5, "a group that captures in a negative look-behind" },
+  { [[(?<=\z|a)b]], 5, "the end of the text in a look-behind" },
   { ("("):rep(201) .. (")"):rep(201), 201, "groups nested deeper than 200" },
   { ("["):rep(201) .. "a" .. ("]"):rep(201), 201, "classes nested deeper than 200" },
 }
@@ -110,9 +116,10 @@ for _, pattern in ipairs { "(?:a+)+[bc]", "(a|aa)+$b", "(?:a*)*b", "(?:a|a)*b", 
 end
 for _, pattern in ipairs { ("(?:"):rep(150) .. "a" .. (")*"):rep(150), "(?:a{0,60000}){60000}",
                            ("[^[^a]b"):rep(150) .. ("]"):rep(150), ("\\p{L}"):rep(9000),
+                           "a" .. ("{1,2}"):rep(10000), ("(?:a|"):rep(190) .. (")"):rep(190),
                            "(?i:" .. ("ssffi"):rep(8000) .. ")" } do
   local fine, message = pcall(cutter, pattern)
-  assert(fine or message:find "malformed pattern" or message:find "is too long", message)
+  assert(fine or message:find "pattern", message)
 end
 
 -- Damaged expressions are read or refused, and what is read cuts without loss.

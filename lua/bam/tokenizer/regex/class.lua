@@ -5,7 +5,7 @@ local sets = require "bam.tokenizer.regex.sets"
 
 local M = {}
 
--- [:name:] after its bracket: the set; nil: it is none.
+-- [:name:] after its bracket: the set, and whether it is a negated one; nil: it is none.
 local function posix_bracket(s)
   local from = s.at
   s.at = from + 1
@@ -17,10 +17,10 @@ local function posix_bracket(s)
   end
   local set = properties.posix(name)
   if not set then s:malformed(string.format("there is no class [:%s:]", name)) end
-  return negated and sets.complement(set) or set
+  return negated and sets.complement(set) or set, negated
 end
 
--- The next token: its kind, and the character or the set.
+-- The next token: its kind, the character or the set, and whether the set is a negated one.
 local function next_token(s)
   s.begin = s.at
   local c = s:take()
@@ -28,13 +28,14 @@ local function next_token(s)
   if c == "]" then return "close" end
   if c == "-" then return "range" end
   if c == "\\" then
-    local code, set = escapes.in_class(s)
-    if set then return "set", set end
+    local code, set, negated = escapes.in_class(s)
+    if set then return "set", set, negated end
     return "char", code
   end
   if c == "[" then
-    local set = s:peek() == ":" and posix_bracket(s)
-    if set then return "set", set end
+    if s:peek() ~= ":" then return "open" end
+    local set, negated = posix_bracket(s)
+    if set then return "set", set, negated end
     return "open"
   end
   if c == "&" and s:accept "&" then return "and" end
@@ -42,7 +43,8 @@ local function next_token(s)
 end
 
 -- A class in the making. `state`: "start"; "value" after a character (pending) or a set (nothing
--- pending); "range" after a character and a minus; "complete" after a range or a class.
+-- pending); "range" after a character and a minus; "complete" after a range or a class. `has_negated`:
+-- it has a negated set, \\W or [:^alpha:]; `inverts`: so has a negated class within it.
 local Builder = {}
 Builder.__index = Builder
 
@@ -64,7 +66,8 @@ function Builder:char(code)
   end
 end
 
-function Builder:set(set)
+function Builder:set(set, negated)
+  self.has_negated = self.has_negated or negated
   if self.state == "range" then self.scanner:malformed("a range that ends in a set") end
   self:flush()
   table.insert(self.sets, set)
@@ -74,7 +77,10 @@ end
 function Builder:class()
   if self.state == "range" then self.scanner:refuse("a range that ends in a class") end
   self:flush()
-  table.insert(self.sets, M.parse(self.scanner).set)
+  local class = M.parse(self.scanner)
+  table.insert(self.sets, class.set)
+  self.has_negated = self.has_negated or class.has_negated
+  self.inverts = self.inverts or class.inverts or class.negated and class.has_negated
   self.state = "complete"
 end
 
@@ -85,7 +91,7 @@ function Builder:minus()
     self:char(0x2d)
     return next_token(s)
   end
-  local kind, value = next_token(s)
+  local kind, value, negated = next_token(s)
   local is_last = kind == "close" or kind == "and"
   if state == "start" or state == "complete" or is_last then
     self:char(0x2d)
@@ -94,7 +100,7 @@ function Builder:minus()
   else
     self.state = "range"
   end
-  return kind, value
+  return kind, value, negated
 end
 
 -- The end of what && joins.
@@ -115,38 +121,43 @@ local function closes_later(s)
 end
 
 local function parse_items(s, b)
-  local kind, value = next_token(s)
+  local kind, value, negated = next_token(s)
   if kind == "close" then
     if not closes_later(s) then s:malformed("a class that is empty") end
     kind, value = "char", 0x5d
   end
   while kind ~= "close" do
     if kind == "range" then
-      kind, value = b:minus()
+      kind, value, negated = b:minus()
     else
       if kind == "open" then b:class()
       elseif kind == "and" then b:join()
-      elseif kind == "set" then b:set(value)
+      elseif kind == "set" then b:set(value, negated)
       else b:char(value)
       end
-      kind, value = next_token(s)
+      kind, value, negated = next_token(s)
     end
   end
 end
 
 --- A class, its opening bracket taken: its set, the set before it is negated, and whether it is.
 ---@param s table
----@return { set: table, raw: table, negated: boolean }
+---@return { set: table, raw: table, negated: boolean, has_negated: boolean, inverts: boolean }
 function M.parse(s)
   s.depth = s.depth + 1
   if s.depth > 200 then s:refuse("classes nested deeper than 200") end
   local b = setmetatable({ scanner = s, parts = {}, sets = {}, state = "start" }, Builder)
-  local negated = s:accept "^"
+  local begin, negated = s.at - 1, s:accept "^"
   parse_items(s, b)
   b:join()
   s.depth = s.depth - 1
+  if negated and b.inverts then -- Oniguruma loses its characters beyond ASCII
+    s.begin = begin
+    s:refuse("a negated set in a negated class in another")
+  end
   local raw = sets.intersection(b.parts)
-  return { set = negated and sets.complement(raw) or raw, raw = raw, negated = negated }
+  return { set = negated and sets.complement(raw) or raw, raw = raw, negated = negated,
+           has_negated = b.has_negated, inverts = b.inverts }
 end
 
 return M

@@ -79,6 +79,7 @@ local function recent_text(set)
   local text = brackets(set.negated, ranges.ranges, set.properties, true)
   if not loses(set) then return text end
   local lost = sets.intersection { sets.flat(outside), sets.complement(sets.flat(set.ranges)) }
+  if #lost.ranges == 0 then return text end
   local chars = brackets(false, lost.ranges, {}, true)
   if set.negated then return string.format("(?>%s|%s)", chars, text) end
   return string.format("(?:(?!%s)%s)", chars, text)
@@ -86,9 +87,11 @@ end
 
 -- ---- sets ----
 
+local EMPTY = "[^\\x{0}-\\x{10ffff}]"
+
 local function flat_text(set, with_recent)
   local ranges, properties = set.ranges, set.properties
-  if #ranges == 0 and #properties == 0 then return "[^\\x{0}-\\x{10ffff}]" end
+  if #ranges == 0 and #properties == 0 then return EMPTY end
   if with_recent and #properties > 0 then return recent_text(set) end
   if #properties == 1 and #ranges == 0 then
     return string.format(set.negated and "\\P{%s}" or "\\p{%s}", properties[1])
@@ -151,6 +154,15 @@ local function folded_set(set)
   return sets.flat(ranges, set.properties)
 end
 
+-- Letters fold before the set is negated, so it cannot be written as the complement of another.
+local function folded_text(set, negated, with_recent)
+  if with_recent and #set.properties > 0 then
+    return recent_text { ranges = set.ranges, properties = set.properties, negated = negated }
+  end
+  if sets.is_empty(set) then return negated and "(?s:.)" or EMPTY end
+  return brackets(negated, set.ranges, set.properties, with_recent)
+end
+
 -- The sequences that letters of a set fold to, in order.
 local function sequences(set)
   local found, plain = {}, sets.flat(set.ranges)
@@ -178,8 +190,7 @@ function M.folded(class, with_recent, one, refuse)
   check_fold(class.raw, class.negated, refuse)
   local set = folded_set(class.raw)
   local list = class.negated and {} or sequences(class.raw)
-  if class.negated then set = sets.complement(set) end
-  local text = M.text(set, with_recent)
+  local text = folded_text(set, class.negated, with_recent)
   if #list == 0 then return text end
   if one then refuse("a letter that folds to several, in look-behind") end
   return string.format("(?:%s|%s)", text, table.concat(list, "|"))

@@ -133,7 +133,14 @@ end
 
 function emitters.options(node, context) return emit(node.body, context) end
 
+local function check_capture(node, context)
+  if context.behind == "negative" and not node.is_plain then
+    context.refuse(node, "a group that captures in a negative look-behind")
+  end
+end
+
 function emitters.capture(node, context)
+  check_capture(node, context)
   if not node.is_used then return emit(node.body, context) end
   context.groups = context.groups + 1
   context.numbers[node.number] = context.groups
@@ -146,7 +153,25 @@ function emitters.atomic(node, context)
   return part(string.format("(?>%s)", body.text), "atom", body.case)
 end
 
+-- Can a node match nothing?
+local function can_be_empty(node)
+  local kind = node.kind
+  if kind == "alt" or kind == "seq" then
+    for _, item in ipairs(node) do
+      if can_be_empty(item) == (kind == "alt") then return kind == "alt" end
+    end
+    return kind == "seq"
+  end
+  if kind == "repeat" then return node.min == 0 or can_be_empty(node.body) end
+  if node.body then return kind == "look" or can_be_empty(node.body) end
+  return kind == "assert" or kind == "backref"
+end
+
 emitters["repeat"] = function(node, context)
+  local times_many = node.min > 1 or node.max ~= math.huge and node.max > 1
+  if times_many and can_be_empty(node.body) then
+    context.refuse(node, "a counted repetition of what can be empty")
+  end
   local body = enclosed(emit(node.body, context), "atom")
   local min, max, times = node.min, node.max, nil
   if max == math.huge then
@@ -167,6 +192,9 @@ end
 function emitters.newline() return part("(?>\\r\\n|[\\n-\\r\\x{85}\\x{2028}\\x{2029}])", "atom") end
 
 function emitters.assert(node, context)
+  if context.behind and (node.text or ""):find "[zZ]" then
+    context.refuse(node, "the end of the text in a look-behind")
+  end
   if node.text then return part(node.text, "atom") end
   local word = class_text.text(sets.word, context.recent)
   local format = node.boundary == "b" and "(?:(?<=%s)(?!%s)|(?<!%s)(?=%s))"
@@ -210,7 +238,10 @@ end
 -- The branches of a look-behind may differ in length, nothing within them may.
 local function emit_behind(node, context)
   local body = node.body
-  while body.kind == "options" or body.kind == "capture" and not body.is_used do body = body.body end
+  while body.kind == "options" or body.kind == "capture" and not body.is_used do
+    if body.kind == "capture" then check_capture(body, context) end
+    body = body.body
+  end
   local parts = {}
   for i, branch in ipairs(body.kind == "alt" and body or { body }) do
     local n = width(branch)
@@ -222,7 +253,10 @@ end
 
 function emitters.look(node, context)
   local outer = context.behind
-  context.behind = outer or node.behind
+  if outer and not node.behind then context.refuse(node, "a look-ahead in a look-behind") end
+  if node.behind and outer ~= "negative" then
+    context.behind = node.negative and "negative" or "positive"
+  end
   local body = node.behind and emit_behind(node, context) or emit(node.body, context)
   context.behind = outer
   return part(string.format("(?%s%s%s)", node.behind and "<" or "", node.negative and "!" or "=",
@@ -237,7 +271,7 @@ function emit(node, context) return emitters[node.kind](node, context) end
 ---@param refuse function called with a node that is not computed, and what it is
 ---@return string
 function M.emit(tree, with_recent, refuse)
-  local context = { recent = with_recent, behind = false, refuse = refuse, groups = 0, numbers = {} }
+  local context = { recent = with_recent, behind = nil, refuse = refuse, groups = 0, numbers = {} }
   return settled(emit(tree, context)).text
 end
 

@@ -93,28 +93,30 @@ end
 
 local SETS = { w = "word", d = "digit", s = "space", h = "xdigit" }
 
--- The set of \w, \p{L} and the like; nil: it is none. `in_class`: between brackets, where \w is a
+-- The set of \w, \p{L} and the like, and whether it is a negated one; nil: it is none. `in_class`: between brackets, where \w is a
 -- little less.
 local function set_of(s, c, in_class)
   local name = SETS[c:lower()]
   if name then
     local set = c:lower() == "w" and not in_class and sets.word or properties.posix(name)
-    return c:find "%u" and sets.complement(set) or set
+    local negated = c:find "%u" ~= nil
+    return negated and sets.complement(set) or set, negated
   end
   if c:lower() == "p" and s:accept "{" then
     local negated = s:accept "^" ~= (c == "P")
     local set = properties.find(s, s:take_while "[^(){}|]", in_class)
     if not s:accept "}" then s:malformed("a property is not closed") end
-    return negated and sets.complement(set) or set
+    return negated and sets.complement(set) or set, negated
   end
 end
 
---- In a class: the character or the set of an escape, its backslash taken.
+--- In a class: the character, or nil, the set and whether it is a negated one, of an escape whose
+--- backslash was taken.
 function M.in_class(s)
   local c = s:take()
   if not c then s:malformed("the expression ends in an escape") end
-  local set = c ~= "" and set_of(s, c, true)
-  if set then return nil, set end
+  local set, negated = set_of(s, c, true)
+  if set then return nil, set, negated end
   if c:find "[0-7]" then
     s.at = s.at - 1
     return octal_byte(s, 3)

@@ -181,6 +181,7 @@ local function check_references(s)
     if not target then s:malformed("it refers to a group that is not there") end
     target.is_used = true
   end
+  for _, node in ipairs(s.captures) do node.is_plain = named and not node.name end
 end
 
 --- The tree of an expression, and the scanner that read it.

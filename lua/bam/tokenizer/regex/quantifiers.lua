@@ -2,6 +2,7 @@
 local M = {}
 
 local MOST = 65535 -- of PCRE2; Oniguruma's is 100,000
+local MOST_IN_A_ROW = 20
 
 local SIMPLE = { ["*"] = { 0, math.huge }, ["+"] = { 1, math.huge }, ["?"] = { 0, 1 } }
 
@@ -121,12 +122,18 @@ end
 
 --- `node` with the quantifiers that follow it.
 function M.parse(s, node)
+  local begin, count = node.begin, 0
   while true do
     s:skip_ignored()
     s.begin = s.at
     local q = M.read(s)
     if not q then return node end
+    count = count + 1
+    if count > MOST_IN_A_ROW then
+      s:refuse(string.format("more than %d quantifiers in a row", MOST_IN_A_ROW))
+    end
     node = apply(s, node, q)
+    node.begin = begin
   end
 end
 

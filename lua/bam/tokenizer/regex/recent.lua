@@ -2,10 +2,10 @@
 -- Unicode 14 does not know so: a range, its general category, a for Alphabetic, l for Lowercase and u
 -- for Uppercase, and its script where PCRE2 has a name for it. And U+180E, which is in PCRE2's \s.
 local ROWS = [[
-363-36f Mn a qaai/zinh; 897 Mn a arab/arabic; c04 Mn a telu/telugu; cf3 Mc a knda/kannada;
+363-36f Mn a zinh/qaai/inherited; 897 Mn a arab/arabic; c04 Mn a telu/telugu; cf3 Mc a knda/kannada;
 ece Mn - laoo/lao; f82-f83 Mn a tibt/tibetan; 10fc Lm al geor/georgian;
 180e Cf - mong/mongolian; 1b4e-1b4f Po - bali/balinese; 1b7f Po - bali/balinese; 1c89 Lu au cyrl/cyrillic;
-1c8a Ll al cyrl/cyrillic; 1dd3-1de6 Mn a qaai/zinh; 2427-2429 So - zyyy/common;
+1c8a Ll al cyrl/cyrillic; 1dd3-1de6 Mn a zinh/qaai/inherited; 2427-2429 So - zyyy/common;
 2ffc-2fff So - zyyy/common; 31e4-31e5 So - zyyy/common; 31ef So - zyyy/common;
 a7cb-a7cc Lu au latn/latin; a7cd Ll al latn/latin; a7da Lu au latn/latin; a7db Ll al latn/latin;
 a7dc Lu au latn/latin; a7f2-a7f4 Lm al latn/latin; ab69 Lm al latn/latin; 105c0-105f3 Lo a -;
