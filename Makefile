@@ -8,6 +8,9 @@ WERROR  ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SECONDS ?= 600
+# Of the faults of make faults, every how manieth is tried; and a file from which a stopped one goes on.
+EVERY   ?= 1
+STATE   ?=
 # Only the tests whose name matches: make test FILTER='matmul/*'
 FILTER  ?=
 # The CUDA backend, on when its compiler is here: make CUDA=0 leaves it out.
@@ -170,7 +173,7 @@ REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),
 INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}=$${Package} ' $(PACKAGES) $(TEXT_PACKAGES) 2>/dev/null)
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES) $(TEXT_PACKAGES))
 
-.PHONY: run test cases simt bench asan debug valgrind fuzz deps install clean help
+.PHONY: run test cases simt bench asan debug valgrind fuzz faults deps install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
 	$(B)/bamlua recipes/bam_kv_shared.lua
@@ -209,6 +212,10 @@ fuzz: deps ## feed damaged files to the readers for SECONDS
 	@$(REMAKE) $(ASAN) build-asan/fuzz_files
 	build-asan/fuzz_files $(SECONDS)
 
+faults: deps ## a small run while the N-th call of the system fails; hours, or EVERY=300 for a sample
+	@$(REMAKE) $(B)/bamlua $(B)/faults/inject
+	@$(B)/bamlua tests/faults/run.lua $(B)/bamlua $(B)/faults/inject --every $(EVERY) $(if $(STATE),--state '$(STATE)')
+
 deps: ## install the Debian packages that are missing
 	@test -z '$(MISSING)' && exit; \
 	  if ! command -v apt-get >/dev/null; then echo 'This needs the equivalents of: $(MISSING)' >&2; exit 1; fi; \
@@ -243,6 +250,11 @@ $(B)/test_engine: $(TEST_OBJ) $(filter-out %/main.o,$(BIND_OBJ)) $(B)/libbam.a
 $(B)/cases/selftest: $(CASES_WRONG) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -o $@ $^ $(ALL_LIBS)
+
+$(B)/faults/inject: tests/faults/inject.c $(B)/flags
+	@mkdir -p $(@D)
+	@echo $(CC) $<
+	@$(CC) $(filter-out -Wconversion,$(ALL_CFLAGS)) -o $@ $<
 
 # Faults on purpose, which the sanitisers must report.
 $(B)/test_faults: $(FAULTS_OBJ) $(B)/libbam.a
