@@ -54,7 +54,7 @@ static bam_status note_where(bam_node *node) {
   return BAM_OK;
 }
 
-bam_status bam_autograd_record(bam_call *call, int n_outputs, intptr_t function) {
+bam_status bam_autograd_record(bam_call *call, int n_outputs, int64_t graph) {
   int n_attrs = bam_op_attr_count(call->op);
   bam_node *node = bam_object_alloc(call->context, node_bytes(call->n_inputs, n_attrs));
   if (node == NULL)
@@ -68,8 +68,12 @@ bam_status bam_autograd_record(bam_call *call, int n_outputs, intptr_t function)
   node->device = bam_call_device(call);
   node->edges = (bam_edge *)(node + 1);
   node->attrs = (bam_attr *)(node->edges + call->n_inputs);
-  for (int i = 0; i < call->n_inputs; i++)
+  node->graph = graph;
+  for (int i = 0; i < call->n_inputs; i++) {
     link_input(&node->edges[i], call->inputs[i]);
+    if (node->graph == 0 && node->edges[i].node != NULL)
+      node->graph = node->edges[i].node->graph;
+  }
   if (n_attrs > 0)
     memcpy(node->attrs, call->attrs, (size_t)n_attrs * sizeof(bam_attr));
   bam_status status = note_where(node);
@@ -77,7 +81,7 @@ bam_status bam_autograd_record(bam_call *call, int n_outputs, intptr_t function)
     bam_node_release(node);
     return status;
   }
-  node->function = function;
+  node->has_function = graph != 0;
   for (int i = 0; i < BAM_MAX_SAVED; i++) {
     node->saved[i] = call->saved[i];
     node->saved_version[i] = call->saved[i] != NULL ? call->saved[i]->storage->version : 0;
@@ -123,9 +127,10 @@ static void let_go(bam_node *node, bam_node **dead) {
     node->edges[i].node = NULL;
     node->edges[i].leaf = NULL;
   }
-  if (node->function != 0 && node->context->host.release != NULL)
-    node->context->host.release(node->context->host.state, node->function);
-  node->function = 0;
+  const bam_host *host = &node->context->host;
+  if (node->has_function && host->release != NULL)
+    host->release(host->state, (bam_function){ node->graph, node->sequence });
+  node->has_function = false;
 }
 
 static void free_dead(bam_node *dead) {

@@ -27,7 +27,8 @@ typedef struct bam_node {
   int n_inputs;
   const bam_op *op;
   uint64_t sequence;
-  intptr_t function; /* of a custom op: the host's handle */
+  int64_t graph;     /* the host's, of the custom ops that it and the nodes before it are; 0: none */
+  bool has_function; /* the host keeps its backward function */
   bam_context *context;
   bam_device *device; /* where the op ran */
   char *where;       /* the script line, when bam.debug asks for it */
@@ -45,6 +46,10 @@ typedef struct bam_node {
    they are; none is left half-written. */
 bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain);
 
+/* The same in the backward function of a custom op, for a graph made there: nodes recorded before that
+   function began collect their gradients, and the walk that called it goes on through them. */
+bam_status bam_autograd_backward_within(bam_tensor *root, bam_tensor *seed, bool retain);
+
 /* Make a leaf collect a gradient or not. Fails for results of recorded ops and non-float
    tensors. */
 bam_status bam_autograd_require(bam_tensor *tensor, bool requires_grad);
@@ -58,18 +63,19 @@ bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad);
 bam_status bam_autograd_check_write(const char *what, bam_tensor *tensor);
 
 /* Record a custom op of the host: `outputs[n]` (detached, not yet shared) become results of a node
-   with these inputs whose backward calls host.backward(function). Takes over `function` on success.
-   Does nothing but release `function` when no input wants a gradient or recording is off. */
+   with these inputs. Its backward calls host.backward with { graph, sequence number of the node };
+   `graph` is not 0. Does nothing when no input wants a gradient or recording is off. */
 bam_status bam_autograd_custom(bam_context *context, bam_tensor *const *inputs, int n_inputs,
-                               intptr_t function, bam_tensor *const *outputs, int n_outputs);
+                               int64_t graph, bam_tensor *const *outputs, int n_outputs);
 
 /* ---- used by the op machinery ---- */
 
 /* Would a gradient be recorded for these inputs now? */
 bool bam_autograd_recording(const bam_context *context, bam_tensor *const *inputs, int n_inputs);
 
-/* Record `call`: its outputs become results of a new node, which takes over call->saved. */
-bam_status bam_autograd_record(bam_call *call, int n_outputs, intptr_t function);
+/* Record `call`: its outputs become results of a new node, which takes over call->saved. `graph` is that
+   of a custom op, else 0. */
+bam_status bam_autograd_record(bam_call *call, int n_outputs, int64_t graph);
 
 /* Under bam.debug { nan = true }: fail with "<what> a NaN at <script line>" when `tensor`
    (may be NULL) holds one. */

@@ -165,7 +165,7 @@ bam_status bam_backward_target(bam_backward *pass, int i, bam_tensor **target, b
   return BAM_OK;
 }
 
-/* ---- the walk ---- */
+/* ---- the heap ---- */
 
 /* A max-heap of nodes by sequence number; each is held once. */
 typedef struct {
@@ -208,6 +208,16 @@ static bam_node *heap_pop(heap *h) {
   top->queued = false;
   return top;
 }
+
+/* ---- the walk ---- */
+
+/* A backward that is running. */
+typedef struct bam_walk {
+  heap nodes;
+  const bam_node *node;   /* whose backward function runs */
+  uint64_t since;         /* of the first node recorded since that began */
+  struct bam_walk *outer; /* takes over older nodes, see bam_autograd_backward_within; NULL: none */
+} bam_walk;
 
 static const char *node_where(const bam_node *node, char text[BAM_WHERE_SIZE + 8]) {
   snprintf(text, BAM_WHERE_SIZE + 8, "%s%s", node->where ? " at " : "",
@@ -272,8 +282,20 @@ static void take_back(bam_node *node) {
   }
 }
 
+/* Queue `node` in the walk that is to go through it. */
+static bam_status queue(bam_walk *walk, bam_node *node) {
+  char where[BAM_WHERE_SIZE + 8];
+  for (; walk->outer != NULL && node->sequence < walk->outer->since; walk = walk->outer)
+    if (node->sequence > walk->outer->node->sequence)
+      return bam_fail(node->context, BAM_ERROR_ARGUMENT,
+                      "backward: a recomputation used the result of %s%s, recorded after the first run; "
+                      "it must use what that used",
+                      node->op->name, node_where(node, where));
+  return heap_push(node->context, &walk->nodes, node);
+}
+
 /* Run one node's backward. */
-static bam_status differentiate(bam_node *node) {
+static bam_status differentiate(bam_walk *walk, bam_node *node) {
   bam_status status = check_node(node);
   if (status != BAM_OK)
     return status;
@@ -282,6 +304,8 @@ static bam_status differentiate(bam_node *node) {
                         .n_inputs = node->n_inputs };
   if (node->op->backward == NULL)
     return bam_backward_fail(&pass, "this op has no derivative; detach its input");
+  walk->node = node;
+  walk->since = node->context->next_node;
   node->running = true;
   status = node->op->backward(&pass);
   node->running = false;
@@ -293,12 +317,12 @@ static bam_status differentiate(bam_node *node) {
 }
 
 /* Run one node's backward and queue the nodes of its inputs. */
-static bam_status step(bam_node *node, heap *h) {
-  bam_status status = differentiate(node);
+static bam_status step(bam_walk *walk, bam_node *node) {
+  bam_status status = differentiate(walk, node);
   for (int i = 0; i < node->n_inputs && status == BAM_OK; i++) {
     bam_edge *edge = &node->edges[i];
     if (edge->node != NULL && edge->node->grads[edge->output] != NULL)
-      status = heap_push(node->context, h, edge->node);
+      status = queue(walk, edge->node);
   }
   for (int i = 0; i < node->n_inputs && status == BAM_OK; i++)
     node->edges[i].made = false;
@@ -307,20 +331,22 @@ static bam_status step(bam_node *node, heap *h) {
   return status;
 }
 
-static bam_status walk(bam_node *root, bool retain) {
+static bam_status go_back(bam_node *root, bool retain, bam_walk *outer) {
   bam_context *context = root->context;
-  heap h = { 0 };
-  bam_status status = heap_push(context, &h, root);
-  for (bam_node *node; (node = heap_pop(&h)) != NULL;) {
+  bam_walk walk = { .outer = outer }, *around = context->walk;
+  bam_status status = queue(&walk, root);
+  context->walk = &walk;
+  for (bam_node *node; (node = heap_pop(&walk.nodes)) != NULL;) {
     if (status == BAM_OK)
-      status = step(node, &h);
+      status = step(&walk, node);
     bam_node_release_grads(node);
     if (status == BAM_OK && !retain)
       bam_node_spend(node);
     bam_node_release(node);
   }
-  bam_storage_release(context, h.storage);
-  if (status != BAM_OK)
+  context->walk = around;
+  bam_storage_release(context, walk.nodes.storage);
+  if (status != BAM_OK && !root->queued)
     bam_node_release_grads(root); /* the seed, when not even root came onto the heap */
   return status;
 }
@@ -354,7 +380,7 @@ static bam_status make_seed(bam_tensor *root, bam_tensor *seed, bam_tensor **out
   return status;
 }
 
-bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain) {
+static bam_status backward(bam_tensor *root, bam_tensor *seed, bool retain, bam_walk *outer) {
   bam_context *context = root->context;
   if (!root->requires_grad)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
@@ -367,7 +393,7 @@ bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain
   if (status != BAM_OK)
     return status;
   bool was = context->no_grad;
-  const bam_storage *outer = context->unit_seed; /* of a backward that this one runs inside */
+  const bam_storage *around = context->unit_seed; /* of a backward that this one runs inside */
   context->no_grad = true;
   context->unit_seed = seed == NULL ? grad->storage : NULL;
   if (root->node == NULL) {
@@ -377,11 +403,19 @@ bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain
     node->refs++; /* the walk may release the root's graph around it */
     status = accumulate(&node->grads[root->output], false, grad);
     if (status == BAM_OK)
-      status = walk(node, retain);
+      status = go_back(node, retain, outer);
     bam_node_release(node);
   }
-  context->unit_seed = outer;
+  context->unit_seed = around;
   bam_tensor_release(grad);
   context->no_grad = was;
   return status;
+}
+
+bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain) {
+  return backward(root, seed, retain, NULL);
+}
+
+bam_status bam_autograd_backward_within(bam_tensor *root, bam_tensor *seed, bool retain) {
+  return backward(root, seed, retain, root->context->walk);
 }

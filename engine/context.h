@@ -18,18 +18,25 @@ struct bam_tensor;
 #define BAM_MESSAGE_SIZE 1024
 #define BAM_MAX_DEVICES 17 /* the CPU, and 16 others in use by one context */
 
+/* The name of a custom op's backward function, which the host keeps: the graph that the host chose and
+   the sequence number of the node. */
+typedef struct bam_function {
+  int64_t graph;
+  uint64_t node;
+} bam_function;
+
 /* What the engine asks of the language that drives it. Any member may be NULL. None of them may
    unwind through the engine: a failure is a returned status with the message set by bam_fail. */
 typedef struct bam_host {
   void *state;
   /* Drop unreachable tensors: memory is short. Called at most once per allocation. */
   void (*collect)(void *state);
-  /* Call the backward function `function` of a custom op: `grads_out[n_out]` are borrowed (NULL
-     where no gradient arrived); it fills `grads_in[n_in]` with owned references or NULL. */
-  bam_status (*backward)(void *state, intptr_t function, struct bam_tensor *const *grads_out,
+  /* Call the backward function of a custom op: `grads_out[n_out]` are borrowed (NULL where no gradient
+     arrived); it fills `grads_in[n_in]` with owned references or NULL. */
+  bam_status (*backward)(void *state, bam_function function, struct bam_tensor *const *grads_out,
                          int n_out, struct bam_tensor **grads_in, int n_in);
-  /* Forget `function`: the node that held it is gone. */
-  void (*release)(void *state, intptr_t function);
+  /* Forget `function`, if it is known: its node was freed, or backward has gone through it. */
+  void (*release)(void *state, bam_function function);
   /* Write where the script is now ("train.lua:12") into `text`, for messages. */
   void (*where)(void *state, char *text, size_t size);
 } bam_host;
@@ -49,6 +56,7 @@ struct bam_context {
   uint64_t seed;           /* of the counter-based generator */
   uint64_t random_counter; /* 128-bit blocks drawn so far */
   uint64_t next_node;      /* sequence number of the next autograd node */
+  struct bam_walk *walk;   /* the innermost running backward */
   const struct bam_storage *unit_seed; /* the seed, 1, that a running backward made */
   bool no_grad;            /* nothing is recorded while set */
   bool tf32;               /* devices may compute products of f32 from tf32 */

@@ -11,8 +11,9 @@ static bam_status call_host(bam_backward *pass, bam_tensor **grads) {
   uint64_t before[BAM_MAX_OUTPUTS] = { 0 };
   for (int k = 0; k < n_out; k++)
     before[k] = pass->grads[k] != NULL ? pass->grads[k]->storage->version : 0;
-  bam_status status = context->host.backward(context->host.state, pass->node->function, pass->grads,
-                                             n_out, grads, pass->n_inputs);
+  const bam_function function = { pass->node->graph, pass->node->sequence };
+  bam_status status = context->host.backward(context->host.state, function, pass->grads, n_out, grads,
+                                             pass->n_inputs);
   for (int k = 0; k < n_out && status == BAM_OK; k++)
     if (pass->grads[k] != NULL && pass->grads[k]->storage->version != before[k])
       status = bam_backward_fail(pass,
@@ -46,18 +47,16 @@ static const bam_op custom_op = {
 };
 
 bam_status bam_autograd_custom(bam_context *context, bam_tensor *const *inputs, int n_inputs,
-                               intptr_t function, bam_tensor *const *outputs, int n_outputs) {
+                               int64_t graph, bam_tensor *const *outputs, int n_outputs) {
   if (n_outputs > BAM_MAX_OUTPUTS)
     return bam_fail(context, BAM_ERROR_ARGUMENT, "custom: at most %d outputs, not %d",
                     BAM_MAX_OUTPUTS, n_outputs);
-  if (!bam_autograd_recording(context, inputs, n_inputs)) {
-    context->host.release(context->host.state, function);
+  if (!bam_autograd_recording(context, inputs, n_inputs))
     return BAM_OK;
-  }
   bam_attr count = { .given = true, .i = n_outputs };
   bam_call call = { .context = context, .op = &custom_op, .inputs = inputs, .n_inputs = n_inputs,
                     .attrs = &count, .recording = true };
   for (int k = 0; k < n_outputs; k++)
     call.outputs[k] = outputs[k];
-  return bam_autograd_record(&call, n_outputs, function);
+  return bam_autograd_record(&call, n_outputs, graph);
 }

@@ -33,8 +33,34 @@ local function check_spec(spec)
   if not (spec.forward and spec.backward) then check.fail("custom: `forward` and `backward` are both needed") end
 end
 
+-- The versions of the tensors in the table `ctx`, and in the tables in it, as they are now.
+local function versions_in(ctx)
+  local versions, walked, open = {}, { [ctx] = true }, { ctx }
+  while #open > 0 do
+    for _, value in next, table.remove(open) do
+      if is_tensor(value) then
+        local fine, version = pcall(core.version, value) -- a closed one has none
+        if fine then versions[value] = version end
+      elseif type(value) == "table" and not walked[value] then
+        walked[value], open[#open + 1] = true, value
+      end
+    end
+  end
+  return versions
+end
+
+local function check_versions(name, versions)
+  for tensor, version in pairs(versions) do
+    local fine, now = pcall(core.version, tensor)
+    if fine and now ~= version then
+      error(string.format("backward of %s: a tensor in ctx was changed in place since; keep a copy (x:clone())",
+                          name), 0)
+    end
+  end
+end
+
 --- An op written in Lua. `forward(ctx, ...)` runs unrecorded and returns tensors; what it stores in the table ctx is there
---- again in `backward(ctx, ...)`, which gets one gradient per output (nil where none arrived) and returns one
+--- again in `backward(ctx, ...)`; tensors there may not be changed in place until then. backward gets one gradient per output (nil where none arrived) and returns one
 --- gradient (or nil) per tensor argument of the call, in order. It must not write what it gets in
 --- place.
 ---@param spec { forward: function, backward: function, name?: string }
@@ -48,19 +74,29 @@ function M.custom(spec)
     end
     local outputs = table.pack(core.with_grad(false, spec.forward, ctx, ...))
     if not core.is_recording() then return table.unpack(outputs, 1, outputs.n) end
-    local results = core.record(inputs, outputs, function(...) return spec.backward(ctx, ...) end)
+    local versions = versions_in(ctx)
+    local function backward(...)
+      check_versions(spec.name or "custom", versions)
+      local grads = table.pack(spec.backward(ctx, ...))
+      versions = versions_in(ctx) -- what backward itself writes is its own business
+      return table.unpack(grads, 1, grads.n)
+    end
+    local results = core.record(inputs, outputs, backward, { ctx, spec.backward })
     return table.unpack(results, 1, outputs.n)
   end
 end
 
--- Differentiate several outputs of one graph: all but the last walk keep it.
+-- Differentiate several outputs of one recomputation: all but the last walk keep it. What was recorded before it is left
+-- to the walk around.
 local function backward_all(outputs, grads)
   local last
   for i = 1, outputs.n do
     if grads[i] and outputs[i].requires_grad then last = i end
   end
   for i = 1, last or 0 do
-    if grads[i] and outputs[i].requires_grad then outputs[i]:backward(grads[i], { retain = i ~= last }) end
+    if grads[i] and outputs[i].requires_grad then
+      core.backward(outputs[i], grads[i], { retain = i ~= last, within = true })
+    end
   end
 end
 
@@ -80,7 +116,8 @@ local function fresh_leaves(arguments)
 end
 
 --- Call `f(...)` without keeping what its backward needs: backward runs f again instead. Random numbers come out the
---- same. The gradients of parameters that f uses are collected as usual.
+--- same. The gradients of parameters that f uses are collected as usual, and f may use other results of the graph, the
+--- same at both runs.
 ---@param f function from tensors (and anything else) to tensors
 ---@return tensor ...
 function M.checkpoint(f, ...)
@@ -113,7 +150,7 @@ function M.checkpoint(f, ...)
     for k = 2, #inputs do grads[k] = leaves[places[k]].grad end
     return table.unpack(grads, 1, #inputs)
   end
-  local results = core.record(inputs, outputs, backward)
+  local results = core.record(inputs, outputs, backward, { f, arguments })
   return table.unpack(results, 1, outputs.n)
 end
 

@@ -427,7 +427,8 @@ function core.peak() end
 --- The gradients of x with respect to every leaf that it depends on are added to their `grad`.
 ---@param x tensor
 ---@param seed? tensor the gradient of x; may be left out when x has one element
----@param options? { retain: boolean } retain = true keeps the tape for another backward
+---@param options? { retain: boolean, within: boolean } retain = true keeps the tape for another backward; within = true, in
+--- the backward of a custom op, leaves what was recorded before it to the backward that called it
 function core.backward(x, seed, options) end
 
 --- The only element, as a number or boolean.

@@ -1,26 +1,30 @@
 /* Differentiation from Lua: backward, no_grad, custom ops, the NaN check. */
 #include "bind.h"
 
-/* Backward functions of custom ops may close x and seed. */
-static int walk_back(lua_State *L, bam_tensor *x, bam_tensor *seed, bool retain) {
-  bind_context(L); /* they run in this coroutine */
+/* Walk back from the tensor at 1. Backward functions of custom ops, which run in this coroutine, may close
+   x and seed. `within`: see bam_autograd_backward_within. */
+static int walk_back(lua_State *L, bam_tensor *x, bam_tensor *seed, bool retain, bool within) {
+  bind_graph_begin_walk(L, 1);
+  bind_context(L);
   bam_tensor_retain(x);
   if (seed != NULL)
     bam_tensor_retain(seed);
-  bam_status status = bam_autograd_backward(x, seed, retain);
+  bam_status status = within ? bam_autograd_backward_within(x, seed, retain)
+                             : bam_autograd_backward(x, seed, retain);
   bam_tensor_release(x);
   bam_tensor_release(seed);
+  bind_graph_end_walk(L);
   bind_check(L, status);
   return 0;
 }
 
-/* backward(x, seed?, { retain = false }) */
+/* backward(x, seed?, { retain = false, within = false }) */
 static int autograd_backward(lua_State *L) {
-  static const char *const names[] = { "retain", NULL };
+  static const char *const names[] = { "retain", "within", NULL };
   bam_tensor *x = bind_tensor(L, 1);
   int options = bind_is_options(L, 2) ? 2 : 3;
   bam_tensor *seed = options == 2 || lua_isnoneornil(L, 2) ? NULL : bind_tensor(L, 2);
-  bool retain = false;
+  bool retain = false, within = false;
   if (!lua_isnoneornil(L, options)) {
     if (lua_type(L, options) != LUA_TTABLE)
       return bind_error(L, "backward: expected a table of options, got %s",
@@ -28,8 +32,10 @@ static int autograd_backward(lua_State *L) {
     bind_check_options(L, options, "backward", names);
     if (lua_getfield(L, options, "retain") != LUA_TNIL)
       retain = bind_flag(L, -1, "backward: option retain");
+    if (lua_getfield(L, options, "within") != LUA_TNIL)
+      within = bind_flag(L, -1, "backward: option within");
   }
-  return walk_back(L, x, seed, retain);
+  return walk_back(L, x, seed, retain, within);
 }
 
 /* with_grad(enabled, f, ...): call f with recording on or off. */
@@ -49,28 +55,39 @@ static int autograd_is_recording(lua_State *L) {
   return 1;
 }
 
-/* record({ inputs }, { outputs }, backward): new handles of the outputs that are differentiable
-   through the function, as a list. */
+/* record({ inputs }, { outputs }, backward, needs): new handles of the outputs that are differentiable
+   through the function, as a list. `needs` is what the function uses, as a list: tensors in there leave
+   a scope together with the results. */
 static int autograd_record(lua_State *L) {
+  int n_inputs, n_outputs;
+  lua_settop(L, 4);
   if (lua_type(L, 3) != LUA_TFUNCTION)
     return bind_error(L, "custom: expected a function as backward, got %s", bind_describe(L, 3));
-  int n_inputs, n_outputs;
   bam_tensor **inputs = bind_push_tensors(L, 1, "custom", &n_inputs, NULL);
   bam_tensor **outputs = bind_push_tensors(L, 2, "custom", &n_outputs, NULL);
-  lua_createtable(L, n_outputs, 0);
+  if (n_outputs > BAM_MAX_OUTPUTS)
+    bind_error(L, "custom: at most %d outputs, not %d", BAM_MAX_OUTPUTS, n_outputs);
+  const int first = lua_gettop(L) + 1;
   for (int k = 0; k < n_outputs; k++) {
     bind_box *box = bind_push_box(L);
     bind_check(L, bam_tensor_alias(outputs[k], &box->tensor));
     outputs[k] = box->tensor;
-    lua_rawseti(L, -2, k + 1); /* no script knows the table yet */
   }
-  lua_pushvalue(L, 3);
-  int function = luaL_ref(L, LUA_REGISTRYINDEX);
-  bam_status status = bam_autograd_custom(bind_context(L), inputs, n_inputs, function, outputs,
-                                          n_outputs);
-  if (status != BAM_OK)
-    luaL_unref(L, LUA_REGISTRYINDEX, function);
-  bind_check(L, status);
+  const int64_t number = bind_graph_push(L, inputs, n_inputs);
+  bind_check(L, bam_autograd_custom(bind_context(L), inputs, n_inputs, number, outputs, n_outputs));
+  for (int k = 0; k < n_outputs; k++)
+    if (outputs[k]->node != NULL) {
+      lua_pushvalue(L, 3);
+      lua_pushvalue(L, 4);
+      bind_graph_set_backward(L, -3, (bam_function){ number, outputs[k]->node->sequence });
+      break;
+    }
+  bind_graph_note(L, first, n_outputs);
+  lua_createtable(L, n_outputs, 0);
+  for (int k = 0; k < n_outputs; k++) {
+    lua_pushvalue(L, first + k);
+    lua_rawseti(L, -2, k + 1);
+  }
   return 1;
 }
 

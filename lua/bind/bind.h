@@ -33,6 +33,8 @@ typedef struct bind_state {
   const void *metatable;     /* identity of the tensors' metatable */
   int metatable_ref;         /* in the registry */
   struct bind_scope *scope;  /* the innermost */
+  int64_t graphs;            /* how many graphs of custom ops there have been: graph.c */
+  int walks;                 /* calls of backward that are running */
   int64_t collect_at;        /* live bytes at which Lua is asked to collect */
 } bind_state;
 
@@ -111,6 +113,36 @@ bam_tensor *bind_test_tensor(lua_State *L, int arg);
    and marked so that it does not decide dtypes). `device` is where it is made; `what` names
    the argument in the error. */
 bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, const char *what);
+
+/* ---- graphs of custom ops: see graph.c ---- */
+
+/* Make the tables that the functions below use, in the registry. */
+void bind_graph_open(lua_State *L);
+
+/* The boxes at `first` ... `first + n - 1` hold the results of an op that was just recorded: while they
+   live, so do the backward functions of the custom ops before it. */
+void bind_graph_note(lua_State *L, int first, int n);
+
+/* Push the graph that the tensors, inputs of a custom op, belong to, or a new one. Its number. */
+int64_t bind_graph_push(lua_State *L, bam_tensor *const *tensors, int n);
+
+/* Pop two values: the backward function of the custom op `function`, and what it needs. They belong to
+   the graph at `graph`. */
+void bind_graph_set_backward(lua_State *L, int graph, bam_function function);
+
+/* Push what the backward function needs whose entry in a graph is on top. */
+void bind_graph_push_needs(lua_State *L);
+
+/* Push that backward function. */
+void bind_graph_push_backward(lua_State *L, bam_function function);
+void bind_graph_forget(lua_State *L, bam_function function);
+
+/* Push the graph of the box at `index`, or nil. */
+void bind_graph_of_box(lua_State *L, int index);
+
+/* Between these two the graphs of the boxes at `index` stay alive, whatever becomes of the boxes. */
+void bind_graph_begin_walk(lua_State *L, int index);
+void bind_graph_end_walk(lua_State *L);
 
 /* ---- arguments ---- */
 
@@ -221,5 +253,8 @@ void bind_scope_enter(bind_state *state, bind_box *box);
 
 /* Take `box` out of its scope; it then lives until collected or closed. */
 void bind_scope_leave(bind_box *box);
+
+/* The same for the box at `index` and the boxes that its graph needs. */
+void bind_scope_keep(lua_State *L, int index);
 
 #endif

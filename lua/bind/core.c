@@ -115,7 +115,7 @@ static void host_collect(void *data) {
 
 /* One call of a custom op's backward: the gradients go in as tensors (nil where none arrived). */
 typedef struct {
-  intptr_t function;
+  bam_function function;
   bam_tensor *const *grads_out;
   bam_tensor **grads_in;
   int n_out, n_in;
@@ -125,7 +125,7 @@ typedef struct {
 static int backward_protected(lua_State *L) {
   backward_call *call = lua_touserdata(L, 1);
   luaL_checkstack(L, call->n_out + call->n_in + 4, "too many gradients");
-  lua_rawgeti(L, LUA_REGISTRYINDEX, (lua_Integer)call->function);
+  bind_graph_push_backward(L, call->function);
   for (int k = 0; k < call->n_out; k++)
     if (call->grads_out[k] != NULL)
       bind_push_box(L)->tensor = bam_tensor_retain(call->grads_out[k]);
@@ -150,7 +150,7 @@ static int backward_protected(lua_State *L) {
   return 0;
 }
 
-static bam_status host_backward(void *data, intptr_t function, bam_tensor *const *grads_out,
+static bam_status host_backward(void *data, bam_function function, bam_tensor *const *grads_out,
                                 int n_out, bam_tensor **grads_in, int n_in) {
   bind_state *state = data;
   lua_State *L = state->L;
@@ -173,8 +173,8 @@ static bam_status host_backward(void *data, intptr_t function, bam_tensor *const
   return status;
 }
 
-static void host_release(void *data, intptr_t function) {
-  luaL_unref(((bind_state *)data)->main, LUA_REGISTRYINDEX, (int)function);
+static void host_release(void *data, bam_function function) {
+  bind_graph_forget(((bind_state *)data)->main, function);
 }
 
 static void host_where(void *data, char *text, size_t size) {
@@ -208,6 +208,7 @@ static void make_state(lua_State *L) {
   state->context->host = (bam_host){ .state = state, .collect = host_collect,
                                      .backward = host_backward, .release = host_release,
                                      .where = host_where };
+  bind_graph_open(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
 }
 

@@ -298,6 +298,7 @@ void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n
   for (int k = 0; k < n_outputs && status == BAM_OK; k++)
     boxes[k]->tensor = outputs[k];
   bind_check(L, status);
+  bind_graph_note(L, lua_gettop(L) - n_outputs + 1, n_outputs);
 }
 
 /* The device of the first tensor among the arguments: numbers are made there. */

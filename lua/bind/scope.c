@@ -1,5 +1,6 @@
 /* bam.scope: tensors born while a function runs are released when it returns, except what it
-   returns (also inside tables) and what was kept. A scope is a list of boxes; the boxes
+   returns (also inside tables), what the backward functions of custom ops need to differentiate that,
+   and what was kept. A scope is a list of boxes; the boxes
    themselves belong to Lua. */
 #include <string.h>
 
@@ -35,57 +36,131 @@ void bind_scope_leave(bind_box *box) {
   box->scope = NULL;
 }
 
-/* Move a box born in `scope` to its parent. */
-static void move_out(bind_state *state, bind_scope *scope, bind_box *box) {
-  if (box->scope != scope)
+/* ---- what leaves a scope ---- */
+
+/* How a value on the list of what is to be walked is walked. */
+enum {
+  TABLE = 1, /* the tables and boxes in it leave too */
+  NEEDS,     /* what a backward function uses, a table or a function: the same, also for its functions */
+  GRAPH      /* a graph of custom ops: its NEEDS leave, and the graphs that are parts of it */
+};
+
+typedef struct {
+  lua_State *L;
+  bind_state *state;
+  bind_scope *from, *to; /* boxes of `from` (NULL: of any) go to `to` (NULL: to none) */
+  int list;              /* the values to walk, each also as a key, with how it is walked */
+  lua_Integer count;
+} departure;
+
+static void move_out(const departure *d, bind_box *box) {
+  if (box->scope == NULL || (d->from != NULL && box->scope != d->from))
     return;
   bind_scope_leave(box);
-  bind_scope *inner = state->scope;
-  state->scope = scope->parent;
-  bind_scope_enter(state, box);
-  state->scope = inner;
+  bind_scope *inner = d->state->scope;
+  d->state->scope = d->to;
+  bind_scope_enter(d->state, box);
+  d->state->scope = inner;
 }
 
-/* Put the value on top (pops it) on the list of tables to walk, the table at index `list` with *n
-   entries, unless it was there before: `list` also holds each table as a key. A box moves out at
-   once. */
-static void visit(lua_State *L, bind_state *state, bind_scope *scope, int list, lua_Integer *n) {
-  bind_box *box = bind_test_box(L, -1);
-  if (box != NULL)
-    move_out(state, scope, box);
-  if (lua_type(L, -1) != LUA_TTABLE) {
-    lua_pop(L, 1);
-    return;
-  }
+/* Put the value on top (pops it) on the list, unless it was there before. */
+static void enlist(departure *d, int how) {
+  lua_State *L = d->L;
   lua_pushvalue(L, -1);
-  bool known = lua_rawget(L, list) != LUA_TNIL;
+  bool known = lua_rawget(L, d->list) != LUA_TNIL;
   lua_pop(L, 1);
   if (known) {
     lua_pop(L, 1);
     return;
   }
   lua_pushvalue(L, -1);
-  lua_pushboolean(L, 1);
-  lua_rawset(L, list);
-  lua_rawseti(L, list, ++*n);
+  lua_pushinteger(L, how);
+  lua_rawset(L, d->list);
+  lua_rawseti(L, d->list, ++d->count);
 }
 
-/* Move the boxes found in the value on top (pops it) to the parent scope; tables are walked, each
-   once. A list instead of recursion: a linked list in Lua may be longer than the C stack is deep.
-   */
-static void hand_out(lua_State *L, bind_state *state, bind_scope *scope, int list) {
-  lua_Integer n = 0;
-  visit(L, state, scope, list, &n);
-  while (n > 0) {
-    lua_rawgeti(L, list, n);
+/* Deal with the value on top, and pop it: a box leaves at once, and its graph is to be walked. */
+static void visit(departure *d, int how) {
+  lua_State *L = d->L;
+  int type = lua_type(L, -1);
+  bind_box *box = bind_test_box(L, -1);
+  if (box != NULL) {
+    move_out(d, box);
+    if (d->state->graphs > 0) {
+      bind_graph_of_box(L, -1);
+      lua_remove(L, -2);
+      type = lua_type(L, -1);
+      how = GRAPH;
+    }
+  }
+  if (type == LUA_TTABLE || (type == LUA_TFUNCTION && how == NEEDS))
+    enlist(d, how);
+  else
+    lua_pop(L, 1);
+}
+
+static void walk_function(departure *d) {
+  const char *name;
+  for (int i = 1; (name = lua_getupvalue(d->L, -1, i)) != NULL; i++)
+    if (strcmp(name, "_ENV") != 0)
+      visit(d, lua_isfunction(d->L, -1) ? NEEDS : TABLE);
+    else
+      lua_pop(d->L, 1);
+}
+
+static void walk_graph(departure *d) {
+  lua_State *L = d->L;
+  lua_pushnil(L);
+  while (lua_next(L, -2))
+    if (lua_isinteger(L, -2) && lua_tointeger(L, -2) >= 0) {
+      bind_graph_push_needs(L);
+      lua_remove(L, -2);
+      visit(d, NEEDS);
+    } else {
+      visit(d, GRAPH);
+    }
+}
+
+static void walk_table(departure *d, int how) {
+  lua_pushnil(d->L);
+  while (lua_next(d->L, -2))
+    visit(d, how == NEEDS && lua_isfunction(d->L, -1) ? NEEDS : TABLE);
+}
+
+/* Let the value on top (pops it) leave, and all that it holds. A list instead of recursion: a linked
+   list in Lua may be longer than the C stack is deep. */
+static void hand_out(departure *d) {
+  lua_State *L = d->L;
+  visit(d, TABLE);
+  while (d->count > 0) {
+    lua_rawgeti(L, d->list, d->count);
     lua_pushnil(L);
-    lua_rawseti(L, list, n--);
-    lua_pushnil(L);
-    while (lua_next(L, -2))
-      visit(L, state, scope, list, &n);
+    lua_rawseti(L, d->list, d->count--);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, d->list);
+    int how = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    if (lua_isfunction(L, -1))
+      walk_function(d);
+    else if (how == GRAPH)
+      walk_graph(d);
+    else
+      walk_table(d, how);
     lua_pop(L, 1);
   }
 }
+
+void bind_scope_keep(lua_State *L, int index) {
+  departure d = { .L = L, .state = bind_get_state(L) };
+  index = lua_absindex(L, index);
+  lua_newtable(L);
+  d.list = lua_gettop(L);
+  lua_pushvalue(L, index);
+  hand_out(&d);
+  lua_pop(L, 1);
+}
+
+/* ---- scopes ---- */
 
 static void release_all(bind_scope *scope) {
   while (scope->boxes != NULL) {
@@ -101,12 +176,13 @@ static void release_all(bind_scope *scope) {
 /* Arguments: scope (light), then the results. Runs protected, so that a scope always ends. */
 static int hand_out_results(lua_State *L) {
   bind_scope *scope = lua_touserdata(L, 1);
-  bind_state *state = bind_get_state(L);
   int n = lua_gettop(L);
+  departure d = { .L = L, .state = bind_get_state(L), .from = scope, .to = scope->parent,
+                  .list = n + 1 };
   lua_newtable(L);
   for (int i = 2; i <= n; i++) {
     lua_pushvalue(L, i);
-    hand_out(L, state, scope, n + 1);
+    hand_out(&d);
   }
   return 0;
 }

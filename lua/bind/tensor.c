@@ -8,7 +8,8 @@
 /* Tensor bytes are invisible to Lua's collector: when they have grown much since the last time,
    make it run, so that unreachable tensors go. */
 static void relieve_pressure(lua_State *L, bind_state *state) {
-  const bam_memory *memory = &bind_context(L)->memory;
+  const bam_context *context = state->context != NULL ? state->context : bind_context(L);
+  const bam_memory *memory = &context->memory;
   if (memory->live_bytes < state->collect_at)
     return;
   lua_gc(L, LUA_GCCOLLECT);
@@ -88,7 +89,7 @@ static int box_close(lua_State *L) {
 
 static int box_keep(lua_State *L) {
   bind_tensor(L, 1);
-  bind_scope_leave(lua_touserdata(L, 1));
+  bind_scope_keep(L, 1);
   lua_settop(L, 1);
   return 1;
 }
