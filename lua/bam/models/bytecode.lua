@@ -2,8 +2,9 @@
 -- "settings.alpha"), also in the functions inside it. This is taken from its compiled code, Lua
 -- 5.4's; how that is laid out is checked once by a function whose reads are known.
 --
--- A read is a node { keys = { [name] = node }, dynamic }: `dynamic` tells that names were computed.
--- Where they were, `strings` holds the string constants of the functions that did so.
+-- A read is a node { keys = { [name] = node }, dynamic, arguments, has_unknown_argument }: `dynamic`
+-- tells that names were computed, and then `strings` holds the string constants of the functions that
+-- did so; `arguments` are the strings that it was called with, as require is.
 local check = require "bam.check"
 
 local M = {}
@@ -12,7 +13,7 @@ local SIZES = string.char(4, 8, 8) -- of an instruction, an integer and a float
 local SIGNATURE = string.format("\27Lua\x54\0\x19\x93\r\n\x1a\n%s", SIZES)
 local HEADER = #SIGNATURE + 16 -- an integer and a float follow
 
-local MOVE, GETUPVAL, GETTABUP, GETTABLE, GETFIELD, SELF = 0, 9, 11, 12, 14, 20
+local MOVE, LOADK, GETUPVAL, GETTABUP, GETTABLE, GETFIELD, SELF = 0, 3, 9, 11, 12, 14, 20
 local CALL, TAILCALL, CLOSURE = 68, 69, 79
 
 -- ---- reading a dump ----
@@ -114,6 +115,13 @@ local function note_dynamic(found, node, constants)
   for _, text in pairs(constants) do found.strings[text] = true end
 end
 
+-- A call of what `node` is, with one argument or more, of which the first is `argument` if known.
+local function note_call(node, argument)
+  if not node then return end
+  node.arguments = node.arguments or {}
+  if argument then node.arguments[argument] = true else node.has_unknown_argument = true end
+end
+
 local follow
 
 -- The function inside that is made when the registers hold these nodes.
@@ -128,10 +136,10 @@ end
 -- What the code of `p` reads; upvalues[i] is the node of its upvalue i, nil where it is of no
 -- interest. Jumps are not followed: a register is what the line above made of it.
 function follow(found, p, upvalues)
-  local registers = {}
+  local registers, texts = {}, {}
   for _, word in ipairs(p.code) do
     local op, a, b, c = word & 0x7f, word >> 7 & 0xff, word >> 16 & 0xff, word >> 24
-    local result
+    local result, text
     if op == MOVE then
       result = registers[b]
     elseif op == GETUPVAL then
@@ -142,22 +150,24 @@ function follow(found, p, upvalues)
       result = child(registers[b], p.constants[c])
     elseif op == GETTABLE or op == SELF then
       note_dynamic(found, registers[b], p.constants)
+    elseif op == LOADK then
+      text = p.constants[word >> 15]
     elseif op == CLOSURE then
       follow_inner(found, p.inner[(word >> 15) + 1], upvalues, registers)
     elseif op == CALL or op == TAILCALL then
+      note_call(registers[a], texts[a + 1])
       for register in pairs(registers) do
         if register >= a then registers[register] = nil end
       end
     end
-    registers[a] = result
+    registers[a], texts[a] = result, text
   end
-  for _, text in pairs(p.constants) do found.constants[text] = true end
 end
 
 local function reads(f)
   local p = prototype_of(f)
   if not p then return nil end
-  local found, upvalues = { upvalues = {}, strings = {}, constants = {} }, {}
+  local found, upvalues = { upvalues = {}, strings = {} }, {}
   for i in pairs(p.upvalues) do
     upvalues[i] = { keys = {} }
     found.upvalues[i + 1] = upvalues[i]
@@ -181,8 +191,7 @@ end
 
 --- What a function written in Lua reads.
 ---@param f function
----@return { upvalues: table[], strings: table<string, true>, constants: table<string, true> } the
---- node of each upvalue, see above; `constants` are all strings in its code
+---@return { upvalues: table[], strings: table<string, true> } the node of each upvalue, see above
 function M.reads(f)
   if not known then check_known() end
   return reads(f)

@@ -2,35 +2,13 @@
 -- function counts by the lines that define it, by the values of the local variables around it that
 -- it mentions, and by those of the globals that it reads (bytecode.lua tells which); a table by its
 -- fields and its metatable, a class by its bases too, a tensor by its values; what belongs to bam or
--- Lua by its name. Of other userdata only the kind is known. What would give other results without
--- any of this changing (random numbers that no checkpoint saves, files, the time) is refused.
-local bytecode = require "bam.models.bytecode"
+-- Lua by its name. Of other userdata only the kind is known.
 local check = require "bam.check"
 local core = require "bam.core"
+local function_code = require "bam.models.function_code"
 local library = require "bam.models.library"
-local source_text = require "bam.models.source_text"
 
 local M = {}
-
--- ---- what no fingerprint can hold ----
-
-local RANDOM = "no checkpoint saves its state; use bam.rand or bam.randn"
-local OUTSIDE = "what it gives is in no fingerprint; read it in the recipe, and let the function use "
-                .. "the value"
-local REFUSED = {
-  ["math.random"] = RANDOM, ["math.randomseed"] = RANDOM,
-  ["load"] = "code made while it runs is in no fingerprint; write it as a function",
-}
-for _, name in ipairs { "dofile", "loadfile", "io.open", "io.lines", "io.read", "io.popen",
-                        "os.getenv", "os.time", "os.date", "os.clock", "bam.clock" } do
-  REFUSED[name] = OUTSIDE
-end
-
-local function check_allowed(out, name)
-  if REFUSED[name] and not out.is_tolerant then
-    check.fail("identity: the function at %s uses %s: %s", out.place or "?", name, REFUSED[name])
-  end
-end
 
 -- ---- walking values ----
 
@@ -47,6 +25,13 @@ local function sorted_keys(t)
   return keys
 end
 
+-- What adds strings to `parts`: with lengths, so that no two lists of strings become one text.
+local function adder(parts)
+  return function(...)
+    for _, part in ipairs { ... } do parts[#parts + 1] = string.pack("<s8", part) end
+  end
+end
+
 local write -- of any value
 
 -- f() while what is refused is tolerated: a table that is used holds functions that may not be.
@@ -55,114 +40,6 @@ local function tolerating(out, f, ...)
   out.is_tolerant = true
   f(out, ...)
   out.is_tolerant = before
-end
-
--- ---- functions ----
-
--- Several functions may begin on one line, which then does not tell them apart: their code does.
-local function write_text(out, f, info)
-  local text = source_text.of(f, info)
-  out.add("function", text)
-  local _, count = text:match "^[^\n]*":gsub("%f[%w_]function%f[^%w_]", "")
-  if count > 1 then out.add(core.hash(string.dump(f, true))) end
-end
-
-local function lookup(t, key)
-  local value = rawget(t, key)
-  if value ~= nil or t == _G or not getmetatable(t) then return value end
-  local ok, found = pcall(function() return t[key] end)
-  return ok and found or nil
-end
-
--- Write what is read of `value` by the names in `node`: all of it, unless it is a library's table.
-local function write_read(out, value, node)
-  if type(value) ~= "table" or not out.names[value] then return write(out, value) end
-  write(out, value)
-  for _, key in ipairs(check.sorted_names(node.keys)) do
-    out.add(key)
-    write_read(out, rawget(value, key), node.keys[key])
-  end
-end
-
--- Write the globals that are read by the names in `node`.
-local function write_globals(out, env, node, strings)
-  for _, key in ipairs(check.sorted_names(node.keys)) do
-    local value = lookup(env, key)
-    out.add("global", key)
-    if value == _G then
-      write_globals(out, _G, node.keys[key], strings)
-    else
-      write_read(out, value, node.keys[key])
-    end
-  end
-  for _, key in ipairs(node.dynamic and check.sorted_names(strings) or {}) do
-    local value = lookup(env, key)
-    if value ~= nil and value ~= _G then
-      out.add("global", key)
-      write(out, value)
-    end
-  end
-end
-
--- Write the modules that a function requires, by the names among its constants.
-local function write_required(out, reads)
-  for _, name in ipairs(check.sorted_names(reads.constants)) do
-    local is_there = package.loaded[name] ~= nil
-      or name:find "^[%w_][%w_./-]*$" and package.searchpath(name, package.path) ~= nil
-    local ok, value = pcall(function() return is_there and require(name) end)
-    if ok and is_there then
-      out.add("module", name)
-      write(out, value)
-    end
-  end
-end
-
-local function uses(reads, f)
-  for i, node in pairs(reads.upvalues) do
-    local name, value = debug.getupvalue(f, i)
-    if value == require or name == "_ENV" and node.keys.require then return true end
-  end
-end
-
-local function write_upvalue(out, name, value, node, strings)
-  if name == "_ENV" then
-    if type(value) == "table" then write_globals(out, value, node, strings) end
-    return
-  end
-  out.add(name)
-  if value == _G then return write_globals(out, _G, node, strings) end
-  write_read(out, value, node)
-end
-
--- One that belongs to no module, such as what coroutine.wrap and string.gmatch give.
-local function write_c_function(out)
-  if not out.is_tolerant then
-    check.fail("identity: the function at %s uses a function in C that no module names, such as "
-               .. "coroutine.wrap makes; what it is cannot be told", out.place or "?")
-  end
-  out.add "a function in C"
-end
-
-local NOTHING = { keys = {} }
-
-local function write_function(out, f)
-  local info = debug.getinfo(f, "S")
-  if info.what == "C" then return write_c_function(out) end
-  write_text(out, f, info)
-  local before = out.place
-  out.place = string.format("%s:%d", info.short_src, info.linedefined)
-  local own = library.is_own(f)
-  local reads = own and { upvalues = {} } or bytecode.reads(f)
-  local i, name, value = 1, debug.getupvalue(f, 1)
-  while name do
-    if not own or name ~= "_ENV" then
-      write_upvalue(out, name, value, reads.upvalues[i] or NOTHING, reads.strings)
-    end
-    i = i + 1
-    name, value = debug.getupvalue(f, i)
-  end
-  if not own and uses(reads, f) then write_required(out, reads) end
-  out.place = before
 end
 
 -- ---- tables ----
@@ -187,9 +64,7 @@ end
 local function hash_pair(out, key, value)
   local parts = {}
   local pair = setmetatable({ seen = setmetatable({}, { __index = out.seen }) }, { __index = out })
-  function pair.add(...)
-    for _, part in ipairs { ... } do parts[#parts + 1] = string.pack("<s8", part) end
-  end
+  pair.add, pair.write = adder(parts), function(x) write(pair, x) end
   write(pair, key)
   write(pair, value)
   return core.hash(table.concat(parts))
@@ -234,7 +109,7 @@ local function write_tensor(out, x)
   out.add("tensor", x.dtype, check.shape(x.shape), core.hash_tensor(x))
 end
 
-local writers = { ["function"] = write_function, table = write_table }
+local writers = { ["function"] = function_code.write, table = write_table }
 
 function write(out, value)
   local kind = type(value)
@@ -244,7 +119,7 @@ function write(out, value)
   end
   local name = out.names[value]
   if name then
-    check_allowed(out, name)
+    function_code.check_allowed(out, name)
     return out.add("library", name)
   end
   if out.seen[value] then return out.add("again", tostring(out.seen[value])) end
@@ -262,9 +137,7 @@ end
 function M.hash(value)
   local parts = {}
   local out = { names = library.names(), seen = {}, count = 0 }
-  function out.add(...) -- with lengths, so that no two lists of strings become one text
-    for _, part in ipairs { ... } do parts[#parts + 1] = string.pack("<s8", part) end
-  end
+  out.add, out.write = adder(parts), function(x) write(out, x) end
   write(out, value)
   return core.hash(table.concat(parts))
 end
