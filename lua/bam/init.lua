@@ -41,6 +41,7 @@ M.options = require("bam.train.options").options
 M.train = require("bam.train").train
 M.evaluate = require("bam.train.evaluate").evaluate
 M.compare = require("bam.train.compare").compare
+M.audit = require("bam.train.audit").audit
 M.spread = require("bam.train.spread").spread
 M.loop = require "bam.train.loop"
 

@@ -1,0 +1,262 @@
+--- bam.audit: is all of a run what it was when it was written, and does it belong together?
+local check = require "bam.check"
+local core = require "bam.core"
+local entry = require "bam.corpus.entry"
+local json = require "bam.json"
+local manifest = require "bam.train.manifest"
+local place = require "bam.corpus.place"
+local settings = require "bam.train.settings"
+local store = require "bam.train.store"
+
+local M = {}
+
+local function within(directory, name) return string.format("%s/%s", directory, name) end
+
+-- ---- finding phases ----
+
+local function holds_phase(names)
+  for _, name in ipairs(names) do
+    if name == "phase.json" or name:find "^step%-%d+$" then return true end
+  end
+end
+
+-- Is a directory called as a phase's is, "seed-01234567", and not as a recipe's link to it?
+local function has_own_name(directory) return directory:find "%-%x%x%x%x%x%x%x%x/*$" ~= nil end
+
+-- Add the directories of phases in `directory` and below, by inode: links lead to the same ones.
+-- `seen` holds the inodes of all other directories, so that a loop of links ends.
+local function find_phases(directory, found, seen)
+  local names, inode = core.list_directory(directory), core.file_info(directory).inode
+  if holds_phase(names) then
+    if not found[inode] or has_own_name(directory) then found[inode] = directory end
+  elseif not seen[inode] then
+    seen[inode] = true
+    for _, name in ipairs(names) do
+      local path = within(directory, name)
+      if core.is_directory(path) then find_phases(path, found, seen) end
+    end
+  end
+  return found
+end
+
+-- ---- one phase ----
+
+-- What its directory's name says of its digest.
+local function check_name(audit, directory, written)
+  local name = directory:match "([^/]+)/*$"
+  local digits = name:match "%-(%x%x%x%x%x%x%x%x)$"
+  if digits and digits ~= written.digest:sub(1, 8) then
+    audit.problem("%s: its phase.json is that of phase %s-%s", directory, written.name,
+                  written.digest:sub(1, 8))
+  end
+end
+
+local function check_checkpoint(audit, directory, owner, step)
+  local facts = owner and { phase = owner.phase, digest = owner.digest, step = step }
+  local found, reason = store.inspect(directory, facts)
+  audit.checkpoints = audit.checkpoints + 1
+  if not found then
+    audit.problem("%s", reason)
+  elseif not found.version then
+    audit.note("%s is of bamlua 0.1.0, which did not write down whose it is", directory)
+  elseif found.version ~= core.release then
+    audit.note("%s is of bamlua %s", directory, found.version)
+  end
+  return found
+end
+
+-- The manifest of the newest checkpoint; all of them are checked.
+local function check_checkpoints(audit, directory, owner)
+  local newest
+  for _, step in ipairs(store.steps(directory)) do
+    local found = check_checkpoint(audit, store.directory_of(directory, step), owner, step)
+    newest = newest or found
+  end
+  local best = within(directory, "best")
+  if core.is_directory(best) then check_checkpoint(audit, best, owner) end
+  return newest
+end
+
+local function check_evaluations(audit, directory, newest)
+  for _, name in ipairs(core.list_directory(directory)) do
+    if name:find "^evaluation%-%x+%.json$" then
+      local path = within(directory, name)
+      local value, fault = json.read(path)
+      audit.evaluations = audit.evaluations + 1
+      if not value then
+        audit.problem("%s", fault)
+      elseif type(value) == "table" and value.digest == nil and value.domains then
+        audit.note("%s is of bamlua 0.1.0, without a digest", path)
+      elseif type(value) ~= "table" or type(value.result) ~= "table"
+        or value.digest ~= core.hash(json.encode(value.result)) then
+        audit.problem("%s was changed: its digest is not that of its figures", path)
+      elseif newest and value.weights ~= newest.checksum then
+        audit.problem("%s is of other weights than the last checkpoint's", path)
+      end
+    end
+  end
+end
+
+-- Lines of steps from 1 on, without a gap, as far as the newest checkpoint.
+local function check_metrics(audit, directory, newest)
+  local path, expected = within(directory, "metrics.jsonl"), 1
+  if not core.file_info(path) then
+    if newest and newest.step then audit.problem("%s is missing", path) end
+    return
+  end
+  for line in io.lines(path) do
+    local fine, record = core.try(json.decode, line)
+    if not fine or type(record) ~= "table" then
+      return audit.problem("%s is damaged after step %d", path, expected - 1)
+    end
+    if not record.eval then
+      if record.step ~= expected then
+        return audit.problem("%s: after step %d comes step %s", path, expected - 1,
+                             check.describe(record.step))
+      end
+      expected = expected + 1
+    end
+  end
+  if newest and newest.step and newest.step >= expected then
+    audit.problem("%s ends at step %d, and the last checkpoint is of step %d", path, expected - 1,
+                  newest.step)
+  end
+end
+
+local function check_phase(audit, directory)
+  local before, written = #audit.problems, settings.phase(directory)
+  if not written then
+    audit.problem("%s is missing or was changed", within(directory, "phase.json"))
+  else
+    check_name(audit, directory, written)
+  end
+  local owner = written and { phase = written.name, digest = written.digest }
+  local newest = check_checkpoints(audit, directory, owner)
+  check_evaluations(audit, directory, newest)
+  check_metrics(audit, directory, newest)
+  if written then
+    audit.phases[written.digest] = { directory = directory, written = written, newest = newest }
+  end
+  audit.say("%s: %s", directory, #audit.problems == before and "sound" or "NOT sound")
+end
+
+-- ---- between phases ----
+
+-- The digests of the phases that a phase began with.
+local function parents_of(written)
+  local s, list = written.settings, {}
+  list[1] = s.parent
+  for _, expert in ipairs(type(s.model) == "table" and s.model.experts or {}) do
+    if expert.phase then list[#list + 1] = expert.phase end
+  end
+  return list
+end
+
+local function check_chain(audit, phase)
+  local known = phase.newest and phase.newest.parents
+  if type(known) ~= "table" then return end
+  for _, digest in ipairs(parents_of(phase.written)) do
+    local parent = audit.phases[digest]
+    if not parent then
+      audit.note("%s began with phase %s, which is not here", phase.directory, digest:sub(1, 8))
+    elseif parent.newest and known[parent.written.name] ~= parent.newest.checksum then
+      audit.problem("%s began with other weights of phase %s than those in %s", phase.directory,
+                    parent.written.name, parent.directory)
+    end
+  end
+end
+
+-- ---- results and cache ----
+
+-- A path as a pattern that only it matches.
+local function pattern(path) return (path:gsub("[%[%]*?\\]", "\\%0")) end
+
+local function check_result(audit, path)
+  local value, fault = json.read(path)
+  if type(value) ~= "table" then
+    return audit.problem("%s", fault or string.format("%s is not an object", path))
+  end
+  local digest = value.digest
+  value.digest = nil
+  if digest == nil then
+    audit.note("%s is of bamlua 0.1.0, without a digest", path)
+  elseif digest ~= core.hash(json.encode(value)) then
+    audit.problem("%s was changed: its digest is not that of its figures", path)
+  end
+end
+
+-- Of the recipes, whose directories hold links to phases and results.
+local function check_results(audit, directory)
+  for _, name in ipairs(core.list_directory(directory)) do
+    local path = within(directory, name)
+    if name:find "^results[^/]*%.json$" then
+      check_result(audit, path)
+    elseif core.is_directory(path) and core.glob(within(pattern(path), "results*.json"))[1] then
+      check_results(audit, path)
+    end
+  end
+end
+
+local function check_cache(audit, cache)
+  local texts = string.format("%s/text", place.cache(cache))
+  for _, name in ipairs(core.is_directory(texts) and core.list_directory(texts) or {}) do
+    local directory = within(texts, name)
+    if name:find "^%x+$" and core.is_directory(directory) then
+      local fault = entry.verify(directory)
+      audit.texts = audit.texts + 1
+      if fault then audit.problem("%s: %s", directory, fault) end
+    end
+  end
+end
+
+local spec = { cache = { "any", optional = true }, quiet = { "boolean", false } }
+
+local function new_audit(quiet)
+  local audit = { problems = {}, notes = {}, phases = {}, checkpoints = 0, evaluations = 0,
+                  texts = 0 }
+  function audit.say(format, ...) if not quiet then print(string.format(format, ...)) end end
+  function audit.problem(format, ...)
+    table.insert(audit.problems, string.format(format, ...))
+    audit.say("  problem: %s", audit.problems[#audit.problems])
+  end
+  function audit.note(format, ...)
+    table.insert(audit.notes, string.format(format, ...))
+    audit.say("  note: %s", audit.notes[#audit.notes])
+  end
+  return audit
+end
+
+--- Reads all of a run and tells whether it is what was written: the digest of every file of every
+--- checkpoint, whose checkpoint it is, the settings of phases, evaluations and the weights that they
+--- are of, results, the log, and that each phase began with the weights that its parents ended with.
+--- Changes nothing. Prints a line per phase, and each problem.
+---@param directory string a directory of runs, of a recipe's links, or of one phase
+---@param options? { cache?: string|true, quiet?: boolean } cache: the prepared text there too
+---@return boolean sound
+---@return table report problems and notes, lists of texts; how many checkpoints, evaluations, texts
+function M.audit(directory, options)
+  check.value("audit: directory", directory, "string")
+  local o = check.options("audit", options, spec)
+  if not core.is_directory(directory) then
+    check.fail("audit: %s is not a directory; give that of runs, or of a phase", directory)
+  end
+  local audit, found = new_audit(o.quiet), {}
+  for _, path in pairs(find_phases(directory, {}, {})) do found[#found + 1] = path end
+  table.sort(found)
+  if #found == 0 then check.fail("audit: %s holds no phase", directory) end
+  for _, phase in ipairs(found) do check_phase(audit, phase) end
+  for _, digest in ipairs(check.sorted_names(audit.phases)) do
+    check_chain(audit, audit.phases[digest])
+  end
+  check_results(audit, directory)
+  if o.cache == true then
+    check_cache(audit)
+  elseif o.cache ~= nil then
+    check_cache(audit, check.value("audit: option cache", o.cache, "string"))
+  end
+  audit.say("%d phases, %d checkpoints, %d evaluations: %d problems", #found, audit.checkpoints,
+            audit.evaluations, #audit.problems)
+  return #audit.problems == 0, audit
+end
+
+return M

@@ -1,0 +1,183 @@
+-- bam.audit finds whatever is changed in a finished run, and nothing in an honest one.
+package.path = string.format("tests/lua/support/?.lua;%s", package.path)
+local bam = require "bam"
+local core = require "bam.core"
+local small = require "small_run"
+
+local whole = small.directory()
+local copy = string.format("%s-copy", whole)
+local cleanup <close> = setmetatable({}, { __close = function()
+  small.remove(whole)
+  small.remove(copy)
+end })
+
+local function shell(format, ...)
+  local command = string.format(format, ...)
+  assert(os.execute(command), command)
+end
+
+local output, fine = small.run(whole)
+assert(fine, output)
+
+local function audit(directory)
+  return bam.audit(directory .. "/runs", { quiet = true, cache = directory .. "/cache" })
+end
+
+local sound, report = audit(whole)
+assert(sound and #report.problems == 0 and #report.notes == 0, table.concat(report.problems, "\n"))
+assert(report.checkpoints >= 6 and report.evaluations == 3 and report.texts == 1)
+assert(bam.audit(whole .. "/runs/recipe", { quiet = true })) -- a recipe's links
+local alone = select(2, bam.audit(small.phase(whole, "mixed"), { quiet = true }))
+assert(#alone.problems == 0 and #alone.notes == 2) -- its parents are not there
+
+-- ---- changes ----
+
+local function newest(directory, phase)
+  local found = core.glob(string.format("%s/runs/%s-*/step-*", directory, phase))
+  return found[#found]
+end
+
+local function flip(path, at)
+  local text = core.read_file(path)
+  at = at or #text // 2
+  core.write_file(path, table.concat { text:sub(1, at - 1), string.char(text:byte(at) ~ 1),
+                                       text:sub(at + 1) })
+end
+
+local function replace(path, from, to)
+  local text, count = core.read_file(path):gsub(from, to, 1)
+  assert(count == 1, from)
+  core.write_file(path, text)
+end
+
+local function one(format, ...)
+  local found = core.glob(string.format(format, ...))
+  assert(#found == 1, #found)
+  return found[1]
+end
+
+local CHANGES = {
+  weights = function(d)
+    flip(newest(d, "seed") .. "/model.safetensors")
+    return "digest is not the manifest's"
+  end,
+  config = function(d)
+    flip(newest(d, "mixed") .. "/config.json")
+    return "digest is not the manifest's"
+  end,
+  state = function(d)
+    replace(newest(d, "mixed") .. "/training.json", '"step": 10', '"step": 11')
+    return "is damaged"
+  end,
+  length = function(d)
+    shell("printf x >> '%s/tokenizer.json'", newest(d, "seed"))
+    return "bytes instead of"
+  end,
+  missing = function(d)
+    core.remove_file(newest(d, "seed") .. "/config.json")
+    return "is missing"
+  end,
+  added = function(d)
+    core.write_file(newest(d, "seed") .. "/model.safetensors.index.json", "{}")
+    return "is not in the manifest"
+  end,
+  manifest = function(d)
+    replace(newest(d, "seed") .. "/manifest.json", '"step": 10', '"step": 9')
+    return "contradicts itself"
+  end,
+  no_manifest = function(d)
+    core.remove_file(newest(d, "seed") .. "/manifest.json")
+    return "manifest.json is missing"
+  end,
+  best = function(d)
+    flip(one("%s/runs/seed-*/best/model.safetensors", d))
+    return "digest is not the manifest's"
+  end,
+  phase = function(d)
+    local law, seed = newest(d, "experts/law"), newest(d, "seed")
+    shell("rm -r '%s' && cp -a '%s' '%s'", law, seed, law)
+    return "is a stray: it belongs to phase seed"
+  end,
+  step = function(d)
+    local law = newest(d, "experts/law")
+    shell("mv '%s' '%s'", law, (law:gsub("%d+$", "00000011")))
+    return "is a stray: it is that of step 10"
+  end,
+  settings = function(d)
+    replace(one("%s/runs/mixed-*/phase.json", d), '"seed": 1', '"seed": 2')
+    return "phase.json is missing or was changed"
+  end,
+  other_settings = function(d)
+    shell("cp '%s' '%s'", one("%s/runs/seed-*/phase.json", d), one("%s/runs/mixed-*/phase.json", d))
+    return "its phase.json is that of phase seed"
+  end,
+  evaluation = function(d)
+    replace(one("%s/runs/mixed-*/evaluation-*.json", d), '"perplexity":', '"perplexity":9')
+    return "was changed"
+  end,
+  other_evaluation = function(d)
+    shell("cp '%s' '%s'", one("%s/runs/seed-*/evaluation-*.json", d),
+          one("%s/runs/mixed-*/evaluation-*.json", d))
+    return "is of other weights"
+  end,
+  results = function(d)
+    replace(d .. "/runs/recipe/results.json", '"perplexity": ', '"perplexity": 9')
+    return "results.json was changed"
+  end,
+  log = function(d)
+    shell([[sed -i '/"step":5[,}]/d' '%s']], one("%s/runs/mixed-*/metrics.jsonl", d))
+    return "after step 4 comes step 6"
+  end,
+  short_log = function(d)
+    shell([[sed -i '/"step":10[,}]/d' '%s']], one("%s/runs/mixed-*/metrics.jsonl", d))
+    return "ends at step 9"
+  end,
+  nul_log = function(d)
+    shell("truncate -s +100 '%s'", one("%s/runs/mixed-*/metrics.jsonl", d))
+    return "is damaged after step"
+  end,
+  parent = function(d) -- trained again from other data under the same name would give other weights
+    local seed = newest(d, "seed")
+    local value = bam.json.decode(core.read_file(seed .. "/training.json"))
+    value.seconds = value.seconds + 1
+    core.write_file(seed .. "/training.json", bam.json.encode(value))
+    local manifest = bam.json.decode(core.read_file(seed .. "/manifest.json"))
+    local entry = manifest.files["training.json"]
+    entry.bytes = core.file_info(seed .. "/training.json").size
+    entry.digest = core.hash_file(seed .. "/training.json")
+    manifest.checksum = nil
+    manifest.checksum = core.hash(bam.json.encode(manifest))
+    core.write_file(seed .. "/manifest.json", bam.json.encode(manifest))
+    return "began with other weights of phase seed"
+  end,
+  shards = function(d)
+    replace(one("%s/cache/text/*/manifest.json", d), '"tokens": ', '"tokens": 9')
+    return "manifest.json was changed"
+  end,
+  shard = function(d)
+    flip(core.glob(d .. "/cache/text/*/law.train-*.safetensors")[1])
+    return "was changed"
+  end,
+}
+
+local count = 0
+for name, change in pairs(CHANGES) do
+  shell("rm -rf '%s' && cp -a '%s' '%s'", copy, whole, copy)
+  local words = change(copy)
+  sound, report = audit(copy)
+  local problems = table.concat(report.problems, "\n")
+  assert(not sound and problems:find(words, 1, true), string.format("%s: %s", name, problems))
+  count = count + 1
+end
+
+-- ---- wrong calls ----
+
+local function fails(words, ...)
+  local ok, message = pcall(bam.audit, ...)
+  assert(not ok and message:find(words, 1, true), message)
+end
+fails("audit: directory: expected a string, got 5", 5)
+fails("is not a directory; give that of runs", whole .. "/nothing")
+fails("holds no phase", whole .. "/cache")
+fails("no option `chace`; did you mean `cache`?", whole .. "/runs", { chace = true })
+print(string.format("audit: ok, %d changes were found", count))
