@@ -149,8 +149,8 @@
   X(gemm, (bam_stream stream, const bam_gemm *gemm, void *c, const void *a, const void *b))       \
   X(grouped_gemm, (bam_stream stream, const bam_grouped_gemm *gemm, void *c, const void *a,       \
     const void *b, const int64_t *offsets))                                                       \
-  /* norm.c: rows of n. s = x + residual when there is one. stats holds mean and 1 / deviation    \
-     of each row. scratch is [parts, 2, n]; dx, dweight, dbias and ds may be NULL */              \
+  /* norm.c: rows of n. s = x + residual when there is one. stats is [rows, 3].                   \
+     scratch is [parts, 2, n]; dx, dweight, dbias and ds may be NULL */              \
   X(layer_norm, (bam_stream stream, void *y, void *s, void *stats, const void *x,                 \
     const void *residual, const void *weight, const void *bias, int64_t rows, int64_t n,          \
     double eps))                                                                                  \

@@ -29,7 +29,7 @@ static bam_status normalise(bam_call *call, bam_tensor *const in[4]) {
   int64_t rows = bam_shape_rows(&x->shape), width = bam_shape_width(&x->shape);
   bam_status status = BAM_OK;
   BAM_TRY(bam_call_kernels(call, x->dtype, &kernels));
-  BAM_TRY(bam_scratch_new(call->context, bam_tensor_device(x), x->dtype, 2 * rows, &stats));
+  BAM_TRY(bam_scratch_new(call->context, bam_tensor_device(x), x->dtype, 3 * rows, &stats));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
   if (residual != NULL)
     BAM_TRY(bam_call_output(call, 1, x->dtype, &x->shape));

@@ -3,6 +3,21 @@
    of rows and then added in order, so the bits do not depend on the number of threads. */
 #include "cpu.h"
 
+/* What stats holds of a row. The mean is mean + rest: where the row is nearly constant, what `real`
+   cannot show of it counts. Elsewhere rest is 0, and loops of their own do not subtract it. */
+typedef struct {
+  real mean, rest, rstd;
+} moments;
+
+#define INLINED inline __attribute__((always_inline)) /* so that a rest of 0 is a constant inside */
+#define WITH_REST(function, m, ...)                                                               \
+  do {                                                                                            \
+    if ((m).rest == 0)                                                                            \
+      function(__VA_ARGS__, (moments){ (m).mean, 0, (m).rstd });                                  \
+    else                                                                                          \
+      function(__VA_ARGS__, m);                                                                   \
+  } while (0)
+
 /* ---- forward ---- */
 
 #define RUN 1024 /* elements that are added in `real`; what runs of them come to, in double */
@@ -44,35 +59,38 @@ static real row_variance(const real *x, int64_t n, real mean) {
 
 /* Both in double precision, from a mean that is nearly right: of equal numbers it becomes that
    number. */
-static double careful_moments(const real *x, int64_t n, real *mean) {
+static double careful_moments(const real *x, int64_t n, moments *m) {
   double sum = 0, squares = 0;
   for (int64_t j = 0; j < n; j++)
-    sum += (double)x[j] - (double)*mean;
-  const double centre = (double)*mean + sum / (double)n;
+    sum += (double)x[j] - (double)m->mean;
+  const double centre = (double)m->mean + sum / (double)n;
   for (int64_t j = 0; j < n; j++)
     squares += ((double)x[j] - centre) * ((double)x[j] - centre);
-  *mean = (real)centre;
+  m->mean = (real)centre;
+  m->rest = (real)(centre - (double)m->mean);
   return squares / (double)n;
 }
 
-/* Mean and variance of a row. The sum of a row that is nearly constant is rounded by more than the
-   row varies: a constant would not become the bias. */
-static double row_moments(const real *x, int64_t n, real *mean) {
-  *mean = row_mean(x, n);
-  const real variance = row_variance(x, n, *mean);
-  return variance < *mean * *mean / 16 ? careful_moments(x, n, mean) : (double)variance;
+/* The sum of a row that is nearly constant is rounded by more than the row varies: a constant would
+   not become the bias. */
+static moments row_moments(const real *x, int64_t n, double eps) {
+  moments m = { .mean = row_mean(x, n) };
+  const real first = row_variance(x, n, m.mean);
+  const double variance = first < m.mean * m.mean / 16 ? careful_moments(x, n, &m) : (double)first;
+  m.rstd = (real)(1 / sqrt(variance + eps));
+  return m;
 }
 
-static void scale_row(real *y, const real *x, const real *weight, const real *bias, int64_t n,
-                      real mean, real rstd) {
+static INLINED void scale_row(real *y, const real *x, const real *weight, const real *bias,
+                              int64_t n, moments m) {
   if (bias != NULL) {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
-      y[j] = (x[j] - mean) * rstd * weight[j] + bias[j];
+      y[j] = (x[j] - m.mean - m.rest) * m.rstd * weight[j] + bias[j];
   } else {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
-      y[j] = (x[j] - mean) * rstd * weight[j];
+      y[j] = (x[j] - m.mean - m.rest) * m.rstd * weight[j];
   }
 }
 
@@ -91,23 +109,21 @@ void KERNEL(layer_norm)(bam_stream stream, void *y, void *s, void *stats, const 
         sum[j] = row[j] + other[j];
       row = sum;
     }
-    real mean;
-    const real rstd = (real)(1 / sqrt(row_moments(row, n, &mean) + eps));
-    scale_row((real *)y + i * n, row, weight, bias, n, mean, rstd);
-    ((real *)stats)[2 * i] = mean;
-    ((real *)stats)[2 * i + 1] = rstd;
+    const moments m = row_moments(row, n, eps);
+    WITH_REST(scale_row, m, (real *)y + i * n, row, weight, bias, n);
+    ((moments *)stats)[i] = m;
   }
 }
 
 /* ---- backward ---- */
 
 /* What one group of rows adds to the gradients of weight and bias; NULL when not wanted. */
-static void collect_row(real *dweight, real *dbias, const real *dy, const real *s, int64_t n,
-                        real mean, real rstd) {
+static INLINED void collect_row(real *dweight, real *dbias, const real *dy, const real *s,
+                                int64_t n, moments m) {
   if (dweight != NULL) {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
-      dweight[j] += dy[j] * (s[j] - mean) * rstd;
+      dweight[j] += dy[j] * (s[j] - m.mean - m.rest) * m.rstd;
   }
   if (dbias != NULL) {
 #pragma omp simd
@@ -117,25 +133,25 @@ static void collect_row(real *dweight, real *dbias, const real *dy, const real *
 }
 
 /* With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)). */
-static void input_row(real *dx, const real *dy, const real *ds, const real *s, const real *weight,
-                      int64_t n, real mean, real rstd) {
+static INLINED void input_row(real *dx, const real *dy, const real *ds, const real *s,
+                              const real *weight, int64_t n, moments m) {
   real u_sum = 0, uz_sum = 0;
 #pragma omp simd reduction(+ : u_sum, uz_sum)
   for (int64_t j = 0; j < n; j++) {
     real u = dy[j] * weight[j];
     u_sum += u;
-    uz_sum += u * (s[j] - mean);
+    uz_sum += u * (s[j] - m.mean - m.rest);
   }
   u_sum /= (real)n;
-  uz_sum *= rstd * rstd / (real)n;
+  uz_sum *= m.rstd * m.rstd / (real)n;
   if (ds != NULL) {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
-      dx[j] = (dy[j] * weight[j] - u_sum - (s[j] - mean) * uz_sum) * rstd + ds[j];
+      dx[j] = (dy[j] * weight[j] - u_sum - (s[j] - m.mean - m.rest) * uz_sum) * m.rstd + ds[j];
   } else {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
-      dx[j] = (dy[j] * weight[j] - u_sum - (s[j] - mean) * uz_sum) * rstd;
+      dx[j] = (dy[j] * weight[j] - u_sum - (s[j] - m.mean - m.rest) * uz_sum) * m.rstd;
   }
 }
 
@@ -162,11 +178,11 @@ void KERNEL(layer_norm_backward)(bam_stream stream, void *dx, void *dweight, voi
     for (int64_t i = rows * part / parts; i < rows * (part + 1) / parts; i++) {
       const real *dy_row = (const real *)dy + i * n, *s_row = (const real *)s + i * n;
       const real *ds_row = ds != NULL ? (const real *)ds + i * n : NULL;
-      real mean = ((const real *)stats)[2 * i], rstd = ((const real *)stats)[2 * i + 1];
-      collect_row(dweight != NULL ? own : NULL, dbias != NULL ? own + n : NULL, dy_row, s_row, n,
-                  mean, rstd);
+      const moments m = ((const moments *)stats)[i];
+      WITH_REST(collect_row, m, dweight != NULL ? own : NULL, dbias != NULL ? own + n : NULL,
+                dy_row, s_row, n);
       if (dx != NULL)
-        input_row((real *)dx + i * n, dy_row, ds_row, s_row, weight, n, mean, rstd);
+        WITH_REST(input_row, m, (real *)dx + i * n, dy_row, ds_row, s_row, weight, n);
     }
   }
   if (dweight != NULL)

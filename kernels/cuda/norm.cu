@@ -4,6 +4,15 @@
    sizes alone. Sums are of `real`: a thread's own is short. */
 #include "rows.h"
 
+/* What stats holds of a row, see kernels/cpu/norm.c. */
+struct moments {
+  real mean, rest, rstd;
+};
+
+static __device__ __forceinline__ real centred(real x, const moments &m) {
+  return x - m.mean - m.rest;
+}
+
 /* ---- forward ---- */
 
 /* The sum of a row, which is first made of x and residual when there is one. */
@@ -31,47 +40,51 @@ static __device__ __forceinline__ real row_variance(const real *x, int64_t n, re
 
 /* Both in double precision, as in kernels/cpu/norm.c. */
 template <int team>
-static __device__ __forceinline__ double careful_moments(const real *x, int64_t n, real &mean) {
+static __device__ __forceinline__ double careful_moments(const real *x, int64_t n, moments &m) {
   double sum = 0, squares = 0;
   BAM_EACH_OF_TEAM(j, n)
-    sum += (double)x[j] - (double)mean;
-  const double centre = (double)mean + team_sum<team>(sum) / (double)n;
+    sum += (double)x[j] - (double)m.mean;
+  const double centre = (double)m.mean + team_sum<team>(sum) / (double)n;
   BAM_EACH_OF_TEAM(j, n)
     squares += ((double)x[j] - centre) * ((double)x[j] - centre);
-  mean = (real)centre;
+  m.mean = (real)centre;
+  m.rest = (real)(centre - (double)m.mean);
   return team_sum<team>(squares) / (double)n;
 }
 
-/* The variance of a row whose mean is known; where the row is nearly constant, both with care. */
+/* From the sum of a row; where the row is nearly constant, once more and with care. */
 template <int team>
-static __device__ __forceinline__ double row_moments(const real *x, int64_t n, real &mean) {
-  const real variance = row_variance<team>(x, n, mean);
-  return variance < mean * mean / 16 ? careful_moments<team>(x, n, mean) : (double)variance;
+static __device__ __forceinline__ moments row_moments(const real *x, real sum, int64_t n,
+                                                      double eps) {
+  moments m = { sum / (real)n, 0, 0 };
+  const real first = row_variance<team>(x, n, m.mean);
+  const double variance =
+    first < m.mean * m.mean / 16 ? careful_moments<team>(x, n, m) : (double)first;
+  m.rstd = (real)(1 / sqrt(variance + eps));
+  return m;
 }
 
 template <int team>
-static __global__ void normalise_rows(real *y, real *s, real *stats, const real *x,
+static __global__ void normalise_rows(real *y, real *s, moments *stats, const real *x,
                                       const real *residual, const real *weight, const real *bias,
                                       int64_t rows, int64_t n, double eps) {
   BAM_EACH_TEAM_ROW(i, rows) {
     const bool sums = residual != NULL;
     const real *row = sums ? s + i * n : x + i * n;
-    real mean = sum_row<team>(sums ? s + i * n : NULL, x + i * n, sums ? residual + i * n : NULL,
-                              n) / (real)n;
-    const real rstd = (real)(1 / sqrt(row_moments<team>(row, n, mean) + eps));
+    const real sum = sum_row<team>(sums ? s + i * n : NULL, x + i * n,
+                                   sums ? residual + i * n : NULL, n);
+    const moments m = row_moments<team>(row, sum, n, eps);
     BAM_EACH_OF_TEAM(j, n)
-      y[i * n + j] = (row[j] - mean) * rstd * weight[j] + (bias != NULL ? bias[j] : 0);
-    if (BAM_TEAM_FIRST) {
-      stats[2 * i] = mean;
-      stats[2 * i + 1] = rstd;
-    }
+      y[i * n + j] = centred(row[j], m) * m.rstd * weight[j] + (bias != NULL ? bias[j] : 0);
+    if (BAM_TEAM_FIRST)
+      stats[i] = m;
   }
 }
 
 void KERNEL(layer_norm)(bam_stream stream, void *y, void *s, void *stats, const void *x,
                         const void *residual, const void *weight, const void *bias, int64_t rows,
                         int64_t n, double eps) {
-  BAM_LAUNCH_ROWS(normalise_rows, rows, n, (real *)y, (real *)s, (real *)stats, (const real *)x,
+  BAM_LAUNCH_ROWS(normalise_rows, rows, n, (real *)y, (real *)s, (moments *)stats, (const real *)x,
                   (const real *)residual, (const real *)weight, (const real *)bias, rows, n, eps);
 }
 
@@ -80,20 +93,21 @@ void KERNEL(layer_norm)(bam_stream stream, void *y, void *s, void *stats, const 
 /* With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)). */
 template <int team>
 static __global__ void input_rows(real *dx, const real *dy_, const real *ds, const real *s_,
-                                  const real *stats, const real *weight, int64_t rows, int64_t n) {
+                                  const moments *stats, const real *weight, int64_t rows,
+                                  int64_t n) {
   BAM_EACH_TEAM_ROW(i, rows) {
     const real *dy = dy_ + i * n, *s = s_ + i * n;
-    const real mean = stats[2 * i], rstd = stats[2 * i + 1];
+    const moments m = stats[i];
     real u_sum = 0, uz_sum = 0;
     BAM_EACH_OF_TEAM(j, n) {
       const real u = dy[j] * weight[j];
       u_sum += u;
-      uz_sum += u * (s[j] - mean);
+      uz_sum += u * centred(s[j], m);
     }
     u_sum = team_sum<team>(u_sum) / (real)n;
-    uz_sum = team_sum<team>(uz_sum) * (rstd * rstd / (real)n);
+    uz_sum = team_sum<team>(uz_sum) * (m.rstd * m.rstd / (real)n);
     BAM_EACH_OF_TEAM(j, n) {
-      const real d = (dy[j] * weight[j] - u_sum - (s[j] - mean) * uz_sum) * rstd;
+      const real d = (dy[j] * weight[j] - u_sum - centred(s[j], m) * uz_sum) * m.rstd;
       dx[i * n + j] = ds != NULL ? d + ds[i * n + j] : d;
     }
   }
@@ -105,7 +119,8 @@ static __global__ void input_rows(real *dx, const real *dy_, const real *ds, con
 /* What the rows of a part add to the gradients of weight and bias, to scratch [parts, 2, n]: first
    what each warp's rows do, then the sum of that. */
 static __global__ void collect_parts(real *scratch, const real *dy, const real *s,
-                                     const real *stats, int64_t rows, int64_t n, int64_t parts) {
+                                     const moments *stats, int64_t rows, int64_t n,
+                                     int64_t parts) {
   BAM_SHARED(real, weight_share, BAM_BLOCK);
   BAM_SHARED(real, bias_share, BAM_BLOCK);
   const int64_t j = (int64_t)blockIdx.x * COLUMNS + threadIdx.x % COLUMNS;
@@ -115,7 +130,7 @@ static __global__ void collect_parts(real *scratch, const real *dy, const real *
     real dweight = 0, dbias = 0;
     for (int64_t i = rows * part / parts + turn; j < n && i < end; i += TURNS) {
       const real g = dy[i * n + j];
-      dweight += g * (s[i * n + j] - stats[2 * i]) * stats[2 * i + 1];
+      dweight += g * centred(s[i * n + j], stats[i]) * stats[i].rstd;
       dbias += g;
     }
     __syncthreads(); /* the shares of the last part have been read */
@@ -151,12 +166,12 @@ void KERNEL(layer_norm_backward)(bam_stream stream, void *dx, void *dweight, voi
   real *scratch = (real *)scratch_;
   if (dx != NULL)
     BAM_LAUNCH_ROWS(input_rows, rows, n, (real *)dx, (const real *)dy, (const real *)ds,
-                    (const real *)s, (const real *)stats, (const real *)weight, rows, n);
+                    (const real *)s, (const moments *)stats, (const real *)weight, rows, n);
   if (dweight == NULL && dbias == NULL)
     return;
   const dim3 blocks(bam_blocks(n, COLUMNS, INT32_MAX), bam_blocks(parts, 1, 65535));
   BAM_LAUNCH(stream, collect_parts, blocks, BAM_BLOCK, 0, scratch, (const real *)dy,
-             (const real *)s, (const real *)stats, rows, n, parts);
+             (const real *)s, (const moments *)stats, rows, n, parts);
   if (dweight != NULL)
     BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)dweight, scratch, parts, n,
                true, add_weight);
