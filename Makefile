@@ -173,7 +173,7 @@ REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),
 INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}=$${Package} ' $(PACKAGES) $(TEXT_PACKAGES) 2>/dev/null)
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES) $(TEXT_PACKAGES))
 
-.PHONY: run test cases simt bench asan debug valgrind fuzz faults deps install clean help
+.PHONY: run test cases simt bench accuracy asan debug valgrind fuzz faults deps install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
 	$(B)/bamlua recipes/bam_kv_shared.lua
@@ -194,6 +194,10 @@ simt: deps ## the CUDA backend on the CPU: every test of an op and a recipe, ove
 bench: deps ## measure speed, beside PyTorch where there is one
 	@$(REMAKE) all
 	$(B)/bamlua tests/bench/bench.lua
+
+accuracy: deps ## compare the errors of f32, op by op, with PyTorch's (BAMLUA_PEER_PYTHON names a Python that has it)
+	@$(REMAKE) all
+	$(B)/bamlua tests/accuracy/accuracy.lua
 
 ASAN := B=build-asan CUDA=0 ISAS=baseline CFLAGS='-O1 -g -fno-omit-frame-pointer' \
         SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all'
