@@ -152,9 +152,11 @@ for code, words in pairs {
     "sample: weight of law: function recipe.lua:",
   ["phase.model = bam.mix { experts = phase.experts, z_loss = function(p) return 1e-3 * factor end }"] =
     "train: z_loss: function recipe.lua:",
-  ["phase.model = bam.mix { experts = phase.experts, ffn = { top_k = 1, temperature = function(p) return factor end } }"] =
+  [ [[phase.model = bam.mix { experts = phase.experts,
+                             ffn = { top_k = 1, temperature = function(p) return factor end } }]] ] =
     "train: ffn.temperature: function recipe.lua:",
-  ["phase.model = bam.mix { experts = phase.experts, freeze = { routers = function(p) return factor - 1 end } }"] =
+  [ [[phase.model = bam.mix { experts = phase.experts,
+                             freeze = { routers = function(p) return factor - 1 end } }]] ] =
     "train: freeze.routers: function recipe.lua:",
 } do
   local text = recipe("local factor = 1", nil)
@@ -209,7 +211,9 @@ local counting = new_directory(mine(COUNTING))
 run(counting)
 local counted = small.digests(counting)
 local broken = new_directory()
-local stopping = 'phase.on_step = function(r) if phase.name == "mixed" and r.step == 8 then error "enough" end end'
+local stopping = [[phase.on_step = function(r)
+  if phase.name == "mixed" and r.step == 8 then error "enough" end
+end]]
 fails(broken, recipe(MINE:format(COUNTING), stopping, "Mine"), "enough")
 output = run(broken, mine(COUNTING))
 expect(output, "mixed  done")
@@ -251,6 +255,9 @@ for code, words in pairs {
   ["self.k, self.calls = 1, (self.calls or 0) + 1"] =
     "the router's layers.1.ffn.router.calls changed while the phase trained",
   ['self.name = self.name .. "+"'] = "the router's layers.1.ffn.router.name changed",
+  ["self.logits.weight.requires_grad = false"] =
+    "the router's layers.1.ffn.router.logits.weight.requires_grad changed",
+  ["self.load = h:detach():sum():keep()"] = "the router's layers.1.ffn.router.load changed",
   ["bam.no_grad(function() self.seen:add_(1) end)"] =
     "an evaluation changed the values of the model's parameters",
 } do

@@ -1,6 +1,7 @@
--- What routers written in Lua keep besides tensors in their fields, which checkpoints hold: other
--- fields, and variables around their functions. A phase must not change it, as it would be lost when
--- the phase is resumed. Fields that begin with "_" are left out: they are for caches.
+-- What routers written in Lua keep besides the values of tensors in their fields, which checkpoints
+-- hold: other fields, which tensors they are and whether these are trained, and variables around
+-- their functions. A phase must not change it, as it would be lost when the phase is resumed. Fields
+-- that begin with "_" are left out: they are for caches.
 local check = require "bam.check"
 local code = require "bam.models.code"
 local knobs = require "bam.models.knobs"
@@ -8,11 +9,11 @@ local module = require "bam.nn.module"
 
 local M = {}
 
--- Calls visit(path, value) for everything in a router but tensors, modules and lists of these.
+-- Calls visit(path, value) for everything in a router but modules and lists, which are walked.
 local function each(value, path, skipped, visit)
-  if check.is_tensor(value) then return end
   local is_module = module.is_module(value)
-  if not is_module and (type(value) ~= "table" or debug.getmetatable(value) or #value == 0) then
+  local is_plain = type(value) ~= "table" or debug.getmetatable(value) or #value == 0
+  if is_plain and not is_module then
     return visit(path, value)
   end
   for key, field in next, value do
@@ -32,21 +33,33 @@ local function fields_from_outside(d, which)
   return skipped
 end
 
---- The state of all routers of a live model that are written in Lua, as hashes by path.
+-- What stands for a value in a router called `path`, added to `state`.
+local function note(state, path, value, may_freeze)
+  if not check.is_tensor(value) then
+    state[path] = code.hash(value)
+    return
+  end
+  state[path] = value
+  if not may_freeze then state[string.format("%s.requires_grad", path)] = value.requires_grad end
+end
+
+--- The state of all routers of a live model that are written in Lua, as values to compare by path:
+--- tensors, hashes and booleans.
 ---@param model table
----@return table<string, string>
+---@return table<string, any>
 function M.of(model)
-  local d, hashes = model.description, {}
+  local d, state = model.description, {}
+  local may_freeze = d.freeze ~= nil and d.freeze.routers ~= nil
   for i, layer in ipairs(model.layers) do
     for _, which in ipairs { "attention", "ffn" } do
       local router = d[which].router and layer[which].router
       if router then
         each(router, string.format("layers.%d.%s.router", i, which), fields_from_outside(d, which),
-             function(path, value) hashes[path] = code.hash(value) end)
+             function(path, value) note(state, path, value, may_freeze) end)
       end
     end
   end
-  return hashes
+  return state
 end
 
 return M
