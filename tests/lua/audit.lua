@@ -160,6 +160,46 @@ local CHANGES = {
   end,
 }
 
+-- ---- a bit or a length of any file, FLIPS times: found, but in what is no record ----
+
+-- Not records: the locks' lines, and the cache's memory of hashes, which is made again.
+local function is_record(path)
+  return not (path:find "/lock$" or path:find "%.lock$" or path:find "/hashes%.json$")
+end
+
+local function files_below(directory)
+  local pipe, files = io.popen(string.format("cd '%s' && find runs cache -type f | sort", directory)), {}
+  for path in pipe:lines() do
+    if is_record("/" .. path) then files[#files + 1] = string.format("%s/%s", directory, path) end
+  end
+  pipe:close()
+  return files
+end
+
+local function damaged(text)
+  if text == "" or bam.rand(1):item() < 0.3 then
+    return text:sub(1, bam.randint(0, math.max(0, #text - 1), 1):item())
+  end
+  local at, bit = bam.randint(1, #text, 1):item(), bam.randint(0, 7, 1):item()
+  return table.concat { text:sub(1, at - 1), string.char(text:byte(at) ~ 1 << bit), text:sub(at + 1) }
+end
+
+bam.seed(1)
+shell("cp -a '%s' '%s'", whole, copy)
+local files, flips = files_below(copy), math.tointeger(tonumber(os.getenv "FLIPS" or 200))
+assert(#files > 30)
+for i = 1, flips do
+  local path = files[1 + i % #files]
+  local before = core.read_file(path)
+  local after = damaged(before)
+  if after ~= before then
+    core.write_file(path, after)
+    assert(not audit(copy), string.format("flip %d is not found in %s", i, path))
+    core.write_file(path, before)
+  end
+end
+assert(audit(copy))
+
 local count = 0
 for name, change in pairs(CHANGES) do
   shell("rm -rf '%s' && cp -a '%s' '%s'", copy, whole, copy)

@@ -65,12 +65,15 @@ local function check_checkpoint(audit, directory, owner, step)
   return found
 end
 
--- The manifest of the newest checkpoint; all of them are checked.
+-- The manifest of the newest checkpoint, with its directory; all of them are checked.
 local function check_checkpoints(audit, directory, owner)
   local newest
   for _, step in ipairs(store.steps(directory)) do
     local found = check_checkpoint(audit, store.directory_of(directory, step), owner, step)
-    newest = newest or found
+    if found and not newest then
+      newest = found
+      newest.directory = store.directory_of(directory, step)
+    end
   end
   local best = within(directory, "best")
   if core.is_directory(best) then check_checkpoint(audit, best, owner) end
@@ -97,6 +100,19 @@ local function check_evaluations(audit, directory, newest)
   end
 end
 
+-- The log up to the newest checkpoint, which holds its digest.
+local function check_sealed(audit, path, newest)
+  local state = newest and json.read(within(newest.directory, "training.json"))
+  local sealed = type(state) == "table" and state.metrics
+  if type(sealed) ~= "table" then return end -- of version 0.1.0
+  local file = assert(io.open(path, "rb"))
+  local text = file:read(sealed.bytes) or ""
+  file:close()
+  if core.hash(text) ~= sealed.digest then
+    audit.problem("%s was changed: its digest is not that of the last checkpoint", path)
+  end
+end
+
 -- Lines of steps from 1 on, without a gap, as far as the newest checkpoint.
 local function check_metrics(audit, directory, newest)
   local path, expected = within(directory, "metrics.jsonl"), 1
@@ -117,6 +133,7 @@ local function check_metrics(audit, directory, newest)
       expected = expected + 1
     end
   end
+  check_sealed(audit, path, newest)
   if newest and newest.step and newest.step >= expected then
     audit.problem("%s ends at step %d, and the last checkpoint is of step %d", path, expected - 1,
                   newest.step)

@@ -39,15 +39,23 @@ function Metrics:add(record)
   if #self.lines >= 20 then self:flush() end
 end
 
+--- Write what has been added, and wait until it is on the disk.
+---@return { bytes: integer, digest: string }? contents of the file, nil when there is none
+function Metrics:seal()
+  self:flush()
+  local info = core.file_info(self.path)
+  if not info then return nil end
+  core.sync_file(self.path)
+  return { bytes = info.size, digest = core.hash_file(self.path) }
+end
+
 --- Write what has been added.
----@param sync? boolean wait until it is on the disk
-function Metrics:flush(sync)
+function Metrics:flush()
   if #self.lines > 0 then
     table.insert(self.lines, "")
     core.append_file(self.path, table.concat(self.lines, "\n"))
     self.lines = {}
   end
-  if sync and core.file_info(self.path) then core.sync_file(self.path) end
 end
 
 return M

@@ -127,7 +127,7 @@ local function save(run, done)
   local state, now = run.state, core.clock()
   state.seconds, run.clock = state.seconds + now - run.clock, now
   state.random, state.health, state.done = core.random_state(), run.health.state, done
-  run.metrics:flush(true)
+  state.metrics = run.metrics:seal()
   store.save(run.place, run.model, not done and run.optimizer:state() or nil, state, run.owner)
   run.saved = core.clock()
 end
