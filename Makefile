@@ -21,7 +21,7 @@ CUDA_ARCH ?= 80 90a
 # Debian 12 packages: what the program is built with, then what its tests use.
 PACKAGES := gcc g++ libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libjansson-dev libedit-dev \
             libpcre2-dev zlib1g-dev libzstd-dev libxxhash-dev \
-            lua5.4 libcriterion-dev valgrind
+            lua5.4 libcriterion-dev valgrind cppcheck
 # What carries the text of lua/bam/corpus/debian.
 TEXT_PACKAGES := bible-kjv bible-kjv-text jargon-text debian-policy doc-debian miscfiles libsoftware-license-perl \
                  base-files metamath-databases libpython3-stdlib
@@ -173,7 +173,7 @@ REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),
 INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}=$${Package} ' $(PACKAGES) $(TEXT_PACKAGES) 2>/dev/null)
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES) $(TEXT_PACKAGES))
 
-.PHONY: run test cases simt bench accuracy asan debug valgrind fuzz faults deps install clean help
+.PHONY: run test cases simt bench accuracy asan analyze debug valgrind fuzz faults deps install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
 	$(B)/bamlua recipes/bam_kv_shared.lua
@@ -207,6 +207,9 @@ asan: deps ## all tests under AddressSanitizer and UBSan, and proof that those s
 
 debug: deps ## build build-debug/bamlua, which checks its invariants (engine/assert.h)
 	@$(REMAKE) B=build-debug CUDA=0 CFLAGS='-O1 -g -DBAM_DEBUG' build-debug/bamlua
+
+analyze: deps ## gcc -fanalyzer and cppcheck over the engine and its border with Lua
+	@sh tests/analyze/run.sh '-std=c11 -D_GNU_SOURCE -fopenmp $(PKG_CFLAGS)'
 
 valgrind: deps ## every op, and the Lua state, under valgrind, and proof that it sees faults
 	@$(REMAKE) $(B)/bamlua $(B)/test_engine $(B)/test_faults

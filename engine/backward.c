@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "assert.h"
 #include "autograd.h"
 
 /* ---- gradients on their way ---- */
@@ -392,6 +393,7 @@ static bam_status backward(bam_tensor *root, bam_tensor *seed, bool retain, bam_
   bam_status status = make_seed(root, seed, &grad);
   if (status != BAM_OK)
     return status;
+  bam_assert(grad != NULL);
   bool was = context->no_grad;
   const bam_storage *around = context->unit_seed; /* of a backward that this one runs inside */
   context->no_grad = true;

@@ -304,7 +304,7 @@ static int make_header(const bam_tensor *tensor, char text[512]) {
   char shape[BAM_SHAPE_TEXT];
   bam_shape_text(&tensor->shape, shape);
   if (tensor->shape.ndim == 1)
-    strcpy(strchr(shape, ')'), ",)");
+    memcpy(shape + strlen(shape) - 1, ",)", 3);
   int n = snprintf(text + 10, 400, "{'descr': '%c%s', 'fortran_order': False, 'shape': %s, }",
                    bam_dtype_size(tensor->dtype) > 1 ? '<' : '|', find_code(tensor->dtype), shape);
   int total = (10 + n + 1 + 63) / 64 * 64;

@@ -12,7 +12,7 @@
 /* Do all elements of `tensor` lie in its storage, and are its sizes such that nothing computed from
    them overflows (see bam_shape_count)? */
 static bool lies_in_storage(const bam_tensor *tensor) {
-  int64_t first = tensor->offset, last = tensor->offset, count, reach;
+  int64_t first = tensor->offset, last = first, count, reach;
   const bam_shape *shape = &tensor->shape;
   if (bam_shape_count(tensor->context, shape, &count) != BAM_OK)
     return false;

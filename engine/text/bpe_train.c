@@ -370,7 +370,7 @@ static bam_status merge_next(bam_trainer *t, bool *done) {
   BAM_TRY(bam_storage_grow(t->context, &t->merges,
                            (t->n_merges + 1) * (int64_t)sizeof(int32_t[2])));
   id = bam_words_add(&t->words, t->joined->data, size);
-  int32_t *merge = ((int32_t (*)[2])t->merges->data)[t->n_merges++];
+  int32_t *merge = (int32_t *)t->merges->data + 2 * t->n_merges++;
   merge[0] = bam_pair_left(key);
   merge[1] = bam_pair_right(key);
   BAM_TRY(merge_everywhere(t, key, (int32_t)id));

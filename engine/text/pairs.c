@@ -34,7 +34,7 @@ bam_status bam_pairs_reserve(bam_pairs *pairs, int64_t more) {
   for (int64_t i = 0; i < grown.room; i++)
     ((slot *)grown.slots->data)[i].value = -1;
   const slot *old = pairs->slots != NULL ? pairs->slots->data : NULL;
-  for (int64_t i = 0; i < pairs->room; i++)
+  for (int64_t i = 0; i < pairs->room && old != NULL; i++)
     if (old[i].value >= 0)
       insert(&grown, old[i].key, old[i].value);
   bam_storage_release(pairs->context, pairs->slots);

@@ -98,22 +98,19 @@ bool bind_is_callable(lua_State *L, int arg) {
 
 /* ---- nearest names ---- */
 
-#define WORD 40
+#define WORD 40 /* bytes; a longer word is near to none */
 
 static int smaller(int a, int b) { return a < b ? a : b; }
 
-/* Edits (insert, delete, replace, swap neighbours) from a to b; words longer than
-   WORD count as far apart. */
+/* Edits (insert, delete, replace, swap neighbours) from a to b, of at most WORD bytes each. */
 static int edit_distance(const char *a, const char *b) {
-  int na = (int)strlen(a), nb = (int)strlen(b);
-  int table[WORD + 1][WORD + 1];
-  if (na > WORD || nb > WORD)
-    return WORD;
-  for (int i = 0; i <= na; i++)
-    for (int j = 0; j <= nb; j++) {
+  const size_t na = strlen(a), nb = strlen(b);
+  int table[WORD + 1][WORD + 1] = { { 0 } };
+  for (size_t i = 0; i <= na; i++)
+    for (size_t j = 0; j <= nb; j++) {
       int *cell = &table[i][j];
       if (i == 0 || j == 0) {
-        *cell = i + j;
+        *cell = (int)(i + j);
         continue;
       }
       *cell = smaller(table[i - 1][j - 1] + (a[i - 1] != b[j - 1]),
@@ -126,8 +123,12 @@ static int edit_distance(const char *a, const char *b) {
 
 const char *bind_nearest(const char *word, const char *const *names) {
   const char *best = NULL;
+  if (strlen(word) > WORD)
+    return NULL;
   int best_distance = 1 + (int)strlen(word) / 3;
   for (; *names != NULL; names++) {
+    if (strlen(*names) > WORD)
+      continue;
     int distance = edit_distance(word, *names);
     if (distance <= best_distance && (best == NULL || distance < best_distance)) {
       best = *names;

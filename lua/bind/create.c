@@ -295,10 +295,10 @@ static bind_box *push_line(lua_State *L, bam_dtype dtype, int64_t n) {
 /* How many of first, first + step, ... come before or at `last`; step is not 0. As a double: there
    may be 2^64. */
 static double count_integers(int64_t first, int64_t last, int64_t step) {
-  uint64_t up = (uint64_t)last - (uint64_t)first;
-  if (step > 0)
-    return first > last ? 0 : (double)(up / (uint64_t)step) + 1;
-  return first < last ? 0 : (double)((0 - up) / (0 - (uint64_t)step)) + 1;
+  const bool up = step > 0;
+  const uint64_t size = up ? (uint64_t)step : 0 - (uint64_t)step;
+  const uint64_t distance = up ? (uint64_t)last - (uint64_t)first : (uint64_t)first - (uint64_t)last;
+  return (up ? first > last : first < last) ? 0 : (double)(distance / size) + 1;
 }
 
 /* first + i * step; the product alone may overflow where the sum does not. */

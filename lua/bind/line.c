@@ -80,7 +80,7 @@ static int terminal_columns(void) {
 /* Prints the list at the top in columns, below the line being edited. */
 static void show_names(lua_State *L, lua_Integer count) {
   lua_Integer shown = count < MAX_SHOWN_NAMES ? count : MAX_SHOWN_NAMES;
-  int width = 0;
+  int width = 1;
   for (lua_Integer i = 1; i <= shown; i++) {
     lua_rawgeti(L, -1, i);
     int length = (int)lua_rawlen(L, -1);

@@ -176,7 +176,7 @@ static bool spelled_out(reader *r, int i) {
 static void read_rest(reader *r, const bam_attr_spec *spec, bam_attr *attr) {
   bam_attr one;
   int count = 0;
-  int64_t list[BAM_MAX_DIMS];
+  int64_t list[BAM_MAX_DIMS] = { 0 };
   for (; r->next <= r->top && lua_type(r->L, r->next) == LUA_TNUMBER; r->next++) {
     if (count == BAM_MAX_DIMS)
       bind_error(r->L, "%s: at most %d numbers", r->op->name, BAM_MAX_DIMS);

@@ -148,3 +148,7 @@ fails("ensemble: option models: expected a list, but there is the key `prior`", 
 fails("tokenizer.train: option texts: entry 2 of the list is nil", bam.tokenizer.train, { texts = { "a", nil, "b" } })
 fails("tokenizer.train: option special: expected a list, but there is the key `eos`", bam.tokenizer.train,
       { texts = { "a" }, special = { "<x>", eos = "<y>" } })
+
+-- ---- long words are near to none ----
+assert(core.nearest(("x"):rep(41), { "y", ("x"):rep(41) }) == nil and core.nearest(("x"):rep(200), { "keepdim" }) == nil)
+assert(core.nearest("kepdim", { ("k"):rep(300), "keepdim" }) == "keepdim")

@@ -1,0 +1,57 @@
+# Static analysis of the engine and the border with Lua: sh tests/analyze/run.sh "FLAGS OF THE COMPILER"
+# gcc -fanalyzer looks at every file, then cppcheck. Any finding is a failure. That both find faults is tested first, on
+# tests/analyze/fault.c, and that they do not where there are none, on clean.c. Ends with "N passed, N failed".
+flags=$1
+log=$(mktemp -d)
+trap 'rm -rf "$log"' EXIT
+passed=0 failed=0
+
+# Asserts are on: what they say holds, and analysers may build on it.
+gcc_analyzer() {
+  printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} sh -c \
+    '${CC:-gcc} $0 -O1 -DBAM_DEBUG -fanalyzer -fdiagnostics-path-format=none -c -o /dev/null "$1" >"$2/$(echo "$1" | tr / _)" 2>&1' "$flags" {} "$log"
+  for file in "$@"; do
+    cat "$log/$(echo "$file" | tr / _)"
+  done
+}
+
+# It does not know _Noreturn, and needs two numbers of headers that it does not read.
+cppcheck_files() {
+  cppcheck --quiet --std=c11 --library=posix --enable=warning,portability,performance -j "$(nproc)" \
+    --template='{file}:{line}: {message} [{id}]' -D_GNU_SOURCE -D__linux__ -DBAM_DEBUG '-D_Noreturn=__attribute__((noreturn))' \
+    -DLLONG_MAX=9223372036854775807LL -DINT_MAX=2147483647 $(printf '%s\n' $flags | grep '^-I') "$@" 2>&1
+}
+
+# count WHAT FILES REPORT: a report is a failure.
+count() {
+  if test -s "$3"; then
+    cat "$3"
+    echo "$1 reports the above"
+    failed=$((failed + 1))
+  else
+    passed=$((passed + $2))
+  fi
+}
+
+expect_fault() {
+  if grep -q "$2" "$3"; then
+    passed=$((passed + 1))
+  else
+    echo "$1 did not notice $2 in tests/analyze/fault.c, made on purpose"
+    failed=$((failed + 1))
+  fi
+}
+
+gcc_analyzer tests/analyze/fault.c >"$log/planted"
+expect_fault "gcc -fanalyzer" Wanalyzer-use-after-free "$log/planted"
+cppcheck_files tests/analyze/fault.c >"$log/planted"
+expect_fault cppcheck nullPointer "$log/planted"
+
+set -- engine/*.c engine/ops/*.c engine/text/*.c lua/bind/*.c tests/analyze/clean.c
+gcc_analyzer "$@" >"$log/found"
+count "gcc -fanalyzer" $# "$log/found"
+cppcheck_files "$@" >"$log/found"
+count cppcheck $# "$log/found"
+
+echo "$passed passed, $failed failed"
+test "$failed" = 0 && test "$passed" != 0
