@@ -170,14 +170,14 @@ end
 --- seconds, and per domain perplexity, its standard error and bits per byte. The models are a list
 --- (lists in it are taken apart) of phases, live models, ensembles, and directories of phases or
 --- models. Where phases of the same name are among them, how their settings differ is shown below
---- the table. Under --plan and --only it does nothing.
+--- the table. Under --plan, --only and --audit it does nothing.
 ---@param given bam.CompareOptions
 ---@return table? comparison it prints; `models` are the figures, `base` is one of them
 function M.compare(given)
   local values, o = read(given)
   plan.check_only()
   if flags.get().plan then plan.total() end
-  if flags.get().plan or flags.get().only then return nil end
+  if flags.get().plan or flags.get().only or flags.get().audit then return nil end
   if #values == 0 then check.fail "compare: there is nothing to compare" end
   local entries, results = {}, {}
   for i, value in ipairs(values) do entries[i] = entries_of.read(value, i) end

@@ -9,6 +9,7 @@ local M = {}
 local FLAGS = {
   { "plan", "", "print what each phase would be and cost, and stop" },
   { "only", "PHASE", "run this phase alone" },
+  { "audit", "", "train nothing new: verify what there is, and train the last steps again" },
   { "fresh", "", "train again what was trained already" },
   { "set", "KEY=VALUE", "change one of the options below; may be given several times" },
   { "scale", "NAME", "the sizes: demo, 590m or 2b" },

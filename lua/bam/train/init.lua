@@ -161,7 +161,8 @@ end
 --- trains raise an error. Random numbers that callbacks draw are their own.
 ---
 --- Evaluations are on held-out text of the domains that are trained on. Under --plan it only prints
---- what it would do; with --only NAME all other phases are skipped.
+--- what it would do; with --only NAME all other phases are skipped; under --audit it trains nothing
+--- new, but audits what there is and trains its last steps again, which must give the same bits.
 ---@param given bam.TrainOptions
 ---@return table phase
 function M.train(given)
@@ -170,8 +171,10 @@ function M.train(given)
   local this, flag = new_phase(o), flags.get()
   if flag.plan then
     plan.phase(this, budget.bytes(o.description, o.rows * o.context))
+  elseif flag.audit then
+    require("bam.train.retrace").phase(this, o)
   elseif not flag.only or flag.only == o.name then
-    require "bam.train.runner"(this, o)
+    require("bam.train.runner").run(this, o)
   end
   plan.note(this)
   return this

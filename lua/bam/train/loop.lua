@@ -99,16 +99,16 @@ function M.step(model, optimizer, batch, settings)
   return record
 end
 
---- Steps run.first to run.steps, in training mode. Every step is a function of its number alone: the batch, the
+--- Steps run.first to run.steps, or to run.last, in training mode. Every step is a function of its number alone: the batch, the
 --- learning rate, and what set_step changes in the model.
 ---@param run { model: table, optimizer: table, stream: table, lr: schedule, first: integer, steps:
---- integer, batch: integer, rows?: integer, clip?: number, judge?: function, after: fun(step:
+--- integer, last?: integer, batch: integer, rows?: integer, clip?: number, judge?: function, after: fun(step:
 --- integer, record: table) } stream:batch(step, first row, rows) gives a batch; after is called
 --- with each step's record
 function M.run(run)
   check.value("loop: after", run.after, "callable")
   run.model:train()
-  for step = run.first, run.steps do
+  for step = run.first, run.last or run.steps do
     run.model:set_step(step, run.steps)
     if #run.optimizer:trained() == 0 then
       check.fail("loop: at step %d of %d every parameter is frozen, so that nothing is trained",

@@ -90,7 +90,8 @@ local function check_machine(run, state)
   state.machine = now
 end
 
--- Everything that lives while a phase trains.
+-- Everything that lives while a phase trains, from the checkpoint `found` on, or from the beginning.
+-- Nothing on the disk is changed.
 local function open_run(phase, o, found)
   local run = { phase = phase, o = o, place = phase:directory(), owner = phase:owner() }
   run.state = found and found.state or fresh_state(phase, o)
@@ -105,19 +106,23 @@ local function open_run(phase, o, found)
                              seed = seed_of(phase) }
   run.health = health.new({ spike = o.spike, clip = o.clip, vocab = o.description.vocab },
                           run.state.health)
-  run.metrics = metrics.open(run.place, run.state.step)
-  run.progress = progress.new(phase, first)
   run.first, run.clock, run.saved = first, core.clock(), core.clock()
   run.lr = pinned.schedule("option lr", o.lr, phase.steps)
   run.check_knobs = pinned.knobs(o.description, phase.steps)
   run.check_fixed = guard.fixed(o.description, run.model)
   run.gap = (o.on_step or o.on_eval) and guard.gap(run.model, run.optimizer, o.description)
+  core.random_state(run.state.random)
+  return run
+end
+
+-- Let a run go on: with its log and its display, and what there is to say of its beginning.
+local function begin(run, found)
+  run.metrics = metrics.open(run.place, run.state.step)
+  run.progress = progress.new(run.phase, run.first)
   if found then
     check_machine(run, run.state)
     check_parents(run)
   end
-  core.random_state(run.state.random)
-  return run
 end
 
 -- ---- during ----
@@ -252,19 +257,25 @@ end
 -- Something to be done when a block is left, however that happens.
 local function finally(f) return setmetatable({}, { __name = "finally", __close = f }) end
 
-local function train(phase, o, found)
-  local run = open_run(phase, o, found)
-  local _ <close> = finally(function() run.progress:close() end)
-  run.ticked = core.clock()
+-- The steps from run.first to `last`.
+local function run_steps(run, last, after_step)
   loop.run {
-    model = run.model, optimizer = run.optimizer, stream = run.stream, lr = run.lr, clip = o.clip,
-    first = run.first, steps = phase.steps, batch = o.batch, rows = run.state.rows,
+    model = run.model, optimizer = run.optimizer, stream = run.stream, lr = run.lr,
+    clip = run.o.clip, first = run.first, steps = run.phase.steps, last = last,
+    batch = run.o.batch, rows = run.state.rows, after = after_step,
     judge = function(loss, norm)
       if run.gap then run.gap:check() end
       return run.health:judge(loss, norm, regime.at(run.state.step + 1, run))
     end,
-    after = function(step, record) after(run, step, record) end,
   }
+end
+
+local function train(phase, o, found)
+  local run = open_run(phase, o, found)
+  begin(run, found)
+  local _ <close> = finally(function() run.progress:close() end)
+  run.ticked = core.clock()
+  run_steps(run, phase.steps, function(step, record) after(run, step, record) end)
   check_end(run)
   save(run, true)
   leave_if_signalled(run)
@@ -291,10 +302,12 @@ end
 
 local function say(text) print(string.format("warning: %s", text)) end
 
+local M = {}
+
 --- Train `phase` to its end, from wherever it stands.
 ---@param phase table
 ---@param o table the checked options of bam.train
-return function(phase, o)
+function M.run(phase, o)
   phase:establish()
   if not flags.get().fresh and phase:finished() then return end
   local directory, random = phase:directory(), core.random_state()
@@ -313,3 +326,19 @@ return function(phase, o)
   core.defer_signals(true)
   train(phase, o, found)
 end
+
+--- The model that training from a checkpoint to a step gives. Nothing on the disk is changed.
+---@param phase table
+---@param o table the checked options of bam.train
+---@param found table an unfinished checkpoint, as store.newest gives it
+---@param last integer
+---@return table model
+function M.replay(phase, o, found, last)
+  local random = core.random_state()
+  local _ <close> = finally(function() core.random_state(random) end)
+  local run = open_run(phase, o, found)
+  run_steps(run, last, function(step) run.state.step = step end)
+  return run.model
+end
+
+return M

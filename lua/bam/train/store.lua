@@ -70,6 +70,16 @@ local function read_step(place, step, owner)
   return { step = step, directory = directory, state = state, checksum = found.checksum }
 end
 
+--- The checkpoints that are sound and the owner's, from the newest down.
+---@param place string
+---@param owner { phase: string, digest: string }
+---@return table[] as M.newest gives them
+function M.sound(place, owner)
+  local list = {}
+  for _, step in ipairs(M.steps(place)) do list[#list + 1] = read_step(place, step, owner) end
+  return list
+end
+
 --- The newest checkpoint that is sound and the owner's: { step, directory, state, checksum }, or
 --- nil. `warn` is called with a line about each that is passed over.
 ---@param place string

@@ -1,0 +1,81 @@
+-- --audit: a phase is verified (bam.audit), and the steps between its last two checkpoints are trained
+-- again. A step is a function of its number and of the weights before, so the bits must be the same.
+local audit = require "bam.train.audit"
+local check = require "bam.check"
+local checkpoint = require "bam.models.checkpoint"
+local core = require "bam.core"
+local entries = require "bam.models.entries"
+local machine = require "bam.train.machine"
+local names = require "bam.models.names"
+local runner = require "bam.train.runner"
+local store = require "bam.train.store"
+
+local M = {}
+
+local ops = core.ops
+
+-- The names of the tensors of `model` that are not, bit by bit, those of a checkpoint.
+local function differences(model, directory)
+  local saved, list = checkpoint.open(directory).tensors, {}
+  for _, entry in ipairs(entries.of(model)) do
+    local same = core.scope(function()
+      return ops.all(ops.eq(names.read(entry, model), saved[entry.name])):item()
+    end)
+    if not same then list[#list + 1] = entry.name end
+  end
+  return list
+end
+
+-- Why bits need not agree here: the checkpoint was made by another machine; nil when it was not.
+local function other_machine(state)
+  local now = machine.identity()
+  for _, name in ipairs { "device", "tf32", "isa", "products" } do
+    if state.machine[name] ~= now[name] then
+      return string.format("it was trained with %s %s, and this is %s", name,
+                           tostring(state.machine[name]), tostring(now[name]))
+    end
+  end
+end
+
+-- Train from the older checkpoint to the newer with the threads of then.
+local function train_again(phase, o, older, newer)
+  local threads = core.threads()
+  core.threads(newer.state.machine.threads)
+  local fine, model = core.try(runner.replay, phase, o, older, newer.step)
+  core.threads(threads)
+  return fine and model or error(model, 0)
+end
+
+local function retrace(phase, o)
+  local sound = store.sound(phase:directory(), phase:owner())
+  local newer, older = sound[1], sound[2]
+  if not older or older.state.done then
+    return "it has no two checkpoints, so that no step can be trained again"
+  end
+  local reason = other_machine(newer.state)
+  if reason then return string.format("no step is trained again, as bits may differ here: %s", reason) end
+  local wrong = differences(train_again(phase, o, older, newer), newer.directory)
+  if wrong[1] then
+    check.fail("audit: %s: steps %d to %d, trained again, give other bits in %d tensors, such as "
+               .. "`%s`, than %s holds", phase.name, older.step + 1, newer.step, #wrong, wrong[1],
+               newer.directory)
+  end
+  return string.format("steps %d to %d, trained again, give the same bits", older.step + 1, newer.step)
+end
+
+--- Audit a phase, and train its last steps again. Raises an error when something is not as it was
+--- written.
+---@param phase table
+---@param o table the checked options of bam.train
+function M.phase(phase, o)
+  local directory = phase:directory()
+  if not core.is_directory(directory) then
+    print(string.format("%s: not trained yet", phase.name))
+    return
+  end
+  local sound, report = audit.audit(directory, { quiet = true })
+  if not sound then check.fail("audit: %s", table.concat(report.problems, "\n")) end
+  print(string.format("%s: sound; %s", phase.name, retrace(phase, o)))
+end
+
+return M
