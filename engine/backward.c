@@ -297,9 +297,7 @@ static bam_status queue(bam_walk *walk, bam_node *node) {
 
 /* Run one node's backward. */
 static bam_status differentiate(bam_walk *walk, bam_node *node) {
-  bam_status status = check_node(node);
-  if (status != BAM_OK)
-    return status;
+  bam_status status;
   bam_backward pass = { .context = node->context, .op = node->op, .node = node,
                         .attrs = node->attrs, .saved = node->saved, .grads = node->grads,
                         .n_inputs = node->n_inputs };
@@ -319,7 +317,10 @@ static bam_status differentiate(bam_walk *walk, bam_node *node) {
 
 /* Run one node's backward and queue the nodes of its inputs. */
 static bam_status step(bam_walk *walk, bam_node *node) {
-  bam_status status = differentiate(walk, node);
+  bam_status status = check_node(node);
+  if (status != BAM_OK)
+    return status; /* without take_back: the gradients of the nodes below may be another walk's */
+  status = differentiate(walk, node);
   for (int i = 0; i < node->n_inputs && status == BAM_OK; i++) {
     bam_edge *edge = &node->edges[i];
     if (edge->node != NULL && edge->node->grads[edge->output] != NULL)

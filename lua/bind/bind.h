@@ -248,6 +248,9 @@ bind_box *bind_test_box(lua_State *L, int arg);
    stack. Scripts cannot reach the metatable itself. */
 void bind_tensor_metatable(lua_State *L);
 
+/* Make the table of the names of scopes, in the registry. */
+void bind_scope_open(lua_State *L);
+
 /* Put `box` into the innermost scope, if there is one. */
 void bind_scope_enter(bind_state *state, bind_box *box);
 

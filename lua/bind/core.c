@@ -127,10 +127,12 @@ static int backward_protected(lua_State *L) {
   luaL_checkstack(L, call->n_out + call->n_in + 4, "too many gradients");
   bind_graph_push_backward(L, call->function);
   for (int k = 0; k < call->n_out; k++)
-    if (call->grads_out[k] != NULL)
-      bind_push_box(L)->tensor = bam_tensor_retain(call->grads_out[k]);
-    else
+    if (call->grads_out[k] != NULL) {
+      bind_box *box = bind_push_box(L);
+      box->tensor = bam_tensor_retain(call->grads_out[k]);
+    } else {
       lua_pushnil(L);
+    }
   lua_call(L, call->n_out, LUA_MULTRET);
   luaL_checkstack(L, call->n_in + 4, "too many gradients");
   lua_settop(L, 1 + call->n_in);
@@ -209,6 +211,7 @@ static void make_state(lua_State *L) {
                                      .backward = host_backward, .release = host_release,
                                      .where = host_where };
   bind_graph_open(L);
+  bind_scope_open(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
 }
 

@@ -12,6 +12,15 @@ typedef struct bind_scope {
   const char *name; /* where it began; anchored in the registry */
 } bind_scope;
 
+static const char names_key; /* its address is the registry key of the names of scopes */
+
+/* Made at once: if the first two scopes made it, one in a finaliser of the other, one table with its
+   names would be lost. */
+void bind_scope_open(lua_State *L) {
+  lua_newtable(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &names_key);
+}
+
 void bind_scope_enter(bind_state *state, bind_box *box) {
   bind_scope *scope = state->scope;
   box->scope = scope;
@@ -190,7 +199,7 @@ static int hand_out_results(lua_State *L) {
 /* The script line that called us, anchored in the registry (one entry per line of a script). */
 static const char *name_of_caller(lua_State *L) {
   int top = lua_gettop(L);
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, "bam.scopes");
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key);
   luaL_where(L, 1);
   size_t length;
   const char *where = lua_tolstring(L, -1, &length);

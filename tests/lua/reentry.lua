@@ -229,6 +229,17 @@ do
   fails("came to itself", y1.backward, y1)
   z = (op(v) * 3):sum()
   fails("came to itself", z.backward, z, { retain = true })
+  v.grad = nil
+  z = (op(v) * 3):sum()
+  op = bam.custom { forward = function(_, a) return a * 2 end,
+    backward = function(_, g) pcall(z.backward, z) return g * 2 end }
+  z = (op(v) * 3):sum() -- a refused walk leaves the gradients of the one around alone
+  local outer = z * 1
+  outer:backward(nil, { retain = true })
+  assert(v.grad:item() == 6)
+  op = bam.custom { forward = function(_, a) return a * 2 end,
+    backward = function(_, g) z:backward() return g * 2 end }
+  v.grad = nil
   local other = bam.ones(1, { requires_grad = true })
   z = (other * 5):sum() -- another graph is fine
   op(v):backward()
@@ -253,6 +264,59 @@ hammer(100, function()
   end)
   assert(kept[1]:sum():item() == 8 and kept[2]:sum():item() == 8)
 end, function() pcall(bam.scope, function() local _ = bam.ones(4) error "inside" end) end)
+
+-- ---- random graphs of custom ops and checkpoints, walked, closed and dropped from anywhere ----
+do
+  local pool = {}
+  local function pick() return pool[math.random(math.max(#pool, 1))] end
+  local function vandal(ctx, g)
+    local other, dice = pick(), math.random(8)
+    if dice == 1 and other then pcall(other.backward, other, bam.ones(3), { retain = math.random(2) == 1 }) end
+    if dice == 2 and other then other:close() end
+    if dice == 3 then collectgarbage() end
+    if dice == 4 then error "no" end
+    return g * 3, ctx.a
+  end
+  local function reckless(ctx, a)
+    ctx.a, ctx.pool = a, pool
+    return a:detach() * 3
+  end
+  local make
+  local makers = {
+    function() return bam.ones(3, { requires_grad = true }) end,
+    function(v) return v * 2 + (pick() or 1) end,
+    function(v) local h = pick() return bam.checkpoint(function(a) return a * (h or 2) end, v) end,
+    function(v) return bam.checkpoint(function(a) return a + (pick() or 1) end, v) end,
+    function(v)
+      local h = pick() or v
+      return bam.checkpoint(function(a) return bam.checkpoint(function(c) return c * a end, h) + h end, v)
+    end,
+    function(v) return bam.custom { forward = reckless, backward = vandal }(v) end,
+    function() return bam.scope(function() return make() end) end,
+    function() return bam.scope(function() return { make() } end)[1]:keep() end,
+  }
+  function make() return makers[math.random(#makers)](pick() or bam.ones(3, { requires_grad = true })) end
+  local acts = {
+    function(v) v:close() end,
+    function(v) v:backward(bam.ones(3)) end,
+    function(v) v:backward(bam.ones(3), { retain = true }) end,
+    function(v) v.grad = nil end,
+    function() pool[#pool] = nil end,
+    function() pool[#pool + 1] = make() end,
+  }
+  local function act()
+    local v = pick()
+    if v then pcall(acts[math.random(#acts)], v) end
+  end
+  math.randomseed(5)
+  hammer(1500, function()
+    for _ = 30, #pool do pool[#pool] = nil end
+    local ok, made = pcall(make)
+    if ok then pool[#pool + 1] = made end
+    act()
+  end, act)
+  pool = {}
+end
 
 -- ---- a custom op of very many inputs ----
 for _, n in ipairs { 32767, 32768, 40000, 70000 } do
