@@ -5,7 +5,7 @@ static bam_status run_sums(bam_context *context, const bam_op *op, const bam_att
                            const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bool reverse) {
   bam_along along;
   bam_status status = bam_along_init(context, op->name, &x->shape, dim->i, &along);
-  if (status == BAM_OK)
+  if (status == BAM_OK && bam_tensor_count(x) > 0) /* not a walk over 2^40 empty rows */
     kernels->cumsum(bam_tensor_device(x)->stream, bam_tensor_data(y), bam_tensor_data(x),
                     along.outer, along.n, along.inner, reverse);
   return status;

@@ -68,3 +68,14 @@ for n = 64, 4096, 504 do
   x[mask] = 7
   assert(x:eq(bam.arange(n)):all():item())
 end
+
+-- ---- many rows of nothing are no work ----
+local rows = bam.zeros(1, 0, 3):expand(1 << 40, 0, 3)
+for _, f in ipairs { function() return rows:cumsum(2) end, function() return rows:softmax(2) end,
+                     function() return rows:sort(2) end, function() return rows:log_softmax(3) end,
+                     function() return rows:flip() end,
+                     function() return rows:to "f64" end, function() return rows + 1 end,
+                     function() return rows:masked_select(rows:gt(0)) end, function() return rows:permute(3, 2, 1):clone() end,
+                     function() return bam.linear(rows, bam.ones(2, 3)) end, function() return bam.concat({ rows, rows }, 2) end } do
+  assert(f():count() == 0)
+end
