@@ -276,6 +276,10 @@ local patched = mine():gsub('phase.eval_tokens = 64', [[%0
     local before = bam.nn.Linear.forward
     if r.step == 2 then function bam.nn.Linear:forward(x) return before(self, x) * 2 end end
   end]])
-fails(other, patched, "bam.nn.Linear.forward has changed while the phase trained")
+fails(other, patched, "bam.nn.Linear.forward was replaced while the phase trained")
+
+-- Also what is as it was whenever something is saved.
+local toggling = [[phase.on_step = function(r) scale = r.step % 2 == 0 and 1 or 2 end]]
+fails(other, recipe(MINE:format "", toggling, "Mine"), "ffn.router has changed while the phase trained")
 
 print "fingerprints: ok"

@@ -177,6 +177,7 @@ local function reads(f)
 end
 
 local known -- is this the bytecode that is understood?
+local read_before = setmetatable({}, { __mode = "k" }) -- what M.reads gave, by function
 
 local function check_known()
   local outer = { inner = 1 }
@@ -194,7 +195,8 @@ end
 ---@return { upvalues: table[], strings: table<string, true> } the node of each upvalue, see above
 function M.reads(f)
   if not known then check_known() end
-  return reads(f)
+  read_before[f] = read_before[f] or reads(f)
+  return read_before[f]
 end
 
 return M

@@ -3,7 +3,6 @@
 -- their functions. A phase must not change it, as it would be lost when the phase is resumed. Fields
 -- that begin with "_" are left out: they are for caches.
 local check = require "bam.check"
-local code = require "bam.models.code"
 local knobs = require "bam.models.knobs"
 local module = require "bam.nn.module"
 
@@ -33,10 +32,13 @@ local function fields_from_outside(d, which)
   return skipped
 end
 
+local PLAIN = { string = true, boolean = true, number = true }
+
 -- What stands for a value in a router called `path`, added to `state`.
-local function note(state, path, value, may_freeze)
+local function note(state, path, value, may_freeze, hash)
   if not check.is_tensor(value) then
-    state[path] = code.hash(value)
+    local is_plain = PLAIN[type(value)] and value == value
+    if is_plain then state[path] = value else state[path] = hash(value) end
     return
   end
   state[path] = value
@@ -44,10 +46,11 @@ local function note(state, path, value, may_freeze)
 end
 
 --- The state of all routers of a live model that are written in Lua, as values to compare by path:
---- tensors, hashes and booleans.
+--- tensors, hashes and plain values.
 ---@param model table
+---@param hash fun(value: any): string of functions and tables
 ---@return table<string, any>
-function M.of(model)
+function M.of(model, hash)
   local d, state = model.description, {}
   local may_freeze = d.freeze ~= nil and d.freeze.routers ~= nil
   for i, layer in ipairs(model.layers) do
@@ -55,7 +58,7 @@ function M.of(model)
       local router = d[which].router and layer[which].router
       if router then
         each(router, string.format("layers.%d.%s.router", i, which), fields_from_outside(d, which),
-             function(path, value) note(state, path, value, may_freeze) end)
+             function(path, value) note(state, path, value, may_freeze, hash) end)
       end
     end
   end

@@ -9,7 +9,7 @@ local M = {}
 
 local load = load
 local versions = {} -- by path: the texts that were loaded, each { text, code }
-local known = setmetatable({}, { __mode = "k" }) -- by function: the text that it is part of
+local known = setmetatable({}, { __mode = "k" }) -- by function: the lines that define it
 
 local function read(path)
   local file, message = io.open(path, "rb")
@@ -89,13 +89,8 @@ local function text_around(f, info)
   return embedded.source(rest) or fail(info, "it stands in no file; put it into one")
 end
 
---- The lines that define a function written in Lua.
----@param f function
----@param info table what debug.getinfo(f, "S") gives
----@return string
-function M.of(f, info)
-  local text, lines, number = known[f] or text_around(f, info), {}, 0
-  known[f] = text
+local function lines_of(f, info)
+  local text, lines, number = text_around(f, info), {}, 0
   if info.what == "main" then return text end
   for line in string.gmatch(text .. "\n", "(.-)\r?\n") do
     number = number + 1
@@ -103,6 +98,15 @@ function M.of(f, info)
     if number == info.lastlinedefined then break end
   end
   return table.concat(lines, "\n")
+end
+
+--- The lines that define a function written in Lua.
+---@param f function
+---@param info table what debug.getinfo(f, "S") gives
+---@return string
+function M.of(f, info)
+  known[f] = known[f] or lines_of(f, info)
+  return known[f]
 end
 
 return M

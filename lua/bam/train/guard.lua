@@ -110,35 +110,46 @@ end
 
 -- ---- what the fingerprint was taken of ----
 
-local function code_of(d)
-  local hashes = code.patches() or {}
+local function code_of(d, hash)
+  local hashes = {}
   for _, which in ipairs { "attention", "ffn" } do
     local router = d[which].router
-    if router then hashes[string.format("%s.router", which)] = code.hash(router) end
+    if router then hashes[string.format("%s.router", which)] = hash(router) end
   end
   return hashes
 end
 
---- A function to be called before anything of a run is saved: it raises an error when the code of
---- routers, what it uses, or what they keep has changed since now.
+--- Two functions that raise an error when something has changed since now: the code of routers, what
+--- it uses, or what they keep, to be called in every step; and bam itself, to be called before
+--- anything is saved.
 ---@param d table description, with the routers
 ---@param model table
----@return fun()
+---@return fun()? check_routers nil without routers written in Lua
+---@return fun() check_bam
 function M.fixed(d, model)
-  local made_of, kept = code_of(d), router_state.of(model)
-  return function()
-    local name = difference(made_of, code_of(d))
+  local hash = code.quick_hash()
+  local made_of, kept, bam = code_of(d, hash), router_state.of(model, hash), code.patches() or {}
+  local function check_bam()
+    local name = difference(bam, code.patches() or {})
+    if name then
+      check.fail("train: %s was replaced while the phase trained, which its fingerprint does not hold",
+                 name)
+    end
+  end
+  local function check_routers()
+    local name = difference(made_of, code_of(d, hash))
     if name then
       check.fail("train: %s has changed while the phase trained: the code, or a variable, global or "
                  .. "table that it uses. The phase's fingerprint was taken of what it was", name)
     end
-    name = difference(kept, router_state.of(model))
+    name = difference(kept, router_state.of(model, hash))
     if name then
       check.fail("train: the router's %s changed while the phase trained, and would be lost when it "
                  .. "is resumed: checkpoints hold tensors in a router's fields; keep numbers in one, "
                  .. "and caches in fields that begin with _", name)
     end
   end
+  return next(made_of) and check_routers, check_bam
 end
 
 return M

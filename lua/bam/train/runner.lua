@@ -109,7 +109,7 @@ local function open_run(phase, o, found)
   run.first, run.clock, run.saved = first, core.clock(), core.clock()
   run.lr = pinned.schedule("option lr", o.lr, phase.steps)
   run.check_knobs = pinned.knobs(o.description, phase.steps)
-  run.check_fixed = guard.fixed(o.description, run.model)
+  run.check_routers, run.check_bam = guard.fixed(o.description, run.model)
   run.gap = (o.on_step or o.on_eval) and guard.gap(run.model, run.optimizer, o.description)
   core.random_state(run.state.random)
   return run
@@ -128,7 +128,7 @@ end
 -- ---- during ----
 
 local function save(run, done)
-  run.check_fixed()
+  run.check_bam()
   local state, now = run.state, core.clock()
   state.seconds, run.clock = state.seconds + now - run.clock, now
   state.random, state.health, state.done = core.random_state(), run.health.state, done
@@ -243,7 +243,6 @@ local function after(run, step, record)
   record.tokens_per_second = run.phase.step_tokens / math.max(now - run.ticked, 1e-9)
   log(run, record)
   run.check_knobs(step, run.model.reached)
-  if step == run.first then run.check_fixed() end
   if record.skipped then complain(run, record) end
   if o.on_step then guard.call("on_step", o.on_step, record, run.model, seed_between(run)) end
   local last = step == run.phase.steps
@@ -265,6 +264,7 @@ local function run_steps(run, last, after_step)
     batch = run.o.batch, rows = run.state.rows, after = after_step,
     judge = function(loss, norm)
       if run.gap then run.gap:check() end
+      if run.check_routers then run.check_routers() end
       return run.health:judge(loss, norm, regime.at(run.state.step + 1, run))
     end,
   }
