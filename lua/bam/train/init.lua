@@ -23,6 +23,7 @@ local spec = {
   betas = { "list", optional = true }, eps = { "positive", 1e-8 },
   weight_decay = { "rate", 0.1 }, eval_every = { "count", optional = true },
   eval_tokens = { "size", 2048 }, save_every = { "size", optional = true },
+  audit_every = { "size", optional = true },
   on_step = { "callable", optional = true }, on_eval = { "callable", optional = true },
 }
 
@@ -143,6 +144,8 @@ end
 ---@field eval_every? integer steps between evaluations, a quarter of the run by default; 0: none
 ---@field eval_tokens? integer tokens per domain of such an evaluation, 2048 by default
 ---@field save_every? integer steps between checkpoints; default: a minute of time
+---@field audit_every? integer compute every n-th step twice, and watch weights and moments between
+--- steps: wrong bits of memory or processor end the run. About 1 / n slower; what is trained stays the same
 ---@field on_step? fun(record: table, model: table) called after every step, to look and log
 ---@field on_eval? fun(result: table, model: table) called after every evaluation, to look and log
 

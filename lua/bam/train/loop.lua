@@ -99,12 +99,13 @@ function M.step(model, optimizer, batch, settings)
   return record
 end
 
---- Steps run.first to run.steps, or to run.last, in training mode. Every step is a function of its number alone: the batch, the
---- learning rate, and what set_step changes in the model.
+--- Steps run.first to run.steps, or to run.last, in training mode. Every step is a function of its
+--- number alone: the batch, the learning rate, and what set_step changes in the model.
 ---@param run { model: table, optimizer: table, stream: table, lr: schedule, first: integer, steps:
---- integer, last?: integer, batch: integer, rows?: integer, clip?: number, judge?: function, after: fun(step:
---- integer, record: table) } stream:batch(step, first row, rows) gives a batch; after is called
---- with each step's record
+--- integer, last?: integer, batch: integer, rows?: integer, clip?: number, judge?: function,
+--- around?: fun(step: integer, compute: function): table, after: fun(step: integer, record: table) }
+--- stream:batch(step, first row, rows) gives a batch; around computes a step by compute() and gives
+--- its record; after is called with each step's record
 function M.run(run)
   check.value("loop: after", run.after, "callable")
   run.model:train()
@@ -114,11 +115,13 @@ function M.run(run)
       check.fail("loop: at step %d of %d every parameter is frozen, so that nothing is trained",
                  step, run.steps)
     end
-    local record = core.scope(function()
-      return M.step(run.model, run.optimizer, run.stream:batch(step, 1, run.batch), {
-        lr = run.lr:at(step, run.steps), clip = run.clip, rows = run.rows, judge = run.judge })
-    end)
-    run.after(step, record)
+    local function compute()
+      return core.scope(function()
+        return M.step(run.model, run.optimizer, run.stream:batch(step, 1, run.batch), {
+          lr = run.lr:at(step, run.steps), clip = run.clip, rows = run.rows, judge = run.judge })
+      end)
+    end
+    run.after(step, run.around and run.around(step, compute) or compute())
   end
 end
 

@@ -12,6 +12,7 @@ local metrics = require "bam.train.metrics"
 local optim = require "bam.optim"
 local pinned = require "bam.train.pinned"
 local progress = require "bam.train.progress"
+local recheck = require "bam.train.recheck"
 local regime = require "bam.train.regime"
 local staged = require "bam.staged"
 local store = require "bam.train.store"
@@ -256,12 +257,19 @@ end
 -- Something to be done when a block is left, however that happens.
 local function finally(f) return setmetatable({}, { __name = "finally", __close = f }) end
 
+-- What computes the steps with option audit_every.
+local function around(run)
+  local rechecked = recheck.new(run.o.audit_every, run)
+  return function(step, compute) return rechecked:step(step, compute) end
+end
+
 -- The steps from run.first to `last`.
 local function run_steps(run, last, after_step)
   loop.run {
     model = run.model, optimizer = run.optimizer, stream = run.stream, lr = run.lr,
     clip = run.o.clip, first = run.first, steps = run.phase.steps, last = last,
     batch = run.o.batch, rows = run.state.rows, after = after_step,
+    around = run.o.audit_every and around(run) or nil,
     judge = function(loss, norm)
       if run.gap then run.gap:check() end
       if run.check_routers then run.check_routers() end

@@ -1,0 +1,111 @@
+-- bam.train's option audit_every: wrong bits of memory or processor are found while a phase trains.
+-- Digests of weights and moments are kept from the end of a step to the beginning of the next. Every
+-- n-th step is computed twice, and must give the same bits.
+local check = require "bam.check"
+local core = require "bam.core"
+
+local M = {}
+
+local Recheck = {}
+local metatable = { __name = "recheck", __index = Recheck }
+
+function metatable:__tostring()
+  return string.format("recheck of every %d steps", self.every)
+end
+
+-- Everything that a step changes in memory: flat buffers, and tensors that routers change themselves.
+local function tensors_of(model, optimizer)
+  local list, flat = {}, {}
+  for _, bucket in ipairs(optimizer._buckets) do
+    list[#list + 1] = bucket.param
+    for _, buffer in ipairs(bucket.moments) do list[#list + 1] = buffer end
+    for _, tensor in ipairs(bucket.tensors) do flat[tensor] = true end
+  end
+  local state = model:state()
+  for _, name in ipairs(check.sorted_names(state)) do
+    if not flat[state[name]] then list[#list + 1] = state[name] end
+  end
+  return list
+end
+
+local function digest(self)
+  local digests = {}
+  for i, tensor in ipairs(self.tensors) do digests[i] = core.hash_tensor(tensor) end
+  return table.concat(digests, " ")
+end
+
+local function copy(value)
+  if type(value) ~= "table" then return value end
+  local t = {}
+  for key, field in pairs(value) do t[key] = copy(field) end
+  return t
+end
+
+-- What is needed to compute a step once more.
+local function remember(self)
+  local before = { tensors = {}, steps = {}, count = self.optimizer.steps,
+                   random = core.random_state(), health = copy(self.health.state) }
+  for i, tensor in ipairs(self.tensors) do before.tensors[i] = tensor:clone():keep() end
+  for i, bucket in ipairs(self.optimizer._buckets) do
+    before.steps[i] = {}
+    for k, entry in ipairs(bucket.entries) do before.steps[i][k] = entry.steps end
+  end
+  return before
+end
+
+local function restore(self, before)
+  core.with_grad(false, function()
+    for i, tensor in ipairs(self.tensors) do tensor:copy_(before.tensors[i]) end
+  end)
+  for i, bucket in ipairs(self.optimizer._buckets) do
+    for k, entry in ipairs(bucket.entries) do entry.steps = before.steps[i][k] end
+  end
+  self.optimizer.steps, self.health.state = before.count, before.health
+  core.random_state(before.random)
+end
+
+local ADVICE = "; wrong bits come from faulty memory, an unstable processor, or a kernel that is not "
+  .. "deterministic. The checkpoints are from before"
+
+local function compute_twice(self, step, compute)
+  local before = remember(self)
+  compute()
+  local first = digest(self)
+  restore(self, before)
+  for _, tensor in ipairs(before.tensors) do tensor:close() end
+  local record = compute()
+  if digest(self) ~= first then
+    check.fail("train: step %d, computed twice, gave different weights or moments%s", step, ADVICE)
+  end
+  return record
+end
+
+--- Compute a step, twice if it is its turn, and give its record. Raises an error when bits are wrong.
+---@param step integer
+---@param compute fun(): table computes the step
+---@return table record
+function Recheck:step(step, compute)
+  if self.digest and digest(self) ~= self.digest then
+    check.fail("train: weights or moments changed in memory between steps %d and %d%s", step - 1, step,
+               ADVICE)
+  end
+  local record
+  if step % self.every == 0 then
+    record = compute_twice(self, step, compute)
+  else
+    record = compute()
+  end
+  self.digest = digest(self)
+  return record
+end
+
+--- What checks a run.
+---@param every integer
+---@param run { model: table, optimizer: table, health: table }
+---@return table
+function M.new(every, run)
+  return setmetatable({ every = every, optimizer = run.optimizer, health = run.health,
+                        tensors = tensors_of(run.model, run.optimizer) }, metatable)
+end
+
+return M

@@ -1,0 +1,82 @@
+-- audit_every: a bit that flips in weights or moments between two steps, or anywhere in a step that is
+-- computed twice, ends the run; and without faults nothing changes.
+package.path = string.format("tests/lua/support/?.lua;%s", package.path)
+local bam = require "bam"
+local recheck = require "bam.train.recheck"
+local small = require "small_run"
+
+local WIDTH = 8
+
+-- A model of two layers that is trained on random numbers; `fault(step, run, time)` may do harm.
+local function train(every, fault)
+  bam.seed(1)
+  local model = bam.nn.Sequential { bam.nn.Linear(WIDTH, WIDTH), bam.nn.Linear(WIDTH, 1) }
+  local run = { model = model, optimizer = bam.optim.AdamW(model, { lr = 1e-2 }),
+                health = { state = {} } }
+  local rechecked = every and recheck.new(every, run)
+  for step = 1, 9 do
+    local time = 0
+    local function compute()
+      return bam.scope(function()
+        time = time + 1
+        run.health.state.last = step
+        run.optimizer:zero_grad()
+        local loss = (model(bam.randn(4, WIDTH)) ^ 2):mean()
+        loss:backward()
+        if fault then fault(step, run, time) end
+        run.optimizer:step()
+        return { loss = loss:item() }
+      end)
+    end
+    if rechecked then rechecked:step(step, compute) else compute() end
+    if fault then fault(step, run, "after") end
+  end
+  return tostring(run.optimizer._buckets[1].param), run.optimizer.steps
+end
+
+local plain, steps = train()
+local watched, count = train(3)
+assert(plain == watched and steps == count, "watching changes what is trained")
+
+-- Flip the lowest bit of an element of a buffer.
+local function flip(buffer)
+  bam.no_grad(function() buffer[3] = buffer[3]:item() * (1 + 2 ^ -23) + 1e-45 end)
+end
+
+local function expect(words, fault)
+  local ok, message = pcall(train, 3, fault)
+  assert(not ok and message:find(words, 1, true), message)
+end
+
+for _, buffer in ipairs { "param", "moment" } do
+  expect("weights or moments changed in memory between steps 4 and 5", function(step, run, when)
+    local bucket = run.optimizer._buckets[1]
+    if step == 4 and when == "after" then
+      flip(buffer == "param" and bucket.param or bucket.moments[2])
+    end
+  end)
+end
+for time = 1, 2 do
+  expect("step 6, computed twice, gave different weights or moments", function(step, run, when)
+    if step == 6 and when == time then flip(run.optimizer._buckets[1].grad) end
+  end)
+end
+
+-- ---- in a phase: the same weights, and the same fingerprint ----
+
+local with_audit = small.RECIPE:gsub("phase.eval_tokens = 64",
+                                     "phase.eval_tokens, phase.audit_every = 64, 2")
+local directory, other = small.directory(), small.directory(with_audit)
+local cleanup <close> = setmetatable({}, { __close = function()
+  small.remove(directory)
+  small.remove(other)
+end })
+for _, place in ipairs { directory, other } do
+  local output, fine = small.run(place)
+  assert(fine, output)
+end
+small.assert_same(small.digests(directory), small.digests(other))
+for _, name in ipairs { "seed", "experts/law", "mixed" } do
+  assert(small.phase(directory, name):match "%x+$" == small.phase(other, name):match "%x+$", name)
+end
+print "recheck: ok"
