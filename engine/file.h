@@ -1,7 +1,6 @@
-/* Files as the engine meets them: read-only mappings from which tensors are made without copying,
-   and a writer that replaces a file as a whole or not at all. Sizes are 64-bit; every error names
-   the path, the reason and what to do. Data in files is little-endian, as are all machines this
-   runs on. */
+/* Writing files: a writer that replaces a file as a whole or not at all (input.h reads them). Sizes
+   are 64-bit; every error names the path, the reason and what to do. Data in files is little-endian,
+   as are all machines this runs on. */
 #ifndef BAM_FILE_H
 #define BAM_FILE_H
 
@@ -13,34 +12,6 @@
    loses its middle. Returns `quoted`. */
 #define BAM_QUOTE_TEXT 240
 const char *bam_quote(const char *text, char quoted[BAM_QUOTE_TEXT]);
-
-/* ---- reading ---- */
-
-/* The bytes of a file, shared by the tensors made from them; the last reference unmaps. Writing
-   into such a tensor changes this process's private pages, never the file. Replacing the file (as
-   the writer below does) is harmless. Shortening it in place while it is mapped is not: the system
-   then stops the program at the next access, and there is nothing an engine could do about it. */
-typedef struct bam_mapping {
-  int64_t refs;
-  bam_context *context;
-  unsigned char *data;
-  int64_t bytes; /* at least 1 */
-} bam_mapping;
-
-/* Map the regular, non-empty file at `path`: one reference in *out. Fails with BAM_ERROR_FILE for
-   anything missing, unreadable, empty or not a regular file; never waits for a pipe. */
-bam_status bam_mapping_open(bam_context *context, const char *path, bam_mapping **out);
-
-bam_mapping *bam_mapping_retain(bam_mapping *mapping);
-
-/* Give up one reference to a bam_mapping. NULL is legal. */
-void bam_mapping_release(void *mapping);
-
-/* A contiguous CPU tensor of the mapped bytes from `offset` on, which must all lie inside the
-   mapping. It shares them when `offset` suits the dtype, else it is a copy. Fails with
-   BAM_ERROR_FILE when a bool is neither 0 nor 1. */
-bam_status bam_mapping_tensor(bam_mapping *mapping, int64_t offset, bam_dtype dtype,
-                              const bam_shape *shape, bam_tensor **out);
 
 /* ---- writing ---- */
 

@@ -214,17 +214,6 @@ bam_status bam_storage_alloc(bam_context *context, bam_device *device, int64_t b
   return BAM_OK;
 }
 
-bam_status bam_storage_wrap(bam_context *context, bam_device *device, void *data, int64_t bytes,
-                            void (*release)(void *), void *owner, bam_storage **out) {
-  bam_storage *storage = bam_object_alloc(context, sizeof *storage);
-  if (storage == NULL)
-    return BAM_ERROR_MEMORY;
-  *storage = (bam_storage){ .refs = 1, .size_class = -1, .device = device, .data = data,
-                            .bytes = bytes, .release = release, .owner = owner };
-  *out = storage;
-  return BAM_OK;
-}
-
 bam_status bam_storage_grow(bam_context *context, bam_storage **scratch, int64_t bytes) {
   bam_storage *old = *scratch, *grown = NULL;
   if (old != NULL && old->bytes >= bytes)
@@ -257,12 +246,6 @@ static void free_own(bam_context *context, bam_storage *storage) {
 void bam_storage_release(bam_context *context, bam_storage *storage) {
   if (storage == NULL || --storage->refs > 0)
     return;
-  if (storage->size_class < 0) {
-    if (storage->release != NULL)
-      storage->release(storage->owner);
-    bam_object_free(context, storage, sizeof *storage);
-    return;
-  }
   count_live(&context->memory, storage->device, -storage->bytes);
   if (context->memory.no_cache) {
     free_own(context, storage);

@@ -42,12 +42,6 @@ void bam_object_free(struct bam_context *context, void *object, size_t bytes);
 bam_status bam_storage_alloc(struct bam_context *context, struct bam_device *device, int64_t bytes,
                              struct bam_storage **out);
 
-/* A storage over `bytes` bytes at `data` that somebody else owns (a mapped file): `release` is
-   called with `owner` when the last reference goes. On failure `release` has not been called. */
-bam_status bam_storage_wrap(struct bam_context *context, struct bam_device *device, void *data,
-                            int64_t bytes, void (*release)(void *owner), void *owner,
-                            struct bam_storage **out);
-
 /* Grow the CPU storage *scratch (NULL: none yet) to at least `bytes`, keeping its contents. */
 bam_status bam_storage_grow(struct bam_context *context, struct bam_storage **scratch,
                             int64_t bytes);

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "file.h"
+#include "input.h"
 
+#define MOST_HEADER 1000000 /* NumPy itself reads 10,000 bytes */
 #define MAGIC "\x93NUMPY"
 #define MAGIC_BYTES 6
 
@@ -190,24 +192,49 @@ static bam_status parse_dictionary(cursor *c, npy_header *header) {
 
 /* ---- the file ---- */
 
-/* Find the header's text; the data begin where it ends. */
-static bam_status find_header(bam_context *context, const bam_mapping *mapping, cursor *c) {
-  const unsigned char *data = mapping->data;
-  if (mapping->bytes < 10 || memcmp(data, MAGIC, MAGIC_BYTES) != 0)
+/* Where the header's text begins and how long it is, from the first bytes of the file. */
+static bam_status find_header(const bam_input *input, bam_context *context, int64_t *start,
+                              int64_t *length) {
+  unsigned char data[12] = { 0 };
+  int64_t bytes = bam_input_bytes(input);
+  bam_status status =
+    bam_input_read(input, 0, data, bytes < (int64_t)sizeof data ? bytes : (int64_t)sizeof data);
+  if (status != BAM_OK)
+    return status;
+  if (bytes < 10 || memcmp(data, MAGIC, MAGIC_BYTES) != 0)
     return bam_fail(context, BAM_ERROR_FILE, "not an npy file: it does not begin with \\x93NUMPY");
   int major = data[6], minor = data[7];
   if (major < 1 || major > 3 || minor != 0)
     return bam_fail(context, BAM_ERROR_FILE, "npy version %d.%d is not supported; save as 1.0",
                     major, minor);
-  int64_t start = major == 1 ? 10 : 12, length = data[8] | data[9] << 8;
-  if (major > 1 && mapping->bytes >= start)
-    length |= (int64_t)data[10] << 16 | (int64_t)data[11] << 24;
-  if (mapping->bytes < start || length > mapping->bytes - start)
+  *start = major == 1 ? 10 : 12;
+  *length = data[8] | data[9] << 8;
+  if (major > 1)
+    *length |= (int64_t)data[10] << 16 | (int64_t)data[11] << 24;
+  if (bytes < *start || *length > bytes - *start)
     return bam_fail(context, BAM_ERROR_FILE,
-                    "its header is cut short: %lld bytes announced, %lld there", (long long)length,
-                    (long long)(mapping->bytes - start));
-  *c = (cursor){ context, (const char *)data + start, (const char *)data + start + length };
+                    "its header is cut short: %lld bytes announced, %lld there",
+                    (long long)*length, (long long)(bytes - *start));
+  if (*length > MOST_HEADER)
+    return bam_fail(context, BAM_ERROR_FILE, "its header has %lld bytes, and %d are the limit",
+                    (long long)*length, MOST_HEADER);
   return BAM_OK;
+}
+
+/* Read the header at [start, start + length). */
+static bam_status read_header(const bam_input *input, bam_context *context, int64_t start,
+                              int64_t length, npy_header *header) {
+  size_t room = (size_t)length + 1; /* none is asked for nothing */
+  char *text = bam_object_alloc(context, room);
+  if (text == NULL)
+    return BAM_ERROR_MEMORY;
+  bam_status status = BAM_OK;
+  cursor c = { context, text, text + length };
+  BAM_TRY(bam_input_read(input, start, text, length));
+  BAM_TRY(parse_dictionary(&c, header));
+done:
+  bam_object_free(context, text, room);
+  return status;
 }
 
 static bam_status check_size(bam_context *context, const npy_header *header, int64_t there) {
@@ -257,36 +284,34 @@ static bam_shape stored_shape(const npy_header *header) {
   return shape;
 }
 
-bam_status bam_npy_parse(bam_context *context, bam_mapping *mapping, bam_tensor **out) {
+bam_status bam_npy_parse(bam_context *context, const bam_input *input, bam_tensor **out) {
   bam_status status = BAM_OK;
   npy_header header = { .has_descr = false };
   bam_tensor *tensor = NULL;
-  cursor c = { 0 };
-  BAM_TRY(find_header(context, mapping, &c));
-  int64_t data = c.end - (const char *)mapping->data;
-  BAM_TRY(parse_dictionary(&c, &header));
-  BAM_TRY(check_size(context, &header, mapping->bytes - data));
+  int64_t start = 0, length = 0;
+  BAM_TRY(find_header(input, context, &start, &length));
+  BAM_TRY(read_header(input, context, start, length, &header));
+  BAM_TRY(check_size(context, &header, bam_input_bytes(input) - start - length));
   bam_shape stored = stored_shape(&header);
-  BAM_TRY(bam_mapping_tensor(mapping, data, header.dtype, &stored, &tensor));
+  BAM_TRY(bam_input_tensor(input, start + length, header.dtype, &stored, &tensor));
   if (header.swapped)
-    swap_bytes(tensor); /* in private pages */
+    swap_bytes(tensor);
   if (header.fortran)
     status = transpose(&tensor);
   if (status == BAM_OK)
     *out = tensor;
 done:
-  return status;
+  return status == BAM_OK ? BAM_OK : bam_fail_input(input, status);
 }
 
 bam_status bam_npy_read(bam_context *context, const char *path, bam_tensor **out) {
-  bam_mapping *mapping;
-  bam_status status = bam_mapping_open(context, path, &mapping);
+  bam_input *input;
+  bam_status status = bam_input_open(context, path, &input);
   if (status != BAM_OK)
     return status;
-  status = bam_npy_parse(context, mapping, out);
-  bam_mapping_release(mapping);
-  char quoted[BAM_QUOTE_TEXT];
-  return status == BAM_OK ? BAM_OK : bam_fail_within(context, status, bam_quote(path, quoted));
+  status = bam_npy_parse(context, input, out);
+  bam_input_close(input);
+  return status;
 }
 
 /* ---- writing ---- */

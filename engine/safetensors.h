@@ -8,6 +8,9 @@
 
 /* Longer headers are refused, reading and writing, as by other implementations. */
 #define BAM_SAFETENSORS_MAX_HEADER 100000000
+/* Files of more tensors, or more strings of metadata, are not read. The largest models have 100,000
+   tensors, in several files. */
+#define BAM_SAFETENSORS_MAX_ENTRIES 1000000
 
 /* One string of the file's __metadata__. */
 typedef struct bam_metadata {
@@ -28,13 +31,12 @@ typedef struct bam_safetensors_entry {
 
 /* Open `path` and check its header: a handle in *out, owned by the caller. Fails with
    BAM_ERROR_FILE, naming path, tensor and reason. Tensors may be of dtype BOOL U8 I32 I64 F16 BF16
-   F32 F64. */
+   F32 F64. Memory: the header and 120 bytes per tensor, whatever the header says. */
 bam_status bam_safetensors_open(bam_context *context, const char *path, bam_safetensors **out);
 
-/* The same over bytes already mapped, of which it takes a reference of its own; errors name no
-   path. */
-struct bam_mapping;
-bam_status bam_safetensors_parse(bam_context *context, struct bam_mapping *mapping,
+/* The same from an opened input, which it takes over, and closes on failure. */
+struct bam_input;
+bam_status bam_safetensors_parse(bam_context *context, struct bam_input *input,
                                  bam_safetensors **out);
 
 /* Close the file. Tensors made from it stay valid. NULL is legal. */
@@ -49,10 +51,19 @@ int64_t bam_safetensors_find(const bam_safetensors *file, const char *name);
 /* Its metadata in the order of the file, and how many there are. */
 const bam_metadata *bam_safetensors_metadata(const bam_safetensors *file, int64_t *count);
 
-/* The tensor of entry `i`, on the CPU, in *out. It shares the mapped file, privately, unless its
-   place there is not aligned for its dtype: then it is a copy. Changing it never changes the file;
-   see bam_mapping on what must not be done to a file in use. */
+/* The tensor of entry `i`, on the CPU, in *out: read from the file now, and then the caller's own.
+   Fails, naming path and tensor, when the file is not what it was when it was opened (see bam_input),
+   and for bools other than 0 and 1. */
 bam_status bam_safetensors_tensor(const bam_safetensors *file, int64_t i, bam_tensor **out);
+
+/* The same of rows [from, from + count), which must be there, along the first dimension. */
+bam_status bam_safetensors_rows(const bam_safetensors *file, int64_t i, int64_t from, int64_t count,
+                                bam_tensor **out);
+
+/* Copy elements [from, from + count) of entry `i`, which must be there, to `data`. Fails like
+   bam_safetensors_tensor; bools are not checked. */
+bam_status bam_safetensors_elements(const bam_safetensors *file, int64_t i, int64_t from,
+                                    int64_t count, void *data);
 
 /* ---- writing ---- */
 

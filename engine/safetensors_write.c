@@ -1,11 +1,12 @@
 /* Writing safetensors: the header is built first, because it says where every tensor will be; then
    header and tensors are streamed. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "file.h"
-#include "json.h"
 #include "safetensors.h"
+#include "text/utf8.h"
 
 static int by_size_then_name(const void *a, const void *b) {
   const bam_named_tensor *x = a, *y = b;
@@ -15,93 +16,153 @@ static int by_size_then_name(const void *a, const void *b) {
   return strcmp(x->name, y->name);
 }
 
-static bam_status out_of_memory(bam_context *context) {
-  return bam_fail(context, BAM_ERROR_MEMORY, "out of memory for the header of a safetensors file");
+/* ---- the header's text ---- */
+
+/* Text that is counted first, while `text` is NULL, and written then. */
+typedef struct header {
+  char *text;
+  size_t used;
+} header;
+
+static void put(header *h, const char *text, size_t size) {
+  if (h->text != NULL)
+    memcpy(h->text + h->used, text, size);
+  h->used += size;
 }
 
-/* Put "key": value into an object. `value` is taken over; NULL: there was no memory for it. */
-static bam_status put(bam_context *context, json_t *object, const char *key, json_t *value) {
-  return json_object_set_new(object, key, value) == 0 ? BAM_OK : out_of_memory(context);
+static void put_text(header *h, const char *text) { put(h, text, strlen(text)); }
+
+static void put_number(header *h, int64_t number) {
+  char text[24];
+  snprintf(text, sizeof text, "%lld", (long long)number);
+  put_text(h, text);
 }
 
-/* Is `text` what JSON can hold? */
+static void put_string(header *h, const char *text) {
+  static const char controls[] = "\b\t\n\f\r\"\\", letters[] = "btnfr\"\\";
+  char escape[8];
+  put_text(h, "\"");
+  for (const char *c = text; *c != '\0'; c++) {
+    const char *found = strchr(controls, *c);
+    if (found != NULL)
+      snprintf(escape, sizeof escape, "\\%c", letters[found - controls]);
+    else if ((unsigned char)*c < 0x20)
+      snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*c);
+    else
+      snprintf(escape, sizeof escape, "%c", *c);
+    put_text(h, escape);
+  }
+  put_text(h, "\"");
+}
+
+static void put_metadata(header *h, const bam_metadata *metadata, int64_t n) {
+  const char *format = "pt";
+  for (int64_t i = 0; i < n; i++)
+    if (strcmp(metadata[i].key, "format") == 0)
+      format = metadata[i].value;
+  put_text(h, "{\"__metadata__\":{\"format\":");
+  put_string(h, format);
+  for (int64_t i = 0; i < n; i++) {
+    if (strcmp(metadata[i].key, "format") == 0)
+      continue;
+    put_text(h, ",");
+    put_string(h, metadata[i].key);
+    put_text(h, ":");
+    put_string(h, metadata[i].value);
+  }
+  put_text(h, "}");
+}
+
+/* Describe a tensor whose data is [begin, end). */
+static void put_tensor(header *h, const bam_named_tensor *named, int64_t begin, int64_t end) {
+  const bam_tensor *tensor = named->tensor;
+  put_text(h, ",");
+  put_string(h, named->name);
+  put_text(h, ":{\"dtype\":");
+  put_string(h, bam_safetensors_dtype(tensor->dtype));
+  put_text(h, ",\"shape\":[");
+  for (int d = 0; d < tensor->shape.ndim; d++) {
+    put_text(h, d > 0 ? "," : "");
+    put_number(h, tensor->shape.size[d]);
+  }
+  put_text(h, "],\"data_offsets\":[");
+  put_number(h, begin);
+  put_text(h, ",");
+  put_number(h, end);
+  put_text(h, "]}");
+}
+
+static int64_t count_bytes(const bam_tensor *tensor) {
+  return bam_tensor_count(tensor) * bam_dtype_size(tensor->dtype);
+}
+
+static void put_header(header *h, const bam_named_tensor *tensors, int64_t n,
+                       const bam_metadata *metadata, int64_t n_metadata) {
+  int64_t offset = 0;
+  put_metadata(h, metadata, n_metadata);
+  for (int64_t i = 0; i < n; i++) {
+    int64_t end = offset + count_bytes(tensors[i].tensor);
+    put_tensor(h, &tensors[i], offset, end);
+    offset = end;
+  }
+  put_text(h, "}");
+}
+
+/* ---- what can be written ---- */
+
 static bool is_utf8(const char *text) {
-  json_t *value = json_string(text);
-  bool valid = value != NULL;
-  json_decref(value);
-  return valid;
+  int64_t size = (int64_t)strlen(text);
+  return bam_utf8_prefix(text, size) == size;
 }
 
-static bam_status put_metadata(bam_context *context, json_t *header, const bam_metadata *metadata,
-                               int64_t n) {
-  json_t *object = json_object();
-  bam_status status = put(context, header, "__metadata__", object);
-  if (status == BAM_OK)
-    status = put(context, object, "format", json_string("pt"));
-  for (int64_t i = 0; i < n && status == BAM_OK; i++) {
-    char quoted[BAM_QUOTE_TEXT];
+static bam_status check_metadata(bam_context *context, const bam_metadata *metadata, int64_t n) {
+  char quoted[BAM_QUOTE_TEXT];
+  for (int64_t i = 0; i < n; i++)
     if (!is_utf8(metadata[i].key) || !is_utf8(metadata[i].value))
       return bam_fail(context, BAM_ERROR_ARGUMENT, "metadata %s is not UTF-8 text",
                       bam_quote(metadata[i].key, quoted));
-    status = put(context, object, metadata[i].key, json_string(metadata[i].value));
+  return BAM_OK;
+}
+
+static bam_status check_tensor(bam_context *context, const bam_named_tensor *named, int64_t *total) {
+  char quoted[BAM_QUOTE_TEXT];
+  bam_quote(named->name, quoted);
+  if (strcmp(named->name, "__metadata__") == 0)
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "a tensor cannot be called %s, which is kept for text; rename it", quoted);
+  if (!is_utf8(named->name))
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "tensor name %s is not UTF-8 text; rename it",
+                    quoted);
+  if (__builtin_add_overflow(*total, count_bytes(named->tensor), total))
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "the tensors exceed 2^63 bytes");
+  return BAM_OK;
+}
+
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const bam_named_tensor *)a)->name, ((const bam_named_tensor *)b)->name);
+}
+
+/* Check the tensors, which are sorted by name then. */
+static bam_status check_tensors(bam_context *context, bam_named_tensor *tensors, int64_t n) {
+  char quoted[BAM_QUOTE_TEXT];
+  int64_t total = 0;
+  bam_status status = BAM_OK;
+  if (n > 0)
+    qsort(tensors, (size_t)n, sizeof *tensors, by_name);
+  for (int64_t i = 0; i < n && status == BAM_OK; i++) {
+    status = check_tensor(context, &tensors[i], &total);
+    if (status == BAM_OK && i > 0 && strcmp(tensors[i - 1].name, tensors[i].name) == 0)
+      status = bam_fail(context, BAM_ERROR_ARGUMENT, "two tensors are called %s; rename one",
+                        bam_quote(tensors[i].name, quoted));
   }
   return status;
 }
 
-static bam_status check_name(bam_context *context, json_t *header, const char *name) {
-  char quoted[BAM_QUOTE_TEXT];
-  bam_quote(name, quoted);
-  if (strcmp(name, "__metadata__") == 0)
-    return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "a tensor cannot be called %s, which is kept for text; rename it", quoted);
-  if (!is_utf8(name))
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "tensor name %s is not UTF-8 text; rename it",
-                    quoted);
-  if (json_object_get(header, name) != NULL)
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "two tensors are called %s; rename one", quoted);
-  return BAM_OK;
-}
-
-/* Describe a tensor that begins at byte *offset of the data, and move *offset to its end. */
-static bam_status put_tensor(bam_context *context, json_t *header, const bam_named_tensor *named,
-                             int64_t *offset) {
-  bam_status status = check_name(context, header, named->name);
-  if (status != BAM_OK)
-    return status;
-  const bam_tensor *tensor = named->tensor;
-  int64_t end;
-  if (__builtin_add_overflow(*offset, bam_tensor_count(tensor) * bam_dtype_size(tensor->dtype),
-                             &end))
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "the tensors exceed 2^63 bytes");
-  json_t *shape = json_array();
-  for (int d = 0; d < tensor->shape.ndim; d++)
-    if (json_array_append_new(shape, json_integer(tensor->shape.size[d])) != 0) {
-      json_decref(shape);
-      return out_of_memory(context);
-    }
-  json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", bam_safetensors_dtype(tensor->dtype),
-                            "shape", shape, "data_offsets", (json_int_t)*offset, (json_int_t)end);
-  *offset = end;
-  return put(context, header, named->name, entry);
-}
-
-/* The header's text in *text, to be freed. */
-static bam_status make_header(bam_context *context, const bam_named_tensor *tensors, int64_t n,
-                              const bam_metadata *metadata, int64_t n_metadata, char **text) {
-  json_t *header = json_object();
-  int64_t offset = 0;
-  bam_status status = put_metadata(context, header, metadata, n_metadata);
-  for (int64_t i = 0; i < n && status == BAM_OK; i++)
-    status = put_tensor(context, header, &tensors[i], &offset);
-  if (status == BAM_OK && (*text = json_dumps(header, JSON_COMPACT)) == NULL)
-    status = out_of_memory(context);
-  json_decref(header);
-  return status;
-}
+/* ---- the file ---- */
 
 /* The length, the header, and spaces up to a multiple of 8, which align the data. */
-static bam_status write_header(bam_writer *writer, const char *text) {
-  size_t length = strlen(text), padded = (length + 7) / 8 * 8;
+static bam_status write_header(bam_writer *writer, const header *h) {
+  size_t length = h->used, padded = (length + 7) / 8 * 8;
   if (padded > BAM_SAFETENSORS_MAX_HEADER)
     return bam_fail(
       writer->context, BAM_ERROR_ARGUMENT,
@@ -112,23 +173,38 @@ static bam_status write_header(bam_writer *writer, const char *text) {
     count[i] = (unsigned char)(padded >> (8 * i));
   bam_status status = bam_writer_bytes(writer, count, 8);
   if (status == BAM_OK)
-    status = bam_writer_bytes(writer, text, (int64_t)length);
+    status = bam_writer_bytes(writer, h->text, (int64_t)length);
   if (status == BAM_OK)
     status = bam_writer_bytes(writer, "        ", (int64_t)(padded - length));
   return status;
 }
 
-static bam_status write_file(bam_context *context, const char *path, const char *header,
+static bam_status write_file(bam_context *context, const char *path, const header *h,
                              const bam_named_tensor *tensors, int64_t n) {
   bam_writer writer;
   bam_status status = bam_writer_open(&writer, context, path);
   if (status == BAM_OK)
-    status = write_header(&writer, header);
+    status = write_header(&writer, h);
   for (int64_t i = 0; i < n && status == BAM_OK; i++)
     status = bam_writer_tensor(&writer, tensors[i].tensor);
   if (status == BAM_OK)
     status = bam_writer_commit(&writer);
   bam_writer_abandon(&writer);
+  return status;
+}
+
+/* Write the tensors, which are in the order of the file. */
+static bam_status write_sorted(bam_context *context, const char *path,
+                               const bam_named_tensor *tensors, int64_t n,
+                               const bam_metadata *metadata, int64_t n_metadata) {
+  header counted = { NULL, 0 };
+  put_header(&counted, tensors, n, metadata, n_metadata);
+  header h = { bam_object_alloc(context, counted.used), 0 };
+  if (h.text == NULL)
+    return BAM_ERROR_MEMORY;
+  put_header(&h, tensors, n, metadata, n_metadata);
+  bam_status status = write_file(context, path, &h, tensors, n);
+  bam_object_free(context, h.text, counted.used);
   return status;
 }
 
@@ -138,18 +214,18 @@ bam_status bam_safetensors_write(bam_context *context, const char *path,
   bam_status status = BAM_OK;
   bam_named_tensor *sorted = NULL;
   size_t bytes = (size_t)n * sizeof *sorted;
-  char *header = NULL;
   if (n > 0) {
     sorted = bam_object_alloc(context, bytes);
     if (sorted == NULL)
       return BAM_ERROR_MEMORY;
     memcpy(sorted, tensors, bytes);
-    qsort(sorted, (size_t)n, sizeof *sorted, by_size_then_name);
   }
-  BAM_TRY(make_header(context, sorted, n, metadata, n_metadata, &header));
-  BAM_TRY(write_file(context, path, header, sorted, n));
+  BAM_TRY(check_tensors(context, sorted, n));
+  BAM_TRY(check_metadata(context, metadata, n_metadata));
+  if (n > 0)
+    qsort(sorted, (size_t)n, sizeof *sorted, by_size_then_name);
+  BAM_TRY(write_sorted(context, path, sorted, n, metadata, n_metadata));
 done:
-  free(header);
   bam_object_free(context, sorted, bytes);
   return status;
 }

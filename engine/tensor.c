@@ -187,11 +187,6 @@ bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **
                                 : converted_copy(tensor, dtype, out);
 }
 
-bam_status bam_tensor_convert_fixed(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out) {
-  const bool is_foreign = tensor->storage->release != NULL;
-  return is_foreign ? converted_copy(tensor, dtype, out) : bam_tensor_convert(tensor, dtype, out);
-}
-
 /* ---- numbers ---- */
 
 bam_status bam_number_check(bam_context *context, const char *what, bam_dtype dtype,

@@ -11,13 +11,11 @@
 
 typedef struct bam_storage {
   int64_t refs;            /* 64 bits cannot wrap: each reference takes memory */
-  int32_t size_class;      /* -1: not cached */
+  int32_t size_class;
   bam_device *device;
   void *data;
   int64_t bytes;           /* capacity */
   uint64_t version;        /* counts in-place changes, so that autograd notices them */
-  void (*release)(void *); /* for wrapped memory, else NULL */
-  void *owner;
   struct bam_storage *next; /* in the device's free list */
 } bam_storage;
 
@@ -80,10 +78,6 @@ bam_status bam_tensor_contiguous(bam_tensor *tensor, bam_tensor **out);
 /* A contiguous copy in `dtype` (a new reference to `tensor` itself when nothing changes). Not
    recorded. */
 bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out);
-
-/* Like bam_tensor_convert, but the result never lies in memory that others may change (a mapped file):
-   what has been checked about its values stays so. */
-bam_status bam_tensor_convert_fixed(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out);
 
 /* `tensor` on `device`: a new reference to itself when it is there, else a contiguous copy. Not
    recorded. */

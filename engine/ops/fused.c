@@ -101,7 +101,7 @@ bam_status bam_call_ids(bam_call *call, int i, int64_t limit, int64_t ignore, ba
   if (!bam_dtype_is_integer(call->inputs[i]->dtype))
     return bam_call_fail(call, "token ids are integers (i64), and `%s` is %s",
                          input_name(call, i, name), bam_dtype_name(call->inputs[i]->dtype));
-  bam_status status = bam_tensor_convert_fixed(call->inputs[i], BAM_I64, &ids);
+  bam_status status = bam_tensor_convert(call->inputs[i], BAM_I64, &ids);
   if (status == BAM_OK)
     status = check_ids(call, i, ids, limit, ignore);
   if (status == BAM_OK)

@@ -199,7 +199,7 @@ bam_status bam_check_positions(bam_context *context, const char *what, bam_tenso
     return bam_fail(context, BAM_ERROR_ARGUMENT, "%s: positions are integers (i64), not %s", what,
                     bam_dtype_name(positions->dtype));
   bam_tensor *converted = NULL;
-  bam_status status = bam_tensor_convert_fixed(positions, BAM_I64, &converted);
+  bam_status status = bam_tensor_convert(positions, BAM_I64, &converted);
   if (status == BAM_OK && n >= 0)
     status = check_range(context, what, converted, n);
   if (status == BAM_OK)

@@ -68,7 +68,7 @@ static bam_status check_experts(bam_call *call, int64_t limit, bam_tensor **out)
   if (!bam_dtype_is_integer(experts->dtype))
     return bam_call_fail(call, "experts are integers (i64), not %s",
                          bam_dtype_name(experts->dtype));
-  BAM_TRY(bam_tensor_convert_fixed(experts, BAM_I64, &ids));
+  BAM_TRY(bam_tensor_convert(experts, BAM_I64, &ids));
   device->kernels[BAM_I64]->find_outside(device->stream, &bad, bam_tensor_data(ids),
                                          bam_tensor_count(ids), 0, limit);
   BAM_TRY(bam_device_check(call->context, device));

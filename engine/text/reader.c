@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "../file.h"
-#include "../json.h"
+#include "../json_record.h"
 #include "record.h"
 #include "source.h"
 

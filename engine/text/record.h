@@ -2,7 +2,7 @@
 #ifndef BAM_TEXT_RECORD_H
 #define BAM_TEXT_RECORD_H
 
-#include "../json.h"
+#include "../json_record.h"
 
 /* Find the string that `field` names in `record`: a field of the object, or one of objects within
    it, as in "doc.text". *text, of *size bytes, is borrowed from the record. Fails with

@@ -1,12 +1,18 @@
-/* Every value is read once, and checked then: a mapped file may change meanwhile. */
+/* Values are read in pieces, from memory or from a file, and each is checked after it was read. */
 #include "window.h"
 
-/* A row of tokens and its documents, as their bytes lie in memory. */
+#include <string.h>
+
+#define BLOCK 512 /* beginnings of documents that are read at once: 4 KB */
+
+/* A row of tokens and its documents. */
 typedef struct text {
   bam_context *context;
-  const int32_t *tokens;
-  const int64_t *documents;
+  bam_row tokens, documents;
   int64_t n, n_documents;
+  int64_t block_begin, block_end; /* which of the beginnings are in `block` */
+  int64_t block[BLOCK];
+  int32_t *piece; /* room for the tokens of a window and one more */
 } text;
 
 /* One row of the four tensors, from `start` on. */
@@ -17,21 +23,57 @@ typedef struct row {
 
 /* ---- arguments ---- */
 
-static bam_status check_vector(bam_context *context, const char *role, const bam_tensor *x,
-                               bam_dtype dtype) {
-  char shape[BAM_SHAPE_TEXT];
-  if (x->dtype != dtype || x->shape.ndim != 1)
+static bam_status check_vector(bam_context *context, const char *role, const bam_row *x,
+                               bam_dtype dtype, int64_t *size) {
+  char shape_text[BAM_SHAPE_TEXT];
+  int64_t n;
+  const bam_tensor *tensor = x->tensor;
+  const bam_safetensors_entry *entry =
+    tensor == NULL ? bam_safetensors_entries(x->file, &n) + x->entry : NULL;
+  const bam_shape *shape = tensor != NULL ? &tensor->shape : &entry->shape;
+  bam_dtype found = tensor != NULL ? tensor->dtype : entry->dtype;
+  if (found != dtype || shape->ndim != 1)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
                     "expected %s of dtype %s and shape (n), got %s %s", role, bam_dtype_name(dtype),
-                    bam_dtype_name(x->dtype), bam_shape_text(&x->shape, shape));
-  if (bam_tensor_device(x) != &context->cpu || !bam_tensor_is_contiguous(x))
+                    bam_dtype_name(found), bam_shape_text(shape, shape_text));
+  if (tensor != NULL &&
+      (bam_tensor_device(tensor) != &context->cpu || !bam_tensor_is_contiguous(tensor)))
     return bam_fail(context, BAM_ERROR_ARGUMENT, "%s must be contiguous and on the CPU", role);
-  if (x->shape.size[0] == 0)
+  if (shape->size[0] == 0)
     return bam_fail(context, BAM_ERROR_ARGUMENT, "%s are empty", role);
+  *size = shape->size[0];
   return BAM_OK;
 }
 
-static bam_status check_beginnings(const text *in, const int64_t *starts, int64_t count,
+/* ---- reading ---- */
+
+/* Copy elements [from, from + count) of a row. */
+static bam_status read_row(const bam_row *x, int64_t from, int64_t count, void *data) {
+  if (x->tensor == NULL)
+    return bam_safetensors_elements(x->file, x->entry, from, count, data);
+  int64_t size = bam_dtype_size(x->tensor->dtype);
+  const char *begin = bam_tensor_data(x->tensor);
+  memcpy(data, begin + from * size, (size_t)(count * size));
+  return BAM_OK;
+}
+
+/* Where document k begins, as it is stored. */
+static bam_status read_document(text *in, int64_t k, int64_t *out) {
+  if (k < in->block_begin || k >= in->block_end) {
+    int64_t begin = k / BLOCK * BLOCK;
+    int64_t end = begin + BLOCK < in->n_documents ? begin + BLOCK : in->n_documents;
+    in->block_begin = in->block_end = 0; /* none, if reading fails */
+    bam_status status = read_row(&in->documents, begin, end - begin, in->block);
+    if (status != BAM_OK)
+      return status;
+    in->block_begin = begin;
+    in->block_end = end;
+  }
+  *out = in->block[k - in->block_begin];
+  return BAM_OK;
+}
+
+static bam_status check_beginnings(text *in, const int64_t *starts, int64_t count,
                                    int64_t time) {
   if (time < 1 || count < 1)
     return bam_fail(in->context, BAM_ERROR_ARGUMENT,
@@ -41,21 +83,25 @@ static bam_status check_beginnings(const text *in, const int64_t *starts, int64_
       return bam_fail(in->context, BAM_ERROR_ARGUMENT,
                       "window %lld begins at %lld; there are tokens at 0 to %lld",
                       (long long)i + 1, (long long)starts[i], (long long)in->n - 1);
-  const long long first = in->documents[0];
-  if (first != 0)
-    return bam_fail(in->context, BAM_ERROR_FILE,
-                    "the first document begins at %lld, not at 0; these are damaged: make them "
-                    "again",
-                    first);
-  return BAM_OK;
+  int64_t first;
+  bam_status status = read_document(in, 0, &first);
+  if (status != BAM_OK || first == 0)
+    return status;
+  return bam_fail(in->context, BAM_ERROR_FILE,
+                  "the first document begins at %lld, not at 0; these are damaged: make them again",
+                  (long long)first);
 }
 
 /* ---- one row ---- */
 
 static bam_status fill_tokens(const text *in, const row *r) {
+  int64_t left = in->n - r->start, there = left <= r->time ? left : r->time + 1;
+  bam_status status = read_row(&in->tokens, r->start, there, in->piece);
+  if (status != BAM_OK)
+    return status;
   for (int64_t t = 0; t <= r->time; t++) {
-    bool inside = r->start < in->n - t;
-    int64_t token = inside ? in->tokens[r->start + t] : 0;
+    bool inside = t < there;
+    int64_t token = inside ? in->piece[t] : 0;
     if (token < 0)
       return bam_fail(in->context, BAM_ERROR_FILE,
                       "the token at %lld is %lld; these are damaged: make them again",
@@ -68,25 +114,43 @@ static bam_status fill_tokens(const text *in, const row *r) {
   return BAM_OK;
 }
 
-/* The first document that begins behind `at`; whatever the offsets are, the one before it does
-   not. */
-static int64_t find_document(const text *in, int64_t at) {
-  int64_t low = 0, high = in->n_documents;
-  while (low < high) {
-    int64_t middle = low + (high - low) / 2;
-    if (in->documents[middle] <= at)
+/* A guess in [low, high) at the first document that begins after `at`, as if they were of equal
+   length: document low - 1 begins at `before`, document `high` at `after`. */
+static int64_t guess_document(int64_t low, int64_t high, int64_t before, int64_t after, int64_t at) {
+  double share = ((double)at - (double)before) / ((double)after - (double)before);
+  int64_t guess = low + (int64_t)(share * (double)(high - low));
+  return guess < low ? low : guess < high ? guess : high - 1;
+}
+
+/* The first document that begins after `at`, in *out; whatever the offsets are, the one before it does
+   not. The first guesses are mostly right, and each may cost a read. */
+static bam_status find_document(text *in, int64_t at, int64_t *out) {
+  int64_t low = 0, high = in->n_documents, before = 0, after = in->n;
+  for (int tries = 0; low < high; tries++) {
+    int64_t begin, middle = low + (high - low) / 2;
+    if (tries < 4 && high - low > 1)
+      middle = guess_document(low, high, before, after, at);
+    bam_status status = read_document(in, middle, &begin);
+    if (status != BAM_OK)
+      return status;
+    if (begin <= at) {
       low = middle + 1;
-    else
+      before = begin;
+    } else {
       high = middle;
+      after = begin;
+    }
   }
-  return low;
+  *out = low;
+  return BAM_OK;
 }
 
 /* Where document k begins, which must be behind `at`; the end of the tokens where there is none. */
-static bam_status read_beginning(const text *in, int64_t k, int64_t at, int64_t *out) {
-  *out = k < in->n_documents ? in->documents[k] : in->n;
-  if (k == in->n_documents || (*out > at && *out < in->n))
-    return BAM_OK;
+static bam_status read_beginning(text *in, int64_t k, int64_t at, int64_t *out) {
+  *out = in->n;
+  bam_status status = k < in->n_documents ? read_document(in, k, out) : BAM_OK;
+  if (status != BAM_OK || k == in->n_documents || (*out > at && *out < in->n))
+    return status;
   return bam_fail(in->context, BAM_ERROR_FILE,
                   "document %lld begins at %lld, where offsets from %lld to %lld can be; these are "
                   "damaged: make them again",
@@ -94,9 +158,11 @@ static bam_status read_beginning(const text *in, int64_t k, int64_t at, int64_t 
                   (long long)in->n - 1);
 }
 
-static bam_status fill_documents(const text *in, const row *r) {
-  int64_t next, k = find_document(in, r->start), number = 1, position = 0;
-  bam_status status = read_beginning(in, k, r->start, &next);
+static bam_status fill_documents(text *in, const row *r) {
+  int64_t next = 0, k, number = 1, position = 0;
+  bam_status status = find_document(in, r->start, &k);
+  if (status == BAM_OK)
+    status = read_beginning(in, k, r->start, &next);
   for (int64_t t = 0; t < r->time && status == BAM_OK; t++) {
     if (t == next - r->start) {
       number++;
@@ -129,16 +195,18 @@ static row find_row(const bam_windows *w, int64_t i, int64_t start, int64_t time
                 (int64_t *)bam_tensor_data(w->positions) + i * time };
 }
 
-bam_status bam_windows_pack(bam_context *context, const bam_tensor *tokens,
-                            const bam_tensor *documents, const int64_t *starts, int64_t count,
-                            int64_t time, bam_windows *out) {
+bam_status bam_windows_pack(bam_context *context, const bam_row *tokens, const bam_row *documents,
+                            const int64_t *starts, int64_t count, int64_t time, bam_windows *out) {
   bam_windows windows = { NULL, NULL, NULL, NULL };
+  text in = { .context = context, .tokens = *tokens, .documents = *documents };
+  size_t piece_bytes = 0;
   bam_status status = BAM_OK;
-  BAM_TRY(check_vector(context, "tokens", tokens, BAM_I32));
-  BAM_TRY(check_vector(context, "documents", documents, BAM_I64));
-  const text in = { context, bam_tensor_data(tokens), bam_tensor_data(documents),
-                    tokens->shape.size[0], documents->shape.size[0] };
+  BAM_TRY(check_vector(context, "tokens", tokens, BAM_I32, &in.n));
+  BAM_TRY(check_vector(context, "documents", documents, BAM_I64, &in.n_documents));
   BAM_TRY(check_beginnings(&in, starts, count, time));
+  piece_bytes = sizeof *in.piece * (size_t)(time < in.n ? time + 1 : in.n);
+  if ((in.piece = bam_object_alloc(context, piece_bytes)) == NULL)
+    BAM_TRY(BAM_ERROR_MEMORY);
   BAM_TRY(make_tensors(context, count, time, &windows));
   for (int64_t i = 0; i < count; i++) {
     row r = find_row(&windows, i, starts[i], time);
@@ -146,8 +214,9 @@ bam_status bam_windows_pack(bam_context *context, const bam_tensor *tokens,
     BAM_TRY(fill_documents(&in, &r));
   }
   *out = windows;
-  return BAM_OK;
+  windows = (bam_windows){ NULL, NULL, NULL, NULL };
 done:
+  bam_object_free(context, in.piece, piece_bytes);
   bam_windows_release(&windows);
   return status;
 }

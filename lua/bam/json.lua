@@ -16,11 +16,12 @@ function mark.__tostring(list) return string.format("json.array of %d", #list) e
 --- What null is decoded to and encoded from; it equals only itself.
 M.null = sample[1]
 
---- The value of a JSON text, which must hold an object or an array, at most 64 deep, in UTF-8.
---- Malformed text, a key twice, integers beyond 64 bits and zero bytes are errors that name the
---- byte.
+--- The value of a JSON text in UTF-8: an object, an array, or a string, number, true, false or null
+--- alone. An integer beyond 64 bits becomes a float, as in Lua's own text. Errors name the byte:
+--- malformed text, a key twice in one object, half a surrogate pair, a number beyond a float,
+--- objects and arrays more than 64 deep, and more than 10 million values.
 ---@param text string
----@return table
+---@return any
 function M.decode(text) return core.json_decode(text) end
 
 --- The value in a JSON file that may be missing or damaged. That it cannot be read just now (too

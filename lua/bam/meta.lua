@@ -108,6 +108,25 @@ function core.save(path, tensors, metadata) end
 ---@return table<string, string> metadata
 function core.load(path, names) end
 
+--- Opens a safetensors file whose tensors stay in it until they are read. Reading fails when the file
+--- was changed since.
+---@param path string
+---@param what? string what errors begin with
+---@return table<string, bam.StoredTensor> tensors by name
+---@return table<string, string> metadata
+function core.open_tensors(path, what) end
+
+---@class bam.StoredTensor
+---@field shape integer[]
+---@field dtype string
+local stored = {}
+
+--- The tensor, or a part of it: the positions first to last of its first dimension.
+---@param first? integer
+---@param last? integer
+---@return tensor
+function stored:read(first, last) end
+
 --- Writes a tensor to a NumPy file.
 ---@param path string
 ---@param x tensor
@@ -120,7 +139,7 @@ function core.load_npy(path) end
 
 --- The value of a JSON text; bam.json is the module to use, and says more.
 ---@param text string
----@return table
+---@return any
 function core.json_decode(text) end
 
 --- The JSON text of a value; bam.json is the module to use, and says more.
@@ -327,8 +346,9 @@ function core.text_name(path) end
 
 --- Windows of a long row of tokens, as training reads them: four i64 tensors of shape (B, T), a row
 --- for each start. Beyond the end of the tokens ids are 0 and targets -100.
----@param tokens tensor i32, shape (n)
----@param documents tensor i64: the offsets, from 0, at which documents begin in `tokens`
+---@param tokens tensor|bam.StoredTensor i32, shape (n)
+---@param documents tensor|bam.StoredTensor i64: the offsets, from 0, at which documents begin in
+--- `tokens`
 ---@param starts integer[] the offsets, from 0, at which windows begin
 ---@param time integer T, the tokens of a window
 ---@return tensor ids

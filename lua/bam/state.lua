@@ -39,8 +39,11 @@ local function compare(targets, state)
   return missing, unexpected, known
 end
 
+-- Is it a tensor that stays in its file until it is read?
+local function is_stored(x) return getmetatable(x) == "bam.StoredTensor" end
+
 local function check_fit(what, target, value)
-  if not check.is_tensor(value) then
+  if not check.is_tensor(value) and not is_stored(value) then
     check.fail("%s: `%s` is %s, not a tensor", what, target.name, check.describe(value))
   end
   if not same_shape(target.tensor.shape, value.shape) then
@@ -71,7 +74,7 @@ end
 --- Any error is raised before anything is changed.
 ---@param what string for messages
 ---@param targets { name: string, tensor: tensor }[]
----@param state table<string, tensor>
+---@param state table<string, tensor|bam.StoredTensor>
 ---@param options? { strict: boolean } default true: names must match both ways
 ---@param tied? table<string, string> other names of targets, for messages
 ---@return string[] missing names of targets that the state lacks
@@ -88,7 +91,9 @@ function M.load(what, targets, state, options, tied)
   core.uninterrupted(core.with_grad, false, function()
     for _, target in ipairs(targets) do
       local value = state[target.name]
-      if value ~= nil then target.tensor:copy_(value) end
+      core.scope(function() -- a stored one is gone before the next is read
+        if value ~= nil then target.tensor:copy_(is_stored(value) and value:read() or value) end
+      end)
     end
   end)
   return missing, unexpected

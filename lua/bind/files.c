@@ -1,11 +1,14 @@
-/* Files of tensors for scripts: save and load (safetensors), save_npy and load_npy. What C holds
-   while the engine runs lies in userdata on the Lua stack, so no error leaks. */
+/* Files of tensors for scripts: save, load and open_tensors (safetensors), save_npy and load_npy. What
+   C holds while the engine runs lies in userdata on the Lua stack, so no error leaks. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../engine/npy.h"
 #include "../../engine/safetensors.h"
 #include "bind.h"
+#include "files.h"
+
+#define STORED "bam.StoredTensor"
 
 /* The string on top of the stack or at `index`, which C can read to its end. `role` is what it
    should be. */
@@ -117,14 +120,8 @@ static int close_file(lua_State *L) {
 
 /* Push a box that closes the open file put into it. */
 static bam_safetensors **push_file_box(lua_State *L) {
-  bam_safetensors **box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = NULL;
-  luaL_newmetatable(L, "bam.safetensors");
-  /* set each time: the first time may have run out of memory before it was */
-  lua_pushcfunction(L, close_file);
-  lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, -2);
-  return box;
+  bam_safetensors *none = NULL;
+  return bind_push_owner(L, &none, sizeof none, "bam.safetensors", close_file);
 }
 
 /* Set the tensor of entry `i` in the table at `table`. */
@@ -195,6 +192,125 @@ static int files_load(lua_State *L) {
   return 2;
 }
 
+/* ---- tensors that stay in their file ---- */
+
+/* Entry `entry` of an open file, whose box is the user value. */
+typedef struct stored {
+  bam_safetensors **file;
+  int64_t entry;
+} stored;
+
+static stored *test_stored(lua_State *L, int arg) { return luaL_testudata(L, arg, STORED); }
+
+/* The open file of a stored tensor. */
+static const bam_safetensors *file_of(lua_State *L, const stored *x) {
+  if (*x->file == NULL) /* in a finaliser, at the very end */
+    bind_error(L, "the file of a stored tensor is closed: the program is ending");
+  return *x->file;
+}
+
+static const bam_safetensors_entry *entry_of(lua_State *L, const stored *x) {
+  int64_t n;
+  return &bam_safetensors_entries(file_of(L, x), &n)[x->entry];
+}
+
+bool bind_test_stored(lua_State *L, int arg, const bam_safetensors **file, int64_t *entry) {
+  const stored *x = test_stored(L, arg);
+  if (x == NULL)
+    return false;
+  *file = file_of(L, x);
+  *entry = x->entry;
+  return true;
+}
+
+/* stored:read([first, last]) gives the tensor, or the positions first to last of its first dimension */
+static int stored_read(lua_State *L) {
+  const stored *x = luaL_checkudata(L, 1, STORED);
+  const bam_safetensors *file = file_of(L, x);
+  const bam_shape *shape = &entry_of(L, x)->shape;
+  if (lua_isnoneornil(L, 2)) {
+    bind_box *box = bind_push_box(L);
+    bind_check(L, bam_safetensors_tensor(file, x->entry, &box->tensor));
+    return 1;
+  }
+  int64_t first = bind_integer(L, 2, "read: first"), last = bind_integer(L, 3, "read: last");
+  if (shape->ndim == 0 || first < 1 || last < first - 1 || last > shape->size[0])
+    bind_error(L, "read: positions %I to %I are not among the %I of the stored tensor",
+               (LUAI_UACINT)first, (LUAI_UACINT)last,
+               (LUAI_UACINT)(shape->ndim > 0 ? shape->size[0] : 0));
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_safetensors_rows(file, x->entry, first - 1, last - first + 1, &box->tensor));
+  return 1;
+}
+
+static int stored_length(lua_State *L) {
+  const bam_shape *shape = &entry_of(L, luaL_checkudata(L, 1, STORED))->shape;
+  lua_pushinteger(L, shape->ndim > 0 ? shape->size[0] : 0);
+  return 1;
+}
+
+static int stored_describe(lua_State *L) {
+  char text[BAM_SHAPE_TEXT];
+  const bam_safetensors_entry *entry = entry_of(L, luaL_checkudata(L, 1, STORED));
+  lua_pushfstring(L, "stored tensor %s %s", bam_dtype_name(entry->dtype),
+                  bam_shape_text(&entry->shape, text));
+  return 1;
+}
+
+/* Its fields shape and dtype, and its method read. */
+static int stored_index(lua_State *L) {
+  const bam_safetensors_entry *entry = entry_of(L, luaL_checkudata(L, 1, STORED));
+  const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  if (strcmp(key, "shape") == 0) {
+    lua_createtable(L, entry->shape.ndim, 0);
+    for (int d = 0; d < entry->shape.ndim; d++) {
+      lua_pushinteger(L, entry->shape.size[d]);
+      lua_rawseti(L, -2, d + 1);
+    }
+  } else if (strcmp(key, "dtype") == 0)
+    lua_pushstring(L, bam_dtype_name(entry->dtype));
+  else if (strcmp(key, "read") == 0)
+    lua_pushcfunction(L, stored_read);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
+/* Push the metatable of stored tensors. */
+static void push_stored_type(lua_State *L) {
+  static const luaL_Reg metamethods[] = { { "__index", stored_index }, { "__len", stored_length },
+                                          { "__tostring", stored_describe }, { NULL, NULL } };
+  luaL_newmetatable(L, STORED);
+  luaL_setfuncs(L, metamethods, 0); /* each time: the first may have run out of memory */
+  lua_pushliteral(L, STORED);
+  lua_setfield(L, -2, "__metatable");
+}
+
+/* open_tensors(path [, what]) gives { name = stored tensor, ... } and { key = string, ... }; errors begin
+   with `what` */
+static int files_open_tensors(lua_State *L) {
+  int64_t n;
+  const char *what = luaL_optstring(L, 2, "open_tensors");
+  const char *path = check_path(L, what);
+  bam_safetensors **file = push_file_box(L);
+  int box = lua_gettop(L);
+  bind_check_within(L, bam_safetensors_open(bind_context(L), path, file), what);
+  const bam_safetensors_entry *entries = bam_safetensors_entries(*file, &n);
+  push_stored_type(L);
+  lua_newtable(L);
+  for (int64_t i = 0; i < n; i++) {
+    stored *x = lua_newuserdatauv(L, sizeof *x, 1);
+    *x = (stored){ file, i };
+    lua_pushvalue(L, box);
+    lua_setiuservalue(L, -2, 1);
+    lua_pushvalue(L, box + 1);
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -2, entries[i].name);
+  }
+  push_metadata(L, *file);
+  return 2;
+}
+
 /* ---- npy ---- */
 
 /* save_npy(path, tensor) */
@@ -216,6 +332,7 @@ static int files_load_npy(lua_State *L) {
 }
 
 const luaL_Reg bind_files_functions[] = {
-  { "save", files_save },         { "load", files_load }, { "save_npy", files_save_npy },
+  { "save", files_save },         { "load", files_load },
+  { "open_tensors", files_open_tensors }, { "save_npy", files_save_npy },
   { "load_npy", files_load_npy }, { NULL, NULL },
 };

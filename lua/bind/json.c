@@ -1,7 +1,8 @@
-/* JSON for scripts: json_decode and json_encode. Decoding goes through the engine's parser;
-   encoding writes text straight from Lua values, and reads tables raw, so that it calls no
-   metamethod. What C holds lies in userdata on the Lua stack, so no error leaks. null is one
-   userdata; arrays bear a metatable, so that an empty one stays an array. */
+/* JSON for scripts: json_decode and json_encode. Decoding reads the text twice by the engine's
+   reader: to check it, before anything is allocated, then to build. Encoding writes text straight
+   from Lua values, and reads tables raw, so that it calls no metamethod. What C holds lies in
+   userdata on the Lua stack, so no error leaks. null is one userdata; arrays bear a metatable, so
+   that an empty one stays an array. */
 #include "../../engine/json.h"
 
 #include <math.h>
@@ -13,7 +14,10 @@
 #include "../../engine/text/utf8.h"
 #include "bind.h"
 
-#define MOST_DEPTH 64
+#define MOST_DEPTH BAM_JSON_MAX_DEPTH
+/* A value takes up to 80 bytes beside its text: more would be gigabytes. A tokenizer of 262,144 words
+   has 1.8 million. */
+#define MOST_VALUES 10000000
 #define MOST_INDENT 16
 
 /* ---- null and the mark of arrays, one each per Lua state ---- */
@@ -53,84 +57,100 @@ static void push_array_mark(lua_State *L) {
 
 /* ---- decoding ---- */
 
-static int release_value(lua_State *L) {
-  json_t **box = lua_touserdata(L, 1);
-  json_decref(*box);
-  *box = NULL;
-  return 0;
+enum { TEXT_SLOT = 1, NULL_SLOT, MARK_SLOT }; /* the stack while decoding */
+
+static void push_value(lua_State *L, bam_json *json);
+
+/* Go to the next event. The text has been checked, so this is none that fails. */
+static void next_event(lua_State *L, bam_json *json) {
+  bind_check_within(L, bam_json_next(json), "json.decode");
 }
 
-/* Push a box that gives up the reference put into it. */
-static json_t **push_value_box(lua_State *L) {
-  json_t **box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = NULL;
-  luaL_newmetatable(L, "bam.json");
-  /* set each time: the first time may have run out of memory before it was */
-  lua_pushcfunction(L, release_value);
-  lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, -2);
-  return box;
+static void push_string(lua_State *L, const bam_json *json) {
+  luaL_Buffer buffer;
+  if (!json->has_escapes) {
+    lua_pushlstring(L, json->text, (size_t)json->size);
+    return;
+  }
+  char *text = luaL_buffinitsize(L, &buffer, (size_t)json->size);
+  luaL_pushresultsize(&buffer, (size_t)bam_json_string(json, text));
 }
 
-enum { TEXT_SLOT = 1, BOX_SLOT, NULL_SLOT, MARK_SLOT }; /* the stack while decoding */
+/* Raise if the table under the key on top has it already: what the text means is then anybody's
+   guess. */
+static void check_key(lua_State *L, const bam_json *json) {
+  char quoted[BAM_QUOTE_TEXT];
+  lua_pushvalue(L, -1);
+  if (lua_rawget(L, -3) != LUA_TNIL)
+    bind_error(L, "json.decode: the key %s is there twice in an object; the second is at byte %I",
+               bam_quote(lua_tostring(L, -2), quoted), (LUAI_UACINT)(json->text - json->begin));
+  lua_pop(L, 1);
+}
 
-static void push_value(lua_State *L, json_t *value);
-
-static void push_object(lua_State *L, json_t *object) {
-  const char *key;
-  json_t *member;
-  lua_createtable(L, 0, (int)json_object_size(object));
-  json_object_foreach(object, key, member) {
-    lua_pushstring(L, key); /* the parser refuses zero bytes */
-    push_value(L, member);
+static void push_object(lua_State *L, bam_json *json) {
+  lua_newtable(L);
+  for (next_event(L, json); json->kind == BAM_JSON_KEY; next_event(L, json)) {
+    push_string(L, json);
+    check_key(L, json);
+    next_event(L, json);
+    push_value(L, json);
     lua_rawset(L, -3);
   }
 }
 
-static void push_array(lua_State *L, json_t *array) {
-  size_t n = json_array_size(array);
-  lua_createtable(L, (int)n, 0);
-  for (size_t i = 0; i < n; i++) {
-    push_value(L, json_array_get(array, i));
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
+static void push_array(lua_State *L, bam_json *json) {
+  lua_newtable(L);
+  next_event(L, json);
+  for (lua_Integer i = 1; json->kind != BAM_JSON_CLOSE; i++, next_event(L, json)) {
+    push_value(L, json);
+    lua_rawseti(L, -2, i);
   }
   lua_pushvalue(L, MARK_SLOT);
   lua_setmetatable(L, -2);
 }
 
-/* Recursion is bounded by the depth that the parser allows. */
-static void push_value(lua_State *L, json_t *value) {
-  luaL_checkstack(L, 4, "JSON nested too deep");
-  switch (json_typeof(value)) {
-  case JSON_OBJECT: push_object(L, value); break;
-  case JSON_ARRAY: push_array(L, value); break;
-  case JSON_STRING: lua_pushlstring(L, json_string_value(value), json_string_length(value)); break;
-  case JSON_INTEGER: lua_pushinteger(L, json_integer_value(value)); break;
-  case JSON_REAL: lua_pushnumber(L, json_real_value(value)); break;
-  case JSON_TRUE: lua_pushboolean(L, 1); break;
-  case JSON_FALSE: lua_pushboolean(L, 0); break;
-  case JSON_NULL: lua_pushvalue(L, NULL_SLOT); break;
+/* Push the value that the latest event begins. Recursion is bounded by the depth that the reader
+   allows. */
+static void push_value(lua_State *L, bam_json *json) {
+  luaL_checkstack(L, 8, "JSON nested too deep");
+  switch (json->kind) {
+  case BAM_JSON_OBJECT: push_object(L, json); break;
+  case BAM_JSON_ARRAY: push_array(L, json); break;
+  case BAM_JSON_STRING: push_string(L, json); break;
+  case BAM_JSON_INTEGER: lua_pushinteger(L, json->integer); break;
+  case BAM_JSON_REAL: lua_pushnumber(L, json->real); break;
+  case BAM_JSON_TRUE:
+  case BAM_JSON_FALSE: lua_pushboolean(L, json->kind == BAM_JSON_TRUE); break;
+  default: lua_pushvalue(L, NULL_SLOT);
   }
+}
+
+/* Raise unless the text is JSON of a bearable size. */
+static void check_json(lua_State *L, const char *text, size_t size) {
+  bam_json json;
+  int64_t values;
+  bam_json_begin(&json, bind_context(L), text, (int64_t)size, MOST_DEPTH);
+  bind_check_within(L, bam_json_check(&json, &values), "json.decode");
+  if (values > MOST_VALUES)
+    bind_error(L, "json.decode: the text holds %I values, and %d are the limit; split it",
+               (LUAI_UACINT)values, MOST_VALUES);
 }
 
 /* json_decode(text) */
 static int decode(lua_State *L) {
   size_t size;
+  bam_json json;
   if (lua_type(L, TEXT_SLOT) != LUA_TSTRING)
     return bind_error(L, "json.decode: expected the text of JSON, got %s",
                       bind_describe(L, TEXT_SLOT));
   const char *text = lua_tolstring(L, TEXT_SLOT, &size);
-  bam_context *context = bind_context(L);
   lua_settop(L, TEXT_SLOT);
-  json_t **box = push_value_box(L);
+  check_json(L, text, size);
   push_null(L);
   push_array_mark(L);
-  bam_status status = bam_json_parse(context, text, (int64_t)size, MOST_DEPTH, box);
-  if (status != BAM_OK)
-    bind_check(L, bam_fail_within(context, status, "json.decode"));
-  push_value(L, *box);
-  json_decref(*box); /* now, not when it is collected */
-  *box = NULL;
+  bam_json_begin(&json, bind_context(L), text, (int64_t)size, MOST_DEPTH);
+  next_event(L, &json);
+  push_value(L, &json);
   return 1;
 }
 
@@ -249,19 +269,17 @@ static void write_number(encoder *e, const place *at) {
   write_float(e, value);
 }
 
-/* Raise unless the text is what our own decoder takes. `of` is "" or says that the text is a key of
-   what is at `at`. */
+/* Raise unless the text is UTF-8. `of` is "" or says that the text is a key of what is at `at`. */
 static void check_text(encoder *e, const place *at, const char *text, size_t size,
                        const char *of) {
   char problem[100];
   size_t step;
   for (size_t i = 0; i < size; i += step) {
     int64_t left = (int64_t)(size - i);
-    step = text[i] == '\0' ? 0 : (size_t)bam_utf8_character(text + i, left);
+    step = (size_t)bam_utf8_character(text + i, left);
     if (step > 0)
       continue;
-    const char *what = text[i] == '\0' ? "holds a zero byte at" : "is not UTF-8 at";
-    snprintf(problem, sizeof problem, "%s%s byte %zu; JSON holds text only", of, what, i + 1);
+    snprintf(problem, sizeof problem, "%sis not UTF-8 at byte %zu; JSON holds text only", of, i + 1);
     fail(e, at, problem);
   }
 }
@@ -272,7 +290,7 @@ static void write_string(encoder *e, const char *text, size_t size) {
   append(e, "\"", 1);
   size_t done = 0;
   for (size_t i = 0; i < size; i++) {
-    const char *found = strchr(controls, text[i]); /* there are no zero bytes */
+    const char *found = text[i] != '\0' ? strchr(controls, text[i]) : NULL;
     if (found == NULL && (unsigned char)text[i] >= 0x20)
       continue;
     if (found != NULL)

@@ -6,6 +6,7 @@
 #include "../../engine/text/source.h"
 #include "../../engine/text/window.h"
 #include "bind.h"
+#include "files.h"
 
 /* ---- the reader ---- */
 
@@ -163,11 +164,12 @@ static int text_name(lua_State *L) {
 
 /* ---- windows ---- */
 
-static bam_tensor *check_tensor(lua_State *L, int arg, const char *role) {
-  bam_tensor *tensor = bind_test_tensor(L, arg);
-  if (tensor == NULL)
+/* The tensor at `arg`, or the one in a file. */
+static bam_row check_row(lua_State *L, int arg, const char *role) {
+  bam_row row = { .tensor = bind_test_tensor(L, arg) };
+  if (row.tensor == NULL && !bind_test_stored(L, arg, &row.file, &row.entry))
     bind_error(L, "pack_windows: expected a tensor of %s, got %s", role, bind_describe(L, arg));
-  return tensor;
+  return row;
 }
 
 /* The list of integers at `arg`, in memory pushed on the stack. */
@@ -189,14 +191,13 @@ static int64_t *read_starts(lua_State *L, int arg, int64_t *count) {
 static int text_pack_windows(lua_State *L) {
   int64_t count, time = bind_integer(L, 4, "pack_windows: time");
   int64_t *starts = read_starts(L, 3, &count);
-  bam_tensor *tokens = check_tensor(L, 1, "tokens");
-  bam_tensor *documents = check_tensor(L, 2, "documents");
+  bam_row tokens = check_row(L, 1, "tokens"), documents = check_row(L, 2, "documents");
   bind_box *boxes[4];
   for (int i = 0; i < 4; i++)
     boxes[i] = bind_push_box(L);
   bam_windows windows;
   bam_status status =
-    bam_windows_pack(bind_context(L), tokens, documents, starts, count, time, &windows);
+    bam_windows_pack(bind_context(L), &tokens, &documents, starts, count, time, &windows);
   bind_check_within(L, status, "pack_windows");
   boxes[0]->tensor = windows.ids;
   boxes[1]->tensor = windows.targets;

@@ -1,4 +1,4 @@
-/* Fuzzing of the file readers: valid safetensors, npy and text files are made from a seeded
+/* Fuzzing of the file readers: valid safetensors, npy, JSON and text files are made from a seeded
    generator, damaged a few times over, and read. Each run must end in an error with a message, or
    in tensors or documents whose every byte can be read, and leave nothing behind. Built with
    AddressSanitizer and UBSan.
@@ -14,16 +14,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../engine/file.h"
+#include "../../engine/input.h"
 #include "../../engine/npy.h"
 #include "../../engine/safetensors.h"
+#include "fuzz_json.h"
 #include "fuzz_text.h"
 #include "random.h"
 
 #define INPUT_BYTES 16384
 #define RUN_SECONDS 10 /* a run that takes longer hangs */
 
-typedef enum format { SAFETENSORS, NPY, TEXT, FORMATS } format;
+typedef enum format { SAFETENSORS, NPY, JSON, TEXT, FORMATS } format;
 
 /* A file in the making. */
 typedef struct input {
@@ -46,7 +47,9 @@ static volatile unsigned sink; /* keeps reads from being optimised away */
 static void save_input(void) {
   char name[80];
   snprintf(name, sizeof name, "finding-%" PRIu64 "-%" PRIu64 ".%s", first_seed, run,
-           current.format == TEXT ? current.name : "bin");
+           current.format == TEXT   ? current.name
+           : current.format == JSON ? "json"
+                                    : "bin");
   int file = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0666);
   if (file >= 0 && write(file, current.data, current.size) == (ssize_t)current.size)
     fprintf(stderr, "fuzz: input of run %" PRIu64 " saved as %s\n", run, name);
@@ -110,45 +113,60 @@ static void read_entries(const bam_safetensors *file) {
     sink += (unsigned)(strlen(metadata[i].key) + strlen(metadata[i].value));
 }
 
-static bam_status read_mapping(bam_mapping *mapping) {
-  bam_status status;
-  if (current.format == TEXT)
-    return fuzz_text_read(context, current.name, mapping->data, current.size, finding);
-  if (current.format == NPY) {
-    bam_tensor *tensor;
-    status = bam_npy_parse(context, mapping, &tensor);
-    if (status != BAM_OK)
-      return status;
-    read_tensor(tensor);
-    bam_tensor_release(tensor);
-  } else {
-    bam_safetensors *file;
-    status = bam_safetensors_parse(context, mapping, &file);
-    if (status != BAM_OK)
-      return status;
-    read_entries(file);
-    bam_safetensors_close(file);
-  }
+static bam_status read_npy(const unsigned char *bytes) {
+  bam_input *source;
+  bam_tensor *tensor;
+  bam_status status = bam_input_over(context, bytes, (int64_t)current.size, &source);
+  if (status != BAM_OK)
+    return status;
+  status = bam_npy_parse(context, source, &tensor);
+  bam_input_close(source);
+  if (status != BAM_OK)
+    return status;
+  read_tensor(tensor);
+  bam_tensor_release(tensor);
   return BAM_OK;
 }
 
-/* Read `current`. Its bytes stand in a heap block of their exact size: reads beyond it are seen. */
+static bam_status read_safetensors(const unsigned char *bytes) {
+  bam_input *source;
+  bam_safetensors *file;
+  bam_status status = bam_input_over(context, bytes, (int64_t)current.size, &source);
+  if (status == BAM_OK)
+    status = bam_safetensors_parse(context, source, &file);
+  if (status != BAM_OK)
+    return status;
+  read_entries(file);
+  bam_safetensors_close(file);
+  return BAM_OK;
+}
+
+static bam_status read_bytes(const unsigned char *bytes) {
+  switch (current.format) {
+  case TEXT: return fuzz_text_read(context, current.name, bytes, current.size, finding);
+  case JSON: return fuzz_json_read(context, bytes, current.size, finding);
+  case NPY: return read_npy(bytes);
+  default: return read_safetensors(bytes);
+  }
+}
+
+/* Read `current`. Its bytes stand in a heap block of their size, and for JSON of one more, which its
+   reader may look at: reads beyond it are seen. */
 static bool run_once(bool failing_allocation) {
-  unsigned char *bytes = malloc(current.size);
+  unsigned char *bytes = calloc(current.size + (current.format == JSON), 1);
   memcpy(bytes, current.data, current.size);
-  bam_mapping mapping = { 1, context, bytes, (int64_t)current.size };
   bam_memory *memory = &context->memory;
   int64_t live = memory->live_objects, live_bytes = memory->live_bytes;
   context->message[0] = '\0';
   memory->fail_at = failing_allocation ? memory->requests + 1 + (int64_t)below(8) : 0;
   alarm(RUN_SECONDS);
-  bam_status status = read_mapping(&mapping);
+  bam_status status = read_bytes(bytes);
   alarm(0);
   if (status != BAM_OK)
     check_failure();
   if (status != BAM_OK && current.valid && !failing_allocation)
     finding("a valid file is refused");
-  if (mapping.refs != 1 || memory->live_objects != live || memory->live_bytes != live_bytes)
+  if (memory->live_objects != live || memory->live_bytes != live_bytes)
     finding("something was not released");
   free(bytes);
   return status == BAM_OK;
@@ -178,7 +196,7 @@ static void append_data(size_t bytes) {
 
 /* Write the header's length where the format has it. */
 static void fix_length(void) {
-  if (current.format == TEXT)
+  if (current.format == TEXT || current.format == JSON)
     return;
   size_t length = current.header_end - current.header_begin;
   int bytes = current.format == SAFETENSORS ? 8 : current.header_begin == 10 ? 2 : 4;
@@ -271,6 +289,12 @@ static void make_npy(void) {
   append_data(count * types[type].size);
 }
 
+static void make_json(void) {
+  fuzz_json_make(current.data, INPUT_BYTES, &current.size);
+  current.header_begin = 0;
+  current.header_end = current.size;
+}
+
 static void make_text(void) {
   current.name = fuzz_text_make(current.data, INPUT_BYTES, &current.size);
   current.header_begin = 0; /* all of it is damaged alike */
@@ -278,7 +302,7 @@ static void make_text(void) {
 }
 
 static void make_valid(format kind) {
-  static void (*const makers[])(void) = { make_safetensors, make_npy, make_text };
+  static void (*const makers[])(void) = { make_safetensors, make_npy, make_json, make_text };
   current.format = kind;
   current.valid = true;
   current.size = 0;
@@ -394,6 +418,8 @@ static void edit_token(void) {
 }
 
 static void edit_length(void) {
+  if (current.format == JSON)
+    return;
   size_t at = current.format == NPY ? 6 + below(6) : below(8);
   if (at < current.size)
     current.data[at] =
@@ -470,7 +496,7 @@ static bool replay(const char *path) {
   const char *slash = strrchr(path, '/'), *dot = strrchr(path, '.');
   current.name = slash != NULL ? slash + 1 : path;
   if (dot != NULL && strcmp(dot, ".bin") != 0)
-    current.format = TEXT;
+    current.format = strcmp(dot, ".json") == 0 ? JSON : TEXT;
   bool accepted = run_once(false);
   printf("fuzz: %s: %s\n", path, accepted ? "accepted" : context->message);
   return true;

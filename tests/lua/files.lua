@@ -34,7 +34,7 @@ local only = core.load(file, { "b" })
 assert(only.b and only["a.weight"] == nil)
 assert(next((core.load(file, {}))) == nil)
 
-core.save(file, {}) -- replaces the file that `tensors` is mapped from
+core.save(file, {}) -- replaces the file that `tensors` came from
 assert(values(tensors["a.weight"])[2][2] == 4)
 assert(next((core.load(file))) == nil)
 

@@ -206,8 +206,8 @@ local CASES = {
   { [[bam.load(nojson)]],
     [[DIR/nojson: it holds no config.json, so it is not a model's checkpoint]] },
   { [[bam.load(broken)]],
-    [[DIR/broken/config.json: json.decode: malformed JSON at byte 5: "unexpected token near ]]
-      .. [[end of file"]] },
+    [[DIR/broken/config.json: json.decode: malformed JSON at byte 6: expected a value; the ]]
+      .. [[text ends there]] },
   { [[bam.load(escape)]],
     [[DIR/escape/model.safetensors.index.json: the string "../../etc/passwd" is not the name ]]
       .. [[of a file beside it]] },
@@ -216,7 +216,8 @@ local CASES = {
   { [[bam.load(unindexed)]],
     [[DIR/unindexed/model.safetensors.index.json: it has no table `weight_map`]] },
   { [[bam.load(badindex)]],
-    [[DIR/badindex/model.safetensors.index.json: json.decode: malformed JSON at byte 14: ]] },
+    [[DIR/badindex/model.safetensors.index.json: json.decode: malformed JSON at byte 15: expected a value; ]]
+      .. [[the text ends there]] },
   { [[bam.load(twice)]],
     [[DIR/twice: `model.norm.weight` is in two of its files]] },
   { [[bam.load(weightless)]],

@@ -231,7 +231,7 @@ end
 
 local training = {}
 for _, part in ipairs(text:prepare().domains.law.shards.train) do
-  for document in (decoded(part.tokens:totable()) .. "<|endoftext|>"):gmatch "(law %d+):" do
+  for document in (decoded(part.tokens:read():totable()) .. "<|endoftext|>"):gmatch "(law %d+):" do
     training[document] = true
   end
 end

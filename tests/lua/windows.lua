@@ -79,6 +79,24 @@ for _ = 1, 500 do
   expect(pack(i32(list), i64(begins), starts, time), oracle(list, begins, starts, time))
 end
 
+-- From a file, in which documents of any length are found by guesses: the same.
+local path = os.tmpname()
+for _, skew in ipairs { 1, 3, 9 } do
+  local list, begins, starts = {}, { 0 }, {}
+  for i = 1, 6000 do
+    list[i] = math.random(0, 0x7fffffff)
+    if i > 1 and math.random() < (i / 6000)^skew then begins[#begins + 1] = i - 1 end
+  end
+  for i = 1, 300 do starts[i] = math.random(0, #list - 1) end
+  core.save(path, { tokens = i32(list), documents = i64(begins) })
+  local file = core.open_tensors(path)
+  local wanted = oracle(list, begins, starts, 9)
+  expect(pack(file.tokens, file.documents, starts, 9), wanted)
+  expect(pack(i32(list), file.documents, starts, 9), wanted)
+  expect(pack(file.tokens, i64(begins), starts, 9), wanted)
+end
+os.remove(path)
+
 -- ---- what is refused ----
 
 local what = "pack_windows: "

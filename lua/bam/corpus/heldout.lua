@@ -41,7 +41,7 @@ local function bytes_of(grid, count, tokenizer)
   for k = 0, count - 1 do
     local row = grid:row(k)
     local first = row.start + 2 -- 1-based, and the first token of a row is not predicted
-    local tokens = row.shard.tokens:slice(1, first, first - 1 + windows.predicted(row, grid.time))
+    local tokens = row.shard.tokens:read(first, first - 1 + windows.predicted(row, grid.time))
     for _, id in ipairs(tokens:totable()) do
       if id ~= separator then ids[#ids + 1] = id end
     end

@@ -97,20 +97,19 @@ function M.fault(directory, record, thorough)
   end
 end
 
---- The shards of a record, mapped: they stay until they are collected, whatever scope ends.
+--- The shards of a record. Their tokens stay in the files until windows of them are read: a file that
+--- was changed by then is an error.
 ---@param directory string
 ---@param record table
----@return { tokens: tensor, documents: tensor }[]
+---@return { tokens: bam.StoredTensor, documents: bam.StoredTensor }[]
 function M.open(directory, record)
   local shards = {}
   for i, shard in ipairs(record.shards) do
     local path = string.format("%s/%s", directory, shard.file)
-    local tensors = core.load(path, { "tokens", "documents" })
-    if #tensors.tokens ~= shard.tokens or #tensors.documents ~= shard.documents then
+    local tensors = core.open_tensors(path)
+    if not tensors.tokens or not tensors.documents or #tensors.tokens ~= shard.tokens or #tensors.documents ~= shard.documents then
       check.fail("corpus: %s is not what its manifest says", path)
     end
-    tensors.tokens:keep()
-    tensors.documents:keep()
     shards[i] = tensors
   end
   return shards

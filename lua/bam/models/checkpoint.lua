@@ -130,10 +130,11 @@ local function weight_files(directory, present)
   return files
 end
 
-local function load_tensors(directory, files)
+-- The tensors of all files, which stay there until they are read.
+local function open_tensors(directory, files)
   local tensors = {}
   for _, file in ipairs(files) do
-    for name, tensor in pairs((core.load(within(directory, file)))) do
+    for name, tensor in pairs((core.open_tensors(within(directory, file), "load"))) do
       if tensors[name] then
         check.fail("%s: `%s` is in two of its files", directory, name)
       end
@@ -173,7 +174,8 @@ end
 --- A checkpoint directory opened: everything but the values is checked.
 ---@param directory string
 ---@param routers? table as for config.decode
----@return table source { label, description, tensors by name, files, tokenizer_json, token_ids }
+---@return table source { label, description, tensors by name (bam.StoredTensor), files,
+--- tokenizer_json, token_ids }
 function M.open(directory, routers)
   local present, path = files_in(directory), within(directory, "config.json")
   if not present["config.json"] then
@@ -182,7 +184,7 @@ function M.open(directory, routers)
   local source = { label = directory }
   source.description, source.token_ids = config.decode(read_json(path), path, routers)
   local files = weight_files(directory, present)
-  source.tensors, source.files = load_tensors(directory, files), files
+  source.tensors, source.files = open_tensors(directory, files), files
   table.insert(files, "config.json")
   if present["tokenizer.json"] then
     table.insert(files, "tokenizer.json")
@@ -216,7 +218,9 @@ end
 local function fill(model, source)
   local entries = contents.of(model)
   M.check(source, entries)
-  for _, entry in ipairs(entries) do names.write(entry, model, source.tensors[entry.name]) end
+  for _, entry in ipairs(entries) do -- one by one, so that the model is not in memory twice
+    core.scope(function() names.write(entry, model, source.tensors[entry.name]:read()) end)
+  end
   model.tokenizer_json, model.token_ids = source.tokenizer_json, source.token_ids
   return model
 end

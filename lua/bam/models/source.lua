@@ -21,7 +21,7 @@ local function directory_source(directory, label)
   local source = checkpoint.open(directory)
   checkpoint.check(source, names.list(source.description))
   source.label = string.format("%s (%s)", label, directory)
-  source.read = function(entry) return source.tensors[entry.name] end
+  source.read = function(entry) return source.tensors[entry.name]:read() end
   source.identify = function() return identity.of_directory(directory, source.files) end
   return source
 end

@@ -94,10 +94,17 @@ function M.newest(place, warn, owner)
   end
 end
 
---- The tensors of an unfinished checkpoint's optimizer.
+--- The tensors of an unfinished checkpoint's optimiser: large ones stay in their file until they are
+--- read, as there is not room for all of them twice.
 ---@param found table what newest gave
----@return table<string, tensor>
-function M.tensors(found) return (core.load(within(found.directory, "training.safetensors"))) end
+---@return table<string, tensor|bam.StoredTensor>
+function M.tensors(found)
+  local tensors = core.open_tensors(within(found.directory, "training.safetensors"))
+  for name, stored in pairs(tensors) do
+    if #stored < 1000 then tensors[name] = stored:read() end
+  end
+  return tensors
+end
 
 -- ---- making room ----
 

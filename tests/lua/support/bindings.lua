@@ -143,9 +143,15 @@ local CORE = {
   load = function()
     core.save(PATH, { a = a, flags = flags }) core.load(PATH) core.load(PATH, { "a" })
   end,
+  open_tensors = function()
+    core.save(PATH, { a = a, i = core.arange(1, 9) }, { key = "value" })
+    local stored = core.open_tensors(PATH)
+    local text = tostring(stored.a) .. #stored.a .. stored.a.dtype .. stored.a.shape[1]
+    return stored.a:read(), stored.i:read(2, 3), text
+  end,
   save_npy = function() core.save_npy(PATH, ops.permute(a, 2, 1)) end,
   load_npy = function() core.save_npy(PATH, a) core.load_npy(PATH) end,
-  json_decode = function() core.json_decode '{"a": [1, 2.5, [], {}], "b": [null, true, "c"]}' end,
+  json_decode = function() core.json_decode '{"a": [1, 2.5, [], {}], "b\\n": [null, true, "c"]}' end,
   json_encode = function()
     core.json_encode({ { 1, 2.5, ("a long text "):rep(200) }, { b = true, a = {} } }, 2)
   end,
