@@ -87,7 +87,9 @@ CASES_NOT  := scratch $(addprefix test_,files lua_memory npy safetensors scripts
 CASES_C    := $(wildcard tests/cases/*.c) $(filter-out $(CASES_NOT:%=tests/engine/%.c),$(wildcard tests/engine/*.c))
 CASES_WRONG := $(patsubst %,$(B)/cases/tests/%.o,cases/selftest/wrong cases/driver engine/fixture)
 CASES_OBJ  := $(patsubst %.c,$(B)/cases/%.o,$(CASES_C)) $(filter-out %/main.o,$(BIND_OBJ))
-FUZZ_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/fuzz/*.c))
+FUZZ_OBJ   := $(patsubst %,$(B)/tests/fuzz/%.o,fuzz_files fuzz_text)
+BORDER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,border border_lua border_plants) $(filter-out %/main.o,$(BIND_OBJ))
+PARSER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,mutate parsers) $(filter-out %/main.o,$(BIND_OBJ))
 FAULTS_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/selftest/*.c))
 
 # ---- the program ----
@@ -215,9 +217,16 @@ valgrind: deps ## every op, and the Lua state, under valgrind, and proof that it
 	@$(REMAKE) $(B)/bamlua $(B)/test_engine $(B)/test_faults
 	@sh tests/run.sh valgrind $(B) '$(FILTER)'
 
-fuzz: deps ## feed damaged files to the readers for SECONDS
-	@$(REMAKE) $(ASAN) build-asan/fuzz_files
-	build-asan/fuzz_files $(SECONDS)
+# Clang's libFuzzer, where there is one: it sees what an input reaches.
+LIBFUZZER = $(firstword $(wildcard $(shell clang -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer-x86_64.a))
+FUZZERS = $(addprefix build-asan/,fuzz_files fuzz_border fuzz_parsers $(if $(LIBFUZZER),fuzz_parsers_clang))
+fuzz: deps ## random calls of everything, and damaged files for all parsers, for SECONDS
+	@$(REMAKE) $(ASAN) $(FUZZERS)
+	@CLANG=$(if $(LIBFUZZER),1) sh tests/fuzz/run.sh build-asan $(SECONDS)
+
+fuzzcheck: deps ## a fixed number of those, the same each time, and proof that they find faults
+	@$(REMAKE) $(ASAN) $(FUZZERS)
+	@CLANG=$(if $(LIBFUZZER),1) sh tests/fuzz/run.sh build-asan sample
 
 faults: deps ## a small run while the N-th call of the system fails; hours, or EVERY=300 for a sample
 	@$(REMAKE) $(B)/bamlua $(B)/faults/inject
@@ -271,6 +280,28 @@ $(B)/test_faults: $(FAULTS_OBJ) $(B)/libbam.a
 $(B)/fuzz_files: $(FUZZ_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -o $@ $^ $(ALL_LIBS)
+
+$(B)/fuzz_parsers: $(PARSER_OBJ) $(B)/libbam.a
+	@echo link $@
+	@$(CC) -Wl,-E -o $@ $^ $(ALL_LIBS)
+
+# libFuzzer counts the branches of what clang compiles: the engine less what knows OpenMP, and the border. These objects
+# come before the archive, whose own are then not wanted.
+COVERED_OBJ := $(patsubst %.c,$(B)/clang/%.o,tests/fuzz/libfuzzer.c tests/fuzz/parsers.c \
+                 $(filter-out engine/context.c lua/bind/main.c,$(wildcard engine/*.c engine/text/*.c) $(BIND_C)))
+$(B)/clang/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	@echo clang $<
+	@clang -w $(filter-out -fopenmp -W% -fsanitize%,$(ALL_CFLAGS)) -fsanitize=fuzzer-no-link,address,undefined \
+	  -fno-sanitize-recover=all -c -o $@ $<
+
+$(B)/fuzz_parsers_clang: $(COVERED_OBJ) $(B)/embedded.o $(B)/libbam.a
+	@echo link $@
+	@clang -fsanitize=fuzzer,address,undefined -Wl,-E -o $@ $^ $(filter-out $(SANITIZE),$(ALL_LIBS))
+
+$(B)/fuzz_border: $(BORDER_OBJ) $(B)/libbam.a
+	@echo link $@
+	@$(CC) -Wl,-E -o $@ $^ $(ALL_LIBS)
 
 # ---- the SIMT shim ----
 # CUDA's kernels as C++, run on the CPU (tests/simt): one object per kernel file and dtype.

@@ -3,6 +3,7 @@
    in tensors or documents whose every byte can be read, and leave nothing behind. Built with
    AddressSanitizer and UBSan.
      fuzz_files SECONDS [SEED]    the same seed gives the same runs; the input of a finding is saved
+     fuzz_files -n RUNS [SEED]    so many runs
      fuzz_files FILE...           read such inputs again */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -470,7 +471,7 @@ static double clock_seconds(void) {
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static void fuzz(double seconds) {
+static void fuzz(double seconds, uint64_t runs) {
   uint64_t accepted = 0;
   double begin = clock_seconds();
   do {
@@ -478,10 +479,10 @@ static void fuzz(double seconds) {
     make_input();
     accepted += run_once(one_in(64));
     run++;
-  } while (clock_seconds() - begin < seconds);
+  } while (run < runs && clock_seconds() - begin < seconds);
   printf("fuzz: %" PRIu64 " runs in %.0f s with seed %" PRIu64 ", %" PRIu64
          " accepted, 0 findings\n",
-         run, seconds, first_seed, accepted);
+         run, clock_seconds() - begin, first_seed, accepted);
 }
 
 static bool replay(const char *path) {
@@ -503,20 +504,21 @@ static bool replay(const char *path) {
 }
 
 int main(int argc, char **argv) {
-  char *end;
-  double seconds = argc > 1 ? strtod(argv[1], &end) : 0;
   bam_context_options options = { .no_cache = true, .threads = 1 };
+  bool counted = argc > 2 && strcmp(argv[1], "-n") == 0, fine = true;
+  const char *limit = argc > 1 ? argv[1 + counted] : "";
+  char *end;
+  double number = strtod(limit, &end);
   if (argc < 2 || bam_context_create(&options, &context) != BAM_OK) {
-    fprintf(stderr, "usage: fuzz_files SECONDS [SEED] | FILE...\n");
+    fprintf(stderr, "usage: fuzz_files SECONDS [SEED] | -n RUNS [SEED] | FILE...\n");
     return 2;
   }
   signal(SIGALRM, on_signal);
   signal(SIGABRT, on_signal);
-  bool fine = true;
   if (*end == '\0') {
     __sanitizer_set_death_callback(save_input);
-    first_seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)time(NULL);
-    fuzz(seconds);
+    first_seed = argc > 2 + counted ? strtoull(argv[2 + counted], NULL, 10) : (uint64_t)time(NULL);
+    fuzz(counted ? 1e12 : number, counted ? (uint64_t)number : UINT64_MAX);
   } else
     for (int i = 1; i < argc; i++)
       fine = replay(argv[i]) && fine;

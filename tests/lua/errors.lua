@@ -9,6 +9,7 @@ local CASES = {
   { "a:summ()", "a tensor has no method or property `summ`; did you mean `sum`?" },
   { "a.shpe = 3", "cannot set `shpe` of a tensor; x.grad and x.requires_grad can be set" },
   { "a.sum()", "sum: argument 1 (x) is missing: a tensor" },
+  { "local t = {} t.a = { b = t } bam.options(t)", "options: options.a.b is a table that contains itself" },
   { "bam.nn.Liner(3, 4)", "bam.nn has no `Liner`; did you mean `Linear`?" },
 
   -- making tensors

@@ -20,13 +20,18 @@ end
 local PLAIN = { number = true, string = true, boolean = true }
 
 -- Only plain data can be shown by --help and changed by --set.
-local function check_plain(path, value)
+local function check_plain(path, value, around)
   if PLAIN[type(value)] then return end
   if type(value) ~= "table" or getmetatable(value) then
     check.fail("options: %s is %s; expected a number, a string, a boolean or a table of these",
                path, check.describe(value))
   end
-  for name, v in pairs(value) do check_plain(string.format("%s.%s", path, name), v) end
+  if around[value] then check.fail("options: %s is a table that contains itself", path) end
+  around[value] = true
+  for name, v in pairs(value) do
+    check_plain(string.format("%s.%s", path, tostring(name)), v, around)
+  end
+  around[value] = nil
 end
 
 -- All paths below `t`, sorted: { "lr.peak", ... }.
@@ -182,7 +187,7 @@ end
 function M.options(fields)
   local given = flags.get(true)
   fields = check.value("options: the options", fields or {}, "table")
-  check_plain("options", fields)
+  check_plain("options", fields, {})
   local scale = given.scale or fields.scale
   local options = scale and sizes_of(scale) or {}
   for name, value in pairs(copy(fields)) do options[name] = value end
