@@ -192,9 +192,6 @@ counts("a global by _G's key", function(o) return _G["alpha"] and Own(o) end, se
 local all_globals = _G
 counts("a global of a local _G", function(o) return all_globals.alpha and Own(o) end, set_alpha(2),
        set_alpha(nil))
-counts("a global by a computed name", function(o)
-  for _, name in ipairs { "alpha" } do o.std = _ENV[name] end
-end, set_alpha(2), set_alpha(nil))
 set_alpha { rate = 1 } ()
 counts("a field of a global table", function() return alpha.rate end,
        function() alpha.rate = 2 end, function() alpha.rate = 1 end)
@@ -211,6 +208,15 @@ do
   local function router() return alpha end
   counts("the environment of a function", router, function() alpha = 2 end,
          function() alpha = 1 end)
+end
+
+-- With more constants than an instruction can name, globals are read in another way.
+do
+  local path, parts = string.format("%s-many.lua", DIRECTORY), { "return function(h) local t = {" }
+  for i = 1, 300 do parts[#parts + 1] = string.format('"constant %d",', i) end
+  parts[#parts + 1] = "} return alpha, math.exp(1), t end"
+  core.write_file(path, table.concat(parts, "\n"))
+  counts("a global among many constants", dofile(path), set_alpha(2), set_alpha(nil))
 end
 
 local settings = { list = { 1, 2 }, deep = { deeper = { x = 1 } } }
@@ -298,6 +304,11 @@ for name, router in pairs {
   ["uses io.open"] = function() return io.open "a" end,
   ["uses load: code made while it runs"] = function() return load "return 1" end,
   ["uses a function in C that no module names"] = function() return next_number() end,
+  ["reads globals by computed names"] = function(o)
+    for _, name in ipairs { "alpha" } do o.std = _ENV[name] end
+  end,
+  ["reads globals by computed names, or hands"] = function() return next(_G) end,
+  ["which ones cannot be told"] = function() return function(h) return rawget(_G, "alpha") end end,
   ["uses math.random:"] = function() return utilities.noise() end,
   ["requires a module by a computed name"] = function(o) return require(o.name) end,
   ["uses dofile"] = function() return function() return dofile "a" end end,

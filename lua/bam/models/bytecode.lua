@@ -2,9 +2,9 @@
 -- "settings.alpha"), also in the functions inside it. This is taken from its compiled code, Lua
 -- 5.4's; how that is laid out is checked once by a function whose reads are known.
 --
--- A read is a node { keys = { [name] = node }, dynamic, arguments, has_unknown_argument }: `dynamic`
--- tells that names were computed, and then `strings` holds the string constants of the functions that
--- did so; `arguments` are the strings that it was called with, as require is.
+-- A read is a node { keys = { [name] = node }, is_whole, arguments, has_unknown_argument }: `is_whole`
+-- tells that a field was read by a computed name, or that it was an argument of a call; `arguments`
+-- are the strings that it was called with itself, as require is.
 local check = require "bam.check"
 
 local M = {}
@@ -109,14 +109,19 @@ local function child(node, name)
   return node.keys[name]
 end
 
-local function note_dynamic(found, node, constants)
-  if not node then return end
-  node.dynamic = true
-  for _, text in pairs(constants) do found.strings[text] = true end
+-- The field whose name is in a register, where it may be known.
+local function computed(node, name)
+  if not node then return nil end
+  if name then return child(node, name) end
+  node.is_whole = true
 end
 
--- A call of what `node` is, with one argument or more, of which the first is `argument` if known.
-local function note_call(node, argument)
+-- A call of what is in register `a`, with `count` arguments after it, or -1: up to some register.
+local function note_call(registers, texts, a, count)
+  for register, node in pairs(registers) do
+    if register > a and (count < 0 or register <= a + count) then node.is_whole = true end
+  end
+  local node, argument = registers[a], texts[a + 1]
   if not node then return end
   node.arguments = node.arguments or {}
   if argument then node.arguments[argument] = true else node.has_unknown_argument = true end
@@ -125,17 +130,17 @@ end
 local follow
 
 -- The function inside that is made when the registers hold these nodes.
-local function follow_inner(found, inner, upvalues, registers)
+local function follow_inner(inner, upvalues, registers)
   local own = {}
   for i, up in pairs(inner.upvalues) do
     own[i] = (up.in_stack and registers or upvalues)[up.index]
   end
-  follow(found, inner, own)
+  follow(inner, own)
 end
 
 -- What the code of `p` reads; upvalues[i] is the node of its upvalue i, nil where it is of no
 -- interest. Jumps are not followed: a register is what the line above made of it.
-function follow(found, p, upvalues)
+function follow(p, upvalues)
   local registers, texts = {}, {}
   for _, word in ipairs(p.code) do
     local op, a, b, c = word & 0x7f, word >> 7 & 0xff, word >> 16 & 0xff, word >> 24
@@ -149,13 +154,13 @@ function follow(found, p, upvalues)
     elseif op == GETFIELD or op == SELF and word >> 15 & 1 == 1 then
       result = child(registers[b], p.constants[c])
     elseif op == GETTABLE or op == SELF then
-      note_dynamic(found, registers[b], p.constants)
+      result = computed(registers[b], texts[c])
     elseif op == LOADK then
       text = p.constants[word >> 15]
     elseif op == CLOSURE then
-      follow_inner(found, p.inner[(word >> 15) + 1], upvalues, registers)
+      follow_inner(p.inner[(word >> 15) + 1], upvalues, registers)
     elseif op == CALL or op == TAILCALL then
-      note_call(registers[a], texts[a + 1])
+      note_call(registers, texts, a, b - 1)
       for register in pairs(registers) do
         if register >= a then registers[register] = nil end
       end
@@ -167,13 +172,13 @@ end
 local function reads(f)
   local p = prototype_of(f)
   if not p then return nil end
-  local found, upvalues = { upvalues = {}, strings = {} }, {}
+  local nodes, upvalues = {}, {}
   for i in pairs(p.upvalues) do
     upvalues[i] = { keys = {} }
-    found.upvalues[i + 1] = upvalues[i]
+    nodes[i + 1] = upvalues[i]
   end
-  follow(found, p, upvalues)
-  return found
+  follow(p, upvalues)
+  return nodes
 end
 
 local known -- is this the bytecode that is understood?
@@ -182,17 +187,17 @@ local read_before = setmetatable({}, { __mode = "k" }) -- what M.reads gave, by 
 local function check_known()
   local outer = { inner = 1 }
   local function probe(x) return x, function() return math.pi, outer.inner, outer[x] end end
-  local ok, found = pcall(reads, probe)
-  known = ok and found and false
-  for _, node in ipairs(ok and found and found.upvalues or {}) do
+  local ok, nodes = pcall(reads, probe)
+  known = false
+  for _, node in ipairs(ok and nodes or {}) do
     known = known or node.keys.math ~= nil and node.keys.math.keys.pi ~= nil
   end
   if not known then check.fail "identity: the bytecode of this Lua is unknown; Lua 5.4 is needed" end
 end
 
---- What a function written in Lua reads.
+--- What a function written in Lua reads, as the node of each of its upvalues.
 ---@param f function
----@return { upvalues: table[], strings: table<string, true> } the node of each upvalue, see above
+---@return table[] nodes
 function M.reads(f)
   if not known then check_known() end
   read_before[f] = read_before[f] or reads(f)

@@ -79,33 +79,30 @@ local function write_required(out, node)
 end
 
 -- Write the globals that are read by the names in `node`.
-local function write_globals(out, env, node, strings)
+local function write_globals(out, env, node)
+  if node.is_whole then
+    check.fail("identity: the function at %s reads globals by computed names, or hands all of them on; "
+               .. "which ones cannot be told: write their names", out.place)
+  end
   for _, key in ipairs(check.sorted_names(node.keys)) do
     local value = lookup(env, key)
     out.add("global", key)
     if value == require then write_required(out, node.keys[key]) end
     if value == _G then
-      write_globals(out, _G, node.keys[key], strings)
+      write_globals(out, _G, node.keys[key])
     else
       write_read(out, value, node.keys[key])
     end
   end
-  for _, key in ipairs(node.dynamic and check.sorted_names(strings) or {}) do
-    local value = lookup(env, key)
-    if value ~= nil and value ~= _G then
-      out.add("global", key)
-      out.write(value)
-    end
-  end
 end
 
-local function write_upvalue(out, name, value, node, strings)
+local function write_upvalue(out, name, value, node)
   if name == "_ENV" then
-    if type(value) == "table" then write_globals(out, value, node, strings) end
+    if type(value) == "table" then write_globals(out, value, node) end
     return
   end
   out.add(name)
-  if value == _G then return write_globals(out, _G, node, strings) end
+  if value == _G then return write_globals(out, _G, node) end
   if value == require then write_required(out, node) end
   write_read(out, value, node)
 end
@@ -131,11 +128,11 @@ function M.write(out, f)
   local before = out.place
   out.place = string.format("%s:%d", info.short_src, info.linedefined)
   local own = library.is_own(f)
-  local reads = own and { upvalues = {} } or bytecode.reads(f)
+  local nodes = own and {} or bytecode.reads(f)
   local i, name, value = 1, debug.getupvalue(f, 1)
   while name do
     if not own or name ~= "_ENV" then
-      write_upvalue(out, name, value, reads.upvalues[i] or NOTHING, reads.strings)
+      write_upvalue(out, name, value, nodes[i] or NOTHING)
     end
     i = i + 1
     name, value = debug.getupvalue(f, i)
