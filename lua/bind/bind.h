@@ -28,6 +28,7 @@ typedef struct bind_state {
   lua_State *main;           /* the main thread, which is always alive */
   lua_State *L;              /* the coroutine that calls the engine: see bind_context */
   int active;                /* how many bindings are running: see running.c */
+  int paused;                /* how many more wait for a function of the script's, holding nothing */
   bool collecting;           /* the engine has asked Lua to collect, and waits */
   bind_box *closed;          /* boxes closed while bindings are running */
   const void *metatable;     /* identity of the tensors' metatable */
@@ -65,6 +66,13 @@ _Noreturn int bind_raise(lua_State *L);
 /* lua_pcall with all results, for a binding that holds nothing itself meanwhile. Tensors closed in
    there are released at once, unless another binding is running. */
 int bind_callback(lua_State *L, int arguments);
+
+/* Between these two the binding that runs holds nothing itself. No error may pass the second. */
+typedef struct {
+  int active, paused;
+} bind_pause;
+bind_pause bind_begin_pause(bind_state *state);
+void bind_end_pause(bind_state *state, bind_pause pause);
 
 /* Close `box` for scripts. Its tensor waits on the list state->closed. */
 void bind_box_close(bind_state *state, bind_box *box);

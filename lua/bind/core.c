@@ -156,15 +156,14 @@ static bam_status host_backward(void *data, bam_function function, bam_tensor *c
                                 int n_out, bam_tensor **grads_in, int n_in) {
   bind_state *state = data;
   lua_State *L = state->L;
-  int active = state->active;
   backward_call call = { function, grads_out, grads_in, n_out, n_in };
   if (!lua_checkstack(L, 4))
     return bam_fail(state->context, BAM_ERROR_HOST, "stack overflow in a custom backward");
   lua_pushcfunction(L, backward_protected);
   lua_pushlightuserdata(L, &call);
-  state->active = active - 1; /* the binding that walks back holds what it needs itself */
+  bind_pause pause = bind_begin_pause(state); /* who walks back holds what it needs */
   int failed = lua_pcall(L, 1, 0, 0) != LUA_OK;
-  state->active = active;
+  bind_end_pause(state, pause);
   state->L = L;
   if (!failed)
     return BAM_OK;

@@ -7,8 +7,8 @@
      the stack or in a table that no script knows (bind_push_tensors).
    - While the engine collects, it is in the middle of something: only closing is allowed then.
    A binding that fails leaves through bind_raise, which ends its count. An error of Lua's own (out of
-   memory) leaves the count too high until the scope around ends: closed tensors then wait for the
-   collector. */
+   memory, in a metamethod) leaves the count too high until the next binding counts again: closed tensors
+   then wait. */
 #include <string.h>
 
 #include "bind.h"
@@ -40,9 +40,28 @@ void bind_check_idle(lua_State *L) {
     refuse(L);
 }
 
+static int run_binding(lua_State *L);
+
+/* Count anew what runs. On the main thread, and not in a finaliser that the engine made run, all of it is
+   on this stack. */
+static void recount(lua_State *L, bind_state *state) {
+  lua_Debug ar;
+  int running = 0;
+  if (L != state->main || state->collecting)
+    return;
+  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "f", &ar);
+    running += lua_tocfunction(L, -1) == run_binding;
+    lua_pop(L, 1);
+  }
+  state->active = running - state->paused;
+}
+
 static int run_binding(lua_State *L) {
   const binding *b = lua_touserdata(L, lua_upvalueindex(1));
   bind_state *state = b->state;
+  if (state->active > 0)
+    recount(L, state);
   const int active = state->active++;
   if (state->collecting && !b->at_any_time)
     refuse(L);
@@ -76,12 +95,23 @@ int bind_raise(lua_State *L) {
   lua_error(L);
 }
 
+bind_pause bind_begin_pause(bind_state *state) {
+  const bind_pause pause = { state->active, state->paused };
+  state->active--;
+  state->paused++;
+  return pause;
+}
+
+void bind_end_pause(bind_state *state, bind_pause pause) {
+  state->active = pause.active;
+  state->paused = pause.paused;
+}
+
 int bind_callback(lua_State *L, int arguments) {
   bind_state *state = bind_get_state(L);
-  int active = state->active;
-  state->active = active - 1;
+  bind_pause pause = bind_begin_pause(state);
   int status = lua_pcall(L, arguments, LUA_MULTRET, 0);
-  state->active = active;
+  bind_end_pause(state, pause);
   state->L = L;
   return status;
 }
