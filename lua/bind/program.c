@@ -160,7 +160,9 @@ static bool run_options(lua_State *L, const struct command_line *line) {
    */
 static int push_script_arguments(lua_State *L) {
   if (lua_getglobal(L, "arg") != LUA_TTABLE) luaL_error(L, "'arg' is not a table");
-  int count = (int)luaL_len(L, -1);
+  lua_Integer length = luaL_len(L, -1); /* a command before the script may have changed it */
+  if (length < 0 || length > LUAI_MAXSTACK) luaL_error(L, "too many arguments to script");
+  int count = (int)length;
   luaL_checkstack(L, count + 3, "too many arguments to script");
   for (int i = 1; i <= count; i++) lua_rawgeti(L, -i, i);
   lua_remove(L, -count - 1);

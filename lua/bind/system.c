@@ -34,7 +34,7 @@ static int system_random_state(lua_State *L) {
 
 static int system_threads(lua_State *L) {
   bam_context *context = bind_context(L);
-  if (!lua_isnoneornil(L, 1)) {
+  if (!lua_isnone(L, 1)) {
     int64_t threads = bind_integer(L, 1, "threads");
     if (threads < 1 || threads > 1024)
       return bind_error(L, "threads: expected 1 to 1024, got %I", (LUAI_UACINT)threads);

@@ -216,6 +216,15 @@ local function check_embedded(program)
   check(got.err:find("no embedded module 'bam.nowhere'", 1, true), "unknown module\n" .. got.err)
 end
 
+--- `arg` may lie about its length; lua5.4 crashes on that.
+local function check_lengths(program)
+  for _, n in ipairs { "(1 << 31) - 2", "(1 << 32) + 2", "math.maxinteger", "-1" } do
+    local set = "arg = setmetatable({}, { __len = function() return %s end })"
+    local got = run(program, ("$L -e '%s' args.lua"):format(set:format(n)))
+    check(got.code == "exit 1" and got.err:find("too many arguments to script", 1, true), n .. "\n" .. got.err)
+  end
+end
+
 --- help() is there in scripts too, and bam.options where there is no script.
 local function check_without_script(program)
   local got = run(program, "$L -e 'help \"softmax\"'")
@@ -268,6 +277,7 @@ check_bytecode(ours)
 check_own_options(ours)
 check_embedded(ours)
 check_without_script(ours)
+check_lengths(ours)
 check_traceback(ours)
 check_closed_streams(ours)
 if theirs then

@@ -65,6 +65,7 @@ for _, name in ipairs { "zeros", "ones", "empty", "rand", "randn" } do
   shape(make({ 8 }, nil), "8")
   shape(make(), "")
 end
+fails("threads: expected an integer, got nil", bam.threads, cfg.widht)
 fails("randint: argument 3 is nil; expected a size, or options", bam.randint, 0, 5, nil)
 fails("arange: argument 2 is nil; expected a number, or options", bam.arange, 5, cfg.widht)
 fails("arange: argument 3 is nil; expected a number, or options", bam.arange, 5, 7, nil)
