@@ -253,10 +253,8 @@ end
 
 function emitters.look(node, context)
   local outer = context.behind
-  if outer and not node.behind then context.refuse(node, "a look-ahead in a look-behind") end
-  if node.behind and outer ~= "negative" then
-    context.behind = node.negative and "negative" or "positive"
-  end
+  if outer then context.refuse(node, "a look-ahead or look-behind in a look-behind") end
+  if node.behind then context.behind = node.negative and "negative" or "positive" end
   local body = node.behind and emit_behind(node, context) or emit(node.body, context)
   context.behind = outer
   return part(string.format("(?%s%s%s)", node.behind and "<" or "", node.negative and "!" or "=",

@@ -1,6 +1,5 @@
 -- Reading an expression character by character, with its options, and saying where it is wrong.
 local check = require "bam.check"
-local spaces = require "bam.tokenizer.regex.spaces"
 
 local M = {}
 
@@ -84,13 +83,15 @@ local function skip_comment(s)
   end
 end
 
+local IGNORED = "[ \t\n\r\f]" -- under the option x
+
 --- Go past comments, and past white space where the option x is on.
 function Scanner:skip_ignored()
   while true do
     local code = self.codes[self.at]
     if self:accept "(?#" then
       skip_comment(self)
-    elseif self.options.x and code and spaces.has(code) then
+    elseif self.options.x and code and self:peek():find(IGNORED) then
       self.at = self.at + 1
     elseif self.options.x and code == 0x23 then -- #
       repeat

@@ -3,8 +3,6 @@
 --   { op = "or" | "and", a, b }, { op = "not", a }
 -- A flat set without properties is never negated: its complement is computed. Properties are what
 -- PCRE2 writes between the braces of \p{...}.
-local spaces = require "bam.tokenizer.regex.spaces"
-
 local M = {}
 
 local LAST = 0x10ffff
@@ -123,7 +121,10 @@ end
 
 M.any = M.range(0, LAST)
 M.no_newline = M.complement(M.range(10, 10))
-M.space = M.flat(spaces.ranges)
+--- Unicode's White_Space, which has not changed for long.
+M.space = M.flat { { 9, 13 }, { 0x20, 0x20 }, { 0x85, 0x85 }, { 0xa0, 0xa0 }, { 0x1680, 0x1680 },
+                   { 0x2000, 0x200a }, { 0x2028, 0x2029 }, { 0x202f, 0x202f }, { 0x205f, 0x205f },
+                   { 0x3000, 0x3000 } }
 --- \w outside of classes. Oniguruma takes Latin-1's superscripts and fractions for letters there.
 M.word = M.flat({ { 0xb2, 0xb3 }, { 0xb9, 0xb9 }, { 0xbc, 0xbe } }, { "Alphabetic", "M", "Nd", "Pc" })
 
