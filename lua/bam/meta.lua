@@ -481,11 +481,13 @@ function methods:is_contiguous() end
 ---@return tensor self
 function methods:copy_(from) end
 
---- Takes the tensor out of the scopes that would release it.
+--- Takes the tensor out of the scopes that would release it, with what the backward functions of custom ops and
+--- checkpoints before it need.
 ---@return tensor self
 function methods:keep() end
 
---- Releases the tensor now. Using it later is an error, closing it again is not.
+--- Releases the tensor now. Using it later is an error, closing it again is not. While something uses it, as in a
+--- finaliser, its memory is released right after that.
 function methods:close() end
 
 --- Are both the same elements in memory, with the same shape, strides and dtype?
