@@ -69,29 +69,43 @@ static void make_holder(char text[BAM_LOCK_TEXT]) {
   snprintf(text, BAM_LOCK_TEXT, "process %ld on host %s, since %s\n", (long)getpid(), host, since);
 }
 
-/* Is it a line that make_holder wrote, in whichever process, or nothing at all? */
-static bool is_holder(const char *text) {
-  int end = 0;
-  if (*text == '\0')
-    return true;
-  (void)sscanf(text, "process %*d on host%*[^,\n], since %*d-%*d-%*d %*d:%*d:%*d UTC%n", &end);
-  return end > 0 && strcmp(text + end, "\n") == 0;
+/* Skip `expected` in *text. A text that ends before it does is a beginning of it. */
+static bool skip_literal(const char **text, const char *expected) {
+  while (**text != '\0' && *expected != '\0')
+    if (*(*text)++ != *expected++)
+      return false;
+  return true;
 }
 
-/* Does the file hold what a lock's file holds? Anything else is somebody's text, and stays. Zero bytes
-   are what a power failure leaves of the line. */
+static void skip_all_of(const char **text, const char *characters) { *text += strspn(*text, characters); }
+
+/* Is it a line that make_holder wrote, in whichever process, or the beginning of one, which is what a
+   power failure may leave? */
+static bool is_holder(const char *text) {
+  if (!skip_literal(&text, "process "))
+    return false;
+  skip_all_of(&text, "0123456789");
+  if (!skip_literal(&text, " on host"))
+    return false;
+  text += strcspn(text, ",\n");
+  if (!skip_literal(&text, ", since "))
+    return false;
+  skip_all_of(&text, "0123456789-: ");
+  return skip_literal(&text, "UTC\n") && *text == '\0';
+}
+
+/* Does the file hold what a lock's file holds? Anything else is somebody's text, and stays. After a
+   power failure zero bytes may stand for the rest of the line. */
 static bool is_ours(int file) {
   char text[BAM_LOCK_TEXT];
   ssize_t length = pread(file, text, sizeof text, 0);
   if (length < 0 || length == (ssize_t)sizeof text)
     return false;
   text[length] = '\0';
-  if (strlen(text) == (size_t)length)
-    return is_holder(text);
-  for (ssize_t i = 0; i < length; i++)
+  for (ssize_t i = (ssize_t)strlen(text); i < length; i++)
     if (text[i] != '\0')
       return false;
-  return true;
+  return is_holder(text);
 }
 
 /* Write who has the locked file, which is empty or holds another such line. Where there is no room on

@@ -123,7 +123,7 @@ expect_error("it is no regular file", core.lock, "/dev/null")
 
 -- Nothing of anybody's is overwritten: neither another text nor what a planted link leads to.
 for _, text in ipairs { "thesis\n", "process 1 on host h, since 2026-01-01 00:00:00 UTC\nand more\n",
-                        "process 1 on host h, since 2026-01-01 00:00:00 UTC", "\0\0x", ("x"):rep(500) } do
+                        "process 1 at host h, since 2026-01-01", "process 1\0\0x", "\0\0x", ("x"):rep(500) } do
   core.write_file(base .. "/text", text)
   expect_error("it holds something other than a lock's line; name another", core.lock, base .. "/text")
   assert(core.read_file(base .. "/text") == text)
@@ -134,7 +134,8 @@ for _, name in ipairs { "text", "empty", "missing" } do
   expect_error("it is a symbolic link; name another", core.lock, base .. "/planted")
 end
 assert(core.read_file(base .. "/text") == ("x"):rep(500) and not core.file_info(base .. "/missing"))
-for _, text in ipairs { "", "\0\0\0", "process 1 on host a b, since 2026-01-01 00:00:00 UTC\n" } do
+local line = "process 1 on host a b, since 2026-01-01 00:00:00 UTC\n"
+for _, text in ipairs { "", "\0\0\0", line, line:sub(1, -2), line:sub(1, 20), "proc\0\0" } do
   core.write_file(base .. "/empty", text) -- what a power failure and a killed process leave
   local taken <close> = core.lock(base .. "/empty")
   assert(core.read_file(base .. "/empty"):find "^process %d+ on host")
