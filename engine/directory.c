@@ -338,7 +338,8 @@ static bam_status check_loss(const commit *c, const char *name) {
   const char *reason = NULL;
   if (!is_regular(c->old, name))
     reason = "in it is not a regular file";
-  else if (!ends_in(name, ".json") && !ends_in(name, ".safetensors"))
+  else if (!ends_in(name, ".json") && !ends_in(name, ".safetensors") &&
+           strcmp(name, "chat_template.jinja") != 0)
     reason = "in it is neither *.json nor *.safetensors";
   else if (!is_regular(c->fresh, name) && !is_weights(name))
     reason = "in it would not be replaced but deleted";

@@ -36,8 +36,8 @@ bam_status bam_directory_stage(bam_context *context, const char *path, char stag
 
 /* Let the staged directory, whose files must be on the disk (bam_writer sees to that), appear at
    `path`. A directory at `path` changes places with it, its permissions are kept, and it is
-   deleted. That is refused unless it holds regular files only, all called *.json or *.safetensors,
-   and each is also in the staged one or is a model's weights by its name (model.safetensors, its
+   deleted. That is refused unless it holds regular files only, all called *.json, *.safetensors or
+   chat_template.jinja, and each is also in the staged one or is a model's weights by its name (model.safetensors, its
    index, model-00001-of-00002.safetensors). On failure nothing has changed, but for one case which the
    message tells: the new directory is in place, and the old one, now at `staged`, could not be
    deleted. */

@@ -1,7 +1,8 @@
 -- Checkpoint directories: config.json, model.safetensors or shards with an index, and perhaps
--- tokenizer.json. Tensors bear Hugging Face's names (bam.models.names). A directory appears as a
+-- tokenizer.json and its companions. Tensors bear Hugging Face's names (bam.models.names). A directory appears as a
 -- whole or not at all.
 local check = require "bam.check"
+local companions = require "bam.models.companions"
 local config = require "bam.models.config"
 local contents = require "bam.models.entries"
 local core = require "bam.core"
@@ -9,11 +10,13 @@ local description = require "bam.models.description"
 local json = require "bam.json"
 local Model = require "bam.models.model"
 local names = require "bam.models.names"
+local redundant = require "bam.models.redundant"
 local staged = require "bam.staged"
 
 local M = {}
 
 local FLOATS = { f32 = 4, f64 = 8, bf16 = 2, f16 = 2 }
+local LARGEST = { f16 = 65504, bf16 = 0x1.fep+127, f32 = 0x1.fffffep+127 }
 local SHARD_BYTES = 4 << 30
 local INDEX = "model.safetensors.index.json"
 
@@ -40,11 +43,29 @@ local function divide(entries, limit, dtype)
   return shards
 end
 
+-- A weight that a dtype cannot hold would become an infinity, and the model useless.
+local function converted(name, x, dtype)
+  local ops, largest = core.ops, LARGEST[dtype]
+  if x.dtype ~= dtype and largest and FLOATS[x.dtype] > 2 then
+    local size = core.scope(function()
+      local finite = ops.isfinite(x)
+      return ops.max(ops.where(finite, ops.abs(x), 0)):item()
+    end)
+    if size > largest then
+      check.fail("save: `%s` holds a weight of size %g, and %s ends at %g; save it as %s", name,
+                 size, dtype, largest, dtype == "f16" and '"bf16" or "f32"' or '"f64"')
+    end
+  end
+  return ops.to(x, dtype)
+end
+
 local function write_shard(model, path, entries, dtype)
   core.scope(function()
     local tensors = {}
     for _, entry in ipairs(entries) do
-      tensors[entry.name] = core.ops.to(names.read(entry, model), entry.dtype or dtype)
+      local x = names.read(entry, model)
+      tensors[entry.name] = entry.dtype and core.ops.to(x, entry.dtype)
+        or converted(entry.name, x, dtype)
     end
     core.save(path, tensors, { format = "pt" })
   end)
@@ -85,6 +106,7 @@ function M.write(model, directory, options)
   if model.tokenizer_json then
     core.write_file(within(directory, "tokenizer.json"), model.tokenizer_json)
   end
+  companions.write(model, directory)
 end
 
 --- Save a live model as the checkpoint `directory`, which appears whole or not at all.
@@ -159,12 +181,13 @@ local function check_tensor(label, entry, tensor)
 end
 
 -- Tensors that the architecture has no place for would be silently left out of the model.
-local function check_unexpected(label, tensors, known)
-  local unknown = {}
-  for name in pairs(tensors) do
-    if not known[name] then unknown[#unknown + 1] = name end
+local function check_unexpected(source, known)
+  local unknown, label, tensors = {}, source.label, source.tensors
+  for _, name in ipairs(check.sorted_names(tensors)) do
+    if not known[name] and not redundant.allows(label, source.description, tensors, name) then
+      unknown[#unknown + 1] = name
+    end
   end
-  table.sort(unknown)
   if unknown[1] then
     check.fail("%s: it holds %d tensors that a model of its config.json has no place for, such as "
                .. "`%s`", label, #unknown, unknown[1])
@@ -175,7 +198,7 @@ end
 ---@param directory string
 ---@param routers? table as for config.decode
 ---@return table source { label, description, tensors by name (bam.StoredTensor), files,
---- tokenizer_json, token_ids }
+--- tokenizer_json, token_ids, companions }
 function M.open(directory, routers)
   local present, path = files_in(directory), within(directory, "config.json")
   if not present["config.json"] then
@@ -190,6 +213,7 @@ function M.open(directory, routers)
     table.insert(files, "tokenizer.json")
     source.tokenizer_json = core.read_file(within(directory, "tokenizer.json"))
   end
+  source.companions = companions.read(directory, present)
   return source
 end
 
@@ -206,7 +230,7 @@ function M.check(source, entries)
   check_tensors(source, entries)
   local known = {}
   for _, entry in ipairs(entries) do known[entry.name] = true end
-  check_unexpected(source.label, source.tensors, known)
+  check_unexpected(source, known)
 end
 
 -- A model to be overwritten: without random weights, and without a trace in bam's generator.
@@ -222,6 +246,7 @@ local function fill(model, source)
     core.scope(function() names.write(entry, model, source.tensors[entry.name]:read()) end)
   end
   model.tokenizer_json, model.token_ids = source.tokenizer_json, source.token_ids
+  model.companions = source.companions
   return model
 end
 

@@ -3,6 +3,7 @@
 -- is refused by name.
 local check = require "bam.check"
 local check_heads = require "bam.nn.heads"
+local companions = require "bam.models.companions"
 local description = require "bam.models.description"
 local json = require "bam.json"
 
@@ -57,7 +58,7 @@ end
 ---@return string
 function M.encode(model, dtype)
   local d = model.description
-  local config = base(d, DTYPES[dtype], model.token_ids)
+  local config = base(d, DTYPES[dtype], companions.token_ids(model))
   local mixed = description.is_mixture(d)
   if mixed then add_mixture(config, d, model) end
   config.model_type = mixed and "bam" or "cohere"

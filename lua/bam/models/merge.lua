@@ -57,6 +57,7 @@ function M.build(d, dtype)
     end
   end
   model.tokenizer_json, model.token_ids = experts[1].tokenizer_json, experts[1].token_ids
+  model.companions = experts[1].companions
   return model
 end
 

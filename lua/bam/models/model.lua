@@ -219,8 +219,10 @@ function Model:flops(context)
 end
 
 --- Write the model as a checkpoint directory: config.json, model.safetensors (in shards with an
---- index when longer than `shard_bytes`), tokenizer.json if it has one. The directory appears as a
---- whole or not at all. A dense model is a CohereForCausalLM checkpoint.
+--- index when longer than `shard_bytes`), tokenizer.json if it has one, and what other programs need
+--- to use it: tokenizer_config.json, generation_config.json, a chat template that it came with. The
+--- directory appears as a whole or not at all. A dense model is a CohereForCausalLM checkpoint. A
+--- weight beyond what the dtype holds is an error.
 ---@param directory string
 ---@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer }
 function Model:save(directory, options)

@@ -1,5 +1,5 @@
 -- Where the dense models of a mixture come from. A source is { label, description, identify }, and
--- where its values are at hand { read, tokenizer_json, token_ids }: read(entry) gives those of an
+-- where its values are at hand { read, tokenizer_json, token_ids, companions }: read(entry) gives those of an
 -- entry. A phase of training has `load` instead, so that its model lives only while it is needed.
 -- identify(total) gives what stands for it in the mixture's identity.
 local check = require "bam.check"
@@ -12,7 +12,7 @@ local M = {}
 
 local function live_source(model, label)
   return { label = label, description = model.description, tokenizer_json = model.tokenizer_json,
-           token_ids = model.token_ids,
+           token_ids = model.token_ids, companions = model.companions,
            read = function(entry) return names.read(entry, model) end,
            identify = function(total) return identity.of_model(model, total) end }
 end
