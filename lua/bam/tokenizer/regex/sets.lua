@@ -31,11 +31,13 @@ function M.flat(ranges, properties, negated)
   return { ranges = normal(ranges), properties = properties or {}, negated = negated or false }
 end
 
+--- The set of the characters from `first` to `last`.
 function M.range(first, last) return M.flat { { first, last } } end
 
 --- Is it made of ranges alone?
 function M.is_plain(set) return not set.op and #set.properties == 0 end
 
+--- Is it known to hold no character?
 function M.is_empty(set) return M.is_plain(set) and #set.ranges == 0 end
 
 local function complement_ranges(ranges)
