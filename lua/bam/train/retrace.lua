@@ -19,7 +19,7 @@ local function differences(model, directory)
   local saved, list = checkpoint.open(directory).tensors, {}
   for _, entry in ipairs(entries.of(model)) do
     local same = core.scope(function()
-      return ops.all(ops.eq(names.read(entry, model), saved[entry.name])):item()
+      return ops.all(ops.eq(names.read(entry, model), saved[entry.name]:read())):item()
     end)
     if not same then list[#list + 1] = entry.name end
   end
