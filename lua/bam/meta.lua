@@ -127,6 +127,10 @@ local stored = {}
 ---@return tensor
 function stored:read(first, last) end
 
+--- As the tensor's methods of these names; all of it is read for them.
+function stored:slice(dim, first, last) end
+function stored:totable() end
+
 --- Writes a tensor to a NumPy file.
 ---@param path string
 ---@param x tensor

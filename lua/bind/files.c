@@ -243,6 +243,20 @@ static int stored_read(lua_State *L) {
   return 1;
 }
 
+/* stored:NAME(...) as the method of the tensor, which is read for it. NAME is the upvalue. */
+static int stored_method(lua_State *L) {
+  const stored *x = luaL_checkudata(L, 1, STORED);
+  const int count = lua_gettop(L);
+  bind_box *box = bind_push_box(L);
+  bind_check(L, bam_safetensors_tensor(file_of(L, x), x->entry, &box->tensor));
+  lua_replace(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_gettable(L, 1);
+  lua_insert(L, 1);
+  lua_call(L, count, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
 static int stored_length(lua_State *L) {
   const bam_shape *shape = &entry_of(L, luaL_checkudata(L, 1, STORED))->shape;
   lua_pushinteger(L, shape->ndim > 0 ? shape->size[0] : 0);
@@ -257,7 +271,7 @@ static int stored_describe(lua_State *L) {
   return 1;
 }
 
-/* Its fields shape and dtype, and its method read. */
+/* Its fields shape and dtype, its method read, and the tensor's slice and totable. */
 static int stored_index(lua_State *L) {
   const bam_safetensors_entry *entry = entry_of(L, luaL_checkudata(L, 1, STORED));
   const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
@@ -271,7 +285,10 @@ static int stored_index(lua_State *L) {
     lua_pushstring(L, bam_dtype_name(entry->dtype));
   else if (strcmp(key, "read") == 0)
     lua_pushcfunction(L, stored_read);
-  else
+  else if (strcmp(key, "slice") == 0 || strcmp(key, "totable") == 0) {
+    lua_pushvalue(L, 2);
+    lua_pushcclosure(L, stored_method, 1);
+  } else
     lua_pushnil(L);
   return 1;
 }

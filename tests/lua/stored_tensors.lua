@@ -38,6 +38,8 @@ assert(#tensors.x == 4 and tensors.x.dtype == "f32" and tensors.x.shape[2] == 3 
 assert(#tensors.s == 0 and #tensors.e == 0 and tensors.x.nothing == nil and tensors.x[1] == nil)
 assert(tostring(tensors.x) == "stored tensor f32 (4, 3)")
 assert(tensors.x:read():eq(x):all():item() and tensors.s:read():item() == 7)
+assert(tensors.x:slice(1, 2, 3):eq(x:slice(1, 2, 3)):all():item() and tensors.s:totable() == 7)
+assert(tensors.x:slice(-1, 1, 1):eq(x:slice(-1, 1, 1)):all():item())
 assert(tensors.x:read(2, 3):eq(x:slice(1, 2, 3)):all():item() and #tensors.x:read(3, 2) == 0)
 assert(tensors["a.b"]:read(5, 5):item() == 5 and #tensors.e:read(1, 0) == 0)
 for _, case in ipairs { { 0, 1 }, { 1, 5 }, { 3, 1 }, { -1, -1 }, { math.maxinteger, math.mininteger } } do
