@@ -95,6 +95,24 @@ static bool read_integer(const char *at, const char *end, int64_t *out) {
   return !__builtin_mul_overflow(value, negative ? 1 : -1, out);
 }
 
+/* The value of the number that ends at `end`. What follows it must not be read where the text ends. */
+static bam_status read_real(bam_json *json, const char *begin, const char *end) {
+  char few[64], *copy = NULL;
+  size_t length = (size_t)(end - begin);
+  if (end == json->end) {
+    copy = length < sizeof few ? few : malloc(length + 1);
+    if (copy == NULL)
+      return bam_fail(json->context, BAM_ERROR_MEMORY, "out of memory for a number of %zu digits",
+                      length);
+    memcpy(copy, begin, length);
+    copy[length] = '\0';
+  }
+  json->real = strtod_l(copy != NULL ? copy : begin, NULL, json->c_locale);
+  if (copy != few)
+    free(copy);
+  return isfinite(json->real) ? BAM_OK : fail(json, begin, "the number is beyond what 64 bits hold");
+}
+
 static bam_status read_number(bam_json *json) {
   bool is_integer;
   const char *begin = json->at, *end = find_number_end(json, begin, &is_integer);
@@ -105,8 +123,7 @@ static bam_status read_number(bam_json *json) {
   if (is_integer && read_integer(begin, end, &json->integer))
     return BAM_OK;
   json->kind = BAM_JSON_REAL;
-  json->real = strtod_l(begin, NULL, json->c_locale);
-  return isfinite(json->real) ? BAM_OK : fail(json, begin, "the number is beyond what 64 bits hold");
+  return read_real(json, begin, end);
 }
 
 /* ---- strings ---- */
@@ -214,14 +231,25 @@ int64_t bam_json_string(const bam_json *json, char *out) {
   return to - out;
 }
 
-bool bam_json_equals(const bam_json *json, const char *word) {
-  char text[256];
-  size_t length = strlen(word);
+bool bam_json_equals_bytes(const bam_json *json, const char *word, size_t length) {
+  const char *at = json->text, *end = at + json->size, *word_end = word + length;
   if (!json->has_escapes)
-    return json->size == (int64_t)length && memcmp(json->text, word, length) == 0;
-  if (json->size > (int64_t)sizeof text) /* no escape is longer than 6 bytes for 1 */
-    return false;
-  return bam_json_string(json, text) == (int64_t)length && memcmp(text, word, length) == 0;
+    return json->size == (int64_t)length && memcmp(at, word, length) == 0;
+  while (at < end) {
+    char one[4] = { *at };
+    uint32_t code = 0;
+    int64_t step = *at == '\\' ? read_escape(json, at, &code) : 1;
+    size_t size = *at == '\\' ? (size_t)(put_utf8(one, code) - one) : 1;
+    if ((size_t)(word_end - word) < size || memcmp(one, word, size) != 0)
+      return false;
+    word += size;
+    at += step;
+  }
+  return word == word_end;
+}
+
+bool bam_json_equals(const bam_json *json, const char *word) {
+  return bam_json_equals_bytes(json, word, strlen(word));
 }
 
 /* ---- events ---- */

@@ -39,8 +39,8 @@ typedef struct bam_json {
   int64_t size;     /* its bytes, escapes and all: at least as many as the string has */
 } bam_json;
 
-/* Begin to read `size` bytes of UTF-8 that hold one value of any kind. text[size] must be readable
-   and not part of a number. `depth` is at most BAM_JSON_MAX_DEPTH. */
+/* Begin to read `size` bytes of UTF-8 that hold one value of any kind. `depth` is at most
+   BAM_JSON_MAX_DEPTH. */
 void bam_json_begin(bam_json *json, bam_context *context, const char *text, int64_t size, int depth);
 
 /* Go to the next event. Fails with BAM_ERROR_FILE, naming the byte, for what is not JSON: malformed
@@ -56,8 +56,9 @@ bam_status bam_json_skip(bam_json *json);
    where it is read from. Returns how many it has; there may be zero bytes among them. */
 int64_t bam_json_string(const bam_json *json, char *out);
 
-/* Is the string or key `word`? */
+/* Is the string or key `word`, or the `length` bytes at `word`? */
 bool bam_json_equals(const bam_json *json, const char *word);
+bool bam_json_equals_bytes(const bam_json *json, const char *word, size_t length);
 
 /* "an array", "null", "a number": the kind of the value that the latest event begins. */
 const char *bam_json_kind_name(bam_json_kind kind);

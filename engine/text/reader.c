@@ -7,13 +7,11 @@
 #include <string.h>
 
 #include "../file.h"
-#include "../json_record.h"
 #include "record.h"
 #include "source.h"
 
 #define CHUNK_BYTES 65536
 #define HEAD_BYTES 4096 /* in which a zero byte means that this is no text */
-#define JSON_DEPTH 64
 
 struct bam_reader {
   bam_context *context;
@@ -26,7 +24,8 @@ struct bam_reader {
   int64_t number; /* of the line at `begin` */
   int64_t line;   /* plain text: offset of the line being searched; negative: it began before */
   int64_t scan;   /* offset from which its end is searched */
-  json_t *record; /* of the document handed out */
+  char *document; /* handed out, where it is not in the buffer; owned */
+  size_t document_bytes;
   int64_t skipped;
   char fault[BAM_MESSAGE_SIZE]; /* what was wrong with the first record skipped */
 };
@@ -191,16 +190,36 @@ done:
 
 /* ---- JSON lines ---- */
 
+static void release_document(bam_reader *r) {
+  bam_object_free(r->context, r->document, r->document_bytes);
+  r->document = NULL;
+  r->document_bytes = 0;
+}
+
+/* Hand out a string of the line that waits: there, or without its escapes elsewhere, as newlines in
+   the buffer are counted. */
+static bam_status take_string(bam_reader *r, const bam_json *found, bam_document *out) {
+  out->text = found->text;
+  out->size = found->size;
+  if (!found->has_escapes)
+    return BAM_OK;
+  r->document = bam_object_alloc(r->context, (size_t)found->size);
+  if (r->document == NULL)
+    return BAM_ERROR_MEMORY;
+  r->document_bytes = (size_t)found->size;
+  out->text = r->document;
+  out->size = bam_json_string(found, r->document);
+  return BAM_OK;
+}
+
 /* The document in the line that waits, which has `size` bytes; an empty one for an empty line. */
 static bam_status parse_line(bam_reader *r, int64_t size, bam_document *out) {
   *out = (bam_document){ "", 0, r->number, false };
   if (is_blank_line(waiting(r), size))
     return BAM_OK;
-  bam_status status =
-    bam_json_parse_record(r->context, waiting(r), size, JSON_DEPTH, &r->record);
-  if (status != BAM_OK)
-    return status;
-  return bam_record_find(r->context, r->record, r->field, &out->text, &out->size);
+  bam_json found;
+  bam_status status = bam_record_find(r->context, waiting(r), size, r->field, &found);
+  return status == BAM_OK ? take_string(r, &found, out) : status;
 }
 
 /* Count a bad record, whose message the context has. */
@@ -229,8 +248,7 @@ static bam_status next_line(bam_reader *r, bam_document *out) {
   bam_status status = BAM_OK;
   bool complete;
   int64_t at;
-  json_decref(r->record);
-  r->record = NULL;
+  release_document(r);
   while (complete = find_newline(r, &at), at <= BAM_READER_LINE && !complete && !r->ended)
     BAM_TRY(read_more(r));
   if (at > BAM_READER_LINE)
@@ -351,7 +369,6 @@ done:
 static bam_status look_for_record(bam_reader *r, char *first, bool *is_record) {
   bam_status status = BAM_OK;
   int64_t begin, end, next;
-  json_t *value = NULL;
   *first = 0;
   *is_record = false;
   BAM_TRY(skip_blanks(r, 0, &begin));
@@ -361,11 +378,7 @@ static bam_status look_for_record(bam_reader *r, char *first, bool *is_record) {
   if (*first != '{')
     return BAM_OK;
   BAM_TRY(find_line_end(r, begin, &end));
-  status = bam_json_parse_record(r->context, waiting(r) + begin, end - begin, JSON_DEPTH, &value);
-  if (status != BAM_OK)
-    return status == BAM_ERROR_FILE ? BAM_OK : status;
-  *is_record = json_object_size(value) > 0;
-  json_decref(value);
+  *is_record = bam_record_is(r->context, waiting(r) + begin, end - begin);
   BAM_TRY(skip_blanks(r, end, &next));
   *is_record = *is_record && (next == count_waiting(r) || waiting(r)[next] == '{');
 done:
@@ -436,7 +449,7 @@ int64_t bam_reader_skipped(const bam_reader *reader, const char **fault) {
 void bam_reader_close(bam_reader *r) {
   if (r == NULL)
     return;
-  json_decref(r->record);
+  release_document(r);
   bam_source_close(r->source);
   bam_object_free(r->context, r->buffer, (size_t)r->capacity);
   free_text(r->context, r->path);

@@ -1,4 +1,5 @@
-/* A field's name is tried as it is first, and then as names with dots between them. */
+/* The line is checked as a whole first, so that what follows meets no malformed text. A field's name is
+   tried as it is, and then as names with dots between them. */
 #include "record.h"
 
 #include <stdio.h>
@@ -6,91 +7,148 @@
 
 #include "../file.h"
 
-/* The names of an object's fields, as many as there is room for. */
-static void list_fields(const json_t *object, char *text, size_t size) {
+/* A value in the line: the reader at its first event, where it is found. */
+typedef struct place {
+  bool found;
+  bam_json json;
+} place;
+
+/* The next key of the object in which `json` is; false where it ends. The value of the key before has
+   been skipped. */
+static bool next_key(bam_json *json) {
+  return bam_json_next(json) == BAM_OK && json->kind == BAM_JSON_KEY;
+}
+
+/* Skip the value of the latest key. */
+static bool skip_value(bam_json *json) {
+  return bam_json_next(json) == BAM_OK && bam_json_skip(json) == BAM_OK;
+}
+
+/* The name in the latest key, quoted. */
+static void quote_key(const bam_json *json, char quoted[BAM_QUOTE_TEXT]) {
+  char name[2 * BAM_QUOTE_TEXT];
+  if (json->size >= (int64_t)sizeof name)
+    strcpy(name, "a long name");
+  else
+    name[bam_json_string(json, name)] = '\0';
+  bam_quote(name, quoted);
+}
+
+/* The names of the fields of the object that `json` begins, as many as there is room for. */
+static void list_fields(bam_json json, char *text, size_t size) {
   char quoted[BAM_QUOTE_TEXT];
-  const char *name;
-  json_t *value;
   size_t used = 0;
   snprintf(text, size, "none");
-  json_object_foreach((json_t *)object, name, value) {
+  while (next_key(&json)) {
     const char *comma = used > 0 ? ", " : "";
-    bam_quote(name, quoted);
+    quote_key(&json, quoted);
     if (used + strlen(comma) + strlen(quoted) + sizeof ", ..." > size) {
       snprintf(text + used, size - used, "%s...", comma);
       return;
     }
     used += (size_t)snprintf(text + used, size - used, "%s%s", comma, quoted);
+    if (!skip_value(&json))
+      return;
   }
 }
 
-static const char *type_name(const json_t *value) {
-  switch (json_typeof(value)) {
-  case JSON_OBJECT: return "an object";
-  case JSON_ARRAY: return "an array";
-  case JSON_STRING: return "a string";
-  case JSON_NULL: return "null";
-  case JSON_TRUE:
-  case JSON_FALSE: return "a boolean";
-  default: return "a number";
-  }
-}
-
-static bam_status fail_missing(bam_context *context, const json_t *object, const char *name) {
+static bam_status fail_missing(bam_context *context, const bam_json *object, const char *name) {
   char quoted[BAM_QUOTE_TEXT], names[400];
-  list_fields(object, names, sizeof names);
+  list_fields(*object, names, sizeof names);
   return bam_fail(context, BAM_ERROR_FILE, "the object has no field %s; it has %s",
                   bam_quote(name, quoted), names);
 }
 
+/* Find the field of `length` bytes at `name` in the object that `json` begins. */
+static bam_status find_field(bam_json json, const char *name, size_t length, place *out) {
+  char quoted[BAM_QUOTE_TEXT];
+  *out = (place){ .found = false };
+  while (next_key(&json)) {
+    bool is_it = bam_json_equals_bytes(&json, name, length);
+    if (is_it && out->found) {
+      quote_key(&json, quoted);
+      return bam_fail(json.context, BAM_ERROR_FILE, "the field %s is there twice", quoted);
+    }
+    bam_status status = bam_json_next(&json);
+    if (status == BAM_OK && is_it)
+      *out = (place){ true, json };
+    if (status == BAM_OK)
+      status = bam_json_skip(&json);
+    if (status != BAM_OK)
+      return status;
+  }
+  return BAM_OK;
+}
+
 /* Walk along `path`, whose names have dots between them: *parent is the last object on the way, and
-   *rest the part of the path that names its field. Returns that field, or NULL. */
-static const json_t *walk(const json_t *object, const char *path, const json_t **parent,
-                          const char **rest) {
+   *rest the part of the path that names its field, which goes into *out. */
+static bam_status walk(bam_json object, const char *path, bam_json *parent, const char **rest,
+                       place *out) {
   for (;;) {
     const char *dot = strchr(path, '.');
     size_t length = dot != NULL ? (size_t)(dot - path) : strlen(path);
     *parent = object;
     *rest = path;
-    const json_t *value = json_object_getn(object, path, length);
-    if (dot == NULL || !json_is_object(value))
-      return dot == NULL ? value : NULL;
-    object = value;
+    bam_status status = find_field(object, path, length, out);
+    if (status != BAM_OK || dot == NULL)
+      return status;
+    if (!out->found || out->json.kind != BAM_JSON_OBJECT) {
+      out->found = false;
+      return BAM_OK;
+    }
+    object = out->json;
     path = dot + 1;
   }
 }
 
-/* The value that `field` names, in *out. */
-static bam_status find_value(bam_context *context, const json_t *record, const char *field,
-                             const json_t **out) {
+/* Find the value that `field` names in the object that `json` begins. */
+static bam_status find_value(bam_json json, const char *field, bam_json *out) {
   char quoted[BAM_QUOTE_TEXT];
-  const json_t *parent = record, *nested = NULL;
+  place plain, nested = { .found = false };
+  bam_json parent = json;
   const char *rest = field;
-  const json_t *plain = json_object_get(record, field);
-  if (strchr(field, '.') != NULL)
-    nested = walk(record, field, &parent, &rest);
-  if (plain != NULL && nested != NULL)
-    return bam_fail(context, BAM_ERROR_FILE,
-                    "the object has both a field %s and one within another field; rename one",
-                    bam_quote(field, quoted));
-  *out = plain != NULL ? plain : nested;
-  return *out != NULL ? BAM_OK : fail_missing(context, parent, parent == record ? field : rest);
-}
-
-bam_status bam_record_find(bam_context *context, const json_t *record, const char *field,
-                           const char **text, int64_t *size) {
-  char quoted[BAM_QUOTE_TEXT];
-  const json_t *value = NULL;
-  if (!json_is_object(record))
-    return bam_fail(context, BAM_ERROR_FILE, "expected an object with the field %s, got %s",
-                    bam_quote(field, quoted), type_name(record));
-  bam_status status = find_value(context, record, field, &value);
+  bam_status status = find_field(json, field, strlen(field), &plain);
+  bool is_path = strchr(field, '.') != NULL;
+  if (status == BAM_OK && is_path)
+    status = walk(json, field, &parent, &rest, &nested);
   if (status != BAM_OK)
     return status;
-  if (!json_is_string(value))
-    return bam_fail(context, BAM_ERROR_FILE, "the field %s is %s, not a string",
-                    bam_quote(field, quoted), type_name(value));
-  *text = json_string_value(value);
-  *size = (int64_t)json_string_length(value);
-  return BAM_OK;
+  if (plain.found && nested.found)
+    return bam_fail(json.context, BAM_ERROR_FILE,
+                    "the object has both a field %s and one within another field; rename one",
+                    bam_quote(field, quoted));
+  *out = plain.found ? plain.json : nested.json;
+  if (plain.found || nested.found)
+    return BAM_OK;
+  return fail_missing(json.context, &parent, rest == field ? field : rest);
+}
+
+bam_status bam_record_find(bam_context *context, const char *line, int64_t size, const char *field,
+                           bam_json *out) {
+  char quoted[BAM_QUOTE_TEXT];
+  bam_json json, checked;
+  int64_t values;
+  bam_status status = BAM_OK;
+  bam_json_begin(&json, context, line, size, BAM_JSON_MAX_DEPTH);
+  checked = json;
+  BAM_TRY(bam_json_check(&checked, &values));
+  BAM_TRY(bam_json_next(&json));
+  if (json.kind != BAM_JSON_OBJECT)
+    return bam_fail(context, BAM_ERROR_FILE, "expected an object with the field %s, got %s",
+                    bam_quote(field, quoted), bam_json_kind_name(json.kind));
+  BAM_TRY(find_value(json, field, out));
+  if (out->kind != BAM_JSON_STRING)
+    status = bam_fail(context, BAM_ERROR_FILE, "the field %s is %s, not a string",
+                      bam_quote(field, quoted), bam_json_kind_name(out->kind));
+done:
+  return status;
+}
+
+bool bam_record_is(bam_context *context, const char *line, int64_t size) {
+  bam_json json, checked;
+  int64_t values;
+  bam_json_begin(&json, context, line, size, BAM_JSON_MAX_DEPTH);
+  checked = json;
+  return bam_json_check(&checked, &values) == BAM_OK && bam_json_next(&json) == BAM_OK &&
+         json.kind == BAM_JSON_OBJECT && next_key(&json);
 }

@@ -2,13 +2,17 @@
 #ifndef BAM_TEXT_RECORD_H
 #define BAM_TEXT_RECORD_H
 
-#include "../json_record.h"
+#include "../json.h"
 
-/* Find the string that `field` names in `record`: a field of the object, or one of objects within
-   it, as in "doc.text". *text, of *size bytes, is borrowed from the record. Fails with
-   BAM_ERROR_FILE when there is no such string, or when both a field called "doc.text" and a field
-   "text" of "doc" are there. */
-bam_status bam_record_find(bam_context *context, const json_t *record, const char *field,
-                           const char **text, int64_t *size);
+/* Find the string that `field` names in the record of `size` bytes at `line`: a field of the object, or
+   one of objects within it, as in "doc.text". *out is then at the string (bam_json_string), whose
+   text is the line's. Fails with BAM_ERROR_FILE when the line is not JSON, when there is no such
+   string, or two of them: a field twice, or both a field called "doc.text" and a field "text" of
+   "doc". Allocates nothing. */
+bam_status bam_record_find(bam_context *context, const char *line, int64_t size, const char *field,
+                           bam_json *out);
+
+/* Is the line a JSON object with fields? */
+bool bam_record_is(bam_context *context, const char *line, int64_t size);
 
 #endif

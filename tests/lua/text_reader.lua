@@ -271,6 +271,21 @@ text = '\xef\xbb\xbf{"text": "a\\nb\\u0000\\u00e9"}\n\n{"x": {}, "text": "' .. S
 expect(read(file("a.jsonl", text)),
   { { "a\nb\0é", 1 }, { S, 3 }, { "z", 5 } })
 expect(read(file("a.jsonl", '{"body": "b", "text": 5}\n'), { field = "body" }), { { "b", 1 } })
+expect(read(file("a.jsonl", '{"b\\u006fdy": "b", "x": [1, {"body": 2}], "x": 1e300}'), { field = "body" }),
+       { { "b", 1 } }) -- what other fields hold is nobody's matter
+expect(read(file("a.jsonl", '{"text": "a\\nb\\n"}\n{"text": "c"}\n{"text": "d\\"e"}')),
+       { { "a\nb\n", 1 }, { "c", 2 }, { 'd"e', 3 } }) -- lines of the file are counted
+for _, number in ipairs { "1.5", "-2e3", ("0.%s"):format(("3"):rep(1000)) } do -- at the very end of the file
+  expect_error("expected an object with the field \"text\", got a number", read, file("a.jsonl", number))
+end
+-- A record costs little more than its text, whatever it is full of.
+local function most_memory() -- in KB, of this process so far
+  local status <close> = io.open "/proc/self/status"
+  return tonumber(status:read "a":match "VmHWM:%s*(%d+) kB")
+end
+local before = most_memory()
+expect(read(file("a.jsonl", '{"text": "a", "x": [' .. ("[],"):rep(1000000) .. "0]}")), { { "a", 1 } })
+assert(most_memory() - before < 40000, most_memory() - before)
 text = ("x"):rep(300000)
 expect(read(file("a.jsonl", ('{"text": "%s"}\n'):format(text):rep(3))),
   { { text, 1 }, { text, 2 }, { text, 3 } })
@@ -282,11 +297,11 @@ for words, bad in pairs {
   ['the field "text" is null, not a string'] = '{"text": null}',
   ['the field "text" is an array, not a string'] = '{"text": []}',
   ['expected an object with the field "text", got an array'] = '["text"]',
-  ["malformed JSON at byte 11"] = '{"text": "a',
+  ["malformed JSON at byte 12: the text ends inside a string"] = '{"text": "a',
   ["malformed JSON at byte 14"] = '{"text": "a"}}',
   ["malformed JSON at byte "] = "text",
-  ["unable to decode byte 0xff"] = '{"text": "\xff"}',
-  ["duplicate object key"] = '{"text": "a", "text": "b"}',
+  ["malformed JSON at byte 11: this is not UTF-8"] = '{"text": "\xff"}',
+  ['the field "text" is there twice'] = '{"text": "a", "x": {"text": 1}, "te\\u0078t": "b"}',
   ["JSON nested deeper than 64 at byte 70"] = '{"a": ' .. ("["):rep(64),
   ['it has "' .. ("k"):rep(100) .. '", "b1", "b2", "b3", "b4", "b5", "b6"'] =
     '{"' .. ("k"):rep(100) .. '": 0, "b1": 0, "b2": 0, "b3": 0, "b4": 0, "b5": 0, "b6": 0}',
