@@ -180,14 +180,15 @@
   X(gate_heads_backward, (bam_stream stream, void *doo, void *y, void *delta, void *dgates,       \
     const void *dy, const void *o, const void *gates, const bam_gated_heads *heads))              \
   /* route.c: logits and p are [tokens, experts], lse [tokens], load [groups, experts], losses    \
-     [2], statistics [3, experts]; scratch has 3 experts + 1 doubles per part of a group; dgates  \
-     and dlosses may be NULL */                                                                   \
+     [2], statistics [3, experts]; mask [tokens] tells which tokens losses and statistics are of, \
+     NULL: all, and counted how many they are; scratch has 3 experts + 2 doubles per part of a    \
+     group and one per group; dgates and dlosses may be NULL */                                   \
   X(route, (bam_stream stream, void *gates, int64_t *chosen, void *losses, void *statistics,      \
-    void *p, void *lse, void *load, double *scratch, const void *logits,                          \
-    const bam_route *route))                                                                      \
+    void *p, void *lse, void *load, double *counted, double *scratch, const void *logits,         \
+    const uint8_t *mask, const bam_route *route))                                                 \
   X(route_backward, (bam_stream stream, void *dlogits, const void *dgates, const void *dlosses,   \
     const void *p, const void *lse, const void *load, const int64_t *chosen,                      \
-    const bam_route *route))                                                                      \
+    const double *counted, const uint8_t *mask, const bam_route *route))                                                                      \
   /* routed_ffn.c: assignment a = token * k + j is token's j-th choice. rows lists them by expert, \
      slots is the inverse, -1 for those without an expert (0); offsets is [experts + 1]. count is \
      that of the rows. In backward y (the gated result again) may be dy */                        \

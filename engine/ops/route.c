@@ -7,7 +7,9 @@
 
 enum { ATTR_K, ATTR_RENORMALISE, ATTR_DENSE, ATTR_AUX_TOKENS };
 enum { GATES, EXPERTS, LOSSES, STATISTICS };
-enum { SAVED_P, SAVED_LSE, SAVED_LOAD, SAVED_EXPERTS };
+enum { LOGITS, MASK };
+enum { SAVED_P, SAVED_LSE, SAVED_LOAD, SAVED_COUNTED, SAVED_EXPERTS, SAVED_MASK };
+enum { OWN = SAVED_EXPERTS }; /* what is made for backward alone */
 
 /* The sizes; group is at least 1, also of no tokens. */
 static bam_route describe(const bam_shape *logits, const bam_attr *attrs) {
@@ -32,7 +34,22 @@ static bam_status check_route(bam_call *call) {
   if (group < 0 || (group > 0 && bam_shape_rows(logits) % group != 0))
     return bam_call_fail(call, "aux_tokens is %" PRId64 "; it must divide the %" PRId64 " tokens",
                          group, bam_shape_rows(logits));
-  return bam_call_need_real(call, 0);
+  return bam_call_need_real(call, LOGITS);
+}
+
+/* A bool per token; contiguous and owned, or NULL when left out. */
+static bam_status take_mask(bam_call *call, bam_tensor **out) {
+  bam_tensor *mask = bam_call_optional(call, MASK);
+  char text[BAM_SHAPE_TEXT], tokens[BAM_SHAPE_TEXT];
+  if (mask == NULL)
+    return BAM_OK;
+  bam_shape shape = call->inputs[LOGITS]->shape;
+  shape.ndim--;
+  if (mask->dtype != BAM_BOOL || !bam_shape_equal(&mask->shape, &shape))
+    return bam_call_fail(call, "the mask is %s %s; it must be bool %s, a value per token",
+                         bam_dtype_name(mask->dtype), bam_shape_text(&mask->shape, text),
+                         bam_shape_text(&shape, tokens));
+  return bam_tensor_contiguous(mask, out);
 }
 
 static bam_status make_outputs(bam_call *call, bam_dtype dtype, const bam_route *r) {
@@ -49,30 +66,38 @@ done:
   return status;
 }
 
-/* What backward needs: p [tokens, experts], lse [tokens], load [groups, experts]. */
+/* What backward needs: p [tokens, experts], lse [tokens], load [groups, experts], the number of
+   tokens that count. */
 static bam_status make_saved(bam_call *call, bam_dtype dtype, const bam_route *r,
-                             bam_tensor *saved[3]) {
-  const int64_t counts[] = { r->tokens * r->experts, r->tokens, r->tokens / r->group * r->experts };
+                             bam_tensor *mask, bam_tensor *saved[OWN]) {
+  const int64_t counts[OWN] = { r->tokens * r->experts, r->tokens,
+                                r->tokens / r->group * r->experts, 1 };
   bam_status status = BAM_OK;
-  for (int i = 0; i < 3; i++) {
-    BAM_TRY(bam_scratch_new(call->context, bam_call_device(call), dtype, counts[i], &saved[i]));
+  for (int i = 0; i < OWN; i++) {
+    BAM_TRY(bam_scratch_new(call->context, bam_call_device(call),
+                            i == SAVED_COUNTED ? BAM_F64 : dtype, counts[i], &saved[i]));
     BAM_TRY(bam_call_save(call, SAVED_P + i, saved[i]));
   }
   BAM_TRY(bam_call_save(call, SAVED_EXPERTS, call->outputs[EXPERTS]));
+  if (mask != NULL)
+    BAM_TRY(bam_call_save(call, SAVED_MASK, mask));
 done:
   return status;
 }
 
-static bam_status run_route(bam_call *call, bam_tensor *logits, const bam_route *r) {
-  bam_tensor *saved[3] = { NULL }, *scratch = NULL;
+static bam_status run_route(bam_call *call, bam_tensor *logits, bam_tensor *mask,
+                            const bam_route *r) {
+  bam_tensor *saved[OWN] = { NULL }, *scratch = NULL;
   bam_device *device = bam_call_device(call);
-  int64_t parts = r->tokens / r->group * ((r->group + BAM_ROUTE_PART - 1) / BAM_ROUTE_PART);
+  int64_t groups = r->tokens / r->group;
+  int64_t parts = groups * ((r->group + BAM_ROUTE_PART - 1) / BAM_ROUTE_PART);
   const bam_kernels *kernels;
   bam_status status = BAM_OK;
   BAM_TRY(bam_call_kernels(call, logits->dtype, &kernels));
   BAM_TRY(BAM_CALL_NEED(call, kernels, route, logits->dtype));
-  BAM_TRY(make_saved(call, logits->dtype, r, saved));
-  BAM_TRY(bam_scratch_new(call->context, device, BAM_F64, parts * (3 * r->experts + 1), &scratch));
+  BAM_TRY(make_saved(call, logits->dtype, r, mask, saved));
+  BAM_TRY(bam_scratch_new(call->context, device, BAM_F64, parts * (3 * r->experts + 2) + groups,
+                          &scratch));
   if (r->tokens == 0) {
     BAM_TRY(bam_tensor_fill(call->outputs[LOSSES], 0));
     BAM_TRY(bam_tensor_fill(call->outputs[STATISTICS], 0));
@@ -80,26 +105,29 @@ static bam_status run_route(bam_call *call, bam_tensor *logits, const bam_route 
   }
   kernels->route(device->stream, bam_tensor_data(call->outputs[GATES]),
                  bam_tensor_data(call->outputs[EXPERTS]), bam_tensor_data(call->outputs[LOSSES]),
-                 bam_tensor_data(call->outputs[STATISTICS]), bam_tensor_data(saved[0]),
-                 bam_tensor_data(saved[1]), bam_tensor_data(saved[2]), bam_tensor_data(scratch),
-                 bam_tensor_data(logits), r);
+                 bam_tensor_data(call->outputs[STATISTICS]), bam_tensor_data(saved[SAVED_P]),
+                 bam_tensor_data(saved[SAVED_LSE]), bam_tensor_data(saved[SAVED_LOAD]),
+                 bam_tensor_data(saved[SAVED_COUNTED]), bam_tensor_data(scratch),
+                 bam_tensor_data(logits), mask != NULL ? bam_tensor_data(mask) : NULL, r);
 done:
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < OWN; i++)
     bam_tensor_release(saved[i]);
   bam_tensor_release(scratch);
   return status;
 }
 
 static bam_status route_forward(bam_call *call) {
-  bam_tensor *logits = NULL;
+  bam_tensor *logits = NULL, *mask = NULL;
   bam_status status = BAM_OK;
   BAM_TRY(check_route(call));
-  bam_route r = describe(&call->inputs[0]->shape, call->attrs);
-  BAM_TRY(bam_tensor_contiguous(call->inputs[0], &logits));
+  BAM_TRY(take_mask(call, &mask));
+  bam_route r = describe(&call->inputs[LOGITS]->shape, call->attrs);
+  BAM_TRY(bam_tensor_contiguous(call->inputs[LOGITS], &logits));
   BAM_TRY(make_outputs(call, logits->dtype, &r));
-  BAM_TRY(run_route(call, logits, &r));
+  BAM_TRY(run_route(call, logits, mask, &r));
 done:
   bam_tensor_release(logits);
+  bam_tensor_release(mask);
   return status;
 }
 
@@ -123,7 +151,8 @@ static bam_status route_backward(bam_backward *pass) {
                           dlosses != NULL ? bam_tensor_data(dlosses) : NULL,
                           bam_tensor_data(saved[SAVED_P]), bam_tensor_data(saved[SAVED_LSE]),
                           bam_tensor_data(saved[SAVED_LOAD]), bam_tensor_data(saved[SAVED_EXPERTS]),
-                          &r);
+                          bam_tensor_data(saved[SAVED_COUNTED]),
+                          saved[SAVED_MASK] != NULL ? bam_tensor_data(saved[SAVED_MASK]) : NULL, &r);
   BAM_TRY(bam_backward_give(pass, 0, dlogits));
 done:
   bam_tensor_release(dgates);
@@ -141,8 +170,10 @@ const bam_op bam_op_route = {
           "z; statistics [3, N], per expert the share of assignments, the mean of p and the mean "
           "of -p ln p, without gradient. The load balance loss is N * sum(share * mean p), taken "
           "over groups of `aux_tokens` consecutive tokens (0: all) and averaged; no gradient "
-          "flows through the share. The z loss is the mean of logsumexp(logits)^2 (BAM §4.2).",
-  .inputs = { "logits" },
+          "flows through the share. The z loss is the mean of logsumexp(logits)^2 (BAM §4.2). `mask`, "
+          "bool [...], leaves tokens out of losses and statistics where it is false: groups weigh "
+          "by the tokens that they still have.",
+  .inputs = { "logits", "mask?" },
   .attrs = (const bam_attr_spec[]){ { .name = "k", .kind = BAM_ATTR_INT, .required = true },
                                     { .name = "renormalise", .kind = BAM_ATTR_BOOL },
                                     { .name = "dense", .kind = BAM_ATTR_BOOL },

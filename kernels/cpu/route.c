@@ -4,15 +4,15 @@
 #include "cpu.h"
 #include "vmath.h"
 
-/* What a part adds up: how often each expert was chosen, the sum of p, the sum of -p ln p, and the
-   sum of lse². */
+/* What a part adds up over the tokens that count: how often each expert was chosen, the sum of p,
+   the sum of -p ln p; then the sum of lse² and the number of these tokens. */
 enum { CHOSEN, MEAN, ENTROPY, SUMS };
 
 static int64_t parts_of(const bam_route *r) {
   return (r->group + BAM_ROUTE_PART - 1) / BAM_ROUTE_PART;
 }
 
-static int64_t sums_of(const bam_route *r) { return SUMS * r->experts + 1; }
+static int64_t sums_of(const bam_route *r) { return SUMS * r->experts + 2; }
 
 /* The logarithm of a sum of exponentials, in two parts: large logits cost no digits. */
 typedef struct log_sum {
@@ -81,6 +81,7 @@ static void add_token(double *sums, const real *x, const real *p, log_sum total,
     sums[ENTROPY * n + i] += p[i] == 0 ? 0 : (double)p[i] * minus_log;
   }
   sums[SUMS * n] += lse * lse;
+  sums[SUMS * n + 1] += 1;
 }
 
 /* Where the results of the tokens go; `width` is that of a row of gates. */
@@ -88,6 +89,7 @@ typedef struct routed_tokens {
   real *gates, *p, *lse;
   int64_t *chosen, width;
   const real *logits;
+  const uint8_t *mask; /* NULL: every token counts */
 } routed_tokens;
 
 static void route_parts(const routed_tokens *to, double *scratch, const bam_route *r) {
@@ -104,52 +106,57 @@ static void route_parts(const routed_tokens *to, double *scratch, const bam_rout
       to->lse[t] = (real)((double)total.max + total.rest);
       choose(to->chosen + t * r->k, to->p + t * n, r);
       write_gates(to->gates + t * to->width, to->p + t * n, to->chosen + t * r->k, r);
-      add_token(sums, x, to->p + t * n, total, to->chosen + t * r->k, r);
+      if (to->mask == NULL || to->mask[t] != 0)
+        add_token(sums, x, to->p + t * n, total, to->chosen + t * r->k, r);
     }
   }
 }
 
 /* From the sums of one group to its load; returns its balance loss, experts * sum of load * mean
-   p. Its sums come together in its first part. */
+   p, times the share of its tokens that count. Its sums come together in its first part. */
 static double balance_group(double *sums, real *load, const bam_route *r) {
   int64_t n = r->experts;
-  double loss = 0, tokens = (double)r->group;
+  double loss = 0;
   for (int64_t part = 1; part < parts_of(r); part++)
     for (int64_t i = 0; i < sums_of(r); i++)
       sums[i] += sums[part * sums_of(r) + i];
+  const double tokens = sums[SUMS * n + 1], any = tokens > 0 ? tokens : 1;
   for (int64_t i = 0; i < n; i++) {
-    double share = sums[CHOSEN * n + i] / (tokens * (double)r->k);
+    double share = sums[CHOSEN * n + i] / (any * (double)r->k);
     load[i] = (real)share;
-    loss += (double)n * share * sums[MEAN * n + i] / tokens;
+    loss += (double)n * share * sums[MEAN * n + i] / any;
   }
-  return loss;
+  return loss * (tokens / (double)r->group);
 }
 
-/* The statistics of all groups, whose sums come together in the first. */
-static void finish(real *losses, real *statistics, double *sums, double balance,
+/* The losses and statistics of all groups, whose sums come together in the first; returns how many
+   tokens count. */
+static double finish(real *losses, real *statistics, double *sums, double balance,
                    const bam_route *r) {
   int64_t groups = r->tokens / r->group, n = r->experts;
   for (int64_t g = 1; g < groups; g++)
     for (int64_t i = 0; i < sums_of(r); i++)
       sums[i] += sums[g * parts_of(r) * sums_of(r) + i];
+  const double tokens = sums[SUMS * n + 1], any = tokens > 0 ? tokens : 1;
   for (int64_t i = 0; i < SUMS * n; i++)
-    statistics[i] = (real)(sums[i] / (double)(i < n ? r->tokens * r->k : r->tokens));
-  losses[0] = (real)(balance / (double)groups);
-  losses[1] = (real)(sums[SUMS * n] / (double)r->tokens);
+    statistics[i] = (real)(sums[i] / (i < n ? any * (double)r->k : any));
+  losses[0] = (real)(balance / (any / (double)r->group));
+  losses[1] = (real)(sums[SUMS * n] / any);
+  return tokens;
 }
 
 void KERNEL(route)(bam_stream stream, void *gates, int64_t *chosen, void *losses, void *statistics,
-                   void *p, void *lse, void *load, double *scratch, const void *logits,
-                   const bam_route *r) {
+                   void *p, void *lse, void *load, double *counted, double *scratch,
+                   const void *logits, const uint8_t *mask, const bam_route *r) {
   (void)stream;
-  routed_tokens to = { gates, p, lse, chosen, r->dense ? r->experts : r->k, logits };
+  routed_tokens to = { gates, p, lse, chosen, r->dense ? r->experts : r->k, logits, mask };
   int64_t groups = r->tokens / r->group;
   double balance = 0;
   SHARE(r->tokens * r->experts > BAM_GRAIN / 8, route_parts(&to, scratch, r));
   for (int64_t g = 0; g < groups; g++)
     balance += balance_group(scratch + g * parts_of(r) * sums_of(r), (real *)load + g * r->experts,
                              r);
-  finish(losses, statistics, scratch, balance, r);
+  *counted = finish(losses, statistics, scratch, balance, r);
 }
 
 /* ---- backward ---- */
@@ -177,30 +184,33 @@ static void soften_backward(real *dx, const real *p, int64_t n, double factor) {
 typedef struct route_gradients {
   const real *dgates, *p, *lse, *load;
   const int64_t *chosen;
-  double balance, z;
+  double balance, z, counted;
+  const uint8_t *mask;
 } route_gradients;
 
 static void backward_tokens(real *dlogits, const route_gradients *from, const bam_route *r) {
   int64_t n = r->experts, width = r->dense ? n : r->k;
-  double balance = from->balance * (double)n / (double)r->tokens;
+  double balance = from->balance * (double)n / from->counted;
 #pragma omp for schedule(static)
   for (int64_t t = 0; t < r->tokens; t++) {
     real *dx = dlogits + t * n;
+    const bool included = from->mask == NULL || from->mask[t] != 0;
     const real *p = from->p + t * n, *load = from->load + t / r->group * n;
     for (int64_t i = 0; i < n; i++)
-      dx[i] = (real)(balance * (double)load[i]);
+      dx[i] = included ? (real)(balance * (double)load[i]) : 0;
     if (from->dgates != NULL)
       gates_backward(dx, from->dgates + t * width, p, from->chosen + t * r->k, r);
-    soften_backward(dx, p, n, from->z * 2 * (double)from->lse[t] / (double)r->tokens);
+    soften_backward(dx, p, n, included ? from->z * 2 * (double)from->lse[t] / from->counted : 0);
   }
 }
 
 void KERNEL(route_backward)(bam_stream stream, void *dlogits, const void *dgates,
                             const void *dlosses, const void *p, const void *lse, const void *load,
-                            const int64_t *chosen, const bam_route *r) {
+                            const int64_t *chosen, const double *counted, const uint8_t *mask,
+                            const bam_route *r) {
   (void)stream;
   const real *losses = dlosses;
   route_gradients from = { dgates, p, lse, load, chosen, losses != NULL ? (double)losses[0] : 0,
-                           losses != NULL ? (double)losses[1] : 0 };
+                           losses != NULL ? (double)losses[1] : 0, *counted, mask };
   SHARE(r->tokens * r->experts > BAM_GRAIN / 8, backward_tokens(dlogits, &from, r));
 }

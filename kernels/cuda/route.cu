@@ -4,8 +4,8 @@
 #include "fold.h"
 #include "vmath.h"
 
-/* What a part adds up: how often each expert was chosen, the sum of p, the sum of -p ln p, and the
-   sum of lse². */
+/* What a part adds up over the tokens that count: how often each expert was chosen, the sum of p,
+   the sum of -p ln p, and the sum of lse². */
 enum { CHOSEN, MEAN, ENTROPY, SUMS };
 
 BAM_FUNCTION int64_t parts_of(const bam_route &r) {
@@ -13,6 +13,15 @@ BAM_FUNCTION int64_t parts_of(const bam_route &r) {
 }
 
 BAM_FUNCTION int64_t sums_of(const bam_route &r) { return SUMS * r.experts + 1; }
+
+/* Behind the sums of all parts: how many tokens count in each part, then in each group. */
+BAM_FUNCTION double *part_tokens(double *scratch, const bam_route &r) {
+  return scratch + r.tokens / r.group * parts_of(r) * sums_of(r);
+}
+
+BAM_FUNCTION double *group_tokens(double *scratch, const bam_route &r) {
+  return part_tokens(scratch, r) + r.tokens / r.group * parts_of(r);
+}
 
 /* Functions here work for one warp; what a thread writes of a row, only that thread reads. */
 static constexpr int team = BAM_WARP;
@@ -96,9 +105,14 @@ struct routed_tokens {
   real *gates, *p, *lse;
   int64_t *chosen;
   const real *logits;
+  const uint8_t *mask; /* NULL: every token counts */
   int64_t first;
   int count;
 };
+
+static __device__ __forceinline__ bool counts(const uint8_t *mask, int64_t t) {
+  return mask == NULL || mask[t] != 0;
+}
 
 static __device__ __forceinline__ void add_expert(double *sums, const routed_tokens &to,
                                                   const log_sum *totals, int64_t expert,
@@ -106,6 +120,8 @@ static __device__ __forceinline__ void add_expert(double *sums, const routed_tok
   double chosen = 0, mean = 0, entropy = 0;
   BAM_EACH_OF_TEAM(j, to.count) {
     const int64_t t = to.first + j, i = t * r.experts + expert;
+    if (!counts(to.mask, t))
+      continue;
     const double p = (double)to.p[i];
     const double minus_log = totals[j].rest - (double)(to.logits[i] - totals[j].max);
     for (int64_t c = 0; c < r.k; c++)
@@ -124,18 +140,25 @@ static __device__ __forceinline__ void add_expert(double *sums, const routed_tok
 }
 
 /* What the threads of the block have written about the tokens is there. */
-static __device__ __forceinline__ void add_part(double *sums, const routed_tokens &to,
-                                                const log_sum *totals, const bam_route &r) {
-  double squares = 0;
+static __device__ __forceinline__ void add_part(double *sums, double *tokens,
+                                                const routed_tokens &to, const log_sum *totals,
+                                                const bam_route &r) {
+  double squares = 0, counted = 0;
   for (int64_t i = threadIdx.x / team; i < r.experts; i += BAM_BLOCK / team)
     add_expert(sums, to, totals, i, r);
   for (int j = threadIdx.x; j < to.count; j += BAM_BLOCK) {
     const double lse = (double)totals[j].max + totals[j].rest;
+    if (!counts(to.mask, to.first + j))
+      continue;
     squares += lse * lse;
+    counted += 1;
   }
   squares = block_sum(squares);
-  if (threadIdx.x == 0)
+  counted = to.mask != NULL ? block_sum(counted) : to.count;
+  if (threadIdx.x == 0) {
     sums[SUMS * r.experts] = squares;
+    *tokens = counted;
+  }
 }
 
 static __global__ void route_parts(routed_tokens to, double *scratch, bam_route r, int64_t parts) {
@@ -155,12 +178,22 @@ static __global__ void route_parts(routed_tokens to, double *scratch, bam_route 
       }
     }
     __syncthreads();
-    add_part(scratch + part * sums_of(r), to, totals, r);
+    add_part(scratch + part * sums_of(r), part_tokens(scratch, r) + part, to, totals, r);
     __syncthreads(); /* before `totals` is written again */
   }
 }
 
 /* ---- groups ---- */
+
+/* How many tokens of a group count. */
+static __device__ __forceinline__ double add_tokens(double *scratch, int64_t group,
+                                                    const bam_route &r) {
+  const int64_t parts = parts_of(r);
+  double tokens = 0;
+  BAM_EACH_OF_TEAM(part, parts)
+    tokens += part_tokens(scratch, r)[group * parts + part];
+  return warp_sum(tokens);
+}
 
 /* The sums of each group come together in its first part, a warp per sum. */
 static __global__ void add_parts(real *load, double *scratch, bam_route r, int64_t groups) {
@@ -171,64 +204,78 @@ static __global__ void add_parts(real *load, double *scratch, bam_route r, int64
     BAM_EACH_OF_TEAM(part, parts)
       sum += from[part * sums];
     sum = warp_sum(sum);
+    const double tokens = add_tokens(scratch, group, r);
     if (BAM_TEAM_FIRST) {
       *from = sum;
       if (i < r.experts)
-        load[group * r.experts + i] = (real)(sum / ((double)r.group * (double)r.k));
+        load[group * r.experts + i] = (real)(sum / ((tokens > 0 ? tokens : 1) * (double)r.k));
+      else if (i == sums - 1)
+        group_tokens(scratch, r)[group] = tokens;
     }
   }
 }
 
-/* The statistics of one expert; returns its sum of chosen * mean over the groups. */
-static __device__ __forceinline__ double finish_expert(real *statistics, const double *scratch,
-                                                       int64_t expert, const bam_route &r) {
+/* The statistics of one expert over `tokens` tokens; returns its sum of chosen * mean over the
+   groups, each times its tokens over those that count. */
+static __device__ __forceinline__ double finish_expert(real *statistics, double *scratch,
+                                                       int64_t expert, double tokens,
+                                                       const bam_route &r) {
   const int64_t n = r.experts, step = parts_of(r) * sums_of(r);
+  const double *of_group = group_tokens(scratch, r);
   double chosen = 0, mean = 0, entropy = 0, balance = 0;
   BAM_EACH_OF_TEAM(group, r.tokens / r.group) {
     const double *sums = scratch + group * step + expert;
     chosen += sums[CHOSEN * n];
     mean += sums[MEAN * n];
     entropy += sums[ENTROPY * n];
-    balance += sums[CHOSEN * n] * sums[MEAN * n];
+    if (of_group[group] > 0)
+      balance += sums[CHOSEN * n] * sums[MEAN * n] * ((double)r.group / of_group[group]);
   }
   chosen = warp_sum(chosen);
   mean = warp_sum(mean);
   entropy = warp_sum(entropy);
   if (BAM_TEAM_FIRST) {
-    statistics[CHOSEN * n + expert] = (real)(chosen / ((double)r.tokens * (double)r.k));
-    statistics[MEAN * n + expert] = (real)(mean / (double)r.tokens);
-    statistics[ENTROPY * n + expert] = (real)(entropy / (double)r.tokens);
+    statistics[CHOSEN * n + expert] = (real)(chosen / (tokens * (double)r.k));
+    statistics[MEAN * n + expert] = (real)(mean / tokens);
+    statistics[ENTROPY * n + expert] = (real)(entropy / tokens);
   }
   return balance;
 }
 
 /* One block. The balance loss of a group is experts * sum of load * mean p. */
-static __global__ void finish(real *losses, real *statistics, const double *scratch, bam_route r) {
+static __global__ void finish(real *losses, real *statistics, double *counted, double *scratch,
+                              bam_route r) {
   const int64_t step = parts_of(r) * sums_of(r);
-  double balance = 0, squares = 0;
+  double balance = 0, squares = 0, tokens = 0;
+  for (int64_t group = threadIdx.x; group < r.tokens / r.group; group += BAM_BLOCK)
+    tokens += group_tokens(scratch, r)[group];
+  tokens = block_sum(tokens);
+  const double any = tokens > 0 ? tokens : 1;
   for (int64_t i = threadIdx.x / team; i < r.experts; i += BAM_BLOCK / team)
-    balance += finish_expert(statistics, scratch, i, r);
+    balance += finish_expert(statistics, scratch, i, any, r);
   for (int64_t group = threadIdx.x; group < r.tokens / r.group; group += BAM_BLOCK)
     squares += scratch[group * step + SUMS * r.experts];
   balance = block_sum(balance);
   squares = block_sum(squares);
   if (threadIdx.x == 0) {
-    const double scale = (double)r.experts / ((double)r.tokens * (double)r.group * (double)r.k);
+    const double scale = (double)r.experts / (any * (double)r.group * (double)r.k);
     losses[0] = (real)(balance * scale);
-    losses[1] = (real)(squares / (double)r.tokens);
+    losses[1] = (real)(squares / any);
+    *counted = tokens;
   }
 }
 
 void KERNEL(route)(bam_stream stream, void *gates, int64_t *chosen, void *losses, void *statistics,
-                   void *p, void *lse, void *load, double *scratch, const void *logits,
-                   const bam_route *r) {
+                   void *p, void *lse, void *load, double *counted, double *scratch,
+                   const void *logits, const uint8_t *mask, const bam_route *r) {
   const routed_tokens to = { (real *)gates, (real *)p, (real *)lse, chosen, (const real *)logits,
-                             0, 0 };
+                             mask, 0, 0 };
   const int64_t groups = r->tokens / r->group, parts = groups * parts_of(*r);
   BAM_LAUNCH(stream, route_parts, BAM_ROW_BLOCKS(parts), BAM_BLOCK, 0, to, scratch, *r, parts);
   BAM_LAUNCH(stream, add_parts, BAM_WARP_ROWS(groups * sums_of(*r)), BAM_BLOCK, 0, (real *)load,
              scratch, *r, groups);
-  BAM_LAUNCH(stream, finish, 1, BAM_BLOCK, 0, (real *)losses, (real *)statistics, scratch, *r);
+  BAM_LAUNCH(stream, finish, 1, BAM_BLOCK, 0, (real *)losses, (real *)statistics, counted,
+             scratch, *r);
 }
 
 /* ---- backward ---- */
@@ -266,30 +313,34 @@ static __device__ __forceinline__ void soften_backward(real *dx, const real *p, 
 struct route_gradients {
   const real *dgates, *dlosses, *p, *lse, *load;
   const int64_t *chosen;
+  const double *counted;
+  const uint8_t *mask;
 };
 
 static __global__ void backward_tokens(real *dlogits, route_gradients from, bam_route r) {
   const int64_t n = r.experts, width = r.dense ? n : r.k;
-  const double tokens = (double)r.tokens;
+  const double tokens = *from.counted;
   const double dbalance = from.dlosses != NULL ? (double)from.dlosses[0] : 0;
   const double dz = from.dlosses != NULL ? (double)from.dlosses[1] : 0;
   const double balance = dbalance * (double)n / tokens;
   BAM_EACH_TEAM_ROW(t, r.tokens) {
     real *dx = dlogits + t * n;
+    const bool included = counts(from.mask, t);
     const real *p = from.p + t * n, *load = from.load + t / r.group * n;
     BAM_EACH_OF_TEAM(i, n)
-      dx[i] = (real)(balance * (double)load[i]);
+      dx[i] = included ? (real)(balance * (double)load[i]) : 0;
     if (from.dgates != NULL)
       gates_backward(dx, from.dgates + t * width, p, from.chosen + t * r.k, r);
-    soften_backward(dx, p, n, dz * 2 * (double)from.lse[t] / tokens);
+    soften_backward(dx, p, n, included ? dz * 2 * (double)from.lse[t] / tokens : 0);
   }
 }
 
 void KERNEL(route_backward)(bam_stream stream, void *dlogits, const void *dgates,
                             const void *dlosses, const void *p, const void *lse, const void *load,
-                            const int64_t *chosen, const bam_route *r) {
+                            const int64_t *chosen, const double *counted, const uint8_t *mask,
+                            const bam_route *r) {
   const route_gradients from = { (const real *)dgates, (const real *)dlosses, (const real *)p,
-                                 (const real *)lse, (const real *)load, chosen };
+                                 (const real *)lse, (const real *)load, chosen, counted, mask };
   BAM_LAUNCH(stream, backward_tokens, BAM_WARP_ROWS(r->tokens), BAM_BLOCK, 0, (real *)dlogits,
              from, *r);
 }

@@ -114,14 +114,16 @@ local mix_spec = with_common { experts = { "list" }, attention = { "table", opti
 ---@field routing? "soft"|integer|schedule all experts, the default, or the k with largest gates
 ---@field temperature? number|schedule the router's logits are divided by it; 1 by default
 ---@field jitter? number|schedule of the router, as in nn.Router; 0 by default
----@field renormalise? boolean the gates of the k sum to 1; false by default
+---@field renormalise? boolean the gates of the k sum to 1; false by default. With k = 2 or more experts
+--- that are copies then compute what the copied one does; with k = 1 a router cannot learn
 ---@field router? function makes a router of your own, see nn.Router
 
 ---@class bam.FFNMix
 ---@field top_k? integer|schedule experts per token, 1 by default
 ---@field temperature? number|schedule as in bam.AttentionMix
 ---@field jitter? number|schedule as in bam.AttentionMix
----@field renormalise? boolean the gates of the k sum to 1; false by default
+---@field renormalise? boolean the gates of the k sum to 1; false by default. With k = 2 or more experts
+--- that are copies then compute what the copied one does; with k = 1 a router cannot learn
 ---@field extra_seed_copies? integer so many more experts, which begin as the seed's; 0 by default
 ---@field router? function makes a router of your own, see nn.Router
 

@@ -47,6 +47,18 @@ static double divisor(const oracle *o, int64_t t) {
   return o->with.renormalise ? sum : 1;
 }
 
+static bool counts(const oracle *o, int64_t t) {
+  return o->with.mask == NULL || o->with.mask[t];
+}
+
+/* How many of the tokens [from, to) count. */
+static int64_t count_tokens(const oracle *o, int64_t from, int64_t to) {
+  int64_t count = 0;
+  for (int64_t t = from; t < to; t++)
+    count += counts(o, t);
+  return count;
+}
+
 static void route_token(oracle *o, int64_t t) {
   double lse = log_sum(o, t);
   for (int64_t i = 0; i < o->n; i++)
@@ -55,33 +67,37 @@ static void route_token(oracle *o, int64_t t) {
   for (int64_t j = 0; j < o->with.k; j++)
     o->gates[gate_place(o, t, j)] =
       o->p[t * o->n + o->experts[t * o->with.k + j]] / divisor(o, t);
-  o->losses[1] += lse * lse / (double)o->tokens;
+  if (counts(o, t))
+    o->losses[1] += lse * lse / (double)o->counted;
 }
 
-/* Of the tokens [from, to), the share of assignments that go to `expert`, and its mean p. */
+/* Of the tokens [from, to) that count, the share of assignments that go to `expert`, and its mean
+   p; 0 when there are none. */
 static double share_of(const oracle *o, int64_t from, int64_t to, int64_t expert) {
-  int64_t count = 0;
+  int64_t count = 0, tokens = count_tokens(o, from, to);
   for (int64_t t = from; t < to; t++)
-    count += is_chosen(o, t, o->with.k, expert);
-  return (double)count / (double)((to - from) * o->with.k);
+    count += counts(o, t) && is_chosen(o, t, o->with.k, expert);
+  return tokens > 0 ? (double)count / (double)(tokens * o->with.k) : 0;
 }
 
 static double mean_of(const oracle *o, int64_t from, int64_t to, int64_t expert) {
   double sum = 0;
   for (int64_t t = from; t < to; t++)
-    sum += o->p[t * o->n + expert];
-  return sum / (double)(to - from);
+    sum += counts(o, t) ? o->p[t * o->n + expert] : 0;
+  return sum > 0 ? sum / (double)count_tokens(o, from, to) : 0;
 }
 
 static int64_t group_size(const oracle *o) { return o->with.aux > 0 ? o->with.aux : o->tokens; }
 
+/* The mean over groups, weighted by the tokens that count. */
 static void balance(oracle *o) {
   int64_t m = group_size(o);
   for (int64_t from = 0; from < o->tokens; from += m)
     for (int64_t i = 0; i < o->n; i++) {
       double share = o->shares[from / m * o->n + i] = share_of(o, from, from + m, i);
-      o->losses[0] += (double)o->n * share * mean_of(o, from, from + m, i) * (double)m /
-                      (double)o->tokens;
+      double loss = (double)o->n * share * mean_of(o, from, from + m, i);
+      if (o->counted > 0)
+        o->losses[0] += loss * (double)count_tokens(o, from, from + m) / (double)o->counted;
     }
 }
 
@@ -91,7 +107,8 @@ static void count_statistics(oracle *o) {
     o->statistics[o->n + i] = mean_of(o, 0, o->tokens, i);
     for (int64_t t = 0; t < o->tokens; t++) {
       double p = o->p[t * o->n + i];
-      o->statistics[2 * o->n + i] -= p > 0 ? p * log(p) / (double)o->tokens : 0;
+      if (counts(o, t))
+        o->statistics[2 * o->n + i] -= p > 0 ? p * log(p) / (double)o->counted : 0;
     }
   }
 }
@@ -100,6 +117,7 @@ oracle route_oracle(bam_tensor *logits, options with) {
   oracle o = { .n = logits->shape.size[logits->shape.ndim - 1], .with = with };
   o.tokens = bam_tensor_count(logits) / o.n;
   o.width = with.dense ? o.n : with.k;
+  o.counted = count_tokens(&o, 0, o.tokens);
   o.logits = values_of(logits);
   o.p = zeros(o.tokens * o.n);
   o.gates = zeros(o.tokens * o.width);
@@ -133,18 +151,18 @@ static void differentiate_p(const oracle *o, int64_t t, const double *dgates, do
   for (int64_t j = 0; j < o->with.k; j++)
     dp[o->experts[t * o->with.k + j]] += (dgates[gate_place(o, t, j)] - mean) / sum;
   for (int64_t i = 0; i < o->n; i++)
-    dp[i] += dbalance * (double)o->n * shares[i] / (double)o->tokens;
+    dp[i] += counts(o, t) ? dbalance * (double)o->n * shares[i] / (double)o->counted : 0;
 }
 
 void route_differentiate(oracle *o, const double *dgates, const double *dlosses) {
   for (int64_t t = 0; t < o->tokens; t++) {
     double *dp = zeros(o->n), *p = o->p + t * o->n, mean = 0;
+    double dz = counts(o, t) ? dlosses[1] * 2 * log_sum(o, t) / (double)o->counted : 0;
     differentiate_p(o, t, dgates, dlosses[0], dp);
     for (int64_t i = 0; i < o->n; i++)
       mean += dp[i] * p[i];
     for (int64_t i = 0; i < o->n; i++)
-      o->dlogits[t * o->n + i] =
-        p[i] * (dp[i] - mean + dlosses[1] * 2 * log_sum(o, t) / (double)o->tokens);
+      o->dlogits[t * o->n + i] = p[i] * (dp[i] - mean + dz);
     free(dp);
   }
 }
@@ -163,9 +181,17 @@ bam_attr *route_attrs(options with) {
   return attrs;
 }
 
+bam_tensor *route_mask(bam_tensor *logits, options with) {
+  bam_shape shape = logits->shape;
+  shape.ndim--;
+  return with.mask != NULL ? make_tensor(BAM_BOOL, shape, with.mask) : NULL;
+}
+
 void route_run(bam_tensor *logits, options with, bam_tensor **out) {
   bam_attr *attrs = route_attrs(with);
-  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_route, &logits, 1, attrs, out));
+  bam_tensor *inputs[] = { logits, route_mask(logits, with) };
+  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_route, inputs, 2, attrs, out));
+  bam_tensor_release(inputs[1]);
   free(attrs);
 }
 
@@ -255,5 +281,5 @@ void route_check(bam_dtype dtype, bam_shape shape, options with, double toleranc
 void route_check_forms(bam_dtype dtype, bam_shape shape, int64_t k, int64_t aux,
                         double tolerance) {
   for (int form = 0; form < 4; form++)
-    route_check(dtype, shape, (options){ k, aux, form & 1, form & 2 }, tolerance);
+    route_check(dtype, shape, (options){ k, aux, form & 1, form & 2, NULL }, tolerance);
 }

@@ -10,11 +10,13 @@ enum { GATES, EXPERTS, LOSSES, STATISTICS };
 typedef struct {
   int64_t k, aux;
   bool renormalise, dense;
+  const bool *mask; /* per token: does it count in losses and statistics? NULL: all do */
 } options;
 
 /* What the op gives, and the gradient of sum(dgates * gates) + sum(dlosses * losses). */
 typedef struct {
   int64_t tokens, n, width; /* width: of a token's gates */
+  int64_t counted;          /* tokens that the mask lets count */
   options with;
   double *logits, *p, *gates, *shares, *statistics, *dlogits; /* shares: [groups, n] */
   int64_t *experts;                                           /* from 0 */
@@ -32,6 +34,9 @@ void route_differentiate(oracle *o, const double *dgates, const double *dlosses)
 
 /* The attributes of the op, to be freed. */
 bam_attr *route_attrs(options with);
+
+/* The mask as a tensor, owned; NULL for none. */
+bam_tensor *route_mask(bam_tensor *logits, options with);
 
 /* The four outputs of the op. */
 void route_run(bam_tensor *logits, options with, bam_tensor **out);

@@ -140,7 +140,7 @@ static const sample samples[] = {
     .inputs = { REAL(-2, 2, 2, 5, 4, 4), REAL(-2, 2, 2, 5, 2, 4), REAL(-2, 2, 2, 5, 2, 4),
                 WHOLE(1, 2, 2, 5) } },
   { .op = "swiglu", .values = "test_layers.c", .inputs = { REAL(-2, 2, 3, 8) } },
-  { .op = "route", .values = "test_route.c", .inputs = { REAL(-2, 2, 2, 3, 5) },
+  { .op = "route", .values = "test_route.c", .inputs = { REAL(-2, 2, 2, 3, 5), FLAGS(2, 3) },
     .attrs = { NUMBER("k", 2), NUMBER("renormalise", 1), NUMBER("aux_tokens", 3) } },
   { .op = "mixture_of_attention", .values = "test_mixture_of_attention.c",
     .inputs = { REAL(-2, 2, 2, 5, 3), REAL(-1, 1, 16, 3), REAL(-1, 1, 3, 8), REAL(0.1, 1, 2, 5, 2),

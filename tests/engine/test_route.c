@@ -2,6 +2,7 @@
    gradients against the definition's derivative and against differences. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "gradcheck.h"
 #include "oracle_route.h"
@@ -93,6 +94,137 @@ Test(route, losses_do_not_depend_on_batches) {
   bam_tensor_release(logits);
 }
 
+/* ---- masks ---- */
+
+/* Random masks, of groups in which some, all or none of the tokens count. */
+static bool *make_mask(int64_t tokens, int64_t group, unsigned seed) {
+  bool *mask = malloc((size_t)tokens + 1);
+  for (int64_t t = 0; t < tokens; t++) {
+    seed = seed * 1103515245u + 12345u;
+    int64_t kind = t / group % 4;
+    mask[t] = kind == 1 || (kind != 2 && (seed >> 16) % 3 != 0);
+  }
+  return mask;
+}
+
+static void check_mask(bam_dtype dtype, bam_shape shape, int64_t k, int64_t aux, double tolerance) {
+  bam_tensor *logits = make_leaf(dtype, shape, -3, 3);
+  int64_t tokens = bam_tensor_count(logits) / shape.size[shape.ndim - 1];
+  bool *mask = make_mask(tokens, aux > 0 ? aux : 1, 5);
+  for (int form = 0; form < 4; form++)
+    route_compare(logits, (options){ k, aux, form & 1, form & 2, mask }, THROUGH_ALL, tolerance);
+  bam_tensor_release(logits);
+  free(mask);
+}
+
+Test(route, mask) {
+  check_mask(BAM_F64, SHAPE(3, 7, 5), 2, 0, 1e-12);
+  check_mask(BAM_F64, SHAPE(4, 6, 5), 1, 6, 1e-12);
+  check_mask(BAM_F64, SHAPE(24, 3), 3, 2, 1e-12);
+  check_mask(BAM_F64, SHAPE(8, 4), 2, 1, 1e-12);
+  check_mask(BAM_F32, SHAPE(2, 600, 5), 2, 300, 2e-5);
+  check_mask(BAM_F32, SHAPE(5, 700, 6), 2, 700, 2e-5);
+  check_mask(BAM_F32, SHAPE(3001, 6), 2, 0, 2e-5);
+}
+
+/* By hand: of three tokens the middle one does not count. */
+Test(route, mask_by_hand) {
+  bam_tensor *out[4];
+  bam_tensor *logits = make_values(BAM_F64, SHAPE(3, 2), VALUES(log(3), 0, 50, -50, 0, log(3)));
+  const bool mask[] = { true, false, true };
+  double ln4 = log(4), entropy = -(0.75 * log(0.75) + 0.25 * log(0.25)) / 2;
+  route_run(logits, (options){ .k = 1, .mask = mask }, out);
+  expect_values(out[LOSSES], VALUES(1, ln4 * ln4), 1e-14);
+  expect_values(out[EXPERTS], VALUES(1, 1, 2), 0);
+  double p = 0.75 * log(0.75), q = 0.25 * log(0.25);
+  cr_assert(is_close(-(p + q) / 2, entropy, 1e-14));
+  expect_values(out[STATISTICS], VALUES(0.5, 0.5, 0.5, 0.5, entropy, entropy), 1e-14);
+  fixture_release(out, 4);
+  bam_tensor_release(logits);
+}
+
+/* What the mask leaves out may be cut off instead, in groups of their own. */
+Test(route, mask_is_like_cutting_off) {
+  bam_tensor *logits = make_random(BAM_F64, SHAPE(12, 5), -3, 3), *part, *a[4], *b[4];
+  const bool mask[] = { 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0 };
+  bam_shape shape = SHAPE(8, 5);
+  EXPECT_OK(bam_tensor_view(logits, &shape, logits->stride, 0, &part));
+  for (int64_t aux = 0; aux <= 4; aux += 4) {
+    route_run(logits, (options){ .k = 2, .aux = aux, .mask = mask }, a);
+    route_run(part, (options){ .k = 2, .aux = aux }, b);
+    expect_equal(a[LOSSES], b[LOSSES], 1e-14);
+    expect_equal(a[STATISTICS], b[STATISTICS], 1e-14);
+    fixture_release(a, 4);
+    fixture_release(b, 4);
+  }
+  RELEASE(logits, part);
+}
+
+/* A mask that leaves nothing out changes no bit. */
+Test(route, mask_of_all) {
+  bool *mask = malloc(1400);
+  memset(mask, 1, 1400);
+  for (int64_t aux = 0; aux <= 700; aux += 350) {
+    bam_tensor *logits = make_leaf(BAM_F32, SHAPE(2, 700, 5), -3, 3), *out[2][4], *grad[2];
+    bam_tensor *dlosses = make_values(BAM_F32, SHAPE(2), VALUES(2000, 1000));
+    for (int i = 0; i < 2; i++) {
+      route_run(logits, (options){ .k = 2, .aux = aux, .mask = i == 0 ? NULL : mask }, out[i]);
+      route_backward(out[i], (bam_tensor *[]){ NULL, NULL, dlosses, NULL });
+      grad[i] = bam_tensor_retain(logits->grad);
+      EXPECT_OK(bam_autograd_set_grad(logits, NULL));
+    }
+    for (int i = 0; i < 4; i++)
+      expect_equal(out[0][i], out[1][i], 0);
+    expect_equal(grad[0], grad[1], 0);
+    fixture_release(out[0], 4);
+    fixture_release(out[1], 4);
+    RELEASE(logits, dlosses, grad[0], grad[1]);
+  }
+  free(mask);
+}
+
+/* Nothing counts, be it NaN: the losses, the statistics and their gradients are 0; gates are as
+   ever. */
+Test(route, mask_of_none) {
+  const bool mask[6] = { false };
+  const double nan = (double)NAN;
+  for (int64_t aux = 0; aux <= 3; aux += 3) {
+    bam_tensor *logits = make_leaf(BAM_F64, SHAPE(6, 5), -3, 3);
+    route_compare(logits, (options){ .k = 2, .aux = aux, .mask = mask }, THROUGH_ALL, 1e-12);
+    bam_tensor_release(logits);
+  }
+  bam_tensor *bad = make_values(BAM_F32, SHAPE(3, 2), VALUES(1, 2, nan, nan, 0, 1)), *out[4];
+  const bool others[] = { true, false, true };
+  EXPECT_OK(bam_autograd_require(bad, true));
+  route_run(bad, (options){ .k = 1, .aux = 1, .mask = others }, out);
+  bam_tensor *sum = run1(&bam_op_sum, out[LOSSES]);
+  cr_assert(isfinite(value_at(sum, 0)));
+  EXPECT_OK(bam_autograd_backward(sum, NULL, false));
+  for (int i = 0; i < 6; i++)
+    cr_assert(i / 2 == 1 || isfinite(value_at(bad->grad, i)));
+  fixture_release(out, 4);
+  RELEASE(bad, sum);
+}
+
+Test(route, mask_strided) {
+  bam_tensor *plain = make_random(BAM_F64, SHAPE(6, 4, 5), -3, 3), *logits = make_strided(plain);
+  bool *mask = make_mask(24, 4, 9);
+  bam_tensor *inputs[] = { logits, NULL }, *out[4], *want[4];
+  options with = { .k = 2, .aux = 4, .mask = mask };
+  bam_tensor *dense = route_mask(plain, with);
+  inputs[1] = make_strided(dense);
+  bam_attr *attrs = route_attrs(with);
+  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_route, inputs, 2, attrs, out));
+  route_run(plain, with, want);
+  for (int i = 0; i < 4; i++)
+    expect_equal(out[i], want[i], 0);
+  fixture_release(out, 4);
+  fixture_release(want, 4);
+  RELEASE(plain, logits, dense, inputs[1]);
+  free(attrs);
+  free(mask);
+}
+
 /* Equal logits: the lowest index first, also beside larger ones and where vectors end. */
 Test(route, ties) {
   for (int64_t n = 2; n < 40; n += 3) {
@@ -115,8 +247,8 @@ Test(route, strided) {
   EXPECT_OK(bam_autograd_require(logits, true));
   EXPECT_OK(bam_autograd_require(columns, true));
   for (int form = 0; form < 4; form++) {
-    route_compare(logits, (options){ 2, 3, form & 1, form & 2 }, THROUGH_ALL, 2e-5);
-    route_compare(columns, (options){ 2, 0, form & 1, form & 2 }, THROUGH_ALL, 1e-12);
+    route_compare(logits, (options){ 2, 3, form & 1, form & 2, NULL }, THROUGH_ALL, 2e-5);
+    route_compare(columns, (options){ 2, 0, form & 1, form & 2, NULL }, THROUGH_ALL, 1e-12);
   }
   RELEASE(plain, logits, twice, columns);
 }
@@ -157,14 +289,29 @@ static bam_tensor *make_gapped(bam_dtype dtype, bam_shape shape) {
   return x;
 }
 
-static void check_differences(bam_shape shape, int64_t k, int64_t aux) {
+static void check_masked_differences(bam_shape shape, int64_t k, int64_t aux, const bool *mask) {
   bam_tensor *logits = make_gapped(BAM_F64, shape);
   for (int form = 0; form < 4; form++) {
-    bam_attr *attrs = route_attrs((options){ k, aux, form & 1, form & 2 });
-    check_gradient(&bam_op_route, &logits, 1, attrs);
+    options with = { k, aux, form & 1, form & 2, mask };
+    bam_attr *attrs = route_attrs(with);
+    bam_tensor *inputs[] = { logits, route_mask(logits, with) };
+    check_gradient(&bam_op_route, inputs, 2, attrs);
+    bam_tensor_release(inputs[1]);
     free(attrs);
   }
   bam_tensor_release(logits);
+}
+
+static void check_differences(bam_shape shape, int64_t k, int64_t aux) {
+  check_masked_differences(shape, k, aux, NULL);
+}
+
+Test(route, gradient_masked) {
+  const bool mask[] = { 1, 0, 1, 0, 0, 0, 1, 1 };
+  check_masked_differences(SHAPE(8, 5), 2, 0, mask);
+  check_masked_differences(SHAPE(2, 4, 5), 1, 2, mask);
+  check_masked_differences(SHAPE(4, 2, 3), 3, 1, mask);
+  check_masked_differences(SHAPE(3, 4), 2, 3, mask + 3);
 }
 
 Test(route, gradient) {
@@ -200,7 +347,7 @@ Test(route, gradient_through_one_output) {
   bam_tensor *logits = make_gapped(BAM_F64, SHAPE(8, 5));
   for (int through = THROUGH_GATES; through <= THROUGH_LOSSES; through++)
     for (int form = 0; form < 4; form++)
-      route_compare(logits, (options){ 2, 4, form & 1, form & 2 }, through, 1e-12);
+      route_compare(logits, (options){ 2, 4, form & 1, form & 2, NULL }, through, 1e-12);
   bam_tensor_release(logits);
 }
 
@@ -244,7 +391,7 @@ Test(route, gradient_of_a_constant_gate) {
 Test(route, gradient_f32) {
   bam_tensor *logits = make_gapped(BAM_F32, SHAPE(2, 130, 8));
   for (int form = 0; form < 4; form++)
-    route_compare(logits, (options){ 2, 65, form & 1, form & 2 }, THROUGH_ALL, 2e-5);
+    route_compare(logits, (options){ 2, 65, form & 1, form & 2, NULL }, THROUGH_ALL, 2e-5);
   bam_tensor_release(logits);
 }
 
@@ -366,7 +513,7 @@ Test(route, nan) {
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
       for (int form = 0; form < 4; form++)
         for (int64_t k = 1; k <= 5; k += 2)
-          check_contained(logits, rows[r], (options){ k, 0, form & 1, form & 2 });
+          check_contained(logits, rows[r], (options){ k, 0, form & 1, form & 2, NULL });
     bam_tensor_release(logits);
   }
 }
@@ -411,5 +558,14 @@ Test(route, errors) {
   expect_failure("", scalar, (options){ .k = 1 });
   expect_failure("", whole, (options){ .k = 1 });
   expect_failure("", half, (options){ .k = 1 });
-  RELEASE(logits, none, scalar, whole, half);
+  bam_tensor *masks[] = { make_random(BAM_BOOL, SHAPE(2, 4), 0, 1),
+                          make_random(BAM_BOOL, SHAPE(2, 3, 4), 0, 1),
+                          make_random(BAM_I64, SHAPE(2, 3), 0, 1) };
+  bam_attr *attrs = route_attrs((options){ .k = 1 });
+  for (int i = 0; i < 3; i++) {
+    bam_tensor *inputs[] = { logits, masks[i] };
+    expect_op_error("it must be bool (2, 3), a value per token", &bam_op_route, inputs, 2, attrs);
+  }
+  RELEASE(logits, none, scalar, whole, half, masks[0], masks[1], masks[2]);
+  free(attrs);
 }

@@ -21,7 +21,7 @@ in a checkpoint. Stored, in float64 unless said otherwise:
 
 A mixture's merged weights are not stored. They are the mean of the four dense models' float32
 weights, summed in float64 and rounded once to float32. The group that the auxiliary losses are
-taken over is all B*T tokens, those with a target of -100 included.
+taken over is all tokens whose target counts.
 """
 import math
 import os
@@ -306,22 +306,27 @@ def mean_nll(logits, targets):
     return sum(terms) / len(terms)
 
 
-def tokens_per_expert(routing):
+def counted(targets):
+    """The numbers of the tokens whose target counts."""
+    return [t for t, target in enumerate(targets.flatten().tolist()) if target != -100]
+
+
+def tokens_per_expert(routing, tokens):
     experts = range(routing.gates.shape[1])
-    return [sum(i in chosen for chosen in routing.chosen) for i in experts]
+    return [sum(i in routing.chosen[t] for t in tokens) for i in experts]
 
 
-def load_balance(routing):
+def load_balance(routing, tokens):
     """N times the sum over i of f_i P_i; f_i, a share of assignments, is a constant."""
-    tokens, experts = routing.gates.shape
     total = 0
-    for i, count in enumerate(tokens_per_expert(routing)):
-        total = total + count / (routing.k * tokens) * (routing.gates[:, i].sum() / tokens)
-    return experts * total
+    for i, count in enumerate(tokens_per_expert(routing, tokens)):
+        mean = sum(routing.gates[t, i] for t in tokens) / len(tokens)
+        total = total + count / (routing.k * len(tokens)) * mean
+    return routing.gates.shape[1] * total
 
 
-def z_loss(routing):
-    return sum(log_sum_exp(row) ** 2 for row in routing.logits) / len(routing.logits)
+def z_loss(routing, tokens):
+    return sum(log_sum_exp(routing.logits[t]) ** 2 for t in tokens) / len(tokens)
 
 
 def evaluate(w, variant, batch):
@@ -332,7 +337,9 @@ def evaluate(w, variant, batch):
     logits = head(w, x)
     nll = mean_nll(logits, batch.targets)
     balanced = [routing for routing in routings if routing.k is not None]
-    balance, z = sum(map(load_balance, balanced)), sum(map(z_loss, balanced))
+    tokens = counted(batch.targets)
+    balance = sum(load_balance(routing, tokens) for routing in balanced)
+    z = sum(z_loss(routing, tokens) for routing in balanced)
     return Result(logits, nll, balance, z, nll + ALPHA * balance + BETA * z, routings)
 
 
@@ -356,7 +363,7 @@ def check_routing(name, result, single):
     for routing, other in zip(result.routings, single.routings):
         if routing.k is None:
             continue
-        counts = tokens_per_expert(routing)
+        counts = tokens_per_expert(routing, range(len(routing.chosen)))
         print(f"    layer {routing.layer} {routing.kind:9} top {routing.k}: "
               f"tokens per expert {counts}, gap {gap(routing):.4f}")
         assert gap(routing) > SMALLEST_GAP

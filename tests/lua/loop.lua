@@ -86,6 +86,62 @@ do
   near(bam.loop.nll(shaky, batch, 3), nll, 1e-12, "loss in parts")
 end
 
+-- ---- padding is in no auxiliary loss, nor in the statistics ----
+
+do
+  local routed = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } }, seed = 3,
+                           attention = { routing = 1 }, aux_tokens = 8 }
+  local padded = new_batch()
+  padded.targets[{ { 3, 4 }, {} }] = -100
+  padded.tokens = bam.ne(padded.targets, -100):sum():item()
+  local function of(batch, rows)
+    local model = routed:build { dtype = "f64" }
+    local record = bam.loop.gradients(model, batch, rows)
+    local grads = {}
+    for name, p in model:named_parameters() do grads[name] = p.grad end
+    return record, grads
+  end
+  local alone = { tokens = padded.tokens }
+  for _, name in ipairs { "ids", "targets", "documents" } do
+    alone[name] = padded[name]:slice(1, 1, 2)
+  end
+  local want, wanted = of(alone)
+  for _, rows in ipairs { 4, 3, 2, 1 } do
+    local got, grads = of(padded, rows)
+    near(got.nll, want.nll, 1e-12, "loss")
+    near(got.load_balance, want.load_balance, 1e-12, "load balance")
+    near(got.z, want.z, 1e-12, "z")
+    for name, g in pairs(wanted) do near((grads[name] - g):abs():max():item(), 0, 1e-12, name) end
+    for i, r in ipairs(want.routing) do
+      for _, figure in ipairs { "load", "gate", "entropy" } do
+        near(got.routing[i][figure][2], r[figure][2], 1e-12, figure)
+      end
+    end
+  end
+  padded.targets:fill_(-100)
+  padded.tokens = 1
+  local none, grads = of(padded, 2)
+  assert(none.load_balance == 0 and none.z == 0 and none.routing[1].load[1] == 0)
+  for name, g in pairs(grads) do assert(g:abs():max():item() == 0, name) end
+end
+
+-- ---- a router with one renormalised gate is not trained ----
+
+for _, o in ipairs { { ffn = { renormalise = true } },
+                     { attention = { routing = 1, renormalise = true } } } do
+  o.experts = { dense:build { seed = 1 }, dense:build { seed = 2 } }
+  local model, batch = bam.mix(o):build(), new_batch()
+  local function loss() return (model:loss(batch.ids, batch.targets)) end
+  local fine, message = pcall(loss)
+  assert(not fine and message:find("with k = 1 and renormalise every gate is 1", 1, true), message)
+  bam.no_grad(loss) -- inference may use it, and frozen routers
+  model:log_likelihood(batch.ids, batch.targets)
+  model:sample({ 1, 2 }, { tokens = 1 })
+  model:eval()(batch.ids)
+  model:train():freeze "router"
+  loss():backward()
+end
+
 -- ---- everything frozen: an error that says so ----
 
 do

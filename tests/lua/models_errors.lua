@@ -261,7 +261,7 @@ local CASES = {
   { [[mixed(bam.zeros(3))]],
     [[model: expected token ids [batch, time], got a tensor of shape (3)]] },
   { [[mixed:loss(bam.zeros(2,3,{dtype="i64"}), bam.zeros(2,4,{dtype="i64"}))]],
-    [[linear_cross_entropy: `targets` is (2, 4); it must be (2, 3), one id per row of x]] },
+    [[loss: expected targets of shape (2, 3), that of the ids, got a tensor of shape (2, 4)]] },
   { [[mixed:loss(bam.full({2,3},99,{dtype="i64"}), bam.zeros(2,3,{dtype="i64"}))]],
     [[embedding: token id 99 (element 1 of `ids`) is outside 0 .. 30]] },
   { [[mixed:loss(bam.zeros(2,3,{dtype="i64"}), bam.zeros(2,3,{dtype="i64"}), {document = 1})]],

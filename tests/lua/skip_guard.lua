@@ -204,11 +204,21 @@ assert(output:find(string.format("Its last checkpoint, %s,", kept[#kept]:match "
        output)
 
 -- All parts frozen in one step: said before anything is trained.
-local FROZEN = "experts, routers and rest are all frozen at step %s, so that nothing is trained"
-fails(string.format("train: phase f1: option freeze: " .. FROZEN, "1 of 9"), [[train { name = "f1",
+local FROZEN = "at step %s: option freeze: experts, routers and rest are all frozen"
+fails(string.format("train: phase f1: " .. FROZEN, "1 of 9"), [[train { name = "f1",
   model = mix { freeze = { experts = true, routers = true, rest = true } }, steps = 9 }]])
 output = fails(string.format(FROZEN, "7 of 9"), [[train { name = "f2", model = mix {
   freeze = { experts = true, routers = function(p) return p > 0.7 end, rest = true } }, steps = 9 }]])
 assert(output:find "recipe.lua:%d+: train: phase f2", output)
+
+-- Routers that cannot learn: the same, under --plan too. Frozen ones may be so, and more experts.
+local K1 = "option %s: with k = 1 and renormalise every gate is 1"
+fails("at step 1 of 9: " .. K1:format "ffn", [[train { name = "k1", model = mix {
+  ffn = { top_k = 1, renormalise = true } }, steps = 9 }]])
+fails("at step 6 of 9: " .. K1:format "attention", [[train { name = "k2", steps = 9, model = mix {
+  attention = { routing = function(p) return p > 0.6 and 1 or 2 end, renormalise = true } } }]])
+trains [[
+train { name = "k3", model = mix { ffn = { renormalise = true }, freeze = { routers = true } }, steps = 3 }
+train { name = "k4", model = mix { ffn = { top_k = 2, renormalise = true } }, steps = 3 }]]
 
 print "skip_guard: ok"

@@ -1,7 +1,5 @@
 -- Which parameters of a live model are its experts', its routers', and which the rest; and keeping
 -- some of them from training.
-local check = require "bam.check"
-local knobs = require "bam.models.knobs"
 local module = require "bam.nn.module"
 
 local M = {}
@@ -33,37 +31,6 @@ function M.apply(model, frozen)
   for _, p in ipairs(model:parameters()) do
     local flag = frozen[owner[p.tensor] or "rest"]
     if flag ~= nil then p.tensor.requires_grad = not flag end
-  end
-end
-
-local PARTS = { "experts", "routers", "rest" }
-
-local function all_frozen(frozen)
-  for _, part in ipairs(PARTS) do
-    if not frozen[part] then return false end
-  end
-  return true
-end
-
---- Raise an error when a run of `total` steps has one at which everything is frozen.
----@param what string for messages
----@param d table description
----@param total integer
-function M.check(what, d, total)
-  local flags, scheduled = {}, false
-  for _, knob in ipairs(knobs.list(d)) do
-    if knob.group == "freeze" then
-      flags[knob.name], scheduled = knob, scheduled or knob:is_scheduled()
-    end
-  end
-  if not all_frozen(flags) then return end
-  for step = 1, scheduled and total or 1 do
-    local now = {}
-    for name, knob in pairs(flags) do now[name] = knob:at(what, step, total) end
-    if all_frozen(now) then
-      check.fail("%s: option freeze: experts, routers and rest are all frozen at step %d of %d, so "
-                 .. "that nothing is trained; leave one of them out", what, step, total)
-    end
   end
 end
 

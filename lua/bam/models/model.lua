@@ -152,7 +152,7 @@ end
 
 local loss_spec = {
   documents = batch.spec.documents, positions = batch.spec.positions,
-  scale = { "number", optional = true }, share = { "positive", 1 },
+  scale = { "number", optional = true }, share = { "rate", 1 },
   ignore_index = { "integer", -100 },
 }
 
@@ -164,10 +164,10 @@ local loss_spec = {
 ---@field ignore_index? integer default -100
 
 --- The loss to train: the mean negative log likelihood of the targets, plus load_balance and z_loss
---- times the auxiliary losses summed over layers (BAM §4.2). For gradients collected over several
---- calls give `scale`, 1 / (targets of the whole batch that count), which makes it a sum times
---- scale, and `share`, the part of the batch's tokens that these are: the factor of the auxiliary
---- losses.
+--- times the auxiliary losses summed over layers (BAM §4.2). Tokens whose target does not count are
+--- padding: they are in neither. For gradients collected over several calls give `scale`, 1 /
+--- (targets of the whole batch that count), which makes it a sum times scale, and `share`, these
+--- targets' part of the batch's that count: the factor of the auxiliary losses.
 ---@param ids tensor integers [B, T], from 0
 ---@param targets tensor integers [B, T]; those equal to ignore_index, -100, do not count
 ---@param options? models.LossOptions
@@ -177,6 +177,8 @@ function Model:loss(ids, targets, options)
   check_self("loss", self)
   local o = check.options("loss", options, loss_spec)
   local pass = batch.new("loss", ids, { documents = o.documents, positions = o.positions })
+  batch.check_alike("loss", ids, "targets", targets)
+  pass.mask = description.is_mixture(self.description) and ops.ne(targets, o.ignore_index) or nil
   local nll = ops.linear_cross_entropy(hidden(self, ids, pass), head_weight(self), targets,
                                        { ignore_index = o.ignore_index, scale = o.scale })
   local extra, losses = auxiliary(self, pass.routing)

@@ -3,13 +3,14 @@
 ---
 ---   gates, experts, record = router(h, batch)
 ---     h        tensor [B, T, width]: what the layer's experts read
----     batch    the table of this forward pass, the same for all layers: documents, positions, and
----              whatever routers leave there for those of later layers
+---     batch    the table of this forward pass, the same for all layers: documents, positions,
+---              mask (bool [B, T], false for padding; nil: there is none), and whatever routers
+---              leave there for those of later layers
 ---     gates    tensor [B, T, k], differentiable; 0 leaves a choice out
 ---     experts  integers [B, T, k] from 1, 0 for none; nil: all experts in order, k of them
 ---     record   may be left out: { losses = tensor [2], the load balance and z losses, which the
 ---              model adds to its own; statistics = tensor [3, experts]: per expert the share of
----              assignments, the mean gate, the mean of -p ln p }
+---              assignments, the mean gate, the mean of -p ln p }, of the tokens of the mask alone
 ---
 --- bam.mix, nn.RoutedFFN and nn.MixtureOfAttention take what makes one, a class or a function, and
 --- call it with the options of nn.Router. Parameters are trained and saved when it is a module.
@@ -19,6 +20,7 @@
 --- its field `training` is true: checkpoints hold these. Caches go into fields that begin with "_".
 local check = require "bam.check"
 local core = require "bam.core"
+local routing = require "bam.nn.routing"
 local weights = require "bam.nn.weights"
 
 local Router = require("bam.nn.module").module "Router"
@@ -38,7 +40,9 @@ local spec = {
 ---@field width integer
 ---@field experts integer
 ---@field top_k? integer default: all experts
----@field renormalise? boolean the gates of the chosen sum to 1; false by default
+---@field renormalise? boolean the gates of the chosen sum to 1; false by default. With top_k = 2 or
+--- more a mixture of copies then computes what the copied one does, and the router learns; with 1
+--- every gate is 1 and it would learn nothing, so training it is an error
 ---@field dense? boolean gates for all experts, 0 for those not chosen, and no `experts`
 ---@field losses? boolean give the auxiliary losses, true by default
 ---@field aux_tokens? integer tokens over which the load is balanced; 0, the default: all
@@ -64,18 +68,28 @@ local function shaken(h, jitter)
   return ops.mul(h, ops.add(ops.mul(noise, 2 * jitter), 1 - jitter))
 end
 
+-- A gate that is p / p has no gradient.
+local function check_learns(self)
+  if not (self.renormalise and self.top_k == 1 and self.experts > 1) then return end
+  if self.training and self.weight.requires_grad and core.is_recording() then
+    check.fail("router: %s. For inference: m:eval() or bam.no_grad", routing.CANNOT_LEARN)
+  end
+end
+
 --- Choose experts for every token.
 ---@param h tensor [..., width]
+---@param batch? table of the forward pass
 ---@return tensor gates [..., k]
 ---@return tensor? experts [..., k]
 ---@return table record
-function Router:forward(h)
+function Router:forward(h, batch)
+  check_learns(self)
   if self.training and self.jitter > 0 then h = shaken(h, self.jitter) end
   local logits = ops.linear(h, self.weight)
   if self.temperature ~= 1 then logits = ops.div(logits, self.temperature) end
   local group = self.training and self.aux_tokens or 0 -- evaluating, there may be any number
   local gates, experts, losses, statistics =
-    ops.route(logits, self.top_k, self.renormalise, self.dense, group)
+    ops.route(logits, batch and batch.mask, self.top_k, self.renormalise, self.dense, group)
   return gates, not self.dense and experts or nil,
          { losses = self.losses and losses or nil, statistics = statistics }
 end

@@ -5,7 +5,7 @@ local check = require "bam.check"
 local code = require "bam.models.code"
 local description = require "bam.models.description"
 local flags = require "bam.train.flags"
-local freeze = require "bam.models.freeze"
+local learns = require "bam.models.learns"
 local options = require "bam.train.options"
 local phase = require "bam.train.phase"
 local place = require "bam.train.place"
@@ -88,7 +88,7 @@ local function read(given)
   o.eval_every = o.eval_every or math.max(1, (o.steps + 3) // 4)
   o.rows, o.split_counts = budget.micro_batch(o.description, o.batch, o.context)
   check_data(o.data, o.description)
-  freeze.check(string.format("train: phase %s", o.name), o.description, o.steps)
+  learns.check(string.format("train: phase %s", o.name), o.description, o.steps)
   return o
 end
 

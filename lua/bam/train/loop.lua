@@ -34,6 +34,11 @@ local function add_routing(sums, routing, share)
   end
 end
 
+-- How many targets count.
+local function count_targets(batch)
+  return ops.sum(ops.to(ops.ne(batch.targets, -100), "i64")):item()
+end
+
 --- Add the gradients of a batch's loss to the parameters', computing `rows` rows at once.
 ---@param model table live model
 ---@param batch table { ids, targets, documents?, positions? } tensors [B, T], as text:sample's
@@ -45,10 +50,11 @@ function M.gradients(model, batch, rows)
   local all = batch.ids:size(1)
   rows = rows or all
   local sums = { nll = 0, routing = {} }
+  local counted = rows < all and math.max(count_targets(batch), 1)
   for first = 1, all, rows do
     core.scope(function()
       local part = rows_of(batch, first, math.min(rows, all - first + 1))
-      local share = part.ids:size(1) / all
+      local share = counted and count_targets(part) / counted or 1
       local loss, parts = model:loss(part.ids, part.targets, {
         documents = part.documents, positions = part.positions, scale = 1 / batch.tokens,
         share = share })
@@ -80,7 +86,7 @@ function M.nll(model, batch, rows)
       sum = sum - ops.sum(ops.to(logs, "f64")):item()
     end)
   end
-  return sum / math.max(ops.sum(ops.to(ops.ne(batch.targets, -100), "i64")):item(), 1)
+  return sum / math.max(count_targets(batch), 1)
 end
 
 --- One step: gradients, clipping, and the optimiser's update, unless `judge` objects.
