@@ -122,7 +122,7 @@ bam_status bam_mask_positions(const char *what, bam_tensor *mask, bam_tensor **o
     return bam_fail(mask->context, BAM_ERROR_ARGUMENT,
                     "%s: a mask is bool, not %s; compare first, as in x:gt(0)", what,
                     bam_dtype_name(mask->dtype));
-  BAM_TRY(bam_tensor_convert(mask, BAM_BOOL, &flat)); /* as many are listed as were counted */
+  BAM_TRY(bam_tensor_contiguous(mask, &flat));
   const bam_kernels *kernels = device->kernels[BAM_BOOL];
   bam_shape shape = { .ndim = 1 };
   int64_t n = bam_tensor_count(flat);

@@ -16,9 +16,9 @@
 typedef BAM_REAL_OF(BAM_TYPE) real;
 
 /* An element as it lies in memory. It differs from `real` for bool: reading a byte other than 0 and 1
-   as a bool is undefined, and memory may hold any (a mapped file that changes, an uninitialised
-   tensor). Assigned to a `real`, or passed as one, it is true unless it is 0. In C++ it is a type of
-   its own: kernels for u8 have templates of the same names. */
+   as a bool is undefined, and memory may hold any (an uninitialised tensor). Assigned to a `real`, or
+   passed as one, it is true unless it is 0. In C++ it is a type of its own: kernels for u8 have
+   templates of the same names. */
 #if !defined(BAM_TYPE_b8)
 typedef real element;
 #elif defined(__cplusplus)
