@@ -87,7 +87,7 @@ CASES_NOT  := scratch $(addprefix test_,files lua_memory npy safetensors scripts
 CASES_C    := $(wildcard tests/cases/*.c) $(filter-out $(CASES_NOT:%=tests/engine/%.c),$(wildcard tests/engine/*.c))
 CASES_WRONG := $(patsubst %,$(B)/cases/tests/%.o,cases/selftest/wrong cases/driver engine/fixture)
 CASES_OBJ  := $(patsubst %.c,$(B)/cases/%.o,$(CASES_C)) $(filter-out %/main.o,$(BIND_OBJ))
-FUZZ_OBJ   := $(patsubst %,$(B)/tests/fuzz/%.o,fuzz_files fuzz_text)
+FUZZ_OBJ   := $(patsubst %,$(B)/tests/fuzz/%.o,fuzz_files fuzz_json fuzz_text)
 BORDER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,border border_lua border_plants) $(filter-out %/main.o,$(BIND_OBJ))
 PARSER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,mutate parsers) $(filter-out %/main.o,$(BIND_OBJ))
 FAULTS_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/selftest/*.c))
