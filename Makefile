@@ -19,7 +19,7 @@ CUDA    ?= $(if $(shell command -v nvcc 2>/dev/null),1,0)
 CUDA_ARCH ?= 80 90a
 
 # Debian 12 packages: what the program is built with, then what its tests use.
-PACKAGES := gcc g++ libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libedit-dev \
+PACKAGES := gcc g++ libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libjansson-dev libedit-dev \
             libpcre2-dev zlib1g-dev libzstd-dev libxxhash-dev \
             lua5.4 libcriterion-dev valgrind cppcheck
 # What carries the text of lua/bam/corpus/debian.
@@ -30,13 +30,13 @@ WARNINGS := -Wall -Wextra -Wshadow -Wconversion
 # OpenBLAS and what reads text are linked statically: the program starts faster, and moves between machines.
 BLAS_LIB   := $(firstword $(wildcard /usr/lib/*/openblas-openmp/libopenblas.a))
 BLAS_INC   := $(firstword $(wildcard /usr/include/*/openblas-openmp))
-PKG_CFLAGS := $(shell pkg-config --cflags lua5.4 libedit 2>/dev/null) $(addprefix -isystem ,$(BLAS_INC))
-PKG_LIBS   := $(shell pkg-config --libs lua5.4 libedit 2>/dev/null) $(BLAS_LIB) \
+PKG_CFLAGS := $(shell pkg-config --cflags lua5.4 jansson libedit 2>/dev/null) $(addprefix -isystem ,$(BLAS_INC))
+PKG_LIBS   := $(shell pkg-config --libs lua5.4 jansson libedit 2>/dev/null) $(BLAS_LIB) \
               $(foreach l,pcre2-8 zstd z,$(shell $(CC) -print-file-name=lib$(l).a))
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -fopenmp -fno-math-errno -fno-trapping-math -MMD -MP \
               $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
 # For a program that is carried to another machine: nothing but glibc is asked for there.
-CARRIED    := $(foreach l,lua5.4 edit tinfo bsd md,$(shell $(CC) -print-file-name=lib$(l).a))
+CARRIED    := $(foreach l,lua5.4 jansson edit tinfo bsd md,$(shell $(CC) -print-file-name=lib$(l).a))
 # libgomp too: only then can the program choose how its threads wait (kernels/cpu/device.c).
 # CUDA's runtime is linked in; cuBLASLt and the driver are opened when first used.
 CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null)))
@@ -87,7 +87,7 @@ CASES_NOT  := scratch $(addprefix test_,files lua_memory npy safetensors scripts
 CASES_C    := $(wildcard tests/cases/*.c) $(filter-out $(CASES_NOT:%=tests/engine/%.c),$(wildcard tests/engine/*.c))
 CASES_WRONG := $(patsubst %,$(B)/cases/tests/%.o,cases/selftest/wrong cases/driver engine/fixture)
 CASES_OBJ  := $(patsubst %.c,$(B)/cases/%.o,$(CASES_C)) $(filter-out %/main.o,$(BIND_OBJ))
-FUZZ_OBJ   := $(patsubst %,$(B)/tests/fuzz/%.o,fuzz_files fuzz_json fuzz_text)
+FUZZ_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/fuzz/fuzz_*.c))
 BORDER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,border border_lua border_plants) $(filter-out %/main.o,$(BIND_OBJ))
 PARSER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,mutate parsers) $(filter-out %/main.o,$(BIND_OBJ))
 FAULTS_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/selftest/*.c))
@@ -228,9 +228,9 @@ fuzzcheck: deps ## a fixed number of those, the same each time, and proof that t
 	@$(REMAKE) $(ASAN) $(FUZZERS)
 	@CLANG=$(if $(LIBFUZZER),1) sh tests/fuzz/run.sh build-asan sample
 
-faults: deps ## a small run while calls of the system fail, and after power cuts; hours, or EVERY=300 for a sample
-	@$(REMAKE) $(B)/bamlua $(addprefix $(B)/faults/,inject record)
-	@sh tests/faults/run.sh $(B) --every $(EVERY) $(if $(STATE),--state '$(STATE)')
+faults: deps ## a small run while the N-th call of the system fails; hours, or EVERY=300 for a sample
+	@$(REMAKE) $(B)/bamlua $(B)/faults/inject
+	@$(B)/bamlua tests/faults/run.lua $(B)/bamlua $(B)/faults/inject --every $(EVERY) $(if $(STATE),--state '$(STATE)')
 
 deps: ## install the Debian packages that are missing
 	@test -z '$(MISSING)' && exit; \
@@ -267,10 +267,10 @@ $(B)/cases/selftest: $(CASES_WRONG) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -o $@ $^ $(ALL_LIBS)
 
-$(B)/faults/%: tests/faults/%.c tests/faults/trace.c tests/faults/trace.h $(B)/flags
+$(B)/faults/inject: tests/faults/inject.c $(B)/flags
 	@mkdir -p $(@D)
 	@echo $(CC) $<
-	@$(CC) $(filter-out -Wconversion -MMD -MP,$(ALL_CFLAGS)) -o $@ $(filter %.c,$^)
+	@$(CC) $(filter-out -Wconversion,$(ALL_CFLAGS)) -o $@ $<
 
 # Faults on purpose, which the sanitisers must report.
 $(B)/test_faults: $(FAULTS_OBJ) $(B)/libbam.a

@@ -117,16 +117,23 @@ static void signature(char *text, size_t size) {
            found == NULL ? "" : found);
 }
 
-static void tell_finding(uint64_t round, uint64_t call, int status) {
+/* Rounds from `first` to `round` ran in a child, which ended with a status that is not 0. */
+static void tell_finding(uint64_t first, uint64_t round, uint64_t call, int status) {
   read_report();
   fprintf(said, "finding: --seed %" PRIu64 " --round %" PRIu64 ", call %" PRIu64 ", status %d\n%s\n",
           options.seed, round, call, status, report);
   bool traced = options.trace;
   options.trace = true;
   int again = run_child(round, round + 1);
+  while (again == 0 && round > first) { /* a leak is seen when all rounds of a child have ended */
+    round--;
+    again = run_child(round, round + 1);
+  }
   options.trace = traced;
-  fprintf(said, again == 0 ? "alone, this round finds nothing (a leak of the batch?)\n"
-                           : "the last calls of the round:\n");
+  if (again == 0)
+    fprintf(said, "alone, no round finds anything\n");
+  else
+    fprintf(said, "the last calls of round %" PRIu64 ":\n", round);
   if (again != 0)
     show_trace();
 }
@@ -204,15 +211,13 @@ static int search(uint64_t calls, double seconds, int most_findings) {
   border_progress *progress = options.progress;
   for (uint64_t round = 0; progress->calls < calls && clock_seconds() - begin < seconds;) {
     uint64_t left = (calls - progress->calls + BORDER_ROUND - 1) / BORDER_ROUND;
-    uint64_t end = round + (left < BATCH ? left : BATCH);
-    int status = run_child(round, end);
+    uint64_t first = round;
+    int status = run_child(first, first + (left < BATCH ? left : BATCH));
     keep_messages();
-    round = status == 0 ? end : progress->round + 1;
+    round = progress->round + 1;
     if (status == 0)
       continue;
-    uint64_t found_in = progress->round;
-    tell_finding(found_in, progress->call, status);
-    round = found_in + 1;
+    tell_finding(first, round - 1, progress->call, status);
     if (++findings == most_findings)
       break;
   }
@@ -298,7 +303,7 @@ int main(int argc, char **argv) {
     if (options.trace && status == 0)
       fprintf(said, "%s", report);
     else if (status != 0)
-      tell_finding(round, options.progress->call, status);
+      tell_finding(round, round, options.progress->call, status);
     findings = status != 0;
   }
   fclose(said);

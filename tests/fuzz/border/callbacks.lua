@@ -68,10 +68,10 @@ local ACTIONS = {
   1, tamper,
 }
 
---- Do something hostile.
+--- Do something hostile. Not when the state is being closed: Lua finalises nothing that is made then.
 function M.act()
   M.runs = M.runs + 1
-  if M.runs > M.most then return end
+  if M.runs > M.most or M.ended then return end
   random.weighted(ACTIONS)()
 end
 
@@ -115,6 +115,9 @@ function M.arm()
   if one_in(2) then collectgarbage("step", -upto(3)) end
 end
 
-function M.disarm() collectgarbage "generational" end
+--- The collector as it was, mostly: entering the generational mode is a whole cycle.
+function M.disarm()
+  if one_in(4) then collectgarbage "generational" else collectgarbage("incremental", 200, 100, 13) end
+end
 
 return M

@@ -169,14 +169,14 @@ local function call(number)
   for i = 1, args.n do
     if limits.leads_out(args[i]) then return end
   end
-  local way, armed = random.weighted(WAYS), one_in(20)
+  local way, armed = random.weighted(WAYS), one_in(25)
   if fuzz.tracing and number then
     fuzz.trace(("call %d: %s(%s)%s"):format(number, entry.name, describe.arguments(args), armed and " armed" or ""))
   end
   for i = 1, args.n do
     if values.is_tensor(args[i]) then values.add(args[i]) end
   end
-  local before = depth == 0 and one_in(8) and checks.snapshot(args, entry.f) or nil
+  local before = depth == 0 and one_in(30) and checks.snapshot(args, entry.f) or nil
   local runs, requests = callbacks.runs, arrange_failures()
   depth = depth + 1
   callbacks.borrowed[depth] = args
@@ -224,6 +224,7 @@ end
 restore()
 local before = live_objects()
 play()
+callbacks.ended = true
 if one_in(2) then -- else the state is closed with all that lives
   for i = #values.pool, 1, -1 do values.pool[i] = nil end
   samples.clear()
