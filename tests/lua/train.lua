@@ -213,6 +213,7 @@ local skipping = another(with_bad_steps "step == 4 or step == 7 or step == 8")
 output, fine = small.run(skipping)
 assert(fine, output)
 expect(output, "seed  step 4 was skipped: the loss is")
+expect(output, "; it arose in the forward pass, in the loss")
 for _, r in ipairs(read_lines(small.phase(skipping, "seed") .. "/metrics.jsonl")) do
   local bad = not r.eval and (r.step == 4 or r.step == 7 or r.step == 8)
   assert((r.skipped ~= nil) == bad, r.step)

@@ -2,6 +2,7 @@
 local check = require "bam.check"
 local checkpoint = require "bam.models.checkpoint"
 local core = require "bam.core"
+local diagnose = require "bam.train.diagnose"
 local evaluate = require "bam.train.evaluate"
 local flags = require "bam.train.flags"
 local guard = require "bam.train.guard"
@@ -204,7 +205,16 @@ local function give_up(run, why)
          or "There is no checkpoint of it yet")
 end
 
+-- Where what is not finite arose, as the end of a sentence.
+local function origin(run, record)
+  if is_finite(record.nll) and is_finite(record.norm) then return "" end
+  local batch = run.stream:batch(run.state.step, 1, run.o.batch)
+  local place = diagnose.find(run.model, batch, record.nll)
+  return place and string.format("; %s", place) or ""
+end
+
 local function complain(run, record)
+  record.skipped = string.format("%s%s", record.skipped, origin(run, record))
   run.progress:say("%s  step %d was skipped: %s", run.phase.name, run.state.step, record.skipped)
   if record.stop then
     give_up(run, string.format("%s, as in the two steps before", record.skipped))

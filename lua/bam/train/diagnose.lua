@@ -1,0 +1,84 @@
+-- Where in a step that was skipped the first value that is not finite arose: in which direction, layer and part.
+local batches = require "bam.models.batch"
+local core = require "bam.core"
+
+local M = {}
+
+local ops = core.ops
+
+local function is_good(x) return ops.all(ops.isfinite(x)):item() end
+
+-- ---- forward ----
+
+-- One block as model.lua computes it; where its first bad result is, or nil with what goes on.
+local function in_block(block, x, branch, pass)
+  local h
+  if branch then h, x = block.norm(x, branch) else h = block.norm(x) end
+  if not is_good(h) then return "norm" end
+  local attention = block.attention(h, pass)
+  if not is_good(attention) then return "attention" end
+  local ffn = block.ffn(h, pass)
+  if not is_good(ffn) then return "ffn" end
+  return nil, x, ops.add(attention, ffn)
+end
+
+local function in_forward(model, batch)
+  local pass = batches.new("diagnose", batch.ids, { documents = batch.documents, positions = batch.positions })
+  local x, branch, part = model.embed(batch.ids), nil, nil
+  if not is_good(x) then return "the embedding" end
+  for i, block in ipairs(model.layers) do
+    part, x, branch = in_block(block, x, branch, pass)
+    if part then return string.format("layer %d, %s", i, part) end
+  end
+  return not is_good((model.norm(x, branch))) and "the last norm" or nil
+end
+
+-- ---- backward ----
+
+-- Gradients arise from the last parameter used to the first: the loss reaches the head's, or the tied embedding's,
+-- at once, so that this one comes last.
+local function in_backward(model)
+  local parameters, embedding = model:parameters(), nil
+  for i = #parameters, 1, -1 do
+    local p = parameters[i]
+    if p.tensor.grad and not is_good(p.tensor.grad) then
+      if p.name:find "^layers%." then
+        local layer, part = p.name:match "^layers%.(%d+)%.(.*)$"
+        return string.format("layer %s, gradient of %s", layer, part)
+      end
+      embedding = embedding or string.format("gradient of %s", p.name)
+    end
+  end
+  return embedding
+end
+
+local function bad_parameter(model)
+  for name, tensor in model:named_parameters() do
+    if not is_good(tensor) then return name end
+  end
+end
+
+local function where(model, batch, nll)
+  local name = bad_parameter(model)
+  if name then return string.format("the weights of %s are not finite", name) end
+  local place = model:in_eval(in_forward, model, batch)
+  if place then return string.format("it arose in the forward pass, in %s", place) end
+  if not (nll == nll and math.abs(nll) < math.huge) then return "it arose in the forward pass, in the loss" end
+  place = in_backward(model)
+  return place and string.format("it arose in the backward pass, in %s", place)
+end
+
+--- Say where in a skipped step the first value that is not finite arose, after its backward pass; nil when that is not
+--- found. Neither the model nor the generator of random numbers changes.
+---@param model table
+---@param batch table of the step
+---@param nll number its loss
+---@return string?
+function M.find(model, batch, nll)
+  local random = core.random_state()
+  local fine, place = pcall(core.scope, function() return core.with_grad(false, where, model, batch, nll) end)
+  core.random_state(random)
+  return fine and place or nil
+end
+
+return M
