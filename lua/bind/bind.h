@@ -256,6 +256,9 @@ bind_box *bind_test_box(lua_State *L, int arg);
    stack. Scripts cannot reach the metatable itself. */
 void bind_tensor_metatable(lua_State *L);
 
+/* Make json.null and the mark of arrays, in the registry. json.c */
+void bind_json_open(lua_State *L);
+
 /* Make the table of the names of scopes, in the registry. */
 void bind_scope_open(lua_State *L);
 

@@ -192,6 +192,16 @@ static int close_state(lua_State *L) {
   return 0;
 }
 
+/* The types of objects that scripts hold; the files that make them fill in the rest. */
+static void make_types(lua_State *L) {
+  static const char *const types[] = { "bam.Lock", "bam.TextReader", "bam.bpe", "bam.bpe_trainer",
+                                       "bam.token_buffer" };
+  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+    luaL_newmetatable(L, types[i]);
+    lua_pop(L, 1);
+  }
+}
+
 static void make_state(lua_State *L) {
   bind_state *state = lua_newuserdatauv(L, sizeof *state, 0);
   memset(state, 0, sizeof *state);
@@ -211,10 +221,12 @@ static void make_state(lua_State *L) {
                                      .where = host_where };
   bind_graph_open(L);
   bind_scope_open(L);
+  bind_json_open(L);
+  make_types(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
 }
 
-int luaopen_bam_core(lua_State *L) {
+static int open_core(lua_State *L) {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key) == LUA_TNIL)
     make_state(L);
   lua_settop(L, 0);
@@ -239,4 +251,16 @@ int luaopen_bam_core(lua_State *L) {
   bind_tensor_metatable(L); /* leaves the method table */
   lua_setfield(L, 1, "methods");
   return 1;
+}
+
+/* What there is once per Lua state is made while no finaliser can run: one that requires bam, too, would
+   make it twice. */
+int luaopen_bam_core(lua_State *L) {
+  const bool collects = lua_gc(L, LUA_GCISRUNNING);
+  lua_gc(L, LUA_GCSTOP);
+  lua_pushcfunction(L, open_core);
+  const int status = lua_pcall(L, 0, 1, 0);
+  if (collects)
+    lua_gc(L, LUA_GCRESTART);
+  return status == LUA_OK ? 1 : lua_error(L);
 }

@@ -29,10 +29,7 @@ static int null_tostring(lua_State *L) {
   return 1;
 }
 
-static void push_null(lua_State *L) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &null_key) != LUA_TNIL)
-    return;
-  lua_pop(L, 1);
+void bind_json_open(lua_State *L) {
   lua_newuserdatauv(L, 0, 0);
   lua_createtable(L, 0, 2);
   lua_pushliteral(L, "json.null");
@@ -40,20 +37,15 @@ static void push_null(lua_State *L) {
   lua_pushcfunction(L, null_tostring);
   lua_setfield(L, -2, "__tostring");
   lua_setmetatable(L, -2);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &null_key); /* last, so that it is never there in part */
-}
-
-static void push_array_mark(lua_State *L) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &array_key) != LUA_TNIL)
-    return;
-  lua_pop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &null_key);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "json.array");
   lua_setfield(L, -2, "__name");
-  lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &array_key);
 }
+
+static void push_null(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &null_key); }
+static void push_array_mark(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &array_key); }
 
 /* ---- decoding ---- */
 

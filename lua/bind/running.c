@@ -55,6 +55,8 @@ static void recount(lua_State *L, bind_state *state) {
     lua_pop(L, 1);
   }
   state->active = running - state->paused;
+  if (state->active == 0)
+    release_closed(state);
 }
 
 static int run_binding(lua_State *L) {

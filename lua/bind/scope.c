@@ -14,8 +14,6 @@ typedef struct bind_scope {
 
 static const char names_key; /* its address is the registry key of the names of scopes */
 
-/* Made at once: if the first two scopes made it, one in a finaliser of the other, one table with its
-   names would be lost. */
 void bind_scope_open(lua_State *L) {
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &names_key);

@@ -344,5 +344,37 @@ local many = {}
 for i = 1, (1 << 20) + 1 do many[i] = x end
 fails("a list of 1048577 tensors is too long", bam.concat, many)
 
+-- ---- a finaliser that requires bam, and uses it, while bam is being loaded ----
+local program = arg and arg[1]
+if program then
+  local script = [[
+    local started, loading, ways = false, false, {
+      function(core) core.scope(function() return core.zeros(2) end) end,
+      function(core) core.json_decode "[null]" end,
+      function(core) local _ = core.zeros(2) + core.ones(2) end }
+    for i = 1, 3000 do -- Lua runs a few at each allocation, once it has begun
+      setmetatable({}, { __gc = function()
+        started = true
+        if loading then pcall(function() ways[i % 3 + 1](require "bam.core") end) end
+      end })
+    end
+    collectgarbage("incremental", 1, 40, 0)
+    collectgarbage "restart"
+    while not started do local _ = {} end
+    loading = true
+    local core = require "bam.core"
+    local null = core.json_decode "[null]"[1]
+    local sum = 0
+    for _ = 1, 200 do sum = sum + core.scope(function() return core.ones(3) end):count() end
+    assert(sum == 600)
+    collectgarbage()
+    assert(null == core.json_decode "[null]"[1])]]
+  for _ = 1, 2 do
+    local pipe = assert(io.popen(string.format("'%s' -e '%s' 2>&1", program, script)))
+    local said = pipe:read "a"
+    assert(pipe:close() and said == "", said)
+  end
+end
+
 for _, name in ipairs { path, text, npy, saved } do os.remove(name) end
 print("reentry: ok", runs)
