@@ -348,9 +348,11 @@ bam_status bam_bpe_cut(bam_bpe *bpe, const char *text, int64_t size, bam_tokens 
   int found;
   bam_cutter_begin(bpe->cutter, text, size);
   while ((found = bam_cutter_next(bpe->cutter, &piece)) > 0) {
-    BAM_TRY(check_piece(bpe, piece.size));
-    BAM_TRY(bam_tokens_reserve(out, 1));
+    BAM_TRY(check_piece(bpe, piece.data + piece.size - text));
+    BAM_TRY(bam_tokens_reserve(out, 2));
+    bam_tokens_push(out, (int32_t)(piece.data - text));
     bam_tokens_push(out, (int32_t)piece.size);
+    text = piece.data + piece.size;
   }
   if (found < 0)
     status = bam_cutter_fail(bpe->cutter);

@@ -44,8 +44,9 @@ void bam_bpe_release(bam_bpe *bpe); /* NULL is legal */
 bam_status bam_bpe_encode(bam_bpe *bpe, const char *text, int64_t size, bool special,
                           bam_tokens *out);
 
-/* Append the size of each piece that text is cut into, as if there were no added tokens. A piece has
-   less than 2^31 bytes. On failure `out` is as before. */
+/* Append two numbers for each piece that text is cut into, as if there were no added tokens: how many
+   bytes were removed before it, and its size. They are less than 2^31. On failure `out` is as
+   before. */
 bam_status bam_bpe_cut(bam_bpe *bpe, const char *text, int64_t size, bam_tokens *out);
 
 /* The vocabulary, borrowed. */

@@ -14,7 +14,7 @@
 #include "../file.h"
 #include "utf8.h"
 
-#define FEW_STEPS 4096                /* enough for nearly every match; see match() */
+#define FEW_STEPS 4096                /* enough for nearly every match */
 #define MORE_STEPS 16                 /* times as many for the next try */
 #define MOST_STEPS (50 * 1000 * 1000) /* of one match */
 #define TEXT_STEPS (4LL * MOST_STEPS) /* of the matches of a text that need more than a few, ... */
@@ -29,6 +29,8 @@ struct bam_pattern {
   int count;
   pcre2_code *codes[BAM_PATTERN_STEPS];
   pcre2_code *recent_codes[BAM_PATTERN_STEPS]; /* the same one where the forms are the same */
+  bam_behavior behaviors[BAM_PATTERN_STEPS];
+  bool inverts[BAM_PATTERN_STEPS];
   bam_code_ranges recent;
 };
 
@@ -71,6 +73,8 @@ static bool are_equal(const bam_expression *a, const bam_expression *b) {
 static bam_status compile_forms(bam_pattern *pattern, pcre2_compile_context *settings,
                                 const bam_expression *e, const bam_expression *recent) {
   int k = pattern->count++;
+  pattern->behaviors[k] = e->behavior;
+  pattern->inverts[k] = e->invert;
   bam_status status = compile_one(pattern, settings, e, &pattern->codes[k]);
   if (status != BAM_OK)
     return status;
@@ -131,7 +135,9 @@ typedef struct level {
   int64_t from;       /* where the next search begins; beyond the size: nowhere */
   int64_t last;       /* where the last match ended; -1: there was none */
   int64_t start, end; /* the match that was found last */
-  bool waiting;       /* it has not been handed out */
+  bool waiting;       /* it has not been taken for a segment */
+  int64_t segment;    /* where the segment at hand ends: a match, or what lies before one */
+  bool any, is_match; /* is there a segment at hand? does it count as a match? */
 } level;
 
 struct bam_cutter {
@@ -152,21 +158,28 @@ static void begin_level(level *l, const bam_piece *subject) {
   *l = (level){ .text = subject->data, .size = subject->size, .last = -1 };
 }
 
-/* Look for a match from l->from on: the results of pcre2_match. A few steps are free, so that their
-   sum is in proportion to the text; beyond them all matches of a text share a budget. */
+/* Look for a match from l->from on, in no more steps than the limits allow: as pcre2_match. */
 static int match(bam_cutter *c, int k) {
   const level *l = &c->levels[k];
   const pcre2_code *code = c->is_recent ? c->pattern->recent_codes[k] : c->pattern->codes[k];
-  for (int64_t steps = FEW_STEPS;; steps *= MORE_STEPS) {
-    pcre2_set_match_limit(c->limits, (uint32_t)(steps < MOST_STEPS ? steps : MOST_STEPS));
-    int found = pcre2_match(code, (PCRE2_SPTR)l->text, (size_t)l->size, (size_t)l->from,
-                            PCRE2_NO_UTF_CHECK, c->found, c->limits);
-    if (found != PCRE2_ERROR_MATCHLIMIT || steps >= MOST_STEPS)
-      return found;
-    c->steps -= steps * MORE_STEPS;
+  return pcre2_match(code, (PCRE2_SPTR)l->text, (size_t)l->size, (size_t)l->from,
+                     PCRE2_NO_UTF_CHECK, c->found, c->limits);
+}
+
+/* The same after FEW_STEPS were not enough. Those are free, so that their sum is in proportion to the
+   text; beyond them all matches of a text share a budget. */
+static int match_longer(bam_cutter *c, int k) {
+  int found = PCRE2_ERROR_MATCHLIMIT;
+  for (int64_t steps = FEW_STEPS; found == PCRE2_ERROR_MATCHLIMIT && steps < MOST_STEPS;) {
+    steps *= MORE_STEPS;
+    c->steps -= steps;
     if (c->steps < 0)
-      return found;
+      break;
+    pcre2_set_match_limit(c->limits, (uint32_t)(steps < MOST_STEPS ? steps : MOST_STEPS));
+    found = match(c, k);
   }
+  pcre2_set_match_limit(c->limits, FEW_STEPS);
+  return found;
 }
 
 /* Find the next match: 1, 0 when there is none, -1 on an error. */
@@ -174,6 +187,8 @@ static int search(bam_cutter *c, int k) {
   level *l = &c->levels[k];
   while (l->from <= l->size) {
     int found = match(c, k);
+    if (found == PCRE2_ERROR_MATCHLIMIT)
+      found = match_longer(c, k);
     if (found == PCRE2_ERROR_NOMATCH)
       break;
     if (found < 0) {
@@ -204,8 +219,40 @@ static bool hand_out(level *l, int64_t end, bam_piece *piece) {
   return true;
 }
 
-/* The next piece of level k's subject: the results of bam_cutter_next. */
-static int next_in_level(bam_cutter *c, int k, bam_piece *piece) {
+/* The next segment of level k's subject, from l->segment on: 1 with its end and whether it is a match,
+   0 when there is none, -1 on an error. Matches may be empty, what lies between is not. */
+static int next_segment(bam_cutter *c, int k, int64_t *end, bool *is_match) {
+  level *l = &c->levels[k];
+  if (!l->waiting) {
+    int found = search(c, k);
+    if (found < 0)
+      return -1;
+    l->waiting = found;
+  }
+  *is_match = l->waiting && l->start <= l->segment;
+  *end = *is_match ? l->end : l->waiting ? l->start : l->size;
+  if (*is_match)
+    l->waiting = false;
+  return *is_match || *end > l->segment;
+}
+
+/* Does a segment belong to the piece of the one before it? */
+static bool are_joined(bam_behavior behavior, bool before, bool is_match) {
+  return behavior == BAM_CONTIGUOUS             ? before == is_match
+         : behavior == BAM_MERGED_WITH_PREVIOUS ? is_match && !before
+         : behavior == BAM_MERGED_WITH_NEXT     ? before && !is_match
+                                                : false; /* BAM_REMOVED */
+}
+
+/* End the piece before l->segment: was there one? */
+static bool end_piece(level *l, bam_behavior behavior, bam_piece *piece) {
+  if (behavior == BAM_REMOVED && l->is_match)
+    l->done = l->segment;
+  return hand_out(l, l->segment, piece);
+}
+
+/* The next piece where matches and what lies between them are isolated, which is nearly everywhere. */
+static int next_isolated(bam_cutter *c, int k, bam_piece *piece) {
   level *l = &c->levels[k];
   while (l->done < l->size) {
     if (l->waiting) {
@@ -218,6 +265,32 @@ static int next_in_level(bam_cutter *c, int k, bam_piece *piece) {
       return -1;
     l->waiting = found;
     if (hand_out(l, found ? l->start : l->size, piece))
+      return 1;
+  }
+  return 0;
+}
+
+/* The next piece of level k's subject: the results of bam_cutter_next. */
+static int next_in_level(bam_cutter *c, int k, bam_piece *piece) {
+  level *l = &c->levels[k];
+  bam_behavior behavior = c->pattern->behaviors[k];
+  if (behavior == BAM_ISOLATED)
+    return next_isolated(c, k, piece);
+  while (l->done < l->size) {
+    int64_t end;
+    bool is_match;
+    int found = next_segment(c, k, &end, &is_match);
+    if (found < 0)
+      return -1;
+    if (found == 0)
+      return end_piece(l, behavior, piece);
+    is_match = is_match != c->pattern->inverts[k];
+    bool ends = l->any && !are_joined(behavior, l->is_match, is_match);
+    bool handed = ends && end_piece(l, behavior, piece);
+    l->segment = end;
+    l->is_match = is_match;
+    l->any = true;
+    if (handed)
       return 1;
   }
   return 0;
@@ -293,6 +366,7 @@ bam_status bam_cutter_new(bam_context *context, const bam_pattern *pattern, bam_
     bam_cutter_release(c);
     return bam_fail(context, BAM_ERROR_MEMORY, "out of memory for cutting text");
   }
+  pcre2_set_match_limit(c->limits, FEW_STEPS);
   pcre2_set_heap_limit(c->limits, MOST_KIBIBYTES);
   pcre2_jit_stack_assign(c->limits, NULL, c->stack);
   *out = c;

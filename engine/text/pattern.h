@@ -1,7 +1,7 @@
 /* The pre-tokenizer: regular expressions that cut a text into pieces, within which a tokenizer then
-   merges. Every byte of the text is in exactly one piece, in order, for any bytes whatever: each
-   match is a piece, and so is what lies between matches. Bytes that are not UTF-8 form pieces of
-   their own, which no expression sees.
+   merges. Every byte of the text is in exactly one piece, in order, for any bytes whatever, unless an
+   expression removes its matches. Bytes that are not UTF-8 form pieces of their own, which no
+   expression sees.
    Expressions are PCRE2's; ^ and $ match at every line. PCRE2 knows the characters of the Unicode it
    was built for (14 in Debian 12). So an expression can have a second form, for texts that hold
    characters which are more recent: it names them. */
@@ -17,9 +17,20 @@
    use, so threads may share them. */
 typedef struct bam_pattern bam_pattern;
 
+/* What becomes of the matches of an expression, and of what lies between them. */
+typedef enum bam_behavior {
+  BAM_ISOLATED,             /* each is a piece */
+  BAM_REMOVED,              /* matches are left out */
+  BAM_CONTIGUOUS,           /* matches in a row are one piece */
+  BAM_MERGED_WITH_PREVIOUS, /* a match belongs to what lies before it */
+  BAM_MERGED_WITH_NEXT,     /* a match belongs to what lies after it */
+} bam_behavior;
+
 typedef struct bam_expression {
   const char *text;
   int64_t size;
+  bam_behavior behavior;
+  bool invert; /* what lies between matches counts as a match, and they do not */
 } bam_expression;
 
 /* Compile `n` expressions, 0 of them too: then each run of UTF-8 is one piece. Runs of UTF-8 that hold

@@ -114,8 +114,8 @@ static bam_expression *push_strings(lua_State *L, const char *name, int *n) {
     size_t size;
     if (lua_rawgeti(L, list, i + 1) != LUA_TSTRING)
       bind_error(L, "`%s`: expected strings, got %s", name, bind_describe(L, -1));
-    strings[i].text = lua_tolstring(L, -1, &size);
-    strings[i].size = (int64_t)size;
+    const char *text = lua_tolstring(L, -1, &size);
+    strings[i] = (bam_expression){ .text = text, .size = (int64_t)size };
   }
   *n = (int)count;
   return strings;
@@ -140,10 +140,33 @@ static void read_ranges(lua_State *L, bam_code_ranges *ranges) {
   lua_pop(L, 1);
 }
 
+/* Read the list `behaviors`, if there is one: for each pattern a name, "~" before it to invert. */
+static void read_behaviors(lua_State *L, bam_expression *patterns, int n) {
+  static const char *const names[] = { "Isolated", "Removed", "Contiguous", "MergedWithPrevious",
+                                       "MergedWithNext" };
+  int given;
+  if (lua_getfield(L, 1, "behaviors") == LUA_TNIL)
+    return;
+  const bam_expression *behaviors = push_strings(L, "behaviors", &given);
+  if (given != n)
+    bind_error(L, "`behaviors`: expected %d names, got %d", n, given);
+  for (int i = 0; i < n; i++) {
+    const char *name = behaviors[i].text;
+    int k = 0;
+    patterns[i].invert = name[0] == '~';
+    while (k < 5 && strcmp(names[k], name + patterns[i].invert) != 0)
+      k++;
+    if (k == 5)
+      bind_error(L, "`behaviors`: there is no behavior %s", name);
+    patterns[i].behavior = (bam_behavior)k;
+  }
+}
+
 /* Compile the expressions of the lists `patterns` and, where there is one, `recent_patterns`. */
 static void compile_patterns(lua_State *L, const char *label, bam_pattern **out) {
   int n, n_recent = 0;
-  const bam_expression *patterns = push_strings(L, "patterns", &n), *recent_forms = NULL;
+  bam_expression *patterns = push_strings(L, "patterns", &n), *recent_forms = NULL;
+  read_behaviors(L, patterns, n);
   bam_code_ranges recent = { .count = 0 };
   if (lua_getfield(L, 1, "recent_patterns") != LUA_TNIL) {
     read_ranges(L, &recent);
@@ -381,12 +404,12 @@ static int bpe_cut(lua_State *L) {
   bam_status status = bam_bpe_cut(box->bpe, text, (int64_t)size, &sizes->ids);
   box->busy = false;
   check(L, status, "cut");
-  lua_createtable(L, (int)sizes->ids.count, 0);
-  for (int64_t i = 0; i < sizes->ids.count; i++) {
-    int32_t piece = ((const int32_t *)sizes->ids.storage->data)[i];
-    lua_pushlstring(L, text, (size_t)piece);
-    lua_rawseti(L, -2, i + 1);
-    text += piece;
+  lua_createtable(L, (int)(sizes->ids.count / 2), 0);
+  for (int64_t i = 0; i < sizes->ids.count; i += 2) {
+    const int32_t *piece = (const int32_t *)sizes->ids.storage->data + i;
+    lua_pushlstring(L, text + piece[0], (size_t)piece[1]);
+    lua_rawseti(L, -2, i / 2 + 1);
+    text += piece[0] + piece[1];
   }
   bam_tokens_release(&sizes->ids); /* now, not when it is collected */
   return 1;
@@ -447,7 +470,8 @@ static const luaL_Reg bpe_methods[] = {
   { "find", bpe_find },     { "cut", bpe_cut },       { NULL, NULL },
 };
 
-/* bpe { label =, words =, merges =, patterns =, recent =, recent_patterns =, whole_words =, added = { { id =, special =, normalized =,
+/* bpe { label =, words =, merges =, patterns =, behaviors =, recent =,
+   recent_patterns =, whole_words =, added = { { id =, special =, normalized =,
    lstrip =, rstrip = }, ... } } */
 static int bpe_new(lua_State *L) {
   int64_t n_merged;
@@ -519,7 +543,8 @@ static const luaL_Reg trainer_methods[] = {
   { "add", trainer_add }, { "train", trainer_train }, { NULL, NULL },
 };
 
-/* bpe_trainer { label =, patterns =, recent =, recent_patterns =, special = } */
+/* bpe_trainer { label =, patterns =, behaviors =, recent =,
+   recent_patterns =, special = } */
 static int trainer_new(lua_State *L) {
   int n_special;
   bam_context *context = bind_context(L);

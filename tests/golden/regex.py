@@ -2,7 +2,8 @@
 
     python3 tests/golden/regex.py          (tokenizers 0.23)
 
-For each expression, and each text, the lengths in bytes of the pieces that an isolating Split gives.
+For each expression, and each text, the lengths in bytes of the pieces that an isolating Split gives;
+then, for a few, the pieces of each behavior of Split, inverted ("~") or not.
 """
 import json
 import pathlib
@@ -44,6 +45,10 @@ PATTERNS += [
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 ]
 
+BEHAVIORS = ["Isolated", "Removed", "Contiguous", "MergedWithPrevious", "MergedWithNext"]
+BEHAVING = ["a", "a*", "", "ab|b", r"\s+|\w+", r"(?=b)", r"$|a", r"[ab]|^"]
+BEHAVING_TEXTS = ["", "a", "b", "aab", "baab abba", "ab\nab\n", " a  b", "aaa", "bbb", "é a\u0301b\U00031350a"]
+
 
 def cut(split, text):
     return [len(piece.encode()) for piece, _ in split.pre_tokenize_str(text)]
@@ -58,8 +63,19 @@ def main():
             cases.append({"pattern": pattern, "error": str(error).replace("Oniguruma error: ", "")})
             continue
         cases.append({"pattern": pattern, "sizes": [cut(split, text) for text in TEXTS]})
+    behaving = []
+    for pattern in BEHAVING:
+        for behavior in BEHAVIORS:
+            snake = "".join("_" + c.lower() if c.isupper() else c for c in behavior)[1:]
+            for invert in False, True:
+                split = pre_tokenizers.Split(Regex(pattern), snake, invert)
+                behaving.append({"pattern": pattern, "behavior": "~" * invert + behavior,
+                                 "pieces": [[piece for piece, _ in split.pre_tokenize_str(text)]
+                                            for text in BEHAVING_TEXTS]})
     lines = [json.dumps(case, ensure_ascii=True, separators=(",", ":")) for case in cases]
-    PLACE.write_text('{"texts":%s,\n"cases":[\n%s\n]}\n' % (json.dumps(TEXTS), ",\n".join(lines)))
+    more = [json.dumps(case, separators=(",", ":")) for case in behaving]
+    PLACE.write_text('{"texts":%s,\n"cases":[\n%s\n],\n"behaving_texts":%s,\n"behaving":[\n%s\n]}\n' %
+                     (json.dumps(TEXTS), ",\n".join(lines), json.dumps(BEHAVING_TEXTS), ",\n".join(more)))
 
 
 main()

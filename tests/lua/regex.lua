@@ -45,6 +45,29 @@ end
 assert(counts.equal > 200 and counts.wrong > 3)
 print(("expressions: %d equal, %d malformed"):format(counts.equal, counts.wrong))
 
+-- ---- what Split does with the matches ----
+
+local base = json.decode(tokenizer.train { texts = {}, vocab = 256, special = {} }:json())
+local function behaving(pattern, behavior, invert)
+  base.pre_tokenizer = { type = "Sequence", pretokenizers = json.array {
+    { type = "Split", pattern = { Regex = pattern }, behavior = behavior, invert = invert },
+    { type = "ByteLevel", add_prefix_space = false, use_regex = false } } }
+  return tokenizer.parse(json.encode(base))
+end
+
+for _, case in ipairs(golden.behaving) do
+  local invert, behavior = case.behavior:match "^(~?)(.*)$"
+  local fine, t = pcall(behaving, case.pattern, behavior, invert == "~")
+  assert(fine or case.pattern == "", t) -- an empty pattern is refused
+  for i, text in ipairs(fine and golden.behaving_texts or {}) do
+    local found, expected = table.concat(t:pieces(text), "|"), table.concat(case.pieces[i], "|")
+    assert(found == expected, ("%s, %s, cuts %q into %s, in the reference into %s")
+      :format(case.pattern, case.behavior, text, found, expected))
+  end
+  assert(not fine or tokenizer.parse(t:json()):json() == t:json())
+end
+assert(#golden.behaving == 80)
+
 -- ---- what is right, but not computed ----
 
 local REFUSED = {

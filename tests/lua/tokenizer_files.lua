@@ -198,8 +198,10 @@ expect_steps("Digits as step 1 of 1 is not computed", { type = "Digits", individ
 expect_steps("individual_digits of Digits is nil", { type = "Digits" }, bytes)
 expect_steps("expected an object with a type, got 5", 5)
 expect_steps("a Split needs a pattern", { type = "Split", behavior = "Isolated" }, bytes)
-expect_steps('a Split has behavior the string "Removed"; bamlua computes "Isolated"',
-             { type = "Split", behavior = "Removed", pattern = { Regex = "a" } }, bytes)
+expect_steps('a Split has behavior the string "Kept"; bamlua computes Isolated',
+             { type = "Split", behavior = "Kept", pattern = { Regex = "a" } }, bytes)
+expect_steps("invert of a Split is 1, not true or false",
+             { type = "Split", behavior = "Removed", pattern = { Regex = "a" }, invert = 1 }, bytes)
 expect_error('small.json: malformed pattern "(": at byte 1: a group is not closed', tokenizer.parse, variant(function(file)
   file.pre_tokenizer = { type = "Sequence", pretokenizers = {
     { type = "Split", behavior = "Isolated", pattern = { Regex = "(" } }, bytes } }

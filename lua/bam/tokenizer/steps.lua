@@ -35,15 +35,17 @@ local regex_of = {
 --- What cuts as the steps do: the fields of core.bpe and core.bpe_trainer that say how text is cut.
 ---@param steps table[]
 ---@param label string for messages
----@return { patterns: string[], recent_patterns: string[], recent: integer[] }
+---@return { patterns: string[], recent_patterns: string[], recent: integer[], behaviors: string[] }
 function M.patterns(steps, label)
-  local patterns, recent_patterns = {}, {}
+  local patterns, recent_patterns, behaviors = {}, {}, {}
   for i, step in ipairs(steps) do
     local fine, usual, recent = pcall(regex.translate, regex_of[step.type](step))
     if not fine then check.fail("%s: %s", label, (tostring(usual):gsub("^.-:%d+: ", ""))) end
     patterns[i], recent_patterns[i] = usual, recent
+    behaviors[i] = (step.invert and "~" or "") .. (step.behavior or "Isolated")
   end
-  return { patterns = patterns, recent_patterns = recent_patterns, recent = regex.recent }
+  return { patterns = patterns, recent_patterns = recent_patterns, recent = regex.recent,
+           behaviors = behaviors }
 end
 
 --- What the field pre_tokenizer holds for these steps.
@@ -64,17 +66,23 @@ end
 
 -- ---- reading ----
 
+local BEHAVIORS = { Isolated = true, Removed = true, Contiguous = true, MergedWithPrevious = true,
+                    MergedWithNext = true }
+
 local function read_split(label, step)
   local pattern = type(step.pattern) == "table" and step.pattern or {}
   local regex, text = pattern.Regex, pattern.String
   if (type(regex) == "string") == (type(text) == "string") or regex == "" or text == "" then
     fail(label, "a Split needs a pattern, { Regex } or { String }, that is not empty")
   end
-  if step.behavior ~= "Isolated" then
-    fail(label, 'a Split has behavior %s; bamlua computes "Isolated"',
-         check.describe(step.behavior))
+  if not BEHAVIORS[step.behavior] then
+    fail(label, "a Split has behavior %s; bamlua computes Isolated, Removed, Contiguous, "
+         .. "MergedWithPrevious and MergedWithNext", check.describe(step.behavior))
   end
-  return { type = "Split", behavior = "Isolated", invert = step.invert == true,
+  if step.invert ~= nil and type(step.invert) ~= "boolean" then
+    fail(label, "invert of a Split is %s, not true or false", check.describe(step.invert))
+  end
+  return { type = "Split", behavior = step.behavior, invert = step.invert == true,
            pattern = { Regex = regex, String = text } }
 end
 
