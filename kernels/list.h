@@ -160,14 +160,14 @@
   /* rope.c: positions NULL are 0 .. T-1 */                                                       \
   X(rope, (bam_stream stream, void *y, const void *x, const int64_t *positions,                   \
     const bam_rope *rope))                                                                        \
-  /* attention.c: o is [B, T, H, K]; lse and delta are [B, T, H]; first is [B, T] from            \
+  /* attention.c: o is [B, T, H, K], stats [B, T, H, 2], delta [B, T, H]; first is [B, T] from    \
      document_starts or NULL; scratch has as many elements as attention_scratch says */           \
-  X(attention, (bam_stream stream, void *o, void *lse, void *scratch, const void *q,              \
+  X(attention, (bam_stream stream, void *o, void *stats, void *scratch, const void *q,            \
     const void *k, const void *v, const int32_t *first, const bam_attention *attention))          \
   X(attention_delta, (bam_stream stream, void *delta, const void *o, const void *doo,             \
     int64_t rows, int64_t width))                                                                 \
   X(attention_backward, (bam_stream stream, void *dq, void *dk, void *dv, void *scratch,          \
-    const void *doo, const void *q, const void *k, const void *v, const void *lse,                \
+    const void *doo, const void *q, const void *k, const void *v, const void *stats,              \
     const void *delta, const int32_t *first, const bam_attention *attention))                     \
   X(attention_scratch, (bam_stream stream, int64_t *forward, int64_t *backward,                   \
     const bam_attention *attention))                                                              \

@@ -9,7 +9,7 @@
 #include "fused.h"
 #include "layout.h"
 
-enum { SAVED_Q, SAVED_K, SAVED_V, SAVED_O, SAVED_LSE, SAVED_FIRST };
+enum { SAVED_Q, SAVED_K, SAVED_V, SAVED_O, SAVED_STATS, SAVED_FIRST };
 
 bam_status bam_call_check_documents(bam_call *call, int i, int64_t batch, int64_t time) {
   const bam_tensor *documents = bam_call_optional(call, i);
@@ -85,13 +85,13 @@ done:
   return status;
 }
 
-static bam_status save_attention(bam_call *call, bam_tensor *const qkv[3], bam_tensor *lse,
+static bam_status save_attention(bam_call *call, bam_tensor *const qkv[3], bam_tensor *stats,
                                  bam_tensor *first) {
   bam_status status = BAM_OK;
   for (int i = 0; i < 3; i++)
     BAM_TRY(bam_call_save(call, SAVED_Q + i, qkv[i]));
   BAM_TRY(bam_call_save(call, SAVED_O, call->outputs[0]));
-  BAM_TRY(bam_call_save(call, SAVED_LSE, lse));
+  BAM_TRY(bam_call_save(call, SAVED_STATS, stats));
   BAM_TRY(bam_call_save(call, SAVED_FIRST, first));
 done:
   return status;
@@ -106,33 +106,33 @@ static void release_all(bam_tensor *const three[3], bam_tensor *a, bam_tensor *b
 }
 
 static bam_status attention_forward(bam_call *call) {
-  bam_tensor *qkv[3] = { NULL }, *lse = NULL, *first = NULL, *scratch = NULL;
+  bam_tensor *qkv[3] = { NULL }, *stats = NULL, *first = NULL, *scratch = NULL;
   bam_device *device = bam_call_device(call);
   const bam_kernels *kernels;
   int64_t forward, backward;
   bam_status status = BAM_OK;
   BAM_TRY(check_attention(call));
   BAM_TRY(bam_call_need_real(call, 0));
-  bam_shape rows = call->inputs[0]->shape;
-  rows.ndim = 3;
+  bam_shape pairs = call->inputs[0]->shape; /* one of numbers for each query */
+  pairs.size[3] = 2;
   bam_dtype dtype = call->inputs[0]->dtype;
   for (int i = 0; i < 3; i++)
     BAM_TRY(heads_input(call, i, &qkv[i]));
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
   bam_attention a = describe(qkv[0], qkv[1], qkv[2], &call->attrs[0]);
   BAM_TRY(bam_call_output(call, 0, dtype, &call->inputs[0]->shape));
-  BAM_TRY(bam_tensor_new(call->context, device, dtype, &rows, &lse));
+  BAM_TRY(bam_tensor_new(call->context, device, dtype, &pairs, &stats));
   BAM_TRY(bam_call_document_starts(call, 3, kernels, &first));
-  BAM_TRY(save_attention(call, qkv, lse, first));
+  BAM_TRY(save_attention(call, qkv, stats, first));
   if (bam_tensor_count(call->outputs[0]) == 0)
     goto done;
   kernels->attention_scratch(device->stream, &forward, &backward, &a);
   BAM_TRY(bam_scratch_new(call->context, device, dtype, forward, &scratch));
-  kernels->attention(device->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(lse),
+  kernels->attention(device->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(stats),
                      bam_tensor_data(scratch), bam_tensor_data(qkv[0]), bam_tensor_data(qkv[1]),
                      bam_tensor_data(qkv[2]), first != NULL ? bam_tensor_data(first) : NULL, &a);
 done:
-  release_all(qkv, lse, first, scratch);
+  release_all(qkv, stats, first, scratch);
   return status;
 }
 
@@ -157,8 +157,10 @@ done:
 static bam_status compute_delta(bam_backward *pass, const bam_kernels *kernels, bam_tensor *dy,
                                 bam_tensor **delta) {
   bam_tensor *o = pass->saved[SAVED_O];
-  bam_status status = bam_tensor_new(pass->context, bam_tensor_device(o), o->dtype,
-                                     &pass->saved[SAVED_LSE]->shape, delta);
+  bam_shape rows = o->shape;
+  rows.ndim = 3;
+  bam_status status =
+    bam_tensor_new(pass->context, bam_tensor_device(o), o->dtype, &rows, delta);
   if (status == BAM_OK)
     kernels->attention_delta(bam_tensor_device(o)->stream, bam_tensor_data(*delta),
                              bam_tensor_data(o), bam_tensor_data(dy), bam_tensor_count(*delta),
@@ -192,7 +194,7 @@ static bam_status attention_backward(bam_backward *pass) {
   kernels->attention_backward(device->stream, bam_tensor_data(to[0]), bam_tensor_data(to[1]),
                               bam_tensor_data(to[2]), bam_tensor_data(scratch), bam_tensor_data(dy),
                               bam_tensor_data(saved[SAVED_Q]), bam_tensor_data(saved[SAVED_K]),
-                              bam_tensor_data(saved[SAVED_V]), bam_tensor_data(saved[SAVED_LSE]),
+                              bam_tensor_data(saved[SAVED_V]), bam_tensor_data(saved[SAVED_STATS]),
                               bam_tensor_data(delta),
                                   first != NULL ? bam_tensor_data(first) : NULL, &a);
 done:

@@ -17,7 +17,7 @@
 enum { X, QKV, OUT, GATES, DOCUMENTS, POSITIONS };
 enum { ATTR_HEADS, ATTR_KV_HEADS, ATTR_ROPE_BASE, ATTR_SCALE };
 enum {
-  SAVED_X, SAVED_QKV_WEIGHT, SAVED_OUT_WEIGHT, SAVED_GATES, SAVED_QKV, SAVED_O, SAVED_LSE,
+  SAVED_X, SAVED_QKV_WEIGHT, SAVED_OUT_WEIGHT, SAVED_GATES, SAVED_QKV, SAVED_O, SAVED_STATS,
   SAVED_FIRST, SAVED_POSITIONS
 };
 
@@ -165,11 +165,11 @@ typedef struct mixture {
   layout l;
   const bam_kernels *kernels;
   bam_tensor *in[4]; /* X .. GATES */
-  bam_tensor *qkv, *o, *lse, *first, *positions;
+  bam_tensor *qkv, *o, *stats, *first, *positions;
 } mixture;
 
 static void release_mixture(mixture *m) {
-  bam_tensor *all[] = { m->in[0], m->in[1], m->in[2], m->in[3], m->qkv, m->o, m->lse, m->first,
+  bam_tensor *all[] = { m->in[0], m->in[1], m->in[2], m->in[3], m->qkv, m->o, m->stats, m->first,
                         m->positions };
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     bam_tensor_release(all[i]);
@@ -191,14 +191,14 @@ static bam_status open_mixture(bam_call *call, mixture *m) {
   BAM_TRY(bam_call_document_starts(call, DOCUMENTS, m->kernels, &m->first));
   BAM_TRY(bam_scratch_new(call->context, device, dtype, l->tokens * l->columns, &m->qkv));
   BAM_TRY(bam_scratch_new(call->context, device, dtype, l->tokens * l->heads * l->width, &m->o));
-  BAM_TRY(bam_scratch_new(call->context, device, dtype, l->tokens * l->heads, &m->lse));
+  BAM_TRY(bam_scratch_new(call->context, device, dtype, 2 * l->tokens * l->heads, &m->stats));
   BAM_TRY(bam_call_output(call, 0, dtype, &y));
 done:
   return status;
 }
 
 static bam_status save_mixture(bam_call *call, const mixture *m) {
-  bam_tensor *const made[] = { m->qkv, m->o, m->lse, m->first, m->positions };
+  bam_tensor *const made[] = { m->qkv, m->o, m->stats, m->first, m->positions };
   bam_status status = BAM_OK;
   for (int i = X; i <= GATES; i++)
     BAM_TRY(bam_call_save(call, SAVED_X + i, m->in[i]));
@@ -224,7 +224,7 @@ static bam_status attend(bam_call *call, const mixture *m) {
                   device, dtype, bam_tensor_data(m->qkv), bam_tensor_data(m->in[X]),
                   bam_tensor_data(m->in[QKV]));
   BAM_TRY(turn(l, m->kernels, m->qkv, m->positions, call->attrs[ATTR_ROPE_BASE].f, false));
-  m->kernels->attention(device->stream, bam_tensor_data(m->o), bam_tensor_data(m->lse),
+  m->kernels->attention(device->stream, bam_tensor_data(m->o), bam_tensor_data(m->stats),
                         bam_tensor_data(scratch), head_of(m->qkv, 0, l),
                         head_of(m->qkv, l->heads, l), head_of(m->qkv, l->heads + l->kv_heads, l),
                         m->first != NULL ? bam_tensor_data(m->first) : NULL, &a);
@@ -354,7 +354,7 @@ static bam_status attend_backward(bam_backward *pass, gradients *g) {
                                  head_of(g->dqkv, keys, l), head_of(g->dqkv, values, l),
                                  bam_tensor_data(g->scratch), bam_tensor_data(g->doo),
                                  head_of(qkv, 0, l), head_of(qkv, keys, l),
-                                 head_of(qkv, values, l), bam_tensor_data(saved[SAVED_LSE]),
+                                 head_of(qkv, values, l), bam_tensor_data(saved[SAVED_STATS]),
                                  bam_tensor_data(g->delta),
                                  first != NULL ? bam_tensor_data(first) : NULL, &a);
   BAM_TRY(turn(l, g->kernels, g->dqkv, saved[SAVED_POSITIONS], pass->attrs[ATTR_ROPE_BASE].f,
@@ -389,7 +389,7 @@ done:
 static bam_status mixture_of_attention_backward(bam_backward *pass) {
   gradients g = { .kernels = NULL };
   bam_status status = BAM_OK;
-  if (bam_tensor_count(pass->saved[SAVED_LSE]) == 0)
+  if (bam_tensor_count(pass->saved[SAVED_STATS]) == 0)
     return bam_backward_give_zeros(pass);
   BAM_TRY(open_gradients(pass, &g));
   BAM_TRY(project_backward(pass, &g));

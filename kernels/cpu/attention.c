@@ -1,6 +1,6 @@
 /* Causal attention with grouped key/value heads, in tiles: the scores of TILE_ROWS queries against
    a block of keys are the most that ever exists. Forward keeps a running maximum and sum per row
-   and saves the base-2 logarithm of the sum; backward computes the scores again from it.
+   and saves the maximum and 1 / the sum (see loss.c): backward computes the weights again.
 
    Keys are packed transposed, so that both products run over contiguous vectors. Scores are in base
    2: the packed keys carry scale * log2(e). Every result is written by one thread in a fixed order,
@@ -237,17 +237,18 @@ static void attend(query_task *task) {
     }
 }
 
-/* Divide by the sums; o and lse are those of the task's first row and head, `heads` rows apart. */
-static void finish(const query_task *task, real *o, real *lse) {
+/* Divide by the sums; o and stats are those of the task's first row and head, `heads` rows apart. */
+static void finish(const query_task *task, real *o, real *stats) {
   int64_t heads = task->a->heads, width = task->a->width;
   for (int64_t i = 0; i < task->rows; i++) {
-    store_rows(o + i * heads * width, 0, task->o + i * task->plan->pitch, 0, 1, width,
-               1 / task->sum[i], false);
-    lse[i * heads] = task->max[i] + (real)log2((double)task->sum[i]);
+    const real part = 1 / task->sum[i];
+    store_rows(o + i * heads * width, 0, task->o + i * task->plan->pitch, 0, 1, width, part, false);
+    stats[2 * i * heads] = task->max[i];
+    stats[2 * i * heads + 1] = part;
   }
 }
 
-void KERNEL(attention)(bam_stream stream, void *o, void *lse, void *scratch, const void *q,
+void KERNEL(attention)(bam_stream stream, void *o, void *stats, void *scratch, const void *q,
                        const void *k, const void *v, const int32_t *first,
                        const bam_attention *a) {
   (void)stream;
@@ -271,7 +272,7 @@ void KERNEL(attention)(bam_stream stream, void *o, void *lse, void *scratch, con
     load_rows(task.q, plan.pitch, QUERIES, rows, a->q[1], task.rows, a->width, 1);
     attend(&task);
     int64_t at = (b * a->time + start) * a->heads + h;
-    finish(&task, (real *)o + at * a->width, (real *)lse + at);
+    finish(&task, (real *)o + at * a->width, (real *)stats + 2 * at);
   }
 }
 
@@ -282,7 +283,7 @@ void KERNEL(attention)(bam_stream stream, void *o, void *lse, void *scratch, con
 typedef struct kv_task {
   const bam_attention *a;
   const int32_t *first;
-  const real *lse, *delta; /* of the sequence's first row, head 0 */
+  const real *stats, *delta; /* of the sequence's first row, head 0 */
   int64_t pitch;
   int64_t key, keys;    /* the block of keys */
   int64_t query, rows;  /* the block of queries */
@@ -313,11 +314,11 @@ static kv_task divide_scratch(real *mine, const bam_attention *a) {
 }
 
 /* Weights from scores, and the gradient of the scores, of one row; 0 where masked. */
-static void differentiate_row(real *p, real *ds, int64_t n, const row_mask *mask, real lse,
-                              real delta) {
+static void differentiate_row(real *p, real *ds, int64_t n, const row_mask *mask, real max,
+                              real part, real delta) {
 #pragma omp simd
   for (int64_t j = 0; j < n; j++) {
-    p[j] = exp2_negative(p[j] - lse);
+    p[j] = exp2_negative(p[j] - max) * part;
     ds[j] = p[j] * (ds[j] - delta);
   }
   mask_row(p, EDGE, mask, 0);
@@ -337,8 +338,8 @@ static void backward_rows(const kv_task *task, int64_t r, int64_t h, real *dq) {
   for (int64_t i = 0; i < rows; i++) {
     row_mask mask = mask_of(task->first, i0 + i, task->key, to);
     int64_t at = (i0 + i) * a->heads + h;
-    differentiate_row(p + i * EDGE, ds + i * EDGE, round_up(to, LANES), &mask, task->lse[at],
-                      task->delta[at]);
+    differentiate_row(p + i * EDGE, ds + i * EDGE, round_up(to, LANES), &mask,
+                      task->stats[2 * at], task->stats[2 * at + 1], task->delta[at]);
   }
   tile_row(task->dq, task->pitch, (tile_view){ ds, EDGE, 1 }, task->k, task->pitch, a->width, to,
            false);
@@ -414,7 +415,7 @@ static void clear_queries(real *dq, const bam_attention *a, int64_t b, int64_t g
 
 void KERNEL(attention_backward)(bam_stream stream, void *dq, void *dk, void *dv, void *scratch,
                                 const void *doo, const void *q, const void *k, const void *v,
-                                const void *lse, const void *delta, const int32_t *first,
+                                const void *stats, const void *delta, const int32_t *first,
                                 const bam_attention *a) {
   (void)stream;
   int64_t tasks = a->batch * a->kv_heads;
@@ -423,7 +424,7 @@ void KERNEL(attention_backward)(bam_stream stream, void *dq, void *dk, void *dv,
     int64_t b = n / a->kv_heads, g = n % a->kv_heads;
     kv_task task = divide_scratch((real *)scratch + thread_number() * backward_own(a), a);
     task.first = first != NULL ? first + b * a->time : NULL;
-    task.lse = (const real *)lse + b * a->time * a->heads;
+    task.stats = (const real *)stats + 2 * b * a->time * a->heads;
     task.delta = (const real *)delta + b * a->time * a->heads;
     if (!a->add_dq)
       clear_queries(dq, a, b, g);

@@ -1,6 +1,6 @@
 /* Causal attention, forward, and what both passes need beforehand. A block owns TILE queries and
    walks the keys that they see, with a running maximum and sum per row (see attention.h). Scores
-   are in base 2, as in kernels/cpu/attention.c, and so is lse. */
+   are in base 2, as in kernels/cpu/attention.c, and stats are the same. */
 #include "attention.h"
 #include "rows.h"
 
@@ -67,25 +67,27 @@ static __device__ __forceinline__ void soften(running<columns> &state, tile_memo
   }
 }
 
-/* Divide by the sums and write; o and lse are those of the tile's first row and head. */
+/* Divide by the sums and write; o and stats are those of the tile's first row and head. */
 template <int columns>
-static __device__ __forceinline__ void finish(running<columns> &state, real *o, real *lse,
+static __device__ __forceinline__ void finish(running<columns> &state, real *o, real *stats,
                                               int count, int64_t from, const bam_attention &a) {
   BAM_UNROLL
   for (int i = 0; i < ROWS; i++) {
     const int row = own_row<ROWS>(i);
-    const real sum = sum_across(state.sum[i]);
+    const real part = 1 / sum_across(state.sum[i]);
     for (int n = 0; n < columns; n++)
-      state.o[i][n] *= 1 / sum;
-    if (from == 0 && row < count && threadIdx.x % ACROSS == 0)
-      lse[row * a.heads] = state.most[i] + REAL_MATH(log2)(sum);
+      state.o[i][n] *= part;
+    if (from == 0 && row < count && threadIdx.x % ACROSS == 0) {
+      stats[2 * row * a.heads] = state.most[i];
+      stats[2 * row * a.heads + 1] = part;
+    }
   }
   store_rows(o, a.heads * a.width, state.o, count, from, a.width, (real)1, false);
 }
 
 template <int columns>
 static __global__ void __launch_bounds__(THREADS(ROWS), BLOCKS(ROWS))
-  attend(bam_attention a, real *o, real *lse, const real *q, const real *k, const real *v,
+  attend(bam_attention a, real *o, real *stats, const real *q, const real *k, const real *v,
          const int32_t *first) {
   BAM_SHARED(tile_memory, memory, 1);
   tile_memory &m = memory[0];
@@ -112,17 +114,17 @@ static __global__ void __launch_bounds__(THREADS(ROWS), BLOCKS(ROWS))
       add_product(state.o, m.weights, m.slices, tile_rows(values, a.v[1], key, a.time), task.from,
                   a.width);
     }
-    finish(state, o + at * a.width, lse + at, queries.count, task.from, a);
+    finish(state, o + at * a.width, stats + 2 * at, queries.count, task.from, a);
   }
 }
 
 #define ATTEND(columns)                                                                           \
   BAM_LAUNCH(stream, (attend<columns>),                                                           \
              BAM_ROW_BLOCKS(a->batch * a->heads * TILES(a->time) * PARTS(a->width, columns)),     \
-             THREADS(ROWS), 0, *a, (real *)o, (real *)lse, (const real *)q, (const real *)k,      \
+             THREADS(ROWS), 0, *a, (real *)o, (real *)stats, (const real *)q, (const real *)k,    \
              (const real *)v, first)
 
-void KERNEL(attention)(bam_stream stream, void *o, void *lse, void *scratch, const void *q,
+void KERNEL(attention)(bam_stream stream, void *o, void *stats, void *scratch, const void *q,
                        const void *k, const void *v, const int32_t *first,
                        const bam_attention *a) {
   (void)scratch;

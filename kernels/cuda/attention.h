@@ -39,12 +39,12 @@ typedef struct __align__(16) four {
 
 static __device__ __forceinline__ four load_four(const real *p) { return *(const four *)p; }
 
-/* The shared memory of a block: at most 48 KB. lse and delta are for the backward pass. */
+/* The shared memory of a block: at most 48 KB. most, part and delta are for the backward pass. */
 typedef struct __align__(16) tile_memory {
   real slices[2 * TILE * SLICE_PITCH]; /* of the operands of scores, or one of rows */
   real weights[TILE * SCORE_PITCH];    /* made of the scores, or their gradients */
   int32_t query_first[TILE], key_first[TILE];
-  real lse[TILE], delta[TILE];
+  real most[TILE], part[TILE], delta[TILE]; /* of the queries */
 } tile_memory;
 
 static_assert(SLICE * ACROSS * MOST_COLUMNS <= 2 * TILE * SLICE_PITCH, "a slice of rows");

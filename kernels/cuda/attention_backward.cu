@@ -1,4 +1,4 @@
-/* Causal attention, backward: the weights again from lse, then the gradients of the scores. Two
+/* Causal attention, backward: the weights again from stats, then the gradients of the scores. Two
    kernels write without adding up between blocks: one owns TILE queries and walks the keys that
    they see, for dq; the other owns TILE keys and walks the queries that see them, of all heads that
    share the key head, for dk and dv. Tiles and products are those of attention.h. */
@@ -6,7 +6,7 @@
 
 typedef struct gradients {
   real *dq, *dk, *dv;
-  const real *doo, *q, *k, *v, *lse, *delta;
+  const real *doo, *q, *k, *v, *stats, *delta;
   const int32_t *first;
 } gradients;
 
@@ -32,7 +32,8 @@ static __device__ __forceinline__ bool load_queries(tile_memory &m, const gradie
     return false;
   const int64_t t = start + x, at = (batch * a.time + t) * a.heads + head;
   m.query_first[x] = document_of(documents_of(p, batch, a.time), t, a.time);
-  m.lse[x] = t < a.time ? p.lse[at] : (real)0;
+  m.most[x] = t < a.time ? p.stats[2 * at] : (real)0;
+  m.part[x] = t < a.time ? p.stats[2 * at + 1] : (real)0;
   m.delta[x] = t < a.time ? p.delta[at] : (real)0;
   return m.query_first[x] < end;
 }
@@ -53,7 +54,8 @@ static __device__ __forceinline__ void weigh(tile_memory &m, const real (&scores
     for (int j = 0; j < SCORES; j++) {
       const int row = own_row<rows>(i), column = own_column(j);
       const int query = queries ? row : column, key = queries ? column : row;
-      const real weight = REAL_MATH(exp2)(scores[i][j] * factor - m.lse[query]);
+      const real weight =
+        REAL_MATH(exp2)(scores[i][j] * factor - m.most[query]) * m.part[query];
       m.weights[row * SCORE_PITCH + column] = visible(m, query, key, ahead) ? weight : (real)0;
     }
 }
@@ -145,11 +147,11 @@ static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
 
 void KERNEL(attention_backward)(bam_stream stream, void *dq, void *dk, void *dv, void *scratch,
                                 const void *doo, const void *q, const void *k, const void *v,
-                                const void *lse, const void *delta, const int32_t *first,
+                                const void *stats, const void *delta, const int32_t *first,
                                 const bam_attention *a) {
   const gradients p = { (real *)dq, (real *)dk, (real *)dv, (const real *)doo, (const real *)q,
-                        (const real *)k, (const real *)v, (const real *)lse, (const real *)delta,
-                        first };
+                        (const real *)k, (const real *)v, (const real *)stats,
+                        (const real *)delta, first };
   (void)scratch;
   if (a->width <= 4 * ACROSS) {
     BACKWARD(find_dq, a->heads, MOST_ROWS, 4);

@@ -218,6 +218,23 @@ Test(attention, extremes) {
   RELEASE(q, k, v, o, bad, p);
 }
 
+/* Backward's weights of a query sum to 1, however large its scores are. With a gradient of ones, dv
+   is the sum of the weights that each key gets, and the sum of that the number of queries. */
+Test(attention, weights_of_large_scores_sum_to_one) {
+  const int64_t T = 48;
+  bam_tensor *q = make_random(BAM_F32, SHAPE(1, T, 1, 4), 60, 61);
+  bam_tensor *k = make_random(BAM_F32, SHAPE(1, T, 1, 4), 60, 60.1);
+  bam_tensor *v = make_leaf(BAM_F32, SHAPE(1, T, 1, 4), -1, 1);
+  bam_tensor *ones = make_random(BAM_F32, SHAPE(1, T, 1, 4), 1, 1);
+  bam_tensor *y = run(&bam_op_attention, (bam_tensor *[]){ q, k, v }, 3, NULL);
+  EXPECT_OK(bam_autograd_backward(y, ones, false));
+  double sum = 0;
+  for (int64_t i = 0; i < T; i++)
+    sum += value_at(v->grad, 4 * i);
+  cr_assert(fabs(sum / (double)T - 1) <= 0x1p-22, "%g", sum / (double)T - 1);
+  RELEASE(q, k, v, ones, y);
+}
+
 Test(attention, empty) {
   bam_tensor *q = make_leaf(BAM_F64, SHAPE(2, 0, 4, 3), -1, 1);
   bam_tensor *k = make_leaf(BAM_F64, SHAPE(2, 0, 2, 3), -1, 1);
