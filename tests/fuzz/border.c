@@ -4,6 +4,7 @@
          search; ends at the first of the limits
      fuzz_border --round N [--seed N] [--trace] [--shrink]
          one round again, with its calls shown, or with as few as still lead to the finding
+   --strict: messages that only speak of the inside are findings too.
    --call-seconds N: a call that takes more of the processor's time hangs; 60 by default.
    Ends with "N calls ..., N findings"; the exit code is 1 when there are any. */
 #include "border.h"
@@ -205,7 +206,8 @@ static void keep_messages(void) {
     return; /* there were none */
 }
 
-static int search(uint64_t calls, double seconds, int most_findings) {
+/* Returns how many findings there are; messages are some when `strict`. */
+static int search(uint64_t calls, double seconds, int most_findings, bool strict) {
   int findings = 0;
   double begin = clock_seconds();
   border_progress *progress = options.progress;
@@ -225,7 +227,7 @@ static int search(uint64_t calls, double seconds, int most_findings) {
   fprintf(said, "fuzz_border: seed %" PRIu64 ": %" PRIu64 " calls, %" PRIu64 " of them errors, "
           "in %.0f s; %d findings, %d kinds of messages\n",
           options.seed, progress->calls, progress->errors, clock_seconds() - begin, findings, kinds);
-  return findings + kinds;
+  return findings + (strict ? kinds : 0);
 }
 
 /* ---- the command line ---- */
@@ -240,7 +242,7 @@ static void fix_addresses(char **argv) {
 }
 
 static int usage(void) {
-  fprintf(stderr, "usage: fuzz_border [--calls N] [--seconds S] [--findings N] [--seed N] [--plant FAULT] | "
+  fprintf(stderr, "usage: fuzz_border [--calls N] [--seconds S] [--findings N] [--seed N] [--plant FAULT] [--strict] | "
                   "--round N [--seed N] [--plant FAULT] [--trace] [--shrink]\n");
   return 2;
 }
@@ -258,14 +260,17 @@ int main(int argc, char **argv) {
   uint64_t calls = UINT64_MAX, round = UINT64_MAX;
   double seconds = 1e12;
   int most_findings = 20;
-  bool shrinks = false;
+  bool shrinks = false, strict = false;
   fix_addresses(argv);
   setvbuf(stdout, NULL, _IOLBF, 0);
   for (int i = 1; i < argc; i++) {
     const char *option = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
-    if (strcmp(option, "--trace") == 0 || strcmp(option, "--shrink") == 0) {
-      options.trace |= option[2] == 't';
-      shrinks |= option[2] == 's';
+    bool *flag = strcmp(option, "--trace") == 0    ? &options.trace
+                 : strcmp(option, "--shrink") == 0 ? &shrinks
+                 : strcmp(option, "--strict") == 0 ? &strict
+                                                   : NULL;
+    if (flag != NULL) {
+      *flag = true;
       continue;
     }
     if (value == NULL)
@@ -294,7 +299,7 @@ int main(int argc, char **argv) {
   }
   int findings = 0;
   if (round == UINT64_MAX)
-    findings = search(calls, seconds, most_findings);
+    findings = search(calls, seconds, most_findings, strict);
   else if (shrinks)
     shrink(round);
   else {

@@ -42,7 +42,7 @@ finish() {
 
 # The border fuzzer must end with a finding that tells of the fault planted.
 expect_plant() {
-  if "$build/fuzz_border" --plant "$1" --calls 20000 --findings 1 --call-seconds 2 >"$log/plant-$1" 2>&1 ||
+  if "$build/fuzz_border" --plant "$1" --strict --calls 5000 --findings 1 --call-seconds 2 >"$log/plant-$1" 2>&1 ||
     ! grep -aq planted "$log/plant-$1"; then
     fail "plant-$1"
   else
@@ -82,8 +82,8 @@ if test "$limit" = sample; then
   for plant in overflow leak change borrow hang message; do
     expect_plant $plant
   done
-  start border-1 "$build/fuzz_border" --calls 50000 --seed 1
-  start border-2 "$build/fuzz_border" --calls 50000 --seed 2
+  start border-1 "$build/fuzz_border" --calls 40000 --seed 1
+  start border-2 "$build/fuzz_border" --calls 40000 --seed 2
   finish border-1 border-2
   start files "$build/fuzz_files" -n 20000 1
   finish files
