@@ -92,6 +92,7 @@ local REFUSED = {
   { [[x(?:a?b*){2,3}]], 2, "a counted repetition of what can be empty" },
   { "a" .. ("{1,2}"):rep(30), 102, "more than 20 quantifiers in a row" },
   { [=[a[^b[^\W]]]=], 2, "a negated set in a negated class in another" },
+  { [[(?:ab){1}?]], 10, "a quantifier after {1} of a group" },
   { [[(?<=a(?=b))b]], 6, "a look-ahead or look-behind in a look-behind" },
   { [[(?<!(a))b]], 5, "a group that captures in a negative look-behind" },
   { [[(?<=\z|a)b]], 5, "the end of the text in a look-behind" },

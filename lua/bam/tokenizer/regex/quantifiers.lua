@@ -122,7 +122,7 @@ end
 
 --- `node` with the quantifiers that follow it.
 function M.parse(s, node)
-  local begin, count = node.begin, 0
+  local begin, count, is_once = node.begin, 0, false
   while true do
     s:skip_ignored()
     s.begin = s.at
@@ -132,7 +132,10 @@ function M.parse(s, node)
     if count > MOST_IN_A_ROW then
       s:refuse(string.format("more than %d quantifiers in a row", MOST_IN_A_ROW))
     end
-    node = apply(s, node, q)
+    if is_once and node.kind == "seq" then -- Oniguruma repeats the last character alone
+      s:refuse("a quantifier after {1} of a group")
+    end
+    node, is_once = apply(s, node, q), q.min == 1 and q.max == 1
     node.begin = begin
   end
 end
