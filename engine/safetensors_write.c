@@ -6,6 +6,7 @@
 
 #include "file.h"
 #include "safetensors.h"
+#include "assert.h"
 #include "text/utf8.h"
 
 static int by_size_then_name(const void *a, const void *b) {
@@ -147,8 +148,10 @@ static bam_status check_tensors(bam_context *context, bam_named_tensor *tensors,
   char quoted[BAM_QUOTE_TEXT];
   int64_t total = 0;
   bam_status status = BAM_OK;
-  if (n > 0)
-    qsort(tensors, (size_t)n, sizeof *tensors, by_name);
+  if (n == 0)
+    return BAM_OK;
+  bam_assert(tensors != NULL);
+  qsort(tensors, (size_t)n, sizeof *tensors, by_name);
   for (int64_t i = 0; i < n && status == BAM_OK; i++) {
     status = check_tensor(context, &tensors[i], &total);
     if (status == BAM_OK && i > 0 && strcmp(tensors[i - 1].name, tensors[i].name) == 0)
