@@ -52,7 +52,7 @@ local function mutated(value, depth)
   if type(value) == "table" and not debug.getmetatable(value) and depth < 3 then
     local keys = {}
     for key in next, value do
-      if type(key) ~= "table" and #keys < 50 then keys[#keys + 1] = key end
+      if (type(key) == "string" or type(key) == "number") and #keys < 50 then keys[#keys + 1] = key end
     end
     table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
     if #keys == 0 or one_in(5) then
