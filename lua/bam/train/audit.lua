@@ -4,6 +4,7 @@ local core = require "bam.core"
 local entry = require "bam.corpus.entry"
 local json = require "bam.json"
 local manifest = require "bam.train.manifest"
+local metrics = require "bam.train.metrics"
 local place = require "bam.corpus.place"
 local settings = require "bam.train.settings"
 local store = require "bam.train.store"
@@ -120,19 +121,20 @@ local function check_metrics(audit, directory, newest)
     if newest and newest.step then audit.problem("%s is missing", path) end
     return
   end
-  for line in io.lines(path) do
+  local fault
+  metrics.each_line(path, function(line)
     local fine, record = core.try(json.decode, line)
     if not fine or type(record) ~= "table" then
-      return audit.problem("%s is damaged after step %d", path, expected - 1)
-    end
-    if not record.eval then
-      if record.step ~= expected then
-        return audit.problem("%s: after step %d comes step %s", path, expected - 1,
-                             check.describe(record.step))
-      end
+      fault = string.format("%s is damaged after step %d", path, expected - 1)
+    elseif not record.eval and record.step ~= expected then
+      fault = string.format("%s: after step %d comes step %s", path, expected - 1,
+                            check.describe(record.step))
+    elseif not record.eval then
       expected = expected + 1
     end
-  end
+    return fault ~= nil
+  end)
+  if fault then return audit.problem("%s", fault) end
   check_sealed(audit, path, newest)
   if newest and newest.step and newest.step >= expected then
     audit.problem("%s ends at step %d, and the last checkpoint is of step %d", path, expected - 1,

@@ -1,5 +1,6 @@
 -- metrics.jsonl of a phase: a line per step, and one per evaluation, which have the field `eval`.
 -- After an interruption the lines beyond the checkpoint that training goes on from are cut off.
+local check = require "bam.check"
 local core = require "bam.core"
 local json = require "bam.json"
 
@@ -8,16 +9,27 @@ local M = {}
 local Metrics = {} -- methods
 local metatable = { __name = "metrics", __index = Metrics }
 
+--- Call visit(line) for each line of a log, with its line feed, until it gives true or the log ends.
+---@param path string
+---@param visit fun(line: string): boolean?
+function M.each_line(path, visit)
+  local file, why = io.open(path, "rb")
+  if not file then check.fail("cannot read %s", why) end
+  local line, reason = file:read "L"
+  while line and not visit(line) do line, reason = file:read "L" end
+  file:close()
+  if not line and reason then check.fail("cannot read %s: %s", path, reason) end
+end
+
 -- How many bytes the lines up to `step` take.
 local function length_until(path, step)
   if not core.file_info(path) then return nil end
-  local file, kept = assert(io.open(path, "rb")), 0
-  for line in file:lines "L" do
+  local kept = 0
+  M.each_line(path, function(line)
     local at = tonumber(line:match '^{.*"step":(%d+).*}\n$')
-    if not at or at > step then break end -- a line that is cut or damaged ends what can be kept
+    if not at or at > step then return true end -- a line that is cut or damaged ends what can be kept
     kept = kept + #line
-  end
-  file:close()
+  end)
   return kept
 end
 
