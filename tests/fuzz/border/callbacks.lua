@@ -79,6 +79,7 @@ end
 function M.callback()
   local acts, gives = random.between(0, 2), upto(5)
   return function(...)
+    if M.ended then return end
     for _ = 1, acts do M.act() end
     if gives == 1 then return ... end
     if gives == 2 then return values.tensor() end

@@ -50,10 +50,13 @@ end
 --- Read every tensor of the pool in several ways.
 function M.read_all()
   for _, x in ipairs(values.pool) do
-    if values.is_tensor(x) and state_of(x) ~= "closed" then
-      tostring(x)
-      if core.methods.count(x) < 1000 then core.methods.totable(x) end
-    end
+    local fine, message = pcall(function()
+      if values.is_tensor(x) then
+        tostring(x)
+        if core.methods.count(x) < 1000 then core.methods.totable(x) end
+      end
+    end)
+    if not fine and state_of(x) ~= "closed" then error(message) end -- a finaliser may have closed it
   end
 end
 

@@ -109,7 +109,10 @@ local WAYS = {
   2, function(f, ...) return core.with_grad(false, f, ...) end,
   1, function(f, ...)
     local args = table.pack(...)
-    setmetatable({}, { __gc = function() f(unpack_all(args)) end })
+    setmetatable({}, { __gc = function()
+      callbacks.runs = callbacks.runs + 1
+      return not callbacks.ended and f(unpack_all(args))
+    end })
     collectgarbage()
   end,
   1, function(f, ...)
@@ -176,8 +179,9 @@ local function call(number)
   for i = 1, args.n do
     if values.is_tensor(args[i]) then values.add(args[i]) end
   end
+  local runs = callbacks.runs -- from before the snapshot: a finaliser may run while it is taken
   local before = depth == 0 and one_in(30) and checks.snapshot(args, entry.f) or nil
-  local runs, requests = callbacks.runs, arrange_failures()
+  local requests = arrange_failures()
   depth = depth + 1
   callbacks.borrowed[depth] = args
   if armed then callbacks.arm() end
