@@ -19,7 +19,7 @@ CUDA    ?= $(if $(shell command -v nvcc 2>/dev/null),1,0)
 CUDA_ARCH ?= 80 90a
 
 # Debian 12 packages: what the program is built with, then what its tests use.
-PACKAGES := gcc g++ libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libjansson-dev libedit-dev \
+PACKAGES := gcc g++ libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libedit-dev \
             libpcre2-dev zlib1g-dev libzstd-dev libxxhash-dev \
             lua5.4 libcriterion-dev valgrind cppcheck
 # What carries the text of lua/bam/corpus/debian.
@@ -30,13 +30,13 @@ WARNINGS := -Wall -Wextra -Wshadow -Wconversion
 # OpenBLAS and what reads text are linked statically: the program starts faster, and moves between machines.
 BLAS_LIB   := $(firstword $(wildcard /usr/lib/*/openblas-openmp/libopenblas.a))
 BLAS_INC   := $(firstword $(wildcard /usr/include/*/openblas-openmp))
-PKG_CFLAGS := $(shell pkg-config --cflags lua5.4 jansson libedit 2>/dev/null) $(addprefix -isystem ,$(BLAS_INC))
-PKG_LIBS   := $(shell pkg-config --libs lua5.4 jansson libedit 2>/dev/null) $(BLAS_LIB) \
+PKG_CFLAGS := $(shell pkg-config --cflags lua5.4 libedit 2>/dev/null) $(addprefix -isystem ,$(BLAS_INC))
+PKG_LIBS   := $(shell pkg-config --libs lua5.4 libedit 2>/dev/null) $(BLAS_LIB) \
               $(foreach l,pcre2-8 zstd z,$(shell $(CC) -print-file-name=lib$(l).a))
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -fopenmp -fno-math-errno -fno-trapping-math -MMD -MP \
               $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
 # For a program that is carried to another machine: nothing but glibc is asked for there.
-CARRIED    := $(foreach l,lua5.4 jansson edit tinfo bsd md,$(shell $(CC) -print-file-name=lib$(l).a))
+CARRIED    := $(foreach l,lua5.4 edit tinfo bsd md,$(shell $(CC) -print-file-name=lib$(l).a))
 # libgomp too: only then can the program choose how its threads wait (kernels/cpu/device.c).
 # CUDA's runtime is linked in; cuBLASLt and the driver are opened when first used.
 CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null)))

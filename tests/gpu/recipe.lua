@@ -43,13 +43,12 @@ small.assert_same(small.digests(directory, "cuda"), small.digests(directory, "tw
 -- Stopped amid each phase: what remains is done by another process.
 local recipe = small.RECIPE:gsub("local function train%(phase%)", [[
 local left = tonumber(os.getenv "BAMLUA_STOP") or math.huge
-local loop, step = bam.loop, bam.loop.step
-rawset(loop, "step", function(...)
+local function on_step()
   left = left - 1
   if left < 0 then os.exit(7) end
-  return step(...)
-end)
-%0]])
+end
+%0
+  phase.on_step = on_step]])
 core.write_file(string.format("%s/recipe.lua", directory), recipe)
 for _, steps in ipairs { 4, 5, 7, 3 } do
   local output, fine = small.run(directory, "--device cuda --out parts",
