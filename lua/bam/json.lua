@@ -24,18 +24,19 @@ M.null = sample[1]
 ---@return any
 function M.decode(text) return core.json_decode(text) end
 
---- The value in a JSON file that may be missing or damaged. That it cannot be read just now (too
+--- The object or array in a JSON file that may be missing or damaged. That it cannot be read just now (too
 --- many open files, no permission, a fault of the disk) is an error: the file may be sound.
 ---@param path string
----@return any value nil when it is missing or malformed
+---@return table? value nil when it is missing, malformed or something else
 ---@return string? message then: what is wrong
 function M.read(path)
   local info = core.file_info(path)
   if not info then return nil, string.format("%s is missing", path) end
   if info.kind ~= "file" then return nil, string.format("%s is not a file", path) end
   local ok, value = core.try(core.json_decode, core.read_file(path))
-  if ok then return value end
-  return nil, string.format("%s is damaged: %s", path, value)
+  if not ok then return nil, string.format("%s is damaged: %s", path, value) end
+  if type(value) == "table" then return value end
+  return nil, string.format("%s holds no object, but %s", path, check.describe(value))
 end
 
 --- The JSON text of a value: without spaces on one line, or indented. A table with the keys 1 to n

@@ -12,7 +12,7 @@ local function try(f, ...)
   local results = table.pack(pcall(f, ...))
   if results[1] then return table.unpack(results, 2, results.n) end
   local message = tostring(results[2])
-  if message:find "^bam/[%w_/]+%.lua:%d+:" or message:find "assertion failed" then
+  if message:find "^bam/[%w_/]+%.lua:%d+:" or message:find "^[^\n]*: assertion failed!$" then
     error("a message that only speaks of the inside: " .. message, 0)
   end
 end

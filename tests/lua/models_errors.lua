@@ -87,6 +87,8 @@ damaged("shardless", function(directory)
   assert(os.remove(string.format("%s/model-00002-of-00004.safetensors", directory)))
 end, nil, { shard_bytes = 9000 })
 damaged("array", with_file("config.json", "[1]"))
+damaged("scalar", with_file("config.json", " 1 "))
+damaged("scalar_index", with_file("model.safetensors.index.json", '"x"'))
 damaged("odd", with_config('"head_dim": 6', '"head_dim": 3'))
 damaged("groups", with_config('"num_key_value_heads": 2', '"num_key_value_heads": 3'))
 damaged("custom", with_config('"custom_routers": %[', '%0["ffn"]'), env.mixed)
@@ -348,6 +350,12 @@ local CASES = {
   { [[bam.route(bam.zeros(3,4), 1, { aux_tokens = 2 })]],
     [[route: aux_tokens is 2; it must divide the 3 tokens]] },
 }
+
+for name, says in pairs { scalar = "config.json: expected an object, got 1",
+                          scalar_index = 'index.json: expected an object, got the string "x"' } do
+  CASES[#CASES + 1] = { string.format([[bam.load "DIR/%s"]], name),
+    string.format("DIR/%s/%s%s", name, name == "scalar" and "" or "model.safetensors.", says) }
+end
 
 -- Models whose layers have been replaced by others.
 env.other_ffn, env.other_norm = env.d:build { seed = 1 }, env.d:build { seed = 1 }

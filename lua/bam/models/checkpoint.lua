@@ -131,6 +131,9 @@ local function read_json(path)
   local text = core.read_file(path)
   local ok, value = core.try(json.decode, text)
   if not ok then check.fail("%s: %s", path, (value:gsub("^.-:%d+: ", ""))) end
+  if type(value) ~= "table" then
+    check.fail("%s: expected an object, got %s", path, check.describe(value))
+  end
   return value
 end
 
