@@ -150,7 +150,7 @@ local function look_at_failure(entry, args, message, before, runs)
   local bound = entry.object == nil or entry.object == args[1]
   if bound and not entry.name:find "^operator" then messages.look_at(message, entry.name, text_of(entry, args)) end
   local change = before and checks.changed(before)
-  if change then
+  if change and callbacks.runs == runs then -- no finaliser ran while it was looked for
     fuzz.finding(("%s failed (%s) and changed %s; arguments: %s"):format(entry.name, tostring(message), change,
       describe.arguments(args)))
   end
