@@ -228,9 +228,9 @@ fuzzcheck: deps ## a fixed number of those, the same each time, and proof that t
 	@$(REMAKE) $(ASAN) $(FUZZERS)
 	@CLANG=$(if $(LIBFUZZER),1) sh tests/fuzz/run.sh build-asan sample
 
-faults: deps ## a small run while the N-th call of the system fails; hours, or EVERY=300 for a sample
-	@$(REMAKE) $(B)/bamlua $(B)/faults/inject
-	@$(B)/bamlua tests/faults/run.lua $(B)/bamlua $(B)/faults/inject --every $(EVERY) $(if $(STATE),--state '$(STATE)')
+faults: deps ## a small run while calls of the system fail, and after power cuts; hours, or EVERY=300 for a sample
+	@$(REMAKE) $(B)/bamlua $(addprefix $(B)/faults/,inject record)
+	@sh tests/faults/run.sh $(B) --every $(EVERY) $(if $(STATE),--state '$(STATE)')
 
 deps: ## install the Debian packages that are missing
 	@test -z '$(MISSING)' && exit; \
@@ -267,10 +267,10 @@ $(B)/cases/selftest: $(CASES_WRONG) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -o $@ $^ $(ALL_LIBS)
 
-$(B)/faults/inject: tests/faults/inject.c $(B)/flags
+$(B)/faults/%: tests/faults/%.c tests/faults/trace.c tests/faults/trace.h $(B)/flags
 	@mkdir -p $(@D)
 	@echo $(CC) $<
-	@$(CC) $(filter-out -Wconversion,$(ALL_CFLAGS)) -o $@ $<
+	@$(CC) $(filter-out -Wconversion -MMD -MP,$(ALL_CFLAGS)) -o $@ $(filter %.c,$^)
 
 # Faults on purpose, which the sanitisers must report.
 $(B)/test_faults: $(FAULTS_OBJ) $(B)/libbam.a
