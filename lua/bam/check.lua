@@ -100,7 +100,7 @@ local function read_list(what, list)
   return n, named
 end
 
---- The length of a list. What is no list raises: a name in it, or a nil.
+--- The length of a list. Raises if the table is not a list: if it has a named field or a nil.
 ---@param what string for messages
 ---@param list any
 ---@return integer

@@ -88,7 +88,8 @@ local function ages_differ(bucket)
   return false
 end
 
---- Divide the buffers anew: `segments` for measuring, `updates`, each of one number of steps.
+--- Recompute how the buffers are divided: `segments`, over which gradients are measured, and `updates`,
+--- in each of which all parameters have been trained for the same number of steps.
 ---@param bucket table
 function M.divide(bucket)
   bucket.segments = segments(bucket, false)

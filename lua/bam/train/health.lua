@@ -4,7 +4,7 @@
 -- is as usual: then the third is taken, since larger gradients have become the usual ones.
 --
 -- What is usual is learned from all finite steps, also from skipped ones (a spike counts as the
--- smallest norm that is one), and anew when what is trained, on what or how, jumps: see regime.lua.
+-- smallest norm that is one). The statistics restart when the regime (regime.lua) jumps.
 local check = require "bam.check"
 local regime = require "bam.train.regime"
 

@@ -198,11 +198,12 @@ end
 -- End a run that has failed, and say what can be done about it.
 local function give_up(run, why)
   run.metrics:flush()
-  local kept = store.steps(run.place)[1]
+  local step = store.steps(run.place)[1]
+  local kept = step and string.format("Its last checkpoint, %s, is of step %d",
+                                      store.directory_of(run.place, step), step)
   stop("%s stopped at step %d: %s. It would stop there again; with a lower learning rate or another "
-       .. "seed it trains anew, from step 1. %s", run.phase.name, run.state.step, why, kept and string.format("Its last checkpoint, %s, is of step %d",
-                              store.directory_of(run.place, kept), kept)
-         or "There is no checkpoint of it yet")
+       .. "seed it trains again from step 1. %s", run.phase.name, run.state.step, why,
+       kept or "There is no checkpoint of it yet")
 end
 
 -- Where what is not finite arose, as the end of a sentence.
