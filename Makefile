@@ -8,8 +8,10 @@ WERROR  ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SECONDS ?= 600
-# Of the faults of make faults, every how manieth is tried; and a file from which a stopped one goes on.
+# Of the faults of make faults, every how manieth is tried, from which on (0 to EVERY - 1: so several
+# processes share the work); and a file from which a stopped one goes on.
 EVERY   ?= 1
+FIRST   ?= 0
 STATE   ?=
 # Only the tests whose name matches: make test FILTER='matmul/*'
 FILTER  ?=
@@ -230,7 +232,7 @@ fuzzcheck: deps ## a fixed number of those, the same each time, and proof that t
 
 faults: deps ## a small run while calls of the system fail, and after power cuts; hours, or EVERY=300 for a sample
 	@$(REMAKE) $(B)/bamlua $(addprefix $(B)/faults/,inject record)
-	@sh tests/faults/run.sh $(B) --every $(EVERY) $(if $(STATE),--state '$(STATE)')
+	@sh tests/faults/run.sh $(B) --every $(EVERY) --first $(FIRST) $(if $(STATE),--state '$(STATE)')
 
 deps: ## install the Debian packages that are missing
 	@test -z '$(MISSING)' && exit; \

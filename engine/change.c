@@ -135,22 +135,17 @@ static int rename_to_free(const char *from, const char *to) {
 
 /* ---- links ---- */
 
-/* Make a link beside `path`, under a name of its own, which goes into `temporary`. */
+#define LINK_TRIES 10
+
+/* Make a link beside `path`, under a temporary name, which goes into `temporary`. */
 static int make_link(const char *target, const char *path, char temporary[PATH_MAX]) {
   const char *slash = strrchr(path, '/');
   int head = slash != NULL ? (int)(slash - path) + 1 : 0;
   char name[NAME_MAX + 1];
-  for (int i = 0; i < BAM_STAGED_TRIES; i++) {
-    bam_staged_name(path + head, i, name);
-    int length = snprintf(temporary, PATH_MAX, "%.*s%s", head, path, name);
-    if (length >= PATH_MAX)
-      return ENAMETOOLONG;
-    if (symlink(target, temporary) == 0)
-      return 0;
-    if (errno != EEXIST)
-      return errno;
-  }
-  return EEXIST;
+  bam_staged_name(path + head, name);
+  if (snprintf(temporary, PATH_MAX, "%.*s%s", head, path, name) >= PATH_MAX)
+    return ENAMETOOLONG;
+  return symlink(target, temporary) == 0 ? 0 : errno;
 }
 
 /* Give the link its name, in the place of nothing or of another link. */
@@ -165,6 +160,21 @@ static int place_link(const char *temporary, const char *path) {
   return rename(temporary, path) == 0 ? 0 : errno;
 }
 
+/* Make the link and give it its name. Returns an errno. */
+static int replace_link(const char *target, const char *path) {
+  char temporary[PATH_MAX];
+  int error = ENOENT;
+  for (int i = 0; i < LINK_TRIES && error == ENOENT; i++) { /* others may take it for a leftover */
+    error = make_link(target, path, temporary);
+    if (error != 0)
+      return error;
+    error = place_link(temporary, path);
+    if (error != 0)
+      unlink(temporary);
+  }
+  return error;
+}
+
 static bool leads_to(const char *path, const char *target) {
   char now[PATH_MAX];
   ssize_t length = readlink(path, now, sizeof now);
@@ -172,19 +182,14 @@ static bool leads_to(const char *path, const char *target) {
 }
 
 bam_status bam_change_link(bam_context *context, const char *target, const char *path) {
-  char temporary[PATH_MAX];
   size_t length = strlen(path);
   if (length == 0 || length >= PATH_MAX || path[length - 1] == '/')
     return fail(context, "link", path, "that names no link; end the path with a name");
   if (leads_to(path, target))
     return BAM_OK; /* also where nothing can be written */
-  int error = make_link(target, path, temporary);
-  if (error != 0)
-    return bam_fail_path(context, "link", path, error);
-  error = place_link(temporary, path);
+  int error = replace_link(target, path);
   if (error == 0)
     return BAM_OK;
-  unlink(temporary);
   if (error == EEXIST)
     return fail(context, "link", path, "what is there is no link; move it, or name another place");
   return bam_fail_path(context, "link", path, error);
@@ -208,17 +213,28 @@ bam_status bam_change_set_aside(bam_context *context, const char *path, char asi
 
 /* ---- what killed processes left ---- */
 
-static bam_status remove_orphan(bam_context *context, const char *path, int64_t *count) {
+/* Delete a file or directory with a temporary name, unless somebody writes it. */
+static bam_status remove_unlocked(bam_context *context, const char *path, bool is_directory,
+                                  int64_t *count) {
+  int file = bam_staged_lock_leftover(AT_FDCWD, path, is_directory);
+  if (file < 0)
+    return BAM_OK;
+  bam_status status = is_directory ? bam_directory_discard(context, path)
+                                   : bam_change_remove(context, path);
+  *count += status == BAM_OK;
+  close(file);
+  return status;
+}
+
+static bam_status remove_leftover(bam_context *context, const char *path, int64_t *count) {
   struct stat info;
-  bam_status status = BAM_OK;
   if (lstat(path, &info) != 0)
     return errno == ENOENT ? BAM_OK : bam_fail_path(context, "remove", path, errno);
-  if (S_ISDIR(info.st_mode))
-    status = bam_directory_discard(context, path);
-  else if (S_ISREG(info.st_mode) || S_ISLNK(info.st_mode))
-    status = bam_change_remove(context, path);
-  else
+  if (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode))
+    return remove_unlocked(context, path, S_ISDIR(info.st_mode), count);
+  if (!S_ISLNK(info.st_mode))
     return BAM_OK;
+  bam_status status = bam_change_remove(context, path);
   *count += status == BAM_OK;
   return status;
 }
@@ -230,12 +246,12 @@ bam_status bam_change_clean(bam_context *context, const char *directory, int64_t
   bam_status status = bam_directory_list(context, directory, &names);
   for (int i = 0; i < names.count && status == BAM_OK; i++) {
     const char *name = names.entries[i]->d_name;
-    if (!bam_staged_is_orphan(name))
+    if (bam_staged_length(name) < 0)
       continue;
     if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
       status = bam_fail_path(context, "remove", directory, ENAMETOOLONG);
     else
-      status = remove_orphan(context, path, count);
+      status = remove_leftover(context, path, count);
   }
   bam_names_release(&names);
   return status;

@@ -30,8 +30,8 @@ bam_status bam_change_link(bam_context *context, const char *target, const char 
    is one already. Its new path goes into `aside`. */
 bam_status bam_change_set_aside(bam_context *context, const char *path, char aside[PATH_MAX]);
 
-/* Delete what killed processes of this machine left in `directory`: files, links and directories of
-   files with temporary names (staged.h) whose writers are gone. How many goes into *count. */
+/* Delete what killed processes left in `directory`: files, links and directories of files with
+   temporary names (staged.h) that nobody writes. How many goes into *count. */
 bam_status bam_change_clean(bam_context *context, const char *directory, int64_t *count);
 
 #endif

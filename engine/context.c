@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "devices.h"
+#include "staged.h"
 #include "tensor.h"
 
 /* Sanitisers and valgrind see single blocks only; the environment asks for the latter. */
@@ -37,6 +38,7 @@ bam_status bam_context_create(const bam_context_options *options, bam_context **
 void bam_context_destroy(bam_context *context) {
   if (context == NULL)
     return;
+  bam_staged_forget(context, -1);
   bam_memory_destroy(context);
   bam_context_close_devices(context);
   free(context);

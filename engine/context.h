@@ -58,6 +58,7 @@ struct bam_context {
   uint64_t next_node;      /* sequence number of the next autograd node */
   struct bam_walk *walk;   /* the innermost running backward */
   const struct bam_storage *unit_seed; /* the seed, 1, that a running backward made */
+  struct bam_staged *staged; /* directories that are being filled, staged.h */
   bool no_grad;            /* nothing is recorded while set */
   bool tf32;               /* devices may compute products of f32 from tf32 */
   bool check_nan;          /* bam.debug { nan = true } */

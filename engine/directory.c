@@ -204,20 +204,32 @@ static bam_status check_target(const task *t, const place *p, mode_t *mode) {
 
 /* ---- staging ---- */
 
-/* Make a directory with `mode` beside the place. Processes that were killed may have left names. */
+/* Open the directory that was made under a temporary name, and keep it locked. Returns an errno. */
+static int keep_staged(bam_context *context, int parent, const char *name) {
+  int file = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (file < 0)
+    return errno;
+  int error = bam_staged_lock(parent, name, file);
+  if (error == 0)
+    return bam_staged_keep(context, file);
+  close(file);
+  return error;
+}
+
+/* Make a directory with `mode` beside the place. */
 static bam_status make_staged(const task *t, const place *p, mode_t mode, char staged[PATH_MAX]) {
   char name[NAME_MAX + 1];
   int head = (int)(p->name - p->path);
-  for (int i = 0; i < BAM_STAGED_TRIES; i++) {
-    bam_staged_name(p->name, i, name);
-    if (snprintf(staged, PATH_MAX, "%.*s%s", head, p->path, name) >= PATH_MAX)
-      return fail_errno(t, ENAMETOOLONG);
-    if (mkdirat(p->parent, name, mode) == 0)
-      return BAM_OK;
-    if (errno != EEXIST)
-      return fail_errno(t, errno);
-  }
-  return fail_about(t, staged, "and 99 like it are there", "; remove what earlier runs left");
+  bam_staged_name(p->name, name);
+  if (snprintf(staged, PATH_MAX, "%.*s%s", head, p->path, name) >= PATH_MAX)
+    return fail_errno(t, ENAMETOOLONG);
+  if (mkdirat(p->parent, name, mode) != 0)
+    return fail_errno(t, errno);
+  int error = keep_staged(t->context, p->parent, name);
+  if (error == 0)
+    return BAM_OK;
+  unlinkat(p->parent, name, AT_REMOVEDIR);
+  return fail_errno(t, error);
 }
 
 bam_status bam_directory_stage(bam_context *context, const char *path, char staged[PATH_MAX]) {
@@ -244,12 +256,12 @@ static bool is_regular(int directory, const char *name) {
 }
 
 /* Delete these files of the opened `directory`, which is at `p`, and then itself. The system keeps
-   it if it holds anything else. Returns an errno. */
+   it if it holds anything else. What has gone meanwhile is fine. Returns an errno. */
 static int remove_files(const place *p, int directory, const bam_names *names) {
   for (int i = 0; i < names->count; i++)
     if (unlinkat(directory, names->entries[i]->d_name, 0) != 0 && errno != ENOENT)
       return errno;
-  return unlinkat(p->parent, p->name, AT_REMOVEDIR) == 0 ? 0 : errno;
+  return unlinkat(p->parent, p->name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : errno;
 }
 
 /* Delete the directory at `p` and its files, which must be regular ones all. */
@@ -268,6 +280,8 @@ static bam_status remove_at(const task *t, place *p) {
   if (error != 0)
     status = fail_errno(t, error);
 done:
+  if (status == BAM_OK)
+    bam_staged_forget(t->context, directory);
   bam_names_release(&names);
   close_descriptor(directory);
   close_descriptor(p->parent);
@@ -285,7 +299,7 @@ bam_status bam_directory_discard(bam_context *context, const char *staged) {
   task t = { context, "remove", staged };
   place p = { .parent = -1 };
   bam_status status = find_place(&t, staged, false, &p);
-  if (status == BAM_OK && !bam_staged_is(p.name))
+  if (status == BAM_OK && bam_staged_length(p.name) < 0)
     status = fail_text(&t, "it was not made to be thrown away", "; remove it by hand");
   return status == BAM_OK ? remove_at(&t, &p) : status;
 }
@@ -310,7 +324,7 @@ static bam_status open_both(commit *c, const char *staged, const char *path) {
   BAM_TRY(find_place(&c->task, path, true, &c->to));
   BAM_TRY(open_parent(&c->task, &c->from));
   BAM_TRY(open_parent(&c->task, &c->to));
-  if (!bam_staged_is(c->from.name) || !same_file(c->from.parent, c->to.parent))
+  if (bam_staged_length(c->from.name) < 0 || !same_file(c->from.parent, c->to.parent))
     BAM_TRY(fail_about(&c->task, staged, "was not staged for it", "; stage a directory first"));
   BAM_TRY(open_itself(&(task){ c->task.context, "open", staged }, &c->from, &c->fresh));
 done:
@@ -403,6 +417,7 @@ bam_status bam_directory_commit(bam_context *context, const char *staged, const 
   if (error != 0)
     BAM_TRY(fail_errno(&c.task, error));
   BAM_TRY(swap(&c));
+  bam_staged_forget(context, c.fresh);
   if (c.old >= 0)
     status = remove_old(&c);
 done:

@@ -1,101 +1,124 @@
-/* Temporary names as staged.h describes them. */
+/* Temporary names and their locks as staged.h describes them. */
 #include "staged.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MARK ".tmp-"
-#define MOST_NAME 180 /* the rest of a name is 5 + 32 + 9 + 9 + 11 + 3 bytes at most */
+#define DIGITS 16
+#define MOST_NAME 200 /* the rest of a name has 5 + 16 bytes */
 
-/* Who writes. The fields hold no '-'. */
-typedef struct writer {
-  char host[33], boot[9], pids[9];
-  long long process;
-} writer;
+/* ---- names ---- */
 
-static void read_host(char host[33]) {
-  char name[256] = "";
-  gethostname(name, sizeof name - 1);
-  snprintf(host, 33, "%.32s", *name != '\0' ? name : "unknown");
-  for (char *c = host; *c != '\0'; c++)
-    if (!isalnum((unsigned char)*c) && *c != '.')
-      *c = '_';
+static unsigned long long random_bits(void) {
+  uint64_t bits;
+  if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) == (ssize_t)sizeof bits)
+    return bits;
+  struct timespec now; /* early at boot there are none yet */
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (unsigned long long)now.tv_nsec << 32 ^ (unsigned long long)now.tv_sec << 16 ^
+         (unsigned long long)getpid();
 }
 
-/* The first 8 digits of the machine's boot id. */
-static void read_boot(char boot[9]) {
-  strcpy(boot, "00000000");
-  int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-  char text[9] = "";
-  if (file < 0)
-    return;
-  if (read(file, text, 8) == 8 && strspn(text, "0123456789abcdef") == 8)
-    strcpy(boot, text);
-  close(file);
-}
-
-/* The inode of the namespace in which this process has its id: containers have their own. */
-static void read_pids(char pids[9]) {
-  char text[64] = "";
-  unsigned inode = 0;
-  if (readlink("/proc/self/ns/pid", text, sizeof text - 1) > 0)
-    (void)sscanf(text, "pid:[%u]", &inode);
-  snprintf(pids, 9, "%08x", inode);
-}
-
-static writer this_process(void) {
-  writer w = { .process = getpid() };
-  read_host(w.host);
-  read_boot(w.boot);
-  read_pids(w.pids);
-  return w;
-}
-
-void bam_staged_name(const char *name, int n, char staged[NAME_MAX + 1]) {
-  writer w = this_process();
-  snprintf(staged, NAME_MAX + 1, "%.*s" MARK "%s-%s-%s-%lld-%d", MOST_NAME, name, w.host, w.boot,
-           w.pids, w.process, n);
-}
-
-/* Read who wrote what is called `name`. Returns whether it is a temporary name. */
-static bool parse(const char *name, writer *w) {
-  int end = 0;
-  const char *mark = NULL;
-  for (const char *found = name; (found = strstr(found, MARK)) != NULL; found++)
-    mark = found;
-  if (mark == NULL)
-    return false;
-  int fields = sscanf(mark + strlen(MARK), "%32[A-Za-z0-9._]-%8[0-9a-f]-%8[0-9a-f]-%10lld-%*2[0-9]%n",
-                      w->host, w->boot, w->pids, &w->process, &end);
-  return fields == 4 && end > 0 && mark[strlen(MARK) + (size_t)end] == '\0' && w->process > 0;
-}
-
-bool bam_staged_is(const char *name) {
-  writer w;
-  return parse(name, &w);
+void bam_staged_name(const char *name, char staged[NAME_MAX + 1]) {
+  snprintf(staged, NAME_MAX + 1, "%.*s" MARK "%0*llx", MOST_NAME, name, DIGITS, random_bits());
 }
 
 int bam_staged_length(const char *name) {
-  const char *mark = NULL;
-  if (!bam_staged_is(name))
+  size_t tail = strlen(MARK) + DIGITS, length = strlen(name);
+  if (length < tail)
     return -1;
-  for (const char *found = name; (found = strstr(found, MARK)) != NULL; found++)
-    mark = found;
-  return (int)(mark - name);
+  const char *mark = name + length - tail, *digits = mark + strlen(MARK);
+  bool is_staged = strncmp(mark, MARK, strlen(MARK)) == 0 &&
+                   strspn(digits, "0123456789abcdef") == DIGITS;
+  return is_staged ? (int)(mark - name) : -1;
 }
 
-bool bam_staged_is_orphan(const char *name) {
-  writer w, self = this_process();
-  if (!parse(name, &w) || strcmp(w.host, self.host) != 0)
-    return false;
-  if (strcmp(w.boot, self.boot) != 0)
-    return true;
-  return strcmp(w.pids, self.pids) == 0 && w.process <= INT_MAX &&
-         kill((pid_t)w.process, 0) != 0 && errno == ESRCH;
+/* ---- locks ---- */
+
+static bool same_file(const struct stat *a, const struct stat *b) {
+  return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Is what is opened at `file` still called `name`? */
+static bool is_there(int directory, const char *name, int file) {
+  struct stat opened, named;
+  return fstat(file, &opened) == 0 &&
+         fstatat(directory, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && same_file(&opened, &named);
+}
+
+/* Returns an errno: EWOULDBLOCK when another descriptor has the lock. */
+static int lock(int file) {
+  return TEMP_FAILURE_RETRY(flock(file, LOCK_EX | LOCK_NB)) == 0 ? 0 : errno;
+}
+
+/* Without locks at all, or, as NFS does, for what is not open for writing. */
+static bool has_no_locks(int error) {
+  return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP || error == EINVAL ||
+         error == EBADF;
+}
+
+int bam_staged_lock(int directory, const char *name, int file) {
+  int error = lock(file);
+  if (has_no_locks(error))
+    return 0;
+  if (error == EWOULDBLOCK || (error == 0 && !is_there(directory, name, file)))
+    return ENOENT;
+  return error;
+}
+
+int bam_staged_lock_leftover(int directory, const char *name, bool is_directory) {
+  int flags = is_directory ? O_RDONLY | O_DIRECTORY : O_RDWR | O_NONBLOCK | O_NOCTTY;
+  int file = openat(directory, name, flags | O_NOFOLLOW | O_CLOEXEC);
+  if (file >= 0 && lock(file) == 0 && is_there(directory, name, file))
+    return file;
+  if (file >= 0)
+    close(file);
+  return -1;
+}
+
+/* ---- directories that are being filled ---- */
+
+typedef struct bam_staged {
+  struct bam_staged *next;
+  struct stat info;
+  int file;
+} bam_staged;
+
+int bam_staged_keep(bam_context *context, int file) {
+  bam_staged *one = malloc(sizeof *one);
+  int error = one == NULL ? ENOMEM : fstat(file, &one->info) != 0 ? errno : 0;
+  if (error != 0) {
+    free(one);
+    close(file);
+    return error;
+  }
+  one->file = file;
+  one->next = context->staged;
+  context->staged = one;
+  return 0;
+}
+
+void bam_staged_forget(bam_context *context, int file) {
+  struct stat info;
+  if (file >= 0 && fstat(file, &info) != 0)
+    return;
+  for (bam_staged **place = &context->staged; *place != NULL;) {
+    bam_staged *one = *place;
+    if (file >= 0 && !same_file(&one->info, &info)) {
+      place = &one->next;
+      continue;
+    }
+    *place = one->next;
+    close(one->file);
+    free(one);
+  }
 }

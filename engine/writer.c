@@ -99,20 +99,22 @@ static int keep_permissions(const bam_writer *writer, const struct stat *old) {
   return fchmod(writer->file, mode) == 0 ? 0 : errno;
 }
 
-/* Processes that were killed may have left names. */
+/* Make the temporary file, and lock it. Returns an errno. */
+static int make_temporary(bam_writer *writer, mode_t mode) {
+  int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+  bam_staged_name(writer->name, writer->temporary);
+  writer->file = openat(writer->directory, writer->temporary, flags, mode);
+  if (writer->file < 0)
+    return errno;
+  writer->has_temporary = true;
+  return bam_staged_lock(writer->directory, writer->temporary, writer->file);
+}
+
 static bam_status open_temporary(bam_writer *writer, const struct stat *old) {
   bool replaces = old->st_mode != 0;
-  int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
-  for (int i = 0; i < BAM_STAGED_TRIES && writer->file < 0; i++) {
-    bam_staged_name(writer->name, i, writer->temporary);
-    writer->file = openat(writer->directory, writer->temporary, flags, replaces ? 0600 : 0666);
-    if (writer->file < 0 && errno != EEXIST)
-      break;
-  }
-  if (writer->file < 0)
-    return fail_errno(writer, errno);
-  writer->has_temporary = true;
-  int error = replaces ? keep_permissions(writer, old) : 0;
+  int error = make_temporary(writer, replaces ? 0600 : 0666);
+  if (error == 0 && replaces)
+    error = keep_permissions(writer, old);
   return error == 0 ? BAM_OK : fail_errno(writer, error);
 }
 
@@ -219,12 +221,6 @@ bam_status bam_writer_tensor(bam_writer *writer, bam_tensor *tensor) {
   return status != BAM_OK ? status : append_part(writer, tensor, dim, size / 2, size);
 }
 
-static bam_status close_file(bam_writer *writer) {
-  int file = writer->file;
-  writer->file = -1; /* closed even when close fails */
-  return close(file) == 0 ? BAM_OK : fail_errno(writer, errno);
-}
-
 static bam_status rename_file(bam_writer *writer) {
   if (renameat(writer->directory, writer->temporary, writer->directory, writer->name) != 0)
     return fail_errno(writer, errno);
@@ -242,10 +238,8 @@ bam_status bam_writer_commit(bam_writer *writer) {
   if (status == BAM_OK && fsync(writer->file) != 0)
     status = fail_errno(writer, errno);
   if (status == BAM_OK)
-    status = close_file(writer);
-  if (status == BAM_OK)
     status = rename_file(writer);
-  bam_writer_abandon(writer);
+  bam_writer_abandon(writer); /* closing lets go of the lock, after renaming */
   return status;
 }
 

@@ -266,21 +266,21 @@ function core.sync_file(path) end
 ---@param path string
 function core.remove_directory(path) end
 
---- Deletes what processes that no longer run left half-written in a directory (names ending in
---- .tmp-HOST-BOOT-PIDS-PID-N, see engine/staged.h). What another machine writes stays.
+--- Deletes what processes that are gone left half-written in a directory, under names ending in .tmp-
+--- and 16 digits (engine/staged.h). What is being written, by whomever, stays.
 ---@param directory string
 ---@return integer count how many there were
 function core.remove_staged(directory) end
 
---- Puts off Ctrl-C, SIGTERM and SIGHUP: from now on the first of them is only noted, for pending_signal,
---- and a second one ends the process. `false` restores what was before and forgets what was noted.
+--- Puts off Ctrl-C, SIGTERM, SIGHUP and SIGPIPE: from now on the first of them is only noted, for
+--- pending_signal, and a second one ends the process (but for SIGPIPE, which comes at every write). `false` restores what was before and forgets what was noted.
 --- The end of the script, or of the statement in the REPL, does so too.
 ---@param on boolean
 ---@return boolean before whether they were put off
 function core.defer_signals(on) end
 
 --- The signal that has come since defer_signals(true).
----@return "SIGINT"|"SIGTERM"|"SIGHUP"|nil
+---@return "SIGINT"|"SIGTERM"|"SIGHUP"|"SIGPIPE"|nil
 function core.pending_signal() end
 
 --- Calls f(...) so that Ctrl-C raises "interrupted!" before f begins or after it has returned, never

@@ -6,6 +6,7 @@
 #include "at_end.h"
 #include "embed.h"
 #include "interp.h"
+#include "signals.h"
 
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -270,6 +271,7 @@ static void occupy_standard_streams(void) {
 
 int bamlua_main(int argc, char **argv) {
   occupy_standard_streams();
+  bam_signals_announce();
   struct command_line line = {.argv = argv, .argc = argc};
   if (argc > 0 && argv[0][0] != '\0') program_name = argv[0];
   parse_command_line(&line);

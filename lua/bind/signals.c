@@ -1,45 +1,91 @@
-/* Signals put off, and the functions of bam.core for it. The handler only notes the first one; at
-   the second it gives that signal back to the system, which ends the process in its usual way. */
+/* Signals put off or said, and the functions of bam.core for it. */
 #include "signals.h"
 
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "bind.h"
 
 /* A handler has no argument of its own, so what it works on must be global. */
 static volatile sig_atomic_t noted;
 static bool deferring;
+static volatile sig_atomic_t was_deferred; /* a phase has been trained: there is something to go on with */
 
 /* Those that are deferred, and what they did before. */
 static const struct {
   int number;
-  const char *name;
-} deferred[] = { { SIGINT, "SIGINT" }, { SIGTERM, "SIGTERM" }, { SIGHUP, "SIGHUP" } };
+  const char *name, *said; /* what is said where they are not */
+} deferred[] = {
+  { SIGINT, "SIGINT", NULL },
+  { SIGTERM, "SIGTERM", "bamlua: ended by SIGTERM" },
+  { SIGHUP, "SIGHUP", "bamlua: ended by SIGHUP" },
+  { SIGPIPE, "SIGPIPE", "bamlua: ended by SIGPIPE: nobody reads what it writes" },
+};
 #define DEFERRED (sizeof deferred / sizeof deferred[0])
 static struct sigaction usual[DEFERRED];
 
-static void note(int number) {
+/* ---- handlers ---- */
+
+/* The usual end by a signal; it comes when the handler returns. */
+static void end_by(int number) {
   struct sigaction at_once = { .sa_handler = SIG_DFL };
-  if (noted != 0) {
-    sigaction(number, &at_once, NULL);
-    raise(number); /* it comes when this handler returns */
-  }
+  sigaction(number, &at_once, NULL);
+  raise(number);
+}
+
+static void write_text(const char *text) { (void)!write(STDERR_FILENO, text, strlen(text)); }
+
+static void announce(int number) {
+  for (size_t i = 0; i < DEFERRED; i++)
+    if (number == deferred[i].number)
+      write_text(deferred[i].said);
+  write_text(was_deferred ? "; the same command goes on from what was saved\n" : "\n");
+  end_by(number);
+}
+
+static void note(int number) {
+  if (noted != 0 && number == SIGPIPE)
+    return;
+  if (noted != 0 && noted != SIGPIPE)
+    end_by(number);
   noted = number;
+}
+
+/* ---- which handlers there are ---- */
+
+static struct sigaction action_of(void (*handler)(int)) {
+  struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
+  sigemptyset(&action.sa_mask);
+  for (size_t i = 0; i < DEFERRED; i++)
+    sigaddset(&action.sa_mask, deferred[i].number); /* one must not come upon the other */
+  return action;
+}
+
+/* Whoever has started this process may want a signal to be ignored, as nohup does. */
+static bool is_ignored(int number) {
+  struct sigaction now;
+  return sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
+void bam_signals_announce(void) {
+  struct sigaction action = action_of(announce);
+  for (size_t i = 0; i < DEFERRED; i++)
+    if (deferred[i].said != NULL && !is_ignored(deferred[i].number))
+      sigaction(deferred[i].number, &action, NULL);
 }
 
 bool bam_signals_defer(void) {
   if (deferring)
     return true;
-  struct sigaction action = { .sa_handler = note, .sa_flags = SA_RESTART };
-  sigemptyset(&action.sa_mask);
-  for (size_t i = 0; i < DEFERRED; i++)
-    sigaddset(&action.sa_mask, deferred[i].number); /* one must not come upon the other */
+  struct sigaction action = action_of(note);
   noted = 0;
   deferring = true;
+  was_deferred = true;
   for (size_t i = 0; i < DEFERRED; i++) {
     sigaction(deferred[i].number, NULL, &usual[i]);
-    if (usual[i].sa_handler != SIG_IGN || deferred[i].number == SIGINT) /* nohup ignores SIGHUP */
+    if (!is_ignored(deferred[i].number) || deferred[i].number == SIGINT)
       sigaction(deferred[i].number, &action, NULL);
   }
   return false;
@@ -62,6 +108,8 @@ const char *bam_signals_pending(void) {
   return NULL;
 }
 
+/* ---- for scripts ---- */
+
 /* defer_signals(boolean) gives whether they were deferred before */
 static int signals_defer(lua_State *L) {
   if (lua_type(L, 1) != LUA_TBOOLEAN)
@@ -71,7 +119,7 @@ static int signals_defer(lua_State *L) {
   return 1;
 }
 
-/* pending_signal() gives "SIGINT", "SIGTERM" or nil */
+/* pending_signal() gives a name, or nil */
 static int signals_pending(lua_State *L) {
   lua_pushstring(L, bam_signals_pending()); /* nil for NULL */
   return 1;

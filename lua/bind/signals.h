@@ -1,20 +1,25 @@
-/* Ctrl-C and SIGTERM put off, so that what runs can come to a good end. Handlers belong to the
-   process, so this does too, whatever number of Lua states there is. */
+/* Signals that end a process: Ctrl-C and others put off, so that what runs can come to a good end, and
+   said when they come. Handlers belong to the process, so this does too, whatever number of Lua states
+   there is. */
 #ifndef BAM_SIGNALS_H
 #define BAM_SIGNALS_H
 
 #include <lua.h>
 #include <stdbool.h>
 
-/* From now on the first SIGINT or SIGTERM is only noted; a second one, of either, ends the process
-   as if nobody had put it off. Nothing where that holds already. Returns whether it did. */
+/* From now on SIGTERM, SIGHUP and SIGPIPE end the process with a line on stderr that says so. */
+void bam_signals_announce(void);
+
+/* From now on the first SIGINT, SIGTERM, SIGHUP or SIGPIPE is only noted; a second one ends the process
+   as if nobody had put it off, but for SIGPIPE, which comes again whenever something is written. Nothing
+   where that holds already. Returns whether it did. */
 bool bam_signals_defer(void);
 
-/* Restore what happened on both signals before, and forget what was noted. Nothing where nothing is
+/* Restore what happened on these signals before, and forget what was noted. Nothing where nothing is
    deferred. Returns whether it was. */
 bool bam_signals_restore(void);
 
-/* "SIGINT", "SIGTERM" or "SIGHUP" when that has come since bam_signals_defer, else NULL. */
+/* "SIGINT", "SIGTERM", "SIGHUP" or "SIGPIPE" when that has come since bam_signals_defer, else NULL. */
 const char *bam_signals_pending(void);
 
 /* Between these two, which may be nested, Ctrl-C does not become a Lua error; it becomes one right

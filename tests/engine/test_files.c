@@ -279,13 +279,19 @@ Test(files, foreign_group_gets_no_access) {
   cr_assert_eq(mode_of("shared"), 0604);
 }
 
-Test(files, temporary_of_a_killed_process_is_stepped_over) {
-  char name[NAME_MAX + 1];
-  bam_staged_name("x", 0, name);
-  scratch_write(name, "left", 4);
-  EXPECT_OK(write_text("x", "new"));
-  expect_text("x", "new");
-  expect_text(name, "left");
+Test(files, temporary_names) {
+  char name[NAME_MAX + 1], other[NAME_MAX + 1], longest[NAME_MAX + 1];
+  bam_staged_name("x.tmp-y", name);
+  bam_staged_name("x.tmp-y", other);
+  cr_assert_str_neq(name, other);
+  cr_assert_eq(bam_staged_length(name), 7);
+  memset(longest, 'n', NAME_MAX);
+  longest[NAME_MAX] = '\0';
+  bam_staged_name(longest, name);
+  cr_assert(strlen(name) <= NAME_MAX && bam_staged_length(name) == 200);
+  const char *const others[] = { "", "x", ".tmp-", "x.tmp-0123", "x.tmp-0123456789abcdeg", "0123456789abcdef" };
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    cr_assert_eq(bam_staged_length(others[i]), -1, "%s", others[i]);
 }
 
 Test(files, where_nothing_can_be_written_is_named) {

@@ -98,22 +98,24 @@ function M.begin(of)
   return setmetatable(place, { __close = function() small.remove(scratch) end })
 end
 
---- Options of a test's command line, `--every N` and `--state FILE`, from argument `first` on.
+--- Options of a test's command line, `--every N`, `--first N` and `--state FILE`, from argument `first` on.
 ---@param first integer
----@return { every: integer, state?: string }
+---@return { every: integer, first: integer, state?: string }
 function M.options(first)
-  local options = { every = 1 }
+  local options = { every = 1, first = 0 }
   for i = first, #arg, 2 do
     local value = assert(arg[i + 1], "an option needs a value")
-    if arg[i] == "--every" then options.every = assert(math.tointeger(tonumber(value)))
+    if arg[i] == "--every" or arg[i] == "--first" then
+      options[arg[i]:sub(3)] = assert(math.tointeger(tonumber(value)))
     elseif arg[i] == "--state" then options.state = value
     else error(string.format("no option %s", arg[i]), 0) end
   end
   return options
 end
 
---- What is counted: only every n-th trial is made, and none that the state file knows.
----@param options { every: integer, state?: string }
+--- What is counted: only every n-th trial is made, from the first on, and none that the state file
+--- knows. Two processes share the work by every = 2, and first = 0 and 1.
+---@param options { every: integer, first: integer, state?: string }
 ---@return table tally passed and failed; tally:try(name, f), where f gives a problem or nil
 function M.tally(options)
   local tally, done, number = { passed = 0, failed = 0 }, {}, 0
@@ -122,7 +124,7 @@ function M.tally(options)
   end
   function tally:try(name, f)
     number = number + 1
-    if number % options.every ~= 0 or done[name] then return end
+    if number % options.every ~= options.first or done[name] then return end
     local problem = f()
     if problem then
       self.failed = self.failed + 1

@@ -1,7 +1,7 @@
 -- Power cuts: everything that a run writes is recorded; for each moment of it, and each way in which a
 -- disk can lose what is not synced (disk.lua), what would be left is laid out, and the same command runs
 -- there. It must end with the weights and figures of a run that nothing happened to.
--- Usage: bamlua tests/faults/power.lua PROGRAM INJECTOR RECORDER [--every N] [--state FILE]
+-- Usage: bamlua tests/faults/power.lua PROGRAM INJECTOR RECORDER [--every N] [--first N] [--state FILE]
 package.path = string.format("tests/faults/?.lua;%s", package.path)
 local bench = require "bench"
 local core = require "bam.core"

@@ -2,8 +2,8 @@
 -- is cut short or ends in SIGKILL, N = 1, 2, ... as far as there are calls; from nothing, from a run that
 -- was killed half way, and from a finished one. After each, the same command runs undisturbed and must
 -- end with the weights and figures of a run that nothing happened to, and leave nothing behind.
--- Usage: bamlua tests/faults/run.lua PROGRAM INJECTOR [--every N] [--state FILE]
---   --every N    only every N-th of the faults
+-- Usage: bamlua tests/faults/run.lua PROGRAM INJECTOR [--every N] [--first N] [--state FILE]
+--   --every N    only every N-th of the faults, from number --first on
 --   --state FILE what is done already: a run that was stopped goes on from there
 package.path = string.format("tests/faults/?.lua;%s", package.path)
 local bench = require "bench"

@@ -100,12 +100,11 @@ end
 
 local model = base .. "/models/first"
 local staged = core.stage_directory(model)
-local temporary = "%.tmp%-[%w._]+%-%x+%-%x+%-%d+%-"
-assert(staged:find(model .. ".tmp-", 1, true) == 1 and staged:find(temporary .. "0$"), staged)
+assert(staged:find(model .. ".tmp-", 1, true) == 1 and staged:find("%.tmp%-" .. ("%x"):rep(16) .. "$"), staged)
 expect_names(staged, "")
 assert(not core.is_directory(model))
 local second = core.stage_directory(model .. "//") -- another save at the same time
-assert(second:find "%-1$" and second:sub(1, -2) == staged:sub(1, -2))
+assert(second ~= staged and second:find(model .. ".tmp-", 1, true) == 1)
 core.discard_directory(second)
 expect_names(base .. "/models", staged:match "[^/]+$")
 
@@ -142,7 +141,7 @@ shell("test -h '%s/latest'", base)
 
 -- Paths relative to the current directory.
 local relative = stage("bamlua-test-directory", { ["a.json"] = "" })
-assert(relative:find("^bamlua%-test%-directory" .. temporary .. "0$"))
+assert(relative:find "^bamlua%-test%-directory%.tmp%-%x+$")
 core.commit_directory(relative, "bamlua-test-directory")
 expect_names("bamlua-test-directory", "a.json")
 shell "rm -r bamlua-test-directory"
@@ -188,7 +187,7 @@ core.make_directory(base .. "/elsewhere")
 local file_path, not_ours = base .. "/file", base .. "/x.tmp-ours-1"
 core.write_file(file_path, "text")
 core.make_directory(not_ours)
-shell("ln -s first '%s/models/l.tmp-h-0-0-1-0'", base)
+shell("ln -s first '%s/models/l.tmp-0123456789abcdef'", base)
 local itself = "that names no directory of its own; end the path with a name"
 refused = {
   { "stage_directory: cannot write " .. quoted(file_path) .. ": it is not a directory; move it",
@@ -206,10 +205,10 @@ refused = {
     staged, base .. "/elsewhere" },
   { quoted(not_ours) .. " was not staged for it", core.commit_directory, not_ours, base .. "/y" },
   { "it is the staged directory; name another place", core.commit_directory, staged, staged },
-  { 'cannot open "' .. base .. '/models/no.tmp-h-0-0-1-1": No such file', core.commit_directory,
-    base .. "/models/no.tmp-h-0-0-1-1", model },
-  { 'cannot open "' .. base .. '/models/l.tmp-h-0-0-1-0": Not a directory', core.commit_directory,
-    base .. "/models/l.tmp-h-0-0-1-0", model },
+  { 'cannot open "' .. base .. '/models/no.tmp-0123456789abcdef": No such file', core.commit_directory,
+    base .. "/models/no.tmp-0123456789abcdef", model },
+  { 'cannot open "' .. base .. '/models/l.tmp-0123456789abcdef": Not a directory', core.commit_directory,
+    base .. "/models/l.tmp-0123456789abcdef", model },
   { "commit_directory: expected the path of a staged directory, got nothing",
     core.commit_directory },
   { "commit_directory: expected the path of a directory, got nothing", core.commit_directory,
@@ -219,8 +218,8 @@ refused = {
     .. ": it was not made to be thrown away; remove it by hand", core.discard_directory, model },
   { "it was not made to be thrown away", core.discard_directory, not_ours },
   { "it was not made to be thrown away", core.discard_directory, staged .. "x" },
-  { "Not a directory", core.discard_directory, base .. "/models/l.tmp-h-0-0-1-0" },
-  { "No such file", core.discard_directory, base .. "/models/no.tmp-h-0-0-1-1" },
+  { "Not a directory", core.discard_directory, base .. "/models/l.tmp-0123456789abcdef" },
+  { "No such file", core.discard_directory, base .. "/models/no.tmp-0123456789abcdef" },
   { "expected the path of a staged directory, got nothing", core.discard_directory },
 }
 for _, case in ipairs(refused) do expect_error(table.unpack(case)) end
@@ -251,11 +250,9 @@ core.make_directory(empty)
 core.commit_directory(stage(empty, new), empty)
 expect_names(empty, "config.json model.safetensors tokenizer.json")
 
--- Names that earlier processes left are stepped over; a hundred are too many.
+-- Any number of earlier processes may have left some.
 local many = {}
-for i = 1, 100 do many[i] = core.stage_directory(base .. "/many") end
-expect_error('-99" and 99 like it are there; remove what earlier runs left',
-             core.stage_directory, base .. "/many")
+for i = 1, 200 do many[i] = core.stage_directory(base .. "/many") end
 for _, path in ipairs(many) do core.discard_directory(path) end
 
 shell("rm -r '%s'", base)

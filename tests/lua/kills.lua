@@ -1,23 +1,36 @@
 -- Killed at any moment and started again, a recipe ends with the same bits as undisturbed: 100
--- times kill -9, at random moments and, at least 20 times, inside a save.
+-- times kill -9, at random moments and, at least 20 times, inside a save; KILLS=1000 for more.
 package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local core = require "bam.core"
 local small = require "small_run"
 
-local KILLS, IN_SAVES = 100, 20
+local KILLS = math.tointeger(tonumber(os.getenv "KILLS" or 100))
+local IN_SAVES = KILLS // 5
 
 local recipe = small.RECIPE:gsub("save_every = 3,", "save_every = 1,")
 local directory = small.directory(recipe)
 local cleanup <close> = setmetatable({}, { __close = function() small.remove(directory) end })
 
+-- What is being written, or was left half-written, below the phases' directories.
+local function staged_names()
+  local names = {}
+  for _, depth in ipairs { "*", "*/*" } do
+    for _, path in ipairs(core.glob(string.format("%s/runs/%s/*.tmp-*", directory, depth))) do
+      names[path] = true
+    end
+  end
+  return names
+end
+
 -- Start the recipe; a shell stands ready to kill it, so that the kill comes at once.
 local function start()
+  local left = staged_names()
   local pipe = io.popen(string.format("( %s ) > '%s/log' & echo $!", small.command(directory),
                                       directory))
   local pid = pipe:read "n"
   pipe:close()
   local killer = io.popen("read pid && kill -9 $pid 2>/dev/null", "w")
-  return { pid = pid, kill = function()
+  return { pid = pid, left = left, kill = function()
     killer:write(pid, "\n")
     killer:close()
   end }
@@ -32,9 +45,8 @@ end
 
 -- Is it writing a checkpoint?
 local function is_saving(process)
-  for _, place in ipairs { "*", "*/*" } do
-    local pattern = string.format("%s/runs/%s/*.tmp-*-%d-[0-9]*", directory, place, process.pid)
-    if #core.glob(pattern) > 0 then return true end
+  for path in pairs(staged_names()) do
+    if not process.left[path] then return true end
   end
   return false
 end

@@ -237,48 +237,43 @@ expect_error("names no directory", core.remove_directory, at "law/..")
 
 -- ---- what killed processes left ----
 
-pipe = io.popen "echo $$"
-local dead = pipe:read "l"
-pipe:close()
-pipe = io.popen "sleep 600 >/dev/null & echo $!"
-local alive = pipe:read "l"
 local place = at "place"
 core.make_directory(place)
-local function make(name) core.write_file(place .. "/" .. name, "x") end
-local staged = core.stage_directory(place .. "/mine")
-local host, boot, pids = staged:match "mine%.tmp%-([%w._]+)%-(%x+)%-(%x+)%-%d+%-0$"
-assert(host, staged)
-local here = ("%s-%s-%s"):format(host, boot, pids)
-local function name_of(name, process, n, where)
-  return ("%s.tmp-%s-%s-%s"):format(name, where or here, process, n)
-end
-for _, name in ipairs { "a", "", "b.tmp-c" } do make(name_of(name, dead, 12)) end
-make(name_of("old", alive, 0, ("%s-00000001-%s"):format(host, pids))) -- before the last boot
-core.make_directory(place .. "/" .. name_of("model", dead, 0))
-make(name_of("model", dead, 0) .. "/weights")
-core.link("x", place .. "/" .. name_of("l", dead, 0))
--- Who runs, other machines' and other containers', and what is called otherwise, stay.
-local kept = {
-  name_of("live", alive, 0),
-  name_of("init", 1, 0), -- it runs, though not every user may send it signals
-  name_of("zero", 0, 0), name_of("huge", "99999999999999999999", 0),
-  name_of("far", dead, 0, ("elsewhere-%s-%s"):format(boot, pids)),
-  name_of("far", dead, 1, ("elsewhere-00000001-%s"):format(pids)),
-  name_of("container", dead, 0, ("%s-%s-00000001"):format(host, boot)),
-  name_of("a", dead, 0) .. ".txt", name_of("a", "x" .. dead, 1), name_of("a", dead, "x"),
-  ("a.tmp-%s"):format(dead), ("a.tmp-%s-0"):format(dead),
-}
+local function make(name) core.write_file(string.format("%s/%s", place, name), "x") end
+local function name_of(name, number) return string.format("%s.tmp-%016x", name, number or 1) end
+
+-- What nobody holds goes: files, links and directories, whatever their names begin with.
+for number, name in ipairs { "a", "a", "", "b.tmp-c", name_of "nested" } do make(name_of(name, number)) end
+core.make_directory(string.format("%s/%s", place, name_of "model"))
+make(string.format("%s/weights", name_of "model"))
+core.link("x", string.format("%s/%s", place, name_of "link"))
+-- What is called otherwise stays.
+local kept = { name_of "a" .. ".txt", "a.tmp-0123", "a.tmp-0123456789abcdeF", "a.tmp-0123456789abcdef0", ".tmp" }
 for _, name in ipairs(kept) do make(name) end
-assert(core.remove_staged(place) == 6)
+assert(core.remove_staged(place) == 7)
 assert(core.remove_staged(place) == 0)
-assert(core.is_directory(staged))
-core.discard_directory(staged)
 table.sort(kept)
 expect_names(place, table.concat(kept, " "))
-core.make_directory(place .. "/" .. name_of("model", dead, 0) .. "/sub")
+
+-- What is being written stays: by this process, or by another one, until that is killed.
+local staged = core.stage_directory(place .. "/mine")
+assert(staged:find "mine%.tmp%-%x+$" and core.staged_for(staged:match "[^/]+$") == "mine", staged)
+local child = io.popen(string.format([[exec '%s' -e '
+  local core = require "bam.core"
+  core.stage_directory "%s/theirs"
+  core.write_file("%s/ready", io.open("/proc/self/stat"):read "a")
+  io.read "a"']], bamlua, place, base), "w")
+while not core.file_info(at "ready") do core.sleep(0.005) end
+assert(core.remove_staged(place) == 0)
+core.discard_directory(staged)
+shell("kill -9 %d", core.read_file(at "ready"):match "%d+")
+child:close()
+assert(core.remove_staged(place) == 1)
+expect_names(place, table.concat(kept, " "))
+
+-- A directory that was replaced, by a process that was killed before it could delete it, goes too.
+core.make_directory(string.format("%s/%s/sub", place, name_of "model"))
 expect_error('"sub" in it is not a regular file', core.remove_staged, place)
 expect_error("remove_staged: cannot list", core.remove_staged, at "no")
-shell("kill %s", alive)
-pipe:close()
 
 shell("rm -rf '%s'", base)

@@ -2,17 +2,18 @@
 -- computed twice, ends the run; and without faults nothing changes.
 package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
+local core = require "bam.core"
 local recheck = require "bam.train.recheck"
 local small = require "small_run"
 
 local WIDTH = 8
 
 -- A model of two layers that is trained on random numbers; `fault(step, run, time)` may do harm.
-local function train(every, fault)
+local function train(every, fault, stream)
   bam.seed(1)
   local model = bam.nn.Sequential { bam.nn.Linear(WIDTH, WIDTH), bam.nn.Linear(WIDTH, 1) }
   local run = { model = model, optimizer = bam.optim.AdamW(model, { lr = 1e-2 }),
-                health = { state = {} } }
+                health = { state = {} }, stream = stream }
   local rechecked = every and recheck.new(every, run)
   for step = 1, 9 do
     local time = 0
@@ -43,8 +44,8 @@ local function flip(buffer)
   bam.no_grad(function() buffer[3] = buffer[3]:item() * (1 + 2 ^ -23) + 1e-45 end)
 end
 
-local function expect(words, fault)
-  local ok, message = pcall(train, 3, fault)
+local function expect(words, fault, stream)
+  local ok, message = pcall(train, 3, fault, stream)
   assert(not ok and message:find(words, 1, true), message)
 end
 
@@ -65,7 +66,9 @@ end
 -- ---- in a phase: the same weights, and the same fingerprint ----
 
 local with_audit = small.RECIPE:gsub("phase.eval_tokens = 64",
-                                     "phase.eval_tokens, phase.audit_every = 64, 2")
+                                     [[
+  phase.eval_tokens, phase.audit_every = 64, 2
+  phase.on_step = function(record, model) assert(record and model:parameters()) end]])
 local directory, other = small.directory(), small.directory(with_audit)
 local cleanup <close> = setmetatable({}, { __close = function()
   small.remove(directory)
@@ -79,4 +82,25 @@ small.assert_same(small.digests(directory), small.digests(other))
 for _, name in ipairs { "seed", "experts/law", "mixed" } do
   assert(small.phase(directory, name):match "%x+$" == small.phase(other, name):match "%x+$", name)
 end
+-- ---- a bit of the tokens ----
+
+local text = bam.corpus({ law = string.format("%s/law.txt", directory) },
+                        { vocab = 280, heldout = 0.3, cache = string.format("%s/cache", directory) })
+local stream = text:sample { law = 1 }:open { context = 16, batch = 4, steps = 9 }
+assert(not stream:fault())
+local path = string.format("%s/law.train-00001.safetensors", text:prepare().directory)
+local shard <close> = io.open(path, "r+b")
+shard:seek("end", -8)
+local byte = shard:read(1):byte()
+local function write(value)
+  shard:seek("end", -8)
+  shard:write(string.char(value))
+  shard:flush()
+end
+write(byte ~ 1)
+assert(stream:fault():find "law%.train%-00001%.safetensors was changed$")
+expect("step 3: tokens are not those that were written", nil, stream)
+write(byte)
+assert(not stream:fault())
+
 print "recheck: ok"

@@ -30,7 +30,7 @@ local function expect(script, lines, ends)
 end
 
 -- The first signal is noted, and what runs goes on.
-for _, name in ipairs { "INT", "TERM" } do
+for _, name in ipairs { "INT", "TERM", "HUP", "PIPE" } do
   expect(([[print(core.defer_signals(true), core.pending_signal())
     send %q
     print(core.pending_signal(), core.pending_signal())
@@ -71,9 +71,20 @@ assert(text:find("false\t.*interrupted!") and how == "exit 0", text .. how)
 text, how = run [[core.defer_signals(true) send "INT" core.defer_signals(false)
   print(pcall(function() send "INT" while true do end end))]]
 assert(text:find("false\t.*interrupted!") and how == "exit 0", text .. how)
+local GOES_ON = "; the same command goes on from what was saved"
 expect([[core.defer_signals(true) send "TERM" core.defer_signals(false) print "here" send "TERM"
-  print "lives"]], "here\n", "signal 15")
-expect([[send "TERM" print "lives"]], "", "signal 15")
+  print "lives"]], ("here\nbamlua: ended by SIGTERM%s\n"):format(GOES_ON), "signal 15")
+for name, number in pairs { TERM = 15, HUP = 1 } do
+  expect(("send %q print 'lives'"):format(name), ("bamlua: ended by SIG%s\n"):format(name), "signal " .. number)
+end
+
+-- Nobody reads: a closed pipe is said on stderr, and put off it is noted, however often it comes.
+local WRITE = [[io.popen("true"):close() local pipe = io.popen("exec true", "w")
+  local function write() while pipe:write(("x"):rep(1 << 20)) and not core.pending_signal() do end end]]
+expect(WRITE .. [[ write() print "lives"]], "bamlua: ended by SIGPIPE: nobody reads what it writes\n", "signal 13")
+expect(WRITE .. [[ core.defer_signals(true) write() print(core.pending_signal())
+  print((select(2, pipe:write(("x"):rep(1 << 20))))) send "TERM" print(core.pending_signal())]],
+  "SIGPIPE\nBroken pipe\nSIGTERM\n", "exit 0")
 
 -- In a coroutine, in a protected call, while kernels run on their threads.
 expect([[core.defer_signals(true)

@@ -8,6 +8,7 @@ local domains = require "bam.corpus.domains"
 local entry = require "bam.corpus.entry"
 local permutation = require "bam.corpus.permutation"
 local schedule = require "bam.schedule"
+local shards = require "bam.corpus.shards"
 local windows = require "bam.corpus.windows"
 
 local M = {}
@@ -78,6 +79,15 @@ function Stream:batch(step, first, count)
   local batch = windows.pack(rows, self.context)
   batch.domains = names
   return batch
+end
+
+--- Read all tokens of its domains that are trained on, and say what is not as it was written.
+---@return string? fault
+function Stream:fault()
+  for _, record in ipairs(self.records) do
+    local fault = shards.fault(self.directory, record, true)
+    if fault then return string.format("%s/%s", self.directory, fault) end
+  end
 end
 
 --- How many times the text of each domain has been read by the end of a step.
@@ -228,10 +238,10 @@ function Source:open(options)
   local o = check.options("sample: open", options, open_spec)
   local weights = weights_of_run(self, o.steps)
   local corpus = self.text:prepare()
-  local sequences, keys = {}, {}
+  local sequences, keys, records = {}, {}, {}
   for d, name in ipairs(self.names) do
-    local shards = corpus.domains[name].shards.train
-    sequences[d] = windows.sequence(shards, o.context, name, o.seed)
+    records[d] = corpus.domains[name].train
+    sequences[d] = windows.sequence(corpus.domains[name].shards.train, o.context, name, o.seed)
     keys[d] = core.hash64(string.format("%d/%s", o.seed, name))
     if sequences[d].count == 0 and self.weights[d] ~= 0 then
       check.fail("sample: domain %s has %d tokens to train on, fewer than one row of %d needs; add "
@@ -240,7 +250,8 @@ function Source:open(options)
   end
   return setmetatable({
     names = self.names, sequences = sequences, keys = keys, context = o.context, rows = o.batch,
-    steps = o.steps, apportionment = apportion.new(weights, #self.names, o.batch),
+    steps = o.steps, directory = corpus.directory, records = records,
+    apportionment = apportion.new(weights, #self.names, o.batch),
   }, stream_metatable)
 end
 

@@ -88,9 +88,12 @@ function gap_metatable:__tostring() return "gap between two steps" end
 --- Note what the model is at the end of a step.
 function Gap:begin() self.noted = watch.note(self.model, self.may) end
 
---- Raise an error when something but what is scheduled has changed since then.
+--- Raise an error when something but what is scheduled has changed since then. A step that is computed
+--- a second time (audit_every) begins with copies, and is not looked at again.
 function Gap:check()
+  if not self.noted then return end
   local change = watch.change(self.noted)
+  self.noted = nil
   if change then
     check.fail("train: something changed %s between two steps. A callback may keep the model to look "
                .. "at it; schedules, routers and data must not change it", change)

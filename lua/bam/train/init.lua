@@ -144,8 +144,9 @@ end
 ---@field eval_every? integer steps between evaluations, a quarter of the run by default; 0: none
 ---@field eval_tokens? integer tokens per domain of such an evaluation, 2048 by default
 ---@field save_every? integer steps between checkpoints; default: a minute of time
----@field audit_every? integer compute every n-th step twice, and watch weights and moments between
---- steps: wrong bits of memory or processor end the run. About 1 / n slower; what is trained stays the same
+---@field audit_every? integer compute every n-th step twice and then read all tokens again, and watch
+--- weights and moments between steps: wrong bits of memory, processor or disk end the run. About 1 / n
+--- slower; what is trained stays the same
 ---@field on_step? fun(record: table, model: table) called after every step, to look and log
 ---@field on_eval? fun(result: table, model: table) called after every evaluation, to look and log
 

@@ -1,6 +1,7 @@
 -- bam.train's option audit_every: wrong bits of memory or processor are found while a phase trains.
 -- Digests of weights and moments are kept from the end of a step to the beginning of the next. Every
--- n-th step is computed twice, and must give the same bits.
+-- n-th step is computed twice, and must give the same bits; after it the tokens are read again, and must
+-- be those that were written.
 local check = require "bam.check"
 local core = require "bam.core"
 
@@ -80,6 +81,15 @@ local function compute_twice(self, step, compute)
   return record
 end
 
+local function check_tokens(self, step)
+  local fault = self.stream and self.stream.fault and self.stream:fault()
+  if fault then
+    check.fail("train: step %d: tokens are not those that were written: %s. The steps since the last "
+               .. "audit, %d before, may have read wrong ones; delete the text's directory, which is made "
+               .. "again, and go on from a checkpoint that is older", step, fault, self.every)
+  end
+end
+
 --- Compute a step, twice if it is its turn, and give its record. Raises an error when bits are wrong.
 ---@param step integer
 ---@param compute fun(): table computes the step
@@ -92,6 +102,7 @@ function Recheck:step(step, compute)
   local record
   if step % self.every == 0 then
     record = compute_twice(self, step, compute)
+    check_tokens(self, step)
   else
     record = compute()
   end
@@ -101,11 +112,12 @@ end
 
 --- What checks a run.
 ---@param every integer
----@param run { model: table, optimizer: table, health: table }
+---@param run { model: table, optimizer: table, health: table, stream?: table } a stream with a method
+--- `fault`, as bam.corpus gives them, can tell whether its tokens are sound
 ---@return table
 function M.new(every, run)
   return setmetatable({ every = every, optimizer = run.optimizer, health = run.health,
-                        tensors = tensors_of(run.model, run.optimizer) }, metatable)
+                        stream = run.stream, tensors = tensors_of(run.model, run.optimizer) }, metatable)
 end
 
 return M
