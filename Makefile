@@ -230,7 +230,7 @@ fuzzcheck: deps ## a fixed number of those, the same each time, and proof that t
 	@$(REMAKE) $(ASAN) $(FUZZERS)
 	@CLANG=$(if $(LIBFUZZER),1) sh tests/fuzz/run.sh build-asan sample
 
-faults: deps ## a small run while calls of the system fail, and after power cuts; hours, or EVERY=300 for a sample
+faults: deps ## a small run while calls of the system fail, after power cuts, with damaged files; hours, or EVERY=300 for a sample
 	@$(REMAKE) $(B)/bamlua $(addprefix $(B)/faults/,inject record)
 	@sh tests/faults/run.sh $(B) --every $(EVERY) --first $(FIRST) $(if $(STATE),--state '$(STATE)')
 

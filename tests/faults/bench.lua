@@ -52,29 +52,36 @@ local function figures(directory)
   return bam.json.encode(results)
 end
 
--- Names that no undisturbed run leaves, below a directory.
-local function litter(directory, patterns)
-  local command = string.format("cd '%s' && find runs cache %s", directory, patterns)
-  local pipe = io.popen(command)
-  local names = pipe:read "a"
+-- What `find` finds of a run and its cache: a list.
+local function find(directory, patterns)
+  local pipe = io.popen(string.format("cd '%s' && find runs cache %s | sort", directory, patterns))
+  local paths = {}
+  for path in pipe:lines() do paths[#paths + 1] = path end
   pipe:close()
-  return names
+  return paths
 end
+
+--- All files of a run and its cache, as paths from the directory.
+---@param directory string
+---@return string[]
+function M.files(directory) return find(directory, "-type f") end
 
 --- Run the recipe undisturbed; nil when it ends as the reference and leaves nothing behind, else why not.
 ---@param directory string
 ---@param may_set_aside? boolean damage was to be expected
----@return string?
+---@return string? problem
+---@return string output of the run
 function M.check_end(directory, may_set_aside)
   local output, code = M.run(directory)
-  if code ~= 0 then return string.format("the undisturbed run ends with %d: %s", code, output) end
+  if code ~= 0 then return string.format("the undisturbed run ends with %d: %s", code, output), output end
   for name, digest in pairs(small.digests(directory)) do
-    if reference.digests[name] ~= digest then return string.format("other weights of %s", name) end
+    if reference.digests[name] ~= digest then return string.format("other weights of %s", name), output end
   end
-  if figures(directory) ~= reference.figures then return "other figures" end
-  local names = litter(directory, may_set_aside and "-name '*.tmp-*'"
-                                  or "-name '*.tmp-*' -o -name '*.set-aside*'")
-  if names ~= "" then return string.format("left behind: %s", names) end
+  if figures(directory) ~= reference.figures then return "other figures", output end
+  local left = find(directory, may_set_aside and "-name '*.tmp-*'"
+                                 or "-name '*.tmp-*' -o -name '*.set-aside*'")
+  if #left > 0 then return string.format("left behind: %s", table.concat(left, ", ")), output end
+  return nil, output
 end
 
 --- Begin: the scratch directory, which is deleted when the result is closed, with a directory `fresh`,
@@ -98,14 +105,15 @@ function M.begin(of)
   return setmetatable(place, { __close = function() small.remove(scratch) end })
 end
 
---- Options of a test's command line, `--every N`, `--first N` and `--state FILE`, from argument `first` on.
+--- Options of a test's command line, `--every N`, `--first N`, `--state FILE` and `--flips N`, from
+--- argument `first` on.
 ---@param first integer
----@return { every: integer, first: integer, state?: string }
+---@return { every: integer, first: integer, flips?: integer, state?: string }
 function M.options(first)
   local options = { every = 1, first = 0 }
   for i = first, #arg, 2 do
     local value = assert(arg[i + 1], "an option needs a value")
-    if arg[i] == "--every" or arg[i] == "--first" then
+    if arg[i] == "--every" or arg[i] == "--first" or arg[i] == "--flips" then
       options[arg[i]:sub(3)] = assert(math.tointeger(tonumber(value)))
     elseif arg[i] == "--state" then options.state = value
     else error(string.format("no option %s", arg[i]), 0) end

@@ -1,4 +1,4 @@
-# A small run under failures of the system, then after power cuts: sh tests/faults/run.sh BUILD [OPTIONS]
+# A small run under failures of the system, after power cuts, and with damaged files: sh tests/faults/run.sh BUILD [OPTIONS]
 # Ends with "N passed, N failed".
 build=$1
 shift
@@ -15,5 +15,6 @@ count() {
 
 count tests/faults/run.lua "$build/bamlua" "$build/faults/inject" "$@"
 count tests/faults/power.lua "$build/bamlua" "$build/faults/inject" "$build/faults/record" "$@"
+count tests/faults/damage.lua "$build/bamlua" "$@"
 echo "$passed passed, $failed failed"
 test "$failed" = 0
