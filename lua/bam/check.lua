@@ -35,7 +35,8 @@ end
 ---@param n integer
 ---@return string
 function M.thousands(n)
-  local text, k = tostring(n), 0
+  local text = tostring(n)
+  local k
   repeat text, k = text:gsub("^(%d+)(%d%d%d)", "%1,%2") until k == 0
   return text
 end

@@ -72,8 +72,7 @@ local function layout(values, depth, write, width)
     if v == GAP then
       parts[i] = "..."
     elseif type(v) == "table" then
-      parts[i], is_row = layout(v, depth + 1, write, width)
-      is_row = false
+      parts[i], is_row = layout(v, depth + 1, write, width), false
     else
       parts[i] = string.format("%" .. width .. "s", write(v))
     end

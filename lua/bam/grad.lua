@@ -59,10 +59,10 @@ local function check_versions(name, versions)
   end
 end
 
---- An op written in Lua. `forward(ctx, ...)` runs unrecorded and returns tensors; what it stores in the table ctx is there
---- again in `backward(ctx, ...)`; tensors there may not be changed in place until then. backward gets one gradient per output (nil where none arrived) and returns one
---- gradient (or nil) per tensor argument of the call, in order. It must not write what it gets in
---- place.
+--- An op written in Lua. `forward(ctx, ...)` runs unrecorded and returns tensors; what it stores in the table ctx is
+--- there again in `backward(ctx, ...)`; tensors there may not be changed in place until then. backward gets one
+--- gradient per output (nil where none arrived) and returns one gradient (or nil) per tensor argument of the call, in
+--- order. It must not write to the gradients it gets.
 ---@param spec { forward: function, backward: function, name?: string }
 ---@return function op call it like any op
 function M.custom(spec)
@@ -86,8 +86,8 @@ function M.custom(spec)
   end
 end
 
--- Differentiate several outputs of one recomputation: all but the last walk keep it. What was recorded before it is left
--- to the walk around.
+-- Differentiate several outputs of one recomputation: all but the last walk keep it. What was recorded before it is
+-- left to the outer walk.
 local function backward_all(outputs, grads)
   local last
   for i = 1, outputs.n do

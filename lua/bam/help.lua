@@ -156,8 +156,7 @@ end
 local function public_names(t, accept)
   local names = {}
   for name, value in next, t do
-    local is_public = type(name) == "string" and name:match "^%a"
-    if is_public and accept(value) then names[#names + 1] = name end
+    if type(name) == "string" and name:match "^%a" and accept(value) then names[#names + 1] = name end
   end
   table.sort(names)
   return names

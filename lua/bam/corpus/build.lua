@@ -122,7 +122,7 @@ end
 ---@param settings table as for entry.key
 ---@param given? table the tokenizer to use; one is trained without it
 function M.make(directory, located, settings, given)
-  staged.replace(directory, function(place) fill(place, located, settings, given) end)
+  staged.replace(directory, function(path) fill(path, located, settings, given) end)
 end
 
 return M

@@ -98,7 +98,7 @@ end
 ---@param given table<string, string|string[]|table>
 ---@param options bam.CorpusOptions
 ---@return bam.Text
-local function corpus(self, given, options) -- self is this module
+local function corpus(_, given, options) -- called as the module itself
   local o = check.options("corpus", options, spec)
   local read = domains.read(given, o)
   local names = check.sorted_names(read)

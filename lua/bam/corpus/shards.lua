@@ -107,7 +107,9 @@ function M.open(directory, record)
   for i, shard in ipairs(record.shards) do
     local path = string.format("%s/%s", directory, shard.file)
     local tensors = core.open_tensors(path)
-    if not tensors.tokens or not tensors.documents or #tensors.tokens ~= shard.tokens or #tensors.documents ~= shard.documents then
+    local is_whole = tensors.tokens and tensors.documents and #tensors.tokens == shard.tokens
+      and #tensors.documents == shard.documents
+    if not is_whole then
       check.fail("corpus: %s is not what its manifest says", path)
     end
     shards[i] = tensors

@@ -86,7 +86,7 @@ local function refuse(label, name, value)
 end
 
 -- Rotary settings, in the old place or the new; returns the base.
-local function read_rope(config, get, label)
+local function read_rope(get, label)
   local scaling = get("rope_scaling", "table", false)
   if scaling then refuse(label, "rope_scaling", scaling) end
   local parameters = get("rope_parameters", "table", false)
@@ -106,7 +106,7 @@ local function check_computable(get, label)
   if dropout ~= 0 then refuse(label, "attention_dropout", dropout) end
 end
 
-local function read_base(config, get, label)
+local function read_base(get, label)
   check_computable(get, label)
   local d = {
     layers = get("num_hidden_layers", "few"), width = get("hidden_size", "extent"),
@@ -114,7 +114,7 @@ local function read_base(config, get, label)
     kv_heads = get("num_key_value_heads", "extent", false) or nil,
     head_width = get("head_dim", "extent", false) or nil,
     vocab = get("vocab_size", "extent"), tied = get("tie_word_embeddings", "boolean", true),
-    rope_base = read_rope(config, get, label), eps = get("layer_norm_eps", "positive", 1e-5),
+    rope_base = read_rope(get, label), eps = get("layer_norm_eps", "positive", 1e-5),
     logit_scale = get("logit_scale", "positive", 0.0625),
     context = get("max_position_embeddings", "size", 8192),
     ffn = { experts = 1, hidden = get("intermediate_size", "extent"), top_k = 1 },
@@ -208,7 +208,7 @@ function M.decode(config, label, routers)
     check.fail('%s: a model of type "%s"; bamlua loads "cohere" (CohereForCausalLM) and its own '
                .. '"bam"', label, model_type)
   end
-  local d = read_base(config, get, label)
+  local d = read_base(get, label)
   if model_type == "bam" then read_mixture(d, get, label, routers or {}) end
   return description.new(d), token_ids(get)
 end

@@ -100,7 +100,7 @@ return function(model, d, prompt, options)
   local encode, decode
   if type(prompt) == "string" then encode, decode = codec(model, d.vocab) end
   local ids = encode and encode(prompt) or table.move(prompt, 1, #prompt, 1, {})
-  local function run() 
+  local function run()
     core.with_grad(false, model.in_eval, model, continue, model, ids, d.context, o)
   end
   if o.seed then description.seeded(o.seed, run) else run() end

@@ -1,7 +1,7 @@
 --- Byte-level BPE: text to token ids and back, exactly, for any bytes whatever (unless a file's own
---- rules remove text, or its added tokens strip white space). A tokenizer is trained on texts, or read from a tokenizer.json of Hugging Face's tokenizers package, which it
---- also writes. Ids are data and count from 0. Special tokens are found in text only when asked
---- for, so that text cannot forge them.
+--- rules remove text, or its added tokens strip white space). A tokenizer is trained on texts, or read
+--- from a tokenizer.json of Hugging Face's tokenizers package, which it also writes. Ids are data and
+--- count from 0. Special tokens are found in text only when asked for, so that text cannot forge them.
 local alphabet = require "bam.tokenizer.alphabet"
 local check = require "bam.check"
 local core = require "bam.core"

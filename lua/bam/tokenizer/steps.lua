@@ -10,10 +10,10 @@ local M = {}
 M.GPT2 = [['s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+]]
 
 --- The step of one regular expression.
----@param regex string
+---@param expression string
 ---@return table
-function M.split(regex)
-  return { type = "Split", pattern = { Regex = regex }, behavior = "Isolated", invert = false }
+function M.split(expression)
+  return { type = "Split", pattern = { Regex = expression }, behavior = "Isolated", invert = false }
 end
 
 local function fail(label, format, ...)
@@ -71,8 +71,8 @@ local BEHAVIORS = { Isolated = true, Removed = true, Contiguous = true, MergedWi
 
 local function read_split(label, step)
   local pattern = type(step.pattern) == "table" and step.pattern or {}
-  local regex, text = pattern.Regex, pattern.String
-  if (type(regex) == "string") == (type(text) == "string") or regex == "" or text == "" then
+  local expression, text = pattern.Regex, pattern.String
+  if (type(expression) == "string") == (type(text) == "string") or expression == "" or text == "" then
     fail(label, "a Split needs a pattern, { Regex } or { String }, that is not empty")
   end
   if not BEHAVIORS[step.behavior] then
@@ -83,7 +83,7 @@ local function read_split(label, step)
     fail(label, "invert of a Split is %s, not true or false", check.describe(step.invert))
   end
   return { type = "Split", behavior = step.behavior, invert = step.invert == true,
-           pattern = { Regex = regex, String = text } }
+           pattern = { Regex = expression, String = text } }
 end
 
 local function read_digits(label, step)

@@ -102,15 +102,16 @@ function metatable:__tostring() return table.concat(self.lines, "\n") end
 local function without_windows(results)
   local list = {}
   for i, r in ipairs(results) do
-    local copy, domains = {}, {}
-    for name, value in pairs(r) do copy[name] = value end
+    list[i] = {}
+    for name, value in pairs(r) do list[i][name] = value end
+    list[i].domains = {}
     for name, d in pairs(r.domains) do
-      domains[name] = {}
+      local domain = {}
       for key, value in pairs(d) do
-        if key ~= "windows" then domains[name][key] = value end
+        if key ~= "windows" then domain[key] = value end
       end
+      list[i].domains[name] = domain
     end
-    copy.domains, list[i] = domains, copy
   end
   return list
 end

@@ -24,9 +24,10 @@ end
 
 local function in_forward(model, batch)
   local pass = batches.new("diagnose", batch.ids, { documents = batch.documents, positions = batch.positions })
-  local x, branch, part = model.embed(batch.ids), nil, nil
+  local x, branch = model.embed(batch.ids), nil
   if not is_good(x) then return "the embedding" end
   for i, block in ipairs(model.layers) do
+    local part
     part, x, branch = in_block(block, x, branch, pass)
     if part then return string.format("layer %d, %s", i, part) end
   end

@@ -78,9 +78,9 @@ function M.theorems(text)
     local lines = { string.format("%s: %s", label, M.comment(comment)) }
     for i, hypothesis in ipairs(hypotheses) do lines[i + 1] = "   " .. hypothesis end
     lines[#lines + 1] = (hypotheses[1] and "=> " or "   ") .. statement
-    local text, key = table.concat(lines, "\n"), core.hash64(table.concat(lines, "\n", 2))
-    if not seen[key] and #text <= MOST then
-      theorems[#theorems + 1] = { name = label, text = text }
+    local joined, key = table.concat(lines, "\n"), core.hash64(table.concat(lines, "\n", 2))
+    if not seen[key] and #joined <= MOST then
+      theorems[#theorems + 1] = { name = label, text = joined }
     end
     seen[key] = true
   end)

@@ -113,7 +113,8 @@ end
 function emitters.seq(node, context)
   local parts, i = {}, 1
   while i <= #node do
-    local p, count = nil, 1
+    local p
+    local count = 1
     if node[i].kind == "char" and node[i].fold then
       p, count = emit_run(node, i, context)
     else
@@ -173,7 +174,7 @@ emitters["repeat"] = function(node, context)
     context.refuse(node, "a counted repetition of what can be empty")
   end
   local body = enclosed(emit(node.body, context), "atom")
-  local min, max, times = node.min, node.max, nil
+  local min, max, times = node.min, node.max
   if max == math.huge then
     times = min == 0 and "*" or min == 1 and "+" or string.format("{%d,}", min)
   else

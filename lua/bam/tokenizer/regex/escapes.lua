@@ -93,8 +93,8 @@ end
 
 local SETS = { w = "word", d = "digit", s = "space", h = "xdigit" }
 
--- The set of \w, \p{L} and the like, and whether it is a negated one; nil: it is none. `in_class`: between brackets, where \w is a
--- little less.
+-- The set of \w, \p{L} and the like, and whether it is negated; nil if it is not a set. `in_class`: between
+-- brackets, where \w is a little less.
 local function set_of(s, c, in_class)
   local name = SETS[c:lower()]
   if name then

@@ -19,9 +19,10 @@ end
 local function read_interval(s)
   local from = s.at
   s.at = from + 1
-  local min, max = number(s), nil
+  local min = number(s)
   local exact = not s:accept ","
-  if exact then max = min else max = number(s) end
+  local max = min
+  if not exact then max = number(s) end
   if not s:accept "}" or not (min or max) then
     s.at = from
     return nil

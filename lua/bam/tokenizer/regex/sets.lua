@@ -74,8 +74,7 @@ end
 ---@param list table[]
 ---@return table
 function M.union(list)
-  local flat, others = M.flat {}, {}
-  local ranges, properties = {}, {}
+  local ranges, properties, others = {}, {}, {}
   for _, set in ipairs(list) do
     if set.op or set.negated then
       others[#others + 1] = set
@@ -84,7 +83,7 @@ function M.union(list)
       table.move(set.properties, 1, #set.properties, #properties + 1, properties)
     end
   end
-  flat = M.flat(ranges, properties)
+  local flat = M.flat(ranges, properties)
   for _, set in ipairs(others) do flat = union_of(flat, set) end
   return flat
 end
