@@ -31,7 +31,7 @@ local function matmul(batch, m, k, n, more)
     prepare = function()
       local a = batch > 1 and bam.randn(batch, m, k) or bam.randn(m, k)
       local b = batch > 1 and bam.randn(batch, k, n) or bam.randn(k, n)
-      return function() local y <close> = bam.matmul(a, b) end
+      return function() bam.matmul(a, b):close() end
     end,
   }
 end
@@ -56,7 +56,7 @@ local function attention(B, T, H, G, K, backward)
     flops = (backward and 3 or 1) * forward_flops,
     prepare = function()
       local q, k, v = bam.randn(B, T, H, K), bam.randn(B, T, G, K), bam.randn(B, T, G, K)
-      if not backward then return function() local y <close> = bam.attention(q, k, v) end end
+      if not backward then return function() bam.attention(q, k, v):close() end end
       local seed = bam.randn(B, T, H, K)
       for _, x in ipairs { q, k, v } do x.requires_grad = true end
       return function()
@@ -243,17 +243,17 @@ local function dense(layers, of)
                                vocab = vocab }
 end
 
-local function mixed(experts, attention)
-  return bam.mix { experts = experts, attention = attention, ffn = { top_k = 1 },
+local function mixed(experts, experts_attention)
+  return bam.mix { experts = experts, attention = experts_attention, ffn = { top_k = 1 },
                    load_balance = 0.01, z_loss = 0.001 }
 end
 
--- Forward and backward, and with `update` the rest of a training step. With `attention` it is four
--- of the dense models that are mixed.
-local function model(title, of, layers, update, attention, tf32)
+-- Forward and backward, and with `update` the rest of a training step. With `mixing`, the
+-- options of attention, four of the dense models are mixed.
+local function model(title, of, layers, update, mixing, tf32)
   layers = used(layers)
   local one, B, T = dense(layers, of), used(of.batch, of.length)
-  local d = attention and mixed({ one, one, one, one }, attention) or one
+  local d = mixing and mixed({ one, one, one, one }, mixing) or one
   add {
     title = string.format("%s, %d layers, width %d, %dx%d tokens", title, layers, d.width, B, T),
     kind = "model", tf32 = tf32, tokens = B * T, flops = B * T * d:flops(T).training,

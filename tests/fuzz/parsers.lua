@@ -89,7 +89,8 @@ targets.text = {
   run = function(bytes)
     local name = KINDS[(bytes:byte() or 0) % #KINDS + 1]
     local reader = try(core.text_open, write(name, bytes:sub(2)), { field = "text", separator = "<|endoftext|>" })
-    local text, count = nil, 0
+    local text
+    local count = 0
     repeat
       text = reader and try(reader.next, reader)
       count = count + (text and 1 or 0)

@@ -93,7 +93,7 @@ local scaled = bam.custom {
   end,
 }
 local a, b = leaf { 1, 2 }, leaf { 3, 4 }
-local u, v = scaled(a, 5, b)
+local u = scaled(a, 5, b)
 u:sum():backward()
 same(a.grad, { 5, 5 })
 assert(b.grad == nil and calls == 1)
@@ -140,8 +140,8 @@ fails("debug: expected a table of options, got true", bam.debug, true)
 collectgarbage()
 collectgarbage()
 local objects = bam.memory().objects
-local deep = leaf { 1 }
 do
+  local deep = leaf { 1 }
   local z = deep
   for _ = 1, 100000 do z = z + 1 end
   z:sum():backward()
@@ -149,7 +149,6 @@ do
   z = deep
   for _ = 1, 100000 do z = z * 1 end -- dropped without a backward
 end
-deep = nil
 collectgarbage()
 collectgarbage()
 assert(bam.memory().objects == objects, "a deep graph leaks")

@@ -304,8 +304,8 @@ script("recipes/relative.lua", [[
   io.write(text:digest())]])
 local function output(command, ...)
   local pipe = io.popen(command:format(...))
-  local all = pipe:read "a"
-  return all, pipe:close()
+  local printed = pipe:read "a"
+  return printed, pipe:close()
 end
 assert(output("cd / && '%s' '%s'", bamlua, path "recipes/relative.lua") == digest)
 assert(output("cd '%s' && '%s' relative.lua", path "recipes", bamlua) == digest)

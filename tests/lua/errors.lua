@@ -34,7 +34,7 @@ local CASES = {
   -- shapes
   { "bam.matmul(a, bam.zeros(5, 2))", "matmul: inner sizes differ: (2, 3) x (5, 2)" },
   { "bam.matmul(a, a)", "matmul: inner sizes differ: (2, 3) x (2, 3); transpose the second?" },
-  { "return a + bam.zeros(4)", 
+  { "return a + bam.zeros(4)",
     "add: shapes (2, 3) and (4) do not broadcast: sizes must be equal or 1, "
       .. "counted from the last" },
   { "a:reshape(4, 2)", "reshape: (2, 3) has 6 elements and does not fit into (4, 2)" },
@@ -57,9 +57,9 @@ local CASES = {
   { "bam.softmax(i)", 'softmax: computes in f32 or f64, and `x` is i64; write x:to "f32"' },
   { "return i // 0", 'floordiv: an integer divisor is zero; compute in floats: x:to "f32"' },
   { "bam.where(i, a, a)", 'where: the condition is i64, not bool; compare first, or x:to "bool"' },
-  { "return bam.zeros(2, { dtype = 'bf16' }) + 1", 
+  { "return bam.zeros(2, { dtype = 'bf16' }) + 1",
     'add: input 1 is bf16, which only stores values; compute in f32: x:to "f32"' },
-  { "i.requires_grad = true", 
+  { "i.requires_grad = true",
     'requires_grad: only floating point has gradients, and this is i64; '
       .. 'convert it first: x:to "f32"' },
 
@@ -72,7 +72,7 @@ local CASES = {
   { "a:topk()", "topk: `k` is missing" },
   { "a:topk(4)", "topk: k is 4, but dimension 2 has 3 elements" },
   { "a:dropout(1.5)", "dropout: p must be between 0 and 1, not 1.5" },
-  { "bam.embedding(i + 99, bam.zeros(5, 2))", 
+  { "bam.embedding(i + 99, bam.zeros(5, 2))",
     "embedding: token id 100 (element 1 of `ids`) is outside 0 .. 4" },
   { "bam.cross_entropy(bam.zeros(2, 5), bam.tensor { 0, 5 })",
     "cross_entropy: token id 5 (element 2 of `targets`) is outside 0 .. 4" },
@@ -90,17 +90,17 @@ local CASES = {
   { "return a + nil", "add: argument 2 (b): expected a tensor or a number, got nil" },
 
   -- differentiation
-  { "w:backward()", 
+  { "w:backward()",
     "backward: a tensor of shape (2, 2) needs a seed gradient; "
       .. "reduce it first (x:sum():backward()) or pass one" },
-  { "a:sum():backward()", 
+  { "a:sum():backward()",
     "backward: nothing here requires a gradient; "
       .. "make a leaf with { requires_grad = true } before computing" },
   { "local y = (w * w):sum() y:backward() y:backward()",
     "backward: the graph below sum was dropped by an earlier backward; "
       .. "give that one { retain = true }, or "
       .. "compute the forward again" },
-  { "w[1] = 5", 
+  { "w[1] = 5",
     "index: this tensor is being differentiated; write inside bam.no_grad(f), or out of place" },
   { "local x = w * 1 local y = (x * x):sum() bam.no_grad(function() x:fill_(0) end) y:backward()",
     "backward of mul: a tensor it needs was changed in place since; change a copy (x:clone()) "
@@ -112,19 +112,19 @@ local CASES = {
     "this tensor was released by the scope at script:1; return it from there or x:keep() it" },
 
   -- files
-  { "bam.load 'missing.safetensors'", 
+  { "bam.load 'missing.safetensors'",
     'load: cannot read "missing.safetensors": No such file or directory; '
       .. 'check the name, and the directory that it is relative to' },
   { "bam.load(42)", "load: expected the path of a file, got 42" },
   { "bam.save('x.safetensors', { a = 1 })", "save: `a` is 1, not a tensor" },
-  { "bam.load_npy '/dev/null'", 
+  { "bam.load_npy '/dev/null'",
     'load_npy: cannot read "/dev/null": it is a pipe or device; '
       .. 'copy its contents to a file first' },
 
   -- modules and optimisers
   { "bam.nn.Linear(3)", "nn.Linear: outputs: expected an integer of at least 1, got nil" },
   { "bam.nn.Linear(3, 4, { biass = true })", "nn.Linear: no option `biass`; did you mean `bias`?" },
-  { "bam.optim.AdamW(bam.nn.Linear(3, 4), { lr = -1 })", 
+  { "bam.optim.AdamW(bam.nn.Linear(3, 4), { lr = -1 })",
     "optim.AdamW: option lr: expected a number of at least 0, got -1" },
   { "bam.schedule.cosine { peek = 1 }", "schedule.cosine: no option `peek`; did you mean `peak`?" },
 }

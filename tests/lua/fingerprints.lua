@@ -130,7 +130,7 @@ for code, words in pairs {
   ["kept.layers[1].ffn.router.temperature = 2"] =
     "something changed `layers.1.ffn.router.temperature` of the model between two steps",
   ["kept:freeze()"] = "nothing here requires a gradient",
-  ["kept.embed.weight.requires_grad = false"] = 
+  ["kept.embed.weight.requires_grad = false"] =
     "something changed `embed.weight` of the model: requires_grad is false now between two steps",
 } do
   local text = recipe("local kept", KEEPING:format(code))

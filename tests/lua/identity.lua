@@ -275,9 +275,9 @@ do
   os.remove(directory.path)
   core.make_directory(directory.path)
   package.path = string.format("%s/?.lua;%s", directory.path, package.path)
-  local function module(text)
+  local function module(source)
     package.loaded.constants_of_router = nil
-    core.write_file(directory.path .. "/constants_of_router.lua", text)
+    core.write_file(directory.path .. "/constants_of_router.lua", source)
   end
   module "return { alpha = 1 }"
   module "-- a comment\nreturn { cap = function(h) return h + 1 end }"
@@ -298,7 +298,7 @@ local next_number = coroutine.wrap(function() coroutine.yield(1) end)
 for name, router in pairs {
   ["math.random: no checkpoint saves its state"] = function(o) o.std = math.random() end,
   ["uses math.random"] = function() return function(h) return h * random() end end,
-  ["uses math.randomseed"] = function() local m = math return m.randomseed(1) end,
+  ["uses math.randomseed"] = function() local standard = math return standard.randomseed(1) end,
   ["uses os.getenv: what it gives is in no fingerprint"] = function() return os.getenv "A" end,
   ["uses os.clock"] = function() return clock() end,
   ["uses io.open"] = function() return io.open "a" end,

@@ -218,9 +218,9 @@ local read = 0
 for k = 1, 6000 do
   local text = seeds[k % #seeds + 1]
   for _ = 1, math.random(1, 4) do text = mutate(text) end
-  local fine, value = pcall(json.decode, text)
-  assert(fine or type(value) == "string", text)
-  if fine then
+  local ok, value = pcall(json.decode, text)
+  assert(ok or type(value) == "string", text)
+  if ok then
     read = read + 1
     expect_same(json.encode(value)) -- whatever can be decoded can be encoded
   end

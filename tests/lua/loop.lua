@@ -95,11 +95,11 @@ do
   padded.targets[{ { 3, 4 }, {} }] = -100
   padded.tokens = bam.ne(padded.targets, -100):sum():item()
   local function of(batch, rows)
-    local model = routed:build { dtype = "f64" }
-    local record = bam.loop.gradients(model, batch, rows)
+    local built = routed:build { dtype = "f64" }
+    local got = bam.loop.gradients(built, batch, rows)
     local grads = {}
-    for name, p in model:named_parameters() do grads[name] = p.grad end
-    return record, grads
+    for name, p in built:named_parameters() do grads[name] = p.grad end
+    return got, grads
   end
   local alone = { tokens = padded.tokens }
   for _, name in ipairs { "ids", "targets", "documents" } do
@@ -130,15 +130,15 @@ end
 for _, o in ipairs { { ffn = { renormalise = true } },
                      { attention = { routing = 1, renormalise = true } } } do
   o.experts = { dense:build { seed = 1 }, dense:build { seed = 2 } }
-  local model, batch = bam.mix(o):build(), new_batch()
-  local function loss() return (model:loss(batch.ids, batch.targets)) end
+  local useless, batch = bam.mix(o):build(), new_batch()
+  local function loss() return (useless:loss(batch.ids, batch.targets)) end
   local fine, message = pcall(loss)
   assert(not fine and message:find("with k = 1 and renormalise every gate is 1", 1, true), message)
   bam.no_grad(loss) -- inference may use it, and frozen routers
-  model:log_likelihood(batch.ids, batch.targets)
-  model:sample({ 1, 2 }, { tokens = 1 })
-  model:eval()(batch.ids)
-  model:train():freeze "router"
+  useless:log_likelihood(batch.ids, batch.targets)
+  useless:sample({ 1, 2 }, { tokens = 1 })
+  useless:eval()(batch.ids)
+  useless:train():freeze "router"
   loss():backward()
 end
 

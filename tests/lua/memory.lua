@@ -63,10 +63,10 @@ assert(#tostring(bam.zeros(1, 0, 3):expand(1 << 40, 0, 3)) < 200)
 -- ---- an empty bool tensor is false: other bytes than 0 and 1 never arise ----
 for n = 64, 4096, 504 do
   bam.full({ n }, 2, { dtype = "u8" }):close() -- its bytes are used again
-  local mask, x = bam.empty(n, { dtype = "bool" }), bam.arange(n)
-  assert(mask:sum():item() == 0 and x[mask]:count() == 0)
-  x[mask] = 7
-  assert(x:eq(bam.arange(n)):all():item())
+  local mask, row = bam.empty(n, { dtype = "bool" }), bam.arange(n)
+  assert(mask:sum():item() == 0 and row[mask]:count() == 0)
+  row[mask] = 7
+  assert(row:eq(bam.arange(n)):all():item())
 end
 
 -- ---- many rows of nothing are no work ----

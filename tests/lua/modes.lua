@@ -85,7 +85,8 @@ end
 model = mixture()
 before = modes(model)
 for name, call in pairs(CALLS) do
-  local count, fine = 1, nil
+  local count = 1
+  local fine
   repeat
     fine = pcall(function()
       debug.sethook(function()

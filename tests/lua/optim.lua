@@ -395,7 +395,7 @@ do
   local state = opt:state()
   assert(state["m.linear.bias"] and state["m.embed.weight"] and state["m.weight"])
   local requests
-  for i = 1, 20 do
+  for _ = 1, 20 do
     bam.scope(function()
       opt:zero_grad()
       bam.cross_entropy(net(bam.tensor { 1, 2, 3 }), bam.tensor { 2, 3, 4 }):backward()

@@ -42,9 +42,9 @@ end
 shell("ln -s nowhere '%s'", at "law/dangling.txt")
 
 local function expect_glob(pattern, list)
-  local names = {}
-  for i, path in ipairs(core.glob(at(pattern))) do names[i] = path:sub(#base + 2) end
-  assert(table.concat(names, " ") == list, table.concat(names, " "))
+  local found = {}
+  for i, path in ipairs(core.glob(at(pattern))) do found[i] = path:sub(#base + 2) end
+  assert(table.concat(found, " ") == list, table.concat(found, " "))
 end
 
 expect_glob("law/*.txt", "law/B.txt law/a.txt law/b.txt law/dangling.txt law/f1.txt law/f[1].txt")

@@ -2,7 +2,6 @@
 -- computed twice, ends the run; and without faults nothing changes.
 package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
-local core = require "bam.core"
 local recheck = require "bam.train.recheck"
 local small = require "small_run"
 

@@ -166,7 +166,7 @@ local closed = bam.ones(2)
 closed:close()
 fails("this tensor was closed", function() return closed:sum() end)
 do
-  local h <close> = bam.ones(1000)
+  local _ <close> = bam.ones(1000)
 end
 local kept, inner
 local result = bam.scope(function()

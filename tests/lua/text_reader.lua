@@ -109,20 +109,20 @@ expect(read(file("any", "{}\n")), { { "{}\n", 1 } })
 expect(read(file("z.txt", ("a"):rep(4096) .. "\0")), { { ("a"):rep(4096) .. "\0", 1 } })
 
 --- What reader:next() should give, by splitting the whole text.
-local function oracle(text)
+local function oracle(whole)
   local documents, begin, line, from = {}, 1, 1, 1
   local function add(last)
-    if last >= begin then documents[#documents + 1] = { text:sub(begin, last), from } end
+    if last >= begin then documents[#documents + 1] = { whole:sub(begin, last), from } end
   end
-  for at, body, stop in text:gmatch "()([^\n]*)()\n?" do
-    if at > #text then break end
+  for at, body, stop in whole:gmatch "()([^\n]*)()\n?" do
+    if at > #whole then break end
     if body:gsub("%s+$", "") == S then
       add(at - 1)
       begin, from = stop + 1, line + 1
     end
     line = line + 1
   end
-  add(#text)
+  add(#whole)
   return documents
 end
 
@@ -139,8 +139,8 @@ for round = 1, 60 do
       lines[i] = ("w \t"):rep(math.random(0, 3000) // (kind == 3 and 1 or 100))
     end
   end
-  local text = table.concat(lines, "\n") .. (math.random(2) == 1 and "\n" or "")
-  expect(read(file("r.txt", text)), oracle(text))
+  local lines_text = table.concat(lines, "\n") .. (math.random(2) == 1 and "\n" or "")
+  expect(read(file("r.txt", lines_text)), oracle(lines_text))
 end
 
 -- ---- parts of long documents ----
@@ -148,15 +148,15 @@ end
 local PART = 16000000
 
 --- The parts of a text, which has no separators; checked where they must be.
-local function check_parts(text, options)
-  local list, line, at = read(file("long.txt", text), options), 1, 1
+local function check_parts(whole, options)
+  local list, line, at = read(file("long.txt", whole), options), 1, 1
   for i, part in ipairs(list) do
-    assert(part[1] == text:sub(at, at + #part[1] - 1) and part[2] == line, "a part is wrong")
+    assert(part[1] == whole:sub(at, at + #part[1] - 1) and part[2] == line, "a part is wrong")
     assert((part[3] == true) == (i < #list) and #part[1] <= PART)
     line = line + select(2, part[1]:gsub("\n", ""))
     at = at + #part[1]
   end
-  assert(at == #text + 1, "something is missing")
+  assert(at == #whole + 1, "something is missing")
   return list
 end
 
@@ -177,7 +177,7 @@ assert(#parts == 2 and #parts[1][1] == PART - 1) -- no half of a character
 -- Blanks after a separator at the edge of a part, be they cut off from the newline.
 for _, blanks in ipairs { 0, 3, 999, 1000 } do
   local long = ("line\n"):rep(PART // 5 - 1)
-  list = read(file("long.txt", long .. "xy" .. "\n" .. S .. (" "):rep(blanks) .. "\nnext"))
+  local list = read(file("long.txt", long .. "xy" .. "\n" .. S .. (" "):rep(blanks) .. "\nnext"))
   assert(#list == 2 and list[1][1] == long .. "xy\n" and list[2][1] == "next")
 end
 
@@ -283,9 +283,9 @@ local function most_memory() -- in KB, of this process so far
   local status <close> = io.open "/proc/self/status"
   return tonumber(status:read "a":match "VmHWM:%s*(%d+) kB")
 end
-local before = most_memory()
+local memory_before = most_memory()
 expect(read(file("a.jsonl", '{"text": "a", "x": [' .. ("[],"):rep(1000000) .. "0]}")), { { "a", 1 } })
-assert(most_memory() - before < 40000, most_memory() - before)
+assert(most_memory() - memory_before < 40000, most_memory() - memory_before)
 text = ("x"):rep(300000)
 expect(read(file("a.jsonl", ('{"text": "%s"}\n'):format(text):rep(3))),
   { { text, 1 }, { text, 2 }, { text, 3 } })
@@ -335,9 +335,9 @@ end
 
 local object, array = '{"text": "a", "n": 1}\n', '[{"text": "a"}]\n'
 for _, name in ipairs { "x.json", "x.ndjson", "x.JSONL", "x.jsonlines", "x.Json", "x.NDJSON" } do
-  for _, before in ipairs { "", "\xef\xbb\xbf", "\n \n", "  " } do
-    local line = select(2, before:gsub("\n", "")) + 1
-    expect(read(file(name, before .. object:rep(2))), { { "a", line }, { "a", line + 1 } })
+  for _, blank in ipairs { "", "\xef\xbb\xbf", "\n \n", "  " } do
+    local line = select(2, blank:gsub("\n", "")) + 1
+    expect(read(file(name, blank .. object:rep(2))), { { "a", line }, { "a", line + 1 } })
   end
   expect(read(file(name, " \n")), {})
   expect(read(file(name .. ".gz", gzip(object))), { { "a", 1 } })
@@ -381,10 +381,10 @@ end
 -- ---- bad records, skipped and counted ----
 
 local function read_skipping(contents, options)
-  local reader <close> = core.text_open(file("bad.jsonl", contents), options or { skip_bad = true })
-  local list = {}
-  for text, line in reader.next, reader do list[#list + 1] = { text, line } end
-  return list, reader:skipped()
+  local records <close> = core.text_open(file("bad.jsonl", contents), options or { skip_bad = true })
+  local good = {}
+  for document, line in records.next, records do good[#good + 1] = { document, line } end
+  return good, records:skipped()
 end
 local list_of_good, skipped, fault = read_skipping(
   '{"text": "a"}\n{"text": 5}\n[]\n{"text": "b"}\n{"text": "\xff"}\n\n{}\nx\n{"text": "c"}\n{"te')

@@ -1,5 +1,4 @@
 -- What the fuzzer must not do, each with its reason. All else that can be reached is called.
-local fuzz = require "fuzz"
 
 local M = {}
 

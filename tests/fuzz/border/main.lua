@@ -141,14 +141,14 @@ end
 
 local depth = 0
 
-local function text_of(entry, args)
+local function text_of(args)
   return function() return describe.arguments(args) end
 end
 
 local function look_at_failure(entry, args, message, before, runs)
   if callbacks.tampered or callbacks.runs > runs or depth > 1 then return end
   local bound = entry.object == nil or entry.object == args[1]
-  if bound and not entry.name:find "^operator" then messages.look_at(message, entry.name, text_of(entry, args)) end
+  if bound and not entry.name:find "^operator" then messages.look_at(message, entry.name, text_of(args)) end
   local change = before and checks.changed(before)
   if change and callbacks.runs == runs then -- no finaliser ran while it was looked for
     fuzz.finding(("%s failed (%s) and changed %s; arguments: %s"):format(entry.name, tostring(message), change,
