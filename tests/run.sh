@@ -1,5 +1,7 @@
 # Runs the tests that make has built: sh tests/run.sh plain|asan|valgrind BUILD [FILTER]
-# Ends with "N passed, N failed"; the exit code is not 0 when something failed.
+# Ends with "N passed, N failed"; the exit code is not 0 when something failed. The cases of a script of tests/lua
+# count one by one. FILTER is a glob of Criterion's suite/test, such as 'matmul/*', or of Lua's cases, which begin
+# with lua: 'lua/nn', 'lua/nn/linear*'.
 # Criterion runs each test in a process of its own, and what a sanitiser says when that process ends does not
 # reach Criterion. So reports go to log files, and one that is not empty is a failure. That this works is
 # tested first, by faults made on purpose (tests/selftest).
@@ -9,6 +11,10 @@ passed=0 failed=0
 
 export OMP_WAIT_POLICY=passive # tests run side by side: threads that wait must not spin
 export BAMLUA="$build/bamlua"
+case $filter in
+lua/*/*) export BAMLUA_TEST_CASES="${filter#lua/}" && filter=scripts/lua ;;
+lua/*) export BAMLUA_TEST_CASES="${filter#lua/}/*" && filter=scripts/lua ;;
+esac
 wrap=
 case $mode in
 asan)
@@ -55,11 +61,16 @@ if test "$mode" != plain; then
 fi
 
 run_tests test_engine "$filter"
-cat "$log/output"
+grep -v '^cases ' "$log/output"
 synthesis=$(sed -n 's/.*Passing: \([0-9]*\) | Failing: \([0-9]*\) | Crashing: \([0-9]*\).*/\1 \2 \3/p' "$log/output")
 set -- $synthesis
 if test $# = 3; then
   passed=$((passed + $1)) failed=$((failed + $2 + $3))
+  # A script is one of Criterion's tests: its cases count in its place.
+  set -- $(awk '$1 == "cases" { good += $3; bad += $4; if ($4) red++; else green++ }
+                END { print good + 0, bad + 0, green + 0, red + 0 }' "$log/output")
+  passed=$((passed + $1 - $3)) failed=$((failed + $2 - $4))
+  test "$1$2" = 00 || echo "Lua: $1 cases passed, $2 failed"
 else
   echo "$build/test_engine did not finish"
   failed=$((failed + 1))
