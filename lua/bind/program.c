@@ -1,5 +1,5 @@
 /* The command line of bamlua: that of lua5.4, with the same options, environment, messages and exit
-   codes, plus --help and --version. What follows the script's name belongs to the script. */
+   codes, plus --help, --version and subcommands. What follows the script's name belongs to the script. */
 #include "program.h"
 
 #include "../../engine/device.h"
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct command_line {
@@ -38,12 +39,14 @@ static const char option_list[] =
   "  --        stop handling options\n"
   "  -         stop handling options and execute stdin\n";
 
-static const char help_notes[] =
+static const char help_options[] =
   "  --help    show this help\n"
-  "  --version show the version of bamlua\n"
+  "  --version show the version of bamlua\n";
+
+static const char help_notes[] =
   "\n"
   "Options and environment variables are those of lua5.4. Without a script, bamlua starts an\n"
-  "interactive session: help() lists what there is, Tab completes, Ctrl-C stops what runs.\n"
+  "interactive session: help() gives an overview, Tab completes, Ctrl-C stops what runs.\n"
   "BAMLUA_HISTORY names the file of its history (~/.bamlua_history); empty means none.\n";
 
 static void show_wrong_option(const char *option) {
@@ -170,15 +173,48 @@ static int push_script_arguments(lua_State *L) {
   return count;
 }
 
-/* Runs the script that the command line names. A command, a single word such as "inspect" in the
-   script's place, is to be told from a file here, before the file is opened. */
+/* Calls a function of the registry of subcommands (lua/bam/commands) with `nargs` values from the top. */
+static int call_commands(lua_State *L, const char *function, int nargs, int nresults) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "bam.commands");
+  int status = bam_call(L, 1, 1);
+  if (status != LUA_OK) return status;
+  lua_getfield(L, -1, function);
+  lua_insert(L, -nargs - 2);
+  lua_pop(L, 1);
+  return bam_call(L, nargs, nresults);
+}
+
+/* May `word` be a subcommand: lower-case letters, and no file that could be run has that name? */
+static bool may_be_command(const char *word) {
+  struct stat info;
+  const size_t length = strspn(word, "abcdefghijklmnopqrstuvwxyz-");
+  const bool is_word = word[0] != '-' && length > 0 && word[length] == '\0';
+  return is_word && (stat(word, &info) != 0 || S_ISDIR(info.st_mode));
+}
+
+/* Replaces the message on top, why the script `word` cannot be opened, by the subcommand of that name. Returns LUA_OK if
+   there is one; otherwise the message may suggest a similar one. */
+static int load_command(lua_State *L, const char *word) {
+  lua_pushstring(L, word);
+  lua_insert(L, -2);
+  int status = call_commands(L, "load", 2, 2);
+  if (status != LUA_OK) return status;
+  const bool found = lua_isfunction(L, -2);
+  lua_remove(L, found ? -1 : -2);
+  return found ? LUA_OK : LUA_ERRFILE;
+}
+
+/* Runs the script that the command line names, or the subcommand if there is no such file. */
 static bool run_script(lua_State *L, const struct command_line *line) {
   const char *file = line->argv[line->script];
   bool after_dashes = strcmp(line->argv[line->script - 1], "--") == 0;
   if (strcmp(file, "-") == 0 && !after_dashes) file = NULL; /* stdin */
   int status = luaL_loadfilex(L, file, "t");
-  if (status == LUA_OK) status = bam_call(L, push_script_arguments(L), 0);
-  return bam_report(L, status, program_name);
+  const bool is_command = status == LUA_ERRFILE && !after_dashes && may_be_command(file);
+  if (is_command) status = load_command(L, file);
+  if (status == LUA_OK) status = bam_call(L, push_script_arguments(L), is_command ? 1 : 0);
+  return bam_report(L, status, program_name) && (!is_command || lua_toboolean(L, -1));
 }
 
 /* What the script wanted done when it has ended well. */
@@ -206,16 +242,22 @@ static int load_help(lua_State *L) {
   return 0;
 }
 
-/* --help and --version: the exit code. */
-static int show_information(const struct command_line *line) {
-  if (line->shows_help) {
-    printf("usage: %s [options] [script [args]]\n%s%s", program_name, option_list, help_notes);
-  } else {
-    char cpu[96];
-    bam_device_describe_cpu(cpu, sizeof cpu);
-    printf("%s (%s)\n%s\n", BAM_VERSION_TEXT, LUA_RELEASE, cpu);
-  }
+/* --version: the exit code. */
+static int show_version(void) {
+  char cpu[96];
+  bam_device_describe_cpu(cpu, sizeof cpu);
+  printf("%s (%s)\n%s\n", BAM_VERSION_TEXT, LUA_RELEASE, cpu);
   return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* --help, with what the registry says about subcommands. */
+static bool show_help(lua_State *L) {
+  int status = call_commands(L, "describe", 0, 1);
+  if (status != LUA_OK) return bam_report(L, status, program_name);
+  printf("usage: %s [options] [script [args]]\n       %s subcommand [args]\n%s%s\n%s", program_name, program_name,
+         option_list, help_options, lua_tostring(L, -1));
+  printf("%s", help_notes);
+  return fflush(stdout) == 0;
 }
 
 static void show_lua_version(void) {
@@ -243,6 +285,10 @@ static int run_command_line(lua_State *L) {
   const struct command_line *line = lua_touserdata(L, 1);
   if (line->shows_version) show_lua_version();
   open_libraries(L, line);
+  if (line->shows_help) {
+    lua_pushboolean(L, show_help(L));
+    return 1;
+  }
   bool ok = (line->ignores_environment || run_environment(L)) && run_options(L, line);
   bool has_script = line->script < line->argc;
   if (ok && has_script) ok = run_script(L, line);
@@ -279,7 +325,7 @@ int bamlua_main(int argc, char **argv) {
     show_wrong_option(argv[line.script]);
     return EXIT_FAILURE;
   }
-  if (line.shows_help || line.shows_bam_version) return show_information(&line);
+  if (line.shows_bam_version) return show_version();
   lua_State *L = luaL_newstate();
   if (L == NULL) {
     fprintf(stderr, "%s: cannot create state: not enough memory\n", program_name);

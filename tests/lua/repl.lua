@@ -112,9 +112,9 @@ local function test_help()
   check(has(got, "table\n"), "bam is there\n" .. got)
   check(count(got, "matmul(") >= 2, "help on a C function, by name and by value\n" .. got)
   check(has(got, "Functions of bam:"), "help() is an overview\n" .. got)
-  check(has(got, "nothing is known of 'gradchec'") and has(got, "bam.gradcheck"),
+  check(has(got, "nothing is called 'gradchec'") and has(got, "bam.gradcheck"),
     "similar names\n" .. got)
-  check(has(got, "Prints what is known of a function"), "help on a Lua function\n" .. got)
+  check(has(got, "Prints what is known about a function"), "help on a Lua function\n" .. got)
   check(has(got, "a number\n"), "help on a value\n" .. got)
   check(has(got, "properties:") and has(got, "methods:"), "help on a tensor\n" .. got)
   check(has(got, "a model description\n  build ") and has(got, "Description:build(options)\n"),

@@ -1,6 +1,7 @@
 -- The flags that every recipe answers, after the script's name: read once from the global `arg`.
 -- bam.options insists on them; a script that trains without it may have arguments of its own, and
 -- then only the flags known here are taken.
+local arguments = require "bam.util.arguments"
 local check = require "bam.check"
 
 local M = {}
@@ -23,33 +24,10 @@ local FLAGS = {
 
 local KINDS = { seed = "count", threads = "size" }
 
-local function find(name)
-  local names = {}
-  for i, flag in ipairs(FLAGS) do
-    if flag[1] == name then return flag end
-    names[i] = flag[1]
-  end
-  return nil, names
-end
-
 --- Raise an error of the command line: no line of the script is to blame.
 ---@param format string as in string.format
 ---@param ... any
-function M.fail(format, ...)
-  error(setmetatable({ message = string.format(format, ...) }, { __name = "wrong flag",
-    __tostring = function(self) return self.message end }), 0)
-end
-
--- `--name=value` or `--name value`: the value, and how many arguments it took.
-local function value_of(flag, inline, following)
-  if flag[2] == "" then
-    if inline then M.fail("--%s takes no value, got %s", flag[1], check.describe(inline)) end
-    return true, 1
-  end
-  local value = inline or following
-  if value == nil then M.fail("--%s needs a value: --%s %s", flag[1], flag[1], flag[2]) end
-  return value, inline and 1 or 2
-end
+M.fail = arguments.fail
 
 local function convert(name, value)
   local kind = KINDS[name]
@@ -72,33 +50,20 @@ local function add(flags, name, value)
   table.insert(flags.set, { key = key, text = text })
 end
 
--- All flags in `arguments`, and the arguments that are none.
-local function parse(arguments)
-  local flags, others, i = { set = {} }, {}, 1
-  while i <= #arguments do
-    local word, used = arguments[i], 1
-    local name, inline = word:match "^%-%-([%w-]+)=(.*)$"
-    name = name or word:match "^%-%-([%w-]+)$"
-    local flag, names = find(name)
-    if flag then
-      local value
-      value, used = value_of(flag, inline, arguments[i + 1])
-      add(flags, flag[1], value)
-    else
-      others[#others + 1] = { word, name and check.suggestion(name, names) or "" }
-    end
-    i = i + used
-  end
+-- All flags in a list of arguments, and the arguments that are not flags.
+local function parse(list)
+  local flags, given, others = { set = {} }, arguments.parse(FLAGS, list)
+  for _, flag in ipairs(given) do add(flags, flag[1], flag[2]) end
   return flags, others
 end
 
 -- The script's arguments. Without a script, as in `bamlua -i`, `arg` has the program's own options.
 local function script_arguments()
-  local arguments = rawget(_G, "arg")
-  if type(arguments) ~= "table" then return {} end
-  local first = arguments[1]
-  if arguments[-1] == nil and type(first) == "string" and first:find "^%-[eilvEW]" then return {} end
-  return arguments
+  local list = rawget(_G, "arg")
+  if type(list) ~= "table" then return {} end
+  local first = list[1]
+  if list[-1] == nil and type(first) == "string" and first:find "^%-[eilvEW]" then return {} end
+  return list
 end
 
 local parsed, unknown
@@ -112,22 +77,14 @@ function M.get(strict)
     parsed, unknown = parse(script_arguments())
   end
   if strict and unknown[1] then
-    local word, suggestion = unknown[1][1], unknown[1][2]
-    M.fail("%s is no flag of this recipe%s; --help lists them", word,
-         (suggestion:gsub("`(.-)`", "--%1")))
+    M.fail("%s is no flag of this recipe%s; --help lists them", unknown[1][1], unknown[1][2])
   end
   return parsed
 end
 
 --- What --help says of the flags, as lines.
 ---@return string[]
-function M.help()
-  local lines = {}
-  for i, flag in ipairs(FLAGS) do
-    lines[i] = string.format("  --%-18s %s", string.format("%s %s", flag[1], flag[2]), flag[3])
-  end
-  return lines
-end
+function M.help() return arguments.describe(FLAGS) end
 
 local function quoted(word)
   if not word:find "[^%w_./=:,+-]" then return word end
@@ -139,10 +96,10 @@ end
 ---@param more? string
 ---@return string
 function M.command(more)
-  local arguments, i = rawget(_G, "arg") or {}, 1
-  local words = { "bamlua", quoted(arguments[0] or "SCRIPT") }
-  while i <= #arguments do
-    local word = arguments[i]
+  local list, i = rawget(_G, "arg") or {}, 1
+  local words = { "bamlua", quoted(list[0] or "SCRIPT") }
+  while i <= #list do
+    local word = list[i]
     if more and word == "--only" then
       i = i + 1
     elseif word ~= "--fresh" and not (more and word:find "^%-%-only=") then

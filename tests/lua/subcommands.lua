@@ -1,0 +1,112 @@
+-- Subcommands: which word is one, what they print and exit with, and the one that docs/adding-a-subcommand.md adds.
+-- Usage: build/bamlua tests/lua/subcommands.lua build/bamlua
+local bam = require "bam"
+local core = require "bam.core"
+local bamlua = core.absolute(arg[1] or "build/bamlua")
+
+local directory = os.tmpname()
+os.remove(directory)
+core.make_directory(directory)
+local cleanup <close> = setmetatable({}, { __close = function()
+  os.execute(("rm -rf '%s'"):format(directory))
+end })
+
+local failures = 0
+
+-- What a command line prints, and its exit code; in the directory, where $L is bamlua.
+local function run(command)
+  local pipe = assert(io.popen(("cd '%s' && L='%s' && { %s\n} 2>&1"):format(directory, bamlua, command)))
+  local text = pipe:read("a"):gsub(bamlua:gsub("%W", "%%%0"), "bamlua")
+  local _, _, code = pipe:close()
+  return text, code
+end
+
+local function expect(command, code, ...)
+  local text, got = run(command)
+  local missing
+  for _, part in ipairs { ... } do
+    if not text:find(part, 1, true) then missing = missing or part end
+  end
+  if got == code and not missing then return end
+  failures = failures + 1
+  print(("FAILED %s: exit code %s, expected %d%s, got:\n%s"):format(command, got, code,
+    missing and (", and `%s`"):format(missing) or "", text))
+end
+
+-- ---- which word is one ----
+
+expect("$L --help", 0, "usage: bamlua [options]", "Subcommands", "  audit ", "  help ", "Options and environment")
+expect("$L audti x", 1, "cannot open audti", "did you mean the subcommand `audit`?")
+expect("$L nothing", 1, "bamlua: cannot open nothing")
+expect("mkdir audit && $L audit", 1, "audit: no directory given; give the directory")
+expect("$L ./audit", 1, "cannot read ./audit")
+expect("$L -- audit", 1, "cannot read audit")
+expect("rmdir audit; echo 'print(\"a file\", ...)' > audit && $L audit runs; rm audit", 0, "a file\truns")
+expect("echo 'print(5)' | $L - audit", 0, "5")
+expect("$L -e 'print(1)' audit --help", 0, "1\nusage: bamlua audit")
+expect("LUA_INIT='arg[1] = \"--help\"' $L audit runs", 0, "usage: bamlua audit")
+
+-- ---- audit ----
+
+expect("$L audit", 1, "audit: no directory given; give the directory of all runs or of one phase: bamlua audit runs")
+expect("$L audit runs", 1, "audit: runs is not a directory; give")
+expect("mkdir empty; $L audit empty", 1, "audit: empty holds no phase")
+expect("$L audit a b", 1, "audit: expected one directory, got 2")
+expect("$L audit --quite empty", 1, "unknown option --quite; did you mean --quiet?")
+expect("$L audit --quiet=1 empty", 1, "--quiet takes no value")
+
+local RECIPE = [[
+local bam = require "bam"
+local core = require "bam.core"
+local documents = {}
+for i = 1, 400 do documents[i] = ("document %d of a text\n<|endoftext|>\n"):format(i) end
+core.write_file("text.txt", table.concat(documents))
+local opt = bam.options { lr = 1e-3 }
+local text = bam.corpus({ a = "text.txt" }, { vocab = 270, cache = "cache" })
+bam.train { name = "seed", data = text:sample { a = 1 }, tokens = 512, batch = 16, context = 16, lr = 1e-3,
+            model = bam.models.parallel { layers = 1, width = 8, heads = 2, ffn = 8, vocab = 270 } }
+]]
+core.write_file(directory .. "/recipe.lua", RECIPE)
+expect("$L recipe.lua", 0, "seed")
+expect("$L audit runs", 0, "sound", "0 problems")
+expect("$L audit --cache=cache runs/seed-*", 0, "sound")
+assert(run "$L audit --quiet runs" == "")
+for _, path in ipairs(core.glob(directory .. "/runs/seed-*/phase.json")) do
+  core.write_file(path, core.read_file(path):gsub("seed", "tree", 1))
+end
+expect("$L audit runs", 1, "problem: ", "phase.json is missing or was changed")
+expect("$L audit --quiet runs", 1)
+
+-- ---- help ----
+
+expect("$L help", 0, "bam.nn", "Functions of bam:")
+expect("$L help matmul", 0, "bam.matmul(a, b)")
+expect("$L help nn.Linear", 0, "bam.nn.Linear(inputs, outputs, options)")
+expect("$L help softma", 1, "help: nothing is called 'softma'", "bam.softmax")
+expect("$L help a b", 1, "help: expected one name, got 2")
+
+-- ---- the one of docs/adding-a-subcommand.md ----
+
+local page = core.read_file "docs/adding-a-subcommand.md"
+local blocks = {}
+for text in page:gmatch "\n```[a-z]*\n(.-)\n```" do blocks[#blocks + 1] = text end
+local file, line, session = table.unpack(blocks)
+core.make_directory(directory .. "/bam/commands")
+core.write_file(directory .. "/bam/commands/count.lua", file)
+local seed = bam.models.parallel { layers = 2, width = 16, heads = 2, ffn = 32, vocab = 16 }
+seed:build({ seed = 1 }):save(directory .. "/model")
+local name, text = line:match '^(%a+) = "(.*)",$'
+local environment = ([[export LUA_PATH='./?.lua;;' LUA_INIT='require("bam.commands").list.%s = "%s"']]):format(name, text)
+for command, output in (session .. "\n$"):gmatch "%$ bamlua ([^\n]*)\n([^$]*)%f[$]" do
+  local got = run(("%s; $L %s"):format(environment, command))
+  if got ~= output then
+    failures = failures + 1
+    print(("FAILED %s: docs/adding-a-subcommand.md has\n%sgot\n%s"):format(command, output, got))
+  end
+end
+expect(environment .. "; $L count --all model", 0, "embed.weight\t256", "parameters\t")
+expect(environment .. "; $L count --help", 0, "usage: bamlua count [--all] MODEL", "--all", "--help")
+expect(environment .. "; $L -e 'print(require(\"bam.commands\").describe())'", 0, "  count     " .. text)
+
+assert(failures == 0, "subcommands: see above")
+print "subcommands: ok"
