@@ -1,4 +1,5 @@
-# bamlua: `make help` lists what there is. A fresh clone needs only make, gcc and git; `make deps` brings the rest.
+# bamlua: `make help` lists the commands. A fresh clone needs only make; every command installs the Debian
+# packages it needs before it begins, or prints the apt-get line where it may not install them.
 
 # ---- settings, each may be given on the command line ----
 B       ?= build
@@ -20,13 +21,19 @@ CUDA    ?= $(if $(shell command -v nvcc 2>/dev/null),1,0)
 # The devices it is compiled for; the first also as PTX, which newer ones compile for themselves.
 CUDA_ARCH ?= 80 90a
 
-# Debian 12 packages: what the program is built with, then what its tests use.
-PACKAGES := gcc g++ libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libedit-dev \
-            libpcre2-dev zlib1g-dev libzstd-dev libxxhash-dev \
-            lua5.4 libcriterion-dev valgrind cppcheck
-# What carries the text of lua/bam/corpus/debian.
-TEXT_PACKAGES := bible-kjv bible-kjv-text jargon-text debian-policy doc-debian miscfiles libsoftware-license-perl \
-                 base-files metamath-databases libpython3-stdlib
+# Debian 12 packages: to build the program, and the text that the demo trains on.
+BUILD_PACKAGES := gcc libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libedit-dev libpcre2-dev zlib1g-dev \
+                  libzstd-dev libxxhash-dev $(if $(filter 1,$(CUDA)),g++)
+TEXT_PACKAGES  := bible-kjv bible-kjv-text jargon-text debian-policy doc-debian miscfiles libsoftware-license-perl \
+                  base-files metamath-databases libpython3-stdlib
+# What each target `deps` or `deps-NAME` installs. Tests need what running needs, and more.
+deps_packages          := $(BUILD_PACKAGES) $(TEXT_PACKAGES)
+deps-test_packages     := $(deps_packages) libcriterion-dev lua5.4
+deps-simt_packages     := $(deps_packages) g++
+deps-valgrind_packages := $(deps-test_packages) valgrind
+deps-analyze_packages  := $(BUILD_PACKAGES) cppcheck
+deps-lint_packages     := lua-check
+deps-format_packages   := clang-format
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion
 # OpenBLAS and what reads text are linked statically: the program starts faster, and moves between machines.
@@ -174,15 +181,15 @@ $(B)/embedded.o: $(B)/embedded.S
 # They install what is missing first. What pkg-config says is read when make starts, so the work itself is
 # done by another make, on all cores unless -j says otherwise.
 REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
-INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}=$${Package} ' $(PACKAGES) $(TEXT_PACKAGES) 2>/dev/null)
-MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES) $(TEXT_PACKAGES))
+DEPS   := deps $(addprefix deps-,test simt valgrind analyze lint format)
 
-.PHONY: run test cases simt bench accuracy asan analyze debug valgrind fuzz faults deps install clean help
+.PHONY: run test cases simt bench accuracy asan analyze lint lint-format format compdb debug valgrind fuzz fuzzcheck faults \
+        $(DEPS) install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
 	$(B)/bamlua recipes/bam_kv_shared.lua
 
-test: deps ## build and run all tests; FILTER='matmul/*' picks some
+test: deps-test ## build and run all tests; FILTER='matmul/*' picks some
 	@$(REMAKE) $(B)/bamlua $(B)/test_engine
 	@sh tests/run.sh plain $(B) '$(FILTER)'
 
@@ -191,7 +198,7 @@ cases: deps ## the tests of the ops alone, with the program that tests/gpu carri
 	@sh tests/cases/selftest/check.sh $(B)/cases/selftest
 	@sh tests/cases/run.sh $(B)/cases/bamlua $(if $(FILTER),--filter '$(FILTER)')
 
-simt: deps ## the CUDA backend on the CPU: every test of an op and a recipe, over the shim of tests/simt
+simt: deps-simt ## the CUDA backend on the CPU: every test of an op and a recipe, over the shim of tests/simt
 	@$(REMAKE) $(B)/simt/selftest $(B)/simt/bamlua
 	@sh tests/simt/run.sh $(B) '$(FILTER)'
 
@@ -205,17 +212,17 @@ accuracy: deps ## compare the errors of f32, op by op, with PyTorch's (BAMLUA_PE
 
 ASAN := B=build-asan CUDA=0 ISAS=baseline CFLAGS='-O1 -g -fno-omit-frame-pointer' \
         SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all'
-asan: deps ## all tests under AddressSanitizer and UBSan, and proof that those see faults
+asan: deps-test ## all tests under AddressSanitizer and UBSan, and proof that those see faults
 	@$(REMAKE) $(ASAN) build-asan/bamlua build-asan/test_engine build-asan/test_faults
 	@sh tests/run.sh asan build-asan '$(FILTER)'
 
 debug: deps ## build build-debug/bamlua, which checks its invariants (engine/assert.h)
 	@$(REMAKE) B=build-debug CUDA=0 CFLAGS='-O1 -g -DBAM_DEBUG' build-debug/bamlua
 
-analyze: deps ## gcc -fanalyzer and cppcheck over the engine and its border with Lua
+analyze: deps-analyze ## gcc -fanalyzer and cppcheck over the engine and its border with Lua
 	@sh tests/analyze/run.sh '-std=c11 -D_GNU_SOURCE -fopenmp $(PKG_CFLAGS)'
 
-valgrind: deps ## every op, and the Lua state, under valgrind, and proof that it sees faults
+valgrind: deps-valgrind ## every op, and the Lua state, under valgrind, and proof that it sees faults
 	@$(REMAKE) $(B)/bamlua $(B)/test_engine $(B)/test_faults
 	@sh tests/run.sh valgrind $(B) '$(FILTER)'
 
@@ -234,13 +241,37 @@ faults: deps ## a small run while calls of the system fail, after power cuts, wi
 	@$(REMAKE) $(B)/bamlua $(addprefix $(B)/faults/,inject record)
 	@sh tests/faults/run.sh $(B) --every $(EVERY) --first $(FIRST) $(if $(STATE),--state '$(STATE)')
 
-deps: ## install the Debian packages that are missing
-	@test -z '$(MISSING)' && exit; \
-	  if ! command -v apt-get >/dev/null; then echo 'This needs the equivalents of: $(MISSING)' >&2; exit 1; fi; \
-	  if [ "$$(id -u)" != 0 ]; then sudo -n true 2>/dev/null && sudo=sudo || { \
-	    echo 'Packages are missing. Please type, as root: apt-get install $(MISSING)' >&2; exit 1; }; fi; \
-	  $$sudo apt-get update -q && \
-	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(MISSING)
+lint: deps-lint ## luacheck over everything written in Lua
+	@sh tests/lint/run.sh lua
+
+lint-format: deps-format ## check that C and CUDA are laid out as .clang-format says
+	@sh tests/lint/run.sh format
+
+format: deps-format ## lay C and CUDA out as .clang-format says
+	@find engine kernels lua tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cpp' | xargs clang-format -i
+
+# The compiler's own command lines, as make would run them; nothing is built.
+compdb: ## write compile_commands.json, for clangd and other tools
+	@{ echo '['; $(MAKE) -nB --no-print-directory $(addprefix $(B)/,bamlua test_engine test_faults fuzz_files fuzz_border fuzz_parsers) | \
+	  sed -n -e 's/ && .*//' -e '/^echo /d' -e 's/[\\"]/\\&/g' \
+	    -e 's|^.* -c -o \([^ ]*\) \([^ ]*\)$$|  {"directory": "$(CURDIR)", "file": "\2", "output": "\1", "command": "&"},|p' | \
+	  sed '$$s/,$$//'; echo ']'; } > compile_commands.json
+
+# Install what is missing of $(1). Without apt-get the build is tried all the same: other systems have other names.
+define install_missing
+	@wanted='$(strip $(1))'; command -v dpkg-query >/dev/null || { \
+	  echo "This is not a Debian system: you need the equivalents of $$wanted" >&2; exit 0; }; \
+	installed=$$(dpkg-query -W -f='$${db:Status-Status}=$${Package}\n' $$wanted 2>/dev/null | sed -n 's/^installed=//p'); \
+	missing=$$(for package in $$wanted; do echo "$$installed" | grep -qxF $$package || echo $$package; done); \
+	test -z "$$missing" && exit; set -- $$missing; \
+	if [ "$$(id -u)" != 0 ]; then sudo -n true 2>/dev/null && sudo=sudo || { \
+	  echo "Packages are missing. Please type, as root: apt-get install $$*" >&2; exit 1; }; fi; \
+	$$sudo apt-get update -q && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$$@"
+endef
+deps: ## install the Debian packages that building and running need (deps-test and the like: what other commands need)
+$(DEPS):
+	$(call install_missing,$($@_packages))
 
 install: all ## install the program below PREFIX (and DESTDIR)
 	install -D -m 755 $(B)/bamlua $(DESTDIR)$(PREFIX)/bin/bamlua
@@ -249,7 +280,7 @@ clean: ## remove what was built
 	rm -rf build build-*
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 # ---- test programs ----
 $(B)/cases/%.o: %.c $(B)/flags
