@@ -32,11 +32,12 @@ int bam_op_attr_count(const bam_op *op) {
 
 void bam_op_default_attrs(const bam_op *op, bam_attr *attrs) {
   for (int i = 0; op->attrs != NULL && op->attrs[i].name != NULL; i++) {
+    const double initial = isnan(op->attrs[i].initial) ? 0 : op->attrs[i].initial;
     attrs[i] = (bam_attr){ .given = false };
     if (op->attrs[i].kind == BAM_ATTR_FLOAT)
-      attrs[i].f = op->attrs[i].initial;
+      attrs[i].f = initial;
     else
-      attrs[i].i = (int64_t)op->attrs[i].initial;
+      attrs[i].i = (int64_t)initial;
   }
 }
 

@@ -40,7 +40,7 @@ typedef struct bam_attr_spec {
   const char *name;
   bam_attr_kind kind;
   bool required;
-  double initial; /* the default of INT, FLOAT, BOOL, DIM and DTYPE */
+  double initial; /* the default of INT, FLOAT, BOOL and DIM; NAN if the op asks whether it was given */
 } bam_attr_spec;
 
 typedef struct bam_call bam_call;

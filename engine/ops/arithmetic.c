@@ -15,7 +15,7 @@ static bam_status add_backward(bam_backward *pass) {
 
 const bam_op bam_op_add = {
   .name = "add", .inputs = INPUTS, .forward = add_forward, .backward = add_backward,
-  .help = "The sum a + b; of two bools, their \"or\"." SHAPES,
+  .help = "The sum a + b; for two bool tensors, logical or." SHAPES,
 };
 
 /* Give input i the op's result for x, or for x and y. */
@@ -72,7 +72,7 @@ static bam_status mul_backward(bam_backward *pass) {
 
 const bam_op bam_op_mul = {
   .name = "mul", .inputs = INPUTS, .forward = mul_forward, .backward = mul_backward,
-  .help = "The product a * b, element by element; of two bools, their \"and\"." SHAPES,
+  .help = "The product a * b, element by element; for two bool tensors, logical and." SHAPES,
 };
 
 /* b is saved for both gradients, the quotient for that of b. */
@@ -154,8 +154,7 @@ const bam_op bam_op_floordiv = {
   .inputs = INPUTS,
   .forward = floordiv_forward,
   .backward = bam_zero_backward,
-  .help = "The quotient a // b rounded down, as in Lua; an integer divisor must not be zero. The "
-          "gradient is 0." SHAPES,
+  .help = "The quotient a // b rounded down, as in Lua. An integer divisor of 0 is an error. The gradient is 0." SHAPES,
 };
 
 static bam_status mod_forward(bam_call *call) {
@@ -191,8 +190,7 @@ const bam_op bam_op_mod = {
   .inputs = INPUTS,
   .forward = mod_forward,
   .backward = mod_backward,
-  .help = "The remainder a % b with the sign of b, as in Lua; an integer divisor must not be "
-          "zero." SHAPES,
+  .help = "The remainder a % b with the sign of b, as in Lua. An integer divisor of 0 is an error." SHAPES,
 };
 
 static bam_status pow_forward(bam_call *call) {
@@ -221,7 +219,7 @@ static bam_status pow_backward(bam_backward *pass) {
 
 const bam_op bam_op_pow = {
   .name = "pow", .inputs = INPUTS, .forward = pow_forward, .backward = pow_backward,
-  .help = "The power a ^ b; of integers it is an integer, and b must not be negative." SHAPES,
+  .help = "The power a ^ b; for integers an integer, where b must not be negative." SHAPES,
 };
 
 static bam_status extreme(bam_call *call, size_t kernel) {
@@ -249,7 +247,7 @@ static bam_status maximum_backward(bam_backward *pass) { return extreme_backward
 
 const bam_op bam_op_maximum = {
   .name = "maximum", .inputs = INPUTS, .forward = maximum_forward, .backward = maximum_backward,
-  .help = "The larger of a and b, element by element; NaN where either is." SHAPES,
+  .help = "The larger of a and b, element by element; NaN if either is NaN." SHAPES,
 };
 
 static bam_status minimum_forward(bam_call *call) { return extreme(call, BAM_KERNEL(minimum)); }
@@ -257,7 +255,7 @@ static bam_status minimum_backward(bam_backward *pass) { return extreme_backward
 
 const bam_op bam_op_minimum = {
   .name = "minimum", .inputs = INPUTS, .forward = minimum_forward, .backward = minimum_backward,
-  .help = "The smaller of a and b, element by element; NaN where either is." SHAPES,
+  .help = "The smaller of a and b, element by element; NaN if either is NaN." SHAPES,
 };
 
 static bam_status neg_forward(bam_call *call) {
@@ -272,5 +270,5 @@ static bam_status neg_backward(bam_backward *pass) {
 
 const bam_op bam_op_neg = {
   .name = "neg", .inputs = { "x" }, .forward = neg_forward, .backward = neg_backward,
-  .help = "The negative -x of each element.",
+  .help = "-x, element by element.",
 };

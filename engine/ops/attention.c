@@ -204,14 +204,13 @@ done:
 
 const bam_op bam_op_attention = {
   .name = "attention",
-  .help = "Causal attention: softmax(q kᵀ * scale) v over the tokens up to each one. `q` is [B, "
-          "T, H, K], `k` and `v` [B, T, G, K] with H a multiple of G: query head h uses key head "
-          "h / (H / G), rounded down. `documents`, integers [B, T], keeps tokens to earlier ones "
-          "with their own id. `scale` is 1 / sqrt(K) when left out. The result is [B, T, H, K]; "
-          "f32 or f64. Slices of one QKV product are read where they lie (Dao 2023; grouped "
-          "heads: Ainslie et al. 2023).",
+  .help = "Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, "
+          "T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / "
+          "(H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each "
+          "token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. "
+          "Slices of one QKV product are read without copying.",
   .inputs = { "q", "k", "v", "documents?" },
-  .attrs = (const bam_attr_spec[]){ { .name = "scale", .kind = BAM_ATTR_FLOAT }, { 0 } },
+  .attrs = (const bam_attr_spec[]){ { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN }, { 0 } },
   .forward = attention_forward,
   .backward = attention_backward,
 };

@@ -7,11 +7,11 @@
   }                                                                                               \
   const bam_op bam_op_##op = {                                                                    \
     .name = #op, .inputs = { "a", "b" }, .constant = true, .forward = op##_forward,               \
-    .help = "Where a " sign " b, as bool. Shapes broadcast, dtypes promote.",                     \
+    .help = "a " sign " b element by element, as bool. Shapes broadcast, dtypes promote.",                     \
   };
 
-COMPARISON(eq, "equals")
-COMPARISON(ne, "differs from")
+COMPARISON(eq, "==")
+COMPARISON(ne, "~=")
 COMPARISON(lt, "<")
 COMPARISON(le, "<=")
 COMPARISON(gt, ">")
@@ -24,6 +24,6 @@ COMPARISON(ge, ">=")
   const bam_op bam_op_##op = { .name = #op, .inputs = { "x" }, .constant = true,                  \
                                .forward = op##_forward, .help = text };
 
-TEST(isnan, is_nan, "Where x is NaN, as bool.")
-TEST(isinf, is_infinite, "Where x is infinite, of either sign, as bool.")
-TEST(isfinite, is_finite, "Where x is neither infinite nor NaN, as bool.")
+TEST(isnan, is_nan, "Is each element NaN? A bool tensor.")
+TEST(isinf, is_infinite, "Is each element infinite, of either sign? A bool tensor.")
+TEST(isfinite, is_finite, "Is each element neither infinite nor NaN? A bool tensor.")

@@ -13,8 +13,7 @@ static bam_status contiguous_forward(bam_call *call) {
 
 const bam_op bam_op_contiguous = {
   .name = "contiguous",
-  .help = "x with its elements side by side in row-major order: itself when they are already, "
-          "else a copy.",
+  .help = "x in row-major order: x itself if it is contiguous, otherwise a copy.",
   .inputs = { "x" }, .is_view = true,
   .forward = contiguous_forward, .backward = give_through,
 };
@@ -27,7 +26,7 @@ static bam_status clone_forward(bam_call *call) {
 
 const bam_op bam_op_clone = {
   .name = "clone",
-  .help = "A contiguous copy in memory of its own.",
+  .help = "A contiguous copy.",
   .inputs = { "x" },
   .forward = clone_forward, .backward = give_through,
 };
@@ -54,9 +53,9 @@ static bam_status to_forward(bam_call *call) {
 
 const bam_op bam_op_to = {
   .name = "to",
-  .help = "x in another dtype, on another device, or both: x:to(\"f32\"), x:to(\"cuda\"), "
-          "x:to(\"f32\", \"cuda:1\"); itself when nothing changes. Float to integer truncates and "
-          "saturates; to bool is \"not zero\"; bf16 and f16 round to nearest even.",
+  .help = "Convert x to a dtype, move it to a device, or both: x:to \"f32\", x:to \"cuda\", x:to(\"f32\", "
+          "\"cuda:1\"). x itself if nothing changes. Float to integer truncates and saturates; to bool is x ~= 0; "
+          "bf16 and f16 round to nearest even.",
   .inputs = { "x" }, .is_view = true,
   .attrs = (const bam_attr_spec[]){ { "dtype", BAM_ATTR_DTYPE, false, 0 },
                                     { "device", BAM_ATTR_DEVICE, false, 0 }, { 0 } },

@@ -83,10 +83,9 @@ done:
 
 const bam_op bam_op_cross_entropy = {
   .name = "cross_entropy",
-  .help = "Mean of -log softmax(logits)[target] over the targets other than ignore_index, or "
-          "their sum with `sum`. `logits` is [..., V], f32 or f64; `targets` are integers [...] "
-          "that count from 0. The result has no dimensions. When every target is ignored the loss "
-          "and its gradient are 0.",
+  .help = "The mean of -log softmax(logits)[target] over the targets that are not `ignore_index`, or the sum with "
+          "`sum`. `logits` is [..., V], f32 or f64; `targets` are integers [...] counted from 0. The result has no "
+          "dimensions. If all targets are ignored, loss and gradient are 0.",
   .inputs = { "logits", "targets" },
   .attrs = (const bam_attr_spec[]){ { .name = "ignore_index", .kind = BAM_ATTR_INT,
                                    .initial = -100 },

@@ -46,8 +46,7 @@ done:
 
 const bam_op bam_op_cumsum = {
   .name = "cumsum",
-  .help = "The running sum along `dim`: each element plus all before it. Bool and integers add up "
-          "in i64.",
+  .help = "The cumulative sum along `dim`. Bool and integers are summed in i64.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIM, .required = true },
                                     { 0 } },

@@ -51,8 +51,8 @@ done:
 
 const bam_op bam_op_embedding = {
   .name = "embedding",
-  .help = "Rows of a table by token id: y[..., :] = weight[ids[...]]. `ids` are integers of any "
-          "shape and count from 0; `weight` is [V, D], f32 or f64; the result is [..., D].",
+  .help = "Look up rows by token id: y[..., :] = weight[ids[...]]. `ids` are integers of any shape, counted from 0; "
+          "`weight` is [V, D], f32 or f64; the result is [..., D].",
   .inputs = { "ids", "weight" },
   .forward = embedding_forward,
   .backward = embedding_backward,

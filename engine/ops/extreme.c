@@ -1,4 +1,6 @@
 /* Largest and smallest elements over dimensions, and where they are. */
+#include <math.h>
+
 #include "layout.h"
 
 /* Reduce input 0 into `values` (output 0) or positions (output 0 when `want_positions`). When a
@@ -77,9 +79,8 @@ static bam_status max_forward(bam_call *call) {
 
 const bam_op bam_op_max = {
   .name = "max",
-  .help = "The largest element over the dimensions `dim` (one, a list, or all); NaN if there is "
-          "one. Among equals the first receives the gradient. Of two tensors: maximum; where it "
-          "is: argmax.",
+  .help = "The largest element over the dimensions `dim` (one, a list, or all of them); NaN if there is one. The "
+          "first of equal elements receives the gradient. See maximum for two tensors and argmax for the position.",
   .inputs = { "x" },
   .attrs = value_attrs,
   .forward = max_forward,
@@ -92,9 +93,8 @@ static bam_status min_forward(bam_call *call) {
 
 const bam_op bam_op_min = {
   .name = "min",
-  .help = "The smallest element over the dimensions `dim` (one, a list, or all); NaN if there is "
-          "one. Among equals the first receives the gradient. Of two tensors: minimum; where it "
-          "is: argmin.",
+  .help = "The smallest element over the dimensions `dim` (one, a list, or all of them); NaN if there is one. The "
+          "first of equal elements receives the gradient. See minimum for two tensors and argmin for the position.",
   .inputs = { "x" },
   .attrs = value_attrs,
   .forward = min_forward,
@@ -103,7 +103,7 @@ const bam_op bam_op_min = {
 
 /* ---- positions ---- */
 
-static const bam_attr_spec position_attrs[] = { { .name = "dim", .kind = BAM_ATTR_DIM },
+static const bam_attr_spec position_attrs[] = { { .name = "dim", .kind = BAM_ATTR_DIM, .initial = NAN },
                                                 { .name = "keepdim", .kind = BAM_ATTR_BOOL },
                                                 { 0 } };
 
@@ -117,8 +117,8 @@ static bam_status argmax_forward(bam_call *call) { return find_position(call, tr
 
 const bam_op bam_op_argmax = {
   .name = "argmax",
-  .help = "The position (from 1, i64) of the first largest element along `dim`; without `dim`, "
-          "its position in the flattened tensor. NaN counts as largest.",
+  .help = "The position of the first largest element along `dim`, counted from 1, as i64. Without `dim`, the "
+          "position in the flattened tensor. NaN counts as largest.",
   .inputs = { "x" },
   .attrs = position_attrs,
   .constant = true,
@@ -129,8 +129,8 @@ static bam_status argmin_forward(bam_call *call) { return find_position(call, fa
 
 const bam_op bam_op_argmin = {
   .name = "argmin",
-  .help = "The position (from 1, i64) of the first smallest element along `dim`; without `dim`, "
-          "its position in the flattened tensor. A NaN counts as smallest.",
+  .help = "The position of the first smallest element along `dim`, counted from 1, as i64. Without `dim`, the "
+          "position in the flattened tensor. NaN counts as smallest.",
   .inputs = { "x" },
   .attrs = position_attrs,
   .constant = true,

@@ -112,8 +112,7 @@ static bam_status index_select_backward(bam_backward *pass) { return give_added(
 
 const bam_op bam_op_index_select = {
   .name = "index_select",
-  .help = "The slices of `x` at `positions` (integers from 1, one dimension, repeats allowed) "
-          "along `dim` (the first one unless given).",
+  .help = "The slices of x at `positions` (integers [n] from 1, repeats allowed) along `dim`.",
   .inputs = { "x", "positions" },
   .attrs = row_attrs,
   .forward = index_select_forward,
@@ -147,8 +146,8 @@ static bam_status gather_backward(bam_backward *pass) { return give_added(pass, 
 
 const bam_op bam_op_gather = {
   .name = "gather",
-  .help = "The element of `x` at each of `positions` (integers from 1) along `dim`: y[i, j] = "
-          "x[positions[i, j], j] for dim 1. Positions have x's shape in all other dimensions.",
+  .help = "Pick elements along `dim` by position (integers from 1): y[i, j] = x[positions[i, j], j] for dim 1. "
+          "`positions` has the shape of x in all other dimensions.",
   .inputs = { "x", "positions" },
   .attrs = element_attrs,
   .forward = gather_forward,
@@ -201,8 +200,8 @@ static bam_status index_add_backward(bam_backward *pass) {
 
 const bam_op bam_op_index_add = {
   .name = "index_add",
-  .help = "`x` with the slices of `source` added at `positions` (integers from 1, one dimension) "
-          "along `dim` (the first one unless given). Repeated positions add up, in order.",
+  .help = "x with slices of `source` added at `positions` (integers [n] from 1) along `dim`. Repeated positions "
+          "accumulate, in order.",
   .inputs = { "x", "positions", "source" },
   .attrs = row_attrs,
   .forward = index_add_forward,
@@ -221,9 +220,8 @@ static bam_status scatter_add_backward(bam_backward *pass) {
 
 const bam_op bam_op_scatter_add = {
   .name = "scatter_add",
-  .help = "`x` with each element of `source` added at its of `positions` (integers from 1) along "
-          "`dim`: y[positions[i, j], j] += source[i, j] for dim 1. Repeated positions add up, in "
-          "order.",
+  .help = "x with each element of `source` added at its position (integers from 1) along `dim`: y[positions[i, j], "
+          "j] += source[i, j] for dim 1. Repeated positions accumulate, in order.",
   .inputs = { "x", "positions", "source" },
   .attrs = element_attrs,
   .forward = scatter_add_forward,

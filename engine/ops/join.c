@@ -107,8 +107,8 @@ done:
 
 const bam_op bam_op_concat = {
   .name = "concat",
-  .help = "The tensors one after the other along `dim` (the first one unless given). Their other "
-          "sizes are equal; the dtype is the smallest that holds all.",
+  .help = "Concatenate tensors along an existing dimension. Their other sizes must be equal. The dtype is the "
+          "smallest that holds all of them.",
   .inputs = { "...tensors" },
   .attrs = dim_attr,
   .forward = concat_forward,
@@ -158,8 +158,8 @@ done:
 
 const bam_op bam_op_stack = {
   .name = "stack",
-  .help = "Tensors of equal shape side by side along a new dimension `dim` (the first one unless "
-          "given). The dtype is the smallest that holds all.",
+  .help = "Stack tensors of equal shape along a new dimension `dim`. The dtype is the smallest that holds all of "
+          "them.",
   .inputs = { "...tensors" },
   .attrs = dim_attr,
   .forward = stack_forward,

@@ -80,8 +80,8 @@ done:
 
 const bam_op bam_op_linear = {
   .name = "linear",
-  .help = "y = x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out] or left out; "
-          "the result is [..., out]. f32 or f64.",
+  .help = "x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or "
+          "f64.",
   .inputs = { "x", "weight", "bias?" },
   .forward = linear_forward,
   .backward = linear_backward,

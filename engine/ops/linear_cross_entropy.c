@@ -3,6 +3,7 @@
    factor is known; without it forward computes the loss alone and backward computes the logits
    again. */
 #include <inttypes.h>
+#include <math.h>
 
 #include "../autograd.h"
 #include "fused.h"
@@ -286,20 +287,18 @@ done:
 
 const bam_op bam_op_linear_cross_entropy = {
   .name = "linear_cross_entropy",
-  .help = "cross_entropy(linear(x, weight), targets) without ever holding the logits of more than "
-          "`chunk` tokens (0: chosen for 100 MB at most). `x` is [..., D], `weight` [V, D], f32 "
-          "or f64; `targets` are integers [...] that count from 0; those equal to ignore_index do "
-          "not count. Without `scale` the result is the mean over the others, and backward "
-          "computes the logits again. With `scale` it is the sum times scale; forward then "
-          "computes the gradients too, adding the weight's to the gradient buffer it has, and "
-          "backward accepts no other seed than 1: what a training loop wants, with scale = 1 / "
-          "the number of tokens of the whole batch. When every target is ignored the loss and its "
+  .help = "cross_entropy(linear(x, weight), targets) in chunks, so that the logits of at most `chunk` tokens exist "
+          "at a time (0: chosen to take at most 100 MB). `x` is [..., D], `weight` [V, D], f32 or f64; `targets` are "
+          "integers [...] counted from 0; those equal to `ignore_index` do not count. Without `scale` the result is "
+          "the mean, and backward recomputes the logits. With `scale` it is the sum times `scale`: forward also "
+          "computes the gradients, adding that of the weight to its gradient buffer, and backward accepts no seed "
+          "but 1. Training uses scale = 1 / tokens of the whole batch. If all targets are ignored, loss and "
           "gradients are 0.",
   .inputs = { "x", "weight", "targets" },
   .attrs = (const bam_attr_spec[]){ { .name = "ignore_index", .kind = BAM_ATTR_INT,
                                    .initial = -100 },
                                     { .name = "chunk", .kind = BAM_ATTR_INT },
-                                    { .name = "scale", .kind = BAM_ATTR_FLOAT },
+                                    { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN },
                                     { 0 } },
   .forward = linear_cross_entropy_forward,
   .backward = linear_cross_entropy_backward,

@@ -13,12 +13,12 @@ static bam_status logical(bam_call *call, size_t kernel) {
   static bam_status op##_forward(bam_call *call) { return logical(call, BAM_KERNEL(kernel)); }    \
   const bam_op bam_op_##op = {                                                                    \
     .name = #op, .inputs = { "a", "b" }, .constant = true, .forward = op##_forward,               \
-    .help = text ", of two bool tensors that broadcast.",                                         \
+    .help = text ", element by element, of bool tensors. Shapes broadcast.",                        \
   };
 
-LOGICAL(logical_and, mul, "Where both a and b hold")
-LOGICAL(logical_or, add, "Where a or b or both hold")
-LOGICAL(logical_xor, ne, "Where exactly one of a and b holds")
+LOGICAL(logical_and, mul, "a and b")
+LOGICAL(logical_or, add, "a or b")
+LOGICAL(logical_xor, ne, "a or b but not both")
 
 static bam_status logical_not_forward(bam_call *call) {
   bam_status status = bam_require_bool(call, 0, "x");
@@ -28,5 +28,5 @@ static bam_status logical_not_forward(bam_call *call) {
 
 const bam_op bam_op_logical_not = {
   .name = "logical_not", .inputs = { "x" }, .constant = true, .forward = logical_not_forward,
-  .help = "Where x, a bool tensor, does not hold.",
+  .help = "not x, element by element, of a bool tensor.",
 };

@@ -53,9 +53,8 @@ done:
 
 const bam_op bam_op_masked_select = {
   .name = "masked_select",
-  .help = "The elements of `x` where the bool `mask` is true, in order. The mask has x's shape "
-          "(the result has 1 dimension) or the shape of its first dimensions (the result is [how "
-          "many are true, rest of x's shape]).",
+  .help = "The elements of x where the bool `mask` is true, in order. If mask has the shape of x, the result is [n]; "
+          "if it has the shape of the first dimensions of x, the result is [n, remaining dimensions].",
   .inputs = { "x", "mask" },
   .forward = masked_select_forward,
   .backward = masked_select_backward,
@@ -93,8 +92,7 @@ done:
 
 const bam_op bam_op_one_hot = {
   .name = "one_hot",
-  .help = "For each of `positions` (integers from 1 to `n`) a vector of `n` elements with 1 there "
-          "and 0 elsewhere, as i64, in a new last dimension.",
+  .help = "One-hot vectors of `positions` (integers from 1 to `n`) in a new last dimension of size `n`, as i64.",
   .inputs = { "positions" },
   .attrs = (const bam_attr_spec[]){ { .name = "n", .kind = BAM_ATTR_INT, .required = true },
                                     { 0 } },

@@ -345,9 +345,9 @@ done:
 
 const bam_op bam_op_matmul = {
   .name = "matmul",
-  .help = "The matrix product of f32 or f64. (m, k) x (k, n) gives (m, n); leading dimensions are "
-          "a stack of matrices and broadcast; a 1-dimensional operand is a row on the left, a "
-          "column on the right, and that dimension is dropped from the result.",
+  .help = "The matrix product: (m, k) x (k, n) gives (m, n). Leading dimensions are batches and broadcast. A "
+          "1-dimensional operand is a row on the left and a column on the right; that dimension is dropped from the "
+          "result. f32 or f64.",
   .inputs = { "a", "b" },
   .forward = matmul_forward,
   .backward = matmul_backward,

@@ -404,22 +404,20 @@ done:
 
 const bam_op bam_op_mixture_of_attention = {
   .name = "mixture_of_attention",
-  .help = "N attention experts side by side, mixed by gates: the sum over n of gates_n * (causal "
-          "attention of expert n, projected), as one attention whose heads are those of all "
-          "experts. `x` is [B, T, D]; `gates` [B, T, N], or left out for a single expert; an "
-          "expert has `heads` query heads and `kv_heads` key and value heads of width K. `out` is "
-          "[Dout, N * heads * K]; `qkv` has rows for all queries, then keys, then values, K for "
-          "each head: query heads in the order (KV head, expert, head), key and value heads in the "
-          "order (KV head, expert), or `kv_heads` of each when the experts share them. Queries and "
-          "keys turn by `positions` (integers [T] or [B, T]; 0 .. T-1) with `rope_base`, 0 for not "
-          "at all; `documents`, integers [B, T], keep tokens to their own; `scale` is 1 / sqrt(K) "
-          "when left out. The result is [B, T, Dout]; f32 or f64 (BAM §3.4, §4.1).",
+  .help = "N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of "
+          "expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` "
+          "[B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and "
+          "value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in "
+          "the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` "
+          "if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses "
+          "`positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each "
+          "token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, Dout]; f32 or f64.",
   .inputs = { "x", "qkv", "out", "gates?", "documents?", "positions?" },
   .attrs = (const bam_attr_spec[]){ { .name = "heads", .kind = BAM_ATTR_INT, .required = true },
                                     { .name = "kv_heads", .kind = BAM_ATTR_INT, .required = true },
                                     { .name = "rope_base", .kind = BAM_ATTR_FLOAT,
                                       .initial = 10000 },
-                                    { .name = "scale", .kind = BAM_ATTR_FLOAT },
+                                    { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN },
                                     { 0 } },
   .forward = mixture_of_attention_forward,
   .backward = mixture_of_attention_backward,

@@ -79,9 +79,8 @@ static bam_status pad_backward(bam_backward *pass) {
 
 const bam_op bam_op_pad = {
   .name = "pad",
-  .help = "`x` with `before[d]` and `after[d]` more elements at the two ends of each dimension d, "
-          "all of them `value` (0 unless given). Each list has one entry per dimension; one left "
-          "out is all 0.",
+  .help = "Pad x with `value`: `before[d]` elements in front of dimension d and `after[d]` behind it. Each list has "
+          "one entry per dimension; one that is not given is all 0.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "before", .kind = BAM_ATTR_SIZES },
                                     { .name = "after", .kind = BAM_ATTR_SIZES },
@@ -134,7 +133,7 @@ static bam_status flip_backward(bam_backward *pass) {
 
 const bam_op bam_op_flip = {
   .name = "flip",
-  .help = "A copy of `x` with the order along the dimensions `dim` (one, a list, or all) reversed.",
+  .help = "Reverse the order along the dimensions `dim` (one, a list, or all of them); a copy.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIMS }, { 0 } },
   .forward = flip_forward,
@@ -187,8 +186,7 @@ done:
 
 const bam_op bam_op_roll = {
   .name = "roll",
-  .help = "`x` moved by `shift` places along `dim` (the first one unless given): what leaves at "
-          "one end enters at the other.",
+  .help = "Shift x by `shift` positions along `dim`; elements that leave at one end enter at the other.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "shift", .kind = BAM_ATTR_INT, .required = true },
                                     { .name = "dim", .kind = BAM_ATTR_DIM },

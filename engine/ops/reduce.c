@@ -78,8 +78,8 @@ done:
 
 const bam_op bam_op_sum = {
   .name = "sum",
-  .help = "The sum over the dimensions `dim` (one, a list, or all). Bool and integers add up in "
-          "i64. The sum of nothing is 0.",
+  .help = "The sum over the dimensions `dim` (one, a list, or all of them). Bool and integers are summed in i64. 0 "
+          "for an empty tensor.",
   .inputs = { "x" },
   .attrs = reduce_attrs,
   .forward = sum_forward,
@@ -119,8 +119,7 @@ done:
 
 const bam_op bam_op_mean = {
   .name = "mean",
-  .help = "The mean over the dimensions `dim` (one, a list, or all) of f32 or f64. "
-          "The mean of nothing is NaN.",
+  .help = "The mean over the dimensions `dim` (one, a list, or all of them). f32 or f64. NaN for an empty tensor.",
   .inputs = { "x" },
   .attrs = reduce_attrs,
   .forward = mean_forward,
@@ -174,8 +173,8 @@ done:
 
 const bam_op bam_op_prod = {
   .name = "prod",
-  .help = "The product over the dimensions `dim` (one, a list, or all). Bool and integers "
-          "multiply in i64. The product of nothing is 1.",
+  .help = "The product over the dimensions `dim` (one, a list, or all of them). Bool and integers are multiplied in "
+          "i64. 1 for an empty tensor.",
   .inputs = { "x" },
   .attrs = reduce_attrs,
   .forward = prod_forward,
@@ -211,8 +210,8 @@ static bam_status any_forward(bam_call *call) {
 
 const bam_op bam_op_any = {
   .name = "any",
-  .help = "Whether any element over the dimensions `dim` (one, a list, or all) is not zero, as "
-          "bool. Of nothing: false.",
+  .help = "Is any element over the dimensions `dim` (one, a list, or all of them) nonzero? A bool tensor; false for "
+          "an empty one.",
   .inputs = { "x" },
   .attrs = reduce_attrs,
   .constant = true,
@@ -230,8 +229,8 @@ static bam_status all_forward(bam_call *call) {
 
 const bam_op bam_op_all = {
   .name = "all",
-  .help = "Whether every element over the dimensions `dim` (one, a list, or all) is not zero, as "
-          "bool. Of nothing: true.",
+  .help = "Are all elements over the dimensions `dim` (one, a list, or all of them) nonzero? A bool tensor; true for "
+          "an empty one.",
   .inputs = { "x" },
   .attrs = reduce_attrs,
   .constant = true,

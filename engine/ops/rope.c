@@ -99,9 +99,9 @@ done:
 
 const bam_op bam_op_rope = {
   .name = "rope",
-  .help = "Rotary positions: turns the pairs (2i, 2i + 1) of each head by position * base^(-2i / "
-          "K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] that count "
-          "from 0, 0 .. T-1 when left out (Su et al. 2021, interleaved).",
+  .help = "Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by "
+          "position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] "
+          "counted from 0; 0 to T - 1 by default.",
   .inputs = { "x", "positions?" },
   .attrs = (const bam_attr_spec[]){ { .name = "base", .kind = BAM_ATTR_FLOAT, .initial = 10000 },
                                    { 0 } },

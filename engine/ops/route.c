@@ -163,16 +163,14 @@ done:
 
 const bam_op bam_op_route = {
   .name = "route",
-  .help = "Sends every token to the `k` experts with the largest p = softmax(logits); `logits` is "
-          "[..., N], f32 or f64. Results: gates [..., k], the p of the chosen (divided by their "
-          "sum with `renormalise`; with `dense` [..., N] and 0 for the others); experts [..., k], "
-          "their positions from 1, the largest first, the first of equals; losses [2], load balance and "
-          "z; statistics [3, N], per expert the share of assignments, the mean of p and the mean "
-          "of -p ln p, without gradient. The load balance loss is N * sum(share * mean p), taken "
-          "over groups of `aux_tokens` consecutive tokens (0: all) and averaged; no gradient "
-          "flows through the share. The z loss is the mean of logsumexp(logits)^2 (BAM §4.2). `mask`, "
-          "bool [...], leaves tokens out of losses and statistics where it is false: groups weigh "
-          "by the tokens that they still have.",
+  .help = "Route each token to the `k` experts with the largest p = softmax(logits) (BAM §4.2). `logits` is [..., "
+          "N], f32 or f64. Returns: gates [..., k], the p of the selected experts (divided by their sum with "
+          "`renormalise`; with `dense` [..., N], 0 for the others); experts [..., k], their positions from 1, "
+          "largest first; losses [2], load balance and z; statistics [3, N], per expert the share of assignments, "
+          "the mean of p and the mean of -p ln p, without gradient. The load-balance loss is N * sum(share * mean "
+          "p), averaged over groups of `aux_tokens` consecutive tokens (0: all tokens are one group); no gradient "
+          "flows through the share. The z loss is the mean of logsumexp(logits)^2. Tokens where `mask`, bool [...], "
+          "is false are left out of losses and statistics; groups are weighted by their remaining tokens.",
   .inputs = { "logits", "mask?" },
   .attrs = (const bam_attr_spec[]){ { .name = "k", .kind = BAM_ATTR_INT, .required = true },
                                     { .name = "renormalise", .kind = BAM_ATTR_BOOL },

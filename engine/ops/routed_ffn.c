@@ -319,11 +319,10 @@ done:
 
 const bam_op bam_op_routed_ffn = {
   .name = "routed_ffn",
-  .help = "SwiGLU experts of which each token uses some: the sum over j of gates_j * down_e "
-          "(silu(gate_e x) * (up_e x)) with e = experts_j. `x` is [..., D]; `gates` [..., k] and "
-          "`experts`, integers [..., k] that count from 1 (0: none), as route gives them; "
-          "`gate_up` [N, 2F, D], gate before up; `down` [N, Dout, F]. The result is [..., Dout]; "
-          "f32 or f64. No token is dropped or padded, and an expert may get none (BAM §3.3, §4.2).",
+  .help = "Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] "
+          "x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: "
+          "none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result "
+          "is [..., Dout]; f32 or f64. No token is dropped or padded; an expert may get no tokens.",
   .inputs = { "x", "gates", "experts", "gate_up", "down" },
   .forward = routed_ffn_forward,
   .backward = routed_ffn_backward,

@@ -84,8 +84,7 @@ static bam_status softmax_backward(bam_backward *pass) {
 
 const bam_op bam_op_softmax = {
   .name = "softmax",
-  .help = "exp(x) scaled so that it sums to 1 along `dim` (the last one unless given), for f32 or "
-          "f64. Where all of x is -inf the result is NaN.",
+  .help = "exp(x) / sum(exp(x)) along `dim`. f32 or f64. NaN where all of x is -inf.",
   .inputs = { "x" },
   .attrs = dim_attr,
   .forward = softmax_forward,
@@ -110,8 +109,7 @@ static bam_status log_softmax_backward(bam_backward *pass) {
 
 const bam_op bam_op_log_softmax = {
   .name = "log_softmax",
-  .help = "The logarithm of softmax along `dim` (the last one unless given), without the loss of "
-          "precision of taking it afterwards, for f32 or f64.",
+  .help = "log(softmax(x)) along `dim`, computed without loss of precision. f32 or f64.",
   .inputs = { "x" },
   .attrs = dim_attr,
   .forward = log_softmax_forward,
@@ -170,8 +168,8 @@ done:
 
 const bam_op bam_op_logsumexp = {
   .name = "logsumexp",
-  .help = "log(sum(exp(x))) over the dimensions `dim` (one, a list, or all), for f32 or f64, "
-          "without overflow. Of nothing, and of -inf alone: -inf.",
+  .help = "log(sum(exp(x))) over the dimensions `dim` (one, a list, or all of them), without overflow. f32 or f64. "
+          "-inf for an empty tensor.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIMS },
                                     { .name = "keepdim", .kind = BAM_ATTR_BOOL },

@@ -103,8 +103,8 @@ static bam_status sort_all_backward(bam_backward *pass) {
 
 const bam_op bam_op_sort = {
   .name = "sort",
-  .help = "`x` sorted along `dim` (the last one unless given), and the positions (from 1) that "
-          "its elements came from. Equal elements keep their order; NaN counts as largest.",
+  .help = "Sort x along `dim`. Returns the sorted tensor and the positions, from 1, of its elements in x. The sort "
+          "is stable; NaN counts as largest.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIM, .initial = -1 },
                                     { .name = "descending", .kind = BAM_ATTR_BOOL },
@@ -160,9 +160,8 @@ static bam_status topk_backward(bam_backward *pass) {
 
 const bam_op bam_op_topk = {
   .name = "topk",
-  .help = "The `k` largest (smallest, when `largest` is false) elements along `dim` (the last one "
-          "unless given), from the most extreme on, and their positions (from 1). Of equals the "
-          "first ones are taken; NaN counts as largest.",
+  .help = "The `k` largest elements along `dim` (with largest = false, the smallest), most extreme first, and their "
+          "positions from 1. Of equal elements the first are taken; NaN counts as largest.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "k", .kind = BAM_ATTR_INT, .required = true },
                                     { .name = "dim", .kind = BAM_ATTR_DIM, .initial = -1 },

@@ -47,9 +47,8 @@ done:
 
 const bam_op bam_op_swiglu = {
   .name = "swiglu",
-  .help = "silu(gate) * up, where `x` is [..., 2F] and holds gate in its first half and up in its "
-          "second; the result is [..., F]. f32 or f64. Nothing but x is kept for backward "
-          "(Shazeer 2020).",
+  .help = "silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. "
+          "The result is [..., F]; f32 or f64. Backward needs only x.",
   .inputs = { "x" },
   .forward = swiglu_forward,
   .backward = swiglu_backward,

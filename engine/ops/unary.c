@@ -4,9 +4,9 @@
 #define FLOAT_OP(op, keep, text) BAM_UNARY_OP(op, BAM_RESULT_FLOAT, keep, text)
 
 FLOAT_OP(exp, BAM_KEEP_OUTPUT, "e to the power of each element.")
-FLOAT_OP(log, BAM_KEEP_INPUT, "The natural logarithm: -inf at 0, NaN below.")
-FLOAT_OP(sqrt, BAM_KEEP_OUTPUT, "The square root: NaN below 0.")
-FLOAT_OP(rsqrt, BAM_KEEP_OUTPUT, "One over the square root.")
+FLOAT_OP(log, BAM_KEEP_INPUT, "The natural logarithm: -inf at 0, NaN for negative numbers.")
+FLOAT_OP(sqrt, BAM_KEEP_OUTPUT, "The square root; NaN for negative numbers.")
+FLOAT_OP(rsqrt, BAM_KEEP_OUTPUT, "The reciprocal of the square root.")
 FLOAT_OP(sin, BAM_KEEP_INPUT, "The sine of each element, in radians.")
 FLOAT_OP(cos, BAM_KEEP_INPUT, "The cosine of each element, in radians.")
 FLOAT_OP(tanh, BAM_KEEP_OUTPUT, "The hyperbolic tangent.")
@@ -30,13 +30,12 @@ const bam_op bam_op_gelu = {
   .forward = gelu_forward,
   .backward = gelu_backward,
   .attrs = (const bam_attr_spec[]){ { .name = "approximate", .kind = BAM_ATTR_BOOL }, { 0 } },
-  .help = "x times the normal distribution function of x (arXiv:1606.08415); with "
-          "approximate = true, the formula with tanh.",
+  .help = "x times the cumulative normal distribution of x (arXiv:1606.08415). `approximate` uses the tanh formula.",
 };
 
-BAM_UNARY_OP(relu, BAM_RESULT_SAME, BAM_KEEP_OUTPUT, "x where it is positive, else 0.")
+BAM_UNARY_OP(relu, BAM_RESULT_SAME, BAM_KEEP_OUTPUT, "x if it is positive, otherwise 0.")
 BAM_UNARY_OP(abs, BAM_RESULT_SAME, BAM_KEEP_INPUT,
-             "The magnitude of each element; its gradient at 0 is 0.")
+             "The absolute value of each element. Its gradient at 0 is 0.")
 
 static bam_status sign_forward(bam_call *call) {
   return bam_unary(call, BAM_KERNEL(sign), BAM_RESULT_SAME, BAM_KEEP_NOTHING);
@@ -44,7 +43,7 @@ static bam_status sign_forward(bam_call *call) {
 
 const bam_op bam_op_sign = {
   .name = "sign", .inputs = { "x" }, .forward = sign_forward, .backward = bam_zero_backward,
-  .help = "-1, 0 or 1 by the sign of each element, NaN for NaN. The gradient is 0.",
+  .help = "The sign of each element: -1, 0 or 1, NaN for NaN. The gradient is 0.",
 };
 
 /* Integers are whole already. */
@@ -57,9 +56,9 @@ static bam_status rounding(bam_call *call, size_t kernel) {
   static bam_status op##_forward(bam_call *call) { return rounding(call, BAM_KERNEL(op)); }       \
   const bam_op bam_op_##op = {                                                                    \
     .name = #op, .inputs = { "x" }, .forward = op##_forward, .backward = bam_zero_backward,       \
-    .help = text " The dtype stays. The gradient is 0.",                                          \
+    .help = text " Keeps the dtype. The gradient is 0.",                                          \
   };
 
-ROUNDING(floor, "The largest whole number that is not above x.")
-ROUNDING(ceil, "The smallest whole number that is not below x.")
-ROUNDING(round, "The nearest whole number; halves go to the even one.")
+ROUNDING(floor, "Round down to a whole number.")
+ROUNDING(ceil, "Round up to a whole number.")
+ROUNDING(round, "Round to the nearest whole number, halves to even.")

@@ -103,16 +103,14 @@ static const bam_attr_spec sizes_attrs[] = { { "sizes", BAM_ATTR_SIZES, true, 0 
 
 const bam_op bam_op_reshape = {
   .name = "reshape",
-  .help = "The same elements in another shape: a view where the layout allows, else a copy. "
-          "One size may be -1.",
+  .help = "The same elements in another shape: a view if the strides allow it, otherwise a copy. One size may be -1.",
   .inputs = { "x" }, .attrs = sizes_attrs, .is_view = true,
   .forward = reshape_forward, .backward = reshape_backward,
 };
 
 const bam_op bam_op_view = {
   .name = "view",
-  .help = "The same elements in another shape, never copied: an error where the layout does not "
-          "allow it.",
+  .help = "The same elements in another shape without copying. An error if the strides do not allow it.",
   .inputs = { "x" }, .attrs = sizes_attrs, .is_view = true,
   .forward = view_forward, .backward = reshape_backward,
 };
@@ -161,7 +159,7 @@ static bam_status permute_backward(bam_backward *pass) {
 
 const bam_op bam_op_permute = {
   .name = "permute",
-  .help = "A view with the dimensions in another order: permute(x, {3, 1, 2}).",
+  .help = "A view with the dimensions in another order: permute(x, { 3, 1, 2 }).",
   .inputs = { "x" }, .is_view = true,
   .attrs = (const bam_attr_spec[]){ { "dims", BAM_ATTR_DIMS, true, 0 }, { 0 } },
   .forward = permute_forward, .backward = permute_backward,
@@ -233,7 +231,7 @@ static bam_status narrow_backward(bam_backward *pass) {
 
 const bam_op bam_op_narrow = {
   .name = "narrow",
-  .help = "A view of `length` positions of one dimension, from position `start` on.",
+  .help = "A view of `length` positions of dimension `dim`, starting at position `start`.",
   .inputs = { "x" }, .is_view = true,
   .attrs = (const bam_attr_spec[]){ { "dim", BAM_ATTR_DIM, true, 0 },
                                     { "start", BAM_ATTR_POSITION, true, 0 },
@@ -273,7 +271,7 @@ static bam_status select_backward(bam_backward *pass) {
 
 const bam_op bam_op_select = {
   .name = "select",
-  .help = "A view of one position of a dimension, which disappears: select(x, 1, 3) is x[3].",
+  .help = "A view of one position of dimension `dim`, which is dropped: select(x, 1, 3) is x[3].",
   .inputs = { "x" }, .is_view = true,
   .attrs = (const bam_attr_spec[]){ { "dim", BAM_ATTR_DIM, true, 0 },
                                     { "position", BAM_ATTR_POSITION, true, 0 }, { 0 } },
@@ -313,7 +311,7 @@ static bam_status expand_backward(bam_backward *pass) {
 
 const bam_op bam_op_expand = {
   .name = "expand",
-  .help = "A view in which dimensions of size 1 are repeated, without copying. -1 keeps a size.",
+  .help = "A view with dimensions of size 1 repeated, without copying. -1 keeps a size.",
   .inputs = { "x" }, .attrs = sizes_attrs, .is_view = true,
   .forward = expand_forward, .backward = expand_backward,
 };

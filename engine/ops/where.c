@@ -51,8 +51,7 @@ const bam_op bam_op_where = {
   .inputs = { "condition", "a", "b" },
   .forward = where_forward,
   .backward = where_backward,
-  .help = "a where the bool `condition` holds, else b. All three broadcast, the dtypes of a and b "
-          "promote.",
+  .help = "a where the bool `condition` is true, otherwise b. All three broadcast; the dtypes of a and b promote.",
 };
 
 /* The value takes x's dtype, so it must not be of a higher category. */
@@ -91,8 +90,8 @@ const bam_op bam_op_masked_fill = {
   .inputs = { "x", "mask", "value" },
   .forward = masked_fill_forward,
   .backward = masked_fill_backward,
-  .help = "`value` (a number) where the bool `mask` holds, else x. x and mask broadcast; the dtype "
-          "is x's.",
+  .help = "`value` (a number) where the bool `mask` is true, otherwise x. x and mask broadcast; the dtype is that of "
+          "x.",
 };
 
 /* The bounds of a clamp in *low and *high. */
@@ -168,9 +167,9 @@ const bam_op bam_op_clamp = {
   .inputs = { "x" },
   .forward = clamp_forward,
   .backward = clamp_backward,
-  .attrs = (const bam_attr_spec[]){ { .name = "min", .kind = BAM_ATTR_FLOAT },
-                                    { .name = "max", .kind = BAM_ATTR_FLOAT },
+  .attrs = (const bam_attr_spec[]){ { .name = "min", .kind = BAM_ATTR_FLOAT, .initial = NAN },
+                                    { .name = "max", .kind = BAM_ATTR_FLOAT, .initial = NAN },
                                     { 0 } },
-  .help = "x, at least `min` and at most `max`; one of them may be left out. NaN stays. Integers "
-          "stay integers when the bounds are whole, else give f32.",
+  .help = "Limit x to at least `min` and at most `max`; at least one of them is required. NaN stays NaN. Integers "
+          "stay integers if the limits are whole numbers; otherwise the result is f32.",
 };

@@ -18,7 +18,17 @@ static int walk_back(lua_State *L, bam_tensor *x, bam_tensor *seed, bool retain,
   return 0;
 }
 
-/* backward(x, seed?, { retain = false, within = false }) */
+BIND_DOC(backward_options, "bam.BackwardOptions",
+         "Options of x:backward().\n"
+         "@field retain? boolean keep the tape, so that backward can run again; false by default\n"
+         "@field within? boolean inside the backward function of a custom op: leave what was recorded before the "
+         "op to the backward that called it");
+
+BIND_DOC(autograd_backward, "backward(x, seed, options)",
+         "Add the gradient of x with respect to every leaf that it depends on to the leaf's `grad`.\n"
+         "@param x tensor\n"
+         "@param seed? tensor gradient of x; not needed if x has one element\n"
+         "@param options? bam.BackwardOptions");
 static int autograd_backward(lua_State *L) {
   static const char *const names[] = { "retain", "within", NULL };
   bam_tensor *x = bind_tensor(L, 1);
@@ -38,7 +48,12 @@ static int autograd_backward(lua_State *L) {
   return walk_back(L, x, seed, retain, within);
 }
 
-/* with_grad(enabled, f, ...): call f with recording on or off. */
+BIND_DOC(autograd_with_grad, "with_grad(enabled, f, ...)",
+         "Call f(...) with recording for backward switched on or off. bam.no_grad and bam.enable_grad use it.\n"
+         "@param enabled boolean\n"
+         "@param f function\n"
+         "@param ... any arguments of f\n"
+         "@return any ... results of f");
 static int autograd_with_grad(lua_State *L) {
   bam_context *context = bind_context(L);
   if (!bind_is_callable(L, 2))
@@ -50,14 +65,22 @@ static int autograd_with_grad(lua_State *L) {
   return status == LUA_OK ? lua_gettop(L) - 1 : bind_raise(L);
 }
 
+BIND_DOC(autograd_is_recording, "is_recording()",
+         "Are ops being recorded for backward?\n"
+         "@return boolean");
 static int autograd_is_recording(lua_State *L) {
   lua_pushboolean(L, !bind_context(L)->no_grad);
   return 1;
 }
 
-/* record({ inputs }, { outputs }, backward, needs): new handles of the outputs that are differentiable
-   through the function, as a list. `needs` is what the function uses, as a list: tensors in there leave
-   a scope together with the results. */
+BIND_DOC(autograd_record, "record(inputs, outputs, backward, needs)",
+         "Record a custom op: new handles of `outputs` that are differentiable through `backward`. bam.custom\n"
+         "uses it.\n"
+         "@param inputs tensor[]\n"
+         "@param outputs tensor[] at most 4\n"
+         "@param backward function takes a gradient (or nil) per output, returns a gradient (or nil) per input\n"
+         "@param needs? any[] what `backward` uses; tensors in it leave a scope together with the results\n"
+         "@return tensor[]");
 static int autograd_record(lua_State *L) {
   int n_inputs, n_outputs;
   lua_settop(L, 4);
@@ -91,14 +114,20 @@ static int autograd_record(lua_State *L) {
   return 1;
 }
 
-/* check_nan(true or false) */
+BIND_DOC(autograd_check_nan, "check_nan(enabled)",
+         "Raise an error at the first op whose result contains a NaN. bam.debug { nan = true } uses it.\n"
+         "@param enabled boolean");
 static int autograd_check_nan(lua_State *L) {
   bind_context(L)->check_nan = lua_toboolean(L, 1);
   return 0;
 }
 
-const luaL_Reg bind_autograd_functions[] = {
-  { "backward", autograd_backward }, { "with_grad", autograd_with_grad },
-  { "is_recording", autograd_is_recording },
-  { "record", autograd_record },     { "check_nan", autograd_check_nan }, { NULL, NULL },
+const bind_export bind_autograd_functions[] = {
+  BIND_TOPIC(backward_options),
+  BIND_EXPORT(autograd_backward),
+  BIND_EXPORT(autograd_with_grad),
+  BIND_EXPORT(autograd_is_recording),
+  BIND_EXPORT(autograd_record),
+  BIND_EXPORT(autograd_check_nan),
+  { NULL, NULL },
 };

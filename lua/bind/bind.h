@@ -45,6 +45,26 @@ bind_state *bind_get_state(lua_State *L);
    to the coroutine L. */
 bam_context *bind_context(lua_State *L);
 
+/* ---- exported functions and their documentation: see docs.c ---- */
+
+/* Document the C function `function`, right above it. `usage` is a call, "glob(pattern)" or "x:size(dim)", and gives
+   the function its name in scripts. `help` is what a `---` comment is in Lua: one to five lines on what the function
+   does, in the imperative, then a line of LuaCATS per parameter ("@param pattern string") and result ("@return
+   string[]"). help(), docs/api and bam.d.lua are made from it; nothing reads it when the program starts. For a type
+   `usage` is its name and `help` may have lines "@field shape integer[]". */
+#define BIND_DOC(function, usage, help) static const char function##_doc[] = usage "\n" help
+
+/* A row of a list of exports, which ends with { NULL, NULL }: a function, or documentation alone. */
+typedef struct {
+  lua_CFunction function;
+  const char *doc;
+} bind_export;
+#define BIND_EXPORT(function) { function, function##_doc }
+#define BIND_TOPIC(topic) { NULL, topic##_doc }
+
+/* The name of the function that `doc` documents: `length` bytes in it. */
+const char *bind_doc_name(const char *doc, size_t *length);
+
 /* ---- running: see running.c ---- */
 
 /* Push `function` as scripts may call it, with `upvalues` values, which are popped, at
@@ -57,8 +77,11 @@ void bind_push_function(lua_State *L, lua_CFunction function, int upvalues, bool
 void bind_check_idle(lua_State *L);
 
 /* Set the functions of `list` in the table on top. `closer` (NULL: none) is the one of them that may be
-   called at any time: it only lets go of something. */
-void bind_set_functions(lua_State *L, const luaL_Reg *list, lua_CFunction closer);
+   called at any time: it only releases something. */
+void bind_set_exports(lua_State *L, const bind_export *list, lua_CFunction closer);
+
+/* The same for metamethods. */
+void bind_set_events(lua_State *L, const luaL_Reg *list, lua_CFunction closer);
 
 /* lua_error for a running binding: with the value on top. */
 _Noreturn int bind_raise(lua_State *L);
@@ -107,7 +130,7 @@ void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *
                       lua_CFunction gc);
 
 /* Give the type of the box on top what scripts use: methods, __close and __tostring. */
-void bind_set_type(lua_State *L, const luaL_Reg *methods, lua_CFunction close,
+void bind_set_type(lua_State *L, const bind_export *methods, lua_CFunction close,
                    lua_CFunction describe);
 
 /* The tensor at stack index `arg`, or an argument error. Borrowed: valid until the binding returns, if
@@ -214,28 +237,40 @@ const char *bind_nearest(const char *word, const char *const *names);
 
 /* ---- the parts of bam.core, each in its own file ---- */
 
-extern const luaL_Reg bind_autograd_functions[]; /* autograd.c */
-extern const luaL_Reg bind_create_functions[];   /* create.c */
-extern const luaL_Reg bind_directory_functions[]; /* directory.c */
-extern const luaL_Reg bind_files_functions[];    /* files.c */
-extern const luaL_Reg bind_hash_functions[];     /* hash.c */
-extern const luaL_Reg bind_device_functions[];   /* device.c */
-extern const luaL_Reg bind_json_functions[];     /* json.c */
-extern const luaL_Reg bind_lock_functions[];     /* lock.c */
-extern const luaL_Reg bind_path_functions[];     /* path.c */
-extern const luaL_Reg bind_terminal_functions[]; /* terminal.c */
-extern const luaL_Reg bind_scope_functions[];    /* scope.c */
-extern const luaL_Reg bind_signals_functions[];  /* signals.c */
-extern const luaL_Reg bind_optim_functions[];    /* optim.c */
-extern const luaL_Reg bind_system_functions[];   /* system.c */
-extern const luaL_Reg bind_tensor_methods[];     /* tensor.c */
-extern const luaL_Reg bind_text_functions[];     /* text.c */
-extern const luaL_Reg bind_tokenizer_functions[]; /* tokenizer.c */
+extern const bind_export bind_autograd_functions[];
+extern const bind_export bind_create_functions[];
+extern const bind_export bind_device_functions[];
+extern const bind_export bind_directory_functions[];
+extern const bind_export bind_docs_functions[];
+extern const bind_export bind_files_functions[];
+extern const bind_export bind_hash_functions[];
+extern const bind_export bind_json_functions[];
+extern const bind_export bind_lock_functions[];
+extern const bind_export bind_optim_functions[];
+extern const bind_export bind_path_functions[];
+extern const bind_export bind_scope_functions[];
+extern const bind_export bind_signals_functions[];
+extern const bind_export bind_system_functions[];
+extern const bind_export bind_terminal_functions[];
+extern const bind_export bind_text_functions[];
+extern const bind_export bind_tokenizer_functions[];
+
+/* All of the above; ends with NULL. docs.c */
+extern const bind_export *const bind_parts[];
+
+/* Methods of types. */
+extern const bind_export bind_bpe_methods[];     /* tokenizer.c */
+extern const bind_export bind_buffer_methods[];  /* tokenizer.c */
+extern const bind_export bind_lock_methods[];    /* lock.c */
+extern const bind_export bind_reader_methods[];  /* text.c */
+extern const bind_export bind_stored_methods[];  /* files.c */
+extern const bind_export bind_tensor_methods[];  /* tensor.c */
+extern const bind_export bind_trainer_methods[]; /* tokenizer.c */
 
 /* Push the function that a metamethod calls: a registered op of one or two operands. */
 void bind_push_operator(lua_State *L, const char *name);
 
-/* Set one function per registered op in the table on top, and its help in core.docs. ops.c */
+/* Set one function per registered op in the table on top. ops.c */
 void bind_register_ops(lua_State *L);
 
 /* tensor(table, options); create.c */

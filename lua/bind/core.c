@@ -79,13 +79,13 @@ void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *
   return box;
 }
 
-void bind_set_type(lua_State *L, const luaL_Reg *methods, lua_CFunction close,
+void bind_set_type(lua_State *L, const bind_export *methods, lua_CFunction close,
                    lua_CFunction describe) {
   const luaL_Reg events[] = { { "__close", close }, { "__tostring", describe }, { NULL, NULL } };
   lua_getmetatable(L, -1);
-  bind_set_functions(L, events, close);
+  bind_set_events(L, events, close);
   lua_newtable(L);
-  bind_set_functions(L, methods, close);
+  bind_set_exports(L, methods, close);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
 }
@@ -231,20 +231,10 @@ static int open_core(lua_State *L) {
     make_state(L);
   lua_settop(L, 0);
   lua_newtable(L);
-  lua_newtable(L);
-  lua_setfield(L, 1, "docs");
   lua_pushstring(L, BAM_VERSION);
   lua_setfield(L, 1, "release");
-  const luaL_Reg *const parts[] = { bind_autograd_functions, bind_create_functions,
-                                    bind_files_functions, bind_scope_functions,
-                                    bind_optim_functions, bind_system_functions,
-                                    bind_directory_functions, bind_json_functions,
-                                    bind_hash_functions, bind_text_functions, bind_device_functions,
-                                    bind_tokenizer_functions, bind_lock_functions,
-                                    bind_path_functions, bind_terminal_functions,
-                                    bind_signals_functions };
-  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-    bind_set_functions(L, parts[i], NULL);
+  for (const bind_export *const *part = bind_parts; *part != NULL; part++)
+    bind_set_exports(L, *part, NULL);
   lua_newtable(L);
   bind_register_ops(L);
   lua_setfield(L, 1, "ops");

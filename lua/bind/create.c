@@ -201,6 +201,20 @@ static void copy_numbers(lua_State *L, bam_tensor *tensor, int d, int64_t *at) {
   }
 }
 
+BIND_DOC(tensor_options, "bam.TensorOptions",
+         "Options of every function that makes a tensor. They may also stand in a list of sizes: zeros { 2, 3,\n"
+         "dtype = \"f64\" }.\n"
+         "@field dtype? dtype element type\n"
+         "@field requires_grad? boolean collect a gradient in backward; false by default\n"
+         "@field device? device where to allocate it; bam.device() by default");
+
+BIND_DOC(bind_create_tensor, "tensor(values, options)",
+         "A tensor from a number, a boolean or nested lists of them. Fractions give f32, integers i64 and\n"
+         "booleans bool, unless `dtype` is set. A number that an integer dtype cannot hold (300 in u8, 1.5 in\n"
+         "i64, NaN) is an error; x:to truncates and saturates instead.\n"
+         "@param values number|boolean|table\n"
+         "@param options? bam.TensorOptions\n"
+         "@return tensor");
 int bind_create_tensor(lua_State *L) {
   bam_context *context = bind_context(L);
   if (bind_test_tensor(L, 1) != NULL)
@@ -224,7 +238,10 @@ int bind_create_tensor(lua_State *L) {
   return finish(L, box, &o);
 }
 
-/* bytes(string): its bytes as a u8 tensor. */
+BIND_DOC(create_bytes, "bytes(text)",
+         "The bytes of a string as a u8 tensor.\n"
+         "@param text string\n"
+         "@return tensor");
 static int create_bytes(lua_State *L) {
   if (lua_type(L, 1) != LUA_TSTRING)
     return bind_error(L, "bytes: expected a string, got %s", bind_describe(L, 1));
@@ -248,9 +265,21 @@ static int create_filled(lua_State *L, const char *what, double value) {
   return finish(L, box, &o);
 }
 
+BIND_DOC(create_zeros, "zeros(...)",
+         "A tensor of zeros: zeros(2, 3) or zeros { 2, 3 }. f32 by default.\n"
+         "@param ... integer|integer[]|bam.TensorOptions sizes, then options\n"
+         "@return tensor");
 static int create_zeros(lua_State *L) { return create_filled(L, "zeros", 0); }
+BIND_DOC(create_ones, "ones(...)",
+         "A tensor of ones: ones(2, 3) or ones { 2, 3 }. f32 by default.\n"
+         "@param ... integer|integer[]|bam.TensorOptions sizes, then options\n"
+         "@return tensor");
 static int create_ones(lua_State *L) { return create_filled(L, "ones", 1); }
 
+BIND_DOC(create_empty, "empty(...)",
+         "An uninitialized tensor: write its elements before reading them. f32 by default.\n"
+         "@param ... integer|integer[]|bam.TensorOptions sizes, then options\n"
+         "@return tensor");
 static int create_empty(lua_State *L) {
   bam_shape shape;
   options o = read_sizes(L, 1, "empty", &shape, BAM_F32);
@@ -260,7 +289,12 @@ static int create_empty(lua_State *L) {
   return finish(L, box, &o);
 }
 
-/* full({ sizes }, value, options) */
+BIND_DOC(create_full, "full(sizes, value, options)",
+         "A tensor filled with one value: full({ 2, 3 }, 0.5). The dtype follows the value, as in tensor().\n"
+         "@param sizes integer[]\n"
+         "@param value number|boolean\n"
+         "@param options? bam.TensorOptions\n"
+         "@return tensor");
 static int create_full(lua_State *L) {
   bam_shape shape;
   shape.ndim = bind_integers(L, 1, "full: sizes", shape.size);
@@ -360,8 +394,13 @@ static int arange_reals(lua_State *L, double first, double last, double step, co
   return finish_progression(L, "arange", raw, o);
 }
 
-/* arange(last), arange(first, last), arange(first, last, step): both ends included,
-   as in Lua's for; from 1. */
+BIND_DOC(create_arange, "arange(...)",
+         "The numbers of a `for` loop, both ends included: arange(last), arange(first, last) or arange(first,\n"
+         "last, step), where `first` and `step` are 1 by default. i64 if all arguments are integers, otherwise\n"
+         "f32, computed as first + i * step in f64. A value within 2^-50 * max(|first|, |last|) of `last` counts\n"
+         "as `last`: arange(0, 0.3, 0.1) has 4 elements.\n"
+         "@param ... number|bam.TensorOptions one to three numbers, then options\n"
+         "@return tensor");
 static int create_arange(lua_State *L) {
   int n_args = 0;
   while (n_args < 3 && lua_type(L, n_args + 1) == LUA_TNUMBER)
@@ -410,6 +449,15 @@ static void line_of_reals(double *data, int64_t n, double first, double last, bo
     data[i] = trunc(data[i]);
 }
 
+BIND_DOC(create_linspace, "linspace(first, last, count, options)",
+         "`count` evenly spaced numbers, both ends included: first + i * (last - first) / (count - 1), computed\n"
+         "in f64 and rounded once; the last is exactly `last`. f32 by default; an integer dtype truncates\n"
+         "fractions.\n"
+         "@param first number\n"
+         "@param last number\n"
+         "@param count integer\n"
+         "@param options? bam.TensorOptions\n"
+         "@return tensor");
 static int create_linspace(lua_State *L) {
   double first = bind_number(L, 1, "linspace: first"), last = bind_number(L, 2, "linspace: last");
   int64_t n = bind_integer(L, 3, "linspace: count");
@@ -429,6 +477,11 @@ static int create_linspace(lua_State *L) {
   return finish_progression(L, "linspace", raw, &o);
 }
 
+BIND_DOC(create_eye, "eye(size, options)",
+         "The identity matrix, [size, size]. f32 by default.\n"
+         "@param size integer\n"
+         "@param options? bam.TensorOptions\n"
+         "@return tensor");
 static int create_eye(lua_State *L) {
   int64_t n = bind_integer(L, 1, "eye: size");
   options o = read_options(L, 2, "eye", BAM_F32);
@@ -444,6 +497,10 @@ static int create_eye(lua_State *L) {
 
 /* ---- at random ---- */
 
+BIND_DOC(create_rand, "rand(...)",
+         "Uniform random numbers in [0, 1). f32 by default.\n"
+         "@param ... integer|integer[]|bam.TensorOptions sizes, then options\n"
+         "@return tensor");
 static int create_rand(lua_State *L) {
   bam_shape shape;
   options o = read_sizes(L, 1, "rand", &shape, BAM_F32);
@@ -452,6 +509,10 @@ static int create_rand(lua_State *L) {
   return finish(L, box, &o);
 }
 
+BIND_DOC(create_randn, "randn(...)",
+         "Normally distributed random numbers with mean 0 and variance 1. f32 by default.\n"
+         "@param ... integer|integer[]|bam.TensorOptions sizes, then options\n"
+         "@return tensor");
 static int create_randn(lua_State *L) {
   bam_shape shape;
   options o = read_sizes(L, 1, "randn", &shape, BAM_F32);
@@ -460,7 +521,12 @@ static int create_randn(lua_State *L) {
   return finish(L, box, &o);
 }
 
-/* randint(low, high, sizes..., options): both ends included */
+BIND_DOC(create_randint, "randint(low, high, ...)",
+         "Random integers from `low` to `high`, both included: randint(1, 6, 10) throws ten dice. i64 by default.\n"
+         "@param low integer\n"
+         "@param high integer\n"
+         "@param ... integer|integer[]|bam.TensorOptions sizes, then options\n"
+         "@return tensor");
 static int create_randint(lua_State *L) {
   bam_shape shape;
   int64_t low = bind_integer(L, 1, "randint: low"), high = bind_integer(L, 2, "randint: high");
@@ -470,7 +536,11 @@ static int create_randint(lua_State *L) {
   return finish(L, box, &o);
 }
 
-/* randperm(n): the positions 1 .. n in random order */
+BIND_DOC(create_randperm, "randperm(n, options)",
+         "The positions 1 to n in random order: x[bam.randperm(#x)] shuffles the rows of x.\n"
+         "@param n integer\n"
+         "@param options? bam.TensorOptions the dtype is i64 (default) or i32\n"
+         "@return tensor");
 static int create_randperm(lua_State *L) {
   const bam_shape shape = { .ndim = 1, .size = { bind_integer(L, 1, "randperm: n") } };
   options o = read_options(L, 2, "randperm", BAM_I64);
@@ -479,11 +549,20 @@ static int create_randperm(lua_State *L) {
   return finish(L, box, &o);
 }
 
-const luaL_Reg bind_create_functions[] = {
-  { "tensor", bind_create_tensor },   { "zeros", create_zeros }, { "ones", create_ones },
-  { "empty", create_empty },     { "full", create_full },   { "arange", create_arange },
-  { "linspace", create_linspace }, { "eye", create_eye },   { "rand", create_rand },
-  { "randn", create_randn },     { "randint", create_randint },
-  { "randperm", create_randperm }, { "bytes", create_bytes },
+const bind_export bind_create_functions[] = {
+  BIND_TOPIC(tensor_options),
+  BIND_EXPORT(bind_create_tensor),
+  BIND_EXPORT(create_zeros),
+  BIND_EXPORT(create_ones),
+  BIND_EXPORT(create_empty),
+  BIND_EXPORT(create_full),
+  BIND_EXPORT(create_arange),
+  BIND_EXPORT(create_linspace),
+  BIND_EXPORT(create_eye),
+  BIND_EXPORT(create_rand),
+  BIND_EXPORT(create_randn),
+  BIND_EXPORT(create_randint),
+  BIND_EXPORT(create_randperm),
+  BIND_EXPORT(create_bytes),
   { NULL, NULL },
 };

@@ -3,7 +3,10 @@
 
 #include "bind.h"
 
-/* device() gives the name of the device where new tensors go; device("cuda") chooses it. */
+BIND_DOC(device_default, "device(name)",
+         "Select the device on which new tensors are allocated. Without an argument, only return it.\n"
+         "@param name? device\n"
+         "@return device");
 static int device_default(lua_State *L) {
   bam_context *context = bind_context(L);
   if (!lua_isnoneornil(L, 1))
@@ -41,7 +44,16 @@ static void push_backend(lua_State *L, const bam_backend *backend) {
   }
 }
 
-/* devices(): a list of { name, description, memory }; and, by backend, why it has none. */
+BIND_DOC(device_info, "bam.DeviceInfo",
+         "A device as bam.devices() lists it.\n"
+         "@field name device\n"
+         "@field description string\n"
+         "@field memory? integer bytes");
+
+BIND_DOC(device_list, "devices()",
+         "List the devices of this machine. The second result says why a backend has none: `cuda = \"...\"`.\n"
+         "@return bam.DeviceInfo[]\n"
+         "@return table<string, string> reasons by backend");
 static int device_list(lua_State *L) {
   char cpu[96], text[128];
   lua_settop(L, 0);
@@ -57,7 +69,9 @@ static int device_list(lua_State *L) {
   return 2;
 }
 
-/* synchronise(name): wait for all work on a device, by default the one where new tensors go. */
+BIND_DOC(device_synchronise, "synchronise(device)",
+         "Wait until all work on a device is done. Errors of that work are raised here.\n"
+         "@param device? device bam.device() by default");
 static int device_synchronise(lua_State *L) {
   bam_context *context = bind_context(L);
   bam_device *device = lua_isnoneornil(L, 1) ? context->device : bind_device(L, 1, "synchronise");
@@ -65,7 +79,11 @@ static int device_synchronise(lua_State *L) {
   return 0;
 }
 
-/* tf32() tells whether devices may compute products of f32 from tf32; tf32(true) allows it. */
+BIND_DOC(device_tf32, "tf32(allow)",
+         "Allow or forbid tf32 for f32 matrix products on devices: 10 bits of mantissa, several times as fast.\n"
+         "Forbidden by default. Without an argument, only return the setting.\n"
+         "@param allow? boolean\n"
+         "@return boolean");
 static int device_tf32(lua_State *L) {
   bam_context *context = bind_context(L);
   if (!lua_isnoneornil(L, 1)) {
@@ -77,10 +95,11 @@ static int device_tf32(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg bind_device_functions[] = {
-  { "device", device_default },
-  { "devices", device_list },
-  { "synchronise", device_synchronise },
-  { "tf32", device_tf32 },
+const bind_export bind_device_functions[] = {
+  BIND_EXPORT(device_default),
+  BIND_TOPIC(device_info),
+  BIND_EXPORT(device_list),
+  BIND_EXPORT(device_synchronise),
+  BIND_EXPORT(device_tf32),
   { NULL, NULL },
 };

@@ -13,7 +13,10 @@
 
 /* ---- directories ---- */
 
-/* is_directory(path): an error when the system cannot tell */
+BIND_DOC(directory_is, "is_directory(path)",
+         "Is there a directory, or a link to one, at this path? An error if the system cannot tell.\n"
+         "@param path string\n"
+         "@return boolean");
 static int directory_is(lua_State *L) {
   bam_path_info info;
   bool found;
@@ -28,7 +31,10 @@ static int release_names(lua_State *L) {
   return 0;
 }
 
-/* list_directory(path) gives { name, ... } */
+BIND_DOC(directory_list, "list_directory(path)",
+         "The names in a directory, sorted by bytes.\n"
+         "@param path string\n"
+         "@return string[]");
 static int directory_list(lua_State *L) {
   const char *path = bind_path(L, 1, "list_directory", "a directory");
   const bam_names none = { NULL, 0 };
@@ -43,7 +49,9 @@ static int directory_list(lua_State *L) {
   return 1;
 }
 
-/* make_directory(path) */
+BIND_DOC(directory_make, "make_directory(path)",
+         "Create a directory and its parents. An existing directory is fine.\n"
+         "@param path string");
 static int directory_make(lua_State *L) {
   const char *path = bind_path(L, 1, "make_directory", "a directory");
   bind_check_within(L, bam_directory_make(bind_context(L), path), "make_directory");
@@ -55,7 +63,11 @@ static int push_path(lua_State *L) {
   return 1;
 }
 
-/* stage_directory(path) gives the path of a new directory */
+BIND_DOC(directory_stage, "stage_directory(path)",
+         "Create an empty temporary directory next to `path`, to be filled and then committed or discarded.\n"
+         "Parents of `path` are created too.\n"
+         "@param path string final path\n"
+         "@return string staged path to write into");
 static int directory_stage(lua_State *L) {
   char staged[PATH_MAX];
   bam_context *context = bind_context(L);
@@ -69,7 +81,12 @@ static int directory_stage(lua_State *L) {
   return bind_raise(L);
 }
 
-/* commit_directory(staged, path) */
+BIND_DOC(directory_commit, "commit_directory(staged, path)",
+         "Atomically rename a staged directory to `path`. An existing directory is replaced and deleted, but only\n"
+         "if all it contains are *.json and *.safetensors files that the new one has too, or weight shards of\n"
+         "another number.\n"
+         "@param staged string result of stage_directory\n"
+         "@param path string");
 static int directory_commit(lua_State *L) {
   const char *staged = bind_path(L, 1, "commit_directory", "a staged directory");
   const char *path = bind_path(L, 2, "commit_directory", "a directory");
@@ -77,14 +94,18 @@ static int directory_commit(lua_State *L) {
   return 0;
 }
 
-/* discard_directory(staged) */
+BIND_DOC(directory_discard, "discard_directory(staged)",
+         "Delete a staged directory and its files.\n"
+         "@param staged string result of stage_directory");
 static int directory_discard(lua_State *L) {
   const char *staged = bind_path(L, 1, "discard_directory", "a staged directory");
   bind_check_within(L, bam_directory_discard(bind_context(L), staged), "discard_directory");
   return 0;
 }
 
-/* remove_directory(path) */
+BIND_DOC(directory_remove, "remove_directory(path)",
+         "Delete a directory and the files in it. An error if it contains anything else.\n"
+         "@param path string");
 static int directory_remove(lua_State *L) {
   const char *path = bind_path(L, 1, "remove_directory", "a directory");
   bind_check_within(L, bam_directory_remove(bind_context(L), path), "remove_directory");
@@ -119,7 +140,11 @@ static void push_contents(lua_State *L, const char *path, int file, int64_t limi
   luaL_pushresult(&text);
 }
 
-/* read_file(path [, limit]) gives a string */
+BIND_DOC(file_read, "read_file(path, limit)",
+         "The contents of a file.\n"
+         "@param path string\n"
+         "@param limit? integer maximal size in bytes; 100 million by default\n"
+         "@return string");
 static int file_read(lua_State *L) {
   const char *path = bind_path(L, 1, "read_file", "a file");
   int64_t limit = lua_isnoneornil(L, 2) ? MOST_BYTES : bind_integer(L, 2, "read_file: limit");
@@ -132,7 +157,10 @@ static int file_read(lua_State *L) {
   return 1;
 }
 
-/* write_file(path, text) */
+BIND_DOC(file_write, "write_file(path, text)",
+         "Atomically write a file: readers see the old or the new contents, never a part.\n"
+         "@param path string\n"
+         "@param text string");
 static int file_write(lua_State *L) {
   bam_context *context = bind_context(L);
   const char *path = bind_path(L, 1, "write_file", "a file");
@@ -151,15 +179,15 @@ static int file_write(lua_State *L) {
   return 0;
 }
 
-const luaL_Reg bind_directory_functions[] = {
-  { "is_directory", directory_is },
-  { "list_directory", directory_list },
-  { "make_directory", directory_make },
-  { "stage_directory", directory_stage },
-  { "commit_directory", directory_commit },
-  { "discard_directory", directory_discard },
-  { "remove_directory", directory_remove },
-  { "read_file", file_read },
-  { "write_file", file_write },
+const bind_export bind_directory_functions[] = {
+  BIND_EXPORT(directory_is),
+  BIND_EXPORT(directory_list),
+  BIND_EXPORT(directory_make),
+  BIND_EXPORT(directory_stage),
+  BIND_EXPORT(directory_commit),
+  BIND_EXPORT(directory_discard),
+  BIND_EXPORT(directory_remove),
+  BIND_EXPORT(file_read),
+  BIND_EXPORT(file_write),
   { NULL, NULL },
 };

@@ -95,7 +95,11 @@ static bam_metadata *read_metadata(lua_State *L, int *n) {
   return metadata;
 }
 
-/* save(path, { name = tensor, ... } [, { key = string, ... }]) */
+BIND_DOC(files_save, "save(path, tensors, metadata)",
+         "Atomically write tensors to a safetensors file.\n"
+         "@param path string\n"
+         "@param tensors table<string, tensor>\n"
+         "@param metadata? table<string, string>");
 static int files_save(lua_State *L) {
   int n, n_metadata;
   const char *path = check_path(L, "save");
@@ -171,7 +175,12 @@ static void push_metadata(lua_State *L, const bam_safetensors *file) {
   }
 }
 
-/* load(path [, { name, ... }]) gives { name = tensor, ... } and { key = string, ... } */
+BIND_DOC(files_load, "load(path, names)",
+         "Read a safetensors file, or only the tensors listed.\n"
+         "@param path string\n"
+         "@param names? string[] all tensors by default\n"
+         "@return table<string, tensor> tensors by name\n"
+         "@return table<string, string> metadata");
 static int files_load(lua_State *L) {
   const char *path = check_path(L, "load");
   lua_settop(L, 2);
@@ -223,7 +232,16 @@ bool bind_test_stored(lua_State *L, int arg, const bam_safetensors **file, int64
   return true;
 }
 
-/* stored:read([first, last]) gives the tensor, or the positions first to last of its first dimension */
+BIND_DOC(stored_class, "bam.StoredTensor",
+         "A tensor in an open file, read on demand.\n"
+         "@field shape integer[]\n"
+         "@field dtype dtype");
+
+BIND_DOC(stored_read, "stored:read(first, last)",
+         "Read the tensor, or the positions `first` to `last` of its first dimension.\n"
+         "@param first? integer\n"
+         "@param last? integer\n"
+         "@return tensor");
 static int stored_read(lua_State *L) {
   const stored *x = luaL_checkudata(L, 1, STORED);
   const bam_safetensors *file = file_of(L, x);
@@ -242,6 +260,17 @@ static int stored_read(lua_State *L) {
   bind_check(L, bam_safetensors_rows(file, x->entry, first - 1, last - first + 1, &box->tensor));
   return 1;
 }
+
+BIND_DOC(stored_slice, "stored:slice(dim, first, last)",
+         "Read the whole tensor and return a slice of it, as x:slice does.\n"
+         "@param dim integer\n"
+         "@param first integer\n"
+         "@param last integer\n"
+         "@return tensor");
+
+BIND_DOC(stored_totable, "stored:totable()",
+         "Read the tensor as nested lists, as x:totable does.\n"
+         "@return table|number|boolean");
 
 /* stored:NAME(...) as the method of the tensor, which is read for it. NAME is the upvalue. */
 static int stored_method(lua_State *L) {
@@ -270,6 +299,14 @@ static int stored_describe(lua_State *L) {
                   bam_shape_text(&entry->shape, text));
   return 1;
 }
+
+const bind_export bind_stored_methods[] = {
+  BIND_TOPIC(stored_class),
+  BIND_EXPORT(stored_read),
+  BIND_TOPIC(stored_slice),
+  BIND_TOPIC(stored_totable),
+  { NULL, NULL },
+};
 
 /* Its fields shape and dtype, its method read, and the tensor's slice and totable. */
 static int stored_index(lua_State *L) {
@@ -303,8 +340,13 @@ static void push_stored_type(lua_State *L) {
   lua_setfield(L, -2, "__metatable");
 }
 
-/* open_tensors(path [, what]) gives { name = stored tensor, ... } and { key = string, ... }; errors begin
-   with `what` */
+BIND_DOC(files_open_tensors, "open_tensors(path, what)",
+         "Open a safetensors file without reading its tensors. Reading one fails if the file was changed in the\n"
+         "meantime.\n"
+         "@param path string\n"
+         "@param what? string prefix of error messages\n"
+         "@return table<string, bam.StoredTensor> tensors by name\n"
+         "@return table<string, string> metadata");
 static int files_open_tensors(lua_State *L) {
   int64_t n;
   const char *what = luaL_optstring(L, 2, "open_tensors");
@@ -330,7 +372,10 @@ static int files_open_tensors(lua_State *L) {
 
 /* ---- npy ---- */
 
-/* save_npy(path, tensor) */
+BIND_DOC(files_save_npy, "save_npy(path, x)",
+         "Write a tensor to a NumPy file.\n"
+         "@param path string\n"
+         "@param x tensor");
 static int files_save_npy(lua_State *L) {
   const char *path = check_path(L, "save_npy");
   bam_tensor *tensor = bind_test_tensor(L, 2);
@@ -340,7 +385,10 @@ static int files_save_npy(lua_State *L) {
   return 0;
 }
 
-/* load_npy(path) gives a tensor */
+BIND_DOC(files_load_npy, "load_npy(path)",
+         "Read a tensor from a NumPy file.\n"
+         "@param path string\n"
+         "@return tensor");
 static int files_load_npy(lua_State *L) {
   const char *path = check_path(L, "load_npy");
   bind_box *box = bind_push_box(L);
@@ -348,8 +396,11 @@ static int files_load_npy(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg bind_files_functions[] = {
-  { "save", files_save },         { "load", files_load },
-  { "open_tensors", files_open_tensors }, { "save_npy", files_save_npy },
-  { "load_npy", files_load_npy }, { NULL, NULL },
+const bind_export bind_files_functions[] = {
+  BIND_EXPORT(files_save),
+  BIND_EXPORT(files_load),
+  BIND_EXPORT(files_open_tensors),
+  BIND_EXPORT(files_save_npy),
+  BIND_EXPORT(files_load_npy),
+  { NULL, NULL },
 };

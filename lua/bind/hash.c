@@ -17,16 +17,25 @@ static int push_digits(lua_State *L, bam_hash hash) {
   return 1;
 }
 
-/* hash(string) gives 32 hexadecimal digits */
+BIND_DOC(hash_string, "hash(text)",
+         "The 128-bit XXH3 hash of a string. Collisions do not happen by accident, but can be constructed.\n"
+         "@param text string\n"
+         "@return string digits 32 hexadecimal digits");
 static int hash_string(lua_State *L) { return push_digits(L, hash_of_string(L, "hash")); }
 
-/* hash64(string) gives the last 16 of these digits as an integer */
+BIND_DOC(hash_integer, "hash64(text)",
+         "The lower 64 bits of hash(text).\n"
+         "@param text string\n"
+         "@return integer");
 static int hash_integer(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)hash_of_string(L, "hash64").low);
   return 1;
 }
 
-/* hash_file(path) */
+BIND_DOC(hash_file, "hash_file(path)",
+         "The hash of the contents of a file of any size.\n"
+         "@param path string\n"
+         "@return string digits 32 hexadecimal digits");
 static int hash_file(lua_State *L) {
   bam_hash hash;
   const char *path = bind_path(L, 1, "hash_file", "a file");
@@ -34,7 +43,10 @@ static int hash_file(lua_State *L) {
   return push_digits(L, hash);
 }
 
-/* hash_tensor(x) */
+BIND_DOC(hash_tensor, "hash_tensor(x)",
+         "The hash of a tensor's elements in row-major order. Shape and dtype are not part of it.\n"
+         "@param x tensor\n"
+         "@return string digits 32 hexadecimal digits");
 static int hash_tensor(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   bind_box *here = bind_push_box(L), *box = bind_push_box(L);
@@ -44,10 +56,10 @@ static int hash_tensor(lua_State *L) {
   return push_digits(L, bam_hash_bytes(bam_tensor_data(box->tensor), size));
 }
 
-const luaL_Reg bind_hash_functions[] = {
-  { "hash", hash_string },
-  { "hash64", hash_integer },
-  { "hash_file", hash_file },
-  { "hash_tensor", hash_tensor },
+const bind_export bind_hash_functions[] = {
+  BIND_EXPORT(hash_string),
+  BIND_EXPORT(hash_integer),
+  BIND_EXPORT(hash_file),
+  BIND_EXPORT(hash_tensor),
   { NULL, NULL },
 };

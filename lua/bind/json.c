@@ -128,7 +128,10 @@ static void check_json(lua_State *L, const char *text, size_t size) {
                (LUAI_UACINT)values, MOST_VALUES);
 }
 
-/* json_decode(text) */
+BIND_DOC(decode, "json_decode(text)",
+         "Parse JSON. bam.json.decode is the public function.\n"
+         "@param text string\n"
+         "@return any");
 static int decode(lua_State *L) {
   size_t size;
   bam_json json;
@@ -459,7 +462,11 @@ static void write_value(encoder *e, place *at) {
   }
 }
 
-/* json_encode(value [, indent]) */
+BIND_DOC(encode, "json_encode(value, indent)",
+         "Write JSON. bam.json.encode is the public function.\n"
+         "@param value any\n"
+         "@param indent? integer spaces per level; 0 by default: everything on one line\n"
+         "@return string");
 static int encode(lua_State *L) {
   int64_t indent = lua_isnoneornil(L, 2) ? 0 : bind_integer(L, 2, "json.encode: indent");
   if (indent < 0 || indent > MOST_INDENT)
@@ -477,8 +484,8 @@ static int encode(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg bind_json_functions[] = {
-  { "json_decode", decode },
-  { "json_encode", encode },
+const bind_export bind_json_functions[] = {
+  BIND_EXPORT(decode),
+  BIND_EXPORT(encode),
   { NULL, NULL },
 };

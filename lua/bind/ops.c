@@ -1,8 +1,7 @@
 /* Every registered op as a Lua function: inputs first, then attributes by position, then
    perhaps one table of attributes by name: softmax(x, -1), softmax(x, { dim = -1 }).
-   Also the help text of each. */
+   docs.c has their documentation. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "bind.h"
@@ -331,53 +330,13 @@ static int call_operator(lua_State *L) {
   return call_op(L);
 }
 
-/* ---- registration and help ---- */
-
-/* "softmax(x, dim = -1)" onto the buffer. */
-static void add_usage(luaL_Buffer *b, const bam_op *op) {
-  luaL_addstring(b, "bam.");
-  luaL_addstring(b, op->name);
-  luaL_addstring(b, "(");
-  for (int i = 0; op->inputs[i] != NULL; i++) {
-    luaL_addstring(b, i > 0 ? ", " : "");
-    luaL_addstring(b, op->inputs[i][0] == '.' ? "{ ... }" : op->inputs[i]);
-  }
-  for (int i = 0; i < bam_op_attr_count(op); i++) {
-    const bam_attr_spec *spec = &op->attrs[i];
-    char text[64] = "";
-    bool number = spec->kind == BAM_ATTR_INT || spec->kind == BAM_ATTR_FLOAT ||
-                  spec->kind == BAM_ATTR_DIM;
-    double initial = spec->initial + (spec->kind == BAM_ATTR_DIM && spec->initial >= 0);
-    if (!spec->required && number)
-      snprintf(text, sizeof text, " = %g", initial);
-    else if (!spec->required && spec->kind == BAM_ATTR_BOOL)
-      snprintf(text, sizeof text, " = %s", spec->initial != 0 ? "true" : "false");
-    luaL_addstring(b, ", ");
-    luaL_addstring(b, spec->name);
-    luaL_addstring(b, spec->required || text[0] ? text : "?");
-  }
-  luaL_addstring(b, ")\n");
-}
-
-/* core.docs[function on top] = usage and help. */
-static void document(lua_State *L, const bam_op *op) {
-  luaL_Buffer b;
-  lua_getfield(L, 1, "docs");
-  lua_pushvalue(L, -2);
-  luaL_buffinit(L, &b);
-  add_usage(&b, op);
-  luaL_addstring(&b, op->help);
-  luaL_pushresult(&b);
-  lua_rawset(L, -3);
-  lua_pop(L, 1);
-}
+/* ---- registration ---- */
 
 void bind_register_ops(lua_State *L) {
   const bam_op *op;
   for (int i = 0; (op = bam_op_at(i)) != NULL; i++) {
     lua_pushlightuserdata(L, (void *)op);
     bind_push_function(L, call_op, 1, false);
-    document(L, op);
     lua_setfield(L, -2, op->name);
   }
 }

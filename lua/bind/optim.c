@@ -41,7 +41,23 @@ static bam_tensor *clip_field(lua_State *L, int arg) {
   return lua_isnil(L, -1) ? NULL : bind_tensor(L, lua_gettop(L));
 }
 
-/* adamw_step(param, grad, m, v, { lr, beta1, beta2, eps, weight_decay, step, clip? }) */
+BIND_DOC(adamw_settings, "bam.AdamWSettings",
+         "Settings of adamw_step.\n"
+         "@field lr number\n"
+         "@field beta1 number\n"
+         "@field beta2 number\n"
+         "@field eps number\n"
+         "@field weight_decay number\n"
+         "@field step integer number of this step, from 1: the bias correction depends on it\n"
+         "@field clip? tensor 0-d f64: factor of the gradient");
+
+BIND_DOC(optim_adamw_step, "adamw_step(param, grad, m, v, settings)",
+         "One AdamW update in place, in one pass over all four tensors.\n"
+         "@param param tensor\n"
+         "@param grad tensor\n"
+         "@param m tensor first moment\n"
+         "@param v tensor second moment\n"
+         "@param settings bam.AdamWSettings");
 static int optim_adamw_step(lua_State *L) {
   static const char *const names[] = { "lr", "beta1", "beta2", "eps", "weight_decay", "step",
                                        "clip", NULL };
@@ -61,8 +77,21 @@ static int optim_adamw_step(lua_State *L) {
   return 0;
 }
 
-/* sgd_step(param, grad, buffer or nil, { lr, momentum, weight_decay, nesterov, step,
-   clip? }) */
+BIND_DOC(sgd_settings, "bam.SGDSettings",
+         "Settings of sgd_step.\n"
+         "@field lr number\n"
+         "@field momentum number\n"
+         "@field weight_decay number\n"
+         "@field nesterov? boolean\n"
+         "@field step integer number of this step, from 1\n"
+         "@field clip? tensor 0-d f64: factor of the gradient");
+
+BIND_DOC(optim_sgd_step, "sgd_step(param, grad, buffer, settings)",
+         "One step of gradient descent in place, with momentum if there is a buffer.\n"
+         "@param param tensor\n"
+         "@param grad tensor\n"
+         "@param buffer? tensor momentum\n"
+         "@param settings bam.SGDSettings");
 static int optim_sgd_step(lua_State *L) {
   static const char *const names[] = { "lr", "momentum", "weight_decay", "nesterov", "step",
                                        "clip", NULL };
@@ -84,7 +113,10 @@ static int optim_sgd_step(lua_State *L) {
 
 /* ---- lists of tensors ---- */
 
-/* grad_norm({ tensors }): the Euclidean norm of all their elements together, a 0-d f64 tensor. */
+BIND_DOC(optim_grad_norm, "grad_norm(tensors)",
+         "The Euclidean norm of all elements of all tensors together, as a 0-d f64 tensor.\n"
+         "@param tensors tensor[]\n"
+         "@return tensor");
 static int optim_grad_norm(lua_State *L) {
   int n;
   bam_tensor **tensors = bind_push_tensors(L, 1, "grad_norm", &n, NULL);
@@ -93,7 +125,9 @@ static int optim_grad_norm(lua_State *L) {
   return 1;
 }
 
-/* zero({ tensors }): overwrite all their elements by 0. */
+BIND_DOC(optim_zero, "zero(tensors)",
+         "Fill all tensors with 0.\n"
+         "@param tensors tensor[]");
 static int optim_zero(lua_State *L) {
   int n;
   bam_tensor **tensors = bind_push_tensors(L, 1, "zero", &n, NULL);
@@ -104,8 +138,10 @@ static int optim_zero(lua_State *L) {
   return 0;
 }
 
-/* move(leaf, place): the leaf's values are copied into `place`, where every holder of the leaf sees
-   them from now on. */
+BIND_DOC(optim_move, "move(leaf, place)",
+         "Copy the values of a leaf into `place`, and let every handle of the leaf use that memory from now on.\n"
+         "@param leaf tensor\n"
+         "@param place tensor");
 static int optim_move(lua_State *L) {
   bind_check(L, bam_tensor_move(bind_tensor(L, 1), bind_tensor(L, 2)));
   return 0;
@@ -125,9 +161,13 @@ static bam_status bind_gradient(bam_tensor *leaf, bam_tensor *place) {
   return status == BAM_OK ? bam_autograd_set_grad(leaf, place) : status;
 }
 
-/* attach({ leaves }, { places }, { gradients }): see that each leaf collects its gradient in its
-   slice of the flat buffer, also after a script set x.grad to something else. Gives nil, or the
-   number of the first leaf that no longer lives in its place; then nothing was changed. */
+BIND_DOC(optim_attach, "attach(leaves, places, gradients)",
+         "Make each leaf collect its gradient in its slice of the flat gradient buffer, even if a script set\n"
+         "x.grad to another tensor. Changes nothing if a leaf no longer lives in its place.\n"
+         "@param leaves tensor[]\n"
+         "@param places tensor[]\n"
+         "@param gradients tensor[]\n"
+         "@return integer? moved number of the first leaf that no longer lives in its place");
 static int optim_attach(lua_State *L) {
   int n, n_places, n_grads;
   bam_tensor **leaves = bind_push_tensors(L, 1, "attach", &n, NULL);
@@ -146,9 +186,14 @@ static int optim_attach(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg bind_optim_functions[] = {
-  { "move", optim_move },           { "adamw_step", optim_adamw_step },
-  { "sgd_step", optim_sgd_step },   { "grad_norm", optim_grad_norm },
-  { "attach", optim_attach },       { "zero", optim_zero },
+const bind_export bind_optim_functions[] = {
+  BIND_EXPORT(optim_move),
+  BIND_TOPIC(adamw_settings),
+  BIND_EXPORT(optim_adamw_step),
+  BIND_TOPIC(sgd_settings),
+  BIND_EXPORT(optim_sgd_step),
+  BIND_EXPORT(optim_grad_norm),
+  BIND_EXPORT(optim_attach),
+  BIND_EXPORT(optim_zero),
   { NULL, NULL },
 };

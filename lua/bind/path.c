@@ -12,7 +12,11 @@ static int release_paths(lua_State *L) {
   return 0;
 }
 
-/* glob(pattern) gives { path, ... } */
+BIND_DOC(path_glob, "glob(pattern)",
+         "The paths that match a shell pattern (`*`, `?`, `[...]`), sorted by bytes. A pattern that is itself a\n"
+         "path matches that path. A directory that is missing or cannot be read is an error.\n"
+         "@param pattern string\n"
+         "@return string[]");
 static int path_glob(lua_State *L) {
   const char *pattern = bind_path(L, 1, "glob", "files, perhaps with * in it");
   const bam_paths none = { .count = 0 };
@@ -27,7 +31,17 @@ static int path_glob(lua_State *L) {
   return 1;
 }
 
-/* file_info(path) gives { kind, size, modified, inode }, or nil */
+BIND_DOC(path_info_class, "bam.FileInfo",
+         "A result of file_info.\n"
+         "@field kind \"file\"|\"directory\"|\"other\"\n"
+         "@field size integer bytes\n"
+         "@field modified number seconds since 1970\n"
+         "@field inode integer");
+
+BIND_DOC(path_info, "file_info(path)",
+         "What is at a path; links are followed. nil if there is nothing.\n"
+         "@param path string\n"
+         "@return bam.FileInfo?");
 static int path_info(lua_State *L) {
   bam_path_info info;
   bool found;
@@ -47,7 +61,10 @@ static int path_info(lua_State *L) {
   return 1;
 }
 
-/* absolute(path) */
+BIND_DOC(path_absolute, "absolute(path)",
+         "The absolute path without links, \".\" and \"..\". Components that do not exist are kept as written.\n"
+         "@param path string\n"
+         "@return string");
 static int path_absolute(lua_State *L) {
   char absolute[PATH_MAX];
   const char *path = bind_path(L, 1, "absolute", "a file");
@@ -58,7 +75,11 @@ static int path_absolute(lua_State *L) {
 
 /* ---- changing ---- */
 
-/* link(target, path) */
+BIND_DOC(path_link, "link(target, path)",
+         "Atomically create a symbolic link at `path`. An existing link is replaced; anything else at `path` is\n"
+         "an error.\n"
+         "@param target string path as seen from the link\n"
+         "@param path string");
 static int path_link(lua_State *L) {
   const char *target = bind_path(L, 1, "link", "what to link to");
   const char *path = bind_path(L, 2, "link", "a link");
@@ -66,7 +87,10 @@ static int path_link(lua_State *L) {
   return 0;
 }
 
-/* append_file(path, text) */
+BIND_DOC(path_append, "append_file(path, text)",
+         "Append to a file, which is created if missing, in one write. If the disk is full, nothing is appended.\n"
+         "@param path string\n"
+         "@param text string");
 static int path_append(lua_State *L) {
   size_t size;
   const char *path = bind_path(L, 1, "append_file", "a file");
@@ -78,7 +102,10 @@ static int path_append(lua_State *L) {
   return 0;
 }
 
-/* truncate_file(path, size) */
+BIND_DOC(path_truncate, "truncate_file(path, size)",
+         "Truncate a file to its first `size` bytes. An error if it is shorter.\n"
+         "@param path string\n"
+         "@param size integer");
 static int path_truncate(lua_State *L) {
   const char *path = bind_path(L, 1, "truncate_file", "a file");
   int64_t size = bind_integer(L, 2, "truncate_file: size");
@@ -86,14 +113,20 @@ static int path_truncate(lua_State *L) {
   return 0;
 }
 
-/* remove_file(path) */
+BIND_DOC(path_remove, "remove_file(path)",
+         "Delete a file or link. A missing one is fine.\n"
+         "@param path string");
 static int path_remove(lua_State *L) {
   const char *path = bind_path(L, 1, "remove_file", "a file");
   bind_check_within(L, bam_change_remove(bind_context(L), path), "remove_file");
   return 0;
 }
 
-/* staged_for(name) gives the name that a temporary name stands for, nil when it is none */
+BIND_DOC(path_staged_for, "staged_for(name)",
+         "The final name of a temporary name such as \"step-00000004.tmp-0123456789abcdef\"; nil if it is not "
+         "one.\n"
+         "@param name string without a directory\n"
+         "@return string?");
 static int path_staged_for(lua_State *L) {
   const char *name = bind_path(L, 1, "staged_for", "a name");
   int length = bam_staged_length(name);
@@ -103,7 +136,10 @@ static int path_staged_for(lua_State *L) {
   return 1;
 }
 
-/* set_aside(path) gives the new path */
+BIND_DOC(path_set_aside, "set_aside(path)",
+         "Rename a file or directory to PATH.set-aside, or to PATH.set-aside-2 and so on.\n"
+         "@param path string\n"
+         "@return string aside new path");
 static int path_set_aside(lua_State *L) {
   char aside[PATH_MAX];
   const char *path = bind_path(L, 1, "set_aside", "a file or directory");
@@ -112,14 +148,20 @@ static int path_set_aside(lua_State *L) {
   return 1;
 }
 
-/* sync_file(path) */
+BIND_DOC(path_sync, "sync_file(path)",
+         "Wait until the contents of a file are on disk.\n"
+         "@param path string");
 static int path_sync(lua_State *L) {
   const char *path = bind_path(L, 1, "sync_file", "a file");
   bind_check_within(L, bam_change_sync(bind_context(L), path), "sync_file");
   return 0;
 }
 
-/* remove_staged(directory) gives a count */
+BIND_DOC(path_remove_staged, "remove_staged(directory)",
+         "Delete unfinished temporary files and directories (NAME.tmp- and 16 digits) of processes that have\n"
+         "ended.\n"
+         "@param directory string\n"
+         "@return integer count how many were deleted");
 static int path_remove_staged(lua_State *L) {
   int64_t count;
   const char *directory = bind_path(L, 1, "remove_staged", "a directory");
@@ -128,17 +170,18 @@ static int path_remove_staged(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg bind_path_functions[] = {
-  { "glob", path_glob },
-  { "file_info", path_info },
-  { "absolute", path_absolute },
-  { "link", path_link },
-  { "append_file", path_append },
-  { "truncate_file", path_truncate },
-  { "remove_file", path_remove },
-  { "remove_staged", path_remove_staged },
-  { "staged_for", path_staged_for },
-  { "set_aside", path_set_aside },
-  { "sync_file", path_sync },
+const bind_export bind_path_functions[] = {
+  BIND_EXPORT(path_glob),
+  BIND_TOPIC(path_info_class),
+  BIND_EXPORT(path_info),
+  BIND_EXPORT(path_absolute),
+  BIND_EXPORT(path_link),
+  BIND_EXPORT(path_append),
+  BIND_EXPORT(path_truncate),
+  BIND_EXPORT(path_remove),
+  BIND_EXPORT(path_remove_staged),
+  BIND_EXPORT(path_staged_for),
+  BIND_EXPORT(path_set_aside),
+  BIND_EXPORT(path_sync),
   { NULL, NULL },
 };

@@ -81,7 +81,18 @@ void bind_push_function(lua_State *L, lua_CFunction function, int upvalues, bool
   lua_pushcclosure(L, run_binding, upvalues + 1);
 }
 
-void bind_set_functions(lua_State *L, const luaL_Reg *list, lua_CFunction closer) {
+void bind_set_exports(lua_State *L, const bind_export *list, lua_CFunction closer) {
+  size_t length;
+  for (; list->doc != NULL; list++)
+    if (list->function != NULL) {
+      const char *name = bind_doc_name(list->doc, &length);
+      lua_pushlstring(L, name, length);
+      bind_push_function(L, list->function, 0, list->function == closer);
+      lua_rawset(L, -3);
+    }
+}
+
+void bind_set_events(lua_State *L, const luaL_Reg *list, lua_CFunction closer) {
   for (; list->name != NULL; list++) {
     bind_push_function(L, list->func, 0, list->func == closer);
     lua_setfield(L, -2, list->name);

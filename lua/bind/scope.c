@@ -214,6 +214,12 @@ static const char *name_of_caller(lua_State *L) {
   return name;
 }
 
+BIND_DOC(scope_call, "scope(f, ...)",
+         "Call f(...) and release every tensor created meanwhile, except those that f returns (also inside\n"
+         "tables) and those kept by x:keep(). Using a released tensor is an error that names the scope.\n"
+         "@param f function\n"
+         "@param ... any arguments of f\n"
+         "@return any ... results of f");
 static int scope_call(lua_State *L) {
   if (!bind_is_callable(L, 1))
     return bind_error(L, "scope: expected a function, got %s", bind_describe(L, 1));
@@ -239,4 +245,7 @@ static int scope_call(lua_State *L) {
   return status == LUA_OK ? n : bind_raise(L);
 }
 
-const luaL_Reg bind_scope_functions[] = { { "scope", scope_call }, { NULL, NULL } };
+const bind_export bind_scope_functions[] = {
+  BIND_EXPORT(scope_call),
+  { NULL, NULL },
+};

@@ -110,7 +110,12 @@ const char *bam_signals_pending(void) {
 
 /* ---- for scripts ---- */
 
-/* defer_signals(boolean) gives whether they were deferred before */
+BIND_DOC(signals_defer, "defer_signals(on)",
+         "Defer Ctrl-C, SIGTERM, SIGHUP and SIGPIPE: the first one is noted for pending_signal, a second one ends\n"
+         "the process (except SIGPIPE, which every write raises). `false` restores the previous state and forgets\n"
+         "what was noted. So does the end of the script, or of a statement in the REPL.\n"
+         "@param on boolean\n"
+         "@return boolean before were they deferred before?");
 static int signals_defer(lua_State *L) {
   if (lua_type(L, 1) != LUA_TBOOLEAN)
     return bind_error(L, "defer_signals: expected true or false, got %s", bind_describe(L, 1));
@@ -119,13 +124,19 @@ static int signals_defer(lua_State *L) {
   return 1;
 }
 
-/* pending_signal() gives a name, or nil */
+BIND_DOC(signals_pending, "pending_signal()",
+         "The signal noted since defer_signals(true), if any.\n"
+         "@return \"SIGINT\"|\"SIGTERM\"|\"SIGHUP\"|\"SIGPIPE\"|nil");
 static int signals_pending(lua_State *L) {
   lua_pushstring(L, bam_signals_pending()); /* nil for NULL */
   return 1;
 }
 
-/* uninterrupted(f, ...) calls f; Ctrl-C raises its error before or after, never inside. */
+BIND_DOC(signals_uninterrupted, "uninterrupted(f, ...)",
+         "Call f(...). Ctrl-C raises \"interrupted!\" before f starts or after it has returned, never inside it.\n"
+         "@param f function\n"
+         "@param ... any arguments of f\n"
+         "@return any ... results of f");
 static int signals_uninterrupted(lua_State *L) {
   if (!bind_is_callable(L, 1))
     return bind_error(L, "uninterrupted: expected a function, got %s", bind_describe(L, 1));
@@ -135,7 +146,12 @@ static int signals_uninterrupted(lua_State *L) {
   return status == LUA_OK ? lua_gettop(L) : bind_raise(L);
 }
 
-/* try(f, ...) is pcall, but for Ctrl-C, which it passes on. */
+BIND_DOC(signals_try, "try(f, ...)",
+         "pcall for expected errors: Ctrl-C is passed on to the caller.\n"
+         "@param f function\n"
+         "@param ... any arguments of f\n"
+         "@return boolean ok\n"
+         "@return any ... results of f, or the error");
 static int signals_try(lua_State *L) {
   luaL_checkany(L, 1);
   lua_pushboolean(L, true);
@@ -149,10 +165,10 @@ static int signals_try(lua_State *L) {
   return 2;
 }
 
-const luaL_Reg bind_signals_functions[] = {
-  { "defer_signals", signals_defer },
-  { "pending_signal", signals_pending },
-  { "uninterrupted", signals_uninterrupted },
-  { "try", signals_try },
+const bind_export bind_signals_functions[] = {
+  BIND_EXPORT(signals_defer),
+  BIND_EXPORT(signals_pending),
+  BIND_EXPORT(signals_uninterrupted),
+  BIND_EXPORT(signals_try),
   { NULL, NULL },
 };

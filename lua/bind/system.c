@@ -5,12 +5,18 @@
 #include "at_end.h"
 #include "bind.h"
 
+BIND_DOC(system_seed, "seed(seed)",
+         "Seed the random number generator. The same seed gives the same numbers with any number of threads.\n"
+         "@param seed integer");
 static int system_seed(lua_State *L) {
   bam_context_set_seed(bind_context(L), (uint64_t)bind_integer(L, 1, "seed"));
   return 0;
 }
 
-/* random_state() gives { seed, counter }; random_state(s) restores it. */
+BIND_DOC(system_random_state, "random_state(state)",
+         "The state of the random number generator, { seed, counter }; with an argument, restore it.\n"
+         "@param state? integer[]\n"
+         "@return integer[]? state");
 static int system_random_state(lua_State *L) {
   bam_context *context = bind_context(L);
   if (lua_isnoneornil(L, 1)) {
@@ -32,6 +38,10 @@ static int system_random_state(lua_State *L) {
   return 0;
 }
 
+BIND_DOC(system_threads, "threads(count)",
+         "Set the number of threads of the CPU kernels. Without an argument, only return it.\n"
+         "@param count? integer 1 to 1024\n"
+         "@return integer");
 static int system_threads(lua_State *L) {
   bam_context *context = bind_context(L);
   if (!lua_isnone(L, 1)) {
@@ -49,7 +59,12 @@ static void set(lua_State *L, const char *name, int64_t value) {
   lua_setfield(L, -2, name);
 }
 
-/* memory() counts all devices together; memory("cuda") one of them. */
+BIND_DOC(system_memory, "memory(device)",
+         "Memory counters of the engine, in bytes: `live`, `peak` and `reserved`; also `objects` (live objects),\n"
+         "`requests` (allocations) and `system_requests` (allocations that the system had to serve). One device\n"
+         "has `live` and `reserved`.\n"
+         "@param device? device all devices together by default\n"
+         "@return table<string, integer>");
 static int system_memory(lua_State *L) {
   const bam_memory *memory = &bind_context(L)->memory;
   if (!lua_isnoneornil(L, 1)) {
@@ -71,13 +86,17 @@ static int system_memory(lua_State *L) {
   return 1;
 }
 
-/* memory_limit(bytes): storage allocations beyond it fail; 0 lifts it. */
+BIND_DOC(system_memory_limit, "memory_limit(bytes)",
+         "Make allocations of tensors fail beyond a number of live bytes; 0 lifts the limit. For tests.\n"
+         "@param bytes integer");
 static int system_memory_limit(lua_State *L) {
   bind_context(L)->memory.limit_bytes = bind_integer(L, 1, "memory_limit");
   return 0;
 }
 
-/* fail_allocation(n): the n-th engine allocation from now on fails; 0 stops that. For tests. */
+BIND_DOC(system_fail_allocation, "fail_allocation(n)",
+         "Make the n-th engine allocation from now on fail; 0 cancels it. For tests.\n"
+         "@param n integer");
 static int system_fail_allocation(lua_State *L) {
   bam_memory *memory = &bind_context(L)->memory;
   int64_t n = bind_integer(L, 1, "fail_allocation");
@@ -85,7 +104,11 @@ static int system_fail_allocation(lua_State *L) {
   return 0;
 }
 
-/* nearest(word, { names }): the name nearest to a misspelt word, or nil. */
+BIND_DOC(system_nearest, "nearest(word, names)",
+         "The name most similar to a misspelt word; nil if none is similar.\n"
+         "@param word string\n"
+         "@param names string[]\n"
+         "@return string?");
 static int system_nearest(lua_State *L) {
   if (lua_type(L, 1) != LUA_TSTRING || lua_type(L, 2) != LUA_TTABLE)
     return bind_error(L, "nearest: expected a string and a list of strings");
@@ -103,13 +126,18 @@ static int system_nearest(lua_State *L) {
   return 1;
 }
 
-/* version(x): counts the in-place changes of x's storage. */
+BIND_DOC(system_version, "version(x)",
+         "How many times the storage of x was changed in place.\n"
+         "@param x tensor\n"
+         "@return integer");
 static int system_version(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)bind_tensor(L, 1)->storage->version);
   return 1;
 }
 
-/* clock(): seconds of a clock that never goes back, for measuring. */
+BIND_DOC(system_clock, "clock()",
+         "Seconds of a monotonic clock, for timing.\n"
+         "@return number");
 static int system_clock(lua_State *L) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -117,7 +145,9 @@ static int system_clock(lua_State *L) {
   return 1;
 }
 
-/* sleep(seconds): returns early when a signal comes, so that Ctrl-C is seen. */
+BIND_DOC(system_sleep, "sleep(seconds)",
+         "Sleep for a number of seconds, or until a signal arrives.\n"
+         "@param seconds number");
 static int system_sleep(lua_State *L) {
   double seconds = bind_number(L, 1, "sleep: seconds");
   if (!(seconds >= 0 && seconds <= 1e6))
@@ -128,13 +158,19 @@ static int system_sleep(lua_State *L) {
   return 0;
 }
 
+BIND_DOC(system_isa, "isa()",
+         "The instruction set of the CPU kernels: \"baseline\", \"avx2\" or \"avx512\".\n"
+         "@return string");
 static int system_isa(lua_State *L) {
   lua_pushstring(L, bind_context(L)->cpu.isa);
   return 1;
 }
 
-/* products(): which library and kernels compute matrix products on the CPU, and whether they use a
-   lesser instruction set than the CPU's other kernels. */
+BIND_DOC(system_products, "products()",
+         "The library of CPU matrix products and the kernels it selected by CPU features, such as \"OpenBLAS\n"
+         "SkylakeX\". The environment variable OPENBLAS_CORETYPE overrides the selection.\n"
+         "@return string\n"
+         "@return boolean lag do they use a smaller instruction set than bam.isa()?");
 static int system_products(lua_State *L) {
   char text[96];
   bam_device_describe_products(text, sizeof text);
@@ -143,13 +179,19 @@ static int system_products(lua_State *L) {
   return 2;
 }
 
-/* peak(): the FLOP/s of the CPU's multiply-adds, measured now. */
+BIND_DOC(system_peak, "peak()",
+         "Measure the peak of the CPU: f32 multiply-adds of all threads without memory traffic. Takes a few\n"
+         "milliseconds.\n"
+         "@return number FLOP/s");
 static int system_peak(lua_State *L) {
   lua_pushnumber(L, bind_context(L)->cpu.peak());
   return 1;
 }
 
-/* at_end(f): the program calls f when the script has ended without an error. */
+BIND_DOC(system_at_end, "at_end(f)",
+         "Register a function that the program calls after the script has ended without an error. An error in f\n"
+         "becomes the script's.\n"
+         "@param f function");
 static int system_at_end(lua_State *L) {
   if (lua_type(L, 1) != LUA_TFUNCTION)
     return bind_error(L, "at_end: expected a function, got %s", bind_describe(L, 1));
@@ -160,13 +202,20 @@ static int system_at_end(lua_State *L) {
   return 0;
 }
 
-const luaL_Reg bind_system_functions[] = {
-  { "seed", system_seed },       { "random_state", system_random_state },
-  { "threads", system_threads }, { "memory", system_memory },
-  { "memory_limit", system_memory_limit }, { "fail_allocation", system_fail_allocation },
-  { "isa", system_isa },         { "nearest", system_nearest },
-  { "products", system_products }, { "peak", system_peak },
-  { "version", system_version }, { "clock", system_clock },
-  { "sleep", system_sleep },     { "at_end", system_at_end },
+const bind_export bind_system_functions[] = {
+  BIND_EXPORT(system_seed),
+  BIND_EXPORT(system_random_state),
+  BIND_EXPORT(system_threads),
+  BIND_EXPORT(system_memory),
+  BIND_EXPORT(system_memory_limit),
+  BIND_EXPORT(system_fail_allocation),
+  BIND_EXPORT(system_isa),
+  BIND_EXPORT(system_nearest),
+  BIND_EXPORT(system_products),
+  BIND_EXPORT(system_peak),
+  BIND_EXPORT(system_version),
+  BIND_EXPORT(system_clock),
+  BIND_EXPORT(system_sleep),
+  BIND_EXPORT(system_at_end),
   { NULL, NULL },
 };

@@ -82,11 +82,18 @@ static int box_collect(lua_State *L) {
 }
 
 /* close() and the end of a <close> variable. */
+BIND_DOC(box_close, "x:close()",
+         "Release the tensor now. Using it afterwards is an error, closing it again is not. If an op is using it,\n"
+         "as may happen in a finalizer, its memory is released right after that.");
 static int box_close(lua_State *L) {
   bind_box_close(bind_get_state(L), self_box(L));
   return 0;
 }
 
+BIND_DOC(box_keep, "x:keep()",
+         "Keep the tensor when the enclosing scopes end, with what the backward functions of custom ops and\n"
+         "checkpoints before it need.\n"
+         "@return tensor self");
 static int box_keep(lua_State *L) {
   bind_tensor(L, 1);
   bind_scope_keep(L, 1);
@@ -202,6 +209,14 @@ static int tensor_newindex(lua_State *L) {
 
 /* ---- methods ---- */
 
+BIND_DOC(tensor_class, "tensor",
+         "An n-dimensional array: a view of reference-counted storage on a device. Operators work element by\n"
+         "element and broadcast; x[i] and x[{ 2, { 1, 3 } }] are views, x[mask] and x[positions] copies, #x is\n"
+         "the first size. Every op of bam that takes a tensor first is also a method: x:sum(2) is bam.sum(x, 2).");
+
+BIND_DOC(tensor_item, "x:item()",
+         "The only element, as a number or boolean. An error if there are more.\n"
+         "@return number|boolean");
 static int tensor_item(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   double value;
@@ -266,6 +281,9 @@ static void push_nested(lua_State *L, bam_tensor *x, int d, int64_t *at) {
   }
 }
 
+BIND_DOC(tensor_totable, "x:totable()",
+         "The elements as nested lists; of a 0-d tensor, the element itself.\n"
+         "@return table|number|boolean");
 static int tensor_totable(lua_State *L) {
   int64_t at = 0;
   bam_tensor *x = bind_tensor(L, 1);
@@ -276,6 +294,10 @@ static int tensor_totable(lua_State *L) {
   return 1;
 }
 
+BIND_DOC(tensor_size, "x:size(dim)",
+         "The size of one dimension: x:size(1) is #x, x:size(-1) the last.\n"
+         "@param dim integer\n"
+         "@return integer");
 static int tensor_size(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   int dim;
@@ -285,16 +307,25 @@ static int tensor_size(lua_State *L) {
   return 1;
 }
 
+BIND_DOC(tensor_count, "x:count()",
+         "The number of elements.\n"
+         "@return integer");
 static int tensor_count(lua_State *L) {
   lua_pushinteger(L, bam_tensor_count(bind_tensor(L, 1)));
   return 1;
 }
 
+BIND_DOC(tensor_is_contiguous, "x:is_contiguous()",
+         "Are the elements stored back to back in row-major order?\n"
+         "@return boolean");
 static int tensor_is_contiguous(lua_State *L) {
   lua_pushboolean(L, bam_tensor_is_contiguous(bind_tensor(L, 1)));
   return 1;
 }
 
+BIND_DOC(tensor_detach, "x:detach()",
+         "A tensor that shares the storage of x but is not part of the graph.\n"
+         "@return tensor");
 static int tensor_detach(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   bind_box *box = bind_push_box(L);
@@ -302,6 +333,10 @@ static int tensor_detach(lua_State *L) {
   return 1;
 }
 
+BIND_DOC(tensor_copy_, "x:copy_(from)",
+         "Overwrite the elements with those of another tensor, broadcast, or with a number.\n"
+         "@param from tensor|number\n"
+         "@return tensor self");
 static int tensor_copy_(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   bam_tensor *from = bind_tensor_or_number(L, 2, bam_tensor_device(x), "copy_");
@@ -328,7 +363,10 @@ static int tensor_no_order(lua_State *L) {
                        "use x:lt(y), x:le(y), x:gt(y), x:ge(y)");
 }
 
-/* Do two handles show the same elements of the same storage? */
+BIND_DOC(tensor_same, "x:same(other)",
+         "Are both views of the same memory, with equal shape, strides and dtype?\n"
+         "@param other tensor\n"
+         "@return boolean");
 static int tensor_same(lua_State *L) {
   bam_tensor *a = bind_tensor(L, 1), *b = bind_tensor(L, 2);
   lua_pushboolean(L, a->storage == b->storage && a->offset == b->offset && a->dtype == b->dtype &&
@@ -337,12 +375,18 @@ static int tensor_same(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg bind_tensor_methods[] = {
-  { "item", tensor_item },     { "totable", tensor_totable },
-  { "size", tensor_size },     { "count", tensor_count },
-  { "detach", tensor_detach }, { "is_contiguous", tensor_is_contiguous },
-  { "copy_", tensor_copy_ },   { "keep", box_keep },
-  { "close", box_close },      { "same", tensor_same },
+const bind_export bind_tensor_methods[] = {
+  BIND_TOPIC(tensor_class),
+  BIND_EXPORT(tensor_item),
+  BIND_EXPORT(tensor_totable),
+  BIND_EXPORT(tensor_size),
+  BIND_EXPORT(tensor_count),
+  BIND_EXPORT(tensor_detach),
+  BIND_EXPORT(tensor_is_contiguous),
+  BIND_EXPORT(tensor_copy_),
+  BIND_EXPORT(box_keep),
+  BIND_EXPORT(box_close),
+  BIND_EXPORT(tensor_same),
   { NULL, NULL },
 };
 
@@ -360,7 +404,7 @@ static const struct {
 void bind_tensor_metatable(lua_State *L) {
   bind_state *state = bind_get_state(L);
   lua_newtable(L); /* methods */
-  bind_set_functions(L, bind_tensor_methods, box_close);
+  bind_set_exports(L, bind_tensor_methods, box_close);
   lua_createtable(L, 0, N_PROPERTIES); /* properties */
   for (size_t i = 0; i < N_PROPERTIES; i++) {
     lua_pushlightuserdata(L, (void *)&properties[i]);
@@ -378,7 +422,7 @@ void bind_tensor_metatable(lua_State *L) {
   const luaL_Reg events[] = { { "__newindex", tensor_newindex }, { "__close", box_close },
                               { "__len", tensor_len },           { "__lt", tensor_no_order },
                               { "__le", tensor_no_order },       { NULL, NULL } };
-  bind_set_functions(L, events, box_close);
+  bind_set_events(L, events, box_close);
   lua_pushcfunction(L, box_collect);
   lua_setfield(L, -2, "__gc");
   for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++) {

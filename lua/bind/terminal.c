@@ -4,7 +4,9 @@
 
 #include "bind.h"
 
-/* terminal() gives { columns }, or nil when stderr is none */
+BIND_DOC(terminal_about, "terminal()",
+         "The terminal on stderr; nil if stderr is not one.\n"
+         "@return { columns: integer }?");
 static int terminal_about(lua_State *L) {
   struct winsize size;
   if (!isatty(STDERR_FILENO))
@@ -16,4 +18,7 @@ static int terminal_about(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg bind_terminal_functions[] = { { "terminal", terminal_about }, { NULL, NULL } };
+const bind_export bind_terminal_functions[] = {
+  BIND_EXPORT(terminal_about),
+  { NULL, NULL },
+};

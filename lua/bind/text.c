@@ -33,6 +33,8 @@ static void let_go(reader_box *box) {
   box->reader = NULL;
 }
 
+BIND_DOC(reader_close, "reader:close()",
+         "Close the file. Closing again is fine.");
 static int reader_close(lua_State *L) {
   let_go(check_reader(L));
   return 0;
@@ -43,7 +45,14 @@ static int reader_collect(lua_State *L) {
   return 0;
 }
 
-/* reader:next() gives text, line, true or nil for "continues"; nil at the end */
+BIND_DOC(reader_class, "bam.TextReader",
+         "A reader of the documents of a text file. After an error it is closed.");
+
+BIND_DOC(reader_next, "reader:next()",
+         "The next non-empty document, or nil at the end.\n"
+         "@return string? text any bytes\n"
+         "@return integer? line line number of its beginning\n"
+         "@return true? continues a document of more than 16 MB comes in parts, and this is not the last");
 static int reader_next(lua_State *L) {
   reader_box *box = check_reader(L);
   bam_document document;
@@ -67,7 +76,10 @@ static int reader_next(lua_State *L) {
   return 3;
 }
 
-/* reader:skipped() gives how many records were skipped, and what was wrong with the first */
+BIND_DOC(reader_skipped, "reader:skipped()",
+         "How many records were skipped, and what was wrong with the first one.\n"
+         "@return integer count\n"
+         "@return string? fault with path and line");
 static int reader_skipped(lua_State *L) {
   const reader_box *box = check_reader(L);
   const char *fault;
@@ -86,13 +98,19 @@ static int reader_describe(lua_State *L) {
   return 1;
 }
 
+const bind_export bind_reader_methods[] = {
+  BIND_TOPIC(reader_class),
+  BIND_EXPORT(reader_next),
+  BIND_EXPORT(reader_close),
+  BIND_EXPORT(reader_skipped),
+  { NULL, NULL },
+};
+
 /* Push an empty box for a reader. */
 static reader_box *push_reader(lua_State *L) {
-  static const luaL_Reg methods[] = { { "next", reader_next }, { "close", reader_close },
-                                      { "skipped", reader_skipped }, { NULL, NULL } };
   const reader_box none = { .reader = NULL };
   reader_box *box = bind_push_owner(L, &none, sizeof none, READER, reader_collect);
-  bind_set_type(L, methods, reader_close, reader_describe);
+  bind_set_type(L, bind_reader_methods, reader_close, reader_describe);
   return box;
 }
 
@@ -128,7 +146,22 @@ static bool read_skips_bad(lua_State *L) {
   return lua_toboolean(L, -1);
 }
 
-/* text_open(path [, { field =, separator =, format =, skip_bad = }]) */
+BIND_DOC(text_options, "bam.TextOptions",
+         "Options of text_open.\n"
+         "@field field? string field of a JSON object that holds the document; \"text\" by default, \"doc.text\" "
+         "is nested\n"
+         "@field separator? string line that ends a document of plain text; \"<|endoftext|>\" by default\n"
+         "@field format? \"jsonl\"|\"text\" what the file contains\n"
+         "@field skip_bad? boolean count and skip JSON lines without a document instead of stopping");
+
+BIND_DOC(text_open, "text_open(path, options)",
+         "Open a text file to read its documents one after another, in bounded memory: JSON lines (.jsonl,\n"
+         ".ndjson, .json) with a document per line, or plain text with separator lines between documents, either\n"
+         "of them also as .gz or .zst. Errors name the path and the line. A file whose name and contents disagree\n"
+         "is an error unless `format` is set.\n"
+         "@param path string\n"
+         "@param options? bam.TextOptions\n"
+         "@return bam.TextReader");
 static int text_open(lua_State *L) {
   static const char *const names[] = { "field", "separator", "format", "skip_bad", NULL };
   const char *path = bind_path(L, 1, "text_open", "a text file");
@@ -150,7 +183,11 @@ static int text_open(lua_State *L) {
   return 1;
 }
 
-/* text_name(path) gives what a file's name says: "jsonl", "json" or "text", and "", ".gz" or ".zst" */
+BIND_DOC(text_name, "text_name(path)",
+         "The format and compression that the name of a text file indicates, ignoring case.\n"
+         "@param path string\n"
+         "@return \"jsonl\"|\"json\"|\"text\" format\n"
+         "@return \"\"|\".gz\"|\".zst\" packing");
 static int text_name(lua_State *L) {
   static const char *const formats[] = {
     [BAM_NAME_OTHER] = "text", [BAM_NAME_JSONL] = "jsonl", [BAM_NAME_JSON] = "json"
@@ -187,7 +224,17 @@ static int64_t *read_starts(lua_State *L, int arg, int64_t *count) {
   return starts;
 }
 
-/* pack_windows(tokens, documents, { start, ... }, time) gives ids, targets, documents, positions */
+BIND_DOC(text_pack_windows, "pack_windows(tokens, documents, starts, time)",
+         "Training windows of a token stream: four i64 tensors [B, T] with a row per start. Beyond the end of the\n"
+         "stream ids are 0 and targets -100.\n"
+         "@param tokens tensor|bam.StoredTensor i32 [n]\n"
+         "@param documents tensor|bam.StoredTensor i64: offsets, from 0, at which documents start\n"
+         "@param starts integer[] offsets, from 0, at which windows start\n"
+         "@param time integer T, tokens per window\n"
+         "@return tensor ids\n"
+         "@return tensor targets the token after each\n"
+         "@return tensor documents from 1 in each row, increased where a document starts and at the end\n"
+         "@return tensor positions from 0 in each document, or from the start of the row");
 static int text_pack_windows(lua_State *L) {
   int64_t count, time = bind_integer(L, 4, "pack_windows: time");
   int64_t *starts = read_starts(L, 3, &count);
@@ -206,6 +253,10 @@ static int text_pack_windows(lua_State *L) {
   return 4;
 }
 
-const luaL_Reg bind_text_functions[] = {
-  { "text_open", text_open }, { "text_name", text_name }, { "pack_windows", text_pack_windows }, { NULL, NULL },
+const bind_export bind_text_functions[] = {
+  BIND_TOPIC(text_options),
+  BIND_EXPORT(text_open),
+  BIND_EXPORT(text_name),
+  BIND_EXPORT(text_pack_windows),
+  { NULL, NULL },
 };

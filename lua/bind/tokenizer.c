@@ -39,16 +39,16 @@ static void check(lua_State *L, bam_status status, const char *what) {
 
 /* Push a box of `size` zero bytes. Its metatable is made once; __gc comes last, so that it is there
    in full or not at all. */
-static void *push_object(lua_State *L, size_t size, const char *type, const luaL_Reg *methods,
+static void *push_object(lua_State *L, size_t size, const char *type, const bind_export *methods,
                          const luaL_Reg *metamethods, lua_CFunction gc) {
   void *box = lua_newuserdatauv(L, size, 0);
   memset(box, 0, size);
   luaL_newmetatable(L, type);
   if (lua_getfield(L, -1, "__gc") == LUA_TNIL) {
     lua_pop(L, 1);
-    bind_set_functions(L, metamethods, NULL);
+    bind_set_events(L, metamethods, NULL);
     lua_newtable(L);
-    bind_set_functions(L, methods, NULL);
+    bind_set_exports(L, methods, NULL);
     lua_setfield(L, -2, "__index");
     lua_pushstring(L, type);
     lua_setfield(L, -2, "__metatable");
@@ -203,7 +203,12 @@ static int buffer_collect(lua_State *L) {
   return 0;
 }
 
-/* buffer:push(id) */
+BIND_DOC(buffer_class, "bam.token_buffer",
+         "A growing list of token ids.");
+
+BIND_DOC(buffer_push, "buffer:push(id)",
+         "Append an id.\n"
+         "@param id integer 0 to 2^31 - 1");
 static int buffer_push(lua_State *L) {
   buffer_box *box = check_buffer(L, 1);
   int64_t id = bind_integer(L, 2, "push");
@@ -218,7 +223,9 @@ static int buffer_push(lua_State *L) {
   return 0;
 }
 
-/* buffer:take() gives an i32 tensor */
+BIND_DOC(buffer_take, "buffer:take()",
+         "Return the ids as an i32 tensor and empty the buffer.\n"
+         "@return tensor");
 static int buffer_take(lua_State *L) {
   buffer_box *box = check_buffer(L, 1);
   bind_box *tensor = bind_push_box(L);
@@ -239,8 +246,11 @@ static int buffer_text(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg buffer_methods[] = {
-  { "push", buffer_push }, { "take", buffer_take }, { NULL, NULL },
+const bind_export bind_buffer_methods[] = {
+  BIND_TOPIC(buffer_class),
+  BIND_EXPORT(buffer_push),
+  BIND_EXPORT(buffer_take),
+  { NULL, NULL },
 };
 
 static const luaL_Reg buffer_metamethods[] = {
@@ -249,13 +259,15 @@ static const luaL_Reg buffer_metamethods[] = {
 
 /* Push an empty buffer. */
 static buffer_box *push_buffer(lua_State *L) {
-  buffer_box *box = push_object(L, sizeof *box, BUFFER, buffer_methods, buffer_metamethods,
+  buffer_box *box = push_object(L, sizeof *box, BUFFER, bind_buffer_methods, buffer_metamethods,
                                 buffer_collect);
   box->ids.context = bind_context(L);
   return box;
 }
 
-/* token_buffer() */
+BIND_DOC(buffer_new, "token_buffer()",
+         "A growing list of token ids; #buffer is its length.\n"
+         "@return bam.token_buffer");
 static int buffer_new(lua_State *L) {
   push_buffer(L);
   return 1;
@@ -355,7 +367,14 @@ static const char *check_text(lua_State *L, const char *what, size_t *size) {
   return lua_tolstring(L, 2, size);
 }
 
-/* bpe:encode(text [, special]) gives { id, ... } */
+BIND_DOC(bpe_class, "bam.bpe",
+         "An encoder and decoder for byte-pair encoding.");
+
+BIND_DOC(bpe_encode, "bpe:encode(text, special)",
+         "Encode a text.\n"
+         "@param text string\n"
+         "@param special? boolean recognize special tokens in the text\n"
+         "@return integer[] ids");
 static int bpe_encode(lua_State *L) {
   size_t size;
   bpe_box *box = check_bpe(L);
@@ -377,7 +396,12 @@ static int bpe_encode(lua_State *L) {
   return 1;
 }
 
-/* bpe:append(text, buffer [, special]) gives how many ids it appended */
+BIND_DOC(bpe_append, "bpe:append(text, buffer, special)",
+         "Encode a text and append the ids to a buffer.\n"
+         "@param text string\n"
+         "@param buffer bam.token_buffer\n"
+         "@param special? boolean recognize special tokens in the text\n"
+         "@return integer count number of ids appended");
 static int bpe_append(lua_State *L) {
   size_t size;
   bpe_box *box = check_bpe(L);
@@ -393,7 +417,10 @@ static int bpe_append(lua_State *L) {
   return 1;
 }
 
-/* bpe:cut(text) gives { piece, ... } */
+BIND_DOC(bpe_cut, "bpe:cut(text)",
+         "Split a text into the pieces that are encoded separately.\n"
+         "@param text string\n"
+         "@return string[] pieces");
 static int bpe_cut(lua_State *L) {
   size_t size;
   bpe_box *box = check_bpe(L);
@@ -425,7 +452,10 @@ static void add_word(lua_State *L, luaL_Buffer *text, const bam_words *words, in
   luaL_addlstring(text, word, (size_t)size);
 }
 
-/* bpe:decode(ids) gives a string */
+BIND_DOC(bpe_decode, "bpe:decode(ids)",
+         "The bytes of a list or tensor of token ids.\n"
+         "@param ids integer[]|tensor\n"
+         "@return string");
 static int bpe_decode(lua_State *L) {
   luaL_Buffer text;
   const bam_words *words = bam_bpe_words(check_bpe(L)->bpe);
@@ -453,7 +483,10 @@ static int bpe_decode(lua_State *L) {
   return 1;
 }
 
-/* bpe:find(bytes) gives an id or nil */
+BIND_DOC(bpe_find, "bpe:find(bytes)",
+         "The id of the token with these bytes, or nil.\n"
+         "@param bytes string\n"
+         "@return integer?");
 static int bpe_find(lua_State *L) {
   size_t size;
   bpe_box *box = check_bpe(L);
@@ -465,19 +498,39 @@ static int bpe_find(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg bpe_methods[] = {
-  { "encode", bpe_encode }, { "append", bpe_append }, { "decode", bpe_decode },
-  { "find", bpe_find },     { "cut", bpe_cut },       { NULL, NULL },
+const bind_export bind_bpe_methods[] = {
+  BIND_TOPIC(bpe_class),
+  BIND_EXPORT(bpe_encode),
+  BIND_EXPORT(bpe_append),
+  BIND_EXPORT(bpe_decode),
+  BIND_EXPORT(bpe_find),
+  BIND_EXPORT(bpe_cut),
+  { NULL, NULL },
 };
 
-/* bpe { label =, words =, merges =, patterns =, behaviors =, recent =,
-   recent_patterns =, whole_words =, added = { { id =, special =, normalized =,
-   lstrip =, rstrip = }, ... } } */
+BIND_DOC(bpe_parts, "bam.BPEParts",
+         "What an encoder consists of.\n"
+         "@field label string prefix of error messages\n"
+         "@field words string[] bytes of each token, in the order of ids\n"
+         "@field merges integer[] pairs of ids, flat, in order of rank\n"
+         "@field patterns string[] PCRE2 patterns that split text, one after another\n"
+         "@field behaviors? string[] what each pattern does: \"Isolated\", \"Removed\", ...; \"~\" in front "
+         "inverts it\n"
+         "@field recent? integer[] first and last character of ranges that PCRE2's Unicode tables lack\n"
+         "@field recent_patterns? string[] patterns for texts with such characters\n"
+         "@field whole_words boolean look a piece up as a whole before merging\n"
+         "@field added { id: integer, special?: boolean, normalized?: boolean, lstrip?: boolean, rstrip?: "
+         "boolean }[]");
+
+BIND_DOC(bpe_new, "bpe(parts)",
+         "An encoder for byte-pair encoding. bam.tokenizer is the public module.\n"
+         "@param parts bam.BPEParts\n"
+         "@return bam.bpe");
 static int bpe_new(lua_State *L) {
   int64_t n_merged;
   bam_context *context = bind_context(L);
   const char *label = check_parts(L, "bpe");
-  bpe_box *box = push_object(L, sizeof *box, BPE, bpe_methods, none, bpe_collect);
+  bpe_box *box = push_object(L, sizeof *box, BPE, bind_bpe_methods, none, bpe_collect);
   box->words.context = context;
   read_words(L, &box->words, label);
   const int32_t *merges = push_ids(L, "merges", &n_merged);
@@ -506,7 +559,12 @@ static int trainer_collect(lua_State *L) {
   return 0;
 }
 
-/* trainer:add(text) */
+BIND_DOC(trainer_class, "bam.bpe_trainer",
+         "A trainer of byte-pair encoding. After an error it cannot be used again.");
+
+BIND_DOC(trainer_add, "trainer:add(text)",
+         "Count the pieces of a text.\n"
+         "@param text string");
 static int trainer_add(lua_State *L) {
   size_t size;
   trainer_box *box = check_trainer(L);
@@ -517,7 +575,11 @@ static int trainer_add(lua_State *L) {
   return 0;
 }
 
-/* trainer:train(vocab) gives { word, ... } and { left, right, ... }, the pairs of ids merged */
+BIND_DOC(trainer_train, "trainer:train(vocab)",
+         "Merge the most frequent pairs until the vocabulary is full. It can be called once.\n"
+         "@param vocab integer\n"
+         "@return string[] words bytes of each token\n"
+         "@return integer[] merges pairs of ids, flat");
 static int trainer_train(lua_State *L) {
   trainer_box *box = check_trainer(L);
   int64_t vocab = bind_integer(L, 2, "tokenizer.train: vocab"), n, size;
@@ -539,18 +601,32 @@ static int trainer_train(lua_State *L) {
   return 2;
 }
 
-static const luaL_Reg trainer_methods[] = {
-  { "add", trainer_add }, { "train", trainer_train }, { NULL, NULL },
+const bind_export bind_trainer_methods[] = {
+  BIND_TOPIC(trainer_class),
+  BIND_EXPORT(trainer_add),
+  BIND_EXPORT(trainer_train),
+  { NULL, NULL },
 };
 
-/* bpe_trainer { label =, patterns =, behaviors =, recent =,
-   recent_patterns =, special = } */
+BIND_DOC(trainer_parts, "bam.BPETrainerParts",
+         "Settings of a trainer.\n"
+         "@field label string prefix of error messages\n"
+         "@field patterns string[] PCRE2 patterns that split text, one after another\n"
+         "@field behaviors? string[] what each pattern does\n"
+         "@field recent? integer[] first and last character of ranges that PCRE2's Unicode tables lack\n"
+         "@field recent_patterns? string[] patterns for texts with such characters\n"
+         "@field special string[] special tokens");
+
+BIND_DOC(trainer_new, "bpe_trainer(parts)",
+         "A trainer for byte-pair encoding. bam.tokenizer.train is the public function.\n"
+         "@param parts bam.BPETrainerParts\n"
+         "@return bam.bpe_trainer");
 static int trainer_new(lua_State *L) {
   int n_special;
   bam_context *context = bind_context(L);
   const char *label = check_parts(L, "bpe_trainer");
   trainer_box *box =
-    push_object(L, sizeof *box, TRAINER, trainer_methods, none, trainer_collect);
+    push_object(L, sizeof *box, TRAINER, bind_trainer_methods, none, trainer_collect);
   compile_patterns(L, label, &box->pattern);
   const bam_expression *special = push_strings(L, "special", &n_special);
   check(L, bam_trainer_new(context, box->pattern, special, n_special, &box->trainer), label);
@@ -559,9 +635,11 @@ static int trainer_new(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg bind_tokenizer_functions[] = {
-  { "bpe", bpe_new },
-  { "bpe_trainer", trainer_new },
-  { "token_buffer", buffer_new },
+const bind_export bind_tokenizer_functions[] = {
+  BIND_TOPIC(bpe_parts),
+  BIND_EXPORT(bpe_new),
+  BIND_TOPIC(trainer_parts),
+  BIND_EXPORT(trainer_new),
+  BIND_EXPORT(buffer_new),
   { NULL, NULL },
 };

@@ -108,7 +108,7 @@ local function test_help()
     "help 'backward'",
     "d = bam.models.parallel { layers = 1, width = 4, heads = 1, ffn = 2, vocab = 3 }", "help(d)",
     "help(d.build)", "help(d:build())", "help(bam.mix)", "help(bam.nn.Router)",
-    "help 'bam.models.model.loss'")
+    "help 'models.Model:loss'", "help 'x:chunk'", "help(d.build(d).loss)")
   check(has(got, "table\n"), "bam is there\n" .. got)
   check(count(got, "matmul(") >= 2, "help on a C function, by name and by value\n" .. got)
   check(has(got, "Functions of bam:"), "help() is an overview\n" .. got)
@@ -117,15 +117,16 @@ local function test_help()
   check(has(got, "Prints what is known about a function"), "help on a Lua function\n" .. got)
   check(has(got, "a number\n"), "help on a value\n" .. got)
   check(has(got, "properties:") and has(got, "methods:"), "help on a tensor\n" .. got)
-  check(has(got, "a model description\n  build ") and has(got, "Description:build(options)\n"),
+  check(has(got, "a model description\n  build ") and has(got, "Description:build(options?)\n"),
     "help on an object and its methods\n" .. got)
   check(has(got, "a Model\n  count ") and has(got, "Methods of all modules:\n  apply "),
     "help on a module\n" .. got)
   check(has(got, "\n    ffn?: bam.FFNMix\n      top_k?: integer"), "fields of options\n" .. got)
   check(has(got, "gates, experts, record = router(h, batch)")
-    and has(got, "bam.nn.Router(options)"), "help on a class\n" .. got)
-  check(has(got, "bam.models.model.loss(ids, targets, options)"),
+    and has(got, "bam.nn.Router(options"), "help on a class\n" .. got)
+  check(has(got, "bam.models.Model:loss(ids, targets, options?)"),
     "help as it is suggested\n" .. got)
+  check(has(got, "\nx:chunk(n, dim?)\n"), "methods of tensors\n" .. got)
   check(not has(got, "stack traceback"), "help never fails\n" .. got)
 end
 

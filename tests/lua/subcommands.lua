@@ -81,7 +81,7 @@ expect("$L audit --quiet runs", 1)
 
 expect("$L help", 0, "bam.nn", "Functions of bam:")
 expect("$L help matmul", 0, "bam.matmul(a, b)")
-expect("$L help nn.Linear", 0, "bam.nn.Linear(inputs, outputs, options)")
+expect("$L help nn.Linear", 0, "bam.nn.Linear(inputs, outputs, options?)")
 expect("$L help softma", 1, "help: nothing is called 'softma'", "bam.softmax")
 expect("$L help a b", 1, "help: expected one name, got 2")
 

@@ -21,7 +21,7 @@ local function walk(list, known, name, value, depth)
     return
   end
   known[value] = true
-  if depth == 6 or name == "core.docs" then return end
+  if depth == 6 then return end
   for _, key in ipairs(random.names(value)) do
     walk(list, known, name .. "." .. key, rawget(value, key), depth + 1)
   end

@@ -116,8 +116,12 @@ local function any_option()
       local text = embedded.source(path .. ".lua") or embedded.source(path .. "/init.lua") or ""
       for name in text:gmatch "@field%s+([%w_]+)" do known[name] = true end
     end
-    for _, text in next, core.docs do
-      for name in text:gmatch "([%l_][%w_]+)%??:" do known[name] = true end
+    local docs = core.docs()
+    for _, text in ipairs(docs.functions) do
+      for name in text:gmatch "@field%s+([%w_]+)" do known[name] = true end
+    end
+    for _, op in ipairs(docs.ops) do
+      for _, attribute in ipairs(op.attributes) do known[attribute.name] = true end
     end
     option_names = random.names(known)
   end

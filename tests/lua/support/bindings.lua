@@ -124,6 +124,7 @@ local CORE = {
     core.check_nan(false)
     if not ok then error(message, 0) end
   end,
+  docs = function() core.docs() end,
   tensor = function() core.tensor({ { 1, 2.5 }, { 3, 4 } }, F64) end,
   zeros = function() core.zeros(3, 4) end,
   ones = function() core.ones({ 3, 4 }, { dtype = "bf16" }) end,
