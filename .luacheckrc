@@ -7,7 +7,6 @@ ignore = {
   "581",         -- `not (x <= y)` also holds for NaN, unlike `x > y`
 }
 
-files["lua/bam/meta.lua"] = { ignore = { "212", "241", "631" } } -- declarations: documented signatures without bodies
 files["tests/"] = {
   globals = { "arg", "print" }, -- set by tests that run recipes and examples
   max_line_length = 150,        -- tables of data
