@@ -1,46 +1,51 @@
-/* Finds modules among the sources that embed.sh put into the binary. The table is read-only and
-   sorted by path; with a few dozen modules a walk is as fast as a search. */
+/* Finds modules among the sources that embed.sh put into the binary. The table is read-only and sorted by module. */
 #include "embed.h"
 #include "bind.h"
 
 #include <lauxlib.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
+/* Each field is a distance in bytes from the start of the table. */
 struct embedded_source {
-  const char *module; /* "bam.nn.linear" */
-  const char *path;   /* "bam/nn/linear.lua" */
-  const char *start, *end;
+  int32_t module; /* "bam.nn.linear" */
+  int32_t path;   /* "bam/nn/linear.lua" */
+  int32_t start, end;
 };
 
 /* Both are defined by the output of embed.sh. */
 extern const struct embedded_source bam_embedded_sources[];
 extern const size_t bam_embedded_count;
 
+static const char *at(int32_t distance) { return (const char *)bam_embedded_sources + distance; }
+
+static int compare_module(const void *name, const void *source) {
+  return strcmp(name, at(((const struct embedded_source *)source)->module));
+}
+
 static int search_embedded(lua_State *L) {
   const char *module = luaL_checkstring(L, 1);
-  for (size_t i = 0; i < bam_embedded_count; i++) {
-    const struct embedded_source *found = &bam_embedded_sources[i];
-    if (strcmp(module, found->module) != 0) continue;
-    size_t size = (size_t)(found->end - found->start);
-    const char *chunk = lua_pushfstring(L, "=%s", found->path);
-    if (luaL_loadbufferx(L, found->start, size, chunk, "t") != LUA_OK) {
-      return luaL_error(L, "error loading embedded module '%s':\n\t%s", module,
-                              lua_tostring(L, -1));
-    }
-    lua_pushstring(L, found->path);
-    return 2;
+  const struct embedded_source *found =
+    bsearch(module, bam_embedded_sources, bam_embedded_count, sizeof *found, compare_module);
+  if (found == NULL) {
+    if (strncmp(module, "bam.", 4) != 0) return 0; /* elsewhere the message stays that of lua */
+    lua_pushfstring(L, "no embedded module '%s'", module);
+    return 1;
   }
-  if (strncmp(module, "bam.", 4) != 0) return 0; /* elsewhere the message stays that of lua */
-  lua_pushfstring(L, "no embedded module '%s'", module);
-  return 1;
+  const char *chunk = lua_pushfstring(L, "=%s", at(found->path));
+  if (luaL_loadbufferx(L, at(found->start), (size_t)(found->end - found->start), chunk, "t") != LUA_OK)
+    return luaL_error(L, "error loading embedded module '%s':\n\t%s", module, lua_tostring(L, -1));
+  lua_pushstring(L, at(found->path));
+  return 2;
 }
 
 static int embedded_source_text(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   for (size_t i = 0; i < bam_embedded_count; i++) {
-    const struct embedded_source *found = &bam_embedded_sources[i];
-    if (strcmp(path, found->path) != 0) continue;
-    lua_pushlstring(L, found->start, (size_t)(found->end - found->start));
+    const struct embedded_source *source = &bam_embedded_sources[i];
+    if (strcmp(path, at(source->path)) != 0) continue;
+    lua_pushlstring(L, at(source->start), (size_t)(source->end - source->start));
     return 1;
   }
   luaL_pushfail(L);
@@ -50,7 +55,7 @@ static int embedded_source_text(lua_State *L) {
 static int embedded_modules(lua_State *L) {
   lua_createtable(L, (int)bam_embedded_count, 0);
   for (size_t i = 0; i < bam_embedded_count; i++) {
-    lua_pushstring(L, bam_embedded_sources[i].module);
+    lua_pushstring(L, at(bam_embedded_sources[i].module));
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   return 1;

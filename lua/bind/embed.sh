@@ -1,21 +1,23 @@
 #!/bin/sh
 # Embeds Lua sources into the binary: sh lua/bind/embed.sh OUT.S lua/bam/init.lua lua/bam/nn/linear.lua ...
-# Run it, and assemble OUT.S, in the root of the tree. The output is one table for embed.c:
-# {module name, path below lua/, first byte, end} per file, and the number of its rows.
+# Run it, and assemble OUT.S, in the root of the tree. The output is one table for embed.c, sorted by module: the module's
+# name, its path below lua/, its first byte and its end, per file. They are stored as distances from the table, so that
+# nothing has to be relocated when the program starts.
 set -eu
 
 out=$1
 shift
-files=$(printf '%s\n' "$@" | LC_ALL=C sort)
+# "bam.nn.linear lua/bam/nn/linear.lua" for each file.
+modules=$(printf '%s\n' "$@" | sed 's|^lua/\(.*\)\.lua$|\1 &|' | while read -r module file; do
+    printf '%s %s\n' "$(printf '%s' "${module%/init}" | tr / .)" "$file"
+done | LC_ALL=C sort)
 
 rows() {
     n=0
-    for file in $files; do
-        path=${file#lua/}
-        module=$(printf '%s' "${path%.lua}" | sed 's|/init$||; s|/|.|g')
+    while read -r module file; do
         cat <<EOF
 .Lmodule$n: .asciz "$module"
-.Lpath$n: .asciz "$path"
+.Lpath$n: .asciz "${file#lua/}"
 .Lstart$n: .incbin "$file"
 .Lend$n: .byte 0
 EOF
@@ -23,26 +25,22 @@ EOF
     done
 }
 
-pointers() {
-    n=0
-    for file in $files; do
-        echo "    .quad .Lmodule$n, .Lpath$n, .Lstart$n, .Lend$n"
-        n=$((n + 1))
+distances() {
+    for n in $(seq 0 $(($# - 1))); do
+        for part in module path start end; do echo "    .long .L$part$n - bam_embedded_sources"; done
     done
 }
 
 {
     echo '    .section .rodata'
-    rows
+    echo "$modules" | rows
     echo '    .balign 8'
     echo '    .global bam_embedded_count'
     echo 'bam_embedded_count:'
     echo "    .quad $#"
-    echo '    .section .data.rel.ro,"aw"'
-    echo '    .balign 8'
     echo '    .global bam_embedded_sources'
     echo 'bam_embedded_sources:'
-    pointers
+    distances "$@"
     echo '    .section .note.GNU-stack,"",%progbits'
 } > "$out.new"
 mv "$out.new" "$out"

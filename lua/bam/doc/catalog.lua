@@ -57,7 +57,7 @@ local function add_module(items, t, path, module)
   end
 end
 
---- All public items in order: { path, name, value, kind, owner, module }, where kind is "module", "function", "class" or
+--- All public items in order: { path, name, value, kind, owner, module }. The kinds are "module", "function", "class" and
 --- "method". Needs bam to be loaded.
 ---@return table[]
 function M.items()
