@@ -57,8 +57,8 @@ local function add_module(items, t, path, module)
   end
 end
 
---- All public items in order: { path, name, value, kind, owner, module }. The kinds are "module", "function", "class" and
---- "method". Needs bam to be loaded.
+--- All public items in order: { path, name, value, kind, owner, module }. The kinds are "module", "function", "class"
+--- and "method". Needs bam to be loaded.
 ---@return table[]
 function M.items()
   local items = {}
