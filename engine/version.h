@@ -2,6 +2,6 @@
 #ifndef BAM_VERSION_H
 #define BAM_VERSION_H
 
-#define BAM_VERSION "0.1.0"
+#define BAM_VERSION "0.2.0"
 
 #endif
