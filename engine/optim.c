@@ -113,6 +113,32 @@ done:
   return status;
 }
 
+bam_status bam_optim_lion(bam_tensor *param, bam_tensor *grad, bam_tensor *m, bam_tensor *clip,
+                          const bam_lion *settings) {
+  bam_context *context = param->context;
+  bam_tensor *factor = NULL;
+  const char *what = "lion";
+  bam_status status = BAM_OK;
+  BAM_TRY(check_param(what, param));
+  BAM_TRY(check_buffer(what, param, "the gradient", grad));
+  BAM_TRY(check_buffer(what, param, "the momentum", m));
+  BAM_TRY(check_rate(context, what, "lr", settings->lr));
+  BAM_TRY(check_rate(context, what, "weight_decay", settings->weight_decay));
+  BAM_TRY(check_range(context, what, "beta1", settings->beta1, 0, nextafter(1, 0)));
+  BAM_TRY(check_range(context, what, "beta2", settings->beta2, 0, nextafter(1, 0)));
+  BAM_TRY(take_clip(what, param, clip, &factor));
+  bam_device *device = bam_tensor_device(param);
+  device->kernels[param->dtype]->lion(device->stream, bam_tensor_data(param), bam_tensor_data(grad),
+                                      bam_tensor_data(m), clip_data(factor),
+                                      bam_tensor_count(param), settings);
+  bam_tensor_changed(param);
+  bam_tensor_changed(m);
+  status = bam_device_check(context, device);
+done:
+  bam_tensor_release(factor);
+  return status;
+}
+
 bam_status bam_optim_sgd(bam_tensor *param, bam_tensor *grad, bam_tensor *buffer, bam_tensor *clip,
                          const bam_sgd *settings) {
   bam_context *context = param->context;

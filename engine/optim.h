@@ -16,6 +16,14 @@
 bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *grad, bam_tensor *m, bam_tensor *v,
                            bam_tensor *clip, const bam_adamw *settings);
 
+/* Lion (Chen et al. 2023, Symbolic Discovery of Optimization Algorithms, algorithm 2). With
+   d = clip * grad:
+     param = param (1 - lr weight_decay) - lr sign(beta1 m + (1 - beta1) d),
+     m = beta2 m + (1 - beta2) d,
+   where sign(0) is 0. Else as above, without a step. */
+bam_status bam_optim_lion(bam_tensor *param, bam_tensor *grad, bam_tensor *m, bam_tensor *clip,
+                          const bam_lion *settings);
+
 /* Stochastic gradient descent as PyTorch has it. With d = clip * grad + weight_decay * param:
      buffer = momentum buffer + d (d in step 1),
      param -= lr buffer; nesterov: lr (d + momentum buffer).

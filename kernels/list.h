@@ -231,6 +231,8 @@
      BAM_SUM_CHUNK elements */                                                                    \
   X(adamw, (bam_stream stream, void *param, const void *grad, void *m, void *v,                   \
     const double *clip, int64_t n, const bam_adamw *settings))                                    \
+  X(lion, (bam_stream stream, void *param, const void *grad, void *m, const double *clip,         \
+    int64_t n, const bam_lion *settings))                                                         \
   X(sgd, (bam_stream stream, void *param, const void *grad, void *buffer, const double *clip,     \
     int64_t n, const bam_sgd *settings))                                                          \
   X(sum_of_squares, (bam_stream stream, double *parts, const void *x, int64_t n))

@@ -26,6 +26,30 @@ void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, vo
   }
 }
 
+/* -1, 0 or 1; of NaN NaN, so that a bad gradient shows in the weights. */
+static inline real sign_of(real x) {
+  return x > 0 ? 1 : x < 0 ? -1 : x;
+}
+
+void KERNEL(lion)(bam_stream stream, void *param, const void *grad, void *m,
+                  const double *clip_factor, int64_t n, const bam_lion *s) {
+  (void)stream;
+  if (clip_factor != NULL && *clip_factor == 0)
+    return;
+  real *p = param, *mean = m;
+  const real *g = grad;
+  const real beta1 = (real)s->beta1, one_beta1 = (real)(1 - s->beta1);
+  const real beta2 = (real)s->beta2, one_beta2 = (real)(1 - s->beta2);
+  const real clip = clip_factor != NULL ? (real)*clip_factor : 1;
+  const real lr = (real)s->lr, keep = (real)(1 - s->lr * s->weight_decay);
+#pragma omp parallel for simd schedule(static) if (n > BAM_GRAIN)
+  for (int64_t i = 0; i < n; i++) {
+    real d = g[i] * clip;
+    p[i] = p[i] * keep - lr * sign_of(beta1 * mean[i] + one_beta1 * d);
+    mean[i] = beta2 * mean[i] + one_beta2 * d;
+  }
+}
+
 /* The momentum buffer may be NULL when momentum is 0; in the first step it is overwritten. */
 void KERNEL(sgd)(bam_stream stream, void *param, const void *grad, void *buffer,
                  const double *clip_factor, int64_t n, const bam_sgd *s) {

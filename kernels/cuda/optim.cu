@@ -36,6 +36,40 @@ void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, vo
              (const real *)grad, (real *)m, (real *)v, clip_factor, n, f);
 }
 
+struct lion_factors {
+  real beta1, one_beta1, beta2, one_beta2, lr, keep;
+};
+
+/* -1, 0 or 1; of NaN NaN, so that a bad gradient shows in the weights. */
+static __device__ real sign_of(real x) {
+  return x > 0 ? (real)1 : x < 0 ? (real)-1 : x;
+}
+
+static __global__ void lion_elements(real *p, const real *g, real *m, const double *clip_factor,
+                                     int64_t n, lion_factors f) {
+  const double clip = clip_factor != NULL ? *clip_factor : 1;
+  if (clip == 0)
+    return;
+  BAM_EACH(i, n) {
+    const real d = g[i] * (real)clip, mean = m[i];
+    p[i] = p[i] * f.keep - f.lr * sign_of(f.beta1 * mean + f.one_beta1 * d);
+    m[i] = f.beta2 * mean + f.one_beta2 * d;
+  }
+}
+
+void KERNEL(lion)(bam_stream stream, void *param, const void *grad, void *m,
+                  const double *clip_factor, int64_t n, const bam_lion *s) {
+  lion_factors f;
+  f.beta1 = (real)s->beta1;
+  f.one_beta1 = (real)(1 - s->beta1);
+  f.beta2 = (real)s->beta2;
+  f.one_beta2 = (real)(1 - s->beta2);
+  f.lr = (real)s->lr;
+  f.keep = (real)(1 - s->lr * s->weight_decay);
+  BAM_LAUNCH(stream, lion_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param,
+             (const real *)grad, (real *)m, clip_factor, n, f);
+}
+
 struct sgd_factors {
   real lr, decay, momentum;
   real ahead, direct; /* what the new momentum and the gradient itself count */

@@ -77,6 +77,36 @@ static int optim_adamw_step(lua_State *L) {
   return 0;
 }
 
+BIND_DOC(lion_settings, "bam.LionSettings",
+         "Settings of lion_step.\n"
+         "@field lr number\n"
+         "@field beta1 number\n"
+         "@field beta2 number\n"
+         "@field weight_decay number\n"
+         "@field clip? tensor 0-d f64: factor of the gradient");
+
+BIND_DOC(optim_lion_step, "lion_step(param, grad, m, settings)",
+         "One Lion update in place, in one pass over all three tensors.\n"
+         "@param param tensor\n"
+         "@param grad tensor\n"
+         "@param m tensor momentum\n"
+         "@param settings bam.LionSettings");
+static int optim_lion_step(lua_State *L) {
+  static const char *const names[] = { "lr", "beta1", "beta2", "weight_decay", "clip", NULL };
+  bam_tensor *param = writable(L, 1, "lion_step"), *grad = bind_tensor(L, 2);
+  bam_tensor *m = writable(L, 3, "lion_step");
+  expect_table(L, 4, "lion_step", "a table of settings");
+  bind_check_options(L, 4, "lion_step", names);
+  const bam_lion settings = {
+    .lr = number_field(L, 4, "lr"),
+    .beta1 = number_field(L, 4, "beta1"),
+    .beta2 = number_field(L, 4, "beta2"),
+    .weight_decay = number_field(L, 4, "weight_decay"),
+  };
+  bind_check(L, bam_optim_lion(param, grad, m, clip_field(L, 4), &settings));
+  return 0;
+}
+
 BIND_DOC(sgd_settings, "bam.SGDSettings",
          "Settings of sgd_step.\n"
          "@field lr number\n"
@@ -190,6 +220,8 @@ const bind_export bind_optim_functions[] = {
   BIND_EXPORT(optim_move),
   BIND_TOPIC(adamw_settings),
   BIND_EXPORT(optim_adamw_step),
+  BIND_TOPIC(lion_settings),
+  BIND_EXPORT(optim_lion_step),
   BIND_TOPIC(sgd_settings),
   BIND_EXPORT(optim_sgd_step),
   BIND_EXPORT(optim_grad_norm),

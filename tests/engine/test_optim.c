@@ -68,6 +68,58 @@ Test(optim, slices) {
   RELEASE(flat, slice, grad, m, v);
 }
 
+static double sign_of(double x) {
+  return (double)((x > 0) - (x < 0));
+}
+
+static void step_lion(double *p, const double *grad, double *m, int64_t n, double clip,
+                      const bam_lion *s) {
+  for (int64_t i = 0; i < n; i++) {
+    double d = grad[i] * clip;
+    p[i] -= s->lr * s->weight_decay * p[i];
+    p[i] -= s->lr * sign_of(s->beta1 * m[i] + (1 - s->beta1) * d);
+    m[i] = s->beta2 * m[i] + (1 - s->beta2) * d;
+  }
+}
+
+static void check_lion(bam_dtype dtype, bam_shape shape, double clip, double tolerance) {
+  bam_tensor *p = make_random(dtype, shape, -1, 1), *m, *factor = make_float(clip);
+  EXPECT_OK(bam_tensor_zeros(fixture_context(), bam_tensor_device(p), dtype, &shape, &m));
+  double *want_p = values_of(p), *want_m = values_of(m);
+  const bam_lion s = { 0.01, 0.9, 0.99, 0.1 };
+  for (int step = 1; step <= 4; step++) {
+    bam_tensor *grad = make_random(dtype, shape, -2, 2);
+    double *g = values_of(grad);
+    step_lion(want_p, g, want_m, bam_tensor_count(p), clip, &s);
+    EXPECT_OK(bam_optim_lion(p, grad, m, clip == 1 ? NULL : factor, &s));
+    bam_tensor_release(grad);
+    free(g);
+  }
+  expect_values(p, want_p, tolerance);
+  expect_values(m, want_m, tolerance);
+  RELEASE(p, m, factor);
+  free(want_p);
+  free(want_m);
+}
+
+Test(optim, lion) {
+  check_lion(BAM_F32, SHAPE(7, 5), 0.7, 1e-6);
+  check_lion(BAM_F64, SHAPE(37), 1, 1e-14);
+  check_lion(BAM_F32, SHAPE(40001), 1, 1e-6);
+  check_lion(BAM_F32, SHAPE(0), 1, 0);
+}
+
+/* Where momentum and gradient are 0 the weight only decays; NaN is not hidden by the sign. */
+Test(optim, lion_at_0) {
+  bam_tensor *p = make_values(BAM_F32, SHAPE(3), VALUES(1, 1, 1));
+  bam_tensor *grad = make_values(BAM_F32, SHAPE(3), VALUES(0, -3, (double)NAN));
+  bam_tensor *m = make_values(BAM_F32, SHAPE(3), VALUES(0, 0, 0));
+  EXPECT_OK(bam_optim_lion(p, grad, m, NULL, &(bam_lion){ 0.5, 0.9, 0.5, 0.5 }));
+  cr_assert(value_at(p, 0) == 0.75 && value_at(p, 1) == 1.25 && isnan(value_at(p, 2)));
+  cr_assert(value_at(m, 0) == 0 && value_at(m, 1) == -1.5);
+  RELEASE(p, grad, m);
+}
+
 static void step_sgd(double *p, const double *grad, double *b, int64_t n, double clip,
                      const bam_sgd *s) {
   for (int64_t i = 0; i < n; i++) {
@@ -110,6 +162,7 @@ Test(optim, nothing_when_the_clip_is_0) {
   bam_tensor *grad = make_values(BAM_F32, SHAPE(5), VALUES(1, (double)INFINITY, 2, (double)NAN, 3));
   double *want_p = values_of(p), *want_m = values_of(m), *want_v = values_of(v);
   EXPECT_OK(bam_optim_adamw(p, grad, m, v, none, &(bam_adamw){ 0.5, 0.9, 0.95, 1e-8, 0.1, 1 }));
+  EXPECT_OK(bam_optim_lion(p, grad, m, none, &(bam_lion){ 0.5, 0.9, 0.99, 0.1 }));
   EXPECT_OK(bam_optim_sgd(p, grad, m, none, &(bam_sgd){ 0.1, 0.9, 0.1, false, 2 }));
   EXPECT_OK(bam_optim_sgd(p, grad, NULL, none, &(bam_sgd){ 0.1, 0, 0.1, false, 2 }));
   expect_values(p, want_p, 0);
@@ -164,6 +217,10 @@ Test(optim, errors) {
   EXPECT_ERROR(bam_optim_adamw(p, p, p, p, NULL, &s), "lr is nan");
   s.lr = 0.1;
   EXPECT_ERROR(bam_optim_adamw(p, p, p, p, f64, &s), "the clip factor must be f64");
+  EXPECT_ERROR(bam_optim_lion(p, p, wrong, NULL, &(bam_lion){ 0.1, 0.9, 0.99, 0 }),
+               "lion: the momentum is f32 (3), but the parameters are f32 (4)");
+  EXPECT_ERROR(bam_optim_lion(p, p, p, NULL, &(bam_lion){ 0.1, 0.9, 1, 0 }), "beta2 is 1");
+  EXPECT_ERROR(bam_optim_lion(p, p, p, NULL, &(bam_lion){ -1, 0.9, 0.99, 0 }), "lion: lr is -1");
   EXPECT_ERROR(bam_optim_sgd(p, p, NULL, NULL, &(bam_sgd){ 0.1, 0.9, 0, false, 1 }),
                "momentum buffer");
   EXPECT_ERROR(bam_optim_norm(fixture_context(), &i, 1, &norm), "not i64");

@@ -257,6 +257,9 @@ local CORE = {
     core.adamw_step(core.rand(3, 4), a, core.zeros(3, 4), core.zeros(3, 4),
       { lr = 0.1, beta1 = 0.9, beta2 = 0.99, eps = 1e-8, weight_decay = 0, step = 1 })
   end,
+  lion_step = function()
+    core.lion_step(core.rand(3, 4), a, core.zeros(3, 4), { lr = 0.1, beta1 = 0.9, beta2 = 0.99, weight_decay = 0 })
+  end,
   sgd_step = function()
     core.sgd_step(core.rand(3, 4), a, core.zeros(3, 4),
       { lr = 0.1, momentum = 0.9, weight_decay = 0, nesterov = true, step = 1 })
