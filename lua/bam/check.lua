@@ -168,6 +168,20 @@ function M.value(what, value, kind)
   return result
 end
 
+--- Is it the name of a kind?
+---@param kind any
+---@return boolean
+function M.is_kind(kind) return kinds[kind] ~= nil end
+
+--- The names of all kinds, sorted.
+---@return string[]
+function M.kinds() return M.sorted_names(kinds) end
+
+--- What a value of a kind is: "a number above 0".
+---@param kind string
+---@return string
+function M.kind_text(kind) return kinds[kind][1] end
+
 --- The end of a message: "; did you mean `x`?", or nothing when no name is near.
 ---@param word any
 ---@param names string[]

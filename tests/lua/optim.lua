@@ -1,4 +1,4 @@
--- Optimisers against plain Lua in double precision; decay groups, clipping, freezing, resuming to
+-- Optimizers against plain Lua in double precision; decay groups, clipping, freezing, resuming to
 -- the bit, bad input.
 local bam = require "bam"
 local core = require "bam.core"
@@ -226,7 +226,7 @@ do
   step()
   assert(not net.norm.weight:eq(weight):all():item(), "trained again")
   net:unfreeze()
-  fails("AdamW: parameter `embed.weight` was frozen when this optimiser was made; make a new one "
+  fails("AdamW: parameter `embed.weight` was frozen when this optimizer was made; make a new one "
         .. "to train it",
         opt.step, opt)
   net:freeze()
@@ -417,7 +417,7 @@ fails("got a tensor of shape (2)", optim.AdamW, leaf)
 fails("optim.AdamW: entry 2 of the parameters is 3, not a tensor or { name =, tensor = }",
       optim.AdamW, { leaf, 3 })
 fails("optim.AdamW: parameter `1` is the result of an op, not a leaf", optim.AdamW, { leaf * 2 })
-fails('optim.AdamW: parameter `1` is bf16; optimisers update f32 and f64: m:to "f32"', optim.AdamW,
+fails('optim.AdamW: parameter `1` is bf16; optimizers update f32 and f64: m:to "f32"', optim.AdamW,
       { bam.ones(2, { dtype = "bf16", requires_grad = true }) })
 fails("optim.AdamW: two parameters are called `w`; give the groups names", optim.AdamW,
       { { name = "w", tensor = leaf },
@@ -445,7 +445,7 @@ fails("AdamW:step: lr: expected a number of at least 0, got a schedule", opt.ste
       bam.schedule.of(1))
 fails("AdamW:clip: max_norm: expected a number above 0, got 0", opt.clip, opt, 0)
 optim.SGD { leaf }
-fails("AdamW: parameter `1` has left this optimiser's buffer: another optimiser took it", opt.step,
+fails("AdamW: parameter `1` has left this optimizer's buffer: another optimizer took it", opt.step,
       opt)
 
 -- The functions below, called wrongly.

@@ -52,7 +52,7 @@ for _, buffer in ipairs { "param", "moment" } do
   expect("weights or moments changed in memory between steps 4 and 5", function(step, run, when)
     local bucket = run.optimizer._buckets[1]
     if step == 4 and when == "after" then
-      flip(buffer == "param" and bucket.param or bucket.moments[2])
+      flip(buffer == "param" and bucket.param or bucket.state.v)
     end
   end)
 end

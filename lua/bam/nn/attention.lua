@@ -37,6 +37,8 @@ function Attention:init(options)
   self.rope_base = o.rope and o.rope_base or nil
   local linear = { bias = o.bias, std = o.std, dtype = o.dtype }
   self.qkv = Linear(o.width, (self.heads + 2 * self.kv_heads) * self.head_width, linear)
+  local keys = self.kv_heads * self.head_width
+  self.qkv._parts = { self.heads * self.head_width, keys, keys }
   self.out = Linear(self.heads * self.head_width, o.width, linear)
 end
 

@@ -1,6 +1,7 @@
 --- A linear layer: y = x Wᵀ + b. `weight` is [outputs, inputs], `bias` [outputs].
 local check = require "bam.check"
 local core = require "bam.core"
+local matrices = require "bam.nn.matrices"
 local weights = require "bam.nn.weights"
 
 local Linear = require("bam.nn.module").module "Linear"
@@ -23,6 +24,14 @@ function Linear:init(inputs, outputs, options)
     self.bias = o.std and weights.full({ self.outputs }, 0, o.dtype)
       or weights.uniform({ self.outputs }, bound, o.dtype)
   end
+end
+
+--- Its matrices: all of the weight, or those whose rows the layer around it has stacked (`_parts`).
+---@param x tensor
+---@param key string
+---@return table[]
+function Linear:matrices(x, key)
+  return matrices.stacked(x, key == "weight" and self._parts or { x:size(1) })
 end
 
 --- Apply it to the last dimension.

@@ -83,6 +83,32 @@ function MixtureOfAttention:init(options)
   self.out = weights.normal({ o.width, queries }, o.out_std or o.std, o.dtype)
 end
 
+-- Rows from `first` on, in the order (KV head, set, row), as one matrix per set.
+local function sets_of_rows(self, x, first, sets, rows)
+  local count = self.kv_heads * sets * rows
+  local view = x:narrow(1, first, count):view(self.kv_heads, sets, rows, x:size(2)):permute(2, 1, 3, 4)
+  return { view = view, count = sets, rows = self.kv_heads * rows, columns = x:size(2) }
+end
+
+--- Its matrices: queries and output of every expert, and the keys and values of every set of them.
+---@param x tensor
+---@param key string
+---@return table[]
+function MixtureOfAttention:matrices(x, key)
+  local group = self.heads // self.kv_heads * self.head_width
+  if key == "out" then
+    local view = x:view(x:size(1), self.kv_heads, self.experts, group):permute(3, 1, 2, 4)
+    return { { view = view, count = self.experts, rows = x:size(1), columns = self.kv_heads * group } }
+  end
+  local list, queries = {}, key == "keys_values" and 0 or self.experts * self.kv_heads * group
+  if queries > 0 then list[1] = sets_of_rows(self, x, 1, self.experts, group) end
+  local keys = (x:size(1) - queries) // 2
+  for first = queries + 1, x:size(1), math.max(keys, 1) do
+    list[#list + 1] = sets_of_rows(self, x, first, keys // (self.kv_heads * self.head_width), self.head_width)
+  end
+  return list
+end
+
 --- Attend to earlier tokens, of the same document where batch.documents are given.
 ---@param h tensor [B, T, width]
 ---@param batch? table of the forward pass: documents, positions; see nn.Router

@@ -46,6 +46,19 @@ function RoutedFFN:init(options)
   self.down = weights.normal({ o.experts, o.width, o.hidden }, o.out_std or o.std, o.dtype)
 end
 
+--- Its matrices: gate, up and down of every expert.
+---@param x tensor
+---@param key string
+---@return table[]
+function RoutedFFN:matrices(x, key)
+  local function stack(view)
+    return { view = view, count = x:size(1), rows = view:size(2), columns = x:size(3) }
+  end
+  if key ~= "gate_up" then return { stack(x) } end
+  local hidden = x:size(2) // 2
+  return { stack(x:narrow(2, 1, hidden)), stack(x:narrow(2, hidden + 1, hidden)) }
+end
+
 --- Send every token through its experts.
 ---@param h tensor [B, T, width]
 ---@param batch? table of the forward pass, see nn.Router

@@ -26,6 +26,8 @@ local weights = require "bam.nn.weights"
 local Router = require("bam.nn.module").module "Router"
 local ops = core.ops
 
+Router.is_head = true -- over experts: Muon leaves it to AdamW, as it does the model's head
+
 local spec = {
   width = { "size" }, experts = { "size" }, top_k = { "size", optional = true },
   renormalise = { "boolean", false }, dense = { "boolean", false },

@@ -23,6 +23,7 @@ function SwiGLU:init(options)
     dtype = { "dtype", "f32" },
   })
   self.gate_up = Linear(o.width, 2 * o.hidden, { bias = o.bias, std = o.std, dtype = o.dtype })
+  self.gate_up._parts = { o.hidden, o.hidden }
   self.down = Linear(o.hidden, o.width,
                      { bias = o.bias, std = o.out_std or o.std, dtype = o.dtype })
 end

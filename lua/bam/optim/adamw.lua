@@ -1,30 +1,26 @@
---- AdamW: Adam with decoupled weight decay (Loshchilov and Hutter 2019), one fused pass per group
---- of parameters.
-local check = require "bam.check"
+-- AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), one fused pass per group of parameters.
+local check_betas = require "bam.optim.betas"
 local core = require "bam.core"
-local optimiser = require "bam.optim.optimiser"
+local definition = require "bam.optim.definition"
 
-local function check_options(what, o)
-  if #o.betas ~= 2 then
-    check.fail("%s: option betas: expected two numbers, as in { 0.9, 0.95 }", what)
-  end
-  for i, beta in ipairs(o.betas) do
-    check.value(string.format("%s: option betas: number %d", what, i), beta, "fraction")
-  end
+local function kernel(segment, o)
+  core.adamw_step(segment.param, segment.grad, segment.state.m, segment.state.v, {
+    lr = o.lr, beta1 = o.betas[1], beta2 = o.betas[2], eps = o.eps, weight_decay = o.weight_decay, step = o.step,
+    clip = o.clip })
 end
 
-local function update(bucket, segment, settings)
-  local betas = bucket.options.betas
-  settings.beta1, settings.beta2, settings.eps = betas[1], betas[2], bucket.options.eps
-  core.adamw_step(segment.param, segment.grad, segment.moments[1], segment.moments[2], settings)
-end
-
-return optimiser.define {
+return definition.define_builtin {
   name = "AdamW",
-  options = { lr = { "rate", 1e-3 }, betas = { "list", { 0.9, 0.95 } }, eps = { "positive", 1e-8 },
-              weight_decay = { "rate", 0.1 }, decay = { "callable", optional = true } },
-  moments = function() return { "m", "v" } end,
-  check = check_options,
+  doc = "Adam with decoupled weight decay. The bias of a parameter's moments is corrected by the number of\n"
+    .. "steps in which it was trained.",
+  options = {
+    lr = { "rate", 1e-3, doc = "opt:step(lr) overrides it" },
+    betas = { "list", { 0.9, 0.95 }, doc = "decay rates of the first and the second moment" },
+    eps = { "positive", 1e-8, doc = "added to the root of the second moment" },
+    weight_decay = { "rate", 0.1 },
+  },
+  state = { "m", "v" },
+  check = check_betas,
   counts = true, -- for the correction of the moments' bias
-  update = update,
+  kernel = kernel,
 }

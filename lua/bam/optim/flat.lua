@@ -1,6 +1,6 @@
--- Flat buffers: parameters that are updated alike lie in one buffer, their gradients in another,
--- and so does each kind of moment; a step is then one pass over a few long buffers. Each parameter
--- starts at a multiple of 64 bytes; the padding between them stays 0.
+-- Flat buffers: parameters that are updated alike are stored back to back in one buffer, their gradients in
+-- another, and so is each kind of state that has the parameters' shapes; a step is then one pass over a few
+-- long buffers. Each parameter starts at a multiple of 64 bytes; the padding between them stays 0.
 local check = require "bam.check"
 local core = require "bam.core"
 
@@ -17,30 +17,36 @@ local function slice(buffer, entry)
   return buffer:narrow(1, entry.first, entry.count):view(entry.tensor.shape):keep()
 end
 
---- A new bucket for parameters of one dtype and device, its buffers zero. The parameters stay where they are
---- until M.fill. Each entry counts the `steps` in which it was trained.
----@param parameters { name: string, tensor: tensor }[]
----@param moments integer how many buffers of moments
----@param counts boolean does an update depend on how often its parameters were trained?
----@return table bucket
-function M.bucket(parameters, moments, counts)
-  local like = parameters[1].tensor
-  local line, size = PER_LINE[like.dtype], 0
-  local bucket = { entries = {}, moments = {}, counts = counts }
+-- Where each parameter is stored, and the length of the buffers.
+local function arrange(parameters)
+  local line, size, entries = PER_LINE[parameters[1].tensor.dtype], 0, {}
   for i, p in ipairs(parameters) do
     local count = p.tensor:count()
-    bucket.entries[i] = { name = p.name, tensor = p.tensor, first = size + 1, count = count,
-                          steps = 0 }
+    entries[i] = { name = p.name, tensor = p.tensor, module = p.module, first = size + 1, count = count, steps = 0,
+                   state = {} }
     size = size + (count + line - 1) // line * line
   end
+  return entries, size
+end
+
+--- A new bucket for parameters of one dtype and device, its buffers zero. The parameters stay where they are
+--- until M.fill. Each entry counts the `steps` in which it was trained.
+---@param parameters { name: string, tensor: tensor, module?: table }[]
+---@param names string[] of the state that is stored in flat buffers
+---@param counts boolean does an update depend on how often its parameters were trained?
+---@return table bucket
+function M.bucket(parameters, names, counts)
+  local like = parameters[1].tensor
+  local entries, size = arrange(parameters)
+  local bucket = { entries = entries, state = {}, names = names, counts = counts, tensors = {}, places = {},
+                   grads = {} }
   bucket.param, bucket.grad = zeros(size, like), zeros(size, like)
-  for k = 1, moments do bucket.moments[k] = zeros(size, like) end
-  bucket.tensors, bucket.places, bucket.grads = {}, {}, {}
-  for i, entry in ipairs(bucket.entries) do
+  for _, name in ipairs(names) do bucket.state[name] = zeros(size, like) end
+  for i, entry in ipairs(entries) do
     bucket.tensors[i], bucket.places[i] = entry.tensor, slice(bucket.param, entry)
     bucket.grads[i] = slice(bucket.grad, entry)
-    entry.moments = {}
-    for k = 1, moments do entry.moments[k] = slice(bucket.moments[k], entry) end
+    entry.param, entry.grad = bucket.places[i], bucket.grads[i]
+    for _, name in ipairs(names) do entry.state[name] = slice(bucket.state[name], entry) end
   end
   return bucket
 end
@@ -52,18 +58,18 @@ function M.fill(bucket)
   core.attach(bucket.tensors, bucket.places, bucket.grads)
 end
 
--- The stretch of the buffers from entry `a` to entry `b`.
+-- The part of the buffers from entry `a` to entry `b`.
 local function segment(bucket, a, b)
   local length = b.first + b.count - a.first
-  local s = { entry = a, param = bucket.param:narrow(1, a.first, length):keep(),
-              grad = bucket.grad:narrow(1, a.first, length):keep(), moments = {} }
-  for k, buffer in ipairs(bucket.moments) do
-    s.moments[k] = buffer:narrow(1, a.first, length):keep()
+  local s = { entry = a, last = b, param = bucket.param:narrow(1, a.first, length):keep(),
+              grad = bucket.grad:narrow(1, a.first, length):keep(), state = {} }
+  for _, name in ipairs(bucket.names) do
+    s.state[name] = bucket.state[name]:narrow(1, a.first, length):keep()
   end
   return s
 end
 
--- The longest stretches of parameters that are trained and, with `alike`, were so equally often.
+-- The longest runs of parameters that are trained and, with `alike`, were so equally often.
 local function segments(bucket, alike)
   local list, first = {}, nil
   for i, entry in ipairs(bucket.entries) do
@@ -104,8 +110,8 @@ end
 function M.refresh(what, bucket)
   local lost = core.attach(bucket.tensors, bucket.places, bucket.grads)
   if lost then
-    check.fail("%s: parameter `%s` has left this optimiser's buffer: another optimiser took it, "
-               .. "or something else moved it; make a new optimiser", what,
+    check.fail("%s: parameter `%s` has left this optimizer's buffer: another optimizer took it, "
+               .. "or something else moved it; make a new optimizer", what,
                bucket.entries[lost].name)
   end
   local changed = false

@@ -1,5 +1,5 @@
--- What an optimiser is given, sorted: a module, a list of parameters or tensors, or a list of
--- groups with settings of their own, becomes lists of parameters that are updated alike.
+-- What an optimizer is given, sorted: a module, a list of parameters or tensors, or a list of groups with options
+-- of their own, becomes sets of parameters that are updated alike.
 local check = require "bam.check"
 local module = require "bam.nn.module"
 
@@ -43,20 +43,78 @@ local function is_group_list(params)
     and not module.is_module(params[1]) and rawget(params[1], "params") ~= nil
 end
 
--- The settings of one group: those of the optimiser, with what the group says over them.
-local function group_options(what, group, options, spec)
-  local merged, allowed = {}, { lr_scale = { "rate", 1 }, name = { "string", optional = true } }
+-- ---- options ----
+
+-- What a group may say: every option but lr and groups, with the optimizer's own as defaults.
+local function group_spec(options, spec)
+  local allowed = { lr_scale = { "rate", 1 }, name = { "string", optional = true } }
   for name, rule in pairs(spec) do
-    if name ~= "lr" then allowed[name] = { rule[1], options[name], optional = true } end
+    if name ~= "lr" and name ~= "groups" then allowed[name] = { rule[1], options[name], optional = true } end
   end
+  return allowed
+end
+
+-- The options of one group: those of the optimizer, with what the group says over them.
+local function group_options(what, group, options, definition)
+  local given = {}
   for name, value in pairs(group) do
     if name == "lr" then
       check.fail("%s: a group scales the learning rate, with lr_scale = 0.5", what)
     end
-    if name ~= "params" then merged[name] = value end
+    if name ~= "params" then given[name] = value end
   end
-  return check.options(what, merged, allowed)
+  local o = check.options(what, given, group_spec(options, definition.spec))
+  definition:check_options(what, o)
+  return o
 end
+
+-- ---- groups by pattern ----
+
+-- The parameters sorted by the option `groups`, a list of { params = "pattern", options }: each parameter belongs
+-- to the first group whose pattern its name matches. What matches none is a last group without options.
+local function by_pattern(what, parameters, groups)
+  local sorted, rest = {}, { params = {} }
+  for i, group in ipairs(groups) do
+    sorted[i] = {}
+    for key, value in pairs(group) do sorted[i][key] = value end
+    sorted[i].params = {}
+  end
+  for _, p in ipairs(parameters) do
+    local home = rest
+    for i = #groups, 1, -1 do
+      if p.name:find(groups[i].params) then home = sorted[i] end
+    end
+    table.insert(home.params, p)
+  end
+  for i, group in ipairs(sorted) do
+    if #group.params == 0 then
+      check.fail('%s: group %d: no parameter matches the pattern "%s" that is not in a group before it', what, i,
+                 groups[i].params)
+    end
+  end
+  if #rest.params > 0 then sorted[#sorted + 1] = rest end
+  return sorted
+end
+
+--- Check the option `groups`, as far as can be told without the parameters.
+---@param what string for messages
+---@param groups any
+---@param options table the optimizer's, checked
+---@param definition table
+function M.check_patterns(what, groups, options, definition)
+  check.value(string.format("%s: option groups", what), groups, "list")
+  for i, group in ipairs(groups) do
+    local name = string.format("%s: group %d", what, i)
+    check.value(name, group, "table")
+    check.value(string.format("%s: params", name), group.params, "string")
+    if not pcall(string.find, "", group.params) then
+      check.fail('%s: params: "%s" is not a Lua pattern', name, group.params)
+    end
+    group_options(name, group, options, definition)
+  end
+end
+
+-- ---- sorting ----
 
 --- Should this parameter decay? Not vectors and scalars (norms, biases), nor what belongs to a
 --- module that says `no_decay`, as nn.Embedding does.
@@ -74,7 +132,7 @@ local function check_parameter(what, p, names)
   end
   names[p.name] = true
   if not COMPUTES[p.tensor.dtype] then
-    check.fail('%s: parameter `%s` is %s; optimisers update f32 and f64: m:to "f32"', what, p.name,
+    check.fail('%s: parameter `%s` is %s; optimizers update f32 and f64: m:to "f32"', what, p.name,
                p.tensor.dtype)
   end
   if not p.tensor.is_leaf then
@@ -82,8 +140,21 @@ local function check_parameter(what, p, names)
   end
 end
 
--- Add the parameters of one group to the sets, by dtype, device and decay.
-local function sort_group(what, parameters, o, found)
+-- The set that a parameter belongs to: parameters of one dtype, device, definition and decay.
+local function set_of(sets, found, p, o, definition)
+  local rule, options = definition:rule_of(p, o)
+  local decay = options.weight_decay or 0
+  local decays = decay > 0 and (options.decay or M.decays)(p.name, p.tensor, p.module)
+  local key = string.format("%s %s %s %s", p.tensor.dtype, p.tensor.device, decays, rule.name)
+  if not sets[key] then
+    sets[key] = { parameters = {}, options = options, rule = rule, weight_decay = decays and decay or 0 }
+    table.insert(found.sets, sets[key])
+  end
+  return sets[key]
+end
+
+-- Add the parameters of one group to the sets.
+local function sort_group(what, parameters, o, found, definition)
   local sets = {}
   for _, p in ipairs(parameters) do
     if not found.seen[p.tensor] then
@@ -91,14 +162,7 @@ local function sort_group(what, parameters, o, found)
       p.name = o.name and string.format("%s.%s", o.name, p.name) or p.name
       check_parameter(what, p, found.names)
       if p.tensor.requires_grad then
-        local decays = (o.decay or M.decays)(p.name, p.tensor, p.module) and o.weight_decay > 0
-        local key = string.format("%s %s %s", p.tensor.dtype, p.tensor.device, decays)
-        if not sets[key] then
-          sets[key] = { parameters = {}, options = o,
-                        weight_decay = decays and o.weight_decay or 0 }
-          table.insert(found.sets, sets[key])
-        end
-        table.insert(sets[key].parameters, p)
+        table.insert(set_of(sets, found, p, o, definition).parameters, p)
       else
         table.insert(found.frozen, p)
       end
@@ -106,24 +170,34 @@ local function sort_group(what, parameters, o, found)
   end
 end
 
---- Sort `params` into sets { parameters, options, weight_decay }; each tensor counts once, under
---- its first name. Also the parameters that are frozen now.
----@param what string the optimiser, for messages
+-- The groups that `params` and the option `groups` come to; nil when there is one without options.
+local function list_groups(what, params, options, number)
+  local is_list = is_group_list(params)
+  if options.groups == nil then return is_list and params or nil end
+  if is_list then
+    check.fail("%s: groups are given in the parameters and in option groups; give them once", what)
+  end
+  return by_pattern(what, list_parameters(what, params, number), options.groups)
+end
+
+--- Sort `params` into sets { parameters, options, weight_decay, rule }, where `rule` is the definition that updates
+--- them; each tensor counts once, under its first name. Also the parameters that are frozen now.
+---@param what string the optimizer, for messages
 ---@param params any
 ---@param options table checked
----@param spec table of the options
+---@param definition table
 ---@return table[] sets
 ---@return table[] frozen
-function M.sort(what, params, options, spec)
+function M.sort(what, params, options, definition)
   local found, number = { sets = {}, frozen = {}, seen = {}, names = {} }, { last = 0 }
-  local several = is_group_list(params)
-  for i, group in ipairs(several and params or { { params = params } }) do
+  local several = list_groups(what, params, options, number)
+  for i, group in ipairs(several or { { params = params } }) do
     local name = several and string.format("%s: group %d", what, i) or what
     if type(group) ~= "table" or getmetatable(group) or several and group.params == nil then
       check.fail("%s: expected { params = ..., settings }, got %s", name, check.describe(group))
     end
-    local o = group_options(name, group, options, spec)
-    sort_group(name, list_parameters(name, group.params, number), o, found)
+    local o = group_options(name, group, options, definition)
+    sort_group(name, list_parameters(name, group.params, number), o, found, definition)
   end
   if #found.sets == 0 then
     check.fail("%s: there is nothing to train: every parameter is frozen", what)

@@ -1,8 +1,7 @@
---- Stochastic gradient descent with momentum, Nesterov's or plain; weight decay is added to the
---- gradient.
+-- Stochastic gradient descent with momentum, Nesterov's or plain; weight decay is added to the gradient.
 local check = require "bam.check"
 local core = require "bam.core"
-local optimiser = require "bam.optim.optimiser"
+local definition = require "bam.optim.definition"
 
 local function check_options(what, o)
   if o.nesterov and o.momentum == 0 then
@@ -10,16 +9,22 @@ local function check_options(what, o)
   end
 end
 
-local function update(bucket, segment, settings)
-  settings.momentum, settings.nesterov = bucket.options.momentum, bucket.options.nesterov
-  core.sgd_step(segment.param, segment.grad, segment.moments[1], settings)
+local function kernel(segment, o)
+  core.sgd_step(segment.param, segment.grad, segment.state.momentum, {
+    lr = o.lr, momentum = o.momentum, nesterov = o.nesterov, weight_decay = o.weight_decay, step = o.step,
+    clip = o.clip })
 end
 
-return optimiser.define {
+return definition.define_builtin {
   name = "SGD",
-  options = { lr = { "rate", 1e-2 }, momentum = { "fraction", 0 }, nesterov = { "boolean", false },
-              weight_decay = { "rate", 0 }, decay = { "callable", optional = true } },
-  moments = function(o) return o.momentum > 0 and { "momentum" } or {} end,
+  doc = "Gradient descent with momentum, as PyTorch has it.",
+  options = {
+    lr = { "rate", 1e-2, doc = "opt:step(lr) overrides it" },
+    momentum = { "fraction", 0 },
+    nesterov = { "boolean", false },
+    weight_decay = { "rate", 0 },
+  },
+  state = function(o) return o.momentum > 0 and { "momentum" } or {} end,
   check = check_options,
-  update = update,
+  kernel = kernel,
 }

@@ -22,15 +22,16 @@ local function floats_per_token(d)
   return d.layers * layer + 8 * d.width
 end
 
---- Bytes that training of a model takes, without the program: parameters, gradients and two
---- moments, and what a micro-batch keeps.
+--- Bytes that training of a model takes, without the program: parameters, gradients, the optimizer's
+--- state, and what a micro-batch keeps.
 ---@param d table description
 ---@param tokens integer of a micro-batch
+---@param optimizer table as bam.optim.choice reads it
 ---@return integer
-function M.bytes(d, tokens)
+function M.bytes(d, tokens, optimizer)
   local parameters = d:count()
   local head = math.min(tokens * d.vocab * 4, 64 << 20) -- logits come in chunks
-  return 16 * parameters + 4 * tokens * floats_per_token(d) + head
+  return 8 * parameters + optimizer:bytes(d) + 4 * tokens * floats_per_token(d) + head
 end
 
 -- Does the loss depend on how a step is split? It does when the load is balanced over all tokens

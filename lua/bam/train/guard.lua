@@ -5,6 +5,7 @@ local check = require "bam.check"
 local code = require "bam.models.code"
 local core = require "bam.core"
 local knobs = require "bam.models.knobs"
+local optimizer_choice = require "bam.optim.choice"
 local router_state = require "bam.models.router_state"
 local watch = require "bam.train.watch"
 
@@ -73,10 +74,7 @@ local function may_change(optimizer, d)
       fields[string.format("layers.%d.%s.router.%s", i, knob.group, knob.field)] = true
     end
   end
-  local tensors = {}
-  for _, bucket in ipairs(optimizer._buckets) do
-    for _, tensor in ipairs(bucket.tensors) do tensors[tensor] = true end
-  end
+  local _, tensors = optimizer:buffers()
   return { fields = fields, tensors = tensors, freezing = d.freeze ~= nil }
 end
 
@@ -113,25 +111,30 @@ end
 
 -- ---- what the fingerprint was taken of ----
 
-local function code_of(d, hash)
+-- The code of routers, and of an optimizer that a script has written, as hashes by name.
+local function code_of(d, optimizer, hash)
   local hashes = {}
   for _, which in ipairs { "attention", "ffn" } do
     local router = d[which].router
     if router then hashes[string.format("%s.router", which)] = hash(router) end
   end
+  for name, hashed in pairs(optimizer_choice.code(optimizer, hash) or {}) do
+    hashes[string.format("the optimizer's %s", name)] = hashed
+  end
   return hashes
 end
 
---- Two functions that raise an error when something has changed since now: the code of routers, what
---- it uses, or what they keep, to be called in every step; and bam itself, to be called before
+--- Two functions that raise an error when something has changed since now: the code of routers and of the optimizer,
+--- what it uses, or what routers keep, to be called in every step; and bam itself, to be called before
 --- anything is saved.
 ---@param d table description, with the routers
 ---@param model table
----@return fun()? check_routers nil without routers written in Lua
+---@param optimizer table its definition
+---@return fun()? check_code nil when all of it is bam's own
 ---@return fun() check_bam
-function M.fixed(d, model)
+function M.fixed(d, model, optimizer)
   local hash = code.quick_hash()
-  local made_of, kept, bam = code_of(d, hash), router_state.of(model, hash), code.patches() or {}
+  local made_of, kept, bam = code_of(d, optimizer, hash), router_state.of(model, hash), code.patches() or {}
   local function check_bam()
     local name = difference(bam, code.patches() or {})
     if name then
@@ -139,8 +142,8 @@ function M.fixed(d, model)
                  name)
     end
   end
-  local function check_routers()
-    local name = difference(made_of, code_of(d, hash))
+  local function check_code()
+    local name = difference(made_of, code_of(d, optimizer, hash))
     if name then
       check.fail("train: %s has changed while the phase trained: the code, or a variable, global or "
                  .. "table that it uses. The phase's fingerprint was taken of what it was", name)
@@ -152,7 +155,7 @@ function M.fixed(d, model)
                  .. "and caches in fields that begin with _", name)
     end
   end
-  return next(made_of) and check_routers, check_bam
+  return next(made_of) and check_code, check_bam
 end
 
 return M

@@ -6,6 +6,7 @@ local code = require "bam.models.code"
 local description = require "bam.models.description"
 local flags = require "bam.train.flags"
 local learns = require "bam.models.learns"
+local optimizers = require "bam.optim.choice"
 local options = require "bam.train.options"
 local phase = require "bam.train.phase"
 local place = require "bam.train.place"
@@ -20,8 +21,8 @@ local spec = {
   name = { "string" }, model = { "any" }, data = { "any" }, tokens = { "positive" },
   lr = { "any" }, batch = { "size", optional = true }, context = { "size", optional = true },
   seed = { "count", optional = true }, clip = { "positive", 1 }, spike = { "positive", 10 },
-  betas = { "list", optional = true }, eps = { "positive", 1e-8 },
-  weight_decay = { "rate", 0.1 }, eval_every = { "count", optional = true },
+  optimizer = { "any", optional = true }, betas = { "list", optional = true }, eps = { "positive", optional = true },
+  weight_decay = { "rate", optional = true }, eval_every = { "count", optional = true },
   eval_tokens = { "size", 2048 }, save_every = { "size", optional = true },
   audit_every = { "size", optional = true },
   on_step = { "callable", optional = true }, on_eval = { "callable", optional = true },
@@ -70,16 +71,21 @@ local function check_data(data, d)
   end
 end
 
-local function read_betas(given)
-  local betas = given or { 0.9, 0.95 }
-  if #betas ~= 2 then check.fail("train: betas: expected two numbers, got %d", #betas) end
-  return { check.value("train: betas[1]", betas[1], "fraction"),
-           check.value("train: betas[2]", betas[2], "fraction") }
+-- The options betas, eps and weight_decay are AdamW's; with the option optimizer they are among its own.
+local function read_optimizer(o)
+  local given = { "adamw" }
+  for _, name in ipairs { "betas", "eps", "weight_decay" } do
+    if o[name] ~= nil and o.optimizer ~= nil then
+      check.fail('train: option %s: give it to the optimizer: optimizer = { "adamw", %s = ... }', name, name)
+    end
+    given[name] = o[name]
+  end
+  return optimizers.read(o.optimizer == nil and given or o.optimizer)
 end
 
 local function read(given)
   local o = check.options("train", given, spec)
-  o.name, o.lr, o.betas = place.check_name(o.name), read_schedule(o.lr), read_betas(o.betas)
+  o.name, o.lr, o.optimizer = place.check_name(o.name), read_schedule(o.lr), read_optimizer(o)
   o.description, o.parent = read_model(o.model)
   o.batch = from_options(o, "batch", 16)
   o.context = from_options(o, "context", math.min(o.description.context, 2048))
@@ -105,12 +111,14 @@ end
 
 -- Everything that the weights at the end depend on, as plain data. Not device, threads or logging.
 local function settings_of(o)
+  local optimizer = o.optimizer:settings()
   return {
     format = 1, name = o.name, steps = o.steps, batch = o.batch, context = o.context,
     model = o.description:identity(o.steps), parent = o.parent and o.parent.identity,
     data = o.data:identity(o.steps), lr = schedule.digest(o.lr, o.steps), seed = o.seed,
-    generation = o.generation, clip = o.clip, spike = o.spike, betas = o.betas, eps = o.eps,
-    weight_decay = o.weight_decay, rows = o.split_counts and o.rows or nil,
+    generation = o.generation, clip = o.clip, spike = o.spike, betas = optimizer.betas,
+    eps = optimizer.eps, weight_decay = optimizer.weight_decay, optimizer = optimizer.optimizer,
+    rows = o.split_counts and o.rows or nil,
     patches = code.patches(),
   }
 end
@@ -138,7 +146,9 @@ end
 ---@field clip? number the gradient's norm is clipped at it, 1 by default
 ---@field spike? number a step is skipped when its gradient's norm is above clip and so many times
 --- the usual, 10 by default; three in a row end the run when the loss has risen too
----@field betas? number[] of AdamW, { 0.9, 0.95 } by default
+---@field optimizer? string|table its name, "adamw" (the default), "lion", "muon" or "sgd"; or with options,
+--- { "muon", momentum = 0.9 }; or instead of a name what bam.optim.define gives. help(bam.optim.Muon) tells options
+---@field betas? number[] of AdamW, { 0.9, 0.95 } by default; with option optimizer give it there, and the next two
 ---@field eps? number of AdamW, 1e-8 by default
 ---@field weight_decay? number of AdamW, on matrices, 0.1 by default
 ---@field eval_every? integer steps between evaluations, a quarter of the run by default; 0: none
@@ -174,7 +184,7 @@ function M.train(given)
   local o = read(given)
   local this, flag = new_phase(o), flags.get()
   if flag.plan then
-    plan.phase(this, budget.bytes(o.description, o.rows * o.context))
+    plan.phase(this, budget.bytes(o.description, o.rows * o.context, o.optimizer))
   elseif flag.audit then
     require("bam.train.retrace").phase(this, o)
   elseif not flag.only or flag.only == o.name then

@@ -16,12 +16,7 @@ end
 
 -- Everything that a step changes in memory: flat buffers, and tensors that routers change themselves.
 local function tensors_of(model, optimizer)
-  local list, flat = {}, {}
-  for _, bucket in ipairs(optimizer._buckets) do
-    list[#list + 1] = bucket.param
-    for _, buffer in ipairs(bucket.moments) do list[#list + 1] = buffer end
-    for _, tensor in ipairs(bucket.tensors) do flat[tensor] = true end
-  end
+  local list, flat = optimizer:buffers()
   local state = model:state()
   for _, name in ipairs(check.sorted_names(state)) do
     if not flat[state[name]] then list[#list + 1] = state[name] end
@@ -44,13 +39,9 @@ end
 
 -- What is needed to compute a step once more.
 local function remember(self)
-  local before = { tensors = {}, steps = {}, count = self.optimizer.steps,
+  local before = { tensors = {}, restore_steps = self.optimizer:remember_steps(),
                    random = core.random_state(), health = copy(self.health.state) }
   for i, tensor in ipairs(self.tensors) do before.tensors[i] = tensor:clone():keep() end
-  for i, bucket in ipairs(self.optimizer._buckets) do
-    before.steps[i] = {}
-    for k, entry in ipairs(bucket.entries) do before.steps[i][k] = entry.steps end
-  end
   return before
 end
 
@@ -58,10 +49,8 @@ local function restore(self, before)
   core.with_grad(false, function()
     for i, tensor in ipairs(self.tensors) do tensor:copy_(before.tensors[i]) end
   end)
-  for i, bucket in ipairs(self.optimizer._buckets) do
-    for k, entry in ipairs(bucket.entries) do entry.steps = before.steps[i][k] end
-  end
-  self.optimizer.steps, self.health.state = before.count, before.health
+  before.restore_steps()
+  self.health.state = before.health
   core.random_state(before.random)
 end
 

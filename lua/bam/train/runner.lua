@@ -10,7 +10,6 @@ local health = require "bam.train.health"
 local loop = require "bam.train.loop"
 local machine = require "bam.train.machine"
 local metrics = require "bam.train.metrics"
-local optim = require "bam.optim"
 local pinned = require "bam.train.pinned"
 local progress = require "bam.train.progress"
 local recheck = require "bam.train.recheck"
@@ -101,8 +100,7 @@ local function open_run(phase, o, found)
   local first = run.state.step + 1
   run.model = found and checkpoint.restore(o.description, found.directory) or build(phase, o)
   check_tokenizer(phase, run.model, o.data)
-  run.optimizer = optim.AdamW(run.model, { betas = o.betas, eps = o.eps,
-                                           weight_decay = o.weight_decay })
+  run.optimizer = o.optimizer:make(run.model)
   if found then run.optimizer:load_state(store.tensors(found)) end
   run.stream = o.data:open { context = o.context, batch = o.batch, steps = phase.steps,
                              seed = seed_of(phase) }
@@ -111,7 +109,7 @@ local function open_run(phase, o, found)
   run.first, run.clock, run.saved = first, core.clock(), core.clock()
   run.lr = pinned.schedule("option lr", o.lr, phase.steps)
   run.check_knobs = pinned.knobs(o.description, phase.steps)
-  run.check_routers, run.check_bam = guard.fixed(o.description, run.model)
+  run.check_code, run.check_bam = guard.fixed(o.description, run.model, o.optimizer.definition)
   run.gap = (o.on_step or o.on_eval) and guard.gap(run.model, run.optimizer, o.description)
   core.random_state(run.state.random)
   return run
@@ -283,7 +281,7 @@ local function run_steps(run, last, after_step)
     around = run.o.audit_every and around(run) or nil,
     judge = function(loss, norm)
       if run.gap then run.gap:check() end
-      if run.check_routers then run.check_routers() end
+      if run.check_code then run.check_code() end
       return run.health:judge(loss, norm, regime.at(run.state.step + 1, run))
     end,
   }

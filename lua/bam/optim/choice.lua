@@ -1,0 +1,136 @@
+-- bam.train's option `optimizer`: which one trains a phase and with what options, before there is a model. It is a
+-- name, a definition, or { name or definition, options }. What it comes to is part of the phase's fingerprint: options
+-- by their values, functions by their code, and so is a definition that a script has written.
+local check = require "bam.check"
+local closure_hash = require "bam.models.code"
+local definition = require "bam.optim.definition"
+local names = require "bam.models.names"
+local Router = require "bam.nn.router"
+
+local M = {}
+
+local Choice = {} -- methods
+local metatable = { __name = "choice of optimizer", __index = Choice }
+
+function metatable:__tostring() return string.format("optimizer %s", self.definition.name) end
+
+local WHAT = "train: option optimizer"
+
+-- The definition and its options, as they are given.
+local function split(value)
+  if type(value) ~= "table" or getmetatable(value) then return value, {} end
+  local options = {}
+  for key, field in pairs(value) do
+    if key ~= 1 then options[key] = field end
+  end
+  if options.lr ~= nil then
+    check.fail("%s: the learning rate is option lr of bam.train; groups = { { params = \"...\", lr_scale = 0.1 } } "
+               .. "gives some parameters another", WHAT)
+  end
+  return value[1], options
+end
+
+--- Read the option.
+---@param value any
+---@return table choice
+function M.read(value)
+  local chosen, given = split(value)
+  local d = definition.find(WHAT, chosen)
+  return setmetatable({ definition = d, options = d:read_options(string.format("%s: %s", WHAT, d.name), given) },
+                      metatable)
+end
+
+--- A live optimizer of a model.
+---@param model table
+---@return table
+function Choice:make(model)
+  local options = {}
+  for name, value in pairs(self.options) do
+    if name:sub(1, 1) ~= "_" then options[name] = value end
+  end
+  return self.definition(model, options)
+end
+
+-- ---- the fingerprint ----
+
+local function plain(value)
+  if type(value) == "function" or type(value) == "table" and getmetatable(value) then
+    return closure_hash.hash(value)
+  end
+  if type(value) ~= "table" then
+    return math.type(value) == "float" and math.tointeger(value) or value
+  end
+  local t = {}
+  for name, field in pairs(value) do
+    if type(name) ~= "string" or name:sub(1, 1) ~= "_" then t[name] = plain(field) end
+  end
+  return t
+end
+
+--- The code of a definition that a script has written, as hashes; nil of bam's own.
+---@param d table definition
+---@param hash fun(value: any): string
+---@return table<string, string>?
+function M.code(d, hash)
+  if d.is_builtin then return nil end
+  local code = { elementwise = d.elementwise, rest = d.rest and d.rest.name, counts = d.counts }
+  for name, field in pairs(d.code) do code[name] = hash(field) end
+  for name, hashed in pairs(d.rest and M.code(d.rest, hash) or {}) do code[string.format("rest.%s", name)] = hashed end
+  return code
+end
+
+--- What the choice adds to the settings of a phase. AdamW with plain options is said in the same way as before there
+--- was a choice.
+---@return table settings with the fields betas, eps and weight_decay, or with optimizer
+function Choice:settings()
+  local o = plain(self.options)
+  local is_adamw = self.definition.name == "AdamW" and self.definition.is_builtin
+  if is_adamw and not o.decay and not o.groups then
+    return { betas = o.betas, eps = self.options.eps, weight_decay = self.options.weight_decay }
+  end
+  return { optimizer = { name = self.definition.name, options = next(o) and o or nil,
+                         code = M.code(self.definition, closure_hash.hash) } }
+end
+
+-- ---- memory ----
+
+-- What stands for a parameter before there is a model: a tensor's shape, and the module that would hold it.
+local function stand_in(entry)
+  local shape = entry.shape
+  local tensor = { shape = shape, ndim = #shape, dtype = "f32", device = "cpu" }
+  function tensor.size(_, i) return shape[i < 0 and #shape + 1 + i or i] end
+  function tensor.count() return names.size(entry) end
+  local module = { no_decay = entry.kind == "embedding" or entry.kind == "norm" or entry.kind == "head" or nil,
+                   is_head = entry.kind == "router" and Router.is_head or nil }
+  return { name = entry.name, tensor = tensor, module = module }
+end
+
+-- Numbers that an optimizer keeps for a parameter, and computes before it writes them.
+local function numbers_of(d, o, p)
+  local rule, options = d:rule_of(p, o)
+  local alike, others = rule:state_of(options, not rule.elementwise and p.tensor or nil)
+  local count = p.tensor.count()
+  local state = #alike * count
+  for _, other in ipairs(others) do
+    local size = 1
+    for _, n in ipairs(other.shape) do size = size * n end
+    state = state + size
+  end
+  return state + (rule.code.update and count + state or 0)
+end
+
+--- Bytes for the state of a model's parameters, with the new values that an update written in Lua gives before they
+--- are written. State functions see a stand-in with the tensor's shape.
+---@param description table
+---@return integer
+function Choice:bytes(description)
+  local sum = 0
+  for _, entry in ipairs(names.list(description)) do
+    local p = stand_in(entry)
+    local fine, numbers = pcall(numbers_of, self.definition, self.options, p)
+    sum = sum + 4 * (fine and numbers or 2 * p.tensor.count()) -- as AdamW if the code needs a live tensor
+  end
+  return sum
+end
+
+return M

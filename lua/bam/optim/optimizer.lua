@@ -1,0 +1,220 @@
+--- What all optimizers share: step, zero_grad, clip, state, load_state. What an optimizer does with a parameter is
+--- in its definition (definition.lua).
+local check = require "bam.check"
+local core = require "bam.core"
+local flat = require "bam.optim.flat"
+local groups = require "bam.optim.groups"
+local saved = require "bam.optim.saved"
+local updates = require "bam.optim.updates"
+
+local ops = core.ops
+
+local M = {}
+
+local Optimizer = {} -- methods
+M.Optimizer = Optimizer
+
+local function refresh(self)
+  for _, p in ipairs(self._frozen) do
+    if p.tensor.requires_grad then
+      check.fail("%s: parameter `%s` was frozen when this optimizer was made; make a new one to "
+                 .. "train it", self.kind, p.name)
+    end
+  end
+  for _, bucket in ipairs(self._buckets) do flat.refresh(self.kind, bucket) end
+end
+
+-- The factor that clip left on the device, and that it is known to be of no use.
+local function forget_clip(self) self._clip, self._hopeless, self._is_sure = nil, false, false end
+
+-- What gradients of this norm are multiplied by, on the device: 0 when it is not finite.
+local function clip_factor(norm, max_norm)
+  local factor = ops.minimum(ops.div(max_norm, ops.add(norm, 1e-6)), 1)
+  return ops.where(ops.isfinite(norm), factor, 0)
+end
+
+--- Update the parameters from their gradients, which stay as they are. Frozen parameters, their
+--- state included, are left alone. If clip was called since the last step, its factor is applied.
+--- Does not wait for the device, unless the update is written in Lua. Ctrl-C comes before or after a step, not in
+--- the middle of one. When a step fails, nothing has changed.
+---@param lr? number default: the lr the optimizer was made with
+function Optimizer:step(lr)
+  lr = lr == nil and self.lr or check.value(string.format("%s:step: lr", self.kind), lr, "rate")
+  refresh(self)
+  if self._hopeless then
+    check.fail("%s:step: the norm of the gradients is not finite; nothing was changed. "
+               .. "opt:zero_grad() goes on without them, bam.debug { nan = true } finds the cause",
+               self.kind)
+  end
+  core.uninterrupted(updates.apply, self, lr)
+  forget_clip(self)
+end
+
+--- Set all gradients to 0. They stay tensors: p.grad is a view of the optimizer's buffer.
+function Optimizer:zero_grad()
+  refresh(self)
+  for _, bucket in ipairs(self._buckets) do core.zero { bucket.grad } end
+  forget_clip(self)
+end
+
+local clip_spec = { wait = { "boolean", true } }
+
+--- Measure the norm of all gradients together, and make the next step scale them so that it is at
+--- most `max_norm`. The gradients themselves do not change. The factor is computed on the device and
+--- stays there; with { wait = false } the norm does too, and a step after a norm that was not finite
+--- changes nothing.
+---@param max_norm number math.huge only measures
+---@param options? { wait: boolean }
+---@return number norm before clipping; without waiting, a tensor
+function Optimizer:clip(max_norm, options)
+  local what = string.format("%s:clip", self.kind)
+  if max_norm ~= math.huge then
+    max_norm = check.value(string.format("%s: max_norm", what), max_norm, "positive")
+  end
+  local o = check.options(what, options, clip_spec)
+  refresh(self)
+  local grads = {}
+  for _, bucket in ipairs(self._buckets) do
+    for _, segment in ipairs(bucket.segments) do grads[#grads + 1] = segment.grad end
+  end
+  local norm = core.with_grad(false, function()
+    local measured = core.grad_norm(grads)
+    self._clip = clip_factor(measured, max_norm):keep()
+    return measured
+  end)
+  self._is_sure = o.wait
+  if not o.wait then return norm end
+  local number = norm:item()
+  self._hopeless = not (number < math.huge)
+  return number
+end
+
+--- What bam.save needs to continue to the bit: the number of steps and the state of each parameter, by its name:
+--- "m.embed.weight"; and, where an update depends on it, in how many steps each was trained. They are the live
+--- tensors: clone what must not change with them.
+---@return table<string, tensor>
+function Optimizer:state()
+  local t = {}
+  for _, target in ipairs((saved.targets(self))) do t[target.name] = target.tensor end
+  return t
+end
+
+--- Overwrite the state and the numbers of steps by those of a saved one. Names and shapes are checked
+--- before anything changes. In what an older version saved, without the steps of each parameter,
+--- all were trained in every step.
+---@param values table<string, tensor>
+---@param options? { strict: boolean } with { strict = false } names on one side only are left alone
+---@return string[] missing
+---@return string[] unexpected
+function Optimizer:load_state(values, options) return saved.load(self, values, options) end
+
+--- The names of the parameters that are trained now, in a fixed order: all but the frozen ones.
+---@return string[]
+function Optimizer:trained()
+  local names = {}
+  for _, bucket in ipairs(self._buckets) do
+    for _, entry in ipairs(bucket.entries) do
+      if entry.tensor.requires_grad then names[#names + 1] = entry.name end
+    end
+  end
+  return names
+end
+
+--- Everything that a step changes: `tensors`, the buffers of parameters and state, and `parameters`, the set of the
+--- tensors that live in them.
+---@return tensor[] tensors
+---@return table<tensor, true> parameters
+function Optimizer:buffers()
+  local tensors, parameters = {}, {}
+  for _, bucket in ipairs(self._buckets) do
+    tensors[#tensors + 1] = bucket.param
+    for _, name in ipairs(bucket.names) do tensors[#tensors + 1] = bucket.state[name] end
+    for _, entry in ipairs(bucket.entries) do
+      parameters[entry.tensor] = true
+      for _, other in ipairs(entry.others) do tensors[#tensors + 1] = entry.state[other.name] end
+    end
+  end
+  return tensors, parameters
+end
+
+--- How many steps were done, in all and of each parameter, as a function that brings these numbers back.
+---@return fun()
+function Optimizer:remember_steps()
+  local all, own = self.steps, {}
+  for _, bucket in ipairs(self._buckets) do
+    for _, entry in ipairs(bucket.entries) do own[entry] = entry.steps end
+  end
+  return function()
+    self.steps = all
+    for entry, steps in pairs(own) do entry.steps = steps end
+  end
+end
+
+local function describe(self)
+  local count = 0
+  for _, bucket in ipairs(self._buckets) do
+    for _, entry in ipairs(bucket.entries) do count = count + entry.count end
+  end
+  return string.format("%s: %d parameters in %d buffers, %d steps done", self.kind, count,
+                       #self._buckets, self.steps)
+end
+
+-- ---- making one ----
+
+-- The state of one parameter whose shapes are its own.
+local function add_own_state(entry, others)
+  entry.others = others
+  for _, other in ipairs(others) do
+    local like = entry.tensor
+    entry.state[other.name] = core.full(other.shape, other.value, { dtype = other.dtype or like.dtype,
+                                                                    device = like.device }):keep()
+  end
+end
+
+-- The names of the state that all parameters of a set have alike, and what each has of its own.
+local function states_of(set)
+  local rule = set.rule
+  if rule.elementwise then return (rule:state_of(set.options)), {} end
+  local alike, others = nil, {}
+  for i, p in ipairs(set.parameters) do
+    local names
+    names, others[i] = rule:state_of(set.options, p.tensor)
+    if alike and table.concat(names, " ") ~= table.concat(alike, " ") then
+      check.fail("optim.%s: state: parameters `%s` and `%s` have different names of state with their own shapes; "
+                 .. "give those as { name = { shape = ... } }", rule.name, set.parameters[1].name, p.name)
+    end
+    alike = names
+  end
+  return alike, others
+end
+
+local function new_bucket(set)
+  local alike, others = states_of(set)
+  local bucket = flat.bucket(set.parameters, alike, set.rule.counts)
+  bucket.rule, bucket.options, bucket.weight_decay = set.rule, set.options, set.weight_decay
+  for i, entry in ipairs(bucket.entries) do add_own_state(entry, others[i] or {}) end
+  return bucket
+end
+
+--- A live optimizer.
+---@param definition table
+---@param params any
+---@param options? table
+---@return table
+function M.new(definition, params, options)
+  local what = string.format("optim.%s", definition.name)
+  if type(params) == "table" and not getmetatable(params) and params[1] ~= nil then
+    options = select(2, check.list_with_options(what, params, options))
+  end
+  local o = check.options(what, options, definition.spec)
+  definition:check_options(what, o)
+  if o.groups then groups.check_patterns(what, o.groups, o, definition) end
+  local sets, frozen = groups.sort(what, params, o, definition)
+  local self = { kind = definition.name, definition = definition, lr = o.lr, steps = 0, _frozen = frozen,
+                 _buckets = {} }
+  for i, set in ipairs(sets) do self._buckets[i] = new_bucket(set) end
+  for _, bucket in ipairs(self._buckets) do flat.fill(bucket) end
+  return setmetatable(self, { __name = definition.name, __index = Optimizer, __tostring = describe })
+end
+
+return M
