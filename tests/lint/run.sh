@@ -33,6 +33,9 @@ format)
     result $? "$file is not laid out as .clang-format says (make format):
 $(head -n 3 "$found")"
   done
+  awk 'length($0) > 120 { print FILENAME ":" FNR ": line of " length($0) " columns" }' $(c_files) >"$found"
+  test ! -s "$found"
+  result $? "$(cat "$found")"
   ;;
 *)
   echo "lint/run.sh: lua or format, not '$mode'" >&2
