@@ -1,4 +1,5 @@
-/* The ops: one line each, grouped by the file that defines them. */
+/* The ops, grouped by the file that defines them. */
+/* clang-format off */
 #define BAM_OPS(X)                                                                                \
   /* arithmetic.c */ X(add) X(sub) X(mul) X(div) X(floordiv) X(mod) X(pow)                        \
   /* arithmetic.c */ X(maximum) X(minimum) X(neg)                                                 \
@@ -33,3 +34,4 @@
   /* routed_ffn.c */ X(routed_ffn)                                                                \
   /* cross_entropy.c */ X(cross_entropy)                                                          \
   /* linear_cross_entropy.c */ X(linear_cross_entropy)
+/* clang-format on */

@@ -17,10 +17,12 @@ typedef void row_function(void *y, int64_t sy, const void *x, int64_t sx, int64_
       for (int64_t i = 0; i < n; i++)                                                             \
         y[i * sy] = WRITE_##to(READ_##from(x[i * sx]));                                           \
   }
+/* clang-format off */
 #define ALL_FROM(to) PAIR(to, b8) PAIR(to, u8) PAIR(to, i32) PAIR(to, i64) \
                      PAIR(to, f16) PAIR(to, bf16) PAIR(to, f32) PAIR(to, f64)
 ALL_FROM(b8) ALL_FROM(u8) ALL_FROM(i32) ALL_FROM(i64)
 ALL_FROM(f16) ALL_FROM(bf16) ALL_FROM(f32) ALL_FROM(f64)
+/* clang-format on */
 
 #define ROW(to)                                                                                   \
   { [BAM_BOOL] = b8_to_##to, [BAM_U8] = u8_to_##to, [BAM_I32] = i32_to_##to,                    \

@@ -18,11 +18,13 @@ typedef struct {
 #define DECLARE_PEAK(isa) double bam_cpu_##isa##_f32_peak(void);
 #define SET(id, name)                                                                             \
   { id, &bam_cpu_##name##_f32_table, &bam_cpu_##name##_f64_table, bam_cpu_##name##_f32_peak },
+/* clang-format off */
 DECLARE_PEAK(baseline) DECLARE_PEAK(avx2) DECLARE_PEAK(avx512)
 DECLARE(baseline, f32) DECLARE(baseline, f64)
 DECLARE(avx2, f32) DECLARE(avx2, f64)
 DECLARE(avx512, f32) DECLARE(avx512, f64)
 DECLARE(baseline, i32) DECLARE(baseline, i64) DECLARE(baseline, u8) DECLARE(baseline, b8)
+/* clang-format on */
 
 /* Those compiled in (ISAS in the Makefile), best first. */
 static const kernel_set sets[] = {

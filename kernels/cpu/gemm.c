@@ -107,11 +107,9 @@ void KERNEL(grouped_gemm)(bam_stream stream, const bam_grouped_gemm *gemm, void 
   for (int64_t e = 0; e < gemm->experts; e++) {
     int64_t from = offsets[e], rows = offsets[e + 1] - from, matrix = e * gemm->n * gemm->k;
     *(gemm->weights ? &g.k : &g.m) = rows;
-    if (gemm->weights)
-      KERNEL(gemm)(stream, &g, (real *)c + matrix, (const real *)a + from * gemm->n,
-                   (const real *)b + from * gemm->k);
-    else
-      KERNEL(gemm)(stream, &g, (real *)c + from * gemm->n, (const real *)a + from * gemm->k,
-                   (const real *)b + matrix);
+    real *to = (real *)c + (gemm->weights ? matrix : from * gemm->n);
+    const real *left = (const real *)a + from * (gemm->weights ? gemm->n : gemm->k);
+    const real *right = (const real *)b + (gemm->weights ? from * gemm->k : matrix);
+    KERNEL(gemm)(stream, &g, to, left, right);
   }
 }

@@ -24,11 +24,13 @@
 
 /* ---- the library ---- */
 
+/* clang-format off */
 #define FUNCTIONS(X)                                                                              \
   X(Create) X(Destroy) X(GetStatusString) X(Matmul) X(MatmulAlgoGetHeuristic)                     \
   X(MatmulDescCreate) X(MatmulDescSetAttribute) X(MatmulDescDestroy)                              \
   X(MatrixLayoutCreate) X(MatrixLayoutSetAttribute) X(MatrixLayoutDestroy)                        \
   X(MatmulPreferenceCreate) X(MatmulPreferenceSetAttribute) X(MatmulPreferenceDestroy)
+/* clang-format on */
 
 struct library {
 #define MEMBER(name) decltype(&cublasLt##name) name;

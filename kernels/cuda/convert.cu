@@ -12,10 +12,12 @@
   struct from##_to_##to {                                                                         \
     __device__ C_##to operator()(C_##from x) const { return WRITE_##to(READ_##from(x)); }         \
   };
+/* clang-format off */
 #define ALL_FROM(to) PAIR(to, b8) PAIR(to, u8) PAIR(to, i32) PAIR(to, i64)                        \
                      PAIR(to, f16) PAIR(to, bf16) PAIR(to, f32) PAIR(to, f64)
 ALL_FROM(b8) ALL_FROM(u8) ALL_FROM(i32) ALL_FROM(i64)
 ALL_FROM(f16) ALL_FROM(bf16) ALL_FROM(f32) ALL_FROM(f64)
+/* clang-format on */
 
 #define CASE(dtype, to, from)                                                                     \
   case dtype:                                                                                     \

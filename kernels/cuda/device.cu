@@ -13,7 +13,9 @@ extern "C" {
 #include "stream.h"
 
 #define DECLARE(type) extern "C" const bam_kernels bam_cuda_##type##_table;
+/* clang-format off */
 DECLARE(f32) DECLARE(f64) DECLARE(i32) DECLARE(i64) DECLARE(u8) DECLARE(b8)
+/* clang-format on */
 
 /* ---- memory ---- */
 

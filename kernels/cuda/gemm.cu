@@ -48,11 +48,9 @@ void KERNEL(grouped_gemm)(bam_stream stream, const bam_grouped_gemm *gemm, void 
     g.m = gemm->weights ? n : rows;
     g.n = gemm->weights ? k : n;
     g.k = gemm->weights ? rows : k;
-    if (gemm->weights)
-      KERNEL(gemm)(stream, &g, (real *)c + matrix, (const real *)a + from * n,
-                   (const real *)b + from * k);
-    else
-      KERNEL(gemm)(stream, &g, (real *)c + from * n, (const real *)a + from * k,
-                   (const real *)b + matrix);
+    real *to = (real *)c + (gemm->weights ? matrix : from * n);
+    const real *left = (const real *)a + from * (gemm->weights ? n : k);
+    const real *right = (const real *)b + (gemm->weights ? from * k : matrix);
+    KERNEL(gemm)(stream, &g, to, left, right);
   }
 }
