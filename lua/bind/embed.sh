@@ -8,9 +8,8 @@ set -eu
 out=$1
 shift
 # "bam.nn.linear lua/bam/nn/linear.lua" for each file.
-modules=$(printf '%s\n' "$@" | sed 's|^lua/\(.*\)\.lua$|\1 &|' | while read -r module file; do
-    printf '%s %s\n' "$(printf '%s' "${module%/init}" | tr / .)" "$file"
-done | LC_ALL=C sort)
+modules=$(printf '%s\n' "$@" | sed -e 's|^lua/\(.*\)\.lua$|\1 &|' -e 's|/init lua/| lua/|' \
+    -e ':dots' -e 's|^\([^ /]*\)/\([^ ]* \)|\1.\2|' -e 't dots' | LC_ALL=C sort)
 
 rows() {
     n=0
