@@ -183,7 +183,7 @@ $(B)/embedded.o: $(B)/embedded.S
 REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 DEPS   := deps $(addprefix deps-,test simt valgrind analyze lint format)
 
-.PHONY: run test cases simt bench accuracy asan analyze lint lint-format format compdb debug valgrind fuzz fuzzcheck faults \
+.PHONY: run test docs cases simt bench accuracy asan analyze lint lint-format format compdb debug valgrind fuzz fuzzcheck faults \
         $(DEPS) install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
@@ -205,6 +205,10 @@ simt: deps-simt ## the CUDA backend on the CPU: every test of an op and a recipe
 bench: deps ## measure speed, beside PyTorch where there is one
 	@$(REMAKE) all
 	$(B)/bamlua tests/bench/bench.lua
+
+docs: deps ## write docs/api, the reference of functions and classes, from the sources
+	@$(REMAKE) all
+	$(B)/bamlua docs docs/api
 
 accuracy: deps ## compare the errors of f32, op by op, with PyTorch's (BAMLUA_PEER_PYTHON names a Python that has it)
 	@$(REMAKE) all
@@ -275,6 +279,7 @@ $(DEPS):
 
 install: all ## install the program below PREFIX (and DESTDIR)
 	install -D -m 755 $(B)/bamlua $(DESTDIR)$(PREFIX)/bin/bamlua
+	install -D -m 644 docs/api/bam.d.lua $(DESTDIR)$(PREFIX)/share/bamlua/bam.d.lua
 
 clean: ## remove what was built
 	rm -rf build build-*

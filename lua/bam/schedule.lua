@@ -8,7 +8,8 @@ local core = require "bam.core"
 
 local M = {}
 
-local Schedule = {} -- methods
+---@class schedule
+local Schedule = {}
 local metatable = { __name = "schedule", __index = Schedule }
 
 local function new(text, value)

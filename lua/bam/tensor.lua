@@ -3,6 +3,7 @@ local check = require "bam.check"
 local core = require "bam.core"
 local display = require "bam.display"
 
+---@class tensor
 local methods = core.methods
 local metatable = debug.getmetatable(core.zeros(1))
 

@@ -14,6 +14,7 @@ local M = {}
 --           returns is whether the program exits with 0; an error is printed and exits with 1.
 M.list = {
   audit = "check that every file of a run is intact and belongs to it",
+  docs = "write the reference from the sources: bamlua docs docs/api",
   help = "explain a function, a class or a module: bamlua help nn.Linear",
 }
 

@@ -9,7 +9,8 @@ local readonly = require "bam.readonly"
 
 local M = {}
 
-local Description = {} -- methods
+---@class bam.Description
+local Description = {}
 
 -- "top-2", or "top-(linear { from = 4, to = 1, warmup = 0 })"
 local function top_text(k)

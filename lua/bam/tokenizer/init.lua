@@ -10,7 +10,8 @@ local step_list = require "bam.tokenizer.steps"
 
 local M = {}
 
-local Tokenizer = {} -- methods
+---@class tokenizer
+local Tokenizer = {}
 local metatable = { __name = "tokenizer", __index = Tokenizer }
 
 -- The fields of core.bpe or core.bpe_trainer: how the steps cut text, and `fields`.

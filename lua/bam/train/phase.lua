@@ -11,7 +11,8 @@ local written = require "bam.train.settings"
 
 local M = {}
 
-local Phase = {} -- methods
+---@class bam.Phase
+local Phase = {}
 local metatable = { __name = "phase", __methods = Phase }
 
 function metatable.__index(self, name)
