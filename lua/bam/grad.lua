@@ -1,17 +1,19 @@
---- Differentiation beyond x:backward(): where nothing is recorded, ops of one's own, recomputation, NaN hunting.
+--- Differentiation: code without recording, custom ops, recomputation, NaN checks.
 local check = require "bam.check"
 local core = require "bam.core"
 
 local M = {}
 
---- Call `f(...)` without recording: results need no gradient, and leaves may be written in place.
+--- Call f(...) without recording: results do not require a gradient, and leaves may be changed in place.
 ---@param f function
----@return any ... what f returns
+---@param ... any arguments of f
+---@return any ... results of f
 function M.no_grad(f, ...) return core.with_grad(false, f, ...) end
 
---- Call `f(...)` with recording on, also inside no_grad.
+--- Call f(...) with recording switched on, even inside no_grad.
 ---@param f function
----@return any ... what f returns
+---@param ... any arguments of f
+---@return any ... results of f
 function M.enable_grad(f, ...) return core.with_grad(true, f, ...) end
 
 local function is_tensor(value) return getmetatable(value) == "tensor" end
@@ -59,12 +61,18 @@ local function check_versions(name, versions)
   end
 end
 
---- An op written in Lua. `forward(ctx, ...)` runs unrecorded and returns tensors; what it stores in the table ctx is
---- there again in `backward(ctx, ...)`; tensors there may not be changed in place until then. backward gets one
---- gradient per output (nil where none arrived) and returns one gradient (or nil) per tensor argument of the call, in
---- order. It must not write to the gradients it gets.
+--- Define an op in Lua. forward(ctx, ...) runs without recording and returns tensors; what it stores in the table
+--- ctx is available in backward(ctx, ...), and tensors in it must not be changed in place before that. backward
+--- receives one gradient per output (nil if none arrived), which it must not change, and returns one gradient (or
+--- nil) per tensor argument, in order.
+---
+---   local square = bam.custom {
+---     forward = function(ctx, x) ctx.x = x return x * x end,
+---     backward = function(ctx, grad) return grad * ctx.x * 2 end,
+---   }
+---   local y = square(x)
 ---@param spec { forward: function, backward: function, name?: string }
----@return function op call it like any op
+---@return function op
 function M.custom(spec)
   check_spec(spec)
   return function(...)
@@ -115,11 +123,12 @@ local function fresh_leaves(arguments)
   return leaves
 end
 
---- Call `f(...)` without keeping what its backward needs: backward runs f again instead. Random numbers come out the
---- same. The gradients of parameters that f uses are collected as usual, and f may use other results of the graph, the
---- same at both runs.
----@param f function from tensors (and anything else) to tensors
----@return tensor ...
+--- Call f(...) without keeping intermediate results: backward runs f again. Random numbers are the same in both
+--- runs. Gradients of parameters that f uses are collected as usual. f may use other results of the graph if they
+--- are the same in both runs.
+---@param f function from tensors (and other arguments) to tensors
+---@param ... any arguments of f
+---@return tensor ... results of f
 function M.checkpoint(f, ...)
   if not core.is_recording() then return f(...) end
   local arguments, before = table.pack(...), core.random_state()
@@ -154,8 +163,8 @@ function M.checkpoint(f, ...)
   return table.unpack(results, 1, outputs.n)
 end
 
---- Switch checks on or off. `nan`: every op, forward and backward, is checked; the first that makes a NaN raises an
---- error that names it and the script line. Slow.
+--- Switch checks on or off. With nan = true the first op, forward or backward, that produces a NaN raises an error
+--- with its name and the line of the script. Slow.
 ---@param options { nan: boolean }
 function M.debug(options)
   core.check_nan(check.options("debug", options, { nan = { "boolean" } }).nan)

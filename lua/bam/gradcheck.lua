@@ -46,11 +46,12 @@ local function numeric(flat, i, eps, value)
   return slope
 end
 
---- Compare the gradients of `fn(table.unpack(inputs))` from backward with central differences, for every input that
---- requires one. Inputs that do must be f64 and contiguous. Raises an error that names the element that differs.
+--- Compare the gradients of fn(table.unpack(inputs)) with central differences, for every input that requires a
+--- gradient. These inputs must be f64 and contiguous. A difference is an error that names the element.
 ---@param fn function from tensors to one or more tensors
 ---@param inputs tensor[]
----@param options? { eps?: number, tolerance?: number } defaults 1e-6 and 1e-5 (relative to 1 + the gradient)
+---@param options? { eps?: number, tolerance?: number } eps is 1e-6 and tolerance, relative to 1 + the gradient,
+--- 1e-5 by default
 ---@return boolean true
 return function(fn, inputs, options)
   check_inputs(inputs)

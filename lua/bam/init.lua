@@ -1,6 +1,5 @@
---- bamlua: tensors, autograd, layers and training, for Branch-Attend-Mix and whatever else you
---- build. Everything public is a field of this module; `help(bam.softmax)` explains one, `help()`
---- gives an overview.
+--- bamlua: tensors, autograd, layers and training, for Branch-Attend-Mix and your own experiments. Everything
+--- public is a field of this module. help(bam.softmax) explains a function; help() gives an overview.
 local core = require "bam.core"
 
 local M = {}
@@ -46,13 +45,13 @@ M.spread = require("bam.train.spread").spread
 M.loop = require "bam.train.loop"
 
 ---@class bam.LoadOptions
----@field dtype? "f32"|"f64" of the model; "f64" by default where it was saved so, else "f32"
----@field routers? { attention?: function, ffn?: function } what makes those written in Lua
+---@field dtype? "f32"|"f64" dtype of the model; f64 if it was saved in f64, otherwise f32 by default
+---@field routers? { attention?: function, ffn?: function } make the routers that were written in Lua
 
---- Reads a safetensors file, all of it or the tensors named; or the model of a checkpoint
---- directory, which comes back live.
+--- Load a safetensors file, or the model of a checkpoint directory, in evaluation mode.
 ---@param path string
----@param options? bam.LoadOptions for a directory; for a file, a list of names of tensors
+---@param options? bam.LoadOptions|string[] options for a directory; for a file, names of the tensors to read (all
+--- by default)
 ---@return table tensors by name, or the model
 ---@return table<string, string>? metadata of a file
 function M.load(path, options)

@@ -1,7 +1,6 @@
---- JSON as Lua values: an object is a table with string keys, an array a list, null is
---- `json.null`, and the rest is what it is in Lua: an integer stays an integer, 1.0 a float.
---- What was decoded encodes to the same values, also an empty array: arrays bear a mark, which
---- `json.array` puts on lists of your own.
+--- JSON as Lua values. An object is a table with string keys, an array a list, null is `json.null`. Integers stay
+--- integers, 1.0 is a float. Decoded values encode to the same JSON, even an empty array: arrays carry a mark,
+--- which `json.array` puts on lists of your own.
 local check = require "bam.check"
 local core = require "bam.core"
 
@@ -16,19 +15,18 @@ function mark.__tostring(list) return string.format("json.array of %d", #list) e
 --- What null is decoded to and encoded from; it equals only itself.
 M.null = sample[1]
 
---- The value of a JSON text in UTF-8: an object, an array, or a string, number, true, false or null
---- alone. An integer beyond 64 bits becomes a float, as in Lua's own text. Errors name the byte:
---- malformed text, a key twice in one object, half a surrogate pair, a number beyond a float,
---- objects and arrays more than 64 deep, and more than 10 million values.
+--- Parse UTF-8 JSON: an object, an array or a single value. Integers beyond 64 bits become floats, as in Lua.
+--- Errors name the byte: malformed text, a duplicate key, half a surrogate pair, a number beyond the range of a
+--- float, more than 64 levels, more than 10 million values.
 ---@param text string
 ---@return any
 function M.decode(text) return core.json_decode(text) end
 
---- The object or array in a JSON file that may be missing or damaged. That it cannot be read just now (too
---- many open files, no permission, a fault of the disk) is an error: the file may be sound.
+--- Read the object or array in a JSON file that may be missing or damaged. A file that cannot be read at the moment
+--- (too many open files, no permission, a disk error) is an error, as it may be intact.
 ---@param path string
----@return table? value nil when it is missing, malformed or something else
----@return string? message then: what is wrong
+---@return table? value nil if the file is missing, malformed or something else
+---@return string? message what is wrong in that case
 function M.read(path)
   local info = core.file_info(path)
   if not info then return nil, string.format("%s is missing", path) end
@@ -39,19 +37,18 @@ function M.read(path)
   return nil, string.format("%s holds no object, but %s", path, check.describe(value))
 end
 
---- The JSON text of a value: without spaces on one line, or indented. A table with the keys 1 to n
---- is an array, one with string keys an object, {} an empty object, json.array {} an empty array.
---- Keys are sorted, so that equal values give equal texts; floats are read back exactly. What JSON
---- cannot hold is an error that says where it is.
+--- Write JSON on one line without spaces, or indented. A table with keys 1 to n is an array, one with string keys
+--- an object, {} an empty object, json.array {} an empty array. Keys are sorted, so equal values give equal texts;
+--- floats round-trip exactly. A value that JSON cannot represent is an error that says where it is.
 ---@param value any
----@param options? { indent: integer } how many spaces each level is indented by, 0 to 16
+---@param options? { indent?: integer } spaces per level, 0 to 16; 0 by default
 ---@return string
 function M.encode(value, options)
   local o = check.options("json.encode", options, { indent = { "integer", 0 } })
   return core.json_encode(value, o.indent)
 end
 
---- Marks a list as an array, so that it is encoded as one even when it is empty.
+--- Mark a list as an array, so that it is encoded as one even if it is empty.
 ---@param list table
 ---@return table list
 function M.array(list)

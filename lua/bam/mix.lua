@@ -109,43 +109,45 @@ end
 local mix_spec = with_common { experts = { "list" }, attention = { "table", optional = true } }
 
 ---@class bam.AttentionMix
----@field experts? "mean" no attention experts: the mean of all, as in BTX; then nothing else
----@field kv? "own"|"shared" keys and values of each expert, the default, or their mean for all
----@field routing? "soft"|integer|schedule all experts, the default, or the k with largest gates
+---@field experts? "mean" no attention experts but the mean of all, as in BTX; excludes the other options
+---@field kv? "own"|"shared" keys and values: of each expert (default), or their mean for all
+---@field routing? "soft"|integer|schedule all experts (default), or the k with the largest gates
 ---@field temperature? number|schedule the router's logits are divided by it; 1 by default
 ---@field jitter? number|schedule of the router, as in nn.Router; 0 by default
----@field renormalise? boolean the gates of the k sum to 1; false by default. With k = 2 or more experts
---- that are copies then compute what the copied one does; with k = 1 a router cannot learn
+---@field renormalise? boolean the k gates sum to 1, as in nn.Router; false by default
 ---@field router? function makes a router of your own, see nn.Router
 
 ---@class bam.FFNMix
 ---@field top_k? integer|schedule experts per token, 1 by default
----@field temperature? number|schedule as in bam.AttentionMix
----@field jitter? number|schedule as in bam.AttentionMix
----@field renormalise? boolean the gates of the k sum to 1; false by default. With k = 2 or more experts
---- that are copies then compute what the copied one does; with k = 1 a router cannot learn
----@field extra_seed_copies? integer so many more experts, which begin as the seed's; 0 by default
+---@field temperature? number|schedule the router's logits are divided by it; 1 by default
+---@field jitter? number|schedule of the router, as in nn.Router; 0 by default
+---@field renormalise? boolean the k gates sum to 1, as in nn.Router; false by default
+---@field extra_seed_copies? integer number of additional experts that start as copies of the seed's FFN; 0 by
+--- default
 ---@field router? function makes a router of your own, see nn.Router
 
---- What is frozen: true, false, or a schedule (or function of progress) that is not 0 while it is.
+--- What is frozen: true, false, or a schedule (or function of progress), which freezes while it is not 0.
 ---@class bam.Freeze
----@field experts? boolean|number|schedule both kinds; shared keys and values are no expert's
----@field routers? boolean|number|schedule those of attention and FFN
+---@field experts? boolean|number|schedule attention and FFN experts; shared keys and values belong to no expert
+---@field routers? boolean|number|schedule routers of attention and FFN
 ---@field rest? boolean|number|schedule everything else
 
---- Describes the mixture of dense models (BAM §4): attention and FFN experts are theirs, everything
---- else is their uniform mean, routers are random. The first model is the seed.
+--- Describe a mixture of dense models (BAM §4): attention and FFN experts are taken from the models, routers are
+--- random, everything else is the uniform mean. The first model is the seed.
+---
+---   local mixture = bam.mix { experts = { seed, law, code }, attention = { kv = "shared" }, ffn = { top_k = 1 } }
+---   local model = mixture:build()
 ---@class bam.MixOptions
----@field experts table list of live models, checkpoint directories, descriptions or phases
+---@field experts table list of models, checkpoint directories, descriptions or phases
 ---@field attention? bam.AttentionMix
 ---@field ffn? bam.FFNMix
----@field load_balance? number|schedule coefficient of that loss, 0.01 by default
----@field z_loss? number|schedule coefficient of that loss, 0.001 by default
----@field aux_tokens? integer consecutive tokens over which the load is balanced; 0, default: all
----@field freeze? bam.Freeze what is not trained at which steps; model:set_step acts on it
----@field seed? integer of the routers' first weights; default: the run's in training, else 1
+---@field load_balance? number|schedule coefficient of the load-balance loss, 0.01 by default
+---@field z_loss? number|schedule coefficient of the z loss, 0.001 by default
+---@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
+---@field freeze? bam.Freeze what is frozen at which steps; model:set_step applies it
+---@field seed? integer seed of the routers' initial weights; by default that of the run in training, otherwise 1
 ---@param options bam.MixOptions
----@return table description
+---@return bam.Description
 function M.mix(options)
   local o = check.options("mix", options, mix_spec)
   check_list("mix", o.experts)
@@ -156,19 +158,19 @@ end
 
 local upcycle_spec = with_common { model = { "any" }, experts = { "size" } }
 
---- Describes the sparse upcycling of one dense model (Komatsuzaki 2022): its attention, and FFN
---- experts that begin as copies of its FFN.
+--- Describe the sparse upcycling of one dense model (Komatsuzaki 2022): its attention, and FFN experts that start
+--- as copies of its FFN.
 ---@class bam.UpcycleOptions
----@field model any as one of bam.mix's experts
----@field experts integer how many
+---@field model any a model, checkpoint directory, description or phase
+---@field experts integer number of FFN experts
 ---@field ffn? bam.FFNMix
----@field load_balance? number|schedule coefficient of that loss, 0.01 by default
----@field z_loss? number|schedule coefficient of that loss, 0.001 by default
----@field aux_tokens? integer consecutive tokens over which the load is balanced; 0, default: all
----@field freeze? bam.Freeze what is not trained at which steps; model:set_step acts on it
----@field seed? integer of the routers' first weights; default: the run's in training, else 1
+---@field load_balance? number|schedule coefficient of the load-balance loss, 0.01 by default
+---@field z_loss? number|schedule coefficient of the z loss, 0.001 by default
+---@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
+---@field freeze? bam.Freeze what is frozen at which steps; model:set_step applies it
+---@field seed? integer seed of the routers' initial weights; by default that of the run in training, otherwise 1
 ---@param options bam.UpcycleOptions
----@return table description
+---@return bam.Description
 function M.upcycle(options)
   local o = check.options("upcycle", options, upcycle_spec)
   if o.experts < 2 then check.fail("upcycle: at least 2 experts make a mixture") end

@@ -1,8 +1,7 @@
---- Schedules: numbers that change over a run, such as learning rates and loss coefficients. A
---- schedule is a value; s:at(step, total) is its number at a step (the first is 1, the last is
---- `total`), and s(step, total) the same. Progress goes from 0 at the first step to 1 at the last.
---- A warm-up rises in equal steps and reaches the full value at its last step; it is a share of the
---- run when below 1, else a number of steps.
+--- Schedules: numbers that change over a run, such as learning rates and loss coefficients. s:at(step, total), or
+--- s(step, total), is the value at a step; steps count from 1 to `total`. Progress is 0 at the first step and 1 at
+--- the last. A warm-up rises linearly to the full value; it is a share of the run if below 1, otherwise a number of
+--- steps.
 local check = require "bam.check"
 local core = require "bam.core"
 
@@ -24,9 +23,9 @@ function M.is(x) return getmetatable(x) == metatable end
 function metatable:__tostring() return self.text end
 function metatable:__call(step, total) return self:at(step, total) end
 
---- The number at a step.
+--- The value at a step.
 ---@param step integer from 1
----@param total integer the last step
+---@param total integer number of steps
 ---@return number
 function Schedule:at(step, total)
   total = check.value("schedule: total", total, "size")
@@ -63,8 +62,8 @@ local function warmed(warmup, rest)
   end
 end
 
---- Always the same value, perhaps after a warm-up.
----@param value number|{ value: number, warmup?: number }
+--- A constant value, optionally after a warm-up.
+---@param value number|{ value: number, warmup?: number } warmup is 0 by default
 ---@return schedule
 function M.constant(value)
   if type(value) ~= "table" then
@@ -78,8 +77,8 @@ function M.constant(value)
              warmed(o.warmup, function() return o.value end))
 end
 
---- From one value to another on a straight line.
----@param options { from: number, to: number, warmup?: number }
+--- A straight line from one value to another.
+---@param options { from: number, to: number, warmup?: number } warmup is 0 by default
 ---@return schedule
 function M.linear(options)
   local o = check.options("schedule.linear", options,
@@ -90,8 +89,8 @@ function M.linear(options)
              warmed(o.warmup, line))
 end
 
---- Half a cosine from `peak` down to `floor`, which is a share of the peak.
----@param options { peak: number, warmup?: number, floor?: number }
+--- Half a cosine from `peak` down to `floor` * `peak`.
+---@param options { peak: number, warmup?: number, floor?: number } warmup and floor are 0 by default
 ---@return schedule
 function M.cosine(options)
   local o = check.options("schedule.cosine", options,
@@ -123,8 +122,8 @@ local function check_pair(what, pair)
   if n ~= 2 then check.fail("%s: expected two entries, got %d", what, n) end
 end
 
---- Straight lines between points { progress, value }, progress from 0 to 1. Two points at one
---- progress make a jump; before the first point and after the last the value stays.
+--- Straight lines between points { progress, value }. Two points with the same progress make a jump. The value is
+--- constant before the first point and after the last.
 ---@param points number[][]
 ---@return schedule
 function M.piecewise(points)
@@ -163,8 +162,7 @@ local function read_sequence(parts)
   return copy, texts
 end
 
---- Several schedules one after the other, each over its share of the run: { { 0.2, a }, { 0.8, b }
---- }.
+--- Schedules one after another, each over its share of the run: { { 0.2, a }, { 0.8, b } }.
 ---@param parts table[] pairs of a share and a schedule (or a number, or a function of progress)
 ---@return schedule
 function M.sequence(parts)
@@ -195,10 +193,10 @@ local function from_function(f, convert)
   end)
 end
 
---- `x` as a schedule: a number stays constant, a function is called with the progress from 0 to 1,
---- and a schedule is what it is.
+--- Convert to a schedule: a number is constant, a function is called with the progress, a schedule is returned as
+--- it is.
 ---@param x number|function|schedule
----@param convert? fun(value: any): any applied to what a function gives
+---@param convert? fun(value: any): any applied to the results of a function
 ---@return schedule
 function M.of(x, convert)
   if M.is(x) then return x end
@@ -210,7 +208,7 @@ end
 
 local PACKED = 128 -- numbers packed at once
 
---- A hash of the values of a schedule, or of any numbers.
+--- A hash of a list of numbers, such as the values of a schedule.
 ---@param numbers number[]
 ---@return string hex
 function M.hash(numbers)
@@ -223,7 +221,7 @@ function M.hash(numbers)
   return core.hash(table.concat(parts))
 end
 
---- A schedule as data that defines it: its values at every step of a run, as a digest.
+--- A schedule as data: a hash of its values at every step of a run.
 ---@param s schedule
 ---@param total integer steps of the run
 ---@return { first: number, last: number, digest: string }

@@ -1,4 +1,4 @@
---- Methods of tensors that are made of others: views with friendlier arguments, in-place arithmetic, printing.
+--- Methods of tensors that are written in Lua: views, in-place arithmetic, printing.
 local check = require "bam.check"
 local core = require "bam.core"
 local display = require "bam.display"
@@ -26,7 +26,7 @@ local function dimension(x, dim, what, extent)
   return d
 end
 
---- A view with two dimensions exchanged.
+--- A view with two dimensions swapped.
 ---@param a integer
 ---@param b integer
 ---@return tensor
@@ -38,7 +38,7 @@ function methods:transpose(a, b)
   return self:permute(order)
 end
 
---- A matrix with rows and columns exchanged; a view.
+--- The transpose of a matrix, as a view.
 ---@return tensor
 function methods:t()
   if self.ndim ~= 2 then
@@ -47,7 +47,7 @@ function methods:t()
   return self:permute(2, 1)
 end
 
---- A view without dimension `dim`, which must have size 1; without `dim`, drop every dimension of size 1.
+--- A view without dimension `dim`, which must have size 1; without `dim`, drop all dimensions of size 1.
 ---@param dim? integer
 ---@return tensor
 function methods:squeeze(dim)
@@ -71,9 +71,9 @@ function methods:unsqueeze(dim)
   return self:reshape(shape)
 end
 
---- Dimensions `first` to `last` (default: all) merged into one.
----@param first? integer
----@param last? integer
+--- Merge dimensions `first` to `last` into one.
+---@param first? integer 1 by default
+---@param last? integer -1 by default
 ---@return tensor
 function methods:flatten(first, last)
   if self.ndim == 0 then return self:reshape(1) end
@@ -104,9 +104,9 @@ function methods:slice(dim, first, last)
   return self:narrow(dim, from, math.max(to - from + 1, 0))
 end
 
---- Cut along a dimension into views: pieces of `sizes` (a number: equal pieces, the last may be smaller).
+--- Split a dimension into views of the given sizes. A number gives equal sizes; the last may be smaller.
 ---@param sizes integer|integer[]
----@param dim? integer default 1
+---@param dim? integer 1 by default
 ---@return tensor[]
 function methods:split(sizes, dim)
   dim = dimension(self, dim or 1, "split")
@@ -129,9 +129,9 @@ function methods:split(sizes, dim)
   return pieces
 end
 
---- Cut along a dimension into `n` views of equal size (the last may be smaller).
+--- Split a dimension into at most `n` views of equal size; the last may be smaller.
 ---@param n integer
----@param dim? integer default 1
+---@param dim? integer 1 by default
 ---@return tensor[]
 function methods:chunk(n, dim)
   if math.type(n) ~= "integer" or n < 1 then check.fail("chunk: expected a number of pieces of at least 1") end
@@ -143,8 +143,8 @@ end
 local is_float = { f16 = true, bf16 = true, f32 = true, f64 = true }
 for _, name in ipairs { "add", "sub", "mul", "div" } do
   local op = core.ops[name]
-  --- The result of the op without the underscore, written over the tensor itself.
-  ---@param value tensor | number
+  --- The op of the same name without the underscore, in place.
+  ---@param value tensor|number
   ---@return tensor self
   methods[string.format("%s_", name)] = function(self, value)
     local result = op(self, value)
@@ -156,17 +156,17 @@ for _, name in ipairs { "add", "sub", "mul", "div" } do
   end
 end
 
---- Overwrite every element by a number.
+--- Fill the tensor with a number.
 ---@param value number
 ---@return tensor self
 function methods:fill_(value) return self:copy_(value) end
 
---- Overwrite every element by 0.
+--- Fill the tensor with 0.
 ---@return tensor self
 function methods:zero_() return self:copy_(0) end
 
---- Set requires_grad (default true) and return the tensor.
----@param requires_grad? boolean
+--- Set requires_grad and return the tensor.
+---@param requires_grad? boolean true by default
 ---@return tensor self
 function methods:requires_grad_(requires_grad)
   if requires_grad == nil then requires_grad = true end

@@ -48,8 +48,8 @@ end
 
 return {
   usage = "[--check] DIRECTORY",
-  text = "Write the reference of bam's functions and classes to DIRECTORY: a Markdown page per topic, and bam.d.lua for\n"
-    .. "editors. Prints the names of files that changed.",
+  text = "Write the reference of bam's functions and classes to DIRECTORY: a Markdown page per topic, and\n"
+    .. "bam.d.lua for editors. Prints the names of files that changed.",
   flags = { { "check", "", "write nothing; the exit code is 1 if a file is out of date" } },
   run = run,
 }

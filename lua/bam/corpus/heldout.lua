@@ -11,6 +11,7 @@ local M = {}
 
 local DECODED = 1 << 14 -- tokens at once
 
+--- Held-out text: text.heldout.
 ---@class bam.Heldout
 local Heldout = {}
 local metatable = { __name = "bam.heldout", __index = Heldout, __methods = Heldout }
@@ -24,7 +25,7 @@ end
 ---@return table heldout
 function M.new(text) return setmetatable({ text = text }, metatable) end
 
---- What the held-out text and its tokens are, as plain values. Prepares the text.
+--- A fingerprint of the held-out text and its tokens, as plain values.
 ---@return table identity
 function Heldout:identity()
   local corpus = self.text:prepare()
@@ -65,6 +66,7 @@ end
 
 -- ---- what evaluating reads ----
 
+--- Held-out text in rows: heldout:open makes it.
 ---@class bam.HeldoutSet
 local Set = {}
 local set_metatable = { __name = "bam.heldout set", __index = Set, __methods = Set }
@@ -80,9 +82,9 @@ end
 
 --- Rows `first` to `first + count - 1` of a domain.
 ---@param domain string
----@param first? integer from 1, which is the default
----@param count? integer all from `first` on by default
----@return table batch as a stream's; targets beyond the end are -100
+---@param first? integer 1 by default
+---@param count? integer all rows from `first` on by default
+---@return table batch as stream:batch returns; targets beyond the end are -100
 function Set:batch(domain, first, count)
   local set = rawget(self, domain)
   if not set or not set.grid then
@@ -103,11 +105,11 @@ end
 
 local open_spec = { context = { "extent" }, tokens = { "size", math.maxinteger } }
 
---- The rows to evaluate on: for each domain, under its name, how many rows there are (count), how
---- many tokens they predict (tokens), and how many bytes of text these are (bytes).
+--- Rows to evaluate on. For each domain, the result has under its name the number of rows (count), of tokens that
+--- they predict (tokens) and of bytes of their text (bytes).
 ---@class bam.HeldoutOptions
----@field context integer tokens of a row
----@field tokens? integer of a domain at most, in whole rows, at least one; all by default
+---@field context integer tokens per row
+---@field tokens? integer limit per domain, in whole rows, at least one; all by default
 ---@param options bam.HeldoutOptions
 ---@return bam.HeldoutSet
 function Heldout:open(options)

@@ -1,8 +1,10 @@
---- bam.corpus makes text to train on out of files: bam.corpus({ law = "law/*.jsonl.zst", code = {
---- files = "code/*.jsonl", heldout = "code/last.jsonl", field = "content" } }, { vocab = 4096 }).
---- Files are plain text, where a line <|endoftext|> stands between documents, or JSON lines (.jsonl,
---- .ndjson, or .json that holds an object on each line) with a document in a field; either may be
---- compressed, .gz or .zst. What they become is kept in a cache.
+--- Text to train on, from files. Plain text has lines <|endoftext|> between documents; JSON lines (.jsonl, .ndjson,
+--- or .json with an object per line) have a document in a field. Either may be compressed, .gz or .zst. Tokens are
+--- cached.
+---
+---   local text = bam.corpus({ law = "law/*.jsonl.zst",
+---                             code = { files = "code/*.jsonl", heldout = "code/last.jsonl", field = "content" } },
+---                           { vocab = 4096 })
 local check = require "bam.check"
 local debian = require "bam.corpus.debian"
 local domains = require "bam.corpus.domains"
@@ -81,20 +83,20 @@ local function read_settings(o, names)
   return o
 end
 
---- The files of some domains as text to train on. Nothing is read yet. Paths are relative to the
---- script; a domain is a path, a list of paths, or a table { files, heldout?, field?, format?,
---- skip_bad? }, where paths may be patterns such as "law/*.txt".
+--- Text to train on, by domain. A domain is a path, a list of paths, or a table { files, heldout?, field?, format?,
+--- skip_bad? }; paths may be patterns such as "law/*.txt" and are relative to the script. Nothing is read before it
+--- is needed.
 ---@class bam.CorpusOptions
----@field vocab? integer tokens of the tokenizer, which is trained on this text
----@field tokenizer? string|table path of a tokenizer.json to use instead; or { vocab, from, pattern
---- }: it is trained on the domains listed in `from`, all by default, so that others can be added
---- without changing it
----@field heldout? number share of the documents that training never sees, 0.02 by default
----@field field? string of JSON lines, "text" by default; one within another is "doc.text"
----@field format? "jsonl"|"text" of files whose name and contents do not tell, or tell wrongly
----@field skip_bad? boolean skip and count lines of JSON that hold no document, instead of stopping
----@field pattern? string|table how the tokenizer cuts text first, see tokenizer.train
----@field cache? string directory, instead of $BAMLUA_CACHE or ~/.cache/bamlua
+---@field vocab? integer vocabulary of the tokenizer to train on this text
+---@field tokenizer? string|table path of a tokenizer.json to use instead; or { vocab, from, pattern }: the
+--- tokenizer is trained on the domains listed in `from` (all by default), so that adding other domains does not
+--- change it
+---@field heldout? number share of the documents that are held out, 0.02 by default
+---@field field? string field of JSON lines, "text" by default; "doc.text" is nested
+---@field format? "jsonl"|"text" format of files whose name and contents do not agree
+---@field skip_bad? boolean count and skip JSON lines without a document instead of stopping; false by default
+---@field pattern? string|table how the tokenizer splits text, see tokenizer.train
+---@field cache? string cache directory; $BAMLUA_CACHE or ~/.cache/bamlua by default
 ---@param given table<string, string|string[]|table>
 ---@param options bam.CorpusOptions
 ---@return bam.Text
@@ -108,11 +110,11 @@ end
 
 local debian_spec = { vocab = { "size", 2048 }, cache = { "string", optional = true } }
 
---- The text of packages of Debian in four domains: general, law, math and code, the same on every
---- machine. Nothing is read yet.
+--- Text from Debian packages in four domains, general, law, math and code, the same on every machine. Nothing is
+--- read before it is needed.
 ---@class bam.DebianOptions
----@field vocab? integer tokens of the tokenizer, 2048 by default
----@field cache? string directory, instead of $BAMLUA_CACHE or ~/.cache/bamlua
+---@field vocab? integer vocabulary of the tokenizer, 2048 by default
+---@field cache? string cache directory; $BAMLUA_CACHE or ~/.cache/bamlua by default
 ---@param options? bam.DebianOptions
 ---@return bam.Text
 function M.debian(options)

@@ -15,6 +15,7 @@ local M = {}
 
 -- ---- the stream of one run ----
 
+--- The training data of one run: every batch is a function of its step.
 ---@class bam.Stream
 local Stream = {}
 local stream_metatable = { __name = "bam.stream", __index = Stream, __methods = Stream }
@@ -60,10 +61,10 @@ end
 
 --- Rows `first` to `first + count - 1` of a step.
 ---@param step integer from 1
----@param first? integer from 1, which is the default
----@param count? integer all from `first` on by default
----@return table batch ids, targets, documents, positions: i64 [count, context]; tokens: how many
---- targets count; domains: the name for each row
+---@param first? integer 1 by default
+---@param count? integer all rows from `first` on by default
+---@return table batch ids, targets, documents, positions: i64 [count, context]; tokens: number of targets;
+--- domains: name of the domain by row
 function Stream:batch(step, first, count)
   step = check_step(self, "batch", step)
   first = check.value("batch: first", first or 1, "size")
@@ -81,7 +82,7 @@ function Stream:batch(step, first, count)
   return batch
 end
 
---- Read all tokens of its domains that are trained on, and say what is not as it was written.
+--- Read all tokens of the domains that are trained on, and report a change since they were cached.
 ---@return string? fault
 function Stream:fault()
   for _, record in ipairs(self.records) do
@@ -102,7 +103,7 @@ function Stream:epochs(step)
   return epochs
 end
 
---- Each domain's share of the rows of a step: its weight divided by the sum of all.
+--- The share of each domain in the rows of a step: its weight divided by the sum of all weights.
 ---@param step integer
 ---@return table<string, number> shares by domain
 function Stream:shares(step)
@@ -114,6 +115,7 @@ end
 
 -- ---- the source: domains and their weights ----
 
+--- Training data before its run is known: text:sample { ... } makes it, source:open opens it for a run.
 ---@class bam.Source
 local Source = {}
 local metatable = { __name = "bam.source", __index = Source, __methods = Source }
@@ -188,12 +190,11 @@ local function check_weights(self, steps)
   return scheduled
 end
 
---- A fingerprint of the data of a run of `steps` steps, as plain values: a change of any of them
---- changes what is learned from. It covers the tokenizer and the domains that are sampled, and no
---- others. Prepares the text.
+--- A fingerprint of the training data of a run of `steps` steps, as plain values. It covers the tokenizer and the
+--- domains that are sampled.
 ---@param steps integer
----@return { tokenizer: string, domains: table<string, string>, weights: table<string,
---- number|string> } identity scheduled weights count by their values at every step
+---@return { tokenizer: string, domains: table<string, string>, weights: table<string, number|string> } identity
+--- scheduled weights count by their values at every step
 function Source:identity(steps)
   local scheduled = check_weights(self, check.value("identity: steps", steps, "size"))
   local corpus, hashes, weights = self.text:prepare(), {}, {}
@@ -226,11 +227,11 @@ local open_spec = {
   context = { "extent" }, batch = { "extent" }, steps = { "size" }, seed = { "integer", 1 },
 }
 
---- The data of one run. Prepares the text.
+--- Open the data for a run.
 ---@class bam.StreamOptions
----@field context integer tokens of a row
----@field batch integer rows of a step
----@field steps integer of the run: what schedules refer to
+---@field context integer tokens per row
+---@field batch integer rows per step
+---@field steps integer steps of the run, for schedules
 ---@field seed? integer 1 by default
 ---@param options bam.StreamOptions
 ---@return bam.Stream

@@ -14,7 +14,13 @@ local tokenizer = require "bam.tokenizer"
 
 local M = {}
 
+--- The text of a recipe by domain, with its tokenizer. Methods and properties prepare the text when they need it:
+--- files are hashed, the tokenizer is trained, tokens are cached.
 ---@class bam.Text
+---@field domains string[] names, sorted
+---@field vocab integer
+---@field tokenizer tokenizer
+---@field heldout bam.Heldout
 local Text = {}
 local metatable = { __name = "bam.text", __methods = Text }
 
@@ -93,9 +99,8 @@ local function open_or_make(self, directory, located)
   end)
 end
 
---- Find the files, hash them as far as they are new, and open what they were made into before, or
---- make it: train the tokenizer, tokenize. A second call does nothing.
----@return table corpus what entry.open gives
+--- Prepare the text now: hash new files, and open their cached tokens or make them. A second call does nothing.
+---@return table corpus
 function Text:prepare()
   if self.corpus then return self.corpus end
   local cache = place.cache(self.settings.cache)
@@ -109,22 +114,23 @@ function Text:prepare()
   return self.corpus
 end
 
---- A hash of all tokens and the tokenizer. Prepares the text.
----@return string digits hexadecimal
+--- A hash of all tokens and the tokenizer.
+---@return string digits 32 hexadecimal digits
 function Text:digest() return self:prepare().digest end
 
---- Read all that is in the cache and raise an error when it is not what was written there. Opening
---- a text does that for small files only. Prepares the text.
+--- Read everything that is cached and raise an error if it was changed. Opening a text checks only small files.
 function Text:verify()
   local directory = self:prepare().directory
   local fault = entry.verify(directory)
   if fault then check.fail("corpus: %s is damaged: %s; delete it", directory, fault) end
 end
 
---- The data of training: in every step each domain has its weight's share of the rows. Windows of
---- `context` tokens are drawn from a domain in random order, each once an epoch; a row may hold
---- several documents, and its masks tell them apart.
----@param weights table<string, number|function|schedule> by domain; in each step one is above 0
+--- Training data: in every step each domain gets its weight's share of the rows. Windows of `context` tokens are
+--- drawn from a domain in random order, each once per epoch. A row may contain several documents; masks separate
+--- them.
+---
+---   local data = text:sample { law = 0.9, general = 0.1 }
+---@param weights table<string, number|function|schedule> by domain; at least one is positive in each step
 ---@return bam.Source
 function Text:sample(weights) return source.new(self, weights) end
 
@@ -141,7 +147,7 @@ local function line(name, record)
                        check.thousands(record.documents), check.thousands(record.tokens))
 end
 
---- The domains with their sizes, as lines of text. Prepares the text.
+--- The domains and their sizes, as text.
 ---@return string
 function Text:describe()
   local corpus, lines = self:prepare(), {}

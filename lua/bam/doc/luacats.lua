@@ -129,7 +129,9 @@ local function add_class(out, class, base)
   out[#out + 1] = string.format("---@class %s%s", class.path, base and " : " .. base or "")
   for _, field in ipairs(class.fields) do add_tag(out, "field", field) end
   if class.path == "tensor" then
-    for _, name in ipairs(OPERATORS) do out[#out + 1] = string.format("---@operator %s(tensor|number): tensor", name) end
+    for _, name in ipairs(OPERATORS) do
+      out[#out + 1] = string.format("---@operator %s(tensor|number): tensor", name)
+    end
     out[#out + 1] = "---@operator unm: tensor\n---@operator bnot: tensor\n---@operator len: integer"
   end
   if class.call then add_call(out, class.call, class.path) end

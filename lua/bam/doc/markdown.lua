@@ -59,7 +59,8 @@ local function add_function(out, entry, level, shown)
   if entry.op then return end
   add_items(out, entry.comment.params, "", shown)
   for _, result in ipairs(entry.comment.returns) do
-    out[#out + 1] = string.format("- returns `%s`%s", result.type, result.text == "" and "" or ", " .. escape(result.text))
+    local text = result.text == "" and "" or " " .. escape(result.text)
+    out[#out + 1] = string.format("- returns `%s`%s", result.type, text)
   end
   if #entry.comment.params + #entry.comment.returns > 0 then out[#out + 1] = "" end
 end
@@ -95,8 +96,8 @@ end
 
 local function index_text(pages)
   local out = { NOTE, "", "# Reference\n",
-                "`help \"NAME\"` in the REPL and `bamlua help NAME` show the same texts. bam.d.lua has them for editors:",
-                "docs/editors.md.", "" }
+                "`help \"NAME\"` in the REPL and `bamlua help NAME` show the same texts. [bam.d.lua](bam.d.lua) has",
+                "them for editors: see [editors.md](../editors.md).", "" }
   for _, page in ipairs(pages) do
     out[#out + 1] = string.format("## [%s](%s.md)\n", page.title, page.name)
     for _, entry in ipairs(page.functions) do out[#out + 1] = summary(entry) end

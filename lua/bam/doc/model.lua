@@ -58,7 +58,8 @@ end
 local function runtime_class(state, path, page)
   local item = take(state, path, page)
   local comment = item.module and source.of_module(item.module) or { text = {} }
-  local class = { path = path, name = item.name or path, text = comment.text, fields = {}, methods = {}, value = item.value }
+  local class = { path = path, name = item.name or path, text = comment.text, fields = {}, methods = {},
+                  value = item.value }
   local variable = (item.name or "x"):lower()
   for _, name in ipairs(catalog.names(item.value, function(value) return type(value) == "function" end)) do
     if name == "init" and catalog.is_class(item.value) then
@@ -140,7 +141,8 @@ local function add_module(state, page, path)
 end
 
 local function build_page(state, spec)
-  local page = { name = spec.name, title = spec.title, lines = { spec.text }, functions = {}, classes = {}, sections = {} }
+  local page = { name = spec.name, title = spec.title, lines = { spec.text }, functions = {}, classes = {},
+                 sections = {} }
   if spec.module then add_module(state, page, spec.module) end
   if spec.ops then add_ops(page) end
   for name in (spec.functions or ""):gmatch "%S+" do

@@ -4,7 +4,8 @@
 return {
   { name = "tensors", title = "Tensors",
     text = "Making tensors, and what a tensor can do besides the ops, which are methods too: see ops.md.",
-    functions = "tensor zeros ones empty full arange linspace eye rand randn randint randperm bytes is_tensor scope seed",
+    functions = "tensor zeros ones empty full arange linspace eye rand randn randint randperm bytes is_tensor "
+      .. "scope seed",
     classes = { { "tensor", "x" } } },
   { name = "ops", title = "Ops", ops = true,
     text = "Functions of tensors, differentiable unless stated otherwise. Each is also a method of its first argument: "

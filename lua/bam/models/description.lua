@@ -9,6 +9,8 @@ local readonly = require "bam.readonly"
 
 local M = {}
 
+--- A description of a model: read-only data, nothing is allocated. bam.models.parallel describes a dense model,
+--- bam.mix and bam.upcycle a mixture. print(description) shows sizes and parameters.
 ---@class bam.Description
 local Description = {}
 
@@ -71,7 +73,7 @@ local function check_self(what, self)
              check.describe(self), what)
 end
 
---- Parameters: all, and those that one token uses.
+--- Count the parameters: all, and those that are active for one token.
 ---@return integer total
 ---@return integer active
 function Description:count()
@@ -79,8 +81,8 @@ function Description:count()
   return count.parameters(self)
 end
 
---- FLOPs per token: of one layer at inference as the paper counts, and of training. A scheduled
---- top_k counts with its value at the end of the run, here and in d:count().
+--- FLOPs per token: of one layer in inference, counted as in the paper, and of training. A scheduled top_k counts
+--- with its value at the end of the run, as in description:count().
 ---@param context integer tokens of a sequence
 ---@return { layer: table, training: integer, palm: integer }
 function Description:flops(context)
@@ -103,10 +105,10 @@ end
 
 local build_spec = { seed = { "integer", optional = true }, dtype = { "dtype", "f32" } }
 
---- The live model, on fresh memory, in training mode. A dense model begins with random weights, those of `seed`, else
---- of bam's generator; a mixture with its experts' weights and random routers, of the seed it was
---- described with unless given.
----@param options? { seed?: integer, dtype?: "f32"|"f64" }
+--- Make the model, in training mode. A dense model starts with random weights; a mixture with the weights of its
+--- experts and random routers.
+---@param options? { seed?: integer, dtype?: "f32"|"f64" } the seed of the description, or the generator of
+--- bam.seed; f32
 ---@return table model
 function Description:build(options)
   check_self("build", self)
@@ -120,22 +122,20 @@ function Description:build(options)
   return seed and M.seeded(seed, make) or make()
 end
 
---- What defines the description, all of it, as a table that JSON can hold: equal for equal
---- descriptions, also in another process, and different when anything is. Sources count by what
---- they hold, routers written in Lua by their text and what they use, and a schedule by its values
---- at every step of a run, which is checked with that.
----@param total? integer steps of the run; needed when something is scheduled
+--- What defines the description, as a table that JSON can hold: equal for equal descriptions, even in another
+--- process. Sources count by their contents, routers written in Lua by their code and what it uses, schedules by
+--- their values at every step of a run.
+---@param total? integer steps of the run; needed if something is scheduled
 ---@return table
 function Description:identity(total)
   check_self("identity", self)
   return require("bam.models.identity").of_description(self, total)
 end
 
---- How far the experts of a mixture have drifted from the seed, the first of them, and the loss of
---- the mixture before it has been trained. The report prints as a table; `experts` is a list of
---- { label, drift = { { module, relative_norm, cosine }, ... } } for all but the seed, `losses` has
---- nats by data set.
----@param options? { data?: table<string, table> } per data set ids [B, T + 1], or { ids, targets }
+--- How far the experts of a mixture have drifted from the seed (the first expert), and the loss of the mixture
+--- before training. The report prints as a table; `experts` is a list of { label, drift = { { module,
+--- relative_norm, cosine }, ... } } without the seed, `losses` has nats per token by data set.
+---@param options? { data?: table<string, table> } by data set: ids [B, T + 1], or { ids, targets }
 ---@return table report
 function Description:report(options)
   check_self("report", self)

@@ -1,6 +1,6 @@
---- BTM (Li 2022): the dense models as an ensemble. Each token is predicted by all of them, weighted
---- by the posterior of the domains given the text so far: p(model | x₁ … xₜ) ∝ prior * p_model(x₁ …
---- xₜ), within one document. It evaluates and samples; it is not trained.
+--- An ensemble of dense models (BTM, Li 2022). Each token is predicted by all models, weighted by the posterior of
+--- the domains given the text so far: p(model | x₁ … xₜ) ∝ prior * p_model(x₁ … xₜ), within one document. An
+--- ensemble evaluates and samples; it is not trained.
 local batch = require "bam.models.batch"
 local check = require "bam.check"
 local core = require "bam.core"
@@ -45,9 +45,8 @@ local function read_prior(prior, n)
   return logs
 end
 
---- bam.ensemble { models = { seed, law, math } }. `prior`, a number per model, is uniform unless
---- given.
----@param options { models: table[], prior?: number[] }
+--- bam.ensemble { models = { seed, law, math } }
+---@param options { models: table[], prior?: number[] } prior is a weight per model, uniform by default
 function Ensemble:init(options)
   local o = check.options("ensemble", options, spec)
   check_models(o.models)
@@ -103,7 +102,7 @@ local function evaluating(self, f) return core.with_grad(false, self.in_eval, se
 
 --- The posterior of the models before each next token.
 ---@param ids tensor integers [B, T]
----@param options? { documents?: tensor, positions?: tensor }
+---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
 ---@return tensor [models, B, T]
 function Ensemble:posterior(ids, options)
   return evaluating(self, function() return ops.exp(posterior(self, ids, options)) end)
@@ -111,10 +110,10 @@ end
 
 -- ---- what it predicts ----
 
---- The log probability of each target; as a model's.
+--- The log-probability of each target.
 ---@param ids tensor integers [B, T]
----@param targets tensor integers [B, T]; where they are -100 the result is 0
----@param options? { documents?: tensor, positions?: tensor }
+---@param targets tensor integers [B, T]; the result is 0 where they are -100
+---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
 ---@return tensor [B, T]
 function Ensemble:log_likelihood(ids, targets, options)
   return evaluating(self, function()
@@ -126,10 +125,10 @@ function Ensemble:log_likelihood(ids, targets, options)
   end)
 end
 
---- The mean negative log likelihood of the targets that are not -100.
----@param ids tensor
----@param targets tensor
----@param options? { documents?: tensor, positions?: tensor }
+--- The mean negative log-likelihood of the targets that are not -100.
+---@param ids tensor integers [B, T]
+---@param targets tensor integers [B, T]
+---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
 ---@return tensor loss
 ---@return { nll: tensor, routing: table[] } parts
 function Ensemble:loss(ids, targets, options)
@@ -139,9 +138,9 @@ function Ensemble:loss(ids, targets, options)
   return nll, { nll = nll, routing = {} }
 end
 
---- Log probabilities of the token after each one, in place of logits.
+--- Log-probabilities of the next token, in place of logits.
 ---@param ids tensor integers [B, T]
----@param options? { documents?: tensor, positions?: tensor }
+---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
 ---@return tensor [B, T, vocab]
 function Ensemble:forward(ids, options)
   return evaluating(self, function()
@@ -154,7 +153,7 @@ function Ensemble:forward(ids, options)
   end)
 end
 
---- Parameters: all, and those that one token uses, which is all.
+--- Count the parameters: all of them are active for every token.
 ---@return integer total
 ---@return integer active
 function Ensemble:count()
@@ -163,8 +162,8 @@ function Ensemble:count()
   return total, total
 end
 
---- FLOPs per token: those of all models.
----@param context integer
+--- FLOPs per token, summed over the models.
+---@param context integer tokens of a sequence
 ---@return { layer: table, training: integer, palm: integer }
 function Ensemble:flops(context)
   local sum = { layer = {}, training = 0, palm = 0 }
@@ -176,10 +175,10 @@ function Ensemble:flops(context)
   return sum
 end
 
---- Continue a text, as a model does.
----@param prompt string|integer[]
+--- Continue a text, as model:sample does.
+---@param prompt string|integer[] text, or token ids
 ---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
----@return string|integer[]
+---@return string|integer[] text for a text, ids for ids
 function Ensemble:sample(prompt, options)
   return require "bam.models.sample"(self, self.models[1].description, prompt, options)
 end

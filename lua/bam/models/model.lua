@@ -1,5 +1,5 @@
---- The live model of a description: embedding, parallel blocks (BAM §3.1), a norm and a head. A
---- dense model and a mixture are the same module with other layers inside.
+--- A model with weights: embedding, parallel blocks (BAM §3.1), a norm and a head. Dense models and mixtures are
+--- the same module with different layers inside.
 local batch = require "bam.models.batch"
 local check = require "bam.check"
 local core = require "bam.core"
@@ -64,11 +64,11 @@ local Model = nn.module "Model"
 
 local spec = { dtype = { "dtype", "f32" }, std = { "rate", optional = true } }
 
---- models.Model(description), with random weights, which bam's generator draws. Write
---- description:build() instead: it gives a mixture its experts' weights. `std` stands in for the
---- description's; with 0 nothing but routers is drawn.
----@param d table description
----@param options? { dtype?: "f32"|"f64", std?: number }
+--- models.Model(description): a model with random weights from the generator of bam.seed. Use description:build()
+--- instead, which gives a mixture the weights of its experts.
+---@param d bam.Description
+---@param options? { dtype?: "f32"|"f64", std?: number } std replaces that of the description; with 0 only routers
+--- are random
 function Model:init(d, options)
   if not description.is(d) then
     check.fail("models.Model: expected a description, got %s", check.describe(d))
@@ -93,12 +93,12 @@ local function check_self(what, self)
              check.describe(self), what)
 end
 
---- Bring what changes over a run to a step of it: the coefficients of the auxiliary losses, what is
---- scheduled of the routers (their fields temperature, jitter and top_k), and what is frozen. The
---- field `reached` has all these numbers. A model is built at the first step, but with everything
---- trainable: make its optimiser before this, as one cannot train what was frozen when it was made.
+--- Set everything that is scheduled to its value at a step: coefficients of the auxiliary losses, temperature,
+--- jitter and top_k of routers, and which parameters are frozen. The field `reached` has these values. A new model
+--- is at step 1, but with everything trainable: make its optimizer before the first call, since an optimizer cannot
+--- train what was frozen when it was made.
 ---@param step integer from 1
----@param total integer
+---@param total integer number of steps
 function Model:set_step(step, total)
   check_self("set_step", self)
   stepping.set(self, step, total)
@@ -114,9 +114,9 @@ end
 
 local function head_weight(self) return (self.head or self.embed).weight end
 
---- Logits of the token after each one.
+--- Logits of the next token.
 ---@param ids tensor integers [B, T], from 0
----@param options? { documents?: tensor, positions?: tensor } integers [B, T] as for bam.attention
+---@param options? { documents?: tensor, positions?: tensor } integers [B, T], as for bam.attention
 ---@return tensor logits [B, T, vocab]
 function Model:forward(ids, options)
   check_self("forward", self)
@@ -126,10 +126,10 @@ end
 -- f(...) as in evaluation, without a gradient.
 local function evaluating(self, f, ...) return core.with_grad(false, self.in_eval, self, f, ...) end
 
---- What the routers do with a text, as in evaluation, without a gradient: a list of { layer, module, statistics,
+--- What the routers do with a text in evaluation mode, without gradients: a list of { layer, module, statistics,
 --- losses }, see nn.Router; module is "attention" or "ffn".
 ---@param ids tensor integers [B, T]
----@param options? { documents?: tensor, positions?: tensor }
+---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
 ---@return table[]
 function Model:routing(ids, options)
   check_self("routing", self)
@@ -159,20 +159,19 @@ local loss_spec = {
 ---@class models.LossOptions
 ---@field documents? tensor integers [B, T]
 ---@field positions? tensor integers [B, T]
----@field scale? number
----@field share? number default 1
----@field ignore_index? integer default -100
+---@field scale? number factor of the summed likelihood, 1 / targets of the whole batch; by default the mean is
+--- taken
+---@field share? number factor of the auxiliary losses: the share of the batch's targets in this call; 1 by default
+---@field ignore_index? integer target of padding, -100 by default
 
---- The loss to train: the mean negative log likelihood of the targets, plus load_balance and z_loss
---- times the auxiliary losses summed over layers (BAM §4.2). Tokens whose target does not count are
---- padding: they are in neither. For gradients collected over several calls give `scale`, 1 /
---- (targets of the whole batch that count), which makes it a sum times scale, and `share`, these
---- targets' part of the batch's that count: the factor of the auxiliary losses.
+--- The training loss: the mean negative log-likelihood of the targets, plus load_balance and z_loss times the
+--- auxiliary losses summed over layers (BAM §4.2). Tokens whose target is ignore_index are padding and count in
+--- none of these. To accumulate gradients over several calls, pass `scale` and `share`.
 ---@param ids tensor integers [B, T], from 0
----@param targets tensor integers [B, T]; those equal to ignore_index, -100, do not count
+---@param targets tensor integers [B, T]
 ---@param options? models.LossOptions
 ---@return tensor loss
----@return { nll: tensor, losses?: tensor, routing: table[] } parts losses: [2], load balance and z
+---@return { nll: tensor, losses?: tensor, routing: table[] } parts losses is [2], load balance and z
 function Model:loss(ids, targets, options)
   check_self("loss", self)
   local o = check.options("loss", options, loss_spec)
@@ -187,11 +186,10 @@ function Model:loss(ids, targets, options)
          { nll = nll, losses = losses, routing = pass.routing }
 end
 
---- The log probability of each target, as in evaluation whatever the model's mode; nothing is
---- recorded.
+--- The log-probability of each target, in evaluation mode and without recording.
 ---@param ids tensor integers [B, T]
----@param targets tensor integers [B, T]; where they are -100 the result is 0
----@param options? { documents?: tensor, positions?: tensor }
+---@param targets tensor integers [B, T]; the result is 0 where they are -100
+---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
 ---@return tensor [B, T]
 function Model:log_likelihood(ids, targets, options)
   check_self("log_likelihood", self)
@@ -204,7 +202,7 @@ function Model:log_likelihood(ids, targets, options)
   end)
 end
 
---- Parameters: all, and those that one token uses.
+--- Count the parameters: all, and those that are active for one token.
 ---@return integer total
 ---@return integer active
 function Model:count()
@@ -212,33 +210,32 @@ function Model:count()
   return count.parameters(self.description)
 end
 
---- FLOPs per token, as description:flops tells them.
----@param context integer
+--- FLOPs per token, as in description:flops.
+---@param context integer tokens of a sequence
 ---@return { layer: table, training: integer, palm: integer }
 function Model:flops(context)
   check_self("flops", self)
   return self.description:flops(context)
 end
 
---- Write the model as a checkpoint directory: config.json, model.safetensors (in shards with an
---- index when longer than `shard_bytes`), tokenizer.json if it has one, and what other programs need
---- to use it: tokenizer_config.json, generation_config.json, a chat template that it came with. The
---- directory appears as a whole or not at all. A dense model is a CohereForCausalLM checkpoint. A
---- weight beyond what the dtype holds is an error.
+--- Save the model as a checkpoint directory: config.json, model.safetensors (in shards with an index if larger than
+--- `shard_bytes`), tokenizer.json if the model has one, and what other programs need: tokenizer_config.json,
+--- generation_config.json and the chat template it came with. The directory appears atomically. A dense model is
+--- saved as CohereForCausalLM. A weight beyond the range of the dtype is an error.
 ---@param directory string
----@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer }
+---@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer } the model's dtype and 4 GiB by
+--- default
 function Model:save(directory, options)
   check_self("save", self)
   require("bam.models.checkpoint").save(self, directory, options)
 end
 
---- Continue a text: the prompt and what the model adds to it. Text is read and written by the
---- model's field `tokenizer`, an object with methods encode and decode, which is made of its
---- tokenizer.json when it is first needed; a model without one, with a vocabulary of 256, takes
---- bytes. It runs as in evaluation, whatever the model's mode.
+--- Continue a text. Returns the prompt and what the model adds to it. Text is encoded and decoded by the model's
+--- field `tokenizer`, which is loaded from its tokenizer.json; a model with a vocabulary of 256 and no tokenizer
+--- uses bytes. Runs in evaluation mode.
 ---@param prompt string|integer[] text, or token ids
 ---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
----@return string|integer[] of the prompt's kind
+---@return string|integer[] text for a text, ids for ids
 function Model:sample(prompt, options)
   check_self("sample", self)
   return require "bam.models.sample"(self, self.description, prompt, options)

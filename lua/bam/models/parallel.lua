@@ -11,24 +11,25 @@ local spec = {
   logit_scale = { "positive", 1 }, context = { "size", 2048 }, std = { "rate", 0.02 },
 }
 
---- Describes a dense model of parallel blocks: one LayerNorm, then attention and SwiGLU side by
---- side; no biases, RoPE (BAM §3.1, Table 8). Nothing is allocated; :build() makes it.
+--- Describe a dense model of parallel blocks: one LayerNorm, then attention and SwiGLU side by side; no biases,
+--- RoPE (BAM §3.1, Table 8). Nothing is allocated before description:build().
 ---@class models.ParallelOptions
 ---@field layers integer
 ---@field width integer
 ---@field heads integer
----@field kv_heads? integer default: heads
----@field head_width? integer default: width / heads
----@field ffn integer hidden width of SwiGLU: half of what the paper calls FFN dimension
+---@field kv_heads? integer heads by default
+---@field head_width? integer width / heads by default
+---@field ffn integer hidden width of SwiGLU: half of what the paper calls the FFN dimension
 ---@field vocab integer
----@field tied? boolean the head is the input embedding; false by default
----@field rope_base? number
----@field eps? number of the norms, 1e-5
----@field logit_scale? number logits are multiplied by it, 1
----@field context? integer longest sequence, as a checkpoint's config.json says it
----@field std? number of the weights at first, 0.02; output projections: / sqrt(2 layers)
+---@field tied? boolean the head uses the input embedding; false by default
+---@field rope_base? number 10000 by default
+---@field eps? number of the norms, 1e-5 by default
+---@field logit_scale? number factor of the logits, 1 by default
+---@field context? integer longest sequence, written to config.json
+---@field std? number standard deviation of the initial weights, 0.02 by default; output projections use std / √(2
+--- layers)
 ---@param options models.ParallelOptions
----@return table description
+---@return bam.Description
 return function(options)
   local o = check.options("models.parallel", options, spec)
   o.kv_heads, o.head_width = check_heads("models.parallel", o, true)

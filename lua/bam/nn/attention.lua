@@ -1,6 +1,5 @@
---- Causal self-attention with rotary positions and grouped key and value heads. One projection
---- `qkv` gives queries, keys and values side by side (its rows are [q | k | v]), `out` brings the
---- heads back to the width.
+--- Causal self-attention with RoPE and grouped-query heads. One projection `qkv` computes queries, keys and values
+--- (its rows are [q | k | v]); `out` projects the heads back to the width.
 local check = require "bam.check"
 local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
@@ -16,18 +15,17 @@ local spec = {
   std = { "rate", optional = true }, dtype = { "dtype", "f32" },
 }
 
---- nn.Attention { width = 512, heads = 8 }. `kv_heads` (default: heads) divides heads: each serves
---- heads / kv_heads query heads. `head_width` is width / heads by default. `std` is that of the
---- weights, as in nn.Linear.
+--- nn.Attention { width = 512, heads = 8 }. `kv_heads` must divide `heads`: each key and value head serves heads /
+--- kv_heads query heads.
 ---@class nn.AttentionOptions
 ---@field width integer
 ---@field heads integer
----@field kv_heads? integer
----@field head_width? integer
----@field rope? boolean rotary positions, true by default
+---@field kv_heads? integer heads by default
+---@field head_width? integer width / heads by default
+---@field rope? boolean rotary position embedding, true by default
 ---@field rope_base? number 10000 by default
----@field bias? boolean of both projections, false by default
----@field std? number
+---@field bias? boolean bias of both projections, false by default
+---@field std? number standard deviation of the initial weights, as in nn.Linear
 ---@field dtype? string
 ---@param options nn.AttentionOptions
 function Attention:init(options)
@@ -42,10 +40,10 @@ function Attention:init(options)
   self.out = Linear(self.heads * self.head_width, o.width, linear)
 end
 
---- Attend to earlier tokens, of the same document where `documents` are given.
+--- Attend to earlier tokens of the same document.
 ---@param x tensor [batch, time, width]
----@param documents? tensor integers [batch, time]
----@param positions? tensor integers [time] or [batch, time] for rope, from 0; by default 0, 1, ...
+---@param documents? tensor integers [batch, time]; one document per row by default
+---@param positions? tensor integers [time] or [batch, time] for RoPE, from 0; 0, 1, ... by default
 ---@return tensor y [batch, time, width]
 function Attention:forward(x, documents, positions)
   local h, g, k = self.heads, self.kv_heads, self.head_width

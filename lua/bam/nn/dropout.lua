@@ -1,15 +1,14 @@
---- Dropout: in training mode each element becomes 0 with probability p and the others are divided
---- by 1 - p.
+--- Dropout. In training mode each element is set to 0 with probability p, and the others are scaled by 1 / (1 - p).
 local check = require "bam.check"
 local core = require "bam.core"
 
 local Dropout = require("bam.nn.module").module "Dropout"
 
---- nn.Dropout(p).
----@param p? number default 0.1
+--- nn.Dropout(p)
+---@param p? number 0.1 by default
 function Dropout:init(p) self.p = check.value("nn.Dropout: p", p or 0.1, "fraction") end
 
---- Drop elements of x; outside training mode, or with p = 0, give x itself.
+--- Apply dropout. In evaluation mode, or with p = 0, return x itself.
 ---@param x tensor
 ---@return tensor
 function Dropout:forward(x)

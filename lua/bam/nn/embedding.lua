@@ -7,11 +7,10 @@ local Embedding = require("bam.nn.module").module "Embedding"
 
 Embedding.no_decay = true -- optimisers leave the weights as large as they are
 
---- nn.Embedding(count, width, options). Begins normally distributed with deviation `std`, 0.02 by
---- default.
+--- nn.Embedding(count, width, options). The initial weights are normally distributed.
 ---@param count integer
 ---@param width integer
----@param options? { std?: number, dtype?: string }
+---@param options? { std?: number, dtype?: string } std is 0.02 by default
 function Embedding:init(count, width, options)
   self.vectors = check.value("nn.Embedding: count", count, "size") -- m:count() counts parameters
   self.width = check.value("nn.Embedding: width", width, "size")
@@ -20,7 +19,7 @@ function Embedding:init(count, width, options)
   self.weight = weights.normal({ self.vectors, self.width }, o.std, o.dtype)
 end
 
---- The vectors of token ids.
+--- Look up the vectors of token ids.
 ---@param ids tensor integers of any shape, from 0
 ---@return tensor y [..., width]
 function Embedding:forward(ids) return core.ops.embedding(ids, self.weight) end

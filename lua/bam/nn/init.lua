@@ -1,6 +1,5 @@
---- Layers and models: modules with named parameters. nn.module "Name" begins one of your own;
---- help("nn.Linear") tells how to make one. Every module has the methods of nn.Module: parameters,
---- state, load_state, freeze, count, to, ...
+--- Layers and modules. A module has named parameters; nn.module "Name" starts a class of your own, nn.Linear and
+--- the other classes here are called to make a layer. All of them have the methods of nn.Module.
 require "bam.tensor" -- tensors have their methods
 local check = require "bam.check"
 local module = require "bam.nn.module"

@@ -1,4 +1,4 @@
---- Layer norm over the last dimension, with weight and perhaps bias, both [width].
+--- Layer normalization over the last dimension. `weight` and `bias` are [width].
 local check = require "bam.check"
 local core = require "bam.core"
 local weights = require "bam.nn.weights"
@@ -7,9 +7,9 @@ local LayerNorm = require("bam.nn.module").module "LayerNorm"
 
 LayerNorm.no_decay = true -- optimisers leave the weights as large as they are
 
---- nn.LayerNorm(width, options); bias is true and eps 1e-5 by default.
+--- nn.LayerNorm(width, options)
 ---@param width integer
----@param options? { bias?: boolean, eps?: number, dtype?: string }
+---@param options? { bias?: boolean, eps?: number, dtype?: string } bias is true and eps 1e-5 by default
 function LayerNorm:init(width, options)
   self.width = check.value("nn.LayerNorm: width", width, "size")
   local o = check.options("nn.LayerNorm", options,
@@ -20,7 +20,7 @@ function LayerNorm:init(width, options)
   if o.bias then self.bias = weights.full({ self.width }, 0, o.dtype) end
 end
 
---- Normalise x; with a residual, x + residual in the same pass, and that sum is the second result.
+--- Normalize x. With a residual, normalize x + residual in the same pass and also return the sum.
 ---@param x tensor [..., width]
 ---@param residual? tensor [..., width]
 ---@return tensor y

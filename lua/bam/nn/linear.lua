@@ -6,8 +6,8 @@ local weights = require "bam.nn.weights"
 
 local Linear = require("bam.nn.module").module "Linear"
 
---- nn.Linear(inputs, outputs, options). Weights begin normally distributed with deviation `std` and
---- a bias of 0; without `std`, evenly distributed within 1 / √inputs, the bias too.
+--- nn.Linear(inputs, outputs, options). With `std` the initial weights are normally distributed and the bias is 0;
+--- without it both are uniform in ±1 / √inputs.
 ---@param inputs integer
 ---@param outputs integer
 ---@param options? { bias?: boolean, std?: number, dtype?: string } bias is true by default
@@ -26,7 +26,8 @@ function Linear:init(inputs, outputs, options)
   end
 end
 
---- Its matrices: all of the weight, or those whose rows the layer around it has stacked (`_parts`).
+--- List the matrices of a parameter: the whole weight, or the parts that a layer around this one has stacked
+--- (`_parts`).
 ---@param x tensor
 ---@param key string
 ---@return table[]
@@ -34,7 +35,7 @@ function Linear:matrices(x, key)
   return matrices.stacked(x, key == "weight" and self._parts or { x:size(1) })
 end
 
---- Apply it to the last dimension.
+--- Apply the layer to the last dimension.
 ---@param x tensor [..., inputs]
 ---@return tensor y [..., outputs]
 function Linear:forward(x) return core.ops.linear(x, self.weight, self.bias) end

@@ -1,4 +1,4 @@
---- What every module can do with its parameters: list, count, save, load, freeze, group, convert.
+--- The methods of every module: list, count, save, load, freeze, group and convert its parameters.
 local check = require "bam.check"
 local core = require "bam.core"
 local module = require "bam.nn.module"
@@ -24,8 +24,7 @@ local function unique(self)
   return list, tied
 end
 
---- The parameters in order: every tensor of floating point, each once. `module` is the module whose
---- field it is.
+--- List the parameters in order: every floating-point tensor, each once. `module` is the module that holds it.
 ---@return { name: string, tensor: tensor, module: table }[]
 function Module:parameters()
   local list = {}
@@ -47,7 +46,7 @@ function Module:named_parameters()
   end
 end
 
---- Iterate over this module (called "") and all inside it: for name, module in m:named_modules() do
+--- Iterate over this module (named "") and all modules inside it: for name, module in m:named_modules() do
 ---@return fun(): string, table
 function Module:named_modules()
   local list, i = module.contents(self).modules, 0
@@ -57,7 +56,7 @@ function Module:named_modules()
   end
 end
 
---- Call `f(module, name)` for this module and all inside it.
+--- Call f(module, name) for this module and all modules inside it.
 ---@param f fun(module: table, name: string)
 ---@return table self
 function Module:apply(f)
@@ -66,7 +65,7 @@ function Module:apply(f)
   return self
 end
 
---- All tensors by name, for bam.save. They are the live ones: clone what must not change with them.
+--- All tensors by name, for bam.save. They are the live tensors: clone them to keep their values.
 ---@return table<string, tensor>
 function Module:state()
   local t = {}
@@ -74,10 +73,10 @@ function Module:state()
   return t
 end
 
---- Overwrite the tensors by those of a state, converting between float dtypes. Names and shapes are
---- checked before anything changes; with { strict = false } names on one side only are left alone.
+--- Copy the tensors of a state into this module, converting between float dtypes. Names and shapes are checked
+--- before anything changes.
 ---@param values table<string, tensor>
----@param options? { strict: boolean }
+---@param options? { strict?: boolean } strict = false ignores names that only one side has
 ---@return string[] missing
 ---@return string[] unexpected
 function Module:load_state(values, options)
@@ -105,21 +104,21 @@ local function set_requires_grad(self, what, which, requires)
   return self
 end
 
---- Exclude parameters from training: all, those whose name matches a Lua pattern ("^embed%."), or
---- those for which f(name, tensor) holds.
----@param which? string|fun(name: string, tensor: tensor): boolean
+--- Exclude parameters from training: all, those whose name matches a Lua pattern ("^embed%."), or those for which
+--- f(name, tensor) returns true.
+---@param which? string|fun(name: string, tensor: tensor): boolean all by default
 ---@return table self
 function Module:freeze(which) return set_requires_grad(self, "freeze", which, false) end
 
 --- Train parameters again: all, or those selected as in freeze.
----@param which? string|fun(name: string, tensor: tensor): boolean
+---@param which? string|fun(name: string, tensor: tensor): boolean all by default
 ---@return table self
 function Module:unfreeze(which) return set_requires_grad(self, "unfreeze", which, true) end
 
---- The parameters sorted into groups: key(name, tensor, module) names the group, or gives nil to
---- leave one out.
+--- Group the parameters. key(name, tensor, module) returns the name of the group, or nil to leave the parameter
+--- out.
 ---@param key fun(name: string, tensor: tensor, module: table): any
----@return table<any, table[]> groups lists like those of m:parameters()
+---@return table<any, table[]> groups lists as m:parameters() returns
 function Module:groups(key)
   check.value("groups: key", key, "callable")
   local groups = {}
@@ -133,7 +132,7 @@ function Module:groups(key)
   return groups
 end
 
---- How many numbers the parameters have, and how many of these are trained.
+--- Count the numbers in all parameters, and in those that are trained.
 ---@return integer total
 ---@return integer trainable
 function Module:count()
@@ -145,8 +144,8 @@ function Module:count()
   return total, trainable
 end
 
---- Switch to training mode (dropout acts), or out of it with false.
----@param on? boolean default true
+--- Switch to training mode (dropout is active), or to evaluation mode with false.
+---@param on? boolean true by default
 ---@return table self
 function Module:train(on)
   if on == nil then on = true end
@@ -154,7 +153,7 @@ function Module:train(on)
   return self:apply(function(m) m.training = on end)
 end
 
---- Switch to evaluation mode (dropout does nothing).
+--- Switch to evaluation mode (dropout is inactive).
 ---@return table self
 function Module:eval() return self:train(false) end
 
@@ -162,11 +161,11 @@ local restoring = { __name = "modes to restore", __close = function(saved)
   for _, mode in ipairs(saved) do mode.module.training = mode.training end
 end }
 
---- Call `f(...)` in evaluation mode. Afterwards, also after an error or an interrupt, every module
---- inside has the mode that it had before.
+--- Call f(...) in evaluation mode. Afterwards, even after an error or an interrupt, every module inside is back in
+--- the mode that it had before.
 ---@param f function
----@param ... any
----@return any ... what f gives
+---@param ... any arguments of f
+---@return any ... results of f
 function Module:in_eval(f, ...)
   local saved <close> = setmetatable({}, restoring)
   local _ <close> = saved -- twice: an interrupt may come while one is being closed
@@ -189,9 +188,9 @@ local function destination(dtype, device)
   return dtype, device
 end
 
---- Convert all parameters to a float dtype (bf16 and f16 are for saving, they do not compute), move
---- everything to a device, or both: m:to "f64", m:to "cuda", m:to("f32", "cuda"). What changes is a
---- new tensor afterwards, without a gradient: make optimisers after this.
+--- Convert all parameters to a float dtype, move everything to a device, or both: m:to "f64", m:to "cuda",
+--- m:to("f32", "cuda"). bf16 and f16 are for saving; computing in them is an error. Changed tensors are new and
+--- have no gradient: make optimizers afterwards.
 ---@param dtype? string
 ---@param device? string
 ---@return table self

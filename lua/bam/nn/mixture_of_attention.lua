@@ -1,9 +1,8 @@
---- Attention experts, softly mixed: every token goes to all of them, and a router's gates weigh
---- their results (BAM §3.4, §4.1). They are computed as the heads of one attention. `qkv` has a row
---- per element of all query heads, then all key heads, then all value heads; `out` a column per
---- element of all query heads; heads lie in the order (KV head, expert, head). Instead of `qkv`
---- there may be two parameters with the same rows, `queries` and `keys_values`. With one expert
---- there is no router: the attention of a dense model.
+--- Attention experts, softly mixed (BAM §3.4, §4.1): all experts attend for every token, and the gates of a router
+--- weight their results. They are computed as the heads of one attention. `qkv` has the rows of all query heads,
+--- then all key heads, then all value heads; `out` has the columns of all query heads; heads are in the order (KV
+--- head, expert, head). Two parameters `queries` and `keys_values` with the same rows may replace `qkv`. A single
+--- expert has no router: it is the attention of a dense model.
 local check = require "bam.check"
 local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
@@ -44,27 +43,27 @@ local function make_projection(self, queries, keys, o)
   end
 end
 
---- nn.MixtureOfAttention { width = 512, heads = 8, experts = 4, kv = "shared" }. `kv_heads`
---- (default: heads) divides heads; both, and head_width (width / heads), are those of one expert.
+--- nn.MixtureOfAttention { width = 512, heads = 8, experts = 4, kv = "shared" }. `heads`, `kv_heads` and
+--- `head_width` are those of one expert; `kv_heads` must divide `heads`.
 ---@class nn.MixtureOfAttentionOptions
 ---@field width integer
 ---@field heads integer
----@field kv_heads? integer
----@field head_width? integer
+---@field kv_heads? integer heads by default
+---@field head_width? integer width / heads by default
 ---@field experts? integer 1 by default
----@field kv? string "own" keys and values for each expert, or "shared" ones
----@field routing? string|integer "soft", or k: the gates outside the k largest are 0
+---@field kv? string keys and values: "own" for each expert (default), or "shared"
+---@field routing? string|integer "soft" (default), or k: only the k largest gates are not 0
 ---@field renormalise? boolean the k gates sum to 1; false by default
 ---@field temperature? number of the router, as in nn.Router
----@field jitter? number of the router
----@field keys_apart? boolean `queries` and `keys_values` in place of `qkv`; false by default
----@field aux_tokens? integer
----@field router? fun(options: table): table makes one's own, from nn.Router's options
----@field layer? integer passed on to `router`
----@field rope_base? number 10000 by default, 0 for no rotary positions
----@field std? number of the weights at first, 0.02 by default
----@field out_std? number of `out`; default: std
----@field router_std? number of the router, 0.02 by default
+---@field jitter? number of the router, as in nn.Router
+---@field keys_apart? boolean parameters `queries` and `keys_values` instead of `qkv`; false by default
+---@field aux_tokens? integer of the router, as in nn.Router
+---@field router? fun(options: table): table makes a router of your own from nn.Router's options
+---@field layer? integer number of the layer, passed to `router`
+---@field rope_base? number 10000 by default, 0 for no RoPE
+---@field std? number standard deviation of the initial weights, 0.02 by default
+---@field out_std? number the same for `out`; std by default
+---@field router_std? number the same for the router, 0.02 by default
 ---@field dtype? string
 ---@param options nn.MixtureOfAttentionOptions
 function MixtureOfAttention:init(options)
@@ -90,7 +89,7 @@ local function sets_of_rows(self, x, first, sets, rows)
   return { view = view, count = sets, rows = self.kv_heads * rows, columns = x:size(2) }
 end
 
---- Its matrices: queries and output of every expert, and the keys and values of every set of them.
+--- List the matrices of a parameter: queries and output of each expert, keys and values of each set.
 ---@param x tensor
 ---@param key string
 ---@return table[]
@@ -109,9 +108,9 @@ function MixtureOfAttention:matrices(x, key)
   return list
 end
 
---- Attend to earlier tokens, of the same document where batch.documents are given.
+--- Attend to earlier tokens of the same document.
 ---@param h tensor [B, T, width]
----@param batch? table of the forward pass: documents, positions; see nn.Router
+---@param batch? table table of the forward pass with documents and positions, see nn.Router
 ---@return tensor y [B, T, width]
 function MixtureOfAttention:forward(h, batch)
   local gates

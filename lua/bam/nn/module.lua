@@ -1,7 +1,6 @@
---- Modules: layers and models with parameters. A field of a module that holds a tensor, a module,
---- or a list of them belongs to it; names and order follow from the fields
---- ("layers.1.attn.qkv.weight") in the order of their first assignment. Fields whose names begin
---- with "_" are private and left out.
+--- Modules: layers and models with parameters. Tensors, modules and lists of them in the fields of a module belong
+--- to it. Names follow from the fields ("layers.1.attn.qkv.weight"), and their order is that of first assignment.
+--- Fields whose names start with "_" are private and ignored.
 ---
 ---   local Block = nn.module "Block"
 ---   function Block:init(options) self.norm = nn.LayerNorm(options.width) end
@@ -39,18 +38,23 @@ local function assign(self, name, value)
   rawset(self, name, value)
 end
 
---- Set up a new module; a class defines its own, which takes what the call of the class was given.
+--- Initialize a new module. Classes define their own, which receives the arguments of the class call.
 function Module:init() end
 
---- What calling the module does; a class defines its own.
+--- Compute the module: m(x) calls m:forward(x). Classes define their own.
 function Module:forward()
   local name = getmetatable(self).__name
   check.fail("%s has no forward; define function %s:forward(x)", name, name)
 end
 
---- A new kind of module, to be given methods init(...) and forward(...).
+--- Create a class of modules, to be given methods init(...) and forward(...).
+---
+---   local Block = nn.module "Block"
+---   function Block:init(width) self.norm = nn.LayerNorm(width) end
+---   function Block:forward(x) return x + self.norm(x) end
+---   local block = Block(64)
 ---@param name string
----@param base? table the class whose methods it inherits
+---@param base? table class to inherit from, nn.Module by default
 ---@return table class call it to make a module
 function M.module(name, base)
   check.value("nn.module: name", name, "string")

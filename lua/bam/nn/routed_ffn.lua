@@ -1,6 +1,6 @@
---- FFN experts, of which a router chooses some for every token (BAM §3.3, §4.2). The experts'
---- weights are stacked: `gate_up` is [experts, 2 hidden, width], gate rows before up rows, and
---- `down` [experts, width, hidden].
+--- FFN experts, of which a router selects some for each token (BAM §3.3, §4.2). The weights of the experts are
+--- stacked: `gate_up` is [experts, 2 hidden, width], gate rows before up rows, and `down` is [experts, width,
+--- hidden].
 local check = require "bam.check"
 local core = require "bam.core"
 local Router = require "bam.nn.router"
@@ -18,21 +18,21 @@ local spec = {
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
 }
 
---- nn.RoutedFFN { width = 512, hidden = 1024, experts = 4 }.
+--- nn.RoutedFFN { width = 512, hidden = 1024, experts = 4 }
 ---@class nn.RoutedFFNOptions
 ---@field width integer
----@field hidden integer of each expert
+---@field hidden integer hidden width of each expert
 ---@field experts integer
 ---@field top_k? integer experts per token, 1 by default
----@field renormalise? boolean
+---@field renormalise? boolean the gates of the selected experts sum to 1; false by default
 ---@field temperature? number of the router, as in nn.Router
----@field jitter? number of the router
----@field aux_tokens? integer
----@field router? fun(options: table): table makes one's own, from nn.Router's options
----@field layer? integer passed on to `router`
----@field std? number of the weights at first, 0.02 by default
----@field out_std? number of `down`; default: std
----@field router_std? number of the router, 0.02 by default
+---@field jitter? number of the router, as in nn.Router
+---@field aux_tokens? integer of the router, as in nn.Router
+---@field router? fun(options: table): table makes a router of your own from nn.Router's options
+---@field layer? integer number of the layer, passed to `router`
+---@field std? number standard deviation of the initial weights, 0.02 by default
+---@field out_std? number the same for `down`; std by default
+---@field router_std? number the same for the router, 0.02 by default
 ---@field dtype? string
 ---@param options nn.RoutedFFNOptions
 function RoutedFFN:init(options)
@@ -59,9 +59,9 @@ function RoutedFFN:matrices(x, key)
   return { stack(x:narrow(2, 1, hidden)), stack(x:narrow(2, hidden + 1, hidden)) }
 end
 
---- Send every token through its experts.
+--- Compute each token by its experts.
 ---@param h tensor [B, T, width]
----@param batch? table of the forward pass, see nn.Router
+---@param batch? table table of the forward pass, see nn.Router
 ---@return tensor y [B, T, width]
 function RoutedFFN:forward(h, batch)
   local gates, experts = routing.call(self, "ffn", h, batch)

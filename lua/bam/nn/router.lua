@@ -1,23 +1,22 @@
---- The router of a mixture: a linear layer to one logit per expert, softmax, and the k largest. Any
---- module or function may stand in its place; this is what it is called with and what it gives:
+--- The router of a mixture: a linear layer to one logit per expert, softmax, and the k largest gates. Any module or
+--- function with the same signature can replace it:
 ---
 ---   gates, experts, record = router(h, batch)
----     h        tensor [B, T, width]: what the layer's experts read
----     batch    the table of this forward pass, the same for all layers: documents, positions,
----              mask (bool [B, T], false for padding; nil: there is none), and whatever routers
----              leave there for those of later layers
----     gates    tensor [B, T, k], differentiable; 0 leaves a choice out
+---     h        tensor [B, T, width]: the input of the layer's experts
+---     batch    table of this forward pass, the same for all layers: documents, positions, mask (bool [B, T], false for
+---              padding; nil without padding), and whatever routers store there for later layers
+---     gates    tensor [B, T, k], differentiable; 0 drops a choice
 ---     experts  integers [B, T, k] from 1, 0 for none; nil: all experts in order, k of them
----     record   may be left out: { losses = tensor [2], the load balance and z losses, which the
----              model adds to its own; statistics = tensor [3, experts]: per expert the share of
----              assignments, the mean gate, the mean of -p ln p }, of the tokens of the mask alone
+---     record   optional: { losses = tensor [2], load balance and z, which the model adds to its own; statistics =
+---              tensor [3, experts]: per expert the share of assignments, the mean gate, the mean of -p ln p },
+---              computed over the tokens of the mask
 ---
---- bam.mix, nn.RoutedFFN and nn.MixtureOfAttention take what makes one, a class or a function, and
---- call it with the options of nn.Router. Parameters are trained and saved when it is a module.
+--- bam.mix, nn.RoutedFFN and nn.MixtureOfAttention take a class or a function that makes the router, and call it
+--- with the options of nn.Router. The parameters of a router that is a module are trained and saved.
 ---
---- In bam.train the code of a router, with the globals, modules and tables that it uses, is in the
---- phase's fingerprint. What it keeps from step to step must be tensors in its fields, changed while
---- its field `training` is true: checkpoints hold these. Caches go into fields that begin with "_".
+--- In bam.train the code of a router, with the globals, modules and tables that it uses, is part of the phase's
+--- fingerprint. State that a router keeps between steps must be tensors in its fields, changed only while its field
+--- `training` is true: checkpoints contain these. Caches belong in fields whose names start with "_".
 local check = require "bam.check"
 local core = require "bam.core"
 local routing = require "bam.nn.routing"
@@ -36,23 +35,23 @@ local spec = {
   std = { "rate", 0.02 }, dtype = { "dtype", "f32" }, layer = { "size", optional = true },
 }
 
---- nn.Router { width = 512, experts = 4, top_k = 1 }. Its `weight` is [experts, width]. The fields
---- temperature, jitter, top_k and aux_tokens may be changed between steps.
+--- nn.Router { width = 512, experts = 4, top_k = 1 }. `weight` is [experts, width]. The fields temperature, jitter,
+--- top_k and aux_tokens may be changed between steps.
 ---@class nn.RouterOptions
 ---@field width integer
 ---@field experts integer
----@field top_k? integer default: all experts
----@field renormalise? boolean the gates of the chosen sum to 1; false by default. With top_k = 2 or
---- more a mixture of copies then computes what the copied one does, and the router learns; with 1
---- every gate is 1 and it would learn nothing, so training it is an error
----@field dense? boolean gates for all experts, 0 for those not chosen, and no `experts`
----@field losses? boolean give the auxiliary losses, true by default
----@field aux_tokens? integer tokens over which the load is balanced; 0, the default: all
----@field temperature? number the logits are divided by it
----@field jitter? number in training h is multiplied by random numbers, 1 - jitter .. 1 + jitter
----@field std? number of the weights at first, 0.02 by default
+---@field top_k? integer all experts by default
+---@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With top_k = 2 or more
+--- a mixture of identical experts then computes what one of them does. With top_k = 1 every gate is 1 and the
+--- router has no gradient, so training it is an error
+---@field dense? boolean return gates for all experts, 0 for those not selected, and no `experts`
+---@field losses? boolean compute the auxiliary losses, true by default
+---@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
+---@field temperature? number the logits are divided by it; 1 by default
+---@field jitter? number in training h is multiplied by uniform random numbers in 1 ± jitter; 0 by default
+---@field std? number standard deviation of the initial weights, 0.02 by default
 ---@field dtype? string
----@field layer? integer where it is, for those of one's own that do not treat all layers alike
+---@field layer? integer number of the layer, for routers that differ between layers
 ---@param options nn.RouterOptions
 function Router:init(options)
   local o = check.options("nn.Router", options, spec)
@@ -78,9 +77,9 @@ local function check_learns(self)
   end
 end
 
---- Choose experts for every token.
+--- Select experts for each token.
 ---@param h tensor [..., width]
----@param batch? table of the forward pass
+---@param batch? table table of the forward pass
 ---@return tensor gates [..., k]
 ---@return tensor? experts [..., k]
 ---@return table record

@@ -1,19 +1,18 @@
---- The SwiGLU feed-forward layer: down(silu(gate(x)) * up(x)). Gate and up are one projection
---- `gate_up` (its rows are [gate | up]).
+--- The SwiGLU feed-forward layer: down(silu(gate(x)) * up(x)). Gate and up are one projection `gate_up` (its rows
+--- are [gate | up]).
 local check = require "bam.check"
 local core = require "bam.core"
 local Linear = require "bam.nn.linear"
 
 local SwiGLU = require("bam.nn.module").module "SwiGLU"
 
---- nn.SwiGLU { width = 512, hidden = 1536 }. `std` is that of the weights, as in nn.Linear;
---- `out_std`, by default the same, that of `down`.
+--- nn.SwiGLU { width = 512, hidden = 1536 }
 ---@class nn.SwiGLUOptions
 ---@field width integer
 ---@field hidden integer
----@field bias? boolean
----@field std? number
----@field out_std? number
+---@field bias? boolean bias of both projections, false by default
+---@field std? number standard deviation of the initial weights, as in nn.Linear
+---@field out_std? number the same for `down`; std by default
 ---@field dtype? string
 ---@param options nn.SwiGLUOptions
 function SwiGLU:init(options)
@@ -28,7 +27,7 @@ function SwiGLU:init(options)
                      { bias = o.bias, std = o.out_std or o.std, dtype = o.dtype })
 end
 
---- Apply it to the last dimension.
+--- Apply the layer to the last dimension.
 ---@param x tensor [..., width]
 ---@return tensor y [..., width]
 function SwiGLU:forward(x) return self.down(core.ops.swiglu(self.gate_up(x))) end

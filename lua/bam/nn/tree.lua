@@ -15,7 +15,7 @@ local function label(name, parent)
   return string.format("%s%s", string.rep("  ", parent.depth + 1), own)
 end
 
---- The module as text: name and number of parameters, then its tensors and the modules inside.
+--- The module as text: its name and number of parameters, then its tensors and the modules inside.
 ---@return string
 function module.Module:describe()
   local contents, lines, place, first = module.contents(self), {}, {}, {}

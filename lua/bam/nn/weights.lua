@@ -1,5 +1,4 @@
---- Parameters as modules begin with them: new leaves that collect gradients, filled by a rule.
---- Random ones draw from the engine's generator, so bam.seed decides them.
+--- Initial parameters: new leaves with gradients, filled by a rule. Random ones use the generator of bam.seed.
 local core = require "bam.core"
 
 local M = {}
@@ -10,7 +9,7 @@ local function parameter(x)
   return x
 end
 
---- Normally distributed around 0; with a std of 0 all 0, and nothing is drawn.
+--- Normally distributed with mean 0. With std = 0 all are 0, and the generator is not used.
 ---@param shape integer[]
 ---@param std number
 ---@param dtype? string
@@ -20,7 +19,7 @@ function M.normal(shape, std, dtype)
   return parameter(core.randn(shape, { dtype = dtype or "f32" }):mul_(std))
 end
 
---- Evenly distributed from -bound to bound.
+--- Uniform in ±bound.
 ---@param shape integer[]
 ---@param bound number
 ---@param dtype? string
@@ -29,7 +28,7 @@ function M.uniform(shape, bound, dtype)
   return parameter(core.rand(shape, { dtype = dtype or "f32" }):mul_(2 * bound):sub_(bound))
 end
 
---- All of one value.
+--- All equal to one value.
 ---@param shape integer[]
 ---@param value number
 ---@param dtype? string

@@ -1,7 +1,7 @@
---- Byte-level BPE: text to token ids and back, exactly, for any bytes whatever (unless a file's own
---- rules remove text, or its added tokens strip white space). A tokenizer is trained on texts, or read
---- from a tokenizer.json of Hugging Face's tokenizers package, which it also writes. Ids are data and
---- count from 0. Special tokens are found in text only when asked for, so that text cannot forge them.
+--- Byte-level BPE. Encoding and decoding restores any bytes exactly (unless the rules of a tokenizer.json remove
+--- text, or its added tokens strip white space). A tokenizer is trained on texts, or loaded from a tokenizer.json
+--- of Hugging Face's tokenizers package, which it also writes. Ids count from 0. Special tokens in a text are
+--- recognized only on request, so that text cannot forge them.
 local alphabet = require "bam.tokenizer.alphabet"
 local check = require "bam.check"
 local core = require "bam.core"
@@ -10,7 +10,10 @@ local step_list = require "bam.tokenizer.steps"
 
 local M = {}
 
+--- A byte-level BPE tokenizer.
 ---@class tokenizer
+---@field vocab integer number of tokens
+---@field special string[] special tokens
 local Tokenizer = {}
 local metatable = { __name = "tokenizer", __index = Tokenizer }
 
@@ -52,35 +55,35 @@ end
 
 --- The token ids of a text.
 ---@param text string any bytes
----@param options? { special: boolean } special = true: special tokens in the text become their ids
----@return integer[] ids from 0 on
+---@param options? { special?: boolean } special = true recognizes special tokens in the text
+---@return integer[] ids from 0
 function Tokenizer:encode(text, options)
   check_self("encode", self)
   local o = check.options("tokenizer: encode", options, { special = { "boolean", false } })
   return self.bpe:encode(check.value("tokenizer: encode: text", text, "string"), o.special)
 end
 
---- Appends the token ids of a text to a token buffer, without making a table of them.
+--- Append the token ids of a text to a token buffer, without making a table of them.
 ---@param text string any bytes
----@param buffer userdata of core.token_buffer()
----@param options? { special: boolean } as for encode
----@return integer count how many tokens the text has
+---@param buffer userdata result of core.token_buffer()
+---@param options? { special?: boolean } as for encode
+---@return integer count number of tokens of the text
 function Tokenizer:append(text, buffer, options)
   check_self("append", self)
   local o = check.options("tokenizer: append", options, { special = { "boolean", false } })
   return self.bpe:append(check.value("tokenizer: append: text", text, "string"), buffer, o.special)
 end
 
---- How many tokens a text has.
+--- The number of tokens of a text.
 ---@param text string any bytes
----@param options? { special: boolean } as for encode
+---@param options? { special?: boolean } as for encode
 ---@return integer
 function Tokenizer:count(text, options)
   check_self("count", self)
   return self:append(text, core.token_buffer(), options)
 end
 
---- The text of token ids. Decoding what was encoded gives the same bytes.
+--- The bytes of token ids. Decoding encoded text restores it.
 ---@param ids integer[]|tensor
 ---@return string
 function Tokenizer:decode(ids)
@@ -88,7 +91,7 @@ function Tokenizer:decode(ids)
   return self.bpe:decode(ids)
 end
 
---- The pieces that a text is cut into before it is merged, as if there were no added tokens.
+--- The pieces that a text is split into before merging, as if there were no added tokens.
 ---@param text string any bytes
 ---@return string[]
 function Tokenizer:pieces(text)
@@ -97,7 +100,7 @@ function Tokenizer:pieces(text)
 end
 
 --- The id of a token, special or not, or nil.
----@param text string its bytes
+---@param text string bytes of the token
 ---@return integer?
 function Tokenizer:id(text)
   check_self("id", self)
@@ -105,21 +108,21 @@ function Tokenizer:id(text)
 end
 
 --- The bytes of a token, or nil.
----@param id integer from 0 on
+---@param id integer from 0
 ---@return string?
 function Tokenizer:token(id)
   check_self("token", self)
   return self.parts.words[check.value("tokenizer: token: id", id, "integer") + 1]
 end
 
---- The text of its tokenizer.json; equal tokenizers give equal texts.
+--- The tokenizer as the text of a tokenizer.json. Equal tokenizers give equal texts.
 ---@return string
 function Tokenizer:json()
   check_self("json", self)
   return file.write(self.parts)
 end
 
---- Writes its tokenizer.json.
+--- Write a tokenizer.json.
 ---@param path string
 function Tokenizer:save(path)
   check_self("save", self)
@@ -172,15 +175,14 @@ local function add_texts(trainer, texts)
 end
 
 ---@class bam.tokenizer.TrainOptions
----@field texts string[]|function a list of texts, or what gives the next one and then nil
----@field vocab? integer how many words, 2048 unless given
----@field special? string[] the special tokens, { "<|endoftext|>" } unless given
----@field pattern? string a regular expression (Oniguruma's, as in tokenizer.json) that cuts text;
---- GPT-2's unless given
+---@field texts string[]|function texts, or a function that returns the next one, nil at the end
+---@field vocab? integer vocabulary, 2048 by default
+---@field special? string[] special tokens, { "<|endoftext|>" } by default
+---@field pattern? string regular expression (Oniguruma, as in tokenizer.json) that splits text; GPT-2's by default
 
---- Trains a tokenizer: the special tokens and all bytes are words, then the most frequent pairs
---- within pieces of text become words. The result depends on the texts alone, not on their order
---- or the number of threads. A text that has too few pairs is an error.
+--- Train a tokenizer. The vocabulary starts with the special tokens and all bytes; the most frequent pairs within
+--- pieces of text are added. The result depends on the texts, not on their order or the number of threads. A text
+--- with too few pairs is an error.
 ---@param options bam.tokenizer.TrainOptions
 ---@return tokenizer
 function M.train(options)
@@ -205,17 +207,16 @@ end
 
 -- ---- reading ----
 
---- The tokenizer of a tokenizer.json's text. Byte-level BPE is read; what is not computed, such as
---- normalizers, is an error that names it.
+--- Parse a tokenizer.json. What is not supported, such as normalizers, is an error that names it.
 ---@param text string
----@param label? string what messages call it
+---@param label? string name for error messages
 ---@return tokenizer
 function M.parse(text, label)
   label = check.value("tokenizer.parse: label", label or "tokenizer.json", "string")
   return new(file.read(check.value("tokenizer.parse: text", text, "string"), label), label)
 end
 
---- Reads a tokenizer.json.
+--- Load a tokenizer.json.
 ---@param path string
 ---@return tokenizer
 function M.load(path) return M.parse(core.read_file(path), path) end

@@ -244,14 +244,14 @@ local function new_audit(quiet)
   return audit
 end
 
---- Reads all of a run and tells whether it is what was written: the digest of every file of every
---- checkpoint, whose checkpoint it is, the settings of phases, evaluations and the weights that they
---- are of, results, the log, and that each phase began with the weights that its parents ended with.
---- Changes nothing. Prints a line per phase, and each problem.
----@param directory string a directory of runs, of a recipe's links, or of one phase
----@param options? { cache?: string|true, quiet?: boolean } cache: the prepared text there too
+--- Check that a run is what was written: the digest of every file of every checkpoint, the phase it belongs to, the
+--- settings of phases, evaluations and the weights they belong to, results, the log, and that each phase started
+--- from the final weights of its parents. Changes nothing. Prints a line per phase, and each problem.
+---@param directory string all runs, a recipe's directory, or one phase
+---@param options? { cache?: string|true, quiet?: boolean } cache: also check the prepared text in this directory,
+--- or in the usual one
 ---@return boolean sound
----@return table report problems and notes, lists of texts; how many checkpoints, evaluations, texts
+---@return table report lists `problems` and `notes`, and numbers of checkpoints, evaluations and texts
 function M.audit(directory, options)
   check.value("audit: directory", directory, "string")
   local o = check.options("audit", options, spec)

@@ -160,20 +160,21 @@ local function show(comparison)
 end
 
 ---@class bam.CompareOptions
----@field on table text.heldout of bam.corpus
----@field base? any one of the models: then the ratio of every average to its average is shown
----@field context? integer tokens of a window; default: what the phases were trained at
----@field tokens? integer at most so many per domain; default: the option `compare_tokens`, else all
----@field name? string of the file of results, "results" by default
+---@field on bam.Heldout text.heldout
+---@field base? any one of the models: the ratio of each average to its average is shown
+---@field context? integer tokens per window; the context of the phases by default
+---@field tokens? integer limit of tokens per domain; the option `compare_tokens`, or all, by default
+---@field name? string name of the results file, "results" by default
 
---- Evaluates models on held-out text, prints a table like the paper's Table 1, and writes
---- runs/RECIPE/results.json (results@2.json for --seed 2): per model parameters, tokens, FLOPs,
---- seconds, and per domain perplexity, its standard error and bits per byte. The models are a list
---- (lists in it are taken apart) of phases, live models, ensembles, and directories of phases or
---- models. Where phases of the same name are among them, how their settings differ is shown below
---- the table. Under --plan, --only and --audit it does nothing.
+--- Evaluate models on held-out text, print a table like the paper's Table 1, and write runs/RECIPE/results.json
+--- (results@2.json for --seed 2): parameters, tokens, FLOPs and seconds of each model, and perplexity, its standard
+--- error and bits per byte by domain. The models are a list (which may contain lists) of phases, models, ensembles,
+--- and directories of phases or models. If phases have the same name, the differences of their settings are shown
+--- below the table. With --plan, --only and --audit it does nothing.
+---
+---   bam.compare { seed, experts, mixture, on = text.heldout, base = seed }
 ---@param given bam.CompareOptions
----@return table? comparison it prints; `models` are the figures, `base` is one of them
+---@return table? comparison prints as the table; `models` has the figures, `base` is one of them
 function M.compare(given)
   local values, o = read(given)
   plan.check_only()

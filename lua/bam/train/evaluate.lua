@@ -90,14 +90,13 @@ local function check_tokenizer(model, heldout)
   end
 end
 
---- How well a model predicts held-out text: per domain nats per token, perplexity, bits per byte,
---- and the standard error of the perplexity (nil for a single window); `windows` has the nats and
---- tokens of each window. The average is the mean of the domains' perplexities, as in the paper's
---- Table 1.
----@param model table with log_likelihood: a live model, bam.ensemble
----@param heldout table text.heldout of bam.corpus
----@param options? { context?: integer, tokens?: integer, domains?: string[] } length of windows,
---- the model's context unless given; at most so many tokens per domain; all domains unless given
+--- Evaluate a model on held-out text: nats per token, perplexity, its standard error (nil for a single window) and
+--- bits per byte of each domain; `windows` has the nats and tokens of each window. The average is the mean of the
+--- perplexities, as in Table 1 of the paper.
+---@param model table a model or an ensemble
+---@param heldout bam.Heldout text.heldout
+---@param options? { context?: integer, tokens?: integer, domains?: string[] } tokens per window, the model's
+--- context by default; limit of tokens per domain; all domains by default
 ---@return { domains: table<string, table>, average: table }
 function M.evaluate(model, heldout, options)
   local o = check.options("evaluate", options, spec)

@@ -1,5 +1,5 @@
---- bam.train: one phase of a recipe. It trains a model on data until the tokens are used up, keeps
---- checkpoints, and goes on from the newest one when it is called again with the same settings.
+--- bam.train: one phase of a recipe. It trains a model until its tokens are used up, saves checkpoints, and resumes
+--- from the newest one when it is called again with the same settings.
 local budget = require "bam.train.budget"
 local check = require "bam.check"
 local code = require "bam.models.code"
@@ -135,50 +135,50 @@ local function new_phase(o)
 end
 
 ---@class bam.TrainOptions
----@field name string of the phase; "experts/law" lies in a directory "experts"
----@field model table a description, or a phase: then it begins with that one's final weights
----@field data table text:sample { domain = weight } of bam.corpus
----@field tokens number to train on; rounded to whole steps
----@field lr number|schedule
----@field batch? integer rows of a step; default: the option `batch`, else 16
----@field context? integer tokens of a row; default: the option `context`, else the model's
----@field seed? integer default: the option `seed`, else 1
----@field clip? number the gradient's norm is clipped at it, 1 by default
----@field spike? number a step is skipped when its gradient's norm is above clip and so many times
---- the usual, 10 by default; three in a row end the run when the loss has risen too
----@field optimizer? string|table its name, "adamw" (the default), "lion", "muon" or "sgd"; or with options,
---- { "muon", momentum = 0.9 }; or instead of a name what bam.optim.define gives. help(bam.optim.Muon) tells options
----@field betas? number[] of AdamW, { 0.9, 0.95 } by default; with option optimizer give it there, and the next two
+---@field name string name of the phase; "experts/law" is in a directory "experts"
+---@field model table a description, or a phase: its final weights
+---@field data table text:sample { domain = weight }
+---@field tokens number tokens to train on, rounded to whole steps
+---@field lr number|schedule learning rate
+---@field batch? integer rows per step; the option `batch`, or 16, by default
+---@field context? integer tokens per row; the option `context`, or the model's, by default
+---@field seed? integer the option `seed`, or 1, by default
+---@field clip? number largest gradient norm, 1 by default
+---@field spike? number a step is skipped if its gradient norm exceeds clip and this many times the running mean,
+--- 10 by default; three skips in a row end the run if the loss has risen too
+---@field optimizer? string|table name, "adamw" (default), "lion", "muon" or "sgd", or with options: { "muon",
+--- momentum = 0.9 }; or, in place of the name, a result of bam.optim.define
+---@field betas? number[] of AdamW, { 0.9, 0.95 } by default; with `optimizer`, betas, eps and weight_decay are
+--- among its options
 ---@field eps? number of AdamW, 1e-8 by default
 ---@field weight_decay? number of AdamW, on matrices, 0.1 by default
 ---@field eval_every? integer steps between evaluations, a quarter of the run by default; 0: none
 ---@field eval_tokens? integer tokens per domain of such an evaluation, 2048 by default
----@field save_every? integer steps between checkpoints; default: a minute of time
----@field audit_every? integer compute every n-th step twice and then read all tokens again, and watch
---- weights and moments between steps: wrong bits of memory, processor or disk end the run. About 1 / n
---- slower; what is trained stays the same
+---@field save_every? integer steps between checkpoints; once a minute by default
+---@field audit_every? integer compute every n-th step twice, re-read its tokens, and check weights and moments
+--- between steps: wrong bits of memory, processor or disk end the run. About 1 / n slower; the weights are the
+--- same. Off by default
 ---@field on_step? fun(record: table, model: table) called after every step, to look and log
 ---@field on_eval? fun(result: table, model: table) called after every evaluation, to look and log
 
---- Trains a phase, or goes on with it; a finished one is only looked up. The phase lies in
---- runs/NAME-XXXXXXXX, where the digits stand for everything that defines it: metrics.jsonl,
---- phase.json (the settings), checkpoints step-N and best.
+--- Train a phase, or resume it; a finished phase is only looked up. It is kept in runs/NAME-XXXXXXXX, where the
+--- digits are a fingerprint of everything that defines it: metrics.jsonl, phase.json (the settings), checkpoints
+--- step-N and best.
 ---
---- A line of metrics.jsonl, and a record: step, nll (nats per token), lr, norm (of the gradient,
---- before clipping), tokens_per_second, for mixtures load_balance and z (summed over layers) and
---- routing: per router layer, module, and for each expert load (share of assignments), gate (mean)
---- and entropy (mean of -p ln p); `skipped`: why a step was not taken. Evaluations have the field
---- `eval`: perplexity and bits_per_byte by domain.
+--- A line of metrics.jsonl, and the record of on_step, has step, nll (nats per token), lr, norm (of the gradient,
+--- before clipping), tokens_per_second; for mixtures load_balance and z (summed over layers) and routing: per
+--- router layer, module, and per expert load (share of assignments), gate (mean) and entropy (mean of -p ln p).
+--- `skipped` says why a step was skipped. Evaluations have `eval`: perplexity and bits_per_byte by domain.
 ---
---- Nothing but the settings may change the weights: a callback that changes the model, a schedule
---- that depends on more than the progress, and a router whose code or state changes while the phase
---- trains raise an error. Random numbers that callbacks draw are their own.
+--- Only the settings determine the weights: a callback that changes the model, a schedule that depends on more than
+--- the progress, and a router whose code or state changes during the phase are errors. Callbacks have random
+--- numbers of their own.
 ---
---- Evaluations are on held-out text of the domains that are trained on. Under --plan it only prints
---- what it would do; with --only NAME all other phases are skipped; under --audit it trains nothing
---- new, but audits what there is and trains its last steps again, which must give the same bits.
+--- Evaluations use held-out text of the domains that are trained on. With --plan a phase is only described; with
+--- --only NAME all others are skipped; with --audit nothing new is trained, but what exists is checked and the last
+--- steps are trained again, which must give the same bits.
 ---@param given bam.TrainOptions
----@return table phase
+---@return bam.Phase
 function M.train(given)
   options.apply()
   local o = read(given)

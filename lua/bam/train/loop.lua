@@ -1,6 +1,5 @@
---- The training loop, in parts that a script of its own can use: gradients over a batch, a step of
---- the optimiser, and the loop around them. bam.train is this with phases, checkpoints and a
---- display around it; recipes/scratch.lua writes the loop out.
+--- The training loop in parts, for scripts of your own: gradients over a batch, an optimizer step, and the loop
+--- around them. bam.train adds phases, checkpoints and progress; recipes/scratch.lua writes the loop out.
 local check = require "bam.check"
 local core = require "bam.core"
 
@@ -39,13 +38,13 @@ local function count_targets(batch)
   return ops.sum(ops.to(ops.ne(batch.targets, -100), "i64")):item()
 end
 
---- Add the gradients of a batch's loss to the parameters', computing `rows` rows at once.
----@param model table live model
----@param batch table { ids, targets, documents?, positions? } tensors [B, T], as text:sample's
---- streams give them; tokens: how many targets count
----@param rows? integer default: all
----@return { nll: number, load_balance?: number, z?: number, routing: table[] } the loss per token,
---- the auxiliary losses summed over layers, and what the routers did
+--- Add the gradients of a batch's loss to the gradients of the parameters, computing `rows` rows at a time.
+---@param model table
+---@param batch table as stream:batch returns: ids, targets, documents?, positions? [B, T], and tokens, the number
+--- of targets
+---@param rows? integer all by default
+---@return { nll: number, load_balance?: number, z?: number, routing: table[] } loss per token, auxiliary losses
+--- summed over layers, statistics of the routers
 function M.gradients(model, batch, rows)
   local all = batch.ids:size(1)
   rows = rows or all
@@ -71,10 +70,10 @@ function M.gradients(model, batch, rows)
   return sums
 end
 
---- The loss per token of a batch, without a gradient and as in evaluation.
----@param model table live model
+--- The loss per token of a batch, in evaluation mode and without gradients.
+---@param model table
 ---@param batch table as for gradients
----@param rows? integer computed at once; default: all
+---@param rows? integer rows at a time; all by default
 ---@return number
 function M.nll(model, batch, rows)
   local all, sum = batch.ids:size(1), 0
@@ -89,13 +88,13 @@ function M.nll(model, batch, rows)
   return sum / math.max(count_targets(batch), 1)
 end
 
---- One step: gradients, clipping, and the optimiser's update, unless `judge` objects.
+--- One step: gradients, clipping and the optimizer's update, unless `judge` rejects it.
 ---@param model table
 ---@param optimizer table
 ---@param batch table as for gradients
----@param settings { lr: number, clip?: number, rows?: integer, judge?: fun(loss: number, norm:
---- number): string?, boolean? } judge gives the reason when the step must be skipped
----@return table record what gradients gives, with lr, norm, skipped (the reason) and stop
+---@param settings { lr: number, clip?: number, rows?: integer, judge?: fun(loss: number, norm: number): string?,
+--- boolean? } judge returns why the step must be skipped, and whether to stop
+---@return table record result of gradients, with lr, norm, skipped (the reason) and stop
 function M.step(model, optimizer, batch, settings)
   optimizer:zero_grad()
   local record = M.gradients(model, batch, settings.rows)
@@ -105,13 +104,12 @@ function M.step(model, optimizer, batch, settings)
   return record
 end
 
---- Steps run.first to run.steps, or to run.last, in training mode. Every step is a function of its
---- number alone: the batch, the learning rate, and what set_step changes in the model.
----@param run { model: table, optimizer: table, stream: table, lr: schedule, first: integer, steps:
---- integer, last?: integer, batch: integer, rows?: integer, clip?: number, judge?: function,
---- around?: fun(step: integer, compute: function): table, after: fun(step: integer, record: table) }
---- stream:batch(step, first row, rows) gives a batch; around computes a step by compute() and gives
---- its record; after is called with each step's record
+--- Run steps `first` to `steps` (or to `last`) in training mode. Every step depends only on its number: the batch,
+--- the learning rate, and what set_step changes in the model.
+---@param run { model: table, optimizer: table, stream: table, lr: schedule, first: integer, steps: integer, last?:
+--- integer, batch: integer, rows?: integer, clip?: number, judge?: function, around?: fun(step: integer, compute:
+--- function): table, after: fun(step: integer, record: table) } around calls compute() and returns the record of a
+--- step; after is called with the record of each step
 function M.run(run)
   check.value("loop: after", run.after, "callable")
   run.model:train()

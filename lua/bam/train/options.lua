@@ -179,11 +179,11 @@ local function sizes_of(name)
   return copy(scales[name])
 end
 
---- The knobs of this recipe: the sizes of a scale, and the fields given here, which stand above
---- them. `seed` is always one: of first weights and of the order of the data. Answers --help.
----@param fields? table plain data; scale = "demo", "590m" or "2b" gives vocab, context, batch,
---- model, tokens, lr and mixture_lr
----@return table options read-only
+--- The options of this recipe: the sizes of a scale, overridden by the fields given here, overridden by --set.
+--- `seed` is always one. Answers --help. The result is read-only, and reading a name that it lacks is an error.
+---@param fields? table plain data; scale = "demo", "590m" or "2b" sets vocab, context, batch, model, tokens, lr
+--- and mixture_lr
+---@return table options
 function M.options(fields)
   local given = flags.get(true)
   fields = check.value("options: the options", fields or {}, "table")

@@ -11,7 +11,10 @@ local written = require "bam.train.settings"
 
 local M = {}
 
+--- A phase of a recipe: one training run, identified by its name and settings. As a model of another phase it
+--- stands for its final weights.
 ---@class bam.Phase
+---@field name string
 local Phase = {}
 local metatable = { __name = "phase", __methods = Phase }
 
@@ -48,23 +51,23 @@ local function settings_of(self)
   return self._settings
 end
 
---- The digest of everything that defines the phase: model, data, settings, seed, and those of the
---- phases before it.
+--- The fingerprint of everything that defines the phase: model, data, settings, seed, and the fingerprints of its
+--- parents.
 ---@return string hex
 function Phase:digest()
   settings_of(self)
   return self._digest
 end
 
---- Where the phase is kept.
+--- The directory of the phase.
 ---@return string
 function Phase:directory() return place.phase_directory(self.name, self:digest()) end
 
---- Whose a checkpoint of the phase is, as its manifest says.
+--- The owner of the phase's checkpoints, as their manifests record it.
 ---@return { phase: string, digest: string }
 function Phase:owner() return { phase = self.name, digest = self:digest() } end
 
---- Make the directory, and write down what the phase is.
+--- Create the directory and write phase.json.
 function Phase:establish()
   local settings, directory = settings_of(self), self:directory()
   core.make_directory(directory)
@@ -83,18 +86,18 @@ end
 
 local function warn(text) print(string.format("warning: %s", text)) end
 
---- The newest sound checkpoint, as store.newest gives it.
+--- The newest intact checkpoint, or nil.
 ---@return table?
 function Phase:newest() return store.newest(self:directory(), warn, self:owner()) end
 
---- Is this checkpoint the end of its training?
+--- Is this checkpoint the last one of the phase?
 ---@param found? table
 ---@return boolean
 function Phase:is_end(found)
   return found ~= nil and found.step == self.steps and found.state.done == true
 end
 
---- Has it been trained to its end? Then its last checkpoint is given.
+--- The last checkpoint if the phase has been trained to its end, otherwise nil.
 ---@return table?
 function Phase:finished()
   local found = rawget(self, "_finished") or self:newest()
@@ -102,7 +105,7 @@ function Phase:finished()
   return rawget(self, "_finished")
 end
 
---- The directory of its final checkpoint.
+--- The directory of the last checkpoint. An error if the phase is not finished.
 ---@return string
 function Phase:last()
   local found = self:finished()
@@ -111,15 +114,15 @@ function Phase:last()
                     flags.command(string.format("--only %s", self.name)))
 end
 
---- The checksum of its final checkpoint: what its weights are, beyond what they depend on.
+--- The checksum of the last checkpoint.
 ---@return string hex
 function Phase:checksum()
   self:last()
   return self:finished().checksum
 end
 
---- Its model, live, in evaluation mode: with its final weights, or those of its best evaluation.
----@param which? "last"|"best"
+--- Load the model in evaluation mode, with its final weights or those of its best evaluation.
+---@param which? "last"|"best" "last" by default
 ---@return table model
 function Phase:load(which)
   which = which or "last"
@@ -134,7 +137,7 @@ function Phase:load(which)
   return checkpoint.load(directory, { routers = self.routers })
 end
 
---- What training came to: { step, seconds, skipped, best, ... }.
+--- The results of training: { step, seconds, skipped, best, ... }.
 ---@return table
 function Phase:results()
   self:last()

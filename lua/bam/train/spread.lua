@@ -56,11 +56,11 @@ local function check_alike(comparisons)
   end
 end
 
---- Prints the mean of several comparisons of the same models, such as one per seed, and the
---- standard deviation over them; where they have a base, also each one's ratio to it, and FLOPs per
---- token to the base's. Under --plan and --only it does nothing.
----@param comparisons table[] what bam.compare gave
----@param options? { reference?: table<string, number> } ratios to show beside, by model
+--- Print the mean and the standard deviation of several comparisons of the same models, such as one per seed; if
+--- they have a base, also the ratio to it in each comparison, and FLOPs per token relative to the base. With --plan
+--- and --only it does nothing.
+---@param comparisons table[] results of bam.compare
+---@param options? { reference?: table<string, number> } ratios to show beside them, by model
 ---@return string[]? lines
 function M.spread(comparisons, options)
   local n, given = check.list_with_options("spread", comparisons, options)
