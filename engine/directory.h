@@ -30,7 +30,8 @@ void bam_names_release(bam_names *names);
 bam_status bam_directory_make(bam_context *context, const char *path);
 
 /* Make an empty directory beside `path`, with a temporary name (staged.h), and what `path` is in. Its
-   path goes into `staged`. It is private where `path` is a directory already. Where `path` is a link to a directory, it is beside what the link leads to.
+   path goes into `staged`. It is private where `path` is a directory already. Where `path` is a link to a
+   directory, it is beside the directory that the link points to.
    Fails when something at `path` is not a directory, before anybody has written much. */
 bam_status bam_directory_stage(bam_context *context, const char *path, char staged[PATH_MAX]);
 

@@ -193,8 +193,8 @@ static bool may_be_command(const char *word) {
   return is_word && (stat(word, &info) != 0 || S_ISDIR(info.st_mode));
 }
 
-/* Replaces the message on top, why the script `word` cannot be opened, by the subcommand of that name. Returns LUA_OK if
-   there is one; otherwise the message may suggest a similar one. */
+/* Replaces the message on top, why the script `word` cannot be opened, by the subcommand of that name. Returns
+   LUA_OK if there is one; otherwise the message may suggest a similar one. */
 static int load_command(lua_State *L, const char *word) {
   lua_pushstring(L, word);
   lua_insert(L, -2);
