@@ -3,6 +3,8 @@ package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
 local core = require "bam.core"
 local small = require "small_run"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local whole = small.directory()
 local copy = string.format("%s-copy", whole)
@@ -16,19 +18,27 @@ local function shell(format, ...)
   assert(os.execute(command), command)
 end
 
-local output, fine = small.run(whole)
-assert(fine, output)
-
 local function audit(directory)
   return bam.audit(directory .. "/runs", { quiet = true, cache = directory .. "/cache" })
 end
 
-local sound, report = audit(whole)
-assert(sound and #report.problems == 0 and #report.notes == 0, table.concat(report.problems, "\n"))
-assert(report.checkpoints >= 6 and report.evaluations == 3 and report.texts == 1)
-assert(bam.audit(whole .. "/runs/recipe", { quiet = true })) -- a recipe's links
-local alone = select(2, bam.audit(small.phase(whole, "mixed"), { quiet = true }))
-assert(#alone.problems == 0 and #alone.notes == 2) -- its parents are not there
+local sound, report
+test("an honest run passes the audit", function()
+  local output, fine = small.run(whole)
+  expect.yes(fine, output)
+
+  sound, report = audit(whole)
+  expect.yes(sound, table.concat(report.problems, "\n"))
+  expect.equal(#report.problems, 0, table.concat(report.problems, "\n"))
+  expect.equal(#report.notes, 0, table.concat(report.problems, "\n"))
+  expect.compare(report.checkpoints, ">=", 6)
+  expect.equal(report.evaluations, 3)
+  expect.equal(report.texts, 1)
+  expect.yes(bam.audit(whole .. "/runs/recipe", { quiet = true })) -- a recipe's links
+  local alone = select(2, bam.audit(small.phase(whole, "mixed"), { quiet = true }))
+  expect.equal(#alone.problems, 0)
+  expect.equal(#alone.notes, 2) -- its parents are not there
+end)
 
 -- ---- changes ----
 
@@ -46,13 +56,13 @@ end
 
 local function replace(path, from, to)
   local text, count = core.read_file(path):gsub(from, to, 1)
-  assert(count == 1, from)
+  expect.equal(count, 1, from)
   core.write_file(path, text)
 end
 
 local function one(format, ...)
   local found = core.glob(string.format(format, ...))
-  assert(#found == 1, #found)
+  expect.equal(#found, 1)
   return found[1]
 end
 
@@ -185,39 +195,47 @@ local function damaged(text)
 end
 
 bam.seed(1)
-shell("cp -a '%s' '%s'", whole, copy)
-local files, flips = files_below(copy), math.tointeger(tonumber(os.getenv "FLIPS" or 200))
-assert(#files > 30)
-for i = 1, flips do
-  local path = files[1 + i % #files]
-  local before = core.read_file(path)
-  local after = damaged(before)
-  if after ~= before then
-    core.write_file(path, after)
-    assert(not audit(copy), string.format("flip %d is not found in %s", i, path))
-    core.write_file(path, before)
+
+local count
+test("every flipped bit and every change is found", function()
+  shell("cp -a '%s' '%s'", whole, copy)
+  local files, flips = files_below(copy), math.tointeger(tonumber(os.getenv "FLIPS" or 200))
+  expect.compare(#files, ">", 30)
+  for i = 1, flips do
+    local path = files[1 + i % #files]
+    local before = core.read_file(path)
+    local after = damaged(before)
+    if after ~= before then
+      core.write_file(path, after)
+      expect.no(audit(copy), string.format("flip %d is not found in %s", i, path))
+      core.write_file(path, before)
+    end
   end
-end
-assert(audit(copy))
+  expect.yes(audit(copy))
 
-local count = 0
-for name, change in pairs(CHANGES) do
-  shell("rm -rf '%s' && cp -a '%s' '%s'", copy, whole, copy)
-  local words = change(copy)
-  sound, report = audit(copy)
-  local problems = table.concat(report.problems, "\n")
-  assert(not sound and problems:find(words, 1, true), string.format("%s: %s", name, problems))
-  count = count + 1
-end
-
--- ---- wrong calls ----
+  count = 0
+  for name, change in pairs(CHANGES) do
+    shell("rm -rf '%s' && cp -a '%s' '%s'", copy, whole, copy)
+    local words = change(copy)
+    sound, report = audit(copy)
+    local problems = table.concat(report.problems, "\n")
+    expect.no(sound, string.format("%s: %s", name, problems))
+    expect.contains(problems, words, string.format("%s: %s", name, problems))
+    count = count + 1
+  end
+end)
 
 local function fails(words, ...)
   local ok, message = pcall(bam.audit, ...)
-  assert(not ok and message:find(words, 1, true), message)
+  expect.no(ok, message)
+  expect.contains(message, words)
 end
-fails("audit: directory: expected a string, got 5", 5)
-fails("is not a directory; give that of runs", whole .. "/nothing")
-fails("holds no phase", whole .. "/cache")
-fails("no option `chace`; did you mean `cache`?", whole .. "/runs", { chace = true })
+
+test("wrong calls", function()
+  fails("audit: directory: expected a string, got 5", 5)
+  fails("is not a directory; give that of runs", whole .. "/nothing")
+  fails("holds no phase", whole .. "/cache")
+  fails("no option `chace`; did you mean `cache`?", whole .. "/runs", { chace = true })
+end)
+
 print(string.format("audit: ok, %d changes were found", count))

@@ -3,18 +3,17 @@
 -- gives a model or an error, soon, and leaves nothing behind.
 local bam = require "bam"
 local core = require "bam.core"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local DIR = os.tmpname()
 os.remove(DIR)
-assert(os.execute(string.format("mkdir '%s'", DIR)))
 local cleanup <close> = setmetatable({}, { __close = function()
   os.execute(string.format("rm -rf '%s'", DIR))
 end })
 local function within(name) return string.format("%s/%s", DIR, name) end
 
-local function equal(what, got, want)
-  assert(got == want, string.format("%s: %s, not %s", what, tostring(got), tostring(want)))
-end
+assert(os.execute(string.format("mkdir '%s'", DIR)))
 
 local SMALL = bam.models.parallel {
   layers = 2, width = 8, heads = 2, kv_heads = 1, ffn = 6, vocab = 11, std = 0.3,
@@ -24,15 +23,13 @@ local first, second = SMALL:build { seed = 1 }, SMALL:build { seed = 2 }
 local mixed = bam.mix { experts = { first, second }, attention = { routing = 1 } }:build()
 local function loss(model) return model:loss(ids, ids):item() end
 
--- ---- paths, and saving over what is there ----
-
-do
+test("paths, and saving over what is there", function()
   local relative = DIR:match "[^/]+$" -- beside the directory the test was started in
   for _, path in ipairs { within "a", within "a/", within "deep/down//b", relative } do
     first:save(path)
     first:save(path)
-    equal(path, loss(bam.load(path)), loss(first))
-    equal(path, loss(bam.load(path .. "/")), loss(first))
+    expect.equal(loss(bam.load(path)), loss(first), path)
+    expect.equal(loss(bam.load(path .. "/")), loss(first), path)
   end
   os.execute(string.format("rm -r '%s'", relative))
   core.make_directory(within "empty")
@@ -40,45 +37,40 @@ do
   core.make_directory(within "others")
   core.write_file(within "others/notes.txt", "mine")
   local ok, message = pcall(first.save, first, within "others")
-  assert(not ok and message:find("nothing is lost", 1, true), message)
-  equal("a directory of something else", table.concat(core.list_directory(within "others"), " "),
-        "notes.txt")
+  expect.no(ok, message)
+  expect.contains(message, "nothing is lost")
+  expect.equal(table.concat(core.list_directory(within "others"), " "), "notes.txt",
+               "a directory of something else")
   for _, name in ipairs(core.list_directory(DIR)) do
-    assert(not name:find(".tmp-", 1, true), "a failed save left its files")
+    expect.lacks(name, ".tmp-", "a failed save left its files")
   end
-end
+end)
 
--- ---- precision ----
-
-do
+test("precision", function()
   local model = SMALL:build { seed = 1, dtype = "f64" }
   local converted = SMALL:build { seed = 1 }:to "f64"
-  equal("dtype of the loss", converted:loss(ids, ids).dtype, "f64")
+  expect.equal(converted:loss(ids, ids).dtype, "f64", "dtype of the loss")
   for name, m in pairs { built = model, converted = converted } do
     m:save(within(name))
     local loaded = bam.load(within(name))
-    equal("f64 comes back as f64", loaded.embed.weight.dtype, "f64")
-    equal(name, loss(loaded), loss(m))
-    equal("unless told", bam.load(within(name), { dtype = "f32" }).embed.weight.dtype, "f32")
+    expect.equal(loaded.embed.weight.dtype, "f64", "f64 comes back as f64")
+    expect.equal(loss(loaded), loss(m), name)
+    expect.equal(bam.load(within(name), { dtype = "f32" }).embed.weight.dtype, "f32", "unless told")
   end
-end
+end)
 
--- ---- what loading leaves behind: nothing ----
-
-do
+test("what loading leaves behind: nothing", function()
   mixed:save(within "mixed")
   local before = core.random_state()
   local model = bam.load(within "mixed")
-  equal("loading draws random numbers", core.random_state()[2], before[2])
-  equal("and gives the same routers", loss(model), loss(mixed))
+  expect.equal(core.random_state()[2], before[2], "loading draws random numbers")
+  expect.equal(loss(model), loss(mixed), "and gives the same routers")
   -- its description can be built anew: with random weights, not with none
   local again = model.description:build { seed = 3 }
-  assert(again.layers[1].ffn.down:abs():max():item() > 0, "a model without weights")
-end
+  expect.compare(again.layers[1].ffn.down:abs():max():item(), ">", 0, "a model without weights")
+end)
 
--- ---- phases load when a mixture is built, and are let go afterwards ----
-
-do
+test("phases load when a mixture is built, and are let go afterwards", function()
   second:save(within "phase")
   local phase, loads = { description = SMALL }, 0
   function phase.load()
@@ -87,25 +79,24 @@ do
     return phase.last
   end
   local d = bam.mix { experts = { first, phase } }
-  equal("loads before it is built", loads, 0)
+  expect.equal(loads, 0, "loads before it is built")
   local want = loss(bam.mix { experts = { first, second } }:build())
-  equal("experts of a phase", loss(d:build()), want)
-  equal("loads", loads, 1)
-  assert(d:report { data = { text = ids } }.losses.text)
-  equal("the phase's model still lives", loss(phase.last), loss(second))
+  expect.equal(loss(d:build()), want, "experts of a phase")
+  expect.equal(loads, 1, "loads")
+  expect.yes(d:report { data = { text = ids } }.losses.text)
+  expect.equal(loss(phase.last), loss(second), "the phase's model still lives")
   local weak = setmetatable({ phase.last }, { __mode = "v" })
   phase.last = nil
   collectgarbage()
   collectgarbage()
-  equal("the description keeps its model", weak[1], nil)
+  expect.equal(weak[1], nil, "the description keeps its model")
   phase.kept = SMALL:build { seed = 2 }
   phase.kept.tokenizer_json = "{}" -- found only when it is loaded
   local ok, message = pcall(d.build, d)
-  assert(not ok and message:find("expert 2's model has another tokenizer than expert 1", 1, true),
-         message)
-  equal("the tokenizer of a phase",
-        bam.mix { experts = { phase, phase } }:build().tokenizer_json, "{}")
-end
+  expect.no(ok, message)
+  expect.contains(message, "expert 2's model has another tokenizer than expert 1")
+  expect.equal(bam.mix { experts = { phase, phase } }:build().tokenizer_json, "{}", "the tokenizer of a phase")
+end)
 
 -- ---- hostile directories ----
 
@@ -139,17 +130,19 @@ local function mutate(directory, name, count, pick)
     local state, start = core.random_state()[2], core.clock()
     local ok, result = pcall(bam.load, directory, i % 2 == 0 and { routers = ROUTERS } or nil)
     models = models + (ok and 1 or 0)
-    assert(ok or type(result) == "string" and result:find(directory, 1, true), changed)
-    assert(core.clock() - start < 2, changed)
-    assert(core.random_state()[2] == state and core.is_recording(), changed)
+    expect.yes(ok or type(result) == "string" and result:find(directory, 1, true), changed)
+    expect.compare(core.clock() - start, "<", 2, changed)
+    expect.equal(core.random_state()[2], state, changed)
+    expect.yes(core.is_recording(), changed)
     result = nil
   end
   write(path, text)
-  assert(models < count and bam.load(directory))
+  expect.compare(models, "<", count)
+  expect.yes(bam.load(directory))
   return models
 end
 
-do
+test("a damaged config.json or index gives a model or an error", function()
   math.randomseed(1)
   first:save(within "dense")
   mixed:save(within "shards", { shard_bytes = 2000 })
@@ -159,13 +152,12 @@ do
   local function all(config) return config end
   local models = mutate(within "dense", "config.json", 700, all)
     + mutate(within "mixed", "config.json", 1500, all)
-  assert(models > 100, "hardly anything loads: the test tests little")
-  equal("models of a damaged index", 0, mutate(within "shards", "model.safetensors.index.json", 300,
-                                               function(index) return index.weight_map end))
+  expect.compare(models, ">", 100, "hardly anything loads: the test tests little")
+  local function map_of(index) return index.weight_map end
+  expect.equal(mutate(within "shards", "model.safetensors.index.json", 300, map_of), 0, "models of a damaged index")
   collectgarbage()
   collectgarbage()
-  equal("tensors left behind", core.memory().live, before.live)
-  assert(core.memory().peak < 1e8, "a damaged config.json took much memory")
-end
+  expect.equal(core.memory().live, before.live, "tensors left behind")
+  expect.compare(core.memory().peak, "<", 1e8, "a damaged config.json took much memory")
+end)
 
-print "checkpoints: ok"

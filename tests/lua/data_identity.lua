@@ -6,9 +6,10 @@ local bam = require "bam"
 local core = require "bam.core"
 local corpora = require "corpora"
 local small = require "small_run"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
-local path, write_documents, expect_error = corpora.path, corpora.write_documents,
-                                            corpora.expect_error
+local path, write_documents = corpora.path, corpora.write_documents
 
 for i, name in ipairs { "general", "law", "code" } do
   write_documents(name .. ".txt", corpora.documents(name, 60 + 20 * i))
@@ -34,113 +35,117 @@ local pinned = { tokenizer = { vocab = 290, from = { "law", "general", "law" } }
 local two = make({ "general", "law" }, pinned)
 local three = make({ "general", "law", "code" }, pinned)
 
--- ---- other domains do not count ----
+test("other domains do not count", function()
+  expect.equal(two.vocab, 290)
+  expect.equal(three.tokenizer:json(), two.tokenizer:json())
+  for _, weights in ipairs { { law = 1 }, { general = 2, law = 1 } } do
+    expect.equal(identity(two, weights), identity(three, weights), "a domain that is not sampled counts")
+    expect.equal(rows(two, weights), rows(three, weights), "the data are not the same")
+  end
+  expect.different(two:digest(), three:digest())
+  expect.different(identity(three, { law = 1 }), identity(three, { law = 1, code = 0 }))
+end)
 
-assert(two.vocab == 290 and three.tokenizer:json() == two.tokenizer:json())
-for _, weights in ipairs { { law = 1 }, { general = 2, law = 1 } } do
-  assert(identity(two, weights) == identity(three, weights), "a domain that is not sampled counts")
-  assert(rows(two, weights) == rows(three, weights), "the data are not the same")
-end
-assert(two:digest() ~= three:digest())
-assert(identity(three, { law = 1 }) ~= identity(three, { law = 1, code = 0 }))
-
--- `vocab` alone means all domains, and so does a table without `from`.
-local all = make({ "general", "law" }, { vocab = 290 })
-assert(all.tokenizer:json() == two.tokenizer:json())
-assert(identity(all, { law = 1 }) == identity(two, { law = 1 }))
-assert(make({ "general", "law" }, { tokenizer = { vocab = 290 } }):digest() == all:digest())
-local moved = make({ "general", "law", "code" }, { vocab = 290 })
-assert(moved.tokenizer:json() ~= all.tokenizer:json())
-assert(identity(moved, { law = 1 }) ~= identity(all, { law = 1 }), "the tokenizer does not count")
-local one = make({ "general", "law" }, { tokenizer = { vocab = 290, from = { "law" } } })
-assert(one.tokenizer:json() ~= all.tokenizer:json())
-local bytes = make({ "general" }, { tokenizer = { vocab = 270, pattern = "[a-z]+" } })
-assert(bytes.vocab == 270
-       and bytes.tokenizer:json() ~= make({ "general" }, { vocab = 270 }).tokenizer:json())
-
--- ---- what is sampled does: its text to train on, and what is held out ----
+test("`vocab` alone means all domains, and so does a table without `from`", function()
+  local all = make({ "general", "law" }, { vocab = 290 })
+  expect.equal(all.tokenizer:json(), two.tokenizer:json())
+  expect.equal(identity(all, { law = 1 }), identity(two, { law = 1 }))
+  expect.equal(make({ "general", "law" }, { tokenizer = { vocab = 290 } }):digest(), all:digest())
+  local moved = make({ "general", "law", "code" }, { vocab = 290 })
+  expect.different(moved.tokenizer:json(), all.tokenizer:json())
+  expect.different(identity(moved, { law = 1 }), identity(all, { law = 1 }), "the tokenizer does not count")
+  local one = make({ "general", "law" }, { tokenizer = { vocab = 290, from = { "law" } } })
+  expect.different(one.tokenizer:json(), all.tokenizer:json())
+  local bytes = make({ "general" }, { tokenizer = { vocab = 270, pattern = "[a-z]+" } })
+  expect.equal(bytes.vocab, 270)
+  expect.different(bytes.tokenizer:json(), make({ "general" }, { vocab = 270 }).tokenizer:json())
+end)
 
 local law, mixed = identity(three, { law = 1 }), identity(three, { law = 1, code = 1 })
-write_documents("code.txt", corpora.documents("other code", 100))
-local changed = make({ "general", "law", "code" }, pinned)
-assert(identity(changed, { law = 1 }) == law, "another domain's files count")
-assert(identity(changed, { law = 1, code = 1 }) ~= mixed, "the files of a domain do not count")
-local function held_out(file)
-  return identity(bam.corpus({ law = { files = path "law.txt", heldout = path(file) } },
-                             { vocab = 290, cache = corpora.cache }), { law = 1 })
-end
-assert(held_out "general.txt" ~= held_out "code.txt")
 
--- ---- weights that change while a run goes on ----
+test("what is sampled does: its text to train on, and what is held out", function()
+  write_documents("code.txt", corpora.documents("other code", 100))
+  local changed = make({ "general", "law", "code" }, pinned)
+  expect.equal(identity(changed, { law = 1 }), law, "another domain's files count")
+  expect.different(identity(changed, { law = 1, code = 1 }), mixed, "the files of a domain do not count")
+  local function held_out(file)
+    return identity(bam.corpus({ law = { files = path "law.txt", heldout = path(file) } },
+                               { vocab = 290, cache = corpora.cache }), { law = 1 })
+  end
+  expect.different(held_out "general.txt", held_out "code.txt")
+end)
 
-local factor = 1
-local drifting = two:sample { law = function(p) return 1 + factor * p end, general = 1 }
-local stream = drifting:open { context = 16, batch = 4, steps = 5 }
-stream:batch(1)
-factor = 2
-expect_error("gave 1.25 for step 2 when the run began, and 1.5 now; a schedule must depend on the progress alone",
-             stream.batch, stream, 5)
-local plain = two:sample { law = 1, general = 1 }
-local before = plain:open { context = 16, batch = 4, steps = 5 }
-plain.weights[1] = 0
-assert(corpora.row_text(before:batch(2), 1)
-       == corpora.row_text(two:sample { law = 1, general = 1 }
-                              :open { context = 16, batch = 4, steps = 5 }:batch(2), 1))
-
--- ---- bad input ----
+test("weights that change while a run goes on", function()
+  local factor = 1
+  local drifting = two:sample { law = function(p) return 1 + factor * p end, general = 1 }
+  local stream = drifting:open { context = 16, batch = 4, steps = 5 }
+  stream:batch(1)
+  factor = 2
+  expect.raises("gave 1.25 for step 2 when the run began, and 1.5 now; a schedule must depend on the progress alone",
+                stream.batch, stream, 5)
+  local plain = two:sample { law = 1, general = 1 }
+  local before = plain:open { context = 16, batch = 4, steps = 5 }
+  plain.weights[1] = 0
+  local again = two:sample { law = 1, general = 1 } :open { context = 16, batch = 4, steps = 5 }
+  expect.equal(corpora.row_text(before:batch(2), 1), corpora.row_text(again:batch(2), 1))
+end)
 
 local function refuses(words, options)
-  expect_error(words, bam.corpus, { law = "x", general = "y" }, options)
+  expect.raises(words, bam.corpus, { law = "x", general = "y" }, options)
 end
-refuses("corpus: option `vocab` is missing", { tokenizer = { from = { "law" } } })
-refuses("corpus: option tokenizer: no option `vocabs`; did you mean `vocab`?",
-        { tokenizer = { vocabs = 300 } })
-refuses("corpus: option tokenizer: from: there is no domain `lwa`; did you mean `law`?",
-        { tokenizer = { vocab = 300, from = { "lwa" } } })
-refuses("corpus: option tokenizer: from: expected a list of domains, got an empty one",
-        { tokenizer = { vocab = 300, from = {} } })
-refuses("corpus: option tokenizer: option from: expected a list, but there is the key `law`",
-        { tokenizer = { vocab = 300, from = { law = true } } })
-refuses("corpus: option vocab is given twice; leave it to option tokenizer",
-        { vocab = 300, tokenizer = { vocab = 300 } })
-refuses("corpus: option tokenizer (or a table { vocab = ..., from = ... }): expected a string, got 5",
-        { tokenizer = 5 })
 
--- ---- phases: a domain more, another file of another domain ----
+test("bad input", function()
+  refuses("corpus: option `vocab` is missing", { tokenizer = { from = { "law" } } })
+  refuses("corpus: option tokenizer: no option `vocabs`; did you mean `vocab`?",
+          { tokenizer = { vocabs = 300 } })
+  refuses("corpus: option tokenizer: from: there is no domain `lwa`; did you mean `law`?",
+          { tokenizer = { vocab = 300, from = { "lwa" } } })
+  refuses("corpus: option tokenizer: from: expected a list of domains, got an empty one",
+          { tokenizer = { vocab = 300, from = {} } })
+  refuses("corpus: option tokenizer: option from: expected a list, but there is the key `law`",
+          { tokenizer = { vocab = 300, from = { law = true } } })
+  refuses("corpus: option vocab is given twice; leave it to option tokenizer",
+          { vocab = 300, tokenizer = { vocab = 300 } })
+  refuses("corpus: option tokenizer (or a table { vocab = ..., from = ... }): expected a string, got 5",
+          { tokenizer = 5 })
+end)
 
-local RECIPE = small.RECIPE:gsub("{ vocab = opt.vocab,",
-                                 '{ tokenizer = { vocab = opt.vocab, from = { "general", "law" } },')
-local directory = small.directory(RECIPE)
-local function run(what, recipe)
-  core.write_file(directory .. "/recipe.lua", recipe)
-  local output, fine = small.run(directory)
-  assert(fine, output)
-  assert(not output:find "done:", string.format("%s trained something:\n%s", what, output))
-end
+local directory
 local cleanup <close> = setmetatable({}, { __close = function()
   small.remove(directory)
   corpora.clean()
 end })
-local output, fine = small.run(directory)
-assert(fine, output)
-local more, count = RECIPE:gsub('general = "general.txt" }', 'general = "general.txt", code = "code.txt" }')
-assert(count == 1)
-core.write_file(directory .. "/code.txt", table.concat(corpora.documents("code", 60),
-                                                       "<|endoftext|>\n"))
-run("a domain more", more)
-core.write_file(directory .. "/code.txt", table.concat(corpora.documents("x", 70), "<|endoftext|>\n"))
-run("another file of that domain", more)
 
--- ---- the description of a live model leads to no weights ----
+test("phases: a domain more, another file of another domain", function()
+  local RECIPE = small.RECIPE:gsub("{ vocab = opt.vocab,",
+                                   '{ tokenizer = { vocab = opt.vocab, from = { "general", "law" } },')
+  directory = small.directory(RECIPE)
+  local function run(what, recipe)
+    core.write_file(directory .. "/recipe.lua", recipe)
+    local printed, ended = small.run(directory)
+    expect.yes(ended, printed)
+    expect.lacks(printed, "done:", string.format("%s trained something", what))
+  end
+  local output, fine = small.run(directory)
+  expect.yes(fine, output)
+  local more, count = RECIPE:gsub('general = "general.txt" }', 'general = "general.txt", code = "code.txt" }')
+  expect.equal(count, 1)
+  core.write_file(directory .. "/code.txt", table.concat(corpora.documents("code", 60),
+                                                         "<|endoftext|>\n"))
+  run("a domain more", more)
+  core.write_file(directory .. "/code.txt", table.concat(corpora.documents("x", 70), "<|endoftext|>\n"))
+  run("another file of that domain", more)
+end)
 
-local last = small.phase(directory, "seed") .. "/step-00000010"
-core.write_file(directory .. "/recipe.lua", string.format([[
+test("the description of a live model leads to no weights", function()
+  local last = small.phase(directory, "seed") .. "/step-00000010"
+  core.write_file(directory .. "/recipe.lua", string.format([[
 local bam = require "bam"
 local text = bam.corpus({ law = "law.txt" }, { vocab = 280, heldout = 0.3 })
 bam.train { name = "law", model = bam.load("%s").description, data = text:sample { law = 1 },
             tokens = 64, lr = 1e-3 }]], last))
-output, fine = small.run(directory)
-assert(not fine and output:find("the description of a live model, without its weights", 1, true),
-       output)
+  local output, fine = small.run(directory)
+  expect.no(fine, output)
+  expect.contains(output, "the description of a live model, without its weights")
+end)
 
-print "data_identity: ok"

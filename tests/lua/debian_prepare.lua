@@ -6,6 +6,8 @@ require "bam.strict"
 local core = require "bam.core"
 local debian = require "bam.corpus.debian"
 local packages = require "bam.corpus.debian.packages"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local bamlua = arg[1] or "build/bamlua"
 local base = os.tmpname()
@@ -14,11 +16,11 @@ core.make_directory(base)
 
 local function shell(format, ...) return os.execute(string.format(format, ...)) end
 
--- ---- quoting ----
-
-local hostile = "a b'c\"$(touch " .. base .. "/evil)`x`\\"
-local pipe <close> = assert(io.popen("printf %s " .. packages.quote(hostile)))
-assert(pipe:read "a" == hostile)
+test("quoting", function()
+  local hostile = "a b'c\"$(touch " .. base .. "/evil)`x`\\"
+  local pipe <close> = assert(io.popen("printf %s " .. packages.quote(hostile)))
+  expect.equal(pipe:read "a", hostile)
+end)
 
 -- ---- packages that are not installed ----
 -- Stand-ins for dpkg-query, which knows no package, and apt-get, which builds the package that it
@@ -64,41 +66,48 @@ end
 
 local function expect_output(output, ...)
   for _, words in ipairs { ... } do
-    assert(output:find(words, 1, true),
-           string.format("%q is not in what was printed:\n%s", words, output))
+    expect.contains(output, words, string.format("%q is not in what was printed:\n%s", words, output))
   end
 end
 
-local odd = base .. "/-it's an $odd place"
-if shell "command -v dpkg-deb >/dev/null" then
-  expect_output(run(odd), "downloading x\n1\tusr/share/doc/x/x.txt.gz\t1.2-3\n"
-                .. "text of download -q x\n\n1\nfalse\t", "hold no file like nothing", "left\t0\n")
-  program("apt-get", "echo 'E: Unable to locate package x' >&2\nexit 100\n")
-  expect_output(run(odd), "the text of the packages x is not on this machine and could not be "
-                .. "downloaded (E: Unable to locate package x)", "apt-get update && apt-get install")
-  assert(#core.list_directory(odd) == 0)
-else
-  print "skip: unpacking packages, there is no dpkg-deb"
-end
-
--- ---- all of it ----
+test("packages are downloaded and unpacked", function()
+  local odd = base .. "/-it's an $odd place"
+  if shell "command -v dpkg-deb >/dev/null" then
+    expect_output(run(odd), "downloading x\n1\tusr/share/doc/x/x.txt.gz\t1.2-3\n"
+                  .. "text of download -q x\n\n1\nfalse\t", "hold no file like nothing", "left\t0\n")
+    program("apt-get", "echo 'E: Unable to locate package x' >&2\nexit 100\n")
+    expect_output(run(odd), "the text of the packages x is not on this machine and could not be "
+                  .. "downloaded (E: Unable to locate package x)", "apt-get update && apt-get install")
+    expect.equal(#core.list_directory(odd), 0)
+  else
+    test.skip "there is no dpkg-deb to unpack with"
+  end
+end)
 
 local NEEDED = "bible-kjv bible-kjv-text jargon-text debian-policy doc-debian miscfiles "
                .. "libsoftware-license-perl base-files metamath-databases libpython3.11-stdlib"
-if not shell("dpkg-query --show %s >/dev/null 2>&1", NEEDED) then
-  print "skip: preparing the real text, not all of its packages are installed (make deps)"
-  shell("rm -rf '%s'", base)
-  return
+
+-- The real text's cases need its packages.
+local function need_packages()
+  if not shell("dpkg-query --show %s >/dev/null 2>&1", NEEDED) then
+    test.skip "not all packages of the real text are installed (make deps)"
+  end
 end
 
-local lines = {}
-local function report(text) lines[#lines + 1] = text end
-local text = debian.prepare(base .. "/cache", report)
-assert(text.directory == base .. "/cache/debian-1" and #lines >= 8)
-lines = {}
-local again = debian.prepare(base .. "/cache", report)
-assert(#lines == 0 and again.domains.law.bytes.train == text.domains.law.bytes.train)
-assert(#core.list_directory(base .. "/cache") == 1, "something was left behind")
+local text
+test("all of it", function()
+  need_packages()
+  local lines = {}
+  local function report(line) lines[#lines + 1] = line end
+  text = debian.prepare(base .. "/cache", report)
+  expect.equal(text.directory, base .. "/cache/debian-1")
+  expect.compare(#lines, ">=", 8)
+  lines = {}
+  local again = debian.prepare(base .. "/cache", report)
+  expect.equal(#lines, 0)
+  expect.equal(again.domains.law.bytes.train, text.domains.law.bytes.train)
+  expect.equal(#core.list_directory(base .. "/cache"), 1, "something was left behind")
+end)
 
 -- The paragraphs of at least 200 bytes in a text, or lines, as a set.
 local function passages(content)
@@ -113,30 +122,38 @@ local function passages(content)
   return set, count
 end
 
-local train, heldout = {}, {}
-for name, domain in pairs(text.domains) do
-  train[name], heldout[name] = core.read_file(domain.train), core.read_file(domain.heldout)
-  assert(#train[name] == domain.bytes.train and #heldout[name] == domain.bytes.heldout)
-  local _, separators = train[name]:gsub("\n<|endoftext|>\n", "")
-  assert(separators + 1 == domain.documents.train)
-  assert(domain.bytes.heldout >= 100e3 and domain.bytes.heldout < 300e3)
-  assert(name == "law" and domain.bytes.train > 400e3 or domain.bytes.train > 3.95e6)
-  assert(domain.bytes.train < 4.1e6 and utf8.len(train[name]))
-end
-for _, heldout_text in pairs(heldout) do
-  local secret, count = passages(heldout_text)
-  assert(count > 100)
-  for name, train_text in pairs(train) do
-    for passage in pairs((passages(train_text))) do
-      assert(not secret[passage],
-             string.format("held out, and trained on in %s: %s", name, passage))
+test("the real text: sizes, no held-out passage in training", function()
+  need_packages()
+  local train, heldout = {}, {}
+  for name, domain in pairs(text.domains) do
+    train[name], heldout[name] = core.read_file(domain.train), core.read_file(domain.heldout)
+    expect.equal(#train[name], domain.bytes.train)
+    expect.equal(#heldout[name], domain.bytes.heldout)
+    local _, separators = train[name]:gsub("\n<|endoftext|>\n", "")
+    expect.equal(separators + 1, domain.documents.train)
+    expect.compare(domain.bytes.heldout, ">=", 100e3)
+    expect.compare(domain.bytes.heldout, "<", 300e3)
+    expect.yes(name == "law" and domain.bytes.train > 400e3 or domain.bytes.train > 3.95e6)
+    expect.compare(domain.bytes.train, "<", 4.1e6)
+    expect.yes(utf8.len(train[name]))
+  end
+  for _, heldout_text in pairs(heldout) do
+    local secret, count = passages(heldout_text)
+    expect.compare(count, ">", 100)
+    for name, train_text in pairs(train) do
+      for passage in pairs((passages(train_text))) do
+        expect.no(secret[passage], string.format("held out, and trained on in %s: %s", name, passage))
+      end
     end
   end
-end
-assert(train.general:find "the LORD" and train.general:find "hacker")
-assert(train.law:find "licen[cs]e" and train.law:find "constitution" and train.law:find "package")
-assert(not (train.math .. heldout.math):find("(Contributed by", 1, true))
-assert(not train.code:find(("[^\n]"):rep(301)))
-assert(not (train.general .. train.law .. train.math):find "[^\n\32-\126]")
+  expect.yes(train.general:find "the LORD")
+  expect.yes(train.general:find "hacker")
+  expect.yes(train.law:find "licen[cs]e")
+  expect.yes(train.law:find "constitution")
+  expect.yes(train.law:find "package")
+  expect.lacks((train.math .. heldout.math), "(Contributed by")
+  expect.no(train.code:find(("[^\n]"):rep(301)))
+  expect.no((train.general .. train.law .. train.math):find "[^\n\32-\126]")
+end)
 
 shell("rm -rf '%s'", base)

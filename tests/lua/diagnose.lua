@@ -2,6 +2,8 @@
 local bam = require "bam"
 local core = require "bam.core"
 local diagnose = require "bam.train.diagnose"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local dense = bam.models.parallel { layers = 3, width = 16, heads = 2, ffn = 16, vocab = 23, context = 8 }
 
@@ -19,31 +21,34 @@ local function said(before, after, nll)
   if after then bam.no_grad(after, model) end
   local random = bam.json.encode(core.random_state())
   local place = diagnose.find(model, batch, nll or record.nll)
-  assert(model.training and bam.json.encode(core.random_state()) == random, "nothing changes")
+  expect.yes(model.training, "nothing changes")
+  expect.equal(bam.json.encode(core.random_state()), random, "nothing changes")
   return place
 end
 
-local function expect(words, ...)
+local function expect_place(words, ...)
   local place = said(...)
-  assert(place and place:find(words, 1, true), string.format("%s, not %s", place, words))
+  expect.yes(place, string.format("%s, not %s", place, words))
+  expect.contains(place, words, string.format("%s, not %s", place, words))
 end
 
-expect("the weights of layers.2.ffn.down.weight are not finite", function(m)
-  m.layers[2].ffn.down.weight[1][1] = 0 / 0
+test("names the layer, its part and the direction", function()
+  expect_place("the weights of layers.2.ffn.down.weight are not finite", function(m)
+    m.layers[2].ffn.down.weight[1][1] = 0 / 0
+  end)
+  expect_place("in the forward pass, in layer 3, ffn", function(m) m.layers[3].ffn.gate_up.weight:fill_(1e30) end)
+  expect_place("in the forward pass, in layer 1, attention", function(m)
+    m.layers[1].attention.qkv:fill_(3e38)
+  end)
+  expect_place("in the forward pass, in the loss", nil, nil, math.huge)
+  expect_place("in the backward pass, in layer 2, gradient of attention.out", nil, function(m)
+    m.layers[2].attention.out.grad[1][1] = 0 / 0 -- and what comes after it on the way back
+    m.layers[1].ffn.down.weight.grad:fill_(0 / 0)
+    m.embed.weight.grad:fill_(0 / 0)
+  end)
+  expect_place("in the backward pass, in gradient of embed.weight", nil, function(m)
+    m.embed.weight.grad:fill_(math.huge)
+  end)
+  expect.equal(said(), nil, "nothing is wrong")
 end)
-expect("in the forward pass, in layer 3, ffn", function(m) m.layers[3].ffn.gate_up.weight:fill_(1e30) end)
-expect("in the forward pass, in layer 1, attention", function(m)
-  m.layers[1].attention.qkv:fill_(3e38)
-end)
-expect("in the forward pass, in the loss", nil, nil, math.huge)
-expect("in the backward pass, in layer 2, gradient of attention.out", nil, function(m)
-  m.layers[2].attention.out.grad[1][1] = 0 / 0 -- and what comes after it on the way back
-  m.layers[1].ffn.down.weight.grad:fill_(0 / 0)
-  m.embed.weight.grad:fill_(0 / 0)
-end)
-expect("in the backward pass, in gradient of embed.weight", nil, function(m)
-  m.embed.weight.grad:fill_(math.huge)
-end)
-assert(said() == nil, "nothing is wrong")
 
-print "diagnose: ok"

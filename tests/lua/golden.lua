@@ -1,6 +1,8 @@
 -- Twenty training steps of a 2-layer transformer, compared with those that PyTorch made once
 -- (tests/golden). f64 must agree to rounding, f32 to its precision.
 local bam = require "bam"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 local nn = bam.nn
 
 local HERE = arg[0]:match "^(.*)/[^/]*$" or "."
@@ -62,76 +64,77 @@ end
 local function largest(x) return x:abs():max():item() end
 
 -- Each tensor of `t` within `tolerance` of the golden one, relative to that one's largest element.
-local function compare(what, t, expected, tolerance)
+local function compare(t, expected, tolerance, what)
   local count = 0
   for name, want in pairs(expected) do
     local off = largest(t[name]:detach():to "f64" - want) / largest(want)
-    assert(off <= tolerance,
-           string.format("%s of %s: off by %.2e of its largest element, %.0e allowed", what, name,
-                         off, tolerance))
+    expect.compare(off, "<=", tolerance,
+                   string.format("%s of %s: off by %.2e of its largest element, %.0e allowed", what, name, off,
+                     tolerance))
     count = count + 1
   end
-  assert(count == 3 + 5 * LAYERS)
+  expect.equal(count, 3 + 5 * LAYERS)
 end
 
-local function close(what, step, got, want, tolerance)
+local function close(got, want, tolerance, what, step)
   local off = math.abs(got - want) / math.abs(want)
-  assert(off <= tolerance,
-         string.format("%s of step %d: %.12g, PyTorch had %.12g (%.2e apart, %.0e allowed)", what,
-                       step, got, want, off, tolerance))
+  expect.compare(off, "<=", tolerance,
+                 string.format("%s of step %d: %.12g, PyTorch had %.12g (%.2e apart, %.0e allowed)", what, step,
+                   got, want, off, tolerance))
 end
 
--- ---- the three ways to the loss; all are the mean over the targets that count ----
+test("the three ways to the loss; all are the mean over the targets that count", function()
+  local losses = {}
 
-local losses = {}
-
-function losses.small_ops(model, x, targets)
-  return bam.cross_entropy(model.head(x), targets)
-end
-
-function losses.recomputed(model, x, targets)
-  return bam.linear_cross_entropy(x, model.head.weight, targets, { chunk = 5 })
-end
-
-function losses.in_forward(model, x, targets)
-  local valid = targets:ne(-100):sum():item()
-  return bam.linear_cross_entropy(x, model.head.weight, targets, { chunk = 7, scale = 1 / valid })
-end
-
-local function gradients(model)
-  local t = {}
-  for name, p in model:named_parameters() do t[name] = p.grad end
-  return t
-end
-
-local function train(dtype, loss_of, tolerance)
-  local model = Model(dtype)
-  model:load_state(ours "init")
-  local opt = bam.optim.AdamW(model, { betas = { 0.9, 0.95 }, eps = 1e-8, weight_decay = 0.1 })
-  local schedule = bam.schedule.cosine { peak = 1e-2, warmup = 3, floor = 0.1 }
-  for step = 1, STEPS do
-    bam.scope(function()
-      local function part(name) return golden[name][step] end
-      opt:zero_grad()
-      local x = model(part "tokens", part "documents", part "positions")
-      local loss = loss_of(model, x, part "targets")
-      loss:backward()
-      close("loss", step, loss:item(), part("losses.f64"):item(), tolerance.loss)
-      if step == 1 then compare("gradient", gradients(model), ours "grad", tolerance.gradient) end
-      close("gradient norm", step, opt:clip(3), part("norms.f64"):item(), tolerance.loss)
-      local lr = schedule:at(step, STEPS)
-      close("learning rate", step, lr, part("lr"):item(), 1e-14)
-      opt:step(lr)
-    end)
+  function losses.small_ops(model, x, targets)
+    return bam.cross_entropy(model.head(x), targets)
   end
-  compare("final weights", model:state(), ours "final", tolerance.weights)
-end
 
-local tolerances = {
-  f64 = { loss = 1e-11, gradient = 1e-11, weights = 1e-11 },
-  f32 = { loss = 1e-5, gradient = 1e-5, weights = 1e-4 }, -- Adam magnifies small gradients
-}
-for dtype, tolerance in pairs(tolerances) do
-  for _, loss_of in pairs(losses) do train(dtype, loss_of, tolerance) end
-end
+  function losses.recomputed(model, x, targets)
+    return bam.linear_cross_entropy(x, model.head.weight, targets, { chunk = 5 })
+  end
+
+  function losses.in_forward(model, x, targets)
+    local valid = targets:ne(-100):sum():item()
+    return bam.linear_cross_entropy(x, model.head.weight, targets, { chunk = 7, scale = 1 / valid })
+  end
+
+  local function gradients(model)
+    local t = {}
+    for name, p in model:named_parameters() do t[name] = p.grad end
+    return t
+  end
+
+  local function train(dtype, loss_of, tolerance)
+    local model = Model(dtype)
+    model:load_state(ours "init")
+    local opt = bam.optim.AdamW(model, { betas = { 0.9, 0.95 }, eps = 1e-8, weight_decay = 0.1 })
+    local schedule = bam.schedule.cosine { peak = 1e-2, warmup = 3, floor = 0.1 }
+    for step = 1, STEPS do
+      bam.scope(function()
+        local function part(name) return golden[name][step] end
+        opt:zero_grad()
+        local x = model(part "tokens", part "documents", part "positions")
+        local loss = loss_of(model, x, part "targets")
+        loss:backward()
+        close(loss:item(), part("losses.f64"):item(), tolerance.loss, "loss", step)
+        if step == 1 then compare(gradients(model), ours "grad", tolerance.gradient, "gradient") end
+        close(opt:clip(3), part("norms.f64"):item(), tolerance.loss, "gradient norm", step)
+        local lr = schedule:at(step, STEPS)
+        close(lr, part("lr"):item(), 1e-14, "learning rate", step)
+        opt:step(lr)
+      end)
+    end
+    compare(model:state(), ours "final", tolerance.weights, "final weights")
+  end
+
+  local tolerances = {
+    f64 = { loss = 1e-11, gradient = 1e-11, weights = 1e-11 },
+    f32 = { loss = 1e-5, gradient = 1e-5, weights = 1e-4 }, -- Adam magnifies small gradients
+  }
+  for dtype, tolerance in pairs(tolerances) do
+    for _, loss_of in pairs(losses) do train(dtype, loss_of, tolerance) end
+  end
+end)
+
 print "golden: 20 steps agree with PyTorch in f32 and f64"

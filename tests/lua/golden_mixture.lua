@@ -4,6 +4,8 @@
 -- written by transformers (tests/golden/cohere.py) give transformers' logits.
 local bam = require "bam"
 local names = require "bam.models.names"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local HERE = string.format("%s/../golden", arg[0]:match "^(.*)/[^/]*$" or ".")
 local golden = bam.load(string.format("%s/mixture.safetensors", HERE))
@@ -61,16 +63,16 @@ local function largest(x) return x:count() == 0 and 0 or x:abs():max():item() en
 
 -- Relative to the largest element, or to 1e-3: some gradients are 0 but for rounding (keys that
 -- only a document's first token attends to).
-local function close(what, got, want, tolerance)
+local function close(got, want, tolerance, what)
   local off = largest(got:detach():to "f64" - want) / math.max(largest(want), 1e-3)
-  assert(off <= tolerance, string.format("%s: off by %.2e of its largest element, %.0e allowed",
-                                         what, off, tolerance))
+  expect.compare(off, "<=", tolerance,
+                 string.format("%s: off by %.2e of its largest element, %.0e allowed", what, off, tolerance))
 end
 
-local function number(what, got, want, tolerance)
+local function number(got, want, tolerance, what)
   local off = math.abs(got - want) / math.abs(want)
-  assert(off <= tolerance, string.format("%s: %.12g, PyTorch had %.12g (%.1e apart)", what, got,
-                                         want, off))
+  expect.compare(off, "<=", tolerance,
+                 string.format("%s: %.12g, PyTorch had %.12g (%.1e apart)", what, got, want, off))
 end
 
 -- The gradient of each tensor by its checkpoint name: the same views as of the weights.
@@ -82,7 +84,7 @@ local function gradients(model)
   end
   -- the gradients take the weights' places, to be viewed alike
   for name, tensor in pairs(parameters) do
-    assert(tensor.grad, string.format("%s got no gradient", name))
+    expect.yes(tensor.grad, string.format("%s got no gradient", name))
     tensor:copy_(tensor.grad)
   end
   for _, entry in ipairs(names.list(model.description)) do
@@ -96,47 +98,46 @@ local function compare(variant, dtype, tolerance)
   local model = mixture(variant, dtype)
   local options = { documents = golden.documents, positions = golden.positions }
   local logits = bam.no_grad(model, golden.tokens, options)
-  close(string.format("%s: logits", what), logits, part(variant, "logits"), tolerance)
+  close(logits, part(variant, "logits"), tolerance, string.format("%s: logits", what))
   local loss, parts = model:loss(golden.tokens, golden.targets, options)
-  number(string.format("%s: loss", what), loss:item(), part(variant, "loss"):item(), tolerance)
-  number(string.format("%s: nll", what), parts.nll:item(), part(variant, "nll"):item(), tolerance)
+  number(loss:item(), part(variant, "loss"):item(), tolerance, string.format("%s: loss", what))
+  number(parts.nll:item(), part(variant, "nll"):item(), tolerance, string.format("%s: nll", what))
   for i, name in ipairs { "load_balance", "z_loss" } do
-    number(string.format("%s: %s", what, name), parts.losses[i]:item(), part(variant, name):item(),
-           tolerance)
+    number(parts.losses[i]:item(), part(variant, name):item(), tolerance, string.format("%s: %s", what, name))
   end
   loss:backward()
   local got, count = gradients(model), 0
   for name, value in pairs(got) do
-    close(string.format("%s: gradient of %s", what, name), value, part(variant, "grad", name),
-          tolerance)
+    close(value, part(variant, "grad", name), tolerance, string.format("%s: gradient of %s", what, name))
     count = count + 1
   end
   local stored = 0
   for name in pairs(golden) do
     if name:find(string.format("%s.grad.", variant), 1, true) == 1 then stored = stored + 1 end
   end
-  assert(count == stored, string.format("%s: %d gradients, PyTorch has %d", what, count, stored))
+  expect.equal(count, stored, string.format("%s: %d gradients, PyTorch has %d", what, count, stored))
 end
 
-for dtype, tolerance in pairs { f64 = 1e-9, f32 = 1e-4 } do
-  close("dense logits", dense_model(0, dtype)(golden.tokens, { documents = golden.documents,
-                                                              positions = golden.positions }),
-        part("logits", "dense"), tolerance)
-  for variant in pairs(VARIANTS) do bam.scope(compare, variant, dtype, tolerance) end
-end
+test("mixtures agree with PyTorch", function()
+  for dtype, tolerance in pairs { f64 = 1e-9, f32 = 1e-4 } do
+    close(dense_model(0, dtype)(golden.tokens, { documents = golden.documents, positions = golden.positions }),
+          part("logits", "dense"), tolerance, "dense logits")
+    for variant in pairs(VARIANTS) do bam.scope(compare, variant, dtype, tolerance) end
+  end
+end)
 
--- ---- directories of transformers ----
+test("directories of transformers", function()
+  for _, name in ipairs { "cohere", "cohere_untied" } do
+    local directory = string.format("%s/%s", HERE, name)
+    local expected = bam.load(string.format("%s/expected.safetensors", directory))
+    local model = bam.load(directory)
+    close(model(expected.ids), expected.logits:to "f64", 1e-5, name)
+    local again = os.tmpname()
+    os.remove(again)
+    model:save(again)
+    close(bam.load(again)(expected.ids), expected.logits:to "f64", 1e-5, string.format("%s, saved again", name))
+    os.execute(string.format("rm -r '%s'", again))
+  end
+end)
 
-for _, name in ipairs { "cohere", "cohere_untied" } do
-  local directory = string.format("%s/%s", HERE, name)
-  local expected = bam.load(string.format("%s/expected.safetensors", directory))
-  local model = bam.load(directory)
-  close(name, model(expected.ids), expected.logits:to "f64", 1e-5)
-  local again = os.tmpname()
-  os.remove(again)
-  model:save(again)
-  close(string.format("%s, saved again", name), bam.load(again)(expected.ids),
-        expected.logits:to "f64", 1e-5)
-  os.execute(string.format("rm -r '%s'", again))
-end
 print "golden mixtures: six variants and two Cohere checkpoints agree"

@@ -2,6 +2,8 @@
 -- Where readers may choose (numbers beyond their range, keys twice, half surrogate pairs, byte order
 -- marks, depth), what bam.json chose is in the last list.
 local json = require "bam.json"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local function same(a, b)
   if type(a) ~= "table" or type(b) ~= "table" then
@@ -18,8 +20,6 @@ end
 
 local null = json.null
 local function deep(n, inner) return ("["):rep(n) .. (inner or "") .. ("]"):rep(n) end
-
--- ---- must be taken ----
 
 local good = {
   -- structure and space
@@ -57,15 +57,16 @@ local good = {
   -- depth
   { deep(64), nil },
 }
-for _, case in ipairs(good) do
-  local fine, value = pcall(json.decode, case[1])
-  assert(fine, ("%q: %s"):format(case[1]:sub(1, 80), value))
-  assert(case[2] == nil or same(value, case[2]), ("%q"):format(case[1]:sub(1, 80)))
-  assert(same(json.decode(json.encode(value)), value), ("%q does not come back"):format(case[1]:sub(1, 80)))
-end
-assert(1 / json.decode "-0.0" == -math.huge)
 
--- ---- must be refused ----
+test("must be taken", function()
+  for _, case in ipairs(good) do
+    local fine, value = pcall(json.decode, case[1])
+    expect.yes(fine, ("%q: %s"):format(case[1]:sub(1, 80), value))
+    expect.yes(case[2] == nil or same(value, case[2]), ("%q"):format(case[1]:sub(1, 80)))
+    expect.yes(same(json.decode(json.encode(value)), value), ("%q does not come back"):format(case[1]:sub(1, 80)))
+  end
+  expect.equal(1 / json.decode "-0.0", -math.huge)
+end)
 
 local bad = {
   -- structure
@@ -89,35 +90,43 @@ local bad = {
   '"\xf4\x90\x80\x80"', '"\xf8\x88\x80\x80\x80"', '"\x80"', '"\xe2\x82"', '"\xf0\x9f\x98"', '"é\xe9"', "\xff", "[\xff]",
   '"a"b', '"a""b"', '{"\xff":1}', [[{"\ud8000":1}]],
 }
-for _, text in ipairs(bad) do
-  local fine, message = pcall(json.decode, text)
-  assert(not fine, ("%q was taken"):format(text:sub(1, 80)))
-  assert(message:find "json%.decode: JSON nested deeper than 64 at byte %d+$"
-         or message:find "json%.decode: malformed JSON at byte %d+: ", message)
-  assert(not message:find "JSON_" and #message < 400, message)
-  local at = math.tointeger(tonumber(message:match "at byte (%d+)"))
-  assert(at >= 1 and at <= #text + 1, message) -- within the text, or where it ends
-end
 
--- ---- where readers may choose ----
-
-for text, words in pairs {
-  ['{"a":1,"a":1}'] = 'the key "a" is there twice', ["1e400"] = "beyond what 64 bits hold",
-  ["-1e400"] = "beyond what 64 bits hold", ["\u{feff}{}"] = "expected a value",
-  [deep(65)] = "nested deeper than 64 at byte 65",
-} do
-  local fine, message = pcall(json.decode, text)
-  assert(not fine and message:find(words, 1, true), message)
-end
-
--- Every prefix of a text, and every byte of it in turn replaced by others: no crash, and a message.
-local text = [=[ {"a":[1,-2.5e+3,"\u00e9\ud83d\ude00\n",{"b":null}],"c":[true,false,[]]} ]=]
-for n = 0, #text do
-  local fine = pcall(json.decode, text:sub(1, n))
-  assert(fine == (n >= #text - 1), n)
-end
-for i = 1, #text do
-  for _, c in ipairs { "\0", '"', "\\", "{", "]", ",", "9", "e", "\xc3", "\xff" } do
-    pcall(json.decode, text:sub(1, i - 1) .. c .. text:sub(i + 1))
+test("must be refused", function()
+  for _, text in ipairs(bad) do
+    local fine, message = pcall(json.decode, text)
+    expect.no(fine, ("%q was taken"):format(text:sub(1, 80)))
+    expect.yes(message:find "json%.decode: JSON nested deeper than 64 at byte %d+$"
+                 or message:find "json%.decode: malformed JSON at byte %d+: ",
+               message)
+    expect.no(message:find "JSON_", message)
+    expect.compare(#message, "<", 400, message)
+    local at = math.tointeger(tonumber(message:match "at byte (%d+)"))
+    expect.compare(at, ">=", 1, message)
+    expect.compare(at, "<=", #text + 1, message) -- within the text, or where it ends
   end
-end
+end)
+
+test("where readers may choose", function()
+  for text, words in pairs {
+    ['{"a":1,"a":1}'] = 'the key "a" is there twice', ["1e400"] = "beyond what 64 bits hold",
+    ["-1e400"] = "beyond what 64 bits hold", ["\u{feff}{}"] = "expected a value",
+    [deep(65)] = "nested deeper than 64 at byte 65",
+  } do
+    local fine, message = pcall(json.decode, text)
+    expect.no(fine, message)
+    expect.contains(message, words)
+  end
+end)
+
+test("every prefix of a text, and every byte of it in turn replaced by others: no crash, and a message", function()
+  local text = [=[ {"a":[1,-2.5e+3,"\u00e9\ud83d\ude00\n",{"b":null}],"c":[true,false,[]]} ]=]
+  for n = 0, #text do
+    local fine = pcall(json.decode, text:sub(1, n))
+    expect.equal(fine, (n >= #text - 1), n)
+  end
+  for i = 1, #text do
+    for _, c in ipairs { "\0", '"', "\\", "{", "]", ",", "9", "e", "\xc3", "\xff" } do
+      pcall(json.decode, text:sub(1, i - 1) .. c .. text:sub(i + 1))
+    end
+  end
+end)

@@ -2,18 +2,14 @@
 -- deleted or replaced.
 -- Usage: build/bamlua tests/lua/locks.lua build/bamlua
 local core = require "bam.core"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 local bamlua = arg[1] or "build/bamlua"
 
 local base = os.tmpname()
 os.remove(base)
 core.make_directory(base)
 local path = base .. "/lock"
-
-local function expect_error(words, f, ...)
-  local fine, message = pcall(f, ...)
-  assert(not fine, "no error about " .. words)
-  assert(tostring(message):find(words, 1, true), ("%q is not about %q"):format(message, words))
-end
 
 local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
@@ -36,64 +32,76 @@ end
 
 local holder_pattern = "^process %d+ on host %S+, since %d+%-%d+%-%d+ %d+:%d+:%d+ UTC$"
 
--- ---- in one process ----
-
 local lock, holder = core.lock(path)
-assert(lock and not holder and tostring(lock) == "lock")
-local other, said = core.lock(path)
-assert(other == nil and said:find(holder_pattern), said)
-assert(core.read_file(path) == said .. "\n")
-lock:release()
-assert(tostring(lock) == "lock (released)" and core.read_file(path) == "")
-lock:release()
-do
-  local again <close> = core.lock(path)
-  assert(again and not core.lock(path))
-end
-assert(core.lock(path)) -- kept by nothing
-collectgarbage()
-lock = assert(core.lock(path))
-lock:release()
 
--- ---- between processes ----
+local other, said
+test("in one process", function()
+  expect.yes(lock)
+  expect.no(holder)
+  expect.equal(tostring(lock), "lock")
+  other, said = core.lock(path)
+  expect.equal(other, nil, said)
+  expect.matches(said, holder_pattern)
+  expect.equal(core.read_file(path), said .. "\n")
+  lock:release()
+  expect.equal(tostring(lock), "lock (released)")
+  expect.equal(core.read_file(path), "")
+  lock:release()
+  do
+    local again <close> = core.lock(path)
+    expect.yes(again)
+    expect.no(core.lock(path))
+  end
+  expect.yes(core.lock(path)) -- kept by nothing
+  collectgarbage()
+  lock = assert(core.lock(path))
+  lock:release()
+end)
 
 local script = ("held = core.lock %q say(held)"):format(path)
 local pipe, answer = child(script)
-assert(answer == "lock")
-other, said = core.lock(path)
-assert(other == nil and said:find(holder_pattern), said)
-local pid = said:match "%d+"
-assert(os.execute("kill -9 " .. pid))
-pipe:close()
-lock = assert(core.lock(path), "a killed process left its lock")
-assert(core.read_file(path):match "%d+" ~= pid)
-pipe, answer = child(("say(select(2, core.lock %q))"):format(path))
-assert(answer .. "\n" == core.read_file(path), answer)
-pipe:close()
 
--- A child that this process starts must not inherit the lock.
-pipe = io.popen("sleep 5 & echo $!")
-local sleeper = pipe:read "l"
-lock:release()
-lock = assert(core.lock(path))
-os.execute("kill " .. sleeper)
-pipe:close()
+test("between processes", function()
+  expect.equal(answer, "lock")
+  other, said = core.lock(path)
+  expect.equal(other, nil, said)
+  expect.matches(said, holder_pattern)
+  local pid = said:match "%d+"
+  assert(os.execute("kill -9 " .. pid))
+  pipe:close()
+  lock = assert(core.lock(path), "a killed process left its lock")
+  expect.different(core.read_file(path):match "%d+", pid)
+  pipe, answer = child(("say(select(2, core.lock %q))"):format(path))
+  expect.equal(answer .. "\n", core.read_file(path), answer)
+  pipe:close()
+end)
 
--- ---- a file that does not stay ----
+test("a child that this process starts must not inherit the lock", function()
+  pipe = io.popen("sleep 5 & echo $!")
+  local sleeper = pipe:read "l"
+  lock:release()
+  lock = assert(core.lock(path))
+  os.execute("kill " .. sleeper)
+  pipe:close()
+end)
 
 os.remove(path) -- the lock is on a file that nobody can open any more
-pipe, answer = child(script)
-assert(answer == "lock")
-assert(not core.lock(path))
-lock:release()
-assert(not core.lock(path), "releasing the old lock released the new one")
-pipe:close()
+
+test("a file that does not stay", function()
+  pipe, answer = child(script)
+  expect.equal(answer, "lock")
+  expect.no(core.lock(path))
+  lock:release()
+  expect.no(core.lock(path), "releasing the old lock released the new one")
+  pipe:close()
+end)
 
 -- Processes that lock, and delete the file before they let go, as fast as they can: who holds the
 -- lock has the token, so two at once are found out.
-local token = base .. "/token"
-core.write_file(token, "")
-core.write_file(base .. "/racer.lua", ([[
+test("processes that lock and delete exclude each other", function()
+  local token = base .. "/token"
+  core.write_file(token, "")
+  core.write_file(base .. "/racer.lua", ([[
   local core, path, token, taken = require "bam.core", %q, %q, 0
   while taken < 300 do -- not so many tries: on a busy machine another may hold it all the while
     local lock = core.lock(path)
@@ -106,66 +114,71 @@ core.write_file(base .. "/racer.lua", ([[
     end
   end
   os.exit(true)]]):format(path, token))
-local run = ("%s %s"):format(quoted(bamlua), quoted(base .. "/racer.lua"))
-local race = ("%s & a=$!; %s & b=$!; %s && wait $a && wait $b"):format(run, run, run)
-local fine, how, code = os.execute(race)
-assert(fine, ("two processes held the lock at once (%s %s)"):format(how, code))
+  local run = ("%s %s"):format(quoted(bamlua), quoted(base .. "/racer.lua"))
+  local race = ("%s & a=$!; %s & b=$!; %s && wait $a && wait $b"):format(run, run, run)
+  local fine, how, code = os.execute(race)
+  expect.yes(fine, ("two processes held the lock at once (%s %s)"):format(how, code))
+end)
 
--- ---- what is refused ----
+test("what is refused", function()
+  expect.raises(('lock: cannot lock "%s/no/lock": No such file'):format(base), core.lock, base .. "/no/lock")
+  expect.raises("check the name, and the directory", core.lock, base .. "/no/lock")
+  expect.raises(('cannot lock "%s": Is a directory'):format(base), core.lock, base)
+  os.execute("mkfifo " .. quoted(base .. "/pipe"))
+  expect.raises("it is no regular file", core.lock, base .. "/pipe")
+  expect.raises("it is no regular file", core.lock, "/dev/null")
+end)
 
-expect_error(('lock: cannot lock "%s/no/lock": No such file'):format(base), core.lock,
-  base .. "/no/lock")
-expect_error("check the name, and the directory", core.lock, base .. "/no/lock")
-expect_error(('cannot lock "%s": Is a directory'):format(base), core.lock, base)
-os.execute("mkfifo " .. quoted(base .. "/pipe"))
-expect_error("it is no regular file", core.lock, base .. "/pipe")
-expect_error("it is no regular file", core.lock, "/dev/null")
+test("nothing of anybody's is overwritten: neither another text nor what a planted link leads to", function()
+  for _, text in ipairs { "thesis\n", "process 1 on host h, since 2026-01-01 00:00:00 UTC\nand more\n",
+                          "process 1 at host h, since 2026-01-01", "process 1\0\0x", "\0\0x", ("x"):rep(500) } do
+    core.write_file(base .. "/text", text)
+    expect.raises("it holds something other than a lock's line; name another", core.lock, base .. "/text")
+    expect.equal(core.read_file(base .. "/text"), text)
+  end
+  core.write_file(base .. "/empty", "")
+  for _, name in ipairs { "text", "empty", "missing" } do
+    os.execute(("ln -sf %s %s"):format(name, quoted(base .. "/planted")))
+    expect.raises("it is a symbolic link; name another", core.lock, base .. "/planted")
+  end
+  expect.equal(core.read_file(base .. "/text"), ("x"):rep(500))
+  expect.no(core.file_info(base .. "/missing"))
+  local line = "process 1 on host a b, since 2026-01-01 00:00:00 UTC\n"
+  for _, text in ipairs { "", "\0\0\0", line, line:sub(1, -2), line:sub(1, 20), "proc\0\0" } do
+    core.write_file(base .. "/empty", text) -- what a power failure and a killed process leave
+    local taken = core.lock(base .. "/empty")
+    expect.yes(core.read_file(base .. "/empty"):find "^process %d+ on host")
+    taken:release()
+  end
+  expect.raises("lock: expected the path of a file, got nothing", core.lock)
+  expect.raises("cannot contain a zero byte", core.lock, "a\0b")
+  expect.raises("expected a lock, got a table", lock.release, {})
+end)
 
--- Nothing of anybody's is overwritten: neither another text nor what a planted link leads to.
-for _, text in ipairs { "thesis\n", "process 1 on host h, since 2026-01-01 00:00:00 UTC\nand more\n",
-                        "process 1 at host h, since 2026-01-01", "process 1\0\0x", "\0\0x", ("x"):rep(500) } do
-  core.write_file(base .. "/text", text)
-  expect_error("it holds something other than a lock's line; name another", core.lock, base .. "/text")
-  assert(core.read_file(base .. "/text") == text)
-end
-core.write_file(base .. "/empty", "")
-for _, name in ipairs { "text", "empty", "missing" } do
-  os.execute(("ln -sf %s %s"):format(name, quoted(base .. "/planted")))
-  expect_error("it is a symbolic link; name another", core.lock, base .. "/planted")
-end
-assert(core.read_file(base .. "/text") == ("x"):rep(500) and not core.file_info(base .. "/missing"))
-local line = "process 1 on host a b, since 2026-01-01 00:00:00 UTC\n"
-for _, text in ipairs { "", "\0\0\0", line, line:sub(1, -2), line:sub(1, 20), "proc\0\0" } do
-  core.write_file(base .. "/empty", text) -- what a power failure and a killed process leave
-  local taken = core.lock(base .. "/empty")
-  assert(core.read_file(base .. "/empty"):find "^process %d+ on host")
-  taken:release()
-end
-expect_error("lock: expected the path of a file, got nothing", core.lock)
-expect_error("cannot contain a zero byte", core.lock, "a\0b")
-expect_error("expected a lock, got a table", lock.release, {})
+local file
+test("what the file says is shown as it is, but for what a terminal would take for more", function()
+  pipe = child(script)
+  file = io.open(path, "wb")
+  file:write("\27[2Jx\ny")
+  file:close()
+  expect.equal(select(2, core.lock(path)), "?[2Jx")
+  file = io.open(path, "wb")
+  file:write(("x"):rep(1000))
+  file:close()
+  expect.equal(select(2, core.lock(path)), ("x"):rep(199))
+  file = io.open(path, "wb")
+  file:close()
+  expect.equal(select(2, core.lock(path)), "another process")
+  pipe:close()
+end)
 
--- What the file says is shown as it is, but for what a terminal would take for more.
-pipe = child(script)
-local file = io.open(path, "wb")
-file:write("\27[2Jx\ny")
-file:close()
-assert(select(2, core.lock(path)) == "?[2Jx")
-file = io.open(path, "wb")
-file:write(("x"):rep(1000))
-file:close()
-assert(select(2, core.lock(path)) == ("x"):rep(199))
-file = io.open(path, "wb")
-file:close()
-assert(select(2, core.lock(path)) == "another process")
-pipe:close()
-
--- What came into the file while it was locked stays when the lock is let go.
-lock = assert(core.lock(path))
-file = io.open(path, "wb")
-file:write "somebody's text"
-file:close()
-lock:release()
-assert(core.read_file(path) == "somebody's text")
+test("what came into the file while it was locked stays when the lock is let go", function()
+  lock = assert(core.lock(path))
+  file = io.open(path, "wb")
+  file:write "somebody's text"
+  file:close()
+  lock:release()
+  expect.equal(core.read_file(path), "somebody's text")
+end)
 
 os.execute("rm -rf " .. quoted(base))

@@ -2,18 +2,17 @@
 -- split, evaluation against sums by hand.
 local bam = require "bam"
 local budget = require "bam.train.budget"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local function near(a, b, tolerance, what)
-  assert(math.abs(a - b) <= tolerance * math.max(1, math.abs(b)),
-         string.format("%s: %.12g, not %.12g", what, a, b))
+  expect.close(a, b, tolerance * math.max(1, math.abs(b)), string.format("%s: %.12g, not %.12g", what, a, b))
 end
 
 local SIZES = { layers = 2, width = 16, heads = 2, ffn = 16, vocab = 23, context = 8 }
 local dense = bam.models.parallel(SIZES)
 local mixture = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } },
                           attention = { kv = "shared" }, aux_tokens = 8 }
-
--- ---- gradients, whole and in parts ----
 
 local function new_batch()
   bam.seed(3)
@@ -33,62 +32,65 @@ local function gradients(description, rows)
   return record, grads
 end
 
-for _, description in ipairs { dense, mixture } do
-  local record, grads = gradients(description)
-  for _, rows in ipairs { 1, 2, 3 } do
-    local other, others = gradients(description, rows)
-    near(other.nll, record.nll, 1e-12, "loss")
-    for name, g in pairs(grads) do
-      near((others[name] - g):abs():max():item(), 0, 1e-12, name)
-    end
-    if description ~= mixture then goto continue end
-    near(other.load_balance, record.load_balance, 1e-12, "load balance")
-    near(other.z, record.z, 1e-12, "z")
-    assert(#other.routing == 4, "two routers in each of two layers")
-    for i, r in ipairs(record.routing) do
-      for _, figure in ipairs { "load", "gate", "entropy" } do
-        near(other.routing[i][figure][2], r[figure][2], 1e-12, figure)
+test("gradients, whole and in parts", function()
+  for _, description in ipairs { dense, mixture } do
+    local record, grads = gradients(description)
+    for _, rows in ipairs { 1, 2, 3 } do
+      local other, others = gradients(description, rows)
+      near(other.nll, record.nll, 1e-12, "loss")
+      for name, g in pairs(grads) do
+        near((others[name] - g):abs():max():item(), 0, 1e-12, name)
       end
-      near(r.load[1] + r.load[2], 1, 1e-12, "shares")
+      if description ~= mixture then goto continue end
+      near(other.load_balance, record.load_balance, 1e-12, "load balance")
+      near(other.z, record.z, 1e-12, "z")
+      expect.equal(#other.routing, 4, "two routers in each of two layers")
+      for i, r in ipairs(record.routing) do
+        for _, figure in ipairs { "load", "gate", "entropy" } do
+          near(other.routing[i][figure][2], r[figure][2], 1e-12, figure)
+        end
+        near(r.load[1] + r.load[2], 1, 1e-12, "shares")
+      end
+      ::continue::
     end
-    ::continue::
   end
-end
-
--- ---- a step that is not fit leaves everything as it was ----
+end)
 
 local model = dense:build { seed = 1 }
 local optimizer = bam.optim.AdamW(model)
-local before = model.embed.weight:clone()
-local record = bam.loop.step(model, optimizer, new_batch(), { lr = 1, judge = function(loss, norm)
-  assert(loss > 0 and norm > 0)
-  return "a reason", false
-end })
-assert(record.skipped == "a reason" and optimizer.steps == 0)
-assert((model.embed.weight - before):abs():max():item() == 0)
-record = bam.loop.step(model, optimizer, new_batch(), { lr = 1e-2 })
-assert(not record.skipped and optimizer.steps == 1)
-assert((model.embed.weight - before):abs():max():item() > 0)
 
--- ---- the loss alone: as in evaluation, however it is split, and whatever batch.tokens says ----
+test("a step that is not fit leaves everything as it was", function()
+  local before = model.embed.weight:clone()
+  local record = bam.loop.step(model, optimizer, new_batch(), { lr = 1, judge = function(loss, norm)
+    expect.compare(loss, ">", 0)
+    expect.compare(norm, ">", 0)
+    return "a reason", false
+  end })
+  expect.equal(record.skipped, "a reason")
+  expect.equal(optimizer.steps, 0)
+  expect.equal((model.embed.weight - before):abs():max():item(), 0)
+  record = bam.loop.step(model, optimizer, new_batch(), { lr = 1e-2 })
+  expect.no(record.skipped)
+  expect.equal(optimizer.steps, 1)
+  expect.compare((model.embed.weight - before):abs():max():item(), ">", 0)
+end)
 
-do
+test("the loss alone: as in evaluation, however it is split, and whatever batch.tokens says", function()
   local shaky = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } },
                           ffn = { jitter = 0.5 }, aux_tokens = 8, seed = 3 }:build { dtype = "f64" }
   local batch = new_batch()
   local nll = bam.loop.nll(shaky, batch)
-  assert(shaky.training and shaky.layers[1].ffn.router.training, "the mode is as it was")
+  expect.yes(shaky.training, "the mode is as it was")
+  expect.yes(shaky.layers[1].ffn.router.training, "the mode is as it was")
   local loss = shaky:eval():loss(batch.ids, batch.targets, { documents = batch.documents })
   local _, parts = shaky:loss(batch.ids, batch.targets, { documents = batch.documents })
   near(nll, parts.nll:item(), 1e-12, "loss in evaluation")
-  assert(loss:item() > nll, "without auxiliary losses")
+  expect.compare(loss:item(), ">", nll, "without auxiliary losses")
   batch.tokens = 1e-300
   near(bam.loop.nll(shaky, batch, 3), nll, 1e-12, "loss in parts")
-end
+end)
 
--- ---- padding is in no auxiliary loss, nor in the statistics ----
-
-do
+test("padding is in no auxiliary loss, nor in the statistics", function()
   local routed = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } }, seed = 3,
                            attention = { routing = 1 }, aux_tokens = 8 }
   local padded = new_batch()
@@ -121,79 +123,85 @@ do
   padded.targets:fill_(-100)
   padded.tokens = 1
   local none, grads = of(padded, 2)
-  assert(none.load_balance == 0 and none.z == 0 and none.routing[1].load[1] == 0)
-  for name, g in pairs(grads) do assert(g:abs():max():item() == 0, name) end
-end
+  expect.equal(none.load_balance, 0)
+  expect.equal(none.z, 0)
+  expect.equal(none.routing[1].load[1], 0)
+  for name, g in pairs(grads) do expect.equal(g:abs():max():item(), 0, name) end
+end)
 
--- ---- a router with one renormalised gate is not trained ----
+test("a router with one renormalised gate is not trained", function()
+  for _, o in ipairs { { ffn = { renormalise = true } },
+                       { attention = { routing = 1, renormalise = true } } } do
+    o.experts = { dense:build { seed = 1 }, dense:build { seed = 2 } }
+    local useless, batch = bam.mix(o):build(), new_batch()
+    local function loss() return (useless:loss(batch.ids, batch.targets)) end
+    local fine, message = pcall(loss)
+    expect.no(fine, message)
+    expect.contains(message, "with k = 1 and renormalise every gate is 1")
+    bam.no_grad(loss) -- inference may use it, and frozen routers
+    useless:log_likelihood(batch.ids, batch.targets)
+    useless:sample({ 1, 2 }, { tokens = 1 })
+    useless:eval()(batch.ids)
+    useless:train():freeze "router"
+    loss():backward()
+  end
+end)
 
-for _, o in ipairs { { ffn = { renormalise = true } },
-                     { attention = { routing = 1, renormalise = true } } } do
-  o.experts = { dense:build { seed = 1 }, dense:build { seed = 2 } }
-  local useless, batch = bam.mix(o):build(), new_batch()
-  local function loss() return (useless:loss(batch.ids, batch.targets)) end
-  local fine, message = pcall(loss)
-  assert(not fine and message:find("with k = 1 and renormalise every gate is 1", 1, true), message)
-  bam.no_grad(loss) -- inference may use it, and frozen routers
-  useless:log_likelihood(batch.ids, batch.targets)
-  useless:sample({ 1, 2 }, { tokens = 1 })
-  useless:eval()(batch.ids)
-  useless:train():freeze "router"
-  loss():backward()
-end
-
--- ---- everything frozen: an error that says so ----
-
-do
+test("everything frozen: an error that says so", function()
   local frozen = dense:build { seed = 1 }
   local run = { model = frozen, optimizer = bam.optim.AdamW(frozen), first = 1, steps = 3, batch = 4,
                 stream = { batch = new_batch }, lr = bam.schedule.of(1),
                 after = function() frozen:freeze() end }
   local fine, message = pcall(bam.loop.run, run)
-  assert(not fine and message:find("at step 2 of 3 every parameter is frozen", 1, true), message)
-end
+  expect.no(fine, message)
+  expect.contains(message, "at step 2 of 3 every parameter is frozen")
+end)
 
--- ---- how a step is split ----
+local fine, message
+test("how a step is split", function()
+  expect.equal(budget.micro_batch(dense, 16, 128), 16)
+  local large = bam.models.parallel { layers = 18, width = 2304, heads = 18, kv_heads = 6, ffn = 9216,
+                                      vocab = 256000 }
+  local rows = budget.micro_batch(large, 2048, 2048)
+  expect.equal(2048 % rows, 0)
+  expect.compare(rows, "<", 2048)
+  expect.equal(select(2, budget.micro_batch(mixture, 4, 8)), false, "groups of their own")
+  fine, message = pcall(budget.micro_batch, mixture, 3, 5)
+  expect.no(fine)
+  expect.yes(message:find "groups of 8 tokens")
+end)
 
-assert(budget.micro_batch(dense, 16, 128) == 16)
-local large = bam.models.parallel { layers = 18, width = 2304, heads = 18, kv_heads = 6, ffn = 9216,
-                                    vocab = 256000 }
-local rows = budget.micro_batch(large, 2048, 2048)
-assert(2048 % rows == 0 and rows < 2048)
-assert(select(2, budget.micro_batch(mixture, 4, 8)) == false, "groups of their own")
-local fine, message = pcall(budget.micro_batch, mixture, 3, 5)
-assert(not fine and message:find "groups of 8 tokens")
-
--- ---- evaluation ----
-
-local targets = new_batch()
-local set = { domains = { "a" }, a = { count = 4, bytes = 100 },
-              batch = function(_, _, first, count)
-                return { ids = targets.ids:slice(1, first, first + count - 1),
-                         targets = targets.targets:slice(1, first, first + count - 1) }
-              end }
-local result = bam.evaluate(model, { open = function() return set end }, { context = 8 })
-local logs = bam.log_softmax(model(targets.ids), -1)
-local sum, windows = 0, {}
-for i = 1, 4 do
-  windows[i] = 0
-  for t = 1, 8 do
-    local target = targets.targets[{ i, t }]:item()
-    if target >= 0 then windows[i] = windows[i] - logs[{ i, t, target + 1 }]:item() end
+test("evaluation", function()
+  local targets = new_batch()
+  local set = { domains = { "a" }, a = { count = 4, bytes = 100 },
+                batch = function(_, _, first, count)
+                  return { ids = targets.ids:slice(1, first, first + count - 1),
+                           targets = targets.targets:slice(1, first, first + count - 1) }
+                end }
+  local result = bam.evaluate(model, { open = function() return set end }, { context = 8 })
+  local logs = bam.log_softmax(model(targets.ids), -1)
+  local sum, windows = 0, {}
+  for i = 1, 4 do
+    windows[i] = 0
+    for t = 1, 8 do
+      local target = targets.targets[{ i, t }]:item()
+      if target >= 0 then windows[i] = windows[i] - logs[{ i, t, target + 1 }]:item() end
+    end
+    sum = sum + windows[i]
   end
-  sum = sum + windows[i]
-end
-local d, tokens = result.domains.a, { 5, 8, 8, 8 }
-near(d.nll, sum / 29, 1e-6, "nats")
-near(d.perplexity, math.exp(sum / 29), 1e-6, "perplexity")
-near(d.bits_per_byte, sum / 100 / math.log(2), 1e-6, "bits per byte")
-local squares = 0
-for i = 1, 4 do squares = squares + (windows[i] - sum / 29 * tokens[i]) ^ 2 end
-near(d.standard_error, d.perplexity * math.sqrt(squares * 4 / 3) / 29, 1e-5, "standard error")
-near(result.average.perplexity, d.perplexity, 1e-12, "average")
-assert(model.training, "the model is as it was")
-fine, message = pcall(bam.evaluate, model, { open = function() return set end },
-                      { context = 8, domains = { "b" } })
-assert(not fine and message:find "no domain" and model.training)
+  local d, tokens = result.domains.a, { 5, 8, 8, 8 }
+  near(d.nll, sum / 29, 1e-6, "nats")
+  near(d.perplexity, math.exp(sum / 29), 1e-6, "perplexity")
+  near(d.bits_per_byte, sum / 100 / math.log(2), 1e-6, "bits per byte")
+  local squares = 0
+  for i = 1, 4 do squares = squares + (windows[i] - sum / 29 * tokens[i]) ^ 2 end
+  near(d.standard_error, d.perplexity * math.sqrt(squares * 4 / 3) / 29, 1e-5, "standard error")
+  near(result.average.perplexity, d.perplexity, 1e-12, "average")
+  expect.yes(model.training, "the model is as it was")
+  fine, message = pcall(bam.evaluate, model, { open = function() return set end },
+                        { context = 8, domains = { "b" } })
+  expect.no(fine)
+  expect.yes(message:find "no domain")
+  expect.yes(model.training)
+end)
 
-print "loop: ok"

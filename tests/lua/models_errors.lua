@@ -3,6 +3,8 @@
 -- is built before it is said. DIR stands for the directory of the damaged checkpoints.
 local bam = require "bam"
 local core = require "bam.core"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local SIZES = { layers = 2, width = 24, heads = 4, kv_heads = 2, ffn = 20, vocab = 31 }
 
@@ -48,7 +50,7 @@ local function with_config(from, to)
   return function(directory)
     local path = string.format("%s/config.json", directory)
     local text, count = core.read_file(path):gsub(from, to)
-    assert(count > 0, from)
+    expect.compare(count, ">", 0, from)
     core.write_file(path, text)
   end
 end
@@ -57,45 +59,47 @@ local function with_file(name, text)
   return function(directory) core.write_file(string.format("%s/%s", directory, name), text) end
 end
 
-damaged("good", function() end)
-damaged("missing", with_tensor("model.layers.1.mlp.up_proj.weight", nil))
-damaged("shape", with_tensor("model.layers.1.mlp.up_proj.weight", bam.zeros(3, 4)))
-damaged("extra", with_tensor("model.layers.1.self_attn.q_norm.weight", bam.zeros(3, 4)))
-damaged("ints", with_tensor("model.norm.weight", bam.zeros(24, { dtype = "i64" })))
-damaged("llama", with_config('"cohere"', '"llama"'))
-damaged("qk", with_config('"use_qk_norm": false', '"use_qk_norm": true'))
-damaged("ropes", with_config('"rope_type": "default"', '"rope_type": "yarn"'))
-damaged("many", with_config('"num_hidden_layers": 2', '"num_hidden_layers": 99999999999'))
-damaged("neg", with_config('"num_attention_heads": 4', '"num_attention_heads": -4'))
-damaged("nojson", function(directory) os.remove(string.format("%s/config.json", directory)) end)
-damaged("broken", with_file("config.json", '{"a":'))
-local INDEX = "model.safetensors.index.json"
-damaged("escape", with_file(INDEX, '{"weight_map":{"a":"../../etc/passwd"}}'))
-damaged("number", with_file(INDEX, '{"weight_map":{"a":[5]}}'))
-damaged("unindexed", with_file(INDEX, '{"metadata":{}}'))
-damaged("badindex", with_file(INDEX, '{"weight_map":'))
-damaged("twice", function(directory)
-  local more = { ["model.norm.weight"] = bam.ones(24) }
-  bam.save(string.format("%s/more.safetensors", directory), more)
-  core.write_file(string.format("%s/%s", directory, INDEX),
-                  '{"weight_map":{"a":"more.safetensors","b":"model.safetensors"}}')
+test("damaged checkpoints", function()
+  damaged("good", function() end)
+  damaged("missing", with_tensor("model.layers.1.mlp.up_proj.weight", nil))
+  damaged("shape", with_tensor("model.layers.1.mlp.up_proj.weight", bam.zeros(3, 4)))
+  damaged("extra", with_tensor("model.layers.1.self_attn.q_norm.weight", bam.zeros(3, 4)))
+  damaged("ints", with_tensor("model.norm.weight", bam.zeros(24, { dtype = "i64" })))
+  damaged("llama", with_config('"cohere"', '"llama"'))
+  damaged("qk", with_config('"use_qk_norm": false', '"use_qk_norm": true'))
+  damaged("ropes", with_config('"rope_type": "default"', '"rope_type": "yarn"'))
+  damaged("many", with_config('"num_hidden_layers": 2', '"num_hidden_layers": 99999999999'))
+  damaged("neg", with_config('"num_attention_heads": 4', '"num_attention_heads": -4'))
+  damaged("nojson", function(directory) os.remove(string.format("%s/config.json", directory)) end)
+  damaged("broken", with_file("config.json", '{"a":'))
+  local INDEX = "model.safetensors.index.json"
+  damaged("escape", with_file(INDEX, '{"weight_map":{"a":"../../etc/passwd"}}'))
+  damaged("number", with_file(INDEX, '{"weight_map":{"a":[5]}}'))
+  damaged("unindexed", with_file(INDEX, '{"metadata":{}}'))
+  damaged("badindex", with_file(INDEX, '{"weight_map":'))
+  damaged("twice", function(directory)
+    local more = { ["model.norm.weight"] = bam.ones(24) }
+    bam.save(string.format("%s/more.safetensors", directory), more)
+    core.write_file(string.format("%s/%s", directory, INDEX),
+                    '{"weight_map":{"a":"more.safetensors","b":"model.safetensors"}}')
+  end)
+  damaged("weightless", function(directory)
+    os.remove(string.format("%s/model.safetensors", directory))
+  end)
+  damaged("shardless", function(directory)
+    assert(os.remove(string.format("%s/model-00002-of-00004.safetensors", directory)))
+  end, nil, { shard_bytes = 9000 })
+  damaged("array", with_file("config.json", "[1]"))
+  damaged("scalar", with_file("config.json", " 1 "))
+  damaged("scalar_index", with_file("model.safetensors.index.json", '"x"'))
+  damaged("odd", with_config('"head_dim": 6', '"head_dim": 3'))
+  damaged("groups", with_config('"num_key_value_heads": 2', '"num_key_value_heads": 3'))
+  damaged("custom", with_config('"custom_routers": %[', '%0["ffn"]'), env.mixed)
+  damaged("owned", with_config('"custom_routers": %[', '%0"attention"'), env.mixed)
+  damaged("above", with_config('"ffn_top_k": 1', '"ffn_top_k": 3'), env.mixed)
+  -- its routers are written in Lua, so its tensors are known only when it has been built
+  damaged("wide", with_config('"intermediate_size": 20', '%000000000'), env.mixed)
 end)
-damaged("weightless", function(directory)
-  os.remove(string.format("%s/model.safetensors", directory))
-end)
-damaged("shardless", function(directory)
-  assert(os.remove(string.format("%s/model-00002-of-00004.safetensors", directory)))
-end, nil, { shard_bytes = 9000 })
-damaged("array", with_file("config.json", "[1]"))
-damaged("scalar", with_file("config.json", " 1 "))
-damaged("scalar_index", with_file("model.safetensors.index.json", '"x"'))
-damaged("odd", with_config('"head_dim": 6', '"head_dim": 3'))
-damaged("groups", with_config('"num_key_value_heads": 2', '"num_key_value_heads": 3'))
-damaged("custom", with_config('"custom_routers": %[', '%0["ffn"]'), env.mixed)
-damaged("owned", with_config('"custom_routers": %[', '%0"attention"'), env.mixed)
-damaged("above", with_config('"ffn_top_k": 1', '"ffn_top_k": 3'), env.mixed)
--- its routers are written in Lua, so its tensors are known only when it has been built
-damaged("wide", with_config('"intermediate_size": 20', '%000000000'), env.mixed)
 
 -- ---- what is said ----
 
@@ -357,30 +361,31 @@ for name, says in pairs { scalar = "config.json: expected an object, got 1",
     string.format("DIR/%s/%s%s", name, name == "scalar" and "" or "model.safetensors.", says) }
 end
 
--- Models whose layers have been replaced by others.
-env.other_ffn, env.other_norm = env.d:build { seed = 1 }, env.d:build { seed = 1 }
-env.other_ffn.layers[1].ffn = bam.nn.Linear(24, 24)
-env.other_norm.norm = bam.nn.LayerNorm(23)
-for name, tensor in pairs { other_ffn = "`model.layers.0.mlp.gate_proj.weight` of shape (20, 24)",
-                            other_norm = "`model.norm.weight` of shape (24)" } do
-  CASES[#CASES + 1] = { string.format([[%s:save "DIR/replaced"]], name),
-    string.format("the model holds no %s where its description says: a layer has been replaced; ",
-                  tensor) }
-end
-
-local before, failed = core.memory().live, 0
-for _, case in ipairs(CASES) do
-  local expected = string.format("script:1: %s", case[2]):gsub("DIR", (DIR:gsub("%%", "%%%%")))
-  local code = case[1]:gsub("DIR", (DIR:gsub("%%", "%%%%")))
-  local ok, message = pcall(assert(load(code, "=script", "t", env)))
-  message = ok and "no error" or message
-  if message:sub(1, #expected) ~= expected then
-    failed = failed + 1
-    print(string.format("%s\n  says      %s\n  should be %s", code, message, expected))
+test("models whose layers have been replaced by others", function()
+  env.other_ffn, env.other_norm = env.d:build { seed = 1 }, env.d:build { seed = 1 }
+  env.other_ffn.layers[1].ffn = bam.nn.Linear(24, 24)
+  env.other_norm.norm = bam.nn.LayerNorm(23)
+  for name, tensor in pairs { other_ffn = "`model.layers.0.mlp.gate_proj.weight` of shape (20, 24)",
+                              other_norm = "`model.norm.weight` of shape (24)" } do
+    CASES[#CASES + 1] = { string.format([[%s:save "DIR/replaced"]], name),
+      string.format("the model holds no %s where its description says: a layer has been replaced; ",
+                    tensor) }
   end
-end
-collectgarbage()
-collectgarbage()
-assert(core.memory().live <= before, "a mistake has left tensors behind")
-print(string.format("%d messages, %d not as they should be", #CASES, failed))
-assert(failed == 0)
+
+  local before, failed = core.memory().live, 0
+  for _, case in ipairs(CASES) do
+    local expected = string.format("script:1: %s", case[2]):gsub("DIR", (DIR:gsub("%%", "%%%%")))
+    local code = case[1]:gsub("DIR", (DIR:gsub("%%", "%%%%")))
+    local ok, message = pcall(assert(load(code, "=script", "t", env)))
+    message = ok and "no error" or message
+    if message:sub(1, #expected) ~= expected then
+      failed = failed + 1
+      print(string.format("%s\n  says      %s\n  should be %s", code, message, expected))
+    end
+  end
+  collectgarbage()
+  collectgarbage()
+  expect.compare(core.memory().live, "<=", before, "a mistake has left tensors behind")
+  print(string.format("%d messages, %d not as they should be", #CASES, failed))
+  expect.equal(failed, 0)
+end)

@@ -2,6 +2,8 @@
 -- is, leaving every module's own as it was, also after errors and interrupts.
 local bam = require "bam"
 local core = require "bam.core"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local SIZES = { layers = 2, width = 16, heads = 2, ffn = 16, vocab = 256, context = 32 }
 local dense = bam.models.parallel(SIZES)
@@ -32,92 +34,101 @@ local CALLS = {
   end,
 }
 
--- ---- what build and load give ----
-
 local model = mixture()
-assert(model.training and not modes(model):find "false", "build: training mode")
-local directory = os.tmpname()
-os.remove(directory)
-model:save(directory)
-local loaded = bam.load(directory)
-core.remove_directory(directory)
-assert(not modes(loaded):find "true", "load: evaluation mode")
-assert(loaded(ids):eq(loaded(ids)):all():item())
 
--- ---- what evaluates, whatever the mode is ----
+test("what build and load give", function()
+  expect.yes(model.training, "build: training mode")
+  expect.no(modes(model):find "false", "build: training mode")
+  local directory = os.tmpname()
+  os.remove(directory)
+  model:save(directory)
+  local loaded = bam.load(directory)
+  core.remove_directory(directory)
+  expect.no(modes(loaded):find "true", "load: evaluation mode")
+  expect.equal(loaded(ids), loaded(ids))
+end)
 
-model = mixture()
-model.layers[1].ffn:eval() -- modes of their own
-for name, call in pairs(CALLS) do
-  local before, first = modes(model), call(model)
-  for _ = 1, 3 do assert(call(model) == first, name) end
-  assert(modes(model) == before, name)
-  assert(call(mixture():eval()) == first, name)
-end
+test("what evaluates, whatever the mode is", function()
+  model = mixture()
+  model.layers[1].ffn:eval() -- modes of their own
+  for name, call in pairs(CALLS) do
+    local before, first = modes(model), call(model)
+    for _ = 1, 3 do expect.equal(call(model), first, name) end
+    expect.equal(modes(model), before, name)
+    expect.equal(call(mixture():eval()), first, name)
+  end
+end)
 
--- Training is as it was: jitter acts, and groups must fit.
-local even = bam.randint(0, 255, 1, 16)
-local function loss() return model:loss(even, even):item() end
-assert(loss() ~= loss(), "jitter")
-assert(not pcall(model.loss, model, ids, targets), "groups of 8 in 13 tokens")
-
--- ---- errors and interrupts ----
+test("training is as it was: jitter acts, and groups must fit", function()
+  local even = bam.randint(0, 255, 1, 16)
+  local function loss() return model:loss(even, even):item() end
+  expect.different(loss(), loss(), "jitter")
+  expect.no(pcall(model.loss, model, ids, targets), "groups of 8 in 13 tokens")
+end)
 
 local faulty
-do
-  local fault = false
-  faulty = mixture(function()
-    return function(h)
-      if fault then error "a fault" end
-      return core.ones({ h:size(1), h:size(2), 2 })
-    end
-  end)
-  fault = true
-end
-local before = modes(faulty)
-for name, call in pairs(CALLS) do
-  local fine, message = pcall(call, faulty)
-  assert(not fine and message:find "a fault", name)
-  assert(modes(faulty) == before, name)
-end
 
--- An error after any number of instructions, as Ctrl-C makes it.
-model = mixture()
-before = modes(model)
-for name, call in pairs(CALLS) do
-  local count = 1
-  local fine
-  repeat
-    fine = pcall(function()
-      debug.sethook(function()
-        debug.sethook()
-        error("interrupted", 0)
-      end, "", count)
-      call(model)
-      debug.sethook()
+local before
+test("errors and interrupts", function()
+  do
+    local fault = false
+    faulty = mixture(function()
+      return function(h)
+        if fault then error "a fault" end
+        return core.ones({ h:size(1), h:size(2), 2 })
+      end
     end)
-    assert(modes(model) == before, string.format("%s after %d instructions", name, count))
-    count = count + 1 + count // 40
-  until fine
-end
+    fault = true
+  end
+  before = modes(faulty)
+  for name, call in pairs(CALLS) do
+    local fine, message = pcall(call, faulty)
+    expect.no(fine, name)
+    expect.yes(message:find "a fault", name)
+    expect.equal(modes(faulty), before, name)
+  end
+end)
 
--- ---- an ensemble's models ----
+test("an error after any number of instructions, as Ctrl-C makes it", function()
+  model = mixture()
+  before = modes(model)
+  for name, call in pairs(CALLS) do
+    local count = 1
+    local fine
+    repeat
+      fine = pcall(function()
+        debug.sethook(function()
+          debug.sethook()
+          error("interrupted", 0)
+        end, "", count)
+        call(model)
+        debug.sethook()
+      end)
+      expect.equal(modes(model), before, string.format("%s after %d instructions", name, count))
+      count = count + 1 + count // 40
+    until fine
+  end
+end)
 
-local ensemble = bam.ensemble { models = { mixture(), mixture() } }
-before = modes(ensemble)
-for _, name in ipairs { "sample", "log_likelihood" } do
-  assert(CALLS[name](ensemble) == CALLS[name](ensemble), name)
-end
-assert(ensemble(ids):eq(ensemble(ids)):all():item())
-assert(ensemble:loss(ids, targets):item() == ensemble:loss(ids, targets):item())
-assert(modes(ensemble) == before)
+test("an ensemble's models", function()
+  local ensemble = bam.ensemble { models = { mixture(), mixture() } }
+  before = modes(ensemble)
+  for _, name in ipairs { "sample", "log_likelihood" } do
+    expect.equal(CALLS[name](ensemble), CALLS[name](ensemble), name)
+  end
+  expect.equal(ensemble(ids), ensemble(ids))
+  expect.equal(ensemble:loss(ids, targets):item(), ensemble:loss(ids, targets):item())
+  expect.equal(modes(ensemble), before)
+end)
 
--- ---- in_eval ----
+test("in_eval", function()
+  local gave = table.pack(model:in_eval(function(...)
+    expect.no(modes(model):find "true")
+    return select("#", ...), ...
+  end, 1, nil))
+  expect.equal(gave.n, 3)
+  expect.equal(gave[1], 2)
+  expect.equal(gave[2], 1)
+  expect.equal(modes(model), modes(mixture()))
+end)
 
-local gave = table.pack(model:in_eval(function(...)
-  assert(not modes(model):find "true")
-  return select("#", ...), ...
-end, 1, nil))
-assert(gave.n == 3 and gave[1] == 2 and gave[2] == 1 and modes(model) == modes(mixture()))
-
-print "modes: ok"

@@ -2,25 +2,19 @@
 -- the bit, bad input.
 local bam = require "bam"
 local core = require "bam.core"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 local nn, optim = bam.nn, bam.optim
-
-local function fails(expected, f, ...)
-  local ok, message = pcall(f, ...)
-  assert(not ok, string.format("no error; expected %s", expected))
-  assert(message:find(expected, 1, true), string.format("got %s, expected %s", message, expected))
-end
 
 local function close(tensor, expected, tolerance, what)
   local got = tensor:flatten():totable()
-  assert(#got == #expected, what)
+  expect.equal(#got, #expected, what)
   for i = 1, #got do
     local error_of = math.abs(got[i] - expected[i])
-    assert(error_of <= tolerance * (1 + math.abs(expected[i])),
-           string.format("%s: element %d is %.17g, not %.17g", what, i, got[i], expected[i]))
+    expect.compare(error_of, "<=", tolerance * (1 + math.abs(expected[i])),
+                   string.format("%s: element %d is %.17g, not %.17g", what, i, got[i], expected[i]))
   end
 end
-
-local function equal(a, b, what) assert(a:eq(b):all():item(), what) end
 
 -- The loss whose gradient is the same function of the parameter everywhere: sum(sin(p) * c).
 local function gradient(p, c)
@@ -64,25 +58,28 @@ local function against_plain(make, plain, o, dtype, tolerance)
   end
   close(weight, p, tolerance, "parameters")
   local state = opt:state()
-  assert(state.step.dtype == "i64" and state.step:item() == 6)
+  expect.equal(state.step.dtype, "i64")
+  expect.equal(state.step:item(), 6)
   return state, s
 end
 
-for dtype, tolerance in pairs { f64 = 1e-12, f32 = 2e-5 } do
-  local o = { lr = 0.01, betas = { 0.8, 0.95 }, eps = 1e-6, weight_decay = 0.3 }
-  local state, s = against_plain(optim.AdamW, plain_adamw, o, dtype, tolerance)
-  close(state["m.1"], s.m, tolerance, "first moment")
-  close(state["v.1"], s.v, tolerance, "second moment")
-  for _, sgd in ipairs { { 0, false }, { 0.9, false }, { 0.9, true } } do
-    o = { lr = 0.01, momentum = sgd[1], nesterov = sgd[2], weight_decay = 0.2 }
-    state, s = against_plain(optim.SGD, plain_sgd, o, dtype, tolerance)
-    if sgd[1] > 0 then
-      close(state["momentum.1"], s.m, tolerance, "momentum")
-    else
-      assert(not state["momentum.1"])
+test("AdamW and SGD equal a plain computation", function()
+  for dtype, tolerance in pairs { f64 = 1e-12, f32 = 2e-5 } do
+    local o = { lr = 0.01, betas = { 0.8, 0.95 }, eps = 1e-6, weight_decay = 0.3 }
+    local state, s = against_plain(optim.AdamW, plain_adamw, o, dtype, tolerance)
+    close(state["m.1"], s.m, tolerance, "first moment")
+    close(state["v.1"], s.v, tolerance, "second moment")
+    for _, sgd in ipairs { { 0, false }, { 0.9, false }, { 0.9, true } } do
+      o = { lr = 0.01, momentum = sgd[1], nesterov = sgd[2], weight_decay = 0.2 }
+      state, s = against_plain(optim.SGD, plain_sgd, o, dtype, tolerance)
+      if sgd[1] > 0 then
+        close(state["momentum.1"], s.m, tolerance, "momentum")
+      else
+        expect.no(state["momentum.1"])
+      end
     end
   end
-end
+end)
 
 -- Who decays: weights, but not biases, norms and embeddings; or whoever a function says. With no
 -- gradient a step only decays.
@@ -105,27 +102,28 @@ local function decayed(options, params)
   local list = {}
   for _, name in ipairs(before) do
     local value = net:state()[name][1]:flatten()[1]:item()
-    assert(value == 1 or value == 0.75 or value == 0.875, value)
+    expect.yes(value == 1 or value == 0.75 or value == 0.875, value)
     if value ~= 1 then list[#list + 1] = string.format("%s %g", name, value) end
   end
   return table.concat(list, ", ")
 end
 
-assert(decayed { weight_decay = 0.5 } == "linear.weight 0.75")
-assert(decayed { weight_decay = 0.5, decay = function(name) return name:find "^norm" end }
-       == "norm.weight 0.75, norm.bias 0.75")
-assert(decayed { weight_decay = 0.5, decay = function(_, tensor, owner)
-  return tensor.ndim == 2 and getmetatable(owner).__name == "Embedding"
-end } == "embed.weight 0.75")
--- Groups: settings of their own, and a share of the learning rate.
-assert(decayed({ weight_decay = 0 }, function(net)
-  return { { params = net.linear, weight_decay = 0.5, lr_scale = 0.5 },
-           { params = { net.norm.weight } },
-           { params = { { name = "table", tensor = net.embed.weight } }, weight_decay = 0.5 } }
-end) == "embed.weight 0.75, linear.weight 0.875")
+test("weights decay, biases, norms and embeddings do not", function()
+  expect.equal(decayed { weight_decay = 0.5 }, "linear.weight 0.75")
+  expect.equal(decayed { weight_decay = 0.5, decay = function(name) return name:find "^norm" end },
+               "norm.weight 0.75, norm.bias 0.75")
+  expect.equal(decayed { weight_decay = 0.5, decay = function(_, tensor, owner)
+    return tensor.ndim == 2 and getmetatable(owner).__name == "Embedding"
+  end }, "embed.weight 0.75")
+  -- Groups: settings of their own, and a share of the learning rate.
+  expect.equal(decayed({ weight_decay = 0 }, function(net)
+    return { { params = net.linear, weight_decay = 0.5, lr_scale = 0.5 },
+             { params = { net.norm.weight } },
+             { params = { { name = "table", tensor = net.embed.weight } }, weight_decay = 0.5 } }
+  end), "embed.weight 0.75, linear.weight 0.875")
+end)
 
--- Gradients collect in views of one buffer, also after a script replaced them; ties count once.
-do
+test("gradients collect in views of one buffer, also after a script replaced them; ties count once", function()
   local net = Net()
   net.linear.weight = nn.weights.normal({ 6, 4 }, 1)
   net.tied = nn.Linear(4, 6, { bias = false })
@@ -133,29 +131,31 @@ do
   local kept = net.linear.weight
   bam.no_grad(function() kept:fill_(0.5) end)
   local opt = optim.AdamW(net)
-  assert(tostring(opt) == "AdamW: 62 parameters in 2 buffers, 0 steps done", tostring(opt))
-  assert(kept:same(net.tied.weight) and kept[1][1]:item() == 0.5, "moving keeps values and handles")
+  expect.equal(tostring(opt), "AdamW: 62 parameters in 2 buffers, 0 steps done")
+  expect.yes(kept:same(net.tied.weight), "moving keeps values and handles")
+  expect.equal(kept[1][1]:item(), 0.5, "moving keeps values and handles")
   local grad = kept.grad
-  assert(grad:abs():sum():item() == 0)
+  expect.equal(grad:abs():sum():item(), 0)
   local function backward() net(bam.tensor { 1, 2, 3 }):sum():backward() end
   backward()
   local once = grad:clone()
-  assert(kept.grad:same(grad) and once:abs():sum():item() > 0)
+  expect.yes(kept.grad:same(grad))
+  expect.compare(once:abs():sum():item(), ">", 0)
   backward()
   close(grad, (once * 2):flatten():totable(), 1e-6, "gradients accumulate")
   opt:zero_grad()
-  assert(kept.grad:same(grad) and grad:abs():sum():item() == 0)
+  expect.yes(kept.grad:same(grad))
+  expect.equal(grad:abs():sum():item(), 0)
   kept.grad = nil
   backward()
   kept.grad = kept.grad:clone()
-  assert(not kept.grad:same(grad))
+  expect.no(kept.grad:same(grad))
   opt:clip(math.huge)
-  assert(kept.grad:same(grad))
+  expect.yes(kept.grad:same(grad))
   close(grad, once:flatten():totable(), 1e-6, "a replaced gradient comes back")
-end
+end)
 
--- Clipping: the norm over all buffers, the factor in the next step only, gradients unchanged.
-do
+test("clipping: the norm over all buffers, the factor in the next step only, gradients unchanged", function()
   local function run(clip, first, second)
     local a = bam.tensor({ { 1., 2 } }, { dtype = "f64", requires_grad = true })
     local b = bam.tensor({ 3. }, { dtype = "f64", requires_grad = true })
@@ -171,7 +171,8 @@ do
     return { a[1][1]:item(), a[1][2]:item(), b[1]:item() }, norms
   end
   local p, norms = run(3.5, 1, 0.25)
-  assert(math.abs(norms[1] - 7) < 1e-12 and math.abs(norms[2] - 1.75) < 1e-12, "norms of (2, 3, 6)")
+  expect.close(norms[1], 7, 1e-12, "norms of (2, 3, 6)")
+  expect.close(norms[2], 1.75, 1e-12, "norms of (2, 3, 6)")
   local half = 3.5 / (7 + 1e-6)
   close(bam.tensor(p, { dtype = "f64" }),
         { 1 - 2 * (half + 0.25), 2 - 3 * (half + 0.25), 3 - 6 * (half + 0.25) }, 1e-12, "clipped")
@@ -181,8 +182,8 @@ do
   local x = bam.ones(2, { requires_grad = true })
   local opt = optim.SGD({ x }, { lr = 1 })
   x.grad = bam.tensor { math.huge, 1 }
-  assert(opt:clip(1) == math.huge)
-  fails("SGD:step: the norm of the gradients is not finite; nothing was changed", opt.step, opt)
+  expect.equal(opt:clip(1), math.huge)
+  expect.raises("SGD:step: the norm of the gradients is not finite; nothing was changed", opt.step, opt)
   close(x, { 1, 1 }, 0, "nothing was changed")
   opt:zero_grad()
   opt:step()
@@ -190,7 +191,8 @@ do
 
   x.grad = bam.tensor { 3., 4 } -- without waiting for the norm
   local norm = opt:clip(1, { wait = false })
-  assert(norm.dtype == "f64" and norm:item() == 5)
+  expect.equal(norm.dtype, "f64")
+  expect.equal(norm:item(), 5)
   opt:step()
   close(x, { 1 - 3 / (5 + 1e-6), 1 - 4 / (5 + 1e-6) }, 1e-6, "clipped on the device")
   x.grad = bam.tensor { math.huge, 4 }
@@ -198,10 +200,9 @@ do
   opt:clip(1, { wait = false })
   opt:step()
   close(x, before, 0, "a hopeless step changes nothing")
-end
+end)
 
--- Frozen parameters are skipped, with their moments and their gradients' norm, and may come back.
-do
+test("frozen parameters are skipped, with their moments and their gradients' norm, and may come back", function()
   local net = Net()
   net:freeze "^embed%."
   local opt = optim.AdamW(net, { lr = 0.1 })
@@ -213,29 +214,29 @@ do
     return norm
   end
   step()
-  assert(not opt:state()["m.embed.weight"] and not net.embed.weight.grad)
+  expect.no(opt:state()["m.embed.weight"])
+  expect.no(net.embed.weight.grad)
   net.norm.weight.requires_grad = false
   local weight, moment, bias = net.norm.weight:clone(), opt:state()["v.norm.weight"]:clone(),
     net.norm.bias:clone()
   net.norm.weight.grad:fill_(1000)
-  assert(step() < 1000)
-  equal(net.norm.weight, weight, "frozen")
-  equal(opt:state()["v.norm.weight"], moment, "moments of frozen parameters")
-  assert(not net.norm.bias:eq(bias):all():item(), "its neighbours are trained")
+  expect.compare(step(), "<", 1000)
+  expect.equal(net.norm.weight, weight, "frozen")
+  expect.equal(opt:state()["v.norm.weight"], moment, "moments of frozen parameters")
+  expect.no(net.norm.bias:eq(bias):all():item(), "its neighbours are trained")
   net.norm:unfreeze()
   step()
-  assert(not net.norm.weight:eq(weight):all():item(), "trained again")
+  expect.no(net.norm.weight:eq(weight):all():item(), "trained again")
   net:unfreeze()
-  fails("AdamW: parameter `embed.weight` was frozen when this optimizer was made; make a new one "
-        .. "to train it",
-        opt.step, opt)
+  expect.raises("AdamW: parameter `embed.weight` was frozen when this optimizer was made; make a new one "
+                .. "to train it", opt.step, opt)
   net:freeze()
-  fails("optim.AdamW: there is nothing to train: every parameter is frozen", optim.AdamW, net)
-end
+  expect.raises("optim.AdamW: there is nothing to train: every parameter is frozen", optim.AdamW, net)
+end)
 
 -- AdamW corrects the bias of a parameter's moments by the steps in which it was trained, as PyTorch
 -- does, also after its state was saved and loaded.
-do
+test("AdamW corrects the bias by the steps of each parameter", function()
   local SHAPES, STEPS = { { 3, 5 }, { 4 }, { 2, 2 }, { 17 }, { 1, 3 } }, 24
   local function frozen(k, step) -- stretches that begin and end apart and together
     return k == 1 and step <= 10 or k == 2 and step > 10 and step % 3 == 0
@@ -276,7 +277,7 @@ do
         end
       end
       close(run.weights[k], p, tolerance, string.format("parameter %d", k))
-      assert(run.opt:state()[string.format("step.%d", k)]:item() == t)
+      expect.equal(run.opt:state()[string.format("step.%d", k)]:item(), t)
     end
     for cut = 1, STEPS - 1 do
       local before, after = begin(dtype), begin(dtype)
@@ -288,7 +289,7 @@ do
       after.opt:load_state(before.opt:state())
       train(after, cut + 1, STEPS)
       for k, weight in ipairs(after.weights) do
-        equal(weight, run.weights[k], string.format("parameter %d after loading at %d", k, cut))
+        expect.equal(weight, run.weights[k], string.format("parameter %d after loading at %d", k, cut))
       end
     end
   end
@@ -301,29 +302,31 @@ do
     if not name:find "^step%." then old[name] = tensor end
   end
   new:load_state(old)
-  assert(new:state()["step.1"]:item() == 12 and new:state()["step.5"]:item() == 12)
+  expect.equal(new:state()["step.1"]:item(), 12)
+  expect.equal(new:state()["step.5"]:item(), 12)
   old["m.1"], old["v.1"] = nil, nil
   new = begin "f64".opt
   local missing = new:load_state(old, { strict = false })
-  assert(table.concat(missing, " ") == "m.1 v.1 step.1")
-  assert(new:state()["step.1"]:item() == 0 and new:state()["step.5"]:item() == 12)
+  expect.equal(table.concat(missing, " "), "m.1 v.1 step.1")
+  expect.equal(new:state()["step.1"]:item(), 0)
+  expect.equal(new:state()["step.5"]:item(), 12)
   -- A damaged one.
   local state = run.opt:state()
   state["step.2"] = nil
-  fails("AdamW:load_state: the state lacks `step.2`", new.load_state, new, state)
+  expect.raises("AdamW:load_state: the state lacks `step.2`", new.load_state, new, state)
   for _, steps in ipairs { -1, (1 << 53) + 1 } do
     state["step.2"] = bam.tensor(steps)
-    fails(string.format("AdamW:load_state: `step.2` is %d; it must be at least 0", steps),
-          new.load_state, new, state)
+    expect.raises(string.format("AdamW:load_state: `step.2` is %d; it must be at least 0", steps),
+                  new.load_state, new, state)
   end
-  assert(new.steps == 12 and new:state()["step.1"]:item() == 0, "failed calls changed nothing")
+  expect.equal(new.steps, 12, "failed calls changed nothing")
+  expect.equal(new:state()["step.1"]:item(), 0, "failed calls changed nothing")
   for name in pairs(optim.SGD({ bam.ones(2, { requires_grad = true }) }, { momentum = 0.5 }):state()) do
-    assert(name == "step" or name == "momentum.1")
+    expect.yes(name == "step" or name == "momentum.1")
   end
-end
+end)
 
--- Resuming from files continues to the bit.
-do
+test("resuming from files continues to the bit", function()
   local function train(net, opt, first, last)
     for i = first, last do
       bam.scope(function()
@@ -353,47 +356,48 @@ do
     resumed:load_state((bam.load(moments)))
     os.remove(weights)
     os.remove(moments)
-    assert(resumed.steps == 5)
+    expect.equal(resumed.steps, 5)
     train(other, resumed, 6, 10)
-    for name, p in other:named_parameters() do equal(p, net:state()[name], name) end
+    for name, p in other:named_parameters() do expect.equal(p, net:state()[name], name) end
     local after = opt:state()
-    for name, tensor in pairs(resumed:state()) do equal(tensor, after[name], name) end
+    for name, tensor in pairs(resumed:state()) do expect.equal(tensor, after[name], name) end
   end
 
   local net = Net()
   local opt = optim.AdamW(net)
   local state = opt:state()
   state.step = bam.tensor(-1)
-  fails("AdamW:load_state: `step` is -1; it must be at least 0", opt.load_state, opt, state)
+  expect.raises("AdamW:load_state: `step` is -1; it must be at least 0", opt.load_state, opt, state)
   state.step = bam.tensor(8)
   state["m.norm.bias"] = nil
-  fails("AdamW:load_state: the state lacks `m.norm.bias`; { strict = false } keeps what is there",
-        opt.load_state, opt, state)
-  assert(opt.steps == 0)
+  expect.raises("AdamW:load_state: the state lacks `m.norm.bias`; { strict = false } keeps what is there",
+                opt.load_state, opt, state)
+  expect.equal(opt.steps, 0)
   opt:load_state(state, { strict = false })
-  assert(opt.steps == 8)
-end
+  expect.equal(opt.steps, 8)
+end)
 
 -- Two buffers per dtype at most, whatever the number of parameters; made inside a scope they
 -- outlive it.
-do
+test("a step uses two buffers per dtype, which outlive scopes", function()
   local net = nn.Sequential { nn.Linear(3, 3), nn.Linear(3, 3, { dtype = "f64" }) }
   local opt = bam.scope(function() return optim.AdamW(net) end)
-  assert(tostring(opt) == "AdamW: 24 parameters in 4 buffers, 0 steps done")
+  expect.equal(tostring(opt), "AdamW: 24 parameters in 4 buffers, 0 steps done")
   local kept
   bam.scope(function() kept = optim.SGD({ bam.ones(3, { requires_grad = true }):keep() }) end)
   kept:step()
-  assert(kept.steps == 1)
-end
+  expect.equal(kept.steps, 1)
+end)
 
--- No allocation from the system after the first step, with 3 groups and clipping.
-do
+test("no allocation from the system after the first step, with 3 groups and clipping", function()
   local net = Net()
   local opt = optim.AdamW { { name = "linear", params = net.linear },
                             { name = "embed", params = net.embed, lr_scale = 0.1 },
                               { params = net.norm } }
   local state = opt:state()
-  assert(state["m.linear.bias"] and state["m.embed.weight"] and state["m.weight"])
+  expect.yes(state["m.linear.bias"])
+  expect.yes(state["m.embed.weight"])
+  expect.yes(state["m.weight"])
   local requests
   for _ = 1, 20 do
     bam.scope(function()
@@ -404,65 +408,62 @@ do
     end)
     requests = requests or core.memory().system_requests
   end
-  assert(core.memory().system_requests == requests or not core.memory().cached)
-end
+  expect.yes(core.memory().system_requests == requests or not core.memory().cached)
+end)
 
--- Bad input.
-local leaf = bam.ones(2, { requires_grad = true })
-fails("optim.AdamW: expected a module, or a list of tensors, of { name =, tensor = } or of groups "
-      .. "{ params = ... }, got nil",
-      optim.AdamW)
-fails("got an empty list", optim.AdamW, {})
-fails("got a tensor of shape (2)", optim.AdamW, leaf)
-fails("optim.AdamW: entry 2 of the parameters is 3, not a tensor or { name =, tensor = }",
-      optim.AdamW, { leaf, 3 })
-fails("optim.AdamW: parameter `1` is the result of an op, not a leaf", optim.AdamW, { leaf * 2 })
-fails('optim.AdamW: parameter `1` is bf16; optimizers update f32 and f64: m:to "f32"', optim.AdamW,
-      { bam.ones(2, { dtype = "bf16", requires_grad = true }) })
-fails("optim.AdamW: two parameters are called `w`; give the groups names", optim.AdamW,
-      { { name = "w", tensor = leaf },
-        { name = "w", tensor = bam.ones(1, { requires_grad = true }) } })
-fails("optim.AdamW: no option `weigth_decay`; did you mean `weight_decay`?", optim.AdamW, { leaf },
-      { weigth_decay = 0 })
-fails("optim.AdamW: option lr: expected a number of at least 0, got -1", optim.AdamW, { leaf },
-      { lr = -1 })
-fails("optim.AdamW: option betas: number 2: expected a number from 0 to below 1, got 1",
-      optim.AdamW, { leaf },
-      { betas = { 0.9, 1 } })
-fails("optim.AdamW: option betas: expected two numbers, as in { 0.9, 0.95 }", optim.AdamW, { leaf },
-      { betas = { 0.9 } })
-fails("optim.SGD: option nesterov: needs a momentum above 0", optim.SGD, { leaf },
-      { nesterov = true })
-fails("optim.AdamW: group 2: a group scales the learning rate, with lr_scale = 0.5", optim.AdamW,
-      { { params = { leaf } }, { params = { bam.ones(1, { requires_grad = true }) }, lr = 1 } })
-fails("optim.AdamW: group 2: no option `lr_scal`; did you mean `lr_scale`?", optim.AdamW,
-      { { params = { leaf } },
-        { params = { bam.ones(1, { requires_grad = true }) }, lr_scal = 1 } })
-fails("bam.optim has no `Adamw`; did you mean `AdamW`?", function() return optim.Adamw end)
-assert(leaf.grad == nil, "failed calls changed nothing")
-local opt = optim.AdamW { leaf }
-fails("AdamW:step: lr: expected a number of at least 0, got a schedule", opt.step, opt,
-      bam.schedule.of(1))
-fails("AdamW:clip: max_norm: expected a number above 0, got 0", opt.clip, opt, 0)
-optim.SGD { leaf }
-fails("AdamW: parameter `1` has left this optimizer's buffer: another optimizer took it", opt.step,
-      opt)
+test("bad input", function()
+  local leaf = bam.ones(2, { requires_grad = true })
+  expect.raises("optim.AdamW: expected a module, or a list of tensors, of { name =, tensor = } or of groups "
+                .. "{ params = ... }, got nil", optim.AdamW)
+  expect.raises("got an empty list", optim.AdamW, {})
+  expect.raises("got a tensor of shape (2)", optim.AdamW, leaf)
+  expect.raises("optim.AdamW: entry 2 of the parameters is 3, not a tensor or { name =, tensor = }", optim.AdamW,
+                { leaf, 3 })
+  expect.raises("optim.AdamW: parameter `1` is the result of an op, not a leaf", optim.AdamW, { leaf * 2 })
+  expect.raises('optim.AdamW: parameter `1` is bf16; optimizers update f32 and f64: m:to "f32"', optim.AdamW,
+                { bam.ones(2, { dtype = "bf16", requires_grad = true }) })
+  expect.raises("optim.AdamW: two parameters are called `w`; give the groups names", optim.AdamW,
+                { { name = "w", tensor = leaf }, { name = "w", tensor = bam.ones(1, { requires_grad = true }) } })
+  expect.raises("optim.AdamW: no option `weigth_decay`; did you mean `weight_decay`?", optim.AdamW, { leaf },
+                { weigth_decay = 0 })
+  expect.raises("optim.AdamW: option lr: expected a number of at least 0, got -1", optim.AdamW, { leaf },
+                { lr = -1 })
+  expect.raises("optim.AdamW: option betas: number 2: expected a number from 0 to below 1, got 1", optim.AdamW,
+                { leaf }, { betas = { 0.9, 1 } })
+  expect.raises("optim.AdamW: option betas: expected two numbers, as in { 0.9, 0.95 }", optim.AdamW, { leaf },
+                { betas = { 0.9 } })
+  expect.raises("optim.SGD: option nesterov: needs a momentum above 0", optim.SGD, { leaf }, { nesterov = true })
+  expect.raises("optim.AdamW: group 2: a group scales the learning rate, with lr_scale = 0.5", optim.AdamW,
+                { { params = { leaf } }, { params = { bam.ones(1, { requires_grad = true }) }, lr = 1 } })
+  expect.raises("optim.AdamW: group 2: no option `lr_scal`; did you mean `lr_scale`?", optim.AdamW,
+                { { params = { leaf } }, { params = { bam.ones(1, { requires_grad = true }) }, lr_scal = 1 } })
+  expect.raises("bam.optim has no `Adamw`; did you mean `AdamW`?", function() return optim.Adamw end)
+  expect.equal(leaf.grad, nil, "failed calls changed nothing")
+  local opt = optim.AdamW { leaf }
+  expect.raises("AdamW:step: lr: expected a number of at least 0, got a schedule", opt.step, opt,
+                bam.schedule.of(1))
+  expect.raises("AdamW:clip: max_norm: expected a number above 0, got 0", opt.clip, opt, 0)
+  optim.SGD { leaf }
+  expect.raises("AdamW: parameter `1` has left this optimizer's buffer: another optimizer took it", opt.step, opt)
+end)
 
--- The functions below, called wrongly.
-local a, b = bam.ones(4), bam.ones(3)
-local settings = { lr = 1, beta1 = 0.9, beta2 = 0.9, eps = 1e-8, weight_decay = 0, step = 1 }
-fails("expected a tensor as argument 2, got nothing", core.adamw_step, a)
-fails("adamw_step: expected a table of settings as argument 5, got nothing", core.adamw_step, a, a,
-      a, a)
-fails("adamw_step: no option `beta3`; did you mean `beta1`?", core.adamw_step, a, a, a, a,
-      { beta3 = 1 })
-fails("step: expected an integer, got nil", core.adamw_step, a, a, a, a,
-      { lr = 1, beta1 = 0, beta2 = 0, eps = 0, weight_decay = 0 })
-fails("adamw: the gradient is f32 (3), but the parameters are f32 (4)", core.adamw_step, a, b, a, a,
-      settings)
-fails("grad_norm: expected a list of tensors as argument 1, got 3", core.grad_norm, 3)
-fails("grad_norm: entry 2 of the list is 1, not a tensor", core.grad_norm, { a, 1 })
-fails("attach: the lists have different lengths", core.attach, { a }, {}, {})
-fails("zero: entry 1 of the list is a string, not a tensor", core.zero, { string.rep("x", 50) })
-fails("move: f32 (4) does not fit into f32 (3)", core.move, a, b)
-assert(core.grad_norm({}):item() == 0 and core.grad_norm({ a, b }):item() == math.sqrt(7))
+test("the functions below, called wrongly", function()
+  local a, b = bam.ones(4), bam.ones(3)
+  local settings = { lr = 1, beta1 = 0.9, beta2 = 0.9, eps = 1e-8, weight_decay = 0, step = 1 }
+  expect.raises("expected a tensor as argument 2, got nothing", core.adamw_step, a)
+  expect.raises("adamw_step: expected a table of settings as argument 5, got nothing", core.adamw_step, a, a, a,
+                a)
+  expect.raises("adamw_step: no option `beta3`; did you mean `beta1`?", core.adamw_step, a, a, a, a,
+                { beta3 = 1 })
+  expect.raises("step: expected an integer, got nil", core.adamw_step, a, a, a, a,
+                { lr = 1, beta1 = 0, beta2 = 0, eps = 0, weight_decay = 0 })
+  expect.raises("adamw: the gradient is f32 (3), but the parameters are f32 (4)", core.adamw_step, a, b, a, a,
+                settings)
+  expect.raises("grad_norm: expected a list of tensors as argument 1, got 3", core.grad_norm, 3)
+  expect.raises("grad_norm: entry 2 of the list is 1, not a tensor", core.grad_norm, { a, 1 })
+  expect.raises("attach: the lists have different lengths", core.attach, { a }, {}, {})
+  expect.raises("zero: entry 1 of the list is a string, not a tensor", core.zero, { string.rep("x", 50) })
+  expect.raises("move: f32 (4) does not fit into f32 (3)", core.move, a, b)
+  expect.equal(core.grad_norm({}):item(), 0)
+  expect.equal(core.grad_norm({ a, b }):item(), math.sqrt(7))
+end)

@@ -2,6 +2,8 @@
 -- as well as the built-in one on a toy task: sequences that follow one of three rules, which the
 -- first tokens tell.
 local bam = require "bam"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 local nn = bam.nn
 
 local VOCAB, TIME, BATCH, STEPS = 24, 16, 12, 120
@@ -54,65 +56,68 @@ function Recurrent:forward(h, batch)
   return gates:masked_fill(weak, 0), experts:masked_fill(weak, 0)
 end
 
--- ---- training ----
+local mixture
+test("training", function()
+  local DENSE = bam.models.parallel { layers = 2, width = 32, heads = 2, ffn = 32, vocab = VOCAB }
 
-local DENSE = bam.models.parallel { layers = 2, width = 32, heads = 2, ffn = 32, vocab = VOCAB }
-
-local function mixture(router)
-  local experts = {}
-  for i = 1, 3 do experts[i] = DENSE:build { seed = i } end
-  local d = bam.mix { experts = experts, attention = { kv = "shared" }, ffn = { router = router } }
-  return d:build()
-end
-
-local function train(model)
-  local optimizer = bam.optim.AdamW(model, { betas = { 0.9, 0.95 } })
-  local lr, losses = bam.schedule.cosine { peak = 1e-2, warmup = 0.1, floor = 0.1 }, {}
-  for step = 1, STEPS do
-    losses[step] = bam.scope(function()
-      local ids, targets = batch_of(step)
-      optimizer:zero_grad()
-      local loss, parts = model:loss(ids, targets)
-      loss:backward()
-      optimizer:clip(1)
-      optimizer:step(lr:at(step, STEPS))
-      return parts.nll:item()
-    end)
+  function mixture(router)
+    local experts = {}
+    for i = 1, 3 do experts[i] = DENSE:build { seed = i } end
+    local d = bam.mix { experts = experts, attention = { kv = "shared" }, ffn = { router = router } }
+    return d:build()
   end
-  return losses
-end
 
-local function last(losses)
-  local sum = 0
-  for step = STEPS - 9, STEPS do sum = sum + losses[step] / 10 end
-  return sum
-end
+  local function train(model)
+    local optimizer = bam.optim.AdamW(model, { betas = { 0.9, 0.95 } })
+    local lr, losses = bam.schedule.cosine { peak = 1e-2, warmup = 0.1, floor = 0.1 }, {}
+    for step = 1, STEPS do
+      losses[step] = bam.scope(function()
+        local ids, targets = batch_of(step)
+        optimizer:zero_grad()
+        local loss, parts = model:loss(ids, targets)
+        loss:backward()
+        optimizer:clip(1)
+        optimizer:step(lr:at(step, STEPS))
+        return parts.nll:item()
+      end)
+    end
+    return losses
+  end
 
-local built_in, plain = train(mixture()), train(mixture(Plain))
-local recurrent = train(mixture(Recurrent))
-print(string.format("built-in %.4f, the same in Lua %.4f, recurrent %.4f", last(built_in),
-                    last(plain), last(recurrent)))
-assert(last(built_in) < 0.5 * built_in[1], "the built-in router does not train")
-for step = 1, 10 do -- the same arithmetic in another order
-  assert(math.abs(built_in[step] - plain[step]) < 1e-3, "the router in Lua computes something else")
-end
-assert(last(plain) < 1.1 * last(built_in) + 0.02, "the router in Lua trains worse")
-assert(last(recurrent) < 1.1 * last(built_in) + 0.02, "the recurrent router trains worse")
+  local function last(losses)
+    local sum = 0
+    for step = STEPS - 9, STEPS do sum = sum + losses[step] / 10 end
+    return sum
+  end
 
--- ---- a router of one's own is saved with the model, and asked for when that is loaded ----
+  local built_in, plain = train(mixture()), train(mixture(Plain))
+  local recurrent = train(mixture(Recurrent))
+  print(string.format("built-in %.4f, the same in Lua %.4f, recurrent %.4f", last(built_in),
+                      last(plain), last(recurrent)))
+  expect.compare(last(built_in), "<", 0.5 * built_in[1], "the built-in router does not train")
+  for step = 1, 10 do -- the same arithmetic in another order
+    expect.close(built_in[step], plain[step], 1e-3, "the router in Lua computes something else")
+  end
+  expect.compare(last(plain), "<", 1.1 * last(built_in) + 0.02, "the router in Lua trains worse")
+  expect.compare(last(recurrent), "<", 1.1 * last(built_in) + 0.02, "the recurrent router trains worse")
+end)
 
 local path = os.tmpname()
 os.remove(path)
-local model = mixture(Recurrent)
-local ids, targets = batch_of(1)
-model:save(path)
-local ok, message = pcall(bam.load, path)
-assert(not ok and message:find("its ffn routers were written in Lua", 1, true), message)
-local loaded = bam.load(path, { routers = { ffn = Recurrent } })
-os.execute(string.format("rm -r '%s'", path))
-assert(loaded:loss(ids, targets):item() == model:loss(ids, targets):item())
 
--- Its buffers too, of any dtype; those of floating point in the dtype of the file.
+local ids, targets, ok, message
+test("a router of one's own is saved with the model, and asked for when that is loaded", function()
+  local model = mixture(Recurrent)
+  ids, targets = batch_of(1)
+  model:save(path)
+  ok, message = pcall(bam.load, path)
+  expect.no(ok, message)
+  expect.contains(message, "its ffn routers were written in Lua")
+  local loaded = bam.load(path, { routers = { ffn = Recurrent } })
+  os.execute(string.format("rm -r '%s'", path))
+  expect.equal(loaded:loss(ids, targets):item(), model:loss(ids, targets):item())
+end)
+
 local Counting = nn.module("Counting", Recurrent)
 function Counting:init(o)
   Recurrent.init(self, o)
@@ -125,59 +130,66 @@ function Counting:forward(h, batch)
   return Recurrent.forward(self, h, batch)
 end
 
-local counting = mixture(Counting)
-counting:loss(ids, targets)
-counting:save(path, { dtype = "bf16" })
-local counted = bam.load(path, { routers = { ffn = Counting } }).layers[2].ffn.router
-assert(counted.seen:item() == 1 and counted.seen.dtype == "i64")
-assert(counted.mask.dtype == "bool" and counted.mask[1]:item() and not counted.mask[2]:item())
-assert(counted.scale:eq(0.5):all():item())
-local file = string.format("%s/model.safetensors", path)
-local tensors = bam.load(file)
-tensors["model.layers.1.mlp.router.seen"] = bam.tensor(1.5)
-bam.save(file, tensors)
-ok, message = pcall(bam.load, path, { routers = { ffn = Counting } })
-os.execute(string.format("rm -r '%s'", path))
-assert(not ok and message:find("router.seen` is of dtype f32; it must be i64", 1, true), message)
-
--- ---- the built-in one, with settings of one's own ----
-
-local warm = mixture(function(options)
-  options.temperature = 2
-  return nn.Router(options)
+test("its buffers too, of any dtype; those of floating point in the dtype of the file", function()
+  local counting = mixture(Counting)
+  counting:loss(ids, targets)
+  counting:save(path, { dtype = "bf16" })
+  local counted = bam.load(path, { routers = { ffn = Counting } }).layers[2].ffn.router
+  expect.equal(counted.seen:item(), 1)
+  expect.equal(counted.seen.dtype, "i64")
+  expect.equal(counted.mask.dtype, "bool")
+  expect.yes(counted.mask[1]:item())
+  expect.no(counted.mask[2]:item())
+  expect.equal(counted.scale, { 0.5, 0.5 })
+  local file = string.format("%s/model.safetensors", path)
+  local tensors = bam.load(file)
+  tensors["model.layers.1.mlp.router.seen"] = bam.tensor(1.5)
+  bam.save(file, tensors)
+  ok, message = pcall(bam.load, path, { routers = { ffn = Counting } })
+  os.execute(string.format("rm -r '%s'", path))
+  expect.no(ok, message)
+  expect.contains(message, "router.seen` is of dtype f32; it must be i64")
 end)
-assert(warm.layers[1].ffn.router.temperature == 2)
-assert(mixture(nn.Router):loss(ids, targets):item() ~= warm:loss(ids, targets):item())
 
--- ---- what a router must not give ----
+test("the built-in one, with settings of one's own", function()
+  local warm = mixture(function(options)
+    options.temperature = 2
+    return nn.Router(options)
+  end)
+  expect.equal(warm.layers[1].ffn.router.temperature, 2)
+  expect.different(mixture(nn.Router):loss(ids, targets):item(), warm:loss(ids, targets):item())
+end)
 
 local function fails(router, expected)
   local wrong, text = pcall(function() return mixture(router):loss(ids, targets) end)
-  assert(not wrong and tostring(text):find(expected, 1, true), tostring(text))
+  expect.no(wrong, tostring(text))
+  expect.contains(tostring(text), expected)
 end
-fails(nn.Router { width = 32, experts = 3 }, "router: expected what makes one, a class or a "
-      .. "function, got a router; every layer has its own")
--- With gates as they should be, this is the record.
-local function with_record(record)
-  return function()
-    return function(h) return h:sum(-1, true), bam.ones(12, 16, 1, { dtype = "i64" }), record end
-  end
-end
-fails(with_record(5), "router of ffn: record: expected a table, got 5")
-fails(with_record { losses = 5 }, "router of ffn: expected losses [2], load balance and z, got 5")
-fails(with_record { losses = bam.ones(3) }, "router of ffn: expected losses [2], load balance and "
-      .. "z, got a tensor of shape (3)")
-fails(function() return 5 end,
-      "router: expected a module or a function(h, batch) to be made, got 5")
-fails(function() return function(h) return h[1] end end,
-      "router of ffn: expected gates [B, T, k] for h (12, 16, 32), got a tensor of shape (16, 32)")
-fails(function() return function(h) return h:sum(-1, true) end end,
-      "router: 1 gates without `experts`, and there are 3 experts; give both")
-fails(function() return function(h) return h:sum(-1, true), 4 end end,
-      "router of ffn: expected experts [B, T, k] for h (12, 16, 32), got 4")
-fails(function()
-  return function(h) return h:sum(-1, true), bam.full({ 12, 16, 1 }, 9, { dtype = "i64" }) end
-end, "routed_ffn: expert 9 (element 1 of `experts`) is outside 0 .. 3; they count from 1, and 0 "
-       .. "means none")
 
-print "routers: ok"
+test("what a router must not give", function()
+  fails(nn.Router { width = 32, experts = 3 }, "router: expected what makes one, a class or a "
+        .. "function, got a router; every layer has its own")
+  -- With gates as they should be, this is the record.
+  local function with_record(record)
+    return function()
+      return function(h) return h:sum(-1, true), bam.ones(12, 16, 1, { dtype = "i64" }), record end
+    end
+  end
+  fails(with_record(5), "router of ffn: record: expected a table, got 5")
+  fails(with_record { losses = 5 }, "router of ffn: expected losses [2], load balance and z, got 5")
+  fails(with_record { losses = bam.ones(3) }, "router of ffn: expected losses [2], load balance and "
+        .. "z, got a tensor of shape (3)")
+  fails(function() return 5 end,
+        "router: expected a module or a function(h, batch) to be made, got 5")
+  fails(function() return function(h) return h[1] end end,
+        "router of ffn: expected gates [B, T, k] for h (12, 16, 32), got a tensor of shape (16, 32)")
+  fails(function() return function(h) return h:sum(-1, true) end end,
+        "router: 1 gates without `experts`, and there are 3 experts; give both")
+  fails(function() return function(h) return h:sum(-1, true), 4 end end,
+        "router of ffn: expected experts [B, T, k] for h (12, 16, 32), got 4")
+  fails(function()
+    return function(h) return h:sum(-1, true), bam.full({ 12, 16, 1 }, 9, { dtype = "i64" }) end
+  end, "routed_ffn: expert 9 (element 1 of `experts`) is outside 0 .. 3; they count from 1, and 0 "
+         .. "means none")
+end)
+

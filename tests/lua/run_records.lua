@@ -6,6 +6,8 @@ package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
 local core = require "bam.core"
 local small = require "small_run"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local directories = {}
 local cleanup <close> = setmetatable({}, { __close = function()
@@ -27,20 +29,16 @@ local function run_copy(from)
   return directory
 end
 
-local function expect(output, words)
-  assert(output:find(words, 1, true), string.format("not said: %s\nbut:\n%s", words, output))
-end
-
 local function glob1(format, ...)
   local pattern = string.format(format, ...)
   local found = core.glob(pattern)
-  assert(#found == 1, string.format("%d for %s", #found, pattern))
+  expect.equal(#found, 1, string.format("%d for %s", #found, pattern))
   return found[1]
 end
 
 local function run(directory, flags)
   local output, fine = small.run(directory, flags)
-  assert(fine, output)
+  expect.yes(fine, output)
   return output
 end
 
@@ -53,8 +51,6 @@ local function newest(directory, phase)
   return found[#found]
 end
 
--- ---- a checkpoint of another phase, or under another step ----
-
 local function expect_stray(disturb, words)
   local directory = run_copy(whole)
   local stray = disturb(directory)
@@ -63,131 +59,127 @@ local function expect_stray(disturb, words)
   end
   local before = core.hash_file(stray .. "/manifest.json")
   local output = run(directory)
-  expect(output, words)
+  expect.contains(output, words)
   small.assert_same(reference, small.digests(directory)) -- a copy of law's own is alike
   local kept = core.is_directory(stray) and core.hash_file(stray .. "/manifest.json") == before
   local aside = core.is_directory(stray .. ".set-aside")
-  assert(kept or aside, "the stray is gone")
+  expect.yes(kept or aside, "the stray is gone")
 end
 
-expect_stray(function(directory)
-  local law, seed = newest(directory, "experts/law"), newest(directory, "seed")
-  shell("rm -r '%s' && cp -a '%s' '%s'", law, seed, law)
-  return law
-end, "is a stray: it belongs to phase seed-")
-expect_stray(function(directory)
-  local law = newest(directory, "experts/law")
-  local other = law:gsub("%d+$", "99999999")
-  shell("cp -a '%s' '%s'", law, other)
-  return other
-end, "is a stray: it is that of step")
+test("a checkpoint of another phase, or under another step", function()
+  expect_stray(function(directory)
+    local law, seed = newest(directory, "experts/law"), newest(directory, "seed")
+    shell("rm -r '%s' && cp -a '%s' '%s'", law, seed, law)
+    return law
+  end, "is a stray: it belongs to phase seed-")
+  expect_stray(function(directory)
+    local law = newest(directory, "experts/law")
+    local other = law:gsub("%d+$", "99999999")
+    shell("cp -a '%s' '%s'", law, other)
+    return other
+  end, "is a stray: it is that of step")
+end)
 
--- ---- damage: moved aside; the run goes on from what is sound ----
-
-do
+test("damage: moved aside; the run goes on from what is sound", function()
   local directory = run_copy(whole)
   local last = newest(directory, "mixed")
   for _, step in ipairs(core.glob((last:gsub("%d+$", "*[0-9]")))) do
     shell("printf x >> '%s/config.json'", step)
   end
   local output = run(directory)
-  expect(output, string.format("is moved to %s.set-aside", last:match "runs/.*$"))
+  expect.contains(output, string.format("is moved to %s.set-aside", last:match "runs/.*$"))
   small.assert_same(reference, small.digests(directory))
-  assert(core.is_directory(last .. ".set-aside"))
-  expect(run(directory), "mixed") -- and is not looked at again
-end
+  expect.yes(core.is_directory(last .. ".set-aside"))
+  expect.contains(run(directory), "mixed") -- and is not looked at again
+end)
 
--- ---- an evaluation is of these weights, and whole ----
-
-for _, name in ipairs { "evaluation", "other weights" } do
-  local directory = run_copy(whole)
-  local file = glob1("%s/runs/mixed-*/evaluation-*.json", directory)
-  local value = bam.json.decode(core.read_file(file))
-  if name == "evaluation" then
-    value.result.average.perplexity = 1.5
-  else
-    value.weights = ("0"):rep(32)
+test("an evaluation is of these weights, and whole", function()
+  for _, name in ipairs { "evaluation", "other weights" } do
+    local directory = run_copy(whole)
+    local file = glob1("%s/runs/mixed-*/evaluation-*.json", directory)
+    local value = bam.json.decode(core.read_file(file))
+    if name == "evaluation" then
+      value.result.average.perplexity = 1.5
+    else
+      value.weights = ("0"):rep(32)
+    end
+    core.write_file(file, bam.json.encode(value))
+    local output = run(directory)
+    expect.equal(output:match "mixed[^\n]*$", table_of_whole:match "mixed[^\n]*$", output)
   end
-  core.write_file(file, bam.json.encode(value))
-  local output = run(directory)
-  assert(output:match "mixed[^\n]*$" == table_of_whole:match "mixed[^\n]*$", output)
-end
+end)
 
--- ---- a damaged phase.json is made again ----
-
-do
-  local directory = run_copy(whole)
-  local file = glob1("%s/runs/mixed-*/phase.json", directory)
-  local sound = core.read_file(file)
-  for _, damaged in ipairs { "", "{", '{"digest": "0", "name": "mixed", "settings": {}}',
-                             (sound:gsub('"digest": "%x', '"digest": "z', 1)) } do
-    core.write_file(file, damaged)
-    run(directory)
-    assert(core.read_file(file) == sound)
+test("a damaged phase.json is made again", function()
+  do
+    local directory = run_copy(whole)
+    local file = glob1("%s/runs/mixed-*/phase.json", directory)
+    local sound = core.read_file(file)
+    for _, damaged in ipairs { "", "{", '{"digest": "0", "name": "mixed", "settings": {}}',
+                               (sound:gsub('"digest": "%x', '"digest": "z', 1)) } do
+      core.write_file(file, damaged)
+      run(directory)
+      expect.equal(core.read_file(file), sound)
+    end
   end
-end
--- ---- --audit trains the last steps again: wrong bits that were saved in order are found ----
+  -- ---- --audit trains the last steps again: wrong bits that were saved in order are found ----
 
-local function audited(directory, name)
-  local before = small.digests(directory)
-  local output, fine = small.run(directory, string.format("--audit --only %s", name))
-  small.assert_same(before, small.digests(directory))
-  return output, fine
-end
-
-do
-  local output, fine = small.run(whole, "--audit")
-  assert(fine, output)
-  for _, name in ipairs { "seed", "experts/law", "mixed" } do
-    expect(output, string.format("%s: sound; steps 10 to 10, trained again, give the same bits", name))
+  local function audited(directory, name)
+    local before = small.digests(directory)
+    local output, fine = small.run(directory, string.format("--audit --only %s", name))
+    small.assert_same(before, small.digests(directory))
+    return output, fine
   end
-  assert(not output:find("perplexity", 1, true))
-end
 
-do
-  local directory = run_copy(whole)
-  local last = newest(directory, "mixed")
-  local weights = bam.load(last .. "/model.safetensors")
-  local changed = {}
-  for name, x in pairs(weights) do changed[name] = x:clone() end
-  local norm = changed["model.norm.weight"]
-  norm[1] = norm[1]:item() * (1 + 2 ^ -23)
-  bam.save(last .. "/model.safetensors", changed, { format = "pt" })
-  -- as if the memory had been wrong before it was saved: all digests agree
-  local manifest = bam.json.decode(core.read_file(last .. "/manifest.json"))
-  manifest.files["model.safetensors"].digest = core.hash_file(last .. "/model.safetensors")
-  manifest.checksum = nil
-  manifest.checksum = core.hash(bam.json.encode(manifest))
-  core.write_file(last .. "/manifest.json", bam.json.encode(manifest))
-  for _, file in ipairs(core.glob(directory .. "/runs/mixed-*/evaluation-*")) do core.remove_file(file) end
-  assert(bam.audit(directory .. "/runs", { quiet = true }), "not what this tests")
-  local output, fine = audited(directory, "mixed")
-  assert(not fine)
-  expect(output, "audit: mixed: steps 10 to 10, trained again, give other bits in 1 tensors, such as "
-                 .. "`model.norm.weight`")
-end
+  do
+    local output, fine = small.run(whole, "--audit")
+    expect.yes(fine, output)
+    for _, name in ipairs { "seed", "experts/law", "mixed" } do
+      expect.contains(output, string.format("%s: sound; steps 10 to 10, trained again, give the same bits", name))
+    end
+    expect.lacks(output, "perplexity")
+  end
 
-do -- with other kernels bits may differ: it says so, and fails nobody
-  local directory = run_copy(whole)
-  local output, fine = small.run(directory, "--audit --only seed", "export BAMLUA_ISA=baseline;")
-  assert(fine, output)
-  local isa = require("bam").isa()
-  expect(output, isa == "baseline" and "give the same bits"
-                 or string.format("it was trained with isa %s, and this is baseline", isa))
-end
+  do
+    local directory = run_copy(whole)
+    local last = newest(directory, "mixed")
+    local weights = bam.load(last .. "/model.safetensors")
+    local changed = {}
+    for name, x in pairs(weights) do changed[name] = x:clone() end
+    local norm = changed["model.norm.weight"]
+    norm[1] = norm[1]:item() * (1 + 2 ^ -23)
+    bam.save(last .. "/model.safetensors", changed, { format = "pt" })
+    -- as if the memory had been wrong before it was saved: all digests agree
+    local manifest = bam.json.decode(core.read_file(last .. "/manifest.json"))
+    manifest.files["model.safetensors"].digest = core.hash_file(last .. "/model.safetensors")
+    manifest.checksum = nil
+    manifest.checksum = core.hash(bam.json.encode(manifest))
+    core.write_file(last .. "/manifest.json", bam.json.encode(manifest))
+    for _, file in ipairs(core.glob(directory .. "/runs/mixed-*/evaluation-*")) do core.remove_file(file) end
+    expect.yes(bam.audit(directory .. "/runs", { quiet = true }), "not what this tests")
+    local output, fine = audited(directory, "mixed")
+    expect.no(fine)
+    expect.contains(output, "audit: mixed: steps 10 to 10, trained again, give other bits in 1 tensors, such as "
+                    .. "`model.norm.weight`")
+  end
 
--- ---- a table that did not reach stdout is an error ----
+  do -- with other kernels bits may differ: it says so, and fails nobody
+    local directory = run_copy(whole)
+    local output, fine = small.run(directory, "--audit --only seed", "export BAMLUA_ISA=baseline;")
+    expect.yes(fine, output)
+    local isa = require("bam").isa()
+    expect.contains(output, isa == "baseline" and "give the same bits"
+                            or string.format("it was trained with isa %s, and this is baseline", isa))
+  end
+end)
 
-do
+test("a table that did not reach stdout is an error", function()
   local output, fine = small.run(whole, ">/dev/full 2>errors; true")
-  assert(not fine, output)
-  expect(core.read_file(whole .. "/errors"),
-         "compare: the table was not printed: No space left on device")
-end
+  expect.no(fine, output)
+  expect.contains(core.read_file(whole .. "/errors"),
+                  "compare: the table was not printed: No space left on device")
+end)
 
--- ---- a finished run can be shown where nothing can be written ----
-
-do
+test("a finished run can be shown where nothing can be written", function()
   local directory = run_copy(whole)
   local remount = string.format("mount --bind '%s' '%s' && mount -o remount,ro,bind '%s'", directory,
                                 directory, directory)
@@ -198,10 +190,9 @@ do
     local pipe = io.popen(string.format("unshare -m sh '%s' 2>&1", script))
     local output = pipe:read "a"
     assert(pipe:close(), output)
-    assert(output:match "mixed[^\n]*$" == table_of_whole:match "mixed[^\n]*$", output)
+    expect.equal(output:match "mixed[^\n]*$", table_of_whole:match "mixed[^\n]*$", output)
     os.remove(script)
   else
     print "run_records: the read-only directory is skipped: this user may not mount"
   end
-end
-print "run_records: ok"
+end)

@@ -2,6 +2,8 @@
 -- documents in parts, compressed files whole and damaged, JSON lines, and what it says about
 -- everything else.
 local core = require "bam.core"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local base = os.tmpname()
 local made = {}
@@ -10,7 +12,7 @@ local made = {}
 local function file(name, bytes)
   local path = base .. "-" .. name
   local handle = assert(io.open(path, "wb"))
-  assert(handle:write(bytes))
+  expect.yes(handle:write(bytes))
   handle:close()
   made[path] = true
   return path
@@ -23,27 +25,21 @@ local function read(path, options)
   while true do
     local text, line, continues = reader:next()
     if not text then
-      assert(reader:next() == nil, "there is something after the end")
+      expect.equal(reader:next(), nil, "there is something after the end")
       return list
     end
     list[#list + 1] = { text, line, continues }
   end
 end
 
-local function expect(list, wanted)
-  assert(#list == #wanted, ("%d documents, not %d"):format(#list, #wanted))
+local function expect_documents(list, wanted)
+  expect.equal(#list, #wanted, ("%d documents, not %d"):format(#list, #wanted))
   for i, document in ipairs(wanted) do
     for k = 1, 3 do
-      assert(list[i][k] == document[k], ("document %d: %q, not %q"):format(i,
-        tostring(list[i][k]):sub(1, 100), tostring(document[k]):sub(1, 100)))
+      expect.equal(list[i][k], document[k], ("document %d: %q, not %q"):format(i,
+                     tostring(list[i][k]):sub(1, 100), tostring(document[k]):sub(1, 100)))
     end
   end
-end
-
-local function expect_error(words, f, ...)
-  local fine, message = pcall(f, ...)
-  assert(not fine, "no error about " .. words)
-  assert(tostring(message):find(words, 1, true), ("%q is not about %q"):format(message, words))
 end
 
 local function quoted(path) return '"' .. path .. '"' end
@@ -81,32 +77,34 @@ local function bomb(blocks, letter, window)
     .. zstd_block(0, 0, "", true)
 end
 
--- ---- plain text ----
-
 local S = "<|endoftext|>"
-expect(read(file("a.txt", "")), {})
-expect(read(file("a.txt", "one")), { { "one", 1 } })
-expect(read(file("a.txt", "one\ntwo\r\n")), { { "one\ntwo\r\n", 1 } })
-expect(read(file("a.txt", "\xef\xbb\xbfone\xef\xbb\xbf\xff\n")), { { "one\xef\xbb\xbf\xff\n", 1 } })
-expect(read(file("a.txt", "\n\n")), { { "\n\n", 1 } })
-expect(read(file("a.txt", S)), {})
-expect(read(file("a.txt", S .. "\n\n" .. S .. "\n")), { { "\n", 2 } })
-expect(read(file("a.txt", "a\n" .. S .. "\nb\nc\n" .. S .. "\r\n" .. S .. "\nd")),
-  { { "a\n", 1 }, { "b\nc\n", 3 }, { "d", 7 } })
-local near = "a" .. S .. "\n " .. S .. "\n" .. S .. " x\n" .. S:sub(1, -2) .. "\n"
-expect(read(file("a.txt", near .. S)), { { near, 1 } })
-expect(read(file("a.txt", "a\n---\nb\n" .. S .. "\n"), { separator = "---" }),
-  { { "a\n", 1 }, { "b\n" .. S .. "\n", 3 } })
-for _, blanks in ipairs { " ", "\t", "  \r", " \f\v \t", (" "):rep(1000) } do
-  for _, after in ipairs { "\nb", "" } do
-    expect(read(file("a.txt", "a\n" .. S .. blanks .. after)),
-           { { "a\n", 1 }, after ~= "" and { "b", 3 } or nil })
+
+local text
+test("plain text", function()
+  expect_documents(read(file("a.txt", "")), {})
+  expect_documents(read(file("a.txt", "one")), { { "one", 1 } })
+  expect_documents(read(file("a.txt", "one\ntwo\r\n")), { { "one\ntwo\r\n", 1 } })
+  expect_documents(read(file("a.txt", "\xef\xbb\xbfone\xef\xbb\xbf\xff\n")), { { "one\xef\xbb\xbf\xff\n", 1 } })
+  expect_documents(read(file("a.txt", "\n\n")), { { "\n\n", 1 } })
+  expect_documents(read(file("a.txt", S)), {})
+  expect_documents(read(file("a.txt", S .. "\n\n" .. S .. "\n")), { { "\n", 2 } })
+  expect_documents(read(file("a.txt", "a\n" .. S .. "\nb\nc\n" .. S .. "\r\n" .. S .. "\nd")),
+                   { { "a\n", 1 }, { "b\nc\n", 3 }, { "d", 7 } })
+  local near = "a" .. S .. "\n " .. S .. "\n" .. S .. " x\n" .. S:sub(1, -2) .. "\n"
+  expect_documents(read(file("a.txt", near .. S)), { { near, 1 } })
+  expect_documents(read(file("a.txt", "a\n---\nb\n" .. S .. "\n"), { separator = "---" }),
+    { { "a\n", 1 }, { "b\n" .. S .. "\n", 3 } })
+  for _, blanks in ipairs { " ", "\t", "  \r", " \f\v \t", (" "):rep(1000) } do
+    for _, after in ipairs { "\nb", "" } do
+      expect_documents(read(file("a.txt", "a\n" .. S .. blanks .. after)),
+                       { { "a\n", 1 }, after ~= "" and { "b", 3 } or nil })
+    end
   end
-end
-local text = "a\n" .. S .. (" "):rep(1001) .. "\nb"
-expect(read(file("a.txt", text)), { { text, 1 } })
-expect(read(file("any", "{}\n")), { { "{}\n", 1 } })
-expect(read(file("z.txt", ("a"):rep(4096) .. "\0")), { { ("a"):rep(4096) .. "\0", 1 } })
+  text = "a\n" .. S .. (" "):rep(1001) .. "\nb"
+  expect_documents(read(file("a.txt", text)), { { text, 1 } })
+  expect_documents(read(file("any", "{}\n")), { { "{}\n", 1 } })
+  expect_documents(read(file("z.txt", ("a"):rep(4096) .. "\0")), { { ("a"):rep(4096) .. "\0", 1 } })
+end)
 
 --- What reader:next() should give, by splitting the whole text.
 local function oracle(whole)
@@ -126,22 +124,24 @@ local function oracle(whole)
   return documents
 end
 
-math.randomseed(7)
-for round = 1, 60 do
-  local lines = {}
-  for i = 1, math.random(round * 5) do
-    local kind = math.random(6)
-    if kind == 1 then
-      lines[i] = S .. ({ "", "", "\r", " ", "\t \r" })[math.random(5)]
-    elseif kind == 2 then
-      lines[i] = S:sub(1, math.random(#S)) .. ("x"):rep(math.random(0, 2))
-    else
-      lines[i] = ("w \t"):rep(math.random(0, 3000) // (kind == 3 and 1 or 100))
+test("plain text is split like a plain oracle does", function()
+  math.randomseed(7)
+  for round = 1, 60 do
+    local lines = {}
+    for i = 1, math.random(round * 5) do
+      local kind = math.random(6)
+      if kind == 1 then
+        lines[i] = S .. ({ "", "", "\r", " ", "\t \r" })[math.random(5)]
+      elseif kind == 2 then
+        lines[i] = S:sub(1, math.random(#S)) .. ("x"):rep(math.random(0, 2))
+      else
+        lines[i] = ("w \t"):rep(math.random(0, 3000) // (kind == 3 and 1 or 100))
+      end
     end
+    local lines_text = table.concat(lines, "\n") .. (math.random(2) == 1 and "\n" or "")
+    expect_documents(read(file("r.txt", lines_text)), oracle(lines_text))
   end
-  local lines_text = table.concat(lines, "\n") .. (math.random(2) == 1 and "\n" or "")
-  expect(read(file("r.txt", lines_text)), oracle(lines_text))
-end
+end)
 
 -- ---- parts of long documents ----
 
@@ -151,94 +151,118 @@ local PART = 16000000
 local function check_parts(whole, options)
   local list, line, at = read(file("long.txt", whole), options), 1, 1
   for i, part in ipairs(list) do
-    assert(part[1] == whole:sub(at, at + #part[1] - 1) and part[2] == line, "a part is wrong")
-    assert((part[3] == true) == (i < #list) and #part[1] <= PART)
+    expect.equal(part[1], whole:sub(at, at + #part[1] - 1), "a part is wrong")
+    expect.equal(part[2], line, "a part is wrong")
+    expect.equal((part[3] == true), (i < #list))
+    expect.compare(#part[1], "<=", PART)
     line = line + select(2, part[1]:gsub("\n", ""))
     at = at + #part[1]
   end
-  assert(at == #whole + 1, "something is missing")
+  expect.equal(at, #whole + 1, "something is missing")
   return list
 end
 
-local parts = check_parts(("word "):rep(PART // 5))
-assert(#parts == 1)
-parts = check_parts(("word "):rep(PART // 5) .. "x" .. ("y"):rep(1000))
-assert(#parts == 2 and #parts[1][1] == PART)
-parts = check_parts(("some words\r\n \n\n"):rep(2300000) .. "end\n")
-assert(#parts == 3 and not parts[2][1]:find "^\n")
-parts = check_parts(("some words\n \n\n"):rep(2500000) .. "end\n")
-assert(#parts == 3)
-for i = 1, 2 do
-  assert(parts[i][1]:find "s$" and parts[i + 1][1]:find "^\n" and #parts[i][1] > PART - 20)
-end
-parts = check_parts(("é"):rep(PART // 2 - 1) .. "a" .. ("é"):rep(1000))
-assert(#parts == 2 and #parts[1][1] == PART - 1) -- no half of a character
+test("long documents are cut into parts", function()
+  local parts = check_parts(("word "):rep(PART // 5))
+  expect.equal(#parts, 1)
+  parts = check_parts(("word "):rep(PART // 5) .. "x" .. ("y"):rep(1000))
+  expect.equal(#parts, 2)
+  expect.equal(#parts[1][1], PART)
+  parts = check_parts(("some words\r\n \n\n"):rep(2300000) .. "end\n")
+  expect.equal(#parts, 3)
+  expect.no(parts[2][1]:find "^\n")
+  parts = check_parts(("some words\n \n\n"):rep(2500000) .. "end\n")
+  expect.equal(#parts, 3)
+  for i = 1, 2 do
+    expect.yes(parts[i][1]:find "s$")
+    expect.yes(parts[i + 1][1]:find "^\n")
+    expect.compare(#parts[i][1], ">", PART - 20)
+  end
+  parts = check_parts(("é"):rep(PART // 2 - 1) .. "a" .. ("é"):rep(1000))
+  expect.equal(#parts, 2)
+  expect.equal(#parts[1][1], PART - 1) -- no half of a character
+end)
 
--- Blanks after a separator at the edge of a part, be they cut off from the newline.
-for _, blanks in ipairs { 0, 3, 999, 1000 } do
-  local long = ("line\n"):rep(PART // 5 - 1)
-  local list = read(file("long.txt", long .. "xy" .. "\n" .. S .. (" "):rep(blanks) .. "\nnext"))
-  assert(#list == 2 and list[1][1] == long .. "xy\n" and list[2][1] == "next")
-end
+test("blanks after a separator at the edge of a part, be they cut off from the newline", function()
+  for _, blanks in ipairs { 0, 3, 999, 1000 } do
+    local long = ("line\n"):rep(PART // 5 - 1)
+    local list = read(file("long.txt", long .. "xy" .. "\n" .. S .. (" "):rep(blanks) .. "\nnext"))
+    expect.equal(#list, 2)
+    expect.equal(list[1][1], long .. "xy\n")
+    expect.equal(list[2][1], "next")
+  end
+end)
 
--- A separator behind a cut still counts, text that a cut leaves at the beginning does not.
-text = ("line\n"):rep(PART // 5 + 10) .. S .. "\n" .. "next"
-local list = read(file("long.txt", text))
-assert(#list == 3 and list[1][3] and not list[2][3] and list[2][1]:sub(-5) == "line\n")
-assert(list[3][1] == "next" and list[3][2] == PART // 5 + 12)
-text = ("line\n"):rep(PART // 5 - 4)
-expect(read(file("long.txt", text .. S .. "\n" .. ("more\n"):rep(1000))),
-  { { text, 1 }, { ("more\n"):rep(1000), PART // 5 - 2 } })
-text = ("x"):rep(PART) .. S .. "\nmore"
-list = read(file("long.txt", text))
-assert(#list == 2 and #list[1][1] == PART and list[2][1] == S .. "\nmore" and list[2][2] == 1)
-
--- ---- compressed ----
+local list
+test("a separator behind a cut still counts, text that a cut leaves at the beginning does not", function()
+  text = ("line\n"):rep(PART // 5 + 10) .. S .. "\n" .. "next"
+  list = read(file("long.txt", text))
+  expect.equal(#list, 3)
+  expect.yes(list[1][3])
+  expect.no(list[2][3])
+  expect.equal(list[2][1]:sub(-5), "line\n")
+  expect.equal(list[3][1], "next")
+  expect.equal(list[3][2], PART // 5 + 12)
+  text = ("line\n"):rep(PART // 5 - 4)
+  expect_documents(read(file("long.txt", text .. S .. "\n" .. ("more\n"):rep(1000))),
+                   { { text, 1 }, { ("more\n"):rep(1000), PART // 5 - 2 } })
+  text = ("x"):rep(PART) .. S .. "\nmore"
+  list = read(file("long.txt", text))
+  expect.equal(#list, 2)
+  expect.equal(#list[1][1], PART)
+  expect.equal(list[2][1], S .. "\nmore")
+  expect.equal(list[2][2], 1)
+end)
 
 local two = "one\n" .. S .. "\ntwo\n"
-local both = { { "one\n", 1 }, { "two\n", 3 } }
-for name, compress in pairs { gz = gzip, zst = zstd } do
-  expect(read(file("a.txt." .. name, compress(two))), both)
-  expect(read(file("a.txt." .. name, compress "")), {})
-  local members = compress "one\n<|end" .. compress "" .. compress(two:sub(10))
-  expect(read(file("a." .. name, members)), both)
-  expect(read(file("a.jsonl." .. name, compress '{"text": "é"}')), { { "é", 1 } })
-  local whole = compress(two)
-  for size = 1, #whole - 1 do
-    expect_error("its compressed data ends too early; fetch it again", read,
-      file("cut." .. name, whole:sub(1, size)))
-  end
-  local path = file("a." .. name, "")
-  expect_error(("cannot read %s: it is empty, without even a header"):format(quoted(path)), read,
-    path)
-  path = file("a." .. name, two)
-  local format = name == "gz" and "gzip" or "zstd"
-  expect_error(("%s:1: its %s data is damaged ("):format(quoted(path), format), read, path)
-  expect_error("data is damaged (", read, file("a." .. name, whole .. "garbage"))
-end
-local path = file("a.txt.gz", gzip(two):sub(1, -9) .. "\0\0\0\0" .. ("<I4"):pack(#two))
-expect_error(quoted(path) .. ":1: its gzip data is damaged (incorrect data check); fetch it again",
-  read, path)
 
--- A block that is larger than what the reader has room for, at the very end of the file.
-local block = zstd_block(1, 1 << 17, "a", true)
-expect(read(file("a.zst", ZSTD .. WINDOW_128K .. block)), { { ("a"):rep(1 << 17), 1 } })
-
--- What the usual programs make, if they are here.
-for name, program in pairs { gz = "gzip", zst = "zstd" } do
-  local words = {}
-  for i = 1, 60000 do words[i] = ("word %d\n"):format(i * 7919 % 1000) end
-  text = table.concat(words)
-  path = file("long.txt", text)
-  local ran = os.execute(("%s -c '%s' > '%s.%s' 2>/dev/null"):format(program, path, path, name))
-  made[path .. "." .. name] = true
-  if ran then
-    list = read(path .. "." .. name)
-    assert(#list == 1 and list[1][1] == text)
-  else
-    print(("skip: no %s to compress with"):format(program))
+local path
+test("compressed", function()
+  local both = { { "one\n", 1 }, { "two\n", 3 } }
+  for name, compress in pairs { gz = gzip, zst = zstd } do
+    expect_documents(read(file("a.txt." .. name, compress(two))), both)
+    expect_documents(read(file("a.txt." .. name, compress "")), {})
+    local members = compress "one\n<|end" .. compress "" .. compress(two:sub(10))
+    expect_documents(read(file("a." .. name, members)), both)
+    expect_documents(read(file("a.jsonl." .. name, compress '{"text": "é"}')), { { "é", 1 } })
+    local whole = compress(two)
+    for size = 1, #whole - 1 do
+      expect.raises("its compressed data ends too early; fetch it again", read,
+                    file("cut." .. name, whole:sub(1, size)))
+    end
+    path = file("a." .. name, "")
+    expect.raises(("cannot read %s: it is empty, without even a header"):format(quoted(path)), read, path)
+    path = file("a." .. name, two)
+    local format = name == "gz" and "gzip" or "zstd"
+    expect.raises(("%s:1: its %s data is damaged ("):format(quoted(path), format), read, path)
+    expect.raises("data is damaged (", read, file("a." .. name, whole .. "garbage"))
   end
-end
+  path = file("a.txt.gz", gzip(two):sub(1, -9) .. "\0\0\0\0" .. ("<I4"):pack(#two))
+  expect.raises(quoted(path) .. ":1: its gzip data is damaged (incorrect data check); fetch it again", read, path)
+end)
+
+test("a block that is larger than what the reader has room for, at the very end of the file", function()
+  local block = zstd_block(1, 1 << 17, "a", true)
+  expect_documents(read(file("a.zst", ZSTD .. WINDOW_128K .. block)), { { ("a"):rep(1 << 17), 1 } })
+end)
+
+test("what the usual programs make, if they are here", function()
+  for name, program in pairs { gz = "gzip", zst = "zstd" } do
+    local words = {}
+    for i = 1, 60000 do words[i] = ("word %d\n"):format(i * 7919 % 1000) end
+    text = table.concat(words)
+    path = file("long.txt", text)
+    local ran = os.execute(("%s -c '%s' > '%s.%s' 2>/dev/null"):format(program, path, path, name))
+    made[path .. "." .. name] = true
+    if ran then
+      list = read(path .. "." .. name)
+      expect.equal(#list, 1)
+      expect.equal(list[1][1], text)
+    else
+      print(("skip: no %s to compress with"):format(program))
+    end
+  end
+end)
 
 --- The most memory that this process has had, in MB.
 local function peak()
@@ -246,139 +270,143 @@ local function peak()
 end
 
 collectgarbage()
-local before = peak()
-local size, reader = 0, core.text_open(file("bomb.txt.zst", bomb(2000, "a")))
-for part in reader.next, reader do
-  size = size + #part
-  part = nil
-  collectgarbage()
-end
-assert(size == 2000 << 17)
-assert(peak() - before < 100, ("%d MB more"):format(peak() - before))
-path = file("bomb.jsonl.zst", bomb(600, "a"))
-expect_error(quoted(path) .. ":1: the line is longer than 64 MB; a .jsonl holds one object a line",
-  read, path)
-expect(read(file("w.zst", zstd("a", WINDOW_128M))), { { "a", 1 } })
-expect_error("decompressing it takes more than 128 MB; compress it without --long", read,
-  file("w.zst", zstd("a", WINDOW_256M)))
 
--- ---- JSON lines ----
+local size, reader
+test("compressed bombs take little memory", function()
+  local before = peak()
+  size, reader = 0, core.text_open(file("bomb.txt.zst", bomb(2000, "a")))
+  for part in reader.next, reader do
+    size = size + #part
+    part = nil
+    collectgarbage()
+  end
+  expect.equal(size, 2000 << 17)
+  expect.compare(peak() - before, "<", 100, ("%d MB more"):format(peak() - before))
+  path = file("bomb.jsonl.zst", bomb(600, "a"))
+  expect.raises(quoted(path) .. ":1: the line is longer than 64 MB; a .jsonl holds one object a line", read, path)
+  expect_documents(read(file("w.zst", zstd("a", WINDOW_128M))), { { "a", 1 } })
+  expect.raises("decompressing it takes more than 128 MB; compress it without --long", read,
+    file("w.zst", zstd("a", WINDOW_256M)))
+end)
 
-expect(read(file("a.jsonl", "")), {})
-expect(read(file("a.jsonl", "\n \r\n\t\n")), {})
-text = '\xef\xbb\xbf{"text": "a\\nb\\u0000\\u00e9"}\n\n{"x": {}, "text": "' .. S
-  .. '"}\r\n{"text": ""}\n{"n": 123456789012345678901, "text": "z"}'
-expect(read(file("a.jsonl", text)),
-  { { "a\nb\0é", 1 }, { S, 3 }, { "z", 5 } })
-expect(read(file("a.jsonl", '{"body": "b", "text": 5}\n'), { field = "body" }), { { "b", 1 } })
-expect(read(file("a.jsonl", '{"b\\u006fdy": "b", "x": [1, {"body": 2}], "x": 1e300}'), { field = "body" }),
-       { { "b", 1 } }) -- what other fields hold is nobody's matter
-expect(read(file("a.jsonl", '{"text": "a\\nb\\n"}\n{"text": "c"}\n{"text": "d\\"e"}')),
-       { { "a\nb\n", 1 }, { "c", 2 }, { 'd"e', 3 } }) -- lines of the file are counted
-for _, number in ipairs { "1.5", "-2e3", ("0.%s"):format(("3"):rep(1000)) } do -- at the very end of the file
-  expect_error("expected an object with the field \"text\", got a number", read, file("a.jsonl", number))
-end
--- A record costs little more than its text, whatever it is full of.
-local function most_memory() -- in KB, of this process so far
-  local status <close> = io.open "/proc/self/status"
-  return tonumber(status:read "a":match "VmHWM:%s*(%d+) kB")
-end
-local memory_before = most_memory()
-expect(read(file("a.jsonl", '{"text": "a", "x": [' .. ("[],"):rep(1000000) .. "0]}")), { { "a", 1 } })
-assert(most_memory() - memory_before < 40000, most_memory() - memory_before)
-text = ("x"):rep(300000)
-expect(read(file("a.jsonl", ('{"text": "%s"}\n'):format(text):rep(3))),
-  { { text, 1 }, { text, 2 }, { text, 3 } })
+test("JSON lines", function()
+  expect_documents(read(file("a.jsonl", "")), {})
+  expect_documents(read(file("a.jsonl", "\n \r\n\t\n")), {})
+  text = '\xef\xbb\xbf{"text": "a\\nb\\u0000\\u00e9"}\n\n{"x": {}, "text": "' .. S
+    .. '"}\r\n{"text": ""}\n{"n": 123456789012345678901, "text": "z"}'
+  expect_documents(read(file("a.jsonl", text)), { { "a\nb\0é", 1 }, { S, 3 }, { "z", 5 } })
+  expect_documents(read(file("a.jsonl", '{"body": "b", "text": 5}\n'), { field = "body" }), { { "b", 1 } })
+  expect_documents(read(file("a.jsonl", '{"b\\u006fdy": "b", "x": [1, {"body": 2}], "x": 1e300}'), { field = "body" }),
+                   { { "b", 1 } }) -- what other fields hold is nobody's matter
+  expect_documents(read(file("a.jsonl", '{"text": "a\\nb\\n"}\n{"text": "c"}\n{"text": "d\\"e"}')),
+                   { { "a\nb\n", 1 }, { "c", 2 }, { 'd"e', 3 } }) -- lines of the file are counted
+  for _, number in ipairs { "1.5", "-2e3", ("0.%s"):format(("3"):rep(1000)) } do -- at the very end of the file
+    expect.raises("expected an object with the field \"text\", got a number", read, file("a.jsonl", number))
+  end
+  -- A record costs little more than its text, whatever it is full of.
+  local function most_memory() -- in KB, of this process so far
+    local status <close> = io.open "/proc/self/status"
+    return tonumber(status:read "a":match "VmHWM:%s*(%d+) kB")
+  end
+  local memory_before = most_memory()
+  expect_documents(read(file("a.jsonl", '{"text": "a", "x": [' .. ("[],"):rep(1000000) .. "0]}")), { { "a", 1 } })
+  expect.compare(most_memory() - memory_before, "<", 40000)
+  text = ("x"):rep(300000)
+  expect_documents(read(file("a.jsonl", ('{"text": "%s"}\n'):format(text):rep(3))),
+                   { { text, 1 }, { text, 2 }, { text, 3 } })
 
-for words, bad in pairs {
-  ['the object has no field "text"; it has "body", "id"'] = '{"body": "b", "id": 1}',
-  ['the object has no field "text"; it has none'] = "{}",
-  ['the field "text" is a number, not a string'] = '{"text": 1.5}',
-  ['the field "text" is null, not a string'] = '{"text": null}',
-  ['the field "text" is an array, not a string'] = '{"text": []}',
-  ['expected an object with the field "text", got an array'] = '["text"]',
-  ["malformed JSON at byte 12: the text ends inside a string"] = '{"text": "a',
-  ["malformed JSON at byte 14"] = '{"text": "a"}}',
-  ["malformed JSON at byte "] = "text",
-  ["malformed JSON at byte 11: this is not UTF-8"] = '{"text": "\xff"}',
-  ['the field "text" is there twice'] = '{"text": "a", "x": {"text": 1}, "te\\u0078t": "b"}',
-  ["JSON nested deeper than 64 at byte 70"] = '{"a": ' .. ("["):rep(64),
-  ['it has "' .. ("k"):rep(100) .. '", "b1", "b2", "b3", "b4", "b5", "b6"'] =
-    '{"' .. ("k"):rep(100) .. '": 0, "b1": 0, "b2": 0, "b3": 0, "b4": 0, "b5": 0, "b6": 0}',
-  ['2' .. ("k"):rep(150) .. '", ...'] =
-    ('{"1%s": 0, "2%s": 0, "3%s": 0, "4": 0}'):gsub("%%s", ("k"):rep(150)),
-} do
-  path = file("b.jsonl", '{"text": "first"}\n\n' .. bad .. "\n")
-  expect_error(quoted(path) .. ":3: ", read, path)
-  expect_error(words, read, path)
-end
+  for words, bad in pairs {
+    ['the object has no field "text"; it has "body", "id"'] = '{"body": "b", "id": 1}',
+    ['the object has no field "text"; it has none'] = "{}",
+    ['the field "text" is a number, not a string'] = '{"text": 1.5}',
+    ['the field "text" is null, not a string'] = '{"text": null}',
+    ['the field "text" is an array, not a string'] = '{"text": []}',
+    ['expected an object with the field "text", got an array'] = '["text"]',
+    ["malformed JSON at byte 12: the text ends inside a string"] = '{"text": "a',
+    ["malformed JSON at byte 14"] = '{"text": "a"}}',
+    ["malformed JSON at byte "] = "text",
+    ["malformed JSON at byte 11: this is not UTF-8"] = '{"text": "\xff"}',
+    ['the field "text" is there twice'] = '{"text": "a", "x": {"text": 1}, "te\\u0078t": "b"}',
+    ["JSON nested deeper than 64 at byte 70"] = '{"a": ' .. ("["):rep(64),
+    ['it has "' .. ("k"):rep(100) .. '", "b1", "b2", "b3", "b4", "b5", "b6"'] =
+      '{"' .. ("k"):rep(100) .. '": 0, "b1": 0, "b2": 0, "b3": 0, "b4": 0, "b5": 0, "b6": 0}',
+    ['2' .. ("k"):rep(150) .. '", ...'] =
+      ('{"1%s": 0, "2%s": 0, "3%s": 0, "4": 0}'):gsub("%%s", ("k"):rep(150)),
+  } do
+    path = file("b.jsonl", '{"text": "first"}\n\n' .. bad .. "\n")
+    expect.raises(quoted(path) .. ":3: ", read, path)
+    expect.raises(words, read, path)
+  end
+end)
 
 -- Fields within fields.
 local function field(line, name) return read(file("a.jsonl", line), { field = name }) end
-expect(field('{"doc": {"text": "a", "id": 1}, "text": 5}', "doc.text"), { { "a", 1 } })
-expect(field('{"a": {"b": {"c": "z"}}}', "a.b.c"), { { "z", 1 } })
-expect(field('{"doc.text": "a", "doc": {"id": 1}}', "doc.text"), { { "a", 1 } })
-expect(field('{"a.": "a"}', "a."), { { "a", 1 } })
-expect(field('{"": {"": "a"}}', "."), { { "a", 1 } })
-for words, case in pairs {
-  ['has both a field "doc.text" and one within another'] =
-    { '{"doc.text": "a", "doc": {"text": "b"}}', "doc.text" },
-  ['the object has no field "text"; it has "id"'] = { '{"doc": {"id": 1}}', "doc.text" },
-  ['the object has no field "doc.text"; it has "dok"'] = { '{"dok": {"text": "a"}}', "doc.text" },
-  ['the object has no field "doc.text"; it has "doc"'] = { '{"doc": "text"}', "doc.text" },
-  ['the field "doc.text" is null, not a string'] = { '{"doc": {"text": null}}', "doc.text" },
-} do
-  expect_error(words, field, case[1], case[2])
-end
 
--- ---- JSON lines under other names, and what is ambiguous ----
+test("fields within fields", function()
+  expect_documents(field('{"doc": {"text": "a", "id": 1}, "text": 5}', "doc.text"), { { "a", 1 } })
+  expect_documents(field('{"a": {"b": {"c": "z"}}}', "a.b.c"), { { "z", 1 } })
+  expect_documents(field('{"doc.text": "a", "doc": {"id": 1}}', "doc.text"), { { "a", 1 } })
+  expect_documents(field('{"a.": "a"}', "a."), { { "a", 1 } })
+  expect_documents(field('{"": {"": "a"}}', "."), { { "a", 1 } })
+  for words, case in pairs {
+    ['has both a field "doc.text" and one within another'] =
+      { '{"doc.text": "a", "doc": {"text": "b"}}', "doc.text" },
+    ['the object has no field "text"; it has "id"'] = { '{"doc": {"id": 1}}', "doc.text" },
+    ['the object has no field "doc.text"; it has "dok"'] = { '{"dok": {"text": "a"}}', "doc.text" },
+    ['the object has no field "doc.text"; it has "doc"'] = { '{"doc": "text"}', "doc.text" },
+    ['the field "doc.text" is null, not a string'] = { '{"doc": {"text": null}}', "doc.text" },
+  } do
+    expect.raises(words, field, case[1], case[2])
+  end
+end)
 
 local object, array = '{"text": "a", "n": 1}\n', '[{"text": "a"}]\n'
-for _, name in ipairs { "x.json", "x.ndjson", "x.JSONL", "x.jsonlines", "x.Json", "x.NDJSON" } do
-  for _, blank in ipairs { "", "\xef\xbb\xbf", "\n \n", "  " } do
-    local line = select(2, blank:gsub("\n", "")) + 1
-    expect(read(file(name, blank .. object:rep(2))), { { "a", line }, { "a", line + 1 } })
-  end
-  expect(read(file(name, " \n")), {})
-  expect(read(file(name .. ".gz", gzip(object))), { { "a", 1 } })
-  expect(read(file(name .. ".ZST", zstd(object))), { { "a", 1 } })
-end
-expect(read(file("x.json", ('{"text": "%s"}\n'):format(("y"):rep(200000)))),
-  { { ("y"):rep(200000), 1 } })
-for _, contents in ipairs { array, '{\n"text": "a"\n}\n', "text\n", '"text"\n', "{}\n", "{a}\n",
-                            '{"text": "a"}\ntext\n' } do
-  expect_error("its name says JSON, but", read, file("x.json", contents))
-  expect(read(file("x.json", contents), { format = "text" }), { { contents, 1 } })
-end
-expect_error("it holds one array", read, file("x.json", array))
-for _, name in ipairs { "x.txt", "x", "x.jsonl.part", "x.text" } do
-  expect_error(("cannot tell what %s is: it holds JSON lines, and its name says plain text; say "
-    .. 'which with format = "jsonl" or "text"'):format(quoted(base .. "-" .. name)), read,
-    file(name, object))
-  expect_error("it holds JSON lines", read, file(name .. ".gz", gzip("\n" .. object:rep(3))))
-  expect(read(file(name, object), { format = "text" }), { { object, 1 } })
-  expect(read(file(name, object), { format = "jsonl" }), { { "a", 1 } })
-  for _, contents in ipairs { object .. "no object\n", "{\n", "{} {}\n", "{a}\n" .. object,
-                              array, "{" .. ("x"):rep(100000) } do
-    expect(read(file(name, contents)), { { contents, 1 } })
-  end
-end
-expect_error("malformed JSON", read, file("x.jsonl", "text\n"))
-expect_error('option format: expected "jsonl" or "text", got the string "json"', read, path,
-  { format = "json" })
-for name, compress in pairs { gz = gzip, zst = zstd } do
-  local what = ("it holds compressed data, which only a name that ends in .%s tells"):format(name)
-  expect_error(what, read, file("x.txt", compress(two)))
-  expect_error(what, read, file("x.jsonl", compress(object)))
-  expect_error(what, read, file("x.txt." .. name, compress(compress(two))))
-end
-for name, wanted in pairs { ["a.txt"] = "text", ["a.JSONL.gz"] = "jsonl.gz", ["a.json"] = "json",
-                            [".json"] = "text", ["a.NDJSON.ZST"] = "jsonl.zst", ["b/json"] = "text",
-                            ["a.gz"] = "text.gz" } do
-  assert(("%s%s"):format(core.text_name(name)) == wanted, name)
-end
 
--- ---- bad records, skipped and counted ----
+test("JSON lines under other names, and what is ambiguous", function()
+  for _, name in ipairs { "x.json", "x.ndjson", "x.JSONL", "x.jsonlines", "x.Json", "x.NDJSON" } do
+    for _, blank in ipairs { "", "\xef\xbb\xbf", "\n \n", "  " } do
+      local line = select(2, blank:gsub("\n", "")) + 1
+      expect_documents(read(file(name, blank .. object:rep(2))), { { "a", line }, { "a", line + 1 } })
+    end
+    expect_documents(read(file(name, " \n")), {})
+    expect_documents(read(file(name .. ".gz", gzip(object))), { { "a", 1 } })
+    expect_documents(read(file(name .. ".ZST", zstd(object))), { { "a", 1 } })
+  end
+  expect_documents(read(file("x.json", ('{"text": "%s"}\n'):format(("y"):rep(200000)))),
+                   { { ("y"):rep(200000), 1 } })
+  for _, contents in ipairs { array, '{\n"text": "a"\n}\n', "text\n", '"text"\n', "{}\n", "{a}\n",
+                              '{"text": "a"}\ntext\n' } do
+    expect.raises("its name says JSON, but", read, file("x.json", contents))
+    expect_documents(read(file("x.json", contents), { format = "text" }), { { contents, 1 } })
+  end
+  expect.raises("it holds one array", read, file("x.json", array))
+  for _, name in ipairs { "x.txt", "x", "x.jsonl.part", "x.text" } do
+    local place = quoted(base .. "-" .. name)
+    expect.raises(("cannot tell what %s is: it holds JSON lines, and its name says plain text; say "
+                   .. 'which with format = "jsonl" or "text"'):format(place), read, file(name, object))
+    expect.raises("it holds JSON lines", read, file(name .. ".gz", gzip("\n" .. object:rep(3))))
+    expect_documents(read(file(name, object), { format = "text" }), { { object, 1 } })
+    expect_documents(read(file(name, object), { format = "jsonl" }), { { "a", 1 } })
+    for _, contents in ipairs { object .. "no object\n", "{\n", "{} {}\n", "{a}\n" .. object,
+                                array, "{" .. ("x"):rep(100000) } do
+      expect_documents(read(file(name, contents)), { { contents, 1 } })
+    end
+  end
+  expect.raises("malformed JSON", read, file("x.jsonl", "text\n"))
+  expect.raises('option format: expected "jsonl" or "text", got the string "json"', read, path,
+                { format = "json" })
+  for name, compress in pairs { gz = gzip, zst = zstd } do
+    local what = ("it holds compressed data, which only a name that ends in .%s tells"):format(name)
+    expect.raises(what, read, file("x.txt", compress(two)))
+    expect.raises(what, read, file("x.jsonl", compress(object)))
+    expect.raises(what, read, file("x.txt." .. name, compress(compress(two))))
+  end
+  for name, wanted in pairs { ["a.txt"] = "text", ["a.JSONL.gz"] = "jsonl.gz", ["a.json"] = "json",
+                              [".json"] = "text", ["a.NDJSON.ZST"] = "jsonl.zst", ["b/json"] = "text",
+                              ["a.gz"] = "text.gz" } do
+    expect.equal(("%s%s"):format(core.text_name(name)), wanted, name)
+  end
+end)
 
 local function read_skipping(contents, options)
   local records <close> = core.text_open(file("bad.jsonl", contents), options or { skip_bad = true })
@@ -386,50 +414,55 @@ local function read_skipping(contents, options)
   for document, line in records.next, records do good[#good + 1] = { document, line } end
   return good, records:skipped()
 end
-local list_of_good, skipped, fault = read_skipping(
-  '{"text": "a"}\n{"text": 5}\n[]\n{"text": "b"}\n{"text": "\xff"}\n\n{}\nx\n{"text": "c"}\n{"te')
-expect(list_of_good, { { "a", 1 }, { "b", 4 }, { "c", 9 } })
-assert(skipped == 6 and fault == quoted(base .. "-bad.jsonl")
-       .. ':2: the field "text" is a number, not a string', fault)
-list_of_good, skipped, fault = read_skipping(('{"text": "%s"}\n{"text": "b"}\n'):format(
-  ("x"):rep(65000000)))
-expect(list_of_good, { { "b", 2 } })
-assert(skipped == 1 and fault:find("longer than 64 MB", 1, true))
-list_of_good, skipped = read_skipping(object)
-assert(#list_of_good == 1 and skipped == 0)
-expect_error("option skip_bad: expected true or false, got 1", read, path, { skip_bad = 1 })
-expect_error("ends too early", read, file("cut.jsonl.gz", gzip(object:rep(9)):sub(1, -20)),
-  { skip_bad = true })
 
--- ---- everything else ----
+test("bad records, skipped and counted", function()
+  local list_of_good, skipped, fault = read_skipping(
+    '{"text": "a"}\n{"text": 5}\n[]\n{"text": "b"}\n{"text": "\xff"}\n\n{}\nx\n{"text": "c"}\n{"te')
+  expect_documents(list_of_good, { { "a", 1 }, { "b", 4 }, { "c", 9 } })
+  expect.equal(skipped, 6, fault)
+  expect.equal(fault, quoted(base .. "-bad.jsonl") .. ':2: the field "text" is a number, not a string')
+  list_of_good, skipped, fault = read_skipping(('{"text": "%s"}\n{"text": "b"}\n'):format(
+    ("x"):rep(65000000)))
+  expect_documents(list_of_good, { { "b", 2 } })
+  expect.equal(skipped, 1)
+  expect.contains(fault, "longer than 64 MB")
+  list_of_good, skipped = read_skipping(object)
+  expect.equal(#list_of_good, 1)
+  expect.equal(skipped, 0)
+  expect.raises("option skip_bad: expected true or false, got 1", read, path, { skip_bad = 1 })
+  expect.raises("ends too early", read, file("cut.jsonl.gz", gzip(object:rep(9)):sub(1, -20)),
+                { skip_bad = true })
+end)
 
-path = file("a.txt", "ab\0")
-expect_error(("text_open: cannot read %s: byte 3 is zero, so it is no text"):format(quoted(path)),
-  read, path)
-expect_error("byte 6 is zero", read, file("a.txt", "\xef\xbb\xbfab\0"))
-expect_error("byte 4096 is zero", read, file("a.txt", ("a"):rep(4095) .. "\0"))
-expect_error(('text_open: cannot read "%s-no": No such file'):format(base), read, base .. "-no")
-expect_error('cannot read "/tmp": it is a directory; name a file in it', read, "/tmp")
-expect_error("it is a pipe or device", read, "/dev/null")
-expect_error("text_open: expected the path of a text file, got nothing", core.text_open)
-expect_error("text_open: expected a table of options, got 5", core.text_open, path, 5)
-expect_error("text_open: no option `fields`; did you mean `field`?", read, path, { fields = "a" })
-expect_error("text_open: option field: expected a string, got 5", read, path, { field = 5 })
-expect_error("option separator: expected 1 to 1000 bytes of one line", read, path,
-  { separator = "" })
-expect_error("option separator: expected 1 to 1000", read, path, { separator = "a\nb" })
+test("everything else", function()
+  path = file("a.txt", "ab\0")
+  expect.raises(("text_open: cannot read %s: byte 3 is zero, so it is no text"):format(quoted(path)), read, path)
+  expect.raises("byte 6 is zero", read, file("a.txt", "\xef\xbb\xbfab\0"))
+  expect.raises("byte 4096 is zero", read, file("a.txt", ("a"):rep(4095) .. "\0"))
+  expect.raises(('text_open: cannot read "%s-no": No such file'):format(base), read, base .. "-no")
+  expect.raises('cannot read "/tmp": it is a directory; name a file in it', read, "/tmp")
+  expect.raises("it is a pipe or device", read, "/dev/null")
+  expect.raises("text_open: expected the path of a text file, got nothing", core.text_open)
+  expect.raises("text_open: expected a table of options, got 5", core.text_open, path, 5)
+  expect.raises("text_open: no option `fields`; did you mean `field`?", read, path, { fields = "a" })
+  expect.raises("text_open: option field: expected a string, got 5", read, path, { field = 5 })
+  expect.raises("option separator: expected 1 to 1000 bytes of one line", read, path, { separator = "" })
+  expect.raises("option separator: expected 1 to 1000", read, path, { separator = "a\nb" })
 
-path = file("b.jsonl", '{"text": "a"}\n{}\n')
-reader = core.text_open(path)
-assert(tostring(reader) == "text reader" and reader:next() == "a")
-expect_error("no field", reader.next, reader)
-expect_error("next: the text reader is closed", reader.next, reader)
-assert(tostring(reader) == "text reader (closed)")
-reader:close()
-expect_error("expected a text reader, got a table", reader.next, {})
-expect_error("expected a text reader, got FILE*", reader.close, io.stdout)
-for _ = 1, 200 do core.text_open(path) end -- the collector closes them
-collectgarbage()
+  path = file("b.jsonl", '{"text": "a"}\n{}\n')
+  reader = core.text_open(path)
+  expect.equal(tostring(reader), "text reader")
+  expect.equal(reader:next(), "a")
+  expect.raises("no field", reader.next, reader)
+  expect.raises("next: the text reader is closed", reader.next, reader)
+  expect.equal(tostring(reader), "text reader (closed)")
+  reader:close()
+  expect.raises("expected a text reader, got a table", reader.next, {})
+  expect.raises("expected a text reader, got FILE*", reader.close, io.stdout)
+  for _ = 1, 200 do core.text_open(path) end -- the collector closes them
+  collectgarbage()
 
-for name in pairs(made) do os.remove(name) end
+  for name in pairs(made) do os.remove(name) end
+end)
+
 os.remove(base)

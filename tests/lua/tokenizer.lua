@@ -2,20 +2,16 @@
 -- special tokens, how text is cut, token buffers, and what is refused.
 local bam = require "bam"
 local core = require "bam.core"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 local tokenizer = bam.tokenizer
 
 math.randomseed(20240815)
 
-local function expect_error(words, f, ...)
-  local fine, message = pcall(f, ...)
-  assert(not fine, "no error about " .. words)
-  assert(tostring(message):find(words, 1, true), ("%q is not about %q"):format(message, words))
-end
-
 local function join(ids) return table.concat(ids, " ") end
 local function expect_ids(t, text, ids, options)
   local found = join(t:encode(text, options))
-  assert(found == ids, ("%q: %s, not %s"):format(text, found, ids))
+  expect.equal(found, ids, ("%q: %s, not %s"):format(text, found, ids))
 end
 
 -- A text of `n` items drawn from a list.
@@ -111,92 +107,109 @@ local function compare_with_oracle(letters, length, vocab)
   local t = tokenizer.train { texts = { text }, vocab = vocab }
   local words, merges = train_slowly(text, vocab, plain)
   for id = 0, vocab - 1 do
-    assert(t:token(id) == words[id], ("word %d: %q, not %q"):format(id, t:token(id), words[id]))
+    expect.equal(t:token(id), words[id], ("word %d: %q, not %q"):format(id, t:token(id), words[id]))
   end
   for i, pair in ipairs(merges) do
-    assert(pair == join { t.parts.merges[2 * i - 1], t.parts.merges[2 * i] }, i)
+    expect.equal(pair, join { t.parts.merges[2 * i - 1], t.parts.merges[2 * i] }, i)
   end
   for _ = 1, 60 do
     local piece = draw(math.random(1, 40), letters):gsub(" ", "")
-    assert(join(t:encode(piece)) == join(encode_slowly(t, piece, merges)), piece)
+    expect.equal(join(t:encode(piece)), join(encode_slowly(t, piece, merges)), piece)
   end
 end
 
-for seed = 1, 6 do
-  compare_with_oracle({ "a", "a", "b", " " }, 300 * seed, 265 + seed) -- counts tie, merges overlap
-  compare_with_oracle({ "a", "b", "c", "d", "e", " ", " t", "he" }, 1000, 280)
-end
-compare_with_oracle({ ("a"):rep(41), ("a"):rep(7), " " }, 12, 262)
-
--- ---- there and back ----
-
-local english = draw(4000, { "the ", "cat ", "sat", "on ", "mat. ", "It's ", "12 ", "\n", "naïve ",
-                             "и" })
-local trained = tokenizer.train { texts = { english, english:sub(7, 900) }, vocab = 300 }
-local uncut = tokenizer.train { texts = { english }, vocab = 270, pattern = "zz" }
-
-for _, t in ipairs { plain, trained, uncut } do
-  local function there_and_back(text)
-    local ids = t:encode(text)
-    assert(t:decode(ids) == text and t:count(text) == #ids)
-    assert(t:decode(t:encode(text, { special = true })) == text)
+test("training and encoding equal a slow oracle", function()
+  for seed = 1, 6 do
+    compare_with_oracle({ "a", "a", "b", " " }, 300 * seed, 265 + seed) -- counts tie, merges overlap
+    compare_with_oracle({ "a", "b", "c", "d", "e", " ", " t", "he" }, 1000, 280)
   end
-  for byte = 0, 255 do
-    there_and_back(string.char(byte))
-    there_and_back(("a%s b%s%s"):format(string.char(byte), string.char(byte), string.char(byte)))
-  end
-  for n = 0, 300 do there_and_back(random_bytes(n)) end
-  for _ = 1, 300 do
-    there_and_back(draw(30, { "\xc3", "\xa9", "é", "\xed\xa0\x80", "\xf4\x90\x80\x80", "😀",
-                              "\xf0\x9f", "\0", " ", "\n", "a", "\xc0\x80", "'s",
-                              "<|endoftext|>" }))
-  end
-  for _, c in ipairs { "a", " ", "\n", "\0", "\xff", "ab", "the ", "é", "!", "7", "\xe2\x82" } do
-    there_and_back(c:rep(10000) .. "x")
-  end
-end
-local long = ("a"):rep(1000000) -- no more than n log n, or this takes hours
-assert(uncut:decode(uncut:encode(long)) == long)
-assert(#plain:encode(english) == #english and #trained:encode(english) < 0.6 * #english)
-assert(plain:decode {} == "" and #plain:encode "" == 0)
+  compare_with_oracle({ ("a"):rep(41), ("a"):rep(7), " " }, 12, 262)
+end)
 
--- The bytes that are no text do not change how the text beside them is cut.
-local spoilt = {}
-for _, id in ipairs(trained:encode "the cat") do spoilt[#spoilt + 1] = id end
-spoilt[#spoilt + 1] = trained:id "\xff"
-for _, id in ipairs(trained:encode " sat") do spoilt[#spoilt + 1] = id end
-expect_ids(trained, "the cat\xff sat", join(spoilt))
+local trained
+test("there and back", function()
+  local english = draw(4000, { "the ", "cat ", "sat", "on ", "mat. ", "It's ", "12 ", "\n", "naïve ",
+                               "и" })
+  trained = tokenizer.train { texts = { english, english:sub(7, 900) }, vocab = 300 }
+  local uncut = tokenizer.train { texts = { english }, vocab = 270, pattern = "zz" }
 
--- ---- special tokens ----
+  for _, t in ipairs { plain, trained, uncut } do
+    local function there_and_back(text)
+      local ids = t:encode(text)
+      expect.equal(t:decode(ids), text)
+      expect.equal(t:count(text), #ids)
+      expect.equal(t:decode(t:encode(text, { special = true })), text)
+    end
+    for byte = 0, 255 do
+      there_and_back(string.char(byte))
+      there_and_back(("a%s b%s%s"):format(string.char(byte), string.char(byte), string.char(byte)))
+    end
+    for n = 0, 300 do there_and_back(random_bytes(n)) end
+    for _ = 1, 300 do
+      there_and_back(draw(30, { "\xc3", "\xa9", "é", "\xed\xa0\x80", "\xf4\x90\x80\x80", "😀",
+                                "\xf0\x9f", "\0", " ", "\n", "a", "\xc0\x80", "'s",
+                                "<|endoftext|>" }))
+    end
+    for _, c in ipairs { "a", " ", "\n", "\0", "\xff", "ab", "the ", "é", "!", "7", "\xe2\x82" } do
+      there_and_back(c:rep(10000) .. "x")
+    end
+  end
+  local long = ("a"):rep(1000000) -- no more than n log n, or this takes hours
+  expect.equal(uncut:decode(uncut:encode(long)), long)
+  expect.equal(#plain:encode(english), #english)
+  expect.compare(#trained:encode(english), "<", 0.6 * #english)
+  expect.equal(plain:decode {}, "")
+  expect.equal(#plain:encode "", 0)
+end)
+
+test("the bytes that are no text do not change how the text beside them is cut", function()
+  local spoilt = {}
+  for _, id in ipairs(trained:encode "the cat") do spoilt[#spoilt + 1] = id end
+  spoilt[#spoilt + 1] = trained:id "\xff"
+  for _, id in ipairs(trained:encode " sat") do spoilt[#spoilt + 1] = id end
+  expect_ids(trained, "the cat\xff sat", join(spoilt))
+end)
 
 local special = tokenizer.train { texts = { "ababab <s> <s>" }, vocab = 262,
                                   special = { "<s>", "<s><e>", "</s>" } }
-assert(special.vocab == 262 and join(special.special) == "<s> <s><e> </s>")
-assert(special:id "<s>" == 0 and special:id "</s>" == 2 and special:id "<x>" == nil)
-assert(special:token(1) == "<s><e>" and special:token(262) == nil and special:token(-1) == nil)
-local found = { special = true }
-expect_ids(special, "<s>", "0", found)
-expect_ids(special, "<s><e><s><s></s>", "1 0 0 2", found) -- the longest wins
-expect_ids(special, "<s><e", ("0 %d %d"):format(special:id "<", special:id "e"), found)
-for _, text in ipairs { "<s>", "a</s>b<s><e>", "<<s>" } do
-  for _, id in ipairs(special:encode(text)) do assert(id > 2, "text forged a special token") end
-end
-assert(special:decode { 0, 2, special:id "a", 1 } == "<s></s>a<s><e>")
--- a word that a merge would make is never a special token
-local reserved = tokenizer.train { texts = { "abab cdcd" }, vocab = 259, special = { "ab" } }
-assert(reserved:id "ab" == 0 and reserved:token(257) == "cd" and reserved:token(258) == "ba")
 
--- a piece that is a word need not be merged, but is never a special token
-local bytes = {}
-for byte = 0, 255 do bytes[byte + 1] = string.char(byte) end
-local whole = core.bpe { label = "whole", words = { table.unpack(bytes) }, merges = {}, added = {},
-                         patterns = { "abc|<s>" }, whole_words = true }
-expect_ids(whole, "abc", "97 98 99")
-bytes[257], bytes[258] = "abc", "<s>"
-whole = core.bpe { label = "whole", words = bytes, merges = {},
-                   added = { { id = 257, special = true } }, patterns = { "abc|<s>" }, whole_words = true }
-expect_ids(whole, "abcab<s>", "256 97 98 60 115 62")
-assert(join(whole:encode("abc<s>", true)) == "256 257")
+local found
+test("special tokens", function()
+  expect.equal(special.vocab, 262)
+  expect.equal(join(special.special), "<s> <s><e> </s>")
+  expect.equal(special:id "<s>", 0)
+  expect.equal(special:id "</s>", 2)
+  expect.equal(special:id "<x>", nil)
+  expect.equal(special:token(1), "<s><e>")
+  expect.equal(special:token(262), nil)
+  expect.equal(special:token(-1), nil)
+  found = { special = true }
+  expect_ids(special, "<s>", "0", found)
+  expect_ids(special, "<s><e><s><s></s>", "1 0 0 2", found) -- the longest wins
+  expect_ids(special, "<s><e", ("0 %d %d"):format(special:id "<", special:id "e"), found)
+  for _, text in ipairs { "<s>", "a</s>b<s><e>", "<<s>" } do
+    for _, id in ipairs(special:encode(text)) do expect.compare(id, ">", 2, "text forged a special token") end
+  end
+  expect.equal(special:decode { 0, 2, special:id "a", 1 }, "<s></s>a<s><e>")
+  -- a word that a merge would make is never a special token
+  local reserved = tokenizer.train { texts = { "abab cdcd" }, vocab = 259, special = { "ab" } }
+  expect.equal(reserved:id "ab", 0)
+  expect.equal(reserved:token(257), "cd")
+  expect.equal(reserved:token(258), "ba")
+end)
+
+test("a piece that is a word need not be merged, but is never a special token", function()
+  local bytes = {}
+  for byte = 0, 255 do bytes[byte + 1] = string.char(byte) end
+  local whole = core.bpe { label = "whole", words = { table.unpack(bytes) }, merges = {}, added = {},
+                           patterns = { "abc|<s>" }, whole_words = true }
+  expect_ids(whole, "abc", "97 98 99")
+  bytes[257], bytes[258] = "abc", "<s>"
+  whole = core.bpe { label = "whole", words = bytes, merges = {},
+                     added = { { id = 257, special = true } }, patterns = { "abc|<s>" }, whole_words = true }
+  expect_ids(whole, "abcab<s>", "256 97 98 60 115 62")
+  expect.equal(join(whole:encode("abc<s>", true)), "256 257")
+end)
 
 -- ---- how text is cut ----
 
@@ -209,106 +222,113 @@ local function cutter(...)
   return core.bpe(parts)
 end
 
-local cuts = { -- text, ids, patterns
-  { "abcabc", "259 259" },                       -- one piece
-  { "abcabc", "97 257 97 257", "a" },            -- a match is a piece, what lies between is one
-  { "abcabc", "256 258 257", "ab|ca" },
-  { "abcabc", "256 99 256 99", "(?=c)" },        -- an empty match cuts
-  { "abcabc", "97 98 99 97 98 99", "" },
-  { "abcabc", "256 99 256 99", "abc", "c" },     -- the second cuts what the first made
-  { "abc", "97 257", "a", "(?<=a)b" },           -- and sees nothing else
-  { "abc\nabc", "97 257 10 97 257", "^." },      -- at every line
-  { "ab\xffca", "256 255 258", "[^x]+" },        -- no expression sees what is no text
-}
-for _, case in ipairs(cuts) do
-  expect_ids(cutter(table.unpack(case, 3)), case[1], case[2])
-end
-expect_error('cutter: malformed pattern "a(": at byte 3: missing closing parenthesis', cutter, "a(")
-expect_error("cutter: malformed pattern \"\\C\"", cutter, "\\C")
-expect_error("9 patterns in a row", cutter, "", "", "", "", "", "", "", "", "")
-local slow = cutter "(?:a+)+[bc]"
-expect_error("encode: the pattern gives up at byte 1 of a text or piece of 3000 bytes",
-             slow.encode, slow, ("a"):rep(3000))
-expect_ids(slow, "aab", "97 256")
+local slow
+test("patterns cut the text", function()
+  local cuts = { -- text, ids, patterns
+    { "abcabc", "259 259" },                       -- one piece
+    { "abcabc", "97 257 97 257", "a" },            -- a match is a piece, what lies between is one
+    { "abcabc", "256 258 257", "ab|ca" },
+    { "abcabc", "256 99 256 99", "(?=c)" },        -- an empty match cuts
+    { "abcabc", "97 98 99 97 98 99", "" },
+    { "abcabc", "256 99 256 99", "abc", "c" },     -- the second cuts what the first made
+    { "abc", "97 257", "a", "(?<=a)b" },           -- and sees nothing else
+    { "abc\nabc", "97 257 10 97 257", "^." },      -- at every line
+    { "ab\xffca", "256 255 258", "[^x]+" },        -- no expression sees what is no text
+  }
+  for _, case in ipairs(cuts) do
+    expect_ids(cutter(table.unpack(case, 3)), case[1], case[2])
+  end
+  expect.raises('cutter: malformed pattern "a(": at byte 3: missing closing parenthesis', cutter, "a(")
+  expect.raises("cutter: malformed pattern \"\\C\"", cutter, "\\C")
+  expect.raises("9 patterns in a row", cutter, "", "", "", "", "", "", "", "", "")
+  slow = cutter "(?:a+)+[bc]"
+  expect.raises("encode: the pattern gives up at byte 1 of a text or piece of 3000 bytes", slow.encode, slow,
+                ("a"):rep(3000))
+  expect_ids(slow, "aab", "97 256")
+end)
 
--- ---- token buffers ----
+test("token buffers", function()
+  local buffer = core.token_buffer()
+  expect.equal(#buffer, 0)
+  expect.equal(tostring(buffer), "token buffer of 0")
+  expect.equal(buffer:take():size(1), 0)
+  expect.equal(trained:append("the cat", buffer), trained:count "the cat")
+  buffer:push(0)
+  expect.equal(trained:append("<|endoftext|>", buffer, found), 1)
+  local count = #buffer
+  local ids = buffer:take()
+  expect.equal(#buffer, 0)
+  expect.equal(ids.dtype, "i32")
+  expect.equal(ids:count(), count)
+  expect.compare(count, ">", 2)
+  expect.equal(trained:decode(ids), "the cat<|endoftext|><|endoftext|>")
+  expect.equal(trained:decode(ids:to "i64"), trained:decode(ids:totable()))
+  expect.raises("expected a token buffer, got a table", trained.append, trained, "a", {})
+  expect.raises("push: expected a token id from 0 to 2147483647, got -1", buffer.push, buffer, -1)
+  expect.raises("call methods with a colon", trained.bpe.encode, buffer, "a")
+  expect.yes(slow.append)
+  expect.no(pcall(slow.append, slow, ("a"):rep(3000), buffer))
+  expect.equal(#buffer, 0)
+end)
 
-local buffer = core.token_buffer()
-assert(#buffer == 0 and tostring(buffer) == "token buffer of 0")
-assert(buffer:take():size(1) == 0)
-assert(trained:append("the cat", buffer) == trained:count "the cat")
-buffer:push(0)
-assert(trained:append("<|endoftext|>", buffer, found) == 1)
-local count = #buffer
-local ids = buffer:take()
-assert(#buffer == 0 and ids.dtype == "i32" and ids:count() == count and count > 2)
-assert(trained:decode(ids) == "the cat<|endoftext|><|endoftext|>")
-assert(trained:decode(ids:to "i64") == trained:decode(ids:totable()))
-expect_error("expected a token buffer, got a table", trained.append, trained, "a", {})
-expect_error("push: expected a token id from 0 to 2147483647, got -1", buffer.push, buffer, -1)
-expect_error("call methods with a colon", trained.bpe.encode, buffer, "a")
-assert(slow.append and not pcall(slow.append, slow, ("a"):rep(3000), buffer) and #buffer == 0)
+test("any number of threads", function()
+  local LETTERS = {}
+  for digit = 0, 9 do LETTERS[tostring(digit)] = string.char(103 + digit) end
+  local many = {} -- more different pieces than a worker has room for at once, and one that is large
+  for i = 1, 27 do
+    local words = {}
+    for k = 1, 3000 do words[k] = ("%x"):format(i * 7919 + k * k):gsub("%d", LETTERS) end
+    many[i] = table.concat(words, " q")
+  end
+  many[#many + 1] = ("xyz"):rep(400000)
+  local threads = bam.threads()
+  local files = {}
+  for n = 1, 3 do
+    bam.threads(n)
+    files[n] = tokenizer.train { texts = many, vocab = 300 }:json()
+  end
+  bam.threads(threads)
+  expect.equal(files[1], files[2])
+  expect.equal(files[1], files[3])
+  local reversed, at = {}, #many + 1
+  for i, text in ipairs(many) do reversed[at - i] = text end
+  local function next_text()
+    at = at - 1
+    return many[at]
+  end
+  expect.equal(tokenizer.train { texts = next_text, vocab = 300 }:json(), files[1])
+  expect.equal(tokenizer.train { texts = reversed, vocab = 300 }:json(), files[1])
+end)
 
--- ---- any number of threads ----
-
-local LETTERS = {}
-for digit = 0, 9 do LETTERS[tostring(digit)] = string.char(103 + digit) end
-local many = {} -- more different pieces than a worker has room for at once, and one that is large
-for i = 1, 27 do
-  local words = {}
-  for k = 1, 3000 do words[k] = ("%x"):format(i * 7919 + k * k):gsub("%d", LETTERS) end
-  many[i] = table.concat(words, " q")
-end
-many[#many + 1] = ("xyz"):rep(400000)
-local threads = bam.threads()
-local files = {}
-for n = 1, 3 do
-  bam.threads(n)
-  files[n] = tokenizer.train { texts = many, vocab = 300 }:json()
-end
-bam.threads(threads)
-assert(files[1] == files[2] and files[1] == files[3])
-local reversed, at = {}, #many + 1
-for i, text in ipairs(many) do reversed[at - i] = text end
-local function next_text()
-  at = at - 1
-  return many[at]
-end
-assert(tokenizer.train { texts = next_text, vocab = 300 }:json() == files[1])
-assert(tokenizer.train { texts = reversed, vocab = 300 }:json() == files[1])
-
--- ---- what is refused ----
-
-local train = tokenizer.train
-expect_error("the text gives only 259 words, not 300; ask for vocab = 259 or add text", train,
-             { texts = { "abc" }, vocab = 300 })
-expect_error("a vocabulary of 256 is too small for 256 bytes and 1 special tokens; it needs at "
-             .. "least 257", train, { texts = { "abc" }, vocab = 256 })
-expect_error("no option `vocabs`; did you mean `vocab`?", train, { texts = {}, vocabs = 9 })
-expect_error("option `texts` is missing", train, {})
-expect_error("option texts: expected a list of texts or a function, got 5", train, { texts = 5 })
-expect_error("text 2: expected a string, got 5", train, { texts = { "a", 5 } })
-expect_error("special token 1 has 1 bytes; it needs at least 2", train,
-             { texts = {}, vocab = 257, special = { "<" } })
-expect_error("special token 2 is there twice", train,
-             { texts = {}, vocab = 258, special = { "<s>", "<s>" } })
-expect_error("special token 1: it is not UTF-8", train, { texts = {}, special = { "<\xff>" } })
-expect_error("is what tokenizer.json calls another word", train,
-             { texts = { " the the the" }, vocab = 260, special = { "Ġthe" } })
-expect_error("malformed pattern \"[\"", train, { texts = {}, pattern = "[" })
-expect_error("encode: text: expected a string, got 5", trained.encode, trained, 5)
-expect_error("encode: no option `spcial`; did you mean `special`?", trained.encode, trained, "a",
-             { spcial = true })
-expect_error("decode: no token has the id 300; there are 0 to 299", trained.decode, trained,
-             { 300 })
-expect_error("decode: expected token ids, which count from 0, got 1.5 at position 2",
-             trained.decode, trained, { 1, 1.5 })
-expect_error("decode: token ids are integers, but the tensor is f32", trained.decode, trained,
-             bam.zeros(2))
-expect_error("expected a list of token ids or a tensor", trained.decode, trained, "a")
-expect_error('expected a tokenizer, got the string "a"; call methods with a colon', trained.encode,
-             "a")
-expect_error("bam.tokenizer has no `lod`; did you mean `load`?",
-             function() return tokenizer.lod end)
-assert(tostring(trained) == "tokenizer of 300 words, 1 of them special: <|endoftext|>")
-assert(tokenizer.is(trained) and not tokenizer.is {})
+test("what is refused", function()
+  local train = tokenizer.train
+  expect.raises("the text gives only 259 words, not 300; ask for vocab = 259 or add text", train,
+                { texts = { "abc" }, vocab = 300 })
+  expect.raises("a vocabulary of 256 is too small for 256 bytes and 1 special tokens; it needs at "
+                .. "least 257", train, { texts = { "abc" }, vocab = 256 })
+  expect.raises("no option `vocabs`; did you mean `vocab`?", train, { texts = {}, vocabs = 9 })
+  expect.raises("option `texts` is missing", train, {})
+  expect.raises("option texts: expected a list of texts or a function, got 5", train, { texts = 5 })
+  expect.raises("text 2: expected a string, got 5", train, { texts = { "a", 5 } })
+  expect.raises("special token 1 has 1 bytes; it needs at least 2", train,
+                { texts = {}, vocab = 257, special = { "<" } })
+  expect.raises("special token 2 is there twice", train, { texts = {}, vocab = 258, special = { "<s>", "<s>" } })
+  expect.raises("special token 1: it is not UTF-8", train, { texts = {}, special = { "<\xff>" } })
+  expect.raises("is what tokenizer.json calls another word", train,
+                { texts = { " the the the" }, vocab = 260, special = { "Ġthe" } })
+  expect.raises("malformed pattern \"[\"", train, { texts = {}, pattern = "[" })
+  expect.raises("encode: text: expected a string, got 5", trained.encode, trained, 5)
+  expect.raises("encode: no option `spcial`; did you mean `special`?", trained.encode, trained, "a",
+                { spcial = true })
+  expect.raises("decode: no token has the id 300; there are 0 to 299", trained.decode, trained, { 300 })
+  expect.raises("decode: expected token ids, which count from 0, got 1.5 at position 2", trained.decode, trained,
+                { 1, 1.5 })
+  expect.raises("decode: token ids are integers, but the tensor is f32", trained.decode, trained, bam.zeros(2))
+  expect.raises("expected a list of token ids or a tensor", trained.decode, trained, "a")
+  expect.raises('expected a tokenizer, got the string "a"; call methods with a colon', trained.encode, "a")
+  expect.raises("bam.tokenizer has no `lod`; did you mean `load`?",
+               function() return tokenizer.lod end)
+  expect.equal(tostring(trained), "tokenizer of 300 words, 1 of them special: <|endoftext|>")
+  expect.yes(tokenizer.is(trained))
+  expect.no(tokenizer.is {})
+end)

@@ -3,8 +3,14 @@
 package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local core = require "bam.core"
 local small = require "small_run"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
-local RECIPE = [[
+local directory
+local cleanup <close> = setmetatable({}, { __close = function() small.remove(directory) end })
+
+test("a mixture of foreign models trains and samples", function()
+  local RECIPE = [[
 local bam = require "bam"
 local opt = bam.options { batch = 4, context = 16 }
 local text = bam.corpus({ law = "law.txt", general = "general.txt" },
@@ -21,12 +27,11 @@ print("from", bam.evaluate(bam.load(experts[1]), text.heldout).average.perplexit
 print("to", result.average.perplexity)
 ]]
 
-local directory = small.directory((RECIPE:gsub("EXPERTS", string.format("%q",
-                                                core.absolute "tests/golden/experts"))))
-local cleanup <close> = setmetatable({}, { __close = function() small.remove(directory) end })
-local output, fine = small.run(directory)
-assert(fine, output)
-local from = tonumber(output:match "from%s+(%S+)")
-local to = tonumber(output:match "to%s+(%S+)")
-assert(to < 0.5 * from, output)
-print "train_directories: ok"
+  directory = small.directory((RECIPE:gsub("EXPERTS", string.format("%q",
+                                                  core.absolute "tests/golden/experts"))))
+  local output, fine = small.run(directory)
+  expect.yes(fine, output)
+  local from = tonumber(output:match "from%s+(%S+)")
+  local to = tonumber(output:match "to%s+(%S+)")
+  expect.compare(to, "<", 0.5 * from, output)
+end)

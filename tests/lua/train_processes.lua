@@ -4,6 +4,8 @@
 package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local core = require "bam.core"
 local small = require "small_run"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 -- The recipe, waiting in step 5 of the seed until there is a file `go`.
 local WAITING = small.RECIPE:gsub("phase.eval_tokens = 64", [[%0
@@ -55,54 +57,61 @@ local function ending(directory)
   return core.read_file(directory .. "/log"), tonumber(core.read_file(directory .. "/status"))
 end
 
-local undisturbed = new_directory()
-local _, fine = small.run(undisturbed)
-assert(fine)
-local expected = small.digests(undisturbed)
-
--- ---- two processes ----
+local _, fine, expected
+test("a run that nothing disturbs", function()
+  local undisturbed = new_directory()
+  _, fine = small.run(undisturbed)
+  expect.yes(fine)
+  expected = small.digests(undisturbed)
+end)
 
 local directory = new_directory(WAITING)
-start(directory)
-local output
-output, fine = small.run(directory)
-assert(not fine and output:find "seed is being trained by process %d+", output)
-assert(output:find("wait for it", 1, true) and not output:find "traceback", output)
-touch(directory, "go")
-local log, status = ending(directory)
-assert(status == 0, log)
-small.assert_same(expected, small.digests(directory))
 
--- ---- signals ----
-
-for _, signal in ipairs { "TERM", "INT", "HUP" } do
-  directory = new_directory(WAITING)
+local output, log, status
+test("two processes", function()
   start(directory)
-  os.execute(string.format("kill -%s %d", signal, pid_of(directory)))
+  output, fine = small.run(directory)
+  expect.no(fine, output)
+  expect.yes(output:find "seed is being trained by process %d+", output)
+  expect.contains(output, "wait for it")
+  expect.no(output:find "traceback", output)
+  touch(directory, "go")
   log, status = ending(directory)
-  assert(status == 1, log)
-  assert(log:find(string.format("SIG%s: seed is saved at step 5 of 10. To go on type: "
-                                .. "bamlua recipe.lua --cache cache", signal), 1, true), log)
-  assert(not log:find "traceback", log)
+  expect.equal(status, 0, log)
+  small.assert_same(expected, small.digests(directory))
+end)
+
+test("signals", function()
+  for _, signal in ipairs { "TERM", "INT", "HUP" } do
+    directory = new_directory(WAITING)
+    start(directory)
+    os.execute(string.format("kill -%s %d", signal, pid_of(directory)))
+    log, status = ending(directory)
+    expect.equal(status, 1, log)
+    expect.contains(log, string.format("SIG%s: seed is saved at step 5 of 10. To go on type: "
+                                  .. "bamlua recipe.lua --cache cache", signal))
+    expect.no(log:find "traceback", log)
+    touch(directory, "go")
+    output, fine = small.run(directory)
+    expect.yes(fine, output)
+    expect.contains(output, "seed  done: 10 steps")
+    small.assert_same(expected, small.digests(directory))
+  end
+end)
+
+test("a second signal", function()
+  directory = new_directory(WAITING)
+  touch(directory, "hold")
+  start(directory)
+  local pid = pid_of(directory)
+  os.execute(string.format("kill -INT %d; sleep 0.05; kill -INT %d", pid, pid))
+  log, status = ending(directory)
+  expect.equal(status, 130, log)
+  expect.no(log:find "is saved", log)
+  os.remove(directory .. "/hold")
   touch(directory, "go")
   output, fine = small.run(directory)
-  assert(fine and output:find("seed  done: 10 steps", 1, true), output)
+  expect.yes(fine, output)
   small.assert_same(expected, small.digests(directory))
-end
+end)
 
--- ---- a second signal ----
-
-directory = new_directory(WAITING)
-touch(directory, "hold")
-start(directory)
-local pid = pid_of(directory)
-os.execute(string.format("kill -INT %d; sleep 0.05; kill -INT %d", pid, pid))
-log, status = ending(directory)
-assert(status == 130 and not log:find "is saved", log)
-os.remove(directory .. "/hold")
-touch(directory, "go")
-output, fine = small.run(directory)
-assert(fine, output)
-small.assert_same(expected, small.digests(directory))
-
-print "train_processes: ok"
