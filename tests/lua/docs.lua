@@ -49,8 +49,8 @@ for name in MAKEFILE:gmatch "%f[^\n\0]([%l-]+):[^=]" do TARGETS[name] = true end
 for name in MAKEFILE:gmatch "\n(deps%-%l+)_packages" do TARGETS[name] = true end
 
 local function check_commands(page)
-  for name in page.text:gmatch "%f[%w]make ([%l-]+)[`%s,]" do
-    if page.text:find(string.format("`make %s", name), 1, true) or page.text:find(string.format("\n    make %s", name), 1, true) then
+  for _, pattern in ipairs { "`make ([%l-]+)", "\n    make ([%l-]+)", ", make ([%l-]+)" } do
+    for name in page.text:gmatch(pattern) do
       expect.yes(TARGETS[name], string.format("%s names `make %s`, a command of the Makefile", page.path, name))
     end
   end

@@ -75,7 +75,9 @@ local function run_in_scratch(command, input)
   local path = os.tmpname()
   os.remove(path)
   core.make_directory(path)
-  local cleanup <close> = setmetatable({}, { __close = function() os.execute(string.format("rm -rf %s", quoted(path))) end })
+  local cleanup <close> = setmetatable({}, { __close = function()
+    os.execute(string.format("rm -rf %s", quoted(path)))
+  end })
   core.write_file(path .. "/.input", input)
   local pipe = io.popen(string.format("cd %s && { %s; } <.input 2>&1", quoted(path), command))
   local output = pipe:read "a"
@@ -102,8 +104,8 @@ local function check_fragment(block)
   if not chunk and not fine then error(string.format("%s:%d: %s", block.path, block.line, message), 0) end
 end
 
--- A session: the lines after a prompt are typed; without a terminal bamlua echoes them, so that all it prints is what the
--- page shows.
+-- A session: the lines after a prompt are typed. Without a terminal bamlua echoes them, so that all it prints is what
+-- the page shows.
 local function check_session(block, program)
   local input = {}
   for typed in block.text:gmatch "\n>>? ([^\n]*)" do input[#input + 1] = typed end
