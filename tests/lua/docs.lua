@@ -120,3 +120,13 @@ test("wrong output, errors and lost files are noticed", in_scratch(function(bloc
     pages.run(blocks_of("```console\n$ build/bamlua -i\n> 1 + 1\n3\n```\n")[1], PROGRAM)
   end)
 end))
+
+test("lost links, paths and commands are noticed", function()
+  local function page(text) return { path = "docs/planted.md", text = text } end
+  check_links(page "[fine](README.md#documentation), [far](https://example.org/x)")
+  expect.raises("links to lost.md", check_links, page "[lost](lost.md)")
+  check_paths(page "`engine/ops/list.h`, `engine/ops/*.c`, `tests/lua/NAME.lua`")
+  expect.raises("names engine/lost.c", check_paths, page "see `engine/lost.c`.")
+  check_commands(page "`make test`, or `make deps-test`")
+  expect.raises("names `make tests`", check_commands, page "`make tests`")
+end)
