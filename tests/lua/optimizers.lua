@@ -510,6 +510,7 @@ test("a definition prints its options, and help tells them", function()
   local d = sign(true)
   expect.equal(tostring(d), "optimizer FlatSign: beta = 0.5 (a number from 0 to below 1), lr = 0.1 (a number of at "
                .. "least 0), weight_decay = 0.1 (a number of at least 0)")
-  local lines = table.concat(getmetatable(d).__help(d), "\n")
+  local lines = table.concat(getmetatable(d).__doc(d).text, "\n")
   expect.contains(lines, "beta = 0.5 (a number from 0 to below 1): of the momentum")
+  expect.same(optim.Optimiser, optim.Optimizer, "the name before version 0.2")
 end)

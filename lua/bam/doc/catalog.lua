@@ -25,6 +25,22 @@ function M.is_class(value)
   return metatable and tostring(rawget(metatable, "__name")):find "^class " ~= nil
 end
 
+--- What an object that is called like a function says about itself: the result of its metamethod __doc, a comment
+--- { text, params, returns, fields } and the names of its parameters. Nil of everything else.
+---@param value any
+---@return table? comment
+---@return string[]? parameters
+function M.own_comment(value)
+  local metatable = type(value) == "table" and debug.getmetatable(value)
+  local describe = metatable and rawget(metatable, "__doc")
+  if describe then return describe(value) end
+end
+
+--- Is it a function, or an object that is documented as one?
+---@param value any
+---@return boolean
+function M.is_function(value) return type(value) == "function" or M.own_comment(value) ~= nil end
+
 -- The loaded module that a table is: "bam.nn".
 local function module_of(value)
   for name, loaded in next, package.loaded do
@@ -32,11 +48,9 @@ local function module_of(value)
   end
 end
 
-local function is_function(value) return type(value) == "function" end
-
 -- Add the functions of `t`, named "PATH.name" or, as methods, "PATH:name".
 local function add_functions(items, t, path, separator)
-  for _, name in ipairs(M.names(t, is_function)) do
+  for _, name in ipairs(M.names(t, M.is_function)) do
     items[#items + 1] = { path = path .. separator .. name, name = name, value = t[name],
                           kind = separator == ":" and "method" or "function", owner = path }
   end
@@ -48,7 +62,7 @@ local function add_module(items, t, path, module)
   for _, name in ipairs(M.names(t, function(value) return type(value) == "table" end)) do
     local value, inner = t[name], path .. "." .. name
     local submodule = module_of(value)
-    if M.is_class(value) or name == "Module" or name == "Optimiser" then
+    if M.is_class(value) or name == "Module" or name == "Optimizer" then
       items[#items + 1] = { path = inner, name = name, value = value, kind = "class", owner = path, module = submodule }
       add_functions(items, value, inner, ":")
     elseif submodule and path == "bam" then

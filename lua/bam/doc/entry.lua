@@ -1,14 +1,17 @@
 -- What is documented about one function, whether it is written in Lua or in C.
+local catalog = require "bam.doc.catalog"
 local native = require "bam.doc.native"
 local source = require "bam.doc.source"
 
 local M = {}
 
---- The documentation of a function: its comment, the names of its parameters without self, the name that it has in
+--- The documentation of a function, or of an object that is called like one: its comment, the names of its parameters without self, the name that it has in
 --- its source, and whether it is an op. A function without a comment has one without text.
----@param f function
+---@param f function|table
 ---@return { comment: table, parameters: string[], name: string?, op: table? }
 function M.of_function(f)
+  local own, own_parameters = catalog.own_comment(f)
+  if own then return { comment = own, parameters = own_parameters } end
   local found = native.all().by_function[f]
   if found then
     local names = {}

@@ -38,7 +38,7 @@ local function index_items()
   local by_path, open = {}, {}
   for _, item in ipairs(catalog.items()) do
     by_path[item.path] = item
-    local is_op = type(item.value) == "function" and entries.of_function(item.value).op
+    local is_op = catalog.is_function(item.value) and entries.of_function(item.value).op
     if item.kind ~= "method" and item.path ~= "bam" and not is_op then open[item.path] = true end
   end
   return by_path, open

@@ -149,26 +149,11 @@ local function help_function(name, f)
   say(lines)
 end
 
---- What a table says of itself, by the metamethod __help; nil when it has none.
-local function own_lines(t)
-  local metatable = type(t) == "table" and debug.getmetatable(t)
-  local help = metatable and rawget(metatable, "__help")
-  return is_function(help) and help(t) or nil
-end
-
-local function is_described(value) return is_function(value) or own_lines(value) ~= nil end
-
---- The first line of it, for lists.
-local function own_sentence(t)
-  local lines = own_lines(t)
-  return lines and (lines[2] or lines[1]):match "^(.-%.)%s" or lines and lines[2]
-end
-
 --- The functions of a table, one a line; without a class's init, which is how the class is called.
 local function say_functions(t)
-  for _, key in ipairs(catalog.names(t, is_described)) do
+  for _, key in ipairs(catalog.names(t, catalog.is_function)) do
     if key ~= "init" or not catalog.is_class(t) then
-      io.write(("  %-20s %s\n"):format(key, own_sentence(t[key]) or first_sentence(t[key])))
+      io.write(("  %-20s %s\n"):format(key, first_sentence(t[key])))
     end
   end
 end
@@ -192,7 +177,7 @@ local function help_table(name, t)
   local call = catalog.is_class(t) and t.init or metatable and rawget(metatable, "__call")
   if is_function(call) then say(function_lines(name or item and item.path, call)) end
   say_functions(t)
-  say_names("Also:", catalog.names(t, function(value) return not is_described(value) end))
+  say_names("Also:", catalog.names(t, function(value) return not catalog.is_function(value) end))
 end
 
 --- The methods that an object has from a table; nil if it is a class or a plain table.
@@ -263,9 +248,7 @@ function show(...)
   local methods = kind == "table" and methods_of(subject)
   if select("#", ...) == 0 then
     help_overview()
-  elseif own_lines(subject) then
-    say(own_lines(subject))
-  elseif kind == "function" then
+  elseif catalog.is_function(subject) then
     local item = not name and item_of(subject)
     help_function(name or item and item.path, subject)
   elseif kind ~= "table" then

@@ -266,19 +266,21 @@ function metatable:__tostring()
   return string.format("optimizer %s: %s", self.name, table.concat(parts, ", "))
 end
 
---- What help() prints.
----@return string[] lines
-function metatable:__help()
-  local lines = { string.format("bam.optim.%s(params, options)", self.name) }
-  if not self.is_builtin then lines[1] = string.format("%s(params, options)", self.name) end
-  for line in self.doc:gmatch "[^\n]+" do lines[#lines + 1] = line end
-  lines[#lines + 1] = "Options:"
+--- What help() and the reference say: a doc comment as bam.doc has them, and the names of the parameters.
+---@return table comment
+---@return string[] parameters
+function metatable:__doc()
+  local text = {}
+  for line in string.gmatch(self.doc .. "\n", "(.-)\n") do text[#text + 1] = line end
+  text[#text + 1] = ""
   for _, name in ipairs(check.sorted_names(self.spec)) do
     local rule = self.spec[name]
-    lines[#lines + 1] = string.format("  %s%s", show_option(name, rule),
-                                      rule.doc and string.format(": %s", rule.doc) or "")
+    text[#text + 1] = string.format("  %s%s", show_option(name, rule), rule.doc and string.format(": %s", rule.doc) or "")
   end
-  return lines
+  return { text = text, fields = {}, returns = { { type = "table", text = "optimizer" } },
+           params = { { name = "params", type = "table", text = "a module, a list of tensors, or of groups" },
+                      { name = "options", type = "table", text = "see above", optional = true } } },
+         { "params", "options" }
 end
 
 return M

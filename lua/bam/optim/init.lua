@@ -17,7 +17,6 @@ local check = require "bam.check"
 local definition = require "bam.optim.definition"
 
 local M = { Optimizer = require("bam.optim.optimizer").Optimizer }
-M.Optimiser = M.Optimizer -- its name before version 0.2
 
 -- The registry of bam's own: a file each.
 for _, name in ipairs { "adamw", "lion", "muon", "sgd" } do
@@ -55,4 +54,9 @@ end
 ---@return table definition
 function M.define(what) return definition.define(what) end
 
-return check.guard(M, "bam.optim")
+check.guard(M, "bam.optim")
+local unknown = getmetatable(M).__index
+getmetatable(M).__index = function(t, name) -- Optimiser: its name before version 0.2
+  return name == "Optimiser" and M.Optimizer or unknown(t, name)
+end
+return M
