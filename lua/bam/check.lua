@@ -168,19 +168,26 @@ function M.value(what, value, kind)
   return result
 end
 
---- Is it the name of a kind?
----@param kind any
----@return boolean
-function M.is_kind(kind) return kinds[kind] ~= nil end
-
---- The names of all kinds, sorted.
----@return string[]
-function M.kinds() return M.sorted_names(kinds) end
-
 --- What a value of a kind is: "a number above 0".
 ---@param kind string
 ---@return string
 function M.kind_text(kind) return kinds[kind][1] end
+
+--- Check the rule { kind, default } of an option that a script defines.
+---@param what string for messages
+---@param name any of the option
+---@param rule any
+function M.rule(what, name, rule)
+  if type(name) ~= "string" or not name:find "^%a[%w_]*$" then
+    M.fail("%s: options: expected names of letters, digits and _, got %s", what, M.describe(name))
+  end
+  M.value(string.format("%s: options.%s", what, name), rule, "table")
+  if kinds[rule[1]] == nil then
+    M.fail("%s: options.%s: expected { kind, default }, as in { \"rate\", 0.1 }; kinds are %s", what, name,
+           table.concat(M.sorted_names(kinds), ", "))
+  end
+  if rule[2] ~= nil then M.value(string.format("%s: default of option %s", what, name), rule[2], rule[1]) end
+end
 
 --- The end of a message: "; did you mean `x`?", or nothing when no name is near.
 ---@param word any

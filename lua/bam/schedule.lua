@@ -45,64 +45,182 @@ end
 
 local function progress(step, total) return total > 1 and (step - 1) / (total - 1) or 0.0 end
 
-local function check_warmup(what, warmup)
-  if warmup >= 1 and not math.tointeger(warmup) then
-    check.fail("%s: option warmup: %g is neither a share below 1 nor a whole number of steps", what,
-               warmup)
+-- ---- kinds of schedules ----
+
+local Kind = { __name = "kind of schedule" } -- metatable
+
+-- A number of steps given as a share of the run if below 1.
+local function steps_of(given, total)
+  return given < 1 and math.floor(given * total + 0.5) or math.min(given, total)
+end
+
+local function check_steps(what, name, given)
+  if given >= 1 and not math.tointeger(given) then
+    check.fail("%s: option %s: %g is neither a share below 1 nor a whole number of steps", what, name, given)
   end
 end
 
--- The warm-up, then rest(progress through what is left), where rest(0) is the full value.
-local function warmed(warmup, rest)
+local function check_result(text, value, step, total)
+  if type(value) ~= "number" or value ~= value then
+    check.fail("schedule: %s gave %s at step %d of %d; it must give a number", text, check.describe(value), step, total)
+  end
+  return value
+end
+
+-- The values: a warm-up, then value(o, progress through the other steps), which is the full value at 0.
+local function values_of(kind, text, o)
+  local function value(p, step, total) return check_result(text, kind.value(o, p, step, total), step, total) end
   return function(step, total)
-    local steps = warmup < 1 and math.floor(warmup * total + 0.5) or math.min(warmup, total)
-    if step <= steps then return rest(0.0) * (step / steps) end
+    local steps = steps_of(o.warmup, total)
+    if step <= steps then return value(0.0, steps, total) * (step / steps) end
     local first = math.max(steps, 1)
-    return rest(total > first and (step - first) / (total - first) or 0.0)
+    return value(total > first and (step - first) / (total - first) or 0.0, step, total)
   end
 end
 
---- A constant value, optionally after a warm-up.
----@param value number|{ value: number, warmup?: number } warmup is 0 by default
----@return schedule
-function M.constant(value)
-  if type(value) ~= "table" then
-    value = { value = check.value("schedule.constant: value", value, "number") }
+local function show(value)
+  if type(value) == "number" then return string.format("%g", value) end
+  return type(value) == "string" and string.format("%q", value) or tostring(value)
+end
+
+-- "cosine { peak = 1, warmup = 0, floor = 0.1 }": what is needed first, then the warm-up, then the rest.
+local function text_of(kind, o)
+  if kind.single and o.warmup == 0 and #kind.order == 2 then return show(o[kind.single]) end
+  local parts = {}
+  for _, name in ipairs(kind.order) do
+    if o[name] ~= nil then parts[#parts + 1] = string.format("%s = %s", name, show(o[name])) end
   end
-  local o = check.options("schedule.constant", value,
-                          { value = { "number" }, warmup = { "rate", 0 } })
-  check_warmup("schedule.constant", o.warmup)
-  local text = o.warmup == 0 and "%g" or "constant { value = %g, warmup = %g }"
-  return new(string.format(text, o.value, o.warmup),
-             warmed(o.warmup, function() return o.value end))
+  return string.format("%s { %s }", kind.name, table.concat(parts, ", "))
 end
 
---- A straight line from one value to another.
----@param options { from: number, to: number, warmup?: number } warmup is 0 by default
+--- A schedule of this kind.
+---@param options table
 ---@return schedule
-function M.linear(options)
-  local o = check.options("schedule.linear", options,
-                          { from = { "number" }, to = { "number" }, warmup = { "rate", 0 } })
-  check_warmup("schedule.linear", o.warmup)
-  local function line(p) return o.from * (1 - p) + o.to * p end
-  return new(string.format("linear { from = %g, to = %g, warmup = %g }", o.from, o.to, o.warmup),
-             warmed(o.warmup, line))
+function Kind:__call(options)
+  local what = string.format("schedule.%s", self.name)
+  if self.single and type(options) ~= "table" then
+    local name = string.format("%s: %s", what, self.single)
+    options = { [self.single] = check.value(name, options, self.options[self.single][1]) }
+  end
+  local o = check.options(what, options, self.options)
+  check_steps(what, "warmup", o.warmup)
+  if self.check then self.check(what, o) end
+  local text = text_of(self, o)
+  return new(text, values_of(self, text, o))
 end
 
---- Half a cosine from `peak` down to `floor` * `peak`.
----@param options { peak: number, warmup?: number, floor?: number } warmup and floor are 0 by default
----@return schedule
-function M.cosine(options)
-  local o = check.options("schedule.cosine", options,
-                          { peak = { "number" }, warmup = { "rate", 0 }, floor = { "share", 0 } })
-  check_warmup("schedule.cosine", o.warmup)
-  local function wave(p)
+function Kind:__tostring() return string.format("schedule %s", self.name) end
+
+--- What help() and the reference say of it.
+---@return table comment
+---@return string[] parameters
+function Kind:__doc()
+  local fields, text = {}, {}
+  for line in string.gmatch(self.doc .. "\n", "(.-)\n") do text[#text + 1] = line end
+  text[#text + 1] = ""
+  for i, name in ipairs(self.order) do
+    local rule = self.options[name]
+    local default = rule[2] ~= nil and string.format(" = %s", show(rule[2])) or ""
+    local meaning = rule.doc and string.format(": %s", rule.doc) or ""
+    fields[i] = string.format("  %s%s (%s)%s", name, default, check.kind_text(rule[1]), meaning)
+  end
+  return { text = table.move(fields, 1, #fields, #text + 1, text), fields = {},
+           params = { { name = "options", type = self.single and "number|table" or "table", text = "see above" } },
+           returns = { { type = "schedule", text = "" } } }, { "options" }
+end
+
+local WARMUP = { "rate", 0, doc = "a linear rise to the full value: a share of the run if below 1, else steps" }
+
+-- The names of the options in the order in which they are shown.
+local function order_of(options)
+  local needed, others = {}, {}
+  for _, name in ipairs(check.sorted_names(options)) do
+    local list = options[name][2] == nil and not options[name].optional and needed or others
+    if name ~= "warmup" then list[#list + 1] = name end
+  end
+  needed[#needed + 1] = "warmup"
+  return table.move(others, 1, #others, #needed + 1, needed)
+end
+
+local kind_spec = { name = { "string" }, doc = { "string", "" }, options = { "table" }, value = { "callable" },
+                    check = { "callable", optional = true }, single = { "string", optional = true } }
+
+---@class schedule.Definition
+---@field name string for messages and printing
+---@field doc? string what help() prints
+---@field options table { name = { kind, default, doc = "..." } }, as for bam.optim.define; `warmup` is added
+---@field value fun(o: table, progress: number, step: integer, total: integer): number the value after the warm-up;
+--- progress is 0 at the end of the warm-up, which rises to that value, and 1 at the last step
+---@field check? fun(what: string, o: table) raises an error if options do not go together
+---@field single? string the option that a number in place of the table of options stands for
+
+--- Defines a kind of schedule. The result makes schedules: local lr = Mine { peak = 1e-3, warmup = 0.03 }. In the
+--- fingerprint of a phase a schedule counts by its values at all steps.
+---@param what schedule.Definition
+---@return table kind
+function M.define(what)
+  local kind = check.options("schedule.define", what, kind_spec)
+  local options = { warmup = WARMUP }
+  for name, rule in pairs(kind.options) do
+    check.rule(string.format("schedule.define: %s", kind.name), name, rule)
+    options[name] = rule
+  end
+  if kind.single and not kind.options[kind.single] then
+    check.fail("schedule.define: %s: single: there is no option `%s`", kind.name, kind.single)
+  end
+  kind.options, kind.order = options, order_of(options)
+  return setmetatable(kind, Kind)
+end
+
+M.constant = M.define {
+  name = "constant", doc = "A constant value, optionally after a warm-up: constant(0.1), or with options.",
+  options = { value = { "number" } }, single = "value",
+  value = function(o) return o.value end,
+}
+
+M.linear = M.define {
+  name = "linear", doc = "A straight line from one value to another.",
+  options = { from = { "number" }, to = { "number" } },
+  value = function(o, p) return o.from * (1 - p) + o.to * p end,
+}
+
+M.cosine = M.define {
+  name = "cosine", doc = "Half a cosine from `peak` down to `floor` * `peak`.",
+  options = { peak = { "number" }, floor = { "share", 0, doc = "a share of the peak" } },
+  value = function(o, p)
     return o.peak * (o.floor + (1 - o.floor) * 0.5 * (1 + math.cos(math.pi * p)))
-  end
-  return new(string.format("cosine { peak = %g, warmup = %g, floor = %g }", o.peak, o.warmup,
-                           o.floor),
-             warmed(o.warmup, wave))
-end
+  end,
+}
+
+-- What is left of the way down to the floor, at a share of the decay.
+local DECAYS = {
+  linear = function(p) return 1 - p end,
+  sqrt = function(p) return 1 - math.sqrt(p) end,
+  cosine = function(p) return 0.5 * (1 + math.cos(math.pi * p)) end,
+}
+
+-- Hu et al. 2024, MiniCPM, arXiv:2404.06395; the decay "sqrt" is of Hägele et al. 2024, arXiv:2405.18392.
+M.wsd = M.define {
+  name = "wsd",
+  doc = "Warm-up, stable, decay: constant at `peak` up to the last part of the run, then down to `floor` * `peak`.",
+  options = { peak = { "number" }, decay = { "rate", 0.2, doc = "a share of the run if below 1, else steps" },
+              floor = { "share", 0, doc = "a share of the peak" },
+              shape = { "string", "linear", doc = 'of the decay: "linear", "sqrt" or "cosine"' } },
+  check = function(what, o)
+    check_steps(what, "decay", o.decay)
+    if not DECAYS[o.shape] then
+      check.fail('%s: option shape: expected "linear", "sqrt" or "cosine", got "%s"', what, o.shape)
+    end
+  end,
+  value = function(o, _, step, total)
+    local decay = steps_of(o.decay, total)
+    local into = step - (total - decay)
+    if into <= 0 then return o.peak end
+    return o.peak * (o.floor + (1 - o.floor) * DECAYS[o.shape](into / decay))
+  end,
+}
+
+-- ---- schedules of lists and functions ----
 
 -- The value at progress p of checked points.
 local function interpolate(points, p)
@@ -185,11 +303,7 @@ local function from_function(f, convert)
   return new(text, function(step, total)
     local value = f(progress(step, total))
     if convert then value = convert(value) end
-    if type(value) ~= "number" or value ~= value then
-      check.fail("schedule: %s gave %s at step %d of %d; it must give a number", text,
-                 check.describe(value), step, total)
-    end
-    return value
+    return check_result(text, value, step, total)
   end)
 end
 

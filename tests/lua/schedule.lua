@@ -119,3 +119,44 @@ test("bad input", function()
         schedule.of(function() end), 1, 2)
   fails("bam.schedule has no `cosin`; did you mean `cosine`?", function() return schedule.cosin end)
 end)
+
+test("warm-up, stable, decay", function()
+  local wsd = schedule.wsd { peak = 4, warmup = 2, decay = 0.4, floor = 0.25 }
+  for step, value in ipairs { 2, 4, 4, 4, 4, 4, 3.25, 2.5, 1.75, 1 } do near(wsd(step, 10), value) end
+  local root = schedule.wsd { peak = 1, decay = 4, shape = "sqrt" }
+  for step, value in ipairs { 1, 1, 0.5, 1 - math.sqrt(0.5), 1 - math.sqrt(0.75), 0 } do near(root(step, 6), value) end
+  near(schedule.wsd { peak = 1, decay = 2, shape = "cosine" }(9, 10), 0.5)
+  near(schedule.wsd { peak = 1, decay = 100 }(5, 10), 0.5, "a decay longer than the run")
+  near(schedule.wsd { peak = 3, decay = 0 }(10, 10), 3, "no decay")
+  expect.equal(tostring(wsd), 'wsd { peak = 4, warmup = 2, decay = 0.4, floor = 0.25, shape = "linear" }')
+  fails('schedule.wsd: option shape: expected "linear", "sqrt" or "cosine", got "exp"', schedule.wsd,
+        { peak = 1, shape = "exp" })
+  fails("schedule.wsd: option decay: 1.5 is neither a share below 1 nor a whole number", schedule.wsd,
+        { peak = 1, decay = 1.5 })
+end)
+
+test("kinds of a script's own", function()
+  local root = schedule.define {
+    name = "inverse_root", options = { peak = { "number" }, timescale = { "size", 1, doc = "steps" } },
+    value = function(o, _, step) return o.peak * math.sqrt(o.timescale / math.max(step, o.timescale)) end,
+  }
+  local lr = root { peak = 2, timescale = 4, warmup = 4 }
+  for step, value in ipairs { 0.5, 1, 1.5, 2 } do near(lr(step, 64), value) end
+  near(lr(16, 64), 1)
+  near(lr:scaled(3)(64, 64), 1.5)
+  expect.equal(tostring(lr), "inverse_root { peak = 2, warmup = 4, timescale = 4 }")
+  expect.equal(schedule.is(lr), true)
+  near(schedule.sequence { { 0.5, root { peak = 1 } }, { 0.5, 7 } }(4, 16), 0.5, "in a sequence")
+  local first, second = root { peak = 2, timescale = 4 }, root { peak = 2, timescale = 5 }
+  expect.equal(schedule.digest(first, 9).digest, schedule.digest(root { peak = 2.0, timescale = 4 }, 9).digest)
+  expect.different(schedule.digest(first, 9).digest, schedule.digest(second, 9).digest)
+  fails("schedule.inverse_root: no option `peek`; did you mean `peak`?", root, { peek = 1 })
+  fails("schedule.inverse_root: option `peak` is missing", root, {})
+  local broken = schedule.define { name = "broken", options = {}, value = function() end }
+  fails("schedule: broken { warmup = 0 } gave nil at step 1 of 2; it must give a number", broken({}).at, broken {}, 1, 2)
+  fails("schedule.define: mine: options.a: expected { kind, default }", schedule.define,
+        { name = "mine", options = { a = { "numbr" } }, value = print })
+  fails("schedule.define: mine: single: there is no option `a`", schedule.define,
+        { name = "mine", options = {}, value = print, single = "a" })
+  fails("schedule.define: no option `valu`; did you mean `value`?", schedule.define, { name = "mine", valu = 1 })
+end)

@@ -5,8 +5,9 @@ local source = require "bam.doc.source"
 
 local M = {}
 
---- The documentation of a function, or of an object that is called like one: its comment, the names of its parameters without self, the name that it has in
---- its source, and whether it is an op. A function without a comment has one without text.
+--- The documentation of a function, or of an object that is called like one: its comment, the names of its parameters
+--- without self, the name that it has in its source, and whether it is an op. A function without a comment has one
+--- without text.
 ---@param f function|table
 ---@return { comment: table, parameters: string[], name: string?, op: table? }
 function M.of_function(f)

@@ -27,16 +27,8 @@ local RESERVED = { lr_scale = true, groups = true, decay = true, step = true, cl
                    module = true }
 
 local function check_rule(what, name, rule)
-  if type(name) ~= "string" or not name:find "^%a[%w_]*$" or RESERVED[name] then
-    check.fail("%s: options: an option cannot be called %s", what,
-               type(name) == "string" and string.format("`%s`", name) or check.describe(name))
-  end
-  check.value(string.format("%s: options.%s", what, name), rule, "table")
-  if not check.is_kind(rule[1]) then
-    check.fail("%s: options.%s: expected { kind, default }, as in { \"rate\", 0.1 }; kinds are %s", what, name,
-               table.concat(check.kinds(), ", "))
-  end
-  if rule[2] ~= nil then check.value(string.format("%s: default of option %s", what, name), rule[2], rule[1]) end
+  check.rule(what, name, rule)
+  if RESERVED[name] then check.fail("%s: options: an option cannot be called `%s`", what, name) end
 end
 
 -- The options of the live optimizer: the definition's own, and those that all have.
@@ -275,7 +267,8 @@ function metatable:__doc()
   text[#text + 1] = ""
   for _, name in ipairs(check.sorted_names(self.spec)) do
     local rule = self.spec[name]
-    text[#text + 1] = string.format("  %s%s", show_option(name, rule), rule.doc and string.format(": %s", rule.doc) or "")
+    local meaning = rule.doc and string.format(": %s", rule.doc) or ""
+    text[#text + 1] = string.format("  %s%s", show_option(name, rule), meaning)
   end
   return { text = text, fields = {}, returns = { { type = "table", text = "optimizer" } },
            params = { { name = "params", type = "table", text = "a module, a list of tensors, or of groups" },
