@@ -2,7 +2,9 @@
 -- an error that says so, nothing leaked, nothing broken.
 local bam = require "bam"
 local core = require "bam.core"
-local cases = dofile(arg[0]:match "^(.-)[^/]*$" .. "support/bindings.lua")
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
+local cases = require "tests.lua.support.bindings"
 
 -- What is made of several bindings.
 local function case(name, run) cases[#cases + 1] = { name = name, run = run } end
@@ -63,35 +65,34 @@ local function live_objects()
 end
 
 -- Run with the n-th allocation failing. Was there an n-th?
-local function fail_at(n, name, run)
+local function fail_at(n, run)
   local before = core.memory().requests
   core.fail_allocation(n)
   local ok, message = pcall(run)
   core.fail_allocation(0)
   local reached = core.memory().requests - before >= n
   if ok then
-    assert(not reached, ("%s: allocation %d failed, and nobody said so"):format(name, n))
+    expect.no(reached, ("allocation %d failed without an error"):format(n))
     return false
   end
-  assert(reached, ("%s: fails with nothing in its way: %s"):format(name, message))
-  assert(tostring(message):find("out of memory", 1, true),
-    ("%s: allocation %d: %s"):format(name, n, message))
+  expect.yes(reached, ("an error although nothing failed: %s"):format(message))
+  expect.contains(tostring(message), "out of memory", ("allocation %d"):format(n))
   return true
 end
 
 local total = 0
 for _, c in ipairs(cases) do
-  local name, run = c.name, c.run
-  assert(xpcall(run, function(message) print(name, debug.traceback(message)) end))
-  local objects, n = live_objects(), 0
-  repeat
-    n = n + 1
-    local more = fail_at(n, name, run)
-    local left = live_objects() - objects
-    assert(left == 0, ("%s: %d objects leaked when allocation %d failed"):format(name, left, n))
-  until not more
-  total = total + n - 1
-  run()
+  test(c.name, function()
+    c.run()
+    local objects, n = live_objects(), 0
+    repeat
+      n = n + 1
+      local more = fail_at(n, c.run)
+      expect.equal(live_objects() - objects, 0, ("objects leaked when allocation %d failed"):format(n))
+    until not more
+    total = total + n - 1
+    c.run()
+  end)
 end
-os.execute(string.format("rm -r '%s' '%s-checkpoint'", path, path))
+os.execute(string.format("rm -rf '%s' '%s-checkpoint'", path, path))
 print(("%d bindings, %d failing allocations"):format(#cases, total))

@@ -2,6 +2,8 @@
 -- Usage: build/bamlua tests/lua/cli.lua build/bamlua lua5.4
 -- Each case is a piece of shell in which $L is the interpreter. It runs in a directory of its own
 -- with the files below; the path of the interpreter is replaced before comparing.
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 local bamlua, reference = arg[1] or "build/bamlua", arg[2] or "lua5.4"
 
 local FILES = {
@@ -153,26 +155,17 @@ local function run(interpreter, case)
            err = replace(read_file(err), interpreter, "LUA") }
 end
 
-local passed, failed = 0, 0
-
-local function check(ok, what)
-  if ok then
-    passed = passed + 1
-  else
-    failed = failed + 1
-    io.stderr:write("FAILED ", what, "\n")
-  end
+local function absolute(program)
+  local path = output_of("command -v " .. quoted(program))
+  if path == "" then return nil end
+  local folder, name = path:match "^(.*)/([^/]*)$"
+  return output_of("cd " .. quoted(folder) .. " && pwd") .. "/" .. name
 end
 
-local function compare(case, ours, theirs)
-  for _, part in ipairs { "code", "out", "err" } do
-    check(ours[part] == theirs[part],
-      ("%s: %s\n  expected: %s\n  got:      %s"):format(case, part, theirs[part], ours[part]))
-  end
-end
+local ours, theirs = absolute(bamlua), absolute(reference)
+assert(ours, bamlua .. " is not there: build it first")
 
---- Bytecode is refused by every way to load code.
-local function check_bytecode(program)
+test("bytecode is refused by every way to load code", function()
   write_file(directory .. "/byte.lua", string.dump(load "print 'it ran'"))
   local refused = {
     "$L byte.lua", "$L < byte.lua", "$L -l byte", "LUA_INIT=@byte.lua $L -e ''",
@@ -187,104 +180,86 @@ local function check_bytecode(program)
     "echo 'assert(load(string.dump(load \"print(1)\"), nil, \"b\"))' | $L",
   }
   for _, case in ipairs(refused) do
-    local got = run(program, case)
-    check(got.out == "" and got.err:find("attempt to load a binary chunk", 1, true),
-      case .. ": bytecode must be refused\n" .. got.out .. got.err)
+    local got = run(ours, case)
+    expect.equal(got.out, "", case .. ": bytecode must be refused")
+    expect.contains(got.err, "attempt to load a binary chunk", case .. ": bytecode must be refused")
   end
-end
+end)
 
-local function check_own_options(program)
-  local help = run(program, "$L --help")
-  local ok = help.code == "exit 0" and help.err == ""
-  check(ok and help.out:find "^usage: LUA", "--help\n" .. help.out)
+test("--help, --version and options of the script", function()
+  local help = run(ours, "$L --help")
+  expect.equal(help.code, "exit 0", "--help")
+  expect.equal(help.err, "", "--help")
+  expect.matches(help.out, "^usage: LUA", "--help")
   for _, option in ipairs { "-e stat", "-i ", "-l mod", "-v ", "-E ", "-W ", "--help" } do
-    check(help.out:find("\n  " .. option, 1, true), "--help tells about " .. option)
+    expect.contains(help.out, "\n  " .. option, "--help tells about " .. option)
   end
-  local version = run(program, "$L -e 'print(1)' --version script")
-  check(version.code == "exit 0" and version.out:find "^bamlua %d+%.%d+%.%d+ %(Lua 5%.4",
-    "--version\n" .. version.out)
-  local script = run(program, "$L args.lua --help --version")
-  check(script.out:find "2\t%-%-help\t%-%-version\n$", "options of the script\n" .. script.out)
-end
+  local version = run(ours, "$L -e 'print(1)' --version script")
+  expect.equal(version.code, "exit 0", "--version")
+  expect.matches(version.out, "^bamlua %d+%.%d+%.%d+ %(Lua 5%.4", "--version")
+  local script = run(ours, "$L args.lua --help --version")
+  expect.matches(script.out, "2\t%-%-help\t%-%-version\n$", "options of the script")
+end)
 
---- Modules come with the binary, found from any directory.
-local function check_embedded(program)
-  local got = run(program, "cd / && $L -e 'assert(require \"bam.strict\")' -e 'print(mistyped)'")
-  check(got.code == "exit 1" and got.err:find("undefined global 'mistyped'", 1, true),
-    "bam.strict\n" .. got.err)
-  got = run(program, "$L -e 'require \"bam.nowhere\"'")
-  check(got.err:find("no embedded module 'bam.nowhere'", 1, true), "unknown module\n" .. got.err)
-end
+test("modules are embedded in the program", function()
+  local got = run(ours, "cd / && $L -e 'assert(require \"bam.strict\")' -e 'print(mistyped)'")
+  expect.equal(got.code, "exit 1", "bam.strict")
+  expect.contains(got.err, "undefined global 'mistyped'", "bam.strict")
+  got = run(ours, "$L -e 'require \"bam.nowhere\"'")
+  expect.contains(got.err, "no embedded module 'bam.nowhere'", "unknown module")
+end)
 
---- `arg` may lie about its length; lua5.4 crashes on that.
-local function check_lengths(program)
+test("`arg` may lie about its length", function()
   for _, n in ipairs { "(1 << 31) - 2", "(1 << 32) + 2", "math.maxinteger", "-1" } do
     local set = "arg = setmetatable({}, { __len = function() return %s end })"
-    local got = run(program, ("$L -e '%s' args.lua"):format(set:format(n)))
-    check(got.code == "exit 1" and got.err:find("too many arguments to script", 1, true), n .. "\n" .. got.err)
+    local got = run(ours, ("$L -e '%s' args.lua"):format(set:format(n)))
+    expect.equal(got.code, "exit 1", n)
+    expect.contains(got.err, "too many arguments to script", n)
   end
-end
+end)
 
---- help() is there in scripts too, and bam.options where there is no script.
-local function check_without_script(program)
-  local got = run(program, "$L -e 'help \"softmax\"'")
-  check(got.code == "exit 0" and got.out:find("bam.softmax(x, dim = -1)", 1, true),
-    "help in -e\n" .. got.out .. got.err)
+test("help() and bam.options without a script", function()
+  local got = run(ours, "$L -e 'help \"softmax\"'")
+  expect.equal(got.code, "exit 0", "help in -e")
+  expect.contains(got.out, "bam.softmax(x, dim = -1)", "help in -e")
   local ask = "local bam = require \"bam\" print(bam.options { a = 5 }.a)"
   for _, case in ipairs { "$L -e '%s'", "$L -E -W -e '%s'", "$L -l bam -e '%s'",
                           "echo '%s' | $L -i", "$L -i -e '%s'" } do
-    got = run(program, case:format(ask))
-    check(got.code == "exit 0" and got.out:find("5\n", 1, true), case .. "\n" .. got.err)
+    got = run(ours, case:format(ask))
+    expect.equal(got.code, "exit 0", case)
+    expect.contains(got.out, "5\n", case)
   end
-end
+end)
 
---- Tracebacks show the script's frames and not those of bam's modules.
-local function check_traceback(program)
+test("tracebacks show the frames of the script", function()
   write_file(directory .. "/user.lua", "local bam = require 'bam'\nlocal function make()\n"
     .. "  bam.scope(function() bam.models.parallel { layers = 2, widt = 3 } end)\nend\nmake()")
-  local got = run(program, "$L user.lua")
-  check(got.err:find "^LUA: user.lua:3: models.parallel: no option `widt`; did you mean `width`?\n"
-    and got.err:find("user.lua:5: in main chunk", 1, true)
-    and got.err:find("user.lua:3: in upvalue 'make'", 1, true) or
-    got.err:find("user.lua:3: in local 'make'", 1, true), "the script's frames\n" .. got.err)
-  check(not got.err:find("\tbam/", 1, true), "frames of bam's own\n" .. got.err)
-  got = run(program, "$L -e 'require \"bam.core\".at_end(function() error(\"late\", 0) end)'")
-  check(got.code == "exit 1" and got.err:find "^LUA: late\n", "at_end\n" .. got.err)
-  got = run(program, "$L -e 'require \"bam.core\".at_end(function() error(\"late\", 0) end) x()'")
-  check(not got.err:find "late", "at_end after an error\n" .. got.err)
-end
+  local got = run(ours, "$L user.lua")
+  expect.matches(got.err, "^LUA: user%.lua:3: models%.parallel: no option `widt`; did you mean `width`%?\n")
+  expect.contains(got.err, "user.lua:5: in main chunk")
+  expect.matches(got.err, "user.lua:3: in %a+ 'make'")
+  expect.lacks(got.err, "\tbam/", "frames of bam's own")
+  got = run(ours, "$L -e 'require \"bam.core\".at_end(function() error(\"late\", 0) end)'")
+  expect.equal(got.code, "exit 1", "at_end")
+  expect.matches(got.err, "^LUA: late\n", "at_end")
+  got = run(ours, "$L -e 'require \"bam.core\".at_end(function() error(\"late\", 0) end) x()'")
+  expect.lacks(got.err, "late", "at_end after an error")
+end)
 
---- A file opened while a standard stream is closed does not take its place.
-local function check_closed_streams(program)
+test("a file does not take the place of a closed stream", function()
   local code = "local f = io.open(\"made\", \"w\") print(\"lost\") io.stderr:write \"lost\" "
     .. "f:write \"kept\" f:close() assert(io.open \"made\":read \"a\" == \"kept\")"
   for _, closed in ipairs { ">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-" } do
-    local got = run(program, "$L -e '" .. code .. "' " .. closed)
-    check(got.code == "exit 0", closed .. "\n" .. got.out .. got.err)
+    local got = run(ours, "$L -e '" .. code .. "' " .. closed)
+    expect.equal(got.code, "exit 0", closed)
   end
+end)
+
+for _, case in ipairs(CASES) do
+  test(case, function()
+    if not theirs then test.skip(reference .. " is not installed") end
+    expect.equal(run(ours, case), run(theirs, case))
+  end)
 end
 
-local function absolute(program)
-  local path = output_of("command -v " .. quoted(program))
-  if path == "" then return nil end
-  local folder, name = path:match "^(.*)/([^/]*)$"
-  return output_of("cd " .. quoted(folder) .. " && pwd") .. "/" .. name
-end
-
-local ours, theirs = absolute(bamlua), absolute(reference)
-assert(ours, bamlua .. " is not there: build it first")
-check_bytecode(ours)
-check_own_options(ours)
-check_embedded(ours)
-check_without_script(ours)
-check_lengths(ours)
-check_traceback(ours)
-check_closed_streams(ours)
-if theirs then
-  for _, case in ipairs(CASES) do compare(case, run(ours, case), run(theirs, case)) end
-else
-  print(("cli: %d comparisons skipped: %s is not installed"):format(#CASES, reference))
-end
 os.execute("rm -rf " .. quoted(directory))
-print(("cli: %d passed, %d failed (%d command lines)"):format(passed, failed, #CASES))
-os.exit(failed == 0)

@@ -181,11 +181,11 @@ test("code", function()
     whole[i] = piece.text
   end
   expect.equal(table.concat(whole), (long:gsub("x = [^\n]*\n", ""):gsub(" +\n", "\n"):gsub("\n+$", "\n")))
-  expect.yes(pieces[2].text:find "^    def f%d+")
+  expect.matches(pieces[2].text, "^    def f%d+")
   local about = "# About f.\n" .. ("# And more about f.\n"):rep(45) .. "@decorated\n"
                 .. "def f():\n" .. body
   for _, piece in ipairs(code.pieces("a.py", about:rep(30))) do
-    expect.yes(piece.text:find "^# About f%.")
+    expect.matches(piece.text, "^# About f%.")
     expect.compare(#piece.text, "<", 8000)
   end
   expect.equal(#code.pieces("short.py", "x = 1\n"), 0)

@@ -2,6 +2,8 @@
 -- hand: when the program says something else, the program is wrong. Each case is a line of a
 -- script, and the message must begin with that line's place.
 local bam = require "bam"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local CASES = {
   -- names
@@ -138,14 +140,6 @@ local function message_of(code)
 end
 
 arg = { [0] = arg[0] } -- bam.options reads it, and the suite passes arguments that are no flags of a recipe
-local failed = 0
 for _, case in ipairs(CASES) do
-  local code, expected = case[1], "script:1: " .. case[2]
-  local message = message_of(code)
-  if message ~= expected then
-    failed = failed + 1
-    print(("%s\n  says      %s\n  should be %s"):format(code, message, expected))
-  end
+  test(case[1], function() expect.equal(message_of(case[1]), "script:1: " .. case[2]) end)
 end
-print(("%d messages, %d not as they should be"):format(#CASES, failed))
-assert(failed == 0)

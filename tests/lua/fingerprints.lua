@@ -192,10 +192,10 @@ test("a global is in the fingerprint", function()
   run(routers)
   output = run(routers, mine():gsub("scale = 1", "scale = 2"))
   expect.contains(output, "mixed  done")
-  expect.no(output:find "seed  done")
+  expect.lacks(output, "seed  done")
   expect.equal(#core.glob(routers .. "/runs/mixed-????????"), 2, "a changed global returned the old phase")
   output = run(routers, mine())
-  expect.no(output:find "done:", output)
+  expect.lacks(output, "done:")
 end)
 
 test("the recipe may be edited while it runs: its text is that from when it was started", function()
@@ -205,7 +205,7 @@ test("the recipe may be edited while it runs: its text is that from when it was 
 end]]
   run(edited, recipe(MINE:format "", editing, "Mine"))
   output = run(edited, mine())
-  expect.no(output:find "done:", output)
+  expect.lacks(output, "done:")
 end)
 
 local stopping

@@ -3,6 +3,8 @@
 package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local core = require "bam.core"
 local small = require "small_run"
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
 
 local KILLS = math.tointeger(tonumber(os.getenv "KILLS" or 100))
 local IN_SAVES = KILLS // 5
@@ -63,33 +65,35 @@ local function kill_once(process, inside)
   return alive, alive and is_saving(process)
 end
 
-assert(select(2, small.run(directory)))
-local expected = small.digests(directory)
-local table_of = small.run(directory)
+test("a run that is killed again and again ends with the same bits", function()
+  expect.yes(select(2, small.run(directory)))
+  local expected = small.digests(directory)
+  local table_of = small.run(directory)
 
-local function check_end()
-  local output, fine = small.run(directory)
-  assert(fine, output)
-  small.assert_same(expected, small.digests(directory))
-  -- the same figures, but for the seconds that training took
-  local function figures(text) return (text:gsub("%d+:%d%d", "TIME"):gsub("%s+", " ")) end
-  local want = figures(table_of)
-  assert(figures(output):sub(-#want) == want, output)
-  os.execute(string.format("rm -rf '%s/runs'", directory))
-end
-
-math.randomseed(7)
-os.execute(string.format("rm -rf '%s/runs'", directory))
-local kills, in_saves, rounds = 0, 0, 0
-while kills < KILLS or in_saves < IN_SAVES do
-  local alive, saving = kill_once(start(), kills % 2 == 1)
-  if alive then
-    kills, in_saves = kills + 1, in_saves + (saving and 1 or 0)
-  else
-    check_end()
-    rounds = rounds + 1
+  local function check_end()
+    local output, fine = small.run(directory)
+    expect.yes(fine, output)
+    small.assert_same(expected, small.digests(directory))
+    -- the same figures, but for the seconds that training took
+    local function figures(text) return (text:gsub("%d+:%d%d", "TIME"):gsub("%s+", " ")) end
+    local want = figures(table_of)
+    expect.equal(figures(output):sub(-#want), want, output)
+    os.execute(string.format("rm -rf '%s/runs'", directory))
   end
-end
-check_end()
-print(string.format("kills: ok, %d kills in %d runs, %d of them inside a save", kills, rounds + 1,
-                    in_saves))
+
+  math.randomseed(7)
+  os.execute(string.format("rm -rf '%s/runs'", directory))
+  local kills, in_saves, rounds = 0, 0, 0
+  while kills < KILLS or in_saves < IN_SAVES do
+    local alive, saving = kill_once(start(), kills % 2 == 1)
+    if alive then
+      kills, in_saves = kills + 1, in_saves + (saving and 1 or 0)
+    else
+      check_end()
+      rounds = rounds + 1
+    end
+  end
+  check_end()
+  print(string.format("kills: ok, %d kills in %d runs, %d of them inside a save", kills, rounds + 1,
+                      in_saves))
+end)

@@ -147,7 +147,7 @@ test("nothing of anybody's is overwritten: neither another text nor what a plant
   for _, text in ipairs { "", "\0\0\0", line, line:sub(1, -2), line:sub(1, 20), "proc\0\0" } do
     core.write_file(base .. "/empty", text) -- what a power failure and a killed process leave
     local taken = core.lock(base .. "/empty")
-    expect.yes(core.read_file(base .. "/empty"):find "^process %d+ on host")
+    expect.matches(core.read_file(base .. "/empty"), "^process %d+ on host")
     taken:release()
   end
   expect.raises("lock: expected the path of a file, got nothing", core.lock)

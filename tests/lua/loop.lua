@@ -168,7 +168,7 @@ test("how a step is split", function()
   expect.equal(select(2, budget.micro_batch(mixture, 4, 8)), false, "groups of their own")
   fine, message = pcall(budget.micro_batch, mixture, 3, 5)
   expect.no(fine)
-  expect.yes(message:find "groups of 8 tokens")
+  expect.matches(message, "groups of 8 tokens")
 end)
 
 test("evaluation", function()
@@ -201,7 +201,7 @@ test("evaluation", function()
   fine, message = pcall(bam.evaluate, model, { open = function() return set end },
                         { context = 8, domains = { "b" } })
   expect.no(fine)
-  expect.yes(message:find "no domain")
+  expect.matches(message, "no domain")
   expect.yes(model.training)
 end)
 

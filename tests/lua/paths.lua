@@ -266,7 +266,7 @@ end)
 
 test("what is being written stays: by this process, or by another one, until that is killed", function()
   local staged = core.stage_directory(place .. "/mine")
-  expect.yes(staged:find "mine%.tmp%-%x+$", staged)
+  expect.matches(staged, "mine%.tmp%-%x+$")
   expect.equal(core.staged_for(staged:match "[^/]+$"), "mine", staged)
   local child = io.popen(string.format([[exec '%s' -e '
   local core = require "bam.core"

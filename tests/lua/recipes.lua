@@ -68,8 +68,8 @@ test("running them", function()
 
   expect.contains(run("bam_kv_shared", SIZES .. TOKENS), "bam-kv-shared")
   local output = run("bam_kv_experts", SIZES .. TOKENS)
-  expect.no(output:find "seed  done", "phases are shared by recipes")
-  expect.no(output:find "btx  done", "phases are shared by recipes")
+  expect.lacks(output, "seed  done", "phases are shared by recipes")
+  expect.lacks(output, "btx  done", "phases are shared by recipes")
   expect.contains(run("btx", SIZES .. TOKENS .. "--set top_k=2 --set extra_seed_copies=1"), "btx  done")
   output = run("table1", SIZES .. TOKENS .. "--set seeds=1,2 --set ablations=true")
   for _, row in ipairs { "btx-top3-of-6 ", "bam-top1-attention-cm ", "mean over seeds" } do

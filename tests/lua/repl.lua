@@ -1,17 +1,10 @@
 -- The interactive session: what it prints, warns about, completes, remembers and survives.
 -- Usage: build/bamlua tests/lua/repl.lua build/bamlua
 -- The first part feeds stdin without a terminal, the second types into one that script(1) makes.
+local expect = require "tests.lua.support.expect"
+local test = require "tests.lua.support.test"
+
 local bamlua = arg[1] or "build/bamlua"
-
-local passed, failures = 0, {}
-
-local function check(ok, what)
-  if ok then
-    passed = passed + 1
-  else
-    failures[#failures + 1] = what
-  end
-end
 
 local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
@@ -34,16 +27,16 @@ end
 
 local pace = 1 -- pauses are this many times as long
 
---- Run a test that types. A busy machine may not keep up, so one that fails is tried again, more
---- slowly.
-local function patiently(test)
-  local passed_before, failed_before = passed, #failures
-  for _, slower in ipairs { 1, 3, 9 } do
-    pace, passed = slower, passed_before
-    for i = #failures, failed_before + 1, -1 do failures[i] = nil end
-    test()
-    if #failures == failed_before then return end
-  end
+--- A case that types. A busy machine may not keep up, so one that fails is tried again, more slowly.
+local function patiently(name, f)
+  test(name, function()
+    for _, slower in ipairs { 1, 3 } do
+      pace = slower
+      if pcall(f) then return end
+    end
+    pace = 9
+    f()
+  end)
 end
 
 --- What a terminal shows while the strings are typed; a number is a pause in seconds.
@@ -61,8 +54,6 @@ local function typed(...)
     table.concat(keys, "; "), quoted(environment .. quoted(bamlua))))
 end
 
-local function has(text, part) return text:find(part, 1, true) ~= nil end
-
 local function count(text, part)
   local n, at = 0, 1
   while true do
@@ -72,66 +63,71 @@ local function count(text, part)
   end
 end
 
-local function test_results()
+test("results and errors", function()
   local got = piped("6 * 7", "_ + 1", "nil", "_", "return 'r'", "_ .. _")
-  check(has(got, "\n42\n") and has(got, "\n43\n"), "_ is the last result\n" .. got)
-  check(has(got, "> nil\n") and count(got, "\n43\n") == 2, "nil is printed but not kept\n" .. got)
-  check(has(got, "\nrr\n"), "return gives a result\n" .. got)
+  expect.contains(got, "\n42\n", "_ is the last result")
+  expect.contains(got, "\n43\n", "_ is the last result")
+  expect.contains(got, "> nil\n", "nil is printed but not kept")
+  expect.equal(count(got, "\n43\n"), 2, "nil is printed but not kept")
+  expect.contains(got, "\nrr\n", "return gives a result")
   got = piped("error 'first'", "error(setmetatable({}, {__tostring = error}))",
     "'still ' .. 'here'")
-  check(has(got, "stdin:1: first") and has(got, "still here"), "an error ends nothing\n" .. got)
+  expect.contains(got, "stdin:1: first", "an error ends nothing")
+  expect.contains(got, "still here", "an error ends nothing")
   got = piped("print = nil", "1 + 1", "print = io.write", "'again\\n'")
-  check(has(got, "again"), "the loop survives without print\n" .. got)
-end
+  expect.contains(got, "again", "the loop survives without print")
+end)
 
-local function test_warnings()
+test("warnings about undefined globals", function()
   local got = piped("mistyped", "mistyped", "fresh = 1", "fresh", "rawget(_G, 'raw')",
     "load 'return other'()")
-  check(count(got, "undefined global 'mistyped'") == 1, "warns once per name\n" .. got)
-  check(not has(got, "global 'fresh'") and not has(got, "global 'raw'"),
-    "no warning without reason\n" .. got)
-  check(count(got, "undefined global 'other'") == 1, "warns about loaded code\n" .. got)
+  expect.equal(count(got, "undefined global 'mistyped'"), 1, "warns once per name")
+  expect.lacks(got, "global 'fresh'", "no warning without reason")
+  expect.lacks(got, "global 'raw'", "no warning without reason")
+  expect.equal(count(got, "undefined global 'other'"), 1, "warns about loaded code")
   got = piped("setmetatable(_G, {__index = function(_, n) return n end})", "magic", "1 + 1")
-  check(has(got, "\nmagic\n") and has(got, "\n2\n"), "a metatable of the user's own\n" .. got)
+  expect.contains(got, "\nmagic\n", "a metatable of the user's own")
+  expect.contains(got, "\n2\n", "a metatable of the user's own")
   got = piped("require 'bam.strict'", "1 + 1", "'on'", "nothing")
-  check(has(got, "\non\n") and has(got, "undefined global 'nothing'"), "strict globals\n" .. got)
-end
+  expect.contains(got, "\non\n", "strict globals")
+  expect.contains(got, "undefined global 'nothing'", "strict globals")
+end)
 
-local function test_bytecode()
+test("bytecode is refused", function()
   local got = piped("load(string.dump(function() print 'ran' end), 'x', 'b')")
-  check(has(got, "attempt to load a binary chunk"), "bytecode at the prompt\n" .. got)
-end
+  expect.contains(got, "attempt to load a binary chunk", "bytecode at the prompt")
+end)
 
-local function test_help()
+test("help", function()
   local got = piped("type(bam)", "help()", "help('matmul')", "help(bam.matmul)", "help('gradchec')",
     "help(help)", "help(12)", "help('string.rep')", "help(bam)", "help(bam.zeros(1))",
     "help 'backward'",
     "d = bam.models.parallel { layers = 1, width = 4, heads = 1, ffn = 2, vocab = 3 }", "help(d)",
     "help(d.build)", "help(d:build())", "help(bam.mix)", "help(bam.nn.Router)",
     "help 'models.Model:loss'", "help 'x:chunk'", "help(d.build(d).loss)")
-  check(has(got, "table\n"), "bam is there\n" .. got)
-  check(count(got, "matmul(") >= 2, "help on a C function, by name and by value\n" .. got)
-  check(has(got, "Functions of bam:"), "help() is an overview\n" .. got)
-  check(has(got, "nothing is called 'gradchec'") and has(got, "bam.gradcheck"),
-    "similar names\n" .. got)
-  check(has(got, "Prints what is known about a function"), "help on a Lua function\n" .. got)
-  check(has(got, "a number\n"), "help on a value\n" .. got)
-  check(has(got, "properties:") and has(got, "methods:"), "help on a tensor\n" .. got)
-  check(has(got, "a model description\n  build ") and has(got, "Description:build(options?)\n"),
-    "help on an object and its methods\n" .. got)
-  check(has(got, "a Model\n  count ") and has(got, "Methods of all modules:\n  apply "),
-    "help on a module\n" .. got)
-  check(has(got, "\n    ffn?: bam.FFNMix\n      top_k?: integer"), "fields of options\n" .. got)
-  check(has(got, "gates, experts, record = router(h, batch)")
-    and has(got, "bam.nn.Router(options"), "help on a class\n" .. got)
-  check(has(got, "bam.models.Model:loss(ids, targets, options?)"),
-    "help as it is suggested\n" .. got)
-  check(has(got, "\nx:chunk(n, dim?)\n"), "methods of tensors\n" .. got)
-  check(not has(got, "stack traceback"), "help never fails\n" .. got)
-end
+  expect.contains(got, "table\n", "bam is there")
+  expect.compare(count(got, "matmul("), ">=", 2, "help on a C function, by name and by value")
+  expect.contains(got, "Functions of bam:", "help() is an overview")
+  expect.contains(got, "nothing is called 'gradchec'", "similar names")
+  expect.contains(got, "bam.gradcheck", "similar names")
+  expect.contains(got, "Prints what is known about a function", "help on a Lua function")
+  expect.contains(got, "a number\n", "help on a value")
+  expect.contains(got, "properties:", "help on a tensor")
+  expect.contains(got, "methods:", "help on a tensor")
+  expect.contains(got, "a model description\n  build ", "help on an object and its methods")
+  expect.contains(got, "Description:build(options?)\n", "help on an object and its methods")
+  expect.contains(got, "a Model\n  count ", "help on a module")
+  expect.contains(got, "Methods of all modules:\n  apply ", "help on a module")
+  expect.contains(got, "\n    ffn?: bam.FFNMix\n      top_k?: integer", "fields of options")
+  expect.contains(got, "gates, experts, record = router(h, batch)", "help on a class")
+  expect.contains(got, "bam.nn.Router(options", "help on a class")
+  expect.contains(got, "bam.models.Model:loss(ids, targets, options?)", "help as it is suggested")
+  expect.contains(got, "\nx:chunk(n, dim?)\n", "methods of tensors")
+  expect.lacks(got, "stack traceback", "help never fails")
+end)
 
 --- Every function that bam and its modules offer has a description.
-local function test_help_is_complete()
+test("help is complete", function()
   local got = piped [[
     for name, module in pairs(package.loaded) do
       local public = name:match "^bam" and name ~= "bam.core" and name ~= "bam.embedded"
@@ -139,88 +135,83 @@ local function test_help_is_complete()
         if type(f) == "function" then print("ASK", name .. "." .. key) help(f) end
       end
     end]]
-  check(has(got, "ASK"), "bam offers functions\n" .. got)
+  expect.contains(got, "ASK", "bam offers functions")
   for name in got:gmatch "ASK\t(%S+)\n[^\n]*without a description" do
-    check(false, name .. " has no description for help()")
+    expect.yes(false, name .. " has no description for help()")
   end
-end
-
-local function test_editing()
-  local got = typed("6 * 7\n", "for i = 1, 2 do\n", "print('row', i)\n", "end\n", "garbage\3",
-    "'ne' .. 'xt'\n")
-  check(has(got, "42") and has(got, "row\t2") and has(got, "next"), "typing\n" .. got)
-  check(not has(got, "undefined global 'garbage'"), "Ctrl-C clears the line\n" .. got)
-end
-
-local function test_interrupt()
-  local got = typed("kept = 5\n", "while true do end\n", 0.4, "\3", 0.4, "\3", 0.2, "kept + 1\n")
-  check(has(got, "interrupted!") and has(got, "\n6"), "Ctrl-C stops what runs\n" .. got)
-  got = typed("c = coroutine.wrap(function() while true do end end)\n", "c()\n", 0.4, "\3", 0.4,
-    "3 * 3\n")
-  check(has(got, "interrupted!") and has(got, "\n9"), "Ctrl-C stops a coroutine\n" .. got)
-  got = typed("while true do pcall(function() while true do end end) end\n", 0.4, "\3", 0.4,
-    "\3", 0.4, "4 * 4\n")
-  check(has(got, "interrupted!") and has(got, "\n16"), "a second Ctrl-C gets past pcall\n" .. got)
-end
+end)
 
 --- The tracked coroutine functions are those of Lua in all but the tracking.
-local function test_coroutines()
+test("coroutines", function()
   local got = piped("function body(a) local b = coroutine.yield(a + 1) error('e' .. b) end",
     "co = coroutine.wrap(body)",
     "co(1)", "pcall(co, 'x')", "pcall(co)", "th = coroutine.create(function(...) return ... end)",
     "coroutine.resume(th, 7, 8)", "pcall(coroutine.resume, 1)")
-  check(has(got, "> co(1)\n2\n") and has(got, "false\tstdin:1: ex"), "values and errors\n" .. got)
-  check(has(got, "cannot resume dead coroutine"), "a dead coroutine\n" .. got)
-  check(has(got, "true\t7\t8"), "resume\n" .. got)
-  check(has(got, "bad argument #1 to 'coroutine.resume' (thread expected, got number)"),
-    "argument errors\n" .. got)
+  expect.contains(got, "> co(1)\n2\n", "values and errors")
+  expect.contains(got, "false\tstdin:1: ex", "values and errors")
+  expect.contains(got, "cannot resume dead coroutine", "a dead coroutine")
+  expect.contains(got, "true\t7\t8", "resume")
+  expect.contains(got, "bad argument #1 to 'coroutine.resume' (thread expected, got number)", "argument errors")
+end)
+
+if not output_of(": | timeout 30 script -qec 'echo works' /dev/null 2>&1"):find("works", 1, true) then
+  patiently = function(name) test(name, function() test.skip "no script(1), or no pseudo-terminals here" end) end
 end
 
-local function test_completion()
+patiently("typing and Ctrl-C", function()
+  local got = typed("6 * 7\n", "for i = 1, 2 do\n", "print('row', i)\n", "end\n", "garbage\3",
+    "'ne' .. 'xt'\n")
+  expect.contains(got, "42", "typing")
+  expect.contains(got, "row\t2", "typing")
+  expect.contains(got, "next", "typing")
+  expect.lacks(got, "undefined global 'garbage'", "Ctrl-C clears the line")
+end)
+
+patiently("Ctrl-C stops what runs", function()
+  local got = typed("kept = 5\n", "while true do end\n", 0.4, "\3", 0.4, "\3", 0.2, "kept + 1\n")
+  expect.contains(got, "interrupted!", "Ctrl-C stops what runs")
+  expect.contains(got, "\n6", "Ctrl-C stops what runs")
+  got = typed("c = coroutine.wrap(function() while true do end end)\n", "c()\n", 0.4, "\3", 0.4,
+    "3 * 3\n")
+  expect.contains(got, "interrupted!", "Ctrl-C stops a coroutine")
+  expect.contains(got, "\n9", "Ctrl-C stops a coroutine")
+  got = typed("while true do pcall(function() while true do end end) end\n", 0.4, "\3", 0.4,
+    "\3", 0.4, "4 * 4\n")
+  expect.contains(got, "interrupted!", "a second Ctrl-C gets past pcall")
+  expect.contains(got, "\n16", "a second Ctrl-C gets past pcall")
+end)
+
+patiently("completion", function()
   local got = typed("string.rev\t('abc')\n", "name = 'x'\n", "nam\t .. 'y'\n", "name:upp\t()\n")
-  check(has(got, "cba") and has(got, "\nxy") and has(got, "\nX"),
-    "fields, globals, methods\n" .. got)
+  expect.contains(got, "cba", "fields, globals, methods")
+  expect.contains(got, "\nxy", "fields, globals, methods")
+  expect.contains(got, "\nX", "fields, globals, methods")
   got = typed("string.re\t\t\3")
-  check(has(got, "rep") and has(got, "reverse"), "several candidates are shown\n" .. got)
+  expect.contains(got, "rep", "several candidates are shown")
+  expect.contains(got, "reverse", "several candidates are shown")
   got = typed("t = setmetatable({}, {__index = function() print('CAL' .. 'LED') end})\n",
     "t.a\t\3", "t.b.c\t\3")
-  check(not has(got, "CALLED"), "no metamethod is called\n" .. got)
+  expect.lacks(got, "CALLED", "no metamethod is called")
   got = typed("u = setmetatable({}, {__index = {inherited = 'from' .. 'above'}})\n", "u.inh\t\n")
-  check(has(got, "fromabove"), "__index tables are followed\n" .. got)
+  expect.contains(got, "fromabove", "__index tables are followed")
   got = typed("x = bam.full({3, 5}, 7)\n", "x.sha\t[2] + 50\n", "x:tota\t()[3][5] + 60\n")
-  check(has(got, "\n55") and has(got, "\n67"), "properties and methods of tensors\n" .. got)
-end
+  expect.contains(got, "\n55", "properties and methods of tensors")
+  expect.contains(got, "\n67", "properties and methods of tensors")
+end)
 
-local function test_history()
+patiently("history", function()
   os.remove(history)
   typed("marker = 20\n", "if true then\nmarker = marker + 1\nend\n", "s = 'a\\nb'\n")
   local file = io.open(history)
-  check(file, "a history file is written")
+  expect.yes(file, "a history file is written")
   if not file then return end
-  check(file:read "l" == "marker = 20", "statements are written to the file")
-  check(file:read "l" == "if true then\\nmarker = marker + 1\\nend", "several lines are one entry")
-  check(file:read "l" == "s = 'a\\\\nb'", "backslashes are kept")
+  expect.equal(file:read "l", "marker = 20", "statements are written to the file")
+  expect.equal(file:read "l", "if true then\\nmarker = marker + 1\\nend", "several lines are one entry")
+  expect.equal(file:read "l", "s = 'a\\\\nb'", "backslashes are kept")
   file:close()
-  check(output_of("stat -c %a " .. quoted(history)) == "600\n", "the history is private")
+  expect.equal(output_of("stat -c %a " .. quoted(history)), "600\n", "the history is private")
   local got = typed("marker = 5\n", "\16\16\16\n", "'is ' .. marker\n")
-  check(has(got, "is 6"), "history survives, with all lines of a statement\n" .. got)
-end
+  expect.contains(got, "is 6", "history survives, with all lines of a statement")
+end)
 
-test_results()
-test_warnings()
-test_bytecode()
-test_coroutines()
-test_help()
-test_help_is_complete()
-if has(output_of ": | timeout 30 script -qec 'echo works' /dev/null 2>&1", "works") then
-  patiently(test_editing)
-  patiently(test_interrupt)
-  patiently(test_completion)
-  patiently(test_history)
-else
-  print "repl: the terminal part is skipped: no script(1), or no pseudo-terminals here"
-end
 os.execute("rm -rf " .. quoted(directory))
-for _, what in ipairs(failures) do print("FAILED " .. what) end
-print(("repl: %d passed, %d failed"):format(passed, #failures))
-os.exit(#failures == 0)

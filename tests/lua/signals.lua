@@ -128,13 +128,13 @@ test("the end of a statement, also by an error, ends what it put off", function(
     text, how = session(globals, statement, "'next ' .. tostring(core.defer_signals(false))",
       statement, "send 'TERM'", "'lives'")
     expect.contains(text, "next false", text .. how)
-    expect.no(text:find "lives\n", text .. how)
+    expect.lacks(text, "lives\n", text .. how)
     expect.equal(how, "signal 15", text .. how)
   end
   text, how = session(globals, "core.defer_signals(true) send 'INT' print(core.pending_signal())",
     "core.pending_signal()", "send 'INT' while true do end", "'still ' .. 'here'")
-  expect.yes(text:find "SIGINT\n", text)
-  expect.yes(text:find "\nnil\n", text)
+  expect.matches(text, "SIGINT\n")
+  expect.matches(text, "\nnil\n")
   expect.contains(text, "interrupted!")
   expect.contains(text, "still here", text .. how)
   expect.equal(how, "exit 0", text .. how)

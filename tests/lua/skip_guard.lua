@@ -65,7 +65,7 @@ test("a run that has diverged ends", function()
   expect.no(g:judge(5.6, 1))
   for i = 1, 3 do
     local why, stop = g:judge(1000, 1)
-    expect.yes(why:find "the loss is 1000; it began at 5.6, and guessing gives 5.545")
+    expect.matches(why, "the loss is 1000; it began at 5.6, and guessing gives 5.545")
     expect.equal(stop, (i == 3))
   end
   expect.no(guard():judge(1000, 1), "a model may begin badly")
@@ -181,8 +181,8 @@ end
 local function trains(recipe)
   local output, fine = run(recipe)
   expect.yes(fine, output)
-  expect.yes(output:find "done:", output)
-  expect.no(output:find "skipped", output)
+  expect.matches(output, "done:")
+  expect.lacks(output, "skipped")
 end
 
 local function fails(words, recipe)
@@ -222,7 +222,7 @@ test("all parts frozen in one step: said before anything is trained", function()
   model = mix { freeze = { experts = true, routers = true, rest = true } }, steps = 9 }]])
   output = fails(string.format(FROZEN, "7 of 9"), [[train { name = "f2", model = mix {
   freeze = { experts = true, routers = function(p) return p > 0.7 end, rest = true } }, steps = 9 }]])
-  expect.yes(output:find "recipe.lua:%d+: train: phase f2", output)
+  expect.matches(output, "recipe.lua:%d+: train: phase f2")
 end)
 
 test("routers that cannot learn: the same, under --plan too. Frozen ones may be so, and more experts", function()

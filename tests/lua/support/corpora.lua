@@ -50,13 +50,6 @@ function M.has(program)
   return os.execute(string.format("command -v %s >/dev/null 2>&1", program)) == true
 end
 
---- f(...) must raise an error that contains `words`.
-function M.expect_error(words, f, ...)
-  local fine, message = pcall(f, ...)
-  assert(not fine, "no error about " .. words)
-  assert(tostring(message):find(words, 1, true), ("%q is not about %q"):format(message, words))
-end
-
 --- A row of a batch as text, all four tensors of it: equal rows give equal texts.
 function M.row_text(batch, i)
   local parts = { batch.domains[i] }
