@@ -55,8 +55,8 @@ CUDA_LIBS  := $(if $(filter 1,$(CUDA)),$(CUDART) -lrt)
 ALL_LIBS   := $(PKG_LIBS) $(CUDA_LIBS) $(shell $(CC) -print-file-name=libgomp.a) -lpthread -lm -ldl $(SANITIZE)
 
 # ---- sources ----
-ENGINE_C := $(wildcard engine/*.c engine/ops/*.c engine/text/*.c)
-BIND_C   := $(wildcard lua/bind/*.c)
+ENGINE_C := $(wildcard engine/*/*.c engine/ops/support/*.c kernels/*.c)
+BIND_C   := $(wildcard lua/host/*.c lua/bind/*.c)
 LUA_SRC  := $(sort $(wildcard lua/bam/*.lua lua/bam/*/*.lua lua/bam/*/*/*.lua))
 CPU_C    := $(wildcard kernels/cpu/*.c)
 # Kernel files for floating point only; the others are compiled for every dtype that computes.
@@ -80,7 +80,7 @@ KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_object
               $(foreach t,$(TYPES_INTEGER),$(call kernel_objects,baseline,$(t),$(CPU_ANY)))
 # CUDA files mirror them. $(1) is the folder of the objects.
 CUDA_C       := $(wildcard kernels/cuda/*.cu) kernels/cuda/table.c
-CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu moves.cu blas.cu),$(CUDA_C))
+CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu blas.cu),$(CUDA_C))
 CUDA_ANY     := $(filter $(patsubst kernels/cpu/%.c,kernels/cuda/%.cu,$(CPU_ANY)) kernels/cuda/table.c,$(CUDA_C))
 CUDA_REAL    := $(filter-out $(CUDA_ANY) $(CUDA_ONCE),$(CUDA_C))
 cuda_typed    = $(foreach s,$(3),$(1)/$(basename $(s)).$(2).o)
@@ -126,7 +126,7 @@ $(B)/%.o: %.c $(B)/flags
 	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(B)/kernels/cpu/device.o: ALL_CFLAGS += $(addprefix -DBAM_HAS_,$(ISAS))
-$(B)/engine/backends.o: ALL_CFLAGS += $(if $(filter 1,$(CUDA)),-DBAM_HAS_CUDA)
+$(B)/kernels/backends.o: ALL_CFLAGS += $(if $(filter 1,$(CUDA)),-DBAM_HAS_CUDA)
 
 define kernel_rule
 $(B)/kernels/cpu/%.$(1).$(2).o: kernels/cpu/%.c $(B)/flags
@@ -150,7 +150,7 @@ CUDA_LINE := $(CUDA) $(if $(filter 1,$(CUDA)),nvcc $(NVCC_FLAGS) $(LATE))
 $(B)/cuda_flags: always
 	@mkdir -p $(@D)
 	@echo '$(CUDA_LINE)' | cmp -s - $@ || echo '$(CUDA_LINE)' > $@
-$(B)/engine/backends.o: $(B)/cuda_flags
+$(B)/kernels/backends.o: $(B)/cuda_flags
 
 $(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/cuda_flags
 	@mkdir -p $(@D)
@@ -168,9 +168,9 @@ $(B)/kernels/cuda/%.$(1).o $(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.c $(B
 endef
 $(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call cuda_rule,$(t))))
 
-$(B)/embedded.S: lua/bind/embed.sh $(LUA_SRC)
+$(B)/embedded.S: lua/host/embed.sh $(LUA_SRC)
 	@mkdir -p $(@D)
-	@sh lua/bind/embed.sh $@ $(LUA_SRC)
+	@sh lua/host/embed.sh $@ $(LUA_SRC)
 
 $(B)/embedded.o: $(B)/embedded.S
 	@$(CC) -c -o $@ $<
@@ -220,7 +220,7 @@ asan: deps-test ## all tests under AddressSanitizer and UBSan, and proof that th
 	@$(REMAKE) $(ASAN) build-asan/bamlua build-asan/test_engine build-asan/test_faults
 	@sh tests/run.sh asan build-asan '$(FILTER)'
 
-debug: deps ## build build-debug/bamlua, which checks its invariants (engine/assert.h)
+debug: deps ## build build-debug/bamlua, which checks its invariants (engine/core/assert.h)
 	@$(REMAKE) B=build-debug CUDA=0 CFLAGS='-O1 -g -DBAM_DEBUG' build-debug/bamlua
 
 analyze: deps-analyze ## gcc -fanalyzer and cppcheck over the engine and its border with Lua
@@ -326,7 +326,7 @@ $(B)/fuzz_parsers: $(PARSER_OBJ) $(B)/libbam.a
 # libFuzzer counts the branches of what clang compiles: the engine less what knows OpenMP, and the border. These objects
 # come before the archive, whose own are then not wanted.
 COVERED_OBJ := $(patsubst %.c,$(B)/clang/%.o,tests/fuzz/libfuzzer.c tests/fuzz/parsers.c \
-                 $(filter-out engine/context.c lua/bind/main.c,$(wildcard engine/*.c engine/text/*.c) $(BIND_C)))
+                 $(filter-out engine/core/context.c lua/host/main.c,$(wildcard engine/core/*.c engine/autograd/*.c engine/io/*.c engine/text/*.c) $(BIND_C)))
 $(B)/clang/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	@echo clang $<
@@ -347,7 +347,7 @@ SIMT_CFLAGS ?= -O2 -g
 SIMT_FLAGS  := $(addprefix -isystem ,$(BLAS_INC)) -std=c++17 -Wall -Wextra -Wshadow $(WERROR) -fno-math-errno -fno-trapping-math -MMD -MP \
                -Itests/simt $(SIMT_CFLAGS) $(SANITIZE)
 SHIM_OBJ    := $(patsubst tests/simt/%.cpp,$(B)/simt/%.o,$(wildcard tests/simt/*.cpp))
-SIMT_OBJ    := $(filter-out %/cuda/blas.o,$(call cuda_objects,$(B)/simt)) $(SHIM_OBJ) $(B)/simt/engine/backends.o
+SIMT_OBJ    := $(filter-out %/cuda/blas.o,$(call cuda_objects,$(B)/simt)) $(SHIM_OBJ) $(B)/simt/kernels/backends.o
 
 $(B)/simt/flags: always
 	@mkdir -p $(@D)
@@ -374,7 +374,7 @@ $(B)/simt/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/simt/flags
 	@echo $(CXX) $<
 	@$(CXX) $(SIMT_FLAGS) -x c++ -c -o $@ $<
 
-$(B)/simt/engine/%.o: engine/%.c $(B)/flags
+$(B)/simt/kernels/%.o: kernels/%.c $(B)/flags
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) -DBAM_HAS_CUDA -c -o $@ $<
 

@@ -93,7 +93,7 @@ typedef struct bam_grouped_gemm {
 
 #define BAM_SUM_CHUNK 65536 /* elements per partial result of sum_of_squares */
 
-/* One step of AdamW, Lion or SGD, as engine/optim.h describes them. */
+/* One step of AdamW, Lion or SGD, as engine/optim/optim.h describes them. */
 typedef struct bam_adamw {
   double lr, beta1, beta2, eps, weight_decay;
   int64_t step; /* counts from 1 */

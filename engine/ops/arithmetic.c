@@ -1,5 +1,5 @@
 /* Arithmetic on two tensors that broadcast: + - * / // % ^, maximum, minimum, and unary minus. */
-#include "elementwise.h"
+#include "support/elementwise.h"
 
 #define INPUTS { "a", "b" }
 #define SHAPES " Shapes broadcast, dtypes promote."
@@ -9,8 +9,8 @@ static bam_status add_forward(bam_call *call) {
 }
 
 static bam_status add_backward(bam_backward *pass) {
-  bam_status status = bam_backward_give(pass, 0, pass->grads[0]);
-  return status == BAM_OK ? bam_backward_give(pass, 1, pass->grads[0]) : status;
+  bam_status status = bam_accumulate_grad(pass, 0, pass->grads[0]);
+  return status == BAM_OK ? bam_accumulate_grad(pass, 1, pass->grads[0]) : status;
 }
 
 const bam_op bam_op_add = {
@@ -21,22 +21,22 @@ const bam_op bam_op_add = {
 /* Give input i the op's result for x, or for x and y. */
 static bam_status give1(bam_backward *pass, int i, const bam_op *op, bam_tensor *x) {
   bam_tensor *grad = NULL;
-  if (!bam_backward_wants(pass, i))
+  if (!bam_needs_grad(pass, i))
     return BAM_OK;
   bam_status status = bam_apply1(op, x, NULL, &grad);
   if (status == BAM_OK)
-    status = bam_backward_give(pass, i, grad);
+    status = bam_accumulate_grad(pass, i, grad);
   bam_tensor_release(grad);
   return status;
 }
 
 static bam_status give2(bam_backward *pass, int i, const bam_op *op, bam_tensor *x, bam_tensor *y) {
   bam_tensor *grad = NULL;
-  if (!bam_backward_wants(pass, i))
+  if (!bam_needs_grad(pass, i))
     return BAM_OK;
   bam_status status = bam_apply2(op, x, y, NULL, &grad);
   if (status == BAM_OK)
-    status = bam_backward_give(pass, i, grad);
+    status = bam_accumulate_grad(pass, i, grad);
   bam_tensor_release(grad);
   return status;
 }
@@ -47,7 +47,7 @@ static bam_status sub_forward(bam_call *call) {
 }
 
 static bam_status sub_backward(bam_backward *pass) {
-  bam_status status = bam_backward_give(pass, 0, pass->grads[0]);
+  bam_status status = bam_accumulate_grad(pass, 0, pass->grads[0]);
   return status == BAM_OK ? give1(pass, 1, &bam_op_neg, pass->grads[0]) : status;
 }
 
@@ -91,8 +91,8 @@ static bam_status div_backward(bam_backward *pass) {
   bam_status status = BAM_OK;
   bam_tensor *da = NULL, *minus = NULL;
   BAM_TRY(bam_apply2(&bam_op_div, pass->grads[0], pass->saved[1], NULL, &da));
-  BAM_TRY(bam_backward_give(pass, 0, da));
-  if (bam_backward_wants(pass, 1)) {
+  BAM_TRY(bam_accumulate_grad(pass, 0, da));
+  if (bam_needs_grad(pass, 1)) {
     BAM_TRY(bam_apply1(&bam_op_neg, da, NULL, &minus));
     BAM_TRY(give2(pass, 1, &bam_op_mul, minus, pass->saved[0]));
   }
@@ -173,8 +173,8 @@ done:
 static bam_status mod_backward(bam_backward *pass) {
   bam_status status = BAM_OK;
   bam_tensor *quotient = NULL, *minus = NULL;
-  BAM_TRY(bam_backward_give(pass, 0, pass->grads[0]));
-  if (bam_backward_wants(pass, 1)) {
+  BAM_TRY(bam_accumulate_grad(pass, 0, pass->grads[0]));
+  if (bam_needs_grad(pass, 1)) {
     BAM_TRY(bam_apply2(&bam_op_floordiv, pass->saved[0], pass->saved[1], NULL, &quotient));
     BAM_TRY(bam_apply1(&bam_op_neg, quotient, NULL, &minus));
     BAM_TRY(give2(pass, 1, &bam_op_mul, pass->grads[0], minus));
@@ -211,9 +211,9 @@ done:
 static bam_status pow_backward(bam_backward *pass) {
   bam_tensor *g = pass->grads[0], *const *saved = pass->saved;
   bam_status status =
-      bam_ternary_give(pass, 0, BAM_KERNEL(pow_base_backward), g, saved[0], saved[1]);
+      bam_ternary_accumulate(pass, 0, BAM_KERNEL(pow_base_backward), g, saved[0], saved[1]);
   if (status == BAM_OK)
-    status = bam_ternary_give(pass, 1, BAM_KERNEL(pow_exponent_backward), g, saved[0], saved[2]);
+    status = bam_ternary_accumulate(pass, 1, BAM_KERNEL(pow_exponent_backward), g, saved[0], saved[2]);
   return status;
 }
 
@@ -235,10 +235,10 @@ done:
 static bam_status extreme_backward(bam_backward *pass, int first, int second) {
   bam_tensor *g = pass->grads[0], *const *saved = pass->saved;
   bam_status status =
-      bam_ternary_give(pass, 0, BAM_KERNEL(extreme_backward), g, saved[first], saved[second]);
+      bam_ternary_accumulate(pass, 0, BAM_KERNEL(extreme_backward), g, saved[first], saved[second]);
   if (status == BAM_OK)
     status =
-        bam_ternary_give(pass, 1, BAM_KERNEL(extreme_backward), g, saved[second], saved[first]);
+        bam_ternary_accumulate(pass, 1, BAM_KERNEL(extreme_backward), g, saved[second], saved[first]);
   return status;
 }
 

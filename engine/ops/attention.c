@@ -6,8 +6,8 @@
 #include <math.h>
 
 #include "attention.h"
-#include "fused.h"
-#include "layout.h"
+#include "support/layer_inputs.h"
+#include "support/axis.h"
 
 enum { SAVED_Q, SAVED_K, SAVED_V, SAVED_O, SAVED_STATS, SAVED_FIRST };
 
@@ -141,8 +141,8 @@ static bam_status find_targets(bam_backward *pass, bam_tensor *to[3], bool add[3
                                bam_tensor *spare[3]) {
   bam_status status = BAM_OK;
   for (int i = 0; i < 3; i++)
-    if (bam_backward_wants(pass, i)) {
-      BAM_TRY(bam_backward_target(pass, i, &to[i], &add[i]));
+    if (bam_needs_grad(pass, i)) {
+      BAM_TRY(bam_grad_buffer(pass, i, &to[i], &add[i]));
     } else {
       bam_tensor *input = pass->saved[SAVED_Q + i];
       BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(input), input->dtype, &input->shape,
@@ -177,7 +177,7 @@ static bam_status attention_backward(bam_backward *pass) {
   int64_t forward, backward;
   bam_status status = BAM_OK;
   if (bam_tensor_count(saved[SAVED_O]) == 0)
-    return bam_backward_give_zeros(pass);
+    return bam_accumulate_zeros(pass);
   bam_attention a = describe(saved[SAVED_Q], saved[SAVED_K], saved[SAVED_V], &pass->attrs[0]);
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));

@@ -2,7 +2,7 @@
 #ifndef BAM_OPS_ATTENTION_H
 #define BAM_OPS_ATTENTION_H
 
-#include "../op.h"
+#include "ops.h"
 
 /* Fail unless the optional input `i`, document ids, is integers [batch, time]. */
 bam_status bam_call_check_documents(bam_call *call, int i, int64_t batch, int64_t time);

@@ -1,5 +1,5 @@
 /* Comparisons, and tests for values that are not numbers: all answer in bool. */
-#include "elementwise.h"
+#include "support/elementwise.h"
 
 #define COMPARISON(op, sign)                                                                      \
   static bam_status op##_forward(bam_call *call) {                                                \

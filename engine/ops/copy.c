@@ -1,8 +1,8 @@
 /* Copies: into contiguous layout, into fresh memory, into another dtype. */
-#include "../op.h"
+#include "ops.h"
 
 static bam_status give_through(bam_backward *pass) {
-  return bam_backward_give(pass, 0, pass->grads[0]); /* giving converts the dtype */
+  return bam_accumulate_grad(pass, 0, pass->grads[0]); /* giving converts the dtype */
 }
 
 static bam_status contiguous_forward(bam_call *call) {

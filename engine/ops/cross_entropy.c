@@ -1,6 +1,6 @@
 /* Cross-entropy of logits against token ids, for when the logits are at hand; see
    linear_cross_entropy for when they need not be. */
-#include "fused.h"
+#include "support/layer_inputs.h"
 
 enum { ATTR_IGNORE, ATTR_SUM };
 enum { SAVED_LOGITS, SAVED_STATS, SAVED_TARGETS, SAVED_SCALE };
@@ -74,7 +74,7 @@ static bam_status cross_entropy_backward(bam_backward *pass) {
                                   bam_tensor_data(pass->saved[SAVED_SCALE]), bam_tensor_data(seed),
                                   bam_shape_rows(shape), bam_shape_width(shape),
                                   pass->attrs[ATTR_IGNORE].i);
-  BAM_TRY(bam_backward_give(pass, 0, dx));
+  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(seed);
   bam_tensor_release(dx);

@@ -1,10 +1,10 @@
 /* Running sums along a dimension. */
-#include "layout.h"
+#include "support/axis.h"
 
 static bam_status run_sums(bam_context *context, const bam_op *op, const bam_attr *dim,
                            const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bool reverse) {
-  bam_along along;
-  bam_status status = bam_along_init(context, op->name, &x->shape, dim->i, &along);
+  bam_axis along;
+  bam_status status = bam_axis_init(context, op->name, &x->shape, dim->i, &along);
   if (status == BAM_OK && bam_tensor_count(x) > 0) /* not a walk over 2^40 empty rows */
     kernels->cumsum(bam_tensor_device(x)->stream, bam_tensor_data(y), bam_tensor_data(x),
                     along.outer, along.n, along.inner, reverse);
@@ -37,7 +37,7 @@ static bam_status cumsum_backward(bam_backward *pass) {
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
   BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
   BAM_TRY(run_sums(pass->context, pass->op, &pass->attrs[0], kernels, dx, dy, true));
-  BAM_TRY(bam_backward_give(pass, 0, dx));
+  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dy);
   bam_tensor_release(dx);

@@ -1,6 +1,6 @@
 /* Dropout (Srivastava et al., 2014), scaled while training, so that evaluation is plain. */
-#include "../random.h"
-#include "elementwise.h"
+#include "../core/random.h"
+#include "support/elementwise.h"
 
 /* y = keep ? x * scale : 0, into a new tensor. */
 static bam_status apply_mask(const bam_kernels *kernels, bam_tensor *x, bam_tensor *keep, double p,
@@ -52,10 +52,10 @@ static bam_status dropout_backward(bam_backward *pass) {
   bam_tensor *g = pass->grads[0], *keep = pass->saved[0], *dx = NULL;
   const bam_kernels *kernels;
   if (keep == NULL)
-    return bam_backward_give(pass, 0, g);
+    return bam_accumulate_grad(pass, 0, g);
   BAM_TRY(bam_backward_kernels(pass, g->dtype, &kernels));
   BAM_TRY(apply_mask(kernels, g, keep, pass->attrs[0].f, &dx));
-  BAM_TRY(bam_backward_give(pass, 0, dx));
+  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dx);
   return status;

@@ -1,7 +1,7 @@
 /* Token ids to rows of a table (BAM Table 8: input embedding). */
 #include <string.h>
 
-#include "fused.h"
+#include "support/layer_inputs.h"
 
 static bam_status embedding_forward(bam_call *call) {
   bam_tensor *ids = NULL, *weight = NULL;
@@ -38,7 +38,7 @@ static bam_status embedding_backward(bam_backward *pass) {
   const bam_kernels *kernels;
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY(bam_backward_target(pass, 1, &dweight, &accumulate));
+  BAM_TRY(bam_grad_buffer(pass, 1, &dweight, &accumulate));
   if (!accumulate)
     BAM_TRY(bam_tensor_fill(dweight, 0));
   kernels->embedding_backward(bam_tensor_device(dy)->stream, bam_tensor_data(dweight),

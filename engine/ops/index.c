@@ -1,7 +1,7 @@
 /* Picking and adding by position, along one dimension. Positions are tensors of integers that count
    from 1; they are all checked before anything is computed. */
-#include "../index.h"
-#include "layout.h"
+#include "assign.h"
+#include "support/axis.h"
 
 static const bam_attr_spec row_attrs[] = { { .name = "dim", .kind = BAM_ATTR_DIM }, { 0 } };
 static const bam_attr_spec element_attrs[] = {
@@ -11,7 +11,7 @@ static const bam_attr_spec element_attrs[] = {
 /* Everything the four ops need to know: the layout around the dimension, checked positions,
    kernels. */
 typedef struct plan {
-  bam_along along;
+  bam_axis along;
   bam_tensor *positions; /* owned */
   const bam_kernels *kernels;
   int64_t m; /* size of the side with positions along the dimension */
@@ -23,7 +23,7 @@ static bam_status make_plan(bam_call *call, bool whole_rows, plan *out) {
   out->positions = NULL;
   BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, &out->kernels));
   BAM_TRY(BAM_CALL_NEED(call, out->kernels, index_select, call->inputs[0]->dtype));
-  BAM_TRY(bam_along_init(call->context, call->op->name, x, call->attrs[0].i, &out->along));
+  BAM_TRY(bam_axis_init(call->context, call->op->name, x, call->attrs[0].i, &out->along));
   if (x->ndim == 0)
     BAM_TRY(bam_call_fail(call, "`x` has no dimension to take positions from"));
   if (whole_rows && positions->ndim != 1)
@@ -44,20 +44,20 @@ static bam_shape picked_shape(const bam_shape *x, const plan *p) {
 /* Give input i of `pass` its gradient by picking from `dy` with the saved positions. */
 static bam_status give_picked(bam_backward *pass, int i, bool whole_rows) {
   bam_status status;
-  bam_along along;
+  bam_axis along;
   const bam_kernels *kernels;
   bam_tensor *dy = NULL, *dx = NULL, *positions = pass->saved[0];
   const bam_shape *shape = bam_backward_shape(pass, i);
-  if (!bam_backward_wants(pass, i))
+  if (!bam_needs_grad(pass, i))
     return BAM_OK;
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY(bam_along_init(pass->context, pass->op->name, &dy->shape, pass->attrs[0].i, &along));
+  BAM_TRY(bam_axis_init(pass->context, pass->op->name, &dy->shape, pass->attrs[0].i, &along));
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
   BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, shape, &dx));
   (whole_rows ? kernels->index_select : kernels->gather)(
     bam_tensor_device(dy)->stream, bam_tensor_data(dx), bam_tensor_data(dy),
     bam_tensor_data(positions), along.outer, along.n, shape->size[along.dim], along.inner);
-  BAM_TRY(bam_backward_give(pass, i, dx));
+  BAM_TRY(bam_accumulate_grad(pass, i, dx));
 done:
   bam_tensor_release(dy);
   bam_tensor_release(dx);
@@ -68,15 +68,15 @@ done:
    memory. */
 static bam_status give_added(bam_backward *pass, bool whole_rows) {
   bam_status status;
-  bam_along along;
+  bam_axis along;
   const bam_kernels *kernels;
   bam_tensor *dy = NULL, *target;
   bool accumulate;
   const bam_shape *shape = bam_backward_shape(pass, 0);
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY(bam_along_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
+  BAM_TRY(bam_axis_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY(bam_backward_target(pass, 0, &target, &accumulate));
+  BAM_TRY(bam_grad_buffer(pass, 0, &target, &accumulate));
   if (!accumulate)
     BAM_TRY(bam_tensor_fill(target, 0));
   (whole_rows ? kernels->index_add : kernels->scatter_add)(
@@ -123,8 +123,8 @@ const bam_op bam_op_index_select = {
 static bam_status check_beside(bam_call *call, int i) {
   const bam_shape *x = &call->inputs[0]->shape, *other = &call->inputs[i]->shape;
   char ta[BAM_SHAPE_TEXT], tb[BAM_SHAPE_TEXT];
-  bam_along along;
-  bam_status status = bam_along_init(call->context, call->op->name, x, call->attrs[0].i, &along);
+  bam_axis along;
+  bam_status status = bam_axis_init(call->context, call->op->name, x, call->attrs[0].i, &along);
   if (status != BAM_OK)
     return status;
   bool fits = x->ndim == other->ndim;
@@ -194,7 +194,7 @@ done:
 static bam_status index_add_forward(bam_call *call) { return add_at(call, true); }
 
 static bam_status index_add_backward(bam_backward *pass) {
-  bam_status status = bam_backward_give(pass, 0, pass->grads[0]);
+  bam_status status = bam_accumulate_grad(pass, 0, pass->grads[0]);
   return status == BAM_OK ? give_picked(pass, 2, true) : status;
 }
 
@@ -214,7 +214,7 @@ static bam_status scatter_add_forward(bam_call *call) {
 }
 
 static bam_status scatter_add_backward(bam_backward *pass) {
-  bam_status status = bam_backward_give(pass, 0, pass->grads[0]);
+  bam_status status = bam_accumulate_grad(pass, 0, pass->grads[0]);
   return status == BAM_OK ? give_picked(pass, 2, false) : status;
 }
 

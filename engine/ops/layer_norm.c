@@ -1,7 +1,7 @@
 /* Layer norm over the last dimension, alone or on the sum of two tensors: then the sum, which the
    residual stream goes on with, is the second result, and no separate addition passes over memory.
    Backward is one pass for all gradients. */
-#include "fused.h"
+#include "support/layer_inputs.h"
 
 #define ROWS_PER_PART 64 /* rows whose share of the weight gradients is summed together */
 #define MAX_PARTS 64
@@ -77,12 +77,12 @@ typedef struct norm_gradients {
 static bam_status find_gradients(bam_backward *pass, int first_weight, norm_gradients *to) {
   bam_tensor *s = pass->saved[0];
   bam_status status = BAM_OK;
-  if (bam_backward_wants(pass, 0) || (first_weight == 2 && bam_backward_wants(pass, 1)))
+  if (bam_needs_grad(pass, 0) || (first_weight == 2 && bam_needs_grad(pass, 1)))
     BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(s), s->dtype, &s->shape, &to->dx));
-  if (bam_backward_wants(pass, first_weight))
-    BAM_TRY(bam_backward_target(pass, first_weight, &to->dweight, &to->add_weight));
-  if (bam_backward_wants(pass, first_weight + 1))
-    BAM_TRY(bam_backward_target(pass, first_weight + 1, &to->dbias, &to->add_bias));
+  if (bam_needs_grad(pass, first_weight))
+    BAM_TRY(bam_grad_buffer(pass, first_weight, &to->dweight, &to->add_weight));
+  if (bam_needs_grad(pass, first_weight + 1))
+    BAM_TRY(bam_grad_buffer(pass, first_weight + 1, &to->dbias, &to->add_bias));
 done:
   return status;
 }
@@ -119,8 +119,8 @@ static bam_status backward_norm(bam_backward *pass, int first_weight) {
   norm_gradients to = { NULL };
   bam_status status = BAM_OK;
   if (pass->grads[0] == NULL) { /* only the sum was used */
-    BAM_TRY(bam_backward_give(pass, 0, pass->grads[1]));
-    BAM_TRY(bam_backward_give(pass, 1, pass->grads[1]));
+    BAM_TRY(bam_accumulate_grad(pass, 0, pass->grads[1]));
+    BAM_TRY(bam_accumulate_grad(pass, 1, pass->grads[1]));
     goto done;
   }
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
@@ -129,9 +129,9 @@ static bam_status backward_norm(bam_backward *pass, int first_weight) {
   BAM_TRY(find_gradients(pass, first_weight, &to));
   BAM_TRY(differentiate(pass, dy, ds, &to));
   if (to.dx != NULL)
-    BAM_TRY(bam_backward_give(pass, 0, to.dx));
+    BAM_TRY(bam_accumulate_grad(pass, 0, to.dx));
   if (to.dx != NULL && first_weight == 2)
-    BAM_TRY(bam_backward_give(pass, 1, to.dx));
+    BAM_TRY(bam_accumulate_grad(pass, 1, to.dx));
 done:
   bam_tensor_release(dy);
   bam_tensor_release(ds);

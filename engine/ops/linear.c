@@ -1,6 +1,6 @@
 /* y = x Wᵀ + b with the weight stored [out, in]: one GEMM forward, two backward, of which the
    second adds to the weight's gradient itself. */
-#include "fused.h"
+#include "support/layer_inputs.h"
 
 static bam_status check_linear(bam_call *call) {
   const bam_shape *x = &call->inputs[0]->shape, *weight = &call->inputs[1]->shape;
@@ -59,19 +59,19 @@ static bam_status linear_backward(bam_backward *pass) {
   int64_t out = weight->shape.size[0], in = weight->shape.size[1];
   int64_t rows = bam_shape_rows(&pass->saved[0]->shape);
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  if (bam_backward_wants(pass, 0)) {
-    BAM_TRY(bam_backward_target(pass, 0, &target, &add));
+  if (bam_needs_grad(pass, 0)) {
+    BAM_TRY(bam_grad_buffer(pass, 0, &target, &add));
     bam_product_run(&(bam_product){ .m = rows, .n = in, .k = out, .add = add }, device, dy->dtype,
                     bam_tensor_data(target), bam_tensor_data(dy), bam_tensor_data(weight));
   }
-  if (bam_backward_wants(pass, 1)) {
+  if (bam_needs_grad(pass, 1)) {
     BAM_TRY(bam_tensor_contiguous(pass->saved[0], &x));
-    BAM_TRY(bam_backward_target(pass, 1, &target, &add));
+    BAM_TRY(bam_grad_buffer(pass, 1, &target, &add));
     bam_product_run(&(bam_product){ .m = out, .n = in, .k = rows, .transpose_a = true, .add = add },
                     device, dy->dtype, bam_tensor_data(target), bam_tensor_data(dy),
                     bam_tensor_data(x));
   }
-  BAM_TRY(bam_backward_give(pass, 2, dy)); /* summed over the rows */
+  BAM_TRY(bam_accumulate_grad(pass, 2, dy)); /* summed over the rows */
 done:
   bam_tensor_release(dy);
   bam_tensor_release(x);

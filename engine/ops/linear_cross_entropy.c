@@ -5,8 +5,8 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "../autograd.h"
-#include "fused.h"
+#include "../autograd/autograd.h"
+#include "support/layer_inputs.h"
 
 #define CHUNK_BYTES 100000000 /* of logits at once, at most; more than 3/4 of the promised 128 MB */
 #define CHUNK_TOKENS 512      /* more do not make the products faster, and these stay in cache */
@@ -230,9 +230,9 @@ static bam_status give_finished(bam_backward *pass) {
                              "the loss is multiplied by %g afterwards; put that into `scale`",
                              seed);
   if (pass->saved[SAVED_DX] != NULL)
-    BAM_TRY(bam_backward_give(pass, 0, pass->saved[SAVED_DX]));
+    BAM_TRY(bam_accumulate_grad(pass, 0, pass->saved[SAVED_DX]));
   if (pass->saved[SAVED_DW] != NULL)
-    BAM_TRY(bam_backward_give(pass, 1, pass->saved[SAVED_DW]));
+    BAM_TRY(bam_accumulate_grad(pass, 1, pass->saved[SAVED_DW]));
   bam_tensor_release(*once);
   *once = NULL;
 done:
@@ -245,10 +245,10 @@ static bam_status recompute(bam_backward *pass, head *h, bam_tensor *seed) {
   BAM_TRY(bam_scratch_new(pass->context, h->device, h->dtype, h->chunk * h->vocabulary,
           &h->logits));
   BAM_TRY(bam_backward_kernels(pass, h->dtype, &h->kernels));
-  if (bam_backward_wants(pass, 0))
-    BAM_TRY(bam_backward_target(pass, 0, &to.dx, &to.add_dx));
-  if (bam_backward_wants(pass, 1))
-    BAM_TRY(bam_backward_target(pass, 1, &to.dw, &to.add_dw));
+  if (bam_needs_grad(pass, 0))
+    BAM_TRY(bam_grad_buffer(pass, 0, &to.dx, &to.add_dx));
+  if (bam_needs_grad(pass, 1))
+    BAM_TRY(bam_grad_buffer(pass, 1, &to.dw, &to.add_dw));
   if (to.dx != NULL && to.dx == to.dw && !to.add_dx) { /* x is the weight: one buffer */
     BAM_TRY(bam_tensor_fill(to.dx, 0));
     to.add_dx = true;

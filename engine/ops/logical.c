@@ -1,6 +1,6 @@
 /* Logic on bools. "and", "or" and "xor" of bools are their product, sum and inequality, which have
    kernels. */
-#include "elementwise.h"
+#include "support/elementwise.h"
 
 static bam_status logical(bam_call *call, size_t kernel) {
   bam_status status = bam_require_bool(call, 0, "a");

@@ -1,8 +1,8 @@
 /* Choosing by mask, and one-hot vectors. A mask is turned into positions first. */
 #include <inttypes.h>
 
-#include "../index.h"
-#include "layout.h"
+#include "assign.h"
+#include "support/axis.h"
 
 /* ---- masked_select ---- */
 
@@ -44,7 +44,7 @@ static bam_status masked_select_backward(bam_backward *pass) {
   int64_t n = inner > 0 ? bam_tensor_count(dx) / inner : 0;
   kernels->index_put(bam_tensor_device(dy)->stream, bam_tensor_data(dx), bam_tensor_data(dy),
                      bam_tensor_data(pass->saved[0]), 1, n, count, inner);
-  BAM_TRY(bam_backward_give(pass, 0, dx));
+  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dy);
   bam_tensor_release(dx);

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <limits.h>
 
-#include "../op.h"
+#include "ops.h"
 
 /* ---- operands ---- */
 
@@ -255,7 +255,7 @@ static bam_status give_summed(bam_backward *pass, int i, const bam_kernels *kern
   if (status == BAM_OK) {
     operand c = reshaped(grad, stacked);
     multiply(kernels, &c, a, b, false);
-    status = bam_backward_give(pass, i, grad);
+    status = bam_accumulate_grad(pass, i, grad);
   }
   bam_tensor_release(grad);
   return status;
@@ -273,7 +273,7 @@ static bam_status give_product(bam_backward *pass, int i, const bam_shape *own,
   BAM_TRY(make_readable(&a, &a_copy));
   BAM_TRY(make_readable(&b, &b_copy));
   if (bam_shape_equal(own, stacked)) {
-    BAM_TRY(bam_backward_target(pass, i, &target, &accumulate)); /* nothing may fail from here */
+    BAM_TRY(bam_grad_buffer(pass, i, &target, &accumulate)); /* nothing may fail from here */
     operand c = reshaped(target, stacked);
     multiply(kernels, &c, &a, &b, accumulate);
   } else {
@@ -334,9 +334,9 @@ static bam_status matmul_backward(bam_backward *pass) {
   BAM_TRY(stacked_shape(&a, &b, &stacked));
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
   operand dc = reshaped(dy, &stacked);
-  if (bam_backward_wants(pass, 0))
+  if (bam_needs_grad(pass, 0))
     BAM_TRY(give_left(pass, &a, &b, &dc));
-  if (bam_backward_wants(pass, 1))
+  if (bam_needs_grad(pass, 1))
     BAM_TRY(give_right(pass, &a, &b, &dc));
 done:
   bam_tensor_release(dy);

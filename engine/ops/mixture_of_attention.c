@@ -10,8 +10,8 @@
 #include <math.h>
 
 #include "attention.h"
-#include "fused.h"
-#include "layout.h"
+#include "support/layer_inputs.h"
+#include "support/axis.h"
 #include "rope.h"
 
 enum { X, QKV, OUT, GATES, DOCUMENTS, POSITIONS };
@@ -328,9 +328,9 @@ static bam_status project_backward(bam_backward *pass, gradients *g) {
     g->kernels->attention_delta(g->device->stream, bam_tensor_data(g->delta), bam_tensor_data(o),
                                 bam_tensor_data(g->doo), l->tokens * l->heads, l->width);
   if (gates != NULL)
-    BAM_TRY(bam_backward_give(pass, GATES, g->dgates));
-  if (bam_backward_wants(pass, OUT)) {
-    BAM_TRY(bam_backward_target(pass, OUT, &target, &add));
+    BAM_TRY(bam_accumulate_grad(pass, GATES, g->dgates));
+  if (bam_needs_grad(pass, OUT)) {
+    BAM_TRY(bam_grad_buffer(pass, OUT, &target, &add));
     bam_product_run(&(bam_product){ .m = l->out, .n = l->heads * l->width, .k = l->tokens,
                                     .transpose_a = true, .add = add },
                     g->device, o->dtype, bam_tensor_data(target), bam_tensor_data(g->dy),
@@ -369,14 +369,14 @@ static bam_status input_backward(bam_backward *pass, gradients *g) {
   bam_tensor *x = pass->saved[SAVED_X], *weight = pass->saved[SAVED_QKV_WEIGHT], *target;
   bool add;
   bam_status status = BAM_OK;
-  if (bam_backward_wants(pass, X)) {
-    BAM_TRY(bam_backward_target(pass, X, &target, &add));
+  if (bam_needs_grad(pass, X)) {
+    BAM_TRY(bam_grad_buffer(pass, X, &target, &add));
     bam_product_run(&(bam_product){ .m = l->tokens, .n = l->in, .k = l->columns, .add = add },
                     g->device, x->dtype, bam_tensor_data(target), bam_tensor_data(g->dqkv),
                     bam_tensor_data(weight));
   }
-  if (bam_backward_wants(pass, QKV)) {
-    BAM_TRY(bam_backward_target(pass, QKV, &target, &add));
+  if (bam_needs_grad(pass, QKV)) {
+    BAM_TRY(bam_grad_buffer(pass, QKV, &target, &add));
     bam_product_run(&(bam_product){ .m = l->columns, .n = l->in, .k = l->tokens,
                                     .transpose_a = true, .add = add },
                     g->device, x->dtype, bam_tensor_data(target), bam_tensor_data(g->dqkv),
@@ -390,10 +390,10 @@ static bam_status mixture_of_attention_backward(bam_backward *pass) {
   gradients g = { .kernels = NULL };
   bam_status status = BAM_OK;
   if (bam_tensor_count(pass->saved[SAVED_STATS]) == 0)
-    return bam_backward_give_zeros(pass);
+    return bam_accumulate_zeros(pass);
   BAM_TRY(open_gradients(pass, &g));
   BAM_TRY(project_backward(pass, &g));
-  if (bam_backward_wants(pass, X) || bam_backward_wants(pass, QKV)) {
+  if (bam_needs_grad(pass, X) || bam_needs_grad(pass, QKV)) {
     BAM_TRY(attend_backward(pass, &g));
     BAM_TRY(input_backward(pass, &g));
   }

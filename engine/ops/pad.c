@@ -1,7 +1,7 @@
 /* Padding, turning round and rotating along dimensions. */
 #include <inttypes.h>
 
-#include "../op.h"
+#include "ops.h"
 
 /* A view of `x` of shape `shape` that begins at `first`. */
 static bam_status window(bam_tensor *x, const int64_t *first, const bam_shape *shape,
@@ -72,7 +72,7 @@ static bam_status pad_backward(bam_backward *pass) {
   const int64_t *before = pass->attrs[0].given ? pass->attrs[0].list : origin;
   bam_status status = window(pass->grads[0], before, bam_backward_shape(pass, 0), &inside);
   if (status == BAM_OK)
-    status = bam_backward_give(pass, 0, inside);
+    status = bam_accumulate_grad(pass, 0, inside);
   bam_tensor_release(inside);
   return status;
 }
@@ -126,7 +126,7 @@ static bam_status flip_backward(bam_backward *pass) {
   bam_tensor *view = NULL;
   bam_status status = flipped(pass->grads[0], pass->op->name, &pass->attrs[0], &view);
   if (status == BAM_OK)
-    status = bam_backward_give(pass, 0, view);
+    status = bam_accumulate_grad(pass, 0, view);
   bam_tensor_release(view);
   return status;
 }
@@ -178,7 +178,7 @@ static bam_status roll_backward(bam_backward *pass) {
   BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
   int64_t n = dy->shape.size[dim];
   BAM_TRY(rotate(dx, dy, dim, n > 0 ? -(pass->attrs[0].i % n) : 0));
-  BAM_TRY(bam_backward_give(pass, 0, dx));
+  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dx);
   return status;

@@ -1,5 +1,5 @@
 /* Sums, means, products and truth values over dimensions. */
-#include "layout.h"
+#include "support/axis.h"
 
 static const bam_attr_spec reduce_attrs[] = { { .name = "dim", .kind = BAM_ATTR_DIMS },
                                               { .name = "keepdim", .kind = BAM_ATTR_BOOL },
@@ -70,7 +70,7 @@ static bam_status sum_backward(bam_backward *pass) {
   const bam_shape *shape = bam_backward_shape(pass, 0);
   BAM_TRY(plan_backward(pass, true, &plan));
   BAM_TRY(bam_reduction_spread(&plan, shape, pass->grads[0], &spread));
-  BAM_TRY(bam_backward_give(pass, 0, spread));
+  BAM_TRY(bam_accumulate_grad(pass, 0, spread));
 done:
   bam_tensor_release(spread);
   return status;
@@ -109,7 +109,7 @@ static bam_status mean_backward(bam_backward *pass) {
   BAM_TRY(bam_tensor_fill(count, (double)plan.n));
   BAM_TRY(bam_apply2(&bam_op_div, dy, count, NULL, &scaled));
   BAM_TRY(bam_reduction_spread(&plan, bam_backward_shape(pass, 0), scaled, &spread));
-  BAM_TRY(bam_backward_give(pass, 0, spread));
+  BAM_TRY(bam_accumulate_grad(pass, 0, spread));
 done:
   bam_tensor_release(count);
   bam_tensor_release(scaled);
@@ -162,7 +162,7 @@ static bam_status prod_backward(bam_backward *pass) {
   BAM_TRY(bam_reduction_restore(&plan, dx, &restored));
   bam_tensor_release(dx);
   dx = NULL;
-  BAM_TRY(bam_backward_give(pass, 0, restored));
+  BAM_TRY(bam_accumulate_grad(pass, 0, restored));
 done:
   bam_tensor_release(x);
   bam_tensor_release(dy);

@@ -4,8 +4,8 @@
 
 #include <inttypes.h>
 
-#include "fused.h"
-#include "layout.h"
+#include "support/layer_inputs.h"
+#include "support/axis.h"
 
 bam_status bam_call_check_rope(bam_call *call, int64_t width, double base) {
   if (width % 2 != 0)
@@ -90,7 +90,7 @@ static bam_status rope_backward(bam_backward *pass) {
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
   BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
   bam_rope_run(kernels, dx, dy, pass->saved[0], pass->attrs[0].f, true);
-  BAM_TRY(bam_backward_give(pass, 0, dx));
+  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dy);
   bam_tensor_release(dx);

@@ -2,7 +2,7 @@
 #ifndef BAM_OPS_ROPE_H
 #define BAM_OPS_ROPE_H
 
-#include "../op.h"
+#include "ops.h"
 
 /* The optional input `i`, positions of the tokens of input 0 [B, T, ...], as contiguous i64 [T] or
    [B, T] in *positions, owned; NULL when it was left out. */

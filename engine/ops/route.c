@@ -2,8 +2,8 @@
    auxiliary losses (BAM §3.3, §4.2, eq. 2). One pass over the logits gives all of it. */
 #include <inttypes.h>
 
-#include "fused.h"
-#include "layout.h"
+#include "support/layer_inputs.h"
+#include "support/axis.h"
 
 enum { ATTR_K, ATTR_RENORMALISE, ATTR_DENSE, ATTR_AUX_TOKENS };
 enum { GATES, EXPERTS, LOSSES, STATISTICS };
@@ -138,7 +138,7 @@ static bam_status route_backward(bam_backward *pass) {
   const bam_kernels *kernels;
   bam_status status = BAM_OK;
   if (r.tokens == 0)
-    return bam_backward_give_zeros(pass);
+    return bam_accumulate_zeros(pass);
   BAM_TRY(bam_backward_kernels(pass, saved[SAVED_P]->dtype, &kernels));
   if (pass->grads[GATES] != NULL)
     BAM_TRY(bam_tensor_contiguous(pass->grads[GATES], &dgates));
@@ -153,7 +153,7 @@ static bam_status route_backward(bam_backward *pass) {
                           bam_tensor_data(saved[SAVED_LOAD]), bam_tensor_data(saved[SAVED_EXPERTS]),
                           bam_tensor_data(saved[SAVED_COUNTED]),
                           saved[SAVED_MASK] != NULL ? bam_tensor_data(saved[SAVED_MASK]) : NULL, &r);
-  BAM_TRY(bam_backward_give(pass, 0, dlogits));
+  BAM_TRY(bam_accumulate_grad(pass, 0, dlogits));
 done:
   bam_tensor_release(dgates);
   bam_tensor_release(dlosses);

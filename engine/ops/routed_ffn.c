@@ -4,8 +4,9 @@
    of its choices. Backward computes SwiGLU again and divides by no gate. */
 #include <inttypes.h>
 
-#include "fused.h"
-#include "layout.h"
+#include "../core/devices.h"
+#include "support/layer_inputs.h"
+#include "support/axis.h"
 
 enum { X, GATES, EXPERTS, GATE_UP, DOWN };
 enum {
@@ -236,9 +237,9 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
   BAM_TRY(make_rows(context, g->device, dtype, l, l->hidden, &g->u));
   BAM_TRY(make_rows(context, g->device, dtype, l, 2 * l->hidden, &g->dhidden));
   BAM_TRY(bam_tensor_zeros(context, g->device, dtype, &saved[SAVED_GATES]->shape, &g->dgates));
-  if (bam_backward_wants(pass, X))
+  if (bam_needs_grad(pass, X))
     BAM_TRY(make_rows(context, g->device, dtype, l, l->in, &g->dxs));
-  if (bam_backward_wants(pass, GATE_UP))
+  if (bam_needs_grad(pass, GATE_UP))
     BAM_TRY(make_rows(context, g->device, dtype, l, l->in, &g->xs));
 done:
   return status;
@@ -249,7 +250,7 @@ static bam_status give_weights(bam_backward *pass, const gradients *g, int input
                                bam_tensor *b, int64_t n, int64_t k) {
   bam_grouped_gemm gemm = { .experts = g->l.experts, .n = n, .k = k, .weights = true };
   bam_tensor *target;
-  bam_status status = bam_backward_target(pass, input, &target, &gemm.add);
+  bam_status status = bam_grad_buffer(pass, input, &target, &gemm.add);
   if (status == BAM_OK)
     g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(target),
                              bam_tensor_data(dc), bam_tensor_data(b),
@@ -274,8 +275,8 @@ static bam_status down_backward(bam_backward *pass, gradients *g) {
                                     bam_tensor_data(g->u), bam_tensor_data(saved[SAVED_HIDDEN]),
                                     bam_tensor_data(saved[SAVED_GATES]), rows, l->count,
                                     l->hidden);
-  BAM_TRY(bam_backward_give(pass, GATES, g->dgates));
-  if (bam_backward_wants(pass, DOWN))
+  BAM_TRY(bam_accumulate_grad(pass, GATES, g->dgates));
+  if (bam_needs_grad(pass, DOWN))
     BAM_TRY(give_weights(pass, g, DOWN, g->dys, g->u, l->out, l->hidden));
 done:
   return status;
@@ -288,17 +289,17 @@ static bam_status gate_up_backward(bam_backward *pass, gradients *g) {
   bam_grouped_gemm gemm = { .experts = l->experts, .n = l->in, .k = 2 * l->hidden };
   bool add;
   bam_status status = BAM_OK;
-  if (bam_backward_wants(pass, GATE_UP)) {
+  if (bam_needs_grad(pass, GATE_UP)) {
     g->kernels->gather_rows(g->device->stream, bam_tensor_data(g->xs),
                             bam_tensor_data(saved[SAVED_X]), bam_tensor_data(saved[SAVED_ROWS]),
                             l->count, l->k, l->in);
     BAM_TRY(give_weights(pass, g, GATE_UP, g->dhidden, g->xs, 2 * l->hidden, l->in));
   }
-  if (bam_backward_wants(pass, X)) {
+  if (bam_needs_grad(pass, X)) {
     g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(g->dxs),
                              bam_tensor_data(g->dhidden), bam_tensor_data(saved[SAVED_GATE_UP]),
                              bam_tensor_data(saved[SAVED_OFFSETS]));
-    BAM_TRY(bam_backward_target(pass, X, &target, &add));
+    BAM_TRY(bam_grad_buffer(pass, X, &target, &add));
     g->kernels->combine_rows(g->device->stream, bam_tensor_data(target), bam_tensor_data(g->dxs),
                              bam_tensor_data(saved[SAVED_SLOTS]), l->tokens, l->k, l->in, add);
   }

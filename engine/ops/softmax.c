@@ -1,7 +1,7 @@
 /* Softmax and log-softmax along one dimension, log-sum-exp over several. Kernels work on rows:
    other dimensions than the last are moved there and back. */
-#include "fused.h"
-#include "layout.h"
+#include "support/layer_inputs.h"
+#include "support/axis.h"
 
 static const bam_attr_spec dim_attr[] = {
   { .name = "dim", .kind = BAM_ATTR_DIM, .initial = -1 }, { 0 }
@@ -14,19 +14,19 @@ typedef void row_backward_kernel(bam_stream stream, void *dx, const void *y, con
 /* Apply `kernel` to the rows of input 0 along the dimension attribute, and save the result. */
 static bam_status apply_rows(bam_call *call, row_kernel *kernel) {
   bam_status status;
-  bam_along along;
+  bam_axis along;
   bam_tensor *x = NULL, *y = NULL;
   const bam_shape *shape = &call->inputs[0]->shape;
   bam_device *device = bam_call_device(call);
-  BAM_TRY(bam_along_init(call->context, call->op->name, shape, call->attrs[0].i, &along));
-  BAM_TRY(bam_along_rows(call->inputs[0], along.dim, &x));
+  BAM_TRY(bam_axis_init(call->context, call->op->name, shape, call->attrs[0].i, &along));
+  BAM_TRY(bam_axis_rows(call->inputs[0], along.dim, &x));
   BAM_TRY(bam_tensor_new(call->context, device, x->dtype, &x->shape, &y));
   if (along.n > 0)
     kernel(device->stream, bam_tensor_data(y), bam_tensor_data(x), along.outer * along.inner,
            along.n);
   bam_tensor_release(x);
   x = NULL;
-  BAM_TRY(bam_along_back(y, along.dim, &x));
+  BAM_TRY(bam_axis_restore(y, along.dim, &x));
   BAM_TRY(bam_tensor_contiguous(x, &call->outputs[0]));
   BAM_TRY(bam_call_save(call, 0, call->outputs[0]));
 done:
@@ -38,21 +38,21 @@ done:
 /* The same backwards: from the saved result and its gradient. */
 static bam_status apply_rows_backward(bam_backward *pass, row_backward_kernel *kernel) {
   bam_status status;
-  bam_along along;
+  bam_axis along;
   bam_tensor *y = NULL, *dy = NULL, *dx = NULL, *back = NULL;
   const bam_shape *shape = bam_backward_shape(pass, 0);
   bam_device *device = bam_tensor_device(pass->grads[0]);
-  BAM_TRY(bam_along_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
-  BAM_TRY(bam_along_rows(pass->saved[0], along.dim, &y));
-  BAM_TRY(bam_along_rows(pass->grads[0], along.dim, &dy));
+  BAM_TRY(bam_axis_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
+  BAM_TRY(bam_axis_rows(pass->saved[0], along.dim, &y));
+  BAM_TRY(bam_axis_rows(pass->grads[0], along.dim, &dy));
   BAM_TRY(bam_tensor_new(pass->context, device, dy->dtype, &dy->shape, &dx));
   if (along.n > 0)
     kernel(device->stream, bam_tensor_data(dx), bam_tensor_data(y), bam_tensor_data(dy),
            along.outer * along.inner, along.n);
-  BAM_TRY(bam_along_back(dx, along.dim, &back));
+  BAM_TRY(bam_axis_restore(dx, along.dim, &back));
   bam_tensor_release(dx);
   dx = NULL;
-  BAM_TRY(bam_backward_give(pass, 0, back));
+  BAM_TRY(bam_accumulate_grad(pass, 0, back));
 done:
   bam_tensor_release(y);
   bam_tensor_release(dy);
@@ -157,7 +157,7 @@ static bam_status logsumexp_backward(bam_backward *pass) {
   BAM_TRY(bam_reduction_restore(&plan, dx, &back));
   bam_tensor_release(dx);
   dx = NULL;
-  BAM_TRY(bam_backward_give(pass, 0, back));
+  BAM_TRY(bam_accumulate_grad(pass, 0, back));
 done:
   bam_tensor_release(x);
   bam_tensor_release(dy);

@@ -1,5 +1,5 @@
 /* Variance and vector norms over dimensions. */
-#include "layout.h"
+#include "support/axis.h"
 
 #include <math.h>
 
@@ -14,7 +14,7 @@ static bam_status give_arranged(bam_backward *pass, const bam_reduction *plan, b
   bam_status status = bam_reduction_restore(plan, dx, &restored);
   bam_tensor_release(dx);
   if (status == BAM_OK)
-    status = bam_backward_give(pass, 0, restored);
+    status = bam_accumulate_grad(pass, 0, restored);
   bam_tensor_release(restored);
   return status;
 }

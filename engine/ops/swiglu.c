@@ -1,7 +1,7 @@
 /* SwiGLU on the result of the gate and up projections, which lie side by side (BAM Table 8). */
 #include <inttypes.h>
 
-#include "fused.h"
+#include "support/layer_inputs.h"
 
 static bam_status swiglu_forward(bam_call *call) {
   bam_tensor *x = NULL;
@@ -37,7 +37,7 @@ static bam_status swiglu_backward(bam_backward *pass) {
   BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, shape, &dx));
   kernels->swiglu_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(dy),
                            bam_tensor_data(x), width, bam_shape_rows(shape), width / 2);
-  BAM_TRY(bam_backward_give(pass, 0, dx));
+  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dy);
   bam_tensor_release(x);

@@ -1,5 +1,5 @@
 /* Functions of each element. Those that are real-valued give f32 for integers and bool. */
-#include "elementwise.h"
+#include "support/elementwise.h"
 
 #define FLOAT_OP(op, keep, text) BAM_UNARY_OP(op, BAM_RESULT_FLOAT, keep, text)
 

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "../op.h"
+#include "ops.h"
 
 /* ---- reshape, view ---- */
 
@@ -92,7 +92,7 @@ static bam_status reshape_backward(bam_backward *pass) {
   BAM_TRY(bam_tensor_contiguous(pass->grads[0], &grad));
   bam_shape_strides(shape, stride);
   BAM_TRY(bam_tensor_view(grad, shape, stride, grad->offset, &shaped));
-  BAM_TRY(bam_backward_give(pass, 0, shaped));
+  BAM_TRY(bam_accumulate_grad(pass, 0, shaped));
 done:
   bam_tensor_release(grad);
   bam_tensor_release(shaped);
@@ -152,7 +152,7 @@ static bam_status permute_backward(bam_backward *pass) {
   }
   bam_status status = bam_tensor_view(grad, &shape, stride, grad->offset, &back);
   if (status == BAM_OK)
-    status = bam_backward_give(pass, 0, back);
+    status = bam_accumulate_grad(pass, 0, back);
   bam_tensor_release(back);
   return status;
 }
@@ -174,7 +174,7 @@ static bam_status add_to_part(bam_backward *pass, int dim, int64_t start, int64_
   bam_tensor *whole, *part = NULL, *sum = NULL, *grad = pass->grads[0];
   bool accumulate;
   bam_status status = BAM_OK;
-  BAM_TRY(bam_backward_target(pass, 0, &whole, &accumulate));
+  BAM_TRY(bam_grad_buffer(pass, 0, &whole, &accumulate));
   if (!accumulate)
     BAM_TRY(bam_tensor_fill(whole, 0));
   bam_shape shape = whole->shape;
@@ -306,7 +306,7 @@ static bam_status expand_forward(bam_call *call) {
 }
 
 static bam_status expand_backward(bam_backward *pass) {
-  return bam_backward_give(pass, 0, pass->grads[0]); /* giving sums what was broadcast */
+  return bam_accumulate_grad(pass, 0, pass->grads[0]); /* giving sums what was broadcast */
 }
 
 const bam_op bam_op_expand = {

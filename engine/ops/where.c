@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "elementwise.h"
+#include "support/elementwise.h"
 
 /* outputs[0] = condition ? a : b, broadcast, in `dtype`, which a and b have. */
 static bam_status choose(bam_call *call, bam_dtype dtype, bam_tensor *condition, bam_tensor *a,
@@ -42,8 +42,8 @@ done:
 
 static bam_status where_backward(bam_backward *pass) {
   bam_tensor *g = pass->grads[0], *condition = pass->saved[0];
-  bam_status status = bam_where_give(pass, 1, condition, g, NULL);
-  return status == BAM_OK ? bam_where_give(pass, 2, condition, NULL, g) : status;
+  bam_status status = bam_where_accumulate(pass, 1, condition, g, NULL);
+  return status == BAM_OK ? bam_where_accumulate(pass, 2, condition, NULL, g) : status;
 }
 
 const bam_op bam_op_where = {
@@ -81,8 +81,8 @@ done:
 
 static bam_status masked_fill_backward(bam_backward *pass) {
   bam_tensor *g = pass->grads[0], *mask = pass->saved[0];
-  bam_status status = bam_where_give(pass, 0, mask, NULL, g);
-  return status == BAM_OK ? bam_where_give(pass, 2, mask, g, NULL) : status;
+  bam_status status = bam_where_accumulate(pass, 0, mask, NULL, g);
+  return status == BAM_OK ? bam_where_accumulate(pass, 2, mask, g, NULL) : status;
 }
 
 const bam_op bam_op_masked_fill = {
@@ -156,7 +156,7 @@ static bam_status clamp_backward(bam_backward *pass) {
   kernels->clamp_backward(bam_tensor_device(g)->stream, &loop, bam_tensor_data(dx),
                           bam_tensor_data(g), bam_tensor_data(x), min->given ? min->f : -INFINITY,
                           max->given ? max->f : INFINITY);
-  BAM_TRY(bam_backward_give(pass, 0, dx));
+  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dx);
   return status;

@@ -8,7 +8,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "added.h"
+#include "special_tokens.h"
 #include "heap.h"
 #include "pairs.h"
 
@@ -33,7 +33,7 @@ typedef struct symbol {
 
 struct bam_bpe {
   bam_context *context;
-  bam_words words;
+  bam_vocab words;
   bam_pattern *pattern;
   bam_cutter *cutter;
   bam_added_set added;
@@ -48,10 +48,10 @@ struct bam_bpe {
 
 /* ---- making ---- */
 
-static bam_status find_bytes(bam_bpe *bpe, const bam_words *words) {
+static bam_status find_bytes(bam_bpe *bpe, const bam_vocab *words) {
   for (int i = 0; i < 256; i++) {
     char byte = (char)i;
-    int64_t id = bam_words_find(words, &byte, 1);
+    int64_t id = bam_vocab_find(words, &byte, 1);
     if (id < 0)
       return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
                       "the vocabulary has no word for the byte 0x%02x, so not every text could be "
@@ -63,19 +63,19 @@ static bam_status find_bytes(bam_bpe *bpe, const bam_words *words) {
 }
 
 /* The id of the words `left` and `right` together, or -1. */
-static int64_t find_joined(bam_bpe *bpe, const bam_words *words, const int32_t merge[2]) {
+static int64_t find_joined(bam_bpe *bpe, const bam_vocab *words, const int32_t merge[2]) {
   int64_t n_left, n_right;
-  const char *left = bam_words_get(words, merge[0], &n_left);
-  const char *right = bam_words_get(words, merge[1], &n_right);
+  const char *left = bam_vocab_get(words, merge[0], &n_left);
+  const char *right = bam_vocab_get(words, merge[1], &n_right);
   if (bam_storage_grow(bpe->context, &bpe->symbols, n_left + n_right) != BAM_OK)
     return -2;
   char *joined = bpe->symbols->data;
   memcpy(joined, left, (size_t)n_left);
   memcpy(joined + n_left, right, (size_t)n_right);
-  return bam_words_find(words, joined, n_left + n_right);
+  return bam_vocab_find(words, joined, n_left + n_right);
 }
 
-static bam_status check_id(bam_bpe *bpe, const bam_words *words, const char *what, int64_t i,
+static bam_status check_id(bam_bpe *bpe, const bam_vocab *words, const char *what, int64_t i,
                            int32_t id) {
   if (id >= 0 && id < words->count)
     return BAM_OK;
@@ -83,7 +83,7 @@ static bam_status check_id(bam_bpe *bpe, const bam_words *words, const char *wha
                   what, (long long)i + 1, id, (long long)words->count);
 }
 
-static bam_status add_merge(bam_bpe *bpe, const bam_words *words, int64_t rank,
+static bam_status add_merge(bam_bpe *bpe, const bam_vocab *words, int64_t rank,
                             const int32_t merge[2]) {
   bam_status status = BAM_OK;
   uint64_t key = bam_pair_key(merge[0], merge[1]);
@@ -114,7 +114,7 @@ static bam_status check_added(bam_bpe *bpe, const bam_bpe_parts *parts) {
     if (status != BAM_OK)
       return status;
     int64_t size;
-    bam_words_get(&parts->words, id, &size);
+    bam_vocab_get(&parts->words, id, &size);
     if (size == 0)
       return bam_fail(bpe->context, BAM_ERROR_ARGUMENT, "added token %lld is empty",
                       (long long)i + 1);
@@ -157,7 +157,7 @@ bam_status bam_bpe_new(bam_context *context, bam_bpe_parts *parts, bam_bpe **out
   }
   bpe->words = parts->words;
   bpe->pattern = parts->pattern;
-  parts->words = (bam_words){ .context = context };
+  parts->words = (bam_vocab){ .context = context };
   parts->pattern = NULL;
   *out = bpe;
   return BAM_OK;
@@ -169,7 +169,7 @@ void bam_bpe_release(bam_bpe *bpe) {
   bam_added_release(&bpe->added);
   bam_cutter_release(bpe->cutter);
   bam_pattern_release(bpe->pattern);
-  bam_words_release(&bpe->words);
+  bam_vocab_release(&bpe->words);
   bam_pairs_release(&bpe->ranks);
   bam_heap_release(&bpe->heap);
   bam_storage_release(bpe->context, bpe->results);
@@ -178,7 +178,7 @@ void bam_bpe_release(bam_bpe *bpe) {
   bam_object_free(bpe->context, bpe, sizeof *bpe);
 }
 
-const bam_words *bam_bpe_words(const bam_bpe *bpe) { return &bpe->words; }
+const bam_vocab *bam_bpe_words(const bam_bpe *bpe) { return &bpe->words; }
 
 /* ---- merging one piece ---- */
 
@@ -242,7 +242,7 @@ done:
 
 /* The id of a piece that is a word and need not be merged, or -1. */
 static int64_t find_whole(const bam_bpe *bpe, const bam_piece *piece) {
-  int64_t id = bam_words_find(&bpe->words, piece->data, piece->size);
+  int64_t id = bam_vocab_find(&bpe->words, piece->data, piece->size);
   return id >= 0 && !bam_added_has(&bpe->added, id) ? id : -1;
 }
 

@@ -8,7 +8,7 @@
 
 #include "pattern.h"
 #include "tokens.h"
-#include "words.h"
+#include "vocab.h"
 
 typedef struct bam_bpe bam_bpe;
 
@@ -21,7 +21,7 @@ typedef struct bam_added {
 } bam_added;
 
 typedef struct bam_bpe_parts {
-  bam_words words;           /* a word's number is its id */
+  bam_vocab words;           /* a word's number is its id */
   const int32_t (*merges)[2]; /* of these ids; the first has the lowest rank */
   int64_t n_merges;
   const bam_added *added;
@@ -50,6 +50,6 @@ bam_status bam_bpe_encode(bam_bpe *bpe, const char *text, int64_t size, bool spe
 bam_status bam_bpe_cut(bam_bpe *bpe, const char *text, int64_t size, bam_tokens *out);
 
 /* The vocabulary, borrowed. */
-const bam_words *bam_bpe_words(const bam_bpe *bpe);
+const bam_vocab *bam_bpe_words(const bam_bpe *bpe);
 
 #endif

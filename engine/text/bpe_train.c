@@ -31,7 +31,7 @@ struct bam_trainer {
   bam_context *context;
   bam_pattern *pattern;
   bam_counter *counter;
-  bam_words words;
+  bam_vocab words;
   int64_t n_special;
   bam_storage *merges; /* of pairs of ids */
   int64_t n_merges;
@@ -53,13 +53,13 @@ struct bam_trainer {
 
 /* The 256 bytes in the order that their characters of the ByteLevel alphabet have: those that print
    in Latin-1 stand for themselves, the others come behind. */
-static void add_bytes(bam_words *words) {
+static void add_bytes(bam_vocab *words) {
   for (int printing = 1; printing >= 0; printing--)
     for (int i = 0; i < 256; i++) {
       char byte = (char)i;
       bool prints = (i > 32 && i < 127) || (i > 160 && i != 173);
       if (prints == printing)
-        bam_words_add(words, &byte, 1);
+        bam_vocab_add(words, &byte, 1);
     }
 }
 
@@ -70,12 +70,12 @@ static bam_status add_special(bam_trainer *t, const bam_expression *special, int
       return bam_fail(t->context, BAM_ERROR_ARGUMENT,
                       "special token %d has %lld bytes; it needs at least 2", i + 1,
                       (long long)special[i].size);
-    BAM_TRY(bam_words_reserve(&t->words, 1, special[i].size));
-    if (bam_words_add(&t->words, special[i].text, special[i].size) < i)
+    BAM_TRY(bam_vocab_reserve(&t->words, 1, special[i].size));
+    if (bam_vocab_add(&t->words, special[i].text, special[i].size) < i)
       return bam_fail(t->context, BAM_ERROR_ARGUMENT, "special token %d is there twice", i + 1);
   }
   t->n_special = n;
-  BAM_TRY(bam_words_reserve(&t->words, 256, 256));
+  BAM_TRY(bam_vocab_reserve(&t->words, 256, 256));
   add_bytes(&t->words);
 done:
   return status;
@@ -108,7 +108,7 @@ void bam_trainer_release(bam_trainer *trainer) {
     bam_storage_release(trainer->context, all[i]);
   bam_heap_release(&trainer->heap);
   bam_pairs_release(&trainer->pairs);
-  bam_words_release(&trainer->words);
+  bam_vocab_release(&trainer->words);
   bam_counter_release(trainer->counter);
   bam_pattern_release(trainer->pattern);
   bam_object_free(trainer->context, trainer, sizeof *trainer);
@@ -118,7 +118,7 @@ bam_status bam_trainer_add(bam_trainer *trainer, const char *text, int64_t size)
   return bam_counter_add(trainer->counter, text, size);
 }
 
-const bam_words *bam_trainer_words(const bam_trainer *trainer) { return &trainer->words; }
+const bam_vocab *bam_trainer_words(const bam_trainer *trainer) { return &trainer->words; }
 
 const int32_t (*bam_trainer_merges(const bam_trainer *trainer, int64_t *count))[2] {
   *count = trainer->n_merges;
@@ -223,7 +223,7 @@ static void add_piece(bam_trainer *t, int32_t piece, const char *bytes, int64_t 
   symbol *symbols = (symbol *)t->symbols->data;
   int32_t end = start + (int32_t)size;
   for (int32_t i = start; i < end; i++) {
-    int64_t id = bam_words_find(&t->words, bytes + (i - start), 1);
+    int64_t id = bam_vocab_find(&t->words, bytes + (i - start), 1);
     symbols[i] = (symbol){ (int32_t)id, i > start ? i - 1 : -1, i + 1 < end ? i + 1 : -1, piece };
   }
   for (int32_t i = start; i + 1 < end; i++)
@@ -232,7 +232,7 @@ static void add_piece(bam_trainer *t, int32_t piece, const char *bytes, int64_t 
 
 static bam_status add_pieces(bam_trainer *t) {
   bam_status status = BAM_OK;
-  const bam_words *pieces;
+  const bam_vocab *pieces;
   int64_t size, start = 0;
   BAM_TRY(bam_counter_finish(t->counter, &pieces, &t->counts));
   if (pieces->used > INT32_MAX)
@@ -240,7 +240,7 @@ static bam_status add_pieces(bam_trainer *t) {
   BAM_TRY(bam_storage_grow(t->context, &t->symbols, pieces->used * (int64_t)sizeof(symbol)));
   BAM_TRY(reserve(t, 0));
   for (int64_t i = 0; i < pieces->count; i++) {
-    const char *piece = bam_words_get(pieces, i, &size);
+    const char *piece = bam_vocab_get(pieces, i, &size);
     BAM_TRY(reserve(t, t->n_grown + size));
     add_piece(t, (int32_t)i, piece, size, (int32_t)start);
     start += size;
@@ -255,8 +255,8 @@ done:
 /* The word that a pair makes, in t->joined. */
 static bam_status join(bam_trainer *t, uint64_t key, int64_t *size) {
   int64_t n_left, n_right;
-  const char *left = bam_words_get(&t->words, bam_pair_left(key), &n_left);
-  const char *right = bam_words_get(&t->words, bam_pair_right(key), &n_right);
+  const char *left = bam_vocab_get(&t->words, bam_pair_left(key), &n_left);
+  const char *right = bam_vocab_get(&t->words, bam_pair_right(key), &n_right);
   *size = n_left + n_right;
   bam_status status = bam_storage_grow(t->context, &t->joined, *size);
   if (status != BAM_OK)
@@ -361,15 +361,15 @@ static bam_status merge_next(bam_trainer *t, bool *done) {
   if (*done)
     return BAM_OK;
   BAM_TRY(join(t, key, &size));
-  int64_t id = bam_words_find(&t->words, t->joined->data, size);
+  int64_t id = bam_vocab_find(&t->words, t->joined->data, size);
   if (id >= 0 && id < t->n_special) {
     find_record(t, key)->count = 0; /* never */
     return BAM_OK;
   }
-  BAM_TRY(bam_words_reserve(&t->words, 1, size));
+  BAM_TRY(bam_vocab_reserve(&t->words, 1, size));
   BAM_TRY(bam_storage_grow(t->context, &t->merges,
                            (t->n_merges + 1) * (int64_t)sizeof(int32_t[2])));
-  id = bam_words_add(&t->words, t->joined->data, size);
+  id = bam_vocab_add(&t->words, t->joined->data, size);
   int32_t *merge = (int32_t *)t->merges->data + 2 * t->n_merges++;
   merge[0] = bam_pair_left(key);
   merge[1] = bam_pair_right(key);

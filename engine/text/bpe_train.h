@@ -27,7 +27,7 @@ bam_status bam_trainer_add(bam_trainer *trainer, const char *text, int64_t size)
 bam_status bam_trainer_train(bam_trainer *trainer, int64_t size);
 
 /* The vocabulary, and the pairs of ids that were merged in order; borrowed. */
-const bam_words *bam_trainer_words(const bam_trainer *trainer);
+const bam_vocab *bam_trainer_words(const bam_trainer *trainer);
 const int32_t (*bam_trainer_merges(const bam_trainer *trainer, int64_t *count))[2];
 
 #endif

@@ -11,7 +11,7 @@
 #define ROOM_BYTES (1 << 20)
 
 typedef struct worker {
-  bam_words words;
+  bam_vocab words;
   bam_storage *counts; /* int64_t for each word */
   bam_cutter *cutter;
   int64_t text, end; /* the next of its texts, and where they end */
@@ -52,7 +52,7 @@ void bam_counter_release(bam_counter *counter) {
   if (counter == NULL)
     return;
   for (int i = 0; i < counter->n; i++) {
-    bam_words_release(&counter->workers[i].words);
+    bam_vocab_release(&counter->workers[i].words);
     bam_storage_release(counter->context, counter->workers[i].counts);
     bam_cutter_release(counter->workers[i].cutter);
   }
@@ -65,7 +65,7 @@ void bam_counter_release(bam_counter *counter) {
 
 /* Room for `count` more words of `bytes` bytes, and their counts. */
 static bam_status reserve(worker *w, int64_t count, int64_t bytes) {
-  bam_status status = bam_words_reserve(&w->words, count, bytes);
+  bam_status status = bam_vocab_reserve(&w->words, count, bytes);
   if (status != BAM_OK)
     return status;
   int64_t wanted = (w->words.count + count) * (int64_t)sizeof(int64_t);
@@ -73,14 +73,14 @@ static bam_status reserve(worker *w, int64_t count, int64_t bytes) {
 }
 
 static bool has_room(const worker *w, int64_t size) {
-  return bam_words_have_room(&w->words, size) &&
+  return bam_vocab_has_room(&w->words, size) &&
          (w->words.count + 1) * (int64_t)sizeof(int64_t) <= w->counts->bytes;
 }
 
 /* Add to the count of a word that there is room for. */
 static void add(worker *w, const char *bytes, int64_t size, int64_t times) {
   int64_t *counts = w->counts->data;
-  int64_t known = w->words.count, i = bam_words_add(&w->words, bytes, size);
+  int64_t known = w->words.count, i = bam_vocab_add(&w->words, bytes, size);
   counts[i] = (i < known ? counts[i] : 0) + times;
 }
 
@@ -178,7 +178,7 @@ done:
   return status;
 }
 
-bam_status bam_counter_finish(bam_counter *counter, const bam_words **words,
+bam_status bam_counter_finish(bam_counter *counter, const bam_vocab **words,
                               const int64_t **counts) {
   bam_status status = BAM_OK;
   worker *all = &counter->workers[0];
@@ -188,10 +188,10 @@ bam_status bam_counter_finish(bam_counter *counter, const bam_words **words,
     BAM_TRY(reserve(all, w->words.count, w->words.used));
     for (int64_t k = 0; k < w->words.count; k++) {
       int64_t size;
-      const char *word = bam_words_get(&w->words, k, &size);
+      const char *word = bam_vocab_get(&w->words, k, &size);
       add(all, word, size, ((int64_t *)w->counts->data)[k]);
     }
-    bam_words_release(&w->words);
+    bam_vocab_release(&w->words);
   }
   BAM_TRY(reserve(all, 1, 0)); /* so that there is something to point to */
   *words = &all->words;

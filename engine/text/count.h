@@ -4,7 +4,7 @@
 #define BAM_TEXT_COUNT_H
 
 #include "pattern.h"
-#include "words.h"
+#include "vocab.h"
 
 /* Texts wait until there are enough of them for every thread. */
 typedef struct bam_counter bam_counter;
@@ -20,7 +20,7 @@ bam_status bam_counter_add(bam_counter *counter, const char *text, int64_t size)
 
 /* Count what still waits. *words are then the different pieces, in no particular order, and *counts
    how often each was met; both are the counter's own, until the next call. */
-bam_status bam_counter_finish(bam_counter *counter, const bam_words **words,
+bam_status bam_counter_finish(bam_counter *counter, const bam_vocab **words,
                               const int64_t **counts);
 
 #endif

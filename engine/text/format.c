@@ -3,7 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "source.h"
+#include "decompress.h"
 
 bam_text_name bam_text_name_of(const char *path) {
   static const struct {
@@ -15,7 +15,7 @@ bam_text_name bam_text_name_of(const char *path) {
     { ".jsonlines", BAM_NAME_JSONL },
     { ".json", BAM_NAME_JSON },
   };
-  const size_t length = (size_t)bam_source_name(path);
+  const size_t length = (size_t)bam_compressed_stem(path);
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
     size_t tail = strlen(known[i].end);
     if (length > tail && strncasecmp(path + length - tail, known[i].end, tail) == 0)

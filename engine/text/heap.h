@@ -3,7 +3,7 @@
 #ifndef BAM_TEXT_HEAP_H
 #define BAM_TEXT_HEAP_H
 
-#include "../tensor.h"
+#include "../core/tensor.h"
 
 typedef struct bam_heap_entry {
   uint64_t key, tie;

@@ -3,6 +3,7 @@
    bounded by limits on its steps, for a match and for a text, and on its stack.
    Matches follow Oniguruma's way, which the tokenizers package has: an empty match cuts, and is not
    taken right behind the match before. */
+#include "../core/quote.h"
 #include "pattern.h"
 
 #include <stdio.h>
@@ -11,8 +12,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-#include "../file.h"
-#include "utf8.h"
+#include "../io/atomic_file.h"
+#include "../core/utf8.h"
 
 #define FEW_STEPS 4096                /* enough for nearly every match */
 #define MORE_STEPS 16                 /* times as many for the next try */

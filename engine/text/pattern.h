@@ -8,7 +8,7 @@
 #ifndef BAM_TEXT_PATTERN_H
 #define BAM_TEXT_PATTERN_H
 
-#include "../context.h"
+#include "../core/context.h"
 #include "code_ranges.h"
 
 #define BAM_PATTERN_STEPS 8 /* the most expressions in a row */

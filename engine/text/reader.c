@@ -1,21 +1,22 @@
 /* The file's bytes wait in one buffer: [begin, end) has not been handed out. The end of a line is
    searched from `scan` on, so that every byte is looked at once however many reads it takes.
    Offsets count from `begin`: they stay right when the bytes move to the front. */
+#include "../core/quote.h"
 #include "reader.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "../file.h"
+#include "../io/atomic_file.h"
 #include "record.h"
-#include "source.h"
+#include "decompress.h"
 
 #define CHUNK_BYTES 65536
 #define HEAD_BYTES 4096 /* in which a zero byte means that this is no text */
 
 struct bam_reader {
   bam_context *context;
-  bam_source *source;
+  bam_decompressor *source;
   char *path, *field, *separator; /* own copies */
   bool is_jsonl, skips_bad;
   bool ended; /* nothing more to come from the source */
@@ -86,7 +87,7 @@ static bam_status read_more(bam_reader *r) {
     r->begin = 0;
     r->end = size;
   }
-  status = bam_source_read(r->source, r->buffer + r->end, r->capacity - r->end, &got);
+  status = bam_decompressor_read(r->source, r->buffer + r->end, r->capacity - r->end, &got);
   if (status != BAM_OK)
     return fail_at(r, status, r->number + count_newlines(waiting(r), size));
   r->end += got;
@@ -432,7 +433,7 @@ bam_status bam_reader_open(bam_context *context, const char *path,
   BAM_TRY(copy_text(context, path, &r->path));
   BAM_TRY(copy_text(context, options->field, &r->field));
   BAM_TRY(copy_text(context, options->separator, &r->separator));
-  BAM_TRY(bam_source_open(context, path, &r->source));
+  BAM_TRY(bam_decompressor_open(context, path, &r->source));
   BAM_TRY(read_head(r, options->format));
   *out = r;
   return BAM_OK;
@@ -450,7 +451,7 @@ void bam_reader_close(bam_reader *r) {
   if (r == NULL)
     return;
   release_document(r);
-  bam_source_close(r->source);
+  bam_decompressor_close(r->source);
   bam_object_free(r->context, r->buffer, (size_t)r->capacity);
   free_text(r->context, r->path);
   free_text(r->context, r->field);

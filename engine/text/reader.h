@@ -5,7 +5,7 @@
 #ifndef BAM_READER_H
 #define BAM_READER_H
 
-#include "../context.h"
+#include "../core/context.h"
 #include "format.h"
 
 #define BAM_READER_PART (16 * 1000 * 1000) /* the most bytes of a plain document at once */
@@ -34,7 +34,7 @@ typedef struct bam_reader_options {
    perhaps blanks after it, ends a document; a document longer than BAM_READER_PART comes in parts,
    each but the last cut before a newline that follows a non-blank byte where there is one, and never
    inside a UTF-8 character. A byte order mark at the beginning is dropped. One reader in *out, to be
-   closed. Fails as bam_source_open does, for compressed data under a name that does not tell, and
+   closed. Fails as bam_decompressor_open does, for compressed data under a name that does not tell, and
    for plain text with a zero byte among its first 4096 bytes. */
 bam_status bam_reader_open(bam_context *context, const char *path,
                            const bam_reader_options *options, bam_reader **out);

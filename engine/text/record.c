@@ -1,11 +1,12 @@
 /* The line is checked as a whole first, so that what follows meets no malformed text. A field's name is
    tried as it is, and then as names with dots between them. */
+#include "../core/quote.h"
 #include "record.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "../file.h"
+#include "../io/atomic_file.h"
 
 /* A value in the line: the reader at its first event, where it is found. */
 typedef struct place {

@@ -2,7 +2,7 @@
 #ifndef BAM_TEXT_RECORD_H
 #define BAM_TEXT_RECORD_H
 
-#include "../json.h"
+#include "../io/json.h"
 
 /* Find the string that `field` names in the record of `size` bytes at `line`: a field of the object, or
    one of objects within it, as in "doc.text". *out is then at the string (bam_json_string), whose

@@ -2,7 +2,7 @@
 #ifndef BAM_TEXT_TOKENS_H
 #define BAM_TEXT_TOKENS_H
 
-#include "../tensor.h"
+#include "../core/tensor.h"
 
 /* Empty: all zeros but for the context. */
 typedef struct bam_tokens {

@@ -2,7 +2,7 @@
    macros of what kernels/convert.h says of single numbers, and kept in a table. */
 #include "../convert.h"
 
-#include "../../engine/device.h"
+#include "../device.h"
 
 typedef void row_function(void *y, int64_t sy, const void *x, int64_t sx, int64_t n);
 

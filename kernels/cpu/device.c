@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "../../engine/device.h"
+#include "../device.h"
 #include "features.h"
 
 typedef struct {

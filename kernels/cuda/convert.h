@@ -5,7 +5,7 @@
 #include "../kernels.h"
 
 extern "C" {
-#include "../../engine/dtype.h"
+#include "../dtype.h"
 }
 
 /* As bam_device's convert. */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 extern "C" {
-#include "../../engine/device.h"
+#include "../device.h"
 }
 
 #include "blas.h"

@@ -1,7 +1,7 @@
 /* Rows of a table by token id, and the gradients back into the rows, added in an order that depends
    on the ids alone (move_rows.h). */
-#include "first.h"
-#include "move_rows.h"
+#include "find_first.h"
+#include "scatter_add.h"
 
 struct bad_id {
   const int64_t *ids;

@@ -1,8 +1,8 @@
 /* Moving elements by position. x is [outer, n, inner] and the side with positions [outer, m,
    inner]; positions count from 1 and have been checked. Where several sources meet at one place,
    what comes of it depends on the order of m, never on the order of threads. */
-#include "first.h"
-#include "move_rows.h"
+#include "find_first.h"
+#include "scatter_add.h"
 
 template <class T> struct is_outside {
   const T *x;

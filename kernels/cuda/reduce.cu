@@ -1,7 +1,7 @@
 /* Reductions and running sums: x is [outer, n, inner] or [outer, n]. How a sum is split depends on
    the sizes alone (fold.h), so a result has the same bits on every device. Floating-point numbers
    are summed in double, integers wrap. */
-#include "fold.h"
+#include "reduce.h"
 
 #include "../scalar.h"
 

@@ -1,7 +1,7 @@
 /* The router: softmax, the k largest, the auxiliary losses and the statistics (BAM §4.2). A warp
    has a token, a block a part of BAM_ROUTE_PART tokens, whose sums it adds up too. Sums are taken
    in double precision, over the tokens of a part, then the parts of a group, then the groups. */
-#include "fold.h"
+#include "reduce.h"
 #include "vmath.h"
 
 /* What a part adds up over the tokens that count: how often each expert was chosen, the sum of p,

@@ -5,7 +5,7 @@
    number of elements of the other run before it, which a binary search finds, for all elements at
    once. First in shared memory, in tiles of several short rows or of a part of a long one; then
    the tiles of long rows. */
-#include "fold.h"
+#include "reduce.h"
 
 #include "../scalar.h"
 

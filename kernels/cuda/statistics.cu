@@ -1,6 +1,6 @@
 /* Variance and norms of rows: x is [outer, n], y is [outer]. Sums are taken in double, with long
    rows in several blocks (fold.h); backward is elementwise. */
-#include "fold.h"
+#include "reduce.h"
 
 #include "../squares.h"
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../../engine/core/devices.h"
 #include "bind.h"
 
 const char *bind_describe(lua_State *L, int arg) {

@@ -1,4 +1,5 @@
 /* Differentiation from Lua: backward, no_grad, custom ops, the NaN check. */
+#include "../../engine/ops/custom.h"
 #include "bind.h"
 
 /* Walk back from the tensor at 1. Backward functions of custom ops, which run in this coroutine, may close
@@ -97,7 +98,7 @@ static int autograd_record(lua_State *L) {
     outputs[k] = box->tensor;
   }
   const int64_t number = bind_graph_push(L, inputs, n_inputs);
-  bind_check(L, bam_autograd_custom(bind_context(L), inputs, n_inputs, number, outputs, n_outputs));
+  bind_check(L, bam_record_custom(bind_context(L), inputs, n_inputs, number, outputs, n_outputs));
   for (int k = 0; k < n_outputs; k++)
     if (outputs[k]->node != NULL) {
       lua_pushvalue(L, 3);

@@ -4,7 +4,7 @@
 #ifndef BAM_BIND_H
 #define BAM_BIND_H
 
-#include "../../engine/autograd.h"
+#include "../../engine/autograd/autograd.h"
 #include "raise.h"
 
 #define BIND_TENSOR "bam.Tensor"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../engine/version.h"
+#include "../../engine/core/version.h"
 #include "bind.h"
 #include "signals.h"
 
@@ -186,7 +186,7 @@ static void host_where(void *data, char *text, size_t size) {
 
 static int close_state(lua_State *L) {
   bind_state *state = lua_touserdata(L, 1);
-  bam_signals_restore();
+  bind_signals_restore();
   bam_context_destroy(state->context);
   state->context = NULL;
   return 0;

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "../../engine/random.h"
+#include "../../engine/core/random.h"
 #include "bind.h"
 
 /* ---- options common to all: { dtype =, requires_grad =, device = } ---- */

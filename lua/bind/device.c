@@ -1,6 +1,7 @@
 /* Devices: which there are, where new tensors go, waiting for one. */
 #include <stdio.h>
 
+#include "../../engine/core/devices.h"
 #include "bind.h"
 
 BIND_DOC(device_default, "device(name)",

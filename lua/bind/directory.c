@@ -1,12 +1,13 @@
 /* Directories and small files for scripts: what a model needs to be saved as a directory and found
    again. What C holds while Lua may raise lies in userdata on the Lua stack, so no error leaks. */
-#include "../../engine/directory.h"
+#include "../../engine/io/file.h"
+#include "../../engine/io/directory.h"
 
 #include <string.h>
 #include <unistd.h>
 
-#include "../../engine/file.h"
-#include "../../engine/path.h"
+#include "../../engine/io/atomic_file.h"
+#include "../../engine/io/paths.h"
 #include "bind.h"
 
 #define MOST_BYTES (100 * 1000 * 1000) /* of a file read as a whole, unless the script says more */

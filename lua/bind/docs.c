@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../../engine/ops/ops.h"
 #include "bind.h"
 
 const bind_export *const bind_parts[] = {

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../engine/npy.h"
-#include "../../engine/safetensors.h"
+#include "../../engine/io/npy.h"
+#include "../../engine/io/safetensors.h"
 #include "bind.h"
 #include "files.h"
 

@@ -4,7 +4,7 @@
 
 #include <lua.h>
 
-#include "../../engine/safetensors.h"
+#include "../../engine/io/safetensors.h"
 
 /* Is there a tensor that stays in its file (open_tensors) at `arg`? Its open file and its place there
    go into *file and *entry: valid while it stays on the stack. */

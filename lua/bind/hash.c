@@ -1,5 +1,5 @@
 /* Hashes for scripts: of strings and of files. */
-#include "../../engine/hash.h"
+#include "../../engine/io/hash.h"
 
 #include "bind.h"
 

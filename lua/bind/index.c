@@ -7,7 +7,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "../../engine/index.h"
+#include "../../engine/ops/ops.h"
+#include "../../engine/ops/assign.h"
 #include "bind.h"
 
 /* ---- steps of an index: each pushes the result of applying an op to the tensor ---- */

@@ -3,15 +3,16 @@
    from Lua values, and reads tables raw, so that it calls no metamethod. What C holds lies in
    userdata on the Lua stack, so no error leaks. null is one userdata; arrays bear a metatable, so
    that an empty one stays an array. */
-#include "../../engine/json.h"
+#include "../../engine/core/quote.h"
+#include "../../engine/io/json.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../engine/file.h"
-#include "../../engine/text/utf8.h"
+#include "../../engine/io/atomic_file.h"
+#include "../../engine/core/utf8.h"
 #include "bind.h"
 
 #define MOST_DEPTH BAM_JSON_MAX_DEPTH

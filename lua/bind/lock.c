@@ -1,6 +1,6 @@
 /* Locks between processes, for scripts. A lock is let go at the end of its block (<close>), or when
    it is collected, or by its release. */
-#include "../../engine/lock.h"
+#include "../../engine/io/lock.h"
 
 #include "bind.h"
 

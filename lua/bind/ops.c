@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../../engine/ops/ops.h"
 #include "bind.h"
 
 #define MAX_ATTRS 12

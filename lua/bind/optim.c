@@ -1,7 +1,7 @@
 /* The optimisers' C half: parameters moved into flat buffers, the fused updates, the global norm.
    Private to lua/bam/optim, which has checked what scripts pass; here types, shapes and ranges are
    checked once more. */
-#include "../../engine/optim.h"
+#include "../../engine/optim/optim.h"
 #include "bind.h"
 
 /* ---- settings ---- */

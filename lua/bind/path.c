@@ -1,8 +1,8 @@
 /* Paths for scripts: asking about them, and small changes to what is there. */
-#include "../../engine/path.h"
+#include "../../engine/io/paths.h"
 
-#include "../../engine/change.h"
-#include "../../engine/staged.h"
+#include "../../engine/io/file_ops.h"
+#include "../../engine/io/staged.h"
 #include "bind.h"
 
 /* ---- asking ---- */
@@ -83,7 +83,7 @@ BIND_DOC(path_link, "link(target, path)",
 static int path_link(lua_State *L) {
   const char *target = bind_path(L, 1, "link", "what to link to");
   const char *path = bind_path(L, 2, "link", "a link");
-  bind_check_within(L, bam_change_link(bind_context(L), target, path), "link");
+  bind_check_within(L, bam_symlink(bind_context(L), target, path), "link");
   return 0;
 }
 
@@ -97,7 +97,7 @@ static int path_append(lua_State *L) {
   if (lua_type(L, 2) != LUA_TSTRING)
     return bind_error(L, "append_file: expected a string to append, got %s", bind_describe(L, 2));
   const char *text = lua_tolstring(L, 2, &size);
-  bam_status status = bam_change_append(bind_context(L), path, text, (int64_t)size);
+  bam_status status = bam_file_append(bind_context(L), path, text, (int64_t)size);
   bind_check_within(L, status, "append_file");
   return 0;
 }
@@ -109,7 +109,7 @@ BIND_DOC(path_truncate, "truncate_file(path, size)",
 static int path_truncate(lua_State *L) {
   const char *path = bind_path(L, 1, "truncate_file", "a file");
   int64_t size = bind_integer(L, 2, "truncate_file: size");
-  bind_check_within(L, bam_change_truncate(bind_context(L), path, size), "truncate_file");
+  bind_check_within(L, bam_file_truncate(bind_context(L), path, size), "truncate_file");
   return 0;
 }
 
@@ -118,7 +118,7 @@ BIND_DOC(path_remove, "remove_file(path)",
          "@param path string");
 static int path_remove(lua_State *L) {
   const char *path = bind_path(L, 1, "remove_file", "a file");
-  bind_check_within(L, bam_change_remove(bind_context(L), path), "remove_file");
+  bind_check_within(L, bam_file_remove(bind_context(L), path), "remove_file");
   return 0;
 }
 
@@ -143,7 +143,7 @@ BIND_DOC(path_set_aside, "set_aside(path)",
 static int path_set_aside(lua_State *L) {
   char aside[PATH_MAX];
   const char *path = bind_path(L, 1, "set_aside", "a file or directory");
-  bind_check_within(L, bam_change_set_aside(bind_context(L), path, aside), "set_aside");
+  bind_check_within(L, bam_path_set_aside(bind_context(L), path, aside), "set_aside");
   lua_pushstring(L, aside);
   return 1;
 }
@@ -153,7 +153,7 @@ BIND_DOC(path_sync, "sync_file(path)",
          "@param path string");
 static int path_sync(lua_State *L) {
   const char *path = bind_path(L, 1, "sync_file", "a file");
-  bind_check_within(L, bam_change_sync(bind_context(L), path), "sync_file");
+  bind_check_within(L, bam_file_sync(bind_context(L), path), "sync_file");
   return 0;
 }
 
@@ -165,7 +165,7 @@ BIND_DOC(path_remove_staged, "remove_staged(directory)",
 static int path_remove_staged(lua_State *L) {
   int64_t count;
   const char *directory = bind_path(L, 1, "remove_staged", "a directory");
-  bind_check_within(L, bam_change_clean(bind_context(L), directory, &count), "remove_staged");
+  bind_check_within(L, bam_remove_leftovers(bind_context(L), directory, &count), "remove_staged");
   lua_pushinteger(L, count);
   return 1;
 }

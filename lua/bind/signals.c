@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "bind.h"
+#include "interrupts.h"
 
 /* A handler has no argument of its own, so what it works on must be global. */
 static volatile sig_atomic_t noted;
@@ -69,14 +70,14 @@ static bool is_ignored(int number) {
   return sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
 }
 
-void bam_signals_announce(void) {
+void bind_signals_announce(void) {
   struct sigaction action = action_of(announce);
   for (size_t i = 0; i < DEFERRED; i++)
     if (deferred[i].said != NULL && !is_ignored(deferred[i].number))
       sigaction(deferred[i].number, &action, NULL);
 }
 
-bool bam_signals_defer(void) {
+bool bind_signals_defer(void) {
   if (deferring)
     return true;
   struct sigaction action = action_of(note);
@@ -91,7 +92,7 @@ bool bam_signals_defer(void) {
   return false;
 }
 
-bool bam_signals_restore(void) {
+bool bind_signals_restore(void) {
   if (!deferring)
     return false;
   for (size_t i = 0; i < DEFERRED; i++)
@@ -101,7 +102,7 @@ bool bam_signals_restore(void) {
   return true;
 }
 
-const char *bam_signals_pending(void) {
+const char *bind_signals_pending(void) {
   for (size_t i = 0; i < DEFERRED; i++)
     if (noted == deferred[i].number)
       return deferred[i].name;
@@ -119,7 +120,7 @@ BIND_DOC(signals_defer, "defer_signals(on)",
 static int signals_defer(lua_State *L) {
   if (lua_type(L, 1) != LUA_TBOOLEAN)
     return bind_error(L, "defer_signals: expected true or false, got %s", bind_describe(L, 1));
-  bool before = lua_toboolean(L, 1) ? bam_signals_defer() : bam_signals_restore();
+  bool before = lua_toboolean(L, 1) ? bind_signals_defer() : bind_signals_restore();
   lua_pushboolean(L, before);
   return 1;
 }
@@ -128,7 +129,7 @@ BIND_DOC(signals_pending, "pending_signal()",
          "The signal noted since defer_signals(true), if any.\n"
          "@return \"SIGINT\"|\"SIGTERM\"|\"SIGHUP\"|\"SIGPIPE\"|nil");
 static int signals_pending(lua_State *L) {
-  lua_pushstring(L, bam_signals_pending()); /* nil for NULL */
+  lua_pushstring(L, bind_signals_pending()); /* nil for NULL */
   return 1;
 }
 
@@ -140,9 +141,9 @@ BIND_DOC(signals_uninterrupted, "uninterrupted(f, ...)",
 static int signals_uninterrupted(lua_State *L) {
   if (!bind_is_callable(L, 1))
     return bind_error(L, "uninterrupted: expected a function, got %s", bind_describe(L, 1));
-  bam_interrupts_hold();
+  bind_interrupts_hold();
   int status = bind_callback(L, lua_gettop(L) - 1);
-  bam_interrupts_release();
+  bind_interrupts_release();
   return status == LUA_OK ? lua_gettop(L) : bind_raise(L);
 }
 
@@ -158,7 +159,7 @@ static int signals_try(lua_State *L) {
   lua_insert(L, 1);
   if (lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0) == LUA_OK)
     return lua_gettop(L);
-  if (bam_is_interrupt(L, -1))
+  if (bind_is_interrupt(L, -1))
     return lua_error(L);
   lua_pushboolean(L, false);
   lua_insert(L, -2);

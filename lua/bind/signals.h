@@ -4,30 +4,21 @@
 #ifndef BAM_SIGNALS_H
 #define BAM_SIGNALS_H
 
-#include <lua.h>
 #include <stdbool.h>
 
 /* From now on SIGTERM, SIGHUP and SIGPIPE end the process with a line on stderr that says so. */
-void bam_signals_announce(void);
+void bind_signals_announce(void);
 
 /* From now on the first SIGINT, SIGTERM, SIGHUP or SIGPIPE is only noted; a second one ends the process
    as if nobody had put it off, but for SIGPIPE, which comes again whenever something is written. Nothing
    where that holds already. Returns whether it did. */
-bool bam_signals_defer(void);
+bool bind_signals_defer(void);
 
 /* Restore what happened on these signals before, and forget what was noted. Nothing where nothing is
    deferred. Returns whether it was. */
-bool bam_signals_restore(void);
+bool bind_signals_restore(void);
 
-/* "SIGINT", "SIGTERM", "SIGHUP" or "SIGPIPE" when that has come since bam_signals_defer, else NULL. */
-const char *bam_signals_pending(void);
-
-/* Between these two, which may be nested, Ctrl-C does not become a Lua error; it becomes one right
-   after the outermost release. call.c */
-void bam_interrupts_hold(void);
-void bam_interrupts_release(void);
-
-/* Is the error value at `index` the one that Ctrl-C raises? */
-bool bam_is_interrupt(lua_State *L, int index);
+/* "SIGINT", "SIGTERM", "SIGHUP" or "SIGPIPE" when that has come since bind_signals_defer, else NULL. */
+const char *bind_signals_pending(void);
 
 #endif

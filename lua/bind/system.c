@@ -1,7 +1,7 @@
 /* The engine's settings and counters: seed, threads, memory, instruction set. */
 #include <time.h>
 
-#include "../../engine/random.h"
+#include "../../engine/core/random.h"
 #include "at_end.h"
 #include "bind.h"
 

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "../../engine/text/reader.h"
-#include "../../engine/text/source.h"
-#include "../../engine/text/window.h"
+#include "../../engine/text/decompress.h"
+#include "../../engine/text/windows.h"
 #include "bind.h"
 #include "files.h"
 
@@ -193,7 +193,7 @@ static int text_name(lua_State *L) {
     [BAM_NAME_OTHER] = "text", [BAM_NAME_JSONL] = "jsonl", [BAM_NAME_JSON] = "json"
   };
   const char *path = bind_path(L, 1, "text_name", "a text file");
-  size_t packing = strlen(path) - (size_t)bam_source_name(path);
+  size_t packing = strlen(path) - (size_t)bam_compressed_stem(path);
   lua_pushstring(L, formats[bam_text_name_of(path)]);
   lua_pushstring(L, packing == 0 ? "" : packing == 3 ? ".gz" : ".zst");
   return 2;

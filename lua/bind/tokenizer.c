@@ -15,7 +15,7 @@
 typedef struct bpe_box {
   bool busy;
   bam_bpe *bpe;
-  bam_words words;      /* what it will be made of, until it is */
+  bam_vocab words;      /* what it will be made of, until it is */
   bam_pattern *pattern;
 } bpe_box;
 
@@ -278,7 +278,7 @@ static int buffer_new(lua_State *L) {
 static int bpe_collect(lua_State *L) {
   bpe_box *box = lua_touserdata(L, 1);
   bam_bpe_release(box->bpe);
-  bam_words_release(&box->words);
+  bam_vocab_release(&box->words);
   bam_pattern_release(box->pattern);
   box->bpe = NULL;
   box->pattern = NULL;
@@ -286,15 +286,15 @@ static int bpe_collect(lua_State *L) {
 }
 
 /* Read the strings of `words`, each of which must be new. */
-static void read_words(lua_State *L, bam_words *words, const char *label) {
+static void read_words(lua_State *L, bam_vocab *words, const char *label) {
   int64_t count = push_list(L, "words");
   for (int64_t i = 0; i < count; i++) {
     size_t size;
     if (lua_rawgeti(L, -1, i + 1) != LUA_TSTRING)
       bind_error(L, "`words`: expected strings, got %s", bind_describe(L, -1));
     const char *word = lua_tolstring(L, -1, &size);
-    check(L, bam_words_reserve(words, 1, (int64_t)size), label);
-    int64_t id = bam_words_add(words, word, (int64_t)size);
+    check(L, bam_vocab_reserve(words, 1, (int64_t)size), label);
+    int64_t id = bam_vocab_add(words, word, (int64_t)size);
     if (id != i)
       bind_error(L, "%s: the ids %I and %I are the same word", label, (LUAI_UACINT)id,
                  (LUAI_UACINT)i);
@@ -443,12 +443,12 @@ static int bpe_cut(lua_State *L) {
 }
 
 /* Append the word `id` to the text in the making. */
-static void add_word(lua_State *L, luaL_Buffer *text, const bam_words *words, int64_t id) {
+static void add_word(lua_State *L, luaL_Buffer *text, const bam_vocab *words, int64_t id) {
   int64_t size;
   if (id < 0 || id >= words->count)
     bind_error(L, "decode: no token has the id %I; there are 0 to %I", (LUAI_UACINT)id,
                (LUAI_UACINT)words->count - 1);
-  const char *word = bam_words_get(words, id, &size);
+  const char *word = bam_vocab_get(words, id, &size);
   luaL_addlstring(text, word, (size_t)size);
 }
 
@@ -458,7 +458,7 @@ BIND_DOC(bpe_decode, "bpe:decode(ids)",
          "@return string");
 static int bpe_decode(lua_State *L) {
   luaL_Buffer text;
-  const bam_words *words = bam_bpe_words(check_bpe(L)->bpe);
+  const bam_vocab *words = bam_bpe_words(check_bpe(L)->bpe);
   bam_tensor *tensor = bind_test_tensor(L, 2);
   if (tensor == NULL && lua_type(L, 2) != LUA_TTABLE)
     return bind_error(L, "decode: expected a list of token ids or a tensor of them, got %s",
@@ -491,7 +491,7 @@ static int bpe_find(lua_State *L) {
   size_t size;
   bpe_box *box = check_bpe(L);
   const char *text = check_text(L, "find", &size);
-  int64_t id = bam_words_find(bam_bpe_words(box->bpe), text, (int64_t)size);
+  int64_t id = bam_vocab_find(bam_bpe_words(box->bpe), text, (int64_t)size);
   if (id < 0)
     return 0;
   lua_pushinteger(L, id);
@@ -585,10 +585,10 @@ static int trainer_train(lua_State *L) {
   int64_t vocab = bind_integer(L, 2, "tokenizer.train: vocab"), n, size;
   box->busy = true; /* for good: it trains once */
   check(L, bam_trainer_train(box->trainer, vocab), "tokenizer.train");
-  const bam_words *words = bam_trainer_words(box->trainer);
+  const bam_vocab *words = bam_trainer_words(box->trainer);
   lua_createtable(L, (int)words->count, 0);
   for (int64_t i = 0; i < words->count; i++) {
-    const char *word = bam_words_get(words, i, &size);
+    const char *word = bam_vocab_get(words, i, &size);
     lua_pushlstring(L, word, (size_t)size);
     lua_rawseti(L, -2, i + 1);
   }

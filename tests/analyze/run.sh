@@ -47,7 +47,7 @@ expect_fault "gcc -fanalyzer" Wanalyzer-use-after-free "$log/planted"
 cppcheck_files tests/analyze/fault.c >"$log/planted"
 expect_fault cppcheck nullPointer "$log/planted"
 
-set -- engine/*.c engine/ops/*.c engine/text/*.c lua/bind/*.c tests/analyze/clean.c
+set -- engine/*/*.c engine/ops/support/*.c kernels/*.c lua/host/*.c lua/bind/*.c tests/analyze/clean.c
 gcc_analyzer "$@" >"$log/found"
 count "gcc -fanalyzer" $# "$log/found"
 cppcheck_files "$@" >"$log/found"

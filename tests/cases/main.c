@@ -2,7 +2,7 @@
    bamlua --op-cases [options] runs them, anything else is the program itself. */
 #include <string.h>
 
-#include "../../lua/bind/program.h"
+#include "../../lua/host/program.h"
 #include "driver.h"
 
 int main(int argc, char **argv) {

@@ -1,3 +1,4 @@
+#include "../../engine/core/devices.h"
 #include "fixture.h"
 
 #include <math.h>

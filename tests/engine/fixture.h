@@ -9,7 +9,9 @@
 
 #include <criterion/criterion.h>
 
-#include "../../engine/autograd.h"
+#include "../../engine/autograd/autograd.h"
+#include "../../engine/ops/custom.h"
+#include "../../engine/ops/ops.h"
 
 void fixture_open(void);
 void fixture_close(void);

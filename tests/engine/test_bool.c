@@ -2,7 +2,7 @@
    and 1, on every device. */
 #include <stdlib.h>
 
-#include "../../engine/index.h"
+#include "../../engine/ops/assign.h"
 #include "samples.h"
 
 TestSuite(bools, .init = fixture_open, .fini = fixture_close);

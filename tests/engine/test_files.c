@@ -11,9 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../engine/file.h"
-#include "../../engine/input.h"
-#include "../../engine/staged.h"
+#include "../../engine/core/quote.h"
+#include "../../engine/io/atomic_file.h"
+#include "../../engine/io/input_file.h"
+#include "../../engine/io/staged.h"
 #include "scratch.h"
 
 TestSuite(files, .init = scratch_open, .fini = scratch_close);
@@ -72,33 +73,33 @@ Test(files, quoted_text_of_every_length) {
 
 /* ---- reading ---- */
 
-static bam_input *open_input(const char *path) {
-  bam_input *input;
-  EXPECT_OK(bam_input_open(fixture_context(), path, &input));
+static bam_input_file *open_input(const char *path) {
+  bam_input_file *input;
+  EXPECT_OK(bam_input_file_open(fixture_context(), path, &input));
   return input;
 }
 
 Test(files, what_cannot_be_read_is_named) {
   bam_context *context = fixture_context();
-  bam_input *input;
-  EXPECT_ERROR(bam_input_open(context, "no.bin", &input), "\"no.bin\": No such file");
-  EXPECT_ERROR(bam_input_open(context, "", &input), "\"\": No such file");
-  EXPECT_ERROR(bam_input_open(context, ".", &input), "\".\": it is a directory");
-  EXPECT_ERROR(bam_input_open(context, "/dev/null", &input), "it is a pipe or device");
+  bam_input_file *input;
+  EXPECT_ERROR(bam_input_file_open(context, "no.bin", &input), "\"no.bin\": No such file");
+  EXPECT_ERROR(bam_input_file_open(context, "", &input), "\"\": No such file");
+  EXPECT_ERROR(bam_input_file_open(context, ".", &input), "\".\": it is a directory");
+  EXPECT_ERROR(bam_input_file_open(context, "/dev/null", &input), "it is a pipe or device");
   cr_assert(mkfifo("pipe", 0600) == 0);
-  EXPECT_ERROR(bam_input_open(context, "pipe", &input), "\"pipe\": it is a pipe or device");
+  EXPECT_ERROR(bam_input_file_open(context, "pipe", &input), "\"pipe\": it is a pipe or device");
   scratch_write("empty", "", 0);
-  EXPECT_ERROR(bam_input_open(context, "empty", &input), "\"empty\": the file is empty");
+  EXPECT_ERROR(bam_input_file_open(context, "empty", &input), "\"empty\": the file is empty");
   scratch_write("file", "x", 1);
-  EXPECT_ERROR(bam_input_open(context, "file/x", &input), "Not a directory");
+  EXPECT_ERROR(bam_input_file_open(context, "file/x", &input), "Not a directory");
 }
 
 Test(files, unreadable_file_is_an_error) {
-  bam_input *input;
+  bam_input_file *input;
   scratch_write("secret", "x", 1);
   cr_assert(chmod("secret", 0) == 0);
   scratch_drop_root();
-  EXPECT_ERROR(bam_input_open(fixture_context(), "secret", &input), "Permission denied; change");
+  EXPECT_ERROR(bam_input_file_open(fixture_context(), "secret", &input), "Permission denied; change");
 }
 
 /* Overwrite the first bytes of a file where they are. */
@@ -114,8 +115,8 @@ Test(files, what_was_read_does_not_change_with_its_file) {
   bam_shape shape = SHAPE(3);
   bam_tensor *x;
   scratch_write("data", values, sizeof values);
-  bam_input *input = open_input("data");
-  EXPECT_OK(bam_input_tensor(input, 0, BAM_F32, &shape, &x));
+  bam_input_file *input = open_input("data");
+  EXPECT_OK(bam_input_file_tensor(input, 0, BAM_F32, &shape, &x));
   overwrite("data", others, sizeof others);
   expect_values(x, VALUES(1, 2, 3), 0);
   cr_assert(truncate("data", 0) == 0);
@@ -124,43 +125,43 @@ Test(files, what_was_read_does_not_change_with_its_file) {
   cr_assert(unlink("data") == 0);
   expect_values(x, VALUES(7, 7, 7), 0);
   bam_tensor_release(x);
-  bam_input_close(input);
+  bam_input_file_close(input);
 }
 
 Test(files, changed_and_shortened_files_are_errors) {
   unsigned char byte;
   scratch_write("data", "abcdefgh", 8);
-  bam_input *input = open_input("data");
-  EXPECT_OK(bam_input_read(input, 7, &byte, 1));
+  bam_input_file *input = open_input("data");
+  EXPECT_OK(bam_input_file_read(input, 7, &byte, 1));
   cr_assert_eq(byte, 'h');
   overwrite("data", "x", 1);
-  EXPECT_ERROR(bam_input_read(input, 7, &byte, 1),
+  EXPECT_ERROR(bam_input_file_read(input, 7, &byte, 1),
                "the file was changed or replaced after it was opened; let nothing write to it");
   cr_assert(truncate("data", 3) == 0);
-  EXPECT_ERROR(bam_input_read(input, 7, &byte, 1),
+  EXPECT_ERROR(bam_input_file_read(input, 7, &byte, 1),
                "the file has 3 bytes now, and had 8 when it was opened");
   bam_fail_input(input, BAM_ERROR_FILE);
   cr_assert(strncmp(fixture_context()->message, "\"data\": ", 8) == 0);
-  bam_input_close(input);
+  bam_input_file_close(input);
 }
 
 /* Replacing a file, as the writer does, and deleting it leave the opened one as it was. */
 Test(files, replaced_file_is_read_as_it_was) {
   unsigned char bytes[3];
   scratch_write("data", "old", 3);
-  bam_input *input = open_input("data");
+  bam_input_file *input = open_input("data");
   EXPECT_OK(write_text("data", "new"));
-  EXPECT_OK(bam_input_read(input, 0, bytes, 3));
+  EXPECT_OK(bam_input_file_read(input, 0, bytes, 3));
   cr_assert(memcmp(bytes, "old", 3) == 0 && unlink("data") == 0);
-  EXPECT_OK(bam_input_read(input, 0, bytes, 3));
+  EXPECT_OK(bam_input_file_read(input, 0, bytes, 3));
   cr_assert(memcmp(bytes, "old", 3) == 0);
-  bam_input_close(input);
+  bam_input_file_close(input);
 }
 
 /* With more files than may be open they are opened for each read, and must be the same. */
 Test(files, more_inputs_than_descriptors) {
   enum { COUNT = 100 };
-  bam_input *inputs[COUNT];
+  bam_input_file *inputs[COUNT];
   char name[20], letter;
   struct rlimit limit = { 64, 64 };
   cr_assert(setrlimit(RLIMIT_NOFILE, &limit) == 0);
@@ -170,15 +171,15 @@ Test(files, more_inputs_than_descriptors) {
     inputs[i] = open_input(name);
   }
   for (int i = 0; i < COUNT; i++) {
-    EXPECT_OK(bam_input_read(inputs[i], 0, &letter, 1));
+    EXPECT_OK(bam_input_file_read(inputs[i], 0, &letter, 1));
     cr_assert_eq(letter, i);
   }
   EXPECT_OK(write_text("file-99", "x"));
-  EXPECT_ERROR(bam_input_read(inputs[99], 0, &letter, 1), "was changed or replaced");
+  EXPECT_ERROR(bam_input_file_read(inputs[99], 0, &letter, 1), "was changed or replaced");
   cr_assert(unlink("file-98") == 0);
-  EXPECT_ERROR(bam_input_read(inputs[98], 0, &letter, 1), "cannot be read: No such file");
+  EXPECT_ERROR(bam_input_file_read(inputs[98], 0, &letter, 1), "cannot be read: No such file");
   for (int i = 0; i < COUNT; i++)
-    bam_input_close(inputs[i]);
+    bam_input_file_close(inputs[i]);
 }
 
 Test(files, unaligned_and_empty_tensors) {
@@ -186,22 +187,22 @@ Test(files, unaligned_and_empty_tensors) {
   unsigned char bytes[5] = { 9, 0, 0, 128, 63 };
   bam_shape one = SHAPE(1), empty = SHAPE(3, 0);
   scratch_write("data", bytes, sizeof bytes);
-  bam_input *input = open_input("data");
-  EXPECT_OK(bam_input_tensor(input, 1, BAM_F32, &one, &x));
-  EXPECT_OK(bam_input_tensor(input, 5, BAM_F64, &empty, &none));
+  bam_input_file *input = open_input("data");
+  EXPECT_OK(bam_input_file_tensor(input, 1, BAM_F32, &one, &x));
+  EXPECT_OK(bam_input_file_tensor(input, 5, BAM_F64, &empty, &none));
   expect_values(x, VALUES(1), 0);
   RELEASE(x, none);
-  bam_input_close(input);
+  bam_input_file_close(input);
 }
 
 Test(files, bools_other_than_0_and_1_are_refused) {
   bam_tensor *x;
   bam_shape shape = SHAPE(3);
   scratch_write("data", "\x01\x00\x02", 3);
-  bam_input *input = open_input("data");
-  EXPECT_ERROR(bam_input_tensor(input, 0, BAM_BOOL, &shape, &x),
+  bam_input_file *input = open_input("data");
+  EXPECT_ERROR(bam_input_file_tensor(input, 0, BAM_BOOL, &shape, &x),
                "element 3 of a bool tensor is 2");
-  bam_input_close(input);
+  bam_input_file_close(input);
 }
 
 /* ---- writing ---- */

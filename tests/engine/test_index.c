@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "../../engine/index.h"
+#include "../../engine/ops/assign.h"
 #include "gradcheck.h"
 
 TestSuite(index, .init = fixture_open, .fini = fixture_close);

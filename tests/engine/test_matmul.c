@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "../../engine/core/devices.h"
 #include "gradcheck.h"
 #include "oracle.h"
 

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../engine/file.h"
-#include "../../engine/npy.h"
+#include "../../engine/io/atomic_file.h"
+#include "../../engine/io/npy.h"
 #include "scratch.h"
 
 TestSuite(npy, .init = scratch_open, .fini = scratch_close);

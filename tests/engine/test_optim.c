@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "../../engine/optim.h"
+#include "../../engine/optim/optim.h"
 #include "fixture.h"
 #include "oracle.h"
 

@@ -2,7 +2,7 @@
    state. */
 #include <math.h>
 
-#include "../../engine/random.h"
+#include "../../engine/core/random.h"
 #include "../../kernels/philox.h"
 #include "fixture.h"
 

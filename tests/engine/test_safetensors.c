@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../engine/file.h"
-#include "../../engine/safetensors.h"
+#include "../../engine/io/atomic_file.h"
+#include "../../engine/io/safetensors.h"
 #include "scratch.h"
 
 TestSuite(safetensors, .init = scratch_open, .fini = scratch_close);

@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../lua/bind/embed.h"
-#include "../../lua/bind/interp.h"
+#include "../../lua/host/embed.h"
+#include "../../lua/host/interp.h"
 #include "random.h"
 
 #define LUA_BYTES ((size_t)256 << 20) /* Lua gets no more than these */
@@ -151,8 +151,8 @@ static const luaL_Reg functions[] = { { "start", fuzz_start },     { "below", fu
 
 static void open_state(lua_State *L) {
   luaL_openlibs(L);
-  bam_textonly_install(L);
-  bam_embed_install(L);
+  host_textonly_install(L);
+  host_embed_install(L);
   lua_gc(L, LUA_GCGEN, 0, 0); /* as bamlua runs */
   lua_createtable(L, 0, 1);
   lua_pushstring(L, "fuzz.lua");

@@ -15,9 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../engine/input.h"
-#include "../../engine/npy.h"
-#include "../../engine/safetensors.h"
+#include "../../engine/io/input_file.h"
+#include "../../engine/io/npy.h"
+#include "../../engine/io/safetensors.h"
 #include "fuzz_json.h"
 #include "fuzz_text.h"
 #include "random.h"
@@ -115,13 +115,13 @@ static void read_entries(const bam_safetensors *file) {
 }
 
 static bam_status read_npy(const unsigned char *bytes) {
-  bam_input *source;
+  bam_input_file *source;
   bam_tensor *tensor;
-  bam_status status = bam_input_over(context, bytes, (int64_t)current.size, &source);
+  bam_status status = bam_input_file_over(context, bytes, (int64_t)current.size, &source);
   if (status != BAM_OK)
     return status;
   status = bam_npy_parse(context, source, &tensor);
-  bam_input_close(source);
+  bam_input_file_close(source);
   if (status != BAM_OK)
     return status;
   read_tensor(tensor);
@@ -130,9 +130,9 @@ static bam_status read_npy(const unsigned char *bytes) {
 }
 
 static bam_status read_safetensors(const unsigned char *bytes) {
-  bam_input *source;
+  bam_input_file *source;
   bam_safetensors *file;
-  bam_status status = bam_input_over(context, bytes, (int64_t)current.size, &source);
+  bam_status status = bam_input_file_over(context, bytes, (int64_t)current.size, &source);
   if (status == BAM_OK)
     status = bam_safetensors_parse(context, source, &file);
   if (status != BAM_OK)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../engine/json.h"
+#include "../../engine/io/json.h"
 #include "random.h"
 
 static volatile unsigned sink; /* keeps reads from being optimised away */

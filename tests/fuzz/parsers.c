@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../lua/bind/embed.h"
-#include "../../lua/bind/interp.h"
+#include "../../lua/host/embed.h"
+#include "../../lua/host/interp.h"
 
 #define LINES 16384
 
@@ -60,8 +60,8 @@ static int add_traceback(lua_State *L) {
 /* Open libraries, run the script, leave the target. Arguments: path of the script, name. */
 static int load_target(lua_State *L) {
   luaL_openlibs(L);
-  bam_textonly_install(L);
-  bam_embed_install(L);
+  host_textonly_install(L);
+  host_embed_install(L);
   lua_gc(L, LUA_GCGEN, 0, 0);
   if (luaL_loadfilex(L, lua_tostring(L, 1), "t") != LUA_OK)
     return lua_error(L);

@@ -1,5 +1,5 @@
 -- What once read or wrote outside a tensor's memory, or asked for more memory than there is: each is
--- an error now, or right. Under ASan engine/assert.h checks that every view lies in its storage.
+-- an error now, or right. Under ASan engine/core/assert.h checks that every view lies in its storage.
 local bam = require "bam"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"

@@ -3,7 +3,7 @@
    fault. */
 #include <criterion/criterion.h>
 
-#include "../../engine/tensor.h"
+#include "../../engine/core/tensor.h"
 
 static bam_context *context;
 

@@ -1,0 +1,263 @@
+/* The walk backwards over the tape. */
+#include <stdio.h>
+
+#include "../core/devices.h"
+#include "../core/assert.h"
+#include "gradients.h"
+
+/* ---- the heap ---- */
+
+/* A max-heap of nodes by sequence number; each is held once. */
+typedef struct {
+  bam_storage *storage;
+  int64_t count;
+} heap;
+
+static bam_status heap_push(bam_context *context, heap *h, bam_node *node) {
+  if (node->queued)
+    return BAM_OK;
+  int64_t bytes = (h->count + 1) * (int64_t)sizeof(bam_node *);
+  bam_status status = bam_storage_grow(context, &h->storage, bytes);
+  if (status != BAM_OK)
+    return status;
+  bam_node **nodes = h->storage->data;
+  int64_t i = h->count++;
+  for (; i > 0 && nodes[(i - 1) / 2]->sequence < node->sequence; i = (i - 1) / 2)
+    nodes[i] = nodes[(i - 1) / 2];
+  nodes[i] = node;
+  node->queued = true;
+  node->refs++;
+  return BAM_OK;
+}
+
+/* The newest node, whose reference passes to the caller; NULL when the heap is empty. */
+static bam_node *heap_pop(heap *h) {
+  if (h->count == 0)
+    return NULL;
+  bam_node **nodes = h->storage->data, *top = nodes[0], *last = nodes[--h->count];
+  int64_t i = 0;
+  for (int64_t child = 1; child < h->count; child = 2 * i + 1) {
+    if (child + 1 < h->count && nodes[child + 1]->sequence > nodes[child]->sequence)
+      child++;
+    if (nodes[child]->sequence <= last->sequence)
+      break;
+    nodes[i] = nodes[child];
+    i = child;
+  }
+  nodes[i] = last;
+  top->queued = false;
+  return top;
+}
+
+/* ---- the walk ---- */
+
+/* A backward that is running. */
+typedef struct bam_walk {
+  heap nodes;
+  const bam_node *node;   /* whose backward function runs */
+  uint64_t since;         /* of the first node recorded since that began */
+  struct bam_walk *outer; /* takes over older nodes, see bam_autograd_backward_within; NULL: none */
+} bam_walk;
+
+static const char *node_where(const bam_node *node, char text[BAM_WHERE_SIZE + 8]) {
+  snprintf(text, BAM_WHERE_SIZE + 8, "%s%s", node->where ? " at " : "",
+           node->where ? node->where : "");
+  return text;
+}
+
+/* A backward inside the backward function of `node` has come to it. */
+static bam_status fail_running(const bam_node *node) {
+  char where[BAM_WHERE_SIZE + 8];
+  return bam_fail(node->context, BAM_ERROR_ARGUMENT,
+                  "backward: the backward of %s%s, which is running, came to itself; walk back other "
+                  "graphs there, or detach",
+                  node->op->name, node_where(node, where));
+}
+
+static bam_status check_node(bam_node *node) {
+  char where[BAM_WHERE_SIZE + 8];
+  if (node->spent)
+    return bam_fail(node->context, BAM_ERROR_ARGUMENT,
+                    "backward: the graph below %s%s was dropped by an earlier backward; "
+                    "give that one { retain = true }, or compute the forward again",
+                    node->op->name, node_where(node, where));
+  for (int i = 0; i < node->n_inputs; i++)
+    if (node->edges[i].node != NULL && node->edges[i].node->running)
+      return fail_running(node->edges[i].node);
+  for (int i = 0; i < BAM_MAX_SAVED; i++)
+    if (node->saved[i] != NULL && node->saved[i]->storage->version != node->saved_version[i])
+      return bam_fail(node->context, BAM_ERROR_ARGUMENT,
+                      "backward of %s%s: a tensor it needs was changed in place since; "
+                      "change a copy (x:clone()) or write out of place",
+                      node->op->name, node_where(node, where));
+  return BAM_OK;
+}
+
+static bam_status check_gradients(bam_backward *pass) {
+  char what[BAM_WHERE_SIZE + 100];
+  for (int i = 0; i < pass->n_inputs; i++)
+    if (bam_needs_grad(pass, i)) {
+      char where[BAM_WHERE_SIZE + 8];
+      snprintf(what, sizeof what, "backward of %s%s made", pass->op->name,
+               node_where(pass->node, where));
+      bam_status status = bam_debug_check(pass->context, what, *bam_grad_slot(pass, i));
+      if (status != BAM_OK)
+        return status;
+    }
+  return BAM_OK;
+}
+
+/* Take back what a failed backward of `node` left: targets that it may not have written, and
+   gradients on nodes that the walk does not know of, which the next walk would count again. */
+static void take_back(bam_node *node) {
+  for (int i = 0; i < node->n_inputs; i++) {
+    bam_edge *edge = &node->edges[i];
+    if (edge->node != NULL && !edge->node->queued)
+      bam_node_release_grads(edge->node);
+    if (edge->leaf != NULL && edge->made) {
+      bam_tensor_release(edge->leaf->grad);
+      edge->leaf->grad = NULL;
+    }
+    edge->made = false;
+  }
+}
+
+/* Queue `node` in the walk that is to go through it. */
+static bam_status queue(bam_walk *walk, bam_node *node) {
+  char where[BAM_WHERE_SIZE + 8];
+  for (; walk->outer != NULL && node->sequence < walk->outer->since; walk = walk->outer)
+    if (node->sequence > walk->outer->node->sequence)
+      return bam_fail(node->context, BAM_ERROR_ARGUMENT,
+                      "backward: a recomputation used the result of %s%s, recorded after the first run; "
+                      "it must use what that used",
+                      node->op->name, node_where(node, where));
+  return heap_push(node->context, &walk->nodes, node);
+}
+
+/* Run one node's backward. */
+static bam_status differentiate(bam_walk *walk, bam_node *node) {
+  bam_status status;
+  bam_backward pass = { .context = node->context, .op = node->op, .node = node,
+                        .attrs = node->attrs, .saved = node->saved, .grads = node->grads,
+                        .n_inputs = node->n_inputs };
+  if (node->op->backward == NULL)
+    return bam_backward_fail(&pass, "this op has no derivative; detach its input");
+  walk->node = node;
+  walk->since = node->context->next_node;
+  node->running = true;
+  status = node->op->backward(&pass);
+  node->running = false;
+  if (status == BAM_OK)
+    status = bam_device_check(node->context, node->device);
+  if (status == BAM_OK && node->context->check_nan)
+    status = check_gradients(&pass);
+  return status;
+}
+
+/* Run one node's backward and queue the nodes of its inputs. */
+static bam_status step(bam_walk *walk, bam_node *node) {
+  bam_status status = check_node(node);
+  if (status != BAM_OK)
+    return status; /* without take_back: the gradients of the nodes below may be another walk's */
+  status = differentiate(walk, node);
+  for (int i = 0; i < node->n_inputs && status == BAM_OK; i++) {
+    bam_edge *edge = &node->edges[i];
+    if (edge->node != NULL && edge->node->grads[edge->output] != NULL)
+      status = queue(walk, edge->node);
+  }
+  for (int i = 0; i < node->n_inputs && status == BAM_OK; i++)
+    node->edges[i].made = false;
+  if (status != BAM_OK)
+    take_back(node);
+  return status;
+}
+
+static bam_status go_back(bam_node *root, bool retain, bam_walk *outer) {
+  bam_context *context = root->context;
+  bam_walk walk = { .outer = outer }, *around = context->walk;
+  bam_status status = queue(&walk, root);
+  context->walk = &walk;
+  for (bam_node *node; (node = heap_pop(&walk.nodes)) != NULL;) {
+    if (status == BAM_OK)
+      status = step(&walk, node);
+    bam_node_release_grads(node);
+    if (status == BAM_OK && !retain)
+      bam_node_spend(node);
+    bam_node_release(node);
+  }
+  context->walk = around;
+  bam_storage_release(context, walk.nodes.storage);
+  if (status != BAM_OK && !root->queued)
+    bam_node_release_grads(root); /* the seed, when not even root came onto the heap */
+  return status;
+}
+
+static bam_status make_seed(bam_tensor *root, bam_tensor *seed, bam_tensor **out) {
+  char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
+  bam_context *context = root->context;
+  if (seed != NULL) {
+    if (!bam_shape_equal(&seed->shape, &root->shape))
+      return bam_fail(context, BAM_ERROR_ARGUMENT,
+                      "backward: the seed gradient has shape %s, the tensor %s",
+                      bam_shape_text(&seed->shape, a), bam_shape_text(&root->shape, b));
+    if (bam_tensor_device(seed) != bam_tensor_device(root))
+      return bam_fail(context, BAM_ERROR_ARGUMENT, "backward: the seed is on another device");
+    return bam_tensor_convert(seed, root->dtype, out);
+  }
+  if (bam_tensor_count(root) != 1)
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "backward: a tensor of shape %s needs a seed gradient; reduce it first "
+                    "(x:sum():backward()) or pass one",
+                    bam_shape_text(&root->shape, a));
+  bam_tensor *one = NULL;
+  bam_status status =
+    bam_tensor_new(context, bam_tensor_device(root), root->dtype, &root->shape, &one);
+  if (status == BAM_OK)
+    status = bam_tensor_fill(one, 1);
+  if (status == BAM_OK)
+    *out = one;
+  else
+    bam_tensor_release(one);
+  return status;
+}
+
+static bam_status backward(bam_tensor *root, bam_tensor *seed, bool retain, bam_walk *outer) {
+  bam_context *context = root->context;
+  if (!root->requires_grad)
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "backward: nothing here requires a gradient; make a leaf with "
+                    "{ requires_grad = true } before computing");
+  if (root->node != NULL && root->node->running)
+    return fail_running(root->node);
+  bam_tensor *grad = NULL;
+  bam_status status = make_seed(root, seed, &grad);
+  if (status != BAM_OK)
+    return status;
+  bam_assert(grad != NULL);
+  bool was = context->no_grad;
+  const bam_storage *around = context->unit_seed; /* of a backward that this one runs inside */
+  context->no_grad = true;
+  context->unit_seed = seed == NULL ? grad->storage : NULL;
+  if (root->node == NULL) {
+    status = bam_grad_add(&root->grad, true, grad);
+  } else {
+    bam_node *node = root->node;
+    node->refs++; /* the walk may release the root's graph around it */
+    status = bam_grad_add(&node->grads[root->output], false, grad);
+    if (status == BAM_OK)
+      status = go_back(node, retain, outer);
+    bam_node_release(node);
+  }
+  context->unit_seed = around;
+  bam_tensor_release(grad);
+  context->no_grad = was;
+  return status;
+}
+
+bam_status bam_autograd_backward(bam_tensor *root, bam_tensor *seed, bool retain) {
+  return backward(root, seed, retain, NULL);
+}
+
+bam_status bam_autograd_backward_within(bam_tensor *root, bam_tensor *seed, bool retain) {
+  return backward(root, seed, retain, root->context->walk);
+}

@@ -1,0 +1,114 @@
+/* Gradients on their way to the inputs of ops and to leaves, as gradients.h describes them. */
+#include "gradients.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+bam_tensor **bam_grad_slot(const bam_backward *pass, int i) {
+  bam_edge *edge = &pass->node->edges[i];
+  if (edge->node != NULL)
+    return &edge->node->grads[edge->output];
+  return edge->leaf != NULL ? &edge->leaf->grad : NULL;
+}
+
+bool bam_needs_grad(const bam_backward *pass, int i) {
+  return i < pass->n_inputs && bam_grad_slot(pass, i) != NULL;
+}
+
+const bam_shape *bam_backward_shape(const bam_backward *pass, int i) {
+  return &pass->node->edges[i].shape;
+}
+
+bam_dtype bam_backward_dtype(const bam_backward *pass, int i) { return pass->node->edges[i].dtype; }
+
+bam_status bam_backward_fail(bam_backward *pass, const char *format, ...) {
+  char text[BAM_MESSAGE_SIZE];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  return bam_fail(pass->context, BAM_ERROR_ARGUMENT, "backward of %s: %s", pass->op->name, text);
+}
+
+/* Nobody else sees these bytes, so they may be added to. */
+static bool is_exclusive(const bam_tensor *tensor) {
+  return tensor->refs == 1 && tensor->storage->refs == 1 && bam_tensor_is_contiguous(tensor);
+}
+
+static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b);
+
+/* add_into for a dtype that only stores: in f32. */
+static bam_status add_stored(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
+  bam_tensor *x = NULL, *y = NULL, *z = NULL;
+  bam_status status = BAM_OK;
+  BAM_TRY(bam_tensor_convert(a, BAM_F32, &x));
+  BAM_TRY(bam_tensor_convert(b, BAM_F32, &y));
+  BAM_TRY(bam_tensor_new(a->context, bam_tensor_device(a), BAM_F32, &a->shape, &z));
+  BAM_TRY(add_into(z, x, y));
+  BAM_TRY(bam_tensor_copy(sum, z));
+done:
+  bam_tensor_release(x);
+  bam_tensor_release(y);
+  bam_tensor_release(z);
+  return status;
+}
+
+/* sum = a + b; all have one shape and dtype, and sum may be either. */
+static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
+  bam_device *device = bam_tensor_device(sum);
+  bam_loop loop;
+  if (bam_tensor_count(sum) == 0)
+    return BAM_OK;
+  if (!bam_dtype_computes(sum->dtype))
+    return add_stored(sum, a, b);
+  bam_loop_init(&loop, (bam_tensor *[]){ sum, a, b }, 3);
+  device->kernels[sum->dtype]->add(device->stream, &loop, bam_tensor_data(sum), bam_tensor_data(a),
+                                   bam_tensor_data(b));
+  bam_tensor_changed(sum);
+  return BAM_OK;
+}
+
+bam_status bam_grad_add(bam_tensor **at, bool is_leaf, bam_tensor *grad) {
+  bam_status status = BAM_OK;
+  bam_tensor *fresh = NULL;
+  if (*at == NULL && !is_leaf) {
+    *at = bam_tensor_retain(grad);
+  } else if (*at != NULL && (is_leaf || is_exclusive(*at))) {
+    status = add_into(*at, *at, grad);
+  } else {
+    status = bam_tensor_new(grad->context, bam_tensor_device(grad), grad->dtype, &grad->shape,
+                            &fresh);
+    if (status == BAM_OK)
+      status = *at == NULL ? bam_tensor_copy(fresh, grad) : add_into(fresh, *at, grad);
+    if (status != BAM_OK) {
+      bam_tensor_release(fresh);
+      return status;
+    }
+    bam_tensor_release(*at);
+    *at = fresh;
+  }
+  return status;
+}
+
+bam_status bam_grad_buffer(bam_backward *pass, int i, bam_tensor **target, bool *accumulates) {
+  bam_tensor **at = bam_grad_slot(pass, i);
+  bam_edge *edge = &pass->node->edges[i];
+  bam_tensor *fresh = NULL;
+  *accumulates = *at != NULL;
+  if (*at == NULL || (edge->leaf == NULL && !is_exclusive(*at))) {
+    bam_status status =
+      bam_tensor_new(pass->context, edge->device, edge->dtype, &edge->shape, &fresh);
+    if (status == BAM_OK && *at != NULL)
+      status = bam_tensor_copy(fresh, *at);
+    if (status != BAM_OK) {
+      bam_tensor_release(fresh);
+      return status;
+    }
+    edge->made = *at == NULL;
+    bam_tensor_release(*at);
+    *at = fresh;
+  }
+  bam_tensor_changed(*at);
+  *target = *at;
+  return BAM_OK;
+}

@@ -1,0 +1,299 @@
+/* Memory: objects from free lists over slabs, storages from size classes over regions. Without the
+   cache (sanitiser runs) every request is a malloc of its own.
+   Invariants: a cached storage has refs 0 and keeps its data; regions and slabs are never returned
+   before the context goes; storages of OWN_BYTES and more are system memory of their own. */
+#include "devices.h"
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "assert.h"
+#include "tensor.h"
+
+#define SLAB_BYTES (64 * 1024)
+#define REGION_BYTES (64LL << 20)
+#define OWN_BYTES (8LL << 20)
+
+struct bam_slab {
+  struct bam_slab *next;
+};
+
+struct bam_region {
+  struct bam_region *next;
+  char *data;
+  int64_t bytes, used;
+};
+
+/* Count a request; true when it is the one that a test wants to fail. */
+static bool refused(bam_memory *memory) { return ++memory->requests == memory->fail_at; }
+
+/* ---- objects ---- */
+
+static void *system_object(bam_memory *memory, size_t bytes) {
+  memory->system_requests++;
+  return malloc(bytes);
+}
+
+/* Cut a new slab into objects of class `class` and put them on its free list. */
+static bool refill(bam_memory *memory, size_t class) {
+  struct bam_slab *slab = system_object(memory, SLAB_BYTES);
+  if (slab == NULL)
+    return false;
+  slab->next = memory->slabs;
+  memory->slabs = slab;
+  size_t size = class * 64;
+  for (char *p = (char *)slab + 64; p + size <= (char *)slab + SLAB_BYTES; p += size) {
+    *(void **)p = memory->free_objects[class];
+    memory->free_objects[class] = p;
+  }
+  return true;
+}
+
+static bool object_is_cached(const bam_memory *memory, size_t class) {
+  return !memory->no_cache && class <= BAM_OBJECT_CLASSES;
+}
+
+/* An object from the free lists or the system, or NULL. */
+static void *take_object(bam_memory *memory, size_t bytes) {
+  size_t class = (bytes + 63) / 64;
+  void *object = NULL;
+  if (!object_is_cached(memory, class))
+    object = system_object(memory, bytes);
+  else if (memory->free_objects[class] != NULL || refill(memory, class)) {
+    object = memory->free_objects[class];
+    memory->free_objects[class] = *(void **)object;
+  }
+  memory->live_objects += object != NULL;
+  return object;
+}
+
+void *bam_object_alloc(bam_context *context, size_t bytes) {
+  void *object = refused(&context->memory) ? NULL : take_object(&context->memory, bytes);
+  if (object == NULL)
+    bam_fail(context, BAM_ERROR_MEMORY, "out of memory: no %zu bytes for an object", bytes);
+  return object;
+}
+
+void bam_object_free(bam_context *context, void *object, size_t bytes) {
+  if (object == NULL)
+    return;
+  bam_memory *memory = &context->memory;
+  memory->live_objects--;
+  size_t class = (bytes + 63) / 64;
+  if (!object_is_cached(memory, class)) {
+    free(object);
+    return;
+  }
+  *(void **)object = memory->free_objects[class];
+  memory->free_objects[class] = object;
+}
+
+/* ---- storages ---- */
+
+/* Round *bytes up to its size class, which is returned: steps of 64 up to 512, then eight steps per
+   power of two, so that at most an eighth is wasted. */
+static int size_class(int64_t *bytes) {
+  int64_t b = *bytes <= 0 ? 64 : (*bytes + 63) & ~63LL;
+  if (b <= 512) {
+    *bytes = b;
+    return (int)(b / 64) - 1;
+  }
+  int exponent = 63 - __builtin_clzll((unsigned long long)b - 1);
+  int64_t step = 1LL << (exponent - 3);
+  b = (b + step - 1) & ~(step - 1);
+  *bytes = b;
+  return 8 + (exponent - 9) * 8 + (int)((b - (1LL << exponent)) / step) - 1;
+}
+
+static void count_reserved(bam_memory *memory, bam_device *device, int64_t bytes) {
+  memory->reserved_bytes += bytes;
+  device->reserved_bytes += bytes;
+}
+
+static void count_live(bam_memory *memory, bam_device *device, int64_t bytes) {
+  memory->live_bytes += bytes;
+  device->live_bytes += bytes;
+  if (memory->live_bytes > memory->peak_bytes)
+    memory->peak_bytes = memory->live_bytes;
+}
+
+static void *system_bytes(bam_memory *memory, bam_device *device, int64_t bytes) {
+  if (memory->limit_bytes > 0 && memory->reserved_bytes + bytes > memory->limit_bytes)
+    return NULL;
+  memory->system_requests++;
+  void *data = device->system_alloc(device->stream, bytes);
+  if (data != NULL)
+    count_reserved(memory, device, bytes);
+  return data;
+}
+
+static void *carve(bam_memory *memory, bam_device *device, int64_t bytes) {
+  struct bam_region *region = device->regions;
+  while (region != NULL && region->bytes - region->used < bytes)
+    region = region->next;
+  if (region == NULL) {
+    region = malloc(sizeof *region);
+    void *data = region != NULL ? system_bytes(memory, device, REGION_BYTES) : NULL;
+    if (data == NULL) {
+      free(region);
+      return NULL;
+    }
+    *region = (struct bam_region){ device->regions, data, REGION_BYTES, 0 };
+    device->regions = region;
+  }
+  region->used += bytes;
+  return region->data + region->used - bytes;
+}
+
+static bool is_own(const bam_memory *memory, int64_t bytes) {
+  return memory->no_cache || bytes >= OWN_BYTES;
+}
+
+/* A storage of this class from the cache or the system; NULL when there is neither. */
+static bam_storage *find_storage(bam_context *context, bam_device *device, int class,
+                                 int64_t bytes) {
+  bam_storage *storage = device->free_storages[class];
+  if (storage != NULL) {
+    device->free_storages[class] = storage->next;
+    context->memory.live_objects++;
+    return storage;
+  }
+  bam_memory *memory = &context->memory;
+  void *data = is_own(memory, bytes) ? system_bytes(memory, device, bytes)
+                                     : carve(memory, device, bytes);
+  if (data == NULL)
+    return NULL;
+  storage = take_object(memory, sizeof *storage); /* bytes and their record are one request */
+  if (storage == NULL) {
+    if (is_own(memory, bytes)) {
+      device->system_free(device->stream, data, bytes);
+      count_reserved(memory, device, -bytes);
+    }
+    return NULL; /* a carved piece stays unused until the context goes */
+  }
+  *storage = (bam_storage){ .size_class = class, .device = device, .data = data, .bytes = bytes };
+  return storage;
+}
+
+static bam_status out_of_memory(bam_context *context, bam_device *device, int64_t bytes) {
+  bam_status failed = bam_device_check(context, device); /* which would explain it */
+  if (failed != BAM_OK)
+    return failed;
+  const double mb = 1e-6;
+  return bam_fail(context, BAM_ERROR_MEMORY,
+                  "out of memory on %s: asked for %.1f MB with %.1f MB in use and %.1f MB "
+                  "reserved; use a smaller batch, or release tensors (bam.scope, <close>)",
+                  device->name, (double)bytes * mb, (double)device->live_bytes * mb,
+                  (double)device->reserved_bytes * mb);
+}
+
+bam_status bam_storage_alloc(bam_context *context, bam_device *device, int64_t bytes,
+                             bam_storage **out) {
+  bam_memory *memory = &context->memory;
+  if (refused(memory) || bytes > INT64_MAX / 4)
+    return out_of_memory(context, device, bytes);
+  int64_t asked = bytes;
+  int class = size_class(&bytes);
+  if (memory->no_cache)
+    bytes = asked > 0 ? asked : 1; /* exactly, so that the byte after it is out of bounds */
+  bam_storage *storage = find_storage(context, device, class, bytes);
+  if (storage == NULL && context->host.collect != NULL) {
+    context->host.collect(context->host.state);
+    storage = find_storage(context, device, class, bytes);
+  }
+  if (storage == NULL) {
+    bam_memory_trim(context);
+    storage = find_storage(context, device, class, bytes);
+  }
+  if (storage == NULL)
+    return out_of_memory(context, device, asked);
+  storage->refs = 1;
+  storage->version = 0;
+  count_live(memory, device, storage->bytes);
+  *out = storage;
+  return BAM_OK;
+}
+
+bam_status bam_storage_grow(bam_context *context, bam_storage **scratch, int64_t bytes) {
+  bam_storage *old = *scratch, *grown = NULL;
+  if (old != NULL && old->bytes >= bytes)
+    return BAM_OK;
+  int64_t wanted = old != NULL && bytes < 2 * old->bytes ? 2 * old->bytes : bytes;
+  bam_status status = bam_storage_alloc(context, &context->cpu, wanted, &grown);
+  if (status != BAM_OK)
+    return status;
+  if (old != NULL)
+    memcpy(grown->data, old->data, (size_t)old->bytes);
+  bam_storage_release(context, old);
+  *scratch = grown;
+  return BAM_OK;
+}
+
+bam_storage *bam_storage_retain(bam_storage *storage) {
+  bam_assert(storage->refs > 0);
+  storage->refs++;
+  return storage;
+}
+
+/* Give a storage of its own back to the system. */
+static void free_own(bam_context *context, bam_storage *storage) {
+  bam_device *device = storage->device;
+  device->system_free(device->stream, storage->data, storage->bytes);
+  count_reserved(&context->memory, device, -storage->bytes);
+  bam_object_free(context, storage, sizeof *storage);
+}
+
+void bam_storage_release(bam_context *context, bam_storage *storage) {
+  if (storage == NULL || --storage->refs > 0)
+    return;
+  count_live(&context->memory, storage->device, -storage->bytes);
+  if (context->memory.no_cache) {
+    free_own(context, storage);
+    return;
+  }
+  bam_storage **list = &storage->device->free_storages[storage->size_class];
+  storage->next = *list;
+  *list = storage;
+  context->memory.live_objects--;
+}
+
+static void trim_device(bam_context *context, bam_device *device) {
+  for (int class = 0; class < BAM_SIZE_CLASSES; class++) {
+    bam_storage *storage = device->free_storages[class];
+    if (storage == NULL || !is_own(&context->memory, storage->bytes))
+      continue;
+    device->free_storages[class] = NULL;
+    while (storage != NULL) {
+      bam_storage *next = storage->next;
+      context->memory.live_objects++; /* it was not live in the cache */
+      free_own(context, storage);
+      storage = next;
+    }
+  }
+}
+
+void bam_memory_trim(bam_context *context) {
+  for (int i = 0; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++)
+    trim_device(context, context->devices[i]);
+}
+
+static void destroy_regions(bam_device *device) {
+  while (device->regions != NULL) {
+    struct bam_region *region = device->regions;
+    device->regions = region->next;
+    device->system_free(device->stream, region->data, region->bytes);
+    free(region);
+  }
+}
+
+void bam_memory_destroy(bam_context *context) {
+  bam_memory_trim(context);
+  for (int i = 0; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++)
+    destroy_regions(context->devices[i]);
+  while (context->memory.slabs != NULL) {
+    struct bam_slab *slab = context->memory.slabs;
+    context->memory.slabs = slab->next;
+    free(slab);
+  }
+}

@@ -1,0 +1,161 @@
+/* Inputs of the fused layers: checked once, then plain pointers and sizes. */
+#include "../../core/devices.h"
+#include "layer_inputs.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <string.h>
+
+#include "axis.h"
+
+bam_tensor *bam_call_optional(const bam_call *call, int i) {
+  return i < call->n_inputs ? call->inputs[i] : NULL;
+}
+
+/* The name of input `i`, without the mark of an optional one. */
+static const char *input_name(const bam_call *call, int i, char name[40]) {
+  size_t length = strcspn(call->op->inputs[i], "?");
+  length = length < 39 ? length : 39;
+  memcpy(name, call->op->inputs[i], length);
+  name[length] = '\0';
+  return name;
+}
+
+static bam_status check_dtype(bam_call *call, int i, int like) {
+  char a[40], b[40];
+  bam_dtype dtype = call->inputs[i]->dtype, want = call->inputs[like]->dtype;
+  bam_status status = bam_call_need_real(call, like);
+  if (status != BAM_OK || dtype == want)
+    return status;
+  input_name(call, i, a);
+  return bam_call_fail(call, "`%s` is %s and `%s` is %s; convert one: %s:to \"%s\"",
+                       input_name(call, like, b), bam_dtype_name(want), a, bam_dtype_name(dtype), a,
+                       bam_dtype_name(want));
+}
+
+bam_status bam_call_layer_input(bam_call *call, int i, int like, bam_tensor **out) {
+  bam_status status = check_dtype(call, i, like);
+  return status == BAM_OK ? bam_tensor_contiguous(call->inputs[i], out) : status;
+}
+
+bam_status bam_call_check_product(bam_call *call, int i) {
+  const bam_shape *shape = &call->inputs[i]->shape;
+  char name[40], text[BAM_SHAPE_TEXT];
+  if (bam_shape_rows(shape) <= INT_MAX && bam_shape_width(shape) <= INT_MAX)
+    return BAM_OK;
+  return bam_call_fail(call, "`%s` %s has more than %d rows or columns; take it in parts",
+                       input_name(call, i, name), bam_shape_text(shape, text), INT_MAX);
+}
+
+/* Do the rows of x lie evenly apart and whole? */
+static bool find_row_stride(const bam_tensor *x, int64_t *stride) {
+  int last = x->shape.ndim - 1;
+  int64_t width = x->shape.size[last], run = 1, step = width;
+  if (width > 1 && x->stride[last] != 1)
+    return false;
+  for (int d = last - 1; d >= 0; d--) {
+    if (x->shape.size[d] == 1)
+      continue;
+    if (run == 1)
+      step = x->stride[d];
+    else if (x->stride[d] != step * run)
+      return false;
+    run *= x->shape.size[d];
+  }
+  *stride = step;
+  return step >= width && step <= INT_MAX; /* a product counts in 32 bits */
+}
+
+bam_status bam_call_rows_input(bam_call *call, int i, int like, int64_t *stride, bam_tensor **out) {
+  bam_status status = check_dtype(call, i, like);
+  if (status != BAM_OK)
+    return status;
+  if (find_row_stride(call->inputs[i], stride)) {
+    *out = bam_tensor_retain(call->inputs[i]);
+    return BAM_OK;
+  }
+  *stride = bam_shape_width(&call->inputs[i]->shape);
+  return bam_tensor_contiguous(call->inputs[i], out);
+}
+
+static bam_status check_ids(bam_call *call, int i, bam_tensor *ids, int64_t limit, int64_t ignore) {
+  bam_device *device = bam_tensor_device(ids);
+  int64_t bad = -1, id;
+  double unused;
+  char name[40];
+  device->kernels[BAM_F32]->check_ids(device->stream, &bad, bam_tensor_data(ids),
+                                      bam_tensor_count(ids), limit, ignore);
+  bam_status status = bam_device_check(call->context, device);
+  if (status != BAM_OK || bad < 0)
+    return status;
+  status = bam_tensor_get(ids, bad, &unused, &id);
+  if (status != BAM_OK)
+    return status;
+  return bam_call_fail(call,
+      "token id %" PRId64 " (element %" PRId64 " of `%s`) is outside 0 .. %" PRId64,
+                       id, bad + 1, input_name(call, i, name), limit - 1);
+}
+
+bam_status bam_call_ids(bam_call *call, int i, int64_t limit, int64_t ignore, bam_tensor **out) {
+  char name[40];
+  bam_tensor *ids = NULL;
+  if (!bam_dtype_is_integer(call->inputs[i]->dtype))
+    return bam_call_fail(call, "token ids are integers (i64), and `%s` is %s",
+                         input_name(call, i, name), bam_dtype_name(call->inputs[i]->dtype));
+  bam_status status = bam_tensor_convert(call->inputs[i], BAM_I64, &ids);
+  if (status == BAM_OK)
+    status = check_ids(call, i, ids, limit, ignore);
+  if (status == BAM_OK)
+    *out = ids;
+  else
+    bam_tensor_release(ids);
+  return status;
+}
+
+bam_status bam_call_expect_shape(bam_call *call, int i, const bam_shape *want, const char *why) {
+  char name[40], is[BAM_SHAPE_TEXT], should[BAM_SHAPE_TEXT];
+  if (bam_shape_equal(&call->inputs[i]->shape, want))
+    return BAM_OK;
+  return bam_call_fail(call, "`%s` is %s; it must be %s, %s", input_name(call, i, name),
+                       bam_shape_text(&call->inputs[i]->shape, is), bam_shape_text(want, should),
+                           why);
+}
+
+bam_status bam_scratch_new(bam_context *context, bam_device *device, bam_dtype dtype, int64_t count,
+                           bam_tensor **out) {
+  bam_shape shape = { .ndim = 1, .size = { count } };
+  return bam_tensor_new(context, device, dtype, &shape, out);
+}
+
+bam_status bam_accumulate_zeros(bam_backward *pass) {
+  bam_status status = BAM_OK;
+  for (int i = 0; i < pass->n_inputs && status == BAM_OK; i++) {
+    bam_tensor *target = NULL;
+    bool accumulate = true;
+    if (bam_needs_grad(pass, i))
+      status = bam_grad_buffer(pass, i, &target, &accumulate);
+    if (status == BAM_OK && !accumulate)
+      status = bam_tensor_fill(target, 0);
+  }
+  return status;
+}
+
+int64_t bam_shape_width(const bam_shape *shape) { return shape->size[shape->ndim - 1]; }
+
+int64_t bam_shape_rows(const bam_shape *shape) {
+  int64_t rows = 1;
+  for (int d = 0; d < shape->ndim - 1; d++)
+    rows *= shape->size[d];
+  return rows;
+}
+
+void bam_product_run(const bam_product *product, bam_device *device, bam_dtype dtype, void *c,
+                     const void *a, const void *b) {
+  int64_t a_width = product->transpose_a ? product->m : product->k;
+  bam_gemm gemm = { .transpose_a = product->transpose_a, .transpose_b = product->transpose_b,
+                    .m = product->m, .n = product->n, .k = product->k,
+                    .lda = product->lda > 0 ? product->lda : a_width,
+                    .ldb = product->transpose_b ? product->k : product->n, .ldc = product->n,
+                    .alpha = 1, .beta = product->add ? 1 : 0, .batch = 1 };
+  device->kernels[dtype]->gemm(device->stream, &gemm, c, a, b);
+}

@@ -1,0 +1,128 @@
+/* Ctrl-C as an error. The first Ctrl-C raises the error once, the second insists in case a pcall
+   caught it, the third ends the process: the way out of C code that never returns to Lua. */
+#include "interrupts.h"
+
+#include <lauxlib.h>
+#include <signal.h>
+#include <string.h>
+
+#include "raise.h"
+
+/* A signal handler has no argument of its own, so what it works on must be global: the thread that
+   runs Lua code now, and how often this call was interrupted. */
+static lua_State *volatile running;
+static volatile sig_atomic_t interrupts;
+static int held; /* calls of bind_interrupts_hold that have not ended */
+
+static void catch_interrupt(void (*handler)(int)) {
+  struct sigaction action = {.sa_handler = handler}; /* no SA_RESTART: a blocked read gives up */
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+}
+
+void bind_interrupts_hold(void) { held++; }
+void bind_interrupts_release(void) { held--; }
+
+/* While interrupts are held the hook stays set, so that it raises at the first event afterwards. */
+static void raise_interrupted(lua_State *L, lua_Debug *where) {
+  (void)where;
+  if (held > 0) return;
+  if (interrupts < 2) lua_sethook(L, NULL, 0, 0);
+  luaL_error(L, "interrupted!");
+}
+
+bool bind_is_interrupt(lua_State *L, int index) {
+  static const char text[] = "interrupted!";
+  size_t length, tail = sizeof text - 1;
+  if (interrupts == 0 || lua_type(L, index) != LUA_TSTRING) return false;
+  const char *message = lua_tolstring(L, index, &length);
+  return length >= tail && strcmp(message + length - tail, text) == 0;
+}
+
+static void interrupt_thread(lua_State *L) {
+  lua_sethook(L, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+}
+
+/* Takes back an interrupt that has not become an error yet. Returns whether there was one. */
+static bool withdraw_interrupt(lua_State *L) {
+  if (lua_gethook(L) != raise_interrupted) return false;
+  lua_sethook(L, NULL, 0, 0);
+  return true;
+}
+
+/* lua_sethook is the one function of Lua that may be called from a signal handler. */
+static void on_interrupt(int signal_number) {
+  (void)signal_number;
+  interrupts = interrupts + 1;
+  if (interrupts == 2) catch_interrupt(SIG_DFL);
+  interrupt_thread(running);
+}
+
+void bind_interrupts_begin(lua_State *L) {
+  running = L;
+  interrupts = 0;
+  catch_interrupt(on_interrupt);
+}
+
+void bind_interrupts_end(lua_State *L) {
+  catch_interrupt(SIG_DFL);
+  withdraw_interrupt(L); /* one in the last moment must not hit the next call */
+}
+
+/* Calls the function below its `nargs` arguments while the thread `inner`, which it resumes, counts
+   as the running one. An interrupt that the thread did not get to passes on to its resumer. */
+static int call_resumer(lua_State *L, lua_State *inner, int nargs) {
+  lua_State *outer = running;
+  running = inner;
+  int status = lua_pcall(L, nargs, LUA_MULTRET, 0);
+  running = outer;
+  if (withdraw_interrupt(inner)) interrupt_thread(outer);
+  return status;
+}
+
+/* coroutine.resume. Upvalue: the original. */
+static int tracked_resume(lua_State *L) {
+  lua_State *thread = lua_tothread(L, 1);
+  if (thread == NULL) luaL_typeerror(L, 1, "thread");
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  if (call_resumer(L, thread, lua_gettop(L) - 1) != LUA_OK) return lua_error(L);
+  return lua_gettop(L);
+}
+
+/* A function made by coroutine.wrap. Upvalues: the original function, its thread. */
+static int tracked_step(lua_State *L) {
+  lua_State *thread = lua_tothread(L, lua_upvalueindex(2));
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  int status = call_resumer(L, thread, lua_gettop(L) - 1);
+  if (status == LUA_OK) return lua_gettop(L);
+  if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
+    luaL_where(L, 1); /* the original adds its caller's position, and that is tracked_step */
+    lua_insert(L, -2);
+    lua_concat(L, 2);
+  }
+  return lua_error(L);
+}
+
+/* coroutine.wrap. Upvalue: the original, whose functions hold their thread as first upvalue. */
+static int tracked_wrap(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, 1);
+  if (lua_getupvalue(L, -1, 1) == NULL) return 1;
+  lua_pushcclosure(L, tracked_step, 2);
+  return 1;
+}
+
+void bind_coroutines_track(lua_State *L) {
+  lua_getglobal(L, "coroutine");
+  lua_getfield(L, -1, "resume");
+  lua_pushcclosure(L, tracked_resume, 1);
+  lua_setfield(L, -2, "resume");
+  lua_getfield(L, -1, "wrap");
+  lua_pushcclosure(L, tracked_wrap, 1);
+  lua_setfield(L, -2, "wrap");
+  lua_pop(L, 1);
+}
