@@ -104,6 +104,14 @@ function Model:set_step(step, total)
   stepping.set(self, step, total)
 end
 
+--- Tell the routers that have a method after_step that the optimizer has taken a step; see nn.Router. bam.train and
+--- bam.loop.step do this; a loop of your own does it after opt:step().
+---@param routing table[] as in the records of bam.loop: { layer, module, load, gate, entropy }
+function Model:after_step(routing)
+  check_self("after_step", self)
+  stepping.after(self, routing)
+end
+
 -- The normalised residual stream after all blocks, times logit_scale: logits are a product away.
 local function hidden(self, ids, pass)
   local x, branch = self.embed(ids), nil

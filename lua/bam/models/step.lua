@@ -1,8 +1,10 @@
 -- Bringing a live model to a step of its run: coefficients of losses, settings of routers, and what
 -- is frozen.
 local check = require "bam.check"
+local core = require "bam.core"
 local freeze = require "bam.models.freeze"
 local knobs = require "bam.models.knobs"
+local module = require "bam.nn.module"
 
 local M = {}
 
@@ -42,6 +44,33 @@ function M.set(model, step, total)
   local values = knobs.at("set_step", model.description, step, total)
   set_numbers("set_step", model, values)
   freeze.apply(model, values.freeze)
+end
+
+-- The numbers of one router in the record of a step, copied; nil if it has none.
+local function statistics_of(routing, layer, which)
+  for _, record in ipairs(routing) do
+    if record.layer == layer and record.module == which then
+      local copy = {}
+      for _, name in ipairs { "load", "gate", "entropy" } do
+        copy[name] = table.move(record[name], 1, #record[name], 1, {})
+      end
+      return copy
+    end
+  end
+end
+
+--- See model:after_step.
+---@param model table
+---@param routing table[]
+function M.after(model, routing)
+  for i, layer in ipairs(model.layers) do
+    for _, which in ipairs { "attention", "ffn" } do
+      local router = layer[which].router
+      if module.is_module(router) and check.is_callable(router.after_step) then
+        core.with_grad(false, router.after_step, router, statistics_of(routing, i, which))
+      end
+    end
+  end
 end
 
 return M

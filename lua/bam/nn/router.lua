@@ -14,6 +14,16 @@
 --- bam.mix, nn.RoutedFFN and nn.MixtureOfAttention take a class or a function that makes the router, and call it
 --- with the options of nn.Router. The parameters of a router that is a module are trained and saved.
 ---
+--- A router that is a module may have a method after_step, called after every optimizer step (not after a skipped
+--- one), without autograd:
+---
+---   router:after_step(statistics)
+---     statistics   { load, gate, entropy }: lists with a number per expert, those of `record` averaged over the whole
+---                  batch of the step; nil if the router returns no statistics
+---
+--- It changes tensors in the router's fields in place, for example a bias that balances the load:
+--- self.bias:add_(...). It is also called while the router's parameters are frozen.
+---
 --- In bam.train the code of a router, with the globals, modules and tables that it uses, is part of the phase's
 --- fingerprint. State that a router keeps between steps must be tensors in its fields, changed only while its field
 --- `training` is true: checkpoints contain these. Caches belong in fields whose names start with "_".

@@ -100,7 +100,9 @@ function M.step(model, optimizer, batch, settings)
   local record = M.gradients(model, batch, settings.rows)
   record.lr, record.norm = settings.lr, optimizer:clip(settings.clip or math.huge)
   if settings.judge then record.skipped, record.stop = settings.judge(record.nll, record.norm) end
-  if not record.skipped then optimizer:step(settings.lr) end
+  if record.skipped then return record end
+  optimizer:step(settings.lr)
+  if model.after_step then model:after_step(record.routing) end
   return record
 end
 
