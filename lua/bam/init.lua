@@ -22,26 +22,26 @@ end
 
 require "bam.tensor" -- adds methods to tensors
 
-local grad = require "bam.grad"
+local grad = require "bam.tensor.grad"
 for name, f in pairs(grad) do M[name] = f end
-M.gradcheck = require "bam.gradcheck"
+M.gradcheck = require "bam.tensor.gradcheck"
 M.nn = require "bam.nn"
 M.optim = require "bam.optim"
-M.schedule = require "bam.schedule"
-M.models = require "bam.models"
-M.json = require "bam.json"
+M.schedule = require "bam.util.schedule"
+M.models = require "bam.model"
+M.json = require "bam.util.json"
 M.tokenizer = require "bam.tokenizer"
-M.corpus = require "bam.corpus"
+M.corpus = require "bam.data"
 
-local mix = require "bam.mix"
+local mix = require "bam.merge.mix"
 M.mix, M.upcycle = mix.mix, mix.upcycle
-M.ensemble = require "bam.models.ensemble"
+M.ensemble = require "bam.model.ensemble"
 M.options = require("bam.train.options").options
 M.train = require("bam.train").train
-M.evaluate = require("bam.train.evaluate").evaluate
-M.compare = require("bam.train.compare").compare
+M.evaluate = require("bam.eval.evaluate").evaluate
+M.compare = require("bam.eval.compare").compare
 M.audit = require("bam.train.audit").audit
-M.spread = require("bam.train.spread").spread
+M.spread = require("bam.eval.seed_summary").spread
 M.loop = require "bam.train.loop"
 
 ---@class bam.LoadOptions
@@ -56,7 +56,7 @@ M.loop = require "bam.train.loop"
 ---@return table<string, string>? metadata of a file
 function M.load(path, options)
   if type(path) == "string" and core.is_directory(path) then
-    return require("bam.models.checkpoint").load(path, options)
+    return require("bam.model.checkpoint").load(path, options)
   end
   return core.load(path, options)
 end
@@ -82,7 +82,7 @@ local function unknown(_, name)
   error(string.format("bam has no `%s`%s", name, hint), 2)
 end
 
-require("bam.models.library").remember(M)
-require("bam.models.source_text").begin()
+require("bam.model.fingerprint.library").remember(M)
+require("bam.model.fingerprint.source_text").begin()
 
 return setmetatable(M, { __name = "bam", __index = unknown })

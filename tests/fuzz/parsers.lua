@@ -189,7 +189,7 @@ targets.mixed_config = directory("mixed", "config.json")
 model:save("sharded", { shard_bytes = 200 })
 targets.index = directory("sharded", "model.safetensors.index.json")
 
-local store = require "bam.train.store"
+local store = require "bam.train.checkpoints"
 
 -- Manifests vouch for themselves with a checksum: it is set right, or nothing behind it is seen.
 targets.manifest = {

@@ -2,7 +2,7 @@
 -- was interrupted ends with the same bits. Run by tests/gpu/check.sh on a GPU, and over the shim of
 -- tests/simt.
 local core = require "bam.core"
-local json = require "bam.json"
+local json = require "bam.util.json"
 local small = dofile "tests/lua/support/small_run.lua"
 
 local TOLERANCE = 2e-3 -- of a loss, after steps that amplify what f32 sums in another order

@@ -2,7 +2,7 @@
 -- tokenizer_config.json, generation_config.json, files that a model came with, copies of tied weights.
 local bam = require "bam"
 local core = require "bam.core"
-local json = require "bam.json"
+local json = require "bam.util.json"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

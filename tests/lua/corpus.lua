@@ -4,8 +4,8 @@
 local bam = require "bam"
 local core = require "bam.core"
 local corpora = dofile(arg[0]:match "^(.-)[^/]*$" .. "support/corpora.lua")
-local reading = require "bam.corpus.reading"
-local shards = require "bam.corpus.shards"
+local reading = require "bam.data.reading"
+local shards = require "bam.data.shards"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

@@ -2,10 +2,10 @@
 -- the whole preparation, where the packages are installed: sizes, and that no passage of the
 -- held-out text is trained on.
 -- Usage: build/bamlua tests/lua/debian_prepare.lua build/bamlua
-require "bam.strict"
+require "bam.util.strict"
 local core = require "bam.core"
-local debian = require "bam.corpus.debian"
-local packages = require "bam.corpus.debian.packages"
+local debian = require "bam.data.debian"
+local packages = require "bam.data.debian.packages"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 
@@ -41,7 +41,7 @@ echo "text of $*" | gzip > p/usr/share/doc/x/x.txt.gz
 dpkg-deb --build p x_1.2-3_all.deb
 ]])
 core.write_file(base .. "/use.lua", [[
-local packages = require "bam.corpus.debian.packages"
+local packages = require "bam.data.debian.packages"
 local core = require "bam.core"
 local cache = arg[1]
 do

@@ -3,7 +3,7 @@
 -- gradient compared; f64 to rounding, f32 to its precision. And CohereForCausalLM directories
 -- written by transformers (tests/golden/cohere.py) give transformers' logits.
 local bam = require "bam"
-local names = require "bam.models.names"
+local names = require "bam.model.params"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

@@ -2,7 +2,7 @@
 -- as soon as anything that matters is. Run by itself as a child, the script prints the identities
 -- of one set of descriptions.
 local bam = require "bam"
-local code = require "bam.models.code"
+local code = require "bam.model.fingerprint.closure_hash"
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
 

@@ -1,6 +1,6 @@
 -- JSON for scripts: every kind of value there and back, texts and values that are refused and what
 -- the errors say, and mutated texts.
-local json = require "bam.json"
+local json = require "bam.util.json"
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"

@@ -1,7 +1,7 @@
 -- RFC 8259 case by case: what every reader of JSON must take, with its value, and what none may take.
 -- Where readers may choose (numbers beyond their range, keys twice, half surrogate pairs, byte order
 -- marks, depth), what bam.json chose is in the last list.
-local json = require "bam.json"
+local json = require "bam.util.json"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

@@ -2,7 +2,7 @@
 -- the way to a directory and back. Agreement with PyTorch is in golden_mixture.lua.
 local bam = require "bam"
 local core = require "bam.core"
-local names = require "bam.models.names"
+local names = require "bam.model.params"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

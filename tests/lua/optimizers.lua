@@ -2,7 +2,7 @@
 -- of a script's own with whole parameters and flat segments, groups, freezing, clipping, resuming, and bad input.
 local bam = require "bam"
 local expect = require "tests.lua.support.expect"
-local names = require "bam.models.names"
+local names = require "bam.model.params"
 local test = require "tests.lua.support.test"
 local nn, optim = bam.nn, bam.optim
 

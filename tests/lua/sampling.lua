@@ -1,10 +1,10 @@
 -- What training and evaluation read: the permutations, the shares of the domains, windows and their
 -- masks; and that every row is a pure function of seed, step and row.
-local apportion = require "bam.corpus.apportion"
+local apportion = require "bam.data.domain_sampler"
 local bam = require "bam"
 local corpora = dofile(arg[0]:match "^(.-)[^/]*$" .. "support/corpora.lua")
-local permutation = require "bam.corpus.permutation"
-local windows = require "bam.corpus.windows"
+local permutation = require "bam.data.permutation"
+local windows = require "bam.data.windows"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

@@ -1,5 +1,5 @@
 -- Schedules: values at known points, worked out by hand, and what wrong options say.
-local schedule = require "bam.schedule"
+local schedule = require "bam.util.schedule"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

@@ -3,7 +3,7 @@
 package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
 local core = require "bam.core"
-local health = require "bam.train.health"
+local health = require "bam.train.skip_guard"
 local regime = require "bam.train.regime"
 local small = require "small_run"
 local expect = require "tests.lua.support.expect"

@@ -2,7 +2,7 @@
 -- `list`; docs/adding-a-subcommand.md shows how to add one. The program asks here only when a script
 -- that it was told to run is a plain word and no such file exists, so starting it costs nothing.
 local arguments = require "bam.util.arguments"
-local check = require "bam.check"
+local check = require "bam.util.check"
 
 local M = {}
 

@@ -1,6 +1,6 @@
 --- Causal self-attention with RoPE and grouped-query heads. One projection `qkv` computes queries, keys and values
 --- (its rows are [q | k | v]); `out` projects the heads back to the width.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
 local Linear = require "bam.nn.linear"

@@ -1,5 +1,5 @@
 --- Dropout. In training mode each element is set to 0 with probability p, and the others are scaled by 1 / (1 - p).
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 
 local Dropout = require("bam.nn.module").module "Dropout"

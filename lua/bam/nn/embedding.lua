@@ -1,5 +1,5 @@
 --- A table of vectors, one per token id. Ids count from 0. `weight` is [count, width].
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local weights = require "bam.nn.weights"
 

@@ -1,5 +1,5 @@
 -- What attention layers check about their heads.
-local check = require "bam.check"
+local check = require "bam.util.check"
 
 --- KV heads and the width of a head, from options with width, heads, kv_heads?, head_width?; `rope`
 --- says that heads are turned in pairs.

@@ -1,7 +1,7 @@
 --- Layers and modules. A module has named parameters; nn.module "Name" starts a class of your own, nn.Linear and
 --- the other classes here are called to make a layer. All of them have the methods of nn.Module.
 require "bam.tensor" -- tensors have their methods
-local check = require "bam.check"
+local check = require "bam.util.check"
 local module = require "bam.nn.module"
 require "bam.nn.methods"
 require "bam.nn.tree"
@@ -15,9 +15,9 @@ local M = {
   Embedding = require "bam.nn.embedding",
   LayerNorm = require "bam.nn.layer_norm",
   Attention = require "bam.nn.attention",
-  MixtureOfAttention = require "bam.nn.mixture_of_attention",
-  Router = require "bam.nn.router",
-  RoutedFFN = require "bam.nn.routed_ffn",
+  MixtureOfAttention = require "bam.nn.moe.mixture_of_attention",
+  Router = require "bam.nn.moe.router",
+  RoutedFFN = require "bam.nn.moe.routed_ffn",
   SwiGLU = require "bam.nn.swiglu",
   Sequential = require "bam.nn.sequential",
   Dropout = require "bam.nn.dropout",

@@ -1,5 +1,5 @@
 --- Layer normalization over the last dimension. `weight` and `bias` are [width].
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local weights = require "bam.nn.weights"
 

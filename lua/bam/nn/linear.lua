@@ -1,5 +1,5 @@
 --- A linear layer: y = x Wᵀ + b. `weight` is [outputs, inputs], `bias` [outputs].
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local matrices = require "bam.nn.matrices"
 local weights = require "bam.nn.weights"

@@ -5,7 +5,7 @@
 ---
 --- which gives a list of { view, count, rows, columns }: a view of x that, reshaped, is [count, rows, columns]. The
 --- views are of all elements, each once.
-local check = require "bam.check"
+local check = require "bam.util.check"
 
 local M = {}
 

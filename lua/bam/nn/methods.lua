@@ -1,8 +1,8 @@
 --- The methods of every module: list, count, save, load, freeze, group and convert its parameters.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local module = require "bam.nn.module"
-local state = require "bam.state"
+local state = require "bam.nn.state"
 
 local Module = module.Module
 

@@ -7,7 +7,7 @@
 ---   function Block:forward(x) return x + self.norm(x) end
 ---   local block = Block { width = 64 }      -- calls init
 ---   local y = block(x)                      -- calls forward
-local check = require "bam.check"
+local check = require "bam.util.check"
 
 local M = {}
 

@@ -1,6 +1,6 @@
 --- Modules and functions applied one after another: nn.Sequential { nn.Linear(2, 16), bam.tanh, nn.Linear(16, 1) }.
 --- They are the fields 1, 2, ...: #m is their number, m[1] the first, and parameters have names such as "1.weight".
-local check = require "bam.check"
+local check = require "bam.util.check"
 local module = require "bam.nn.module"
 
 local Sequential = module.module "Sequential"

@@ -1,6 +1,6 @@
 --- The SwiGLU feed-forward layer: down(silu(gate(x)) * up(x)). Gate and up are one projection `gate_up` (its rows
 --- are [gate | up]).
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local Linear = require "bam.nn.linear"
 

@@ -1,5 +1,5 @@
 -- How a module prints: a tree of what it is made of, with shapes and numbers of parameters.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local module = require "bam.nn.module"
 
 local function title(m)

@@ -1,5 +1,5 @@
 -- The option `betas` of AdamW and Lion.
-local check = require "bam.check"
+local check = require "bam.util.check"
 
 --- Raise an error unless o.betas are two fractions.
 ---@param what string for messages

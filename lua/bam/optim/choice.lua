@@ -1,11 +1,11 @@
 -- bam.train's option `optimizer`: which one trains a phase and with what options, before there is a model. It is a
 -- name, a definition, or { name or definition, options }. What it comes to is part of the phase's fingerprint: options
 -- by their values, functions by their code, and so is a definition that a script has written.
-local check = require "bam.check"
-local closure_hash = require "bam.models.code"
+local check = require "bam.util.check"
+local closure_hash = require "bam.model.fingerprint.closure_hash"
 local definition = require "bam.optim.definition"
-local names = require "bam.models.names"
-local Router = require "bam.nn.router"
+local names = require "bam.model.params"
+local Router = require "bam.nn.moe.router"
 
 local M = {}
 

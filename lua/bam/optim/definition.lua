@@ -1,6 +1,6 @@
 -- Definitions of optimizers and their registry: bam.optim.define, see optim/init.lua. A definition is called to make
 -- a live optimizer. It prints its options, and help() tells them with their meaning.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local groups = require "bam.optim.groups"
 local optimizer = require "bam.optim.optimizer"
 

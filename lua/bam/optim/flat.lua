@@ -1,7 +1,7 @@
 -- Flat buffers: parameters that are updated alike are stored back to back in one buffer, their gradients in
 -- another, and so is each kind of state that has the parameters' shapes; a step is then one pass over a few
 -- long buffers. Each parameter starts at a multiple of 64 bytes; the padding between them stays 0.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 
 local M = {}

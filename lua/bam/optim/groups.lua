@@ -1,6 +1,6 @@
 -- What an optimizer is given, sorted: a module, a list of parameters or tensors, or a list of groups with options
 -- of their own, becomes sets of parameters that are updated alike.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local module = require "bam.nn.module"
 
 local M = {}

@@ -13,7 +13,7 @@
 --- bam.train { optimizer = "muon" } takes one by its name, in any case, or with options
 --- { "muon", momentum = 0.9 }, or what bam.optim.define gives.
 require "bam.tensor" -- tensors have their methods
-local check = require "bam.check"
+local check = require "bam.util.check"
 local definition = require "bam.optim.definition"
 
 local M = { Optimizer = require("bam.optim.optimizer").Optimizer }

@@ -1,7 +1,7 @@
 -- Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/): the momentum of each weight matrix of the
 -- hidden layers is orthogonalized by a Newton-Schulz iteration; AdamW updates everything else. The scaling
 -- "match_rms_adamw" is of Liu et al. 2025, Muon is Scalable for LLM Training, arXiv:2502.16982, §2.2.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local definition = require "bam.optim.definition"
 local matrices = require "bam.nn.matrices"

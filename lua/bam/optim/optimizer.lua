@@ -1,6 +1,6 @@
 --- What all optimizers share: step, zero_grad, clip, state, load_state. What an optimizer does with a parameter is
 --- in its definition (definition.lua).
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local flat = require "bam.optim.flat"
 local groups = require "bam.optim.groups"

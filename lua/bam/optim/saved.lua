@@ -1,8 +1,8 @@
 -- The state of an optimizer as tensors by name, saved and loaded: see Optimizer:state and load_state.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local flat = require "bam.optim.flat"
-local state = require "bam.state"
+local state = require "bam.nn.state"
 
 local M = {}
 

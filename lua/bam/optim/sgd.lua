@@ -1,5 +1,5 @@
 -- Stochastic gradient descent with momentum, Nesterov's or plain; weight decay is added to the gradient.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local definition = require "bam.optim.definition"
 

@@ -1,6 +1,6 @@
 -- One step of an optimizer. Updates written in Lua compute new values first, for all parameters; these are checked,
 -- and only then written, together with the updates that are kernels. So a step that fails changes nothing.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 
 local ops = core.ops

@@ -5,9 +5,9 @@
 -- normalized, lstrip and rstrip; whole_words, whether a piece that is a word is not merged; and
 -- steps (steps.lua).
 local alphabet = require "bam.tokenizer.alphabet"
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
-local json = require "bam.json"
+local json = require "bam.util.json"
 local step_list = require "bam.tokenizer.steps"
 
 local M = {}

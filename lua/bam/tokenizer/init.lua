@@ -3,7 +3,7 @@
 --- of Hugging Face's tokenizers package, which it also writes. Ids count from 0. Special tokens in a text are
 --- recognized only on request, so that text cannot forge them.
 local alphabet = require "bam.tokenizer.alphabet"
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local file = require "bam.tokenizer.file"
 local step_list = require "bam.tokenizer.steps"

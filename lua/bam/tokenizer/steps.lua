@@ -1,7 +1,7 @@
 -- The pre-tokenizer of tokenizer.json: how text is cut before it is merged. Here it is a list of
 -- steps, one regular expression each: the JSON objects Split and Digits, and GPT2 for the
 -- expression that ByteLevel brings with it. Expressions are Oniguruma's, as in the tokenizers package.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local regex = require "bam.tokenizer.regex"
 
 local M = {}

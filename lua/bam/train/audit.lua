@@ -1,12 +1,12 @@
 --- bam.audit: is all of a run what it was when it was written, and does it belong together?
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
-local entry = require "bam.corpus.entry"
-local json = require "bam.json"
+local entry = require "bam.data.cache_entry"
+local json = require "bam.util.json"
 local metrics = require "bam.train.metrics"
-local place = require "bam.corpus.place"
+local place = require "bam.data.paths"
 local settings = require "bam.train.settings"
-local store = require "bam.train.store"
+local store = require "bam.train.checkpoints"
 
 local M = {}
 

@@ -1,6 +1,6 @@
 -- What training takes: memory, and how a step is split into micro-batches. Both follow from the
 -- settings and a fixed budget alone, never from the machine, so that a run can be taken elsewhere.
-local check = require "bam.check"
+local check = require "bam.util.check"
 
 local M = {}
 

@@ -1,5 +1,5 @@
 -- Where in a step that was skipped the first value that is not finite arose: in which direction, layer and part.
-local batches = require "bam.models.batch"
+local batches = require "bam.model.batch"
 local core = require "bam.core"
 
 local M = {}

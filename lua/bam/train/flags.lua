@@ -2,7 +2,7 @@
 -- bam.options insists on them; a script that trains without it may have arguments of its own, and
 -- then only the flags known here are taken.
 local arguments = require "bam.util.arguments"
-local check = require "bam.check"
+local check = require "bam.util.check"
 
 local M = {}
 

@@ -1,12 +1,12 @@
 -- Nothing but what a phase's fingerprint covers may change its weights. Callbacks and evaluations
 -- may look at the model, not change it: its parts are noted before, and compared afterwards. What
 -- routers written in Lua are made of and keep must stay as it is, as long as the phase trains.
-local check = require "bam.check"
-local code = require "bam.models.code"
+local check = require "bam.util.check"
+local code = require "bam.model.fingerprint.closure_hash"
 local core = require "bam.core"
-local knobs = require "bam.models.knobs"
+local knobs = require "bam.model.schedules"
 local optimizer_choice = require "bam.optim.choice"
-local router_state = require "bam.models.router_state"
+local router_state = require "bam.model.fingerprint.router_state"
 local watch = require "bam.train.watch"
 
 local M = {}

@@ -1,17 +1,17 @@
 --- bam.train: one phase of a recipe. It trains a model until its tokens are used up, saves checkpoints, and resumes
 --- from the newest one when it is called again with the same settings.
 local budget = require "bam.train.budget"
-local check = require "bam.check"
-local code = require "bam.models.code"
-local description = require "bam.models.description"
+local check = require "bam.util.check"
+local code = require "bam.model.fingerprint.closure_hash"
+local description = require "bam.model.description"
 local flags = require "bam.train.flags"
-local learns = require "bam.models.learns"
+local learns = require "bam.model.learns"
 local optimizers = require "bam.optim.choice"
 local options = require "bam.train.options"
 local phase = require "bam.train.phase"
-local place = require "bam.train.place"
+local place = require "bam.train.run_dir"
 local plan = require "bam.train.plan"
-local schedule = require "bam.schedule"
+local schedule = require "bam.util.schedule"
 
 local M = {}
 
@@ -188,7 +188,7 @@ function M.train(given)
   elseif flag.audit then
     require("bam.train.retrace").phase(this, o)
   elseif not flag.only or flag.only == o.name then
-    require("bam.train.runner").run(this, o)
+    require("bam.train.trainer").run(this, o)
   end
   plan.note(this)
   return this

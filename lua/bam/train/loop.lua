@@ -1,6 +1,6 @@
 --- The training loop in parts, for scripts of your own: gradients over a batch, an optimizer step, and the loop
 --- around them. bam.train adds phases, checkpoints and progress; recipes/scratch.lua writes the loop out.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 
 local M = {}

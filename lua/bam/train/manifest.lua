@@ -1,9 +1,9 @@
 -- The manifest of a checkpoint, written last: whose checkpoint it is (phase, digest of the phase, step,
 -- the phases that it came from), the digest of every file beside it, and a checksum of all that. A
 -- checkpoint is sound, damaged, or a stray: sound, but another phase's or step's.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
-local json = require "bam.json"
+local json = require "bam.util.json"
 
 local M = {}
 

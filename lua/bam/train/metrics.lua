@@ -1,8 +1,8 @@
 -- metrics.jsonl of a phase: a line per step, and one per evaluation, which have the field `eval`.
 -- After an interruption the lines beyond the checkpoint that training goes on from are cut off.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
-local json = require "bam.json"
+local json = require "bam.util.json"
 
 local M = {}
 

@@ -1,7 +1,7 @@
 --- bam.options: a recipe's knobs. `scale` gives sizes, everything else is the recipe's own; --set
 --- changes any of them, by the path of its name: --set tokens.seed=2e6. The result is read-only:
 --- reading a name that it lacks is an error.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local flags = require "bam.train.flags"
 local scales = require "bam.train.scales"

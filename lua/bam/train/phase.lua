@@ -1,12 +1,12 @@
 -- A phase: one training run of a recipe, by its name and its settings. As a model for another
 -- phase it means its final weights, which load() brings to life.
-local check = require "bam.check"
-local checkpoint = require "bam.models.checkpoint"
+local check = require "bam.util.check"
+local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
 local flags = require "bam.train.flags"
-local json = require "bam.json"
-local place = require "bam.train.place"
-local store = require "bam.train.store"
+local json = require "bam.util.json"
+local place = require "bam.train.run_dir"
+local store = require "bam.train.checkpoints"
 local written = require "bam.train.settings"
 
 local M = {}

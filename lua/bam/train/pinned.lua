@@ -1,8 +1,8 @@
 -- Schedules count in a phase's fingerprint by their values at every step. Here they are held to
 -- these values: a function that comes to give others while the phase trains, since a callback or a
 -- global changed what it reads, is an error.
-local check = require "bam.check"
-local knobs = require "bam.models.knobs"
+local check = require "bam.util.check"
+local knobs = require "bam.model.schedules"
 
 local M = {}
 

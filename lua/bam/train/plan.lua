@@ -1,6 +1,6 @@
 -- What --plan prints: a line per phase, and the sum of them; nothing is allocated. Also the list of
 -- the phases that a script named, for messages.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local flags = require "bam.train.flags"
 local machine = require "bam.train.machine"

@@ -2,7 +2,7 @@
 -- Digests of weights and moments are kept from the end of a step to the beginning of the next. Every
 -- n-th step is computed twice, and must give the same bits; after it the tokens are read again, and must
 -- be those that were written.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
 
 local M = {}

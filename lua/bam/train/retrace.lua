@@ -1,14 +1,14 @@
 -- --audit: a phase is verified (bam.audit), and the steps between its last two checkpoints are trained
 -- again. A step is a function of its number and of the weights before, so the bits must be the same.
 local audit = require "bam.train.audit"
-local check = require "bam.check"
-local checkpoint = require "bam.models.checkpoint"
+local check = require "bam.util.check"
+local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
-local entries = require "bam.models.entries"
+local entries = require "bam.model.saved_tensors"
 local machine = require "bam.train.machine"
-local names = require "bam.models.names"
-local runner = require "bam.train.runner"
-local store = require "bam.train.store"
+local names = require "bam.model.params"
+local runner = require "bam.train.trainer"
+local store = require "bam.train.checkpoints"
 
 local M = {}
 

@@ -1,7 +1,7 @@
 -- The settings that a phase wrote down, and how those of several phases differ.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local core = require "bam.core"
-local json = require "bam.json"
+local json = require "bam.util.json"
 
 local M = {}
 

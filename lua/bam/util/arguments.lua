@@ -1,7 +1,7 @@
 -- Arguments of a command line: flags such as --seed 7, --seed=7 and --plan, and everything else. A list
 -- of flags has an entry { name, value, text } for each: `value` is what --help calls its value, "" if
 -- it takes none, "[DIR]" if it may be left out and then must follow an equals sign.
-local check = require "bam.check"
+local check = require "bam.util.check"
 
 local M = {}
 

@@ -4,7 +4,7 @@ local M = {}
 
 --- Never called.
 M.EXCLUDED = {
-  ["bam.corpus.debian"] = "reads and cleans all text of this machine, for minutes",
+  ["bam.data.debian"] = "reads and cleans all text of this machine, for minutes",
   ["core.sleep"] = "waits",
   ["core.threads"] = "a thousand threads; the number is 1 or 2 by round instead",
   ["bam.threads"] = "the same function",

@@ -1,7 +1,7 @@
 -- Small corpora for tests: a directory of their own, files in it, what the corpus reports
 -- meanwhile, and rows of batches as text.
 local core = require "bam.core"
-local place = require "bam.corpus.place"
+local place = require "bam.data.paths"
 
 local M = { base = os.tmpname(), reports = {} }
 

@@ -7,7 +7,7 @@ for _, domain in ipairs { "code", "general", "law", "math" } do
   domains[domain] = { train = string.format("%s/%s.txt", directory, domain),
                       heldout = string.format("%s/%s.heldout.txt", directory, domain) }
 end
-package.preload["bam.corpus.debian"] = function()
+package.preload["bam.data.debian"] = function()
   return { prepare = function() return { domains = domains } end }
 end
 arg = { [-1] = arg[-1], [0] = recipe, table.unpack(arg, 3) }

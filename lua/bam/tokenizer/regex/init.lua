@@ -1,6 +1,6 @@
 -- Regular expressions of tokenizer.json, which are Oniguruma's, in PCRE2's syntax. They are read into
 -- a tree (parser.lua) and written from it (emitter.lua); what would not mean the same is refused.
-local check = require "bam.check"
+local check = require "bam.util.check"
 local emitter = require "bam.tokenizer.regex.emitter"
 local parser = require "bam.tokenizer.regex.parser"
 local recent = require "bam.tokenizer.regex.recent"

@@ -1,5 +1,5 @@
 -- Reading an expression character by character, with its options, and saying where it is wrong.
-local check = require "bam.check"
+local check = require "bam.util.check"
 
 local M = {}
 

@@ -1,0 +1,128 @@
+-- Making a corpus's entry in the cache: what is held out is decided, a tokenizer trained on the
+-- rest, everything tokenized. All is written into a staged directory, so that an error, a full disk
+-- or a killed process leaves nothing that could be taken for an entry.
+local check = require "bam.util.check"
+local core = require "bam.core"
+local entry = require "bam.data.cache_entry"
+local place = require "bam.data.paths"
+local reading = require "bam.data.reading"
+local shards = require "bam.data.shards"
+local tokenizer = require "bam.tokenizer"
+local staged = require "bam.util.atomic_dir"
+
+local M = {}
+
+local TRAINING_BYTES = 20 * 1000 * 1000 -- of text, at most, that a tokenizer is trained on
+
+-- Raise the error about a domain that leaves nothing to train on.
+local function fail_without_text(name, domain)
+  if domain.heldout then reading.fail_empty(name, domain.train, domain.how) end
+  check.fail("corpus: domain %s: all of its text is held out; give a smaller share: "
+             .. "heldout = 0.02", name)
+end
+
+-- ---- the tokenizer ----
+
+-- Add at most `bytes` of a domain's training text to `texts`. Every file may give an equal share of
+-- what those before it left.
+local function sample_domain(domain, bytes, texts)
+  for f, path in ipairs(domain.train) do
+    local quota = bytes // (#domain.train - f + 1)
+    reading.each_split(path, domain.how, domain.split, function(text, _, held)
+      if held then return false end
+      local part = text:sub(1, quota)
+      quota, bytes = quota - #part, bytes - #part
+      if part ~= "" then texts[#texts + 1] = part end
+      return quota == 0
+    end)
+  end
+end
+
+-- An iterator over training text of the domains called `names`, an equal share of bytes each.
+local function training_texts(located, names)
+  local texts, next_text = {}, 0
+  for _, name in ipairs(names) do
+    local before = #texts
+    sample_domain(located[name], TRAINING_BYTES // #names, texts)
+    if #texts == before then fail_without_text(name, located[name]) end
+  end
+  return function()
+    next_text = next_text + 1
+    return texts[next_text]
+  end
+end
+
+local function train_tokenizer(located, settings)
+  place.report("training a tokenizer of %d tokens", settings.vocab)
+  local names = settings.from or check.sorted_names(located)
+  local texts = training_texts(located, names)
+  local ok, result = core.try(tokenizer.train, {
+    texts = texts, vocab = settings.vocab, pattern = settings.pattern,
+    special = { reading.SEPARATOR },
+  })
+  if ok then return result end
+  return check.fail("corpus of %s: %s", table.concat(names, ", "),
+                    (tostring(result):gsub("^[^\n]-:%d+: ", "")))
+end
+
+-- ---- tokens ----
+
+local function tokenize_files(files, how, split, train, heldout)
+  for _, path in ipairs(files) do
+    reading.each_split(path, how, split, function(text, continues, held)
+      local writer = held and heldout or train
+      writer:append(text, continues)
+    end)
+  end
+end
+
+-- Write the shards of a domain; gives their records.
+local function tokenize(directory, name, domain, words)
+  local function writer(part)
+    return shards.writer(directory, string.format("%s.%s", name, part), words)
+  end
+  local train, heldout, skipped = writer "train", writer "heldout", 0
+  local how = setmetatable({ on_skip = function(count) skipped = skipped + count end },
+                           { __index = domain.how })
+  tokenize_files(domain.train, how, domain.split, train, heldout)
+  if domain.heldout then tokenize_files(domain.heldout, how, nil, heldout) end
+  local record = { train = train:finish(), heldout = heldout:finish() }
+  if record.train.tokens == 0 then fail_without_text(name, domain) end
+  if record.heldout.tokens == 0 then reading.fail_empty(name, domain.heldout, how) end
+  if skipped > 0 then
+    record.skipped = skipped
+    place.report("%s: skipped %s bad records; the first: %s", name, check.thousands(skipped),
+                 how.fault)
+  end
+  place.report("%s: %s bytes, %s documents, %s tokens; held out %s bytes", name,
+               check.thousands(record.train.bytes), check.thousands(record.train.documents),
+               check.thousands(record.train.tokens), check.thousands(record.heldout.bytes))
+  return record
+end
+
+local function fill(directory, located, settings, given)
+  for _, name in ipairs(check.sorted_names(located)) do
+    local domain = located[name]
+    if not domain.heldout then
+      domain.split = reading.split(name, domain.train, domain.how, settings.heldout)
+    end
+  end
+  local words = given or train_tokenizer(located, settings)
+  words:save(string.format("%s/%s", directory, entry.TOKENIZER))
+  local records = {}
+  for _, name in ipairs(check.sorted_names(located)) do
+    records[name] = tokenize(directory, name, located[name], words)
+  end
+  entry.seal(directory, records)
+end
+
+--- Make the entry of a corpus at `directory`, where there is nothing.
+---@param directory string
+---@param located table domains with their files, see domains.locate; gets the field `split`
+---@param settings table as for entry.key
+---@param given? table the tokenizer to use; one is trained without it
+function M.make(directory, located, settings, given)
+  staged.replace(directory, function(path) fill(path, located, settings, given) end)
+end
+
+return M

@@ -1,0 +1,116 @@
+-- bam.evaluate: how well a model predicts held-out text. Every token is predicted once; the
+-- standard errors are of the mean over windows, as if they were drawn independently.
+local check = require "bam.util.check"
+local core = require "bam.core"
+local module = require "bam.nn.module"
+
+local M = {}
+
+local ops = core.ops
+local TOKENS_AT_ONCE = 4096
+
+-- Negative log likelihoods of the windows first .. first + count - 1 of a domain, and how many
+-- tokens each holds: added to the lists.
+local function add_windows(model, set, domain, first, count, sums, tokens)
+  core.scope(function()
+    local b = set:batch(domain, first, count)
+    local logs = model:log_likelihood(b.ids, b.targets,
+                                      { documents = b.documents, positions = b.positions })
+    local nll = ops.neg(ops.sum(ops.to(logs, "f64"), 2)):totable()
+    local n = ops.sum(ops.to(ops.ne(b.targets, -100), "i64"), 2):totable()
+    for i = 1, count do sums[#sums + 1], tokens[#tokens + 1] = nll[i], n[i] end
+  end)
+end
+
+local function total(list)
+  local sum = 0
+  for _, x in ipairs(list) do sum = sum + x end
+  return sum
+end
+
+--- The standard error of the ratio total(sums) / total(tokens); nil for less than two windows.
+---@param sums number[]
+---@param tokens integer[]
+---@return number?
+function M.ratio_error(sums, tokens)
+  local n, all = #sums, total(tokens)
+  if n < 2 then return nil end
+  local mean, squares = total(sums) / all, 0
+  for i = 1, n do squares = squares + (sums[i] - mean * tokens[i]) ^ 2 end
+  return math.sqrt(squares * n / (n - 1)) / all
+end
+
+local function summarise(sums, tokens, bytes)
+  local nats, n = total(sums), total(tokens)
+  local nll, error_of_nll = nats / n, M.ratio_error(sums, tokens)
+  return { nll = nll, perplexity = math.exp(nll), bits_per_byte = nats / bytes / math.log(2),
+           standard_error = error_of_nll and math.exp(nll) * error_of_nll, tokens = n,
+           bytes = bytes, windows = { nats = sums, tokens = tokens } }
+end
+
+local function evaluate_domain(model, set, domain, at_once)
+  local sums, tokens = {}, {}
+  for first = 1, set[domain].count, at_once do
+    local count = math.min(at_once, set[domain].count - first + 1)
+    add_windows(model, set, domain, first, count, sums, tokens)
+  end
+  return summarise(sums, tokens, set[domain].bytes)
+end
+
+local function average(domains, names)
+  local sum, bits, squares = 0, 0, 0
+  for _, name in ipairs(names) do
+    local d = domains[name]
+    sum, bits = sum + d.perplexity, bits + d.bits_per_byte
+    squares = squares + (d.standard_error or 0 / 0) ^ 2
+  end
+  return { perplexity = sum / #names, bits_per_byte = bits / #names,
+           standard_error = squares == squares and math.sqrt(squares) / #names or nil }
+end
+
+local spec = { context = { "size", optional = true }, tokens = { "size", optional = true },
+               domains = { "list", optional = true } }
+
+-- The domains to evaluate on: those asked for, each of which there must be.
+local function choose(set, wanted)
+  for _, name in ipairs(wanted or {}) do
+    if not set[name] or not set[name].count then
+      check.fail("evaluate: no domain %s%s", check.describe(name),
+                 check.suggestion(name, set.domains))
+    end
+  end
+  return wanted or set.domains
+end
+
+-- A model with a tokenizer of its own must have the text's: other ids mean other words.
+local function check_tokenizer(model, heldout)
+  local own, text = rawget(model, "tokenizer_json"), rawget(heldout, "text")
+  if own and text and own ~= text.tokenizer:json() then
+    check.fail "evaluate: the model has another tokenizer than the text"
+  end
+end
+
+--- Evaluate a model on held-out text: nats per token, perplexity, its standard error (nil for a single window) and
+--- bits per byte of each domain; `windows` has the nats and tokens of each window. The average is the mean of the
+--- perplexities, as in Table 1 of the paper.
+---@param model table a model or an ensemble
+---@param heldout bam.Heldout text.heldout
+---@param options? { context?: integer, tokens?: integer, domains?: string[] } tokens per window, the model's
+--- context by default; limit of tokens per domain; all domains by default
+---@return { domains: table<string, table>, average: table }
+function M.evaluate(model, heldout, options)
+  local o = check.options("evaluate", options, spec)
+  local d = rawget(model, "description")
+  local context = o.context or d and d.context
+  if not context then check.fail "evaluate: give the length of windows: { context = 128 }" end
+  check_tokenizer(model, heldout)
+  local set, domains = heldout:open { context = context, tokens = o.tokens }, {}
+  local at_once, names = math.max(1, TOKENS_AT_ONCE // context), choose(set, o.domains)
+  local function run()
+    for _, name in ipairs(names) do domains[name] = evaluate_domain(model, set, name, at_once) end
+  end
+  if module.is_module(model) then model:in_eval(run) else run() end
+  return { domains = domains, average = average(domains, names) }
+end
+
+return M

@@ -1,0 +1,182 @@
+--- bam.mix and bam.upcycle: descriptions of mixtures (BAM §4). Nothing is built before
+--- description:build(), but everything that can be wrong is looked for here.
+local check = require "bam.util.check"
+local description = require "bam.model.description"
+local knobs = require "bam.model.schedules"
+local source = require "bam.merge.source"
+
+local M = {}
+
+-- ---- the list of dense models ----
+
+local function check_list(what, list)
+  if #list < 2 then
+    check.fail("%s: at least 2 experts make a mixture, got %d; bam.upcycle makes one of one model",
+               what, #list)
+  end
+end
+
+local function read_sources(what, list)
+  local sources = {}
+  for i, value in ipairs(list) do
+    sources[i] = source.of(what, value, i)
+    source.check_alike(what, sources[1], sources[i])
+  end
+  return sources
+end
+
+-- ---- what is mixed how ----
+
+local attention_spec = {
+  experts = { "string", optional = true }, kv = { "string", optional = true },
+  routing = { "any", optional = true }, renormalise = { "boolean", false },
+  temperature = { "any", optional = true }, jitter = { "any", optional = true },
+  router = { "callable", optional = true },
+}
+
+-- What a router divides its logits by, and how much it shakes what it reads.
+local function read_router_knobs(where, o)
+  return knobs.read(string.format("%s: temperature", where), o.temperature or 1, "positive"),
+         knobs.read(string.format("%s: jitter", where), o.jitter or 0, "fraction")
+end
+
+local function read_attention(what, given, n)
+  local where = string.format("%s: option attention", what)
+  local o = check.options(where, given, attention_spec)
+  if o.experts then
+    if o.experts ~= "mean" or o.kv or o.routing or o.renormalise or o.router or o.temperature
+      or o.jitter then
+      check.fail('%s: expected { experts = "mean" }, or { kv = "own" or "shared", routing = "soft" '
+                 .. "or k }", where)
+    end
+    return { experts = 1, kv = "own", routing = "soft" }
+  end
+  local kv, routing = o.kv or "own", o.routing or "soft"
+  if kv ~= "own" and kv ~= "shared" then
+    check.fail('%s: kv: expected "own" or "shared", got %s', where, check.describe(kv))
+  end
+  if routing ~= "soft" then
+    routing = knobs.read_k(string.format("%s: routing", where), routing, n, '"soft" or ')
+  end
+  local temperature, jitter = read_router_knobs(where, o)
+  return { experts = n, kv = kv, routing = routing, renormalise = o.renormalise, router = o.router,
+           temperature = temperature, jitter = jitter }
+end
+
+local ffn_spec = {
+  top_k = { "any", 1 }, renormalise = { "boolean", false }, extra_seed_copies = { "count", 0 },
+  temperature = { "any", optional = true }, jitter = { "any", optional = true },
+  router = { "callable", optional = true },
+}
+
+local function read_ffn(what, given, n, hidden)
+  local where = string.format("%s: option ffn", what)
+  local o = check.options(where, given, ffn_spec)
+  local experts = check.value(string.format("%s: the number of experts", where),
+                              n + o.extra_seed_copies, "few")
+  local top_k = knobs.read_k(string.format("%s: top_k", where), o.top_k, experts)
+  local temperature, jitter = read_router_knobs(where, o)
+  return { experts = experts, hidden = hidden, top_k = top_k, renormalise = o.renormalise,
+           router = o.router, temperature = temperature, jitter = jitter }
+end
+
+-- ---- the description ----
+
+local function describe(what, sources, attention, ffn, o)
+  local first = sources[1].description
+  local fields = { sources = sources, attention = attention, ffn = ffn, seed = o.seed,
+                   aux_tokens = o.aux_tokens, context = first.context, std = first.std }
+  for _, name in ipairs(source.SHARED) do fields[name] = first[name] end
+  for _, name in ipairs { "load_balance", "z_loss" } do
+    fields[name] = knobs.read(string.format("%s: option %s", what, name), o[name], "rate")
+  end
+  fields.freeze = knobs.read_freeze(what, o.freeze)
+  return description.new(fields)
+end
+
+local common = {
+  ffn = { "table", optional = true }, load_balance = { "any", 0.01 }, z_loss = { "any", 0.001 },
+  aux_tokens = { "count", 0 }, seed = { "integer", optional = true },
+  freeze = { "table", optional = true },
+}
+
+-- The options both take, and those of one.
+local function with_common(own)
+  for name, rule in pairs(common) do own[name] = rule end
+  return own
+end
+
+local mix_spec = with_common { experts = { "list" }, attention = { "table", optional = true } }
+
+---@class bam.AttentionMix
+---@field experts? "mean" no attention experts but the mean of all, as in BTX; excludes the other options
+---@field kv? "own"|"shared" keys and values: of each expert (default), or their mean for all
+---@field routing? "soft"|integer|schedule all experts (default), or the k with the largest gates
+---@field temperature? number|schedule the router's logits are divided by it; 1 by default
+---@field jitter? number|schedule of the router, as in nn.Router; 0 by default
+---@field renormalise? boolean the k gates sum to 1, as in nn.Router; false by default
+---@field router? function makes a router of your own, see nn.Router
+
+---@class bam.FFNMix
+---@field top_k? integer|schedule experts per token, 1 by default
+---@field temperature? number|schedule the router's logits are divided by it; 1 by default
+---@field jitter? number|schedule of the router, as in nn.Router; 0 by default
+---@field renormalise? boolean the k gates sum to 1, as in nn.Router; false by default
+---@field extra_seed_copies? integer number of additional experts that start as copies of the seed's FFN; 0 by
+--- default
+---@field router? function makes a router of your own, see nn.Router
+
+--- What is frozen: true, false, or a schedule (or function of progress), which freezes while it is not 0.
+---@class bam.Freeze
+---@field experts? boolean|number|schedule attention and FFN experts; shared keys and values belong to no expert
+---@field routers? boolean|number|schedule routers of attention and FFN
+---@field rest? boolean|number|schedule everything else
+
+--- Describe a mixture of dense models (BAM §4): attention and FFN experts are taken from the models, routers are
+--- random, everything else is the uniform mean. The first model is the seed.
+---
+---   local mixture = bam.mix { experts = { seed, law, code }, attention = { kv = "shared" }, ffn = { top_k = 1 } }
+---   local model = mixture:build()
+---@class bam.MixOptions
+---@field experts table list of models, checkpoint directories, descriptions or phases
+---@field attention? bam.AttentionMix
+---@field ffn? bam.FFNMix
+---@field load_balance? number|schedule coefficient of the load-balance loss, 0.01 by default
+---@field z_loss? number|schedule coefficient of the z loss, 0.001 by default
+---@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
+---@field freeze? bam.Freeze what is frozen at which steps; model:set_step applies it
+---@field seed? integer seed of the routers' initial weights; by default that of the run in training, otherwise 1
+---@param options bam.MixOptions
+---@return bam.Description
+function M.mix(options)
+  local o = check.options("mix", options, mix_spec)
+  check_list("mix", o.experts)
+  local sources = read_sources("mix", o.experts)
+  local ffn = read_ffn("mix", o.ffn, #sources, sources[1].description.ffn.hidden)
+  return describe("mix", sources, read_attention("mix", o.attention, #sources), ffn, o)
+end
+
+local upcycle_spec = with_common { model = { "any" }, experts = { "size" } }
+
+--- Describe the sparse upcycling of one dense model (Komatsuzaki 2022): its attention, and FFN experts that start
+--- as copies of its FFN.
+---@class bam.UpcycleOptions
+---@field model any a model, checkpoint directory, description or phase
+---@field experts integer number of FFN experts
+---@field ffn? bam.FFNMix
+---@field load_balance? number|schedule coefficient of the load-balance loss, 0.01 by default
+---@field z_loss? number|schedule coefficient of the z loss, 0.001 by default
+---@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
+---@field freeze? bam.Freeze what is frozen at which steps; model:set_step applies it
+---@field seed? integer seed of the routers' initial weights; by default that of the run in training, otherwise 1
+---@param options bam.UpcycleOptions
+---@return bam.Description
+function M.upcycle(options)
+  local o = check.options("upcycle", options, upcycle_spec)
+  if o.experts < 2 then check.fail("upcycle: at least 2 experts make a mixture") end
+  local sources = read_sources("upcycle", { o.model })
+  local ffn = read_ffn("upcycle", o.ffn, o.experts, sources[1].description.ffn.hidden)
+  return describe("upcycle", sources, { experts = 1, kv = "own", routing = "soft" }, ffn, o)
+end
+
+return M

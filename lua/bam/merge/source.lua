@@ -1,0 +1,141 @@
+-- Where the dense models of a mixture come from. A source is { label, description, identify }, and
+-- where its values are at hand { read, tokenizer_json, token_ids, companions }: read(entry) gives those of an
+-- entry. A phase of training has `load` instead, so that its model lives only while it is needed.
+-- identify(total) gives what stands for it in the mixture's identity.
+local check = require "bam.util.check"
+local checkpoint = require "bam.model.checkpoint"
+local description = require "bam.model.description"
+local identity = require "bam.model.fingerprint.settings"
+local names = require "bam.model.params"
+
+local M = {}
+
+local function live_source(model, label)
+  return { label = label, description = model.description, tokenizer_json = model.tokenizer_json,
+           token_ids = model.token_ids, companions = model.companions,
+           read = function(entry) return names.read(entry, model) end,
+           identify = function(total) return identity.of_model(model, total) end }
+end
+
+local function directory_source(directory, label)
+  local source = checkpoint.open(directory)
+  checkpoint.check(source, names.list(source.description))
+  source.label = string.format("%s (%s)", label, directory)
+  source.read = function(entry) return source.tensors[entry.name]:read() end
+  source.identify = function() return identity.of_directory(directory, source.files) end
+  return source
+end
+
+local function phase_source(phase, label)
+  local function load()
+    local model = phase:load()
+    if not description.is_model(model) then
+      check.fail("%s: its load() gave %s, not a live model", label, check.describe(model))
+    end
+    return live_source(model, string.format("%s's model", label))
+  end
+  local function identify(total)
+    local known = phase.identity
+    return type(known) == "string" and { phase = known } or load().identify(total)
+  end
+  return { label = label, description = phase.description, phase = phase, load = load,
+           identify = identify }
+end
+
+local function described_source(d, label)
+  return { label = label, description = d,
+           identify = function(total) return identity.of_description(d, total) end }
+end
+
+--- What a mixture reads one dense model from. `value` is a live model, a checkpoint directory, a
+--- description, or a phase of training: a table with `description`, a method `load` that gives the
+--- live model, and perhaps a string `identity`, which tells it from others.
+---@param what string for messages
+---@param value any
+---@param i integer its place in the list
+---@return table source
+function M.of(what, value, i)
+  local label = string.format("expert %d", i)
+  if type(value) == "string" then return directory_source(value, label) end
+  if description.is_model(value) then return live_source(value, label) end
+  if description.is(value) then return described_source(value, label) end
+  if type(value) == "table" and description.is(value.description)
+    and check.is_callable(value.load) then
+    return phase_source(value, label)
+  end
+  return check.fail("%s: %s is %s; expected a model, a checkpoint directory or a description", what,
+                    label, check.describe(value))
+end
+
+-- ---- they must be alike ----
+
+local function shapes(source)
+  local by_name = {}
+  for _, entry in ipairs(names.list(source.description)) do
+    by_name[entry.name] = check.shape(entry.shape)
+  end
+  return by_name
+end
+
+-- The first tensor in which the dense models `a` and `b` differ, as text.
+local function different_tensor(a, b)
+  local mine, theirs = shapes(a), shapes(b)
+  for _, entry in ipairs(names.list(b.description)) do
+    local name = entry.name
+    if not mine[name] then return string.format("%s lacks %s", a.label, name) end
+    if mine[name] ~= theirs[name] then
+      return string.format("%s is %s, not %s", name, theirs[name], mine[name])
+    end
+  end
+  for _, entry in ipairs(names.list(a.description)) do
+    if not theirs[entry.name] then return string.format("%s lacks %s", b.label, entry.name) end
+  end
+  return "they must agree"
+end
+
+--- The sizes and settings that all models of a mixture share, beside the FFN's hidden width.
+M.SHARED = { "layers", "width", "heads", "kv_heads", "head_width", "vocab", "tied", "rope_base",
+             "eps", "logit_scale" }
+
+--- Both must be dense models of the same sizes, settings and tokenizer.
+---@param what string for messages
+---@param first table source
+---@param other table source
+function M.check_alike(what, first, other)
+  local a, b = first.description, other.description
+  if description.is_mixture(b) then
+    check.fail("%s: %s is a mixture itself; mix dense models", what, other.label)
+  end
+  local function compare(name, x, y)
+    if x == y then return end
+    check.fail("%s: %s has %s = %s, and %s %s: %s", what, other.label, name, tostring(y),
+               first.label, tostring(x), different_tensor(first, other))
+  end
+  for _, name in ipairs(M.SHARED) do compare(name, a[name], b[name]) end
+  compare("ffn", a.ffn.hidden, b.ffn.hidden)
+  local known = first.read and other.read
+  if known and first.tokenizer_json ~= other.tokenizer_json then
+    check.fail("%s: %s has another tokenizer than %s (tokenizer.json); train the experts with one",
+               what, other.label, first.label)
+  end
+end
+
+--- The sources with their values at hand. What is loaded lives as long as the list.
+---@param what string for messages
+---@param sources table[]
+---@return table[] opened
+function M.open(what, sources)
+  local opened = {}
+  for i, source in ipairs(sources) do
+    if not source.read and not source.load then
+      check.fail("%s: %s of the mixture is a description without weights; give a trained model, or "
+                 .. "description:build()", what, source.label)
+    end
+    opened[i] = source.read and source or source.load()
+    M.check_alike(what, source, opened[i])
+    M.check_alike(what, opened[1], opened[i])
+  end
+  return opened
+end
+
+return M

@@ -1,0 +1,284 @@
+-- Checkpoint directories: config.json, model.safetensors or shards with an index, and perhaps
+-- tokenizer.json and its companions. Tensors bear Hugging Face's names (bam.model.params). A directory appears as a
+-- whole or not at all.
+local check = require "bam.util.check"
+local companions = require "bam.model.companions"
+local config = require "bam.model.config"
+local contents = require "bam.model.saved_tensors"
+local core = require "bam.core"
+local description = require "bam.model.description"
+local json = require "bam.util.json"
+local Model = require "bam.model.model"
+local names = require "bam.model.params"
+local redundant = require "bam.model.redundant"
+local staged = require "bam.util.atomic_dir"
+
+local M = {}
+
+local FLOATS = { f32 = 4, f64 = 8, bf16 = 2, f16 = 2 }
+local LARGEST = { f16 = 65504, bf16 = 0x1.fep+127, f32 = 0x1.fffffep+127 }
+local SHARD_BYTES = 4 << 30
+local INDEX = "model.safetensors.index.json"
+
+local function within(directory, name) return string.format("%s/%s", directory, name) end
+
+-- ---- saving ----
+
+-- The bytes of an entry in a file of weights in `dtype`.
+local function bytes_of(entry, dtype)
+  return names.size(entry) * (contents.WHOLE[entry.dtype] or FLOATS[dtype])
+end
+
+-- The entries divided into files of at most `limit` bytes (or one entry).
+local function divide(entries, limit, dtype)
+  local shards, bytes = { {} }, 0
+  for _, entry in ipairs(entries) do
+    local n = bytes_of(entry, dtype)
+    if bytes > 0 and bytes + n > limit then
+      shards[#shards + 1], bytes = {}, 0
+    end
+    table.insert(shards[#shards], entry)
+    bytes = bytes + n
+  end
+  return shards
+end
+
+-- A weight that a dtype cannot hold would become an infinity, and the model useless.
+local function converted(name, x, dtype)
+  local ops, largest = core.ops, LARGEST[dtype]
+  if x.dtype ~= dtype and largest and FLOATS[x.dtype] > 2 then
+    local size = core.scope(function()
+      local finite = ops.isfinite(x)
+      return ops.max(ops.where(finite, ops.abs(x), 0)):item()
+    end)
+    if size > largest then
+      check.fail("save: `%s` holds a weight of size %g, and %s ends at %g; save it as %s", name,
+                 size, dtype, largest, dtype == "f16" and '"bf16" or "f32"' or '"f64"')
+    end
+  end
+  return ops.to(x, dtype)
+end
+
+local function write_shard(model, path, entries, dtype)
+  core.scope(function()
+    local tensors = {}
+    for _, entry in ipairs(entries) do
+      local x = names.read(entry, model)
+      tensors[entry.name] = entry.dtype and core.ops.to(x, entry.dtype)
+        or converted(entry.name, x, dtype)
+    end
+    core.save(path, tensors, { format = "pt" })
+  end)
+end
+
+local function write_weights(model, directory, o)
+  local shards = divide(contents.of(model), o.shard_bytes, o.dtype)
+  if #shards == 1 then
+    return write_shard(model, within(directory, "model.safetensors"), shards[1], o.dtype)
+  end
+  local map, total = {}, 0
+  for i, entries in ipairs(shards) do
+    local name = string.format("model-%05d-of-%05d.safetensors", i, #shards)
+    write_shard(model, within(directory, name), entries, o.dtype)
+    for _, entry in ipairs(entries) do
+      map[entry.name], total = name, total + bytes_of(entry, o.dtype)
+    end
+  end
+  local index = { metadata = { total_size = total }, weight_map = map }
+  core.write_file(within(directory, INDEX), json.encode(index, { indent = 2 }))
+end
+
+local save_spec = { dtype = { "string", optional = true }, shard_bytes = { "size", SHARD_BYTES } }
+
+--- Write the files of a live model into a directory that is there.
+---@param model table
+---@param directory string
+---@param options? { dtype?: string, shard_bytes?: integer }
+function M.write(model, directory, options)
+  local o = check.options("save", options, save_spec)
+  o.dtype = o.dtype or model.embed.weight.dtype
+  if not FLOATS[o.dtype] then
+    check.fail('save: option dtype: expected "f32", "f64", "bf16" or "f16", got %s',
+               check.describe(o.dtype))
+  end
+  write_weights(model, directory, o)
+  core.write_file(within(directory, "config.json"), config.encode(model, o.dtype))
+  if model.tokenizer_json then
+    core.write_file(within(directory, "tokenizer.json"), model.tokenizer_json)
+  end
+  companions.write(model, directory)
+end
+
+--- Save a live model as the checkpoint `directory`, which appears whole or not at all.
+---@param model table
+---@param directory string
+---@param options? { dtype?: string, shard_bytes?: integer }
+function M.save(model, directory, options)
+  check.value("save: directory", directory, "string")
+  staged.replace(directory, function(place) M.write(model, place, options) end)
+end
+
+-- ---- reading ----
+
+-- The names of the files in a directory, as a set.
+local function files_in(directory)
+  local present = {}
+  for _, name in ipairs(core.list_directory(directory)) do present[name] = true end
+  return present
+end
+
+local function read_json(path)
+  local text = core.read_file(path)
+  local ok, value = core.try(json.decode, text)
+  if not ok then check.fail("%s: %s", path, (value:gsub("^.-:%d+: ", ""))) end
+  if type(value) ~= "table" then
+    check.fail("%s: expected an object, got %s", path, check.describe(value))
+  end
+  return value
+end
+
+-- The files that hold weights, by the index if there is one.
+local function weight_files(directory, present)
+  if not present[INDEX] then return { "model.safetensors" } end
+  local path = within(directory, INDEX)
+  local map = read_json(path).weight_map
+  if type(map) ~= "table" then check.fail("%s: it has no table `weight_map`", path) end
+  local files, seen = {}, {}
+  for _, name in pairs(map) do
+    if type(name) ~= "string" or not name:find "^[%w._-]+$" or name:find "^%." then
+      check.fail("%s: %s is not the name of a file beside it", path, check.describe(name))
+    end
+    if not seen[name] then files[#files + 1] = name end
+    seen[name] = true
+  end
+  table.sort(files)
+  return files
+end
+
+-- The tensors of all files, which stay there until they are read.
+local function open_tensors(directory, files)
+  local tensors = {}
+  for _, file in ipairs(files) do
+    for name, tensor in pairs((core.open_tensors(within(directory, file), "load"))) do
+      if tensors[name] then
+        check.fail("%s: `%s` is in two of its files", directory, name)
+      end
+      tensors[name] = tensor
+    end
+  end
+  return tensors
+end
+
+local function check_tensor(label, entry, tensor)
+  if not tensor then check.fail("%s: `%s` is missing", label, entry.name) end
+  local got, want = check.shape(tensor.shape), check.shape(entry.shape)
+  if got ~= want then
+    check.fail("%s: `%s` is %s; by its config.json it must be %s", label, entry.name, got, want)
+  end
+  if entry.dtype and entry.dtype ~= tensor.dtype then
+    check.fail("%s: `%s` is of dtype %s; it must be %s", label, entry.name, tensor.dtype,
+               entry.dtype)
+  elseif not entry.dtype and not FLOATS[tensor.dtype] then
+    check.fail("%s: `%s` is of dtype %s, not of floating point", label, entry.name, tensor.dtype)
+  end
+end
+
+-- Tensors that the architecture has no place for would be silently left out of the model.
+local function check_unexpected(source, known)
+  local unknown, label, tensors = {}, source.label, source.tensors
+  for _, name in ipairs(check.sorted_names(tensors)) do
+    if not known[name] and not redundant.allows(label, source.description, tensors, name) then
+      unknown[#unknown + 1] = name
+    end
+  end
+  if unknown[1] then
+    check.fail("%s: it holds %d tensors that a model of its config.json has no place for, such as "
+               .. "`%s`", label, #unknown, unknown[1])
+  end
+end
+
+--- A checkpoint directory opened: everything but the values is checked.
+---@param directory string
+---@param routers? table as for config.decode
+---@return table source { label, description, tensors by name (bam.StoredTensor), files,
+--- tokenizer_json, token_ids, companions }
+function M.open(directory, routers)
+  local present, path = files_in(directory), within(directory, "config.json")
+  if not present["config.json"] then
+    check.fail("%s: it holds no config.json, so it is not a model's checkpoint", directory)
+  end
+  local source = { label = directory }
+  source.description, source.token_ids = config.decode(read_json(path), path, routers)
+  local files = weight_files(directory, present)
+  source.tensors, source.files = open_tensors(directory, files), files
+  table.insert(files, "config.json")
+  if present["tokenizer.json"] then
+    table.insert(files, "tokenizer.json")
+    source.tokenizer_json = core.read_file(within(directory, "tokenizer.json"))
+  end
+  source.companions = companions.read(directory, present)
+  return source
+end
+
+local function check_tensors(source, entries)
+  for _, entry in ipairs(entries) do
+    check_tensor(source.label, entry, source.tensors[entry.name])
+  end
+end
+
+--- Check the tensors of an opened checkpoint against all entries of a model.
+---@param source table
+---@param entries table[]
+function M.check(source, entries)
+  check_tensors(source, entries)
+  local known = {}
+  for _, entry in ipairs(entries) do known[entry.name] = true end
+  check_unexpected(source, known)
+end
+
+-- A model to be overwritten: without random weights, and without a trace in bam's generator.
+local function blank(d, dtype)
+  return description.seeded(0, function() return Model(d, { dtype = dtype, std = 0 }) end)
+end
+
+-- Copy what was opened into a model, with its tokenizer.
+local function fill(model, source)
+  local entries = contents.of(model)
+  M.check(source, entries)
+  for _, entry in ipairs(entries) do -- one by one, so that the model is not in memory twice
+    core.scope(function() names.write(entry, model, source.tensors[entry.name]:read()) end)
+  end
+  model.tokenizer_json, model.token_ids = source.tokenizer_json, source.token_ids
+  model.companions = source.companions
+  return model
+end
+
+--- The live model of a description with the weights of a checkpoint: schedules and routers are the
+--- description's, which a checkpoint does not hold.
+---@param d table description
+---@param directory string
+---@return table model
+function M.restore(d, directory)
+  return fill(blank(d, "f32"), M.open(directory, { attention = d.attention.router,
+                                                   ffn = d.ffn.router }))
+end
+
+local load_spec = { routers = { "table", optional = true }, dtype = { "dtype", optional = true } }
+local routers_spec = {
+  attention = { "callable", optional = true }, ffn = { "callable", optional = true },
+}
+
+--- The live model of a checkpoint directory, in evaluation mode: m:train() before training it.
+---@param directory string
+---@param options? { routers?: { attention?: function, ffn?: function }, dtype?: "f32"|"f64" }
+---@return table model
+function M.load(directory, options)
+  local o = check.options("load", options, load_spec)
+  local source = M.open(directory, check.options("load: option routers", o.routers, routers_spec))
+  local d = source.description
+  check_tensors(source, contents.plain(d)) -- before memory is taken
+  local saved = source.tensors["model.embed_tokens.weight"].dtype
+  return fill(blank(d, o.dtype or saved == "f64" and "f64" or "f32"), source):eval()
+end
+
+return M

@@ -1,0 +1,60 @@
+-- Parameters and FLOPs of a description, by the paper's conventions (paper: Tables 7, 8, 10);
+-- nothing is allocated. Routers count as the built-in, linear ones; a scheduled top_k counts with
+-- its value at the end of the run.
+local knobs = require "bam.model.schedules"
+local names = require "bam.model.params"
+
+local M = {}
+
+-- Parameters by kind; those of the FFN experts apart, as a token uses only some of them.
+local function by_kind(d)
+  local n = { embedding = 0, norm = 0, attention = 0, ffn = 0, router = 0, head = 0 }
+  for _, entry in ipairs(names.list(d)) do n[entry.kind] = n[entry.kind] + names.size(entry) end
+  return n
+end
+
+-- What a token uses of the FFN experts. All attention experts are used, also under top-k routing:
+-- they are computed, and their gates may be 0.
+local function active_ffn(d, n) return n.ffn // d.ffn.experts * knobs.last(d.ffn.top_k) end
+
+--- Parameters: all, and those that one token uses.
+---@param d table description
+---@return integer total
+---@return integer active
+function M.parameters(d)
+  local n = by_kind(d)
+  local rest = n.embedding + n.norm + n.attention + n.router + n.head
+  return rest + n.ffn, rest + active_ffn(d, n)
+end
+
+-- Width of all attention experts' queries together.
+local function attention_width(d) return d.attention.experts * d.heads * d.head_width end
+
+-- One token in one layer at inference, as the paper counts (Tables 7 and 10): half of the attention
+-- scores, no head. 8 N d² + 2 N n_ctx d for attention with full heads, 3 k d d_ff for the FFN with
+-- d_ff twice the hidden width, 2 N d for a router.
+local function layer_flops(d, n, context)
+  local attention = 2 * (n.attention // d.layers) + 2 * context * attention_width(d)
+  local ffn = 2 * (active_ffn(d, n) // d.layers)
+  local router = 2 * (n.router // d.layers)
+  return { attention = attention, ffn = ffn, router = router, total = attention + ffn + router }
+end
+
+--- FLOPs per token at a context of so many tokens. `layer`: of one layer at inference, by the
+--- paper's formulas (total, attention, ffn, router). `training`: 6 * (active matrix parameters, the
+--- head once, the input embedding not) + 6 L T * (attention width over all experts), causal: what
+--- speed and compute-matching go by. `palm`: the same with PaLM's 12 L T, which does not halve
+--- attention.
+---@param d table description
+---@param context integer
+---@return table
+function M.flops(d, context)
+  local n = by_kind(d)
+  local head = d.tied and n.embedding or n.head
+  local matrices = n.attention + n.router + active_ffn(d, n) + head
+  local scores = 6 * d.layers * context * attention_width(d)
+  return { layer = layer_flops(d, n, context), training = 6 * matrices + scores,
+           palm = 6 * matrices + 2 * scores }
+end
+
+return M

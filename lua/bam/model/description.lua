@@ -1,0 +1,206 @@
+--- Descriptions of models: data that is read and never changed, nothing allocated. d:count() and
+--- d:flops(context) tell its size, d:build() makes the live model, d:identity() says what it is.
+--- bam.models.parallel describes a dense model, bam.mix and bam.upcycle a mixture.
+local check = require "bam.util.check"
+local core = require "bam.core"
+local count = require "bam.model.count"
+local module = require "bam.nn.module"
+local readonly = require "bam.util.readonly"
+
+local M = {}
+
+--- A description of a model: read-only data, nothing is allocated. bam.models.parallel describes a dense model,
+--- bam.mix and bam.upcycle a mixture. print(description) shows sizes and parameters.
+---@class bam.Description
+local Description = {}
+
+-- "top-2", or "top-(linear { from = 4, to = 1, warmup = 0 })"
+local function top_text(k)
+  return string.format(math.type(k) and "top-%d" or "top-(%s)", k)
+end
+
+-- "4 attention experts (shared KV, soft)"
+local function attention_text(a)
+  if a.experts == 1 then return "attention" end
+  local routing = a.routing == "soft" and "soft" or top_text(a.routing)
+  return string.format("%d attention experts (%s KV, %s)", a.experts, a.kv, routing)
+end
+
+local function ffn_text(f)
+  if f.experts == 1 then return string.format("ffn %d", f.hidden) end
+  return string.format("%d FFN experts of %d (%s%s)", f.experts, f.hidden, top_text(f.top_k),
+                       f.renormalise and ", renormalised" or "")
+end
+
+--- Does it describe a mixture? Else it is a dense model.
+---@param d table
+---@return boolean
+function M.is_mixture(d) return d.attention.experts > 1 or d.ffn.experts > 1 end
+
+local ADVICE = "make a new one: bam.models.parallel { ... }, bam.mix { ... }"
+local kind = { name = "model description", advice = ADVICE, methods = Description }
+local part = { name = "part of a model description", advice = ADVICE }
+local list = { name = part.name, advice = ADVICE }
+
+function kind.text(self)
+  local total, active = self:count()
+  local parts = {
+    string.format("%d layers", self.layers), string.format("width %d", self.width),
+    string.format("%d heads (%d KV)", self.heads, self.kv_heads), attention_text(self.attention),
+    ffn_text(self.ffn), string.format("vocabulary %d%s", self.vocab, self.tied and ", tied" or ""),
+  }
+  for _, name in ipairs(check.sorted_names(self.freeze or {})) do
+    parts[#parts + 1] = string.format("freeze %s: %s", name, self.freeze[name])
+  end
+  local text = string.format("%s: %s; %s parameters",
+                             M.is_mixture(self) and "mixture" or "dense model",
+                             table.concat(parts, ", "), check.thousands(total))
+  if active == total then return text end
+  return string.format("%s, %s active", text, check.thousands(active))
+end
+
+function part.text(self)
+  local settings = {}
+  for i, name in ipairs(check.sorted_names(self)) do
+    settings[i] = string.format("%s = %s", name, self[name])
+  end
+  return string.format("{ %s }", table.concat(settings, ", "))
+end
+
+local function check_self(what, self)
+  if M.is(self) then return end
+  check.fail("%s: expected a description, got %s; call methods with a colon: d:%s()", what,
+             check.describe(self), what)
+end
+
+--- Count the parameters: all, and those that are active for one token.
+---@return integer total
+---@return integer active
+function Description:count()
+  check_self("count", self)
+  return count.parameters(self)
+end
+
+--- FLOPs per token: of one layer in inference, counted as in the paper, and of training. A scheduled top_k counts
+--- with its value at the end of the run, as in description:count().
+---@param context integer tokens of a sequence
+---@return { layer: table, training: integer, palm: integer }
+function Description:flops(context)
+  check_self("flops", self)
+  return count.flops(self, check.value("flops: context", context, "size"))
+end
+
+--- Call `f` with the random numbers of `seed`, and go on with those from before afterwards.
+---@param seed integer
+---@param f function
+---@return any ...
+function M.seeded(seed, f)
+  local before = core.random_state()
+  core.seed(seed)
+  local results = table.pack(pcall(f))
+  core.random_state(before)
+  if not results[1] then error(results[2], 0) end
+  return table.unpack(results, 2, results.n)
+end
+
+local build_spec = { seed = { "integer", optional = true }, dtype = { "dtype", "f32" } }
+
+--- Make the model, in training mode. A dense model starts with random weights; a mixture with the weights of its
+--- experts and random routers.
+---@param options? { seed?: integer, dtype?: "f32"|"f64" } the seed of the description, or the generator of
+--- bam.seed; f32
+---@return table model
+function Description:build(options)
+  check_self("build", self)
+  local o = check.options("build", options, build_spec)
+  local Model = require "bam.model.model"
+  local seed = o.seed or self.seed or self.sources and 1
+  local function make()
+    if self.sources then return require("bam.merge.weights").build(self, o.dtype) end
+    return Model(self, { dtype = o.dtype })
+  end
+  return seed and M.seeded(seed, make) or make()
+end
+
+--- What defines the description, as a table that JSON can hold: equal for equal descriptions, even in another
+--- process. Sources count by their contents, routers written in Lua by their code and what it uses, schedules by
+--- their values at every step of a run.
+---@param total? integer steps of the run; needed if something is scheduled
+---@return table
+function Description:identity(total)
+  check_self("identity", self)
+  return require("bam.model.fingerprint.settings").of_description(self, total)
+end
+
+--- How far the experts of a mixture have drifted from the seed (the first expert), and the loss of the mixture
+--- before training. The report prints as a table; `experts` is a list of { label, drift = { { module,
+--- relative_norm, cosine }, ... } } without the seed, `losses` has nats per token by data set.
+---@param options? { data?: table<string, table> } by data set: ids [B, T + 1], or { ids, targets }
+---@return table report
+function Description:report(options)
+  check_self("report", self)
+  return require "bam.model.report"(self, options)
+end
+
+local MOST_EXPERTS = 16384 -- in all layers: keeps the list of tensors within bounds
+local MOST_PARAMETERS = 2.0 ^ 60 -- keeps what is counted within 64-bit integers
+
+-- An upper bound, as a float.
+local function estimate(d)
+  local attention = 4.0 * d.attention.experts * d.heads * d.head_width
+  local ffn = 3.0 * d.ffn.experts * d.ffn.hidden
+  return d.width * (d.layers * (attention + ffn) + 2.0 * d.vocab)
+end
+
+--- A description with these fields, each of which has been checked. They are its own from now on.
+---@param fields table
+---@return table
+function M.new(fields)
+  local experts = math.max(fields.attention.experts, fields.ffn.experts)
+  if fields.layers * experts > MOST_EXPERTS then
+    check.fail("model: %d layers times %d experts are too many; at most %d", fields.layers, experts,
+               MOST_EXPERTS)
+  end
+  if estimate(fields) > MOST_PARAMETERS then
+    check.fail("model: these sizes make %.2g parameters; at most %.2g", estimate(fields),
+               MOST_PARAMETERS)
+  end
+  for _, name in ipairs { "attention", "ffn", "freeze" } do
+    fields[name] = fields[name] and readonly.new(fields[name], part)
+  end
+  fields.sources = fields.sources and readonly.new(fields.sources, list)
+  return readonly.new(fields, kind)
+end
+
+local of_models = setmetatable({}, { __mode = "k" }) -- the descriptions that live models keep
+
+--- The description as a live model keeps it: without the sources of a mixture, which need not stay
+--- alive.
+---@param d table
+---@return table
+function M.copy(d)
+  local own = readonly.copy(d)
+  own.sources = nil
+  local copy = readonly.new(own, kind)
+  of_models[copy] = true
+  return copy
+end
+
+--- Is it the description that a live model keeps? Such a one does not lead to the model's weights.
+---@param d table
+---@return boolean
+function M.is_of_model(d) return of_models[d] == true end
+
+--- Is `value` a description?
+---@param value any
+---@return boolean
+function M.is(value) return readonly.is(value, kind) end
+
+--- Is `value` a live model?
+---@param value any
+---@return boolean
+function M.is_model(value)
+  return module.is_module(value) and M.is(rawget(value, "description"))
+end
+
+return M

@@ -1,0 +1,252 @@
+--- A model with weights: embedding, parallel blocks (BAM §3.1), a norm and a head. Dense models and mixtures are
+--- the same module with different layers inside.
+local batch = require "bam.model.batch"
+local check = require "bam.util.check"
+local core = require "bam.core"
+local count = require "bam.model.count"
+local description = require "bam.model.description"
+local freeze = require "bam.model.freeze"
+local knobs = require "bam.model.schedules"
+local likelihood = require "bam.model.likelihood"
+local nn = require "bam.nn"
+local stepping = require "bam.model.step"
+
+local ops = core.ops
+
+-- ---- one block ----
+
+local Block = nn.module "Block"
+
+-- Deviation of output projections at first: a block's two add to the residual stream of all layers.
+local function out_std(d, o) return o.std / math.sqrt(2 * d.layers) end
+
+-- `now` are the numbers of the knobs.
+local function make_attention(d, layer, o, now)
+  local a = d.attention
+  return nn.MixtureOfAttention {
+    width = d.width, heads = d.heads, kv_heads = d.kv_heads, head_width = d.head_width,
+    experts = a.experts, kv = a.kv, routing = now.attention.routing, renormalise = a.renormalise,
+    temperature = now.attention.temperature, jitter = now.attention.jitter,
+    keys_apart = freeze.keys_apart(d), router = a.router, layer = layer, aux_tokens = d.aux_tokens,
+    rope_base = d.rope_base, std = o.std, out_std = out_std(d, o), dtype = o.dtype }
+end
+
+local function make_ffn(d, layer, o, now)
+  local f = d.ffn
+  if f.experts == 1 then
+    return nn.SwiGLU { width = d.width, hidden = f.hidden, std = o.std, out_std = out_std(d, o),
+                       dtype = o.dtype }
+  end
+  return nn.RoutedFFN {
+    width = d.width, hidden = f.hidden, experts = f.experts, top_k = now.ffn.top_k,
+    renormalise = f.renormalise, temperature = now.ffn.temperature, jitter = now.ffn.jitter,
+    router = f.router, layer = layer, aux_tokens = d.aux_tokens, std = o.std,
+    out_std = out_std(d, o), dtype = o.dtype }
+end
+
+function Block:init(d, layer, o, now)
+  self.norm = nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = o.dtype })
+  self.attention = make_attention(d, layer, o, now)
+  self.ffn = make_ffn(d, layer, o, now)
+end
+
+-- x is the residual stream before the last block's `branch` was added to it; that happens in the
+-- norm.
+function Block:forward(x, branch, pass)
+  local h
+  if branch then h, x = self.norm(x, branch) else h = self.norm(x) end
+  return x, self.attention(h, pass) + self.ffn(h, pass)
+end
+
+-- ---- the model ----
+
+local Model = nn.module "Model"
+
+local spec = { dtype = { "dtype", "f32" }, std = { "rate", optional = true } }
+
+--- models.Model(description): a model with random weights from the generator of bam.seed. Use description:build()
+--- instead, which gives a mixture the weights of its experts.
+---@param d bam.Description
+---@param options? { dtype?: "f32"|"f64", std?: number } std replaces that of the description; with 0 only routers
+--- are random
+function Model:init(d, options)
+  if not description.is(d) then
+    check.fail("models.Model: expected a description, got %s", check.describe(d))
+  end
+  local o = check.options("models.Model", options, spec)
+  o.std = o.std or d.std
+  local vectors = { std = o.std, dtype = o.dtype }
+  d = description.copy(d)
+  self.description = d
+  local now = knobs.at("build", d, 1, 1)
+  self.embed = nn.Embedding(d.vocab, d.width, vectors)
+  self.layers = {}
+  for layer = 1, d.layers do self.layers[layer] = Block(d, layer, o, now) end
+  self.norm = nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = o.dtype })
+  if not d.tied then self.head = nn.Embedding(d.vocab, d.width, vectors) end
+  stepping.begin(self, now)
+end
+
+local function check_self(what, self)
+  if description.is_model(self) then return end
+  check.fail("%s: expected a model, got %s; call methods with a colon: model:%s(...)", what,
+             check.describe(self), what)
+end
+
+--- Set everything that is scheduled to its value at a step: coefficients of the auxiliary losses, temperature,
+--- jitter and top_k of routers, and which parameters are frozen. The field `reached` has these values. A new model
+--- is at step 1, but with everything trainable: make its optimizer before the first call, since an optimizer cannot
+--- train what was frozen when it was made.
+---@param step integer from 1
+---@param total integer number of steps
+function Model:set_step(step, total)
+  check_self("set_step", self)
+  stepping.set(self, step, total)
+end
+
+--- Tell the routers that have a method after_step that the optimizer has taken a step; see nn.Router. bam.train and
+--- bam.loop.step do this; a loop of your own does it after opt:step().
+---@param routing table[] as in the records of bam.loop: { layer, module, load, gate, entropy }
+function Model:after_step(routing)
+  check_self("after_step", self)
+  stepping.after(self, routing)
+end
+
+-- The normalised residual stream after all blocks, times logit_scale: logits are a product away.
+local function hidden(self, ids, pass)
+  local x, branch = self.embed(ids), nil
+  for _, layer in ipairs(self.layers) do x, branch = layer(x, branch, pass) end
+  local h, scale = self.norm(x, branch), self.description.logit_scale
+  return scale == 1 and h or ops.mul(h, scale)
+end
+
+local function head_weight(self) return (self.head or self.embed).weight end
+
+--- Logits of the next token.
+---@param ids tensor integers [B, T], from 0
+---@param options? { documents?: tensor, positions?: tensor } integers [B, T], as for bam.attention
+---@return tensor logits [B, T, vocab]
+function Model:forward(ids, options)
+  check_self("forward", self)
+  return ops.linear(hidden(self, ids, batch.new("model", ids, options)), head_weight(self))
+end
+
+-- f(...) as in evaluation, without a gradient.
+local function evaluating(self, f, ...) return core.with_grad(false, self.in_eval, self, f, ...) end
+
+--- What the routers do with a text in evaluation mode, without gradients: a list of { layer, module, statistics,
+--- losses }, see nn.Router; module is "attention" or "ffn".
+---@param ids tensor integers [B, T]
+---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
+---@return table[]
+function Model:routing(ids, options)
+  check_self("routing", self)
+  local pass = batch.new("routing", ids, options)
+  evaluating(self, hidden, self, ids, pass)
+  return pass.routing
+end
+
+-- alpha * load balance + beta * z of all routers that have losses; nil when there is none.
+local function auxiliary(self, routing)
+  local sum
+  for _, record in ipairs(routing) do
+    if record.losses then sum = sum and ops.add(sum, record.losses) or record.losses end
+  end
+  if not sum then return nil end
+  local coefficients = core.tensor({ self.load_balance, self.z_loss },
+                                   { dtype = sum.dtype, device = sum.device })
+  return ops.sum(ops.mul(sum, coefficients)), sum
+end
+
+local loss_spec = {
+  documents = batch.spec.documents, positions = batch.spec.positions,
+  scale = { "number", optional = true }, share = { "rate", 1 },
+  ignore_index = { "integer", -100 },
+}
+
+---@class models.LossOptions
+---@field documents? tensor integers [B, T]
+---@field positions? tensor integers [B, T]
+---@field scale? number factor of the summed likelihood, 1 / targets of the whole batch; by default the mean is
+--- taken
+---@field share? number factor of the auxiliary losses: the share of the batch's targets in this call; 1 by default
+---@field ignore_index? integer target of padding, -100 by default
+
+--- The training loss: the mean negative log-likelihood of the targets, plus load_balance and z_loss times the
+--- auxiliary losses summed over layers (BAM §4.2). Tokens whose target is ignore_index are padding and count in
+--- none of these. To accumulate gradients over several calls, pass `scale` and `share`.
+---@param ids tensor integers [B, T], from 0
+---@param targets tensor integers [B, T]
+---@param options? models.LossOptions
+---@return tensor loss
+---@return { nll: tensor, losses?: tensor, routing: table[] } parts losses is [2], load balance and z
+function Model:loss(ids, targets, options)
+  check_self("loss", self)
+  local o = check.options("loss", options, loss_spec)
+  local pass = batch.new("loss", ids, { documents = o.documents, positions = o.positions })
+  batch.check_alike("loss", ids, "targets", targets)
+  pass.mask = description.is_mixture(self.description) and ops.ne(targets, o.ignore_index) or nil
+  local nll = ops.linear_cross_entropy(hidden(self, ids, pass), head_weight(self), targets,
+                                       { ignore_index = o.ignore_index, scale = o.scale })
+  local extra, losses = auxiliary(self, pass.routing)
+  if extra and o.share ~= 1 then extra = ops.mul(extra, o.share) end
+  return extra and ops.add(nll, extra) or nll,
+         { nll = nll, losses = losses, routing = pass.routing }
+end
+
+--- The log-probability of each target, in evaluation mode and without recording.
+---@param ids tensor integers [B, T]
+---@param targets tensor integers [B, T]; the result is 0 where they are -100
+---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
+---@return tensor [B, T]
+function Model:log_likelihood(ids, targets, options)
+  check_self("log_likelihood", self)
+  local pass = batch.new("log_likelihood", ids, options)
+  batch.check_alike("log_likelihood", ids, "targets", targets)
+  return evaluating(self, function()
+    local h = ops.reshape(hidden(self, ids, pass), -1, self.description.width)
+    local flat = ops.reshape(ops.contiguous(targets), -1)
+    return ops.reshape(likelihood(h, head_weight(self), flat), targets.shape)
+  end)
+end
+
+--- Count the parameters: all, and those that are active for one token.
+---@return integer total
+---@return integer active
+function Model:count()
+  check_self("count", self)
+  return count.parameters(self.description)
+end
+
+--- FLOPs per token, as in description:flops.
+---@param context integer tokens of a sequence
+---@return { layer: table, training: integer, palm: integer }
+function Model:flops(context)
+  check_self("flops", self)
+  return self.description:flops(context)
+end
+
+--- Save the model as a checkpoint directory: config.json, model.safetensors (in shards with an index if larger than
+--- `shard_bytes`), tokenizer.json if the model has one, and what other programs need: tokenizer_config.json,
+--- generation_config.json and the chat template it came with. The directory appears atomically. A dense model is
+--- saved as CohereForCausalLM. A weight beyond the range of the dtype is an error.
+---@param directory string
+---@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer } the model's dtype and 4 GiB by
+--- default
+function Model:save(directory, options)
+  check_self("save", self)
+  require("bam.model.checkpoint").save(self, directory, options)
+end
+
+--- Continue a text. Returns the prompt and what the model adds to it. Text is encoded and decoded by the model's
+--- field `tokenizer`, which is loaded from its tokenizer.json; a model with a vocabulary of 256 and no tokenizer
+--- uses bytes. Runs in evaluation mode.
+---@param prompt string|integer[] text, or token ids
+---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
+---@return string|integer[] text for a text, ids for ids
+function Model:sample(prompt, options)
+  check_self("sample", self)
+  return require "bam.model.sample"(self, self.description, prompt, options)
+end
+
+return Model

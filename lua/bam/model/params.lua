@@ -1,0 +1,193 @@
+-- The tensors of a model as checkpoints name them, from its description alone: shapes, whose expert
+-- each is, and where the live model holds it. Counting, mixing, saving and loading walk this list.
+--
+-- An entry is { name, shape, dense, kind, layer, expert, router_of, view }: `dense` is the name in
+-- a dense model, `kind` one of embedding, norm, attention, ffn, router, head; `expert` counts from
+-- 1, nil for what is no expert's; `router_of` is "attention" or "ffn"; view(model) gives the live
+-- model's elements, of `shape` but for the grouping of heads.
+local check = require "bam.util.check"
+local core = require "bam.core"
+
+local ops = core.ops
+local M = {}
+
+local function attention_of(model, layer) return model.layers[layer].attention end
+
+-- Rows from `first` on, seen as [KV head, expert, rows, width]; one expert's are picked.
+local function rows_of(projection, first, groups, experts, rows, expert)
+  local part = ops.narrow(projection, 1, first, groups * experts * rows)
+  part = ops.view(part, groups, experts, rows, projection:size(2))
+  return ops.select(part, 2, expert)
+end
+
+local function query_view(layer, expert)
+  return function(model)
+    local a = attention_of(model, layer)
+    local rows = a.heads // a.kv_heads * a.head_width
+    return rows_of(a.queries or a.qkv, 1, a.kv_heads, a.experts, rows, expert or 1)
+  end
+end
+
+-- Keys come after all queries, unless they are apart; values after all keys. `place` is 0 or 1.
+local function key_view(layer, expert, shared, place)
+  return function(model)
+    local a = attention_of(model, layer)
+    local experts = shared and 1 or a.experts
+    local queries = a.keys_values and 0 or a.experts * a.heads * a.head_width
+    local all = experts * a.kv_heads * a.head_width
+    return rows_of(a.keys_values or a.qkv, 1 + queries + place * all, a.kv_heads, experts,
+                   a.head_width, expert or 1)
+  end
+end
+
+local function out_view(layer, expert)
+  return function(model)
+    local a = attention_of(model, layer)
+    local columns = a.heads // a.kv_heads * a.head_width
+    local grouped = ops.view(a.out, a.out:size(1), a.kv_heads, a.experts, columns)
+    return ops.select(grouped, 3, expert or 1)
+  end
+end
+
+-- gate_up or down of an FFN, which is dense or stacked.
+local function ffn_view(layer, expert, what, first)
+  return function(model)
+    local ffn = model.layers[layer].ffn
+    local weight = expert and ops.select(ffn[what], 1, expert) or ffn[what].weight
+    if not first then return weight end
+    local half = weight:size(1) // 2
+    return ops.narrow(weight, 1, 1 + first * half, half)
+  end
+end
+
+local function router_view(layer, what)
+  return function(model) return model.layers[layer][what].router.weight end
+end
+
+local PLACES = { attention = "self_attn", ffn = "mlp" }
+
+--- What the names of a layer's module begin with: "model.layers.0.mlp.".
+---@param layer integer from 1
+---@param kind "attention"|"ffn"
+---@return string
+function M.prefix(layer, kind)
+  return string.format("model.layers.%d.%s.", layer - 1, PLACES[kind])
+end
+
+-- One projection, of one expert unless that is nil.
+local function projection(kind, layer, letters, shape, expert, view)
+  local prefix, rest = M.prefix(layer, kind), string.format("%s_proj.weight", letters)
+  local place = expert and string.format("experts.%d.", expert - 1) or ""
+  return { name = string.format("%s%s%s", prefix, place, rest),
+           dense = string.format("%s%s", prefix, rest), shape = shape, kind = kind, layer = layer,
+           expert = expert, view = view }
+end
+
+local function router(kind, layer, experts, width)
+  return { name = string.format("%srouter.weight", M.prefix(layer, kind)),
+           shape = { experts, width }, kind = "router", layer = layer, router_of = kind,
+           view = router_view(layer, kind) }
+end
+
+local function add_attention(add, d, layer)
+  local a = d.attention
+  local mixed, shared = a.experts > 1, a.kv == "shared"
+  local queries, keys = d.heads * d.head_width, d.kv_heads * d.head_width
+  local function one(...) add(projection("attention", layer, ...)) end
+  for e = 1, a.experts do
+    local expert = mixed and e or nil
+    local own = not shared and expert or nil
+    one("q", { queries, d.width }, expert, query_view(layer, expert))
+    if e == 1 or not shared then
+      one("k", { keys, d.width }, own, key_view(layer, own, shared, 0))
+      one("v", { keys, d.width }, own, key_view(layer, own, shared, 1))
+    end
+    one("o", { d.width, queries }, expert, out_view(layer, expert))
+  end
+  if mixed then add(router("attention", layer, a.experts, d.width)) end
+end
+
+local function add_ffn(add, d, layer)
+  local hidden, mixed = d.ffn.hidden, d.ffn.experts > 1
+  local function one(...) add(projection("ffn", layer, ...)) end
+  for e = 1, d.ffn.experts do
+    local expert = mixed and e or nil
+    one("gate", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 0))
+    one("up", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 1))
+    one("down", { d.width, hidden }, expert, ffn_view(layer, expert, "down"))
+  end
+  if mixed then add(router("ffn", layer, d.ffn.experts, d.width)) end
+end
+
+--- The entries of a model, in the order of its layers.
+---@param d table description
+---@return table[] entries
+function M.list(d)
+  local list = {}
+  local function add(entry)
+    entry.dense = entry.dense or entry.name
+    list[#list + 1] = entry
+  end
+  add { name = "model.embed_tokens.weight", shape = { d.vocab, d.width }, kind = "embedding",
+        view = function(model) return model.embed.weight end }
+  for layer = 1, d.layers do
+    add { name = string.format("model.layers.%d.input_layernorm.weight", layer - 1),
+          shape = { d.width }, kind = "norm", layer = layer,
+          view = function(model) return model.layers[layer].norm.weight end }
+    add_attention(add, d, layer)
+    add_ffn(add, d, layer)
+  end
+  add { name = "model.norm.weight", shape = { d.width }, kind = "norm",
+        view = function(model) return model.norm.weight end }
+  if not d.tied then
+    add { name = "lm_head.weight", shape = { d.vocab, d.width }, kind = "head",
+          view = function(model) return model.head.weight end }
+  end
+  return list
+end
+
+--- Elements of an entry.
+---@param entry table
+---@return integer
+function M.size(entry)
+  local n = 1
+  for _, size in ipairs(entry.shape) do n = n * size end
+  return n
+end
+
+--- Overwrite the live model's elements of an entry; `from` is of the entry's shape, any float
+--- dtype.
+---@param entry table
+---@param model table
+---@param from tensor
+function M.write(entry, model, from)
+  core.with_grad(false, function()
+    local view = entry.view(model)
+    view:copy_(ops.reshape(from, view.shape))
+  end)
+end
+
+-- Where the live model holds an entry. The layers may have been replaced by others, which have no
+-- such tensor or one of another size.
+local function place_of(entry, model)
+  local found, view = core.try(entry.view, model)
+  if found and check.is_tensor(view) and view:count() == M.size(entry) then return view end
+  if not found and (tostring(view):find(" memory", 1, true) or tostring(view):find("interrupted!", 1, true)) then
+    error(view, 0) -- of another kind
+  end
+  return check.fail("the model holds no `%s` of shape %s where its description says: a layer has "
+                    .. "been replaced; bam.save(path, model:state()) saves what there is",
+                    entry.name, check.shape(entry.shape))
+end
+
+--- A contiguous tensor of the live model's elements, of the entry's shape.
+---@param entry table
+---@param model table
+---@return tensor
+function M.read(entry, model)
+  return core.with_grad(false, function()
+    return ops.contiguous(ops.reshape(place_of(entry, model), entry.shape))
+  end)
+end
+
+return M

@@ -1,0 +1,102 @@
+-- Loading saved values into tensors that exist: everything is checked first, then everything is
+-- copied.
+local check = require "bam.util.check"
+local core = require "bam.core"
+
+local M = {}
+
+local function is_float(x)
+  return x.dtype == "f32" or x.dtype == "f64" or x.dtype == "f16" or x.dtype == "bf16"
+end
+
+local function same_shape(a, b)
+  if #a ~= #b then return false end
+  for d = 1, #a do
+    if a[d] ~= b[d] then return false end
+  end
+  return true
+end
+
+-- "`a`, `b` and 3 more"
+local function enumerate(names)
+  local shown = {}
+  for i = 1, math.min(#names, 5) do shown[i] = string.format("`%s`", names[i]) end
+  local text = table.concat(shown, ", ")
+  return #names > 5 and string.format("%s and %d more", text, #names - 5) or text
+end
+
+-- The names on one side only, sorted; and the names of all targets.
+local function compare(targets, state)
+  local wanted, known, missing, unexpected = {}, {}, {}, {}
+  for i, target in ipairs(targets) do
+    wanted[target.name], known[i] = true, target.name
+    if state[target.name] == nil then missing[#missing + 1] = target.name end
+  end
+  for name in pairs(state) do
+    if not wanted[name] then unexpected[#unexpected + 1] = tostring(name) end
+  end
+  table.sort(unexpected)
+  return missing, unexpected, known
+end
+
+-- Is it a tensor that stays in its file until it is read?
+local function is_stored(x) return getmetatable(x) == "bam.StoredTensor" end
+
+local function check_fit(what, target, value)
+  if not check.is_tensor(value) and not is_stored(value) then
+    check.fail("%s: `%s` is %s, not a tensor", what, target.name, check.describe(value))
+  end
+  if not same_shape(target.tensor.shape, value.shape) then
+    check.fail("%s: `%s` has shape %s, but is %s in the state", what, target.name,
+               check.shape(target.tensor.shape), check.shape(value.shape))
+  end
+  if target.tensor.dtype ~= value.dtype and not (is_float(target.tensor) and is_float(value)) then
+    check.fail("%s: `%s` is %s, but %s in the state", what, target.name, target.tensor.dtype,
+               value.dtype)
+  end
+end
+
+local function check_names(what, missing, unexpected, known, tied)
+  local first = unexpected[1]
+  if first then
+    local twin = tied and tied[first]
+    local hint = twin and string.format("; it is the same tensor as `%s`", twin)
+    check.fail("%s: nothing here is called %s%s; { strict = false } ignores that", what,
+               enumerate(unexpected), hint or check.suggestion(first, known))
+  end
+  if missing[1] then
+    check.fail("%s: the state lacks %s; { strict = false } keeps what is there", what,
+               enumerate(missing))
+  end
+end
+
+--- Copy the tensors of `state` into the targets of the same name, converting between float dtypes.
+--- Any error is raised before anything is changed.
+---@param what string for messages
+---@param targets { name: string, tensor: tensor }[]
+---@param state table<string, tensor|bam.StoredTensor>
+---@param options? { strict: boolean } default true: names must match both ways
+---@param tied? table<string, string> other names of targets, for messages
+---@return string[] missing names of targets that the state lacks
+---@return string[] unexpected names in the state that no target has
+function M.load(what, targets, state, options, tied)
+  local o = check.options(what, options, { strict = { "boolean", true } })
+  check.value(string.format("%s: state", what), state, "table")
+  local missing, unexpected, known = compare(targets, state)
+  if o.strict then check_names(what, missing, unexpected, known, tied) end
+  for _, target in ipairs(targets) do
+    local value = state[target.name]
+    if value ~= nil then check_fit(what, target, value) end
+  end
+  core.uninterrupted(core.with_grad, false, function()
+    for _, target in ipairs(targets) do
+      local value = state[target.name]
+      core.scope(function() -- a stored one is gone before the next is read
+        if value ~= nil then target.tensor:copy_(is_stored(value) and value:read() or value) end
+      end)
+    end
+  end)
+  return missing, unexpected
+end
+
+return M

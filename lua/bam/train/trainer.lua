@@ -1,0 +1,361 @@
+-- Running a phase: find where it stands, go on from there, keep checkpoints, stop in order.
+local check = require "bam.util.check"
+local checkpoint = require "bam.model.checkpoint"
+local core = require "bam.core"
+local diagnose = require "bam.train.diagnose"
+local evaluate = require "bam.eval.evaluate"
+local flags = require "bam.train.flags"
+local guard = require "bam.train.guard"
+local health = require "bam.train.skip_guard"
+local loop = require "bam.train.loop"
+local machine = require "bam.train.machine"
+local metrics = require "bam.train.metrics"
+local pinned = require "bam.train.pinned"
+local progress = require "bam.train.progress"
+local recheck = require "bam.train.recheck"
+local regime = require "bam.train.regime"
+local staged = require "bam.util.atomic_dir"
+local store = require "bam.train.checkpoints"
+
+local SAVE_SECONDS = 60
+local SMOOTH = 0.95 -- of the loss that is shown
+
+-- An end that is no fault of the script: its message needs no traceback.
+local function stop(format, ...)
+  error(setmetatable({ message = string.format(format, ...) }, { __name = "stopped",
+    __tostring = function(self) return self.message end }), 0)
+end
+
+-- ---- beginning ----
+
+-- The seed of random numbers in a phase: others than those of the phases before it.
+local function seed_of(phase) return phase.seed + 1000003 * phase.generation end
+
+-- The tokenizer is the text's; a model that has one already must have the same.
+local function check_tokenizer(phase, model, data)
+  local json = data.text and data.text.tokenizer:json()
+  if json and model.tokenizer_json and model.tokenizer_json ~= json then
+    check.fail("train: phase %s: the model has another tokenizer than the text", phase.name)
+  end
+  model.tokenizer_json = json or model.tokenizer_json
+end
+
+local function build(phase, o)
+  if o.parent then return checkpoint.restore(o.description, o.parent:last()) end
+  local d = o.description
+  return d:build { seed = not d.seed and seed_of(phase) or nil }
+end
+
+-- The phases whose final weights a phase begins with.
+local function parents_of(o)
+  local list = { o.parent }
+  for _, source in ipairs(o.description.sources or {}) do list[#list + 1] = source.phase end
+  return list
+end
+
+-- The state of a run that begins.
+local function fresh_state(phase, o)
+  local parents = {}
+  for _, parent in ipairs(parents_of(o)) do parents[parent.name] = parent:checksum() end
+  core.seed(seed_of(phase))
+  return { step = 0, seconds = 0.0, rows = o.rows, random = core.random_state(),
+           machine = machine.identity(), parents = parents }
+end
+
+-- A phase before this one may have been trained again since, on another machine: said, as the weights
+-- that this one has begun with cannot be made again then.
+local function check_parents(run)
+  local known = run.state.parents or {} -- version 0.1.0 kept none
+  for _, parent in ipairs(parents_of(run.o)) do
+    if known[parent.name] and parent:finished() and known[parent.name] ~= parent:checksum() then
+      run.progress:say("%s: it began with other weights of phase %s than those that are there now",
+                       run.phase.name, parent.name)
+    end
+  end
+end
+
+-- Bits depend on these; a run taken to another machine goes on, but says so.
+local function check_machine(run, state)
+  local now = machine.identity()
+  if state.rows ~= run.o.rows then
+    run.progress:say("%s: it began with micro-batches of %s rows, and keeps them", run.phase.name,
+                     tostring(state.rows))
+  end
+  for _, name in ipairs { "device", "tf32", "isa", "products", "threads" } do
+    local before = state.machine[name] -- nil in phases older than what is recorded
+    if before ~= nil and before ~= now[name] then
+      run.progress:say("%s: it began with %s %s, and goes on with %s: its last bits may differ",
+                       run.phase.name, name, tostring(before), tostring(now[name]))
+    end
+  end
+  state.machine = now
+end
+
+-- Everything that lives while a phase trains, from the checkpoint `found` on, or from the beginning.
+-- Nothing on the disk is changed.
+local function open_run(phase, o, found)
+  local run = { phase = phase, o = o, place = phase:directory(), owner = phase:owner() }
+  run.state = found and found.state or fresh_state(phase, o)
+  run.owner.parents = run.state.parents
+  local first = run.state.step + 1
+  run.model = found and checkpoint.restore(o.description, found.directory) or build(phase, o)
+  check_tokenizer(phase, run.model, o.data)
+  run.optimizer = o.optimizer:make(run.model)
+  if found then run.optimizer:load_state(store.tensors(found)) end
+  run.stream = o.data:open { context = o.context, batch = o.batch, steps = phase.steps,
+                             seed = seed_of(phase) }
+  run.health = health.new({ spike = o.spike, clip = o.clip, vocab = o.description.vocab },
+                          run.state.health)
+  run.first, run.clock, run.saved = first, core.clock(), core.clock()
+  run.lr = pinned.schedule("option lr", o.lr, phase.steps)
+  run.check_knobs = pinned.knobs(o.description, phase.steps)
+  run.check_code, run.check_bam = guard.fixed(o.description, run.model, o.optimizer.definition)
+  run.gap = (o.on_step or o.on_eval) and guard.gap(run.model, run.optimizer, o.description)
+  core.random_state(run.state.random)
+  return run
+end
+
+-- Let a run go on: with its log and its display, and what there is to say of its beginning.
+local function begin(run, found)
+  run.metrics = metrics.open(run.place, run.state.step)
+  run.progress = progress.new(run.phase, run.first)
+  if found then
+    check_machine(run, run.state)
+    check_parents(run)
+  end
+end
+
+-- ---- during ----
+
+local function save(run, done)
+  run.check_bam()
+  local state, now = run.state, core.clock()
+  state.seconds, run.clock = state.seconds + now - run.clock, now
+  state.random, state.health, state.done = core.random_state(), run.health.state, done
+  state.metrics = run.metrics:seal()
+  store.save(run.place, run.model, not done and run.optimizer:state() or nil, state, run.owner)
+  run.saved = core.clock()
+end
+
+local function is_finite(x) return x == x and math.abs(x) < math.huge end
+
+-- Figures of an evaluation without its windows, for the log.
+local function brief(result)
+  local perplexity, bits = {}, {}
+  for name, d in pairs(result.domains) do
+    perplexity[name], bits[name] = d.perplexity, d.bits_per_byte
+  end
+  return { perplexity = perplexity, bits_per_byte = bits, average = result.average.perplexity }
+end
+
+-- The seed of the random numbers that user code draws between two steps: a function of the step.
+local function seed_between(run)
+  return core.hash64(string.format("%d/%d", seed_of(run.phase), run.state.step)) & 0x7fffffff
+end
+
+local function evaluate_now(run)
+  local o, state = run.o, run.state
+  local result = guard.evaluate(run.model, seed_between(run), function()
+    return evaluate.evaluate(run.model, o.data.text.heldout,
+                             { context = o.context, tokens = o.eval_tokens, domains = o.data.names })
+  end)
+  local figures = brief(result)
+  run.metrics:add { step = state.step, eval = figures }
+  run.progress:say("%s  step %d of %d  held-out perplexity %.3f", run.phase.name, state.step,
+                   run.phase.steps, figures.average)
+  if is_finite(figures.average)
+    and (not state.best or figures.average < state.best.average) then
+    state.best = { step = state.step, average = figures.average }
+    store.save_best(run.place, run.model, state.best, run.owner)
+  end
+  if o.on_eval then guard.call("on_eval", o.on_eval, result, run.model, seed_between(run)) end
+end
+
+-- Every so many steps, and at the end; not shortly before it.
+local function evaluation_is_due(run, step)
+  local every, left = run.o.eval_every, run.phase.steps - step
+  if every == 0 or not run.o.data.text then return false end
+  return left == 0 or step % every == 0 and 2 * left > every
+end
+
+local function log(run, record)
+  local state = run.state
+  if is_finite(record.nll) then
+    state.smooth = state.smooth and SMOOTH * state.smooth + (1 - SMOOTH) * record.nll or record.nll
+  end
+  local line = { step = state.step, tokens_per_second = record.tokens_per_second,
+                 skipped = record.skipped }
+  for _, name in ipairs { "nll", "lr", "norm", "load_balance", "z" } do
+    line[name] = record[name] and is_finite(record[name]) and record[name] or nil
+  end
+  line.routing = #record.routing > 0 and record.routing or nil
+  run.metrics:add(line)
+  run.progress:update(state.step, state.smooth or 0 / 0)
+end
+
+-- End a run that has failed, and say what can be done about it.
+local function give_up(run, why)
+  run.metrics:flush()
+  local step = store.steps(run.place)[1]
+  local kept = step and string.format("Its last checkpoint, %s, is of step %d",
+                                      store.directory_of(run.place, step), step)
+  stop("%s stopped at step %d: %s. It would stop there again; with a lower learning rate or another "
+       .. "seed it trains again from step 1. %s", run.phase.name, run.state.step, why,
+       kept or "There is no checkpoint of it yet")
+end
+
+-- Where what is not finite arose, as the end of a sentence.
+local function origin(run, record)
+  if is_finite(record.nll) and is_finite(record.norm) then return "" end
+  local batch = run.stream:batch(run.state.step, 1, run.o.batch)
+  local place = diagnose.find(run.model, batch, record.nll)
+  return place and string.format("; %s", place) or ""
+end
+
+local function complain(run, record)
+  record.skipped = string.format("%s%s", record.skipped, origin(run, record))
+  run.progress:say("%s  step %d was skipped: %s", run.phase.name, run.state.step, record.skipped)
+  if record.stop then
+    give_up(run, string.format("%s, as in the two steps before", record.skipped))
+  end
+end
+
+-- The weights of the end must be good too: no step has shown it of the last one's.
+local function check_end(run)
+  local before <const> = core.random_state()
+  local batch = run.stream:batch(run.phase.steps, 1, run.o.batch)
+  local fault = run.health:fault_of_loss(loop.nll(run.model, batch, run.state.rows))
+  core.random_state(before)
+  if fault then give_up(run, string.format("after the last step %s", fault)) end
+end
+
+local function leave_if_signalled(run)
+  local signal = core.pending_signal()
+  if not signal then return end
+  if not run.state.done then save(run) end
+  stop("%s: %s is saved at step %d of %d. To go on type: %s", signal, run.phase.name,
+       run.state.step, run.phase.steps, flags.command())
+end
+
+-- Every so many steps, or once a minute; not amid skipped steps, so that what may end in a stop
+-- begins anew before them.
+local function save_is_due(run, step)
+  if run.health.state.in_a_row > 0 then return false end
+  local every = run.o.save_every
+  if every then return step % every == 0 end
+  return core.clock() - run.saved > SAVE_SECONDS
+end
+
+-- After each step.
+local function after(run, step, record)
+  local o, state, now = run.o, run.state, core.clock()
+  record.step, state.step = step, step
+  record.tokens_per_second = run.phase.step_tokens / math.max(now - run.ticked, 1e-9)
+  log(run, record)
+  run.check_knobs(step, run.model.reached)
+  if record.skipped then complain(run, record) end
+  if o.on_step then guard.call("on_step", o.on_step, record, run.model, seed_between(run)) end
+  local last = step == run.phase.steps
+  if evaluation_is_due(run, step) then evaluate_now(run) end
+  if save_is_due(run, step) and not last then save(run) end
+  leave_if_signalled(run)
+  if run.gap then run.gap:begin() end
+  run.ticked = core.clock()
+end
+
+-- Something to be done when a block is left, however that happens.
+local function finally(f) return setmetatable({}, { __name = "finally", __close = f }) end
+
+-- What computes the steps with option audit_every.
+local function around(run)
+  local rechecked = recheck.new(run.o.audit_every, run)
+  return function(step, compute) return rechecked:step(step, compute) end
+end
+
+-- The steps from run.first to `last`.
+local function run_steps(run, last, after_step)
+  loop.run {
+    model = run.model, optimizer = run.optimizer, stream = run.stream, lr = run.lr,
+    clip = run.o.clip, first = run.first, steps = run.phase.steps, last = last,
+    batch = run.o.batch, rows = run.state.rows, after = after_step,
+    around = run.o.audit_every and around(run) or nil,
+    judge = function(loss, norm)
+      if run.gap then run.gap:check() end
+      if run.check_code then run.check_code() end
+      return run.health:judge(loss, norm, regime.at(run.state.step + 1, run))
+    end,
+  }
+end
+
+local function train(phase, o, found)
+  local run = open_run(phase, o, found)
+  begin(run, found)
+  local _ <close> = finally(function() run.progress:close() end)
+  run.ticked = core.clock()
+  run_steps(run, phase.steps, function(step, record) after(run, step, record) end)
+  check_end(run)
+  save(run, true)
+  leave_if_signalled(run)
+  run.progress:say("%s  done: %d steps, %.0f s", phase.name, phase.steps, run.state.seconds)
+end
+
+-- ---- around it ----
+
+local function lock(phase)
+  local held, holder = core.lock(string.format("%s/lock", phase:directory()))
+  if held then return held end
+  return stop("%s is being trained by %s; wait for it, or train another phase with --only",
+              phase.name, holder)
+end
+
+local function start_anew(directory, owner)
+  store.clear(directory, owner)
+  for _, name in ipairs(core.list_directory(directory)) do
+    if name == "metrics.jsonl" or name:find "^evaluation%-%x+%.json$" then
+      core.remove_file(string.format("%s/%s", directory, name))
+    end
+  end
+end
+
+local function say(text) print(string.format("warning: %s", text)) end
+
+local M = {}
+
+--- Train `phase` to its end, from wherever it stands.
+---@param phase table
+---@param o table the checked options of bam.train
+function M.run(phase, o)
+  phase:establish()
+  if not flags.get().fresh and phase:finished() then return end
+  local directory, random = phase:directory(), core.random_state()
+  local held = lock(phase)
+  local _ <close> = finally(function()
+    core.random_state(random)
+    core.defer_signals(false)
+    held:release()
+  end)
+  core.remove_staged(directory)
+  staged.sweep(directory, store.stages)
+  if flags.get().fresh then start_anew(directory, phase:owner()) end
+  local found = phase:newest()
+  if phase:is_end(found) then return end
+  store.set_damaged_aside(directory, found and found.step or -1, phase:owner(), say)
+  core.defer_signals(true)
+  train(phase, o, found)
+end
+
+--- The model that training from a checkpoint to a step gives. Nothing on the disk is changed.
+---@param phase table
+---@param o table the checked options of bam.train
+---@param found table an unfinished checkpoint, as store.newest gives it
+---@param last integer
+---@return table model
+function M.replay(phase, o, found, last)
+  local random = core.random_state()
+  local _ <close> = finally(function() core.random_state(random) end)
+  local run = open_run(phase, o, found)
+  run_steps(run, last, function(step) run.state.step = step end)
+  return run.model
+end
+
+return M

@@ -1,0 +1,18 @@
+-- A guard against mistyped names: after `require "bam.util.strict"`, reading an undefined global and
+-- assigning a new one are errors. What exists already may be read and changed as before;
+-- rawset(_G, name, value) defines a global on purpose.
+local M = {}
+
+local globals = getmetatable(_G) or {}
+
+function globals.__index(_, name)
+  error(("undefined global '%s'; mistyped, or a `local` or `require` missing?"):format(name), 2)
+end
+
+function globals.__newindex(_, name)
+  error(("assignment to the undefined global '%s'; write `local %s`"):format(name, name), 2)
+end
+
+setmetatable(_G, globals)
+
+return M
