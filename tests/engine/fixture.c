@@ -52,6 +52,9 @@ void fixture_close(void) {
     memcpy(what, context->message, sizeof what);
   else if (left != 0)
     snprintf(what, sizeof what, "%lld objects were not released", left);
+  const bam_op *missing = value_tests_end();
+  if (missing != NULL && what[0] == '\0')
+    snprintf(what, sizeof what, "the test names %s in VALUES_TESTED and does not apply it", missing->name);
   bam_context_destroy(context);
   context = NULL;
   forget_copies();
@@ -205,9 +208,15 @@ void set_list(const bam_op *op, bam_attr *attrs, const char *name, int count, co
     attr->list[i] = list[i];
 }
 
+bam_status fixture_apply(const bam_op *op, bam_tensor *const *inputs, int n, const bam_attr *attrs,
+                         bam_tensor **outputs) {
+  value_tests_applied(op);
+  return bam_op_apply(fixture_context(), op, inputs, n, attrs, outputs);
+}
+
 bam_tensor *run(const bam_op *op, bam_tensor *const *inputs, int n, const bam_attr *attrs) {
   bam_tensor *output;
-  if (bam_op_apply(fixture_context(), op, inputs, n, attrs, &output) != BAM_OK)
+  if (fixture_apply(op, inputs, n, attrs, &output) != BAM_OK)
     cr_assert_fail("%s failed: %s", op->name, context->message);
   return output;
 }
@@ -227,6 +236,17 @@ void expect_op_error(const char *words, const bam_op *op, bam_tensor *const *inp
 }
 
 /* ---- assertions ---- */
+
+const char *fixture_show(bool real, double number, long long integer) {
+  static char texts[4][32];
+  static int next;
+  char *text = texts[next++ % 4];
+  if (real)
+    snprintf(text, sizeof texts[0], "%.17g", number);
+  else
+    snprintf(text, sizeof texts[0], "%lld", integer);
+  return text;
+}
 
 static bool is_current(const host_copy *copy, const bam_storage *storage) {
   return copy->storage == storage && copy->version == storage->version &&

@@ -12,6 +12,7 @@
 #include "../../engine/autograd/autograd.h"
 #include "../../engine/ops/custom.h"
 #include "../../engine/ops/ops.h"
+#include "value_tests.h"
 
 void fixture_open(void);
 void fixture_close(void);
@@ -60,6 +61,10 @@ void set_integer(const bam_op *op, bam_attr *attrs, const char *name, int64_t va
 void set_float(const bam_op *op, bam_attr *attrs, const char *name, double value);
 void set_list(const bam_op *op, bam_attr *attrs, const char *name, int count, const int64_t *list);
 
+/* bam_op_apply in the context of the test, which notes the op for VALUES_TESTED. */
+bam_status fixture_apply(const bam_op *op, bam_tensor *const *inputs, int n, const bam_attr *attrs,
+                         bam_tensor **outputs);
+
 /* The only output of an op, which must succeed. attrs may be NULL. */
 bam_tensor *run(const bam_op *op, bam_tensor *const *inputs, int n, const bam_attr *attrs);
 bam_tensor *run1(const bam_op *op, bam_tensor *x);
@@ -86,6 +91,39 @@ void expect_op_error(const char *words, const bam_op *op, bam_tensor *const *inp
     cr_assert(strstr(fixture_context()->message, (words)) != NULL,                                 \
               "%s: \"%s\" is not about \"%s\"", #call, fixture_context()->message, (words));       \
   } while (0)
+
+/* Two numbers are equal; an order holds: EXPECT_COMPARE(loss, <, 2). Both values are shown when not. */
+#define EXPECT_EQ(got, want) EXPECT_COMPARE(got, ==, want)
+#define EXPECT_COMPARE(got, order, bound)                                                          \
+  do {                                                                                             \
+    const __typeof__((got) + (bound)) got_ = (__typeof__(got_))(got),                              \
+                                      bound_ = (__typeof__(got_))(bound);                          \
+    cr_assert(got_ order bound_, "%s is %s, want " #order " %s", #got, SHOW(got_), SHOW(bound_));  \
+  } while (0)
+
+/* `got` is close to `want` (see is_close). */
+#define EXPECT_CLOSE(got, want, tolerance)                                                         \
+  do {                                                                                             \
+    const double got_ = (double)(got), want_ = (double)(want);                                     \
+    cr_assert(is_close(got_, want_, tolerance), "%s is %.17g, want %.17g", #got, got_, want_);     \
+  } while (0)
+
+/* Two pointers are the same. */
+#define EXPECT_SAME(got, want)                                                                     \
+  do {                                                                                             \
+    const void *got_ = (got), *want_ = (want);                                                     \
+    cr_assert(got_ == want_, "%s is %p, want %p", #got, got_, want_);                              \
+  } while (0)
+
+/* `text` contains `words`. */
+#define EXPECT_CONTAINS(text, words)                                                               \
+  cr_assert(strstr(text, words) != NULL, "\"%s\" is not in \"%s\"", words, text)
+
+/* A number of any type as text, in one of a few buffers used in turn. */
+#define SHOW(x)                                                                                    \
+  fixture_show(_Generic((x), float: true, double: true, default: false), (double)(x),              \
+               (long long)(x))
+const char *fixture_show(bool real, double number, long long integer);
 
 /* Element `index`, row-major, of a tensor of any dtype and layout. Elements beside the last one
    read cost nothing: a tensor on a device is copied to the host as a whole. */

@@ -1,5 +1,4 @@
-/* One sample per registered op: inputs and attributes it accepts, and the file that tests its
-   values against an oracle. tests/engine/test_registry.c tries every op on its sample; an op
+/* One sample per registered op: inputs and attributes it accepts. tests/engine/test_registry.c tries every op on its sample; an op
    without one fails. */
 #ifndef BAM_TEST_SAMPLES_H
 #define BAM_TEST_SAMPLES_H
@@ -25,7 +24,6 @@ typedef struct sample_attr {
 
 typedef struct sample {
   const char *op;
-  const char *values; /* the file of tests/engine with its value test */
   sample_input inputs[5];
   sample_attr attrs[4];
   bool broadcasts;     /* every input may have size 1 in its first dimension */

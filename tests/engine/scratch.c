@@ -15,7 +15,8 @@ static char directory[4096];
 void scratch_open(void) {
   const char *parent = getenv("TMPDIR");
   snprintf(directory, sizeof directory, "%s/bamlua-test-XXXXXX", parent != NULL ? parent : "/tmp");
-  cr_assert(mkdtemp(directory) != NULL && chdir(directory) == 0);
+  cr_assert(mkdtemp(directory) != NULL);
+  EXPECT_EQ(chdir(directory), 0);
   fixture_open();
 }
 
@@ -27,7 +28,7 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 /* A process that changed its user is closed to inspection, which the leak checker needs. */
 static void regain_root(void) {
   if (geteuid() != getuid()) {
-    cr_assert(seteuid(getuid()) == 0);
+    EXPECT_EQ(seteuid(getuid()), 0);
     prctl(PR_SET_DUMPABLE, 1);
   }
 }
@@ -42,8 +43,8 @@ void scratch_close(void) {
 void scratch_write(const char *name, const void *data, size_t bytes) {
   FILE *file = fopen(name, "wb");
   cr_assert(file != NULL);
-  cr_assert(fwrite(data, 1, bytes, file) == bytes);
-  cr_assert(fclose(file) == 0);
+  EXPECT_EQ(fwrite(data, 1, bytes, file), bytes);
+  EXPECT_EQ(fclose(file), 0);
 }
 
 unsigned char *scratch_read(const char *name, size_t *bytes) {
@@ -53,7 +54,7 @@ unsigned char *scratch_read(const char *name, size_t *bytes) {
   *bytes = (size_t)ftell(file);
   rewind(file);
   unsigned char *data = malloc(*bytes + 1);
-  cr_assert(fread(data, 1, *bytes, file) == *bytes);
+  EXPECT_EQ(fread(data, 1, *bytes, file), *bytes);
   fclose(file);
   return data;
 }
@@ -82,6 +83,6 @@ void scratch_safetensors(const char *name, const char *header, size_t data_bytes
 void scratch_drop_root(void) {
   if (geteuid() == 0) {
     cr_assert(chmod(".", 0777) == 0);
-    cr_assert(seteuid(65534) == 0);
+    EXPECT_EQ(seteuid(65534), 0);
   }
 }

@@ -12,6 +12,7 @@ static bam_tensor *run3(const bam_op *op, bam_tensor *a, bam_tensor *b, bam_tens
 
 /* condition (3, 1, 7), a (5, 1), b (5, 7), and everything strided. */
 Test(choose, where_broadcasts) {
+  VALUES_TESTED(&bam_op_where);
   bam_tensor *condition = make_random(BAM_BOOL, SHAPE(3, 1, 7), 0, 1);
   bam_tensor *a = make_random(BAM_F32, SHAPE(5, 1), -1, 1),
              *b = make_random(BAM_F32, SHAPE(5, 7), -1, 1);
@@ -21,8 +22,8 @@ Test(choose, where_broadcasts) {
   for (int i = 0; i < 3; i++)
     for (int j = 0; j < 5; j++)
       for (int k = 0; k < 7; k++)
-        cr_assert_eq(value_at(y, (i * 5 + j) * 7 + k),
-                     value_at(condition, i * 7 + k) != 0 ? value_at(a, j) : value_at(b, j * 7 + k));
+        EXPECT_EQ(value_at(y, (i * 5 + j) * 7 + k),
+                  value_at(condition, i * 7 + k) != 0 ? value_at(a, j) : value_at(b, j * 7 + k));
   expect_equal(z, y, 0);
   RELEASE(condition, a, b, strided, y, z);
 }
@@ -36,9 +37,9 @@ Test(choose, where_flat_and_scalar) {
              *right = run3(&bam_op_where, condition, half, x);
   for (int i = 0; i < 67; i++) {
     bool holds = value_at(condition, i) != 0;
-    cr_assert_eq(value_at(both, i), value_at(holds ? x : other, i));
-    cr_assert_eq(value_at(left, i), holds ? value_at(x, i) : 0.5);
-    cr_assert_eq(value_at(right, i), holds ? 0.5 : value_at(x, i));
+    EXPECT_EQ(value_at(both, i), value_at(holds ? x : other, i));
+    EXPECT_EQ(value_at(left, i), holds ? value_at(x, i) : 0.5);
+    EXPECT_EQ(value_at(right, i), holds ? 0.5 : value_at(x, i));
   }
   RELEASE(condition, x, other, half, both, left, right);
 }
@@ -66,6 +67,7 @@ Test(choose, where_gradients) {
 }
 
 Test(choose, masked_fill) {
+  VALUES_TESTED(&bam_op_masked_fill);
   bam_tensor *x = make_values(BAM_F32, SHAPE(2, 2), VALUES(1, 2, 3, 4));
   bam_tensor *mask = make_values(BAM_BOOL, SHAPE(2), VALUES(1, 0)), *minus = make_float(-INFINITY);
   bam_tensor *y = run3(&bam_op_masked_fill, x, mask, minus);
@@ -106,6 +108,7 @@ static bam_tensor *clamp(bam_tensor *x, double low, double high) {
 }
 
 Test(choose, clamp_values) {
+  VALUES_TESTED(&bam_op_clamp);
   bam_tensor *x = make_values(BAM_F32, SHAPE(5), VALUES(-3, -0.5, NAN, 0.5, INFINITY)),
              *strided = make_strided(x);
   bam_tensor *both = clamp(x, -1, 1), *low = clamp(x, 0, INFINITY),
@@ -157,6 +160,7 @@ Test(choose, clamp_gradients) {
   ((bam_attr[]){ { .given = true, .f = (probability) }, { .given = true, .i = (train) } })
 
 Test(choose, dropout_values) {
+  VALUES_TESTED(&bam_op_dropout);
   bam_tensor *x = make_random(BAM_F32, SHAPE(100, 101), 1, 2), *strided = make_strided(x);
   bam_tensor *y = run(&bam_op_dropout, &strided, 1, DROPOUT(0.25, true));
   int zeros = 0;
@@ -172,7 +176,7 @@ Test(choose, dropout_values) {
   expect_equal(same, x, 0);
   expect_equal(kept, x, 0);
   for (int64_t i = 0; i < 10100; i += 97)
-    cr_assert_eq(value_at(nothing, i), 0);
+    EXPECT_EQ(value_at(nothing, i), 0);
   RELEASE(x, strided, y, same, kept, nothing);
 }
 

@@ -41,7 +41,7 @@ static void expect_text(const char *path, const char *text) {
 
 static mode_t mode_of(const char *path) {
   struct stat info;
-  cr_assert(stat(path, &info) == 0);
+  EXPECT_EQ(stat(path, &info), 0);
   return info.st_mode & 0777;
 }
 
@@ -56,7 +56,8 @@ Test(files, quoted_text_fits_a_message) {
     memcpy(text + i, "\xc3\xa9", 2);
   text[1000] = '\0';
   bam_quote(text, quoted);
-  cr_assert(strlen(quoted) < BAM_QUOTE_TEXT && strlen(quoted) > BAM_QUOTE_TEXT - 8);
+  EXPECT_COMPARE(strlen(quoted), <, BAM_QUOTE_TEXT);
+  EXPECT_COMPARE(strlen(quoted), >, BAM_QUOTE_TEXT - 8);
   char *dots = strstr(quoted, "...");
   cr_assert(dots != NULL && (dots - quoted) % 2 == 1 && strncmp(dots + 3, "\xc3\xa9", 2) == 0);
 }
@@ -67,7 +68,7 @@ Test(files, quoted_text_of_every_length) {
     memset(text, 'x', length);
     text[length] = '\0';
     size_t room = BAM_QUOTE_TEXT - 1;
-    cr_assert_eq(strlen(bam_quote(text, quoted)), length + 2 < room ? length + 2 : room);
+    EXPECT_EQ(strlen(bam_quote(text, quoted)), length + 2 < room ? length + 2 : room);
   }
 }
 
@@ -99,15 +100,18 @@ Test(files, unreadable_file_is_an_error) {
   scratch_write("secret", "x", 1);
   cr_assert(chmod("secret", 0) == 0);
   scratch_drop_root();
-  EXPECT_ERROR(bam_input_file_open(fixture_context(), "secret", &input), "Permission denied; change");
+  EXPECT_ERROR(bam_input_file_open(fixture_context(), "secret", &input),
+               "Permission denied; change");
 }
 
 /* Overwrite the first bytes of a file where they are. */
 static void overwrite(const char *path, const void *data, size_t bytes) {
   int file = open(path, O_WRONLY);
-  cr_assert(file >= 0 && pwrite(file, data, bytes, 0) == (ssize_t)bytes && close(file) == 0);
+  EXPECT_COMPARE(file, >=, 0);
+  EXPECT_EQ(pwrite(file, data, bytes, 0), (ssize_t)bytes);
+  EXPECT_EQ(close(file), 0);
   struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1234567 } };
-  cr_assert(utimensat(AT_FDCWD, path, times, 0) == 0); /* the clock's steps may be long */
+  EXPECT_EQ(utimensat(AT_FDCWD, path, times, 0), 0); /* the clock's steps may be long */
 }
 
 Test(files, what_was_read_does_not_change_with_its_file) {
@@ -133,7 +137,7 @@ Test(files, changed_and_shortened_files_are_errors) {
   scratch_write("data", "abcdefgh", 8);
   bam_input_file *input = open_input("data");
   EXPECT_OK(bam_input_file_read(input, 7, &byte, 1));
-  cr_assert_eq(byte, 'h');
+  EXPECT_EQ(byte, 'h');
   overwrite("data", "x", 1);
   EXPECT_ERROR(bam_input_file_read(input, 7, &byte, 1),
                "the file was changed or replaced after it was opened; let nothing write to it");
@@ -164,7 +168,7 @@ Test(files, more_inputs_than_descriptors) {
   bam_input_file *inputs[COUNT];
   char name[20], letter;
   struct rlimit limit = { 64, 64 };
-  cr_assert(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
   for (int i = 0; i < COUNT; i++) {
     snprintf(name, sizeof name, "file-%d", i);
     scratch_write(name, &(char){ (char)i }, 1);
@@ -172,7 +176,7 @@ Test(files, more_inputs_than_descriptors) {
   }
   for (int i = 0; i < COUNT; i++) {
     EXPECT_OK(bam_input_file_read(inputs[i], 0, &letter, 1));
-    cr_assert_eq(letter, i);
+    EXPECT_EQ(letter, i);
   }
   EXPECT_OK(write_text("file-99", "x"));
   EXPECT_ERROR(bam_input_file_read(inputs[99], 0, &letter, 1), "was changed or replaced");
@@ -212,7 +216,7 @@ Test(files, written_file_appears_whole) {
   expect_text("new", "one");
   EXPECT_OK(write_text("new", "second"));
   expect_text("new", "second");
-  cr_assert_eq(scratch_count(), 1);
+  EXPECT_EQ(scratch_count(), 1);
 }
 
 Test(files, abandoned_file_leaves_the_old_one) {
@@ -221,11 +225,11 @@ Test(files, abandoned_file_leaves_the_old_one) {
   EXPECT_OK(bam_writer_open(&writer, fixture_context(), "old"));
   char block[100000] = { 0 };
   EXPECT_OK(bam_writer_bytes(&writer, block, sizeof block));
-  cr_assert_eq(scratch_count(), 2);
+  EXPECT_EQ(scratch_count(), 2);
   bam_writer_abandon(&writer);
   bam_writer_abandon(&writer);
   expect_text("old", "old");
-  cr_assert_eq(scratch_count(), 1);
+  EXPECT_EQ(scratch_count(), 1);
 }
 
 Test(files, permissions_and_links_are_kept) {
@@ -285,11 +289,12 @@ Test(files, temporary_names) {
   bam_staged_name("x.tmp-y", name);
   bam_staged_name("x.tmp-y", other);
   cr_assert_str_neq(name, other);
-  cr_assert_eq(bam_staged_length(name), 7);
+  EXPECT_EQ(bam_staged_length(name), 7);
   memset(longest, 'n', NAME_MAX);
   longest[NAME_MAX] = '\0';
   bam_staged_name(longest, name);
-  cr_assert(strlen(name) <= NAME_MAX && bam_staged_length(name) == 200);
+  EXPECT_COMPARE(strlen(name), <=, NAME_MAX);
+  EXPECT_EQ(bam_staged_length(name), 200);
   const char *const others[] = { "", "x", ".tmp-", "x.tmp-0123", "x.tmp-0123456789abcdeg", "0123456789abcdef" };
   for (size_t i = 0; i < sizeof others / sizeof *others; i++)
     cr_assert_eq(bam_staged_length(others[i]), -1, "%s", others[i]);
@@ -315,7 +320,7 @@ Test(files, where_nothing_can_be_written_is_named) {
   EXPECT_ERROR(write_text("/dev/full", "x"), "\"/dev/full\": it is a pipe or device");
   EXPECT_ERROR(write_text(name, "x"), "File name too long; use a shorter name");
   EXPECT_ERROR(write_text(deep, "x"), "File name too long");
-  cr_assert_eq(scratch_count(), 3);
+  EXPECT_EQ(scratch_count(), 3);
 }
 
 Test(files, longest_name_can_be_written) {
@@ -345,11 +350,11 @@ static const char *long_text(void) {
 Test(files, limit_on_file_sizes_is_an_error_not_a_signal) {
   scratch_write("old", "old", 3);
   struct rlimit limit = { 100000, 100000 };
-  cr_assert(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
   EXPECT_ERROR(write_text("old", long_text()),
                "\"old\": File too large; raise the limit (ulimit -f)");
   expect_text("old", "old");
-  cr_assert_eq(scratch_count(), 1);
+  EXPECT_EQ(scratch_count(), 1);
 }
 
 Test(files, full_disk_leaves_the_old_file) {
@@ -385,12 +390,13 @@ Test(files, killed_writer_leaves_a_whole_file) {
     if (writer == 0)
       write_letters();
     usleep((useconds_t)(i * 7919 % 20000));
-    cr_assert(kill(writer, SIGKILL) == 0 && waitpid(writer, NULL, 0) == writer);
+    EXPECT_EQ(kill(writer, SIGKILL), 0);
+    EXPECT_EQ(waitpid(writer, NULL, 0), writer);
     size_t bytes;
     unsigned char *data = scratch_read("letters", &bytes);
     cr_assert(bytes == 200000 || bytes == 300000, "%zu bytes", bytes);
     for (size_t k = 1; k < bytes; k++)
-      cr_assert_eq(data[k], data[0]);
+      EXPECT_EQ(data[k], data[0]);
     free(data);
   }
 }
@@ -406,7 +412,7 @@ static void expect_written(bam_tensor *x) {
   EXPECT_OK(bam_tensor_contiguous(x, &whole));
   size_t bytes;
   unsigned char *data = scratch_read("t", &bytes);
-  cr_assert_eq(bytes, (size_t)(bam_tensor_count(x) * bam_dtype_size(x->dtype)));
+  EXPECT_EQ(bytes, (size_t)(bam_tensor_count(x) * bam_dtype_size(x->dtype)));
   cr_assert(bytes == 0 || memcmp(data, bam_tensor_data(whole), bytes) == 0);
   free(data);
   bam_tensor_release(whole);

@@ -30,16 +30,17 @@ static void split_shape(const bam_shape *shape, int d, int64_t *n, int64_t *inne
 /* ---- picking ---- */
 
 static void check_index_select(bam_tensor *x, int d, bam_tensor *positions) {
+  VALUES_TESTED(&bam_op_index_select);
   bam_attr *attrs = with_dim(&bam_op_index_select, d - x->shape.ndim);
   bam_tensor *y = run(&bam_op_index_select, (bam_tensor *[]){ x, positions }, 2, attrs);
   int64_t n, inner, m = bam_tensor_count(positions);
   split_shape(&x->shape, d, &n, &inner);
   expect_dtype(y, x->dtype);
-  cr_assert_eq(y->shape.size[d], m);
+  EXPECT_EQ(y->shape.size[d], m);
   for (int64_t i = 0; i < bam_tensor_count(y); i++) {
     int64_t from =
         (i / inner / m * n + integer_at(positions, i / inner % m) - 1) * inner + i % inner;
-    cr_assert_eq(value_at(y, i), value_at(x, from));
+    EXPECT_EQ(value_at(y, i), value_at(x, from));
   }
   bam_tensor_release(y);
   free(attrs);
@@ -59,6 +60,7 @@ Test(index, index_select) {
 }
 
 static void check_gather(bam_tensor *x, int d, bam_tensor *positions) {
+  VALUES_TESTED(&bam_op_gather);
   bam_attr *attrs = with_dim(&bam_op_gather, d);
   bam_tensor *y = run(&bam_op_gather, (bam_tensor *[]){ x, positions }, 2, attrs);
   int64_t n, m, inner;
@@ -67,7 +69,7 @@ static void check_gather(bam_tensor *x, int d, bam_tensor *positions) {
   expect_shape(y, positions->shape);
   for (int64_t i = 0; i < bam_tensor_count(y); i++) {
     int64_t from = (i / inner / m * n + integer_at(positions, i) - 1) * inner + i % inner;
-    cr_assert_eq(value_at(y, i), value_at(x, from));
+    EXPECT_EQ(value_at(y, i), value_at(x, from));
   }
   bam_tensor_release(y);
   free(attrs);
@@ -106,13 +108,14 @@ static void check_add(const bam_op *op, bam_tensor *x, int d, bam_tensor *positi
   }
   expect_dtype(y, x->dtype);
   for (int64_t i = 0; i < count; i++)
-    cr_assert(is_close(value_at(y, i), x->dtype == BAM_BOOL ? want[i] != 0 : want[i], 1e-5));
+    EXPECT_CLOSE(value_at(y, i), x->dtype == BAM_BOOL ? want[i] != 0 : want[i], 1e-5);
   free(want);
   bam_tensor_release(y);
   free(attrs);
 }
 
 Test(index, index_add) {
+  VALUES_TESTED(&bam_op_index_add);
   for (int t = 0; t < 6; t++)
     for (int d = 0; d < 3; d++) {
       bam_shape shape = SHAPE(3, 4, 5), source_shape = shape;
@@ -128,6 +131,7 @@ Test(index, index_add) {
 }
 
 Test(index, scatter_add) {
+  VALUES_TESTED(&bam_op_scatter_add);
   for (int t = 0; t < 6; t++)
     for (int d = 0; d < 3; d++) {
       bam_shape shape = SHAPE(3, 4, 5), source_shape = shape;
@@ -158,6 +162,7 @@ Test(index, adding_is_deterministic) {
 /* ---- masks ---- */
 
 Test(index, masked_select) {
+  VALUES_TESTED(&bam_op_masked_select);
   for (int t = 0; t < 6; t++)
     for (int ndim = 1; ndim <= 3; ndim++) {
       bam_tensor *plain = make_random(dtypes[t], SHAPE(3, 4, 5), 0, 100), *x = make_strided(plain);
@@ -165,11 +170,11 @@ Test(index, masked_select) {
       bam_tensor *plain_mask = make_random(BAM_BOOL, shape, 0, 1), *mask = make_strided(plain_mask);
       bam_tensor *y = run2(&bam_op_masked_select, x, mask);
       int64_t inner = bam_tensor_count(x) / bam_tensor_count(mask), k = 0;
-      cr_assert_eq(y->shape.ndim, 4 - ndim);
+      EXPECT_EQ(y->shape.ndim, 4 - ndim);
       for (int64_t i = 0; i < bam_tensor_count(x); i++)
         if (integer_at(mask, i / inner))
-          cr_assert_eq(value_at(y, k++), value_at(x, i));
-      cr_assert_eq(k, bam_tensor_count(y));
+          EXPECT_EQ(value_at(y, k++), value_at(x, i));
+      EXPECT_EQ(k, bam_tensor_count(y));
       RELEASE(plain, x, plain_mask, mask, y);
     }
 }
@@ -191,6 +196,7 @@ Test(index, empty) {
 }
 
 Test(index, one_hot) {
+  VALUES_TESTED(&bam_op_one_hot);
   bam_tensor *positions = make_values(BAM_I64, SHAPE(2, 2), VALUES(1, 3, 2, 3));
   bam_attr *attrs = make_attrs(&bam_op_one_hot);
   set_integer(&bam_op_one_hot, attrs, "n", 3);
@@ -216,8 +222,8 @@ Test(index, assign_by_positions) {
   bam_tensor *five = make_integer(5), *one = make_values(BAM_I32, SHAPE(1), VALUES(1));
   EXPECT_OK(bam_index_assign(x, -1, positions, from));
   for (int64_t r = 0; r < 3; r++) {
-    cr_assert_eq(value_at(x, r * 4), value_at(plain, r * 4));
-    cr_assert_eq(value_at(x, r * 4 + 1), value_at(from, r * 3 + 1));
+    EXPECT_EQ(value_at(x, r * 4), value_at(plain, r * 4));
+    EXPECT_EQ(value_at(x, r * 4 + 1), value_at(from, r * 3 + 1));
     cr_assert_eq(value_at(x, r * 4 + 3), value_at(from, r * 3 + 2), "the last of several stays");
   }
   EXPECT_OK(bam_index_assign(plain, 0, one, five));

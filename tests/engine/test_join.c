@@ -30,6 +30,7 @@ static bam_attr *with_dim(const bam_op *op, int dim) {
 /* ---- concat and stack ---- */
 
 Test(join, concat) {
+  VALUES_TESTED(&bam_op_concat);
   for (int d = 0; d < 3; d++) {
     bam_shape shapes[3] = { SHAPE(2, 3, 4), SHAPE(2, 3, 4), SHAPE(2, 3, 4) };
     bam_tensor *xs[3];
@@ -41,12 +42,12 @@ Test(join, concat) {
     bam_tensor *strided = make_strided(xs[2]);
     bam_attr *attrs = with_dim(&bam_op_concat, d);
     bam_tensor *y = run(&bam_op_concat, (bam_tensor *[]){ xs[0], xs[1], strided }, 3, attrs);
-    cr_assert_eq(y->shape.size[d], shapes[0].size[d] + 5);
+    EXPECT_EQ(y->shape.size[d], shapes[0].size[d] + 5);
     for (int64_t i = 0; i < bam_tensor_count(y); i++) {
       split_index(&y->shape, i, at);
       bool first = at[d] < shapes[0].size[d];
       at[d] -= first ? 0 : shapes[0].size[d];
-      cr_assert_eq(value_at(y, i), value_where(first ? xs[0] : xs[2], at));
+      EXPECT_EQ(value_at(y, i), value_where(first ? xs[0] : xs[2], at));
     }
     fixture_release(xs, 3);
     RELEASE(strided, y);
@@ -55,6 +56,7 @@ Test(join, concat) {
 }
 
 Test(join, stack) {
+  VALUES_TESTED(&bam_op_stack);
   for (int d = -3; d < 3; d++) {
     bam_tensor *a = make_random(BAM_I32, SHAPE(2, 3), 0, 9),
                *b = make_random(BAM_I32, SHAPE(2, 3), 0, 9);
@@ -62,13 +64,13 @@ Test(join, stack) {
     bam_tensor *y = run(&bam_op_stack, (bam_tensor *[]){ a, b }, 2, attrs);
     int dim = d < 0 ? d + 3 : d;
     int64_t at[BAM_MAX_DIMS];
-    cr_assert_eq(y->shape.size[dim], 2);
+    EXPECT_EQ(y->shape.size[dim], 2);
     for (int64_t i = 0; i < 12; i++) {
       split_index(&y->shape, i, at);
       bam_tensor *from = at[dim] ? b : a;
       for (int k = dim; k < 2; k++)
         at[k] = at[k + 1];
-      cr_assert_eq(value_at(y, i), value_where(from, at));
+      EXPECT_EQ(value_at(y, i), value_where(from, at));
     }
     RELEASE(a, b, y);
     free(attrs);
@@ -123,6 +125,7 @@ Test(join, gradient_of_a_repeated_input) {
 /* ---- pad, flip, roll ---- */
 
 Test(join, pad) {
+  VALUES_TESTED(&bam_op_pad);
   const int64_t before[] = { 1, 0, 2 }, after[] = { 0, 3, 1 };
   bam_tensor *plain = make_random(BAM_F32, SHAPE(2, 1, 3), 0, 1), *x = make_strided(plain);
   bam_attr *attrs = make_attrs(&bam_op_pad);
@@ -139,7 +142,7 @@ Test(join, pad) {
       at[d] -= before[d];
       inside = inside && at[d] >= 0 && at[d] < x->shape.size[d];
     }
-    cr_assert_eq(value_at(y, i), inside ? value_where(x, at) : -7);
+    EXPECT_EQ(value_at(y, i), inside ? value_where(x, at) : -7);
   }
   EXPECT_OK(bam_autograd_require(plain, true));
   bam_tensor *leaf = make_leaf(BAM_F64, SHAPE(2, 1, 3), 0, 1);
@@ -153,6 +156,7 @@ Test(join, pad) {
 }
 
 Test(join, flip) {
+  VALUES_TESTED(&bam_op_flip);
   bam_tensor *plain = make_leaf(BAM_F64, SHAPE(2, 3, 4), 0, 1), *x = make_strided(plain);
   EXPECT_OK(bam_autograd_require(x, true));
   for (unsigned dims = 0; dims < 8; dims++) {
@@ -169,7 +173,7 @@ Test(join, flip) {
       split_index(&y->shape, i, at);
       for (int d = 0; d < 3; d++)
         at[d] = dims >> d & 1 ? x->shape.size[d] - 1 - at[d] : at[d];
-      cr_assert_eq(value_at(y, i), value_where(x, at));
+      EXPECT_EQ(value_at(y, i), value_where(x, at));
     }
     check_gradient(&bam_op_flip, &x, 1, attrs);
     bam_tensor_release(y);
@@ -179,6 +183,7 @@ Test(join, flip) {
 }
 
 Test(join, roll) {
+  VALUES_TESTED(&bam_op_roll);
   const int64_t shifts[] = { 0, 1, -1, 3, 7, -8, INT64_MAX, INT64_MIN };
   bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 3, 4), 0, 1);
   for (int s = 0; s < 8; s++)
@@ -190,7 +195,7 @@ Test(join, roll) {
       for (int64_t i = 0; i < 24; i++) {
         split_index(&y->shape, i, at);
         at[d] = ((at[d] - shifts[s] % n) % n + n) % n;
-        cr_assert_eq(value_at(y, i), value_where(x, at));
+        EXPECT_EQ(value_at(y, i), value_where(x, at));
       }
       check_gradient(&bam_op_roll, &x, 1, attrs);
       bam_tensor_release(y);
@@ -202,6 +207,7 @@ Test(join, roll) {
 /* ---- triangles ---- */
 
 Test(join, triangles) {
+  VALUES_TESTED(&bam_op_tril, &bam_op_triu);
   const int64_t diagonals[] = { 0, 1, -1, 3, -4, INT64_MAX, INT64_MIN };
   bam_tensor *plain = make_leaf(BAM_F64, SHAPE(2, 3, 5), 1, 2), *x = make_strided(plain);
   EXPECT_OK(bam_autograd_require(x, true));
@@ -214,7 +220,7 @@ Test(join, triangles) {
     for (int64_t i = 0; i < 30; i++) {
       int64_t beyond = i % 5 - i / 5 % 3; /* how far above the main diagonal */
       bool kept = k % 2 ? beyond >= diagonal : beyond <= diagonal;
-      cr_assert_eq(value_at(y, i), kept ? value_at(x, i) : 0);
+      EXPECT_EQ(value_at(y, i), kept ? value_at(x, i) : 0);
     }
     check_gradient(op, &x, 1, attrs);
     bam_tensor_release(y);

@@ -10,6 +10,7 @@ TestSuite(layers, .init = fixture_open, .fini = fixture_close);
 /* ---- embedding ---- */
 
 Test(layers, embedding_values) {
+  VALUES_TESTED(&bam_op_embedding);
   bam_tensor *weight = make_random(BAM_F32, SHAPE(7, 5), -1, 1);
   bam_tensor *ids = make_random(BAM_I32, SHAPE(3, 4), 0, 6);
   bam_tensor *strided[] = { make_strided(ids), make_strided(weight) };
@@ -18,7 +19,7 @@ Test(layers, embedding_values) {
   expect_shape(y, SHAPE(3, 4, 5));
   for (int64_t i = 0; i < 12; i++)
     for (int64_t d = 0; d < 5; d++)
-      cr_assert(value_at(y, i * 5 + d) == value_at(weight, integer_at(ids, i) * 5 + d));
+      EXPECT_EQ(value_at(y, i * 5 + d), value_at(weight, integer_at(ids, i) * 5 + d));
   expect_equal(z, y, 0);
   RELEASE(weight, ids, strided[0], strided[1], y, z);
 }
@@ -84,6 +85,7 @@ static void expect_norm(bam_tensor *y, bam_tensor *x, bam_tensor *weight, bam_te
 }
 
 static void check_norm(bam_dtype dtype, bam_shape shape, double tolerance) {
+  VALUES_TESTED(&bam_op_layer_norm, &bam_op_add_layer_norm);
   bam_shape width = SHAPE(shape.size[shape.ndim - 1]);
   bam_tensor *x = make_random(dtype, shape, 3, 5), *other = make_random(dtype, shape, -1, 1);
   bam_tensor *weight = make_random(dtype, width, 0, 2), *bias = make_random(dtype, width, -1, 1);
@@ -92,7 +94,7 @@ static void check_norm(bam_dtype dtype, bam_shape shape, double tolerance) {
   bam_tensor *z = run(&bam_op_layer_norm, (bam_tensor *[]){ strided, weight, NULL }, 3, NULL);
   expect_norm(y, x, weight, bias, tolerance);
   expect_norm(z, x, weight, NULL, tolerance);
-  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_add_layer_norm,
+  EXPECT_OK(fixture_apply(&bam_op_add_layer_norm,
                          (bam_tensor *[]){ strided, other, weight, bias }, 4, NULL, two));
   expect_norm(two[0], sum, weight, bias, tolerance);
   expect_equal(two[1], sum, 0);
@@ -109,7 +111,7 @@ static void check_constant_rows(bam_dtype dtype, int64_t n, double c) {
   bam_tensor *x = make_random(dtype, SHAPE(2, n), c, c), *r = make_random(dtype, SHAPE(2, n), c, c);
   bam_tensor *weight = make_random(dtype, SHAPE(n), 1, 3), *bias = make_random(dtype, SHAPE(n), -1, 1);
   bam_tensor *y = run(&bam_op_layer_norm, (bam_tensor *[]){ x, weight, bias }, 3, NULL), *two[2];
-  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_add_layer_norm,
+  EXPECT_OK(fixture_apply(&bam_op_add_layer_norm,
                          (bam_tensor *[]){ x, r, weight, bias }, 4, NULL, two));
   for (int64_t i = 0; i < 2 * n; i++) {
     cr_assert_eq(value_at(y, i), value_at(bias, i % n), "%g of %g", value_at(y, i), c);
@@ -170,7 +172,7 @@ Test(layers, add_norm_gradient_of_one) {
   bam_tensor *r = make_leaf(BAM_F64, SHAPE(3, 5), -2, 2);
   bam_tensor *weight = make_leaf(BAM_F64, SHAPE(5), -1, 1), *alone = NULL, *two[2], *joined;
   for (int k = 0; k < 2; k++) {
-    EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_add_layer_norm,
+    EXPECT_OK(fixture_apply(&bam_op_add_layer_norm,
                            (bam_tensor *[]){ x, r, weight }, 3, NULL, two));
     bam_tensor *square = run2(&bam_op_mul, two[k], two[k]), *sum = run1(&bam_op_sum, square);
     EXPECT_OK(bam_autograd_backward(sum, NULL, false));
@@ -230,11 +232,12 @@ static void expect_linear(bam_tensor *y, bam_tensor *x, bam_tensor *weight, bam_
       double want = bias != NULL ? value_at(bias, o) : 0;
       for (int64_t j = 0; j < in; j++)
         want += value_at(x, i * in + j) * value_at(weight, o * in + j);
-      cr_assert(is_close(value_at(y, i * out + o), want, tolerance));
+      EXPECT_CLOSE(value_at(y, i * out + o), want, tolerance);
     }
 }
 
 Test(layers, linear_values) {
+  VALUES_TESTED(&bam_op_linear);
   bam_tensor *x = make_random(BAM_F32, SHAPE(3, 5, 17), -1, 1);
   bam_tensor *bias = make_random(BAM_F32, SHAPE(9), -1, 1);
   bam_tensor *weight = make_random(BAM_F32, SHAPE(9, 17), -1, 1), *strided = make_strided(x);
@@ -261,7 +264,7 @@ Test(layers, linear_of_columns) {
     double want = 0;
     for (int64_t i = 0; i < 12; i++)
       want += value_at(x, i * 8 + j);
-    cr_assert(is_close(value_at(weight->grad, 8 + j), want, 1e-12));
+    EXPECT_CLOSE(value_at(weight->grad, 8 + j), want, 1e-12);
   }
   RELEASE(wide, weight, x, y, sum);
 }
@@ -300,6 +303,7 @@ Test(layers, linear_errors) {
 /* ---- rope ---- */
 
 static void check_rope(bam_dtype dtype, bam_tensor *positions, bool strided, double tolerance) {
+  VALUES_TESTED(&bam_op_rope);
   bam_tensor *plain = make_random(dtype, SHAPE(2, 7, 3, 38), -1, 1);
   bam_tensor *x = strided ? make_strided(plain) : bam_tensor_retain(plain);
   bam_tensor *y = run(&bam_op_rope, (bam_tensor *[]){ x, positions }, 2, NULL);
@@ -360,13 +364,14 @@ Test(layers, rope_errors) {
 /* ---- swiglu ---- */
 
 static void check_swiglu(bam_dtype dtype, double tolerance) {
+  VALUES_TESTED(&bam_op_swiglu);
   bam_tensor *plain = make_random(dtype, SHAPE(3, 5, 34), -30, 30), *strided = make_strided(plain);
   bam_tensor *y = run1(&bam_op_swiglu, plain), *z = run1(&bam_op_swiglu, strided);
   expect_shape(y, SHAPE(3, 5, 17));
   for (int64_t i = 0; i < bam_tensor_count(y); i++) {
     double gate = value_at(plain, i / 17 * 34 + i % 17);
     double up = value_at(plain, i / 17 * 34 + 17 + i % 17);
-    cr_assert(is_close(value_at(y, i), gate / (1 + exp(-gate)) * up, tolerance));
+    EXPECT_CLOSE(value_at(y, i), gate / (1 + exp(-gate)) * up, tolerance);
   }
   expect_equal(z, y, 0);
   RELEASE(plain, strided, y, z);

@@ -31,6 +31,7 @@ static int64_t rows_of(const bam_tensor *x, bool left) {
 }
 
 static void check_product(bam_tensor *a, bam_tensor *b, double tolerance) {
+  VALUES_TESTED(&bam_op_matmul);
   bam_tensor *c = run2(&bam_op_matmul, a, b);
   int64_t m = rows_of(a, true), k = size_from_end(a, 0),
           n = b->shape.ndim > 1 ? size_from_end(b, 0) : 1;
@@ -142,9 +143,9 @@ Test(matmul, empty) {
     bam_tensor *seed = make_random(BAM_F32, want[i], 1, 2);
     EXPECT_OK(bam_autograd_backward(c, seed, false));
     for (int64_t k = 0; k < bam_tensor_count(c); k++)
-      cr_assert_eq(value_at(c, k), 0);
+      EXPECT_EQ(value_at(c, k), 0);
     for (int64_t k = 0; k < bam_tensor_count(b); k++)
-      cr_assert_eq(value_at(b->grad, k), 0);
+      EXPECT_EQ(value_at(b->grad, k), 0);
     RELEASE(a, b, c, seed);
   }
 }
@@ -202,9 +203,9 @@ Test(matmul, gradients_accumulate) {
   EXPECT_OK(bam_tensor_copy(once_b, b->grad));
   EXPECT_OK(bam_autograd_backward(c, seed, false));
   for (int64_t i = 0; i < bam_tensor_count(a); i++)
-    cr_assert(is_close(value_at(a->grad, i), 2 * value_at(once_a, i), 1e-14));
+    EXPECT_CLOSE(value_at(a->grad, i), 2 * value_at(once_a, i), 1e-14);
   for (int64_t i = 0; i < bam_tensor_count(b); i++)
-    cr_assert(is_close(value_at(b->grad, i), 2 * value_at(once_b, i), 1e-14));
+    EXPECT_CLOSE(value_at(b->grad, i), 2 * value_at(once_b, i), 1e-14);
   RELEASE(a, b, seed, c, once_a, once_b);
 }
 
@@ -222,7 +223,7 @@ Test(matmul, gradient_of_a_square) {
   EXPECT_OK(bam_autograd_backward(square, seed, false));
   EXPECT_OK(bam_autograd_backward(product, seed, false));
   for (int64_t i = 0; i < 9; i++)
-    cr_assert(is_close(value_at(x->grad, i), value_at(a->grad, i) + value_at(b->grad, i), 1e-14));
+    EXPECT_CLOSE(value_at(x->grad, i), value_at(a->grad, i) + value_at(b->grad, i), 1e-14);
   RELEASE(x, seed, a, b, square, product);
 }
 
@@ -249,12 +250,12 @@ Test(matmul, kernel_beta) {
     EXPECT_OK(bam_tensor_fill(c, (double)NAN));
     run_gemm(&gemm, c, ones, ones);
     for (int64_t i = 0; i < m * n; i++)
-      cr_assert_eq(integer_at(c, i), 2 * k);
+      EXPECT_EQ(integer_at(c, i), 2 * k);
     cr_assert(isnan(value_at(c, m * n)), "wrote past the end");
     gemm.beta = 3;
     run_gemm(&gemm, c, ones, ones);
     for (int64_t i = 0; i < m * n; i++)
-      cr_assert_eq(integer_at(c, i), 8 * k);
+      EXPECT_EQ(integer_at(c, i), 8 * k);
   }
   RELEASE(ones, c);
 }

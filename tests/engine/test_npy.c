@@ -40,7 +40,8 @@ Test(npy, bytes_are_those_of_numpy) {
   EXPECT_OK(bam_npy_write(fixture_context(), "x", x));
   size_t bytes;
   unsigned char *data = scratch_read("x", &bytes);
-  cr_assert(bytes == sizeof numpy - 1 && memcmp(data, numpy, bytes) == 0);
+  EXPECT_EQ(bytes, sizeof numpy - 1);
+  EXPECT_EQ(memcmp(data, numpy, bytes), 0);
   free(data);
   bam_tensor_release(x);
 }
@@ -81,7 +82,7 @@ Test(npy, scalar_bool_of_numpy) {
   bam_tensor *x = load("x");
   expect_dtype(x, BAM_BOOL);
   expect_shape(x, SCALAR);
-  cr_assert_eq(integer_at(x, 0), 1);
+  EXPECT_EQ(integer_at(x, 0), 1);
   bam_tensor_release(x);
 }
 
@@ -102,7 +103,7 @@ Test(npy, every_dtype_and_shape_comes_back) {
     expect_dtype(again, x->dtype);
     expect_shape(again, x->shape);
     for (int64_t k = 0; k < bam_tensor_count(x); k++)
-      cr_assert_eq(value_at(x, k), value_at(again, k));
+      EXPECT_EQ(value_at(x, k), value_at(again, k));
     RELEASE(wide, x, strided, again);
   }
 }

@@ -18,7 +18,7 @@ static void check_block(uint32_t counter, uint64_t key, const uint32_t *want) {
   uint32_t c[4] = { counter, counter, counter, counter };
   philox(c, key);
   for (int i = 0; i < 4; i++)
-    cr_assert_eq(c[i], want[i]);
+    EXPECT_EQ(c[i], want[i]);
 }
 
 /* The known answers that come with the authors' Random123 library. */
@@ -30,7 +30,7 @@ Test(random_numbers, known_answers) {
   philox(pi, 0x299f31d0a4093822);
   uint32_t want[4] = { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 };
   for (int i = 0; i < 4; i++)
-    cr_assert_eq(pi[i], want[i]);
+    EXPECT_EQ(pi[i], want[i]);
 }
 
 /* Element i of a tensor is word i % 4 (or half i % 2) of block counter + i / 4 (or i / 2). */
@@ -39,16 +39,16 @@ Test(random_numbers, tensors_hold_the_blocks) {
   bam_context_set_seed(context, 0x123456789abcdef0);
   bam_tensor *x = empty_tensor(BAM_F32, SHAPE(150)), *y = empty_tensor(BAM_I64, SHAPE(75));
   EXPECT_OK(bam_random_uniform(x, 0, 1));
-  cr_assert_eq(context->random_counter, 38);
+  EXPECT_EQ(context->random_counter, 38);
   EXPECT_OK(bam_random_integers(y, INT64_MIN, INT64_MAX));
-  cr_assert_eq(context->random_counter, 38 + 38);
+  EXPECT_EQ(context->random_counter, 38 + 38);
   for (uint32_t i = 0; i < 150; i++) {
     uint32_t c[4] = { i / 4, 0, 0, 0 }, d[4] = { 38 + i / 4, 0, 0, 0 };
     philox(c, context->seed);
     philox(d, context->seed);
-    cr_assert_eq(value_at(x, i), (double)(c[i % 4] >> 8) / 16777216);
+    EXPECT_EQ(value_at(x, i), (double)(c[i % 4] >> 8) / 16777216);
     if (i % 2 == 0)
-      cr_assert_eq((uint64_t)integer_at(y, i / 2), d[i % 4] | (uint64_t)d[i % 4 + 1] << 32);
+      EXPECT_EQ((uint64_t)integer_at(y, i / 2), d[i % 4] | (uint64_t)d[i % 4 + 1] << 32);
   }
   RELEASE(x, y);
 }
@@ -70,11 +70,11 @@ Test(random_numbers, threads_do_not_matter) {
     bam_context_set_threads(context, 1);
     EXPECT_OK(fillers[i](x));
     bam_random_state after = bam_random_get_state(context);
-    cr_assert(after.counter > state.counter);
+    EXPECT_COMPARE(after.counter, >, state.counter);
     bam_random_set_state(context, state);
     bam_context_set_threads(context, 3);
     EXPECT_OK(fillers[i](y));
-    cr_assert_eq(bam_random_get_state(context).counter, after.counter);
+    EXPECT_EQ(bam_random_get_state(context).counter, after.counter);
     expect_equal(x, y, 0);
     RELEASE(x, y);
   }
@@ -101,7 +101,7 @@ Test(random_numbers, calls_continue) {
   int equal = 0;
   for (int i = 0; i < 8; i++)
     equal += value_at(x, i) == value_at(y, i);
-  cr_assert_eq(equal, 0);
+  EXPECT_EQ(equal, 0);
   RELEASE(x, y);
 }
 
@@ -155,9 +155,11 @@ Test(random_numbers, bounds) {
   int count[5] = { 0 };
   for (int i = 0; i < 1000; i++) {
     int64_t v = integer_at(x, i);
-    cr_assert(v >= -2 && v <= 2);
+    EXPECT_COMPARE(v, >=, -2);
+    EXPECT_COMPARE(v, <=, 2);
     count[v + 2]++;
-    cr_assert(value_at(y, i) >= 1 && value_at(y, i) < 1.0000001);
+    EXPECT_COMPARE(value_at(y, i), >=, 1);
+    EXPECT_COMPARE(value_at(y, i), <, 1.0000001);
   }
   for (int v = 0; v < 5; v++)
     cr_assert(count[v] > 130, "%d occurs %d times", v - 2, count[v]);
@@ -181,24 +183,26 @@ Test(random_numbers, permutation) {
   EXPECT_OK(bam_random_permutation(x));
   for (int i = 0; i < 500; i++) {
     int64_t v = integer_at(x, i);
-    cr_assert(v >= 1 && v <= 500 && !seen[v]);
+    EXPECT_COMPARE(v, >=, 1);
+    EXPECT_COMPARE(v, <=, 500);
+    cr_assert(!seen[v]);
     seen[v] = true;
     at_home += v == i + 1;
   }
-  cr_assert(at_home < 10); /* 1 on average */
+  EXPECT_COMPARE(at_home, <, 10); /* 1 on average */
   EXPECT_OK(bam_random_permutation(one));
   EXPECT_OK(bam_random_permutation(none));
-  cr_assert_eq(integer_at(one, 0), 1);
+  EXPECT_EQ(integer_at(one, 0), 1);
   RELEASE(x, one, none);
 }
 
 Test(random_numbers, half_precision_and_empty) {
   bam_tensor *x = empty_tensor(BAM_BF16, SHAPE(64)), *none = empty_tensor(BAM_F32, SHAPE(3, 0));
   EXPECT_OK(bam_random_normal(x, 0, 1));
-  cr_assert(value_at(x, 0) != value_at(x, 1));
+  EXPECT_COMPARE(value_at(x, 0), !=, value_at(x, 1));
   uint64_t counter = fixture_context()->random_counter;
   EXPECT_OK(bam_random_normal(none, 0, 1));
-  cr_assert_eq(fixture_context()->random_counter, counter);
+  EXPECT_EQ(fixture_context()->random_counter, counter);
   RELEASE(x, none);
 }
 
@@ -213,6 +217,6 @@ Test(random_numbers, errors) {
   EXPECT_ERROR(bam_random_integers(u, 0, 256), "does not fit u8");
   EXPECT_ERROR(bam_random_bernoulli(u, 1.5), "between 0 and 1");
   EXPECT_ERROR(bam_random_permutation(x), "1-dimensional");
-  cr_assert_eq(fixture_context()->random_counter, counter);
+  EXPECT_EQ(fixture_context()->random_counter, counter);
   RELEASE(x, u);
 }

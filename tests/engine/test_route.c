@@ -41,6 +41,7 @@ Test(route, values_f32) {
 }
 
 Test(route, values_f64) {
+  VALUES_TESTED(&bam_op_route);
   route_check_forms(BAM_F64, SHAPE(2, 3, 7, 5), 2, 6, 1e-12);
   route_check_forms(BAM_F64, SHAPE(37, 19), 3, 0, 1e-12);
   route_check_forms(BAM_F64, SHAPE(1, 4), 4, 1, 1e-12);
@@ -137,7 +138,7 @@ Test(route, mask_by_hand) {
   expect_values(out[LOSSES], VALUES(1, ln4 * ln4), 1e-14);
   expect_values(out[EXPERTS], VALUES(1, 1, 2), 0);
   double p = 0.75 * log(0.75), q = 0.25 * log(0.25);
-  cr_assert(is_close(-(p + q) / 2, entropy, 1e-14));
+  EXPECT_CLOSE(-(p + q) / 2, entropy, 1e-14);
   expect_values(out[STATISTICS], VALUES(0.5, 0.5, 0.5, 0.5, entropy, entropy), 1e-14);
   fixture_release(out, 4);
   bam_tensor_release(logits);
@@ -214,7 +215,7 @@ Test(route, mask_strided) {
   bam_tensor *dense = route_mask(plain, with);
   inputs[1] = make_strided(dense);
   bam_attr *attrs = route_attrs(with);
-  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_route, inputs, 2, attrs, out));
+  EXPECT_OK(fixture_apply(&bam_op_route, inputs, 2, attrs, out));
   route_run(plain, with, want);
   for (int i = 0; i < 4; i++)
     expect_equal(out[i], want[i], 0);
@@ -407,7 +408,7 @@ Test(route, accumulates) {
     if (time == 1)
       first = run1(&bam_op_clone, logits->grad);
     for (int64_t i = 0; i < 30; i++)
-      cr_assert(is_close(value_at(logits->grad, i), time * value_at(first, i), 1e-13));
+      EXPECT_CLOSE(value_at(logits->grad, i), time * value_at(first, i), 1e-13);
   }
   fixture_release(out, 4);
   RELEASE(logits, first, gates, losses, square, sum);
@@ -476,7 +477,7 @@ static void expect_contained(bam_tensor *const *got, bam_tensor *const *want, in
     if (i / width == bad)
       shown += isnan(value_at(got[GATES], i));
     else
-      cr_assert(value_at(got[GATES], i) == value_at(want[GATES], i));
+      EXPECT_EQ(value_at(got[GATES], i), value_at(want[GATES], i));
   cr_assert(shown > 0, "the NaN of a token has vanished from its gates");
 }
 

@@ -28,8 +28,8 @@ static bam_status save(const char *path, const bam_named_tensor *tensors, int64_
 static void expect_bytes(const char *path, const char *want, size_t n) {
   size_t bytes;
   unsigned char *data = scratch_read(path, &bytes);
-  cr_assert_eq(bytes, n);
-  cr_assert(memcmp(data, want, n) == 0);
+  EXPECT_EQ(bytes, n);
+  EXPECT_EQ(memcmp(data, want, n), 0);
   free(data);
 }
 
@@ -66,7 +66,7 @@ static void expect_aligned(const char *path) {
   size_t bytes;
   int64_t n;
   unsigned char *data = scratch_read(path, &bytes);
-  cr_assert(data[0] % 8 == 0);
+  EXPECT_EQ(data[0] % 8, 0);
   free(data);
   EXPECT_OK(bam_safetensors_open(fixture_context(), path, &file));
   const bam_safetensors_entry *entries = bam_safetensors_entries(file, &n);
@@ -97,7 +97,7 @@ Test(safetensors, every_dtype_and_shape_comes_back_aligned) {
     expect_dtype(x, want->dtype);
     expect_shape(x, want->shape);
     for (int64_t k = 0; k < bam_tensor_count(x); k++)
-      cr_assert_eq(value_at(x, k), value_at(want, k));
+      EXPECT_EQ(value_at(x, k), value_at(want, k));
     RELEASE(x, want);
   }
 }
@@ -110,7 +110,7 @@ Test(safetensors, entries_are_sorted_by_name) {
   EXPECT_OK(bam_safetensors_open(fixture_context(), "x", &file));
   int64_t n;
   const bam_safetensors_entry *entries = bam_safetensors_entries(file, &n);
-  cr_assert_eq(n, 4);
+  EXPECT_EQ(n, 4);
   cr_assert_str_eq(entries[0].name, "");
   cr_assert_str_eq(entries[1].name, "a");
   cr_assert_str_eq(entries[2].name, "a \"q\"\n\xc3\xa9");
@@ -128,10 +128,10 @@ Test(safetensors, metadata_come_back) {
   int64_t n;
   EXPECT_OK(bam_safetensors_open(fixture_context(), "x", &file));
   bam_safetensors_entries(file, &n);
-  cr_assert_eq(n, 0);
+  EXPECT_EQ(n, 0);
   cr_assert_eq(bam_safetensors_find(file, "x"), -1);
   const bam_metadata *got = bam_safetensors_metadata(file, &n);
-  cr_assert_eq(n, 3);
+  EXPECT_EQ(n, 3);
   cr_assert_str_eq(got[0].key, "format");
   cr_assert_str_eq(got[0].value, "np");
   cr_assert_str_eq(got[1].key, "step");
@@ -165,7 +165,7 @@ Test(safetensors, what_cannot_be_written_is_named) {
   EXPECT_ERROR(bam_safetensors_write(fixture_context(), "x", NULL, 0, &bad, 1),
                "metadata \"k\" is not UTF-8 text");
   EXPECT_ERROR(save("no/x", &(bam_named_tensor){ "a", x }, 1), "cannot write \"no/x\"");
-  cr_assert_eq(scratch_count(), 0);
+  EXPECT_EQ(scratch_count(), 0);
   RELEASE(x, y);
 }
 
@@ -177,8 +177,8 @@ Test(safetensors, unaligned_tensors_are_read) {
                       "\"b\":{\"dtype\":\"I32\",\"shape\":[],\"data_offsets\":[1,5]}}   \t\n",
                       5);
   bam_tensor *b = load("x", "b");
-  cr_assert_eq(integer_at(b, 0), 0x04030201);
-  cr_assert((uintptr_t)bam_tensor_data(b) % 4 == 0);
+  EXPECT_EQ(integer_at(b, 0), 0x04030201);
+  EXPECT_EQ((uintptr_t)bam_tensor_data(b) % 4, 0);
   bam_tensor_release(b);
 }
 
@@ -302,7 +302,7 @@ Test(safetensors, escaped_names) {
   EXPECT_OK(bam_safetensors_open(fixture_context(), "x", &file));
   cr_assert_eq(bam_safetensors_find(file, "a\n"), 0);
   const bam_metadata *metadata = bam_safetensors_metadata(file, &n);
-  cr_assert_eq(n, 1);
+  EXPECT_EQ(n, 1);
   cr_assert_str_eq(metadata->key, "\xc3\xa9");
   cr_assert_str_eq(metadata->value, "\xf0\x9f\x98\x80");
   bam_safetensors_close(file);
@@ -343,7 +343,8 @@ Test(safetensors, too_many_tensors_are_refused_before_memory_is_taken) {
   int64_t requests = memory->requests;
   EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file),
                "\"x\": its header describes 1000001 tensors, and 1000000 are the limit");
-  cr_assert_leq(memory->requests - requests, 4); /* the handle, the input, its path, the header */
+  EXPECT_COMPARE(memory->requests - requests, <=,
+                 4); /* the handle, the input, its path, the header */
   make_many("x", BAM_SAFETENSORS_MAX_ENTRIES + 1, true);
   EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file),
                "its header describes 1000001 strings of metadata, and 1000000 are the limit");
@@ -376,12 +377,12 @@ Test(safetensors, every_failing_allocation_is_an_error) {
     memory->fail_at = memory->requests + ++failed;
     status = save_and_load(x);
     cr_assert(status == BAM_OK || status == BAM_ERROR_MEMORY);
-    cr_assert_eq(memory->live_objects, live);
-    cr_assert_eq(memory->live_bytes, bytes);
-    cr_assert_eq(scratch_count(), 1);
+    EXPECT_EQ(memory->live_objects, live);
+    EXPECT_EQ(memory->live_bytes, bytes);
+    EXPECT_EQ(scratch_count(), 1);
   } while (memory->requests >= memory->fail_at); /* until there was none to fail */
   memory->fail_at = 0;
-  cr_assert_eq(status, BAM_OK);
-  cr_assert_gt(failed, 5);
+  EXPECT_EQ(status, BAM_OK);
+  EXPECT_COMPARE(failed, >, 5);
   RELEASE(whole, x);
 }

@@ -49,17 +49,18 @@ static void check_order(bam_tensor *x, int d, int64_t k, bool descending,
     if (rank >= k)
       continue;
     cr_assert(same(value_at(outputs[0], to), value_at(x, i)));
-    cr_assert_eq(integer_at(outputs[1], to), j + 1);
+    EXPECT_EQ(integer_at(outputs[1], to), j + 1);
   }
 }
 
 static void check_sort(bam_tensor *x, int d) {
+  VALUES_TESTED(&bam_op_sort);
   for (int descending = 0; descending < 2; descending++) {
     bam_tensor *outputs[2];
     bam_attr *attrs = make_attrs(&bam_op_sort);
     set_integer(&bam_op_sort, attrs, "dim", d);
     set_integer(&bam_op_sort, attrs, "descending", descending);
-    EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_sort, &x, 1, attrs, outputs));
+    EXPECT_OK(fixture_apply(&bam_op_sort, &x, 1, attrs, outputs));
     check_order(x, d, x->shape.size[d], descending, outputs);
     fixture_release(outputs, 2);
     free(attrs);
@@ -67,13 +68,14 @@ static void check_sort(bam_tensor *x, int d) {
 }
 
 static void check_topk(bam_tensor *x, int d, int64_t k) {
+  VALUES_TESTED(&bam_op_topk);
   for (int largest = 0; largest < 2; largest++) {
     bam_tensor *outputs[2];
     bam_attr *attrs = make_attrs(&bam_op_topk);
     set_integer(&bam_op_topk, attrs, "k", k);
     set_integer(&bam_op_topk, attrs, "dim", d - x->shape.ndim);
     set_integer(&bam_op_topk, attrs, "largest", largest);
-    EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_topk, &x, 1, attrs, outputs));
+    EXPECT_OK(fixture_apply(&bam_op_topk, &x, 1, attrs, outputs));
     check_order(x, d, k, largest, outputs);
     fixture_release(outputs, 2);
     free(attrs);
@@ -118,10 +120,10 @@ Test(sort, empty_and_zero_dimensional) {
              *one = make_values(BAM_F32, SCALAR, VALUES(3));
   bam_tensor *a[2], *b[2], *c[2];
   bam_attr *attrs = make_attrs(&bam_op_topk);
-  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_sort, &none, 1, NULL, a));
-  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_sort, &one, 1, NULL, b));
+  EXPECT_OK(fixture_apply(&bam_op_sort, &none, 1, NULL, a));
+  EXPECT_OK(fixture_apply(&bam_op_sort, &one, 1, NULL, b));
   set_integer(&bam_op_topk, attrs, "k", 0);
-  EXPECT_OK(bam_op_apply(fixture_context(), &bam_op_topk, &none, 1, attrs, c));
+  EXPECT_OK(fixture_apply(&bam_op_topk, &none, 1, attrs, c));
   expect_shape(a[0], SHAPE(2, 0));
   expect_values(b[1], VALUES(1), 0);
   expect_shape(c[1], SHAPE(2, 0));

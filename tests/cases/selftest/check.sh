@@ -13,7 +13,12 @@ expect() {
 
 expect 'right/*' '1 passed, 0 failed' 0
 expect 'wrong/fails' 'wrong/fails: FAILED tests/cases/selftest/wrong.c:10: on purpose' 1
+expect 'wrong/unequal' '1 + 1 is 2, want == 3' 1
+expect 'wrong/apart' '1.5 is 1.5, want 2' 1
+expect 'wrong/order' '2.5 is 2.5, want < 2' 1
+expect 'wrong/words' '"words" is not in "some text"' 1
 expect 'wrong/leaks' 'objects were not released' 1
+expect 'wrong/names_only' 'names tanh in VALUES_TESTED and does not apply it' 1
 expect 'wrong/@(fails|leaks)' '0 passed, 2 failed' 1
 expect 'wrong/crashes' 'wrong/crashes: CRASHED' 1
 exit $status
