@@ -132,18 +132,11 @@ static void get_grad(lua_State *L, bam_tensor *x) {
 static const struct property {
   const char *name;
   void (*get)(lua_State *L, bam_tensor *x);
-  const char *help;
 } properties[] = {
-  { "device", get_device, "Where the tensor lives: \"cpu\", \"cuda:0\", ..." },
-  { "dtype", get_dtype, "The element type: \"f32\", \"i64\", ..." },
-  { "grad", get_grad,
-    "The gradient that backward collected, or nil. Assign a tensor or nil to set it." },
-  { "is_leaf", get_is_leaf, "Was it made directly, not by a recorded op?" },
-  { "ndim", get_ndim, "The number of dimensions." },
-  { "requires_grad", get_requires_grad,
-    "Does backward compute a gradient for it? May be assigned." },
-  { "shape", get_shape, "The sizes, as a list." },
-  { "strides", get_stride, "Elements between neighbours, per dimension." },
+  { "device", get_device },   { "dtype", get_dtype },
+  { "grad", get_grad },       { "is_leaf", get_is_leaf },
+  { "ndim", get_ndim },       { "requires_grad", get_requires_grad },
+  { "shape", get_shape },     { "strides", get_stride },
 };
 #define N_PROPERTIES (sizeof properties / sizeof properties[0])
 
@@ -212,7 +205,15 @@ static int tensor_newindex(lua_State *L) {
 BIND_DOC(tensor_class, "tensor",
          "An n-dimensional array: a view of reference-counted storage on a device. Operators work element by\n"
          "element and broadcast; x[i] and x[{ 2, { 1, 3 } }] are views, x[mask] and x[positions] copies, #x is\n"
-         "the first size. Every op of bam that takes a tensor first is also a method: x:sum(2) is bam.sum(x, 2).");
+         "the first size. Every op of bam that takes a tensor first is also a method: x:sum(2) is bam.sum(x, 2).\n"
+         "@field shape integer[] sizes of the dimensions\n"
+         "@field strides integer[] elements between neighbors, by dimension\n"
+         "@field dtype dtype element type\n"
+         "@field device device where its storage is\n"
+         "@field ndim integer number of dimensions\n"
+         "@field requires_grad boolean does backward compute its gradient? May be assigned\n"
+         "@field grad tensor? gradient that backward collected, or nil. May be assigned a tensor or nil\n"
+         "@field is_leaf boolean was it made directly, not by a recorded op?");
 
 BIND_DOC(tensor_item, "x:item()",
          "The only element, as a number or boolean. An error if there are more.\n"

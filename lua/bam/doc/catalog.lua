@@ -26,7 +26,8 @@ function M.is_class(value)
 end
 
 --- What an object that is called like a function says about itself: the result of its metamethod __doc, a comment
---- { text, params, returns, fields } and the names of its parameters. Nil of everything else.
+--- { text, params, returns, fields } and the names of its parameters. The comment may have `options`: the name of their
+--- class, their names in order, and their rules as check.options takes them. Nil of everything else.
 ---@param value any
 ---@return table? comment
 ---@return string[]? parameters

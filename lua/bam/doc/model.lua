@@ -119,7 +119,9 @@ local function add_module(state, page, path)
   local metatable = debug.getmetatable(item.value)
   local call = metatable and rawget(metatable, "__call")
   if type(call) == "function" then
-    table.insert(page.functions, function_entry(path, path, call))
+    local entry = function_entry(path, path, call)
+    entry.value = item.value -- the module is called, not its metamethod
+    table.insert(page.functions, entry)
   end
   local paths = {}
   for _, other in pairs(state.by_path) do

@@ -11,8 +11,8 @@ end
 
 return definition.define_builtin {
   name = "AdamW",
-  doc = "Adam with decoupled weight decay. The bias of a parameter's moments is corrected by the number of\n"
-    .. "steps in which it was trained.",
+  doc = "Adam with decoupled weight decay. The bias correction of a parameter's moments uses the number of steps\n"
+    .. "in which it was trained.",
   options = {
     lr = { "rate", 1e-3, doc = "opt:step(lr) overrides it" },
     betas = { "list", { 0.9, 0.95 }, doc = "decay rates of the first and the second moment" },

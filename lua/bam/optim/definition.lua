@@ -262,17 +262,13 @@ end
 ---@return table comment
 ---@return string[] parameters
 function metatable:__doc()
-  local text = {}
-  for line in string.gmatch(self.doc .. "\n", "(.-)\n") do text[#text + 1] = line end
-  text[#text + 1] = ""
-  for _, name in ipairs(check.sorted_names(self.spec)) do
-    local rule = self.spec[name]
-    local meaning = rule.doc and string.format(": %s", rule.doc) or ""
-    text[#text + 1] = string.format("  %s%s", show_option(name, rule), meaning)
-  end
-  return { text = text, fields = {}, returns = { { type = "table", text = "optimizer" } },
-           params = { { name = "params", type = "table", text = "a module, a list of tensors, or of groups" },
-                      { name = "options", type = "table", text = "see above", optional = true } } },
+  local text, class = {}, string.format("optim.%sOptions", self.name)
+  for line in self.doc:gmatch "[^\n]+" do text[#text + 1] = line end
+  if #text == 0 then text[1] = "An optimizer made by bam.optim.define." end
+  return { text = text, fields = {}, returns = { { type = "bam.optim.Optimizer", text = "" } },
+           options = { class = class, names = check.sorted_names(self.spec), rules = self.spec },
+           params = { { name = "params", type = "table", text = "a module, or a list of tensors or groups" },
+                      { name = "options", type = class, text = "", optional = true } } },
          { "params", "options" }
 end
 

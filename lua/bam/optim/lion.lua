@@ -12,11 +12,11 @@ end
 return definition.define_builtin {
   name = "Lion",
   doc = "The sign of an interpolation of momentum and gradient, with decoupled weight decay. It keeps half the\n"
-    .. "state of AdamW. The paper's learning rates are 3 to 10 times smaller than AdamW's, and its weight decay as\n"
-    .. "many times larger.",
+    .. "state of AdamW. The paper uses learning rates 3 to 10 times smaller than for AdamW, and weight decay larger\n"
+    .. "by the same factor.",
   options = {
     lr = { "rate", 1e-4, doc = "opt:step(lr) overrides it" },
-    betas = { "list", { 0.9, 0.99 }, doc = "of the interpolation, and of the momentum" },
+    betas = { "list", { 0.9, 0.99 }, doc = "coefficients of the interpolation and of the momentum" },
     weight_decay = { "rate", 0 },
   },
   state = { "m" },

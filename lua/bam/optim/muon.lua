@@ -79,25 +79,25 @@ end
 
 return definition.define_builtin {
   name = "Muon",
-  doc = "Momentum orthogonalized by Newton-Schulz iterations. It is for the matrices of hidden layers; AdamW updates\n"
+  doc = "Momentum orthogonalized by Newton-Schulz iterations. It updates the matrices of hidden layers; AdamW updates\n"
     .. "embeddings, head, routers, norms and biases. With adjust_lr = \"match_rms_adamw\" learning rates and weight\n"
-    .. "decay are as for AdamW; with \"original\" they are larger: give AdamW its own, adamw = { lr_scale = 0.1 }.\n"
-    .. "Matrices that a layer stacks in one parameter (queries, keys, values; gate and up; experts) count apart: see\n"
-    .. "bam.nn.matrices.",
+    .. "decay are those of AdamW; with \"original\" they are larger: give AdamW its own, adamw = { lr_scale = 0.1 }.\n"
+    .. "Matrices that a layer stacks in one parameter (queries, keys, values; gate and up; experts) are separate: a\n"
+    .. "layer of your own lists them in a method matrices(x, key).",
   options = {
     lr = { "rate", 1e-3, doc = "opt:step(lr) overrides it" },
     momentum = { "fraction", 0.95 },
     nesterov = { "boolean", true },
     weight_decay = { "rate", 0.1 },
     ns_steps = { "size", 5, doc = "Newton-Schulz iterations" },
-    ns_coefficients = { "list", { 3.4445, -4.7750, 2.0315 }, doc = "of X, XXᵀX and (XXᵀ)²X in an iteration" },
-    eps = { "positive", 1e-7, doc = "the least norm of a momentum that is divided by" },
+    ns_coefficients = { "list", { 3.4445, -4.7750, 2.0315 }, doc = "coefficients of X, XXᵀX and (XXᵀ)²X per step" },
+    eps = { "positive", 1e-7, doc = "lower bound of the norm that the momentum is divided by" },
     adjust_lr = { "string", "match_rms_adamw",
-                  doc = "what an update is scaled by: 0.2 sqrt(max(rows, columns)), which gives it AdamW's size, "
-                    .. 'or "original": sqrt(max(1, rows / columns))' },
+                  doc = "factor of an update: 0.2 sqrt(max(rows, columns)), which gives it the size of AdamW's; "
+                    .. 'with "original" sqrt(max(1, rows / columns))' },
     use_muon = { "any", optional = true,
-                 doc = "function(name, tensor, module), or true or false in a group: is this parameter Muon's? Vectors "
-                   .. "never are" },
+                 doc = "function(name, tensor, module), or true or false in a group: does Muon update this parameter? "
+                   .. "Vectors are never updated by it" },
   },
   state = { "momentum" },
   check = check_options,

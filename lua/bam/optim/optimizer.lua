@@ -1,5 +1,4 @@
---- What all optimizers share: step, zero_grad, clip, state, load_state. What an optimizer does with a parameter is
---- in its definition (definition.lua).
+--- An optimizer of parameters. What it does to a parameter is in its definition, see bam.optim.define.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local flat = require "bam.optim.flat"
@@ -33,11 +32,10 @@ local function clip_factor(norm, max_norm)
   return ops.where(ops.isfinite(norm), factor, 0)
 end
 
---- Update the parameters from their gradients, which stay as they are. Frozen parameters, their
---- state included, are left alone. If clip was called since the last step, its factor is applied.
---- Does not wait for the device, unless the update is written in Lua. Ctrl-C comes before or after a step, not in
---- the middle of one. When a step fails, nothing has changed.
----@param lr? number default: the lr the optimizer was made with
+--- Update the parameters from their gradients. Frozen parameters and their state are left alone. The factor of the
+--- last clip is applied if it was called since the previous step. Does not wait for the device, unless the update
+--- is written in Lua. Ctrl-C acts before or after a step. A failed step changes nothing.
+---@param lr? number the lr the optimizer was made with by default
 function Optimizer:step(lr)
   lr = lr == nil and self.lr or check.value(string.format("%s:step: lr", self.kind), lr, "rate")
   refresh(self)
@@ -50,7 +48,7 @@ function Optimizer:step(lr)
   forget_clip(self)
 end
 
---- Set all gradients to 0. They stay tensors: p.grad is a view of the optimizer's buffer.
+--- Set all gradients to 0. They remain tensors: p.grad is a view of the optimizer's buffer.
 function Optimizer:zero_grad()
   refresh(self)
   for _, bucket in ipairs(self._buckets) do core.zero { bucket.grad } end
@@ -59,12 +57,11 @@ end
 
 local clip_spec = { wait = { "boolean", true } }
 
---- Measure the norm of all gradients together, and make the next step scale them so that it is at
---- most `max_norm`. The gradients themselves do not change. The factor is computed on the device and
---- stays there; with { wait = false } the norm does too, and a step after a norm that was not finite
---- changes nothing.
+--- Measure the norm of all gradients together, and scale them in the next step so that it is at most `max_norm`.
+--- The gradients themselves do not change. The factor stays on the device. With wait = false the norm does too, and
+--- a step after a norm that is not finite changes nothing.
 ---@param max_norm number math.huge only measures
----@param options? { wait: boolean }
+---@param options? { wait?: boolean } wait is true by default
 ---@return number norm before clipping; without waiting, a tensor
 function Optimizer:clip(max_norm, options)
   local what = string.format("%s:clip", self.kind)
@@ -89,9 +86,9 @@ function Optimizer:clip(max_norm, options)
   return number
 end
 
---- What bam.save needs to continue to the bit: the number of steps and the state of each parameter, by its name:
---- "m.embed.weight"; and, where an update depends on it, in how many steps each was trained. They are the live
---- tensors: clone what must not change with them.
+--- All that is needed to resume to the bit, for bam.save: the number of steps, and the state of each parameter
+--- under names such as "m.embed.weight", with its own number of steps if updates depend on it. They are the live
+--- tensors: clone them to keep their values.
 ---@return table<string, tensor>
 function Optimizer:state()
   local t = {}
@@ -99,16 +96,15 @@ function Optimizer:state()
   return t
 end
 
---- Overwrite the state and the numbers of steps by those of a saved one. Names and shapes are checked
---- before anything changes. In what an older version saved, without the steps of each parameter,
---- all were trained in every step.
+--- Load a saved state. Names and shapes are checked before anything changes. A state of an older version, without
+--- the steps of each parameter, counts all steps for all of them.
 ---@param values table<string, tensor>
----@param options? { strict: boolean } with { strict = false } names on one side only are left alone
+---@param options? { strict?: boolean } strict = false ignores names that only one side has
 ---@return string[] missing
 ---@return string[] unexpected
 function Optimizer:load_state(values, options) return saved.load(self, values, options) end
 
---- The names of the parameters that are trained now, in a fixed order: all but the frozen ones.
+--- The names of the parameters that are trained at present, in a fixed order: all but the frozen ones.
 ---@return string[]
 function Optimizer:trained()
   local names = {}
@@ -120,8 +116,8 @@ function Optimizer:trained()
   return names
 end
 
---- Everything that a step changes: `tensors`, the buffers of parameters and state, and `parameters`, the set of the
---- tensors that live in them.
+--- Everything that a step changes: the buffers of parameters and state, and the set of the tensors that live in
+--- them.
 ---@return tensor[] tensors
 ---@return table<tensor, true> parameters
 function Optimizer:buffers()
@@ -137,7 +133,7 @@ function Optimizer:buffers()
   return tensors, parameters
 end
 
---- How many steps were done, in all and of each parameter, as a function that brings these numbers back.
+--- Note the numbers of steps, in total and of each parameter. The result is a function that restores them.
 ---@return fun()
 function Optimizer:remember_steps()
   local all, own = self.steps, {}

@@ -17,7 +17,7 @@ end
 
 return definition.define_builtin {
   name = "SGD",
-  doc = "Gradient descent with momentum, as PyTorch has it.",
+  doc = "Stochastic gradient descent with momentum, as in PyTorch.",
   options = {
     lr = { "rate", 1e-2, doc = "opt:step(lr) overrides it" },
     momentum = { "fraction", 0 },

@@ -115,21 +115,16 @@ function Kind:__tostring() return string.format("schedule %s", self.name) end
 ---@return table comment
 ---@return string[] parameters
 function Kind:__doc()
-  local fields, text = {}, {}
-  for line in string.gmatch(self.doc .. "\n", "(.-)\n") do text[#text + 1] = line end
-  text[#text + 1] = ""
-  for i, name in ipairs(self.order) do
-    local rule = self.options[name]
-    local default = rule[2] ~= nil and string.format(" = %s", show(rule[2])) or ""
-    local meaning = rule.doc and string.format(": %s", rule.doc) or ""
-    fields[i] = string.format("  %s%s (%s)%s", name, default, check.kind_text(rule[1]), meaning)
-  end
-  return { text = table.move(fields, 1, #fields, #text + 1, text), fields = {},
-           params = { { name = "options", type = self.single and "number|table" or "table", text = "see above" } },
+  local text, class = {}, string.format("schedule.%sOptions", self.name)
+  for line in self.doc:gmatch "[^\n]+" do text[#text + 1] = line end
+  if #text == 0 then text[1] = "A kind of schedule made by bam.schedule.define." end
+  local kind = self.single and string.format("%s|number", class) or class
+  return { text = text, fields = {}, options = { class = class, names = self.order, rules = self.options },
+           params = { { name = "options", type = kind, text = "" } },
            returns = { { type = "schedule", text = "" } } }, { "options" }
 end
 
-local WARMUP = { "rate", 0, doc = "a linear rise to the full value: a share of the run if below 1, else steps" }
+local WARMUP = { "rate", 0, doc = "a linear rise to the full value: a share of the run if below 1, otherwise steps" }
 
 -- The names of the options in the order in which they are shown.
 local function order_of(options)
@@ -147,15 +142,21 @@ local kind_spec = { name = { "string" }, doc = { "string", "" }, options = { "ta
 
 ---@class schedule.Definition
 ---@field name string for messages and printing
----@field doc? string what help() prints
----@field options table { name = { kind, default, doc = "..." } }, as for bam.optim.define; `warmup` is added
----@field value fun(o: table, progress: number, step: integer, total: integer): number the value after the warm-up;
+---@field doc? string text for help()
+---@field options table { name = { kind, default, doc = "..." } }, as in bam.optim.define; `warmup` is added
+---@field value fun(o: table, progress: number, step: integer, total: integer): number value after the warm-up;
 --- progress is 0 at the end of the warm-up, which rises to that value, and 1 at the last step
----@field check? fun(what: string, o: table) raises an error if options do not go together
----@field single? string the option that a number in place of the table of options stands for
+---@field check? fun(what: string, o: table) raises an error if options contradict each other
+---@field single? string the option that a number in place of the options sets
 
---- Defines a kind of schedule. The result makes schedules: local lr = Mine { peak = 1e-3, warmup = 0.03 }. In the
---- fingerprint of a phase a schedule counts by its values at all steps.
+--- Define a kind of schedule. The result makes schedules. In the fingerprint of a phase a schedule counts by its
+--- values at all steps.
+---
+---   local step_down = bam.schedule.define {
+---     name = "step_down", options = { high = { "number" }, low = { "number" } },
+---     value = function(o, progress) return progress < 0.5 and o.high or o.low end,
+---   }
+---   local lr = step_down { high = 1e-3, low = 1e-4, warmup = 0.03 }
 ---@param what schedule.Definition
 ---@return table kind
 function M.define(what)
@@ -203,9 +204,9 @@ local DECAYS = {
 M.wsd = M.define {
   name = "wsd",
   doc = "Warm-up, stable, decay: constant at `peak` up to the last part of the run, then down to `floor` * `peak`.",
-  options = { peak = { "number" }, decay = { "rate", 0.2, doc = "a share of the run if below 1, else steps" },
+  options = { peak = { "number" }, decay = { "rate", 0.2, doc = "length of the decay: a share of the run if below 1, otherwise steps" },
               floor = { "share", 0, doc = "a share of the peak" },
-              shape = { "string", "linear", doc = 'of the decay: "linear", "sqrt" or "cosine"' } },
+              shape = { "string", "linear", doc = '"linear", "sqrt" or "cosine"' } },
   check = function(what, o)
     check_steps(what, "decay", o.decay)
     if not DECAYS[o.shape] then
