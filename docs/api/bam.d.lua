@@ -154,7 +154,7 @@
 ---@class schedule.wsdOptions
 ---@field peak number
 ---@field warmup? number a linear rise to the full value: a share of the run if below 1, otherwise steps; 0 by default
----@field decay? number length of the decay: a share of the run if below 1, otherwise steps; 0.2 by default
+---@field decay? number its length: a share of the run if below 1, otherwise steps; 0.2 by default
 ---@field floor? number a share of the peak; 0 by default
 ---@field shape? string "linear", "sqrt" or "cosine"; "linear" by default
 
@@ -627,6 +627,16 @@ function bam_nn_RoutedFFN:matrices(x, key) end
 --- bam.mix, nn.RoutedFFN and nn.MixtureOfAttention take a class or a function that makes the router, and call it
 --- with the options of nn.Router. The parameters of a router that is a module are trained and saved.
 ---
+--- A router that is a module may have a method after_step, called after every optimizer step (not after a skipped
+--- one), without autograd:
+---
+---   router:after_step(statistics)
+---     statistics   { load, gate, entropy }: lists with a number per expert, those of `record` averaged over the whole
+---                  batch of the step; nil if the router returns no statistics
+---
+--- It changes tensors in the router's fields in place, for example a bias that balances the load:
+--- self.bias:add_(...). It is also called while the router's parameters are frozen.
+---
 --- In bam.train the code of a router, with the globals, modules and tables that it uses, is part of the phase's
 --- fingerprint. State that a router keeps between steps must be tensors in its fields, changed only while its field
 --- `training` is true: checkpoints contain these. Caches belong in fields whose names start with "_".
@@ -731,6 +741,11 @@ function schedule:scaled(factor) end
 ---@class bam.models.Model : bam.nn.Module
 ---@overload fun(d: bam.Description, options?: { dtype?: "f32"|"f64", std?: number }): bam.models.Model
 local bam_models_Model = {}
+
+--- Tell the routers that have a method after_step that the optimizer has taken a step; see nn.Router. bam.train and
+--- bam.loop.step do this; a loop of your own does it after opt:step().
+---@param routing table[] as in the records of bam.loop: { layer, module, load, gate, entropy }
+function bam_models_Model:after_step(routing) end
 
 --- Count the parameters: all, and those that are active for one token.
 ---@return integer total
