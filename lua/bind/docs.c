@@ -101,9 +101,9 @@ static void push_op(lua_State *L, const bam_op *op) {
 }
 
 BIND_DOC(docs_collect, "docs()",
-         "Everything that is documented in C. `functions` has the texts of bam.core: a call such as \"glob(pattern)\" in\n"
-         "the first line, then help with @param and @return lines of LuaCATS. `types` has lists of such texts by type,\n"
-         "`ops` a record per op, in the order of engine/ops/list.h.\n"
+         "Everything that is documented in C. `functions` has the texts of bam.core: a call such as\n"
+         "\"glob(pattern)\" in the first line, then help with @param and @return lines of LuaCATS. `types` has\n"
+         "lists of such texts by type, `ops` a record per op, in the order of engine/ops/list.h.\n"
          "@return { functions: string[], types: table<string, string[]>, ops: table[] }");
 static int docs_collect(lua_State *L) {
   const bam_op *op;

@@ -204,7 +204,8 @@ local DECAYS = {
 M.wsd = M.define {
   name = "wsd",
   doc = "Warm-up, stable, decay: constant at `peak` up to the last part of the run, then down to `floor` * `peak`.",
-  options = { peak = { "number" }, decay = { "rate", 0.2, doc = "its length: a share of the run if below 1, otherwise steps" },
+  options = { peak = { "number" },
+              decay = { "rate", 0.2, doc = "its length: a share of the run if below 1, otherwise steps" },
               floor = { "share", 0, doc = "a share of the peak" },
               shape = { "string", "linear", doc = '"linear", "sqrt" or "cosine"' } },
   check = function(what, o)
