@@ -205,7 +205,7 @@ test("documented options are those that functions take", function()
 end)
 
 test("an option that is refused, and one that is not documented, are found", function()
-  local check = require "bam.check"
+  local check = require "bam.util.check"
   local function planted(given) check.options("planted", given, { real = { "any", optional = true } }) end
   local comment = comments.parse { "Do.", "@param given { wrong?: integer }" }
   local entry = { path = "planted", comment = comment, parameters = { "given" }, value = planted }

@@ -1,7 +1,7 @@
 -- Which options a function takes, compared with those that its documentation names. The function is called with an
 -- option that does not exist: it either asks check.options, whose list of names is then known, or refuses it by name.
 local bam = require "bam"
-local check = require "bam.check"
+local check = require "bam.util.check"
 local comments = require "bam.doc.comment"
 local native = require "bam.doc.native"
 local source = require "bam.doc.source"
