@@ -157,10 +157,43 @@ static void push_sorted(lua_State *L, int set) {
   }
 }
 
+/* Replaces the owner at the top by its member of that name; methods of userdata are found too. */
+static void step_into_member(lua_State *L, const char *name, size_t length) {
+  if (lua_isuserdata(L, -1) && push_metatable_table(L, "__methods")) lua_remove(L, -2);
+  step_into(L, name, length);
+}
+
+/* After an opening bracket: pushes how the function before it is called, or nil. */
+static void push_usage(lua_State *L, const char *text, const char *end) {
+  while (end > text && end[-1] == ' ') end--;
+  if (end == text || (end[-1] != '(' && end[-1] != '{')) {
+    lua_pushnil(L);
+    return;
+  }
+  do end--;
+  while (end > text && end[-1] == ' ');
+  const char *start = expression_start(text, end);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "bam.doc.usage");
+  lua_call(L, 1, 1);
+  lua_pushlstring(L, start, (size_t)(end - start));
+  const char *name = push_owner(L, start, end);
+  step_into_member(L, name, (size_t)(end - name));
+  lua_call(L, 2, 1);
+}
+
 int host_complete(lua_State *L) {
   size_t length;
   const char *text = luaL_checklstring(L, 1, &length);
   const char *end = text + length;
+  lua_settop(L, 1);
+  push_usage(L, text, end);
+  if (!lua_isnil(L, -1)) {
+    lua_newtable(L);
+    lua_pushinteger(L, 0);
+    lua_rotate(L, -3, 2);
+    return 3;
+  }
   const char *start = expression_start(text, end);
   lua_settop(L, 1);
   lua_newtable(L);
@@ -170,5 +203,6 @@ int host_complete(lua_State *L) {
   add_names(L, 2, &wanted);
   push_sorted(L, 2);
   lua_pushinteger(L, (lua_Integer)wanted.length);
-  return 2;
+  lua_pushnil(L);
+  return 3;
 }

@@ -103,7 +103,13 @@ static int insert_completion(lua_State *L) {
   struct bam_line_reader *reader = lua_touserdata(L, 1);
   lua_pushcfunction(L, reader->complete);
   lua_insert(L, 2);
-  lua_call(L, 1, 2);
+  lua_call(L, 1, 3);
+  if (lua_isstring(L, -1)) {
+    printf("\n%s\n", lua_tostring(L, -1));
+    reader->tab_result = CC_REDISPLAY;
+    return 0;
+  }
+  lua_pop(L, 1);
   size_t typed = (size_t)lua_tointeger(L, -1);
   lua_pop(L, 1);
   lua_Integer count = (lua_Integer)lua_rawlen(L, -1);

@@ -181,6 +181,14 @@ patiently("Ctrl-C stops what runs", function()
   expect.contains(got, "\n16", "a second Ctrl-C gets past pcall")
 end)
 
+patiently("usage", function()
+  local got = typed("bam.softmax(\t\3", "x = bam.ones(2)\n", "x:chunk(\t\3", "bam.nn.Linear(\t\3", "bam.optim.AdamW(\t\3")
+  expect.contains(got, { "\nbam.softmax(x, dim = -1)", "\nx:chunk(n, dim?)", "\nbam.nn.Linear(inputs, outputs, options?)",
+                         "\nbam.optim.AdamW(params, options?)" }, "Tab after a bracket")
+  got = typed("bam.nothing(\t\3", "print(\t\3", "(\t\3", "1 + 1\n")
+  expect.contains(got, "\n2", "without a function")
+end)
+
 patiently("completion", function()
   local got = typed("string.rev\t('abc')\n", "name = 'x'\n", "nam\t .. 'y'\n", "name:upp\t()\n")
   expect.contains(got, "cba", "fields, globals, methods")
