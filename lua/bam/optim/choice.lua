@@ -4,8 +4,10 @@
 local check = require "bam.util.check"
 local closure_hash = require "bam.model.fingerprint.closure_hash"
 local definition = require "bam.optim.definition"
+local groups = require "bam.optim.groups"
 local names = require "bam.model.params"
 local Router = require "bam.nn.moe.router"
+local rules = require "bam.optim.rules"
 
 local M = {}
 
@@ -30,13 +32,25 @@ local function split(value)
   return value[1], options
 end
 
+-- The options, checked: all but the learning rate, with defaults filled in.
+local function read_options(d, what, given)
+  local spec = {}
+  for name, rule in pairs(d.spec) do
+    if name ~= "lr" then spec[name] = rule end
+  end
+  local o = check.options(what, given, spec)
+  rules.check_options(d, what, o)
+  if o.groups then groups.check_patterns(what, o.groups, o, d) end
+  return o
+end
+
 --- Read the option.
 ---@param value any
 ---@return table choice
 function M.read(value)
   local chosen, given = split(value)
   local d = definition.find(WHAT, chosen)
-  return setmetatable({ definition = d, options = d:read_options(string.format("%s: %s", WHAT, d.name), given) },
+  return setmetatable({ definition = d, options = read_options(d, string.format("%s: %s", WHAT, d.name), given) },
                       metatable)
 end
 
@@ -74,7 +88,7 @@ end
 function M.code(d, hash)
   if d.is_builtin then return nil end
   local code = { elementwise = d.elementwise, rest = d.rest and d.rest.name, counts = d.counts }
-  for name, field in pairs(d.code) do code[name] = hash(field) end
+  for name, field in pairs(rules.code(d)) do code[name] = hash(field) end
   for name, hashed in pairs(d.rest and M.code(d.rest, hash) or {}) do code[string.format("rest.%s", name)] = hashed end
   return code
 end
@@ -107,8 +121,8 @@ end
 
 -- Numbers that an optimizer keeps for a parameter, and computes before it writes them.
 local function numbers_of(d, o, p)
-  local rule, options = d:rule_of(p, o)
-  local alike, others = rule:state_of(options, not rule.elementwise and p.tensor or nil)
+  local rule, options = rules.rule_of(d, p, o)
+  local alike, others = rules.state_of(rule, options, not rule.elementwise and p.tensor or nil)
   local count = p.tensor.count()
   local state = #alike * count
   for _, other in ipairs(others) do
@@ -116,7 +130,7 @@ local function numbers_of(d, o, p)
     for _, n in ipairs(other.shape) do size = size * n end
     state = state + size
   end
-  return state + (rule.code.update and count + state or 0)
+  return state + (rules.code(rule).update and count + state or 0)
 end
 
 --- Bytes for the state of a model's parameters, with the new values that an update written in Lua gives before they

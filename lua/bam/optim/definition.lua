@@ -1,15 +1,12 @@
 -- Definitions of optimizers and their registry: bam.optim.define, see optim/init.lua. A definition is called to make
 -- a live optimizer. It prints its options, and help() tells them with their meaning.
 local check = require "bam.util.check"
-local groups = require "bam.optim.groups"
 local optimizer = require "bam.optim.optimizer"
+local rules = require "bam.optim.rules"
 
 local M = {}
 
-local CODE = { "update", "kernel", "state", "accepts", "check" } -- what may be functions is kept in the field `code`
-
-local Definition = {} -- methods
-local metatable = { __name = "optimizer definition", __index = Definition }
+local metatable = { __name = "optimizer definition" }
 
 local registered = {} -- definitions by name, in lower case
 local builtin = {} -- names, in lower case, that a script cannot define again
@@ -48,99 +45,6 @@ local function full_spec(what, options, rest)
                                                     rest.name) }
   end
   return spec
-end
-
--- The options of the definition that updates the rest: what `o` says of it, with the decay of `o` as the default.
-local function rest_options(self, what, o)
-  local rest, spec = self.rest, { lr_scale = { "rate", 1 } }
-  for name, rule in pairs(rest.spec) do
-    if name ~= "lr" and name ~= "groups" then spec[name] = rule end
-  end
-  for _, name in ipairs { "weight_decay", "decay" } do
-    if spec[name] and o[name] ~= nil then spec[name] = { spec[name][1], o[name] } end
-  end
-  local key = rest.name:lower()
-  local name = string.format("%s: option %s", what, key)
-  local options = check.options(name, o[key], spec)
-  options.lr_scale = options.lr_scale * (o.lr_scale or 1)
-  rest:check_options(name, options)
-  return options
-end
-
---- Check options whose kinds are right, and add what follows from them.
----@param what string for messages
----@param o table
-function Definition:check_options(what, o)
-  if self.code.check then self.code.check(what, o) end
-  if self.rest then o._rest = rest_options(self, what, o) end
-end
-
---- Options as bam.train's option `optimizer` gives them: all but the learning rate, with defaults filled in.
----@param what string for messages
----@param given? table
----@return table
-function Definition:read_options(what, given)
-  local spec = {}
-  for name, rule in pairs(self.spec) do
-    if name ~= "lr" then spec[name] = rule end
-  end
-  local o = check.options(what, given, spec)
-  self:check_options(what, o)
-  if o.groups then groups.check_patterns(what, o.groups, o, self) end
-  return o
-end
-
---- The definition that updates a parameter, and the options for it.
----@param p { name: string, tensor: tensor, module?: table }
----@param o table
----@return table definition
----@return table options
-function Definition:rule_of(p, o)
-  local accepts = self.code.accepts
-  if not accepts or accepts(p.name, p.tensor, p.module, o) then return self, o end
-  return self.rest, o._rest
-end
-
--- ---- state ----
-
-local function check_state_name(what, name)
-  if type(name) ~= "string" or not name:find "^%a[%w_]*$" or name == "step" then
-    check.fail("%s: state: expected names of letters, digits and _, and not `step`, got %s", what,
-               check.describe(name))
-  end
-end
-
-local state_spec = { shape = { "list" }, dtype = { "string", optional = true }, value = { "number", 0 } }
-
---- The state of a parameter: names of what has its shape and dtype, in order, and { name, shape, dtype, value } of
---- everything else. `param` is nil for what is kept in flat buffers.
----@param o table options
----@param param? tensor
----@return string[] alike
----@return table[] others
-function Definition:state_of(o, param)
-  local what, state = string.format("optim.%s", self.name), self.code.state
-  if type(state) == "function" then state = check.value(string.format("%s: state", what), state(o, param), "table") end
-  local alike, others = {}, {}
-  for i, name in ipairs(state) do
-    check_state_name(what, name)
-    alike[i] = name
-  end
-  local named = {}
-  for name, value in pairs(state) do
-    if not alike[name] then named[name] = value end
-  end
-  for _, name in ipairs(check.sorted_names(named)) do
-    check_state_name(what, name)
-    local one = check.options(string.format("%s: state.%s", what, name), named[name], state_spec)
-    one.name = name
-    others[#others + 1] = one
-  end
-  if not param and others[1] then
-    check.fail("%s: state.%s has a shape of its own; an elementwise optimizer keeps state of the parameters' shapes "
-               .. "only: { \"m\", \"v\" }", what, others[1].name)
-  end
-  return alike, others
 end
 
 -- ---- defining ----
@@ -188,8 +92,7 @@ function M.define(given)
   d.spec = full_spec(what, d.options, d.rest)
   d.elementwise = d.elementwise or d.kernel ~= nil
   d.counts = d.counts or d.update ~= nil
-  d.code = {}
-  for _, name in ipairs(CODE) do d.code[name], d[name] = d[name], nil end
+  rules.hide_code(d)
   setmetatable(d, metatable)
   registered[d.name:lower()] = d
   return d

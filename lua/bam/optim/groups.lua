@@ -2,6 +2,7 @@
 -- of their own, becomes sets of parameters that are updated alike.
 local check = require "bam.util.check"
 local module = require "bam.nn.module"
+local rules = require "bam.optim.rules"
 
 local M = {}
 
@@ -64,7 +65,7 @@ local function group_options(what, group, options, definition)
     if name ~= "params" then given[name] = value end
   end
   local o = check.options(what, given, group_spec(options, definition.spec))
-  definition:check_options(what, o)
+  rules.check_options(definition, what, o)
   return o
 end
 
@@ -142,7 +143,7 @@ end
 
 -- The set that a parameter belongs to: parameters of one dtype, device, definition and decay.
 local function set_of(sets, found, p, o, definition)
-  local rule, options = definition:rule_of(p, o)
+  local rule, options = rules.rule_of(definition, p, o)
   local decay = options.weight_decay or 0
   local decays = decay > 0 and (options.decay or M.decays)(p.name, p.tensor, p.module)
   local key = string.format("%s %s %s %s", p.tensor.dtype, p.tensor.device, decays, rule.name)

@@ -3,6 +3,7 @@ local check = require "bam.util.check"
 local core = require "bam.core"
 local flat = require "bam.optim.flat"
 local groups = require "bam.optim.groups"
+local rules = require "bam.optim.rules"
 local saved = require "bam.optim.saved"
 local updates = require "bam.optim.updates"
 
@@ -170,11 +171,11 @@ end
 -- The names of the state that all parameters of a set have alike, and what each has of its own.
 local function states_of(set)
   local rule = set.rule
-  if rule.elementwise then return (rule:state_of(set.options)), {} end
+  if rule.elementwise then return (rules.state_of(rule, set.options)), {} end
   local alike, others = nil, {}
   for i, p in ipairs(set.parameters) do
     local names
-    names, others[i] = rule:state_of(set.options, p.tensor)
+    names, others[i] = rules.state_of(rule, set.options, p.tensor)
     if alike and table.concat(names, " ") ~= table.concat(alike, " ") then
       check.fail("optim.%s: state: parameters `%s` and `%s` have different names of state with their own shapes; "
                  .. "give those as { name = { shape = ... } }", rule.name, set.parameters[1].name, p.name)
@@ -203,7 +204,7 @@ function M.new(definition, params, options)
     options = select(2, check.list_with_options(what, params, options))
   end
   local o = check.options(what, options, definition.spec)
-  definition:check_options(what, o)
+  rules.check_options(definition, what, o)
   if o.groups then groups.check_patterns(what, o.groups, o, definition) end
   local sets, frozen = groups.sort(what, params, o, definition)
   local self = { kind = definition.name, definition = definition, lr = o.lr, steps = 0, _frozen = frozen,

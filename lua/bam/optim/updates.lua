@@ -2,6 +2,7 @@
 -- and only then written, together with the updates that are kernels. So a step that fails changes nothing.
 local check = require "bam.util.check"
 local core = require "bam.core"
+local rules = require "bam.optim.rules"
 
 local ops = core.ops
 local M = {}
@@ -71,7 +72,7 @@ local function call(what, rule, values, o)
     state[name], versions[name] = tensor, core.version(tensor)
   end
   local param, grad = core.version(values.param), core.version(values.grad)
-  local result = rule.code.update(values.param, values.grad, state, o)
+  local result = rules.code(rule).update(values.param, values.grad, state, o)
   check_untouched(what, "the parameter", values.param, param)
   check_untouched(what, "the gradient", values.grad, grad)
   for name, version in pairs(versions) do
@@ -148,7 +149,7 @@ end
 local function compute(self, lr)
   local pending = {}
   for _, bucket in ipairs(self._buckets) do
-    if bucket.rule.code.update then
+    if rules.code(bucket.rule).update then
       for _, unit in ipairs(units_of(bucket)) do compute_unit(self, bucket, unit, lr, pending) end
     end
   end
@@ -160,10 +161,10 @@ end
 
 local function run_kernels(self, lr)
   for _, bucket in ipairs(self._buckets) do
-    for _, segment in ipairs(bucket.rule.code.kernel and bucket.updates or {}) do
+    for _, segment in ipairs(rules.code(bucket.rule).kernel and bucket.updates or {}) do
       local o = settings_of(self, bucket, lr, segment.entry)
       o.clip = self._clip
-      bucket.rule.code.kernel(segment, o)
+      rules.code(bucket.rule).kernel(segment, o)
     end
   end
 end
@@ -180,7 +181,7 @@ end
 
 local function is_written_in_lua(self)
   for _, bucket in ipairs(self._buckets) do
-    if bucket.rule.code.update then return true end
+    if rules.code(bucket.rule).update then return true end
   end
   return false
 end

@@ -48,6 +48,7 @@ local function progress(step, total) return total > 1 and (step - 1) / (total - 
 -- ---- kinds of schedules ----
 
 local Kind = { __name = "kind of schedule" } -- metatable
+local code_of = setmetatable({}, { __mode = "k" }) -- by kind: { value, check }, which only bam calls
 
 -- A number of steps given as a share of the run if below 1.
 local function steps_of(given, total)
@@ -69,7 +70,8 @@ end
 
 -- The values: a warm-up, then value(o, progress through the other steps), which is the full value at 0.
 local function values_of(kind, text, o)
-  local function value(p, step, total) return check_result(text, kind.value(o, p, step, total), step, total) end
+  local f = code_of[kind].value
+  local function value(p, step, total) return check_result(text, f(o, p, step, total), step, total) end
   return function(step, total)
     local steps = steps_of(o.warmup, total)
     if step <= steps then return value(0.0, steps, total) * (step / steps) end
@@ -104,7 +106,7 @@ function Kind:__call(options)
   end
   local o = check.options(what, options, self.options)
   check_steps(what, "warmup", o.warmup)
-  if self.check then self.check(what, o) end
+  if code_of[self].check then code_of[self].check(what, o) end
   local text = text_of(self, o)
   return new(text, values_of(self, text, o))
 end
@@ -170,6 +172,7 @@ function M.define(what)
     check.fail("schedule.define: %s: single: there is no option `%s`", kind.name, kind.single)
   end
   kind.options, kind.order = options, order_of(options)
+  code_of[kind], kind.value, kind.check = { value = kind.value, check = kind.check }, nil, nil
   return setmetatable(kind, Kind)
 end
 

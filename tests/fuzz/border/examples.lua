@@ -1,5 +1,5 @@
 -- Calls of what is written in Lua, from which random ones are bred, and whose results give the pool
--- its objects: layers, optimisers, schedules, models, tokenizers, a corpus. What has no example
+-- its objects: layers, optimizers, schedules, models, tokenizers, a corpus. What has no example
 -- here is called with random values alone.
 local bam = require "bam"
 local core = require "bam.core"
@@ -27,14 +27,20 @@ example("larger layers", { nn.Attention, { width = 4, heads = 2, kv_heads = 1 } 
   { nn.RoutedFFN, { width = 4, hidden = 4, experts = 2 } },
   { nn.MixtureOfAttention, { width = 4, heads = 2, experts = 2, kv = "shared" } })
 local adamw = bam.optim.AdamW(linear, { lr = 0.1 })
-example("optimisers", { bam.optim.AdamW, nn.Linear(4, 2), { lr = 0.1, betas = { 0.9, 0.99 } } }, { adamw.clip, adamw, 1 },
+example("optimizers", { bam.optim.AdamW, nn.Linear(4, 2), { lr = 0.1, betas = { 0.9, 0.99 } } }, { adamw.clip, adamw, 1 },
   { bam.optim.SGD, nn.Linear(4, 2), { lr = 0.1, momentum = 0.9 } }, { adamw.step, adamw }, { adamw.zero_grad, adamw },
+  { bam.optim.Muon, nn.Linear(4, 2), { lr = 0.1, adamw = { eps = 1e-3 } } }, { bam.optim.Lion, nn.Linear(2, 2) },
+  { bam.optim.define, { name = "Fuzz", options = { lr = { "rate", 1 } }, state = { "m" },
+                        update = function(p, g) return p - g end } },
   { adamw.load_state, adamw, adamw:state() })
 local line = schedule.linear { from = 1, to = 0, warmup = 2 }
 example("schedules", { schedule.constant, 0.5 }, { schedule.linear, { from = 1, to = 0, warmup = 2 } },
   { schedule.cosine, { peak = 1, warmup = 0.1, floor = 0.1 } }, { schedule.of, 0.5 }, { line.at, line, 2, 10 },
   { schedule.piecewise, { { 0, 1 }, { 0.5, 2 } } }, { schedule.sequence, { { 0.5, 1 }, { 0.5, line } } },
-  { line.scaled, line, 2 }, { schedule.digest, line, 10 }, { schedule.hash, { 1, 2 } })
+  { line.scaled, line, 2 },
+  { schedule.wsd, { peak = 1, warmup = 0.1, decay = 0.2 } },
+  { schedule.define, { name = "fuzz", options = { peak = { "number" } }, value = function(o, p) return o.peak * p end } },
+  { schedule.digest, line, 10 }, { schedule.hash, { 1, 2 } })
 example("gradients", { bam.no_grad, double, x }, { bam.enable_grad, double, x }, { bam.debug, { nan = false } },
   { bam.checkpoint, double, bam.ones(3, { requires_grad = true }) },
   { bam.custom, { forward = function(ctx, v) ctx.v = v return v * v end,
