@@ -122,12 +122,12 @@ end
 
 -- ---- modules and optimisers ----
 
-local function trained(device)
+local function trained(device, make, dtype)
   bam.seed(3)
   local m = bam.nn.Linear(9, 4)
-  m:to(device)
-  local opt = bam.optim.AdamW(m, { lr = 0.05 })
-  local x = bam.arange(18):to("f32"):reshape(2, 9):to(device) / 9
+  m:to(dtype or "f32", device)
+  local opt = (make or bam.optim.AdamW)(m, { lr = 0.05 })
+  local x = bam.arange(18):to(dtype or "f32"):reshape(2, 9):to(device) / 9
   local requests
   for step = 1, 6 do
     bam.scope(function()
@@ -157,6 +157,15 @@ do
   bam.save(path, opt:state())
   opt:load_state((bam.load(path)))
   os.remove(path)
+end
+local Signs = bam.optim.define { name = "Signs", options = { lr = { "rate", 0.1 } }, state = { "m" },
+                                 update = function(param, grad, state, o)
+                                   state.m = (state.m + grad) / 2
+                                   return param - state.m:sign() * o.lr
+                                 end }
+for _, make in ipairs { bam.optim.SGD, bam.optim.Lion, bam.optim.Muon, Signs } do
+  local here, there = trained("cpu", make, "f64"), trained("cuda", make, "f64")
+  close(here.weight, there.weight, 1e-10, tostring(make))
 end
 
 -- ---- memory ----

@@ -120,6 +120,13 @@ test("bad input", function()
   fails("bam.schedule has no `cosin`; did you mean `cosine`?", function() return schedule.cosin end)
 end)
 
+test("digests are of numbers and schedules", function()
+  fails("schedule.hash: entry 2 is a string", function() schedule.hash { 1, ("x"):rep(50) } end)
+  fails("schedule.hash: numbers: expected a list, got 3", schedule.hash, 3)
+  fails("schedule.digest: expected a schedule, got 3", schedule.digest, 3, 1)
+  fails("schedule.digest: total: expected an integer of at least 1, got 0", schedule.digest, schedule.of(1), 0)
+end)
+
 test("warm-up, stable, decay", function()
   local wsd = schedule.wsd { peak = 4, warmup = 2, decay = 0.4, floor = 0.25 }
   for step, value in ipairs { 2, 4, 4, 4, 4, 4, 3.25, 2.5, 1.75, 1 } do near(wsd(step, 10), value) end

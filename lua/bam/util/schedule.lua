@@ -331,6 +331,9 @@ local PACKED = 128 -- numbers packed at once
 ---@param numbers number[]
 ---@return string hex
 function M.hash(numbers)
+  for i, x in ipairs(check.value("schedule.hash: numbers", numbers, "list")) do
+    if type(x) ~= "number" then check.fail("schedule.hash: entry %d is %s, not a number", i, check.describe(x)) end
+  end
   local parts = {}
   for first = 1, #numbers, PACKED do
     local last = math.min(first + PACKED - 1, #numbers)
@@ -346,7 +349,8 @@ end
 ---@return { first: number, last: number, digest: string }
 function M.digest(s, total)
   local numbers = {}
-  for step = 1, total do numbers[step] = s:at(step, total) end
+  if not M.is(s) then check.fail("schedule.digest: expected a schedule, got %s", check.describe(s)) end
+  for step = 1, check.value("schedule.digest: total", total, "size") do numbers[step] = s:at(step, total) end
   return { first = numbers[1], last = numbers[total], digest = M.hash(numbers) }
 end
 
