@@ -26,7 +26,7 @@ end
 --- state, and what a micro-batch keeps.
 ---@param d table description
 ---@param tokens integer of a micro-batch
----@param optimizer table as bam.optim.choice reads it
+---@param optimizer table as bam.train.optimizer_choice reads it
 ---@return integer
 function M.bytes(d, tokens, optimizer)
   local parameters = d:count()

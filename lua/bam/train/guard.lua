@@ -5,7 +5,7 @@ local check = require "bam.util.check"
 local code = require "bam.model.fingerprint.closure_hash"
 local core = require "bam.core"
 local knobs = require "bam.model.schedules"
-local optimizer_choice = require "bam.optim.choice"
+local optimizer_choice = require "bam.train.optimizer_choice"
 local router_state = require "bam.model.fingerprint.router_state"
 local watch = require "bam.train.watch"
 
