@@ -3,7 +3,7 @@
 -- Usage: build/bamlua tests/lua/corpus.lua build/bamlua
 local bam = require "bam"
 local core = require "bam.core"
-local corpora = dofile(arg[0]:match "^(.-)[^/]*$" .. "support/corpora.lua")
+local corpora = require "tests.lua.support.corpora"
 local reading = require "bam.data.reading"
 local shards = require "bam.data.shards"
 local expect = require "tests.lua.support.expect"

@@ -1,11 +1,10 @@
 -- What a phase's data are known by: the tokenizer and the domains that it samples, no others. Adding
 -- a domain, or changing the files of another one, retrains nothing, when the tokenizer's domains are
 -- pinned; and weights that change while a run goes on are refused.
-package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
 local core = require "bam.core"
-local corpora = require "corpora"
-local small = require "small_run"
+local corpora = require "tests.lua.support.corpora"
+local small = require "tests.lua.support.small_run"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

@@ -114,15 +114,15 @@ local path = string.format("%s.lua", temporary)
 
 -- Run a script of cases; its output, and whether its exit code is 0.
 local function run(body, picked)
-  core.write_file(path, string.format('local expect, test = require "tests.lua.support.expect", '
-                                      .. 'require "tests.lua.support.test"\n%s', body))
+  core.write_file(path, body)
   local program = arg[1] or "build/bamlua"
   local pipe = io.popen(string.format("BAMLUA_TEST_CASES='%s' %s %s 2>&1", picked or "", program, path))
   local output = pipe:read("a"):gsub("/[^ ]*/", ""):gsub("lua_[^./:]*", "X")
   return output, pipe:close() == true
 end
 
-local PLANTED = [[
+local HEAD = 'local expect, test = require "tests.lua.support.expect", require "tests.lua.support.test"\n'
+local PLANTED = HEAD .. [[
 local function helper(x) expect.equal(x, 2) end
 test("first", function() helper(1) end)
 test("second", function() end)
@@ -151,18 +151,25 @@ test("cases are picked by name", function()
 end)
 
 test("a script that passes nothing by mistake fails", function()
-  local output, fine = run ""
+  local output, fine = run(HEAD)
   expect.no(fine, output)
   expect.contains(output, "it has no cases")
-  output, fine = run 'test("a", function() end) test("a", function() end)'
+  output, fine = run(HEAD .. 'test("a", function() end) test("a", function() end)')
   expect.no(fine, output)
   expect.contains(output, 'there are two cases "a"')
-  output, fine = run 'test("a", function() test("b", function() end) end)'
+  output, fine = run(HEAD .. 'test("a", function() test("b", function() end) end)')
   expect.no(fine, output)
   expect.contains(output, 'the case "b" is within the case "a"')
-  output, fine = run 'test("a", function() end) error "outside"'
+  output, fine = run(HEAD .. 'test("a", function() end) error "outside"')
   expect.no(fine, output)
   expect.contains(output, "outside")
+end)
+
+test("the script of docs/testing.md runs", function()
+  local script = core.read_file "docs/testing.md":match "\n```lua fragment\n(.-)```"
+  local output, fine = run(script, "")
+  expect.yes(fine, output)
+  expect.equal(output, "X: 1 passed, 0 failed\n")
 end)
 
 os.remove(path)

@@ -2,10 +2,9 @@
 -- are stopped when they change it; schedules, routers and what these use are held to what they were;
 -- what routers keep is in the checkpoints or refused. Each recipe runs as a process, and goes on
 -- after an error to the bits of an undisturbed run.
-package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
 local core = require "bam.core"
-local small = require "small_run"
+local small = require "tests.lua.support.small_run"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

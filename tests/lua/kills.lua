@@ -1,8 +1,7 @@
 -- Killed at any moment and started again, a recipe ends with the same bits as undisturbed: 100
 -- times kill -9, at random moments and, at least 20 times, inside a save; KILLS=1000 for more.
-package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local core = require "bam.core"
-local small = require "small_run"
+local small = require "tests.lua.support.small_run"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

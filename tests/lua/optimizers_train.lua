@@ -1,9 +1,8 @@
 -- bam.train's option optimizer: fingerprints, resuming after a kill, freezing schedules, audits and the plan, with
 -- bam's own optimizers and a script's. Each recipe runs as a process.
-package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
-local small = require "small_run"
+local small = require "tests.lua.support.small_run"
 local test = require "tests.lua.support.test"
 
 local directories = {}

@@ -1,9 +1,8 @@
 -- audit_every: a bit that flips in weights or moments between two steps, or anywhere in a step that is
 -- computed twice, ends the run; and without faults nothing changes.
-package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
 local recheck = require "bam.train.recheck"
-local small = require "small_run"
+local small = require "tests.lua.support.small_run"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

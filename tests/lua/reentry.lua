@@ -1,5 +1,5 @@
 -- Finalisers, callbacks and replaced functions that close, empty or change what a binding is using. Meant for
--- AddressSanitizer (make asan FILTER='scripts/*'); here it checks that every call ends in a right value or a clear error.
+-- AddressSanitizer (make asan FILTER=lua/reentry); here it checks that every call ends in a right value or a clear error.
 local bam = require "bam"
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"

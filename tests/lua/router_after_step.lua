@@ -1,10 +1,9 @@
 -- The method after_step of routers: called once after every step that is taken, with the load of the whole batch;
 -- what it changes is saved, resumed and computed again to the bit.
-package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
-local small = require "small_run"
+local small = require "tests.lua.support.small_run"
 local test = require "tests.lua.support.test"
 
 -- A bias on the scores by which experts are chosen, moved against their load after each step (Wang et al. 2024,

@@ -2,10 +2,9 @@
 -- evaluation to the weights it is of. What is another's is named and left alone, what is damaged is
 -- moved aside, and what cannot be read just now is an error and no damage. The weights are always
 -- those of an undisturbed run in the end.
-package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
 local core = require "bam.core"
-local small = require "small_run"
+local small = require "tests.lua.support.small_run"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

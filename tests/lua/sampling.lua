@@ -2,7 +2,7 @@
 -- masks; and that every row is a pure function of seed, step and row.
 local apportion = require "bam.data.domain_sampler"
 local bam = require "bam"
-local corpora = dofile(arg[0]:match "^(.-)[^/]*$" .. "support/corpora.lua")
+local corpora = require "tests.lua.support.corpora"
 local permutation = require "bam.data.permutation"
 local windows = require "bam.data.windows"
 local expect = require "tests.lua.support.expect"

@@ -1,11 +1,10 @@
 -- The guard that skips steps: what is a spike and what is not, jumps that are the user's own, levels
 -- that become usual, runs that have diverged; its state goes on to the bit.
-package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
 local core = require "bam.core"
 local health = require "bam.train.skip_guard"
 local regime = require "bam.train.regime"
-local small = require "small_run"
+local small = require "tests.lua.support.small_run"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

@@ -1,9 +1,8 @@
 -- Phases from the outside: a small recipe runs as a process, and what it prints and leaves is
 -- looked at; what is said to wrong flags, damaged checkpoints, NaNs, a full disk and a second process.
-package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
 local core = require "bam.core"
-local small = require "small_run"
+local small = require "tests.lua.support.small_run"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

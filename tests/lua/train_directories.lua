@@ -1,8 +1,7 @@
 -- A mixture of models that another program wrote trains without any phase before it, and without a
 -- recipe's knowledge of their sizes; and the finished phase loads as a model that samples.
-package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local core = require "bam.core"
-local small = require "small_run"
+local small = require "tests.lua.support.small_run"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 

@@ -1,9 +1,8 @@
 -- Several processes and signals: a phase that is being trained is left to the process that trains
 -- it; SIGTERM and SIGINT save and say how to go on, and going on ends with the same bits; a second
 -- signal ends the process at once.
-package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local core = require "bam.core"
-local small = require "small_run"
+local small = require "tests.lua.support.small_run"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 
