@@ -148,6 +148,10 @@ test("every type in the reference exists", function()
   expect.equal(unknown_type "{ a?: bam.Phase, b: fun(x: planted): integer }", "planted")
 end)
 
+test("bam.d.lua is Lua", function()
+  expect.yes(loadfile("docs/api/bam.d.lua", "t"), "docs/api/bam.d.lua")
+end)
+
 test("the dtypes of bam.d.lua are those of tensors", function()
   for name in core.read_file("docs/api/bam.d.lua"):match("@alias dtype ([^\n]*)"):gmatch '"(%w+)"' do
     expect.equal(bam.zeros(1, { dtype = name }).dtype, name)

@@ -192,9 +192,13 @@ local function add_page(out, page)
 end
 
 --- The text of bam.d.lua.
----@param pages table[] of model.pages
+---@param all table[] of model.pages
 ---@return string
-function M.text(pages)
+function M.text(all)
+  local pages = {} -- of what users call
+  for _, page in ipairs(all) do
+    if not page.is_internal then pages[#pages + 1] = page end
+  end
   local out = { HEAD }
   add_options(out, used_classes(pages))
   for _, page in ipairs(pages) do

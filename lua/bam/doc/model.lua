@@ -113,6 +113,16 @@ local function add_ops(page)
   end
 end
 
+-- The functions of bam.core that are not in bam too, sorted.
+local function add_core(page)
+  local core, bam = require "bam.core", package.loaded.bam
+  for _, name in ipairs(catalog.names(core, catalog.is_function)) do
+    if not rawequal(rawget(bam, name), core[name]) then
+      table.insert(page.functions, function_entry("bam.core." .. name, name, core[name]))
+    end
+  end
+end
+
 local function add_module(state, page, path)
   local item = take(state, path, page)
   page.lines = source.of_module(item.module).text
@@ -144,9 +154,10 @@ end
 
 local function build_page(state, spec)
   local page = { name = spec.name, title = spec.title, lines = { spec.text }, functions = {}, classes = {},
-                 sections = {} }
+                 sections = {}, is_internal = spec.core }
   if spec.module then add_module(state, page, spec.module) end
   if spec.ops then add_ops(page) end
+  if spec.core then add_core(page) end
   for name in (spec.functions or ""):gmatch "%S+" do
     table.insert(page.functions, function_entry("bam." .. name, name, take(state, "bam." .. name, page).value))
   end
@@ -155,8 +166,8 @@ local function build_page(state, spec)
   return page
 end
 
---- The pages of the reference: { name, title, lines, functions, classes, sections }. Raises if something public is on
---- no page or on two. Needs bam to be loaded.
+--- The pages of the reference: { name, title, lines, functions, classes, sections, is_internal }. Raises if something
+--- public is on no page or on two. Needs bam to be loaded.
 ---@return table[]
 function M.pages()
   local by_path, open = index_items()

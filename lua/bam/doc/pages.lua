@@ -1,6 +1,7 @@
 -- The pages of docs/api: what is on which, in order. Everything public is on exactly one page; model.lua checks that.
--- A page has name, title and text; `functions` are those of bam, by name; `module` adds all functions and classes of a
--- module; `classes` are classes of objects, with the variable that stands for an object.
+-- A page has name, title and text. `functions` are those of bam, by name; `module` adds all functions and classes of a
+-- module, `ops` all ops, `core` the C functions that bam does not have; `classes` are classes of objects, with the
+-- variable that stands for an object.
 return {
   { name = "tensors", title = "Tensors",
     text = "Making tensors, and what a tensor can do besides the ops, which are methods too: see ops.md.",
@@ -30,4 +31,9 @@ return {
   { name = "files", title = "Files", module = "bam.json", functions = "load save load_npy save_npy" },
   { name = "system", title = "Devices, memory, time",
     functions = "device devices synchronise tf32 threads memory isa products peak clock" },
+  { name = "core", title = "The C side of bam", core = true,
+    text = "Functions of require \"bam.core\" for bam's own modules. They may change without notice; use those of bam "
+      .. "where there is one.",
+    classes = { { "bam.StoredTensor", "stored" }, { "bam.TextReader", "reader" }, { "bam.Lock", "lock" },
+                { "bam.bpe", "bpe" }, { "bam.bpe_trainer", "trainer" }, { "bam.token_buffer", "buffer" } } },
 }

@@ -9,7 +9,8 @@ local source = require "bam.doc.source"
 local M = {}
 
 -- Tables that are not options: they are read field by field.
-local PLAIN = { ["bam.loop.run"] = true, ["bam.loop.step"] = true }
+local PLAIN = { ["bam.loop.run"] = true, ["bam.loop.step"] = true, ["bam.core.bpe"] = true,
+                ["bam.core.bpe_trainer"] = true }
 
 -- ---- what functions are called with ----
 
