@@ -124,11 +124,6 @@ function M.find(what, x)
                     check.describe(x))
 end
 
---- Is `x` a definition?
----@param x any
----@return boolean
-function M.is(x) return getmetatable(x) == metatable end
-
 -- ---- calling and printing ----
 
 --- A live optimizer of these parameters: a module, a list of tensors, of { name =, tensor = } as m:parameters() gives
