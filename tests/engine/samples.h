@@ -1,5 +1,5 @@
-/* One sample per registered op: inputs and attributes it accepts. tests/engine/test_registry.c tries every op on its sample; an op
-   without one fails. */
+/* One sample per registered op: inputs and attributes it accepts. tests/engine/test_registry.c tries every op on its
+   sample; an op without one fails. */
 #ifndef BAM_TEST_SAMPLES_H
 #define BAM_TEST_SAMPLES_H
 
