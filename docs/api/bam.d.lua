@@ -382,6 +382,11 @@ function bam_nn_Module:unfreeze(which) end
 --- An n-dimensional array: a view of reference-counted storage on a device. Operators work element by
 --- element and broadcast; x[i] and x[{ 2, { 1, 3 } }] are views, x[mask] and x[positions] copies, #x is
 --- the first size. Every op of bam that takes a tensor first is also a method: x:sum(2) is bam.sum(x, 2).
+---
+---   local x = bam.randn(4, 8)
+---   local y = (x * 2 + 1):sum(2)      -- shape (4)
+---   local rows = x[{ { 1, 2 } }]      -- rows 1 and 2, a view
+---   local positive = x[x:gt(0)]       -- a copy
 ---@class tensor
 ---@field shape integer[] sizes of the dimensions
 ---@field strides integer[] elements between neighbors, by dimension
@@ -1686,6 +1691,9 @@ bam.tokenizer = {}
 --- A tensor from a number, a boolean or nested lists of them. Fractions give f32, integers i64 and
 --- booleans bool, unless `dtype` is set. A number that an integer dtype cannot hold (300 in u8, 1.5 in
 --- i64, NaN) is an error; x:to truncates and saturates instead.
+---
+---   local x = bam.tensor { { 1, 2 }, { 3, 4 } } -- i64, shape (2, 2)
+---   local y = bam.tensor({ 1, 2 }, { dtype = "f32", requires_grad = true })
 ---@param values number|boolean|table
 ---@param options? bam.TensorOptions
 ---@return tensor
@@ -1772,6 +1780,8 @@ function bam.is_tensor(value) end
 
 --- Call f(...) and release every tensor created meanwhile, except those that f returns (also inside
 --- tables) and those kept by x:keep(). Using a released tensor is an error that names the scope.
+---
+---   local loss = bam.scope(function() return model:loss(ids, targets) end)
 ---@param f function
 ---@param ... any arguments of f
 ---@return any ... results of f
@@ -2827,6 +2837,9 @@ function bam.json.read(path) end
 function bam.load(path, options) end
 
 --- Atomically write tensors to a safetensors file.
+---
+---   bam.save("model.safetensors", model:state(), { step = "100" })
+---   model:load_state(bam.load "model.safetensors")
 ---@param path string
 ---@param tensors table<string, tensor>
 ---@param metadata? table<string, string>

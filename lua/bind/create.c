@@ -212,6 +212,9 @@ BIND_DOC(bind_create_tensor, "tensor(values, options)",
          "A tensor from a number, a boolean or nested lists of them. Fractions give f32, integers i64 and\n"
          "booleans bool, unless `dtype` is set. A number that an integer dtype cannot hold (300 in u8, 1.5 in\n"
          "i64, NaN) is an error; x:to truncates and saturates instead.\n"
+         "\n"
+         "  local x = bam.tensor { { 1, 2 }, { 3, 4 } } -- i64, shape (2, 2)\n"
+         "  local y = bam.tensor({ 1, 2 }, { dtype = \"f32\", requires_grad = true })\n"
          "@param values number|boolean|table\n"
          "@param options? bam.TensorOptions\n"
          "@return tensor");

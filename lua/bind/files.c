@@ -97,6 +97,9 @@ static bam_metadata *read_metadata(lua_State *L, int *n) {
 
 BIND_DOC(files_save, "save(path, tensors, metadata)",
          "Atomically write tensors to a safetensors file.\n"
+         "\n"
+         "  bam.save(\"model.safetensors\", model:state(), { step = \"100\" })\n"
+         "  model:load_state(bam.load \"model.safetensors\")\n"
          "@param path string\n"
          "@param tensors table<string, tensor>\n"
          "@param metadata? table<string, string>");

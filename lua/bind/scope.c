@@ -217,6 +217,8 @@ static const char *name_of_caller(lua_State *L) {
 BIND_DOC(scope_call, "scope(f, ...)",
          "Call f(...) and release every tensor created meanwhile, except those that f returns (also inside\n"
          "tables) and those kept by x:keep(). Using a released tensor is an error that names the scope.\n"
+         "\n"
+         "  local loss = bam.scope(function() return model:loss(ids, targets) end)\n"
          "@param f function\n"
          "@param ... any arguments of f\n"
          "@return any ... results of f");

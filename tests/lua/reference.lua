@@ -115,7 +115,6 @@ each_entry(function(entry) known[entry.path] = true end)
 for _, page in ipairs(pages) do
   for _, class in ipairs(page.classes) do
     known[class.path] = true
-    for _, method in ipairs(class.methods) do known["m:" .. method.name] = true end
   end
 end
 for name in pairs(source.classes()) do known[name] = true end
@@ -174,7 +173,8 @@ local function unknown_name(text)
   for variable, name in text:gmatch "%f[%w](%a+):(%a[%w_]*)%f[^%w_]" do
     local known_variable = variable == "x" or variable == "m" or variable == "model" or variable == "description"
       or variable == "phase" or variable == "stream" or variable == "source" or variable == "heldout"
-    if known_variable and not known[variable .. ":" .. name] and not bam.is_tensor(name)
+    local inherited = (variable == "m" or variable == "model") and known["module:" .. name]
+    if known_variable and not known[variable .. ":" .. name] and not inherited
       and not (variable == "x" and core.methods[name]) then return variable .. ":" .. name end
   end
 end

@@ -27,8 +27,11 @@ local function flags_of(command)
   return flags
 end
 
--- What `bamlua NAME --help` prints.
-local function usage(name, command)
+--- What `bamlua NAME --help` prints.
+---@param name string
+---@param command table what its module returned
+---@return string
+function M.usage(name, command)
   return table.concat({ string.format("usage: bamlua %s %s", name, command.usage), command.text, "Options are:",
                         table.unpack(arguments.describe(flags_of(command))) }, "\n")
 end
@@ -39,7 +42,7 @@ local function run(name, ...)
   local flags, words = {}, {}
   for _, flag in ipairs(given) do flags[flag[1]] = flag[2] end
   if flags.help then
-    print(usage(name, command))
+    print(M.usage(name, command))
     return true
   end
   for i, other in ipairs(others) do

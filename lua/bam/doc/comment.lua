@@ -65,9 +65,11 @@ local function named(raw)
   return { name = (name or ""):gsub("%?$", ""), optional = (name or ""):find "%?$" ~= nil, type = kind, text = text }
 end
 
+-- "any ... results of f" as { type, text, many = true }
 local function result(raw)
   local kind, text = split(raw)
-  return { type = kind, text = text }
+  local rest = text:match "^%.%.%.%s*(.*)$"
+  return { type = kind, text = rest or text, many = rest ~= nil }
 end
 
 local READERS = { param = named, field = named, ["return"] = result }

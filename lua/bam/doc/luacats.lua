@@ -64,7 +64,8 @@ end
 
 local function add_tag(out, tag, item)
   local name = item.name and string.format("%s%s ", item.name, item.optional and "?" or "") or ""
-  out[#out + 1] = string.format("---@%s %s%s%s", tag, name, item.type, item.text == "" and "" or " " .. item.text)
+  local kind = item.many and string.format("%s ...", item.type) or item.type
+  out[#out + 1] = string.format("---@%s %s%s%s", tag, name, kind, item.text == "" and "" or " " .. item.text)
 end
 
 local function add_comment(out, comment)
