@@ -2,7 +2,7 @@
 -- messages go; and waiting for another process that is at the same work.
 local check = require "bam.util.check"
 local core = require "bam.core"
-local flags = require "bam.train.flags"
+local flags = require "bam.util.flags"
 
 local M = {}
 

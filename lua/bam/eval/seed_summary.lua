@@ -1,6 +1,6 @@
 --- bam.spread: several comparisons of the same models, each of another seed, as one table.
 local check = require "bam.util.check"
-local flags = require "bam.train.flags"
+local flags = require "bam.util.flags"
 local tables = require "bam.eval.table"
 
 local M = {}

@@ -4,6 +4,8 @@ local check = require "bam.util.check"
 local description = require "bam.model.description"
 local knobs = require "bam.model.schedules"
 local source = require "bam.merge.source"
+require "bam.merge.report" -- these add what descriptions of mixtures can do
+require "bam.merge.weights"
 
 local M = {}
 

@@ -3,6 +3,7 @@
 -- rounded once, so that the mean of copies is the copy.
 local check = require "bam.util.check"
 local core = require "bam.core"
+local build = require "bam.model.build"
 local Model = require "bam.model.model"
 local names = require "bam.model.params"
 local source = require "bam.merge.source"
@@ -60,5 +61,7 @@ function M.build(d, dtype)
   model.companions = experts[1].companions
   return model
 end
+
+build.of_sources = M.build
 
 return M

@@ -109,13 +109,17 @@ function M.write(model, directory, options)
   companions.write(model, directory)
 end
 
---- Save a live model as the checkpoint `directory`, which appears whole or not at all.
----@param model table
+--- Save the model as a checkpoint directory: config.json, model.safetensors (in shards with an index if larger than
+--- `shard_bytes`), tokenizer.json if the model has one, and what other programs need: tokenizer_config.json,
+--- generation_config.json and the chat template it came with. The directory appears atomically. A dense model is
+--- saved as CohereForCausalLM. A weight beyond the range of the dtype is an error.
 ---@param directory string
----@param options? { dtype?: string, shard_bytes?: integer }
-function M.save(model, directory, options)
+---@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer } the model's dtype and 4 GiB by
+--- default
+function Model:save(directory, options)
+  description.check_model("save", self)
   check.value("save: directory", directory, "string")
-  staged.replace(directory, function(place) M.write(model, place, options) end)
+  staged.replace(directory, function(place) M.write(self, place, options) end)
 end
 
 -- ---- reading ----

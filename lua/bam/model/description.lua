@@ -14,6 +14,9 @@ local M = {}
 ---@class bam.Description
 local Description = {}
 
+--- The methods of descriptions. Files above add those that need them: build.lua, merge/report.lua.
+M.methods = Description
+
 -- "top-2", or "top-(linear { from = 4, to = 1, warmup = 0 })"
 local function top_text(k)
   return string.format(math.type(k) and "top-%d" or "top-(%s)", k)
@@ -67,7 +70,10 @@ function part.text(self)
   return string.format("{ %s }", table.concat(settings, ", "))
 end
 
-local function check_self(what, self)
+--- Raise an error unless `self` of the method `what` is a description.
+---@param what string
+---@param self any
+function M.check_self(what, self)
   if M.is(self) then return end
   check.fail("%s: expected a description, got %s; call methods with a colon: d:%s()", what,
              check.describe(self), what)
@@ -77,7 +83,7 @@ end
 ---@return integer total
 ---@return integer active
 function Description:count()
-  check_self("count", self)
+  M.check_self("count", self)
   return count.parameters(self)
 end
 
@@ -86,7 +92,7 @@ end
 ---@param context integer tokens of a sequence
 ---@return { layer: table, training: integer, palm: integer }
 function Description:flops(context)
-  check_self("flops", self)
+  M.check_self("flops", self)
   return count.flops(self, check.value("flops: context", context, "size"))
 end
 
@@ -101,45 +107,6 @@ function M.seeded(seed, f)
   core.random_state(before)
   if not results[1] then error(results[2], 0) end
   return table.unpack(results, 2, results.n)
-end
-
-local build_spec = { seed = { "integer", optional = true }, dtype = { "dtype", "f32" } }
-
---- Make the model, in training mode. A dense model starts with random weights; a mixture with the weights of its
---- experts and random routers.
----@param options? { seed?: integer, dtype?: "f32"|"f64" } the seed of the description, or the generator of
---- bam.seed; f32
----@return table model
-function Description:build(options)
-  check_self("build", self)
-  local o = check.options("build", options, build_spec)
-  local Model = require "bam.model.model"
-  local seed = o.seed or self.seed or self.sources and 1
-  local function make()
-    if self.sources then return require("bam.merge.weights").build(self, o.dtype) end
-    return Model(self, { dtype = o.dtype })
-  end
-  return seed and M.seeded(seed, make) or make()
-end
-
---- What defines the description, as a table that JSON can hold: equal for equal descriptions, even in another
---- process. Sources count by their contents, routers written in Lua by their code and what it uses, schedules by
---- their values at every step of a run.
----@param total? integer steps of the run; needed if something is scheduled
----@return table
-function Description:identity(total)
-  check_self("identity", self)
-  return require("bam.model.fingerprint.settings").of_description(self, total)
-end
-
---- How far the experts of a mixture have drifted from the seed (the first expert), and the loss of the mixture
---- before training. The report prints as a table; `experts` is a list of { label, drift = { { module,
---- relative_norm, cosine }, ... } } without the seed, `losses` has nats per token by data set.
----@param options? { data?: table<string, table> } by data set: ids [B, T + 1], or { ids, targets }
----@return table report
-function Description:report(options)
-  check_self("report", self)
-  return require "bam.model.report"(self, options)
 end
 
 local MOST_EXPERTS = 16384 -- in all layers: keeps the list of tensors within bounds
@@ -201,6 +168,15 @@ function M.is(value) return readonly.is(value, kind) end
 ---@return boolean
 function M.is_model(value)
   return module.is_module(value) and M.is(rawget(value, "description"))
+end
+
+--- Raise an error unless `self` of the method `what` is a live model.
+---@param what string
+---@param self any
+function M.check_model(what, self)
+  if M.is_model(self) then return end
+  check.fail("%s: expected a model, got %s; call methods with a colon: model:%s(...)", what,
+             check.describe(self), what)
 end
 
 return M

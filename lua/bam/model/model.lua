@@ -87,11 +87,7 @@ function Model:init(d, options)
   stepping.begin(self, now)
 end
 
-local function check_self(what, self)
-  if description.is_model(self) then return end
-  check.fail("%s: expected a model, got %s; call methods with a colon: model:%s(...)", what,
-             check.describe(self), what)
-end
+local check_self = description.check_model
 
 --- Set everything that is scheduled to its value at a step: coefficients of the auxiliary losses, temperature,
 --- jitter and top_k of routers, and which parameters are frozen. The field `reached` has these values. A new model
@@ -224,29 +220,6 @@ end
 function Model:flops(context)
   check_self("flops", self)
   return self.description:flops(context)
-end
-
---- Save the model as a checkpoint directory: config.json, model.safetensors (in shards with an index if larger than
---- `shard_bytes`), tokenizer.json if the model has one, and what other programs need: tokenizer_config.json,
---- generation_config.json and the chat template it came with. The directory appears atomically. A dense model is
---- saved as CohereForCausalLM. A weight beyond the range of the dtype is an error.
----@param directory string
----@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer } the model's dtype and 4 GiB by
---- default
-function Model:save(directory, options)
-  check_self("save", self)
-  require("bam.model.checkpoint").save(self, directory, options)
-end
-
---- Continue a text. Returns the prompt and what the model adds to it. Text is encoded and decoded by the model's
---- field `tokenizer`, which is loaded from its tokenizer.json; a model with a vocabulary of 256 and no tokenizer
---- uses bytes. Runs in evaluation mode.
----@param prompt string|integer[] text, or token ids
----@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
----@return string|integer[] text for a text, ids for ids
-function Model:sample(prompt, options)
-  check_self("sample", self)
-  return require "bam.model.sample"(self, self.description, prompt, options)
 end
 
 return Model

@@ -2,6 +2,7 @@
 local check = require "bam.util.check"
 local core = require "bam.core"
 local description = require "bam.model.description"
+local Model = require "bam.model.model"
 local tokenizer = require "bam.tokenizer"
 
 local ops = core.ops
@@ -88,13 +89,13 @@ local function check_prompt(prompt)
   for _, id in ipairs(prompt) do check.value("sample: token id", id, "count") end
 end
 
---- See model:sample.
+--- What Model:sample does, also for an ensemble of models.
 ---@param model table gives logits for ids
----@param d table its description
+---@param d table its description, or that of one of them
 ---@param prompt string|integer[]
 ---@param options? table
 ---@return string|integer[]
-return function(model, d, prompt, options)
+local function sample(model, d, prompt, options)
   local o = check.options("sample", options, spec)
   check_prompt(prompt)
   local encode, decode
@@ -106,3 +107,16 @@ return function(model, d, prompt, options)
   if o.seed then description.seeded(o.seed, run) else run() end
   return decode and decode(ids) or ids
 end
+
+--- Continue a text. Returns the prompt and what the model adds to it. Text is encoded and decoded by the model's
+--- field `tokenizer`, which is loaded from its tokenizer.json; a model with a vocabulary of 256 and no tokenizer
+--- uses bytes. Runs in evaluation mode.
+---@param prompt string|integer[] text, or token ids
+---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
+---@return string|integer[] text for a text, ids for ids
+function Model:sample(prompt, options)
+  description.check_model("sample", self)
+  return sample(self, self.description, prompt, options)
+end
+
+return sample

@@ -3,7 +3,7 @@
 --- reading a name that it lacks is an error.
 local check = require "bam.util.check"
 local core = require "bam.core"
-local flags = require "bam.train.flags"
+local flags = require "bam.util.flags"
 local scales = require "bam.train.scales"
 
 local M = {}

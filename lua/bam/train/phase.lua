@@ -3,7 +3,7 @@
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
-local flags = require "bam.train.flags"
+local flags = require "bam.util.flags"
 local json = require "bam.util.json"
 local place = require "bam.train.run_dir"
 local store = require "bam.train.checkpoints"

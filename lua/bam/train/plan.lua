@@ -2,7 +2,7 @@
 -- the phases that a script named, for messages.
 local check = require "bam.util.check"
 local core = require "bam.core"
-local flags = require "bam.train.flags"
+local flags = require "bam.util.flags"
 local machine = require "bam.train.machine"
 
 local M = {}

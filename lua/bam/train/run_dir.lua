@@ -2,7 +2,7 @@
 -- the same place, and a directory of links per recipe to the phases that it used last.
 local check = require "bam.util.check"
 local core = require "bam.core"
-local flags = require "bam.train.flags"
+local flags = require "bam.util.flags"
 
 local M = {}
 

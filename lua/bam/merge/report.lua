@@ -2,6 +2,7 @@
 --- the mixture's loss is before it has been trained. d:report { data = { law = batch, ... } }.
 local check = require "bam.util.check"
 local core = require "bam.core"
+local description = require "bam.model.description"
 local batch_options = require("bam.model.batch").spec
 local names = require "bam.model.params"
 local source = require "bam.merge.source"
@@ -105,19 +106,21 @@ end
 
 local spec = { data = { "table", optional = true } }
 
---- See description:report.
----@param d table description
----@param options? { data?: table<string, table> }
----@return table
-return function(d, options)
+--- How far the experts of a mixture have drifted from the seed (the first expert), and the loss of the mixture
+--- before training. The report prints as a table; `experts` is a list of { label, drift = { { module,
+--- relative_norm, cosine }, ... } } without the seed, `losses` has nats per token by data set.
+---@param options? { data?: table<string, table> } by data set: ids [B, T + 1], or { ids, targets }
+---@return table report
+function description.methods:report(options)
+  description.check_self("report", self)
   local o, batches = check.options("report", options, spec), {}
   for name, given in pairs(o.data or {}) do batches[name] = read_batch(name, given) end
-  if not d.sources or #d.sources < 2 then
+  if not self.sources or #self.sources < 2 then
     check.fail("report: this is no mixture of several models, so nothing has drifted")
   end
-  local opened, experts = source.open("report", d.sources), {}
+  local opened, experts = source.open("report", self.sources), {}
   for i = 2, #opened do
     experts[i - 1] = { label = opened[i].label, drift = drift_of(opened[1], opened[i]) }
   end
-  return setmetatable({ experts = experts, losses = losses_of(d, batches) }, metatable)
+  return setmetatable({ experts = experts, losses = losses_of(self, batches) }, metatable)
 end
