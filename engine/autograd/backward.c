@@ -17,9 +17,7 @@ static bam_status heap_push(bam_context *context, heap *h, bam_node *node) {
   if (node->queued)
     return BAM_OK;
   int64_t bytes = (h->count + 1) * (int64_t)sizeof(bam_node *);
-  bam_status status = bam_storage_grow(context, &h->storage, bytes);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_storage_grow(context, &h->storage, bytes));
   bam_node **nodes = h->storage->data;
   int64_t i = h->count++;
   for (; i > 0 && nodes[(i - 1) / 2]->sequence < node->sequence; i = (i - 1) / 2)
@@ -100,9 +98,7 @@ static bam_status check_gradients(bam_backward *pass) {
       char where[BAM_WHERE_SIZE + 8];
       snprintf(what, sizeof what, "backward of %s%s made", pass->op->name,
                node_where(pass->node, where));
-      bam_status status = bam_debug_check(pass->context, what, *bam_grad_slot(pass, i));
-      if (status != BAM_OK)
-        return status;
+      BAM_TRY(bam_debug_check(pass->context, what, *bam_grad_slot(pass, i)));
     }
   return BAM_OK;
 }

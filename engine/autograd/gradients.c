@@ -41,11 +41,11 @@ static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b);
 static bam_status add_stored(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
   bam_tensor *x = NULL, *y = NULL, *z = NULL;
   bam_status status = BAM_OK;
-  BAM_TRY(bam_tensor_convert(a, BAM_F32, &x));
-  BAM_TRY(bam_tensor_convert(b, BAM_F32, &y));
-  BAM_TRY(bam_tensor_new(a->context, bam_tensor_device(a), BAM_F32, &a->shape, &z));
-  BAM_TRY(add_into(z, x, y));
-  BAM_TRY(bam_tensor_copy(sum, z));
+  BAM_TRY_OR_DONE(bam_tensor_convert(a, BAM_F32, &x));
+  BAM_TRY_OR_DONE(bam_tensor_convert(b, BAM_F32, &y));
+  BAM_TRY_OR_DONE(bam_tensor_new(a->context, bam_tensor_device(a), BAM_F32, &a->shape, &z));
+  BAM_TRY_OR_DONE(add_into(z, x, y));
+  BAM_TRY_OR_DONE(bam_tensor_copy(sum, z));
 done:
   bam_tensor_release(x);
   bam_tensor_release(y);

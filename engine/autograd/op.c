@@ -93,9 +93,7 @@ bam_status bam_debug_check(bam_context *context, const char *what, bam_tensor *t
   bam_tensor *here;
   if (tensor == NULL || !bam_dtype_is_float(tensor->dtype))
     return BAM_OK;
-  bam_status status = bam_tensor_to(tensor, &context->cpu, &here);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_tensor_to(tensor, &context->cpu, &here));
   bool found = holds_nan(here);
   bam_tensor_release(here);
   if (!found)

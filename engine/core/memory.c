@@ -220,9 +220,7 @@ bam_status bam_storage_grow(bam_context *context, bam_storage **scratch, int64_t
   if (old != NULL && old->bytes >= bytes)
     return BAM_OK;
   int64_t wanted = old != NULL && bytes < 2 * old->bytes ? 2 * old->bytes : bytes;
-  bam_status status = bam_storage_alloc(context, &context->cpu, wanted, &grown);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_storage_alloc(context, &context->cpu, wanted, &grown));
   if (old != NULL)
     memcpy(grown->data, old->data, (size_t)old->bytes);
   bam_storage_release(context, old);

@@ -48,9 +48,7 @@ static bam_status draw_real(bam_tensor *tensor, double a, double b, bool normal)
   bam_context *context = tensor->context;
   bam_tensor *draw;
   bam_dtype dtype = tensor->dtype == BAM_F64 ? BAM_F64 : BAM_F32;
-  bam_status status = begin(tensor, dtype, &draw);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(begin(tensor, dtype, &draw));
   const bam_kernels *kernels = kernels_of(tensor, dtype);
   (normal ? kernels->random_normal : kernels->random_uniform)(
     bam_tensor_device(tensor)->stream, bam_tensor_data(draw), bam_tensor_count(draw), context->seed,
@@ -108,9 +106,7 @@ bam_status bam_random_integers(bam_tensor *tensor, int64_t low, int64_t high) {
     return bam_fail(context, BAM_ERROR_ARGUMENT,
                     "integers: %" PRId64 " to %" PRId64 " does not fit %s", low, high,
                     bam_dtype_name(tensor->dtype));
-  bam_status status = begin(tensor, BAM_I64, &draw);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(begin(tensor, BAM_I64, &draw));
   kernels_of(tensor, BAM_F64)
       ->random_integers(bam_tensor_device(tensor)->stream, bam_tensor_data(draw),
                         bam_tensor_count(draw), context->seed, context->random_counter, low, high);
@@ -123,9 +119,7 @@ bam_status bam_random_bernoulli(bam_tensor *tensor, double probability) {
   if (!(probability >= 0 && probability <= 1))
     return bam_fail(context, BAM_ERROR_ARGUMENT,
                     "bernoulli: the probability %g is not between 0 and 1", probability);
-  bam_status status = begin(tensor, BAM_BOOL, &draw);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(begin(tensor, BAM_BOOL, &draw));
   kernels_of(tensor, BAM_F32)
       ->random_booleans(bam_tensor_device(tensor)->stream, bam_tensor_data(draw),
                         bam_tensor_count(draw), context->seed, context->random_counter,
@@ -155,11 +149,11 @@ bam_status bam_random_permutation(bam_tensor *tensor) {
   if (tensor->dtype == BAM_I32 && tensor->shape.size[0] > INT32_MAX)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
                     "permutation: the positions do not fit i32; use i64");
-  BAM_TRY(bam_tensor_new(context, &context->cpu, BAM_I64, &tensor->shape, &positions));
-  BAM_TRY(bam_tensor_new(context, &context->cpu, BAM_I64, &tensor->shape, &bits));
-  BAM_TRY(bam_random_integers(bits, INT64_MIN, INT64_MAX));
+  BAM_TRY_OR_DONE(bam_tensor_new(context, &context->cpu, BAM_I64, &tensor->shape, &positions));
+  BAM_TRY_OR_DONE(bam_tensor_new(context, &context->cpu, BAM_I64, &tensor->shape, &bits));
+  BAM_TRY_OR_DONE(bam_random_integers(bits, INT64_MIN, INT64_MAX));
   shuffle(bam_tensor_data(positions), bam_tensor_data(bits), tensor->shape.size[0]);
-  BAM_TRY(bam_tensor_copy(tensor, positions));
+  BAM_TRY_OR_DONE(bam_tensor_copy(tensor, positions));
 done:
   bam_tensor_release(bits);
   bam_tensor_release(positions);

@@ -14,9 +14,17 @@ typedef enum bam_status {
   BAM_ERROR_DEVICE    /* a device failed; what was being computed is lost */
 } bam_status;
 
-/* Run `call`; on failure jump to the function's one clean-up label. The function declares
-   `bam_status status = BAM_OK;` and ends with `done: ...release...; return status;`. */
-#define BAM_TRY(call)             \
+/* Evaluate `call`; if it fails, return its status at once: for functions with nothing to clean up. */
+#define BAM_TRY(call)                     \
+  do {                                    \
+    const bam_status tried = (call);      \
+    if (tried != BAM_OK)                  \
+      return tried;                       \
+  } while (0)
+
+/* The same for a function that cleans up: it declares `bam_status status = BAM_OK;` at its top, and on
+   failure control goes to its one label, `done: ...release...; return status;`. */
+#define BAM_TRY_OR_DONE(call)     \
   do {                            \
     status = (call);              \
     if (status != BAM_OK)         \

@@ -79,9 +79,7 @@ bam_status bam_tensor_zeros(bam_context *context, bam_device *device, bam_dtype 
 bam_status bam_tensor_from(bam_context *context, bam_dtype dtype, const bam_shape *shape,
                            const void *data, bam_tensor **out) {
   bam_tensor *tensor = NULL;
-  bam_status status = bam_tensor_new(context, &context->cpu, dtype, shape, &tensor);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_tensor_new(context, &context->cpu, dtype, shape, &tensor));
   size_t bytes = (size_t)(bam_tensor_count(tensor) * bam_dtype_size(dtype));
   if (bytes > 0)
     memcpy(tensor->storage->data, data, bytes);
@@ -91,9 +89,7 @@ bam_status bam_tensor_from(bam_context *context, bam_dtype dtype, const bam_shap
 
 bam_status bam_tensor_over(bam_context *context, bam_storage *storage, bam_dtype dtype,
                            const bam_shape *shape, bam_tensor **out) {
-  bam_status status = wrap(context, storage, dtype, shape, out);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(wrap(context, storage, dtype, shape, out));
   bam_storage_retain(storage);
   bam_shape_strides(shape, (*out)->stride);
   bam_assert(lies_in_storage(*out));
@@ -102,9 +98,7 @@ bam_status bam_tensor_over(bam_context *context, bam_storage *storage, bam_dtype
 
 bam_status bam_tensor_view(bam_tensor *of, const bam_shape *shape, const int64_t *stride,
                            int64_t offset, bam_tensor **out) {
-  bam_status status = wrap(of->context, of->storage, of->dtype, shape, out);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(wrap(of->context, of->storage, of->dtype, shape, out));
   bam_storage_retain(of->storage);
   (*out)->offset = bam_tensor_count(*out) > 0 ? offset : of->offset;
   memcpy((*out)->stride, stride, sizeof(int64_t) * (size_t)shape->ndim);
@@ -217,9 +211,7 @@ bam_status bam_tensor_check_number(const char *what, bam_tensor *number, bam_dty
   double real;
   if (!bam_dtype_range(dtype, &low, &high) || number->dtype == dtype)
     return BAM_OK;
-  bam_status status = bam_tensor_get(number, 0, &real, &integer);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_tensor_get(number, 0, &real, &integer));
   return bam_number_check(number->context, what, dtype, !bam_dtype_is_float(number->dtype), integer,
                           real);
 }
@@ -252,9 +244,7 @@ static bam_status bounce(bam_tensor *to, const bam_tensor *from, int64_t bytes) 
   bam_device *there = bam_tensor_device(to), *here = bam_tensor_device(from);
   bam_storage *buffer;
   int64_t most = bytes < BOUNCE_BYTES ? bytes : BOUNCE_BYTES;
-  bam_status status = bam_storage_alloc(context, &context->cpu, most, &buffer);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_storage_alloc(context, &context->cpu, most, &buffer));
   for (int64_t done = 0; done < bytes; done += most) {
     int64_t step = bytes - done < most ? bytes - done : most;
     here->copy_out(here->stream, buffer->data, (const char *)bam_tensor_data(from) + done, step);
@@ -287,10 +277,10 @@ bam_status bam_tensor_to(bam_tensor *tensor, bam_device *device, bam_tensor **ou
   }
   bam_tensor *whole = NULL, *moved = NULL;
   bam_status status = BAM_OK;
-  BAM_TRY(bam_tensor_contiguous(tensor, &whole));
-  BAM_TRY(bam_tensor_new(tensor->context, device, tensor->dtype, &tensor->shape, &moved));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(tensor, &whole));
+  BAM_TRY_OR_DONE(bam_tensor_new(tensor->context, device, tensor->dtype, &tensor->shape, &moved));
   if (bam_tensor_count(tensor) > 0)
-    BAM_TRY(transfer(moved, whole));
+    BAM_TRY_OR_DONE(transfer(moved, whole));
   moved->is_number = tensor->is_number;
   *out = bam_tensor_retain(moved);
 done:
@@ -305,12 +295,12 @@ static bam_status copy_between(bam_tensor *to, bam_tensor *from) {
   bam_status status = BAM_OK;
   if (to->dtype == from->dtype && bam_shape_equal(&to->shape, &from->shape) &&
       bam_tensor_is_contiguous(to)) {
-    BAM_TRY(bam_tensor_contiguous(from, &here));
-    BAM_TRY(transfer(to, here));
+    BAM_TRY_OR_DONE(bam_tensor_contiguous(from, &here));
+    BAM_TRY_OR_DONE(transfer(to, here));
   } else {
-    BAM_TRY(bam_tensor_to(from, bam_tensor_device(to), &here));
+    BAM_TRY_OR_DONE(bam_tensor_to(from, bam_tensor_device(to), &here));
     copy_elements(to, here);
-    BAM_TRY(bam_device_check(to->context, bam_tensor_device(to)));
+    BAM_TRY_OR_DONE(bam_device_check(to->context, bam_tensor_device(to)));
   }
   bam_tensor_changed(to);
 done:
@@ -327,10 +317,7 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
   }
   if (bam_tensor_count(to) == 0)
     return BAM_OK;
-  bam_status status =
-    from->is_number ? bam_tensor_check_number("copy", from, to->dtype) : BAM_OK;
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(from->is_number ? bam_tensor_check_number("copy", from, to->dtype) : BAM_OK);
   if (bam_tensor_device(to) != bam_tensor_device(from))
     return copy_between(to, from);
   bam_tensor *source = bam_tensor_retain(from);
@@ -339,10 +326,8 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
     if (same_view(to, from))
       return BAM_OK;
     bam_tensor *fresh = NULL; /* the views may overlap: go through a copy */
-    status = bam_tensor_new(from->context, bam_tensor_device(from), from->dtype, &from->shape,
-                            &fresh);
-    if (status != BAM_OK)
-      return status;
+    BAM_TRY(bam_tensor_new(from->context, bam_tensor_device(from), from->dtype, &from->shape,
+            &fresh));
     copy_elements(fresh, from);
     source = fresh;
   }
@@ -396,9 +381,7 @@ static bam_status check_index(const bam_tensor *tensor, int64_t index) {
 }
 
 bam_status bam_tensor_set(bam_tensor *tensor, int64_t index, double value) {
-  bam_status status = check_index(tensor, index);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(check_index(tensor, index));
   bam_device *device = bam_tensor_device(tensor);
   const int64_t size = bam_dtype_size(tensor->dtype);
   const bam_loop one = { .ndim = 1, .size = { 1 } };
@@ -411,9 +394,7 @@ bam_status bam_tensor_set(bam_tensor *tensor, int64_t index, double value) {
 }
 
 bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *value, int64_t *integer) {
-  bam_status status = check_index(tensor, index);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(check_index(tensor, index));
   int64_t size = bam_dtype_size(tensor->dtype);
   bam_device *device = bam_tensor_device(tensor);
   const char *data = tensor->storage->data;
@@ -436,9 +417,7 @@ bam_status bam_tensor_move(bam_tensor *leaf, bam_tensor *place) {
     return bam_fail(leaf->context, BAM_ERROR_ARGUMENT, "move: %s %s does not fit into %s %s",
                     bam_dtype_name(leaf->dtype), bam_shape_text(&leaf->shape, a),
                     bam_dtype_name(place->dtype), bam_shape_text(&place->shape, b));
-  bam_status status = bam_tensor_copy(place, leaf);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_tensor_copy(place, leaf));
   bam_storage_retain(place->storage);
   bam_storage_release(leaf->context, leaf->storage);
   leaf->storage = place->storage;

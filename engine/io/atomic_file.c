@@ -160,9 +160,7 @@ static bam_status append(bam_writer *writer, bam_device *device, const void *dat
     writer->used += step;
     done += step;
     if (writer->used == BAM_WRITER_BUFFER) {
-      bam_status status = flush(writer);
-      if (status != BAM_OK)
-        return status;
+      BAM_TRY(flush(writer));
     }
   }
   return BAM_OK;

@@ -212,12 +212,12 @@ bam_status bam_directory_stage(bam_context *context, const char *path, char stag
   place p = { .parent = -1 };
   mode_t mode;
   bam_status status = BAM_OK;
-  BAM_TRY(find_place(&t, path, true, &p));
-  BAM_TRY(make_path(&t, p.path, (size_t)(p.name - p.path)));
-  BAM_TRY(open_parent(&t, &p));
-  BAM_TRY(check_target(&t, &p, &mode));
+  BAM_TRY_OR_DONE(find_place(&t, path, true, &p));
+  BAM_TRY_OR_DONE(make_path(&t, p.path, (size_t)(p.name - p.path)));
+  BAM_TRY_OR_DONE(open_parent(&t, &p));
+  BAM_TRY_OR_DONE(check_target(&t, &p, &mode));
   /* Nobody else reads what is to replace a directory that may be private. */
-  BAM_TRY(make_staged(&t, &p, mode == 0 ? 0777 : 0700, staged));
+  BAM_TRY_OR_DONE(make_staged(&t, &p, mode == 0 ? 0777 : 0700, staged));
 done:
   close_descriptor(p.parent);
   return status;
@@ -244,12 +244,12 @@ static bam_status remove_at(const bam_task *t, place *p) {
   bam_names names = { NULL, 0 };
   int directory = -1, error;
   bam_status status = BAM_OK;
-  BAM_TRY(open_parent(t, p));
-  BAM_TRY(open_itself(t, p, &directory));
-  BAM_TRY(list_at(t, directory, ".", &names));
+  BAM_TRY_OR_DONE(open_parent(t, p));
+  BAM_TRY_OR_DONE(open_itself(t, p, &directory));
+  BAM_TRY_OR_DONE(list_at(t, directory, ".", &names));
   for (int i = 0; i < names.count; i++)
     if (!is_regular(directory, names.entries[i]->d_name))
-      BAM_TRY(bam_task_fail_about(t, names.entries[i]->d_name, "in it is not a regular file",
+      BAM_TRY_OR_DONE(bam_task_fail_about(t, names.entries[i]->d_name, "in it is not a regular file",
                          "; move that, or remove it by hand"));
   error = remove_files(p, directory, &names);
   if (error != 0)
@@ -294,16 +294,13 @@ static bool same_file(int a, int b) {
 }
 
 static bam_status open_both(commit *c, const char *staged, const char *path) {
-  bam_status status = BAM_OK;
   BAM_TRY(find_place(&c->task, staged, false, &c->from));
   BAM_TRY(find_place(&c->task, path, true, &c->to));
   BAM_TRY(open_parent(&c->task, &c->from));
   BAM_TRY(open_parent(&c->task, &c->to));
   if (bam_staged_length(c->from.name) < 0 || !same_file(c->from.parent, c->to.parent))
     BAM_TRY(bam_task_fail_about(&c->task, staged, "was not staged for it", "; stage a directory first"));
-  BAM_TRY(open_itself(&(bam_task){ c->task.context, "open", staged }, &c->from, &c->fresh));
-done:
-  return status;
+  return open_itself(&(bam_task){ c->task.context, "open", staged }, &c->from, &c->fresh);
 }
 
 static bool ends_in(const char *name, const char *end) {
@@ -338,7 +335,6 @@ static bam_status check_loss(const commit *c, const char *name) {
 /* Open what is at the place to write to, if anything is, and check that it may be replaced. */
 static bam_status open_old(commit *c) {
   mode_t mode;
-  bam_status status = BAM_OK;
   BAM_TRY(check_target(&c->task, &c->to, &mode));
   if (mode == 0)
     return BAM_OK;
@@ -349,9 +345,8 @@ static bam_status open_old(commit *c) {
   for (int i = 0; i < c->names.count; i++)
     BAM_TRY(check_loss(c, c->names.entries[i]->d_name));
   if (faccessat(c->old, ".", W_OK | X_OK, AT_EACCESS) != 0 || fchmod(c->fresh, mode & 07777) != 0)
-    status = bam_task_fail(&c->task, errno);
-done:
-  return status;
+    return bam_task_fail(&c->task, errno);
+  return BAM_OK;
 }
 
 /* Give the staged directory its name, in one step. If that cannot be made to last, take it back: a
@@ -386,12 +381,12 @@ bam_status bam_directory_commit(bam_context *context, const char *staged, const 
                .fresh = -1, .old = -1 };
   int error;
   bam_status status = BAM_OK;
-  BAM_TRY(open_both(&c, staged, path));
-  BAM_TRY(open_old(&c));
+  BAM_TRY_OR_DONE(open_both(&c, staged, path));
+  BAM_TRY_OR_DONE(open_old(&c));
   error = sync_directory(c.fresh);
   if (error != 0)
-    BAM_TRY(bam_task_fail(&c.task, error));
-  BAM_TRY(swap(&c));
+    BAM_TRY_OR_DONE(bam_task_fail(&c.task, error));
+  BAM_TRY_OR_DONE(swap(&c));
   bam_staged_forget(context, c.fresh);
   if (c.old >= 0)
     status = remove_old(&c);

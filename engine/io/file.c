@@ -19,15 +19,15 @@ bam_status bam_file_open(bam_context *context, const char *path, int64_t limit, 
     return bam_task_fail(&t, errno);
   bam_status status = BAM_OK;
   if (fstat(opened, &info) != 0)
-    BAM_TRY(bam_task_fail(&t, errno));
+    BAM_TRY_OR_DONE(bam_task_fail(&t, errno));
   if (S_ISDIR(info.st_mode))
-    BAM_TRY(bam_task_fail_text(&t, "it is a directory", "; name a file in it"));
+    BAM_TRY_OR_DONE(bam_task_fail_text(&t, "it is a directory", "; name a file in it"));
   if (!S_ISREG(info.st_mode))
-    BAM_TRY(bam_task_fail_text(&t, "it is a pipe or device", "; copy its contents to a file first"));
+    BAM_TRY_OR_DONE(bam_task_fail_text(&t, "it is a pipe or device", "; copy its contents to a file first"));
   snprintf(reason, sizeof reason, "it has %lld bytes, and %lld are the limit",
            (long long)info.st_size, (long long)limit);
   if (info.st_size > limit)
-    BAM_TRY(bam_task_fail_text(&t, reason, "; is it the right file? else raise the limit"));
+    BAM_TRY_OR_DONE(bam_task_fail_text(&t, reason, "; is it the right file? else raise the limit"));
   *file = opened;
   return BAM_OK;
 done:

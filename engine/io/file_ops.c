@@ -73,7 +73,7 @@ bam_status bam_file_append(bam_context *context, const char *path, const void *d
   int64_t before = 0;
   int file, error;
   bam_status status = BAM_OK;
-  BAM_TRY(open_file(context, "append to", path, O_APPEND | O_CREAT, &file, &before));
+  BAM_TRY_OR_DONE(open_file(context, "append to", path, O_APPEND | O_CREAT, &file, &before));
   error = append(file, data, size, before);
   if (error != 0)
     status = bam_fail_path(context, "append to", path, error);
@@ -87,11 +87,11 @@ bam_status bam_file_truncate(bam_context *context, const char *path, int64_t siz
   int64_t before = 0;
   int file;
   bam_status status = BAM_OK;
-  BAM_TRY(open_file(context, "cut", path, 0, &file, &before));
+  BAM_TRY_OR_DONE(open_file(context, "cut", path, 0, &file, &before));
   snprintf(reason, sizeof reason, "it has %lld bytes, not %lld", (long long)before,
            (long long)size);
   if (size < 0 || size > before)
-    BAM_TRY(fail(context, "cut", path, reason));
+    BAM_TRY_OR_DONE(fail(context, "cut", path, reason));
   if (ftruncate(file, size) != 0)
     status = bam_fail_path(context, "cut", path, errno);
 done:
@@ -102,14 +102,12 @@ done:
 bam_status bam_file_sync(bam_context *context, const char *path) {
   int64_t size;
   int file, error;
-  bam_status status = BAM_OK;
   BAM_TRY(open_file(context, "write", path, 0, &file, &size));
   error = TEMP_FAILURE_RETRY(fsync(file)) == 0 ? 0 : errno;
   close(file);
   if (error != 0)
-    status = bam_fail_path(context, "write", path, error);
-done:
-  return status;
+    return bam_fail_path(context, "write", path, error);
+  return BAM_OK;
 }
 
 bam_status bam_file_remove(bam_context *context, const char *path) {

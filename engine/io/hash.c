@@ -30,7 +30,7 @@ bam_status bam_hash_file(bam_context *context, const char *path, bam_hash *out) 
   XXH3_INITSTATE(&state);
   XXH3_128bits_reset(&state);
   do {
-    BAM_TRY(bam_file_read(context, path, file, piece, sizeof piece, &got));
+    BAM_TRY_OR_DONE(bam_file_read(context, path, file, piece, sizeof piece, &got));
     XXH3_128bits_update(&state, piece, (size_t)got);
   } while (got > 0);
   *out = from_xxh(XXH3_128bits_digest(&state));

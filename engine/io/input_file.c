@@ -71,11 +71,11 @@ static bam_status new_input(bam_context *context, const char *path, bam_input_fi
 bam_status bam_input_file_open(bam_context *context, const char *path, bam_input_file **out) {
   bam_input_file *input = NULL;
   bam_status status = BAM_OK;
-  BAM_TRY(new_input(context, path, &input));
+  BAM_TRY_OR_DONE(new_input(context, path, &input));
   input->file = open_path(path);
   if (input->file < 0 || fstat(input->file, &input->info) != 0)
-    BAM_TRY(bam_fail_path(context, "read", path, errno));
-  BAM_TRY(check_readable(context, path, &input->info));
+    BAM_TRY_OR_DONE(bam_fail_path(context, "read", path, errno));
+  BAM_TRY_OR_DONE(check_readable(context, path, &input->info));
   if (!is_affordable(input->file)) {
     close(input->file);
     input->file = -1;
@@ -88,9 +88,7 @@ done:
 }
 
 bam_status bam_input_file_over(bam_context *context, const void *data, int64_t bytes, bam_input_file **out) {
-  bam_status status = new_input(context, NULL, out);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(new_input(context, NULL, out));
   (*out)->memory = data;
   (*out)->info.st_size = bytes;
   return BAM_OK;
@@ -183,11 +181,11 @@ bam_status bam_input_file_tensor(const bam_input_file *input, int64_t offset, ba
   bam_context *context = input->context;
   bam_tensor *tensor = NULL;
   bam_status status = BAM_OK;
-  BAM_TRY(bam_tensor_new(context, &context->cpu, dtype, shape, &tensor));
+  BAM_TRY_OR_DONE(bam_tensor_new(context, &context->cpu, dtype, shape, &tensor));
   int64_t count = bam_tensor_count(tensor);
-  BAM_TRY(bam_input_file_read(input, offset, bam_tensor_data(tensor), count * bam_dtype_size(dtype)));
+  BAM_TRY_OR_DONE(bam_input_file_read(input, offset, bam_tensor_data(tensor), count * bam_dtype_size(dtype)));
   if (dtype == BAM_BOOL)
-    BAM_TRY(check_bools(context, bam_tensor_data(tensor), count));
+    BAM_TRY_OR_DONE(check_bools(context, bam_tensor_data(tensor), count));
   *out = tensor;
   return BAM_OK;
 done:

@@ -296,9 +296,7 @@ static bam_status close_container(bam_json *json) {
 static bam_status read_key(bam_json *json) {
   if (!take(json, '"'))
     return fail_expected(json, json->at, expectations[json->expected]);
-  bam_status status = read_string(json);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(read_string(json));
   skip_spaces(json);
   if (!take(json, ':'))
     return fail_expected(json, json->at, "a colon");

@@ -139,14 +139,14 @@ static bam_status try_lock(bam_context *context, const char *path, int *out,
   int file;
   bam_status status = BAM_OK;
   *out = -1;
-  BAM_TRY(open_file(context, path, &file));
+  BAM_TRY_OR_DONE(open_file(context, path, &file));
   if (TEMP_FAILURE_RETRY(flock(file, LOCK_EX | LOCK_NB)) != 0) {
     if (errno != EWOULDBLOCK)
-      BAM_TRY(fail_errno(context, path, errno));
+      BAM_TRY_OR_DONE(fail_errno(context, path, errno));
     read_holder(file, holder);
   } else if (is_there(path, file)) {
     if (!is_ours(file))
-      BAM_TRY(fail(context, path, "it holds something other than a lock's line; name another"));
+      BAM_TRY_OR_DONE(fail(context, path, "it holds something other than a lock's line; name another"));
     write_holder(file);
     *out = file;
     return BAM_OK;

@@ -92,9 +92,7 @@ static bam_status parse_descr(cursor *c, npy_header *header) {
   if (c->at < c->end && *c->at == '[')
     return bam_fail(c->context, BAM_ERROR_FILE,
                     "a structured dtype is not supported; save each field as a file of its own");
-  bam_status status = parse_string(c, text, sizeof text);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(parse_string(c, text, sizeof text));
   bool has_order = text[0] != '\0' && strchr("<>=|", text[0]) != NULL;
   for (int i = 0; i < CODES; i++)
     if (has_order && strcmp(text + 1, codes[i].code) == 0) {
@@ -141,9 +139,7 @@ static bam_status parse_shape(cursor *c, npy_header *header) {
     if (shape->ndim == BAM_MAX_DIMS)
       return bam_fail(c->context, BAM_ERROR_FILE,
                       "the array has more than %d dimensions; reshape it", BAM_MAX_DIMS);
-    bam_status status = parse_size(c, &shape->size[shape->ndim]);
-    if (status != BAM_OK)
-      return status;
+    BAM_TRY(parse_size(c, &shape->size[shape->ndim]));
     shape->ndim++;
     comma = take(c, ',');
   }
@@ -155,9 +151,7 @@ static bam_status parse_shape(cursor *c, npy_header *header) {
 
 static bam_status parse_member(cursor *c, npy_header *header) {
   char key[32], quoted[BAM_QUOTE_TEXT];
-  bam_status status = parse_string(c, key, sizeof key);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(parse_string(c, key, sizeof key));
   if (!take(c, ':'))
     return malformed(c, "a colon");
   if (strcmp(key, "descr") == 0 && !header->has_descr)
@@ -175,9 +169,7 @@ static bam_status parse_dictionary(cursor *c, npy_header *header) {
   if (!take(c, '{'))
     return malformed(c, "a dictionary");
   while (!take(c, '}')) {
-    bam_status status = comma ? parse_member(c, header) : malformed(c, "a comma");
-    if (status != BAM_OK)
-      return status;
+    BAM_TRY(comma ? parse_member(c, header) : malformed(c, "a comma"));
     comma = take(c, ',');
   }
   skip_spaces(c);
@@ -198,10 +190,7 @@ static bam_status find_header(const bam_input_file *input, bam_context *context,
                               int64_t *length) {
   unsigned char data[12] = { 0 };
   int64_t bytes = bam_input_file_bytes(input);
-  bam_status status =
-    bam_input_file_read(input, 0, data, bytes < (int64_t)sizeof data ? bytes : (int64_t)sizeof data);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_input_file_read(input, 0, data, bytes < (int64_t)sizeof data ? bytes : (int64_t)sizeof data));
   if (bytes < 10 || memcmp(data, MAGIC, MAGIC_BYTES) != 0)
     return bam_fail(context, BAM_ERROR_FILE, "not an npy file: it does not begin with \\x93NUMPY");
   int major = data[6], minor = data[7];
@@ -231,8 +220,8 @@ static bam_status read_header(const bam_input_file *input, bam_context *context,
     return BAM_ERROR_MEMORY;
   bam_status status = BAM_OK;
   cursor c = { context, text, text + length };
-  BAM_TRY(bam_input_file_read(input, start, text, length));
-  BAM_TRY(parse_dictionary(&c, header));
+  BAM_TRY_OR_DONE(bam_input_file_read(input, start, text, length));
+  BAM_TRY_OR_DONE(parse_dictionary(&c, header));
 done:
   bam_object_free(context, text, room);
   return status;
@@ -290,11 +279,11 @@ bam_status bam_npy_parse(bam_context *context, const bam_input_file *input, bam_
   npy_header header = { .has_descr = false };
   bam_tensor *tensor = NULL;
   int64_t start = 0, length = 0;
-  BAM_TRY(find_header(input, context, &start, &length));
-  BAM_TRY(read_header(input, context, start, length, &header));
-  BAM_TRY(check_size(context, &header, bam_input_file_bytes(input) - start - length));
+  BAM_TRY_OR_DONE(find_header(input, context, &start, &length));
+  BAM_TRY_OR_DONE(read_header(input, context, start, length, &header));
+  BAM_TRY_OR_DONE(check_size(context, &header, bam_input_file_bytes(input) - start - length));
   bam_shape stored = stored_shape(&header);
-  BAM_TRY(bam_input_file_tensor(input, start + length, header.dtype, &stored, &tensor));
+  BAM_TRY_OR_DONE(bam_input_file_tensor(input, start + length, header.dtype, &stored, &tensor));
   if (header.swapped)
     swap_bytes(tensor);
   if (header.fortran)

@@ -66,7 +66,6 @@ static bam_status parse_dtype(bam_json *json, bam_safetensors_entry *entry) {
 
 static bam_status parse_shape(bam_json *json, bam_safetensors_entry *entry) {
   bam_shape *shape = &entry->shape;
-  bam_status status = BAM_OK;
   int64_t ndim = 0;
   if (json->kind != BAM_JSON_ARRAY)
     return bam_fail(json->context, BAM_ERROR_FILE, "its shape is missing or not a list");
@@ -82,16 +81,14 @@ static bam_status parse_shape(bam_json *json, bam_safetensors_entry *entry) {
   }
   shape->ndim = ndim < BAM_MAX_DIMS ? (int)ndim : BAM_MAX_DIMS;
   if (ndim > BAM_MAX_DIMS)
-    status = bam_fail(json->context, BAM_ERROR_FILE,
+    return bam_fail(json->context, BAM_ERROR_FILE,
                       "it has %lld dimensions, of which at most %d are supported", (long long)ndim,
                       BAM_MAX_DIMS);
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status parse_offsets(bam_json *json, bam_safetensors_entry *entry) {
   int64_t offsets[2];
-  bam_status status = BAM_OK;
   int n = 0;
   bool is_pair = json->kind == BAM_JSON_ARRAY;
   while (is_pair) {
@@ -107,8 +104,7 @@ static bam_status parse_offsets(bam_json *json, bam_safetensors_entry *entry) {
                     "its data_offsets are missing or not two integers");
   entry->begin = offsets[0];
   entry->end = offsets[1];
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status check_offsets(const bam_safetensors *file, const bam_safetensors_entry *entry) {
@@ -160,7 +156,6 @@ static bam_status parse_entry(const bam_safetensors *file, bam_json *json,
                               bam_safetensors_entry *entry) {
   bool seen[FIELDS] = { false };
   bam_json nothing = { .context = file->context, .kind = BAM_JSON_NULL };
-  bam_status status = BAM_OK;
   if (json->kind != BAM_JSON_OBJECT)
     return bam_fail(file->context, BAM_ERROR_FILE, "it is not described by an object");
   for (;;) {
@@ -173,9 +168,7 @@ static bam_status parse_entry(const bam_safetensors *file, bam_json *json,
     if (!seen[i])
       BAM_TRY(fields[i].parse(&nothing, entry)); /* fails: it is missing */
   BAM_TRY(check_offsets(file, entry));
-  BAM_TRY(check_entry_size(file->context, entry));
-done:
-  return status;
+  return check_entry_size(file->context, entry);
 }
 
 static bam_status fail_in_tensor(bam_context *context, bam_status status, const char *name) {
@@ -213,9 +206,7 @@ static bam_status make_room(bam_safetensors *file, const char *what, int64_t n, 
 static bam_status add_metadata(bam_safetensors *file, bam_json *json) {
   char quoted[BAM_QUOTE_TEXT];
   const char *key = take_string(json);
-  bam_status status = bam_json_next(json);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_json_next(json));
   if (key == NULL)
     return bam_fail(file->context, BAM_ERROR_FILE, METADATA " has a key with a zero byte");
   if (json->kind != BAM_JSON_STRING)
@@ -260,7 +251,6 @@ static bam_status add_entry(bam_safetensors *file, bam_json *json) {
 
 static bam_status parse_entries(bam_safetensors *file) {
   bam_json json;
-  bam_status status = BAM_OK;
   bam_json_begin(&json, file->context, file->header, file->header_bytes, HEADER_DEPTH);
   BAM_TRY(count_entries(file, json));
   BAM_TRY(make_room(file, "tensors", file->entries_room, sizeof *file->entries,
@@ -275,8 +265,7 @@ static bam_status parse_entries(bam_safetensors *file) {
     BAM_TRY(bam_json_equals(&json, METADATA) ? parse_metadata(file, &json)
                                              : add_entry(file, &json));
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 static int by_place(const void *a, const void *b) {
@@ -367,7 +356,6 @@ static bam_status read_header(bam_safetensors *file) {
   bam_context *context = file->context;
   unsigned char count[8];
   uint64_t length = 0;
-  bam_status status = BAM_OK;
   if (bam_input_file_bytes(file->input) < 8)
     return bam_fail(context, BAM_ERROR_FILE,
                     "not a safetensors file: it has %lld bytes, the shortest has 10",
@@ -385,10 +373,9 @@ static bam_status read_header(bam_safetensors *file) {
   file->header[length] = '\0';
   BAM_TRY(bam_input_file_read(file->input, 8, file->header, (int64_t)length));
   if (file->header[0] != '{')
-    status = bam_fail(context, BAM_ERROR_FILE,
+    return bam_fail(context, BAM_ERROR_FILE,
                       "not a safetensors file: its header does not begin with '{'");
-done:
-  return status;
+  return BAM_OK;
 }
 
 bam_status bam_safetensors_parse(bam_context *context, bam_input_file *input, bam_safetensors **out) {
@@ -399,11 +386,11 @@ bam_status bam_safetensors_parse(bam_context *context, bam_input_file *input, ba
     return BAM_ERROR_MEMORY;
   }
   *file = (bam_safetensors){ .context = context, .input = input };
-  BAM_TRY(read_header(file));
-  BAM_TRY(parse_entries(file));
-  BAM_TRY(check_cover(file));
-  BAM_TRY(sort_names(file));
-  BAM_TRY(check_metadata(file));
+  BAM_TRY_OR_DONE(read_header(file));
+  BAM_TRY_OR_DONE(parse_entries(file));
+  BAM_TRY_OR_DONE(check_cover(file));
+  BAM_TRY_OR_DONE(sort_names(file));
+  BAM_TRY_OR_DONE(check_metadata(file));
   *out = file;
   return BAM_OK;
 done:

@@ -175,12 +175,9 @@ static bam_status write_header(bam_writer *writer, const header *h) {
   unsigned char count[8];
   for (int i = 0; i < 8; i++)
     count[i] = (unsigned char)(padded >> (8 * i));
-  bam_status status = bam_writer_bytes(writer, count, 8);
-  if (status == BAM_OK)
-    status = bam_writer_bytes(writer, h->text, (int64_t)length);
-  if (status == BAM_OK)
-    status = bam_writer_bytes(writer, "        ", (int64_t)(padded - length));
-  return status;
+  BAM_TRY(bam_writer_bytes(writer, count, 8));
+  BAM_TRY(bam_writer_bytes(writer, h->text, (int64_t)length));
+  return bam_writer_bytes(writer, "        ", (int64_t)(padded - length));
 }
 
 static bam_status write_file(bam_context *context, const char *path, const header *h,
@@ -224,11 +221,11 @@ bam_status bam_safetensors_write(bam_context *context, const char *path,
       return BAM_ERROR_MEMORY;
     memcpy(sorted, tensors, bytes);
   }
-  BAM_TRY(check_tensors(context, sorted, n));
-  BAM_TRY(check_metadata(context, metadata, n_metadata));
+  BAM_TRY_OR_DONE(check_tensors(context, sorted, n));
+  BAM_TRY_OR_DONE(check_metadata(context, metadata, n_metadata));
   if (n > 0)
     qsort(sorted, (size_t)n, sizeof *sorted, by_size_then_name);
-  BAM_TRY(write_sorted(context, path, sorted, n, metadata, n_metadata));
+  BAM_TRY_OR_DONE(write_sorted(context, path, sorted, n, metadata, n_metadata));
 done:
   bam_object_free(context, sorted, bytes);
   return status;

@@ -57,12 +57,9 @@ const bam_op bam_op_sub = {
 };
 
 static bam_status mul_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   BAM_TRY(bam_binary(call, BAM_KERNEL(mul), BAM_RESULT_SAME));
   BAM_TRY(bam_binary_save(call, 0));
-  BAM_TRY(bam_binary_save(call, 1));
-done:
-  return status;
+  return bam_binary_save(call, 1);
 }
 
 static bam_status mul_backward(bam_backward *pass) {
@@ -77,24 +74,22 @@ const bam_op bam_op_mul = {
 
 /* b is saved for both gradients, the quotient for that of b. */
 static bam_status div_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   BAM_TRY(bam_binary(call, BAM_KERNEL(div), BAM_RESULT_FLOAT));
   BAM_TRY(bam_call_save(call, 1, call->inputs[1]));
   if (call->inputs[1]->requires_grad)
     BAM_TRY(bam_call_save(call, 0, call->outputs[0]));
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* da = g / b, db = -da * y. */
 static bam_status div_backward(bam_backward *pass) {
   bam_status status = BAM_OK;
   bam_tensor *da = NULL, *minus = NULL;
-  BAM_TRY(bam_apply2(&bam_op_div, pass->grads[0], pass->saved[1], NULL, &da));
-  BAM_TRY(bam_accumulate_grad(pass, 0, da));
+  BAM_TRY_OR_DONE(bam_apply2(&bam_op_div, pass->grads[0], pass->saved[1], NULL, &da));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, da));
   if (bam_needs_grad(pass, 1)) {
-    BAM_TRY(bam_apply1(&bam_op_neg, da, NULL, &minus));
-    BAM_TRY(give2(pass, 1, &bam_op_mul, minus, pass->saved[0]));
+    BAM_TRY_OR_DONE(bam_apply1(&bam_op_neg, da, NULL, &minus));
+    BAM_TRY_OR_DONE(give2(pass, 1, &bam_op_mul, minus, pass->saved[0]));
   }
 done:
   bam_tensor_release(da);
@@ -118,16 +113,16 @@ static bam_status check_right(bam_call *call, bool negative, const char *message
   bam_loop loop;
   double unused;
   int64_t is_bad = 0;
-  BAM_TRY(bam_promote_types(call, 0, 2, &dtype));
+  BAM_TRY_OR_DONE(bam_promote_types(call, 0, 2, &dtype));
   if (!bam_dtype_is_integer(dtype))
     return BAM_OK;
-  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(bam_promote_input(call, 1, dtype, &b));
-  BAM_TRY(bam_tensor_zeros(call->context, bam_tensor_device(b), BAM_BOOL, &scalar, &found));
+  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_promote_input(call, 1, dtype, &b));
+  BAM_TRY_OR_DONE(bam_tensor_zeros(call->context, bam_tensor_device(b), BAM_BOOL, &scalar, &found));
   bam_loop_init(&loop, &b, 1);
   (negative ? kernels->any_negative : kernels->any_zero)(
       bam_call_device(call)->stream, &loop, bam_tensor_data(found), bam_tensor_data(b));
-  BAM_TRY(bam_tensor_get(found, 0, &unused, &is_bad));
+  BAM_TRY_OR_DONE(bam_tensor_get(found, 0, &unused, &is_bad));
   if (is_bad)
     status = bam_call_fail(call, "%s", message);
 done:
@@ -158,26 +153,24 @@ const bam_op bam_op_floordiv = {
 };
 
 static bam_status mod_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   BAM_TRY(check_divisor(call));
   BAM_TRY(bam_binary(call, BAM_KERNEL(mod), BAM_RESULT_SAME));
   if (call->inputs[1]->requires_grad) {
     BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
     BAM_TRY(bam_call_save(call, 1, call->inputs[1]));
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* a % b = a - b * floor(a / b): da = g, db = -g * floor(a / b). */
 static bam_status mod_backward(bam_backward *pass) {
   bam_status status = BAM_OK;
   bam_tensor *quotient = NULL, *minus = NULL;
-  BAM_TRY(bam_accumulate_grad(pass, 0, pass->grads[0]));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, pass->grads[0]));
   if (bam_needs_grad(pass, 1)) {
-    BAM_TRY(bam_apply2(&bam_op_floordiv, pass->saved[0], pass->saved[1], NULL, &quotient));
-    BAM_TRY(bam_apply1(&bam_op_neg, quotient, NULL, &minus));
-    BAM_TRY(give2(pass, 1, &bam_op_mul, pass->grads[0], minus));
+    BAM_TRY_OR_DONE(bam_apply2(&bam_op_floordiv, pass->saved[0], pass->saved[1], NULL, &quotient));
+    BAM_TRY_OR_DONE(bam_apply1(&bam_op_neg, quotient, NULL, &minus));
+    BAM_TRY_OR_DONE(give2(pass, 1, &bam_op_mul, pass->grads[0], minus));
   }
 done:
   bam_tensor_release(quotient);
@@ -194,7 +187,6 @@ const bam_op bam_op_mod = {
 };
 
 static bam_status pow_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   BAM_TRY(bam_refuse_bool(call, "convert: x:to \"i64\""));
   BAM_TRY(
       check_right(call, true, "an integer exponent is negative; compute in floats: x:to \"f32\""));
@@ -203,18 +195,14 @@ static bam_status pow_forward(bam_call *call) {
   BAM_TRY(bam_binary_save(call, 1));
   if (call->inputs[1]->requires_grad)
     BAM_TRY(bam_call_save(call, 2, call->outputs[0]));
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* da = g b a^(b-1), db = g y log(a). */
 static bam_status pow_backward(bam_backward *pass) {
   bam_tensor *g = pass->grads[0], *const *saved = pass->saved;
-  bam_status status =
-      bam_ternary_accumulate(pass, 0, BAM_KERNEL(pow_base_backward), g, saved[0], saved[1]);
-  if (status == BAM_OK)
-    status = bam_ternary_accumulate(pass, 1, BAM_KERNEL(pow_exponent_backward), g, saved[0], saved[2]);
-  return status;
+  BAM_TRY(bam_ternary_accumulate(pass, 0, BAM_KERNEL(pow_base_backward), g, saved[0], saved[1]));
+  return bam_ternary_accumulate(pass, 1, BAM_KERNEL(pow_exponent_backward), g, saved[0], saved[2]);
 }
 
 const bam_op bam_op_pow = {
@@ -223,12 +211,9 @@ const bam_op bam_op_pow = {
 };
 
 static bam_status extreme(bam_call *call, size_t kernel) {
-  bam_status status = BAM_OK;
   BAM_TRY(bam_binary(call, kernel, BAM_RESULT_SAME));
   BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
-  BAM_TRY(bam_call_save(call, 1, call->inputs[1]));
-done:
-  return status;
+  return bam_call_save(call, 1, call->inputs[1]);
 }
 
 /* The larger input takes the gradient (that of minimum: exchanged); equal ones take half each. */

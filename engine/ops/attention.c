@@ -31,9 +31,7 @@ static bam_status check_attention(bam_call *call) {
   if (q->size[0] != k->size[0] || q->size[1] != k->size[1] || q->size[3] != k->size[3])
     return bam_call_fail(call, "q is %s and k is %s: batch, time and head width must agree",
                          bam_shape_text(q, tq), bam_shape_text(k, tk));
-  bam_status status = bam_call_expect_shape(call, 2, k, "the shape of k");
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_call_expect_shape(call, 2, k, "the shape of k"));
   if (k->size[2] == 0 || q->size[2] % k->size[2] != 0)
     return bam_call_fail(call, "%" PRId64 " query heads do not share %" PRId64
                          " key heads evenly; make the first a multiple of the second",
@@ -76,8 +74,8 @@ bam_status bam_call_document_starts(bam_call *call, int i, const bam_kernels *ke
   if (bam_call_optional(call, i) == NULL)
     return BAM_OK;
   const bam_shape *shape = &call->inputs[i]->shape;
-  BAM_TRY(bam_tensor_convert(call->inputs[i], BAM_I64, &documents));
-  BAM_TRY(bam_tensor_new(call->context, bam_tensor_device(documents), BAM_I32, shape, first));
+  BAM_TRY_OR_DONE(bam_tensor_convert(call->inputs[i], BAM_I64, &documents));
+  BAM_TRY_OR_DONE(bam_tensor_new(call->context, bam_tensor_device(documents), BAM_I32, shape, first));
   kernels->document_starts(bam_tensor_device(documents)->stream, bam_tensor_data(*first),
                            bam_tensor_data(documents), shape->size[0], shape->size[1]);
 done:
@@ -87,14 +85,11 @@ done:
 
 static bam_status save_attention(bam_call *call, bam_tensor *const qkv[3], bam_tensor *stats,
                                  bam_tensor *first) {
-  bam_status status = BAM_OK;
   for (int i = 0; i < 3; i++)
     BAM_TRY(bam_call_save(call, SAVED_Q + i, qkv[i]));
   BAM_TRY(bam_call_save(call, SAVED_O, call->outputs[0]));
   BAM_TRY(bam_call_save(call, SAVED_STATS, stats));
-  BAM_TRY(bam_call_save(call, SAVED_FIRST, first));
-done:
-  return status;
+  return bam_call_save(call, SAVED_FIRST, first);
 }
 
 static void release_all(bam_tensor *const three[3], bam_tensor *a, bam_tensor *b, bam_tensor *c) {
@@ -111,23 +106,23 @@ static bam_status attention_forward(bam_call *call) {
   const bam_kernels *kernels;
   int64_t forward, backward;
   bam_status status = BAM_OK;
-  BAM_TRY(check_attention(call));
-  BAM_TRY(bam_call_need_real(call, 0));
+  BAM_TRY_OR_DONE(check_attention(call));
+  BAM_TRY_OR_DONE(bam_call_need_real(call, 0));
   bam_shape pairs = call->inputs[0]->shape; /* one of numbers for each query */
   pairs.size[3] = 2;
   bam_dtype dtype = call->inputs[0]->dtype;
   for (int i = 0; i < 3; i++)
-    BAM_TRY(heads_input(call, i, &qkv[i]));
-  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+    BAM_TRY_OR_DONE(heads_input(call, i, &qkv[i]));
+  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
   bam_attention a = describe(qkv[0], qkv[1], qkv[2], &call->attrs[0]);
-  BAM_TRY(bam_call_output(call, 0, dtype, &call->inputs[0]->shape));
-  BAM_TRY(bam_tensor_new(call->context, device, dtype, &pairs, &stats));
-  BAM_TRY(bam_call_document_starts(call, 3, kernels, &first));
-  BAM_TRY(save_attention(call, qkv, stats, first));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, dtype, &call->inputs[0]->shape));
+  BAM_TRY_OR_DONE(bam_tensor_new(call->context, device, dtype, &pairs, &stats));
+  BAM_TRY_OR_DONE(bam_call_document_starts(call, 3, kernels, &first));
+  BAM_TRY_OR_DONE(save_attention(call, qkv, stats, first));
   if (bam_tensor_count(call->outputs[0]) == 0)
     goto done;
   kernels->attention_scratch(device->stream, &forward, &backward, &a);
-  BAM_TRY(bam_scratch_new(call->context, device, dtype, forward, &scratch));
+  BAM_TRY_OR_DONE(bam_scratch_new(call->context, device, dtype, forward, &scratch));
   kernels->attention(device->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(stats),
                      bam_tensor_data(scratch), bam_tensor_data(qkv[0]), bam_tensor_data(qkv[1]),
                      bam_tensor_data(qkv[2]), first != NULL ? bam_tensor_data(first) : NULL, &a);
@@ -139,7 +134,6 @@ done:
 /* Where the gradients go: targets of the inputs that want one, else scratch, owned by spare. */
 static bam_status find_targets(bam_backward *pass, bam_tensor *to[3], bool add[3],
                                bam_tensor *spare[3]) {
-  bam_status status = BAM_OK;
   for (int i = 0; i < 3; i++)
     if (bam_needs_grad(pass, i)) {
       BAM_TRY(bam_grad_buffer(pass, i, &to[i], &add[i]));
@@ -149,8 +143,7 @@ static bam_status find_targets(bam_backward *pass, bam_tensor *to[3], bool add[3
                              &spare[i]));
       to[i] = spare[i];
     }
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* delta[b, t, h] = the sum over K of o * dy, which the softmax's derivative needs. */
@@ -179,12 +172,12 @@ static bam_status attention_backward(bam_backward *pass) {
   if (bam_tensor_count(saved[SAVED_O]) == 0)
     return bam_accumulate_zeros(pass);
   bam_attention a = describe(saved[SAVED_Q], saved[SAVED_K], saved[SAVED_V], &pass->attrs[0]);
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
   kernels->attention_scratch(device->stream, &forward, &backward, &a);
-  BAM_TRY(bam_scratch_new(pass->context, device, dy->dtype, backward, &scratch));
-  BAM_TRY(compute_delta(pass, kernels, dy, &delta));
-  BAM_TRY(find_targets(pass, to, add, spare));
+  BAM_TRY_OR_DONE(bam_scratch_new(pass->context, device, dy->dtype, backward, &scratch));
+  BAM_TRY_OR_DONE(compute_delta(pass, kernels, dy, &delta));
+  BAM_TRY_OR_DONE(find_targets(pass, to, add, spare));
   copy_strides(a.dq, to[0]);
   copy_strides(a.dk, to[1]);
   copy_strides(a.dv, to[2]);

@@ -73,7 +73,6 @@ static bam_status joined_shape(bam_call *call, int dim, bam_shape *out) {
 }
 
 static bam_status concat_forward(bam_call *call) {
-  bam_status status;
   bam_shape shape;
   int dim;
   BAM_TRY(bam_shape_dim(call->context, call->op->name, call->attrs[0].i,
@@ -86,12 +85,10 @@ static bam_status concat_forward(bam_call *call) {
     BAM_TRY(copy_in(call, i, dim, first, size, false));
     first += size;
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status concat_backward(bam_backward *pass) {
-  bam_status status;
   int dim;
   BAM_TRY(bam_shape_dim(pass->context, pass->op->name, pass->attrs[0].i,
                         pass->grads[0]->shape.ndim, &dim));
@@ -101,8 +98,7 @@ static bam_status concat_backward(bam_backward *pass) {
     BAM_TRY(give_part(pass, i, dim, first, size, false));
     first += size;
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 const bam_op bam_op_concat = {
@@ -132,7 +128,6 @@ static bam_status stacked_shape(bam_call *call, int dim, bam_shape *out) {
 }
 
 static bam_status stack_forward(bam_call *call) {
-  bam_status status;
   bam_shape shape;
   int dim;
   BAM_TRY(bam_shape_dim(call->context, call->op->name, call->attrs[0].i,
@@ -141,19 +136,16 @@ static bam_status stack_forward(bam_call *call) {
   BAM_TRY(bam_call_output(call, 0, common_dtype(call), &shape));
   for (int i = 0; i < call->n_inputs; i++)
     BAM_TRY(copy_in(call, i, dim, i, 1, true));
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status stack_backward(bam_backward *pass) {
-  bam_status status;
   int dim;
   BAM_TRY(bam_shape_dim(pass->context, pass->op->name, pass->attrs[0].i,
                         pass->grads[0]->shape.ndim, &dim));
   for (int i = 0; i < pass->n_inputs; i++)
     BAM_TRY(give_part(pass, i, dim, i, 1, true));
-done:
-  return status;
+  return BAM_OK;
 }
 
 const bam_op bam_op_stack = {

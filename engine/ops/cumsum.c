@@ -12,17 +12,17 @@ static bam_status run_sums(bam_context *context, const bam_op *op, const bam_att
 }
 
 static bam_status cumsum_forward(bam_call *call) {
-  bam_status status;
+  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_tensor *x = NULL;
   bam_dtype dtype = call->inputs[0]->dtype;
   if (!bam_dtype_is_float(dtype))
     dtype = BAM_I64;
-  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, cumsum, dtype));
-  BAM_TRY(bam_tensor_convert(call->inputs[0], dtype, &x));
-  BAM_TRY(bam_call_output(call, 0, dtype, &x->shape));
-  BAM_TRY(run_sums(call->context, call->op, &call->attrs[0], kernels, call->outputs[0], x, false));
+  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, cumsum, dtype));
+  BAM_TRY_OR_DONE(bam_tensor_convert(call->inputs[0], dtype, &x));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, dtype, &x->shape));
+  BAM_TRY_OR_DONE(run_sums(call->context, call->op, &call->attrs[0], kernels, call->outputs[0], x, false));
 done:
   bam_tensor_release(x);
   return status;
@@ -30,14 +30,14 @@ done:
 
 /* Each element went into all sums from its place on: the gradient is summed from the end. */
 static bam_status cumsum_backward(bam_backward *pass) {
-  bam_status status;
+  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_tensor *dy = NULL, *dx = NULL;
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
-  BAM_TRY(run_sums(pass->context, pass->op, &pass->attrs[0], kernels, dx, dy, true));
-  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
+  BAM_TRY_OR_DONE(run_sums(pass->context, pass->op, &pass->attrs[0], kernels, dx, dy, true));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dy);
   bam_tensor_release(dx);

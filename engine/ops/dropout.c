@@ -6,9 +6,7 @@
 static bam_status apply_mask(const bam_kernels *kernels, bam_tensor *x, bam_tensor *keep, double p,
                              bam_tensor **out) {
   bam_loop loop;
-  bam_status status = bam_tensor_new(x->context, bam_tensor_device(x), x->dtype, &x->shape, out);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_tensor_new(x->context, bam_tensor_device(x), x->dtype, &x->shape, out));
   bam_loop_init(&loop, (bam_tensor *[]){ *out, x, keep }, 3);
   kernels->dropout(bam_tensor_device(x)->stream, &loop, bam_tensor_data(*out), bam_tensor_data(x),
                    bam_tensor_data(keep), p < 1 ? 1 / (1 - p) : 0);
@@ -33,15 +31,15 @@ static bam_status dropout_forward(bam_call *call) {
   bam_tensor *x = call->inputs[0], *keep = NULL;
   double p = call->attrs[0].f;
   const bam_kernels *kernels;
-  BAM_TRY(check(call));
+  BAM_TRY_OR_DONE(check(call));
   if (p == 0 || !call->attrs[1].i)
     return bam_tensor_alias(x, &call->outputs[0]);
-  BAM_TRY(bam_call_kernels(call, x->dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, dropout, x->dtype));
-  BAM_TRY(bam_tensor_new(call->context, bam_call_device(call), BAM_BOOL, &x->shape, &keep));
-  BAM_TRY(bam_random_bernoulli(keep, 1 - p));
-  BAM_TRY(apply_mask(kernels, x, keep, p, &call->outputs[0]));
-  BAM_TRY(bam_call_save(call, 0, keep));
+  BAM_TRY_OR_DONE(bam_call_kernels(call, x->dtype, &kernels));
+  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, dropout, x->dtype));
+  BAM_TRY_OR_DONE(bam_tensor_new(call->context, bam_call_device(call), BAM_BOOL, &x->shape, &keep));
+  BAM_TRY_OR_DONE(bam_random_bernoulli(keep, 1 - p));
+  BAM_TRY_OR_DONE(apply_mask(kernels, x, keep, p, &call->outputs[0]));
+  BAM_TRY_OR_DONE(bam_call_save(call, 0, keep));
 done:
   bam_tensor_release(keep);
   return status;
@@ -53,9 +51,9 @@ static bam_status dropout_backward(bam_backward *pass) {
   const bam_kernels *kernels;
   if (keep == NULL)
     return bam_accumulate_grad(pass, 0, g);
-  BAM_TRY(bam_backward_kernels(pass, g->dtype, &kernels));
-  BAM_TRY(apply_mask(kernels, g, keep, pass->attrs[0].f, &dx));
-  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
+  BAM_TRY_OR_DONE(bam_backward_kernels(pass, g->dtype, &kernels));
+  BAM_TRY_OR_DONE(apply_mask(kernels, g, keep, pass->attrs[0].f, &dx));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dx);
   return status;

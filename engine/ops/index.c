@@ -18,7 +18,6 @@ typedef struct plan {
 } plan;
 
 static bam_status make_plan(bam_call *call, bool whole_rows, plan *out) {
-  bam_status status;
   const bam_shape *x = &call->inputs[0]->shape, *positions = &call->inputs[1]->shape;
   out->positions = NULL;
   BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, &out->kernels));
@@ -30,8 +29,7 @@ static bam_status make_plan(bam_call *call, bool whole_rows, plan *out) {
     BAM_TRY(bam_call_fail(call, "positions have 1 dimension here, not %d", positions->ndim));
   BAM_TRY(bam_call_positions(call, 1, out->along.n, &out->positions));
   out->m = whole_rows ? positions->size[0] : positions->size[out->along.dim];
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* x's shape with size m along the plan's dimension. */
@@ -43,21 +41,21 @@ static bam_shape picked_shape(const bam_shape *x, const plan *p) {
 
 /* Give input i of `pass` its gradient by picking from `dy` with the saved positions. */
 static bam_status give_picked(bam_backward *pass, int i, bool whole_rows) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_axis along;
   const bam_kernels *kernels;
   bam_tensor *dy = NULL, *dx = NULL, *positions = pass->saved[0];
   const bam_shape *shape = bam_backward_shape(pass, i);
   if (!bam_needs_grad(pass, i))
     return BAM_OK;
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY(bam_axis_init(pass->context, pass->op->name, &dy->shape, pass->attrs[0].i, &along));
-  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, shape, &dx));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY_OR_DONE(bam_axis_init(pass->context, pass->op->name, &dy->shape, pass->attrs[0].i, &along));
+  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, shape, &dx));
   (whole_rows ? kernels->index_select : kernels->gather)(
     bam_tensor_device(dy)->stream, bam_tensor_data(dx), bam_tensor_data(dy),
     bam_tensor_data(positions), along.outer, along.n, shape->size[along.dim], along.inner);
-  BAM_TRY(bam_accumulate_grad(pass, i, dx));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, i, dx));
 done:
   bam_tensor_release(dy);
   bam_tensor_release(dx);
@@ -67,18 +65,18 @@ done:
 /* Give input 0 its gradient by adding `dy` at the saved positions: straight into the gradient's
    memory. */
 static bam_status give_added(bam_backward *pass, bool whole_rows) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_axis along;
   const bam_kernels *kernels;
   bam_tensor *dy = NULL, *target;
   bool accumulate;
   const bam_shape *shape = bam_backward_shape(pass, 0);
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY(bam_axis_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
-  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY(bam_grad_buffer(pass, 0, &target, &accumulate));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY_OR_DONE(bam_axis_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
+  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_grad_buffer(pass, 0, &target, &accumulate));
   if (!accumulate)
-    BAM_TRY(bam_tensor_fill(target, 0));
+    BAM_TRY_OR_DONE(bam_tensor_fill(target, 0));
   (whole_rows ? kernels->index_add : kernels->scatter_add)(
     bam_tensor_device(dy)->stream, bam_tensor_data(target), bam_tensor_data(dy),
     bam_tensor_data(pass->saved[0]), along.outer, along.n, dy->shape.size[along.dim], along.inner);
@@ -90,14 +88,14 @@ done:
 /* ---- picking ---- */
 
 static bam_status pick(bam_call *call, bool whole_rows) {
-  bam_status status;
+  bam_status status = BAM_OK;
   plan p = { 0 };
   bam_tensor *x = NULL;
-  BAM_TRY(make_plan(call, whole_rows, &p));
+  BAM_TRY_OR_DONE(make_plan(call, whole_rows, &p));
   bam_shape shape = picked_shape(&call->inputs[0]->shape, &p);
-  BAM_TRY(bam_tensor_contiguous(call->inputs[0], &x));
-  BAM_TRY(bam_call_output(call, 0, x->dtype, &shape));
-  BAM_TRY(bam_call_save(call, 0, p.positions));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(call->inputs[0], &x));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &shape));
+  BAM_TRY_OR_DONE(bam_call_save(call, 0, p.positions));
   (whole_rows ? p.kernels->index_select : p.kernels->gather)(
     bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(x),
     bam_tensor_data(p.positions), p.along.outer, p.along.n, p.m, p.along.inner);
@@ -124,9 +122,7 @@ static bam_status check_beside(bam_call *call, int i) {
   const bam_shape *x = &call->inputs[0]->shape, *other = &call->inputs[i]->shape;
   char ta[BAM_SHAPE_TEXT], tb[BAM_SHAPE_TEXT];
   bam_axis along;
-  bam_status status = bam_axis_init(call->context, call->op->name, x, call->attrs[0].i, &along);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_axis_init(call->context, call->op->name, x, call->attrs[0].i, &along));
   bool fits = x->ndim == other->ndim;
   for (int d = 0; fits && d < x->ndim; d++)
     fits = d == along.dim || x->size[d] == other->size[d];
@@ -171,17 +167,17 @@ static bam_status check_source(bam_call *call, const bam_shape *want) {
 
 /* Output 0 = a copy of x, to which the source is added. */
 static bam_status add_at(bam_call *call, bool whole_rows) {
-  bam_status status;
+  bam_status status = BAM_OK;
   plan p = { 0 };
   bam_tensor *source = NULL;
   bam_tensor *x = call->inputs[0];
-  BAM_TRY(make_plan(call, whole_rows, &p));
+  BAM_TRY_OR_DONE(make_plan(call, whole_rows, &p));
   bam_shape shape = picked_shape(&x->shape, &p);
-  BAM_TRY(check_source(call, &shape));
-  BAM_TRY(bam_tensor_contiguous(call->inputs[2], &source));
-  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
-  BAM_TRY(bam_tensor_copy(call->outputs[0], x));
-  BAM_TRY(bam_call_save(call, 0, p.positions));
+  BAM_TRY_OR_DONE(check_source(call, &shape));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(call->inputs[2], &source));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &x->shape));
+  BAM_TRY_OR_DONE(bam_tensor_copy(call->outputs[0], x));
+  BAM_TRY_OR_DONE(bam_call_save(call, 0, p.positions));
   (whole_rows ? p.kernels->index_add : p.kernels->scatter_add)(
     bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(source),
     bam_tensor_data(p.positions), p.along.outer, p.along.n, p.m, p.along.inner);

@@ -9,7 +9,6 @@
 /* Inputs 0 .. first_weight-1 are summed; then come weight and, optionally, bias. */
 static bam_status check_norm(bam_call *call, int first_weight) {
   const bam_shape *x = &call->inputs[0]->shape;
-  bam_status status = BAM_OK;
   if (x->ndim < 1)
     return bam_call_fail(call, "x has no dimensions; it must be [..., D]");
   bam_shape width = { .ndim = 1, .size = { bam_shape_width(x) } };
@@ -18,8 +17,7 @@ static bam_status check_norm(bam_call *call, int first_weight) {
   BAM_TRY(bam_call_expect_shape(call, first_weight, &width, "the last size of x"));
   if (bam_call_optional(call, first_weight + 1) != NULL)
     BAM_TRY(bam_call_expect_shape(call, first_weight + 1, &width, "the last size of x"));
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* Save the normalised tensor (slot 0), its statistics (1) and the weight (2). */
@@ -28,14 +26,14 @@ static bam_status normalise(bam_call *call, bam_tensor *const in[4]) {
   const bam_kernels *kernels;
   int64_t rows = bam_shape_rows(&x->shape), width = bam_shape_width(&x->shape);
   bam_status status = BAM_OK;
-  BAM_TRY(bam_call_kernels(call, x->dtype, &kernels));
-  BAM_TRY(bam_scratch_new(call->context, bam_tensor_device(x), x->dtype, 3 * rows, &stats));
-  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
+  BAM_TRY_OR_DONE(bam_call_kernels(call, x->dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_scratch_new(call->context, bam_tensor_device(x), x->dtype, 3 * rows, &stats));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &x->shape));
   if (residual != NULL)
-    BAM_TRY(bam_call_output(call, 1, x->dtype, &x->shape));
-  BAM_TRY(bam_call_save(call, 0, residual != NULL ? call->outputs[1] : x));
-  BAM_TRY(bam_call_save(call, 1, stats));
-  BAM_TRY(bam_call_save(call, 2, weight));
+    BAM_TRY_OR_DONE(bam_call_output(call, 1, x->dtype, &x->shape));
+  BAM_TRY_OR_DONE(bam_call_save(call, 0, residual != NULL ? call->outputs[1] : x));
+  BAM_TRY_OR_DONE(bam_call_save(call, 1, stats));
+  BAM_TRY_OR_DONE(bam_call_save(call, 2, weight));
   if (width > 0)
     kernels->layer_norm(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                         residual != NULL ? bam_tensor_data(call->outputs[1]) : NULL,
@@ -51,14 +49,14 @@ done:
 static bam_status forward_norm(bam_call *call, int first_weight) {
   bam_tensor *in[4] = { NULL };
   bam_status status = BAM_OK;
-  BAM_TRY(check_norm(call, first_weight));
-  BAM_TRY(bam_call_layer_input(call, 0, 0, &in[0]));
+  BAM_TRY_OR_DONE(check_norm(call, first_weight));
+  BAM_TRY_OR_DONE(bam_call_layer_input(call, 0, 0, &in[0]));
   if (first_weight == 2)
-    BAM_TRY(bam_call_layer_input(call, 1, 0, &in[1]));
-  BAM_TRY(bam_call_layer_input(call, first_weight, 0, &in[2]));
+    BAM_TRY_OR_DONE(bam_call_layer_input(call, 1, 0, &in[1]));
+  BAM_TRY_OR_DONE(bam_call_layer_input(call, first_weight, 0, &in[2]));
   if (bam_call_optional(call, first_weight + 1) != NULL)
-    BAM_TRY(bam_call_layer_input(call, first_weight + 1, 0, &in[3]));
-  BAM_TRY(normalise(call, in));
+    BAM_TRY_OR_DONE(bam_call_layer_input(call, first_weight + 1, 0, &in[3]));
+  BAM_TRY_OR_DONE(normalise(call, in));
 done:
   for (int i = 0; i < 4; i++)
     bam_tensor_release(in[i]);
@@ -76,15 +74,13 @@ typedef struct norm_gradients {
 
 static bam_status find_gradients(bam_backward *pass, int first_weight, norm_gradients *to) {
   bam_tensor *s = pass->saved[0];
-  bam_status status = BAM_OK;
   if (bam_needs_grad(pass, 0) || (first_weight == 2 && bam_needs_grad(pass, 1)))
     BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(s), s->dtype, &s->shape, &to->dx));
   if (bam_needs_grad(pass, first_weight))
     BAM_TRY(bam_grad_buffer(pass, first_weight, &to->dweight, &to->add_weight));
   if (bam_needs_grad(pass, first_weight + 1))
     BAM_TRY(bam_grad_buffer(pass, first_weight + 1, &to->dbias, &to->add_bias));
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* dy is contiguous; ds, the gradient of the sum from elsewhere, too, or NULL. */
@@ -98,8 +94,8 @@ static bam_status differentiate(bam_backward *pass, bam_tensor *dy, bam_tensor *
   if (width == 0)
     return BAM_OK;
   parts = parts < MAX_PARTS ? parts : MAX_PARTS;
-  BAM_TRY(bam_backward_kernels(pass, s->dtype, &kernels));
-  BAM_TRY(bam_scratch_new(pass->context, bam_tensor_device(s), s->dtype, parts * 2 * width,
+  BAM_TRY_OR_DONE(bam_backward_kernels(pass, s->dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_scratch_new(pass->context, bam_tensor_device(s), s->dtype, parts * 2 * width,
           &scratch));
   kernels->layer_norm_backward(bam_tensor_device(s)->stream,
                                to->dx != NULL ? bam_tensor_data(to->dx) : NULL,
@@ -119,19 +115,19 @@ static bam_status backward_norm(bam_backward *pass, int first_weight) {
   norm_gradients to = { NULL };
   bam_status status = BAM_OK;
   if (pass->grads[0] == NULL) { /* only the sum was used */
-    BAM_TRY(bam_accumulate_grad(pass, 0, pass->grads[1]));
-    BAM_TRY(bam_accumulate_grad(pass, 1, pass->grads[1]));
+    BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, pass->grads[1]));
+    BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 1, pass->grads[1]));
     goto done;
   }
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
   if (first_weight == 2 && pass->grads[1] != NULL)
-    BAM_TRY(bam_tensor_contiguous(pass->grads[1], &ds));
-  BAM_TRY(find_gradients(pass, first_weight, &to));
-  BAM_TRY(differentiate(pass, dy, ds, &to));
+    BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[1], &ds));
+  BAM_TRY_OR_DONE(find_gradients(pass, first_weight, &to));
+  BAM_TRY_OR_DONE(differentiate(pass, dy, ds, &to));
   if (to.dx != NULL)
-    BAM_TRY(bam_accumulate_grad(pass, 0, to.dx));
+    BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, to.dx));
   if (to.dx != NULL && first_weight == 2)
-    BAM_TRY(bam_accumulate_grad(pass, 1, to.dx));
+    BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 1, to.dx));
 done:
   bam_tensor_release(dy);
   bam_tensor_release(ds);

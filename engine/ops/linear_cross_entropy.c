@@ -98,11 +98,8 @@ static bam_status check_head(bam_call *call) {
   if (call->attrs[ATTR_CHUNK].i < 0)
     return bam_call_fail(call, "chunk is %" PRId64 "; it must be a number of tokens",
                          call->attrs[ATTR_CHUNK].i);
-  bam_status status = bam_call_check_product(call, 0);
-  if (status == BAM_OK)
-    status = bam_call_check_product(call, 1);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_call_check_product(call, 0));
+  BAM_TRY(bam_call_check_product(call, 1));
   bam_shape rows = *x;
   rows.ndim--;
   return bam_call_expect_shape(call, 2, &rows, "one id per row of x");
@@ -118,7 +115,6 @@ static void set_sizes(head *h, const bam_shape *x, const bam_shape *weight, cons
 }
 
 static bam_status open_head(bam_call *call, head *h) {
-  bam_status status = BAM_OK;
   bam_context *context = call->context;
   h->device = bam_call_device(call);
   BAM_TRY(check_head(call));
@@ -132,16 +128,13 @@ static bam_status open_head(bam_call *call, head *h) {
   BAM_TRY(bam_scratch_new(context, h->device, BAM_F64, h->rows, &h->losses));
   BAM_TRY(bam_scratch_new(context, h->device, BAM_F64, 1, &h->scale));
   BAM_TRY(bam_scratch_new(context, h->device, h->dtype, h->chunk * h->vocabulary, &h->logits));
-  BAM_TRY(bam_call_output(call, 0, h->dtype, &(bam_shape){ .ndim = 0 }));
-done:
-  return status;
+  return bam_call_output(call, 0, h->dtype, &(bam_shape){ .ndim = 0 });
 }
 
 /* The training loop's mode: gradients of x and weight beside the loss. The weight's goes straight
    into its gradient buffer when it is a leaf that has one, else it is kept for backward. */
 static bam_status open_gradients(bam_call *call, const head *h, head_gradients *to) {
   bam_tensor *x = call->inputs[0], *weight = call->inputs[1];
-  bam_status status = BAM_OK;
   if (!call->recording || !call->attrs[ATTR_SCALE].given)
     return BAM_OK;
   if (x->requires_grad)
@@ -157,13 +150,11 @@ static bam_status open_gradients(bam_call *call, const head *h, head_gradients *
   BAM_TRY(bam_call_save(call, SAVED_DX, to->dx));
   if (!to->add_dw)
     BAM_TRY(bam_call_save(call, SAVED_DW, to->dw));
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* Without scale: the inputs for backward, and the factor that makes a mean. */
 static bam_status find_scale(bam_call *call, const head *h) {
-  bam_status status = BAM_OK;
   if (call->attrs[ATTR_SCALE].given)
     return bam_tensor_fill(h->scale, call->attrs[ATTR_SCALE].f);
   h->kernels->loss_scale(h->device->stream, bam_tensor_data(h->scale), bam_tensor_data(h->targets),
@@ -172,18 +163,16 @@ static bam_status find_scale(bam_call *call, const head *h) {
   BAM_TRY(bam_call_save(call, SAVED_WEIGHT, h->weight));
   BAM_TRY(bam_call_save(call, SAVED_TARGETS, h->targets));
   BAM_TRY(bam_call_save(call, SAVED_STATS, h->stats));
-  BAM_TRY(bam_call_save(call, SAVED_SCALE, h->scale));
-done:
-  return status;
+  return bam_call_save(call, SAVED_SCALE, h->scale);
 }
 
 static bam_status linear_cross_entropy_forward(bam_call *call) {
   head h = { .device = NULL };
   head_gradients to = { .dx = NULL };
   bam_status status = BAM_OK;
-  BAM_TRY(open_head(call, &h));
-  BAM_TRY(find_scale(call, &h));
-  BAM_TRY(open_gradients(call, &h,
+  BAM_TRY_OR_DONE(open_head(call, &h));
+  BAM_TRY_OR_DONE(find_scale(call, &h));
+  BAM_TRY_OR_DONE(open_gradients(call, &h,
           &to)); /* from here on nothing fails: the gradient may be written */
   for (int64_t from = 0; from < h.rows; from += h.chunk) {
     int64_t n = h.chunk < h.rows - from ? h.chunk : h.rows - from;
@@ -218,7 +207,6 @@ static bam_status read_seed(bam_backward *pass, double *seed) {
 /* The gradients were computed in forward, for a seed of 1. */
 static bam_status give_finished(bam_backward *pass) {
   double seed;
-  bam_status status = BAM_OK;
   bam_tensor **once = &pass->node->saved[SAVED_SCALE];
   if (*once == NULL)
     return bam_backward_fail(pass, "with `scale` the gradients are computed in forward and handed out "
@@ -235,13 +223,11 @@ static bam_status give_finished(bam_backward *pass) {
     BAM_TRY(bam_accumulate_grad(pass, 1, pass->saved[SAVED_DW]));
   bam_tensor_release(*once);
   *once = NULL;
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status recompute(bam_backward *pass, head *h, bam_tensor *seed) {
   head_gradients to = { .dx = NULL };
-  bam_status status = BAM_OK;
   BAM_TRY(bam_scratch_new(pass->context, h->device, h->dtype, h->chunk * h->vocabulary,
           &h->logits));
   BAM_TRY(bam_backward_kernels(pass, h->dtype, &h->kernels));
@@ -260,8 +246,7 @@ static bam_status recompute(bam_backward *pass, head *h, bam_tensor *seed) {
     chunk_logits(h, from, n);
     chunk_gradients(h, from, n, bam_tensor_data(seed), &to);
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status linear_cross_entropy_backward(bam_backward *pass) {
@@ -277,8 +262,8 @@ static bam_status linear_cross_entropy_backward(bam_backward *pass) {
   h.stats = bam_tensor_retain(saved[SAVED_STATS]);
   h.scale = bam_tensor_retain(saved[SAVED_SCALE]);
   set_sizes(&h, &h.x->shape, &h.weight->shape, pass->attrs);
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &seed));
-  BAM_TRY(recompute(pass, &h, seed));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &seed));
+  BAM_TRY_OR_DONE(recompute(pass, &h, seed));
 done:
   bam_tensor_release(seed);
   release_head(&h);

@@ -198,9 +198,7 @@ static bam_status stacked_shape(const operand *a, const operand *b, bam_shape *o
   bam_shape batch_a = a->shape, batch_b = b->shape;
   batch_a.ndim -= 2;
   batch_b.ndim -= 2;
-  bam_status status = bam_shape_broadcast(a->context, "matmul, batch", &batch_a, &batch_b, out);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_shape_broadcast(a->context, "matmul, batch", &batch_a, &batch_b, out));
   out->size[out->ndim++] = rows_of(a);
   out->size[out->ndim++] = columns_of(b);
   return BAM_OK;
@@ -219,22 +217,22 @@ static bam_shape visible_shape(const bam_shape *stacked, bool a_is_vector, bool 
 }
 
 static bam_status matmul_forward(bam_call *call) {
-  bam_status status;
+  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_shape stacked;
   bam_tensor *a_copy = NULL, *b_copy = NULL, *left = call->inputs[0], *right = call->inputs[1];
-  BAM_TRY(check_dtypes(call));
-  BAM_TRY(check_shapes(call));
-  BAM_TRY(bam_call_kernels(call, left->dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, gemm, left->dtype));
+  BAM_TRY_OR_DONE(check_dtypes(call));
+  BAM_TRY_OR_DONE(check_shapes(call));
+  BAM_TRY_OR_DONE(bam_call_kernels(call, left->dtype, &kernels));
+  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, gemm, left->dtype));
   operand a = as_matrix(left, true), b = as_matrix(right, false);
-  BAM_TRY(stacked_shape(&a, &b, &stacked));
-  BAM_TRY(make_readable(&a, &a_copy));
-  BAM_TRY(make_readable(&b, &b_copy));
+  BAM_TRY_OR_DONE(stacked_shape(&a, &b, &stacked));
+  BAM_TRY_OR_DONE(make_readable(&a, &a_copy));
+  BAM_TRY_OR_DONE(make_readable(&b, &b_copy));
   bam_shape shape = visible_shape(&stacked, left->shape.ndim == 1, right->shape.ndim == 1);
-  BAM_TRY(bam_call_output(call, 0, left->dtype, &shape));
-  BAM_TRY(bam_call_save(call, 0, left));
-  BAM_TRY(bam_call_save(call, 1, right));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, left->dtype, &shape));
+  BAM_TRY_OR_DONE(bam_call_save(call, 0, left));
+  BAM_TRY_OR_DONE(bam_call_save(call, 1, right));
   operand c = reshaped(call->outputs[0], &stacked);
   multiply(kernels, &c, &a, &b, false);
 done:
@@ -265,19 +263,19 @@ static bam_status give_summed(bam_backward *pass, int i, const bam_kernels *kern
    itself unless the product has more batch than the input. */
 static bam_status give_product(bam_backward *pass, int i, const bam_shape *own,
                                const bam_shape *stacked, operand a, operand b) {
-  bam_status status;
+  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_tensor *a_copy = NULL, *b_copy = NULL, *target;
   bool accumulate;
-  BAM_TRY(bam_backward_kernels(pass, a.dtype, &kernels));
-  BAM_TRY(make_readable(&a, &a_copy));
-  BAM_TRY(make_readable(&b, &b_copy));
+  BAM_TRY_OR_DONE(bam_backward_kernels(pass, a.dtype, &kernels));
+  BAM_TRY_OR_DONE(make_readable(&a, &a_copy));
+  BAM_TRY_OR_DONE(make_readable(&b, &b_copy));
   if (bam_shape_equal(own, stacked)) {
-    BAM_TRY(bam_grad_buffer(pass, i, &target, &accumulate)); /* nothing may fail from here */
+    BAM_TRY_OR_DONE(bam_grad_buffer(pass, i, &target, &accumulate)); /* nothing may fail from here */
     operand c = reshaped(target, stacked);
     multiply(kernels, &c, &a, &b, accumulate);
   } else {
-    BAM_TRY(give_summed(pass, i, kernels, stacked, &a, &b));
+    BAM_TRY_OR_DONE(give_summed(pass, i, kernels, stacked, &a, &b));
   }
 done:
   bam_tensor_release(a_copy);
@@ -327,17 +325,17 @@ static bam_status give_left(bam_backward *pass, const operand *a, const operand 
 }
 
 static bam_status matmul_backward(bam_backward *pass) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_shape stacked;
   bam_tensor *dy = NULL;
   operand a = as_matrix(pass->saved[0], true), b = as_matrix(pass->saved[1], false);
-  BAM_TRY(stacked_shape(&a, &b, &stacked));
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY_OR_DONE(stacked_shape(&a, &b, &stacked));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
   operand dc = reshaped(dy, &stacked);
   if (bam_needs_grad(pass, 0))
-    BAM_TRY(give_left(pass, &a, &b, &dc));
+    BAM_TRY_OR_DONE(give_left(pass, &a, &b, &dc));
   if (bam_needs_grad(pass, 1))
-    BAM_TRY(give_right(pass, &a, &b, &dc));
+    BAM_TRY_OR_DONE(give_right(pass, &a, &b, &dc));
 done:
   bam_tensor_release(dy);
   return status;

@@ -123,7 +123,6 @@ static bam_status check_weights(bam_call *call, const layout *l) {
 
 static bam_status check_mixture(bam_call *call, layout *l) {
   int64_t experts;
-  bam_status status = BAM_OK;
   BAM_TRY(bam_call_need_real(call, X));
   BAM_TRY(check_heads(call));
   BAM_TRY(check_ranks(call));
@@ -136,8 +135,7 @@ static bam_status check_mixture(bam_call *call, layout *l) {
   BAM_TRY(bam_call_check_documents(call, DOCUMENTS, l->batch, l->time));
   if (call->attrs[ATTR_ROPE_BASE].f != 0)
     BAM_TRY(bam_call_check_rope(call, l->width, call->attrs[ATTR_ROPE_BASE].f));
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* ---- both passes ---- */
@@ -180,7 +178,6 @@ static bam_status open_mixture(bam_call *call, mixture *m) {
   bam_dtype dtype = call->inputs[X]->dtype;
   const layout *l = &m->l;
   bam_shape y = call->inputs[X]->shape;
-  bam_status status = BAM_OK;
   BAM_TRY(check_mixture(call, &m->l));
   y.size[2] = l->out;
   BAM_TRY(bam_call_rope_positions(call, POSITIONS, &m->positions));
@@ -192,20 +189,16 @@ static bam_status open_mixture(bam_call *call, mixture *m) {
   BAM_TRY(bam_scratch_new(call->context, device, dtype, l->tokens * l->columns, &m->qkv));
   BAM_TRY(bam_scratch_new(call->context, device, dtype, l->tokens * l->heads * l->width, &m->o));
   BAM_TRY(bam_scratch_new(call->context, device, dtype, 2 * l->tokens * l->heads, &m->stats));
-  BAM_TRY(bam_call_output(call, 0, dtype, &y));
-done:
-  return status;
+  return bam_call_output(call, 0, dtype, &y);
 }
 
 static bam_status save_mixture(bam_call *call, const mixture *m) {
   bam_tensor *const made[] = { m->qkv, m->o, m->stats, m->first, m->positions };
-  bam_status status = BAM_OK;
   for (int i = X; i <= GATES; i++)
     BAM_TRY(bam_call_save(call, SAVED_X + i, m->in[i]));
   for (int i = 0; i < 5; i++)
     BAM_TRY(bam_call_save(call, SAVED_QKV + i, made[i]));
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* Queries, keys and values, and from them o, the heads' results without gates. */
@@ -218,12 +211,12 @@ static bam_status attend(bam_call *call, const mixture *m) {
   int64_t forward, backward;
   bam_status status = BAM_OK;
   m->kernels->attention_scratch(device->stream, &forward, &backward, &a);
-  BAM_TRY(bam_scratch_new(call->context, device, dtype, forward, &scratch));
+  BAM_TRY_OR_DONE(bam_scratch_new(call->context, device, dtype, forward, &scratch));
   bam_product_run(&(bam_product){ .m = l->tokens, .n = l->columns, .k = l->in,
                                   .transpose_b = true },
                   device, dtype, bam_tensor_data(m->qkv), bam_tensor_data(m->in[X]),
                   bam_tensor_data(m->in[QKV]));
-  BAM_TRY(turn(l, m->kernels, m->qkv, m->positions, call->attrs[ATTR_ROPE_BASE].f, false));
+  BAM_TRY_OR_DONE(turn(l, m->kernels, m->qkv, m->positions, call->attrs[ATTR_ROPE_BASE].f, false));
   m->kernels->attention(device->stream, bam_tensor_data(m->o), bam_tensor_data(m->stats),
                         bam_tensor_data(scratch), head_of(m->qkv, 0, l),
                         head_of(m->qkv, l->heads, l), head_of(m->qkv, l->heads + l->kv_heads, l),
@@ -241,7 +234,7 @@ static bam_status project(bam_call *call, const mixture *m) {
   bam_tensor *gated = NULL, *o = m->o;
   bam_status status = BAM_OK;
   if (m->in[GATES] != NULL) {
-    BAM_TRY(bam_scratch_new(call->context, device, o->dtype, l->tokens * l->heads * l->width,
+    BAM_TRY_OR_DONE(bam_scratch_new(call->context, device, o->dtype, l->tokens * l->heads * l->width,
                             &gated));
     m->kernels->gate_heads(device->stream, bam_tensor_data(gated), bam_tensor_data(o),
                            bam_tensor_data(m->in[GATES]), &heads);
@@ -259,11 +252,11 @@ done:
 static bam_status mixture_of_attention_forward(bam_call *call) {
   mixture m = { .kernels = NULL };
   bam_status status = BAM_OK;
-  BAM_TRY(open_mixture(call, &m));
-  BAM_TRY(save_mixture(call, &m));
+  BAM_TRY_OR_DONE(open_mixture(call, &m));
+  BAM_TRY_OR_DONE(save_mixture(call, &m));
   if (m.l.tokens > 0) {
-    BAM_TRY(attend(call, &m));
-    BAM_TRY(project(call, &m));
+    BAM_TRY_OR_DONE(attend(call, &m));
+    BAM_TRY_OR_DONE(project(call, &m));
   }
 done:
   release_mixture(&m);
@@ -290,7 +283,6 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
   bam_tensor *const *saved = pass->saved, *gates = saved[SAVED_GATES];
   bam_dtype dtype = saved[SAVED_X]->dtype;
   layout *l = &g->l;
-  bam_status status = BAM_OK;
   find_layout(l, &saved[SAVED_X]->shape, &saved[SAVED_QKV_WEIGHT]->shape,
               &saved[SAVED_OUT_WEIGHT]->shape, gates != NULL ? gates->shape.size[2] : 1,
               pass->attrs);
@@ -305,8 +297,7 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
                             &g->gated));
     BAM_TRY(bam_tensor_new(pass->context, g->device, dtype, &gates->shape, &g->dgates));
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* From dy to doo, delta, and the gradients of the gates and of the output projections. */
@@ -315,7 +306,6 @@ static bam_status project_backward(bam_backward *pass, gradients *g) {
   bam_tensor *o = pass->saved[SAVED_O], *gates = pass->saved[SAVED_GATES], *target;
   bam_gated_heads heads = gated_heads(l);
   bool add;
-  bam_status status = BAM_OK;
   bam_product_run(&(bam_product){ .m = l->tokens, .n = l->heads * l->width, .k = l->out },
                   g->device, o->dtype, bam_tensor_data(g->doo), bam_tensor_data(g->dy),
                   bam_tensor_data(pass->saved[SAVED_OUT_WEIGHT]));
@@ -336,8 +326,7 @@ static bam_status project_backward(bam_backward *pass, gradients *g) {
                     g->device, o->dtype, bam_tensor_data(target), bam_tensor_data(g->dy),
                     bam_tensor_data(gates != NULL ? g->gated : o));
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* From doo and delta to the gradients of queries, keys and values before they were turned. */
@@ -346,7 +335,6 @@ static bam_status attend_backward(bam_backward *pass, gradients *g) {
   bam_tensor *const *saved = pass->saved, *qkv = saved[SAVED_QKV], *first = saved[SAVED_FIRST];
   bam_attention a = describe(l, &pass->attrs[ATTR_SCALE], pass->context->threads);
   int64_t forward, backward, keys = l->heads, values = l->heads + l->kv_heads;
-  bam_status status = BAM_OK;
   g->kernels->attention_scratch(g->device->stream, &forward, &backward, &a);
   BAM_TRY(bam_scratch_new(pass->context, g->device, qkv->dtype, backward, &g->scratch));
   BAM_TRY(bam_scratch_new(pass->context, g->device, qkv->dtype, l->tokens * l->columns, &g->dqkv));
@@ -357,10 +345,8 @@ static bam_status attend_backward(bam_backward *pass, gradients *g) {
                                  head_of(qkv, values, l), bam_tensor_data(saved[SAVED_STATS]),
                                  bam_tensor_data(g->delta),
                                  first != NULL ? bam_tensor_data(first) : NULL, &a);
-  BAM_TRY(turn(l, g->kernels, g->dqkv, saved[SAVED_POSITIONS], pass->attrs[ATTR_ROPE_BASE].f,
-               true));
-done:
-  return status;
+  return turn(l, g->kernels, g->dqkv, saved[SAVED_POSITIONS], pass->attrs[ATTR_ROPE_BASE].f,
+               true);
 }
 
 /* From dqkv to the gradients of x and of the projection. */
@@ -368,7 +354,6 @@ static bam_status input_backward(bam_backward *pass, gradients *g) {
   const layout *l = &g->l;
   bam_tensor *x = pass->saved[SAVED_X], *weight = pass->saved[SAVED_QKV_WEIGHT], *target;
   bool add;
-  bam_status status = BAM_OK;
   if (bam_needs_grad(pass, X)) {
     BAM_TRY(bam_grad_buffer(pass, X, &target, &add));
     bam_product_run(&(bam_product){ .m = l->tokens, .n = l->in, .k = l->columns, .add = add },
@@ -382,8 +367,7 @@ static bam_status input_backward(bam_backward *pass, gradients *g) {
                     g->device, x->dtype, bam_tensor_data(target), bam_tensor_data(g->dqkv),
                     bam_tensor_data(x));
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status mixture_of_attention_backward(bam_backward *pass) {
@@ -391,11 +375,11 @@ static bam_status mixture_of_attention_backward(bam_backward *pass) {
   bam_status status = BAM_OK;
   if (bam_tensor_count(pass->saved[SAVED_STATS]) == 0)
     return bam_accumulate_zeros(pass);
-  BAM_TRY(open_gradients(pass, &g));
-  BAM_TRY(project_backward(pass, &g));
+  BAM_TRY_OR_DONE(open_gradients(pass, &g));
+  BAM_TRY_OR_DONE(project_backward(pass, &g));
   if (bam_needs_grad(pass, X) || bam_needs_grad(pass, QKV)) {
-    BAM_TRY(attend_backward(pass, &g));
-    BAM_TRY(input_backward(pass, &g));
+    BAM_TRY_OR_DONE(attend_backward(pass, &g));
+    BAM_TRY_OR_DONE(input_backward(pass, &g));
   }
 done:
   release_gradients(&g);

@@ -15,11 +15,11 @@ static bam_status window(bam_tensor *x, const int64_t *first, const bam_shape *s
 /* Copy the window of `x` at `from` into the window of `y` at `to`; both have shape `shape`. */
 static bam_status copy_window(bam_tensor *y, const int64_t *to, bam_tensor *x, const int64_t *from,
                               const bam_shape *shape) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_tensor *target = NULL, *source = NULL;
-  BAM_TRY(window(y, to, shape, &target));
-  BAM_TRY(window(x, from, shape, &source));
-  BAM_TRY(bam_tensor_copy(target, source));
+  BAM_TRY_OR_DONE(window(y, to, shape, &target));
+  BAM_TRY_OR_DONE(window(x, from, shape, &source));
+  BAM_TRY_OR_DONE(bam_tensor_copy(target, source));
 done:
   bam_tensor_release(target);
   bam_tensor_release(source);
@@ -48,7 +48,6 @@ static bam_status read_margin(bam_call *call, int attr, int64_t *margin) {
 }
 
 static bam_status pad_forward(bam_call *call) {
-  bam_status status;
   int64_t before[BAM_MAX_DIMS], after[BAM_MAX_DIMS];
   bam_tensor *x = call->inputs[0];
   bam_shape shape = x->shape;
@@ -61,9 +60,7 @@ static bam_status pad_forward(bam_call *call) {
   BAM_TRY(bam_number_check(call->context, call->op->name, x->dtype, false, 0, call->attrs[2].f));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &shape));
   BAM_TRY(bam_tensor_fill(call->outputs[0], call->attrs[2].f));
-  BAM_TRY(copy_window(call->outputs[0], before, x, origin, &x->shape));
-done:
-  return status;
+  return copy_window(call->outputs[0], before, x, origin, &x->shape);
 }
 
 /* The gradient of the inside. */
@@ -98,9 +95,7 @@ static bam_status flipped(bam_tensor *x, const char *what, const bam_attr *dims,
   bool flips[BAM_MAX_DIMS] = { false };
   for (int i = 0; dims->given && i < dims->count; i++) {
     int d;
-    bam_status status = bam_shape_dim(x->context, what, dims->list[i], x->shape.ndim, &d);
-    if (status != BAM_OK)
-      return status;
+    BAM_TRY(bam_shape_dim(x->context, what, dims->list[i], x->shape.ndim, &d));
     flips[d] = true;
   }
   for (int d = 0; d < x->shape.ndim; d++) {
@@ -112,11 +107,11 @@ static bam_status flipped(bam_tensor *x, const char *what, const bam_attr *dims,
 }
 
 static bam_status flip_forward(bam_call *call) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_tensor *x = call->inputs[0], *view = NULL;
-  BAM_TRY(flipped(x, call->op->name, &call->attrs[0], &view));
-  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
-  BAM_TRY(bam_tensor_copy(call->outputs[0], view));
+  BAM_TRY_OR_DONE(flipped(x, call->op->name, &call->attrs[0], &view));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &x->shape));
+  BAM_TRY_OR_DONE(bam_tensor_copy(call->outputs[0], view));
 done:
   bam_tensor_release(view);
   return status;
@@ -144,7 +139,6 @@ const bam_op bam_op_flip = {
 
 /* y = x moved by `shift` along `dim`, what leaves at one end entering at the other. */
 static bam_status rotate(bam_tensor *y, bam_tensor *x, int dim, int64_t shift) {
-  bam_status status;
   int64_t n = x->shape.size[dim], at[BAM_MAX_DIMS] = { 0 };
   if (n == 0)
     return BAM_OK;
@@ -154,31 +148,26 @@ static bam_status rotate(bam_tensor *y, bam_tensor *x, int dim, int64_t shift) {
   at[dim] = tail.size[dim];
   BAM_TRY(copy_window(y, at, x, origin, &head));
   at[dim] = head.size[dim];
-  BAM_TRY(copy_window(y, origin, x, at, &tail));
-done:
-  return status;
+  return copy_window(y, origin, x, at, &tail);
 }
 
 static bam_status roll_forward(bam_call *call) {
-  bam_status status;
   bam_tensor *x = call->inputs[0];
   int dim;
   BAM_TRY(bam_shape_dim(call->context, call->op->name, call->attrs[1].i, x->shape.ndim, &dim));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
-  BAM_TRY(rotate(call->outputs[0], x, dim, call->attrs[0].i));
-done:
-  return status;
+  return rotate(call->outputs[0], x, dim, call->attrs[0].i);
 }
 
 static bam_status roll_backward(bam_backward *pass) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_tensor *dx = NULL, *dy = pass->grads[0];
   int dim;
-  BAM_TRY(bam_shape_dim(pass->context, pass->op->name, pass->attrs[1].i, dy->shape.ndim, &dim));
-  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
+  BAM_TRY_OR_DONE(bam_shape_dim(pass->context, pass->op->name, pass->attrs[1].i, dy->shape.ndim, &dim));
+  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
   int64_t n = dy->shape.size[dim];
-  BAM_TRY(rotate(dx, dy, dim, n > 0 ? -(pass->attrs[0].i % n) : 0));
-  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
+  BAM_TRY_OR_DONE(rotate(dx, dy, dim, n > 0 ? -(pass->attrs[0].i % n) : 0));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dx);
   return status;

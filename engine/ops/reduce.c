@@ -40,12 +40,12 @@ typedef void sum_kernel(bam_stream stream, void *y, const void *x, int64_t outer
                         int64_t inner);
 
 static bam_status add_up(bam_call *call, bam_dtype dtype, sum_kernel *kernel) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_reduction plan;
   bam_tensor *x = NULL;
-  BAM_TRY(plan_call(call, true, &plan));
-  BAM_TRY(arrange(&plan, call, dtype, &x));
-  BAM_TRY(bam_call_output(call, 0, dtype, &plan.result));
+  BAM_TRY_OR_DONE(plan_call(call, true, &plan));
+  BAM_TRY_OR_DONE(arrange(&plan, call, dtype, &x));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, dtype, &plan.result));
   kernel(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(x),
          plan.outer, plan.n, plan.inner);
 done:
@@ -64,13 +64,13 @@ static bam_status sum_forward(bam_call *call) {
 
 /* Every element of x receives the gradient of the sum that it went into. */
 static bam_status sum_backward(bam_backward *pass) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_reduction plan;
   bam_tensor *spread = NULL;
   const bam_shape *shape = bam_backward_shape(pass, 0);
-  BAM_TRY(plan_backward(pass, true, &plan));
-  BAM_TRY(bam_reduction_spread(&plan, shape, pass->grads[0], &spread));
-  BAM_TRY(bam_accumulate_grad(pass, 0, spread));
+  BAM_TRY_OR_DONE(plan_backward(pass, true, &plan));
+  BAM_TRY_OR_DONE(bam_reduction_spread(&plan, shape, pass->grads[0], &spread));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, spread));
 done:
   bam_tensor_release(spread);
   return status;
@@ -99,17 +99,17 @@ static bam_status mean_forward(bam_call *call) {
 }
 
 static bam_status mean_backward(bam_backward *pass) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_reduction plan;
   bam_tensor *count = NULL, *scaled = NULL, *spread = NULL;
   bam_tensor *dy = pass->grads[0];
-  BAM_TRY(plan_backward(pass, true, &plan));
-  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype,
+  BAM_TRY_OR_DONE(plan_backward(pass, true, &plan));
+  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype,
                          &(bam_shape){ .ndim = 0 }, &count));
-  BAM_TRY(bam_tensor_fill(count, (double)plan.n));
-  BAM_TRY(bam_apply2(&bam_op_div, dy, count, NULL, &scaled));
-  BAM_TRY(bam_reduction_spread(&plan, bam_backward_shape(pass, 0), scaled, &spread));
-  BAM_TRY(bam_accumulate_grad(pass, 0, spread));
+  BAM_TRY_OR_DONE(bam_tensor_fill(count, (double)plan.n));
+  BAM_TRY_OR_DONE(bam_apply2(&bam_op_div, dy, count, NULL, &scaled));
+  BAM_TRY_OR_DONE(bam_reduction_spread(&plan, bam_backward_shape(pass, 0), scaled, &spread));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, spread));
 done:
   bam_tensor_release(count);
   bam_tensor_release(scaled);
@@ -129,17 +129,17 @@ const bam_op bam_op_mean = {
 /* ---- product ---- */
 
 static bam_status prod_forward(bam_call *call) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL;
   bam_dtype dtype = total_dtype(call->inputs[0]->dtype);
-  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, prod, dtype));
-  BAM_TRY(plan_call(call, false, &plan));
-  BAM_TRY(arrange(&plan, call, dtype, &x));
-  BAM_TRY(bam_call_output(call, 0, dtype, &plan.result));
-  BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
+  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, prod, dtype));
+  BAM_TRY_OR_DONE(plan_call(call, false, &plan));
+  BAM_TRY_OR_DONE(arrange(&plan, call, dtype, &x));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, dtype, &plan.result));
+  BAM_TRY_OR_DONE(bam_call_save(call, 0, call->inputs[0]));
   kernels->prod(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                 bam_tensor_data(x), plan.outer, plan.n);
 done:
@@ -148,21 +148,21 @@ done:
 }
 
 static bam_status prod_backward(bam_backward *pass) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *dy = NULL, *dx = NULL, *restored = NULL;
-  BAM_TRY(plan_backward(pass, false, &plan));
-  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
-  BAM_TRY(bam_reduction_arrange(&plan, pass->saved[0], &x));
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
+  BAM_TRY_OR_DONE(plan_backward(pass, false, &plan));
+  BAM_TRY_OR_DONE(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_reduction_arrange(&plan, pass->saved[0], &x));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
   kernels->prod_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
                          bam_tensor_data(dy), plan.outer, plan.n);
-  BAM_TRY(bam_reduction_restore(&plan, dx, &restored));
+  BAM_TRY_OR_DONE(bam_reduction_restore(&plan, dx, &restored));
   bam_tensor_release(dx);
   dx = NULL;
-  BAM_TRY(bam_accumulate_grad(pass, 0, restored));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, restored));
 done:
   bam_tensor_release(x);
   bam_tensor_release(dy);
@@ -186,12 +186,12 @@ const bam_op bam_op_prod = {
 typedef void truth_kernel(bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n);
 
 static bam_status decide(bam_call *call, truth_kernel *kernel) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_reduction plan;
   bam_tensor *x = NULL;
-  BAM_TRY(plan_call(call, false, &plan));
-  BAM_TRY(arrange(&plan, call, call->inputs[0]->dtype, &x));
-  BAM_TRY(bam_call_output(call, 0, BAM_BOOL, &plan.result));
+  BAM_TRY_OR_DONE(plan_call(call, false, &plan));
+  BAM_TRY_OR_DONE(arrange(&plan, call, call->inputs[0]->dtype, &x));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, BAM_BOOL, &plan.result));
   kernel(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(x),
          plan.outer, plan.n);
 done:

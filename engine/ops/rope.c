@@ -68,13 +68,13 @@ static bam_status rope_forward(bam_call *call) {
   bam_tensor *x = NULL, *positions = NULL;
   const bam_kernels *kernels;
   bam_status status = BAM_OK;
-  BAM_TRY(check_rope(call));
-  BAM_TRY(bam_call_need_real(call, 0));
-  BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, &kernels));
-  BAM_TRY(bam_call_rope_positions(call, 1, &positions));
-  BAM_TRY(whole_heads(call->inputs[0], &x));
-  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
-  BAM_TRY(bam_call_save(call, 0, positions));
+  BAM_TRY_OR_DONE(check_rope(call));
+  BAM_TRY_OR_DONE(bam_call_need_real(call, 0));
+  BAM_TRY_OR_DONE(bam_call_kernels(call, call->inputs[0]->dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_call_rope_positions(call, 1, &positions));
+  BAM_TRY_OR_DONE(whole_heads(call->inputs[0], &x));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &x->shape));
+  BAM_TRY_OR_DONE(bam_call_save(call, 0, positions));
   bam_rope_run(kernels, call->outputs[0], x, positions, call->attrs[0].f, false);
 done:
   bam_tensor_release(x);
@@ -86,11 +86,11 @@ static bam_status rope_backward(bam_backward *pass) {
   bam_tensor *dy = NULL, *dx = NULL;
   const bam_kernels *kernels;
   bam_status status = BAM_OK;
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
   bam_rope_run(kernels, dx, dy, pass->saved[0], pass->attrs[0].f, true);
-  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dy);
   bam_tensor_release(dx);

@@ -54,16 +54,13 @@ static bam_status take_mask(bam_call *call, bam_tensor **out) {
 
 static bam_status make_outputs(bam_call *call, bam_dtype dtype, const bam_route *r) {
   bam_shape experts = call->inputs[0]->shape, gates = experts;
-  bam_status status = BAM_OK;
   experts.size[experts.ndim - 1] = r->k;
   gates.size[gates.ndim - 1] = r->dense ? r->experts : r->k;
   BAM_TRY(bam_call_output(call, GATES, dtype, &gates));
   BAM_TRY(bam_call_output(call, EXPERTS, BAM_I64, &experts));
   BAM_TRY(bam_call_output(call, LOSSES, dtype, &(bam_shape){ .ndim = 1, .size = { 2 } }));
-  BAM_TRY(bam_call_output(call, STATISTICS, dtype,
-                          &(bam_shape){ .ndim = 2, .size = { 3, r->experts } }));
-done:
-  return status;
+  return bam_call_output(call, STATISTICS, dtype,
+                          &(bam_shape){ .ndim = 2, .size = { 3, r->experts } });
 }
 
 /* What backward needs: p [tokens, experts], lse [tokens], load [groups, experts], the number of
@@ -72,7 +69,6 @@ static bam_status make_saved(bam_call *call, bam_dtype dtype, const bam_route *r
                              bam_tensor *mask, bam_tensor *saved[OWN]) {
   const int64_t counts[OWN] = { r->tokens * r->experts, r->tokens,
                                 r->tokens / r->group * r->experts, 1 };
-  bam_status status = BAM_OK;
   for (int i = 0; i < OWN; i++) {
     BAM_TRY(bam_scratch_new(call->context, bam_call_device(call),
                             i == SAVED_COUNTED ? BAM_F64 : dtype, counts[i], &saved[i]));
@@ -81,8 +77,7 @@ static bam_status make_saved(bam_call *call, bam_dtype dtype, const bam_route *r
   BAM_TRY(bam_call_save(call, SAVED_EXPERTS, call->outputs[EXPERTS]));
   if (mask != NULL)
     BAM_TRY(bam_call_save(call, SAVED_MASK, mask));
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status run_route(bam_call *call, bam_tensor *logits, bam_tensor *mask,
@@ -93,14 +88,14 @@ static bam_status run_route(bam_call *call, bam_tensor *logits, bam_tensor *mask
   int64_t parts = groups * ((r->group + BAM_ROUTE_PART - 1) / BAM_ROUTE_PART);
   const bam_kernels *kernels;
   bam_status status = BAM_OK;
-  BAM_TRY(bam_call_kernels(call, logits->dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, route, logits->dtype));
-  BAM_TRY(make_saved(call, logits->dtype, r, mask, saved));
-  BAM_TRY(bam_scratch_new(call->context, device, BAM_F64, parts * (3 * r->experts + 2) + groups,
+  BAM_TRY_OR_DONE(bam_call_kernels(call, logits->dtype, &kernels));
+  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, route, logits->dtype));
+  BAM_TRY_OR_DONE(make_saved(call, logits->dtype, r, mask, saved));
+  BAM_TRY_OR_DONE(bam_scratch_new(call->context, device, BAM_F64, parts * (3 * r->experts + 2) + groups,
                           &scratch));
   if (r->tokens == 0) {
-    BAM_TRY(bam_tensor_fill(call->outputs[LOSSES], 0));
-    BAM_TRY(bam_tensor_fill(call->outputs[STATISTICS], 0));
+    BAM_TRY_OR_DONE(bam_tensor_fill(call->outputs[LOSSES], 0));
+    BAM_TRY_OR_DONE(bam_tensor_fill(call->outputs[STATISTICS], 0));
     goto done;
   }
   kernels->route(device->stream, bam_tensor_data(call->outputs[GATES]),
@@ -119,12 +114,12 @@ done:
 static bam_status route_forward(bam_call *call) {
   bam_tensor *logits = NULL, *mask = NULL;
   bam_status status = BAM_OK;
-  BAM_TRY(check_route(call));
-  BAM_TRY(take_mask(call, &mask));
+  BAM_TRY_OR_DONE(check_route(call));
+  BAM_TRY_OR_DONE(take_mask(call, &mask));
   bam_route r = describe(&call->inputs[LOGITS]->shape, call->attrs);
-  BAM_TRY(bam_tensor_contiguous(call->inputs[LOGITS], &logits));
-  BAM_TRY(make_outputs(call, logits->dtype, &r));
-  BAM_TRY(run_route(call, logits, mask, &r));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(call->inputs[LOGITS], &logits));
+  BAM_TRY_OR_DONE(make_outputs(call, logits->dtype, &r));
+  BAM_TRY_OR_DONE(run_route(call, logits, mask, &r));
 done:
   bam_tensor_release(logits);
   bam_tensor_release(mask);
@@ -139,12 +134,12 @@ static bam_status route_backward(bam_backward *pass) {
   bam_status status = BAM_OK;
   if (r.tokens == 0)
     return bam_accumulate_zeros(pass);
-  BAM_TRY(bam_backward_kernels(pass, saved[SAVED_P]->dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_backward_kernels(pass, saved[SAVED_P]->dtype, &kernels));
   if (pass->grads[GATES] != NULL)
-    BAM_TRY(bam_tensor_contiguous(pass->grads[GATES], &dgates));
+    BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[GATES], &dgates));
   if (pass->grads[LOSSES] != NULL)
-    BAM_TRY(bam_tensor_contiguous(pass->grads[LOSSES], &dlosses));
-  BAM_TRY(bam_tensor_new(pass->context, device, saved[SAVED_P]->dtype, bam_backward_shape(pass, 0),
+    BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[LOSSES], &dlosses));
+  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, device, saved[SAVED_P]->dtype, bam_backward_shape(pass, 0),
                          &dlogits));
   kernels->route_backward(device->stream, bam_tensor_data(dlogits),
                           dgates != NULL ? bam_tensor_data(dgates) : NULL,
@@ -153,7 +148,7 @@ static bam_status route_backward(bam_backward *pass) {
                           bam_tensor_data(saved[SAVED_LOAD]), bam_tensor_data(saved[SAVED_EXPERTS]),
                           bam_tensor_data(saved[SAVED_COUNTED]),
                           saved[SAVED_MASK] != NULL ? bam_tensor_data(saved[SAVED_MASK]) : NULL, &r);
-  BAM_TRY(bam_accumulate_grad(pass, 0, dlogits));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dlogits));
 done:
   bam_tensor_release(dgates);
   bam_tensor_release(dlosses);

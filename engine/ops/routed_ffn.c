@@ -69,12 +69,12 @@ static bam_status check_experts(bam_call *call, int64_t limit, bam_tensor **out)
   if (!bam_dtype_is_integer(experts->dtype))
     return bam_call_fail(call, "experts are integers (i64), not %s",
                          bam_dtype_name(experts->dtype));
-  BAM_TRY(bam_tensor_convert(experts, BAM_I64, &ids));
+  BAM_TRY_OR_DONE(bam_tensor_convert(experts, BAM_I64, &ids));
   device->kernels[BAM_I64]->find_outside(device->stream, &bad, bam_tensor_data(ids),
                                          bam_tensor_count(ids), 0, limit);
-  BAM_TRY(bam_device_check(call->context, device));
+  BAM_TRY_OR_DONE(bam_device_check(call->context, device));
   if (bad >= 0) {
-    BAM_TRY(bam_tensor_get(ids, bad, &unused, &id));
+    BAM_TRY_OR_DONE(bam_tensor_get(ids, bad, &unused, &id));
     status = bam_call_fail(call, "expert %" PRId64 " (element %" PRId64 " of `experts`) is outside "
                            "0 .. %" PRId64 "; they count from 1, and 0 means none",
                            id, bad + 1, limit);
@@ -111,17 +111,17 @@ static bam_status sort_assignments(bam_call *call, experts *e) {
   bam_context *context = call->context;
   bam_tensor *chosen = NULL, *offsets = NULL;
   bam_status status = BAM_OK;
-  BAM_TRY(check_experts(call, l->experts, &chosen));
-  BAM_TRY(bam_scratch_new(context, e->device, BAM_I64, l->assignments, &e->rows));
-  BAM_TRY(bam_scratch_new(context, e->device, BAM_I64, l->assignments, &e->slots));
-  BAM_TRY(bam_scratch_new(context, e->device, BAM_I64, l->experts + 1, &offsets));
-  BAM_TRY(bam_scratch_new(context, &context->cpu, BAM_I64, l->experts + 1, &e->offsets));
+  BAM_TRY_OR_DONE(check_experts(call, l->experts, &chosen));
+  BAM_TRY_OR_DONE(bam_scratch_new(context, e->device, BAM_I64, l->assignments, &e->rows));
+  BAM_TRY_OR_DONE(bam_scratch_new(context, e->device, BAM_I64, l->assignments, &e->slots));
+  BAM_TRY_OR_DONE(bam_scratch_new(context, e->device, BAM_I64, l->experts + 1, &offsets));
+  BAM_TRY_OR_DONE(bam_scratch_new(context, &context->cpu, BAM_I64, l->experts + 1, &e->offsets));
   e->kernels->sort_by_expert(e->device->stream, bam_tensor_data(e->rows),
                              bam_tensor_data(e->slots), bam_tensor_data(offsets),
                              bam_tensor_data(chosen), l->assignments, l->experts);
   e->device->copy_out(e->device->stream, bam_tensor_data(e->offsets), bam_tensor_data(offsets),
                       (l->experts + 1) * (int64_t)sizeof(int64_t));
-  BAM_TRY(bam_device_check(context, e->device));
+  BAM_TRY_OR_DONE(bam_device_check(context, e->device));
   e->l.count = ((const int64_t *)bam_tensor_data(e->offsets))[l->experts];
 done:
   bam_tensor_release(chosen);
@@ -132,7 +132,6 @@ done:
 static bam_status open_experts(bam_call *call, experts *e) {
   const int inputs[] = { X, GATES, GATE_UP, DOWN };
   bam_tensor **const to[] = { &e->x, &e->gates, &e->gate_up, &e->down };
-  bam_status status = BAM_OK;
   e->device = bam_call_device(call);
   BAM_TRY(check_choice(call));
   BAM_TRY(check_weights(call));
@@ -142,9 +141,7 @@ static bam_status open_experts(bam_call *call, experts *e) {
   }
   find_layout(&e->l, &e->x->shape, &e->gates->shape, &e->gate_up->shape, &e->down->shape);
   BAM_TRY(bam_call_kernels(call, e->x->dtype, &e->kernels));
-  BAM_TRY(sort_assignments(call, e));
-done:
-  return status;
+  return sort_assignments(call, e);
 }
 
 /* Room for `assignments` rows of `width`, as many as there can be: the sizes do not change with
@@ -158,11 +155,9 @@ static bam_status make_rows(bam_context *context, bam_device *device, bam_dtype 
 static bam_status save_experts(bam_call *call, const experts *e) {
   bam_tensor *const all[] = { e->x, e->gates, e->gate_up, e->down, e->rows, e->slots, e->offsets,
                               e->hidden };
-  bam_status status = BAM_OK;
   for (int i = 0; i < 8; i++)
     BAM_TRY(bam_call_save(call, SAVED_X + i, all[i]));
-done:
-  return status;
+  return BAM_OK;
 }
 
 static void run_experts(const experts *e, bam_tensor *y) {
@@ -189,16 +184,16 @@ static bam_status routed_ffn_forward(bam_call *call) {
   experts e = { .kernels = NULL };
   bam_context *context = call->context;
   bam_status status = BAM_OK;
-  BAM_TRY(open_experts(call, &e));
+  BAM_TRY_OR_DONE(open_experts(call, &e));
   bam_shape y = e.x->shape;
   bam_dtype dtype = e.x->dtype;
   y.size[y.ndim - 1] = e.l.out;
-  BAM_TRY(make_rows(context, e.device, dtype, &e.l, e.l.in, &e.xs));
-  BAM_TRY(make_rows(context, e.device, dtype, &e.l, 2 * e.l.hidden, &e.hidden));
-  BAM_TRY(make_rows(context, e.device, dtype, &e.l, e.l.hidden, &e.a));
-  BAM_TRY(make_rows(context, e.device, dtype, &e.l, e.l.out, &e.ys));
-  BAM_TRY(bam_call_output(call, 0, dtype, &y));
-  BAM_TRY(save_experts(call, &e));
+  BAM_TRY_OR_DONE(make_rows(context, e.device, dtype, &e.l, e.l.in, &e.xs));
+  BAM_TRY_OR_DONE(make_rows(context, e.device, dtype, &e.l, 2 * e.l.hidden, &e.hidden));
+  BAM_TRY_OR_DONE(make_rows(context, e.device, dtype, &e.l, e.l.hidden, &e.a));
+  BAM_TRY_OR_DONE(make_rows(context, e.device, dtype, &e.l, e.l.out, &e.ys));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, dtype, &y));
+  BAM_TRY_OR_DONE(save_experts(call, &e));
   run_experts(&e, call->outputs[0]);
 done:
   release_experts(&e);
@@ -226,7 +221,6 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
   bam_context *context = pass->context;
   bam_dtype dtype = saved[SAVED_X]->dtype;
   layout *l = &g->l;
-  bam_status status = BAM_OK;
   find_layout(l, &saved[SAVED_X]->shape, &saved[SAVED_GATES]->shape, &saved[SAVED_GATE_UP]->shape,
               &saved[SAVED_DOWN]->shape);
   l->count = ((const int64_t *)bam_tensor_data(saved[SAVED_OFFSETS]))[l->experts];
@@ -241,8 +235,7 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
     BAM_TRY(make_rows(context, g->device, dtype, l, l->in, &g->dxs));
   if (bam_needs_grad(pass, GATE_UP))
     BAM_TRY(make_rows(context, g->device, dtype, l, l->in, &g->xs));
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* The gradient of the stacked weights that made c [rows, n] of b [rows, k]. */
@@ -264,7 +257,6 @@ static bam_status down_backward(bam_backward *pass, gradients *g) {
   bam_tensor *const *saved = pass->saved;
   const int64_t *rows = bam_tensor_data(saved[SAVED_ROWS]);
   bam_grouped_gemm gemm = { .experts = l->experts, .n = l->hidden, .k = l->out };
-  bam_status status = BAM_OK;
   g->kernels->gather_rows(g->device->stream, bam_tensor_data(g->dys), bam_tensor_data(g->dy), rows,
                           l->count, l->k, l->out);
   g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(g->u),
@@ -278,8 +270,7 @@ static bam_status down_backward(bam_backward *pass, gradients *g) {
   BAM_TRY(bam_accumulate_grad(pass, GATES, g->dgates));
   if (bam_needs_grad(pass, DOWN))
     BAM_TRY(give_weights(pass, g, DOWN, g->dys, g->u, l->out, l->hidden));
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* From dhidden to the gradients of gate_up and x. */
@@ -288,7 +279,6 @@ static bam_status gate_up_backward(bam_backward *pass, gradients *g) {
   bam_tensor *const *saved = pass->saved, *target;
   bam_grouped_gemm gemm = { .experts = l->experts, .n = l->in, .k = 2 * l->hidden };
   bool add;
-  bam_status status = BAM_OK;
   if (bam_needs_grad(pass, GATE_UP)) {
     g->kernels->gather_rows(g->device->stream, bam_tensor_data(g->xs),
                             bam_tensor_data(saved[SAVED_X]), bam_tensor_data(saved[SAVED_ROWS]),
@@ -303,16 +293,15 @@ static bam_status gate_up_backward(bam_backward *pass, gradients *g) {
     g->kernels->combine_rows(g->device->stream, bam_tensor_data(target), bam_tensor_data(g->dxs),
                              bam_tensor_data(saved[SAVED_SLOTS]), l->tokens, l->k, l->in, add);
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status routed_ffn_backward(bam_backward *pass) {
   gradients g = { .kernels = NULL };
   bam_status status = BAM_OK;
-  BAM_TRY(open_gradients(pass, &g));
-  BAM_TRY(down_backward(pass, &g));
-  BAM_TRY(gate_up_backward(pass, &g));
+  BAM_TRY_OR_DONE(open_gradients(pass, &g));
+  BAM_TRY_OR_DONE(down_backward(pass, &g));
+  BAM_TRY_OR_DONE(gate_up_backward(pass, &g));
 done:
   release_gradients(&g);
   return status;

@@ -13,22 +13,22 @@ typedef void row_backward_kernel(bam_stream stream, void *dx, const void *y, con
 
 /* Apply `kernel` to the rows of input 0 along the dimension attribute, and save the result. */
 static bam_status apply_rows(bam_call *call, row_kernel *kernel) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_axis along;
   bam_tensor *x = NULL, *y = NULL;
   const bam_shape *shape = &call->inputs[0]->shape;
   bam_device *device = bam_call_device(call);
-  BAM_TRY(bam_axis_init(call->context, call->op->name, shape, call->attrs[0].i, &along));
-  BAM_TRY(bam_axis_rows(call->inputs[0], along.dim, &x));
-  BAM_TRY(bam_tensor_new(call->context, device, x->dtype, &x->shape, &y));
+  BAM_TRY_OR_DONE(bam_axis_init(call->context, call->op->name, shape, call->attrs[0].i, &along));
+  BAM_TRY_OR_DONE(bam_axis_rows(call->inputs[0], along.dim, &x));
+  BAM_TRY_OR_DONE(bam_tensor_new(call->context, device, x->dtype, &x->shape, &y));
   if (along.n > 0)
     kernel(device->stream, bam_tensor_data(y), bam_tensor_data(x), along.outer * along.inner,
            along.n);
   bam_tensor_release(x);
   x = NULL;
-  BAM_TRY(bam_axis_restore(y, along.dim, &x));
-  BAM_TRY(bam_tensor_contiguous(x, &call->outputs[0]));
-  BAM_TRY(bam_call_save(call, 0, call->outputs[0]));
+  BAM_TRY_OR_DONE(bam_axis_restore(y, along.dim, &x));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(x, &call->outputs[0]));
+  BAM_TRY_OR_DONE(bam_call_save(call, 0, call->outputs[0]));
 done:
   bam_tensor_release(x);
   bam_tensor_release(y);
@@ -37,22 +37,22 @@ done:
 
 /* The same backwards: from the saved result and its gradient. */
 static bam_status apply_rows_backward(bam_backward *pass, row_backward_kernel *kernel) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_axis along;
   bam_tensor *y = NULL, *dy = NULL, *dx = NULL, *back = NULL;
   const bam_shape *shape = bam_backward_shape(pass, 0);
   bam_device *device = bam_tensor_device(pass->grads[0]);
-  BAM_TRY(bam_axis_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
-  BAM_TRY(bam_axis_rows(pass->saved[0], along.dim, &y));
-  BAM_TRY(bam_axis_rows(pass->grads[0], along.dim, &dy));
-  BAM_TRY(bam_tensor_new(pass->context, device, dy->dtype, &dy->shape, &dx));
+  BAM_TRY_OR_DONE(bam_axis_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
+  BAM_TRY_OR_DONE(bam_axis_rows(pass->saved[0], along.dim, &y));
+  BAM_TRY_OR_DONE(bam_axis_rows(pass->grads[0], along.dim, &dy));
+  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, device, dy->dtype, &dy->shape, &dx));
   if (along.n > 0)
     kernel(device->stream, bam_tensor_data(dx), bam_tensor_data(y), bam_tensor_data(dy),
            along.outer * along.inner, along.n);
-  BAM_TRY(bam_axis_restore(dx, along.dim, &back));
+  BAM_TRY_OR_DONE(bam_axis_restore(dx, along.dim, &back));
   bam_tensor_release(dx);
   dx = NULL;
-  BAM_TRY(bam_accumulate_grad(pass, 0, back));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, back));
 done:
   bam_tensor_release(y);
   bam_tensor_release(dy);
@@ -119,19 +119,19 @@ const bam_op bam_op_log_softmax = {
 /* ---- logsumexp ---- */
 
 static bam_status logsumexp_forward(bam_call *call) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *stats = NULL;
-  BAM_TRY(need_kernels(call, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, logsumexp, call->inputs[0]->dtype));
-  BAM_TRY(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape,
+  BAM_TRY_OR_DONE(need_kernels(call, &kernels));
+  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, logsumexp, call->inputs[0]->dtype));
+  BAM_TRY_OR_DONE(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape,
                              &call->attrs[0], call->attrs[1].i, false, &plan));
-  BAM_TRY(bam_reduction_arrange(&plan, call->inputs[0], &x));
-  BAM_TRY(bam_call_output(call, 0, x->dtype, &plan.result));
-  BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
-  BAM_TRY(bam_scratch_new(call->context, bam_call_device(call), x->dtype, 2 * plan.outer, &stats));
-  BAM_TRY(bam_call_save(call, 1, stats));
+  BAM_TRY_OR_DONE(bam_reduction_arrange(&plan, call->inputs[0], &x));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &plan.result));
+  BAM_TRY_OR_DONE(bam_call_save(call, 0, call->inputs[0]));
+  BAM_TRY_OR_DONE(bam_scratch_new(call->context, bam_call_device(call), x->dtype, 2 * plan.outer, &stats));
+  BAM_TRY_OR_DONE(bam_call_save(call, 1, stats));
   kernels->logsumexp(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                      bam_tensor_data(stats), bam_tensor_data(x), plan.outer, plan.n);
 done:
@@ -141,23 +141,23 @@ done:
 }
 
 static bam_status logsumexp_backward(bam_backward *pass) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *dy = NULL, *dx = NULL, *back = NULL;
-  BAM_TRY(bam_reduction_init(pass->context, pass->op->name, bam_backward_shape(pass, 0),
+  BAM_TRY_OR_DONE(bam_reduction_init(pass->context, pass->op->name, bam_backward_shape(pass, 0),
                              &pass->attrs[0], pass->attrs[1].i, false, &plan));
-  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
-  BAM_TRY(bam_reduction_arrange(&plan, pass->saved[0], &x));
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
+  BAM_TRY_OR_DONE(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  BAM_TRY_OR_DONE(bam_reduction_arrange(&plan, pass->saved[0], &x));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
   kernels->logsumexp_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx),
                               bam_tensor_data(x), bam_tensor_data(pass->saved[1]),
                               bam_tensor_data(dy), plan.outer, plan.n);
-  BAM_TRY(bam_reduction_restore(&plan, dx, &back));
+  BAM_TRY_OR_DONE(bam_reduction_restore(&plan, dx, &back));
   bam_tensor_release(dx);
   dx = NULL;
-  BAM_TRY(bam_accumulate_grad(pass, 0, back));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, back));
 done:
   bam_tensor_release(x);
   bam_tensor_release(dy);

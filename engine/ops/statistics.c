@@ -22,29 +22,26 @@ static bam_status give_arranged(bam_backward *pass, const bam_reduction *plan, b
 /* What both begin with: f32 or f64, planned, arranged. */
 static bam_status prepare(bam_call *call, const bam_kernels **kernels, bam_reduction *plan,
                           bam_tensor **x) {
-  bam_status status;
   BAM_TRY(bam_call_need_real(call, 0));
   BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, kernels));
   BAM_TRY(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape,
                              &call->attrs[0], call->attrs[1].i, false, plan));
   BAM_TRY(bam_reduction_arrange(plan, call->inputs[0], x));
   BAM_TRY(bam_call_output(call, 0, call->inputs[0]->dtype, &plan->result));
-  BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
-done:
-  return status;
+  return bam_call_save(call, 0, call->inputs[0]);
 }
 
 /* ---- variance ---- */
 
 static bam_status var_forward(bam_call *call) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *mean = NULL;
-  BAM_TRY(prepare(call, &kernels, &plan, &x));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, var, x->dtype));
-  BAM_TRY(bam_tensor_new(call->context, bam_call_device(call), x->dtype, &plan.result, &mean));
-  BAM_TRY(bam_call_save(call, 1, mean));
+  BAM_TRY_OR_DONE(prepare(call, &kernels, &plan, &x));
+  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, var, x->dtype));
+  BAM_TRY_OR_DONE(bam_tensor_new(call->context, bam_call_device(call), x->dtype, &plan.result, &mean));
+  BAM_TRY_OR_DONE(bam_call_save(call, 1, mean));
   kernels->var(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                bam_tensor_data(mean), bam_tensor_data(x), plan.outer, plan.n, call->attrs[2].f);
 done:
@@ -59,17 +56,17 @@ typedef void rows_backward(bam_stream stream, void *dx, const void *x, const voi
                            const void *dy, int64_t outer, int64_t n, double attribute);
 
 static bam_status apply_backward(bam_backward *pass, rows_backward *kernel) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_reduction plan;
   bam_tensor *x = NULL, *dy = NULL, *dx = NULL;
-  BAM_TRY(plan_backward(pass, &plan));
-  BAM_TRY(bam_reduction_arrange(&plan, pass->saved[0], &x));
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
+  BAM_TRY_OR_DONE(plan_backward(pass, &plan));
+  BAM_TRY_OR_DONE(bam_reduction_arrange(&plan, pass->saved[0], &x));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
   kernel(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
          bam_tensor_data(pass->saved[1]), bam_tensor_data(dy), plan.outer, plan.n,
          pass->attrs[2].f);
-  BAM_TRY(give_arranged(pass, &plan, dx));
+  BAM_TRY_OR_DONE(give_arranged(pass, &plan, dx));
 done:
   bam_tensor_release(x);
   bam_tensor_release(dy);
@@ -99,21 +96,21 @@ const bam_op bam_op_var = {
 /* ---- norms ---- */
 
 static bam_status norm_forward(bam_call *call) {
-  bam_status status;
+  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *norms = NULL;
   double p = call->attrs[2].f;
   if (p != 1 && p != 2 && p != (double)INFINITY)
     return bam_call_fail(call, "p is 1, 2 or math.huge, not %g", p);
-  BAM_TRY(prepare(call, &kernels, &plan, &x));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, norm, x->dtype));
+  BAM_TRY_OR_DONE(prepare(call, &kernels, &plan, &x));
+  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, norm, x->dtype));
   if (plan.n == 0 && isinf(p))
-    BAM_TRY(bam_call_fail(call,
+    BAM_TRY_OR_DONE(bam_call_fail(call,
                           "no elements along the dimensions to reduce, so there is no largest"));
   if (call->recording) {
-    BAM_TRY(bam_tensor_new(call->context, bam_call_device(call), BAM_F64, &plan.result, &norms));
-    BAM_TRY(bam_call_save(call, 1, norms));
+    BAM_TRY_OR_DONE(bam_tensor_new(call->context, bam_call_device(call), BAM_F64, &plan.result, &norms));
+    BAM_TRY_OR_DONE(bam_call_save(call, 1, norms));
   }
   kernels->norm(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                 norms != NULL ? bam_tensor_data(norms) : NULL, bam_tensor_data(x), plan.outer,

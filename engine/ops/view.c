@@ -89,10 +89,10 @@ static bam_status reshape_backward(bam_backward *pass) {
   const bam_shape *shape = bam_backward_shape(pass, 0);
   int64_t stride[BAM_MAX_DIMS];
   bam_status status = BAM_OK;
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &grad));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &grad));
   bam_shape_strides(shape, stride);
-  BAM_TRY(bam_tensor_view(grad, shape, stride, grad->offset, &shaped));
-  BAM_TRY(bam_accumulate_grad(pass, 0, shaped));
+  BAM_TRY_OR_DONE(bam_tensor_view(grad, shape, stride, grad->offset, &shaped));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, shaped));
 done:
   bam_tensor_release(grad);
   bam_tensor_release(shaped);
@@ -128,9 +128,7 @@ static bam_status permute_forward(bam_call *call) {
     return bam_call_fail(call, "%d dimensions given for a tensor that has %d", dims->count, ndim);
   for (int d = 0; d < ndim; d++) {
     int from;
-    bam_status status = bam_shape_dim(call->context, call->op->name, dims->list[d], ndim, &from);
-    if (status != BAM_OK)
-      return status;
+    BAM_TRY(bam_shape_dim(call->context, call->op->name, dims->list[d], ndim, &from));
     if (seen[from])
       return bam_call_fail(call, "dimension %d is named twice", from + 1);
     seen[from] = true;
@@ -174,9 +172,9 @@ static bam_status add_to_part(bam_backward *pass, int dim, int64_t start, int64_
   bam_tensor *whole, *part = NULL, *sum = NULL, *grad = pass->grads[0];
   bool accumulate;
   bam_status status = BAM_OK;
-  BAM_TRY(bam_grad_buffer(pass, 0, &whole, &accumulate));
+  BAM_TRY_OR_DONE(bam_grad_buffer(pass, 0, &whole, &accumulate));
   if (!accumulate)
-    BAM_TRY(bam_tensor_fill(whole, 0));
+    BAM_TRY_OR_DONE(bam_tensor_fill(whole, 0));
   bam_shape shape = whole->shape;
   int64_t stride[BAM_MAX_DIMS];
   memcpy(stride, whole->stride, sizeof stride);
@@ -187,12 +185,12 @@ static bam_status add_to_part(bam_backward *pass, int dim, int64_t start, int64_
     memmove(&shape.size[dim], &shape.size[dim + 1], rest * sizeof(int64_t));
     memmove(&stride[dim], &stride[dim + 1], rest * sizeof(int64_t));
   }
-  BAM_TRY(bam_tensor_view(whole, &shape, stride, offset, &part));
+  BAM_TRY_OR_DONE(bam_tensor_view(whole, &shape, stride, offset, &part));
   if (!accumulate) {
-    BAM_TRY(bam_tensor_copy(part, grad));
+    BAM_TRY_OR_DONE(bam_tensor_copy(part, grad));
   } else {
-    BAM_TRY(bam_apply2(&bam_op_add, part, grad, NULL, &sum));
-    BAM_TRY(bam_tensor_copy(part, sum));
+    BAM_TRY_OR_DONE(bam_apply2(&bam_op_add, part, grad, NULL, &sum));
+    BAM_TRY_OR_DONE(bam_tensor_copy(part, sum));
   }
 done:
   bam_tensor_release(part);
@@ -205,10 +203,7 @@ enum { DIM, START, LENGTH };
 static bam_status narrow_forward(bam_call *call) {
   bam_tensor *x = call->inputs[0];
   int dim;
-  bam_status status =
-    bam_shape_dim(call->context, "narrow", call->attrs[DIM].i, x->shape.ndim, &dim);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_shape_dim(call->context, "narrow", call->attrs[DIM].i, x->shape.ndim, &dim));
   int64_t size = x->shape.size[dim], start = call->attrs[START].i, length = call->attrs[LENGTH].i;
   start = start < 0 ? start + size : start;
   if (start < 0 || length < 0 || start > size || length > size - start)
@@ -244,10 +239,7 @@ enum { SELECT_DIM, POSITION };
 static bam_status select_forward(bam_call *call) {
   bam_tensor *x = call->inputs[0];
   int dim;
-  bam_status status =
-    bam_shape_dim(call->context, "select", call->attrs[SELECT_DIM].i, x->shape.ndim, &dim);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_shape_dim(call->context, "select", call->attrs[SELECT_DIM].i, x->shape.ndim, &dim));
   int64_t size = x->shape.size[dim], at = call->attrs[POSITION].i;
   if (at < -size || at >= size)
     return bam_call_fail(call, "position %" PRId64 " is out of range: dimension %d has %" PRId64

@@ -60,9 +60,7 @@ static bam_status check_real(const char *what, const bam_tensor *x) {
 }
 
 static bam_status check_param(const char *what, const bam_tensor *param) {
-  bam_status status = check_real(what, param);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(check_real(what, param));
   return check_buffer(what, param, "the parameter slice", param);
 }
 
@@ -89,17 +87,17 @@ bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *grad, bam_tensor *m, b
   bam_tensor *factor = NULL;
   const char *what = "adamw";
   bam_status status = BAM_OK;
-  BAM_TRY(check_param(what, param));
-  BAM_TRY(check_buffer(what, param, "the gradient", grad));
-  BAM_TRY(check_buffer(what, param, "the first moment", m));
-  BAM_TRY(check_buffer(what, param, "the second moment", v));
-  BAM_TRY(check_rate(context, what, "lr", settings->lr));
-  BAM_TRY(check_rate(context, what, "eps", settings->eps));
-  BAM_TRY(check_rate(context, what, "weight_decay", settings->weight_decay));
-  BAM_TRY(check_range(context, what, "beta1", settings->beta1, 0, nextafter(1, 0)));
-  BAM_TRY(check_range(context, what, "beta2", settings->beta2, 0, nextafter(1, 0)));
-  BAM_TRY(check_step(context, what, settings->step));
-  BAM_TRY(take_clip(what, param, clip, &factor));
+  BAM_TRY_OR_DONE(check_param(what, param));
+  BAM_TRY_OR_DONE(check_buffer(what, param, "the gradient", grad));
+  BAM_TRY_OR_DONE(check_buffer(what, param, "the first moment", m));
+  BAM_TRY_OR_DONE(check_buffer(what, param, "the second moment", v));
+  BAM_TRY_OR_DONE(check_rate(context, what, "lr", settings->lr));
+  BAM_TRY_OR_DONE(check_rate(context, what, "eps", settings->eps));
+  BAM_TRY_OR_DONE(check_rate(context, what, "weight_decay", settings->weight_decay));
+  BAM_TRY_OR_DONE(check_range(context, what, "beta1", settings->beta1, 0, nextafter(1, 0)));
+  BAM_TRY_OR_DONE(check_range(context, what, "beta2", settings->beta2, 0, nextafter(1, 0)));
+  BAM_TRY_OR_DONE(check_step(context, what, settings->step));
+  BAM_TRY_OR_DONE(take_clip(what, param, clip, &factor));
   bam_device *device = bam_tensor_device(param);
   device->kernels[param->dtype]->adamw(device->stream, bam_tensor_data(param),
                                        bam_tensor_data(grad),
@@ -120,14 +118,14 @@ bam_status bam_optim_lion(bam_tensor *param, bam_tensor *grad, bam_tensor *m, ba
   bam_tensor *factor = NULL;
   const char *what = "lion";
   bam_status status = BAM_OK;
-  BAM_TRY(check_param(what, param));
-  BAM_TRY(check_buffer(what, param, "the gradient", grad));
-  BAM_TRY(check_buffer(what, param, "the momentum", m));
-  BAM_TRY(check_rate(context, what, "lr", settings->lr));
-  BAM_TRY(check_rate(context, what, "weight_decay", settings->weight_decay));
-  BAM_TRY(check_range(context, what, "beta1", settings->beta1, 0, nextafter(1, 0)));
-  BAM_TRY(check_range(context, what, "beta2", settings->beta2, 0, nextafter(1, 0)));
-  BAM_TRY(take_clip(what, param, clip, &factor));
+  BAM_TRY_OR_DONE(check_param(what, param));
+  BAM_TRY_OR_DONE(check_buffer(what, param, "the gradient", grad));
+  BAM_TRY_OR_DONE(check_buffer(what, param, "the momentum", m));
+  BAM_TRY_OR_DONE(check_rate(context, what, "lr", settings->lr));
+  BAM_TRY_OR_DONE(check_rate(context, what, "weight_decay", settings->weight_decay));
+  BAM_TRY_OR_DONE(check_range(context, what, "beta1", settings->beta1, 0, nextafter(1, 0)));
+  BAM_TRY_OR_DONE(check_range(context, what, "beta2", settings->beta2, 0, nextafter(1, 0)));
+  BAM_TRY_OR_DONE(take_clip(what, param, clip, &factor));
   bam_device *device = bam_tensor_device(param);
   device->kernels[param->dtype]->lion(device->stream, bam_tensor_data(param), bam_tensor_data(grad),
                                       bam_tensor_data(m), clip_data(factor),
@@ -146,17 +144,17 @@ bam_status bam_optim_sgd(bam_tensor *param, bam_tensor *grad, bam_tensor *buffer
   bam_tensor *factor = NULL;
   const char *what = "sgd";
   bam_status status = BAM_OK;
-  BAM_TRY(check_param(what, param));
-  BAM_TRY(check_buffer(what, param, "the gradient", grad));
+  BAM_TRY_OR_DONE(check_param(what, param));
+  BAM_TRY_OR_DONE(check_buffer(what, param, "the gradient", grad));
   if (buffer != NULL)
-    BAM_TRY(check_buffer(what, param, "the momentum buffer", buffer));
+    BAM_TRY_OR_DONE(check_buffer(what, param, "the momentum buffer", buffer));
   else if (settings->momentum != 0)
     return bam_fail(context, BAM_ERROR_ARGUMENT, "sgd: momentum needs a momentum buffer");
-  BAM_TRY(check_rate(context, what, "lr", settings->lr));
-  BAM_TRY(check_rate(context, what, "momentum", settings->momentum));
-  BAM_TRY(check_rate(context, what, "weight_decay", settings->weight_decay));
-  BAM_TRY(check_step(context, what, settings->step));
-  BAM_TRY(take_clip(what, param, clip, &factor));
+  BAM_TRY_OR_DONE(check_rate(context, what, "lr", settings->lr));
+  BAM_TRY_OR_DONE(check_rate(context, what, "momentum", settings->momentum));
+  BAM_TRY_OR_DONE(check_rate(context, what, "weight_decay", settings->weight_decay));
+  BAM_TRY_OR_DONE(check_step(context, what, settings->step));
+  BAM_TRY_OR_DONE(take_clip(what, param, clip, &factor));
   bam_device *device = bam_tensor_device(param);
   device->kernels[param->dtype]->sgd(device->stream, bam_tensor_data(param), bam_tensor_data(grad),
                                      buffer != NULL ? bam_tensor_data(buffer) : NULL,
@@ -179,9 +177,9 @@ static bam_status sum_squares(bam_tensor *tensor, bam_tensor *sum) {
   int64_t count = bam_tensor_count(tensor);
   bam_shape chunks = { .ndim = 1, .size = { (count + BAM_SUM_CHUNK - 1) / BAM_SUM_CHUNK } };
   bam_status status = BAM_OK;
-  BAM_TRY(check_real("norm", tensor));
-  BAM_TRY(bam_tensor_contiguous(tensor, &x));
-  BAM_TRY(bam_tensor_new(tensor->context, device, BAM_F64, &chunks, &parts));
+  BAM_TRY_OR_DONE(check_real("norm", tensor));
+  BAM_TRY_OR_DONE(bam_tensor_contiguous(tensor, &x));
+  BAM_TRY_OR_DONE(bam_tensor_new(tensor->context, device, BAM_F64, &chunks, &parts));
   device->kernels[x->dtype]->sum_of_squares(device->stream, bam_tensor_data(parts),
                                             bam_tensor_data(x), count);
   device->kernels[BAM_F64]->sum(device->stream, bam_tensor_data(sum), bam_tensor_data(parts), 1,
@@ -198,10 +196,10 @@ static bam_status sum_squares_at(bam_tensor *tensor, bam_tensor *sums, int k) {
   const bam_shape scalar = { .ndim = 0 };
   bam_tensor *place = NULL, *sum = NULL;
   bam_status status = BAM_OK;
-  BAM_TRY(bam_tensor_view(sums, &scalar, sums->stride, k, &place));
-  BAM_TRY(bam_tensor_new(sums->context, bam_tensor_device(tensor), BAM_F64, &scalar, &sum));
-  BAM_TRY(sum_squares(tensor, sum));
-  BAM_TRY(bam_tensor_copy(place, sum));
+  BAM_TRY_OR_DONE(bam_tensor_view(sums, &scalar, sums->stride, k, &place));
+  BAM_TRY_OR_DONE(bam_tensor_new(sums->context, bam_tensor_device(tensor), BAM_F64, &scalar, &sum));
+  BAM_TRY_OR_DONE(sum_squares(tensor, sum));
+  BAM_TRY_OR_DONE(bam_tensor_copy(place, sum));
 done:
   bam_tensor_release(place);
   bam_tensor_release(sum);
@@ -217,12 +215,12 @@ bam_status bam_optim_norm(bam_context *context, bam_tensor *const *tensors, int 
   for (int i = n - 1; i >= 0; i--)
     if (tensors[i] != NULL)
       device = bam_tensor_device(tensors[i]);
-  BAM_TRY(bam_tensor_zeros(context, device, BAM_F64, &shape, &sums));
+  BAM_TRY_OR_DONE(bam_tensor_zeros(context, device, BAM_F64, &shape, &sums));
   for (int i = 0; i < n; i++)
     if (tensors[i] != NULL)
-      BAM_TRY(sum_squares_at(tensors[i], sums, i));
-  BAM_TRY(bam_apply1(&bam_op_sum, sums, NULL, &total));
-  BAM_TRY(bam_apply1(&bam_op_sqrt, total, NULL, norm));
+      BAM_TRY_OR_DONE(sum_squares_at(tensors[i], sums, i));
+  BAM_TRY_OR_DONE(bam_apply1(&bam_op_sum, sums, NULL, &total));
+  BAM_TRY_OR_DONE(bam_apply1(&bam_op_sqrt, total, NULL, norm));
 done:
   bam_tensor_release(sums);
   bam_tensor_release(total);

@@ -53,7 +53,6 @@ static int64_t add_level(bam_aho_corasick *automaton, const bam_word *words, pat
 
 /* Room for all nodes, and the root. */
 static bam_status reserve(bam_aho_corasick *automaton, int64_t nodes) {
-  bam_status status = BAM_OK;
   BAM_TRY(bam_pairs_reserve(&automaton->children, nodes));
   BAM_TRY(bam_storage_grow(automaton->context, &automaton->fails,
                            (nodes + 1) * (int64_t)sizeof(int32_t)));
@@ -61,8 +60,7 @@ static bam_status reserve(bam_aho_corasick *automaton, int64_t nodes) {
                            (nodes + 1) * (int64_t)sizeof(int32_t)));
   ((int32_t *)automaton->fails->data)[0] = 0;
   ((int32_t *)automaton->words->data)[0] = -1;
-done:
-  return status;
+  return BAM_OK;
 }
 
 bam_status bam_aho_corasick_build(bam_context *context, const bam_word *words, int64_t count,
@@ -79,8 +77,8 @@ bam_status bam_aho_corasick_build(bam_context *context, const bam_word *words, i
   }
   if (count == 0)
     return BAM_OK;
-  BAM_TRY(reserve(out, bytes));
-  BAM_TRY(bam_storage_grow(context, &paths, count * (int64_t)sizeof(path)));
+  BAM_TRY_OR_DONE(reserve(out, bytes));
+  BAM_TRY_OR_DONE(bam_storage_grow(context, &paths, count * (int64_t)sizeof(path)));
   for (int64_t i = 0; i < count; i++)
     ((path *)paths->data)[i] = (path){ (int32_t)i, 0 };
   for (int64_t depth = 0; count > 0; depth++)
@@ -96,10 +94,7 @@ static bam_status push(bam_context *context, bam_storage **found, int64_t *n, in
                        int32_t word) {
   int64_t size = (int64_t)sizeof(bam_occurrence), room = *found != NULL ? (*found)->bytes / size : 0;
   if (*n == room) {
-    bam_status status =
-      bam_storage_grow(context, found, size * (room > 0 ? 2 * room : FIRST_OCCURRENCES));
-    if (status != BAM_OK)
-      return status;
+    BAM_TRY(bam_storage_grow(context, found, size * (room > 0 ? 2 * room : FIRST_OCCURRENCES)));
   }
   ((bam_occurrence *)(*found)->data)[(*n)++] = (bam_occurrence){ start, word };
   return BAM_OK;
@@ -107,7 +102,6 @@ static bam_status push(bam_context *context, bam_storage **found, int64_t *n, in
 
 bam_status bam_aho_corasick_find(const bam_aho_corasick *automaton, const char *text, int64_t size,
                                  bam_storage **found, int64_t *n) {
-  bam_status status = BAM_OK;
   int32_t node = 0;
   *n = 0;
   if (automaton->children.count == 0)
@@ -121,8 +115,7 @@ bam_status bam_aho_corasick_find(const bam_aho_corasick *automaton, const char *
     if (words[node] >= 0)
       BAM_TRY(push(automaton->context, found, n, at, words[node]));
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 void bam_aho_corasick_release(bam_aho_corasick *automaton) {

@@ -85,7 +85,6 @@ static bam_status check_id(bam_bpe *bpe, const bam_vocab *words, const char *wha
 
 static bam_status add_merge(bam_bpe *bpe, const bam_vocab *words, int64_t rank,
                             const int32_t merge[2]) {
-  bam_status status = BAM_OK;
   uint64_t key = bam_pair_key(merge[0], merge[1]);
   BAM_TRY(check_id(bpe, words, "merge", rank, merge[0]));
   BAM_TRY(check_id(bpe, words, "merge", rank, merge[1]));
@@ -103,16 +102,13 @@ static bam_status add_merge(bam_bpe *bpe, const bam_vocab *words, int64_t rank,
                     (long long)bam_pairs_find(&bpe->ranks, key) + 1);
   bam_pairs_add(&bpe->ranks, key, rank);
   ((int32_t *)bpe->results->data)[rank] = (int32_t)id;
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status check_added(bam_bpe *bpe, const bam_bpe_parts *parts) {
   for (int64_t i = 0; i < parts->n_added; i++) {
     int32_t id = parts->added[i].id;
-    bam_status status = check_id(bpe, &parts->words, "added token", i, id);
-    if (status != BAM_OK)
-      return status;
+    BAM_TRY(check_id(bpe, &parts->words, "added token", i, id));
     int64_t size;
     bam_vocab_get(&parts->words, id, &size);
     if (size == 0)
@@ -125,7 +121,6 @@ static bam_status check_added(bam_bpe *bpe, const bam_bpe_parts *parts) {
 /* Everything that can fail, with parts->words still the caller's. */
 static bam_status fill(bam_bpe *bpe, bam_bpe_parts *parts) {
   bam_context *context = bpe->context;
-  bam_status status = BAM_OK;
   const int64_t cache_bytes = CACHE_SLOTS * (int64_t)sizeof(cached);
   if (parts->n_merges > INT32_MAX)
     return bam_fail(context, BAM_ERROR_ARGUMENT, "more than 2^31 merges");
@@ -138,9 +133,7 @@ static bam_status fill(bam_bpe *bpe, bam_bpe_parts *parts) {
   BAM_TRY(bam_storage_grow(context, &bpe->cache, cache_bytes));
   memset(bpe->cache->data, 0, (size_t)cache_bytes);
   BAM_TRY(bam_cutter_new(context, parts->pattern, &bpe->cutter));
-  BAM_TRY(bam_added_make(context, &parts->words, parts->added, parts->n_added, &bpe->added));
-done:
-  return status;
+  return bam_added_make(context, &parts->words, parts->added, parts->n_added, &bpe->added);
 }
 
 bam_status bam_bpe_new(bam_context *context, bam_bpe_parts *parts, bam_bpe **out) {
@@ -223,7 +216,6 @@ static bam_status check_piece(bam_bpe *bpe, int64_t size) {
 
 /* Each merge takes one of n - 1 pairs away and proposes at most two. */
 static bam_status merge_piece(bam_bpe *bpe, const char *bytes, int64_t size, bam_tokens *out) {
-  bam_status status = BAM_OK;
   BAM_TRY(check_piece(bpe, size));
   BAM_TRY(bam_storage_grow(bpe->context, &bpe->symbols, size * (int64_t)sizeof(symbol)));
   BAM_TRY(bam_heap_reserve(&bpe->heap, 3 * size));
@@ -234,8 +226,7 @@ static bam_status merge_piece(bam_bpe *bpe, const char *bytes, int64_t size, bam
   merge_symbols(bpe, symbols, n);
   for (int32_t i = 0; i >= 0; i = symbols[i].next)
     bam_tokens_push(out, symbols[i].id);
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* ---- encoding ---- */
@@ -286,7 +277,6 @@ static bam_status encode_piece(bam_bpe *bpe, const bam_piece *piece, bam_tokens 
 
 /* Append the ids of text without added tokens. */
 static bam_status encode_plain(bam_bpe *bpe, const char *text, int64_t size, bam_tokens *out) {
-  bam_status status = BAM_OK;
   bam_piece piece;
   int found;
   bam_cutter_begin(bpe->cutter, text, size);
@@ -295,15 +285,13 @@ static bam_status encode_plain(bam_bpe *bpe, const char *text, int64_t size, bam
     BAM_TRY(encode_piece(bpe, &piece, out));
   }
   if (found < 0)
-    status = bam_cutter_fail(bpe->cutter);
-done:
-  return status;
+    return bam_cutter_fail(bpe->cutter);
+  return BAM_OK;
 }
 
 /* Append the ids of text in which the passes from `pass` on look for added tokens. */
 static bam_status encode_from(bam_bpe *bpe, int pass, const char *text, int64_t size, bool special,
                               bam_tokens *out) {
-  bam_status status = BAM_OK;
   bam_added_match match;
   int64_t at = 0;
   if (pass == BAM_ADDED_PASSES)
@@ -318,8 +306,7 @@ static bam_status encode_from(bam_bpe *bpe, int pass, const char *text, int64_t 
   }
   if (at < size)
     BAM_TRY(encode_from(bpe, pass + 1, text + at, size - at, special, out));
-done:
-  return status;
+  return BAM_OK;
 }
 
 static void trim(bam_bpe *bpe) {
@@ -348,8 +335,8 @@ bam_status bam_bpe_cut(bam_bpe *bpe, const char *text, int64_t size, bam_tokens 
   int found;
   bam_cutter_begin(bpe->cutter, text, size);
   while ((found = bam_cutter_next(bpe->cutter, &piece)) > 0) {
-    BAM_TRY(check_piece(bpe, piece.data + piece.size - text));
-    BAM_TRY(bam_tokens_reserve(out, 2));
+    BAM_TRY_OR_DONE(check_piece(bpe, piece.data + piece.size - text));
+    BAM_TRY_OR_DONE(bam_tokens_reserve(out, 2));
     bam_tokens_push(out, (int32_t)(piece.data - text));
     bam_tokens_push(out, (int32_t)piece.size);
     text = piece.data + piece.size;

@@ -64,7 +64,6 @@ static void add_bytes(bam_vocab *words) {
 }
 
 static bam_status add_special(bam_trainer *t, const bam_expression *special, int n) {
-  bam_status status = BAM_OK;
   for (int i = 0; i < n; i++) {
     if (special[i].size < 2)
       return bam_fail(t->context, BAM_ERROR_ARGUMENT,
@@ -77,8 +76,7 @@ static bam_status add_special(bam_trainer *t, const bam_expression *special, int
   t->n_special = n;
   BAM_TRY(bam_vocab_reserve(&t->words, 256, 256));
   add_bytes(&t->words);
-done:
-  return status;
+  return BAM_OK;
 }
 
 bam_status bam_trainer_new(bam_context *context, bam_pattern *pattern,
@@ -89,8 +87,8 @@ bam_status bam_trainer_new(bam_context *context, bam_pattern *pattern,
     return BAM_ERROR_MEMORY;
   *t = (bam_trainer){ .context = context, .words.context = context, .pairs.context = context,
                       .heap.context = context, .free_nodes = -1 };
-  BAM_TRY(add_special(t, special, n_special));
-  BAM_TRY(bam_counter_new(context, pattern, &t->counter));
+  BAM_TRY_OR_DONE(add_special(t, special, n_special));
+  BAM_TRY_OR_DONE(bam_counter_new(context, pattern, &t->counter));
   t->pattern = pattern;
   *out = t;
   t = NULL;
@@ -134,7 +132,6 @@ static bam_status fail_too_much(bam_trainer *t) {
 
 /* Make room for `more` pairs or places that have not been met. */
 static bam_status reserve(bam_trainer *t, int64_t more) {
-  bam_status status = BAM_OK;
   int64_t records = t->pairs.count + more, nodes = t->n_nodes + more;
   if (nodes > INT32_MAX)
     return fail_too_much(t);
@@ -142,9 +139,7 @@ static bam_status reserve(bam_trainer *t, int64_t more) {
   BAM_TRY(bam_storage_grow(t->context, &t->records, records * (int64_t)sizeof(record)));
   BAM_TRY(bam_storage_grow(t->context, &t->nodes, nodes * (int64_t)sizeof(node)));
   BAM_TRY(bam_storage_grow(t->context, &t->grown, more * (int64_t)sizeof(uint64_t)));
-  BAM_TRY(bam_heap_reserve(&t->heap, more));
-done:
-  return status;
+  return bam_heap_reserve(&t->heap, more);
 }
 
 static record *find_record(const bam_trainer *t, uint64_t key) {
@@ -231,7 +226,6 @@ static void add_piece(bam_trainer *t, int32_t piece, const char *bytes, int64_t 
 }
 
 static bam_status add_pieces(bam_trainer *t) {
-  bam_status status = BAM_OK;
   const bam_vocab *pieces;
   int64_t size, start = 0;
   BAM_TRY(bam_counter_finish(t->counter, &pieces, &t->counts));
@@ -246,8 +240,7 @@ static bam_status add_pieces(bam_trainer *t) {
     start += size;
   }
   push_grown(t);
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* ---- merging ---- */
@@ -258,9 +251,7 @@ static bam_status join(bam_trainer *t, uint64_t key, int64_t *size) {
   const char *left = bam_vocab_get(&t->words, bam_pair_left(key), &n_left);
   const char *right = bam_vocab_get(&t->words, bam_pair_right(key), &n_right);
   *size = n_left + n_right;
-  bam_status status = bam_storage_grow(t->context, &t->joined, *size);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_storage_grow(t->context, &t->joined, *size));
   memcpy(t->joined->data, left, (size_t)n_left);
   memcpy((char *)t->joined->data + n_left, right, (size_t)n_right);
   return BAM_OK;
@@ -324,7 +315,6 @@ static void merge_at(bam_trainer *t, int32_t place, int32_t id) {
 
 /* Merge a pair, wherever it is, into the word `id`. */
 static bam_status merge_everywhere(bam_trainer *t, uint64_t key, int32_t id) {
-  bam_status status = BAM_OK;
   int64_t n;
   BAM_TRY(take_places(t, find_record(t, key), &n));
   BAM_TRY(reserve(t, 2 * n));
@@ -335,8 +325,7 @@ static bam_status merge_everywhere(bam_trainer *t, uint64_t key, int32_t id) {
       merge_at(t, places[i], id);
   find_record(t, key)->count = 0; /* overlapping places, as in "aaa", counted it down further */
   push_grown(t);
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* The most frequent pair, or false when none is left. */
@@ -354,7 +343,6 @@ static bool next_pair(bam_trainer *t, uint64_t *key) {
 
 /* Merge the most frequent pair; *done: there is none. */
 static bam_status merge_next(bam_trainer *t, bool *done) {
-  bam_status status = BAM_OK;
   uint64_t key;
   int64_t size;
   *done = !next_pair(t, &key);
@@ -373,13 +361,10 @@ static bam_status merge_next(bam_trainer *t, bool *done) {
   int32_t *merge = (int32_t *)t->merges->data + 2 * t->n_merges++;
   merge[0] = bam_pair_left(key);
   merge[1] = bam_pair_right(key);
-  BAM_TRY(merge_everywhere(t, key, (int32_t)id));
-done:
-  return status;
+  return merge_everywhere(t, key, (int32_t)id);
 }
 
 bam_status bam_trainer_train(bam_trainer *trainer, int64_t size) {
-  bam_status status = BAM_OK;
   bool done = false;
   if (size < trainer->words.count)
     return bam_fail(trainer->context, BAM_ERROR_ARGUMENT,
@@ -391,10 +376,9 @@ bam_status bam_trainer_train(bam_trainer *trainer, int64_t size) {
   while (trainer->words.count < size && !done)
     BAM_TRY(merge_next(trainer, &done));
   if (trainer->words.count < size)
-    status = bam_fail(trainer->context, BAM_ERROR_ARGUMENT,
+    return bam_fail(trainer->context, BAM_ERROR_ARGUMENT,
                       "the text gives only %lld words, not %lld; ask for vocab = %lld or add text",
                       (long long)trainer->words.count, (long long)size,
                       (long long)trainer->words.count);
-done:
-  return status;
+  return BAM_OK;
 }

@@ -39,7 +39,7 @@ bam_status bam_counter_new(bam_context *context, const bam_pattern *pattern, bam
   for (int i = 0; i < n; i++) {
     c->workers[i].words.context = context;
     c->n++;
-    BAM_TRY(bam_cutter_new(context, pattern, &c->workers[i].cutter));
+    BAM_TRY_OR_DONE(bam_cutter_new(context, pattern, &c->workers[i].cutter));
   }
   *out = c;
   c = NULL;
@@ -65,9 +65,7 @@ void bam_counter_release(bam_counter *counter) {
 
 /* Room for `count` more words of `bytes` bytes, and their counts. */
 static bam_status reserve(worker *w, int64_t count, int64_t bytes) {
-  bam_status status = bam_vocab_reserve(&w->words, count, bytes);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_vocab_reserve(&w->words, count, bytes));
   int64_t wanted = (w->words.count + count) * (int64_t)sizeof(int64_t);
   return bam_storage_grow(w->words.context, &w->counts, wanted);
 }
@@ -145,7 +143,6 @@ static bam_status make_room(bam_counter *c, bool *more) {
 
 /* Count the texts that wait. */
 static bam_status count_texts(bam_counter *c) {
-  bam_status status = BAM_OK;
   bool more;
   if (c->count == 0)
     return BAM_OK;
@@ -160,27 +157,23 @@ static bam_status count_texts(bam_counter *c) {
         count_some(c, &c->workers[i]);
   }
   c->used = c->count = 0;
-done:
-  return status;
+  return BAM_OK;
 }
 
 bam_status bam_counter_add(bam_counter *counter, const char *text, int64_t size) {
   bam_counter *c = counter;
-  bam_status status = BAM_OK;
   BAM_TRY(bam_storage_grow(c->context, &c->texts, c->used + size));
   BAM_TRY(bam_storage_grow(c->context, &c->ends, (c->count + 1) * (int64_t)sizeof(int64_t)));
   memcpy((char *)c->texts->data + c->used, text, (size_t)size);
   c->used += size;
   ((int64_t *)c->ends->data)[c->count++] = c->used;
   if (c->used >= (int64_t)BATCH_BYTES * c->n)
-    status = count_texts(c);
-done:
-  return status;
+    return count_texts(c);
+  return BAM_OK;
 }
 
 bam_status bam_counter_finish(bam_counter *counter, const bam_vocab **words,
                               const int64_t **counts) {
-  bam_status status = BAM_OK;
   worker *all = &counter->workers[0];
   BAM_TRY(count_texts(counter));
   for (int i = 1; i < counter->n; i++) {
@@ -196,6 +189,5 @@ bam_status bam_counter_finish(bam_counter *counter, const bam_vocab **words,
   BAM_TRY(reserve(all, 1, 0)); /* so that there is something to point to */
   *words = &all->words;
   *counts = all->counts->data;
-done:
-  return status;
+  return BAM_OK;
 }

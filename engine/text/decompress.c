@@ -60,9 +60,7 @@ static bam_status fill(bam_decompressor *source, bool *ended) {
   *ended = false;
   if (source->used < source->filled)
     return BAM_OK;
-  bam_status status = read_plain(source, source->input, INPUT_BYTES, &got);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(read_plain(source, source->input, INPUT_BYTES, &got));
   source->used = 0;
   source->filled = (size_t)got;
   *ended = got == 0;
@@ -86,7 +84,6 @@ static bam_status check_gzip(bam_decompressor *source, int code) {
 
 static bam_status read_gzip(bam_decompressor *source, void *data, int64_t size, int64_t *got) {
   z_stream *z = &source->gzip;
-  bam_status status = BAM_OK;
   bool ended = false;
   uInt room = size < INT32_MAX ? (uInt)size : INT32_MAX;
   *got = 0;
@@ -104,8 +101,7 @@ static bam_status read_gzip(bam_decompressor *source, void *data, int64_t size, 
     *got = room - z->avail_out;
     BAM_TRY(check_gzip(source, code));
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status open_gzip(bam_decompressor *source) {
@@ -127,7 +123,6 @@ static bam_status fail_zstd(bam_decompressor *source, size_t code) {
 
 static bam_status read_zstd(bam_decompressor *source, void *data, int64_t size, int64_t *got) {
   ZSTD_outBuffer out = { data, (size_t)size, 0 };
-  bam_status status = BAM_OK;
   bool ended = false;
   while (out.pos == 0) {
     BAM_TRY(fill(source, &ended));
@@ -141,8 +136,7 @@ static bam_status read_zstd(bam_decompressor *source, void *data, int64_t size, 
     source->inside = code != 0;
   }
   *got = (int64_t)out.pos;
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status open_zstd(bam_decompressor *source) {
@@ -174,13 +168,11 @@ static bam_status prepare(bam_decompressor *source, const char *path) {
   bool is_gzip = ends_in(path, ".gz"), ended;
   if (!is_gzip && !ends_in(path, ".zst"))
     return BAM_OK;
-  bam_status status = BAM_OK;
   BAM_TRY(is_gzip ? open_gzip(source) : open_zstd(source));
   BAM_TRY(fill(source, &ended));
   if (ended)
-    status = fail(source, "it is empty, without even a header", "; fetch it again");
-done:
-  return status;
+    return fail(source, "it is empty, without even a header", "; fetch it again");
+  return BAM_OK;
 }
 
 bam_status bam_decompressor_open(bam_context *context, const char *path, bam_decompressor **out) {
@@ -190,11 +182,11 @@ bam_status bam_decompressor_open(bam_context *context, const char *path, bam_dec
     return BAM_ERROR_MEMORY;
   *source = (bam_decompressor){ .context = context, .read = read_plain, .file = -1 };
   bam_status status = BAM_OK;
-  BAM_TRY(bam_file_open(context, path, INT64_MAX, &source->file));
+  BAM_TRY_OR_DONE(bam_file_open(context, path, INT64_MAX, &source->file));
   status = prepare(source, path);
   if (status != BAM_OK) {
     snprintf(what, sizeof what, "cannot read %s", bam_quote(path, quoted));
-    BAM_TRY(bam_fail_within(context, status, what));
+    BAM_TRY_OR_DONE(bam_fail_within(context, status, what));
   }
   *out = source;
   return BAM_OK;

@@ -27,10 +27,8 @@ bam_status bam_pairs_reserve(bam_pairs *pairs, int64_t more) {
     grown.room *= 2;
   if (grown.room == pairs->room)
     return BAM_OK;
-  bam_status status = bam_storage_alloc(pairs->context, &pairs->context->cpu,
-                                        grown.room * (int64_t)sizeof(slot), &grown.slots);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_storage_alloc(pairs->context, &pairs->context->cpu,
+          grown.room * (int64_t)sizeof(slot), &grown.slots));
   for (int64_t i = 0; i < grown.room; i++)
     ((slot *)grown.slots->data)[i].value = -1;
   const slot *old = pairs->slots != NULL ? pairs->slots->data : NULL;

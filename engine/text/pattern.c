@@ -76,9 +76,7 @@ static bam_status compile_forms(bam_pattern *pattern, pcre2_compile_context *set
   int k = pattern->count++;
   pattern->behaviors[k] = e->behavior;
   pattern->inverts[k] = e->invert;
-  bam_status status = compile_one(pattern, settings, e, &pattern->codes[k]);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(compile_one(pattern, settings, e, &pattern->codes[k]));
   if (recent != NULL && !are_equal(e, recent))
     return compile_one(pattern, settings, recent, &pattern->recent_codes[k]);
   pattern->recent_codes[k] = pattern->codes[k];
@@ -102,10 +100,10 @@ bam_status bam_pattern_compile(bam_context *context, const bam_expression *expre
     pattern->recent = *recent;
   settings = pcre2_compile_context_create(NULL);
   if (settings == NULL)
-    BAM_TRY(bam_fail(context, BAM_ERROR_MEMORY, "out of memory while compiling a pattern"));
+    BAM_TRY_OR_DONE(bam_fail(context, BAM_ERROR_MEMORY, "out of memory while compiling a pattern"));
   pcre2_set_newline(settings, PCRE2_NEWLINE_LF);
   for (int i = 0; i < n; i++)
-    BAM_TRY(compile_forms(pattern, settings, &expressions[i],
+    BAM_TRY_OR_DONE(compile_forms(pattern, settings, &expressions[i],
                           recent_forms != NULL ? &recent_forms[i] : NULL));
   *out = pattern;
   pattern = NULL;

@@ -78,7 +78,6 @@ static bam_status grow(bam_reader *r) {
 
 /* Read more behind what waits. */
 static bam_status read_more(bam_reader *r) {
-  bam_status status = BAM_OK;
   int64_t got = 0, size = count_waiting(r);
   if (r->capacity - size < CHUNK_BYTES)
     BAM_TRY(grow(r));
@@ -87,13 +86,12 @@ static bam_status read_more(bam_reader *r) {
     r->begin = 0;
     r->end = size;
   }
-  status = bam_decompressor_read(r->source, r->buffer + r->end, r->capacity - r->end, &got);
+  bam_status status = bam_decompressor_read(r->source, r->buffer + r->end, r->capacity - r->end, &got);
   if (status != BAM_OK)
     return fail_at(r, status, r->number + count_newlines(waiting(r), size));
   r->end += got;
   r->ended = got == 0;
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* Look for the end of a line from `scan` on: its offset in *at, which is the end of all that waits
@@ -161,7 +159,6 @@ static bool has_part(const bam_reader *r, bool complete) {
 
 /* The text up to a separator, the end of the file or a cut. It may be empty. */
 static bam_status next_text(bam_reader *r, bam_document *out) {
-  bam_status status = BAM_OK;
   for (;;) {
     int64_t at, size = r->line;
     bool complete = find_newline(r, &at), last = r->ended && !complete;
@@ -185,8 +182,7 @@ static bam_status next_text(bam_reader *r, bam_document *out) {
     if (!complete)
       BAM_TRY(read_more(r));
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* ---- JSON lines ---- */
@@ -231,7 +227,6 @@ static void note_skipped(bam_reader *r) {
 
 /* Pass over the rest of a line of which `size` bytes are waiting, without keeping it. */
 static bam_status pass_line(bam_reader *r, int64_t size) {
-  bam_status status = BAM_OK;
   bool complete;
   int64_t at;
   consume(r, size);
@@ -241,23 +236,18 @@ static bam_status pass_line(bam_reader *r, int64_t size) {
   }
   r->scan = at + complete;
   consume(r, at + complete);
-done:
-  return status;
+  return BAM_OK;
 }
 
 static bam_status next_line(bam_reader *r, bam_document *out) {
-  bam_status status = BAM_OK;
   bool complete;
   int64_t at;
   release_document(r);
   while (complete = find_newline(r, &at), at <= BAM_READER_LINE && !complete && !r->ended)
     BAM_TRY(read_more(r));
-  if (at > BAM_READER_LINE)
-    status = bam_fail(r->context, BAM_ERROR_FILE,
+  bam_status status = at <= BAM_READER_LINE ? parse_line(r, at, out) : bam_fail(r->context, BAM_ERROR_FILE,
                       "the line is longer than %d MB; a .jsonl holds one object a line",
                       BAM_READER_LINE / 1000000);
-  else
-    status = parse_line(r, at, out);
   if (status != BAM_OK)
     status = fail_at(r, status, r->number);
   if (status == BAM_ERROR_FILE && r->skips_bad) {
@@ -269,8 +259,7 @@ static bam_status next_line(bam_reader *r, bam_document *out) {
     return status;
   r->scan = at + complete;
   consume(r, at + complete);
-done:
-  return status;
+  return BAM_OK;
 }
 
 bam_status bam_reader_next(bam_reader *reader, bam_document *out, bool *found) {
@@ -342,15 +331,13 @@ static bam_status check_text(const bam_reader *r, int64_t dropped) {
 /* The offset of the first byte from `from` on that is not blank, at most BAM_READER_LINE, in *out;
    that of the end where there is none. */
 static bam_status skip_blanks(bam_reader *r, int64_t from, int64_t *out) {
-  bam_status status = BAM_OK;
   for (*out = from; *out < BAM_READER_LINE; (*out)++) {
     if (*out == count_waiting(r) && !r->ended)
       BAM_TRY(read_more(r));
     if (*out == count_waiting(r) || !is_blank(waiting(r)[*out]))
       break;
   }
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* The end of the line that begins at `from`, in *out: at most a little beyond BAM_READER_LINE. */
@@ -358,7 +345,7 @@ static bam_status find_line_end(bam_reader *r, int64_t from, int64_t *out) {
   bam_status status = BAM_OK;
   r->scan = from;
   while (!find_newline(r, out) && !r->ended && *out - from <= BAM_READER_LINE)
-    BAM_TRY(read_more(r));
+    BAM_TRY_OR_DONE(read_more(r));
 done:
   r->scan = 0;
   return status;
@@ -368,7 +355,6 @@ done:
    with fields, and the next one, if any, begins an object too. *first is the first byte of all that
    is not blank, 0 where there is none. */
 static bam_status look_for_record(bam_reader *r, char *first, bool *is_record) {
-  bam_status status = BAM_OK;
   int64_t begin, end, next;
   *first = 0;
   *is_record = false;
@@ -382,14 +368,12 @@ static bam_status look_for_record(bam_reader *r, char *first, bool *is_record) {
   *is_record = bam_record_is(r->context, waiting(r) + begin, end - begin);
   BAM_TRY(skip_blanks(r, end, &next));
   *is_record = *is_record && (next == count_waiting(r) || waiting(r)[next] == '{');
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* Decide what the file is by its name, and by its contents where the name may mislead. */
 static bam_status decide_format(bam_reader *r, bam_text_format format) {
   bam_text_name name = bam_text_name_of(r->path);
-  bam_status status = BAM_OK;
   bool is_record;
   char first;
   r->is_jsonl = format == BAM_TEXT_JSONL || (format == BAM_TEXT_AUTO && name == BAM_NAME_JSONL);
@@ -401,26 +385,22 @@ static bam_status decide_format(bam_reader *r, bam_text_format format) {
                      : BAM_OK;
   r->is_jsonl = is_record || first == 0;
   if (!r->is_jsonl)
-    status = fail_ambiguous(r, first == '[' ? "its name says JSON, but it holds one array, not an "
+    return fail_ambiguous(r, first == '[' ? "its name says JSON, but it holds one array, not an "
                                               "object on each line (jq -c '.[]' makes lines of it)"
                                             : "its name says JSON, but it does not hold one object "
                                               "on each line (jq -c . makes lines of objects)");
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* Look at the beginning: drop a byte order mark, refuse what is no text, choose the format. */
 static bam_status read_head(bam_reader *r, bam_text_format format) {
-  bam_status status = BAM_OK;
   while (!r->ended && count_waiting(r) < HEAD_BYTES)
     BAM_TRY(read_more(r));
   BAM_TRY(check_packing(r));
   int64_t mark = begins_with(r, "\xef\xbb\xbf", 3) ? 3 : 0;
   r->begin += mark;
   BAM_TRY(decide_format(r, format));
-  status = check_text(r, mark);
-done:
-  return status;
+  return check_text(r, mark);
 }
 
 bam_status bam_reader_open(bam_context *context, const char *path,
@@ -430,11 +410,11 @@ bam_status bam_reader_open(bam_context *context, const char *path,
     return BAM_ERROR_MEMORY;
   *r = (bam_reader){ .context = context, .number = 1, .skips_bad = options->skips_bad };
   bam_status status = BAM_OK;
-  BAM_TRY(copy_text(context, path, &r->path));
-  BAM_TRY(copy_text(context, options->field, &r->field));
-  BAM_TRY(copy_text(context, options->separator, &r->separator));
-  BAM_TRY(bam_decompressor_open(context, path, &r->source));
-  BAM_TRY(read_head(r, options->format));
+  BAM_TRY_OR_DONE(copy_text(context, path, &r->path));
+  BAM_TRY_OR_DONE(copy_text(context, options->field, &r->field));
+  BAM_TRY_OR_DONE(copy_text(context, options->separator, &r->separator));
+  BAM_TRY_OR_DONE(bam_decompressor_open(context, path, &r->source));
+  BAM_TRY_OR_DONE(read_head(r, options->format));
   *out = r;
   return BAM_OK;
 done:

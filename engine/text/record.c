@@ -129,7 +129,6 @@ bam_status bam_record_find(bam_context *context, const char *line, int64_t size,
   char quoted[BAM_QUOTE_TEXT];
   bam_json json, checked;
   int64_t values;
-  bam_status status = BAM_OK;
   bam_json_begin(&json, context, line, size, BAM_JSON_MAX_DEPTH);
   checked = json;
   BAM_TRY(bam_json_check(&checked, &values));
@@ -139,10 +138,9 @@ bam_status bam_record_find(bam_context *context, const char *line, int64_t size,
                     bam_quote(field, quoted), bam_json_kind_name(json.kind));
   BAM_TRY(find_value(json, field, out));
   if (out->kind != BAM_JSON_STRING)
-    status = bam_fail(context, BAM_ERROR_FILE, "the field %s is %s, not a string",
+    return bam_fail(context, BAM_ERROR_FILE, "the field %s is %s, not a string",
                       bam_quote(field, quoted), bam_json_kind_name(out->kind));
-done:
-  return status;
+  return BAM_OK;
 }
 
 bool bam_record_is(bam_context *context, const char *line, int64_t size) {

@@ -14,14 +14,12 @@ typedef struct token {
 
 /* Room for the tokens of each pass, and for a flag per word of the vocabulary. */
 static bam_status reserve(bam_added_set *set, const bam_vocab *words, int64_t count) {
-  bam_status status = BAM_OK;
   BAM_TRY(bam_storage_grow(set->context, &set->is_added, words->count + 1));
   memset(set->is_added->data, 0, (size_t)words->count + 1);
   for (int k = 0; k < BAM_ADDED_PASSES; k++)
     BAM_TRY(bam_storage_grow(set->context, &set->passes[k].tokens,
                              (count + 1) * (int64_t)sizeof(token)));
-done:
-  return status;
+  return BAM_OK;
 }
 
 /* Build the automaton of pass `k`. `list` has room for all tokens. */
@@ -49,10 +47,10 @@ bam_status bam_added_make(bam_context *context, const bam_vocab *words, const ba
   for (int k = 0; k < BAM_ADDED_PASSES; k++)
     out->passes[k].automaton = (bam_aho_corasick){ .context = context,
                                                    .children.context = context };
-  BAM_TRY(reserve(out, words, count));
-  BAM_TRY(bam_storage_grow(context, &list, (count + 1) * (int64_t)sizeof(bam_word)));
+  BAM_TRY_OR_DONE(reserve(out, words, count));
+  BAM_TRY_OR_DONE(bam_storage_grow(context, &list, (count + 1) * (int64_t)sizeof(bam_word)));
   for (int k = 0; k < BAM_ADDED_PASSES; k++)
-    BAM_TRY(make_pass(out, k, words, added, count, list->data));
+    BAM_TRY_OR_DONE(make_pass(out, k, words, added, count, list->data));
 done:
   bam_storage_release(context, list);
   return status;

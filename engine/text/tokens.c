@@ -8,12 +8,10 @@ bam_status bam_tokens_reserve(bam_tokens *tokens, int64_t more) {
 
 bam_status bam_tokens_take(bam_tokens *tokens, bam_tensor **out) {
   const bam_shape shape = { .ndim = 1, .size = { tokens->count } };
-  bam_status status = BAM_OK;
   BAM_TRY(bam_tokens_reserve(tokens, 0));
   BAM_TRY(bam_tensor_over(tokens->context, tokens->storage, BAM_I32, &shape, out));
   bam_tokens_release(tokens);
-done:
-  return status;
+  return BAM_OK;
 }
 
 void bam_tokens_release(bam_tokens *tokens) {

@@ -33,10 +33,8 @@ static slot *find_slot(const bam_vocab *words, uint32_t hash, const char *bytes,
 static bam_status grow_slots(bam_vocab *words, int64_t room) {
   bam_storage *grown;
   size_t bytes = (size_t)room * sizeof(slot);
-  bam_status status = bam_storage_alloc(words->context, &words->context->cpu, (int64_t)bytes,
-                                        &grown);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_storage_alloc(words->context, &words->context->cpu, (int64_t)bytes,
+          &grown));
   slot *to = memset(grown->data, 0xff, bytes);
   const slot *from = words->slots != NULL ? words->slots->data : NULL;
   for (int64_t k = 0; k < words->room; k++) {
@@ -55,7 +53,6 @@ static bam_status grow_slots(bam_vocab *words, int64_t room) {
 
 bam_status bam_vocab_reserve(bam_vocab *words, int64_t count, int64_t bytes) {
   int64_t wanted = words->count + count, room = words->room > 0 ? words->room : 256;
-  bam_status status = BAM_OK;
   if (wanted > INT32_MAX)
     return bam_fail(words->context, BAM_ERROR_MEMORY, "more than 2^31 different words");
   while (room < 2 * wanted)
@@ -63,9 +60,7 @@ bam_status bam_vocab_reserve(bam_vocab *words, int64_t count, int64_t bytes) {
   if (room > words->room)
     BAM_TRY(grow_slots(words, room));
   BAM_TRY(bam_storage_grow(words->context, &words->ends, wanted * (int64_t)sizeof(int64_t)));
-  BAM_TRY(bam_storage_grow(words->context, &words->bytes, words->used + bytes));
-done:
-  return status;
+  return bam_storage_grow(words->context, &words->bytes, words->used + bytes);
 }
 
 bool bam_vocab_has_room(const bam_vocab *words, int64_t size) {

@@ -63,9 +63,7 @@ static bam_status read_document(text *in, int64_t k, int64_t *out) {
     int64_t begin = k / BLOCK * BLOCK;
     int64_t end = begin + BLOCK < in->n_documents ? begin + BLOCK : in->n_documents;
     in->block_begin = in->block_end = 0; /* none, if reading fails */
-    bam_status status = read_row(&in->documents, begin, end - begin, in->block);
-    if (status != BAM_OK)
-      return status;
+    BAM_TRY(read_row(&in->documents, begin, end - begin, in->block));
     in->block_begin = begin;
     in->block_end = end;
   }
@@ -96,9 +94,7 @@ static bam_status check_beginnings(text *in, const int64_t *starts, int64_t coun
 
 static bam_status fill_tokens(const text *in, const row *r) {
   int64_t left = in->n - r->start, there = left <= r->time ? left : r->time + 1;
-  bam_status status = read_row(&in->tokens, r->start, there, in->piece);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(read_row(&in->tokens, r->start, there, in->piece));
   for (int64_t t = 0; t <= r->time; t++) {
     bool inside = t < there;
     int64_t token = inside ? in->piece[t] : 0;
@@ -130,9 +126,7 @@ static bam_status find_document(text *in, int64_t at, int64_t *out) {
     int64_t begin, middle = low + (high - low) / 2;
     if (tries < 4 && high - low > 1)
       middle = guess_document(low, high, before, after, at);
-    bam_status status = read_document(in, middle, &begin);
-    if (status != BAM_OK)
-      return status;
+    BAM_TRY(read_document(in, middle, &begin));
     if (begin <= at) {
       low = middle + 1;
       before = begin;
@@ -201,17 +195,17 @@ bam_status bam_windows_pack(bam_context *context, const bam_row *tokens, const b
   text in = { .context = context, .tokens = *tokens, .documents = *documents };
   size_t piece_bytes = 0;
   bam_status status = BAM_OK;
-  BAM_TRY(check_vector(context, "tokens", tokens, BAM_I32, &in.n));
-  BAM_TRY(check_vector(context, "documents", documents, BAM_I64, &in.n_documents));
-  BAM_TRY(check_beginnings(&in, starts, count, time));
+  BAM_TRY_OR_DONE(check_vector(context, "tokens", tokens, BAM_I32, &in.n));
+  BAM_TRY_OR_DONE(check_vector(context, "documents", documents, BAM_I64, &in.n_documents));
+  BAM_TRY_OR_DONE(check_beginnings(&in, starts, count, time));
   piece_bytes = sizeof *in.piece * (size_t)(time < in.n ? time + 1 : in.n);
   if ((in.piece = bam_object_alloc(context, piece_bytes)) == NULL)
-    BAM_TRY(BAM_ERROR_MEMORY);
-  BAM_TRY(make_tensors(context, count, time, &windows));
+    BAM_TRY_OR_DONE(BAM_ERROR_MEMORY);
+  BAM_TRY_OR_DONE(make_tensors(context, count, time, &windows));
   for (int64_t i = 0; i < count; i++) {
     row r = find_row(&windows, i, starts[i], time);
-    BAM_TRY(fill_tokens(&in, &r));
-    BAM_TRY(fill_documents(&in, &r));
+    BAM_TRY_OR_DONE(fill_tokens(&in, &r));
+    BAM_TRY_OR_DONE(fill_documents(&in, &r));
   }
   *out = windows;
   windows = (bam_windows){ NULL, NULL, NULL, NULL };

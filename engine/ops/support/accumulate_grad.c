@@ -31,18 +31,18 @@ bam_status bam_accumulate_grad(bam_backward *pass, int i, bam_tensor *grad) {
     if (!bam_shape_expands(&edge->shape, &grad->shape)) /* only a custom op can be so wrong */
       return bam_backward_fail(pass, "gradient %d has shape %s, and the input %s", i + 1,
                                bam_shape_text(&grad->shape, a), bam_shape_text(&edge->shape, b));
-    BAM_TRY(unbroadcast(grad, &edge->shape, &summed));
+    BAM_TRY_OR_DONE(unbroadcast(grad, &edge->shape, &summed));
     grad = summed;
   }
   if (grad->dtype != edge->dtype) {
-    BAM_TRY(bam_tensor_convert(grad, edge->dtype, &converted));
+    BAM_TRY_OR_DONE(bam_tensor_convert(grad, edge->dtype, &converted));
     grad = converted;
   }
   if (bam_tensor_device(grad) != edge->device) {
-    BAM_TRY(bam_tensor_to(grad, edge->device, &moved));
+    BAM_TRY_OR_DONE(bam_tensor_to(grad, edge->device, &moved));
     grad = moved;
   }
-  BAM_TRY(bam_grad_add(bam_grad_slot(pass, i), edge->leaf != NULL, grad));
+  BAM_TRY_OR_DONE(bam_grad_add(bam_grad_slot(pass, i), edge->leaf != NULL, grad));
 done:
   bam_tensor_release(summed);
   bam_tensor_release(converted);

@@ -38,9 +38,7 @@ bam_status bam_axis_init(bam_context *context, const char *what, const bam_shape
   *out = (bam_axis){ .dim = 0, .outer = 1, .n = 1, .inner = 1 };
   if (shape->ndim == 0 && (dim == 0 || dim == -1))
     return BAM_OK;
-  bam_status status = bam_shape_dim(context, what, dim, shape->ndim, &out->dim);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_shape_dim(context, what, dim, shape->ndim, &out->dim));
   out->outer = product(shape, 0, out->dim);
   out->n = shape->size[out->dim];
   out->inner = product(shape, out->dim + 1, shape->ndim);
@@ -78,9 +76,7 @@ static bam_status mark_reduced(bam_context *context, const char *what, const bam
     int d;
     if (shape->ndim == 0 && (dims->list[i] == 0 || dims->list[i] == -1))
       continue;
-    bam_status status = bam_shape_dim(context, what, dims->list[i], shape->ndim, &d);
-    if (status != BAM_OK)
-      return status;
+    BAM_TRY(bam_shape_dim(context, what, dims->list[i], shape->ndim, &d));
     if (reduced[d])
       return bam_fail(context, BAM_ERROR_ARGUMENT, "%s: dimension %d is named twice", what, d + 1);
     reduced[d] = true;
@@ -129,9 +125,7 @@ static void plan_order(bam_reduction *plan, const bam_shape *shape, bool columns
 bam_status bam_reduction_init(bam_context *context, const char *what, const bam_shape *shape,
                               const bam_attr *dims, bool keepdim, bool columns,
                               bam_reduction *out) {
-  bam_status status = mark_reduced(context, what, shape, dims, out->reduced);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(mark_reduced(context, what, shape, dims, out->reduced));
   out->result.ndim = 0;
   for (int d = 0; d < shape->ndim; d++)
     if (!out->reduced[d] || keepdim)

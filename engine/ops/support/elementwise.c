@@ -9,9 +9,7 @@ typedef void ternary_kernel BAM_TERNARY;
 /* Copy the function pointer at `offset` of a table into *function; fails when it is NULL. */
 static bam_status find_kernel(bam_call *call, bam_dtype dtype, size_t offset, void *function) {
   const bam_kernels *kernels;
-  bam_status status = bam_call_kernels(call, dtype, &kernels);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
   unary_kernel *found;
   memcpy(&found, (const char *)kernels + offset, sizeof found);
   if (found == NULL)
@@ -24,9 +22,7 @@ static bam_status find_kernel(bam_call *call, bam_dtype dtype, size_t offset, vo
 static bam_status find_backward(bam_backward *pass, bam_dtype dtype, size_t offset,
                                 void *function) {
   const bam_kernels *kernels;
-  bam_status status = bam_backward_kernels(pass, dtype, &kernels);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_backward_kernels(pass, dtype, &kernels));
   memcpy(function, (const char *)kernels + offset, sizeof(unary_kernel *));
   return BAM_OK;
 }
@@ -43,15 +39,15 @@ bam_status bam_unary(bam_call *call, size_t kernel, bam_result result, bam_keep 
   bam_loop loop;
   bam_tensor *x = NULL;
   unary_kernel *run = NULL;
-  BAM_TRY(bam_promote_types(call, 0, 1, &dtype));
+  BAM_TRY_OR_DONE(bam_promote_types(call, 0, 1, &dtype));
   dtype = widen(dtype, result);
-  BAM_TRY(find_kernel(call, dtype, kernel, &run));
-  BAM_TRY(bam_promote_input(call, 0, dtype, &x));
-  BAM_TRY(bam_call_output(call, 0, result == BAM_RESULT_BOOL ? BAM_BOOL : dtype, &x->shape));
+  BAM_TRY_OR_DONE(find_kernel(call, dtype, kernel, &run));
+  BAM_TRY_OR_DONE(bam_promote_input(call, 0, dtype, &x));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, result == BAM_RESULT_BOOL ? BAM_BOOL : dtype, &x->shape));
   bam_loop_init(&loop, (bam_tensor *[]){ call->outputs[0], x }, 2);
   run(bam_call_device(call)->stream, &loop, bam_tensor_data(call->outputs[0]), bam_tensor_data(x));
   if (keep != BAM_KEEP_NOTHING)
-    BAM_TRY(bam_call_save(call, 0, keep == BAM_KEEP_INPUT ? call->inputs[0] : call->outputs[0]));
+    BAM_TRY_OR_DONE(bam_call_save(call, 0, keep == BAM_KEEP_INPUT ? call->inputs[0] : call->outputs[0]));
 done:
   bam_tensor_release(x);
   return status;
@@ -73,14 +69,14 @@ bam_status bam_binary(bam_call *call, size_t kernel, bam_result result) {
   bam_loop loop;
   bam_tensor *a = NULL, *b = NULL;
   binary_kernel *run = NULL;
-  BAM_TRY(bam_shape_broadcast(call->context, call->op->name, &call->inputs[0]->shape,
+  BAM_TRY_OR_DONE(bam_shape_broadcast(call->context, call->op->name, &call->inputs[0]->shape,
                               &call->inputs[1]->shape, &shape));
-  BAM_TRY(binary_dtype(call, &dtype));
+  BAM_TRY_OR_DONE(binary_dtype(call, &dtype));
   dtype = widen(dtype, result);
-  BAM_TRY(find_kernel(call, dtype, kernel, &run));
-  BAM_TRY(bam_promote_input(call, 0, dtype, &a));
-  BAM_TRY(bam_promote_input(call, 1, dtype, &b));
-  BAM_TRY(bam_call_output(call, 0, result == BAM_RESULT_BOOL ? BAM_BOOL : dtype, &shape));
+  BAM_TRY_OR_DONE(find_kernel(call, dtype, kernel, &run));
+  BAM_TRY_OR_DONE(bam_promote_input(call, 0, dtype, &a));
+  BAM_TRY_OR_DONE(bam_promote_input(call, 1, dtype, &b));
+  BAM_TRY_OR_DONE(bam_call_output(call, 0, result == BAM_RESULT_BOOL ? BAM_BOOL : dtype, &shape));
   bam_loop_init(&loop, (bam_tensor *[]){ call->outputs[0], a, b }, 3);
   run(bam_call_device(call)->stream, &loop, bam_tensor_data(call->outputs[0]), bam_tensor_data(a),
       bam_tensor_data(b));
@@ -120,12 +116,12 @@ bam_status bam_unary_backward(bam_backward *pass, size_t kernel) {
   bam_tensor *g = pass->grads[0], *saved = pass->saved[0], *dx = NULL;
   bam_loop loop;
   binary_kernel *run = NULL;
-  BAM_TRY(find_backward(pass, g->dtype, kernel, &run));
-  BAM_TRY(new_like(g, &dx));
+  BAM_TRY_OR_DONE(find_backward(pass, g->dtype, kernel, &run));
+  BAM_TRY_OR_DONE(new_like(g, &dx));
   bam_loop_init(&loop, (bam_tensor *[]){ dx, g, saved }, 3);
   run(bam_tensor_device(g)->stream, &loop, bam_tensor_data(dx), bam_tensor_data(g),
       bam_tensor_data(saved));
-  BAM_TRY(bam_accumulate_grad(pass, 0, dx));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
 done:
   bam_tensor_release(dx);
   return status;
@@ -146,14 +142,14 @@ bam_status bam_ternary_accumulate(bam_backward *pass, int i, size_t kernel, bam_
   ternary_kernel *run = NULL;
   if (!bam_needs_grad(pass, i))
     return BAM_OK;
-  BAM_TRY(find_backward(pass, g->dtype, kernel, &run));
-  BAM_TRY(as_dtype(a, g->dtype, &own_a));
-  BAM_TRY(as_dtype(b, g->dtype, &own_b));
-  BAM_TRY(new_like(g, &dx));
+  BAM_TRY_OR_DONE(find_backward(pass, g->dtype, kernel, &run));
+  BAM_TRY_OR_DONE(as_dtype(a, g->dtype, &own_a));
+  BAM_TRY_OR_DONE(as_dtype(b, g->dtype, &own_b));
+  BAM_TRY_OR_DONE(new_like(g, &dx));
   bam_loop_init(&loop, (bam_tensor *[]){ dx, g, own_a, own_b }, 4);
   run(bam_tensor_device(g)->stream, &loop, bam_tensor_data(dx), bam_tensor_data(g),
       bam_tensor_data(own_a), bam_tensor_data(own_b));
-  BAM_TRY(bam_accumulate_grad(pass, i, dx));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, i, dx));
 done:
   bam_tensor_release(dx);
   bam_tensor_release(own_a);
@@ -168,10 +164,10 @@ bam_status bam_where_accumulate(bam_backward *pass, int i, bam_tensor *condition
   bam_shape scalar = { .ndim = 0 };
   if (!bam_needs_grad(pass, i))
     return BAM_OK;
-  BAM_TRY(bam_tensor_zeros(pass->context, bam_tensor_device(g), g->dtype, &scalar, &zero));
+  BAM_TRY_OR_DONE(bam_tensor_zeros(pass->context, bam_tensor_device(g), g->dtype, &scalar, &zero));
   bam_tensor *inputs[] = { condition, a != NULL ? a : zero, b != NULL ? b : zero };
-  BAM_TRY(bam_op_apply(pass->context, &bam_op_where, inputs, 3, NULL, &dx));
-  BAM_TRY(bam_accumulate_grad(pass, i, dx));
+  BAM_TRY_OR_DONE(bam_op_apply(pass->context, &bam_op_where, inputs, 3, NULL, &dx));
+  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, i, dx));
 done:
   bam_tensor_release(zero);
   bam_tensor_release(dx);

@@ -67,9 +67,7 @@ static bool find_row_stride(const bam_tensor *x, int64_t *stride) {
 }
 
 bam_status bam_call_rows_input(bam_call *call, int i, int like, int64_t *stride, bam_tensor **out) {
-  bam_status status = check_dtype(call, i, like);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(check_dtype(call, i, like));
   if (find_row_stride(call->inputs[i], stride)) {
     *out = bam_tensor_retain(call->inputs[i]);
     return BAM_OK;
