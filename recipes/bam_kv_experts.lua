@@ -4,10 +4,11 @@ local bam = require "bam"
 local opt = bam.options { scale = "demo" } -- the sizes; --scale and --set change them
 local text = bam.corpus.debian { vocab = opt.vocab }
 
--- 1. One dense seed.
+-- 1. One dense seed, on general text, which holds a little of every domain.
 local lr = bam.schedule.cosine(opt.lr)
 local seed = bam.train { name = "seed", model = bam.models.parallel(opt.model),
-                         data = text:sample { general = 1 }, tokens = opt.tokens.seed, lr = lr }
+                         data = text:sample { general = 0.85, law = 0.05, math = 0.05, code = 0.05 },
+                         tokens = opt.tokens.seed, lr = lr }
 
 -- 2. Branch: a copy of it continues on each domain, at half the learning rate.
 local dense = { seed } -- the order of the experts, everywhere

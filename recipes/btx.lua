@@ -6,7 +6,8 @@ local text = bam.corpus.debian { vocab = opt.vocab }
 local lr = bam.schedule.cosine(opt.lr)
 
 local seed = bam.train { name = "seed", model = bam.models.parallel(opt.model),
-                         data = text:sample { general = 1 }, tokens = opt.tokens.seed, lr = lr }
+                         data = text:sample { general = 0.85, law = 0.05, math = 0.05, code = 0.05 },
+                         tokens = opt.tokens.seed, lr = lr }
 
 local dense = { seed }
 for _, domain in ipairs { "law", "math", "code" } do

@@ -13,7 +13,8 @@ end
 
 local function rows(s)
   local seed = train { name = "seed", seed = s, model = bam.models.parallel(opt.model), lr = lr,
-                       data = text:sample { general = 1 }, tokens = opt.tokens.seed }
+                       data = text:sample { general = 0.85, law = 0.05, math = 0.05, code = 0.05 },
+                       tokens = opt.tokens.seed }
   local dense = { seed }
   for _, domain in ipairs { "law", "math", "code" } do
     dense[#dense + 1] = train { name = "experts/" .. domain, seed = s, model = seed,

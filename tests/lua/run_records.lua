@@ -108,6 +108,33 @@ test("an evaluation is of these weights, and whole", function()
   end
 end)
 
+-- Give the phase "seed" of a run the fingerprint that the settings of an older version would have.
+local function make_older(directory, change)
+  local path = glob1("%s/runs/seed-????????", directory)
+  local record = bam.json.decode(core.read_file(path .. "/phase.json"))
+  record.fingerprint, record.settings.of_older = nil, true
+  for key, value in pairs(change or {}) do record.settings[key] = value end
+  record.digest = core.hash(bam.json.encode(record.settings))
+  core.write_file(path .. "/phase.json", bam.json.encode(record))
+  shell("mv '%s' '%s/runs/seed-%s'", path, directory, record.digest:sub(1, 8))
+  return string.format("runs/seed-%s is of an older version", record.digest:sub(1, 8))
+end
+
+test("a phase of an older version is named, and trains again", function()
+  local directory = run_copy(whole)
+  local words = make_older(directory)
+  expect.contains(run(directory), words)
+  expect.yes(not run(directory):find(words, 1, true), "said once, when the new one begins")
+  shell("rm -r '%s/%s'", directory, words:match "^%S+")
+  small.assert_same(reference, small.digests(directory))
+end)
+
+test("a phase of other settings is not taken for an older one", function()
+  local directory = run_copy(whole)
+  local words = make_older(directory, { steps = 11 })
+  expect.yes(not run(directory):find(words, 1, true), words)
+end)
+
 test("a damaged phase.json is made again", function()
   do
     local directory = run_copy(whole)

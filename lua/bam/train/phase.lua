@@ -5,6 +5,7 @@ local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
 local flags = require "bam.util.flags"
 local json = require "bam.util.json"
+local older = require "bam.train.older"
 local place = require "bam.train.run_dir"
 local store = require "bam.train.checkpoints"
 local written = require "bam.train.settings"
@@ -67,6 +68,17 @@ function Phase:directory() return place.phase_directory(self.name, self:digest()
 ---@return { phase: string, digest: string }
 function Phase:owner() return { phase = self.name, digest = self:digest() } end
 
+local function warn(text) print(string.format("warning: %s", text)) end
+
+-- Say that a phase like this one is there already, under the fingerprint of an older version.
+local function name_older(self, directory, settings)
+  local path = older.find(directory, settings)
+  if not path then return end
+  warn(string.format("%s: %s is of an older version, whose fingerprints differ; it stays as it is, and the phase trains "
+                     .. "again in %s. To use its weights, give that directory to bam.mix or bam.compare", self.name, path,
+                     directory))
+end
+
 --- Create the directory and write phase.json.
 function Phase:establish()
   local settings, directory = settings_of(self), self:directory()
@@ -77,14 +89,13 @@ function Phase:establish()
                .. "name", directory)
   end
   if not before then
-    local text = json.encode({ digest = self:digest(), name = self.name, settings = settings },
-                             { indent = 2 })
+    name_older(self, directory, settings)
+    local text = json.encode({ digest = self:digest(), fingerprint = older.FINGERPRINT, name = self.name,
+                               settings = settings }, { indent = 2 })
     core.write_file(string.format("%s/phase.json", directory), text)
   end
   place.link(self.name, self:digest(), self.seed)
 end
-
-local function warn(text) print(string.format("warning: %s", text)) end
 
 --- The newest intact checkpoint, or nil.
 ---@return table?
