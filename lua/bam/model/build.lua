@@ -8,6 +8,7 @@ local settings = require "bam.model.fingerprint.settings"
 ---@type table<string, function>
 local M = {}
 
+---@class bam.Description
 local Description = description.methods
 
 local build_spec = { seed = { "integer", optional = true }, dtype = { "dtype", "f32" } }
