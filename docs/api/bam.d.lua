@@ -895,6 +895,13 @@ function bam_Description:flops(context) end
 ---@return table
 function bam_Description:identity(total) end
 
+--- How far the experts of a mixture have drifted from the seed (the first expert), and the loss of the mixture
+--- before training. The report prints as a table; `experts` is a list of { label, drift = { { module,
+--- relative_norm, cosine }, ... } } without the seed, `losses` has nats per token by data set.
+---@param options? { data?: table<string, table> } by data set: ids [B, T + 1], or { ids, targets }
+---@return table report
+function bam_Description:report(options) end
+
 --- The text of a recipe by domain, with its tokenizer. Methods and properties prepare the text when they need it:
 --- files are hashed, the tokenizer is trained, tokens are cached.
 ---@class bam.Text

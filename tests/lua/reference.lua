@@ -107,6 +107,19 @@ test("every C function is documented, and every property of tensors", function()
   for name in pairs(fields) do expect.yes(properties[name], "the documented property " .. name) end
 end)
 
+test("every method of an object is documented", function()
+  local documented = {}
+  each_entry(function(entry) documented[entry.path] = true end)
+  for variable, object in pairs(options.objects) do
+    local metatable = debug.getmetatable(object)
+    local methods = rawget(metatable, "__methods") or rawget(metatable, "__index")
+    for name, value in pairs(methods) do
+      local public = type(value) == "function" and name ~= "init" and not name:find "^_" and variable ~= "module"
+      if public then expect.yes(documented[variable .. ":" .. name], variable .. ":" .. name) end
+    end
+  end
+end)
+
 -- ---- types and names ----
 
 -- Everything that the reference names.

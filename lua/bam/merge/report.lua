@@ -106,12 +106,15 @@ end
 
 local spec = { data = { "table", optional = true } }
 
+---@class bam.Description
+local Description = description.methods
+
 --- How far the experts of a mixture have drifted from the seed (the first expert), and the loss of the mixture
 --- before training. The report prints as a table; `experts` is a list of { label, drift = { { module,
 --- relative_norm, cosine }, ... } } without the seed, `losses` has nats per token by data set.
 ---@param options? { data?: table<string, table> } by data set: ids [B, T + 1], or { ids, targets }
 ---@return table report
-function description.methods:report(options)
+function Description:report(options)
   description.check_self("report", self)
   local o, batches = check.options("report", options, spec), {}
   for name, given in pairs(o.data or {}) do batches[name] = read_batch(name, given) end

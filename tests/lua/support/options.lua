@@ -22,9 +22,12 @@ local optimizer = bam.optim.SGD(layer)
 
 local objects = {
   description = description, model = model, ensemble = bam.ensemble { models = { model } }, module = layer,
-  optimizer = optimizer, optimiser = optimizer, text = text, source = text:sample { a = 1 }, heldout = text.heldout,
-  tokenizer = bam.tokenizer.train { texts = { "ab ab ab" }, vocab = 258 },
+  optimizer = optimizer, text = text, source = text:sample { a = 1 }, heldout = text.heldout,
+  tokenizer = bam.tokenizer.train { texts = { "ab ab ab" }, vocab = 258 }, s = bam.schedule.cosine { peak = 1 },
 }
+
+-- One object of each documented class, by the variable that the reference calls it.
+M.objects = objects
 
 local arguments = {
   ["bam.gradcheck"] = { function(x) return x end, { bam.ones(1, { dtype = "f64" }) } },
@@ -32,7 +35,6 @@ local arguments = {
   ["bam.corpus"] = { { a = "no-such-file" } },
   ["module:load_state"] = { layer:state() },
   ["optimizer:load_state"] = { optimizer:state() },
-  ["optimiser:load_state"] = { optimizer:state() },
   ["bam.load"] = { "." },
 }
 
