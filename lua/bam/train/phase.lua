@@ -74,9 +74,9 @@ local function warn(text) print(string.format("warning: %s", text)) end
 local function name_older(self, directory, settings)
   local path = older.find(directory, settings)
   if not path then return end
-  warn(string.format("%s: %s is of an older version, whose fingerprints differ; it stays as it is, and the phase trains "
-                     .. "again in %s. To use its weights, give that directory to bam.mix or bam.compare", self.name, path,
-                     directory))
+  warn(string.format("%s: %s is of an older version, whose fingerprints differ; it stays as it is, and the phase "
+                     .. "trains again in %s. To use its weights, give that directory to bam.mix or bam.compare",
+                     self.name, path, directory))
 end
 
 --- Create the directory and write phase.json.
