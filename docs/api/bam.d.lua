@@ -177,6 +177,7 @@
 ---@field experts table list of models, checkpoint directories, descriptions or phases
 ---@field attention? bam.AttentionMix
 ---@field ffn? bam.FFNMix
+---@field merge? string|table|function how the parameters that belong to no expert are merged: a method of bam.merge by its name, or with options { "ties", density = 0.1 }, or a function(tensors, weights, o); the uniform average by default
 ---@field load_balance? number|schedule coefficient of the load-balance loss, 0.01 by default
 ---@field z_loss? number|schedule coefficient of the z loss, 0.001 by default
 ---@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
@@ -221,6 +222,38 @@
 ---@field scale? number factor of the summed likelihood, 1 / targets of the whole batch; by default the mean is taken
 ---@field share? number factor of the auxiliary losses: the share of the batch's targets in this call; 1 by default
 ---@field ignore_index? integer target of padding, -100 by default
+
+---@class merge.averageOptions
+---@field weights? table a number of at least 0 for each model, 1 by default
+
+---@class merge.dareOptions
+---@field drop? number probability that an element is dropped; 0.5 by default
+---@field scale? number factor of the sum of the task vectors; 0.4 by default
+---@field seed? integer of the random choice; 1 by default
+---@field weights? table a finite number for each model but the first, 1 by default
+
+---@class merge.Definition
+---@field name string letters, digits and _; it also names the method in bam.mix
+---@field merge fun(tensors: tensor[], weights: number[], o: table): tensor merges one parameter of all models. The tensors are copies in f64 on the CPU; weights[i] belongs to tensors[i]. o has the options, the `name` of the parameter, and `base`
+---@field doc? string what help() prints
+---@field options? table { name = { kind, default, doc = "..." } }, as in bam.optim.define; `weights` is added. With an option `seed` the random numbers of bam.rand begin anew for each parameter, from the seed and its name
+---@field base? boolean the first model is the base: its tensor is o.base, and `tensors` and `weights` are of the others
+---@field weights? "number"|"rate" what the weights may be: any numbers, as by default, or those of at least 0
+---@field models? integer the number of models it merges; any by default
+---@field elementwise? boolean elements are merged independently: it is called for pieces of a parameter, as vectors, to save memory
+---@field check? fun(what: string, o: table) raises an error if options contradict each other
+
+---@class merge.slerpOptions
+---@field weights? table a number of at least 0 for each model, 1 by default
+
+---@class merge.task_arithmeticOptions
+---@field scale? number the paper advises 0.3 to 0.5; 0.4 by default
+---@field weights? table a finite number for each model but the first, 1 by default
+
+---@class merge.tiesOptions
+---@field density? number share of a task vector's elements that are kept, in each parameter; 0.2 by default
+---@field scale? number factor of the merged task vector; 1 by default
+---@field weights? table a number of at least 0 for each model but the first, 1 by default
 
 ---@class bam.CorpusOptions
 ---@field vocab? integer vocabulary of the tokenizer to train on this text
@@ -1678,6 +1711,8 @@ bam.json = {}
 
 bam.loop = {}
 
+bam.merge = {}
+
 bam.models = {}
 
 bam.nn = {}
@@ -2665,7 +2700,7 @@ function bam.schedule.wsd(options) end
 function bam.models.parallel(options) end
 
 --- Describe a mixture of dense models (BAM §4): attention and FFN experts are taken from the models, routers are
---- random, everything else is the uniform mean. The first model is the seed.
+--- random, everything else is merged: averaged, unless `merge` says otherwise. The first model is the seed.
 ---
 ---   local mixture = bam.mix { experts = { seed, law, code }, attention = { kv = "shared" }, ffn = { top_k = 1 } }
 ---   local model = mixture:build()
@@ -2682,6 +2717,52 @@ function bam.upcycle(options) end
 bam.models.Model = bam_models_Model
 
 bam.ensemble = bam_ensemble
+
+--- The average of all models, weighted by `weights`, which need not add up to 1.
+---@param tensors tensor[] one per model, the seed's first
+---@param options? merge.averageOptions
+---@return tensor
+function bam.merge.average(tensors, options) end
+
+--- Task arithmetic after a random share of each task vector's elements is dropped, and the others are divided
+--- by 1 - drop. The first model is the seed.
+---@param tensors tensor[] one per model, the seed's first
+---@param options? merge.dareOptions
+---@return tensor
+function bam.merge.dare(tensors, options) end
+
+--- Define a merge method. Its options and its code are part of the fingerprint of phases that use it.
+---
+---   local median = bam.merge.define {
+---     name = "median",
+---     merge = function(tensors) return bam.sort(bam.stack(tensors, 1), 1):select(1, (#tensors + 1) // 2) end,
+---   }
+---   local mixture = bam.mix { experts = models, merge = median }
+---@param what merge.Definition
+---@return table method
+function bam.merge.define(what) end
+
+--- Two models, merged along the arc between them, for each parameter as one vector. `weights` of { 0.75, 0.25 }
+--- are a quarter of the way from the first to the second.
+---@param tensors tensor[] one per model, the seed's first
+---@param options? merge.slerpOptions
+---@return tensor
+function bam.merge.slerp(tensors, options) end
+
+--- The seed plus `scale` times the weighted sum of the task vectors: each model's difference from the seed,
+--- which is the first model. A negative weight forgets a task.
+---@param tensors tensor[] one per model, the seed's first
+---@param options? merge.task_arithmeticOptions
+---@return tensor
+function bam.merge.task_arithmetic(tensors, options) end
+
+--- Of each task vector (a model's difference from the seed, which is the first model) the largest elements are
+--- kept. Each element's sign is that of their weighted sum; the mean of those with this sign, times `scale`, is
+--- added to the seed.
+---@param tensors tensor[] one per model, the seed's first
+---@param options? merge.tiesOptions
+---@return tensor
+function bam.merge.ties(tensors, options) end
 
 --- Text from Debian packages in four domains, general, law, math and code, the same on every machine. Nothing is
 --- read before it is needed.

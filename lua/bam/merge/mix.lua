@@ -1,6 +1,7 @@
 --- bam.mix and bam.upcycle: descriptions of mixtures (BAM §4). Nothing is built before
 --- description:build(), but everything that can be wrong is looked for here.
 local check = require "bam.util.check"
+local choice = require "bam.merge.choice"
 local description = require "bam.model.description"
 local knobs = require "bam.model.schedules"
 local source = require "bam.merge.source"
@@ -93,6 +94,7 @@ local function describe(what, sources, attention, ffn, o)
     fields[name] = knobs.read(string.format("%s: option %s", what, name), o[name], "rate")
   end
   fields.freeze = knobs.read_freeze(what, o.freeze)
+  fields.merge = choice.read(string.format("%s: option merge", what), o.merge, #sources)
   return description.new(fields)
 end
 
@@ -108,7 +110,8 @@ local function with_common(own)
   return own
 end
 
-local mix_spec = with_common { experts = { "list" }, attention = { "table", optional = true } }
+local mix_spec = with_common { experts = { "list" }, attention = { "table", optional = true },
+                               merge = { "any", optional = true } }
 
 ---@class bam.AttentionMix
 ---@field experts? "mean" no attention experts but the mean of all, as in BTX; excludes the other options
@@ -135,7 +138,7 @@ local mix_spec = with_common { experts = { "list" }, attention = { "table", opti
 ---@field rest? boolean|number|schedule everything else
 
 --- Describe a mixture of dense models (BAM §4): attention and FFN experts are taken from the models, routers are
---- random, everything else is the uniform mean. The first model is the seed.
+--- random, everything else is merged: averaged, unless `merge` says otherwise. The first model is the seed.
 ---
 ---   local mixture = bam.mix { experts = { seed, law, code }, attention = { kv = "shared" }, ffn = { top_k = 1 } }
 ---   local model = mixture:build()
@@ -143,6 +146,9 @@ local mix_spec = with_common { experts = { "list" }, attention = { "table", opti
 ---@field experts table list of models, checkpoint directories, descriptions or phases
 ---@field attention? bam.AttentionMix
 ---@field ffn? bam.FFNMix
+---@field merge? string|table|function how the parameters that belong to no expert are merged: a method of bam.merge by
+--- its name, or with options { "ties", density = 0.1 }, or a function(tensors, weights, o); the uniform average by
+--- default
 ---@field load_balance? number|schedule coefficient of the load-balance loss, 0.01 by default
 ---@field z_loss? number|schedule coefficient of the z loss, 0.001 by default
 ---@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens

@@ -1,7 +1,8 @@
--- The weights of a mixture out of those of its dense models (BAM §4.1, §4.2): experts are copied,
--- everything else is the uniform mean, routers stay random. Means are taken in double precision and
--- rounded once, so that the mean of copies is the copy.
+-- The weights of a mixture out of those of its dense models (BAM §4.1, §4.2): experts are copied, everything else is
+-- merged, by the uniform average unless the description says otherwise, and routers stay random.
+local apply = require "bam.merge.apply"
 local check = require "bam.util.check"
+local choice = require "bam.merge.choice"
 local core = require "bam.core"
 local build = require "bam.model.build"
 local Model = require "bam.model.model"
@@ -31,13 +32,10 @@ local function dense_entries(d)
   return by_name
 end
 
--- One expert after the other, as embeddings may be large.
-local function mean(experts, entry)
-  local sum = core.zeros(entry.shape, { dtype = "f64", device = "cpu" })
-  for _, expert in ipairs(experts) do
-    core.scope(function() sum:add_(ops.to(expert.read(entry), "f64", "cpu")) end)
-  end
-  return sum:div_(#experts)
+local function merged(how, experts, entry, dtype)
+  local tensors = {}
+  for i, expert in ipairs(experts) do tensors[i] = expert.read(entry) end
+  return apply.apply(how.definition, how.options, tensors, entry.name, dtype)
 end
 
 --- The live model of a description with `sources`.
@@ -48,12 +46,13 @@ function M.build(d, dtype)
   local experts = source.open("build", d.sources)
   check_values(experts)
   local model, dense = Model(d, { dtype = dtype, std = 0 }), dense_entries(experts[1].description)
+  local how = d.merge or choice.default(#experts)
   for _, entry in ipairs(names.list(d)) do
     if entry.kind ~= "router" then
       core.scope(function()
         local from = dense[entry.dense]
         local owner = entry.expert and (experts[entry.expert] or experts[1]) -- else the seed's
-        names.write(entry, model, owner and owner.read(from) or mean(experts, from))
+        names.write(entry, model, owner and owner.read(from) or merged(how, experts, from, dtype))
       end)
     end
   end

@@ -52,6 +52,7 @@ function kind.text(self)
     string.format("%d heads (%d KV)", self.heads, self.kv_heads), attention_text(self.attention),
     ffn_text(self.ffn), string.format("vocabulary %d%s", self.vocab, self.tied and ", tied" or ""),
   }
+  if self.merge then parts[#parts + 1] = string.format("merged by %s", self.merge) end
   for _, name in ipairs(check.sorted_names(self.freeze or {})) do
     parts[#parts + 1] = string.format("freeze %s: %s", name, self.freeze[name])
   end
@@ -142,12 +143,12 @@ end
 local of_models = setmetatable({}, { __mode = "k" }) -- the descriptions that live models keep
 
 --- The description as a live model keeps it: without the sources of a mixture, which need not stay
---- alive.
+--- alive, and the method that merged them.
 ---@param d table
 ---@return table
 function M.copy(d)
   local own = readonly.copy(d)
-  own.sources = nil
+  own.sources, own.merge = nil, nil
   local copy = readonly.new(own, kind)
   of_models[copy] = true
   return copy

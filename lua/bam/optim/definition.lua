@@ -2,14 +2,14 @@
 -- a live optimizer. It prints its options, and help() tells them with their meaning.
 local check = require "bam.util.check"
 local optimizer = require "bam.optim.optimizer"
+local registry = require "bam.util.registry"
 local rules = require "bam.optim.rules"
 
 local M = {}
 
 local metatable = { __name = "optimizer definition" }
 
-local registered = {} -- definitions by name, in lower case
-local builtin = {} -- names, in lower case, that a script cannot define again
+local optimizers = registry.new("optimizer", metatable, "bam.optim.define")
 
 -- ---- options ----
 
@@ -80,10 +80,7 @@ end
 function M.define(given)
   local d = check.options("optim.define", given, spec)
   local what = string.format("optim.define: %s", d.name)
-  if not d.name:find "^%a[%w_]*$" then
-    check.fail('optim.define: name: expected letters, digits and _, got "%s"', d.name)
-  end
-  if builtin[d.name:lower()] then check.fail("%s: bam has an optimizer of this name; choose another", what) end
+  optimizers:check_name("optim.define", d.name)
   if (d.update == nil) == (d.kernel == nil) then
     check.fail("%s: expected either update or kernel, got %s", what, d.update and "both" or "neither")
   end
@@ -94,7 +91,7 @@ function M.define(given)
   d.counts = d.counts or d.update ~= nil
   rules.hide_code(d)
   setmetatable(d, metatable)
-  registered[d.name:lower()] = d
+  optimizers:add(d)
   return d
 end
 
@@ -103,7 +100,7 @@ end
 ---@return table definition
 function M.define_builtin(given)
   local d = M.define(given)
-  builtin[d.name:lower()], d.is_builtin = true, true
+  d.is_builtin = true
   return d
 end
 
@@ -111,18 +108,7 @@ end
 ---@param what string for messages
 ---@param x any
 ---@return table
-function M.find(what, x)
-  if getmetatable(x) == metatable then return x end
-  local found = type(x) == "string" and registered[x:lower()]
-  if found then return found end
-  local names = check.sorted_names(registered)
-  if type(x) == "string" then
-    check.fail('%s: no optimizer is called "%s"%s; there are %s', what, x, check.suggestion(x:lower(), names),
-               table.concat(names, ", "))
-  end
-  return check.fail("%s: expected the name of an optimizer or what bam.optim.define gives, got %s", what,
-                    check.describe(x))
-end
+function M.find(what, x) return optimizers:find(what, x) end
 
 -- ---- calling and printing ----
 
@@ -133,41 +119,20 @@ end
 ---@return table optimizer
 function metatable:__call(params, options) return optimizer.new(self, params, options) end
 
-local function show(value)
-  if type(value) == "table" then
-    local items = {}
-    for i, item in ipairs(value) do items[i] = show(item) end
-    return string.format("{ %s }", table.concat(items, ", "))
-  end
-  return type(value) == "number" and string.format("%g", value) or tostring(value)
-end
-
--- "lr = 0.001 (a number of at least 0)" of an option.
-local function show_option(name, rule)
-  local default = rule[2] ~= nil and string.format(" = %s", show(rule[2])) or ""
-  return string.format("%s%s (%s)", name, default, check.kind_text(rule[1]))
-end
-
 function metatable:__tostring()
-  local parts = {}
-  for _, name in ipairs(check.sorted_names(self.options)) do
-    parts[#parts + 1] = show_option(name, self.options[name])
-  end
-  return string.format("optimizer %s: %s", self.name, table.concat(parts, ", "))
+  return string.format("optimizer %s: %s", self.name, registry.options_text(self.options))
 end
 
 --- What help() and the reference say: a doc comment as bam.doc has them, and the names of the parameters.
 ---@return table comment
 ---@return string[] parameters
 function metatable:__doc()
-  local text, class = {}, string.format("optim.%sOptions", self.name)
-  for line in self.doc:gmatch "[^\n]+" do text[#text + 1] = line end
-  if #text == 0 then text[1] = "An optimizer made by bam.optim.define." end
-  return { text = text, fields = {}, returns = { { type = "bam.optim.Optimizer", text = "" } },
-           options = { class = class, names = check.sorted_names(self.spec), rules = self.spec },
-           params = { { name = "params", type = "table", text = "a module, or a list of tensors or groups" },
-                      { name = "options", type = class, text = "", optional = true } } },
-         { "params", "options" }
+  local class = string.format("optim.%sOptions", self.name)
+  local comment = registry.comment(self, "An optimizer made by bam.optim.define.", class)
+  comment.returns = { { type = "bam.optim.Optimizer", text = "" } }
+  comment.params = { { name = "params", type = "table", text = "a module, or a list of tensors or groups" },
+                     { name = "options", type = class, text = "", optional = true } }
+  return comment, { "params", "options" }
 end
 
 return M

@@ -1,24 +1,20 @@
 -- What a definition of an optimizer says: the options of a call, which definition updates a parameter, and what it
 -- keeps for it. Functions of definitions are stored here: scripts hold definitions, and only bam calls those.
 local check = require "bam.util.check"
+local registry = require "bam.util.registry"
 
 local M = {}
 
 local CODE = { "update", "kernel", "state", "accepts", "check" }
-local code_of = setmetatable({}, { __mode = "k" }) -- by definition: { update, kernel, state, accepts, check }
 
 --- Take what may be functions out of a new definition.
 ---@param d table
-function M.hide_code(d)
-  local code = {}
-  for _, name in ipairs(CODE) do code[name], d[name] = d[name], nil end
-  code_of[d] = code
-end
+function M.hide_code(d) registry.hide(d, CODE) end
 
 --- The functions of a definition, by name; `state` may also be a list.
 ---@param d table
 ---@return table
-function M.code(d) return code_of[d] end
+function M.code(d) return registry.code(d) end
 
 -- ---- options ----
 

@@ -6,6 +6,7 @@ local closure_hash = require "bam.model.fingerprint.closure_hash"
 local definition = require "bam.optim.definition"
 local groups = require "bam.optim.groups"
 local names = require "bam.model.params"
+local plain = require("bam.model.fingerprint.options").plain
 local Router = require "bam.nn.moe.router"
 local rules = require "bam.optim.rules"
 
@@ -66,20 +67,6 @@ function Choice:make(model)
 end
 
 -- ---- the fingerprint ----
-
-local function plain(value)
-  if type(value) == "function" or type(value) == "table" and getmetatable(value) then
-    return closure_hash.hash(value)
-  end
-  if type(value) ~= "table" then
-    return math.type(value) == "float" and math.tointeger(value) or value
-  end
-  local t = {}
-  for name, field in pairs(value) do
-    if type(name) ~= "string" or name:sub(1, 1) ~= "_" then t[name] = plain(field) end
-  end
-  return t
-end
 
 --- The code of a definition that a script has written, as hashes; nil of bam's own.
 ---@param d table definition

@@ -66,6 +66,7 @@ function M.of_description(d, total)
     local holder = knob.group and id[knob.group] or id
     holder[knob.name] = of_knob(knob, total)
   end
+  id.merge = d.merge and d.merge:settings()
   if d.sources then
     id.experts = {}
     for i, source in ipairs(d.sources) do id.experts[i] = source.identify(total) end

@@ -1,0 +1,121 @@
+-- Registries: definitions that a script may add to, found by their names, in any case. What bam brings itself cannot be
+-- replaced. Here is also what all definitions share: how they show their options, which are rules as check.options
+-- takes them with an additional field `doc`, and where their functions are kept.
+local check = require "bam.util.check"
+
+local M = {}
+
+local Registry = {} -- methods
+local metatable = { __name = "registry", __index = Registry }
+
+local function a(noun) return string.format(noun:find "^[aeiou]" and "an %s" or "a %s", noun) end
+
+function metatable:__tostring() return string.format("registry of %ss", self.noun) end
+
+--- A registry without entries.
+---@param noun string what it holds: "optimizer"
+---@param kind table the metatable of its definitions
+---@param advice string what gives a definition: "bam.optim.define"
+---@return table registry
+function M.new(noun, kind, advice)
+  return setmetatable({ noun = noun, kind = kind, advice = advice, by_name = {} }, metatable)
+end
+
+--- Check the name of a definition that a script adds.
+---@param what string for messages
+---@param name string
+function Registry:check_name(what, name)
+  if not name:find "^%a[%w_]*$" then
+    check.fail('%s: name: expected letters, digits and _, got "%s"', what, name)
+  end
+  local before = self.by_name[name:lower()]
+  if before and before.is_builtin then
+    check.fail("%s: %s: bam has %s of this name; choose another", what, name, a(self.noun))
+  end
+end
+
+--- Add a definition, in place of one of the same name.
+---@param d table with fields name and is_builtin
+function Registry:add(d) self.by_name[d.name:lower()] = d end
+
+--- The names in it, in lower case, sorted.
+---@return string[]
+function Registry:names() return check.sorted_names(self.by_name) end
+
+--- The definition that a name or a definition stands for.
+---@param what string for messages
+---@param x any
+---@return table
+function Registry:find(what, x)
+  if getmetatable(x) == self.kind then return x end
+  local found = type(x) == "string" and self.by_name[x:lower()]
+  if found then return found end
+  local names = self:names()
+  if type(x) == "string" then
+    check.fail('%s: no %s is called "%s"%s; there are %s', what, self.noun, x, check.suggestion(x:lower(), names),
+               table.concat(names, ", "))
+  end
+  return check.fail("%s: expected the name of %s or what %s gives, got %s", what, a(self.noun), self.advice,
+                    check.describe(x))
+end
+
+-- ---- how options print ----
+
+local function show(value)
+  if type(value) == "table" then
+    local items = {}
+    for i, item in ipairs(value) do items[i] = show(item) end
+    return string.format("{ %s }", table.concat(items, ", "))
+  end
+  return type(value) == "number" and string.format("%g", value) or tostring(value)
+end
+
+--- An option and its default: "lr = 0.001 (a number of at least 0)".
+---@param name string
+---@param rule table
+---@return string
+function M.option_text(name, rule)
+  local default = rule[2] ~= nil and string.format(" = %s", show(rule[2])) or ""
+  return string.format("%s%s (%s)", name, default, check.kind_text(rule[1]))
+end
+
+--- All options on one line.
+---@param spec table<string, table>
+---@return string
+function M.options_text(spec)
+  local parts = {}
+  for i, name in ipairs(check.sorted_names(spec)) do parts[i] = M.option_text(name, spec[name]) end
+  return table.concat(parts, ", ")
+end
+
+--- What help() says of a definition, whatever calls it: its text and its options.
+---@param d table with fields doc and spec
+---@param otherwise string the text where `doc` is empty
+---@param class string name of the class of the options
+---@return table comment
+function M.comment(d, otherwise, class)
+  local text = {}
+  for line in d.doc:gmatch "[^\n]+" do text[#text + 1] = line end
+  if #text == 0 then text[1] = otherwise end
+  return { text = text, fields = {}, options = { class = class, names = check.sorted_names(d.spec), rules = d.spec } }
+end
+
+-- ---- functions of definitions ----
+
+local code_of = setmetatable({}, { __mode = "k" }) -- by definition
+
+--- Take the functions out of a new definition: scripts hold definitions, and only bam calls what is in them.
+---@param d table
+---@param names string[] the fields that hold them
+function M.hide(d, names)
+  local code = {}
+  for _, name in ipairs(names) do code[name], d[name] = d[name], nil end
+  code_of[d] = code
+end
+
+--- The functions of a definition, by name.
+---@param d table
+---@return table
+function M.code(d) return code_of[d] end
+
+return M
