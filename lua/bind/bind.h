@@ -248,6 +248,7 @@ extern const bind_export bind_json_functions[];
 extern const bind_export bind_lock_functions[];
 extern const bind_export bind_optim_functions[];
 extern const bind_export bind_path_functions[];
+extern const bind_export bind_random_functions[];
 extern const bind_export bind_scope_functions[];
 extern const bind_export bind_signals_functions[];
 extern const bind_export bind_system_functions[];

@@ -1,23 +1,16 @@
-/* Making tensors: from Lua tables and numbers, by rule, at random. */
+/* Making tensors: from Lua tables and numbers, by rule. random.c makes random ones. */
 #include <math.h>
 #include <string.h>
 
-#include "../../engine/core/random.h"
-#include "bind.h"
+#include "create.h"
 
 /* ---- options common to all: { dtype =, requires_grad =, device = } ---- */
-
-typedef struct {
-  bam_dtype dtype;
-  bool requires_grad;
-  bam_device *device;
-} options;
 
 static const char *const option_names[] = { "dtype", "requires_grad", "device", NULL };
 
 /* The options in the table at `arg`, whose names have been checked. */
-static options get_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
-  options o = { .dtype = dtype, .device = bind_context(L)->device };
+static bind_options get_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
+  bind_options o = { .dtype = dtype, .device = bind_context(L)->device };
   const int top = lua_gettop(L);
   if (lua_getfield(L, arg, "dtype") != LUA_TNIL)
     o.dtype = bind_dtype(L, -1, what);
@@ -30,9 +23,9 @@ static options get_options(lua_State *L, int arg, const char *what, bam_dtype dt
   return o;
 }
 
-static options read_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
+bind_options bind_read_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
   if (lua_isnoneornil(L, arg))
-    return (options){ .dtype = dtype, .device = bind_context(L)->device };
+    return (bind_options){ .dtype = dtype, .device = bind_context(L)->device };
   if (lua_type(L, arg) != LUA_TTABLE)
     bind_error(L, "%s: expected a table of options, got %s", what, bind_describe(L, arg));
   bind_check_options(L, arg, what, option_names);
@@ -41,7 +34,7 @@ static options read_options(lua_State *L, int arg, const char *what, bam_dtype d
 
 /* The options that stand in the list at `list`, as in zeros { 2, dtype = "f64" }; then none may follow
    at `arg`. */
-static options read_options_among(lua_State *L, int list, int arg, const char *what,
+static bind_options read_options_among(lua_State *L, int list, int arg, const char *what,
                                   bam_dtype dtype) {
   bind_check_options_among(L, list, what, option_names);
   if (!lua_isnoneornil(L, arg))
@@ -64,7 +57,7 @@ static void check_numbers(lua_State *L, const char *what, bam_tensor *raw, bam_d
 }
 
 /* `raw`, written by the host, in the dtype and on the device of the options, into `box`. */
-static void move_and_convert(lua_State *L, const char *what, bam_tensor *raw, const options *o,
+static void move_and_convert(lua_State *L, const char *what, bam_tensor *raw, const bind_options *o,
                              bind_box *box) {
   check_numbers(L, what, raw, o->dtype);
   bind_box *there = bind_push_box(L);
@@ -73,8 +66,7 @@ static void move_and_convert(lua_State *L, const char *what, bam_tensor *raw, co
   lua_pop(L, 1);
 }
 
-/* The finished tensor in the box on top becomes the result. */
-static int finish(lua_State *L, bind_box *box, const options *o) {
+int bind_finish(lua_State *L, bind_box *box, const bind_options *o) {
   if (o->requires_grad)
     bind_check(L, bam_autograd_require(box->tensor, true));
   return 1;
@@ -92,8 +84,7 @@ static void read_numbers(lua_State *L, int *arg, const char *what, bam_shape *sh
     bind_error(L, "%s: argument %d is nil; expected a size, or options", what, *arg);
 }
 
-/* Sizes given as numbers or as one list from argument `first` on, then perhaps options. */
-static options read_sizes(lua_State *L, int first, const char *what, bam_shape *shape,
+bind_options bind_read_sizes(lua_State *L, int first, const char *what, bam_shape *shape,
                           bam_dtype dtype) {
   int arg = first, top = lua_gettop(L);
   bool has_options = false;
@@ -105,8 +96,8 @@ static options read_sizes(lua_State *L, int first, const char *what, bam_shape *
   if (arg < top || (arg == top && lua_type(L, arg) != LUA_TTABLE && !lua_isnil(L, arg)))
     bind_error(L, "%s: expected sizes and then options, got %s as argument %d", what,
                bind_describe(L, arg), arg);
-  options o = has_options ? read_options_among(L, first, arg, what, dtype)
-                          : read_options(L, arg, what, dtype);
+  bind_options o = has_options ? read_options_among(L, first, arg, what, dtype)
+                          : bind_read_options(L, arg, what, dtype);
   int64_t count;
   bam_context *context = bind_context(L);
   if (bam_shape_count(context, shape, &count) != BAM_OK)
@@ -114,8 +105,7 @@ static options read_sizes(lua_State *L, int first, const char *what, bam_shape *
   return o;
 }
 
-/* A box with an uninitialised tensor of these sizes, to be filled. */
-static bind_box *push_uninitialised(lua_State *L, const options *o, const bam_shape *shape) {
+bind_box *bind_push_uninitialised(lua_State *L, const bind_options *o, const bam_shape *shape) {
   bind_box *box = bind_push_box(L);
   bind_check(L, bam_tensor_new(bind_context(L), o->device, o->dtype, shape, &box->tensor));
   return box;
@@ -228,8 +218,8 @@ int bind_create_tensor(lua_State *L) {
   measure(L, &s, 0, true);
   static const bam_dtype natural[] = { BAM_F32, BAM_BOOL, BAM_I64, BAM_F32 };
   static const bam_dtype exact[] = { BAM_F64, BAM_BOOL, BAM_I64, BAM_F64 };
-  options o = s.has_options ? read_options_among(L, 1, 2, "tensor", natural[s.content])
-                            : read_options(L, 2, "tensor", natural[s.content]);
+  bind_options o = s.has_options ? read_options_among(L, 1, 2, "tensor", natural[s.content])
+                            : bind_read_options(L, 2, "tensor", natural[s.content]);
   bind_box *raw = bind_push_box(L), *box = bind_push_box(L);
   bind_check(L, bam_tensor_new(context, &context->cpu, exact[s.content], &s.shape,
                                &raw->tensor));
@@ -238,7 +228,7 @@ int bind_create_tensor(lua_State *L) {
   copy_numbers(L, raw->tensor, 0, &at);
   lua_pop(L, 1);
   move_and_convert(L, "tensor", raw->tensor, &o, box);
-  return finish(L, box, &o);
+  return bind_finish(L, box, &o);
 }
 
 BIND_DOC(create_bytes, "bytes(text)",
@@ -262,10 +252,10 @@ static int create_bytes(lua_State *L) {
 
 static int create_filled(lua_State *L, const char *what, double value) {
   bam_shape shape;
-  options o = read_sizes(L, 1, what, &shape, BAM_F32);
-  bind_box *box = push_uninitialised(L, &o, &shape);
+  bind_options o = bind_read_sizes(L, 1, what, &shape, BAM_F32);
+  bind_box *box = bind_push_uninitialised(L, &o, &shape);
   bind_check(L, bam_tensor_fill(box->tensor, value));
-  return finish(L, box, &o);
+  return bind_finish(L, box, &o);
 }
 
 BIND_DOC(create_zeros, "zeros(...)",
@@ -285,11 +275,11 @@ BIND_DOC(create_empty, "empty(...)",
          "@return tensor");
 static int create_empty(lua_State *L) {
   bam_shape shape;
-  options o = read_sizes(L, 1, "empty", &shape, BAM_F32);
-  bind_box *box = push_uninitialised(L, &o, &shape);
+  bind_options o = bind_read_sizes(L, 1, "empty", &shape, BAM_F32);
+  bind_box *box = bind_push_uninitialised(L, &o, &shape);
   if (o.dtype == BAM_BOOL) /* arbitrary bytes could not be saved and loaded again */
     bind_check(L, bam_tensor_fill(box->tensor, 0));
-  return finish(L, box, &o);
+  return bind_finish(L, box, &o);
 }
 
 BIND_DOC(create_full, "full(sizes, value, options)",
@@ -303,20 +293,20 @@ static int create_full(lua_State *L) {
   shape.ndim = bind_integers(L, 1, "full: sizes", shape.size);
   int type = lua_type(L, 2);
   bam_dtype natural = type == LUA_TBOOLEAN ? BAM_BOOL : lua_isinteger(L, 2) ? BAM_I64 : BAM_F32;
-  options o = read_options(L, 3, "full", natural);
+  bind_options o = bind_read_options(L, 3, "full", natural);
   bam_tensor *value = bind_tensor_or_number(L, 2, o.device, "full: value");
   if (value->is_number)
     bind_check(L, bam_tensor_check_number("full", value, o.dtype));
-  bind_box *box = push_uninitialised(L, &o, &shape);
+  bind_box *box = bind_push_uninitialised(L, &o, &shape);
   bind_check(L, bam_tensor_copy(box->tensor, value));
-  return finish(L, box, &o);
+  return bind_finish(L, box, &o);
 }
 
 /* `n` numbers at equal distances, in an i64 or f64 tensor on the CPU, become the result. */
-static int finish_progression(lua_State *L, const char *what, bind_box *raw, const options *o) {
+static int finish_progression(lua_State *L, const char *what, bind_box *raw, const bind_options *o) {
   bind_box *box = bind_push_box(L);
   move_and_convert(L, what, raw->tensor, o, box);
-  return finish(L, box, o);
+  return bind_finish(L, box, o);
 }
 
 static bind_box *push_line(lua_State *L, bam_dtype dtype, int64_t n) {
@@ -377,7 +367,7 @@ static int64_t check_count(lua_State *L, double count) {
   return count > 0 ? (int64_t)count : 0;
 }
 
-static int arange_integers(lua_State *L, const int64_t *range, const options *o) {
+static int arange_integers(lua_State *L, const int64_t *range, const bind_options *o) {
   int64_t n = check_count(L, count_integers(range[0], range[1], range[2]));
   bind_box *raw = push_line(L, BAM_I64, n);
   int64_t *data = bam_tensor_data(raw->tensor);
@@ -386,7 +376,7 @@ static int arange_integers(lua_State *L, const int64_t *range, const options *o)
   return finish_progression(L, "arange", raw, o);
 }
 
-static int arange_reals(lua_State *L, double first, double last, double step, const options *o) {
+static int arange_reals(lua_State *L, double first, double last, double step, const bind_options *o) {
   int64_t n = check_count(L, count_reals(first, last, step));
   bind_box *raw = push_line(L, BAM_F64, n);
   double *data = bam_tensor_data(raw->tensor);
@@ -425,7 +415,7 @@ static int create_arange(lua_State *L) {
   }
   if (real[2] == 0)
     return bind_error(L, "arange: the step is 0");
-  options o = read_options(L, n_args + 1, "arange", integers ? BAM_I64 : BAM_F32);
+  bind_options o = bind_read_options(L, n_args + 1, "arange", integers ? BAM_I64 : BAM_F32);
   return integers ? arange_integers(L, whole, &o)
                   : arange_reals(L, real[0], real[1], real[2], &o);
 }
@@ -464,7 +454,7 @@ BIND_DOC(create_linspace, "linspace(first, last, count, options)",
 static int create_linspace(lua_State *L) {
   double first = bind_number(L, 1, "linspace: first"), last = bind_number(L, 2, "linspace: last");
   int64_t n = bind_integer(L, 3, "linspace: count");
-  options o = read_options(L, 4, "linspace", BAM_F32);
+  bind_options o = bind_read_options(L, 4, "linspace", BAM_F32);
   if (n < 0)
     return bind_error(L, "linspace: the count is negative: %I", (LUAI_UACINT)n);
   if (!isfinite(first) || !isfinite(last))
@@ -487,7 +477,7 @@ BIND_DOC(create_eye, "eye(size, options)",
          "@return tensor");
 static int create_eye(lua_State *L) {
   int64_t n = bind_integer(L, 1, "eye: size");
-  options o = read_options(L, 2, "eye", BAM_F32);
+  bind_options o = bind_read_options(L, 2, "eye", BAM_F32);
   const bam_shape shape = { .ndim = 2, .size = { n, n } };
   bam_context *context = bind_context(L);
   bind_box *diagonal = bind_push_box(L), *box = bind_push_box(L);
@@ -495,77 +485,12 @@ static int create_eye(lua_State *L) {
   const bam_shape line = { .ndim = 1, .size = { n } };
   bind_check(L, bam_tensor_view(box->tensor, &line, (int64_t[]){ n + 1 }, 0, &diagonal->tensor));
   bind_check(L, bam_tensor_fill(diagonal->tensor, 1));
-  return finish(L, box, &o);
-}
-
-/* ---- at random ---- */
-
-BIND_DOC(create_rand, "rand(...)",
-         "Uniform random numbers in [0, 1). f32 by default.\n"
-         "@param ... integer|integer[]|bam.TensorOptions sizes, then options\n"
-         "@return tensor");
-static int create_rand(lua_State *L) {
-  bam_shape shape;
-  options o = read_sizes(L, 1, "rand", &shape, BAM_F32);
-  bind_box *box = push_uninitialised(L, &o, &shape);
-  bind_check(L, bam_random_uniform(box->tensor, 0, 1));
-  return finish(L, box, &o);
-}
-
-BIND_DOC(create_randn, "randn(...)",
-         "Normally distributed random numbers with mean 0 and variance 1. f32 by default.\n"
-         "@param ... integer|integer[]|bam.TensorOptions sizes, then options\n"
-         "@return tensor");
-static int create_randn(lua_State *L) {
-  bam_shape shape;
-  options o = read_sizes(L, 1, "randn", &shape, BAM_F32);
-  bind_box *box = push_uninitialised(L, &o, &shape);
-  bind_check(L, bam_random_normal(box->tensor, 0, 1));
-  return finish(L, box, &o);
-}
-
-BIND_DOC(create_randint, "randint(low, high, ...)",
-         "Random integers from `low` to `high`, both included: randint(1, 6, 10) throws ten dice. i64 by default.\n"
-         "@param low integer\n"
-         "@param high integer\n"
-         "@param ... integer|integer[]|bam.TensorOptions sizes, then options\n"
-         "@return tensor");
-static int create_randint(lua_State *L) {
-  bam_shape shape;
-  int64_t low = bind_integer(L, 1, "randint: low"), high = bind_integer(L, 2, "randint: high");
-  options o = read_sizes(L, 3, "randint", &shape, BAM_I64);
-  bind_box *box = push_uninitialised(L, &o, &shape);
-  bind_check(L, bam_random_integers(box->tensor, low, high));
-  return finish(L, box, &o);
-}
-
-BIND_DOC(create_randperm, "randperm(n, options)",
-         "The positions 1 to n in random order: x[bam.randperm(#x)] shuffles the rows of x.\n"
-         "@param n integer\n"
-         "@param options? bam.TensorOptions the dtype is i64 (default) or i32\n"
-         "@return tensor");
-static int create_randperm(lua_State *L) {
-  const bam_shape shape = { .ndim = 1, .size = { bind_integer(L, 1, "randperm: n") } };
-  options o = read_options(L, 2, "randperm", BAM_I64);
-  bind_box *box = push_uninitialised(L, &o, &shape);
-  bind_check(L, bam_random_permutation(box->tensor));
-  return finish(L, box, &o);
+  return bind_finish(L, box, &o);
 }
 
 const bind_export bind_create_functions[] = {
-  BIND_TOPIC(tensor_options),
-  BIND_EXPORT(bind_create_tensor),
-  BIND_EXPORT(create_zeros),
-  BIND_EXPORT(create_ones),
-  BIND_EXPORT(create_empty),
-  BIND_EXPORT(create_full),
-  BIND_EXPORT(create_arange),
-  BIND_EXPORT(create_linspace),
-  BIND_EXPORT(create_eye),
-  BIND_EXPORT(create_rand),
-  BIND_EXPORT(create_randn),
-  BIND_EXPORT(create_randint),
-  BIND_EXPORT(create_randperm),
-  BIND_EXPORT(create_bytes),
-  { NULL, NULL },
+  BIND_TOPIC(tensor_options),  BIND_EXPORT(bind_create_tensor), BIND_EXPORT(create_zeros),
+  BIND_EXPORT(create_ones),    BIND_EXPORT(create_empty),       BIND_EXPORT(create_full),
+  BIND_EXPORT(create_arange),  BIND_EXPORT(create_linspace),    BIND_EXPORT(create_eye),
+  BIND_EXPORT(create_bytes),   { NULL, NULL },
 };
