@@ -233,14 +233,14 @@
 ---@field weights? table a finite number for each model but the first, 1 by default
 
 ---@class merge.Definition
----@field name string letters, digits and _; it also names the method in bam.mix
+---@field name string letters, digits and _; also its name in bam.mix
 ---@field merge fun(tensors: tensor[], weights: number[], o: table): tensor merges one parameter of all models. The tensors are copies in f64 on the CPU; weights[i] belongs to tensors[i]. o has the options, the `name` of the parameter, and `base`
----@field doc? string what help() prints
----@field options? table { name = { kind, default, doc = "..." } }, as in bam.optim.define; `weights` is added. With an option `seed` the random numbers of bam.rand begin anew for each parameter, from the seed and its name
----@field base? boolean the first model is the base: its tensor is o.base, and `tensors` and `weights` are of the others
----@field weights? "number"|"rate" what the weights may be: any numbers, as by default, or those of at least 0
----@field models? integer the number of models it merges; any by default
----@field elementwise? boolean elements are merged independently: it is called for pieces of a parameter, as vectors, to save memory
+---@field doc? string text for help()
+---@field options? table { name = { kind, default, doc = "..." } }, as in bam.optim.define; `weights` is added. With an option `seed`, bam.rand is seeded for each parameter with that seed and its name
+---@field base? boolean the first model is the base: its tensor is o.base, and `tensors` and `weights` belong to the others; false by default
+---@field weights? "number"|"rate" kind of the weights: any numbers (default), or numbers of at least 0
+---@field models? integer number of models that it merges; any by default
+---@field elementwise? boolean elements are merged independently: to save memory it is called for pieces of a parameter, as vectors; false by default
 ---@field check? fun(what: string, o: table) raises an error if options contradict each other
 
 ---@class merge.slerpOptions

@@ -26,7 +26,7 @@ local function add_text(out, lines)
       out[#out + 1] = is_code and "```lua" or "```"
       in_code = is_code
     end
-    out[#out + 1] = is_code and line:gsub("^   ?", "") or escape(line)
+    out[#out + 1] = is_code and line:gsub("^  ", "") or escape(line)
   end
   if in_code then out[#out + 1] = "```" end
   out[#out + 1] = ""
