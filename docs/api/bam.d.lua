@@ -318,6 +318,18 @@
 ---@field dtype? "f32"|"f64" dtype of the model; f64 if it was saved in f64, otherwise f32 by default
 ---@field routers? { attention?: function, ffn?: function } make the routers that were written in Lua
 
+---@class formats.Definition
+---@field name string letters, digits and _
+---@field endings string[] what the names of its files end in, without the dot: { "csv" }
+---@field doc? string what it is for
+---@field decode? fun(text: string, o: table): any what the contents of a file stand for
+---@field encode? fun(value: any, o: table): string the contents of a file, which is written atomically
+---@field load? fun(path: string, o: table): any instead of decode: reads the file itself
+---@field save? fun(path: string, value: any, o: table) instead of encode: writes the file itself
+---@field load_options? table { name = { kind, default, doc = "..." } }, as in bam.optim.define: what bam.load takes
+---@field save_options? table the same of bam.save
+---@field begins? fun(head: string): boolean does a file with these first bytes have this format? For files without a known ending
+
 ---@class bam.DeviceInfo
 ---@field name device
 ---@field description string
@@ -1707,6 +1719,8 @@ local bam = {}
 ---@overload fun(given: table<string, string|string[]|table>, options: bam.CorpusOptions): bam.Text
 bam.corpus = {}
 
+bam.formats = {}
+
 bam.json = {}
 
 bam.loop = {}
@@ -2910,21 +2924,22 @@ function bam.json.encode(value, options) end
 ---@return string? message what is wrong in that case
 function bam.json.read(path) end
 
---- Load a safetensors file, or the model of a checkpoint directory, in evaluation mode.
+--- Load a file or directory: tensors from .safetensors files, or from several with an index
+--- (.safetensors.index.json); one tensor from .npy; the model of a checkpoint directory, in evaluation mode. The ending
+--- of the path tells the format, or the file's first bytes. bam.formats.define adds formats.
 ---@param path string
----@param options? bam.LoadOptions|string[] options for a directory; for a file, names of the tensors to read (all by default)
----@return table tensors by name, or the model
----@return table<string, string>? metadata of a file
+---@param options? bam.LoadOptions|string[] options of the format: of a directory; for safetensors the names of the tensors to read, all by default
+---@return any tensors by name, a tensor, or the model
+---@return table<string, string>? metadata of a safetensors file
 function bam.load(path, options) end
 
---- Atomically write tensors to a safetensors file.
----
----   bam.save("model.safetensors", model:state(), { step = "100" })
----   model:load_state(bam.load "model.safetensors")
+--- Save tensors or a model. The file or directory appears atomically. The ending of the path tells the format:
+--- .safetensors (also without an ending) and .safetensors.index.json take tensors by name, .npy one tensor; a model is
+--- saved as a directory, as model:save does. bam.formats.define adds formats.
 ---@param path string
----@param tensors table<string, tensor>
----@param metadata? table<string, string>
-function bam.save(path, tensors, metadata) end
+---@param value any
+---@param options? table options of the format: for safetensors the metadata, a table of strings; for an index { shard_bytes = integer }; for a model those of model:save
+function bam.save(path, value, options) end
 
 --- Read a tensor from a NumPy file.
 ---@param path string
@@ -2935,6 +2950,17 @@ function bam.load_npy(path) end
 ---@param path string
 ---@param x tensor
 function bam.save_npy(path, x) end
+
+--- Define a file format. bam.load and bam.save then take paths with its endings.
+---
+---   bam.formats.define {
+---     name = "bytes", endings = { "raw" },
+---     decode = function(text) return bam.bytes(text) end,
+---   }
+---   local x = bam.load "image.raw"
+---@param what formats.Definition
+---@return table format
+function bam.formats.define(what) end
 
 --- Select the device on which new tensors are allocated. Without an argument, only return it.
 ---@param name? device

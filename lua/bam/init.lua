@@ -6,7 +6,7 @@ local M = {}
 
 for name, op in pairs(core.ops) do M[name] = op end
 local from_core = { "tensor", "zeros", "ones", "empty", "full", "arange", "linspace", "eye", "rand",
-                    "randn", "randint", "randperm", "bytes", "scope", "save", "save_npy",
+                    "randn", "randint", "randperm", "bytes", "scope", "save_npy",
                     "load_npy", "seed", "threads", "memory", "isa", "products", "peak", "clock",
                     "device", "devices", "synchronise", "tf32" }
 for _, name in ipairs(from_core) do
@@ -45,22 +45,9 @@ M.audit = require("bam.train.audit").audit
 M.spread = require("bam.eval.seed_summary").spread
 M.loop = require "bam.train.loop"
 
----@class bam.LoadOptions
----@field dtype? "f32"|"f64" dtype of the model; f64 if it was saved in f64, otherwise f32 by default
----@field routers? { attention?: function, ffn?: function } make the routers that were written in Lua
-
---- Load a safetensors file, or the model of a checkpoint directory, in evaluation mode.
----@param path string
----@param options? bam.LoadOptions|string[] options for a directory; for a file, names of the tensors to read (all
---- by default)
----@return table tensors by name, or the model
----@return table<string, string>? metadata of a file
-function M.load(path, options)
-  if type(path) == "string" and core.is_directory(path) then
-    return require("bam.model.checkpoint").load(path, options)
-  end
-  return core.load(path, options)
-end
+M.formats = require "bam.formats"
+local files = require "bam.formats.files"
+M.load, M.save = files.load, files.save
 
 --- Is `value` a tensor?
 ---@param value any

@@ -30,6 +30,7 @@ return {
     functions = "options train evaluate compare spread audit", classes = { { "bam.Phase", "phase" } } },
   { name = "loop", title = "The training loop in parts", module = "bam.loop" },
   { name = "files", title = "Files", module = "bam.json", functions = "load save load_npy save_npy" },
+  { name = "formats", title = "File formats", module = "bam.formats" },
   { name = "system", title = "Devices, memory, time",
     functions = "device devices synchronise tf32 threads memory isa products peak clock" },
   { name = "core", title = "The C side of bam", core = true,

@@ -7,17 +7,16 @@ local config = require "bam.model.config"
 local contents = require "bam.model.saved_tensors"
 local core = require "bam.core"
 local description = require "bam.model.description"
-local json = require "bam.util.json"
 local Model = require "bam.model.model"
 local names = require "bam.model.params"
 local redundant = require "bam.model.redundant"
 local staged = require "bam.util.atomic_dir"
+local weight_files = require "bam.model.weight_files"
 
 local M = {}
 
 local FLOATS = { f32 = 4, f64 = 8, bf16 = 2, f16 = 2 }
 local LARGEST = { f16 = 65504, bf16 = 0x1.fep+127, f32 = 0x1.fffffep+127 }
-local SHARD_BYTES = 4 << 30
 local INDEX = "model.safetensors.index.json"
 
 local function within(directory, name) return string.format("%s/%s", directory, name) end
@@ -27,20 +26,6 @@ local function within(directory, name) return string.format("%s/%s", directory, 
 -- The bytes of an entry in a file of weights in `dtype`.
 local function bytes_of(entry, dtype)
   return names.size(entry) * (contents.WHOLE[entry.dtype] or FLOATS[dtype])
-end
-
--- The entries divided into files of at most `limit` bytes (or one entry).
-local function divide(entries, limit, dtype)
-  local shards, bytes = { {} }, 0
-  for _, entry in ipairs(entries) do
-    local n = bytes_of(entry, dtype)
-    if bytes > 0 and bytes + n > limit then
-      shards[#shards + 1], bytes = {}, 0
-    end
-    table.insert(shards[#shards], entry)
-    bytes = bytes + n
-  end
-  return shards
 end
 
 -- A weight that a dtype cannot hold would become an infinity, and the model useless.
@@ -72,23 +57,14 @@ local function write_shard(model, path, entries, dtype)
 end
 
 local function write_weights(model, directory, o)
-  local shards = divide(contents.of(model), o.shard_bytes, o.dtype)
-  if #shards == 1 then
-    return write_shard(model, within(directory, "model.safetensors"), shards[1], o.dtype)
-  end
-  local map, total = {}, 0
-  for i, entries in ipairs(shards) do
-    local name = string.format("model-%05d-of-%05d.safetensors", i, #shards)
-    write_shard(model, within(directory, name), entries, o.dtype)
-    for _, entry in ipairs(entries) do
-      map[entry.name], total = name, total + bytes_of(entry, o.dtype)
-    end
-  end
-  local index = { metadata = { total_size = total }, weight_map = map }
-  core.write_file(within(directory, INDEX), json.encode(index, { indent = 2 }))
+  local function bytes(entry) return bytes_of(entry, o.dtype) end
+  local function write(path, entries) write_shard(model, path, entries, o.dtype) end
+  local shards = weight_files.divide(contents.of(model), o.shard_bytes, bytes)
+  if #shards == 1 then return write(within(directory, "model.safetensors"), shards[1]) end
+  weight_files.write(directory, "model", shards, bytes, write)
 end
 
-local save_spec = { dtype = { "string", optional = true }, shard_bytes = { "size", SHARD_BYTES } }
+local save_spec = { dtype = { "string", optional = true }, shard_bytes = { "size", weight_files.BYTES } }
 
 --- Write the files of a live model into a directory that is there.
 ---@param model table
@@ -131,46 +107,10 @@ local function files_in(directory)
   return present
 end
 
-local function read_json(path)
-  local text = core.read_file(path)
-  local ok, value = core.try(json.decode, text)
-  if not ok then check.fail("%s: %s", path, (value:gsub("^.-:%d+: ", ""))) end
-  if type(value) ~= "table" then
-    check.fail("%s: expected an object, got %s", path, check.describe(value))
-  end
-  return value
-end
-
 -- The files that hold weights, by the index if there is one.
-local function weight_files(directory, present)
+local function files_of_weights(directory, present)
   if not present[INDEX] then return { "model.safetensors" } end
-  local path = within(directory, INDEX)
-  local map = read_json(path).weight_map
-  if type(map) ~= "table" then check.fail("%s: it has no table `weight_map`", path) end
-  local files, seen = {}, {}
-  for _, name in pairs(map) do
-    if type(name) ~= "string" or not name:find "^[%w._-]+$" or name:find "^%." then
-      check.fail("%s: %s is not the name of a file beside it", path, check.describe(name))
-    end
-    if not seen[name] then files[#files + 1] = name end
-    seen[name] = true
-  end
-  table.sort(files)
-  return files
-end
-
--- The tensors of all files, which stay there until they are read.
-local function open_tensors(directory, files)
-  local tensors = {}
-  for _, file in ipairs(files) do
-    for name, tensor in pairs((core.open_tensors(within(directory, file), "load"))) do
-      if tensors[name] then
-        check.fail("%s: `%s` is in two of its files", directory, name)
-      end
-      tensors[name] = tensor
-    end
-  end
-  return tensors
+  return weight_files.files(within(directory, INDEX))
 end
 
 local function check_tensor(label, entry, tensor)
@@ -212,9 +152,9 @@ function M.open(directory, routers)
     check.fail("%s: it holds no config.json, so it is not a model's checkpoint", directory)
   end
   local source = { label = directory }
-  source.description, source.token_ids = config.decode(read_json(path), path, routers)
-  local files = weight_files(directory, present)
-  source.tensors, source.files = open_tensors(directory, files), files
+  source.description, source.token_ids = config.decode(weight_files.read_json(path), path, routers)
+  local files = files_of_weights(directory, present)
+  source.tensors, source.files = weight_files.open(directory, files), files
   table.insert(files, "config.json")
   if present["tokenizer.json"] then
     table.insert(files, "tokenizer.json")
