@@ -238,6 +238,7 @@ const char *bind_nearest(const char *word, const char *const *names);
 /* ---- the parts of bam.core, each in its own file ---- */
 
 extern const bind_export bind_autograd_functions[];
+extern const bind_export bind_buffer_functions[];
 extern const bind_export bind_create_functions[];
 extern const bind_export bind_device_functions[];
 extern const bind_export bind_directory_functions[];
@@ -261,7 +262,7 @@ extern const bind_export *const bind_parts[];
 
 /* Methods of types. */
 extern const bind_export bind_bpe_methods[];     /* tokenizer.c */
-extern const bind_export bind_buffer_methods[];  /* tokenizer.c */
+extern const bind_export bind_buffer_methods[];  /* token_buffer.c */
 extern const bind_export bind_lock_methods[];    /* lock.c */
 extern const bind_export bind_reader_methods[];  /* text.c */
 extern const bind_export bind_stored_methods[];  /* files.c */

@@ -15,7 +15,8 @@ typedef struct {
 bind_options bind_read_options(lua_State *L, int arg, const char *what, bam_dtype dtype);
 
 /* Sizes given as numbers or as one list from argument `first` on, then perhaps options. */
-bind_options bind_read_sizes(lua_State *L, int first, const char *what, bam_shape *shape, bam_dtype dtype);
+bind_options bind_read_sizes(lua_State *L, int first, const char *what, bam_shape *shape,
+                             bam_dtype dtype);
 
 /* Push a box with an uninitialised tensor of these sizes, to be filled. */
 bind_box *bind_push_uninitialised(lua_State *L, const bind_options *o, const bam_shape *shape);

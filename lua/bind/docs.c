@@ -7,20 +7,28 @@
 #include "bind.h"
 
 const bind_export *const bind_parts[] = {
-  bind_create_functions, bind_random_functions,  bind_files_functions,   bind_autograd_functions, bind_scope_functions,
-  bind_device_functions, bind_system_functions,  bind_optim_functions,    bind_tokenizer_functions,
-  bind_text_functions,   bind_json_functions,    bind_hash_functions,     bind_directory_functions,
-  bind_path_functions,   bind_lock_functions,    bind_signals_functions,  bind_terminal_functions,
-  bind_docs_functions,   NULL,
+  bind_create_functions,    bind_random_functions,
+  bind_files_functions,     bind_autograd_functions,
+  bind_scope_functions,     bind_device_functions,
+  bind_system_functions,    bind_optim_functions,
+  bind_tokenizer_functions, bind_buffer_functions,
+  bind_text_functions,      bind_json_functions,
+  bind_hash_functions,      bind_directory_functions,
+  bind_path_functions,      bind_lock_functions,
+  bind_signals_functions,   bind_terminal_functions,
+  bind_docs_functions,      NULL,
 };
 
 static const struct {
   const char *name;
   const bind_export *methods;
 } types[] = {
-  { "tensor", bind_tensor_methods },         { "bam.StoredTensor", bind_stored_methods },
-  { "bam.TextReader", bind_reader_methods }, { "bam.Lock", bind_lock_methods },
-  { "bam.bpe", bind_bpe_methods },           { "bam.bpe_trainer", bind_trainer_methods },
+  { "tensor", bind_tensor_methods },
+  { "bam.StoredTensor", bind_stored_methods },
+  { "bam.TextReader", bind_reader_methods },
+  { "bam.Lock", bind_lock_methods },
+  { "bam.bpe", bind_bpe_methods },
+  { "bam.bpe_trainer", bind_trainer_methods },
   { "bam.token_buffer", bind_buffer_methods },
 };
 
@@ -47,28 +55,22 @@ static void set_string(lua_State *L, const char *name, const char *value) {
 
 /* The default of an attribute that may be left out, as scripts write it, in field `default` of the table on top. */
 static void set_default(lua_State *L, const bam_attr_spec *spec) {
-  const bool counts = spec->kind == BAM_ATTR_DIM && spec->initial >= 0; /* from 0 here, from 1 in scripts */
+  const bool counts = spec->kind == BAM_ATTR_DIM &&
+                      spec->initial >= 0; /* from 0 here, from 1 in scripts */
   switch (spec->kind) {
-  case BAM_ATTR_BOOL:
-    lua_pushboolean(L, spec->initial != 0);
-    break;
+  case BAM_ATTR_BOOL: lua_pushboolean(L, spec->initial != 0); break;
   case BAM_ATTR_INT:
-  case BAM_ATTR_DIM:
-    lua_pushinteger(L, (lua_Integer)spec->initial + counts);
-    break;
-  case BAM_ATTR_FLOAT:
-    lua_pushnumber(L, spec->initial);
-    break;
-  default:
-    return;
+  case BAM_ATTR_DIM: lua_pushinteger(L, (lua_Integer)spec->initial + counts); break;
+  case BAM_ATTR_FLOAT: lua_pushnumber(L, spec->initial); break;
+  default: return;
   }
   lua_setfield(L, -2, "default");
 }
 
 static void push_attribute(lua_State *L, const bam_attr_spec *spec) {
   static const char *const kinds[] = {
-    [BAM_ATTR_INT] = "int",     [BAM_ATTR_FLOAT] = "float",   [BAM_ATTR_BOOL] = "bool",
-    [BAM_ATTR_DTYPE] = "dtype", [BAM_ATTR_DEVICE] = "device", [BAM_ATTR_DIM] = "dim",
+    [BAM_ATTR_INT] = "int",     [BAM_ATTR_FLOAT] = "float",       [BAM_ATTR_BOOL] = "bool",
+    [BAM_ATTR_DTYPE] = "dtype", [BAM_ATTR_DEVICE] = "device",     [BAM_ATTR_DIM] = "dim",
     [BAM_ATTR_DIMS] = "dims",   [BAM_ATTR_POSITION] = "position", [BAM_ATTR_SIZES] = "sizes",
   };
   lua_createtable(L, 0, 4);
@@ -100,11 +102,13 @@ static void push_op(lua_State *L, const bam_op *op) {
   lua_setfield(L, -2, "attributes");
 }
 
-BIND_DOC(docs_collect, "docs()",
-         "Everything that is documented in C. `functions` has the texts of bam.core: a call such as\n"
-         "\"glob(pattern)\" in the first line, then help with @param and @return lines of LuaCATS. `types` has\n"
-         "lists of such texts by type, `ops` a record per op, in the order of engine/ops/list.h.\n"
-         "@return { functions: string[], types: table<string, string[]>, ops: table[] }");
+BIND_DOC(
+  docs_collect, "docs()",
+  "Everything that is documented in C. `functions` has the texts of bam.core: a call such as\n"
+  "\"glob(pattern)\" in the first line, then help with @param and @return lines of LuaCATS. "
+  "`types` has\n"
+  "lists of such texts by type, `ops` a record per op, in the order of engine/ops/list.h.\n"
+  "@return { functions: string[], types: table<string, string[]>, ops: table[] }");
 static int docs_collect(lua_State *L) {
   const bam_op *op;
   lua_createtable(L, 0, 3);

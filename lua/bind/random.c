@@ -28,7 +28,8 @@ static int random_randn(lua_State *L) {
 }
 
 BIND_DOC(random_randint, "randint(low, high, ...)",
-         "Random integers from `low` to `high`, both included: randint(1, 6, 10) throws ten dice. i64 by default.\n"
+         "Random integers from `low` to `high`, both included: randint(1, 6, 10) throws ten dice. "
+         "i64 by default.\n"
          "@param low integer\n"
          "@param high integer\n"
          "@param ... integer|integer[]|bam.TensorOptions sizes, then options\n"

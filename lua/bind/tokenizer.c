@@ -1,16 +1,12 @@
-/* Byte pair encoding for scripts: the encoder, its trainer, and the buffer of token ids. Each is a
+/* Byte pair encoding for scripts: the encoder and its trainer; token_buffer.c has the buffer of ids. Each is a
    userdata with methods. What C holds lies in these userdata, so no error leaks. While the engine
    works on one it is busy: a script's finaliser, which may run when memory is short, gets an error
    instead of an object in the middle of a change. */
-#include <string.h>
-
-#include "../../engine/text/bpe.h"
 #include "../../engine/text/bpe_train.h"
-#include "bind.h"
+#include "tokenizer.h"
 
 #define BPE "bam.bpe"
 #define TRAINER "bam.bpe_trainer"
-#define BUFFER "bam.token_buffer"
 
 typedef struct bpe_box {
   bool busy;
@@ -25,54 +21,13 @@ typedef struct trainer_box {
   bam_pattern *pattern; /* until there is a trainer */
 } trainer_box;
 
-typedef struct buffer_box {
-  bool busy;
-  bam_tokens ids;
-} buffer_box;
-
-static void check(lua_State *L, bam_status status, const char *what) {
-  if (status != BAM_OK)
-    bind_check(L, bam_fail_within(bind_context(L), status, what));
-}
-
 /* ---- objects ---- */
-
-/* Push a box of `size` zero bytes. Its metatable is made once; __gc comes last, so that it is there
-   in full or not at all. */
-static void *push_object(lua_State *L, size_t size, const char *type, const bind_export *methods,
-                         const luaL_Reg *metamethods, lua_CFunction gc) {
-  void *box = lua_newuserdatauv(L, size, 0);
-  memset(box, 0, size);
-  luaL_newmetatable(L, type);
-  if (lua_getfield(L, -1, "__gc") == LUA_TNIL) {
-    lua_pop(L, 1);
-    bind_set_events(L, metamethods, NULL);
-    lua_newtable(L);
-    bind_set_exports(L, methods, NULL);
-    lua_setfield(L, -2, "__index");
-    lua_pushstring(L, type);
-    lua_setfield(L, -2, "__metatable");
-    lua_pushcfunction(L, gc);
-    lua_setfield(L, -2, "__gc");
-  } else
-    lua_pop(L, 1);
-  lua_setmetatable(L, -2);
-  return box;
-}
-
-/* The object at `arg`, which `made` says is whole and not in use. */
-static void check_object(lua_State *L, bool made, bool busy, const char *type) {
-  if (!made)
-    bind_error(L, "this %s was collected", type);
-  if (busy)
-    bind_error(L, "this %s is in use; a finaliser cannot use it", type);
-}
 
 static bpe_box *check_bpe(lua_State *L) {
   bpe_box *box = luaL_testudata(L, 1, BPE);
   if (box == NULL)
     bind_error(L, "expected a " BPE ", got %s; call methods with a colon", bind_describe(L, 1));
-  check_object(L, box->bpe != NULL, box->busy, BPE);
+  bind_check_object(L, box->bpe != NULL, box->busy, BPE);
   return box;
 }
 
@@ -81,196 +36,8 @@ static trainer_box *check_trainer(lua_State *L) {
   if (box == NULL)
     bind_error(L, "expected a " TRAINER ", got %s; call methods with a colon",
                bind_describe(L, 1));
-  check_object(L, box->trainer != NULL, box->busy, TRAINER);
+  bind_check_object(L, box->trainer != NULL, box->busy, TRAINER);
   return box;
-}
-
-static buffer_box *check_buffer(lua_State *L, int arg) {
-  buffer_box *box = luaL_testudata(L, arg, BUFFER);
-  if (box == NULL)
-    bind_error(L, "expected a token buffer, got %s", bind_describe(L, arg));
-  check_object(L, box->ids.context != NULL, box->busy, BUFFER);
-  return box;
-}
-
-/* ---- lists in tables ---- */
-
-/* Push the list in field `name` of the table at 1: its length. */
-static int64_t push_list(lua_State *L, const char *name) {
-  if (lua_getfield(L, 1, name) != LUA_TTABLE)
-    bind_error(L, "`%s`: expected a list, got %s", name, bind_describe(L, -1));
-  return bind_list(L, -1, name);
-}
-
-/* The strings of a list, in memory pushed on the stack. They and the list stay there too. */
-static bam_expression *push_strings(lua_State *L, const char *name, int *n) {
-  int64_t count = push_list(L, name);
-  int list = lua_gettop(L);
-  if (count > 100000)
-    bind_error(L, "`%s`: a list of %I is too long", name, (LUAI_UACINT)count);
-  luaL_checkstack(L, (int)count + 8, "too many strings");
-  bam_expression *strings = lua_newuserdatauv(L, (size_t)count * sizeof *strings, 0);
-  for (int i = 0; i < (int)count; i++) {
-    size_t size;
-    if (lua_rawgeti(L, list, i + 1) != LUA_TSTRING)
-      bind_error(L, "`%s`: expected strings, got %s", name, bind_describe(L, -1));
-    const char *text = lua_tolstring(L, -1, &size);
-    strings[i] = (bam_expression){ .text = text, .size = (int64_t)size };
-  }
-  *n = (int)count;
-  return strings;
-}
-
-/* Read `recent`, a list of the first and last character of each range, in order. */
-static void read_ranges(lua_State *L, bam_code_ranges *ranges) {
-  int64_t n = push_list(L, "recent"), before = -1;
-  if (n % 2 != 0 || n / 2 > BAM_CODE_RANGES)
-    bind_error(L, "`recent`: expected up to %d pairs, got a list of %I", BAM_CODE_RANGES,
-               (LUAI_UACINT)n);
-  for (int64_t i = 1; i <= n; i++) {
-    lua_rawgeti(L, -1, i);
-    int64_t code = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
-    if (code <= before - (i % 2 == 0) || code > 0x10ffff)
-      bind_error(L, "`recent`: expected characters in order, got %s", bind_describe(L, -1));
-    if (i % 2 == 0)
-      bam_code_ranges_add(ranges, (uint32_t)before, (uint32_t)code);
-    before = code;
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-}
-
-/* Read the list `behaviors`, if there is one: for each pattern a name, "~" before it to invert. */
-static void read_behaviors(lua_State *L, bam_expression *patterns, int n) {
-  static const char *const names[] = { "Isolated", "Removed", "Contiguous", "MergedWithPrevious",
-                                       "MergedWithNext" };
-  int given;
-  if (lua_getfield(L, 1, "behaviors") == LUA_TNIL)
-    return;
-  const bam_expression *behaviors = push_strings(L, "behaviors", &given);
-  if (given != n)
-    bind_error(L, "`behaviors`: expected %d names, got %d", n, given);
-  for (int i = 0; i < n; i++) {
-    const char *name = behaviors[i].text;
-    int k = 0;
-    patterns[i].invert = name[0] == '~';
-    while (k < 5 && strcmp(names[k], name + patterns[i].invert) != 0)
-      k++;
-    if (k == 5)
-      bind_error(L, "`behaviors`: there is no behavior %s", name);
-    patterns[i].behavior = (bam_behavior)k;
-  }
-}
-
-/* Compile the expressions of the lists `patterns` and, where there is one, `recent_patterns`. */
-static void compile_patterns(lua_State *L, const char *label, bam_pattern **out) {
-  int n, n_recent = 0;
-  bam_expression *patterns = push_strings(L, "patterns", &n), *recent_forms = NULL;
-  read_behaviors(L, patterns, n);
-  bam_code_ranges recent = { .count = 0 };
-  if (lua_getfield(L, 1, "recent_patterns") != LUA_TNIL) {
-    read_ranges(L, &recent);
-    recent_forms = push_strings(L, "recent_patterns", &n_recent);
-    if (n_recent != n)
-      bind_error(L, "`recent_patterns`: expected %d patterns, got %d", n, n_recent);
-  }
-  check(L, bam_pattern_compile(bind_context(L), patterns, n, &recent, recent_forms, out), label);
-}
-
-/* Pop an integer from 0 to 2^31 - 1, which comes from position `i` of a list. */
-static int32_t pop_id(lua_State *L, int64_t i, const char *name) {
-  int whole = 0;
-  lua_Integer id = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : 0;
-  if (!whole || id < 0 || id > INT32_MAX)
-    bind_error(L, "%s: expected token ids, which count from 0, got %s at position %I", name,
-               bind_describe(L, -1), (LUAI_UACINT)i);
-  lua_pop(L, 1);
-  return (int32_t)id;
-}
-
-/* The id at position `i` of a list. */
-static int32_t get_id(lua_State *L, int list, int64_t i, const char *name) {
-  lua_rawgeti(L, list, i);
-  return pop_id(L, i, name);
-}
-
-/* ---- token buffers ---- */
-
-static int buffer_collect(lua_State *L) {
-  buffer_box *box = lua_touserdata(L, 1);
-  bam_tokens_release(&box->ids);
-  box->ids.context = NULL;
-  return 0;
-}
-
-BIND_DOC(buffer_class, "bam.token_buffer",
-         "A growing list of token ids.");
-
-BIND_DOC(buffer_push, "buffer:push(id)",
-         "Append an id.\n"
-         "@param id integer 0 to 2^31 - 1");
-static int buffer_push(lua_State *L) {
-  buffer_box *box = check_buffer(L, 1);
-  int64_t id = bind_integer(L, 2, "push");
-  if (id < 0 || id > INT32_MAX)
-    return bind_error(L, "push: expected a token id from 0 to %d, got %I", INT32_MAX,
-                      (LUAI_UACINT)id);
-  box->busy = true;
-  bam_status status = bam_tokens_reserve(&box->ids, 1);
-  box->busy = false;
-  check(L, status, "push");
-  bam_tokens_push(&box->ids, (int32_t)id);
-  return 0;
-}
-
-BIND_DOC(buffer_take, "buffer:take()",
-         "Return the ids as an i32 tensor and empty the buffer.\n"
-         "@return tensor");
-static int buffer_take(lua_State *L) {
-  buffer_box *box = check_buffer(L, 1);
-  bind_box *tensor = bind_push_box(L);
-  box->busy = true;
-  bam_status status = bam_tokens_take(&box->ids, &tensor->tensor);
-  box->busy = false;
-  check(L, status, "take");
-  return 1;
-}
-
-static int buffer_length(lua_State *L) {
-  lua_pushinteger(L, check_buffer(L, 1)->ids.count);
-  return 1;
-}
-
-static int buffer_text(lua_State *L) {
-  lua_pushfstring(L, "token buffer of %I", (LUAI_UACINT)check_buffer(L, 1)->ids.count);
-  return 1;
-}
-
-const bind_export bind_buffer_methods[] = {
-  BIND_TOPIC(buffer_class),
-  BIND_EXPORT(buffer_push),
-  BIND_EXPORT(buffer_take),
-  { NULL, NULL },
-};
-
-static const luaL_Reg buffer_metamethods[] = {
-  { "__len", buffer_length }, { "__tostring", buffer_text }, { NULL, NULL },
-};
-
-/* Push an empty buffer. */
-static buffer_box *push_buffer(lua_State *L) {
-  buffer_box *box = push_object(L, sizeof *box, BUFFER, bind_buffer_methods, buffer_metamethods,
-                                buffer_collect);
-  box->ids.context = bind_context(L);
-  return box;
-}
-
-BIND_DOC(buffer_new, "token_buffer()",
-         "A growing list of token ids; #buffer is its length.\n"
-         "@return bam.token_buffer");
-static int buffer_new(lua_State *L) {
-  push_buffer(L);
-  return 1;
 }
 
 /* ---- the encoder ---- */
@@ -287,13 +54,13 @@ static int bpe_collect(lua_State *L) {
 
 /* Read the strings of `words`, each of which must be new. */
 static void read_words(lua_State *L, bam_vocab *words, const char *label) {
-  int64_t count = push_list(L, "words");
+  int64_t count = bind_parts_list(L, "words");
   for (int64_t i = 0; i < count; i++) {
     size_t size;
     if (lua_rawgeti(L, -1, i + 1) != LUA_TSTRING)
       bind_error(L, "`words`: expected strings, got %s", bind_describe(L, -1));
     const char *word = lua_tolstring(L, -1, &size);
-    check(L, bam_vocab_reserve(words, 1, (int64_t)size), label);
+    bind_check_within(L, bam_vocab_reserve(words, 1, (int64_t)size), label);
     int64_t id = bam_vocab_add(words, word, (int64_t)size);
     if (id != i)
       bind_error(L, "%s: the ids %I and %I are the same word", label, (LUAI_UACINT)id,
@@ -301,62 +68,6 @@ static void read_words(lua_State *L, bam_vocab *words, const char *label) {
     lua_pop(L, 1);
   }
   lua_pop(L, 1);
-}
-
-/* The ids of a list, `n` of them, in memory pushed on the stack. */
-static int32_t *push_ids(lua_State *L, const char *name, int64_t *n) {
-  *n = push_list(L, name);
-  int list = lua_gettop(L);
-  int32_t *ids = lua_newuserdatauv(L, (size_t)*n * sizeof *ids, 0);
-  for (int64_t i = 0; i < *n; i++)
-    ids[i] = get_id(L, list, i + 1, name);
-  lua_remove(L, list);
-  return ids;
-}
-
-/* The flag `name` of the record on top. */
-static bool get_flag(lua_State *L, const char *name) {
-  lua_pushstring(L, name);
-  lua_rawget(L, -2);
-  bool flag = lua_toboolean(L, -1);
-  lua_pop(L, 1);
-  return flag;
-}
-
-/* The added token in the record at position `i` of `list`. */
-static bam_added get_added(lua_State *L, int list, int64_t i) {
-  if (lua_rawgeti(L, list, i) != LUA_TTABLE)
-    bind_error(L, "`added`: expected tables, got %s", bind_describe(L, -1));
-  lua_pushliteral(L, "id");
-  lua_rawget(L, -2);
-  bam_added added = { .id = pop_id(L, i, "added"),
-                      .special = get_flag(L, "special"),
-                      .normalized = get_flag(L, "normalized"),
-                      .lstrip = get_flag(L, "lstrip"),
-                      .rstrip = get_flag(L, "rstrip") };
-  lua_pop(L, 1);
-  return added;
-}
-
-/* The added tokens of the list `added`, `n` of them, in memory pushed on the stack. */
-static bam_added *push_added(lua_State *L, int64_t *n) {
-  *n = push_list(L, "added");
-  int list = lua_gettop(L);
-  bam_added *added = lua_newuserdatauv(L, (size_t)*n * sizeof *added, 0);
-  for (int64_t i = 0; i < *n; i++)
-    added[i] = get_added(L, list, i + 1);
-  lua_remove(L, list);
-  return added;
-}
-
-/* Raise unless the argument is a table; what its field `label` has begins the messages. */
-static const char *check_parts(lua_State *L, const char *what) {
-  if (lua_type(L, 1) != LUA_TTABLE)
-    bind_error(L, "%s: expected a table, got %s", what, bind_describe(L, 1));
-  lua_settop(L, 1);
-  if (lua_getfield(L, 1, "label") != LUA_TSTRING)
-    bind_error(L, "%s: `label`: expected a string, got %s", what, bind_describe(L, -1));
-  return lua_tostring(L, 2);
 }
 
 static const luaL_Reg none[] = { { NULL, NULL } };
@@ -380,12 +91,12 @@ static int bpe_encode(lua_State *L) {
   bpe_box *box = check_bpe(L);
   const char *text = check_text(L, "encode", &size);
   lua_settop(L, 3);
-  buffer_box *found = push_buffer(L);
+  bind_buffer *found = bind_push_buffer(L);
   box->busy = true;
   bam_status status = bam_bpe_encode(box->bpe, text, (int64_t)size, lua_toboolean(L, 3),
                                      &found->ids);
   box->busy = false;
-  check(L, status, "encode");
+  bind_check_within(L, status, "encode");
   int64_t n = found->ids.count;
   lua_createtable(L, n < INT32_MAX ? (int)n : 0, 0);
   for (int64_t i = 0; i < n; i++) {
@@ -406,13 +117,13 @@ static int bpe_append(lua_State *L) {
   size_t size;
   bpe_box *box = check_bpe(L);
   const char *text = check_text(L, "append", &size);
-  buffer_box *buffer = check_buffer(L, 3);
+  bind_buffer *buffer = bind_check_buffer(L, 3);
   int64_t before = buffer->ids.count;
   box->busy = buffer->busy = true;
   bam_status status = bam_bpe_encode(box->bpe, text, (int64_t)size, lua_toboolean(L, 4),
                                      &buffer->ids);
   box->busy = buffer->busy = false;
-  check(L, status, "append");
+  bind_check_within(L, status, "append");
   lua_pushinteger(L, buffer->ids.count - before);
   return 1;
 }
@@ -426,11 +137,11 @@ static int bpe_cut(lua_State *L) {
   bpe_box *box = check_bpe(L);
   const char *text = check_text(L, "cut", &size);
   lua_settop(L, 2);
-  buffer_box *sizes = push_buffer(L);
+  bind_buffer *sizes = bind_push_buffer(L);
   box->busy = true;
   bam_status status = bam_bpe_cut(box->bpe, text, (int64_t)size, &sizes->ids);
   box->busy = false;
-  check(L, status, "cut");
+  bind_check_within(L, status, "cut");
   lua_createtable(L, (int)(sizes->ids.count / 2), 0);
   for (int64_t i = 0; i < sizes->ids.count; i += 2) {
     const int32_t *piece = (const int32_t *)sizes->ids.storage->data + i;
@@ -467,7 +178,7 @@ static int bpe_decode(lua_State *L) {
     int64_t n = bind_list(L, 2, "decode");
     luaL_buffinit(L, &text);
     for (int64_t i = 1; i <= n; i++)
-      add_word(L, &text, words, get_id(L, 2, i, "decode"));
+      add_word(L, &text, words, bind_get_id(L, 2, i, "decode"));
   } else {
     if (tensor->dtype != BAM_I32 && tensor->dtype != BAM_I64 && tensor->dtype != BAM_U8)
       return bind_error(L, "decode: token ids are integers, but the tensor is %s",
@@ -529,22 +240,22 @@ BIND_DOC(bpe_new, "bpe(parts)",
 static int bpe_new(lua_State *L) {
   int64_t n_merged;
   bam_context *context = bind_context(L);
-  const char *label = check_parts(L, "bpe");
-  bpe_box *box = push_object(L, sizeof *box, BPE, bind_bpe_methods, none, bpe_collect);
+  const char *label = bind_parts_check(L, "bpe");
+  bpe_box *box = bind_push_object(L, sizeof *box, BPE, bind_bpe_methods, none, bpe_collect);
   box->words.context = context;
   read_words(L, &box->words, label);
-  const int32_t *merges = push_ids(L, "merges", &n_merged);
+  const int32_t *merges = bind_parts_ids(L, "merges", &n_merged);
   bam_bpe_parts parts = { .merges = (const int32_t (*)[2])merges, .n_merges = n_merged / 2 };
-  parts.added = push_added(L, &parts.n_added);
+  parts.added = bind_parts_added(L, &parts.n_added);
   lua_getfield(L, 1, "whole_words");
   parts.whole_words = lua_toboolean(L, -1);
-  compile_patterns(L, label, &box->pattern);
+  bind_parts_patterns(L, label, &box->pattern);
   parts.words = box->words; /* the engine takes both, or neither */
   parts.pattern = box->pattern;
   bam_status status = bam_bpe_new(context, &parts, &box->bpe);
   box->words = parts.words;
   box->pattern = parts.pattern;
-  check(L, status, label);
+  bind_check_within(L, status, label);
   lua_settop(L, 3);
   return 1;
 }
@@ -570,7 +281,7 @@ static int trainer_add(lua_State *L) {
   trainer_box *box = check_trainer(L);
   const char *text = check_text(L, "tokenizer.train", &size);
   box->busy = true; /* and stays so on failure: a trainer that failed is of no use */
-  check(L, bam_trainer_add(box->trainer, text, (int64_t)size), "tokenizer.train");
+  bind_check_within(L, bam_trainer_add(box->trainer, text, (int64_t)size), "tokenizer.train");
   box->busy = false;
   return 0;
 }
@@ -584,7 +295,7 @@ static int trainer_train(lua_State *L) {
   trainer_box *box = check_trainer(L);
   int64_t vocab = bind_integer(L, 2, "tokenizer.train: vocab"), n, size;
   box->busy = true; /* for good: it trains once */
-  check(L, bam_trainer_train(box->trainer, vocab), "tokenizer.train");
+  bind_check_within(L, bam_trainer_train(box->trainer, vocab), "tokenizer.train");
   const bam_vocab *words = bam_trainer_words(box->trainer);
   lua_createtable(L, (int)words->count, 0);
   for (int64_t i = 0; i < words->count; i++) {
@@ -624,12 +335,12 @@ BIND_DOC(trainer_new, "bpe_trainer(parts)",
 static int trainer_new(lua_State *L) {
   int n_special;
   bam_context *context = bind_context(L);
-  const char *label = check_parts(L, "bpe_trainer");
+  const char *label = bind_parts_check(L, "bpe_trainer");
   trainer_box *box =
-    push_object(L, sizeof *box, TRAINER, bind_trainer_methods, none, trainer_collect);
-  compile_patterns(L, label, &box->pattern);
-  const bam_expression *special = push_strings(L, "special", &n_special);
-  check(L, bam_trainer_new(context, box->pattern, special, n_special, &box->trainer), label);
+    bind_push_object(L, sizeof *box, TRAINER, bind_trainer_methods, none, trainer_collect);
+  bind_parts_patterns(L, label, &box->pattern);
+  const bam_expression *special = bind_parts_strings(L, "special", &n_special);
+  bind_check_within(L, bam_trainer_new(context, box->pattern, special, n_special, &box->trainer), label);
   box->pattern = NULL;
   lua_settop(L, 3);
   return 1;
@@ -640,6 +351,5 @@ const bind_export bind_tokenizer_functions[] = {
   BIND_EXPORT(bpe_new),
   BIND_TOPIC(trainer_parts),
   BIND_EXPORT(trainer_new),
-  BIND_EXPORT(buffer_new),
   { NULL, NULL },
 };
