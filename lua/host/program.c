@@ -211,7 +211,7 @@ static bool run_script(lua_State *L, const struct command_line *line) {
   bool after_dashes = strcmp(line->argv[line->script - 1], "--") == 0;
   if (strcmp(file, "-") == 0 && !after_dashes) file = NULL; /* stdin */
   int status = luaL_loadfilex(L, file, "t");
-  const bool is_command = status == LUA_ERRFILE && !after_dashes && may_be_command(file);
+  const bool is_command = status == LUA_ERRFILE && file != NULL && !after_dashes && may_be_command(file);
   if (is_command) status = load_command(L, file);
   if (status == LUA_OK) status = host_call(L, push_script_arguments(L), is_command ? 1 : 0);
   return host_report(L, status, program_name) && (!is_command || lua_toboolean(L, -1));

@@ -30,7 +30,7 @@ local CASES = {
   -- scripts and their arguments
   "$L args.lua", "$L args.lua a 'b c' ''", "$L -e 'x=1' args.lua -v -x --help", "$L -- args.lua -i",
   "$L -W -e '' args.lua 1", "$L -l mod args.lua", "$L - a b < args.lua", "$L -- - x",
-  "$L < args.lua",
+  "$L < args.lua", "$L - < .",
   "$L missing.lua", "$L sub", "$L bad.lua", "$L < bad.lua", "$L fail.lua", "$L shebang.lua",
   "$L bom.lua",
   "$L object.lua", "$L table.lua", "$L nil.lua", "$L < /dev/null", "echo 'print(...)' | $L - q",
