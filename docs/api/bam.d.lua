@@ -28,9 +28,6 @@
 ---@field experts? integer 1 by default
 ---@field kv? string keys and values: "own" for each expert (default), or "shared"
 ---@field routing? string|integer "soft" (default), or k: only the k largest gates are not 0
----@field renormalise? boolean the k gates sum to 1; false by default
----@field temperature? number of the router, as in nn.Router
----@field jitter? number of the router, as in nn.Router
 ---@field keys_apart? boolean parameters `queries` and `keys_values` instead of `qkv`; false by default
 ---@field aux_tokens? integer of the router, as in nn.Router
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
@@ -40,15 +37,15 @@
 ---@field out_std? number the same for `out`; std by default
 ---@field router_std? number the same for the router, 0.02 by default
 ---@field dtype? string
+---@field temperature? number|schedule the logits are divided by it; 1 by default
+---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
+---@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
 ---@class nn.RoutedFFNOptions
 ---@field width integer
 ---@field hidden integer hidden width of each expert
 ---@field experts integer
 ---@field top_k? integer experts per token, 1 by default
----@field renormalise? boolean the gates of the selected experts sum to 1; false by default
----@field temperature? number of the router, as in nn.Router
----@field jitter? number of the router, as in nn.Router
 ---@field aux_tokens? integer of the router, as in nn.Router
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
 ---@field layer? integer number of the layer, passed to `router`
@@ -56,20 +53,23 @@
 ---@field out_std? number the same for `down`; std by default
 ---@field router_std? number the same for the router, 0.02 by default
 ---@field dtype? string
+---@field temperature? number|schedule the logits are divided by it; 1 by default
+---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
+---@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
 ---@class nn.RouterOptions
 ---@field width integer
 ---@field experts integer
 ---@field top_k? integer all experts by default
----@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With top_k = 2 or more a mixture of identical experts then computes what one of them does. With top_k = 1 every gate is 1 and the router has no gradient, so training it is an error
 ---@field dense? boolean return gates for all experts, 0 for those not selected, and no `experts`
 ---@field losses? boolean compute the auxiliary losses, true by default
 ---@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
----@field temperature? number the logits are divided by it; 1 by default
----@field jitter? number in training h is multiplied by uniform random numbers in 1 ± jitter; 0 by default
 ---@field std? number standard deviation of the initial weights, 0.02 by default
 ---@field dtype? string
 ---@field layer? integer number of the layer, for routers that differ between layers
+---@field temperature? number|schedule the logits are divided by it; 1 by default
+---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
+---@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
 ---@class nn.SwiGLUOptions
 ---@field width integer
@@ -188,18 +188,18 @@
 ---@field experts? "mean" no attention experts but the mean of all, as in BTX; excludes the other options
 ---@field kv? "own"|"shared" keys and values: of each expert (default), or their mean for all
 ---@field routing? "soft"|integer|schedule all experts (default), or the k with the largest gates
----@field temperature? number|schedule the router's logits are divided by it; 1 by default
----@field jitter? number|schedule of the router, as in nn.Router; 0 by default
----@field renormalise? boolean the k gates sum to 1, as in nn.Router; false by default
 ---@field router? function makes a router of your own, see nn.Router
+---@field temperature? number|schedule the logits are divided by it; 1 by default
+---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
+---@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
 ---@class bam.FFNMix
 ---@field top_k? integer|schedule experts per token, 1 by default
----@field temperature? number|schedule the router's logits are divided by it; 1 by default
----@field jitter? number|schedule of the router, as in nn.Router; 0 by default
----@field renormalise? boolean the k gates sum to 1, as in nn.Router; false by default
 ---@field extra_seed_copies? integer number of additional experts that start as copies of the seed's FFN; 0 by default
 ---@field router? function makes a router of your own, see nn.Router
+---@field temperature? number|schedule the logits are divided by it; 1 by default
+---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
+---@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
 ---@class bam.Freeze
 ---@field experts? boolean|number|schedule attention and FFN experts; shared keys and values belong to no expert
@@ -691,7 +691,7 @@ function bam_nn_RoutedFFN:matrices(x, key) end
 --- fingerprint. State that a router keeps between steps must be tensors in its fields, changed only while its field
 --- `training` is true: checkpoints contain these. Caches belong in fields whose names start with "_".
 ---@class bam.nn.Router : bam.nn.Module
----@overload fun(options: nn.RouterOptions): bam.nn.Router
+---@overload fun(given: nn.RouterOptions): bam.nn.Router
 local bam_nn_Router = {}
 
 --- Select experts for each token.

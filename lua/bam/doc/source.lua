@@ -124,6 +124,14 @@ end
 
 local classes
 
+-- Options may have a base: the options that several functions take.
+local function inherit_fields(class)
+  local base = classes[class.base]
+  if base and #class.methods == 0 then
+    table.move(base.fields, 1, #base.fields, #class.fields + 1, class.fields)
+  end
+end
+
 --- All classes that bam's modules declare with @class, by name: { name, base, text, fields, methods }, where a method
 --- is { name, separator, parameters, comment }. Read once.
 ---@return table<string, table>
@@ -133,6 +141,7 @@ function M.classes()
     local modules = embedded.modules()
     table.sort(modules)
     for _, module in ipairs(modules) do read_module(classes, path_of(module)) end
+    for _, class in pairs(classes) do inherit_fields(class) end
   end
   return classes
 end

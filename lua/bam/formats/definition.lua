@@ -54,8 +54,8 @@ local function check_pair(what, d, one, other)
   if d[one] and d[other] then check.fail("%s: expected either %s or %s, got both", what, one, other) end
 end
 
--- `own` has fields that scripts cannot give: `directory` if it is a directory's format, `reads_options` if its functions
--- check options themselves.
+-- `own` has fields that scripts cannot give: `directory` if it is a directory's format, `reads_options` if its
+-- functions check options themselves.
 local function define(given, own)
   local d = check.options("formats.define", given, spec)
   d.directory, d.reads_options, d.is_builtin = own.directory, own.reads_options, own.is_builtin

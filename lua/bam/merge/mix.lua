@@ -4,6 +4,7 @@ local check = require "bam.util.check"
 local choice = require "bam.merge.choice"
 local description = require "bam.model.description"
 local knobs = require "bam.model.schedules"
+local router_options = require "bam.nn.moe.router_options"
 local source = require "bam.merge.source"
 require "bam.merge.report" -- these add what descriptions of mixtures can do
 require "bam.merge.weights"
@@ -30,25 +31,16 @@ end
 
 -- ---- what is mixed how ----
 
-local attention_spec = {
+local attention_spec = router_options.add_to_mix {
   experts = { "string", optional = true }, kv = { "string", optional = true },
-  routing = { "any", optional = true }, renormalise = { "boolean", false },
-  temperature = { "any", optional = true }, jitter = { "any", optional = true },
-  router = { "callable", optional = true },
+  routing = { "any", optional = true }, router = { "callable", optional = true },
 }
-
--- What a router divides its logits by, and how much it shakes what it reads.
-local function read_router_knobs(where, o)
-  return knobs.read(string.format("%s: temperature", where), o.temperature or 1, "positive"),
-         knobs.read(string.format("%s: jitter", where), o.jitter or 0, "fraction")
-end
 
 local function read_attention(what, given, n)
   local where = string.format("%s: option attention", what)
   local o = check.options(where, given, attention_spec)
   if o.experts then
-    if o.experts ~= "mean" or o.kv or o.routing or o.renormalise or o.router or o.temperature
-      or o.jitter then
+    if o.experts ~= "mean" or o.kv or o.routing or o.router or router_options.any_given(o) then
       check.fail('%s: expected { experts = "mean" }, or { kv = "own" or "shared", routing = "soft" '
                  .. "or k }", where)
     end
@@ -61,15 +53,12 @@ local function read_attention(what, given, n)
   if routing ~= "soft" then
     routing = knobs.read_k(string.format("%s: routing", where), routing, n, '"soft" or ')
   end
-  local temperature, jitter = read_router_knobs(where, o)
-  return { experts = n, kv = kv, routing = routing, renormalise = o.renormalise, router = o.router,
-           temperature = temperature, jitter = jitter }
+  local part = { experts = n, kv = kv, routing = routing, router = o.router }
+  return router_options.read(where, o, part, knobs.read)
 end
 
-local ffn_spec = {
-  top_k = { "any", 1 }, renormalise = { "boolean", false }, extra_seed_copies = { "count", 0 },
-  temperature = { "any", optional = true }, jitter = { "any", optional = true },
-  router = { "callable", optional = true },
+local ffn_spec = router_options.add_to_mix {
+  top_k = { "any", 1 }, extra_seed_copies = { "count", 0 }, router = { "callable", optional = true },
 }
 
 local function read_ffn(what, given, n, hidden)
@@ -78,9 +67,8 @@ local function read_ffn(what, given, n, hidden)
   local experts = check.value(string.format("%s: the number of experts", where),
                               n + o.extra_seed_copies, "few")
   local top_k = knobs.read_k(string.format("%s: top_k", where), o.top_k, experts)
-  local temperature, jitter = read_router_knobs(where, o)
-  return { experts = experts, hidden = hidden, top_k = top_k, renormalise = o.renormalise,
-           router = o.router, temperature = temperature, jitter = jitter }
+  local part = { experts = experts, hidden = hidden, top_k = top_k, router = o.router }
+  return router_options.read(where, o, part, knobs.read)
 end
 
 -- ---- the description ----
@@ -113,20 +101,14 @@ end
 local mix_spec = with_common { experts = { "list" }, attention = { "table", optional = true },
                                merge = { "any", optional = true } }
 
----@class bam.AttentionMix
+---@class bam.AttentionMix: nn.RouterSettings
 ---@field experts? "mean" no attention experts but the mean of all, as in BTX; excludes the other options
 ---@field kv? "own"|"shared" keys and values: of each expert (default), or their mean for all
 ---@field routing? "soft"|integer|schedule all experts (default), or the k with the largest gates
----@field temperature? number|schedule the router's logits are divided by it; 1 by default
----@field jitter? number|schedule of the router, as in nn.Router; 0 by default
----@field renormalise? boolean the k gates sum to 1, as in nn.Router; false by default
 ---@field router? function makes a router of your own, see nn.Router
 
----@class bam.FFNMix
+---@class bam.FFNMix: nn.RouterSettings
 ---@field top_k? integer|schedule experts per token, 1 by default
----@field temperature? number|schedule the router's logits are divided by it; 1 by default
----@field jitter? number|schedule of the router, as in nn.Router; 0 by default
----@field renormalise? boolean the k gates sum to 1, as in nn.Router; false by default
 ---@field extra_seed_copies? integer number of additional experts that start as copies of the seed's FFN; 0 by
 --- default
 ---@field router? function makes a router of your own, see nn.Router

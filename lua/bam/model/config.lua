@@ -6,6 +6,7 @@ local check_heads = require "bam.nn.heads"
 local companions = require "bam.model.companions"
 local description = require "bam.model.description"
 local json = require "bam.util.json"
+local router_options = require "bam.nn.moe.router_options"
 
 local M = {}
 
@@ -33,8 +34,11 @@ local function add_knobs(config, model)
   config.load_balance, config.z_loss = model.load_balance, model.z_loss
   config.attention_routing, config.ffn_top_k = now.attention.routing, now.ffn.top_k
   for _, which in ipairs { "attention", "ffn" } do
-    for _, name in ipairs { "temperature", "jitter" } do
-      config[string.format("%s_%s", which, name)] = now[which][name]
+    for _, option in ipairs(router_options.LIST) do
+      local value
+      if option.scheduled then value = now[which][option.name] else value = model.description[which][option.name] end
+      if value == nil and option.always and not option.scheduled then value = option.default end
+      config[string.format("%s_%s", which, option.name)] = value
     end
   end
   if next(now.freeze) then config.freeze = now.freeze end
@@ -44,8 +48,7 @@ local function add_mixture(config, d, model)
   local a, f = d.attention, d.ffn
   add_knobs(config, model)
   config.attention_experts, config.attention_kv = a.experts, a.kv
-  config.attention_renormalise = a.renormalise or false
-  config.ffn_experts, config.ffn_renormalise = f.experts, f.renormalise or false
+  config.ffn_experts = f.experts
   config.aux_tokens = d.aux_tokens
   config.custom_routers = json.array {}
   if a.router then table.insert(config.custom_routers, "attention") end
@@ -164,8 +167,10 @@ end
 -- Settings of a router; without attention experts there is none.
 local function read_router(get, group, which)
   if group.experts == 1 then return end
-  group.temperature = get(string.format("%s_temperature", which), "positive", 1)
-  group.jitter = get(string.format("%s_jitter", which), "fraction", 0)
+  for _, option in ipairs(router_options.LIST) do
+    local value = get(string.format("%s_%s", which, option.name), option.kind, option.default)
+    if option.always or value ~= option.default then group[option.name] = value end
+  end
 end
 
 local function read_mixture(d, get, label, routers)
@@ -177,9 +182,9 @@ local function read_mixture(d, get, label, routers)
                check.describe(a.kv))
   end
   a.routing = read_routing(get, a.experts, label)
-  a.renormalise, a.router = get("attention_renormalise", "boolean", false), routers.attention
+  a.router = routers.attention
   f.experts, f.top_k = get("ffn_experts", "few"), get("ffn_top_k", "few", 1)
-  f.renormalise, f.router = get("ffn_renormalise", "boolean", false), routers.ffn
+  f.router = routers.ffn
   if f.top_k > f.experts then
     check.fail("%s: `ffn_top_k` is %d, and there are %d FFN experts", label, f.top_k, f.experts)
   end

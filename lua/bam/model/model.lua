@@ -9,6 +9,7 @@ local freeze = require "bam.model.freeze"
 local knobs = require "bam.model.schedules"
 local likelihood = require "bam.model.likelihood"
 local nn = require "bam.nn"
+local router_options = require "bam.nn.moe.router_options"
 local stepping = require "bam.model.step"
 
 local ops = core.ops
@@ -20,15 +21,22 @@ local Block = nn.module "Block"
 -- Deviation of output projections at first: a block's two add to the residual stream of all layers.
 local function out_std(d, o) return o.std / math.sqrt(2 * d.layers) end
 
--- `now` are the numbers of the knobs.
+-- Add the options of a part's router to those of its layer; `now` are the numbers of the knobs.
+local function with_router(part, now, layer_options)
+  for _, option in ipairs(router_options.LIST) do
+    local holder = option.scheduled and now or part
+    layer_options[option.name] = holder[option.name]
+  end
+  return layer_options
+end
+
 local function make_attention(d, layer, o, now)
   local a = d.attention
-  return nn.MixtureOfAttention {
+  return nn.MixtureOfAttention(with_router(a, now.attention, {
     width = d.width, heads = d.heads, kv_heads = d.kv_heads, head_width = d.head_width,
-    experts = a.experts, kv = a.kv, routing = now.attention.routing, renormalise = a.renormalise,
-    temperature = now.attention.temperature, jitter = now.attention.jitter,
+    experts = a.experts, kv = a.kv, routing = now.attention.routing,
     keys_apart = freeze.keys_apart(d), router = a.router, layer = layer, aux_tokens = d.aux_tokens,
-    rope_base = d.rope_base, std = o.std, out_std = out_std(d, o), dtype = o.dtype }
+    rope_base = d.rope_base, std = o.std, out_std = out_std(d, o), dtype = o.dtype }))
 end
 
 local function make_ffn(d, layer, o, now)
@@ -37,11 +45,9 @@ local function make_ffn(d, layer, o, now)
     return nn.SwiGLU { width = d.width, hidden = f.hidden, std = o.std, out_std = out_std(d, o),
                        dtype = o.dtype }
   end
-  return nn.RoutedFFN {
-    width = d.width, hidden = f.hidden, experts = f.experts, top_k = now.ffn.top_k,
-    renormalise = f.renormalise, temperature = now.ffn.temperature, jitter = now.ffn.jitter,
-    router = f.router, layer = layer, aux_tokens = d.aux_tokens, std = o.std,
-    out_std = out_std(d, o), dtype = o.dtype }
+  return nn.RoutedFFN(with_router(f, now.ffn, {
+    width = d.width, hidden = f.hidden, experts = f.experts, top_k = now.ffn.top_k, router = f.router, layer = layer,
+    aux_tokens = d.aux_tokens, std = o.std, out_std = out_std(d, o), dtype = o.dtype }))
 end
 
 function Block:init(d, layer, o, now)

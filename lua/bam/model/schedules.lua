@@ -2,6 +2,7 @@
 -- brought to a step. A knob's kind says what its numbers may be: one of check.value's, or "k",
 -- which is rounded to a number of experts, or "flag", of which 0 means no, everything else yes.
 local check = require "bam.util.check"
+local router_options = require "bam.nn.moe.router_options"
 local schedule = require "bam.util.schedule"
 
 local M = {}
@@ -98,19 +99,20 @@ function metatable:__tostring()
 end
 
 -- Where they are: in a group or the description itself. `field` is what routers call it.
-local PLACES = {
-  { name = "load_balance", kind = "rate" },
-  { name = "z_loss", kind = "rate" },
-  { group = "attention", name = "routing", kind = "k", field = "top_k" },
-  { group = "attention", name = "temperature", kind = "positive", field = "temperature" },
-  { group = "attention", name = "jitter", kind = "fraction", field = "jitter" },
-  { group = "ffn", name = "top_k", kind = "k", field = "top_k" },
-  { group = "ffn", name = "temperature", kind = "positive", field = "temperature" },
-  { group = "ffn", name = "jitter", kind = "fraction", field = "jitter" },
-  { group = "freeze", name = "routers", kind = "flag" },
-  { group = "freeze", name = "experts", kind = "flag" },
-  { group = "freeze", name = "rest", kind = "flag" },
-}
+local PLACES = { { name = "load_balance", kind = "rate" }, { name = "z_loss", kind = "rate" } }
+
+for _, k in ipairs { { "attention", "routing" }, { "ffn", "top_k" } } do
+  PLACES[#PLACES + 1] = { group = k[1], name = k[2], kind = "k", field = "top_k" }
+  for _, option in ipairs(router_options.LIST) do
+    if option.scheduled then
+      PLACES[#PLACES + 1] = { group = k[1], name = option.name, kind = option.kind, field = option.name }
+    end
+  end
+end
+
+for _, name in ipairs { "routers", "experts", "rest" } do
+  PLACES[#PLACES + 1] = { group = "freeze", name = name, kind = "flag" }
+end
 
 --- The knobs that a description has, in a fixed order: { group, name, kind, field, value, experts }.
 --- Soft routing is no knob.
@@ -150,9 +152,8 @@ function Knob:at(what, step, total)
                     self.experts)
 end
 
---- What all knobs are at a step: { load_balance, z_loss, attention = { routing, temperature, jitter
---- }, ffn = { top_k, temperature, jitter }, freeze = { routers, experts, rest } }, where the
---- description has them.
+--- What all knobs are at a step: { load_balance, z_loss, attention = { routing, temperature, ...
+--- }, ffn = { top_k, temperature, ... }, freeze = { routers, experts, rest } }, where the description has them.
 ---@param what string the function, for messages
 ---@param d table description
 ---@param step integer from 1

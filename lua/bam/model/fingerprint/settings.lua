@@ -5,6 +5,7 @@ local check = require "bam.util.check"
 local code = require "bam.model.fingerprint.closure_hash"
 local core = require "bam.core"
 local knobs = require "bam.model.schedules"
+local router_options = require "bam.nn.moe.router_options"
 local schedule = require "bam.util.schedule"
 
 local M = {}
@@ -50,7 +51,11 @@ end
 
 local function of_part(part)
   local settings = settings_of(part)
-  settings.renormalise = settings.renormalise or false
+  for _, option in ipairs(router_options.LIST) do -- a dense part has none, and counts as one at its defaults
+    if option.always and not option.scheduled and settings[option.name] == nil then
+      settings[option.name] = option.default
+    end
+  end
   return settings
 end
 

@@ -7,16 +7,16 @@ local check = require "bam.util.check"
 local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
 local Router = require "bam.nn.moe.router"
+local router_options = require "bam.nn.moe.router_options"
 local routing = require "bam.nn.moe.routing"
 local weights = require "bam.nn.weights"
 
 local MixtureOfAttention = require("bam.nn.module").module "MixtureOfAttention"
 
-local spec = {
+local spec = router_options.add_to {
   width = { "size" }, heads = { "size" }, kv_heads = { "size", optional = true },
   head_width = { "size", optional = true }, experts = { "size", 1 }, kv = { "string", "own" },
-  routing = { "any", "soft" }, renormalise = { "boolean", false }, aux_tokens = { "count", 0 },
-  temperature = { "positive", 1 }, jitter = { "fraction", 0 }, keys_apart = { "boolean", false },
+  routing = { "any", "soft" }, aux_tokens = { "count", 0 }, keys_apart = { "boolean", false },
   router = { "callable", optional = true }, layer = { "size", optional = true },
   rope_base = { "rate", 10000 }, std = { "rate", 0.02 }, out_std = { "rate", optional = true },
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
@@ -27,10 +27,9 @@ local function make_router(o)
   local soft = o.routing == "soft"
   local k = soft and o.experts or check.value("nn.MixtureOfAttention: option routing", o.routing,
                                               "size")
-  return routing.make(o.router or Router, {
-    width = o.width, experts = o.experts, top_k = k, renormalise = o.renormalise, dense = true,
-    losses = not soft, aux_tokens = o.aux_tokens, temperature = o.temperature,
-    jitter = o.jitter, std = o.router_std, dtype = o.dtype, layer = o.layer })
+  return routing.make(o.router or Router, router_options.copy(o, {
+    width = o.width, experts = o.experts, top_k = k, dense = true, losses = not soft, aux_tokens = o.aux_tokens,
+    std = o.router_std, dtype = o.dtype, layer = o.layer }))
 end
 
 -- Rows of queries, then keys, then values: in one parameter, or in two.
@@ -45,7 +44,7 @@ end
 
 --- nn.MixtureOfAttention { width = 512, heads = 8, experts = 4, kv = "shared" }. `heads`, `kv_heads` and
 --- `head_width` are those of one expert; `kv_heads` must divide `heads`.
----@class nn.MixtureOfAttentionOptions
+---@class nn.MixtureOfAttentionOptions: nn.RouterSettings
 ---@field width integer
 ---@field heads integer
 ---@field kv_heads? integer heads by default
@@ -53,9 +52,6 @@ end
 ---@field experts? integer 1 by default
 ---@field kv? string keys and values: "own" for each expert (default), or "shared"
 ---@field routing? string|integer "soft" (default), or k: only the k largest gates are not 0
----@field renormalise? boolean the k gates sum to 1; false by default
----@field temperature? number of the router, as in nn.Router
----@field jitter? number of the router, as in nn.Router
 ---@field keys_apart? boolean parameters `queries` and `keys_values` instead of `qkv`; false by default
 ---@field aux_tokens? integer of the router, as in nn.Router
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options

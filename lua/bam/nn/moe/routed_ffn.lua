@@ -4,29 +4,25 @@
 local check = require "bam.util.check"
 local core = require "bam.core"
 local Router = require "bam.nn.moe.router"
+local router_options = require "bam.nn.moe.router_options"
 local routing = require "bam.nn.moe.routing"
 local weights = require "bam.nn.weights"
 
 local RoutedFFN = require("bam.nn.module").module "RoutedFFN"
 
-local spec = {
-  width = { "size" }, hidden = { "size" }, experts = { "size" }, top_k = { "size", 1 },
-  renormalise = { "boolean", false }, aux_tokens = { "count", 0 },
-  temperature = { "positive", 1 }, jitter = { "fraction", 0 },
+local spec = router_options.add_to {
+  width = { "size" }, hidden = { "size" }, experts = { "size" }, top_k = { "size", 1 }, aux_tokens = { "count", 0 },
   router = { "callable", optional = true }, layer = { "size", optional = true },
   std = { "rate", 0.02 }, out_std = { "rate", optional = true },
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
 }
 
 --- nn.RoutedFFN { width = 512, hidden = 1024, experts = 4 }
----@class nn.RoutedFFNOptions
+---@class nn.RoutedFFNOptions: nn.RouterSettings
 ---@field width integer
 ---@field hidden integer hidden width of each expert
 ---@field experts integer
 ---@field top_k? integer experts per token, 1 by default
----@field renormalise? boolean the gates of the selected experts sum to 1; false by default
----@field temperature? number of the router, as in nn.Router
----@field jitter? number of the router, as in nn.Router
 ---@field aux_tokens? integer of the router, as in nn.Router
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
 ---@field layer? integer number of the layer, passed to `router`
@@ -38,10 +34,9 @@ local spec = {
 function RoutedFFN:init(options)
   local o = check.options("nn.RoutedFFN", options, spec)
   self.experts, self.layer = o.experts, o.layer
-  self.router = routing.make(o.router or Router, {
-    width = o.width, experts = o.experts, top_k = o.top_k, renormalise = o.renormalise,
-    aux_tokens = o.aux_tokens, temperature = o.temperature, jitter = o.jitter,
-    std = o.router_std, dtype = o.dtype, layer = o.layer })
+  self.router = routing.make(o.router or Router, router_options.copy(o, {
+    width = o.width, experts = o.experts, top_k = o.top_k, aux_tokens = o.aux_tokens, std = o.router_std,
+    dtype = o.dtype, layer = o.layer }))
   self.gate_up = weights.normal({ o.experts, 2 * o.hidden, o.width }, o.std, o.dtype)
   self.down = weights.normal({ o.experts, o.width, o.hidden }, o.out_std or o.std, o.dtype)
 end

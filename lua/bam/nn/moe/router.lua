@@ -29,6 +29,7 @@
 --- `training` is true: checkpoints contain these. Caches belong in fields whose names start with "_".
 local check = require "bam.util.check"
 local core = require "bam.core"
+local options = require "bam.nn.moe.router_options"
 local routing = require "bam.nn.moe.routing"
 local weights = require "bam.nn.weights"
 
@@ -37,40 +38,33 @@ local ops = core.ops
 
 Router.is_head = true -- over experts: Muon leaves it to AdamW, as it does the model's head
 
-local spec = {
+local spec = options.add_to {
   width = { "size" }, experts = { "size" }, top_k = { "size", optional = true },
-  renormalise = { "boolean", false }, dense = { "boolean", false },
-  losses = { "boolean", true }, aux_tokens = { "count", 0 },
-  temperature = { "positive", 1 }, jitter = { "fraction", 0 },
+  dense = { "boolean", false }, losses = { "boolean", true }, aux_tokens = { "count", 0 },
   std = { "rate", 0.02 }, dtype = { "dtype", "f32" }, layer = { "size", optional = true },
 }
 
 --- nn.Router { width = 512, experts = 4, top_k = 1 }. `weight` is [experts, width]. The fields temperature, jitter,
 --- top_k and aux_tokens may be changed between steps.
----@class nn.RouterOptions
+---@class nn.RouterOptions: nn.RouterSettings
 ---@field width integer
 ---@field experts integer
 ---@field top_k? integer all experts by default
----@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With top_k = 2 or more
---- a mixture of identical experts then computes what one of them does. With top_k = 1 every gate is 1 and the
---- router has no gradient, so training it is an error
 ---@field dense? boolean return gates for all experts, 0 for those not selected, and no `experts`
 ---@field losses? boolean compute the auxiliary losses, true by default
 ---@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
----@field temperature? number the logits are divided by it; 1 by default
----@field jitter? number in training h is multiplied by uniform random numbers in 1 ± jitter; 0 by default
 ---@field std? number standard deviation of the initial weights, 0.02 by default
 ---@field dtype? string
 ---@field layer? integer number of the layer, for routers that differ between layers
----@param options nn.RouterOptions
-function Router:init(options)
-  local o = check.options("nn.Router", options, spec)
+---@param given nn.RouterOptions
+function Router:init(given)
+  local o = check.options("nn.Router", given, spec)
   self.experts, self.top_k = o.experts, o.top_k or o.experts
   if self.top_k > self.experts then
     check.fail("nn.Router: top_k is %d, and there are %d experts", self.top_k, self.experts)
   end
-  self.renormalise, self.dense, self.losses = o.renormalise, o.dense, o.losses
-  self.aux_tokens, self.temperature, self.jitter = o.aux_tokens, o.temperature, o.jitter
+  self.dense, self.losses, self.aux_tokens = o.dense, o.losses, o.aux_tokens
+  options.copy(o, self)
   self.weight = weights.normal({ o.experts, o.width }, o.std, o.dtype)
 end
 
