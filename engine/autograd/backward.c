@@ -132,16 +132,23 @@ static bam_status queue(bam_walk *walk, bam_node *node) {
 
 /* Run one node's backward. */
 static bam_status differentiate(bam_walk *walk, bam_node *node) {
-  bam_status status;
-  bam_backward pass = { .context = node->context, .op = node->op, .node = node,
-                        .attrs = node->attrs, .saved = node->saved, .grads = node->grads,
-                        .n_inputs = node->n_inputs };
+  bam_scope scope;
+  bam_backward pass = { .context = node->context,
+                        .op = node->op,
+                        .node = node,
+                        .attrs = node->attrs,
+                        .saved = node->saved,
+                        .grads = node->grads,
+                        .n_inputs = node->n_inputs,
+                        .scope = &scope };
   if (node->op->backward == NULL)
     return bam_backward_fail(&pass, "this op has no derivative; detach its input");
   walk->node = node;
   walk->since = node->context->next_node;
   node->running = true;
-  status = node->op->backward(&pass);
+  bam_scope_begin(&scope, node->context);
+  bam_status status = node->op->backward(&pass);
+  bam_scope_end(&scope);
   node->running = false;
   if (status == BAM_OK)
     status = bam_device_check(node->context, node->device);

@@ -134,10 +134,19 @@ static bam_status check_inputs(bam_call *call) {
   return BAM_OK;
 }
 
+/* Forward, with a scope for its temporaries. */
+static bam_status run_forward(bam_call *call) {
+  bam_scope scope;
+  BAM_TRY(check_inputs(call));
+  bam_scope_begin(&scope, call->context);
+  call->scope = &scope;
+  bam_status status = call->op->forward(call);
+  bam_scope_end(&scope);
+  return status;
+}
+
 static bam_status run(bam_call *call, int n_outputs) {
-  bam_status status = check_inputs(call);
-  if (status == BAM_OK)
-    status = call->op->forward(call);
+  bam_status status = run_forward(call);
   if (status == BAM_OK)
     status = bam_device_check(call->context, bam_call_device(call));
   if (status == BAM_OK && call->context->check_nan && !call->op->is_view) /* a view makes no NaN */
@@ -180,4 +189,23 @@ bam_status bam_apply1(const bam_op *op, bam_tensor *x, const bam_attr *attrs, ba
 bam_status bam_apply2(const bam_op *op, bam_tensor *a, bam_tensor *b, const bam_attr *attrs,
                       bam_tensor **y) {
   return bam_op_apply(a->context, op, (bam_tensor *[]){ a, b }, 2, attrs, y);
+}
+
+bam_status bam_temp_apply(bam_scope *scope, const bam_op *op, bam_tensor *const *inputs,
+                          int n_inputs, const bam_attr *attrs, bam_tensor **y) {
+  bam_tensor *made = NULL;
+  BAM_TRY(bam_op_apply(scope->context, op, inputs, n_inputs, attrs, &made));
+  BAM_TRY(bam_scope_take(scope, made));
+  *y = made;
+  return BAM_OK;
+}
+
+bam_status bam_temp_apply1(bam_scope *scope, const bam_op *op, bam_tensor *x, const bam_attr *attrs,
+                           bam_tensor **y) {
+  return bam_temp_apply(scope, op, &x, 1, attrs, y);
+}
+
+bam_status bam_temp_apply2(bam_scope *scope, const bam_op *op, bam_tensor *a, bam_tensor *b,
+                           const bam_attr *attrs, bam_tensor **y) {
+  return bam_temp_apply(scope, op, (bam_tensor *[]){ a, b }, 2, attrs, y);
 }

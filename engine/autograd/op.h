@@ -7,6 +7,7 @@
 #ifndef BAM_OP_H
 #define BAM_OP_H
 
+#include "../core/scope.h"
 #include "../core/tensor.h"
 
 #define BAM_MAX_INPUT_NAMES 10
@@ -74,6 +75,7 @@ struct bam_call {
   const bam_attr *attrs; /* one per spec */
   bam_tensor *outputs[BAM_MAX_OUTPUTS]; /* owned; forward fills them */
   bam_tensor *saved[BAM_MAX_SAVED];     /* owned; for backward */
+  bam_scope *scope; /* owns the temporaries of forward; it ends when forward has returned */
   bool recording; /* a gradient may be wanted: save what backward needs */
 };
 
@@ -117,6 +119,14 @@ bam_status bam_apply1(const bam_op *op, bam_tensor *x, const bam_attr *attrs, ba
 bam_status bam_apply2(const bam_op *op, bam_tensor *a, bam_tensor *b, const bam_attr *attrs,
                       bam_tensor **y);
 
+/* The same with the result, the one output of `op`, as a temporary of `scope`. */
+bam_status bam_temp_apply(bam_scope *scope, const bam_op *op, bam_tensor *const *inputs,
+                          int n_inputs, const bam_attr *attrs, bam_tensor **y);
+bam_status bam_temp_apply1(bam_scope *scope, const bam_op *op, bam_tensor *x, const bam_attr *attrs,
+                           bam_tensor **y);
+bam_status bam_temp_apply2(bam_scope *scope, const bam_op *op, bam_tensor *a, bam_tensor *b,
+                           const bam_attr *attrs, bam_tensor **y);
+
 /* ---- what backward functions use ---- */
 
 struct bam_backward {
@@ -128,6 +138,7 @@ struct bam_backward {
   bam_tensor *const *grads; /* one per output, of the output's shape and dtype; NULL: no gradient
                                arrived */
   int n_inputs;
+  bam_scope *scope; /* owns the temporaries of backward; it ends when backward has returned */
 };
 
 /* Does input `i` want a gradient? */

@@ -266,8 +266,8 @@ done:
 bam_status bam_directory_remove(bam_context *context, const char *path) {
   bam_task t = { context, "remove", path };
   place p = { .parent = -1 };
-  bam_status status = find_place(&t, path, false, &p);
-  return status == BAM_OK ? remove_at(&t, &p) : status;
+  BAM_TRY(find_place(&t, path, false, &p));
+  return remove_at(&t, &p);
 }
 
 bam_status bam_directory_discard(bam_context *context, const char *staged) {

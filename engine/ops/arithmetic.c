@@ -9,8 +9,8 @@ static bam_status add_forward(bam_call *call) {
 }
 
 static bam_status add_backward(bam_backward *pass) {
-  bam_status status = bam_accumulate_grad(pass, 0, pass->grads[0]);
-  return status == BAM_OK ? bam_accumulate_grad(pass, 1, pass->grads[0]) : status;
+  BAM_TRY(bam_accumulate_grad(pass, 0, pass->grads[0]));
+  return bam_accumulate_grad(pass, 1, pass->grads[0]);
 }
 
 const bam_op bam_op_add = {
@@ -20,35 +20,29 @@ const bam_op bam_op_add = {
 
 /* Give input i the op's result for x, or for x and y. */
 static bam_status give1(bam_backward *pass, int i, const bam_op *op, bam_tensor *x) {
-  bam_tensor *grad = NULL;
+  bam_tensor *grad;
   if (!bam_needs_grad(pass, i))
     return BAM_OK;
-  bam_status status = bam_apply1(op, x, NULL, &grad);
-  if (status == BAM_OK)
-    status = bam_accumulate_grad(pass, i, grad);
-  bam_tensor_release(grad);
-  return status;
+  BAM_TRY(bam_temp_apply1(pass->scope, op, x, NULL, &grad));
+  return bam_accumulate_temp(pass, i, grad);
 }
 
 static bam_status give2(bam_backward *pass, int i, const bam_op *op, bam_tensor *x, bam_tensor *y) {
-  bam_tensor *grad = NULL;
+  bam_tensor *grad;
   if (!bam_needs_grad(pass, i))
     return BAM_OK;
-  bam_status status = bam_apply2(op, x, y, NULL, &grad);
-  if (status == BAM_OK)
-    status = bam_accumulate_grad(pass, i, grad);
-  bam_tensor_release(grad);
-  return status;
+  BAM_TRY(bam_temp_apply2(pass->scope, op, x, y, NULL, &grad));
+  return bam_accumulate_temp(pass, i, grad);
 }
 
 static bam_status sub_forward(bam_call *call) {
-  bam_status status = bam_refuse_bool(call, "use logical_xor, or convert: x:to \"i64\"");
-  return status == BAM_OK ? bam_binary(call, BAM_KERNEL(sub), BAM_RESULT_SAME) : status;
+  BAM_TRY(bam_refuse_bool(call, "use logical_xor, or convert: x:to \"i64\""));
+  return bam_binary(call, BAM_KERNEL(sub), BAM_RESULT_SAME);
 }
 
 static bam_status sub_backward(bam_backward *pass) {
-  bam_status status = bam_accumulate_grad(pass, 0, pass->grads[0]);
-  return status == BAM_OK ? give1(pass, 1, &bam_op_neg, pass->grads[0]) : status;
+  BAM_TRY(bam_accumulate_grad(pass, 0, pass->grads[0]));
+  return give1(pass, 1, &bam_op_neg, pass->grads[0]);
 }
 
 const bam_op bam_op_sub = {
@@ -63,8 +57,8 @@ static bam_status mul_forward(bam_call *call) {
 }
 
 static bam_status mul_backward(bam_backward *pass) {
-  bam_status status = give2(pass, 0, &bam_op_mul, pass->grads[0], pass->saved[1]);
-  return status == BAM_OK ? give2(pass, 1, &bam_op_mul, pass->grads[0], pass->saved[0]) : status;
+  BAM_TRY(give2(pass, 0, &bam_op_mul, pass->grads[0], pass->saved[1]));
+  return give2(pass, 1, &bam_op_mul, pass->grads[0], pass->saved[0]);
 }
 
 const bam_op bam_op_mul = {
@@ -83,18 +77,14 @@ static bam_status div_forward(bam_call *call) {
 
 /* da = g / b, db = -da * y. */
 static bam_status div_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
-  bam_tensor *da = NULL, *minus = NULL;
-  BAM_TRY_OR_DONE(bam_apply2(&bam_op_div, pass->grads[0], pass->saved[1], NULL, &da));
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, da));
+  bam_tensor *da, *minus;
+  BAM_TRY(bam_temp_apply2(pass->scope, &bam_op_div, pass->grads[0], pass->saved[1], NULL, &da));
+  BAM_TRY(bam_accumulate_grad(pass, 0, da));
   if (bam_needs_grad(pass, 1)) {
-    BAM_TRY_OR_DONE(bam_apply1(&bam_op_neg, da, NULL, &minus));
-    BAM_TRY_OR_DONE(give2(pass, 1, &bam_op_mul, minus, pass->saved[0]));
+    BAM_TRY(bam_temp_apply1(pass->scope, &bam_op_neg, da, NULL, &minus));
+    BAM_TRY(give2(pass, 1, &bam_op_mul, minus, pass->saved[0]));
   }
-done:
-  bam_tensor_release(da);
-  bam_tensor_release(minus);
-  return status;
+  return BAM_OK;
 }
 
 const bam_op bam_op_div = {
@@ -105,43 +95,34 @@ const bam_op bam_op_div = {
 /* Fails when the inputs compute in integers and b, so converted, has an element that `kernel`
    (any_zero or any_negative) finds. */
 static bam_status check_right(bam_call *call, bool negative, const char *message) {
-  bam_status status = BAM_OK;
   bam_dtype dtype;
   const bam_kernels *kernels;
-  bam_tensor *b = NULL, *found = NULL;
+  bam_tensor *b, *found;
   bam_shape scalar = { .ndim = 0 };
   bam_loop loop;
   double unused;
   int64_t is_bad = 0;
-  BAM_TRY_OR_DONE(bam_promote_types(call, 0, 2, &dtype));
+  BAM_TRY(bam_promote_types(call, 0, 2, &dtype));
   if (!bam_dtype_is_integer(dtype))
     return BAM_OK;
-  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_promote_input(call, 1, dtype, &b));
-  BAM_TRY_OR_DONE(bam_tensor_zeros(call->context, bam_tensor_device(b), BAM_BOOL, &scalar, &found));
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(bam_promote_input(call, 1, dtype, &b));
+  BAM_TRY(bam_temp_zeros(call->scope, bam_tensor_device(b), BAM_BOOL, &scalar, &found));
   bam_loop_init(&loop, &b, 1);
   (negative ? kernels->any_negative : kernels->any_zero)(
       bam_call_device(call)->stream, &loop, bam_tensor_data(found), bam_tensor_data(b));
-  BAM_TRY_OR_DONE(bam_tensor_get(found, 0, &unused, &is_bad));
-  if (is_bad)
-    status = bam_call_fail(call, "%s", message);
-done:
-  bam_tensor_release(b);
-  bam_tensor_release(found);
-  return status;
+  BAM_TRY(bam_tensor_get(found, 0, &unused, &is_bad));
+  return is_bad ? bam_call_fail(call, "%s", message) : BAM_OK;
 }
 
 static bam_status check_divisor(bam_call *call) {
-  bam_status status = bam_refuse_bool(call, "convert: x:to \"i64\"");
-  if (status == BAM_OK)
-    status =
-        check_right(call, false, "an integer divisor is zero; compute in floats: x:to \"f32\"");
-  return status;
+  BAM_TRY(bam_refuse_bool(call, "convert: x:to \"i64\""));
+  return check_right(call, false, "an integer divisor is zero; compute in floats: x:to \"f32\"");
 }
 
 static bam_status floordiv_forward(bam_call *call) {
-  bam_status status = check_divisor(call);
-  return status == BAM_OK ? bam_binary(call, BAM_KERNEL(floordiv), BAM_RESULT_SAME) : status;
+  BAM_TRY(check_divisor(call));
+  return bam_binary(call, BAM_KERNEL(floordiv), BAM_RESULT_SAME);
 }
 
 const bam_op bam_op_floordiv = {
@@ -164,18 +145,15 @@ static bam_status mod_forward(bam_call *call) {
 
 /* a % b = a - b * floor(a / b): da = g, db = -g * floor(a / b). */
 static bam_status mod_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
-  bam_tensor *quotient = NULL, *minus = NULL;
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, pass->grads[0]));
+  bam_tensor *quotient, *minus;
+  BAM_TRY(bam_accumulate_grad(pass, 0, pass->grads[0]));
   if (bam_needs_grad(pass, 1)) {
-    BAM_TRY_OR_DONE(bam_apply2(&bam_op_floordiv, pass->saved[0], pass->saved[1], NULL, &quotient));
-    BAM_TRY_OR_DONE(bam_apply1(&bam_op_neg, quotient, NULL, &minus));
-    BAM_TRY_OR_DONE(give2(pass, 1, &bam_op_mul, pass->grads[0], minus));
+    BAM_TRY(bam_temp_apply2(pass->scope, &bam_op_floordiv, pass->saved[0], pass->saved[1], NULL,
+                            &quotient));
+    BAM_TRY(bam_temp_apply1(pass->scope, &bam_op_neg, quotient, NULL, &minus));
+    BAM_TRY(give2(pass, 1, &bam_op_mul, pass->grads[0], minus));
   }
-done:
-  bam_tensor_release(quotient);
-  bam_tensor_release(minus);
-  return status;
+  return BAM_OK;
 }
 
 const bam_op bam_op_mod = {
@@ -219,12 +197,10 @@ static bam_status extreme(bam_call *call, size_t kernel) {
 /* The larger input takes the gradient (that of minimum: exchanged); equal ones take half each. */
 static bam_status extreme_backward(bam_backward *pass, int first, int second) {
   bam_tensor *g = pass->grads[0], *const *saved = pass->saved;
-  bam_status status =
-      bam_ternary_accumulate(pass, 0, BAM_KERNEL(extreme_backward), g, saved[first], saved[second]);
-  if (status == BAM_OK)
-    status =
-        bam_ternary_accumulate(pass, 1, BAM_KERNEL(extreme_backward), g, saved[second], saved[first]);
-  return status;
+  BAM_TRY(
+    bam_ternary_accumulate(pass, 0, BAM_KERNEL(extreme_backward), g, saved[first], saved[second]));
+  return bam_ternary_accumulate(pass, 1, BAM_KERNEL(extreme_backward), g, saved[second],
+                                saved[first]);
 }
 
 static bam_status maximum_forward(bam_call *call) { return extreme(call, BAM_KERNEL(maximum)); }
@@ -244,9 +220,8 @@ const bam_op bam_op_minimum = {
 };
 
 static bam_status neg_forward(bam_call *call) {
-  bam_status status = bam_refuse_bool(call, "use logical_not, or convert: x:to \"i64\"");
-  return status == BAM_OK ? bam_unary(call, BAM_KERNEL(neg), BAM_RESULT_SAME, BAM_KEEP_NOTHING)
-                          : status;
+  BAM_TRY(bam_refuse_bool(call, "use logical_not, or convert: x:to \"i64\""));
+  return bam_unary(call, BAM_KERNEL(neg), BAM_RESULT_SAME, BAM_KEEP_NOTHING);
 }
 
 static bam_status neg_backward(bam_backward *pass) {

@@ -41,12 +41,12 @@ static bam_status check_attention(bam_call *call) {
   return bam_call_check_documents(call, 3, q->size[0], q->size[1]);
 }
 
-/* Input `i` with the elements of a head together; owned. */
+/* Input `i` with the elements of a head together. */
 static bam_status heads_input(bam_call *call, int i, bam_tensor **out) {
   bam_tensor *x = call->inputs[i];
   if (x->stride[3] != 1 || x->dtype != call->inputs[0]->dtype)
     return bam_call_layer_input(call, i, 0, out);
-  *out = bam_tensor_retain(x);
+  *out = x;
   return BAM_OK;
 }
 
@@ -70,17 +70,15 @@ static bam_attention describe(const bam_tensor *q, const bam_tensor *k, const ba
 bam_status bam_call_document_starts(bam_call *call, int i, const bam_kernels *kernels,
                                     bam_tensor **first) {
   bam_tensor *documents = NULL;
-  bam_status status = BAM_OK;
   if (bam_call_optional(call, i) == NULL)
     return BAM_OK;
   const bam_shape *shape = &call->inputs[i]->shape;
-  BAM_TRY_OR_DONE(bam_tensor_convert(call->inputs[i], BAM_I64, &documents));
-  BAM_TRY_OR_DONE(bam_tensor_new(call->context, bam_tensor_device(documents), BAM_I32, shape, first));
+  BAM_TRY(bam_temp_convert(call->scope, call->inputs[i], BAM_I64, &documents));
+  BAM_TRY(bam_temp_new(call->scope, bam_tensor_device(documents), BAM_I32, shape, first));
   kernels->document_starts(bam_tensor_device(documents)->stream, bam_tensor_data(*first),
                            bam_tensor_data(documents), shape->size[0], shape->size[1]);
-done:
-  bam_tensor_release(documents);
-  return status;
+  bam_temp_release(call->scope, documents);
+  return BAM_OK;
 }
 
 static bam_status save_attention(bam_call *call, bam_tensor *const qkv[3], bam_tensor *stats,
@@ -92,57 +90,41 @@ static bam_status save_attention(bam_call *call, bam_tensor *const qkv[3], bam_t
   return bam_call_save(call, SAVED_FIRST, first);
 }
 
-static void release_all(bam_tensor *const three[3], bam_tensor *a, bam_tensor *b, bam_tensor *c) {
-  for (int i = 0; i < 3; i++)
-    bam_tensor_release(three[i]);
-  bam_tensor_release(a);
-  bam_tensor_release(b);
-  bam_tensor_release(c);
-}
-
 static bam_status attention_forward(bam_call *call) {
   bam_tensor *qkv[3] = { NULL }, *stats = NULL, *first = NULL, *scratch = NULL;
   bam_device *device = bam_call_device(call);
   const bam_kernels *kernels;
   int64_t forward, backward;
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(check_attention(call));
-  BAM_TRY_OR_DONE(bam_call_need_real(call, 0));
+  BAM_TRY(check_attention(call));
+  BAM_TRY(bam_call_need_real(call, 0));
   bam_shape pairs = call->inputs[0]->shape; /* one of numbers for each query */
   pairs.size[3] = 2;
   bam_dtype dtype = call->inputs[0]->dtype;
   for (int i = 0; i < 3; i++)
-    BAM_TRY_OR_DONE(heads_input(call, i, &qkv[i]));
-  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
+    BAM_TRY(heads_input(call, i, &qkv[i]));
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
   bam_attention a = describe(qkv[0], qkv[1], qkv[2], &call->attrs[0]);
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, dtype, &call->inputs[0]->shape));
-  BAM_TRY_OR_DONE(bam_tensor_new(call->context, device, dtype, &pairs, &stats));
-  BAM_TRY_OR_DONE(bam_call_document_starts(call, 3, kernels, &first));
-  BAM_TRY_OR_DONE(save_attention(call, qkv, stats, first));
+  BAM_TRY(bam_call_output(call, 0, dtype, &call->inputs[0]->shape));
+  BAM_TRY(bam_temp_new(call->scope, device, dtype, &pairs, &stats));
+  BAM_TRY(bam_call_document_starts(call, 3, kernels, &first));
+  BAM_TRY(save_attention(call, qkv, stats, first));
   if (bam_tensor_count(call->outputs[0]) == 0)
-    goto done;
+    return BAM_OK;
   kernels->attention_scratch(device->stream, &forward, &backward, &a);
-  BAM_TRY_OR_DONE(bam_scratch_new(call->context, device, dtype, forward, &scratch));
+  BAM_TRY(bam_temp_scratch(call->scope, device, dtype, forward, &scratch));
   kernels->attention(device->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(stats),
                      bam_tensor_data(scratch), bam_tensor_data(qkv[0]), bam_tensor_data(qkv[1]),
                      bam_tensor_data(qkv[2]), first != NULL ? bam_tensor_data(first) : NULL, &a);
-done:
-  release_all(qkv, stats, first, scratch);
-  return status;
+  return BAM_OK;
 }
 
-/* Where the gradients go: targets of the inputs that want one, else scratch, owned by spare. */
-static bam_status find_targets(bam_backward *pass, bam_tensor *to[3], bool add[3],
-                               bam_tensor *spare[3]) {
+/* Where the gradients go: targets of the inputs that want one, else scratch. */
+static bam_status find_targets(bam_backward *pass, bam_tensor *to[3], bool add[3]) {
   for (int i = 0; i < 3; i++)
-    if (bam_needs_grad(pass, i)) {
+    if (bam_needs_grad(pass, i))
       BAM_TRY(bam_grad_buffer(pass, i, &to[i], &add[i]));
-    } else {
-      bam_tensor *input = pass->saved[SAVED_Q + i];
-      BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(input), input->dtype, &input->shape,
-                             &spare[i]));
-      to[i] = spare[i];
-    }
+    else
+      BAM_TRY(bam_temp_like(pass->scope, pass->saved[SAVED_Q + i], &to[i]));
   return BAM_OK;
 }
 
@@ -152,32 +134,29 @@ static bam_status compute_delta(bam_backward *pass, const bam_kernels *kernels, 
   bam_tensor *o = pass->saved[SAVED_O];
   bam_shape rows = o->shape;
   rows.ndim = 3;
-  bam_status status =
-    bam_tensor_new(pass->context, bam_tensor_device(o), o->dtype, &rows, delta);
-  if (status == BAM_OK)
-    kernels->attention_delta(bam_tensor_device(o)->stream, bam_tensor_data(*delta),
-                             bam_tensor_data(o), bam_tensor_data(dy), bam_tensor_count(*delta),
-                             o->shape.size[3]);
-  return status;
+  BAM_TRY(bam_temp_new(pass->scope, bam_tensor_device(o), o->dtype, &rows, delta));
+  kernels->attention_delta(bam_tensor_device(o)->stream, bam_tensor_data(*delta),
+                           bam_tensor_data(o), bam_tensor_data(dy), bam_tensor_count(*delta),
+                           o->shape.size[3]);
+  return BAM_OK;
 }
 
 static bam_status attention_backward(bam_backward *pass) {
-  bam_tensor *dy = NULL, *delta = NULL, *scratch = NULL, *to[3], *spare[3] = { NULL };
+  bam_tensor *dy = NULL, *delta = NULL, *scratch = NULL, *to[3];
   bam_tensor *const *saved = pass->saved, *first = saved[SAVED_FIRST];
   bam_device *device = bam_tensor_device(saved[SAVED_O]);
   bool add[3] = { false };
   const bam_kernels *kernels;
   int64_t forward, backward;
-  bam_status status = BAM_OK;
   if (bam_tensor_count(saved[SAVED_O]) == 0)
     return bam_accumulate_zeros(pass);
   bam_attention a = describe(saved[SAVED_Q], saved[SAVED_K], saved[SAVED_V], &pass->attrs[0]);
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
   kernels->attention_scratch(device->stream, &forward, &backward, &a);
-  BAM_TRY_OR_DONE(bam_scratch_new(pass->context, device, dy->dtype, backward, &scratch));
-  BAM_TRY_OR_DONE(compute_delta(pass, kernels, dy, &delta));
-  BAM_TRY_OR_DONE(find_targets(pass, to, add, spare));
+  BAM_TRY(bam_temp_scratch(pass->scope, device, dy->dtype, backward, &scratch));
+  BAM_TRY(compute_delta(pass, kernels, dy, &delta));
+  BAM_TRY(find_targets(pass, to, add));
   copy_strides(a.dq, to[0]);
   copy_strides(a.dk, to[1]);
   copy_strides(a.dv, to[2]);
@@ -190,9 +169,7 @@ static bam_status attention_backward(bam_backward *pass) {
                               bam_tensor_data(saved[SAVED_V]), bam_tensor_data(saved[SAVED_STATS]),
                               bam_tensor_data(delta),
                                   first != NULL ? bam_tensor_data(first) : NULL, &a);
-done:
-  release_all(spare, dy, delta, scratch);
-  return status;
+  return BAM_OK;
 }
 
 const bam_op bam_op_attention = {

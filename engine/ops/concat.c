@@ -6,8 +6,8 @@ static const bam_attr_spec dim_attr[] = { { .name = "dim", .kind = BAM_ATTR_DIM 
 
 /* The part of `whole` from `first` on with `size` slices along `dim`; without that dimension when
    `drop`. */
-static bam_status part_of(bam_tensor *whole, int dim, int64_t first, int64_t size, bool drop,
-                          bam_tensor **out) {
+static bam_status part_of(bam_scope *scope, bam_tensor *whole, int dim, int64_t first, int64_t size,
+                          bool drop, bam_tensor **out) {
   bam_shape shape = { .ndim = 0 };
   int64_t stride[BAM_MAX_DIMS];
   for (int d = 0; d < whole->shape.ndim; d++)
@@ -15,28 +15,25 @@ static bam_status part_of(bam_tensor *whole, int dim, int64_t first, int64_t siz
       shape.size[shape.ndim] = d == dim ? size : whole->shape.size[d];
       stride[shape.ndim++] = whole->stride[d];
     }
-  return bam_tensor_view(whole, &shape, stride, whole->offset + first * whole->stride[dim], out);
+  return bam_temp_view(scope, whole, &shape, stride, whole->offset + first * whole->stride[dim],
+                       out);
 }
 
 static bam_status copy_in(bam_call *call, int i, int dim, int64_t first, int64_t size, bool drop) {
-  bam_tensor *part = NULL;
-  bam_status status = part_of(call->outputs[0], dim, first, size, drop, &part);
-  if (status == BAM_OK)
-    status = bam_tensor_copy(part, call->inputs[i]);
-  bam_tensor_release(part);
-  return status;
+  bam_tensor *part;
+  BAM_TRY(part_of(call->scope, call->outputs[0], dim, first, size, drop, &part));
+  BAM_TRY(bam_tensor_copy(part, call->inputs[i]));
+  bam_temp_release(call->scope, part);
+  return BAM_OK;
 }
 
 static bam_status give_part(bam_backward *pass, int i, int dim, int64_t first, int64_t size,
                             bool drop) {
-  bam_tensor *part = NULL;
-  bam_status status = BAM_OK;
-  if (bam_needs_grad(pass, i))
-    status = part_of(pass->grads[0], dim, first, size, drop, &part);
-  if (part != NULL)
-    status = bam_accumulate_grad(pass, i, part);
-  bam_tensor_release(part);
-  return status;
+  bam_tensor *part;
+  if (!bam_needs_grad(pass, i))
+    return BAM_OK;
+  BAM_TRY(part_of(pass->scope, pass->grads[0], dim, first, size, drop, &part));
+  return bam_accumulate_temp(pass, i, part);
 }
 
 /* The dtype that holds all inputs. */

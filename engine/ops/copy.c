@@ -20,8 +20,8 @@ const bam_op bam_op_contiguous = {
 
 static bam_status clone_forward(bam_call *call) {
   bam_tensor *x = call->inputs[0];
-  bam_status status = bam_call_output(call, 0, x->dtype, &x->shape);
-  return status == BAM_OK ? bam_tensor_copy(call->outputs[0], x) : status;
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
+  return bam_tensor_copy(call->outputs[0], x);
 }
 
 const bam_op bam_op_clone = {
@@ -43,12 +43,8 @@ static bam_status to_forward(bam_call *call) {
                                                 : bam_tensor_device(x);
   if (x->dtype == dtype && bam_tensor_device(x) == device)
     return bam_tensor_alias(x, &call->outputs[0]);
-  bam_status status = bam_tensor_convert(x, dtype, &converted);
-  if (status != BAM_OK)
-    return status;
-  status = bam_tensor_to(converted, device, &call->outputs[0]);
-  bam_tensor_release(converted);
-  return status;
+  BAM_TRY(bam_temp_convert(call->scope, x, dtype, &converted));
+  return bam_tensor_to(converted, device, &call->outputs[0]);
 }
 
 const bam_op bam_op_to = {

@@ -30,43 +30,34 @@ static bam_status cross_entropy_forward(bam_call *call) {
   bam_device *device = bam_call_device(call);
   int64_t ignore = call->attrs[ATTR_IGNORE].i;
   const bam_kernels *kernels;
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(check_logits(call));
+  BAM_TRY(check_logits(call));
   const bam_shape *shape = &call->inputs[0]->shape, *rows = &call->inputs[1]->shape;
-  BAM_TRY_OR_DONE(bam_call_layer_input(call, 0, 0, &logits));
-  BAM_TRY_OR_DONE(bam_call_ids(call, 1, bam_shape_width(shape), ignore, &targets));
-  BAM_TRY_OR_DONE(bam_call_kernels(call, logits->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, logits->dtype, &(bam_shape){ .ndim = 0 }));
-  BAM_TRY_OR_DONE(bam_tensor_new(call->context, device, BAM_F64, rows, &losses));
-  BAM_TRY_OR_DONE(bam_scratch_new(call->context, device, logits->dtype, 2 * bam_shape_rows(shape), &stats));
-  BAM_TRY_OR_DONE(bam_scratch_new(call->context, device, BAM_F64, 1, &scale));
-  BAM_TRY_OR_DONE(find_scale(call, kernels, targets, scale));
+  BAM_TRY(bam_call_layer_input(call, 0, 0, &logits));
+  BAM_TRY(bam_call_ids(call, 1, bam_shape_width(shape), ignore, &targets));
+  BAM_TRY(bam_call_kernels(call, logits->dtype, &kernels));
+  BAM_TRY(bam_call_output(call, 0, logits->dtype, &(bam_shape){ .ndim = 0 }));
+  BAM_TRY(bam_temp_new(call->scope, device, BAM_F64, rows, &losses));
+  BAM_TRY(bam_temp_scratch(call->scope, device, logits->dtype, 2 * bam_shape_rows(shape), &stats));
+  BAM_TRY(bam_temp_scratch(call->scope, device, BAM_F64, 1, &scale));
+  BAM_TRY(find_scale(call, kernels, targets, scale));
   kernels->cross_entropy(device->stream, bam_tensor_data(losses), bam_tensor_data(stats),
                          bam_tensor_data(logits), bam_tensor_data(targets), bam_shape_rows(shape),
                          bam_shape_width(shape), ignore);
   kernels->loss_total(device->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(losses),
                       bam_tensor_data(scale), bam_shape_rows(shape));
-  BAM_TRY_OR_DONE(bam_call_save(call, SAVED_LOGITS, logits));
-  BAM_TRY_OR_DONE(bam_call_save(call, SAVED_STATS, stats));
-  BAM_TRY_OR_DONE(bam_call_save(call, SAVED_TARGETS, targets));
-  BAM_TRY_OR_DONE(bam_call_save(call, SAVED_SCALE, scale));
-done:
-  bam_tensor_release(logits);
-  bam_tensor_release(targets);
-  bam_tensor_release(losses);
-  bam_tensor_release(stats);
-  bam_tensor_release(scale);
-  return status;
+  BAM_TRY(bam_call_save(call, SAVED_LOGITS, logits));
+  BAM_TRY(bam_call_save(call, SAVED_STATS, stats));
+  BAM_TRY(bam_call_save(call, SAVED_TARGETS, targets));
+  return bam_call_save(call, SAVED_SCALE, scale);
 }
 
 static bam_status cross_entropy_backward(bam_backward *pass) {
   bam_tensor *logits = pass->saved[SAVED_LOGITS], *dx = NULL, *seed = NULL;
   const bam_shape *shape = &logits->shape;
   const bam_kernels *kernels;
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &seed));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, logits->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(logits), logits->dtype, shape, &dx));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &seed));
+  BAM_TRY(bam_backward_kernels(pass, logits->dtype, &kernels));
+  BAM_TRY(bam_temp_new(pass->scope, bam_tensor_device(logits), logits->dtype, shape, &dx));
   kernels->cross_entropy_backward(bam_tensor_device(logits)->stream, bam_tensor_data(dx),
                                   bam_tensor_data(logits),
                                   bam_tensor_data(pass->saved[SAVED_STATS]),
@@ -74,11 +65,7 @@ static bam_status cross_entropy_backward(bam_backward *pass) {
                                   bam_tensor_data(pass->saved[SAVED_SCALE]), bam_tensor_data(seed),
                                   bam_shape_rows(shape), bam_shape_width(shape),
                                   pass->attrs[ATTR_IGNORE].i);
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
-done:
-  bam_tensor_release(seed);
-  bam_tensor_release(dx);
-  return status;
+  return bam_accumulate_grad(pass, 0, dx);
 }
 
 const bam_op bam_op_cross_entropy = {

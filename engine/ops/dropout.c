@@ -2,15 +2,13 @@
 #include "../core/random.h"
 #include "support/elementwise.h"
 
-/* y = keep ? x * scale : 0, into a new tensor. */
-static bam_status apply_mask(const bam_kernels *kernels, bam_tensor *x, bam_tensor *keep, double p,
-                             bam_tensor **out) {
+/* y = keep ? x * scale : 0 */
+static void apply_mask(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bam_tensor *keep,
+                       double p) {
   bam_loop loop;
-  BAM_TRY(bam_tensor_new(x->context, bam_tensor_device(x), x->dtype, &x->shape, out));
-  bam_loop_init(&loop, (bam_tensor *[]){ *out, x, keep }, 3);
-  kernels->dropout(bam_tensor_device(x)->stream, &loop, bam_tensor_data(*out), bam_tensor_data(x),
+  bam_loop_init(&loop, (bam_tensor *[]){ y, x, keep }, 3);
+  kernels->dropout(bam_tensor_device(x)->stream, &loop, bam_tensor_data(y), bam_tensor_data(x),
                    bam_tensor_data(keep), p < 1 ? 1 / (1 - p) : 0);
-  return BAM_OK;
 }
 
 static bam_status check(bam_call *call) {
@@ -18,45 +16,39 @@ static bam_status check(bam_call *call) {
   double p = call->attrs[0].f;
   if (!(p >= 0 && p <= 1))
     return bam_call_fail(call, "p must be between 0 and 1, not %g", p);
-  bam_status status = bam_promote_types(call, 0, 1, &dtype);
-  if (status == BAM_OK && !bam_dtype_is_float(dtype))
+  BAM_TRY(bam_promote_types(call, 0, 1, &dtype));
+  if (!bam_dtype_is_float(dtype))
     return bam_call_fail(call, "x is %s; only floats are dropped: x:to \"f32\"",
                          bam_dtype_name(dtype));
-  return status;
+  return BAM_OK;
 }
 
 /* Nothing to drop: x itself, and no mask for backward. */
 static bam_status dropout_forward(bam_call *call) {
-  bam_status status = BAM_OK;
-  bam_tensor *x = call->inputs[0], *keep = NULL;
+  bam_tensor *x = call->inputs[0], *keep;
   double p = call->attrs[0].f;
   const bam_kernels *kernels;
-  BAM_TRY_OR_DONE(check(call));
+  BAM_TRY(check(call));
   if (p == 0 || !call->attrs[1].i)
     return bam_tensor_alias(x, &call->outputs[0]);
-  BAM_TRY_OR_DONE(bam_call_kernels(call, x->dtype, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, dropout, x->dtype));
-  BAM_TRY_OR_DONE(bam_tensor_new(call->context, bam_call_device(call), BAM_BOOL, &x->shape, &keep));
-  BAM_TRY_OR_DONE(bam_random_bernoulli(keep, 1 - p));
-  BAM_TRY_OR_DONE(apply_mask(kernels, x, keep, p, &call->outputs[0]));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, keep));
-done:
-  bam_tensor_release(keep);
-  return status;
+  BAM_TRY(bam_call_kernels(call, x->dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, dropout, x->dtype));
+  BAM_TRY(bam_temp_new(call->scope, bam_call_device(call), BAM_BOOL, &x->shape, &keep));
+  BAM_TRY(bam_random_bernoulli(keep, 1 - p));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
+  apply_mask(kernels, call->outputs[0], x, keep, p);
+  return bam_call_save(call, 0, keep);
 }
 
 static bam_status dropout_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
-  bam_tensor *g = pass->grads[0], *keep = pass->saved[0], *dx = NULL;
+  bam_tensor *g = pass->grads[0], *keep = pass->saved[0], *dx;
   const bam_kernels *kernels;
   if (keep == NULL)
     return bam_accumulate_grad(pass, 0, g);
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, g->dtype, &kernels));
-  BAM_TRY_OR_DONE(apply_mask(kernels, g, keep, pass->attrs[0].f, &dx));
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
-done:
-  bam_tensor_release(dx);
-  return status;
+  BAM_TRY(bam_backward_kernels(pass, g->dtype, &kernels));
+  BAM_TRY(bam_temp_like(pass->scope, g, &dx));
+  apply_mask(kernels, dx, g, keep, pass->attrs[0].f);
+  return bam_accumulate_grad(pass, 0, dx);
 }
 
 const bam_op bam_op_dropout = {

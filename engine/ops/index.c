@@ -12,7 +12,7 @@ static const bam_attr_spec element_attrs[] = {
    kernels. */
 typedef struct plan {
   bam_axis along;
-  bam_tensor *positions; /* owned */
+  bam_tensor *positions; /* a temporary of the call */
   const bam_kernels *kernels;
   int64_t m; /* size of the side with positions along the dimension */
 } plan;
@@ -41,68 +41,56 @@ static bam_shape picked_shape(const bam_shape *x, const plan *p) {
 
 /* Give input i of `pass` its gradient by picking from `dy` with the saved positions. */
 static bam_status give_picked(bam_backward *pass, int i, bool whole_rows) {
-  bam_status status = BAM_OK;
   bam_axis along;
   const bam_kernels *kernels;
   bam_tensor *dy = NULL, *dx = NULL, *positions = pass->saved[0];
   const bam_shape *shape = bam_backward_shape(pass, i);
   if (!bam_needs_grad(pass, i))
     return BAM_OK;
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_axis_init(pass->context, pass->op->name, &dy->shape, pass->attrs[0].i, &along));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, shape, &dx));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_axis_init(pass->context, pass->op->name, &dy->shape, pass->attrs[0].i, &along));
+  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY(bam_temp_new(pass->scope, bam_tensor_device(dy), dy->dtype, shape, &dx));
   (whole_rows ? kernels->index_select : kernels->gather)(
     bam_tensor_device(dy)->stream, bam_tensor_data(dx), bam_tensor_data(dy),
     bam_tensor_data(positions), along.outer, along.n, shape->size[along.dim], along.inner);
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, i, dx));
-done:
-  bam_tensor_release(dy);
-  bam_tensor_release(dx);
-  return status;
+  return bam_accumulate_grad(pass, i, dx);
 }
 
 /* Give input 0 its gradient by adding `dy` at the saved positions: straight into the gradient's
    memory. */
 static bam_status give_added(bam_backward *pass, bool whole_rows) {
-  bam_status status = BAM_OK;
   bam_axis along;
   const bam_kernels *kernels;
   bam_tensor *dy = NULL, *target;
   bool accumulate;
   const bam_shape *shape = bam_backward_shape(pass, 0);
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_axis_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_grad_buffer(pass, 0, &target, &accumulate));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_axis_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
+  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY(bam_grad_buffer(pass, 0, &target, &accumulate));
   if (!accumulate)
-    BAM_TRY_OR_DONE(bam_tensor_fill(target, 0));
+    BAM_TRY(bam_tensor_fill(target, 0));
   (whole_rows ? kernels->index_add : kernels->scatter_add)(
     bam_tensor_device(dy)->stream, bam_tensor_data(target), bam_tensor_data(dy),
     bam_tensor_data(pass->saved[0]), along.outer, along.n, dy->shape.size[along.dim], along.inner);
-done:
-  bam_tensor_release(dy);
-  return status;
+  return BAM_OK;
 }
 
 /* ---- picking ---- */
 
 static bam_status pick(bam_call *call, bool whole_rows) {
-  bam_status status = BAM_OK;
   plan p = { 0 };
   bam_tensor *x = NULL;
-  BAM_TRY_OR_DONE(make_plan(call, whole_rows, &p));
+  BAM_TRY(make_plan(call, whole_rows, &p));
   bam_shape shape = picked_shape(&call->inputs[0]->shape, &p);
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(call->inputs[0], &x));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &shape));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, p.positions));
+  BAM_TRY(bam_temp_contiguous(call->scope, call->inputs[0], &x));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &shape));
+  BAM_TRY(bam_call_save(call, 0, p.positions));
   (whole_rows ? p.kernels->index_select : p.kernels->gather)(
     bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(x),
     bam_tensor_data(p.positions), p.along.outer, p.along.n, p.m, p.along.inner);
-done:
-  bam_tensor_release(p.positions);
-  bam_tensor_release(x);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status index_select_forward(bam_call *call) { return pick(call, true); }
@@ -134,8 +122,8 @@ static bam_status check_beside(bam_call *call, int i) {
 }
 
 static bam_status gather_forward(bam_call *call) {
-  bam_status status = check_beside(call, 1);
-  return status == BAM_OK ? pick(call, false) : status;
+  BAM_TRY(check_beside(call, 1));
+  return pick(call, false);
 }
 
 static bam_status gather_backward(bam_backward *pass) { return give_added(pass, false); }
@@ -167,31 +155,27 @@ static bam_status check_source(bam_call *call, const bam_shape *want) {
 
 /* Output 0 = a copy of x, to which the source is added. */
 static bam_status add_at(bam_call *call, bool whole_rows) {
-  bam_status status = BAM_OK;
   plan p = { 0 };
   bam_tensor *source = NULL;
   bam_tensor *x = call->inputs[0];
-  BAM_TRY_OR_DONE(make_plan(call, whole_rows, &p));
+  BAM_TRY(make_plan(call, whole_rows, &p));
   bam_shape shape = picked_shape(&x->shape, &p);
-  BAM_TRY_OR_DONE(check_source(call, &shape));
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(call->inputs[2], &source));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &x->shape));
-  BAM_TRY_OR_DONE(bam_tensor_copy(call->outputs[0], x));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, p.positions));
+  BAM_TRY(check_source(call, &shape));
+  BAM_TRY(bam_temp_contiguous(call->scope, call->inputs[2], &source));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
+  BAM_TRY(bam_tensor_copy(call->outputs[0], x));
+  BAM_TRY(bam_call_save(call, 0, p.positions));
   (whole_rows ? p.kernels->index_add : p.kernels->scatter_add)(
     bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(source),
     bam_tensor_data(p.positions), p.along.outer, p.along.n, p.m, p.along.inner);
-done:
-  bam_tensor_release(p.positions);
-  bam_tensor_release(source);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status index_add_forward(bam_call *call) { return add_at(call, true); }
 
 static bam_status index_add_backward(bam_backward *pass) {
-  bam_status status = bam_accumulate_grad(pass, 0, pass->grads[0]);
-  return status == BAM_OK ? give_picked(pass, 2, true) : status;
+  BAM_TRY(bam_accumulate_grad(pass, 0, pass->grads[0]));
+  return give_picked(pass, 2, true);
 }
 
 const bam_op bam_op_index_add = {
@@ -205,13 +189,13 @@ const bam_op bam_op_index_add = {
 };
 
 static bam_status scatter_add_forward(bam_call *call) {
-  bam_status status = check_beside(call, 1);
-  return status == BAM_OK ? add_at(call, false) : status;
+  BAM_TRY(check_beside(call, 1));
+  return add_at(call, false);
 }
 
 static bam_status scatter_add_backward(bam_backward *pass) {
-  bam_status status = bam_accumulate_grad(pass, 0, pass->grads[0]);
-  return status == BAM_OK ? give_picked(pass, 2, false) : status;
+  BAM_TRY(bam_accumulate_grad(pass, 0, pass->grads[0]));
+  return give_picked(pass, 2, false);
 }
 
 const bam_op bam_op_scatter_add = {

@@ -25,15 +25,14 @@ static bam_status normalise(bam_call *call, bam_tensor *const in[4]) {
   bam_tensor *x = in[0], *residual = in[1], *weight = in[2], *bias = in[3], *stats = NULL;
   const bam_kernels *kernels;
   int64_t rows = bam_shape_rows(&x->shape), width = bam_shape_width(&x->shape);
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(bam_call_kernels(call, x->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_scratch_new(call->context, bam_tensor_device(x), x->dtype, 3 * rows, &stats));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &x->shape));
+  BAM_TRY(bam_call_kernels(call, x->dtype, &kernels));
+  BAM_TRY(bam_temp_scratch(call->scope, bam_tensor_device(x), x->dtype, 3 * rows, &stats));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
   if (residual != NULL)
-    BAM_TRY_OR_DONE(bam_call_output(call, 1, x->dtype, &x->shape));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, residual != NULL ? call->outputs[1] : x));
-  BAM_TRY_OR_DONE(bam_call_save(call, 1, stats));
-  BAM_TRY_OR_DONE(bam_call_save(call, 2, weight));
+    BAM_TRY(bam_call_output(call, 1, x->dtype, &x->shape));
+  BAM_TRY(bam_call_save(call, 0, residual != NULL ? call->outputs[1] : x));
+  BAM_TRY(bam_call_save(call, 1, stats));
+  BAM_TRY(bam_call_save(call, 2, weight));
   if (width > 0)
     kernels->layer_norm(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                         residual != NULL ? bam_tensor_data(call->outputs[1]) : NULL,
@@ -41,26 +40,19 @@ static bam_status normalise(bam_call *call, bam_tensor *const in[4]) {
                         residual != NULL ? bam_tensor_data(residual) : NULL,
                         bam_tensor_data(weight), bias != NULL ? bam_tensor_data(bias) : NULL, rows,
                         width, call->attrs[0].f);
-done:
-  bam_tensor_release(stats);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status forward_norm(bam_call *call, int first_weight) {
   bam_tensor *in[4] = { NULL };
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(check_norm(call, first_weight));
-  BAM_TRY_OR_DONE(bam_call_layer_input(call, 0, 0, &in[0]));
+  BAM_TRY(check_norm(call, first_weight));
+  BAM_TRY(bam_call_layer_input(call, 0, 0, &in[0]));
   if (first_weight == 2)
-    BAM_TRY_OR_DONE(bam_call_layer_input(call, 1, 0, &in[1]));
-  BAM_TRY_OR_DONE(bam_call_layer_input(call, first_weight, 0, &in[2]));
+    BAM_TRY(bam_call_layer_input(call, 1, 0, &in[1]));
+  BAM_TRY(bam_call_layer_input(call, first_weight, 0, &in[2]));
   if (bam_call_optional(call, first_weight + 1) != NULL)
-    BAM_TRY_OR_DONE(bam_call_layer_input(call, first_weight + 1, 0, &in[3]));
-  BAM_TRY_OR_DONE(normalise(call, in));
-done:
-  for (int i = 0; i < 4; i++)
-    bam_tensor_release(in[i]);
-  return status;
+    BAM_TRY(bam_call_layer_input(call, first_weight + 1, 0, &in[3]));
+  return normalise(call, in);
 }
 
 static bam_status layer_norm_forward(bam_call *call) { return forward_norm(call, 1); }
@@ -75,7 +67,7 @@ typedef struct norm_gradients {
 static bam_status find_gradients(bam_backward *pass, int first_weight, norm_gradients *to) {
   bam_tensor *s = pass->saved[0];
   if (bam_needs_grad(pass, 0) || (first_weight == 2 && bam_needs_grad(pass, 1)))
-    BAM_TRY(bam_tensor_new(pass->context, bam_tensor_device(s), s->dtype, &s->shape, &to->dx));
+    BAM_TRY(bam_temp_like(pass->scope, s, &to->dx));
   if (bam_needs_grad(pass, first_weight))
     BAM_TRY(bam_grad_buffer(pass, first_weight, &to->dweight, &to->add_weight));
   if (bam_needs_grad(pass, first_weight + 1))
@@ -90,13 +82,12 @@ static bam_status differentiate(bam_backward *pass, bam_tensor *dy, bam_tensor *
   int64_t rows = bam_shape_rows(&s->shape), width = bam_shape_width(&s->shape);
   int64_t parts = (rows + ROWS_PER_PART - 1) / ROWS_PER_PART;
   const bam_kernels *kernels;
-  bam_status status = BAM_OK;
   if (width == 0)
     return BAM_OK;
   parts = parts < MAX_PARTS ? parts : MAX_PARTS;
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, s->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_scratch_new(pass->context, bam_tensor_device(s), s->dtype, parts * 2 * width,
-          &scratch));
+  BAM_TRY(bam_backward_kernels(pass, s->dtype, &kernels));
+  BAM_TRY(
+    bam_temp_scratch(pass->scope, bam_tensor_device(s), s->dtype, parts * 2 * width, &scratch));
   kernels->layer_norm_backward(bam_tensor_device(s)->stream,
                                to->dx != NULL ? bam_tensor_data(to->dx) : NULL,
                                to->dweight != NULL ? bam_tensor_data(to->dweight) : NULL,
@@ -105,34 +96,28 @@ static bam_status differentiate(bam_backward *pass, bam_tensor *dy, bam_tensor *
                                ds != NULL ? bam_tensor_data(ds) : NULL, bam_tensor_data(s),
                                bam_tensor_data(pass->saved[1]), bam_tensor_data(pass->saved[2]),
                                rows, width, parts, to->add_weight, to->add_bias);
-done:
-  bam_tensor_release(scratch);
-  return status;
+  bam_temp_release(pass->scope, scratch);
+  return BAM_OK;
 }
 
 static bam_status backward_norm(bam_backward *pass, int first_weight) {
   bam_tensor *dy = NULL, *ds = NULL;
   norm_gradients to = { NULL };
-  bam_status status = BAM_OK;
   if (pass->grads[0] == NULL) { /* only the sum was used */
-    BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, pass->grads[1]));
-    BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 1, pass->grads[1]));
-    goto done;
+    BAM_TRY(bam_accumulate_grad(pass, 0, pass->grads[1]));
+    BAM_TRY(bam_accumulate_grad(pass, 1, pass->grads[1]));
+    return BAM_OK;
   }
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
   if (first_weight == 2 && pass->grads[1] != NULL)
-    BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[1], &ds));
-  BAM_TRY_OR_DONE(find_gradients(pass, first_weight, &to));
-  BAM_TRY_OR_DONE(differentiate(pass, dy, ds, &to));
+    BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[1], &ds));
+  BAM_TRY(find_gradients(pass, first_weight, &to));
+  BAM_TRY(differentiate(pass, dy, ds, &to));
   if (to.dx != NULL)
-    BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, to.dx));
+    BAM_TRY(bam_accumulate_grad(pass, 0, to.dx));
   if (to.dx != NULL && first_weight == 2)
-    BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 1, to.dx));
-done:
-  bam_tensor_release(dy);
-  bam_tensor_release(ds);
-  bam_tensor_release(to.dx);
-  return status;
+    BAM_TRY(bam_accumulate_grad(pass, 1, to.dx));
+  return BAM_OK;
 }
 
 static bam_status layer_norm_backward(bam_backward *pass) { return backward_norm(pass, 1); }

@@ -21,61 +21,48 @@ static bam_status linear_forward(bam_call *call) {
   bam_tensor *x = NULL, *weight = NULL, *bias = NULL;
   bam_shape shape = call->inputs[0]->shape;
   int64_t stride;
-  bam_status status = check_linear(call);
-  if (status == BAM_OK)
-    status = bam_call_check_product(call, 0);
-  if (status == BAM_OK)
-    status = bam_call_check_product(call, 1);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(check_linear(call));
+  BAM_TRY(bam_call_check_product(call, 0));
+  BAM_TRY(bam_call_check_product(call, 1));
   int64_t rows = bam_shape_rows(&shape), in = bam_shape_width(&shape);
   int64_t out = call->inputs[1]->shape.size[0];
   shape.size[shape.ndim - 1] = out;
-  BAM_TRY_OR_DONE(bam_call_rows_input(call, 0, 0, &stride, &x));
-  BAM_TRY_OR_DONE(bam_call_layer_input(call, 1, 0, &weight));
+  BAM_TRY(bam_call_rows_input(call, 0, 0, &stride, &x));
+  BAM_TRY(bam_call_layer_input(call, 1, 0, &weight));
   if (bam_call_optional(call, 2) != NULL)
-    BAM_TRY_OR_DONE(bam_call_layer_input(call, 2, 0, &bias));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &shape));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, x));
-  BAM_TRY_OR_DONE(bam_call_save(call, 1, weight));
+    BAM_TRY(bam_call_layer_input(call, 2, 0, &bias));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &shape));
+  BAM_TRY(bam_call_save(call, 0, x));
+  BAM_TRY(bam_call_save(call, 1, weight));
   if (bias != NULL)
-    BAM_TRY_OR_DONE(bam_tensor_copy(call->outputs[0], bias));
+    BAM_TRY(bam_tensor_copy(call->outputs[0], bias));
   bam_product_run(&(bam_product){ .m = rows, .n = out, .k = in, .lda = stride, .transpose_b = true,
                                   .add = bias != NULL },
                   bam_call_device(call), x->dtype, bam_tensor_data(call->outputs[0]),
                   bam_tensor_data(x), bam_tensor_data(weight));
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(weight);
-  bam_tensor_release(bias);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status linear_backward(bam_backward *pass) {
   bam_tensor *dy = NULL, *x = NULL, *weight = pass->saved[1], *target;
   bool add;
-  bam_status status = BAM_OK;
   bam_device *device = bam_tensor_device(weight);
   int64_t out = weight->shape.size[0], in = weight->shape.size[1];
   int64_t rows = bam_shape_rows(&pass->saved[0]->shape);
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
   if (bam_needs_grad(pass, 0)) {
-    BAM_TRY_OR_DONE(bam_grad_buffer(pass, 0, &target, &add));
+    BAM_TRY(bam_grad_buffer(pass, 0, &target, &add));
     bam_product_run(&(bam_product){ .m = rows, .n = in, .k = out, .add = add }, device, dy->dtype,
                     bam_tensor_data(target), bam_tensor_data(dy), bam_tensor_data(weight));
   }
   if (bam_needs_grad(pass, 1)) {
-    BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->saved[0], &x));
-    BAM_TRY_OR_DONE(bam_grad_buffer(pass, 1, &target, &add));
+    BAM_TRY(bam_temp_contiguous(pass->scope, pass->saved[0], &x));
+    BAM_TRY(bam_grad_buffer(pass, 1, &target, &add));
     bam_product_run(&(bam_product){ .m = out, .n = in, .k = rows, .transpose_a = true, .add = add },
                     device, dy->dtype, bam_tensor_data(target), bam_tensor_data(dy),
                     bam_tensor_data(x));
   }
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 2, dy)); /* summed over the rows */
-done:
-  bam_tensor_release(dy);
-  bam_tensor_release(x);
-  return status;
+  return bam_accumulate_grad(pass, 2, dy); /* summed over the rows */
 }
 
 const bam_op bam_op_linear = {

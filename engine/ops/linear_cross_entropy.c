@@ -15,7 +15,7 @@ enum { ATTR_IGNORE, ATTR_CHUNK, ATTR_SCALE };
 /* Without scale: what backward starts from. With it: the finished gradients. */
 enum { SAVED_X, SAVED_WEIGHT, SAVED_TARGETS, SAVED_STATS, SAVED_SCALE, SAVED_DX, SAVED_DW };
 
-/* Everything the chunks work on, borrowed but for what release_head gives back. */
+/* Everything the chunks work on: borrowed, or temporaries. */
 typedef struct head {
   bam_device *device;
   const bam_kernels *kernels;
@@ -24,12 +24,6 @@ typedef struct head {
   bam_tensor *x, *weight, *targets; /* contiguous */
   bam_tensor *stats, *scale, *losses, *logits;
 } head;
-
-static void release_head(head *h) {
-  bam_tensor *all[] = { h->x, h->weight, h->targets, h->stats, h->scale, h->losses, h->logits };
-  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-    bam_tensor_release(all[i]);
-}
 
 /* Tokens per chunk: as asked for, or as many as memory and cache suggest, in whole GEMM tiles. */
 static int64_t choose_chunk(int64_t asked, int64_t rows, int64_t vocabulary, bam_dtype dtype) {
@@ -115,7 +109,6 @@ static void set_sizes(head *h, const bam_shape *x, const bam_shape *weight, cons
 }
 
 static bam_status open_head(bam_call *call, head *h) {
-  bam_context *context = call->context;
   h->device = bam_call_device(call);
   BAM_TRY(check_head(call));
   const bam_shape *weight = &call->inputs[1]->shape;
@@ -124,10 +117,10 @@ static bam_status open_head(bam_call *call, head *h) {
   BAM_TRY(bam_call_ids(call, 2, weight->size[0], call->attrs[ATTR_IGNORE].i, &h->targets));
   set_sizes(h, &call->inputs[0]->shape, weight, call->attrs);
   BAM_TRY(bam_call_kernels(call, h->dtype, &h->kernels));
-  BAM_TRY(bam_scratch_new(context, h->device, h->dtype, 2 * h->rows, &h->stats));
-  BAM_TRY(bam_scratch_new(context, h->device, BAM_F64, h->rows, &h->losses));
-  BAM_TRY(bam_scratch_new(context, h->device, BAM_F64, 1, &h->scale));
-  BAM_TRY(bam_scratch_new(context, h->device, h->dtype, h->chunk * h->vocabulary, &h->logits));
+  BAM_TRY(bam_temp_scratch(call->scope, h->device, h->dtype, 2 * h->rows, &h->stats));
+  BAM_TRY(bam_temp_scratch(call->scope, h->device, BAM_F64, h->rows, &h->losses));
+  BAM_TRY(bam_temp_scratch(call->scope, h->device, BAM_F64, 1, &h->scale));
+  BAM_TRY(bam_temp_scratch(call->scope, h->device, h->dtype, h->chunk * h->vocabulary, &h->logits));
   return bam_call_output(call, 0, h->dtype, &(bam_shape){ .ndim = 0 });
 }
 
@@ -138,13 +131,14 @@ static bam_status open_gradients(bam_call *call, const head *h, head_gradients *
   if (!call->recording || !call->attrs[ATTR_SCALE].given)
     return BAM_OK;
   if (x->requires_grad)
-    BAM_TRY(bam_tensor_new(call->context, h->device, h->dtype, &x->shape, &to->dx));
+    BAM_TRY(bam_temp_new(call->scope, h->device, h->dtype, &x->shape, &to->dx));
   if (weight->requires_grad && weight->node == NULL && weight->grad != NULL &&
       bam_tensor_is_contiguous(weight->grad)) {
-    to->dw = bam_tensor_retain(weight->grad);
+    to->dw = weight->grad;
     to->add_dw = true;
+    BAM_TRY(bam_scope_take(call->scope, bam_tensor_retain(to->dw)));
   } else if (weight->requires_grad) {
-    BAM_TRY(bam_tensor_zeros(call->context, h->device, h->dtype, &weight->shape, &to->dw));
+    BAM_TRY(bam_temp_zeros(call->scope, h->device, h->dtype, &weight->shape, &to->dw));
   }
   BAM_TRY(bam_call_save(call, SAVED_SCALE, h->scale)); /* backward drops it: it can run once */
   BAM_TRY(bam_call_save(call, SAVED_DX, to->dx));
@@ -169,11 +163,10 @@ static bam_status find_scale(bam_call *call, const head *h) {
 static bam_status linear_cross_entropy_forward(bam_call *call) {
   head h = { .device = NULL };
   head_gradients to = { .dx = NULL };
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(open_head(call, &h));
-  BAM_TRY_OR_DONE(find_scale(call, &h));
-  BAM_TRY_OR_DONE(open_gradients(call, &h,
-          &to)); /* from here on nothing fails: the gradient may be written */
+  BAM_TRY(open_head(call, &h));
+  BAM_TRY(find_scale(call, &h));
+  BAM_TRY(open_gradients(call, &h, &to));
+  /* from here on nothing fails: the gradient may be written */
   for (int64_t from = 0; from < h.rows; from += h.chunk) {
     int64_t n = h.chunk < h.rows - from ? h.chunk : h.rows - from;
     chunk_logits(&h, from, n);
@@ -185,11 +178,7 @@ static bam_status linear_cross_entropy_forward(bam_call *call) {
                         bam_tensor_data(h.losses), bam_tensor_data(h.scale), h.rows);
   if (to.add_dw)
     bam_tensor_changed(to.dw);
-done:
-  release_head(&h);
-  bam_tensor_release(to.dx);
-  bam_tensor_release(to.dw);
-  return status;
+  return BAM_OK;
 }
 
 /* ---- backward ---- */
@@ -228,8 +217,7 @@ static bam_status give_finished(bam_backward *pass) {
 
 static bam_status recompute(bam_backward *pass, head *h, bam_tensor *seed) {
   head_gradients to = { .dx = NULL };
-  BAM_TRY(bam_scratch_new(pass->context, h->device, h->dtype, h->chunk * h->vocabulary,
-          &h->logits));
+  BAM_TRY(bam_temp_scratch(pass->scope, h->device, h->dtype, h->chunk * h->vocabulary, &h->logits));
   BAM_TRY(bam_backward_kernels(pass, h->dtype, &h->kernels));
   if (bam_needs_grad(pass, 0))
     BAM_TRY(bam_grad_buffer(pass, 0, &to.dx, &to.add_dx));
@@ -251,23 +239,18 @@ static bam_status recompute(bam_backward *pass, head *h, bam_tensor *seed) {
 
 static bam_status linear_cross_entropy_backward(bam_backward *pass) {
   head h = { .device = NULL };
-  bam_tensor *const *saved = pass->saved, *seed = NULL;
-  bam_status status = BAM_OK;
+  bam_tensor *const *saved = pass->saved, *seed;
   if (pass->attrs[ATTR_SCALE].given)
     return give_finished(pass);
   h.device = bam_tensor_device(saved[SAVED_X]);
-  h.x = bam_tensor_retain(saved[SAVED_X]);
-  h.weight = bam_tensor_retain(saved[SAVED_WEIGHT]);
-  h.targets = bam_tensor_retain(saved[SAVED_TARGETS]);
-  h.stats = bam_tensor_retain(saved[SAVED_STATS]);
-  h.scale = bam_tensor_retain(saved[SAVED_SCALE]);
+  h.x = saved[SAVED_X];
+  h.weight = saved[SAVED_WEIGHT];
+  h.targets = saved[SAVED_TARGETS];
+  h.stats = saved[SAVED_STATS];
+  h.scale = saved[SAVED_SCALE];
   set_sizes(&h, &h.x->shape, &h.weight->shape, pass->attrs);
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &seed));
-  BAM_TRY_OR_DONE(recompute(pass, &h, seed));
-done:
-  bam_tensor_release(seed);
-  release_head(&h);
-  return status;
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &seed));
+  return recompute(pass, &h, seed);
 }
 
 const bam_op bam_op_linear_cross_entropy = {

@@ -3,10 +3,9 @@
 #include "support/elementwise.h"
 
 static bam_status logical(bam_call *call, size_t kernel) {
-  bam_status status = bam_require_bool(call, 0, "a");
-  if (status == BAM_OK)
-    status = bam_require_bool(call, 1, "b");
-  return status == BAM_OK ? bam_binary(call, kernel, BAM_RESULT_SAME) : status;
+  BAM_TRY(bam_require_bool(call, 0, "a"));
+  BAM_TRY(bam_require_bool(call, 1, "b"));
+  return bam_binary(call, kernel, BAM_RESULT_SAME);
 }
 
 #define LOGICAL(op, kernel, text)                                                                 \
@@ -21,9 +20,8 @@ LOGICAL(logical_or, add, "a or b")
 LOGICAL(logical_xor, ne, "a or b but not both")
 
 static bam_status logical_not_forward(bam_call *call) {
-  bam_status status = bam_require_bool(call, 0, "x");
-  return status == BAM_OK ? bam_unary(call, BAM_KERNEL(is_zero), BAM_RESULT_BOOL, BAM_KEEP_NOTHING)
-                          : status;
+  BAM_TRY(bam_require_bool(call, 0, "x"));
+  return bam_unary(call, BAM_KERNEL(is_zero), BAM_RESULT_BOOL, BAM_KEEP_NOTHING);
 }
 
 const bam_op bam_op_logical_not = {

@@ -7,48 +7,40 @@
 /* ---- masked_select ---- */
 
 static bam_status masked_select_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *positions = NULL;
   bam_tensor *mask = call->inputs[1];
   const bam_shape *from = &call->inputs[0]->shape;
   bam_shape shape;
   int64_t inner;
-  BAM_TRY_OR_DONE(bam_call_kernels(call, call->inputs[0]->dtype, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, index_select, call->inputs[0]->dtype));
-  BAM_TRY_OR_DONE(bam_check_mask(call->context, call->op->name, from, mask));
-  BAM_TRY_OR_DONE(bam_mask_positions(call->op->name, mask, &positions));
+  BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, index_select, call->inputs[0]->dtype));
+  BAM_TRY(bam_check_mask(call->context, call->op->name, from, mask));
+  BAM_TRY(bam_mask_positions(call->op->name, mask, &positions));
+  BAM_TRY(bam_scope_take(call->scope, positions));
   int64_t count = bam_tensor_count(positions);
   bam_masked_shape(from, mask, count, &shape, &inner);
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(call->inputs[0], &x));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &shape));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, positions));
+  BAM_TRY(bam_temp_contiguous(call->scope, call->inputs[0], &x));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &shape));
+  BAM_TRY(bam_call_save(call, 0, positions));
   kernels->index_select(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                         bam_tensor_data(x), bam_tensor_data(positions), 1, bam_tensor_count(mask),
                         count, inner);
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(positions);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status masked_select_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_tensor *dy = NULL, *dx = NULL;
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_tensor_zeros(pass->context, bam_tensor_device(dy), dy->dtype,
-                           bam_backward_shape(pass, 0), &dx));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY(bam_temp_zeros(pass->scope, bam_tensor_device(dy), dy->dtype, bam_backward_shape(pass, 0),
+                         &dx));
   int64_t count = dy->shape.size[0], inner = count > 0 ? bam_tensor_count(dy) / count : 1;
   int64_t n = inner > 0 ? bam_tensor_count(dx) / inner : 0;
   kernels->index_put(bam_tensor_device(dy)->stream, bam_tensor_data(dx), bam_tensor_data(dy),
                      bam_tensor_data(pass->saved[0]), 1, n, count, inner);
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
-done:
-  bam_tensor_release(dy);
-  bam_tensor_release(dx);
-  return status;
+  return bam_accumulate_grad(pass, 0, dx);
 }
 
 const bam_op bam_op_masked_select = {
@@ -63,7 +55,6 @@ const bam_op bam_op_masked_select = {
 /* ---- one_hot ---- */
 
 static bam_status one_hot_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_tensor *positions = NULL, *ones = NULL;
   bam_shape shape = call->inputs[0]->shape;
@@ -74,20 +65,17 @@ static bam_status one_hot_forward(bam_call *call) {
   if (shape.ndim == BAM_MAX_DIMS)
     return bam_call_fail(call, "positions have %d dimensions already, the most there are",
                          shape.ndim);
-  BAM_TRY_OR_DONE(bam_call_kernels(call, BAM_I64, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, scatter_add, BAM_I64));
-  BAM_TRY_OR_DONE(bam_call_positions(call, 0, n, &positions));
-  BAM_TRY_OR_DONE(bam_tensor_new(call->context, device, BAM_I64, &shape, &ones));
-  BAM_TRY_OR_DONE(bam_tensor_fill(ones, 1));
+  BAM_TRY(bam_call_kernels(call, BAM_I64, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, scatter_add, BAM_I64));
+  BAM_TRY(bam_call_positions(call, 0, n, &positions));
+  BAM_TRY(bam_temp_new(call->scope, device, BAM_I64, &shape, &ones));
+  BAM_TRY(bam_tensor_fill(ones, 1));
   shape.size[shape.ndim++] = n;
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, BAM_I64, &shape));
-  BAM_TRY_OR_DONE(bam_tensor_fill(call->outputs[0], 0));
+  BAM_TRY(bam_call_output(call, 0, BAM_I64, &shape));
+  BAM_TRY(bam_tensor_fill(call->outputs[0], 0));
   kernels->scatter_add(device->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(ones),
                        bam_tensor_data(positions), bam_tensor_count(positions), n, 1, 1);
-done:
-  bam_tensor_release(positions);
-  bam_tensor_release(ones);
-  return status;
+  return BAM_OK;
 }
 
 const bam_op bam_op_one_hot = {

@@ -60,18 +60,16 @@ static bool find_layout(const operand *x, bool *transpose, int64_t *leading) {
          (!*transpose || ((row_step == 1 || rows <= 1) && column_step >= at_least(rows, 1)));
 }
 
-/* Make `x` readable for a GEMM: when it is not, it becomes a contiguous copy, owned by *copy. */
-static bam_status make_readable(operand *x, bam_tensor **copy) {
+/* Make `x` readable for a GEMM: when it is not, it becomes the contiguous *copy, a temporary. */
+static bam_status make_readable(bam_scope *scope, operand *x, bam_tensor **copy) {
   bool transpose;
   int64_t leading;
   if (find_layout(x, &transpose, &leading))
     return BAM_OK;
-  bam_status status = bam_tensor_new(x->context, bam_tensor_device(x), x->dtype, &x->shape, copy);
-  if (status == BAM_OK)
-    status = bam_tensor_copy(*copy, x);
-  if (status == BAM_OK)
-    *x = **copy;
-  return status;
+  BAM_TRY(bam_temp_like(scope, x, copy));
+  BAM_TRY(bam_tensor_copy(*copy, x));
+  *x = **copy;
+  return BAM_OK;
 }
 
 /* ---- one product of stacks ---- */
@@ -217,28 +215,23 @@ static bam_shape visible_shape(const bam_shape *stacked, bool a_is_vector, bool 
 }
 
 static bam_status matmul_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_shape stacked;
   bam_tensor *a_copy = NULL, *b_copy = NULL, *left = call->inputs[0], *right = call->inputs[1];
-  BAM_TRY_OR_DONE(check_dtypes(call));
-  BAM_TRY_OR_DONE(check_shapes(call));
-  BAM_TRY_OR_DONE(bam_call_kernels(call, left->dtype, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, gemm, left->dtype));
+  BAM_TRY(check_dtypes(call));
+  BAM_TRY(check_shapes(call));
+  BAM_TRY(bam_call_kernels(call, left->dtype, &kernels));
   operand a = as_matrix(left, true), b = as_matrix(right, false);
-  BAM_TRY_OR_DONE(stacked_shape(&a, &b, &stacked));
-  BAM_TRY_OR_DONE(make_readable(&a, &a_copy));
-  BAM_TRY_OR_DONE(make_readable(&b, &b_copy));
+  BAM_TRY(stacked_shape(&a, &b, &stacked));
+  BAM_TRY(make_readable(call->scope, &a, &a_copy));
+  BAM_TRY(make_readable(call->scope, &b, &b_copy));
   bam_shape shape = visible_shape(&stacked, left->shape.ndim == 1, right->shape.ndim == 1);
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, left->dtype, &shape));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, left));
-  BAM_TRY_OR_DONE(bam_call_save(call, 1, right));
+  BAM_TRY(bam_call_output(call, 0, left->dtype, &shape));
+  BAM_TRY(bam_call_save(call, 0, left));
+  BAM_TRY(bam_call_save(call, 1, right));
   operand c = reshaped(call->outputs[0], &stacked);
   multiply(kernels, &c, &a, &b, false);
-done:
-  bam_tensor_release(a_copy);
-  bam_tensor_release(b_copy);
-  return status;
+  return BAM_OK;
 }
 
 /* ---- backward ---- */
@@ -248,39 +241,33 @@ static bam_status give_summed(bam_backward *pass, int i, const bam_kernels *kern
                               const bam_shape *stacked, const operand *a, const operand *b) {
   bool vector = bam_backward_shape(pass, i)->ndim == 1;
   bam_shape shape = visible_shape(stacked, vector && i == 0, vector && i == 1);
-  bam_tensor *grad = NULL;
-  bam_status status = bam_tensor_new(pass->context, bam_tensor_device(a), a->dtype, &shape, &grad);
-  if (status == BAM_OK) {
-    operand c = reshaped(grad, stacked);
-    multiply(kernels, &c, a, b, false);
-    status = bam_accumulate_grad(pass, i, grad);
-  }
-  bam_tensor_release(grad);
-  return status;
+  bam_tensor *grad;
+  BAM_TRY(bam_temp_new(pass->scope, bam_tensor_device(a), a->dtype, &shape, &grad));
+  operand c = reshaped(grad, stacked);
+  multiply(kernels, &c, a, b, false);
+  return bam_accumulate_temp(pass, i, grad);
 }
 
 /* Give input i, which is `own` as a stack, the product a b of shape `stacked`: added by the GEMM
    itself unless the product has more batch than the input. */
 static bam_status give_product(bam_backward *pass, int i, const bam_shape *own,
                                const bam_shape *stacked, operand a, operand b) {
-  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_tensor *a_copy = NULL, *b_copy = NULL, *target;
   bool accumulate;
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, a.dtype, &kernels));
-  BAM_TRY_OR_DONE(make_readable(&a, &a_copy));
-  BAM_TRY_OR_DONE(make_readable(&b, &b_copy));
+  BAM_TRY(bam_backward_kernels(pass, a.dtype, &kernels));
+  BAM_TRY(make_readable(pass->scope, &a, &a_copy));
+  BAM_TRY(make_readable(pass->scope, &b, &b_copy));
   if (bam_shape_equal(own, stacked)) {
-    BAM_TRY_OR_DONE(bam_grad_buffer(pass, i, &target, &accumulate)); /* nothing may fail from here */
+    BAM_TRY(bam_grad_buffer(pass, i, &target, &accumulate)); /* nothing may fail from here */
     operand c = reshaped(target, stacked);
     multiply(kernels, &c, &a, &b, accumulate);
   } else {
-    BAM_TRY_OR_DONE(give_summed(pass, i, kernels, stacked, &a, &b));
+    BAM_TRY(give_summed(pass, i, kernels, stacked, &a, &b));
   }
-done:
-  bam_tensor_release(a_copy);
-  bam_tensor_release(b_copy);
-  return status;
+  bam_temp_release(pass->scope, a_copy); /* the other input may need as much */
+  bam_temp_release(pass->scope, b_copy);
+  return BAM_OK;
 }
 
 /* A contiguous stack as one tall matrix [batch * rows, columns]. */
@@ -304,16 +291,10 @@ static bam_status give_right(bam_backward *pass, operand *a, const operand *b, c
     stacked.size[stacked.ndim - 2] = columns_of(a);
     return give_product(pass, 1, &b->shape, &stacked, transposed(a), *dc);
   }
-  bam_tensor *copy = NULL;
-  bam_status status = BAM_OK;
-  if (!bam_tensor_is_contiguous(a))
-    status = bam_tensor_contiguous(a, &copy);
-  if (status == BAM_OK) {
-    operand a_tall = tall(copy != NULL ? copy : a);
-    status = give_product(pass, 1, &b->shape, &b->shape, transposed(&a_tall), tall(dc));
-  }
-  bam_tensor_release(copy);
-  return status;
+  bam_tensor *whole;
+  BAM_TRY(bam_temp_contiguous(pass->scope, a, &whole));
+  operand a_tall = tall(whole);
+  return give_product(pass, 1, &b->shape, &b->shape, transposed(&a_tall), tall(dc));
 }
 
 /* da = dc bᵀ */
@@ -325,20 +306,17 @@ static bam_status give_left(bam_backward *pass, const operand *a, const operand 
 }
 
 static bam_status matmul_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
   bam_shape stacked;
   bam_tensor *dy = NULL;
   operand a = as_matrix(pass->saved[0], true), b = as_matrix(pass->saved[1], false);
-  BAM_TRY_OR_DONE(stacked_shape(&a, &b, &stacked));
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
+  BAM_TRY(stacked_shape(&a, &b, &stacked));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
   operand dc = reshaped(dy, &stacked);
   if (bam_needs_grad(pass, 0))
-    BAM_TRY_OR_DONE(give_left(pass, &a, &b, &dc));
+    BAM_TRY(give_left(pass, &a, &b, &dc));
   if (bam_needs_grad(pass, 1))
-    BAM_TRY_OR_DONE(give_right(pass, &a, &b, &dc));
-done:
-  bam_tensor_release(dy);
-  return status;
+    BAM_TRY(give_right(pass, &a, &b, &dc));
+  return BAM_OK;
 }
 
 const bam_op bam_op_matmul = {

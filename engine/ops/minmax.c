@@ -7,32 +7,28 @@
    gradient may be wanted, the positions are saved: among equals the first one counts. */
 static bam_status find_extreme(bam_call *call, const bam_attr *dims, bool largest,
                                bool want_positions) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *positions = NULL;
   bam_dtype dtype = call->inputs[0]->dtype;
   bam_device *device = bam_call_device(call);
-  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, extreme, dtype));
-  BAM_TRY_OR_DONE(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape, dims,
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, extreme, dtype));
+  BAM_TRY(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape, dims,
                              call->attrs[1].i, true, &plan));
   if (plan.n == 0)
-    BAM_TRY_OR_DONE(bam_call_fail(call, "no elements along the dimensions to reduce, so there is no %s one",
+    BAM_TRY(bam_call_fail(call, "no elements along the dimensions to reduce, so there is no %s one",
                           largest ? "largest" : "smallest"));
-  BAM_TRY_OR_DONE(bam_reduction_arrange(&plan, call->inputs[0], &x));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, want_positions ? BAM_I64 : dtype, &plan.result));
+  BAM_TRY(bam_reduction_arrange(call->scope, &plan, call->inputs[0], &x));
+  BAM_TRY(bam_call_output(call, 0, want_positions ? BAM_I64 : dtype, &plan.result));
   if (call->recording)
-    BAM_TRY_OR_DONE(bam_tensor_new(call->context, device, BAM_I64, &plan.result, &positions));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, positions));
+    BAM_TRY(bam_temp_new(call->scope, device, BAM_I64, &plan.result, &positions));
+  BAM_TRY(bam_call_save(call, 0, positions));
   void *y = bam_tensor_data(call->outputs[0]);
   int64_t *at = want_positions ? y : positions != NULL ? bam_tensor_data(positions) : NULL;
   kernels->extreme(device->stream, want_positions ? NULL : y, at, bam_tensor_data(x), plan.outer,
                    plan.n, plan.inner, largest);
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(positions);
-  return status;
+  return BAM_OK;
 }
 
 /* Shape of a tensor arranged by `plan`. */
@@ -45,28 +41,21 @@ static bam_shape arranged_shape(const bam_reduction *plan, const bam_shape *shap
 
 /* The gradient goes to the element that was taken. */
 static bam_status extreme_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *dy = NULL, *dx = NULL, *restored = NULL, *positions = pass->saved[0];
   const bam_shape *shape = bam_backward_shape(pass, 0);
-  BAM_TRY_OR_DONE(bam_reduction_init(pass->context, pass->op->name, shape, &pass->attrs[0],
+  BAM_TRY(bam_reduction_init(pass->context, pass->op->name, shape, &pass->attrs[0],
                              pass->attrs[1].i, true, &plan));
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
   bam_shape arranged = arranged_shape(&plan, shape);
-  BAM_TRY_OR_DONE(bam_tensor_zeros(pass->context, bam_tensor_device(dy), dy->dtype, &arranged, &dx));
+  BAM_TRY(bam_temp_zeros(pass->scope, bam_tensor_device(dy), dy->dtype, &arranged, &dx));
   kernels->scatter_add(bam_tensor_device(dy)->stream, bam_tensor_data(dx), bam_tensor_data(dy),
                        bam_tensor_data(positions), plan.outer, plan.n, 1, plan.inner);
-  BAM_TRY_OR_DONE(bam_reduction_restore(&plan, dx, &restored));
-  bam_tensor_release(dx);
-  dx = NULL;
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, restored));
-done:
-  bam_tensor_release(dy);
-  bam_tensor_release(dx);
-  bam_tensor_release(restored);
-  return status;
+  BAM_TRY(bam_reduction_restore(pass->scope, &plan, dx, &restored));
+  bam_temp_release(pass->scope, dx);
+  return bam_accumulate_grad(pass, 0, restored);
 }
 
 static const bam_attr_spec value_attrs[] = { { .name = "dim", .kind = BAM_ATTR_DIMS },

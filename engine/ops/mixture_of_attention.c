@@ -140,38 +140,29 @@ static bam_status check_mixture(bam_call *call, layout *l) {
 
 /* ---- both passes ---- */
 
-/* Turn all queries and keys of `qkv` [tokens, columns] in place. */
-static bam_status turn(const layout *l, const bam_kernels *kernels, bam_tensor *qkv,
-                       bam_tensor *positions, double base, bool inverse) {
-  bam_tensor *heads = NULL;
+/* Rotate all queries and keys of `qkv` [tokens, columns] in place. */
+static bam_status rotate(bam_scope *scope, const layout *l, const bam_kernels *kernels,
+                         bam_tensor *qkv, bam_tensor *positions, double base, bool inverse) {
+  bam_tensor *heads;
   bam_shape shape = { .ndim = 4,
                       .size = { l->batch, l->time, l->heads + l->kv_heads, l->width } };
   const int64_t stride[] = { l->time * l->columns, l->columns, l->width, 1 };
   if (base == 0)
     return BAM_OK;
-  bam_status status = bam_tensor_view(qkv, &shape, stride, qkv->offset, &heads);
-  if (status == BAM_OK)
-    bam_rope_run(kernels, heads, heads, positions, base, inverse);
-  bam_tensor_release(heads);
-  return status;
+  BAM_TRY(bam_temp_view(scope, qkv, &shape, stride, qkv->offset, &heads));
+  bam_rope_run(kernels, heads, heads, positions, base, inverse);
+  return BAM_OK;
 }
 
 /* ---- forward ---- */
 
-/* The inputs, contiguous, and what forward makes; owned. */
+/* The inputs, contiguous, and what forward makes; temporaries of the call. */
 typedef struct mixture {
   layout l;
   const bam_kernels *kernels;
   bam_tensor *in[4]; /* X .. GATES */
   bam_tensor *qkv, *o, *stats, *first, *positions;
 } mixture;
-
-static void release_mixture(mixture *m) {
-  bam_tensor *all[] = { m->in[0], m->in[1], m->in[2], m->in[3], m->qkv, m->o, m->stats, m->first,
-                        m->positions };
-  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-    bam_tensor_release(all[i]);
-}
 
 static bam_status open_mixture(bam_call *call, mixture *m) {
   bam_device *device = bam_call_device(call);
@@ -186,9 +177,9 @@ static bam_status open_mixture(bam_call *call, mixture *m) {
       BAM_TRY(bam_call_layer_input(call, i, X, &m->in[i]));
   BAM_TRY(bam_call_kernels(call, dtype, &m->kernels));
   BAM_TRY(bam_call_document_starts(call, DOCUMENTS, m->kernels, &m->first));
-  BAM_TRY(bam_scratch_new(call->context, device, dtype, l->tokens * l->columns, &m->qkv));
-  BAM_TRY(bam_scratch_new(call->context, device, dtype, l->tokens * l->heads * l->width, &m->o));
-  BAM_TRY(bam_scratch_new(call->context, device, dtype, 2 * l->tokens * l->heads, &m->stats));
+  BAM_TRY(bam_temp_scratch(call->scope, device, dtype, l->tokens * l->columns, &m->qkv));
+  BAM_TRY(bam_temp_scratch(call->scope, device, dtype, l->tokens * l->heads * l->width, &m->o));
+  BAM_TRY(bam_temp_scratch(call->scope, device, dtype, 2 * l->tokens * l->heads, &m->stats));
   return bam_call_output(call, 0, dtype, &y);
 }
 
@@ -209,21 +200,20 @@ static bam_status attend(bam_call *call, const mixture *m) {
   bam_attention a = describe(l, &call->attrs[ATTR_SCALE], call->context->threads);
   bam_tensor *scratch = NULL;
   int64_t forward, backward;
-  bam_status status = BAM_OK;
   m->kernels->attention_scratch(device->stream, &forward, &backward, &a);
-  BAM_TRY_OR_DONE(bam_scratch_new(call->context, device, dtype, forward, &scratch));
+  BAM_TRY(bam_temp_scratch(call->scope, device, dtype, forward, &scratch));
   bam_product_run(&(bam_product){ .m = l->tokens, .n = l->columns, .k = l->in,
                                   .transpose_b = true },
                   device, dtype, bam_tensor_data(m->qkv), bam_tensor_data(m->in[X]),
                   bam_tensor_data(m->in[QKV]));
-  BAM_TRY_OR_DONE(turn(l, m->kernels, m->qkv, m->positions, call->attrs[ATTR_ROPE_BASE].f, false));
+  BAM_TRY(
+    rotate(call->scope, l, m->kernels, m->qkv, m->positions, call->attrs[ATTR_ROPE_BASE].f, false));
   m->kernels->attention(device->stream, bam_tensor_data(m->o), bam_tensor_data(m->stats),
                         bam_tensor_data(scratch), head_of(m->qkv, 0, l),
                         head_of(m->qkv, l->heads, l), head_of(m->qkv, l->heads + l->kv_heads, l),
                         m->first != NULL ? bam_tensor_data(m->first) : NULL, &a);
-done:
-  bam_tensor_release(scratch);
-  return status;
+  bam_temp_release(call->scope, scratch);
+  return BAM_OK;
 }
 
 /* y = the gated results times the stacked output projections. */
@@ -232,10 +222,9 @@ static bam_status project(bam_call *call, const mixture *m) {
   bam_device *device = bam_call_device(call);
   bam_gated_heads heads = gated_heads(l);
   bam_tensor *gated = NULL, *o = m->o;
-  bam_status status = BAM_OK;
   if (m->in[GATES] != NULL) {
-    BAM_TRY_OR_DONE(bam_scratch_new(call->context, device, o->dtype, l->tokens * l->heads * l->width,
-                            &gated));
+    BAM_TRY(
+      bam_temp_scratch(call->scope, device, o->dtype, l->tokens * l->heads * l->width, &gated));
     m->kernels->gate_heads(device->stream, bam_tensor_data(gated), bam_tensor_data(o),
                            bam_tensor_data(m->in[GATES]), &heads);
     o = gated;
@@ -244,40 +233,29 @@ static bam_status project(bam_call *call, const mixture *m) {
                                   .transpose_b = true },
                   device, o->dtype, bam_tensor_data(call->outputs[0]), bam_tensor_data(o),
                   bam_tensor_data(m->in[OUT]));
-done:
-  bam_tensor_release(gated);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status mixture_of_attention_forward(bam_call *call) {
   mixture m = { .kernels = NULL };
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(open_mixture(call, &m));
-  BAM_TRY_OR_DONE(save_mixture(call, &m));
+  BAM_TRY(open_mixture(call, &m));
+  BAM_TRY(save_mixture(call, &m));
   if (m.l.tokens > 0) {
-    BAM_TRY_OR_DONE(attend(call, &m));
-    BAM_TRY_OR_DONE(project(call, &m));
+    BAM_TRY(attend(call, &m));
+    BAM_TRY(project(call, &m));
   }
-done:
-  release_mixture(&m);
-  return status;
+  return BAM_OK;
 }
 
 /* ---- backward ---- */
 
-/* Owned; delta is [tokens, heads], doo and gated [tokens, heads * width], dqkv like qkv. */
+/* Temporaries of the pass; delta is [tokens, heads], grad_o and gated [tokens, heads * width], dqkv like qkv. */
 typedef struct gradients {
   layout l;
   const bam_kernels *kernels;
   bam_device *device;
-  bam_tensor *dy, *doo, *gated, *delta, *dgates, *dqkv, *scratch;
+  bam_tensor *dy, *grad_o, *gated, *delta, *dgates, *dqkv, *scratch;
 } gradients;
-
-static void release_gradients(gradients *g) {
-  bam_tensor *all[] = { g->dy, g->doo, g->gated, g->delta, g->dgates, g->dqkv, g->scratch };
-  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-    bam_tensor_release(all[i]);
-}
 
 static bam_status open_gradients(bam_backward *pass, gradients *g) {
   bam_tensor *const *saved = pass->saved, *gates = saved[SAVED_GATES];
@@ -288,35 +266,35 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
               pass->attrs);
   g->device = bam_tensor_device(saved[SAVED_X]);
   BAM_TRY(bam_backward_kernels(pass, dtype, &g->kernels));
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &g->dy));
-  BAM_TRY(bam_scratch_new(pass->context, g->device, dtype, l->tokens * l->heads * l->width,
-                          &g->doo));
-  BAM_TRY(bam_scratch_new(pass->context, g->device, dtype, l->tokens * l->heads, &g->delta));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &g->dy));
+  BAM_TRY(
+    bam_temp_scratch(pass->scope, g->device, dtype, l->tokens * l->heads * l->width, &g->grad_o));
+  BAM_TRY(bam_temp_scratch(pass->scope, g->device, dtype, l->tokens * l->heads, &g->delta));
   if (gates != NULL) {
-    BAM_TRY(bam_scratch_new(pass->context, g->device, dtype, l->tokens * l->heads * l->width,
-                            &g->gated));
-    BAM_TRY(bam_tensor_new(pass->context, g->device, dtype, &gates->shape, &g->dgates));
+    BAM_TRY(
+      bam_temp_scratch(pass->scope, g->device, dtype, l->tokens * l->heads * l->width, &g->gated));
+    BAM_TRY(bam_temp_new(pass->scope, g->device, dtype, &gates->shape, &g->dgates));
   }
   return BAM_OK;
 }
 
-/* From dy to doo, delta, and the gradients of the gates and of the output projections. */
+/* From dy to grad_o, delta, and the gradients of the gates and of the output projections. */
 static bam_status project_backward(bam_backward *pass, gradients *g) {
   const layout *l = &g->l;
   bam_tensor *o = pass->saved[SAVED_O], *gates = pass->saved[SAVED_GATES], *target;
   bam_gated_heads heads = gated_heads(l);
   bool add;
   bam_product_run(&(bam_product){ .m = l->tokens, .n = l->heads * l->width, .k = l->out },
-                  g->device, o->dtype, bam_tensor_data(g->doo), bam_tensor_data(g->dy),
+                  g->device, o->dtype, bam_tensor_data(g->grad_o), bam_tensor_data(g->dy),
                   bam_tensor_data(pass->saved[SAVED_OUT_WEIGHT]));
   if (gates != NULL)
-    g->kernels->gate_heads_backward(g->device->stream, bam_tensor_data(g->doo),
+    g->kernels->gate_heads_backward(g->device->stream, bam_tensor_data(g->grad_o),
                                     bam_tensor_data(g->gated), bam_tensor_data(g->delta),
-                                    bam_tensor_data(g->dgates), bam_tensor_data(g->doo),
+                                    bam_tensor_data(g->dgates), bam_tensor_data(g->grad_o),
                                     bam_tensor_data(o), bam_tensor_data(gates), &heads);
   else
     g->kernels->attention_delta(g->device->stream, bam_tensor_data(g->delta), bam_tensor_data(o),
-                                bam_tensor_data(g->doo), l->tokens * l->heads, l->width);
+                                bam_tensor_data(g->grad_o), l->tokens * l->heads, l->width);
   if (gates != NULL)
     BAM_TRY(bam_accumulate_grad(pass, GATES, g->dgates));
   if (bam_needs_grad(pass, OUT)) {
@@ -329,24 +307,23 @@ static bam_status project_backward(bam_backward *pass, gradients *g) {
   return BAM_OK;
 }
 
-/* From doo and delta to the gradients of queries, keys and values before they were turned. */
+/* From grad_o and delta to the gradients of queries, keys and values before they were rotated. */
 static bam_status attend_backward(bam_backward *pass, gradients *g) {
   const layout *l = &g->l;
   bam_tensor *const *saved = pass->saved, *qkv = saved[SAVED_QKV], *first = saved[SAVED_FIRST];
   bam_attention a = describe(l, &pass->attrs[ATTR_SCALE], pass->context->threads);
   int64_t forward, backward, keys = l->heads, values = l->heads + l->kv_heads;
   g->kernels->attention_scratch(g->device->stream, &forward, &backward, &a);
-  BAM_TRY(bam_scratch_new(pass->context, g->device, qkv->dtype, backward, &g->scratch));
-  BAM_TRY(bam_scratch_new(pass->context, g->device, qkv->dtype, l->tokens * l->columns, &g->dqkv));
+  BAM_TRY(bam_temp_scratch(pass->scope, g->device, qkv->dtype, backward, &g->scratch));
+  BAM_TRY(bam_temp_scratch(pass->scope, g->device, qkv->dtype, l->tokens * l->columns, &g->dqkv));
   g->kernels->attention_backward(g->device->stream, head_of(g->dqkv, 0, l),
                                  head_of(g->dqkv, keys, l), head_of(g->dqkv, values, l),
-                                 bam_tensor_data(g->scratch), bam_tensor_data(g->doo),
-                                 head_of(qkv, 0, l), head_of(qkv, keys, l),
-                                 head_of(qkv, values, l), bam_tensor_data(saved[SAVED_STATS]),
-                                 bam_tensor_data(g->delta),
+                                 bam_tensor_data(g->scratch), bam_tensor_data(g->grad_o),
+                                 head_of(qkv, 0, l), head_of(qkv, keys, l), head_of(qkv, values, l),
+                                 bam_tensor_data(saved[SAVED_STATS]), bam_tensor_data(g->delta),
                                  first != NULL ? bam_tensor_data(first) : NULL, &a);
-  return turn(l, g->kernels, g->dqkv, saved[SAVED_POSITIONS], pass->attrs[ATTR_ROPE_BASE].f,
-               true);
+  return rotate(pass->scope, l, g->kernels, g->dqkv, saved[SAVED_POSITIONS],
+                pass->attrs[ATTR_ROPE_BASE].f, true);
 }
 
 /* From dqkv to the gradients of x and of the projection. */
@@ -372,18 +349,15 @@ static bam_status input_backward(bam_backward *pass, gradients *g) {
 
 static bam_status mixture_of_attention_backward(bam_backward *pass) {
   gradients g = { .kernels = NULL };
-  bam_status status = BAM_OK;
   if (bam_tensor_count(pass->saved[SAVED_STATS]) == 0)
     return bam_accumulate_zeros(pass);
-  BAM_TRY_OR_DONE(open_gradients(pass, &g));
-  BAM_TRY_OR_DONE(project_backward(pass, &g));
+  BAM_TRY(open_gradients(pass, &g));
+  BAM_TRY(project_backward(pass, &g));
   if (bam_needs_grad(pass, X) || bam_needs_grad(pass, QKV)) {
-    BAM_TRY_OR_DONE(attend_backward(pass, &g));
-    BAM_TRY_OR_DONE(input_backward(pass, &g));
+    BAM_TRY(attend_backward(pass, &g));
+    BAM_TRY(input_backward(pass, &g));
   }
-done:
-  release_gradients(&g);
-  return status;
+  return BAM_OK;
 }
 
 const bam_op bam_op_mixture_of_attention = {

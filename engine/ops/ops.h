@@ -21,4 +21,8 @@ const bam_op *bam_op_at(int i);
    the dtype is converted, and it moves to the input's device. Does nothing when input `i` wants no gradient. */
 bam_status bam_accumulate_grad(bam_backward *pass, int i, bam_tensor *grad);
 
+/* The same with a temporary of the pass, which is released at once: no more memory is held than the gradients
+   need, and the next gradient of that input can be added in place. */
+bam_status bam_accumulate_temp(bam_backward *pass, int i, bam_tensor *temporary);
+
 #endif

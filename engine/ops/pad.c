@@ -1,29 +1,24 @@
-/* Padding, turning round and rotating along dimensions. */
+/* Padding, reversing and rotating along dimensions. */
 #include <inttypes.h>
 
 #include "ops.h"
 
 /* A view of `x` of shape `shape` that begins at `first`. */
-static bam_status window(bam_tensor *x, const int64_t *first, const bam_shape *shape,
-                         bam_tensor **out) {
+static bam_status window(bam_scope *scope, bam_tensor *x, const int64_t *first,
+                         const bam_shape *shape, bam_tensor **out) {
   int64_t offset = x->offset;
   for (int d = 0; d < shape->ndim; d++)
     offset += first[d] * x->stride[d];
-  return bam_tensor_view(x, shape, x->stride, offset, out);
+  return bam_temp_view(scope, x, shape, x->stride, offset, out);
 }
 
 /* Copy the window of `x` at `from` into the window of `y` at `to`; both have shape `shape`. */
-static bam_status copy_window(bam_tensor *y, const int64_t *to, bam_tensor *x, const int64_t *from,
-                              const bam_shape *shape) {
-  bam_status status = BAM_OK;
-  bam_tensor *target = NULL, *source = NULL;
-  BAM_TRY_OR_DONE(window(y, to, shape, &target));
-  BAM_TRY_OR_DONE(window(x, from, shape, &source));
-  BAM_TRY_OR_DONE(bam_tensor_copy(target, source));
-done:
-  bam_tensor_release(target);
-  bam_tensor_release(source);
-  return status;
+static bam_status copy_window(bam_scope *scope, bam_tensor *y, const int64_t *to, bam_tensor *x,
+                              const int64_t *from, const bam_shape *shape) {
+  bam_tensor *target, *source;
+  BAM_TRY(window(scope, y, to, shape, &target));
+  BAM_TRY(window(scope, x, from, shape, &source));
+  return bam_tensor_copy(target, source);
 }
 
 static const int64_t origin[BAM_MAX_DIMS];
@@ -60,18 +55,15 @@ static bam_status pad_forward(bam_call *call) {
   BAM_TRY(bam_number_check(call->context, call->op->name, x->dtype, false, 0, call->attrs[2].f));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &shape));
   BAM_TRY(bam_tensor_fill(call->outputs[0], call->attrs[2].f));
-  return copy_window(call->outputs[0], before, x, origin, &x->shape);
+  return copy_window(call->scope, call->outputs[0], before, x, origin, &x->shape);
 }
 
 /* The gradient of the inside. */
 static bam_status pad_backward(bam_backward *pass) {
-  bam_tensor *inside = NULL;
+  bam_tensor *inside;
   const int64_t *before = pass->attrs[0].given ? pass->attrs[0].list : origin;
-  bam_status status = window(pass->grads[0], before, bam_backward_shape(pass, 0), &inside);
-  if (status == BAM_OK)
-    status = bam_accumulate_grad(pass, 0, inside);
-  bam_tensor_release(inside);
-  return status;
+  BAM_TRY(window(pass->scope, pass->grads[0], before, bam_backward_shape(pass, 0), &inside));
+  return bam_accumulate_grad(pass, 0, inside);
 }
 
 const bam_op bam_op_pad = {
@@ -90,7 +82,8 @@ const bam_op bam_op_pad = {
 /* ---- flip ---- */
 
 /* A view of `x` that walks the dimensions `dims` (not given: all) from their ends. */
-static bam_status flipped(bam_tensor *x, const char *what, const bam_attr *dims, bam_tensor **out) {
+static bam_status flipped(bam_scope *scope, bam_tensor *x, const char *what, const bam_attr *dims,
+                          bam_tensor **out) {
   int64_t stride[BAM_MAX_DIMS], offset = x->offset;
   bool flips[BAM_MAX_DIMS] = { false };
   for (int i = 0; dims->given && i < dims->count; i++) {
@@ -103,27 +96,20 @@ static bam_status flipped(bam_tensor *x, const char *what, const bam_attr *dims,
     stride[d] = flip ? -x->stride[d] : x->stride[d];
     offset += flip && x->shape.size[d] > 0 ? (x->shape.size[d] - 1) * x->stride[d] : 0;
   }
-  return bam_tensor_view(x, &x->shape, stride, offset, out);
+  return bam_temp_view(scope, x, &x->shape, stride, offset, out);
 }
 
 static bam_status flip_forward(bam_call *call) {
-  bam_status status = BAM_OK;
-  bam_tensor *x = call->inputs[0], *view = NULL;
-  BAM_TRY_OR_DONE(flipped(x, call->op->name, &call->attrs[0], &view));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &x->shape));
-  BAM_TRY_OR_DONE(bam_tensor_copy(call->outputs[0], view));
-done:
-  bam_tensor_release(view);
-  return status;
+  bam_tensor *x = call->inputs[0], *view;
+  BAM_TRY(flipped(call->scope, x, call->op->name, &call->attrs[0], &view));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
+  return bam_tensor_copy(call->outputs[0], view);
 }
 
 static bam_status flip_backward(bam_backward *pass) {
-  bam_tensor *view = NULL;
-  bam_status status = flipped(pass->grads[0], pass->op->name, &pass->attrs[0], &view);
-  if (status == BAM_OK)
-    status = bam_accumulate_grad(pass, 0, view);
-  bam_tensor_release(view);
-  return status;
+  bam_tensor *view;
+  BAM_TRY(flipped(pass->scope, pass->grads[0], pass->op->name, &pass->attrs[0], &view));
+  return bam_accumulate_grad(pass, 0, view);
 }
 
 const bam_op bam_op_flip = {
@@ -138,7 +124,7 @@ const bam_op bam_op_flip = {
 /* ---- roll ---- */
 
 /* y = x moved by `shift` along `dim`, what leaves at one end entering at the other. */
-static bam_status rotate(bam_tensor *y, bam_tensor *x, int dim, int64_t shift) {
+static bam_status rotate(bam_scope *scope, bam_tensor *y, bam_tensor *x, int dim, int64_t shift) {
   int64_t n = x->shape.size[dim], at[BAM_MAX_DIMS] = { 0 };
   if (n == 0)
     return BAM_OK;
@@ -146,9 +132,9 @@ static bam_status rotate(bam_tensor *y, bam_tensor *x, int dim, int64_t shift) {
   tail.size[dim] = (shift % n + n) % n; /* the end of x that comes to the front */
   head.size[dim] = n - tail.size[dim];
   at[dim] = tail.size[dim];
-  BAM_TRY(copy_window(y, at, x, origin, &head));
+  BAM_TRY(copy_window(scope, y, at, x, origin, &head));
   at[dim] = head.size[dim];
-  return copy_window(y, origin, x, at, &tail);
+  return copy_window(scope, y, origin, x, at, &tail);
 }
 
 static bam_status roll_forward(bam_call *call) {
@@ -156,21 +142,17 @@ static bam_status roll_forward(bam_call *call) {
   int dim;
   BAM_TRY(bam_shape_dim(call->context, call->op->name, call->attrs[1].i, x->shape.ndim, &dim));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
-  return rotate(call->outputs[0], x, dim, call->attrs[0].i);
+  return rotate(call->scope, call->outputs[0], x, dim, call->attrs[0].i);
 }
 
 static bam_status roll_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
-  bam_tensor *dx = NULL, *dy = pass->grads[0];
+  bam_tensor *dx, *dy = pass->grads[0];
   int dim;
-  BAM_TRY_OR_DONE(bam_shape_dim(pass->context, pass->op->name, pass->attrs[1].i, dy->shape.ndim, &dim));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
+  BAM_TRY(bam_shape_dim(pass->context, pass->op->name, pass->attrs[1].i, dy->shape.ndim, &dim));
+  BAM_TRY(bam_temp_like(pass->scope, dy, &dx));
   int64_t n = dy->shape.size[dim];
-  BAM_TRY_OR_DONE(rotate(dx, dy, dim, n > 0 ? -(pass->attrs[0].i % n) : 0));
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
-done:
-  bam_tensor_release(dx);
-  return status;
+  BAM_TRY(rotate(pass->scope, dx, dy, dim, n > 0 ? -(pass->attrs[0].i % n) : 0));
+  return bam_accumulate_grad(pass, 0, dx);
 }
 
 const bam_op bam_op_roll = {

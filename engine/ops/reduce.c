@@ -20,18 +20,15 @@ static bam_status plan_backward(bam_backward *pass, bool columns, bam_reduction 
                             &pass->attrs[0], pass->attrs[1].i, columns, plan);
 }
 
-/* Input 0 in `dtype`, arranged as planned; owned. */
+/* Input 0 in `dtype`, arranged as planned. */
 static bam_status arrange(const bam_reduction *plan, bam_call *call, bam_dtype dtype,
                           bam_tensor **out) {
-  bam_tensor *converted = NULL;
-  bam_tensor *x = call->inputs[0];
-  if (x->dtype == dtype)
-    return bam_reduction_arrange(plan, x, out);
-  bam_status status = bam_tensor_convert(x, dtype, &converted);
-  if (status == BAM_OK)
-    status = bam_reduction_arrange(plan, converted, out);
-  bam_tensor_release(converted);
-  return status;
+  bam_tensor *x = call->inputs[0], *converted = x;
+  if (x->dtype != dtype)
+    BAM_TRY(bam_temp_convert(call->scope, x, dtype, &converted));
+  BAM_TRY(bam_reduction_arrange(call->scope, plan, converted, out));
+  bam_temp_release(call->scope, converted);
+  return BAM_OK;
 }
 
 /* ---- sum and mean ---- */
@@ -40,40 +37,32 @@ typedef void sum_kernel(bam_stream stream, void *y, const void *x, int64_t outer
                         int64_t inner);
 
 static bam_status add_up(bam_call *call, bam_dtype dtype, sum_kernel *kernel) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   bam_tensor *x = NULL;
-  BAM_TRY_OR_DONE(plan_call(call, true, &plan));
-  BAM_TRY_OR_DONE(arrange(&plan, call, dtype, &x));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, dtype, &plan.result));
+  BAM_TRY(plan_call(call, true, &plan));
+  BAM_TRY(arrange(&plan, call, dtype, &x));
+  BAM_TRY(bam_call_output(call, 0, dtype, &plan.result));
   kernel(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(x),
          plan.outer, plan.n, plan.inner);
-done:
-  bam_tensor_release(x);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status sum_forward(bam_call *call) {
   const bam_kernels *kernels;
   bam_dtype dtype = total_dtype(call->inputs[0]->dtype);
-  bam_status status = bam_call_kernels(call, dtype, &kernels);
-  if (status == BAM_OK)
-    status = BAM_CALL_NEED(call, kernels, sum, dtype);
-  return status == BAM_OK ? add_up(call, dtype, kernels->sum) : status;
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, sum, dtype));
+  return add_up(call, dtype, kernels->sum);
 }
 
 /* Every element of x receives the gradient of the sum that it went into. */
 static bam_status sum_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   bam_tensor *spread = NULL;
   const bam_shape *shape = bam_backward_shape(pass, 0);
-  BAM_TRY_OR_DONE(plan_backward(pass, true, &plan));
-  BAM_TRY_OR_DONE(bam_reduction_spread(&plan, shape, pass->grads[0], &spread));
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, spread));
-done:
-  bam_tensor_release(spread);
-  return status;
+  BAM_TRY(plan_backward(pass, true, &plan));
+  BAM_TRY(bam_reduction_spread(pass->scope, &plan, shape, pass->grads[0], &spread));
+  return bam_accumulate_grad(pass, 0, spread);
 }
 
 const bam_op bam_op_sum = {
@@ -88,33 +77,23 @@ const bam_op bam_op_sum = {
 
 static bam_status mean_forward(bam_call *call) {
   const bam_kernels *kernels;
-  bam_status status = bam_call_need_real(call, 0);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_call_need_real(call, 0));
   bam_dtype dtype = call->inputs[0]->dtype;
-  status = bam_call_kernels(call, dtype, &kernels);
-  if (status == BAM_OK)
-    status = BAM_CALL_NEED(call, kernels, mean, dtype);
-  return status == BAM_OK ? add_up(call, dtype, kernels->mean) : status;
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  return add_up(call, dtype, kernels->mean);
 }
 
 static bam_status mean_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   bam_tensor *count = NULL, *scaled = NULL, *spread = NULL;
   bam_tensor *dy = pass->grads[0];
-  BAM_TRY_OR_DONE(plan_backward(pass, true, &plan));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype,
-                         &(bam_shape){ .ndim = 0 }, &count));
-  BAM_TRY_OR_DONE(bam_tensor_fill(count, (double)plan.n));
-  BAM_TRY_OR_DONE(bam_apply2(&bam_op_div, dy, count, NULL, &scaled));
-  BAM_TRY_OR_DONE(bam_reduction_spread(&plan, bam_backward_shape(pass, 0), scaled, &spread));
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, spread));
-done:
-  bam_tensor_release(count);
-  bam_tensor_release(scaled);
-  bam_tensor_release(spread);
-  return status;
+  BAM_TRY(plan_backward(pass, true, &plan));
+  BAM_TRY(
+    bam_temp_new(pass->scope, bam_tensor_device(dy), dy->dtype, &(bam_shape){ .ndim = 0 }, &count));
+  BAM_TRY(bam_tensor_fill(count, (double)plan.n));
+  BAM_TRY(bam_temp_apply2(pass->scope, &bam_op_div, dy, count, NULL, &scaled));
+  BAM_TRY(bam_reduction_spread(pass->scope, &plan, bam_backward_shape(pass, 0), scaled, &spread));
+  return bam_accumulate_grad(pass, 0, spread);
 }
 
 const bam_op bam_op_mean = {
@@ -129,46 +108,35 @@ const bam_op bam_op_mean = {
 /* ---- product ---- */
 
 static bam_status prod_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL;
   bam_dtype dtype = total_dtype(call->inputs[0]->dtype);
-  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, prod, dtype));
-  BAM_TRY_OR_DONE(plan_call(call, false, &plan));
-  BAM_TRY_OR_DONE(arrange(&plan, call, dtype, &x));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, dtype, &plan.result));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, call->inputs[0]));
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, prod, dtype));
+  BAM_TRY(plan_call(call, false, &plan));
+  BAM_TRY(arrange(&plan, call, dtype, &x));
+  BAM_TRY(bam_call_output(call, 0, dtype, &plan.result));
+  BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
   kernels->prod(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                 bam_tensor_data(x), plan.outer, plan.n);
-done:
-  bam_tensor_release(x);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status prod_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *dy = NULL, *dx = NULL, *restored = NULL;
-  BAM_TRY_OR_DONE(plan_backward(pass, false, &plan));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_reduction_arrange(&plan, pass->saved[0], &x));
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
+  BAM_TRY(plan_backward(pass, false, &plan));
+  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  BAM_TRY(bam_reduction_arrange(pass->scope, &plan, pass->saved[0], &x));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_temp_like(pass->scope, x, &dx));
   kernels->prod_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
                          bam_tensor_data(dy), plan.outer, plan.n);
-  BAM_TRY_OR_DONE(bam_reduction_restore(&plan, dx, &restored));
-  bam_tensor_release(dx);
-  dx = NULL;
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, restored));
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(dy);
-  bam_tensor_release(dx);
-  bam_tensor_release(restored);
-  return status;
+  BAM_TRY(bam_reduction_restore(pass->scope, &plan, dx, &restored));
+  bam_temp_release(pass->scope, dx);
+  return bam_accumulate_grad(pass, 0, restored);
 }
 
 const bam_op bam_op_prod = {
@@ -186,26 +154,22 @@ const bam_op bam_op_prod = {
 typedef void truth_kernel(bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n);
 
 static bam_status decide(bam_call *call, truth_kernel *kernel) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   bam_tensor *x = NULL;
-  BAM_TRY_OR_DONE(plan_call(call, false, &plan));
-  BAM_TRY_OR_DONE(arrange(&plan, call, call->inputs[0]->dtype, &x));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, BAM_BOOL, &plan.result));
+  BAM_TRY(plan_call(call, false, &plan));
+  BAM_TRY(arrange(&plan, call, call->inputs[0]->dtype, &x));
+  BAM_TRY(bam_call_output(call, 0, BAM_BOOL, &plan.result));
   kernel(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(x),
          plan.outer, plan.n);
-done:
-  bam_tensor_release(x);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status any_forward(bam_call *call) {
   const bam_kernels *kernels;
   bam_dtype dtype = call->inputs[0]->dtype;
-  bam_status status = bam_call_kernels(call, dtype, &kernels);
-  if (status == BAM_OK)
-    status = BAM_CALL_NEED(call, kernels, any, dtype);
-  return status == BAM_OK ? decide(call, kernels->any) : status;
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, any, dtype));
+  return decide(call, kernels->any);
 }
 
 const bam_op bam_op_any = {
@@ -221,10 +185,9 @@ const bam_op bam_op_any = {
 static bam_status all_forward(bam_call *call) {
   const bam_kernels *kernels;
   bam_dtype dtype = call->inputs[0]->dtype;
-  bam_status status = bam_call_kernels(call, dtype, &kernels);
-  if (status == BAM_OK)
-    status = BAM_CALL_NEED(call, kernels, all, dtype);
-  return status == BAM_OK ? decide(call, kernels->all) : status;
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, all, dtype));
+  return decide(call, kernels->all);
 }
 
 const bam_op bam_op_all = {

@@ -33,7 +33,7 @@ bam_status bam_call_rope_positions(bam_call *call, int i, bam_tensor **positions
   if (!bam_dtype_is_integer(call->inputs[i]->dtype))
     return bam_call_fail(call, "positions are integers (i64), not %s",
                          bam_dtype_name(call->inputs[i]->dtype));
-  return bam_tensor_convert(call->inputs[i], BAM_I64, positions);
+  return bam_temp_convert(call->scope, call->inputs[i], BAM_I64, positions);
 }
 
 void bam_rope_run(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bam_tensor *positions,
@@ -56,45 +56,36 @@ static bam_status check_rope(bam_call *call) {
   return bam_call_check_rope(call, x->size[3], call->attrs[0].f);
 }
 
-/* x itself when the elements of a head lie together, else a contiguous copy; owned. */
-static bam_status whole_heads(bam_tensor *x, bam_tensor **out) {
+/* x itself when the elements of a head lie together, else a contiguous copy. */
+static bam_status whole_heads(bam_scope *scope, bam_tensor *x, bam_tensor **out) {
   if (x->stride[3] != 1)
-    return bam_tensor_contiguous(x, out);
-  *out = bam_tensor_retain(x);
+    return bam_temp_contiguous(scope, x, out);
+  *out = x;
   return BAM_OK;
 }
 
 static bam_status rope_forward(bam_call *call) {
   bam_tensor *x = NULL, *positions = NULL;
   const bam_kernels *kernels;
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(check_rope(call));
-  BAM_TRY_OR_DONE(bam_call_need_real(call, 0));
-  BAM_TRY_OR_DONE(bam_call_kernels(call, call->inputs[0]->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_call_rope_positions(call, 1, &positions));
-  BAM_TRY_OR_DONE(whole_heads(call->inputs[0], &x));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &x->shape));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, positions));
+  BAM_TRY(check_rope(call));
+  BAM_TRY(bam_call_need_real(call, 0));
+  BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, &kernels));
+  BAM_TRY(bam_call_rope_positions(call, 1, &positions));
+  BAM_TRY(whole_heads(call->scope, call->inputs[0], &x));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
+  BAM_TRY(bam_call_save(call, 0, positions));
   bam_rope_run(kernels, call->outputs[0], x, positions, call->attrs[0].f, false);
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(positions);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status rope_backward(bam_backward *pass) {
   bam_tensor *dy = NULL, *dx = NULL;
   const bam_kernels *kernels;
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY(bam_temp_like(pass->scope, dy, &dx));
   bam_rope_run(kernels, dx, dy, pass->saved[0], pass->attrs[0].f, true);
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
-done:
-  bam_tensor_release(dy);
-  bam_tensor_release(dx);
-  return status;
+  return bam_accumulate_grad(pass, 0, dx);
 }
 
 const bam_op bam_op_rope = {

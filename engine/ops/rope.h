@@ -5,7 +5,7 @@
 #include "ops.h"
 
 /* The optional input `i`, positions of the tokens of input 0 [B, T, ...], as contiguous i64 [T] or
-   [B, T] in *positions, owned; NULL when it was left out. */
+   [B, T] in *positions, a temporary of the call; NULL when it was left out. */
 bam_status bam_call_rope_positions(bam_call *call, int i, bam_tensor **positions);
 
 /* Fail unless heads of `width` can be turned by `base`. */

@@ -49,7 +49,7 @@ static bam_status take_mask(bam_call *call, bam_tensor **out) {
     return bam_call_fail(call, "the mask is %s %s; it must be bool %s, a value per token",
                          bam_dtype_name(mask->dtype), bam_shape_text(&mask->shape, text),
                          bam_shape_text(&shape, tokens));
-  return bam_tensor_contiguous(mask, out);
+  return bam_temp_contiguous(call->scope, mask, out);
 }
 
 static bam_status make_outputs(bam_call *call, bam_dtype dtype, const bam_route *r) {
@@ -70,8 +70,8 @@ static bam_status make_saved(bam_call *call, bam_dtype dtype, const bam_route *r
   const int64_t counts[OWN] = { r->tokens * r->experts, r->tokens,
                                 r->tokens / r->group * r->experts, 1 };
   for (int i = 0; i < OWN; i++) {
-    BAM_TRY(bam_scratch_new(call->context, bam_call_device(call),
-                            i == SAVED_COUNTED ? BAM_F64 : dtype, counts[i], &saved[i]));
+    BAM_TRY(bam_temp_scratch(call->scope, bam_call_device(call),
+                             i == SAVED_COUNTED ? BAM_F64 : dtype, counts[i], &saved[i]));
     BAM_TRY(bam_call_save(call, SAVED_P + i, saved[i]));
   }
   BAM_TRY(bam_call_save(call, SAVED_EXPERTS, call->outputs[EXPERTS]));
@@ -87,16 +87,14 @@ static bam_status run_route(bam_call *call, bam_tensor *logits, bam_tensor *mask
   int64_t groups = r->tokens / r->group;
   int64_t parts = groups * ((r->group + BAM_ROUTE_PART - 1) / BAM_ROUTE_PART);
   const bam_kernels *kernels;
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(bam_call_kernels(call, logits->dtype, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, route, logits->dtype));
-  BAM_TRY_OR_DONE(make_saved(call, logits->dtype, r, mask, saved));
-  BAM_TRY_OR_DONE(bam_scratch_new(call->context, device, BAM_F64, parts * (3 * r->experts + 2) + groups,
-                          &scratch));
+  BAM_TRY(bam_call_kernels(call, logits->dtype, &kernels));
+  BAM_TRY(make_saved(call, logits->dtype, r, mask, saved));
+  BAM_TRY(bam_temp_scratch(call->scope, device, BAM_F64, parts * (3 * r->experts + 2) + groups,
+                           &scratch));
   if (r->tokens == 0) {
-    BAM_TRY_OR_DONE(bam_tensor_fill(call->outputs[LOSSES], 0));
-    BAM_TRY_OR_DONE(bam_tensor_fill(call->outputs[STATISTICS], 0));
-    goto done;
+    BAM_TRY(bam_tensor_fill(call->outputs[LOSSES], 0));
+    BAM_TRY(bam_tensor_fill(call->outputs[STATISTICS], 0));
+    return BAM_OK;
   }
   kernels->route(device->stream, bam_tensor_data(call->outputs[GATES]),
                  bam_tensor_data(call->outputs[EXPERTS]), bam_tensor_data(call->outputs[LOSSES]),
@@ -104,26 +102,17 @@ static bam_status run_route(bam_call *call, bam_tensor *logits, bam_tensor *mask
                  bam_tensor_data(saved[SAVED_LSE]), bam_tensor_data(saved[SAVED_LOAD]),
                  bam_tensor_data(saved[SAVED_COUNTED]), bam_tensor_data(scratch),
                  bam_tensor_data(logits), mask != NULL ? bam_tensor_data(mask) : NULL, r);
-done:
-  for (int i = 0; i < OWN; i++)
-    bam_tensor_release(saved[i]);
-  bam_tensor_release(scratch);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status route_forward(bam_call *call) {
   bam_tensor *logits = NULL, *mask = NULL;
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(check_route(call));
-  BAM_TRY_OR_DONE(take_mask(call, &mask));
+  BAM_TRY(check_route(call));
+  BAM_TRY(take_mask(call, &mask));
   bam_route r = describe(&call->inputs[LOGITS]->shape, call->attrs);
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(call->inputs[LOGITS], &logits));
-  BAM_TRY_OR_DONE(make_outputs(call, logits->dtype, &r));
-  BAM_TRY_OR_DONE(run_route(call, logits, mask, &r));
-done:
-  bam_tensor_release(logits);
-  bam_tensor_release(mask);
-  return status;
+  BAM_TRY(bam_temp_contiguous(call->scope, call->inputs[LOGITS], &logits));
+  BAM_TRY(make_outputs(call, logits->dtype, &r));
+  return run_route(call, logits, mask, &r);
 }
 
 static bam_status route_backward(bam_backward *pass) {
@@ -131,16 +120,15 @@ static bam_status route_backward(bam_backward *pass) {
   bam_device *device = bam_tensor_device(saved[SAVED_P]);
   bam_route r = describe(bam_backward_shape(pass, 0), pass->attrs);
   const bam_kernels *kernels;
-  bam_status status = BAM_OK;
   if (r.tokens == 0)
     return bam_accumulate_zeros(pass);
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, saved[SAVED_P]->dtype, &kernels));
+  BAM_TRY(bam_backward_kernels(pass, saved[SAVED_P]->dtype, &kernels));
   if (pass->grads[GATES] != NULL)
-    BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[GATES], &dgates));
+    BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[GATES], &dgates));
   if (pass->grads[LOSSES] != NULL)
-    BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[LOSSES], &dlosses));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, device, saved[SAVED_P]->dtype, bam_backward_shape(pass, 0),
-                         &dlogits));
+    BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[LOSSES], &dlosses));
+  BAM_TRY(bam_temp_new(pass->scope, device, saved[SAVED_P]->dtype, bam_backward_shape(pass, 0),
+                       &dlogits));
   kernels->route_backward(device->stream, bam_tensor_data(dlogits),
                           dgates != NULL ? bam_tensor_data(dgates) : NULL,
                           dlosses != NULL ? bam_tensor_data(dlosses) : NULL,
@@ -148,12 +136,7 @@ static bam_status route_backward(bam_backward *pass) {
                           bam_tensor_data(saved[SAVED_LOAD]), bam_tensor_data(saved[SAVED_EXPERTS]),
                           bam_tensor_data(saved[SAVED_COUNTED]),
                           saved[SAVED_MASK] != NULL ? bam_tensor_data(saved[SAVED_MASK]) : NULL, &r);
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dlogits));
-done:
-  bam_tensor_release(dgates);
-  bam_tensor_release(dlosses);
-  bam_tensor_release(dlogits);
-  return status;
+  return bam_accumulate_grad(pass, 0, dlogits);
 }
 
 const bam_op bam_op_route = {

@@ -59,36 +59,32 @@ static bam_status check_weights(bam_call *call) {
   return BAM_OK;
 }
 
-/* The experts as contiguous i64 within 0 .. `limit`; owned. */
+/* The experts as contiguous i64 within 0 .. `limit`. */
 static bam_status check_experts(bam_call *call, int64_t limit, bam_tensor **out) {
-  bam_tensor *experts = call->inputs[EXPERTS], *ids = NULL;
+  bam_tensor *experts = call->inputs[EXPERTS], *ids;
   bam_device *device = bam_tensor_device(experts);
   int64_t bad = -1, id = 0;
   double unused;
-  bam_status status = BAM_OK;
   if (!bam_dtype_is_integer(experts->dtype))
     return bam_call_fail(call, "experts are integers (i64), not %s",
                          bam_dtype_name(experts->dtype));
-  BAM_TRY_OR_DONE(bam_tensor_convert(experts, BAM_I64, &ids));
+  BAM_TRY(bam_temp_convert(call->scope, experts, BAM_I64, &ids));
   device->kernels[BAM_I64]->find_outside(device->stream, &bad, bam_tensor_data(ids),
                                          bam_tensor_count(ids), 0, limit);
-  BAM_TRY_OR_DONE(bam_device_check(call->context, device));
-  if (bad >= 0) {
-    BAM_TRY_OR_DONE(bam_tensor_get(ids, bad, &unused, &id));
-    status = bam_call_fail(call, "expert %" PRId64 " (element %" PRId64 " of `experts`) is outside "
-                           "0 .. %" PRId64 "; they count from 1, and 0 means none",
-                           id, bad + 1, limit);
-  }
-  if (status == BAM_OK)
-    *out = bam_tensor_retain(ids);
-done:
-  bam_tensor_release(ids);
-  return status;
+  BAM_TRY(bam_device_check(call->context, device));
+  *out = ids;
+  if (bad < 0)
+    return BAM_OK;
+  BAM_TRY(bam_tensor_get(ids, bad, &unused, &id));
+  return bam_call_fail(call,
+                       "expert %" PRId64 " (element %" PRId64 " of `experts`) is outside "
+                       "0 .. %" PRId64 "; they count from 1, and 0 means none",
+                       id, bad + 1, limit);
 }
 
 /* ---- forward ---- */
 
-/* The inputs, contiguous, and what forward makes; owned. xs, a and ys are sorted by expert. */
+/* The inputs, contiguous, and what forward makes; temporaries of the call. xs, a and ys are sorted by expert. */
 typedef struct experts {
   layout l;
   const bam_kernels *kernels;
@@ -98,35 +94,26 @@ typedef struct experts {
   bam_tensor *xs, *hidden, *a, *ys;
 } experts;
 
-static void release_experts(experts *e) {
-  bam_tensor *all[] = { e->x, e->gates, e->gate_up, e->down, e->rows, e->slots, e->offsets, e->xs,
-                        e->hidden, e->a, e->ys };
-  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-    bam_tensor_release(all[i]);
-}
-
 /* Sort the assignments by expert; the counts come to the host, which sizes the products. */
 static bam_status sort_assignments(bam_call *call, experts *e) {
   const layout *l = &e->l;
   bam_context *context = call->context;
-  bam_tensor *chosen = NULL, *offsets = NULL;
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(check_experts(call, l->experts, &chosen));
-  BAM_TRY_OR_DONE(bam_scratch_new(context, e->device, BAM_I64, l->assignments, &e->rows));
-  BAM_TRY_OR_DONE(bam_scratch_new(context, e->device, BAM_I64, l->assignments, &e->slots));
-  BAM_TRY_OR_DONE(bam_scratch_new(context, e->device, BAM_I64, l->experts + 1, &offsets));
-  BAM_TRY_OR_DONE(bam_scratch_new(context, &context->cpu, BAM_I64, l->experts + 1, &e->offsets));
+  bam_tensor *chosen = NULL, *offsets;
+  BAM_TRY(check_experts(call, l->experts, &chosen));
+  BAM_TRY(bam_temp_scratch(call->scope, e->device, BAM_I64, l->assignments, &e->rows));
+  BAM_TRY(bam_temp_scratch(call->scope, e->device, BAM_I64, l->assignments, &e->slots));
+  BAM_TRY(bam_temp_scratch(call->scope, e->device, BAM_I64, l->experts + 1, &offsets));
+  BAM_TRY(bam_temp_scratch(call->scope, &context->cpu, BAM_I64, l->experts + 1, &e->offsets));
   e->kernels->sort_by_expert(e->device->stream, bam_tensor_data(e->rows),
                              bam_tensor_data(e->slots), bam_tensor_data(offsets),
                              bam_tensor_data(chosen), l->assignments, l->experts);
   e->device->copy_out(e->device->stream, bam_tensor_data(e->offsets), bam_tensor_data(offsets),
                       (l->experts + 1) * (int64_t)sizeof(int64_t));
-  BAM_TRY_OR_DONE(bam_device_check(context, e->device));
+  bam_temp_release(call->scope, chosen);
+  bam_temp_release(call->scope, offsets);
+  BAM_TRY(bam_device_check(context, e->device));
   e->l.count = ((const int64_t *)bam_tensor_data(e->offsets))[l->experts];
-done:
-  bam_tensor_release(chosen);
-  bam_tensor_release(offsets);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status open_experts(bam_call *call, experts *e) {
@@ -146,10 +133,10 @@ static bam_status open_experts(bam_call *call, experts *e) {
 
 /* Room for `assignments` rows of `width`, as many as there can be: the sizes do not change with
    the routing, so memory is reused from step to step. */
-static bam_status make_rows(bam_context *context, bam_device *device, bam_dtype dtype,
-                            const layout *l, int64_t width, bam_tensor **out) {
+static bam_status make_rows(bam_scope *scope, bam_device *device, bam_dtype dtype, const layout *l,
+                            int64_t width, bam_tensor **out) {
   bam_shape shape = { .ndim = 2, .size = { l->assignments, width } };
-  return bam_tensor_new(context, device, dtype, &shape, out);
+  return bam_temp_new(scope, device, dtype, &shape, out);
 }
 
 static bam_status save_experts(bam_call *call, const experts *e) {
@@ -182,27 +169,23 @@ static void run_experts(const experts *e, bam_tensor *y) {
 
 static bam_status routed_ffn_forward(bam_call *call) {
   experts e = { .kernels = NULL };
-  bam_context *context = call->context;
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(open_experts(call, &e));
+  BAM_TRY(open_experts(call, &e));
   bam_shape y = e.x->shape;
   bam_dtype dtype = e.x->dtype;
   y.size[y.ndim - 1] = e.l.out;
-  BAM_TRY_OR_DONE(make_rows(context, e.device, dtype, &e.l, e.l.in, &e.xs));
-  BAM_TRY_OR_DONE(make_rows(context, e.device, dtype, &e.l, 2 * e.l.hidden, &e.hidden));
-  BAM_TRY_OR_DONE(make_rows(context, e.device, dtype, &e.l, e.l.hidden, &e.a));
-  BAM_TRY_OR_DONE(make_rows(context, e.device, dtype, &e.l, e.l.out, &e.ys));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, dtype, &y));
-  BAM_TRY_OR_DONE(save_experts(call, &e));
+  BAM_TRY(make_rows(call->scope, e.device, dtype, &e.l, e.l.in, &e.xs));
+  BAM_TRY(make_rows(call->scope, e.device, dtype, &e.l, 2 * e.l.hidden, &e.hidden));
+  BAM_TRY(make_rows(call->scope, e.device, dtype, &e.l, e.l.hidden, &e.a));
+  BAM_TRY(make_rows(call->scope, e.device, dtype, &e.l, e.l.out, &e.ys));
+  BAM_TRY(bam_call_output(call, 0, dtype, &y));
+  BAM_TRY(save_experts(call, &e));
   run_experts(&e, call->outputs[0]);
-done:
-  release_experts(&e);
-  return status;
+  return BAM_OK;
 }
 
 /* ---- backward ---- */
 
-/* Owned; all but dgates are sorted by expert. u becomes the gated activations in place. */
+/* Temporaries of the pass; all but dgates are sorted by expert. u becomes the gated activations in place. */
 typedef struct gradients {
   layout l;
   const bam_kernels *kernels;
@@ -210,15 +193,8 @@ typedef struct gradients {
   bam_tensor *dy, *dys, *u, *dhidden, *dgates, *xs, *dxs;
 } gradients;
 
-static void release_gradients(gradients *g) {
-  bam_tensor *all[] = { g->dy, g->dys, g->u, g->dhidden, g->dgates, g->xs, g->dxs };
-  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-    bam_tensor_release(all[i]);
-}
-
 static bam_status open_gradients(bam_backward *pass, gradients *g) {
   bam_tensor *const *saved = pass->saved;
-  bam_context *context = pass->context;
   bam_dtype dtype = saved[SAVED_X]->dtype;
   layout *l = &g->l;
   find_layout(l, &saved[SAVED_X]->shape, &saved[SAVED_GATES]->shape, &saved[SAVED_GATE_UP]->shape,
@@ -226,15 +202,15 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
   l->count = ((const int64_t *)bam_tensor_data(saved[SAVED_OFFSETS]))[l->experts];
   g->device = bam_tensor_device(saved[SAVED_X]);
   BAM_TRY(bam_backward_kernels(pass, dtype, &g->kernels));
-  BAM_TRY(bam_tensor_contiguous(pass->grads[0], &g->dy));
-  BAM_TRY(make_rows(context, g->device, dtype, l, l->out, &g->dys));
-  BAM_TRY(make_rows(context, g->device, dtype, l, l->hidden, &g->u));
-  BAM_TRY(make_rows(context, g->device, dtype, l, 2 * l->hidden, &g->dhidden));
-  BAM_TRY(bam_tensor_zeros(context, g->device, dtype, &saved[SAVED_GATES]->shape, &g->dgates));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &g->dy));
+  BAM_TRY(make_rows(pass->scope, g->device, dtype, l, l->out, &g->dys));
+  BAM_TRY(make_rows(pass->scope, g->device, dtype, l, l->hidden, &g->u));
+  BAM_TRY(make_rows(pass->scope, g->device, dtype, l, 2 * l->hidden, &g->dhidden));
+  BAM_TRY(bam_temp_zeros(pass->scope, g->device, dtype, &saved[SAVED_GATES]->shape, &g->dgates));
   if (bam_needs_grad(pass, X))
-    BAM_TRY(make_rows(context, g->device, dtype, l, l->in, &g->dxs));
+    BAM_TRY(make_rows(pass->scope, g->device, dtype, l, l->in, &g->dxs));
   if (bam_needs_grad(pass, GATE_UP))
-    BAM_TRY(make_rows(context, g->device, dtype, l, l->in, &g->xs));
+    BAM_TRY(make_rows(pass->scope, g->device, dtype, l, l->in, &g->xs));
   return BAM_OK;
 }
 
@@ -243,12 +219,10 @@ static bam_status give_weights(bam_backward *pass, const gradients *g, int input
                                bam_tensor *b, int64_t n, int64_t k) {
   bam_grouped_gemm gemm = { .experts = g->l.experts, .n = n, .k = k, .weights = true };
   bam_tensor *target;
-  bam_status status = bam_grad_buffer(pass, input, &target, &gemm.add);
-  if (status == BAM_OK)
-    g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(target),
-                             bam_tensor_data(dc), bam_tensor_data(b),
-                             bam_tensor_data(pass->saved[SAVED_OFFSETS]));
-  return status;
+  BAM_TRY(bam_grad_buffer(pass, input, &target, &gemm.add));
+  g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(target), bam_tensor_data(dc),
+                           bam_tensor_data(b), bam_tensor_data(pass->saved[SAVED_OFFSETS]));
+  return BAM_OK;
 }
 
 /* From dy to dhidden, the gated activations (in u), and the gradients of down and of the gates. */
@@ -298,13 +272,10 @@ static bam_status gate_up_backward(bam_backward *pass, gradients *g) {
 
 static bam_status routed_ffn_backward(bam_backward *pass) {
   gradients g = { .kernels = NULL };
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(open_gradients(pass, &g));
-  BAM_TRY_OR_DONE(down_backward(pass, &g));
-  BAM_TRY_OR_DONE(gate_up_backward(pass, &g));
-done:
-  release_gradients(&g);
-  return status;
+  BAM_TRY(open_gradients(pass, &g));
+  BAM_TRY(down_backward(pass, &g));
+  BAM_TRY(gate_up_backward(pass, &g));
+  return BAM_OK;
 }
 
 const bam_op bam_op_routed_ffn = {

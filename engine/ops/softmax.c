@@ -13,73 +13,57 @@ typedef void row_backward_kernel(bam_stream stream, void *dx, const void *y, con
 
 /* Apply `kernel` to the rows of input 0 along the dimension attribute, and save the result. */
 static bam_status apply_rows(bam_call *call, row_kernel *kernel) {
-  bam_status status = BAM_OK;
   bam_axis along;
-  bam_tensor *x = NULL, *y = NULL;
+  bam_tensor *x, *y, *back;
   const bam_shape *shape = &call->inputs[0]->shape;
   bam_device *device = bam_call_device(call);
-  BAM_TRY_OR_DONE(bam_axis_init(call->context, call->op->name, shape, call->attrs[0].i, &along));
-  BAM_TRY_OR_DONE(bam_axis_rows(call->inputs[0], along.dim, &x));
-  BAM_TRY_OR_DONE(bam_tensor_new(call->context, device, x->dtype, &x->shape, &y));
+  BAM_TRY(bam_axis_init(call->context, call->op->name, shape, call->attrs[0].i, &along));
+  BAM_TRY(bam_axis_rows(call->scope, call->inputs[0], along.dim, &x));
+  BAM_TRY(bam_temp_like(call->scope, x, &y));
   if (along.n > 0)
     kernel(device->stream, bam_tensor_data(y), bam_tensor_data(x), along.outer * along.inner,
            along.n);
-  bam_tensor_release(x);
-  x = NULL;
-  BAM_TRY_OR_DONE(bam_axis_restore(y, along.dim, &x));
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(x, &call->outputs[0]));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, call->outputs[0]));
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(y);
-  return status;
+  bam_temp_release(call->scope, x);
+  BAM_TRY(bam_axis_restore(call->scope, y, along.dim, &back));
+  BAM_TRY(bam_tensor_contiguous(back, &call->outputs[0]));
+  return bam_call_save(call, 0, call->outputs[0]);
 }
 
 /* The same backwards: from the saved result and its gradient. */
 static bam_status apply_rows_backward(bam_backward *pass, row_backward_kernel *kernel) {
-  bam_status status = BAM_OK;
   bam_axis along;
   bam_tensor *y = NULL, *dy = NULL, *dx = NULL, *back = NULL;
   const bam_shape *shape = bam_backward_shape(pass, 0);
   bam_device *device = bam_tensor_device(pass->grads[0]);
-  BAM_TRY_OR_DONE(bam_axis_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
-  BAM_TRY_OR_DONE(bam_axis_rows(pass->saved[0], along.dim, &y));
-  BAM_TRY_OR_DONE(bam_axis_rows(pass->grads[0], along.dim, &dy));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, device, dy->dtype, &dy->shape, &dx));
+  BAM_TRY(bam_axis_init(pass->context, pass->op->name, shape, pass->attrs[0].i, &along));
+  BAM_TRY(bam_axis_rows(pass->scope, pass->saved[0], along.dim, &y));
+  BAM_TRY(bam_axis_rows(pass->scope, pass->grads[0], along.dim, &dy));
+  BAM_TRY(bam_temp_like(pass->scope, dy, &dx));
   if (along.n > 0)
     kernel(device->stream, bam_tensor_data(dx), bam_tensor_data(y), bam_tensor_data(dy),
            along.outer * along.inner, along.n);
-  BAM_TRY_OR_DONE(bam_axis_restore(dx, along.dim, &back));
-  bam_tensor_release(dx);
-  dx = NULL;
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, back));
-done:
-  bam_tensor_release(y);
-  bam_tensor_release(dy);
-  bam_tensor_release(dx);
-  bam_tensor_release(back);
-  return status;
+  BAM_TRY(bam_axis_restore(pass->scope, dx, along.dim, &back));
+  bam_temp_release(pass->scope, dx);
+  return bam_accumulate_grad(pass, 0, back);
 }
 
 static bam_status need_kernels(bam_call *call, const bam_kernels **kernels) {
-  bam_status status = bam_call_need_real(call, 0);
-  return status == BAM_OK ? bam_call_kernels(call, call->inputs[0]->dtype, kernels) : status;
+  BAM_TRY(bam_call_need_real(call, 0));
+  return bam_call_kernels(call, call->inputs[0]->dtype, kernels);
 }
 
 /* ---- softmax ---- */
 
 static bam_status softmax_forward(bam_call *call) {
   const bam_kernels *kernels;
-  bam_status status = need_kernels(call, &kernels);
-  if (status == BAM_OK)
-    status = BAM_CALL_NEED(call, kernels, softmax, call->inputs[0]->dtype);
-  return status == BAM_OK ? apply_rows(call, kernels->softmax) : status;
+  BAM_TRY(need_kernels(call, &kernels));
+  return apply_rows(call, kernels->softmax);
 }
 
 static bam_status softmax_backward(bam_backward *pass) {
   const bam_kernels *kernels;
-  bam_status status = bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels);
-  return status == BAM_OK ? apply_rows_backward(pass, kernels->softmax_backward) : status;
+  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  return apply_rows_backward(pass, kernels->softmax_backward);
 }
 
 const bam_op bam_op_softmax = {
@@ -95,16 +79,14 @@ const bam_op bam_op_softmax = {
 
 static bam_status log_softmax_forward(bam_call *call) {
   const bam_kernels *kernels;
-  bam_status status = need_kernels(call, &kernels);
-  if (status == BAM_OK)
-    status = BAM_CALL_NEED(call, kernels, log_softmax, call->inputs[0]->dtype);
-  return status == BAM_OK ? apply_rows(call, kernels->log_softmax) : status;
+  BAM_TRY(need_kernels(call, &kernels));
+  return apply_rows(call, kernels->log_softmax);
 }
 
 static bam_status log_softmax_backward(bam_backward *pass) {
   const bam_kernels *kernels;
-  bam_status status = bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels);
-  return status == BAM_OK ? apply_rows_backward(pass, kernels->log_softmax_backward) : status;
+  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  return apply_rows_backward(pass, kernels->log_softmax_backward);
 }
 
 const bam_op bam_op_log_softmax = {
@@ -119,51 +101,38 @@ const bam_op bam_op_log_softmax = {
 /* ---- logsumexp ---- */
 
 static bam_status logsumexp_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *stats = NULL;
-  BAM_TRY_OR_DONE(need_kernels(call, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, logsumexp, call->inputs[0]->dtype));
-  BAM_TRY_OR_DONE(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape,
+  BAM_TRY(need_kernels(call, &kernels));
+  BAM_TRY(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape,
                              &call->attrs[0], call->attrs[1].i, false, &plan));
-  BAM_TRY_OR_DONE(bam_reduction_arrange(&plan, call->inputs[0], &x));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &plan.result));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, call->inputs[0]));
-  BAM_TRY_OR_DONE(bam_scratch_new(call->context, bam_call_device(call), x->dtype, 2 * plan.outer, &stats));
-  BAM_TRY_OR_DONE(bam_call_save(call, 1, stats));
+  BAM_TRY(bam_reduction_arrange(call->scope, &plan, call->inputs[0], &x));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &plan.result));
+  BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
+  BAM_TRY(bam_temp_scratch(call->scope, bam_call_device(call), x->dtype, 2 * plan.outer, &stats));
+  BAM_TRY(bam_call_save(call, 1, stats));
   kernels->logsumexp(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                      bam_tensor_data(stats), bam_tensor_data(x), plan.outer, plan.n);
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(stats);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status logsumexp_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *dy = NULL, *dx = NULL, *back = NULL;
-  BAM_TRY_OR_DONE(bam_reduction_init(pass->context, pass->op->name, bam_backward_shape(pass, 0),
+  BAM_TRY(bam_reduction_init(pass->context, pass->op->name, bam_backward_shape(pass, 0),
                              &pass->attrs[0], pass->attrs[1].i, false, &plan));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_reduction_arrange(&plan, pass->saved[0], &x));
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
+  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  BAM_TRY(bam_reduction_arrange(pass->scope, &plan, pass->saved[0], &x));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_temp_like(pass->scope, x, &dx));
   kernels->logsumexp_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx),
                               bam_tensor_data(x), bam_tensor_data(pass->saved[1]),
                               bam_tensor_data(dy), plan.outer, plan.n);
-  BAM_TRY_OR_DONE(bam_reduction_restore(&plan, dx, &back));
-  bam_tensor_release(dx);
-  dx = NULL;
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, back));
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(dy);
-  bam_tensor_release(dx);
-  bam_tensor_release(back);
-  return status;
+  BAM_TRY(bam_reduction_restore(pass->scope, &plan, dx, &back));
+  bam_temp_release(pass->scope, dx);
+  return bam_accumulate_grad(pass, 0, back);
 }
 
 const bam_op bam_op_logsumexp = {

@@ -8,93 +8,72 @@
    the outputs. */
 static bam_status hand_out(bam_call *call, const bam_axis *along, int64_t k, bam_tensor *values,
                            bam_tensor *positions) {
-  bam_status status = BAM_OK;
   bam_tensor *rows[2] = { values, positions };
   for (int i = 0; i < 2; i++) {
-    bam_tensor *narrowed = NULL, *back = NULL;
+    bam_tensor *narrowed, *back;
     bam_shape shape = rows[i]->shape;
     if (shape.ndim > 0)
       shape.size[shape.ndim - 1] = k;
-    BAM_TRY_OR_DONE(bam_tensor_view(rows[i], &shape, rows[i]->stride, rows[i]->offset, &narrowed));
-    status = bam_axis_restore(narrowed, along->dim, &back);
-    bam_tensor_release(narrowed);
-    if (status == BAM_OK)
-      status = bam_tensor_contiguous(back, &call->outputs[i]);
-    bam_tensor_release(back);
-    if (status != BAM_OK)
-      return status;
+    BAM_TRY(
+      bam_temp_view(call->scope, rows[i], &shape, rows[i]->stride, rows[i]->offset, &narrowed));
+    BAM_TRY(bam_axis_restore(call->scope, narrowed, along->dim, &back));
+    BAM_TRY(bam_tensor_contiguous(back, &call->outputs[i]));
   }
-  status = bam_call_save(call, 0, call->outputs[1]);
-done:
-  return status;
+  return bam_call_save(call, 0, call->outputs[1]);
 }
 
 /* Two tensors like `rows`: of its dtype and of i64, with size k in the last dimension. */
-static bam_status make_pair(bam_tensor *rows, int64_t k, bam_tensor **values,
+static bam_status make_pair(bam_scope *scope, bam_tensor *rows, int64_t k, bam_tensor **values,
                             bam_tensor **positions) {
   bam_shape shape = rows->shape;
   bam_device *device = bam_tensor_device(rows);
   if (shape.ndim > 0)
     shape.size[shape.ndim - 1] = k;
-  bam_status status = bam_tensor_new(rows->context, device, rows->dtype, &shape, values);
-  return status == BAM_OK ? bam_tensor_new(rows->context, device, BAM_I64, &shape, positions)
-                          : status;
+  BAM_TRY(bam_temp_new(scope, device, rows->dtype, &shape, values));
+  return bam_temp_new(scope, device, BAM_I64, &shape, positions);
 }
 
 /* Sort along `along` and hand out the first k. */
 static bam_status sort_rows(bam_call *call, const bam_axis *along, int64_t k, bool descending) {
-  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_device *device = bam_call_device(call);
   bam_tensor *x = NULL, *values = NULL, *positions = NULL, *spare = NULL, *spare_positions = NULL;
   bam_dtype dtype = call->inputs[0]->dtype;
-  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, sort, dtype));
-  BAM_TRY_OR_DONE(bam_axis_rows(call->inputs[0], along->dim, &x));
-  BAM_TRY_OR_DONE(make_pair(x, along->n, &values, &positions));
-  BAM_TRY_OR_DONE(make_pair(x, along->n, &spare, &spare_positions));
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, sort, dtype));
+  BAM_TRY(bam_axis_rows(call->scope, call->inputs[0], along->dim, &x));
+  BAM_TRY(make_pair(call->scope, x, along->n, &values, &positions));
+  BAM_TRY(make_pair(call->scope, x, along->n, &spare, &spare_positions));
   if (along->n > 0)
     kernels->sort(device->stream, bam_tensor_data(values), bam_tensor_data(positions),
                   bam_tensor_data(spare), bam_tensor_data(spare_positions), bam_tensor_data(x),
                   along->outer * along->inner, along->n, descending);
-  BAM_TRY_OR_DONE(hand_out(call, along, k, values, positions));
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(values);
-  bam_tensor_release(positions);
-  bam_tensor_release(spare);
-  bam_tensor_release(spare_positions);
-  return status;
+  return hand_out(call, along, k, values, positions);
 }
 
 /* The gradient of each value goes where the value came from. */
 static bam_status sort_backward(bam_backward *pass, int64_t dim) {
-  bam_status status = BAM_OK;
   bam_axis along;
   const bam_kernels *kernels;
   bam_tensor *dy = NULL, *dx = NULL;
   const bam_shape *shape = bam_backward_shape(pass, 0);
-  BAM_TRY_OR_DONE(bam_axis_init(pass->context, pass->op->name, shape, dim, &along));
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_tensor_zeros(pass->context, bam_tensor_device(dy), dy->dtype, shape, &dx));
+  BAM_TRY(bam_axis_init(pass->context, pass->op->name, shape, dim, &along));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY(bam_temp_zeros(pass->scope, bam_tensor_device(dy), dy->dtype, shape, &dx));
   int64_t k = shape->ndim > 0 ? dy->shape.size[along.dim] : 1;
   kernels->scatter_add(bam_tensor_device(dy)->stream, bam_tensor_data(dx), bam_tensor_data(dy),
                        bam_tensor_data(pass->saved[0]), along.outer, along.n, k, along.inner);
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
-done:
-  bam_tensor_release(dy);
-  bam_tensor_release(dx);
-  return status;
+  return bam_accumulate_grad(pass, 0, dx);
 }
 
 /* ---- sort ---- */
 
 static bam_status sort_all_forward(bam_call *call) {
   bam_axis along;
-  bam_status status = bam_axis_init(call->context, call->op->name, &call->inputs[0]->shape,
-                                     call->attrs[0].i, &along);
-  return status == BAM_OK ? sort_rows(call, &along, along.n, call->attrs[1].i) : status;
+  BAM_TRY(bam_axis_init(call->context, call->op->name, &call->inputs[0]->shape, call->attrs[0].i,
+                        &along));
+  return sort_rows(call, &along, along.n, call->attrs[1].i);
 }
 
 static bam_status sort_all_backward(bam_backward *pass) {
@@ -119,22 +98,16 @@ const bam_op bam_op_sort = {
 #define FEW 64 /* up to so many are kept by insertion; for more the whole row is sorted */
 
 static bam_status keep_few(bam_call *call, const bam_axis *along, int64_t k, bool largest) {
-  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *values = NULL, *positions = NULL;
   bam_dtype dtype = call->inputs[0]->dtype;
-  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, topk, dtype));
-  BAM_TRY_OR_DONE(bam_axis_rows(call->inputs[0], along->dim, &x));
-  BAM_TRY_OR_DONE(make_pair(x, k, &values, &positions));
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, topk, dtype));
+  BAM_TRY(bam_axis_rows(call->scope, call->inputs[0], along->dim, &x));
+  BAM_TRY(make_pair(call->scope, x, k, &values, &positions));
   kernels->topk(bam_call_device(call)->stream, bam_tensor_data(values), bam_tensor_data(positions),
                 bam_tensor_data(x), along->outer * along->inner, along->n, k, largest);
-  BAM_TRY_OR_DONE(hand_out(call, along, k, values, positions));
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(values);
-  bam_tensor_release(positions);
-  return status;
+  return hand_out(call, along, k, values, positions);
 }
 
 static bam_status topk_forward(bam_call *call) {

@@ -8,15 +8,11 @@ static bam_status plan_backward(bam_backward *pass, bam_reduction *plan) {
                             &pass->attrs[0], pass->attrs[1].i, false, plan);
 }
 
-/* Give `dx`, which is arranged, to input 0. Takes over `dx`. */
+/* Give `dx`, which is arranged, to input 0. */
 static bam_status give_arranged(bam_backward *pass, const bam_reduction *plan, bam_tensor *dx) {
-  bam_tensor *restored = NULL;
-  bam_status status = bam_reduction_restore(plan, dx, &restored);
-  bam_tensor_release(dx);
-  if (status == BAM_OK)
-    status = bam_accumulate_grad(pass, 0, restored);
-  bam_tensor_release(restored);
-  return status;
+  bam_tensor *restored;
+  BAM_TRY(bam_reduction_restore(pass->scope, plan, dx, &restored));
+  return bam_accumulate_grad(pass, 0, restored);
 }
 
 /* What both begin with: f32 or f64, planned, arranged. */
@@ -26,7 +22,7 @@ static bam_status prepare(bam_call *call, const bam_kernels **kernels, bam_reduc
   BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, kernels));
   BAM_TRY(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape,
                              &call->attrs[0], call->attrs[1].i, false, plan));
-  BAM_TRY(bam_reduction_arrange(plan, call->inputs[0], x));
+  BAM_TRY(bam_reduction_arrange(call->scope, plan, call->inputs[0], x));
   BAM_TRY(bam_call_output(call, 0, call->inputs[0]->dtype, &plan->result));
   return bam_call_save(call, 0, call->inputs[0]);
 }
@@ -34,20 +30,15 @@ static bam_status prepare(bam_call *call, const bam_kernels **kernels, bam_reduc
 /* ---- variance ---- */
 
 static bam_status var_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *mean = NULL;
-  BAM_TRY_OR_DONE(prepare(call, &kernels, &plan, &x));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, var, x->dtype));
-  BAM_TRY_OR_DONE(bam_tensor_new(call->context, bam_call_device(call), x->dtype, &plan.result, &mean));
-  BAM_TRY_OR_DONE(bam_call_save(call, 1, mean));
+  BAM_TRY(prepare(call, &kernels, &plan, &x));
+  BAM_TRY(bam_temp_new(call->scope, bam_call_device(call), x->dtype, &plan.result, &mean));
+  BAM_TRY(bam_call_save(call, 1, mean));
   kernels->var(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                bam_tensor_data(mean), bam_tensor_data(x), plan.outer, plan.n, call->attrs[2].f);
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(mean);
-  return status;
+  return BAM_OK;
 }
 
 /* Both kernels take dx, x, what forward saved (the mean, the norm in f64), dy, the sizes
@@ -56,28 +47,23 @@ typedef void rows_backward(bam_stream stream, void *dx, const void *x, const voi
                            const void *dy, int64_t outer, int64_t n, double attribute);
 
 static bam_status apply_backward(bam_backward *pass, rows_backward *kernel) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   bam_tensor *x = NULL, *dy = NULL, *dx = NULL;
-  BAM_TRY_OR_DONE(plan_backward(pass, &plan));
-  BAM_TRY_OR_DONE(bam_reduction_arrange(&plan, pass->saved[0], &x));
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, &x->shape, &dx));
+  BAM_TRY(plan_backward(pass, &plan));
+  BAM_TRY(bam_reduction_arrange(pass->scope, &plan, pass->saved[0], &x));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_temp_like(pass->scope, x, &dx));
   kernel(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
          bam_tensor_data(pass->saved[1]), bam_tensor_data(dy), plan.outer, plan.n,
          pass->attrs[2].f);
-  BAM_TRY_OR_DONE(give_arranged(pass, &plan, dx));
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(dy);
-  return status;
+  return give_arranged(pass, &plan, dx);
 }
 
 /* d var / dx = 2 (x - mean) / (n - correction) */
 static bam_status var_backward(bam_backward *pass) {
   const bam_kernels *kernels;
-  bam_status status = bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels);
-  return status == BAM_OK ? apply_backward(pass, kernels->var_backward) : status;
+  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  return apply_backward(pass, kernels->var_backward);
 }
 
 const bam_op bam_op_var = {
@@ -96,35 +82,30 @@ const bam_op bam_op_var = {
 /* ---- norms ---- */
 
 static bam_status norm_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   bam_reduction plan;
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *norms = NULL;
   double p = call->attrs[2].f;
   if (p != 1 && p != 2 && p != (double)INFINITY)
     return bam_call_fail(call, "p is 1, 2 or math.huge, not %g", p);
-  BAM_TRY_OR_DONE(prepare(call, &kernels, &plan, &x));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, norm, x->dtype));
+  BAM_TRY(prepare(call, &kernels, &plan, &x));
   if (plan.n == 0 && isinf(p))
-    BAM_TRY_OR_DONE(bam_call_fail(call,
-                          "no elements along the dimensions to reduce, so there is no largest"));
+    BAM_TRY(
+      bam_call_fail(call, "no elements along the dimensions to reduce, so there is no largest"));
   if (call->recording) {
-    BAM_TRY_OR_DONE(bam_tensor_new(call->context, bam_call_device(call), BAM_F64, &plan.result, &norms));
-    BAM_TRY_OR_DONE(bam_call_save(call, 1, norms));
+    BAM_TRY(bam_temp_new(call->scope, bam_call_device(call), BAM_F64, &plan.result, &norms));
+    BAM_TRY(bam_call_save(call, 1, norms));
   }
   kernels->norm(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                 norms != NULL ? bam_tensor_data(norms) : NULL, bam_tensor_data(x), plan.outer,
                 plan.n, p);
-done:
-  bam_tensor_release(x);
-  bam_tensor_release(norms);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status norm_backward(bam_backward *pass) {
   const bam_kernels *kernels;
-  bam_status status = bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels);
-  return status == BAM_OK ? apply_backward(pass, kernels->norm_backward) : status;
+  BAM_TRY(bam_backward_kernels(pass, pass->saved[0]->dtype, &kernels));
+  return apply_backward(pass, kernels->norm_backward);
 }
 
 const bam_op bam_op_norm = {

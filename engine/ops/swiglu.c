@@ -9,40 +9,31 @@ static bam_status swiglu_forward(bam_call *call) {
   char text[BAM_SHAPE_TEXT];
   int64_t stride;
   const bam_kernels *kernels;
-  bam_status status = BAM_OK;
   if (shape.ndim < 1 || bam_shape_width(&shape) % 2 != 0)
     return bam_call_fail(call, "x is %s; its last size must be even: gate, then up",
                          bam_shape_text(&shape, text));
   shape.size[shape.ndim - 1] /= 2;
-  BAM_TRY_OR_DONE(bam_call_rows_input(call, 0, 0, &stride, &x));
-  BAM_TRY_OR_DONE(bam_call_kernels(call, x->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, x->dtype, &shape));
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, call->inputs[0]));
+  BAM_TRY(bam_call_rows_input(call, 0, 0, &stride, &x));
+  BAM_TRY(bam_call_kernels(call, x->dtype, &kernels));
+  BAM_TRY(bam_call_output(call, 0, x->dtype, &shape));
+  BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
   kernels->swiglu(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                   bam_tensor_data(x), stride, bam_shape_rows(&shape), bam_shape_width(&shape));
-done:
-  bam_tensor_release(x);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status swiglu_backward(bam_backward *pass) {
   bam_tensor *dy = NULL, *x = NULL, *dx = NULL;
   const bam_kernels *kernels;
   const bam_shape *shape = bam_backward_shape(pass, 0);
-  bam_status status = BAM_OK;
   int64_t width = bam_shape_width(shape);
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->saved[0], &x));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(x), x->dtype, shape, &dx));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->saved[0], &x));
+  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY(bam_temp_new(pass->scope, bam_tensor_device(x), x->dtype, shape, &dx));
   kernels->swiglu_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(dy),
                            bam_tensor_data(x), width, bam_shape_rows(shape), width / 2);
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
-done:
-  bam_tensor_release(dy);
-  bam_tensor_release(x);
-  bam_tensor_release(dx);
-  return status;
+  return bam_accumulate_grad(pass, 0, dx);
 }
 
 const bam_op bam_op_swiglu = {

@@ -19,35 +19,27 @@ static int64_t bounded(int64_t diagonal) {
 }
 
 static bam_status triangle_forward(bam_call *call, bool upper) {
-  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_tensor *x = NULL;
   bam_dtype dtype = call->inputs[0]->dtype;
   if (call->inputs[0]->shape.ndim < 2)
     return bam_call_fail(call, "needs at least 2 dimensions, not %d", call->inputs[0]->shape.ndim);
-  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, triangle, dtype));
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(call->inputs[0], &x));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, dtype, &x->shape));
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, triangle, dtype));
+  BAM_TRY(bam_temp_contiguous(call->scope, call->inputs[0], &x));
+  BAM_TRY(bam_call_output(call, 0, dtype, &x->shape));
   cut(kernels, call->outputs[0], x, bounded(call->attrs[0].i), upper);
-done:
-  bam_tensor_release(x);
-  return status;
+  return BAM_OK;
 }
 
 static bam_status triangle_backward(bam_backward *pass, bool upper) {
-  bam_status status = BAM_OK;
   const bam_kernels *kernels;
   bam_tensor *dy = NULL, *dx = NULL;
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &dy));
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(dy), dy->dtype, &dy->shape, &dx));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
+  BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
+  BAM_TRY(bam_temp_like(pass->scope, dy, &dx));
   cut(kernels, dx, dy, bounded(pass->attrs[0].i), upper);
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
-done:
-  bam_tensor_release(dy);
-  bam_tensor_release(dx);
-  return status;
+  return bam_accumulate_grad(pass, 0, dx);
 }
 
 static const bam_attr_spec attrs[] = { { .name = "diagonal", .kind = BAM_ATTR_INT }, { 0 } };

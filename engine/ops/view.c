@@ -60,24 +60,18 @@ static bool view_strides(const bam_tensor *x, const bam_shape *shape, int64_t *s
 }
 
 static bam_status forward_reshape(bam_call *call, bool may_copy) {
-  bam_tensor *x = call->inputs[0], *source = NULL;
+  bam_tensor *x = call->inputs[0], *source;
   bam_shape shape;
   int64_t stride[BAM_MAX_DIMS];
-  bam_status status = resolve_sizes(call, &call->attrs[0], &shape);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(resolve_sizes(call, &call->attrs[0], &shape));
   if (view_strides(x, &shape, stride))
     return bam_tensor_view(x, &shape, stride, x->offset, &call->outputs[0]);
   if (!may_copy)
     return bam_call_fail(call, "this layout cannot be viewed so without a copy; "
                                "use x:reshape(...)");
-  status = bam_tensor_contiguous(x, &source);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_temp_contiguous(call->scope, x, &source));
   bam_shape_strides(&shape, stride);
-  status = bam_tensor_view(source, &shape, stride, source->offset, &call->outputs[0]);
-  bam_tensor_release(source);
-  return status;
+  return bam_tensor_view(source, &shape, stride, source->offset, &call->outputs[0]);
 }
 
 static bam_status reshape_forward(bam_call *call) { return forward_reshape(call, true); }
@@ -88,15 +82,10 @@ static bam_status reshape_backward(bam_backward *pass) {
   bam_tensor *grad = NULL, *shaped = NULL;
   const bam_shape *shape = bam_backward_shape(pass, 0);
   int64_t stride[BAM_MAX_DIMS];
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(bam_tensor_contiguous(pass->grads[0], &grad));
+  BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &grad));
   bam_shape_strides(shape, stride);
-  BAM_TRY_OR_DONE(bam_tensor_view(grad, shape, stride, grad->offset, &shaped));
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, shaped));
-done:
-  bam_tensor_release(grad);
-  bam_tensor_release(shaped);
-  return status;
+  BAM_TRY(bam_temp_view(pass->scope, grad, shape, stride, grad->offset, &shaped));
+  return bam_accumulate_grad(pass, 0, shaped);
 }
 
 static const bam_attr_spec sizes_attrs[] = { { "sizes", BAM_ATTR_SIZES, true, 0 }, { 0 } };
@@ -139,7 +128,7 @@ static bam_status permute_forward(bam_call *call) {
 }
 
 static bam_status permute_backward(bam_backward *pass) {
-  bam_tensor *grad = pass->grads[0], *back = NULL;
+  bam_tensor *grad = pass->grads[0], *back;
   const bam_attr *dims = &pass->attrs[0];
   bam_shape shape = { .ndim = dims->count };
   int64_t stride[BAM_MAX_DIMS];
@@ -148,11 +137,8 @@ static bam_status permute_backward(bam_backward *pass) {
     shape.size[to] = grad->shape.size[d];
     stride[to] = grad->stride[d];
   }
-  bam_status status = bam_tensor_view(grad, &shape, stride, grad->offset, &back);
-  if (status == BAM_OK)
-    status = bam_accumulate_grad(pass, 0, back);
-  bam_tensor_release(back);
-  return status;
+  BAM_TRY(bam_temp_view(pass->scope, grad, &shape, stride, grad->offset, &back));
+  return bam_accumulate_grad(pass, 0, back);
 }
 
 const bam_op bam_op_permute = {
@@ -171,10 +157,9 @@ static bam_status add_to_part(bam_backward *pass, int dim, int64_t start, int64_
                               bool keep) {
   bam_tensor *whole, *part = NULL, *sum = NULL, *grad = pass->grads[0];
   bool accumulate;
-  bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(bam_grad_buffer(pass, 0, &whole, &accumulate));
+  BAM_TRY(bam_grad_buffer(pass, 0, &whole, &accumulate));
   if (!accumulate)
-    BAM_TRY_OR_DONE(bam_tensor_fill(whole, 0));
+    BAM_TRY(bam_tensor_fill(whole, 0));
   bam_shape shape = whole->shape;
   int64_t stride[BAM_MAX_DIMS];
   memcpy(stride, whole->stride, sizeof stride);
@@ -185,17 +170,14 @@ static bam_status add_to_part(bam_backward *pass, int dim, int64_t start, int64_
     memmove(&shape.size[dim], &shape.size[dim + 1], rest * sizeof(int64_t));
     memmove(&stride[dim], &stride[dim + 1], rest * sizeof(int64_t));
   }
-  BAM_TRY_OR_DONE(bam_tensor_view(whole, &shape, stride, offset, &part));
+  BAM_TRY(bam_temp_view(pass->scope, whole, &shape, stride, offset, &part));
   if (!accumulate) {
-    BAM_TRY_OR_DONE(bam_tensor_copy(part, grad));
+    BAM_TRY(bam_tensor_copy(part, grad));
   } else {
-    BAM_TRY_OR_DONE(bam_apply2(&bam_op_add, part, grad, NULL, &sum));
-    BAM_TRY_OR_DONE(bam_tensor_copy(part, sum));
+    BAM_TRY(bam_temp_apply2(pass->scope, &bam_op_add, part, grad, NULL, &sum));
+    BAM_TRY(bam_tensor_copy(part, sum));
   }
-done:
-  bam_tensor_release(part);
-  bam_tensor_release(sum);
-  return status;
+  return BAM_OK;
 }
 
 enum { DIM, START, LENGTH };

@@ -23,24 +23,19 @@ static bam_status choose(bam_call *call, bam_dtype dtype, bam_tensor *condition,
 }
 
 static bam_status where_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   bam_dtype dtype;
   bam_tensor *a = NULL, *b = NULL;
-  BAM_TRY_OR_DONE(bam_require_bool(call, 0, "the condition"));
-  BAM_TRY_OR_DONE(bam_promote_types(call, 1, 2, &dtype));
-  BAM_TRY_OR_DONE(bam_promote_input(call, 1, dtype, &a));
-  BAM_TRY_OR_DONE(bam_promote_input(call, 2, dtype, &b));
-  BAM_TRY_OR_DONE(choose(call, dtype, call->inputs[0], a, b));
-done:
-  bam_tensor_release(a);
-  bam_tensor_release(b);
-  return status;
+  BAM_TRY(bam_require_bool(call, 0, "the condition"));
+  BAM_TRY(bam_promote_types(call, 1, 2, &dtype));
+  BAM_TRY(bam_promote_input(call, 1, dtype, &a));
+  BAM_TRY(bam_promote_input(call, 2, dtype, &b));
+  return choose(call, dtype, call->inputs[0], a, b);
 }
 
 static bam_status where_backward(bam_backward *pass) {
   bam_tensor *g = pass->grads[0], *condition = pass->saved[0];
-  bam_status status = bam_where_accumulate(pass, 1, condition, g, NULL);
-  return status == BAM_OK ? bam_where_accumulate(pass, 2, condition, NULL, g) : status;
+  BAM_TRY(bam_where_accumulate(pass, 1, condition, g, NULL));
+  return bam_where_accumulate(pass, 2, condition, NULL, g);
 }
 
 const bam_op bam_op_where = {
@@ -64,22 +59,18 @@ static bam_status check_value(bam_call *call) {
 }
 
 static bam_status masked_fill_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   bam_tensor *value = NULL;
   bam_dtype dtype = call->inputs[0]->dtype;
-  BAM_TRY_OR_DONE(bam_require_bool(call, 1, "the mask"));
-  BAM_TRY_OR_DONE(check_value(call));
-  BAM_TRY_OR_DONE(bam_promote_input(call, 2, dtype, &value));
-  BAM_TRY_OR_DONE(choose(call, dtype, call->inputs[1], value, call->inputs[0]));
-done:
-  bam_tensor_release(value);
-  return status;
+  BAM_TRY(bam_require_bool(call, 1, "the mask"));
+  BAM_TRY(check_value(call));
+  BAM_TRY(bam_promote_input(call, 2, dtype, &value));
+  return choose(call, dtype, call->inputs[1], value, call->inputs[0]);
 }
 
 static bam_status masked_fill_backward(bam_backward *pass) {
   bam_tensor *g = pass->grads[0], *mask = pass->saved[0];
-  bam_status status = bam_where_accumulate(pass, 0, mask, NULL, g);
-  return status == BAM_OK ? bam_where_accumulate(pass, 2, mask, g, NULL) : status;
+  BAM_TRY(bam_where_accumulate(pass, 0, mask, NULL, g));
+  return bam_where_accumulate(pass, 2, mask, g, NULL);
 }
 
 const bam_op bam_op_masked_fill = {
@@ -116,47 +107,39 @@ static bam_status check_reachable(bam_call *call, bam_dtype dtype, double low, d
 }
 
 static bam_status clamp_forward(bam_call *call) {
-  bam_status status = BAM_OK;
   double low, high;
   bam_dtype dtype;
   const bam_kernels *kernels;
   bam_loop loop;
   bam_tensor *x = NULL;
-  BAM_TRY_OR_DONE(clamp_bounds(call, &low, &high));
-  BAM_TRY_OR_DONE(bam_promote_types(call, 0, 1, &dtype));
+  BAM_TRY(clamp_bounds(call, &low, &high));
+  BAM_TRY(bam_promote_types(call, 0, 1, &dtype));
   if (!bam_dtype_is_float(dtype) && !(is_whole(low) && is_whole(high)))
     dtype = BAM_F32;
-  BAM_TRY_OR_DONE(check_reachable(call, dtype, low, high));
-  BAM_TRY_OR_DONE(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY_OR_DONE(BAM_CALL_NEED(call, kernels, clamp, dtype));
-  BAM_TRY_OR_DONE(bam_promote_input(call, 0, dtype, &x));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, dtype, &x->shape));
+  BAM_TRY(check_reachable(call, dtype, low, high));
+  BAM_TRY(bam_call_kernels(call, dtype, &kernels));
+  BAM_TRY(BAM_CALL_NEED(call, kernels, clamp, dtype));
+  BAM_TRY(bam_promote_input(call, 0, dtype, &x));
+  BAM_TRY(bam_call_output(call, 0, dtype, &x->shape));
   bam_loop_init(&loop, (bam_tensor *[]){ call->outputs[0], x }, 2);
   kernels->clamp(bam_call_device(call)->stream, &loop, bam_tensor_data(call->outputs[0]),
                  bam_tensor_data(x), low, high);
-  BAM_TRY_OR_DONE(bam_call_save(call, 0, call->inputs[0]));
-done:
-  bam_tensor_release(x);
-  return status;
+  return bam_call_save(call, 0, call->inputs[0]);
 }
 
 /* The gradient passes where x lies within the bounds, themselves included. */
 static bam_status clamp_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
   bam_tensor *g = pass->grads[0], *x = pass->saved[0], *dx = NULL;
   const bam_attr *min = &pass->attrs[0], *max = &pass->attrs[1];
   const bam_kernels *kernels;
   bam_loop loop;
-  BAM_TRY_OR_DONE(bam_backward_kernels(pass, g->dtype, &kernels));
-  BAM_TRY_OR_DONE(bam_tensor_new(pass->context, bam_tensor_device(g), g->dtype, &g->shape, &dx));
+  BAM_TRY(bam_backward_kernels(pass, g->dtype, &kernels));
+  BAM_TRY(bam_temp_like(pass->scope, g, &dx));
   bam_loop_init(&loop, (bam_tensor *[]){ dx, g, x }, 3);
   kernels->clamp_backward(bam_tensor_device(g)->stream, &loop, bam_tensor_data(dx),
                           bam_tensor_data(g), bam_tensor_data(x), min->given ? min->f : -INFINITY,
                           max->given ? max->f : INFINITY);
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
-done:
-  bam_tensor_release(dx);
-  return status;
+  return bam_accumulate_grad(pass, 0, dx);
 }
 
 const bam_op bam_op_clamp = {

@@ -215,8 +215,8 @@ static bam_status parse_line(bam_reader *r, int64_t size, bam_document *out) {
   if (is_blank_line(waiting(r), size))
     return BAM_OK;
   bam_json found;
-  bam_status status = bam_record_find(r->context, waiting(r), size, r->field, &found);
-  return status == BAM_OK ? take_string(r, &found, out) : status;
+  BAM_TRY(bam_record_find(r->context, waiting(r), size, r->field, &found));
+  return take_string(r, &found, out);
 }
 
 /* Count a bad record, whose message the context has. */

@@ -10,12 +10,10 @@ static bam_status unbroadcast(bam_tensor *grad, const bam_shape *shape, bam_tens
     if (d < extra || (shape->size[d - extra] == 1 && grad->shape.size[d] != 1))
       attrs[0].list[attrs[0].count++] = d;
   bam_tensor *sum = NULL;
-  bam_status status = bam_apply1(&bam_op_sum, grad, attrs, &sum);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_apply1(&bam_op_sum, grad, attrs, &sum));
   int64_t stride[BAM_MAX_DIMS];
   bam_shape_strides(shape, stride);
-  status = bam_tensor_view(sum, shape, stride, sum->offset, out);
+  bam_status status = bam_tensor_view(sum, shape, stride, sum->offset, out);
   bam_tensor_release(sum);
   return status;
 }
@@ -48,4 +46,10 @@ done:
   bam_tensor_release(converted);
   bam_tensor_release(moved);
   return status;
+}
+
+bam_status bam_accumulate_temp(bam_backward *pass, int i, bam_tensor *temporary) {
+  BAM_TRY(bam_accumulate_grad(pass, i, temporary));
+  bam_temp_release(pass->scope, temporary);
+  return BAM_OK;
 }

@@ -12,23 +12,24 @@ static int64_t product(const bam_shape *shape, int first, int end) {
 }
 
 /* A view of `x` whose dimension d is dimension order[d] of x. */
-static bam_status permuted(bam_tensor *x, const int *order, bam_tensor **out) {
+static bam_status permuted(bam_scope *scope, bam_tensor *x, const int *order, bam_tensor **out) {
   bam_shape shape = { .ndim = x->shape.ndim };
   int64_t stride[BAM_MAX_DIMS];
   for (int d = 0; d < shape.ndim; d++) {
     shape.size[d] = x->shape.size[order[d]];
     stride[d] = x->stride[order[d]];
   }
-  return bam_tensor_view(x, &shape, stride, x->offset, out);
+  return bam_temp_view(scope, x, &shape, stride, x->offset, out);
 }
 
-static bam_status permuted_copy(bam_tensor *x, const int *order, bam_tensor **out) {
-  bam_tensor *view = NULL;
-  bam_status status = permuted(x, order, &view);
-  if (status == BAM_OK)
-    status = bam_tensor_contiguous(view, out);
-  bam_tensor_release(view);
-  return status;
+static bam_status permuted_copy(bam_scope *scope, bam_tensor *x, const int *order,
+                                bam_tensor **out) {
+  bam_tensor *view;
+  BAM_TRY(permuted(scope, x, order, &view));
+  BAM_TRY(bam_temp_contiguous(scope, view, out));
+  if (*out != view)
+    bam_temp_release(scope, view); /* it holds the storage of x */
+  return BAM_OK;
 }
 
 /* ---- along one dimension ---- */
@@ -45,22 +46,22 @@ bam_status bam_axis_init(bam_context *context, const char *what, const bam_shape
   return BAM_OK;
 }
 
-bam_status bam_axis_rows(bam_tensor *x, int dim, bam_tensor **out) {
+bam_status bam_axis_rows(bam_scope *scope, bam_tensor *x, int dim, bam_tensor **out) {
   int order[BAM_MAX_DIMS], n = 0;
   for (int d = 0; d < x->shape.ndim; d++)
     if (d != dim)
       order[n++] = d;
   order[n] = dim;
-  return permuted_copy(x, order, out);
+  return permuted_copy(scope, x, order, out);
 }
 
-bam_status bam_axis_restore(bam_tensor *rows, int dim, bam_tensor **out) {
+bam_status bam_axis_restore(bam_scope *scope, bam_tensor *rows, int dim, bam_tensor **out) {
   int order[BAM_MAX_DIMS], last = rows->shape.ndim - 1;
   for (int d = 0; d <= last; d++)
     order[d] = d < dim ? d : d - 1;
   if (last >= 0)
     order[dim] = last;
-  return permuted(rows, order, out);
+  return permuted(scope, rows, order, out);
 }
 
 /* ---- over several dimensions ---- */
@@ -134,27 +135,28 @@ bam_status bam_reduction_init(bam_context *context, const char *what, const bam_
   return BAM_OK;
 }
 
-bam_status bam_reduction_arrange(const bam_reduction *plan, bam_tensor *x, bam_tensor **out) {
-  return permuted_copy(x, plan->order, out);
+bam_status bam_reduction_arrange(bam_scope *scope, const bam_reduction *plan, bam_tensor *x,
+                                 bam_tensor **out) {
+  return permuted_copy(scope, x, plan->order, out);
 }
 
-bam_status bam_reduction_restore(const bam_reduction *plan, bam_tensor *arranged,
+bam_status bam_reduction_restore(bam_scope *scope, const bam_reduction *plan, bam_tensor *arranged,
                                  bam_tensor **out) {
   int back[BAM_MAX_DIMS];
   for (int d = 0; d < arranged->shape.ndim; d++)
     back[plan->order[d]] = d;
-  return permuted(arranged, back, out);
+  return permuted(scope, arranged, back, out);
 }
 
-bam_status bam_reduction_spread(const bam_reduction *plan, const bam_shape *shape, bam_tensor *dy,
-                                bam_tensor **out) {
+bam_status bam_reduction_spread(bam_scope *scope, const bam_reduction *plan, const bam_shape *shape,
+                                bam_tensor *dy, bam_tensor **out) {
   int64_t stride[BAM_MAX_DIMS];
   bool kept = dy->shape.ndim == shape->ndim; /* keepdim, or nothing was reduced */
   for (int d = 0, from = 0; d < shape->ndim; d++) {
     stride[d] = plan->reduced[d] ? 0 : dy->stride[from];
     from += kept || !plan->reduced[d];
   }
-  return bam_tensor_view(dy, shape, stride, dy->offset, out);
+  return bam_temp_view(scope, dy, shape, stride, dy->offset, out);
 }
 
 /* ---- checks ---- */
@@ -176,36 +178,27 @@ static bam_status check_range(bam_context *context, const char *what, bam_tensor
   double unused;
   device->kernels[BAM_I64]->find_outside(device->stream, &found, data,
                                          bam_tensor_count(positions), 1, n);
-  bam_status status = bam_device_check(context, device);
-  if (status != BAM_OK || found < 0)
-    return status;
-  status = bam_tensor_get(positions, found, &unused, &value);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_device_check(context, device));
+  if (found < 0)
+    return BAM_OK;
+  BAM_TRY(bam_tensor_get(positions, found, &unused, &value));
   return bam_fail(context, BAM_ERROR_ARGUMENT,
                   "%s: position %" PRId64 " (element %" PRId64
                   " of positions) is outside 1 .. %" PRId64,
                   what, value, found + 1, n);
 }
 
-bam_status bam_check_positions(bam_context *context, const char *what, bam_tensor *positions,
-                               int64_t n, bam_tensor **out) {
+bam_status bam_check_positions(bam_scope *scope, const char *what, bam_tensor *positions, int64_t n,
+                               bam_tensor **out) {
   if (!bam_dtype_is_integer(positions->dtype))
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "%s: positions are integers (i64), not %s", what,
-                    bam_dtype_name(positions->dtype));
-  bam_tensor *converted = NULL;
-  bam_status status = bam_tensor_convert(positions, BAM_I64, &converted);
-  if (status == BAM_OK && n >= 0)
-    status = check_range(context, what, converted, n);
-  if (status == BAM_OK)
-    *out = converted;
-  else
-    bam_tensor_release(converted);
-  return status;
+    return bam_fail(scope->context, BAM_ERROR_ARGUMENT, "%s: positions are integers (i64), not %s",
+                    what, bam_dtype_name(positions->dtype));
+  BAM_TRY(bam_temp_convert(scope, positions, BAM_I64, out));
+  return n >= 0 ? check_range(scope->context, what, *out, n) : BAM_OK;
 }
 
 bam_status bam_call_positions(bam_call *call, int i, int64_t n, bam_tensor **out) {
-  return bam_check_positions(call->context, call->op->name, call->inputs[i], n, out);
+  return bam_check_positions(call->scope, call->op->name, call->inputs[i], n, out);
 }
 
 bam_status bam_check_mask(bam_context *context, const char *what, const bam_shape *shape,

@@ -1,5 +1,6 @@
 /* How ops that work along dimensions see a tensor: as [outer, n, inner] around one dimension, or
-   with the reduced dimensions gathered into one. Used by several files of engine/ops. */
+   with the reduced dimensions gathered into one. Used by several files of engine/ops.
+   Tensors that these functions make are temporaries of the call or of `scope`. */
 #ifndef BAM_OPS_LAYOUT_H
 #define BAM_OPS_LAYOUT_H
 
@@ -17,10 +18,10 @@ bam_status bam_axis_init(bam_context *context, const char *what, const bam_shape
                           int64_t dim, bam_axis *out);
 
 /* A contiguous tensor like `x` with dimension `dim` moved to the end: its rows lie together. */
-bam_status bam_axis_rows(bam_tensor *x, int dim, bam_tensor **out);
+bam_status bam_axis_rows(bam_scope *scope, bam_tensor *x, int dim, bam_tensor **out);
 
 /* Undo the move: a view of `rows` with its last dimension back at `dim`. */
-bam_status bam_axis_restore(bam_tensor *rows, int dim, bam_tensor **out);
+bam_status bam_axis_restore(bam_scope *scope, bam_tensor *rows, int dim, bam_tensor **out);
 
 /* ---- over several dimensions ---- */
 
@@ -37,28 +38,30 @@ typedef struct bam_reduction {
 bam_status bam_reduction_init(bam_context *context, const char *what, const bam_shape *shape,
                               const bam_attr *dims, bool keepdim, bool columns, bam_reduction *out);
 
-/* `x` arranged as planned: contiguous, owned. */
-bam_status bam_reduction_arrange(const bam_reduction *plan, bam_tensor *x, bam_tensor **out);
+/* `x` arranged as planned: contiguous. */
+bam_status bam_reduction_arrange(bam_scope *scope, const bam_reduction *plan, bam_tensor *x,
+                                 bam_tensor **out);
 
 /* A view of `arranged` (which bam_reduction_arrange made, or of that shape) in the order of x. */
-bam_status bam_reduction_restore(const bam_reduction *plan, bam_tensor *arranged, bam_tensor **out);
+bam_status bam_reduction_restore(bam_scope *scope, const bam_reduction *plan, bam_tensor *arranged,
+                                 bam_tensor **out);
 
 /* A view of `dy`, of the result's shape, repeated over the reduced dimensions of `shape`. */
-bam_status bam_reduction_spread(const bam_reduction *plan, const bam_shape *shape, bam_tensor *dy,
-                                bam_tensor **out);
+bam_status bam_reduction_spread(bam_scope *scope, const bam_reduction *plan, const bam_shape *shape,
+                                bam_tensor *dy, bam_tensor **out);
 
 /* ---- checks ---- */
 
 /* Fail unless input `i` is f32 or f64, saying what to write. */
 bam_status bam_call_need_real(bam_call *call, int i);
 
-/* Input `i` as contiguous i64 positions, all within 1 .. n (n < 0: any); owned. Fails for other
+/* Input `i` as contiguous i64 positions, all within 1 .. n (n < 0: any). Fails for other
    than integers. */
 bam_status bam_call_positions(bam_call *call, int i, int64_t n, bam_tensor **out);
 
 /* The same for functions that are not ops; `what` names the caller in messages. */
-bam_status bam_check_positions(bam_context *context, const char *what, bam_tensor *positions,
-                               int64_t n, bam_tensor **out);
+bam_status bam_check_positions(bam_scope *scope, const char *what, bam_tensor *positions, int64_t n,
+                               bam_tensor **out);
 
 /* Fail unless the mask's shape is `shape` or the first dimensions of it, at least one. */
 bam_status bam_check_mask(bam_context *context, const char *what, const bam_shape *shape,

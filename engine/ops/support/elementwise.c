@@ -34,23 +34,20 @@ static bam_dtype widen(bam_dtype dtype, bam_result result) {
 }
 
 bam_status bam_unary(bam_call *call, size_t kernel, bam_result result, bam_keep keep) {
-  bam_status status = BAM_OK;
   bam_dtype dtype;
   bam_loop loop;
   bam_tensor *x = NULL;
   unary_kernel *run = NULL;
-  BAM_TRY_OR_DONE(bam_promote_types(call, 0, 1, &dtype));
+  BAM_TRY(bam_promote_types(call, 0, 1, &dtype));
   dtype = widen(dtype, result);
-  BAM_TRY_OR_DONE(find_kernel(call, dtype, kernel, &run));
-  BAM_TRY_OR_DONE(bam_promote_input(call, 0, dtype, &x));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, result == BAM_RESULT_BOOL ? BAM_BOOL : dtype, &x->shape));
+  BAM_TRY(find_kernel(call, dtype, kernel, &run));
+  BAM_TRY(bam_promote_input(call, 0, dtype, &x));
+  BAM_TRY(bam_call_output(call, 0, result == BAM_RESULT_BOOL ? BAM_BOOL : dtype, &x->shape));
   bam_loop_init(&loop, (bam_tensor *[]){ call->outputs[0], x }, 2);
   run(bam_call_device(call)->stream, &loop, bam_tensor_data(call->outputs[0]), bam_tensor_data(x));
   if (keep != BAM_KEEP_NOTHING)
-    BAM_TRY_OR_DONE(bam_call_save(call, 0, keep == BAM_KEEP_INPUT ? call->inputs[0] : call->outputs[0]));
-done:
-  bam_tensor_release(x);
-  return status;
+    BAM_TRY(bam_call_save(call, 0, keep == BAM_KEEP_INPUT ? call->inputs[0] : call->outputs[0]));
+  return BAM_OK;
 }
 
 /* Equal dtypes need no thought, unless both are numbers. */
@@ -63,27 +60,23 @@ static bam_status binary_dtype(bam_call *call, bam_dtype *dtype) {
 }
 
 bam_status bam_binary(bam_call *call, size_t kernel, bam_result result) {
-  bam_status status = BAM_OK;
   bam_dtype dtype;
   bam_shape shape;
   bam_loop loop;
   bam_tensor *a = NULL, *b = NULL;
   binary_kernel *run = NULL;
-  BAM_TRY_OR_DONE(bam_shape_broadcast(call->context, call->op->name, &call->inputs[0]->shape,
+  BAM_TRY(bam_shape_broadcast(call->context, call->op->name, &call->inputs[0]->shape,
                               &call->inputs[1]->shape, &shape));
-  BAM_TRY_OR_DONE(binary_dtype(call, &dtype));
+  BAM_TRY(binary_dtype(call, &dtype));
   dtype = widen(dtype, result);
-  BAM_TRY_OR_DONE(find_kernel(call, dtype, kernel, &run));
-  BAM_TRY_OR_DONE(bam_promote_input(call, 0, dtype, &a));
-  BAM_TRY_OR_DONE(bam_promote_input(call, 1, dtype, &b));
-  BAM_TRY_OR_DONE(bam_call_output(call, 0, result == BAM_RESULT_BOOL ? BAM_BOOL : dtype, &shape));
+  BAM_TRY(find_kernel(call, dtype, kernel, &run));
+  BAM_TRY(bam_promote_input(call, 0, dtype, &a));
+  BAM_TRY(bam_promote_input(call, 1, dtype, &b));
+  BAM_TRY(bam_call_output(call, 0, result == BAM_RESULT_BOOL ? BAM_BOOL : dtype, &shape));
   bam_loop_init(&loop, (bam_tensor *[]){ call->outputs[0], a, b }, 3);
   run(bam_call_device(call)->stream, &loop, bam_tensor_data(call->outputs[0]), bam_tensor_data(a),
       bam_tensor_data(b));
-done:
-  bam_tensor_release(a);
-  bam_tensor_release(b);
-  return status;
+  return BAM_OK;
 }
 
 bam_status bam_binary_save(bam_call *call, int i) {
@@ -106,85 +99,64 @@ bam_status bam_require_bool(bam_call *call, int i, const char *role) {
 
 /* ---- backward ---- */
 
-/* An uninitialised tensor like `g`. */
-static bam_status new_like(bam_tensor *g, bam_tensor **out) {
-  return bam_tensor_new(g->context, bam_tensor_device(g), g->dtype, &g->shape, out);
-}
-
 bam_status bam_unary_backward(bam_backward *pass, size_t kernel) {
-  bam_status status = BAM_OK;
   bam_tensor *g = pass->grads[0], *saved = pass->saved[0], *dx = NULL;
   bam_loop loop;
   binary_kernel *run = NULL;
-  BAM_TRY_OR_DONE(find_backward(pass, g->dtype, kernel, &run));
-  BAM_TRY_OR_DONE(new_like(g, &dx));
+  BAM_TRY(find_backward(pass, g->dtype, kernel, &run));
+  BAM_TRY(bam_temp_like(pass->scope, g, &dx));
   bam_loop_init(&loop, (bam_tensor *[]){ dx, g, saved }, 3);
   run(bam_tensor_device(g)->stream, &loop, bam_tensor_data(dx), bam_tensor_data(g),
       bam_tensor_data(saved));
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, 0, dx));
-done:
-  bam_tensor_release(dx);
-  return status;
+  return bam_accumulate_temp(pass, 0, dx);
 }
 
-static bam_status as_dtype(bam_tensor *x, bam_dtype dtype, bam_tensor **out) {
+/* `x` in `dtype`: itself, whatever its strides, when it has it. */
+static bam_status as_dtype(bam_scope *scope, bam_tensor *x, bam_dtype dtype, bam_tensor **out) {
   if (x->dtype != dtype)
-    return bam_tensor_convert(x, dtype, out);
-  *out = bam_tensor_retain(x);
+    return bam_temp_convert(scope, x, dtype, out);
+  *out = x;
   return BAM_OK;
 }
 
-bam_status bam_ternary_accumulate(bam_backward *pass, int i, size_t kernel, bam_tensor *g, bam_tensor *a,
-                            bam_tensor *b) {
-  bam_status status = BAM_OK;
+bam_status bam_ternary_accumulate(bam_backward *pass, int i, size_t kernel, bam_tensor *g,
+                                  bam_tensor *a, bam_tensor *b) {
   bam_tensor *dx = NULL, *own_a = NULL, *own_b = NULL;
   bam_loop loop;
   ternary_kernel *run = NULL;
   if (!bam_needs_grad(pass, i))
     return BAM_OK;
-  BAM_TRY_OR_DONE(find_backward(pass, g->dtype, kernel, &run));
-  BAM_TRY_OR_DONE(as_dtype(a, g->dtype, &own_a));
-  BAM_TRY_OR_DONE(as_dtype(b, g->dtype, &own_b));
-  BAM_TRY_OR_DONE(new_like(g, &dx));
+  BAM_TRY(find_backward(pass, g->dtype, kernel, &run));
+  BAM_TRY(as_dtype(pass->scope, a, g->dtype, &own_a));
+  BAM_TRY(as_dtype(pass->scope, b, g->dtype, &own_b));
+  BAM_TRY(bam_temp_like(pass->scope, g, &dx));
   bam_loop_init(&loop, (bam_tensor *[]){ dx, g, own_a, own_b }, 4);
   run(bam_tensor_device(g)->stream, &loop, bam_tensor_data(dx), bam_tensor_data(g),
       bam_tensor_data(own_a), bam_tensor_data(own_b));
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, i, dx));
-done:
-  bam_tensor_release(dx);
-  bam_tensor_release(own_a);
-  bam_tensor_release(own_b);
-  return status;
+  return bam_accumulate_temp(pass, i, dx);
 }
 
 bam_status bam_where_accumulate(bam_backward *pass, int i, bam_tensor *condition, bam_tensor *a,
-                          bam_tensor *b) {
-  bam_status status = BAM_OK;
+                                bam_tensor *b) {
   bam_tensor *zero = NULL, *dx = NULL, *g = a != NULL ? a : b;
   bam_shape scalar = { .ndim = 0 };
   if (!bam_needs_grad(pass, i))
     return BAM_OK;
-  BAM_TRY_OR_DONE(bam_tensor_zeros(pass->context, bam_tensor_device(g), g->dtype, &scalar, &zero));
+  BAM_TRY(bam_temp_zeros(pass->scope, bam_tensor_device(g), g->dtype, &scalar, &zero));
   bam_tensor *inputs[] = { condition, a != NULL ? a : zero, b != NULL ? b : zero };
-  BAM_TRY_OR_DONE(bam_op_apply(pass->context, &bam_op_where, inputs, 3, NULL, &dx));
-  BAM_TRY_OR_DONE(bam_accumulate_grad(pass, i, dx));
-done:
-  bam_tensor_release(zero);
-  bam_tensor_release(dx);
-  return status;
+  BAM_TRY(bam_temp_apply(pass->scope, &bam_op_where, inputs, 3, NULL, &dx));
+  return bam_accumulate_temp(pass, i, dx);
 }
 
 bam_status bam_zero_backward(bam_backward *pass) {
-  bam_status status = BAM_OK;
-  for (int i = 0; i < pass->n_inputs && status == BAM_OK; i++) {
-    bam_tensor *zeros = NULL;
+  bam_device *device = bam_tensor_device(pass->grads[0]);
+  for (int i = 0; i < pass->n_inputs; i++) {
+    bam_tensor *zeros;
     if (!bam_needs_grad(pass, i))
       continue;
-    status = bam_tensor_zeros(pass->context, bam_tensor_device(pass->grads[0]),
-                              bam_backward_dtype(pass, i), bam_backward_shape(pass, i), &zeros);
-    if (status == BAM_OK)
-      status = bam_accumulate_grad(pass, i, zeros);
-    bam_tensor_release(zeros);
+    BAM_TRY(bam_temp_zeros(pass->scope, device, bam_backward_dtype(pass, i),
+                           bam_backward_shape(pass, i), &zeros));
+    BAM_TRY(bam_accumulate_temp(pass, i, zeros));
   }
-  return status;
+  return BAM_OK;
 }

@@ -24,9 +24,9 @@ static const char *input_name(const bam_call *call, int i, char name[40]) {
 static bam_status check_dtype(bam_call *call, int i, int like) {
   char a[40], b[40];
   bam_dtype dtype = call->inputs[i]->dtype, want = call->inputs[like]->dtype;
-  bam_status status = bam_call_need_real(call, like);
-  if (status != BAM_OK || dtype == want)
-    return status;
+  BAM_TRY(bam_call_need_real(call, like));
+  if (dtype == want)
+    return BAM_OK;
   input_name(call, i, a);
   return bam_call_fail(call, "`%s` is %s and `%s` is %s; convert one: %s:to \"%s\"",
                        input_name(call, like, b), bam_dtype_name(want), a, bam_dtype_name(dtype), a,
@@ -34,8 +34,8 @@ static bam_status check_dtype(bam_call *call, int i, int like) {
 }
 
 bam_status bam_call_layer_input(bam_call *call, int i, int like, bam_tensor **out) {
-  bam_status status = check_dtype(call, i, like);
-  return status == BAM_OK ? bam_tensor_contiguous(call->inputs[i], out) : status;
+  BAM_TRY(check_dtype(call, i, like));
+  return bam_temp_contiguous(call->scope, call->inputs[i], out);
 }
 
 bam_status bam_call_check_product(bam_call *call, int i) {
@@ -69,11 +69,11 @@ static bool find_row_stride(const bam_tensor *x, int64_t *stride) {
 bam_status bam_call_rows_input(bam_call *call, int i, int like, int64_t *stride, bam_tensor **out) {
   BAM_TRY(check_dtype(call, i, like));
   if (find_row_stride(call->inputs[i], stride)) {
-    *out = bam_tensor_retain(call->inputs[i]);
+    *out = call->inputs[i];
     return BAM_OK;
   }
   *stride = bam_shape_width(&call->inputs[i]->shape);
-  return bam_tensor_contiguous(call->inputs[i], out);
+  return bam_temp_contiguous(call->scope, call->inputs[i], out);
 }
 
 static bam_status check_ids(bam_call *call, int i, bam_tensor *ids, int64_t limit, int64_t ignore) {
@@ -83,12 +83,10 @@ static bam_status check_ids(bam_call *call, int i, bam_tensor *ids, int64_t limi
   char name[40];
   device->kernels[BAM_F32]->check_ids(device->stream, &bad, bam_tensor_data(ids),
                                       bam_tensor_count(ids), limit, ignore);
-  bam_status status = bam_device_check(call->context, device);
-  if (status != BAM_OK || bad < 0)
-    return status;
-  status = bam_tensor_get(ids, bad, &unused, &id);
-  if (status != BAM_OK)
-    return status;
+  BAM_TRY(bam_device_check(call->context, device));
+  if (bad < 0)
+    return BAM_OK;
+  BAM_TRY(bam_tensor_get(ids, bad, &unused, &id));
   return bam_call_fail(call,
       "token id %" PRId64 " (element %" PRId64 " of `%s`) is outside 0 .. %" PRId64,
                        id, bad + 1, input_name(call, i, name), limit - 1);
@@ -96,18 +94,11 @@ static bam_status check_ids(bam_call *call, int i, bam_tensor *ids, int64_t limi
 
 bam_status bam_call_ids(bam_call *call, int i, int64_t limit, int64_t ignore, bam_tensor **out) {
   char name[40];
-  bam_tensor *ids = NULL;
   if (!bam_dtype_is_integer(call->inputs[i]->dtype))
     return bam_call_fail(call, "token ids are integers (i64), and `%s` is %s",
                          input_name(call, i, name), bam_dtype_name(call->inputs[i]->dtype));
-  bam_status status = bam_tensor_convert(call->inputs[i], BAM_I64, &ids);
-  if (status == BAM_OK)
-    status = check_ids(call, i, ids, limit, ignore);
-  if (status == BAM_OK)
-    *out = ids;
-  else
-    bam_tensor_release(ids);
-  return status;
+  BAM_TRY(bam_temp_convert(call->scope, call->inputs[i], BAM_I64, out));
+  return check_ids(call, i, *out, limit, ignore);
 }
 
 bam_status bam_call_expect_shape(bam_call *call, int i, const bam_shape *want, const char *why) {
@@ -119,23 +110,17 @@ bam_status bam_call_expect_shape(bam_call *call, int i, const bam_shape *want, c
                            why);
 }
 
-bam_status bam_scratch_new(bam_context *context, bam_device *device, bam_dtype dtype, int64_t count,
-                           bam_tensor **out) {
-  bam_shape shape = { .ndim = 1, .size = { count } };
-  return bam_tensor_new(context, device, dtype, &shape, out);
-}
-
 bam_status bam_accumulate_zeros(bam_backward *pass) {
-  bam_status status = BAM_OK;
-  for (int i = 0; i < pass->n_inputs && status == BAM_OK; i++) {
-    bam_tensor *target = NULL;
-    bool accumulate = true;
-    if (bam_needs_grad(pass, i))
-      status = bam_grad_buffer(pass, i, &target, &accumulate);
-    if (status == BAM_OK && !accumulate)
-      status = bam_tensor_fill(target, 0);
+  for (int i = 0; i < pass->n_inputs; i++) {
+    bam_tensor *target;
+    bool accumulate;
+    if (!bam_needs_grad(pass, i))
+      continue;
+    BAM_TRY(bam_grad_buffer(pass, i, &target, &accumulate));
+    if (!accumulate)
+      BAM_TRY(bam_tensor_fill(target, 0));
   }
-  return status;
+  return BAM_OK;
 }
 
 int64_t bam_shape_width(const bam_shape *shape) { return shape->size[shape->ndim - 1]; }

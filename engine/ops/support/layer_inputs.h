@@ -8,7 +8,7 @@
 /* Input `i`, or NULL when it was left out, also at the end of the list. Borrowed. */
 bam_tensor *bam_call_optional(const bam_call *call, int i);
 
-/* Input `i`, contiguous and owned; fails unless it is f32 or f64 like input `like`. */
+/* Input `i`, contiguous; a temporary of the call. Fails unless it is f32 or f64 like input `like`. */
 bam_status bam_call_layer_input(bam_call *call, int i, int like, bam_tensor **out);
 
 /* Fails when input `i`, as a matrix of its last dimension's rows, is larger
@@ -19,15 +19,12 @@ bam_status bam_call_check_product(bam_call *call, int i);
    not. */
 bam_status bam_call_rows_input(bam_call *call, int i, int like, int64_t *stride, bam_tensor **out);
 
-/* Input `i` as contiguous i64 token ids in 0 .. limit-1, or `ignore` (INT64_MIN: none); owned. */
+/* Input `i` as contiguous i64 token ids in 0 .. limit-1, or `ignore` (INT64_MIN: none); a temporary
+   of the call. */
 bam_status bam_call_ids(bam_call *call, int i, int64_t limit, int64_t ignore, bam_tensor **out);
 
 /* Fail unless input `i` has shape `want`; `why` says where that comes from. */
 bam_status bam_call_expect_shape(bam_call *call, int i, const bam_shape *want, const char *why);
-
-/* `count` uninitialised elements on `device`. */
-bam_status bam_scratch_new(bam_context *context, bam_device *device, bam_dtype dtype, int64_t count,
-                           bam_tensor **out);
 
 /* Zeros to every input that wants a gradient: what an op on no elements gives. */
 bam_status bam_accumulate_zeros(bam_backward *pass);

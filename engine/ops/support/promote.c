@@ -48,10 +48,10 @@ bam_status bam_promote_types(bam_call *call, int first, int n, bam_dtype *out) {
 bam_status bam_promote_input(bam_call *call, int i, bam_dtype dtype, bam_tensor **out) {
   bam_tensor *x = call->inputs[i];
   if (x->dtype == dtype) {
-    *out = bam_tensor_retain(x);
+    *out = x;
     return BAM_OK;
   }
-  bam_status status =
-    x->is_number ? bam_tensor_check_number(call->op->name, x, dtype) : BAM_OK;
-  return status == BAM_OK ? bam_tensor_convert(x, dtype, out) : status;
+  if (x->is_number)
+    BAM_TRY(bam_tensor_check_number(call->op->name, x, dtype));
+  return bam_temp_convert(call->scope, x, dtype, out);
 }

@@ -10,8 +10,8 @@
    Fails for f16 and bf16, which do not compute. */
 bam_status bam_promote_types(bam_call *call, int first, int n, bam_dtype *out);
 
-/* Input i in `dtype`: itself (retained, whatever its strides) when it has it, else a contiguous
-   copy. *out is owned. Fails for a plain number that the dtype cannot hold. */
+/* Input i in `dtype`: itself (whatever its strides) when it has it, else a contiguous copy; a temporary
+   of the call. Fails for a plain number that the dtype cannot hold. */
 bam_status bam_promote_input(bam_call *call, int i, bam_dtype dtype, bam_tensor **out);
 
 #endif
