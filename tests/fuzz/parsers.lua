@@ -189,7 +189,7 @@ targets.mixed_config = directory("mixed", "config.json")
 model:save("sharded", { shard_bytes = 200 })
 targets.index = directory("sharded", "model.safetensors.index.json")
 
-local store = require "bam.train.checkpoints"
+local checkpoints = require "bam.train.checkpoints"
 
 -- Manifests vouch for themselves with a checksum: it is set right, or nothing behind it is seen.
 targets.manifest = {
@@ -202,7 +202,7 @@ targets.manifest = {
       bytes = json.encode(manifest)
     end
     write("dense/manifest.json", bytes)
-    return try(store.fault, "dense")
+    return try(checkpoints.fault, "dense")
   end,
 }
 

@@ -3,7 +3,7 @@
 -- gradient compared; f64 to rounding, f32 to its precision. And CohereForCausalLM directories
 -- written by transformers (tests/golden/cohere.py) give transformers' logits.
 local bam = require "bam"
-local names = require "bam.model.params"
+local params = require "bam.model.params"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 
@@ -29,8 +29,8 @@ local function part(...) return golden[table.concat({ ... }, ".")] end
 
 local function dense_model(i, dtype)
   local model = DENSE:build { dtype = dtype }
-  for _, entry in ipairs(names.list(DENSE)) do
-    names.write(entry, model, part("dense", i, entry.name))
+  for _, entry in ipairs(params.list(DENSE)) do
+    params.write(entry, model, part("dense", i, entry.name))
   end
   return model
 end
@@ -38,11 +38,11 @@ end
 -- Means are rounded to f32 there, also for f64. The routers' weights are the golden ones; a smaller
 -- mixture uses the first rows.
 local function prepare(model)
-  for _, entry in ipairs(names.list(model.description)) do
-    names.write(entry, model, names.read(entry, model):to "f32")
+  for _, entry in ipairs(params.list(model.description)) do
+    params.write(entry, model, params.read(entry, model):to "f32")
     if entry.kind == "router" then
       local rows = part("router", entry.router_of, entry.layer - 1):narrow(1, 1, entry.shape[1])
-      names.write(entry, model, rows:contiguous())
+      params.write(entry, model, rows:contiguous())
     end
   end
 end
@@ -87,8 +87,8 @@ local function gradients(model)
     expect.yes(tensor.grad, string.format("%s got no gradient", name))
     tensor:copy_(tensor.grad)
   end
-  for _, entry in ipairs(names.list(model.description)) do
-    list[entry.name] = names.read(entry, model)
+  for _, entry in ipairs(params.list(model.description)) do
+    list[entry.name] = params.read(entry, model)
   end
   return list
 end

@@ -2,7 +2,7 @@
 -- as soon as anything that matters is. Run by itself as a child, the script prints the identities
 -- of one set of descriptions.
 local bam = require "bam"
-local code = require "bam.model.fingerprint.closure_hash"
+local closure_hash = require "bam.model.fingerprint.closure_hash"
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
 
@@ -260,9 +260,9 @@ test("with more constants than an instruction can name, globals are read in anot
   local function patch() function bam.nn.Linear:forward(x) return forward(self, x) end end
   counts("what is replaced in bam", function(o) return bam.nn.Linear.forward(o) end, patch,
          function() bam.nn.Linear.forward = forward end)
-  expect.equal(code.patches(), nil)
+  expect.equal(closure_hash.patches(), nil)
   patch()
-  local patches = code.patches()
+  local patches = closure_hash.patches()
   expect.yes(patches["bam.nn.Linear.forward"])
   expect.equal(next(patches, next(patches)), nil)
   bam.nn.Linear.forward = forward
@@ -323,9 +323,9 @@ test("what would give other results with the same fingerprint is refused by name
     expect.contains(message, name)
   end
   of_router(function(h) return math.exp(1), os.tmpname, utilities.half(h) end)
-  expect.yes(code.patches()["string.double"], "a method added to strings")
+  expect.yes(closure_hash.patches()["string.double"], "a method added to strings")
   string.double = nil
-  expect.equal(code.patches(), nil)
+  expect.equal(closure_hash.patches(), nil)
 end)
 
 test("a schedule counts by its values at the steps of the run, and by nothing else", function()

@@ -4,7 +4,7 @@ local bam = require "bam"
 local core = require "bam.core"
 local definition = require "bam.merge.definition"
 local json = require "bam.util.json"
-local names = require "bam.model.params"
+local params = require "bam.model.params"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 
@@ -167,13 +167,13 @@ end)
 -- Every entry of a built mixture, beside the models' tensors by the same name.
 local function each_merged(d, model, visit)
   local dense, count = {}, 0
-  for _, entry in ipairs(names.list(DENSE)) do dense[entry.name] = entry end
-  for _, entry in ipairs(names.list(d)) do
+  for _, entry in ipairs(params.list(DENSE)) do dense[entry.name] = entry end
+  for _, entry in ipairs(params.list(d)) do
     if entry.kind ~= "router" then
       local tensors = {}
-      for i, m in ipairs(models) do tensors[i] = names.read(dense[entry.dense], m) end
+      for i, m in ipairs(models) do tensors[i] = params.read(dense[entry.dense], m) end
       if not entry.expert then count = count + 1 end
-      visit(entry, names.read(entry, model), tensors)
+      visit(entry, params.read(entry, model), tensors)
     end
   end
   return count

@@ -2,7 +2,7 @@
 -- the way to a directory and back. Agreement with PyTorch is in golden_mixture.lua.
 local bam = require "bam"
 local core = require "bam.core"
-local names = require "bam.model.params"
+local params = require "bam.model.params"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 
@@ -176,12 +176,12 @@ test("routed to one expert alone, a mixture is that model", function()
                               ffn = { router = only(i) } }:build()
       -- dense model i, with what is no expert's merged
       local single = SMALL:build()
-      for _, entry in ipairs(names.list(SMALL)) do
+      for _, entry in ipairs(params.list(SMALL)) do
         local merged = entry.kind ~= "attention" and entry.kind ~= "ffn"
           or kv == "shared" and (entry.name:find "k_proj" or entry.name:find "v_proj")
         local sum = bam.zeros(entry.shape, { dtype = "f64" })
-        for _, m in ipairs(experts) do sum = sum + names.read(entry, m):to "f64" end
-        names.write(entry, single, merged and sum / 3 or names.read(entry, experts[i]))
+        for _, m in ipairs(experts) do sum = sum + params.read(entry, m):to "f64" end
+        params.write(entry, single, merged and sum / 3 or params.read(entry, experts[i]))
       end
       close(mixed(ids), single(ids), 1e-5, "one-hot routing")
     end

@@ -1,6 +1,6 @@
 -- What training and evaluation read: the permutations, the shares of the domains, windows and their
 -- masks; and that every row is a pure function of seed, step and row.
-local apportion = require "bam.data.domain_sampler"
+local domain_sampler = require "bam.data.domain_sampler"
 local bam = require "bam"
 local corpora = require "tests.lua.support.corpora"
 local permutation = require "bam.data.permutation"
@@ -45,7 +45,7 @@ test("permutations", function()
 end)
 
 local function check_shares(weights, rows, steps, tolerance)
-  local a = apportion.new(weights, #weights(1), rows)
+  local a = domain_sampler.new(weights, #weights(1), rows)
   local owed, had, list = {}, {}, {}
   for step = 1, steps do
     local now, sum, handed = weights(step), 0, 0

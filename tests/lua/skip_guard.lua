@@ -2,7 +2,7 @@
 -- that become usual, runs that have diverged; its state goes on to the bit.
 local bam = require "bam"
 local core = require "bam.core"
-local health = require "bam.train.skip_guard"
+local skip_guard = require "bam.train.skip_guard"
 local regime = require "bam.train.regime"
 local small = require "tests.lua.support.small_run"
 local expect = require "tests.lua.support.expect"
@@ -10,7 +10,7 @@ local test = require "tests.lua.support.test"
 
 local function guard(state, o)
   o = o or {}
-  return health.new({ spike = o.spike or 10, clip = o.clip or 1, vocab = 256 }, state)
+  return skip_guard.new({ spike = o.spike or 10, clip = o.clip or 1, vocab = 256 }, state)
 end
 
 -- A guard to which `n` steps have been usual.

@@ -3,12 +3,12 @@
 -- or a killed process leaves nothing that could be taken for an entry.
 local check = require "bam.util.check"
 local core = require "bam.core"
-local entry = require "bam.data.cache_entry"
-local place = require "bam.data.paths"
+local cache_entry = require "bam.data.cache_entry"
+local paths = require "bam.data.paths"
 local reading = require "bam.data.reading"
 local shards = require "bam.data.shards"
 local tokenizer = require "bam.tokenizer"
-local staged = require "bam.util.atomic_dir"
+local atomic_dir = require "bam.util.atomic_dir"
 
 local M = {}
 
@@ -53,7 +53,7 @@ local function training_texts(located, names)
 end
 
 local function train_tokenizer(located, settings)
-  place.report("training a tokenizer of %d tokens", settings.vocab)
+  paths.report("training a tokenizer of %d tokens", settings.vocab)
   local names = settings.from or check.sorted_names(located)
   local texts = training_texts(located, names)
   local ok, result = core.try(tokenizer.train, {
@@ -91,10 +91,10 @@ local function tokenize(directory, name, domain, words)
   if record.heldout.tokens == 0 then reading.fail_empty(name, domain.heldout, how) end
   if skipped > 0 then
     record.skipped = skipped
-    place.report("%s: skipped %s bad records; the first: %s", name, check.thousands(skipped),
+    paths.report("%s: skipped %s bad records; the first: %s", name, check.thousands(skipped),
                  how.fault)
   end
-  place.report("%s: %s bytes, %s documents, %s tokens; held out %s bytes", name,
+  paths.report("%s: %s bytes, %s documents, %s tokens; held out %s bytes", name,
                check.thousands(record.train.bytes), check.thousands(record.train.documents),
                check.thousands(record.train.tokens), check.thousands(record.heldout.bytes))
   return record
@@ -108,12 +108,12 @@ local function fill(directory, located, settings, given)
     end
   end
   local words = given or train_tokenizer(located, settings)
-  words:save(string.format("%s/%s", directory, entry.TOKENIZER))
+  words:save(string.format("%s/%s", directory, cache_entry.TOKENIZER))
   local records = {}
   for _, name in ipairs(check.sorted_names(located)) do
     records[name] = tokenize(directory, name, located[name], words)
   end
-  entry.seal(directory, records)
+  cache_entry.seal(directory, records)
 end
 
 --- Make the entry of a corpus at `directory`, where there is nothing.
@@ -122,7 +122,7 @@ end
 ---@param settings table as for entry.key
 ---@param given? table the tokenizer to use; one is trained without it
 function M.make(directory, located, settings, given)
-  staged.replace(directory, function(path) fill(path, located, settings, given) end)
+  atomic_dir.write(directory, function(path) fill(path, located, settings, given) end)
 end
 
 return M

@@ -1,11 +1,11 @@
 -- text:sample { law = 0.9, general = 0.1 } and the streams that training reads: the sequence in row
 -- r of step s depends on the seed, s and r alone, so nothing but the step is needed to go on, and
 -- rows may be drawn in any order and in pieces of any size.
-local apportion = require "bam.data.domain_sampler"
+local domain_sampler = require "bam.data.domain_sampler"
 local check = require "bam.util.check"
 local core = require "bam.core"
 local domains = require "bam.data.domains"
-local entry = require "bam.data.cache_entry"
+local cache_entry = require "bam.data.cache_entry"
 local permutation = require "bam.data.permutation"
 local schedule = require "bam.util.schedule"
 local shards = require "bam.data.shards"
@@ -200,7 +200,7 @@ function Source:identity(steps)
   local corpus, hashes, weights = self.text:prepare(), {}, {}
   for i, name in ipairs(self.names) do
     weights[name] = scheduled[i] and schedule.hash(scheduled[i]) or self.weights[i]
-    hashes[name] = entry.domain_hash(corpus.domains[name])
+    hashes[name] = cache_entry.domain_hash(corpus.domains[name])
   end
   return { tokenizer = corpus.tokenizer_digest, domains = hashes, weights = weights }
 end
@@ -252,7 +252,7 @@ function Source:open(options)
   return setmetatable({
     names = self.names, sequences = sequences, keys = keys, context = o.context, rows = o.batch,
     steps = o.steps, directory = corpus.directory, records = records,
-    apportionment = apportion.new(weights, #self.names, o.batch),
+    apportionment = domain_sampler.new(weights, #self.names, o.batch),
   }, stream_metatable)
 end
 

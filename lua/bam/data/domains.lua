@@ -2,7 +2,7 @@
 -- that are held out, checked when the recipe says it, and found when they are needed.
 local check = require "bam.util.check"
 local core = require "bam.core"
-local place = require "bam.data.paths"
+local paths = require "bam.data.paths"
 
 local M = {}
 
@@ -98,7 +98,7 @@ local function check_file(name, path)
   local info = core.file_info(path)
   if not info then
     check.fail("corpus: domain %s: there is no file %s; relative paths begin at %s", name, path,
-               core.absolute(place.recipe()))
+               core.absolute(paths.recipe()))
   end
   if info.kind == "directory" then
     check.fail("corpus: domain %s: %s is a directory; name the files in it: %s/*.txt", name, path,
@@ -112,13 +112,13 @@ end
 -- The files of one pattern, not none. A path that exists is meant as it is, and so is the recipe's
 -- directory, whatever its name holds.
 local function expand(name, pattern)
-  local recipe = place.recipe()
-  local path = place.below(recipe, pattern)
+  local recipe = paths.recipe()
+  local path = paths.below(recipe, pattern)
   if core.file_info(path) or not pattern:find "[*?%[]" then return { path } end
-  local found = core.glob(place.below(recipe:gsub("[*?%[%]\\]", "\\%0"), pattern))
+  local found = core.glob(paths.below(recipe:gsub("[*?%[%]\\]", "\\%0"), pattern))
   if #found == 0 then
     check.fail("corpus: domain %s: no file matches %s; relative paths begin at %s", name, path,
-               core.absolute(place.recipe()))
+               core.absolute(paths.recipe()))
   end
   return found
 end

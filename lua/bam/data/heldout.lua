@@ -3,7 +3,7 @@
 local check = require "bam.util.check"
 local core = require "bam.core"
 local domains = require "bam.data.domains"
-local entry = require "bam.data.cache_entry"
+local cache_entry = require "bam.data.cache_entry"
 local reading = require "bam.data.reading"
 local windows = require "bam.data.windows"
 
@@ -31,7 +31,7 @@ function Heldout:identity()
   local corpus = self.text:prepare()
   local by_domain = {}
   for _, name in ipairs(self.text.domains) do
-    by_domain[name] = entry.part_hash(corpus.domains[name].heldout)
+    by_domain[name] = cache_entry.part_hash(corpus.domains[name].heldout)
   end
   return { tokenizer = corpus.tokenizer_digest, domains = by_domain }
 end

@@ -8,7 +8,7 @@
 local check = require "bam.util.check"
 local debian = require "bam.data.debian"
 local domains = require "bam.data.domains"
-local place = require "bam.data.paths"
+local paths = require "bam.data.paths"
 local text = require "bam.data.text"
 
 local M = {}
@@ -63,7 +63,7 @@ local function read_path(o)
   if o.pattern then
     check.fail "corpus: options pattern and tokenizer exclude each other: a tokenizer has its own"
   end
-  o.tokenizer = place.below(place.recipe(), o.tokenizer)
+  o.tokenizer = paths.below(paths.recipe(), o.tokenizer)
 end
 
 -- Checked options with what they leave open decided; `names` are the domains.
@@ -121,7 +121,7 @@ function M.debian(options)
   local settings = check.options("corpus.debian", options, debian_spec)
   local function locate(cache)
     local located = {}
-    local function report(line) place.report("%s", line) end
+    local function report(line) paths.report("%s", line) end
     for name, files in pairs(debian.prepare(cache, report).domains) do
       located[name] = { train = { files.train }, heldout = { files.heldout },
                         how = { field = "text", format = "text" } }

@@ -3,13 +3,13 @@
 local build = require "bam.data.build"
 local check = require "bam.util.check"
 local core = require "bam.core"
-local entry = require "bam.data.cache_entry"
-local hashes = require "bam.data.file_hashes"
+local cache_entry = require "bam.data.cache_entry"
+local file_hashes = require "bam.data.file_hashes"
 local heldout = require "bam.data.heldout"
-local place = require "bam.data.paths"
+local paths = require "bam.data.paths"
 local reading = require "bam.data.reading"
-local source = require "bam.data.data_stream"
-local staged = require "bam.util.atomic_dir"
+local data_stream = require "bam.data.data_stream"
+local atomic_dir = require "bam.util.atomic_dir"
 local tokenizer = require "bam.tokenizer"
 
 local M = {}
@@ -80,21 +80,21 @@ end
 
 -- Open the entry, or make it: by one process, for which others wait.
 local function open_or_make(self, directory, located)
-  local corpus = entry.open(directory)
+  local corpus = cache_entry.open(directory)
   if corpus then return corpus end
-  return place.locked(string.format("%s.lock", directory), function()
-    local made, fault = entry.open(directory)
+  return paths.locked(string.format("%s.lock", directory), function()
+    local made, fault = cache_entry.open(directory)
     if made then return made end
     local aside
     if fault then
-      place.report("%s is damaged (%s); making it again", directory, fault)
+      paths.report("%s is damaged (%s); making it again", directory, fault)
       aside = core.set_aside(directory)
     end
     local texts, own = directory:match "^(.*)/(.-)$"
-    staged.sweep(texts, function(name) return name == own end)
+    atomic_dir.sweep(texts, function(name) return name == own end)
     build.make(directory, located, self.settings, given_tokenizer(self))
     if aside then core.remove_directory(aside) end
-    made, fault = entry.open(directory)
+    made, fault = cache_entry.open(directory)
     return made or check.fail("corpus: %s was damaged while it was made: %s", directory, fault)
   end)
 end
@@ -103,13 +103,13 @@ end
 ---@return table corpus
 function Text:prepare()
   if self.corpus then return self.corpus end
-  local cache = place.cache(self.settings.cache)
+  local cache = paths.cache(self.settings.cache)
   local located = self.locate(cache)
-  local known = hashes.of(all_files(located, self.settings), cache)
+  local known = file_hashes.of(all_files(located, self.settings), cache)
   local texts = string.format("%s/text", cache)
   core.make_directory(texts)
   core.remove_staged(texts)
-  local directory = string.format("%s/%s", texts, entry.key(located, self.settings, known))
+  local directory = string.format("%s/%s", texts, cache_entry.key(located, self.settings, known))
   self.corpus = open_or_make(self, directory, located)
   return self.corpus
 end
@@ -121,7 +121,7 @@ function Text:digest() return self:prepare().digest end
 --- Read everything that is cached and raise an error if it was changed. Opening a text checks only small files.
 function Text:verify()
   local directory = self:prepare().directory
-  local fault = entry.verify(directory)
+  local fault = cache_entry.verify(directory)
   if fault then check.fail("corpus: %s is damaged: %s; delete it", directory, fault) end
 end
 
@@ -132,7 +132,7 @@ end
 ---   local data = text:sample { law = 0.9, general = 0.1 }
 ---@param weights table<string, number|function|schedule> by domain; at least one is positive in each step
 ---@return bam.Source
-function Text:sample(weights) return source.new(self, weights) end
+function Text:sample(weights) return data_stream.new(self, weights) end
 
 -- ---- what it tells ----
 

@@ -6,7 +6,7 @@ local evaluate = require "bam.train.evaluate"
 local flags = require "bam.util.flags"
 local json = require "bam.util.json"
 local options = require "bam.train.options"
-local place = require "bam.train.run_dir"
+local run_dir = require "bam.train.run_dir"
 local plan = require "bam.train.plan"
 local settings = require "bam.train.settings"
 local tables = require "bam.eval.table"
@@ -118,15 +118,15 @@ end
 
 -- Of another seed than 1 it bears the seed's number, as the links to phases do.
 local function write_results(name, results, base)
-  core.make_directory(place.recipe_directory())
+  core.make_directory(run_dir.recipe_directory())
   local seed = flags.get().seed or 1
   if seed ~= 1 then name = string.format("%s@%d", name, seed) end
   local value = { models = without_windows(results), base = base and base.name }
   value.digest = core.hash(json.encode(value))
-  local path = string.format("%s/%s.json", place.recipe_directory(), name)
+  local path = string.format("%s/%s.json", run_dir.recipe_directory(), name)
   local text = json.encode(value, { indent = 2 })
   if core.file_info(path) and core.read_file(path) == text then return end -- it may be read-only
-  core.remove_staged(place.recipe_directory())
+  core.remove_staged(run_dir.recipe_directory())
   core.write_file(path, text)
 end
 

@@ -7,7 +7,7 @@ local core = require "bam.core"
 local description = require "bam.model.description"
 local phase = require "bam.train.phase"
 local settings = require "bam.train.settings"
-local store = require "bam.train.checkpoints"
+local checkpoints = require "bam.train.checkpoints"
 
 local M = {}
 
@@ -28,7 +28,7 @@ local function directory_entry(directory)
   end
   local self = settings.phase(directory)
   local owner = self and { phase = self.name, digest = self.digest }
-  local found = store.newest(directory, warn, owner)
+  local found = checkpoints.newest(directory, warn, owner)
   if not found then
     check.fail("compare: %s holds neither a model nor a phase's checkpoints", directory)
   end

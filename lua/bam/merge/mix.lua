@@ -3,7 +3,7 @@
 local check = require "bam.util.check"
 local choice = require "bam.merge.choice"
 local description = require "bam.model.description"
-local knobs = require "bam.model.schedules"
+local schedules = require "bam.model.schedules"
 local router_options = require "bam.nn.moe.router_options"
 local source = require "bam.merge.source"
 require "bam.merge.report" -- these add what descriptions of mixtures can do
@@ -51,10 +51,10 @@ local function read_attention(what, given, n)
     check.fail('%s: kv: expected "own" or "shared", got %s', where, check.describe(kv))
   end
   if routing ~= "soft" then
-    routing = knobs.read_k(string.format("%s: routing", where), routing, n, '"soft" or ')
+    routing = schedules.read_k(string.format("%s: routing", where), routing, n, '"soft" or ')
   end
   local part = { experts = n, kv = kv, routing = routing, router = o.router }
-  return router_options.read(where, o, part, knobs.read)
+  return router_options.read(where, o, part, schedules.read)
 end
 
 local ffn_spec = router_options.add_to_mix {
@@ -66,9 +66,9 @@ local function read_ffn(what, given, n, hidden)
   local o = check.options(where, given, ffn_spec)
   local experts = check.value(string.format("%s: the number of experts", where),
                               n + o.extra_seed_copies, "few")
-  local top_k = knobs.read_k(string.format("%s: top_k", where), o.top_k, experts)
+  local top_k = schedules.read_k(string.format("%s: top_k", where), o.top_k, experts)
   local part = { experts = experts, hidden = hidden, top_k = top_k, router = o.router }
-  return router_options.read(where, o, part, knobs.read)
+  return router_options.read(where, o, part, schedules.read)
 end
 
 -- ---- the description ----
@@ -79,9 +79,9 @@ local function describe(what, sources, attention, ffn, o)
                    aux_tokens = o.aux_tokens, context = first.context, std = first.std }
   for _, name in ipairs(source.SHARED) do fields[name] = first[name] end
   for _, name in ipairs { "load_balance", "z_loss" } do
-    fields[name] = knobs.read(string.format("%s: option %s", what, name), o[name], "rate")
+    fields[name] = schedules.read(string.format("%s: option %s", what, name), o[name], "rate")
   end
-  fields.freeze = knobs.read_freeze(what, o.freeze)
+  fields.freeze = schedules.read_freeze(what, o.freeze)
   fields.merge = choice.read(string.format("%s: option merge", what), o.merge, #sources)
   return description.new(fields)
 end

@@ -4,7 +4,7 @@ local check = require "bam.util.check"
 local core = require "bam.core"
 local description = require "bam.model.description"
 local batch_options = require("bam.model.batch").spec
-local names = require "bam.model.params"
+local params = require "bam.model.params"
 local source = require "bam.merge.source"
 
 local ops = core.ops
@@ -35,7 +35,7 @@ end
 -- One expert against the seed, group by group in the order of the layers.
 local function drift_of(seed, expert)
   local order, sums = {}, {}
-  for _, entry in ipairs(names.list(seed.description)) do
+  for _, entry in ipairs(params.list(seed.description)) do
     local group = group_of(entry)
     if not sums[group] then order[#order + 1], sums[group] = group, {} end
     add_sums(sums[group], seed, expert, entry)

@@ -5,24 +5,24 @@
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
 local description = require "bam.model.description"
-local identity = require "bam.model.fingerprint.settings"
-local names = require "bam.model.params"
+local settings = require "bam.model.fingerprint.settings"
+local params = require "bam.model.params"
 
 local M = {}
 
 local function live_source(model, label)
   return { label = label, description = model.description, tokenizer_json = model.tokenizer_json,
            token_ids = model.token_ids, companions = model.companions,
-           read = function(entry) return names.read(entry, model) end,
-           identify = function(total) return identity.of_model(model, total) end }
+           read = function(entry) return params.read(entry, model) end,
+           identify = function(total) return settings.of_model(model, total) end }
 end
 
 local function directory_source(directory, label)
   local source = checkpoint.open(directory)
-  checkpoint.check(source, names.list(source.description))
+  checkpoint.check(source, params.list(source.description))
   source.label = string.format("%s (%s)", label, directory)
   source.read = function(entry) return source.tensors[entry.name]:read() end
-  source.identify = function() return identity.of_directory(directory, source.files) end
+  source.identify = function() return settings.of_directory(directory, source.files) end
   return source
 end
 
@@ -44,7 +44,7 @@ end
 
 local function described_source(d, label)
   return { label = label, description = d,
-           identify = function(total) return identity.of_description(d, total) end }
+           identify = function(total) return settings.of_description(d, total) end }
 end
 
 --- What a mixture reads one dense model from. `value` is a live model, a checkpoint directory, a
@@ -71,7 +71,7 @@ end
 
 local function shapes(source)
   local by_name = {}
-  for _, entry in ipairs(names.list(source.description)) do
+  for _, entry in ipairs(params.list(source.description)) do
     by_name[entry.name] = check.shape(entry.shape)
   end
   return by_name
@@ -80,14 +80,14 @@ end
 -- The first tensor in which the dense models `a` and `b` differ, as text.
 local function different_tensor(a, b)
   local mine, theirs = shapes(a), shapes(b)
-  for _, entry in ipairs(names.list(b.description)) do
+  for _, entry in ipairs(params.list(b.description)) do
     local name = entry.name
     if not mine[name] then return string.format("%s lacks %s", a.label, name) end
     if mine[name] ~= theirs[name] then
       return string.format("%s is %s, not %s", name, theirs[name], mine[name])
     end
   end
-  for _, entry in ipairs(names.list(a.description)) do
+  for _, entry in ipairs(params.list(a.description)) do
     if not theirs[entry.name] then return string.format("%s lacks %s", b.label, entry.name) end
   end
   return "they must agree"

@@ -6,7 +6,7 @@ local choice = require "bam.merge.choice"
 local core = require "bam.core"
 local build = require "bam.model.build"
 local Model = require "bam.model.model"
-local names = require "bam.model.params"
+local params = require "bam.model.params"
 local source = require "bam.merge.source"
 
 local ops = core.ops
@@ -15,7 +15,7 @@ local M = {}
 -- Before anything is built: no expert may hold a NaN.
 local function check_values(experts)
   for _, expert in ipairs(experts) do
-    for _, entry in ipairs(names.list(expert.description)) do
+    for _, entry in ipairs(params.list(expert.description)) do
       core.scope(function()
         if not ops.all(ops.isfinite(ops.to(expert.read(entry), "f32"))):item() then
           check.fail("build: %s: `%s` holds a NaN or infinity", expert.label, entry.name)
@@ -28,7 +28,7 @@ end
 -- The entries of a dense model by name: what those of the mixture are made of.
 local function dense_entries(d)
   local by_name = {}
-  for _, entry in ipairs(names.list(d)) do by_name[entry.name] = entry end
+  for _, entry in ipairs(params.list(d)) do by_name[entry.name] = entry end
   return by_name
 end
 
@@ -47,12 +47,12 @@ function M.build(d, dtype)
   check_values(experts)
   local model, dense = Model(d, { dtype = dtype, std = 0 }), dense_entries(experts[1].description)
   local how = d.merge or choice.default(#experts)
-  for _, entry in ipairs(names.list(d)) do
+  for _, entry in ipairs(params.list(d)) do
     if entry.kind ~= "router" then
       core.scope(function()
         local from = dense[entry.dense]
         local owner = entry.expert and (experts[entry.expert] or experts[1]) -- else the seed's
-        names.write(entry, model, owner and owner.read(from) or merged(how, experts, from, dtype))
+        params.write(entry, model, owner and owner.read(from) or merged(how, experts, from, dtype))
       end)
     end
   end

@@ -4,13 +4,13 @@
 local check = require "bam.util.check"
 local companions = require "bam.model.companions"
 local config = require "bam.model.config"
-local contents = require "bam.model.saved_tensors"
+local saved_tensors = require "bam.model.saved_tensors"
 local core = require "bam.core"
 local description = require "bam.model.description"
 local Model = require "bam.model.model"
-local names = require "bam.model.params"
+local params = require "bam.model.params"
 local redundant = require "bam.model.redundant"
-local staged = require "bam.util.atomic_dir"
+local atomic_dir = require "bam.util.atomic_dir"
 local weight_files = require "bam.model.weight_files"
 
 local M = {}
@@ -25,7 +25,7 @@ local function within(directory, name) return string.format("%s/%s", directory, 
 
 -- The bytes of an entry in a file of weights in `dtype`.
 local function bytes_of(entry, dtype)
-  return names.size(entry) * (contents.WHOLE[entry.dtype] or FLOATS[dtype])
+  return params.size(entry) * (saved_tensors.WHOLE[entry.dtype] or FLOATS[dtype])
 end
 
 -- A weight that a dtype cannot hold would become an infinity, and the model useless.
@@ -48,7 +48,7 @@ local function write_shard(model, path, entries, dtype)
   core.scope(function()
     local tensors = {}
     for _, entry in ipairs(entries) do
-      local x = names.read(entry, model)
+      local x = params.read(entry, model)
       tensors[entry.name] = entry.dtype and core.ops.to(x, entry.dtype)
         or converted(entry.name, x, dtype)
     end
@@ -59,7 +59,7 @@ end
 local function write_weights(model, directory, o)
   local function bytes(entry) return bytes_of(entry, o.dtype) end
   local function write(path, entries) write_shard(model, path, entries, o.dtype) end
-  local shards = weight_files.divide(contents.of(model), o.shard_bytes, bytes)
+  local shards = weight_files.divide(saved_tensors.of(model), o.shard_bytes, bytes)
   if #shards == 1 then return write(within(directory, "model.safetensors"), shards[1]) end
   weight_files.write(directory, "model", shards, bytes, write)
 end
@@ -95,7 +95,7 @@ end
 function Model:save(directory, options)
   description.check_model("save", self)
   check.value("save: directory", directory, "string")
-  staged.replace(directory, function(place) M.write(self, place, options) end)
+  atomic_dir.write(directory, function(place) M.write(self, place, options) end)
 end
 
 -- ---- reading ----
@@ -187,10 +187,10 @@ end
 
 -- Copy what was opened into a model, with its tokenizer.
 local function fill(model, source)
-  local entries = contents.of(model)
+  local entries = saved_tensors.of(model)
   M.check(source, entries)
   for _, entry in ipairs(entries) do -- one by one, so that the model is not in memory twice
-    core.scope(function() names.write(entry, model, source.tensors[entry.name]:read()) end)
+    core.scope(function() params.write(entry, model, source.tensors[entry.name]:read()) end)
   end
   model.tokenizer_json, model.token_ids = source.tokenizer_json, source.token_ids
   model.companions = source.companions
@@ -220,7 +220,7 @@ function M.load(directory, options)
   local o = check.options("load", options, load_spec)
   local source = M.open(directory, check.options("load: option routers", o.routers, routers_spec))
   local d = source.description
-  check_tensors(source, contents.plain(d)) -- before memory is taken
+  check_tensors(source, saved_tensors.plain(d)) -- before memory is taken
   local saved = source.tensors["model.embed_tokens.weight"].dtype
   return fill(blank(d, o.dtype or saved == "f64" and "f64" or "f32"), source):eval()
 end

@@ -1,21 +1,21 @@
 -- Parameters and FLOPs of a description, by the paper's conventions (paper: Tables 7, 8, 10);
 -- nothing is allocated. Routers count as the built-in, linear ones; a scheduled top_k counts with
 -- its value at the end of the run.
-local knobs = require "bam.model.schedules"
-local names = require "bam.model.params"
+local schedules = require "bam.model.schedules"
+local params = require "bam.model.params"
 
 local M = {}
 
 -- Parameters by kind; those of the FFN experts apart, as a token uses only some of them.
 local function by_kind(d)
   local n = { embedding = 0, norm = 0, attention = 0, ffn = 0, router = 0, head = 0 }
-  for _, entry in ipairs(names.list(d)) do n[entry.kind] = n[entry.kind] + names.size(entry) end
+  for _, entry in ipairs(params.list(d)) do n[entry.kind] = n[entry.kind] + params.size(entry) end
   return n
 end
 
 -- What a token uses of the FFN experts. All attention experts are used, also under top-k routing:
 -- they are computed, and their gates may be 0.
-local function active_ffn(d, n) return n.ffn // d.ffn.experts * knobs.last(d.ffn.top_k) end
+local function active_ffn(d, n) return n.ffn // d.ffn.experts * schedules.last(d.ffn.top_k) end
 
 --- Parameters: all, and those that one token uses.
 ---@param d table description

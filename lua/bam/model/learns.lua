@@ -1,6 +1,6 @@
 -- Can what a run trains learn? Asked before it begins, of every step.
 local check = require "bam.util.check"
-local knobs = require "bam.model.schedules"
+local schedules = require "bam.model.schedules"
 local routing = require "bam.nn.moe.routing"
 
 local M = {}
@@ -30,7 +30,7 @@ end
 ---@param total integer
 function M.check(what, d, total)
   local deciding, scheduled = {}, false
-  for _, knob in ipairs(knobs.list(d)) do
+  for _, knob in ipairs(schedules.list(d)) do
     if knob.kind == "k" or knob.kind == "flag" then
       deciding[#deciding + 1], scheduled = knob, scheduled or knob:is_scheduled()
     end

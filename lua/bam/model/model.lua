@@ -6,7 +6,7 @@ local core = require "bam.core"
 local count = require "bam.model.count"
 local description = require "bam.model.description"
 local freeze = require "bam.model.freeze"
-local knobs = require "bam.model.schedules"
+local schedules = require "bam.model.schedules"
 local likelihood = require "bam.model.likelihood"
 local nn = require "bam.nn"
 local router_options = require "bam.nn.moe.router_options"
@@ -84,7 +84,7 @@ function Model:init(d, options)
   local vectors = { std = o.std, dtype = o.dtype }
   d = description.copy(d)
   self.description = d
-  local now = knobs.at("build", d, 1, 1)
+  local now = schedules.at("build", d, 1, 1)
   self.embed = nn.Embedding(d.vocab, d.width, vectors)
   self.layers = {}
   for layer = 1, d.layers do self.layers[layer] = Block(d, layer, o, now) end

@@ -1,7 +1,7 @@
 -- What a checkpoint holds of a model: the tensors of its description (bam.model.params), and those
 -- of routers written in Lua, which are known only when the model is there.
 local check = require "bam.util.check"
-local names = require "bam.model.params"
+local params = require "bam.model.params"
 
 local M = {}
 
@@ -20,7 +20,7 @@ local function custom_entries(model)
     for _, which in ipairs { "attention", "ffn" } do
       local router = model.description[which].router and layer[which].router
       if type(router) == "table" then
-        local tensors, prefix = router:state(), names.prefix(i, which)
+        local tensors, prefix = router:state(), params.prefix(i, which)
         for _, name in ipairs(check.sorted_names(tensors)) do
           list[#list + 1] = custom_entry(string.format("%srouter.%s", prefix, name), tensors[name])
         end
@@ -35,7 +35,7 @@ end
 ---@return table[]
 function M.plain(d)
   local list = {}
-  for _, entry in ipairs(names.list(d)) do
+  for _, entry in ipairs(params.list(d)) do
     if not (entry.router_of and d[entry.router_of].router) then list[#list + 1] = entry end
   end
   return list

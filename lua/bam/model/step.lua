@@ -3,7 +3,7 @@
 local check = require "bam.util.check"
 local core = require "bam.core"
 local freeze = require "bam.model.freeze"
-local knobs = require "bam.model.schedules"
+local schedules = require "bam.model.schedules"
 local module = require "bam.nn.module"
 
 local M = {}
@@ -23,7 +23,7 @@ end
 -- script has made it since.
 local function set_numbers(what, model, values)
   model.load_balance, model.z_loss, model.reached = values.load_balance, values.z_loss, values
-  for _, knob in ipairs(knobs.list(model.description)) do
+  for _, knob in ipairs(schedules.list(model.description)) do
     if knob.field and knob:is_scheduled() then
       set_routers(what, model, knob, values[knob.group][knob.name])
     end
@@ -41,7 +41,7 @@ function M.begin(model, values) set_numbers("build", model, values) end
 ---@param step integer
 ---@param total integer
 function M.set(model, step, total)
-  local values = knobs.at("set_step", model.description, step, total)
+  local values = schedules.at("set_step", model.description, step, total)
   set_numbers("set_step", model, values)
   freeze.apply(model, values.freeze)
 end

@@ -8,7 +8,7 @@ local alphabet = require "bam.tokenizer.alphabet"
 local check = require "bam.util.check"
 local core = require "bam.core"
 local json = require "bam.util.json"
-local step_list = require "bam.tokenizer.steps"
+local steps = require "bam.tokenizer.steps"
 
 local M = {}
 
@@ -48,7 +48,7 @@ function M.write(parts)
                   ignore_merges = parts.whole_words, vocab = vocab, merges = merges }
   return json.encode {
     version = "1.0", truncation = null, padding = null, normalizer = null, post_processor = null,
-    added_tokens = added_tokens(parts), pre_tokenizer = step_list.write(parts.steps),
+    added_tokens = added_tokens(parts), pre_tokenizer = steps.write(parts.steps),
     decoder = { type = "ByteLevel", add_prefix_space = true, trim_offsets = true,
                 use_regex = true },
     model = model,
@@ -229,7 +229,7 @@ function M.read(text, label)
   check_fields(label, "model", model, MODEL)
   check_present(label, "model", model, { "merges", "vocab" })
   local parts = { words = {}, added = {}, whole_words = model.ignore_merges == true,
-                  steps = step_list.read(file.pre_tokenizer, label) }
+                  steps = steps.read(file.pre_tokenizer, label) }
   local added = read_added(label, file.added_tokens, parts)
   read_vocab(label, model.vocab, added, parts.words)
   parts.merges = read_merges(label, model.merges, model.vocab, added)

@@ -1,12 +1,12 @@
 --- bam.audit: is all of a run what it was when it was written, and does it belong together?
 local check = require "bam.util.check"
 local core = require "bam.core"
-local entry = require "bam.data.cache_entry"
+local cache_entry = require "bam.data.cache_entry"
 local json = require "bam.util.json"
 local metrics = require "bam.train.metrics"
-local place = require "bam.data.paths"
+local paths = require "bam.data.paths"
 local settings = require "bam.train.settings"
-local store = require "bam.train.checkpoints"
+local checkpoints = require "bam.train.checkpoints"
 
 local M = {}
 
@@ -53,7 +53,7 @@ end
 
 local function check_checkpoint(audit, directory, owner, step)
   local facts = owner and { phase = owner.phase, digest = owner.digest, step = step }
-  local found, reason = store.inspect(directory, facts)
+  local found, reason = checkpoints.inspect(directory, facts)
   audit.checkpoints = audit.checkpoints + 1
   if not found then
     audit.problem("%s", reason)
@@ -68,11 +68,11 @@ end
 -- The manifest of the newest checkpoint, with its directory; all of them are checked.
 local function check_checkpoints(audit, directory, owner)
   local newest
-  for _, step in ipairs(store.steps(directory)) do
-    local found = check_checkpoint(audit, store.directory_of(directory, step), owner, step)
+  for _, step in ipairs(checkpoints.steps(directory)) do
+    local found = check_checkpoint(audit, checkpoints.directory_of(directory, step), owner, step)
     if found and not newest then
       newest = found
-      newest.directory = store.directory_of(directory, step)
+      newest.directory = checkpoints.directory_of(directory, step)
     end
   end
   local best = within(directory, "best")
@@ -216,11 +216,11 @@ local function check_results(audit, directory)
 end
 
 local function check_cache(audit, cache)
-  local texts = string.format("%s/text", place.cache(cache))
+  local texts = string.format("%s/text", paths.cache(cache))
   for _, name in ipairs(core.is_directory(texts) and core.list_directory(texts) or {}) do
     local directory = within(texts, name)
     if name:find "^%x+$" and core.is_directory(directory) then
-      local fault = entry.verify(directory)
+      local fault = cache_entry.verify(directory)
       audit.texts = audit.texts + 1
       if fault then audit.problem("%s: %s", directory, fault) end
     end

@@ -7,7 +7,7 @@ local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
 local json = require "bam.util.json"
 local manifest = require "bam.train.manifest"
-local staged = require "bam.util.atomic_dir"
+local atomic_dir = require "bam.util.atomic_dir"
 
 local M = {}
 
@@ -162,7 +162,7 @@ function M.stages(name) return name:find "^step%-%d+$" ~= nil or name == "best" 
 
 -- Fill a staged directory by `write(directory)`, add the manifest, and let it appear.
 local function commit(path, facts, write)
-  staged.replace(path, function(directory)
+  atomic_dir.write(path, function(directory)
     write(directory)
     manifest.write(directory, facts)
   end)

@@ -2,9 +2,9 @@
 -- may look at the model, not change it: its parts are noted before, and compared afterwards. What
 -- routers written in Lua are made of and keep must stay as it is, as long as the phase trains.
 local check = require "bam.util.check"
-local code = require "bam.model.fingerprint.closure_hash"
+local closure_hash = require "bam.model.fingerprint.closure_hash"
 local core = require "bam.core"
-local knobs = require "bam.model.schedules"
+local schedules = require "bam.model.schedules"
 local optimizer_choice = require "bam.train.optimizer_choice"
 local router_state = require "bam.model.fingerprint.router_state"
 local watch = require "bam.train.watch"
@@ -69,7 +69,7 @@ end
 -- be changed by a router's forward.
 local function may_change(optimizer, d)
   local fields = { reached = true, load_balance = true, z_loss = true }
-  for _, knob in ipairs(knobs.list(d)) do
+  for _, knob in ipairs(schedules.list(d)) do
     for i = 1, knob.field and knob:is_scheduled() and d.layers or 0 do
       fields[string.format("layers.%d.%s.router.%s", i, knob.group, knob.field)] = true
     end
@@ -133,10 +133,10 @@ end
 ---@return fun()? check_code nil when all of it is bam's own
 ---@return fun() check_bam
 function M.fixed(d, model, optimizer)
-  local hash = code.quick_hash()
-  local made_of, kept, bam = code_of(d, optimizer, hash), router_state.of(model, hash), code.patches() or {}
+  local hash = closure_hash.quick_hash()
+  local made_of, kept, bam = code_of(d, optimizer, hash), router_state.of(model, hash), closure_hash.patches() or {}
   local function check_bam()
-    local name = difference(bam, code.patches() or {})
+    local name = difference(bam, closure_hash.patches() or {})
     if name then
       check.fail("train: %s was replaced while the phase trained, which its fingerprint does not hold",
                  name)

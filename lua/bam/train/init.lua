@@ -2,14 +2,14 @@
 --- from the newest one when it is called again with the same settings.
 local budget = require "bam.train.budget"
 local check = require "bam.util.check"
-local code = require "bam.model.fingerprint.closure_hash"
+local closure_hash = require "bam.model.fingerprint.closure_hash"
 local description = require "bam.model.description"
 local flags = require "bam.util.flags"
 local learns = require "bam.model.learns"
-local optimizers = require "bam.train.optimizer_choice"
+local optimizer_choice = require "bam.train.optimizer_choice"
 local options = require "bam.train.options"
 local phase = require "bam.train.phase"
-local place = require "bam.train.run_dir"
+local run_dir = require "bam.train.run_dir"
 local plan = require "bam.train.plan"
 local schedule = require "bam.util.schedule"
 
@@ -80,12 +80,12 @@ local function read_optimizer(o)
     end
     given[name] = o[name]
   end
-  return optimizers.read(o.optimizer == nil and given or o.optimizer)
+  return optimizer_choice.read(o.optimizer == nil and given or o.optimizer)
 end
 
 local function read(given)
   local o = check.options("train", given, spec)
-  o.name, o.lr, o.optimizer = place.check_name(o.name), read_schedule(o.lr), read_optimizer(o)
+  o.name, o.lr, o.optimizer = run_dir.check_name(o.name), read_schedule(o.lr), read_optimizer(o)
   o.description, o.parent = read_model(o.model)
   o.batch = from_options(o, "batch", 16)
   o.context = from_options(o, "context", math.min(o.description.context, 2048))
@@ -119,7 +119,7 @@ local function settings_of(o)
     generation = o.generation, clip = o.clip, spike = o.spike, betas = optimizer.betas,
     eps = optimizer.eps, weight_decay = optimizer.weight_decay, optimizer = optimizer.optimizer,
     rows = o.split_counts and o.rows or nil,
-    patches = code.patches(),
+    patches = closure_hash.patches(),
   }
 end
 

@@ -5,7 +5,7 @@ local check = require "bam.util.check"
 local closure_hash = require "bam.model.fingerprint.closure_hash"
 local definition = require "bam.optim.definition"
 local groups = require "bam.optim.groups"
-local names = require "bam.model.params"
+local params = require "bam.model.params"
 local plain = require("bam.model.fingerprint.options").plain
 local Router = require "bam.nn.moe.router"
 local rules = require "bam.optim.rules"
@@ -100,7 +100,7 @@ local function stand_in(entry)
   local shape = entry.shape
   local tensor = { shape = shape, ndim = #shape, dtype = "f32", device = "cpu" }
   function tensor.size(_, i) return shape[i < 0 and #shape + 1 + i or i] end
-  function tensor.count() return names.size(entry) end
+  function tensor.count() return params.size(entry) end
   local module = { no_decay = entry.kind == "embedding" or entry.kind == "norm" or entry.kind == "head" or nil,
                    is_head = entry.kind == "router" and Router.is_head or nil }
   return { name = entry.name, tensor = tensor, module = module }
@@ -126,7 +126,7 @@ end
 ---@return integer
 function Choice:bytes(description)
   local sum = 0
-  for _, entry in ipairs(names.list(description)) do
+  for _, entry in ipairs(params.list(description)) do
     local p = stand_in(entry)
     local fine, numbers = pcall(numbers_of, self.definition, self.options, p)
     sum = sum + 4 * (fine and numbers or 2 * p.tensor.count()) -- as AdamW if the code needs a live tensor

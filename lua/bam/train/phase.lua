@@ -6,8 +6,8 @@ local core = require "bam.core"
 local flags = require "bam.util.flags"
 local json = require "bam.util.json"
 local older = require "bam.train.older"
-local place = require "bam.train.run_dir"
-local store = require "bam.train.checkpoints"
+local run_dir = require "bam.train.run_dir"
+local checkpoints = require "bam.train.checkpoints"
 local written = require "bam.train.settings"
 
 local M = {}
@@ -62,7 +62,7 @@ end
 
 --- The directory of the phase.
 ---@return string
-function Phase:directory() return place.phase_directory(self.name, self:digest()) end
+function Phase:directory() return run_dir.phase_directory(self.name, self:digest()) end
 
 --- The owner of the phase's checkpoints, as their manifests record it.
 ---@return { phase: string, digest: string }
@@ -94,12 +94,12 @@ function Phase:establish()
                                settings = settings }, { indent = 2 })
     core.write_file(string.format("%s/phase.json", directory), text)
   end
-  place.link(self.name, self:digest(), self.seed)
+  run_dir.link(self.name, self:digest(), self.seed)
 end
 
 --- The newest intact checkpoint, or nil.
 ---@return table?
-function Phase:newest() return store.newest(self:directory(), warn, self:owner()) end
+function Phase:newest() return checkpoints.newest(self:directory(), warn, self:owner()) end
 
 --- Is this checkpoint the last one of the phase?
 ---@param found? table
@@ -142,7 +142,7 @@ function Phase:load(which)
   end
   local directory = which == "last" and self:last() or string.format("%s/best", self:directory())
   if which == "best" then
-    local found, fault = store.inspect(directory, self:owner())
+    local found, fault = checkpoints.inspect(directory, self:owner())
     if not found then check.fail("load: %s", fault) end
   end
   return checkpoint.load(directory, { routers = self.routers })

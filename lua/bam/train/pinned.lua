@@ -2,7 +2,7 @@
 -- these values: a function that comes to give others while the phase trains, since a callback or a
 -- global changed what it reads, is an error.
 local check = require "bam.util.check"
-local knobs = require "bam.model.schedules"
+local schedules = require "bam.model.schedules"
 
 local M = {}
 
@@ -41,7 +41,7 @@ end
 ---@return fun(step: integer, reached: table)
 function M.knobs(d, total)
   local pinned = {}
-  for _, knob in ipairs(knobs.list(d)) do
+  for _, knob in ipairs(schedules.list(d)) do
     if knob:is_scheduled() then
       pinned[#pinned + 1] = { knob = knob, values = values_of(knob, total) }
     end

@@ -4,11 +4,11 @@ local audit = require "bam.train.audit"
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
-local entries = require "bam.model.saved_tensors"
+local saved_tensors = require "bam.model.saved_tensors"
 local machine = require "bam.train.machine"
-local names = require "bam.model.params"
-local runner = require "bam.train.trainer"
-local store = require "bam.train.checkpoints"
+local params = require "bam.model.params"
+local trainer = require "bam.train.trainer"
+local checkpoints = require "bam.train.checkpoints"
 
 local M = {}
 
@@ -17,9 +17,9 @@ local ops = core.ops
 -- The names of the tensors of `model` that are not, bit by bit, those of a checkpoint.
 local function differences(model, directory)
   local saved, list = checkpoint.open(directory).tensors, {}
-  for _, entry in ipairs(entries.of(model)) do
+  for _, entry in ipairs(saved_tensors.of(model)) do
     local same = core.scope(function()
-      return ops.all(ops.eq(names.read(entry, model), saved[entry.name]:read())):item()
+      return ops.all(ops.eq(params.read(entry, model), saved[entry.name]:read())):item()
     end)
     if not same then list[#list + 1] = entry.name end
   end
@@ -41,13 +41,13 @@ end
 local function train_again(phase, o, older, newer)
   local threads = core.threads()
   core.threads(newer.state.machine.threads)
-  local fine, model = core.try(runner.replay, phase, o, older, newer.step)
+  local fine, model = core.try(trainer.replay, phase, o, older, newer.step)
   core.threads(threads)
   return fine and model or error(model, 0)
 end
 
 local function retrace(phase, o)
-  local sound = store.sound(phase:directory(), phase:owner())
+  local sound = checkpoints.sound(phase:directory(), phase:owner())
   local newer, older = sound[1], sound[2]
   if not older or older.state.done then
     return "it has no two checkpoints, so that no step can be trained again"

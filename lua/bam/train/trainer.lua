@@ -6,7 +6,7 @@ local diagnose = require "bam.train.diagnose"
 local evaluate = require "bam.train.evaluate"
 local flags = require "bam.util.flags"
 local guard = require "bam.train.guard"
-local health = require "bam.train.skip_guard"
+local skip_guard = require "bam.train.skip_guard"
 local loop = require "bam.train.loop"
 local machine = require "bam.train.machine"
 local metrics = require "bam.train.metrics"
@@ -14,8 +14,8 @@ local pinned = require "bam.train.pinned"
 local progress = require "bam.train.progress"
 local recheck = require "bam.train.recheck"
 local regime = require "bam.train.regime"
-local staged = require "bam.util.atomic_dir"
-local store = require "bam.train.checkpoints"
+local atomic_dir = require "bam.util.atomic_dir"
+local checkpoints = require "bam.train.checkpoints"
 
 local SAVE_SECONDS = 60
 local SMOOTH = 0.95 -- of the loss that is shown
@@ -101,11 +101,11 @@ local function open_run(phase, o, found)
   run.model = found and checkpoint.restore(o.description, found.directory) or build(phase, o)
   check_tokenizer(phase, run.model, o.data)
   run.optimizer = o.optimizer:make(run.model)
-  if found then run.optimizer:load_state(store.tensors(found)) end
+  if found then run.optimizer:load_state(checkpoints.tensors(found)) end
   run.stream = o.data:open { context = o.context, batch = o.batch, steps = phase.steps,
                              seed = seed_of(phase) }
-  run.health = health.new({ spike = o.spike, clip = o.clip, vocab = o.description.vocab },
-                          run.state.health)
+  run.health = skip_guard.new({ spike = o.spike, clip = o.clip, vocab = o.description.vocab },
+                              run.state.health)
   run.first, run.clock, run.saved = first, core.clock(), core.clock()
   run.lr = pinned.schedule("option lr", o.lr, phase.steps)
   run.check_knobs = pinned.knobs(o.description, phase.steps)
@@ -133,7 +133,7 @@ local function save(run, done)
   state.seconds, run.clock = state.seconds + now - run.clock, now
   state.random, state.health, state.done = core.random_state(), run.health.state, done
   state.metrics = run.metrics:seal()
-  store.save(run.place, run.model, not done and run.optimizer:state() or nil, state, run.owner)
+  checkpoints.save(run.place, run.model, not done and run.optimizer:state() or nil, state, run.owner)
   run.saved = core.clock()
 end
 
@@ -166,7 +166,7 @@ local function evaluate_now(run)
   if is_finite(figures.average)
     and (not state.best or figures.average < state.best.average) then
     state.best = { step = state.step, average = figures.average }
-    store.save_best(run.place, run.model, state.best, run.owner)
+    checkpoints.save_best(run.place, run.model, state.best, run.owner)
   end
   if o.on_eval then guard.call("on_eval", o.on_eval, result, run.model, seed_between(run)) end
 end
@@ -196,9 +196,9 @@ end
 -- End a run that has failed, and say what can be done about it.
 local function give_up(run, why)
   run.metrics:flush()
-  local step = store.steps(run.place)[1]
+  local step = checkpoints.steps(run.place)[1]
   local kept = step and string.format("Its last checkpoint, %s, is of step %d",
-                                      store.directory_of(run.place, step), step)
+                                      checkpoints.directory_of(run.place, step), step)
   stop("%s stopped at step %d: %s. It would stop there again; with a lower learning rate or another "
        .. "seed it trains again from step 1. %s", run.phase.name, run.state.step, why,
        kept or "There is no checkpoint of it yet")
@@ -309,7 +309,7 @@ local function lock(phase)
 end
 
 local function start_anew(directory, owner)
-  store.clear(directory, owner)
+  checkpoints.clear(directory, owner)
   for _, name in ipairs(core.list_directory(directory)) do
     if name == "metrics.jsonl" or name:find "^evaluation%-%x+%.json$" then
       core.remove_file(string.format("%s/%s", directory, name))
@@ -335,11 +335,11 @@ function M.run(phase, o)
     held:release()
   end)
   core.remove_staged(directory)
-  staged.sweep(directory, store.stages)
+  atomic_dir.sweep(directory, checkpoints.stages)
   if flags.get().fresh then start_anew(directory, phase:owner()) end
   local found = phase:newest()
   if phase:is_end(found) then return end
-  store.set_damaged_aside(directory, found and found.step or -1, phase:owner(), say)
+  checkpoints.set_damaged_aside(directory, found and found.step or -1, phase:owner(), say)
   core.defer_signals(true)
   train(phase, o, found)
 end

@@ -7,7 +7,7 @@ local M = {}
 --- is left, and what is at `path` stays as it was.
 ---@param path string
 ---@param write fun(staged: string)
-function M.replace(path, write)
+function M.write(path, write)
   local staged = core.stage_directory(path)
   local ok, message = pcall(function()
     write(staged)

@@ -1,7 +1,7 @@
 -- Small corpora for tests: a directory of their own, files in it, what the corpus reports
 -- meanwhile, and rows of batches as text.
 local core = require "bam.core"
-local place = require "bam.data.paths"
+local paths = require "bam.data.paths"
 
 local M = { base = os.tmpname(), reports = {} }
 
@@ -9,7 +9,7 @@ os.remove(M.base)
 core.make_directory(M.base)
 M.cache = M.base .. "/cache"
 
-function place.report(format, ...) M.reports[#M.reports + 1] = format:format(...) end
+function paths.report(format, ...) M.reports[#M.reports + 1] = format:format(...) end
 
 --- The path of a name in the directory.
 function M.path(name) return string.format("%s/%s", M.base, name) end

@@ -3,7 +3,7 @@
 -- their functions. A phase must not change it, as it would be lost when the phase is resumed. Fields
 -- that begin with "_" are left out: they are for caches.
 local check = require "bam.util.check"
-local knobs = require "bam.model.schedules"
+local schedules = require "bam.model.schedules"
 local module = require "bam.nn.module"
 
 local M = {}
@@ -26,7 +26,7 @@ end
 -- The fields that are set from outside: in which mode the model is, and what is scheduled.
 local function fields_from_outside(d, which)
   local skipped = { training = true }
-  for _, knob in ipairs(knobs.list(d)) do
+  for _, knob in ipairs(schedules.list(d)) do
     if knob.group == which and knob.field and knob:is_scheduled() then skipped[knob.field] = true end
   end
   return skipped

@@ -2,9 +2,9 @@
 -- description:identity. Nothing in it depends on where files lie, on the order of pairs or on the
 -- process.
 local check = require "bam.util.check"
-local code = require "bam.model.fingerprint.closure_hash"
+local closure_hash = require "bam.model.fingerprint.closure_hash"
 local core = require "bam.core"
-local knobs = require "bam.model.schedules"
+local schedules = require "bam.model.schedules"
 local router_options = require "bam.nn.moe.router_options"
 local schedule = require "bam.util.schedule"
 
@@ -41,7 +41,7 @@ local function settings_of(d)
   local settings = {}
   for name, value in pairs(d) do
     if name == "router" then
-      settings.router = code.hash(value)
+      settings.router = closure_hash.hash(value)
     elseif type(value) ~= "table" and type(value) ~= "function" then
       settings[name] = plain(value)
     end
@@ -67,7 +67,7 @@ function M.of_description(d, total)
   total = total and check.value("identity: total", total, "size")
   local id = settings_of(d)
   id.attention, id.ffn, id.freeze = of_part(d.attention), of_part(d.ffn), d.freeze and {}
-  for _, knob in ipairs(knobs.list(d)) do
+  for _, knob in ipairs(schedules.list(d)) do
     local holder = knob.group and id[knob.group] or id
     holder[knob.name] = of_knob(knob, total)
   end
