@@ -27,7 +27,7 @@ typedef struct bam_device {
   int number;        /* among the context's devices: 0 is the CPU */
   bam_stream stream; /* passed to every kernel; kernels on one stream run in order */
 
-  /* One table per dtype; NULL where the dtype only stores. A NULL kernel is "missing here". */
+  /* One table per dtype; NULL where the dtype only stores. */
   const bam_kernels *kernels[BAM_DTYPES];
 
   /* Raw memory, asked for in large pieces only. NULL when there is none. */

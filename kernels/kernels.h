@@ -3,8 +3,8 @@
    kernels/cpu/X.c and kernels/cuda/X.cu hold the same functions with the same parameters.
 
    Pointers named y, dx, ... are written; x, a, b, ... are read; they are of the table's dtype
-   unless the list says otherwise. Tables exist per device, instruction set and dtype; a NULL entry
-   means that the device has no such kernel for that dtype. */
+   unless the list says otherwise. Tables exist per device, instruction set and dtype; in those of
+   integers and bool the kernels for floating point are NULL. */
 #ifndef BAM_KERNELS_H
 #define BAM_KERNELS_H
 

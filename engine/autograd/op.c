@@ -186,11 +186,6 @@ bam_status bam_apply1(const bam_op *op, bam_tensor *x, const bam_attr *attrs, ba
   return bam_op_apply(x->context, op, &x, 1, attrs, y);
 }
 
-bam_status bam_apply2(const bam_op *op, bam_tensor *a, bam_tensor *b, const bam_attr *attrs,
-                      bam_tensor **y) {
-  return bam_op_apply(a->context, op, (bam_tensor *[]){ a, b }, 2, attrs, y);
-}
-
 bam_status bam_temp_apply(bam_scope *scope, const bam_op *op, bam_tensor *const *inputs,
                           int n_inputs, const bam_attr *attrs, bam_tensor **y) {
   bam_tensor *made = NULL;

@@ -96,13 +96,6 @@ bam_status bam_call_save(bam_call *call, int slot, bam_tensor *tensor);
 /* The kernel table for `dtype` on the call's device; fails when the dtype cannot compute. */
 bam_status bam_call_kernels(bam_call *call, bam_dtype dtype, const bam_kernels **kernels);
 
-/* What a kernel entry being NULL means, said as an error. */
-#define BAM_CALL_NEED(call, kernels, kernel, dtype)                                             \
-  ((kernels)->kernel != NULL                                                                    \
-     ? BAM_OK                                                                                   \
-     : bam_call_fail((call), "no %s kernel for %s on %s", #kernel, bam_dtype_name(dtype),       \
-                     bam_call_device(call)->name))
-
 /* How many attributes `op` has. */
 int bam_op_attr_count(const bam_op *op);
 
@@ -114,12 +107,10 @@ void bam_op_default_attrs(const bam_op *op, bam_attr *attrs);
 bam_status bam_op_apply(bam_context *context, const bam_op *op, bam_tensor *const *inputs,
                         int n_inputs, const bam_attr *attrs, bam_tensor **outputs);
 
-/* Shorthands for calling an op from C with one output. */
+/* A shorthand for an op with one input and one output. */
 bam_status bam_apply1(const bam_op *op, bam_tensor *x, const bam_attr *attrs, bam_tensor **y);
-bam_status bam_apply2(const bam_op *op, bam_tensor *a, bam_tensor *b, const bam_attr *attrs,
-                      bam_tensor **y);
 
-/* The same with the result, the one output of `op`, as a temporary of `scope`. */
+/* Run `op`, which has one output; the result is a temporary of `scope`. */
 bam_status bam_temp_apply(bam_scope *scope, const bam_op *op, bam_tensor *const *inputs,
                           int n_inputs, const bam_attr *attrs, bam_tensor **y);
 bam_status bam_temp_apply1(bam_scope *scope, const bam_op *op, bam_tensor *x, const bam_attr *attrs,

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "devices.h"
-#include "tensor.h"
 
 /* Sanitisers and valgrind see single blocks only; the environment asks for the latter. */
 static bool is_watched(void) {

@@ -380,19 +380,6 @@ static bam_status check_index(const bam_tensor *tensor, int64_t index) {
                   "element %" PRId64 " of a tensor with %" PRId64 " elements", index + 1, count);
 }
 
-bam_status bam_tensor_set(bam_tensor *tensor, int64_t index, double value) {
-  BAM_TRY(check_index(tensor, index));
-  bam_device *device = bam_tensor_device(tensor);
-  const int64_t size = bam_dtype_size(tensor->dtype);
-  const bam_loop one = { .ndim = 1, .size = { 1 } };
-  char raw[8];
-  bam_cpu_convert(NULL, &one, raw, tensor->dtype, &value, BAM_F64);
-  device->copy_in(device->stream,
-                  (char *)tensor->storage->data + element_offset(tensor, index) * size, raw, size);
-  bam_tensor_changed(tensor);
-  return bam_device_check(tensor->context, device);
-}
-
 bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *value, int64_t *integer) {
   BAM_TRY(check_index(tensor, index));
   int64_t size = bam_dtype_size(tensor->dtype);

@@ -97,9 +97,6 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from);
 /* Overwrite every element by `value`, which must fit. Counts as an in-place change. */
 bam_status bam_tensor_fill(bam_tensor *tensor, double value);
 
-/* Overwrite element `index` (row-major) by the number, converted. Counts as an in-place change. */
-bam_status bam_tensor_set(bam_tensor *tensor, int64_t index, double value);
-
 /* The one element of a tensor, or element `index` (row-major) of any; waits for the device. */
 bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *real, int64_t *integer);
 

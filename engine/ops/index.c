@@ -21,7 +21,6 @@ static bam_status make_plan(bam_call *call, bool whole_rows, plan *out) {
   const bam_shape *x = &call->inputs[0]->shape, *positions = &call->inputs[1]->shape;
   out->positions = NULL;
   BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, &out->kernels));
-  BAM_TRY(BAM_CALL_NEED(call, out->kernels, index_select, call->inputs[0]->dtype));
   BAM_TRY(bam_axis_init(call->context, call->op->name, x, call->attrs[0].i, &out->along));
   if (x->ndim == 0)
     BAM_TRY(bam_call_fail(call, "`x` has no dimension to take positions from"));

@@ -14,7 +14,6 @@ static bam_status masked_select_forward(bam_call *call) {
   bam_shape shape;
   int64_t inner;
   BAM_TRY(bam_call_kernels(call, call->inputs[0]->dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, index_select, call->inputs[0]->dtype));
   BAM_TRY(bam_check_mask(call->context, call->op->name, from, mask));
   BAM_TRY(bam_mask_positions(call->op->name, mask, &positions));
   BAM_TRY(bam_scope_take(call->scope, positions));
@@ -66,7 +65,6 @@ static bam_status one_hot_forward(bam_call *call) {
     return bam_call_fail(call, "positions have %d dimensions already, the most there are",
                          shape.ndim);
   BAM_TRY(bam_call_kernels(call, BAM_I64, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, scatter_add, BAM_I64));
   BAM_TRY(bam_call_positions(call, 0, n, &positions));
   BAM_TRY(bam_temp_new(call->scope, device, BAM_I64, &shape, &ones));
   BAM_TRY(bam_tensor_fill(ones, 1));

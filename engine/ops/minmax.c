@@ -13,7 +13,6 @@ static bam_status find_extreme(bam_call *call, const bam_attr *dims, bool larges
   bam_dtype dtype = call->inputs[0]->dtype;
   bam_device *device = bam_call_device(call);
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, extreme, dtype));
   BAM_TRY(bam_reduction_init(call->context, call->op->name, &call->inputs[0]->shape, dims,
                              call->attrs[1].i, true, &plan));
   if (plan.n == 0)

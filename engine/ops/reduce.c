@@ -51,7 +51,6 @@ static bam_status sum_forward(bam_call *call) {
   const bam_kernels *kernels;
   bam_dtype dtype = total_dtype(call->inputs[0]->dtype);
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, sum, dtype));
   return add_up(call, dtype, kernels->sum);
 }
 
@@ -113,7 +112,6 @@ static bam_status prod_forward(bam_call *call) {
   bam_tensor *x = NULL;
   bam_dtype dtype = total_dtype(call->inputs[0]->dtype);
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, prod, dtype));
   BAM_TRY(plan_call(call, false, &plan));
   BAM_TRY(arrange(&plan, call, dtype, &x));
   BAM_TRY(bam_call_output(call, 0, dtype, &plan.result));
@@ -168,7 +166,6 @@ static bam_status any_forward(bam_call *call) {
   const bam_kernels *kernels;
   bam_dtype dtype = call->inputs[0]->dtype;
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, any, dtype));
   return decide(call, kernels->any);
 }
 
@@ -186,7 +183,6 @@ static bam_status all_forward(bam_call *call) {
   const bam_kernels *kernels;
   bam_dtype dtype = call->inputs[0]->dtype;
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, all, dtype));
   return decide(call, kernels->all);
 }
 

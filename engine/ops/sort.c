@@ -40,7 +40,6 @@ static bam_status sort_rows(bam_call *call, const bam_axis *along, int64_t k, bo
   bam_tensor *x = NULL, *values = NULL, *positions = NULL, *spare = NULL, *spare_positions = NULL;
   bam_dtype dtype = call->inputs[0]->dtype;
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, sort, dtype));
   BAM_TRY(bam_axis_rows(call->scope, call->inputs[0], along->dim, &x));
   BAM_TRY(make_pair(call->scope, x, along->n, &values, &positions));
   BAM_TRY(make_pair(call->scope, x, along->n, &spare, &spare_positions));
@@ -102,7 +101,6 @@ static bam_status keep_few(bam_call *call, const bam_axis *along, int64_t k, boo
   bam_tensor *x = NULL, *values = NULL, *positions = NULL;
   bam_dtype dtype = call->inputs[0]->dtype;
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, topk, dtype));
   BAM_TRY(bam_axis_rows(call->scope, call->inputs[0], along->dim, &x));
   BAM_TRY(make_pair(call->scope, x, k, &values, &positions));
   kernels->topk(bam_call_device(call)->stream, bam_tensor_data(values), bam_tensor_data(positions),

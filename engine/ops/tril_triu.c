@@ -25,7 +25,6 @@ static bam_status triangle_forward(bam_call *call, bool upper) {
   if (call->inputs[0]->shape.ndim < 2)
     return bam_call_fail(call, "needs at least 2 dimensions, not %d", call->inputs[0]->shape.ndim);
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, triangle, dtype));
   BAM_TRY(bam_temp_contiguous(call->scope, call->inputs[0], &x));
   BAM_TRY(bam_call_output(call, 0, dtype, &x->shape));
   cut(kernels, call->outputs[0], x, bounded(call->attrs[0].i), upper);

@@ -14,7 +14,6 @@ static bam_status choose(bam_call *call, bam_dtype dtype, bam_tensor *condition,
   BAM_TRY(bam_shape_broadcast(call->context, name, &a->shape, &b->shape, &shape));
   BAM_TRY(bam_shape_broadcast(call->context, name, &condition->shape, &shape, &shape));
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, where, dtype));
   BAM_TRY(bam_call_output(call, 0, dtype, &shape));
   bam_loop_init(&loop, (bam_tensor *[]){ call->outputs[0], condition, a, b }, 4);
   kernels->where(bam_call_device(call)->stream, &loop, bam_tensor_data(call->outputs[0]),
@@ -118,7 +117,6 @@ static bam_status clamp_forward(bam_call *call) {
     dtype = BAM_F32;
   BAM_TRY(check_reachable(call, dtype, low, high));
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  BAM_TRY(BAM_CALL_NEED(call, kernels, clamp, dtype));
   BAM_TRY(bam_promote_input(call, 0, dtype, &x));
   BAM_TRY(bam_call_output(call, 0, dtype, &x->shape));
   bam_loop_init(&loop, (bam_tensor *[]){ call->outputs[0], x }, 2);

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../engine/io/atomic_file.h"
 #include "../../engine/core/utf8.h"
 #include "bind.h"
 
