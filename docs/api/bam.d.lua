@@ -964,23 +964,24 @@ function bam_Text:describe() end
 ---@return string digits 32 hexadecimal digits
 function bam_Text:digest() end
 
---- Prepare the text now: hash new files, and open their cached tokens or make them. A second call does nothing.
+--- Prepare the text now: hash new files, then open the cached tokens or create them. Later calls do nothing.
 ---@return table corpus
 function bam_Text:prepare() end
 
---- Training data: in every step each domain gets its weight's share of the rows. Windows of `context` tokens are
---- drawn from a domain in random order, each once per epoch. A row may contain several documents; masks separate
---- them.
+--- Training data: in every step each domain gets a share of the rows in proportion to its weight. Windows of `context`
+--- tokens are drawn from a domain in random order, each once per epoch. A row may contain several documents; masks
+--- separate them.
 ---
 ---   local data = text:sample { law = 0.9, general = 0.1 }
 ---@param weights table<string, number|function|schedule> by domain; at least one is positive in each step
 ---@return bam.Source
 function bam_Text:sample(weights) end
 
---- Read everything that is cached and raise an error if it was changed. Opening a text checks only small files.
+--- Read everything that is cached and raise an error if it was modified. Opening a text checks only small files.
 function bam_Text:verify() end
 
---- Training data before its run is known: text:sample { ... } makes it, source:open opens it for a run.
+--- A weighted mixture of domains that is not tied to a run yet. text:sample { ... } creates it; source:open opens it
+--- for a run.
 ---@class bam.Source
 local bam_Source = {}
 
@@ -1011,7 +1012,7 @@ function bam_Stream:batch(step, first, count) end
 ---@return table<string, number> epochs by domain
 function bam_Stream:epochs(step) end
 
---- Read all tokens of the domains that are trained on, and report a change since they were cached.
+--- Read all training tokens again and report whether they changed since they were cached.
 ---@return string? fault
 function bam_Stream:fault() end
 
@@ -1028,8 +1029,8 @@ local bam_Heldout = {}
 ---@return table identity
 function bam_Heldout:identity() end
 
---- Rows to evaluate on. For each domain, the result has under its name the number of rows (count), of tokens that
---- they predict (tokens) and of bytes of their text (bytes).
+--- Open rows to evaluate on. Under the name of each domain, the result has the number of rows (count), of tokens that
+--- the rows predict (tokens), and of bytes of their text (bytes).
 ---@param options bam.HeldoutOptions
 ---@return bam.HeldoutSet
 function bam_Heldout:open(options) end

@@ -398,30 +398,30 @@ test("bad input", function()
   write("binary.txt", "\0\1\2\3")
   write("bad.jsonl", '{"text": "a"}\n{"text": 5}\n')
   write("short.txt", "a short text")
-  fails("corpus: domain law: there is no file " .. path "no.txt", { law = path "no.txt" })
-  fails("corpus: domain law: no file matches " .. path "n*.x; relative paths begin at",
+  fails("corpus: domain law: no such file: " .. path "no.txt", { law = path "no.txt" })
+  fails("corpus: domain law: no file matches " .. path "n*.x; relative paths start at",
         { law = path "n*.x" })
   fails("is a directory; name the files in it: " .. path "parts/*.txt", { law = path "parts" })
-  fails("corpus: domain law has no text: there is none in " .. path "empty.txt",
+  fails("corpus: domain law has no text: no document in " .. path "empty.txt",
         { law = path "empty.txt" })
-  fails("corpus: domain b has no text: there is none in " .. path "blank.jsonl, " .. path "empty.txt",
+  fails("corpus: domain b has no text: no document in " .. path "blank.jsonl, " .. path "empty.txt",
         { a = path "law2.txt", b = { path "blank.jsonl", path "empty.txt" } })
   fails(path "binary.txt", { law = path "binary.txt" })
   fails('bad.jsonl":2: the field "text" is a number', { law = path "bad.jsonl" })
   fails("it holds JSON lines, and its name says plain text; say which with format = ",
         { law = write("lines.text", '{"text": "a"}\n{"text": "b"}\n') })
-  fails('there is none in ' .. path "lines.text; the first record skipped: ",
+  fails('no document in ' .. path "lines.text; the first record skipped: ",
         { law = { files = path "lines.text", format = "jsonl", skip_bad = true, field = "body" } })
   refuses('corpus: domain law: option format: expected "jsonl" or "text", got the string "json"',
           { law = { files = "x", format = "json" } }, { vocab = 300 })
   refuses("corpus: domain law: option skip_bad: expected true or false, got 1",
           { law = { files = "x", skip_bad = 1 } }, { vocab = 300 })
-  fails("corpus: domain law has no text: there is none in " .. path "empty.txt",
+  fails("corpus: domain law has no text: no document in " .. path "empty.txt",
         { law = { files = path "empty.txt", heldout = path "law.jsonl" } })
-  fails("corpus: domain law has no text: there is none in " .. path "empty.txt",
+  fails("corpus: domain law has no text: no document in " .. path "empty.txt",
         { law = { files = path "law.jsonl", heldout = path "empty.txt" } })
   fails("is one short document, too little to hold a part of it out", { law = path "short.txt" })
-  fails("every file of it is held out",
+  fails("all of its files are held out",
         { law = { files = path "law.jsonl", heldout = path "law.jsonl" } })
   fails("all of its text is held out", { law = path "law2.txt" }, { heldout = 1 - 2 ^ -40 })
   fails("all of its text is held out", { law = path "law2.txt" },
@@ -433,7 +433,7 @@ test("bad input", function()
   local by_file = make({ law = path "law2.txt" }, { tokenizer = path "words.json", vocab = false })
   expect.equal(by_file.vocab, 300)
   expect.equal(by_file:digest(), digest)
-  fails("has a vocabulary of 300 tokens, not of 301", { law = path "law2.txt" },
+  fails("has a vocabulary of 300 tokens, but option vocab is 301", { law = path "law2.txt" },
         { tokenizer = path "words.json", vocab = 301 })
   fails(path "no.json", { law = path "law2.txt" }, { tokenizer = path "no.json" })
   local other = { texts = function() end, vocab = 257, special = { "<s>" } }
@@ -451,8 +451,8 @@ test("bad input", function()
   refuses("corpus: domain law: expected a path, got 5", { law = { "x", 5 } }, { vocab = 300 })
   refuses("corpus: domain law: heldout: expected a path or a list of paths, got true",
           { law = { files = "x", heldout = true } }, { vocab = 300 })
-  refuses("corpus: a domain is called by letters", { ["a/b"] = "x" }, { vocab = 300 })
-  refuses("corpus: a domain is called by letters", { domains = "x" }, { vocab = 300 })
+  refuses("corpus: the name of a domain consists of letters", { ["a/b"] = "x" }, { vocab = 300 })
+  refuses("corpus: the name of a domain consists of letters", { domains = "x" }, { vocab = 300 })
   refuses("option heldout: expected a share above 0", { law = "x" }, { vocab = 300, heldout = 0 })
   refuses("options pattern and tokenizer exclude each other", { law = "x" },
           { tokenizer = "t.json", pattern = "x" })

@@ -103,7 +103,7 @@ test("bad input", function()
           { tokenizer = { vocab = 300, from = {} } })
   refuses("corpus: option tokenizer: option from: expected a list, but there is the key `law`",
           { tokenizer = { vocab = 300, from = { law = true } } })
-  refuses("corpus: option vocab is given twice; leave it to option tokenizer",
+  refuses("corpus: option vocab is given twice; give it in option tokenizer only",
           { vocab = 300, tokenizer = { vocab = 300 } })
   refuses("corpus: option tokenizer (or a table { vocab = ..., from = ... }): expected a string, got 5",
           { tokenizer = 5 })

@@ -1,5 +1,5 @@
 -- Debian's text: each cleaner on a sample of its raw format, the split, near-duplicates across it,
--- caps, and the cache, which is found again and made anew when it is damaged.
+-- caps, and the cache, which is found again and rebuilt when it is damaged.
 require "bam.util.strict"
 local cache = require "bam.data.debian.cache"
 local clean = require "bam.data.debian.clean"
@@ -275,8 +275,8 @@ test("the cache", function()
   expect.equal(#said, 0)
 end)
 
--- Damage it, and see it made anew, with a message.
-local function expect_anew(words, damage)
+-- Damage it, and see it rebuilt, with a message.
+local function expect_rebuilt(words, damage)
   local before = made
   damage()
   expect.equal(open().files["a.txt"].hash, core.hash(read "a.txt"))
@@ -284,7 +284,7 @@ local function expect_anew(words, damage)
   expect.equal(#said, 1, said[1] or "no message")
   expect.contains(said[1], words)
   expect.contains(said[1], place)
-  expect.contains(said[1], "made anew")
+  expect.contains(said[1], "rebuilding it")
   open()
   expect.equal(made, before + 1)
   expect.equal(#said, 0)
@@ -292,20 +292,20 @@ end
 local function overwrite(name, text) core.write_file(string.format("%s/%s", place, name), text) end
 
 test("a damaged cache is made again, with a message", function()
-  expect_anew("a.txt has not the 22 bytes", function() overwrite("a.txt", "one\n") end)
-  expect_anew("b.txt has changed", function() overwrite("b.txt", "threE\n") end)
-  expect_anew("b.txt is missing", function() os.remove(place .. "/b.txt") end)
+  expect_rebuilt("a.txt does not have the 22 bytes", function() overwrite("a.txt", "one\n") end)
+  expect_rebuilt("b.txt has changed", function() overwrite("b.txt", "threE\n") end)
+  expect_rebuilt("b.txt is missing", function() os.remove(place .. "/b.txt") end)
   local no_manifest = "manifest.json is missing or cannot be read"
-  expect_anew(no_manifest, function() os.remove(place .. "/manifest.json") end)
-  expect_anew(no_manifest, function() overwrite("manifest.json", "{") end)
-  expect_anew(no_manifest, function() overwrite("manifest.json", "[1]") end)
-  expect_anew(no_manifest, function()
+  expect_rebuilt(no_manifest, function() os.remove(place .. "/manifest.json") end)
+  expect_rebuilt(no_manifest, function() overwrite("manifest.json", "{") end)
+  expect_rebuilt(no_manifest, function() overwrite("manifest.json", "[1]") end)
+  expect_rebuilt(no_manifest, function()
     overwrite("manifest.json", '{"format":2,"files":{}}')
   end)
-  expect_anew("a.txt has not the nil bytes", function()
+  expect_rebuilt("a.txt does not have the nil bytes", function()
     overwrite("manifest.json", '{"format":1,"files":{"a.txt":{},"b.txt":{}}}')
   end)
-  expect_anew("a.txt is not described", function()
+  expect_rebuilt("a.txt is not described", function()
     overwrite("manifest.json", '{"format":1,"files":{}}')
   end)
 end)

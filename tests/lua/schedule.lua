@@ -112,7 +112,7 @@ test("bad input", function()
   fails("schedule: expected a number, a schedule or a function of progress, got a table", schedule.of,
         {})
   fails("schedule: step: expected an integer of at least 1, got 0", flat.at, flat, 0, 10)
-  fails("schedule: step 11 is past the last, 10", flat.at, flat, 11, 10)
+  fails("schedule: step 11 is beyond the last step, 10", flat.at, flat, 11, 10)
   fails("schedule: total: expected an integer of at least 1, got nil", flat.at, flat, 1)
   fails("gave nil at step 1 of 2; it must give a number", schedule.of(function() end).at,
         schedule.of(function() end), 1, 2)

@@ -1,6 +1,6 @@
--- Making a corpus's entry in the cache: what is held out is decided, a tokenizer trained on the
--- rest, everything tokenized. All is written into a staged directory, so that an error, a full disk
--- or a killed process leaves nothing that could be taken for an entry.
+-- Builds the cache entry of a corpus: decides what is held out, trains a tokenizer on the rest, and tokenizes
+-- everything. It writes into a staged directory, so that an error, a full disk or a killed process never leaves a
+-- partial entry.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local cache_entry = require "bam.data.cache_entry"
@@ -12,9 +12,9 @@ local atomic_dir = require "bam.util.atomic_dir"
 
 local M = {}
 
-local TRAINING_BYTES = 20 * 1000 * 1000 -- of text, at most, that a tokenizer is trained on
+local TRAINING_BYTES = 20 * 1000 * 1000 -- at most, of text to train a tokenizer on
 
--- Raise the error about a domain that leaves nothing to train on.
+-- Raise the error for a domain that has no training text left.
 local function fail_without_text(name, domain)
   if domain.heldout then reading.fail_empty(name, domain.train, domain.how) end
   check.fail("corpus: domain %s: all of its text is held out; give a smaller share: "
@@ -23,8 +23,8 @@ end
 
 -- ---- the tokenizer ----
 
--- Add at most `bytes` of a domain's training text to `texts`. Every file may give an equal share of
--- what those before it left.
+-- Append at most `bytes` of a domain's training text to `texts`. Each file may contribute an equal share of the bytes
+-- that earlier files left over.
 local function sample_domain(domain, bytes, texts)
   for f, path in ipairs(domain.train) do
     local quota = bytes // (#domain.train - f + 1)
@@ -38,7 +38,7 @@ local function sample_domain(domain, bytes, texts)
   end
 end
 
--- An iterator over training text of the domains called `names`, an equal share of bytes each.
+-- Iterate over training text of the domains `names`, with an equal number of bytes for each.
 local function training_texts(located, names)
   local texts, next_text = {}, 0
   for _, name in ipairs(names) do
@@ -76,7 +76,7 @@ local function tokenize_files(files, how, split, train, heldout)
   end
 end
 
--- Write the shards of a domain; gives their records.
+-- Write the shards of a domain. Returns their records.
 local function tokenize(directory, name, domain, words)
   local function writer(part)
     return shards.writer(directory, string.format("%s.%s", name, part), words)
@@ -116,11 +116,11 @@ local function fill(directory, located, settings, given)
   cache_entry.seal(directory, records)
 end
 
---- Make the entry of a corpus at `directory`, where there is nothing.
+--- Build the entry of a corpus at `directory`, which must not exist.
 ---@param directory string
 ---@param located table domains with their files, see domains.locate; gets the field `split`
----@param settings table as for entry.key
----@param given? table the tokenizer to use; one is trained without it
+---@param settings table as for cache_entry.key
+---@param given? table tokenizer to use; by default one is trained
 function M.make(directory, located, settings, given)
   atomic_dir.write(directory, function(path) fill(path, located, settings, given) end)
 end

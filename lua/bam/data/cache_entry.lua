@@ -1,6 +1,5 @@
--- One corpus in the cache: a directory with its tokenizer, its shards and a manifest, which lists
--- everything else with sizes and digests. The directory is named by a hash of all that its contents
--- depend on, and appears as a whole (see build.lua).
+-- A corpus in the cache: a directory with a tokenizer, shards, and a manifest of the sizes and digests of all other
+-- files. Its name is a hash of everything that its contents depend on. It appears atomically (see build.lua).
 local check = require "bam.util.check"
 local core = require "bam.core"
 local json = require "bam.util.json"
@@ -9,16 +8,16 @@ local tokenizer = require "bam.tokenizer"
 
 local M = {}
 
-local FORMAT = 2 -- to be raised when the same text and settings come to give other tokens or files
+local FORMAT = 2 -- raise it when the same text and settings give different tokens or files
 local MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 
 M.TOKENIZER = TOKENIZER
 
 local function within(directory, name) return string.format("%s/%s", directory, name) end
 
--- ---- what an entry depends on ----
+-- ---- key ----
 
--- Files by contents and by what the reader makes of their names: "HASH.jsonl.gz".
+-- Identify files by their contents and by the format that their names imply: "HASH.jsonl.gz".
 local function contents_of(paths, hashes)
   local list = json.array {}
   for i, path in ipairs(paths) do
@@ -27,10 +26,10 @@ local function contents_of(paths, hashes)
   return list
 end
 
---- The key of a corpus.
+--- Compute the key of a corpus.
 ---@param located table domains with their files, see domains.locate
 ---@param settings table vocab?, heldout, pattern?, from? (domains), tokenizer? (a path)
----@param hashes table<string, string> of all files, by path
+---@param hashes table<string, string> hash of every file, by path
 ---@return string key hexadecimal digits
 function M.key(located, settings, hashes)
   local domains = {}
@@ -48,16 +47,16 @@ end
 
 -- ---- opening ----
 
---- Write the manifest of an entry whose other files are there.
+--- Write the manifest of an entry, after all of its other files.
 ---@param directory string
----@param domains table<string, { train: table, heldout: table }> what the shards' writers gave
+---@param domains table<string, { train: table, heldout: table }> records from the shard writers
 function M.seal(directory, domains)
   local contents = { domains = domains, tokenizer = core.hash_file(within(directory, TOKENIZER)) }
   local manifest = { contents = contents, digest = core.hash(json.encode(contents)) }
   core.write_file(within(directory, MANIFEST), json.encode(manifest, { indent = 1 }))
 end
 
--- The manifest of an entry's directory, or nil and what is wrong with it.
+-- Read an entry's manifest. Returns nil and the reason if it is damaged.
 local function read_manifest(directory)
   local manifest = json.read(within(directory, MANIFEST))
   if not manifest or type(manifest.contents) ~= "table" then
@@ -82,28 +81,27 @@ local function fault_in(directory, manifest, thorough)
   end
 end
 
--- The digests of a part's shards in order, as one text.
+-- Join the digests of a part's shards, in order.
 local function shard_digests(part)
   local digests = {}
   for i, shard in ipairs(part.shards) do digests[i] = shard.digest end
   return table.concat(digests, " ")
 end
 
---- A hash of the tokens of one part of a domain.
----@param part table `train` or `heldout` of a domain of M.open's corpus
+--- Hash the tokens of one part of a domain.
+---@param part table `train` or `heldout` of a domain of an open corpus
 ---@return string hex
 function M.part_hash(part) return core.hash(shard_digests(part)) end
 
---- A hash of all tokens of a domain. What is held out counts: a phase's best checkpoint is chosen
---- by it.
----@param domain table of M.open's corpus
+--- Hash all tokens of a domain, held-out tokens included: they select a phase's best checkpoint.
+---@param domain table of an open corpus
 ---@return string hex
 function M.domain_hash(domain)
   return core.hash(string.format("%s/%s", shard_digests(domain.train),
                                  shard_digests(domain.heldout)))
 end
 
---- What is wrong with an entry, every byte of it being read; nil when nothing is.
+--- Verify an entry by reading every byte. Returns nil if it is intact.
 ---@param directory string
 ---@return string? fault
 function M.verify(directory)
@@ -111,11 +109,11 @@ function M.verify(directory)
   return fault or fault_in(directory, manifest, true)
 end
 
---- The corpus in a directory, or nil when there is none or it is damaged.
+--- Open the corpus in a directory. Returns nil if there is none or it is damaged.
 ---@param directory string
----@return table? corpus tokenizer; digest; domains: for each the records (see shards.lua) `train`
---- and `heldout`, in `shards` what these two consist of, and how many bad records were `skipped`
----@return string? fault when it is damaged
+---@return table? corpus tokenizer, digest and domains. Each domain has the records (see shards.lua) `train` and
+--- `heldout`, their open `shards`, and the number of bad records that were `skipped`
+---@return string? fault if the entry is damaged
 function M.open(directory)
   if not core.is_directory(directory) then return nil end
   local manifest, fault = read_manifest(directory)

@@ -1,6 +1,6 @@
--- text:sample { law = 0.9, general = 0.1 } and the streams that training reads: the sequence in row
--- r of step s depends on the seed, s and r alone, so nothing but the step is needed to go on, and
--- rows may be drawn in any order and in pieces of any size.
+-- text:sample { law = 0.9, general = 0.1 } and the streams that training reads. The sequence in row r of step s
+-- depends only on the seed, s and r. A run therefore resumes from its step number alone, and rows may be drawn in any
+-- order and in chunks of any size.
 local domain_sampler = require "bam.data.domain_sampler"
 local check = require "bam.util.check"
 local core = require "bam.core"
@@ -25,13 +25,13 @@ function stream_metatable:__tostring()
                        self.context, table.concat(self.names, ", "))
 end
 
--- Where, from 0 to 1, the domains' rows begin within a step.
+-- Offset, from 0 to 1, of a domain's first row within a step.
 local function phase(self, step, d)
   return permutation.unit(permutation.mix(self.keys[d] + step))
 end
 
--- The rows of a step, each { domain's number, number of the window in its sequence }. Those of a
--- domain stand at equal distances, so that every run of rows has about its share of each.
+-- The rows of a step, with the domain's number and the window's number in the domain's sequence. The rows of a domain
+-- are evenly spaced, so that every contiguous range of rows holds about its share of each domain.
 local function plan(self, step)
   if self.planned == step then return self.plan end
   local counts, before = self.apportionment:at(step)
@@ -54,7 +54,7 @@ end
 local function check_step(self, what, step)
   step = check.value(string.format("%s: step", what), step, "size")
   if step > self.steps then
-    check.fail("%s: step %d is past the last, %d", what, step, self.steps)
+    check.fail("%s: step %d is beyond the last step, %d", what, step, self.steps)
   end
   return step
 end
@@ -70,7 +70,7 @@ function Stream:batch(step, first, count)
   first = check.value("batch: first", first or 1, "size")
   count = check.value("batch: count", count or self.rows - first + 1, "size")
   if first + count - 1 > self.rows then
-    check.fail("batch: rows %d to %d of a step that has %d", first, first + count - 1, self.rows)
+    check.fail("batch: rows %d to %d are out of range; a step has %d", first, first + count - 1, self.rows)
   end
   local planned, rows, names = plan(self, step), {}, {}
   for i = 1, count do
@@ -82,7 +82,7 @@ function Stream:batch(step, first, count)
   return batch
 end
 
---- Read all tokens of the domains that are trained on, and report a change since they were cached.
+--- Read all training tokens again and report whether they changed since they were cached.
 ---@return string? fault
 function Stream:fault()
   for _, record in ipairs(self.records) do
@@ -115,7 +115,8 @@ end
 
 -- ---- the source: domains and their weights ----
 
---- Training data before its run is known: text:sample { ... } makes it, source:open opens it for a run.
+--- A weighted mixture of domains that is not tied to a run yet. text:sample { ... } creates it; source:open opens it
+--- for a run.
 ---@class bam.Source
 local Source = {}
 local metatable = { __name = "bam.source", __index = Source, __methods = Source }
@@ -157,7 +158,7 @@ function M.new(text, weights)
     self.weights[i] = check_weight(name, weights[name])
     sum = sum + (type(weights[name]) == "number" and weights[name] or 1)
   end
-  if sum == 0 then check.fail "sample: every weight is 0; one at least must be above" end
+  if sum == 0 then check.fail "sample: every weight is 0; at least one must be positive" end
   return setmetatable(self, metatable)
 end
 
@@ -176,7 +177,7 @@ local function weights_at(self, step, steps)
   return values
 end
 
--- Raise what is wrong with a weight at any step; gives the values at every step of scheduled ones.
+-- Check the weights at every step. Returns the values of the scheduled ones at every step.
 local function check_weights(self, steps)
   local scheduled = {}
   for i, weight in ipairs(self.weights) do
@@ -205,8 +206,8 @@ function Source:identity(steps)
   return { tokenizer = corpus.tokenizer_digest, domains = hashes, weights = weights }
 end
 
--- A function that gives the weights of a step, and raises an error once a schedule gives another
--- number than it did at first: a phase's fingerprint holds the first ones.
+-- A function that returns the weights of a step. It raises if a schedule returns another value than at first, because
+-- the phase's fingerprint holds the first values.
 local function weights_of_run(self, steps)
   local own = { names = self.names, weights = table.move(self.weights, 1, #self.names, 1, {}) }
   local first = check_weights(own, steps)

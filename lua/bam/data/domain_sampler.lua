@@ -1,7 +1,6 @@
--- How many of each step's rows belong to which domain. A domain is owed its share of every step;
--- what it is owed beyond whole rows is carried on, so that after any number of steps it has had
--- its weight of them but for about one row. What was handed out before a step is found again by
--- replaying a few steps from a mark.
+-- Assigns the rows of every step to domains. A domain earns its share of each step; fractions of a row carry over, so
+-- that after any number of steps a domain has had its weight of the rows, give or take about one row. The counts
+-- before a step are recomputed by replaying a few steps from a mark.
 local M = {}
 
 local STRIDE = 128 -- steps between marks
@@ -13,7 +12,7 @@ function metatable:__tostring()
   return string.format("apportionment of %d rows a step among %d domains", self.rows, self.domains)
 end
 
--- The domain with a weight for which `rank` is the largest, the first of those that tie.
+-- The domain with a positive weight and the largest `rank`; the first one on a tie.
 local function best(weights, rank)
   local found, value
   for d = 1, #weights do
@@ -23,8 +22,8 @@ local function best(weights, rank)
   return found
 end
 
--- Hand out one step's rows: counts[d] rows each. `owed` is what each domain is owed, before and
--- after. Without a weight a domain gets none, whatever it is owed.
+-- Assign the rows of one step: counts[d] rows each. `owed` is the balance of each domain, before and after. A domain
+-- of weight 0 gets no rows, whatever its balance.
 local function hand_out(weights, owed, rows)
   local sum, left, counts = 0, rows, {}
   for d = 1, #weights do sum = sum + weights[d] end
@@ -48,7 +47,7 @@ local function hand_out(weights, owed, rows)
   return counts
 end
 
--- Move the state (the step that comes next, owed, had) one step on; gives that step's counts.
+-- Advance the state (next step, owed, had) by one step. Returns the counts of that step.
 local function advance(self, state)
   local counts = hand_out(self.weights(state.step), state.owed, self.rows)
   for d, count in ipairs(counts) do state.had[d] = state.had[d] + count end
@@ -61,10 +60,10 @@ local function copy(state)
   return { step = state.step, owed = list(state.owed), had = list(state.had) }
 end
 
---- `weights(step)` gives a list of numbers, one for each domain, at least one of them above 0.
+--- Create a sampler. `weights(step)` returns one number per domain, at least one of them positive.
 ---@param weights fun(step: integer): number[]
----@param domains integer how many
----@param rows integer of each step
+---@param domains integer number of domains
+---@param rows integer rows per step
 ---@return table apportionment
 function M.new(weights, domains, rows)
   local start = { step = 1, owed = {}, had = {} }
@@ -73,7 +72,7 @@ function M.new(weights, domains, rows)
                       metatable)
 end
 
--- The state before `step`: a copy of the mark at or before it, replayed.
+-- The state before `step`: the nearest earlier mark, copied and replayed.
 local function state_before(self, step)
   local wanted = (step - 1) // STRIDE + 1
   for m = #self.marks + 1, wanted do
@@ -87,10 +86,10 @@ local function state_before(self, step)
   return state
 end
 
---- The rows of a step.
+--- Distribute the rows of a step.
 ---@param step integer from 1
----@return integer[] counts rows of each domain, which add up to the rows of a step
----@return integer[] before rows that each domain has had before this step
+---@return integer[] counts rows of each domain; they add up to the rows of a step
+---@return integer[] before rows of each domain in all earlier steps
 function Apportionment:at(step)
   local state = state_before(self, step)
   local before = table.move(state.had, 1, #state.had, 1, {})

@@ -1,5 +1,5 @@
--- What a corpus is asked to consist of: for each domain the patterns of its files, and of files
--- that are held out, checked when the recipe says it, and found when they are needed.
+-- The domains of a corpus: for each domain the patterns of its training files and of its held-out files. They are
+-- checked when the recipe gives them, and expanded when the files are needed.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local paths = require "bam.data.paths"
@@ -11,7 +11,7 @@ local spec = {
   format = { "string", optional = true }, skip_bad = { "boolean", optional = true },
 }
 
--- One pattern or a list of them, as a list.
+-- Normalize a pattern or a list of patterns to a list.
 local function read_patterns(what, value)
   if type(value) == "string" then value = { value } end
   if type(value) ~= "table" or getmetatable(value) or #value == 0 then
@@ -30,17 +30,17 @@ local function read_patterns(what, value)
   return list
 end
 
--- Names are parts of file names, and keys beside these two in what text.heldout:open gives.
+-- Names become parts of file names, and keys next to these two in the result of text.heldout:open.
 local RESERVED = { domains = true, batch = true }
 
 local function check_name(name)
   if type(name) ~= "string" or not name:find "^[%w_][%w_.-]*$" or RESERVED[name] then
-    check.fail("corpus: a domain is called by letters, digits, `_`, `-` and `.`, and not "
+    check.fail("corpus: the name of a domain consists of letters, digits, `_`, `-` and `.`, and is not "
                .. "`domains` or `batch`; got %s", check.describe(name))
   end
 end
 
--- How files are read, as reading.each takes it: what the domain says, else what is said for all.
+-- How to read files, as reading.each takes it. A domain's own options override those of the corpus.
 local function read_how(what, o, all)
   local how = {}
   for _, name in ipairs { "field", "format", "skip_bad" } do
@@ -64,10 +64,10 @@ local function read_domain(name, given, all)
   }
 end
 
---- The domains that a recipe gives, checked: { [name] = { files, heldout?, how } }, the first two
---- lists of patterns, `how` as reading.each takes it.
+--- Check the domains of a recipe: { [name] = { files, heldout?, how } }. `files` and `heldout` are lists of patterns,
+--- `how` is as for reading.each.
 ---@param given table
----@param all { field: string, format?: string, skip_bad?: boolean } where a domain says nothing else
+---@param all { field: string, format?: string, skip_bad?: boolean } defaults for all domains
 ---@return table
 function M.read(given, all)
   if type(given) ~= "table" or getmetatable(given) or next(given) == nil then
@@ -82,10 +82,10 @@ function M.read(given, all)
   return domains
 end
 
---- Raise the error about a domain that there is not.
+--- Raise the error for an unknown domain.
 ---@param what string the function, for messages
 ---@param name any
----@param domains string[] those there are
+---@param domains string[] known domains
 function M.fail_unknown(what, name, domains)
   local hint = check.suggestion(name, domains)
   if hint == "" then hint = string.format("; there are %s", table.concat(domains, ", ")) end
@@ -97,7 +97,7 @@ end
 local function check_file(name, path)
   local info = core.file_info(path)
   if not info then
-    check.fail("corpus: domain %s: there is no file %s; relative paths begin at %s", name, path,
+    check.fail("corpus: domain %s: no such file: %s; relative paths start at %s", name, path,
                core.absolute(paths.recipe()))
   end
   if info.kind == "directory" then
@@ -109,22 +109,22 @@ local function check_file(name, path)
   end
 end
 
--- The files of one pattern, not none. A path that exists is meant as it is, and so is the recipe's
--- directory, whatever its name holds.
+-- The files of one pattern, at least one. An existing path is taken literally, and so is the recipe's directory, even
+-- if it contains pattern characters.
 local function expand(name, pattern)
   local recipe = paths.recipe()
   local path = paths.below(recipe, pattern)
   if core.file_info(path) or not pattern:find "[*?%[]" then return { path } end
   local found = core.glob(paths.below(recipe:gsub("[*?%[%]\\]", "\\%0"), pattern))
   if #found == 0 then
-    check.fail("corpus: domain %s: no file matches %s; relative paths begin at %s", name, path,
+    check.fail("corpus: domain %s: no file matches %s; relative paths start at %s", name, path,
                core.absolute(paths.recipe()))
   end
   return found
 end
 
--- The files of some patterns in their order, each once, without those of which the absolute path is
--- in the set `except`.
+-- The files of several patterns, in order and without duplicates, except those whose absolute path is in the set
+-- `except`.
 local function find(name, patterns, except)
   local files, seen = {}, {}
   for _, pattern in ipairs(patterns) do
@@ -138,9 +138,9 @@ local function find(name, patterns, except)
   return files
 end
 
---- The files of checked domains: { [name] = { train, heldout?, how } }, the first two lists of
---- paths. A file that is held out is left out of the training files of every domain.
----@param domains table what M.read gave
+--- Find the files of checked domains: { [name] = { train, heldout?, how } }, where `train` and `heldout` are lists of
+--- paths. A held-out file is excluded from the training files of every domain.
+---@param domains table result of M.read
 ---@return table
 function M.locate(domains)
   local located, held = {}, {}
@@ -156,7 +156,7 @@ function M.locate(domains)
   for _, name in ipairs(names) do
     located[name].train = find(name, domains[name].files, held)
     if #located[name].train == 0 then
-      check.fail("corpus: domain %s: every file of it is held out; there is none to train on", name)
+      check.fail("corpus: domain %s: all of its files are held out; none is left to train on", name)
     end
   end
   return located

@@ -1,6 +1,6 @@
--- Hashes of the contents of files. What was hashed is remembered in the cache by path, size, time
--- of change and inode, so that files are read again only when they changed. The memory is a help,
--- no more: when it is damaged, or another process writes it at the same time, files are read again.
+-- Content hashes of files. They are cached by path, size, change time and inode, so that only files that changed are
+-- read again. The index is only an optimization: if it is damaged, or another process writes it at the same time,
+-- files are hashed again.
 local core = require "bam.core"
 local json = require "bam.util.json"
 
@@ -8,7 +8,7 @@ local M = {}
 
 local function index_path(cache) return string.format("%s/hashes.json", cache) end
 
--- The files by path; none when the memory is damaged.
+-- The indexed files by path; empty if the index is damaged.
 local function read_index(cache)
   local index = json.read(index_path(cache))
   local fine = type(index) == "table" and type(index.files) == "table"
@@ -21,7 +21,7 @@ local function is_same(entry, info)
     and entry.modified == info.modified and entry.inode == info.inode
 end
 
--- Add what is new to what others may have written meanwhile, and forget files that are gone.
+-- Merge new entries into the index, which other processes may have extended, and drop files that no longer exist.
 local function write_index(cache, new)
   local index = read_index(cache)
   for path, entry in pairs(new) do index[path] = entry end
@@ -34,7 +34,7 @@ local function write_index(cache, new)
   core.write_file(index_path(cache), json.encode({ digest = digest, files = index }, { indent = 1 }))
 end
 
---- The hash of each file's contents.
+--- Hash the contents of files.
 ---@param paths string[] of files
 ---@param cache string directory
 ---@return table<string, string> hashes by path
@@ -45,7 +45,7 @@ function M.of(paths, cache)
     local info = core.file_info(path)
     local entry = index[absolute]
     if not (info and is_same(entry, info)) then
-      entry = { hash = core.hash_file(path) } -- its error when the file is gone
+      entry = { hash = core.hash_file(path) } -- raises if the file is gone
       if info then
         entry.size, entry.modified, entry.inode = info.size, info.modified, info.inode
         new[absolute] = entry

@@ -1,5 +1,5 @@
--- text.heldout: the part of each domain that no training sees, as windows one behind the other in
--- which every token is predicted once. Only the first token of all, a separator, is not.
+-- text.heldout: the part of each domain that is never trained on, as consecutive windows in which every token is
+-- predicted once, except the very first one, a separator.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local domains = require "bam.data.domains"
@@ -9,7 +9,7 @@ local windows = require "bam.data.windows"
 
 local M = {}
 
-local DECODED = 1 << 14 -- tokens at once
+local DECODED = 1 << 14 -- tokens decoded at a time
 
 --- Held-out text: text.heldout.
 ---@class bam.Heldout
@@ -36,7 +36,7 @@ function Heldout:identity()
   return { tokenizer = corpus.tokenizer_digest, domains = by_domain }
 end
 
--- The bytes of text that the first `count` rows predict, separators left out.
+-- Bytes of text that the first `count` rows predict, without separators.
 local function bytes_of(grid, count, tokenizer)
   local separator, bytes, ids = tokenizer:id(reading.SEPARATOR), 0, {}
   for k = 0, count - 1 do
@@ -64,7 +64,7 @@ local function measure(domain, time, limit, tokenizer)
   return set
 end
 
--- ---- what evaluating reads ----
+-- ---- evaluation data ----
 
 --- Held-out text in rows: heldout:open makes it.
 ---@class bam.HeldoutSet
@@ -93,7 +93,7 @@ function Set:batch(domain, first, count)
   first = check.value("heldout: first", first or 1, "size")
   count = check.value("heldout: count", count or set.count - first + 1, "size")
   if first + count - 1 > set.count then
-    check.fail("heldout: rows %d to %d of domain %s, which has %d", first, first + count - 1,
+    check.fail("heldout: rows %d to %d are out of range; domain %s has %d", first, first + count - 1,
                domain, set.count)
   end
   local rows, names = {}, {}
@@ -105,8 +105,8 @@ end
 
 local open_spec = { context = { "extent" }, tokens = { "size", math.maxinteger } }
 
---- Rows to evaluate on. For each domain, the result has under its name the number of rows (count), of tokens that
---- they predict (tokens) and of bytes of their text (bytes).
+--- Open rows to evaluate on. Under the name of each domain, the result has the number of rows (count), of tokens that
+--- the rows predict (tokens), and of bytes of their text (bytes).
 ---@class bam.HeldoutOptions
 ---@field context integer tokens per row
 ---@field tokens? integer limit per domain, in whole rows, at least one; all by default

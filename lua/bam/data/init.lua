@@ -27,7 +27,7 @@ local tokenizer_spec = {
   pattern = { "any", optional = true },
 }
 
--- The domains that a tokenizer is trained on, sorted, each once; nil: all of them.
+-- The domains to train a tokenizer on, sorted and without duplicates; nil means all.
 local function read_from(from, names)
   if not from then return nil end
   local known, set = {}, {}
@@ -44,12 +44,12 @@ local function read_from(from, names)
   return check.sorted_names(set)
 end
 
--- Option tokenizer as a table: a tokenizer to be trained. What it says moves into `o`.
+-- Option tokenizer as a table: train a tokenizer. Moves the fields of the table into `o`.
 local function read_training(o, names)
   local t = check.options("corpus: option tokenizer", o.tokenizer, tokenizer_spec)
   for _, name in ipairs { "vocab", "pattern" } do
     if o[name] ~= nil and t[name] ~= nil then
-      check.fail("corpus: option %s is given twice; leave it to option tokenizer", name)
+      check.fail("corpus: option %s is given twice; give it in option tokenizer only", name)
     end
     if t[name] ~= nil then o[name] = t[name] end
   end
@@ -61,12 +61,12 @@ local function read_path(o)
   check.value("corpus: option tokenizer (or a table { vocab = ..., from = ... })", o.tokenizer,
               "string")
   if o.pattern then
-    check.fail "corpus: options pattern and tokenizer exclude each other: a tokenizer has its own"
+    check.fail "corpus: options pattern and tokenizer exclude each other: a tokenizer has its own pattern"
   end
   o.tokenizer = paths.below(paths.recipe(), o.tokenizer)
 end
 
--- Checked options with what they leave open decided; `names` are the domains.
+-- Check the options and fill in defaults; `names` are the domains.
 local function read_settings(o, names)
   if o.heldout == 0 then
     check.fail "corpus: option heldout: expected a share above 0 and below 1, got 0"
@@ -77,8 +77,8 @@ local function read_settings(o, names)
     read_path(o)
   end
   if not o.vocab and not o.tokenizer then
-    check.fail("corpus: option `vocab` is missing: the number of tokens of the tokenizer to train; "
-               .. "or give `tokenizer`, the path of one")
+    check.fail("corpus: option `vocab` is missing: give the vocabulary size of the tokenizer to "
+               .. "train, or `tokenizer`, the path of a tokenizer.json")
   end
   return o
 end

@@ -1,12 +1,12 @@
--- Where things are: what a recipe's paths are relative to, where prepared text is kept, where
--- messages go; and waiting for another process that is at the same work.
+-- Path conventions: what a recipe's paths are relative to, where prepared text is cached, and where messages go. Also
+-- the lock under which one process prepares a text while others wait.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local flags = require "bam.util.flags"
 
 local M = {}
 
---- `path` as it is when it is absolute, else below `directory`.
+--- `path` itself if it is absolute, otherwise `path` below `directory`.
 ---@param directory string
 ---@param path string
 ---@return string
@@ -15,8 +15,7 @@ function M.below(directory, path)
   return string.format("%s/%s", directory, path)
 end
 
---- The directory of the script that runs, which the paths of a recipe are relative to; "." when
---- there is none.
+--- The directory of the running script, which the paths of a recipe are relative to; "." without a script.
 ---@return string
 function M.recipe()
   local arguments = rawget(_G, "arg")
@@ -30,8 +29,8 @@ local function variable(name)
   return value ~= "" and value or nil
 end
 
---- The directory that prepared text is kept in: that of --cache, else `option`, else
---- $BAMLUA_CACHE, else bamlua in the user's cache. It need not exist.
+--- The directory for prepared text: --cache, else `option`, else $BAMLUA_CACHE, else bamlua in the user's cache
+--- directory. It need not exist.
 ---@param option? string relative to the recipe
 ---@return string
 function M.cache(option)
@@ -42,23 +41,23 @@ function M.cache(option)
   local path = own or shared and string.format("%s/bamlua", shared)
     or home and string.format("%s/.cache/bamlua", home)
   if not path then
-    check.fail("corpus: there is no place for prepared text: HOME is not set; set BAMLUA_CACHE, or "
-               .. "give option cache")
+    check.fail("corpus: there is no cache directory: HOME is not set; set BAMLUA_CACHE or give option "
+               .. "cache")
   end
   return core.absolute(path)
 end
 
---- Tells the user what is being done, on one line of stderr. May be replaced.
+--- Report progress to the user as one line on stderr. May be replaced.
 ---@param format string as in string.format
 ---@param ... any
 function M.report(format, ...)
   io.stderr:write("text: ", string.format(format, ...), "\n")
 end
 
---- Calls f() while no other process is in here with the same `path`, waiting until that is so.
----@param path string of the lock's file
+--- Call f() under an exclusive lock at `path`. Waits while another process holds it.
+---@param path string of the lock file
 ---@param f function
----@return any what f returns
+---@return any result of f
 function M.locked(path, f)
   local told
   local lock, holder = core.lock(path)

@@ -1,12 +1,12 @@
--- Pseudo-random permutations of 0 .. n-1 that need no memory: a Feistel network over the least even
--- number of bits that holds n numbers, walked until it gives one of them. Integers wrap, so the
--- results are the same everywhere.
+-- Pseudo-random permutations of 0 .. n-1 in constant memory: a Feistel network over the smallest even number of bits
+-- that can represent n values, with cycle walking: it is applied until the result is below n. Integers wrap, so the
+-- results are the same on every machine.
 local M = {}
 
 local GOLDEN = 0x9E3779B97F4A7C15
 local ROUNDS = 6
 
---- Every bit of the result depends on every bit of `x` (the finaliser of SplitMix64).
+--- Every bit of the result depends on every bit of `x` (the finalizer of SplitMix64).
 ---@param x integer
 ---@return integer
 function M.mix(x)
@@ -17,19 +17,19 @@ end
 
 local mix = M.mix
 
---- A number from 0 to below 1 made of the upper 53 bits of `x`.
+--- The upper 53 bits of `x` as a number from 0 to below 1.
 ---@param x integer
 ---@return number
 function M.unit(x) return (x >> 11) * 0x1p-53 end
 
--- The bits of half a number of the network.
+-- Bits of one half of the network's block.
 local function half_bits(n)
   local bits = 0
   while bits < 62 and n > 1 << bits do bits = bits + 2 end
   return bits // 2
 end
 
---- Where the permutation of 0 .. n-1 that belongs to `key` takes `i`.
+--- Map `i` by the permutation of 0 .. n-1 that `key` selects.
 ---@param i integer from 0 to n-1
 ---@param n integer at least 1, at most 2^62
 ---@param key integer

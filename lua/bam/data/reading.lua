@@ -1,6 +1,5 @@
--- The documents of a domain's files, one after the other, and which of them are held out. That is
--- decided by a hash of the document, so it moves neither with the order of files nor when others
--- are added. Long documents come in pieces, so that memory is bounded.
+-- The documents of a domain's files, in order, and which of them are held out. A hash of the document decides, so that
+-- neither the order of files nor other documents change the choice. Long documents are read in pieces to bound memory.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local permutation = require "bam.data.permutation"
@@ -10,9 +9,9 @@ local M = {}
 --- The line between two documents of plain text, and the token before every document.
 M.SEPARATOR = "<|endoftext|>"
 
-local PART_BYTES = 1 << 14 -- about so long are the parts of a document that is held out in parts
+local PART_BYTES = 1 << 14 -- approximate size of the parts of a document that is held out in parts
 
--- Tell `how` about the records that a reader skipped.
+-- Record in `how` that a reader skipped records.
 local function note_skipped(how, reader)
   local count, fault = reader:skipped()
   if count == 0 then return end
@@ -20,18 +19,17 @@ local function note_skipped(how, reader)
   if how.on_skip then how.on_skip(count) end
 end
 
---- How the files of a domain are read. After records were skipped `fault` says what was wrong with
---- the first, and on_skip(count) is called at the end of each file that has some.
+--- How to read the files of a domain. Once records were skipped, `fault` describes the first one; on_skip(count) is
+--- called at the end of each file with skipped records.
 ---@class bam.HowToRead
 ---@field field string of JSON lines
----@field format? "jsonl"|"text" by name and contents unless given
----@field skip_bad? boolean pass over lines of JSON that hold no document
+---@field format? "jsonl"|"text" inferred from name and contents by default
+---@field skip_bad? boolean skip JSON lines without a document
 ---@field fault? string
 ---@field on_skip? fun(count: integer)
 
---- Calls visit(text, continues) for each document of a file, or for each piece of a long one: then
---- `continues` tells that it belongs to the document of the call before. Ends early when visit
---- gives true.
+--- Call visit(text, continues) for each document of a file, or for each piece of a long document. `continues` is true
+--- if the piece belongs to the same document as the previous one. Stops when visit returns true.
 ---@param path string
 ---@param how bam.HowToRead
 ---@param visit function
@@ -54,8 +52,8 @@ function M.each(path, how, visit)
   return result
 end
 
--- Calls visit(part, continues) for the parts of a document's piece, which end at ends of lines
--- where there are any; as M.each.
+-- Call visit(part, continues) for each part of a document's piece; parts end at line ends if there are any. Arguments
+-- as for M.each.
 local function each_part(text, continues, visit)
   local first = 1
   while first <= #text do
@@ -70,8 +68,8 @@ end
 
 local function place_of(text) return permutation.unit(core.hash64(text)) end
 
--- The place, from 0 to 1, of the document (or part of one) that comes first of all, and how many
--- there are; ends early at one that is at most `share`.
+-- The lowest hash, from 0 to 1, of all documents (or parts of documents), and how many there are. Stops early at a
+-- hash of at most `share`.
 local function least_place(files, how, share, in_parts)
   local least, count = 1, 0
   local function judge(text)
@@ -94,8 +92,8 @@ local function enumerate(files)
   return #files > 3 and string.format("%s and %d more", shown, #files - 3) or shown
 end
 
---- How `share` of a domain is held out: documents whose place, by their hash, is at most `limit`;
---- where that would be none, the same for the parts of documents, at least one part.
+--- Choose how to hold out `share` of a domain: the documents whose hash, from 0 to 1, is at most `limit`. If no
+--- document qualifies, parts of documents are chosen in the same way, at least one.
 ---@param name string of the domain
 ---@param files string[]
 ---@param how bam.HowToRead
@@ -114,21 +112,21 @@ function M.split(name, files, how, share)
   return { limit = math.max(share, least), in_parts = true }
 end
 
---- Raise the error about a domain without text.
+--- Raise the error for a domain without text.
 ---@param name string
 ---@param files string[]
 ---@param how bam.HowToRead
 function M.fail_empty(name, files, how)
   local skipped = how.fault and string.format("; the first record skipped: %s", how.fault) or ""
-  check.fail("corpus: domain %s has no text: there is none in %s%s", name, enumerate(files),
+  check.fail("corpus: domain %s has no text: no document in %s%s", name, enumerate(files),
              skipped)
 end
 
---- Calls visit(text, continues, held) for everything in a file, `held` telling what is held out;
---- `continues` as in M.each, of what is on the same side. Ends early when visit gives true.
+--- Call visit(text, continues, held) for all text of a file. `held` is true for held-out text. `continues` is as for
+--- M.each, relative to the text on the same side. Stops when visit returns true.
 ---@param path string
 ---@param how bam.HowToRead
----@param split? table what M.split gave; nothing is held out without one
+---@param split? table result of M.split; without it nothing is held out
 ---@param visit function
 ---@return boolean? stopped
 function M.each_split(path, how, split, visit)

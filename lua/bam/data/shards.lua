@@ -1,14 +1,14 @@
--- Tokenized text on disk: shards, safetensors files with `tokens` i32 [n] and `documents` i64 [d],
--- the 0-based starts of the documents, each of which begins with the separator's token. Shards end
--- between documents or pieces of them; a document that goes on in the next shard begins anew there.
+-- Tokenized text on disk. A shard is a safetensors file with `tokens` i32 [n] and `documents` i64 [d], the 0-based
+-- starts of its documents. Each document begins with the separator token. A document that does not fit into one shard
+-- continues in the next one, where it starts as a new document.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local reading = require "bam.data.reading"
 
 local M = {}
 
-local SHARD_TOKENS = 1 << 24 -- about so many: memory is bounded by this
-local SMALL_BYTES = 64 << 20 -- shards below are hashed whenever they are opened
+local SHARD_TOKENS = 1 << 24 -- approximate size of a shard; bounds memory use
+local SMALL_BYTES = 64 << 20 -- smaller shards are hashed whenever they are opened
 
 local ops = core.ops
 
@@ -19,7 +19,7 @@ local metatable = { __name = "shard writer", __index = Writer }
 
 function metatable:__tostring() return string.format("shard writer of %s", self.name) end
 
---- What writes text as shards NAME-00001.safetensors and on into a directory.
+--- Create a writer of text as shards NAME-00001.safetensors, NAME-00002.safetensors, ... in a directory.
 ---@param directory string
 ---@param name string
 ---@param tokenizer table
@@ -47,7 +47,7 @@ local function flush(self)
   record.tokens = record.tokens + shard.tokens
 end
 
---- Append a document, or a further piece of the last one.
+--- Append a document, or the next piece of the last document.
 ---@param text string not empty
 ---@param continues boolean
 function Writer:append(text, continues)
@@ -62,9 +62,8 @@ function Writer:append(text, continues)
   if #self.tokens >= self.limit then flush(self) end
 end
 
---- Write what is left.
----@return table record bytes, documents, tokens; of each of its shards: file, size, digest, tokens,
---- documents
+--- Write the tokens that are still buffered.
+---@return table record bytes, documents, tokens, and for each of its shards file, size, digest, tokens and documents
 function Writer:finish()
   if #self.tokens > 0 then flush(self) end
   return self.record
@@ -72,7 +71,7 @@ end
 
 -- ---- reading ----
 
--- What is wrong with a shard's file, nil when nothing is seen.
+-- Check the file of a shard. Returns nil if it finds no fault.
 local function fault_in(directory, shard, thorough)
   local path = string.format("%s/%s", directory, shard.file)
   local info = core.file_info(path)
@@ -85,10 +84,10 @@ local function fault_in(directory, shard, thorough)
   end
 end
 
---- Look for damage in the shards of a record: sizes, and the contents of small ones, or of all.
+--- Look for damage in the shards of a record: all sizes, and the contents of small shards, or of all of them.
 ---@param directory string
----@param record table what Writer:finish gave
----@param thorough? boolean read all of them
+---@param record table result of Writer:finish
+---@param thorough? boolean read all shards
 ---@return string? fault
 function M.fault(directory, record, thorough)
   for _, shard in ipairs(record.shards) do
@@ -97,8 +96,8 @@ function M.fault(directory, record, thorough)
   end
 end
 
---- The shards of a record. Their tokens stay in the files until windows of them are read: a file that
---- was changed by then is an error.
+--- Open the shards of a record. Tokens stay in the files until windows of them are read; reading a file that was
+--- modified since is an error.
 ---@param directory string
 ---@param record table
 ---@return { tokens: bam.StoredTensor, documents: bam.StoredTensor }[]
@@ -110,7 +109,7 @@ function M.open(directory, record)
     local is_whole = tensors.tokens and tensors.documents and #tensors.tokens == shard.tokens
       and #tensors.documents == shard.documents
     if not is_whole then
-      check.fail("corpus: %s is not what its manifest says", path)
+      check.fail("corpus: %s does not match its manifest", path)
     end
     shards[i] = tensors
   end

@@ -1,5 +1,5 @@
--- A text: the domains of a recipe, with the tokenizer and the tokens that they become. Nothing is
--- read before something needs it; then everything is prepared at once, or found in the cache.
+-- The text of a recipe: its domains, their tokenizer and their tokens. It is prepared lazily: the first use loads
+-- everything from the cache, or prepares it.
 local build = require "bam.data.build"
 local check = require "bam.util.check"
 local core = require "bam.core"
@@ -24,7 +24,7 @@ local M = {}
 local Text = {}
 local metatable = { __name = "bam.text", __methods = Text }
 
--- Properties that are found when they are asked for.
+-- Properties that are computed on access.
 local properties = {}
 
 metatable.__properties = { "domains", "vocab", "tokenizer", "heldout" }
@@ -39,9 +39,9 @@ function metatable:__index(name)
   end
 end
 
---- A text.
----@param names string[] of its domains, sorted
----@param locate fun(cache: string): table gives their files, see domains.locate
+--- Create a text.
+---@param names string[] names of its domains, sorted
+---@param locate fun(cache: string): table returns the files of the domains, see domains.locate
 ---@param settings table vocab?, tokenizer? (a path), heldout, pattern?, cache?; checked
 ---@return bam.Text
 function M.new(names, locate, settings)
@@ -52,17 +52,17 @@ end
 
 -- ---- preparing ----
 
--- The tokenizer that the recipe names, which must fit; nil when one is to be trained.
+-- Load and check the tokenizer that the recipe names; nil if one is to be trained.
 local function given_tokenizer(self)
   local path, vocab = self.settings.tokenizer, self.settings.vocab
   if not path then return nil end
   local words = tokenizer.load(path)
   if vocab and words.vocab ~= vocab then
-    check.fail("corpus: the tokenizer %s has a vocabulary of %d tokens, not of %d, as option vocab "
-               .. "says", path, words.vocab, vocab)
+    check.fail("corpus: the tokenizer %s has a vocabulary of %d tokens, but option vocab is "
+               .. "%d", path, words.vocab, vocab)
   end
   if not words:id(reading.SEPARATOR) then
-    check.fail("corpus: the tokenizer %s has no token %s, which stands between documents", path,
+    check.fail("corpus: the tokenizer %s has no token %s, which separates documents", path,
                reading.SEPARATOR)
   end
   return words
@@ -78,7 +78,7 @@ local function all_files(located, settings)
   return files
 end
 
--- Open the entry, or make it: by one process, for which others wait.
+-- Open the entry or build it. One process builds it while others wait.
 local function open_or_make(self, directory, located)
   local corpus = cache_entry.open(directory)
   if corpus then return corpus end
@@ -99,7 +99,7 @@ local function open_or_make(self, directory, located)
   end)
 end
 
---- Prepare the text now: hash new files, and open their cached tokens or make them. A second call does nothing.
+--- Prepare the text now: hash new files, then open the cached tokens or create them. Later calls do nothing.
 ---@return table corpus
 function Text:prepare()
   if self.corpus then return self.corpus end
@@ -118,28 +118,28 @@ end
 ---@return string digits 32 hexadecimal digits
 function Text:digest() return self:prepare().digest end
 
---- Read everything that is cached and raise an error if it was changed. Opening a text checks only small files.
+--- Read everything that is cached and raise an error if it was modified. Opening a text checks only small files.
 function Text:verify()
   local directory = self:prepare().directory
   local fault = cache_entry.verify(directory)
   if fault then check.fail("corpus: %s is damaged: %s; delete it", directory, fault) end
 end
 
---- Training data: in every step each domain gets its weight's share of the rows. Windows of `context` tokens are
---- drawn from a domain in random order, each once per epoch. A row may contain several documents; masks separate
---- them.
+--- Training data: in every step each domain gets a share of the rows in proportion to its weight. Windows of `context`
+--- tokens are drawn from a domain in random order, each once per epoch. A row may contain several documents; masks
+--- separate them.
 ---
 ---   local data = text:sample { law = 0.9, general = 0.1 }
 ---@param weights table<string, number|function|schedule> by domain; at least one is positive in each step
 ---@return bam.Source
 function Text:sample(weights) return data_stream.new(self, weights) end
 
--- ---- what it tells ----
+-- ---- properties and printing ----
 
--- The tokenizer that text was, or is to be, tokenized by. Prepares the text.
+-- The tokenizer of this text. Prepares the text.
 function properties:tokenizer() return self:prepare().tokenizer end
 
--- Without option vocab it is that of the tokenizer's file.
+-- Option vocab, or the vocabulary of the tokenizer file.
 function properties:vocab() return self.settings.vocab or given_tokenizer(self).vocab end
 
 local function line(name, record)

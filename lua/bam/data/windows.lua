@@ -1,6 +1,6 @@
--- Tokenized text as windows of `time` tokens, each with the targets one token further on. A shard
--- is { tokens = i32 [n], documents = i64 [d], the 0-based starts of its documents }; a row names a
--- window: { shard, start }, start 0-based.
+-- Tokenized text as windows of `time` tokens, with the targets shifted by one token. A shard is { tokens = i32 [n],
+-- documents = i64 [d] }, where documents are 0-based starts. A row names a window: { shard, start }, with a 0-based
+-- start.
 local core = require "bam.core"
 local permutation = require "bam.data.permutation"
 
@@ -9,8 +9,8 @@ local M = {}
 local ops = core.ops
 local PARTS = { "ids", "targets", "documents", "positions" }
 
--- The starts of the rows by shard, in the order in which the shards turn up, and where each row is
--- when the shards' windows lie one behind the other.
+-- Group rows by shard, in order of first appearance. Returns the groups, and for each row its position when the
+-- windows of all groups are concatenated.
 local function group(rows)
   local groups, by_shard = {}, {}
   for _, row in ipairs(rows) do
@@ -37,17 +37,16 @@ local function pack_group(of, time)
   return { core.pack_windows(of.shard.tokens, of.shard.documents, of.starts, time) }
 end
 
---- How many targets of a row count: those beyond the end of its shard do not.
+--- The number of targets of a row. Positions beyond the end of its shard have no target.
 ---@param row { shard: table, start: integer }
 ---@param time integer
 ---@return integer
 function M.predicted(row, time) return math.min(time, #row.shard.tokens - 1 - row.start) end
 
---- The windows of some rows, in their order, on the device where new tensors go.
+--- Pack the windows of some rows, in order, on the current device.
 ---@param rows { shard: table, start: integer }[] at least one
 ---@param time integer
----@return table batch ids, targets, documents, positions: i64 [#rows, time]; tokens: how many
---- targets count
+---@return table batch ids, targets, documents, positions: i64 [#rows, time]; tokens: number of targets
 function M.pack(rows, time)
   return core.scope(function()
     local groups, places = group(rows)
@@ -67,7 +66,7 @@ end
 
 -- ---- windows of several shards, numbered from 0 ----
 
--- The shards with `windows_of(shard)` windows each, and how many there are of them together.
+-- The shards that hold windows, `windows_of(tokens)` each, and the total number of windows.
 local function number(shards, windows_of)
   local count, parts = 0, {}
   for _, shard in ipairs(shards) do
@@ -99,7 +98,7 @@ function grid_metatable:__tostring()
   return string.format("%d windows of %d tokens", self.count, self.time)
 end
 
---- The windows of `shards` one behind the other, `count` of them; the last of a shard may be short.
+--- Consecutive windows over `shards`, `count` of them. The last window of a shard may be short.
 ---@param shards table[]
 ---@param time integer
 ---@return table grid
@@ -125,16 +124,16 @@ function metatable:__tostring()
   return string.format("%d windows of %d tokens an epoch", self.count, self.time)
 end
 
---- The windows of `shards` in random order, epoch after epoch. Each epoch has the same number of
---- windows, `count`, each of them once, in another order and on a grid moved by another offset;
---- `name` and `seed` choose which. 0 windows when no shard holds one.
+--- The windows of `shards` in random order, epoch after epoch. Every epoch has the same `count` of windows, each once,
+--- in a new order and on a grid shifted by a new offset. `name` and `seed` select the sequence. `count` is 0 if no
+--- shard holds a window.
 ---@param shards table[]
 ---@param time integer
 ---@param name string
 ---@param seed integer
 ---@return table sequence
 function M.sequence(shards, time, name, seed)
-  -- One less than would fit, so that the grid can be moved.
+  -- One window less than fits, so that the grid can be shifted.
   local parts, count = number(shards, function(n)
     return n > time and math.max(n // time - 1, 1) or 0
   end)
@@ -142,7 +141,7 @@ function M.sequence(shards, time, name, seed)
                       metatable)
 end
 
--- The permutation's key and each part's offset in an epoch, kept for the latest one.
+-- Compute the permutation's key and the offset of each part in an epoch; those of the latest epoch are cached.
 local function enter(self, epoch)
   if self.epoch == epoch then return end
   local key = core.hash64(string.format("%d/%d/%s", self.seed, epoch, self.name))

@@ -30,7 +30,7 @@ function metatable:__call(step, total) return self:at(step, total) end
 function Schedule:at(step, total)
   total = check.value("schedule: total", total, "size")
   step = check.value("schedule: step", step, "size")
-  if step > total then check.fail("schedule: step %d is past the last, %d", step, total) end
+  if step > total then check.fail("schedule: step %d is beyond the last step, %d", step, total) end
   return self.value(step, total)
 end
 

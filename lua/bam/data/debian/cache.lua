@@ -1,6 +1,5 @@
--- A directory of text that is made once: files of documents, and manifest.json, written last,
--- which has the size and the hash of each. It appears as a whole, and is made anew when a file is
--- not what the manifest says.
+-- A directory of text that is built once: files of documents, and manifest.json with the size and hash of each file,
+-- which is written last. It appears atomically, and is rebuilt if a file does not match the manifest.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local json = require "bam.util.json"
@@ -10,18 +9,18 @@ local M = {}
 local MANIFEST = "manifest.json"
 local SEPARATOR = "\n<|endoftext|>\n"
 
--- What is wrong with a file that the manifest describes, or nil.
+-- Check a file against its entry in the manifest. Returns nil if they match.
 local function fault_of(path, entry)
   if type(entry) ~= "table" then return string.format("is not described in %s", MANIFEST) end
   local file <close> = io.open(path, "rb")
   if not file or core.is_directory(path) then return "is missing" end
   if file:seek "end" ~= entry.bytes then
-    return string.format("has not the %s bytes that it had", tostring(entry.bytes))
+    return string.format("does not have the %s bytes of the manifest", tostring(entry.bytes))
   end
   if core.hash_file(path) ~= entry.hash then return "has changed" end
 end
 
--- The manifest of a directory; or nil and what is wrong, without that when nothing is there.
+-- Read the manifest of a directory. Returns nil and the fault if it is damaged, nil alone if there is none.
 local function inspect(directory, format, names)
   if not core.is_directory(directory) then return nil end
   local path = string.format("%s/%s", directory, MANIFEST)
@@ -48,7 +47,7 @@ local function write(directory, format, names, made)
                   json.encode(manifest, { indent = 2 }) .. "\n")
 end
 
--- Delete a directory of ours: the files that belong there, and nothing else.
+-- Delete a directory of ours: only the files that belong to it.
 local function remove(directory, names)
   for _, name in ipairs(names) do os.remove(string.format("%s/%s", directory, name)) end
   os.remove(string.format("%s/%s", directory, MANIFEST))
@@ -58,7 +57,7 @@ local function remove(directory, names)
   end
 end
 
--- Let what was made appear, unless another process has been faster.
+-- Publish the result, unless another process was faster.
 local function publish(staged, directory, format, names)
   local fine, message = core.uninterrupted(pcall, core.commit_directory, staged, directory)
   if fine then return end
@@ -66,19 +65,19 @@ local function publish(staged, directory, format, names)
   if not inspect(directory, format, names) then error(message, 0) end
 end
 
---- The directory's manifest. What is not there yet, or damaged, is made first.
+--- Return the manifest of a directory, which is built first if it is missing or damaged.
 ---@param directory string
----@param format integer of the manifest and of all that it stands for
----@param names string[] of the files
+---@param format integer version of the manifest and of everything that it describes
+---@param names string[] names of the files
 ---@param report fun(text: string)
----@param make fun(): table gives `files`, a list of texts by the file's name, and `facts`, a table
---- that goes into the manifest
+---@param make fun(): table returns `files`, lists of texts by file name, and `facts`, a table that goes into the
+--- manifest
 ---@return table manifest
 function M.open(directory, format, names, report, make)
   local manifest, fault = inspect(directory, format, names)
   if manifest then return manifest end
   if fault then
-    report(string.format("the text in %s is damaged: %s; it is made anew", directory, fault))
+    report(string.format("the text in %s is damaged: %s; rebuilding it", directory, fault))
   end
   local made = make()
   if fault then remove(directory, names) end

@@ -1,5 +1,5 @@
--- What all domains need to make clean text: ASCII for typographic characters, paragraphs unwrapped,
--- prose told from tables and lists, long texts cut into documents.
+-- Text cleaning for all domains: ASCII for typographic characters, unwrapped paragraphs, prose told apart from tables
+-- and lists, long texts cut into documents.
 local M = {}
 
 local SIGNS = {
@@ -37,7 +37,7 @@ local function is_item(line)
          or line:find "^%d[%d%.]*%. *%u"
 end
 
---- Does a line end as a sentence does, or an item of a list?
+--- Does a line end like a sentence, or like an item of a list?
 ---@param line string
 ---@return boolean
 function M.ends_sentence(line)
@@ -58,7 +58,7 @@ function M.paragraphs(text)
     line = line:gsub("^%s+", ""):gsub("%s+$", ""):gsub("%s+", " ")
     if not line:find "%w" or is_item(line) and M.ends_sentence(last) then finish() end
     if line:find "%w" then
-      -- a word is never divided at a line's end in these texts: its hyphen is its own
+      -- these texts never hyphenate a word at a line end: a hyphen there belongs to the word
       local joint = (last == "" or last:find "%w%-$") and "" or " "
       lines[#lines + 1], last = joint .. line, line
     end
@@ -67,10 +67,9 @@ function M.paragraphs(text)
   return paragraphs
 end
 
---- Gather neighbouring parts into documents, named after their first part. A document ends when it
---- has `enough` bytes, half of it where the next part has another name, or when the next part would
---- take it beyond `most`. A part named like the one before goes on with it: a document that begins
---- with it keeps the name of the one before.
+--- Join adjacent parts into documents, each named after its first part. A document ends when it has `enough` bytes, or
+--- half of that before a part of another name, or when the next part would take it beyond `most`. A part with the name
+--- of the previous part continues it: a document that begins with such a part keeps the name of the previous document.
 ---@param parts { name: string, text: string }[]
 ---@param enough integer
 ---@param most integer

@@ -1,13 +1,13 @@
--- What repeats what. Texts are compared by their shingles, the runs of so many words, of which only
--- hashes are kept. Case does not count, nor does what the pattern of a word leaves out.
+-- Detection of repeated text. Texts are compared by shingles, runs of a fixed number of words, of which only hashes are
+-- kept. Case is ignored, and so is everything that the word pattern does not match.
 local core = require "bam.core"
 
 local M = {}
 
 local BASE = 0x9E3779B97F4A7C15 -- odd, so that no part of a word's hash is lost
 
--- Call visit(hash) for each run of `width` words of a text. The hash is a polynomial in the words'
--- hashes, modulo 2^64, so that it moves on by a word in a few operations.
+-- Call visit(hash) for each run of `width` words of a text. The hash is a polynomial in the hashes of the words, modulo
+-- 2^64, so that advancing by one word takes constant time.
 local function each_shingle(text, width, words, visit)
   local leaving, window, hash, count = 1, {}, 0, 0
   for _ = 1, width do leaving = leaving * BASE end
@@ -31,14 +31,14 @@ function M.shingles(width, words)
   return setmetatable({ width = width, words = words, seen = {} }, metatable)
 end
 
---- Put the shingles of a text into the set.
+--- Add the shingles of a text to the set.
 ---@param text string
 function methods:add(text)
   each_shingle(text, self.width, self.words, function(hash) self.seen[hash] = true end)
 end
 
---- How much of a text is in the set: the share of its shingles, and how many in succession at most.
---- Both are 0 for a text too short to have a shingle.
+--- How much of a text is in the set: the fraction of its shingles, and the longest run of consecutive ones. Both are 0
+--- for a text that is too short to have a shingle.
 ---@param text string
 ---@return number share
 ---@return integer longest
@@ -56,8 +56,8 @@ function methods:overlap(text)
   return count > 0 and found / count or 0, longest
 end
 
---- A function that tells whether a passage repeats earlier ones: more than `limit` of its shingles
---- came before, or all of it, when it is too short to have one.
+--- Create a function that tells whether a passage repeats earlier ones: more than `limit` of its shingles occurred
+--- before, or the whole passage if it is too short to have a shingle.
 ---@param width integer
 ---@param limit number
 ---@return fun(passage: string): boolean

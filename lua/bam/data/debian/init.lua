@@ -1,5 +1,5 @@
---- Real text in four domains, out of small Debian packages: general English, law, mathematics and
---- code. It is cleaned once, into a cache, and is the same wherever the packages are.
+--- Real text in four domains from small Debian packages: general English, law, mathematics and code. It is cleaned once
+--- and cached, and is the same on every machine with these packages.
 local cache = require "bam.data.debian.cache"
 local check = require "bam.util.check"
 local core = require "bam.core"
@@ -8,12 +8,12 @@ local split = require "bam.data.debian.split"
 
 local M = {}
 
-local FORMAT = 1 -- counts up whenever the text changes; it is part of the directory's name
+local FORMAT = 1 -- raise it whenever the text changes; it is part of the directory's name
 
 -- Bytes to train on at most, and to hold out.
 local TRAIN, HELDOUT = 4000000, 250000
 
--- What each domain is: what kind of text, and how much of it is held out. Law is thin.
+-- The kind of text of each domain, and the fraction that is held out. There is little law.
 local DOMAINS = {
   { name = "code", kind = "code", heldout = 0.04 },
   { name = "general", kind = "prose", heldout = 0.06 },
@@ -37,8 +37,7 @@ local function clean(domain, store, report)
   return split.cap(heldout, HELDOUT), others
 end
 
--- The documents to train on, up to the cap, without what is held out; and how many bytes of them
--- were dropped.
+-- The documents to train on, up to the cap, without held-out text; and how many bytes were dropped.
 local function train_on(documents, without, kind)
   local kept, size, dropped = {}, 0, 0
   for _, document in ipairs(documents) do
@@ -81,7 +80,7 @@ end
 ---@field directory string
 ---@field domains table<string, { train: string, heldout: string, bytes: table, documents: table }>
 --- paths, and sizes of both: bytes.train, documents.heldout
----@field manifest table what manifest.json says
+---@field manifest table contents of manifest.json
 
 local function files()
   local names = {}
@@ -91,7 +90,7 @@ local function files()
   return names
 end
 
--- What prepare tells of a domain.
+-- Summarize a domain for the report.
 local function describe(domain, place, manifest)
   local entry = { bytes = {}, documents = {} }
   for _, side in ipairs(SIDES) do
@@ -103,9 +102,9 @@ local function describe(domain, place, manifest)
   return entry
 end
 
---- The cleaned text, below a cache directory: made by the first call, found by later ones.
----@param directory string of the cache; made when it is missing
----@param report? fun(text: string) called with what is being done, a line each
+--- Prepare the cleaned text below a cache directory. The first call creates it, later calls find it.
+---@param directory string cache directory; created if it is missing
+---@param report? fun(text: string) called with each line of progress
 ---@return bam.DebianText
 function M.prepare(directory, report)
   check.value("corpus.debian: the cache directory", directory, "string")

@@ -1,4 +1,4 @@
--- Law, as far as Debian carries it: licences, Debian's policy and constitution, the constitution of
+-- Law, as far as Debian has it: licences, Debian's policy and constitution, the constitution of
 -- the United States. Licences repeat each other: a paragraph that mostly repeats an earlier one is
 -- left out.
 local clean = require "bam.data.debian.clean"
@@ -18,12 +18,12 @@ local SOURCES = {
   { "libsoftware-license-perl", "/Software/License/[^/]+%.pm$" },
 }
 
--- The text that a Perl module gives out is what follows this line.
+-- The text that a Perl module prints follows this line.
 local function after_code(text)
   return text:match "\n__LICENSE__\n(.*)" or text:find "^use strict" and "" or text
 end
 
--- Prose, but no heading, and no template for a copyright notice.
+-- Prose, but neither a heading nor a template for a copyright notice.
 local function is_law(paragraph)
   return clean.is_prose(paragraph, SHORTEST) and clean.ends_sentence(paragraph)
          and not paragraph:find "[{}]"
@@ -35,7 +35,7 @@ local function heading_of(paragraph)
          or paragraph:match "^Amendment %u+$"
 end
 
---- The paragraphs of prose in a text, each named after its section where there are sections.
+--- The paragraphs of prose in a text, each named after its section if the text has sections.
 ---@param name string of the text
 ---@param text string
 ---@return { name: string, text: string }[]

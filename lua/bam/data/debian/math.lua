@@ -1,6 +1,5 @@
--- Mathematics: the axioms, definitions and theorems of Metamath's set.mm, each with what its
--- comment says, its hypotheses and its statement; no proofs. A statement that came before is left
--- out.
+-- Mathematics: the axioms, definitions and theorems of Metamath's set.mm, each with its comment, its hypotheses and its
+-- statement, without proofs. Repeated statements are left out.
 local core = require "bam.core"
 
 local clean = require "bam.data.debian.clean"
@@ -21,7 +20,7 @@ local function drop_remark(remark)
   end
 end
 
---- What a comment says, without remarks and markup.
+--- Strip remarks and markup from a comment.
 ---@param comment string
 ---@return string
 function M.comment(comment)
@@ -33,9 +32,8 @@ end
 
 local function is_repeat(label) return label:find "OLD%w*$" or label:find "ALT%w*$" end
 
--- Call visit(label, comment, statement, hypotheses) for each axiom and theorem of a database, in
--- its order: the comment is the one before it, if any; the hypotheses are those of the blocks that
--- it is in, a list that changes later.
+-- Call visit(label, comment, statement, hypotheses) for each axiom and theorem of a database, in order. `comment` is
+-- the preceding comment, if any. `hypotheses` are those of all enclosing blocks, in a list that is reused.
 local function each_statement(text, visit)
   local hypotheses, depths, comment, position = {}, {}, nil, 1
   local handle = {}
@@ -66,7 +64,7 @@ local function each_statement(text, visit)
   end
 end
 
---- The theorems of a database, each as text.
+--- The theorems of a database as texts.
 ---@param text string
 ---@return { name: string, text: string }[]
 function M.theorems(text)

@@ -1,6 +1,5 @@
--- Files out of Debian packages: those that are installed, or, where a package or some of its files
--- are missing (slim images leave out /usr/share/doc), out of the package itself, which apt-get
--- downloads and dpkg-deb unpacks into a scratch directory. Nothing is installed here.
+-- Files from Debian packages. If a package is not installed, or some of its files are missing (slim images leave out
+-- /usr/share/doc), apt-get downloads it and dpkg-deb unpacks it into a scratch directory. Nothing is installed.
 local check = require "bam.util.check"
 local core = require "bam.core"
 
@@ -8,7 +7,7 @@ local M = {}
 
 local INSTALL = "apt-get update && apt-get install -y --no-install-recommends %s"
 
---- A word that a shell takes as it is, whatever it contains.
+--- Quote a word for the shell.
 ---@param word string
 ---@return string
 function M.quote(word) return string.format("'%s'", (word:gsub("'", "'\\''"))) end
@@ -19,7 +18,7 @@ local function quote_all(words)
   return table.concat(quoted, " ")
 end
 
--- What a command prints, and whether it succeeded.
+-- Run a command. Returns its output and whether it succeeded.
 local function run(format, ...)
   local pipe <close> = assert(io.popen(string.format(format, ...), "r"))
   local output = pipe:read "a"
@@ -36,8 +35,8 @@ local Store = { __index = methods }
 Store.__name = "bam.data.debian.packages"
 function Store.__tostring(store) return string.format("packages below %q", store.cache) end
 
---- A place to take files from. Close it: what it has unpacked is deleted then.
----@param cache string an existing directory, for what has to be unpacked
+--- Open a store of package files. Closing it deletes what it has unpacked.
+---@param cache string existing directory to unpack packages in
 ---@param report fun(text: string)
 ---@return table store with `find`, `versions` and a closing value
 function M.open(cache, report)
@@ -49,7 +48,7 @@ function Store.__close(store)
   store.scratch = nil
 end
 
--- The names among `listing`'s lines that match a pattern, without the leading "/", sorted.
+-- The lines of `listing` that match a pattern, sorted and without the leading "/".
 local function matching(listing, pattern)
   local names = {}
   for line in listing:gmatch "[^\n]+" do
@@ -64,7 +63,7 @@ local function note_versions(store, lines)
   for name, version in lines:gmatch "(%S+) (%S+)\n" do store.versions[name] = version end
 end
 
--- The files of packages that are installed, if all of them are there.
+-- The files of installed packages, if none of these files is missing.
 local function installed(store, packages, pattern)
   local words = quote_all(packages)
   local listing, known = run("dpkg-query --listfiles %s 2>/dev/null", words)
@@ -90,11 +89,11 @@ local function make_scratch(store)
   local template = M.quote(store.cache .. "/packages.tmp-XXXXXX")
   store.scratch = run("mktemp -d -- %s", template):match "^[^\n]+"
   if not store.scratch then
-    check.fail("no directory could be made in %s; use another place", store.cache)
+    check.fail("no directory could be created in %s; use another cache", store.cache)
   end
 end
 
--- The directory into which packages are unpacked, the first time.
+-- The directory into which packages are unpacked; created on first use.
 local function unpack_into(store, packages)
   make_scratch(store)
   local place = string.format("%s/%s", store.scratch, packages[1])
@@ -116,7 +115,7 @@ local function unpacked(store, packages, pattern)
   return { root = root, names = matching(listing, pattern) }
 end
 
---- The files of packages whose names ("usr/share/doc/...") match a pattern of Lua.
+--- Find the files of packages whose names ("usr/share/doc/...") match a Lua pattern.
 ---@param packages string[]
 ---@param pattern string
 ---@return { root: string, names: string[] } found names are sorted, and relative to `root`
@@ -129,7 +128,7 @@ function methods:find(packages, pattern)
   return found
 end
 
---- The contents of a file that was found, unpacked when its name ends in ".gz".
+--- Read a file that was found, and decompress it if its name ends in ".gz".
 ---@param found { root: string }
 ---@param name string
 ---@return string

@@ -1,8 +1,8 @@
--- Which documents are held out, which are trained on, and that they have nothing in common.
+-- Decides which documents are held out and which are trained on, and ensures that the two share no text.
 --
--- A document's place in its domain is the hash of its name, a number from 0 to 1: the lowest are
--- held out, the others are trained on in this order up to a cap. So a document stays on its side
--- whatever else changes, and pieces of one file, which share a name, stay together.
+-- A document's position in its domain is the hash of its name, a number from 0 to 1. The lowest are held out; the
+-- others are trained on in this order, up to a cap. A document therefore stays on its side whatever else changes, and
+-- pieces of one file, which share a name, stay together.
 --
 -- Near-duplicates: a unit of the training text (a line of prose, a theorem, a document of code) is
 -- dropped when more than a fifth of its shingles, or more than RUN in succession, occur in the
@@ -16,18 +16,18 @@ local M = {}
 local SHORTEST = 200 -- bytes of a document
 local SHARE, RUN = 0.2, 16
 
--- What kinds of text there are: the pattern of a unit and what follows it, and of a word; how many
--- words a shingle has.
+-- The kinds of text: the pattern of a unit and its separator, the number of words in a shingle, and the pattern of a
+-- word.
 local KINDS = {
   prose = { unit = "(.-)(\n+)", width = 8, words = "%w+" },
   theorems = { unit = "(.-)(\n\n+)", width = 16, words = "%S+" },
   code = { unit = "(.+)(\n\n)", width = 8, words = "%w+" },
 }
 
---- Divide documents into those held out and the others, each in the order of their places.
+--- Split documents into held-out ones and others, each in order of position.
 ---@param domain string
 ---@param documents { name: string, text: string }[]
----@param share number how much of the domain is held out, of 1
+---@param share number fraction of the domain to hold out
 ---@return table[] heldout
 ---@return table[] others
 function M.divide(domain, documents, share)
@@ -66,7 +66,7 @@ local function overlaps(set, unit)
   return share > SHARE or run > RUN
 end
 
---- A function that drops from a text of some kind what is in held-out text: it gives what is left.
+--- Create a function that removes held-out passages from a text of some kind and returns the rest.
 ---@param texts { text: string }[] all that is held out, in any domain
 ---@return fun(text: string, kind: "prose"|"theorems"|"code"): string
 function M.without(texts)
