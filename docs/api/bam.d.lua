@@ -57,6 +57,20 @@
 ---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
 ---@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
+---@class nn.RoutedModulesOptions
+---@field width integer
+---@field experts integer
+---@field make function makes an expert, a module that computes x [1, tokens, width] to the same shape, token by token
+---@field top_k? integer experts per token, 1 by default
+---@field aux_tokens? integer of the router, as in nn.Router
+---@field router? fun(options: table): table makes a router of your own from nn.Router's options
+---@field layer? integer number of the layer, passed to `router`
+---@field router_std? number standard deviation of the router's initial weights, 0.02 by default
+---@field dtype? string of the router
+---@field temperature? number|schedule the logits are divided by it; 1 by default
+---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
+---@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
+
 ---@class nn.RouterOptions
 ---@field width integer
 ---@field experts integer
@@ -158,20 +172,45 @@
 ---@field floor? number a share of the peak; 0 by default
 ---@field shape? string "linear", "sqrt" or "cosine"; "linear" by default
 
----@class models.ParallelOptions
----@field layers integer
----@field width integer
----@field heads integer
----@field kv_heads? integer heads by default
----@field head_width? integer width / heads by default
----@field ffn integer hidden width of SwiGLU: half of what the paper calls the FFN dimension
----@field vocab integer
----@field tied? boolean the head uses the input embedding; false by default
+---@class models.BlockDefinition
+---@field name string letters, digits and _; it also stands in config.json
+---@field norms string[][] the norms of a block: { field of the block, name in checkpoints }
+---@field forward fun(block: table, x: tensor, branch?: tensor, batch: table): tensor, tensor computes the norms, block.attention(h, batch) and block.ffn(h, batch). The residual stream is x + branch, where branch is nil in the first block: `h, x = block.norm(x, branch)` adds and normalizes in one pass. It returns the new x and branch
+---@field doc? string what help() prints
+
+---@class models.parallelOptions
+---@field attention? any a class of your own, in the same way
+---@field context? integer longest sequence, written to config.json; 2048 by default
+---@field eps? number of the norms; 1e-05 by default
+---@field ffn any hidden width of SwiGLU: half of what the paper calls the FFN dimension; or a class of your own, or { class = MyFFN, and its options }
+---@field head_width? any width / heads by default
+---@field heads any
+---@field kv_heads? any heads by default
+---@field layers any
+---@field logit_scale? number factor of the logits; 1 by default
+---@field norm? string "layer" or "rms"; "layer" by default
 ---@field rope_base? number 10000 by default
----@field eps? number of the norms, 1e-5 by default
----@field logit_scale? number factor of the logits, 1 by default
----@field context? integer longest sequence, written to config.json
----@field std? number standard deviation of the initial weights, 0.02 by default; output projections use std / √(2 layers)
+---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
+---@field tied? boolean the head uses the input embedding; false by default
+---@field vocab any
+---@field width any
+
+---@class models.sequentialOptions
+---@field attention? any a class of your own, in the same way
+---@field context? integer longest sequence, written to config.json; 2048 by default
+---@field eps? number of the norms; 1e-05 by default
+---@field ffn any hidden width of SwiGLU: half of what the paper calls the FFN dimension; or a class of your own, or { class = MyFFN, and its options }
+---@field head_width? any width / heads by default
+---@field heads any
+---@field kv_heads? any heads by default
+---@field layers any
+---@field logit_scale? number factor of the logits; 1 by default
+---@field norm? string "layer" or "rms"; "layer" by default
+---@field rope_base? number 10000 by default
+---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
+---@field tied? boolean the head uses the input embedding; false by default
+---@field vocab any
+---@field width any
 
 ---@class bam.MixOptions
 ---@field experts table list of models, checkpoint directories, descriptions or phases
@@ -317,6 +356,7 @@
 ---@class bam.LoadOptions
 ---@field dtype? "f32"|"f64" dtype of the model; f64 if it was saved in f64, otherwise f32 by default
 ---@field routers? { attention?: function, ffn?: function } make the routers that were written in Lua
+---@field layers? { attention?: table, ffn?: table } classes of the layers that were written in Lua, as bam.models.parallel takes them
 
 ---@class formats.Definition
 ---@field name string letters, digits and _
@@ -642,6 +682,19 @@ function bam_nn_MixtureOfAttention:forward(h, batch) end
 ---@return table[]
 function bam_nn_MixtureOfAttention:matrices(x, key) end
 
+--- RMS normalization over the last dimension (Zhang and Sennrich 2019): x / sqrt(mean(x²) + eps) * weight. `weight` is
+--- [width].
+---@class bam.nn.RMSNorm : bam.nn.Module
+---@overload fun(width: integer, options?: { eps?: number, dtype?: string }): bam.nn.RMSNorm
+local bam_nn_RMSNorm = {}
+
+--- Normalize x. With a residual, normalize x + residual and also return the sum.
+---@param x tensor [..., width]
+---@param residual? tensor [..., width]
+---@return tensor y
+---@return tensor? sum
+function bam_nn_RMSNorm:forward(x, residual) end
+
 --- FFN experts, of which a router selects some for each token (BAM §3.3, §4.2). The weights of the experts are
 --- stacked: `gate_up` is [experts, 2 hidden, width], gate rows before up rows, and `down` is [experts, width,
 --- hidden].
@@ -660,6 +713,18 @@ function bam_nn_RoutedFFN:forward(h, batch) end
 ---@param key string
 ---@return table[]
 function bam_nn_RoutedFFN:matrices(x, key) end
+
+--- FFN experts that are modules of any class, of which a router selects some for each token. Each expert computes the
+--- tokens that are sent to it. nn.RoutedFFN computes experts of SwiGLU faster.
+---@class bam.nn.RoutedModules : bam.nn.Module
+---@overload fun(options: nn.RoutedModulesOptions): bam.nn.RoutedModules
+local bam_nn_RoutedModules = {}
+
+--- Compute each token by its experts.
+---@param h tensor [B, T, width]
+---@param batch? table table of the forward pass, see nn.Router
+---@return tensor y [B, T, width]
+function bam_nn_RoutedModules:forward(h, batch) end
 
 --- The router of a mixture: a linear layer to one logit per expert, softmax, and the k largest gates. Any module or
 --- function with the same signature can replace it:
@@ -786,7 +851,7 @@ function schedule:at(step, total) end
 ---@return schedule
 function schedule:scaled(factor) end
 
---- A model with weights: embedding, parallel blocks (BAM §3.1), a norm and a head. Dense models and mixtures are
+--- A model with weights: embedding, blocks, a norm and a head. Dense models and mixtures are
 --- the same module with different layers inside.
 ---@class bam.models.Model : bam.nn.Module
 ---@overload fun(d: bam.Description, options?: { dtype?: "f32"|"f64", std?: number }): bam.models.Model
@@ -2588,7 +2653,11 @@ bam.nn.Linear = bam_nn_Linear
 
 bam.nn.MixtureOfAttention = bam_nn_MixtureOfAttention
 
+bam.nn.RMSNorm = bam_nn_RMSNorm
+
 bam.nn.RoutedFFN = bam_nn_RoutedFFN
+
+bam.nn.RoutedModules = bam_nn_RoutedModules
 
 bam.nn.Router = bam_nn_Router
 
@@ -2708,11 +2777,24 @@ function bam.schedule.sequence(parts) end
 ---@return schedule
 function bam.schedule.wsd(options) end
 
+--- Define a block. The result describes dense models of such blocks, as bam.models.parallel does; they are trained,
+--- saved and mixed like others. The code of `forward` is part of the fingerprint of phases. bam.load needs the
+--- definition.
+---@param what models.BlockDefinition
+---@return table definition
+function bam.models.define(what) end
+
 --- Describe a dense model of parallel blocks: one LayerNorm, then attention and SwiGLU side by side; no biases,
 --- RoPE (BAM §3.1, Table 8). Nothing is allocated before description:build().
----@param options models.ParallelOptions
+---@param options models.parallelOptions
 ---@return bam.Description
 function bam.models.parallel(options) end
+
+--- Describe a dense model of sequential blocks, as in GPT-2 and Llama: a norm and attention, then a norm and
+--- the FFN, each added to the residual stream. Nothing is allocated before description:build().
+---@param options models.sequentialOptions
+---@return bam.Description
+function bam.models.sequential(options) end
 
 --- Describe a mixture of dense models (BAM §4): attention and FFN experts are taken from the models, routers are
 --- random, everything else is merged: averaged, unless `merge` says otherwise. The first model is the seed.

@@ -23,6 +23,8 @@ end
 ---@class bam.LoadOptions
 ---@field dtype? "f32"|"f64" dtype of the model; f64 if it was saved in f64, otherwise f32 by default
 ---@field routers? { attention?: function, ffn?: function } make the routers that were written in Lua
+---@field layers? { attention?: table, ffn?: table } classes of the layers that were written in Lua, as
+--- bam.models.parallel takes them
 
 --- Load a file or directory: tensors from .safetensors files, or from several with an index
 --- (.safetensors.index.json); one tensor from .npy; the model of a checkpoint directory, in evaluation mode. The ending

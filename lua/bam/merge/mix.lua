@@ -4,6 +4,7 @@ local check = require "bam.util.check"
 local choice = require "bam.merge.choice"
 local description = require "bam.model.description"
 local schedules = require "bam.model.schedules"
+local parts = require "bam.model.parts"
 local router_options = require "bam.nn.moe.router_options"
 local source = require "bam.merge.source"
 require "bam.merge.report" -- these add what descriptions of mixtures can do
@@ -36,7 +37,12 @@ local attention_spec = router_options.add_to_mix {
   routing = { "any", optional = true }, router = { "callable", optional = true },
 }
 
-local function read_attention(what, given, n)
+-- Attention without experts, of the same class as in the models.
+local function one_attention(own)
+  return { experts = 1, kv = "own", routing = "soft", class = own.class, options = own.options }
+end
+
+local function read_attention(what, given, n, own)
   local where = string.format("%s: option attention", what)
   local o = check.options(where, given, attention_spec)
   if o.experts then
@@ -44,7 +50,11 @@ local function read_attention(what, given, n)
       check.fail('%s: expected { experts = "mean" }, or { kv = "own" or "shared", routing = "soft" '
                  .. "or k }", where)
     end
-    return { experts = 1, kv = "own", routing = "soft" }
+    return one_attention(own)
+  end
+  if own.class then
+    check.fail('%s: the models have attention %s, of which no experts can be made; take '
+               .. 'attention = { experts = "mean" }', what, parts.text(own))
   end
   local kv, routing = o.kv or "own", o.routing or "soft"
   if kv ~= "own" and kv ~= "shared" then
@@ -61,13 +71,14 @@ local ffn_spec = router_options.add_to_mix {
   top_k = { "any", 1 }, extra_seed_copies = { "count", 0 }, router = { "callable", optional = true },
 }
 
-local function read_ffn(what, given, n, hidden)
+local function read_ffn(what, given, n, own)
   local where = string.format("%s: option ffn", what)
   local o = check.options(where, given, ffn_spec)
   local experts = check.value(string.format("%s: the number of experts", where),
                               n + o.extra_seed_copies, "few")
   local top_k = schedules.read_k(string.format("%s: top_k", where), o.top_k, experts)
-  local part = { experts = experts, hidden = hidden, top_k = top_k, router = o.router }
+  local part = { experts = experts, hidden = own.hidden, class = own.class, options = own.options, top_k = top_k,
+                 router = o.router }
   return router_options.read(where, o, part, schedules.read)
 end
 
@@ -142,8 +153,9 @@ function M.mix(options)
   local o = check.options("mix", options, mix_spec)
   check_list("mix", o.experts)
   local sources = read_sources("mix", o.experts)
-  local ffn = read_ffn("mix", o.ffn, #sources, sources[1].description.ffn.hidden)
-  return describe("mix", sources, read_attention("mix", o.attention, #sources), ffn, o)
+  local ffn = read_ffn("mix", o.ffn, #sources, sources[1].description.ffn)
+  local attention = read_attention("mix", o.attention, #sources, sources[1].description.attention)
+  return describe("mix", sources, attention, ffn, o)
 end
 
 local upcycle_spec = with_common { model = { "any" }, experts = { "size" } }
@@ -165,8 +177,8 @@ function M.upcycle(options)
   local o = check.options("upcycle", options, upcycle_spec)
   if o.experts < 2 then check.fail("upcycle: at least 2 experts make a mixture") end
   local sources = read_sources("upcycle", { o.model })
-  local ffn = read_ffn("upcycle", o.ffn, o.experts, sources[1].description.ffn.hidden)
-  return describe("upcycle", sources, { experts = 1, kv = "own", routing = "soft" }, ffn, o)
+  local ffn = read_ffn("upcycle", o.ffn, o.experts, sources[1].description.ffn)
+  return describe("upcycle", sources, one_attention(sources[1].description.attention), ffn, o)
 end
 
 return M

@@ -7,6 +7,7 @@ local checkpoint = require "bam.model.checkpoint"
 local description = require "bam.model.description"
 local settings = require "bam.model.fingerprint.settings"
 local params = require "bam.model.params"
+local parts = require "bam.model.parts"
 
 local M = {}
 
@@ -93,9 +94,23 @@ local function different_tensor(a, b)
   return "they must agree"
 end
 
+local function text_of(part) return part.class and parts.text(part) or "bam's own" end
+
+-- Layers of scripts' classes must be of the same, with the same options.
+local function compare_classes(what, first, other)
+  for _, which in ipairs { "attention", "ffn" } do
+    local a, b = first.description[which], other.description[which]
+    if a.class ~= b.class or text_of(a) ~= text_of(b) then
+      check.fail("%s: %s has %s %s, and %s %s", what, other.label, which, text_of(b), first.label, text_of(a))
+    end
+  end
+end
+
 --- The sizes and settings that all models of a mixture share, beside the FFN's hidden width.
 M.SHARED = { "layers", "width", "heads", "kv_heads", "head_width", "vocab", "tied", "rope_base",
-             "eps", "logit_scale" }
+             "eps", "logit_scale", "block", "norm" }
+
+local DEFAULT = { block = "parallel", norm = "layer" } -- which descriptions leave out
 
 --- Both must be dense models of the same sizes, settings and tokenizer.
 ---@param what string for messages
@@ -111,8 +126,9 @@ function M.check_alike(what, first, other)
     check.fail("%s: %s has %s = %s, and %s %s: %s", what, other.label, name, tostring(y),
                first.label, tostring(x), different_tensor(first, other))
   end
-  for _, name in ipairs(M.SHARED) do compare(name, a[name], b[name]) end
+  for _, name in ipairs(M.SHARED) do compare(name, a[name] or DEFAULT[name], b[name] or DEFAULT[name]) end
   compare("ffn", a.ffn.hidden, b.ffn.hidden)
+  compare_classes(what, first, other)
   local known = first.read and other.read
   if known and first.tokenizer_json ~= other.tokenizer_json then
     check.fail("%s: %s has another tokenizer than %s (tokenizer.json); train the experts with one",

@@ -9,6 +9,7 @@ local core = require "bam.core"
 local description = require "bam.model.description"
 local Model = require "bam.model.model"
 local params = require "bam.model.params"
+local parts = require "bam.model.parts"
 local redundant = require "bam.model.redundant"
 local atomic_dir = require "bam.util.atomic_dir"
 local weight_files = require "bam.model.weight_files"
@@ -143,16 +144,16 @@ end
 
 --- A checkpoint directory opened: everything but the values is checked.
 ---@param directory string
----@param routers? table as for config.decode
+---@param own? table as for config.decode
 ---@return table source { label, description, tensors by name (bam.StoredTensor), files,
 --- tokenizer_json, token_ids, companions }
-function M.open(directory, routers)
+function M.open(directory, own)
   local present, path = files_in(directory), within(directory, "config.json")
   if not present["config.json"] then
     check.fail("%s: it holds no config.json, so it is not a model's checkpoint", directory)
   end
   local source = { label = directory }
-  source.description, source.token_ids = config.decode(weight_files.read_json(path), path, routers)
+  source.description, source.token_ids = config.decode(weight_files.read_json(path), path, own)
   local files = files_of_weights(directory, present)
   source.tensors, source.files = weight_files.open(directory, files), files
   table.insert(files, "config.json")
@@ -197,28 +198,40 @@ local function fill(model, source)
   return model
 end
 
+--- What a description has that was written in Lua, by which bam.load can read its checkpoints.
+---@param d table
+---@return { routers: table, layers: table }
+function M.own_of(d)
+  return { routers = { attention = d.attention.router, ffn = d.ffn.router },
+           layers = { attention = parts.given(d.attention), ffn = parts.given(d.ffn) } }
+end
+
 --- The live model of a description with the weights of a checkpoint: schedules and routers are the
 --- description's, which a checkpoint does not hold.
 ---@param d table description
 ---@param directory string
 ---@return table model
 function M.restore(d, directory)
-  return fill(blank(d, "f32"), M.open(directory, { attention = d.attention.router,
-                                                   ffn = d.ffn.router }))
+  return fill(blank(d, "f32"), M.open(directory, M.own_of(d)))
 end
 
-local load_spec = { routers = { "table", optional = true }, dtype = { "dtype", optional = true } }
+local load_spec = { routers = { "table", optional = true }, layers = { "table", optional = true },
+                    dtype = { "dtype", optional = true } }
 local routers_spec = {
   attention = { "callable", optional = true }, ffn = { "callable", optional = true },
 }
 
+local layers_spec = { attention = { "any", optional = true }, ffn = { "any", optional = true } }
+
 --- The live model of a checkpoint directory, in evaluation mode: m:train() before training it.
 ---@param directory string
----@param options? { routers?: { attention?: function, ffn?: function }, dtype?: "f32"|"f64" }
+---@param options? bam.LoadOptions
 ---@return table model
 function M.load(directory, options)
   local o = check.options("load", options, load_spec)
-  local source = M.open(directory, check.options("load: option routers", o.routers, routers_spec))
+  local own = { routers = check.options("load: option routers", o.routers, routers_spec),
+                layers = check.options("load: option layers", o.layers, layers_spec) }
+  local source = M.open(directory, own)
   local d = source.description
   check_tensors(source, saved_tensors.plain(d)) -- before memory is taken
   local saved = source.tensors["model.embed_tokens.weight"].dtype

@@ -1,11 +1,14 @@
 -- config.json of a checkpoint, from a description and back. A dense model has the fields of Hugging
 -- Face's CohereConfig; a mixture the same with model_type "bam" and its own. What we do not compute
 -- is refused by name.
+local blocks = require "bam.model.blocks.registry"
 local check = require "bam.util.check"
 local check_heads = require "bam.nn.heads"
 local companions = require "bam.model.companions"
+local core = require "bam.core"
 local description = require "bam.model.description"
 local json = require "bam.util.json"
+local parts = require "bam.model.parts"
 local router_options = require "bam.nn.moe.router_options"
 
 local M = {}
@@ -13,7 +16,7 @@ local M = {}
 local function base(d, dtype, token_ids)
   local ids = token_ids or {}
   return {
-    vocab_size = d.vocab, hidden_size = d.width, intermediate_size = d.ffn.hidden,
+    vocab_size = d.vocab, hidden_size = d.width, intermediate_size = parts.hidden(d),
     num_hidden_layers = d.layers, num_attention_heads = d.heads, num_key_value_heads = d.kv_heads,
     head_dim = d.head_width, layer_norm_eps = d.eps, logit_scale = d.logit_scale + 0.0,
     tie_word_embeddings = d.tied, max_position_embeddings = d.context,
@@ -44,6 +47,16 @@ local function add_knobs(config, model)
   if next(now.freeze) then config.freeze = now.freeze end
 end
 
+-- What is not of the paper; it is left out of models that are.
+local function add_layers(config, d)
+  config.block, config.norm = d.block and blocks.of(d).name, d.norm
+  local own = json.array {}
+  for _, which in ipairs { "attention", "ffn" } do
+    if d[which].class then table.insert(own, which) end
+  end
+  if own[1] then config.custom_layers = own end
+end
+
 local function add_mixture(config, d, model)
   local a, f = d.attention, d.ffn
   add_knobs(config, model)
@@ -53,6 +66,12 @@ local function add_mixture(config, d, model)
   config.custom_routers = json.array {}
   if a.router then table.insert(config.custom_routers, "attention") end
   if f.router then table.insert(config.custom_routers, "ffn") end
+  add_layers(config, d)
+end
+
+-- Can it be saved as a model of Cohere's? Such a one has the paper's blocks, and no experts.
+local function is_cohere(d)
+  return not (description.is_mixture(d) or d.block or d.norm or d.attention.class or d.ffn.class)
 end
 
 --- The text of config.json for a live model saved in `dtype`.
@@ -62,7 +81,7 @@ end
 function M.encode(model, dtype)
   local d = model.description
   local config = base(d, DTYPES[dtype], companions.token_ids(model))
-  local mixed = description.is_mixture(d)
+  local mixed = not is_cohere(d)
   if mixed then add_mixture(config, d, model) end
   config.model_type = mixed and "bam" or "cohere"
   config.architectures = { mixed and "BamForCausalLM" or "CohereForCausalLM" }
@@ -128,6 +147,35 @@ local function read_base(get, label)
   return d
 end
 
+-- The layers that the checkpoint says are of a script's class must be given.
+local function read_layers(d, get, label, layers)
+  for _, which in ipairs(get("custom_layers", "table", {})) do
+    if which ~= "attention" and which ~= "ffn" then
+      check.fail('%s: `custom_layers` may list "attention" and "ffn", not %s', label, check.describe(which))
+    end
+    if not layers[which] then
+      check.fail("%s: its %s is of a class written in Lua; give it to bam.load: { layers = { %s = MyClass } }, with "
+                 .. "its options { class = MyClass, ... }", label, which, which)
+    end
+    d[which].class, d[which].options =
+      parts.read(string.format("load: option layers: %s", which), which, layers[which])
+    if which == "ffn" then d.ffn.hidden = nil end
+  end
+end
+
+local function read_block(d, get, label)
+  local name, norm = get("block", "string", "parallel"), get("norm", "string", "layer")
+  local block = core.try(blocks.registry.find, blocks.registry, label, name)
+  if not block then
+    check.fail("%s: its blocks are called %s, which are not defined; define them with bam.models.define first", label,
+               name)
+  end
+  if norm ~= "layer" and norm ~= "rms" then
+    check.fail('%s: `norm` is %s; it must be "layer" or "rms"', label, check.describe(norm))
+  end
+  d.block, d.norm = blocks.field(blocks.registry:find(label, name)), norm == "rms" and norm or nil
+end
+
 -- The routers that the checkpoint says were of the user's own must be given.
 local function check_custom_routers(get, label, routers)
   for _, which in ipairs(get("custom_routers", "table", {})) do
@@ -173,7 +221,8 @@ local function read_router(get, group, which)
   end
 end
 
-local function read_mixture(d, get, label, routers)
+local function read_mixture(d, get, label, own)
+  local routers = own.routers or {}
   check_custom_routers(get, label, routers)
   local a, f = d.attention, d.ffn
   a.experts, a.kv = get("attention_experts", "few", 1), get("attention_kv", "string", "own")
@@ -190,6 +239,8 @@ local function read_mixture(d, get, label, routers)
   end
   read_router(get, a, "attention")
   read_router(get, f, "ffn")
+  read_block(d, get, label)
+  read_layers(d, get, label, own.layers or {})
   d.freeze = read_freeze(get, label)
   d.load_balance, d.z_loss = get("load_balance", "rate", 0), get("z_loss", "rate", 0)
   d.aux_tokens = get("aux_tokens", "count", 0)
@@ -203,10 +254,10 @@ end
 --- The description in a config.json.
 ---@param config table what the JSON says
 ---@param label string its path, for messages
----@param routers? { attention?: function, ffn?: function } what makes routers written in Lua
+---@param own? { routers?: table, layers?: table } what makes routers and layers written in Lua, by part
 ---@return table description
 ---@return table token_ids
-function M.decode(config, label, routers)
+function M.decode(config, label, own)
   local get = reader(config, label)
   local model_type = get("model_type", "string")
   if model_type ~= "cohere" and model_type ~= "bam" then
@@ -214,7 +265,7 @@ function M.decode(config, label, routers)
                .. '"bam"', label, model_type)
   end
   local d = read_base(get, label)
-  if model_type == "bam" then read_mixture(d, get, label, routers or {}) end
+  if model_type == "bam" then read_mixture(d, get, label, own or {}) end
   return description.new(d), token_ids(get)
 end
 

@@ -3,6 +3,7 @@
 -- its value at the end of the run.
 local schedules = require "bam.model.schedules"
 local params = require "bam.model.params"
+local parts = require "bam.model.parts"
 
 local M = {}
 
@@ -27,15 +28,25 @@ function M.parameters(d)
   return rest + n.ffn, rest + active_ffn(d, n)
 end
 
--- Width of all attention experts' queries together.
-local function attention_width(d) return d.attention.experts * d.heads * d.head_width end
+-- Width of all attention experts' queries together; a script's class counts the scores itself.
+local function attention_width(d)
+  return d.attention.class and 0 or d.attention.experts * d.heads * d.head_width
+end
+
+-- FLOPs of one token in one layer of a part at inference, without attention scores; `active` are the parameters that it
+-- uses in all layers.
+local function part_flops(d, which, active, context)
+  if not d[which].class then return 2 * (active // d.layers) end
+  local experts = which == "ffn" and schedules.last(d.ffn.top_k) or 1
+  return experts * math.floor(parts.flops(d, which, context) + 0.5)
+end
 
 -- One token in one layer at inference, as the paper counts (Tables 7 and 10): half of the attention
 -- scores, no head. 8 N d² + 2 N n_ctx d for attention with full heads, 3 k d d_ff for the FFN with
 -- d_ff twice the hidden width, 2 N d for a router.
 local function layer_flops(d, n, context)
-  local attention = 2 * (n.attention // d.layers) + 2 * context * attention_width(d)
-  local ffn = 2 * (active_ffn(d, n) // d.layers)
+  local attention = part_flops(d, "attention", n.attention, context) + 2 * context * attention_width(d)
+  local ffn = part_flops(d, "ffn", active_ffn(d, n), context)
   local router = 2 * (n.router // d.layers)
   return { attention = attention, ffn = ffn, router = router, total = attention + ffn + router }
 end
@@ -51,10 +62,13 @@ end
 function M.flops(d, context)
   local n = by_kind(d)
   local head = d.tied and n.embedding or n.head
-  local matrices = n.attention + n.router + active_ffn(d, n) + head
+  local own, attention, ffn = 0, n.attention, active_ffn(d, n)
+  if d.attention.class then own, attention = own + part_flops(d, "attention", 0, context), 0 end
+  if d.ffn.class then own, ffn = own + part_flops(d, "ffn", 0, context), 0 end
+  local matrices = attention + n.router + ffn + head
   local scores = 6 * d.layers * context * attention_width(d)
-  return { layer = layer_flops(d, n, context), training = 6 * matrices + scores,
-           palm = 6 * matrices + 2 * scores }
+  local rest = 6 * matrices + 3 * d.layers * own -- a backward pass takes twice the forward pass
+  return { layer = layer_flops(d, n, context), training = rest + scores, palm = rest + 2 * scores }
 end
 
 return M

@@ -1,10 +1,12 @@
 --- Descriptions of models: data that is read and never changed, nothing allocated. d:count() and
 --- d:flops(context) tell its size, d:build() makes the live model, d:identity() says what it is.
 --- bam.models.parallel describes a dense model, bam.mix and bam.upcycle a mixture.
+local blocks = require "bam.model.blocks.registry"
 local check = require "bam.util.check"
 local core = require "bam.core"
 local count = require "bam.model.count"
 local module = require "bam.nn.module"
+local parts = require "bam.model.parts"
 local readonly = require "bam.util.readonly"
 
 local M = {}
@@ -24,14 +26,16 @@ end
 
 -- "4 attention experts (shared KV, soft)"
 local function attention_text(a)
+  if a.class then return string.format("attention %s", parts.text(a)) end
   if a.experts == 1 then return "attention" end
   local routing = a.routing == "soft" and "soft" or top_text(a.routing)
   return string.format("%d attention experts (%s KV, %s)", a.experts, a.kv, routing)
 end
 
 local function ffn_text(f)
-  if f.experts == 1 then return string.format("ffn %d", f.hidden) end
-  return string.format("%d FFN experts of %d (%s%s)", f.experts, f.hidden, top_text(f.top_k),
+  local size = f.class and parts.text(f) or string.format("%d", f.hidden)
+  if f.experts == 1 then return string.format("ffn %s", size) end
+  return string.format("%d FFN experts of %s (%s%s)", f.experts, size, top_text(f.top_k),
                        f.renormalise and ", renormalised" or "")
 end
 
@@ -47,18 +51,20 @@ local list = { name = part.name, advice = ADVICE }
 
 function kind.text(self)
   local total, active = self:count()
-  local parts = {
+  local texts = {
     string.format("%d layers", self.layers), string.format("width %d", self.width),
     string.format("%d heads (%d KV)", self.heads, self.kv_heads), attention_text(self.attention),
     ffn_text(self.ffn), string.format("vocabulary %d%s", self.vocab, self.tied and ", tied" or ""),
   }
-  if self.merge then parts[#parts + 1] = string.format("merged by %s", self.merge) end
+  if self.block then texts[#texts + 1] = string.format("%s blocks", blocks.of(self).name) end
+  if self.norm then texts[#texts + 1] = "RMSNorm" end
+  if self.merge then texts[#texts + 1] = string.format("merged by %s", self.merge) end
   for _, name in ipairs(check.sorted_names(self.freeze or {})) do
-    parts[#parts + 1] = string.format("freeze %s: %s", name, self.freeze[name])
+    texts[#texts + 1] = string.format("freeze %s: %s", name, self.freeze[name])
   end
   local text = string.format("%s: %s; %s parameters",
                              M.is_mixture(self) and "mixture" or "dense model",
-                             table.concat(parts, ", "), check.thousands(total))
+                             table.concat(texts, ", "), check.thousands(total))
   if active == total then return text end
   return string.format("%s, %s active", text, check.thousands(active))
 end
@@ -116,7 +122,7 @@ local MOST_PARAMETERS = 2.0 ^ 60 -- keeps what is counted within 64-bit integers
 -- An upper bound, as a float.
 local function estimate(d)
   local attention = 4.0 * d.attention.experts * d.heads * d.head_width
-  local ffn = 3.0 * d.ffn.experts * d.ffn.hidden
+  local ffn = 3.0 * d.ffn.experts * (d.ffn.hidden or 0)
   return d.width * (d.layers * (attention + ffn) + 2.0 * d.vocab)
 end
 
@@ -137,7 +143,11 @@ function M.new(fields)
     fields[name] = fields[name] and readonly.new(fields[name], part)
   end
   fields.sources = fields.sources and readonly.new(fields.sources, list)
-  return readonly.new(fields, kind)
+  local d = readonly.new(fields, kind)
+  for _, which in ipairs { "attention", "ffn" } do
+    if d[which].class then parts.shapes(d, which) end -- what is wrong with a script's class shows at once
+  end
+  return d
 end
 
 local of_models = setmetatable({}, { __mode = "k" }) -- the descriptions that live models keep

@@ -1,70 +1,17 @@
---- A model with weights: embedding, parallel blocks (BAM §3.1), a norm and a head. Dense models and mixtures are
+--- A model with weights: embedding, blocks, a norm and a head. Dense models and mixtures are
 --- the same module with different layers inside.
 local batch = require "bam.model.batch"
+local Block = require "bam.model.block"
 local check = require "bam.util.check"
 local core = require "bam.core"
 local count = require "bam.model.count"
 local description = require "bam.model.description"
-local freeze = require "bam.model.freeze"
 local schedules = require "bam.model.schedules"
 local likelihood = require "bam.model.likelihood"
 local nn = require "bam.nn"
-local router_options = require "bam.nn.moe.router_options"
 local stepping = require "bam.model.step"
 
 local ops = core.ops
-
--- ---- one block ----
-
-local Block = nn.module "Block"
-
--- Deviation of output projections at first: a block's two add to the residual stream of all layers.
-local function out_std(d, o) return o.std / math.sqrt(2 * d.layers) end
-
--- Add the options of a part's router to those of its layer; `now` are the numbers of the knobs.
-local function with_router(part, now, layer_options)
-  for _, option in ipairs(router_options.LIST) do
-    local holder = option.scheduled and now or part
-    layer_options[option.name] = holder[option.name]
-  end
-  return layer_options
-end
-
-local function make_attention(d, layer, o, now)
-  local a = d.attention
-  return nn.MixtureOfAttention(with_router(a, now.attention, {
-    width = d.width, heads = d.heads, kv_heads = d.kv_heads, head_width = d.head_width,
-    experts = a.experts, kv = a.kv, routing = now.attention.routing,
-    keys_apart = freeze.keys_apart(d), router = a.router, layer = layer, aux_tokens = d.aux_tokens,
-    rope_base = d.rope_base, std = o.std, out_std = out_std(d, o), dtype = o.dtype }))
-end
-
-local function make_ffn(d, layer, o, now)
-  local f = d.ffn
-  if f.experts == 1 then
-    return nn.SwiGLU { width = d.width, hidden = f.hidden, std = o.std, out_std = out_std(d, o),
-                       dtype = o.dtype }
-  end
-  return nn.RoutedFFN(with_router(f, now.ffn, {
-    width = d.width, hidden = f.hidden, experts = f.experts, top_k = now.ffn.top_k, router = f.router, layer = layer,
-    aux_tokens = d.aux_tokens, std = o.std, out_std = out_std(d, o), dtype = o.dtype }))
-end
-
-function Block:init(d, layer, o, now)
-  self.norm = nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = o.dtype })
-  self.attention = make_attention(d, layer, o, now)
-  self.ffn = make_ffn(d, layer, o, now)
-end
-
--- x is the residual stream before the last block's `branch` was added to it; that happens in the
--- norm.
-function Block:forward(x, branch, pass)
-  local h
-  if branch then h, x = self.norm(x, branch) else h = self.norm(x) end
-  return x, self.attention(h, pass) + self.ffn(h, pass)
-end
-
--- ---- the model ----
 
 local Model = nn.module "Model"
 
@@ -88,7 +35,7 @@ function Model:init(d, options)
   self.embed = nn.Embedding(d.vocab, d.width, vectors)
   self.layers = {}
   for layer = 1, d.layers do self.layers[layer] = Block(d, layer, o, now) end
-  self.norm = nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = o.dtype })
+  self.norm = Block.make_norm(d, o)
   if not d.tied then self.head = nn.Embedding(d.vocab, d.width, vectors) end
   stepping.begin(self, now)
 end

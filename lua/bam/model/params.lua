@@ -5,8 +5,11 @@
 -- a dense model, `kind` one of embedding, norm, attention, ffn, router, head; `expert` counts from
 -- 1, nil for what is no expert's; `router_of` is "attention" or "ffn"; view(model) gives the live
 -- model's elements, of `shape` but for the grouping of heads.
+local blocks = require "bam.model.blocks.registry"
 local check = require "bam.util.check"
 local core = require "bam.core"
+local module = require "bam.nn.module"
+local parts = require "bam.model.parts"
 
 local ops = core.ops
 local M = {}
@@ -89,8 +92,37 @@ local function router(kind, layer, experts, width)
            view = router_view(layer, kind) }
 end
 
+-- ---- layers of a script's class ----
+
+-- The tensor called `name` in a module.
+local function tensor_in(layer, name)
+  for _, entry in ipairs(module.contents(layer).tensors) do
+    if entry.name == name then return entry.tensor end
+  end
+end
+
+local function own_view(layer, kind, expert, name)
+  return function(model)
+    local part = model.layers[layer][kind]
+    return tensor_in(expert and part.modules[expert] or part, name)
+  end
+end
+
+local function add_own(add, d, layer, kind, expert)
+  local prefix = M.prefix(layer, kind)
+  local place = expert and string.format("experts.%d.", expert - 1) or ""
+  for _, tensor in ipairs(parts.shapes(d, kind)) do
+    add { name = string.format("%s%s%s", prefix, place, tensor.name),
+          dense = string.format("%s%s", prefix, tensor.name), shape = tensor.shape, kind = kind, layer = layer,
+          expert = expert, view = own_view(layer, kind, expert, tensor.name) }
+  end
+end
+
+-- ---- all of them ----
+
 local function add_attention(add, d, layer)
   local a = d.attention
+  if a.class then return add_own(add, d, layer, "attention") end
   local mixed, shared = a.experts > 1, a.kv == "shared"
   local queries, keys = d.heads * d.head_width, d.kv_heads * d.head_width
   local function one(...) add(projection("attention", layer, ...)) end
@@ -107,14 +139,23 @@ local function add_attention(add, d, layer)
   if mixed then add(router("attention", layer, a.experts, d.width)) end
 end
 
-local function add_ffn(add, d, layer)
-  local hidden, mixed = d.ffn.hidden, d.ffn.experts > 1
+local function add_swiglu(add, d, layer, expert)
+  local hidden = d.ffn.hidden
   local function one(...) add(projection("ffn", layer, ...)) end
+  one("gate", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 0))
+  one("up", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 1))
+  one("down", { d.width, hidden }, expert, ffn_view(layer, expert, "down"))
+end
+
+local function add_ffn(add, d, layer)
+  local mixed = d.ffn.experts > 1
   for e = 1, d.ffn.experts do
     local expert = mixed and e or nil
-    one("gate", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 0))
-    one("up", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 1))
-    one("down", { d.width, hidden }, expert, ffn_view(layer, expert, "down"))
+    if d.ffn.class then
+      add_own(add, d, layer, "ffn", expert)
+    else
+      add_swiglu(add, d, layer, expert)
+    end
   end
   if mixed then add(router("ffn", layer, d.ffn.experts, d.width)) end
 end
@@ -131,9 +172,11 @@ function M.list(d)
   add { name = "model.embed_tokens.weight", shape = { d.vocab, d.width }, kind = "embedding",
         view = function(model) return model.embed.weight end }
   for layer = 1, d.layers do
-    add { name = string.format("model.layers.%d.input_layernorm.weight", layer - 1),
-          shape = { d.width }, kind = "norm", layer = layer,
-          view = function(model) return model.layers[layer].norm.weight end }
+    for _, norm in ipairs(blocks.of(d).norms) do
+      add { name = string.format("model.layers.%d.%s.weight", layer - 1, norm[2]),
+            shape = { d.width }, kind = "norm", layer = layer,
+            view = function(model) return model.layers[layer][norm[1]].weight end }
+    end
     add_attention(add, d, layer)
     add_ffn(add, d, layer)
   end

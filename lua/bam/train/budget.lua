@@ -1,6 +1,7 @@
 -- What training takes: memory, and how a step is split into micro-batches. Both follow from the
 -- settings and a fixed budget alone, never from the machine, so that a run can be taken elsewhere.
 local check = require "bam.util.check"
+local parts = require "bam.model.parts"
 
 local M = {}
 
@@ -18,7 +19,7 @@ end
 local function floats_per_token(d)
   local queries, keys = widths(d)
   local k = type(d.ffn.top_k) == "number" and d.ffn.top_k or d.ffn.experts
-  local layer = 8 * d.width + 3 * queries + 4 * keys + 4 * d.ffn.hidden * k
+  local layer = 8 * d.width + 3 * queries + 4 * keys + 4 * parts.hidden(d) * k
   return d.layers * layer + 8 * d.width
 end
 

@@ -1,6 +1,9 @@
 -- Where in a step that was skipped the first value that is not finite arose: in which direction, layer and part.
 local batches = require "bam.model.batch"
+local blocks = require "bam.model.blocks.registry"
 local core = require "bam.core"
+local module = require "bam.nn.module"
+local registry = require "bam.util.registry"
 
 local M = {}
 
@@ -10,26 +13,27 @@ local function is_good(x) return ops.all(ops.isfinite(x)):item() end
 
 -- ---- forward ----
 
--- One block as model.lua computes it; where its first bad result is, or nil with what goes on.
-local function in_block(block, x, branch, pass)
-  local h
-  if branch then h, x = block.norm(x, branch) else h = block.norm(x) end
-  if not is_good(h) then return "norm" end
-  local attention = block.attention(h, pass)
-  if not is_good(attention) then return "attention" end
-  local ffn = block.ffn(h, pass)
-  if not is_good(ffn) then return "ffn" end
-  return nil, x, ops.add(attention, ffn)
+-- A block whose norms, attention and FFN note in `found.part` the first of them that gives a bad result.
+local function watched(block, found)
+  return setmetatable({}, { __index = function(_, field)
+    local part = block[field]
+    if not module.is_module(part) then return part end
+    return function(...)
+      local results = table.pack(part(...))
+      if not found.part and not is_good(results[1]) then found.part = field end
+      return table.unpack(results, 1, results.n)
+    end
+  end })
 end
 
 local function in_forward(model, batch)
   local pass = batches.new("diagnose", batch.ids, { documents = batch.documents, positions = batch.positions })
-  local x, branch = model.embed(batch.ids), nil
+  local x, branch, forward = model.embed(batch.ids), nil, registry.code(blocks.of(model.description)).forward
   if not is_good(x) then return "the embedding" end
   for i, block in ipairs(model.layers) do
-    local part
-    part, x, branch = in_block(block, x, branch, pass)
-    if part then return string.format("layer %d, %s", i, part) end
+    local found = {}
+    x, branch = forward(watched(block, found), x, branch, pass)
+    if found.part then return string.format("layer %d, %s", i, found.part) end
   end
   return not is_good((model.norm(x, branch))) and "the last norm" or nil
 end

@@ -6,6 +6,7 @@ local closure_hash = require "bam.model.fingerprint.closure_hash"
 local core = require "bam.core"
 local schedules = require "bam.model.schedules"
 local optimizer_choice = require "bam.train.optimizer_choice"
+local registry = require "bam.util.registry"
 local router_state = require "bam.model.fingerprint.router_state"
 local watch = require "bam.train.watch"
 
@@ -111,13 +112,16 @@ end
 
 -- ---- what the fingerprint was taken of ----
 
--- The code of routers, and of an optimizer that a script has written, as hashes by name.
+-- The code of routers, layers and blocks, and of an optimizer that a script has written, as hashes by name.
 local function code_of(d, optimizer, hash)
   local hashes = {}
   for _, which in ipairs { "attention", "ffn" } do
-    local router = d[which].router
-    if router then hashes[string.format("%s.router", which)] = hash(router) end
+    for _, name in ipairs { "router", "class" } do
+      local value = d[which][name]
+      if value then hashes[string.format("%s.%s", which, name)] = hash(value) end
+    end
   end
+  if type(d.block) == "table" then hashes["the block's forward"] = hash(registry.code(d.block).forward) end
   for name, hashed in pairs(optimizer_choice.code(optimizer, hash) or {}) do
     hashes[string.format("the optimizer's %s", name)] = hashed
   end

@@ -2,6 +2,7 @@
 --- from the newest one when it is called again with the same settings.
 local budget = require "bam.train.budget"
 local check = require "bam.util.check"
+local checkpoint = require "bam.model.checkpoint"
 local closure_hash = require "bam.model.fingerprint.closure_hash"
 local description = require "bam.model.description"
 local flags = require "bam.util.flags"
@@ -129,7 +130,7 @@ local function new_phase(o)
     name = o.name, description = o.description, steps = o.steps, seed = o.seed,
     step_tokens = o.batch * o.context, context = o.context, generation = o.generation,
     flops = 1.0 * o.batch * o.context * o.description:flops(o.context).training,
-    routers = { attention = o.description.attention.router, ffn = o.description.ffn.router },
+    own = checkpoint.own_of(o.description),
     settings = function() return settings_of(o) end,
   }
 end

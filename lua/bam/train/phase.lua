@@ -35,7 +35,7 @@ end
 function M.is(value) return getmetatable(value) == metatable end
 
 --- A phase of checked fields: name, description, settings (a function that gives what defines it,
---- as plain data), steps, step_tokens, flops (of a step), generation, seed, custom (routers).
+--- as plain data), steps, step_tokens, flops (of a step), generation, seed, own (what was written in Lua).
 ---@param fields table
 ---@return table
 function M.new(fields) return setmetatable(fields, metatable) end
@@ -145,7 +145,7 @@ function Phase:load(which)
     local found, fault = checkpoints.inspect(directory, self:owner())
     if not found then check.fail("load: %s", fault) end
   end
-  return checkpoint.load(directory, { routers = self.routers })
+  return checkpoint.load(directory, self.own)
 end
 
 --- The results of training: { step, seconds, skipped, best, ... }.

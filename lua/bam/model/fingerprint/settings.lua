@@ -5,6 +5,8 @@ local check = require "bam.util.check"
 local closure_hash = require "bam.model.fingerprint.closure_hash"
 local core = require "bam.core"
 local schedules = require "bam.model.schedules"
+local options = require "bam.model.fingerprint.options"
+local registry = require "bam.util.registry"
 local router_options = require "bam.nn.moe.router_options"
 local schedule = require "bam.util.schedule"
 
@@ -40,8 +42,10 @@ end
 local function settings_of(d)
   local settings = {}
   for name, value in pairs(d) do
-    if name == "router" then
-      settings.router = closure_hash.hash(value)
+    if name == "router" or name == "class" then
+      settings[name] = closure_hash.hash(value)
+    elseif name == "options" then
+      settings.options = options.plain(value)
     elseif type(value) ~= "table" and type(value) ~= "function" then
       settings[name] = plain(value)
     end
@@ -59,6 +63,12 @@ local function of_part(part)
   return settings
 end
 
+-- Blocks that a script has defined; others count by their names.
+local function of_block(block)
+  local forward = closure_hash.hash(registry.code(block).forward)
+  return { name = block.name, norms = options.plain(block.norms), forward = forward }
+end
+
 --- See description:identity.
 ---@param d table
 ---@param total? integer
@@ -71,6 +81,7 @@ function M.of_description(d, total)
     local holder = knob.group and id[knob.group] or id
     holder[knob.name] = of_knob(knob, total)
   end
+  if type(d.block) == "table" then id.block = of_block(d.block) end
   id.merge = d.merge and d.merge:settings()
   if d.sources then
     id.experts = {}

@@ -1,0 +1,87 @@
+-- One block of a model: its norms, attention and FFN, put together as its definition says.
+local blocks = require "bam.model.blocks.registry"
+local freeze = require "bam.model.freeze"
+local nn = require "bam.nn"
+local parts = require "bam.model.parts"
+local registry = require "bam.util.registry"
+local router_options = require "bam.nn.moe.router_options"
+
+local Block = nn.module "Block"
+
+--- A norm of a model.
+---@param d table description
+---@param o { dtype: string }
+---@return table module
+local function make_norm(d, o)
+  if d.norm == "rms" then return nn.RMSNorm(d.width, { eps = d.eps, dtype = o.dtype }) end
+  return nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = o.dtype })
+end
+
+Block.make_norm = make_norm
+
+-- Deviation of output projections at first: a block's two add to the residual stream of all layers.
+local function out_std(d, o) return o.std / math.sqrt(2 * d.layers) end
+
+-- A layer of a script's class.
+local function make_own(d, which, o)
+  return parts.make(d, which, { std = o.std, out_std = out_std(d, o), dtype = o.dtype })
+end
+
+-- Add the options of a part's router to those of its layer; `now` are the numbers of the knobs.
+local function with_router(part, now, layer_options)
+  for _, option in ipairs(router_options.LIST) do
+    local holder = option.scheduled and now or part
+    layer_options[option.name] = holder[option.name]
+  end
+  return layer_options
+end
+
+local function make_attention(d, layer, o, now)
+  local a = d.attention
+  if a.class then return make_own(d, "attention", o) end
+  return nn.MixtureOfAttention(with_router(a, now.attention, {
+    width = d.width, heads = d.heads, kv_heads = d.kv_heads, head_width = d.head_width,
+    experts = a.experts, kv = a.kv, routing = now.attention.routing,
+    keys_apart = freeze.keys_apart(d), router = a.router, layer = layer, aux_tokens = d.aux_tokens,
+    rope_base = d.rope_base, std = o.std, out_std = out_std(d, o), dtype = o.dtype }))
+end
+
+local function make_ffn(d, layer, o, now)
+  local f = d.ffn
+  if f.experts == 1 then
+    if f.class then return make_own(d, "ffn", o) end
+    return nn.SwiGLU { width = d.width, hidden = f.hidden, std = o.std, out_std = out_std(d, o),
+                       dtype = o.dtype }
+  end
+  local given = with_router(f, now.ffn, { width = d.width, experts = f.experts, top_k = now.ffn.top_k,
+                                          router = f.router, layer = layer, aux_tokens = d.aux_tokens,
+                                          dtype = o.dtype })
+  if f.class then
+    given.make = function() return make_own(d, "ffn", o) end
+    return nn.RoutedModules(given)
+  end
+  given.hidden, given.std, given.out_std = f.hidden, o.std, out_std(d, o)
+  return nn.RoutedFFN(given)
+end
+
+---@param d table description
+---@param layer integer
+---@param o { std: number, dtype: string }
+---@param now table what knobs.at gives
+function Block:init(d, layer, o, now)
+  local definition = blocks.of(d)
+  for _, norm in ipairs(definition.norms) do self[norm[1]] = make_norm(d, o) end
+  self.attention = make_attention(d, layer, o, now)
+  self.ffn = make_ffn(d, layer, o, now)
+  self._forward = registry.code(definition).forward
+end
+
+--- x is the residual stream before the last block's `branch` was added to it; that happens in a norm.
+---@param x tensor [B, T, width]
+---@param branch? tensor [B, T, width]
+---@param pass table of the forward pass
+---@return tensor x
+---@return tensor branch
+function Block:forward(x, branch, pass) return self._forward(self, x, branch, pass) end
+
+return Block

@@ -1,0 +1,14 @@
+-- The paper's block (BAM §3.1): one LayerNorm, then attention and FFN side by side.
+local define = require "bam.model.define"
+
+return define.builtin {
+  name = "parallel",
+  doc = "Describe a dense model of parallel blocks: one LayerNorm, then attention and SwiGLU side by side; no biases,\n"
+    .. "RoPE (BAM §3.1, Table 8). Nothing is allocated before description:build().",
+  norms = { { "norm", "input_layernorm" } },
+  forward = function(block, x, branch, pass)
+    local h
+    if branch then h, x = block.norm(x, branch) else h = block.norm(x) end
+    return x, block.attention(h, pass) + block.ffn(h, pass)
+  end,
+}

@@ -1,0 +1,15 @@
+-- The pre-norm block of GPT-2 and Llama: attention reads the residual stream first, then the FFN reads the sum.
+local define = require "bam.model.define"
+
+return define.builtin {
+  name = "sequential",
+  doc = "Describe a dense model of sequential blocks, as in GPT-2 and Llama: a norm and attention, then a norm and\n"
+    .. "the FFN, each added to the residual stream. Nothing is allocated before description:build().",
+  norms = { { "norm", "input_layernorm" }, { "ffn_norm", "post_attention_layernorm" } },
+  forward = function(block, x, branch, pass)
+    local h
+    if branch then h, x = block.norm(x, branch) else h = block.norm(x) end
+    h, x = block.ffn_norm(x, block.attention(h, pass))
+    return x, block.ffn(h, pass)
+  end,
+}
