@@ -1,4 +1,4 @@
-/* What a failed bam_assert does. */
+/* The failure path of bam_assert: report and abort. */
 #include "assert.h"
 
 #include <stdio.h>

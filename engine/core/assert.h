@@ -1,6 +1,6 @@
 /* bam_assert(condition) states an invariant that no script can break. Debug builds (-DBAM_DEBUG, see
-   `make debug`) and sanitizer builds check it and abort with the place; elsewhere it costs nothing and
-   the condition is not evaluated. */
+   `make debug`) and sanitizer builds check it, and abort with file and line if it is false. In other
+   builds the condition is not evaluated and costs nothing. */
 #ifndef BAM_ASSERT_H
 #define BAM_ASSERT_H
 
@@ -10,7 +10,7 @@
 #define BAM_ASSERTS 0
 #endif
 
-/* Print the failed condition and its place to stderr, then abort. */
+/* Print the failed condition with its file and line to stderr, then abort. */
 _Noreturn void bam_assert_fail(const char *condition, const char *file, int line);
 
 #define bam_assert(condition)                                                                      \

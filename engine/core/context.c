@@ -1,4 +1,4 @@
-/* The context: made once, holds all state. */
+/* Creating and destroying a context, recording errors, threads and seed. */
 #include "context.h"
 
 #include <omp.h>
@@ -9,8 +9,9 @@
 
 #include "devices.h"
 
-/* Sanitisers and valgrind see single blocks only; the environment asks for the latter. */
-static bool is_watched(void) {
+/* Sanitizers and valgrind track single malloc blocks, so they cannot see into the cache.
+   BAMLUA_ALLOCATOR=malloc in the environment disables it for valgrind. */
+static bool has_memory_checker(void) {
 #ifdef __SANITIZE_ADDRESS__
   return true;
 #else
@@ -23,7 +24,7 @@ bam_status bam_context_create(const bam_context_options *options, bam_context **
   bam_context *context = calloc(1, sizeof *context);
   if (context == NULL)
     return BAM_ERROR_MEMORY;
-  context->memory.no_cache = (options != NULL && options->no_cache) || is_watched();
+  context->memory.no_cache = (options != NULL && options->no_cache) || has_memory_checker();
   bam_device_init_cpu(&context->cpu, context->memory.no_cache);
   context->device = context->devices[0] = &context->cpu;
   int threads = options != NULL ? options->threads : 0;

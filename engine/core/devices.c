@@ -13,7 +13,7 @@ static const bam_backend *find_backend(const char *name, size_t length) {
   return NULL;
 }
 
-/* The number behind the colon of "cuda:1"; 0 without one, -1 when it is no number. */
+/* The device number in the suffix of a name: 1 for ":1", 0 for "", -1 for anything else. */
 static int read_number(const char *after) {
   if (*after == '\0')
     return 0;
@@ -26,10 +26,10 @@ static int read_number(const char *after) {
 static bam_status fail_unknown(bam_context *context, const char *name) {
   if (strncmp(name, "cuda", 4) == 0 && find_backend("cuda", 4) == NULL)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "no device \"%.40s\": this program was built without CUDA; where nvcc is "
-                    "installed, make builds with it", name);
+                    "no device \"%.40s\": this program was built without CUDA; install nvcc and run "
+                    "make again", name);
   return bam_fail(context, BAM_ERROR_ARGUMENT,
-                  "no device \"%.40s\"; there are \"cpu\" and what bam.devices() lists", name);
+                  "no device \"%.40s\"; bam.devices() lists the devices of this machine", name);
 }
 
 static bam_status open_device(bam_context *context, const bam_backend *backend, int number,
@@ -46,7 +46,7 @@ static bam_status open_device(bam_context *context, const bam_backend *backend, 
     at++;
   bam_device *device = at < BAM_MAX_DEVICES ? calloc(1, sizeof *device) : NULL;
   if (device == NULL)
-    return bam_fail(context, BAM_ERROR_MEMORY, "device \"%s:%d\": no memory for one more",
+    return bam_fail(context, BAM_ERROR_MEMORY, "device \"%s:%d\": out of memory, or too many devices",
                     backend->name, number);
   if (!backend->open(device, number, why, sizeof why)) {
     free(device);

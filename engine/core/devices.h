@@ -1,26 +1,27 @@
-/* The devices of a context, which are opened when they are asked for first. */
+/* The devices of a context. A device is opened the first time its name is looked up, and stays open
+   until the context is destroyed. The CPU is always open. Work on a device is asynchronous: a kernel
+   that fails is reported by the next bam_device_check. */
 #ifndef BAM_DEVICES_H
 #define BAM_DEVICES_H
 
 #include "context.h"
 
-/* The device called "cpu", "cuda" (which is "cuda:0") or "cuda:1" in *out, opened when it is asked
-   for first; it lives as long as the context. Fails, saying what there is, when it does not exist
-   or cannot be used. */
+/* Look up the device `name`: "cpu", "cuda" (short for "cuda:0"), "cuda:1". Opens it if necessary. *out
+   is borrowed and lives as long as the context. Fails if the device does not exist or cannot be used. */
 bam_status bam_context_device(bam_context *context, const char *name, bam_device **out);
 
-/* Fails with what has gone wrong on `device` since it was last checked. Work that is still running
-   may fail later. */
+/* Fail with BAM_ERROR_DEVICE if anything failed on `device` since the last check. Does not wait: work
+   still running may fail later. */
 bam_status bam_device_check(bam_context *context, bam_device *device);
 
-/* Wait for everything on `device`; fails like bam_device_check. */
+/* Wait for all work on `device`; fails like bam_device_check. */
 bam_status bam_device_synchronise(bam_context *context, bam_device *device);
 
-/* Let devices that can do it compute products of f32 from operands rounded to tf32 (10 bits after
-   the point), several times as fast. Off at first. */
+/* Allow devices to round f32 operands of matrix products to tf32 (10 mantissa bits), which is several
+   times as fast. Off by default. */
 void bam_context_allow_tf32(bam_context *context, bool allow);
 
-/* Close all devices but the CPU, whose memory has been freed. */
+/* Close all devices except the CPU. Their memory must already have been freed. */
 void bam_context_close_devices(bam_context *context);
 
 #endif

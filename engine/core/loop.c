@@ -1,5 +1,5 @@
-/* Loops over several tensors at once: broadcasting, and dimensions merged where their elements lie
-   evenly. */
+/* Loops over several tensors at once: operands are broadcast, and adjacent dimensions are merged where
+   the strides of all operands allow it. */
 #include "tensor.h"
 
 /* Every operand has the output's shape and is contiguous: one flat row. */
@@ -17,7 +17,7 @@ static int64_t broadcast_stride(const bam_tensor *tensor, int d, int ndim) {
   return own < 0 || tensor->shape.size[own] == 1 ? 0 : tensor->stride[own];
 }
 
-/* Append a dimension to the loop, or fold it into the last one when all operands step evenly. */
+/* Append a dimension to the loop, or merge it into the last one if the strides of all operands allow. */
 static void push_dimension(bam_loop *loop, int operands, int64_t size, const int64_t *stride) {
   int last = loop->ndim - 1;
   bool folds = last >= 0;

@@ -1,7 +1,7 @@
 /* Memory: objects from free lists over slabs, storages from size classes over regions. Without the
-   cache (sanitiser runs) every request is a malloc of its own.
-   Invariants: a cached storage has refs 0 and keeps its data; regions and slabs are never returned
-   before the context goes; storages of OWN_BYTES and more are system memory of their own. */
+   cache (sanitizer builds) every request is one malloc.
+   Invariants: a cached storage has refs 0 and keeps its data; slabs and regions live as long as the
+   context; storages of OWN_BYTES and more are allocated from the system one by one. */
 #include "devices.h"
 #include "memory.h"
 
@@ -25,7 +25,7 @@ struct bam_region {
   int64_t bytes, used;
 };
 
-/* Count a request; true when it is the one that a test wants to fail. */
+/* Count a request. True if a test wants this one to fail (see fail_at). */
 static bool refused(bam_memory *memory) { return ++memory->requests == memory->fail_at; }
 
 /* ---- objects ---- */
@@ -71,7 +71,7 @@ static void *take_object(bam_memory *memory, size_t bytes) {
 void *bam_object_alloc(bam_context *context, size_t bytes) {
   void *object = refused(&context->memory) ? NULL : take_object(&context->memory, bytes);
   if (object == NULL)
-    bam_fail(context, BAM_ERROR_MEMORY, "out of memory: no %zu bytes for an object", bytes);
+    bam_fail(context, BAM_ERROR_MEMORY, "out of memory: cannot allocate %zu bytes", bytes);
   return object;
 }
 
@@ -91,8 +91,8 @@ void bam_object_free(bam_context *context, void *object, size_t bytes) {
 
 /* ---- storages ---- */
 
-/* Round *bytes up to its size class, which is returned: steps of 64 up to 512, then eight steps per
-   power of two, so that at most an eighth is wasted. */
+/* Round *bytes up to the next size class and return that class. Classes are multiples of 64 up to 512,
+   then eight per power of two, so that at most an eighth of the memory is wasted. */
 static int size_class(int64_t *bytes) {
   int64_t b = *bytes <= 0 ? 64 : (*bytes + 63) & ~63LL;
   if (b <= 512) {
@@ -150,7 +150,7 @@ static bool is_own(const bam_memory *memory, int64_t bytes) {
   return memory->no_cache || bytes >= OWN_BYTES;
 }
 
-/* A storage of this class from the cache or the system; NULL when there is neither. */
+/* A storage of this class, from the cache or the system; NULL if both are exhausted. */
 static bam_storage *find_storage(bam_context *context, bam_device *device, int class,
                                  int64_t bytes) {
   bam_storage *storage = device->free_storages[class];
@@ -170,14 +170,14 @@ static bam_storage *find_storage(bam_context *context, bam_device *device, int c
       device->system_free(device->stream, data, bytes);
       count_reserved(memory, device, -bytes);
     }
-    return NULL; /* a carved piece stays unused until the context goes */
+    return NULL; /* the piece cut from a region stays unused until the context is destroyed */
   }
   *storage = (bam_storage){ .size_class = class, .device = device, .data = data, .bytes = bytes };
   return storage;
 }
 
 static bam_status out_of_memory(bam_context *context, bam_device *device, int64_t bytes) {
-  bam_status failed = bam_device_check(context, device); /* which would explain it */
+  bam_status failed = bam_device_check(context, device); /* a failed device is the better explanation */
   if (failed != BAM_OK)
     return failed;
   const double mb = 1e-6;
@@ -234,7 +234,7 @@ bam_storage *bam_storage_retain(bam_storage *storage) {
   return storage;
 }
 
-/* Give a storage of its own back to the system. */
+/* Return a storage that was allocated on its own to the system. */
 static void free_own(bam_context *context, bam_storage *storage) {
   bam_device *device = storage->device;
   device->system_free(device->stream, storage->data, storage->bytes);

@@ -1,6 +1,6 @@
-/* Memory of the engine: small host objects (tensors, nodes) from free lists, storage bytes from
-   cached size classes per device. After the first step of a training loop both are served from what
-   is already there: `system_requests` stops growing. */
+/* The engine's allocator: host objects (tensors, nodes) come from free lists, storage bytes from size
+   classes cached per device. After the first step of a training loop every request is served from
+   the cache, and `system_requests` stops growing. */
 #ifndef BAM_MEMORY_H
 #define BAM_MEMORY_H
 
@@ -18,11 +18,11 @@ struct bam_storage;
 
 typedef struct bam_memory {
   int64_t requests;        /* allocations of any kind so far, cached ones included */
-  int64_t system_requests; /* how many of them asked the system */
+  int64_t system_requests; /* how many of them allocated from the system */
   int64_t fail_at;         /* the request with this number fails (testing); 0: none */
   int64_t live_objects;    /* tensors, nodes, storages not yet released */
   int64_t live_bytes;      /* storage bytes in use, over all devices */
-  int64_t peak_bytes;      /* the most live_bytes has been */
+  int64_t peak_bytes;      /* the maximum of live_bytes so far */
   int64_t reserved_bytes;  /* storage bytes held from the system, cached ones included */
   int64_t limit_bytes;     /* storage allocations beyond this fail; 0: no limit */
   bool no_cache;
@@ -30,15 +30,16 @@ typedef struct bam_memory {
   struct bam_slab *slabs;
 } bam_memory;
 
-/* `bytes` of uninitialised host memory for one object, or NULL with the context's message set. */
+/* Allocate `bytes` of uninitialized host memory for one object. Returns NULL, with the context's
+   message set, if memory is short. */
 void *bam_object_alloc(struct bam_context *context, size_t bytes);
 
-/* Give back an object of `bytes` bytes. NULL is legal. */
+/* Free an object of `bytes` bytes. NULL is allowed. */
 void bam_object_free(struct bam_context *context, void *object, size_t bytes);
 
-/* A storage of at least `bytes` uninitialised bytes, 64-byte aligned, with one
-   reference. When memory is short the host is asked once to collect, and cached storages
-   are given back, before failing. */
+/* Allocate a storage of at least `bytes` uninitialized bytes on `device`, 64-byte aligned, with one
+   reference. When memory is short, asks the host once to collect garbage and returns cached storages
+   to the system before it fails. */
 bam_status bam_storage_alloc(struct bam_context *context, struct bam_device *device, int64_t bytes,
                              struct bam_storage **out);
 
@@ -49,10 +50,10 @@ bam_status bam_storage_grow(struct bam_context *context, struct bam_storage **sc
 struct bam_storage *bam_storage_retain(struct bam_storage *storage);
 void bam_storage_release(struct bam_context *context, struct bam_storage *storage);
 
-/* Give cached memory back to the system, as far as whole pieces of it are free. */
+/* Return cached storages to the system, except small ones, which share regions. */
 void bam_memory_trim(struct bam_context *context);
 
-/* Free everything; called when the context goes. */
+/* Free everything; called by bam_context_destroy. */
 void bam_memory_destroy(struct bam_context *context);
 
 #endif

@@ -15,7 +15,7 @@ static char *put(char *to, const char *text, size_t length) {
 
 const char *bam_quote(const char *text, char quoted[BAM_QUOTE_TEXT]) {
   size_t length = strlen(text), room = BAM_QUOTE_TEXT - 3; /* two quotes and the end */
-  size_t head = length, tail = length;                     /* text[head .. tail) is left out */
+  size_t head = length, tail = length;                     /* text[head .. tail) is elided */
   if (length > room) {
     head = room / 3;
     tail = length - (room - head - 3);

@@ -13,8 +13,8 @@ void bam_random_set_state(bam_context *context, bam_random_state state) {
   context->random_counter = state.counter;
 }
 
-/* Where to draw to: `tensor` itself when it is contiguous and of this dtype, else a new tensor like
-   it. */
+/* The tensor to draw into: `tensor` itself if it is contiguous and of this dtype, else a new tensor
+   of its shape. */
 static bam_status begin(bam_tensor *tensor, bam_dtype dtype, bam_tensor **draw) {
   if (tensor->dtype == dtype && bam_tensor_is_contiguous(tensor)) {
     *draw = bam_tensor_retain(tensor);
@@ -23,7 +23,7 @@ static bam_status begin(bam_tensor *tensor, bam_dtype dtype, bam_tensor **draw) 
   return bam_tensor_new(tensor->context, bam_tensor_device(tensor), dtype, &tensor->shape, draw);
 }
 
-/* Move what was drawn into `tensor`, the counter on, and release `draw`. */
+/* Copy the draws into `tensor`, advance the counter, and release `draw`. */
 static bam_status finish(bam_tensor *tensor, bam_tensor *draw, int64_t per_block) {
   bam_status status = BAM_OK;
   int64_t count = bam_tensor_count(tensor);
@@ -43,7 +43,7 @@ static const bam_kernels *kernels_of(const bam_tensor *tensor, bam_dtype dtype) 
   return bam_tensor_device(tensor)->kernels[dtype];
 }
 
-/* What uniform and normal have in common: `a` and `b` are their parameters. */
+/* Draw uniform numbers in [a, b), or normal ones with mean `a` and standard deviation `b`. */
 static bam_status draw_real(bam_tensor *tensor, double a, double b, bool normal) {
   bam_context *context = tensor->context;
   bam_tensor *draw;
@@ -59,7 +59,7 @@ static bam_status draw_real(bam_tensor *tensor, double a, double b, bool normal)
 static bam_status check_real(bam_tensor *tensor, const char *what) {
   if (bam_dtype_is_float(tensor->dtype))
     return BAM_OK;
-  return bam_fail(tensor->context, BAM_ERROR_ARGUMENT, "%s: the dtype is %s, not a float", what,
+  return bam_fail(tensor->context, BAM_ERROR_ARGUMENT, "%s: needs a float dtype, got %s", what,
                   bam_dtype_name(tensor->dtype));
 }
 
@@ -81,7 +81,7 @@ bam_status bam_random_normal(bam_tensor *tensor, double mean, double deviation) 
   return status == BAM_OK ? draw_real(tensor, mean, deviation, true) : status;
 }
 
-/* The whole numbers that a dtype holds exactly. */
+/* The range of consecutive integers that a dtype represents exactly. */
 static void range_of(bam_dtype dtype, int64_t *low, int64_t *high) {
   static const int64_t largest[BAM_DTYPES] = {
     [BAM_BOOL] = 1, [BAM_U8] = UINT8_MAX, [BAM_I32] = INT32_MAX, [BAM_I64] = INT64_MAX,
@@ -127,7 +127,7 @@ bam_status bam_random_bernoulli(bam_tensor *tensor, double probability) {
   return finish(tensor, draw, 4);
 }
 
-/* Fisher and Yates: the i-th draw, 64 random bits, chooses among the i places not yet settled. */
+/* Fisher-Yates shuffle: the i-th draw, 64 random bits, chooses among the i positions still open. */
 static void shuffle(int64_t *positions, const uint64_t *bits, int64_t n) {
   for (int64_t i = 0; i < n; i++)
     positions[i] = i + 1;

@@ -27,8 +27,8 @@ bam_status bam_shape_count(bam_context *context, const bam_shape *shape, int64_t
     empty = empty || shape->size[d] == 0;
   }
   for (int d = 0; d < shape->ndim; d++)
-    /* the widest dtype has 8 bytes: the byte count must not overflow either, nor
-       strides beside a size of 0 */
+    /* the widest dtype has 8 bytes: the byte count must not overflow either, nor may the strides
+       of an empty tensor, hence the 1 in place of 0 */
     if (__builtin_mul_overflow(n, shape->size[d] > 0 ? shape->size[d] : 1, &n) ||
         n > INT64_MAX / 16)
       return bam_fail(context, BAM_ERROR_ARGUMENT, "a tensor of this size overflows 64 bits");
@@ -68,7 +68,7 @@ bam_status bam_shape_dim(bam_context *context, const char *what, int64_t dim, in
   if (d < 0 || d >= ndim) {
     if (ndim == 0)
       return bam_fail(context, BAM_ERROR_ARGUMENT,
-                      "%s: a 0-dimensional tensor has no dimension %" PRId64, what,
+                      "%s: dimension %" PRId64 " does not exist: the tensor is 0-dimensional", what,
                       dim < 0 ? dim : dim + 1);
     return bam_fail(context, BAM_ERROR_ARGUMENT,
                     "%s: dimension %" PRId64 " is out of range 1 to %d (or -%d to -1)", what,

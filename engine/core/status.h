@@ -1,20 +1,20 @@
-/* How the engine reports failure: every fallible function returns a bam_status, writes
-   its message into the context, and hands results out through out-parameters. It never
-   exits, aborts or prints. */
+/* How the engine reports failure. Every function that can fail returns a bam_status, writes its message
+   into the context, and returns results through out-parameters. The engine never exits, aborts or
+   prints. */
 #ifndef BAM_STATUS_H
 #define BAM_STATUS_H
 
 typedef enum bam_status {
   BAM_OK = 0,
   BAM_ERROR_ARGUMENT, /* the caller passed something wrong; nothing was changed */
-  BAM_ERROR_MEMORY,   /* no memory; nothing was changed, releasing something and retrying may
+  BAM_ERROR_MEMORY,   /* out of memory; nothing was changed, so releasing tensors and retrying may
                          work */
   BAM_ERROR_FILE,     /* a file is missing, unreadable, damaged or cannot be written */
   BAM_ERROR_HOST,     /* a function of the host language (a custom op, a hook) failed */
-  BAM_ERROR_DEVICE    /* a device failed; what was being computed is lost */
+  BAM_ERROR_DEVICE    /* a device failed; the results of its running kernels are lost */
 } bam_status;
 
-/* Evaluate `call`; if it fails, return its status at once: for functions with nothing to clean up. */
+/* Evaluate `call`; if it fails, return its status. For functions with nothing to clean up. */
 #define BAM_TRY(call)                     \
   do {                                    \
     const bam_status tried = (call);      \
@@ -22,8 +22,8 @@ typedef enum bam_status {
       return tried;                       \
   } while (0)
 
-/* The same for a function that cleans up: it declares `bam_status status = BAM_OK;` at its top, and on
-   failure control goes to its one label, `done: ...release...; return status;`. */
+/* The same for functions with cleanup code. The function declares `bam_status status = BAM_OK;` at its
+   top; on failure this jumps to its one label, `done: ...release...; return status;`. */
 #define BAM_TRY_OR_DONE(call)     \
   do {                            \
     status = (call);              \

@@ -9,8 +9,8 @@
 
 #include "assert.h"
 
-/* Do all elements of `tensor` lie in its storage, and are its sizes such that nothing computed from
-   them overflows (see bam_shape_count)? */
+/* Whether all elements of `tensor` lie inside its storage, and its sizes pass the overflow checks of
+   bam_shape_count. */
 static bool lies_in_storage(const bam_tensor *tensor) {
   int64_t first = tensor->offset, last = first, count, reach;
   const bam_shape *shape = &tensor->shape;
@@ -117,7 +117,7 @@ bam_tensor *bam_tensor_retain(bam_tensor *tensor) {
 }
 
 void bam_tensor_release(bam_tensor *tensor) {
-  while (tensor != NULL && --tensor->refs == 0) { /* a gradient may have one itself */
+  while (tensor != NULL && --tensor->refs == 0) { /* a gradient may have a gradient itself */
     bam_context *context = tensor->context;
     struct bam_node *node = tensor->node;
     bam_tensor *grad = tensor->grad;
@@ -139,7 +139,7 @@ int64_t bam_tensor_count(const bam_tensor *tensor) {
 bool bam_tensor_is_contiguous(const bam_tensor *tensor) {
   int64_t step = 1;
   for (int d = 0; d < tensor->shape.ndim; d++)
-    if (tensor->shape.size[d] == 0) /* no element is anywhere: the strides do not matter */
+    if (tensor->shape.size[d] == 0) /* without elements the strides do not matter */
       return true;
   for (int d = tensor->shape.ndim - 1; d >= 0; d--) {
     int64_t size = tensor->shape.size[d];
@@ -216,7 +216,7 @@ bam_status bam_tensor_check_number(const char *what, bam_tensor *number, bam_dty
                           real);
 }
 
-/* Do both show the same elements in the same order? */
+/* Whether both are views of the same elements in the same order. */
 static bool same_view(const bam_tensor *a, const bam_tensor *b) {
   return a->offset == b->offset && a->dtype == b->dtype && bam_shape_equal(&a->shape, &b->shape) &&
          memcmp(a->stride, b->stride, sizeof(int64_t) * (size_t)a->shape.ndim) == 0;
@@ -238,7 +238,7 @@ static void copy_elements(bam_tensor *to, bam_tensor *from) {
 
 #define BOUNCE_BYTES (16LL << 20)
 
-/* From one device that is not the host to another, through host memory. */
+/* Copy from one accelerator to another through a buffer in host memory. */
 static bam_status bounce(bam_tensor *to, const bam_tensor *from, int64_t bytes) {
   bam_context *context = to->context;
   bam_device *there = bam_tensor_device(to), *here = bam_tensor_device(from);
@@ -254,7 +254,8 @@ static bam_status bounce(bam_tensor *to, const bam_tensor *from, int64_t bytes) 
   return BAM_OK;
 }
 
-/* The bytes of `from` into `to`: both contiguous, of one dtype and shape, on two devices. */
+/* Copy the bytes of `from` to `to`. Both are contiguous and equal in dtype and shape; the devices
+   differ. */
 static bam_status transfer(bam_tensor *to, const bam_tensor *from) {
   bam_device *there = bam_tensor_device(to), *here = bam_tensor_device(from);
   int64_t bytes = bam_tensor_count(from) * bam_dtype_size(from->dtype);
@@ -289,7 +290,7 @@ done:
   return status;
 }
 
-/* Converting and spreading is done where the values go. */
+/* Copy between devices. Conversion and broadcasting happen on the target's device. */
 static bam_status copy_between(bam_tensor *to, bam_tensor *from) {
   bam_tensor *here = NULL;
   bam_status status = BAM_OK;
@@ -312,7 +313,7 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
   if (!bam_shape_expands(&from->shape, &to->shape)) {
     char ta[BAM_SHAPE_TEXT], tb[BAM_SHAPE_TEXT];
     return bam_fail(to->context, BAM_ERROR_ARGUMENT,
-                    "copy: a value of shape %s does not fit into %s",
+                    "copy: shape %s does not broadcast to %s",
                     bam_shape_text(&from->shape, tb), bam_shape_text(&to->shape, ta));
   }
   if (bam_tensor_count(to) == 0)
@@ -351,7 +352,7 @@ bam_status bam_tensor_fill(bam_tensor *tensor, double value) {
     bam_tensor_changed(tensor);
     return bam_device_check(tensor->context, device);
   }
-  bam_tensor *number = NULL; /* a dtype that only stores: convert from f64 */
+  bam_tensor *number = NULL; /* a storage-only dtype has no kernels: convert from f64 */
   status = bam_tensor_new(tensor->context, device, BAM_F64, &(bam_shape){ .ndim = 0 }, &number);
   if (status != BAM_OK)
     return status;
@@ -362,7 +363,7 @@ bam_status bam_tensor_fill(bam_tensor *tensor, double value) {
   return status;
 }
 
-/* Element offset of the index-th element in row-major order. */
+/* Offset in the storage, in elements, of the index-th element in row-major order. */
 static int64_t element_offset(const bam_tensor *tensor, int64_t index) {
   int64_t offset = tensor->offset;
   for (int d = tensor->shape.ndim - 1; d >= 0; d--) {
@@ -377,7 +378,8 @@ static bam_status check_index(const bam_tensor *tensor, int64_t index) {
   if (index >= 0 && index < count)
     return BAM_OK;
   return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
-                  "element %" PRId64 " of a tensor with %" PRId64 " elements", index + 1, count);
+                  "element %" PRId64 " is out of range: the tensor has %" PRId64 " elements",
+                  index + 1, count);
 }
 
 bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *value, int64_t *integer) {
@@ -398,7 +400,8 @@ void bam_tensor_changed(bam_tensor *tensor) { tensor->storage->version++; }
 bam_status bam_tensor_move(bam_tensor *leaf, bam_tensor *place) {
   char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
   if (leaf->node != NULL)
-    return bam_fail(leaf->context, BAM_ERROR_ARGUMENT, "move: the result of an op cannot be moved");
+    return bam_fail(leaf->context, BAM_ERROR_ARGUMENT,
+                    "move: the tensor is the result of an op; only a leaf can be moved");
   if (leaf->dtype != place->dtype || !bam_shape_equal(&leaf->shape, &place->shape) ||
       !bam_tensor_is_contiguous(place))
     return bam_fail(leaf->context, BAM_ERROR_ARGUMENT, "move: %s %s does not fit into %s %s",

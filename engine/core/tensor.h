@@ -11,7 +11,7 @@
 #include "shape.h"
 
 typedef struct bam_storage {
-  int64_t refs;            /* 64 bits cannot wrap: each reference takes memory */
+  int64_t refs;            /* cannot overflow: every reference occupies memory */
   int32_t size_class;
   bam_device *device;
   void *data;
@@ -35,83 +35,86 @@ typedef struct bam_tensor {
   struct bam_tensor *grad; /* of a leaf; owned; NULL until the first backward */
 } bam_tensor;
 
-/* An uninitialised contiguous tensor. Fails on negative sizes, overflow, or too many dimensions. */
+/* Make an uninitialized contiguous tensor. Fails like bam_shape_count, and if memory is short. */
 bam_status bam_tensor_new(bam_context *context, bam_device *device, bam_dtype dtype,
                           const bam_shape *shape, bam_tensor **out);
 
-/* The same filled with zeros. */
+/* Make a contiguous tensor filled with zeros. Fails like bam_tensor_new. */
 bam_status bam_tensor_zeros(bam_context *context, bam_device *device, bam_dtype dtype,
                             const bam_shape *shape, bam_tensor **out);
 
-/* A contiguous CPU tensor holding a copy of `data`, whose length is the shape's. */
+/* Make a contiguous CPU tensor with a copy of `data`, which holds one element of `dtype` per element of
+   `shape`. */
 bam_status bam_tensor_from(bam_context *context, bam_dtype dtype, const bam_shape *shape,
                            const void *data, bam_tensor **out);
 
-/* A contiguous tensor over the first bytes of `storage`, which must be enough and aligned for
-   `dtype`. It takes a reference of its own. The shape has been checked. */
+/* Make a contiguous tensor over the first bytes of `storage`, and retain the storage. The storage must
+   be large enough and aligned for `dtype`. The shape must have passed bam_shape_count. */
 bam_status bam_tensor_over(bam_context *context, bam_storage *storage, bam_dtype dtype,
                            const bam_shape *shape, bam_tensor **out);
 
-/* A view of `of` with another shape, strides and offset; every element of it must lie in the storage
-   of `of`. A view without elements begins where `of` does. Not recorded by autograd: see engine/ops. */
+/* Make a view of `of` with its own shape, strides and offset (in elements). Every element must lie in
+   the storage of `of`. An empty view gets the offset of `of`. Not recorded by autograd: the differentiable
+   views are in engine/ops. */
 bam_status bam_tensor_view(bam_tensor *of, const bam_shape *shape, const int64_t *stride,
                            int64_t offset, bam_tensor **out);
 
-/* The same data, detached from the graph and without gradient: a view of everything. */
+/* Make a view of the whole of `of`, detached from the graph and without gradient. */
 bam_status bam_tensor_alias(bam_tensor *of, bam_tensor **out);
 
 bam_tensor *bam_tensor_retain(bam_tensor *tensor);
-void bam_tensor_release(bam_tensor *tensor); /* NULL is legal */
+void bam_tensor_release(bam_tensor *tensor); /* NULL is allowed */
 
 int64_t bam_tensor_count(const bam_tensor *tensor); /* number of elements */
 bool bam_tensor_is_contiguous(const bam_tensor *tensor);
 bam_device *bam_tensor_device(const bam_tensor *tensor);
 void *bam_tensor_data(const bam_tensor *tensor); /* address of the first element */
 
-/* `tensor` itself with one more reference when contiguous, else a contiguous copy. Not recorded. */
+/* Get a contiguous tensor of the same elements: `tensor` itself, retained, or a copy. Not recorded. */
 bam_status bam_tensor_contiguous(bam_tensor *tensor, bam_tensor **out);
 
-/* A contiguous copy in `dtype` (a new reference to `tensor` itself when nothing changes). Not
-   recorded. */
+/* Get a contiguous tensor of the same elements in `dtype`: `tensor` itself, retained, if nothing
+   changes, else a converted copy. Not recorded. */
 bam_status bam_tensor_convert(bam_tensor *tensor, bam_dtype dtype, bam_tensor **out);
 
-/* `tensor` on `device`: a new reference to itself when it is there, else a contiguous copy. Not
-   recorded. */
+/* Get `tensor` on `device`: `tensor` itself, retained, if it is on that device, else a contiguous copy.
+   Not recorded. */
 bam_status bam_tensor_to(bam_tensor *tensor, bam_device *device, bam_tensor **out);
 
-/* Can `dtype` hold the number: the whole number `integer` when `is_integer`, else `real`? Floats
-   round every number and bool asks whether it is 0; u8, i32 and i64 hold whole numbers within their
+/* Check that `dtype` can hold a number: `integer` if `is_integer`, else `real`. The float dtypes round
+   any number, and bool stores whether it is nonzero. u8, i32 and i64 hold only integers in their
    range. Fails with "what: 300 does not fit u8 (0 to 255)". */
 bam_status bam_number_check(bam_context *context, const char *what, bam_dtype dtype,
                             bool is_integer, int64_t integer, double real);
 
-/* The same of the value of a 0-dimensional tensor; waits for the device when `dtype` is u8, i32 or
-   i64. */
+/* bam_number_check for the value of a 0-dimensional tensor. Waits for the device if `dtype` is u8, i32
+   or i64. */
 bam_status bam_tensor_check_number(const char *what, bam_tensor *number, bam_dtype dtype);
 
-/* Overwrite `to` with `from`, converted and broadcast; they may be on different devices. Counts as
-   an in-place change. Not recorded. A tensor made from a plain number (is_number) must fit, as
-   bam_number_check says; the elements of others are converted as kernels/convert.h says. */
+/* Overwrite `to` with `from`, broadcast and converted as in kernels/convert.h; the two may be on
+   different devices. If `from` is a plain number (is_number), it must pass bam_number_check. Counts as an
+   in-place change. Not recorded. */
 bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from);
 
-/* Overwrite every element by `value`, which must fit. Counts as an in-place change. */
+/* Set every element to `value`, which must pass bam_number_check. Counts as an in-place change. */
 bam_status bam_tensor_fill(bam_tensor *tensor, double value);
 
-/* The one element of a tensor, or element `index` (row-major) of any; waits for the device. */
+/* Read element `index` (row-major, 0-based), both as a double and as an integer. Waits for the
+   device. */
 bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *real, int64_t *integer);
 
-/* Make `leaf` show the elements of `place` from now on (same shape, dtype and device,
-   contiguous), after copying leaf's values there. Every holder of `leaf` sees the move; views
-   made of it before keep the old elements. */
+/* Copy the values of `leaf` to `place`, then make `leaf` share the storage of `place`. Both have the same
+   shape, dtype and device, and `place` is contiguous. Every holder of `leaf` sees the move; existing
+   views of `leaf` keep the old storage. */
 bam_status bam_tensor_move(bam_tensor *leaf, bam_tensor *place);
 
-/* Say that the contents changed in place; kernels that write into existing tensors call it. */
+/* Count an in-place change of the contents. To be called after a kernel wrote into an existing tensor. */
 void bam_tensor_changed(bam_tensor *tensor);
 
 /* ---- loops over several tensors at once ---- */
 
-/* Fill `loop` for elementwise work over tensors[0 .. operands): all are broadcast to the shape of
-   tensors[0], which is written; neighbouring dimensions are merged where every operand allows. */
+/* Set up `loop` for elementwise work over tensors[0 .. operands). tensors[0] is the output; the others
+   are broadcast to its shape. Adjacent dimensions are merged where the strides of all operands allow. */
 void bam_loop_init(bam_loop *loop, bam_tensor *const *tensors, int operands);
 
 #endif

@@ -1,4 +1,4 @@
-/* UTF-8 by its definition, with a short way through ASCII. */
+/* UTF-8 decoding (RFC 3629), with fast paths for ASCII and for characters of two or three bytes. */
 #include "utf8.h"
 
 #include <stdbool.h>
@@ -23,7 +23,7 @@ int64_t bam_utf8_character(const char *text, int64_t left) {
   return code < smallest[size] || code > 0x10ffff || surrogate ? 0 : size;
 }
 
-/* The same where a look at the bits tells that it is a character of two or three bytes; else 0. */
+/* Fast path: the length of a character of two or three bytes, or 0 if it needs the full check. */
 static inline int quick_character(const unsigned char *bytes, int64_t left) {
   if (left >= 3 && bytes[0] > 0xe0 && bytes[0] < 0xf0 && bytes[0] != 0xed &&
       (bytes[1] & 0xc0) == 0x80 && (bytes[2] & 0xc0) == 0x80)

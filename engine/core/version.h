@@ -1,4 +1,5 @@
-/* The version of bamlua, named in one place. */
+/* The version of bamlua: major.minor.patch, in this file only. Programs, checkpoints and documentation
+   take it from here. */
 #ifndef BAM_VERSION_H
 #define BAM_VERSION_H
 

@@ -1,6 +1,5 @@
-/* The atomic writer of file.h. Everything happens relative to one descriptor of the directory, so
-   that a change of the working directory or a renamed parent between open and commit does
-   no harm. */
+/* The atomic writer. All operations are relative to one open descriptor of the directory, so changing
+   the working directory or renaming a parent between open and commit does no harm. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,13 +32,13 @@ static bam_status fail_errno(const bam_writer *writer, int error) {
   return bam_task_fail(&task, error);
 }
 
-/* Open the directory of `path` and keep the rest as the name. */
+/* Split `path`: open its directory, and store its last component as the name. */
 static bam_status open_directory(bam_writer *writer, const char *path) {
   const char *slash = strrchr(path, '/');
   const char *name = slash != NULL ? slash + 1 : path;
   size_t head = (size_t)(name - path);
   if (*name == '\0')
-    return fail_text(writer, "that names no file", "; end the path with a file name");
+    return fail_text(writer, "the path does not end with a file name", "; add one");
   if (strlen(name) > NAME_MAX || head >= PATH_MAX)
     return fail_errno(writer, ENAMETOOLONG);
   char directory[PATH_MAX] = ".";
@@ -55,11 +54,11 @@ static bam_status open_directory(bam_writer *writer, const char *path) {
   int error = errno;
   snprintf(reason, sizeof reason, "directory %s: %s", bam_quote(directory, quoted),
            strerror(error));
-  return fail_text(writer, reason, error == ENOENT ? "; make the directory first" : bam_path_advice(error));
+  return fail_text(writer, reason, error == ENOENT ? "; create the directory first" : bam_path_advice(error));
 }
 
-/* What is at the path now must be nothing or a regular file that this user may write. Whose it is
-   and its permissions go into *old; all zeros where there is nothing. */
+/* Check that the path is free, or is a regular file that this user may write. *old gets the stat of that
+   file (owner, permissions), or all zeros if the path is free. */
 static bam_status check_target(const bam_writer *writer, struct stat *old) {
   struct stat info;
   *old = (struct stat){ .st_mode = 0 };
@@ -68,15 +67,15 @@ static bam_status check_target(const bam_writer *writer, struct stat *old) {
   if (S_ISDIR(info.st_mode))
     return fail_text(writer, "it is a directory", "; name a file in it");
   if (!S_ISREG(info.st_mode))
-    return fail_text(writer, "it is a pipe or device", "; write to a file and copy that");
+    return fail_text(writer, "it is a pipe or device", "; write to a regular file and copy it");
   if (faccessat(writer->directory, writer->name, W_OK, AT_EACCESS) != 0)
     return fail_errno(writer, errno);
   *old = info;
   return BAM_OK;
 }
 
-/* Give the temporary file the owner, group and permissions of the file that it replaces. A group that
-   this user may not give gets no access. Returns an errno. */
+/* Give the temporary file the owner, group and permissions of the file that it replaces. If this user
+   may not set the group, the group gets no access. Returns an errno. */
 static int keep_permissions(const bam_writer *writer, const struct stat *old) {
   struct stat info;
   mode_t mode = old->st_mode & 0777;
@@ -89,7 +88,7 @@ static int keep_permissions(const bam_writer *writer, const struct stat *old) {
   return fchmod(writer->file, mode) == 0 ? 0 : errno;
 }
 
-/* Make the temporary file, and lock it. Returns an errno. */
+/* Create and lock the temporary file. Returns an errno. */
 static int make_temporary(bam_writer *writer, mode_t mode) {
   int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
   bam_staged_name(writer->name, writer->temporary);
@@ -117,7 +116,7 @@ bam_status bam_writer_open(bam_writer *writer, bam_context *context, const char 
   struct rlimit limit;
   bool limited = getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur <= INT64_MAX;
   writer->limit = limited ? (int64_t)limit.rlim_cur : INT64_MAX;
-  char resolved[PATH_MAX]; /* of a symbolic link; a path to nothing is taken as it is */
+  char resolved[PATH_MAX]; /* the target of a symbolic link; a dangling link is replaced itself */
   const char *target = realpath(path, resolved) != NULL ? resolved : path;
   struct stat old;
   bam_status status = open_directory(writer, target);
@@ -131,13 +130,13 @@ bam_status bam_writer_open(bam_writer *writer, bam_context *context, const char 
 }
 
 static bam_status flush(bam_writer *writer) {
-  /* beyond the process's limit the system would send a signal that ends the program */
+  /* writing beyond RLIMIT_FSIZE would raise SIGXFSZ, which kills the program */
   if (writer->used > writer->limit - writer->written)
     return fail_errno(writer, EFBIG);
   for (int64_t done = 0; done < writer->used;) {
     ssize_t n =
       TEMP_FAILURE_RETRY(write(writer->file, writer->buffer + done, (size_t)(writer->used - done)));
-    if (n <= 0) /* 0 would come again and again */
+    if (n <= 0) /* 0: retrying would loop forever */
       return fail_errno(writer, n < 0 ? errno : EIO);
     done += n;
   }
@@ -146,7 +145,7 @@ static bam_status flush(bam_writer *writer) {
   return BAM_OK;
 }
 
-/* Append bytes that `device` can see. */
+/* Append bytes from the memory of `device`. */
 static bam_status append(bam_writer *writer, bam_device *device, const void *data,
                          int64_t bytes) {
   for (int64_t done = 0; done < bytes;) {
@@ -155,7 +154,7 @@ static bam_status append(bam_writer *writer, bam_device *device, const void *dat
     device->copy_out(device->stream, writer->buffer + writer->used,
                      (const unsigned char *)data + done, step);
     bam_status arrived = bam_device_check(writer->context, device);
-    if (arrived != BAM_OK) /* what came is not what is there */
+    if (arrived != BAM_OK) /* the copy failed: the buffer holds garbage */
       return arrived;
     writer->used += step;
     done += step;
@@ -181,7 +180,7 @@ static bam_status append_contiguous(bam_writer *writer, bam_tensor *tensor) {
   return status;
 }
 
-/* Append the part of `tensor` whose first dimension of more than one element is [from, to). */
+/* Append the slice [from, to) of `tensor` along `dim`, its first dimension of size above 1. */
 static bam_status append_part(bam_writer *writer, bam_tensor *tensor, int dim, int64_t from,
                               int64_t to) {
   bam_shape shape = tensor->shape;
@@ -196,7 +195,7 @@ static bam_status append_part(bam_writer *writer, bam_tensor *tensor, int dim, i
   return status;
 }
 
-/* Halving bounds the depth of the recursion by the bits of the size. */
+/* Splits in halves, so the recursion is at most 64 levels deep. */
 bam_status bam_writer_tensor(bam_writer *writer, bam_tensor *tensor) {
   int64_t count = bam_tensor_count(tensor);
   if (count <= PIECE_BYTES / bam_dtype_size(tensor->dtype) || bam_tensor_is_contiguous(tensor))
@@ -216,7 +215,7 @@ static bam_status rename_file(bam_writer *writer) {
   if (fsync(writer->directory) != 0 &&
       errno != EINVAL) /* a file system that cannot sync directories */
     return fail_text(writer, strerror(errno),
-                     " while syncing its directory; the new file is there, but a power failure may "
+                     " while syncing its directory; the new file is in place, but a power failure may "
                      "bring back the old one");
   return BAM_OK;
 }
@@ -227,7 +226,7 @@ bam_status bam_writer_commit(bam_writer *writer) {
     status = fail_errno(writer, errno);
   if (status == BAM_OK)
     status = rename_file(writer);
-  bam_writer_abandon(writer); /* closing lets go of the lock, after renaming */
+  bam_writer_abandon(writer); /* closing releases the lock, only now that the file is renamed */
   return status;
 }
 

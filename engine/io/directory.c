@@ -1,6 +1,5 @@
-/* Directories as directory.h describes them. What is deleted or exchanged is named relative to
-   opened directories, and links are not followed there, so that a path which changes meanwhile
-   cannot lead elsewhere. */
+/* Staged directories, see directory.h. Deleting and exchanging use open directory descriptors and never
+   follow links, so a path that changes in between cannot redirect them. */
 #include "directory.h"
 
 #include <errno.h>
@@ -30,7 +29,7 @@ static int by_name(const struct dirent **a, const struct dirent **b) {
   return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-/* The names in `path`, relative to the opened `directory`. */
+/* List the names in `path`, which is relative to the open `directory`. */
 static bam_status list_at(const bam_task *t, int directory, const char *path, bam_names *out) {
   *out = (bam_names){ NULL, 0 };
   int count = scandirat(directory, path, &out->entries, is_name, by_name);
@@ -53,12 +52,12 @@ void bam_names_release(bam_names *names) {
 
 /* ---- making ---- */
 
-/* fsync; a file system that cannot sync directories is no error. */
+/* fsync a directory, ignoring file systems that cannot sync directories. Returns an errno. */
 static int sync_directory(int directory) {
   return fsync(directory) == 0 || errno == EINVAL ? 0 : errno;
 }
 
-/* Sync what `path` is in, if it may be read. */
+/* Sync the parent directory of `path`, if it is readable. */
 static int sync_parent(const char *path) {
   char parent[PATH_MAX] = ".";
   const char *slash = strrchr(path, '/');
@@ -72,7 +71,7 @@ static int sync_parent(const char *path) {
   return error;
 }
 
-/* Make `path`, whose parent exists. */
+/* Create the directory `path`, whose parent exists. */
 static bam_status make_one(const bam_task *t, const char *path) {
   struct stat info;
   if (mkdir(path, 0777) == 0) {
@@ -83,11 +82,11 @@ static bam_status make_one(const bam_task *t, const char *path) {
   if (bam_directory_exists(path))
     return BAM_OK;
   if (lstat(path, &info) == 0)
-    return bam_task_fail_about(t, path, "is not a directory", "; move it, or use another place");
+    return bam_task_fail_about(t, path, "is not a directory", "; move it, or choose another path");
   return bam_task_fail(t, error);
 }
 
-/* Make the first `length` bytes of `path`, and what they are in. */
+/* Create the directory named by the first `length` bytes of `path`, with its parents. */
 static bam_status make_path(const bam_task *t, const char *path, size_t length) {
   char part[PATH_MAX];
   bam_status status = BAM_OK;
@@ -109,9 +108,9 @@ bam_status bam_directory_make(bam_context *context, const char *path) {
   return *path == '\0' ? bam_task_fail(&t, ENOENT) : make_path(&t, path, strlen(path));
 }
 
-/* ---- the place of a directory ---- */
+/* ---- locating a directory ---- */
 
-/* Where a directory is or will be: its path, and its name in its parent, which is open. */
+/* The location of a directory that may not exist yet: its path, its open parent, and its name there. */
 typedef struct place {
   int parent;       /* a descriptor; -1: not open */
   const char *name; /* the end of `path` */
@@ -123,16 +122,16 @@ static void close_descriptor(int descriptor) {
     close(descriptor);
 }
 
-/* Find the name in p->path. */
+/* Set p->name to the last component of p->path. */
 static bam_status find_name(const bam_task *t, place *p) {
   const char *slash = strrchr(p->path, '/');
   p->name = slash != NULL ? slash + 1 : p->path;
   if (*p->name != '\0' && strcmp(p->name, ".") != 0 && strcmp(p->name, "..") != 0)
     return BAM_OK;
-  return bam_task_fail_text(t, "that names no directory of its own", "; end the path with a name");
+  return bam_task_fail_text(t, "the path does not end with a directory name", "; add one");
 }
 
-/* Take `path` apart. `follows`: what it leads to, when it is a link to something. */
+/* Locate `path`. If `follows` is set and `path` is a link, locate its target instead. */
 static bam_status find_place(const bam_task *t, const char *path, bool follows, place *p) {
   char resolved[PATH_MAX];
   struct stat info;
@@ -159,27 +158,27 @@ static bam_status open_parent(const bam_task *t, place *p) {
   return p->parent >= 0 ? BAM_OK : bam_task_fail(t, errno);
 }
 
-/* Open the directory itself; never what a link leads to. */
+/* Open the directory without following a link. */
 static bam_status open_itself(const bam_task *t, const place *p, int *directory) {
   *directory = openat(p->parent, p->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   return *directory >= 0 ? BAM_OK : bam_task_fail(t, errno);
 }
 
-/* What is at a place must be nothing or a directory: its mode, else 0. */
+/* Check that the path is free or a directory. *mode gets the directory's mode, or 0 if it is free. */
 static bam_status check_target(const bam_task *t, const place *p, mode_t *mode) {
   struct stat info;
   *mode = 0;
   if (fstatat(p->parent, p->name, &info, AT_SYMLINK_NOFOLLOW) != 0)
     return errno == ENOENT ? BAM_OK : bam_task_fail(t, errno);
   if (!S_ISDIR(info.st_mode))
-    return bam_task_fail_text(t, "it is not a directory", "; move it, or save elsewhere");
+    return bam_task_fail_text(t, "it is not a directory", "; move it, or save to another path");
   *mode = info.st_mode;
   return BAM_OK;
 }
 
 /* ---- staging ---- */
 
-/* Open the directory that was made under a temporary name, and keep it locked. Returns an errno. */
+/* Open and lock the newly created staged directory, until it is committed. Returns an errno. */
 static int keep_staged(bam_context *context, int parent, const char *name) {
   int file = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (file < 0)
@@ -191,7 +190,7 @@ static int keep_staged(bam_context *context, int parent, const char *name) {
   return error;
 }
 
-/* Make a directory with `mode` beside the place. */
+/* Create a staged directory with `mode`, as a sibling of p. */
 static bam_status make_staged(const bam_task *t, const place *p, mode_t mode, char staged[PATH_MAX]) {
   char name[NAME_MAX + 1];
   int head = (int)(p->name - p->path);
@@ -216,7 +215,7 @@ bam_status bam_directory_stage(bam_context *context, const char *path, char stag
   BAM_TRY_OR_DONE(make_path(&t, p.path, (size_t)(p.name - p.path)));
   BAM_TRY_OR_DONE(open_parent(&t, &p));
   BAM_TRY_OR_DONE(check_target(&t, &p, &mode));
-  /* Nobody else reads what is to replace a directory that may be private. */
+  /* The directory to be replaced may be private: keep its replacement private too. */
   BAM_TRY_OR_DONE(make_staged(&t, &p, mode == 0 ? 0777 : 0700, staged));
 done:
   close_descriptor(p.parent);
@@ -230,8 +229,8 @@ static bool is_regular(int directory, const char *name) {
   return fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode);
 }
 
-/* Delete these files of the opened `directory`, which is at `p`, and then itself. The system keeps
-   it if it holds anything else. What has gone meanwhile is fine. Returns an errno. */
+/* Delete `names` in the open `directory`, which is at `p`, then the directory. Files already deleted by
+   others are ignored. If it holds other files, rmdir fails and it stays. Returns an errno. */
 static int remove_files(const place *p, int directory, const bam_names *names) {
   for (int i = 0; i < names->count; i++)
     if (unlinkat(directory, names->entries[i]->d_name, 0) != 0 && errno != ENOENT)
@@ -239,7 +238,7 @@ static int remove_files(const place *p, int directory, const bam_names *names) {
   return unlinkat(p->parent, p->name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : errno;
 }
 
-/* Delete the directory at `p` and its files, which must be regular ones all. */
+/* Delete the directory at `p` and its files. Fails, deleting nothing, if one is not a regular file. */
 static bam_status remove_at(const bam_task *t, place *p) {
   bam_names names = { NULL, 0 };
   int directory = -1, error;
@@ -250,7 +249,7 @@ static bam_status remove_at(const bam_task *t, place *p) {
   for (int i = 0; i < names.count; i++)
     if (!is_regular(directory, names.entries[i]->d_name))
       BAM_TRY_OR_DONE(bam_task_fail_about(t, names.entries[i]->d_name, "in it is not a regular file",
-                         "; move that, or remove it by hand"));
+                         "; move that file, or remove the directory by hand"));
   error = remove_files(p, directory, &names);
   if (error != 0)
     status = bam_task_fail(t, error);
@@ -275,7 +274,7 @@ bam_status bam_directory_discard(bam_context *context, const char *staged) {
   place p = { .parent = -1 };
   bam_status status = find_place(&t, staged, false, &p);
   if (status == BAM_OK && bam_staged_length(p.name) < 0)
-    status = bam_task_fail_text(&t, "it was not made to be thrown away", "; remove it by hand");
+    status = bam_task_fail_text(&t, "it is not a staged directory", "; remove it by hand");
   return status == BAM_OK ? remove_at(&t, &p) : status;
 }
 
@@ -284,8 +283,8 @@ bam_status bam_directory_discard(bam_context *context, const char *staged) {
 typedef struct commit {
   bam_task task;
   place from, to;
-  int fresh, old;  /* the staged directory and the one to be replaced, opened; -1: not */
-  bam_names names; /* in the old one */
+  int fresh, old;  /* descriptors of the staged and the replaced directory; -1: not open */
+  bam_names names; /* the files in the old directory */
 } commit;
 
 static bool same_file(int a, int b) {
@@ -299,7 +298,7 @@ static bam_status open_both(commit *c, const char *staged, const char *path) {
   BAM_TRY(open_parent(&c->task, &c->from));
   BAM_TRY(open_parent(&c->task, &c->to));
   if (bam_staged_length(c->from.name) < 0 || !same_file(c->from.parent, c->to.parent))
-    BAM_TRY(bam_task_fail_about(&c->task, staged, "was not staged for it", "; stage a directory first"));
+    BAM_TRY(bam_task_fail_about(&c->task, staged, "was not staged for this path", "; stage a directory for it first"));
   return open_itself(&(bam_task){ c->task.context, "open", staged }, &c->from, &c->fresh);
 }
 
@@ -308,8 +307,8 @@ static bool ends_in(const char *name, const char *end) {
   return length >= tail && strcmp(name + length - tail, end) == 0;
 }
 
-/* Weights exactly as checkpoints name them: one file, or shards with an index. Another number of
-   shards replaces them all. */
+/* Whether `name` is a weight file of a checkpoint: model.safetensors, a shard, or the index. Old weights
+   may be deleted even if the new directory has no file of that name: the number of shards may change. */
 static bool is_weights(const char *name) {
 #define FIVE "[0-9][0-9][0-9][0-9][0-9]"
   return strcmp(name, "model.safetensors") == 0 ||
@@ -318,9 +317,10 @@ static bool is_weights(const char *name) {
 #undef FIVE
 }
 
-/* Nothing may be lost: what the old directory holds must be of our making, and replaced. */
+/* Refuse to lose data: every file in the old directory must be of a kind that bamlua writes, and be
+   replaced by the new directory. */
 static bam_status check_loss(const commit *c, const char *name) {
-  static const char what_to_do[] = "; save elsewhere, or move it (nothing is lost)";
+  static const char what_to_do[] = "; save to another path, or move it (nothing was changed)";
   const char *reason = NULL;
   if (!is_regular(c->old, name))
     reason = "in it is not a regular file";
@@ -328,11 +328,11 @@ static bam_status check_loss(const commit *c, const char *name) {
            strcmp(name, "chat_template.jinja") != 0)
     reason = "in it is neither *.json nor *.safetensors";
   else if (!is_regular(c->fresh, name) && !is_weights(name))
-    reason = "in it would not be replaced but deleted";
+    reason = "in it would be deleted, because the new directory has no such file";
   return reason == NULL ? BAM_OK : bam_task_fail_about(&c->task, name, reason, what_to_do);
 }
 
-/* Open what is at the place to write to, if anything is, and check that it may be replaced. */
+/* Open the directory at the target path, if there is one, and check that it may be replaced. */
 static bam_status open_old(commit *c) {
   mode_t mode;
   BAM_TRY(check_target(&c->task, &c->to, &mode));
@@ -340,7 +340,7 @@ static bam_status open_old(commit *c) {
     return BAM_OK;
   BAM_TRY(open_itself(&c->task, &c->to, &c->old));
   if (same_file(c->fresh, c->old))
-    BAM_TRY(bam_task_fail_text(&c->task, "it is the staged directory", "; name another place"));
+    BAM_TRY(bam_task_fail_text(&c->task, "it is the staged directory itself", "; choose another path"));
   BAM_TRY(list_at(&c->task, c->old, ".", &c->names));
   for (int i = 0; i < c->names.count; i++)
     BAM_TRY(check_loss(c, c->names.entries[i]->d_name));
@@ -349,15 +349,15 @@ static bam_status open_old(commit *c) {
   return BAM_OK;
 }
 
-/* Give the staged directory its name, in one step. If that cannot be made to last, take it back: a
-   failed call changes nothing. */
+/* Atomically rename the staged directory, or exchange it with the old one. If the change cannot be
+   synced, undo it: a failed call changes nothing. */
 static bam_status swap(commit *c) {
   unsigned flags = c->old >= 0 ? RENAME_EXCHANGE : 0;
   const place *from = &c->from, *to = &c->to;
   if (renameat2(from->parent, from->name, to->parent, to->name, flags) != 0) {
     if (c->old >= 0 && (errno == EINVAL || errno == ENOSYS))
-      return bam_task_fail_text(&c->task, "its file system cannot exchange two directories in one step",
-                       "; move the old one away, or save elsewhere");
+      return bam_task_fail_text(&c->task, "its file system cannot exchange two directories atomically",
+                       "; move the old directory away, or save to another path");
     return bam_task_fail(&c->task, errno);
   }
   int error = sync_directory(to->parent);
@@ -372,8 +372,8 @@ static bam_status remove_old(const commit *c) {
   int error = remove_files(&c->from, c->old, &c->names);
   return error == 0 ? BAM_OK
                     : bam_task_fail_text(&t, strerror(error),
-                                "; it is what was there before: the new directory is in place, "
-                                "remove the old one by hand");
+                                "; it is the old directory: the new one is in place, remove the old "
+                                "one by hand");
 }
 
 bam_status bam_directory_commit(bam_context *context, const char *staged, const char *path) {

@@ -1,4 +1,4 @@
-/* Failures as failure.h describes them. */
+/* Error messages for files and directories, see failure.h. */
 #include "failure.h"
 
 #include <errno.h>
@@ -8,15 +8,15 @@
 const char *bam_path_advice(int error) {
   switch (error) {
   case ENOSPC:
-  case EDQUOT: return "; free some space or use another place";
+  case EDQUOT: return "; free some space or choose another path";
   case EACCES:
-  case EPERM: return "; change the permissions or use another place";
-  case EROFS: return "; use another place";
-  case EFBIG: return "; raise the limit (ulimit -f) or use another place";
+  case EPERM: return "; change the permissions or choose another path";
+  case EROFS: return "; choose another path";
+  case EFBIG: return "; raise the limit (ulimit -f) or choose another path";
   case ENOENT:
   case ENOTDIR: return "; check the name, and the directory that it is relative to";
   case ENAMETOOLONG: return "; use a shorter name";
-  case EBUSY: return "; is it mounted there? use a directory in it";
+  case EBUSY: return "; is it a mount point? use a directory inside it";
   case EMFILE:
   case ENFILE: return "; close other files first";
   case ENOMEM: return "; release memory first";

@@ -1,4 +1,4 @@
-/* Reading small files as file.h describes it. */
+/* Reading small files, see file.h. */
 #include "file.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@ bam_status bam_file_open(bam_context *context, const char *path, int64_t limit, 
     BAM_TRY_OR_DONE(bam_task_fail_text(&t, "it is a directory", "; name a file in it"));
   if (!S_ISREG(info.st_mode))
     BAM_TRY_OR_DONE(bam_task_fail_text(&t, "it is a pipe or device", "; copy its contents to a file first"));
-  snprintf(reason, sizeof reason, "it has %lld bytes, and %lld are the limit",
+  snprintf(reason, sizeof reason, "it has %lld bytes, above the limit of %lld",
            (long long)info.st_size, (long long)limit);
   if (info.st_size > limit)
     BAM_TRY_OR_DONE(bam_task_fail_text(&t, reason, "; is it the right file? else raise the limit"));

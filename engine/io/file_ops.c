@@ -1,4 +1,4 @@
-/* Changes as change.h describes them. */
+/* File operations, see file_ops.h. */
 #include "../core/quote.h"
 #include "failure.h"
 #include "file_ops.h"
@@ -26,11 +26,11 @@ static bam_status fail(bam_context *context, const char *verb, const char *path,
 
 /* ---- files ---- */
 
-/* Open the regular file at `path` for writing; its size goes into *size. */
+/* Open the regular file at `path` for writing. *size gets its size. */
 static bam_status open_file(bam_context *context, const char *verb, const char *path, int flags,
                             int *file, int64_t *size) {
   struct stat info;
-  /* O_NONBLOCK: opening a pipe must not wait. O_NOFOLLOW: a link may lead to anybody's file. */
+  /* O_NONBLOCK: do not block on a pipe. O_NOFOLLOW: a link could point to any file. */
   flags |= O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW;
   *file = open(path, flags, 0666);
   if (*file < 0 && errno == ELOOP)
@@ -39,7 +39,7 @@ static bam_status open_file(bam_context *context, const char *verb, const char *
     return bam_fail_path(context, verb, path, errno);
   *size = info.st_size;
   return S_ISREG(info.st_mode) ? BAM_OK
-                               : fail(context, verb, path, "it is no regular file; name another");
+                               : fail(context, verb, path, "it is not a regular file; choose another path");
 }
 
 static void close_descriptor(int descriptor) {
@@ -47,14 +47,13 @@ static void close_descriptor(int descriptor) {
     close(descriptor);
 }
 
-/* Would a file of `size` bytes be longer than this process may write? The system would send a
-   signal that ends it. */
+/* Whether `size` exceeds RLIMIT_FSIZE. Writing beyond it would raise SIGXFSZ, which kills the process. */
 static bool is_too_long(int64_t size) {
   struct rlimit limit;
   return getrlimit(RLIMIT_FSIZE, &limit) == 0 && (uint64_t)size > limit.rlim_cur;
 }
 
-/* Append to a file of `before` bytes. Returns an errno; what was written by then is taken back. */
+/* Append to a file of `before` bytes. Returns an errno; on failure a partial write is truncated away. */
 static int append(int file, const void *data, int64_t size, int64_t before) {
   struct stat info;
   if (size > INT64_MAX - before || is_too_long(before + size))
@@ -87,13 +86,13 @@ bam_status bam_file_truncate(bam_context *context, const char *path, int64_t siz
   int64_t before = 0;
   int file;
   bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(open_file(context, "cut", path, 0, &file, &before));
-  snprintf(reason, sizeof reason, "it has %lld bytes, not %lld", (long long)before,
+  BAM_TRY_OR_DONE(open_file(context, "truncate", path, 0, &file, &before));
+  snprintf(reason, sizeof reason, "it has %lld bytes, and cannot get %lld", (long long)before,
            (long long)size);
   if (size < 0 || size > before)
-    BAM_TRY_OR_DONE(fail(context, "cut", path, reason));
+    BAM_TRY_OR_DONE(fail(context, "truncate", path, reason));
   if (ftruncate(file, size) != 0)
-    status = bam_fail_path(context, "cut", path, errno);
+    status = bam_fail_path(context, "truncate", path, errno);
 done:
   close_descriptor(file);
   return status;
@@ -116,12 +115,12 @@ bam_status bam_file_remove(bam_context *context, const char *path) {
     return errno == ENOENT ? BAM_OK : bam_fail_path(context, "remove", path, errno);
   if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode))
     return fail(context, "remove", path,
-                S_ISDIR(info.st_mode) ? "it is a directory" : "it is no regular file");
+                S_ISDIR(info.st_mode) ? "it is a directory" : "it is not a regular file");
   return unlink(path) == 0 || errno == ENOENT ? BAM_OK
                                               : bam_fail_path(context, "remove", path, errno);
 }
 
-/* Rename where nothing is replaced, also on a file system without RENAME_NOREPLACE. */
+/* Rename without replacing anything, also on file systems that lack RENAME_NOREPLACE. */
 static int rename_to_free(const char *from, const char *to) {
   struct stat info;
   if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
@@ -137,7 +136,7 @@ static int rename_to_free(const char *from, const char *to) {
 
 #define LINK_TRIES 10
 
-/* Make a link beside `path`, under a temporary name, which goes into `temporary`. */
+/* Create a link to `target` under a temporary name next to `path`. `temporary` gets its path. */
 static int make_link(const char *target, const char *path, char temporary[PATH_MAX]) {
   const char *slash = strrchr(path, '/');
   int head = slash != NULL ? (int)(slash - path) + 1 : 0;
@@ -148,23 +147,23 @@ static int make_link(const char *target, const char *path, char temporary[PATH_M
   return symlink(target, temporary) == 0 ? 0 : errno;
 }
 
-/* Give the link its name, in the place of nothing or of another link. */
+/* Rename the temporary link to `path`. Replaces another link, but nothing else. */
 static int place_link(const char *temporary, const char *path) {
   struct stat info;
   int error = rename_to_free(temporary, path);
   if (error != EEXIST)
     return error;
-  /* Another process may have made it a moment ago: a link is replaced, whoever made it. */
+  /* Another process may just have created it: a link is replaced, whoever made it. */
   if (lstat(path, &info) == 0 && !S_ISLNK(info.st_mode))
     return EEXIST;
   return rename(temporary, path) == 0 ? 0 : errno;
 }
 
-/* Make the link and give it its name. Returns an errno. */
+/* Create the link and move it to `path`. Returns an errno. */
 static int replace_link(const char *target, const char *path) {
   char temporary[PATH_MAX];
   int error = ENOENT;
-  for (int i = 0; i < LINK_TRIES && error == ENOENT; i++) { /* others may take it for a leftover */
+  for (int i = 0; i < LINK_TRIES && error == ENOENT; i++) { /* another process may clean it up */
     error = make_link(target, path, temporary);
     if (error != 0)
       return error;
@@ -184,18 +183,18 @@ static bool leads_to(const char *path, const char *target) {
 bam_status bam_symlink(bam_context *context, const char *target, const char *path) {
   size_t length = strlen(path);
   if (length == 0 || length >= PATH_MAX || path[length - 1] == '/')
-    return fail(context, "link", path, "that names no link; end the path with a name");
+    return fail(context, "link", path, "the path does not end with a name; add one");
   if (leads_to(path, target))
-    return BAM_OK; /* also where nothing can be written */
+    return BAM_OK; /* already correct: succeed even on a read-only disk */
   int error = replace_link(target, path);
   if (error == 0)
     return BAM_OK;
   if (error == EEXIST)
-    return fail(context, "link", path, "what is there is no link; move it, or name another place");
+    return fail(context, "link", path, "it exists and is not a link; move it, or choose another path");
   return bam_fail_path(context, "link", path, error);
 }
 
-/* ---- out of the way ---- */
+/* ---- setting aside ---- */
 
 #define MOST_ASIDE 1000
 
@@ -211,9 +210,9 @@ bam_status bam_path_set_aside(bam_context *context, const char *path, char aside
   return error == 0 ? BAM_OK : bam_fail_path(context, "set aside", path, error);
 }
 
-/* ---- what killed processes left ---- */
+/* ---- leftovers of killed processes ---- */
 
-/* Delete a file or directory with a temporary name, unless somebody writes it. */
+/* Delete a file or directory with a temporary name, unless a process holds its lock. */
 static bam_status remove_unlocked(bam_context *context, const char *path, bool is_directory,
                                   int64_t *count) {
   int file = bam_staged_lock_leftover(AT_FDCWD, path, is_directory);

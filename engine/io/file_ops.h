@@ -1,6 +1,6 @@
-/* Small changes to what is on the disk: appending, cutting, linking, deleting. Each refuses what it
-   is not made for, so that nothing of anybody else's is lost. Every error names the path, the
-   reason and what to do. */
+/* Operations on single files: append, truncate, sync, delete, link, set aside. Each works on one kind of
+   file and refuses all others, so that no foreign data is lost. None follows a symbolic link to write.
+   Every error names the path, the reason and what to do. */
 #ifndef BAM_CHANGE_H
 #define BAM_CHANGE_H
 
@@ -8,30 +8,31 @@
 
 #include "../core/context.h"
 
-/* Append `size` bytes to the regular file at `path`, or make it, in one write: whole, or not at all
-   where the disk is full. A symbolic link at `path` is refused. */
+/* Append `size` bytes to the regular file at `path` in one write, creating the file if necessary. If the
+   disk is full, nothing is appended. Refuses a symbolic link. */
 bam_status bam_file_append(bam_context *context, const char *path, const void *data,
                              int64_t size);
 
-/* Truncate the regular file at `path` to `size` bytes. Fails if it is shorter; a symbolic link is
-   refused. */
+/* Truncate the regular file at `path` to `size` bytes. Fails if it is shorter. Refuses a symbolic
+   link. */
 bam_status bam_file_truncate(bam_context *context, const char *path, int64_t size);
 
-/* Wait until the regular file at `path` is on the disk. Fails when there is none. */
+/* fsync the regular file at `path`. Fails if it does not exist. */
 bam_status bam_file_sync(bam_context *context, const char *path);
 
-/* Delete the regular file or link at `path`; when there is nothing, that is fine. */
+/* Delete the regular file or link at `path`. Succeeds if nothing exists there. */
 bam_status bam_file_remove(bam_context *context, const char *path);
 
-/* Let a symbolic link to `target` appear at `path`, in one step. Only a link is replaced. */
+/* Atomically create a symbolic link at `path` pointing to `target`. Replaces an existing link, and
+   refuses to replace anything else. */
 bam_status bam_symlink(bam_context *context, const char *target, const char *path);
 
-/* Rename the file or directory at `path` to PATH.set-aside, or PATH.set-aside-2 and so on where there
-   is one already. Its new path goes into `aside`. */
+/* Rename the file or directory at `path` to PATH.set-aside, or PATH.set-aside-2 and so on if that name is
+   taken. `aside` gets the new path. */
 bam_status bam_path_set_aside(bam_context *context, const char *path, char aside[PATH_MAX]);
 
-/* Delete what killed processes left in `directory`: files, links and directories of files with
-   temporary names (staged.h) that nobody writes. How many goes into *count. */
+/* Delete the leftovers of killed processes in `directory`: files, links and directories with temporary
+   names (staged.h) whose lock nobody holds. *count gets how many were deleted. */
 bam_status bam_remove_leftovers(bam_context *context, const char *directory, int64_t *count);
 
 #endif

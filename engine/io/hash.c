@@ -1,4 +1,4 @@
-/* XXH3 out of the library's header, so that nothing is linked and the compiler sees it. */
+/* XXH3 from the library's header: nothing to link, and the compiler can inline it. */
 #include "file.h"
 #include "hash.h"
 

@@ -1,4 +1,4 @@
-/* Reading files as input.h describes. */
+/* Random-access reading of files, see input_file.h. */
 #include "../core/quote.h"
 #include "failure.h"
 #include "input_file.h"
@@ -20,16 +20,16 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files hold little-end
 
 struct bam_input_file {
   bam_context *context;
-  int file;                    /* -1: opened for each read */
-  const unsigned char *memory; /* in the place of a file */
-  struct stat info;            /* of the file when it was opened */
-  char *path;                  /* NULL: none */
+  int file;                    /* -1: reopened for each read */
+  const unsigned char *memory; /* the bytes, if the input is in memory; else NULL */
+  struct stat info;            /* as of opening */
+  char *path;                  /* NULL if the input is in memory */
 };
 
 /* ---- opening ---- */
 
 static int open_path(const char *path) {
-  /* O_NONBLOCK: opening a pipe that nobody writes to must not wait */
+  /* O_NONBLOCK: do not block on a pipe without a writer */
   return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 }
 
@@ -45,7 +45,7 @@ static bam_status check_readable(bam_context *context, const char *path, const s
   return bam_fail(context, BAM_ERROR_FILE, "cannot read %s: %s", bam_quote(path, quoted), reason);
 }
 
-/* Is the descriptor among the first half of those that this process may have? */
+/* Whether the descriptor may stay open: it is in the lower half of the process's limit. */
 static bool is_affordable(int file) {
   struct rlimit limit;
   return getrlimit(RLIMIT_NOFILE, &limit) != 0 || (uint64_t)file < limit.rlim_cur / 2;
@@ -115,9 +115,9 @@ bam_status bam_fail_input(const bam_input_file *input, bam_status status) {
 
 /* ---- reading ---- */
 
-/* The opened file must be as it was: what was read of it belongs to it. */
+/* Check that the file was not changed since it was opened. */
 static bam_status check_unchanged(const bam_input_file *input, int file) {
-  static const char what_to_do[] = "let nothing write to it while it is used, and load it again";
+  static const char what_to_do[] = "do not write to a file in use; load it again";
   const struct stat *old = &input->info;
   struct stat now;
   if (fstat(file, &now) != 0)
@@ -133,7 +133,7 @@ static bam_status check_unchanged(const bam_input_file *input, int file) {
                   "the file was changed or replaced after it was opened; %s", what_to_do);
 }
 
-/* Copy bytes of the opened file; what lies beyond its end is left out, which check_unchanged sees. */
+/* Copy bytes of the open file. Stops at its end; check_unchanged then reports that it shrank. */
 static bam_status read_bytes(const bam_input_file *input, int file, int64_t offset, unsigned char *data,
                              int64_t bytes) {
   while (bytes > 0) {
@@ -166,7 +166,7 @@ bam_status bam_input_file_read(const bam_input_file *input, int64_t offset, void
   return status;
 }
 
-/* Anything else in a C bool is undefined behaviour in whatever reads it. */
+/* Check that every byte is 0 or 1: reading any other value as a C bool is undefined behavior. */
 static bam_status check_bools(bam_context *context, const unsigned char *data, int64_t count) {
   for (int64_t i = 0; i < count; i++)
     if (data[i] > 1)

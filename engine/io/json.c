@@ -1,5 +1,5 @@
-/* The events of JSON as json.h describes them. The open containers are bits of one word, so the depth
-   is bounded and nothing recurses. */
+/* The pull parser of json.h. The stack of open containers is one 64-bit word, one bit per container, so
+   the depth is bounded and nothing recurses. */
 #include "../core/quote.h"
 #include "json.h"
 
@@ -12,7 +12,7 @@
 #include "atomic_file.h"
 #include "../core/utf8.h"
 
-/* What may come next. */
+/* States: what the grammar allows next. */
 enum { VALUE, FIRST_VALUE, KEY, FIRST_KEY, COMMA, NOTHING };
 
 static const char *const expectations[] = {
@@ -34,7 +34,7 @@ static bam_status fail(const bam_json *json, const char *at, const char *reason)
                   (long long)(at - json->begin) + 1, reason);
 }
 
-/* Fail, as something else than what was expected is at `at`. */
+/* Fail because `expected` is not what stands at `at`; the message quotes a few bytes from there. */
 static bam_status fail_expected(const bam_json *json, const char *at, const char *expected) {
   char near[24], quoted[BAM_QUOTE_TEXT], reason[BAM_QUOTE_TEXT + 100];
   size_t left = (size_t)(json->end - at), length = left < sizeof near ? left : sizeof near - 1;
@@ -59,7 +59,7 @@ static const char *skip_digits(const bam_json *json, const char *at) {
   return at;
 }
 
-/* The end of the number at `at`, or NULL when it is malformed. `is_integer`: without fraction and
+/* The end of the number at `at`, or NULL if it is malformed. *is_integer: it has neither fraction nor
    exponent. */
 static const char *find_number_end(const bam_json *json, const char *at, bool *is_integer) {
   at += *at == '-';
@@ -85,10 +85,10 @@ static const char *find_number_end(const bam_json *json, const char *at, bool *i
   return at;
 }
 
-/* The integer that ends at `end`; false when it is beyond int64. */
+/* Parse the integer in [at, end). False if it overflows int64. */
 static bool read_integer(const char *at, const char *end, int64_t *out) {
   bool negative = *at == '-';
-  int64_t value = 0; /* negative, as there is one more of these */
+  int64_t value = 0; /* accumulated as a negative number, because INT64_MIN has no positive */
   for (at += negative; at < end; at++)
     if (__builtin_mul_overflow(value, 10, &value) ||
         __builtin_sub_overflow(value, *at - '0', &value))
@@ -96,7 +96,8 @@ static bool read_integer(const char *at, const char *end, int64_t *out) {
   return !__builtin_mul_overflow(value, negative ? 1 : -1, out);
 }
 
-/* The value of the number that ends at `end`. What follows it must not be read where the text ends. */
+/* Parse the number in [begin, end) as a double. The text may end at `end`, and strtod must not read
+   beyond it. */
 static bam_status read_real(bam_json *json, const char *begin, const char *end) {
   char few[64], *copy = NULL;
   size_t length = (size_t)(end - begin);
@@ -111,7 +112,7 @@ static bam_status read_real(bam_json *json, const char *begin, const char *end) 
   json->real = strtod_l(copy != NULL ? copy : begin, NULL, json->c_locale);
   if (copy != few)
     free(copy);
-  return isfinite(json->real) ? BAM_OK : fail(json, begin, "the number is beyond what 64 bits hold");
+  return isfinite(json->real) ? BAM_OK : fail(json, begin, "the number overflows a double");
 }
 
 static bam_status read_number(bam_json *json) {
@@ -136,7 +137,7 @@ static int hex_value(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The number that the four hexadecimal digits at `at` make, or -1. */
+/* The value of the four hexadecimal digits at `at`, or -1. */
 static int read_hex(const bam_json *json, const char *at) {
   int value = 0;
   if (json->end - at < 4)
@@ -149,8 +150,8 @@ static int read_hex(const bam_json *json, const char *at) {
   return value;
 }
 
-/* How many bytes the escape at `at`, a backslash, has; 0 when it is malformed. Its character, as a
-   number, goes into *code. */
+/* The length in bytes of the escape at `at`, which is a backslash, or 0 if it is malformed. *code gets its
+   code point. */
 static int64_t read_escape(const bam_json *json, const char *at, uint32_t *code) {
   static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
   if (json->end - at < 2 || at[1] == '\0')
@@ -173,7 +174,7 @@ static int64_t read_escape(const bam_json *json, const char *at, uint32_t *code)
   return 12;
 }
 
-/* Read what stands between the quotes; json->at is behind the first of them. */
+/* Parse a string; json->at is just after the opening quote. */
 static bam_status read_string(bam_json *json) {
   const char *at = json->at;
   uint32_t code;
@@ -188,9 +189,9 @@ static bam_status read_string(bam_json *json) {
       if (step == 0)
         return fail_expected(json, at, "an escape such as \\n or \\u00e9, surrogates in pairs");
     } else if (c < 0x20)
-      return fail(json, at, "a control character in a string; it must be escaped");
+      return fail(json, at, "a control character in a string must be escaped");
     else if (c >= 0x80 && (step = bam_utf8_character(at, json->end - at)) == 0)
-      return fail(json, at, "this is not UTF-8");
+      return fail(json, at, "the string is not valid UTF-8");
     at += step;
   }
   if (at == json->end)
@@ -226,7 +227,7 @@ int64_t bam_json_string(const bam_json *json, char *out) {
       *to++ = *at++;
       continue;
     }
-    at += read_escape(json, at, &code); /* shorter than the escape, whatever it is */
+    at += read_escape(json, at, &code); /* its UTF-8 is always shorter than the escape */
     to = put_utf8(to, code);
   }
   return to - out;
@@ -272,7 +273,7 @@ static bool is_in_object(const bam_json *json) {
   return json->depth > 0 && (json->objects >> (json->depth - 1) & 1) != 0;
 }
 
-/* A value or a container has ended. */
+/* Set the state after the end of a value or container. */
 static void end_value(bam_json *json) { json->expected = json->depth > 0 ? COMMA : NOTHING; }
 
 static bam_status open_container(bam_json *json, bool is_object) {
@@ -305,7 +306,7 @@ static bam_status read_key(bam_json *json) {
   return BAM_OK;
 }
 
-/* Read null, true or false. */
+/* Parse null, true or false. */
 static bam_status read_word(bam_json *json) {
   static const char *const words[] = { [BAM_JSON_NULL] = "null", [BAM_JSON_FALSE] = "false",
                                        [BAM_JSON_TRUE] = "true" };
@@ -379,7 +380,7 @@ bam_status bam_json_check(bam_json *json, int64_t *values) {
     status = bam_json_next(json);
     *values += json->kind != BAM_JSON_KEY && json->kind != BAM_JSON_CLOSE;
   } while (status == BAM_OK && json->kind != BAM_JSON_END);
-  *values -= 1; /* the end */
+  *values -= 1; /* the END event is not a value */
   return status;
 }
 

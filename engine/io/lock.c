@@ -1,6 +1,6 @@
-/* flock on an opened file. A lock on a file that has meanwhile been deleted or replaced is worth
-   nothing, as others will open another one: so after locking the path must still lead to the file
-   that was locked, else all begins again. */
+/* Locks by flock on an open file. If the file is deleted or replaced between open and flock, the lock is
+   worthless, because other processes will lock the new file. So after locking we check that the path
+   still refers to the locked file, and start over if it does not. */
 #include "../core/quote.h"
 #include "failure.h"
 #include "lock.h"
@@ -35,33 +35,33 @@ static bam_status fail_errno(bam_context *context, const char *path, int error) 
   return bam_fail_path(context, "lock", path, error);
 }
 
-/* Open the regular file at `path`, or make it. A link is not followed: it may lead to anybody's file. */
+/* Open or create the regular file at `path`. Does not follow a link, which could point to any file. */
 static bam_status open_file(bam_context *context, const char *path, int *file) {
   struct stat info;
-  /* O_NONBLOCK: opening a pipe must not wait */
+  /* O_NONBLOCK: do not block on a pipe */
   int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW;
   *file = open(path, flags, 0666);
   if (*file < 0 && errno == ELOOP)
-    return fail(context, path, "it is a symbolic link; name another");
+    return fail(context, path, "it is a symbolic link; choose another path");
   if (*file < 0)
     return fail_errno(context, path, errno);
   if (fstat(*file, &info) != 0)
     return fail_errno(context, path, errno);
   if (!S_ISREG(info.st_mode))
-    return fail(context, path, "it is no regular file; name another");
+    return fail(context, path, "it is not a regular file; choose another path");
   return BAM_OK;
 }
 
-/* Does the path still lead to the opened file? */
-static bool is_there(const char *path, int file) {
+/* Whether `path` still refers to the open file. */
+static bool refers_to(const char *path, int file) {
   struct stat opened, named;
   return fstat(file, &opened) == 0 && lstat(path, &named) == 0 && opened.st_dev == named.st_dev &&
          opened.st_ino == named.st_ino;
 }
 
-/* ---- who holds it ---- */
+/* ---- the holder of a lock ---- */
 
-/* The one line that a lock's file holds, for messages of others: who has it. */
+/* Format the line stored in a lock file, which names the holder for the messages of other processes. */
 static void make_holder(char text[BAM_LOCK_TEXT]) {
   char host[100] = "", since[40];
   time_t now = time(NULL);
@@ -71,7 +71,7 @@ static void make_holder(char text[BAM_LOCK_TEXT]) {
   snprintf(text, BAM_LOCK_TEXT, "process %ld on host %s, since %s\n", (long)getpid(), host, since);
 }
 
-/* Skip `expected` in *text. A text that ends before it does is a beginning of it. */
+/* Skip the literal `expected` in *text. False on a mismatch; a truncated literal matches. */
 static bool skip_literal(const char **text, const char *expected) {
   while (**text != '\0' && *expected != '\0')
     if (*(*text)++ != *expected++)
@@ -81,8 +81,8 @@ static bool skip_literal(const char **text, const char *expected) {
 
 static void skip_all_of(const char **text, const char *characters) { *text += strspn(*text, characters); }
 
-/* Is it a line that make_holder wrote, in whichever process, or the beginning of one, which is what a
-   power failure may leave? */
+/* Whether `text` is a line written by make_holder, of any process, or a prefix of such a line, as a
+   power failure may leave it. */
 static bool is_holder(const char *text) {
   if (!skip_literal(&text, "process "))
     return false;
@@ -96,8 +96,8 @@ static bool is_holder(const char *text) {
   return skip_literal(&text, "UTC\n") && *text == '\0';
 }
 
-/* Does the file hold what a lock's file holds? Anything else is somebody's text, and stays. After a
-   power failure zero bytes may stand for the rest of the line. */
+/* Whether the file is a lock file: empty, or a holder's line. Any other file is foreign data and must not
+   be overwritten. After a power failure the rest of the line may be zero bytes. */
 static bool is_ours(int file) {
   char text[BAM_LOCK_TEXT];
   ssize_t length = pread(file, text, sizeof text, 0);
@@ -110,8 +110,8 @@ static bool is_ours(int file) {
   return is_holder(text);
 }
 
-/* Write who has the locked file, which is empty or holds another such line. Where there is no room on
-   the disk it stays empty: it is the system that locks. */
+/* Write the holder's line to the locked file. If the disk is full the file stays empty, which is
+   harmless: the lock itself is the flock. */
 static void write_holder(int file) {
   char text[BAM_LOCK_TEXT];
   make_holder(text);
@@ -127,13 +127,14 @@ static void read_holder(int file, char holder[BAM_LOCK_TEXT]) {
   for (char *c = holder; *c != '\0'; c++)
     if ((unsigned char)*c < 0x20 || *c == 0x7f)
       *c = '?';
-  if (*holder == '\0') /* it has only just begun, or the disk is full */
+  if (*holder == '\0') /* the line is not written yet, or the disk is full */
     strcpy(holder, "another process");
 }
 
 /* ---- taking ---- */
 
-/* One try: the locked file, or -1 when somebody else has it, or -2 when it has gone meanwhile. */
+/* Try once. *out gets the locked descriptor, -1 if another process holds the lock, or -2 if the file was
+   deleted or replaced in between. */
 static bam_status try_lock(bam_context *context, const char *path, int *out,
                            char holder[BAM_LOCK_TEXT]) {
   int file;
@@ -144,9 +145,9 @@ static bam_status try_lock(bam_context *context, const char *path, int *out,
     if (errno != EWOULDBLOCK)
       BAM_TRY_OR_DONE(fail_errno(context, path, errno));
     read_holder(file, holder);
-  } else if (is_there(path, file)) {
+  } else if (refers_to(path, file)) {
     if (!is_ours(file))
-      BAM_TRY_OR_DONE(fail(context, path, "it holds something other than a lock's line; name another"));
+      BAM_TRY_OR_DONE(fail(context, path, "it exists and is not a lock file; choose another path"));
     write_holder(file);
     *out = file;
     return BAM_OK;
@@ -168,7 +169,7 @@ bam_status bam_lock_take(bam_context *context, const char *path, bam_lock **out,
   for (int i = 0; i < MOST_TRIES && lock->file == -2 && status == BAM_OK; i++)
     status = try_lock(context, path, &lock->file, holder);
   if (lock->file == -2 && status == BAM_OK)
-    status = fail(context, path, "it is deleted again and again; see who does that");
+    status = fail(context, path, "another program keeps deleting it; stop that program");
   if (lock->file >= 0) {
     *out = lock;
     return BAM_OK;
@@ -181,7 +182,7 @@ bam_status bam_lock_take(bam_context *context, const char *path, bam_lock **out,
 void bam_lock_release(bam_lock *lock) {
   if (lock == NULL)
     return;
-  if (is_ours(lock->file)) /* nobody holds it now */
+  if (is_ours(lock->file)) /* clear the holder's line */
     (void)!ftruncate(lock->file, 0);
   close(lock->file);
   bam_object_free(lock->context, lock, sizeof *lock);

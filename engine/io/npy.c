@@ -1,5 +1,5 @@
-/* Reading and writing npy. The header's dictionary is parsed strictly: the three keys in any order,
-   each once, Python's literals for str, bool and tuple of int, nothing else. */
+/* Reading and writing npy files. The header's dictionary is parsed strictly: three keys in any order,
+   each exactly once, with Python literals for str, bool and tuple of int as values. */
 #include "../core/quote.h"
 #include "npy.h"
 
@@ -21,7 +21,7 @@ typedef struct npy_header {
   bam_shape shape;
 } npy_header;
 
-/* The part of the header's text not yet parsed. */
+/* The unparsed rest of the header. */
 typedef struct cursor {
   bam_context *context;
   const char *at, *end;
@@ -79,7 +79,7 @@ static bam_status parse_string(cursor *c, char *text, size_t size) {
   const char *begin = c->at + 1;
   const char *end = memchr(begin, quote, (size_t)(c->end - begin));
   if (end == NULL || (size_t)(end - begin) >= size || memchr(begin, '\\', (size_t)(end - begin)))
-    return malformed(c, "a short string");
+    return malformed(c, "a shorter string");
   memcpy(text, begin, (size_t)(end - begin));
   text[end - begin] = '\0';
   c->at = end + 1;
@@ -160,7 +160,7 @@ static bam_status parse_member(cursor *c, npy_header *header) {
     return parse_order(c, header);
   if (strcmp(key, "shape") == 0 && !header->has_shape)
     return parse_shape(c, header);
-  return bam_fail(c->context, BAM_ERROR_FILE, "the npy header has key %s twice or unexpectedly",
+  return bam_fail(c->context, BAM_ERROR_FILE, "the npy header has a duplicate or unknown key %s",
                   bam_quote(key, quoted));
 }
 
@@ -185,7 +185,7 @@ static bam_status parse_dictionary(cursor *c, npy_header *header) {
 
 /* ---- the file ---- */
 
-/* Where the header's text begins and how long it is, from the first bytes of the file. */
+/* Find the start and length of the header's text from the first bytes of the file. */
 static bam_status find_header(const bam_input_file *input, bam_context *context, int64_t *start,
                               int64_t *length) {
   unsigned char data[12] = { 0 };
@@ -203,10 +203,10 @@ static bam_status find_header(const bam_input_file *input, bam_context *context,
     *length |= (int64_t)data[10] << 16 | (int64_t)data[11] << 24;
   if (bytes < *start || *length > bytes - *start)
     return bam_fail(context, BAM_ERROR_FILE,
-                    "its header is cut short: %lld bytes announced, %lld there",
+                    "its header is truncated: %lld bytes are declared, %lld follow",
                     (long long)*length, (long long)(bytes - *start));
   if (*length > MOST_HEADER)
-    return bam_fail(context, BAM_ERROR_FILE, "its header has %lld bytes, and %d are the limit",
+    return bam_fail(context, BAM_ERROR_FILE, "its header has %lld bytes, above the limit of %d",
                     (long long)*length, MOST_HEADER);
   return BAM_OK;
 }
@@ -214,7 +214,7 @@ static bam_status find_header(const bam_input_file *input, bam_context *context,
 /* Read the header at [start, start + length). */
 static bam_status read_header(const bam_input_file *input, bam_context *context, int64_t start,
                               int64_t length, npy_header *header) {
-  size_t room = (size_t)length + 1; /* none is asked for nothing */
+  size_t room = (size_t)length + 1; /* never an allocation of 0 bytes */
   char *text = bam_object_alloc(context, room);
   if (text == NULL)
     return BAM_ERROR_MEMORY;
@@ -230,7 +230,7 @@ done:
 static bam_status check_size(bam_context *context, const npy_header *header, int64_t there) {
   int64_t count;
   if (bam_shape_count(context, &header->shape, &count) != BAM_OK)
-    return BAM_ERROR_FILE; /* the message is there */
+    return BAM_ERROR_FILE; /* the message is already set */
   int64_t needed = count * bam_dtype_size(header->dtype);
   char text[BAM_SHAPE_TEXT];
   if (needed == there)
@@ -238,7 +238,7 @@ static bam_status check_size(bam_context *context, const npy_header *header, int
   return bam_fail(
     context, BAM_ERROR_FILE, "shape %s of %s needs %lld bytes of data, the file has %lld%s",
     bam_shape_text(&header->shape, text), bam_dtype_name(header->dtype), (long long)needed,
-    (long long)there, there < needed ? "; it is cut short" : "; one array per file");
+    (long long)there, there < needed ? "; it is truncated" : "; save one array per file");
 }
 
 static void swap_bytes(bam_tensor *tensor) {
@@ -252,7 +252,7 @@ static void swap_bytes(bam_tensor *tensor) {
     }
 }
 
-/* Make *tensor the view with its dimensions in reverse. */
+/* Replace *tensor with its transpose: a view with the dimensions reversed. */
 static bam_status transpose(bam_tensor **tensor) {
   bam_tensor *whole = *tensor;
   bam_shape shape = whole->shape;
@@ -313,8 +313,8 @@ static const char *find_code(bam_dtype dtype) {
   return NULL;
 }
 
-/* Magic, version 1.0, length and dictionary, padded with spaces so that the data begin at a
-   multiple of 64. Returns the bytes. */
+/* Write the magic, version 1.0, length and dictionary, padded with spaces so that the data starts at a
+   multiple of 64. Returns the size in bytes. */
 static int make_header(const bam_tensor *tensor, char text[512]) {
   char shape[BAM_SHAPE_TEXT];
   bam_shape_text(&tensor->shape, shape);
@@ -335,7 +335,7 @@ bam_status bam_npy_write(bam_context *context, const char *path, bam_tensor *ten
   char header[512];
   if (find_code(tensor->dtype) == NULL)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "npy files have no %s; convert the tensor to f32 first",
+                    "the npy format has no %s; convert the tensor to f32 first",
                     bam_dtype_name(tensor->dtype));
   int length = make_header(tensor, header);
   bam_writer writer;

@@ -1,4 +1,4 @@
-/* Paths as path.h describes them. */
+/* Path queries, see paths.h. */
 #include "paths.h"
 
 #include <errno.h>
@@ -18,8 +18,8 @@ static int by_bytes(const void *a, const void *b) {
 
 static bool is_missing(int error) { return error == ENOENT || error == ENOTDIR; }
 
-/* What ends a search: not that a directory has gone since its name was read. */
-static int ends_search(const char *path, int error) {
+/* glob's error callback: ignore directories that vanished during the search. */
+static int on_glob_error(const char *path, int error) {
   (void)path;
   return !is_missing(error);
 }
@@ -27,12 +27,12 @@ static int ends_search(const char *path, int error) {
 bam_status bam_path_glob(bam_context *context, const char *pattern, bam_paths *out) {
   struct stat info;
   bam_paths paths = { .count = 0 };
-  /* GLOB_NOCHECK: the pattern itself where nothing matches, which may be the name of something */
-  int failed = glob(pattern, GLOB_NOSORT | GLOB_NOCHECK, ends_search, &paths.found);
+  /* GLOB_NOCHECK: if nothing matches, return the pattern itself, which may be a literal path */
+  int failed = glob(pattern, GLOB_NOSORT | GLOB_NOCHECK, on_glob_error, &paths.found);
   int error = failed == GLOB_NOSPACE ? ENOMEM : errno;
   if (failed != 0) {
     bam_paths_release(&paths);
-    return bam_fail_path(context, "look for", pattern, error);
+    return bam_fail_path(context, "search for", pattern, error);
   }
   char **names = paths.found.gl_pathv;
   paths.count = (int64_t)paths.found.gl_pathc;
@@ -49,7 +49,7 @@ void bam_paths_release(bam_paths *paths) {
   *paths = (bam_paths){ .count = 0 };
 }
 
-/* ---- what is there ---- */
+/* ---- stat ---- */
 
 bam_status bam_path_about(bam_context *context, const char *path, bam_path_info *out,
                           bool *found) {
@@ -68,8 +68,8 @@ bam_status bam_path_about(bam_context *context, const char *path, bam_path_info 
 
 /* ---- absolute paths ---- */
 
-/* Apply one name of a path to `path`, which is absolute. */
-static int step(char path[PATH_MAX], const char *name, size_t length) {
+/* Append one component, which may be "." or "..", to the absolute `path`. Returns an errno. */
+static int append_component(char path[PATH_MAX], const char *name, size_t length) {
   size_t used = strlen(path);
   if (length == 0 || (length == 1 && name[0] == '.'))
     return 0;
@@ -78,7 +78,7 @@ static int step(char path[PATH_MAX], const char *name, size_t length) {
     slash[slash == path] = '\0';
     return 0;
   }
-  used -= used == 1; /* the root ends in its slash already */
+  used -= used == 1; /* "/" already ends with a slash */
   if (used + 1 + length >= PATH_MAX)
     return ENAMETOOLONG;
   path[used] = '/';
@@ -87,7 +87,7 @@ static int step(char path[PATH_MAX], const char *name, size_t length) {
   return 0;
 }
 
-/* Follow the links in `path`, if it is there. Returns an errno. */
+/* Resolve the links in `path`, if it exists. Returns an errno. */
 static int resolve(char path[PATH_MAX]) {
   char resolved[PATH_MAX];
   if (realpath(path, resolved) == NULL)
@@ -103,7 +103,7 @@ bam_status bam_path_absolute(bam_context *context, const char *path, char out[PA
     error = errno;
   for (const char *rest = path; *rest != '\0' && error == 0;) {
     size_t length = strcspn(rest, "/");
-    error = step(result, rest, length);
+    error = append_component(result, rest, length);
     if (error == 0)
       error = resolve(result);
     rest += length + (rest[length] == '/');

@@ -1,4 +1,5 @@
-/* Asking about paths: what a pattern finds, what is at one, where it leads. */
+/* Queries about paths: glob patterns, stat, absolute paths. They change nothing on disk. Paths are bytes,
+   not necessarily UTF-8. A path that does not exist is a result, not an error. */
 #ifndef BAM_PATH_H
 #define BAM_PATH_H
 
@@ -7,31 +8,32 @@
 
 #include "../core/context.h"
 
-/* Paths that a pattern found: found.gl_pathv[0 .. count). */
+/* The matches of a pattern: found.gl_pathv[0 .. count). */
 typedef struct bam_paths {
   glob_t found;
   int64_t count;
 } bam_paths;
 
-/* The paths that match `pattern`, sorted by bytes: * ? and [...] as in a shell, hidden files only
-   where the pattern has the dot. A pattern that is itself a path finds that, whatever characters
-   are in it. Fails when a directory on the way is missing or cannot be read. */
+/* Find the paths that match `pattern`, sorted by bytes. * ? and [...] are as in a shell; hidden files match
+   only an explicit dot. A pattern that is the literal name of an existing path matches it, whatever
+   characters it contains. Fails if a directory on the way is missing or unreadable. */
 bam_status bam_path_glob(bam_context *context, const char *pattern, bam_paths *out);
 
-/* Free what bam_path_glob gave. Legal again, and on zeros. */
+/* Free the result of bam_path_glob. May be called twice, and on a zeroed struct. */
 void bam_paths_release(bam_paths *paths);
 
 typedef struct bam_path_info {
   const char *kind; /* "file", "directory" or "other" */
   int64_t size;     /* in bytes */
-  double modified;  /* seconds since 1970 */
+  double modified;  /* seconds since the Unix epoch */
   int64_t inode;
 } bam_path_info;
 
-/* What is at `path`, or what a link there leads to. *found is false when there is nothing. */
+/* stat `path`, following links. *found is false if it does not exist. */
 bam_status bam_path_about(bam_context *context, const char *path, bam_path_info *out, bool *found);
 
-/* `path` from the root, without links, "." and ".."; what is not there is taken as written. */
+/* Make `path` absolute, and resolve links, "." and "..". A part that does not exist is kept as
+   written. */
 bam_status bam_path_absolute(bam_context *context, const char *path, char out[PATH_MAX]);
 
 #endif

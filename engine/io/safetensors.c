@@ -1,7 +1,7 @@
-/* Reading safetensors. The header is read twice: once to check that it is JSON and to count what it
-   describes, so that limits hold before anything is allocated, and once to fill the entries, each on
-   its own. Then all entries together must cover the data without gaps or overlaps. Names stay in the
-   header's text, where their escapes are resolved. Messages are completed on the way out:
+/* Reading safetensors. The header is parsed twice: first to validate the JSON and count its tensors, so
+   that limits are checked before anything is allocated, then to fill and check the entries one by one.
+   Finally all entries together must cover the data without gaps or overlaps. Names stay in the header's
+   text, with their escapes resolved in place. Callers prefix messages on the way out:
    path: tensor "name": reason. */
 #include "../core/quote.h"
 #include "safetensors.h"
@@ -20,9 +20,9 @@
 struct bam_safetensors {
   bam_context *context;
   bam_input_file *input;
-  char *header; /* its text, owned; the names are in it */
+  char *header; /* its text, owned; names point into it */
   int64_t header_bytes;
-  int64_t data_begin; /* where the data begins in the file */
+  int64_t data_begin; /* offset of the data in the file */
   int64_t data_bytes;
   bam_safetensors_entry *entries;
   int64_t n_entries, entries_room;
@@ -39,11 +39,12 @@ const char *bam_safetensors_dtype(bam_dtype dtype) { return dtype_names[dtype]; 
 
 /* ---- one entry ---- */
 
-/* Resolve the latest string or key where it is, and end it. NULL when it holds a zero byte. */
+/* Resolve the escapes of the latest string or key in place, and terminate it. NULL if it contains a zero
+   byte. */
 static char *take_string(const bam_json *json) {
-  char *text = (char *)json->text; /* of the header, which is ours */
+  char *text = (char *)json->text; /* points into our own header */
   int64_t size = bam_json_string(json, text);
-  text[size] = '\0'; /* in the place of its quote at the latest */
+  text[size] = '\0'; /* overwrites its closing quote at the latest */
   return (int64_t)strlen(text) == size ? text : NULL;
 }
 
@@ -74,7 +75,7 @@ static bam_status parse_shape(bam_json *json, bam_safetensors_entry *entry) {
     if (json->kind == BAM_JSON_CLOSE)
       break;
     if (json->kind != BAM_JSON_INTEGER || json->integer < 0)
-      return bam_fail(json->context, BAM_ERROR_FILE, "size %lld of its shape is not a count",
+      return bam_fail(json->context, BAM_ERROR_FILE, "size %lld of its shape is not a nonnegative integer",
                       (long long)ndim + 1);
     if (ndim < BAM_MAX_DIMS)
       shape->size[ndim] = json->integer;
@@ -82,7 +83,7 @@ static bam_status parse_shape(bam_json *json, bam_safetensors_entry *entry) {
   shape->ndim = ndim < BAM_MAX_DIMS ? (int)ndim : BAM_MAX_DIMS;
   if (ndim > BAM_MAX_DIMS)
     return bam_fail(json->context, BAM_ERROR_FILE,
-                      "it has %lld dimensions, of which at most %d are supported", (long long)ndim,
+                      "it has %lld dimensions, more than the supported %d", (long long)ndim,
                       BAM_MAX_DIMS);
   return BAM_OK;
 }
@@ -113,7 +114,7 @@ static bam_status check_offsets(const bam_safetensors *file, const bam_safetenso
   return bam_fail(
     file->context, BAM_ERROR_FILE,
     "its data_offsets %lld to %lld are not within the %lld bytes of data; the file is "
-    "damaged or cut short",
+    "damaged or truncated",
     (long long)entry->begin, (long long)entry->end, (long long)file->data_bytes);
 }
 
@@ -121,7 +122,7 @@ static bam_status check_entry_size(bam_context *context, const bam_safetensors_e
   int64_t count;
   char text[BAM_SHAPE_TEXT];
   if (bam_shape_count(context, &entry->shape, &count) != BAM_OK)
-    return BAM_ERROR_FILE; /* the message is there */
+    return BAM_ERROR_FILE; /* the message is already set */
   if (entry->end - entry->begin == count * bam_dtype_size(entry->dtype))
     return BAM_OK;
   return bam_fail(
@@ -130,7 +131,7 @@ static bam_status check_entry_size(bam_context *context, const bam_safetensors_e
     (long long)(count * bam_dtype_size(entry->dtype)), (long long)(entry->end - entry->begin));
 }
 
-/* The fields of an entry, each of which must be there once. */
+/* The fields of an entry. Each must occur exactly once. */
 static const struct {
   const char *name;
   bam_status (*parse)(bam_json *json, bam_safetensors_entry *entry);
@@ -142,7 +143,7 @@ static bam_status parse_field(bam_json *json, bam_safetensors_entry *entry, bool
   for (int i = 0; i < FIELDS; i++)
     if (bam_json_equals(json, fields[i].name)) {
       if (seen[i])
-        return bam_fail(json->context, BAM_ERROR_FILE, "it has %s twice", fields[i].name);
+        return bam_fail(json->context, BAM_ERROR_FILE, "it has a duplicate %s", fields[i].name);
       seen[i] = true;
       bam_status status = bam_json_next(json);
       return status == BAM_OK ? fields[i].parse(json, entry) : status;
@@ -151,13 +152,13 @@ static bam_status parse_field(bam_json *json, bam_safetensors_entry *entry, bool
                   "it has fields besides dtype, shape and data_offsets; a newer format?");
 }
 
-/* Parse the value that the latest event begins. */
+/* Parse the entry whose value the latest event begins. */
 static bam_status parse_entry(const bam_safetensors *file, bam_json *json,
                               bam_safetensors_entry *entry) {
   bool seen[FIELDS] = { false };
   bam_json nothing = { .context = file->context, .kind = BAM_JSON_NULL };
   if (json->kind != BAM_JSON_OBJECT)
-    return bam_fail(file->context, BAM_ERROR_FILE, "it is not described by an object");
+    return bam_fail(file->context, BAM_ERROR_FILE, "its description is not an object");
   for (;;) {
     BAM_TRY(bam_json_next(json));
     if (json->kind == BAM_JSON_CLOSE)
@@ -166,7 +167,7 @@ static bam_status parse_entry(const bam_safetensors *file, bam_json *json,
   }
   for (int i = 0; i < FIELDS; i++)
     if (!seen[i])
-      BAM_TRY(fields[i].parse(&nothing, entry)); /* fails: it is missing */
+      BAM_TRY(fields[i].parse(&nothing, entry)); /* always fails, with "missing" */
   BAM_TRY(check_offsets(file, entry));
   return check_entry_size(file->context, entry);
 }
@@ -178,7 +179,7 @@ static bam_status fail_in_tensor(bam_context *context, bam_status status, const 
 
 /* ---- all entries ---- */
 
-/* Check that the header is JSON, and count its tensors and the strings of its metadata. */
+/* Validate the header's JSON, and count its tensors and metadata strings. */
 static bam_status count_entries(bam_safetensors *file, bam_json json) {
   bool in_metadata = false;
   bam_status status;
@@ -192,12 +193,12 @@ static bam_status count_entries(bam_safetensors *file, bam_json json) {
   return status;
 }
 
-/* Room for `n` items of `item` bytes; NULL for none. */
+/* Allocate `n` items of `item` bytes, after checking the limit; NULL if n is 0. */
 static bam_status make_room(bam_safetensors *file, const char *what, int64_t n, size_t item,
                             void **items) {
   if (n > BAM_SAFETENSORS_MAX_ENTRIES)
     return bam_fail(file->context, BAM_ERROR_FILE,
-                    "its header describes %lld %s, and %d are the limit; divide it into several files",
+                    "its header describes %lld %s, above the limit of %d; split it into several files",
                     (long long)n, what, BAM_SAFETENSORS_MAX_ENTRIES);
   *items = n > 0 ? bam_object_alloc(file->context, (size_t)n * item) : NULL;
   return n == 0 || *items != NULL ? BAM_OK : BAM_ERROR_MEMORY;
@@ -208,13 +209,13 @@ static bam_status add_metadata(bam_safetensors *file, bam_json *json) {
   const char *key = take_string(json);
   BAM_TRY(bam_json_next(json));
   if (key == NULL)
-    return bam_fail(file->context, BAM_ERROR_FILE, METADATA " has a key with a zero byte");
+    return bam_fail(file->context, BAM_ERROR_FILE, METADATA " has a key that contains a zero byte");
   if (json->kind != BAM_JSON_STRING)
     return bam_fail(file->context, BAM_ERROR_FILE, METADATA " %s is not a string",
                     bam_quote(key, quoted));
   const char *value = take_string(json);
   if (value == NULL)
-    return bam_fail(file->context, BAM_ERROR_FILE, METADATA " %s holds a zero byte",
+    return bam_fail(file->context, BAM_ERROR_FILE, METADATA " %s contains a zero byte",
                     bam_quote(key, quoted));
   assert(file->n_metadata < file->metadata_room);
   file->metadata[file->n_metadata++] = (bam_metadata){ key, value };
@@ -226,7 +227,7 @@ static bam_status parse_metadata(bam_safetensors *file, bam_json *json) {
   if (status == BAM_OK && json->kind != BAM_JSON_OBJECT)
     return bam_fail(file->context, BAM_ERROR_FILE, METADATA " is not an object");
   if (file->n_metadata > 0)
-    return bam_fail(file->context, BAM_ERROR_FILE, METADATA " is there twice");
+    return bam_fail(file->context, BAM_ERROR_FILE, METADATA " occurs twice");
   while (status == BAM_OK && (status = bam_json_next(json)) == BAM_OK &&
          json->kind != BAM_JSON_CLOSE)
     status = add_metadata(file, json);
@@ -238,7 +239,7 @@ static bam_status add_entry(bam_safetensors *file, bam_json *json) {
   bam_safetensors_entry *entry = &file->entries[file->n_entries];
   *entry = (bam_safetensors_entry){ .name = take_string(json) };
   if (entry->name == NULL)
-    return bam_fail(file->context, BAM_ERROR_FILE, "tensor %lld has a name with a zero byte",
+    return bam_fail(file->context, BAM_ERROR_FILE, "the name of tensor %lld contains a zero byte",
                     (long long)file->n_entries + 1);
   bam_status status = bam_json_next(json);
   if (status == BAM_OK)
@@ -257,7 +258,7 @@ static bam_status parse_entries(bam_safetensors *file) {
                     (void **)&file->entries));
   BAM_TRY(make_room(file, "strings of metadata", file->metadata_room, sizeof *file->metadata,
                     (void **)&file->metadata));
-  BAM_TRY(bam_json_next(&json)); /* the header's brace */
+  BAM_TRY(bam_json_next(&json)); /* the opening brace of the header */
   for (;;) {
     BAM_TRY(bam_json_next(&json));
     if (json.kind == BAM_JSON_CLOSE)
@@ -289,8 +290,8 @@ static bam_status check_cover(bam_safetensors *file) {
     if (entry->begin != end) {
       bam_fail(
         file->context, BAM_ERROR_FILE,
-        "it begins at byte %lld of the data, where byte %lld is next: tensors must follow each "
-        "other without gaps or overlaps",
+        "it begins at byte %lld of the data instead of byte %lld: tensors must follow each other "
+        "without gaps or overlaps",
         (long long)entry->begin, (long long)end);
       return fail_in_tensor(file->context, BAM_ERROR_FILE, entry->name);
     }
@@ -303,13 +304,13 @@ static bam_status check_cover(bam_safetensors *file) {
   return BAM_OK;
 }
 
-/* Sort the entries by name, of which none may be there twice. */
+/* Sort the entries by name. Fails if a name occurs twice. */
 static bam_status sort_names(bam_safetensors *file) {
   if (file->n_entries > 0)
     qsort(file->entries, (size_t)file->n_entries, sizeof *file->entries, by_name);
   for (int64_t i = 1; i < file->n_entries; i++)
     if (strcmp(file->entries[i - 1].name, file->entries[i].name) == 0) {
-      bam_fail(file->context, BAM_ERROR_FILE, "it is there twice");
+      bam_fail(file->context, BAM_ERROR_FILE, "the name occurs twice");
       return fail_in_tensor(file->context, BAM_ERROR_FILE, file->entries[i].name);
     }
   return BAM_OK;
@@ -319,7 +320,7 @@ static int by_key(const void *a, const void *b) {
   return strcmp(((const bam_metadata *)a)->key, ((const bam_metadata *)b)->key);
 }
 
-/* No key of the metadata may be there twice. They keep their order. */
+/* Check that no metadata key occurs twice. The order is kept. */
 static bam_status check_metadata(const bam_safetensors *file) {
   size_t bytes = (size_t)file->n_metadata * sizeof(bam_metadata);
   bam_status status = BAM_OK;
@@ -333,7 +334,7 @@ static bam_status check_metadata(const bam_safetensors *file) {
   qsort(sorted, (size_t)file->n_metadata, sizeof *sorted, by_key);
   for (int64_t i = 1; i < file->n_metadata && status == BAM_OK; i++)
     if (strcmp(sorted[i - 1].key, sorted[i].key) == 0)
-      status = bam_fail(file->context, BAM_ERROR_FILE, METADATA " %s is there twice",
+      status = bam_fail(file->context, BAM_ERROR_FILE, METADATA " %s occurs twice",
                         bam_quote(sorted[i].key, quoted));
   bam_object_free(file->context, sorted, bytes);
   return status;
@@ -346,8 +347,8 @@ static bam_status check_length(const bam_safetensors *file, uint64_t length) {
   if (length > BAM_SAFETENSORS_MAX_HEADER || (int64_t)length > bytes - 8)
     return bam_fail(
       file->context, BAM_ERROR_FILE,
-      "not a safetensors file, or cut short: a header of %llu bytes is announced, %lld "
-      "bytes follow (and %d are allowed)",
+      "not a safetensors file, or truncated: it declares a header of %llu bytes, but %lld bytes "
+      "follow (and %d are allowed)",
       (unsigned long long)length, (long long)bytes - 8, BAM_SAFETENSORS_MAX_HEADER);
   return BAM_OK;
 }
@@ -358,7 +359,7 @@ static bam_status read_header(bam_safetensors *file) {
   uint64_t length = 0;
   if (bam_input_file_bytes(file->input) < 8)
     return bam_fail(context, BAM_ERROR_FILE,
-                    "not a safetensors file: it has %lld bytes, the shortest has 10",
+                    "not a safetensors file: it has %lld bytes, at least 10 are needed",
                     (long long)bam_input_file_bytes(file->input));
   BAM_TRY(bam_input_file_read(file->input, 0, count, sizeof count));
   for (int i = 0; i < 8; i++)
@@ -435,7 +436,7 @@ const bam_metadata *bam_safetensors_metadata(const bam_safetensors *file, int64_
   return file->metadata;
 }
 
-/* Complete the message of a failure in entry `i`. */
+/* Prefix the message of a failure with the path and the name of entry `i`. */
 static bam_status fail_in_entry(const bam_safetensors *file, bam_status status, int64_t i) {
   fail_in_tensor(file->context, status, file->entries[i].name);
   return bam_fail_input(file->input, status);

@@ -1,5 +1,5 @@
-/* Writing safetensors: the header is built first, because it says where every tensor will be; then
-   header and tensors are streamed. */
+/* Writing safetensors: the header is built first, because it holds the offset of every tensor; then the
+   header and the tensors are streamed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +20,7 @@ static int by_size_then_name(const void *a, const void *b) {
 
 /* ---- the header's text ---- */
 
-/* Text that is counted first, while `text` is NULL, and written then. */
+/* The header's text. A first pass with `text` NULL only counts its bytes; a second pass writes them. */
 typedef struct header {
   char *text;
   size_t used;
@@ -110,7 +110,7 @@ static void put_header(header *h, const bam_named_tensor *tensors, int64_t n,
   put_text(h, "}");
 }
 
-/* ---- what can be written ---- */
+/* ---- checking the arguments ---- */
 
 static bool is_utf8(const char *text) {
   int64_t size = (int64_t)strlen(text);
@@ -131,7 +131,7 @@ static bam_status check_tensor(bam_context *context, const bam_named_tensor *nam
   bam_quote(named->name, quoted);
   if (strcmp(named->name, "__metadata__") == 0)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "a tensor cannot be called %s, which is kept for text; rename it", quoted);
+                    "a tensor cannot be named %s, which is reserved for metadata; rename it", quoted);
   if (!is_utf8(named->name))
     return bam_fail(context, BAM_ERROR_ARGUMENT, "tensor name %s is not UTF-8 text; rename it",
                     quoted);
@@ -144,7 +144,7 @@ static int by_name(const void *a, const void *b) {
   return strcmp(((const bam_named_tensor *)a)->name, ((const bam_named_tensor *)b)->name);
 }
 
-/* Check the tensors, which are sorted by name then. */
+/* Sort the tensors by name and check them. */
 static bam_status check_tensors(bam_context *context, bam_named_tensor *tensors, int64_t n) {
   char quoted[BAM_QUOTE_TEXT];
   int64_t total = 0;
@@ -156,7 +156,7 @@ static bam_status check_tensors(bam_context *context, bam_named_tensor *tensors,
   for (int64_t i = 0; i < n && status == BAM_OK; i++) {
     status = check_tensor(context, &tensors[i], &total);
     if (status == BAM_OK && i > 0 && strcmp(tensors[i - 1].name, tensors[i].name) == 0)
-      status = bam_fail(context, BAM_ERROR_ARGUMENT, "two tensors are called %s; rename one",
+      status = bam_fail(context, BAM_ERROR_ARGUMENT, "two tensors are named %s; rename one",
                         bam_quote(tensors[i].name, quoted));
   }
   return status;
@@ -164,13 +164,13 @@ static bam_status check_tensors(bam_context *context, bam_named_tensor *tensors,
 
 /* ---- the file ---- */
 
-/* The length, the header, and spaces up to a multiple of 8, which align the data. */
+/* Write the length, the header, and spaces up to a multiple of 8, so that the data is aligned. */
 static bam_status write_header(bam_writer *writer, const header *h) {
   size_t length = h->used, padded = (length + 7) / 8 * 8;
   if (padded > BAM_SAFETENSORS_MAX_HEADER)
     return bam_fail(
       writer->context, BAM_ERROR_ARGUMENT,
-      "the names and metadata take %zu bytes, of which a safetensors file may have %d", length,
+      "the names and metadata take %zu bytes; a safetensors header may have %d", length,
       BAM_SAFETENSORS_MAX_HEADER);
   unsigned char count[8];
   for (int i = 0; i < 8; i++)
@@ -194,7 +194,7 @@ static bam_status write_file(bam_context *context, const char *path, const heade
   return status;
 }
 
-/* Write the tensors, which are in the order of the file. */
+/* Write the file; the tensors are already in file order. */
 static bam_status write_sorted(bam_context *context, const char *path,
                                const bam_named_tensor *tensors, int64_t n,
                                const bam_metadata *metadata, int64_t n_metadata) {

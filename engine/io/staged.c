@@ -1,4 +1,4 @@
-/* Temporary names and their locks as staged.h describes them. */
+/* Temporary names and their locks, see staged.h. */
 #include "staged.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 
 #define MARK ".tmp-"
 #define DIGITS 16
-#define MOST_NAME 200 /* the rest of a name has 5 + 16 bytes */
+#define MOST_NAME 200 /* bytes kept of a name; the suffix adds 5 + 16 */
 
 /* ---- names ---- */
 
@@ -22,7 +22,7 @@ static unsigned long long random_bits(void) {
   uint64_t bits;
   if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) == (ssize_t)sizeof bits)
     return bits;
-  struct timespec now; /* early at boot there are none yet */
+  struct timespec now; /* fallback: early at boot getrandom has no entropy */
   clock_gettime(CLOCK_REALTIME, &now);
   return (unsigned long long)now.tv_nsec << 32 ^ (unsigned long long)now.tv_sec << 16 ^
          (unsigned long long)getpid();
@@ -48,19 +48,20 @@ static bool same_file(const struct stat *a, const struct stat *b) {
   return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Is what is opened at `file` still called `name`? */
-static bool is_there(int directory, const char *name, int file) {
+/* Whether `name` in `directory` still refers to the open `file`. */
+static bool refers_to(int directory, const char *name, int file) {
   struct stat opened, named;
   return fstat(file, &opened) == 0 &&
          fstatat(directory, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && same_file(&opened, &named);
 }
 
-/* Returns an errno: EWOULDBLOCK when another descriptor has the lock. */
+/* Try to lock. Returns an errno; EWOULDBLOCK if another descriptor holds the lock. */
 static int lock(int file) {
   return TEMP_FAILURE_RETRY(flock(file, LOCK_EX | LOCK_NB)) == 0 ? 0 : errno;
 }
 
-/* Without locks at all, or, as NFS does, for what is not open for writing. */
+/* Whether flock failed because the file system has no locks, or, like NFS, none for files that are not
+   open for writing. */
 static bool has_no_locks(int error) {
   return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP || error == EINVAL ||
          error == EBADF;
@@ -70,7 +71,7 @@ int bam_staged_lock(int directory, const char *name, int file) {
   int error = lock(file);
   if (has_no_locks(error))
     return 0;
-  if (error == EWOULDBLOCK || (error == 0 && !is_there(directory, name, file)))
+  if (error == EWOULDBLOCK || (error == 0 && !refers_to(directory, name, file)))
     return ENOENT;
   return error;
 }
@@ -78,14 +79,14 @@ int bam_staged_lock(int directory, const char *name, int file) {
 int bam_staged_lock_leftover(int directory, const char *name, bool is_directory) {
   int flags = is_directory ? O_RDONLY | O_DIRECTORY : O_RDWR | O_NONBLOCK | O_NOCTTY;
   int file = openat(directory, name, flags | O_NOFOLLOW | O_CLOEXEC);
-  if (file >= 0 && lock(file) == 0 && is_there(directory, name, file))
+  if (file >= 0 && lock(file) == 0 && refers_to(directory, name, file))
     return file;
   if (file >= 0)
     close(file);
   return -1;
 }
 
-/* ---- directories that are being filled ---- */
+/* ---- staged directories ---- */
 
 typedef struct bam_staged {
   struct bam_staged *next;

@@ -140,7 +140,7 @@ Test(files, changed_and_shortened_files_are_errors) {
   EXPECT_EQ(byte, 'h');
   overwrite("data", "x", 1);
   EXPECT_ERROR(bam_input_file_read(input, 7, &byte, 1),
-               "the file was changed or replaced after it was opened; let nothing write to it");
+               "the file was changed or replaced after it was opened; do not write to a file in use");
   cr_assert(truncate("data", 3) == 0);
   EXPECT_ERROR(bam_input_file_read(input, 7, &byte, 1),
                "the file has 3 bytes now, and had 8 when it was opened");
@@ -314,8 +314,8 @@ Test(files, where_nothing_can_be_written_is_named) {
   EXPECT_ERROR(write_text("file/x", "x"), "directory \"file/\": Not a directory");
   EXPECT_ERROR(write_text("dir", "x"), "\"dir\": it is a directory; name a file in it");
   EXPECT_ERROR(write_text("dir/", "x"), "it is a directory");
-  EXPECT_ERROR(write_text("new/", "x"), "names no file");
-  EXPECT_ERROR(write_text("", "x"), "names no file");
+  EXPECT_ERROR(write_text("new/", "x"), "the path does not end with a file name");
+  EXPECT_ERROR(write_text("", "x"), "the path does not end with a file name");
   EXPECT_ERROR(write_text("pipe", "x"), "pipe or device");
   EXPECT_ERROR(write_text("/dev/full", "x"), "\"/dev/full\": it is a pipe or device");
   EXPECT_ERROR(write_text(name, "x"), "File name too long; use a shorter name");

@@ -93,7 +93,7 @@ Test(npy, every_dtype_and_shape_comes_back) {
     bam_tensor *wide = make_random(BAM_F32, shapes[i % 6], 0, 2), *x;
     EXPECT_OK(bam_tensor_convert(wide, (bam_dtype)(i / 6), &x));
     if (x->dtype == BAM_BF16) {
-      EXPECT_ERROR(bam_npy_write(fixture_context(), "x", x), "npy files have no bf16; convert");
+      EXPECT_ERROR(bam_npy_write(fixture_context(), "x", x), "the npy format has no bf16; convert");
       RELEASE(wide, x);
       continue;
     }
@@ -158,9 +158,9 @@ static const struct {
   { "{'descr': '<f4', 'fortran_order': True}", 4, "lacks shape" },
   { HEADER("<f4", "False", "()") "x", 4, "the end expected at \"x\"" },
   { "{'descr': '<f4', 'descr': '<f4'}", 0, "key \"descr\" twice" },
-  { "{'dtype': '<f4'}", 0, "key \"dtype\" twice or unexpectedly" },
+  { "{'dtype': '<f4'}", 0, "a duplicate or unknown key \"dtype\"" },
   { "{'descr' '<f4'}", 0, "a colon expected" },
-  { "{'descr: 1}", 0, "a short string expected" },
+  { "{'descr: 1}", 0, "a shorter string expected" },
   { "{descr: 1}", 0, "a string expected" },
   { "{'descr': '<f4' 'shape': ()}", 0, "a comma expected" },
   { "{'descr': [('a', '<f4')]}", 0, "a structured dtype is not supported" },
@@ -207,11 +207,11 @@ Test(npy, wrong_magic_version_and_length_are_named) {
   EXPECT_ERROR(bam_npy_read(context, "x", &x), "npy version 4.0 is not supported");
   scratch_write("x", "\x93NUMPY\x01\0\x03\0{}", 12);
   EXPECT_ERROR(bam_npy_read(context, "x", &x),
-               "its header is cut short: 3 bytes announced, 2 there");
+               "its header is truncated: 3 bytes are declared, 2 follow");
   scratch_write("x", "\x93NUMPY\x02\0\0\0\0", 11);
-  EXPECT_ERROR(bam_npy_read(context, "x", &x), "its header is cut short");
+  EXPECT_ERROR(bam_npy_read(context, "x", &x), "its header is truncated");
   scratch_write("x", "\x93NUMPY\x02\0\xff\xff\xff\xff", 12);
-  EXPECT_ERROR(bam_npy_read(context, "x", &x), "its header is cut short: 4294967295 bytes");
+  EXPECT_ERROR(bam_npy_read(context, "x", &x), "its header is truncated: 4294967295 bytes");
 }
 
 Test(npy, every_truncation_is_an_error) {

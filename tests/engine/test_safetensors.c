@@ -159,8 +159,8 @@ Test(safetensors, what_cannot_be_written_is_named) {
   bam_tensor *y = make_values(BAM_U8, SHAPE(1), VALUES(1));
   bam_metadata bad = { "k", "\xff" };
   EXPECT_ERROR(save("x", (bam_named_tensor[]){ { "a", x }, { "b", x }, { "a", y } }, 3),
-               "two tensors are called \"a\"");
-  EXPECT_ERROR(save("x", &(bam_named_tensor){ "__metadata__", x }, 1), "cannot be called");
+               "two tensors are named \"a\"");
+  EXPECT_ERROR(save("x", &(bam_named_tensor){ "__metadata__", x }, 1), "cannot be named");
   EXPECT_ERROR(save("x", &(bam_named_tensor){ "\xff", x }, 1), "is not UTF-8 text");
   EXPECT_ERROR(bam_safetensors_write(fixture_context(), "x", NULL, 0, &bad, 1),
                "metadata \"k\" is not UTF-8 text");
@@ -198,25 +198,25 @@ static const lie lies[] = {
   { "{}x", 0, "malformed JSON at byte 3" },
   { "{\"a\":", 0, "malformed JSON" },
   { "{\"\xff\":1}", 0, "malformed JSON" },
-  { "{\"a\\u0000\":1}", 0, "tensor 1 has a name with a zero byte" },
+  { "{\"a\\u0000\":1}", 0, "the name of tensor 1 contains a zero byte" },
   { "{\"a\":[[[[1]]]]}", 0, "JSON nested deeper than 3 at byte 8" },
   { "{\"a\":" F32("[0]", "[0,0]") ",\"a\":" F32("[0]", "[0,0]") "}", 0,
-    "tensor \"a\": it is there twice" },
+    "tensor \"a\": the name occurs twice" },
   { "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\"}}", 0, "tensor \"a\": it has dtype twice" },
   { "{\"a\":{\"dtype\":\"F32\",\"\\u0064type\":\"F32\"}}", 0, "it has dtype twice" },
   { "{}", 1, "the tensors take 0 bytes, but 1 bytes of data follow" },
-  { "{\"a\":1}", 0, "tensor \"a\": it is not described by an object" },
+  { "{\"a\":1}", 0, "tensor \"a\": its description is not an object" },
   { "{\"a\":{}}", 0, "tensor \"a\": its dtype is missing" },
   { "{\"a\":{\"dtype\":1}}", 0, "its dtype is missing or not a string" },
   { "{\"a\":{\"dtype\":\"F8_E4M3\"}}", 0,
     "tensor \"a\": dtype \"F8_E4M3\" is not supported; convert" },
   { "{\"a\":{\"dtype\":\"F32\"}}", 0, "its shape is missing" },
   { "{\"a\":" F32("{}", "[0,0]") "}", 0, "its shape is missing or not a list" },
-  { "{\"a\":" F32("[-1]", "[0,0]") "}", 0, "size 1 of its shape is not a count" },
-  { "{\"a\":" F32("[1,1.0]", "[0,4]") "}", 4, "size 2 of its shape is not a count" },
-  { "{\"a\":" F32("[1e0]", "[0,4]") "}", 4, "size 1 of its shape is not a count" },
-  { "{\"a\":" F32("[\"1\"]", "[0,4]") "}", 4, "is not a count" },
-  { "{\"a\":" F32("[9223372036854775808]", "[0,4]") "}", 4, "is not a count" },
+  { "{\"a\":" F32("[-1]", "[0,0]") "}", 0, "size 1 of its shape is not a nonnegative integer" },
+  { "{\"a\":" F32("[1,1.0]", "[0,4]") "}", 4, "size 2 of its shape is not a nonnegative integer" },
+  { "{\"a\":" F32("[1e0]", "[0,4]") "}", 4, "size 1 of its shape is not a nonnegative integer" },
+  { "{\"a\":" F32("[\"1\"]", "[0,4]") "}", 4, "is not a nonnegative integer" },
+  { "{\"a\":" F32("[9223372036854775808]", "[0,4]") "}", 4, "is not a nonnegative integer" },
   { "{\"a\":" F32("[1,1,1,1,1,1,1,1,1]", "[0,4]") "}", 4, "9 dimensions" },
   { "{\"a\":" F32("[4294967296,4294967296]", "[0,0]") "}", 0, "overflows" },
   { "{\"a\":" F32("[4611686018427387904,2]", "[0,0]") "}", 0, "overflows" },
@@ -231,7 +231,7 @@ static const lie lies[] = {
   { "{\"a\":" F32("[2]", "[0,4]") "}", 4,
     "shape (2) of F32 needs 8 bytes, its data_offsets give 4" },
   { "{\"a\":" F32("[1]", "[1,5]") "}", 5,
-    "tensor \"a\": it begins at byte 1 of the data, where byte 0" },
+    "tensor \"a\": it begins at byte 1 of the data instead of byte 0" },
   { "{\"a\":" F32("[1]", "[0,4]") ",\"b\":" F32("[1]", "[0,4]") "}", 4, "it begins at byte 0" },
   { "{\"a\":" F32("[1]", "[0,4]") ",\"b\":" F32("[1]", "[8,12]") "}", 12,
     "tensor \"b\": it begins" },
@@ -240,10 +240,10 @@ static const lie lies[] = {
     "a newer format?" },
   { "{\"__metadata__\":1}", 0, "__metadata__ is not an object" },
   { "{\"__metadata__\":{\"k\":1}}", 0, "__metadata__ \"k\" is not a string" },
-  { "{\"__metadata__\":{\"k\":\"a\",\"k\":\"b\"}}", 0, "__metadata__ \"k\" is there twice" },
-  { "{\"__metadata__\":{\"k\":\"a\"},\"__metadata__\":{}}", 0, "__metadata__ is there twice" },
-  { "{\"__metadata__\":{\"k\":\"\\u0000\"}}", 0, "__metadata__ \"k\" holds a zero byte" },
-  { "{\"__metadata__\":{\"\\u0000\":\"a\"}}", 0, "has a key with a zero byte" },
+  { "{\"__metadata__\":{\"k\":\"a\",\"k\":\"b\"}}", 0, "__metadata__ \"k\" occurs twice" },
+  { "{\"__metadata__\":{\"k\":\"a\"},\"__metadata__\":{}}", 0, "__metadata__ occurs twice" },
+  { "{\"__metadata__\":{\"k\":\"\\u0000\"}}", 0, "__metadata__ \"k\" contains a zero byte" },
+  { "{\"__metadata__\":{\"\\u0000\":\"a\"}}", 0, "has a key that contains a zero byte" },
 };
 
 Test(safetensors, every_lie_of_a_header_is_named) {
@@ -265,7 +265,7 @@ Test(safetensors, announced_header_must_fit) {
                "not a safetensors file: it has 7");
   scratch_write("x", "\x03\0\0\0\0\0\0\0{}", 10);
   EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file),
-               "a header of 3 bytes is announced, 2");
+               "it declares a header of 3 bytes, but 2");
   scratch_write("x", "\xff\xff\xff\xff\xff\xff\xff\xff{}", 10);
   EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file),
                "a header of 18446744073709551615");
@@ -342,12 +342,12 @@ Test(safetensors, too_many_tensors_are_refused_before_memory_is_taken) {
   make_many("x", BAM_SAFETENSORS_MAX_ENTRIES + 1, false);
   int64_t requests = memory->requests;
   EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file),
-               "\"x\": its header describes 1000001 tensors, and 1000000 are the limit");
+               "\"x\": its header describes 1000001 tensors, above the limit of 1000000");
   EXPECT_COMPARE(memory->requests - requests, <=,
                  4); /* the handle, the input, its path, the header */
   make_many("x", BAM_SAFETENSORS_MAX_ENTRIES + 1, true);
   EXPECT_ERROR(bam_safetensors_open(fixture_context(), "x", &file),
-               "its header describes 1000001 strings of metadata, and 1000000 are the limit");
+               "its header describes 1000001 strings of metadata, above the limit of 1000000");
 }
 
 /* ---- memory ---- */

@@ -73,7 +73,7 @@ test("small files", function()
       core.read_file, base .. "/no" },
     { quoted(base) .. ": it is a directory; name a file in it", core.read_file, base },
     { '"/dev/null": it is a pipe or device', core.read_file, "/dev/null" },
-    { "it has 3 bytes, and 2 are the limit; is it the right file?", core.read_file, base .. "/file",
+    { "it has 3 bytes, above the limit of 2; is it the right file?", core.read_file, base .. "/file",
       2 },
     { "grew beyond the limit of 10 bytes", core.read_file, "/proc/self/status", 10 },
     { "read_file: limit: expected an integer, got the string", core.read_file, base, "5" },
@@ -81,7 +81,7 @@ test("small files", function()
     { "read_file: the path of a file cannot contain a zero byte", core.read_file, "a\0b" },
     { "write_file: cannot write " .. quoted(base) .. ": it is a directory", core.write_file, base,
       "" },
-    { "; make the directory first", core.write_file, base .. "/no/x", "" },
+    { "; create the directory first", core.write_file, base .. "/no/x", "" },
     { "write_file: expected a string to write, got nothing", core.write_file, base .. "/x" },
     { "write_file: expected a string to write, got 5", core.write_file, base .. "/x", 5 },
   }
@@ -174,10 +174,10 @@ local function expect_kept(words, command, ...)
 end
 
 test("committing over foreign files is refused", function()
-  local advice = "; save elsewhere, or move it (nothing is lost)"
+  local advice = "; save to another path, or move it (nothing was changed)"
   expect_kept("commit_directory: cannot write " .. quoted(model) .. ': "notes.txt" in it is neither '
               .. "*.json nor *.safetensors" .. advice, "touch '%s/notes.txt'", model)
-  expect_kept('"notes.json" in it would not be replaced but deleted' .. advice,
+  expect_kept('"notes.json" in it would be deleted, because the new directory has no such file' .. advice,
               "cd '%s' && mv notes.txt notes.json", model)
   expect_kept('"sub.json" in it is not a regular file' .. advice,
               "cd '%s' && rm notes.json && mkdir sub.json", model)
@@ -185,9 +185,9 @@ test("committing over foreign files is refused", function()
               "cd '%s' && rmdir sub.json && mv tokenizer.json ../../t && ln -s ../../t "
               .. "tokenizer.json", model)
   shell("cd '%s' && rm tokenizer.json && touch .json", model)
-  expect_kept('".json" in it would not be replaced', "true")
+  expect_kept('".json" in it would be deleted', "true")
   shell("rm '%s/.json'", model)
-  expect_kept('"model-notes.safetensors" in it would not be replaced but deleted' .. advice,
+  expect_kept('"model-notes.safetensors" in it would be deleted, because the new directory has no such file' .. advice,
               "touch '%s/model-notes.safetensors'", model) -- weights are known by their exact names
   shell("cd '%s' && mv model-notes.safetensors model-00001-of-00002.safetensors", model)
 
@@ -202,7 +202,7 @@ test("what else is refused", function()
   core.write_file(file_path, "text")
   core.make_directory(not_ours)
   shell("ln -s first '%s/models/l.tmp-0123456789abcdef'", base)
-  local itself = "that names no directory of its own; end the path with a name"
+  local itself = "the path does not end with a directory name; add one"
   refused = {
     { "stage_directory: cannot write " .. quoted(file_path) .. ": it is not a directory; move it",
       core.stage_directory, file_path },
@@ -215,10 +215,10 @@ test("what else is refused", function()
     { "File name too long", core.stage_directory, base .. "/" .. ("n"):rep(5000) },
     { "stage_directory: expected the path of a directory, got nothing", core.stage_directory },
     { "the path of a directory cannot contain a zero byte", core.stage_directory, "a\0" },
-    { quoted(staged) .. " was not staged for it; stage a directory first", core.commit_directory,
+    { quoted(staged) .. " was not staged for this path; stage a directory for it first", core.commit_directory,
       staged, base .. "/elsewhere" },
-    { quoted(not_ours) .. " was not staged for it", core.commit_directory, not_ours, base .. "/y" },
-    { "it is the staged directory; name another place", core.commit_directory, staged, staged },
+    { quoted(not_ours) .. " was not staged for this path", core.commit_directory, not_ours, base .. "/y" },
+    { "it is the staged directory itself; choose another path", core.commit_directory, staged, staged },
     { 'cannot open "' .. base .. '/models/no.tmp-0123456789abcdef": No such file', core.commit_directory,
       base .. "/models/no.tmp-0123456789abcdef", model },
     { 'cannot open "' .. base .. '/models/l.tmp-0123456789abcdef": Not a directory', core.commit_directory,
@@ -229,9 +229,9 @@ test("what else is refused", function()
       staged },
     { "the path of a directory cannot contain a zero byte", core.commit_directory, staged, "\0" },
     { "discard_directory: cannot remove " .. quoted(model)
-      .. ": it was not made to be thrown away; remove it by hand", core.discard_directory, model },
-    { "it was not made to be thrown away", core.discard_directory, not_ours },
-    { "it was not made to be thrown away", core.discard_directory, staged .. "x" },
+      .. ": it is not a staged directory; remove it by hand", core.discard_directory, model },
+    { "it is not a staged directory", core.discard_directory, not_ours },
+    { "it is not a staged directory", core.discard_directory, staged .. "x" },
     { "Not a directory", core.discard_directory, base .. "/models/l.tmp-0123456789abcdef" },
     { "No such file", core.discard_directory, base .. "/models/no.tmp-0123456789abcdef" },
     { "expected the path of a staged directory, got nothing", core.discard_directory },
@@ -245,14 +245,14 @@ end)
 test("a file that came to be where the directory should go", function()
   staged = stage(base .. "/late", { ["a.json"] = "" })
   core.write_file(base .. "/late", "text")
-  expect.raises("it is not a directory; move it, or save elsewhere", core.commit_directory, staged, base
+  expect.raises("it is not a directory; move it, or save to another path", core.commit_directory, staged, base
                 .. "/late")
   expect.equal(core.read_file(base .. "/late"), "text")
 end)
 
 test("discarding deletes files and nothing else, all or none", function()
   shell("mkdir '%s/deep'", staged)
-  expect.raises('"deep" in it is not a regular file; move that, or remove it by hand', core.discard_directory,
+  expect.raises('"deep" in it is not a regular file; move that file, or remove the directory by hand', core.discard_directory,
                 staged)
   expect_names(staged, "a.json deep")
   shell("rmdir '%s/deep' && ln -s a.json '%s/link'", staged, staged)

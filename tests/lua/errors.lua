@@ -25,7 +25,7 @@ local CASES = {
     'zeros: no dtype "complex"; there are bool u8 i32 i64 f16 bf16 f32 f64' },
   { "bam.zeros(2, { dtype = 32 })", "zeros: expected a dtype such as \"f32\", got 32" },
   { "bam.zeros(2, { device = 'gpu' })",
-    'zeros: no device "gpu"; there are "cpu" and what bam.devices() lists' },
+    'zeros: no device "gpu"; bam.devices() lists the devices of this machine' },
   { "bam.tensor { { 1, 2 }, { 3 } }",
     "tensor: lists of different lengths in dimension 2: 2 and 1" },
   { "bam.tensor { 1, 'x' }", "tensor: expected numbers or booleans, found the string \"x\"" },

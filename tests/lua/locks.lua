@@ -125,21 +125,21 @@ test("what is refused", function()
   expect.raises("check the name, and the directory", core.lock, base .. "/no/lock")
   expect.raises(('cannot lock "%s": Is a directory'):format(base), core.lock, base)
   os.execute("mkfifo " .. quoted(base .. "/pipe"))
-  expect.raises("it is no regular file", core.lock, base .. "/pipe")
-  expect.raises("it is no regular file", core.lock, "/dev/null")
+  expect.raises("it is not a regular file", core.lock, base .. "/pipe")
+  expect.raises("it is not a regular file", core.lock, "/dev/null")
 end)
 
 test("nothing of anybody's is overwritten: neither another text nor what a planted link leads to", function()
   for _, text in ipairs { "thesis\n", "process 1 on host h, since 2026-01-01 00:00:00 UTC\nand more\n",
                           "process 1 at host h, since 2026-01-01", "process 1\0\0x", "\0\0x", ("x"):rep(500) } do
     core.write_file(base .. "/text", text)
-    expect.raises("it holds something other than a lock's line; name another", core.lock, base .. "/text")
+    expect.raises("it exists and is not a lock file; choose another path", core.lock, base .. "/text")
     expect.equal(core.read_file(base .. "/text"), text)
   end
   core.write_file(base .. "/empty", "")
   for _, name in ipairs { "text", "empty", "missing" } do
     os.execute(("ln -sf %s %s"):format(name, quoted(base .. "/planted")))
-    expect.raises("it is a symbolic link; name another", core.lock, base .. "/planted")
+    expect.raises("it is a symbolic link; choose another path", core.lock, base .. "/planted")
   end
   expect.equal(core.read_file(base .. "/text"), ("x"):rep(500))
   expect.no(core.file_info(base .. "/missing"))

@@ -134,12 +134,12 @@ test("links", function()
   core.write_file(at "runs/file", "text")
   core.make_directory(at "runs/directory")
   for _, name in ipairs { "file", "directory" } do
-    expect.raises(("link: cannot link %s: what is there is no link; move it"):format( quoted(at("runs/" .. name))),
+    expect.raises(("link: cannot link %s: it exists and is not a link; move it"):format( quoted(at("runs/" .. name))),
                   core.link, "x", at("runs/" .. name))
   end
   expect.equal(core.read_file(at "runs/file"), "text")
   expect_names(at "runs", "directory file latest")
-  expect.raises("that names no link", core.link, "x", at "runs/")
+  expect.raises("the path does not end with a name", core.link, "x", at "runs/")
   expect.raises("No such file or directory", core.link, "x", at "no/link")
   expect.raises("No such file or directory", core.link, "", at "runs/empty")
   expect.raises("link: expected the path of a link, got nothing", core.link, "x")
@@ -157,20 +157,20 @@ test("appending and cutting", function()
   core.truncate_file(log, 4)
   core.append_file(log, "more\n")
   expect.equal(core.read_file(log), "one\nmore\n")
-  expect.raises(("truncate_file: cannot cut %s: it has 9 bytes, not 10"):format(quoted(log)), core.truncate_file,
+  expect.raises(("truncate_file: cannot truncate %s: it has 9 bytes, and cannot get 10"):format(quoted(log)), core.truncate_file,
                 log, 10)
-  expect.raises("it has 9 bytes, not -1", core.truncate_file, log, -1)
+  expect.raises("it has 9 bytes, and cannot get -1", core.truncate_file, log, -1)
   expect.raises("truncate_file: size: expected an integer, got nothing", core.truncate_file, log)
   expect.raises("No such file", core.truncate_file, at "no", 0)
   expect.no(core.file_info(at "no"))
   expect.raises("append_file: cannot append to " .. quoted(at "law") .. ": Is a directory", core.append_file,
                 at "law", "x")
-  expect.raises("it is no regular file", core.append_file, "/dev/null", "x")
+  expect.raises("it is not a regular file", core.append_file, "/dev/null", "x")
   shell("ln -s log '%s' && ln -s no '%s'", at "to_log", at "to_nothing")
   for _, name in ipairs { "to_log", "to_nothing" } do
     expect.raises("append_file: cannot append to " .. quoted(at(name)) .. ": it is a symbolic link",
                   core.append_file, at(name), "x")
-    expect.raises("cannot cut " .. quoted(at(name)) .. ": it is a symbolic link", core.truncate_file, at(name), 0)
+    expect.raises("cannot truncate " .. quoted(at(name)) .. ": it is a symbolic link", core.truncate_file, at(name), 0)
   end
   expect.no(core.file_info(at "no"))
   expect.equal(core.read_file(log), "one\nmore\n")
@@ -226,7 +226,7 @@ test("deleting", function()
   expect.raises(("remove_file: cannot remove %s: it is a directory"):format(quoted(at "law")), core.remove_file,
                 at "law")
   shell("mkfifo '%s'", at "pipe")
-  expect.raises("it is no regular file", core.remove_file, at "pipe")
+  expect.raises("it is not a regular file", core.remove_file, at "pipe")
   expect.raises("Not a directory", core.remove_file, at "math/c.txt/x")
 
   expect.raises(('remove_directory: cannot remove %s: "dangling.txt" in it is not a regular'):format( quoted(at "law")),
@@ -238,8 +238,8 @@ test("deleting", function()
   core.remove_directory(at "math/")
   expect.no(core.file_info(at "math"))
   expect.raises("No such file or directory", core.remove_directory, at "math")
-  expect.raises("names no directory", core.remove_directory, "")
-  expect.raises("names no directory", core.remove_directory, at "law/..")
+  expect.raises("the path does not end with a directory name", core.remove_directory, "")
+  expect.raises("the path does not end with a directory name", core.remove_directory, at "law/..")
 end)
 
 -- ---- what killed processes left ----

@@ -115,7 +115,7 @@ test("assigning", function()
   same(assigned(function(x) x:zero_()[1]:fill_(3) end), { { 3, 3, 3 }, { 0, 0, 0 } })
   same(assigned(function(x) x[{ {}, { 1, 2 } }] = x[{ {}, { 2, 3 } }] end), { { 2, 3, 3 }, { 5, 6, 6 } })
   expect.raises("div_: the result is f32 and does not fit into i64", function() m:clone():div_(2) end)
-  expect.raises("a value of shape (2) does not fit into (3)",
+  expect.raises("shape (2) does not broadcast to (3)",
                 function() assigned(function(x) x[1] = bam.tensor { 1, 2 } end) end)
   expect.raises("an expanded view shares its elements", function() bam.zeros(1, 2):expand(3, 2):fill_(1) end)
   expect.raises("cannot set `dtype` of a tensor", function() m.dtype = "f32" end)

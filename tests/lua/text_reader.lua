@@ -325,7 +325,7 @@ test("JSON lines", function()
     ["malformed JSON at byte 12: the text ends inside a string"] = '{"text": "a',
     ["malformed JSON at byte 14"] = '{"text": "a"}}',
     ["malformed JSON at byte "] = "text",
-    ["malformed JSON at byte 11: this is not UTF-8"] = '{"text": "\xff"}',
+    ["malformed JSON at byte 11: the string is not valid UTF-8"] = '{"text": "\xff"}',
     ['the field "text" is there twice'] = '{"text": "a", "x": {"text": 1}, "te\\u0078t": "b"}',
     ["JSON nested deeper than 64 at byte 70"] = '{"a": ' .. ("["):rep(64),
     ['it has "' .. ("k"):rep(100) .. '", "b1", "b2", "b3", "b4", "b5", "b6"'] =
