@@ -310,7 +310,7 @@ Test(files, where_nothing_can_be_written_is_named) {
   scratch_write("file", "x", 1);
   cr_assert(mkdir("dir", 0777) == 0 && mkfifo("pipe", 0600) == 0);
   EXPECT_ERROR(write_text("no/x", "x"),
-               "\"no/x\": directory \"no/\": No such file or directory; make");
+               "\"no/x\": directory \"no/\": No such file or directory; create");
   EXPECT_ERROR(write_text("file/x", "x"), "directory \"file/\": Not a directory");
   EXPECT_ERROR(write_text("dir", "x"), "\"dir\": it is a directory; name a file in it");
   EXPECT_ERROR(write_text("dir/", "x"), "it is a directory");

@@ -157,7 +157,7 @@ static const struct {
   { "{'descr': '<f4', 'shape': (), }", 4, "lacks fortran_order" },
   { "{'descr': '<f4', 'fortran_order': True}", 4, "lacks shape" },
   { HEADER("<f4", "False", "()") "x", 4, "the end expected at \"x\"" },
-  { "{'descr': '<f4', 'descr': '<f4'}", 0, "key \"descr\" twice" },
+  { "{'descr': '<f4', 'descr': '<f4'}", 0, "duplicate or unknown key \"descr\"" },
   { "{'dtype': '<f4'}", 0, "a duplicate or unknown key \"dtype\"" },
   { "{'descr' '<f4'}", 0, "a colon expected" },
   { "{'descr: 1}", 0, "a shorter string expected" },
@@ -180,7 +180,7 @@ static const struct {
   { HEADER("<f4", "False", "(1,1,1,1,1,1,1,1,1)"), 4, "more than 8 dimensions" },
   { HEADER("<f4", "False", "(2,)"), 7,
     "shape (2) of f32 needs 8 bytes of data, the file has 7; it is" },
-  { HEADER("<f4", "False", "(2,)"), 9, "the file has 9; one array per file" },
+  { HEADER("<f4", "False", "(2,)"), 9, "the file has 9; save one array per file" },
   { HEADER("|b1", "False", "(3,)"), 3, "element 3 of a bool tensor is 2" },
 };
 
