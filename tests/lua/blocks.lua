@@ -394,6 +394,7 @@ test("trained, branched and mixed; a run goes on, and other code is another phas
   local digests, count = small.digests(directory), phases()
   run(RECIPE)
   expect.equal(phases(), count, "found again")
+  expect.contains(small.run(directory, "--audit"), "steps 10 to 10, trained again, give the same bits")
   expect.equal(small.digests(directory), digests)
   run((RECIPE:gsub("local slope = 1", "local slope = 2")))
   expect.equal(phases(), 2 * count, "another slope")

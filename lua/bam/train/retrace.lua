@@ -16,7 +16,7 @@ local ops = core.ops
 
 -- The names of the tensors of `model` that are not, bit by bit, those of a checkpoint.
 local function differences(model, directory)
-  local saved, list = checkpoint.open(directory).tensors, {}
+  local saved, list = checkpoint.open(directory, checkpoint.own_of(model.description)).tensors, {}
   for _, entry in ipairs(saved_tensors.of(model)) do
     local same = core.scope(function()
       return ops.all(ops.eq(params.read(entry, model), saved[entry.name]:read())):item()
