@@ -179,38 +179,38 @@
 ---@field doc? string what help() prints
 
 ---@class models.parallelOptions
----@field attention? any a class of your own, in the same way
+---@field attention? table a class of your own, in the same way
 ---@field context? integer longest sequence, written to config.json; 2048 by default
 ---@field eps? number of the norms; 1e-05 by default
----@field ffn any hidden width of SwiGLU: half of what the paper calls the FFN dimension; or a class of your own, or { class = MyFFN, and its options }
----@field head_width? any width / heads by default
----@field heads any
----@field kv_heads? any heads by default
----@field layers any
+---@field ffn integer|table hidden width of SwiGLU: half of what the paper calls the FFN dimension; or a class of your own, or { class = MyFFN, and its options }
+---@field head_width? integer width / heads by default
+---@field heads integer
+---@field kv_heads? integer heads by default
+---@field layers integer
 ---@field logit_scale? number factor of the logits; 1 by default
 ---@field norm? string "layer" or "rms"; "layer" by default
 ---@field rope_base? number 10000 by default
 ---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
 ---@field tied? boolean the head uses the input embedding; false by default
----@field vocab any
----@field width any
+---@field vocab integer
+---@field width integer
 
 ---@class models.sequentialOptions
----@field attention? any a class of your own, in the same way
+---@field attention? table a class of your own, in the same way
 ---@field context? integer longest sequence, written to config.json; 2048 by default
 ---@field eps? number of the norms; 1e-05 by default
----@field ffn any hidden width of SwiGLU: half of what the paper calls the FFN dimension; or a class of your own, or { class = MyFFN, and its options }
----@field head_width? any width / heads by default
----@field heads any
----@field kv_heads? any heads by default
----@field layers any
+---@field ffn integer|table hidden width of SwiGLU: half of what the paper calls the FFN dimension; or a class of your own, or { class = MyFFN, and its options }
+---@field head_width? integer width / heads by default
+---@field heads integer
+---@field kv_heads? integer heads by default
+---@field layers integer
 ---@field logit_scale? number factor of the logits; 1 by default
 ---@field norm? string "layer" or "rms"; "layer" by default
 ---@field rope_base? number 10000 by default
 ---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
 ---@field tied? boolean the head uses the input embedding; false by default
----@field vocab any
----@field width any
+---@field vocab integer
+---@field width integer
 
 ---@class bam.MixOptions
 ---@field experts table list of models, checkpoint directories, descriptions or phases

@@ -6,8 +6,8 @@ local source = require "bam.doc.source"
 local M = {}
 
 local KINDS = { rate = "number", fraction = "number", share = "number", positive = "number", number = "number",
-                count = "integer", size = "integer", integer = "integer", boolean = "boolean", string = "string",
-                list = "table", table = "table", callable = "function" }
+                count = "integer", size = "integer", extent = "integer", few = "integer", integer = "integer",
+                boolean = "boolean", string = "string", list = "table", table = "table", callable = "function" }
 
 local function default_text(value)
   if type(value) ~= "table" then
@@ -18,11 +18,12 @@ local function default_text(value)
   return string.format("{ %s }", table.concat(items, ", "))
 end
 
--- A field of options from a rule of check.options: { kind, default, doc = }.
+-- A field of options from a rule of check.options: { kind, default, doc =, type = }; `type` is for those of several
+-- kinds.
 local function option_field(name, rule)
   local default = rule[2] ~= nil and string.format("%s by default", default_text(rule[2])) or nil
   local text = rule.doc and default and string.format("%s; %s", rule.doc, default) or rule.doc or default or ""
-  return { name = name, optional = rule[2] ~= nil or rule.optional, type = KINDS[rule[1]] or "any", text = text }
+  return { name = name, optional = rule[2] ~= nil or rule.optional, type = rule.type or KINDS[rule[1]] or "any", text = text }
 end
 
 -- The comment of an object that documents itself. Its options become a class, as if it were declared with @class.

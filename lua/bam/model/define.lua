@@ -15,9 +15,10 @@ local options = {
   layers = { "few" }, width = { "extent" }, heads = { "extent" },
   kv_heads = { "extent", optional = true, doc = "heads by default" },
   head_width = { "extent", optional = true, doc = "width / heads by default" },
-  ffn = { "any", doc = "hidden width of SwiGLU: half of what the paper calls the FFN dimension; or a class of your "
-    .. "own, or { class = MyFFN, and its options }" },
-  attention = { "any", optional = true, doc = "a class of your own, in the same way" },
+  ffn = { "any", type = "integer|table",
+          doc = "hidden width of SwiGLU: half of what the paper calls the FFN dimension; or a class of your own, or "
+            .. "{ class = MyFFN, and its options }" },
+  attention = { "any", optional = true, type = "table", doc = "a class of your own, in the same way" },
   vocab = { "extent" }, tied = { "boolean", false, doc = "the head uses the input embedding" },
   rope_base = { "positive", 10000 }, eps = { "positive", 1e-5, doc = "of the norms" },
   norm = { "string", "layer", doc = '"layer" or "rms"' },

@@ -69,7 +69,7 @@ function RoutedModules:forward(h, batch)
       local x = ops.reshape(ops.index_select(rows, tokens, 1), 1, n, width)
       local y = ops.reshape(self.modules[e](x), n, width)
       local gate = ops.reshape(ops.index_select(flat_gates, index(list.choices, h.device), 1), n, 1)
-      sum = ops.index_add(sum, tokens, ops.mul(y, gate), 1)
+      sum = ops.index_add(sum, tokens, ops.to(ops.mul(y, gate), h.dtype), 1)
     end
   end
   return ops.reshape(sum, h.shape)
