@@ -389,7 +389,7 @@ function bam_nn_Module:apply(f) end
 ---@return integer trainable
 function bam_nn_Module:count() end
 
---- The module as text: its name and number of parameters, then its tensors and the modules inside.
+--- Format a module: its name and number of parameters, then its tensors and the modules inside.
 ---@return string
 function bam_nn_Module:describe() end
 
@@ -768,12 +768,12 @@ local bam_nn_Router = {}
 function bam_nn_Router:forward(h, batch) end
 
 --- Modules and functions applied one after another: nn.Sequential { nn.Linear(2, 16), bam.tanh, nn.Linear(16, 1) }.
---- They are the fields 1, 2, ...: #m is their number, m[1] the first, and parameters have names such as "1.weight".
+--- They are the fields 1, 2, ...: #m is their number, m[1] is the first, and parameters have names such as "1.weight".
 ---@class bam.nn.Sequential : bam.nn.Module
 ---@overload fun(list: table): bam.nn.Sequential
 local bam_nn_Sequential = {}
 
---- Apply the modules in order, each to the result of the one before.
+--- Apply the modules in order, each to the result of the previous one.
 ---@param x any
 ---@return any
 function bam_nn_Sequential:forward(x) end
@@ -1150,7 +1150,7 @@ function tokenizer:id(text) end
 ---@return string
 function tokenizer:json() end
 
---- The pieces that a text is split into before merging, as if there were no added tokens.
+--- The pieces that a text is split into before merging, without regard to added tokens.
 ---@param text string any bytes
 ---@return string[]
 function tokenizer:pieces(text) end
@@ -2628,7 +2628,7 @@ function bam.debug(options) end
 ---@return boolean
 function bam.nn.is_module(value) end
 
---- Create a class of modules, to be given methods init(...) and forward(...).
+--- Create a class of modules. Give it methods init(...) and forward(...).
 ---
 ---   local Block = nn.module "Block"
 ---   function Block:init(width) self.norm = nn.LayerNorm(width) end
@@ -2721,7 +2721,7 @@ function bam.schedule.constant(options) end
 ---@return schedule
 function bam.schedule.cosine(options) end
 
---- Define a kind of schedule. The result makes schedules. In the fingerprint of a phase a schedule counts by its
+--- Define a kind of schedule. Calling the result creates schedules. The fingerprint of a phase covers a schedule by its
 --- values at all steps.
 ---
 ---   local step_down = bam.schedule.define {
@@ -2762,7 +2762,7 @@ function bam.schedule.linear(options) end
 function bam.schedule.of(x, convert) end
 
 --- Straight lines between points { progress, value }. Two points with the same progress make a jump. The value is
---- constant before the first point and after the last.
+--- constant before the first point and after the last one.
 ---@param points number[][]
 ---@return schedule
 function bam.schedule.piecewise(points) end
@@ -2890,8 +2890,8 @@ function bam.tokenizer.parse(text, label) end
 ---@return tokenizer
 function bam.tokenizer.train(options) end
 
---- The options of this recipe: the sizes of a scale, overridden by the fields given here, overridden by --set.
---- `seed` is always one. Answers --help. The result is read-only, and reading a name that it lacks is an error.
+--- The options of this recipe, from lowest to highest precedence: the sizes of a scale, the fields given here, --set.
+--- `seed` is always set. Answers --help. The result is read-only, and reading an unknown name is an error.
 ---@param fields? table plain data; scale = "demo", "590m" or "2b" sets vocab, context, batch, model, tokens, lr and mixture_lr
 ---@return table options
 function bam.options(fields) end
@@ -2936,17 +2936,17 @@ function bam.evaluate(model, heldout, options) end
 ---@return table? comparison prints as the table; `models` has the figures, `base` is one of them
 function bam.compare(given) end
 
---- Print the mean and the standard deviation of several comparisons of the same models, such as one per seed; if
---- they have a base, also the ratio to it in each comparison, and FLOPs per token relative to the base. With --plan
---- and --only it does nothing.
+--- Print the mean and standard deviation of several comparisons of the same models, such as one per seed. If they have
+--- a base, also print the ratio to it in each comparison, and FLOPs per token relative to the base. With --plan and
+--- --only it does nothing.
 ---@param comparisons table[] results of bam.compare
 ---@param options? { reference?: table<string, number> } ratios to show beside them, by model
 ---@return string[]? lines
 function bam.spread(comparisons, options) end
 
---- Check that a run is what was written: the digest of every file of every checkpoint, the phase it belongs to, the
---- settings of phases, evaluations and the weights they belong to, results, the log, and that each phase started
---- from the final weights of its parents. Changes nothing. Prints a line per phase, and each problem.
+--- Verify a run: the digest of every file of every checkpoint and the phase it belongs to, the settings of phases,
+--- evaluations and the weights they belong to, results, the log, and that each phase started from the final weights of
+--- its parents. Changes nothing. Prints a line per phase, and each problem.
 ---@param directory string all runs, a recipe's directory, or one phase
 ---@param options? { cache?: string|true, quiet?: boolean } cache: also check the prepared text in this directory, or in the usual one
 ---@return boolean sound

@@ -92,7 +92,7 @@ local CHANGES = {
   end,
   manifest = function(d)
     replace(newest(d, "seed") .. "/manifest.json", '"step": 10', '"step": 9')
-    return "contradicts itself"
+    return "its checksum is wrong"
   end,
   no_manifest = function(d)
     core.remove_file(newest(d, "seed") .. "/manifest.json")
@@ -110,7 +110,7 @@ local CHANGES = {
   step = function(d)
     local law = newest(d, "experts/law")
     shell("mv '%s' '%s'", law, (law:gsub("%d+$", "00000011")))
-    return "is a stray: it is that of step 10"
+    return "is a stray: it belongs to step 10"
   end,
   settings = function(d)
     replace(one("%s/runs/mixed-*/phase.json", d), '"seed": 1', '"seed": 2')
@@ -118,7 +118,7 @@ local CHANGES = {
   end,
   other_settings = function(d)
     shell("cp '%s' '%s'", one("%s/runs/seed-*/phase.json", d), one("%s/runs/mixed-*/phase.json", d))
-    return "its phase.json is that of phase seed"
+    return "its phase.json belongs to phase seed"
   end,
   evaluation = function(d)
     replace(one("%s/runs/mixed-*/evaluation-*.json", d), '"perplexity":', '"perplexity":9')
@@ -127,7 +127,7 @@ local CHANGES = {
   other_evaluation = function(d)
     shell("cp '%s' '%s'", one("%s/runs/seed-*/evaluation-*.json", d),
           one("%s/runs/mixed-*/evaluation-*.json", d))
-    return "is of other weights"
+    return "belongs to other weights"
   end,
   results = function(d)
     replace(d .. "/runs/recipe/results.json", '"perplexity": ', '"perplexity": 9')
@@ -157,7 +157,7 @@ local CHANGES = {
     manifest.checksum = nil
     manifest.checksum = core.hash(bam.json.encode(manifest))
     core.write_file(seed .. "/manifest.json", bam.json.encode(manifest))
-    return "began with other weights of phase seed"
+    return "started from other weights of phase seed"
   end,
   shards = function(d)
     replace(one("%s/cache/text/*/manifest.json", d), '"tokens": ', '"tokens": 9')
@@ -228,8 +228,8 @@ local function fails(words, ...) expect.raises(words, bam.audit, ...) end
 
 test("wrong calls", function()
   fails("audit: directory: expected a string, got 5", 5)
-  fails("is not a directory; give that of runs", whole .. "/nothing")
-  fails("holds no phase", whole .. "/cache")
+  fails("is not a directory; give the directory of runs", whole .. "/nothing")
+  fails("there is no phase in", whole .. "/cache")
   fails("no option `chace`; did you mean `cache`?", whole .. "/runs", { chace = true })
 end)
 

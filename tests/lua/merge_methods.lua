@@ -287,7 +287,7 @@ test("errors", function()
   expect.raises("option weights: entry 2: expected a number of at least 0, got -1",
                 mix { "average", weights = { 1, -1, 1 } })
   expect.raises("mix: option merge: slerp: it merges exactly 2 models, and there are 3", mix "slerp")
-  expect.raises("mix: option merge: expected the name of a merge method or what bam.merge.define gives, got 3", mix(3))
+  expect.raises("mix: option merge: expected the name of a merge method or a result of bam.merge.define, got 3", mix(3))
   expect.raises("mix: option merge: function: no option `scale`", mix { function() end, scale = 1 })
   expect.raises("merge.define: average: bam has a merge method of this name; choose another", bam.merge.define,
                 { name = "average", merge = print })

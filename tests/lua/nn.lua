@@ -212,10 +212,10 @@ test("state: what goes out comes in; wrong states change nothing", function()
   local state = {}
   for name, tensor in pairs(small_model():state()) do state[name] = tensor end
   state["norm.wieght"], state["norm.weight"] = state["norm.weight"], nil
-  expect.raises("load_state: nothing here is called `norm.wieght`; did you mean `norm.weight`?; "
-                .. "{ strict = false } ignores that", b.load_state, b, state)
+  expect.raises("load_state: there is no tensor `norm.wieght` here; did you mean `norm.weight`?; "
+                .. "{ strict = false } ignores it", b.load_state, b, state)
   state["norm.wieght"] = nil
-  expect.raises("load_state: the state lacks `norm.weight`; { strict = false } keeps what is there",
+  expect.raises("load_state: the state has no `norm.weight`; { strict = false } keeps the current values",
                 b.load_state, b, state)
   state["norm.weight"] = bam.zeros(17)
   expect.raises("load_state: `norm.weight` has shape (16), but is (17) in the state", b.load_state, b, state)
@@ -248,7 +248,7 @@ test("shared tensors count once, under the first name", function()
   expect.equal(m:count(), 20)
   expect.yes(m:state().counts, "integers are state, not parameters")
   expect.no(m:state()["head.weight"], "integers are state, not parameters")
-  expect.raises("nothing here is called `head.weight`; it is the same tensor as `embed.weight`", m.load_state,
+  expect.raises("there is no tensor `head.weight` here; it is the same tensor as `embed.weight`", m.load_state,
                 m, { ["embed.weight"] = bam.zeros(5, 4), ["head.weight"] = bam.zeros(5, 4), counts = m.counts })
   expect.contains(tostring(m), "    weight f32 (5, 4) = embed.weight")
   m:to "f64"
@@ -282,10 +282,10 @@ test("inheritance, lists of tensors, what is not allowed", function()
   bag.list = nil
   bag.other, bag.list = nn.weights.full({ 1 }, 0), { nn.weights.full({ 1 }, 1) }
   expect.equal(names(bag), { "list.1", "other" }, "a field keeps its place")
-  expect.raises("Bag: a field called `state` would hide the method of that name",
+  expect.raises("Bag: a field `state` would hide the method of the same name",
         function() bag.state = bam.zeros(1) end)
   bag.result = bag.other * 2
-  expect.raises("`result` is the result of an op, not a parameter; call the field `_result` to keep it out",
+  expect.raises("`result` is the result of an op, not a parameter; name the field `_result` to keep it out",
                 names, bag)
   bag.result = nil
   bag.experts = { law = nn.Linear(1, 1) }
@@ -305,9 +305,9 @@ test("wrong options", function()
                 2, { dtype = "bf16" })
   expect.raises("nn.Attention: kv_heads is 3, which does not divide the 4 heads", nn.Attention,
                 { width = 8, heads = 4, kv_heads = 3 })
-  expect.raises("nn.Attention: 3 heads do not divide the width 8; give head_width", nn.Attention,
+  expect.raises("nn.Attention: 3 heads do not divide the width 8; give option head_width", nn.Attention,
                 { width = 8, heads = 3 })
-  expect.raises("nn.Attention: rope turns pairs, and head_width is 3; make it even", nn.Attention,
+  expect.raises("nn.Attention: rope rotates pairs, so head_width must be even, got 3", nn.Attention,
                 { width = 6, heads = 2 })
   expect.raises("nn.Attention: option `heads` is missing: an integer of at least 1", nn.Attention, { width = 6 })
   expect.raises("nn.Attention: expected x [batch, time, width], got a tensor of shape (3, 4)",

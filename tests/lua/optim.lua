@@ -313,7 +313,7 @@ test("AdamW corrects the bias by the steps of each parameter", function()
   -- A damaged one.
   local state = run.opt:state()
   state["step.2"] = nil
-  expect.raises("AdamW:load_state: the state lacks `step.2`", new.load_state, new, state)
+  expect.raises("AdamW:load_state: the state has no `step.2`", new.load_state, new, state)
   for _, steps in ipairs { -1, (1 << 53) + 1 } do
     state["step.2"] = bam.tensor(steps)
     expect.raises(string.format("AdamW:load_state: `step.2` is %d; it must be at least 0", steps),
@@ -370,7 +370,7 @@ test("resuming from files continues to the bit", function()
   expect.raises("AdamW:load_state: `step` is -1; it must be at least 0", opt.load_state, opt, state)
   state.step = bam.tensor(8)
   state["m.norm.bias"] = nil
-  expect.raises("AdamW:load_state: the state lacks `m.norm.bias`; { strict = false } keeps what is there",
+  expect.raises("AdamW:load_state: the state has no `m.norm.bias`; { strict = false } keeps the current values",
                 opt.load_state, opt, state)
   expect.equal(opt.steps, 0)
   opt:load_state(state, { strict = false })

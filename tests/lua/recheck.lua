@@ -107,7 +107,7 @@ test("in a phase: the same weights, and the same fingerprint", function()
   end
   write(byte ~ 1)
   expect.matches(stream:fault(), "law%.train%-00001%.safetensors was changed$")
-  expect_caught("step 3: tokens are not those that were written", nil, stream)
+  expect_caught("step 3: tokens differ from what was written", nil, stream)
   write(byte)
   expect.no(stream:fault())
 end)

@@ -76,7 +76,7 @@ test("a checkpoint of another phase, or under another step", function()
     local other = law:gsub("%d+$", "99999999")
     shell("cp -a '%s' '%s'", law, other)
     return other
-  end, "is a stray: it is that of step")
+  end, "is a stray: it belongs to step")
 end)
 
 test("damage: moved aside; the run goes on from what is sound", function()
@@ -86,7 +86,7 @@ test("damage: moved aside; the run goes on from what is sound", function()
     shell("printf x >> '%s/config.json'", step)
   end
   local output = run(directory)
-  expect.contains(output, string.format("is moved to %s.set-aside", last:match "runs/.*$"))
+  expect.contains(output, string.format("was moved to %s.set-aside", last:match "runs/.*$"))
   small.assert_same(reference, small.digests(directory))
   expect.yes(core.is_directory(last .. ".set-aside"))
   expect.contains(run(directory), "mixed") -- and is not looked at again
@@ -117,7 +117,7 @@ local function make_older(directory, change)
   record.digest = core.hash(bam.json.encode(record.settings))
   core.write_file(path .. "/phase.json", bam.json.encode(record))
   shell("mv '%s' '%s/runs/seed-%s'", path, directory, record.digest:sub(1, 8))
-  return string.format("runs/seed-%s is of an older version", record.digest:sub(1, 8))
+  return string.format("runs/seed-%s was trained by an older version", record.digest:sub(1, 8))
 end
 
 test("a phase of an older version is named, and trains again", function()

@@ -107,14 +107,14 @@ test("bad input", function()
   fails("schedule.piecewise: point 1: progress: expected a number from 0 to 1, got 5",
         schedule.piecewise, { { 5, 1 } })
   fails("expected a list of points { progress, value }, got none", schedule.piecewise, {})
-  fails("the shares of the parts add up to 0.9; they must to 1", schedule.sequence,
+  fails("the shares of the parts add up to 0.9; they must add up to 1", schedule.sequence,
         { { 0.5, 1 }, { 0.4, 1 } })
   fails("schedule: expected a number, a schedule or a function of progress, got a table", schedule.of,
         {})
   fails("schedule: step: expected an integer of at least 1, got 0", flat.at, flat, 0, 10)
   fails("schedule: step 11 is beyond the last step, 10", flat.at, flat, 11, 10)
   fails("schedule: total: expected an integer of at least 1, got nil", flat.at, flat, 1)
-  fails("gave nil at step 1 of 2; it must give a number", schedule.of(function() end).at,
+  fails("gave nil at step 1 of 2; it must return a number", schedule.of(function() end).at,
         schedule.of(function() end), 1, 2)
   fails("bam.schedule has no `cosin`; did you mean `cosine`?", function() return schedule.cosin end)
 end)
@@ -159,7 +159,7 @@ test("kinds of a script's own", function()
   fails("schedule.inverse_root: no option `peek`; did you mean `peak`?", root, { peek = 1 })
   fails("schedule.inverse_root: option `peak` is missing", root, {})
   local broken = schedule.define { name = "broken", options = {}, value = function() end }
-  fails("schedule: broken { warmup = 0 } gave nil at step 1 of 2; it must give a number", broken({}).at, broken {}, 1, 2)
+  fails("schedule: broken { warmup = 0 } gave nil at step 1 of 2; it must return a number", broken({}).at, broken {}, 1, 2)
   fails("schedule.define: mine: options.a: expected { kind, default }", schedule.define,
         { name = "mine", options = { a = { "numbr" } }, value = print })
   fails("schedule.define: mine: single: there is no option `a`", schedule.define,

@@ -204,7 +204,7 @@ local output = fails("high stopped at step 4: the loss is",
                      [[train { name = "high", model = d, lr = 1e3, steps = 20 }]])
 
 test("a learning rate far too large: caught, also at the last step, and not kept as good", function()
-  expect.contains(output, "There is no checkpoint of it yet")
+  expect.contains(output, "It has no checkpoint yet")
   for steps = 1, 3 do
     fails("stopped at step " .. steps, string.format(
       [[train { name = "short%d", model = d, lr = 1e3, steps = %d, save_every = 1 }]], steps, steps))

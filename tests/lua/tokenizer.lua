@@ -314,7 +314,7 @@ test("what is refused", function()
                 { texts = {}, vocab = 257, special = { "<" } })
   expect.raises("special token 2 is there twice", train, { texts = {}, vocab = 258, special = { "<s>", "<s>" } })
   expect.raises("special token 1: it is not UTF-8", train, { texts = {}, special = { "<\xff>" } })
-  expect.raises("is what tokenizer.json calls another word", train,
+  expect.raises("is how tokenizer.json writes another word", train,
                 { texts = { " the the the" }, vocab = 260, special = { "Ġthe" } })
   expect.raises("malformed pattern \"[\"", train, { texts = {}, pattern = "[" })
   expect.raises("encode: text: expected a string, got 5", trained.encode, trained, 5)

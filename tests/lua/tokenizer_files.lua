@@ -129,29 +129,29 @@ local function expect_model(words, name, value)
 end
 
 test("fields with other values are refused", function()
-  expect_field("the file: `normalizer` is NFC; bamlua computes null", "normalizer", { type = "NFC" })
-  expect_field("the file: `truncation` is a table; bamlua computes null", "truncation", {})
+  expect_field("the file: `normalizer` is NFC; bamlua supports null", "normalizer", { type = "NFC" })
+  expect_field("the file: `truncation` is a table; bamlua supports null", "truncation", {})
   expect_field("the file: `post_processor` is TemplateProcessing", "post_processor",
                { type = "TemplateProcessing" })
-  expect_field("the file: `decoder` is WordPiece; bamlua computes ByteLevel", "decoder",
+  expect_field("the file: `decoder` is WordPiece; bamlua supports ByteLevel", "decoder",
                { type = "WordPiece" })
   expect_field("the file has no field `decoder`", "decoder", nil)
   expect_field("the file has no field `model`", "model", nil)
   expect_field("the file: `version` is the string \"2.0\"", "version", "2.0")
   expect_field("the file has a field `extra`, which bamlua does not know", "extra", 1)
-  expect_field("the file: `model` is a json.null; bamlua computes BPE", "model", json.null)
-  expect_model('model: `type` is the string "WordPiece"; bamlua computes "BPE"', "type", "WordPiece")
-  expect_model("model: `dropout` is 0.1; bamlua computes null", "dropout", 0.1)
+  expect_field("the file: `model` is a json.null; bamlua supports BPE", "model", json.null)
+  expect_model('model: `type` is the string "WordPiece"; bamlua supports "BPE"', "type", "WordPiece")
+  expect_model("model: `dropout` is 0.1; bamlua supports null", "dropout", 0.1)
   expect_model('model: `unk_token` is the string "<unk>"', "unk_token", "<unk>")
   expect_model("model: `byte_fallback` is true", "byte_fallback", true)
   expect_model("model: `end_of_word_suffix` is the string \"</w>\"", "end_of_word_suffix", "</w>")
   expect_model("model has a field `max_input_chars_per_word`", "max_input_chars_per_word", 100)
-  expect_model("model: `vocab` is a json.array; bamlua computes an object", "vocab", json.array {})
+  expect_model("model: `vocab` is a json.array; bamlua supports an object", "vocab", json.array {})
   expect_model("model has no field `merges`", "merges", nil)
-  expect_model("merge 1 is no pair of words", "merges", { "ab" })
-  expect_model("merge 2 is no pair of words", "merges", { { "a", "b" }, { "a", "b", "c" } })
-  expect_model("merge 1 is no pair of words", "merges", { { "a", 1 } })
-  expect_model('merge 1: "zz" is no word of the vocabulary', "merges", { "a zz" })
+  expect_model("merge 1 is not a pair of words", "merges", { "ab" })
+  expect_model("merge 2 is not a pair of words", "merges", { { "a", "b" }, { "a", "b", "c" } })
+  expect_model("merge 1 is not a pair of words", "merges", { { "a", 1 } })
+  expect_model('merge 1: "zz" is not in the vocabulary', "merges", { "a zz" })
   expect_model("merge 1: the words 66 and 67 together are no word", "merges", { "b c" })
   expect_model("merge 2: the words 65 and 66 are merged before, by merge 1", "merges",
                { "a b", { "a", "b" } })
@@ -176,11 +176,11 @@ test("fields with other values are refused", function()
     expect_refused(words, function(file) table.insert(file.added_tokens, token) end)
   end
   expect_added("added token 2: expected an object, got 5", 5)
-  expect_added("added token 2: `single_word` is true; bamlua computes false",
+  expect_added("added token 2: `single_word` is true; bamlua supports false",
                { id = 259, content = "<s>", single_word = true })
   expect_added("added token 2 has no id or no content", { id = 259 })
   expect_added("added token 2: `content` is the string \"\"", { id = 259, content = "" })
-  expect_added("added token 2: \"<s>\" with the id 0 is there twice", { id = 0, content = "<s>" })
+  expect_added("added token 2: \"<s>\" with the id 0 occurs twice", { id = 0, content = "<s>" })
   expect_added("vocab: there are 260 words, but none has the id 259",
                { id = math.maxinteger, content = "<s>" })
   expect_added('vocab: the word "ab" has the id 257, but 259 as an added token',
@@ -198,13 +198,13 @@ test("fields with other values are refused", function()
   expect_steps("a Sequence needs a list of steps")
   expect_steps("add_prefix_space of ByteLevel is true",
                { type = "ByteLevel", add_prefix_space = true })
-  expect_steps("Whitespace as step 1 of 2 is not computed", { type = "Whitespace" }, bytes)
-  expect_steps("ByteLevel as step 1 of 2 is not computed", bytes, bytes)
-  expect_steps("Digits as step 1 of 1 is not computed", { type = "Digits", individual_digits = true })
+  expect_steps("Whitespace as step 1 of 2 is not supported", { type = "Whitespace" }, bytes)
+  expect_steps("ByteLevel as step 1 of 2 is not supported", bytes, bytes)
+  expect_steps("Digits as step 1 of 1 is not supported", { type = "Digits", individual_digits = true })
   expect_steps("individual_digits of Digits is nil", { type = "Digits" }, bytes)
   expect_steps("expected an object with a type, got 5", 5)
   expect_steps("a Split needs a pattern", { type = "Split", behavior = "Isolated" }, bytes)
-  expect_steps('a Split has behavior the string "Kept"; bamlua computes Isolated',
+  expect_steps('a Split has behavior the string "Kept"; bamlua supports Isolated',
                { type = "Split", behavior = "Kept", pattern = { Regex = "a" } }, bytes)
   expect_steps("invert of a Split is 1, not true or false",
                { type = "Split", behavior = "Removed", pattern = { Regex = "a" }, invert = 1 }, bytes)

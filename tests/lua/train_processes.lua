@@ -87,7 +87,7 @@ test("signals", function()
     os.execute(string.format("kill -%s %d", signal, pid_of(directory)))
     log, status = ending(directory)
     expect.equal(status, 1, log)
-    expect.contains(log, string.format("SIG%s: seed is saved at step 5 of 10. To go on type: "
+    expect.contains(log, string.format("SIG%s: seed is saved at step 5 of 10. To resume type: "
                                   .. "bamlua recipe.lua --cache cache", signal))
     expect.lacks(log, "traceback")
     touch(directory, "go")

@@ -1,4 +1,4 @@
---- bam.compare: what models make of held-out text, side by side, as the paper's Table 1 has it.
+--- bam.compare: evaluate models on held-out text and show the results side by side, as in the paper's Table 1.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local entries_of = require "bam.eval.compared"
@@ -15,27 +15,27 @@ local M = {}
 
 -- ---- evaluating ----
 
--- The length of windows: what is asked for, else what the phases were trained at.
+-- The window length: the requested one, otherwise the context that the phases were trained with.
 local function context_of(entries, o)
   if o.context then return o.context end
   local context, first
   for _, entry in ipairs(entries) do
     if context and entry.context and entry.context ~= context then
-      check.fail("compare: %s was trained at a context of %d and %s at %d; say at which to "
-                 .. "compare: { ..., context = %d }", first, context, entry.name, entry.context, context)
+      check.fail("compare: %s was trained at a context of %d and %s at %d; give the context to "
+                 .. "compare at: { ..., context = %d }", first, context, entry.name, entry.context, context)
     end
     if entry.context then context, first = entry.context, entry.name end
   end
   return context
 end
 
--- What an evaluation depends on beside the model.
+-- What an evaluation depends on besides the model.
 local function key_of(o)
   return core.hash(json.encode { heldout = o.on:identity(), context = o.context or 0,
                                  tokens = o.tokens or 0 })
 end
 
--- An evaluation of the weights with this checksum that was kept, unless it is damaged.
+-- Read the stored evaluation of the weights with this checksum, unless it is damaged.
 local function kept(path, checksum)
   local value = path and json.read(path)
   local fine = type(value) == "table" and value.weights == checksum
@@ -43,7 +43,7 @@ local function kept(path, checksum)
   return fine and value.result or nil
 end
 
--- Keep an evaluation. In another's run, which may not be written, it is not kept.
+-- Store an evaluation. A run that belongs to somebody else may be read-only; then nothing is stored.
 local function keep(directory, path, checksum, result)
   core.try(core.remove_staged, directory)
   core.try(core.write_file, path, json.encode { weights = checksum, result = result,
@@ -68,10 +68,10 @@ local function evaluate_entry(entry, o)
   return result
 end
 
--- ---- the ratio to another model, window by window ----
+-- ---- the ratio to another model, paired by window ----
 
--- Perplexity of `r` to that of `base` in a domain, and its standard error: both predicted the same
--- windows, so what windows have in common cancels.
+-- The ratio of the perplexity of `r` to that of `base` in a domain, and its standard error. Both predicted the same
+-- windows, so differences between windows cancel.
 local function paired(r, base)
   local differences = {}
   for i, nats in ipairs(r.windows.nats) do differences[i] = nats - base.windows.nats[i] end
@@ -80,7 +80,7 @@ local function paired(r, base)
   return { ratio = ratio, standard_error = of_log and ratio * of_log }
 end
 
--- Ratios by domain, and of the averages: the domains' ratios weighted by the base's perplexities.
+-- Ratios by domain, and the ratio of the averages: the domains' ratios weighted by the perplexities of the base.
 local function ratios(r, base)
   local domains, sum, squares = {}, 0, 0
   for _, name in ipairs(check.sorted_names(r.domains)) do
@@ -116,7 +116,7 @@ local function without_windows(results)
   return list
 end
 
--- Of another seed than 1 it bears the seed's number, as the links to phases do.
+-- The name includes the seed unless it is 1, like links to phases.
 local function write_results(name, results, base)
   core.make_directory(run_dir.recipe_directory())
   local seed = flags.get().seed or 1
@@ -149,10 +149,10 @@ local function find_base(values, results, base)
   for i, value in ipairs(values) do
     if value == base then return results[i] end
   end
-  return base and check.fail "compare: option base is none of the models that are compared"
+  return base and check.fail "compare: option base is not one of the compared models"
 end
 
--- Print the table. print would not notice that it gets nowhere.
+-- Print the table. print itself does not report a failed write.
 local function show(comparison)
   local fine, reason = io.write(tostring(comparison), "\n")
   if fine then fine, reason = io.output():flush() end

@@ -1,6 +1,6 @@
--- What bam.compare compares. An entry is { name, open }, where open() gives the live model, and for
--- what was trained place (its directory), state (of its last checkpoint), tokens, flops, context,
--- settings (by path), and the checksum of its final checkpoint, with which evaluations are kept.
+-- The models that bam.compare compares. An entry is { name, open }, where open() returns the live model. For a trained
+-- model it also has place (its directory), state (of its last checkpoint), tokens, flops, context, settings (by path),
+-- and the checksum of its final checkpoint, under which evaluations are stored.
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
@@ -20,7 +20,7 @@ end
 
 local function warn(text) print(string.format("warning: %s", text)) end
 
--- A phase's directory of another run, or a model's checkpoint.
+-- The directory of a phase of another run, or of a model.
 local function directory_entry(directory)
   local name = directory:match "([^/]+)/*$"
   if core.file_info(string.format("%s/config.json", directory)) then
@@ -54,7 +54,7 @@ function M.read(value, i)
                     .. "directory of a phase or a model", i, check.describe(value))
 end
 
---- The values of a list, lists in it taken apart.
+--- Flatten a list that may contain lists.
 ---@param list table
 ---@param values? table that they are added to
 ---@return table

@@ -1,4 +1,4 @@
---- bam.spread: several comparisons of the same models, each of another seed, as one table.
+--- bam.spread: summarize comparisons of the same models under several seeds in one table.
 local check = require "bam.util.check"
 local flags = require "bam.util.flags"
 local tables = require "bam.eval.table"
@@ -12,7 +12,7 @@ local function mean_and_deviation(values)
   return sum / n, n > 1 and math.sqrt(squares / (n - 1)) or 0
 end
 
--- The values get(model) of the i-th model in all comparisons, as text.
+-- The values get(model) of the i-th model in all comparisons, formatted.
 local function cell(comparisons, i, digits, get)
   local values = {}
   for k, comparison in ipairs(comparisons) do values[k] = get(comparison.models[i]) end
@@ -21,7 +21,7 @@ local function cell(comparisons, i, digits, get)
   return string.format(form, mean, deviation)
 end
 
--- FLOPs per token to the base's.
+-- FLOPs per token relative to the base.
 local function cost(comparison, i)
   local m, base = comparison.models[i], comparison.base
   return m.flops and base.flops and m.flops / m.tokens / (base.flops / base.tokens)
@@ -56,9 +56,9 @@ local function check_alike(comparisons)
   end
 end
 
---- Print the mean and the standard deviation of several comparisons of the same models, such as one per seed; if
---- they have a base, also the ratio to it in each comparison, and FLOPs per token relative to the base. With --plan
---- and --only it does nothing.
+--- Print the mean and standard deviation of several comparisons of the same models, such as one per seed. If they have
+--- a base, also print the ratio to it in each comparison, and FLOPs per token relative to the base. With --plan and
+--- --only it does nothing.
 ---@param comparisons table[] results of bam.compare
 ---@param options? { reference?: table<string, number> } ratios to show beside them, by model
 ---@return string[]? lines

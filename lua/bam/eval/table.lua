@@ -1,15 +1,15 @@
--- The comparison as people read it: a table shaped like the paper's Table 1.
+-- Formats a comparison as a table like the paper's Table 1.
 local machine = require "bam.train.machine"
 
 local M = {}
 
--- Pad a cell: text to the left of its column, figures to the right.
+-- Pad a cell: text is left-aligned, numbers are right-aligned.
 local function pad(text, width, left)
   local blanks = (" "):rep(width - utf8.len(text))
   return left and text .. blanks or blanks .. text
 end
 
---- Rows of cells as lines, each column as wide as its widest cell.
+--- Format rows of cells as lines; each column is as wide as its widest cell.
 ---@param rows string[][]
 ---@return string[]
 function M.align(rows)
@@ -27,10 +27,10 @@ end
 
 local function short(x) return x and machine.short(x) or "-" end
 
---- "0.956±0.003"; without an error where it is not known.
+--- "0.956±0.003", or only the value if the error is unknown.
 ---@param value number
 ---@param standard_error? number
----@param digits integer behind the point
+---@param digits integer digits after the decimal point
 ---@return string
 function M.with_error(value, standard_error, digits)
   local form = string.format("%%.%df", digits)
@@ -67,12 +67,12 @@ local function row_of(r, domains, best, base)
   return row
 end
 
---- Results of bam.compare as lines: per model parameters, training and held-out perplexity with
---- its standard error; the best of each column has a star; with a base, the ratio of averages to
---- its average, and the error of that from the differences window by window.
+--- Format results of bam.compare as lines: for each model the number of parameters, and the held-out perplexity with
+--- its standard error. A star marks the best of each column. With a base, the ratio of each average to the base's
+--- average is shown, with a standard error from the paired windows.
 ---@param results table[]
 ---@param domains string[]
----@param base? table the one of the results that ratios are taken to
+---@param base? table the result that ratios refer to
 ---@return string[]
 function M.lines(results, domains, base)
   local best = { average = best_of(results, function(r) return r.average end) }

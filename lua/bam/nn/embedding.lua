@@ -5,7 +5,7 @@ local weights = require "bam.nn.weights"
 
 local Embedding = require("bam.nn.module").module "Embedding"
 
-Embedding.no_decay = true -- optimisers leave the weights as large as they are
+Embedding.no_decay = true -- excluded from weight decay
 
 --- nn.Embedding(count, width, options). The initial weights are normally distributed.
 ---@param count integer

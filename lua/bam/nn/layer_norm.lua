@@ -5,7 +5,7 @@ local weights = require "bam.nn.weights"
 
 local LayerNorm = require("bam.nn.module").module "LayerNorm"
 
-LayerNorm.no_decay = true -- optimisers leave the weights as large as they are
+LayerNorm.no_decay = true -- excluded from weight decay
 
 --- nn.LayerNorm(width, options)
 ---@param width integer

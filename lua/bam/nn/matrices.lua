@@ -1,10 +1,10 @@
---- The matrices that a parameter is made of, for optimizers that treat each weight matrix apart. A layer may stack
---- several in one parameter, such as queries, keys and values; then its class has a method
+--- The matrices of a parameter, for optimizers that treat each weight matrix separately. A layer may stack several
+--- matrices in one parameter, such as queries, keys and values. Its class then has a method
 ---
----   module:matrices(x, key)   x: a tensor of the shape of the parameter in the field `key`
+---   module:matrices(x, key)   x: a tensor with the shape of the parameter in field `key`
 ---
---- which gives a list of { view, count, rows, columns }: a view of x that, reshaped, is [count, rows, columns]. The
---- views are of all elements, each once.
+--- that returns a list of { view, count, rows, columns }: a view of x that has the shape [count, rows, columns] after a
+--- reshape. Together the views cover each element of x exactly once.
 local check = require "bam.util.check"
 
 local M = {}
@@ -22,7 +22,7 @@ function M.stacked(x, sizes)
   return list
 end
 
--- The last two dimensions of x are those of matrices.
+-- The last two dimensions of x are the rows and columns of matrices.
 local function plain(x)
   local rows, columns = x:size(-2), x:size(-1)
   return { { view = x, count = x:count() // math.max(rows * columns, 1), rows = rows, columns = columns } }
@@ -32,14 +32,14 @@ local function check_all(x, list, name)
   local count = 0
   for _, part in ipairs(list) do count = count + part.view:count() end
   if count ~= x:count() then
-    check.fail("matrices of `%s`: %d elements, and the parameter has %d", name, count, x:count())
+    check.fail("matrices of `%s`: the views have %d elements, the parameter %d", name, count, x:count())
   end
 end
 
---- The matrices in `x`, which has the shape of a parameter.
+--- The matrices in `x`, a tensor with the shape of a parameter.
 ---@param x tensor
----@param name string of the parameter, whose last part is the field that holds it
----@param module? table whose field it is
+---@param name string name of the parameter, which ends with its field
+---@param module? table module that holds the parameter
 ---@return { view: tensor, count: integer, rows: integer, columns: integer }[]
 function M.of(x, name, module)
   local list = module and module.matrices and module:matrices(x, name:match "[^.]*$")

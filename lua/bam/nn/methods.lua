@@ -8,8 +8,7 @@ local Module = module.Module
 
 local floats = { f32 = true, f64 = true, f16 = true, bf16 = true }
 
--- Each tensor once, under the first of its names; the other names of shared ones as { other = first
--- }.
+-- Each tensor once, under its first name; other names of shared tensors as { other = first }.
 local function unique(self)
   local list, first, tied = {}, {}, {}
   for _, entry in ipairs(module.contents(self).tensors) do
@@ -168,7 +167,7 @@ end }
 ---@return any ... results of f
 function Module:in_eval(f, ...)
   local saved <close> = setmetatable({}, restoring)
-  local _ <close> = saved -- twice: an interrupt may come while one is being closed
+  local _ <close> = saved -- twice, because an interrupt may arrive during the first close
   self:apply(function(m)
     saved[#saved + 1] = { module = m, training = m.training }
     m.training = false
@@ -176,7 +175,7 @@ function Module:in_eval(f, ...)
   return f(...)
 end
 
--- A float dtype, a device or both: what Module:to is given, in either place.
+-- A float dtype, a device or both: the arguments of Module:to, in either position.
 local function destination(dtype, device)
   if type(dtype) == "string" and not device and (dtype:find "^cpu" or dtype:find "^cuda") then
     return nil, dtype
@@ -206,7 +205,7 @@ function Module:to(dtype, device)
       converted[old].requires_grad = old.requires_grad
     end
   end
-  for _, entry in ipairs(entries) do -- all were converted: nothing fails from here on
+  for _, entry in ipairs(entries) do -- all conversions succeeded; nothing below can fail
     rawset(entry.holder, entry.key, converted[entry.tensor] or entry.tensor)
   end
   return self

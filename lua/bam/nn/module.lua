@@ -1,5 +1,5 @@
 --- Modules: layers and models with parameters. Tensors, modules and lists of them in the fields of a module belong
---- to it. Names follow from the fields ("layers.1.attn.qkv.weight"), and their order is that of first assignment.
+--- to it. Names follow from the fields ("layers.1.attn.qkv.weight"), in the order of first assignment.
 --- Fields whose names start with "_" are private and ignored.
 ---
 ---   local Block = nn.module "Block"
@@ -28,7 +28,7 @@ function M.is_module(value) return type(value) == "table" and fields[value] ~= n
 local function assign(self, name, value)
   local order = fields[self]
   if type(value) ~= "function" and type(self[name]) == "function" then
-    check.fail("%s: a field called `%s` would hide the method of that name; choose another name",
+    check.fail("%s: a field `%s` would hide the method of the same name; choose another name",
                getmetatable(self).__name, name)
   end
   if not order.known[name] then
@@ -47,7 +47,7 @@ function Module:forward()
   check.fail("%s has no forward; define function %s:forward(x)", name, name)
 end
 
---- Create a class of modules, to be given methods init(...) and forward(...).
+--- Create a class of modules. Give it methods init(...) and forward(...).
 ---
 ---   local Block = nn.module "Block"
 ---   function Block:init(width) self.norm = nn.LayerNorm(width) end
@@ -79,7 +79,7 @@ function M.module(name, base)
   return setmetatable(class, { __name = text(), __index = base, __call = make, __tostring = text })
 end
 
--- The keys of what belongs to `value`: a module's fields, or the positions of a list.
+-- The keys of the contents of `value`: a module's fields, or the positions of a list.
 local function keys_of(value, name)
   if fields[value] then return fields[value].list end
   local keys = {}
@@ -96,12 +96,12 @@ end
 
 local function is_private(key) return type(key) == "string" and key:sub(1, 1) == "_" end
 
--- Add what `value` is and holds to `found`; `holder[key]` is where it was seen, `module` the
--- innermost around it.
+-- Add `value` and its contents to `found`. `holder[key]` is where it was found, `module` the innermost module around
+-- it.
 local function gather(found, value, name, module, holder, key)
   if check.is_tensor(value) then
     if not value.is_leaf then
-      check.fail("`%s` is the result of an op, not a parameter; call the field `_%s` to keep it "
+      check.fail("`%s` is the result of an op, not a parameter; name the field `_%s` to keep it "
                  .. "out", name, key)
     end
     found.tensors[#found.tensors + 1] = { name = name, tensor = value, module = module,
@@ -121,8 +121,8 @@ local function gather(found, value, name, module, holder, key)
   end
 end
 
---- Everything in a module, in order: `tensors` as { name, tensor, module, holder, key }, once per
---- place that holds one, and `modules` as { name, module, parent }, each once.
+--- Collect everything in a module, in order: `tensors` as { name, tensor, module, holder, key }, one for each place
+--- that holds a tensor, and `modules` as { name, module, parent }, each once.
 ---@param self table
 ---@return { tensors: table[], modules: table[] }
 function M.contents(self)

@@ -1,5 +1,5 @@
 --- Modules and functions applied one after another: nn.Sequential { nn.Linear(2, 16), bam.tanh, nn.Linear(16, 1) }.
---- They are the fields 1, 2, ...: #m is their number, m[1] the first, and parameters have names such as "1.weight".
+--- They are the fields 1, 2, ...: #m is their number, m[1] is the first, and parameters have names such as "1.weight".
 local check = require "bam.util.check"
 local module = require "bam.nn.module"
 
@@ -22,7 +22,7 @@ function Sequential:init(list)
   end
 end
 
---- Apply the modules in order, each to the result of the one before.
+--- Apply the modules in order, each to the result of the previous one.
 ---@param x any
 ---@return any
 function Sequential:forward(x)

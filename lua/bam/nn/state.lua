@@ -1,5 +1,4 @@
--- Loading saved values into tensors that exist: everything is checked first, then everything is
--- copied.
+-- Loads saved values into existing tensors. Everything is checked before anything is copied.
 local check = require "bam.util.check"
 local core = require "bam.core"
 
@@ -25,7 +24,7 @@ local function enumerate(names)
   return #names > 5 and string.format("%s and %d more", text, #names - 5) or text
 end
 
--- The names on one side only, sorted; and the names of all targets.
+-- The names that only one side has, sorted; and the names of all targets.
 local function compare(targets, state)
   local wanted, known, missing, unexpected = {}, {}, {}, {}
   for i, target in ipairs(targets) do
@@ -61,11 +60,11 @@ local function check_names(what, missing, unexpected, known, tied)
   if first then
     local twin = tied and tied[first]
     local hint = twin and string.format("; it is the same tensor as `%s`", twin)
-    check.fail("%s: nothing here is called %s%s; { strict = false } ignores that", what,
+    check.fail("%s: there is no tensor %s here%s; { strict = false } ignores it", what,
                enumerate(unexpected), hint or check.suggestion(first, known))
   end
   if missing[1] then
-    check.fail("%s: the state lacks %s; { strict = false } keeps what is there", what,
+    check.fail("%s: the state has no %s; { strict = false } keeps the current values", what,
                enumerate(missing))
   end
 end
@@ -75,7 +74,7 @@ end
 ---@param what string for messages
 ---@param targets { name: string, tensor: tensor }[]
 ---@param state table<string, tensor|bam.StoredTensor>
----@param options? { strict: boolean } default true: names must match both ways
+---@param options? { strict: boolean } true by default: both sides must have the same names
 ---@param tied? table<string, string> other names of targets, for messages
 ---@return string[] missing names of targets that the state lacks
 ---@return string[] unexpected names in the state that no target has
@@ -91,7 +90,7 @@ function M.load(what, targets, state, options, tied)
   core.uninterrupted(core.with_grad, false, function()
     for _, target in ipairs(targets) do
       local value = state[target.name]
-      core.scope(function() -- a stored one is gone before the next is read
+      core.scope(function() -- frees a stored tensor before the next one is read
         if value ~= nil then target.tensor:copy_(is_stored(value) and value:read() or value) end
       end)
     end

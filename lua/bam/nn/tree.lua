@@ -1,21 +1,21 @@
--- How a module prints: a tree of what it is made of, with shapes and numbers of parameters.
+-- Prints a module as a tree of its parts, with shapes and numbers of parameters.
 local check = require "bam.util.check"
 local module = require "bam.nn.module"
 
 local function title(m)
-  local total, trainable = module.Module.count(m) -- a model's own count tells something else
+  local total, trainable = module.Module.count(m) -- a model's own count() returns other figures
   local trained = trainable < total
     and string.format(", %s trained", check.thousands(trainable)) or ""
   return string.format("%s: %s%s", getmetatable(m).__name, check.thousands(total), trained)
 end
 
--- `name` as seen from `parent`, which has a name and a depth, indented.
+-- `name` relative to `parent`, which has a name and a depth, indented.
 local function label(name, parent)
   local own = parent.name == "" and name or name:sub(#parent.name + 2)
   return string.format("%s%s", string.rep("  ", parent.depth + 1), own)
 end
 
---- The module as text: its name and number of parameters, then its tensors and the modules inside.
+--- Format a module: its name and number of parameters, then its tensors and the modules inside.
 ---@return string
 function module.Module:describe()
   local contents, lines, place, first = module.contents(self), {}, {}, {}

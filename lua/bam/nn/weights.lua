@@ -1,15 +1,15 @@
---- Initial parameters: new leaves with gradients, filled by a rule. Random ones use the generator of bam.seed.
+--- Initial parameters: new leaves that require a gradient. Random ones use the generator that bam.seed sets.
 local core = require "bam.core"
 
 local M = {}
 
--- A finished tensor as a parameter.
+-- Make a finished tensor a parameter.
 local function parameter(x)
   x.requires_grad = true
   return x
 end
 
---- Normally distributed with mean 0. With std = 0 all are 0, and the generator is not used.
+--- Normally distributed with mean 0. With std = 0 all values are 0, and the generator is not used.
 ---@param shape integer[]
 ---@param std number
 ---@param dtype? string

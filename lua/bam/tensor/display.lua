@@ -1,12 +1,11 @@
--- How a tensor prints: a line with dtype, shape and device, then its values in aligned columns, the
--- middle of long dimensions left out so that at most 1000 elements are shown.
+-- Printing of tensors: a line with dtype, shape and device, then the values in aligned columns. Long dimensions are
+-- abbreviated in the middle, so that at most 1000 elements are shown.
 local M = {}
 
 local MOST = 1000
-local GAP = {} -- stands where positions were left out
+local GAP = {} -- marks omitted positions
 
--- How many positions to show at each end of a dimension so that the whole stays within MOST; nil:
--- everything.
+-- The number of positions to show at each end of a dimension so that the total stays within MOST; nil means all.
 local function edge_for(shape, count)
   if count <= MOST then return nil end
   for edge = 3, 2, -1 do
@@ -17,7 +16,7 @@ local function edge_for(shape, count)
   return 1
 end
 
--- The values as nested lists; with an `edge`, only the positions near both ends of long dimensions.
+-- The values as nested lists; with an `edge`, only positions near both ends of long dimensions.
 local function collect(x, edge)
   if not edge then return x:totable() end
   if x.ndim == 0 then return x:item() end
@@ -36,7 +35,7 @@ local function each_value(values, visit)
   for _, v in ipairs(values) do each_value(v, visit) end
 end
 
--- A format for floats, one for all of them: integral, fixed or scientific.
+-- Choose one format for all floats: integral, fixed or scientific.
 local function float_format(values)
   local integral, largest, smallest = true, 0, math.huge
   each_value(values, function(v)
@@ -51,7 +50,7 @@ local function float_format(values)
   return "%.4f"
 end
 
--- A function from one value to its text.
+-- A function that formats one value.
 local function writer(values, dtype)
   if dtype == "bool" then return tostring end
   if dtype == "u8" or dtype == "i32" or dtype == "i64" then
@@ -65,7 +64,7 @@ local function writer(values, dtype)
   end
 end
 
--- The nested lists as text, `depth` brackets deep.
+-- Format nested lists, inside `depth` brackets.
 local function layout(values, depth, write, width)
   local parts, is_row = {}, true
   for i, v in ipairs(values) do

@@ -35,7 +35,7 @@ local function check_spec(spec)
   if not (spec.forward and spec.backward) then check.fail("custom: `forward` and `backward` are both needed") end
 end
 
--- The versions of the tensors in the table `ctx`, and in the tables in it, as they are now.
+-- The versions of the tensors in the table `ctx` and in tables inside it.
 local function versions_in(ctx)
   local versions, walked, open = {}, { [ctx] = true }, { ctx }
   while #open > 0 do
@@ -77,7 +77,7 @@ function M.custom(spec)
   check_spec(spec)
   return function(...)
     local ctx, inputs, arguments = {}, {}, table.pack(...)
-    for i = 1, arguments.n do -- nil may stand between them
+    for i = 1, arguments.n do -- there may be nils between them
       if is_tensor(arguments[i]) then inputs[#inputs + 1] = arguments[i] end
     end
     local outputs = table.pack(core.with_grad(false, spec.forward, ctx, ...))
@@ -86,7 +86,7 @@ function M.custom(spec)
     local function backward(...)
       check_versions(spec.name or "custom", versions)
       local grads = table.pack(spec.backward(ctx, ...))
-      versions = versions_in(ctx) -- what backward itself writes is its own business
+      versions = versions_in(ctx) -- backward may change what it stores itself
       return table.unpack(grads, 1, grads.n)
     end
     local results = core.record(inputs, outputs, backward, { ctx, spec.backward })
@@ -94,8 +94,8 @@ function M.custom(spec)
   end
 end
 
--- Differentiate several outputs of one recomputation: all but the last walk keep it. What was recorded before it is
--- left to the outer walk.
+-- Differentiate several outputs of one recomputation; all but the last backward keep its graph. Anything recorded
+-- before it is left to the outer backward.
 local function backward_all(outputs, grads)
   local last
   for i = 1, outputs.n do
@@ -108,7 +108,7 @@ local function backward_all(outputs, grads)
   end
 end
 
--- Arguments for the recomputation: tensors as leaves of a graph of their own.
+-- Arguments for the recomputation: tensors become leaves of a separate graph.
 local function fresh_leaves(arguments)
   local leaves = { n = arguments.n }
   for i = 1, arguments.n do

@@ -1,10 +1,10 @@
---- Checking a gradient: backward against central differences, in f64.
+--- Gradient checks: backward against central differences, in f64.
 local check = require "bam.util.check"
 local core = require "bam.core"
 
 local spec = { eps = { "positive", 1e-6 }, tolerance = { "rate", 1e-5 } }
 
--- A fixed weighting of the outputs turns them into one number, so that one backward checks them all.
+-- A fixed weighted sum turns the outputs into one number, so that one backward checks them all.
 local function weighted_sum(outputs, weights)
   local total
   for i = 1, outputs.n do
@@ -14,7 +14,7 @@ local function weighted_sum(outputs, weights)
   return total
 end
 
--- Fixed weights, all different and none small.
+-- Fixed weights: all different, none small.
 local function weights_for(output)
   local n = output:count()
   return (core.arange(1, n, { dtype = "f64", device = output.device }) * 0.37):sin():reshape(output.shape) + 1.5

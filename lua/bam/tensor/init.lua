@@ -14,7 +14,7 @@ for _, name in ipairs { "concat", "stack" } do methods[name] = nil end
 methods.backward = core.backward
 metatable.__tostring = display.text
 
--- Turn dimension `dim` (from 1, or -1 at the end) of `x` into 1 .. extent, or raise.
+-- Convert dimension `dim` of `x` (from 1, or from -1 at the end) to 1 .. extent, or raise.
 local function dimension(x, dim, what, extent)
   extent = extent or x.ndim
   local d = type(dim) == "number" and math.tointeger(dim)
@@ -112,7 +112,7 @@ function methods:split(sizes, dim)
   dim = dimension(self, dim or 1, "split")
   local total, list = self:size(dim), sizes
   if type(sizes) == "number" then
-    if sizes < 1 then check.fail("split: the size of a piece must be at least 1") end
+    if sizes < 1 then check.fail("split: the size must be at least 1") end
     list = {}
     for start = 1, total, sizes do list[#list + 1] = math.min(sizes, total - start + 1) end
   else

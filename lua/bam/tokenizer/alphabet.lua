@@ -1,5 +1,5 @@
--- The alphabet in which tokenizer.json writes bytes: a character for each. Those that print in
--- Latin-1 stand for themselves, the other 68 are the characters from U+0100 on, in order.
+-- The alphabet in which tokenizer.json represents bytes, with one character per byte. Bytes that print in Latin-1
+-- represent themselves; the other 68 are the characters from U+0100 on, in order.
 local M = {}
 
 local characters, bytes = {}, {}
@@ -21,7 +21,7 @@ end
 ---@return string
 function M.write(word) return (word:gsub(".", characters)) end
 
---- The bytes that such a text stands for; nil when a character is not of the alphabet.
+--- The bytes of a text in the alphabet; nil if it has any other character.
 ---@param name string UTF-8
 ---@return string?
 function M.read(name)

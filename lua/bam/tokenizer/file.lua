@@ -1,9 +1,8 @@
--- tokenizer.json, the file of Hugging Face's tokenizers package, from a tokenizer's parts and back.
--- Read are files of byte-level BPE; what is not computed is refused by name.
--- Parts: words, a list of byte strings whose ids count from 0; merges, a flat list of pairs of ids
--- in order; added, a list of the added tokens, each a table of its id and its flags special,
--- normalized, lstrip and rstrip; whole_words, whether a piece that is a word is not merged; and
--- steps (steps.lua).
+-- Converts a tokenizer to tokenizer.json, the file of Hugging Face's tokenizers package, and back. It reads files of
+-- byte-level BPE and refuses unsupported features by name. Parts: words, a list of byte strings with ids from 0;
+-- merges, a flat list of pairs of ids, in order; added, a list of the added tokens, each with its id and flags
+-- special, normalized, lstrip and rstrip; whole_words, whether a piece that is a word is kept unmerged; and steps
+-- (steps.lua).
 local alphabet = require "bam.tokenizer.alphabet"
 local check = require "bam.util.check"
 local core = require "bam.core"
@@ -14,7 +13,7 @@ local M = {}
 
 -- ---- writing ----
 
--- The names of the words, by position: in the alphabet, or as they stand.
+-- The names of the words, by position: special tokens as they are, others in the alphabet.
 local function names_of(parts)
   local names = {}
   for _, token in ipairs(parts.added) do names[token.id + 1] = parts.words[token.id + 1] end
@@ -33,7 +32,7 @@ local function added_tokens(parts)
   return list
 end
 
---- The text of tokenizer.json; equal parts give equal texts.
+--- Format tokenizer.json. Equal parts give equal texts.
 ---@param parts table
 ---@return string
 function M.write(parts)
@@ -64,7 +63,7 @@ local function is_object(value) return type(value) == "table" and not is_array(v
 local function is_null(value) return value == nil or value == json.null end
 local function is_id(value) return math.type(value) == "integer" and value >= 0 end
 
--- A value in a message: what it is, and its type when it is one of the file's objects.
+-- Describe a value for messages, with its type field if it is an object of the file.
 local function show(value)
   if is_object(value) and type(value.type) == "string" then return value.type end
   return check.describe(value)
@@ -74,7 +73,7 @@ local function fail(label, format, ...)
   check.fail("%s: %s", label, string.format(format, ...))
 end
 
--- Each field of `object` must pass its test; the others are unknown.
+-- Check an object: every field must have a test and pass it.
 local function check_fields(label, where, object, tests)
   if not is_object(object) then
     fail(label, "%s: expected an object, got %s", where, show(object))
@@ -83,7 +82,7 @@ local function check_fields(label, where, object, tests)
     local rule = tests[name]
     if not rule then fail(label, "%s has a field `%s`, which bamlua does not know", where, name) end
     if not rule[1](object[name]) then
-      fail(label, "%s: `%s` is %s; bamlua computes %s", where, name, show(object[name]), rule[2])
+      fail(label, "%s: `%s` is %s; bamlua supports %s", where, name, show(object[name]), rule[2])
     end
   end
 end
@@ -94,16 +93,16 @@ local function is_flag(value) return is_null(value) or is_boolean(value) end
 local function is_off(value) return is_null(value) or value == false end
 local function is_empty(value) return is_null(value) or value == "" end
 
--- A post-processor of type ByteLevel only moves offsets, which are not computed.
+-- A post-processor of type ByteLevel only changes offsets, which bamlua does not compute.
 local function changes_no_ids(value)
   return is_null(value) or is_object(value) and value.type == "ByteLevel"
 end
 
 local FILE = {
   version = { function(value) return value == "1.0" end, "version 1.0" },
-  truncation = { is_null, "null: all of a text is encoded" },
-  padding = { is_null, "null: a text's own tokens" },
-  normalizer = { is_null, "null, which keeps every text as it is" },
+  truncation = { is_null, "null: no truncation" },
+  padding = { is_null, "null: no padding" },
+  normalizer = { is_null, "null: no normalization" },
   post_processor = { changes_no_ids, "null: add special tokens to the ids yourself" },
   decoder = { function(value) return is_object(value) and value.type == "ByteLevel" end,
               "ByteLevel" },
@@ -135,7 +134,7 @@ local ADDED = {
   special = { is_boolean, "true or false" },
 }
 
--- The ids of added tokens by their text; they go into parts.words and parts.added.
+-- The ids of added tokens by text. Fills parts.words and parts.added.
 local function read_added(label, list, parts)
   local ids = {}
   for i, token in ipairs(is_null(list) and {} or list) do
@@ -143,7 +142,7 @@ local function read_added(label, list, parts)
     check_fields(label, where, token, ADDED)
     if not token.id or not token.content then fail(label, "%s has no id or no content", where) end
     if ids[token.content] or parts.words[token.id + 1] then
-      fail(label, '%s: "%s" with the id %d is there twice', where, token.content, token.id)
+      fail(label, '%s: "%s" with the id %d occurs twice', where, token.content, token.id)
     end
     ids[token.content], parts.words[token.id + 1] = token.id, token.content
     parts.added[i] = { id = token.id, special = token.special, lstrip = token.lstrip == true,
@@ -152,7 +151,7 @@ local function read_added(label, list, parts)
   return ids
 end
 
--- Put a word of the vocabulary into the list: nil, or what is wrong with it.
+-- Store a word of the vocabulary in the list. Returns nil, or what is wrong with it.
 local function read_word(words, name, id, added)
   if not is_id(id) then return string.format("has the id %s", show(id)) end
   if added[name] then
@@ -164,10 +163,10 @@ local function read_word(words, name, id, added)
   words[id + 1] = words[id + 1] or word
 end
 
--- Every id from 0 on must be there, once.
+-- Every id from 0 on must occur exactly once.
 local function read_vocab(label, vocab, added, words)
   local count, wrong, problem = 0, nil, nil
-  for name, id in pairs(vocab) do -- in any order, so the least name with a fault is told
+  for name, id in pairs(vocab) do -- pairs has no fixed order: report the smallest faulty name
     local found = read_word(words, name, id, added)
     if found and not (wrong and wrong < name) then wrong, problem = name, found end
     count = count + 1
@@ -192,10 +191,10 @@ local function read_merge(label, i, merge, id_of)
     left, right = merge[1], merge[2]
   end
   if type(left) ~= "string" or type(right) ~= "string" then
-    fail(label, "merge %d is no pair of words", i)
+    fail(label, "merge %d is not a pair of words", i)
   end
   for _, name in ipairs { left, right } do
-    if not id_of(name) then fail(label, 'merge %d: "%s" is no word of the vocabulary', i, name) end
+    if not id_of(name) then fail(label, 'merge %d: "%s" is not in the vocabulary', i, name) end
   end
   return id_of(left), id_of(right)
 end
@@ -216,7 +215,7 @@ local function check_present(label, where, object, names)
   end
 end
 
---- The parts that the text of a tokenizer.json tells of.
+--- Parse the text of a tokenizer.json into parts.
 ---@param text string
 ---@param label string the file, for messages
 ---@return table

@@ -17,14 +17,14 @@ local M = {}
 local Tokenizer = {}
 local metatable = { __name = "tokenizer", __index = Tokenizer }
 
--- The fields of core.bpe or core.bpe_trainer: how the steps cut text, and `fields`.
+-- The fields of core.bpe or core.bpe_trainer: how the steps split text, and `fields`.
 local function with_patterns(steps, label, fields)
   for name, value in pairs(step_list.patterns(steps, label)) do fields[name] = value end
   fields.label = label
   return fields
 end
 
--- A tokenizer of parts (file.lua).
+-- Create a tokenizer from its parts (file.lua).
 local function new(parts, label)
   local bpe = core.bpe(with_patterns(parts.steps, label, {
     words = parts.words, merges = parts.merges, added = parts.added,
@@ -91,7 +91,7 @@ function Tokenizer:decode(ids)
   return self.bpe:decode(ids)
 end
 
---- The pieces that a text is split into before merging, as if there were no added tokens.
+--- The pieces that a text is split into before merging, without regard to added tokens.
 ---@param text string any bytes
 ---@return string[]
 function Tokenizer:pieces(text)
@@ -141,18 +141,18 @@ local function check_special(list)
   end
 end
 
--- A special token is written as it stands; it must not be how another word is written.
+-- A special token is written literally; no other word may have the same written form.
 local function check_names(special, bpe)
   for _, text in ipairs(special) do
     local word = alphabet.read(text)
     if word and word ~= text and bpe:find(word) then
-      check.fail("tokenizer.train: the special token %s is what tokenizer.json calls another "
+      check.fail("tokenizer.train: the special token %s is how tokenizer.json writes another "
                  .. "word; choose another name", text)
     end
   end
 end
 
--- A function that gives the texts one by one.
+-- Convert a list of texts to an iterator.
 local function reader(texts)
   if check.is_callable(texts) then return texts end
   if type(texts) ~= "table" then

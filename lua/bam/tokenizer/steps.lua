@@ -1,6 +1,6 @@
--- The pre-tokenizer of tokenizer.json: how text is cut before it is merged. Here it is a list of
--- steps, one regular expression each: the JSON objects Split and Digits, and GPT2 for the
--- expression that ByteLevel brings with it. Expressions are Oniguruma's, as in the tokenizers package.
+-- The pre-tokenizer of tokenizer.json: how text is split before merging. It is a list of steps with one regular
+-- expression each: the JSON objects Split and Digits, and GPT2 for the expression built into ByteLevel. Expressions
+-- have Oniguruma's syntax, as in the tokenizers package.
 local check = require "bam.util.check"
 local regex = require "bam.tokenizer.regex"
 
@@ -9,7 +9,7 @@ local M = {}
 --- GPT-2's expression: contractions, then words, numbers and the rest, with the space before them.
 M.GPT2 = [['s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+]]
 
---- The step of one regular expression.
+--- Create the step of one regular expression.
 ---@param expression string
 ---@return table
 function M.split(expression)
@@ -20,8 +20,8 @@ local function fail(label, format, ...)
   check.fail("%s: pre_tokenizer: %s", label, string.format(format, ...))
 end
 
--- A text as an expression that matches it: what is not a letter or digit of ASCII, and of ASCII, is
--- escaped.
+-- Escape a text so that it is a regular expression that matches it. ASCII letters, ASCII digits and non-ASCII
+-- characters need no escape.
 local function literal(text) return (text:gsub("[\1-\127]", function(c)
   return c:match "%w" or "\\" .. c
 end)) end
@@ -32,7 +32,7 @@ local regex_of = {
   GPT2 = function() return M.GPT2 end,
 }
 
---- What cuts as the steps do: the fields of core.bpe and core.bpe_trainer that say how text is cut.
+--- Compile the steps to the fields of core.bpe and core.bpe_trainer that say how to split text.
 ---@param steps table[]
 ---@param label string for messages
 ---@return { patterns: string[], recent_patterns: string[], recent: integer[], behaviors: string[] }
@@ -48,7 +48,7 @@ function M.patterns(steps, label)
            behaviors = behaviors }
 end
 
---- What the field pre_tokenizer holds for these steps.
+--- Format the steps as the field pre_tokenizer.
 ---@param steps table[]
 ---@return table
 function M.write(steps)
@@ -76,7 +76,7 @@ local function read_split(label, step)
     fail(label, "a Split needs a pattern, { Regex } or { String }, that is not empty")
   end
   if not BEHAVIORS[step.behavior] then
-    fail(label, "a Split has behavior %s; bamlua computes Isolated, Removed, Contiguous, "
+    fail(label, "a Split has behavior %s; bamlua supports Isolated, Removed, Contiguous, "
          .. "MergedWithPrevious and MergedWithNext", check.describe(step.behavior))
   end
   if step.invert ~= nil and type(step.invert) ~= "boolean" then
@@ -96,10 +96,10 @@ end
 
 local readers = { Split = read_split, Digits = read_digits }
 
--- What ByteLevel adds to the steps.
+-- The steps that ByteLevel adds.
 local function read_byte_level(label, step, steps)
   if step.add_prefix_space ~= false then
-    fail(label, "add_prefix_space of ByteLevel is %s; bamlua computes false, which keeps every "
+    fail(label, "add_prefix_space of ByteLevel is %s; bamlua supports only false, which keeps every "
          .. "text as it is", check.describe(step.add_prefix_space))
   end
   local uses_regex = step.use_regex == nil or step.use_regex
@@ -116,7 +116,7 @@ local function type_of(label, step)
   return step.type
 end
 
---- The steps that the field pre_tokenizer holds. What is not computed is an error.
+--- Parse the field pre_tokenizer into steps. Unsupported steps are an error.
 ---@param value any
 ---@param label string the file, for messages
 ---@return table[]
@@ -131,7 +131,7 @@ function M.read(value, label)
     elseif readers[kind] and i < #list then
       steps[i] = readers[kind](label, step)
     else
-      fail(label, "%s as step %d of %d is not computed; bamlua takes Split and Digits, and then "
+      fail(label, "%s as step %d of %d is not supported; bamlua supports Split and Digits, and then "
            .. "ByteLevel", kind, i, #list)
     end
   end

@@ -1,4 +1,4 @@
---- bam.audit: is all of a run what it was when it was written, and does it belong together?
+--- bam.audit: verify that every file of a run is as it was written, and that the files belong together.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local cache_entry = require "bam.data.cache_entry"
@@ -20,11 +20,11 @@ local function holds_phase(names)
   end
 end
 
--- Is a directory called as a phase's is, "seed-01234567", and not as a recipe's link to it?
+-- Is the directory named like a phase, "seed-01234567", and not like a recipe's link to one?
 local function has_own_name(directory) return directory:find "%-%x%x%x%x%x%x%x%x/*$" ~= nil end
 
--- Add the directories of phases in `directory` and below, by inode: links lead to the same ones.
--- `seen` holds the inodes of all other directories, so that a loop of links ends.
+-- Add the directories of phases at or below `directory`, keyed by inode because several links may lead to the same one.
+-- `seen` holds the inodes of all other directories, which ends cycles of links.
 local function find_phases(directory, found, seen)
   local names, inode = core.list_directory(directory), core.file_info(directory).inode
   if holds_phase(names) then
@@ -41,12 +41,12 @@ end
 
 -- ---- one phase ----
 
--- What its directory's name says of its digest.
+-- Compare the digits in the directory's name with the phase's digest.
 local function check_name(audit, directory, written)
   local name = directory:match "([^/]+)/*$"
   local digits = name:match "%-(%x%x%x%x%x%x%x%x)$"
   if digits and digits ~= written.digest:sub(1, 8) then
-    audit.problem("%s: its phase.json is that of phase %s-%s", directory, written.name,
+    audit.problem("%s: its phase.json belongs to phase %s-%s", directory, written.name,
                   written.digest:sub(1, 8))
   end
 end
@@ -58,14 +58,14 @@ local function check_checkpoint(audit, directory, owner, step)
   if not found then
     audit.problem("%s", reason)
   elseif not found.version then
-    audit.note("%s is of bamlua 0.1.0, which did not write down whose it is", directory)
+    audit.note("%s was written by bamlua 0.1.0, which did not record the phase", directory)
   elseif found.version ~= core.release then
-    audit.note("%s is of bamlua %s", directory, found.version)
+    audit.note("%s was written by bamlua %s", directory, found.version)
   end
   return found
 end
 
--- The manifest of the newest checkpoint, with its directory; all of them are checked.
+-- Check all checkpoints of a phase. Returns the manifest of the newest one, with its directory.
 local function check_checkpoints(audit, directory, owner)
   local newest
   for _, step in ipairs(checkpoints.steps(directory)) do
@@ -94,17 +94,17 @@ local function check_evaluations(audit, directory, newest)
         or value.digest ~= core.hash(json.encode(value.result)) then
         audit.problem("%s was changed: its digest is not that of its figures", path)
       elseif newest and value.weights ~= newest.checksum then
-        audit.problem("%s is of other weights than the last checkpoint's", path)
+        audit.problem("%s belongs to other weights than the last checkpoint", path)
       end
     end
   end
 end
 
--- The log up to the newest checkpoint, which holds its digest.
+-- Check the log up to the newest checkpoint, which holds the log's digest.
 local function check_sealed(audit, path, newest)
   local state = newest and json.read(within(newest.directory, "training.json"))
   local sealed = type(state) == "table" and state.metrics
-  if type(sealed) ~= "table" then return end -- of version 0.1.0
+  if type(sealed) ~= "table" then return end -- written by version 0.1.0
   local file = assert(io.open(path, "rb"))
   local text = file:read(sealed.bytes) or ""
   file:close()
@@ -113,7 +113,7 @@ local function check_sealed(audit, path, newest)
   end
 end
 
--- Lines of steps from 1 on, without a gap, as far as the newest checkpoint.
+-- The log must have one line per step, from step 1 at least to the newest checkpoint.
 local function check_metrics(audit, directory, newest)
   local path, expected = within(directory, "metrics.jsonl"), 1
   if not core.file_info(path) then
@@ -136,7 +136,7 @@ local function check_metrics(audit, directory, newest)
   if fault then return audit.problem("%s", fault) end
   check_sealed(audit, path, newest)
   if newest and newest.step and newest.step >= expected then
-    audit.problem("%s ends at step %d, and the last checkpoint is of step %d", path, expected - 1,
+    audit.problem("%s ends at step %d, but the last checkpoint is at step %d", path, expected - 1,
                   newest.step)
   end
 end
@@ -160,7 +160,7 @@ end
 
 -- ---- between phases ----
 
--- The digests of the phases that a phase began with.
+-- The digests of the phases that a phase started from.
 local function parents_of(written)
   local s, list = written.settings, {}
   list[1] = s.parent
@@ -176,9 +176,9 @@ local function check_chain(audit, phase)
   for _, digest in ipairs(parents_of(phase.written)) do
     local parent = audit.phases[digest]
     if not parent then
-      audit.note("%s began with phase %s, which is not here", phase.directory, digest:sub(1, 8))
+      audit.note("%s started from phase %s, which is not in this directory", phase.directory, digest:sub(1, 8))
     elseif parent.newest and known[parent.written.name] ~= parent.newest.checksum then
-      audit.problem("%s began with other weights of phase %s than those in %s", phase.directory,
+      audit.problem("%s started from other weights of phase %s than those in %s", phase.directory,
                     parent.written.name, parent.directory)
     end
   end
@@ -186,7 +186,7 @@ end
 
 -- ---- results and cache ----
 
--- A path as a pattern that only it matches.
+-- Escape a path for use as a glob pattern.
 local function pattern(path) return (path:gsub("[%[%]*?\\]", "\\%0")) end
 
 local function check_result(audit, path)
@@ -203,7 +203,7 @@ local function check_result(audit, path)
   end
 end
 
--- Of the recipes, whose directories hold links to phases and results.
+-- Check the results in recipes' directories, which hold links to phases.
 local function check_results(audit, directory)
   for _, name in ipairs(core.list_directory(directory)) do
     local path = within(directory, name)
@@ -244,9 +244,9 @@ local function new_audit(quiet)
   return audit
 end
 
---- Check that a run is what was written: the digest of every file of every checkpoint, the phase it belongs to, the
---- settings of phases, evaluations and the weights they belong to, results, the log, and that each phase started
---- from the final weights of its parents. Changes nothing. Prints a line per phase, and each problem.
+--- Verify a run: the digest of every file of every checkpoint and the phase it belongs to, the settings of phases,
+--- evaluations and the weights they belong to, results, the log, and that each phase started from the final weights of
+--- its parents. Changes nothing. Prints a line per phase, and each problem.
 ---@param directory string all runs, a recipe's directory, or one phase
 ---@param options? { cache?: string|true, quiet?: boolean } cache: also check the prepared text in this directory,
 --- or in the usual one
@@ -256,12 +256,12 @@ function M.audit(directory, options)
   check.value("audit: directory", directory, "string")
   local o = check.options("audit", options, spec)
   if not core.is_directory(directory) then
-    check.fail("audit: %s is not a directory; give that of runs, or of a phase", directory)
+    check.fail("audit: %s is not a directory; give the directory of runs or of a phase", directory)
   end
   local audit, found = new_audit(o.quiet), {}
   for _, path in pairs(find_phases(directory, {}, {})) do found[#found + 1] = path end
   table.sort(found)
-  if #found == 0 then check.fail("audit: %s holds no phase", directory) end
+  if #found == 0 then check.fail("audit: there is no phase in %s", directory) end
   for _, phase in ipairs(found) do check_phase(audit, phase) end
   for _, digest in ipairs(check.sorted_names(audit.phases)) do
     check_chain(audit, audit.phases[digest])

@@ -1,21 +1,21 @@
--- What training takes: memory, and how a step is split into micro-batches. Both follow from the
--- settings and a fixed budget alone, never from the machine, so that a run can be taken elsewhere.
+-- The cost of training: memory, and how a step is split into micro-batches. Both depend only on the settings and a
+-- fixed budget, never on the machine, so that a run can move to another one.
 local check = require "bam.util.check"
 local parts = require "bam.model.parts"
 
 local M = {}
 
-local BUDGET = 1 << 30 -- bytes for what a micro-batch keeps until its backward pass
+local BUDGET = 1 << 30 -- bytes of activations that a micro-batch keeps for its backward pass
 
--- Width of all queries, and of keys or values.
+-- Total width of the queries, and of the keys or values.
 local function widths(d)
   local queries = d.attention.experts * d.heads * d.head_width
   local sets = d.attention.kv == "own" and d.attention.experts or 1
   return queries, sets * d.kv_heads * d.head_width
 end
 
--- Floats that a token keeps, with the temporaries of the passes: per layer residual, norm, both
--- branches and their gradients, QKV twice, attention's result, SwiGLU's halves and product.
+-- Floats kept per token, with the temporaries of both passes: per layer the residual, the norm, both branches and their
+-- gradients, QKV twice, the result of attention, SwiGLU's halves and product.
 local function floats_per_token(d)
   local queries, keys = widths(d)
   local k = type(d.ffn.top_k) == "number" and d.ffn.top_k or d.ffn.experts
@@ -23,8 +23,8 @@ local function floats_per_token(d)
   return d.layers * layer + 8 * d.width
 end
 
---- Bytes that training of a model takes, without the program: parameters, gradients, the optimizer's
---- state, and what a micro-batch keeps.
+--- Estimate the memory of training in bytes, without the program: parameters, gradients, optimizer state, and the
+--- activations of a micro-batch.
 ---@param d table description
 ---@param tokens integer of a micro-batch
 ---@param optimizer table as bam.train.optimizer_choice reads it
@@ -35,19 +35,18 @@ function M.bytes(d, tokens, optimizer)
   return 8 * parameters + optimizer:bytes(d) + 4 * tokens * floats_per_token(d) + head
 end
 
--- Does the loss depend on how a step is split? It does when the load is balanced over all tokens
--- of a call.
+-- Does the loss depend on how a step is split? It does if the load is balanced over all tokens of a call.
 local function splits_change_loss(d)
   return d.aux_tokens == 0 and (d.ffn.experts > 1 or d.attention.experts > 1)
 end
 
---- How many of a step's rows are computed at once: the most that divide the batch, fit the budget
---- and make whole groups of the auxiliary losses.
+--- Choose the rows of a micro-batch: the largest number that divides the batch, fits the budget, and makes whole groups
+--- for the auxiliary losses.
 ---@param d table description
 ---@param batch integer rows of a step
 ---@param context integer tokens of a row
 ---@return integer rows
----@return boolean counts whether another split would be another loss
+---@return boolean counts whether another split would change the loss
 function M.micro_batch(d, batch, context)
   local row, group = 4 * context * floats_per_token(d), math.max(1, d.aux_tokens)
   for rows = batch, 1, -1 do

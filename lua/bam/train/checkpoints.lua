@@ -1,8 +1,7 @@
--- The checkpoints of a phase: directories step-00000120, each a model's checkpoint (config.json,
--- model.safetensors, ...) with the state of training beside it (training.safetensors,
--- training.json) and a manifest (manifest.lua). One appears by a rename, whole. The newest two are
--- kept: when one turns out damaged, the one before serves. What is damaged is moved aside, and what
--- is another phase's is left alone; neither is ever deleted.
+-- The checkpoints of a phase: directories step-00000120, each with a model (config.json, model.safetensors, ...), the
+-- state of training (training.safetensors, training.json) and a manifest (manifest.lua). A checkpoint appears
+-- atomically, by a rename. The newest two are kept, so that training can resume from the older one if the newer one is
+-- damaged. A damaged checkpoint is moved aside and a checkpoint of another phase is left alone; neither is deleted.
 local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
 local json = require "bam.util.json"
@@ -21,9 +20,9 @@ local function within(directory, name) return string.format("%s/%s", directory, 
 ---@return string
 function M.directory_of(place, step) return string.format("%s/step-%08d", place, step) end
 
--- ---- looking ----
+-- ---- finding ----
 
---- The steps of the checkpoints in `place`, from the newest down.
+--- The steps of all checkpoints in `place`, newest first.
 ---@param place string
 ---@return integer[]
 function M.steps(place)
@@ -36,13 +35,13 @@ function M.steps(place)
   return steps
 end
 
---- What a checkpoint is: its manifest when it is as it was written and whose it should be, else nil
---- and why not.
+--- Inspect a checkpoint. Returns its manifest if it is intact and belongs to the phase and step in `facts`, otherwise
+--- nil and the reason.
 ---@param directory string
 ---@param facts { phase: string, digest: string, step?: integer }?
 ---@return table? manifest
 ---@return string? reason
----@return boolean? stray it is sound, but another's
+---@return boolean? stray whether it is intact but belongs to another phase or step
 function M.inspect(directory, facts)
   local found, fault = manifest.read(directory)
   if not found then return nil, fault, false end
@@ -57,46 +56,46 @@ local function facts_of(owner, step)
   return owner and { phase = owner.phase, digest = owner.digest, step = step }
 end
 
--- The checkpoint of a step: { step, directory, state, checksum }; or nil, why not, and is it a stray.
+-- Read the checkpoint of a step: { step, directory, state, checksum }; or nil, the reason, and whether it is a stray.
 local function read_step(place, step, owner)
   local directory = M.directory_of(place, step)
   local found, reason, stray = M.inspect(directory, facts_of(owner, step))
   if not found then return nil, reason, stray end
   local state, fault = json.read(within(directory, "training.json"))
   if not state then return nil, fault, false end
-  if state.step ~= step then -- of version 0.1.0, whose manifests say nothing of it
-    return nil, string.format("%s is a stray: it is that of step %s", directory, state.step), true
+  if state.step ~= step then -- manifests of version 0.1.0 do not record the step
+    return nil, string.format("%s is a stray: it belongs to step %s", directory, state.step), true
   end
   return { step = step, directory = directory, state = state, checksum = found.checksum }
 end
 
---- The checkpoints that are sound and the owner's, from the newest down.
+--- The intact checkpoints of the owner, newest first.
 ---@param place string
 ---@param owner { phase: string, digest: string }
----@return table[] as M.newest gives them
+---@return table[] each as M.newest returns it
 function M.sound(place, owner)
   local list = {}
   for _, step in ipairs(M.steps(place)) do list[#list + 1] = read_step(place, step, owner) end
   return list
 end
 
---- The newest checkpoint that is sound and the owner's: { step, directory, state, checksum }, or
---- nil. `warn` is called with a line about each that is passed over.
+--- Find the newest intact checkpoint of the owner: { step, directory, state, checksum }, or nil. Calls `warn` with a
+--- line about each checkpoint that is skipped.
 ---@param place string
 ---@param warn fun(text: string)
----@param owner { phase: string, digest: string }? any owner will do when left out
+---@param owner { phase: string, digest: string }? any owner by default
 ---@return table?
 function M.newest(place, warn, owner)
   for _, step in ipairs(M.steps(place)) do
     local found, reason = read_step(place, step, owner)
     if found then return found end
-    warn(string.format("%s; it is passed over", reason))
+    warn(string.format("%s; skipping this checkpoint", reason))
   end
 end
 
---- The tensors of an unfinished checkpoint's optimiser: large ones stay in their file until they are
---- read, as there is not room for all of them twice.
----@param found table what newest gave
+--- The optimizer tensors of an unfinished checkpoint. Large ones stay in their file until they are read, because memory
+--- may not hold all of them twice.
+---@param found table result of M.newest
 ---@return table<string, tensor|bam.StoredTensor>
 function M.tensors(found)
   local tensors = core.open_tensors(within(found.directory, "training.safetensors"))
@@ -106,10 +105,9 @@ function M.tensors(found)
   return tensors
 end
 
--- ---- making room ----
+-- ---- removing ----
 
---- Move the damaged checkpoints above a step aside, so that training can go on from that step. Strays
---- stay.
+--- Move damaged checkpoints after a step aside, so that training can resume from that step. Strays stay in place.
 ---@param place string
 ---@param step integer
 ---@param owner { phase: string, digest: string }
@@ -120,18 +118,18 @@ function M.set_damaged_aside(place, step, owner, warn)
     if other > step then found, _, stray = read_step(place, other, owner) end
     if not found and not stray then
       local directory = M.directory_of(place, other)
-      warn(string.format("%s is moved to %s", directory, core.set_aside(directory)))
+      warn(string.format("%s was moved to %s", directory, core.set_aside(directory)))
     end
   end
 end
 
--- Is the checkpoint of a step the owner's by its manifest, be it damaged or not?
+-- Does the manifest assign the checkpoint of a step to the owner? The checkpoint may be damaged.
 local function is_own(place, step, owner)
   local found = manifest.read(M.directory_of(place, step))
   return found ~= nil and not manifest.stray(found, facts_of(owner, step))
 end
 
--- Delete all but the newest two of the owner's checkpoints up to a step.
+-- Delete the owner's checkpoints up to a step, except the newest two.
 local function prune(place, step, owner)
   local kept = 0
   for _, other in ipairs(M.steps(place)) do
@@ -142,7 +140,7 @@ local function prune(place, step, owner)
   end
 end
 
---- Delete the owner's checkpoints, for training anew.
+--- Delete the owner's checkpoints, to train from the beginning.
 ---@param place string
 ---@param owner { phase: string, digest: string }
 function M.clear(place, owner)
@@ -155,12 +153,12 @@ end
 
 -- ---- writing ----
 
---- Is it the name of something that is staged under the phase's lock only?
+--- Is this the name of a directory that is staged only under the phase's lock?
 ---@param name string
 ---@return boolean
 function M.stages(name) return name:find "^step%-%d+$" ~= nil or name == "best" end
 
--- Fill a staged directory by `write(directory)`, add the manifest, and let it appear.
+-- Fill a staged directory by `write(directory)`, add the manifest, and publish it.
 local function commit(path, facts, write)
   atomic_dir.write(path, function(directory)
     write(directory)
@@ -168,8 +166,8 @@ local function commit(path, facts, write)
   end)
 end
 
---- Write the checkpoint of a step, and delete all but the owner's newest two. What lies in its place
---- and is not the owner's is moved aside.
+--- Write the checkpoint of a step, and delete the owner's older ones, except the newest two. Anything at its path that
+--- does not belong to the owner is moved aside.
 ---@param place string the phase's directory
 ---@param model table
 ---@param tensors table<string, tensor>? state of the optimizer; nil when training has ended
@@ -190,7 +188,7 @@ function M.save(place, model, tensors, state, owner)
   prune(place, state.step, owner)
 end
 
---- Write a model alone, as the best so far.
+--- Write only the model, as the best so far.
 ---@param place string
 ---@param model table
 ---@param state table plain data on it, with the field `step`

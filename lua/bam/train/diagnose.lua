@@ -1,4 +1,4 @@
--- Where in a step that was skipped the first value that is not finite arose: in which direction, layer and part.
+-- Finds the first non-finite value of a skipped step: in which pass, layer and part it arose.
 local batches = require "bam.model.batch"
 local blocks = require "bam.model.blocks.registry"
 local core = require "bam.core"
@@ -13,7 +13,7 @@ local function is_good(x) return ops.all(ops.isfinite(x)):item() end
 
 -- ---- forward ----
 
--- A block whose norms, attention and FFN note in `found.part` the first of them that gives a bad result.
+-- Wrap a block: its norms, attention and FFN record in `found.part` the first one with a non-finite result.
 local function watched(block, found)
   return setmetatable({}, { __index = function(_, field)
     local part = block[field]
@@ -40,8 +40,8 @@ end
 
 -- ---- backward ----
 
--- Gradients arise from the last parameter used to the first: the loss reaches the head's, or the tied embedding's,
--- at once, so that this one comes last.
+-- Backward visits parameters from the last one used to the first. The loss reaches the head, or the tied embedding,
+-- immediately, so the embedding is reported last.
 local function in_backward(model)
   local parameters, embedding = model:parameters(), nil
   for i = #parameters, 1, -1 do
@@ -73,8 +73,8 @@ local function where(model, batch, nll)
   return place and string.format("it arose in the backward pass, in %s", place)
 end
 
---- Say where in a skipped step the first value that is not finite arose, after its backward pass; nil when that is not
---- found. Neither the model nor the generator of random numbers changes.
+--- Find where the first non-finite value of a skipped step arose, after its backward pass; nil if it is not found.
+--- Changes neither the model nor the random number generator.
 ---@param model table
 ---@param batch table of the step
 ---@param nll number its loss

@@ -1,5 +1,5 @@
--- bam.evaluate: how well a model predicts held-out text. Every token is predicted once; the
--- standard errors are of the mean over windows, as if they were drawn independently.
+-- bam.evaluate: how well a model predicts held-out text. Every token is predicted once. Standard errors are those of
+-- the mean over windows, treated as independent.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local module = require "bam.nn.module"
@@ -9,8 +9,8 @@ local M = {}
 local ops = core.ops
 local TOKENS_AT_ONCE = 4096
 
--- Negative log likelihoods of the windows first .. first + count - 1 of a domain, and how many
--- tokens each holds: added to the lists.
+-- Append the negative log likelihoods of windows first .. first + count - 1 of a domain, and their token counts, to the
+-- lists.
 local function add_windows(model, set, domain, first, count, sums, tokens)
   core.scope(function()
     local b = set:batch(domain, first, count)
@@ -28,7 +28,7 @@ local function total(list)
   return sum
 end
 
---- The standard error of the ratio total(sums) / total(tokens); nil for less than two windows.
+--- Standard error of the ratio total(sums) / total(tokens); nil for fewer than two windows.
 ---@param sums number[]
 ---@param tokens integer[]
 ---@return number?
@@ -71,7 +71,7 @@ end
 local spec = { context = { "size", optional = true }, tokens = { "size", optional = true },
                domains = { "list", optional = true } }
 
--- The domains to evaluate on: those asked for, each of which there must be.
+-- The domains to evaluate on: the requested ones, all of which must exist.
 local function choose(set, wanted)
   for _, name in ipairs(wanted or {}) do
     if not set[name] or not set[name].count then
@@ -82,11 +82,11 @@ local function choose(set, wanted)
   return wanted or set.domains
 end
 
--- A model with a tokenizer of its own must have the text's: other ids mean other words.
+-- A model with its own tokenizer must have the text's tokenizer, because ids mean different words in another one.
 local function check_tokenizer(model, heldout)
   local own, text = rawget(model, "tokenizer_json"), rawget(heldout, "text")
   if own and text and own ~= text.tokenizer:json() then
-    check.fail "evaluate: the model has another tokenizer than the text"
+    check.fail "evaluate: the model and the text have different tokenizers"
   end
 end
 

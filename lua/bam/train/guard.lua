@@ -1,6 +1,6 @@
--- Nothing but what a phase's fingerprint covers may change its weights. Callbacks and evaluations
--- may look at the model, not change it: its parts are noted before, and compared afterwards. What
--- routers written in Lua are made of and keep must stay as it is, as long as the phase trains.
+-- Ensures that only settings covered by the fingerprint change a phase's weights. Callbacks and evaluations may look at
+-- the model but not change it: its state is recorded before and compared after. The code and fields of routers written
+-- in Lua must stay the same while the phase trains.
 local check = require "bam.util.check"
 local closure_hash = require "bam.model.fingerprint.closure_hash"
 local core = require "bam.core"
@@ -12,7 +12,7 @@ local watch = require "bam.train.watch"
 
 local M = {}
 
--- The first key, in order, under which two tables differ.
+-- The first key, in sorted order, at which two tables differ.
 local function difference(a, b)
   local keys = {}
   for key in pairs(a) do keys[key] = true end
@@ -22,8 +22,7 @@ local function difference(a, b)
   end
 end
 
--- Call f(...) with random numbers of its own, and ensure that the model stays as it is; `advice` ends
--- the message.
+-- Call f(...) with its own random numbers, and check that the model did not change; `advice` ends the message.
 local function watched(what, advice, model, seed, f, ...)
   local noted, random = watch.note(model), core.random_state()
   core.seed(seed)
@@ -33,15 +32,15 @@ local function watched(what, advice, model, seed, f, ...)
   if change then check.fail("train: %s changed %s%s", what, change, advice) end
 end
 
-local CALLBACK = ". Callbacks may only look: what they change is not in the phase's fingerprint, and "
-  .. "would be lost when it is resumed. What changes over a run is said by schedules (lr, data "
-  .. "weights, bam.mix's knobs and freeze), or done by a router to tensors in its fields while "
-  .. "self.training is true; for all else write a loop of your own, see help(bam.loop)"
-local EVALUATION = ". How often a phase is evaluated must not change its weights: a router may keep "
-  .. "something new only while its field `training` is true"
+local CALLBACK = ". Callbacks must not change anything: the fingerprint does not cover it, and it would be lost on "
+  .. "resume. What changes over a run is given by schedules (lr, data weights, options of bam.mix, freeze), or by a "
+  .. "router that updates tensors in its fields while self.training is true; for anything else write your own loop, "
+  .. "see help(bam.loop)"
+local EVALUATION = ". Evaluations must not change the weights: a router may store new state only while its field "
+  .. "`training` is true"
 
---- Call a callback, which gets `value` and the model and must leave the model as it is. Random
---- numbers that it draws are those of `seed`, and do not change those of training.
+--- Call a callback with `value` and the model, which it must leave unchanged. Its random numbers are those of `seed`;
+--- the random numbers of training are unaffected.
 ---@param what string its name
 ---@param f function
 ---@param value any
@@ -53,7 +52,7 @@ function M.call(what, f, value, model, seed)
   watched(what, CALLBACK, model, seed, f, value, model)
 end
 
---- Evaluate by f(), whose result is given, in the same way.
+--- Evaluate by f() under the same conditions, and return its result.
 ---@param model table
 ---@param seed integer
 ---@param f function
@@ -66,8 +65,8 @@ end
 
 -- ---- between two steps ----
 
--- What is scheduled may change: knobs, and what is frozen. Tensors that are not the optimizer's may
--- be changed by a router's forward.
+-- Scheduled values and frozen sets may change, and so may tensors that a router's forward updates and the optimizer
+-- does not.
 local function may_change(optimizer, d)
   local fields = { reached = true, load_balance = true, z_loss = true }
   for _, knob in ipairs(schedules.list(d)) do
@@ -84,22 +83,22 @@ local gap_metatable = { __name = "gap between two steps", __index = Gap }
 
 function gap_metatable:__tostring() return "gap between two steps" end
 
---- Note what the model is at the end of a step.
+--- Record the model at the end of a step.
 function Gap:begin() self.noted = watch.note(self.model, self.may) end
 
---- Raise an error when something but what is scheduled has changed since then. A step that is computed
---- a second time (audit_every) begins with copies, and is not looked at again.
+--- Raise an error if anything that is not scheduled has changed since. The second run of a step (audit_every) starts
+--- from copies and is not checked again.
 function Gap:check()
   if not self.noted then return end
   local change = watch.change(self.noted)
   self.noted = nil
   if change then
-    check.fail("train: something changed %s between two steps. A callback may keep the model to look "
-               .. "at it; schedules, routers and data must not change it", change)
+    check.fail("train: something changed %s between two steps. A callback may keep the model and read "
+               .. "it; schedules, routers and data must not change it", change)
   end
 end
 
---- What notices changes of the model between steps, to be used where callbacks can keep it.
+--- Create a guard that detects changes of the model between steps. Needed if callbacks can keep the model.
 ---@param model table
 ---@param optimizer table
 ---@param d table description
@@ -110,9 +109,9 @@ function M.gap(model, optimizer, d)
   return gap
 end
 
--- ---- what the fingerprint was taken of ----
+-- ---- the code that the fingerprint covers ----
 
--- The code of routers, layers and blocks, and of an optimizer that a script has written, as hashes by name.
+-- Hash the code of routers, layers and blocks, and of an optimizer that a script defines, by name.
 local function code_of(d, optimizer, hash)
   local hashes = {}
   for _, which in ipairs { "attention", "ffn" } do
@@ -128,13 +127,13 @@ local function code_of(d, optimizer, hash)
   return hashes
 end
 
---- Two functions that raise an error when something has changed since now: the code of routers and of the optimizer,
---- what it uses, or what routers keep, to be called in every step; and bam itself, to be called before
---- anything is saved.
+--- Create two functions that raise an error if something has changed since this call. check_code covers the code of
+--- routers and optimizer, the values it uses, and the fields of routers; call it in every step. check_bam covers bam
+--- itself; call it before anything is saved.
 ---@param d table description, with the routers
 ---@param model table
 ---@param optimizer table its definition
----@return fun()? check_code nil when all of it is bam's own
+---@return fun()? check_code nil if all code is bam's own
 ---@return fun() check_bam
 function M.fixed(d, model, optimizer)
   local hash = closure_hash.quick_hash()
@@ -142,7 +141,7 @@ function M.fixed(d, model, optimizer)
   local function check_bam()
     local name = difference(bam, closure_hash.patches() or {})
     if name then
-      check.fail("train: %s was replaced while the phase trained, which its fingerprint does not hold",
+      check.fail("train: %s was replaced while the phase trained; the fingerprint does not cover that",
                  name)
     end
   end
@@ -150,12 +149,12 @@ function M.fixed(d, model, optimizer)
     local name = difference(made_of, code_of(d, optimizer, hash))
     if name then
       check.fail("train: %s has changed while the phase trained: the code, or a variable, global or "
-                 .. "table that it uses. The phase's fingerprint was taken of what it was", name)
+                 .. "table that it uses. The phase's fingerprint covers only the original", name)
     end
     name = difference(kept, router_state.of(model, hash))
     if name then
-      check.fail("train: the router's %s changed while the phase trained, and would be lost when it "
-                 .. "is resumed: checkpoints hold tensors in a router's fields; keep numbers in one, "
+      check.fail("train: the router's %s changed while the phase trained, and would be lost on "
+                 .. "resume: checkpoints save only the tensors in a router's fields. Keep numbers in a tensor, "
                  .. "and caches in fields that begin with _", name)
     end
   end

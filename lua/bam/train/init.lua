@@ -16,7 +16,7 @@ local schedule = require "bam.util.schedule"
 
 local M = {}
 
--- ---- what is asked for ----
+-- ---- options ----
 
 local spec = {
   name = { "string" }, model = { "any" }, data = { "any" }, tokens = { "positive" },
@@ -29,7 +29,7 @@ local spec = {
   on_step = { "callable", optional = true }, on_eval = { "callable", optional = true },
 }
 
--- A setting that the call leaves to bam.options, or to `default`.
+-- An option of this call, or of bam.options, or `default`.
 local function from_options(o, name, default, kind)
   if o[name] ~= nil then return o[name] end
   local value = options.get(name)
@@ -45,13 +45,13 @@ local function read_schedule(value)
   return schedule.of(value)
 end
 
--- The description of the model, and the phase whose weights it begins with.
+-- The description of the model, and the phase whose weights it starts from.
 local function read_model(value)
   if phase.is(value) then return value.description, value end
   if description.is(value) and description.is_of_model(value) then
     check.fail("train: option model: this is the description of a live model, without its weights: "
-               .. "training would begin with random ones. Give the phase that trained it, or mix the "
-               .. "model or its directory by bam.mix; for new weights describe a new model: "
+               .. "training would start from random weights. Give the phase that trained it, or mix the "
+               .. "model or its directory with bam.mix; for new weights describe a new model: "
                .. "bam.models.parallel { ... }")
   end
   if description.is(value) then return value end
@@ -62,7 +62,7 @@ end
 local function check_data(data, d)
   if type(data) ~= "table" or not check.is_callable(data.open)
     or not check.is_callable(data.identity) then
-    check.fail("train: option data: expected what text:sample { domain = weight } gives, got %s",
+    check.fail("train: option data: expected the result of text:sample { domain = weight }, got %s",
                check.describe(data))
   end
   local text = data.text
@@ -72,7 +72,7 @@ local function check_data(data, d)
   end
 end
 
--- The options betas, eps and weight_decay are AdamW's; with the option optimizer they are among its own.
+-- Options betas, eps and weight_decay belong to AdamW. With option optimizer, give them among its options.
 local function read_optimizer(o)
   local given = { "adamw" }
   for _, name in ipairs { "betas", "eps", "weight_decay" } do
@@ -101,7 +101,7 @@ end
 
 -- ---- the phase ----
 
--- How many phases lie before: training goes on with other data than they had.
+-- The number of earlier phases in a row: each of them trained on other data than this one.
 local function generation_of(o)
   local before = o.parent and { o.parent } or {}
   for _, source in ipairs(o.description.sources or {}) do before[#before + 1] = source.phase end
@@ -110,7 +110,7 @@ local function generation_of(o)
   return generation
 end
 
--- Everything that the weights at the end depend on, as plain data. Not device, threads or logging.
+-- Everything that the final weights depend on, as plain data; not device, threads or logging.
 local function settings_of(o)
   local optimizer = o.optimizer:settings()
   return {

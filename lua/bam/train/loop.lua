@@ -16,8 +16,8 @@ local function rows_of(batch, first, count)
   return rows
 end
 
--- Add what the routers did with a share of the batch to the sums: { layer, module, load, gate,
--- entropy }, lists with a number per expert.
+-- Add the routers' statistics for a share of the batch to the sums: { layer, module, load, gate, entropy }, where the
+-- last three are lists with a number per expert.
 local function add_routing(sums, routing, share)
   for i, record in ipairs(routing) do
     if record.statistics then
@@ -33,7 +33,7 @@ local function add_routing(sums, routing, share)
   end
 end
 
--- How many targets count.
+-- The number of targets that are not ignored.
 local function count_targets(batch)
   return ops.sum(ops.to(ops.ne(batch.targets, -100), "i64")):item()
 end
@@ -118,7 +118,7 @@ function M.run(run)
   for step = run.first, run.last or run.steps do
     run.model:set_step(step, run.steps)
     if #run.optimizer:trained() == 0 then
-      check.fail("loop: at step %d of %d every parameter is frozen, so that nothing is trained",
+      check.fail("loop: at step %d of %d every parameter is frozen; nothing would be trained",
                  step, run.steps)
     end
     local function compute()

@@ -1,5 +1,5 @@
--- What this machine can do, for progress and plans: its speed at a product, measured when training
--- begins, and what a plan may assume before anything was measured.
+-- What this machine can do, for progress and plans: its matrix product throughput, measured when training starts, and a
+-- typical throughput for plans, where nothing is measured.
 local core = require "bam.core"
 
 local M = {}
@@ -16,8 +16,7 @@ local function product_seconds(a, b)
   return core.clock() - start
 end
 
---- FLOP/s that the device could reach: on the CPU of its multiply-adds, elsewhere of a matrix
---- product, the best of a few.
+--- Peak FLOP/s of the device: on a CPU the rate of its multiply-adds, otherwise the best of a few matrix products.
 ---@return number
 function M.measure_peak()
   if on_cpu(core.device()) then return core.peak() end
@@ -31,7 +30,7 @@ function M.measure_peak()
   end)
 end
 
--- FLOP/s of training, cautious guesses: of a thread, and of a GPU that computes in f32.
+-- FLOP/s of training, conservative guesses: per CPU thread, and for a GPU that computes in f32.
 local TYPICAL = { baseline = 8e9, avx2 = 30e9, avx512 = 50e9 }
 local TYPICAL_GPU = 10e12
 
@@ -42,7 +41,7 @@ function M.typical_speed(device)
   return on_cpu(device) and TYPICAL[core.isa()] * core.threads() or TYPICAL_GPU
 end
 
--- What the device where tensors go is: "cpu", or a GPU's model.
+-- The current device: "cpu", or the GPU's model.
 local function device()
   local name = core.device()
   for _, d in ipairs(core.devices()) do
@@ -50,14 +49,14 @@ local function device()
   end
 end
 
---- What the bits of a result depend on, besides its settings: for the record of a run.
+--- What the bits of a result depend on besides the settings; recorded with a run.
 ---@return { device: string, tf32: boolean, isa: string, products: string, threads: integer }
 function M.identity()
   return { device = device(), tf32 = core.tf32(), isa = core.isa(), products = (core.products()),
            threads = core.threads() }
 end
 
--- ---- figures as people read them ----
+-- ---- human-readable numbers ----
 
 local UNITS = { { 1e18, "E" }, { 1e15, "P" }, { 1e12, "T" }, { 1e9, "G" }, { 1e6, "M" },
                 { 1e3, "k" } }

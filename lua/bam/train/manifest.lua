@@ -1,6 +1,6 @@
--- The manifest of a checkpoint, written last: whose checkpoint it is (phase, digest of the phase, step,
--- the phases that it came from), the digest of every file beside it, and a checksum of all that. A
--- checkpoint is sound, damaged, or a stray: sound, but another phase's or step's.
+-- The manifest of a checkpoint, written last: the phase and step that the checkpoint belongs to, the phases it started
+-- from, the digest of every file beside it, and a checksum of all this. A checkpoint is sound, damaged, or a stray:
+-- sound, but of another phase or step.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local json = require "bam.util.json"
@@ -19,10 +19,10 @@ local function checksum(manifest)
   return core.hash(json.encode(rest))
 end
 
---- Write the manifest of a checkpoint whose other files are there.
+--- Write the manifest of a checkpoint, after all of its other files.
 ---@param directory string
----@param facts { phase: string, digest: string, step: integer, parents: table<string, string> } with
---- the checksums of the checkpoints that the phase began with, by their phases' names
+---@param facts { phase: string, digest: string, step: integer, parents: table<string, string> } parents has the
+--- checksums of the checkpoints that the phase started from, by phase name
 function M.write(directory, facts)
   local files = {}
   for _, name in ipairs(core.list_directory(directory)) do
@@ -47,8 +47,8 @@ local function lists_files(files)
   return true
 end
 
---- The manifest in a checkpoint's directory, or nil and what is wrong with it. One of version 0.1.0
---- does not say whose it is.
+--- Read the manifest in a checkpoint's directory. Returns nil and the fault if it is damaged. Manifests of version
+--- 0.1.0 do not record the phase.
 ---@param directory string
 ---@return table? manifest
 ---@return string? fault
@@ -61,10 +61,10 @@ function M.read(directory)
          or not manifest.version and manifest.checksum == core.hash(json.encode(manifest.files))) then
     return manifest
   end
-  return nil, string.format("%s is damaged: it contradicts itself", path)
+  return nil, string.format("%s is damaged: its checksum is wrong", path)
 end
 
--- What is wrong with one file, or nil. That it cannot be read just now is an error, not damage.
+-- Check one file; nil if it is intact. A file that exists but cannot be read is an error, not damage.
 local function fault_of_file(path, entry)
   local info = core.file_info(path)
   if not info then return string.format("%s is missing", path) end
@@ -76,9 +76,9 @@ local function fault_of_file(path, entry)
   end
 end
 
---- What is wrong with the files of a checkpoint, or nil when all are as they were written.
+--- Check the files of a checkpoint against its manifest. Returns nil if they are intact.
 ---@param directory string
----@param manifest table what M.read gave
+---@param manifest table result of M.read
 ---@return string? fault
 function M.fault(directory, manifest)
   for _, name in ipairs(check.sorted_names(manifest.files)) do
@@ -92,9 +92,9 @@ function M.fault(directory, manifest)
   end
 end
 
---- Whose checkpoint it is, when that is not whose it should be; nil when it is.
+--- Check that a checkpoint belongs to the expected phase and step. Returns what it belongs to otherwise.
 ---@param manifest table
----@param facts { phase: string, digest: string, step?: integer } what it should be
+---@param facts { phase: string, digest: string, step?: integer } expected
 ---@return string? stray
 function M.stray(manifest, facts)
   if not manifest.version then return nil end
@@ -102,7 +102,7 @@ function M.stray(manifest, facts)
     return string.format("it belongs to phase %s-%s", manifest.phase, manifest.digest:sub(1, 8))
   end
   if facts.step and manifest.step ~= facts.step then
-    return string.format("it is that of step %d", manifest.step)
+    return string.format("it belongs to step %d", manifest.step)
   end
 end
 

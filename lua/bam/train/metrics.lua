@@ -1,5 +1,5 @@
--- metrics.jsonl of a phase: a line per step, and one per evaluation, which have the field `eval`.
--- After an interruption the lines beyond the checkpoint that training goes on from are cut off.
+-- metrics.jsonl of a phase: one line per step, and one per evaluation, with the field `eval`. On resume, lines after
+-- the checkpoint's step are cut off.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local json = require "bam.util.json"
@@ -9,7 +9,7 @@ local M = {}
 local Metrics = {} -- methods
 local metatable = { __name = "metrics", __index = Metrics }
 
---- Call visit(line) for each line of a log, with its line feed, until it gives true or the log ends.
+--- Call visit(line) for each line of a log, including its newline, until visit returns true or the log ends.
 ---@param path string
 ---@param visit fun(line: string): boolean?
 function M.each_line(path, visit)
@@ -21,19 +21,19 @@ function M.each_line(path, visit)
   if not line and reason then check.fail("cannot read %s: %s", path, reason) end
 end
 
--- How many bytes the lines up to `step` take.
+-- The number of bytes up to the end of the last line of `step`.
 local function length_until(path, step)
   if not core.file_info(path) then return nil end
   local kept = 0
   M.each_line(path, function(line)
     local at = tonumber(line:match '^{.*"step":(%d+).*}\n$')
-    if not at or at > step then return true end -- a line that is cut or damaged ends what can be kept
+    if not at or at > step then return true end -- nothing after a cut or damaged line is kept
     kept = kept + #line
   end)
   return kept
 end
 
---- Open the metrics in a phase's directory, to go on after `step`.
+--- Open the log in a phase's directory, to continue after `step`.
 ---@param place string
 ---@param step integer
 ---@return table
@@ -44,15 +44,15 @@ function M.open(place, step)
   return setmetatable({ path = path, lines = {} }, metatable)
 end
 
---- Add a record: plain data.
+--- Add a record of plain data.
 ---@param record table
 function Metrics:add(record)
   table.insert(self.lines, json.encode(record))
   if #self.lines >= 20 then self:flush() end
 end
 
---- Write what has been added, and wait until it is on the disk.
----@return { bytes: integer, digest: string }? contents of the file, nil when there is none
+--- Write the added records, and wait until they are on disk.
+---@return { bytes: integer, digest: string }? size and digest of the file, nil if there is none
 function Metrics:seal()
   self:flush()
   local info = core.file_info(self.path)
@@ -61,7 +61,7 @@ function Metrics:seal()
   return { bytes = info.size, digest = core.hash_file(self.path) }
 end
 
---- Write what has been added.
+--- Write the added records.
 function Metrics:flush()
   if #self.lines > 0 then
     table.insert(self.lines, "")

@@ -1,12 +1,12 @@
--- Phases that an older version trained. A phase's directory is named by its fingerprint; when what a fingerprint is
--- made of changes between versions, the phase is not found there and trains again. That is said.
+-- Phases trained by an older version. A phase's directory is named after its fingerprint. If a new version computes
+-- fingerprints differently, it does not find the old directory and trains the phase again; the user is warned.
 local core = require "bam.core"
 local written = require "bam.train.settings"
 
 local M = {}
 
---- The version of fingerprints, which phase.json keeps. Raise it when equal settings get another fingerprint.
---- Version 0.1.0 had 1 and did not write it down.
+--- The version of the fingerprint, stored in phase.json. Raise it when equal settings get another fingerprint. Version
+--- 0.1.0 had 1 and did not store it.
 M.FINGERPRINT = 2
 
 local COMPARED = { "name", "steps", "batch", "context", "seed", "generation" }
@@ -18,7 +18,7 @@ local function is_alike(a, b)
   return true
 end
 
---- Find a phase of an older version beside `directory` that has the same name, seed and sizes.
+--- Find a phase of an older version next to `directory` with the same name, seed and sizes.
 ---@param directory string NAME-XXXXXXXX
 ---@param settings table of the phase
 ---@return string? directory of the older one

@@ -1,6 +1,6 @@
--- bam.train's option `optimizer`: which one trains a phase and with what options, before there is a model. It is a
--- name, a definition, or { name or definition, options }. What it comes to is part of the phase's fingerprint: options
--- by their values, functions by their code, and so is a definition that a script has written.
+-- bam.train's option `optimizer`: the optimizer of a phase and its options, chosen before there is a model. It is a
+-- name, a definition, or { name or definition, options }. It is part of the phase's fingerprint: options by their
+-- values, functions and definitions by their code.
 local check = require "bam.util.check"
 local closure_hash = require "bam.model.fingerprint.closure_hash"
 local definition = require "bam.optim.definition"
@@ -19,7 +19,7 @@ function metatable:__tostring() return string.format("optimizer %s", self.defini
 
 local WHAT = "train: option optimizer"
 
--- The definition and its options, as they are given.
+-- Split the option into the definition and its options.
 local function split(value)
   if type(value) ~= "table" or getmetatable(value) then return value, {} end
   local options = {}
@@ -28,12 +28,12 @@ local function split(value)
   end
   if options.lr ~= nil then
     check.fail("%s: the learning rate is option lr of bam.train; groups = { { params = \"...\", lr_scale = 0.1 } } "
-               .. "gives some parameters another", WHAT)
+               .. "gives some parameters another rate", WHAT)
   end
   return value[1], options
 end
 
--- The options, checked: all but the learning rate, with defaults filled in.
+-- Check the options, all but the learning rate, and fill in defaults.
 local function read_options(d, what, given)
   local spec = {}
   for name, rule in pairs(d.spec) do
@@ -55,7 +55,7 @@ function M.read(value)
                       metatable)
 end
 
---- A live optimizer of a model.
+--- Create the optimizer of a live model.
 ---@param model table
 ---@return table
 function Choice:make(model)
@@ -68,7 +68,7 @@ end
 
 -- ---- the fingerprint ----
 
---- The code of a definition that a script has written, as hashes; nil of bam's own.
+--- Hash the code of a definition that a script has written; nil for bam's own definitions.
 ---@param d table definition
 ---@param hash fun(value: any): string
 ---@return table<string, string>?
@@ -80,8 +80,8 @@ function M.code(d, hash)
   return code
 end
 
---- What the choice adds to the settings of a phase. AdamW with plain options is said in the same way as before there
---- was a choice.
+--- The contribution of the optimizer to the settings of a phase. AdamW with plain options is stored as before the
+--- option existed.
 ---@return table settings with the fields betas, eps and weight_decay, or with optimizer
 function Choice:settings()
   local o = plain(self.options)
@@ -95,7 +95,7 @@ end
 
 -- ---- memory ----
 
--- What stands for a parameter before there is a model: a tensor's shape, and the module that would hold it.
+-- A stand-in for a parameter before there is a model: a tensor's shape, and the module that would hold it.
 local function stand_in(entry)
   local shape = entry.shape
   local tensor = { shape = shape, ndim = #shape, dtype = "f32", device = "cpu" }
@@ -106,7 +106,7 @@ local function stand_in(entry)
   return { name = entry.name, tensor = tensor, module = module }
 end
 
--- Numbers that an optimizer keeps for a parameter, and computes before it writes them.
+-- Numbers that an optimizer stores for a parameter, and numbers it computes before it writes them.
 local function numbers_of(d, o, p)
   local rule, options = rules.rule_of(d, p, o)
   local alike, others = rules.state_of(rule, options, not rule.elementwise and p.tensor or nil)
@@ -120,8 +120,8 @@ local function numbers_of(d, o, p)
   return state + (rules.code(rule).update and count + state or 0)
 end
 
---- Bytes for the state of a model's parameters, with the new values that an update written in Lua gives before they
---- are written. State functions see a stand-in with the tensor's shape.
+--- Bytes of the optimizer state of a model, including the new values that an update in Lua computes before they are
+--- written. State functions receive a stand-in with the tensor's shape.
 ---@param description table
 ---@return integer
 function Choice:bytes(description)

@@ -1,6 +1,5 @@
---- bam.options: a recipe's knobs. `scale` gives sizes, everything else is the recipe's own; --set
---- changes any of them, by the path of its name: --set tokens.seed=2e6. The result is read-only:
---- reading a name that it lacks is an error.
+--- bam.options: the options of a recipe. `scale` selects sizes, all other fields are the recipe's own. --set changes
+--- any of them by its path: --set tokens.seed=2e6. The result is read-only, and reading an unknown name is an error.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local flags = require "bam.util.flags"
@@ -19,7 +18,7 @@ end
 
 local PLAIN = { number = true, string = true, boolean = true }
 
--- Only plain data can be shown by --help and changed by --set.
+-- --help and --set can handle only plain data.
 local function check_plain(path, value, around)
   if PLAIN[type(value)] then return end
   if type(value) ~= "table" or getmetatable(value) then
@@ -48,7 +47,7 @@ local function paths(t, prefix, list)
   return list
 end
 
--- The table that holds the end of a path, and that end.
+-- Resolve a path: the table that holds its last name, and that name.
 local function resolve(t, path)
   local parent, last = t, path
   for name, rest in function() return last:match "^(.-)%.(.*)$" end do
@@ -64,7 +63,7 @@ local function read_list(text)
   return list
 end
 
--- `text` as a value of the kind that stands there now.
+-- Parse `text` as a value of the same type as the current one.
 local function parse_value(path, text, now)
   local kind = type(now)
   if kind == "string" then return text end
@@ -122,7 +121,7 @@ end
 
 -- ---- the result ----
 
--- Tables inside are handed out as copies, which functions take as their options.
+-- Inner tables are returned as copies, because functions take them as options.
 local function read_only(options)
   return setmetatable({}, {
     __name = "options",
@@ -135,7 +134,7 @@ local function read_only(options)
       return copy(options[name])
     end,
     __newindex = function(_, name)
-      check.fail("options: they cannot be changed; give `%s` to bam.options, or --set %s=...",
+      check.fail("options are read-only; give `%s` to bam.options, or --set %s=...",
                  tostring(name), tostring(name))
     end,
   })
@@ -143,7 +142,7 @@ end
 
 local current
 
---- The option of this run called `name`, or nil when there is none.
+--- The option `name` of this run, or nil.
 ---@param name string
 ---@return any
 function M.get(name)
@@ -152,7 +151,7 @@ function M.get(name)
   end
 end
 
---- What flags tell the engine, and what only bam.options can answer.
+-- Apply the flags to the engine; refuse those that only bam.options can answer.
 function M.apply()
   local given = flags.get()
   for _, name in ipairs { "scale", "help" } do
@@ -179,8 +178,8 @@ local function sizes_of(name)
   return copy(scales[name])
 end
 
---- The options of this recipe: the sizes of a scale, overridden by the fields given here, overridden by --set.
---- `seed` is always one. Answers --help. The result is read-only, and reading a name that it lacks is an error.
+--- The options of this recipe, from lowest to highest precedence: the sizes of a scale, the fields given here, --set.
+--- `seed` is always set. Answers --help. The result is read-only, and reading an unknown name is an error.
 ---@param fields? table plain data; scale = "demo", "590m" or "2b" sets vocab, context, batch, model, tokens, lr
 --- and mixture_lr
 ---@return table options

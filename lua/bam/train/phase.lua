@@ -1,5 +1,5 @@
--- A phase: one training run of a recipe, by its name and its settings. As a model for another
--- phase it means its final weights, which load() brings to life.
+-- A phase: one training run of a recipe, identified by its name and settings. Used as the model of another phase, it
+-- stands for its final weights, which load() reads.
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
@@ -34,17 +34,17 @@ end
 ---@return boolean
 function M.is(value) return getmetatable(value) == metatable end
 
---- A phase of checked fields: name, description, settings (a function that gives what defines it,
---- as plain data), steps, step_tokens, flops (of a step), generation, seed, own (what was written in Lua).
+--- Create a phase from checked fields: name, description, settings (a function that returns everything that defines the
+--- phase, as plain data), steps, step_tokens, flops (per step), generation, seed, own (the parts written in Lua).
 ---@param fields table
 ---@return table
 function M.new(fields) return setmetatable(fields, metatable) end
 
--- What defines the phase; asking prepares the data.
+-- Everything that defines the phase. Prepares the data.
 local function settings_of(self)
   if not rawget(self, "_settings") then
     if flags.get().plan then
-      check.fail("%s: nothing is known of this phase under --plan", self.name)
+      check.fail("%s: this phase is not known under --plan", self.name)
     end
     self._settings = self.settings()
     self._digest = core.hash(json.encode(self._settings))
@@ -70,11 +70,11 @@ function Phase:owner() return { phase = self.name, digest = self:digest() } end
 
 local function warn(text) print(string.format("warning: %s", text)) end
 
--- Say that a phase like this one is there already, under the fingerprint of an older version.
+-- Warn that an older version has trained a phase like this one, under another fingerprint.
 local function name_older(self, directory, settings)
   local path = older.find(directory, settings)
   if not path then return end
-  warn(string.format("%s: %s is of an older version, whose fingerprints differ; it stays as it is, and the phase "
+  warn(string.format("%s: %s was trained by an older version, whose fingerprints differ; it is kept, and the phase "
                      .. "trains again in %s. To use its weights, give that directory to bam.mix or bam.compare",
                      self.name, path, directory))
 end
@@ -83,9 +83,9 @@ end
 function Phase:establish()
   local settings, directory = settings_of(self), self:directory()
   core.make_directory(directory)
-  local before = written.phase(directory) -- nil also when it is damaged: then it is made again
+  local before = written.phase(directory) -- nil if it is damaged too; then it is written again
   if before and before.digest ~= self:digest() then
-    check.fail("train: %s belongs to another phase whose digest begins alike; train under another "
+    check.fail("train: %s belongs to another phase whose digest starts with the same digits; train under another "
                .. "name", directory)
   end
   if not before then

@@ -1,6 +1,5 @@
--- Schedules count in a phase's fingerprint by their values at every step. Here they are held to
--- these values: a function that comes to give others while the phase trains, since a callback or a
--- global changed what it reads, is an error.
+-- A phase's fingerprint covers schedules by their values at every step. This module holds schedules to these values: it
+-- is an error if a function returns another one while the phase trains, because a callback or a global changed.
 local check = require "bam.util.check"
 local schedules = require "bam.model.schedules"
 
@@ -12,8 +11,7 @@ local function fail(what, s, step, before, now)
              s, before, step, now)
 end
 
---- A schedule for a run of `total` steps whose method at raises once `s` gives another value than
---- it does now.
+--- Wrap a schedule for a run of `total` steps: method `at` raises if `s` returns another value than it does now.
 ---@param what string for messages
 ---@param s schedule
 ---@param total integer
@@ -34,8 +32,8 @@ local function values_of(knob, total)
   return values
 end
 
---- The same for what is scheduled in a description: a function to be called after each step with
---- what its knobs were, as model.reached has them.
+--- The same for all schedules of a description: a function to call after each step with the values that the step used,
+--- as in model.reached.
 ---@param d table description
 ---@param total integer
 ---@return fun(step: integer, reached: table)

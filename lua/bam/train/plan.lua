@@ -1,5 +1,5 @@
--- What --plan prints: a line per phase, and the sum of them; nothing is allocated. Also the list of
--- the phases that a script named, for messages.
+-- What --plan prints: a line per phase and the totals; nothing is allocated. Also keeps the list of the phases that a
+-- script named, for error messages.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local flags = require "bam.util.flags"
@@ -11,7 +11,7 @@ local names, flops = {}, 0
 
 local COLUMNS = "%-24s %15s %15s %11s %9s %9s  %s"
 
--- FLOP/s on the device that the run is for.
+-- FLOP/s of the device that the run is for.
 local function speed() return machine.typical_speed(flags.get().device or "cpu") end
 
 local function bytes_text(n) return string.format("%sB", machine.short(n)) end
@@ -32,21 +32,20 @@ function M.phase(phase, bytes)
                        machine.duration(all / speed())))
 end
 
---- Print what all phases come to.
+--- Print the totals of all phases.
 function M.total()
   print(string.format("together %sFLOP of training; the times assume %sFLOP/s",
                       machine.short(flops), machine.short(speed())))
 end
 
---- Take note of a phase that the script has named. A script that ends well without having named
---- the phase of --only fails then.
+--- Record a phase that the script has named. A script that ends normally without naming the phase of --only then fails.
 ---@param phase table
 function M.note(phase)
   names[#names + 1] = phase.name
   if #names == 1 then core.at_end(M.check_only) end
 end
 
---- --only must have named a phase: an error if none was called so.
+--- Raise an error if no phase had the name given to --only.
 function M.check_only()
   local only = flags.get().only
   if not only then return end

@@ -1,5 +1,4 @@
--- What a phase shows while it trains: on a terminal one line that is drawn anew, elsewhere a plain
--- line now and then.
+-- The progress display of a phase: on a terminal one line that is redrawn, otherwise a plain line now and then.
 local core = require "bam.core"
 local machine = require "bam.train.machine"
 
@@ -8,12 +7,12 @@ local M = {}
 local Progress = {} -- methods
 local metatable = { __name = "progress", __index = Progress }
 
-local REDRAW, LINE = 0.1, 30 -- seconds between pictures, and between plain lines
+local REDRAW, LINE = 0.1, 30 -- seconds between redraws, and between plain lines
 local BAR = 20
 
 --- The display of a phase.
 ---@param phase { name: string, steps: integer, flops: number } flops of a step
----@param first integer the step it begins with
+---@param first integer the first step
 ---@return table
 function M.new(phase, first)
   local now = core.clock()
@@ -50,7 +49,7 @@ local function plain(self, step, loss)
                        100 * rate * self.flops / self.peak, machine.duration(left))
 end
 
---- Show where training is, if it is time to.
+--- Show the progress of training, if it is time for an update.
 ---@param step integer
 ---@param loss number smoothed
 function Progress:update(step, loss)
@@ -65,7 +64,7 @@ function Progress:update(step, loss)
   end
 end
 
---- Print a line that stays.
+--- Print a permanent line.
 ---@param format string
 ---@param ... any
 function Progress:say(format, ...)
@@ -74,7 +73,7 @@ function Progress:say(format, ...)
   print(string.format(format, ...))
 end
 
---- Take the picture away.
+--- Clear the display.
 function Progress:close()
   if self.drawn then io.stderr:write("\r\27[K") end
   self.drawn = false

@@ -1,7 +1,6 @@
--- bam.train's option audit_every: wrong bits of memory or processor are found while a phase trains.
--- Digests of weights and moments are kept from the end of a step to the beginning of the next. Every
--- n-th step is computed twice, and must give the same bits; after it the tokens are read again, and must
--- be those that were written.
+-- bam.train's option audit_every: detect bit errors of memory or processor while a phase trains. Digests of weights and
+-- moments are kept from the end of a step to the start of the next. Every n-th step is computed twice and must give the
+-- same bits; then the tokens are read again and must match what was written.
 local check = require "bam.util.check"
 local core = require "bam.core"
 
@@ -14,7 +13,7 @@ function metatable:__tostring()
   return string.format("recheck of every %d steps", self.every)
 end
 
--- Everything that a step changes in memory: flat buffers, and tensors that routers change themselves.
+-- Everything in memory that a step changes: the flat buffers, and tensors that routers change themselves.
 local function tensors_of(model, optimizer)
   local list, flat = optimizer:buffers()
   local state = model:state()
@@ -37,7 +36,7 @@ local function copy(value)
   return t
 end
 
--- What is needed to compute a step once more.
+-- Everything that is needed to compute a step again.
 local function remember(self)
   local before = { tensors = {}, restore_steps = self.optimizer:remember_steps(),
                    random = core.random_state(), health = copy(self.health.state) }
@@ -73,13 +72,13 @@ end
 local function check_tokens(self, step)
   local fault = self.stream and self.stream.fault and self.stream:fault()
   if fault then
-    check.fail("train: step %d: tokens are not those that were written: %s. The steps since the last "
-               .. "audit, %d before, may have read wrong ones; delete the text's directory, which is made "
-               .. "again, and go on from a checkpoint that is older", step, fault, self.every)
+    check.fail("train: step %d: tokens differ from what was written: %s. The steps since the last "
+               .. "audit, %d steps earlier, may have read wrong ones; delete the text's directory, which is "
+               .. "rebuilt, and resume from an older checkpoint", step, fault, self.every)
   end
 end
 
---- Compute a step, twice if it is its turn, and give its record. Raises an error when bits are wrong.
+--- Compute a step, twice if it is due, and return its record. Raises an error if bits are wrong.
 ---@param step integer
 ---@param compute fun(): table computes the step
 ---@return table record
@@ -99,10 +98,10 @@ function Recheck:step(step, compute)
   return record
 end
 
---- What checks a run.
+--- Create the checker of a run.
 ---@param every integer
 ---@param run { model: table, optimizer: table, health: table, stream?: table } a stream with a method
---- `fault`, as bam.corpus gives them, can tell whether its tokens are sound
+--- `fault`, as bam.corpus gives them, checks its tokens
 ---@return table
 function M.new(every, run)
   return setmetatable({ every = every, optimizer = run.optimizer, health = run.health,

@@ -1,12 +1,12 @@
--- The regime of a step: what is trained, on what, and by which settings, as plain data. When it
--- jumps from one step to the next, other gradients than before are usual. Slow changes are no jumps.
+-- The regime of a step: which parameters are trained, on which data, with which settings, as plain data. When it jumps
+-- between two steps, different gradients are expected. Gradual changes are not jumps.
 local core = require "bam.core"
 
 local M = {}
 
-local JUMP = 0.1 -- of the rows that change their domain; of a number, relative to the larger one
+local JUMP = 0.1 -- fraction of rows that change domain; or change of a number, relative to the larger value
 
--- The numbers of the model's knobs, by name; what is frozen is told by the optimiser.
+-- The model's numeric settings by name. The optimizer knows what is frozen.
 local function numbers_of(values, prefix, out)
   for name, value in pairs(values) do
     if type(value) == "number" then
@@ -18,7 +18,7 @@ local function numbers_of(values, prefix, out)
   return out
 end
 
---- The regime of a step that the model has been brought to.
+--- The regime of a step. The model must have been set to that step.
 ---@param step integer
 ---@param run { model: table, optimizer: table, stream: table }
 ---@return { trained: string, numbers: table<string, number>, shares?: table<string, number> }
@@ -29,7 +29,7 @@ function M.at(step, run)
            shares = stream.shares and stream:shares(step) }
 end
 
--- The share of the rows that go to other domains than before.
+-- The fraction of rows that move to other domains.
 local function moved(before, now)
   local sum = 0
   for name, share in pairs(now) do sum = sum + math.max(share - (before[name] or 0), 0) end
@@ -40,7 +40,7 @@ local function differ(a, b)
   return a ~= b and (not a or not b or math.abs(a - b) > JUMP * math.max(math.abs(a), math.abs(b)))
 end
 
---- Is the regime `now` another one than `before`, that of the step before?
+--- Has the regime jumped between two successive steps?
 ---@param before table
 ---@param now table
 ---@return boolean

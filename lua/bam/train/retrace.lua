@@ -1,5 +1,5 @@
--- --audit: a phase is verified (bam.audit), and the steps between its last two checkpoints are trained
--- again. A step is a function of its number and of the weights before, so the bits must be the same.
+-- --audit: verify a phase (bam.audit), and train the steps between its last two checkpoints again. A step depends only
+-- on its number and the weights before it, so the bits must be the same.
 local audit = require "bam.train.audit"
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
@@ -14,7 +14,7 @@ local M = {}
 
 local ops = core.ops
 
--- The names of the tensors of `model` that are not, bit by bit, those of a checkpoint.
+-- The names of the tensors of `model` that differ, in any bit, from those of a checkpoint.
 local function differences(model, directory)
   local saved, list = checkpoint.open(directory, checkpoint.own_of(model.description)).tensors, {}
   for _, entry in ipairs(saved_tensors.of(model)) do
@@ -26,7 +26,7 @@ local function differences(model, directory)
   return list
 end
 
--- Why bits need not agree here: the checkpoint was made by another machine; nil when it was not.
+-- The reason why bits may differ here: another machine wrote the checkpoint; nil if this one did.
 local function other_machine(state)
   local now = machine.identity()
   for _, name in ipairs { "device", "tf32", "isa", "products" } do
@@ -37,7 +37,7 @@ local function other_machine(state)
   end
 end
 
--- Train from the older checkpoint to the newer with the threads of then.
+-- Train from the older checkpoint to the newer one, with the same number of threads as then.
 local function train_again(phase, o, older, newer)
   local threads = core.threads()
   core.threads(newer.state.machine.threads)
@@ -50,10 +50,10 @@ local function retrace(phase, o)
   local sound = checkpoints.sound(phase:directory(), phase:owner())
   local newer, older = sound[1], sound[2]
   if not older or older.state.done then
-    return "it has no two checkpoints, so that no step can be trained again"
+    return "it has fewer than two checkpoints, so no step can be trained again"
   end
   local reason = other_machine(newer.state)
-  if reason then return string.format("no step is trained again, as bits may differ here: %s", reason) end
+  if reason then return string.format("no step was trained again, because bits may differ here: %s", reason) end
   local wrong = differences(train_again(phase, o, older, newer), newer.directory)
   if wrong[1] then
     check.fail("audit: %s: steps %d to %d, trained again, give other bits in %d tensors, such as "
@@ -63,8 +63,7 @@ local function retrace(phase, o)
   return string.format("steps %d to %d, trained again, give the same bits", older.step + 1, newer.step)
 end
 
---- Audit a phase, and train its last steps again. Raises an error when something is not as it was
---- written.
+--- Audit a phase and train its last steps again. Raises an error if anything differs from what was written.
 ---@param phase table
 ---@param o table the checked options of bam.train
 function M.phase(phase, o)

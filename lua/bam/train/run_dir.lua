@@ -1,5 +1,5 @@
--- Where a run keeps things: phases below one directory, shared by all recipes that are started in
--- the same place, and a directory of links per recipe to the phases that it used last.
+-- The directory layout of a run: all phases live below one directory, shared by all recipes started in the same place;
+-- each recipe has a directory of links to the phases that it used last.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local flags = require "bam.util.flags"
@@ -10,7 +10,7 @@ local M = {}
 ---@return string
 function M.out() return flags.get().out or "runs" end
 
---- The recipe's name: that of its file, without directory and ending.
+--- The recipe's name: its file name without directory and extension.
 ---@return string
 function M.recipe()
   local script = (rawget(_G, "arg") or {})[0] or "script"
@@ -29,8 +29,8 @@ function M.phase_directory(name, identity)
   return string.format("%s/%s-%s", M.out(), name, identity:sub(1, 8))
 end
 
---- Let the recipe's directory have a link to a phase: experts-law, or experts-law@2 for seed 2. Links
---- are relative, so that all of it can be moved.
+--- Link to a phase from the recipe's directory: experts-law, or experts-law@2 for seed 2. Links are relative, so that
+--- the whole tree can be moved.
 ---@param name string of the phase
 ---@param identity string
 ---@param seed integer
@@ -42,7 +42,7 @@ function M.link(name, identity, seed)
             string.format("%s/%s", directory, link))
 end
 
---- A phase's name: words of letters, digits, "-", "_" and ".", with slashes between.
+--- Check a phase's name: words of letters, digits, "-", "_" and ".", separated by slashes.
 ---@param name any
 ---@return string
 function M.check_name(name)

@@ -1,6 +1,6 @@
--- The sizes that --scale picks (paper: Tables 8 and 9, §5.1): a model, its vocabulary and context,
--- sequences per step, tokens per phase, held-out tokens per domain to compare on (if not all), and
--- the learning rates of the seed and of the mixture.
+-- The sizes that --scale selects (paper: Tables 8 and 9, §5.1): a model, its vocabulary and context, sequences per
+-- step, tokens per phase, held-out tokens per domain for comparisons (all by default), and the learning rates of the
+-- seed and of the mixture.
 return {
   -- Two CPU cores, a few minutes.
   demo = {

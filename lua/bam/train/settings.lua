@@ -1,11 +1,11 @@
--- The settings that a phase wrote down, and how those of several phases differ.
+-- The stored settings of phases, and how the settings of several phases differ.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local json = require "bam.util.json"
 
 local M = {}
 
--- Every plain value in `t` by its path: { ["model.layers"] = "3", ... }.
+-- Flatten `t` to plain values by path: { ["model.layers"] = "3", ... }.
 local function flatten(t, prefix, out)
   for name, value in pairs(t) do
     local path = prefix and string.format("%s.%s", prefix, name) or tostring(name)
@@ -14,8 +14,8 @@ local function flatten(t, prefix, out)
   return out
 end
 
---- What a phase wrote about itself: { digest, name, settings }; nil when there is nothing, or it is
---- damaged: the digest is that of the settings.
+--- Read what a phase stored about itself: { digest, name, settings }. Returns nil if there is nothing, or if the
+--- settings do not match the digest.
 ---@param directory string
 ---@return { digest: string, name: string, settings: table }?
 function M.phase(directory)
@@ -25,7 +25,7 @@ function M.phase(directory)
   return fine and value or nil
 end
 
---- The settings in a phase's directory, by path; nil when there is nothing to read.
+--- The settings in a phase's directory, by path; nil if there are none.
 ---@param directory string
 ---@return table<string, string>?
 function M.read(directory)
@@ -33,7 +33,7 @@ function M.read(directory)
   return value and flatten(value.settings, nil, {})
 end
 
--- The part of a directory's name, or of a phase's, that says what it does.
+-- The part of a directory's name, or of a phase's name, that states its role.
 local function role(name) return (name:gsub("%-%x%x%x%x%x%x%x%x$", "")) end
 
 local function difference(a, b)
@@ -50,7 +50,7 @@ local function difference(a, b)
   return lines
 end
 
---- How entries { name, settings } of the same role differ, as lines.
+--- Describe how the settings of entries { name, settings } with the same role differ, as lines.
 ---@param entries table[]
 ---@return string[]
 function M.differences(entries)

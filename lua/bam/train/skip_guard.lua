@@ -1,10 +1,10 @@
--- The skip guard: is a step fit to be taken? Not when its loss or gradient is not finite, when the
--- loss is far above that of guessing, or when the gradient is above the clipping norm and far larger
--- than usual (a spike). Such a step is skipped. Three in a row end the run, but for spikes whose loss
--- is as usual: then the third is taken, since larger gradients have become the usual ones.
+-- The skip guard decides whether a step is applied. A step is skipped if its loss or gradient is not finite, if its
+-- loss is far above that of uniform guessing, or if its gradient norm exceeds the clipping norm and is far above the
+-- running mean (a spike). Three skips in a row end the run. There is one exception: if the third is a spike with an
+-- ordinary loss, it is applied, because larger gradients have become normal.
 --
--- What is usual is learned from all finite steps, also from skipped ones (a spike counts as the
--- smallest norm that is one). The statistics restart when the regime (regime.lua) jumps.
+-- Running means are updated by all finite steps, skipped ones included (a spike counts as the smallest norm that would
+-- be one). They restart when the regime (regime.lua) jumps.
 local check = require "bam.util.check"
 local regime = require "bam.train.regime"
 
@@ -15,27 +15,27 @@ local metatable = { __name = "health", __index = Health }
 
 local IN_A_ROW = 3
 local MEMORY = 0.98 -- of the running means of gradient norms and losses
-local WARMUP = 20 -- steps until they mean something
-local RISEN, RISEN_NATS = 1.5, 0.5 -- a loss above both, the factor of the usual and this much more
+local WARMUP = 20 -- steps until the means are meaningful
+local RISEN, RISEN_NATS = 1.5, 0.5 -- a loss has risen above this multiple of the mean and by this many nats
 
--- What a run has seen: `mean` of norms, `loss` the mean of losses, both over the `seen` steps since
--- the last jump; `first` loss; `skipped` steps in all and `in_a_row`.
+-- Statistics of a run: `mean` of gradient norms and `loss`, the mean of losses, both over the `seen` steps since the
+-- last jump; the `first` loss; the number of steps `skipped` in total and `in_a_row`.
 local BEGINNING = { mean = 0.0, loss = 0.0, seen = 0, first = 0.0, skipped = 0, in_a_row = 0 }
 
 local function read_state(state)
   local own = { regime = state and state.regime }
   for name, value in pairs(BEGINNING) do
     local given = state and state[name]
-    if given == nil then given = value end -- an earlier version wrote fewer fields
+    if given == nil then given = value end -- earlier versions wrote fewer fields
     own[name] = check.value(string.format("health: %s", name), given, "number")
   end
   return own
 end
 
---- A guard that has seen nothing, or one that goes on from `state`.
+--- Create a guard, with no history or with the history in `state`.
 ---@param o { spike: number, clip: number, vocab: integer } a norm above clip of `spike` times the
 --- usual one is a spike, and so is a loss of `spike` times ln(vocab), that of guessing
----@param state? table what guard.state was
+---@param state? table field `state` of an earlier guard
 ---@return table
 function M.new(o, state)
   return setmetatable({ spike = o.spike, clip = o.clip, guessing = math.log(o.vocab),
@@ -46,14 +46,14 @@ local function finite(x) return x == x and math.abs(x) < math.huge end
 
 -- ---- what is wrong with a step ----
 
--- A fault of the weights or the batch, whatever is usual; or nil.
+-- A fault of the weights or the batch that does not depend on the running means; or nil.
 local function failure(self, loss, norm)
   if not finite(loss) then return string.format("the loss is %g", loss) end
   if not finite(norm) then return string.format("the norm of the gradient is %g", norm) end
   return self:fault_of_loss(loss)
 end
 
---- What is wrong with a loss that may be the run's last, or nil.
+--- Check a loss that may be the last one of the run. Returns what is wrong, or nil.
 ---@param loss number
 ---@return string?
 function Health:fault_of_loss(loss)
@@ -65,7 +65,7 @@ function Health:fault_of_loss(loss)
   end
 end
 
--- The norm above which a gradient is a spike.
+-- The smallest gradient norm that is a spike.
 local function limit(self)
   local s = self.state
   return s.seen >= WARMUP and math.max(self.spike * s.mean, self.clip) or math.huge
@@ -76,7 +76,7 @@ local function has_risen(self, loss)
   return loss > RISEN * usual and loss > usual + RISEN_NATS
 end
 
--- ---- what is usual ----
+-- ---- running means ----
 
 local function forget(s) s.mean, s.loss, s.seen = 0.0, 0.0, 0 end
 
@@ -92,7 +92,7 @@ local function skip(s, why)
   return why, s.in_a_row >= IN_A_ROW
 end
 
--- A gradient far larger than usual: nil when it has become the usual one.
+-- Judge a gradient far above the running mean. Returns nil if such gradients have become normal.
 local function judge_spike(self, loss, norm)
   local s = self.state
   local why = string.format("the norm of the gradient is %.4g, usual is %.4g", norm, s.mean)
@@ -105,8 +105,7 @@ local function judge_spike(self, loss, norm)
   s.in_a_row = 0
 end
 
---- Judge a step: nil when it is to be taken, else why it is to be skipped, and whether it is one
---- too many in a row.
+--- Judge a step. Returns nil if it is to be applied; otherwise the reason to skip it, and whether the run must end.
 ---@param loss number
 ---@param norm number of the gradient, before clipping
 ---@param now? table the regime of the step, see regime.lua

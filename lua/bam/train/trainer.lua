@@ -1,4 +1,4 @@
--- Running a phase: find where it stands, go on from there, keep checkpoints, stop in order.
+-- Trains a phase: finds its newest checkpoint, resumes, saves checkpoints, and stops cleanly.
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
@@ -18,9 +18,9 @@ local atomic_dir = require "bam.util.atomic_dir"
 local checkpoints = require "bam.train.checkpoints"
 
 local SAVE_SECONDS = 60
-local SMOOTH = 0.95 -- of the loss that is shown
+local SMOOTH = 0.95 -- smoothing of the displayed loss
 
--- An end that is no fault of the script: its message needs no traceback.
+-- Stop for a reason that is not an error of the script: the message needs no traceback.
 local function stop(format, ...)
   error(setmetatable({ message = string.format(format, ...) }, { __name = "stopped",
     __tostring = function(self) return self.message end }), 0)
@@ -28,14 +28,14 @@ end
 
 -- ---- beginning ----
 
--- The seed of random numbers in a phase: others than those of the phases before it.
+-- The seed of random numbers in a phase; it differs from the seeds of the phases it builds on.
 local function seed_of(phase) return phase.seed + 1000003 * phase.generation end
 
--- The tokenizer is the text's; a model that has one already must have the same.
+-- A model takes the text's tokenizer. If it has one already, the two must be the same.
 local function check_tokenizer(phase, model, data)
   local json = data.text and data.text.tokenizer:json()
   if json and model.tokenizer_json and model.tokenizer_json ~= json then
-    check.fail("train: phase %s: the model has another tokenizer than the text", phase.name)
+    check.fail("train: phase %s: the model and the text have different tokenizers", phase.name)
   end
   model.tokenizer_json = json or model.tokenizer_json
 end
@@ -46,14 +46,14 @@ local function build(phase, o)
   return d:build { seed = not d.seed and seed_of(phase) or nil }
 end
 
--- The phases whose final weights a phase begins with.
+-- The phases whose final weights a phase starts from.
 local function parents_of(o)
   local list = { o.parent }
   for _, source in ipairs(o.description.sources or {}) do list[#list + 1] = source.phase end
   return list
 end
 
--- The state of a run that begins.
+-- The state of a new run.
 local function fresh_state(phase, o)
   local parents = {}
   for _, parent in ipairs(parents_of(o)) do parents[parent.name] = parent:checksum() end
@@ -62,37 +62,37 @@ local function fresh_state(phase, o)
            machine = machine.identity(), parents = parents }
 end
 
--- A phase before this one may have been trained again since, on another machine: said, as the weights
--- that this one has begun with cannot be made again then.
+-- A parent phase may have been trained again since, on another machine. Warn, because the weights that this phase
+-- started from can no longer be reproduced.
 local function check_parents(run)
   local known = run.state.parents or {} -- version 0.1.0 kept none
   for _, parent in ipairs(parents_of(run.o)) do
     if known[parent.name] and parent:finished() and known[parent.name] ~= parent:checksum() then
-      run.progress:say("%s: it began with other weights of phase %s than those that are there now",
+      run.progress:say("%s: it started from weights of phase %s that have been replaced since",
                        run.phase.name, parent.name)
     end
   end
 end
 
--- Bits depend on these; a run taken to another machine goes on, but says so.
+-- Bits depend on these. A run that moved to another machine continues with a warning.
 local function check_machine(run, state)
   local now = machine.identity()
   if state.rows ~= run.o.rows then
-    run.progress:say("%s: it began with micro-batches of %s rows, and keeps them", run.phase.name,
+    run.progress:say("%s: it started with micro-batches of %s rows and keeps this size", run.phase.name,
                      tostring(state.rows))
   end
   for _, name in ipairs { "device", "tf32", "isa", "products", "threads" } do
-    local before = state.machine[name] -- nil in phases older than what is recorded
+    local before = state.machine[name] -- nil in phases written before this was recorded
     if before ~= nil and before ~= now[name] then
-      run.progress:say("%s: it began with %s %s, and goes on with %s: its last bits may differ",
+      run.progress:say("%s: it started with %s %s and continues with %s; its last bits may differ",
                        run.phase.name, name, tostring(before), tostring(now[name]))
     end
   end
   state.machine = now
 end
 
--- Everything that lives while a phase trains, from the checkpoint `found` on, or from the beginning.
--- Nothing on the disk is changed.
+-- Create everything that lives while a phase trains, from the checkpoint `found` or from scratch. Changes nothing on
+-- disk.
 local function open_run(phase, o, found)
   local run = { phase = phase, o = o, place = phase:directory(), owner = phase:owner() }
   run.state = found and found.state or fresh_state(phase, o)
@@ -115,7 +115,7 @@ local function open_run(phase, o, found)
   return run
 end
 
--- Let a run go on: with its log and its display, and what there is to say of its beginning.
+-- Open the log and the display, and warn about differences between then and now.
 local function begin(run, found)
   run.metrics = metrics.open(run.place, run.state.step)
   run.progress = progress.new(run.phase, run.first)
@@ -139,7 +139,7 @@ end
 
 local function is_finite(x) return x == x and math.abs(x) < math.huge end
 
--- Figures of an evaluation without its windows, for the log.
+-- The figures of an evaluation for the log, without its windows.
 local function brief(result)
   local perplexity, bits = {}, {}
   for name, d in pairs(result.domains) do
@@ -148,7 +148,7 @@ local function brief(result)
   return { perplexity = perplexity, bits_per_byte = bits, average = result.average.perplexity }
 end
 
--- The seed of the random numbers that user code draws between two steps: a function of the step.
+-- The seed of the random numbers that user code draws between two steps, as a function of the step.
 local function seed_between(run)
   return core.hash64(string.format("%d/%d", seed_of(run.phase), run.state.step)) & 0x7fffffff
 end
@@ -171,7 +171,7 @@ local function evaluate_now(run)
   if o.on_eval then guard.call("on_eval", o.on_eval, result, run.model, seed_between(run)) end
 end
 
--- Every so many steps, and at the end; not shortly before it.
+-- Evaluate every `eval_every` steps and at the end, but not shortly before the end.
 local function evaluation_is_due(run, step)
   local every, left = run.o.eval_every, run.phase.steps - step
   if every == 0 or not run.o.data.text then return false end
@@ -193,18 +193,18 @@ local function log(run, record)
   run.progress:update(state.step, state.smooth or 0 / 0)
 end
 
--- End a run that has failed, and say what can be done about it.
+-- End a failed run, and tell the user what to do.
 local function give_up(run, why)
   run.metrics:flush()
   local step = checkpoints.steps(run.place)[1]
-  local kept = step and string.format("Its last checkpoint, %s, is of step %d",
+  local kept = step and string.format("Its last checkpoint, %s, is at step %d",
                                       checkpoints.directory_of(run.place, step), step)
-  stop("%s stopped at step %d: %s. It would stop there again; with a lower learning rate or another "
-       .. "seed it trains again from step 1. %s", run.phase.name, run.state.step, why,
-       kept or "There is no checkpoint of it yet")
+  stop("%s stopped at step %d: %s. Running it again would stop at the same step; use a lower learning rate or another "
+       .. "seed, which train from step 1. %s", run.phase.name, run.state.step, why,
+       kept or "It has no checkpoint yet")
 end
 
--- Where what is not finite arose, as the end of a sentence.
+-- Describe where a non-finite value arose, as the end of a sentence.
 local function origin(run, record)
   if is_finite(record.nll) and is_finite(record.norm) then return "" end
   local batch = run.stream:batch(run.state.step, 1, run.o.batch)
@@ -220,7 +220,7 @@ local function complain(run, record)
   end
 end
 
--- The weights of the end must be good too: no step has shown it of the last one's.
+-- The final weights must be good too, and no later step has tested the weights of the last one.
 local function check_end(run)
   local before <const> = core.random_state()
   local batch = run.stream:batch(run.phase.steps, 1, run.o.batch)
@@ -233,12 +233,12 @@ local function leave_if_signalled(run)
   local signal = core.pending_signal()
   if not signal then return end
   if not run.state.done then save(run) end
-  stop("%s: %s is saved at step %d of %d. To go on type: %s", signal, run.phase.name,
+  stop("%s: %s is saved at step %d of %d. To resume type: %s", signal, run.phase.name,
        run.state.step, run.phase.steps, flags.command())
 end
 
--- Every so many steps, or once a minute; not amid skipped steps, so that what may end in a stop
--- begins anew before them.
+-- Save every `save_every` steps, or once a minute, but never within a series of skipped steps: if the series ends the
+-- run, resuming must repeat it from the beginning.
 local function save_is_due(run, step)
   if run.health.state.in_a_row > 0 then return false end
   local every = run.o.save_every
@@ -263,16 +263,16 @@ local function after(run, step, record)
   run.ticked = core.clock()
 end
 
--- Something to be done when a block is left, however that happens.
+-- Call a function when a block is left, by any path.
 local function finally(f) return setmetatable({}, { __name = "finally", __close = f }) end
 
--- What computes the steps with option audit_every.
+-- The function that computes a step, with the checks of option audit_every.
 local function around(run)
   local rechecked = recheck.new(run.o.audit_every, run)
   return function(step, compute) return rechecked:step(step, compute) end
 end
 
--- The steps from run.first to `last`.
+-- Train the steps from run.first to `last`.
 local function run_steps(run, last, after_step)
   loop.run {
     model = run.model, optimizer = run.optimizer, stream = run.stream, lr = run.lr,
@@ -299,7 +299,7 @@ local function train(phase, o, found)
   run.progress:say("%s  done: %d steps, %.0f s", phase.name, phase.steps, run.state.seconds)
 end
 
--- ---- around it ----
+-- ---- locking, cleaning and entry points ----
 
 local function lock(phase)
   local held, holder = core.lock(string.format("%s/lock", phase:directory()))
@@ -321,7 +321,7 @@ local function say(text) print(string.format("warning: %s", text)) end
 
 local M = {}
 
---- Train `phase` to its end, from wherever it stands.
+--- Train `phase` to its end, from its newest checkpoint if it has one.
 ---@param phase table
 ---@param o table the checked options of bam.train
 function M.run(phase, o)
@@ -344,10 +344,10 @@ function M.run(phase, o)
   train(phase, o, found)
 end
 
---- The model that training from a checkpoint to a step gives. Nothing on the disk is changed.
+--- Train from a checkpoint to step `last` and return the model. Changes nothing on disk.
 ---@param phase table
 ---@param o table the checked options of bam.train
----@param found table an unfinished checkpoint, as store.newest gives it
+---@param found table an unfinished checkpoint, from checkpoints.newest
 ---@param last integer
 ---@return table model
 function M.replay(phase, o, found, last)

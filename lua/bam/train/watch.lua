@@ -1,5 +1,5 @@
--- What a live model is at a moment: its modules and lists with their fields, its tensors by version
--- and requires_grad, and what bam is set to; to be compared with what it is later.
+-- A snapshot of a live model: its modules and lists with their fields, its tensors by version and requires_grad, and
+-- the settings of bam; to be compared with a later state.
 local core = require "bam.core"
 local module = require "bam.nn.module"
 
@@ -7,10 +7,10 @@ local M = {}
 
 ---@class bam.Watched
 ---@field fields? table<string, true> fields that may change, such as "layers.1.ffn.router.top_k"
----@field tensors? table<tensor, true> the tensors that count; all unless given
+---@field tensors? table<tensor, true> the tensors to compare; all by default
 ---@field freezing? boolean requires_grad may change
 
-local LAZY = { tokenizer = true } -- the model's own, made when text is first sampled
+local LAZY = { tokenizer = true } -- created by the model when it first samples text
 
 local function is_noted(key, value)
   if LAZY[key] then return false end
@@ -30,7 +30,7 @@ local function path_of(path, key)
   return path == "" and tostring(key) or string.format("%s.%s", path, key)
 end
 
--- Note a module, or a list that holds its parts, and what is in it.
+-- Record a module, or a list of its parts, and everything in it.
 local function note_table(noted, t, path)
   if noted.seen[t] then return end
   noted.seen[t] = true
@@ -53,7 +53,7 @@ local function note_tensors(noted, model)
   end
 end
 
---- What a model is now.
+--- Take a snapshot of a model.
 ---@param model table
 ---@param may? bam.Watched
 ---@return table noted
@@ -92,7 +92,7 @@ local function changed_tensor(entry, may)
   if version ~= entry.version then return "the values of the model's parameters" end
 end
 
---- What has changed since a model was noted, in words; or nil.
+--- Describe what changed since a snapshot; nil if nothing did.
 ---@param noted table
 ---@return string?
 function M.change(noted)

@@ -1,11 +1,11 @@
--- Arguments of a command line: flags such as --seed 7, --seed=7 and --plan, and everything else. A list
--- of flags has an entry { name, value, text } for each: `value` is what --help calls its value, "" if
--- it takes none, "[DIR]" if it may be left out and then must follow an equals sign.
+-- Command line arguments: flags such as --seed 7, --seed=7 and --plan, and all other arguments. A list of flags has an
+-- entry { name, value, text } for each flag. `value` names its value in --help; it is "" for a flag without a value,
+-- and "[DIR]" for an optional value, which must follow an equals sign.
 local check = require "bam.util.check"
 
 local M = {}
 
---- Raise an error of the command line: no line of a script is to blame.
+--- Raise an error about the command line, without a line of the script.
 ---@param format string as in string.format
 ---@param ... any
 function M.fail(format, ...)
@@ -22,7 +22,7 @@ local function find(flags, name)
   return nil, names
 end
 
--- The value of a flag, and the number of arguments that it took.
+-- The value of a flag, and the number of arguments that it used.
 local function value_of(flag, inline, following)
   if flag[2] == "" then
     if inline then M.fail("--%s takes no value, got %s", flag[1], check.describe(inline)) end
@@ -34,7 +34,7 @@ local function value_of(flag, inline, following)
   return value, inline and 1 or 2
 end
 
---- Read a command line.
+--- Parse a command line.
 ---@param flags string[][]
 ---@param arguments string[]
 ---@return table[] given { name, value } for each flag, in order
@@ -59,7 +59,7 @@ function M.parse(flags, arguments)
   return given, others
 end
 
---- What --help says about flags, one line each.
+--- The help text of flags, one line each.
 ---@param flags string[][]
 ---@return string[]
 function M.describe(flags)

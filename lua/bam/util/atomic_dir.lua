@@ -1,10 +1,10 @@
--- Directories that appear whole or not at all: they are filled beside their place, and renamed.
+-- Directories that appear atomically: they are filled under a temporary name beside their path, and renamed.
 local core = require "bam.core"
 
 local M = {}
 
---- Fill a new directory by `write(staged)` and let it appear at `path`. On an error nothing of it
---- is left, and what is at `path` stays as it was.
+--- Fill a new directory by `write(staged)` and publish it at `path`, replacing what was there. On an error the staged
+--- directory is deleted and `path` is unchanged.
 ---@param path string
 ---@param write fun(staged: string)
 function M.write(path, write)
@@ -19,8 +19,8 @@ function M.write(path, write)
   end
 end
 
---- Delete what is staged in `directory` for the names that `owns` says yes to, whoever wrote it: the
---- caller holds the lock under which these are written, so that their writers are gone.
+--- Delete leftovers of earlier writers in `directory`, for those names that `owns` accepts. The caller must hold the
+--- lock under which these names are written, so that no writer is alive.
 ---@param directory string
 ---@param owns fun(name: string): boolean?
 function M.sweep(directory, owns)

@@ -1,6 +1,5 @@
--- Checking what a script passed: values against kinds, tables of options against the names there
--- are. The errors name the function and the option, say what to do, and carry the line of the
--- script, not one in here.
+-- Argument checks: values against kinds, tables of options against the known names. Errors name the function and the
+-- option, say what to do, and point to a line of the script, never of this file.
 local core = require "bam.core"
 
 local M = {}
@@ -23,7 +22,7 @@ end
 ---@return boolean
 function M.is_tensor(value) return getmetatable(value) == "tensor" end
 
---- Can `value` be called? Functions can, classes and modules of bam.nn too.
+--- Is `value` callable? Functions are, and so are classes and modules of bam.nn.
 ---@param value any
 ---@return boolean
 function M.is_callable(value)
@@ -31,7 +30,7 @@ function M.is_callable(value)
   return type(value) == "function" or type(metatable) == "table" and metatable.__call ~= nil
 end
 
---- An integer as people read it: "587,209,728".
+--- Format an integer with separators: "587,209,728".
 ---@param n integer
 ---@return string
 function M.thousands(n)
@@ -41,12 +40,12 @@ function M.thousands(n)
   return text
 end
 
---- A shape as messages show it: "(4, 768)".
+--- Format a shape for messages: "(4, 768)".
 ---@param shape integer[]
 ---@return string
 function M.shape(shape) return string.format("(%s)", table.concat(shape, ", ")) end
 
---- What `value` is, for messages.
+--- Describe `value` for messages.
 ---@param value any
 ---@return string
 function M.describe(value)
@@ -64,20 +63,20 @@ end
 local function is_number(x) return type(x) == "number" and x == x and math.abs(x) < math.huge end
 local function integer(x) return type(x) == "number" and math.tointeger(x) or nil end
 
--- The first position of a list that holds nothing.
+-- The position of the first nil in a list.
 local function hole(list)
   local i = 1
   while rawget(list, i) ~= nil do i = i + 1 end
   return i
 end
 
--- A table that says itself what it holds, such as a module.
+-- A value that describes its own contents, such as a module.
 local function reads_itself(t)
   local metatable = getmetatable(t)
   return type(metatable) == "table" and (metatable.__index or metatable.__len or metatable.__pairs)
 end
 
--- How long a list is, and its named entries.
+-- The length of a list, and its named entries.
 local function read_list(what, list)
   if type(list) ~= "table" or reads_itself(list) then
     M.fail("%s: expected a list, got %s", what, M.describe(list))
@@ -101,7 +100,7 @@ local function read_list(what, list)
   return n, named
 end
 
---- The length of a list. Raises if the table is not a list: if it has a named field or a nil.
+--- The length of a list. Raises if the table has a named field or a nil.
 ---@param what string for messages
 ---@param list any
 ---@return integer
@@ -111,7 +110,7 @@ function M.list(what, list)
   return n
 end
 
---- The length of a list, and the options that come with it: named in it, as in { a, b, lr = 1 }, or
+--- The length of a list and the options given with it: as named fields, as in { a, b, lr = 1 }, or in the table
 --- `options`.
 ---@param what string for messages
 ---@param list any
@@ -121,12 +120,12 @@ end
 function M.list_with_options(what, list, options)
   local n, named = read_list(what, list)
   if named and options ~= nil then
-    M.fail("%s: options stand in the list and after it; give them once", what)
+    M.fail("%s: options are given both in the list and after it; give them once", what)
   end
   return n, named or options
 end
 
--- Each kind: what it is called, and a function that gives the value to use, or nil.
+-- Kinds: a description, and a function that returns the converted value, or nil if the value is not of the kind.
 local kinds = {
   any = { "a value", function(x) return x end },
   boolean = { "true or false", function(x) if type(x) == "boolean" then return x end end },
@@ -155,7 +154,7 @@ local kinds = {
             function(x) return (x == "f32" or x == "f64") and x or nil end },
 }
 
---- `value` as one of `kind` (integral floats become integers), or an error that begins with `what`.
+--- Convert `value` to a kind (integral floats become integers), or raise an error that starts with `what`.
 ---@param what string such as "nn.Linear: inputs"
 ---@param value any
 ---@param kind string
@@ -168,12 +167,12 @@ function M.value(what, value, kind)
   return result
 end
 
---- What a value of a kind is: "a number above 0".
+--- Describe a kind: "a number above 0".
 ---@param kind string
 ---@return string
 function M.kind_text(kind) return kinds[kind][1] end
 
---- Check the rule { kind, default } of an option that a script defines.
+--- Check the rule { kind, default } of an option defined by a script.
 ---@param what string for messages
 ---@param name any of the option
 ---@param rule any
@@ -189,7 +188,7 @@ function M.rule(what, name, rule)
   if rule[2] ~= nil then M.value(string.format("%s: default of option %s", what, name), rule[2], rule[1]) end
 end
 
---- The end of a message: "; did you mean `x`?", or nothing when no name is near.
+--- The end of a message: "; did you mean `x`?", or "" if no name is similar.
 ---@param word any
 ---@param names string[]
 ---@return string
@@ -208,8 +207,8 @@ function M.sorted_names(t)
   return names
 end
 
---- The options of a call, checked: a new table with defaults filled in. `spec` has for each name {
---- kind, default }; without a default the option is needed, unless { kind, optional = true }.
+--- Check the options of a call. Returns a new table with defaults filled in. `spec` has { kind, default } for each
+--- name; an option without a default is required, unless its entry is { kind, optional = true }.
 ---@param what string the function, for messages
 ---@param given? table
 ---@param spec table<string, table>
@@ -239,7 +238,7 @@ function M.options(what, given, spec)
   return options
 end
 
---- Make reading an unknown name of module `t` an error that suggests the nearest.
+--- Make reading an unknown name of module `t` an error that suggests the most similar name.
 ---@param t table
 ---@param what string the module's name
 ---@return table t

@@ -1,12 +1,12 @@
--- The flags that every recipe answers, after the script's name: read once from the global `arg`.
--- bam.options insists on them; a script that trains without it may have arguments of its own, and
--- then only the flags known here are taken.
+-- The flags of every recipe, which follow the script's name. They are read once from the global `arg`. bam.options
+-- refuses unknown arguments; a script that trains without it may have arguments of its own, and then unknown ones are
+-- ignored.
 local arguments = require "bam.util.arguments"
 local check = require "bam.util.check"
 
 local M = {}
 
--- What each flag takes ("" for nothing) and does.
+-- For each flag: its name, its value ("" for none), and its help text.
 local FLAGS = {
   { "plan", "", "print what each phase would be and cost, and stop" },
   { "only", "PHASE", "run this phase alone" },

@@ -1,18 +1,18 @@
 --- JSON as Lua values. An object is a table with string keys, an array a list, null is `json.null`. Integers stay
 --- integers, 1.0 is a float. Decoded values encode to the same JSON, even an empty array: arrays carry a mark,
---- which `json.array` puts on lists of your own.
+--- which `json.array` adds to lists of your own.
 local check = require "bam.util.check"
 local core = require "bam.core"
 
 local M = {}
 
--- What C makes of null and of arrays: the one value, and the metatable that is the mark.
+-- How C represents null and arrays: the unique null value, and the metatable that marks arrays.
 local sample = core.json_decode "[null]"
 local mark = getmetatable(sample)
 
 function mark.__tostring(list) return string.format("json.array of %d", #list) end
 
---- What null is decoded to and encoded from; it equals only itself.
+--- JSON null, decoded and encoded. It is equal only to itself.
 M.null = sample[1]
 
 --- Parse UTF-8 JSON: an object, an array or a single value. Integers beyond 64 bits become floats, as in Lua.

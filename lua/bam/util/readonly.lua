@@ -1,15 +1,15 @@
--- Tables that cannot be changed. Reading, #, pairs and ipairs work as on plain ones; assigning is
--- an error that says what to do instead. The table that scripts see is empty, so that every
--- assignment is noticed; its values, and after them its methods, are found by way of __index.
+-- Read-only tables. Reading, #, pairs and ipairs work as on plain tables; assigning raises an error that says what to
+-- do instead. The table that scripts see is empty, so that every assignment is caught; values and methods are found
+-- through __index.
 local check = require "bam.util.check"
 
 local M = {}
 
 ---@class readonly.Kind
----@field name string what one is called
----@field advice string the end of the message to who assigns a field
+---@field name string noun for messages
+---@field advice string end of the error message for assignments
 ---@field methods? table<string, function>
----@field text? fun(self: table): string how one prints
+---@field text? fun(self: table): string its printed form
 
 -- The metatable of one table; help() reads `__methods`.
 local function metatable_of(values, kind)
@@ -24,8 +24,8 @@ local function metatable_of(values, kind)
   }
 end
 
---- A table with these values.
----@param values table ours from now on
+--- Create a read-only table of these values.
+---@param values table ownership passes to the result
 ---@param kind readonly.Kind
 ---@return table
 function M.new(values, kind)
@@ -33,7 +33,7 @@ function M.new(values, kind)
   return setmetatable({}, metatable_of(values, kind))
 end
 
---- Is `value` one of a kind?
+--- Is `value` of this kind?
 ---@param value any
 ---@param kind readonly.Kind
 ---@return boolean

@@ -1,6 +1,6 @@
--- Registries: definitions that a script may add to, found by their names, in any case. What bam brings itself cannot be
--- replaced. Here is also what all definitions share: how they show their options, which are rules as check.options
--- takes them with an additional field `doc`, and where their functions are kept.
+-- Registries of definitions, found by name without regard to case. Scripts may add definitions but not replace bam's
+-- own. Also what all definitions share: printing their options, which are rules as for check.options with an
+-- additional field `doc`, and storing their functions.
 local check = require "bam.util.check"
 
 local M = {}
@@ -12,10 +12,10 @@ local function a(noun) return string.format(noun:find "^[aeiou]" and "an %s" or 
 
 function metatable:__tostring() return string.format("registry of %ss", self.noun) end
 
---- A registry without entries.
----@param noun string what it holds: "optimizer"
+--- Create an empty registry.
+---@param noun string name of one entry: "optimizer"
 ---@param kind table the metatable of its definitions
----@param advice string what gives a definition: "bam.optim.define"
+---@param advice string function that creates definitions: "bam.optim.define"
 ---@return table registry
 function M.new(noun, kind, advice)
   return setmetatable({ noun = noun, kind = kind, advice = advice, by_name = {} }, metatable)
@@ -34,15 +34,15 @@ function Registry:check_name(what, name)
   end
 end
 
---- Add a definition, in place of one of the same name.
+--- Add a definition. It replaces one of the same name.
 ---@param d table with fields name and is_builtin
 function Registry:add(d) self.by_name[d.name:lower()] = d end
 
---- The names in it, in lower case, sorted.
+--- The names of all definitions, in lower case and sorted.
 ---@return string[]
 function Registry:names() return check.sorted_names(self.by_name) end
 
---- The definition that a name or a definition stands for.
+--- Look up a definition by name. A definition is returned as it is.
 ---@param what string for messages
 ---@param x any
 ---@return table
@@ -55,11 +55,11 @@ function Registry:find(what, x)
     check.fail('%s: no %s is called "%s"%s; there are %s', what, self.noun, x, check.suggestion(x:lower(), names),
                table.concat(names, ", "))
   end
-  return check.fail("%s: expected the name of %s or what %s gives, got %s", what, a(self.noun), self.advice,
+  return check.fail("%s: expected the name of %s or a result of %s, got %s", what, a(self.noun), self.advice,
                     check.describe(x))
 end
 
--- ---- how options print ----
+-- ---- printing options ----
 
 local function show(value)
   if type(value) == "table" then
@@ -70,7 +70,7 @@ local function show(value)
   return type(value) == "number" and string.format("%g", value) or tostring(value)
 end
 
---- An option and its default: "lr = 0.001 (a number of at least 0)".
+--- Format an option and its default: "lr = 0.001 (a number of at least 0)".
 ---@param name string
 ---@param rule table
 ---@return string
@@ -79,7 +79,7 @@ function M.option_text(name, rule)
   return string.format("%s%s (%s)", name, default, check.kind_text(rule[1]))
 end
 
---- All options on one line.
+--- Format all options on one line.
 ---@param spec table<string, table>
 ---@return string
 function M.options_text(spec)
@@ -88,7 +88,7 @@ function M.options_text(spec)
   return table.concat(parts, ", ")
 end
 
---- What help() says of a definition, whatever calls it: its text and its options.
+--- The help() text of a definition: its description and its options.
 ---@param d table with fields doc and spec
 ---@param otherwise string the text where `doc` is empty
 ---@param class string name of the class of the options
@@ -104,7 +104,7 @@ end
 
 local code_of = setmetatable({}, { __mode = "k" }) -- by definition
 
---- Take the functions out of a new definition: scripts hold definitions, and only bam calls what is in them.
+--- Move the functions out of a new definition. Scripts hold definitions, but only bam may call their functions.
 ---@param d table
 ---@param names string[] the fields that hold them
 function M.hide(d, names)

@@ -48,9 +48,9 @@ local function progress(step, total) return total > 1 and (step - 1) / (total - 
 -- ---- kinds of schedules ----
 
 local Kind = { __name = "kind of schedule" } -- metatable
-local code_of = setmetatable({}, { __mode = "k" }) -- by kind: { value, check }, which only bam calls
+local code_of = setmetatable({}, { __mode = "k" }) -- by kind: { value, check }; only bam calls them
 
--- A number of steps given as a share of the run if below 1.
+-- A number of steps, which is given as a share of the run if it is below 1.
 local function steps_of(given, total)
   return given < 1 and math.floor(given * total + 0.5) or math.min(given, total)
 end
@@ -63,12 +63,13 @@ end
 
 local function check_result(text, value, step, total)
   if type(value) ~= "number" or value ~= value then
-    check.fail("schedule: %s gave %s at step %d of %d; it must give a number", text, check.describe(value), step, total)
+    check.fail("schedule: %s gave %s at step %d of %d; it must return a number", text, check.describe(value), step,
+               total)
   end
   return value
 end
 
--- The values: a warm-up, then value(o, progress through the other steps), which is the full value at 0.
+-- The values: a warm-up, then value(o, progress through the remaining steps), where the value at 0 is the full value.
 local function values_of(kind, text, o)
   local f = code_of[kind].value
   local function value(p, step, total) return check_result(text, f(o, p, step, total), step, total) end
@@ -85,7 +86,7 @@ local function show(value)
   return type(value) == "string" and string.format("%q", value) or tostring(value)
 end
 
--- "cosine { peak = 1, warmup = 0, floor = 0.1 }": what is needed first, then the warm-up, then the rest.
+-- "cosine { peak = 1, warmup = 0, floor = 0.1 }": required options first, then the warm-up, then the others.
 local function text_of(kind, o)
   if kind.single and o.warmup == 0 and #kind.order == 2 then return show(o[kind.single]) end
   local parts = {}
@@ -95,7 +96,7 @@ local function text_of(kind, o)
   return string.format("%s { %s }", kind.name, table.concat(parts, ", "))
 end
 
---- A schedule of this kind.
+--- Create a schedule of this kind.
 ---@param options table
 ---@return schedule
 function Kind:__call(options)
@@ -113,7 +114,7 @@ end
 
 function Kind:__tostring() return string.format("schedule %s", self.name) end
 
---- What help() and the reference say of it.
+--- The entry of help() and of the reference.
 ---@return table comment
 ---@return string[] parameters
 function Kind:__doc()
@@ -128,7 +129,7 @@ end
 
 local WARMUP = { "rate", 0, doc = "a linear rise to the full value: a share of the run if below 1, otherwise steps" }
 
--- The names of the options in the order in which they are shown.
+-- The names of the options in display order.
 local function order_of(options)
   local needed, others = {}, {}
   for _, name in ipairs(check.sorted_names(options)) do
@@ -151,7 +152,7 @@ local kind_spec = { name = { "string" }, doc = { "string", "" }, options = { "ta
 ---@field check? fun(what: string, o: table) raises an error if options contradict each other
 ---@field single? string the option that a number in place of the options sets
 
---- Define a kind of schedule. The result makes schedules. In the fingerprint of a phase a schedule counts by its
+--- Define a kind of schedule. Calling the result creates schedules. The fingerprint of a phase covers a schedule by its
 --- values at all steps.
 ---
 ---   local step_down = bam.schedule.define {
@@ -196,7 +197,7 @@ M.cosine = M.define {
   end,
 }
 
--- What is left of the way down to the floor, at a share of the decay.
+-- The remaining fraction of the way down to the floor, after a fraction of the decay.
 local DECAYS = {
   linear = function(p) return 1 - p end,
   sqrt = function(p) return 1 - math.sqrt(p) end,
@@ -227,7 +228,7 @@ M.wsd = M.define {
 
 -- ---- schedules of lists and functions ----
 
--- The value at progress p of checked points.
+-- Interpolate checked points at progress p.
 local function interpolate(points, p)
   local last = 0
   for i, point in ipairs(points) do
@@ -246,7 +247,7 @@ local function check_pair(what, pair)
 end
 
 --- Straight lines between points { progress, value }. Two points with the same progress make a jump. The value is
---- constant before the first point and after the last.
+--- constant before the first point and after the last one.
 ---@param points number[][]
 ---@return schedule
 function M.piecewise(points)
@@ -269,7 +270,7 @@ function M.piecewise(points)
              function(step, total) return interpolate(copy, progress(step, total)) end)
 end
 
--- Shares and schedules of a sequence, checked; the text of each.
+-- Check the shares and schedules of a sequence; also returns a text for each.
 local function read_sequence(parts)
   local copy, texts, sum = {}, {}, 0
   for i, part in ipairs(check.value("schedule.sequence: parts", parts, "list")) do
@@ -280,7 +281,7 @@ local function read_sequence(parts)
     sum = sum + copy[i][1]
   end
   if math.abs(sum - 1) > 1e-6 then
-    check.fail("schedule.sequence: the shares of the parts add up to %g; they must to 1", sum)
+    check.fail("schedule.sequence: the shares of the parts add up to %g; they must add up to 1", sum)
   end
   return copy, texts
 end
@@ -301,7 +302,7 @@ function M.sequence(parts)
   end)
 end
 
--- A function of progress, its results checked.
+-- A function of progress whose results are checked.
 local function from_function(f, convert)
   local info = debug.getinfo(f, "S")
   local text = string.format("function %s:%d", info.short_src, info.linedefined)

@@ -1,6 +1,5 @@
--- A guard against mistyped names: after `require "bam.util.strict"`, reading an undefined global and
--- assigning a new one are errors. What exists already may be read and changed as before;
--- rawset(_G, name, value) defines a global on purpose.
+-- Guards against mistyped names: after `require "bam.util.strict"`, reading or assigning an undefined global is an
+-- error. Existing globals may be read and changed as before; rawset(_G, name, value) defines a new one on purpose.
 local M = {}
 
 local globals = getmetatable(_G) or {}

@@ -1,11 +1,11 @@
--- A class between brackets: characters, ranges, sets, classes within it, and intersections (&&).
+-- Bracket classes: characters, ranges, sets, nested classes, and intersections (&&).
 local escapes = require "bam.tokenizer.regex.escapes"
 local properties = require "bam.tokenizer.regex.properties"
 local sets = require "bam.tokenizer.regex.sets"
 
 local M = {}
 
--- [:name:] after its bracket: the set, and whether it is a negated one; nil: it is none.
+-- [:name:], after its opening bracket: the set, and whether it is negated; nil if it is not of this form.
 local function posix_bracket(s)
   local from = s.at
   s.at = from + 1
@@ -42,9 +42,9 @@ local function next_token(s)
   return "char", s.codes[s.at - 1]
 end
 
--- A class in the making. `state`: "start"; "value" after a character (pending) or a set (nothing
--- pending); "range" after a character and a minus; "complete" after a range or a class. `has_negated`:
--- it has a negated set, \\W or [:^alpha:]; `inverts`: so has a negated class within it.
+-- A class under construction. `state` is "start"; "value" after a character (pending) or a set (nothing pending);
+-- "range" after a character and a minus; "complete" after a range or a class. `has_negated`: it has a negated set, \\W
+-- or [:^alpha:]. `inverts`: a nested negated class has one too.
 local Builder = {}
 Builder.__index = Builder
 
@@ -57,7 +57,7 @@ end
 
 function Builder:char(code)
   if self.state == "range" then
-    if self.pending > code then self.scanner:malformed("a range that is empty") end
+    if self.pending > code then self.scanner:malformed("an empty range") end
     table.insert(self.sets, sets.range(self.pending, code))
     self.pending, self.state = nil, "complete"
   else
@@ -84,7 +84,7 @@ function Builder:class()
   self.state = "complete"
 end
 
--- A minus, and the token after it, which is returned.
+-- Handle a minus; returns the token after it.
 function Builder:minus()
   local s, state = self.scanner, self.state
   if state == "range" then
@@ -103,14 +103,14 @@ function Builder:minus()
   return kind, value, negated
 end
 
--- The end of what && joins.
+-- Finish an operand of &&.
 function Builder:join()
   self:flush()
   table.insert(self.parts, sets.union(self.sets))
   self.sets, self.state = {}, "start"
 end
 
--- Is there a bracket that could close the class that begins with one?
+-- Is there a bracket that could close the class that starts with one?
 local function closes_later(s)
   local i = s.at
   while s.codes[i] do
@@ -123,7 +123,7 @@ end
 local function parse_items(s, b)
   local kind, value, negated = next_token(s)
   if kind == "close" then
-    if not closes_later(s) then s:malformed("a class that is empty") end
+    if not closes_later(s) then s:malformed("an empty class") end
     kind, value = "char", 0x5d
   end
   while kind ~= "close" do
@@ -140,7 +140,7 @@ local function parse_items(s, b)
   end
 end
 
---- A class, its opening bracket taken: its set, the set before it is negated, and whether it is.
+--- Parse a class after its opening bracket: its set, the set before negation, and whether it is negated.
 ---@param s table
 ---@return { set: table, raw: table, negated: boolean, has_negated: boolean, inverts: boolean }
 function M.parse(s)

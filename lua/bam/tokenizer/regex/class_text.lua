@@ -1,11 +1,11 @@
--- Sets of characters in PCRE2's syntax. Each text matches one character.
+-- Writes sets of characters in PCRE2's syntax. Each text matches one character.
 local fold = require "bam.tokenizer.regex.fold"
 local recent = require "bam.tokenizer.regex.recent"
 local sets = require "bam.tokenizer.regex.sets"
 
 local M = {}
 
---- A character as it stands for itself.
+--- Write a literal character.
 ---@param code integer
 ---@return string
 function M.escape(code)
@@ -28,7 +28,7 @@ local function holds_space(set)
   return sets.is_empty(sets.intersection { sets.space, sets.complement(sets.flat(set.ranges)) })
 end
 
--- PCRE2's \s is quick, but has U+180E too: a recent character, as far as expressions go.
+-- PCRE2's \s is fast, but also matches U+180E, which the emitter treats as a recent character.
 local function brackets(negated, ranges, properties, with_recent)
   local parts = { negated and "[^" or "[" }
   if not with_recent and holds_space { ranges = ranges } then
@@ -50,7 +50,7 @@ local function row_has(row, name)
   return name == row.category or row[name] == true or row.scripts[name] == true
 end
 
--- The recent characters that a flat set's ranges and properties hold, and those that they do not.
+-- The recent characters inside and outside a flat set's ranges and properties.
 local function recent_of(set)
   local inside, outside = {}, {}
   local base = { ranges = {}, properties = set.properties, negated = false }
@@ -61,8 +61,7 @@ local function recent_of(set)
   return inside, outside
 end
 
--- Properties that recent characters lost since Unicode 14: those of what was unassigned, and one
--- mark's.
+-- Properties that recent characters have lost since Unicode 14: those of unassigned characters, and one of a mark.
 local LOST = { C = true, Cn = true, Mn = true }
 
 local function loses(set)
@@ -72,7 +71,7 @@ local function loses(set)
   return false
 end
 
--- A flat set with properties, right for recent characters too.
+-- A flat set with properties that is also correct for recent characters.
 local function recent_text(set)
   local inside, outside = recent_of(set)
   local ranges = sets.flat(table.move(inside, 1, #inside, #set.ranges + 1, { table.unpack(set.ranges) }))
@@ -108,7 +107,7 @@ local function flat_text(set, with_recent)
   return brackets(set.negated, ranges, properties, with_recent)
 end
 
---- The text of a set. `with_recent`: it is also right for characters that PCRE2 may not know.
+--- Write a set. With `with_recent` it is also correct for characters that PCRE2 may not know.
 ---@param set table
 ---@param with_recent boolean
 ---@return string
@@ -124,7 +123,7 @@ end
 
 -- ---- sets under the option i ----
 
--- What other properties than these gain by folding is not computed.
+-- Only these properties are supported with case folding.
 local CLOSED = { Alphabetic = {}, L = { 0x345 }, M = { 0x3b9, 0x399, 0x1fbe }, Lo = {}, Nd = {}, N = {},
                  No = {}, Nl = {}, P = {}, Pc = {}, Pd = {}, Ps = {}, Pe = {}, Pi = {}, Pf = {}, Po = {},
                  S = {}, Sm = {}, Sc = {}, Sk = {}, So = {}, Z = {}, Zs = {}, Zl = {}, Zp = {}, Cc = {},
@@ -140,7 +139,7 @@ local function check_fold(set, negated, refuse)
   end
 end
 
--- What the set of a class holds when letters fold to one letter, up to what PCRE2 adds.
+-- The contents of a class when letters fold to a single letter, except for what PCRE2 adds itself.
 local function folded_set(set)
   local ranges = { table.unpack(set.ranges) }
   local function add(code) ranges[#ranges + 1] = { code, code } end
@@ -154,7 +153,7 @@ local function folded_set(set)
   return sets.flat(ranges, set.properties)
 end
 
--- Letters fold before the set is negated, so it cannot be written as the complement of another.
+-- Letters fold before a set is negated, so the set cannot be written as the complement of another.
 local function folded_text(set, negated, with_recent)
   if with_recent and #set.properties > 0 then
     return recent_text { ranges = set.ranges, properties = set.properties, negated = negated }
@@ -179,8 +178,7 @@ local function sequences(set)
   return list
 end
 
---- The text of a class under the option i, to be put under PCRE2's. It may match several characters,
---- which `one` forbids.
+--- Write a class under option i, for use under PCRE2's. It may match several characters unless `one` is set.
 ---@param class table raw: its set before it is negated; negated
 ---@param with_recent boolean
 ---@param one boolean

@@ -1,6 +1,6 @@
--- The tree of an expression in PCRE2's syntax. Each part is { text, level, case }. The level is
--- "atom", which can be repeated, "seq" or "alt". The case is "fold" for what must stand under PCRE2's
--- option i, "exact" for what must not, and nil where it makes no difference.
+-- Writes the tree of an expression in PCRE2's syntax. Each part is { text, level, case }. The level is "atom" for a
+-- part that can be repeated, "seq" or "alt". The case is "fold" for a part that must be under PCRE2's option i,
+-- "exact" for one that must not, and nil if it makes no difference.
 local class_text = require "bam.tokenizer.regex.class_text"
 local fold = require "bam.tokenizer.regex.fold"
 local sets = require "bam.tokenizer.regex.sets"
@@ -11,19 +11,19 @@ local emit
 
 local function part(text, level, case) return { text = text, level = level, case = case } end
 
--- A part as one that can be repeated, or stand beside others ("seq").
+-- Convert a part so that it can be repeated, or concatenated ("seq").
 local function enclosed(p, level)
   if p.level == "atom" or p.level == level then return p end
   return part(string.format("(?:%s)", p.text), "atom", p.case)
 end
 
--- A part that stands under no option.
+-- Convert a part so that it does not depend on option i.
 local function settled(p)
   if p.case ~= "fold" then return p end
   return part(string.format("(?i:%s)", p.text), "atom", "exact")
 end
 
--- Put parts together. Those that need the option i get it, all at once where all do.
+-- Concatenate parts. Parts that need option i get it, all together if possible.
 local function joined(parts, separator, level)
   local cases, texts = {}, {}
   for _, p in ipairs(parts) do cases[p.case or "none"] = true end
@@ -51,7 +51,7 @@ local function alternatives(codes)
   return table.concat(texts, "|")
 end
 
--- The one character codes[i] under the option i.
+-- A single character codes[i] under option i.
 local function folded_character(codes, i, one)
   local code = codes[i]
   local text, sequence = class_text.escape(code), not one and fold.sequence_of[code]
@@ -61,7 +61,7 @@ local function folded_character(codes, i, one)
   return string.format("(?:%s|%s)", text, escape_all(sequence, 1, #sequence))
 end
 
--- Characters in a row under the option i: the longest sequence that letters fold to comes first.
+-- Consecutive characters under option i. The longest sequence that letters fold to comes first.
 local function folded_run(codes, one)
   local texts, i = {}, 1
   while i <= #codes do
@@ -81,7 +81,7 @@ local function folded_run(codes, one)
   return table.concat(texts), #texts
 end
 
--- The part of items[first ..], characters under the option i, and how many they are.
+-- The part for items[first ..], characters under option i, and how many they are.
 local function emit_run(items, first, context)
   local codes, letterless = {}, true
   while items[first + #codes] and items[first + #codes].kind == "char" and items[first + #codes].fold do
@@ -154,7 +154,7 @@ function emitters.atomic(node, context)
   return part(string.format("(?>%s)", body.text), "atom", body.case)
 end
 
--- Can a node match nothing?
+-- Can a node match the empty string?
 local function can_be_empty(node)
   local kind = node.kind
   if kind == "alt" or kind == "seq" then
@@ -171,7 +171,7 @@ end
 emitters["repeat"] = function(node, context)
   local times_many = node.min > 1 or node.max ~= math.huge and node.max > 1
   if times_many and can_be_empty(node.body) then
-    context.refuse(node, "a counted repetition of what can be empty")
+    context.refuse(node, "a counted repetition of an expression that can be empty")
   end
   local body = enclosed(emit(node.body, context), "atom")
   local min, max, times = node.min, node.max
@@ -207,7 +207,7 @@ end
 
 local widths = {}
 
--- How many characters a node matches; nil: it varies.
+-- The number of characters that a node matches; nil if it varies.
 local function width(node) return (widths[node.kind] or function() return nil end)(node) end
 
 local function width_of_body(node) return width(node.body) end
@@ -236,7 +236,7 @@ widths["repeat"] = function(node)
   return node.min == node.max and n and n * node.min or nil
 end
 
--- The branches of a look-behind may differ in length, nothing within them may.
+-- The alternatives of a look-behind may differ in length, but each must have a fixed length.
 local function emit_behind(node, context)
   local body = node.body
   while body.kind == "options" or body.kind == "capture" and not body.is_used do
@@ -264,10 +264,10 @@ end
 
 function emit(node, context) return emitters[node.kind](node, context) end
 
---- The text of a tree. `with_recent`: it is also right for characters that PCRE2 may not know.
+--- Write a tree. With `with_recent` it is also correct for characters that PCRE2 may not know.
 ---@param tree table
 ---@param with_recent boolean
----@param refuse function called with a node that is not computed, and what it is
+---@param refuse function called with an unsupported node and its description
 ---@return string
 function M.emit(tree, with_recent, refuse)
   local context = { recent = with_recent, behind = nil, refuse = refuse, groups = 0, numbers = {} }

@@ -1,4 +1,4 @@
--- What a backslash begins, outside of classes and in them.
+-- Backslash escapes, outside of classes and in them.
 local properties = require "bam.tokenizer.regex.properties"
 local sets = require "bam.tokenizer.regex.sets"
 
@@ -11,27 +11,27 @@ local CONTROLS = { n = 10, t = 9, r = 13, f = 12, a = 7, b = 8, e = 27, v = 11 }
 
 local function check_code(s, code)
   if code > LAST or code >= 0xd800 and code < 0xe000 then
-    s:refuse(string.format("the code point %X, which is no character", code))
+    s:refuse(string.format("the code point %X, which is not a character", code))
   end
   return code
 end
 
--- The byte of \xHH or \nnn, the first two characters taken.
+-- The byte of \xHH or \nnn, after its first two characters.
 local function byte(s, digits, base, most)
   local text = s:take_while(digits, most)
   return text == "" and 0 or tonumber(text, base)
 end
 
--- Bytes beyond ASCII are characters together: \xC3\xA9.
+-- Bytes beyond ASCII form characters together: \xC3\xA9.
 local function character(s, first)
   local bytes, length = { first }, first < 0x80 and 1 or first < 0xe0 and 2 or first < 0xf0 and 3 or 4
   while #bytes < length and s:accept "\\x" do bytes[#bytes + 1] = byte(s, "%x", 16, 2) end
   local text = string.char(table.unpack(bytes))
-  if utf8.len(text) ~= 1 then s:malformed("bytes that are no character") end
+  if utf8.len(text) ~= 1 then s:malformed("bytes that are not a character") end
   return utf8.codepoint(text)
 end
 
--- \x{...} and \o{...}, from the brace on; nil: there are no digits.
+-- \x{...} and \o{...}, from the brace on; nil if there are no digits.
 local function braced(s, digits, base, most)
   local from = s.at
   s.at = from + 1
@@ -74,7 +74,7 @@ local function control(s)
   return code == 0x3f and 0x7f or code & 0x9f
 end
 
---- The character of an escape whose letter `c` was taken; nil: it stands for itself.
+--- The character of an escape after its letter `c`; nil if the letter represents itself.
 local function coded(s, c)
   if not s:peek() and ("xou"):find(c, 1, true) then return nil end
   if c == "x" then return hexadecimal(s) end
@@ -93,8 +93,8 @@ end
 
 local SETS = { w = "word", d = "digit", s = "space", h = "xdigit" }
 
--- The set of \w, \p{L} and the like, and whether it is negated; nil if it is not a set. `in_class`: between
--- brackets, where \w is a little less.
+-- The set of \w, \p{L} and the like, and whether it is negated; nil if it is not a set. `in_class`: inside brackets,
+-- where \w matches slightly less.
 local function set_of(s, c, in_class)
   local name = SETS[c:lower()]
   if name then
@@ -110,8 +110,7 @@ local function set_of(s, c, in_class)
   end
 end
 
---- In a class: the character, or nil, the set and whether it is a negated one, of an escape whose
---- backslash was taken.
+--- An escape in a class, after its backslash: the character; or nil, the set and whether it is negated.
 function M.in_class(s)
   local c = s:take()
   if not c then s:malformed("the expression ends in an escape") end
@@ -149,11 +148,11 @@ local function named_reference(s, closing)
     local last = #s.captures
     return reference(s, sign < 0 and last + 1 - number or last + number)
   end
-  if not s.names[name] then s:malformed("it refers to a name that is not there") end
+  if not s.names[name] then s:malformed("it refers to an unknown name") end
   return reference(s, s.names[name], name)
 end
 
--- \1 to \9, and more digits when there are that many groups; else it is a byte, or a digit.
+-- \1 to \9, and longer numbers if there are that many groups; otherwise it is a byte or a digit.
 local function numbered(s)
   local from = s.at
   local number = math.tointeger(tonumber(s:take_while("%d", 6)))
@@ -178,7 +177,7 @@ local function special(s, c)
   if c == "g" and (s:peek() == "<" or s:peek() == "'") then s:refuse("a call of a group \\g") end
 end
 
---- The node of an escape, its backslash taken.
+--- The node of an escape, after its backslash.
 function M.parse(s)
   local c = s:take()
   if not c then s:malformed("the expression ends in an escape") end

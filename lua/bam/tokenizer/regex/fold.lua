@@ -1,7 +1,7 @@
--- Letters of either case. PCRE2 knows the letters that fold to one letter; here are what it does not
--- know: those that fold to several (a sharp s to ss), and pairs that are newer than it.
+-- Case folding beyond what PCRE2 knows: letters that fold to several letters (a sharp s to ss), and pairs newer than
+-- its Unicode version.
 
--- A letter, and the letters that it folds to.
+-- Letters, and the sequences that they fold to.
 local SEQUENCES = [[
 df 73+73; 130 69+307; 149 2bc+6e; 1f0 6a+30c; 390 3b9+308+301; 3b0 3c5+308+301; 587 565+582;
 1e96 68+331; 1e97 74+308; 1e98 77+30a; 1e99 79+30a; 1e9a 61+2be; 1e9e 73+73; 1f50 3c5+313;
@@ -21,7 +21,7 @@ df 73+73; 130 69+307; 149 2bc+6e; 1f0 6a+30c; 390 3b9+308+301; 3b0 3c5+308+301; 
 fb01 66+69; fb02 66+6c; fb03 66+66+69; fb04 66+66+6c; fb05 73+74; fb06 73+74; fb13 574+576;
 fb14 574+565; fb15 574+56b; fb16 57e+576; fb17 574+56d]]
 
--- The letters of those sequences, and what else folds to each.
+-- The letters of those sequences, and everything else that folds to each of them.
 local FOLDED = [[
 61 41; 66 46; 68 48; 69 49; 6a 4a; 6c 4c; 6e 4e; 73 53+17f; 74 54; 77 57; 79 59; 3ac 386; 3ae 389;
 3b1 391; 3b7 397; 3b9 345+399+1fbe; 3c1 3a1+3f1; 3c5 3a5; 3c9 3a9+2126; 3ce 38f; 565 535; 56b 53b;
@@ -46,7 +46,7 @@ local function each(entries, f)
   end
 end
 
---- The sequences by their letter.
+--- The sequences by letter.
 M.sequence_of = {}
 local letters_of = {} -- by the sequence
 each(SEQUENCES, function(code, sequence)

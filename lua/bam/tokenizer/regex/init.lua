@@ -1,5 +1,6 @@
--- Regular expressions of tokenizer.json, which are Oniguruma's, in PCRE2's syntax. They are read into
--- a tree (parser.lua) and written from it (emitter.lua); what would not mean the same is refused.
+-- Translates the regular expressions of tokenizer.json, which have Oniguruma's syntax, to PCRE2's. They are parsed
+-- into a tree (parser.lua), which is written in the new syntax (emitter.lua). Anything whose meaning would change is
+-- refused.
 local check = require "bam.util.check"
 local emitter = require "bam.tokenizer.regex.emitter"
 local parser = require "bam.tokenizer.regex.parser"
@@ -9,20 +10,20 @@ local M = {}
 
 local LONGEST = 65536
 
---- First and last of each range of characters that PCRE2 may not know, all in one list.
+--- Ranges of characters that PCRE2 may not know: first and last of each, in one flat list.
 M.recent = {}
 for _, row in ipairs(recent) do
   table.insert(M.recent, row.first)
   table.insert(M.recent, row.last)
 end
 
---- An expression in PCRE2's syntax, and the one for texts that hold recent characters.
+--- Translate an expression. The second result is for texts with recent characters.
 ---@param text string in Oniguruma's syntax
 ---@return string usual
 ---@return string with_recent
 function M.translate(text)
   if #text > LONGEST then
-    check.fail("a pattern of %d bytes is too long; %d are the most", #text, LONGEST)
+    check.fail("a pattern of %d bytes is too long; the limit is %d", #text, LONGEST)
   end
   local tree, scanner = parser.parse(text)
   local function refuse(node, what)

@@ -1,5 +1,5 @@
--- A regular expression in Oniguruma's syntax (of its version 6.9.10, which the tokenizers package has)
--- as a tree. Nodes are tables with a `kind`:
+-- Parses a regular expression in Oniguruma's syntax (of version 6.9.10, which the tokenizers package uses) into a tree.
+-- Nodes are tables with a `kind`:
 --   char { code, fold }          a character; fold: letters of either case
 --   set { set }                  a character of a set (sets.lua); from brackets also class and fold
 --   seq, alt { ... }             nodes one after the other; alternatives
@@ -7,7 +7,7 @@
 --   capture { body, number }, atomic { body }, options { body }
 --   look { body, behind, negative }, backref { number }
 --   assert { text }, newline     what has no parts
--- What is malformed, or is not computed, is an error that says where it is.
+-- Malformed and unsupported expressions are errors that name the position.
 local class = require "bam.tokenizer.regex.class"
 local escapes = require "bam.tokenizer.regex.escapes"
 local quantifiers = require "bam.tokenizer.regex.quantifiers"
@@ -113,7 +113,7 @@ local function parse_group(s)
   return node
 end
 
--- ---- what a branch is made of ----
+-- ---- branches ----
 
 local function any(options) return options.m and sets.any or sets.no_newline end
 
@@ -169,22 +169,22 @@ function parse_alternatives(s)
   return #branches == 1 and branches[1] or branches
 end
 
--- ---- the whole ----
+-- ---- the whole expression ----
 
--- Groups without a name do not capture when there are names.
+-- Unnamed groups do not capture if there are named ones.
 local function check_references(s)
   local named = next(s.names) ~= nil
   for _, node in ipairs(s.references) do
     s.begin = node.begin
     if named and not node.by_name then s:malformed("a number refers to a group, but groups have names") end
     local target = s.captures[node.number]
-    if not target then s:malformed("it refers to a group that is not there") end
+    if not target then s:malformed("it refers to an unknown group") end
     target.is_used = true
   end
   for _, node in ipairs(s.captures) do node.is_plain = named and not node.name end
 end
 
---- The tree of an expression, and the scanner that read it.
+--- Parse an expression. Also returns the scanner that read it.
 ---@param text string
 ---@return table
 ---@return table

@@ -1,4 +1,4 @@
--- The properties of characters that \p{...} and [:...:] name.
+-- Character properties, as named by \p{...} and [:...:].
 local scripts = require "bam.tokenizer.regex.scripts"
 local sets = require "bam.tokenizer.regex.sets"
 

@@ -1,7 +1,7 @@
--- Quantifiers, and quantifiers of quantifiers, as Oniguruma reads and joins them.
+-- Quantifiers, and quantifiers applied to quantifiers, which are combined as in Oniguruma.
 local M = {}
 
-local MOST = 65535 -- of PCRE2; Oniguruma's is 100,000
+local MOST = 65535 -- PCRE2's limit; Oniguruma's is 100,000
 local MOST_IN_A_ROW = 20
 
 local SIMPLE = { ["*"] = { 0, math.huge }, ["+"] = { 1, math.huge }, ["?"] = { 0, 1 } }
@@ -15,7 +15,7 @@ local function number(s)
   return n
 end
 
--- {n}, {n,}, {n,m} or {,m}: least, most, whether it is {n}; nil: the brace is a character.
+-- {n}, {n,}, {n,m} or {,m}: minimum, maximum, whether it is {n}; nil if the brace is a literal character.
 local function read_interval(s)
   local from = s.at
   s.at = from + 1
@@ -30,7 +30,7 @@ local function read_interval(s)
   return min or 0, max or math.huge, exact
 end
 
---- The quantifier that comes next, { min, max, mode }, or nil.
+--- Read the next quantifier, { min, max, mode }, or return nil.
 function M.read(s)
   local c = s:peek()
   local simple, swapped, exact = SIMPLE[c], false, false
@@ -61,7 +61,7 @@ local function type_of(q)
   return NAMES[string.format("%d,%s%s", q.min, q.max == math.huge and "inf" or q.max, q.mode)]
 end
 
--- What the inner quantifier (row) in the outer one (column) becomes.
+-- The combination of an inner quantifier (row) with an outer one (column).
 local KEEP, INNER, STAR, PLUS, LAZY_STAR, LAZY_ONE, LAZY_PLUS = 0, 1, 2, 3, 4, 5, 6
 local JOINED = {
   { INNER, STAR, STAR, LAZY_ONE, LAZY_STAR, KEEP },
@@ -99,7 +99,7 @@ local function join(s, inner, q)
   return new(inner, q.min, q.max, q.mode)
 end
 
--- Is it one that Oniguruma does not repeat?
+-- Is it an assertion, which Oniguruma does not repeat?
 local function is_fixed(node)
   if node.kind == "alt" then
     for _, branch in ipairs(node) do
@@ -110,7 +110,7 @@ local function is_fixed(node)
 end
 
 local function apply(s, node, q)
-  if is_fixed(node) then s:malformed("what is repeated is not a text") end
+  if is_fixed(node) then s:malformed("an assertion cannot be repeated") end
   if q.min == 1 and q.max == 1 then return node end
   if q.mode == "+" then
     local greedy = { min = q.min, max = q.max, mode = "" }
@@ -121,7 +121,7 @@ local function apply(s, node, q)
   return new(node, q.min, q.max, q.mode)
 end
 
---- `node` with the quantifiers that follow it.
+--- Apply the quantifiers that follow `node` to it.
 function M.parse(s, node)
   local begin, count, is_once = node.begin, 0, false
   while true do

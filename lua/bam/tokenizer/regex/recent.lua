@@ -1,6 +1,6 @@
--- Characters that Unicode 15 to 16, which Oniguruma has, added or changed, and that PCRE2 with
--- Unicode 14 does not know so: a range, its general category, a for Alphabetic, l for Lowercase and u
--- for Uppercase, and its script where PCRE2 has a name for it. And U+180E, which is in PCRE2's \s.
+-- Characters that Unicode 15 to 16, which Oniguruma supports, added or changed, so that PCRE2 with Unicode 14 treats
+-- them differently. Each entry is a range, its general category, flags (a for Alphabetic, l for Lowercase, u for
+-- Uppercase), and its script if PCRE2 has a name for it. U+180E is listed too, because PCRE2's \s matches it.
 local ROWS = [[
 363-36f Mn a zinh/qaai/inherited; 897 Mn a arab/arabic; c04 Mn a telu/telugu; cf3 Mc a knda/kannada;
 ece Mn - laoo/lao; f82-f83 Mn a tibt/tibetan; 10fc Lm al geor/georgian;

@@ -1,4 +1,4 @@
--- Reading an expression character by character, with its options, and saying where it is wrong.
+-- Reads an expression character by character, with the options in effect, and reports errors with their position.
 local check = require "bam.util.check"
 
 local M = {}
@@ -6,7 +6,7 @@ local M = {}
 local Scanner = {}
 Scanner.__index = Scanner
 
---- A scanner at the beginning of an expression. `codes` are its characters, `at` is the next.
+--- Create a scanner. `codes` are the characters of the expression, `at` is the next one.
 ---@param text string
 ---@return table
 function M.new(text)
@@ -25,7 +25,7 @@ function M.new(text)
   return s
 end
 
--- The expression in a message: the beginning of a long one.
+-- Quote the expression for a message; a long one is truncated.
 local function quote(text)
   local shown = utf8.len(text) and #text > 60 and text:sub(1, utf8.offset(text, 0, 60) - 1) .. "..."
   return check.quote and check.quote(shown or text) or string.format('"%s"', shown or text)
@@ -33,14 +33,14 @@ end
 
 function Scanner:place() return self.places[self.begin] or #self.text + 1 end
 
---- Raise: the expression is wrong where the part at hand begins.
+--- Raise an error: the expression is malformed at the current part.
 function Scanner:malformed(what)
   check.fail("malformed pattern %s: at byte %d: %s", quote(self.text), self:place(), what)
 end
 
---- Raise: what begins at the part at hand is right, but not computed.
+--- Raise an error: the current part is valid but not supported.
 function Scanner:refuse(what)
-  check.fail("pattern %s: at byte %d: %s is not computed", quote(self.text), self:place(), what)
+  check.fail("pattern %s: at byte %d: %s is not supported", quote(self.text), self:place(), what)
 end
 
 --- The next character, which must be ASCII; "" for any other, nil at the end.
@@ -55,7 +55,7 @@ function Scanner:take()
   return c
 end
 
---- Go past `text`, of ASCII, if it comes next.
+--- Skip `text`, which is ASCII, if it comes next.
 function Scanner:accept(text)
   for i = 1, #text do
     if self.codes[self.at + i - 1] ~= text:byte(i) then return false end
@@ -64,7 +64,7 @@ function Scanner:accept(text)
   return true
 end
 
---- Take characters that match a Lua pattern, at most `most` of them.
+--- Read at most `most` characters that match a Lua pattern.
 function Scanner:take_while(pattern, most)
   local from = self.at
   while self.at - from < (most or math.huge) and (self:peek() or ""):find(pattern) do
@@ -85,7 +85,7 @@ end
 
 local IGNORED = "[ \t\n\r\f]" -- under the option x
 
---- Go past comments, and past white space where the option x is on.
+--- Skip comments, and white space under option x.
 function Scanner:skip_ignored()
   while true do
     local code = self.codes[self.at]

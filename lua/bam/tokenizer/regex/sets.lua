@@ -1,13 +1,13 @@
 -- Sets of characters. A set is flat or composite:
---   { ranges, properties, negated }   what the ranges and properties hold, or all else
+--   { ranges, properties, negated }   the union of the ranges and properties, or its complement
 --   { op = "or" | "and", a, b }, { op = "not", a }
--- A flat set without properties is never negated: its complement is computed. Properties are what
--- PCRE2 writes between the braces of \p{...}.
+-- A flat set without properties is never negated, because its complement is computed. Properties are named as in
+-- PCRE2's \p{...}.
 local M = {}
 
 local LAST = 0x10ffff
 
--- Sort ranges and join those that touch.
+-- Sort ranges and merge adjacent ones.
 local function normal(ranges)
   table.sort(ranges, function(a, b) return a[1] < b[1] end)
   local out = {}
@@ -22,7 +22,7 @@ local function normal(ranges)
   return out
 end
 
---- A flat set.
+--- Create a flat set.
 ---@param ranges integer[][]
 ---@param properties? string[]
 ---@param negated? boolean
@@ -31,13 +31,13 @@ function M.flat(ranges, properties, negated)
   return { ranges = normal(ranges), properties = properties or {}, negated = negated or false }
 end
 
---- The set of the characters from `first` to `last`.
+--- The characters from `first` to `last`.
 function M.range(first, last) return M.flat { { first, last } } end
 
---- Is it made of ranges alone?
+--- Does it consist only of ranges?
 function M.is_plain(set) return not set.op and #set.properties == 0 end
 
---- Is it known to hold no character?
+--- Is it certainly empty?
 function M.is_empty(set) return M.is_plain(set) and #set.ranges == 0 end
 
 local function complement_ranges(ranges)
@@ -50,7 +50,7 @@ local function complement_ranges(ranges)
   return out
 end
 
---- All other characters.
+--- The complement of a set.
 function M.complement(set)
   if set.op == "not" then return set[1] end
   if set.op then return { op = "not", set } end
@@ -70,7 +70,7 @@ local function union_of(a, b)
   return M.flat(concatenate(a.ranges, b.ranges), concatenate(a.properties, b.properties))
 end
 
---- What any of the sets holds. Flat ones are put together first.
+--- The union of sets. Flat sets are merged first.
 ---@param list table[]
 ---@return table
 function M.union(list)
@@ -88,7 +88,7 @@ function M.union(list)
   return flat
 end
 
---- What all of the sets hold.
+--- The intersection of sets.
 ---@param list table[]
 ---@return table
 function M.intersection(list)
@@ -122,11 +122,11 @@ end
 
 M.any = M.range(0, LAST)
 M.no_newline = M.complement(M.range(10, 10))
---- Unicode's White_Space, which has not changed for long.
+--- Unicode's White_Space, which is stable.
 M.space = M.flat { { 9, 13 }, { 0x20, 0x20 }, { 0x85, 0x85 }, { 0xa0, 0xa0 }, { 0x1680, 0x1680 },
                    { 0x2000, 0x200a }, { 0x2028, 0x2029 }, { 0x202f, 0x202f }, { 0x205f, 0x205f },
                    { 0x3000, 0x3000 } }
---- \w outside of classes. Oniguruma takes Latin-1's superscripts and fractions for letters there.
+--- \w outside of classes. Oniguruma counts Latin-1's superscripts and fractions as letters here.
 M.word = M.flat({ { 0xb2, 0xb3 }, { 0xb9, 0xb9 }, { 0xbc, 0xbe } }, { "Alphabetic", "M", "Nd", "Pc" })
 
 return M
