@@ -38,7 +38,7 @@ static bind_options read_options_among(lua_State *L, int list, int arg, const ch
                                   bam_dtype dtype) {
   bind_check_options_among(L, list, what, option_names);
   if (!lua_isnoneornil(L, arg))
-    bind_error(L, "%s: options stand in the list and after it; give them once", what);
+    bind_error(L, "%s: options are given both in the list and after it; give them once", what);
   return get_options(L, list, what, dtype);
 }
 
