@@ -43,7 +43,7 @@ typedef struct bam_device {
                   const void *x, bam_dtype x_dtype);
 
   /* Wait for everything on the stream. */
-  void (*synchronise)(bam_stream stream);
+  void (*synchronize)(bam_stream stream);
 
   /* Has anything gone wrong since this was last asked? Then `text` says what. NULL: nothing can. */
   bool (*failure)(bam_stream stream, char *text, size_t size);

@@ -334,7 +334,7 @@
 ---@field context? integer tokens per row; the option `context`, or the model's, by default
 ---@field seed? integer the option `seed`, or 1, by default
 ---@field clip? number largest gradient norm, 1 by default
----@field spike? number a step is skipped if its gradient norm exceeds clip and this many times the running mean, 10 by default; three skips in a row end the run if the loss has risen too
+---@field max_grad_ratio? number a step is skipped if its gradient norm exceeds clip and this many times the running mean, 10 by default; three skips in a row end the run if the loss has risen too
 ---@field optimizer? string|table name, "adamw" (default), "lion", "muon" or "sgd", or with options: { "muon", momentum = 0.9 }; or, in place of the name, a result of bam.optim.define
 ---@field betas? number[] of AdamW, { 0.9, 0.95 } by default; with `optimizer`, betas, eps and weight_decay are among its options
 ---@field eps? number of AdamW, 1e-8 by default
@@ -3057,7 +3057,7 @@ function bam.devices() end
 
 --- Wait until all work on a device is done. Errors of that work are raised here.
 ---@param device? device bam.device() by default
-function bam.synchronise(device) end
+function bam.synchronize(device) end
 
 --- Allow or forbid tf32 for f32 matrix products on devices: 10 bits of mantissa, several times as fast.
 --- Forbidden by default. Without an argument, only return the setting.

@@ -88,8 +88,8 @@ bam_status bam_device_check(bam_context *context, bam_device *device) {
   return bam_fail(context, BAM_ERROR_DEVICE, "%s: %s", device->name, why);
 }
 
-bam_status bam_device_synchronise(bam_context *context, bam_device *device) {
-  device->synchronise(device->stream);
+bam_status bam_device_synchronize(bam_context *context, bam_device *device) {
+  device->synchronize(device->stream);
   return bam_device_check(context, device);
 }
 

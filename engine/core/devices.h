@@ -15,7 +15,7 @@ bam_status bam_context_device(bam_context *context, const char *name, bam_device
 bam_status bam_device_check(bam_context *context, bam_device *device);
 
 /* Wait for all work on `device`; fails like bam_device_check. */
-bam_status bam_device_synchronise(bam_context *context, bam_device *device);
+bam_status bam_device_synchronize(bam_context *context, bam_device *device);
 
 /* Allow devices to round f32 operands of matrix products to tf32 (10 mantissa bits), which is several
    times as fast. Off by default. */

@@ -78,7 +78,7 @@ static void cpu_copy(bam_stream stream, void *to, const void *from, int64_t byte
   memcpy(to, from, (size_t)bytes);
 }
 
-static void cpu_synchronise(bam_stream stream) { (void)stream; }
+static void cpu_synchronize(bam_stream stream) { (void)stream; }
 
 /* Threads that wait for work spin for some microseconds and then sleep. libgomp's own default spins
    for milliseconds, which on a machine with other work on it takes the core that the awaited thread
@@ -98,7 +98,7 @@ void bam_device_init_cpu(bam_device *device, bool plain) {
     .system_alloc = plain ? plain_alloc : cpu_alloc,
     .system_free = plain ? plain_free : cpu_free,
     .copy_in = cpu_copy, .copy_out = cpu_copy,
-    .convert = bam_cpu_convert, .synchronise = cpu_synchronise,
+    .convert = bam_cpu_convert, .synchronize = cpu_synchronize,
     .kernels = { [BAM_BOOL] = &bam_cpu_baseline_b8_table, [BAM_U8] = &bam_cpu_baseline_u8_table,
                  [BAM_I32] = &bam_cpu_baseline_i32_table, [BAM_I64] = &bam_cpu_baseline_i64_table,
                  [BAM_F32] = best->f32, [BAM_F64] = best->f64 },

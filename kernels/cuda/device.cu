@@ -23,15 +23,15 @@ static void *device_alloc(bam_stream stream, int64_t bytes) {
   return bam_cuda_enter(stream) ? bam_cuda_malloc(stream, bytes) : NULL;
 }
 
-static void device_synchronise(bam_stream stream) {
+static void device_synchronize(bam_stream stream) {
   if (bam_cuda_enter(stream))
-    bam_cuda_note(stream, "synchronise", cudaStreamSynchronize(stream->queue));
+    bam_cuda_note(stream, "synchronize", cudaStreamSynchronize(stream->queue));
 }
 
 /* After the work that may still use it. */
 static void device_free(bam_stream stream, void *data, int64_t bytes) {
   (void)bytes;
-  device_synchronise(stream);
+  device_synchronize(stream);
   bam_cuda_note(stream, "cudaFree", cudaFree(data));
 }
 
@@ -161,7 +161,7 @@ static bool open_device(bam_device *device, int number, char *why, size_t size) 
   device->copy_in = bam_cuda_copy_in;
   device->copy_out = bam_cuda_copy_out;
   device->convert = bam_cuda_convert;
-  device->synchronise = device_synchronise;
+  device->synchronize = device_synchronize;
   device->failure = device_failure;
   device->allow_tf32 = device_allow_tf32;
   device->close = close_stream;

@@ -8,7 +8,7 @@ for name, op in pairs(core.ops) do M[name] = op end
 local from_core = { "tensor", "zeros", "ones", "empty", "full", "arange", "linspace", "eye", "rand",
                     "randn", "randint", "randperm", "bytes", "scope", "save_npy",
                     "load_npy", "seed", "threads", "memory", "isa", "products", "peak", "clock",
-                    "device", "devices", "synchronise", "tf32" }
+                    "device", "devices", "synchronize", "tf32" }
 for _, name in ipairs(from_core) do
   M[name] = core[name]
 end
@@ -57,9 +57,13 @@ function M.is_tensor(value) return getmetatable(value) == "tensor" end
 --- Version of bamlua, "major.minor.patch".
 M.version = core.release
 
+-- Old names, accepted for one version.
+local RENAMED = { synchronise = "synchronize" }
+
 local names
 local function unknown(_, name)
   if type(name) ~= "string" then return nil end
+  if RENAMED[name] then return M[RENAMED[name]] end
   if not names then
     names = {}
     for known in pairs(M) do names[#names + 1] = known end

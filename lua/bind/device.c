@@ -70,13 +70,13 @@ static int device_list(lua_State *L) {
   return 2;
 }
 
-BIND_DOC(device_synchronise, "synchronise(device)",
+BIND_DOC(device_synchronize, "synchronize(device)",
          "Wait until all work on a device is done. Errors of that work are raised here.\n"
          "@param device? device bam.device() by default");
-static int device_synchronise(lua_State *L) {
+static int device_synchronize(lua_State *L) {
   bam_context *context = bind_context(L);
-  bam_device *device = lua_isnoneornil(L, 1) ? context->device : bind_device(L, 1, "synchronise");
-  bind_check_within(L, bam_device_synchronise(context, device), "synchronise");
+  bam_device *device = lua_isnoneornil(L, 1) ? context->device : bind_device(L, 1, "synchronize");
+  bind_check_within(L, bam_device_synchronize(context, device), "synchronize");
   return 0;
 }
 
@@ -100,7 +100,7 @@ const bind_export bind_device_functions[] = {
   BIND_EXPORT(device_default),
   BIND_TOPIC(device_info),
   BIND_EXPORT(device_list),
-  BIND_EXPORT(device_synchronise),
+  BIND_EXPORT(device_synchronize),
   BIND_EXPORT(device_tf32),
   { NULL, NULL },
 };

@@ -131,11 +131,11 @@ end
 
 -- Seconds of one call, over `calls` of them, including the collection of what they leave behind.
 local function timed(step, calls)
-  if on_device then core.synchronise() end
+  if on_device then core.synchronize() end
   local start = core.clock()
   for _ = 1, calls do step() end
   collectgarbage()
-  if on_device then core.synchronise() end
+  if on_device then core.synchronize() end
   return (core.clock() - start) / calls
 end
 

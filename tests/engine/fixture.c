@@ -48,7 +48,7 @@ static void fail_after_test(const char *what) {
 void fixture_close(void) {
   char what[BAM_MESSAGE_SIZE] = "";
   long long left = context->memory.live_objects;
-  if (bam_device_synchronise(context, context->device) != BAM_OK)
+  if (bam_device_synchronize(context, context->device) != BAM_OK)
     memcpy(what, context->message, sizeof what);
   else if (left != 0)
     snprintf(what, sizeof what, "%lld objects were not released", left);

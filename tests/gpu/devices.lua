@@ -179,6 +179,6 @@ do
   assert(bam.memory("cuda").live >= before + 4000)
   x:close()
   assert(bam.memory("cuda").live == before)
-  bam.synchronise "cuda"
+  bam.synchronize "cuda"
   assert(values(bam.ones(3, { device = "cuda" }) + 1)[3] == 2, "it goes on after an error")
 end

@@ -10,7 +10,7 @@ local test = require "tests.lua.support.test"
 
 local function guard(state, o)
   o = o or {}
-  return skip_guard.new({ spike = o.spike or 10, clip = o.clip or 1, vocab = 256 }, state)
+  return skip_guard.new({ max_grad_ratio = o.spike or 10, clip = o.clip or 1, vocab = 256 }, state)
 end
 
 -- A guard to which `n` steps have been usual.

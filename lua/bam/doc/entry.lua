@@ -23,7 +23,8 @@ end
 local function option_field(name, rule)
   local default = rule[2] ~= nil and string.format("%s by default", default_text(rule[2])) or nil
   local text = rule.doc and default and string.format("%s; %s", rule.doc, default) or rule.doc or default or ""
-  return { name = name, optional = rule[2] ~= nil or rule.optional, type = rule.type or KINDS[rule[1]] or "any", text = text }
+  return { name = name, optional = rule[2] ~= nil or rule.optional, type = rule.type or KINDS[rule[1]] or "any",
+           text = text }
 end
 
 -- The comment of an object that documents itself. Its options become a class, as if it were declared with @class.

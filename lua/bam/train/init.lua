@@ -21,7 +21,8 @@ local M = {}
 local spec = {
   name = { "string" }, model = { "any" }, data = { "any" }, tokens = { "positive" },
   lr = { "any" }, batch = { "size", optional = true }, context = { "size", optional = true },
-  seed = { "count", optional = true }, clip = { "positive", 1 }, spike = { "positive", 10 },
+  seed = { "count", optional = true }, clip = { "positive", 1 },
+  max_grad_ratio = { "positive", 10, was = "spike" },
   optimizer = { "any", optional = true }, betas = { "list", optional = true }, eps = { "positive", optional = true },
   weight_decay = { "rate", optional = true }, eval_every = { "count", optional = true },
   eval_tokens = { "size", 2048 }, save_every = { "size", optional = true },
@@ -117,7 +118,7 @@ local function settings_of(o)
     format = 1, name = o.name, steps = o.steps, batch = o.batch, context = o.context,
     model = o.description:identity(o.steps), parent = o.parent and o.parent.identity,
     data = o.data:identity(o.steps), lr = schedule.digest(o.lr, o.steps), seed = o.seed,
-    generation = o.generation, clip = o.clip, spike = o.spike, betas = optimizer.betas,
+    generation = o.generation, clip = o.clip, spike = o.max_grad_ratio, betas = optimizer.betas,
     eps = optimizer.eps, weight_decay = optimizer.weight_decay, optimizer = optimizer.optimizer,
     rows = o.split_counts and o.rows or nil,
     patches = closure_hash.patches(),
@@ -145,8 +146,8 @@ end
 ---@field context? integer tokens per row; the option `context`, or the model's, by default
 ---@field seed? integer the option `seed`, or 1, by default
 ---@field clip? number largest gradient norm, 1 by default
----@field spike? number a step is skipped if its gradient norm exceeds clip and this many times the running mean,
---- 10 by default; three skips in a row end the run if the loss has risen too
+---@field max_grad_ratio? number a step is skipped if its gradient norm exceeds clip and this many times the running
+--- mean, 10 by default; three skips in a row end the run if the loss has risen too
 ---@field optimizer? string|table name, "adamw" (default), "lion", "muon" or "sgd", or with options: { "muon",
 --- momentum = 0.9 }; or, in place of the name, a result of bam.optim.define
 ---@field betas? number[] of AdamW, { 0.9, 0.95 } by default; with `optimizer`, betas, eps and weight_decay are

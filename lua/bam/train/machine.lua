@@ -9,10 +9,10 @@ local ROUNDS = 6
 local function on_cpu(device) return device == "cpu" end
 
 local function product_seconds(a, b)
-  core.synchronise()
+  core.synchronize()
   local start = core.clock()
   core.ops.matmul(a, b)
-  core.synchronise()
+  core.synchronize()
   return core.clock() - start
 end
 

@@ -33,12 +33,12 @@ local function read_state(state)
 end
 
 --- Create a guard, with no history or with the history in `state`.
----@param o { spike: number, clip: number, vocab: integer } a norm above clip of `spike` times the
---- usual one is a spike, and so is a loss of `spike` times ln(vocab), that of guessing
+---@param o { max_grad_ratio: number, clip: number, vocab: integer } a gradient norm above clip and above
+--- max_grad_ratio times the running mean is a spike; a loss above max_grad_ratio times ln(vocab) is a failure
 ---@param state? table field `state` of an earlier guard
 ---@return table
 function M.new(o, state)
-  return setmetatable({ spike = o.spike, clip = o.clip, guessing = math.log(o.vocab),
+  return setmetatable({ max_grad_ratio = o.max_grad_ratio, clip = o.clip, guessing = math.log(o.vocab),
                         state = read_state(state) }, metatable)
 end
 
@@ -59,7 +59,7 @@ end
 function Health:fault_of_loss(loss)
   if not finite(loss) then return string.format("the loss is %g", loss) end
   local first = self.state.first
-  if first > 0 and loss > self.spike * math.max(first, self.guessing) then
+  if first > 0 and loss > self.max_grad_ratio * math.max(first, self.guessing) then
     return string.format("the loss is %.4g; it began at %.4g, and guessing gives %.4g", loss, first,
                          self.guessing)
   end
@@ -68,7 +68,7 @@ end
 -- The smallest gradient norm that is a spike.
 local function limit(self)
   local s = self.state
-  return s.seen >= WARMUP and math.max(self.spike * s.mean, self.clip) or math.huge
+  return s.seen >= WARMUP and math.max(self.max_grad_ratio * s.mean, self.clip) or math.huge
 end
 
 local function has_risen(self, loss)

@@ -104,7 +104,7 @@ local function open_run(phase, o, found)
   if found then run.optimizer:load_state(checkpoints.tensors(found)) end
   run.stream = o.data:open { context = o.context, batch = o.batch, steps = phase.steps,
                              seed = seed_of(phase) }
-  run.health = skip_guard.new({ spike = o.spike, clip = o.clip, vocab = o.description.vocab },
+  run.health = skip_guard.new({ max_grad_ratio = o.max_grad_ratio, clip = o.clip, vocab = o.description.vocab },
                               run.state.health)
   run.first, run.clock, run.saved = first, core.clock(), core.clock()
   run.lr = pinned.schedule("option lr", o.lr, phase.steps)

@@ -207,8 +207,23 @@ function M.sorted_names(t)
   return names
 end
 
+-- The old names in a spec, { old = new }. An option { kind, default, was = "old" } is also accepted under its old name.
+local function old_names(what, given, spec)
+  local renamed = {}
+  for name, rule in pairs(spec) do
+    if rule.was then
+      renamed[rule.was] = name
+      if given[rule.was] ~= nil and given[name] ~= nil then
+        M.fail("%s: option `%s` is the old name of `%s`; give one of them", what, rule.was, name)
+      end
+    end
+  end
+  return renamed
+end
+
 --- Check the options of a call. Returns a new table with defaults filled in. `spec` has { kind, default } for each
---- name; an option without a default is required, unless its entry is { kind, optional = true }.
+--- name; an option without a default is required, unless its entry is { kind, optional = true }. An entry with
+--- was = "old" also accepts an old name; the result has the new one.
 ---@param what string the function, for messages
 ---@param given? table
 ---@param spec table<string, table>
@@ -218,15 +233,18 @@ function M.options(what, given, spec)
   if type(given) ~= "table" or getmetatable(given) then
     M.fail("%s: expected a table of options, got %s", what, M.describe(given))
   end
-  local names, options = M.sorted_names(spec), {}
+  local names, options, renamed = M.sorted_names(spec), {}, old_names(what, given, spec)
   for name in pairs(given) do
     if type(name) ~= "string" then
       M.fail("%s: options have names, but there is %s", what, M.describe(given[name]))
     end
-    if not spec[name] then M.fail("%s: no option `%s`%s", what, name, M.suggestion(name, names)) end
+    if not (spec[name] or renamed[name]) then
+      M.fail("%s: no option `%s`%s", what, name, M.suggestion(name, names))
+    end
   end
   for _, name in ipairs(names) do
     local rule, value = spec[name], given[name]
+    if value == nil and rule.was then value = given[rule.was] end
     if value ~= nil then
       options[name] = M.value(string.format("%s: option %s", what, name), value, rule[1])
     elseif rule[2] ~= nil then
