@@ -56,7 +56,7 @@ typedef struct bam_attention {
   int threads;                    /* how many the scratch is for */
 } bam_attention;
 
-#define BAM_ROPE_WIDTH 1024 /* the widest head that rope turns */
+#define BAM_ROPE_WIDTH 1024 /* the widest head that rope rotates */
 
 /* Rotation of pairs (2i, 2i + 1) of x [B, T, H, K] by position * base^(-2i/K). */
 typedef struct bam_rope {
@@ -85,7 +85,7 @@ typedef struct bam_route {
    offsets[e + 1] - 1 (offsets are in host memory). Forward: C = A op(B_e) on each expert's rows,
    with A [rows, k], B_e [k, n] or, transposed, [n, k], C [rows, n]. With `weights` the gradient of
    B: C_e = Aᵀ B over the expert's rows, with A [rows, n], B [rows, k], C_e [n, k]. All contiguous,
-   the experts' matrices one behind the other. */
+   the experts' matrices stored back to back. */
 typedef struct bam_grouped_gemm {
   int64_t experts, n, k;
   bool transpose_b, weights, add;

@@ -164,20 +164,20 @@
      document_starts or NULL; scratch has as many elements as attention_scratch says */           \
   X(attention, (bam_stream stream, void *o, void *stats, void *scratch, const void *q,            \
     const void *k, const void *v, const int32_t *first, const bam_attention *attention))          \
-  X(attention_delta, (bam_stream stream, void *delta, const void *o, const void *doo,             \
+  X(attention_delta, (bam_stream stream, void *delta, const void *o, const void *grad_out,             \
     int64_t rows, int64_t width))                                                                 \
   X(attention_backward, (bam_stream stream, void *dq, void *dk, void *dv, void *scratch,          \
-    const void *doo, const void *q, const void *k, const void *v, const void *stats,              \
+    const void *grad_out, const void *q, const void *k, const void *v, const void *stats,              \
     const void *delta, const int32_t *first, const bam_attention *attention))                     \
   X(attention_scratch, (bam_stream stream, int64_t *forward, int64_t *backward,                   \
     const bam_attention *attention))                                                              \
   X(document_starts, (bam_stream stream, int32_t *first, const int64_t *documents,                \
     int64_t batch, int64_t time))                                                                 \
   /* mixture_of_attention.c: y = o times its expert's gate, [tokens, heads, width]; backward       \
-     also gives delta [tokens, heads] as attention_delta does; doo may be dy, dgates may be NULL */    \
+     also gives delta [tokens, heads] as attention_delta does; grad_out may be dy, dgates may be NULL */    \
   X(gate_heads, (bam_stream stream, void *y, const void *o, const void *gates,                    \
     const bam_gated_heads *heads))                                                                \
-  X(gate_heads_backward, (bam_stream stream, void *doo, void *y, void *delta, void *dgates,       \
+  X(gate_heads_backward, (bam_stream stream, void *grad_out, void *y, void *delta, void *dgates,       \
     const void *dy, const void *o, const void *gates, const bam_gated_heads *heads))              \
   /* route.c: logits and p are [tokens, experts], lse [tokens], load [groups, experts], losses    \
      [2], statistics [3, experts]; mask [tokens] tells which tokens losses and statistics are of, \

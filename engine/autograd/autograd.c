@@ -24,7 +24,7 @@ static void link_input(bam_edge *edge, bam_tensor *input) {
   edge->node = NULL;
   edge->leaf = NULL;
   edge->output = 0;
-  edge->made = false;
+  edge->grad_is_new = false;
   if (input == NULL)
     return;
   edge->dtype = input->dtype;
@@ -159,9 +159,9 @@ void bam_node_release(bam_node *node) {
   free_dead(dead);
 }
 
-void bam_node_spend(bam_node *node) {
+void bam_node_release_saved(bam_node *node) {
   bam_node *dead = NULL;
-  node->spent = true;
+  node->released = true;
   let_go(node, &dead);
   free_dead(dead);
 }

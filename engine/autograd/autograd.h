@@ -13,7 +13,7 @@ typedef struct bam_edge {
   struct bam_node *node;   /* the op that made the input, owned; or */
   struct bam_tensor *leaf; /* the leaf, owned; both NULL: it wants no gradient */
   int16_t output;          /* which output of `node` */
-  bool made;               /* the backward that is running made the gradient there */
+  bool grad_is_new;        /* the running backward made the gradient there */
   bam_dtype dtype;
   bam_shape shape;
   bam_device *device;
@@ -22,7 +22,7 @@ typedef struct bam_edge {
 typedef struct bam_node {
   int64_t refs;
   bool queued; /* in the heap of a running backward */
-  bool spent;  /* backward went through it and dropped what it had saved */
+  bool released; /* backward went through it and released what it had saved */
   bool running; /* its backward function runs, which may walk back other graphs */
   int n_inputs;
   const bam_op *op;
@@ -79,7 +79,7 @@ bam_status bam_debug_check(bam_context *context, const char *what, bam_tensor *t
 void bam_node_release_grads(bam_node *node);
 
 /* Drop what `node` saved and its links to older nodes: backward has gone through it. */
-void bam_node_spend(bam_node *node);
+void bam_node_release_saved(bam_node *node);
 
 void bam_node_release(bam_node *node); /* NULL is legal; never recurses */
 

@@ -74,7 +74,7 @@ static bam_status fail_running(const bam_node *node) {
 
 static bam_status check_node(bam_node *node) {
   char where[BAM_WHERE_SIZE + 8];
-  if (node->spent)
+  if (node->released)
     return bam_fail(node->context, BAM_ERROR_ARGUMENT,
                     "backward: the graph below %s%s was dropped by an earlier backward; "
                     "give that one { retain = true }, or compute the forward again",
@@ -110,11 +110,11 @@ static void take_back(bam_node *node) {
     bam_edge *edge = &node->edges[i];
     if (edge->node != NULL && !edge->node->queued)
       bam_node_release_grads(edge->node);
-    if (edge->leaf != NULL && edge->made) {
+    if (edge->leaf != NULL && edge->grad_is_new) {
       bam_tensor_release(edge->leaf->grad);
       edge->leaf->grad = NULL;
     }
-    edge->made = false;
+    edge->grad_is_new = false;
   }
 }
 
@@ -169,7 +169,7 @@ static bam_status step(bam_walk *walk, bam_node *node) {
       status = queue(walk, edge->node);
   }
   for (int i = 0; i < node->n_inputs && status == BAM_OK; i++)
-    node->edges[i].made = false;
+    node->edges[i].grad_is_new = false;
   if (status != BAM_OK)
     take_back(node);
   return status;
@@ -185,7 +185,7 @@ static bam_status go_back(bam_node *root, bool retain, bam_walk *outer) {
       status = step(&walk, node);
     bam_node_release_grads(node);
     if (status == BAM_OK && !retain)
-      bam_node_spend(node);
+      bam_node_release_saved(node);
     bam_node_release(node);
   }
   context->walk = around;

@@ -104,7 +104,7 @@ bam_status bam_grad_buffer(bam_backward *pass, int i, bam_tensor **target, bool 
       bam_tensor_release(fresh);
       return status;
     }
-    edge->made = *at == NULL;
+    edge->grad_is_new = *at == NULL;
     bam_tensor_release(*at);
     *at = fresh;
   }

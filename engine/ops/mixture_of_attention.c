@@ -249,12 +249,12 @@ static bam_status mixture_of_attention_forward(bam_call *call) {
 
 /* ---- backward ---- */
 
-/* Temporaries of the pass; delta is [tokens, heads], grad_o and gated [tokens, heads * width], dqkv like qkv. */
+/* Temporaries of the pass; delta is [tokens, heads], grad_out and gated [tokens, heads * width], dqkv like qkv. */
 typedef struct gradients {
   layout l;
   const bam_kernels *kernels;
   bam_device *device;
-  bam_tensor *dy, *grad_o, *gated, *delta, *dgates, *dqkv, *scratch;
+  bam_tensor *dy, *grad_out, *gated, *delta, *dgates, *dqkv, *scratch;
 } gradients;
 
 static bam_status open_gradients(bam_backward *pass, gradients *g) {
@@ -268,7 +268,7 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
   BAM_TRY(bam_backward_kernels(pass, dtype, &g->kernels));
   BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &g->dy));
   BAM_TRY(
-    bam_temp_scratch(pass->scope, g->device, dtype, l->tokens * l->heads * l->width, &g->grad_o));
+    bam_temp_scratch(pass->scope, g->device, dtype, l->tokens * l->heads * l->width, &g->grad_out));
   BAM_TRY(bam_temp_scratch(pass->scope, g->device, dtype, l->tokens * l->heads, &g->delta));
   if (gates != NULL) {
     BAM_TRY(
@@ -278,23 +278,23 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
   return BAM_OK;
 }
 
-/* From dy to grad_o, delta, and the gradients of the gates and of the output projections. */
+/* From dy to grad_out, delta, and the gradients of the gates and of the output projections. */
 static bam_status project_backward(bam_backward *pass, gradients *g) {
   const layout *l = &g->l;
   bam_tensor *o = pass->saved[SAVED_O], *gates = pass->saved[SAVED_GATES], *target;
   bam_gated_heads heads = gated_heads(l);
   bool add;
   bam_product_run(&(bam_product){ .m = l->tokens, .n = l->heads * l->width, .k = l->out },
-                  g->device, o->dtype, bam_tensor_data(g->grad_o), bam_tensor_data(g->dy),
+                  g->device, o->dtype, bam_tensor_data(g->grad_out), bam_tensor_data(g->dy),
                   bam_tensor_data(pass->saved[SAVED_OUT_WEIGHT]));
   if (gates != NULL)
-    g->kernels->gate_heads_backward(g->device->stream, bam_tensor_data(g->grad_o),
+    g->kernels->gate_heads_backward(g->device->stream, bam_tensor_data(g->grad_out),
                                     bam_tensor_data(g->gated), bam_tensor_data(g->delta),
-                                    bam_tensor_data(g->dgates), bam_tensor_data(g->grad_o),
+                                    bam_tensor_data(g->dgates), bam_tensor_data(g->grad_out),
                                     bam_tensor_data(o), bam_tensor_data(gates), &heads);
   else
     g->kernels->attention_delta(g->device->stream, bam_tensor_data(g->delta), bam_tensor_data(o),
-                                bam_tensor_data(g->grad_o), l->tokens * l->heads, l->width);
+                                bam_tensor_data(g->grad_out), l->tokens * l->heads, l->width);
   if (gates != NULL)
     BAM_TRY(bam_accumulate_grad(pass, GATES, g->dgates));
   if (bam_needs_grad(pass, OUT)) {
@@ -307,7 +307,7 @@ static bam_status project_backward(bam_backward *pass, gradients *g) {
   return BAM_OK;
 }
 
-/* From grad_o and delta to the gradients of queries, keys and values before they were rotated. */
+/* From grad_out and delta to the gradients of queries, keys and values before they were rotated. */
 static bam_status attend_backward(bam_backward *pass, gradients *g) {
   const layout *l = &g->l;
   bam_tensor *const *saved = pass->saved, *qkv = saved[SAVED_QKV], *first = saved[SAVED_FIRST];
@@ -318,7 +318,7 @@ static bam_status attend_backward(bam_backward *pass, gradients *g) {
   BAM_TRY(bam_temp_scratch(pass->scope, g->device, qkv->dtype, l->tokens * l->columns, &g->dqkv));
   g->kernels->attention_backward(g->device->stream, head_of(g->dqkv, 0, l),
                                  head_of(g->dqkv, keys, l), head_of(g->dqkv, values, l),
-                                 bam_tensor_data(g->scratch), bam_tensor_data(g->grad_o),
+                                 bam_tensor_data(g->scratch), bam_tensor_data(g->grad_out),
                                  head_of(qkv, 0, l), head_of(qkv, keys, l), head_of(qkv, values, l),
                                  bam_tensor_data(saved[SAVED_STATS]), bam_tensor_data(g->delta),
                                  first != NULL ? bam_tensor_data(first) : NULL, &a);

@@ -9,13 +9,13 @@
 
 bam_status bam_call_check_rope(bam_call *call, int64_t width, double base) {
   if (width % 2 != 0)
-    return bam_call_fail(call, "heads of %" PRId64 " cannot be turned in pairs; K must be even",
+    return bam_call_fail(call, "heads of %" PRId64 " cannot be rotated in pairs; K must be even",
                          width);
   if (width > BAM_ROPE_WIDTH)
     return bam_call_fail(call, "heads of %" PRId64 " are too wide; at most %d", width,
                          BAM_ROPE_WIDTH);
   if (!(base > 0))
-    return bam_call_fail(call, "a base of %g cannot turn heads; it must be positive", base);
+    return bam_call_fail(call, "a base of %g cannot rotate heads; it must be positive", base);
   return BAM_OK;
 }
 

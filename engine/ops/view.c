@@ -1,4 +1,4 @@
-/* Views: ops whose output shares the input's storage. Backward turns the same view around. Squeeze,
+/* Views: ops whose output shares the input's storage. Backward applies the inverse view. Squeeze,
    transpose, split and friends are made of these on the script side. */
 #include <inttypes.h>
 #include <string.h>

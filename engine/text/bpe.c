@@ -36,7 +36,7 @@ struct bam_bpe {
   bam_vocab words;
   bam_pattern *pattern;
   bam_cutter *cutter;
-  bam_added_set added;
+  bam_special_tokens added;
   bool whole_words;
   int32_t bytes[256];   /* the ids of single bytes */
   bam_pairs ranks;
@@ -133,7 +133,7 @@ static bam_status fill(bam_bpe *bpe, bam_bpe_parts *parts) {
   BAM_TRY(bam_storage_grow(context, &bpe->cache, cache_bytes));
   memset(bpe->cache->data, 0, (size_t)cache_bytes);
   BAM_TRY(bam_cutter_new(context, parts->pattern, &bpe->cutter));
-  return bam_added_make(context, &parts->words, parts->added, parts->n_added, &bpe->added);
+  return bam_special_tokens_make(context, &parts->words, parts->added, parts->n_added, &bpe->added);
 }
 
 bam_status bam_bpe_new(bam_context *context, bam_bpe_parts *parts, bam_bpe **out) {
@@ -159,7 +159,7 @@ bam_status bam_bpe_new(bam_context *context, bam_bpe_parts *parts, bam_bpe **out
 void bam_bpe_release(bam_bpe *bpe) {
   if (bpe == NULL)
     return;
-  bam_added_release(&bpe->added);
+  bam_special_tokens_release(&bpe->added);
   bam_cutter_release(bpe->cutter);
   bam_pattern_release(bpe->pattern);
   bam_vocab_release(&bpe->words);
@@ -234,7 +234,7 @@ static bam_status merge_piece(bam_bpe *bpe, const char *bytes, int64_t size, bam
 /* The id of a piece that is a word and need not be merged, or -1. */
 static int64_t find_whole(const bam_bpe *bpe, const bam_piece *piece) {
   int64_t id = bam_vocab_find(&bpe->words, piece->data, piece->size);
-  return id >= 0 && !bam_added_has(&bpe->added, id) ? id : -1;
+  return id >= 0 && !bam_special_tokens_has(&bpe->added, id) ? id : -1;
 }
 
 /* Append the ids of a piece. There is room for one per byte. */
@@ -292,12 +292,12 @@ static bam_status encode_plain(bam_bpe *bpe, const char *text, int64_t size, bam
 /* Append the ids of text in which the passes from `pass` on look for added tokens. */
 static bam_status encode_from(bam_bpe *bpe, int pass, const char *text, int64_t size, bool special,
                               bam_tokens *out) {
-  bam_added_match match;
+  bam_special_tokens_match match;
   int64_t at = 0;
-  if (pass == BAM_ADDED_PASSES)
+  if (pass == BAM_SPECIAL_TOKENS_PASSES)
     return encode_plain(bpe, text, size, out);
-  BAM_TRY(bam_added_begin(&bpe->added.passes[pass], text, size));
-  while (bam_added_next(&bpe->added.passes[pass], special, &match)) {
+  BAM_TRY(bam_special_tokens_begin(&bpe->added.passes[pass], text, size));
+  while (bam_special_tokens_next(&bpe->added.passes[pass], special, &match)) {
     if (match.start > at)
       BAM_TRY(encode_from(bpe, pass + 1, text + at, match.start - at, special, out));
     BAM_TRY(bam_tokens_reserve(out, 1));
@@ -310,7 +310,7 @@ static bam_status encode_from(bam_bpe *bpe, int pass, const char *text, int64_t 
 }
 
 static void trim(bam_bpe *bpe) {
-  bam_added_trim(&bpe->added, KEPT_BYTES);
+  bam_special_tokens_trim(&bpe->added, KEPT_BYTES);
   if (bpe->symbols == NULL || bpe->symbols->bytes <= KEPT_BYTES)
     return;
   bam_storage_release(bpe->context, bpe->symbols);

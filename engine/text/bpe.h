@@ -12,19 +12,19 @@
 
 typedef struct bam_bpe bam_bpe;
 
-/* An added token: a word that is found in text as it stands (added.h). */
-typedef struct bam_added {
+/* An added token: a word that is found in text as it stands (special_tokens.h). */
+typedef struct bam_special_token {
   int32_t id;
   bool special;        /* found only when special tokens are asked for */
   bool normalized;     /* looked for in what the others leave */
   bool lstrip, rstrip; /* takes the white space before, or after it */
-} bam_added;
+} bam_special_token;
 
 typedef struct bam_bpe_parts {
   bam_vocab words;           /* a word's number is its id */
   const int32_t (*merges)[2]; /* of these ids; the first has the lowest rank */
   int64_t n_merges;
-  const bam_added *added;
+  const bam_special_token *added;
   int64_t n_added;
   bool whole_words;      /* a piece that is a word, and not an added one, is not merged */
   bam_pattern *pattern;

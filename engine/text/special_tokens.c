@@ -6,26 +6,26 @@
 
 /* A token of a pass. */
 typedef struct token {
-  bam_added added;
+  bam_special_token added;
   int64_t size;
 } token;
 
 /* ---- making ---- */
 
 /* Room for the tokens of each pass, and for a flag per word of the vocabulary. */
-static bam_status reserve(bam_added_set *set, const bam_vocab *words, int64_t count) {
+static bam_status reserve(bam_special_tokens *set, const bam_vocab *words, int64_t count) {
   BAM_TRY(bam_storage_grow(set->context, &set->is_added, words->count + 1));
   memset(set->is_added->data, 0, (size_t)words->count + 1);
-  for (int k = 0; k < BAM_ADDED_PASSES; k++)
+  for (int k = 0; k < BAM_SPECIAL_TOKENS_PASSES; k++)
     BAM_TRY(bam_storage_grow(set->context, &set->passes[k].tokens,
                              (count + 1) * (int64_t)sizeof(token)));
   return BAM_OK;
 }
 
 /* Build the automaton of pass `k`. `list` has room for all tokens. */
-static bam_status make_pass(bam_added_set *set, int k, const bam_vocab *words,
-                            const bam_added *added, int64_t count, bam_word *list) {
-  bam_added_pass *pass = &set->passes[k];
+static bam_status make_pass(bam_special_tokens *set, int k, const bam_vocab *words,
+                            const bam_special_token *added, int64_t count, bam_word *list) {
+  bam_special_tokens_pass *pass = &set->passes[k];
   token *tokens = pass->tokens->data;
   int64_t n = 0;
   for (int64_t i = 0; i < count; i++) {
@@ -39,17 +39,17 @@ static bam_status make_pass(bam_added_set *set, int k, const bam_vocab *words,
   return bam_aho_corasick_build(set->context, list, n, &pass->automaton);
 }
 
-bam_status bam_added_make(bam_context *context, const bam_vocab *words, const bam_added *added,
-                          int64_t count, bam_added_set *out) {
+bam_status bam_special_tokens_make(bam_context *context, const bam_vocab *words, const bam_special_token *added,
+                          int64_t count, bam_special_tokens *out) {
   bam_status status = BAM_OK;
   bam_storage *list = NULL;
-  *out = (bam_added_set){ .context = context };
-  for (int k = 0; k < BAM_ADDED_PASSES; k++)
+  *out = (bam_special_tokens){ .context = context };
+  for (int k = 0; k < BAM_SPECIAL_TOKENS_PASSES; k++)
     out->passes[k].automaton = (bam_aho_corasick){ .context = context,
                                                    .children.context = context };
   BAM_TRY_OR_DONE(reserve(out, words, count));
   BAM_TRY_OR_DONE(bam_storage_grow(context, &list, (count + 1) * (int64_t)sizeof(bam_word)));
-  for (int k = 0; k < BAM_ADDED_PASSES; k++)
+  for (int k = 0; k < BAM_SPECIAL_TOKENS_PASSES; k++)
     BAM_TRY_OR_DONE(make_pass(out, k, words, added, count, list->data));
 done:
   bam_storage_release(context, list);
@@ -58,7 +58,7 @@ done:
 
 /* ---- finding ---- */
 
-bam_status bam_added_begin(bam_added_pass *pass, const char *text, int64_t size) {
+bam_status bam_special_tokens_begin(bam_special_tokens_pass *pass, const char *text, int64_t size) {
   pass->text = text;
   pass->size = size;
   pass->at = pass->match_end = pass->space_end = 0;
@@ -80,7 +80,7 @@ static int64_t spaces_before(const char *text, int64_t from, int64_t start) {
 }
 
 /* Where the white space after `end` ends. Within white space that was seen before it is known. */
-static int64_t spaces_after(bam_added_pass *pass, int64_t end) {
+static int64_t spaces_after(bam_special_tokens_pass *pass, int64_t end) {
   if (end >= pass->space_end) {
     int64_t size = 1;
     while (end < pass->size && size > 0)
@@ -90,7 +90,7 @@ static int64_t spaces_after(bam_added_pass *pass, int64_t end) {
   return pass->space_end;
 }
 
-bool bam_added_next(bam_added_pass *pass, bool special, bam_added_match *match) {
+bool bam_special_tokens_next(bam_special_tokens_pass *pass, bool special, bam_special_tokens_match *match) {
   while (pass->left > 0) {
     bam_occurrence here = ((const bam_occurrence *)pass->found->data)[--pass->left];
     if (here.start < pass->match_end)
@@ -103,7 +103,7 @@ bool bam_added_next(bam_added_pass *pass, bool special, bam_added_match *match) 
       start = spaces_before(pass->text, pass->at, start);
     if (found->added.rstrip)
       end = spaces_after(pass, end);
-    *match = (bam_added_match){ start, end, found->added.id };
+    *match = (bam_special_tokens_match){ start, end, found->added.id };
     pass->at = end;
     if (start < end) /* else the token before it took all of it */
       return true;
@@ -111,15 +111,15 @@ bool bam_added_next(bam_added_pass *pass, bool special, bam_added_match *match) 
   return false;
 }
 
-bool bam_added_has(const bam_added_set *set, int64_t id) {
+bool bam_special_tokens_has(const bam_special_tokens *set, int64_t id) {
   return ((const bool *)set->is_added->data)[id];
 }
 
 /* ---- releasing ---- */
 
-void bam_added_trim(bam_added_set *set, int64_t kept) {
-  for (int k = 0; k < BAM_ADDED_PASSES; k++) {
-    bam_added_pass *pass = &set->passes[k];
+void bam_special_tokens_trim(bam_special_tokens *set, int64_t kept) {
+  for (int k = 0; k < BAM_SPECIAL_TOKENS_PASSES; k++) {
+    bam_special_tokens_pass *pass = &set->passes[k];
     if (pass->found == NULL || pass->found->bytes <= kept)
       continue;
     bam_storage_release(set->context, pass->found);
@@ -127,12 +127,12 @@ void bam_added_trim(bam_added_set *set, int64_t kept) {
   }
 }
 
-void bam_added_release(bam_added_set *set) {
-  for (int k = 0; k < BAM_ADDED_PASSES; k++) {
+void bam_special_tokens_release(bam_special_tokens *set) {
+  for (int k = 0; k < BAM_SPECIAL_TOKENS_PASSES; k++) {
     bam_aho_corasick_release(&set->passes[k].automaton);
     bam_storage_release(set->context, set->passes[k].tokens);
     bam_storage_release(set->context, set->passes[k].found);
   }
   bam_storage_release(set->context, set->is_added);
-  *set = (bam_added_set){ .context = set->context };
+  *set = (bam_special_tokens){ .context = set->context };
 }

@@ -173,11 +173,11 @@ static void soften_row(real *row, int64_t n, const row_mask *mask, running state
     row[j] = exp2_negative(row[j] - top);
     total += row[j];
   }
-  real fade = exp2_negative(*state.max - top);
-  if (fade != 1)
+  real rescale = exp2_negative(*state.max - top);
+  if (rescale != 1)
     for (int64_t d = 0; d < state.width; d++)
-      state.o[d] *= fade;
-  *state.sum = *state.sum * fade + total;
+      state.o[d] *= rescale;
+  *state.sum = *state.sum * rescale + total;
   *state.max = top;
 }
 
@@ -289,7 +289,7 @@ typedef struct kv_task {
   int64_t query, rows;  /* the block of queries */
   real *kt, *vt, *k;    /* keys and values transposed, and keys times scale */
   real *dk, *dv;        /* not yet scaled */
-  real *q, *doo;        /* queries and the gradients of their results */
+  real *q, *grad_out;        /* queries and the gradients of their results */
   real *p, *ds;         /* weights, and the gradients of the scores */
   real *dq;             /* TILE_ROWS rows */
 } kv_task;
@@ -306,8 +306,8 @@ static kv_task divide_scratch(real *mine, const bam_attention *a) {
   task.dk = task.k + rows;
   task.dv = task.dk + rows;
   task.q = task.dv + rows;
-  task.doo = task.q + rows;
-  task.p = task.doo + rows;
+  task.grad_out = task.q + rows;
+  task.p = task.grad_out + rows;
   task.ds = task.p + EDGE * EDGE;
   task.dq = task.ds + EDGE * EDGE;
   return task;
@@ -333,7 +333,7 @@ static void backward_rows(const kv_task *task, int64_t r, int64_t h, real *dq) {
   real *p = task->p + r * EDGE, *ds = task->ds + r * EDGE;
   tile_row(p, EDGE, (tile_view){ task->q + r * task->pitch, task->pitch, 1 }, task->kt, EDGE, to,
            a->width, false);
-  tile_row(ds, EDGE, (tile_view){ task->doo + r * task->pitch, task->pitch, 1 }, task->vt, EDGE, to,
+  tile_row(ds, EDGE, (tile_view){ task->grad_out + r * task->pitch, task->pitch, 1 }, task->vt, EDGE, to,
            a->width, false);
   for (int64_t i = 0; i < rows; i++) {
     row_mask mask = mask_of(task->first, i0 + i, task->key, to);
@@ -358,7 +358,7 @@ static void backward_tile(const kv_task *task, int64_t h, real *dq) {
       break;
     tile_view p = { task->p + from * EDGE + c, 1, EDGE }, ds = { task->ds + from * EDGE + c, 1,
                                                                 EDGE };
-    tile_row(task->dv + c * pitch, pitch, p, task->doo + from * pitch, pitch, width,
+    tile_row(task->dv + c * pitch, pitch, p, task->grad_out + from * pitch, pitch, width,
              task->rows - from, true);
     tile_row(task->dk + c * pitch, pitch, ds, task->q + from * pitch, pitch, width,
              task->rows - from, true);
@@ -366,7 +366,7 @@ static void backward_tile(const kv_task *task, int64_t h, real *dq) {
 }
 
 /* All queries of the group's heads that see the current block of keys. */
-static void backward_block(kv_task *task, int64_t b, int64_t g, real *dq, const real *doo,
+static void backward_block(kv_task *task, int64_t b, int64_t g, real *dq, const real *grad_out,
                            const real *q) {
   const bam_attention *a = task->a;
   int64_t group = a->heads / a->kv_heads;
@@ -376,16 +376,16 @@ static void backward_block(kv_task *task, int64_t b, int64_t g, real *dq, const 
       if (earliest_key(task->first, task->query, task->rows) >= task->key + task->keys)
         continue;
       const real *q_rows = q + b * a->q[0] + task->query * a->q[1] + h * a->q[2];
-      const real *do_rows = doo + ((b * a->time + task->query) * a->heads + h) * a->width;
+      const real *do_rows = grad_out + ((b * a->time + task->query) * a->heads + h) * a->width;
       load_rows(task->q, task->pitch, EDGE, q_rows, a->q[1], task->rows, a->width, 1);
-      load_rows(task->doo, task->pitch, EDGE, do_rows, a->heads * a->width, task->rows, a->width,
+      load_rows(task->grad_out, task->pitch, EDGE, do_rows, a->heads * a->width, task->rows, a->width,
                 1);
       backward_tile(task, h, dq + b * a->dq[0] + task->query * a->dq[1] + h * a->dq[2]);
     }
 }
 
 static void backward_sequence(kv_task *task, int64_t b, int64_t g, real *const grads[3],
-                              const real *doo, const real *const inputs[3]) {
+                              const real *grad_out, const real *const inputs[3]) {
   const bam_attention *a = task->a;
   const real *k = inputs[1] + b * a->k[0] + g * a->k[2], *v = inputs[2] + b * a->v[0] + g * a->v[2];
   real *dk = grads[1] + b * a->dk[0] + g * a->dk[2], *dv = grads[2] + b * a->dv[0] + g * a->dv[2];
@@ -398,7 +398,7 @@ static void backward_sequence(kv_task *task, int64_t b, int64_t g, real *const g
     load_rows(task->k, task->pitch, EDGE, k + at * a->k[1], a->k[1], rows, a->width,
               (real)a->scale);
     memset(task->dk, 0, (size_t)(2 * EDGE * task->pitch) * sizeof(real));
-    backward_block(task, b, g, grads[0], doo, inputs[0]);
+    backward_block(task, b, g, grads[0], grad_out, inputs[0]);
     store_rows(dk + at * a->dk[1], a->dk[1], task->dk, task->pitch, rows, a->width, (real)a->scale,
                a->add_dk);
     store_rows(dv + at * a->dv[1], a->dv[1], task->dv, task->pitch, rows, a->width, 1, a->add_dv);
@@ -414,7 +414,7 @@ static void clear_queries(real *dq, const bam_attention *a, int64_t b, int64_t g
 }
 
 void KERNEL(attention_backward)(bam_stream stream, void *dq, void *dk, void *dv, void *scratch,
-                                const void *doo, const void *q, const void *k, const void *v,
+                                const void *grad_out, const void *q, const void *k, const void *v,
                                 const void *stats, const void *delta, const int32_t *first,
                                 const bam_attention *a) {
   (void)stream;
@@ -428,7 +428,7 @@ void KERNEL(attention_backward)(bam_stream stream, void *dq, void *dk, void *dv,
     task.delta = (const real *)delta + b * a->time * a->heads;
     if (!a->add_dq)
       clear_queries(dq, a, b, g);
-    backward_sequence(&task, b, g, (real *const[3]){ dq, dk, dv }, doo,
+    backward_sequence(&task, b, g, (real *const[3]){ dq, dk, dv }, grad_out,
                       (const real *const[3]){ q, k, v });
   }
 }
@@ -443,11 +443,11 @@ void KERNEL(attention_scratch)(bam_stream stream, int64_t *forward, int64_t *bac
   *backward = a->threads * backward_own(a);
 }
 
-void KERNEL(attention_delta)(bam_stream stream, void *delta, const void *o, const void *doo,
+void KERNEL(attention_delta)(bam_stream stream, void *delta, const void *o, const void *grad_out,
                              int64_t rows, int64_t width) {
   (void)stream;
   real *to = delta;
-  const real *a = o, *b = doo;
+  const real *a = o, *b = grad_out;
 #pragma omp parallel for schedule(static) if (rows * width > BAM_GRAIN)
   for (int64_t i = 0; i < rows; i++) {
     real sum = 0;

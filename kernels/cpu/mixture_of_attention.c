@@ -26,20 +26,20 @@ void KERNEL(gate_heads)(bam_stream stream, void *y, const void *o, const void *g
 
 /* Everything the backward pass writes and reads; dgates may be NULL. */
 typedef struct gate_gradients {
-  real *doo, *y, *delta, *dgates;
+  real *grad_out, *y, *delta, *dgates;
   const real *dy, *o, *gates;
 } gate_gradients;
 
 /* One head of one token: `at` is its first element. Returns r. */
 static real ungate_head(const gate_gradients *m, int64_t at, int64_t width, real gate) {
   const real *o = m->o + at, *dy = m->dy + at;
-  real *y = m->y + at, *doo = m->doo + at, r = 0;
+  real *y = m->y + at, *grad_out = m->grad_out + at, r = 0;
 #pragma omp simd reduction(+ : r)
   for (int64_t d = 0; d < width; d++) {
     real grad = dy[d];
     r += grad * o[d];
     y[d] = o[d] * gate;
-    doo[d] = grad * gate;
+    grad_out[d] = grad * gate;
   }
   return r;
 }
@@ -61,10 +61,10 @@ static void ungate_all(const gate_gradients *m, const bam_gated_heads *g) {
   }
 }
 
-void KERNEL(gate_heads_backward)(bam_stream stream, void *doo, void *y, void *delta, void *dgates,
+void KERNEL(gate_heads_backward)(bam_stream stream, void *grad_out, void *y, void *delta, void *dgates,
                                  const void *dy, const void *o, const void *gates,
                                  const bam_gated_heads *g) {
   (void)stream;
-  gate_gradients m = { doo, y, delta, dgates, dy, o, gates };
+  gate_gradients m = { grad_out, y, delta, dgates, dy, o, gates };
   SHARE(g->tokens * g->heads * g->width > BAM_GRAIN, ungate_all(&m, g));
 }

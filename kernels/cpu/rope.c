@@ -1,4 +1,4 @@
-/* Rotary positions: the pair (2i, 2i + 1) of every head turns by position * base^(-2i / K), the
+/* Rotary positions: the pair (2i, 2i + 1) of every head is rotated by position * base^(-2i / K), the
    interleaved layout of Cohere's models. Angles are computed in double precision, once per token
    for all its heads. */
 #include "cpu.h"
@@ -17,10 +17,10 @@ static inline void sin_cos(double angle, real *s, real *c) {
     1 + z * (-0.5 + z * (1 / 24.0 + z * (-1 / 720.0 + z * (1 / 40320.0 - z * (1 / 3628800.0)))));
   uint64_t bits;
   memcpy(&bits, &turns, sizeof bits);
-  bool odd = (bits & 1) != 0, turned = (bits & 2) != 0;
+  bool odd = (bits & 1) != 0, negated = (bits & 2) != 0;
   double a = odd ? cosine : sine, b = odd ? -sine : cosine;
-  *s = (real)(turned ? -a : a);
-  *c = (real)(turned ? -b : b);
+  *s = (real)(negated ? -a : a);
+  *c = (real)(negated ? -b : b);
 #else
   *s = sin(angle);
   *c = cos(angle);

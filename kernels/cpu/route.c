@@ -21,7 +21,7 @@ typedef struct log_sum {
 } log_sum;
 
 /* p = softmax(x) */
-static log_sum soften(real *p, const real *x, int64_t n) {
+static log_sum softmax_row(real *p, const real *x, int64_t n) {
   real max = x[0];
   double sum = 0;
   for (int64_t i = 1; i < n; i++)
@@ -102,7 +102,7 @@ static void route_parts(const routed_tokens *to, double *scratch, const bam_rout
     memset(sums, 0, (size_t)sums_of(r) * sizeof *sums);
     for (int64_t t = from; t < from + (left < BAM_ROUTE_PART ? left : BAM_ROUTE_PART); t++) {
       const real *x = to->logits + t * n;
-      log_sum total = soften(to->p + t * n, x, n);
+      log_sum total = softmax_row(to->p + t * n, x, n);
       to->lse[t] = (real)((double)total.max + total.rest);
       choose(to->chosen + t * r->k, to->p + t * n, r);
       write_gates(to->gates + t * to->width, to->p + t * n, to->chosen + t * r->k, r);

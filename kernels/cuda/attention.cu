@@ -40,7 +40,7 @@ static __device__ __forceinline__ real sum_across(real x) {
 /* Turn scores into weights relative to the new maximum, and bring what was collected to it. A row
    that has seen no key yet keeps the maximum -infinity and gets weights 0. */
 template <int columns>
-static __device__ __forceinline__ void soften(running<columns> &state, tile_memory &m,
+static __device__ __forceinline__ void softmax_online(running<columns> &state, tile_memory &m,
                                               real (&scores)[ROWS][SCORES], real factor,
                                               int ahead) {
   BAM_UNROLL
@@ -59,10 +59,10 @@ static __device__ __forceinline__ void soften(running<columns> &state, tile_memo
       m.weights[row * SCORE_PITCH + own_column(j)] = weight;
       total += weight;
     }
-    const real fade = REAL_MATH(exp2)(state.most[i] - base);
+    const real rescale = REAL_MATH(exp2)(state.most[i] - base);
     for (int n = 0; n < columns; n++)
-      state.o[i][n] *= fade;
-    state.sum[i] = state.sum[i] * fade + total;
+      state.o[i][n] *= rescale;
+    state.sum[i] = state.sum[i] * rescale + total;
     state.most[i] = most;
   }
 }
@@ -110,7 +110,7 @@ static __global__ void __launch_bounds__(THREADS(ROWS), BLOCKS(ROWS))
       if (x < TILE)
         m.key_first[x] = document_of(documents, key + x, a.time);
       multiply_rows(scores, m.slices, queries, tile_rows(keys, a.k[1], key, a.time), a.width);
-      soften(state, m, scores, (real)(a.scale * LOG2_E), keys_ahead(task.start, key));
+      softmax_online(state, m, scores, (real)(a.scale * LOG2_E), keys_ahead(task.start, key));
       add_product(state.o, m.weights, m.slices, tile_rows(values, a.v[1], key, a.time), task.from,
                   a.width);
     }
@@ -143,23 +143,23 @@ void KERNEL(attention_scratch)(bam_stream stream, int64_t *forward, int64_t *bac
   *forward = *backward = 0;
 }
 
-template <int team>
-static __global__ void multiply_results(real *delta, const real *o, const real *doo, int64_t rows,
+template <int group_size>
+static __global__ void multiply_results(real *delta, const real *o, const real *grad_out, int64_t rows,
                                         int64_t width) {
-  BAM_EACH_TEAM_ROW(row, rows) {
+  BAM_EACH_GROUP_ROW(row, rows) {
     real sum = 0;
-    BAM_EACH_OF_TEAM(d, width)
-      sum += o[row * width + d] * doo[row * width + d];
-    sum = team_sum<team>(sum);
-    if (BAM_TEAM_FIRST)
+    BAM_EACH_OF_GROUP(d, width)
+      sum += o[row * width + d] * grad_out[row * width + d];
+    sum = group_sum<group_size>(sum);
+    if (BAM_GROUP_FIRST)
       delta[row] = sum;
   }
 }
 
-void KERNEL(attention_delta)(bam_stream stream, void *delta, const void *o, const void *doo,
+void KERNEL(attention_delta)(bam_stream stream, void *delta, const void *o, const void *grad_out,
                              int64_t rows, int64_t width) {
   BAM_LAUNCH_ROWS(multiply_results, rows, width, (real *)delta, (const real *)o,
-                  (const real *)doo, rows, width);
+                  (const real *)grad_out, rows, width);
 }
 
 /* Each thread of a block has a token, and the block looks for the first ones with their ids, from

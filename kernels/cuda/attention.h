@@ -33,11 +33,11 @@
 #define SCORE_PITCH (TILE + 64 / (int)sizeof(real))
 
 /* Four numbers that are read at once. */
-typedef struct __align__(16) four {
+typedef struct __align__(16) real4 {
   real at[4];
-} four;
+} real4;
 
-static __device__ __forceinline__ four load_four(const real *p) { return *(const four *)p; }
+static __device__ __forceinline__ real4 load_real4(const real *p) { return *(const real4 *)p; }
 
 /* The shared memory of a block: at most 48 KB. most, part and delta are for the backward pass. */
 typedef struct __align__(16) tile_memory {
@@ -109,12 +109,12 @@ template <int rows>
 static __device__ __forceinline__ void multiply_slices(real (&scores)[rows][SCORES],
                                                        const real *a, const real *b, int depth) {
   for (int d = 0; d < depth; d += 4) {
-    four y[SCORES];
+    real4 y[SCORES];
     for (int j = 0; j < SCORES; j++)
-      y[j] = load_four(b + own_column(j) * SLICE_PITCH + d);
+      y[j] = load_real4(b + own_column(j) * SLICE_PITCH + d);
     BAM_UNROLL
     for (int i = 0; i < rows; i++) {
-      const four x = load_four(a + own_row<rows>(i) * SLICE_PITCH + d);
+      const real4 x = load_real4(a + own_row<rows>(i) * SLICE_PITCH + d);
       for (int e = 0; e < 4; e++)
         for (int j = 0; j < SCORES; j++)
           scores[i][j] += x.at[e] * y[j].at[e];
@@ -146,13 +146,13 @@ template <int rows, int columns>
 static __device__ __forceinline__ void add_slice(real (&sum)[rows][columns], const real *weights,
                                                  const real *slice, int depth) {
   for (int s = 0; s < depth; s += 4) {
-    four x[rows];
+    real4 x[rows];
     BAM_UNROLL
     for (int i = 0; i < rows; i++)
-      x[i] = load_four(weights + own_row<rows>(i) * SCORE_PITCH + s);
+      x[i] = load_real4(weights + own_row<rows>(i) * SCORE_PITCH + s);
     for (int e = 0; e < 4; e++)
       for (int n = 0; n < columns; n += 4) {
-        const four y = load_four(slice + (s + e) * (ACROSS * columns) + own_element(n));
+        const real4 y = load_real4(slice + (s + e) * (ACROSS * columns) + own_element(n));
         BAM_UNROLL
         for (int i = 0; i < rows; i++)
           for (int m = 0; m < 4; m++)

@@ -6,7 +6,7 @@
 
 typedef struct gradients {
   real *dq, *dk, *dv;
-  const real *doo, *q, *k, *v, *stats, *delta;
+  const real *grad_out, *q, *k, *v, *stats, *delta;
   const int32_t *first;
 } gradients;
 
@@ -16,9 +16,9 @@ static __device__ __forceinline__ const int32_t *documents_of(const gradients &p
 }
 
 /* The tile of gradients of the results that begins at query `start`. */
-static __device__ __forceinline__ head_rows doo_rows(const gradients &p, const bam_attention &a,
+static __device__ __forceinline__ head_rows grad_out_rows(const gradients &p, const bam_attention &a,
                                                      int64_t batch, int64_t head, int64_t start) {
-  const real *rows = p.doo + (batch * a.time * a.heads + head) * a.width;
+  const real *rows = p.grad_out + (batch * a.time * a.heads + head) * a.width;
   return tile_rows(rows, a.heads * a.width, start, a.time);
 }
 
@@ -84,7 +84,7 @@ static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
     const tile_task task = find_task(n, a, a.heads, columns, true);
     const int64_t b = task.batch, h = task.head, g = h / (a.heads / a.kv_heads);
     const head_rows q = tile_rows(head_at(p.q, a.q, b, h), a.q[1], task.start, a.time);
-    const head_rows doo = doo_rows(p, a, b, h, task.start);
+    const head_rows grad_out = grad_out_rows(p, a, b, h, task.start);
     real dq[rows][columns] = {};
     __syncthreads();
     load_queries(m, p, a, b, h, task.start, 0);
@@ -96,7 +96,7 @@ static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
       load_keys(m, p, b, key, a.time);
       multiply_rows(scores, m.slices, q, k, a.width);
       weigh<true>(m, scores, (real)(a.scale * LOG2_E), keys_ahead(task.start, key));
-      multiply_rows(scores, m.slices, doo, v, a.width);
+      multiply_rows(scores, m.slices, grad_out, v, a.width);
       differentiate<true>(m, scores);
       add_product(dq, m.weights, m.slices, k, task.from, a.width);
     }
@@ -124,12 +124,12 @@ static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
         if (!__syncthreads_or(load_queries(m, p, a, b, h, query, key + TILE)))
           continue;
         const head_rows q = tile_rows(head_at(p.q, a.q, b, h), a.q[1], query, a.time);
-        const head_rows doo = doo_rows(p, a, b, h, query);
+        const head_rows grad_out = grad_out_rows(p, a, b, h, query);
         real scores[rows][SCORES];
         multiply_rows(scores, m.slices, k, q, a.width);
         weigh<false>(m, scores, (real)(a.scale * LOG2_E), keys_ahead(query, key));
-        add_product(dv, m.weights, m.slices, doo, task.from, a.width);
-        multiply_rows(scores, m.slices, v, doo, a.width);
+        add_product(dv, m.weights, m.slices, grad_out, task.from, a.width);
+        multiply_rows(scores, m.slices, v, grad_out, a.width);
         differentiate<false>(m, scores);
         add_product(dk, m.weights, m.slices, q, task.from, a.width);
       }
@@ -146,10 +146,10 @@ static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
              THREADS(rows), 0, *a, p)
 
 void KERNEL(attention_backward)(bam_stream stream, void *dq, void *dk, void *dv, void *scratch,
-                                const void *doo, const void *q, const void *k, const void *v,
+                                const void *grad_out, const void *q, const void *k, const void *v,
                                 const void *stats, const void *delta, const int32_t *first,
                                 const bam_attention *a) {
-  const gradients p = { (real *)dq, (real *)dk, (real *)dv, (const real *)doo, (const real *)q,
+  const gradients p = { (real *)dq, (real *)dk, (real *)dv, (const real *)grad_out, (const real *)q,
                         (const real *)k, (const real *)v, (const real *)stats,
                         (const real *)delta, first };
   (void)scratch;

@@ -3,27 +3,27 @@
    double. stats has each row's largest logit and 1 / the sum, see kernels/cpu/loss.c. */
 #include "rows.h"
 
-template <int team>
+template <int group_size>
 static __global__ void cross_entropy_rows(double *losses, real *stats, const real *x,
                                           const int64_t *targets, int64_t rows, int64_t n,
                                           int64_t ignore) {
-  BAM_EACH_TEAM_ROW(i, rows) {
+  BAM_EACH_GROUP_ROW(i, rows) {
     const real *row = x + i * n;
     const int64_t target = targets[i];
     double loss = 0, sum = 0;
     real top = 0, part = 0;
-    if (target != ignore) { /* the same for the whole team */
+    if (target != ignore) { /* the same for the whole thread group */
       top = -(real)INFINITY;
-      BAM_EACH_OF_TEAM(j, n)
+      BAM_EACH_OF_GROUP(j, n)
         top = row[j] > top ? row[j] : top;
-      top = team_max<team>(top);
-      BAM_EACH_OF_TEAM(j, n)
+      top = group_max<group_size>(top);
+      BAM_EACH_OF_GROUP(j, n)
         sum += (double)REAL_MATH(exp)(row[j] - top);
-      sum = team_sum<team>(sum);
+      sum = group_sum<group_size>(sum);
       part = (real)(1 / sum);
       loss = log(sum) + ((double)top - (double)row[target]);
     }
-    if (BAM_TEAM_FIRST) {
+    if (BAM_GROUP_FIRST) {
       losses[i] = loss;
       stats[2 * i] = top;
       stats[2 * i + 1] = part;
@@ -38,16 +38,16 @@ void KERNEL(cross_entropy)(bam_stream stream, double *losses, void *stats, const
 }
 
 /* dx may be x. */
-template <int team>
+template <int group_size>
 static __global__ void cross_entropy_slopes(real *dx, const real *x, const real *stats,
                                             const int64_t *targets, const double *scale,
                                             const real *seed, int64_t rows, int64_t n,
                                             int64_t ignore) {
   const real factor = (real)(*scale * (seed != NULL ? (double)*seed : 1.0));
-  BAM_EACH_TEAM_ROW(i, rows) {
+  BAM_EACH_GROUP_ROW(i, rows) {
     const int64_t target = targets[i];
     const real top = stats[2 * i], weight = factor * stats[2 * i + 1];
-    BAM_EACH_OF_TEAM(j, n) {
+    BAM_EACH_OF_GROUP(j, n) {
       const real d = weight * REAL_MATH(exp)(x[i * n + j] - top);
       dx[i * n + j] = target == ignore ? 0 : j == target ? d - factor : d;
     }
@@ -62,16 +62,16 @@ void KERNEL(cross_entropy_backward)(bam_stream stream, void *dx, const void *x, 
                   targets, scale, (const real *)seed, rows, n, ignore);
 }
 
-/* ---- one number for all rows, by one team ---- */
+/* ---- one number for all rows, by one thread group ---- */
 
-template <int team>
+template <int group_size>
 static __global__ void count_targets(double *scale, const int64_t *targets, int64_t n,
                                      int64_t ignore) {
   int64_t valid = 0;
-  BAM_EACH_OF_TEAM(i, n)
+  BAM_EACH_OF_GROUP(i, n)
     valid += targets[i] != ignore;
-  valid = team_sum<team>(valid);
-  if (BAM_TEAM_FIRST)
+  valid = group_sum<group_size>(valid);
+  if (BAM_GROUP_FIRST)
     *scale = valid > 0 ? 1 / (double)valid : 0;
 }
 
@@ -81,13 +81,13 @@ void KERNEL(loss_scale)(bam_stream stream, double *scale, const int64_t *targets
   BAM_LAUNCH_ROWS(count_targets, 1, n, scale, targets, n, ignore);
 }
 
-template <int team>
+template <int group_size>
 static __global__ void add_losses(real *y, const double *losses, const double *scale, int64_t n) {
   double sum = 0;
-  BAM_EACH_OF_TEAM(i, n)
+  BAM_EACH_OF_GROUP(i, n)
     sum += losses[i];
-  sum = team_sum<team>(sum);
-  if (BAM_TEAM_FIRST)
+  sum = group_sum<group_size>(sum);
+  if (BAM_GROUP_FIRST)
     *y = (real)(sum * *scale);
 }
 

@@ -1,14 +1,14 @@
 /* Gates of attention experts that run as heads of one attention, as in
-   kernels/cpu/mixture_of_attention.c. Forward gives a head of a token to a team; backward gives it
+   kernels/cpu/mixture_of_attention.c. Forward gives a head of a token to a thread group; backward gives it
    all heads of an expert, in order, so that the gate's gradient is one sum. */
 #include "rows.h"
 
-template <int team>
+template <int group_size>
 static __global__ void gate(bam_gated_heads g, real *y, const real *o, const real *gates) {
-  BAM_EACH_TEAM_ROW(head, g.tokens * g.heads) {
+  BAM_EACH_GROUP_ROW(head, g.tokens * g.heads) {
     const int64_t token = head / g.heads, expert = head % g.heads / g.group % g.experts;
     const real factor = gates[token * g.experts + expert];
-    BAM_EACH_OF_TEAM(d, g.width)
+    BAM_EACH_OF_GROUP(d, g.width)
       y[head * g.width + d] = o[head * g.width + d] * factor;
   }
 }
@@ -19,48 +19,48 @@ void KERNEL(gate_heads)(bam_stream stream, void *y, const void *o, const void *g
                   (const real *)gates);
 }
 
-/* Everything the backward pass writes and reads; dgates may be NULL, doo may be dy. */
+/* Everything the backward pass writes and reads; dgates may be NULL, grad_out may be dy. */
 typedef struct gate_gradients {
-  real *doo, *y, *delta, *dgates;
+  real *grad_out, *y, *delta, *dgates;
   const real *dy, *o, *gates;
 } gate_gradients;
 
 /* One head of one token: `at` is its first element. Returns the sum of dy * o. */
-template <int team>
+template <int group_size>
 static __device__ real ungate_head(const gate_gradients &m, int64_t at, int64_t width,
                                    real factor) {
   real sum = 0;
-  BAM_EACH_OF_TEAM(d, width) {
+  BAM_EACH_OF_GROUP(d, width) {
     const real grad = m.dy[at + d], o = m.o[at + d];
     sum += grad * o;
     m.y[at + d] = o * factor;
-    m.doo[at + d] = grad * factor;
+    m.grad_out[at + d] = grad * factor;
   }
-  return team_sum<team>(sum);
+  return group_sum<group_size>(sum);
 }
 
-template <int team> static __global__ void ungate(bam_gated_heads g, gate_gradients m) {
-  BAM_EACH_TEAM_ROW(n, g.tokens * g.experts) {
+template <int group_size> static __global__ void ungate(bam_gated_heads g, gate_gradients m) {
+  BAM_EACH_GROUP_ROW(n, g.tokens * g.experts) {
     const int64_t token = n / g.experts, expert = n % g.experts;
     const real factor = m.gates[n];
     real sum = 0;
     for (int64_t i = 0; i < g.heads / g.experts; i++) { /* the expert's own heads */
       const int64_t h = (i / g.group * g.experts + expert) * g.group + i % g.group;
       const int64_t head = token * g.heads + h;
-      const real r = ungate_head<team>(m, head * g.width, g.width, factor);
+      const real r = ungate_head<group_size>(m, head * g.width, g.width, factor);
       sum += r;
-      if (BAM_TEAM_FIRST)
+      if (BAM_GROUP_FIRST)
         m.delta[head] = factor * r;
     }
-    if (BAM_TEAM_FIRST && m.dgates != NULL)
+    if (BAM_GROUP_FIRST && m.dgates != NULL)
       m.dgates[n] = sum;
   }
 }
 
-void KERNEL(gate_heads_backward)(bam_stream stream, void *doo, void *y, void *delta, void *dgates,
+void KERNEL(gate_heads_backward)(bam_stream stream, void *grad_out, void *y, void *delta, void *dgates,
                                  const void *dy, const void *o, const void *gates,
                                  const bam_gated_heads *g) {
-  const gate_gradients m = { (real *)doo, (real *)y, (real *)delta, (real *)dgates,
+  const gate_gradients m = { (real *)grad_out, (real *)y, (real *)delta, (real *)dgates,
                              (const real *)dy, (const real *)o, (const real *)gates };
   BAM_LAUNCH_ROWS(ungate, g->tokens * g->experts, g->width, *g, m);
 }

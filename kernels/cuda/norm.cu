@@ -16,67 +16,67 @@ static __device__ __forceinline__ real centred(real x, const moments &m) {
 /* ---- forward ---- */
 
 /* The sum of a row, which is first made of x and residual when there is one. */
-template <int team>
+template <int group_size>
 static __device__ __forceinline__ real sum_row(real *s, const real *x, const real *residual,
                                                int64_t n) {
   real sum = 0;
-  BAM_EACH_OF_TEAM(j, n) {
+  BAM_EACH_OF_GROUP(j, n) {
     real v = x[j];
     if (residual != NULL)
       s[j] = v += residual[j];
     sum += v;
   }
-  return team_sum<team>(sum);
+  return group_sum<group_size>(sum);
 }
 
 /* Second pass over the row: differences from the mean lose nothing. */
-template <int team>
+template <int group_size>
 static __device__ __forceinline__ real row_variance(const real *x, int64_t n, real mean) {
   real sum = 0;
-  BAM_EACH_OF_TEAM(j, n)
+  BAM_EACH_OF_GROUP(j, n)
     sum += (x[j] - mean) * (x[j] - mean);
-  return team_sum<team>(sum) / (real)n;
+  return group_sum<group_size>(sum) / (real)n;
 }
 
 /* Both in double precision, as in kernels/cpu/norm.c. */
-template <int team>
+template <int group_size>
 static __device__ __forceinline__ double careful_moments(const real *x, int64_t n, moments &m) {
   double sum = 0, squares = 0;
-  BAM_EACH_OF_TEAM(j, n)
+  BAM_EACH_OF_GROUP(j, n)
     sum += (double)x[j] - (double)m.mean;
-  const double centre = (double)m.mean + team_sum<team>(sum) / (double)n;
-  BAM_EACH_OF_TEAM(j, n)
+  const double centre = (double)m.mean + group_sum<group_size>(sum) / (double)n;
+  BAM_EACH_OF_GROUP(j, n)
     squares += ((double)x[j] - centre) * ((double)x[j] - centre);
   m.mean = (real)centre;
   m.rest = (real)(centre - (double)m.mean);
-  return team_sum<team>(squares) / (double)n;
+  return group_sum<group_size>(squares) / (double)n;
 }
 
 /* From the sum of a row; where the row is nearly constant, once more and with care. */
-template <int team>
+template <int group_size>
 static __device__ __forceinline__ moments row_moments(const real *x, real sum, int64_t n,
                                                       double eps) {
   moments m = { sum / (real)n, 0, 0 };
-  const real first = row_variance<team>(x, n, m.mean);
+  const real first = row_variance<group_size>(x, n, m.mean);
   const double variance =
-    first < m.mean * m.mean / 16 ? careful_moments<team>(x, n, m) : (double)first;
+    first < m.mean * m.mean / 16 ? careful_moments<group_size>(x, n, m) : (double)first;
   m.rstd = (real)(1 / sqrt(variance + eps));
   return m;
 }
 
-template <int team>
+template <int group_size>
 static __global__ void normalise_rows(real *y, real *s, moments *stats, const real *x,
                                       const real *residual, const real *weight, const real *bias,
                                       int64_t rows, int64_t n, double eps) {
-  BAM_EACH_TEAM_ROW(i, rows) {
+  BAM_EACH_GROUP_ROW(i, rows) {
     const bool sums = residual != NULL;
     const real *row = sums ? s + i * n : x + i * n;
-    const real sum = sum_row<team>(sums ? s + i * n : NULL, x + i * n,
+    const real sum = sum_row<group_size>(sums ? s + i * n : NULL, x + i * n,
                                    sums ? residual + i * n : NULL, n);
-    const moments m = row_moments<team>(row, sum, n, eps);
-    BAM_EACH_OF_TEAM(j, n)
+    const moments m = row_moments<group_size>(row, sum, n, eps);
+    BAM_EACH_OF_GROUP(j, n)
       y[i * n + j] = centred(row[j], m) * m.rstd * weight[j] + (bias != NULL ? bias[j] : 0);
-    if (BAM_TEAM_FIRST)
+    if (BAM_GROUP_FIRST)
       stats[i] = m;
   }
 }
@@ -91,22 +91,22 @@ void KERNEL(layer_norm)(bam_stream stream, void *y, void *s, void *stats, const 
 /* ---- backward ---- */
 
 /* With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)). */
-template <int team>
+template <int group_size>
 static __global__ void input_rows(real *dx, const real *dy_, const real *ds, const real *s_,
                                   const moments *stats, const real *weight, int64_t rows,
                                   int64_t n) {
-  BAM_EACH_TEAM_ROW(i, rows) {
+  BAM_EACH_GROUP_ROW(i, rows) {
     const real *dy = dy_ + i * n, *s = s_ + i * n;
     const moments m = stats[i];
     real u_sum = 0, uz_sum = 0;
-    BAM_EACH_OF_TEAM(j, n) {
+    BAM_EACH_OF_GROUP(j, n) {
       const real u = dy[j] * weight[j];
       u_sum += u;
       uz_sum += u * centred(s[j], m);
     }
-    u_sum = team_sum<team>(u_sum) / (real)n;
-    uz_sum = team_sum<team>(uz_sum) * (m.rstd * m.rstd / (real)n);
-    BAM_EACH_OF_TEAM(j, n) {
+    u_sum = group_sum<group_size>(u_sum) / (real)n;
+    uz_sum = group_sum<group_size>(uz_sum) * (m.rstd * m.rstd / (real)n);
+    BAM_EACH_OF_GROUP(j, n) {
       const real d = (dy[j] * weight[j] - u_sum - centred(s[j], m) * uz_sum) * m.rstd;
       dx[i * n + j] = ds != NULL ? d + ds[i * n + j] : d;
     }

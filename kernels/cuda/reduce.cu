@@ -1,5 +1,5 @@
 /* Reductions and running sums: x is [outer, n, inner] or [outer, n]. How a sum is split depends on
-   the sizes alone (fold.h), so a result has the same bits on every device. Floating-point numbers
+   the sizes alone (reduce.h), so a result has the same bits on every device. Floating-point numbers
    are summed in double, integers wrap. */
 #include "reduce.h"
 
@@ -11,16 +11,16 @@ typedef double wide;
 typedef uint64_t wide;
 #endif
 
-/* What is folded has no name outside of this file: other dtypes have structs of the same name. */
+/* Reductions have no name outside this file: other dtypes have structs of the same name. */
 namespace {
 
 struct adding {
   typedef wide total;
   real *y;
   double divisor;
-  __device__ total start() const { return 0; }
-  __device__ total take(real x, int64_t, int64_t) const { return (total)x; }
-  __device__ total join(total a, total b) const { return a + b; }
+  __device__ total identity() const { return 0; }
+  __device__ total map(real x, int64_t, int64_t) const { return (total)x; }
+  __device__ total combine(total a, total b) const { return a + b; }
   __device__ void store(int64_t i, total t) const {
 #if BAM_FLOATING
     y[i] = (real)(t / divisor);
@@ -33,16 +33,16 @@ struct adding {
 struct multiplying {
   typedef wide total;
   real *y;
-  __device__ total start() const { return 1; }
-  __device__ total take(real x, int64_t, int64_t) const { return (total)x; }
-  __device__ total join(total a, total b) const { return a * b; }
+  __device__ total identity() const { return 1; }
+  __device__ total map(real x, int64_t, int64_t) const { return (total)x; }
+  __device__ total combine(total a, total b) const { return a * b; }
   __device__ void store(int64_t i, total t) const { y[i] = (real)t; }
 };
 
 /* The first extreme element. A NaN beats everything but a NaN: the negated comparisons are true
    for it. */
 struct finding_extreme {
-  typedef spot total;
+  typedef indexed_value total;
   real *y; /* either may be NULL */
   int64_t *positions;
   bool largest;
@@ -50,9 +50,9 @@ struct finding_extreme {
     const bool beyond = largest ? !(a <= b) : !(a >= b);
     return beyond && !IS_NAN(b);
   }
-  __device__ total start() const { return { 0, NOWHERE }; }
-  __device__ total take(real x, int64_t, int64_t j) const { return { x, j }; }
-  __device__ total join(total a, total b) const { return first_spot(*this, a, b); }
+  __device__ total identity() const { return { 0, NOWHERE }; }
+  __device__ total map(real x, int64_t, int64_t j) const { return { x, j }; }
+  __device__ total combine(total a, total b) const { return first_indexed(*this, a, b); }
   __device__ void store(int64_t i, total t) const {
     if (y != NULL)
       y[i] = t.value;
@@ -66,9 +66,9 @@ struct finding_truth {
   typedef int total;
   bool *y;
   bool zero;
-  __device__ total start() const { return 0; }
-  __device__ total take(real x, int64_t, int64_t) const { return (x == 0) == zero; }
-  __device__ total join(total a, total b) const { return a | b; }
+  __device__ total identity() const { return 0; }
+  __device__ total map(real x, int64_t, int64_t) const { return (x == 0) == zero; }
+  __device__ total combine(total a, total b) const { return a | b; }
   __device__ void store(int64_t i, total t) const { y[i] = (t != 0) != zero; }
 };
 
@@ -77,12 +77,12 @@ struct finding_truth {
 void KERNEL(sum)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
                  int64_t inner) {
   const adding f = { (real *)y, 1 };
-  fold(stream, f, x, outer, n, inner);
+  reduce(stream, f, x, outer, n, inner);
 }
 
 void KERNEL(prod)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n) {
   const multiplying f = { (real *)y };
-  fold(stream, f, x, outer, n, 1);
+  reduce(stream, f, x, outer, n, 1);
 }
 
 /* ---- running sums ---- */
@@ -97,18 +97,18 @@ static __device__ __forceinline__ wide warp_running(wide x) {
   return x;
 }
 
-/* The sum of the team's threads up to this one; *all is that of all. */
-template <int team> static __device__ __forceinline__ wide team_running(wide x, wide *all) {
+/* The running sum over the group's threads up to this one; *all is the sum over all of them. */
+template <int group_size> static __device__ __forceinline__ wide group_running(wide x, wide *all) {
   const int lane = threadIdx.x % BAM_WARP, warp = threadIdx.x / BAM_WARP;
   x = warp_running(x);
   *all = __shfl_sync(BAM_ALL_LANES, x, BAM_WARP - 1);
-  if constexpr (team > BAM_WARP) {
+  if constexpr (group_size > BAM_WARP) {
     BAM_SHARED(wide, part, BAM_WARP);
     __syncthreads(); /* the sums of the last call have been read */
     if (lane == 0)
       part[warp] = *all;
     __syncthreads();
-    const wide warps = warp_running(lane < team / BAM_WARP ? part[lane] : 0);
+    const wide warps = warp_running(lane < group_size / BAM_WARP ? part[lane] : 0);
     const wide before = __shfl_sync(BAM_ALL_LANES, warps, warp > 0 ? warp - 1 : 0);
     *all = __shfl_sync(BAM_ALL_LANES, warps, BAM_WARP - 1);
     x += warp > 0 ? before : 0;
@@ -117,24 +117,24 @@ template <int team> static __device__ __forceinline__ wide team_running(wide x, 
 }
 
 /* The sum of an output's chunks that come before one, from the running sums of the chunks. */
-static __device__ __forceinline__ wide sum_before(const wide *sums, const fold_sizes &s,
+static __device__ __forceinline__ wide sum_before(const wide *sums, const reduce_sizes &s,
                                                   int64_t output, int64_t chunk, bool reverse) {
   const int64_t last = reverse ? chunk + 1 : chunk - 1;
   return last >= 0 && last < s.chunks ? sums[output * s.chunks + last] : 0;
 }
 
-/* Chunks of rows, each by a team that carries the sum along. y may be x. */
-template <int team, class T>
-static __global__ void running_rows(T *y, const T *x, const wide *sums, fold_sizes s,
+/* Chunks of rows, each by a thread group that carries the sum along. y may be x. */
+template <int group_size, class T>
+static __global__ void running_rows(T *y, const T *x, const wide *sums, reduce_sizes s,
                                     bool reverse) {
-  BAM_EACH_TEAM_ROW(piece, s.outer * s.chunks) {
+  BAM_EACH_GROUP_ROW(piece, s.outer * s.chunks) {
     const int64_t o = piece / s.chunks, chunk = piece - o * s.chunks, first = chunk * s.length;
     const int64_t count = chunk_end(s, first) - first;
     wide carried = sum_before(sums, s, o, chunk, reverse), all;
-    for (int64_t done = 0; done < count; done += team) {
-      const int64_t i = done + threadIdx.x % team;
+    for (int64_t done = 0; done < count; done += group_size) {
+      const int64_t i = done + threadIdx.x % group_size;
       const int64_t at = o * s.n + first + (reverse ? count - 1 - i : i);
-      const wide sum = team_running<team>(i < count ? (wide)x[at] : 0, &all);
+      const wide sum = group_running<group_size>(i < count ? (wide)x[at] : 0, &all);
       if (i < count)
         y[at] = (T)(carried + sum);
       carried += all;
@@ -142,7 +142,7 @@ static __global__ void running_rows(T *y, const T *x, const wide *sums, fold_siz
   }
 }
 
-static __global__ void running_columns(element *y, const element *x, const wide *sums, fold_sizes s,
+static __global__ void running_columns(element *y, const element *x, const wide *sums, reduce_sizes s,
                                        bool reverse) {
   BAM_EACH(thread, s.outer * s.chunks * s.inner) {
     const int64_t piece = row_of(thread, s.inner), column = thread - piece * s.inner;
@@ -159,21 +159,21 @@ static __global__ void running_columns(element *y, const element *x, const wide 
 }
 
 template <class T>
-static void run_rows(bam_stream stream, T *y, const T *x, const wide *sums, const fold_sizes &s,
+static void run_rows(bam_stream stream, T *y, const T *x, const wide *sums, const reduce_sizes &s,
                      bool reverse) {
   const int64_t pieces = s.outer * s.chunks;
   if (s.length <= BAM_SHORT_ROW)
     BAM_LAUNCH_WARPS((running_rows<BAM_WARP, T>), pieces, y, x, sums, s, reverse);
   else
-    BAM_LAUNCH(stream, (running_rows<BAM_TEAM, T>), BAM_ROW_BLOCKS(pieces), BAM_TEAM, 0, y, x,
+    BAM_LAUNCH(stream, (running_rows<BAM_GROUP, T>), BAM_ROW_BLOCKS(pieces), BAM_GROUP, 0, y, x,
                sums, s, reverse);
 }
 
 /* The sums of chunks, then their running sums, then those inside of each chunk. */
 void KERNEL(cumsum)(bam_stream stream, void *y_, const void *x_, int64_t outer, int64_t n,
                     int64_t inner, bool reverse) {
-  const fold_sizes s = plan_fold(outer, n, inner);
-  const int64_t bytes = fold_bytes(s, sizeof(wide));
+  const reduce_sizes s = plan_reduce(outer, n, inner);
+  const int64_t bytes = reduce_bytes(s, sizeof(wide));
   wide *sums = bytes > 0 ? (wide *)bam_cuda_scratch(stream, bytes) : NULL;
   element *y = (element *)y_;
   const element *x = (const element *)x_;
@@ -181,8 +181,8 @@ void KERNEL(cumsum)(bam_stream stream, void *y_, const void *x_, int64_t outer, 
     return;
   if (s.chunks > 1) {
     const adding f = { NULL, 1 };
-    const fold_sizes of_chunks = { outer * inner, s.chunks, 1, 1, s.chunks, false };
-    fold_pieces(stream, f, sums, x, s);
+    const reduce_sizes of_chunks = { outer * inner, s.chunks, 1, 1, s.chunks, false };
+    reduce_pieces(stream, f, sums, x, s);
     run_rows<wide>(stream, sums, sums, sums, of_chunks, reverse);
   }
   if (s.columns)
@@ -197,17 +197,17 @@ void KERNEL(cumsum)(bam_stream stream, void *y_, const void *x_, int64_t outer, 
 void KERNEL(extreme)(bam_stream stream, void *y, int64_t *positions, const void *x, int64_t outer,
                      int64_t n, int64_t inner, bool largest) {
   const finding_extreme f = { (real *)y, positions, largest };
-  fold(stream, f, x, outer, n, inner);
+  reduce(stream, f, x, outer, n, inner);
 }
 
 void KERNEL(any)(bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n) {
   const finding_truth f = { y, false };
-  fold(stream, f, x, outer, n, 1);
+  reduce(stream, f, x, outer, n, 1);
 }
 
 void KERNEL(all)(bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n) {
   const finding_truth f = { y, true };
-  fold(stream, f, x, outer, n, 1);
+  reduce(stream, f, x, outer, n, 1);
 }
 
 /* ---- for floating point only ---- */
@@ -216,25 +216,25 @@ void KERNEL(all)(bam_stream stream, bool *y, const void *x, int64_t outer, int64
 void KERNEL(mean)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
                   int64_t inner) {
   const adding f = { (real *)y, (double)n };
-  fold(stream, f, x, outer, n, inner);
+  reduce(stream, f, x, outer, n, inner);
 }
 
 /* d(prod)/dx is the product of the others: found without dividing when the row holds zeros. */
-template <int team>
+template <int group_size>
 static __global__ void prod_backward_rows(real *dx, const real *x, const real *dy, int64_t outer,
                                           int64_t n) {
-  BAM_EACH_TEAM_ROW(o, outer) {
+  BAM_EACH_GROUP_ROW(o, outer) {
     const real *row = x + o * n;
     double product = 1; /* of the elements that are not zero */
     int zeros = 0;      /* 2 stands for more, too */
-    BAM_EACH_OF_TEAM(j, n) {
+    BAM_EACH_OF_GROUP(j, n) {
       zeros = row[j] == 0 && zeros < 2 ? zeros + 1 : zeros;
       product *= row[j] == 0 ? 1 : (double)row[j];
     }
-    product = team_fold<team>(multiplying(), product);
-    zeros = team_sum<team>(zeros);
+    product = group_reduce<group_size>(multiplying(), product);
+    zeros = group_sum<group_size>(zeros);
     const double g = (double)dy[o];
-    BAM_EACH_OF_TEAM(j, n)
+    BAM_EACH_OF_GROUP(j, n)
       if (zeros == 0)
         dx[o * n + j] = (real)(g * (product / (double)row[j]));
       else

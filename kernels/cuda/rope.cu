@@ -1,10 +1,10 @@
-/* Rotary positions, as in kernels/cpu/rope.c. A block turns the heads of one token after the other:
+/* Rotary positions, as in kernels/cpu/rope.c. A block rotates the heads of one token after the other:
    angles in double precision, once per token for all its heads. */
 #include "cuda.h"
 
 #define PAIRS (BAM_ROPE_WIDTH / 2) /* the most that a head has */
 
-/* A warp turns a head. */
+/* A warp rotates a head. */
 static __device__ void turn_token(real *y, const real *x, const real *sine, const real *cosine,
                                   const bam_rope &r) {
   const int lane = threadIdx.x % BAM_WARP, half = (int)(r.width / 2);
@@ -16,7 +16,7 @@ static __device__ void turn_token(real *y, const real *x, const real *sine, cons
     }
 }
 
-static __global__ void turn(bam_rope r, real *y, const real *x, const int64_t *positions) {
+static __global__ void rotate(bam_rope r, real *y, const real *x, const int64_t *positions) {
   BAM_SHARED(double, frequency, PAIRS);
   BAM_SHARED(real, sine, PAIRS);
   BAM_SHARED(real, cosine, PAIRS);
@@ -26,7 +26,7 @@ static __global__ void turn(bam_rope r, real *y, const real *x, const int64_t *p
   BAM_EACH_ROW(n, r.batch * r.time) {
     const int64_t b = n / r.time, t = n % r.time;
     const int64_t position = positions != NULL ? positions[b * r.position_batch + t] : t;
-    __syncthreads(); /* the token before has been turned */
+    __syncthreads(); /* the token before has been rotated */
     for (int i = threadIdx.x; i < half; i += blockDim.x) {
       double s, c;
       sincos((double)position * frequency[i], &s, &c);
@@ -42,5 +42,5 @@ static __global__ void turn(bam_rope r, real *y, const real *x, const int64_t *p
 void KERNEL(rope)(bam_stream stream, void *y, const void *x, const int64_t *positions,
                   const bam_rope *r) {
   const unsigned blocks = bam_blocks(r->batch * r->time, 1, 8 * stream->multiprocessors);
-  BAM_LAUNCH(stream, turn, blocks, BAM_BLOCK, 0, *r, (real *)y, (const real *)x, positions);
+  BAM_LAUNCH(stream, rotate, blocks, BAM_BLOCK, 0, *r, (real *)y, (const real *)x, positions);
 }

@@ -24,7 +24,7 @@ BAM_FUNCTION double *group_tokens(double *scratch, const bam_route &r) {
 }
 
 /* Functions here work for one warp; what a thread writes of a row, only that thread reads. */
-static constexpr int team = BAM_WARP;
+static constexpr int group_size = BAM_WARP;
 
 /* ---- a token ---- */
 
@@ -35,18 +35,18 @@ struct log_sum {
 };
 
 /* p = softmax(x) */
-static __device__ __forceinline__ log_sum soften(real *p, const real *x, int64_t n) {
+static __device__ __forceinline__ log_sum softmax_row(real *p, const real *x, int64_t n) {
   real max = -(real)INFINITY;
   double sum = 0;
-  BAM_EACH_OF_TEAM(i, n)
+  BAM_EACH_OF_GROUP(i, n)
     max = larger(max, x[i]);
   max = warp_max(max);
-  BAM_EACH_OF_TEAM(i, n) {
+  BAM_EACH_OF_GROUP(i, n) {
     p[i] = v_exp(x[i] - max);
     sum += (double)p[i];
   }
   sum = warp_sum(sum);
-  BAM_EACH_OF_TEAM(i, n)
+  BAM_EACH_OF_GROUP(i, n)
     p[i] = (real)((double)p[i] / sum);
   return { max, log(sum) };
 }
@@ -54,46 +54,46 @@ static __device__ __forceinline__ log_sum soften(real *p, const real *x, int64_t
 namespace {
 
 struct largest_first {
-  typedef spot total;
+  typedef indexed_value total;
   __device__ bool before(real a, real b) const { return a > b; }
-  __device__ total start() const { return { 0, NOWHERE }; }
-  __device__ total join(total a, total b) const { return first_spot(*this, a, b); }
+  __device__ total identity() const { return { 0, NOWHERE }; }
+  __device__ total combine(total a, total b) const { return first_indexed(*this, a, b); }
 };
 
 }
 
 /* The first element behind `last`; all when p is NaN come in order. */
-static __device__ __forceinline__ spot next_choice(const real *p, int64_t n, spot last) {
+static __device__ __forceinline__ indexed_value next_choice(const real *p, int64_t n, indexed_value last) {
   const largest_first order;
-  spot next = order.start();
-  BAM_EACH_OF_TEAM(i, n) {
-    const spot here = { p[i], i };
-    if (last.at == NOWHERE || first_spot(order, last, here).at != i)
-      next = first_spot(order, next, here);
+  indexed_value next = order.identity();
+  BAM_EACH_OF_GROUP(i, n) {
+    const indexed_value here = { p[i], i };
+    if (last.at == NOWHERE || first_indexed(order, last, here).at != i)
+      next = first_indexed(order, next, here);
   }
-  return warp_fold(order, next);
+  return warp_reduce(order, next);
 }
 
 /* The positions (from 1) of the k largest, the first of equals, and their gates. */
 static __device__ __forceinline__ void choose(int64_t *chosen, real *gates, const real *p,
                                               const bam_route &r) {
   const int64_t width = r.dense ? r.experts : r.k;
-  spot last = { 0, NOWHERE };
+  indexed_value last = { 0, NOWHERE };
   double sum = 0;
   if (r.dense)
-    BAM_EACH_OF_TEAM(i, width)
+    BAM_EACH_OF_GROUP(i, width)
       gates[i] = 0;
   for (int64_t j = 0; j < r.k; j++) {
     last = next_choice(p, r.experts, last);
     const int64_t at = r.dense ? last.at : j;
-    if (at % team == (int64_t)threadIdx.x % team)
+    if (at % group_size == (int64_t)threadIdx.x % group_size)
       gates[at] = last.value;
-    if (BAM_TEAM_FIRST)
+    if (BAM_GROUP_FIRST)
       chosen[j] = last.at + 1;
     sum += (double)last.value;
   }
   if (r.renormalise)
-    BAM_EACH_OF_TEAM(i, width)
+    BAM_EACH_OF_GROUP(i, width)
       if (gates[i] != 0)
         gates[i] = (real)((double)gates[i] / sum);
 }
@@ -118,7 +118,7 @@ static __device__ __forceinline__ void add_expert(double *sums, const routed_tok
                                                   const log_sum *totals, int64_t expert,
                                                   const bam_route &r) {
   double chosen = 0, mean = 0, entropy = 0;
-  BAM_EACH_OF_TEAM(j, to.count) {
+  BAM_EACH_OF_GROUP(j, to.count) {
     const int64_t t = to.first + j, i = t * r.experts + expert;
     if (!counts(to.mask, t))
       continue;
@@ -132,7 +132,7 @@ static __device__ __forceinline__ void add_expert(double *sums, const routed_tok
   chosen = warp_sum(chosen);
   mean = warp_sum(mean);
   entropy = warp_sum(entropy);
-  if (BAM_TEAM_FIRST) {
+  if (BAM_GROUP_FIRST) {
     sums[CHOSEN * r.experts + expert] = chosen;
     sums[MEAN * r.experts + expert] = mean;
     sums[ENTROPY * r.experts + expert] = entropy;
@@ -144,7 +144,7 @@ static __device__ __forceinline__ void add_part(double *sums, double *tokens,
                                                 const routed_tokens &to, const log_sum *totals,
                                                 const bam_route &r) {
   double squares = 0, counted = 0;
-  for (int64_t i = threadIdx.x / team; i < r.experts; i += BAM_BLOCK / team)
+  for (int64_t i = threadIdx.x / group_size; i < r.experts; i += BAM_BLOCK / group_size)
     add_expert(sums, to, totals, i, r);
   for (int j = threadIdx.x; j < to.count; j += BAM_BLOCK) {
     const double lse = (double)totals[j].max + totals[j].rest;
@@ -168,11 +168,11 @@ static __global__ void route_parts(routed_tokens to, double *scratch, bam_route 
     const int64_t in_group = part % parts_of(r) * BAM_ROUTE_PART, left = r.group - in_group;
     to.first = part / parts_of(r) * r.group + in_group;
     to.count = left < BAM_ROUTE_PART ? (int)left : BAM_ROUTE_PART;
-    for (int j = threadIdx.x / team; j < to.count; j += BAM_BLOCK / team) {
+    for (int j = threadIdx.x / group_size; j < to.count; j += BAM_BLOCK / group_size) {
       const int64_t t = to.first + j, row = t * r.experts;
-      const log_sum total = soften(to.p + row, to.logits + row, r.experts);
+      const log_sum total = softmax_row(to.p + row, to.logits + row, r.experts);
       choose(to.chosen + t * r.k, to.gates + t * width, to.p + row, r);
-      if (BAM_TEAM_FIRST) {
+      if (BAM_GROUP_FIRST) {
         to.lse[t] = (real)((double)total.max + total.rest);
         totals[j] = total;
       }
@@ -190,7 +190,7 @@ static __device__ __forceinline__ double add_tokens(double *scratch, int64_t gro
                                                     const bam_route &r) {
   const int64_t parts = parts_of(r);
   double tokens = 0;
-  BAM_EACH_OF_TEAM(part, parts)
+  BAM_EACH_OF_GROUP(part, parts)
     tokens += part_tokens(scratch, r)[group * parts + part];
   return warp_sum(tokens);
 }
@@ -198,14 +198,14 @@ static __device__ __forceinline__ double add_tokens(double *scratch, int64_t gro
 /* The sums of each group come together in its first part, a warp per sum. */
 static __global__ void add_parts(real *load, double *scratch, bam_route r, int64_t groups) {
   const int64_t sums = sums_of(r), parts = parts_of(r);
-  BAM_EACH_TEAM_ROW(row, groups * sums) {
+  BAM_EACH_GROUP_ROW(row, groups * sums) {
     const int64_t group = row / sums, i = row % sums;
     double *from = scratch + group * parts * sums + i, sum = 0;
-    BAM_EACH_OF_TEAM(part, parts)
+    BAM_EACH_OF_GROUP(part, parts)
       sum += from[part * sums];
     sum = warp_sum(sum);
     const double tokens = add_tokens(scratch, group, r);
-    if (BAM_TEAM_FIRST) {
+    if (BAM_GROUP_FIRST) {
       *from = sum;
       if (i < r.experts)
         load[group * r.experts + i] = (real)(sum / ((tokens > 0 ? tokens : 1) * (double)r.k));
@@ -223,7 +223,7 @@ static __device__ __forceinline__ double finish_expert(real *statistics, double 
   const int64_t n = r.experts, step = parts_of(r) * sums_of(r);
   const double *of_group = group_tokens(scratch, r);
   double chosen = 0, mean = 0, entropy = 0, balance = 0;
-  BAM_EACH_OF_TEAM(group, r.tokens / r.group) {
+  BAM_EACH_OF_GROUP(group, r.tokens / r.group) {
     const double *sums = scratch + group * step + expert;
     chosen += sums[CHOSEN * n];
     mean += sums[MEAN * n];
@@ -234,7 +234,7 @@ static __device__ __forceinline__ double finish_expert(real *statistics, double 
   chosen = warp_sum(chosen);
   mean = warp_sum(mean);
   entropy = warp_sum(entropy);
-  if (BAM_TEAM_FIRST) {
+  if (BAM_GROUP_FIRST) {
     statistics[CHOSEN * n + expert] = (real)(chosen / (tokens * (double)r.k));
     statistics[MEAN * n + expert] = (real)(mean / tokens);
     statistics[ENTROPY * n + expert] = (real)(entropy / tokens);
@@ -251,7 +251,7 @@ static __global__ void finish(real *losses, real *statistics, double *counted, d
     tokens += group_tokens(scratch, r)[group];
   tokens = block_sum(tokens);
   const double any = tokens > 0 ? tokens : 1;
-  for (int64_t i = threadIdx.x / team; i < r.experts; i += BAM_BLOCK / team)
+  for (int64_t i = threadIdx.x / group_size; i < r.experts; i += BAM_BLOCK / group_size)
     balance += finish_expert(statistics, scratch, i, any, r);
   for (int64_t group = threadIdx.x; group < r.tokens / r.group; group += BAM_BLOCK)
     squares += scratch[group * step + SUMS * r.experts];
@@ -293,7 +293,7 @@ static __device__ __forceinline__ void gates_backward(real *dp, const real *dgat
   mean /= by;
   for (int64_t j = 0; j < r.k; j++) {
     const int64_t i = chosen[j] - 1;
-    if (i % team == (int64_t)threadIdx.x % team)
+    if (i % group_size == (int64_t)threadIdx.x % group_size)
       dp[i] += (real)(((double)dgates[r.dense ? i : j] - mean) / by);
   }
 }
@@ -302,10 +302,10 @@ static __device__ __forceinline__ void gates_backward(real *dp, const real *dgat
 static __device__ __forceinline__ void soften_backward(real *dx, const real *p, int64_t n,
                                                        double factor) {
   double mean = 0;
-  BAM_EACH_OF_TEAM(i, n)
+  BAM_EACH_OF_GROUP(i, n)
     mean += (double)p[i] * (double)dx[i];
   mean = warp_sum(mean);
-  BAM_EACH_OF_TEAM(i, n)
+  BAM_EACH_OF_GROUP(i, n)
     dx[i] = (real)((double)p[i] * ((double)dx[i] - mean + factor));
 }
 
@@ -323,11 +323,11 @@ static __global__ void backward_tokens(real *dlogits, route_gradients from, bam_
   const double dbalance = from.dlosses != NULL ? (double)from.dlosses[0] : 0;
   const double dz = from.dlosses != NULL ? (double)from.dlosses[1] : 0;
   const double balance = dbalance * (double)n / tokens;
-  BAM_EACH_TEAM_ROW(t, r.tokens) {
+  BAM_EACH_GROUP_ROW(t, r.tokens) {
     real *dx = dlogits + t * n;
     const bool included = counts(from.mask, t);
     const real *p = from.p + t * n, *load = from.load + t / r.group * n;
-    BAM_EACH_OF_TEAM(i, n)
+    BAM_EACH_OF_GROUP(i, n)
       dx[i] = included ? (real)(balance * (double)load[i]) : 0;
     if (from.dgates != NULL)
       gates_backward(dx, from.dgates + t * width, p, from.chosen + t * r.k, r);

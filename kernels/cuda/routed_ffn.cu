@@ -52,15 +52,15 @@ static __device__ __forceinline__ int64_t part_end(const partition &p, int64_t p
 }
 
 static __global__ void count_parts(int64_t *all_counts, const int64_t *chosen, partition p) {
-  constexpr int team = BAM_WARP;
-  BAM_EACH_TEAM_ROW(part, p.parts) {
+  constexpr int group_size = BAM_WARP;
+  BAM_EACH_GROUP_ROW(part, p.parts) {
     const int64_t end = part_end(p, part);
     int64_t *counts = all_counts + part * p.experts;
-    BAM_EACH_OF_TEAM(e, p.experts)
+    BAM_EACH_OF_GROUP(e, p.experts)
       counts[e] = 0;
     __syncwarp();
     EACH_TURN(first, part, end) {
-      const assignment a = read_assignment(chosen, first + threadIdx.x % team, end);
+      const assignment a = read_assignment(chosen, first + threadIdx.x % group_size, end);
       if (a.expert >= 0 && a.before == 0)
         counts[a.expert] += a.all;
       __syncwarp();
@@ -89,10 +89,10 @@ static __device__ __forceinline__ int64_t sum_before(int64_t *numbers, int64_t n
 
 /* Counts become those of the parts before; offsets[e] the number of all of e's assignments. */
 static __global__ void sum_parts(int64_t *counts, int64_t *offsets, partition p) {
-  constexpr int team = BAM_WARP;
-  BAM_EACH_TEAM_ROW(e, p.experts) {
+  constexpr int group_size = BAM_WARP;
+  BAM_EACH_GROUP_ROW(e, p.experts) {
     const int64_t all = sum_before(counts + e, p.parts, p.experts);
-    if (BAM_TEAM_FIRST)
+    if (BAM_GROUP_FIRST)
       offsets[e] = all;
   }
 }
@@ -105,12 +105,12 @@ static __global__ void sum_experts(int64_t *offsets, int64_t experts) {
 
 static __global__ void place_parts(int64_t *rows, int64_t *slots, int64_t *all_counts,
                                    const int64_t *offsets, const int64_t *chosen, partition p) {
-  constexpr int team = BAM_WARP;
-  BAM_EACH_TEAM_ROW(part, p.parts) {
+  constexpr int group_size = BAM_WARP;
+  BAM_EACH_GROUP_ROW(part, p.parts) {
     const int64_t end = part_end(p, part);
     int64_t *counts = all_counts + part * p.experts;
     EACH_TURN(first, part, end) {
-      const int64_t at = first + threadIdx.x % team;
+      const int64_t at = first + threadIdx.x % group_size;
       const assignment a = read_assignment(chosen, at, end);
       int64_t slot = -1;
       if (a.expert >= 0) {
@@ -143,12 +143,12 @@ void KERNEL(sort_by_expert)(bam_stream stream, int64_t *rows, int64_t *slots, in
 
 /* ---- rows there and back ---- */
 
-template <int team>
+template <int group_size>
 static __global__ void gather_all(real *y, const real *x, const int64_t *rows, int64_t count,
                                   int64_t k, int64_t width) {
-  BAM_EACH_TEAM_ROW(s, count) {
+  BAM_EACH_GROUP_ROW(s, count) {
     const real *from = x + rows[s] / k * width;
-    BAM_EACH_OF_TEAM(d, width)
+    BAM_EACH_OF_GROUP(d, width)
       y[s * width + d] = from[d];
   }
 }
@@ -158,11 +158,11 @@ void KERNEL(gather_rows)(bam_stream stream, void *y, const void *x, const int64_
   BAM_LAUNCH_ROWS(gather_all, count, width, (real *)y, (const real *)x, rows, count, k, width);
 }
 
-template <int team>
+template <int group_size>
 static __global__ void combine_all(real *y, const real *x, const int64_t *slots, int64_t tokens,
                                    int64_t k, int64_t width, bool add) {
-  BAM_EACH_TEAM_ROW(t, tokens) {
-    BAM_EACH_OF_TEAM(d, width) {
+  BAM_EACH_GROUP_ROW(t, tokens) {
+    BAM_EACH_OF_GROUP(d, width) {
       real sum = add ? y[t * width + d] : (real)0;
       for (int64_t a = t * k; a < (t + 1) * k; a++)
         if (slots[a] >= 0)
@@ -180,12 +180,12 @@ void KERNEL(combine_rows)(bam_stream stream, void *y, const void *x, const int64
 
 /* ---- SwiGLU times the gate ---- */
 
-template <int team>
+template <int group_size>
 static __global__ void swiglu_all(real *y, const real *x, const real *gates, const int64_t *rows,
                                   int64_t count, int64_t hidden) {
-  BAM_EACH_TEAM_ROW(s, count) {
+  BAM_EACH_GROUP_ROW(s, count) {
     const real *gate = x + s * 2 * hidden, *up = gate + hidden, weight = gates[rows[s]];
-    BAM_EACH_OF_TEAM(j, hidden)
+    BAM_EACH_OF_GROUP(j, hidden)
       y[s * hidden + j] = weight * gate[j] * v_sigmoid(gate[j]) * up[j];
   }
 }
@@ -204,12 +204,12 @@ struct swiglu_gradients {
 };
 
 /* The gradient of a row's gate is the sum of dy * swiglu(x). */
-template <int team>
+template <int group_size>
 static __global__ void swiglu_all_backward(swiglu_gradients m, int64_t count, int64_t hidden) {
-  BAM_EACH_TEAM_ROW(s, count) {
+  BAM_EACH_GROUP_ROW(s, count) {
     const real *gate = m.x + s * 2 * hidden, *up = gate + hidden, weight = m.gates[m.rows[s]];
     real *dgate = m.dx + s * 2 * hidden, *dup = dgate + hidden, sum = 0;
-    BAM_EACH_OF_TEAM(j, hidden) {
+    BAM_EACH_OF_GROUP(j, hidden) {
       const real sigmoid = v_sigmoid(gate[j]), silu = gate[j] * sigmoid;
       const real grad = m.dy[s * hidden + j], weighted = weight * grad;
       sum += grad * silu * up[j];
@@ -217,8 +217,8 @@ static __global__ void swiglu_all_backward(swiglu_gradients m, int64_t count, in
       dup[j] = weighted * silu;
       m.y[s * hidden + j] = weight * silu * up[j];
     }
-    sum = team_sum<team>(sum);
-    if (BAM_TEAM_FIRST)
+    sum = group_sum<group_size>(sum);
+    if (BAM_GROUP_FIRST)
       m.dgates[m.rows[s]] = sum;
   }
 }

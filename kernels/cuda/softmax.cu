@@ -4,29 +4,29 @@
 #include "rows.h"
 
 /* The largest element of a row, NaN aside; -inf for an empty row. */
-template <int team> static __device__ __forceinline__ real row_max(const real *x, int64_t n) {
+template <int group_size> static __device__ __forceinline__ real row_max(const real *x, int64_t n) {
   real max = -(real)INFINITY;
-  BAM_EACH_OF_TEAM(j, n)
+  BAM_EACH_OF_GROUP(j, n)
     max = x[j] > max ? x[j] : max;
-  return team_max<team>(max);
+  return group_max<group_size>(max);
 }
 
-template <int team>
+template <int group_size>
 static __device__ __forceinline__ double sum_exp(const real *x, real shift, int64_t n) {
   double sum = 0;
-  BAM_EACH_OF_TEAM(j, n)
+  BAM_EACH_OF_GROUP(j, n)
     sum += (double)REAL_MATH(exp)(x[j] - shift);
-  return team_sum<team>(sum);
+  return group_sum<group_size>(sum);
 }
 
 /* ---- softmax ---- */
 
-template <int team>
+template <int group_size>
 static __global__ void softmax_rows(real *y, const real *x, int64_t rows, int64_t n) {
-  BAM_EACH_TEAM_ROW(r, rows) {
-    const real max = row_max<team>(x + r * n, n);
-    const real scale = (real)(1 / sum_exp<team>(x + r * n, max, n));
-    BAM_EACH_OF_TEAM(j, n)
+  BAM_EACH_GROUP_ROW(r, rows) {
+    const real max = row_max<group_size>(x + r * n, n);
+    const real scale = (real)(1 / sum_exp<group_size>(x + r * n, max, n));
+    BAM_EACH_OF_GROUP(j, n)
       y[r * n + j] = REAL_MATH(exp)(x[r * n + j] - max) * scale;
   }
 }
@@ -36,15 +36,15 @@ void KERNEL(softmax)(bam_stream stream, void *y, const void *x, int64_t rows, in
 }
 
 /* dx = y (dy - sum(y dy)) */
-template <int team>
+template <int group_size>
 static __global__ void softmax_backward_rows(real *dx, const real *y, const real *dy, int64_t rows,
                                              int64_t n) {
-  BAM_EACH_TEAM_ROW(r, rows) {
+  BAM_EACH_GROUP_ROW(r, rows) {
     double dot = 0;
-    BAM_EACH_OF_TEAM(j, n)
+    BAM_EACH_OF_GROUP(j, n)
       dot += (double)y[r * n + j] * (double)dy[r * n + j];
-    const real mean = (real)team_sum<team>(dot);
-    BAM_EACH_OF_TEAM(j, n)
+    const real mean = (real)group_sum<group_size>(dot);
+    BAM_EACH_OF_GROUP(j, n)
       dx[r * n + j] = y[r * n + j] * (dy[r * n + j] - mean);
   }
 }
@@ -57,12 +57,12 @@ void KERNEL(softmax_backward)(bam_stream stream, void *dx, const void *y, const 
 
 /* ---- its logarithm ---- */
 
-template <int team>
+template <int group_size>
 static __global__ void log_softmax_rows(real *y, const real *x, int64_t rows, int64_t n) {
-  BAM_EACH_TEAM_ROW(r, rows) {
-    const real max = row_max<team>(x + r * n, n);
-    const real log_sum = (real)log(sum_exp<team>(x + r * n, max, n));
-    BAM_EACH_OF_TEAM(j, n)
+  BAM_EACH_GROUP_ROW(r, rows) {
+    const real max = row_max<group_size>(x + r * n, n);
+    const real log_sum = (real)log(sum_exp<group_size>(x + r * n, max, n));
+    BAM_EACH_OF_GROUP(j, n)
       y[r * n + j] = x[r * n + j] - max - log_sum;
   }
 }
@@ -72,15 +72,15 @@ void KERNEL(log_softmax)(bam_stream stream, void *y, const void *x, int64_t rows
 }
 
 /* dx = dy - exp(y) sum(dy) */
-template <int team>
+template <int group_size>
 static __global__ void log_softmax_backward_rows(real *dx, const real *y, const real *dy,
                                                  int64_t rows, int64_t n) {
-  BAM_EACH_TEAM_ROW(r, rows) {
+  BAM_EACH_GROUP_ROW(r, rows) {
     double total = 0;
-    BAM_EACH_OF_TEAM(j, n)
+    BAM_EACH_OF_GROUP(j, n)
       total += (double)dy[r * n + j];
-    const real sum = (real)team_sum<team>(total);
-    BAM_EACH_OF_TEAM(j, n)
+    const real sum = (real)group_sum<group_size>(total);
+    BAM_EACH_OF_GROUP(j, n)
       dx[r * n + j] = dy[r * n + j] - REAL_MATH(exp)(y[r * n + j]) * sum;
   }
 }
@@ -93,14 +93,14 @@ void KERNEL(log_softmax_backward)(bam_stream stream, void *dx, const void *y, co
 
 /* ---- log(sum(exp(x))) ---- */
 
-template <int team>
+template <int group_size>
 static __global__ void logsumexp_rows(real *y, real *stats, const real *x, int64_t rows,
                                       int64_t n) {
-  BAM_EACH_TEAM_ROW(r, rows) {
-    const real max = row_max<team>(x + r * n, n);
+  BAM_EACH_GROUP_ROW(r, rows) {
+    const real max = row_max<group_size>(x + r * n, n);
     const real shift = isfinite(max) ? max : 0; /* infinities then come out by themselves */
-    const double sum = sum_exp<team>(x + r * n, shift, n);
-    if (BAM_TEAM_FIRST) {
+    const double sum = sum_exp<group_size>(x + r * n, shift, n);
+    if (BAM_GROUP_FIRST) {
       y[r] = (real)(log(sum) + (double)shift);
       stats[2 * r] = sum > 0 ? max : 0;
       stats[2 * r + 1] = sum == 0 ? (real)0 : isinf(max) ? (real)1 : (real)(1 / sum);
@@ -116,12 +116,12 @@ void KERNEL(logsumexp)(bam_stream stream, void *y, void *stats, const void *x, i
 }
 
 /* dx = dy softmax(x) */
-template <int team>
+template <int group_size>
 static __global__ void logsumexp_backward_rows(real *dx, const real *x, const real *stats,
                                                const real *dy, int64_t rows, int64_t n) {
-  BAM_EACH_TEAM_ROW(r, rows) {
+  BAM_EACH_GROUP_ROW(r, rows) {
     const real shift = stats[2 * r], scale = dy[r] * stats[2 * r + 1];
-    BAM_EACH_OF_TEAM(j, n)
+    BAM_EACH_OF_GROUP(j, n)
       dx[r * n + j] = REAL_MATH(exp)(x[r * n + j] - shift) * scale;
   }
 }

@@ -25,11 +25,11 @@ namespace {
 
 /* Must `a` stand before `b`? False for equals. */
 struct ordering {
-  typedef spot total;
+  typedef indexed_value total;
   bool descending;
   __device__ bool before(real a, real b) const { return descending ? less(b, a) : less(a, b); }
-  __device__ total start() const { return { 0, NOWHERE }; }
-  __device__ total join(total a, total b) const { return first_spot(*this, a, b); }
+  __device__ total identity() const { return { 0, NOWHERE }; }
+  __device__ total combine(total a, total b) const { return first_indexed(*this, a, b); }
 };
 
 }
@@ -161,20 +161,20 @@ void KERNEL(sort)(bam_stream stream, void *y, int64_t *positions, void *spare,
 /* ---- the first few ---- */
 
 /* One after the other: each is the first of those that stand behind the last. */
-template <int team>
+template <int group_size>
 static __global__ void top_rows(real *y, int64_t *positions, const element *x, int64_t rows,
                                 int64_t n, int64_t k, ordering order) {
-  BAM_EACH_TEAM_ROW(row, rows) {
-    spot last = order.start();
+  BAM_EACH_GROUP_ROW(row, rows) {
+    indexed_value last = order.identity();
     for (int64_t i = 0; i < k; i++) {
-      spot next = order.start();
-      BAM_EACH_OF_TEAM(j, n) {
-        const spot here = { (real)x[row * n + j], j };
-        if (i == 0 || first_spot(order, last, here).at != j)
-          next = first_spot(order, next, here);
+      indexed_value next = order.identity();
+      BAM_EACH_OF_GROUP(j, n) {
+        const indexed_value here = { (real)x[row * n + j], j };
+        if (i == 0 || first_indexed(order, last, here).at != j)
+          next = first_indexed(order, next, here);
       }
-      last = team_fold<team>(order, next);
-      if (BAM_TEAM_FIRST) {
+      last = group_reduce<group_size>(order, next);
+      if (BAM_GROUP_FIRST) {
         y[row * k + i] = last.value;
         positions[row * k + i] = last.at + 1;
       }

@@ -1,5 +1,5 @@
 /* Variance and norms of rows: x is [outer, n], y is [outer]. Sums are taken in double, with long
-   rows in several blocks (fold.h); backward is elementwise. */
+   rows in several blocks (reduce.h); backward is elementwise. */
 #include "reduce.h"
 
 #include "../squares.h"
@@ -18,9 +18,9 @@ struct averaging {
   real *mean;
   double *centre;
   double n;
-  __device__ total start() const { return 0; }
-  __device__ total take(real x, int64_t, int64_t) const { return (total)x; }
-  __device__ total join(total a, total b) const { return a + b; }
+  __device__ total identity() const { return 0; }
+  __device__ total map(real x, int64_t, int64_t) const { return (total)x; }
+  __device__ total combine(total a, total b) const { return a + b; }
   __device__ void store(int64_t i, total t) const {
     centre[i] = t / n;
     mean[i] = (real)centre[i];
@@ -32,12 +32,12 @@ struct spreading {
   real *y;
   const double *centre;
   double freedom;
-  __device__ total start() const { return 0; }
-  __device__ total take(real x, int64_t i, int64_t) const {
+  __device__ total identity() const { return 0; }
+  __device__ total map(real x, int64_t i, int64_t) const {
     const double v = (double)x - centre[i];
     return v * v;
   }
-  __device__ total join(total a, total b) const { return a + b; }
+  __device__ total combine(total a, total b) const { return a + b; }
   __device__ void store(int64_t i, total t) const { y[i] = (real)(t / freedom); }
 };
 
@@ -45,9 +45,9 @@ struct spreading {
 struct measuring {
   typedef double total;
   real *y;
-  __device__ total start() const { return 0; }
-  __device__ total take(real x, int64_t, int64_t) const { return fabs((double)x); }
-  __device__ total join(total a, total b) const { return a + b; }
+  __device__ total identity() const { return 0; }
+  __device__ total map(real x, int64_t, int64_t) const { return fabs((double)x); }
+  __device__ total combine(total a, total b) const { return a + b; }
   __device__ void store(int64_t i, total t) const { y[i] = (real)t; }
 };
 
@@ -56,9 +56,9 @@ struct rooting {
   typedef squares total;
   real *y;
   double *norms;
-  __device__ total start() const { return squares_of(0); }
-  __device__ total take(real x, int64_t, int64_t) const { return squares_of(x); }
-  __device__ total join(total a, total b) const { return squares_add(a, b); }
+  __device__ total identity() const { return squares_of(0); }
+  __device__ total map(real x, int64_t, int64_t) const { return squares_of(x); }
+  __device__ total combine(total a, total b) const { return squares_add(a, b); }
   __device__ void store(int64_t i, total t) const {
     const double root = squares_root(t);
     y[i] = (real)root;
@@ -69,13 +69,13 @@ struct rooting {
 
 /* The first element of largest magnitude; a NaN beats everything. */
 struct finding_largest {
-  typedef spot total;
+  typedef indexed_value total;
   real *y; /* either may be NULL */
   int64_t *places;
   __device__ bool before(real a, real b) const { return !(a <= b) && b == b; }
-  __device__ total start() const { return { 0, NOWHERE }; }
-  __device__ total take(real x, int64_t, int64_t j) const { return { REAL_MATH(fabs)(x), j }; }
-  __device__ total join(total a, total b) const { return first_spot(*this, a, b); }
+  __device__ total identity() const { return { 0, NOWHERE }; }
+  __device__ total map(real x, int64_t, int64_t j) const { return { REAL_MATH(fabs)(x), j }; }
+  __device__ total combine(total a, total b) const { return first_indexed(*this, a, b); }
   __device__ void store(int64_t i, total t) const {
     if (y != NULL)
       y[i] = t.value;
@@ -95,17 +95,17 @@ static double freedom_of(int64_t n, double correction) {
 
 void KERNEL(var)(bam_stream stream, void *y, void *mean, const void *x, int64_t outer, int64_t n,
                  double correction) {
-  const fold_sizes s = plan_fold(outer, n, 1);
+  const reduce_sizes s = plan_reduce(outer, n, 1);
   const int64_t centres = outer * (int64_t)sizeof(double);
   if (outer == 0)
     return;
-  double *centre = (double *)bam_cuda_scratch(stream, centres + fold_bytes(s, sizeof(double)));
+  double *centre = (double *)bam_cuda_scratch(stream, centres + reduce_bytes(s, sizeof(double)));
   if (centre == NULL)
     return;
   const averaging average = { (real *)mean, centre, (double)n };
   const spreading spread = { (real *)y, centre, freedom_of(n, correction) };
-  fold_with(stream, average, centre + outer, (const real *)x, s);
-  fold_with(stream, spread, centre + outer, (const real *)x, s);
+  reduce_with(stream, average, centre + outer, (const real *)x, s);
+  reduce_with(stream, spread, centre + outer, (const real *)x, s);
 }
 
 static __global__ void var_slopes(real *dx, const real *x, const real *mean, const real *dy,
@@ -131,11 +131,11 @@ void KERNEL(norm)(bam_stream stream, void *y, double *norms, const void *x, int6
   const rooting root = { (real *)y, norms };
   const finding_largest find = { (real *)y, NULL };
   if (p == 1)
-    fold(stream, measure, x, outer, n, 1);
+    reduce(stream, measure, x, outer, n, 1);
   else if (p == 2)
-    fold(stream, root, x, outer, n, 1);
+    reduce(stream, root, x, outer, n, 1);
   else
-    fold(stream, find, x, outer, n, 1);
+    reduce(stream, find, x, outer, n, 1);
 }
 
 static __device__ __forceinline__ real sign_of(real x) { return (real)((x > 0) - (x < 0)); }
@@ -179,13 +179,13 @@ static __global__ void largest_slopes(real *dx, const real *x, const int64_t *pl
 
 static void largest_backward(bam_stream stream, real *dx, const real *x, const real *dy,
                              int64_t outer, int64_t n) {
-  const fold_sizes s = plan_fold(outer, n, 1);
-  const int64_t bytes = outer * (int64_t)sizeof(int64_t) + fold_bytes(s, sizeof(spot));
+  const reduce_sizes s = plan_reduce(outer, n, 1);
+  const int64_t bytes = outer * (int64_t)sizeof(int64_t) + reduce_bytes(s, sizeof(indexed_value));
   int64_t *places = (int64_t *)bam_cuda_scratch(stream, bytes);
   if (places == NULL)
     return;
   const finding_largest find = { NULL, places };
-  fold_with(stream, find, places + outer, x, s);
+  reduce_with(stream, find, places + outer, x, s);
   BAM_LAUNCH(stream, largest_slopes, BAM_BLOCKS(outer * n), BAM_BLOCK, 0, dx, x, places, dy,
              outer * n, n);
 }

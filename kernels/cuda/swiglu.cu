@@ -3,12 +3,12 @@
 #include "rows.h"
 #include "vmath.h"
 
-template <int team>
+template <int group_size>
 static __global__ void swiglu_rows(real *y, const real *x, int64_t stride, int64_t rows,
                                    int64_t hidden) {
-  BAM_EACH_TEAM_ROW(i, rows) {
+  BAM_EACH_GROUP_ROW(i, rows) {
     const real *gate = x + i * stride, *up = gate + hidden;
-    BAM_EACH_OF_TEAM(j, hidden)
+    BAM_EACH_OF_GROUP(j, hidden)
       y[i * hidden + j] = gate[j] * v_sigmoid(gate[j]) * up[j];
   }
 }
@@ -18,13 +18,13 @@ void KERNEL(swiglu)(bam_stream stream, void *y, const void *x, int64_t stride, i
   BAM_LAUNCH_ROWS(swiglu_rows, rows, hidden, (real *)y, (const real *)x, stride, rows, hidden);
 }
 
-template <int team>
+template <int group_size>
 static __global__ void swiglu_backward_rows(real *dx, const real *dy, const real *x,
                                             int64_t stride, int64_t rows, int64_t hidden) {
-  BAM_EACH_TEAM_ROW(i, rows) {
+  BAM_EACH_GROUP_ROW(i, rows) {
     const real *gate = x + i * stride, *up = gate + hidden, *grad = dy + i * hidden;
     real *dgate = dx + i * 2 * hidden, *dup = dgate + hidden;
-    BAM_EACH_OF_TEAM(j, hidden) {
+    BAM_EACH_OF_GROUP(j, hidden) {
       const real sigmoid = v_sigmoid(gate[j]), silu = gate[j] * sigmoid;
       dgate[j] = grad[j] * up[j] * (sigmoid + silu * (1 - sigmoid));
       dup[j] = grad[j] * silu;

@@ -93,9 +93,9 @@ static int autograd_record(lua_State *L) {
     bind_error(L, "custom: at most %d outputs, not %d", BAM_MAX_OUTPUTS, n_outputs);
   const int first = lua_gettop(L) + 1;
   for (int k = 0; k < n_outputs; k++) {
-    bind_box *box = bind_push_box(L);
-    bind_check(L, bam_tensor_alias(outputs[k], &box->tensor));
-    outputs[k] = box->tensor;
+    bind_handle *handle = bind_push_handle(L);
+    bind_check(L, bam_tensor_alias(outputs[k], &handle->tensor));
+    outputs[k] = handle->tensor;
   }
   const int64_t number = bind_graph_push(L, inputs, n_inputs);
   bind_check(L, bam_record_custom(bind_context(L), inputs, n_inputs, number, outputs, n_outputs));

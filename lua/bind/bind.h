@@ -1,4 +1,4 @@
-/* The border between Lua and the engine. A binding checks its arguments, makes empty boxes on
+/* The border between Lua and the engine. A binding checks its arguments, makes empty handles on
    the Lua stack, lets the engine fill them, and raises in one place (bind_check): at that moment
    no C local owns anything. */
 #ifndef BAM_BIND_H
@@ -12,15 +12,15 @@
 /* Open the module "bam.core": the C half of `require "bam"`. Leaves its table. */
 int luaopen_bam_core(lua_State *L);
 
-/* A tensor as Lua holds it. `tensor` is NULL once closed. Boxes born in a scope form its list, and
-   boxes closed while bindings are running form another. */
-typedef struct bind_box {
+/* A tensor as Lua holds it. `tensor` is NULL once closed. Handles born in a scope form its list, and
+   handles closed while bindings are running form another. */
+typedef struct bind_handle {
   bam_tensor *tensor;
   bam_tensor *closing;      /* owned: closed, but a running binding may use it */
   struct bind_scope *scope; /* NULL: lives until collected */
-  struct bind_box *previous, *next;
+  struct bind_handle *previous, *next;
   const char *released_by; /* where the scope that released it began; kept alive by the registry */
-} bind_box;
+} bind_handle;
 
 /* What one Lua state knows of the engine; found through the registry. */
 typedef struct bind_state {
@@ -30,7 +30,7 @@ typedef struct bind_state {
   int active;                /* how many bindings are running: see running.c */
   int paused;                /* how many more wait for a function of the script's, holding nothing */
   bool collecting;           /* the engine has asked Lua to collect, and waits */
-  bind_box *closed;          /* boxes closed while bindings are running */
+  bind_handle *closed;          /* handles closed while bindings are running */
   const void *metatable;     /* identity of the tensors' metatable */
   int metatable_ref;         /* in the registry */
   struct bind_scope *scope;  /* the innermost */
@@ -97,21 +97,21 @@ typedef struct {
 bind_pause bind_begin_pause(bind_state *state);
 void bind_end_pause(bind_state *state, bind_pause pause);
 
-/* Close `box` for scripts. Its tensor waits on the list state->closed. */
-void bind_box_close(bind_state *state, bind_box *box);
+/* Close `handle` for scripts. Its tensor waits on the list state->closed. */
+void bind_handle_close(bind_state *state, bind_handle *handle);
 
-/* Take `box` off that list, if it is on it. Its tensor is then the caller's. */
-void bind_box_forget(bind_state *state, bind_box *box);
+/* Take `handle` off that list, if it is on it. Its tensor is then the caller's. */
+void bind_handle_forget(bind_state *state, bind_handle *handle);
 
 /* The *n tensors of the list at `arg`, in memory pushed on the stack, after a table that keeps their
-   boxes. Raises for anything else; `what` is the function. Options may stand among them (see
+   handles. Raises for anything else; `what` is the function. Options may stand among them (see
    bind_list_with_options) unless has_options is NULL. */
 bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n, bool *has_options);
 
 /* ---- tensors ---- */
 
-/* Push an empty box to be filled by the engine: `bind_check(L, bam_...(..., &box->tensor))`. */
-bind_box *bind_push_box(lua_State *L);
+/* Push an empty handle to be filled by the engine: `bind_check(L, bam_...(..., &handle->tensor))`. */
+bind_handle *bind_push_handle(lua_State *L);
 
 /* Raise a Lua error like luaL_error, but at the innermost line of a script: the modules inside the
    binary are passed over, so that a user is pointed to the user's own line. The int is for
@@ -124,23 +124,23 @@ void bind_check(lua_State *L, bam_status status);
 /* The same, with the name of the function, `what`, in front of the message. */
 void bind_check_within(lua_State *L, bam_status status, const char *what);
 
-/* Push a box of `size` bytes, copied from `empty`, of a userdata type whose boxes end with `gc`:
+/* Push a handle of `size` bytes, copied from `empty`, of a userdata type whose handles end with `gc`:
    what C holds while Lua may raise lies in one. */
 void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *type,
                       lua_CFunction gc);
 
-/* Give the type of the box on top what scripts use: methods, __close and __tostring. */
+/* Give the type of the handle on top what scripts use: methods, __close and __tostring. */
 void bind_set_type(lua_State *L, const bind_export *methods, lua_CFunction close,
                    lua_CFunction describe);
 
 /* The tensor at stack index `arg`, or an argument error. Borrowed: valid until the binding returns, if
-   the box stays on the stack. */
+   the handle stays on the stack. */
 bam_tensor *bind_tensor(lua_State *L, int arg);
 
 /* The same, or NULL when what is at `arg` is no tensor. Raises for a closed one. */
 bam_tensor *bind_test_tensor(lua_State *L, int arg);
 
-/* The tensor at `arg`, or a tensor made of the number or boolean there (its box is pushed,
+/* The tensor at `arg`, or a tensor made of the number or boolean there (its handle is pushed,
    and marked so that it does not decide dtypes). `device` is where it is made; `what` names
    the argument in the error. */
 bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, const char *what);
@@ -150,7 +150,7 @@ bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, con
 /* Make the tables that the functions below use, in the registry. */
 void bind_graph_open(lua_State *L);
 
-/* The boxes at `first` ... `first + n - 1` hold the results of an op that was just recorded: while they
+/* The handles at `first` ... `first + n - 1` hold the results of an op that was just recorded: while they
    live, so do the backward functions of the custom ops before it. */
 void bind_graph_note(lua_State *L, int first, int n);
 
@@ -168,10 +168,10 @@ void bind_graph_push_needs(lua_State *L);
 void bind_graph_push_backward(lua_State *L, bam_function function);
 void bind_graph_forget(lua_State *L, bam_function function);
 
-/* Push the graph of the box at `index`, or nil. */
-void bind_graph_of_box(lua_State *L, int index);
+/* Push the graph of the handle at `index`, or nil. */
+void bind_graph_of_handle(lua_State *L, int index);
 
-/* Between these two the graphs of the boxes at `index` stay alive, whatever becomes of the boxes. */
+/* Between these two the graphs of the handles at `index` stay alive, whatever becomes of the handles. */
 void bind_graph_begin_walk(lua_State *L, int index);
 void bind_graph_end_walk(lua_State *L);
 
@@ -282,12 +282,12 @@ int bind_create_tensor(lua_State *L);
 int bind_index_get(lua_State *L);
 int bind_index_set(lua_State *L);
 
-/* Call a registered op from C: inputs are the `n` tensors, results are pushed as boxes. */
+/* Call a registered op from C: inputs are the `n` tensors, results are pushed as handles. */
 void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n,
                 const bam_attr *attrs);
 
-/* The box at `arg`, or NULL when what is there is no tensor; never raises. */
-bind_box *bind_test_box(lua_State *L, int arg);
+/* The handle at `arg`, or NULL when what is there is no tensor; never raises. */
+bind_handle *bind_test_handle(lua_State *L, int arg);
 
 /* Make the metatable of tensors. Leaves the method table on the
    stack. Scripts cannot reach the metatable itself. */
@@ -299,13 +299,13 @@ void bind_json_open(lua_State *L);
 /* Make the table of the names of scopes, in the registry. */
 void bind_scope_open(lua_State *L);
 
-/* Put `box` into the innermost scope, if there is one. */
-void bind_scope_enter(bind_state *state, bind_box *box);
+/* Put `handle` into the innermost scope, if there is one. */
+void bind_scope_enter(bind_state *state, bind_handle *handle);
 
-/* Take `box` out of its scope; it then lives until collected or closed. */
-void bind_scope_leave(bind_box *box);
+/* Take `handle` out of its scope; it then lives until collected or closed. */
+void bind_scope_leave(bind_handle *handle);
 
-/* The same for the box at `index` and the boxes that its graph needs. */
+/* The same for the handle at `index` and the handles that its graph needs. */
 void bind_scope_keep(lua_State *L, int index);
 
 #endif

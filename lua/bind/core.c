@@ -69,14 +69,14 @@ void bind_check_within(lua_State *L, bam_status status, const char *what) {
 
 void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *type,
                       lua_CFunction gc) {
-  void *box = lua_newuserdatauv(L, size, 0);
-  memcpy(box, empty, size);
+  void *handle = lua_newuserdatauv(L, size, 0);
+  memcpy(handle, empty, size);
   luaL_newmetatable(L, type);
   /* set each time: the first time may have run out of memory before it was */
   lua_pushcfunction(L, gc);
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
-  return box;
+  return handle;
 }
 
 void bind_set_type(lua_State *L, const bind_export *methods, lua_CFunction close,
@@ -128,8 +128,8 @@ static int backward_protected(lua_State *L) {
   bind_graph_push_backward(L, call->function);
   for (int k = 0; k < call->n_out; k++)
     if (call->grads_out[k] != NULL) {
-      bind_box *box = bind_push_box(L);
-      box->tensor = bam_tensor_retain(call->grads_out[k]);
+      bind_handle *handle = bind_push_handle(L);
+      handle->tensor = bam_tensor_retain(call->grads_out[k]);
     } else {
       lua_pushnil(L);
     }
@@ -137,17 +137,17 @@ static int backward_protected(lua_State *L) {
   luaL_checkstack(L, call->n_in + 4, "too many gradients");
   lua_settop(L, 1 + call->n_in);
   for (int i = 0; i < call->n_in; i++) {
-    bind_box *box = bind_test_box(L, 2 + i);
-    if (box == NULL && !lua_isnil(L, 2 + i))
+    bind_handle *handle = bind_test_handle(L, 2 + i);
+    if (handle == NULL && !lua_isnil(L, 2 + i))
       return luaL_error(L, "backward of a custom op: gradient %d is a %s, not a tensor", i + 1,
                         luaL_typename(L, 2 + i));
-    if (box != NULL && box->tensor == NULL)
+    if (handle != NULL && handle->tensor == NULL)
       return luaL_error(L, "backward of a custom op: gradient %d was closed or released by a scope",
                         i + 1);
   }
   for (int i = 0; i < call->n_in; i++) { /* nothing raises from here on */
-    bind_box *box = bind_test_box(L, 2 + i);
-    call->grads_in[i] = box != NULL ? bam_tensor_retain(box->tensor) : NULL;
+    bind_handle *handle = bind_test_handle(L, 2 + i);
+    call->grads_in[i] = handle != NULL ? bam_tensor_retain(handle->tensor) : NULL;
   }
   return 0;
 }

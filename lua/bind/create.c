@@ -56,19 +56,19 @@ static void check_numbers(lua_State *L, const char *what, bam_tensor *raw, bam_d
       bind_check(L, bam_number_check(raw->context, what, dtype, false, 0, reals[i]));
 }
 
-/* `raw`, written by the host, in the dtype and on the device of the options, into `box`. */
+/* `raw`, written by the host, in the dtype and on the device of the options, into `handle`. */
 static void move_and_convert(lua_State *L, const char *what, bam_tensor *raw, const bind_options *o,
-                             bind_box *box) {
+                             bind_handle *handle) {
   check_numbers(L, what, raw, o->dtype);
-  bind_box *there = bind_push_box(L);
+  bind_handle *there = bind_push_handle(L);
   bind_check(L, bam_tensor_to(raw, o->device, &there->tensor));
-  bind_check(L, bam_tensor_convert(there->tensor, o->dtype, &box->tensor));
+  bind_check(L, bam_tensor_convert(there->tensor, o->dtype, &handle->tensor));
   lua_pop(L, 1);
 }
 
-int bind_finish(lua_State *L, bind_box *box, const bind_options *o) {
+int bind_finish(lua_State *L, bind_handle *handle, const bind_options *o) {
   if (o->requires_grad)
-    bind_check(L, bam_autograd_require(box->tensor, true));
+    bind_check(L, bam_autograd_require(handle->tensor, true));
   return 1;
 }
 
@@ -105,10 +105,10 @@ bind_options bind_read_sizes(lua_State *L, int first, const char *what, bam_shap
   return o;
 }
 
-bind_box *bind_push_uninitialised(lua_State *L, const bind_options *o, const bam_shape *shape) {
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_tensor_new(bind_context(L), o->device, o->dtype, shape, &box->tensor));
-  return box;
+bind_handle *bind_push_uninitialised(lua_State *L, const bind_options *o, const bam_shape *shape) {
+  bind_handle *handle = bind_push_handle(L);
+  bind_check(L, bam_tensor_new(bind_context(L), o->device, o->dtype, shape, &handle->tensor));
+  return handle;
 }
 
 /* ---- from tables ---- */
@@ -220,15 +220,15 @@ int bind_create_tensor(lua_State *L) {
   static const bam_dtype exact[] = { BAM_F64, BAM_BOOL, BAM_I64, BAM_F64 };
   bind_options o = s.has_options ? read_options_among(L, 1, 2, "tensor", natural[s.content])
                             : bind_read_options(L, 2, "tensor", natural[s.content]);
-  bind_box *raw = bind_push_box(L), *box = bind_push_box(L);
+  bind_handle *raw = bind_push_handle(L), *handle = bind_push_handle(L);
   bind_check(L, bam_tensor_new(context, &context->cpu, exact[s.content], &s.shape,
                                &raw->tensor));
   int64_t at = 0;
   lua_pushvalue(L, 1);
   copy_numbers(L, raw->tensor, 0, &at);
   lua_pop(L, 1);
-  move_and_convert(L, "tensor", raw->tensor, &o, box);
-  return bind_finish(L, box, &o);
+  move_and_convert(L, "tensor", raw->tensor, &o, handle);
+  return bind_finish(L, handle, &o);
 }
 
 BIND_DOC(create_bytes, "bytes(text)",
@@ -242,9 +242,9 @@ static int create_bytes(lua_State *L) {
   const char *text = lua_tolstring(L, 1, &length);
   const bam_shape shape = { .ndim = 1, .size = { (int64_t)length } };
   bam_context *context = bind_context(L);
-  bind_box *raw = bind_push_box(L), *box = bind_push_box(L);
+  bind_handle *raw = bind_push_handle(L), *handle = bind_push_handle(L);
   bind_check(L, bam_tensor_from(context, BAM_U8, &shape, text, &raw->tensor));
-  bind_check(L, bam_tensor_to(raw->tensor, context->device, &box->tensor));
+  bind_check(L, bam_tensor_to(raw->tensor, context->device, &handle->tensor));
   return 1;
 }
 
@@ -253,9 +253,9 @@ static int create_bytes(lua_State *L) {
 static int create_filled(lua_State *L, const char *what, double value) {
   bam_shape shape;
   bind_options o = bind_read_sizes(L, 1, what, &shape, BAM_F32);
-  bind_box *box = bind_push_uninitialised(L, &o, &shape);
-  bind_check(L, bam_tensor_fill(box->tensor, value));
-  return bind_finish(L, box, &o);
+  bind_handle *handle = bind_push_uninitialised(L, &o, &shape);
+  bind_check(L, bam_tensor_fill(handle->tensor, value));
+  return bind_finish(L, handle, &o);
 }
 
 BIND_DOC(create_zeros, "zeros(...)",
@@ -276,10 +276,10 @@ BIND_DOC(create_empty, "empty(...)",
 static int create_empty(lua_State *L) {
   bam_shape shape;
   bind_options o = bind_read_sizes(L, 1, "empty", &shape, BAM_F32);
-  bind_box *box = bind_push_uninitialised(L, &o, &shape);
+  bind_handle *handle = bind_push_uninitialised(L, &o, &shape);
   if (o.dtype == BAM_BOOL) /* arbitrary bytes could not be saved and loaded again */
-    bind_check(L, bam_tensor_fill(box->tensor, 0));
-  return bind_finish(L, box, &o);
+    bind_check(L, bam_tensor_fill(handle->tensor, 0));
+  return bind_finish(L, handle, &o);
 }
 
 BIND_DOC(create_full, "full(sizes, value, options)",
@@ -297,22 +297,22 @@ static int create_full(lua_State *L) {
   bam_tensor *value = bind_tensor_or_number(L, 2, o.device, "full: value");
   if (value->is_number)
     bind_check(L, bam_tensor_check_number("full", value, o.dtype));
-  bind_box *box = bind_push_uninitialised(L, &o, &shape);
-  bind_check(L, bam_tensor_copy(box->tensor, value));
-  return bind_finish(L, box, &o);
+  bind_handle *handle = bind_push_uninitialised(L, &o, &shape);
+  bind_check(L, bam_tensor_copy(handle->tensor, value));
+  return bind_finish(L, handle, &o);
 }
 
 /* `n` numbers at equal distances, in an i64 or f64 tensor on the CPU, become the result. */
-static int finish_progression(lua_State *L, const char *what, bind_box *raw, const bind_options *o) {
-  bind_box *box = bind_push_box(L);
-  move_and_convert(L, what, raw->tensor, o, box);
-  return bind_finish(L, box, o);
+static int finish_progression(lua_State *L, const char *what, bind_handle *raw, const bind_options *o) {
+  bind_handle *handle = bind_push_handle(L);
+  move_and_convert(L, what, raw->tensor, o, handle);
+  return bind_finish(L, handle, o);
 }
 
-static bind_box *push_line(lua_State *L, bam_dtype dtype, int64_t n) {
+static bind_handle *push_line(lua_State *L, bam_dtype dtype, int64_t n) {
   const bam_shape shape = { .ndim = 1, .size = { n } };
   bam_context *context = bind_context(L);
-  bind_box *raw = bind_push_box(L);
+  bind_handle *raw = bind_push_handle(L);
   bind_check(L, bam_tensor_new(context, &context->cpu, dtype, &shape, &raw->tensor));
   return raw;
 }
@@ -369,7 +369,7 @@ static int64_t check_count(lua_State *L, double count) {
 
 static int arange_integers(lua_State *L, const int64_t *range, const bind_options *o) {
   int64_t n = check_count(L, count_integers(range[0], range[1], range[2]));
-  bind_box *raw = push_line(L, BAM_I64, n);
+  bind_handle *raw = push_line(L, BAM_I64, n);
   int64_t *data = bam_tensor_data(raw->tensor);
   for (int64_t i = 0; i < n; i++) /* unsigned: the product may wrap where the sum fits again */
     data[i] = (int64_t)((uint64_t)range[0] + (uint64_t)i * (uint64_t)range[2]);
@@ -378,7 +378,7 @@ static int arange_integers(lua_State *L, const int64_t *range, const bind_option
 
 static int arange_reals(lua_State *L, double first, double last, double step, const bind_options *o) {
   int64_t n = check_count(L, count_reals(first, last, step));
-  bind_box *raw = push_line(L, BAM_F64, n);
+  bind_handle *raw = push_line(L, BAM_F64, n);
   double *data = bam_tensor_data(raw->tensor);
   for (int64_t i = 0; i < n; i++)
     data[i] = walk(first, step, (double)i);
@@ -461,7 +461,7 @@ static int create_linspace(lua_State *L) {
     return bind_error(L, "linspace: the ends must be finite, got %f and %f", first, last);
   const bool whole = bam_dtype_is_integer(o.dtype);
   const bool exact = whole && lua_isinteger(L, 1) && lua_isinteger(L, 2);
-  bind_box *raw = push_line(L, exact ? BAM_I64 : BAM_F64, n);
+  bind_handle *raw = push_line(L, exact ? BAM_I64 : BAM_F64, n);
   void *data = bam_tensor_data(raw->tensor);
   if (exact)
     line_of_integers(data, n, lua_tointeger(L, 1), lua_tointeger(L, 2));
@@ -480,12 +480,12 @@ static int create_eye(lua_State *L) {
   bind_options o = bind_read_options(L, 2, "eye", BAM_F32);
   const bam_shape shape = { .ndim = 2, .size = { n, n } };
   bam_context *context = bind_context(L);
-  bind_box *diagonal = bind_push_box(L), *box = bind_push_box(L);
-  bind_check(L, bam_tensor_zeros(context, o.device, o.dtype, &shape, &box->tensor));
+  bind_handle *diagonal = bind_push_handle(L), *handle = bind_push_handle(L);
+  bind_check(L, bam_tensor_zeros(context, o.device, o.dtype, &shape, &handle->tensor));
   const bam_shape line = { .ndim = 1, .size = { n } };
-  bind_check(L, bam_tensor_view(box->tensor, &line, (int64_t[]){ n + 1 }, 0, &diagonal->tensor));
+  bind_check(L, bam_tensor_view(handle->tensor, &line, (int64_t[]){ n + 1 }, 0, &diagonal->tensor));
   bind_check(L, bam_tensor_fill(diagonal->tensor, 1));
-  return bind_finish(L, box, &o);
+  return bind_finish(L, handle, &o);
 }
 
 const bind_export bind_create_functions[] = {

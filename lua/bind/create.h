@@ -18,10 +18,10 @@ bind_options bind_read_options(lua_State *L, int arg, const char *what, bam_dtyp
 bind_options bind_read_sizes(lua_State *L, int first, const char *what, bam_shape *shape,
                              bam_dtype dtype);
 
-/* Push a box with an uninitialised tensor of these sizes, to be filled. */
-bind_box *bind_push_uninitialised(lua_State *L, const bind_options *o, const bam_shape *shape);
+/* Push a handle with an uninitialised tensor of these sizes, to be filled. */
+bind_handle *bind_push_uninitialised(lua_State *L, const bind_options *o, const bam_shape *shape);
 
-/* Make the finished tensor in the box on top the result: the 1 is for `return`. */
-int bind_finish(lua_State *L, bind_box *box, const bind_options *o);
+/* Make the finished tensor in the handle on top the result: the 1 is for `return`. */
+int bind_finish(lua_State *L, bind_handle *handle, const bind_options *o);
 
 #endif

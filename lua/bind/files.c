@@ -119,14 +119,14 @@ static int files_save(lua_State *L) {
 /* ---- load ---- */
 
 static int close_file(lua_State *L) {
-  bam_safetensors **box = lua_touserdata(L, 1);
-  bam_safetensors_close(*box);
-  *box = NULL;
+  bam_safetensors **handle = lua_touserdata(L, 1);
+  bam_safetensors_close(*handle);
+  *handle = NULL;
   return 0;
 }
 
-/* Push a box that closes the open file put into it. */
-static bam_safetensors **push_file_box(lua_State *L) {
+/* Push a handle that closes the open file put into it. */
+static bam_safetensors **push_file_handle(lua_State *L) {
   bam_safetensors *none = NULL;
   return bind_push_owner(L, &none, sizeof none, "bam.safetensors", close_file);
 }
@@ -134,8 +134,8 @@ static bam_safetensors **push_file_box(lua_State *L) {
 /* Set the tensor of entry `i` in the table at `table`. */
 static void load_entry(lua_State *L, const bam_safetensors *file, int64_t i, int table) {
   int64_t n;
-  bind_box *box = bind_push_box(L);
-  bind_check_within(L, bam_safetensors_tensor(file, i, &box->tensor), "load");
+  bind_handle *handle = bind_push_handle(L);
+  bind_check_within(L, bam_safetensors_tensor(file, i, &handle->tensor), "load");
   lua_setfield(L, table, bam_safetensors_entries(file, &n)[i].name);
 }
 
@@ -187,7 +187,7 @@ BIND_DOC(files_load, "load(path, names)",
 static int files_load(lua_State *L) {
   const char *path = check_path(L, "load");
   lua_settop(L, 2);
-  bam_safetensors **file = push_file_box(L);
+  bam_safetensors **file = push_file_handle(L);
   bind_check_within(L, bam_safetensors_open(bind_context(L), path, file), "load");
   lua_newtable(L);
   if (!lua_isnil(L, 2))
@@ -206,7 +206,7 @@ static int files_load(lua_State *L) {
 
 /* ---- tensors that stay in their file ---- */
 
-/* Entry `entry` of an open file, whose box is the user value. */
+/* Entry `entry` of an open file, whose handle is the user value. */
 typedef struct stored {
   bam_safetensors **file;
   int64_t entry;
@@ -250,8 +250,8 @@ static int stored_read(lua_State *L) {
   const bam_safetensors *file = file_of(L, x);
   const bam_shape *shape = &entry_of(L, x)->shape;
   if (lua_isnoneornil(L, 2)) {
-    bind_box *box = bind_push_box(L);
-    bind_check(L, bam_safetensors_tensor(file, x->entry, &box->tensor));
+    bind_handle *handle = bind_push_handle(L);
+    bind_check(L, bam_safetensors_tensor(file, x->entry, &handle->tensor));
     return 1;
   }
   int64_t first = bind_integer(L, 2, "read: first"), last = bind_integer(L, 3, "read: last");
@@ -259,8 +259,8 @@ static int stored_read(lua_State *L) {
     bind_error(L, "read: positions %I to %I are not among the %I of the stored tensor",
                (LUAI_UACINT)first, (LUAI_UACINT)last,
                (LUAI_UACINT)(shape->ndim > 0 ? shape->size[0] : 0));
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_safetensors_rows(file, x->entry, first - 1, last - first + 1, &box->tensor));
+  bind_handle *handle = bind_push_handle(L);
+  bind_check(L, bam_safetensors_rows(file, x->entry, first - 1, last - first + 1, &handle->tensor));
   return 1;
 }
 
@@ -279,8 +279,8 @@ BIND_DOC(stored_totable, "stored:totable()",
 static int stored_method(lua_State *L) {
   const stored *x = luaL_checkudata(L, 1, STORED);
   const int count = lua_gettop(L);
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_safetensors_tensor(file_of(L, x), x->entry, &box->tensor));
+  bind_handle *handle = bind_push_handle(L);
+  bind_check(L, bam_safetensors_tensor(file_of(L, x), x->entry, &handle->tensor));
   lua_replace(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_gettable(L, 1);
@@ -354,8 +354,8 @@ static int files_open_tensors(lua_State *L) {
   int64_t n;
   const char *what = luaL_optstring(L, 2, "open_tensors");
   const char *path = check_path(L, what);
-  bam_safetensors **file = push_file_box(L);
-  int box = lua_gettop(L);
+  bam_safetensors **file = push_file_handle(L);
+  int handle = lua_gettop(L);
   bind_check_within(L, bam_safetensors_open(bind_context(L), path, file), what);
   const bam_safetensors_entry *entries = bam_safetensors_entries(*file, &n);
   push_stored_type(L);
@@ -363,9 +363,9 @@ static int files_open_tensors(lua_State *L) {
   for (int64_t i = 0; i < n; i++) {
     stored *x = lua_newuserdatauv(L, sizeof *x, 1);
     *x = (stored){ file, i };
-    lua_pushvalue(L, box);
+    lua_pushvalue(L, handle);
     lua_setiuservalue(L, -2, 1);
-    lua_pushvalue(L, box + 1);
+    lua_pushvalue(L, handle + 1);
     lua_setmetatable(L, -2);
     lua_setfield(L, -2, entries[i].name);
   }
@@ -394,8 +394,8 @@ BIND_DOC(files_load_npy, "load_npy(path)",
          "@return tensor");
 static int files_load_npy(lua_State *L) {
   const char *path = check_path(L, "load_npy");
-  bind_box *box = bind_push_box(L);
-  bind_check_within(L, bam_npy_read(bind_context(L), path, &box->tensor), "load_npy");
+  bind_handle *handle = bind_push_handle(L);
+  bind_check_within(L, bam_npy_read(bind_context(L), path, &handle->tensor), "load_npy");
   return 1;
 }
 

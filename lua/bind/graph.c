@@ -3,13 +3,13 @@
    Lua tables, one per graph: custom ops that depend on one another share a graph, and so do all results
    computed from them. In the registry,
      graphs[number] is the graph's table, as long as something else keeps it (weak values);
-     boxes[box] is the graph of the tensor in that box (weak keys): a graph lives as long as its boxes;
+     handles[handle] is the graph of the tensor in that handle (weak keys): a graph lives as long as its handles;
      walked is a list of graphs that a running backward goes through.
    A graph has a function under its node's number, as { function, needs }. When an op joins two graphs,
    graph.into is the one that the other became a part of, which holds it under its negative number. */
 #include "bind.h"
 
-static const char graphs_key, boxes_key, walked_key; /* their addresses are the registry keys */
+static const char graphs_key, handles_key, walked_key; /* their addresses are the registry keys */
 
 enum { FUNCTION = 1, NEEDS };
 
@@ -26,7 +26,7 @@ static void make_table(lua_State *L, const char *key, const char *mode) {
 
 void bind_graph_open(lua_State *L) {
   make_table(L, &graphs_key, "v");
-  make_table(L, &boxes_key, "k");
+  make_table(L, &handles_key, "k");
   make_table(L, &walked_key, NULL);
 }
 
@@ -86,12 +86,12 @@ void bind_graph_set_backward(lua_State *L, int graph, bam_function function) {
   lua_rawseti(L, graph, (lua_Integer)function.node);
 }
 
-/* The node that made the results in these boxes, if it is part of a graph of custom ops. */
+/* The node that made the results in these handles, if it is part of a graph of custom ops. */
 static const bam_node *find_node(lua_State *L, int first, int n) {
   for (int k = first; k < first + n; k++) {
-    const bind_box *box = lua_touserdata(L, k);
-    if (box->tensor->node != NULL)
-      return box->tensor->node->graph != 0 ? box->tensor->node : NULL;
+    const bind_handle *handle = lua_touserdata(L, k);
+    if (handle->tensor->node != NULL)
+      return handle->tensor->node->graph != 0 ? handle->tensor->node : NULL;
   }
   return NULL;
 }
@@ -108,7 +108,7 @@ void bind_graph_note(lua_State *L, int first, int n) {
       if (input != NULL && input->graph != 0 && input->graph != node->graph)
         join(L, input->graph);
     }
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &handles_key);
     for (int k = first; k < first + n; k++) {
       lua_pushvalue(L, k);
       lua_pushvalue(L, -3);
@@ -150,9 +150,9 @@ void bind_graph_forget(lua_State *L, bam_function function) {
   lua_settop(L, top);
 }
 
-void bind_graph_of_box(lua_State *L, int index) {
+void bind_graph_of_handle(lua_State *L, int index) {
   index = lua_absindex(L, index);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &handles_key);
   lua_pushvalue(L, index);
   lua_rawget(L, -2);
   lua_remove(L, -2);
@@ -160,7 +160,7 @@ void bind_graph_of_box(lua_State *L, int index) {
 
 void bind_graph_begin_walk(lua_State *L, int index) {
   bind_state *state = bind_get_state(L);
-  bind_graph_of_box(L, index);
+  bind_graph_of_handle(L, index);
   if (!lua_isnil(L, -1)) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &walked_key);
     lua_pushvalue(L, -2);

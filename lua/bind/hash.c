@@ -49,11 +49,11 @@ BIND_DOC(hash_tensor, "hash_tensor(x)",
          "@return string digits 32 hexadecimal digits");
 static int hash_tensor(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
-  bind_box *here = bind_push_box(L), *box = bind_push_box(L);
+  bind_handle *here = bind_push_handle(L), *handle = bind_push_handle(L);
   bind_check_within(L, bam_tensor_to(x, &bind_context(L)->cpu, &here->tensor), "hash_tensor");
-  bind_check_within(L, bam_tensor_contiguous(here->tensor, &box->tensor), "hash_tensor");
+  bind_check_within(L, bam_tensor_contiguous(here->tensor, &handle->tensor), "hash_tensor");
   int64_t size = bam_tensor_count(x) * bam_dtype_size(x->dtype);
-  return push_digits(L, bam_hash_bytes(bam_tensor_data(box->tensor), size));
+  return push_digits(L, bam_hash_bytes(bam_tensor_data(handle->tensor), size));
 }
 
 const bind_export bind_hash_functions[] = {

@@ -61,13 +61,13 @@ static void push_stepped(lua_State *L, bam_tensor *x, int dim, int64_t start, in
                          int64_t step) {
   const int64_t n = length > 0 ? (length - 1) / step + 1 : 0;
   const bam_shape shape = { .ndim = 1, .size = { n } };
-  bind_box *here = bind_push_box(L), *box = bind_push_box(L);
+  bind_handle *here = bind_push_handle(L), *handle = bind_push_handle(L);
   bind_check(L, bam_tensor_new(x->context, &x->context->cpu, BAM_I64, &shape, &here->tensor));
   int64_t *data = bam_tensor_data(here->tensor);
   for (int64_t i = 0; i < n; i++)
     data[i] = start + i * step + 1;
-  bind_check(L, bam_tensor_to(here->tensor, bam_tensor_device(x), &box->tensor));
-  push_positions(L, x, dim, box->tensor);
+  bind_check(L, bam_tensor_to(here->tensor, bam_tensor_device(x), &handle->tensor));
+  push_positions(L, x, dim, handle->tensor);
   lua_remove(L, -2);
   lua_remove(L, -2);
 }
@@ -132,7 +132,7 @@ static void push_mask(lua_State *L, const place *p, bam_tensor *mask) {
   if (mask->shape.ndim != 1 || mask->shape.size[0] != size)
     bind_error(L, "index: the mask at entry %d has shape %s; dimension %d has %I positions", p->i,
                bam_shape_text(&mask->shape, text), p->i, (LUAI_UACINT)size);
-  bind_box *positions = bind_push_box(L);
+  bind_handle *positions = bind_push_handle(L);
   bind_check(L, bam_mask_positions("index", mask, &positions->tensor));
   push_positions(L, p->x, p->dim, positions->tensor);
 }
@@ -169,8 +169,8 @@ static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_on
     bind_error(L, "index: %I entries for a tensor of shape %s", (LUAI_UACINT)n,
                bam_shape_text(&x->shape, text));
   }
-  bind_box *box = bind_push_box(L);
-  box->tensor = bam_tensor_retain(x);
+  bind_handle *handle = bind_push_handle(L);
+  handle->tensor = bam_tensor_retain(x);
   for (int i = 1; i <= n; i++) {
     const place p = { bind_tensor(L, lua_gettop(L)), i, dim, views_only };
     lua_rawgeti(L, list, i);

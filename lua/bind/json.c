@@ -434,7 +434,7 @@ static void write_table(encoder *e, place *at) {
 static _Noreturn void fail_kind(encoder *e, const place *at) {
   lua_State *L = e->L;
   const char *kind = luaL_typename(L, -1);
-  if (bind_test_box(L, -1) != NULL)
+  if (bind_test_handle(L, -1) != NULL)
     fail(e, at, "is a tensor; encode x:totable(), or save it with bam.save");
   fail(e, at, lua_pushfstring(L, "is %s%s; JSON holds tables, strings, numbers, true, false and "
                                  "json.null", lua_isnil(L, -1) ? "" : "a ", kind));

@@ -7,16 +7,16 @@
 #define LOCK "bam.Lock"
 
 static bam_lock **check_lock(lua_State *L) {
-  bam_lock **box = luaL_testudata(L, 1, LOCK);
-  if (box == NULL)
+  bam_lock **handle = luaL_testudata(L, 1, LOCK);
+  if (handle == NULL)
     bind_error(L, "expected a lock, got %s; call methods with a colon", bind_describe(L, 1));
-  return box;
+  return handle;
 }
 
 static int lock_collect(lua_State *L) {
-  bam_lock **box = lua_touserdata(L, 1);
-  bam_lock_release(*box);
-  *box = NULL;
+  bam_lock **handle = lua_touserdata(L, 1);
+  bam_lock_release(*handle);
+  *handle = NULL;
   return 0;
 }
 
@@ -52,10 +52,10 @@ static int lock_take(lua_State *L) {
   char holder[BAM_LOCK_TEXT];
   const char *path = bind_path(L, 1, "lock", "a file");
   bam_lock *none = NULL;
-  bam_lock **box = bind_push_owner(L, &none, sizeof none, LOCK, lock_collect);
+  bam_lock **handle = bind_push_owner(L, &none, sizeof none, LOCK, lock_collect);
   bind_set_type(L, bind_lock_methods, lock_release, lock_describe);
-  bind_check_within(L, bam_lock_take(bind_context(L), path, box, holder), "lock");
-  if (*box != NULL)
+  bind_check_within(L, bam_lock_take(bind_context(L), path, handle, holder), "lock");
+  if (*handle != NULL)
     return 1;
   lua_pushnil(L);
   lua_pushstring(L, holder);

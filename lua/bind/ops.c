@@ -24,10 +24,10 @@ static const char *what(reader *r, const char *name) {
 
 /* ---- inputs ---- */
 
-/* The number in a box, on a device. Where a double holds it, it travels as a kernel's argument: copies
+/* The number in a handle, on a device. Where a double holds it, it travels as a kernel's argument: copies
    take a slot of pinned memory each. */
-static void move_number(lua_State *L, bind_box *box, bam_device *device, double number) {
-  bam_tensor *here = box->tensor, *there = NULL;
+static void move_number(lua_State *L, bind_handle *handle, bam_device *device, double number) {
+  bam_tensor *here = handle->tensor, *there = NULL;
   bool exact = here->dtype != BAM_I64 || fabs(number) <= 0x1p53;
   bam_status status;
   if (here->dtype == BAM_BOOL || !exact) {
@@ -37,7 +37,7 @@ static void move_number(lua_State *L, bind_box *box, bam_device *device, double 
     if (status == BAM_OK)
       status = bam_tensor_fill(there, number);
   }
-  box->tensor = there;
+  handle->tensor = there;
   bam_tensor_release(here);
   bind_check(L, status);
 }
@@ -55,26 +55,26 @@ bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, con
   int64_t integer = lua_tointeger(L, arg);
   float single = (float)number;
   bool boolean = lua_toboolean(L, arg);
-  bind_box *box = bind_push_box(L); /* kernels see it as a 0-d tensor */
+  bind_handle *handle = bind_push_handle(L); /* kernels see it as a 0-d tensor */
   bam_status status;
   if (type == LUA_TBOOLEAN)
-    status = bam_tensor_from(context, BAM_BOOL, &scalar, &boolean, &box->tensor);
+    status = bam_tensor_from(context, BAM_BOOL, &scalar, &boolean, &handle->tensor);
   else if (lua_isinteger(L, arg))
-    status = bam_tensor_from(context, BAM_I64, &scalar, &integer, &box->tensor);
+    status = bam_tensor_from(context, BAM_I64, &scalar, &integer, &handle->tensor);
   else if ((double)single == number || number != number)
-    status = bam_tensor_from(context, BAM_F32, &scalar, &single, &box->tensor);
+    status = bam_tensor_from(context, BAM_F32, &scalar, &single, &handle->tensor);
   else
-    status = bam_tensor_from(context, BAM_F64, &scalar, &number, &box->tensor);
+    status = bam_tensor_from(context, BAM_F64, &scalar, &number, &handle->tensor);
   bind_check(L, status);
   if (!device->is_host)
-    move_number(L, box, device, number);
-  box->tensor->is_number = true;
-  return box->tensor;
+    move_number(L, handle, device, number);
+  handle->tensor->is_number = true;
+  return handle->tensor;
 }
 
 static bool is_optional(const char *name) { return name[strlen(name) - 1] == '?'; }
 
-/* Read the named inputs into inputs[]; boxes made of numbers stay on the stack above the
+/* Read the named inputs into inputs[]; handles made of numbers stay on the stack above the
    arguments. */
 static int read_inputs(reader *r, bam_tensor **inputs) {
   lua_State *L = r->L;
@@ -289,14 +289,14 @@ static void read_attrs(reader *r, bam_attr *attrs) {
 void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n,
                 const bam_attr *attrs) {
   int n_outputs = op->outputs > 0 ? op->outputs : 1;
-  bind_box *boxes[BAM_MAX_OUTPUTS];
+  bind_handle *handles[BAM_MAX_OUTPUTS];
   bam_tensor *outputs[BAM_MAX_OUTPUTS];
   luaL_checkstack(L, n_outputs + 4, "too many results");
   for (int k = 0; k < n_outputs; k++)
-    boxes[k] = bind_push_box(L);
+    handles[k] = bind_push_handle(L);
   bam_status status = bam_op_apply(bind_context(L), op, inputs, n, attrs, outputs);
   for (int k = 0; k < n_outputs && status == BAM_OK; k++)
-    boxes[k]->tensor = outputs[k];
+    handles[k]->tensor = outputs[k];
   bind_check(L, status);
   bind_graph_note(L, lua_gettop(L) - n_outputs + 1, n_outputs);
 }
@@ -304,9 +304,9 @@ void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n
 /* The device of the first tensor among the arguments: numbers are made there. */
 static bam_device *find_device(lua_State *L, int top) {
   for (int i = 1; i <= top; i++) {
-    bind_box *box = bind_test_box(L, i);
-    if (box != NULL && box->tensor != NULL)
-      return bam_tensor_device(box->tensor);
+    bind_handle *handle = bind_test_handle(L, i);
+    if (handle != NULL && handle->tensor != NULL)
+      return bam_tensor_device(handle->tensor);
   }
   return bind_context(L)->device;
 }

@@ -150,7 +150,7 @@ BIND_DOC(optim_grad_norm, "grad_norm(tensors)",
 static int optim_grad_norm(lua_State *L) {
   int n;
   bam_tensor **tensors = bind_push_tensors(L, 1, "grad_norm", &n, NULL);
-  bind_box *norm = bind_push_box(L);
+  bind_handle *norm = bind_push_handle(L);
   bind_check(L, bam_optim_norm(bind_context(L), tensors, n, &norm->tensor));
   return 1;
 }

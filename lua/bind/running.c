@@ -3,7 +3,7 @@
    values that a running binding was given. Three rules keep these sound:
    - Scripts call every binding through run_binding, which counts those that are running.
    - A tensor that is closed meanwhile is closed for scripts at once, but released only when no binding
-     is running. What bind_tensor gave stays valid until the binding returns, as long as its box is on
+     is running. What bind_tensor gave stays valid until the binding returns, as long as its handle is on
      the stack or in a table that no script knows (bind_push_tensors).
    - While the engine collects, it is in the middle of something: only closing is allowed then.
    A binding that fails leaves through bind_raise, which ends its count. An error of Lua's own (out of
@@ -17,9 +17,9 @@
 
 static void release_closed(bind_state *state) {
   while (state->closed != NULL) {
-    bind_box *box = state->closed;
-    bam_tensor *tensor = box->closing;
-    bind_box_forget(state, box);
+    bind_handle *handle = state->closed;
+    bam_tensor *tensor = handle->closing;
+    bind_handle_forget(state, handle);
     bam_tensor_release(tensor);
   }
 }
@@ -131,29 +131,29 @@ int bind_callback(lua_State *L, int arguments) {
 
 /* ---- closing ---- */
 
-void bind_box_forget(bind_state *state, bind_box *box) {
-  if (box->closing == NULL)
+void bind_handle_forget(bind_state *state, bind_handle *handle) {
+  if (handle->closing == NULL)
     return;
-  if (box->previous != NULL)
-    box->previous->next = box->next;
+  if (handle->previous != NULL)
+    handle->previous->next = handle->next;
   else
-    state->closed = box->next;
-  if (box->next != NULL)
-    box->next->previous = box->previous;
-  box->closing = NULL;
+    state->closed = handle->next;
+  if (handle->next != NULL)
+    handle->next->previous = handle->previous;
+  handle->closing = NULL;
 }
 
-void bind_box_close(bind_state *state, bind_box *box) {
-  bind_scope_leave(box);
-  if (box->tensor == NULL)
+void bind_handle_close(bind_state *state, bind_handle *handle) {
+  bind_scope_leave(handle);
+  if (handle->tensor == NULL)
     return;
-  box->closing = box->tensor;
-  box->tensor = NULL;
-  box->previous = NULL;
-  box->next = state->closed;
-  if (box->next != NULL)
-    box->next->previous = box;
-  state->closed = box;
+  handle->closing = handle->tensor;
+  handle->tensor = NULL;
+  handle->previous = NULL;
+  handle->next = state->closed;
+  if (handle->next != NULL)
+    handle->next->previous = handle;
+  state->closed = handle;
 }
 
 /* ---- tensors of a list ---- */
@@ -169,7 +169,7 @@ bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n, 
     bind_error(L, "%s: a list of %I tensors is too long; there can be %d", what, (LUAI_UACINT)count,
                most);
   *n = (int)count;
-  lua_createtable(L, *n, 0); /* keeps the boxes, whatever becomes of the list */
+  lua_createtable(L, *n, 0); /* keeps the handles, whatever becomes of the list */
   bam_tensor **tensors = lua_newuserdatauv(L, (size_t)(count > 0 ? count : 1) * sizeof *tensors, 0);
   for (int i = 0; i < *n; i++) {
     lua_rawgeti(L, arg, i + 1);

@@ -1,6 +1,6 @@
 /* bam.scope: tensors born while a function runs are released when it returns, except what it
    returns (also inside tables), what the backward functions of custom ops need to differentiate that,
-   and what was kept. A scope is a list of boxes; the boxes
+   and what was kept. A scope is a list of handles; the handles
    themselves belong to Lua. */
 #include <string.h>
 
@@ -8,7 +8,7 @@
 
 typedef struct bind_scope {
   struct bind_scope *parent;
-  bind_box *boxes;
+  bind_handle *handles;
   const char *name; /* where it began; anchored in the registry */
 } bind_scope;
 
@@ -19,35 +19,35 @@ void bind_scope_open(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &names_key);
 }
 
-void bind_scope_enter(bind_state *state, bind_box *box) {
+void bind_scope_enter(bind_state *state, bind_handle *handle) {
   bind_scope *scope = state->scope;
-  box->scope = scope;
+  handle->scope = scope;
   if (scope == NULL)
     return;
-  box->previous = NULL;
-  box->next = scope->boxes;
-  if (box->next != NULL)
-    box->next->previous = box;
-  scope->boxes = box;
+  handle->previous = NULL;
+  handle->next = scope->handles;
+  if (handle->next != NULL)
+    handle->next->previous = handle;
+  scope->handles = handle;
 }
 
-void bind_scope_leave(bind_box *box) {
-  if (box->scope == NULL)
+void bind_scope_leave(bind_handle *handle) {
+  if (handle->scope == NULL)
     return;
-  if (box->previous != NULL)
-    box->previous->next = box->next;
+  if (handle->previous != NULL)
+    handle->previous->next = handle->next;
   else
-    box->scope->boxes = box->next;
-  if (box->next != NULL)
-    box->next->previous = box->previous;
-  box->scope = NULL;
+    handle->scope->handles = handle->next;
+  if (handle->next != NULL)
+    handle->next->previous = handle->previous;
+  handle->scope = NULL;
 }
 
 /* ---- what leaves a scope ---- */
 
 /* How a value on the list of what is to be walked is walked. */
 enum {
-  TABLE = 1, /* the tables and boxes in it leave too */
+  TABLE = 1, /* the tables and handles in it leave too */
   NEEDS,     /* what a backward function uses, a table or a function: the same, also for its functions */
   GRAPH      /* a graph of custom ops: its NEEDS leave, and the graphs that are parts of it */
 };
@@ -55,18 +55,18 @@ enum {
 typedef struct {
   lua_State *L;
   bind_state *state;
-  bind_scope *from, *to; /* boxes of `from` (NULL: of any) go to `to` (NULL: to none) */
+  bind_scope *from, *to; /* handles of `from` (NULL: of any) go to `to` (NULL: to none) */
   int list;              /* the values to walk, each also as a key, with how it is walked */
   lua_Integer count;
 } departure;
 
-static void move_out(const departure *d, bind_box *box) {
-  if (box->scope == NULL || (d->from != NULL && box->scope != d->from))
+static void move_out(const departure *d, bind_handle *handle) {
+  if (handle->scope == NULL || (d->from != NULL && handle->scope != d->from))
     return;
-  bind_scope_leave(box);
+  bind_scope_leave(handle);
   bind_scope *inner = d->state->scope;
   d->state->scope = d->to;
-  bind_scope_enter(d->state, box);
+  bind_scope_enter(d->state, handle);
   d->state->scope = inner;
 }
 
@@ -86,15 +86,15 @@ static void enlist(departure *d, int how) {
   lua_rawseti(L, d->list, ++d->count);
 }
 
-/* Deal with the value on top, and pop it: a box leaves at once, and its graph is to be walked. */
+/* Deal with the value on top, and pop it: a handle leaves at once, and its graph is to be walked. */
 static void visit(departure *d, int how) {
   lua_State *L = d->L;
   int type = lua_type(L, -1);
-  bind_box *box = bind_test_box(L, -1);
-  if (box != NULL) {
-    move_out(d, box);
+  bind_handle *handle = bind_test_handle(L, -1);
+  if (handle != NULL) {
+    move_out(d, handle);
     if (d->state->graphs > 0) {
-      bind_graph_of_box(L, -1);
+      bind_graph_of_handle(L, -1);
       lua_remove(L, -2);
       type = lua_type(L, -1);
       how = GRAPH;
@@ -170,12 +170,12 @@ void bind_scope_keep(lua_State *L, int index) {
 /* ---- scopes ---- */
 
 static void release_all(bind_scope *scope) {
-  while (scope->boxes != NULL) {
-    bind_box *box = scope->boxes;
-    bam_tensor *tensor = box->tensor;
-    bind_scope_leave(box);
-    box->tensor = NULL;
-    box->released_by = scope->name;
+  while (scope->handles != NULL) {
+    bind_handle *handle = scope->handles;
+    bam_tensor *tensor = handle->tensor;
+    bind_scope_leave(handle);
+    handle->tensor = NULL;
+    handle->released_by = scope->name;
     bam_tensor_release(tensor);
   }
 }

@@ -1,9 +1,9 @@
-/* The tensor userdata: boxes, metatable, properties, and the methods that are not ops. */
+/* The tensor userdata: handles, metatable, properties, and the methods that are not ops. */
 #include <string.h>
 
 #include "bind.h"
 
-/* ---- boxes ---- */
+/* ---- handles ---- */
 
 /* Tensor bytes are invisible to Lua's collector: when they have grown much since the last time,
    make it run, so that unreachable tensors go. */
@@ -17,39 +17,39 @@ static void relieve_pressure(lua_State *L, bind_state *state) {
   state->collect_at = live + (live > room ? live : room);
 }
 
-bind_box *bind_push_box(lua_State *L) {
+bind_handle *bind_push_handle(lua_State *L) {
   bind_state *state = bind_get_state(L);
   relieve_pressure(L, state);
-  bind_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-  memset(box, 0, sizeof *box);
+  bind_handle *handle = lua_newuserdatauv(L, sizeof *handle, 0);
+  memset(handle, 0, sizeof *handle);
   lua_rawgeti(L, LUA_REGISTRYINDEX, state->metatable_ref);
   lua_setmetatable(L, -2);
-  bind_scope_enter(state, box);
-  return box;
+  bind_scope_enter(state, handle);
+  return handle;
 }
 
-bind_box *bind_test_box(lua_State *L, int arg) {
-  bind_box *box = lua_touserdata(L, arg);
-  if (box == NULL || !lua_getmetatable(L, arg))
+bind_handle *bind_test_handle(lua_State *L, int arg) {
+  bind_handle *handle = lua_touserdata(L, arg);
+  if (handle == NULL || !lua_getmetatable(L, arg))
     return NULL;
   bool ours = lua_topointer(L, -1) == bind_get_state(L)->metatable;
   lua_pop(L, 1);
-  return ours ? box : NULL;
+  return ours ? handle : NULL;
 }
 
-static bam_tensor *open_tensor(lua_State *L, const bind_box *box) {
-  if (box->tensor == NULL && box->released_by != NULL)
+static bam_tensor *open_tensor(lua_State *L, const bind_handle *handle) {
+  if (handle->tensor == NULL && handle->released_by != NULL)
     bind_error(L, "this tensor was released by the scope at %s; return it from there or "
                   "x:keep() it",
-               box->released_by);
-  if (box->tensor == NULL)
+               handle->released_by);
+  if (handle->tensor == NULL)
     bind_error(L, "this tensor was closed");
-  return box->tensor;
+  return handle->tensor;
 }
 
 bam_tensor *bind_test_tensor(lua_State *L, int arg) {
-  bind_box *box = bind_test_box(L, arg);
-  return box == NULL ? NULL : open_tensor(L, box);
+  bind_handle *handle = bind_test_handle(L, arg);
+  return handle == NULL ? NULL : open_tensor(L, handle);
 }
 
 bam_tensor *bind_tensor(lua_State *L, int arg) {
@@ -59,42 +59,42 @@ bam_tensor *bind_tensor(lua_State *L, int arg) {
   return tensor;
 }
 
-static bind_box *self_box(lua_State *L) {
-  bind_box *box = bind_test_box(L, 1);
-  if (box == NULL)
+static bind_handle *self_handle(lua_State *L) {
+  bind_handle *handle = bind_test_handle(L, 1);
+  if (handle == NULL)
     bind_error(L, "expected a tensor, got %s; call methods with a colon: x:name()",
                bind_describe(L, 1));
-  return box;
+  return handle;
 }
 
-/* __gc: nobody can reach the box any more. */
-static int box_collect(lua_State *L) {
-  bind_box *box = bind_test_box(L, 1);
-  if (box == NULL)
+/* __gc: nobody can reach the handle any more. */
+static int handle_collect(lua_State *L) {
+  bind_handle *handle = bind_test_handle(L, 1);
+  if (handle == NULL)
     return 0;
-  bam_tensor *tensor = box->tensor != NULL ? box->tensor : box->closing;
-  bind_scope_leave(box);
-  box->tensor = NULL;
-  if (box->closing != NULL)
-    bind_box_forget(bind_get_state(L), box);
+  bam_tensor *tensor = handle->tensor != NULL ? handle->tensor : handle->closing;
+  bind_scope_leave(handle);
+  handle->tensor = NULL;
+  if (handle->closing != NULL)
+    bind_handle_forget(bind_get_state(L), handle);
   bam_tensor_release(tensor);
   return 0;
 }
 
 /* close() and the end of a <close> variable. */
-BIND_DOC(box_close, "x:close()",
+BIND_DOC(handle_close, "x:close()",
          "Release the tensor now. Using it afterwards is an error, closing it again is not. If an op is using it,\n"
          "as may happen in a finalizer, its memory is released right after that.");
-static int box_close(lua_State *L) {
-  bind_box_close(bind_get_state(L), self_box(L));
+static int handle_close(lua_State *L) {
+  bind_handle_close(bind_get_state(L), self_handle(L));
   return 0;
 }
 
-BIND_DOC(box_keep, "x:keep()",
+BIND_DOC(handle_keep, "x:keep()",
          "Keep the tensor when the enclosing scopes end, with what the backward functions of custom ops and\n"
          "checkpoints before it need.\n"
          "@return tensor self");
-static int box_keep(lua_State *L) {
+static int handle_keep(lua_State *L) {
   bind_tensor(L, 1);
   bind_scope_keep(L, 1);
   lua_settop(L, 1);
@@ -122,11 +122,11 @@ static void get_requires_grad(lua_State *L, bam_tensor *x) { lua_pushboolean(L, 
 static void get_is_leaf(lua_State *L, bam_tensor *x) { lua_pushboolean(L, x->node == NULL); }
 
 static void get_grad(lua_State *L, bam_tensor *x) {
-  bind_box *box = x->grad != NULL ? bind_push_box(L) : NULL;
+  bind_handle *handle = x->grad != NULL ? bind_push_handle(L) : NULL;
   if (x->grad == NULL) /* a finaliser may just have cleared it */
     lua_pushnil(L);
-  else if (box != NULL)
-    box->tensor = bam_tensor_retain(x->grad);
+  else if (handle != NULL)
+    handle->tensor = bam_tensor_retain(x->grad);
 }
 
 static const struct property {
@@ -294,7 +294,7 @@ static int tensor_totable(lua_State *L) {
   int64_t at = 0;
   bam_tensor *x = bind_tensor(L, 1);
   check_table_size(L, x);
-  bind_box *here = bind_push_box(L);
+  bind_handle *here = bind_push_handle(L);
   bind_check(L, bam_tensor_to(x, &bind_context(L)->cpu, &here->tensor));
   push_nested(L, here->tensor, 0, &at);
   return 1;
@@ -334,8 +334,8 @@ BIND_DOC(tensor_detach, "x:detach()",
          "@return tensor");
 static int tensor_detach(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
-  bind_box *box = bind_push_box(L);
-  bind_check(L, bam_tensor_alias(x, &box->tensor));
+  bind_handle *handle = bind_push_handle(L);
+  bind_check(L, bam_tensor_alias(x, &handle->tensor));
   return 1;
 }
 
@@ -390,8 +390,8 @@ const bind_export bind_tensor_methods[] = {
   BIND_EXPORT(tensor_detach),
   BIND_EXPORT(tensor_is_contiguous),
   BIND_EXPORT(tensor_copy_),
-  BIND_EXPORT(box_keep),
-  BIND_EXPORT(box_close),
+  BIND_EXPORT(handle_keep),
+  BIND_EXPORT(handle_close),
   BIND_EXPORT(tensor_same),
   { NULL, NULL },
 };
@@ -410,7 +410,7 @@ static const struct {
 void bind_tensor_metatable(lua_State *L) {
   bind_state *state = bind_get_state(L);
   lua_newtable(L); /* methods */
-  bind_set_exports(L, bind_tensor_methods, box_close);
+  bind_set_exports(L, bind_tensor_methods, handle_close);
   lua_createtable(L, 0, N_PROPERTIES); /* properties */
   for (size_t i = 0; i < N_PROPERTIES; i++) {
     lua_pushlightuserdata(L, (void *)&properties[i]);
@@ -425,11 +425,11 @@ void bind_tensor_metatable(lua_State *L) {
   lua_pushvalue(L, -3);
   bind_push_function(L, tensor_index, 2, true); /* methods are found at any time */
   lua_setfield(L, -2, "__index");
-  const luaL_Reg events[] = { { "__newindex", tensor_newindex }, { "__close", box_close },
+  const luaL_Reg events[] = { { "__newindex", tensor_newindex }, { "__close", handle_close },
                               { "__len", tensor_len },           { "__lt", tensor_no_order },
                               { "__le", tensor_no_order },       { NULL, NULL } };
-  bind_set_events(L, events, box_close);
-  lua_pushcfunction(L, box_collect);
+  bind_set_events(L, events, handle_close);
+  lua_pushcfunction(L, handle_collect);
   lua_setfield(L, -2, "__gc");
   for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++) {
     bind_push_operator(L, operators[i].op);

@@ -13,24 +13,24 @@
 #define READER "bam.TextReader"
 
 /* A reader that is closed while it reads, by a finaliser, is closed when it has read. */
-typedef struct reader_box {
+typedef struct reader_handle {
   bam_reader *reader; /* NULL: closed */
   bool busy, closing;
-} reader_box;
+} reader_handle;
 
-static reader_box *check_reader(lua_State *L) {
-  reader_box *box = luaL_testudata(L, 1, READER);
-  if (box == NULL)
+static reader_handle *check_reader(lua_State *L) {
+  reader_handle *handle = luaL_testudata(L, 1, READER);
+  if (handle == NULL)
     bind_error(L, "expected a text reader, got %s; call methods with a colon", bind_describe(L, 1));
-  return box;
+  return handle;
 }
 
-static void let_go(reader_box *box) {
-  box->closing = box->busy;
-  if (box->busy)
+static void let_go(reader_handle *handle) {
+  handle->closing = handle->busy;
+  if (handle->busy)
     return;
-  bam_reader_close(box->reader);
-  box->reader = NULL;
+  bam_reader_close(handle->reader);
+  handle->reader = NULL;
 }
 
 BIND_DOC(reader_close, "reader:close()",
@@ -54,18 +54,18 @@ BIND_DOC(reader_next, "reader:next()",
          "@return integer? line line number of its beginning\n"
          "@return true? continues a document of more than 16 MB comes in parts, and this is not the last");
 static int reader_next(lua_State *L) {
-  reader_box *box = check_reader(L);
+  reader_handle *handle = check_reader(L);
   bam_document document;
   bool found;
-  if (box->reader == NULL)
+  if (handle->reader == NULL)
     return bind_error(L, "next: the text reader is closed");
-  box->busy = true;
-  bam_status status = bam_reader_next(box->reader, &document, &found);
-  box->busy = false;
+  handle->busy = true;
+  bam_status status = bam_reader_next(handle->reader, &document, &found);
+  handle->busy = false;
   if (status == BAM_OK && found)
     lua_pushlstring(L, document.text, (size_t)document.size);
-  if (status != BAM_OK || box->closing)
-    let_go(box);
+  if (status != BAM_OK || handle->closing)
+    let_go(handle);
   bind_check(L, status);
   if (!found)
     return 0;
@@ -81,11 +81,11 @@ BIND_DOC(reader_skipped, "reader:skipped()",
          "@return integer count\n"
          "@return string? fault with path and line");
 static int reader_skipped(lua_State *L) {
-  const reader_box *box = check_reader(L);
+  const reader_handle *handle = check_reader(L);
   const char *fault;
-  if (box->reader == NULL)
+  if (handle->reader == NULL)
     return bind_error(L, "skipped: the text reader is closed");
-  int64_t count = bam_reader_skipped(box->reader, &fault);
+  int64_t count = bam_reader_skipped(handle->reader, &fault);
   lua_pushinteger(L, count);
   if (count == 0)
     return 1;
@@ -106,12 +106,12 @@ const bind_export bind_reader_methods[] = {
   { NULL, NULL },
 };
 
-/* Push an empty box for a reader. */
-static reader_box *push_reader(lua_State *L) {
-  const reader_box none = { .reader = NULL };
-  reader_box *box = bind_push_owner(L, &none, sizeof none, READER, reader_collect);
+/* Push an empty handle for a reader. */
+static reader_handle *push_reader(lua_State *L) {
+  const reader_handle none = { .reader = NULL };
+  reader_handle *handle = bind_push_owner(L, &none, sizeof none, READER, reader_collect);
   bind_set_type(L, bind_reader_methods, reader_close, reader_describe);
-  return box;
+  return handle;
 }
 
 /* An option of one line, in C's reach, or `preset`. */
@@ -177,8 +177,8 @@ static int text_open(lua_State *L) {
     .format = read_format(L),
     .skips_bad = read_skips_bad(L),
   };
-  reader_box *box = push_reader(L);
-  bam_status status = bam_reader_open(bind_context(L), path, &options, &box->reader);
+  reader_handle *handle = push_reader(L);
+  bam_status status = bam_reader_open(bind_context(L), path, &options, &handle->reader);
   bind_check_within(L, status, "text_open");
   return 1;
 }
@@ -239,17 +239,17 @@ static int text_pack_windows(lua_State *L) {
   int64_t count, time = bind_integer(L, 4, "pack_windows: time");
   int64_t *starts = read_starts(L, 3, &count);
   bam_row tokens = check_row(L, 1, "tokens"), documents = check_row(L, 2, "documents");
-  bind_box *boxes[4];
+  bind_handle *handles[4];
   for (int i = 0; i < 4; i++)
-    boxes[i] = bind_push_box(L);
+    handles[i] = bind_push_handle(L);
   bam_windows windows;
   bam_status status =
     bam_windows_pack(bind_context(L), &tokens, &documents, starts, count, time, &windows);
   bind_check_within(L, status, "pack_windows");
-  boxes[0]->tensor = windows.ids;
-  boxes[1]->tensor = windows.targets;
-  boxes[2]->tensor = windows.documents;
-  boxes[3]->tensor = windows.positions;
+  handles[0]->tensor = windows.ids;
+  handles[1]->tensor = windows.targets;
+  handles[2]->tensor = windows.documents;
+  handles[3]->tensor = windows.positions;
   return 4;
 }
 

@@ -9,8 +9,8 @@
 
 void *bind_push_object(lua_State *L, size_t size, const char *type, const bind_export *methods,
                        const luaL_Reg *metamethods, lua_CFunction gc) {
-  void *box = lua_newuserdatauv(L, size, 0);
-  memset(box, 0, size);
+  void *handle = lua_newuserdatauv(L, size, 0);
+  memset(handle, 0, size);
   luaL_newmetatable(L, type);
   if (lua_getfield(L, -1, "__gc") == LUA_TNIL) {
     lua_pop(L, 1);
@@ -25,7 +25,7 @@ void *bind_push_object(lua_State *L, size_t size, const char *type, const bind_e
   } else
     lua_pop(L, 1);
   lua_setmetatable(L, -2);
-  return box;
+  return handle;
 }
 
 void bind_check_object(lua_State *L, bool made, bool busy, const char *type) {
@@ -38,17 +38,17 @@ void bind_check_object(lua_State *L, bool made, bool busy, const char *type) {
 /* ---- token buffers ---- */
 
 bind_buffer *bind_check_buffer(lua_State *L, int arg) {
-  bind_buffer *box = luaL_testudata(L, arg, BUFFER);
-  if (box == NULL)
+  bind_buffer *handle = luaL_testudata(L, arg, BUFFER);
+  if (handle == NULL)
     bind_error(L, "expected a token buffer, got %s", bind_describe(L, arg));
-  bind_check_object(L, box->ids.context != NULL, box->busy, BUFFER);
-  return box;
+  bind_check_object(L, handle->ids.context != NULL, handle->busy, BUFFER);
+  return handle;
 }
 
 static int buffer_collect(lua_State *L) {
-  bind_buffer *box = lua_touserdata(L, 1);
-  bam_tokens_release(&box->ids);
-  box->ids.context = NULL;
+  bind_buffer *handle = lua_touserdata(L, 1);
+  bam_tokens_release(&handle->ids);
+  handle->ids.context = NULL;
   return 0;
 }
 
@@ -58,16 +58,16 @@ BIND_DOC(buffer_push, "buffer:push(id)",
          "Append an id.\n"
          "@param id integer 0 to 2^31 - 1");
 static int buffer_push(lua_State *L) {
-  bind_buffer *box = bind_check_buffer(L, 1);
+  bind_buffer *handle = bind_check_buffer(L, 1);
   int64_t id = bind_integer(L, 2, "push");
   if (id < 0 || id > INT32_MAX)
     return bind_error(L, "push: expected a token id from 0 to %d, got %I", INT32_MAX,
                       (LUAI_UACINT)id);
-  box->busy = true;
-  bam_status status = bam_tokens_reserve(&box->ids, 1);
-  box->busy = false;
+  handle->busy = true;
+  bam_status status = bam_tokens_reserve(&handle->ids, 1);
+  handle->busy = false;
   bind_check_within(L, status, "push");
-  bam_tokens_push(&box->ids, (int32_t)id);
+  bam_tokens_push(&handle->ids, (int32_t)id);
   return 0;
 }
 
@@ -75,11 +75,11 @@ BIND_DOC(buffer_take, "buffer:take()",
          "Return the ids as an i32 tensor and empty the buffer.\n"
          "@return tensor");
 static int buffer_take(lua_State *L) {
-  bind_buffer *box = bind_check_buffer(L, 1);
-  bind_box *tensor = bind_push_box(L);
-  box->busy = true;
-  bam_status status = bam_tokens_take(&box->ids, &tensor->tensor);
-  box->busy = false;
+  bind_buffer *handle = bind_check_buffer(L, 1);
+  bind_handle *tensor = bind_push_handle(L);
+  handle->busy = true;
+  bam_status status = bam_tokens_take(&handle->ids, &tensor->tensor);
+  handle->busy = false;
   bind_check_within(L, status, "take");
   return 1;
 }
@@ -108,10 +108,10 @@ static const luaL_Reg buffer_metamethods[] = {
 };
 
 bind_buffer *bind_push_buffer(lua_State *L) {
-  bind_buffer *box = bind_push_object(L, sizeof *box, BUFFER, bind_buffer_methods,
+  bind_buffer *handle = bind_push_object(L, sizeof *handle, BUFFER, bind_buffer_methods,
                                       buffer_metamethods, buffer_collect);
-  box->ids.context = bind_context(L);
-  return box;
+  handle->ids.context = bind_context(L);
+  return handle;
 }
 
 BIND_DOC(buffer_new, "token_buffer()",

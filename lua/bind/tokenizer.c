@@ -8,47 +8,47 @@
 #define BPE "bam.bpe"
 #define TRAINER "bam.bpe_trainer"
 
-typedef struct bpe_box {
+typedef struct bpe_handle {
   bool busy;
   bam_bpe *bpe;
   bam_vocab words;      /* what it will be made of, until it is */
   bam_pattern *pattern;
-} bpe_box;
+} bpe_handle;
 
-typedef struct trainer_box {
+typedef struct trainer_handle {
   bool busy;
   bam_trainer *trainer;
   bam_pattern *pattern; /* until there is a trainer */
-} trainer_box;
+} trainer_handle;
 
 /* ---- objects ---- */
 
-static bpe_box *check_bpe(lua_State *L) {
-  bpe_box *box = luaL_testudata(L, 1, BPE);
-  if (box == NULL)
+static bpe_handle *check_bpe(lua_State *L) {
+  bpe_handle *handle = luaL_testudata(L, 1, BPE);
+  if (handle == NULL)
     bind_error(L, "expected a " BPE ", got %s; call methods with a colon", bind_describe(L, 1));
-  bind_check_object(L, box->bpe != NULL, box->busy, BPE);
-  return box;
+  bind_check_object(L, handle->bpe != NULL, handle->busy, BPE);
+  return handle;
 }
 
-static trainer_box *check_trainer(lua_State *L) {
-  trainer_box *box = luaL_testudata(L, 1, TRAINER);
-  if (box == NULL)
+static trainer_handle *check_trainer(lua_State *L) {
+  trainer_handle *handle = luaL_testudata(L, 1, TRAINER);
+  if (handle == NULL)
     bind_error(L, "expected a " TRAINER ", got %s; call methods with a colon",
                bind_describe(L, 1));
-  bind_check_object(L, box->trainer != NULL, box->busy, TRAINER);
-  return box;
+  bind_check_object(L, handle->trainer != NULL, handle->busy, TRAINER);
+  return handle;
 }
 
 /* ---- the encoder ---- */
 
 static int bpe_collect(lua_State *L) {
-  bpe_box *box = lua_touserdata(L, 1);
-  bam_bpe_release(box->bpe);
-  bam_vocab_release(&box->words);
-  bam_pattern_release(box->pattern);
-  box->bpe = NULL;
-  box->pattern = NULL;
+  bpe_handle *handle = lua_touserdata(L, 1);
+  bam_bpe_release(handle->bpe);
+  bam_vocab_release(&handle->words);
+  bam_pattern_release(handle->pattern);
+  handle->bpe = NULL;
+  handle->pattern = NULL;
   return 0;
 }
 
@@ -88,14 +88,14 @@ BIND_DOC(bpe_encode, "bpe:encode(text, special)",
          "@return integer[] ids");
 static int bpe_encode(lua_State *L) {
   size_t size;
-  bpe_box *box = check_bpe(L);
+  bpe_handle *handle = check_bpe(L);
   const char *text = check_text(L, "encode", &size);
   lua_settop(L, 3);
   bind_buffer *found = bind_push_buffer(L);
-  box->busy = true;
-  bam_status status = bam_bpe_encode(box->bpe, text, (int64_t)size, lua_toboolean(L, 3),
+  handle->busy = true;
+  bam_status status = bam_bpe_encode(handle->bpe, text, (int64_t)size, lua_toboolean(L, 3),
                                      &found->ids);
-  box->busy = false;
+  handle->busy = false;
   bind_check_within(L, status, "encode");
   int64_t n = found->ids.count;
   lua_createtable(L, n < INT32_MAX ? (int)n : 0, 0);
@@ -115,14 +115,14 @@ BIND_DOC(bpe_append, "bpe:append(text, buffer, special)",
          "@return integer count number of ids appended");
 static int bpe_append(lua_State *L) {
   size_t size;
-  bpe_box *box = check_bpe(L);
+  bpe_handle *handle = check_bpe(L);
   const char *text = check_text(L, "append", &size);
   bind_buffer *buffer = bind_check_buffer(L, 3);
   int64_t before = buffer->ids.count;
-  box->busy = buffer->busy = true;
-  bam_status status = bam_bpe_encode(box->bpe, text, (int64_t)size, lua_toboolean(L, 4),
+  handle->busy = buffer->busy = true;
+  bam_status status = bam_bpe_encode(handle->bpe, text, (int64_t)size, lua_toboolean(L, 4),
                                      &buffer->ids);
-  box->busy = buffer->busy = false;
+  handle->busy = buffer->busy = false;
   bind_check_within(L, status, "append");
   lua_pushinteger(L, buffer->ids.count - before);
   return 1;
@@ -134,13 +134,13 @@ BIND_DOC(bpe_cut, "bpe:cut(text)",
          "@return string[] pieces");
 static int bpe_cut(lua_State *L) {
   size_t size;
-  bpe_box *box = check_bpe(L);
+  bpe_handle *handle = check_bpe(L);
   const char *text = check_text(L, "cut", &size);
   lua_settop(L, 2);
   bind_buffer *sizes = bind_push_buffer(L);
-  box->busy = true;
-  bam_status status = bam_bpe_cut(box->bpe, text, (int64_t)size, &sizes->ids);
-  box->busy = false;
+  handle->busy = true;
+  bam_status status = bam_bpe_cut(handle->bpe, text, (int64_t)size, &sizes->ids);
+  handle->busy = false;
   bind_check_within(L, status, "cut");
   lua_createtable(L, (int)(sizes->ids.count / 2), 0);
   for (int64_t i = 0; i < sizes->ids.count; i += 2) {
@@ -183,7 +183,7 @@ static int bpe_decode(lua_State *L) {
     if (tensor->dtype != BAM_I32 && tensor->dtype != BAM_I64 && tensor->dtype != BAM_U8)
       return bind_error(L, "decode: token ids are integers, but the tensor is %s",
                         bam_dtype_name(tensor->dtype));
-    bind_box *whole = bind_push_box(L), *row = bind_push_box(L);
+    bind_handle *whole = bind_push_handle(L), *row = bind_push_handle(L);
     bind_check(L, bam_tensor_convert(tensor, BAM_I64, &whole->tensor));
     bind_check(L, bam_tensor_contiguous(whole->tensor, &row->tensor));
     luaL_buffinit(L, &text);
@@ -200,9 +200,9 @@ BIND_DOC(bpe_find, "bpe:find(bytes)",
          "@return integer?");
 static int bpe_find(lua_State *L) {
   size_t size;
-  bpe_box *box = check_bpe(L);
+  bpe_handle *handle = check_bpe(L);
   const char *text = check_text(L, "find", &size);
-  int64_t id = bam_vocab_find(bam_bpe_words(box->bpe), text, (int64_t)size);
+  int64_t id = bam_vocab_find(bam_bpe_words(handle->bpe), text, (int64_t)size);
   if (id < 0)
     return 0;
   lua_pushinteger(L, id);
@@ -241,20 +241,20 @@ static int bpe_new(lua_State *L) {
   int64_t n_merged;
   bam_context *context = bind_context(L);
   const char *label = bind_parts_check(L, "bpe");
-  bpe_box *box = bind_push_object(L, sizeof *box, BPE, bind_bpe_methods, none, bpe_collect);
-  box->words.context = context;
-  read_words(L, &box->words, label);
+  bpe_handle *handle = bind_push_object(L, sizeof *handle, BPE, bind_bpe_methods, none, bpe_collect);
+  handle->words.context = context;
+  read_words(L, &handle->words, label);
   const int32_t *merges = bind_parts_ids(L, "merges", &n_merged);
   bam_bpe_parts parts = { .merges = (const int32_t (*)[2])merges, .n_merges = n_merged / 2 };
   parts.added = bind_parts_added(L, &parts.n_added);
   lua_getfield(L, 1, "whole_words");
   parts.whole_words = lua_toboolean(L, -1);
-  bind_parts_patterns(L, label, &box->pattern);
-  parts.words = box->words; /* the engine takes both, or neither */
-  parts.pattern = box->pattern;
-  bam_status status = bam_bpe_new(context, &parts, &box->bpe);
-  box->words = parts.words;
-  box->pattern = parts.pattern;
+  bind_parts_patterns(L, label, &handle->pattern);
+  parts.words = handle->words; /* the engine takes both, or neither */
+  parts.pattern = handle->pattern;
+  bam_status status = bam_bpe_new(context, &parts, &handle->bpe);
+  handle->words = parts.words;
+  handle->pattern = parts.pattern;
   bind_check_within(L, status, label);
   lua_settop(L, 3);
   return 1;
@@ -263,10 +263,10 @@ static int bpe_new(lua_State *L) {
 /* ---- training ---- */
 
 static int trainer_collect(lua_State *L) {
-  trainer_box *box = lua_touserdata(L, 1);
-  bam_trainer_release(box->trainer);
-  bam_pattern_release(box->pattern);
-  *box = (trainer_box){ .busy = false };
+  trainer_handle *handle = lua_touserdata(L, 1);
+  bam_trainer_release(handle->trainer);
+  bam_pattern_release(handle->pattern);
+  *handle = (trainer_handle){ .busy = false };
   return 0;
 }
 
@@ -278,11 +278,11 @@ BIND_DOC(trainer_add, "trainer:add(text)",
          "@param text string");
 static int trainer_add(lua_State *L) {
   size_t size;
-  trainer_box *box = check_trainer(L);
+  trainer_handle *handle = check_trainer(L);
   const char *text = check_text(L, "tokenizer.train", &size);
-  box->busy = true; /* and stays so on failure: a trainer that failed is of no use */
-  bind_check_within(L, bam_trainer_add(box->trainer, text, (int64_t)size), "tokenizer.train");
-  box->busy = false;
+  handle->busy = true; /* and stays so on failure: a trainer that failed is of no use */
+  bind_check_within(L, bam_trainer_add(handle->trainer, text, (int64_t)size), "tokenizer.train");
+  handle->busy = false;
   return 0;
 }
 
@@ -292,18 +292,18 @@ BIND_DOC(trainer_train, "trainer:train(vocab)",
          "@return string[] words bytes of each token\n"
          "@return integer[] merges pairs of ids, flat");
 static int trainer_train(lua_State *L) {
-  trainer_box *box = check_trainer(L);
+  trainer_handle *handle = check_trainer(L);
   int64_t vocab = bind_integer(L, 2, "tokenizer.train: vocab"), n, size;
-  box->busy = true; /* for good: it trains once */
-  bind_check_within(L, bam_trainer_train(box->trainer, vocab), "tokenizer.train");
-  const bam_vocab *words = bam_trainer_words(box->trainer);
+  handle->busy = true; /* for good: it trains once */
+  bind_check_within(L, bam_trainer_train(handle->trainer, vocab), "tokenizer.train");
+  const bam_vocab *words = bam_trainer_words(handle->trainer);
   lua_createtable(L, (int)words->count, 0);
   for (int64_t i = 0; i < words->count; i++) {
     const char *word = bam_vocab_get(words, i, &size);
     lua_pushlstring(L, word, (size_t)size);
     lua_rawseti(L, -2, i + 1);
   }
-  const int32_t (*merges)[2] = bam_trainer_merges(box->trainer, &n);
+  const int32_t (*merges)[2] = bam_trainer_merges(handle->trainer, &n);
   lua_createtable(L, 2 * (int)n, 0);
   for (int64_t i = 0; i < 2 * n; i++) {
     lua_pushinteger(L, merges[i / 2][i % 2]);
@@ -336,12 +336,12 @@ static int trainer_new(lua_State *L) {
   int n_special;
   bam_context *context = bind_context(L);
   const char *label = bind_parts_check(L, "bpe_trainer");
-  trainer_box *box =
-    bind_push_object(L, sizeof *box, TRAINER, bind_trainer_methods, none, trainer_collect);
-  bind_parts_patterns(L, label, &box->pattern);
+  trainer_handle *handle =
+    bind_push_object(L, sizeof *handle, TRAINER, bind_trainer_methods, none, trainer_collect);
+  bind_parts_patterns(L, label, &handle->pattern);
   const bam_expression *special = bind_parts_strings(L, "special", &n_special);
-  bind_check_within(L, bam_trainer_new(context, box->pattern, special, n_special, &box->trainer), label);
-  box->pattern = NULL;
+  bind_check_within(L, bam_trainer_new(context, handle->pattern, special, n_special, &handle->trainer), label);
+  handle->pattern = NULL;
   lua_settop(L, 3);
   return 1;
 }

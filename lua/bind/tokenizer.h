@@ -47,7 +47,7 @@ bam_expression *bind_parts_strings(lua_State *L, const char *name, int *n);
 int32_t *bind_parts_ids(lua_State *L, const char *name, int64_t *n);
 
 /* The `n` added tokens of the list `added`. */
-bam_added *bind_parts_added(lua_State *L, int64_t *n);
+bam_special_token *bind_parts_added(lua_State *L, int64_t *n);
 
 /* Compile the expressions of the lists `patterns` and, if there is one, `recent_patterns`. */
 void bind_parts_patterns(lua_State *L, const char *label, bam_pattern **out);

@@ -123,12 +123,12 @@ static bool get_flag(lua_State *L, const char *name) {
 }
 
 /* The added token in the record at position `i` of `list`. */
-static bam_added get_added(lua_State *L, int list, int64_t i) {
+static bam_special_token get_added(lua_State *L, int list, int64_t i) {
   if (lua_rawgeti(L, list, i) != LUA_TTABLE)
     bind_error(L, "`added`: expected tables, got %s", bind_describe(L, -1));
   lua_pushliteral(L, "id");
   lua_rawget(L, -2);
-  bam_added added = { .id = pop_id(L, i, "added"),
+  bam_special_token added = { .id = pop_id(L, i, "added"),
                       .special = get_flag(L, "special"),
                       .normalized = get_flag(L, "normalized"),
                       .lstrip = get_flag(L, "lstrip"),
@@ -137,10 +137,10 @@ static bam_added get_added(lua_State *L, int list, int64_t i) {
   return added;
 }
 
-bam_added *bind_parts_added(lua_State *L, int64_t *n) {
+bam_special_token *bind_parts_added(lua_State *L, int64_t *n) {
   *n = bind_parts_list(L, "added");
   int list = lua_gettop(L);
-  bam_added *added = lua_newuserdatauv(L, (size_t)*n * sizeof *added, 0);
+  bam_special_token *added = lua_newuserdatauv(L, (size_t)*n * sizeof *added, 0);
   for (int64_t i = 0; i < *n; i++)
     added[i] = get_added(L, list, i + 1);
   lua_remove(L, list);

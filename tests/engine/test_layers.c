@@ -352,7 +352,7 @@ Test(layers, rope_errors) {
   bam_tensor *y = make_random(BAM_F32, SHAPE(2, 3, 2, 4), -1, 1);
   bam_tensor *p = make_random(BAM_I64, SHAPE(4), 0, 9);
   bam_tensor *real = make_random(BAM_F32, SHAPE(3), 0, 9);
-  expect_op_error("heads of 5 cannot be turned in pairs", &bam_op_rope, &x, 1, NULL);
+  expect_op_error("heads of 5 cannot be rotated in pairs", &bam_op_rope, &x, 1, NULL);
   expect_op_error("positions are (4); for x (2, 3, 2, 4) they must be [T] or [B, T]", &bam_op_rope,
                   (bam_tensor *[]){ y, p }, 2, NULL);
   expect_op_error("positions are integers", &bam_op_rope, (bam_tensor *[]){ y, real }, 2, NULL);
