@@ -72,37 +72,14 @@
   X(topk, (bam_stream stream, void *y, int64_t *positions, const void *x, int64_t rows, int64_t n,\
     int64_t k, bool largest))
 
+#include "unary_list.h"
+
+#define BAM_LIST_UNARY(X, name, value) X(name, BAM_UNARY)
+#define BAM_LIST_BINARY(X, name, value) X(name, BAM_BINARY)
+
 #define BAM_KERNELS_REAL(X)                                                                       \
   /* unary.c */                                                                                   \
-  X(exp, BAM_UNARY)                                                                               \
-  X(log, BAM_UNARY)                                                                               \
-  X(sqrt, BAM_UNARY)                                                                              \
-  X(rsqrt, BAM_UNARY)                                                                             \
-  X(sin, BAM_UNARY)                                                                               \
-  X(cos, BAM_UNARY)                                                                               \
-  X(tanh, BAM_UNARY)                                                                              \
-  X(sigmoid, BAM_UNARY)                                                                           \
-  X(softplus, BAM_UNARY)                                                                          \
-  X(silu, BAM_UNARY)                                                                              \
-  X(gelu, BAM_UNARY)                                                                              \
-  X(gelu_tanh, BAM_UNARY)                                                                         \
-  X(floor, BAM_UNARY)                                                                             \
-  X(ceil, BAM_UNARY)                                                                              \
-  X(round, BAM_UNARY)                                                                             \
-  X(exp_backward, BAM_BINARY)                                                                     \
-  X(log_backward, BAM_BINARY)                                                                     \
-  X(sqrt_backward, BAM_BINARY)                                                                    \
-  X(rsqrt_backward, BAM_BINARY)                                                                   \
-  X(sin_backward, BAM_BINARY)                                                                     \
-  X(cos_backward, BAM_BINARY)                                                                     \
-  X(tanh_backward, BAM_BINARY)                                                                    \
-  X(sigmoid_backward, BAM_BINARY)                                                                 \
-  X(softplus_backward, BAM_BINARY)                                                                \
-  X(silu_backward, BAM_BINARY)                                                                    \
-  X(gelu_backward, BAM_BINARY)                                                                    \
-  X(gelu_tanh_backward, BAM_BINARY)                                                               \
-  X(abs_backward, BAM_BINARY)                                                                     \
-  X(relu_backward, BAM_BINARY)                                                                    \
+  BAM_UNARY_FUNCTIONS(X, BAM_LIST_UNARY, BAM_LIST_BINARY)                                         \
   /* arithmetic.c */                                                                              \
   X(div, BAM_BINARY)                                                                              \
   X(extreme_backward, BAM_TERNARY)                                                                \

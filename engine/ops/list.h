@@ -12,7 +12,7 @@
   /* view.c */ X(reshape) X(view) X(permute) X(narrow) X(select) X(expand)                        \
   /* copy.c */ X(contiguous) X(clone) X(to)                                                       \
   /* reduce.c */ X(sum) X(mean) X(prod) X(any) X(all)                                             \
-  /* extreme.c */ X(max) X(min) X(argmax) X(argmin)                                               \
+  /* minmax.c */ X(max) X(min) X(argmax) X(argmin)                                               \
   /* statistics.c */ X(var) X(norm)                                                               \
   /* cumsum.c */ X(cumsum)                                                                        \
   /* softmax.c */ X(softmax) X(log_softmax) X(logsumexp)                                          \
@@ -20,9 +20,9 @@
   /* index.c */ X(index_select) X(index_add) X(gather) X(scatter_add)                             \
   /* mask.c */ X(masked_select) X(one_hot)                                                        \
   /* sort.c */ X(sort) X(topk)                                                                    \
-  /* join.c */ X(concat) X(stack)                                                                 \
+  /* concat.c */ X(concat) X(stack)                                                                 \
   /* pad.c */ X(pad) X(flip) X(roll)                                                              \
-  /* triangle.c */ X(tril) X(triu)                                                                \
+  /* tril_triu.c */ X(tril) X(triu)                                                                \
   /* embedding.c */ X(embedding)                                                                  \
   /* layer_norm.c */ X(layer_norm) X(add_layer_norm)                                              \
   /* linear.c */ X(linear)                                                                        \
