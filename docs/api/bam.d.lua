@@ -756,7 +756,7 @@ function bam_nn_RoutedModules:forward(h, batch) end
 --- fingerprint. State that a router keeps between steps must be tensors in its fields, changed only while its field
 --- `training` is true: checkpoints contain these. Caches belong in fields whose names start with "_".
 ---@class bam.nn.Router : bam.nn.Module
----@overload fun(given: nn.RouterOptions): bam.nn.Router
+---@overload fun(options: nn.RouterOptions): bam.nn.Router
 local bam_nn_Router = {}
 
 --- Select experts for each token.

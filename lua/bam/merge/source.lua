@@ -112,6 +112,11 @@ M.SHARED = { "layers", "width", "heads", "kv_heads", "head_width", "vocab", "tie
 
 local DEFAULT = { block = "parallel", norm = "layer" } -- which descriptions leave out
 
+local function shared(d, name)
+  if d[name] == nil then return DEFAULT[name] end
+  return d[name]
+end
+
 --- Both must be dense models of the same sizes, settings and tokenizer.
 ---@param what string for messages
 ---@param first table source
@@ -126,7 +131,7 @@ function M.check_alike(what, first, other)
     check.fail("%s: %s has %s = %s, and %s %s: %s", what, other.label, name, tostring(y),
                first.label, tostring(x), different_tensor(first, other))
   end
-  for _, name in ipairs(M.SHARED) do compare(name, a[name] or DEFAULT[name], b[name] or DEFAULT[name]) end
+  for _, name in ipairs(M.SHARED) do compare(name, shared(a, name), shared(b, name)) end
   compare("ffn", a.ffn.hidden, b.ffn.hidden)
   compare_classes(what, first, other)
   local known = first.read and other.read

@@ -64,6 +64,7 @@ local function make_ffn(d, layer, o, now)
   return nn.RoutedFFN(given)
 end
 
+--- One block of a model that is described.
 ---@param d table description
 ---@param layer integer
 ---@param o { std: number, dtype: string }

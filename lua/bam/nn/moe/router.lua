@@ -29,7 +29,7 @@
 --- `training` is true: checkpoints contain these. Caches belong in fields whose names start with "_".
 local check = require "bam.util.check"
 local core = require "bam.core"
-local options = require "bam.nn.moe.router_options"
+local router_options = require "bam.nn.moe.router_options"
 local routing = require "bam.nn.moe.routing"
 local weights = require "bam.nn.weights"
 
@@ -38,7 +38,7 @@ local ops = core.ops
 
 Router.is_head = true -- over experts: Muon leaves it to AdamW, as it does the model's head
 
-local spec = options.add_to {
+local spec = router_options.add_to {
   width = { "size" }, experts = { "size" }, top_k = { "size", optional = true },
   dense = { "boolean", false }, losses = { "boolean", true }, aux_tokens = { "count", 0 },
   std = { "rate", 0.02 }, dtype = { "dtype", "f32" }, layer = { "size", optional = true },
@@ -56,15 +56,15 @@ local spec = options.add_to {
 ---@field std? number standard deviation of the initial weights, 0.02 by default
 ---@field dtype? string
 ---@field layer? integer number of the layer, for routers that differ between layers
----@param given nn.RouterOptions
-function Router:init(given)
-  local o = check.options("nn.Router", given, spec)
+---@param options nn.RouterOptions
+function Router:init(options)
+  local o = check.options("nn.Router", options, spec)
   self.experts, self.top_k = o.experts, o.top_k or o.experts
   if self.top_k > self.experts then
     check.fail("nn.Router: top_k is %d, and there are %d experts", self.top_k, self.experts)
   end
   self.dense, self.losses, self.aux_tokens = o.dense, o.losses, o.aux_tokens
-  options.copy(o, self)
+  router_options.copy(o, self)
   self.weight = weights.normal({ o.experts, o.width }, o.std, o.dtype)
 end
 
