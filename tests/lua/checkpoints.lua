@@ -38,7 +38,7 @@ test("paths, and saving over what is there", function()
   core.write_file(within "others/notes.txt", "mine")
   local ok, message = pcall(first.save, first, within "others")
   expect.no(ok, message)
-  expect.contains(message, "nothing is lost")
+  expect.contains(message, "nothing was changed")
   expect.equal(table.concat(core.list_directory(within "others"), " "), "notes.txt",
                "a directory of something else")
   for _, name in ipairs(core.list_directory(DIR)) do

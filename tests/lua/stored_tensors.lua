@@ -70,7 +70,7 @@ test("files that change", function()
   shorten(file, 100)
   expect.equal(kept, x)
   expect.raises(('"%s": tensor "x": the file has 100 bytes now, and had '):format(file), tensors.x.read, tensors.x)
-  expect.raises("cut short", bam.load, file)
+  expect.raises("truncated", bam.load, file)
 
   bam.save_npy(at "x.npy", x)
   kept = bam.load_npy(at "x.npy")

@@ -151,7 +151,7 @@ function M.get(name)
   end
 end
 
--- Apply the flags to the engine; refuse those that only bam.options can answer.
+--- Apply the flags to the engine; refuse those that only bam.options can answer.
 function M.apply()
   local given = flags.get()
   for _, name in ipairs { "scale", "help" } do
