@@ -29,7 +29,7 @@
 ---@field kv? string keys and values: "own" for each expert (default), or "shared"
 ---@field routing? string|integer "soft" (default), or k: only the k largest gates are not 0
 ---@field keys_apart? boolean parameters `queries` and `keys_values` instead of `qkv`; false by default
----@field aux_tokens? integer of the router, as in nn.Router
+---@field aux_group_size? integer of the router, as in nn.Router
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
 ---@field layer? integer number of the layer, passed to `router`
 ---@field rope_base? number 10000 by default, 0 for no RoPE
@@ -39,14 +39,14 @@
 ---@field dtype? string
 ---@field temperature? number|schedule the logits are divided by it; 1 by default
 ---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
----@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
+---@field renormalize? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
 ---@class nn.RoutedFFNOptions
 ---@field width integer
 ---@field hidden integer hidden width of each expert
 ---@field experts integer
 ---@field top_k? integer experts per token, 1 by default
----@field aux_tokens? integer of the router, as in nn.Router
+---@field aux_group_size? integer of the router, as in nn.Router
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
 ---@field layer? integer number of the layer, passed to `router`
 ---@field std? number standard deviation of the initial weights, 0.02 by default
@@ -55,21 +55,21 @@
 ---@field dtype? string
 ---@field temperature? number|schedule the logits are divided by it; 1 by default
 ---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
----@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
+---@field renormalize? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
 ---@class nn.RoutedModulesOptions
 ---@field width integer
 ---@field experts integer
 ---@field make function makes an expert, a module that computes x [1, tokens, width] to the same shape, token by token
 ---@field top_k? integer experts per token, 1 by default
----@field aux_tokens? integer of the router, as in nn.Router
+---@field aux_group_size? integer of the router, as in nn.Router
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
 ---@field layer? integer number of the layer, passed to `router`
 ---@field router_std? number standard deviation of the router's initial weights, 0.02 by default
 ---@field dtype? string of the router
 ---@field temperature? number|schedule the logits are divided by it; 1 by default
 ---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
----@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
+---@field renormalize? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
 ---@class nn.RouterOptions
 ---@field width integer
@@ -77,13 +77,13 @@
 ---@field top_k? integer all experts by default
 ---@field dense? boolean return gates for all experts, 0 for those not selected, and no `experts`
 ---@field losses? boolean compute the auxiliary losses, true by default
----@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
+---@field aux_group_size? integer tokens per group over which the load is balanced; 0 by default: all tokens
 ---@field std? number standard deviation of the initial weights, 0.02 by default
 ---@field dtype? string
 ---@field layer? integer number of the layer, for routers that differ between layers
 ---@field temperature? number|schedule the logits are divided by it; 1 by default
 ---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
----@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
+---@field renormalize? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
 ---@class nn.SwiGLUOptions
 ---@field width integer
@@ -219,7 +219,7 @@
 ---@field merge? string|table|function how the parameters that belong to no expert are merged: a method of bam.merge by its name, or with options { "ties", density = 0.1 }, or a function(tensors, weights, o); the uniform average by default
 ---@field load_balance? number|schedule coefficient of the load-balance loss, 0.01 by default
 ---@field z_loss? number|schedule coefficient of the z loss, 0.001 by default
----@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
+---@field aux_group_size? integer tokens per group over which the load is balanced; 0 by default: all tokens
 ---@field freeze? bam.Freeze what is frozen at which steps; model:set_step applies it
 ---@field seed? integer seed of the routers' initial weights; by default that of the run in training, otherwise 1
 
@@ -230,7 +230,7 @@
 ---@field router? function makes a router of your own, see nn.Router
 ---@field temperature? number|schedule the logits are divided by it; 1 by default
 ---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
----@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
+---@field renormalize? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
 ---@class bam.FFNMix
 ---@field top_k? integer|schedule experts per token, 1 by default
@@ -238,7 +238,7 @@
 ---@field router? function makes a router of your own, see nn.Router
 ---@field temperature? number|schedule the logits are divided by it; 1 by default
 ---@field jitter? number|schedule in training the router's input is multiplied by uniform random numbers in 1 ± jitter; 0 by default
----@field renormalise? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
+---@field renormalize? boolean the gates of the selected experts sum to 1; false by default. With 2 or more experts per token a mixture of identical experts then computes what one of them does. With 1 every gate is 1 and the router has no gradient, so training it is an error
 
 ---@class bam.Freeze
 ---@field experts? boolean|number|schedule attention and FFN experts; shared keys and values belong to no expert
@@ -251,7 +251,7 @@
 ---@field ffn? bam.FFNMix
 ---@field load_balance? number|schedule coefficient of the load-balance loss, 0.01 by default
 ---@field z_loss? number|schedule coefficient of the z loss, 0.001 by default
----@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
+---@field aux_group_size? integer tokens per group over which the load is balanced; 0 by default: all tokens
 ---@field freeze? bam.Freeze what is frozen at which steps; model:set_step applies it
 ---@field seed? integer seed of the routers' initial weights; by default that of the run in training, otherwise 1
 

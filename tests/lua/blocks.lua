@@ -178,8 +178,8 @@ end)
 test("mixtures of sequential models", function()
   local d = bam.models.sequential(sizes())
   local a, b = d:build { seed = 1 }, d:build { seed = 2 }
-  local model = bam.mix { experts = { a, b }, ffn = { top_k = 2, renormalise = true } }:build()
-  local copies = bam.mix { experts = { a, a }, ffn = { top_k = 2, renormalise = true } }:build():eval()
+  local model = bam.mix { experts = { a, b }, ffn = { top_k = 2, renormalize = true } }:build()
+  local copies = bam.mix { experts = { a, a }, ffn = { top_k = 2, renormalize = true } }:build():eval()
   expect.compare(largest(copies(ids) - a(ids)), "<", 1e-5, "of copies")
   expect.equal(model.layers[2].ffn_norm.weight, a.layers[2].ffn_norm.weight) -- ones, as in both
   model:save(at "mixture")
@@ -257,7 +257,7 @@ test("experts of a script's FFN: bam.nn.SwiGLU given as a class is what RoutedFF
   expect.equal(own[1]:state(), paper[1]:state(), "dense")
   for _, top_k in ipairs { 1, 2, 3 } do
     local function mix(experts)
-      local m = bam.mix { experts = experts, ffn = { top_k = top_k, renormalise = top_k > 1, extra_seed_copies = 1 } }
+      local m = bam.mix { experts = experts, ffn = { top_k = top_k, renormalize = top_k > 1, extra_seed_copies = 1 } }
         :build { seed = 5, dtype = "f64" }
       local router = m.layers[1].ffn.router.weight
       router:detach():copy_(bam.arange(4 * 12):to("f64"):sin():view(4, 12)) -- choices differ between tokens

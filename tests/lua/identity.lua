@@ -124,17 +124,17 @@ local function rise(p) return p + 0.25 end
 
 test("every option of a mixture counts", function()
   all_different {
-    mix {}, mix { aux_tokens = 4 }, mix { seed = 2 },
+    mix {}, mix { aux_group_size = 4 }, mix { seed = 2 },
     mix { load_balance = 0.02 }, mix { z_loss = 0.02 },
     mix { load_balance = rise }, mix { z_loss = rise },
     mix { load_balance = bam.schedule.linear { from = 0.25, to = 1.2 } },
     mix { attention = { experts = "mean" } }, mix { attention = { kv = "shared" } },
     mix { attention = { routing = 1 } }, mix { attention = { routing = 2 } },
-    mix { attention = { routing = 2, renormalise = true } },
+    mix { attention = { routing = 2, renormalize = true } },
     mix { attention = { routing = function(p) return 1 + p end } },
     mix { attention = { temperature = 2 } }, mix { attention = { temperature = rise } },
     mix { attention = { jitter = 0.25 } }, mix { attention = { router = Own } },
-    mix { ffn = { top_k = 2 } }, mix { ffn = { top_k = 2, renormalise = true } },
+    mix { ffn = { top_k = 2 } }, mix { ffn = { top_k = 2, renormalize = true } },
     mix { ffn = { top_k = function(p) return 1 + p end } }, mix { ffn = { extra_seed_copies = 1 } },
     mix { ffn = { temperature = 2 } }, mix { ffn = { temperature = rise } },
     mix { ffn = { jitter = 0.25 } }, mix { ffn = { router = Own } }, mix { ffn = { router = Other } },

@@ -12,7 +12,7 @@ end
 local SIZES = { layers = 2, width = 16, heads = 2, ffn = 16, vocab = 23, context = 8 }
 local dense = bam.models.parallel(SIZES)
 local mixture = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } },
-                          attention = { kv = "shared" }, aux_tokens = 8 }
+                          attention = { kv = "shared" }, aux_group_size = 8 }
 
 local function new_batch()
   bam.seed(3)
@@ -77,7 +77,7 @@ end)
 
 test("the loss alone: as in evaluation, however it is split, and whatever batch.tokens says", function()
   local shaky = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } },
-                          ffn = { jitter = 0.5 }, aux_tokens = 8, seed = 3 }:build { dtype = "f64" }
+                          ffn = { jitter = 0.5 }, aux_group_size = 8, seed = 3 }:build { dtype = "f64" }
   local batch = new_batch()
   local nll = bam.loop.nll(shaky, batch)
   expect.yes(shaky.training, "the mode is as it was")
@@ -92,7 +92,7 @@ end)
 
 test("padding is in no auxiliary loss, nor in the statistics", function()
   local routed = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } }, seed = 3,
-                           attention = { routing = 1 }, aux_tokens = 8 }
+                           attention = { routing = 1 }, aux_group_size = 8 }
   local padded = new_batch()
   padded.targets[{ { 3, 4 }, {} }] = -100
   padded.tokens = bam.ne(padded.targets, -100):sum():item()
@@ -129,15 +129,15 @@ test("padding is in no auxiliary loss, nor in the statistics", function()
   for name, g in pairs(grads) do expect.equal(g:abs():max():item(), 0, name) end
 end)
 
-test("a router with one renormalised gate is not trained", function()
-  for _, o in ipairs { { ffn = { renormalise = true } },
-                       { attention = { routing = 1, renormalise = true } } } do
+test("a router with one renormalized gate is not trained", function()
+  for _, o in ipairs { { ffn = { renormalize = true } },
+                       { attention = { routing = 1, renormalize = true } } } do
     o.experts = { dense:build { seed = 1 }, dense:build { seed = 2 } }
     local useless, batch = bam.mix(o):build(), new_batch()
     local function loss() return (useless:loss(batch.ids, batch.targets)) end
     local fine, message = pcall(loss)
     expect.no(fine, message)
-    expect.contains(message, "with k = 1 and renormalise every gate is 1")
+    expect.contains(message, "with k = 1 and renormalize every gate is 1")
     bam.no_grad(loss) -- inference may use it, and frozen routers
     useless:log_likelihood(batch.ids, batch.targets)
     useless:sample({ 1, 2 }, { tokens = 1 })

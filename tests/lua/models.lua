@@ -132,7 +132,7 @@ end
 
 test("N copies of one seed", function()
   for _, kv in ipairs { "own", "shared" } do
-    local seed, mixed = copies { attention = { kv = kv }, ffn = { top_k = 2, renormalise = true } }
+    local seed, mixed = copies { attention = { kv = kv }, ffn = { top_k = 2, renormalize = true } }
     local h = bam.randn(3, 12, 24)
     for i, layer in ipairs(mixed.layers) do
       close(layer.attention(h), seed.layers[i].attention(h), 1e-6, "attention of copies")
@@ -146,7 +146,7 @@ test("N copies of one seed", function()
 
   do -- without renormalising, the FFN's result is multiplied by the gates' sum
     local seed, mixed = copies { attention = { experts = "mean" }, ffn = { top_k = 3 } }
-    close(mixed(ids), seed(ids), 1e-5, "all experts, gates not renormalised")
+    close(mixed(ids), seed(ids), 1e-5, "all experts, gates not renormalized")
     local up = bam.upcycle { model = seed, experts = 3, ffn = { top_k = 3 } }
     expect.equal(up:count(), bam.mix { experts = { seed, seed, seed }, attention = { experts = "mean" } }:count(),
                  "upcycled")
@@ -207,7 +207,7 @@ end)
 
 test("the auxiliary losses", function()
   local mixed = bam.mix { experts = dense(3), attention = { routing = 2 }, load_balance = 0.5,
-                          z_loss = 0.25, aux_tokens = 12 }:build()
+                          z_loss = 0.25, aux_group_size = 12 }:build()
   local loss, parts = mixed:loss(ids, targets)
   local sum = parts.losses:totable()
   expect.compare(math.abs(loss:item() - parts.nll:item() - 0.5 * sum[1] - 0.25 * sum[2]), "<", 1e-5)
@@ -254,9 +254,9 @@ end
 test("checkpoints", function()
   local experts = dense(3)
   local variants = {
-    { attention = { kv = "own", routing = 2, renormalise = true },
-      ffn = { top_k = 2, renormalise = true } },
-    { attention = { kv = "shared" }, load_balance = 0.125, z_loss = 0, aux_tokens = 36 },
+    { attention = { kv = "own", routing = 2, renormalize = true },
+      ffn = { top_k = 2, renormalize = true } },
+    { attention = { kv = "shared" }, load_balance = 0.125, z_loss = 0, aux_group_size = 36 },
     { attention = { experts = "mean" }, ffn = { top_k = 3, extra_seed_copies = 2 } },
   }
   for i, options in ipairs(variants) do

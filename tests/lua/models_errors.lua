@@ -144,7 +144,7 @@ local CASES = {
   { [[bam.mix { experts = { m1, m2 }, attention = { experts = "mean", kv = "own" } }]],
     [[mix: option attention: expected { experts = "mean" }, or { kv = "own" or "shared", ]]
       .. [[routing = "soft" or k }]] },
-  { [[bam.mix { experts = { m1, m2 }, attention = { experts = "mean", renormalise = true } }]],
+  { [[bam.mix { experts = { m1, m2 }, attention = { experts = "mean", renormalize = true } }]],
     [[mix: option attention: expected { experts = "mean" }, or { kv = "own" or "shared", ]]
       .. [[routing = "soft" or k }]] },
   { [[bam.mix { experts = { m1, m2 }, load_balance = 0 / 0 }]],

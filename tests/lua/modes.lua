@@ -12,7 +12,7 @@ local dense = bam.models.parallel(SIZES)
 local function mixture(router)
   return bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } }, seed = 5,
                    attention = { routing = 1, jitter = 0.5, router = router },
-                   ffn = { top_k = 1, jitter = 0.5 }, aux_tokens = 8 }:build()
+                   ffn = { top_k = 1, jitter = 0.5 }, aux_group_size = 8 }:build()
 end
 
 local function modes(model)

@@ -225,13 +225,13 @@ test("all parts frozen in one step: said before anything is trained", function()
 end)
 
 test("routers that cannot learn: the same, under --plan too. Frozen ones may be so, and more experts", function()
-  local K1 = "option %s: with k = 1 and renormalise every gate is 1"
+  local K1 = "option %s: with k = 1 and renormalize every gate is 1"
   fails("at step 1 of 9: " .. K1:format "ffn", [[train { name = "k1", model = mix {
-  ffn = { top_k = 1, renormalise = true } }, steps = 9 }]])
+  ffn = { top_k = 1, renormalize = true } }, steps = 9 }]])
   fails("at step 6 of 9: " .. K1:format "attention", [[train { name = "k2", steps = 9, model = mix {
-  attention = { routing = function(p) return p > 0.6 and 1 or 2 end, renormalise = true } } }]])
+  attention = { routing = function(p) return p > 0.6 and 1 or 2 end, renormalize = true } } }]])
   trains [[
-train { name = "k3", model = mix { ffn = { renormalise = true }, freeze = { routers = true } }, steps = 3 }
-train { name = "k4", model = mix { ffn = { top_k = 2, renormalise = true } }, steps = 3 }]]
+train { name = "k3", model = mix { ffn = { renormalize = true }, freeze = { routers = true } }, steps = 3 }
+train { name = "k4", model = mix { ffn = { top_k = 2, renormalize = true } }, steps = 3 }]]
 end)
 

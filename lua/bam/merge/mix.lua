@@ -87,7 +87,7 @@ end
 local function describe(what, sources, attention, ffn, o)
   local first = sources[1].description
   local fields = { sources = sources, attention = attention, ffn = ffn, seed = o.seed,
-                   aux_tokens = o.aux_tokens, context = first.context, std = first.std }
+                   aux_tokens = o.aux_group_size, context = first.context, std = first.std }
   for _, name in ipairs(source.SHARED) do fields[name] = first[name] end
   for _, name in ipairs { "load_balance", "z_loss" } do
     fields[name] = schedules.read(string.format("%s: option %s", what, name), o[name], "rate")
@@ -99,7 +99,7 @@ end
 
 local common = {
   ffn = { "table", optional = true }, load_balance = { "any", 0.01 }, z_loss = { "any", 0.001 },
-  aux_tokens = { "count", 0 }, seed = { "integer", optional = true },
+  aux_group_size = { "count", 0, was = "aux_tokens" }, seed = { "integer", optional = true },
   freeze = { "table", optional = true },
 }
 
@@ -144,7 +144,7 @@ local mix_spec = with_common { experts = { "list" }, attention = { "table", opti
 --- default
 ---@field load_balance? number|schedule coefficient of the load-balance loss, 0.01 by default
 ---@field z_loss? number|schedule coefficient of the z loss, 0.001 by default
----@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
+---@field aux_group_size? integer tokens per group over which the load is balanced; 0 by default: all tokens
 ---@field freeze? bam.Freeze what is frozen at which steps; model:set_step applies it
 ---@field seed? integer seed of the routers' initial weights; by default that of the run in training, otherwise 1
 ---@param options bam.MixOptions
@@ -168,7 +168,7 @@ local upcycle_spec = with_common { model = { "any" }, experts = { "size" } }
 ---@field ffn? bam.FFNMix
 ---@field load_balance? number|schedule coefficient of the load-balance loss, 0.01 by default
 ---@field z_loss? number|schedule coefficient of the z loss, 0.001 by default
----@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
+---@field aux_group_size? integer tokens per group over which the load is balanced; 0 by default: all tokens
 ---@field freeze? bam.Freeze what is frozen at which steps; model:set_step applies it
 ---@field seed? integer seed of the routers' initial weights; by default that of the run in training, otherwise 1
 ---@param options bam.UpcycleOptions

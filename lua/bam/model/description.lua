@@ -36,7 +36,7 @@ local function ffn_text(f)
   local size = f.class and parts.text(f) or string.format("%d", f.hidden)
   if f.experts == 1 then return string.format("ffn %s", size) end
   return string.format("%d FFN experts of %s (%s%s)", f.experts, size, top_text(f.top_k),
-                       f.renormalise and ", renormalised" or "")
+                       f.renormalise and ", renormalized" or "")
 end
 
 --- Does it describe a mixture? Else it is a dense model.

@@ -16,7 +16,7 @@ local MixtureOfAttention = require("bam.nn.module").module "MixtureOfAttention"
 local spec = router_options.add_to {
   width = { "size" }, heads = { "size" }, kv_heads = { "size", optional = true },
   head_width = { "size", optional = true }, experts = { "size", 1 }, kv = { "string", "own" },
-  routing = { "any", "soft" }, aux_tokens = { "count", 0 }, keys_apart = { "boolean", false },
+  routing = { "any", "soft" }, aux_group_size = { "count", 0, was = "aux_tokens" }, keys_apart = { "boolean", false },
   router = { "callable", optional = true }, layer = { "size", optional = true },
   rope_base = { "rate", 10000 }, std = { "rate", 0.02 }, out_std = { "rate", optional = true },
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
@@ -28,7 +28,7 @@ local function make_router(o)
   local k = soft and o.experts or check.value("nn.MixtureOfAttention: option routing", o.routing,
                                               "size")
   return routing.make(o.router or Router, router_options.copy(o, {
-    width = o.width, experts = o.experts, top_k = k, dense = true, losses = not soft, aux_tokens = o.aux_tokens,
+    width = o.width, experts = o.experts, top_k = k, dense = true, losses = not soft, aux_tokens = o.aux_group_size,
     std = o.router_std, dtype = o.dtype, layer = o.layer }))
 end
 
@@ -53,7 +53,7 @@ end
 ---@field kv? string keys and values: "own" for each expert (default), or "shared"
 ---@field routing? string|integer "soft" (default), or k: only the k largest gates are not 0
 ---@field keys_apart? boolean parameters `queries` and `keys_values` instead of `qkv`; false by default
----@field aux_tokens? integer of the router, as in nn.Router
+---@field aux_group_size? integer of the router, as in nn.Router
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
 ---@field layer? integer number of the layer, passed to `router`
 ---@field rope_base? number 10000 by default, 0 for no RoPE

@@ -11,7 +11,8 @@ local weights = require "bam.nn.weights"
 local RoutedFFN = require("bam.nn.module").module "RoutedFFN"
 
 local spec = router_options.add_to {
-  width = { "size" }, hidden = { "size" }, experts = { "size" }, top_k = { "size", 1 }, aux_tokens = { "count", 0 },
+  width = { "size" }, hidden = { "size" }, experts = { "size" }, top_k = { "size", 1 },
+  aux_group_size = { "count", 0, was = "aux_tokens" },
   router = { "callable", optional = true }, layer = { "size", optional = true },
   std = { "rate", 0.02 }, out_std = { "rate", optional = true },
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
@@ -23,7 +24,7 @@ local spec = router_options.add_to {
 ---@field hidden integer hidden width of each expert
 ---@field experts integer
 ---@field top_k? integer experts per token, 1 by default
----@field aux_tokens? integer of the router, as in nn.Router
+---@field aux_group_size? integer of the router, as in nn.Router
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
 ---@field layer? integer number of the layer, passed to `router`
 ---@field std? number standard deviation of the initial weights, 0.02 by default
@@ -35,7 +36,7 @@ function RoutedFFN:init(options)
   local o = check.options("nn.RoutedFFN", options, spec)
   self.experts, self.layer = o.experts, o.layer
   self.router = routing.make(o.router or Router, router_options.copy(o, {
-    width = o.width, experts = o.experts, top_k = o.top_k, aux_tokens = o.aux_tokens, std = o.router_std,
+    width = o.width, experts = o.experts, top_k = o.top_k, aux_tokens = o.aux_group_size, std = o.router_std,
     dtype = o.dtype, layer = o.layer }))
   self.gate_up = weights.normal({ o.experts, 2 * o.hidden, o.width }, o.std, o.dtype)
   self.down = weights.normal({ o.experts, o.width, o.hidden }, o.out_std or o.std, o.dtype)

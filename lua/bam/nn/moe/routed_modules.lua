@@ -10,7 +10,8 @@ local RoutedModules = require("bam.nn.module").module "RoutedModules"
 local ops = core.ops
 
 local spec = router_options.add_to {
-  width = { "size" }, experts = { "size" }, make = { "callable" }, top_k = { "size", 1 }, aux_tokens = { "count", 0 },
+  width = { "size" }, experts = { "size" }, make = { "callable" }, top_k = { "size", 1 },
+  aux_group_size = { "count", 0, was = "aux_tokens" },
   router = { "callable", optional = true }, layer = { "size", optional = true },
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
 }
@@ -21,7 +22,7 @@ local spec = router_options.add_to {
 ---@field experts integer
 ---@field make function makes an expert, a module that computes x [1, tokens, width] to the same shape, token by token
 ---@field top_k? integer experts per token, 1 by default
----@field aux_tokens? integer of the router, as in nn.Router
+---@field aux_group_size? integer of the router, as in nn.Router
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
 ---@field layer? integer number of the layer, passed to `router`
 ---@field router_std? number standard deviation of the router's initial weights, 0.02 by default
@@ -31,7 +32,7 @@ function RoutedModules:init(options)
   local o = check.options("nn.RoutedModules", options, spec)
   self.experts, self.layer = o.experts, o.layer
   self.router = routing.make(o.router or Router, router_options.copy(o, {
-    width = o.width, experts = o.experts, top_k = o.top_k, aux_tokens = o.aux_tokens, std = o.router_std,
+    width = o.width, experts = o.experts, top_k = o.top_k, aux_tokens = o.aux_group_size, std = o.router_std,
     dtype = o.dtype, layer = o.layer }))
   self.modules = {}
   for e = 1, o.experts do self.modules[e] = o.make() end

@@ -40,19 +40,19 @@ Router.is_head = true -- over experts: Muon leaves it to AdamW, as it does the m
 
 local spec = router_options.add_to {
   width = { "size" }, experts = { "size" }, top_k = { "size", optional = true },
-  dense = { "boolean", false }, losses = { "boolean", true }, aux_tokens = { "count", 0 },
+  dense = { "boolean", false }, losses = { "boolean", true }, aux_group_size = { "count", 0, was = "aux_tokens" },
   std = { "rate", 0.02 }, dtype = { "dtype", "f32" }, layer = { "size", optional = true },
 }
 
 --- nn.Router { width = 512, experts = 4, top_k = 1 }. `weight` is [experts, width]. The fields temperature, jitter,
---- top_k and aux_tokens may be changed between steps.
+--- Its fields top_k and aux_tokens (option aux_group_size) may be changed between steps.
 ---@class nn.RouterOptions: nn.RouterSettings
 ---@field width integer
 ---@field experts integer
 ---@field top_k? integer all experts by default
 ---@field dense? boolean return gates for all experts, 0 for those not selected, and no `experts`
 ---@field losses? boolean compute the auxiliary losses, true by default
----@field aux_tokens? integer tokens per group over which the load is balanced; 0 by default: all tokens
+---@field aux_group_size? integer tokens per group over which the load is balanced; 0 by default: all tokens
 ---@field std? number standard deviation of the initial weights, 0.02 by default
 ---@field dtype? string
 ---@field layer? integer number of the layer, for routers that differ between layers
@@ -63,7 +63,7 @@ function Router:init(options)
   if self.top_k > self.experts then
     check.fail("nn.Router: top_k is %d, and there are %d experts", self.top_k, self.experts)
   end
-  self.dense, self.losses, self.aux_tokens = o.dense, o.losses, o.aux_tokens
+  self.dense, self.losses, self.aux_tokens = o.dense, o.losses, o.aux_group_size
   router_options.copy(o, self)
   self.weight = weights.normal({ o.experts, o.width }, o.std, o.dtype)
 end

@@ -6,9 +6,9 @@ local module = require "bam.nn.module"
 local ops = core.ops
 local M = {}
 
---- What is wrong with training a router that renormalises the one gate it gives.
-M.CANNOT_LEARN = "with k = 1 and renormalise every gate is 1, so that the router gets no gradient of "
-  .. "the loss; take renormalise = false, or k = 2 with renormalise, which keeps the function of the "
+--- What is wrong with training a router that renormalizes its only gate.
+M.CANNOT_LEARN = "with k = 1 and renormalize every gate is 1, so that the router gets no gradient of "
+  .. "the loss; take renormalize = false, or k = 2 with renormalize, which keeps the function of the "
   .. "model that the experts are copies of, or freeze the routers"
 
 --- A router: what `make` gives for the options of nn.Router.
