@@ -68,11 +68,11 @@ end
 local CHANGES = {
   weights = function(d)
     flip(newest(d, "seed") .. "/model.safetensors")
-    return "digest is not the manifest's"
+    return "digest does not match the manifest"
   end,
   config = function(d)
     flip(newest(d, "mixed") .. "/config.json")
-    return "digest is not the manifest's"
+    return "digest does not match the manifest"
   end,
   state = function(d)
     replace(newest(d, "mixed") .. "/training.json", '"step": 10', '"step": 11')
@@ -100,7 +100,7 @@ local CHANGES = {
   end,
   best = function(d)
     flip(one("%s/runs/seed-*/best/model.safetensors", d))
-    return "digest is not the manifest's"
+    return "digest does not match the manifest"
   end,
   phase = function(d)
     local law, seed = newest(d, "experts/law"), newest(d, "seed")

@@ -194,7 +194,7 @@ end
 
 test("a damaged checkpoint is named, and the one before serves", function()
   for _, damage in ipairs {
-    { "model.safetensors", function(path) flip(path, 900) end, "its digest is not the manifest's" },
+    { "model.safetensors", function(path) flip(path, 900) end, "its digest does not match the manifest" },
     { "training.json", function(path) core.truncate_file(path, 20) end, "has 20 bytes instead of" },
     { "manifest.json", function(path) flip(path, 60) end, "manifest.json" },
     { "config.json", os.remove, "config.json is missing" },

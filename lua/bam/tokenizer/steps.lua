@@ -20,7 +20,7 @@ local function fail(label, format, ...)
   check.fail("%s: pre_tokenizer: %s", label, string.format(format, ...))
 end
 
--- Escape a text so that it is a regular expression that matches it. ASCII letters, ASCII digits and non-ASCII
+-- Escape a text for use as a regular expression that matches it literally. ASCII letters, digits and non-ASCII
 -- characters need no escape.
 local function literal(text) return (text:gsub("[\1-\127]", function(c)
   return c:match "%w" or "\\" .. c

@@ -92,7 +92,7 @@ local function check_evaluations(audit, directory, newest)
         audit.note("%s is of bamlua 0.1.0, without a digest", path)
       elseif type(value) ~= "table" or type(value.result) ~= "table"
         or value.digest ~= core.hash(json.encode(value.result)) then
-        audit.problem("%s was changed: its digest is not that of its figures", path)
+        audit.problem("%s was changed: its digest does not match its figures", path)
       elseif newest and value.weights ~= newest.checksum then
         audit.problem("%s belongs to other weights than the last checkpoint", path)
       end
@@ -109,7 +109,7 @@ local function check_sealed(audit, path, newest)
   local text = file:read(sealed.bytes) or ""
   file:close()
   if core.hash(text) ~= sealed.digest then
-    audit.problem("%s was changed: its digest is not that of the last checkpoint", path)
+    audit.problem("%s was changed: its digest does not match the last checkpoint", path)
   end
 end
 
@@ -199,7 +199,7 @@ local function check_result(audit, path)
   if digest == nil then
     audit.note("%s is of bamlua 0.1.0, without a digest", path)
   elseif digest ~= core.hash(json.encode(value)) then
-    audit.problem("%s was changed: its digest is not that of its figures", path)
+    audit.problem("%s was changed: its digest does not match its figures", path)
   end
 end
 

@@ -72,7 +72,7 @@ local function fault_of_file(path, entry)
     return string.format("%s has %d bytes instead of %d", path, info.size, entry.bytes)
   end
   if core.hash_file(path) ~= entry.digest then
-    return string.format("%s is damaged: its digest is not the manifest's", path)
+    return string.format("%s is damaged: its digest does not match the manifest", path)
   end
 end
 
