@@ -109,6 +109,81 @@ typedef struct bam_sgd {
   int64_t step;
 } bam_sgd;
 
+/* What kernels with many operands take; kernels/list.h says what the members are. */
+typedef struct bam_sort {
+  void *y;
+  int64_t *positions;
+  void *spare;
+  int64_t *spare_positions;
+  const void *x;
+  int64_t rows, n;
+  bool descending;
+} bam_sort;
+
+typedef struct bam_layer_norm {
+  void *y, *s, *stats;
+  const void *x, *residual, *weight, *bias;
+  int64_t rows, n;
+  double eps;
+} bam_layer_norm;
+
+typedef struct bam_layer_norm_backward {
+  void *dx, *dweight, *dbias, *scratch;
+  const void *dy, *ds, *s, *stats, *weight;
+  int64_t rows, n, parts;
+  bool add_weight, add_bias;
+} bam_layer_norm_backward;
+
+typedef struct bam_attention_tensors {
+  void *o, *stats, *scratch;
+  const void *q, *k, *v;
+  const int32_t *first;
+} bam_attention_tensors;
+
+typedef struct bam_attention_gradients {
+  void *dq, *dk, *dv, *scratch;
+  const void *grad_out, *q, *k, *v, *stats, *delta;
+  const int32_t *first;
+} bam_attention_gradients;
+
+typedef struct bam_gate_gradients {
+  void *grad_out, *y, *delta, *dgates;
+  const void *dy, *o, *gates;
+} bam_gate_gradients;
+
+typedef struct bam_route_tensors {
+  void *gates;
+  int64_t *chosen;
+  void *losses, *statistics, *p, *lse, *load;
+  double *counted, *scratch;
+  const void *logits;
+  const uint8_t *mask;
+} bam_route_tensors;
+
+typedef struct bam_route_gradients {
+  void *dlogits;
+  const void *dgates, *dlosses, *p, *lse, *load;
+  const int64_t *chosen;
+  const double *counted;
+  const uint8_t *mask;
+} bam_route_gradients;
+
+typedef struct bam_swiglu_gradients {
+  void *dx, *y, *dgates;
+  const void *dy, *x, *gates;
+  const int64_t *rows;
+  int64_t count, hidden;
+} bam_swiglu_gradients;
+
+typedef struct bam_cross_entropy_gradients {
+  void *dx;
+  const void *x, *stats;
+  const int64_t *targets;
+  const double *scale;
+  const void *seed;
+  int64_t rows, n, ignore;
+} bam_cross_entropy_gradients;
+
 #include "list.h"
 
 /* The table: one function pointer per line of kernels/list.h. */

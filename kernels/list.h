@@ -67,8 +67,7 @@
     int64_t columns, int64_t diagonal, bool upper))                                               \
   /* sort.c: rows of n, NaN largest, equals in order; spare_* have the size of y and positions;    \
      topk is for small k, 1 <= k <= n, y is [rows, k] */                                          \
-  X(sort, (bam_stream stream, void *y, int64_t *positions, void *spare,                           \
-    int64_t *spare_positions, const void *x, int64_t rows, int64_t n, bool descending))           \
+  X(sort, (bam_stream stream, const bam_sort *args))                                              \
   X(topk, (bam_stream stream, void *y, int64_t *positions, const void *x, int64_t rows, int64_t n,\
     int64_t k, bool largest))
 
@@ -128,24 +127,19 @@
     const void *b, const int64_t *offsets))                                                       \
   /* norm.c: rows of n. s = x + residual when there is one. stats is [rows, 3].                   \
      scratch is [parts, 2, n]; dx, dweight, dbias and ds may be NULL */              \
-  X(layer_norm, (bam_stream stream, void *y, void *s, void *stats, const void *x,                 \
-    const void *residual, const void *weight, const void *bias, int64_t rows, int64_t n,          \
-    double eps))                                                                                  \
-  X(layer_norm_backward, (bam_stream stream, void *dx, void *dweight, void *dbias,                \
-    void *scratch, const void *dy, const void *ds, const void *s, const void *stats,              \
-    const void *weight, int64_t rows, int64_t n, int64_t parts, bool add_weight, bool add_bias))  \
+  X(layer_norm, (bam_stream stream, const bam_layer_norm *args))                                  \
+  X(layer_norm_backward, (bam_stream stream, const bam_layer_norm_backward *args))                \
   /* rope.c: positions NULL are 0 .. T-1 */                                                       \
   X(rope, (bam_stream stream, void *y, const void *x, const int64_t *positions,                   \
     const bam_rope *rope))                                                                        \
   /* attention.c: o is [B, T, H, K], stats [B, T, H, 2], delta [B, T, H]; first is [B, T] from    \
      document_starts or NULL; scratch has as many elements as attention_scratch says */           \
-  X(attention, (bam_stream stream, void *o, void *stats, void *scratch, const void *q,            \
-    const void *k, const void *v, const int32_t *first, const bam_attention *attention))          \
+  X(attention, (bam_stream stream, const bam_attention_tensors *args,                             \
+    const bam_attention *attention))                                                              \
   X(attention_delta, (bam_stream stream, void *delta, const void *o, const void *grad_out,             \
     int64_t rows, int64_t width))                                                                 \
-  X(attention_backward, (bam_stream stream, void *dq, void *dk, void *dv, void *scratch,          \
-    const void *grad_out, const void *q, const void *k, const void *v, const void *stats,              \
-    const void *delta, const int32_t *first, const bam_attention *attention))                     \
+  X(attention_backward, (bam_stream stream, const bam_attention_gradients *args,                  \
+    const bam_attention *attention))                                                              \
   X(attention_scratch, (bam_stream stream, int64_t *forward, int64_t *backward,                   \
     const bam_attention *attention))                                                              \
   X(document_starts, (bam_stream stream, int32_t *first, const int64_t *documents,                \
@@ -154,18 +148,14 @@
      also gives delta [tokens, heads] as attention_delta does; grad_out may be dy, dgates may be NULL */    \
   X(gate_heads, (bam_stream stream, void *y, const void *o, const void *gates,                    \
     const bam_gated_heads *heads))                                                                \
-  X(gate_heads_backward, (bam_stream stream, void *grad_out, void *y, void *delta, void *dgates,       \
-    const void *dy, const void *o, const void *gates, const bam_gated_heads *heads))              \
+  X(gate_heads_backward, (bam_stream stream, const bam_gate_gradients *args,                      \
+    const bam_gated_heads *heads))                                                                \
   /* route.c: logits and p are [tokens, experts], lse [tokens], load [groups, experts], losses    \
      [2], statistics [3, experts]; mask [tokens] tells which tokens losses and statistics are of, \
      NULL: all, and counted how many they are; scratch has 3 experts + 2 doubles per part of a    \
      group and one per group; dgates and dlosses may be NULL */                                   \
-  X(route, (bam_stream stream, void *gates, int64_t *chosen, void *losses, void *statistics,      \
-    void *p, void *lse, void *load, double *counted, double *scratch, const void *logits,         \
-    const uint8_t *mask, const bam_route *route))                                                 \
-  X(route_backward, (bam_stream stream, void *dlogits, const void *dgates, const void *dlosses,   \
-    const void *p, const void *lse, const void *load, const int64_t *chosen,                      \
-    const double *counted, const uint8_t *mask, const bam_route *route))                                                                      \
+  X(route, (bam_stream stream, const bam_route_tensors *args, const bam_route *route))            \
+  X(route_backward, (bam_stream stream, const bam_route_gradients *args, const bam_route *route)) \
   /* routed_ffn.c: assignment a = token * k + j is token's j-th choice. rows lists them by expert, \
      slots is the inverse, -1 for those without an expert (0); offsets is [experts + 1]. count is \
      that of the rows. In backward y (the gated result again) may be dy */                        \
@@ -177,8 +167,7 @@
     int64_t tokens, int64_t k, int64_t width, bool add))                                          \
   X(gated_swiglu, (bam_stream stream, void *y, const void *x, const void *gates,                  \
     const int64_t *rows, int64_t count, int64_t hidden))                                          \
-  X(gated_swiglu_backward, (bam_stream stream, void *dx, void *y, void *dgates, const void *dy,   \
-    const void *x, const void *gates, const int64_t *rows, int64_t count, int64_t hidden))        \
+  X(gated_swiglu_backward, (bam_stream stream, const bam_swiglu_gradients *args))                 \
   /* swiglu.c: x and dx are [rows, 2 hidden], gate before up; rows of x are `stride` apart */     \
   X(swiglu, (bam_stream stream, void *y, const void *x, int64_t stride, int64_t rows,             \
     int64_t hidden))                                                                              \
@@ -196,9 +185,7 @@
      one_hot(target)), a NULL seed is 1, dx may be x; loss_total is *scale * the sum */           \
   X(cross_entropy, (bam_stream stream, double *losses, void *stats, const void *x,                \
     const int64_t *targets, int64_t rows, int64_t n, int64_t ignore))                             \
-  X(cross_entropy_backward, (bam_stream stream, void *dx, const void *x, const void *stats,       \
-    const int64_t *targets, const double *scale, const void *seed, int64_t rows, int64_t n,       \
-    int64_t ignore))                                                                              \
+  X(cross_entropy_backward, (bam_stream stream, const bam_cross_entropy_gradients *args))         \
   X(loss_scale, (bam_stream stream, double *scale, const int64_t *targets, int64_t n,             \
     int64_t ignore))                                                                              \
   X(loss_total, (bam_stream stream, void *y, const double *losses, const double *scale,           \

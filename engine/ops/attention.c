@@ -112,9 +112,16 @@ static bam_status attention_forward(bam_call *call) {
     return BAM_OK;
   kernels->attention_scratch(device->stream, &forward, &backward, &a);
   BAM_TRY(bam_temp_scratch(call->scope, device, dtype, forward, &scratch));
-  kernels->attention(device->stream, bam_tensor_data(call->outputs[0]), bam_tensor_data(stats),
-                     bam_tensor_data(scratch), bam_tensor_data(qkv[0]), bam_tensor_data(qkv[1]),
-                     bam_tensor_data(qkv[2]), first != NULL ? bam_tensor_data(first) : NULL, &a);
+  kernels->attention(
+    device->stream,
+    &(bam_attention_tensors){ .o = bam_tensor_data(call->outputs[0]),
+                              .stats = bam_tensor_data(stats),
+                              .scratch = bam_tensor_data(scratch),
+                              .q = bam_tensor_data(qkv[0]),
+                              .k = bam_tensor_data(qkv[1]),
+                              .v = bam_tensor_data(qkv[2]),
+                              .first = first != NULL ? bam_tensor_data(first) : NULL },
+    &a);
   return BAM_OK;
 }
 
@@ -163,12 +170,20 @@ static bam_status attention_backward(bam_backward *pass) {
   a.add_dq = add[0];
   a.add_dk = add[1];
   a.add_dv = add[2];
-  kernels->attention_backward(device->stream, bam_tensor_data(to[0]), bam_tensor_data(to[1]),
-                              bam_tensor_data(to[2]), bam_tensor_data(scratch), bam_tensor_data(dy),
-                              bam_tensor_data(saved[SAVED_Q]), bam_tensor_data(saved[SAVED_K]),
-                              bam_tensor_data(saved[SAVED_V]), bam_tensor_data(saved[SAVED_STATS]),
-                              bam_tensor_data(delta),
-                                  first != NULL ? bam_tensor_data(first) : NULL, &a);
+  kernels->attention_backward(
+    device->stream,
+    &(bam_attention_gradients){ .dq = bam_tensor_data(to[0]),
+                                .dk = bam_tensor_data(to[1]),
+                                .dv = bam_tensor_data(to[2]),
+                                .scratch = bam_tensor_data(scratch),
+                                .grad_out = bam_tensor_data(dy),
+                                .q = bam_tensor_data(saved[SAVED_Q]),
+                                .k = bam_tensor_data(saved[SAVED_K]),
+                                .v = bam_tensor_data(saved[SAVED_V]),
+                                .stats = bam_tensor_data(saved[SAVED_STATS]),
+                                .delta = bam_tensor_data(delta),
+                                .first = first != NULL ? bam_tensor_data(first) : NULL },
+    &a);
   return BAM_OK;
 }
 

@@ -58,13 +58,17 @@ static bam_status cross_entropy_backward(bam_backward *pass) {
   BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &seed));
   BAM_TRY(bam_backward_kernels(pass, logits->dtype, &kernels));
   BAM_TRY(bam_temp_new(pass->scope, bam_tensor_device(logits), logits->dtype, shape, &dx));
-  kernels->cross_entropy_backward(bam_tensor_device(logits)->stream, bam_tensor_data(dx),
-                                  bam_tensor_data(logits),
-                                  bam_tensor_data(pass->saved[SAVED_STATS]),
-                                  bam_tensor_data(pass->saved[SAVED_TARGETS]),
-                                  bam_tensor_data(pass->saved[SAVED_SCALE]), bam_tensor_data(seed),
-                                  bam_shape_rows(shape), bam_shape_width(shape),
-                                  pass->attrs[ATTR_IGNORE].i);
+  kernels->cross_entropy_backward(
+    bam_tensor_device(logits)->stream,
+    &(bam_cross_entropy_gradients){ .dx = bam_tensor_data(dx),
+                                    .x = bam_tensor_data(logits),
+                                    .stats = bam_tensor_data(pass->saved[SAVED_STATS]),
+                                    .targets = bam_tensor_data(pass->saved[SAVED_TARGETS]),
+                                    .scale = bam_tensor_data(pass->saved[SAVED_SCALE]),
+                                    .seed = bam_tensor_data(seed),
+                                    .rows = bam_shape_rows(shape),
+                                    .n = bam_shape_width(shape),
+                                    .ignore = pass->attrs[ATTR_IGNORE].i });
   return bam_accumulate_grad(pass, 0, dx);
 }
 

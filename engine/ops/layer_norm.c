@@ -34,12 +34,18 @@ static bam_status normalise(bam_call *call, bam_tensor *const in[4]) {
   BAM_TRY(bam_call_save(call, 1, stats));
   BAM_TRY(bam_call_save(call, 2, weight));
   if (width > 0)
-    kernels->layer_norm(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
-                        residual != NULL ? bam_tensor_data(call->outputs[1]) : NULL,
-                        bam_tensor_data(stats), bam_tensor_data(x),
-                        residual != NULL ? bam_tensor_data(residual) : NULL,
-                        bam_tensor_data(weight), bias != NULL ? bam_tensor_data(bias) : NULL, rows,
-                        width, call->attrs[0].f);
+    kernels->layer_norm(
+      bam_call_device(call)->stream,
+      &(bam_layer_norm){ .y = bam_tensor_data(call->outputs[0]),
+                         .s = residual != NULL ? bam_tensor_data(call->outputs[1]) : NULL,
+                         .stats = bam_tensor_data(stats),
+                         .x = bam_tensor_data(x),
+                         .residual = residual != NULL ? bam_tensor_data(residual) : NULL,
+                         .weight = bam_tensor_data(weight),
+                         .bias = bias != NULL ? bam_tensor_data(bias) : NULL,
+                         .rows = rows,
+                         .n = width,
+                         .eps = call->attrs[0].f });
   return BAM_OK;
 }
 
@@ -88,14 +94,23 @@ static bam_status differentiate(bam_backward *pass, bam_tensor *dy, bam_tensor *
   BAM_TRY(bam_backward_kernels(pass, s->dtype, &kernels));
   BAM_TRY(
     bam_temp_scratch(pass->scope, bam_tensor_device(s), s->dtype, parts * 2 * width, &scratch));
-  kernels->layer_norm_backward(bam_tensor_device(s)->stream,
-                               to->dx != NULL ? bam_tensor_data(to->dx) : NULL,
-                               to->dweight != NULL ? bam_tensor_data(to->dweight) : NULL,
-                               to->dbias != NULL ? bam_tensor_data(to->dbias) : NULL,
-                               bam_tensor_data(scratch), bam_tensor_data(dy),
-                               ds != NULL ? bam_tensor_data(ds) : NULL, bam_tensor_data(s),
-                               bam_tensor_data(pass->saved[1]), bam_tensor_data(pass->saved[2]),
-                               rows, width, parts, to->add_weight, to->add_bias);
+  kernels->layer_norm_backward(
+    bam_tensor_device(s)->stream,
+    &(bam_layer_norm_backward){ .dx = to->dx != NULL ? bam_tensor_data(to->dx) : NULL,
+                                .dweight = to->dweight != NULL ? bam_tensor_data(to->dweight)
+                                                               : NULL,
+                                .dbias = to->dbias != NULL ? bam_tensor_data(to->dbias) : NULL,
+                                .scratch = bam_tensor_data(scratch),
+                                .dy = bam_tensor_data(dy),
+                                .ds = ds != NULL ? bam_tensor_data(ds) : NULL,
+                                .s = bam_tensor_data(s),
+                                .stats = bam_tensor_data(pass->saved[1]),
+                                .weight = bam_tensor_data(pass->saved[2]),
+                                .rows = rows,
+                                .n = width,
+                                .parts = parts,
+                                .add_weight = to->add_weight,
+                                .add_bias = to->add_bias });
   bam_temp_release(pass->scope, scratch);
   return BAM_OK;
 }

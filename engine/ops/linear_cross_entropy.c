@@ -64,9 +64,16 @@ typedef struct head_gradients {
 static void chunk_gradients(const head *h, int64_t from, int64_t n, const void *seed,
                             const head_gradients *to) {
   void *logits = bam_tensor_data(h->logits);
-  h->kernels->cross_entropy_backward(h->device->stream, logits, logits, row_of(h->stats, from, 2),
-                                     row_of(h->targets, from, 1), bam_tensor_data(h->scale), seed,
-                                     n, h->vocabulary, h->ignore);
+  h->kernels->cross_entropy_backward(
+    h->device->stream, &(bam_cross_entropy_gradients){ .dx = logits,
+                                                       .x = logits,
+                                                       .stats = row_of(h->stats, from, 2),
+                                                       .targets = row_of(h->targets, from, 1),
+                                                       .scale = bam_tensor_data(h->scale),
+                                                       .seed = seed,
+                                                       .rows = n,
+                                                       .n = h->vocabulary,
+                                                       .ignore = h->ignore });
   if (to->dx != NULL)
     bam_product_run(&(bam_product){ .m = n, .n = h->width, .k = h->vocabulary, .add = to->add_dx },
                     h->device, h->dtype, row_of(to->dx, from, h->width), logits,

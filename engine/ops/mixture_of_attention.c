@@ -208,10 +208,16 @@ static bam_status attend(bam_call *call, const mixture *m) {
                   bam_tensor_data(m->in[QKV]));
   BAM_TRY(
     rotate(call->scope, l, m->kernels, m->qkv, m->positions, call->attrs[ATTR_ROPE_BASE].f, false));
-  m->kernels->attention(device->stream, bam_tensor_data(m->o), bam_tensor_data(m->stats),
-                        bam_tensor_data(scratch), head_of(m->qkv, 0, l),
-                        head_of(m->qkv, l->heads, l), head_of(m->qkv, l->heads + l->kv_heads, l),
-                        m->first != NULL ? bam_tensor_data(m->first) : NULL, &a);
+  m->kernels->attention(
+    device->stream,
+    &(bam_attention_tensors){ .o = bam_tensor_data(m->o),
+                              .stats = bam_tensor_data(m->stats),
+                              .scratch = bam_tensor_data(scratch),
+                              .q = head_of(m->qkv, 0, l),
+                              .k = head_of(m->qkv, l->heads, l),
+                              .v = head_of(m->qkv, l->heads + l->kv_heads, l),
+                              .first = m->first != NULL ? bam_tensor_data(m->first) : NULL },
+    &a);
   bam_temp_release(call->scope, scratch);
   return BAM_OK;
 }
@@ -288,10 +294,15 @@ static bam_status project_backward(bam_backward *pass, gradients *g) {
                   g->device, o->dtype, bam_tensor_data(g->grad_out), bam_tensor_data(g->dy),
                   bam_tensor_data(pass->saved[SAVED_OUT_WEIGHT]));
   if (gates != NULL)
-    g->kernels->gate_heads_backward(g->device->stream, bam_tensor_data(g->grad_out),
-                                    bam_tensor_data(g->gated), bam_tensor_data(g->delta),
-                                    bam_tensor_data(g->dgates), bam_tensor_data(g->grad_out),
-                                    bam_tensor_data(o), bam_tensor_data(gates), &heads);
+    g->kernels->gate_heads_backward(g->device->stream,
+                                    &(bam_gate_gradients){ .grad_out = bam_tensor_data(g->grad_out),
+                                                           .y = bam_tensor_data(g->gated),
+                                                           .delta = bam_tensor_data(g->delta),
+                                                           .dgates = bam_tensor_data(g->dgates),
+                                                           .dy = bam_tensor_data(g->grad_out),
+                                                           .o = bam_tensor_data(o),
+                                                           .gates = bam_tensor_data(gates) },
+                                    &heads);
   else
     g->kernels->attention_delta(g->device->stream, bam_tensor_data(g->delta), bam_tensor_data(o),
                                 bam_tensor_data(g->grad_out), l->tokens * l->heads, l->width);
@@ -316,12 +327,20 @@ static bam_status attend_backward(bam_backward *pass, gradients *g) {
   g->kernels->attention_scratch(g->device->stream, &forward, &backward, &a);
   BAM_TRY(bam_temp_scratch(pass->scope, g->device, qkv->dtype, backward, &g->scratch));
   BAM_TRY(bam_temp_scratch(pass->scope, g->device, qkv->dtype, l->tokens * l->columns, &g->dqkv));
-  g->kernels->attention_backward(g->device->stream, head_of(g->dqkv, 0, l),
-                                 head_of(g->dqkv, keys, l), head_of(g->dqkv, values, l),
-                                 bam_tensor_data(g->scratch), bam_tensor_data(g->grad_out),
-                                 head_of(qkv, 0, l), head_of(qkv, keys, l), head_of(qkv, values, l),
-                                 bam_tensor_data(saved[SAVED_STATS]), bam_tensor_data(g->delta),
-                                 first != NULL ? bam_tensor_data(first) : NULL, &a);
+  g->kernels->attention_backward(
+    g->device->stream,
+    &(bam_attention_gradients){ .dq = head_of(g->dqkv, 0, l),
+                                .dk = head_of(g->dqkv, keys, l),
+                                .dv = head_of(g->dqkv, values, l),
+                                .scratch = bam_tensor_data(g->scratch),
+                                .grad_out = bam_tensor_data(g->grad_out),
+                                .q = head_of(qkv, 0, l),
+                                .k = head_of(qkv, keys, l),
+                                .v = head_of(qkv, values, l),
+                                .stats = bam_tensor_data(saved[SAVED_STATS]),
+                                .delta = bam_tensor_data(g->delta),
+                                .first = first != NULL ? bam_tensor_data(first) : NULL },
+    &a);
   return rotate(pass->scope, l, g->kernels, g->dqkv, saved[SAVED_POSITIONS],
                 pass->attrs[ATTR_ROPE_BASE].f, true);
 }

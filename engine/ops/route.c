@@ -96,12 +96,19 @@ static bam_status run_route(bam_call *call, bam_tensor *logits, bam_tensor *mask
     BAM_TRY(bam_tensor_fill(call->outputs[STATISTICS], 0));
     return BAM_OK;
   }
-  kernels->route(device->stream, bam_tensor_data(call->outputs[GATES]),
-                 bam_tensor_data(call->outputs[EXPERTS]), bam_tensor_data(call->outputs[LOSSES]),
-                 bam_tensor_data(call->outputs[STATISTICS]), bam_tensor_data(saved[SAVED_P]),
-                 bam_tensor_data(saved[SAVED_LSE]), bam_tensor_data(saved[SAVED_LOAD]),
-                 bam_tensor_data(saved[SAVED_COUNTED]), bam_tensor_data(scratch),
-                 bam_tensor_data(logits), mask != NULL ? bam_tensor_data(mask) : NULL, r);
+  kernels->route(device->stream,
+                 &(bam_route_tensors){ .gates = bam_tensor_data(call->outputs[GATES]),
+                                       .chosen = bam_tensor_data(call->outputs[EXPERTS]),
+                                       .losses = bam_tensor_data(call->outputs[LOSSES]),
+                                       .statistics = bam_tensor_data(call->outputs[STATISTICS]),
+                                       .p = bam_tensor_data(saved[SAVED_P]),
+                                       .lse = bam_tensor_data(saved[SAVED_LSE]),
+                                       .load = bam_tensor_data(saved[SAVED_LOAD]),
+                                       .counted = bam_tensor_data(saved[SAVED_COUNTED]),
+                                       .scratch = bam_tensor_data(scratch),
+                                       .logits = bam_tensor_data(logits),
+                                       .mask = mask != NULL ? bam_tensor_data(mask) : NULL },
+                 r);
   return BAM_OK;
 }
 
@@ -129,13 +136,19 @@ static bam_status route_backward(bam_backward *pass) {
     BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[LOSSES], &dlosses));
   BAM_TRY(bam_temp_new(pass->scope, device, saved[SAVED_P]->dtype, bam_backward_shape(pass, 0),
                        &dlogits));
-  kernels->route_backward(device->stream, bam_tensor_data(dlogits),
-                          dgates != NULL ? bam_tensor_data(dgates) : NULL,
-                          dlosses != NULL ? bam_tensor_data(dlosses) : NULL,
-                          bam_tensor_data(saved[SAVED_P]), bam_tensor_data(saved[SAVED_LSE]),
-                          bam_tensor_data(saved[SAVED_LOAD]), bam_tensor_data(saved[SAVED_EXPERTS]),
-                          bam_tensor_data(saved[SAVED_COUNTED]),
-                          saved[SAVED_MASK] != NULL ? bam_tensor_data(saved[SAVED_MASK]) : NULL, &r);
+  kernels->route_backward(
+    device->stream,
+    &(bam_route_gradients){ .dlogits = bam_tensor_data(dlogits),
+                            .dgates = dgates != NULL ? bam_tensor_data(dgates) : NULL,
+                            .dlosses = dlosses != NULL ? bam_tensor_data(dlosses) : NULL,
+                            .p = bam_tensor_data(saved[SAVED_P]),
+                            .lse = bam_tensor_data(saved[SAVED_LSE]),
+                            .load = bam_tensor_data(saved[SAVED_LOAD]),
+                            .chosen = bam_tensor_data(saved[SAVED_EXPERTS]),
+                            .counted = bam_tensor_data(saved[SAVED_COUNTED]),
+                            .mask = saved[SAVED_MASK] != NULL ? bam_tensor_data(saved[SAVED_MASK])
+                                                              : NULL },
+    &r);
   return bam_accumulate_grad(pass, 0, dlogits);
 }
 

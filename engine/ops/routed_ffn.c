@@ -236,11 +236,16 @@ static bam_status down_backward(bam_backward *pass, gradients *g) {
   g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(g->u),
                            bam_tensor_data(g->dys), bam_tensor_data(saved[SAVED_DOWN]),
                            bam_tensor_data(saved[SAVED_OFFSETS]));
-  g->kernels->gated_swiglu_backward(g->device->stream, bam_tensor_data(g->dhidden),
-                                    bam_tensor_data(g->u), bam_tensor_data(g->dgates),
-                                    bam_tensor_data(g->u), bam_tensor_data(saved[SAVED_HIDDEN]),
-                                    bam_tensor_data(saved[SAVED_GATES]), rows, l->count,
-                                    l->hidden);
+  g->kernels->gated_swiglu_backward(
+    g->device->stream, &(bam_swiglu_gradients){ .dx = bam_tensor_data(g->dhidden),
+                                                .y = bam_tensor_data(g->u),
+                                                .dgates = bam_tensor_data(g->dgates),
+                                                .dy = bam_tensor_data(g->u),
+                                                .x = bam_tensor_data(saved[SAVED_HIDDEN]),
+                                                .gates = bam_tensor_data(saved[SAVED_GATES]),
+                                                .rows = rows,
+                                                .count = l->count,
+                                                .hidden = l->hidden });
   BAM_TRY(bam_accumulate_grad(pass, GATES, g->dgates));
   if (bam_needs_grad(pass, DOWN))
     BAM_TRY(give_weights(pass, g, DOWN, g->dys, g->u, l->out, l->hidden));

@@ -44,9 +44,14 @@ static bam_status sort_rows(bam_call *call, const bam_axis *along, int64_t k, bo
   BAM_TRY(make_pair(call->scope, x, along->n, &values, &positions));
   BAM_TRY(make_pair(call->scope, x, along->n, &spare, &spare_positions));
   if (along->n > 0)
-    kernels->sort(device->stream, bam_tensor_data(values), bam_tensor_data(positions),
-                  bam_tensor_data(spare), bam_tensor_data(spare_positions), bam_tensor_data(x),
-                  along->outer * along->inner, along->n, descending);
+    kernels->sort(device->stream, &(bam_sort){ .y = bam_tensor_data(values),
+                                               .positions = bam_tensor_data(positions),
+                                               .spare = bam_tensor_data(spare),
+                                               .spare_positions = bam_tensor_data(spare_positions),
+                                               .x = bam_tensor_data(x),
+                                               .rows = along->outer * along->inner,
+                                               .n = along->n,
+                                               .descending = descending });
   return hand_out(call, along, k, values, positions);
 }
 

@@ -248,14 +248,13 @@ static void finish(const query_task *task, real *o, real *stats) {
   }
 }
 
-void KERNEL(attention)(bam_stream stream, void *o, void *stats, void *scratch, const void *q,
-                       const void *k, const void *v, const int32_t *first,
+void KERNEL(attention)(bam_stream stream, const bam_attention_tensors *args,
                        const bam_attention *a) {
   (void)stream;
   forward_plan plan = plan_forward(a);
-  real *packed = scratch, *own = packed + a->batch * a->kv_heads * plan.sequence;
+  real *packed = args->scratch, *own = packed + a->batch * a->kv_heads * plan.sequence;
   int64_t parts = (a->time + QUERIES - 1) / QUERIES, tasks = parts * a->batch * a->heads;
-  pack_all(packed, &plan, a, k, v);
+  pack_all(packed, &plan, a, args->k, args->v);
   /* The last rows see the most keys: they go first,
       so that no thread is left with a long one at the end. */
 #pragma omp parallel for schedule(dynamic) num_threads(threads_for(a))
@@ -264,15 +263,22 @@ void KERNEL(attention)(bam_stream stream, void *o, void *stats, void *scratch, c
     int64_t start = (parts - 1 - n / (a->batch * a->heads)) * QUERIES;
     int64_t pair = b * a->kv_heads + h / (a->heads / a->kv_heads);
     real *mine = own + thread_number() * plan.own;
-    query_task task = { &plan, a, first != NULL ? first + b * a->time : NULL,
-                        packed + pair * plan.sequence, start, smaller(QUERIES, a->time - start),
-                        mine, mine + QUERIES * plan.pitch, mine + 2 * QUERIES * plan.pitch,
-                        mine + plan.own - 2 * QUERIES, mine + plan.own - QUERIES };
-    const real *rows = (const real *)q + b * a->q[0] + start * a->q[1] + h * a->q[2];
+    query_task task = { &plan,
+                        a,
+                        args->first != NULL ? args->first + b * a->time : NULL,
+                        packed + pair * plan.sequence,
+                        start,
+                        smaller(QUERIES, a->time - start),
+                        mine,
+                        mine + QUERIES * plan.pitch,
+                        mine + 2 * QUERIES * plan.pitch,
+                        mine + plan.own - 2 * QUERIES,
+                        mine + plan.own - QUERIES };
+    const real *rows = (const real *)args->q + b * a->q[0] + start * a->q[1] + h * a->q[2];
     load_rows(task.q, plan.pitch, QUERIES, rows, a->q[1], task.rows, a->width, 1);
     attend(&task);
     int64_t at = (b * a->time + start) * a->heads + h;
-    finish(&task, (real *)o + at * a->width, (real *)stats + 2 * at);
+    finish(&task, (real *)args->o + at * a->width, (real *)args->stats + 2 * at);
   }
 }
 
@@ -413,23 +419,21 @@ static void clear_queries(real *dq, const bam_attention *a, int64_t b, int64_t g
       memset(dq + b * a->dq[0] + t * a->dq[1] + h * a->dq[2], 0, (size_t)a->width * sizeof(real));
 }
 
-void KERNEL(attention_backward)(bam_stream stream, void *dq, void *dk, void *dv, void *scratch,
-                                const void *grad_out, const void *q, const void *k, const void *v,
-                                const void *stats, const void *delta, const int32_t *first,
+void KERNEL(attention_backward)(bam_stream stream, const bam_attention_gradients *args,
                                 const bam_attention *a) {
   (void)stream;
   int64_t tasks = a->batch * a->kv_heads;
 #pragma omp parallel for schedule(dynamic) num_threads(threads_for(a))
   for (int64_t n = 0; n < tasks; n++) {
     int64_t b = n / a->kv_heads, g = n % a->kv_heads;
-    kv_task task = divide_scratch((real *)scratch + thread_number() * backward_own(a), a);
-    task.first = first != NULL ? first + b * a->time : NULL;
-    task.stats = (const real *)stats + 2 * b * a->time * a->heads;
-    task.delta = (const real *)delta + b * a->time * a->heads;
+    kv_task task = divide_scratch((real *)args->scratch + thread_number() * backward_own(a), a);
+    task.first = args->first != NULL ? args->first + b * a->time : NULL;
+    task.stats = (const real *)args->stats + 2 * b * a->time * a->heads;
+    task.delta = (const real *)args->delta + b * a->time * a->heads;
     if (!a->add_dq)
-      clear_queries(dq, a, b, g);
-    backward_sequence(&task, b, g, (real *const[3]){ dq, dk, dv }, grad_out,
-                      (const real *const[3]){ q, k, v });
+      clear_queries(args->dq, a, b, g);
+    backward_sequence(&task, b, g, (real *const[3]){ args->dq, args->dk, args->dv }, args->grad_out,
+                      (const real *const[3]){ args->q, args->k, args->v });
   }
 }
 

@@ -48,25 +48,25 @@ void KERNEL(cross_entropy)(bam_stream stream, double *losses, void *stats, const
 
 /* dx = *scale * *seed * (softmax(x) - one_hot(target)), 0 in ignored rows; dx may be x. Seed: NULL
    is 1. */
-void KERNEL(cross_entropy_backward)(bam_stream stream, void *dx, const void *x, const void *stats,
-                                    const int64_t *targets, const double *scale, const void *seed,
-                                    int64_t rows, int64_t n, int64_t ignore) {
+void KERNEL(cross_entropy_backward)(bam_stream stream, const bam_cross_entropy_gradients *args) {
+  const int64_t rows = args->rows, n = args->n, ignore = args->ignore;
   (void)stream;
-  real factor = (real)(*scale * (seed != NULL ? (double)*(const real *)seed : 1.0));
+  real factor = (real)(*args->scale *
+                       (args->seed != NULL ? (double)*(const real *)args->seed : 1.0));
 #pragma omp parallel for schedule(static) if (rows * n > BAM_GRAIN)
   for (int64_t i = 0; i < rows; i++) {
-    const real *row = (const real *)x + i * n;
-    const real top = ((const real *)stats)[2 * i];
-    const real weight = factor * ((const real *)stats)[2 * i + 1];
-    real *to = (real *)dx + i * n;
-    if (targets[i] == ignore) {
+    const real *row = (const real *)args->x + i * n;
+    const real top = ((const real *)args->stats)[2 * i];
+    const real weight = factor * ((const real *)args->stats)[2 * i + 1];
+    real *to = (real *)args->dx + i * n;
+    if (args->targets[i] == ignore) {
       memset(to, 0, (size_t)n * sizeof(real));
       continue;
     }
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
       to[j] = weight * v_exp(row[j] - top);
-    to[targets[i]] -= factor;
+    to[args->targets[i]] -= factor;
   }
 }
 

@@ -61,10 +61,10 @@ static void ungate_all(const gate_gradients *m, const bam_gated_heads *g) {
   }
 }
 
-void KERNEL(gate_heads_backward)(bam_stream stream, void *grad_out, void *y, void *delta, void *dgates,
-                                 const void *dy, const void *o, const void *gates,
+void KERNEL(gate_heads_backward)(bam_stream stream, const bam_gate_gradients *args,
                                  const bam_gated_heads *g) {
   (void)stream;
-  gate_gradients m = { grad_out, y, delta, dgates, dy, o, gates };
+  gate_gradients m = { args->grad_out, args->y, args->delta, args->dgates,
+                       args->dy,       args->o, args->gates };
   SHARE(g->tokens * g->heads * g->width > BAM_GRAIN, ungate_all(&m, g));
 }

@@ -94,24 +94,23 @@ static INLINED void scale_row(real *y, const real *x, const real *weight, const 
   }
 }
 
-void KERNEL(layer_norm)(bam_stream stream, void *y, void *s, void *stats, const void *x,
-                        const void *residual, const void *weight, const void *bias, int64_t rows,
-                        int64_t n, double eps) {
+void KERNEL(layer_norm)(bam_stream stream, const bam_layer_norm *args) {
+  const int64_t rows = args->rows, n = args->n;
   (void)stream;
 #pragma omp parallel for schedule(static) if (rows * n > BAM_GRAIN)
   for (int64_t i = 0; i < rows; i++) {
-    const real *row = (const real *)x + i * n;
-    if (residual != NULL) {
-      const real *other = (const real *)residual + i * n;
-      real *sum = (real *)s + i * n;
+    const real *row = (const real *)args->x + i * n;
+    if (args->residual != NULL) {
+      const real *other = (const real *)args->residual + i * n;
+      real *sum = (real *)args->s + i * n;
 #pragma omp simd
       for (int64_t j = 0; j < n; j++)
         sum[j] = row[j] + other[j];
       row = sum;
     }
-    const moments m = row_moments(row, n, eps);
-    WITH_REST(scale_row, m, (real *)y + i * n, row, weight, bias, n);
-    ((moments *)stats)[i] = m;
+    const moments m = row_moments(row, n, args->eps);
+    WITH_REST(scale_row, m, (real *)args->y + i * n, row, args->weight, args->bias, n);
+    ((moments *)args->stats)[i] = m;
   }
 }
 
@@ -166,27 +165,25 @@ static void add_parts(real *to, const real *parts, int64_t stride, int64_t count
       to[j] += parts[part * stride + j];
 }
 
-void KERNEL(layer_norm_backward)(bam_stream stream, void *dx, void *dweight, void *dbias,
-                                 void *scratch, const void *dy, const void *ds, const void *s,
-                                 const void *stats, const void *weight, int64_t rows, int64_t n,
-                                 int64_t parts, bool add_weight, bool add_bias) {
+void KERNEL(layer_norm_backward)(bam_stream stream, const bam_layer_norm_backward *args) {
+  const int64_t rows = args->rows, n = args->n, parts = args->parts;
   (void)stream;
 #pragma omp parallel for schedule(static) if (rows * n > BAM_GRAIN)
   for (int64_t part = 0; part < parts; part++) {
-    real *own = (real *)scratch + part * 2 * n;
+    real *own = (real *)args->scratch + part * 2 * n;
     memset(own, 0, (size_t)(2 * n) * sizeof(real));
     for (int64_t i = rows * part / parts; i < rows * (part + 1) / parts; i++) {
-      const real *dy_row = (const real *)dy + i * n, *s_row = (const real *)s + i * n;
-      const real *ds_row = ds != NULL ? (const real *)ds + i * n : NULL;
-      const moments m = ((const moments *)stats)[i];
-      WITH_REST(collect_row, m, dweight != NULL ? own : NULL, dbias != NULL ? own + n : NULL,
-                dy_row, s_row, n);
-      if (dx != NULL)
-        WITH_REST(input_row, m, (real *)dx + i * n, dy_row, ds_row, s_row, weight, n);
+      const real *dy_row = (const real *)args->dy + i * n, *s_row = (const real *)args->s + i * n;
+      const real *ds_row = args->ds != NULL ? (const real *)args->ds + i * n : NULL;
+      const moments m = ((const moments *)args->stats)[i];
+      WITH_REST(collect_row, m, args->dweight != NULL ? own : NULL,
+                args->dbias != NULL ? own + n : NULL, dy_row, s_row, n);
+      if (args->dx != NULL)
+        WITH_REST(input_row, m, (real *)args->dx + i * n, dy_row, ds_row, s_row, args->weight, n);
     }
   }
-  if (dweight != NULL)
-    add_parts(dweight, scratch, 2 * n, parts, n, add_weight);
-  if (dbias != NULL)
-    add_parts(dbias, (const real *)scratch + n, 2 * n, parts, n, add_bias);
+  if (args->dweight != NULL)
+    add_parts(args->dweight, args->scratch, 2 * n, parts, n, args->add_weight);
+  if (args->dbias != NULL)
+    add_parts(args->dbias, (const real *)args->scratch + n, 2 * n, parts, n, args->add_bias);
 }

@@ -145,18 +145,19 @@ static double finish(real *losses, real *statistics, double *sums, double balanc
   return tokens;
 }
 
-void KERNEL(route)(bam_stream stream, void *gates, int64_t *chosen, void *losses, void *statistics,
-                   void *p, void *lse, void *load, double *counted, double *scratch,
-                   const void *logits, const uint8_t *mask, const bam_route *r) {
+void KERNEL(route)(bam_stream stream, const bam_route_tensors *args, const bam_route *r) {
   (void)stream;
-  routed_tokens to = { gates, p, lse, chosen, r->dense ? r->experts : r->k, logits, mask };
+  routed_tokens to = {
+    args->gates,  args->p,   args->lse, args->chosen, r->dense ? r->experts : r->k,
+    args->logits, args->mask
+  };
   int64_t groups = r->tokens / r->group;
   double balance = 0;
-  SHARE(r->tokens * r->experts > BAM_GRAIN / 8, route_parts(&to, scratch, r));
+  SHARE(r->tokens * r->experts > BAM_GRAIN / 8, route_parts(&to, args->scratch, r));
   for (int64_t g = 0; g < groups; g++)
-    balance += balance_group(scratch + g * parts_of(r) * sums_of(r), (real *)load + g * r->experts,
-                             r);
-  *counted = finish(losses, statistics, scratch, balance, r);
+    balance += balance_group(args->scratch + g * parts_of(r) * sums_of(r),
+                             (real *)args->load + g * r->experts, r);
+  *args->counted = finish(args->losses, args->statistics, args->scratch, balance, r);
 }
 
 /* ---- backward ---- */
@@ -204,13 +205,18 @@ static void backward_tokens(real *dlogits, const route_gradients *from, const ba
   }
 }
 
-void KERNEL(route_backward)(bam_stream stream, void *dlogits, const void *dgates,
-                            const void *dlosses, const void *p, const void *lse, const void *load,
-                            const int64_t *chosen, const double *counted, const uint8_t *mask,
+void KERNEL(route_backward)(bam_stream stream, const bam_route_gradients *args,
                             const bam_route *r) {
   (void)stream;
-  const real *losses = dlosses;
-  route_gradients from = { dgates, p, lse, load, chosen, losses != NULL ? (double)losses[0] : 0,
-                           losses != NULL ? (double)losses[1] : 0, *counted, mask };
-  SHARE(r->tokens * r->experts > BAM_GRAIN / 8, backward_tokens(dlogits, &from, r));
+  const real *losses = args->dlosses;
+  route_gradients from = { args->dgates,
+                           args->p,
+                           args->lse,
+                           args->load,
+                           args->chosen,
+                           losses != NULL ? (double)losses[0] : 0,
+                           losses != NULL ? (double)losses[1] : 0,
+                           *args->counted,
+                           args->mask };
+  SHARE(r->tokens * r->experts > BAM_GRAIN / 8, backward_tokens(args->dlogits, &from, r));
 }

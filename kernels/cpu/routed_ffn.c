@@ -109,10 +109,11 @@ static void swiglu_all_backward(const swiglu_gradients *m, int64_t count, int64_
                           m->x + s * 2 * hidden, m->gates[m->rows[s]], hidden);
 }
 
-void KERNEL(gated_swiglu_backward)(bam_stream stream, void *dx, void *y, void *dgates,
-                                   const void *dy, const void *x, const void *gates,
-                                   const int64_t *rows, int64_t count, int64_t hidden) {
+void KERNEL(gated_swiglu_backward)(bam_stream stream, const bam_swiglu_gradients *args) {
+  const int64_t count = args->count, hidden = args->hidden;
   (void)stream;
-  swiglu_gradients m = { dx, y, dgates, dy, x, gates, rows };
+  swiglu_gradients m = {
+    args->dx, args->y, args->dgates, args->dy, args->x, args->gates, args->rows
+  };
   SHARE(count * hidden > BAM_GRAIN, swiglu_all_backward(&m, count, hidden));
 }

@@ -76,18 +76,17 @@ static void sort_row(row r, row spare, int64_t n, bool descending) {
   }
 }
 
-void KERNEL(sort)(bam_stream stream, void *y, int64_t *positions, void *spare,
-                  int64_t *spare_positions, const void *x, int64_t rows, int64_t n,
-                  bool descending) {
+void KERNEL(sort)(bam_stream stream, const bam_sort *args) {
+  const int64_t rows = args->rows, n = args->n;
   (void)stream;
 #pragma omp parallel for if (rows * n > BAM_GRAIN / 8) schedule(static)
   for (int64_t r = 0; r < rows; r++) {
-    row to = { (element *)y + r * n, positions + r * n };
-    row other = { (element *)spare + r * n, spare_positions + r * n };
-    memcpy(to.value, (const element *)x + r * n, (size_t)n * sizeof(real));
+    row to = { (element *)args->y + r * n, args->positions + r * n };
+    row other = { (element *)args->spare + r * n, args->spare_positions + r * n };
+    memcpy(to.value, (const element *)args->x + r * n, (size_t)n * sizeof(real));
     for (int64_t i = 0; i < n; i++)
       to.position[i] = i + 1;
-    sort_row(to, other, n, descending);
+    sort_row(to, other, n, args->descending);
   }
 }
 

@@ -118,16 +118,14 @@ static __global__ void __launch_bounds__(THREADS(ROWS), BLOCKS(ROWS))
   }
 }
 
-#define ATTEND(columns)                                                                           \
-  BAM_LAUNCH(stream, (attend<columns>),                                                           \
-             BAM_ROW_BLOCKS(a->batch * a->heads * TILES(a->time) * PARTS(a->width, columns)),     \
-             THREADS(ROWS), 0, *a, (real *)o, (real *)stats, (const real *)q, (const real *)k,    \
-             (const real *)v, first)
+#define ATTEND(columns)                                                                         \
+  BAM_LAUNCH(stream, (attend<columns>),                                                         \
+             BAM_ROW_BLOCKS(a->batch * a->heads * TILES(a->time) * PARTS(a->width, columns)),   \
+             THREADS(ROWS), 0, *a, (real *)args->o, (real *)args->stats, (const real *)args->q, \
+             (const real *)args->k, (const real *)args->v, args->first)
 
-void KERNEL(attention)(bam_stream stream, void *o, void *stats, void *scratch, const void *q,
-                       const void *k, const void *v, const int32_t *first,
+void KERNEL(attention)(bam_stream stream, const bam_attention_tensors *args,
                        const bam_attention *a) {
-  (void)scratch;
   if (a->width <= 4 * ACROSS)
     ATTEND(4);
   else

@@ -145,14 +145,13 @@ static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
              BAM_ROW_BLOCKS(a->batch * (heads)*TILES(a->time) * PARTS(a->width, columns)),        \
              THREADS(rows), 0, *a, p)
 
-void KERNEL(attention_backward)(bam_stream stream, void *dq, void *dk, void *dv, void *scratch,
-                                const void *grad_out, const void *q, const void *k, const void *v,
-                                const void *stats, const void *delta, const int32_t *first,
+void KERNEL(attention_backward)(bam_stream stream, const bam_attention_gradients *args,
                                 const bam_attention *a) {
-  const gradients p = { (real *)dq, (real *)dk, (real *)dv, (const real *)grad_out, (const real *)q,
-                        (const real *)k, (const real *)v, (const real *)stats,
-                        (const real *)delta, first };
-  (void)scratch;
+  const gradients p = { (real *)args->dq,          (real *)args->dk,
+                        (real *)args->dv,          (const real *)args->grad_out,
+                        (const real *)args->q,     (const real *)args->k,
+                        (const real *)args->v,     (const real *)args->stats,
+                        (const real *)args->delta, args->first };
   if (a->width <= 4 * ACROSS) {
     BACKWARD(find_dq, a->heads, MOST_ROWS, 4);
     BACKWARD(find_dk_dv, a->kv_heads, MOST_ROWS, 4);

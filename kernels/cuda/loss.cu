@@ -55,11 +55,11 @@ static __global__ void cross_entropy_slopes(real *dx, const real *x, const real 
 }
 
 /* dx = *scale * *seed * (softmax(x) - one_hot(target)), 0 in ignored rows. Seed: NULL is 1. */
-void KERNEL(cross_entropy_backward)(bam_stream stream, void *dx, const void *x, const void *stats,
-                                    const int64_t *targets, const double *scale, const void *seed,
-                                    int64_t rows, int64_t n, int64_t ignore) {
-  BAM_LAUNCH_ROWS(cross_entropy_slopes, rows, n, (real *)dx, (const real *)x, (const real *)stats,
-                  targets, scale, (const real *)seed, rows, n, ignore);
+void KERNEL(cross_entropy_backward)(bam_stream stream, const bam_cross_entropy_gradients *args) {
+  const int64_t rows = args->rows, n = args->n, ignore = args->ignore;
+  BAM_LAUNCH_ROWS(cross_entropy_slopes, rows, n, (real *)args->dx, (const real *)args->x,
+                  (const real *)args->stats, args->targets, args->scale, (const real *)args->seed,
+                  rows, n, ignore);
 }
 
 /* ---- one number for all rows, by one thread group ---- */

@@ -57,10 +57,11 @@ template <int group_size> static __global__ void ungate(bam_gated_heads g, gate_
   }
 }
 
-void KERNEL(gate_heads_backward)(bam_stream stream, void *grad_out, void *y, void *delta, void *dgates,
-                                 const void *dy, const void *o, const void *gates,
+void KERNEL(gate_heads_backward)(bam_stream stream, const bam_gate_gradients *args,
                                  const bam_gated_heads *g) {
-  const gate_gradients m = { (real *)grad_out, (real *)y, (real *)delta, (real *)dgates,
-                             (const real *)dy, (const real *)o, (const real *)gates };
+  const gate_gradients m = { (real *)args->grad_out,   (real *)args->y,
+                             (real *)args->delta,      (real *)args->dgates,
+                             (const real *)args->dy,   (const real *)args->o,
+                             (const real *)args->gates };
   BAM_LAUNCH_ROWS(ungate, g->tokens * g->experts, g->width, *g, m);
 }

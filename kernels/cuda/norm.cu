@@ -81,11 +81,11 @@ static __global__ void normalise_rows(real *y, real *s, moments *stats, const re
   }
 }
 
-void KERNEL(layer_norm)(bam_stream stream, void *y, void *s, void *stats, const void *x,
-                        const void *residual, const void *weight, const void *bias, int64_t rows,
-                        int64_t n, double eps) {
-  BAM_LAUNCH_ROWS(normalise_rows, rows, n, (real *)y, (real *)s, (moments *)stats, (const real *)x,
-                  (const real *)residual, (const real *)weight, (const real *)bias, rows, n, eps);
+void KERNEL(layer_norm)(bam_stream stream, const bam_layer_norm *args) {
+  const int64_t rows = args->rows, n = args->n;
+  BAM_LAUNCH_ROWS(normalise_rows, rows, n, (real *)args->y, (real *)args->s, (moments *)args->stats,
+                  (const real *)args->x, (const real *)args->residual, (const real *)args->weight,
+                  (const real *)args->bias, rows, n, args->eps);
 }
 
 /* ---- backward ---- */
@@ -159,23 +159,22 @@ static __global__ void add_parts(real *to, const real *scratch, int64_t parts, i
   }
 }
 
-void KERNEL(layer_norm_backward)(bam_stream stream, void *dx, void *dweight, void *dbias,
-                                 void *scratch_, const void *dy, const void *ds, const void *s,
-                                 const void *stats, const void *weight, int64_t rows, int64_t n,
-                                 int64_t parts, bool add_weight, bool add_bias) {
-  real *scratch = (real *)scratch_;
-  if (dx != NULL)
-    BAM_LAUNCH_ROWS(input_rows, rows, n, (real *)dx, (const real *)dy, (const real *)ds,
-                    (const real *)s, (const moments *)stats, (const real *)weight, rows, n);
-  if (dweight == NULL && dbias == NULL)
+void KERNEL(layer_norm_backward)(bam_stream stream, const bam_layer_norm_backward *args) {
+  const int64_t rows = args->rows, n = args->n, parts = args->parts;
+  real *scratch = (real *)args->scratch;
+  if (args->dx != NULL)
+    BAM_LAUNCH_ROWS(input_rows, rows, n, (real *)args->dx, (const real *)args->dy,
+                    (const real *)args->ds, (const real *)args->s, (const moments *)args->stats,
+                    (const real *)args->weight, rows, n);
+  if (args->dweight == NULL && args->dbias == NULL)
     return;
   const dim3 blocks(bam_blocks(n, COLUMNS, INT32_MAX), bam_blocks(parts, 1, 65535));
-  BAM_LAUNCH(stream, collect_parts, blocks, BAM_BLOCK, 0, scratch, (const real *)dy,
-             (const real *)s, (const moments *)stats, rows, n, parts);
-  if (dweight != NULL)
-    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)dweight, scratch, parts, n,
-               true, add_weight);
-  if (dbias != NULL)
-    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)dbias, scratch, parts, n,
-               false, add_bias);
+  BAM_LAUNCH(stream, collect_parts, blocks, BAM_BLOCK, 0, scratch, (const real *)args->dy,
+             (const real *)args->s, (const moments *)args->stats, rows, n, parts);
+  if (args->dweight != NULL)
+    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)args->dweight, scratch,
+               parts, n, true, args->add_weight);
+  if (args->dbias != NULL)
+    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)args->dbias, scratch, parts,
+               n, false, args->add_bias);
 }

@@ -265,17 +265,22 @@ static __global__ void finish(real *losses, real *statistics, double *counted, d
   }
 }
 
-void KERNEL(route)(bam_stream stream, void *gates, int64_t *chosen, void *losses, void *statistics,
-                   void *p, void *lse, void *load, double *counted, double *scratch,
-                   const void *logits, const uint8_t *mask, const bam_route *r) {
-  const routed_tokens to = { (real *)gates, (real *)p, (real *)lse, chosen, (const real *)logits,
-                             mask, 0, 0 };
+void KERNEL(route)(bam_stream stream, const bam_route_tensors *args, const bam_route *r) {
+  const routed_tokens to = { (real *)args->gates,
+                             (real *)args->p,
+                             (real *)args->lse,
+                             args->chosen,
+                             (const real *)args->logits,
+                             args->mask,
+                             0,
+                             0 };
   const int64_t groups = r->tokens / r->group, parts = groups * parts_of(*r);
-  BAM_LAUNCH(stream, route_parts, BAM_ROW_BLOCKS(parts), BAM_BLOCK, 0, to, scratch, *r, parts);
-  BAM_LAUNCH(stream, add_parts, BAM_WARP_ROWS(groups * sums_of(*r)), BAM_BLOCK, 0, (real *)load,
-             scratch, *r, groups);
-  BAM_LAUNCH(stream, finish, 1, BAM_BLOCK, 0, (real *)losses, (real *)statistics, counted,
-             scratch, *r);
+  BAM_LAUNCH(stream, route_parts, BAM_ROW_BLOCKS(parts), BAM_BLOCK, 0, to, args->scratch, *r,
+             parts);
+  BAM_LAUNCH(stream, add_parts, BAM_WARP_ROWS(groups * sums_of(*r)), BAM_BLOCK, 0,
+             (real *)args->load, args->scratch, *r, groups);
+  BAM_LAUNCH(stream, finish, 1, BAM_BLOCK, 0, (real *)args->losses, (real *)args->statistics,
+             args->counted, args->scratch, *r);
 }
 
 /* ---- backward ---- */
@@ -335,12 +340,16 @@ static __global__ void backward_tokens(real *dlogits, route_gradients from, bam_
   }
 }
 
-void KERNEL(route_backward)(bam_stream stream, void *dlogits, const void *dgates,
-                            const void *dlosses, const void *p, const void *lse, const void *load,
-                            const int64_t *chosen, const double *counted, const uint8_t *mask,
+void KERNEL(route_backward)(bam_stream stream, const bam_route_gradients *args,
                             const bam_route *r) {
-  const route_gradients from = { (const real *)dgates, (const real *)dlosses, (const real *)p,
-                                 (const real *)lse, (const real *)load, chosen, counted, mask };
-  BAM_LAUNCH(stream, backward_tokens, BAM_WARP_ROWS(r->tokens), BAM_BLOCK, 0, (real *)dlogits,
+  const route_gradients from = { (const real *)args->dgates,
+                                 (const real *)args->dlosses,
+                                 (const real *)args->p,
+                                 (const real *)args->lse,
+                                 (const real *)args->load,
+                                 args->chosen,
+                                 args->counted,
+                                 args->mask };
+  BAM_LAUNCH(stream, backward_tokens, BAM_WARP_ROWS(r->tokens), BAM_BLOCK, 0, (real *)args->dlogits,
              from, *r);
 }

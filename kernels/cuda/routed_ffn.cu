@@ -223,10 +223,14 @@ static __global__ void swiglu_all_backward(swiglu_gradients m, int64_t count, in
   }
 }
 
-void KERNEL(gated_swiglu_backward)(bam_stream stream, void *dx, void *y, void *dgates,
-                                   const void *dy, const void *x, const void *gates,
-                                   const int64_t *rows, int64_t count, int64_t hidden) {
-  const swiglu_gradients m = { (real *)dx, (real *)y, (real *)dgates, (const real *)dy,
-                               (const real *)x, (const real *)gates, rows };
+void KERNEL(gated_swiglu_backward)(bam_stream stream, const bam_swiglu_gradients *args) {
+  const int64_t count = args->count, hidden = args->hidden;
+  const swiglu_gradients m = { (real *)args->dx,
+                               (real *)args->y,
+                               (real *)args->dgates,
+                               (const real *)args->dy,
+                               (const real *)args->x,
+                               (const real *)args->gates,
+                               args->rows };
   BAM_LAUNCH_ROWS(swiglu_all_backward, count, hidden, m, count, hidden);
 }

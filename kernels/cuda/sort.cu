@@ -136,21 +136,21 @@ static __global__ void merge_runs(sequence to, sequence from, int64_t rows, int6
 }
 
 /* Passes go to and fro between the results and the spare ones, and end in the results. */
-void KERNEL(sort)(bam_stream stream, void *y, int64_t *positions, void *spare,
-                  int64_t *spare_positions, const void *x, int64_t rows, int64_t n,
-                  bool descending) {
-  sequence from = { (real *)y, positions }, to = { (real *)spare, spare_positions };
+void KERNEL(sort)(bam_stream stream, const bam_sort *args) {
+  const int64_t rows = args->rows, n = args->n;
+  sequence from = { (real *)args->y, args->positions },
+           to = { (real *)args->spare, args->spare_positions };
   if (rows * n == 0)
     return;
   const tiling t = plan_tiles(rows, n);
-  const ordering order = { descending };
+  const ordering order = { args->descending };
   bool odd = false;
   for (int64_t width = TILE; width < n; width *= 2)
     odd = !odd;
   if (odd)
     exchange(&from, &to);
   BAM_LAUNCH(stream, sort_tiles, BAM_ROW_BLOCKS(t.tiles), t.threads, 0, from,
-             (const element *)x, t, order);
+             (const element *)args->x, t, order);
   for (int64_t width = TILE; width < n; width *= 2) {
     BAM_LAUNCH(stream, merge_runs, BAM_BLOCKS(rows * n), BAM_BLOCK, 0, to, from, rows, n, width,
                order);
