@@ -310,7 +310,7 @@ $(B)/faults/%: tests/faults/%.c tests/faults/trace.c tests/faults/trace.h $(B)/f
 	@echo $(CC) $<
 	@$(CC) $(filter-out -Wconversion -MMD -MP,$(ALL_CFLAGS)) -o $@ $(filter %.c,$^)
 
-# Faults on purpose, which the sanitisers must report.
+# Faults on purpose, which the sanitizers must report.
 $(B)/test_faults: $(FAULTS_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)

@@ -1,4 +1,4 @@
-/* The backends compiled in. This file alone knows their names. */
+/* The table of compiled-in backends. No other file knows their names. */
 #include "device.h"
 
 #ifdef BAM_HAS_CUDA

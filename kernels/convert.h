@@ -1,8 +1,7 @@
 /* Conversion of one number between dtypes, the same on every device. Float to integer truncates and
-   saturates (NaN gives 0), so that no input is undefined; to bool is "not zero"; bf16 and f16 round
-   to nearest even, once, from every dtype. For each dtype T (bool is called b8 here: it may be a
-   macro): C_T is its C type, READ_T(x) its value as a type that holds it, WRITE_T(v) a value made a
-   T. */
+   saturates, and NaN gives 0, so no input is undefined. To bool means "not zero". bf16 and f16 round to
+   nearest even, once, from every dtype. For each dtype T (bool is called b8 here, because `bool` may be
+   a macro), C_T is its C type, READ_T(x) widens a stored value, and WRITE_T(v) converts to T. */
 #ifndef BAM_CONVERT_H
 #define BAM_CONVERT_H
 
@@ -61,8 +60,8 @@ BAM_FUNCTION f16 to_f16(float f) {
 }
 
 /* Rounding to nearest twice is not rounding once: 1 + 2^-11 + 2^-40 becomes a tie on its way to f16
-   through f32. So numbers wider than f32 are rounded to odd on the way: an inexact result gets its last bit
-   set, which records the side of a tie for the second rounding (Boldo and Melquiond 2008). */
+   through f32. So the first step rounds to odd: an inexact result gets its last bit set, which preserves
+   the side of a tie for the second rounding (Boldo and Melquiond 2008). */
 BAM_FUNCTION float odd_from_double(double v) {
   float f = (float)v;
   uint32_t bits;
@@ -85,7 +84,7 @@ BAM_FUNCTION float odd_from_integer(int64_t v) {
 BAM_FUNCTION int64_t to_integer(double v, double low, double high, int64_t min, int64_t max) {
   return v != v ? 0 : v <= low ? min : v >= high ? max : (int64_t)v;
 }
-#define READ_b8(x) ((int64_t)((x) != 0)) /* whatever the byte: see kernels/real.h */
+#define READ_b8(x) ((int64_t)((x) != 0)) /* the byte may have any value, see kernels/real.h */
 #define READ_u8(x) ((int64_t)(x))
 #define READ_i32(x) ((int64_t)(x))
 #define READ_i64(x) ((int64_t)(x))

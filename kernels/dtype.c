@@ -1,4 +1,4 @@
-/* Element types: one table row each. */
+/* Element types, one row of the table each. */
 #include "dtype.h"
 
 #include <string.h>

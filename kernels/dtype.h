@@ -1,5 +1,5 @@
-/* Element types: their sizes, names, and the type that two of them promote to.
-   f32, f64, i32, i64, u8 and bool compute; bf16 and f16 are for storage and conversion only. */
+/* Element types: sizes, names, and type promotion. f32, f64, i32, i64, u8 and bool have kernels; bf16 and
+   f16 are storage-only: they can be stored, copied and converted. */
 #ifndef BAM_DTYPE_H
 #define BAM_DTYPE_H
 
@@ -15,7 +15,7 @@ typedef enum bam_dtype {
   BAM_BF16,
   BAM_F32,
   BAM_F64,
-  BAM_DTYPES /* how many there are */
+  BAM_DTYPES /* their number */
 } bam_dtype;
 
 /* Bytes per element. */
@@ -34,8 +34,8 @@ bool bam_dtype_computes(bam_dtype dtype); /* everything but f16 and bf16 */
 /* The range of u8, i32 or i64; false for other dtypes. */
 bool bam_dtype_range(bam_dtype dtype, int64_t *low, int64_t *high);
 
-/* The smallest dtype that holds both, by PyTorch's lattice: bool < u8 < i32 < i64 < f16, bf16 < f32
-   < f64, where f16 with bf16 gives f32. */
+/* The dtype that two dtypes promote to, as in PyTorch: the later in bool < u8 < i32 < i64 < f16, bf16 < f32
+   < f64, except that f16 and bf16 promote to f32. */
 bam_dtype bam_dtype_promote(bam_dtype a, bam_dtype b);
 
 #endif

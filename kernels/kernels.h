@@ -1,10 +1,10 @@
-/* Every kernel there is, declared once. A kernel is arithmetic over plain pointers and sizes; its
-   op has already checked shapes and made operands contiguous, unless it takes a bam_loop.
-   kernels/cpu/X.c and kernels/cuda/X.cu hold the same functions with the same parameters.
+/* Declarations of all kernels. A kernel is arithmetic over plain pointers and sizes. Its op has already
+   checked shapes and made operands contiguous, unless the kernel takes a bam_loop.
+   kernels/cpu/X.c and kernels/cuda/X.cu define the same functions with the same parameters.
 
-   Pointers named y, dx, ... are written; x, a, b, ... are read; they are of the table's dtype
-   unless the list says otherwise. Tables exist per device, instruction set and dtype; in those of
-   integers and bool the kernels for floating point are NULL. */
+   Pointers named y, dx, ... are written; x, a, b, ... are read. They have the table's dtype unless
+   list.h says otherwise. There is one table per device, instruction set and dtype. In the tables for
+   integers and bool, the floating-point kernels are NULL. */
 #ifndef BAM_KERNELS_H
 #define BAM_KERNELS_H
 
@@ -14,11 +14,11 @@
 #define BAM_MAX_DIMS 8
 #define BAM_MAX_OPERANDS 4
 
-/* A queue of work on a device; NULL on the CPU, where kernels run at once. */
+/* A queue of work on a device; NULL on the CPU, where kernels run synchronously. */
 typedef struct bam_stream_state *bam_stream;
 
-/* An elementwise walk over up to BAM_MAX_OPERANDS strided operands; the last dimension is the
-   innermost. ndim >= 1; strides count elements and may be 0 (broadcast) or negative. */
+/* An elementwise loop over up to BAM_MAX_OPERANDS strided operands. The last dimension is the innermost.
+   ndim >= 1; strides are in elements, and may be 0 (broadcast) or negative. */
 typedef struct bam_loop {
   int ndim;
   int64_t size[BAM_MAX_DIMS];
@@ -33,30 +33,28 @@ typedef struct bam_loop {
 #define BAM_COMPARISON \
   (bam_stream stream, const bam_loop *loop, bool *y, const void *a, const void *b)
 
-/* One GEMM, or `batch` of them: C[m x n] = alpha op(A) op(B) + beta C,
-   row-major; strides count elements. */
+/* `batch` GEMMs: C[m x n] = alpha op(A) op(B) + beta C, row-major; strides are in elements. */
 typedef struct bam_gemm {
   bool transpose_a, transpose_b;
   int64_t m, n, k;
   int64_t lda, ldb, ldc; /* row strides as stored */
   double alpha, beta;
-  int64_t batch; /* at least 0 */
+  int64_t batch; /* >= 0 */
   int64_t stride_a, stride_b, stride_c;
 } bam_gemm;
 
-/* Causal attention over q [B, T, H, K] and k, v [B, T, G, K]: query head h uses key
-   head h / (H / G). Strides are those of batch, time and head, in elements; the K
-   elements of a head lie together. */
+/* Causal attention over q [B, T, H, K] and k, v [B, T, G, K]. Query head h uses key head h / (H / G).
+   Strides are of batch, time and head, in elements; the K elements of a head are contiguous. */
 typedef struct bam_attention {
   int64_t batch, time, heads, kv_heads, width;
   double scale;
   int64_t q[3], k[3], v[3];
   int64_t dq[3], dk[3], dv[3];    /* backward */
-  bool add_dq, add_dk, add_dv;    /* backward: add to what is there */
-  int threads;                    /* how many the scratch is for */
+  bool add_dq, add_dk, add_dv;    /* backward: add to dq, dk, dv instead of overwriting */
+  int threads;                    /* the number of threads that the scratch is sized for */
 } bam_attention;
 
-#define BAM_ROPE_WIDTH 1024 /* the widest head that rope rotates */
+#define BAM_ROPE_WIDTH 1024 /* the maximum head width of rope */
 
 /* Rotation of pairs (2i, 2i + 1) of x [B, T, H, K] by position * base^(-2i/K). */
 typedef struct bam_rope {
@@ -64,25 +62,26 @@ typedef struct bam_rope {
   int64_t x[3], y[3];     /* strides of batch, time and head; y may be x itself */
   int64_t position_batch; /* stride of the positions between batch entries: 0 or T */
   double base;
-  bool inverse; /* rotate back */
+  bool inverse; /* rotate by the negative angle */
 } bam_rope;
 
-/* Attention experts as heads: head h of `heads` belongs to expert h / group % experts. */
+/* Attention experts as groups of heads: head h belongs to expert h / group % experts. */
 typedef struct bam_gated_heads {
   int64_t tokens, heads, width, experts, group;
 } bam_gated_heads;
 
-#define BAM_ROUTE_PART 256 /* tokens whose statistics are summed together */
+#define BAM_ROUTE_PART 256 /* tokens per partial sum of the statistics */
 
-/* Choosing k of `experts` for every token; the load is balanced within groups of `group` tokens. */
+/* Top-k routing: choose k of `experts` for every token. The load-balancing loss is computed within groups
+   of `group` tokens. */
 typedef struct bam_route {
   int64_t tokens, experts, k, group;
   bool renormalise; /* the k gates sum to 1 */
   bool dense;       /* gates are [tokens, experts], 0 where not chosen, instead of [tokens, k] */
 } bam_route;
 
-/* One GEMM per expert on rows sorted by expert, those of expert e being offsets[e] ..
-   offsets[e + 1] - 1 (offsets are in host memory). Forward: C = A op(B_e) on each expert's rows,
+/* One GEMM per expert on rows sorted by expert; rows offsets[e] .. offsets[e + 1] - 1 belong to
+   expert e (offsets are in host memory). Forward: C = A op(B_e) on each expert's rows,
    with A [rows, k], B_e [k, n] or, transposed, [n, k], C [rows, n]. With `weights` the gradient of
    B: C_e = Aᵀ B over the expert's rows, with A [rows, n], B [rows, k], C_e [n, k]. All contiguous,
    the experts' matrices stored back to back. */
@@ -91,9 +90,9 @@ typedef struct bam_grouped_gemm {
   bool transpose_b, weights, add;
 } bam_grouped_gemm;
 
-#define BAM_SUM_CHUNK 65536 /* elements per partial result of sum_of_squares */
+#define BAM_SUM_CHUNK 65536 /* elements per partial sum of sum_of_squares */
 
-/* One step of AdamW, Lion or SGD, as engine/optim/optim.h describes them. */
+/* One step of AdamW, Lion or SGD, see engine/optim/optim.h. */
 typedef struct bam_adamw {
   double lr, beta1, beta2, eps, weight_decay;
   int64_t step; /* counts from 1 */

@@ -1,5 +1,5 @@
-/* The list of kernels, X(name, parameters): first those for every dtype that computes, then those
-   for floating point only. Included by kernels.h. */
+/* The list of kernels, X(name, parameters): first the kernels for all computing dtypes, then those for
+   floating point only. Included by kernels.h. */
 
 #define BAM_KERNELS_ANY(X)                                                                        \
   /* copy.c */                                                                                    \
@@ -22,7 +22,7 @@
      double high))                                                                                \
   X(where, (bam_stream stream, const bam_loop *loop, void *y, const uint8_t *condition,           \
      const void *a, const void *b))                                                               \
-  /* compare.c; any_*: *found is set when an element of x is so, never cleared */                 \
+  /* compare.c; any_*: *found is set if any element of x matches, and never cleared */            \
   X(eq, BAM_COMPARISON)                                                                           \
   X(ne, BAM_COMPARISON)                                                                           \
   X(lt, BAM_COMPARISON)                                                                           \
@@ -42,7 +42,7 @@
   /* y or positions (from 1) may be NULL, n >= 1 */                                               \
   X(extreme, (bam_stream stream, void *y, int64_t *positions, const void *x, int64_t outer,       \
     int64_t n, int64_t inner, bool largest))                                                      \
-  /* the same over rows: x is [outer, n], y is [outer] */                                         \
+  /* reductions over rows: x is [outer, n], y is [outer] */                                       \
   X(prod, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n))                  \
   X(any, (bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n))                   \
   X(all, (bam_stream stream, bool *y, const void *x, int64_t outer, int64_t n))                   \
@@ -86,7 +86,7 @@
   X(pow_exponent_backward, BAM_TERNARY)                                                           \
   X(clamp_backward, (bam_stream stream, const bam_loop *loop, void *dx, const void *g,            \
      const void *x, double low, double high))                                                     \
-  /* random.c: n elements of the stream `seed`, beginning with block `counter` */                 \
+  /* random.c: n elements of the stream `seed`, starting at block `counter` */                    \
   X(random_uniform, (bam_stream stream, void *y, int64_t n, uint64_t seed, uint64_t counter,      \
      double low, double high))                                                                    \
   X(random_normal, (bam_stream stream, void *y, int64_t n, uint64_t seed, uint64_t counter,       \
@@ -106,7 +106,7 @@
     double correction))                                                                           \
   X(var_backward, (bam_stream stream, void *dx, const void *x, const void *mean, const void *dy,  \
     int64_t outer, int64_t n, double correction))                                                 \
-  /* norms is [outer] and may be NULL in forward: for p = 2, y before it was rounded */           \
+  /* norms is [outer] and may be NULL in forward: for p = 2, y before rounding */                 \
   X(norm, (bam_stream stream, void *y, double *norms, const void *x, int64_t outer, int64_t n,    \
     double p))                                                                                    \
   X(norm_backward, (bam_stream stream, void *dx, const void *x, const void *norms, const void *dy,\

@@ -1,6 +1,6 @@
 /* Philox4x32-10, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1,
-   2, 3", 2011): block `counter` of the stream `seed` is four 32-bit words and depends on nothing
-   else, so any thread of any device can make any part of the sequence. */
+   2, 3", 2011): block `counter` of the stream `seed` is four 32-bit words that depend on nothing else,
+   so any thread of any device can compute any part of the sequence. */
 #ifndef BAM_PHILOX_H
 #define BAM_PHILOX_H
 
@@ -18,7 +18,7 @@ BAM_FUNCTION void philox_round(uint32_t *c, uint32_t k0, uint32_t k1) {
 /* Encrypt the 128-bit counter c[4] in place. */
 BAM_FUNCTION void philox(uint32_t *c, uint64_t key) {
   uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-#ifndef __CUDACC__ /* which unrolls it without being told */
+#ifndef __CUDACC__ /* nvcc unrolls the loop by itself */
 #pragma GCC unroll 10
 #endif
   for (int round = 0; round < 10; round++) {
@@ -28,7 +28,7 @@ BAM_FUNCTION void philox(uint32_t *c, uint64_t key) {
   }
 }
 
-/* Block `counter` of the stream `seed`. */
+/* Compute block `counter` of the stream `seed` in c[4]. */
 BAM_FUNCTION void philox_block(uint32_t *c, uint64_t seed, uint64_t counter) {
   c[0] = (uint32_t)counter;
   c[1] = (uint32_t)(counter >> 32);

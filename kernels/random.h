@@ -1,5 +1,5 @@
-/* Numbers of several distributions from random bits, the same on every device: f32 takes a word of
-   a Philox block for each, f64 and i64 take two. */
+/* Distributions from random bits, the same on every device. A number uses one word of a Philox block for
+   f32, and two for f64 and i64. */
 #ifndef BAM_RANDOM_NUMBERS_H
 #define BAM_RANDOM_NUMBERS_H
 
@@ -16,7 +16,7 @@ typedef uint64_t random_bits;
 
 BAM_FUNCTION uint64_t long_word(uint32_t low, uint32_t high) { return (uint64_t)high << 32 | low; }
 
-/* In [0, 1), of as many bits as a real has. */
+/* Uniform in [0, 1), with as many random bits as the mantissa of a real. */
 BAM_FUNCTION real unit(random_bits bits) {
 #ifdef BAM_TYPE_f32
   return (float)(int32_t)(bits >> 8) * 0x1p-24f;
@@ -25,7 +25,7 @@ BAM_FUNCTION real unit(random_bits bits) {
 #endif
 }
 
-/* In (0, 1], down to 2^-33: what the logarithm of Box-Muller takes. */
+/* Uniform in (0, 1], down to 2^-33: the argument of the logarithm in Box-Muller. */
 BAM_FUNCTION real unit_above_zero(random_bits bits) {
 #ifdef BAM_TYPE_f32
   return ((float)(bits >> 1) + 0.25f) * 0x1p-31f;
@@ -34,7 +34,7 @@ BAM_FUNCTION real unit_above_zero(random_bits bits) {
 #endif
 }
 
-/* A product that is rounded before something is added to it. */
+/* A product that is rounded before a following addition: no FMA contraction. */
 BAM_FUNCTION real rounded_product(real a, real b) {
 #if defined(__CUDA_ARCH__) && defined(BAM_TYPE_f32)
   return __fmul_rn(a, b);
@@ -45,14 +45,13 @@ BAM_FUNCTION real rounded_product(real a, real b) {
 #endif
 }
 
-/* In [low, high) with high = low + width: rounding may reach the upper bound, which is not part of
-   the interval. */
+/* Uniform in [low, high), where width = high - low. Rounding may give `high`, which is then replaced. */
 BAM_FUNCTION real uniform(random_bits bits, real low, real high, real width) {
   real v = low + rounded_product(unit(bits), width);
   return v < high ? v : low;
 }
 
-/* low + floor(u width / 2^64) for 64 random bits u: the bias is below width / 2^64. */
+/* Compute low + floor(u width / 2^64) for 64 random bits u. The bias is below width / 2^64. */
 BAM_FUNCTION int64_t integer_from(uint64_t bits, int64_t low, uint64_t width) {
   return (int64_t)((uint64_t)low + (uint64_t)(((unsigned __int128)bits * width) >> 64));
 }

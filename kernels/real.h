@@ -1,5 +1,5 @@
-/* The dtype of a pass: each kernel file is compiled once per dtype, with -DBAM_TYPE=f32 and
-   -DBAM_TYPE_f32, and `real` is then the type of its elements. Shared by all devices. */
+/* The element type of a compilation. Each kernel file is compiled once per dtype, with -DBAM_TYPE=f32 and
+   -DBAM_TYPE_f32, for example; `real` is the C type of that dtype. Shared by all devices. */
 #ifndef BAM_REAL_H
 #define BAM_REAL_H
 
@@ -15,10 +15,10 @@
 #define BAM_REAL_OF(type) BAM_REAL_OF_(type)
 typedef BAM_REAL_OF(BAM_TYPE) real;
 
-/* An element as it lies in memory. It differs from `real` for bool: reading a byte other than 0 and 1
-   as a bool is undefined, and memory may hold any (an uninitialised tensor). Assigned to a `real`, or
-   passed as one, it is true unless it is 0. In C++ it is a type of its own: kernels for u8 have
-   templates of the same names. */
+/* The type of an element in memory. It differs from `real` only for bool: reading a byte other than 0 or 1
+   as a bool is undefined, and an uninitialized tensor may hold any byte. Converted to `real`, a nonzero
+   byte is true. In C++ it is a distinct type, because kernels for u8 have templates of the same
+   names. */
 #if !defined(BAM_TYPE_b8)
 typedef real element;
 #elif defined(__cplusplus)
@@ -42,7 +42,7 @@ typedef uint8_t element;
 #define BAM_FLOATING 0
 #endif
 
-/* The function of the C library for `real`: REAL_MATH(exp)(x). */
+/* The C library's function for `real`: REAL_MATH(exp)(x) is expf(x) for f32. */
 #ifdef BAM_TYPE_f32
 #define REAL_MATH(name) name##f
 #else

@@ -1,7 +1,7 @@
-/* Arithmetic of single numbers, the same on every device and of every dtype that computes. Integers
-   wrap; bool adds as "or" and multiplies as "and". Integer divisors are not zero and integer
-   exponents not negative: the ops check. The lists at the end are what arithmetic and comparison
-   kernels compute; each device makes kernels of them. */
+/* Scalar arithmetic for all computing dtypes, the same on every device. Integers wrap around; for bool,
+   addition is "or" and multiplication is "and". The ops ensure that integer divisors are not zero and
+   integer exponents are not negative. The lists at the end define the arithmetic and comparison kernels;
+   each device expands them. */
 #ifndef BAM_SCALAR_H
 #define BAM_SCALAR_H
 
@@ -19,7 +19,8 @@
 #define IS_NEGATIVE(a) ((a) < 0)
 #define NARROW(v) ((real)(v))
 
-/* As Lua divides floats: towards minus infinity, and the remainder has the divisor's sign. */
+/* Floor division and modulo as in Lua: the quotient is rounded toward minus infinity, and the remainder has
+   the sign of the divisor. */
 BAM_FUNCTION real floor_quotient(real a, real b) { return REAL_MATH(floor)(a / b); }
 
 BAM_FUNCTION real floor_remainder(real a, real b) {
@@ -41,7 +42,7 @@ BAM_FUNCTION real power_slope(real a, real b, real c) {
 #define SUB(a, b) ((a) != (b))
 #define MUL(a, b) ((a) && (b))
 #else
-/* Overflow of unsigned numbers is defined, and their low bits are those of the signed result. */
+/* Signed overflow is undefined, so compute in unsigned numbers, whose low bits are the same. */
 #define ADD(a, b) ((uint64_t)(a) + (uint64_t)(b))
 #define SUB(a, b) ((uint64_t)(a) - (uint64_t)(b))
 #define MUL(a, b) ((uint64_t)(a) * (uint64_t)(b))
@@ -64,14 +65,14 @@ BAM_FUNCTION real power_slope(real a, real b, real c) {
 #define HIGHEST_OF_(type) HIGHEST_##type
 #define HIGHEST_OF(type) HIGHEST_OF_(type)
 
-/* The nearest value that the dtype has. */
+/* Saturate to the range of the dtype. */
 BAM_FUNCTION real narrow(double v) {
   const real lowest = LOWEST_OF(BAM_TYPE), highest = HIGHEST_OF(BAM_TYPE);
   return v <= (double)lowest ? lowest : v >= (double)highest ? highest : (real)v;
 }
 #define NARROW(v) narrow(v)
 
-/* Only the lowest value divided by -1 overflows: it wraps. */
+/* The only overflow, the lowest value divided by -1, wraps around. */
 BAM_FUNCTION real floor_quotient(real a, real b) {
   int64_t p = (int64_t)a, q = (int64_t)b;
   if (q == -1)
@@ -108,16 +109,15 @@ BAM_FUNCTION real power(real a, real b) {
   UNARY(sign, IS_NAN(x) ? x : (real)((x > 0) - IS_NEGATIVE(x)))                                   \
   UNARY(relu, IS_NEGATIVE(x) ? (real)0 : x)
 
-/* For floating point. extreme_backward: the gradient that max(a, b) hands to a; of min(a, b) to a
-   with a and b exchanged; a is the incoming one, b and c are compared; ties share.
-   pow_exponent_backward: d(b^x)/dx = c log(b), times a, where c = b^x; 0 where b is 0 and c
-   finite. */
+/* For floating point. extreme_backward: the share of the incoming gradient a that max(b, c) passes to b, or,
+   with b and c exchanged, min(b, c); ties share equally. pow_exponent_backward: a d(b^x)/dx = a c log(b),
+   where c = b^x; 0 if b is 0 and c is finite. */
 #define BAM_ARITHMETIC_REAL(BINARY, TERNARY)                                                      \
   BINARY(div, a / b)                                                                              \
   TERNARY(extreme_backward, b == c ? a / 2 : b < c ? (real)0 : a)                                 \
   TERNARY(pow_exponent_backward, b == 0 && c <= 1 ? (real)0 : a * c * REAL_MATH(log)(b))
 
-/* The bool results of comparisons of a and b, and of questions about x. */
+/* Comparisons of a and b, and predicates of x. The results are bool. */
 #define BAM_COMPARISONS(COMPARISON, TEST)                                                         \
   COMPARISON(eq, a == b)                                                                          \
   COMPARISON(ne, a != b)                                                                          \

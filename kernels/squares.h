@@ -1,6 +1,6 @@
-/* A sum of squares that neither over- nor underflows where its root does not. Squares of f32 fit a
-   double as they are. For f64 three sums are kept, of large, middling and small numbers, the outer
-   ones scaled by powers of two (Blue 1978). */
+/* A sum of squares that does not over- or underflow unless its square root does. For f32, a sum in double
+   is enough. For f64 there are three sums, of large, medium and small numbers; the first and the last are
+   scaled by powers of two (Blue 1978). */
 #ifndef BAM_SQUARES_H
 #define BAM_SQUARES_H
 
@@ -10,7 +10,7 @@
 
 #ifdef BAM_TYPE_f64
 
-#define SQUARES_LARGE 0x1p480 /* squares of what is below cannot overflow when they are added up */
+#define SQUARES_LARGE 0x1p480 /* sums of squares of smaller numbers cannot overflow */
 #define SQUARES_SMALL 0x1p-480
 #define SQUARES_SCALE 0x1p600
 

@@ -1,5 +1,5 @@
-/* The kernel table of one pass, made from the list. Included, after KERNEL is defined, by the file
-   of each device that is compiled for every pass. */
+/* Defines the kernel table of one dtype from the list of kernels. Include it after defining KERNEL, in the
+   file of each device that is compiled once per dtype. */
 #include "kernels.h"
 #include "real.h"
 

@@ -1,14 +1,14 @@
-/* Functions of one floating-point number, the same on every device: what kernels/unary_list.h makes kernels
-   of. They are made of v_exp, v_log, v_log1p_unit (log(1 + x)
-   for 0 <= x <= 1), v_tanh and v_normal_cdf, which a device's own vmath.h defines before it
-   includes this file. */
+/* Functions of one floating-point number, the same on every device, for the kernels of
+   kernels/unary_list.h. They use v_exp, v_log, v_log1p_unit (log(1 + x) for 0 <= x <= 1), v_tanh
+   and v_normal_cdf, which the device's vmath.h
+   defines before including this file. */
 #ifndef BAM_UNARY_FUNCTIONS_H
 #define BAM_UNARY_FUNCTIONS_H
 
 #include "real.h"
 #include "unary_list.h"
 
-/* 1 / (1 + e^-x), without overflow on either side. */
+/* 1 / (1 + e^-x), without overflow for large |x|. */
 BAM_FUNCTION real v_sigmoid(real x) {
   real e = v_exp(x < 0 ? x : -x);
   return (x < 0 ? e : (real)1) / (1 + e);
@@ -19,7 +19,7 @@ BAM_FUNCTION real v_softplus(real x) {
   return (x < 0 ? (real)0 : x) + v_log1p_unit(v_exp(x < 0 ? x : -x));
 }
 
-/* x s where s falls to 0 faster than x grows: 0, not NaN, at -infinity. */
+/* x s, where s falls to 0 faster than x grows, so the product is 0 at -infinity instead of NaN. */
 BAM_FUNCTION real times_gate(real x, real s) { return s == 0 ? (real)0 : x * s; }
 
 BAM_FUNCTION real silu_slope(real x) {

@@ -2,7 +2,7 @@
 # Ends with "N passed, N failed"; the exit code is not 0 when something failed. The cases of a script of tests/lua
 # count one by one. FILTER is a glob of Criterion's suite/test, such as 'matmul/*', or of Lua's cases, which begin
 # with lua: 'lua/nn', 'lua/nn/linear*'.
-# Criterion runs each test in a process of its own, and what a sanitiser says when that process ends does not
+# Criterion runs each test in a process of its own, and what a sanitizer says when that process ends does not
 # reach Criterion. So reports go to log files, and one that is not empty is a failure. That this works is
 # tested first, by faults made on purpose (tests/selftest).
 mode=$1 build=$2 filter=$3

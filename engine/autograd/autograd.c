@@ -1,5 +1,5 @@
-/* Recording the tape: nodes are made when ops run, freed when nothing refers to them.
-   Backward is in backward.c. */
+/* Recording the tape: nodes are created when ops run, and freed when nothing refers to them. The
+   backward pass is in backward.c. */
 #include "autograd.h"
 
 #include <string.h>
@@ -41,7 +41,7 @@ static void link_input(bam_edge *edge, bam_tensor *input) {
   }
 }
 
-/* Copy the script line into the node, for messages; only while debugging. */
+/* In debug mode, copy the script's current line into the node, for messages. */
 static bam_status note_where(bam_node *node) {
   bam_context *context = node->context;
   if (!context->check_nan || context->host.where == NULL)
@@ -54,7 +54,7 @@ static bam_status note_where(bam_node *node) {
   return BAM_OK;
 }
 
-/* A node for `call`, linked to its inputs; NULL without memory. */
+/* Make a node for `call`, linked to its inputs. NULL if memory is short. */
 static bam_node *make_node(const bam_call *call, int64_t graph) {
   int n_attrs = bam_op_attr_count(call->op);
   bam_node *node = bam_object_alloc(call->context, node_bytes(call->n_inputs, n_attrs));
@@ -103,13 +103,13 @@ bam_status bam_autograd_record(bam_call *call, int n_outputs, int64_t graph) {
       call->outputs[k]->node = node;
       node->refs++;
     }
-  bam_node_release(node); /* the outputs hold it now */
+  bam_node_release(node); /* the outputs now hold references */
   return BAM_OK;
 }
 
 /* ---- releasing ---- */
 
-/* Drop one reference to `node`; at zero put it on the list of nodes to free. */
+/* Drop one reference to `node`. At zero, append it to the list of nodes to free. */
 static void drop(bam_node *node, bam_node **dead) {
   if (node == NULL || --node->refs > 0)
     return;
@@ -124,7 +124,7 @@ void bam_node_release_grads(bam_node *node) {
   }
 }
 
-/* Let go of everything the node holds but itself. */
+/* Release everything that the node holds, but not the node. */
 static void let_go(bam_node *node, bam_node **dead) {
   for (int i = 0; i < BAM_MAX_SAVED; i++) {
     bam_tensor_release(node->saved[i]);
@@ -175,7 +175,7 @@ bam_status bam_autograd_require(bam_tensor *tensor, bool requires_grad) {
                     tensor->node->op->name);
   if (requires_grad && !bam_dtype_is_float(tensor->dtype))
     return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
-                    "requires_grad: only floating point has gradients, and this is %s; "
+                    "requires_grad: only floating-point tensors have gradients, but this is %s; "
                     "convert it first: x:to \"f32\"",
                     bam_dtype_name(tensor->dtype));
   tensor->requires_grad = requires_grad;
@@ -194,12 +194,12 @@ bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad) {
   if (grad != NULL &&
       (grad->node != NULL || grad->requires_grad || !bam_tensor_is_contiguous(grad)))
     return bam_fail(leaf->context, BAM_ERROR_ARGUMENT,
-                    "grad: must be contiguous and require no gradient itself");
-  if (grad != NULL && (grad == leaf || grad->grad != NULL)) /* a ring would never be freed */
+                    "grad: must be contiguous and not require a gradient itself");
+  if (grad != NULL && (grad == leaf || grad->grad != NULL)) /* a cycle would never be freed */
     return bam_fail(leaf->context, BAM_ERROR_ARGUMENT,
                     "grad: this tensor has a gradient itself; use x:clone()");
   if (grad != NULL && bam_tensor_device(grad) != bam_tensor_device(leaf))
-    return bam_fail(leaf->context, BAM_ERROR_ARGUMENT, "grad: is on another device");
+    return bam_fail(leaf->context, BAM_ERROR_ARGUMENT, "grad: must be on the tensor's device");
   if (grad != NULL)
     bam_tensor_retain(grad);
   bam_tensor_release(leaf->grad);
@@ -210,11 +210,11 @@ bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad) {
 bam_status bam_autograd_check_write(const char *what, bam_tensor *tensor) {
   if (tensor->requires_grad && !tensor->context->no_grad)
     return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
-                    "%s: this tensor is being differentiated; write inside bam.no_grad(f), "
-                    "or out of place", what);
+                    "%s: this tensor requires a gradient, so it cannot be written in place; write inside "
+                    "bam.no_grad(f), or out of place", what);
   for (int d = 0; d < tensor->shape.ndim; d++)
     if (tensor->shape.size[d] > 1 && tensor->stride[d] == 0)
       return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
-                      "%s: an expanded view shares its elements; write to x:clone()", what);
+                      "%s: several elements of an expanded view share memory; write to x:clone()", what);
   return BAM_OK;
 }

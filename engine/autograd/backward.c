@@ -1,4 +1,4 @@
-/* The walk backwards over the tape. */
+/* The backward pass over the tape. */
 #include <stdio.h>
 
 #include "../core/devices.h"
@@ -7,7 +7,7 @@
 
 /* ---- the heap ---- */
 
-/* A max-heap of nodes by sequence number; each is held once. */
+/* A max-heap of nodes by sequence number. It holds one reference to each, and no node twice. */
 typedef struct {
   bam_storage *storage;
   int64_t count;
@@ -28,7 +28,7 @@ static bam_status heap_push(bam_context *context, heap *h, bam_node *node) {
   return BAM_OK;
 }
 
-/* The newest node, whose reference passes to the caller; NULL when the heap is empty. */
+/* Pop the newest node; the caller gets its reference. NULL if the heap is empty. */
 static bam_node *heap_pop(heap *h) {
   if (h->count == 0)
     return NULL;
@@ -49,11 +49,11 @@ static bam_node *heap_pop(heap *h) {
 
 /* ---- the walk ---- */
 
-/* A backward that is running. */
+/* A backward pass in progress. */
 typedef struct bam_walk {
   heap nodes;
-  const bam_node *node;   /* whose backward function runs */
-  uint64_t since;         /* of the first node recorded since that began */
+  const bam_node *node;   /* the node whose backward function is running */
+  uint64_t since;         /* sequence number of the first node recorded after it started */
   struct bam_walk *outer; /* takes over older nodes, see bam_autograd_backward_within; NULL: none */
 } bam_walk;
 
@@ -63,12 +63,12 @@ static const char *node_where(const bam_node *node, char text[BAM_WHERE_SIZE + 8
   return text;
 }
 
-/* A backward inside the backward function of `node` has come to it. */
+/* Fail: a pass started inside the backward function of `node` has reached `node`. */
 static bam_status fail_running(const bam_node *node) {
   char where[BAM_WHERE_SIZE + 8];
   return bam_fail(node->context, BAM_ERROR_ARGUMENT,
-                  "backward: the backward of %s%s, which is running, came to itself; walk back other "
-                  "graphs there, or detach",
+                  "backward: the backward function of %s%s started a backward pass that reached itself; "
+                  "differentiate only graphs built in that function, or detach",
                   node->op->name, node_where(node, where));
 }
 
@@ -76,8 +76,8 @@ static bam_status check_node(bam_node *node) {
   char where[BAM_WHERE_SIZE + 8];
   if (node->released)
     return bam_fail(node->context, BAM_ERROR_ARGUMENT,
-                    "backward: the graph below %s%s was dropped by an earlier backward; "
-                    "give that one { retain = true }, or compute the forward again",
+                    "backward: the graph below %s%s was released by an earlier backward; "
+                    "pass { retain = true } there, or compute the forward again",
                     node->op->name, node_where(node, where));
   for (int i = 0; i < node->n_inputs; i++)
     if (node->edges[i].node != NULL && node->edges[i].node->running)
@@ -85,7 +85,7 @@ static bam_status check_node(bam_node *node) {
   for (int i = 0; i < BAM_MAX_SAVED; i++)
     if (node->saved[i] != NULL && node->saved[i]->storage->version != node->saved_version[i])
       return bam_fail(node->context, BAM_ERROR_ARGUMENT,
-                      "backward of %s%s: a tensor it needs was changed in place since; "
+                      "backward of %s%s: a tensor saved for it was changed in place; "
                       "change a copy (x:clone()) or write out of place",
                       node->op->name, node_where(node, where));
   return BAM_OK;
@@ -103,9 +103,9 @@ static bam_status check_gradients(bam_backward *pass) {
   return BAM_OK;
 }
 
-/* Take back what a failed backward of `node` left: targets that it may not have written, and
-   gradients on nodes that the walk does not know of, which the next walk would count again. */
-static void take_back(bam_node *node) {
+/* Undo a failed backward of `node`: drop gradient buffers that it may not have written, and gradients on
+   nodes that are not queued, which the next pass would count twice. */
+static void undo_backward(bam_node *node) {
   for (int i = 0; i < node->n_inputs; i++) {
     bam_edge *edge = &node->edges[i];
     if (edge->node != NULL && !edge->node->queued)
@@ -118,14 +118,14 @@ static void take_back(bam_node *node) {
   }
 }
 
-/* Queue `node` in the walk that is to go through it. */
+/* Queue `node` in the pass that is to visit it: this one, or an outer one. */
 static bam_status queue(bam_walk *walk, bam_node *node) {
   char where[BAM_WHERE_SIZE + 8];
   for (; walk->outer != NULL && node->sequence < walk->outer->since; walk = walk->outer)
     if (node->sequence > walk->outer->node->sequence)
       return bam_fail(node->context, BAM_ERROR_ARGUMENT,
-                      "backward: a recomputation used the result of %s%s, recorded after the first run; "
-                      "it must use what that used",
+                      "backward: a recomputation used the result of %s%s, which was recorded after the "
+                      "first run; it must use the same tensors as the first run",
                       node->op->name, node_where(node, where));
   return heap_push(node->context, &walk->nodes, node);
 }
@@ -161,7 +161,7 @@ static bam_status differentiate(bam_walk *walk, bam_node *node) {
 static bam_status step(bam_walk *walk, bam_node *node) {
   bam_status status = check_node(node);
   if (status != BAM_OK)
-    return status; /* without take_back: the gradients of the nodes below may be another walk's */
+    return status; /* without undo_backward: the gradients of the nodes below may be another walk's */
   status = differentiate(walk, node);
   for (int i = 0; i < node->n_inputs && status == BAM_OK; i++) {
     bam_edge *edge = &node->edges[i];
@@ -171,7 +171,7 @@ static bam_status step(bam_walk *walk, bam_node *node) {
   for (int i = 0; i < node->n_inputs && status == BAM_OK; i++)
     node->edges[i].grad_is_new = false;
   if (status != BAM_OK)
-    take_back(node);
+    undo_backward(node);
   return status;
 }
 
@@ -238,14 +238,14 @@ static bam_status backward(bam_tensor *root, bam_tensor *seed, bool retain, bam_
     return status;
   bam_assert(grad != NULL);
   bool was = context->no_grad;
-  const bam_storage *around = context->unit_seed; /* of a backward that this one runs inside */
+  const bam_storage *around = context->unit_seed; /* of the enclosing backward pass, if any */
   context->no_grad = true;
   context->unit_seed = seed == NULL ? grad->storage : NULL;
   if (root->node == NULL) {
     status = bam_grad_add(&root->grad, true, grad);
   } else {
     bam_node *node = root->node;
-    node->refs++; /* the walk may release the root's graph around it */
+    node->refs++; /* keep the root alive: the pass may release its graph */
     status = bam_grad_add(&node->grads[root->output], false, grad);
     if (status == BAM_OK)
       status = go_back(node, retain, outer);

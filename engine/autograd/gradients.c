@@ -1,4 +1,4 @@
-/* Gradients on their way to the inputs of ops and to leaves, as gradients.h describes them. */
+/* Accumulating gradients, see gradients.h. */
 #include "gradients.h"
 
 #include <stdarg.h>
@@ -30,14 +30,14 @@ bam_status bam_backward_fail(bam_backward *pass, const char *format, ...) {
   return bam_fail(pass->context, BAM_ERROR_ARGUMENT, "backward of %s: %s", pass->op->name, text);
 }
 
-/* Nobody else sees these bytes, so they may be added to. */
+/* Whether nothing else refers to the tensor's storage, so it may be added to in place. */
 static bool is_exclusive(const bam_tensor *tensor) {
   return tensor->refs == 1 && tensor->storage->refs == 1 && bam_tensor_is_contiguous(tensor);
 }
 
 static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b);
 
-/* add_into for a dtype that only stores: in f32. */
+/* add_into for a storage-only dtype: computes in f32. */
 static bam_status add_stored(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
   bam_tensor *x = NULL, *y = NULL, *z = NULL;
   bam_status status = BAM_OK;
@@ -53,7 +53,7 @@ done:
   return status;
 }
 
-/* sum = a + b; all have one shape and dtype, and sum may be either. */
+/* Compute sum = a + b. All have one shape and dtype; `sum` may be `a` or `b`. */
 static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
   bam_device *device = bam_tensor_device(sum);
   bam_loop loop;

@@ -1,4 +1,4 @@
-/* Applying ops: arguments in, forward, recording, results out. */
+/* Applying an op: check arguments, run forward, record, return results. */
 #include "../core/devices.h"
 #include "op.h"
 
@@ -27,7 +27,7 @@ void bam_op_default_attrs(const bam_op *op, bam_attr *attrs) {
   }
 }
 
-/* ---- what forward functions use ---- */
+/* ---- helpers for forward functions ---- */
 
 bam_device *bam_call_device(const bam_call *call) {
   for (int i = 0; i < call->n_inputs; i++)
@@ -63,7 +63,7 @@ static bam_status find_kernels(bam_context *context, const bam_op *op, bam_devic
   *kernels = device->kernels[dtype];
   if (*kernels == NULL)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "%s: %s only stores values; compute in f32: x:to \"f32\"", op->name,
+                    "%s: %s is a storage-only dtype; compute in f32: x:to \"f32\"", op->name,
                     bam_dtype_name(dtype));
   return BAM_OK;
 }
@@ -149,7 +149,7 @@ static bam_status run(bam_call *call, int n_outputs) {
   bam_status status = run_forward(call);
   if (status == BAM_OK)
     status = bam_device_check(call->context, bam_call_device(call));
-  if (status == BAM_OK && call->context->check_nan && !call->op->is_view) /* a view makes no NaN */
+  if (status == BAM_OK && call->context->check_nan && !call->op->is_view) /* a view cannot create a NaN */
     status = check_call(call);
   if (status == BAM_OK && call->recording)
     status = bam_autograd_record(call, n_outputs, 0);
@@ -166,7 +166,7 @@ bam_status bam_op_apply(bam_context *context, const bam_op *op, bam_tensor *cons
   bam_call call = { .context = context, .op = op, .inputs = inputs, .n_inputs = n_inputs,
                     .attrs = attrs != NULL ? attrs : defaults };
   call.recording = !op->constant && bam_autograd_recording(context, inputs, n_inputs);
-  for (int i = 0; i < n_inputs; i++) /* the host may let go of them when it is asked to collect */
+  for (int i = 0; i < n_inputs; i++) /* the host may release them when it collects garbage */
     if (inputs[i] != NULL)
       bam_tensor_retain(inputs[i]);
   bam_status status = run(&call, n_outputs);

@@ -30,14 +30,14 @@ bam_status bam_scope_take(bam_scope *scope, bam_tensor *tensor);
    that the scope does not own. */
 void bam_temp_release(bam_scope *scope, bam_tensor *tensor);
 
-/* An uninitialised contiguous tensor. */
+/* An uninitialized contiguous tensor. */
 bam_status bam_temp_new(bam_scope *scope, bam_device *device, bam_dtype dtype,
                         const bam_shape *shape, bam_tensor **out);
 
-/* An uninitialised contiguous tensor of the device, dtype and shape of `like`. */
+/* An uninitialized contiguous tensor of the device, dtype and shape of `like`. */
 bam_status bam_temp_like(bam_scope *scope, bam_tensor *like, bam_tensor **out);
 
-/* `count` uninitialised elements, in one dimension. */
+/* `count` uninitialized elements, in one dimension. */
 bam_status bam_temp_scratch(bam_scope *scope, bam_device *device, bam_dtype dtype, int64_t count,
                             bam_tensor **out);
 

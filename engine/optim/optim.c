@@ -1,4 +1,4 @@
-/* Checks before the fused updates, and the global norm. */
+/* Argument checks for the fused optimizer kernels, and the global norm. */
 #include "../core/devices.h"
 #include "optim.h"
 
@@ -18,7 +18,7 @@ static bam_status check_range(bam_context *context, const char *what, const char
                   value, low, high);
 }
 
-/* A number such as a learning rate: finite, and not negative. */
+/* Check that a number such as a learning rate is finite and not negative. */
 static bam_status check_rate(bam_context *context, const char *what, const char *name,
                              double value) {
   if (value >= 0 && isfinite(value))
@@ -35,7 +35,7 @@ static bam_status check_step(bam_context *context, const char *what, int64_t ste
                   step);
 }
 
-/* `other`, called `name`, can be walked together with `param`. */
+/* Check that `other`, called `name`, matches `param` in shape, dtype and device, and is contiguous. */
 static bam_status check_buffer(const char *what, const bam_tensor *param, const char *name,
                                const bam_tensor *other) {
   char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
@@ -64,7 +64,7 @@ static bam_status check_param(const char *what, const bam_tensor *param) {
   return check_buffer(what, param, "the parameter slice", param);
 }
 
-/* The factor of the gradients where the parameters are, owned; NULL stays NULL. */
+/* Get the clip factor on the device of the parameters, owned. NULL stays NULL. */
 static bam_status take_clip(const char *what, const bam_tensor *param, bam_tensor *clip,
                             bam_tensor **out) {
   if (clip == NULL)
@@ -170,7 +170,7 @@ done:
 
 /* ---- the norm ---- */
 
-/* The sum of the squares of `tensor` into the 0-d f64 tensor `sum`, on the same device. */
+/* Compute the sum of squares of `tensor` in the 0-d f64 tensor `sum`, on the same device. */
 static bam_status sum_squares(bam_tensor *tensor, bam_tensor *sum) {
   bam_device *device = bam_tensor_device(tensor);
   bam_tensor *x = NULL, *parts = NULL;
@@ -191,7 +191,7 @@ done:
   return status;
 }
 
-/* The same into element `k` of `sums`, which may be on another device. */
+/* Compute the sum of squares of `tensor` in element `k` of `sums`, which may be on another device. */
 static bam_status sum_squares_at(bam_tensor *tensor, bam_tensor *sums, int k) {
   const bam_shape scalar = { .ndim = 0 };
   bam_tensor *place = NULL, *sum = NULL;

@@ -1,18 +1,17 @@
-/* The optimisers: one fused pass over flat buffers. A parameter group is a contiguous slice of the
-   parameters, with slices of the same size of the gradients and of the moments. Everything is
-   updated in place. */
+/* Fused optimizer updates over flat buffers. A parameter group is a contiguous slice of the parameters,
+   with slices of the same size of the gradients and moments. All updates are in place. */
 #ifndef BAM_OPTIM_H
 #define BAM_OPTIM_H
 
 #include "../core/tensor.h"
 
-/* AdamW (Loshchilov and Hutter 2019). With d = clip * grad, where `clip` is a 0-d f64 tensor (NULL:
-   1) that the device reads when it gets there, and a clip of 0 leaves everything as it is:
+/* AdamW (Loshchilov and Hutter 2019). `clip` is a 0-d f64 tensor, or NULL for 1. The device reads it when
+   the kernel runs, so the host need not wait for it; a clip of 0 changes nothing. With d = clip * grad:
      m = beta1 m + (1 - beta1) d,  v = beta2 v + (1 - beta2) d²,
      param = param (1 - lr weight_decay)
              - lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps).
-   All four tensors are contiguous, of one dtype (f32 or f64), shape and device; m and v start at 0
-   and step at 1. Fails, changing nothing, when they are not or a setting is out of range. */
+   All four tensors are contiguous, and equal in dtype (f32 or f64), shape and device. m and v start at 0,
+   and step at 1. Fails, changing nothing, if a tensor does not match or a setting is out of range. */
 bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *grad, bam_tensor *m, bam_tensor *v,
                            bam_tensor *clip, const bam_adamw *settings);
 
@@ -20,20 +19,20 @@ bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *grad, bam_tensor *m, b
    d = clip * grad:
      param = param (1 - lr weight_decay) - lr sign(beta1 m + (1 - beta1) d),
      m = beta2 m + (1 - beta2) d,
-   where sign(0) is 0. Else as above, without a step. */
+   where sign(0) is 0. Requirements as for bam_optim_adamw. */
 bam_status bam_optim_lion(bam_tensor *param, bam_tensor *grad, bam_tensor *m, bam_tensor *clip,
                           const bam_lion *settings);
 
-/* Stochastic gradient descent as PyTorch has it. With d = clip * grad + weight_decay * param:
+/* Stochastic gradient descent as in PyTorch. With d = clip * grad + weight_decay * param:
      buffer = momentum buffer + d (d in step 1),
      param -= lr buffer; nesterov: lr (d + momentum buffer).
-   `buffer` may be NULL when momentum is 0: then param -= lr d. Else as above. */
+   `buffer` may be NULL if momentum is 0; then param -= lr d. Requirements as for bam_optim_adamw. */
 bam_status bam_optim_sgd(bam_tensor *param, bam_tensor *grad, bam_tensor *buffer, bam_tensor *clip,
                          const bam_sgd *settings);
 
-/* The Euclidean norm of all elements of `tensors[n]` together (f32 or f64), accumulated in double
-   precision, as a 0-d f64 tensor on the device of the first; the same for any number of threads.
-   NULL entries count as nothing. Does not wait for the device. */
+/* Compute the Euclidean norm of all elements of `tensors[n]` (f32 or f64) together, as a 0-d f64 tensor on
+   the device of the first. Accumulates in double precision; the result does not depend on the number of
+   threads. NULL entries are ignored. Does not wait for the device. */
 bam_status bam_optim_norm(bam_context *context, bam_tensor *const *tensors, int n,
                           bam_tensor **norm);
 

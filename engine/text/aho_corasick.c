@@ -1,10 +1,10 @@
-/* Nodes are numbered by depth: one byte of every word is added at a time. So what a node's failure
-   link leads to is complete when the node is made. */
+/* The trie is built breadth first, one byte of every word at a time, so nodes are numbered by depth. The
+   target of a node's failure link is less deep, hence complete when the node is made. */
 #include "aho_corasick.h"
 
 #define FIRST_OCCURRENCES 64
 
-/* A word while the automaton is built: the node that its bytes so far lead to. */
+/* A word during the build, and the node reached by its bytes so far. */
 typedef struct path {
   int32_t word, node;
 } path;
@@ -22,7 +22,7 @@ static int32_t step(const bam_aho_corasick *automaton, int32_t node, unsigned ch
   return next < 0 ? 0 : next;
 }
 
-/* Make the child of `parent`, which has none for this byte. There is room. */
+/* Add the child of `parent` for `byte`, which it must not have. Room must have been reserved. */
 static int32_t add_child(bam_aho_corasick *automaton, int32_t parent, unsigned char byte) {
   int32_t *fails = automaton->fails->data, *words = automaton->words->data;
   int32_t node = (int32_t)automaton->children.count + 1;
@@ -32,8 +32,8 @@ static int32_t add_child(bam_aho_corasick *automaton, int32_t parent, unsigned c
   return node;
 }
 
-/* Add the byte at `depth`, counted from the end, of every path's word; returns how many paths go
-   on, which are then the first. */
+/* Add the byte at `depth`, counted from the end, of every path's word. Moves the paths with more bytes to
+   the front, and returns their number. */
 static int64_t add_level(bam_aho_corasick *automaton, const bam_word *words, path *paths,
                          int64_t count, int64_t depth) {
   int64_t kept = 0;
@@ -51,7 +51,7 @@ static int64_t add_level(bam_aho_corasick *automaton, const bam_word *words, pat
   return kept;
 }
 
-/* Room for all nodes, and the root. */
+/* Reserve room for all nodes, and create the root. */
 static bam_status reserve(bam_aho_corasick *automaton, int64_t nodes) {
   BAM_TRY(bam_pairs_reserve(&automaton->children, nodes));
   BAM_TRY(bam_storage_grow(automaton->context, &automaton->fails,

@@ -1,6 +1,5 @@
-/* The encoder. A piece that was met lately is found in a cache; the others are merged in a linked
-   list of symbols, the next merge always at the top of a heap. Entries of the heap whose pair has
-   gone meanwhile are passed over. */
+/* The encoder. Recent pieces are cached. Other pieces become a linked list of symbols, whose pairs are
+   merged in the order of a heap. A heap entry whose pair no longer exists is stale and skipped. */
 #include "bpe.h"
 
 #include <string.h>
@@ -15,20 +14,20 @@
 #define CACHE_SLOTS 65536
 #define CACHE_BYTES 30
 #define CACHE_IDS 6
-#define KEPT_BYTES (1 << 20) /* of working memory; what a longer piece needed is given back */
+#define KEPT_BYTES (1 << 20) /* working memory kept between pieces; a long piece's is freed */
 
 /* A piece and its ids: one line of the processor's cache. */
 typedef struct cached {
   uint64_t hash;
-  uint8_t size, count; /* size 0: the slot is free */
+  uint8_t size, count; /* bytes and ids; size 0: the slot is free */
   char bytes[CACHE_BYTES];
   int32_t ids[CACHE_IDS];
 } cached;
 
-/* A word in the list that a piece is while it is merged. */
+/* A node of the linked list of words that represents a piece during merging. */
 typedef struct symbol {
-  int32_t id;             /* -1: it is part of the symbol before */
-  int32_t previous, next; /* -1: there is none */
+  int32_t id;             /* -1: merged into the previous symbol */
+  int32_t previous, next; /* -1: none */
 } symbol;
 
 struct bam_bpe {
@@ -40,10 +39,10 @@ struct bam_bpe {
   bool whole_words;
   int32_t bytes[256];   /* the ids of single bytes */
   bam_pairs ranks;
-  bam_storage *results; /* int32_t for each rank: what the merge makes */
+  bam_storage *results; /* int32_t for each rank: the id of the merged word */
   bam_storage *cache;   /* of CACHE_SLOTS */
-  bam_storage *symbols; /* of the piece at hand */
-  bam_heap heap;        /* keys: rank, then place; ties: the pair */
+  bam_storage *symbols; /* of the current piece */
+  bam_heap heap;        /* keys: rank, then position; ties: the pair */
 };
 
 /* ---- making ---- */
@@ -54,7 +53,7 @@ static bam_status find_bytes(bam_bpe *bpe, const bam_vocab *words) {
     int64_t id = bam_vocab_find(words, &byte, 1);
     if (id < 0)
       return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
-                      "the vocabulary has no word for the byte 0x%02x, so not every text could be "
+                      "the vocabulary has no word for the byte 0x%02x, so some texts cannot be "
                       "encoded; train it with all 256 bytes in its alphabet",
                       (unsigned)i);
     bpe->bytes[i] = (int32_t)id;
@@ -62,7 +61,7 @@ static bam_status find_bytes(bam_bpe *bpe, const bam_vocab *words) {
   return BAM_OK;
 }
 
-/* The id of the words `left` and `right` together, or -1. */
+/* The id of the concatenation of the two words of `merge`, or -1. */
 static int64_t find_joined(bam_bpe *bpe, const bam_vocab *words, const int32_t merge[2]) {
   int64_t n_left, n_right;
   const char *left = bam_vocab_get(words, merge[0], &n_left);
@@ -79,7 +78,7 @@ static bam_status check_id(bam_bpe *bpe, const bam_vocab *words, const char *wha
                            int32_t id) {
   if (id >= 0 && id < words->count)
     return BAM_OK;
-  return bam_fail(bpe->context, BAM_ERROR_ARGUMENT, "%s %lld: there is no id %d in %lld words",
+  return bam_fail(bpe->context, BAM_ERROR_ARGUMENT, "%s %lld: id %d is out of range for %lld words",
                   what, (long long)i + 1, id, (long long)words->count);
 }
 
@@ -93,11 +92,12 @@ static bam_status add_merge(bam_bpe *bpe, const bam_vocab *words, int64_t rank,
     return BAM_ERROR_MEMORY;
   if (id < 0)
     return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
-                    "merge %lld: the words %d and %d together are no word", (long long)rank + 1,
+                    "merge %lld: the vocabulary lacks the concatenation of words %d and %d",
+                    (long long)rank + 1,
                     merge[0], merge[1]);
   if (bam_pairs_find(&bpe->ranks, key) >= 0)
     return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
-                    "merge %lld: the words %d and %d are merged before, by merge %lld",
+                    "merge %lld: the words %d and %d are already merged by merge %lld",
                     (long long)rank + 1, merge[0], merge[1],
                     (long long)bam_pairs_find(&bpe->ranks, key) + 1);
   bam_pairs_add(&bpe->ranks, key, rank);
@@ -118,7 +118,7 @@ static bam_status check_added(bam_bpe *bpe, const bam_bpe_parts *parts) {
   return BAM_OK;
 }
 
-/* Everything that can fail, with parts->words still the caller's. */
+/* The fallible part of bam_bpe_new: parts->words and parts->pattern still belong to the caller. */
 static bam_status fill(bam_bpe *bpe, bam_bpe_parts *parts) {
   bam_context *context = bpe->context;
   const int64_t cache_bytes = CACHE_SLOTS * (int64_t)sizeof(cached);
@@ -175,7 +175,7 @@ const bam_vocab *bam_bpe_words(const bam_bpe *bpe) { return &bpe->words; }
 
 /* ---- merging one piece ---- */
 
-/* Put the pair that begins at `left` into the heap, if it can be merged. */
+/* Push the pair that begins at `left` onto the heap, if there is a merge for it. */
 static void propose(bam_bpe *bpe, const symbol *symbols, int32_t left) {
   if (left < 0 || symbols[left].next < 0)
     return;
@@ -185,7 +185,7 @@ static void propose(bam_bpe *bpe, const symbol *symbols, int32_t left) {
     bam_heap_push(&bpe->heap, (bam_heap_entry){ (uint64_t)rank << 32 | (uint32_t)left, pair });
 }
 
-/* Merge all that can be merged. There is room in the heap. */
+/* Merge pairs until no merge applies. The heap must have room. */
 static void merge_symbols(bam_bpe *bpe, symbol *symbols, int32_t n) {
   const int32_t *results = bpe->results->data;
   for (int32_t i = 0; i + 1 < n; i++)
@@ -210,11 +210,12 @@ static bam_status check_piece(bam_bpe *bpe, int64_t size) {
   if (size <= INT32_MAX / 4)
     return BAM_OK;
   return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
-                  "a piece of %lld bytes is too long to be encoded; split the text",
+                  "a piece of %lld bytes is too long to encode; split the text",
                   (long long)size);
 }
 
-/* Each merge takes one of n - 1 pairs away and proposes at most two. */
+/* Encode a piece by merging. Each merge removes one of the n - 1 pairs and pushes at most two, which bounds
+   the heap. */
 static bam_status merge_piece(bam_bpe *bpe, const char *bytes, int64_t size, bam_tokens *out) {
   BAM_TRY(check_piece(bpe, size));
   BAM_TRY(bam_storage_grow(bpe->context, &bpe->symbols, size * (int64_t)sizeof(symbol)));
@@ -231,13 +232,13 @@ static bam_status merge_piece(bam_bpe *bpe, const char *bytes, int64_t size, bam
 
 /* ---- encoding ---- */
 
-/* The id of a piece that is a word and need not be merged, or -1. */
+/* The id of a piece that is itself a word and may skip merging, or -1. */
 static int64_t find_whole(const bam_bpe *bpe, const bam_piece *piece) {
   int64_t id = bam_vocab_find(&bpe->words, piece->data, piece->size);
   return id >= 0 && !bam_special_tokens_has(&bpe->added, id) ? id : -1;
 }
 
-/* Append the ids of a piece. There is room for one per byte. */
+/* Append the ids of a piece that is not cached. `out` must have room for one id per byte. */
 static bam_status encode_new(bam_bpe *bpe, const bam_piece *piece, bam_tokens *out) {
   int64_t id = bpe->whole_words ? find_whole(bpe, piece) : -1;
   if (id < 0)
@@ -250,7 +251,7 @@ static const int32_t *ids_from(const bam_tokens *out, int64_t first) {
   return (const int32_t *)out->storage->data + first;
 }
 
-/* The same, by way of the cache. */
+/* Append the ids of a piece, from the cache if possible. */
 static bam_status encode_piece(bam_bpe *bpe, const bam_piece *piece, bam_tokens *out) {
   if (piece->size > CACHE_BYTES)
     return encode_new(bpe, piece, out);
@@ -275,7 +276,7 @@ static bam_status encode_piece(bam_bpe *bpe, const bam_piece *piece, bam_tokens 
   return BAM_OK;
 }
 
-/* Append the ids of text without added tokens. */
+/* Append the ids of text that contains no special tokens. */
 static bam_status encode_plain(bam_bpe *bpe, const char *text, int64_t size, bam_tokens *out) {
   bam_piece piece;
   int found;
@@ -289,7 +290,7 @@ static bam_status encode_plain(bam_bpe *bpe, const char *text, int64_t size, bam
   return BAM_OK;
 }
 
-/* Append the ids of text in which the passes from `pass` on look for added tokens. */
+/* Append the ids of text, searching it for special tokens in passes `pass` and later. */
 static bam_status encode_from(bam_bpe *bpe, int pass, const char *text, int64_t size, bool special,
                               bam_tokens *out) {
   bam_special_tokens_match match;

@@ -1,8 +1,8 @@
-/* Byte pair encoding: text to token ids and back, exactly, for any bytes. The words of a vocabulary
-   are byte strings with ids from 0 on, all 256 bytes among them. Text is cut into pieces
-   (pattern.h); in each piece, which begins as single bytes, the pair of neighbours with the lowest
-   rank is merged, the leftmost first, until no pair can be. Added tokens are words that are found in
-   text as they stand, before it is cut; the special ones only when asked for. */
+/* Byte pair encoding: lossless conversion of any bytes to token ids and back. The words of a vocabulary
+   are byte strings with ids from 0, including all 256 single bytes. Text is cut into pieces (pattern.h).
+   A piece starts as single bytes; then the adjacent pair with the lowest rank is merged, leftmost first,
+   until no merge applies. Added tokens are matched literally before the text is cut, the special ones
+   among them only on request (special_tokens.h). */
 #ifndef BAM_TEXT_BPE_H
 #define BAM_TEXT_BPE_H
 
@@ -12,41 +12,40 @@
 
 typedef struct bam_bpe bam_bpe;
 
-/* An added token: a word that is found in text as it stands (special_tokens.h). */
+/* An added token: a word that is matched literally (special_tokens.h). */
 typedef struct bam_special_token {
   int32_t id;
-  bool special;        /* found only when special tokens are asked for */
-  bool normalized;     /* looked for in what the others leave */
-  bool lstrip, rstrip; /* takes the white space before, or after it */
+  bool special;        /* matched only on request */
+  bool normalized;     /* matched in the second pass, between the matches of the first */
+  bool lstrip, rstrip; /* the match includes the white space before, or after it */
 } bam_special_token;
 
 typedef struct bam_bpe_parts {
-  bam_vocab words;           /* a word's number is its id */
-  const int32_t (*merges)[2]; /* of these ids; the first has the lowest rank */
+  bam_vocab words;           /* the index of a word is its id */
+  const int32_t (*merges)[2]; /* pairs of ids, by ascending rank */
   int64_t n_merges;
   const bam_special_token *added;
   int64_t n_added;
-  bool whole_words;      /* a piece that is a word, and not an added one, is not merged */
+  bool whole_words;      /* a piece that is a word, but not an added token, is not merged */
   bam_pattern *pattern;
 } bam_bpe_parts;
 
-/* An encoder in *out. It takes over parts->words and parts->pattern, which are then empty and NULL;
-   on failure the caller still has them. Merges and added tokens are copied. Fails with
-   BAM_ERROR_ARGUMENT when a byte is no word, when what a merge makes is none, when a pair is merged
-   twice, and when an id is out of range; the message counts merges from 1 and ids from 0. */
+/* Make an encoder in *out. Takes ownership of parts->words and parts->pattern, which become empty and NULL;
+   on failure the caller keeps them. Merges and added tokens are copied. Fails with BAM_ERROR_ARGUMENT if a
+   byte has no word, if the result of a merge is not a word, if a pair is merged twice, or if an id is
+   out of range. Messages count merges from 1 and ids from 0. */
 bam_status bam_bpe_new(bam_context *context, bam_bpe_parts *parts, bam_bpe **out);
 
-void bam_bpe_release(bam_bpe *bpe); /* NULL is legal */
+void bam_bpe_release(bam_bpe *bpe); /* NULL is allowed */
 
-/* Append the ids of `size` bytes to `out`. `special`: special tokens in it become their ids; else
-   they are ordinary text. A piece has less than 2^31 bytes. On failure `out` is as before. The time
-   is O(n log n) for any bytes and any added tokens. */
+/* Append the ids of `size` bytes to `out`. With `special`, special tokens in the text become their ids;
+   otherwise they are ordinary text. Fails if a piece has 2^31 bytes or more; on failure `out` is
+   unchanged. Takes O(n log n) time for any bytes and any added tokens. */
 bam_status bam_bpe_encode(bam_bpe *bpe, const char *text, int64_t size, bool special,
                           bam_tokens *out);
 
-/* Append two numbers for each piece that text is cut into, as if there were no added tokens: how many
-   bytes were removed before it, and its size. They are less than 2^31. On failure `out` is as
-   before. */
+/* Cut text into pieces, ignoring added tokens, and append two numbers for each piece: the number of bytes
+   removed before it, and its size. Both are less than 2^31. On failure `out` is unchanged. */
 bam_status bam_bpe_cut(bam_bpe *bpe, const char *text, int64_t size, bam_tokens *out);
 
 /* The vocabulary, borrowed. */

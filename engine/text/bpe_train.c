@@ -1,8 +1,8 @@
-/* All different pieces lie in one array of symbols, which are linked within a piece. Every pair of
-   neighbours has a record: how often it is met, counting a piece as often as it was met, and a list
-   of the places where it may begin. A place whose pair has gone is passed over. The heap gives the
-   most frequent pair; an entry whose count has changed is put back with the count there is now.
-   A merge makes new pairs only with the word that it makes, so only their counts grow. */
+/* The trainer. All distinct pieces lie in one array of symbols, linked within each piece. Every pair of
+   adjacent symbols has a record: its frequency, weighted by the counts of the pieces, and a list of the
+   positions where it may begin. Stale positions are skipped. The heap yields the most frequent pair; an
+   entry whose count has changed is pushed again with the current count. Merging creates only pairs that
+   contain the new word, so only their counts can grow. */
 #include "bpe_train.h"
 
 #include <stdlib.h>
@@ -12,15 +12,15 @@
 #include "pairs.h"
 
 typedef struct symbol {
-  int32_t id;             /* -1: it is part of the symbol before */
-  int32_t previous, next; /* -1: there is none in this piece */
+  int32_t id;             /* -1: merged into the previous symbol */
+  int32_t previous, next; /* -1: none in this piece */
   int32_t piece;
 } symbol;
 
 typedef struct record {
   int64_t count;
-  int32_t first, last; /* of the list; -1: empty */
-  int64_t merge;       /* the last merge that made its count grow */
+  int32_t first, last; /* of the list of positions; -1: empty */
+  int64_t merge;       /* the last merge that increased its count */
 } record;
 
 typedef struct node {
@@ -35,24 +35,24 @@ struct bam_trainer {
   int64_t n_special;
   bam_storage *merges; /* of pairs of ids */
   int64_t n_merges;
-  const int64_t *counts; /* of pieces; the counter's */
+  const int64_t *counts; /* of pieces; borrowed from the counter */
   bam_storage *symbols;
   bam_pairs pairs;      /* to records */
   bam_storage *records;
   bam_storage *nodes;   /* of all lists */
   int64_t n_nodes;
-  int32_t free_nodes;   /* the list of those that are free; -1: none */
-  bam_storage *grown;   /* keys of pairs whose counts grew in the merge at hand */
+  int32_t free_nodes;   /* head of the free list; -1: empty */
+  bam_storage *grown;   /* keys of pairs whose counts grew in the current merge */
   int64_t n_grown;
-  bam_storage *places;  /* of the merge at hand */
-  bam_storage *joined;  /* the bytes of the word in the making */
+  bam_storage *places;  /* of the current merge */
+  bam_storage *joined;  /* the bytes of the word being made */
   bam_heap heap;        /* keys: minus the count; ties: the pair */
 };
 
 /* ---- making ---- */
 
-/* The 256 bytes in the order that their characters of the ByteLevel alphabet have: those that print
-   in Latin-1 stand for themselves, the others come behind. */
+/* Add the 256 bytes in the order of their characters in the ByteLevel alphabet: first the bytes that are
+   printable in Latin-1, which represent themselves, then the others. */
 static void add_bytes(bam_vocab *words) {
   for (int printing = 1; printing >= 0; printing--)
     for (int i = 0; i < 256; i++) {
@@ -71,7 +71,7 @@ static bam_status add_special(bam_trainer *t, const bam_expression *special, int
                       (long long)special[i].size);
     BAM_TRY(bam_vocab_reserve(&t->words, 1, special[i].size));
     if (bam_vocab_add(&t->words, special[i].text, special[i].size) < i)
-      return bam_fail(t->context, BAM_ERROR_ARGUMENT, "special token %d is there twice", i + 1);
+      return bam_fail(t->context, BAM_ERROR_ARGUMENT, "special token %d occurs twice", i + 1);
   }
   t->n_special = n;
   BAM_TRY(bam_vocab_reserve(&t->words, 256, 256));
@@ -123,14 +123,14 @@ const int32_t (*bam_trainer_merges(const bam_trainer *trainer, int64_t *count))[
   return trainer->merges != NULL ? trainer->merges->data : NULL;
 }
 
-/* ---- pairs and where they are ---- */
+/* ---- pairs and their positions ---- */
 
 static bam_status fail_too_much(bam_trainer *t) {
   return bam_fail(t->context, BAM_ERROR_ARGUMENT,
-                  "the different pieces of the text have more than 2^31 bytes; train on a part");
+                  "the distinct pieces of the text have more than 2^31 bytes; train on a part");
 }
 
-/* Make room for `more` pairs or places that have not been met. */
+/* Reserve room for `more` new pairs and positions. */
 static bam_status reserve(bam_trainer *t, int64_t more) {
   int64_t records = t->pairs.count + more, nodes = t->n_nodes + more;
   if (nodes > INT32_MAX)
@@ -146,7 +146,7 @@ static record *find_record(const bam_trainer *t, uint64_t key) {
   return (record *)t->records->data + bam_pairs_find(&t->pairs, key);
 }
 
-/* The record of a pair, made if need be. */
+/* The record of a pair, created if necessary. */
 static record *get_record(bam_trainer *t, uint64_t key) {
   int64_t i = bam_pairs_find(&t->pairs, key);
   if (i >= 0)
@@ -181,7 +181,7 @@ static uint64_t key_at(const symbol *symbols, int32_t place) {
   return bam_pair_key(symbols[place].id, symbols[symbols[place].next].id);
 }
 
-/* Note that the pair at `place` is new there. */
+/* Count the pair at `place`, which is new there. */
 static void add_pair(bam_trainer *t, int32_t place) {
   uint64_t key = key_at(t->symbols->data, place);
   record *r = get_record(t, key);
@@ -193,7 +193,7 @@ static void add_pair(bam_trainer *t, int32_t place) {
   ((uint64_t *)t->grown->data)[t->n_grown++] = key;
 }
 
-/* Note that the pair at `place` is about to go. */
+/* Uncount the pair at `place`, before it is destroyed. */
 static void drop_pair(bam_trainer *t, int32_t place) {
   find_record(t, key_at(t->symbols->data, place))->count -= times(t, place);
 }
@@ -203,7 +203,7 @@ static void push(bam_trainer *t, uint64_t key, int64_t count) {
     bam_heap_push(&t->heap, (bam_heap_entry){ UINT64_MAX - (uint64_t)count, key });
 }
 
-/* Offer all pairs whose counts grew. */
+/* Push all pairs whose counts grew onto the heap. */
 static void push_grown(bam_trainer *t) {
   const uint64_t *keys = t->grown->data;
   for (int64_t i = 0; i < t->n_grown; i++)
@@ -245,7 +245,7 @@ static bam_status add_pieces(bam_trainer *t) {
 
 /* ---- merging ---- */
 
-/* The word that a pair makes, in t->joined. */
+/* Concatenate the two words of a pair into t->joined. */
 static bam_status join(bam_trainer *t, uint64_t key, int64_t *size) {
   int64_t n_left, n_right;
   const char *left = bam_vocab_get(&t->words, bam_pair_left(key), &n_left);
@@ -270,7 +270,7 @@ static int by_place(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Move the places of a pair, in ascending order, to t->places: how many goes into *n. */
+/* Move the positions of a pair to t->places, in ascending order. *n gets their number. */
 static bam_status take_places(bam_trainer *t, record *r, int64_t *n) {
   *n = count_places(t, r);
   bam_status status = bam_storage_grow(t->context, &t->places, *n * (int64_t)sizeof(int32_t));
@@ -289,12 +289,12 @@ static bam_status take_places(bam_trainer *t, record *r, int64_t *n) {
   t->free_nodes = r->first;
   r->first = r->last = -1;
   r->count = 0;
-  if (!sorted) /* a word that was there before can get new places in any order */
+  if (!sorted) /* an existing word may get new positions in any order */
     qsort(places, (size_t)*n, sizeof *places, by_place);
   return BAM_OK;
 }
 
-/* Make one symbol of the pair at `place`. */
+/* Replace the pair at `place` by one symbol. */
 static void merge_at(bam_trainer *t, int32_t place, int32_t id) {
   symbol *symbols = t->symbols->data, *left = &symbols[place], *right = &symbols[left->next];
   int32_t before = left->previous, after = right->next;
@@ -313,7 +313,7 @@ static void merge_at(bam_trainer *t, int32_t place, int32_t id) {
   add_pair(t, place);
 }
 
-/* Merge a pair, wherever it is, into the word `id`. */
+/* Merge all occurrences of a pair into the word `id`. */
 static bam_status merge_everywhere(bam_trainer *t, uint64_t key, int32_t id) {
   int64_t n;
   BAM_TRY(take_places(t, find_record(t, key), &n));
@@ -323,12 +323,12 @@ static bam_status merge_everywhere(bam_trainer *t, uint64_t key, int32_t id) {
   for (int64_t i = 0; i < n; i++)
     if (symbols[places[i]].next >= 0 && key_at(symbols, places[i]) == key)
       merge_at(t, places[i], id);
-  find_record(t, key)->count = 0; /* overlapping places, as in "aaa", counted it down further */
+  find_record(t, key)->count = 0; /* overlapping occurrences, as in "aaa", made it negative */
   push_grown(t);
   return BAM_OK;
 }
 
-/* The most frequent pair, or false when none is left. */
+/* Pop the most frequent pair; false if none is left. */
 static bool next_pair(bam_trainer *t, uint64_t *key) {
   while (t->heap.count > 0) {
     bam_heap_entry top = bam_heap_pop(&t->heap);
@@ -336,12 +336,12 @@ static bool next_pair(bam_trainer *t, uint64_t *key) {
     *key = top.tie;
     if (UINT64_MAX - (uint64_t)count == top.key)
       return true;
-    push(t, top.tie, count); /* there is room: one was taken out */
+    push(t, top.tie, count); /* has room, as one was just popped */
   }
   return false;
 }
 
-/* Merge the most frequent pair; *done: there is none. */
+/* Merge the most frequent pair. *done is set if there is none. */
 static bam_status merge_next(bam_trainer *t, bool *done) {
   uint64_t key;
   int64_t size;
@@ -351,7 +351,7 @@ static bam_status merge_next(bam_trainer *t, bool *done) {
   BAM_TRY(join(t, key, &size));
   int64_t id = bam_vocab_find(&t->words, t->joined->data, size);
   if (id >= 0 && id < t->n_special) {
-    find_record(t, key)->count = 0; /* never */
+    find_record(t, key)->count = 0; /* never merge it */
     return BAM_OK;
   }
   BAM_TRY(bam_vocab_reserve(&t->words, 1, size));
@@ -377,7 +377,7 @@ bam_status bam_trainer_train(bam_trainer *trainer, int64_t size) {
     BAM_TRY(merge_next(trainer, &done));
   if (trainer->words.count < size)
     return bam_fail(trainer->context, BAM_ERROR_ARGUMENT,
-                      "the text gives only %lld words, not %lld; ask for vocab = %lld or add text",
+                      "the text yields only %lld words, not %lld; use vocab = %lld or add text",
                       (long long)trainer->words.count, (long long)size,
                       (long long)trainer->words.count);
   return BAM_OK;

@@ -20,7 +20,7 @@ static bool has(const bam_code_ranges *set, uint32_t code) {
   return low < set->count && set->ranges[low].first <= code;
 }
 
-/* How many of the first `size` bytes are ASCII, up to the first that is not. */
+/* The length of the ASCII prefix of the first `size` bytes. */
 static int64_t skip_ascii(const unsigned char *bytes, int64_t size) {
   int64_t at = 0;
   uint64_t eight;
@@ -31,7 +31,7 @@ static int64_t skip_ascii(const unsigned char *bytes, int64_t size) {
   return at;
 }
 
-/* The last byte of a character tells which one of its block it is, the others which block. */
+/* The last byte of a character selects it within its block of 64; the other bytes select the block. */
 bool bam_code_ranges_meet(const bam_code_ranges *set, const char *text, int64_t size) {
   const unsigned char *bytes = (const unsigned char *)text;
   if (set->count == 0)

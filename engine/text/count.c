@@ -1,12 +1,12 @@
-/* Each worker has a range of the waiting texts and a table of its own. No thread allocates: a
-   worker without room stops before the piece that it has in hand, room is made for all, and they go
-   on. */
+/* Each worker counts a range of the pending texts in its own table. Threads do not allocate: a worker that
+   runs out of room stops and keeps its current piece. The main thread then makes room for all workers,
+   and they resume. */
 #include "count.h"
 
 #include <string.h>
 
 #define MOST_WORKERS 64
-#define BATCH_BYTES (1 << 20) /* of text for each worker */
+#define BATCH_BYTES (1 << 20) /* of text per worker */
 #define ROOM_WORDS (1 << 16)
 #define ROOM_BYTES (1 << 20)
 
@@ -14,16 +14,16 @@ typedef struct worker {
   bam_vocab words;
   bam_storage *counts; /* int64_t for each word */
   bam_cutter *cutter;
-  int64_t text, end; /* the next of its texts, and where they end */
-  bam_piece piece;   /* in hand when `holds` */
+  int64_t text, end; /* its remaining texts */
+  bam_piece piece;   /* the piece not yet counted, if `holds` */
   bool holds;
-  int state; /* what bam_cutter_next said last; 1: there is more to do */
+  int state; /* the last result of bam_cutter_next; 1: not finished */
 } worker;
 
 struct bam_counter {
   bam_context *context;
-  bam_storage *texts; /* the bytes of those that wait */
-  bam_storage *ends;  /* int64_t for each: where it ends there */
+  bam_storage *texts; /* the bytes of the pending texts, back to back */
+  bam_storage *ends;  /* int64_t for each: its end in `texts` */
   int64_t used, count;
   int n;
   worker workers[MOST_WORKERS];
@@ -63,7 +63,7 @@ void bam_counter_release(bam_counter *counter) {
 
 /* ---- one worker ---- */
 
-/* Room for `count` more words of `bytes` bytes, and their counts. */
+/* Reserve room for `count` more words of `bytes` bytes in total, and their counts. */
 static bam_status reserve(worker *w, int64_t count, int64_t bytes) {
   BAM_TRY(bam_vocab_reserve(&w->words, count, bytes));
   int64_t wanted = (w->words.count + count) * (int64_t)sizeof(int64_t);
@@ -75,14 +75,14 @@ static bool has_room(const worker *w, int64_t size) {
          (w->words.count + 1) * (int64_t)sizeof(int64_t) <= w->counts->bytes;
 }
 
-/* Add to the count of a word that there is room for. */
+/* Add `times` to the count of a word. The table must have room for it. */
 static void add(worker *w, const char *bytes, int64_t size, int64_t times) {
   int64_t *counts = w->counts->data;
   int64_t known = w->words.count, i = bam_vocab_add(&w->words, bytes, size);
   counts[i] = (i < known ? counts[i] : 0) + times;
 }
 
-/* The worker's next piece, of this text or the next: as bam_cutter_next. */
+/* Get the worker's next piece, from this text or the next. Returns like bam_cutter_next. */
 static int next_piece(const bam_counter *c, worker *w) {
   const int64_t *ends = c->ends->data;
   int found;
@@ -94,7 +94,7 @@ static int next_piece(const bam_counter *c, worker *w) {
   return found;
 }
 
-/* Count until the texts end or there is no room. */
+/* Count until the texts end or the table is full. */
 static void count_some(const bam_counter *c, worker *w) {
   for (;;) {
     if (!w->holds)
@@ -109,7 +109,7 @@ static void count_some(const bam_counter *c, worker *w) {
 
 /* ---- all of them ---- */
 
-/* Give each worker about the same number of bytes. */
+/* Divide the texts among the workers, about the same number of bytes each. */
 static void share_out(bam_counter *c) {
   const int64_t *ends = c->ends->data;
   int64_t text = 0;
@@ -124,7 +124,7 @@ static void share_out(bam_counter *c) {
   }
 }
 
-/* Make room where a worker needs it: was there any that has more to do? */
+/* Grow the tables of workers that ran out of room. *more: some worker has not finished. */
 static bam_status make_room(bam_counter *c, bool *more) {
   bam_status status = BAM_OK;
   *more = false;
@@ -141,7 +141,7 @@ static bam_status make_room(bam_counter *c, bool *more) {
   return status;
 }
 
-/* Count the texts that wait. */
+/* Count the pending texts. */
 static bam_status count_texts(bam_counter *c) {
   bool more;
   if (c->count == 0)
@@ -186,7 +186,7 @@ bam_status bam_counter_finish(bam_counter *counter, const bam_vocab **words,
     }
     bam_vocab_release(&w->words);
   }
-  BAM_TRY(reserve(all, 1, 0)); /* so that there is something to point to */
+  BAM_TRY(reserve(all, 1, 0)); /* so that *counts is never NULL */
   *words = &all->words;
   *counts = all->counts->data;
   return BAM_OK;

@@ -1,25 +1,25 @@
-/* Counting the pieces of texts, which is what a tokenizer learns from; on all threads of the
-   context, with the same result for any number of them. */
+/* Counts how often each piece occurs in a set of texts: the training data of a tokenizer. Uses all threads
+   of the context; the result does not depend on their number. */
 #ifndef BAM_TEXT_COUNT_H
 #define BAM_TEXT_COUNT_H
 
 #include "pattern.h"
 #include "vocab.h"
 
-/* Texts wait until there are enough of them for every thread. */
+/* Texts are buffered until there are enough for every thread. */
 typedef struct bam_counter bam_counter;
 
-/* A counter of the pieces that `pattern`, which must outlive it, cuts. */
+/* Make a counter of the pieces cut by `pattern`, which must outlive it. */
 bam_status bam_counter_new(bam_context *context, const bam_pattern *pattern, bam_counter **out);
 
-void bam_counter_release(bam_counter *counter); /* NULL is legal */
+void bam_counter_release(bam_counter *counter); /* NULL is allowed */
 
-/* Count a text, by itself: no piece goes beyond its ends. It is copied. After a failure the counter
-   can only be released. */
+/* Count the pieces of a text, which is copied. No piece spans two texts. After an error the counter must
+   only be released. */
 bam_status bam_counter_add(bam_counter *counter, const char *text, int64_t size);
 
-/* Count what still waits. *words are then the different pieces, in no particular order, and *counts
-   how often each was met; both are the counter's own, until the next call. */
+/* Count the buffered texts. *words gets the distinct pieces, in no particular order, and *counts the number
+   of occurrences of each; both are borrowed until the next call. */
 bam_status bam_counter_finish(bam_counter *counter, const bam_vocab **words,
                               const int64_t **counts);
 

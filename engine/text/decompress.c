@@ -1,6 +1,6 @@
-/* Both libraries decompress from one buffer of the file's bytes into the caller's. A file may only
-   end between two members or frames: `inside` knows. Neither library takes the last byte of one
-   before all that it stands for is written, so at the end of the file nothing is held back. */
+/* zlib and zstd both decompress from one input buffer into the caller's memory. The file may end only
+   between two members or frames, which `inside` tracks. Neither library consumes the last byte of a
+   member or frame before it has written all its output, so no output is lost at the end of the file. */
 #include "../core/quote.h"
 #include "../io/file.h"
 #include "decompress.h"
@@ -18,7 +18,7 @@
 #include "../io/atomic_file.h"
 
 #define INPUT_BYTES 65536
-#define WINDOW_LOG 27 /* as much of what it has written as zstd may look back on: 128 MB */
+#define WINDOW_LOG 27 /* the largest zstd window accepted: 128 MB */
 
 typedef bam_status read_function(bam_decompressor *source, void *data, int64_t size, int64_t *got);
 
@@ -26,7 +26,7 @@ struct bam_decompressor {
   bam_context *context;
   read_function *read;
   int file;    /* -1: not open */
-  bool inside; /* a member or frame has begun and not ended */
+  bool inside; /* in the middle of a member or frame */
   bool has_gzip;
   z_stream gzip;
   ZSTD_DStream *zstd;
@@ -39,7 +39,7 @@ static bam_status fail(const bam_decompressor *source, const char *reason, const
 }
 
 static bam_status fail_damaged(const bam_decompressor *source, const char *format, const char *reason) {
-  return bam_fail(source->context, BAM_ERROR_FILE, "its %s data is damaged (%s); fetch it again",
+  return bam_fail(source->context, BAM_ERROR_FILE, "its %s data is damaged (%s); download it again",
                   format, reason);
 }
 
@@ -47,14 +47,14 @@ static bam_status fail_memory(const bam_decompressor *source) {
   return bam_fail(source->context, BAM_ERROR_MEMORY, "out of memory for decompressing");
 }
 
-/* Further bytes of the file as it is. */
+/* Read more bytes of an uncompressed file. */
 static bam_status read_plain(bam_decompressor *source, void *data, int64_t size, int64_t *got) {
   *got = TEMP_FAILURE_RETRY(read(source->file, data, (size_t)size));
   return *got >= 0 ? BAM_OK : fail(source, strerror(errno), "");
 }
 
-/* See that there is input. *ended: the file is at its end, which must be between two members or
-   frames. */
+/* Refill the input buffer if it is empty. *ended: end of file. Fails if the file ends inside a member or
+   frame. */
 static bam_status fill(bam_decompressor *source, bool *ended) {
   int64_t got;
   *ended = false;
@@ -65,7 +65,7 @@ static bam_status fill(bam_decompressor *source, bool *ended) {
   source->filled = (size_t)got;
   *ended = got == 0;
   if (*ended && source->inside)
-    return fail(source, "its compressed data ends too early", "; fetch it again");
+    return fail(source, "its compressed data is truncated", "; download it again");
   return BAM_OK;
 }
 
@@ -79,7 +79,7 @@ static bam_status check_gzip(bam_decompressor *source, int code) {
     return BAM_OK;
   if (code == Z_MEM_ERROR)
     return fail_memory(source);
-  return fail_damaged(source, "gzip", z->msg != NULL ? z->msg : "it makes no sense");
+  return fail_damaged(source, "gzip", z->msg != NULL ? z->msg : "invalid data");
 }
 
 static bam_status read_gzip(bam_decompressor *source, void *data, int64_t size, int64_t *got) {
@@ -106,7 +106,7 @@ static bam_status read_gzip(bam_decompressor *source, void *data, int64_t size, 
 
 static bam_status open_gzip(bam_decompressor *source) {
   source->read = read_gzip;
-  source->has_gzip = inflateInit2(&source->gzip, 15 + 16) == Z_OK; /* 16: gzip and nothing else */
+  source->has_gzip = inflateInit2(&source->gzip, 15 + 16) == Z_OK; /* 16: gzip format only */
   return source->has_gzip ? BAM_OK : fail_memory(source);
 }
 
@@ -116,7 +116,7 @@ static bam_status fail_zstd(bam_decompressor *source, size_t code) {
   switch (ZSTD_getErrorCode(code)) {
   case ZSTD_error_memory_allocation: return fail_memory(source);
   case ZSTD_error_frameParameter_windowTooLarge:
-    return fail(source, "decompressing it takes more than 128 MB", "; compress it without --long");
+    return fail(source, "decompressing it needs more than 128 MB", "; compress it without --long");
   default: return fail_damaged(source, "zstd", ZSTD_getErrorName(code));
   }
 }
@@ -150,7 +150,7 @@ static bam_status open_zstd(bam_decompressor *source) {
 
 /* ---- any file ---- */
 
-/* In upper or lower case. */
+/* Whether `name` ends with `end`, ignoring case. */
 static bool ends_in(const char *name, const char *end) {
   size_t length = strlen(name), tail = strlen(end);
   return length > tail && strcasecmp(name + length - tail, end) == 0;
@@ -163,7 +163,7 @@ int64_t bam_compressed_stem(const char *path) {
   return ends_in(path, ".zst") ? length - 4 : length;
 }
 
-/* Choose by name how it is read. */
+/* Choose the decompressor by the file's name. */
 static bam_status prepare(bam_decompressor *source, const char *path) {
   bool is_gzip = ends_in(path, ".gz"), ended;
   if (!is_gzip && !ends_in(path, ".zst"))
@@ -171,7 +171,7 @@ static bam_status prepare(bam_decompressor *source, const char *path) {
   BAM_TRY(is_gzip ? open_gzip(source) : open_zstd(source));
   BAM_TRY(fill(source, &ended));
   if (ended)
-    return fail(source, "it is empty, without even a header", "; fetch it again");
+    return fail(source, "it is empty and lacks even a header", "; download it again");
   return BAM_OK;
 }
 

@@ -1,4 +1,4 @@
-/* A binary heap in an array: the children of entry i are 2i + 1 and 2i + 2, and not smaller. */
+/* A binary min-heap in an array: the children of entry i are 2i + 1 and 2i + 2, and not smaller than it. */
 #include "heap.h"
 
 bam_status bam_heap_reserve(bam_heap *heap, int64_t more) {

@@ -1,4 +1,4 @@
-/* Open addressing with linear probing; nothing is ever removed. */
+/* Open addressing with linear probing. Entries are never removed. */
 #include "pairs.h"
 
 typedef struct slot {
@@ -6,16 +6,16 @@ typedef struct slot {
   int64_t value; /* -1: the slot is free */
 } slot;
 
-/* Where to look first. The high bits of the product depend on all bits of the key, the low ones on
-   the right word only. */
-static int64_t place_of(const bam_pairs *pairs, uint64_t key) {
+/* The first slot to probe. Taken from the high bits of the product, because the low bits depend only on the
+   right word. */
+static int64_t first_slot(const bam_pairs *pairs, uint64_t key) {
   uint64_t product = key * 0x9e3779b97f4a7c15;
   return (int64_t)(product >> 32 ^ product) & (pairs->room - 1);
 }
 
 static void insert(bam_pairs *pairs, uint64_t key, int64_t value) {
   slot *slots = pairs->slots->data;
-  int64_t i = place_of(pairs, key);
+  int64_t i = first_slot(pairs, key);
   while (slots[i].value >= 0)
     i = (i + 1) & (pairs->room - 1);
   slots[i] = (slot){ key, value };
@@ -49,7 +49,7 @@ int64_t bam_pairs_find(const bam_pairs *pairs, uint64_t key) {
   if (pairs->slots == NULL)
     return -1;
   const slot *slots = pairs->slots->data;
-  int64_t i = place_of(pairs, key);
+  int64_t i = first_slot(pairs, key);
   while (slots[i].value >= 0 && slots[i].key != key)
     i = (i + 1) & (pairs->room - 1);
   return slots[i].value;

@@ -1,8 +1,8 @@
-/* Cutting with PCRE2. The text is first cut into runs of valid UTF-8 and what lies between, so that
-   PCRE2 need not check, which it would do again for every match. What an expression can cost is
-   bounded by limits on its steps, for a match and for a text, and on its stack.
-   Matches follow Oniguruma's way, which the tokenizers package has: an empty match cuts, and is not
-   taken right behind the match before. */
+/* Cutting text with PCRE2. The text is first split into runs of valid and of invalid UTF-8, because PCRE2
+   would otherwise validate the whole subject again for every match. The cost of an expression is bounded
+   by limits on its steps, per match and per text, and on its stack. Empty matches follow Oniguruma,
+   which the tokenizers package uses: an empty match cuts the text, but is ignored directly after
+   another match. */
 #include "../core/quote.h"
 #include "pattern.h"
 
@@ -16,10 +16,10 @@
 #include "../core/utf8.h"
 
 #define FEW_STEPS 4096                /* enough for nearly every match */
-#define MORE_STEPS 16                 /* times as many for the next try */
+#define MORE_STEPS 16                 /* factor for the next attempt */
 #define MOST_STEPS (50 * 1000 * 1000) /* of one match */
-#define TEXT_STEPS (4LL * MOST_STEPS) /* of the matches of a text that need more than a few, ... */
-#define BYTE_STEPS 128                /* ... and as many more for each of its bytes */
+#define TEXT_STEPS (4LL * MOST_STEPS) /* a text's budget for matches that need more than FEW_STEPS, */
+#define BYTE_STEPS 128                /* plus so much per byte of the text */
 #define MOST_KIBIBYTES (256 * 1024)   /* of memory for one match, without the JIT compiler */
 #define JIT_STACK (8 << 20)
 #define LONGEST_EXPRESSION (1 << 20)
@@ -29,7 +29,7 @@ struct bam_pattern {
   bam_context *context;
   int count;
   pcre2_code *codes[BAM_PATTERN_STEPS];
-  pcre2_code *recent_codes[BAM_PATTERN_STEPS]; /* the same one where the forms are the same */
+  pcre2_code *recent_codes[BAM_PATTERN_STEPS]; /* shared with `codes` where the forms are equal */
   bam_behavior behaviors[BAM_PATTERN_STEPS];
   bool inverts[BAM_PATTERN_STEPS];
   bam_code_ranges recent;
@@ -40,7 +40,7 @@ struct bam_pattern {
 static bam_status fail_compile(bam_context *context, const bam_expression *e, int error,
                                size_t offset) {
   char reason[ERROR_TEXT], quoted[BAM_QUOTE_TEXT];
-  if (error == PCRE2_ERROR_HEAP_FAILED) /* compiling's own number for want of memory */
+  if (error == PCRE2_ERROR_HEAP_FAILED) /* out of memory during compilation */
     return bam_fail(context, BAM_ERROR_MEMORY, "out of memory while compiling a pattern");
   pcre2_get_error_message(error, (PCRE2_UCHAR *)reason, sizeof reason);
   return bam_fail(context, BAM_ERROR_ARGUMENT, "malformed pattern %s: at byte %zu: %s",
@@ -53,14 +53,14 @@ static bam_status compile_one(bam_pattern *pattern, pcre2_compile_context *setti
   size_t offset;
   if (e->size > LONGEST_EXPRESSION)
     return bam_fail(pattern->context, BAM_ERROR_ARGUMENT,
-                    "a pattern of %lld bytes is too long; %d are the most", (long long)e->size,
+                    "a pattern of %lld bytes is too long; the limit is %d", (long long)e->size,
                     LONGEST_EXPRESSION);
   uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
   *out = pcre2_compile((PCRE2_SPTR)e->text, (size_t)e->size, options, &error, &offset, settings);
   if (*out == NULL)
     return fail_compile(pattern->context, e, error, offset);
-  /* not where single blocks are watched: its code reads strings 16 bytes at a time; where the
-     system forbids it, matching is slower */
+  /* not under a memory checker: JIT code reads strings 16 bytes at a time, past their end. If the
+     system forbids JIT, matching is only slower */
   if (!pattern->context->memory.no_cache)
     pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE);
   return BAM_OK;
@@ -90,7 +90,7 @@ bam_status bam_pattern_compile(bam_context *context, const bam_expression *expre
   pcre2_compile_context *settings = NULL;
   bam_pattern *pattern = NULL;
   if (n > BAM_PATTERN_STEPS)
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "%d patterns in a row; %d are the most", n,
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "a sequence of %d patterns is too long; the limit is %d", n,
                     BAM_PATTERN_STEPS);
   pattern = bam_object_alloc(context, sizeof *pattern);
   if (pattern == NULL)
@@ -126,17 +126,17 @@ void bam_pattern_release(bam_pattern *pattern) {
 
 /* ---- one expression cutting one subject ---- */
 
-/* A subject and how far it has been cut. */
+/* A subject, and the progress of cutting it. */
 typedef struct level {
   const char *text;
   int64_t size;
-  int64_t done;       /* where the last piece handed out ends */
-  int64_t from;       /* where the next search begins; beyond the size: nowhere */
-  int64_t last;       /* where the last match ended; -1: there was none */
-  int64_t start, end; /* the match that was found last */
-  bool waiting;       /* it has not been taken for a segment */
-  int64_t segment;    /* where the segment at hand ends: a match, or what lies before one */
-  bool any, is_match; /* is there a segment at hand? does it count as a match? */
+  int64_t done;       /* end of the last piece returned */
+  int64_t from;       /* start of the next search; beyond the size: searching is finished */
+  int64_t last;       /* end of the last match; -1: none yet */
+  int64_t start, end; /* the last match found */
+  bool waiting;       /* that match is not yet a segment */
+  int64_t segment;    /* end of the current segment: a match, or the gap before one */
+  bool any, is_match; /* whether there is a current segment, and whether it counts as a match */
 } level;
 
 struct bam_cutter {
@@ -145,11 +145,11 @@ struct bam_cutter {
   pcre2_match_data *found;
   pcre2_match_context *limits;
   pcre2_jit_stack *stack;
-  const char *text; /* what is left of it */
+  const char *text; /* the rest of the text */
   int64_t left;
-  bool is_recent;  /* does the run at hand hold a recent character? */
-  int64_t steps;   /* left for matches that need more than a few */
-  int error, failed; /* what PCRE2 said of which expression */
+  bool is_recent;  /* whether the current run contains a recent character */
+  int64_t steps;   /* the rest of the text's budget */
+  int error, failed; /* PCRE2's error, and the index of the expression */
   level levels[BAM_PATTERN_STEPS];
 };
 
@@ -157,7 +157,7 @@ static void begin_level(level *l, const bam_piece *subject) {
   *l = (level){ .text = subject->data, .size = subject->size, .last = -1 };
 }
 
-/* Look for a match from l->from on, in no more steps than the limits allow: as pcre2_match. */
+/* Search for a match from l->from, within the step limits. Returns like pcre2_match. */
 static int match(bam_cutter *c, int k) {
   const level *l = &c->levels[k];
   const pcre2_code *code = c->is_recent ? c->pattern->recent_codes[k] : c->pattern->codes[k];
@@ -165,8 +165,8 @@ static int match(bam_cutter *c, int k) {
                      PCRE2_NO_UTF_CHECK, c->found, c->limits);
 }
 
-/* The same after FEW_STEPS were not enough. Those are free, so that their sum is in proportion to the
-   text; beyond them all matches of a text share a budget. */
+/* Search again after FEW_STEPS were not enough. The first FEW_STEPS of a match are free, so their sum is
+   proportional to the text; all further steps are charged to the budget of the text. */
 static int match_longer(bam_cutter *c, int k) {
   int found = PCRE2_ERROR_MATCHLIMIT;
   for (int64_t steps = FEW_STEPS; found == PCRE2_ERROR_MATCHLIMIT && steps < MOST_STEPS;) {
@@ -181,7 +181,7 @@ static int match_longer(bam_cutter *c, int k) {
   return found;
 }
 
-/* Find the next match: 1, 0 when there is none, -1 on an error. */
+/* Find the next match. Returns 1, 0 if there is none, or -1 on an error. */
 static int search(bam_cutter *c, int k) {
   level *l = &c->levels[k];
   while (l->from <= l->size) {
@@ -209,8 +209,8 @@ static int search(bam_cutter *c, int k) {
   return 0;
 }
 
-/* Hand out the piece that ends at `end`, if it is not empty. */
-static bool hand_out(level *l, int64_t end, bam_piece *piece) {
+/* Emit the piece that ends at `end`. False if it is empty. */
+static bool emit_piece(level *l, int64_t end, bam_piece *piece) {
   if (end <= l->done)
     return false;
   *piece = (bam_piece){ l->text + l->done, end - l->done, true };
@@ -218,8 +218,8 @@ static bool hand_out(level *l, int64_t end, bam_piece *piece) {
   return true;
 }
 
-/* The next segment of level k's subject, from l->segment on: 1 with its end and whether it is a match,
-   0 when there is none, -1 on an error. Matches may be empty, what lies between is not. */
+/* Get the end of the next segment of level k's subject, and whether it is a match. Returns 1, 0 if there is
+   none, or -1 on an error. Matches may be empty; the gaps between them are not. */
 static int next_segment(bam_cutter *c, int k, int64_t *end, bool *is_match) {
   level *l = &c->levels[k];
   if (!l->waiting) {
@@ -235,7 +235,7 @@ static int next_segment(bam_cutter *c, int k, int64_t *end, bool *is_match) {
   return *is_match || *end > l->segment;
 }
 
-/* Does a segment belong to the piece of the one before it? */
+/* Whether a segment belongs to the same piece as the previous one. */
 static bool are_joined(bam_behavior behavior, bool before, bool is_match) {
   return behavior == BAM_CONTIGUOUS             ? before == is_match
          : behavior == BAM_MERGED_WITH_PREVIOUS ? is_match && !before
@@ -243,33 +243,33 @@ static bool are_joined(bam_behavior behavior, bool before, bool is_match) {
                                                 : false; /* BAM_REMOVED */
 }
 
-/* End the piece before l->segment: was there one? */
+/* Emit the piece before l->segment. False if there is none. */
 static bool end_piece(level *l, bam_behavior behavior, bam_piece *piece) {
   if (behavior == BAM_REMOVED && l->is_match)
     l->done = l->segment;
-  return hand_out(l, l->segment, piece);
+  return emit_piece(l, l->segment, piece);
 }
 
-/* The next piece where matches and what lies between them are isolated, which is nearly everywhere. */
+/* next_in_level for BAM_ISOLATED, the behavior of nearly all tokenizers. */
 static int next_isolated(bam_cutter *c, int k, bam_piece *piece) {
   level *l = &c->levels[k];
   while (l->done < l->size) {
     if (l->waiting) {
       l->waiting = false;
-      if (hand_out(l, l->end, piece))
+      if (emit_piece(l, l->end, piece))
         return 1;
     }
     int found = search(c, k);
     if (found < 0)
       return -1;
     l->waiting = found;
-    if (hand_out(l, found ? l->start : l->size, piece))
+    if (emit_piece(l, found ? l->start : l->size, piece))
       return 1;
   }
   return 0;
 }
 
-/* The next piece of level k's subject: the results of bam_cutter_next. */
+/* Get the next piece of level k's subject. Returns like bam_cutter_next. */
 static int next_in_level(bam_cutter *c, int k, bam_piece *piece) {
   level *l = &c->levels[k];
   bam_behavior behavior = c->pattern->behaviors[k];
@@ -295,9 +295,9 @@ static int next_in_level(bam_cutter *c, int k, bam_piece *piece) {
   return 0;
 }
 
-/* ---- all of them ---- */
+/* ---- all expressions ---- */
 
-/* The next run of valid UTF-8, or of anything else. */
+/* Get the next run of valid UTF-8, or of other bytes. */
 static int next_run(bam_cutter *c, bam_piece *run) {
   if (c->left == 0)
     return 0;
@@ -314,7 +314,7 @@ static int next_run(bam_cutter *c, bam_piece *run) {
   return 1;
 }
 
-/* The next piece that the first k expressions make. */
+/* Get the next piece of the text as cut by the first k expressions. */
 static int next_of(bam_cutter *c, int k, bam_piece *piece) {
   if (k == 0)
     return next_run(c, piece);
@@ -346,7 +346,7 @@ bam_status bam_cutter_fail(const bam_cutter *cutter) {
   const level *l = &cutter->levels[cutter->failed];
   pcre2_get_error_message(cutter->error, (PCRE2_UCHAR *)reason, sizeof reason);
   return bam_fail(cutter->context, BAM_ERROR_ARGUMENT,
-                  "the pattern gives up at byte %lld of a text or piece of %lld bytes: %s; use one "
+                  "the pattern gave up at byte %lld of a text or piece of %lld bytes: %s; use a pattern "
                   "that backtracks less",
                   (long long)l->from + 1, (long long)l->size, reason);
 }
@@ -360,7 +360,7 @@ bam_status bam_cutter_new(bam_context *context, const bam_pattern *pattern, bam_
   *c = (bam_cutter){ .context = context, .pattern = pattern };
   c->found = pcre2_match_data_create(1, NULL);
   c->limits = pcre2_match_context_create(NULL);
-  c->stack = pcre2_jit_stack_create(32 * 1024, JIT_STACK, NULL); /* NULL: a small one is used */
+  c->stack = pcre2_jit_stack_create(32 * 1024, JIT_STACK, NULL); /* NULL: PCRE2 uses a small default stack */
   if (c->found == NULL || c->limits == NULL) {
     bam_cutter_release(c);
     return bam_fail(context, BAM_ERROR_MEMORY, "out of memory for cutting text");

@@ -1,6 +1,6 @@
-/* The file's bytes wait in one buffer: [begin, end) has not been handed out. The end of a line is
-   searched from `scan` on, so that every byte is looked at once however many reads it takes.
-   Offsets count from `begin`: they stay right when the bytes move to the front. */
+/* The file is read through one buffer; [begin, end) holds the bytes not yet returned. The search for the
+   end of a line resumes at `scan`, so every byte is examined once however many reads it takes. Offsets
+   are relative to `begin`, so they stay valid when the bytes move to the front of the buffer. */
 #include "../core/quote.h"
 #include "reader.h"
 
@@ -12,26 +12,26 @@
 #include "decompress.h"
 
 #define CHUNK_BYTES 65536
-#define HEAD_BYTES 4096 /* in which a zero byte means that this is no text */
+#define HEAD_BYTES 4096 /* a zero byte in these means that the file is not text */
 
 struct bam_reader {
   bam_context *context;
   bam_decompressor *source;
-  char *path, *field, *separator; /* own copies */
+  char *path, *field, *separator; /* owned copies */
   bool is_jsonl, skips_bad;
-  bool ended; /* nothing more to come from the source */
+  bool ended; /* the source is at its end */
   char *buffer;
   int64_t capacity, begin, end;
   int64_t number; /* of the line at `begin` */
-  int64_t line;   /* plain text: offset of the line being searched; negative: it began before */
-  int64_t scan;   /* offset from which its end is searched */
-  char *document; /* handed out, where it is not in the buffer; owned */
+  int64_t line;   /* plain text: offset of the current line; negative: its start was already returned */
+  int64_t scan;   /* offset where the search for its end resumes */
+  char *document; /* the returned document if it is not in the buffer; owned */
   size_t document_bytes;
   int64_t skipped;
-  char fault[BAM_MESSAGE_SIZE]; /* what was wrong with the first record skipped */
+  char fault[BAM_MESSAGE_SIZE]; /* the error of the first skipped record */
 };
 
-/* Put path and line before the message of a failure. */
+/* Prefix the message of a failure with path and line. */
 static bam_status fail_at(const bam_reader *r, bam_status status, int64_t number) {
   char quoted[BAM_QUOTE_TEXT], place[BAM_QUOTE_TEXT + 30];
   snprintf(place, sizeof place, "%s:%lld", bam_quote(r->path, quoted), (long long)number);
@@ -51,7 +51,7 @@ static int64_t count_newlines(const char *text, int64_t size) {
   return count;
 }
 
-/* The first `size` waiting bytes are done with. They stay where they are until more is read. */
+/* Consume the first `size` buffered bytes. They stay in memory until the next read. */
 static void consume(bam_reader *r, int64_t size) {
   r->number += count_newlines(waiting(r), size);
   r->begin += size;
@@ -59,7 +59,7 @@ static void consume(bam_reader *r, int64_t size) {
   r->scan -= size;
 }
 
-/* Make the buffer larger, with what waits at its front. */
+/* Enlarge the buffer, and move the buffered bytes to its front. */
 static bam_status grow(bam_reader *r) {
   int64_t capacity = r->capacity + r->capacity / 2 + CHUNK_BYTES;
   char *buffer = bam_object_alloc(r->context, (size_t)capacity);
@@ -76,7 +76,7 @@ static bam_status grow(bam_reader *r) {
   return BAM_OK;
 }
 
-/* Read more behind what waits. */
+/* Append more bytes from the source to the buffered ones. */
 static bam_status read_more(bam_reader *r) {
   int64_t got = 0, size = count_waiting(r);
   if (r->capacity - size < CHUNK_BYTES)
@@ -94,8 +94,8 @@ static bam_status read_more(bam_reader *r) {
   return BAM_OK;
 }
 
-/* Look for the end of a line from `scan` on: its offset in *at, which is the end of all that waits
-   where none is found. */
+/* Search for the end of the line from `scan`. *at gets its offset, or the end of the buffered bytes if none
+   is found. */
 static bool find_newline(bam_reader *r, int64_t *at) {
   const char *text = waiting(r), *found = NULL;
   int64_t size = count_waiting(r);
@@ -116,12 +116,12 @@ static bool is_blank_line(const char *text, int64_t size) {
   return size == 0;
 }
 
-/* The longest line that can be a separator. */
+/* The maximum length of a separator line. */
 static int64_t separator_room(const bam_reader *r) {
   return (int64_t)strlen(r->separator) + BAM_READER_BLANKS;
 }
 
-/* Is the line [line, end) the separator? One whose beginning has been handed out is longer. */
+/* Whether the line [line, end) is the separator. A line whose start was already returned is too long. */
 static bool is_separator(const bam_reader *r, int64_t end) {
   int64_t length = (int64_t)strlen(r->separator), size = end - r->line;
   if (r->line < 0 || size < length || size > separator_room(r))
@@ -131,7 +131,7 @@ static bool is_separator(const bam_reader *r, int64_t end) {
          is_blank_line(text + length, size - length);
 }
 
-/* Where to cut a part out of a long document. */
+/* Choose where to split a long document. */
 static int64_t find_cut(const char *text) {
   int64_t cut = BAM_READER_PART;
   for (int64_t i = cut; i > 1; i--)
@@ -142,14 +142,14 @@ static int64_t find_cut(const char *text) {
   return cut;
 }
 
-/* Hand out the first `size` waiting bytes. Up to `end`, past a separator's line, all is done. */
-static void hand_out(bam_reader *r, int64_t size, int64_t end, bool continues, bam_document *out) {
+/* Return the first `size` buffered bytes, and consume everything up to `end`, including a separator. */
+static void emit(bam_reader *r, int64_t size, int64_t end, bool continues, bam_document *out) {
   *out = (bam_document){ waiting(r), size, r->number, continues };
   consume(r, end);
 }
 
-/* Is there enough for a part of a document? The lines before the one at its end are known to belong
-   to it; that one, when it is not complete, does if it is already longer than a separator can be. */
+/* Whether a whole part of a document is buffered. All lines before the last are known to belong to it. If
+   the last is not complete, it belongs to it only if it is already too long for a separator. */
 static bool has_part(const bam_reader *r, bool complete) {
   int64_t size = count_waiting(r);
   if (complete)
@@ -157,26 +157,26 @@ static bool has_part(const bam_reader *r, bool complete) {
   return size > BAM_READER_PART && size - r->line > separator_room(r);
 }
 
-/* The text up to a separator, the end of the file or a cut. It may be empty. */
+/* Get the text up to a separator, a split or the end of the file. It may be empty. */
 static bam_status next_text(bam_reader *r, bam_document *out) {
   for (;;) {
     int64_t at, size = r->line;
     bool complete = find_newline(r, &at), last = r->ended && !complete;
     if ((complete || last) && is_separator(r, at)) {
       r->line = r->scan = at + complete;
-      hand_out(r, size, r->line, false, out);
+      emit(r, size, r->line, false, out);
       return BAM_OK;
     }
     if (complete)
       r->line = r->scan = at + 1;
     if (has_part(r, complete)) {
       size = find_cut(waiting(r));
-      hand_out(r, size, size, true, out);
+      emit(r, size, size, true, out);
       return BAM_OK;
     }
     if (last) {
       r->line = at;
-      hand_out(r, at, at, false, out);
+      emit(r, at, at, false, out);
       return BAM_OK;
     }
     if (!complete)
@@ -193,8 +193,8 @@ static void release_document(bam_reader *r) {
   r->document_bytes = 0;
 }
 
-/* Hand out a string of the line that waits: there, or without its escapes elsewhere, as newlines in
-   the buffer are counted. */
+/* Return a string of the current line: in place, or, if it has escapes, as a copy. Escapes must not be
+   resolved in the buffer, whose newlines are still to be counted. */
 static bam_status take_string(bam_reader *r, const bam_json *found, bam_document *out) {
   out->text = found->text;
   out->size = found->size;
@@ -209,7 +209,7 @@ static bam_status take_string(bam_reader *r, const bam_json *found, bam_document
   return BAM_OK;
 }
 
-/* The document in the line that waits, which has `size` bytes; an empty one for an empty line. */
+/* Get the document of the current line, which has `size` bytes. An empty line gives an empty document. */
 static bam_status parse_line(bam_reader *r, int64_t size, bam_document *out) {
   *out = (bam_document){ "", 0, r->number, false };
   if (is_blank_line(waiting(r), size))
@@ -219,14 +219,14 @@ static bam_status parse_line(bam_reader *r, int64_t size, bam_document *out) {
   return take_string(r, &found, out);
 }
 
-/* Count a bad record, whose message the context has. */
+/* Count a bad record, whose error message is in the context. */
 static void note_skipped(bam_reader *r) {
   if (r->skipped++ == 0)
     snprintf(r->fault, sizeof r->fault, "%s", r->context->message);
 }
 
-/* Pass over the rest of a line of which `size` bytes are waiting, without keeping it. */
-static bam_status pass_line(bam_reader *r, int64_t size) {
+/* Skip the rest of a line that has `size` bytes in the buffer, without storing it. */
+static bam_status skip_line(bam_reader *r, int64_t size) {
   bool complete;
   int64_t at;
   consume(r, size);
@@ -246,14 +246,14 @@ static bam_status next_line(bam_reader *r, bam_document *out) {
   while (complete = find_newline(r, &at), at <= BAM_READER_LINE && !complete && !r->ended)
     BAM_TRY(read_more(r));
   bam_status status = at <= BAM_READER_LINE ? parse_line(r, at, out) : bam_fail(r->context, BAM_ERROR_FILE,
-                      "the line is longer than %d MB; a .jsonl holds one object a line",
+                      "the line is longer than %d MB; a .jsonl has one object per line",
                       BAM_READER_LINE / 1000000);
   if (status != BAM_OK)
     status = fail_at(r, status, r->number);
   if (status == BAM_ERROR_FILE && r->skips_bad) {
     note_skipped(r);
     *out = (bam_document){ "", 0, r->number, false };
-    return pass_line(r, at);
+    return skip_line(r, at);
   }
   if (status != BAM_OK)
     return status;
@@ -289,11 +289,11 @@ static void free_text(bam_context *context, char *text) {
     bam_object_free(context, text, strlen(text) + 1);
 }
 
-/* Fail since what the file is cannot be told. */
+/* Fail because the name and the contents of the file disagree. */
 static bam_status fail_ambiguous(const bam_reader *r, const char *what) {
   char quoted[BAM_QUOTE_TEXT];
   return bam_fail(r->context, BAM_ERROR_FILE,
-                  "cannot tell what %s is: %s; say which with format = \"jsonl\" or \"text\"",
+                  "the format of %s is ambiguous: %s; set format = \"jsonl\" or \"text\"",
                   bam_quote(r->path, quoted), what);
 }
 
@@ -301,8 +301,8 @@ static bool begins_with(const bam_reader *r, const char *bytes, int64_t size) {
   return count_waiting(r) >= size && memcmp(waiting(r), bytes, (size_t)size) == 0;
 }
 
-/* Compressed data under another name would be taken for text, or for damaged text. */
-static bam_status check_packing(const bam_reader *r) {
+/* Refuse compressed data without a .gz or .zst in its name, which would be read as garbage text. */
+static bam_status check_compression(const bam_reader *r) {
   char quoted[BAM_QUOTE_TEXT];
   const char *end = begins_with(r, "\x1f\x8b\x08", 3)       ? ".gz"
                     : begins_with(r, "\x28\xb5\x2f\xfd", 4) ? ".zst"
@@ -310,12 +310,12 @@ static bam_status check_packing(const bam_reader *r) {
   if (end == NULL)
     return BAM_OK;
   return bam_fail(r->context, BAM_ERROR_FILE,
-                  "cannot read %s: it holds compressed data, which only a name that ends in %s tells; "
+                  "cannot read %s: it holds compressed data, but its name does not end in %s; "
                   "rename it",
                   bam_quote(r->path, quoted), end);
 }
 
-/* Refuse plain text with a zero byte among the first ones; `dropped` bytes came before them. */
+/* Refuse plain text with a zero byte in its first HEAD_BYTES. `dropped` bytes were removed before them. */
 static bam_status check_text(const bam_reader *r, int64_t dropped) {
   char quoted[BAM_QUOTE_TEXT];
   int64_t size = count_waiting(r) < HEAD_BYTES ? count_waiting(r) : HEAD_BYTES;
@@ -323,13 +323,13 @@ static bam_status check_text(const bam_reader *r, int64_t dropped) {
   if (zero == NULL)
     return BAM_OK;
   return bam_fail(r->context, BAM_ERROR_FILE,
-                  "cannot read %s: byte %lld is zero, so it is no text; is it the right file, "
+                  "cannot read %s: byte %lld is zero, so it is not text; is it the right file, "
                   "in UTF-8?",
                   bam_quote(r->path, quoted), (long long)(zero - waiting(r) + dropped) + 1);
 }
 
-/* The offset of the first byte from `from` on that is not blank, at most BAM_READER_LINE, in *out;
-   that of the end where there is none. */
+/* Find the first non-blank byte at or after `from`, at most BAM_READER_LINE. *out gets its offset, or that
+   of the end if there is none. */
 static bam_status skip_blanks(bam_reader *r, int64_t from, int64_t *out) {
   for (*out = from; *out < BAM_READER_LINE; (*out)++) {
     if (*out == count_waiting(r) && !r->ended)
@@ -340,7 +340,7 @@ static bam_status skip_blanks(bam_reader *r, int64_t from, int64_t *out) {
   return BAM_OK;
 }
 
-/* The end of the line that begins at `from`, in *out: at most a little beyond BAM_READER_LINE. */
+/* Find the end of the line that begins at `from`, searching little more than BAM_READER_LINE bytes. */
 static bam_status find_line_end(bam_reader *r, int64_t from, int64_t *out) {
   bam_status status = BAM_OK;
   r->scan = from;
@@ -351,9 +351,9 @@ done:
   return status;
 }
 
-/* Do the contents look like JSON lines? *is_record: the first line that is not blank is an object
-   with fields, and the next one, if any, begins an object too. *first is the first byte of all that
-   is not blank, 0 where there is none. */
+/* Decide whether the contents look like JSON lines. *is_record: the first non-blank line is an object with
+   fields, and the next one, if any, also begins with an object. *first gets the first non-blank byte of
+   the file, or 0. */
 static bam_status look_for_record(bam_reader *r, char *first, bool *is_record) {
   int64_t begin, end, next;
   *first = 0;
@@ -371,7 +371,7 @@ static bam_status look_for_record(bam_reader *r, char *first, bool *is_record) {
   return BAM_OK;
 }
 
-/* Decide what the file is by its name, and by its contents where the name may mislead. */
+/* Choose the format by the name, and by the contents if the name may mislead. */
 static bam_status decide_format(bam_reader *r, bam_text_format format) {
   bam_text_name name = bam_text_name_of(r->path);
   bool is_record;
@@ -381,7 +381,7 @@ static bam_status decide_format(bam_reader *r, bam_text_format format) {
     return BAM_OK;
   BAM_TRY(look_for_record(r, &first, &is_record));
   if (name == BAM_NAME_OTHER)
-    return is_record ? fail_ambiguous(r, "it holds JSON lines, and its name says plain text")
+    return is_record ? fail_ambiguous(r, "it holds JSON lines, but its name says plain text")
                      : BAM_OK;
   r->is_jsonl = is_record || first == 0;
   if (!r->is_jsonl)
@@ -392,11 +392,11 @@ static bam_status decide_format(bam_reader *r, bam_text_format format) {
   return BAM_OK;
 }
 
-/* Look at the beginning: drop a byte order mark, refuse what is no text, choose the format. */
+/* Examine the start of the file: drop a byte order mark, refuse binary data, choose the format. */
 static bam_status read_head(bam_reader *r, bam_text_format format) {
   while (!r->ended && count_waiting(r) < HEAD_BYTES)
     BAM_TRY(read_more(r));
-  BAM_TRY(check_packing(r));
+  BAM_TRY(check_compression(r));
   int64_t mark = begins_with(r, "\xef\xbb\xbf", 3) ? 3 : 0;
   r->begin += mark;
   BAM_TRY(decide_format(r, format));

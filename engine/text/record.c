@@ -1,5 +1,5 @@
-/* The line is checked as a whole first, so that what follows meets no malformed text. A field's name is
-   tried as it is, and then as names with dots between them. */
+/* The whole line is validated first, so the search meets no malformed JSON. The name of the field is tried
+   literally, and then as a path with dots between names. */
 #include "../core/quote.h"
 #include "record.h"
 
@@ -8,14 +8,14 @@
 
 #include "../io/atomic_file.h"
 
-/* A value in the line: the reader at its first event, where it is found. */
+/* The result of a search: the parser at the first event of the value, if it was found. */
 typedef struct place {
   bool found;
   bam_json json;
 } place;
 
-/* The next key of the object in which `json` is; false where it ends. The value of the key before has
-   been skipped. */
+/* Advance to the next key of the current object; false at its end. The value of the previous key must have
+   been consumed. */
 static bool next_key(bam_json *json) {
   return bam_json_next(json) == BAM_OK && json->kind == BAM_JSON_KEY;
 }
@@ -25,7 +25,7 @@ static bool skip_value(bam_json *json) {
   return bam_json_next(json) == BAM_OK && bam_json_skip(json) == BAM_OK;
 }
 
-/* The name in the latest key, quoted. */
+/* Write the latest key, quoted, into `quoted`. */
 static void quote_key(const bam_json *json, char quoted[BAM_QUOTE_TEXT]) {
   char name[2 * BAM_QUOTE_TEXT];
   if (json->size >= (int64_t)sizeof name)
@@ -35,7 +35,7 @@ static void quote_key(const bam_json *json, char quoted[BAM_QUOTE_TEXT]) {
   bam_quote(name, quoted);
 }
 
-/* The names of the fields of the object that `json` begins, as many as there is room for. */
+/* List the names of the fields of the object that `json` begins, as many as fit. */
 static void list_fields(bam_json json, char *text, size_t size) {
   char quoted[BAM_QUOTE_TEXT];
   size_t used = 0;
@@ -60,7 +60,7 @@ static bam_status fail_missing(bam_context *context, const bam_json *object, con
                   bam_quote(name, quoted), names);
 }
 
-/* Find the field of `length` bytes at `name` in the object that `json` begins. */
+/* Find the field called `name` (`length` bytes) in the object that `json` begins. */
 static bam_status find_field(bam_json json, const char *name, size_t length, place *out) {
   char quoted[BAM_QUOTE_TEXT];
   *out = (place){ .found = false };
@@ -68,7 +68,7 @@ static bam_status find_field(bam_json json, const char *name, size_t length, pla
     bool is_it = bam_json_equals_bytes(&json, name, length);
     if (is_it && out->found) {
       quote_key(&json, quoted);
-      return bam_fail(json.context, BAM_ERROR_FILE, "the field %s is there twice", quoted);
+      return bam_fail(json.context, BAM_ERROR_FILE, "the field %s occurs twice", quoted);
     }
     bam_status status = bam_json_next(&json);
     if (status == BAM_OK && is_it)
@@ -81,8 +81,8 @@ static bam_status find_field(bam_json json, const char *name, size_t length, pla
   return BAM_OK;
 }
 
-/* Walk along `path`, whose names have dots between them: *parent is the last object on the way, and
-   *rest the part of the path that names its field, which goes into *out. */
+/* Follow the dotted `path`. *parent gets the innermost object reached, *rest the part of the path that names
+   its field, and *out that field. */
 static bam_status walk(bam_json object, const char *path, bam_json *parent, const char **rest,
                        place *out) {
   for (;;) {
@@ -102,7 +102,7 @@ static bam_status walk(bam_json object, const char *path, bam_json *parent, cons
   }
 }
 
-/* Find the value that `field` names in the object that `json` begins. */
+/* Find the value of `field`, a name or a dotted path, in the object that `json` begins. */
 static bam_status find_value(bam_json json, const char *field, bam_json *out) {
   char quoted[BAM_QUOTE_TEXT];
   place plain, nested = { .found = false };

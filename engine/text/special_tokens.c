@@ -4,7 +4,7 @@
 
 #include "../core/utf8.h"
 
-/* A token of a pass. */
+/* A token searched for in a pass. */
 typedef struct token {
   bam_special_token added;
   int64_t size;
@@ -12,7 +12,7 @@ typedef struct token {
 
 /* ---- making ---- */
 
-/* Room for the tokens of each pass, and for a flag per word of the vocabulary. */
+/* Allocate the tokens of each pass, and one flag per word of the vocabulary. */
 static bam_status reserve(bam_special_tokens *set, const bam_vocab *words, int64_t count) {
   BAM_TRY(bam_storage_grow(set->context, &set->is_added, words->count + 1));
   memset(set->is_added->data, 0, (size_t)words->count + 1);
@@ -65,7 +65,7 @@ bam_status bam_special_tokens_begin(bam_special_tokens_pass *pass, const char *t
   return bam_aho_corasick_find(&pass->automaton, text, size, &pass->found, &pass->left);
 }
 
-/* Where the white space before `start` begins, at `from` at the earliest. */
+/* The start of the white space before `start`, but not before `from`. */
 static int64_t spaces_before(const char *text, int64_t from, int64_t start) {
   if (start < from)
     return from;
@@ -79,7 +79,7 @@ static int64_t spaces_before(const char *text, int64_t from, int64_t start) {
   return start;
 }
 
-/* Where the white space after `end` ends. Within white space that was seen before it is known. */
+/* The end of the white space after `end`. Remembers the last result, so no white space is scanned twice. */
 static int64_t spaces_after(bam_special_tokens_pass *pass, int64_t end) {
   if (end >= pass->space_end) {
     int64_t size = 1;
@@ -105,7 +105,7 @@ bool bam_special_tokens_next(bam_special_tokens_pass *pass, bool special, bam_sp
       end = spaces_after(pass, end);
     *match = (bam_special_tokens_match){ start, end, found->added.id };
     pass->at = end;
-    if (start < end) /* else the token before it took all of it */
+    if (start < end) /* else the previous token's white space covers it */
       return true;
   }
   return false;

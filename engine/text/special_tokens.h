@@ -1,7 +1,7 @@
-/* Added tokens: words that are found in text as they stand, before it is cut into pieces. As in the
-   tokenizers package they are looked for in two passes: first those that are not `normalized`, over
-   the whole text, then the others in what lies between. In a pass the leftmost match counts, and of
-   those the longest. */
+/* Added tokens: words that are matched literally before a text is cut into pieces; those marked `special`
+   only on request. As in the tokenizers package there are two passes: the tokens that are not
+   `normalized` are matched in the whole text, the others in the gaps between. Within a pass the leftmost
+   match wins, and among those the longest. */
 #ifndef BAM_TEXT_ADDED_H
 #define BAM_TEXT_ADDED_H
 
@@ -13,46 +13,46 @@
 /* One pass over a text. */
 typedef struct bam_special_tokens_pass {
   bam_aho_corasick automaton;
-  bam_storage *tokens; /* one for each word of the automaton */
-  bam_storage *found;  /* bam_occurrence: those in the text at hand, last first */
-  int64_t left;        /* how many of them are not passed yet */
+  bam_storage *tokens; /* one per word of the automaton */
+  bam_storage *found;  /* bam_occurrence in the current text, in descending order of position */
+  int64_t left;        /* how many of them are still ahead */
   const char *text;
   int64_t size;
-  int64_t at;         /* where the last token ended, with the white space that it took */
-  int64_t match_end;  /* where the last match ended, a token or not */
-  int64_t space_end;  /* where the white space after a token was last seen to end */
+  int64_t at;         /* end of the last token, including its white space */
+  int64_t match_end;  /* end of the last match, returned or not */
+  int64_t space_end;  /* end of the white space scanned last */
 } bam_special_tokens_pass;
 
-/* Empty: all zeros but for the contexts. */
+/* All zeros except the contexts is an empty set. */
 typedef struct bam_special_tokens {
   bam_context *context;
-  bam_storage *is_added; /* bool for each word of the vocabulary */
+  bam_storage *is_added; /* bool per word of the vocabulary */
   bam_special_tokens_pass passes[BAM_SPECIAL_TOKENS_PASSES];
 } bam_special_tokens;
 
-/* A token found in a text: text[start .. end) becomes its id. A token that lies in white space which
-   the token before it took starts before that one ends, as in the tokenizers package. */
+/* A token found in a text: text[start .. end) becomes its id. If a token lies inside the white space taken
+   by the previous one, the two overlap, as in the tokenizers package. */
 typedef struct bam_special_tokens_match {
   int64_t start, end;
   int32_t id;
 } bam_special_tokens_match;
 
-/* Make the set of tokens of `words`, which are in range, different and not empty. On failure *out
-   must still be released. */
+/* Make the set of the tokens `added`. Their ids must be in range of `words`, distinct, and not empty. *out must
+   be released even on failure. */
 bam_status bam_special_tokens_make(bam_context *context, const bam_vocab *words, const bam_special_token *added,
                           int64_t count, bam_special_tokens *out);
 
-/* Begin a pass over a text, which is borrowed until its last match. */
+/* Begin a pass over a text, which is borrowed until the last match. */
 bam_status bam_special_tokens_begin(bam_special_tokens_pass *pass, const char *text, int64_t size);
 
-/* The next token in the text; false: there is none. Special tokens are passed over unless `special`
-   is set: like any match they hide others that overlap them. */
+/* Get the next token in the text; false if there is none. Special tokens are skipped unless `special` is
+   set, but even then they hide matches that overlap them. */
 bool bam_special_tokens_next(bam_special_tokens_pass *pass, bool special, bam_special_tokens_match *match);
 
-/* Is the word `id` one of them? */
+/* Whether the word `id` is an added token. */
 bool bam_special_tokens_has(const bam_special_tokens *set, int64_t id);
 
-/* Give back the memory that a long text needed, if it is more than `kept` bytes. */
+/* Free the memory used for a long text if it is more than `kept` bytes. */
 void bam_special_tokens_trim(bam_special_tokens *set, int64_t kept);
 
 /* Free the memory. */

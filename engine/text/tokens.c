@@ -1,4 +1,4 @@
-/* The list is a storage, which the tensor made of it goes on using. */
+/* The list is a storage, which bam_tokens_take passes on to the tensor without copying. */
 #include "tokens.h"
 
 bam_status bam_tokens_reserve(bam_tokens *tokens, int64_t more) {

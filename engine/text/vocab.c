@@ -1,5 +1,5 @@
-/* The bytes lie in one arena. The hash table has open addressing with linear probing, and slots
-   that hold the word's hash, so that few bytes are compared and growing reads no word. */
+/* The bytes of all words lie in one arena. The hash table uses open addressing with linear probing. Slots
+   store the word's hash, so few bytes are compared, and growing the table does not read the words. */
 #include "vocab.h"
 
 #include <string.h>
@@ -16,7 +16,7 @@ static uint32_t hash_of(const char *bytes, int64_t size) {
   return (uint32_t)XXH3_64bits(bytes, (size_t)size);
 }
 
-/* The slot of a word, or the free one where it would go. */
+/* The slot of a word, or the free slot where it would be inserted. */
 static slot *find_slot(const bam_vocab *words, uint32_t hash, const char *bytes, int64_t size) {
   slot *slots = words->slots->data;
   int64_t found, i = hash & (words->room - 1);
@@ -29,7 +29,7 @@ static slot *find_slot(const bam_vocab *words, uint32_t hash, const char *bytes,
   return &slots[i];
 }
 
-/* Put the slots of `words` into a larger table. */
+/* Rehash `words` into a table of `room` slots. */
 static bam_status grow_slots(bam_vocab *words, int64_t room) {
   bam_storage *grown;
   size_t bytes = (size_t)room * sizeof(slot);

@@ -1,21 +1,21 @@
-/* Values are read in pieces, from memory or from a file, and each is checked after it was read. */
+/* Values are read in pieces, from memory or from a file, and each is checked after reading. */
 #include "windows.h"
 
 #include <string.h>
 
-#define BLOCK 512 /* beginnings of documents that are read at once: 4 KB */
+#define BLOCK 512 /* document offsets per read: 4 KB */
 
-/* A row of tokens and its documents. */
+/* A sequence of tokens and its documents. */
 typedef struct text {
   bam_context *context;
   bam_row tokens, documents;
   int64_t n, n_documents;
-  int64_t block_begin, block_end; /* which of the beginnings are in `block` */
+  int64_t block_begin, block_end; /* the range of document offsets held in `block` */
   int64_t block[BLOCK];
   int32_t *piece; /* room for the tokens of a window and one more */
 } text;
 
-/* One row of the four tensors, from `start` on. */
+/* One row of the four output tensors: the window that begins at `start`. */
 typedef struct row {
   int64_t start, time;
   int64_t *ids, *targets, *documents, *positions;
@@ -47,7 +47,7 @@ static bam_status check_vector(bam_context *context, const char *role, const bam
 
 /* ---- reading ---- */
 
-/* Copy elements [from, from + count) of a row. */
+/* Copy elements [from, from + count) of `x`. */
 static bam_status read_row(const bam_row *x, int64_t from, int64_t count, void *data) {
   if (x->tensor == NULL)
     return bam_safetensors_elements(x->file, x->entry, from, count, data);
@@ -57,12 +57,12 @@ static bam_status read_row(const bam_row *x, int64_t from, int64_t count, void *
   return BAM_OK;
 }
 
-/* Where document k begins, as it is stored. */
+/* Read the stored offset of document k, unchecked. */
 static bam_status read_document(text *in, int64_t k, int64_t *out) {
   if (k < in->block_begin || k >= in->block_end) {
     int64_t begin = k / BLOCK * BLOCK;
     int64_t end = begin + BLOCK < in->n_documents ? begin + BLOCK : in->n_documents;
-    in->block_begin = in->block_end = 0; /* none, if reading fails */
+    in->block_begin = in->block_end = 0; /* empty, in case the read fails */
     BAM_TRY(read_row(&in->documents, begin, end - begin, in->block));
     in->block_begin = begin;
     in->block_end = end;
@@ -79,14 +79,14 @@ static bam_status check_beginnings(text *in, const int64_t *starts, int64_t coun
   for (int64_t i = 0; i < count; i++)
     if (starts[i] < 0 || starts[i] >= in->n)
       return bam_fail(in->context, BAM_ERROR_ARGUMENT,
-                      "window %lld begins at %lld; there are tokens at 0 to %lld",
+                      "window %lld begins at %lld, outside the tokens 0 to %lld",
                       (long long)i + 1, (long long)starts[i], (long long)in->n - 1);
   int64_t first;
   bam_status status = read_document(in, 0, &first);
   if (status != BAM_OK || first == 0)
     return status;
   return bam_fail(in->context, BAM_ERROR_FILE,
-                  "the first document begins at %lld, not at 0; these are damaged: make them again",
+                  "the first document begins at %lld, not at 0; the file is damaged: create it again",
                   (long long)first);
 }
 
@@ -100,7 +100,7 @@ static bam_status fill_tokens(const text *in, const row *r) {
     int64_t token = inside ? in->piece[t] : 0;
     if (token < 0)
       return bam_fail(in->context, BAM_ERROR_FILE,
-                      "the token at %lld is %lld; these are damaged: make them again",
+                      "the token at %lld is %lld; the file is damaged: create it again",
                       (long long)(r->start + t), (long long)token);
     if (t < r->time)
       r->ids[t] = token;
@@ -110,16 +110,16 @@ static bam_status fill_tokens(const text *in, const row *r) {
   return BAM_OK;
 }
 
-/* A guess in [low, high) at the first document that begins after `at`, as if they were of equal
-   length: document low - 1 begins at `before`, document `high` at `after`. */
+/* Interpolation search: guess the first document that begins after `at`, in [low, high), as if documents
+   were equally long. Document low - 1 begins at `before`, document `high` at `after`. */
 static int64_t guess_document(int64_t low, int64_t high, int64_t before, int64_t after, int64_t at) {
   double share = ((double)at - (double)before) / ((double)after - (double)before);
   int64_t guess = low + (int64_t)(share * (double)(high - low));
   return guess < low ? low : guess < high ? guess : high - 1;
 }
 
-/* The first document that begins after `at`, in *out; whatever the offsets are, the one before it does
-   not. The first guesses are mostly right, and each may cost a read. */
+/* Find the first document that begins after `at`. Even if the offsets are not sorted, the document before
+   *out does not begin after `at`. Each probe may cost a read, and interpolation needs few. */
 static bam_status find_document(text *in, int64_t at, int64_t *out) {
   int64_t low = 0, high = in->n_documents, before = 0, after = in->n;
   for (int tries = 0; low < high; tries++) {
@@ -139,15 +139,16 @@ static bam_status find_document(text *in, int64_t at, int64_t *out) {
   return BAM_OK;
 }
 
-/* Where document k begins, which must be behind `at`; the end of the tokens where there is none. */
+/* Read and check the offset of document k, which must be beyond `at`. If there is no document k, *out gets
+   the end of the tokens. */
 static bam_status read_beginning(text *in, int64_t k, int64_t at, int64_t *out) {
   *out = in->n;
   bam_status status = k < in->n_documents ? read_document(in, k, out) : BAM_OK;
   if (status != BAM_OK || k == in->n_documents || (*out > at && *out < in->n))
     return status;
   return bam_fail(in->context, BAM_ERROR_FILE,
-                  "document %lld begins at %lld, where offsets from %lld to %lld can be; these are "
-                  "damaged: make them again",
+                  "document %lld begins at %lld, but must begin between %lld and %lld; the file is "
+                  "damaged: create it again",
                   (long long)k + 1, (long long)*out, (long long)at + 1,
                   (long long)in->n - 1);
 }

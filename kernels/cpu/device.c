@@ -55,7 +55,7 @@ static void *cpu_alloc(bam_stream stream, int64_t bytes) {
   return data;
 }
 
-/* malloc, so that sanitisers and valgrind watch every single block. */
+/* malloc, so that sanitizers and valgrind watch every single block. */
 static void *plain_alloc(bam_stream stream, int64_t bytes) {
   (void)stream;
   void *data;

@@ -1,4 +1,5 @@
-/* Checking arguments: what was expected, what was found, what is nearest. */
+/* Checking arguments, with messages that say what was expected and what was found, and suggest the nearest
+   name. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -99,11 +100,11 @@ bool bind_is_callable(lua_State *L, int arg) {
 
 /* ---- nearest names ---- */
 
-#define WORD 40 /* bytes; a longer word is near to none */
+#define WORD 40 /* bytes; longer words are not compared */
 
 static int smaller(int a, int b) { return a < b ? a : b; }
 
-/* Edits (insert, delete, replace, swap neighbours) from a to b, of at most WORD bytes each. */
+/* The edit distance (insert, delete, replace, swap adjacent) of two words of at most WORD bytes. */
 static int edit_distance(const char *a, const char *b) {
   const size_t na = strlen(a), nb = strlen(b);
   int table[WORD + 1][WORD + 1] = { { 0 } };

@@ -2,8 +2,8 @@
 #include "../../engine/ops/custom.h"
 #include "bind.h"
 
-/* Walk back from the tensor at 1. Backward functions of custom ops, which run in this coroutine, may close
-   x and seed. `within`: see bam_autograd_backward_within. */
+/* Run backward from the tensor at 1. Backward functions of custom ops run in this coroutine, and may close x
+   and seed. `within`: see bam_autograd_backward_within. */
 static int walk_back(lua_State *L, bam_tensor *x, bam_tensor *seed, bool retain, bool within) {
   bind_graph_begin_walk(L, 1);
   bind_context(L);

@@ -1,6 +1,6 @@
-/* The border between Lua and the engine. A binding checks its arguments, makes empty handles on
-   the Lua stack, lets the engine fill them, and raises in one place (bind_check): at that moment
-   no C local owns anything. */
+/* The interface between Lua and the engine. A binding checks its arguments, pushes empty handles onto the
+   Lua stack, lets the engine fill them, and raises errors only in bind_check. At that point no C local
+   owns anything, so an error cannot leak. */
 #ifndef BAM_BIND_H
 #define BAM_BIND_H
 
@@ -9,40 +9,39 @@
 
 #define BIND_TENSOR "bam.Tensor"
 
-/* Open the module "bam.core": the C half of `require "bam"`. Leaves its table. */
+/* Open the module "bam.core", the C half of `require "bam"`. Leaves its table on the stack. */
 int luaopen_bam_core(lua_State *L);
 
-/* A tensor as Lua holds it. `tensor` is NULL once closed. Handles born in a scope form its list, and
-   handles closed while bindings are running form another. */
+/* The userdata of a tensor. `tensor` is NULL once closed. Handles created in a scope form its list; handles
+   closed while bindings are running form another. */
 typedef struct bind_handle {
   bam_tensor *tensor;
-  bam_tensor *closing;      /* owned: closed, but a running binding may use it */
+  bam_tensor *closing;      /* owned: closed, but possibly in use by a running binding */
   struct bind_scope *scope; /* NULL: lives until collected */
   struct bind_handle *previous, *next;
-  const char *released_by; /* where the scope that released it began; kept alive by the registry */
+  const char *released_by; /* script line of the scope that released it; anchored in the registry */
 } bind_handle;
 
-/* What one Lua state knows of the engine; found through the registry. */
+/* The state of the bindings, one per Lua state; stored in the registry. */
 typedef struct bind_state {
   bam_context *context;
   lua_State *main;           /* the main thread, which is always alive */
-  lua_State *L;              /* the coroutine that calls the engine: see bind_context */
-  int active;                /* how many bindings are running: see running.c */
-  int paused;                /* how many more wait for a function of the script's, holding nothing */
-  bool collecting;           /* the engine has asked Lua to collect, and waits */
+  lua_State *L;              /* the coroutine that calls the engine, see bind_context */
+  int active;                /* the number of running bindings, see running.c */
+  int paused;                /* bindings waiting for a function of the script, see bind_begin_pause */
+  bool collecting;           /* the engine is waiting for Lua to collect garbage */
   bind_handle *closed;          /* handles closed while bindings are running */
   const void *metatable;     /* identity of the tensors' metatable */
   int metatable_ref;         /* in the registry */
   struct bind_scope *scope;  /* the innermost */
-  int64_t graphs;            /* how many graphs of custom ops there have been: graph.c */
-  int walks;                 /* calls of backward that are running */
-  int64_t collect_at;        /* live bytes at which Lua is asked to collect */
+  int64_t graphs;            /* the number of graphs of custom ops so far, see graph.c */
+  int walks;                 /* the number of running calls of backward */
+  int64_t collect_at;        /* live bytes at which Lua is made to collect */
 } bind_state;
 
 bind_state *bind_get_state(lua_State *L);
 
-/* The engine context of this Lua state. What the engine records, and backward functions, then belong
-   to the coroutine L. */
+/* The engine context of this Lua state. Makes L the coroutine in which the engine's callbacks run. */
 bam_context *bind_context(lua_State *L);
 
 /* ---- exported functions and their documentation: see docs.c ---- */
@@ -62,13 +61,13 @@ typedef struct {
 #define BIND_EXPORT(function) { function, function##_doc }
 #define BIND_TOPIC(topic) { NULL, topic##_doc }
 
-/* The name of the function that `doc` documents: `length` bytes in it. */
+/* The name of the function documented by `doc`: a pointer into it, and the length. */
 const char *bind_doc_name(const char *doc, size_t *length);
 
 /* ---- running: see running.c ---- */
 
-/* Push `function` as scripts may call it, with `upvalues` values, which are popped, at
-   bind_upvalue(1 ...). While the engine collects, calling it is an error, unless `at_any_time`. */
+/* Push `function`, wrapped for calls from scripts. Pops `upvalues` values, which become bind_upvalue(1 ...).
+   Calling it while the engine collects is an error, unless `at_any_time`. */
 void bind_push_function(lua_State *L, lua_CFunction function, int upvalues, bool at_any_time);
 
 #define bind_upvalue(i) lua_upvalueindex((i) + 1)
@@ -76,163 +75,164 @@ void bind_push_function(lua_State *L, lua_CFunction function, int upvalues, bool
 /* Raise if the engine is collecting. */
 void bind_check_idle(lua_State *L);
 
-/* Set the functions of `list` in the table on top. `closer` (NULL: none) is the one of them that may be
-   called at any time: it only releases something. */
+/* Set the functions of `list` in the table on top. `closer` (may be NULL) is the one that may be called at any
+   time, because it only releases. */
 void bind_set_exports(lua_State *L, const bind_export *list, lua_CFunction closer);
 
-/* The same for metamethods. */
+/* bind_set_exports for metamethods. */
 void bind_set_events(lua_State *L, const luaL_Reg *list, lua_CFunction closer);
 
-/* lua_error for a running binding: with the value on top. */
+/* lua_error for a running binding: raise the value on top. */
 _Noreturn int bind_raise(lua_State *L);
 
-/* lua_pcall with all results, for a binding that holds nothing itself meanwhile. Tensors closed in
-   there are released at once, unless another binding is running. */
+/* lua_pcall with all results, for a binding that holds no tensors during the call. Tensors closed in the
+   call are released at once, unless another binding is running. */
 int bind_callback(lua_State *L, int arguments);
 
-/* Between these two the binding that runs holds nothing itself. No error may pass the second. */
+/* Between begin and end the running binding holds no tensors. No error may skip the end. */
 typedef struct {
   int active, paused;
 } bind_pause;
 bind_pause bind_begin_pause(bind_state *state);
 void bind_end_pause(bind_state *state, bind_pause pause);
 
-/* Close `handle` for scripts. Its tensor waits on the list state->closed. */
+/* Close `handle` for scripts. Its tensor is put on the list state->closed, to be released later. */
 void bind_handle_close(bind_state *state, bind_handle *handle);
 
-/* Take `handle` off that list, if it is on it. Its tensor is then the caller's. */
+/* Remove `handle` from that list, if it is on it. The caller then owns its tensor. */
 void bind_handle_forget(bind_state *state, bind_handle *handle);
 
-/* The *n tensors of the list at `arg`, in memory pushed on the stack, after a table that keeps their
-   handles. Raises for anything else; `what` is the function. Options may stand among them (see
-   bind_list_with_options) unless has_options is NULL. */
+/* Read the list of tensors at `arg`. Returns an array of *n, borrowed, in memory pushed onto the stack after a
+   table that keeps their handles alive. Raises if `arg` is not such a list; `what` is the function. Options
+   may stand among the entries (see bind_list_with_options) unless has_options is NULL. */
 bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n, bool *has_options);
 
 /* ---- tensors ---- */
 
-/* Push an empty handle to be filled by the engine: `bind_check(L, bam_...(..., &handle->tensor))`. */
+/* Push an empty handle for the engine to fill: `bind_check(L, bam_...(..., &handle->tensor))`. */
 bind_handle *bind_push_handle(lua_State *L);
 
-/* Raise a Lua error like luaL_error, but at the innermost line of a script: the modules inside the
-   binary are passed over, so that a user is pointed to the user's own line. The int is for
-   `return bind_error(...)`. */
+/* Raise an error like luaL_error, but with the position of the innermost script line: embedded modules are
+   skipped, so users see their own line. The int is for `return bind_error(...)`. */
 _Noreturn int bind_error(lua_State *L, const char *format, ...);
 
-/* Raise the context's message as a Lua error when status is a failure. */
+/* Raise the context's message as a Lua error if status is a failure. */
 void bind_check(lua_State *L, bam_status status);
 
-/* The same, with the name of the function, `what`, in front of the message. */
+/* bind_check with the message prefixed with the name of the function, `what`. */
 void bind_check_within(lua_State *L, bam_status status, const char *what);
 
-/* Push a handle of `size` bytes, copied from `empty`, of a userdata type whose handles end with `gc`:
-   what C holds while Lua may raise lies in one. */
+/* Push a userdata of `size` bytes, copied from `empty`, of a type with the finalizer `gc`. C resources that
+   must survive a Lua error are stored in such a userdata, so they cannot leak. */
 void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *type,
                       lua_CFunction gc);
 
-/* Give the type of the handle on top what scripts use: methods, __close and __tostring. */
+/* Add methods, __close and __tostring to the type of the userdata on top. */
 void bind_set_type(lua_State *L, const bind_export *methods, lua_CFunction close,
                    lua_CFunction describe);
 
-/* The tensor at stack index `arg`, or an argument error. Borrowed: valid until the binding returns, if
-   the handle stays on the stack. */
+/* The tensor at stack index `arg`, or raise. Borrowed: valid until the binding returns, as long as the handle
+   stays on the stack. */
 bam_tensor *bind_tensor(lua_State *L, int arg);
 
-/* The same, or NULL when what is at `arg` is no tensor. Raises for a closed one. */
+/* Like bind_tensor, but NULL if `arg` is not a tensor. Raises if it is a closed tensor. */
 bam_tensor *bind_test_tensor(lua_State *L, int arg);
 
-/* The tensor at `arg`, or a tensor made of the number or boolean there (its handle is pushed,
-   and marked so that it does not decide dtypes). `device` is where it is made; `what` names
-   the argument in the error. */
+/* The tensor at `arg`, or, if `arg` is a number or boolean, a new 0-d tensor of it on `device`. Then its handle
+   is pushed, and it is marked is_number, so that it does not decide dtypes. `what` names the argument in
+   the error. */
 bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, const char *what);
 
 /* ---- graphs of custom ops: see graph.c ---- */
 
-/* Make the tables that the functions below use, in the registry. */
+/* Create the tables of graph.c in the registry. */
 void bind_graph_open(lua_State *L);
 
-/* The handles at `first` ... `first + n - 1` hold the results of an op that was just recorded: while they
-   live, so do the backward functions of the custom ops before it. */
+/* Register the handles at `first` ... `first + n - 1` as results of an op just recorded. While they live,
+   they keep the backward functions of the custom ops that they depend on alive. */
 void bind_graph_note(lua_State *L, int first, int n);
 
-/* Push the graph that the tensors, inputs of a custom op, belong to, or a new one. Its number. */
+/* Push the graph of the tensors, which are the inputs of a custom op, or a new graph. Returns its number. */
 int64_t bind_graph_push(lua_State *L, bam_tensor *const *tensors, int n);
 
-/* Pop two values: the backward function of the custom op `function`, and what it needs. They belong to
-   the graph at `graph`. */
+/* Pop the backward function of the custom op `function` and the values that it needs, and store them in the
+   graph at stack index `graph`. */
 void bind_graph_set_backward(lua_State *L, int graph, bam_function function);
 
-/* Push what the backward function needs whose entry in a graph is on top. */
+/* Push the values needed by the backward function whose graph entry is on top. */
 void bind_graph_push_needs(lua_State *L);
 
-/* Push that backward function. */
+/* Push the backward function of the custom op `function`. */
 void bind_graph_push_backward(lua_State *L, bam_function function);
 void bind_graph_forget(lua_State *L, bam_function function);
 
 /* Push the graph of the handle at `index`, or nil. */
 void bind_graph_of_handle(lua_State *L, int index);
 
-/* Between these two the graphs of the handles at `index` stay alive, whatever becomes of the handles. */
+/* Between begin and end the graph of the handle at `index` stays alive, even if the handle is closed. */
 void bind_graph_begin_walk(lua_State *L, int index);
 void bind_graph_end_walk(lua_State *L);
 
 /* ---- arguments ---- */
 
-/* What is at `arg`, for messages: its type, and its value when short. Pushes
-   the text, which it returns. */
+/* Describe the argument `arg` for a message: its type, and its value if that is short. Pushes the text and
+   returns it. */
 const char *bind_describe(lua_State *L, int arg);
 
-/* An integer (integral floats allowed, strings not), or an error that says `what`. */
+/* The integer at `arg` (floats with an integral value are allowed, strings are not), or raise, naming
+   `what`. */
 int64_t bind_integer(lua_State *L, int arg, const char *what);
 
-/* The path at `arg`, which C can read to its end. It is that of `role` ("a file"). */
+/* The path at `arg`, without zero bytes, or raise. `role` says what it is the path of ("a file"). */
 const char *bind_path(lua_State *L, int arg, const char *what, const char *role);
 
-/* A number, strings not allowed. */
+/* The number at `arg`; strings are not allowed. */
 double bind_number(lua_State *L, int arg, const char *what);
 
-/* A dtype given by name. */
+/* The dtype named by the string at `arg`. */
 bam_dtype bind_dtype(lua_State *L, int arg, const char *what);
 
-/* The device named there ("cpu", "cuda", "cuda:1"), opened when it is used first. */
+/* The device named by the string at `arg` ("cpu", "cuda", "cuda:1"), opened on first use. */
 bam_device *bind_device(lua_State *L, int arg, const char *what);
 
-/* A 1-based position or dimension (negative: from the end) as the engine counts it, from 0. */
+/* The position or dimension at `arg`, converted from 1-based (negative: from the end) to 0-based. */
 int64_t bind_position(lua_State *L, int arg, const char *what);
 
-/* Can what is at `arg` be called: a function, or an object such as a module? */
+/* Whether `arg` is callable: a function, or an object with __call such as a module. */
 bool bind_is_callable(lua_State *L, int arg);
 
-/* true or false, or an error that says `what`. */
+/* The boolean at `arg`, or raise, naming `what`. */
 bool bind_flag(lua_State *L, int arg, const char *what);
 
 /* ---- lists and options: list.c ---- */
 
-/* The length of the list at `arg`, whose keys are 1 to that and no others, or an error that says
-   `what`. Every list is measured by this, never by lua_rawlen. */
+/* The length n of the list at `arg`. Raises, naming `what`, unless its keys are exactly 1 to n. Use this for
+   every list, never lua_rawlen. */
 int64_t bind_list(lua_State *L, int arg, const char *what);
 
-/* The same, where named options may stand among the entries, as in { x, y, dim = 2 }. When
-   *has_options, the caller reads them too, after bind_check_options_among. */
+/* bind_list for a list that may contain named options, as in { x, y, dim = 2 }. If *has_options is set, the
+   caller must read them, after bind_check_options_among. */
 int64_t bind_list_with_options(lua_State *L, int arg, const char *what, bool *has_options);
 
-/* The list of integers at `arg` (or a single integer) into list[BAM_MAX_DIMS]; returns how many. */
+/* Read the list of integers (or the single integer) at `arg` into list[BAM_MAX_DIMS]. Returns their
+   number. */
 int bind_integers(lua_State *L, int arg, const char *what, int64_t *list);
 
-/* The same for a list that options may stand in. */
+/* bind_integers for a list that may contain options. */
 int bind_integers_with_options(lua_State *L, int arg, const char *what, int64_t *list,
                                bool *has_options);
 
-/* Is there a table of options at `arg`: one with names, and without entries of a list? */
+/* Whether `arg` is a table of options: it has names as keys, and no list entries. */
 bool bind_is_options(lua_State *L, int arg);
 
-/* Raise unless every key of the options table at `arg` is one of names[] (NULL-terminated); the
-   message suggests the nearest. A metatable is refused. `what` is the function. */
+/* Check that every key of the options table at `arg` is in names[] (NULL-terminated), else raise and suggest the
+   nearest name. Refuses a table with a metatable. `what` is the function. */
 void bind_check_options(lua_State *L, int arg, const char *what, const char *const *names);
 
-/* The same for the options that stand in a list which has been read. */
+/* bind_check_options for options in a list whose entries have already been read. */
 void bind_check_options_among(lua_State *L, int arg, const char *what, const char *const *names);
 
-/* The name of names[] (NULL-terminated) nearest to `word`, or NULL when none is near. */
+/* The entry of names[] (NULL-terminated) nearest to `word`, or NULL if none is similar. */
 const char *bind_nearest(const char *word, const char *const *names);
 
 /* ---- the parts of bam.core, each in its own file ---- */
@@ -257,7 +257,7 @@ extern const bind_export bind_terminal_functions[];
 extern const bind_export bind_text_functions[];
 extern const bind_export bind_tokenizer_functions[];
 
-/* All of the above; ends with NULL. docs.c */
+/* All exports of bam.core, NULL-terminated. docs.c */
 extern const bind_export *const bind_parts[];
 
 /* Methods of types. */
@@ -269,7 +269,7 @@ extern const bind_export bind_stored_methods[];  /* files.c */
 extern const bind_export bind_tensor_methods[];  /* tensor.c */
 extern const bind_export bind_trainer_methods[]; /* tokenizer.c */
 
-/* Push the function that a metamethod calls: a registered op of one or two operands. */
+/* Push the function of an operator's metamethod: a registered op of one or two operands. */
 void bind_push_operator(lua_State *L, const char *name);
 
 /* Set one function per registered op in the table on top. ops.c */
@@ -282,30 +282,29 @@ int bind_create_tensor(lua_State *L);
 int bind_index_get(lua_State *L);
 int bind_index_set(lua_State *L);
 
-/* Call a registered op from C: inputs are the `n` tensors, results are pushed as handles. */
+/* Call a registered op from C with `n` input tensors. Pushes the handles of its results. */
 void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n,
                 const bam_attr *attrs);
 
-/* The handle at `arg`, or NULL when what is there is no tensor; never raises. */
+/* The handle at `arg`, or NULL if it is not a tensor. Never raises. */
 bind_handle *bind_test_handle(lua_State *L, int arg);
 
-/* Make the metatable of tensors. Leaves the method table on the
-   stack. Scripts cannot reach the metatable itself. */
+/* Make the metatable of tensors, which scripts cannot reach. Leaves the method table on the stack. */
 void bind_tensor_metatable(lua_State *L);
 
-/* Make json.null and the mark of arrays, in the registry. json.c */
+/* Make json.null and the metatable that marks arrays, in the registry. json.c */
 void bind_json_open(lua_State *L);
 
-/* Make the table of the names of scopes, in the registry. */
+/* Make the table of scope names in the registry. */
 void bind_scope_open(lua_State *L);
 
 /* Put `handle` into the innermost scope, if there is one. */
 void bind_scope_enter(bind_state *state, bind_handle *handle);
 
-/* Take `handle` out of its scope; it then lives until collected or closed. */
+/* Remove `handle` from its scope; it then lives until collected or closed. */
 void bind_scope_leave(bind_handle *handle);
 
-/* The same for the handle at `index` and the handles that its graph needs. */
+/* bind_scope_leave for the handle at `index` and the handles that its graph needs. */
 void bind_scope_keep(lua_State *L, int index);
 
 #endif

@@ -1,5 +1,5 @@
-/* The module "bam.core": the state that ties a Lua state to an engine context,
-   and the parts put together. */
+/* The module "bam.core": the state that connects a Lua state with an engine context, the engine's callbacks,
+   and the assembly of the module from its parts. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,13 +21,12 @@ bind_state *bind_get_state(lua_State *L) {
 
 bam_context *bind_context(lua_State *L) {
   bam_context *context = bind_get_state(L)->context;
-  if (context == NULL) /* a finaliser of the script runs after ours, at the very end */
+  if (context == NULL) /* a finalizer of the script may run after ours, when the state closes */
     bind_error(L, "bam is closed: the program is ending");
   return context;
 }
 
-/* Write the innermost line of a script ("train.lua:12"): not of C, not of the
-   modules inside the binary. */
+/* Write the innermost script line ("train.lua:12"), skipping C functions and embedded modules. */
 static void script_line(lua_State *L, char *text, size_t size) {
   lua_Debug ar;
   text[0] = '\0';
@@ -55,7 +54,7 @@ int bind_error(lua_State *L, const char *format, ...) {
 }
 
 void bind_check(lua_State *L, bam_status status) {
-  char message[BAM_MESSAGE_SIZE]; /* a copy: a finaliser may have an error meanwhile */
+  char message[BAM_MESSAGE_SIZE]; /* a copy: an error in a finalizer may overwrite the original */
   if (status == BAM_OK)
     return;
   memcpy(message, bind_context(L)->message, sizeof message);
@@ -72,7 +71,7 @@ void *bind_push_owner(lua_State *L, const void *empty, size_t size, const char *
   void *handle = lua_newuserdatauv(L, size, 0);
   memcpy(handle, empty, size);
   luaL_newmetatable(L, type);
-  /* set each time: the first time may have run out of memory before it was */
+  /* set every time: the first attempt may have run out of memory before setting it */
   lua_pushcfunction(L, gc);
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
@@ -90,14 +89,14 @@ void bind_set_type(lua_State *L, const bind_export *methods, lua_CFunction close
   lua_pop(L, 1);
 }
 
-/* ---- what the engine asks of us; nothing here may raise through it ---- */
+/* ---- the engine's callbacks; none may raise through the engine ---- */
 
 static int collect_protected(lua_State *L) {
   lua_gc(L, LUA_GCCOLLECT);
   return 0;
 }
 
-/* Finalisers run on the main thread: the coroutine that called the engine may have ended in between. */
+/* Runs finalizers on the main thread, because the coroutine that called the engine may have ended. */
 static void host_collect(void *data) {
   bind_state *state = data;
   lua_State *caller = state->L;
@@ -113,7 +112,8 @@ static void host_collect(void *data) {
   state->L = caller;
 }
 
-/* One call of a custom op's backward: the gradients go in as tensors (nil where none arrived). */
+/* One call of a custom op's backward function. Its arguments are the gradients of the outputs, nil where there
+   is none. */
 typedef struct {
   bam_function function;
   bam_tensor *const *grads_out;
@@ -121,7 +121,7 @@ typedef struct {
   int n_out, n_in;
 } backward_call;
 
-/* A call of Lua counts its results in 16 bits: take all, and make them n_in. */
+/* Lua counts the expected results of a call in 16 bits: take all results, then adjust them to n_in. */
 static int backward_protected(lua_State *L) {
   backward_call *call = lua_touserdata(L, 1);
   luaL_checkstack(L, call->n_out + call->n_in + 4, "too many gradients");
@@ -161,7 +161,7 @@ static bam_status host_backward(void *data, bam_function function, bam_tensor *c
     return bam_fail(state->context, BAM_ERROR_HOST, "stack overflow in a custom backward");
   lua_pushcfunction(L, backward_protected);
   lua_pushlightuserdata(L, &call);
-  bind_pause pause = bind_begin_pause(state); /* who walks back holds what it needs */
+  bind_pause pause = bind_begin_pause(state); /* the engine holds references to all it needs */
   int failed = lua_pcall(L, 1, 0, 0) != LUA_OK;
   bind_end_pause(state, pause);
   state->L = L;
@@ -192,7 +192,7 @@ static int close_state(lua_State *L) {
   return 0;
 }
 
-/* The types of objects that scripts hold; the files that make them fill in the rest. */
+/* Create the types of userdata that scripts see. */
 static void make_types(lua_State *L) {
   static const char *const types[] = { "bam.Lock", "bam.TextReader", "bam.bpe", "bam.bpe_trainer",
                                        "bam.token_buffer" };
@@ -243,8 +243,8 @@ static int open_core(lua_State *L) {
   return 1;
 }
 
-/* What there is once per Lua state is made while no finaliser can run: one that requires bam, too, would
-   make it twice. */
+/* Objects that exist once per Lua state are created with the collector stopped: a finalizer that requires bam
+   would create them twice. */
 int luaopen_bam_core(lua_State *L) {
   const bool collects = lua_gc(L, LUA_GCISRUNNING);
   lua_gc(L, LUA_GCSTOP);

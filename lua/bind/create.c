@@ -1,4 +1,5 @@
-/* Making tensors: from Lua tables and numbers, by rule. random.c makes random ones. */
+/* Creating tensors from Lua tables and numbers, or by rule (zeros, arange, eye). See random.c for random
+   ones. */
 #include <math.h>
 #include <string.h>
 
@@ -8,7 +9,7 @@
 
 static const char *const option_names[] = { "dtype", "requires_grad", "device", NULL };
 
-/* The options in the table at `arg`, whose names have been checked. */
+/* Read the options in the table at `arg`, whose names have already been checked. */
 static bind_options get_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
   bind_options o = { .dtype = dtype, .device = bind_context(L)->device };
   const int top = lua_gettop(L);
@@ -32,8 +33,8 @@ bind_options bind_read_options(lua_State *L, int arg, const char *what, bam_dtyp
   return get_options(L, arg, what, dtype);
 }
 
-/* The options that stand in the list at `list`, as in zeros { 2, dtype = "f64" }; then none may follow
-   at `arg`. */
+/* Read the options inside the list at `list`, as in zeros { 2, dtype = "f64" }. Then `arg` must not hold
+   options. */
 static bind_options read_options_among(lua_State *L, int list, int arg, const char *what,
                                   bam_dtype dtype) {
   bind_check_options_among(L, list, what, option_names);
@@ -42,7 +43,7 @@ static bind_options read_options_among(lua_State *L, int list, int arg, const ch
   return get_options(L, list, what, dtype);
 }
 
-/* Every number of `raw` (contiguous i64, f64 or bool, on the CPU) has to fit the dtype. */
+/* Check that every number of `raw` (contiguous i64, f64 or bool, on the CPU) fits the dtype. */
 static void check_numbers(lua_State *L, const char *what, bam_tensor *raw, bam_dtype dtype) {
   const int64_t n = bam_tensor_count(raw);
   if (!bam_dtype_is_integer(dtype) || raw->dtype == BAM_BOOL || raw->dtype == dtype)
@@ -56,7 +57,7 @@ static void check_numbers(lua_State *L, const char *what, bam_tensor *raw, bam_d
       bind_check(L, bam_number_check(raw->context, what, dtype, false, 0, reals[i]));
 }
 
-/* `raw`, written by the host, in the dtype and on the device of the options, into `handle`. */
+/* Convert `raw`, a CPU tensor, to the dtype and device of the options, and store the result in `handle`. */
 static void move_and_convert(lua_State *L, const char *what, bam_tensor *raw, const bind_options *o,
                              bind_handle *handle) {
   check_numbers(L, what, raw, o->dtype);
@@ -72,8 +73,8 @@ int bind_finish(lua_State *L, bind_handle *handle, const bind_options *o) {
   return 1;
 }
 
-/* Numbers from argument *arg on as sizes; *arg moves behind them. nil is no size, and no end of them:
-   a misspelt field would make a smaller tensor. */
+/* Read the numbers from argument *arg on as sizes, and advance *arg past them. nil does not end the sizes, it
+   is an error: otherwise zeros(2, config.typo) would silently make a smaller tensor. */
 static void read_numbers(lua_State *L, int *arg, const char *what, bam_shape *shape) {
   for (; lua_type(L, *arg) == LUA_TNUMBER; (*arg)++) {
     if (shape->ndim == BAM_MAX_DIMS)
@@ -105,7 +106,7 @@ bind_options bind_read_sizes(lua_State *L, int first, const char *what, bam_shap
   return o;
 }
 
-bind_handle *bind_push_uninitialised(lua_State *L, const bind_options *o, const bam_shape *shape) {
+bind_handle *bind_push_uninitialized(lua_State *L, const bind_options *o, const bam_shape *shape) {
   bind_handle *handle = bind_push_handle(L);
   bind_check(L, bam_tensor_new(bind_context(L), o->device, o->dtype, shape, &handle->tensor));
   return handle;
@@ -115,8 +116,8 @@ bind_handle *bind_push_uninitialised(lua_State *L, const bind_options *o, const 
 
 typedef enum { NOTHING, BOOLEANS, INTEGERS, FLOATS } content;
 
-/* Where a table of numbers is being read: its shape, found along the first
-   entries, and what it holds. */
+/* The result of scanning a nested table of numbers: its shape, taken from the first entries, and the kinds of
+   its values. */
 typedef struct {
   bam_shape shape;
   content content;
@@ -133,17 +134,16 @@ static content content_of(lua_State *L, content so_far) {
   else
     bind_error(L, "tensor: expected numbers or booleans, found %s", bind_describe(L, -1));
   if ((so_far == BOOLEANS && here > BOOLEANS) || (here == BOOLEANS && so_far > BOOLEANS))
-    bind_error(L, "tensor: booleans and numbers are mixed");
+    bind_error(L, "tensor: booleans and numbers are mixed; use one kind");
   return here > so_far ? here : so_far;
 }
 
-/* Walk the value on top, at depth d: fix the shape along the first path, check it along the
-   others. */
+/* Scan the value on top, at depth d. The first path determines the shape; all others must match it. */
 static void measure(lua_State *L, survey *s, int d, bool first) {
   luaL_checkstack(L, 4, "tensor: nested too deeply");
   if (lua_type(L, -1) != LUA_TTABLE) {
     if (d != s->shape.ndim && !first)
-      bind_error(L, "tensor: a number stands where the first entry has a list");
+      bind_error(L, "tensor: found a number where the first entry has a list");
     s->content = content_of(L, s->content);
     return;
   }
@@ -155,7 +155,7 @@ static void measure(lua_State *L, survey *s, int d, bool first) {
     s->shape.size[d] = n;
     s->shape.ndim = d + 1;
   } else if (d >= s->shape.ndim) {
-    bind_error(L, "tensor: a list stands where the first entry has a number");
+    bind_error(L, "tensor: found a list where the first entry has a number");
   } else if (s->shape.size[d] != n) {
     bind_error(L, "tensor: lists of different lengths in dimension %d: %I and %I", d + 1,
                (LUAI_UACINT)s->shape.size[d], (LUAI_UACINT)n);
@@ -167,14 +167,14 @@ static void measure(lua_State *L, survey *s, int d, bool first) {
   }
 }
 
-/* Copy the numbers below the value on top, which is at depth d, into `tensor` (contiguous i64, f64 or
-   bool), in order. A finaliser may have changed the lists since they were measured. */
+/* Copy the numbers of the value on top, at depth d, into `tensor` (contiguous i64, f64 or bool), in order.
+   Checks everything again, because a finalizer may have changed the lists since they were scanned. */
 static void copy_numbers(lua_State *L, bam_tensor *tensor, int d, int64_t *at) {
   const bool is_list = d < tensor->shape.ndim;
   const int number = tensor->dtype == BAM_BOOL ? LUA_TBOOLEAN : LUA_TNUMBER;
   if (lua_type(L, -1) != (is_list ? LUA_TTABLE : number) ||
       (!is_list && tensor->dtype == BAM_I64 && !lua_isinteger(L, -1)))
-    bind_error(L, "tensor: the list was changed while it was read");
+    bind_error(L, "tensor: the list was changed while it was being read");
   void *data = bam_tensor_data(tensor);
   if (is_list) {
     for (int64_t i = 1; i <= tensor->shape.size[d]; i++) {
@@ -253,7 +253,7 @@ static int create_bytes(lua_State *L) {
 static int create_filled(lua_State *L, const char *what, double value) {
   bam_shape shape;
   bind_options o = bind_read_sizes(L, 1, what, &shape, BAM_F32);
-  bind_handle *handle = bind_push_uninitialised(L, &o, &shape);
+  bind_handle *handle = bind_push_uninitialized(L, &o, &shape);
   bind_check(L, bam_tensor_fill(handle->tensor, value));
   return bind_finish(L, handle, &o);
 }
@@ -276,8 +276,8 @@ BIND_DOC(create_empty, "empty(...)",
 static int create_empty(lua_State *L) {
   bam_shape shape;
   bind_options o = bind_read_sizes(L, 1, "empty", &shape, BAM_F32);
-  bind_handle *handle = bind_push_uninitialised(L, &o, &shape);
-  if (o.dtype == BAM_BOOL) /* arbitrary bytes could not be saved and loaded again */
+  bind_handle *handle = bind_push_uninitialized(L, &o, &shape);
+  if (o.dtype == BAM_BOOL) /* bytes other than 0 and 1 could not be saved and loaded */
     bind_check(L, bam_tensor_fill(handle->tensor, 0));
   return bind_finish(L, handle, &o);
 }
@@ -297,12 +297,12 @@ static int create_full(lua_State *L) {
   bam_tensor *value = bind_tensor_or_number(L, 2, o.device, "full: value");
   if (value->is_number)
     bind_check(L, bam_tensor_check_number("full", value, o.dtype));
-  bind_handle *handle = bind_push_uninitialised(L, &o, &shape);
+  bind_handle *handle = bind_push_uninitialized(L, &o, &shape);
   bind_check(L, bam_tensor_copy(handle->tensor, value));
   return bind_finish(L, handle, &o);
 }
 
-/* `n` numbers at equal distances, in an i64 or f64 tensor on the CPU, become the result. */
+/* Convert evenly spaced numbers, in an i64 or f64 tensor on the CPU, to the requested dtype and device. */
 static int finish_progression(lua_State *L, const char *what, bind_handle *raw, const bind_options *o) {
   bind_handle *handle = bind_push_handle(L);
   move_and_convert(L, what, raw->tensor, o, handle);
@@ -319,8 +319,8 @@ static bind_handle *push_line(lua_State *L, bam_dtype dtype, int64_t n) {
 
 /* ---- arange ---- */
 
-/* How many of first, first + step, ... come before or at `last`; step is not 0. As a double: there
-   may be 2^64. */
+/* The number of elements first, first + step, ... up to `last`, which is included; step is not 0. A double,
+   because there may be 2^64. */
 static double count_integers(int64_t first, int64_t last, int64_t step) {
   const bool up = step > 0;
   const uint64_t size = up ? (uint64_t)step : 0 - (uint64_t)step;
@@ -328,15 +328,14 @@ static double count_integers(int64_t first, int64_t last, int64_t step) {
   return (up ? first > last : first < last) ? 0 : (double)(distance / size) + 1;
 }
 
-/* first + i * step; the product alone may overflow where the sum does not. */
+/* first + i * step, without overflow if only the product overflows. */
 static double walk(double first, double step, double i) {
   double at = first + i * step;
   return isfinite(at) ? at : fma(i, step, first);
 }
 
-/* The end counts as reached where rounding alone parts it from a step. `first`, `last` and `step`
-   each came from a decimal number by one rounding, and walk() rounds twice: together less than
-   8 * 2^-53 max(|first|, |last|). */
+/* The tolerance within which an element counts as `last`. `first`, `last` and `step` have been rounded once
+   each from decimal, and walk() rounds twice. Together that is less than 8 * 2^-53 max(|first|, |last|). */
 static double end_slack(double first, double last) {
   return 0x1p-50 * fmax(fabs(first), fabs(last));
 }
@@ -346,13 +345,13 @@ static bool within(double first, double last, double step, double i) {
   return step > 0 ? at <= last + slack : at >= last - slack;
 }
 
-/* How many of first, first + step, ... come before or at `last`. */
+/* The number of elements first, first + step, ... up to `last`, which is included. */
 static double count_reals(double first, double last, double step) {
   double far = (last - first) / step;
   if (!isfinite(last - first))
     far = (last / 2 - first / 2) / step * 2;
   far = floor(far);
-  if (!(far < 0x1p53)) /* beyond it i + 1 is not exact, and the memory does not suffice either */
+  if (!(far < 0x1p53)) /* beyond 2^53, i + 1 is not exact; no machine has the memory anyway */
     return far;
   if (within(first, last, step, far + 1))
     far++;
@@ -422,15 +421,15 @@ static int create_arange(lua_State *L) {
 
 /* ---- linspace ---- */
 
-/* Whole ends and a whole dtype: exactly, the fraction cut off as in every conversion. */
+/* linspace with integral ends and an integer dtype: computed exactly, then truncated. */
 static void line_of_integers(int64_t *data, int64_t n, int64_t first, int64_t last) {
   const __int128 range = (__int128)last - first, steps = n > 1 ? n - 1 : 1;
   for (int64_t i = 0; i < n; i++)
     data[i] = (int64_t)((first * steps + i * range) / steps);
 }
 
-/* first + i * step; where the distance of the ends overflows, a smaller copy of it is walked along.
-   The last is `last` itself, whatever was rounded on the way. */
+/* linspace in doubles. If last - first overflows, computes with scaled numbers. The last element is exactly
+   `last`. */
 static void line_of_reals(double *data, int64_t n, double first, double last, bool whole) {
   const double scale = isfinite(last - first) ? 1 : 0x1p-66, low = first * scale;
   const double step = n > 1 ? (last * scale - low) / (double)(n - 1) : 0;

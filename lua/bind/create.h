@@ -1,4 +1,4 @@
-/* What the functions that make tensors share: their options and sizes. */
+/* Reading the options and sizes of the functions that create tensors. */
 #ifndef BAM_BIND_CREATE_H
 #define BAM_BIND_CREATE_H
 
@@ -11,17 +11,17 @@ typedef struct {
   bam_device *device;
 } bind_options;
 
-/* The options at `arg`, or the defaults if there is nothing. `what` is the function. */
+/* Read the options at `arg`, or the defaults if it is absent. `what` is the function. */
 bind_options bind_read_options(lua_State *L, int arg, const char *what, bam_dtype dtype);
 
-/* Sizes given as numbers or as one list from argument `first` on, then perhaps options. */
+/* Read sizes from argument `first` on, given as numbers or as one list, and the options after or in them. */
 bind_options bind_read_sizes(lua_State *L, int first, const char *what, bam_shape *shape,
                              bam_dtype dtype);
 
-/* Push a handle with an uninitialised tensor of these sizes, to be filled. */
-bind_handle *bind_push_uninitialised(lua_State *L, const bind_options *o, const bam_shape *shape);
+/* Push a handle with an uninitialized tensor of this shape, for the caller to fill. */
+bind_handle *bind_push_uninitialized(lua_State *L, const bind_options *o, const bam_shape *shape);
 
-/* Make the finished tensor in the handle on top the result: the 1 is for `return`. */
+/* Finish the tensor in the handle on top as the function's result. Returns 1, for `return`. */
 int bind_finish(lua_State *L, bind_handle *handle, const bind_options *o);
 
 #endif

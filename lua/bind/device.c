@@ -1,4 +1,4 @@
-/* Devices: which there are, where new tensors go, waiting for one. */
+/* Devices for scripts: listing them, choosing the default, synchronizing, tf32. */
 #include <stdio.h>
 
 #include "../../engine/core/devices.h"
@@ -28,7 +28,8 @@ static void push_device(lua_State *L, const char *name, const char *text, int64_
   lua_setfield(L, -2, "memory");
 }
 
-/* Append the devices of one backend to the list on top; why there are none, to the table below. */
+/* Append the devices of one backend to the list on top, or, if there are none, the reason to the table below
+   it. */
 static void push_backend(lua_State *L, const bam_backend *backend) {
   char name[BAM_DEVICE_NAME], text[512] = "";
   int count = backend->count(text, sizeof text);

@@ -1,5 +1,5 @@
-/* Directories and small files for scripts: what a model needs to be saved as a directory and found
-   again. What C holds while Lua may raise lies in userdata on the Lua stack, so no error leaks. */
+/* Directories and small files for scripts, as needed to save and load a model directory. C resources are
+   stored in userdata on the Lua stack, so no error leaks them. */
 #include "../../engine/io/file.h"
 #include "../../engine/io/directory.h"
 
@@ -10,7 +10,7 @@
 #include "../../engine/io/paths.h"
 #include "bind.h"
 
-#define MOST_BYTES (100 * 1000 * 1000) /* of a file read as a whole, unless the script says more */
+#define MOST_BYTES (100 * 1000 * 1000) /* the default limit of read_file */
 
 /* ---- directories ---- */
 
@@ -46,7 +46,7 @@ static int directory_list(lua_State *L) {
     lua_pushstring(L, names->entries[i]->d_name);
     lua_rawseti(L, -2, i + 1);
   }
-  bam_names_release(names); /* now, not when it is collected */
+  bam_names_release(names); /* at once, not when it is collected */
   return 1;
 }
 
@@ -78,7 +78,7 @@ static int directory_stage(lua_State *L) {
   lua_pushlightuserdata(L, staged);
   if (lua_pcall(L, 1, 1, 0) == LUA_OK)
     return 1;
-  bam_directory_discard(context, staged); /* nobody would know of it */
+  bam_directory_discard(context, staged); /* its path is lost, so delete it */
   return bind_raise(L);
 }
 
@@ -123,7 +123,7 @@ static int close_file(lua_State *L) {
   return 0;
 }
 
-/* Push what is left of a file. It may grow meanwhile, but not beyond the limit. */
+/* Push the rest of a file. The file may grow during the read, but not beyond the limit. */
 static void push_contents(lua_State *L, const char *path, int file, int64_t limit) {
   luaL_Buffer text;
   int64_t got, total = 0;
@@ -135,7 +135,7 @@ static void push_contents(lua_State *L, const char *path, int file, int64_t limi
     luaL_addsize(&text, (size_t)got);
     total += got;
     if (total > limit)
-      bind_error(L, "read_file: a file grew beyond the limit of %I bytes while it was read",
+      bind_error(L, "read_file: the file grew beyond the limit of %I bytes while it was being read",
                  (LUAI_UACINT)limit);
   } while (got > 0);
   luaL_pushresult(&text);

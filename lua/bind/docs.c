@@ -1,5 +1,5 @@
-/* Documentation for scripts: that of C functions and types stands at each of them (BIND_DOC), that of ops in their
-   descriptors. core.docs() collects it as data; lua/bam/doc makes help(), docs/api and bam.d.lua from it. */
+/* Documentation for scripts. C functions and types are documented where they are defined (BIND_DOC), ops in their
+   descriptors. core.docs() returns it as data; lua/bam/doc makes help(), docs/api and bam.d.lua from it. */
 #include <math.h>
 #include <string.h>
 
@@ -53,10 +53,10 @@ static void set_string(lua_State *L, const char *name, const char *value) {
   lua_setfield(L, -2, name);
 }
 
-/* The default of an attribute that may be left out, as scripts write it, in field `default` of the table on top. */
+/* Set the field `default` of the table on top to the default of an optional attribute, as written in Lua. */
 static void set_default(lua_State *L, const bam_attr_spec *spec) {
   const bool counts = spec->kind == BAM_ATTR_DIM &&
-                      spec->initial >= 0; /* from 0 here, from 1 in scripts */
+                      spec->initial >= 0; /* 0-based here, 1-based in scripts */
   switch (spec->kind) {
   case BAM_ATTR_BOOL: lua_pushboolean(L, spec->initial != 0); break;
   case BAM_ATTR_INT:

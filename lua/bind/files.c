@@ -1,5 +1,5 @@
-/* Files of tensors for scripts: save, load and open_tensors (safetensors), save_npy and load_npy. What
-   C holds while the engine runs lies in userdata on the Lua stack, so no error leaks. */
+/* Files of tensors for scripts: save, load and open_tensors (safetensors), save_npy and load_npy. C resources
+   are stored in userdata on the Lua stack, so no error leaks them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +10,7 @@
 
 #define STORED "bam.StoredTensor"
 
-/* The string on top of the stack or at `index`, which C can read to its end. `role` is what it
-   should be. */
+/* The string at `index`, without zero bytes, or raise. `role` says what was expected. */
 static const char *check_text(lua_State *L, int index, const char *what, const char *role) {
   size_t length;
   if (lua_type(L, index) != LUA_TSTRING)
@@ -33,8 +32,8 @@ static const char *check_path(lua_State *L, const char *what) {
 
 /* ---- save ---- */
 
-/* Push the keys of the table at `table` and its values, as two lists: a finaliser may change the table
-   while it is read. How many there are. */
+/* Push the keys and the values of the table at `table` as two lists, because a finalizer may change the table
+   while it is being read. Returns their number. */
 static int push_entries(lua_State *L, int table) {
   int n = 0, keys = lua_gettop(L) + 1;
   lua_newtable(L);
@@ -48,7 +47,7 @@ static int push_entries(lua_State *L, int table) {
   return n;
 }
 
-/* The string at position `i` of a list, which keeps it. */
+/* The string at position `i` of a list. Borrowed from the list. */
 static const char *listed_text(lua_State *L, int list, int i, const char *role) {
   lua_rawgeti(L, list, i);
   const char *text = check_text(L, -1, "save", role);
@@ -56,7 +55,7 @@ static const char *listed_text(lua_State *L, int list, int i, const char *role) 
   return text;
 }
 
-/* The tensors of the table at index 2, by name, in memory pushed on the stack. */
+/* Read the table of tensors at index 2 into an array in memory pushed onto the stack. */
 static bam_named_tensor *read_tensors(lua_State *L, int *n) {
   int names = lua_gettop(L) + 1;
   *n = push_entries(L, 2);
@@ -76,7 +75,7 @@ static int by_key(const void *a, const void *b) {
   return strcmp(((const bam_metadata *)a)->key, ((const bam_metadata *)b)->key);
 }
 
-/* The strings of the table at index 3, sorted by key, in memory pushed on the stack. */
+/* Read the table of strings at index 3 into an array, sorted by key, in memory pushed onto the stack. */
 static bam_metadata *read_metadata(lua_State *L, int *n) {
   *n = 0;
   if (lua_isnil(L, 3))
@@ -125,13 +124,13 @@ static int close_file(lua_State *L) {
   return 0;
 }
 
-/* Push a handle that closes the open file put into it. */
+/* Push a userdata that owns an open file and closes it when collected. */
 static bam_safetensors **push_file_handle(lua_State *L) {
   bam_safetensors *none = NULL;
   return bind_push_owner(L, &none, sizeof none, "bam.safetensors", close_file);
 }
 
-/* Set the tensor of entry `i` in the table at `table`. */
+/* Read the tensor of entry `i`, and set it in the table at `table`. */
 static void load_entry(lua_State *L, const bam_safetensors *file, int64_t i, int table) {
   int64_t n;
   bind_handle *handle = bind_push_handle(L);
@@ -152,7 +151,7 @@ static _Noreturn void fail_unknown(lua_State *L, const bam_safetensors *file, co
              near ? near : "", near ? "`?" : "");
 }
 
-/* Load the names in the list at index 2 into the table at `table`. */
+/* Load the tensors listed at index 2 into the table at `table`. */
 static void load_listed(lua_State *L, const bam_safetensors *file, const char *path, int table) {
   if (lua_type(L, 2) != LUA_TTABLE)
     bind_error(L, "load: expected a list of tensor names, got %s", bind_describe(L, 2));
@@ -199,14 +198,14 @@ static int files_load(lua_State *L) {
       load_entry(L, *file, i, 4);
   }
   push_metadata(L, *file);
-  bam_safetensors_close(*file); /* now, not when it is collected */
+  bam_safetensors_close(*file); /* at once, not when it is collected */
   *file = NULL;
   return 2;
 }
 
-/* ---- tensors that stay in their file ---- */
+/* ---- stored tensors: read on demand ---- */
 
-/* Entry `entry` of an open file, whose handle is the user value. */
+/* Entry `entry` of an open file, whose userdata is the user value. */
 typedef struct stored {
   bam_safetensors **file;
   int64_t entry;
@@ -216,7 +215,7 @@ static stored *test_stored(lua_State *L, int arg) { return luaL_testudata(L, arg
 
 /* The open file of a stored tensor. */
 static const bam_safetensors *file_of(lua_State *L, const stored *x) {
-  if (*x->file == NULL) /* in a finaliser, at the very end */
+  if (*x->file == NULL) /* in a finalizer, when the state is closing */
     bind_error(L, "the file of a stored tensor is closed: the program is ending");
   return *x->file;
 }
@@ -256,7 +255,7 @@ static int stored_read(lua_State *L) {
   }
   int64_t first = bind_integer(L, 2, "read: first"), last = bind_integer(L, 3, "read: last");
   if (shape->ndim == 0 || first < 1 || last < first - 1 || last > shape->size[0])
-    bind_error(L, "read: positions %I to %I are not among the %I of the stored tensor",
+    bind_error(L, "read: positions %I to %I are out of range: the stored tensor has %I",
                (LUAI_UACINT)first, (LUAI_UACINT)last,
                (LUAI_UACINT)(shape->ndim > 0 ? shape->size[0] : 0));
   bind_handle *handle = bind_push_handle(L);
@@ -275,7 +274,7 @@ BIND_DOC(stored_totable, "stored:totable()",
          "Read the tensor as nested lists, as x:totable does.\n"
          "@return table|number|boolean");
 
-/* stored:NAME(...) as the method of the tensor, which is read for it. NAME is the upvalue. */
+/* stored:NAME(...): read the tensor and call its method NAME, which is the upvalue. */
 static int stored_method(lua_State *L) {
   const stored *x = luaL_checkudata(L, 1, STORED);
   const int count = lua_gettop(L);
@@ -311,7 +310,7 @@ const bind_export bind_stored_methods[] = {
   { NULL, NULL },
 };
 
-/* Its fields shape and dtype, its method read, and the tensor's slice and totable. */
+/* __index of stored tensors: the fields shape and dtype, and the methods read, slice and totable. */
 static int stored_index(lua_State *L) {
   const bam_safetensors_entry *entry = entry_of(L, luaL_checkudata(L, 1, STORED));
   const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
@@ -338,7 +337,7 @@ static void push_stored_type(lua_State *L) {
   static const luaL_Reg metamethods[] = { { "__index", stored_index }, { "__len", stored_length },
                                           { "__tostring", stored_describe }, { NULL, NULL } };
   luaL_newmetatable(L, STORED);
-  luaL_setfuncs(L, metamethods, 0); /* each time: the first may have run out of memory */
+  luaL_setfuncs(L, metamethods, 0); /* every time: the first attempt may have run out of memory */
   lua_pushliteral(L, STORED);
   lua_setfield(L, -2, "__metatable");
 }

@@ -1,4 +1,4 @@
-/* What other bindings need of files.c. */
+/* The interface of files.c for other bindings. */
 #ifndef BAM_BIND_FILES_H
 #define BAM_BIND_FILES_H
 
@@ -6,8 +6,8 @@
 
 #include "../../engine/io/safetensors.h"
 
-/* Is there a tensor that stays in its file (open_tensors) at `arg`? Its open file and its place there
-   go into *file and *entry: valid while it stays on the stack. */
+/* Whether `arg` is a stored tensor (open_tensors). *file and *entry get its open file and its entry there;
+   borrowed while it stays on the stack. */
 bool bind_test_stored(lua_State *L, int arg, const bam_safetensors **file, int64_t *entry);
 
 #endif

@@ -1,12 +1,12 @@
-/* Backward functions of custom ops, and what keeps them alive. A function may hold results of its own op,
-   so a reference from the engine would make a cycle that Lua cannot see. Instead the functions lie in
-   Lua tables, one per graph: custom ops that depend on one another share a graph, and so do all results
-   computed from them. In the registry,
-     graphs[number] is the graph's table, as long as something else keeps it (weak values);
+/* Backward functions of custom ops, and their lifetime. A function may refer to the results of its own op, so a
+   reference from the engine would make a cycle invisible to Lua's collector. Instead the functions are
+   stored in Lua tables, one per graph: custom ops that depend on one another share a graph, and so do all
+   results computed from them. In the registry,
+     graphs[number] is the graph's table (weak values: it lives while something else refers to it);
      handles[handle] is the graph of the tensor in that handle (weak keys): a graph lives as long as its handles;
-     walked is a list of graphs that a running backward goes through.
-   A graph has a function under its node's number, as { function, needs }. When an op joins two graphs,
-   graph.into is the one that the other became a part of, which holds it under its negative number. */
+     walked is a list of the graphs in use by running backward passes.
+   A graph stores { function, needs } under the node's sequence number. When an op joins two graphs, one becomes
+   part of the other: its field `into` is the other, which stores it under its negative number. */
 #include "bind.h"
 
 static const char graphs_key, handles_key, walked_key; /* their addresses are the registry keys */
@@ -38,14 +38,14 @@ static int push_numbered(lua_State *L, int64_t number) {
   return type;
 }
 
-/* Replace the graph on top by the one that it has become a part of. */
+/* Replace the graph on top by the whole graph that it is part of. */
 static void find_whole(lua_State *L) {
   while (lua_getfield(L, -1, "into") != LUA_TNIL)
     lua_remove(L, -2);
   lua_pop(L, 1);
 }
 
-/* Make the graph `number` a part of the whole graph on top. */
+/* Make the graph `number` part of the whole graph on top. */
 static void join(lua_State *L, int64_t number) {
   if (push_numbered(L, number) != LUA_TNIL) {
     find_whole(L);
@@ -86,7 +86,7 @@ void bind_graph_set_backward(lua_State *L, int graph, bam_function function) {
   lua_rawseti(L, graph, (lua_Integer)function.node);
 }
 
-/* The node that made the results in these handles, if it is part of a graph of custom ops. */
+/* The node of the op whose results are in these handles, or NULL if it belongs to no graph of custom ops. */
 static const bam_node *find_node(lua_State *L, int first, int n) {
   for (int k = first; k < first + n; k++) {
     const bind_handle *handle = lua_touserdata(L, k);
@@ -119,7 +119,7 @@ void bind_graph_note(lua_State *L, int first, int n) {
   lua_pop(L, 1);
 }
 
-/* ---- walking back ---- */
+/* ---- backward ---- */
 
 void bind_graph_push_backward(lua_State *L, bam_function function) {
   if (push_numbered(L, function.graph) == LUA_TNIL ||

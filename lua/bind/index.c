@@ -1,7 +1,7 @@
 /* x[i], x[{ 2, {1, 3} }], x[mask], x[positions] and assignment to them. A list
    mixes, one entry per dimension:
      3          a position; the dimension disappears       {1, 3}   an inclusive range
-     {}         all of it                                  {1, 9, 2} a range with a step
+     {}         the whole dimension                        {1, 9, 2} a range with a step
      tensor     positions (integers) or a mask (bool) along that dimension
    Positions count from 1, or from -1 at the end. Reading is recorded by autograd. */
 #include <inttypes.h>
@@ -11,7 +11,7 @@
 #include "../../engine/ops/assign.h"
 #include "bind.h"
 
-/* ---- steps of an index: each pushes the result of applying an op to the tensor ---- */
+/* ---- parts of an index: each function pushes the result of an op on the tensor ---- */
 
 static void push_select(lua_State *L, bam_tensor *x, int dim, int64_t position) {
   bam_attr attrs[2] = { { .given = true, .i = dim }, { .given = true, .i = position } };
@@ -24,14 +24,14 @@ static void push_narrow(lua_State *L, bam_tensor *x, int dim, int64_t start, int
   bind_apply(L, &bam_op_narrow, &x, 1, attrs);
 }
 
-/* Raise when x has no dimension that positions could choose from. */
+/* Raise if x is 0-dimensional. */
 static void need_dimension(lua_State *L, const bam_tensor *x) {
   if (x->shape.ndim == 0)
     bind_error(L, "index: a 0-dimensional tensor has no positions; x:item() is its value");
 }
 
-/* index_select along `dim`, which x has; the shape of `positions`, of any dimensions, replaces that
-   dimension. */
+/* Push index_select along `dim`, which must exist. The shape of `positions`, of any number of dimensions,
+   replaces that dimension. */
 static void push_positions(lua_State *L, bam_tensor *x, int dim, bam_tensor *positions) {
   bam_attr along = { .given = true, .i = dim },
            flat = { .given = true, .count = 1, .list = { -1 } };
@@ -56,7 +56,7 @@ static void push_positions(lua_State *L, bam_tensor *x, int dim, bam_tensor *pos
   lua_pop(L, 1);
 }
 
-/* Every step-th position from `start`: narrow, then index by positions. */
+/* Push every step-th position from `start`: narrow, then index by positions. */
 static void push_stepped(lua_State *L, bam_tensor *x, int dim, int64_t start, int64_t length,
                          int64_t step) {
   const int64_t n = length > 0 ? (length - 1) / step + 1 : 0;
@@ -99,12 +99,11 @@ static range read_range(lua_State *L, int dim, int64_t size) {
 
 /* ---- x[{ ... }] ---- */
 
-/* What entry `i` of a list is applied to: dimension `dim` of `x`; earlier entries may have taken
-   some away. */
+/* The target of entry `i` of a list: dimension `dim` of `x`. Earlier entries may have removed dimensions. */
 typedef struct {
   bam_tensor *x;
   int i, dim;
-  bool views_only; /* entries that would copy are an error */
+  bool views_only; /* refuse entries that would copy */
 } place;
 
 static void push_position(lua_State *L, const place *p) {
@@ -125,7 +124,7 @@ static void push_range(lua_State *L, const place *p) {
     push_stepped(L, p->x, p->dim, r.start, r.length, r.step);
 }
 
-/* A mask says yes or no to each position of the dimension. */
+/* Push the positions of dimension p->dim where `mask`, of its size, is true. */
 static void push_mask(lua_State *L, const place *p, bam_tensor *mask) {
   int64_t size = p->x->shape.size[p->dim];
   char text[BAM_SHAPE_TEXT];
@@ -137,8 +136,8 @@ static void push_mask(lua_State *L, const place *p, bam_tensor *mask) {
   push_positions(L, p->x, p->dim, positions->tensor);
 }
 
-/* Apply the entry on top of the stack; push the result. How many dimensions stand there now:
-   positions bring theirs. */
+/* Apply the entry on top of the stack, and push the result. Returns the number of dimensions that replace
+   p->dim. */
 static int push_entry(lua_State *L, const place *p) {
   bam_tensor *tensor = bind_test_tensor(L, -1);
   if (lua_type(L, -1) == LUA_TNUMBER) {
@@ -159,8 +158,8 @@ static int push_entry(lua_State *L, const place *p) {
   return 1;
 }
 
-/* Apply the entries of the list at `list` to x. Leaves the result on top. When `views_only`,
-   entries that would copy are an error. Only the result may be above the list on the stack. */
+/* Apply the entries of the list at `list`, which is on top of the stack, to x. Leaves the result on top. With
+   `views_only`, entries that would copy are an error. */
 static void push_list_index(lua_State *L, bam_tensor *x, int list, bool views_only) {
   const int64_t n = bind_list(L, list, "index");
   int dim = 0;
@@ -214,7 +213,7 @@ static bam_tensor *read_value(lua_State *L, bam_tensor *x) {
   if (lua_type(L, 3) == LUA_TTABLE) { /* a list of numbers */
     lua_pushcfunction(L, bind_create_tensor);
     lua_pushvalue(L, 3);
-    lua_createtable(L, 0, 1); /* made in x's dtype: every number has to fit it */
+    lua_createtable(L, 0, 1); /* created in x's dtype, which every number must fit */
     lua_pushstring(L, bam_dtype_name(x->dtype));
     lua_setfield(L, -2, "dtype");
     lua_call(L, 2, 1);

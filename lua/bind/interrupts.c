@@ -1,5 +1,5 @@
-/* Ctrl-C as an error. The first Ctrl-C raises the error once, the second insists in case a pcall
-   caught it, the third ends the process: the way out of C code that never returns to Lua. */
+/* Ctrl-C as a Lua error. The first Ctrl-C raises the error once; the second raises it repeatedly, in case a
+   pcall caught it; the third ends the process, which is the way out of C code that does not return. */
 #include "interrupts.h"
 
 #include <lauxlib.h>
@@ -8,14 +8,14 @@
 
 #include "raise.h"
 
-/* A signal handler has no argument of its own, so what it works on must be global: the thread that
-   runs Lua code now, and how often this call was interrupted. */
+/* State of the signal handler, which takes no argument, hence global: the thread that is running Lua code, and
+   how often the current call was interrupted. */
 static lua_State *volatile running;
 static volatile sig_atomic_t interrupts;
-static int held; /* calls of bind_interrupts_hold that have not ended */
+static int held; /* open calls of bind_interrupts_hold */
 
 static void catch_interrupt(void (*handler)(int)) {
-  struct sigaction action = {.sa_handler = handler}; /* no SA_RESTART: a blocked read gives up */
+  struct sigaction action = {.sa_handler = handler}; /* no SA_RESTART: a blocked read returns */
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, NULL);
 }
@@ -23,7 +23,7 @@ static void catch_interrupt(void (*handler)(int)) {
 void bind_interrupts_hold(void) { held++; }
 void bind_interrupts_release(void) { held--; }
 
-/* While interrupts are held the hook stays set, so that it raises at the first event afterwards. */
+/* The hook. While interrupts are held it stays set, and raises at the first event afterwards. */
 static void raise_interrupted(lua_State *L, lua_Debug *where) {
   (void)where;
   if (held > 0) return;
@@ -43,14 +43,14 @@ static void interrupt_thread(lua_State *L) {
   lua_sethook(L, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
-/* Takes back an interrupt that has not become an error yet. Returns whether there was one. */
+/* Cancels an interrupt that has not yet been raised. Returns whether there was one. */
 static bool withdraw_interrupt(lua_State *L) {
   if (lua_gethook(L) != raise_interrupted) return false;
   lua_sethook(L, NULL, 0, 0);
   return true;
 }
 
-/* lua_sethook is the one function of Lua that may be called from a signal handler. */
+/* The signal handler. lua_sethook is the only function of Lua that it may call. */
 static void on_interrupt(int signal_number) {
   (void)signal_number;
   interrupts = interrupts + 1;
@@ -66,11 +66,11 @@ void bind_interrupts_begin(lua_State *L) {
 
 void bind_interrupts_end(lua_State *L) {
   catch_interrupt(SIG_DFL);
-  withdraw_interrupt(L); /* one in the last moment must not hit the next call */
+  withdraw_interrupt(L); /* a late interrupt must not hit the next call */
 }
 
-/* Calls the function below its `nargs` arguments while the thread `inner`, which it resumes, counts
-   as the running one. An interrupt that the thread did not get to passes on to its resumer. */
+/* Calls the function below its `nargs` arguments, which resumes the thread `inner`, and tracks `inner` as the
+   running thread. An interrupt that `inner` has not raised is passed to the resuming thread. */
 static int call_resumer(lua_State *L, lua_State *inner, int nargs) {
   lua_State *outer = running;
   running = inner;
@@ -98,7 +98,7 @@ static int tracked_step(lua_State *L) {
   int status = call_resumer(L, thread, lua_gettop(L) - 1);
   if (status == LUA_OK) return lua_gettop(L);
   if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
-    luaL_where(L, 1); /* the original adds its caller's position, and that is tracked_step */
+    luaL_where(L, 1); /* the original would add the position of its caller, tracked_step */
     lua_insert(L, -2);
     lua_concat(L, 2);
   }

@@ -1,8 +1,7 @@
-/* JSON for scripts: json_decode and json_encode. Decoding reads the text twice by the engine's
-   reader: to check it, before anything is allocated, then to build. Encoding writes text straight
-   from Lua values, and reads tables raw, so that it calls no metamethod. What C holds lies in
-   userdata on the Lua stack, so no error leaks. null is one userdata; arrays bear a metatable, so
-   that an empty one stays an array. */
+/* JSON for scripts: json_decode and json_encode. Decoding parses the text twice: first to validate it before
+   anything is allocated, then to build values. Encoding reads tables raw, so it calls no metamethods. C
+   resources are stored in userdata on the Lua stack, so no error leaks them. null is a unique userdata;
+   arrays have a metatable, so that an empty array stays an array. */
 #include "../../engine/core/quote.h"
 #include "../../engine/io/json.h"
 
@@ -15,8 +14,8 @@
 #include "bind.h"
 
 #define MOST_DEPTH BAM_JSON_MAX_DEPTH
-/* A value takes up to 80 bytes beside its text: more would be gigabytes. A tokenizer of 262,144 words
-   has 1.8 million. */
+/* A value takes up to 80 bytes besides its text, so the limit bounds memory to about 1 GB. A tokenizer of
+   262,144 words has 1.8 million values. */
 #define MOST_VALUES 10000000
 #define MOST_INDENT 16
 
@@ -53,7 +52,7 @@ enum { TEXT_SLOT = 1, NULL_SLOT, MARK_SLOT }; /* the stack while decoding */
 
 static void push_value(lua_State *L, bam_json *json);
 
-/* Go to the next event. The text has been checked, so this is none that fails. */
+/* Advance to the next event. Cannot fail, because the text has been validated. */
 static void next_event(lua_State *L, bam_json *json) {
   bind_check_within(L, bam_json_next(json), "json.decode");
 }
@@ -68,13 +67,12 @@ static void push_string(lua_State *L, const bam_json *json) {
   luaL_pushresultsize(&buffer, (size_t)bam_json_string(json, text));
 }
 
-/* Raise if the table under the key on top has it already: what the text means is then anybody's
-   guess. */
+/* Raise if the table below the key on top already has that key: the meaning of duplicate keys is ambiguous. */
 static void check_key(lua_State *L, const bam_json *json) {
   char quoted[BAM_QUOTE_TEXT];
   lua_pushvalue(L, -1);
   if (lua_rawget(L, -3) != LUA_TNIL)
-    bind_error(L, "json.decode: the key %s is there twice in an object; the second is at byte %I",
+    bind_error(L, "json.decode: the key %s occurs twice in an object; the second is at byte %I",
                bam_quote(lua_tostring(L, -2), quoted), (LUAI_UACINT)(json->text - json->begin));
   lua_pop(L, 1);
 }
@@ -101,8 +99,7 @@ static void push_array(lua_State *L, bam_json *json) {
   lua_setmetatable(L, -2);
 }
 
-/* Push the value that the latest event begins. Recursion is bounded by the depth that the reader
-   allows. */
+/* Push the value that the latest event begins. Recursion is bounded by the parser's limit on depth. */
 static void push_value(lua_State *L, bam_json *json) {
   luaL_checkstack(L, 8, "JSON nested too deep");
   switch (json->kind) {
@@ -117,14 +114,14 @@ static void push_value(lua_State *L, bam_json *json) {
   }
 }
 
-/* Raise unless the text is JSON of a bearable size. */
+/* Raise unless the text is valid JSON with a bounded number of values. */
 static void check_json(lua_State *L, const char *text, size_t size) {
   bam_json json;
   int64_t values;
   bam_json_begin(&json, bind_context(L), text, (int64_t)size, MOST_DEPTH);
   bind_check_within(L, bam_json_check(&json, &values), "json.decode");
   if (values > MOST_VALUES)
-    bind_error(L, "json.decode: the text holds %I values, and %d are the limit; split it",
+    bind_error(L, "json.decode: the text holds %I values, above the limit of %d; split it",
                (LUAI_UACINT)values, MOST_VALUES);
 }
 
@@ -136,7 +133,7 @@ static int decode(lua_State *L) {
   size_t size;
   bam_json json;
   if (lua_type(L, TEXT_SLOT) != LUA_TSTRING)
-    return bind_error(L, "json.decode: expected the text of JSON, got %s",
+    return bind_error(L, "json.decode: expected a string of JSON, got %s",
                       bind_describe(L, TEXT_SLOT));
   const char *text = lua_tolstring(L, TEXT_SLOT, &size);
   lua_settop(L, TEXT_SLOT);
@@ -149,7 +146,7 @@ static int decode(lua_State *L) {
   return 1;
 }
 
-/* ---- encoding: the text, and where in the value we are ---- */
+/* ---- encoding: the output, and the position in the value ---- */
 
 /* The text so far is a userdata in `slot`. */
 typedef struct encoder {
@@ -157,16 +154,16 @@ typedef struct encoder {
   char *text;
   size_t used, room;
   int slot, null_slot, mark_slot;
-  int indent; /* 0: all on one line */
+  int indent; /* 0: everything on one line */
 } encoder;
 
-/* A value inside the one being encoded: a member of `outer`, under a key or at a position. */
+/* The position of a value inside the one being encoded: a member of `outer`, under a key or at a position. */
 typedef struct place {
   const struct place *outer; /* NULL: the whole value */
   const char *key;           /* NULL: at `position` */
   lua_Integer position;
-  const void *table; /* identity of the table that is here, once it is entered */
-  int depth;         /* how many tables it is inside of */
+  const void *table; /* identity of the table at this position, while it is being encoded */
+  int depth;         /* number of enclosing tables */
 } place;
 
 static void append(encoder *e, const char *text, size_t size) {
@@ -215,7 +212,7 @@ static void push_path(lua_State *L, const place *at) {
   lua_concat(L, 2);
 }
 
-/* Raise "json.encode: `layers[2].name` " and what follows. */
+/* Raise "json.encode: `layers[2].name` PROBLEM". */
 static _Noreturn void fail(encoder *e, const place *at, const char *problem) {
   lua_State *L = e->L;
   luaL_checkstack(L, 4, "JSON nested too deep");
@@ -227,8 +224,8 @@ static _Noreturn void fail(encoder *e, const place *at, const char *problem) {
 
 /* ---- encoding numbers and strings ---- */
 
-/* The shortest text that gives the same number back; it says that it is a float. What the locale
-   has instead of a point becomes one. */
+/* Write the shortest text that reads back as the same float. It always looks like a float (1.0, not 1), and has a
+   point whatever the locale. */
 static void write_float(encoder *e, double value) {
   char found[60], text[64];
   int digits = 14, n = 0;
@@ -258,13 +255,13 @@ static void write_number(encoder *e, const place *at) {
   }
   double value = lua_tonumber(e->L, -1);
   if (isnan(value))
-    fail(e, at, "is NaN; JSON holds finite numbers, or json.null");
+    fail(e, at, "is NaN; JSON has only finite numbers; use json.null");
   if (isinf(value))
-    fail(e, at, "is infinite; JSON holds finite numbers, or json.null");
+    fail(e, at, "is infinite; JSON has only finite numbers; use json.null");
   write_float(e, value);
 }
 
-/* Raise unless the text is UTF-8. `of` is "" or says that the text is a key of what is at `at`. */
+/* Raise unless the text is UTF-8. `of` is "", or says that the text is a key of the table at `at`. */
 static void check_text(encoder *e, const place *at, const char *text, size_t size,
                        const char *of) {
   char problem[100];
@@ -332,8 +329,8 @@ static int by_bytes(const void *a, const void *b) {
   return order != 0 ? order : (x->size > y->size) - (x->size < y->size);
 }
 
-/* The keys of the table at `table`, sorted. Pushes the memory that holds them, and a list that
-   keeps them alive: a finaliser might empty the table meanwhile. */
+/* Collect the keys of the table at `table`, sorted. Pushes the memory that holds them, and a list that keeps
+   them alive, because a finalizer may change the table. */
 static key_text *push_keys(lua_State *L, int table, lua_Integer *count) {
   lua_Integer n = 0, room = *count;
   key_text *keys = lua_newuserdatauv(L, (size_t)room * sizeof *keys, 0);
@@ -376,8 +373,8 @@ static void write_object(encoder *e, const place *at, lua_Integer count) {
   lua_settop(L, table);
 }
 
-/* What the keys of the table on top say: how many there are, how many are names, and the last
-   position. Raises for other keys. */
+/* Classify the keys of the table on top: the number of keys, the number of names, and the last position. Raises
+   for other keys. */
 static void count_keys(encoder *e, const place *at, lua_Integer *count, lua_Integer *names,
                        lua_Integer *last) {
   lua_State *L = e->L;
@@ -409,7 +406,7 @@ static void enter_table(encoder *e, place *at) {
   at->table = lua_topointer(e->L, -1);
   for (const place *p = at->outer; p != NULL; p = p->outer)
     if (p->table == at->table)
-      fail(e, at, "is a table that it is inside of; JSON has no cycles");
+      fail(e, at, "is a table that contains itself; JSON has no cycles");
   if (at->depth >= MOST_DEPTH)
     fail(e, at, lua_pushfstring(e->L, "is nested deeper than %d; flatten it", MOST_DEPTH));
 }

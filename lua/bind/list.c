@@ -1,22 +1,21 @@
-/* Tables that scripts pass: lists, options, and lists with options among them, as in { x, y, dim = 2 }.
-   Nothing in them is dropped: what is not read is an error. All lists are measured here: `#t` of a
-   table with holes can be any border, up to 2^63, so their keys are counted. What table.pack gives is a
-   list, too. */
+/* Table arguments: lists, options, and lists that contain options, as in { x, y, dim = 2 }. Nothing is silently
+   dropped: an unread entry is an error. All lists are measured here by counting their keys, because `#t` of
+   a table with holes can be any border, up to 2^63. The result of table.pack is a list too. */
 #include <string.h>
 
 #include "bind.h"
 
 /* ---- keys ---- */
 
-/* What the keys of a table are. */
+/* A summary of the keys of a table. */
 typedef struct {
-  int64_t positions, last; /* keys that are integers from 1, and the largest of them */
-  int named;               /* keys that are strings, but for a length */
-  bool is_packed;          /* `n` says the length, as table.pack does; `last` heeds it */
-  bool others;             /* any other key; it is then left on the stack */
+  int64_t positions, last; /* number of positive integer keys, and the largest */
+  int named;               /* number of string keys, not counting the `n` of table.pack */
+  bool is_packed;          /* the table has the `n` of table.pack, which `last` takes into account */
+  bool others;             /* there is another key, which is left on the stack */
 } keys;
 
-/* Is the key on top the `n` of table.pack, with an integer as its value? */
+/* Whether the key on top is the `n` of table.pack, with an integer value. */
 static bool is_length(lua_State *L, int table, int64_t *length) {
   if (strcmp(lua_tostring(L, -1), "n") != 0)
     return false;
@@ -49,7 +48,7 @@ static keys count_keys(lua_State *L, int table) {
   return k;
 }
 
-/* The table at `table` reads itself: what lies in it says nothing. */
+/* Whether the table at `table` has __index, so its raw contents are not what scripts see. */
 static bool has_reader(lua_State *L, int table) {
   bool found = false;
   static const char *const events[] = { "__index", "__len", "__pairs" };
@@ -168,11 +167,11 @@ static _Noreturn void fail_option(lua_State *L, const char *what, const char *na
              names[0] ? lua_tostring(L, -1) : "none");
 }
 
-/* `positions`: entries of a list stand among the options, and have been read. */
+/* Check the names. With `positions` the table also has list entries, which have already been read. */
 static void check_names(lua_State *L, int arg, const char *what, const char *const *names,
                         bool positions) {
   arg = lua_absindex(L, arg);
-  if (lua_getmetatable(L, arg)) /* __index could close a tensor that the caller has in hand */
+  if (lua_getmetatable(L, arg)) /* __index could close a tensor that the caller is using */
     bind_error(L, "%s: expected a plain table of options, got one with a metatable", what);
   lua_pushnil(L);
   while (lua_next(L, arg)) {
@@ -181,7 +180,7 @@ static void check_names(lua_State *L, int arg, const char *what, const char *con
     if (positions && (lua_isinteger(L, -1) || is_length(L, arg, &length)))
       continue;
     if (lua_type(L, -1) != LUA_TSTRING)
-      bind_error(L, "%s: options have names, but there is %s", what, bind_describe(L, -1));
+      bind_error(L, "%s: options must have names, but there is %s", what, bind_describe(L, -1));
     const char *name = lua_tostring(L, -1);
     if (!listed(name, names))
       fail_option(L, what, name, names);

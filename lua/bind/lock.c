@@ -1,5 +1,5 @@
-/* Locks between processes, for scripts. A lock is let go at the end of its block (<close>), or when
-   it is collected, or by its release. */
+/* Locks between processes, for scripts. A lock is released by its method `release`, at the end of its block
+   (<close>), or when it is collected. */
 #include "../../engine/io/lock.h"
 
 #include "bind.h"

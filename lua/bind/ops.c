@@ -1,6 +1,5 @@
-/* Every registered op as a Lua function: inputs first, then attributes by position, then
-   perhaps one table of attributes by name: softmax(x, -1), softmax(x, { dim = -1 }).
-   docs.c has their documentation. */
+/* Every registered op as a Lua function: inputs first, then attributes by position, then optionally one table
+   of attributes by name: softmax(x, -1), softmax(x, { dim = -1 }). Their documentation is in docs.c. */
 #include <math.h>
 #include <string.h>
 
@@ -9,12 +8,12 @@
 
 #define MAX_ATTRS 12
 
-/* One call on its way: where the next argument is, and what has been read so far. */
+/* The state of reading the arguments of one call. */
 typedef struct {
   lua_State *L;
   const bam_op *op;
-  int next, top; /* argument to read, and how many there were */
-  int list;      /* the list of inputs when attributes stand in it: concat { x, y, dim = 2 }; else 0 */
+  int next, top; /* the next argument, and the number of arguments */
+  int list;      /* the list of inputs if it contains attributes: concat { x, y, dim = 2 }; else 0 */
   bam_device *device;
 } reader;
 
@@ -24,8 +23,8 @@ static const char *what(reader *r, const char *name) {
 
 /* ---- inputs ---- */
 
-/* The number in a handle, on a device. Where a double holds it, it travels as a kernel's argument: copies
-   take a slot of pinned memory each. */
+/* Move the number in a handle to a device. If a double holds it exactly, it is passed as a kernel argument by
+   fill: a copy would need a slot of pinned memory. */
 static void move_number(lua_State *L, bind_handle *handle, bam_device *device, double number) {
   bam_tensor *here = handle->tensor, *there = NULL;
   bool exact = here->dtype != BAM_I64 || fabs(number) <= 0x1p53;
@@ -74,8 +73,8 @@ bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, con
 
 static bool is_optional(const char *name) { return name[strlen(name) - 1] == '?'; }
 
-/* Read the named inputs into inputs[]; handles made of numbers stay on the stack above the
-   arguments. */
+/* Read the named inputs into inputs[], and return their number. Handles made for plain numbers stay on the stack
+   above the arguments. */
 static int read_inputs(reader *r, bam_tensor **inputs) {
   lua_State *L = r->L;
   int n = 0;
@@ -99,7 +98,7 @@ static int read_inputs(reader *r, bam_tensor **inputs) {
   return n;
 }
 
-/* The inputs of an op that takes a list of them, in memory on the stack. */
+/* Read the inputs of an op that takes a list of tensors, into memory on the stack. */
 static int read_list(reader *r, bam_tensor ***inputs) {
   int n;
   bool has_attrs;
@@ -121,8 +120,8 @@ static void check_dims(reader *r, const char *name, bam_attr *attr) {
   }
 }
 
-/* A float. An integer that a float would round is refused; the largest, which stands for no bound, is
-   not. */
+/* The float at `arg`. Refuses an integer that a double would round, except math.maxinteger, which means
+   "no bound". */
 static double read_float(lua_State *L, int arg, const char *name) {
   const double value = bind_number(L, arg, name);
   const lua_Integer integer = lua_tointeger(L, arg);
@@ -166,7 +165,8 @@ static void read_attr(reader *r, int arg, const bam_attr_spec *spec, const char 
   }
 }
 
-/* The last attribute of an op may be a list spelled out: x:reshape(2, -1), x:permute(2, 1). */
+/* Whether attribute `i` is a list given as separate arguments, which the last attribute of an op may be:
+   x:reshape(2, -1), x:permute(2, 1). */
 static bool spelled_out(reader *r, int i) {
   const bam_attr_spec *spec = &r->op->attrs[i];
   return (spec->kind == BAM_ATTR_SIZES || spec->kind == BAM_ATTR_DIMS) && spec[1].name == NULL &&
@@ -188,7 +188,7 @@ static void read_rest(reader *r, const bam_attr_spec *spec, bam_attr *attr) {
   memcpy(attr->list, list, sizeof list);
 }
 
-/* The attributes that the table at `arg` names, be they alone or, when `among`, in a list. */
+/* Read the attributes named in the table at `arg`. With `among` it also has list entries. */
 static void read_named(reader *r, int arg, bool among, bam_attr *attrs) {
   lua_State *L = r->L;
   const char *names[MAX_ATTRS + 1] = { NULL };
@@ -215,15 +215,15 @@ static bool takes_list(const bam_attr_spec *spec) {
   return spec->kind == BAM_ATTR_SIZES || spec->kind == BAM_ATTR_DIMS;
 }
 
-/* Is the last argument a table of attributes by name? An empty table is one
-   unless a list may stand there. */
+/* Whether the last argument is a table of attributes by name. An empty table is one, unless a list may be
+   expected at that position. */
 static bool at_options(reader *r, const bam_attr_spec *spec) {
   if (r->next != r->top || lua_type(r->L, r->next) != LUA_TTABLE)
     return false;
   return bind_is_options(r->L, r->next) || !takes_list(spec);
 }
 
-/* A list in which attributes may stand, too: x:sum { 1, keepdim = true }. */
+/* Read a list attribute, which may contain named attributes too: x:sum { 1, keepdim = true }. */
 static void read_list_attr(reader *r, int i, bam_attr *attrs) {
   bool has_attrs;
   const char *name = what(r, r->op->attrs[i].name);
@@ -235,7 +235,7 @@ static void read_list_attr(reader *r, int i, bam_attr *attrs) {
     read_named(r, r->next, true, attrs);
 }
 
-/* The next argument is attribute `i`. */
+/* Read the next argument as attribute `i`. */
 static void read_positional(reader *r, int i, bam_attr *attrs) {
   const bam_attr_spec *spec = &r->op->attrs[i];
   if (lua_isnil(r->L, r->next))
@@ -248,7 +248,7 @@ static void read_positional(reader *r, int i, bam_attr *attrs) {
     read_attr(r, r->next, spec, what(r, spec->name), &attrs[i]);
 }
 
-/* A device where a dtype would stand, if the next attribute is one: x:to("cuda"). */
+/* Whether the next argument is a device in place of an omitted dtype: x:to("cuda"). */
 static bool at_device(reader *r, const bam_attr_spec *spec) {
   if (spec->kind != BAM_ATTR_DTYPE || spec[1].kind != BAM_ATTR_DEVICE || spec[1].name == NULL ||
       lua_type(r->L, r->next) != LUA_TSTRING)
@@ -301,7 +301,7 @@ void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n
   bind_graph_note(L, lua_gettop(L) - n_outputs + 1, n_outputs);
 }
 
-/* The device of the first tensor among the arguments: numbers are made there. */
+/* The device of the first tensor among the arguments, on which plain numbers are created. */
 static bam_device *find_device(lua_State *L, int top) {
   for (int i = 1; i <= top; i++) {
     bind_handle *handle = bind_test_handle(L, i);
@@ -323,7 +323,7 @@ static int call_op(lua_State *L) {
   return op->outputs > 0 ? op->outputs : 1;
 }
 
-/* Operators: two operands, no attributes. Lua passes a unary operand twice. */
+/* Call an operator: two operands, no attributes. Lua passes a unary operand twice. */
 static int call_operator(lua_State *L) {
   const bam_op *op = lua_touserdata(L, bind_upvalue(1));
   int n = op->inputs[1] != NULL ? 2 : 1;

@@ -1,6 +1,5 @@
-/* The optimisers' C half: parameters moved into flat buffers, the fused updates, the global norm.
-   Private to lua/bam/optim, which has checked what scripts pass; here types, shapes and ranges are
-   checked once more. */
+/* The C half of the optimizers: moving parameters into flat buffers, fused updates, the global norm. Private to
+   lua/bam/optim, which checks the arguments of scripts; types, shapes and ranges are checked here too. */
 #include "../../engine/optim/optim.h"
 #include "bind.h"
 
@@ -26,7 +25,7 @@ static void expect_table(lua_State *L, int arg, const char *what, const char *ex
                bind_describe(L, arg));
 }
 
-/* A slice being updated in place must not be part of a graph. */
+/* The tensor at `arg`, which is to be updated in place and must not be part of a graph. */
 static bam_tensor *writable(lua_State *L, int arg, const char *what) {
   bam_tensor *tensor = bind_tensor(L, arg);
   bind_check(L, bam_autograd_check_write(what, tensor));
@@ -182,7 +181,7 @@ static bool same_place(const bam_tensor *a, const bam_tensor *b) {
          bam_shape_equal(&a->shape, &b->shape);
 }
 
-/* Make `place` the gradient of `leaf`, with the values of the gradient it has now (0 for none). */
+/* Make `place` the gradient of `leaf`, after copying the current gradient (or 0) into it. */
 static bam_status bind_gradient(bam_tensor *leaf, bam_tensor *place) {
   if (leaf->grad != NULL && same_place(leaf->grad, place))
     return BAM_OK;

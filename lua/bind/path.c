@@ -1,11 +1,11 @@
-/* Paths for scripts: asking about them, and small changes to what is there. */
+/* Paths for scripts: queries, and operations on single files. */
 #include "../../engine/io/paths.h"
 
 #include "../../engine/io/file_ops.h"
 #include "../../engine/io/staged.h"
 #include "bind.h"
 
-/* ---- asking ---- */
+/* ---- queries ---- */
 
 static int release_paths(lua_State *L) {
   bam_paths_release(lua_touserdata(L, 1));
@@ -27,7 +27,7 @@ static int path_glob(lua_State *L) {
     lua_pushstring(L, paths->found.gl_pathv[i]);
     lua_rawseti(L, -2, i + 1);
   }
-  bam_paths_release(paths); /* now, not when it is collected */
+  bam_paths_release(paths); /* at once, not when it is collected */
   return 1;
 }
 
@@ -39,7 +39,7 @@ BIND_DOC(path_info_class, "bam.FileInfo",
          "@field inode integer");
 
 BIND_DOC(path_info, "file_info(path)",
-         "What is at a path; links are followed. nil if there is nothing.\n"
+         "The kind, size and time of the file at a path, following links. nil if it does not exist.\n"
          "@param path string\n"
          "@return bam.FileInfo?");
 static int path_info(lua_State *L) {
@@ -73,7 +73,7 @@ static int path_absolute(lua_State *L) {
   return 1;
 }
 
-/* ---- changing ---- */
+/* ---- operations ---- */
 
 BIND_DOC(path_link, "link(target, path)",
          "Atomically create a symbolic link at `path`. An existing link is replaced; anything else at `path` is\n"

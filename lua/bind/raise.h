@@ -1,5 +1,5 @@
-/* Lua's functions that raise never return; its headers do not say so. Compilers and analysers then see
-   that what follows a check holds. */
+/* Declares Lua's raising functions noreturn, which Lua's headers do not. Compilers and analyzers then know that
+   code after a check runs only if the check passed. */
 #ifndef BAM_RAISE_H
 #define BAM_RAISE_H
 

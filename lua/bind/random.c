@@ -1,4 +1,4 @@
-/* Making random tensors, with the generator that bam.seed seeds. */
+/* Random tensors, from the generator seeded by bam.seed. */
 #include "../../engine/core/random.h"
 
 #include "create.h"
@@ -10,7 +10,7 @@ BIND_DOC(random_rand, "rand(...)",
 static int random_rand(lua_State *L) {
   bam_shape shape;
   bind_options o = bind_read_sizes(L, 1, "rand", &shape, BAM_F32);
-  bind_handle *handle = bind_push_uninitialised(L, &o, &shape);
+  bind_handle *handle = bind_push_uninitialized(L, &o, &shape);
   bind_check(L, bam_random_uniform(handle->tensor, 0, 1));
   return bind_finish(L, handle, &o);
 }
@@ -22,7 +22,7 @@ BIND_DOC(random_randn, "randn(...)",
 static int random_randn(lua_State *L) {
   bam_shape shape;
   bind_options o = bind_read_sizes(L, 1, "randn", &shape, BAM_F32);
-  bind_handle *handle = bind_push_uninitialised(L, &o, &shape);
+  bind_handle *handle = bind_push_uninitialized(L, &o, &shape);
   bind_check(L, bam_random_normal(handle->tensor, 0, 1));
   return bind_finish(L, handle, &o);
 }
@@ -38,7 +38,7 @@ static int random_randint(lua_State *L) {
   bam_shape shape;
   int64_t low = bind_integer(L, 1, "randint: low"), high = bind_integer(L, 2, "randint: high");
   bind_options o = bind_read_sizes(L, 3, "randint", &shape, BAM_I64);
-  bind_handle *handle = bind_push_uninitialised(L, &o, &shape);
+  bind_handle *handle = bind_push_uninitialized(L, &o, &shape);
   bind_check(L, bam_random_integers(handle->tensor, low, high));
   return bind_finish(L, handle, &o);
 }
@@ -51,7 +51,7 @@ BIND_DOC(random_randperm, "randperm(n, options)",
 static int random_randperm(lua_State *L) {
   const bam_shape shape = { .ndim = 1, .size = { bind_integer(L, 1, "randperm: n") } };
   bind_options o = bind_read_options(L, 2, "randperm", BAM_I64);
-  bind_handle *handle = bind_push_uninitialised(L, &o, &shape);
+  bind_handle *handle = bind_push_uninitialized(L, &o, &shape);
   bind_check(L, bam_random_permutation(handle->tensor));
   return bind_finish(L, handle, &o);
 }

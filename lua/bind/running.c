@@ -1,14 +1,14 @@
-/* Bindings that are running. Whenever C calls Lua, Lua may collect garbage and so run finalisers of the
-   script, and the engine makes Lua collect when memory is short. A finaliser can do anything to the
-   values that a running binding was given. Three rules keep these sound:
-   - Scripts call every binding through run_binding, which counts those that are running.
-   - A tensor that is closed meanwhile is closed for scripts at once, but released only when no binding
-     is running. What bind_tensor gave stays valid until the binding returns, as long as its handle is on
-     the stack or in a table that no script knows (bind_push_tensors).
-   - While the engine collects, it is in the middle of something: only closing is allowed then.
-   A binding that fails leaves through bind_raise, which ends its count. An error of Lua's own (out of
-   memory, in a metamethod) leaves the count too high until the next binding counts again: closed tensors
-   then wait. */
+/* Running bindings and finalizers. Whenever C calls Lua, Lua may collect garbage and run finalizers of the script;
+   the engine also makes Lua collect when memory is short. A finalizer may close tensors that a running
+   binding is using. Three rules keep this safe:
+   - Scripts call every binding through run_binding, which counts the running bindings.
+   - If a tensor is closed meanwhile, scripts can no longer use it, but it is released only when no binding is
+     running. A tensor from bind_tensor stays valid until the binding returns, as long as its handle is on the
+     stack or in a table that scripts cannot reach (bind_push_tensors).
+   - While the engine collects, its state is inconsistent, so only closing is allowed.
+   A failing binding leaves through bind_raise, which decrements the count. An error raised by Lua itself (out of
+   memory, in a metamethod) leaves the count too high until the next binding recounts; until then closed
+   tensors are not released. */
 #include <string.h>
 
 #include "bind.h"
@@ -24,15 +24,15 @@ static void release_closed(bind_state *state) {
   }
 }
 
-/* A function for scripts: the first upvalue of run_binding. */
+/* A wrapped function: the first upvalue of run_binding. */
 typedef struct {
   bind_state *state;
   lua_CFunction function;
-  bool at_any_time; /* also while the engine collects */
+  bool at_any_time; /* callable even while the engine collects */
 } binding;
 
 static _Noreturn void refuse(lua_State *L) {
-  bind_error(L, "memory is short and being collected; a finaliser can only close things now");
+  bind_error(L, "memory is short and garbage is being collected; a finalizer can only close objects now");
 }
 
 void bind_check_idle(lua_State *L) {
@@ -42,8 +42,8 @@ void bind_check_idle(lua_State *L) {
 
 static int run_binding(lua_State *L);
 
-/* Count anew what runs. On the main thread, and not in a finaliser that the engine made run, all of it is
-   on this stack. */
+/* Recount the running bindings. On the main thread, outside a finalizer run for the engine, all of them are on this
+   stack. */
 static void recount(lua_State *L, bind_state *state) {
   lua_Debug ar;
   int running = 0;
@@ -166,10 +166,10 @@ bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n, 
   const int64_t count = has_options != NULL ? bind_list_with_options(L, arg, what, has_options)
                                             : bind_list(L, arg, what);
   if (count > most)
-    bind_error(L, "%s: a list of %I tensors is too long; there can be %d", what, (LUAI_UACINT)count,
+    bind_error(L, "%s: a list of %I tensors is too long; the limit is %d", what, (LUAI_UACINT)count,
                most);
   *n = (int)count;
-  lua_createtable(L, *n, 0); /* keeps the handles, whatever becomes of the list */
+  lua_createtable(L, *n, 0); /* keeps the handles alive even if the list changes */
   bam_tensor **tensors = lua_newuserdatauv(L, (size_t)(count > 0 ? count : 1) * sizeof *tensors, 0);
   for (int i = 0; i < *n; i++) {
     lua_rawgeti(L, arg, i + 1);

@@ -1,7 +1,6 @@
-/* bam.scope: tensors born while a function runs are released when it returns, except what it
-   returns (also inside tables), what the backward functions of custom ops need to differentiate that,
-   and what was kept. A scope is a list of handles; the handles
-   themselves belong to Lua. */
+/* bam.scope: tensors created while a function runs are released when it returns. Exceptions: its results (also
+   inside tables), tensors that the backward functions of custom ops need to differentiate the results, and
+   tensors kept by x:keep(). A scope is a list of handles; the handles belong to Lua. */
 #include <string.h>
 
 #include "bind.h"
@@ -9,7 +8,7 @@
 typedef struct bind_scope {
   struct bind_scope *parent;
   bind_handle *handles;
-  const char *name; /* where it began; anchored in the registry */
+  const char *name; /* the script line where it began; anchored in the registry */
 } bind_scope;
 
 static const char names_key; /* its address is the registry key of the names of scopes */
@@ -43,20 +42,20 @@ void bind_scope_leave(bind_handle *handle) {
   handle->scope = NULL;
 }
 
-/* ---- what leaves a scope ---- */
+/* ---- values that leave a scope ---- */
 
-/* How a value on the list of what is to be walked is walked. */
+/* How a value on the work list is traversed. */
 enum {
-  TABLE = 1, /* the tables and handles in it leave too */
-  NEEDS,     /* what a backward function uses, a table or a function: the same, also for its functions */
-  GRAPH      /* a graph of custom ops: its NEEDS leave, and the graphs that are parts of it */
+  TABLE = 1, /* a table: the tables and handles in it leave too */
+  NEEDS,     /* values used by a backward function: like TABLE, and upvalues of functions leave too */
+  GRAPH      /* a graph of custom ops: its NEEDS and the graphs that are part of it leave */
 };
 
 typedef struct {
   lua_State *L;
   bind_state *state;
-  bind_scope *from, *to; /* handles of `from` (NULL: of any) go to `to` (NULL: to none) */
-  int list;              /* the values to walk, each also as a key, with how it is walked */
+  bind_scope *from, *to; /* handles of scope `from` (NULL: of any) move to `to` (NULL: to none) */
+  int list;              /* stack index of the work list: the values in order, and as keys with how to traverse them */
   lua_Integer count;
 } departure;
 
@@ -70,7 +69,7 @@ static void move_out(const departure *d, bind_handle *handle) {
   d->state->scope = inner;
 }
 
-/* Put the value on top (pops it) on the list, unless it was there before. */
+/* Pop the value on top and append it to the work list, unless it has been there. */
 static void enlist(departure *d, int how) {
   lua_State *L = d->L;
   lua_pushvalue(L, -1);
@@ -86,7 +85,7 @@ static void enlist(departure *d, int how) {
   lua_rawseti(L, d->list, ++d->count);
 }
 
-/* Deal with the value on top, and pop it: a handle leaves at once, and its graph is to be walked. */
+/* Pop and process the value on top: a handle leaves at once, and its graph is put on the work list. */
 static void visit(departure *d, int how) {
   lua_State *L = d->L;
   int type = lua_type(L, -1);
@@ -134,8 +133,8 @@ static void walk_table(departure *d, int how) {
     visit(d, how == NEEDS && lua_isfunction(d->L, -1) ? NEEDS : TABLE);
 }
 
-/* Let the value on top (pops it) leave, and all that it holds. A list instead of recursion: a linked
-   list in Lua may be longer than the C stack is deep. */
+/* Pop the value on top; it and everything reachable from it leave the scope. Uses a work list, because recursion on
+   a long linked list would overflow the C stack. */
 static void hand_out(departure *d) {
   lua_State *L = d->L;
   visit(d, TABLE);
@@ -180,7 +179,8 @@ static void release_all(bind_scope *scope) {
   }
 }
 
-/* Arguments: scope (light), then the results. Runs protected, so that a scope always ends. */
+/* Let the results leave the scope. Arguments: the scope (light userdata), then the results. Runs protected, so
+   that a scope always ends. */
 static int hand_out_results(lua_State *L) {
   bind_scope *scope = lua_touserdata(L, 1);
   int n = lua_gettop(L);
@@ -194,7 +194,7 @@ static int hand_out_results(lua_State *L) {
   return 0;
 }
 
-/* The script line that called us, anchored in the registry (one entry per line of a script). */
+/* The script line of the caller, anchored in the registry (one entry per line of a script). */
 static const char *name_of_caller(lua_State *L) {
   int top = lua_gettop(L);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key);

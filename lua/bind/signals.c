@@ -1,4 +1,4 @@
-/* Signals put off or said, and the functions of bam.core for it. */
+/* Deferring and announcing signals, and the functions of bam.core for it. */
 #include "signals.h"
 
 #include <signal.h>
@@ -9,27 +9,27 @@
 #include "bind.h"
 #include "interrupts.h"
 
-/* A handler has no argument of its own, so what it works on must be global. */
+/* State of the signal handlers, which take no argument, hence global. */
 static volatile sig_atomic_t noted;
 static bool deferring;
-static volatile sig_atomic_t was_deferred; /* a phase has been trained: there is something to go on with */
+static volatile sig_atomic_t was_deferred; /* signals were deferred before, so there is a run to resume */
 
-/* Those that are deferred, and what they did before. */
+/* The signals that can be deferred. */
 static const struct {
   int number;
-  const char *name, *said; /* what is said where they are not */
+  const char *name, *said; /* the message if it is not deferred */
 } deferred[] = {
   { SIGINT, "SIGINT", NULL },
   { SIGTERM, "SIGTERM", "bamlua: ended by SIGTERM" },
   { SIGHUP, "SIGHUP", "bamlua: ended by SIGHUP" },
-  { SIGPIPE, "SIGPIPE", "bamlua: ended by SIGPIPE: nobody reads what it writes" },
+  { SIGPIPE, "SIGPIPE", "bamlua: ended by SIGPIPE: the reader of its output is gone" },
 };
 #define DEFERRED (sizeof deferred / sizeof deferred[0])
 static struct sigaction usual[DEFERRED];
 
 /* ---- handlers ---- */
 
-/* The usual end by a signal; it comes when the handler returns. */
+/* Restore the default action and raise the signal again; it takes effect when the handler returns. */
 static void end_by(int number) {
   struct sigaction at_once = { .sa_handler = SIG_DFL };
   sigaction(number, &at_once, NULL);
@@ -42,7 +42,7 @@ static void announce(int number) {
   for (size_t i = 0; i < DEFERRED; i++)
     if (number == deferred[i].number)
       write_text(deferred[i].said);
-  write_text(was_deferred ? "; the same command goes on from what was saved\n" : "\n");
+  write_text(was_deferred ? "; run the same command again to resume\n" : "\n");
   end_by(number);
 }
 
@@ -54,17 +54,17 @@ static void note(int number) {
   noted = number;
 }
 
-/* ---- which handlers there are ---- */
+/* ---- installing handlers ---- */
 
 static struct sigaction action_of(void (*handler)(int)) {
   struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
   sigemptyset(&action.sa_mask);
   for (size_t i = 0; i < DEFERRED; i++)
-    sigaddset(&action.sa_mask, deferred[i].number); /* one must not come upon the other */
+    sigaddset(&action.sa_mask, deferred[i].number); /* handlers must not interrupt one another */
   return action;
 }
 
-/* Whoever has started this process may want a signal to be ignored, as nohup does. */
+/* Whether the parent process set the signal to be ignored, as nohup does. */
 static bool is_ignored(int number) {
   struct sigaction now;
   return sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;

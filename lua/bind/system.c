@@ -118,7 +118,7 @@ static int system_nearest(lua_State *L) {
   size_t kept = 0;
   for (size_t i = 0; i < n; i++) {
     if (lua_rawgeti(L, 2, (lua_Integer)i + 1) == LUA_TSTRING)
-      names[kept++] = lua_tostring(L, -1); /* the list keeps the string */
+      names[kept++] = lua_tostring(L, -1); /* the list keeps the string alive */
     lua_pop(L, 1);
   }
   names[kept] = NULL;

@@ -1,12 +1,12 @@
-/* The tensor userdata: handles, metatable, properties, and the methods that are not ops. */
+/* The tensor userdata: its handle, metatable, properties, and the methods that are not ops. */
 #include <string.h>
 
 #include "bind.h"
 
 /* ---- handles ---- */
 
-/* Tensor bytes are invisible to Lua's collector: when they have grown much since the last time,
-   make it run, so that unreachable tensors go. */
+/* Run Lua's collector if tensor memory has grown a lot since its last run. The collector does not see tensor bytes,
+   so it would not run by itself and unreachable tensors would pile up. */
 static void relieve_pressure(lua_State *L, bind_state *state) {
   const bam_context *context = state->context != NULL ? state->context : bind_context(L);
   const bam_memory *memory = &context->memory;
@@ -67,7 +67,7 @@ static bind_handle *self_handle(lua_State *L) {
   return handle;
 }
 
-/* __gc: nobody can reach the handle any more. */
+/* __gc: the handle is unreachable. */
 static int handle_collect(lua_State *L) {
   bind_handle *handle = bind_test_handle(L, 1);
   if (handle == NULL)
@@ -81,7 +81,7 @@ static int handle_collect(lua_State *L) {
   return 0;
 }
 
-/* close() and the end of a <close> variable. */
+/* x:close(), and __close. */
 BIND_DOC(handle_close, "x:close()",
          "Release the tensor now. Using it afterwards is an error, closing it again is not. If an op is using it,\n"
          "as may happen in a finalizer, its memory is released right after that.");
@@ -123,7 +123,7 @@ static void get_is_leaf(lua_State *L, bam_tensor *x) { lua_pushboolean(L, x->nod
 
 static void get_grad(lua_State *L, bam_tensor *x) {
   bind_handle *handle = x->grad != NULL ? bind_push_handle(L) : NULL;
-  if (x->grad == NULL) /* a finaliser may just have cleared it */
+  if (x->grad == NULL) /* a finalizer may have cleared it */
     lua_pushnil(L);
   else if (handle != NULL)
     handle->tensor = bam_tensor_retain(x->grad);
@@ -140,8 +140,7 @@ static const struct property {
 };
 #define N_PROPERTIES (sizeof properties / sizeof properties[0])
 
-/* Raise for the name at index 2, which is neither in the method nor in the property
-   table (see tensor_index). */
+/* Raise an error about the name at index 2, which is neither a method nor a property. */
 static _Noreturn int fail_member(lua_State *L) {
   const char *name = lua_tostring(L, 2);
   const char **names = lua_newuserdatauv(L, 512 * sizeof *names, 0);
@@ -151,7 +150,7 @@ static _Noreturn int fail_member(lua_State *L) {
     while (lua_next(L, bind_upvalue(table))) {
       lua_pop(L, 1);
       if (n < 511 && lua_type(L, -1) == LUA_TSTRING)
-        names[n++] = lua_tostring(L, -1); /* the table keeps the string */
+        names[n++] = lua_tostring(L, -1); /* the table keeps the string alive */
     }
   }
   names[n] = NULL;
@@ -229,7 +228,7 @@ static int tensor_item(lua_State *L) {
   int64_t integer;
   if (bam_tensor_count(x) != 1) {
     char text[BAM_SHAPE_TEXT];
-    return bind_error(L, "item: a tensor of shape %s has not exactly one element; index it first",
+    return bind_error(L, "item: a tensor of shape %s does not have exactly one element; index it first",
                       bam_shape_text(&x->shape, text));
   }
   bind_check(L, bam_tensor_get(x, 0, &value, &integer));
@@ -244,8 +243,7 @@ static int tensor_item(lua_State *L) {
 
 #define MOST_TABLE_BYTES (4LL << 30)
 
-/* Raise when x as nested lists would take more than MOST_TABLE_BYTES: a table has about 56 bytes and
-   an entry 16, whatever the sizes after it. */
+/* Raise if x as nested lists would take more than MOST_TABLE_BYTES, counting 56 bytes per table and 16 per entry. */
 static void check_table_size(lua_State *L, const bam_tensor *x) {
   int64_t entries = 1;
   double bytes = 0;
@@ -264,7 +262,7 @@ static void check_table_size(lua_State *L, const bam_tensor *x) {
                bam_shape_text(&x->shape, text), (int)(MOST_TABLE_BYTES >> 20));
 }
 
-/* Push dimension `d` on of x as nested lists; *at walks the elements in row-major order. */
+/* Push dimensions `d` and later of x as nested lists. *at is the next element in row-major order. */
 static void push_nested(lua_State *L, bam_tensor *x, int d, int64_t *at) {
   luaL_checkstack(L, 3, "too many dimensions");
   if (d == x->shape.ndim) {
@@ -423,7 +421,7 @@ void bind_tensor_metatable(lua_State *L) {
   lua_setfield(L, -2, "__properties");
   lua_pushvalue(L, -3);
   lua_pushvalue(L, -3);
-  bind_push_function(L, tensor_index, 2, true); /* methods are found at any time */
+  bind_push_function(L, tensor_index, 2, true); /* methods can be looked up at any time */
   lua_setfield(L, -2, "__index");
   const luaL_Reg events[] = { { "__newindex", tensor_newindex }, { "__close", handle_close },
                               { "__len", tensor_len },           { "__lt", tensor_no_order },

@@ -1,4 +1,4 @@
-/* The terminal, for what is drawn there. */
+/* The size of the terminal, for progress displays. */
 #include <sys/ioctl.h>
 #include <unistd.h>
 

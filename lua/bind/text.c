@@ -1,5 +1,5 @@
-/* Text for scripts: the reader of documents, and windows of tokens. A reader is closed when it
-   fails, at the end of its block (<close>), or when it is collected. */
+/* Text for scripts: the document reader, and training windows. A reader is closed when it fails, at the end of its
+   block (<close>), or when it is collected. */
 #include <string.h>
 
 #include "../../engine/text/reader.h"
@@ -12,7 +12,7 @@
 
 #define READER "bam.TextReader"
 
-/* A reader that is closed while it reads, by a finaliser, is closed when it has read. */
+/* If a finalizer closes a reader during a read, the reader is closed after the read. */
 typedef struct reader_handle {
   bam_reader *reader; /* NULL: closed */
   bool busy, closing;
@@ -114,7 +114,7 @@ static reader_handle *push_reader(lua_State *L) {
   return handle;
 }
 
-/* An option of one line, in C's reach, or `preset`. */
+/* The string option `name`: one line without zero bytes, or `preset` if it is absent. */
 static const char *read_option(lua_State *L, const char *name, const char *preset) {
   size_t length;
   if (lua_isnoneornil(L, 2) || lua_getfield(L, 2, name) == LUA_TNIL)
@@ -201,7 +201,7 @@ static int text_name(lua_State *L) {
 
 /* ---- windows ---- */
 
-/* The tensor at `arg`, or the one in a file. */
+/* The tensor or stored tensor at `arg`. */
 static bam_row check_row(lua_State *L, int arg, const char *role) {
   bam_row row = { .tensor = bind_test_tensor(L, arg) };
   if (row.tensor == NULL && !bind_test_stored(L, arg, &row.file, &row.entry))
@@ -209,10 +209,10 @@ static bam_row check_row(lua_State *L, int arg, const char *role) {
   return row;
 }
 
-/* The list of integers at `arg`, in memory pushed on the stack. */
+/* Read the list of integers at `arg` into memory pushed onto the stack. */
 static int64_t *read_starts(lua_State *L, int arg, int64_t *count) {
   if (lua_type(L, arg) != LUA_TTABLE)
-    bind_error(L, "pack_windows: expected a list of where windows begin, got %s",
+    bind_error(L, "pack_windows: expected a list of the starts of windows, got %s",
                bind_describe(L, arg));
   *count = bind_list(L, arg, "pack_windows: where windows begin");
   int64_t *starts = lua_newuserdatauv(L, (size_t)*count * sizeof *starts, 0);

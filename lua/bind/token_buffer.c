@@ -1,4 +1,4 @@
-/* Growing lists of token ids, for scripts; and what all objects of byte pair encoding have in common. */
+/* Growable lists of token ids for scripts, and helpers shared by all userdata of byte pair encoding. */
 #include <string.h>
 
 #include "tokenizer.h"
@@ -32,7 +32,7 @@ void bind_check_object(lua_State *L, bool made, bool busy, const char *type) {
   if (!made)
     bind_error(L, "this %s was collected", type);
   if (busy)
-    bind_error(L, "this %s is in use; a finaliser cannot use it", type);
+    bind_error(L, "this %s is in use; a finalizer cannot use it", type);
 }
 
 /* ---- token buffers ---- */

@@ -1,7 +1,7 @@
-/* Byte pair encoding for scripts: the encoder and its trainer; token_buffer.c has the buffer of ids. Each is a
-   userdata with methods. What C holds lies in these userdata, so no error leaks. While the engine
-   works on one it is busy: a script's finaliser, which may run when memory is short, gets an error
-   instead of an object in the middle of a change. */
+/* Byte pair encoding for scripts: the encoder and the trainer; the buffer of ids is in token_buffer.c. Each is a
+   userdata that owns its C resources, so no error leaks them. While the engine works on an object it is busy: a
+   finalizer of the script, which may run when memory is short, gets an error instead of an object in the middle
+   of a change. */
 #include "../../engine/text/bpe_train.h"
 #include "tokenizer.h"
 
@@ -11,14 +11,14 @@
 typedef struct bpe_handle {
   bool busy;
   bam_bpe *bpe;
-  bam_vocab words;      /* what it will be made of, until it is */
+  bam_vocab words;      /* the vocabulary, until the encoder takes it */
   bam_pattern *pattern;
 } bpe_handle;
 
 typedef struct trainer_handle {
   bool busy;
   bam_trainer *trainer;
-  bam_pattern *pattern; /* until there is a trainer */
+  bam_pattern *pattern; /* the pattern, until the trainer takes it */
 } trainer_handle;
 
 /* ---- objects ---- */
@@ -52,7 +52,7 @@ static int bpe_collect(lua_State *L) {
   return 0;
 }
 
-/* Read the strings of `words`, each of which must be new. */
+/* Read the strings of `words`, which must be distinct. */
 static void read_words(lua_State *L, bam_vocab *words, const char *label) {
   int64_t count = bind_parts_list(L, "words");
   for (int64_t i = 0; i < count; i++) {
@@ -153,11 +153,11 @@ static int bpe_cut(lua_State *L) {
   return 1;
 }
 
-/* Append the word `id` to the text in the making. */
+/* Append the bytes of the word `id` to `text`. */
 static void add_word(lua_State *L, luaL_Buffer *text, const bam_vocab *words, int64_t id) {
   int64_t size;
   if (id < 0 || id >= words->count)
-    bind_error(L, "decode: no token has the id %I; there are 0 to %I", (LUAI_UACINT)id,
+    bind_error(L, "decode: token id %I is out of range 0 to %I", (LUAI_UACINT)id,
                (LUAI_UACINT)words->count - 1);
   const char *word = bam_vocab_get(words, id, &size);
   luaL_addlstring(text, word, (size_t)size);
@@ -250,7 +250,7 @@ static int bpe_new(lua_State *L) {
   lua_getfield(L, 1, "whole_words");
   parts.whole_words = lua_toboolean(L, -1);
   bind_parts_patterns(L, label, &handle->pattern);
-  parts.words = handle->words; /* the engine takes both, or neither */
+  parts.words = handle->words; /* the engine takes ownership of both, or of neither */
   parts.pattern = handle->pattern;
   bam_status status = bam_bpe_new(context, &parts, &handle->bpe);
   handle->words = parts.words;
@@ -280,7 +280,7 @@ static int trainer_add(lua_State *L) {
   size_t size;
   trainer_handle *handle = check_trainer(L);
   const char *text = check_text(L, "tokenizer.train", &size);
-  handle->busy = true; /* and stays so on failure: a trainer that failed is of no use */
+  handle->busy = true; /* stays set after an error: a failed trainer cannot be used again */
   bind_check_within(L, bam_trainer_add(handle->trainer, text, (int64_t)size), "tokenizer.train");
   handle->busy = false;
   return 0;
@@ -294,7 +294,7 @@ BIND_DOC(trainer_train, "trainer:train(vocab)",
 static int trainer_train(lua_State *L) {
   trainer_handle *handle = check_trainer(L);
   int64_t vocab = bind_integer(L, 2, "tokenizer.train: vocab"), n, size;
-  handle->busy = true; /* for good: it trains once */
+  handle->busy = true; /* for good: a trainer trains once */
   bind_check_within(L, bam_trainer_train(handle->trainer, vocab), "tokenizer.train");
   const bam_vocab *words = bam_trainer_words(handle->trainer);
   lua_createtable(L, (int)words->count, 0);

@@ -1,4 +1,4 @@
-/* The table that core.bpe and core.bpe_trainer take, field by field. */
+/* Reading the argument table of core.bpe and core.bpe_trainer, field by field. */
 #include <string.h>
 
 #include "tokenizer.h"
@@ -65,7 +65,7 @@ static void read_behaviors(lua_State *L, bam_expression *patterns, int n) {
     while (k < 5 && strcmp(names[k], name + patterns[i].invert) != 0)
       k++;
     if (k == 5)
-      bind_error(L, "`behaviors`: there is no behavior %s", name);
+      bind_error(L, "`behaviors`: unknown behavior %s", name);
     patterns[i].behavior = (bam_behavior)k;
   }
 }
@@ -85,7 +85,7 @@ void bind_parts_patterns(lua_State *L, const char *label, bam_pattern **out) {
     L, bam_pattern_compile(bind_context(L), patterns, n, &recent, recent_forms, out), label);
 }
 
-/* Pop an integer from 0 to 2^31 - 1, which comes from position `i` of a list. */
+/* Pop a token id, an integer from 0 to 2^31 - 1, read from position `i` of a list. */
 static int32_t pop_id(lua_State *L, int64_t i, const char *name) {
   int whole = 0;
   lua_Integer id = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : 0;
@@ -113,7 +113,7 @@ int32_t *bind_parts_ids(lua_State *L, const char *name, int64_t *n) {
 
 /* ---- added tokens ---- */
 
-/* The flag `name` of the record on top. */
+/* The boolean field `name` of the table on top. */
 static bool get_flag(lua_State *L, const char *name) {
   lua_pushstring(L, name);
   lua_rawget(L, -2);
@@ -122,7 +122,7 @@ static bool get_flag(lua_State *L, const char *name) {
   return flag;
 }
 
-/* The added token in the record at position `i` of `list`. */
+/* Read the added token at position `i` of `list`. */
 static bam_special_token get_added(lua_State *L, int list, int64_t i) {
   if (lua_rawgeti(L, list, i) != LUA_TTABLE)
     bind_error(L, "`added`: expected tables, got %s", bind_describe(L, -1));

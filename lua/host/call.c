@@ -1,5 +1,5 @@
-/* Protected calls as the interpreter makes them: messages get a traceback, Ctrl-C becomes an error,
-   reports go to stderr. */
+/* The interpreter's protected calls: errors get a traceback, Ctrl-C becomes an error, and reports go to
+   stderr. */
 #include "../bind/interrupts.h"
 #include "../bind/signals.h"
 #include "interp.h"
@@ -7,7 +7,7 @@
 #include <lauxlib.h>
 #include <stdio.h>
 
-/* An error object with __tostring speaks for itself; any other message gets a traceback. */
+/* Message handler: leaves error objects with __tostring unchanged, and adds a traceback to the others. */
 static int describe_error(lua_State *L) {
   const char *message = lua_tostring(L, 1);
   if (message == NULL) {
@@ -24,7 +24,7 @@ int host_call(lua_State *L, int nargs, int nresults) {
   lua_insert(L, handler);
   bind_interrupts_begin(L);
   int status = lua_pcall(L, nargs, nresults, handler);
-  bind_signals_restore(); /* what put them off has ended, perhaps by an error */
+  bind_signals_restore(); /* the code that deferred them has ended, perhaps by an error */
   bind_interrupts_end(L);
   lua_remove(L, handler);
   return status;

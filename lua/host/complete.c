@@ -1,6 +1,6 @@
-/* Completion of names: globals, fields and methods. Everything is read raw, since a metamethod may
-   be slow, print or fail. A userdata tells its names through its metatable: `__methods` is the
-   table of methods, `__properties` a list of names or a table keyed by them. */
+/* Completion of names: globals, fields and methods. Everything is read raw, because a metamethod may be
+   slow, print or fail. The names of a userdata come from its metatable: `__methods` is the table of
+   methods, `__properties` a list of names or a table keyed by names. */
 #include "complete.h"
 
 #include <ctype.h>
@@ -11,7 +11,7 @@
 
 enum { MAX_INDEX_CHAIN = 100 }; /* as many __index tables as Lua itself follows */
 
-/* What is looked for: names that begin with `partial`; after ':' only functions. */
+/* The search: names that begin with `partial`; after ':' only functions. */
 struct wanted {
   const char *partial;
   size_t length;
@@ -20,7 +20,7 @@ struct wanted {
 
 static bool is_word_byte(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
-/* Is the string at the top of the stack a name that may follow a dot? */
+/* Whether the string at the top of the stack is an identifier. */
 static bool is_name(lua_State *L) {
   size_t length;
   const char *name = lua_tolstring(L, -1, &length);
@@ -31,7 +31,7 @@ static bool is_name(lua_State *L) {
   return true;
 }
 
-/* Names beginning with '_' are shown only when they are asked for. */
+/* Whether the string at the top matches. Names that begin with '_' match only if that was typed. */
 static bool is_wanted(lua_State *L, const struct wanted *wanted) {
   if (lua_type(L, -1) != LUA_TSTRING || !is_name(L)) return false;
   const char *name = lua_tostring(L, -1);
@@ -78,7 +78,7 @@ static bool push_metatable_table(lua_State *L, const char *field) {
   return false;
 }
 
-/* Adds the names that the value at the top has by itself and by way of its metatable; pops it. */
+/* Adds the names of the value at the top, its own and those of its metatable, and pops the value. */
 static void add_names(lua_State *L, int set, const struct wanted *wanted) {
   if (push_metatable_table(L, "__methods")) add_keys(L, set, wanted);
   if (!wanted->methods && push_metatable_table(L, "__properties")) {
@@ -97,7 +97,7 @@ static void add_names(lua_State *L, int set, const struct wanted *wanted) {
   lua_pop(L, 1);
 }
 
-/* Replaces the value at the top by its field of that name; by nil when only code could tell. */
+/* Replaces the value at the top by its field of that name, or by nil if a metamethod would have to run. */
 static void step_into(lua_State *L, const char *name, size_t length) {
   for (int i = 0; i < MAX_INDEX_CHAIN; i++) {
     if (lua_istable(L, -1)) {
@@ -163,7 +163,7 @@ static void step_into_member(lua_State *L, const char *name, size_t length) {
   step_into(L, name, length);
 }
 
-/* After an opening bracket: pushes how the function before it is called, or nil. */
+/* After an opening bracket: pushes the usage of the function before it, or nil. */
 static void push_usage(lua_State *L, const char *text, const char *end) {
   while (end > text && end[-1] == ' ') end--;
   if (end == text || (end[-1] != '(' && end[-1] != '{')) {

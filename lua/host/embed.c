@@ -9,7 +9,7 @@
 
 /* Each field is a distance in bytes from the start of the table. */
 struct embedded_source {
-  int32_t module; /* "bam.nn.linear" */
+  int32_t module; /* the name, such as "bam.nn.linear" */
   int32_t path;   /* "bam/nn/linear.lua" */
   int32_t start, end;
 };
@@ -29,7 +29,7 @@ static int search_embedded(lua_State *L) {
   const struct embedded_source *found =
     bsearch(module, bam_embedded_sources, bam_embedded_count, sizeof *found, compare_module);
   if (found == NULL) {
-    if (strncmp(module, "bam.", 4) != 0) return 0; /* elsewhere the message stays that of lua */
+    if (strncmp(module, "bam.", 4) != 0) return 0; /* for other modules keep the message of lua */
     lua_pushfstring(L, "no embedded module '%s'", module);
     return 1;
   }

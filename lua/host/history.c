@@ -1,7 +1,7 @@
-/* The history file: one statement per line, in which \n and \\ stand for newline and backslash. A
-   statement is appended by a single write, so sessions that run side by side do not harm each
-   other; the file is shortened by writing another one and renaming it. Trouble with the file is
-   never an error: the session goes on without it. */
+/* The history file: one statement per line, with newline and backslash escaped as \n and \\. A statement
+   is appended by a single write, so concurrent sessions do not damage the file. It is shortened by
+   writing a new file and renaming it. Failures are never reported: the session continues without
+   history. */
 #include "history.h"
 
 #include <fcntl.h>
@@ -29,7 +29,7 @@ static bool history_path(char path[PATH_MAX]) {
   return length > 0 && length < PATH_MAX;
 }
 
-/* Opens the file if it is a regular one: a pipe in its place would block. Returns -1 if not. */
+/* Opens the file if it is a regular file (a pipe would block), else returns -1. */
 static int open_regular(const char *path, int flags) {
   int file = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0600);
   struct stat status;
@@ -73,7 +73,7 @@ static void copy_lines_after(FILE *from, long skipped, FILE *to) {
   free(line);
 }
 
-/* Replaces the file by one without its first lines. On failure it stays as it is. */
+/* Removes the first `skipped` lines of the file. On failure the file is unchanged. */
 static void shorten(FILE *file, const char *path, long skipped) {
   char temporary[PATH_MAX];
   int length = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
@@ -119,7 +119,7 @@ void host_history_append(const char *statement) {
   int file = line != NULL ? open_regular(path, O_WRONLY | O_APPEND | O_CREAT) : -1;
   if (file >= 0) {
     ssize_t written = write(file, line, strlen(line));
-    (void)written; /* a full disk costs the history, nothing else */
+    (void)written; /* on a full disk only the history is lost */
     close(file);
   }
   free(line);

@@ -1,6 +1,6 @@
-/* The interpreter's own parts, shared by program.c, repl.c and their neighbours. None of them knows
-   the engine: they meet it only as the module "bam.core". Functions that take a lua_State may raise
-   memory errors; all of them run below the protected call in bamlua_main(). */
+/* Internals of the interpreter, shared by the files of lua/host. They do not depend on the engine, which
+   they see only as the module "bam.core". Functions that take a lua_State may raise memory errors; all
+   of them run inside the protected call in bamlua_main(). */
 #ifndef BAM_INTERP_H
 #define BAM_INTERP_H
 
@@ -16,21 +16,20 @@
    one value left is the message. */
 int host_call(lua_State *L, int nargs, int nresults);
 
-/* Pushes `message` and the traceback of the caller, without the frames of bam's own modules; with
-   them when the message names a line there. */
+/* Pushes `message` with a traceback of the caller. Frames of bam's own modules are omitted, unless the
+   message names a line in one of them. */
 void host_traceback(lua_State *L, const char *message);
 
-/* If `status` is an error, pops its message and writes it to stderr, after "who: " unless who is
-   NULL. Returns whether the status was LUA_OK. */
+/* If `status` is an error, pops its message and writes it to stderr, prefixed with "who: " unless `who` is
+   NULL. Returns whether the status is LUA_OK. */
 bool host_report(lua_State *L, int status, const char *who);
 
-/* Replaces load, loadfile, dofile and the Lua searcher of require by versions that accept source
-   text only, whatever mode the script asks for: bytecode is not verified and can crash the process.
-   */
+/* Replaces load, loadfile, dofile and the Lua searcher of require by versions that accept only source text,
+   whatever mode the script passes. Lua does not verify bytecode, so bytecode can crash the process. */
 void host_textonly_install(lua_State *L);
 
-/* Reads statements from stdin until its end, runs them and prints the results of expressions.
-   Line editing, history and completion come with a terminal; without one it behaves like lua -i. */
+/* Reads statements from stdin until its end, runs them, and prints the results of expressions. On a terminal
+   it has line editing, history and completion; otherwise it behaves like lua -i. */
 void host_repl_run(lua_State *L);
 
 #endif

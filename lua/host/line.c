@@ -1,6 +1,6 @@
-/* Reading lines. On a terminal libedit edits them; a plain stream is read as it is and echoed
-   behind the prompt, as lua5.4 does. libedit calls back into Lua for Tab: that runs protected, so
-   that no Lua error ever crosses a frame of libedit. */
+/* Reading lines: with libedit on a terminal; otherwise lines of stdin are read and echoed after the
+   prompt, as in lua5.4. On Tab, libedit calls back into Lua. That call is protected, so no Lua error
+   unwinds through libedit. */
 #include "line.h"
 #include "history.h"
 
@@ -22,12 +22,12 @@ struct bam_line_reader {
   EditLine *editor; /* NULL when stdin is not a terminal */
   History *history;
   const char *prompt;       /* borrowed during host_line_read */
-  bool cancelled;           /* Ctrl-C ended the line */
-  unsigned char tab_result; /* what Tab did, as libedit wants to know it */
+  bool cancelled;           /* the line was ended by Ctrl-C */
+  unsigned char tab_result; /* the result of Tab for libedit, such as CC_REFRESH */
 };
 
-/* There is one terminal, so one editor, for the life of the process: el_end would lose the names
-   that EL_ADDFN has copied, and the terminal is restored after every line anyway. */
+/* One editor for the one terminal, never freed: el_end would leak the names copied by EL_ADDFN, and the
+   terminal is restored after every line anyway. */
 static EditLine *the_editor;
 static History *the_history;
 
@@ -46,7 +46,7 @@ static unsigned char cancel_line(EditLine *editor, int key) {
   return CC_NEWLINE;
 }
 
-/* libedit's handler (EL_SIGNAL) hands the terminal back for the time of the suspension. */
+/* libedit's signal handler (EL_SIGNAL) restores the terminal while the process is suspended. */
 static unsigned char suspend_process(EditLine *editor, int key) {
   (void)editor;
   (void)key;
@@ -54,7 +54,7 @@ static unsigned char suspend_process(EditLine *editor, int key) {
   return CC_REDISPLAY;
 }
 
-/* How many bytes all names of the list at the top begin with in common. */
+/* The length of the longest common prefix of the names in the list at the top. */
 static size_t common_length(lua_State *L, lua_Integer count) {
   lua_rawgeti(L, -1, 1);
   const char *first = lua_tostring(L, -1);
@@ -126,7 +126,7 @@ static int insert_completion(lua_State *L) {
   return 0;
 }
 
-/* Pushes what insert_completion takes and calls it: Lua's own stack may have to grow for that. */
+/* Pushes the arguments of insert_completion and calls it; both may need to grow the Lua stack. */
 static void run_completion(struct bam_line_reader *reader, const LineInfo *line) {
   lua_State *L = reader->L;
   int top = lua_gettop(L);
@@ -134,11 +134,11 @@ static void run_completion(struct bam_line_reader *reader, const LineInfo *line)
   lua_pushcfunction(L, insert_completion);
   lua_pushlightuserdata(L, reader);
   lua_pushlstring(L, line->buffer, (size_t)(line->cursor - line->buffer));
-  lua_pcall(L, 2, 0, 0); /* the only error is lack of memory, and Tab then does nothing */
+  lua_pcall(L, 2, 0, 0); /* the only possible error is lack of memory; then Tab does nothing */
   lua_settop(L, top);
 }
 
-/* Tab: indents an empty line, elsewhere completes the word before the cursor. */
+/* Tab: indents at the start of a line, otherwise completes the word before the cursor. */
 static unsigned char complete_line(EditLine *editor, int key) {
   (void)key;
   struct bam_line_reader *reader = reader_of(editor);
@@ -155,9 +155,9 @@ static unsigned char complete_line(EditLine *editor, int key) {
 static void bind_keys(EditLine *editor) {
   el_set(editor, EL_ADDFN, "bam-complete", "complete a name", complete_line);
   el_set(editor, EL_BIND, "^I", "bam-complete", NULL);
-  /* At the prompt Ctrl-C and Ctrl-Z are keys like others: no signal interrupts libedit half-way. */
+  /* At the prompt Ctrl-C and Ctrl-Z are ordinary keys, so no signal interrupts libedit. */
   el_set(editor, EL_SETTY, "-d", "-isig", NULL);
-  el_set(editor, EL_ADDFN, "bam-cancel", "give the line up", cancel_line);
+  el_set(editor, EL_ADDFN, "bam-cancel", "cancel the line", cancel_line);
   el_set(editor, EL_BIND, "^C", "bam-cancel", NULL);
   el_set(editor, EL_ADDFN, "bam-suspend", "stop the process", suspend_process);
   el_set(editor, EL_BIND, "^Z", "bam-suspend", NULL);

@@ -1,4 +1,4 @@
-/* One line from the user: with editing, history and completion on a terminal, plainly elsewhere. */
+/* Reading one line from the user: with editing, history and completion on a terminal. */
 #ifndef BAM_LINE_H
 #define BAM_LINE_H
 
@@ -6,8 +6,8 @@
 
 enum bam_line { BAM_LINE_END, BAM_LINE_READ, BAM_LINE_CANCELLED };
 
-/* Pushes the reader, a userdata that must stay on the stack while it is used; `complete` is bound
-   to Tab. When stdin is not a terminal it reads lines as they come. */
+/* Pushes a reader, a userdata that must stay on the stack while it is used. `complete` is bound to Tab. If
+   stdin is not a terminal, the reader returns its lines unedited. */
 struct bam_line_reader *host_line_open(lua_State *L, lua_CFunction complete);
 
 /* Shows the prompt and reads a line. BAM_LINE_READ: pushes the line without its newline.

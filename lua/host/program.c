@@ -1,5 +1,5 @@
-/* The command line of bamlua: that of lua5.4, with the same options, environment, messages and exit
-   codes, plus --help, --version and subcommands. What follows the script's name belongs to the script. */
+/* The command line of bamlua: the options, environment, messages and exit codes of lua5.4, plus --help,
+   --version and subcommands. Arguments after the script's name belong to the script. */
 #include "program.h"
 
 #include "../../kernels/device.h"
@@ -46,7 +46,7 @@ static const char help_options[] =
 static const char help_notes[] =
   "\n"
   "Options and environment variables are those of lua5.4. Without a script, bamlua starts an\n"
-  "interactive session: help() gives an overview, Tab completes, Ctrl-C stops what runs.\n"
+  "interactive session: help() gives an overview, Tab completes, Ctrl-C interrupts.\n"
   "BAMLUA_HISTORY names the file of its history (~/.bamlua_history); empty means none.\n";
 
 static void show_wrong_option(const char *option) {
@@ -56,18 +56,18 @@ static void show_wrong_option(const char *option) {
   fprintf(stderr, "usage: %s [options] [script [args]]\n%s", program_name, option_list);
 }
 
-/* Notes a long option. Returns whether the option is known. */
+/* Parses a long option. Returns whether it is known. */
 static bool parse_long_option(struct command_line *line, const char *option) {
   line->shows_help = strcmp(option, "--help") == 0;
   line->shows_bam_version = strcmp(option, "--version") == 0;
   return line->shows_help || line->shows_bam_version;
 }
 
-/* Notes an option without argument. Returns whether it is known and nothing follows its letter. */
+/* Parses an option without argument. Returns whether it is known and consists of one letter. */
 static bool parse_flag(struct command_line *line, const char *option) {
   switch (option[1]) {
     case 'E': line->ignores_environment = true; break;
-    case 'W': break; /* takes effect in its turn, see run_options */
+    case 'W': break; /* handled in order by run_options */
     case 'i': line->interactive = line->shows_version = true; break;
     case 'v': line->shows_version = true; break;
     default: return false;
@@ -75,8 +75,8 @@ static bool parse_flag(struct command_line *line, const char *option) {
   return option[2] == '\0';
 }
 
-/* Reads the options up to the script. An option that takes a value owns the next argument when
-   nothing follows its letter, unless that begins with '-'. */
+/* Parses the options before the script. If nothing follows the letter of an option that takes a value, the
+   value is the next argument, unless that begins with '-'. */
 static void parse_command_line(struct command_line *line) {
   char **argv = line->argv;
   int i = 1;
@@ -98,8 +98,8 @@ static void parse_command_line(struct command_line *line) {
   line->script = i;
 }
 
-/* The global `arg`: the script is 0, its arguments follow, what came before it has negative
-   indices. Without a script the program itself is 0. */
+/* Sets the global `arg`: the script is at 0, its arguments follow, and earlier arguments have negative
+   indices. Without a script the program itself is at 0. */
 static void create_arg_table(lua_State *L, const struct command_line *line) {
   int origin = line->script == line->argc ? 0 : line->script;
   lua_newtable(L);
@@ -110,7 +110,7 @@ static void create_arg_table(lua_State *L, const struct command_line *line) {
   lua_setglobal(L, "arg");
 }
 
-/* Runs what a load function has put on the stack, or reports why it could not be loaded. */
+/* Runs the chunk pushed by a load function, or reports the error that the load function returned. */
 static bool run_loaded(lua_State *L, int load_status) {
   int status = load_status == LUA_OK ? host_call(L, 0, 0) : load_status;
   return host_report(L, status, program_name);
@@ -185,7 +185,8 @@ static int call_commands(lua_State *L, const char *function, int nargs, int nres
   return host_call(L, nargs, nresults);
 }
 
-/* May `word` be a subcommand: lower-case letters, and no file that could be run has that name? */
+/* Whether `word` may be a subcommand: it has only lower-case letters and is not the name of a runnable
+   file. */
 static bool may_be_command(const char *word) {
   struct stat info;
   const size_t length = strspn(word, "abcdefghijklmnopqrstuvwxyz-");
@@ -193,8 +194,8 @@ static bool may_be_command(const char *word) {
   return is_word && (stat(word, &info) != 0 || S_ISDIR(info.st_mode));
 }
 
-/* Replaces the message on top, why the script `word` cannot be opened, by the subcommand of that name. Returns
-   LUA_OK if there is one; otherwise the message may suggest a similar one. */
+/* Replaces the message on top, which says why the script `word` cannot be opened, by the subcommand `word`.
+   Returns LUA_OK if it exists; otherwise the message may suggest a similar name. */
 static int load_command(lua_State *L, const char *word) {
   lua_pushstring(L, word);
   lua_insert(L, -2);
@@ -217,7 +218,7 @@ static bool run_script(lua_State *L, const struct command_line *line) {
   return host_report(L, status, program_name) && (!is_command || lua_toboolean(L, -1));
 }
 
-/* What the script wanted done when it has ended well. */
+/* Calls the functions registered with core.at_end, after the script has ended without an error. */
 static bool run_at_end(lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, BAM_AT_END);
   bool ok = true;
@@ -227,7 +228,7 @@ static bool run_at_end(lua_State *L) {
   return ok;
 }
 
-/* help(...): loads bam and its help, takes its place with that, and calls it. */
+/* help(...): loads bam.help on first use, replaces the global help by it, and calls it. */
 static int load_help(lua_State *L) {
   for (int i = 0; i < 2; i++) {
     lua_getglobal(L, "require");
@@ -242,7 +243,7 @@ static int load_help(lua_State *L) {
   return 0;
 }
 
-/* --version: the exit code. */
+/* Prints the version. Returns the exit code. */
 static int show_version(void) {
   char cpu[96];
   bam_device_describe_cpu(cpu, sizeof cpu);
@@ -250,7 +251,7 @@ static int show_version(void) {
   return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* --help, with what the registry says about subcommands. */
+/* Prints the help, with the subcommands from the registry. Returns whether that succeeded. */
 static bool show_help(lua_State *L) {
   int status = call_commands(L, "describe", 0, 1);
   if (status != LUA_OK) return host_report(L, status, program_name);
@@ -279,8 +280,7 @@ static void open_libraries(lua_State *L, const struct command_line *line) {
   lua_gc(L, LUA_GCGEN, 0, 0);
 }
 
-/* Everything that the command line asks for. Argument: the command line; result: whether all of it
-   succeeded. */
+/* Executes the command line. Argument: the parsed command line; result: whether everything succeeded. */
 static int run_command_line(lua_State *L) {
   const struct command_line *line = lua_touserdata(L, 1);
   if (line->shows_version) show_lua_version();
@@ -307,8 +307,9 @@ static int run_command_line(lua_State *L) {
   return 1;
 }
 
-/* A standard stream that is closed at the start would become the first file that is opened, and what
-   is printed would go there. So something else takes its place, which fails as a closed one does. */
+/* If a standard stream is closed at startup, the first file opened would get its descriptor, and output to
+   the stream would end up in that file. So occupy the descriptor with a stream on which I/O fails as on a
+   closed one. */
 static void occupy_standard_streams(void) {
   for (int file = STDIN_FILENO; file <= STDERR_FILENO; file++)
     if (fcntl(file, F_GETFD) < 0)

@@ -1,9 +1,8 @@
-/* The whole program, for whoever has the main function. */
+/* The entry point of the program, apart from main(). */
 #ifndef BAM_PROGRAM_H
 #define BAM_PROGRAM_H
 
-/* What bamlua does with this command line (bamlua --help says what there is). Returns the exit
-   code. */
+/* Runs bamlua with this command line (see bamlua --help). Returns the exit code. */
 int bamlua_main(int argc, char **argv);
 
 #endif

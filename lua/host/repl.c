@@ -1,6 +1,5 @@
-/* The read-eval-print loop. Its statements are chunks of their own, so locals end with the line.
-   `_` holds the last result. Reading an undefined global is allowed, as in any Lua, but is pointed
-   out once. */
+/* The read-eval-print loop. Every statement is a separate chunk, so locals end with it. `_` holds the last
+   result. Reading an undefined global is allowed, as always in Lua, but gets a warning, once per name. */
 #include "complete.h"
 #include "../bind/interrupts.h"
 #include "interp.h"
@@ -11,10 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What can become of a statement read: ready to run, not Lua, given up by Ctrl-C, no more input. */
+/* The result of reading a statement: ready to run, a syntax error, cancelled by Ctrl-C, end of input. */
 enum statement { STATEMENT_READY, STATEMENT_WRONG, STATEMENT_CANCELLED, STATEMENT_NONE };
 
-/* Pushes a global, read raw: a metatable of the globals is the user's affair. Returns its type. */
+/* Pushes a global, bypassing any metatable that the user gave the globals. Returns its type. */
 static int push_raw_global(lua_State *L, const char *name) {
   lua_pushglobaltable(L);
   lua_pushstring(L, name);
@@ -23,7 +22,7 @@ static int push_raw_global(lua_State *L, const char *name) {
   return type;
 }
 
-/* Pops a value into a global, raw. */
+/* Pops a value into a global, bypassing metamethods. */
 static void set_raw_global(lua_State *L, const char *name) {
   lua_pushglobaltable(L);
   lua_pushstring(L, name);
@@ -43,7 +42,7 @@ static const char *push_prompt(lua_State *L, bool first) {
   return prompt;
 }
 
-/* Reads a line and pushes it; on anything else than BAM_LINE_READ pushes nothing. */
+/* Reads a line. Pushes it if the result is BAM_LINE_READ, else nothing. */
 static enum bam_line push_input(lua_State *L, struct bam_line_reader *reader, bool first) {
   const char *prompt = push_prompt(L, first);
   enum bam_line result = host_line_read(L, reader, prompt);
@@ -67,8 +66,8 @@ static bool load_expression(lua_State *L) {
   return true;
 }
 
-/* Could more lines mend the syntax error at the top? Lua then complains about the end of the text.
-   */
+/* Whether more lines could complete the statement: the syntax error at the top is about the end of the
+   text. */
 static bool is_incomplete(lua_State *L, int status) {
   static const char mark[] = "<eof>";
   if (status != LUA_ERRSYNTAX) return false;
@@ -77,8 +76,8 @@ static bool is_incomplete(lua_State *L, int status) {
   return length >= sizeof mark - 1 && strcmp(message + length - (sizeof mark - 1), mark) == 0;
 }
 
-/* Replaces the first line at the top by the function that it and the lines after it make, or by the
-   message. */
+/* Reads lines until the statement that begins with the line at the top is complete. Replaces the line by
+   the compiled function, or by the error message. */
 static enum statement read_rest(lua_State *L, struct bam_line_reader *reader) {
   for (;;) {
     int status = load_text(L, lua_tostring(L, -1));
@@ -89,7 +88,7 @@ static enum statement read_rest(lua_State *L, struct bam_line_reader *reader) {
       host_line_remember(reader, lua_tostring(L, -2));
       return status == LUA_OK ? STATEMENT_READY : STATEMENT_WRONG;
     }
-    lua_remove(L, -2); /* the complaint */
+    lua_remove(L, -2); /* the error message */
     lua_pushliteral(L, "\n");
     lua_insert(L, -2);
     lua_concat(L, 3);
@@ -104,14 +103,14 @@ static enum statement read_statement(lua_State *L, struct bam_line_reader *reade
     case BAM_LINE_READ: break;
   }
   const char *text = lua_tostring(L, -1);
-  if (text[0] == '=') lua_pushfstring(L, "return %s", text + 1); /* the old way of asking */
+  if (text[0] == '=') lua_pushfstring(L, "return %s", text + 1); /* as in older versions of Lua */
   lua_pushvalue(L, -1);
   if (!load_expression(L)) return read_rest(L, reader);
   host_line_remember(reader, lua_tostring(L, -2));
   return STATEMENT_READY;
 }
 
-/* Replaces the message at the top by one that names print, without the traceback, as lua does. */
+/* Replaces the message at the top by one that names print and has no traceback, as lua does. */
 static void describe_print_error(lua_State *L) {
   const char *message = luaL_tolstring(L, -1, NULL);
   const char *trace = strstr(message, "\nstack traceback:");
@@ -137,8 +136,8 @@ static void print_results(lua_State *L, int base) {
   host_report(L, status, NULL);
 }
 
-/* __index of the globals. Upvalue: the names that were pointed out already. Speaks to Lua code
-   only: a lookup from C is not a typing mistake. */
+/* __index of the globals. Upvalue: the names already warned about. Warns only about Lua code; a lookup from
+   C is not a typing mistake. */
 static int warn_undefined(lua_State *L) {
   lua_Debug reader;
   if (!lua_getstack(L, 1, &reader)) return 0;
@@ -155,7 +154,7 @@ static int warn_undefined(lua_State *L) {
   return 0;
 }
 
-/* A script that gave the globals a metatable of its own keeps it. */
+/* Installs warn_undefined, unless a script has already given the globals a metatable. */
 static void watch_globals(lua_State *L) {
   lua_pushglobaltable(L);
   if (!lua_getmetatable(L, -1)) {
@@ -168,8 +167,8 @@ static void watch_globals(lua_State *L) {
   lua_settop(L, 0);
 }
 
-/* Sets a global to a module, unless the script before has set it. A module that cannot be loaded is
-   reported: the session is useful without it. */
+/* Sets a global to a module, unless a script has set it before. If the module cannot be loaded, the error is
+   reported and the session continues. */
 static void provide_global(lua_State *L, const char *name, const char *module) {
   if (push_raw_global(L, name) == LUA_TNIL) {
     push_raw_global(L, "require");
@@ -190,7 +189,7 @@ void host_repl_run(lua_State *L) {
   provide_global(L, "bam", "bam");
   watch_globals(L);
   if (isatty(STDIN_FILENO)) {
-    printf("%s: help() tells what there is, Ctrl-D leaves\n", BAM_VERSION_TEXT);
+    printf("%s: help() gives an overview, Ctrl-D exits\n", BAM_VERSION_TEXT);
   }
   struct bam_line_reader *reader = host_line_open(L, host_complete);
   for (enum statement got; lua_settop(L, 1), (got = read_statement(L, reader)) != STATEMENT_NONE;) {

@@ -1,18 +1,17 @@
-/* Source text only. Lua does not verify bytecode, and a crafted chunk can crash the process, so
-   every way to load code is replaced here by one whose mode never contains 'b'. Arguments, results
-   and messages are those of the functions replaced. */
+/* Loading source text only. Lua does not verify bytecode, and a crafted chunk can crash the process. So all
+   functions that load code are replaced by versions whose mode never contains 'b'. Arguments, results and
+   messages are the same as in the originals. */
 #include "interp.h"
 
 #include <lauxlib.h>
 #include <string.h>
 
-/* The wish of the script, less bytecode: a mode without 't' is left with nothing that it may load.
-   */
+/* The script's mode without 'b'. A mode without 't' becomes one that accepts nothing. */
 static const char *text_mode(const char *wanted) {
   return wanted == NULL || strchr(wanted, 't') != NULL ? "t" : "";
 }
 
-/* The message at the top speaks of the mode that text_mode gave; let it speak of the script's. */
+/* Replaces the mode of text_mode in the message at the top by the script's. */
 static void restore_mode(lua_State *L, const char *wanted) {
   static const char none[] = "(mode is '')";
   const char *message = lua_tostring(L, -1);
@@ -41,7 +40,7 @@ static int finish_load(lua_State *L, int status, const char *wanted, int env) {
   return 1;
 }
 
-enum { LOAD_ARGUMENTS = 4, PIECE_SLOT }; /* the slot anchors the piece that the parser reads from */
+enum { LOAD_ARGUMENTS = 4, PIECE_SLOT }; /* the slot anchors the string that the parser is reading */
 
 static const char *read_piece(lua_State *L, void *unused, size_t *size) {
   (void)unused;
@@ -94,9 +93,8 @@ static int text_dofile(lua_State *L) {
   return dofile_results(L, LUA_OK, 0);
 }
 
-/* The searcher of require for files of package.path. Upvalues: the table package, and its
-   searchpath, kept apart so that a script that changes package.searchpath does not change require.
-   */
+/* The searcher of require for files in package.path. Upvalues: the table package, and the original
+   package.searchpath, so that a script that replaces it does not affect require. */
 static int text_searcher(lua_State *L) {
   const char *module = luaL_checkstring(L, 1);
   lua_getfield(L, lua_upvalueindex(1), "path");

@@ -1,20 +1,19 @@
-/* Tracebacks for the user. What a script calls in bam's own modules is not the user's to read: those
-   frames are left out, unless the fault is in bam itself. */
+/* Tracebacks for users. Frames inside bam's own modules are omitted, unless the error is a bug in bam. */
 #include "interp.h"
 
 #include <lauxlib.h>
 #include <string.h>
 
-#define INTERNAL "=bam/" /* what the source of an embedded module begins with */
-#define SHOWN 20         /* frames at most, about as many as luaL_traceback shows */
-#define SEARCHED 200     /* frames looked at: lua_getstack walks from the top every time */
+#define INTERNAL "=bam/" /* prefix of the chunk name of embedded modules */
+#define SHOWN 20         /* maximum frames shown, about as many as in luaL_traceback */
+#define SEARCHED 200     /* maximum frames examined: lua_getstack starts from the top every time */
 
 static bool is_internal(const char *source) {
   return strncmp(source, INTERNAL, sizeof INTERNAL - 1) == 0;
 }
 
-/* Is the frame at `level` bam's own: a function of an embedded module, or one of C that such a
-   function called? */
+/* Whether the frame at `level` belongs to bam: a function of an embedded module, or a C function called by
+   one. */
 static bool frame_is_internal(lua_State *L, int level) {
   lua_Debug frame;
   while (lua_getstack(L, level++, &frame)) {
@@ -33,7 +32,7 @@ static bool any_internal(lua_State *L) {
   return false;
 }
 
-/* Replaces the text at the top by itself and a line about the frame at `level`. */
+/* Appends a line about the frame at `level` to the text at the top. */
 static void append_frame(lua_State *L, int level) {
   luaL_traceback(L, L, NULL, level);
   const char *text = strchr(lua_tostring(L, -1), '\n') + 1;
@@ -44,7 +43,7 @@ static void append_frame(lua_State *L, int level) {
   lua_concat(L, 3);
 }
 
-/* An error that names a line of an embedded module is a fault of bam's: then all of it is shown. */
+/* Whether the message names a line of an embedded module, hence a bug in bam: then all frames are shown. */
 static bool is_own_fault(const char *message) {
   return strncmp(message, INTERNAL + 1, sizeof INTERNAL - 2) == 0;
 }

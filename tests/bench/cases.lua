@@ -191,7 +191,7 @@ end
 routed_ffn(2048, 128, 352, 4, 1)
 routed_ffn(2048, 128, 352, 4, 2)
 
--- ---- the optimiser, the interpreter ----
+-- ---- the optimizer, the interpreter ----
 
 local function adamw(count)
   count = used(count)

@@ -68,7 +68,7 @@ Test(lua_memory, opening) {
     refused = was_refused(L);
     set_budget(L, -1);
     cr_assert(refused || status == LUA_OK, "%s", lua_tostring(L, -1));
-    lua_close(L); /* frees the context; a leak is seen by the sanitisers */
+    lua_close(L); /* frees the context; a leak is seen by the sanitizers */
   }
 }
 

@@ -1,4 +1,4 @@
-/* The optimisers' updates against the formulas in double precision. */
+/* The optimizers' updates against the formulas in double precision. */
 #include <math.h>
 #include <stdlib.h>
 

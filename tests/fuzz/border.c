@@ -34,7 +34,7 @@ static char scratch[] = "/dev/shm/bamlua-border-XXXXXX", root[PATH_MAX];
 static char report[REPORT_BYTES];
 static FILE *said; /* stdout: children have none */
 
-/* What the sanitisers look at by default; ASAN_OPTIONS can change it. */
+/* What the sanitizers look at by default; ASAN_OPTIONS can change it. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) {
   return "detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1:"
@@ -109,7 +109,7 @@ static void show_trace(void) {
     fprintf(said, "no trace\n");
 }
 
-/* What tells two findings apart: the line with which a sanitiser sums up, or ours. */
+/* What tells two findings apart: the line with which a sanitizer sums up, or ours. */
 static void signature(char *text, size_t size) {
   const char *marks[] = { "SUMMARY: ", "fuzz: ", "runtime error: " }, *found = NULL;
   for (size_t i = 0; i < 3 && found == NULL; i++)

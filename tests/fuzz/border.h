@@ -10,7 +10,7 @@
 
 #define BORDER_ROUND 1000 /* calls of a round, which begins with a new Lua state */
 
-/* How a child of the fuzzer ends when it found something by itself. A sanitiser has codes of its
+/* How a child of the fuzzer ends when it found something by itself. A sanitizer has codes of its
    own. */
 enum { BORDER_CLEAN = 0, BORDER_FINDING = 3, BORDER_HANG = 4, BORDER_BROKEN = 5 };
 

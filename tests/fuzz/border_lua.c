@@ -66,7 +66,7 @@ static void on_timer(int signal_number) {
   static const char text[] = "fuzz: a call does not end\n";
   if (write(STDERR_FILENO, text, sizeof text - 1) < 0)
     _exit(BORDER_BROKEN);
-  abort(); /* with the sanitiser's handler: where it was */
+  abort(); /* with the sanitizer's handler: where it was */
 }
 
 static void on_step(lua_State *L, lua_Debug *ar) {

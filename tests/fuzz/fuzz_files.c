@@ -41,7 +41,7 @@ uint64_t random_state;
 static uint64_t first_seed, run;
 static input current;
 static bam_context *context;
-static volatile unsigned sink; /* keeps reads from being optimised away */
+static volatile unsigned sink; /* keeps reads from being optimized away */
 
 /* ---- findings ---- */
 

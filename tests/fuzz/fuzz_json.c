@@ -7,7 +7,7 @@
 #include "../../engine/io/json.h"
 #include "random.h"
 
-static volatile unsigned sink; /* keeps reads from being optimised away */
+static volatile unsigned sink; /* keeps reads from being optimized away */
 
 /* Bytes being put together. */
 typedef struct content {

@@ -132,7 +132,7 @@ bool fuzz_text_pack(const char *name, unsigned char *data, size_t room, size_t *
 
 /* ---- reading ---- */
 
-static volatile unsigned sink; /* keeps reads from being optimised away */
+static volatile unsigned sink; /* keeps reads from being optimized away */
 
 static bool write_file(const char *path, const unsigned char *data, size_t size) {
   int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

@@ -1,4 +1,4 @@
--- Tensors, gradients, modules, optimisers and files on "cuda", against the same on the CPU. Run by
+-- Tensors, gradients, modules, optimizers and files on "cuda", against the same on the CPU. Run by
 -- tests/gpu/check.sh on a GPU, and over the shim of tests/simt.
 local bam = require "bam"
 local core = require "bam.core"
@@ -120,7 +120,7 @@ do
   assert(here.grad.device == "cpu" and here.grad:sum():item() == 36)
 end
 
--- ---- modules and optimisers ----
+-- ---- modules and optimizers ----
 
 local function trained(device, make, dtype, steps)
   bam.seed(3)

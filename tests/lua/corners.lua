@@ -178,7 +178,7 @@ test("long chains of tables leave a scope", function()
   expect.equal(kept:item(), 1)
 end)
 
-test("a finaliser that outlives the engine gets an error", function()
+test("a finalizer that outlives the engine gets an error", function()
   local program = arg and arg[1]
   if program then
     local script = [[x = setmetatable({}, { __gc = function()

@@ -408,7 +408,7 @@ test("bad input", function()
         { a = path "law2.txt", b = { path "blank.jsonl", path "empty.txt" } })
   fails(path "binary.txt", { law = path "binary.txt" })
   fails('bad.jsonl":2: the field "text" is a number', { law = path "bad.jsonl" })
-  fails("it holds JSON lines, and its name says plain text; say which with format = ",
+  fails("it holds JSON lines, but its name says plain text; set format = ",
         { law = write("lines.text", '{"text": "a"}\n{"text": "b"}\n') })
   fails('no document in ' .. path "lines.text; the first record skipped: ",
         { law = { files = path "lines.text", format = "jsonl", skip_bad = true, field = "body" } })

@@ -49,7 +49,7 @@ local CASES = {
       .. "in the dimension they are joined along" },
   { "bam.concat {}", "concat: the list of tensors is empty" },
   { "bam.concat { a, 3 }", "concat: entry 2 of the list is 3, not a tensor" },
-  { "a:item()", "item: a tensor of shape (2, 3) has not exactly one element; index it first" },
+  { "a:item()", "item: a tensor of shape (2, 3) does not have exactly one element; index it first" },
   { "a:squeeze(1)", "squeeze: dimension 1 has size 2, not 1" },
   { "bam.linear(a, bam.zeros(4, 5))",
     "linear: x is (2, 3) and weight (4, 5): their last sizes differ" },
@@ -62,7 +62,7 @@ local CASES = {
   { "return bam.zeros(2, { dtype = 'bf16' }) + 1",
     'add: input 1 is bf16, which only stores values; compute in f32: x:to "f32"' },
   { "i.requires_grad = true",
-    'requires_grad: only floating point has gradients, and this is i64; '
+    'requires_grad: only floating-point tensors have gradients, but this is i64; '
       .. 'convert it first: x:to "f32"' },
 
   -- arguments
@@ -99,13 +99,13 @@ local CASES = {
     "backward: nothing here requires a gradient; "
       .. "make a leaf with { requires_grad = true } before computing" },
   { "local y = (w * w):sum() y:backward() y:backward()",
-    "backward: the graph below sum was dropped by an earlier backward; "
-      .. "give that one { retain = true }, or "
+    "backward: the graph below sum was released by an earlier backward; "
+      .. "pass { retain = true } there, or "
       .. "compute the forward again" },
   { "w[1] = 5",
-    "index: this tensor is being differentiated; write inside bam.no_grad(f), or out of place" },
+    "index: this tensor requires a gradient, so it cannot be written in place; write inside bam.no_grad(f), or out of place" },
   { "local x = w * 1 local y = (x * x):sum() bam.no_grad(function() x:fill_(0) end) y:backward()",
-    "backward of mul: a tensor it needs was changed in place since; change a copy (x:clone()) "
+    "backward of mul: a tensor saved for it was changed in place; change a copy (x:clone()) "
       .. "or write out of place" },
 
   -- lifetimes
@@ -123,7 +123,7 @@ local CASES = {
     'load_npy: cannot read "/dev/null": it is a pipe or device; '
       .. 'copy its contents to a file first' },
 
-  -- modules and optimisers
+  -- modules and optimizers
   { "bam.nn.Linear(3)", "nn.Linear: outputs: expected an integer of at least 1, got nil" },
   { "bam.nn.Linear(3, 4, { biass = true })", "nn.Linear: no option `biass`; did you mean `bias`?" },
   { "bam.optim.AdamW(bam.nn.Linear(3, 4), { lr = -1 })",

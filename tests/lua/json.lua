@@ -134,8 +134,8 @@ test("texts that are refused", function()
     { "JSON nested deeper than 64 at byte 65", ("["):rep(100000) },
     { "malformed JSON at byte 1: expected a value; the text ends there", "" },
     { 'malformed JSON at byte 4: expected a value, got "]"', "[1,]" },
-    { 'json.decode: the key "a" is there twice in an object; the second is at byte 8', '{"a":1,"a":2}' },
-    { 'the key "a" is there twice in an object; the second is at byte 13', '{"b":{"a":1,"\\u0061":2}}' },
+    { 'json.decode: the key "a" occurs twice in an object; the second is at byte 8', '{"a":1,"a":2}' },
+    { 'the key "a" occurs twice in an object; the second is at byte 13', '{"b":{"a":1,"\\u0061":2}}' },
     { "malformed JSON at byte 2: the number overflows a double", "[1e999]" },
     { "malformed JSON at byte 2: the number overflows a double", "[" .. ("9"):rep(400) .. "]" },
     { 'malformed JSON at byte 5: expected the end of the text, got "x"', "[1] x" },
@@ -149,8 +149,8 @@ test("texts that are refused", function()
     { "malformed JSON at byte 7: expected a comma or }; the text ends there", '{"a":1' },
     { 'malformed JSON at byte 5: expected a colon, got "1}"', '{"a"1}' },
     { "malformed JSON at byte 3: the text ends inside a string", '"a' },
-    { "json.decode: expected the text of JSON, got nil" },
-    { "json.decode: expected the text of JSON, got 12", 12 },
+    { "json.decode: expected a string of JSON, got nil" },
+    { "json.decode: expected a string of JSON, got 12", 12 },
   }
   for _, case in ipairs(texts) do expect.raises(case[1], json.decode, case[2]) end
 end)
@@ -169,7 +169,7 @@ test("texts that would take gigabytes are refused", function()
   local many = "[" .. ("[],"):rep(10000000) .. "0]"
   local fine, message, kilobytes = taken(json.decode, many)
   expect.no(fine, message)
-  expect.contains(message, "the text holds 10000002 values, and 10000000 are the limit")
+  expect.contains(message, "the text holds 10000002 values, above the limit of 10000000")
   expect.compare(kilobytes, "<", 100)
   fine, message, kilobytes = taken(json.decode, many .. "x") -- malformed at the very end
   expect.no(fine, message)
@@ -192,9 +192,9 @@ test("values that are refused", function()
     { "json.encode: the value is nil" .. holds },
     { "json.encode: `[2]` is a userdata" .. holds, { 1, io.stdout } },
     { "json.encode: `w` is a tensor; encode x:totable()", { w = core.zeros(2) } },
-    { "json.encode: `a[1]` is NaN; JSON holds finite numbers, or json.null", { a = { 0 / 0 } } },
-    { "json.encode: `a[1]` is infinite; JSON holds", { a = { -1 / 0 } } },
-    { "json.encode: `a.b[1]` is a table that it is inside of", cycle },
+    { "json.encode: `a[1]` is NaN; JSON has only finite numbers; use json.null", { a = { 0 / 0 } } },
+    { "json.encode: `a[1]` is infinite; JSON has", { a = { -1 / 0 } } },
+    { "json.encode: `a.b[1]` is a table that contains itself", cycle },
     { "` is nested deeper than 64; flatten it", { deep } },
     { "json.encode: `x` is a list with holes; put json.null there", { x = { 1, nil, 3 } } },
     { "json.encode: `x` has both names and positions as keys", { x = { 1, a = 2 } } },

@@ -108,7 +108,7 @@ end)
 
 test("where readers may choose", function()
   for text, words in pairs {
-    ['{"a":1,"a":1}'] = 'the key "a" is there twice', ["1e400"] = "overflows a double",
+    ['{"a":1,"a":1}'] = 'the key "a" occurs twice', ["1e400"] = "overflows a double",
     ["-1e400"] = "overflows a double", ["\u{feff}{}"] = "expected a value",
     [deep(65)] = "nested deeper than 64 at byte 65",
   } do

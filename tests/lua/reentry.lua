@@ -1,13 +1,13 @@
--- Finalisers, callbacks and replaced functions that close, empty or change what a binding is using. Meant for
+-- Finalizers, callbacks and replaced functions that close, empty or change what a binding is using. Meant for
 -- AddressSanitizer (make asan FILTER=lua/reentry); here it checks that every call ends in a right value or a clear error.
 local bam = require "bam"
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 
--- ---- finalisers at every point where Lua collects ----
+-- ---- finalizers at every point where Lua collects ----
 
--- What the finalisers do, one after the other; each of the ways to run it hides "__gc" from the stack differently.
+-- What the finalizers do, one after the other; each of the ways to run it hides "__gc" from the stack differently.
 local mischief = {}
 local WAYS = {
   function(f) f() end,
@@ -28,7 +28,7 @@ local function arm(way)
   end })
 end
 
--- Run f(make) many times, with finalisers that do `acts`, while Lua collects as often as it can.
+-- Run f(make) many times, with finalizers that do `acts`, while Lua collects as often as it can.
 local function hammer(rounds, f, ...)
   mischief = { ... }
   armed = true
@@ -56,7 +56,7 @@ local function fresh()
 end
 
 local path, text, npy, saved
-test("finalisers at every point where Lua collects", function()
+test("finalizers at every point where Lua collects", function()
   fresh()
 
   path, text, npy = os.tmpname(), os.tmpname(), os.tmpname()
@@ -155,7 +155,7 @@ end)
 
 -- ---- while the engine collects ----
 
--- Run f while memory is so short that the engine asks Lua to collect, with a finaliser that calls `act`.
+-- Run f while memory is so short that the engine asks Lua to collect, with a finalizer that calls `act`.
 local function press(f, act)
   local said
   for k = 1, 60 do
@@ -173,7 +173,7 @@ local function press(f, act)
   return said
 end
 
-test("finalisers while memory is short", function()
+test("finalizers while memory is short", function()
   local w = bam.ones(64, 64, { requires_grad = true })
   local node = (w * 2):narrow(1, 1, 8)
   local seed = bam.ones(8, 64)
@@ -235,9 +235,9 @@ test("a backward that closes what the walk uses", function()
     local v = bam.ones(1, { requires_grad = true })
     y1 = op(v)
     z = (y1 * 3):sum()
-    expect.raises("came to itself", y1.backward, y1)
+    expect.raises("started a backward pass that reached itself", y1.backward, y1)
     z = (op(v) * 3):sum()
-    expect.raises("came to itself", z.backward, z, { retain = true })
+    expect.raises("started a backward pass that reached itself", z.backward, z, { retain = true })
     v.grad = nil
     z = (op(v) * 3):sum()
     op = bam.custom { forward = function(_, a) return a * 2 end,
@@ -267,7 +267,7 @@ test("a backward that closes what the walk uses", function()
   end)
 end)
 
-test("scopes inside finalisers, callbacks that end scopes, and errors through all of it", function()
+test("scopes inside finalizers, callbacks that end scopes, and errors through all of it", function()
   hammer(100, function()
     local kept = bam.scope(function()
       local a = bam.ones(4)
@@ -352,7 +352,7 @@ test("a custom op of very many inputs", function()
   expect.raises("a list of 1048577 tensors is too long", bam.concat, many)
 end)
 
-test("a finaliser that requires bam, and uses it, while bam is being loaded", function()
+test("a finalizer that requires bam, and uses it, while bam is being loaded", function()
   local program = arg and arg[1]
   if program then
     local script = [[

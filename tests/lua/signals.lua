@@ -80,7 +80,7 @@ test("before and after, the signals do what they always do", function()
   print(pcall(function() send "INT" while true do end end))]]
   expect.matches(text, "false\t.*interrupted!", text .. how)
   expect.equal(how, "exit 0", text .. how)
-  local GOES_ON = "; the same command goes on from what was saved"
+  local GOES_ON = "; run the same command again to resume"
   expect_run([[core.defer_signals(true) send "TERM" core.defer_signals(false) print "here" send "TERM"
   print "lives"]], ("here\nbamlua: ended by SIGTERM%s\n"):format(GOES_ON), "signal 15")
   for name, number in pairs { TERM = 15, HUP = 1 } do
@@ -91,7 +91,7 @@ end)
 test("nobody reads: a closed pipe is said on stderr, and put off it is noted, however often it comes", function()
   local WRITE = [[io.popen("true"):close() local pipe = io.popen("exec true", "w")
   local function write() while pipe:write(("x"):rep(1 << 20)) and not core.pending_signal() do end end]]
-  expect_run(WRITE .. [[ write() print "lives"]], "bamlua: ended by SIGPIPE: nobody reads what it writes\n",
+  expect_run(WRITE .. [[ write() print "lives"]], "bamlua: ended by SIGPIPE: the reader of its output is gone\n",
              "signal 13")
   expect_run(WRITE .. [[ core.defer_signals(true) write() print(core.pending_signal())
   print((select(2, pipe:write(("x"):rep(1 << 20))))) send "TERM" print(core.pending_signal())]],

@@ -51,10 +51,10 @@ test("a stored tensor", function()
   expect.equal(tensors["a.b"]:read(5, 5):item(), 5)
   expect.equal(#tensors.e:read(1, 0), 0)
   for _, case in ipairs { { 0, 1 }, { 1, 5 }, { 3, 1 }, { -1, -1 }, { math.maxinteger, math.mininteger } } do
-    expect.raises("are not among the 4 of the stored tensor", tensors.x.read, tensors.x, case[1], case[2])
+    expect.raises("are out of range: the stored tensor has 4", tensors.x.read, tensors.x, case[1], case[2])
   end
   expect.raises("read: last: expected an integer, got nothing", tensors.x.read, tensors.x, 1)
-  expect.raises("are not among the 0", tensors.s.read, tensors.s, 1, 1)
+  expect.raises("are out of range: the stored tensor has 0", tensors.s.read, tensors.s, 1, 1)
   expect.raises("bam.StoredTensor expected, got table", tensors.x.read, {})
   expect.raises("open_tensors: cannot read \"" .. at "no" .. "\": No such file", core.open_tensors, at "no")
   expect.no(pcall(setmetatable, tensors.x, {}))
@@ -79,7 +79,7 @@ test("files that change", function()
 end)
 
 local model
-test("a model's weights, and what its optimiser goes on with", function()
+test("a model's weights, and what its optimizer goes on with", function()
   local d = bam.models.parallel { layers = 1, width = 16, heads = 2, ffn = 32, vocab = 32, context = 16 }
   model = d:build { seed = 1 }
   model:save(at "model")

@@ -117,7 +117,7 @@ test("assigning", function()
   expect.raises("div_: the result is f32 and does not fit into i64", function() m:clone():div_(2) end)
   expect.raises("shape (2) does not broadcast to (3)",
                 function() assigned(function(x) x[1] = bam.tensor { 1, 2 } end) end)
-  expect.raises("an expanded view shares its elements", function() bam.zeros(1, 2):expand(3, 2):fill_(1) end)
+  expect.raises("several elements of an expanded view share memory", function() bam.zeros(1, 2):expand(3, 2):fill_(1) end)
   expect.raises("cannot set `dtype` of a tensor", function() m.dtype = "f32" end)
 end)
 
@@ -200,7 +200,7 @@ test("lifetime", function()
   expect.raises("inside", bam.scope, function() error "inside" end)
 end)
 
-test("a finaliser that closes a tensor while an op is using it", function()
+test("a finalizer that closes a tensor while an op is using it", function()
   local x = bam.ones(64)
   for _ = 1, 2000 do
     setmetatable({ x * 2.5 }, { __gc = function(t) t[1]:close() end })

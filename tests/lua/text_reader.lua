@@ -227,18 +227,18 @@ test("compressed", function()
     expect_documents(read(file("a.jsonl." .. name, compress '{"text": "é"}')), { { "é", 1 } })
     local whole = compress(two)
     for size = 1, #whole - 1 do
-      expect.raises("its compressed data ends too early; fetch it again", read,
+      expect.raises("its compressed data is truncated; download it again", read,
                     file("cut." .. name, whole:sub(1, size)))
     end
     path = file("a." .. name, "")
-    expect.raises(("cannot read %s: it is empty, without even a header"):format(quoted(path)), read, path)
+    expect.raises(("cannot read %s: it is empty and lacks even a header"):format(quoted(path)), read, path)
     path = file("a." .. name, two)
     local format = name == "gz" and "gzip" or "zstd"
     expect.raises(("%s:1: its %s data is damaged ("):format(quoted(path), format), read, path)
     expect.raises("data is damaged (", read, file("a." .. name, whole .. "garbage"))
   end
   path = file("a.txt.gz", gzip(two):sub(1, -9) .. "\0\0\0\0" .. ("<I4"):pack(#two))
-  expect.raises(quoted(path) .. ":1: its gzip data is damaged (incorrect data check); fetch it again", read, path)
+  expect.raises(quoted(path) .. ":1: its gzip data is damaged (incorrect data check); download it again", read, path)
 end)
 
 test("a block that is larger than what the reader has room for, at the very end of the file", function()
@@ -283,9 +283,9 @@ test("compressed bombs take little memory", function()
   expect.equal(size, 2000 << 17)
   expect.compare(peak() - before, "<", 100, ("%d MB more"):format(peak() - before))
   path = file("bomb.jsonl.zst", bomb(600, "a"))
-  expect.raises(quoted(path) .. ":1: the line is longer than 64 MB; a .jsonl holds one object a line", read, path)
+  expect.raises(quoted(path) .. ":1: the line is longer than 64 MB; a .jsonl has one object per line", read, path)
   expect_documents(read(file("w.zst", zstd("a", WINDOW_128M))), { { "a", 1 } })
-  expect.raises("decompressing it takes more than 128 MB; compress it without --long", read,
+  expect.raises("decompressing it needs more than 128 MB; compress it without --long", read,
     file("w.zst", zstd("a", WINDOW_256M)))
 end)
 
@@ -326,7 +326,7 @@ test("JSON lines", function()
     ["malformed JSON at byte 14"] = '{"text": "a"}}',
     ["malformed JSON at byte "] = "text",
     ["malformed JSON at byte 11: the string is not valid UTF-8"] = '{"text": "\xff"}',
-    ['the field "text" is there twice'] = '{"text": "a", "x": {"text": 1}, "te\\u0078t": "b"}',
+    ['the field "text" occurs twice'] = '{"text": "a", "x": {"text": 1}, "te\\u0078t": "b"}',
     ["JSON nested deeper than 64 at byte 70"] = '{"a": ' .. ("["):rep(64),
     ['it has "' .. ("k"):rep(100) .. '", "b1", "b2", "b3", "b4", "b5", "b6"'] =
       '{"' .. ("k"):rep(100) .. '": 0, "b1": 0, "b2": 0, "b3": 0, "b4": 0, "b5": 0, "b6": 0}',
@@ -382,8 +382,8 @@ test("JSON lines under other names, and what is ambiguous", function()
   expect.raises("it holds one array", read, file("x.json", array))
   for _, name in ipairs { "x.txt", "x", "x.jsonl.part", "x.text" } do
     local place = quoted(base .. "-" .. name)
-    expect.raises(("cannot tell what %s is: it holds JSON lines, and its name says plain text; say "
-                   .. 'which with format = "jsonl" or "text"'):format(place), read, file(name, object))
+    expect.raises(("the format of %s is ambiguous: it holds JSON lines, but its name says plain text; "
+                   .. 'set format = "jsonl" or "text"'):format(place), read, file(name, object))
     expect.raises("it holds JSON lines", read, file(name .. ".gz", gzip("\n" .. object:rep(3))))
     expect_documents(read(file(name, object), { format = "text" }), { { object, 1 } })
     expect_documents(read(file(name, object), { format = "jsonl" }), { { "a", 1 } })
@@ -396,7 +396,7 @@ test("JSON lines under other names, and what is ambiguous", function()
   expect.raises('option format: expected "jsonl" or "text", got the string "json"', read, path,
                 { format = "json" })
   for name, compress in pairs { gz = gzip, zst = zstd } do
-    local what = ("it holds compressed data, which only a name that ends in .%s tells"):format(name)
+    local what = ("it holds compressed data, but its name does not end in .%s"):format(name)
     expect.raises(what, read, file("x.txt", compress(two)))
     expect.raises(what, read, file("x.jsonl", compress(object)))
     expect.raises(what, read, file("x.txt." .. name, compress(compress(two))))
@@ -430,13 +430,13 @@ test("bad records, skipped and counted", function()
   expect.equal(#list_of_good, 1)
   expect.equal(skipped, 0)
   expect.raises("option skip_bad: expected true or false, got 1", read, path, { skip_bad = 1 })
-  expect.raises("ends too early", read, file("cut.jsonl.gz", gzip(object:rep(9)):sub(1, -20)),
+  expect.raises("is truncated", read, file("cut.jsonl.gz", gzip(object:rep(9)):sub(1, -20)),
                 { skip_bad = true })
 end)
 
 test("everything else", function()
   path = file("a.txt", "ab\0")
-  expect.raises(("text_open: cannot read %s: byte 3 is zero, so it is no text"):format(quoted(path)), read, path)
+  expect.raises(("text_open: cannot read %s: byte 3 is zero, so it is not text"):format(quoted(path)), read, path)
   expect.raises("byte 6 is zero", read, file("a.txt", "\xef\xbb\xbfab\0"))
   expect.raises("byte 4096 is zero", read, file("a.txt", ("a"):rep(4095) .. "\0"))
   expect.raises(('text_open: cannot read "%s-no": No such file'):format(base), read, base .. "-no")

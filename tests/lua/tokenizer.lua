@@ -240,9 +240,9 @@ test("patterns cut the text", function()
   end
   expect.raises('cutter: malformed pattern "a(": at byte 3: missing closing parenthesis', cutter, "a(")
   expect.raises("cutter: malformed pattern \"\\C\"", cutter, "\\C")
-  expect.raises("9 patterns in a row", cutter, "", "", "", "", "", "", "", "", "")
+  expect.raises("a sequence of 9 patterns is too long", cutter, "", "", "", "", "", "", "", "", "")
   slow = cutter "(?:a+)+[bc]"
-  expect.raises("encode: the pattern gives up at byte 1 of a text or piece of 3000 bytes", slow.encode, slow,
+  expect.raises("encode: the pattern gave up at byte 1 of a text or piece of 3000 bytes", slow.encode, slow,
                 ("a"):rep(3000))
   expect_ids(slow, "aab", "97 256")
 end)
@@ -302,7 +302,7 @@ end)
 
 test("what is refused", function()
   local train = tokenizer.train
-  expect.raises("the text gives only 259 words, not 300; ask for vocab = 259 or add text", train,
+  expect.raises("the text yields only 259 words, not 300; use vocab = 259 or add text", train,
                 { texts = { "abc" }, vocab = 300 })
   expect.raises("a vocabulary of 256 is too small for 256 bytes and 1 special tokens; it needs at "
                 .. "least 257", train, { texts = { "abc" }, vocab = 256 })
@@ -312,7 +312,7 @@ test("what is refused", function()
   expect.raises("text 2: expected a string, got 5", train, { texts = { "a", 5 } })
   expect.raises("special token 1 has 1 bytes; it needs at least 2", train,
                 { texts = {}, vocab = 257, special = { "<" } })
-  expect.raises("special token 2 is there twice", train, { texts = {}, vocab = 258, special = { "<s>", "<s>" } })
+  expect.raises("special token 2 occurs twice", train, { texts = {}, vocab = 258, special = { "<s>", "<s>" } })
   expect.raises("special token 1: it is not UTF-8", train, { texts = {}, special = { "<\xff>" } })
   expect.raises("is how tokenizer.json writes another word", train,
                 { texts = { " the the the" }, vocab = 260, special = { "Ġthe" } })
@@ -320,7 +320,7 @@ test("what is refused", function()
   expect.raises("encode: text: expected a string, got 5", trained.encode, trained, 5)
   expect.raises("encode: no option `spcial`; did you mean `special`?", trained.encode, trained, "a",
                 { spcial = true })
-  expect.raises("decode: no token has the id 300; there are 0 to 299", trained.decode, trained, { 300 })
+  expect.raises("decode: token id 300 is out of range 0 to 299", trained.decode, trained, { 300 })
   expect.raises("decode: expected token ids, which count from 0, got 1.5 at position 2", trained.decode, trained,
                 { 1, 1.5 })
   expect.raises("decode: token ids are integers, but the tensor is f32", trained.decode, trained, bam.zeros(2))

@@ -152,8 +152,8 @@ test("fields with other values are refused", function()
   expect_model("merge 2 is not a pair of words", "merges", { { "a", "b" }, { "a", "b", "c" } })
   expect_model("merge 1 is not a pair of words", "merges", { { "a", 1 } })
   expect_model('merge 1: "zz" is not in the vocabulary', "merges", { "a zz" })
-  expect_model("merge 1: the words 66 and 67 together are no word", "merges", { "b c" })
-  expect_model("merge 2: the words 65 and 66 are merged before, by merge 1", "merges",
+  expect_model("merge 1: the vocabulary lacks the concatenation of words 66 and 67", "merges", { "b c" })
+  expect_model("merge 2: the words 65 and 66 are already merged by merge 1", "merges",
                { "a b", { "a", "b" } })
 
   local function expect_word(words, name, id)

@@ -26,7 +26,7 @@ __global__ void no_barrier_before_reuse(float *y) {
   y[threadIdx.x] = total;
 }
 
-__global__ void uninitialised(float *y) {
+__global__ void uninitialized(float *y) {
   BAM_SHARED(float, part, 64);
   if (threadIdx.x < 63)
     part[threadIdx.x] = 1;
@@ -230,7 +230,7 @@ static void test_order(bam_stream stream, float *y) {
   check(failed(stream), "caught: shared memory read without a barrier after it was written");
   BAM_LAUNCH(stream, no_barrier_before_reuse, 1, 64, 0, y);
   check(failed(stream), "caught: shared memory written without a barrier after it was read");
-  BAM_LAUNCH(stream, uninitialised, 1, 64, 0, y);
+  BAM_LAUNCH(stream, uninitialized, 1, 64, 0, y);
   check(failed(stream), "caught: shared memory read that nobody wrote");
   BAM_LAUNCH(stream, same_element, 2, 1, 0, y);
   check(failed(stream), "caught: two blocks write the same element");

@@ -221,7 +221,7 @@ local function help_overview()
   end
   say_names("Functions of bam:", names)
   say { 'help(f), help "matmul" or help(value) explains one; Tab completes names;',
-        "`_` is the last result; Ctrl-C stops what runs." }
+        "`_` is the last result; Ctrl-C interrupts." }
 end
 
 local show

@@ -236,7 +236,7 @@ function M.options(what, given, spec)
   local names, options, renamed = M.sorted_names(spec), {}, old_names(what, given, spec)
   for name in pairs(given) do
     if type(name) ~= "string" then
-      M.fail("%s: options have names, but there is %s", what, M.describe(given[name]))
+      M.fail("%s: options must have names, but there is %s", what, M.describe(given[name]))
     end
     if not (spec[name] or renamed[name]) then
       M.fail("%s: no option `%s`%s", what, name, M.suggestion(name, names))

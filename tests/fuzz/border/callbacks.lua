@@ -1,4 +1,4 @@
--- Functions, metatables and finalisers that do something to the values of the call in which they
+-- Functions, metatables and finalizers that do something to the values of the call in which they
 -- run: close or empty them, call on, raise, yield.
 local core = require "own"
 local random = require "random"
@@ -68,14 +68,14 @@ local ACTIONS = {
   1, tamper,
 }
 
---- Do something hostile. Not when the state is being closed: Lua finalises nothing that is made then.
+--- Do something hostile. Not when the state is being closed: Lua finalizes nothing that is made then.
 function M.act()
   M.runs = M.runs + 1
   if M.runs > M.most or M.ended then return end
   random.weighted(ACTIONS)()
 end
 
---- A function for an argument, a metamethod or a finaliser.
+--- A function for an argument, a metamethod or a finalizer.
 function M.callback()
   local acts, gives = random.between(0, 2), upto(5)
   return function(...)
@@ -99,18 +99,18 @@ function M.metatable()
   return metatable
 end
 
--- A finaliser's way to act: directly, as a tail call, or inside a coroutine.
-local function finaliser(f)
+-- A finalizer's way to act: directly, as a tail call, or inside a coroutine.
+local function finalizer(f)
   local way = upto(3)
   if way == 1 then return function() pcall(f) end end
   if way == 2 then return function() return f() end end
   return function() coroutine.wrap(f)() end
 end
 
---- Make garbage whose finalisers act, and have the collector run when a call asks for memory.
+--- Make garbage whose finalizers act, and have the collector run when a call asks for memory.
 function M.arm()
   collectgarbage "stop"
-  for _ = 1, upto(3) do setmetatable({}, { __gc = finaliser(M.act) }) end
+  for _ = 1, upto(3) do setmetatable({}, { __gc = finalizer(M.act) }) end
   collectgarbage("incremental", 200, 1000, 30) -- a step is a whole cycle
   collectgarbage "restart"                     -- due at once, or after some KB
   if one_in(2) then collectgarbage("step", -upto(3)) end

@@ -56,7 +56,7 @@ function M.read_all()
         if core.methods.count(x) < 1000 then core.methods.totable(x) end
       end
     end)
-    if not fine and state_of(x) ~= "closed" then error(message) end -- a finaliser may have closed it
+    if not fine and state_of(x) ~= "closed" then error(message) end -- a finalizer may have closed it
   end
 end
 

@@ -96,7 +96,7 @@ end
 
 local function unpack_all(args) return table.unpack(args, 1, args.n) end
 
--- Ways to run f(...): as it is, in a coroutine, a scope, without gradients, as a finaliser, ...
+-- Ways to run f(...): as it is, in a coroutine, a scope, without gradients, as a finalizer, ...
 local WAYS = {
   24, function(f, ...) return f(...) end,
   3, function(f, ...)
@@ -150,7 +150,7 @@ local function look_at_failure(entry, args, message, before, runs)
   local bound = entry.object == nil or entry.object == args[1]
   if bound and not entry.name:find "^operator" then messages.look_at(message, entry.name, text_of(args)) end
   local change = before and checks.changed(before)
-  if change and callbacks.runs == runs then -- no finaliser ran while it was looked for
+  if change and callbacks.runs == runs then -- no finalizer ran while it was looked for
     fuzz.finding(("%s failed (%s) and changed %s; arguments: %s"):format(entry.name, tostring(message), change,
       describe.arguments(args)))
   end
@@ -179,7 +179,7 @@ local function call(number)
   for i = 1, args.n do
     if values.is_tensor(args[i]) then values.add(args[i]) end
   end
-  local runs = callbacks.runs -- from before the snapshot: a finaliser may run while it is taken
+  local runs = callbacks.runs -- from before the snapshot: a finalizer may run while it is taken
   local before = depth == 0 and one_in(30) and checks.snapshot(args, entry.f) or nil
   local requests = arrange_failures()
   depth = depth + 1
