@@ -1,32 +1,32 @@
-# bamlua: `make help` lists the commands. A fresh clone needs only make; every command installs the Debian
-# packages it needs before it begins, or prints the apt-get line where it may not install them.
+# bamlua: `make help` lists the commands. A fresh clone needs only make: every command first installs the Debian
+# packages it needs, or, without the rights to do so, prints the apt-get line.
 
-# ---- settings, each may be given on the command line ----
+# ---- settings, which can be set on the command line ----
 B       ?= build
 CFLAGS  ?= -O3 -g
-# WERROR=-Werror makes warnings errors, as the checks of .ci/run do.
+# WERROR=-Werror turns warnings into errors, as in .ci/run.
 WERROR  ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SECONDS ?= 600
-# Of the faults of make faults, every how manieth is tried, from which on (0 to EVERY - 1: so several
-# processes share the work); and a file from which a stopped one goes on.
+# make faults tries every EVERY-th fault, starting at number FIRST (0 to EVERY - 1, so that several processes can
+# share the work). STATE is a file that records progress, so that a stopped process can resume.
 EVERY   ?= 1
 FIRST   ?= 0
 STATE   ?=
-# Only the tests whose name matches: make test FILTER='matmul/*'
+# Run only the tests whose names match: make test FILTER='matmul/*'
 FILTER  ?=
-# The CUDA backend, on when its compiler is here: make CUDA=0 leaves it out.
+# The CUDA backend: built if nvcc is found; make CUDA=0 omits it.
 CUDA    ?= $(if $(shell command -v nvcc 2>/dev/null),1,0)
-# The devices it is compiled for; the first also as PTX, which newer ones compile for themselves.
+# The GPU architectures to compile for. The first is also included as PTX, which newer GPUs compile themselves.
 CUDA_ARCH ?= 80 90a
 
-# Debian 12 packages: to build the program, and the text that the demo trains on.
+# Debian 12 packages for building, and packages with the text that the demo trains on.
 BUILD_PACKAGES := gcc libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libedit-dev libpcre2-dev zlib1g-dev \
                   libzstd-dev libxxhash-dev $(if $(filter 1,$(CUDA)),g++)
 TEXT_PACKAGES  := bible-kjv bible-kjv-text jargon-text debian-policy doc-debian miscfiles libsoftware-license-perl \
                   base-files metamath-databases libpython3-stdlib
-# What each target `deps` or `deps-NAME` installs. Tests need what running needs, and more.
+# The packages installed by the targets `deps` and `deps-NAME`. Tests need those of running, and more.
 deps_packages          := $(BUILD_PACKAGES) $(TEXT_PACKAGES)
 deps-test_packages     := $(deps_packages) libcriterion-dev lua5.4
 deps-simt_packages     := $(deps_packages) g++
@@ -36,7 +36,7 @@ deps-lint_packages     := lua-check
 deps-format_packages   := clang-format
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion
-# OpenBLAS and what reads text are linked statically: the program starts faster, and moves between machines.
+# OpenBLAS, PCRE2, zstd and zlib are linked statically: the program starts faster and is portable.
 BLAS_LIB   := $(firstword $(wildcard /usr/lib/*/openblas-openmp/libopenblas.a))
 BLAS_INC   := $(firstword $(wildcard /usr/include/*/openblas-openmp))
 PKG_CFLAGS := $(shell pkg-config --cflags lua5.4 libedit 2>/dev/null) $(addprefix -isystem ,$(BLAS_INC))
@@ -44,10 +44,10 @@ PKG_LIBS   := $(shell pkg-config --libs lua5.4 libedit 2>/dev/null) $(BLAS_LIB) 
               $(foreach l,pcre2-8 zstd z,$(shell $(CC) -print-file-name=lib$(l).a))
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -fopenmp -fno-math-errno -fno-trapping-math -MMD -MP \
               $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
-# For a program that is carried to another machine: nothing but glibc is asked for there.
+# For portable programs, which depend on nothing but glibc.
 CARRIED    := $(foreach l,lua5.4 edit tinfo bsd md,$(shell $(CC) -print-file-name=lib$(l).a))
-# libgomp too: only then can the program choose how its threads wait (kernels/cpu/device.c).
-# CUDA's runtime is linked in; cuBLASLt and the driver are opened when first used.
+# libgomp is static too: only then can the program choose how its threads wait (kernels/cpu/device.c).
+# CUDA's runtime is static; cuBLASLt and the driver are loaded on first use.
 CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null)))
 CUDART     := $(firstword $(wildcard $(CUDA_HOME)/lib64/libcudart_static.a $(CUDA_HOME)/targets/*/lib/libcudart_static.a \
                                      $(CUDA_HOME)/lib/libcudart_static.a))
@@ -59,7 +59,7 @@ ENGINE_C := $(wildcard engine/*/*.c engine/ops/support/*.c kernels/*.c)
 BIND_C   := $(wildcard lua/host/*.c lua/bind/*.c)
 LUA_SRC  := $(sort $(wildcard lua/bam/*.lua lua/bam/*/*.lua lua/bam/*/*/*.lua))
 CPU_C    := $(wildcard kernels/cpu/*.c)
-# Kernel files for floating point only; the others are compiled for every dtype that computes.
+# Kernel files for floating point only; the others are compiled for every computing dtype.
 CPU_ANY  := $(filter $(addprefix kernels/cpu/,copy.c arithmetic.c compare.c reduce.c index.c sort.c table.c),$(CPU_C))
 CPU_ONCE := $(filter $(addprefix kernels/cpu/,device.c features.c convert.c),$(CPU_C))
 CPU_REAL := $(filter-out $(CPU_ANY) $(CPU_ONCE),$(CPU_C))
@@ -74,11 +74,11 @@ FLAGS_peak      := -ffp-contract=fast
 TYPES_REAL    := f32 f64
 TYPES_INTEGER := i32 i64 u8 b8
 
-# One object per kernel file, instruction set and dtype; integers make do with the baseline.
+# One object per kernel file, instruction set and dtype. Integer kernels are compiled for the baseline only.
 kernel_objects = $(foreach s,$(3),$(patsubst kernels/cpu/%.c,$(B)/kernels/cpu/%.$(1).$(2).o,$(s)))
 KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_objects,$(i),$(t),$(CPU_ANY) $(CPU_REAL)))) \
               $(foreach t,$(TYPES_INTEGER),$(call kernel_objects,baseline,$(t),$(CPU_ANY)))
-# CUDA files mirror them. $(1) is the folder of the objects.
+# The same for CUDA files. $(1) is the directory of the objects.
 CUDA_C       := $(wildcard kernels/cuda/*.cu) kernels/cuda/table.c
 CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu blas.cu),$(CUDA_C))
 CUDA_ANY     := $(filter $(patsubst kernels/cpu/%.c,kernels/cuda/%.cu,$(CPU_ANY)) kernels/cuda/table.c,$(CUDA_C))
@@ -91,7 +91,7 @@ CUDA_OBJ     := $(if $(filter 1,$(CUDA)),$(call cuda_objects,$(B)))
 ENGINE_OBJ := $(patsubst %.c,$(B)/%.o,$(ENGINE_C) $(CPU_ONCE)) $(KERNEL_OBJ) $(CUDA_OBJ)
 BIND_OBJ   := $(patsubst %.c,$(B)/%.o,$(BIND_C)) $(B)/embedded.o
 TEST_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/engine/*.c))
-# The op tests again, with a driver of their own in place of Criterion, for other devices (tests/cases).
+# The op tests with their own driver instead of Criterion, for running on other devices (tests/cases).
 CASES_NOT  := scratch $(addprefix test_,files lua_memory npy safetensors scripts signals vmath)
 CASES_C    := $(wildcard tests/cases/*.c) $(filter-out $(CASES_NOT:%=tests/engine/%.c),$(wildcard tests/engine/*.c))
 CASES_WRONG := $(patsubst %,$(B)/cases/tests/%.o,cases/selftest/wrong cases/driver engine/fixture engine/value_tests)
@@ -114,7 +114,7 @@ $(B)/libbam.a: $(ENGINE_OBJ)
 	@rm -f $@
 	@$(AR) rcs $@ $^
 
-# Written anew when compiler or flags change, so that everything is then compiled again.
+# Rewritten when the compiler or its flags change, so that everything is recompiled.
 $(B)/flags: always
 	@mkdir -p $(@D)
 	@echo '$(CC) $(ALL_CFLAGS) $(ISA_FLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(ISA_FLAGS)' > $@
@@ -136,16 +136,16 @@ $(B)/kernels/cpu/%.$(1).$(2).o: kernels/cpu/%.c $(B)/flags
 endef
 $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call kernel_rule,$(i),$(t)))))
 
-# Nothing of C++'s run-time library is asked for.
+# Does not depend on the C++ runtime library.
 NVCC_FLAGS := -std=c++17 -O3 -compress-mode=size -MMD -MP $(if $(WERROR),-Werror all-warnings) \
               -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-threadsafe-statics \
               $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
               -gencode arch=compute_$(firstword $(CUDA_ARCH)),code=compute_$(firstword $(CUDA_ARCH))
 
-# What makes kernels known to CUDA before main would make every start slower: it is put where kernels/cuda/device.cu
-# finds it when a device is asked for.
+# The initializers that register kernels with CUDA would slow down every start. Moved to a section of their own, they
+# are run by kernels/cuda/device.cu when a device is first opened.
 LATE := objcopy --rename-section .init_array=bam_cuda_modules
-# As $(B)/flags, for what depends on CUDA.
+# Like $(B)/flags, for files that depend on CUDA.
 CUDA_LINE := $(CUDA) $(if $(filter 1,$(CUDA)),nvcc $(NVCC_FLAGS) $(LATE))
 $(B)/cuda_flags: always
 	@mkdir -p $(@D)
@@ -178,8 +178,8 @@ $(B)/embedded.o: $(B)/embedded.S
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # ---- commands ----
-# They install what is missing first. What pkg-config says is read when make starts, so the work itself is
-# done by another make, on all cores unless -j says otherwise.
+# They first install missing packages. pkg-config runs when make starts, so the work itself is done by a second make,
+# on all cores unless -j is given.
 REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 DEPS   := deps $(addprefix deps-,test simt valgrind analyze lint format)
 
@@ -193,16 +193,16 @@ test: deps-test ## build and run all tests; FILTER='matmul/*' picks some
 	@$(REMAKE) $(B)/bamlua $(B)/test_engine
 	@sh tests/run.sh plain $(B) '$(FILTER)'
 
-cases: deps ## the tests of the ops alone, with the program that tests/gpu carries
+cases: deps ## run only the op tests, in the portable program that tests/gpu uses
 	@$(REMAKE) $(B)/cases/bamlua $(B)/cases/selftest
 	@sh tests/cases/selftest/check.sh $(B)/cases/selftest
 	@sh tests/cases/run.sh $(B)/cases/bamlua $(if $(FILTER),--filter '$(FILTER)')
 
-simt: deps-simt ## the CUDA backend on the CPU: every test of an op and a recipe, over the shim of tests/simt
+simt: deps-simt ## run the op tests and a recipe on the CUDA backend, simulated on the CPU (tests/simt)
 	@$(REMAKE) $(B)/simt/selftest $(B)/simt/bamlua
 	@sh tests/simt/run.sh $(B) '$(FILTER)'
 
-bench: deps ## measure speed, beside PyTorch where there is one
+bench: deps ## measure speed, and compare with PyTorch if it is installed
 	@$(REMAKE) all
 	$(B)/bamlua tests/bench/bench.lua
 
@@ -210,58 +210,58 @@ docs: deps ## write docs/api, the reference of functions and classes, from the s
 	@$(REMAKE) all
 	$(B)/bamlua docs docs/api
 
-accuracy: deps ## compare the errors of f32, op by op, with PyTorch's (BAMLUA_PEER_PYTHON names a Python that has it)
+accuracy: deps ## compare the f32 rounding errors of every op with PyTorch's (BAMLUA_PEER_PYTHON: a Python with PyTorch)
 	@$(REMAKE) all
 	$(B)/bamlua tests/accuracy/accuracy.lua
 
 ASAN := B=build-asan CUDA=0 ISAS=baseline CFLAGS='-O1 -g -fno-omit-frame-pointer' \
         SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all'
-asan: deps-test ## all tests under AddressSanitizer and UBSan, and proof that those see faults
+asan: deps-test ## run all tests under AddressSanitizer and UBSan, and prove that they detect faults
 	@$(REMAKE) $(ASAN) build-asan/bamlua build-asan/test_engine build-asan/test_faults
 	@sh tests/run.sh asan build-asan '$(FILTER)'
 
-debug: deps ## build build-debug/bamlua, which checks its invariants (engine/core/assert.h)
+debug: deps ## build build-debug/bamlua, which checks invariants (engine/core/assert.h)
 	@$(REMAKE) B=build-debug CUDA=0 CFLAGS='-O1 -g -DBAM_DEBUG' build-debug/bamlua
 
-analyze: deps-analyze ## gcc -fanalyzer and cppcheck over the engine and its border with Lua
+analyze: deps-analyze ## run gcc -fanalyzer and cppcheck on the engine and the bindings
 	@sh tests/analyze/run.sh '-std=c11 -D_GNU_SOURCE -fopenmp $(PKG_CFLAGS)'
 
-valgrind: deps-valgrind ## every op, and the Lua state, under valgrind, and proof that it sees faults
+valgrind: deps-valgrind ## run every op and the Lua state under valgrind, and prove that it detects faults
 	@$(REMAKE) $(B)/bamlua $(B)/test_engine $(B)/test_faults
 	@sh tests/run.sh valgrind $(B) '$(FILTER)'
 
-# Clang's libFuzzer, where there is one: it sees what an input reaches.
+# Uses Clang's libFuzzer, which is guided by coverage, if it is installed.
 LIBFUZZER = $(firstword $(wildcard $(shell clang -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer-x86_64.a))
 FUZZERS = $(addprefix build-asan/,fuzz_files fuzz_border fuzz_parsers $(if $(LIBFUZZER),fuzz_parsers_clang))
-fuzz: deps ## random calls of everything, and damaged files for all parsers, for SECONDS
+fuzz: deps ## fuzz the public API with random calls and all parsers with damaged files, for SECONDS
 	@$(REMAKE) $(ASAN) $(FUZZERS)
 	@CLANG=$(if $(LIBFUZZER),1) sh tests/fuzz/run.sh build-asan $(SECONDS)
 
-fuzzcheck: deps ## a fixed number of those, the same each time, and proof that they find faults
+fuzzcheck: deps ## run a fixed, reproducible sample of make fuzz, and prove that it finds faults
 	@$(REMAKE) $(ASAN) $(FUZZERS)
 	@CLANG=$(if $(LIBFUZZER),1) sh tests/fuzz/run.sh build-asan sample
 
-faults: deps ## a small run while calls of the system fail, after power cuts, with damaged files; hours, or EVERY=300 for a sample
+faults: deps ## test a small run under failing system calls, power cuts and damaged files; hours, or EVERY=300 for a sample
 	@$(REMAKE) $(B)/bamlua $(addprefix $(B)/faults/,inject record)
 	@sh tests/faults/run.sh $(B) --every $(EVERY) --first $(FIRST) $(if $(STATE),--state '$(STATE)')
 
-lint: deps-lint ## luacheck over everything written in Lua
+lint: deps-lint ## run luacheck on all Lua code
 	@sh tests/lint/run.sh lua
 
-lint-format: deps-format ## check that C and CUDA are laid out as .clang-format says
+lint-format: deps-format ## check the format of C and CUDA code against .clang-format
 	@sh tests/lint/run.sh format
 
-format: deps-format ## lay C and CUDA out as .clang-format says
+format: deps-format ## format C and CUDA code with clang-format
 	@find engine kernels lua tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cpp' | xargs clang-format -i
 
-# The compiler's own command lines, as make would run them; nothing is built.
+# Takes the command lines from a dry run of make; nothing is built.
 compdb: ## write compile_commands.json, for clangd and other tools
 	@{ echo '['; $(MAKE) -nB --no-print-directory $(addprefix $(B)/,bamlua test_engine test_faults fuzz_files fuzz_border fuzz_parsers) | \
 	  sed -n -e 's/ && .*//' -e '/^echo /d' -e 's/[\\"]/\\&/g' \
 	    -e 's|^.* -c -o \([^ ]*\) \([^ ]*\)$$|  {"directory": "$(CURDIR)", "file": "\2", "output": "\1", "command": "&"},|p' | \
 	  sed '$$s/,$$//'; echo ']'; } > compile_commands.json
 
-# Install what is missing of $(1). Without apt-get the build is tried all the same: other systems have other names.
+# Install the missing packages of $(1). Without apt-get, try to build anyway: other systems have other package names.
 define install_missing
 	@wanted='$(strip $(1))'; command -v dpkg-query >/dev/null || { \
 	  echo "This is not a Debian system: you need the equivalents of $$wanted" >&2; exit 0; }; \
@@ -273,15 +273,15 @@ define install_missing
 	$$sudo apt-get update -q && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$$@"
 endef
-deps: ## install the Debian packages that building and running need (deps-test and the like: what other commands need)
+deps: ## install the Debian packages for building and running (deps-test, deps-simt, ...: for other commands)
 $(DEPS):
 	$(call install_missing,$($@_packages))
 
-install: all ## install the program below PREFIX (and DESTDIR)
+install: all ## install the program under PREFIX (and DESTDIR)
 	install -D -m 755 $(B)/bamlua $(DESTDIR)$(PREFIX)/bin/bamlua
 	install -D -m 644 docs/api/bam.d.lua $(DESTDIR)$(PREFIX)/share/bamlua/bam.d.lua
 
-clean: ## remove what was built
+clean: ## delete all build directories
 	rm -rf build build-*
 
 help: ## list the commands
@@ -310,7 +310,7 @@ $(B)/faults/%: tests/faults/%.c tests/faults/trace.c tests/faults/trace.h $(B)/f
 	@echo $(CC) $<
 	@$(CC) $(filter-out -Wconversion -MMD -MP,$(ALL_CFLAGS)) -o $@ $(filter %.c,$^)
 
-# Faults on purpose, which the sanitizers must report.
+# Planted faults, which the sanitizers must report.
 $(B)/test_faults: $(FAULTS_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)
@@ -323,8 +323,8 @@ $(B)/fuzz_parsers: $(PARSER_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -Wl,-E -o $@ $^ $(ALL_LIBS)
 
-# libFuzzer counts the branches of what clang compiles: the engine less what knows OpenMP, and the border. These objects
-# come before the archive, whose own are then not wanted.
+# libFuzzer measures coverage in code compiled by clang: the bindings, and the engine except the files that use OpenMP.
+# These objects are linked before the archive, so they replace its objects.
 COVERED_OBJ := $(patsubst %.c,$(B)/clang/%.o,tests/fuzz/libfuzzer.c tests/fuzz/parsers.c \
                  $(filter-out engine/core/context.c lua/host/main.c,$(wildcard engine/core/*.c engine/autograd/*.c engine/io/*.c engine/text/*.c) $(BIND_C)))
 $(B)/clang/%.o: %.c $(B)/flags
