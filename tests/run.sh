@@ -1,10 +1,10 @@
 # Runs the tests that make has built: sh tests/run.sh plain|asan|valgrind BUILD [FILTER]
-# Ends with "N passed, N failed"; the exit code is not 0 when something failed. The cases of a script of tests/lua
-# count one by one. FILTER is a glob of Criterion's suite/test, such as 'matmul/*', or of Lua's cases, which begin
-# with lua: 'lua/nn', 'lua/nn/linear*'.
-# Criterion runs each test in a process of its own, and what a sanitizer says when that process ends does not
-# reach Criterion. So reports go to log files, and one that is not empty is a failure. That this works is
-# tested first, by faults made on purpose (tests/selftest).
+# Ends with "N passed, N failed"; the exit code is not 0 if a test failed. The cases of the scripts in tests/lua are
+# counted one by one. FILTER is a glob of Criterion's suite/test, such as 'matmul/*', or of Lua cases, which start with
+# lua: 'lua/nn', 'lua/nn/linear*'.
+# Criterion runs each test in a separate process, and does not see the report that a sanitizer prints when that process
+# exits. So reports go to log files, and a log that is not empty is a failure. Planted faults (tests/selftest) first
+# prove that this works.
 mode=$1 build=$2 filter=$3
 log=$build/log
 passed=0 failed=0
@@ -26,7 +26,7 @@ valgrind)
   export BAMLUA_ALLOCATOR=malloc # every allocation by itself, so that valgrind sees it
   wrap="valgrind -q --trace-children=yes --trace-children-skip=/bin/*,/usr/bin/* --leak-check=full
         --suppressions=tests/valgrind.supp --log-file=$log/report.%p --error-exitcode=1"
-  # One process per op; what else is run is what allocates in ways of its own.
+  # One process per op, and the tests of code with its own way of allocating memory.
   filter=${filter:-@(registry|lua_memory)/*}
   ;;
 esac
@@ -37,12 +37,12 @@ run_tests() {
   $wrap "$build/$1" ${2:+--filter "$2"} >"$log/output" 2>&1
 }
 
-# The logs that report something. That malloc gave NULL is no fault: a test asks for far too much.
+# List the logs that contain a report. A NULL from malloc is not a fault: one test allocates far too much on purpose.
 reports() { grep -lv 'WARNING: AddressSanitizer failed to allocate' "$log"/report* 2>/dev/null; }
 
 expect_fault() {
   if run_tests test_faults "faults/$1" && test -z "$(reports)"; then
-    echo "$mode did not notice the fault \"$1\", made on purpose"
+    echo "$mode did not detect the planted fault \"$1\""
     failed=$((failed + 1))
   else
     passed=$((passed + 1))
@@ -55,7 +55,7 @@ if test "$mode" != plain; then
   test "$mode" = valgrind || expect_fault view # bam_assert is on
   run_tests test_faults faults/none && test -z "$(reports)" || {
     cat "$log"/*
-    echo "$mode reports a fault where there is none"
+    echo "$mode reports a fault in correct code"
     failed=$((failed + 1))
   }
 fi
@@ -66,7 +66,7 @@ synthesis=$(sed -n 's/.*Passing: \([0-9]*\) | Failing: \([0-9]*\) | Crashing: \(
 set -- $synthesis
 if test $# = 3; then
   passed=$((passed + $1)) failed=$((failed + $2 + $3))
-  # A script is one of Criterion's tests: its cases count in its place.
+  # A script is one test for Criterion: count its cases instead.
   set -- $(awk '$1 == "cases" { good += $3; bad += $4; if ($4) red++; else green++ }
                 END { print good + 0, bad + 0, green + 0, red + 0 }' "$log/output")
   passed=$((passed + $1 - $3)) failed=$((failed + $2 - $4))

@@ -1,4 +1,4 @@
-/* Faults made on purpose, which analysers must report: memory used after it was freed, and a NULL that
+/* Planted faults, which the analyzers must report: memory used after it was freed, and a NULL that
    may be read. clean.c is the same without them. */
 #include <stdlib.h>
 

@@ -1,12 +1,12 @@
-# Static analysis of the engine and the border with Lua: sh tests/analyze/run.sh "FLAGS OF THE COMPILER"
-# gcc -fanalyzer looks at every file, then cppcheck. Any finding is a failure. That both find faults is tested first, on
-# tests/analyze/fault.c, and that they do not where there are none, on clean.c. Ends with "N passed, N failed".
+# Static analysis of the engine and the bindings: sh tests/analyze/run.sh "COMPILER FLAGS"
+# Runs gcc -fanalyzer and cppcheck on every file; any finding is a failure. First checks that both find the faults
+# planted in tests/analyze/fault.c and report nothing in clean.c. Ends with "N passed, N failed".
 flags=$1
 log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
 passed=0 failed=0
 
-# Asserts are on: what they say holds, and analysers may build on it.
+# Assertions are enabled, so that the analyzers can rely on them.
 gcc_analyzer() {
   printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} sh -c \
     '${CC:-gcc} $0 -O1 -DBAM_DEBUG -fanalyzer -fdiagnostics-path-format=none -c -o /dev/null "$1" >"$2/$(echo "$1" | tr / _)" 2>&1' "$flags" {} "$log"
@@ -15,7 +15,7 @@ gcc_analyzer() {
   done
 }
 
-# It does not know _Noreturn, and needs two numbers of headers that it does not read.
+# cppcheck does not know _Noreturn, and does not read the headers that define two constants.
 cppcheck_files() {
   cppcheck --quiet --std=c11 --library=posix --enable=warning,portability,performance -j "$(nproc)" \
     --template='{file}:{line}: {message} [{id}]' -D_GNU_SOURCE -D__linux__ -DBAM_DEBUG '-D_Noreturn=__attribute__((noreturn))' \
@@ -37,7 +37,7 @@ expect_fault() {
   if grep -q "$2" "$3"; then
     passed=$((passed + 1))
   else
-    echo "$1 did not notice $2 in tests/analyze/fault.c, made on purpose"
+    echo "$1 did not find $2, planted in tests/analyze/fault.c"
     failed=$((failed + 1))
   fi
 }

@@ -1,7 +1,7 @@
 # Runs the op tests of a program of tests/cases, in parts side by side:
 #   sh tests/cases/run.sh PROGRAM [options of --op-cases]
-# BAMLUA_TEST_DEVICE says on which device, PARTS in how many parts (2). Ends with "N passed, N failed"; the exit
-# code is not 0 when something failed or nothing ran.
+# BAMLUA_TEST_DEVICE is the device, PARTS the number of parallel parts (default 2). Ends with "N passed, N failed";
+# the exit code is not 0 if a test failed or nothing ran.
 program=$1
 shift
 parts=${PARTS:-2}

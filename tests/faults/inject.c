@@ -1,11 +1,11 @@
-/* Runs a program in which the N-th file call of a kind fails, is cut short, or ends in SIGKILL:
+/* Runs a program in which the N-th file call of a kind fails, is partial, or is replaced by SIGKILL:
 
      inject KIND N FAULT DIRECTORY COMMAND [ARGUMENT...]
 
-   KIND is a name of `kinds` below, FAULT an errno's name, "short" or "kill". Only calls on files in
-   DIRECTORY count, so the loading of the program does not. Threads and children are followed. With
-   N = 0 nothing fails. The last line on stderr is "inject: CALLS calls, hit" or "..., missed"; the
-   exit code is the program's, 128 + N for a signal. */
+   KIND is a name in `kinds` below, FAULT the name of an errno, "short" or "kill". Only calls on files in DIRECTORY
+   count, which excludes loading the program. Threads and children are followed. With N = 0 nothing fails.
+   The last line on stderr is "inject: CALLS calls, hit" or "..., missed". The exit code is the program's,
+   or 128 + N for a signal. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -70,7 +70,7 @@ static void read_plan(char **argv) {
     usage("no directory", argv[4]);
 }
 
-/* Is it a call of the kind, on a file in the directory? fcntl does more than locking. */
+/* Whether the call is of the kind and on a file in the directory. (Of fcntl, only locking counts.) */
 static bool counts(pid_t thread, const struct user_regs_struct *r) {
   char path[PATH_MAX];
   const struct call *c = plan.kind->calls;
@@ -82,14 +82,14 @@ static bool counts(pid_t thread, const struct user_regs_struct *r) {
   return trace_path(thread, r, c->place, path) && trace_below(plan.directory, path) != NULL;
 }
 
-/* Make the call that is about to happen fail, or less of it happen. */
+/* Make the pending call fail, or shorten it. */
 static void inject(pid_t thread, struct user_regs_struct *r) {
   if (plan.fault->error < 0) {
     kill(thread, SIGKILL);
     return;
   }
   if (plan.fault->error == 0) {
-    r->rdx = r->rdx > 1 ? r->rdx / 2 : r->rdx; /* the size, of reading and writing */
+    r->rdx = r->rdx > 1 ? r->rdx / 2 : r->rdx; /* the size argument of read and write */
   } else {
     r->orig_rax = (unsigned long)-1;
     r->rax = (unsigned long)-plan.fault->error;

@@ -1,12 +1,12 @@
-/* Runs a program and records, in order, everything that changes files in a directory:
+/* Runs a program and records, in order, every change to files in a directory:
 
      record FILE DIRECTORY COMMAND [ARGUMENT...]
 
-   FILE gets a line per change, with paths relative to DIRECTORY, tabs between the fields:
+   FILE gets one line per change, with paths relative to DIRECTORY and fields separated by tabs:
      make PATH     truncate PATH SIZE    write PATH OFFSET SIZE, then SIZE bytes and a line feed
      mkdir PATH    link PATH TARGET      rename FROM TO    exchange FROM TO    remove PATH
      sync PATH     (a file, or a directory's names)
-   Failed calls are left out. The exit code is the program's. */
+   Failed calls are not recorded. The exit code is the program's. */
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
@@ -29,7 +29,7 @@ static const struct call calls[] = {
 static FILE *out;
 static char directory[PATH_MAX];
 
-/* What must be known from before the call: a program has one thread that changes files at a time. */
+/* State saved before a call. One for all threads, because only one thread changes files at a time. */
 static struct {
   bool within, existed;
   char path[PATH_MAX], other[PATH_MAX];
@@ -38,7 +38,7 @@ static struct {
 
 static const char *below(const char *path) { return trace_below(directory, path); }
 
-/* Where a descriptor of the thread stands, or its file's end when it appends. */
+/* The position of a descriptor of the thread, or the end of its file if it appends. */
 static long position_of(pid_t thread, int fd, const char *path) {
   char name[64], line[128];
   long position = 0;

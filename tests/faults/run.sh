@@ -1,4 +1,5 @@
-# A small run under failures of the system, after power cuts, and with damaged files: sh tests/faults/run.sh BUILD [OPTIONS]
+# Tests a small run under failing system calls, after power cuts, and with damaged files:
+#   sh tests/faults/run.sh BUILD [OPTIONS]
 # Ends with "N passed, N failed".
 build=$1
 shift
@@ -6,7 +7,7 @@ passed=0 failed=0
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 
-# Run one of the two, and add up what it counts. One that ends without a count has failed.
+# Run one script and add up its counts. A script that ends without printing a count has failed.
 count() {
   "$build/bamlua" "$@" 2>&1 | tee "$output"
   set -- $(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$output")

@@ -1,4 +1,4 @@
-/* Watching file calls, as trace.h describes it. */
+/* Tracing file calls, see trace.h. */
 #include "trace.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@
 
 /* ---- the program ---- */
 
-/* Let the filter report these calls to the tracer, and all others pass. */
+/* Install a filter that reports these calls to the tracer and lets all others pass. */
 static void install_filter(const struct call *calls) {
   struct sock_filter code[2 * MOST_CALLS + 2];
   int n = 0;
@@ -50,14 +50,14 @@ static void run_program(char **command, const struct call *calls) {
   _exit(127);
 }
 
-/* ---- what a call is about ---- */
+/* ---- arguments of a call ---- */
 
 bool trace_read(pid_t thread, unsigned long address, void *data, size_t size) {
   struct iovec here = { data, size }, there = { (void *)address, size };
   return process_vm_readv(thread, &here, 1, &there, 1, 0) == (ssize_t)size;
 }
 
-/* The text at `address`, read page by page: what lies behind its end may not be readable. */
+/* Read the string at `address`, page by page, because the memory after it may not be readable. */
 static bool read_text(pid_t thread, unsigned long address, char text[PATH_MAX]) {
   for (size_t length = 0; length < PATH_MAX - 1;) {
     size_t piece = 4096 - (address + length) % 4096;
@@ -86,7 +86,7 @@ static bool descriptor_path(pid_t thread, int fd, char path[PATH_MAX]) {
   return fd >= 0 && read_link(thread, what, path);
 }
 
-/* The path at `address`, which is relative to the descriptor `at`. */
+/* Read the path at `address`, which is relative to the descriptor `at`. */
 static bool full_path(pid_t thread, unsigned long address, int at, char path[PATH_MAX]) {
   char text[PATH_MAX], start[PATH_MAX];
   if (!read_text(thread, address, text))
@@ -124,13 +124,13 @@ void trace_set_registers(pid_t thread, const struct user_regs_struct *registers)
 
 /* ---- the tracer ---- */
 
-/* The signal that a stopped thread is to get as it goes on. */
+/* The signal to deliver to a stopped thread when it continues. */
 static int signal_of(int status) {
   int number = WSTOPSIG(status);
   return status >> 16 != 0 || number == SIGTRAP || number == SIGSTOP || number == (SIGTRAP | 0x80) ? 0 : number;
 }
 
-/* What has stopped a thread: a call that begins, or the end of one. Returns how it is to go on. */
+/* Handle a stop of a thread at the start or the end of a call. Returns the ptrace request to continue with. */
 static int on_stop(pid_t thread, int status, trace_before *before, trace_after *after) {
   struct user_regs_struct registers;
   bool begins = status >> 8 == (SIGTRAP | PTRACE_EVENT_SECCOMP << 8);
@@ -145,7 +145,7 @@ static int on_stop(pid_t thread, int status, trace_before *before, trace_after *
   return after != NULL ? PTRACE_SYSCALL : PTRACE_CONT;
 }
 
-/* Follow the program until it has ended. Returns the status of its first process. */
+/* Trace the program until it ends. Returns the status of its first process. */
 static int follow(pid_t first, trace_before *before, trace_after *after) {
   int status, result = 0;
   pid_t thread;

@@ -1,12 +1,12 @@
-/* The border fuzzer: rounds of random calls, in child processes, so that one finding does not end
-   the search. A round depends on the seed and its number alone, and can be had again.
+/* The border fuzzer: rounds of random calls in child processes, so that a finding does not end the search. A round
+   depends only on the seed and its number, so it can be repeated.
      fuzz_border [--calls N] [--seconds S] [--findings N] [--seed N] [--plant FAULT]
-         search; ends at the first of the limits
+         search until one of the limits is reached
      fuzz_border --round N [--seed N] [--trace] [--shrink]
-         one round again, with its calls shown, or with as few as still lead to the finding
-   --strict: messages that only speak of the inside are findings too.
-   --call-seconds N: a call that takes more of the processor's time hangs; 60 by default.
-   Ends with "N calls ..., N findings"; the exit code is 1 when there are any. */
+         repeat one round and show its calls, or reduce it to the fewest calls that reproduce the finding
+   --strict: error messages that only make sense inside bamlua are findings too.
+   --call-seconds N: a call that takes more CPU time counts as a hang; 60 by default.
+   Ends with "N calls ..., N findings"; the exit code is 1 if there are findings. */
 #include "border.h"
 
 #include <fcntl.h>
@@ -24,17 +24,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BATCH 4        /* rounds of a child: leaks are looked for when it ends */
-#define TRACE_LINES 12 /* calls shown of a finding */
+#define BATCH 4        /* rounds per child; leaks are detected when it exits */
+#define TRACE_LINES 12 /* calls shown for a finding */
 #define REPORT_BYTES 20000
 #define NOBODY 65534
 
 static border_options options = { .seed = 1, .call_seconds = 60 };
 static char scratch[] = "/dev/shm/bamlua-border-XXXXXX", root[PATH_MAX];
 static char report[REPORT_BYTES];
-static FILE *said; /* stdout: children have none */
+static FILE *said; /* the real stdout; children run without it */
 
-/* What the sanitizers look at by default; ASAN_OPTIONS can change it. */
+/* Default options of the sanitizers, which ASAN_OPTIONS overrides. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) {
   return "detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1:"
@@ -45,7 +45,7 @@ const char *__ubsan_default_options(void) { return "print_stacktrace=1"; }
 
 /* ---- children ---- */
 
-/* No rights and a directory of its own: whatever a call does to files, it does it there. */
+/* Drop privileges and enter a scratch directory, so that calls can only change files there. */
 static void enter_scratch(void) {
   if (chdir(scratch) != 0 || setenv("HOME", scratch, 1) != 0 ||
       setenv("BAMLUA_CACHE", "cache", 1) != 0 || setenv("TMPDIR", scratch, 1) != 0)
@@ -58,7 +58,7 @@ static void enter_scratch(void) {
     _exit(BORDER_BROKEN);
 }
 
-/* Remove what rounds left, without following links. */
+/* Delete the files left by rounds, without following links. */
 static void clean_scratch(void) {
   pid_t child = fork();
   if (child == 0) {
@@ -79,7 +79,7 @@ static int run_child(uint64_t from, uint64_t to) {
     enter_scratch();
     for (uint64_t round = from; round < to; round++)
       border_run_round(&options, round);
-    exit(BORDER_CLEAN); /* leaks are looked for here */
+    exit(BORDER_CLEAN); /* leaks are detected here */
   }
   int status = -1;
   waitpid(child, &status, 0);
@@ -98,7 +98,7 @@ static void read_report(void) {
     fclose(file);
 }
 
-/* Write the last lines of what a child traced before it ended. */
+/* Print the last calls that a child traced before it ended. */
 static void show_trace(void) {
   char path[PATH_MAX], command[2 * PATH_MAX];
   snprintf(path, sizeof path, "%s/report", scratch);
@@ -109,7 +109,7 @@ static void show_trace(void) {
     fprintf(said, "no trace\n");
 }
 
-/* What tells two findings apart: the line with which a sanitizer sums up, or ours. */
+/* The signature of a finding, to tell findings apart: the summary line of a sanitizer, or our own. */
 static void signature(char *text, size_t size) {
   const char *marks[] = { "SUMMARY: ", "fuzz: ", "runtime error: " }, *found = NULL;
   for (size_t i = 0; i < 3 && found == NULL; i++)
@@ -118,7 +118,7 @@ static void signature(char *text, size_t size) {
            found == NULL ? "" : found);
 }
 
-/* Rounds from `first` to `round` ran in a child, which ended with a status that is not 0. */
+/* Report a finding: a child that ran rounds `first` to `round` ended with a nonzero status. */
 static void tell_finding(uint64_t first, uint64_t round, uint64_t call, int status) {
   read_report();
   fprintf(said, "finding: --seed %" PRIu64 " --round %" PRIu64 ", call %" PRIu64 ", status %d\n%s\n",
@@ -126,7 +126,7 @@ static void tell_finding(uint64_t first, uint64_t round, uint64_t call, int stat
   bool traced = options.trace;
   options.trace = true;
   int again = run_child(round, round + 1);
-  while (again == 0 && round > first) { /* a leak is seen when all rounds of a child have ended */
+  while (again == 0 && round > first) { /* a leak is only detected after all rounds of a child */
     round--;
     again = run_child(round, round + 1);
   }
@@ -150,7 +150,7 @@ static bool fails_alike(uint64_t round, const char *wanted) {
   return strcmp(found, wanted) == 0;
 }
 
-/* Leave out as many calls as the finding can do without: runs of them, ever shorter. */
+/* Remove calls while the finding still reproduces: ever shorter sequences of them. */
 static void shrink(uint64_t round) {
   border_progress *progress = options.progress;
   char wanted[500];
@@ -184,7 +184,7 @@ static double clock_seconds(void) {
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* Soft findings: kinds of messages, most frequent first. Returns how many kinds there are. */
+/* Print the soft findings: kinds of messages, most frequent first. Returns their number. */
 static int show_messages(void) {
   char command[2 * PATH_MAX];
   snprintf(command, sizeof command, "touch '%s.messages'; sort '%s.messages' | uniq -c | sort -rn | "
@@ -192,7 +192,7 @@ static int show_messages(void) {
   int kinds = 0;
   FILE *pipe = popen(command, "r");
   for (char line[1000]; pipe != NULL && fgets(line, sizeof line, pipe) != NULL; kinds++)
-    fprintf(said, "%s%s", kinds == 0 ? "messages that only speak of the inside:\n" : "", line);
+    fprintf(said, "%s%s", kinds == 0 ? "messages that only make sense inside bamlua:\n" : "", line);
   if (pipe != NULL)
     pclose(pipe);
   return kinds;
@@ -206,7 +206,7 @@ static void keep_messages(void) {
     return; /* there were none */
 }
 
-/* Returns how many findings there are; messages are some when `strict`. */
+/* Returns the number of findings, including messages if `strict`. */
 static int search(uint64_t calls, double seconds, int most_findings, bool strict) {
   int findings = 0;
   double begin = clock_seconds();
@@ -232,8 +232,8 @@ static int search(uint64_t calls, double seconds, int most_findings, bool strict
 
 /* ---- the command line ---- */
 
-/* Addresses and hashes then repeat from run to run. Where the system does not allow it they do so
-   only from child to child. */
+/* Disable address randomization, so that addresses and hashes are the same in every run. If the system forbids it, they
+   are the same only in all children of one run. */
 static void fix_addresses(char **argv) {
   int now = personality(0xffffffff);
   if (now >= 0 && (now & ADDR_NO_RANDOMIZE) == 0 &&

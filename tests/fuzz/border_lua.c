@@ -1,5 +1,4 @@
-/* The Lua state of the border fuzzer: its allocator can be told to fail, and calls that do not end
-   are ended. */
+/* The Lua state of the border fuzzer: its allocator can be made to fail, and hanging calls are terminated. */
 #include "border.h"
 
 #include <lauxlib.h>
@@ -17,18 +16,18 @@
 #include "../../lua/host/interp.h"
 #include "random.h"
 
-#define LUA_BYTES ((size_t)256 << 20) /* Lua gets no more than these */
-#define WAIT_SECONDS 600 /* of the clock: more is a wait without end */
+#define LUA_BYTES ((size_t)256 << 20) /* memory limit of Lua */
+#define WAIT_SECONDS 600 /* of wall-clock time: more is a hang */
 #define CALL_STEPS 200  /* steps of the count hook in one call */
 #define STEP 500000     /* Lua instructions between two of them */
 
 uint64_t random_state;
 static const border_options *options;
-static int64_t requests_left = -1; /* of memory, until they fail; negative: never */
+static int64_t requests_left = -1; /* allocations until they fail; negative: never */
 static size_t lua_bytes; /* in use */
 static int steps;
 
-/* Lua seeds its hashes with the time: with a fixed one, rounds repeat. */
+/* Lua seeds its hashes with the time; a fixed time makes rounds reproducible. */
 time_t time(time_t *result) {
   if (result != NULL)
     *result = 1700000000;
@@ -38,7 +37,7 @@ time_t time(time_t *result) {
 static void *limited_alloc(void *data, void *block, size_t old_size, size_t size) {
   (void)data;
   old_size = block == NULL ? 0 : old_size;
-  if (size > old_size) { /* Lua relies on shrinking */
+  if (size > old_size) { /* Lua requires that shrinking never fails */
     if (requests_left == 0 || size - old_size > LUA_BYTES - lua_bytes)
       return NULL;
     requests_left -= requests_left > 0;
@@ -66,7 +65,7 @@ static void on_timer(int signal_number) {
   static const char text[] = "fuzz: a call does not end\n";
   if (write(STDERR_FILENO, text, sizeof text - 1) < 0)
     _exit(BORDER_BROKEN);
-  abort(); /* with the sanitizer's handler: where it was */
+  abort(); /* the sanitizer's handler prints the stack */
 }
 
 static void on_step(lua_State *L, lua_Debug *ar) {
@@ -86,10 +85,9 @@ static void watch_call(void) {
   setitimer(ITIMER_REAL, &waited, NULL);
 }
 
-/* ---- what the scripts are given ---- */
+/* ---- functions for the scripts ---- */
 
-/* start(call): all random choices from here on depend on seed, round and call alone. Returns
-   whether the call is to be made. */
+/* start(call): from here on, random choices depend only on seed, round and call. Returns whether to make the call. */
 static int fuzz_start(lua_State *L) {
   border_progress *progress = options->progress;
   uint64_t call = (uint64_t)luaL_checkinteger(L, 1);
@@ -103,14 +101,13 @@ static int fuzz_start(lua_State *L) {
   return 1;
 }
 
-/* below(n): 0 to n - 1. */
+/* below(n): a random integer from 0 to n - 1. */
 static int fuzz_below(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)below((size_t)luaL_checkinteger(L, 1)));
   return 1;
 }
 
-/* guarded(requests, f, ...): pcall in which Lua's memory ends after so many requests (negative:
-   never). */
+/* guarded(requests, f, ...): pcall in which Lua's allocator fails after `requests` allocations (negative: never). */
 static int fuzz_guarded(lua_State *L) {
   int64_t outer = requests_left;
   lua_checkstack(L, 10);
@@ -127,7 +124,7 @@ static int fuzz_finding(lua_State *L) {
   end_with(BORDER_FINDING, luaL_checkstring(L, 1));
 }
 
-/* message(text): note what is no crash, a line. */
+/* message(text): record a soft finding, one line. */
 static int fuzz_message(lua_State *L) {
   FILE *file = fopen("../messages", "a");
   if (file == NULL)
@@ -153,7 +150,7 @@ static void open_state(lua_State *L) {
   luaL_openlibs(L);
   host_textonly_install(L);
   host_embed_install(L);
-  lua_gc(L, LUA_GCGEN, 0, 0); /* as bamlua runs */
+  lua_gc(L, LUA_GCGEN, 0, 0); /* like bamlua */
   lua_createtable(L, 0, 1);
   lua_pushstring(L, "fuzz.lua");
   lua_rawseti(L, -2, 0);
@@ -194,12 +191,12 @@ static int add_traceback(lua_State *L) {
   return 1;
 }
 
-/* A directory for the round, so that it does not depend on those before it. */
+/* Enter a new directory, so that the round does not depend on earlier ones. */
 static void enter_directory(void) {
   char name[40];
   snprintf(name, sizeof name, "round-%llu", (unsigned long long)options->progress->round);
   if (mkdir(name, 0700) != 0 || chdir(name) != 0)
-    end_with(BORDER_BROKEN, "there can be no directory for the round");
+    end_with(BORDER_BROKEN, "cannot create a directory for the round");
 }
 
 void border_run_round(const border_options *given, uint64_t round) {

@@ -1,11 +1,11 @@
-/* Faults that can be planted in bam.core, one at a time, as its function `planted`: the fuzzer must
-   find each of them (tests/fuzz/run.sh), or it would not find others. */
+/* Faults that can be planted in bam.core, one at a time, as its function `planted`. The fuzzer must find each of them
+   (tests/fuzz/run.sh); otherwise it would miss real ones too. */
 #include <string.h>
 
 #include "../../lua/bind/bind.h"
 #include "border.h"
 
-/* planted(x): reads behind the end of a tensor of exactly two dimensions. */
+/* planted(x): reads past the end of a tensor of exactly two dimensions. */
 static int plant_overflow(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   if (x->shape.ndim == 2 && x->storage->bytes > 0)
@@ -27,7 +27,7 @@ static int plant_change(lua_State *L) {
   return bind_error(L, "planted: no");
 }
 
-/* planted(x, f): holds the tensor while f runs, without a reference. */
+/* planted(x, f): uses the tensor after f, without holding a reference. */
 static int plant_borrow(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   luaL_checktype(L, 2, LUA_TFUNCTION);

@@ -1,10 +1,9 @@
-/* Fuzzing of the file readers: valid safetensors, npy, JSON and text files are made from a seeded
-   generator, damaged a few times over, and read. Each run must end in an error with a message, or
-   in tensors or documents whose every byte can be read, and leave nothing behind. Built with
-   AddressSanitizer and UBSan.
+/* Fuzzing of the file readers: a seeded generator makes valid safetensors, npy, JSON and text files, which are damaged
+   in several places and read. Every run must end with an error message, or with tensors or documents whose bytes can
+   all be read, and leak nothing. Built with AddressSanitizer and UBSan.
      fuzz_files SECONDS [SEED]    the same seed gives the same runs; the input of a finding is saved
-     fuzz_files -n RUNS [SEED]    so many runs
-     fuzz_files FILE...           read such inputs again */
+     fuzz_files -n RUNS [SEED]    do RUNS runs
+     fuzz_files FILE...           read saved inputs again */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sanitizer/common_interface_defs.h>
@@ -23,15 +22,15 @@
 #include "random.h"
 
 #define INPUT_BYTES 16384
-#define RUN_SECONDS 10 /* a run that takes longer hangs */
+#define RUN_SECONDS 10 /* a longer run counts as a hang */
 
 typedef enum format { SAFETENSORS, NPY, JSON, TEXT, FORMATS } format;
 
-/* A file in the making. */
+/* A generated file. */
 typedef struct input {
   format format;
   const char *name; /* of a text file */
-  bool valid;       /* nothing has been damaged yet */
+  bool valid;       /* not damaged yet */
   size_t size;
   size_t header_begin, header_end;
   unsigned char data[INPUT_BYTES];
@@ -68,7 +67,7 @@ static void on_signal(int signal_number) {
 
 /* ---- one run ---- */
 
-/* A failure must come with a message of its own. */
+/* Check that a failure has set a new message. */
 static void check_failure(void) {
   size_t length = strnlen(context->message, BAM_MESSAGE_SIZE);
   if (length == 0 || length == BAM_MESSAGE_SIZE)
@@ -151,8 +150,8 @@ static bam_status read_bytes(const unsigned char *bytes) {
   }
 }
 
-/* Read `current`. Its bytes stand in a heap block of their size, and for JSON of one more, which its
-   reader may look at: reads beyond it are seen. */
+/* Read `current` from a heap block of exactly its size (one more for JSON, whose parser may read that byte), so that
+   the sanitizer detects reads beyond it. */
 static bool run_once(bool failing_allocation) {
   unsigned char *bytes = calloc(current.size + (current.format == JSON), 1);
   memcpy(bytes, current.data, current.size);
@@ -192,10 +191,10 @@ static void append_number(uint64_t number) {
 
 static void append_data(size_t bytes) {
   for (size_t i = 0; i < bytes; i++)
-    append(&(unsigned char){ (unsigned char)below(2) }, 1); /* fit for bools too */
+    append(&(unsigned char){ (unsigned char)below(2) }, 1); /* valid for bools too */
 }
 
-/* Write the header's length where the format has it. */
+/* Store the header's length in the header. */
 static void fix_length(void) {
   if (current.format == TEXT || current.format == JSON)
     return;
@@ -206,7 +205,7 @@ static void fix_length(void) {
     at[i] = (unsigned char)(i < 8 ? length >> (8 * i) : 0);
 }
 
-/* Sizes for a small tensor; the number of elements. */
+/* Choose the sizes of a small tensor. Returns the number of elements. */
 static size_t random_shape(size_t *sizes, size_t *ndim) {
   size_t count = 1;
   *ndim = one_in(20) ? 8 : below(4);
@@ -225,7 +224,7 @@ static void append_sizes(const size_t *sizes, size_t ndim) {
   }
 }
 
-/* "name":{...} for a tensor at `offset` of the data; its end. */
+/* Append "name":{...} for a tensor at `offset` in the data. Returns the end of its data. */
 static size_t append_entry(size_t number, size_t offset) {
   static const char *const names[] = { "w", "model.layers.0.mlp", "\\u00e9\\n", "a\\\"b",
                                        "\xc3\xa9" };
@@ -298,7 +297,7 @@ static void make_json(void) {
 
 static void make_text(void) {
   current.name = fuzz_text_make(current.data, INPUT_BYTES, &current.size);
-  current.header_begin = 0; /* all of it is damaged alike */
+  current.header_begin = 0; /* all bytes are equally likely to be damaged */
   current.header_end = current.size;
 }
 
@@ -313,7 +312,7 @@ static void make_valid(format kind) {
 
 /* ---- damage ---- */
 
-/* Replace `gone` bytes at `at` by `size` others; the end of the header moves along. */
+/* Replace `gone` bytes at `at` by `size` others, and adjust the end of the header. */
 static void replace(size_t at, size_t gone, const void *data, size_t size) {
   if (at + gone > current.size || current.size - gone + size > INPUT_BYTES)
     return;
@@ -326,7 +325,7 @@ static void replace(size_t at, size_t gone, const void *data, size_t size) {
     current.header_end = at + size;
 }
 
-/* Somewhere in the file, most often in its header. */
+/* A random position in the file, usually in its header. */
 static size_t somewhere(void) {
   return one_in(4) ? below(current.size) : below(current.header_end);
 }
@@ -355,7 +354,7 @@ static void delete_range(void) {
     replace(at, n, "", 0);
 }
 
-/* A piece of the file once more, elsewhere. */
+/* Copy a random piece of the file to another position. */
 static void copy_range(void) {
   unsigned char piece[256];
   size_t from = somewhere(), n = 1 + below(sizeof piece);
@@ -364,7 +363,7 @@ static void copy_range(void) {
   replace(somewhere(), one_in(2) ? n : 0, piece, n);
 }
 
-/* The head of this file and the tail of another valid one. */
+/* Replace the tail of the file by that of another valid file. */
 static void splice_other(void) {
   static unsigned char head[INPUT_BYTES];
   size_t at = somewhere(), rest, header_end = current.header_end, begin = current.header_begin;
@@ -385,7 +384,7 @@ static const char *const numbers[] = {
 
 static bool is_digit(size_t i) { return current.data[i] >= '0' && current.data[i] <= '9'; }
 
-/* Another number in the place of one, often off by one. */
+/* Replace a number by another, often off by one. */
 static void edit_number(void) {
   size_t at = current.header_begin + below(current.header_end - current.header_begin), end;
   while (at < current.header_end && !is_digit(at))
@@ -435,10 +434,10 @@ static void damage(void) {
   current.valid = false;
   if (!one_in(4) && current.header_end >= current.header_begin &&
       current.size >= current.header_begin)
-    fix_length(); /* so that damage inside the header is looked at */
+    fix_length(); /* so that damage inside the header is reached */
 }
 
-/* Is there a header left to edit? */
+/* Whether the file still has a header to edit. */
 static bool can_damage(void) {
   return current.size > 0 && current.header_begin < current.header_end &&
          current.header_end <= current.size;
@@ -449,7 +448,7 @@ static void damage_some(size_t times) {
     damage();
 }
 
-/* What is compressed is damaged before, after, or both. */
+/* Make an input. Compressed files are damaged before compression, after it, or both. */
 static void make_input(void) {
   size_t times = one_in(50) ? 0 : 1 + below(one_in(2) ? 2 : 8);
   make_valid((format)below(FORMATS));
@@ -475,7 +474,7 @@ static void fuzz(double seconds, uint64_t runs) {
   uint64_t accepted = 0;
   double begin = clock_seconds();
   do {
-    random_state = first_seed * 0x2545f4914f6cdd1d + run; /* a run hangs on these alone */
+    random_state = first_seed * 0x2545f4914f6cdd1d + run; /* a run depends only on these */
     make_input();
     accepted += run_once(one_in(64));
     run++;

@@ -1,4 +1,4 @@
-/* Texts of JSON that nest, escape and overflow. */
+/* Random JSON texts with nesting, escapes and overflowing numbers. */
 #include "fuzz_json.h"
 
 #include <stdlib.h>
@@ -9,14 +9,14 @@
 
 static volatile unsigned sink; /* keeps reads from being optimized away */
 
-/* Bytes being put together. */
+/* A text being generated. */
 typedef struct content {
   unsigned char *data;
   size_t room, size;
-  bool cut; /* there was no room for all */
+  bool cut; /* truncated: there was not enough room */
 } content;
 
-/* ---- making ---- */
+/* ---- generating ---- */
 
 static void append(content *c, const char *text) {
   size_t size = strlen(text);
@@ -28,7 +28,7 @@ static void append(content *c, const char *text) {
   c->size += size;
 }
 
-/* A value, with at most `depth` arrays and objects inside each other. */
+/* Append a value, nested at most `depth` deep. */
 static void append_value(content *c, int depth) {
   static const char *const values[] = {
     "null", "true", "false", "0", "-0", "-12", "1.5e-3", "1E+2", "9223372036854775807",
@@ -67,7 +67,7 @@ void fuzz_json_make(unsigned char *data, size_t room, size_t *size) {
 
 /* ---- reading ---- */
 
-/* Resolve a string in a block of the size that its contract asks for. */
+/* Resolve a string in a block of the minimum size allowed by the contract. */
 static void read_string(const bam_json *json, fuzz_finding *finding) {
   char *text = malloc((size_t)json->size);
   int64_t n = bam_json_string(json, text);
@@ -79,7 +79,7 @@ static void read_string(const bam_json *json, fuzz_finding *finding) {
   free(text);
 }
 
-/* Events must be balanced, and the same as those of a check and of skipping. */
+/* Parse a text. Events must be balanced, and agree with bam_json_check and bam_json_skip. */
 bam_status fuzz_json_read(bam_context *context, const unsigned char *data, size_t size,
                           fuzz_finding *finding) {
   const char *text = (const char *)data;

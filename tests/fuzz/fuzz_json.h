@@ -1,13 +1,13 @@
-/* JSON for fuzz_files.c: made, read. */
+/* Generating and parsing JSON, for fuzz_files.c. */
 #ifndef BAM_FUZZ_JSON_H
 #define BAM_FUZZ_JSON_H
 
 #include "fuzz_text.h"
 
-/* A valid text of at most `room` bytes into `data`, how many into *size. */
+/* Generate a valid text of at most `room` bytes in `data`. *size gets its size. */
 void fuzz_json_make(unsigned char *data, size_t room, size_t *size);
 
-/* Read a text in every way there is. data[size] is readable. */
+/* Parse a text in every possible way. data[size] must be readable. */
 bam_status fuzz_json_read(bam_context *context, const unsigned char *data, size_t size,
                           fuzz_finding *finding);
 

@@ -1,4 +1,4 @@
-/* The reader is given files by path, in memory: a disk would set the pace. */
+/* The reader opens files by path; they are in memory (memfd), because a disk would limit the speed. */
 #include "fuzz_text.h"
 
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 
 #define CONTENT_BYTES 6000
 
-/* Bytes being put together. */
+/* A file being generated. */
 typedef struct content {
   unsigned char *data;
   size_t room, size;
@@ -26,7 +26,7 @@ static bool ends_in(const char *name, const char *end) {
 
 static bool is_jsonl(const char *name) { return strstr(name, ".json") != NULL; }
 
-/* ---- making ---- */
+/* ---- generating ---- */
 
 static void append(content *c, const char *text) {
   size_t size = strlen(text);
@@ -70,7 +70,7 @@ const char *fuzz_text_make(unsigned char *data, size_t room, size_t *size) {
   if (one_in(8))
     append(&c, "\xef\xbb\xbf");
   for (size_t lines = below(one_in(10) ? 200 : 12); lines > 0; lines--)
-    if (c.room - c.size > 300) { /* no line is longer, and none is cut */
+    if (c.room - c.size > 300) { /* room for the longest line, so that none is truncated */
       if (is_jsonl(name))
         append_object(&c);
       else
@@ -82,7 +82,7 @@ const char *fuzz_text_make(unsigned char *data, size_t room, size_t *size) {
 
 /* ---- compressing ---- */
 
-/* Compress into to[0 .. room): how many bytes that took, 0 when it did not fit. */
+/* Compress into to[0 .. room). Returns the compressed size, or 0 if it does not fit. */
 static size_t compress_gzip(unsigned char *data, size_t size, unsigned char *to, size_t room) {
   z_stream z = { .next_in = data, .avail_in = (uInt)size, .next_out = to, .avail_out = (uInt)room };
   int level = (int)below(10);

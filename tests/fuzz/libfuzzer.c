@@ -1,5 +1,5 @@
-/* libFuzzer's entry: FUZZ_TARGET names the target of parsers.lua; FUZZ_SEEDS, if set, a directory
-   to write its seeds into. */
+/* The entry points of libFuzzer. FUZZ_TARGET names the target of parsers.lua; FUZZ_SEEDS, if set, is a directory to
+   which its seeds are written. */
 #include <stdio.h>
 #include <stdlib.h>
 

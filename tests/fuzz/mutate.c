@@ -1,6 +1,6 @@
-/* The parser fuzzer without clang: seeds are damaged blindly, a few times over, and fed.
+/* The parser fuzzer without clang: seeds are mutated blindly, several times, and fed to the target.
      fuzz_parsers TARGET RUNS [SEED]    the same seed gives the same inputs
-     fuzz_parsers TARGET FILE           feed a finding again
+     fuzz_parsers TARGET FILE           feed a saved input again
    The input of a finding is saved. */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,8 +15,8 @@
 #include "random.h"
 
 #define INPUT_BYTES 65536
-#define RUN_SECONDS 120 /* a run that takes longer hangs */
-#define MOST 64         /* seeds, words */
+#define RUN_SECONDS 120 /* a longer run counts as a hang */
+#define MOST 64         /* maximum number of seeds, and of words */
 
 uint64_t random_state;
 
@@ -30,7 +30,7 @@ static size_t seed_count, word_count, size;
 static unsigned char input[INPUT_BYTES];
 static const char *target;
 static uint64_t seed = 1, run;
-static int home; /* the directory where findings are saved */
+static int home; /* the directory in which inputs of findings are saved */
 
 static void save_input(void) {
   char name[100];
@@ -62,7 +62,7 @@ static void put_word(void) {
   replace(at, gone < size - at ? gone : size - at, word.bytes, word.size);
 }
 
-/* A piece of a seed. */
+/* Insert a piece of a seed. */
 static void insert_piece(void) {
   text other = seeds[below(seed_count)];
   size_t from = below(other.size), count = below(other.size - from) + 1, at = below(size + 1);
@@ -95,7 +95,7 @@ static void make_input(void) {
     damage();
 }
 
-/* Feed a copy of its exact size, so that reads beyond it are seen. */
+/* Feed a copy in a block of its exact size, so that reads beyond it are detected. */
 static bool feed(void) {
   unsigned char *copy = malloc(size);
   memcpy(copy, input, size);
@@ -112,7 +112,7 @@ static void collect(void) {
     word_count++;
 }
 
-/* A target that refuses its own seeds would test nothing. */
+/* Check that the target accepts its own seeds; otherwise it would test nothing. */
 static void check_seeds(void) {
   for (size_t i = 0; i < seed_count; i++) {
     take_seed(i);

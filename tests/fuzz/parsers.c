@@ -1,5 +1,4 @@
-/* The Lua state in which parsers are fuzzed. Lines of Lua code that run are counted for libFuzzer
-   as the branches of C are. */
+/* The Lua state in which parsers are fuzzed. Executed Lua lines are counted for libFuzzer like branches in C. */
 #include "parsers.h"
 
 #include <lauxlib.h>
@@ -17,10 +16,10 @@
 
 #define LINES 16384
 
-/* libFuzzer looks for counters in this section. */
+/* libFuzzer finds the counters by this section. */
 __attribute__((section("__libfuzzer_extra_counters"))) static uint8_t lines[LINES];
 
-static lua_State *state; /* the target on its stack, at 1 */
+static lua_State *state; /* the target is at stack index 1 */
 static char scratch[] = "/dev/shm/bamlua-parsers-XXXXXX";
 
 static _Noreturn void end_with(const char *what) {
@@ -48,7 +47,7 @@ static void remove_scratch(void) {
 
 static void enter_scratch(void) {
   if (mkdtemp(scratch) == NULL || chdir(scratch) != 0)
-    end_with("there can be no scratch directory");
+    end_with("cannot create a scratch directory");
   atexit(remove_scratch);
 }
 
@@ -57,7 +56,7 @@ static int add_traceback(lua_State *L) {
   return 1;
 }
 
-/* Open libraries, run the script, leave the target. Arguments: path of the script, name. */
+/* Open the libraries, run the script, and leave the target on the stack. Arguments: path of the script, target. */
 static int load_target(lua_State *L) {
   luaL_openlibs(L);
   host_textonly_install(L);
@@ -92,7 +91,7 @@ void parsers_open(const char *target) {
 static const char *entry(const char *list, int i, size_t *size) {
   lua_getfield(state, 1, list);
   const char *text = lua_rawgeti(state, -1, i + 1) == LUA_TSTRING ? lua_tolstring(state, -1, size) : NULL;
-  lua_pop(state, 2); /* the list keeps it */
+  lua_pop(state, 2); /* the list keeps the string alive */
   return text;
 }
 

@@ -1,5 +1,5 @@
-/* Fuzzing of all parsers through Lua: parsers.lua has the targets. libFuzzer drives them where
-   there is clang; else the plain mutator of mutate.c. */
+/* Fuzzing of all parsers through Lua. The targets are in parsers.lua. They are driven by libFuzzer if clang is
+   installed, otherwise by the blind mutator of mutate.c. */
 #ifndef BAM_FUZZ_PARSERS_H
 #define BAM_FUZZ_PARSERS_H
 
@@ -7,20 +7,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Make the Lua state, in a new directory, which becomes the current one and is removed at exit.
-   Ends the process when there is no such target. */
+/* Make the Lua state, and change to a new directory, which is deleted at exit. Ends the process if the target does not
+   exist. */
 void parsers_open(const char *target);
 
-/* The i-th seed of the target, or NULL: valid until the state is closed. */
+/* The i-th seed of the target, or NULL. Valid until the state is closed. */
 const char *parsers_seed(int i, size_t *size);
 
-/* The i-th word of its format, or NULL. */
+/* The i-th word of the target's dictionary, or NULL. */
 const char *parsers_word(int i, size_t *size);
 
-/* Feed an input. A finding ends the process. Was it accepted? */
+/* Feed an input, and return whether it was accepted. A finding ends the process. */
 bool parsers_run(const uint8_t *data, size_t size);
 
-/* Release everything: what is left is a leak. */
+/* Release everything, so that remaining memory is a leak. */
 void parsers_close(void);
 
 #endif

@@ -1,4 +1,4 @@
-/* Random choices of the fuzzer: all hang on one state, so that a run can be had again. */
+/* Random choices of the fuzzer. All depend on one state, so that a run can be repeated. */
 #ifndef BAM_FUZZ_RANDOM_H
 #define BAM_FUZZ_RANDOM_H
 
@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-extern uint64_t random_state; /* set it to begin anew; fuzz_files.c has it */
+extern uint64_t random_state; /* set it to restart; defined in fuzz_files.c */
 
 static inline uint64_t random_next(void) { /* splitmix64 */
   uint64_t z = random_state += 0x9e3779b97f4a7c15;

@@ -1,9 +1,9 @@
 # Runs the fuzzers that make has built, under AddressSanitizer and UBSan:
 #   sh tests/fuzz/run.sh BUILD sample      a fixed number of calls and inputs with fixed seeds, and
-#                                          proof that faults made on purpose are found
-#   sh tests/fuzz/run.sh BUILD SECONDS     for so long in all, with other seeds each time
-# CLANG=1 says that parsers are fuzzed by libFuzzer, which make has built; else it is blind mutation.
-# Ends with "N passed, N failed". Inputs of findings are left in the current directory.
+#                                          proof that planted faults are found
+#   sh tests/fuzz/run.sh BUILD SECONDS     run for SECONDS in total, with new seeds each time
+# With CLANG=1, parsers are fuzzed by libFuzzer, which make has built; otherwise by blind mutation.
+# Ends with "N passed, N failed". Inputs that caused findings are saved in the current directory.
 build=$1 limit=$2
 log=$build/fuzz-log
 passed=0 failed=0
@@ -27,7 +27,7 @@ start() {
   { "$@"; echo "ended with $?"; } >"$log/$name" 2>&1 &
 }
 
-# Wait for what was started, and count it.
+# Wait for the started commands, and count their results.
 finish() {
   wait
   for name; do
@@ -40,7 +40,7 @@ finish() {
   done
 }
 
-# The border fuzzer must end with a finding that tells of the fault planted.
+# The border fuzzer must end with a finding that names the planted fault.
 expect_plant() {
   if "$build/fuzz_border" --plant "$1" --strict --calls 5000 --findings 1 --call-seconds 2 >"$log/plant-$1" 2>&1 ||
     ! grep -aq planted "$log/plant-$1"; then
@@ -50,7 +50,7 @@ expect_plant() {
   fi
 }
 
-# Fuzz one target of parsers.lua: TARGET RUNS SECONDS, of which one is empty.
+# Fuzz one target of parsers.lua: TARGET RUNS SECONDS, where RUNS or SECONDS is empty.
 parser() {
   if test -n "$CLANG"; then
     corpus=$PWD/$log/corpus-$1 # it works in a directory of its own
@@ -64,7 +64,7 @@ parser() {
 }
 
 TARGETS="safetensors npy json text tokenizer pattern encode config mixed_config index manifest"
-test -n "$CLANG" || echo "fuzz: there is no clang with libFuzzer: parsers are fuzzed by blind mutation"
+test -n "$CLANG" || echo "fuzz: clang with libFuzzer is not installed: parsers are fuzzed by blind mutation"
 
 # Fuzz all targets of parsers.lua, two at a time: RUNS inputs each, or SECONDS.
 each_parser() {

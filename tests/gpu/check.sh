@@ -1,8 +1,8 @@
-# Everything that must hold on a GPU, a line per item, within 9 minutes from a cold start and without a network:
+# All checks that need a GPU, one line per item, within 9 minutes from a cold start and offline:
 #   sh tests/gpu/check.sh [PROGRAM]
-# PROGRAM is the one that make CUDA=1 cases builds (build/cases/bamlua; it needs no library but libc, so it can be
-# carried); it is built when it is not there. Logs go to $OUT, or to a temporary directory. Ends with
-# "N passed, N failed". tests/run.sh runs the same over the shim of tests/simt, where nothing can be timed.
+# PROGRAM is built by make CUDA=1 cases (build/cases/bamlua; it depends only on libc, so it is portable), and is built
+# here if missing. Logs go to $OUT, or to a temporary directory. Ends with "N passed, N failed". tests/run.sh runs the
+# same checks over the shim of tests/simt, except for timing.
 cd "$(dirname "$0")/../.." || exit 1
 program=${1:-build/cases/bamlua}
 logs=${OUT:-$(mktemp -d)}
@@ -10,7 +10,7 @@ begun=$(date +%s)
 export BAMLUA_TEST_DEVICE=${BAMLUA_TEST_DEVICE:-cuda}
 passed=0 failed=0
 
-# item NAME SECONDS COMMAND...: run it for so long at most; its last line, or the last lines when it failed.
+# item NAME SECONDS COMMAND...: run it for at most SECONDS, and print its last line, or the last lines if it failed.
 item() {
   name=$1 limit=$2
   shift 2
@@ -28,13 +28,13 @@ item() {
   fi
 }
 
-# Under compute-sanitizer everything is some ten times slower: the smallest tests of each op, one process per tool.
+# compute-sanitizer slows tests down about ten times, so run only the smallest tests of each op, one process per tool.
 sanitised() {
   if command -v compute-sanitizer >/dev/null; then
     item "$1 of every op" 150 compute-sanitizer --tool "$1" --error-exitcode 9 "$program" --op-cases \
       --filter "$2"
   else
-    echo "skip  $1 of every op: there is no compute-sanitizer"
+    echo "skip  $1 of every op: compute-sanitizer is not installed"
   fi
 }
 

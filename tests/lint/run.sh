@@ -1,6 +1,6 @@
 # Lint: sh tests/lint/run.sh lua|format
-# `lua` runs luacheck over all Lua (settings: .luacheckrc), `format` compares C and CUDA with .clang-format. A finding is a
-# failure. First each must find a fault planted for it. Ends with "N passed, N failed".
+# `lua` runs luacheck on all Lua code (settings: .luacheckrc), `format` checks C and CUDA code against .clang-format. A
+# finding is a failure. First checks that each tool finds a planted fault. Ends with "N passed, N failed".
 mode=$1
 found=$(mktemp)
 trap 'rm -f "$found"' EXIT
@@ -21,13 +21,13 @@ result() {
 case $mode in
 lua)
   echo 'local unused = 1' | luacheck --no-color - 2>/dev/null | grep -q "unused variable 'unused'"
-  result $? "luacheck did not notice an unused variable, planted for it"
+  result $? "luacheck did not find a planted unused variable"
   luacheck --no-color --codes --formatter plain lua recipes tests >"$found"
   result $? "$(cat "$found")"
   ;;
 format)
   echo 'int  x;' | clang-format --dry-run -Werror --assume-filename=planted.c 2>/dev/null
-  result $((! $?)) "clang-format did not notice two spaces, planted for it"
+  result $((! $?)) "clang-format did not find two planted spaces"
   for file in $(c_files); do
     clang-format --dry-run -Werror "$file" 2>"$found"
     result $? "$file is not laid out as .clang-format says (make format):

@@ -1,4 +1,4 @@
-/* Faults made on purpose against the engine. They pass as tests: only a sanitizer or valgrind sees
+/* Planted faults against the engine. They pass as tests: only a sanitizer or valgrind sees
    what is wrong with them, and tests/run.sh fails when it did not. `none` does the same without a
    fault. */
 #include <criterion/criterion.h>

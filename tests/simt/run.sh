@@ -1,14 +1,14 @@
-# The CUDA backend on the CPU, over the shim: sh tests/simt/run.sh BUILD [FILTER]
-# The shim's own test comes first: it must catch every fault that is planted there, missing barriers among them.
-# Then all tests of ops run with device "cuda", every launch under four schedules that must leave the same bits, and
-# what tests/gpu runs on a GPU. Ends with "N passed, N failed".
+# Tests the CUDA backend on the CPU, over the SIMT shim: sh tests/simt/run.sh BUILD [FILTER]
+# First the self-test of the shim, which must catch every planted fault, such as missing barriers. Then all op tests on
+# device "cuda", with four thread schedules per launch, which must give the same bits, and the checks of tests/gpu.
+# Ends with "N passed, N failed".
 build=$1 filter=$2
 passed=0 failed=0
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 export BAMLUA_TEST_DEVICE=cuda BAMLUA_ALLOCATOR=malloc # every tensor by itself: a launch saves and compares all memory
 
-# Run a command; add up what its last line says, or count it as one test.
+# Run a command; add up the counts in its last line, or count it as one test.
 count() {
   "$@" >"$output" 2>&1
   code=$?
@@ -31,7 +31,7 @@ count "$build/simt/selftest"
 count sh tests/cases/run.sh "$build/simt/bamlua" ${filter:+--filter "$filter"}
 if test -z "$filter"; then
   count "$build/simt/bamlua" tests/gpu/devices.lua
-  # With the allocator that users have; under one schedule, as a launch would compare all that it holds.
+  # With the caching allocator, as for users; under one schedule, as each launch would compare all cached memory.
   export BAMLUA_SIMT=1
   unset BAMLUA_ALLOCATOR
   count "$build/simt/bamlua" tests/gpu/devices.lua

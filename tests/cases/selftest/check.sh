@@ -1,4 +1,4 @@
-# The driver must notice what goes wrong on purpose: sh tests/cases/selftest/check.sh PROGRAM
+# Checks that the test driver detects planted failures: sh tests/cases/selftest/check.sh PROGRAM
 program=$1
 status=0
 
