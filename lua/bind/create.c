@@ -134,7 +134,7 @@ static content content_of(lua_State *L, content so_far) {
   else
     bind_error(L, "tensor: expected numbers or booleans, found %s", bind_describe(L, -1));
   if ((so_far == BOOLEANS && here > BOOLEANS) || (here == BOOLEANS && so_far > BOOLEANS))
-    bind_error(L, "tensor: booleans and numbers are mixed; use one kind");
+    bind_error(L, "tensor: booleans and numbers are mixed");
   return here > so_far ? here : so_far;
 }
 
