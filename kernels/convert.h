@@ -1,7 +1,8 @@
 /* Conversion of one number between dtypes, the same on every device. Float to integer truncates and
    saturates, and NaN gives 0, so no input is undefined. To bool means "not zero". bf16 and f16 round to
-   nearest even, once, from every dtype. For each dtype T (bool is called b8 here, because `bool` may be
-   a macro), C_T is its C type, READ_T(x) widens a stored value, and WRITE_T(v) converts to T. */
+   nearest even, once, from every dtype. For each dtype T, C_T is its C type,
+   READ_T(x) widens a stored value, and WRITE_T(v) converts to T.
+   bool is called b8 here, because `bool` may be a macro. */
 #ifndef BAM_CONVERT_H
 #define BAM_CONVERT_H
 

@@ -33,7 +33,8 @@ typedef struct bam_loop {
 #define BAM_COMPARISON \
   (bam_stream stream, const bam_loop *loop, bool *y, const void *a, const void *b)
 
-/* `batch` GEMMs: C[m x n] = alpha op(A) op(B) + beta C, row-major; strides are in elements. */
+/* `batch` GEMMs: C[m x n] = alpha op(A) op(B) + beta C,
+   row-major; strides are in elements. */
 typedef struct bam_gemm {
   bool transpose_a, transpose_b;
   int64_t m, n, k;
@@ -43,8 +44,9 @@ typedef struct bam_gemm {
   int64_t stride_a, stride_b, stride_c;
 } bam_gemm;
 
-/* Causal attention over q [B, T, H, K] and k, v [B, T, G, K]. Query head h uses key head h / (H / G).
-   Strides are of batch, time and head, in elements; the K elements of a head are contiguous. */
+/* Causal attention over q [B, T, H, K] and k, v [B, T, G, K]. Query head h uses key head
+   h / (H / G). Strides are of batch, time and head, in elements; the K elements of a head are
+   contiguous. */
 typedef struct bam_attention {
   int64_t batch, time, heads, kv_heads, width;
   double scale;
@@ -72,8 +74,7 @@ typedef struct bam_gated_heads {
 
 #define BAM_ROUTE_PART 256 /* tokens per partial sum of the statistics */
 
-/* Top-k routing: choose k of `experts` for every token. The load-balancing loss is computed within groups
-   of `group` tokens. */
+/* Top-k routing: choose k of `experts` per token; load is balanced within groups of `group` tokens. */
 typedef struct bam_route {
   int64_t tokens, experts, k, group;
   bool renormalise; /* the k gates sum to 1 */

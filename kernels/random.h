@@ -45,7 +45,8 @@ BAM_FUNCTION real rounded_product(real a, real b) {
 #endif
 }
 
-/* Uniform in [low, high), where width = high - low. Rounding may give `high`, which is then replaced. */
+/* Uniform in [low, high), where width = high - low.
+   Rounding may give `high`, which is then replaced. */
 BAM_FUNCTION real uniform(random_bits bits, real low, real high, real width) {
   real v = low + rounded_product(unit(bits), width);
   return v < high ? v : low;

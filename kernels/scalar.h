@@ -19,8 +19,7 @@
 #define IS_NEGATIVE(a) ((a) < 0)
 #define NARROW(v) ((real)(v))
 
-/* Floor division and modulo as in Lua: the quotient is rounded toward minus infinity, and the remainder has
-   the sign of the divisor. */
+/* As in Lua: the quotient is rounded toward minus infinity; the remainder has the divisor's sign. */
 BAM_FUNCTION real floor_quotient(real a, real b) { return REAL_MATH(floor)(a / b); }
 
 BAM_FUNCTION real floor_remainder(real a, real b) {
@@ -109,9 +108,10 @@ BAM_FUNCTION real power(real a, real b) {
   UNARY(sign, IS_NAN(x) ? x : (real)((x > 0) - IS_NEGATIVE(x)))                                   \
   UNARY(relu, IS_NEGATIVE(x) ? (real)0 : x)
 
-/* For floating point. extreme_backward: the share of the incoming gradient a that max(b, c) passes to b, or,
-   with b and c exchanged, min(b, c); ties share equally. pow_exponent_backward: a d(b^x)/dx = a c log(b),
-   where c = b^x; 0 if b is 0 and c is finite. */
+/* For floating point. extreme_backward: the share of the incoming gradient a that max(b, c) passes
+   to b, or, with b and c exchanged, min(b, c); ties share equally.
+   pow_exponent_backward: a d(b^x)/dx = a c log(b), where c = b^x;
+   0 if b is 0 and c is finite. */
 #define BAM_ARITHMETIC_REAL(BINARY, TERNARY)                                                      \
   BINARY(div, a / b)                                                                              \
   TERNARY(extreme_backward, b == c ? a / 2 : b < c ? (real)0 : a)                                 \
