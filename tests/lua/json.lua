@@ -250,3 +250,10 @@ test("mutated texts", function()
   end
   expect.compare(read, ">", 100)
 end)
+
+test("finite: numbers that JSON cannot represent are left out", function()
+  local value = { a = 1 / 0, b = { 0 / 0, 2 }, c = "x", d = -1 / 0, e = true }
+  expect.equal(json.finite(value), { b = { nil, 2 }, c = "x", e = true })
+  expect.equal(json.encode(json.finite(json.array { 1.5 })), "[1.5]")
+  expect.equal(json.finite(math.huge), nil)
+end)

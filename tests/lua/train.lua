@@ -290,3 +290,11 @@ test("a disk that is full during a save: an error, and nothing is lost", functio
   small.assert_same(first, small.digests(full))
 end)
 
+
+test("training that diverges stops, and its log can be read", function()
+  local recipe, count = small.RECIPE:gsub("from = 1e%-2, to = 1e%-3", "from = 1e3, to = 1e3")
+  expect.equal(count, 1)
+  local place = another((recipe:gsub("phase.eval_tokens = 64", "%0 phase.eval_every = 2")))
+  expect_failure("seed stopped at step", "", place)
+  expect.yes(#read_lines(small.phase(place, "seed") .. "/metrics.jsonl") > 2)
+end)

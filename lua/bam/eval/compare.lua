@@ -45,6 +45,7 @@ end
 
 -- Store an evaluation. A run that belongs to somebody else may be read-only; then nothing is stored.
 local function keep(directory, path, checksum, result)
+  if result.average.perplexity == math.huge then return end -- JSON has no infinity
   core.try(core.remove_staged, directory)
   core.try(core.write_file, path, json.encode { weights = checksum, result = result,
                                                 digest = core.hash(json.encode(result)) })
@@ -121,7 +122,7 @@ local function write_results(name, results, base)
   core.make_directory(run_dir.recipe_directory())
   local seed = flags.get().seed or 1
   if seed ~= 1 then name = string.format("%s@%d", name, seed) end
-  local value = { models = without_windows(results), base = base and base.name }
+  local value = { models = json.finite(without_windows(results)), base = base and base.name }
   value.digest = core.hash(json.encode(value))
   local path = string.format("%s/%s.json", run_dir.recipe_directory(), name)
   local text = json.encode(value, { indent = 2 })

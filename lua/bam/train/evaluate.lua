@@ -100,6 +100,10 @@ end
 ---@return { domains: table<string, table>, average: table }
 function M.evaluate(model, heldout, options)
   local o = check.options("evaluate", options, spec)
+  if type(heldout) ~= "table" or not check.is_callable(heldout.open) then
+    check.fail("evaluate: expected held-out text, as text.heldout, got %s; for a file of your own: "
+               .. 'bam.corpus({ mine = { files = "any.txt", heldout = "mine.txt" } }, { ... }).heldout', check.describe(heldout))
+  end
   local d = rawget(model, "description")
   local context = o.context or d and d.context
   if not context then check.fail "evaluate: give the length of windows: { context = 128 }" end

@@ -7,6 +7,7 @@ local evaluate = require "bam.train.evaluate"
 local flags = require "bam.util.flags"
 local guard = require "bam.train.guard"
 local skip_guard = require "bam.train.skip_guard"
+local json = require "bam.util.json"
 local loop = require "bam.train.loop"
 local machine = require "bam.train.machine"
 local metrics = require "bam.train.metrics"
@@ -84,7 +85,7 @@ local function check_machine(run, state)
   for _, name in ipairs { "device", "tf32", "isa", "products", "threads" } do
     local before = state.machine[name] -- nil in phases written before this was recorded
     if before ~= nil and before ~= now[name] then
-      run.progress:say("%s: it started with %s %s and continues with %s; its last bits may differ",
+      run.progress:say("%s: its last checkpoint was made with %s %s, and it continues with %s; its last bits may differ",
                        run.phase.name, name, tostring(before), tostring(now[name]))
     end
   end
@@ -160,9 +161,12 @@ local function evaluate_now(run)
                              { context = o.context, tokens = o.eval_tokens, domains = o.data.names })
   end)
   local figures = brief(result)
-  run.metrics:add { step = state.step, eval = figures }
+  run.metrics:add { step = state.step, eval = json.finite(figures) }
   run.progress:say("%s  step %d of %d  held-out perplexity %.3f", run.phase.name, state.step,
                    run.phase.steps, figures.average)
+  if not is_finite(figures.average) then
+    run.progress:say("%s  step %d: the training has diverged; lower the learning rate", run.phase.name, state.step)
+  end
   if is_finite(figures.average)
     and (not state.best or figures.average < state.best.average) then
     state.best = { step = state.step, average = figures.average }

@@ -48,6 +48,17 @@ function M.encode(value, options)
   return core.json_encode(value, o.indent)
 end
 
+--- Copy a value without its numbers that JSON cannot represent: a field that is NaN or infinite is left out.
+---@param value any
+---@return any
+function M.finite(value)
+  if type(value) == "number" then return value == value and math.abs(value) < math.huge and value or nil end
+  if type(value) ~= "table" then return value end
+  local copy = {}
+  for key, field in pairs(value) do copy[key] = M.finite(field) end
+  return setmetatable(copy, getmetatable(value))
+end
+
 --- Mark a list as an array, so that it is encoded as one even if it is empty.
 ---@param list table
 ---@return table list

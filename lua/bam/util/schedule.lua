@@ -140,13 +140,13 @@ local function order_of(options)
   return table.move(others, 1, #others, #needed + 1, needed)
 end
 
-local kind_spec = { name = { "string" }, doc = { "string", "" }, options = { "table" }, value = { "callable" },
+local kind_spec = { name = { "string" }, doc = { "string", "" }, options = { "table", {} }, value = { "callable" },
                     check = { "callable", optional = true }, single = { "string", optional = true } }
 
 ---@class schedule.Definition
 ---@field name string for messages and printing
 ---@field doc? string text for help()
----@field options table { name = { kind, default, doc = "..." } }, as in bam.optim.define; `warmup` is added
+---@field options? table { name = { kind, default, doc = "..." } }, as in bam.optim.define; `warmup` is added
 ---@field value fun(o: table, progress: number, step: integer, total: integer): number value after the warm-up;
 --- progress is 0 at the end of the warm-up, which rises to that value, and 1 at the last step
 ---@field check? fun(what: string, o: table) raises an error if options contradict each other
