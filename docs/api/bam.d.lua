@@ -155,7 +155,7 @@
 ---@class schedule.Definition
 ---@field name string for messages and printing
 ---@field doc? string text for help()
----@field options table { name = { kind, default, doc = "..." } }, as in bam.optim.define; `warmup` is added
+---@field options? table { name = { kind, default, doc = "..." } }, as in bam.optim.define; `warmup` is added
 ---@field value fun(o: table, progress: number, step: integer, total: integer): number value after the warm-up; progress is 0 at the end of the warm-up, which rises to that value, and 1 at the last step
 ---@field check? fun(what: string, o: table) raises an error if options contradict each other
 ---@field single? string the option that a number in place of the options sets
@@ -2999,6 +2999,11 @@ function bam.json.decode(text) end
 ---@param options? { indent?: integer } spaces per level, 0 to 16; 0 by default
 ---@return string
 function bam.json.encode(value, options) end
+
+--- Copy a value without its numbers that JSON cannot represent: a field that is NaN or infinite is left out.
+---@param value any
+---@return any
+function bam.json.finite(value) end
 
 --- Read the object or array in a JSON file that may be missing or damaged. A file that cannot be read at the moment
 --- (too many open files, no permission, a disk error) is an error, as it may be intact.

@@ -102,7 +102,8 @@ function M.evaluate(model, heldout, options)
   local o = check.options("evaluate", options, spec)
   if type(heldout) ~= "table" or not check.is_callable(heldout.open) then
     check.fail("evaluate: expected held-out text, as text.heldout, got %s; for a file of your own: "
-               .. 'bam.corpus({ mine = { files = "any.txt", heldout = "mine.txt" } }, { ... }).heldout', check.describe(heldout))
+               .. 'bam.corpus({ mine = { files = "any.txt", heldout = "mine.txt" } }, { ... }).heldout',
+               check.describe(heldout))
   end
   local d = rawget(model, "description")
   local context = o.context or d and d.context

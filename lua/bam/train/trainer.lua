@@ -34,11 +34,11 @@ local function seed_of(phase) return phase.seed + 1000003 * phase.generation end
 
 -- A model takes the text's tokenizer. If it has one already, the two must be the same.
 local function check_tokenizer(phase, model, data)
-  local json = data.text and data.text.tokenizer:json()
-  if json and model.tokenizer_json and model.tokenizer_json ~= json then
+  local own = data.text and data.text.tokenizer:json()
+  if own and model.tokenizer_json and model.tokenizer_json ~= own then
     check.fail("train: phase %s: the model and the text have different tokenizers", phase.name)
   end
-  model.tokenizer_json = json or model.tokenizer_json
+  model.tokenizer_json = own or model.tokenizer_json
 end
 
 local function build(phase, o)
@@ -85,8 +85,8 @@ local function check_machine(run, state)
   for _, name in ipairs { "device", "tf32", "isa", "products", "threads" } do
     local before = state.machine[name] -- nil in phases written before this was recorded
     if before ~= nil and before ~= now[name] then
-      run.progress:say("%s: its last checkpoint was made with %s %s, and it continues with %s; its last bits may differ",
-                       run.phase.name, name, tostring(before), tostring(now[name]))
+      run.progress:say("%s: its last checkpoint was made with %s %s, and it continues with %s; its last bits may "
+                       .. "differ", run.phase.name, name, tostring(before), tostring(now[name]))
     end
   end
   state.machine = now
