@@ -94,6 +94,8 @@ bam_status bam_grad_buffer(bam_backward *pass, int i, bam_tensor **target, bool 
   bam_tensor **at = bam_grad_slot(pass, i);
   bam_edge *edge = &pass->node->edges[i];
   bam_tensor *fresh = NULL;
+  if (at == NULL)
+    return bam_backward_fail(pass, "input %d needs no gradient; ask bam_needs_grad first", i + 1);
   *accumulates = *at != NULL;
   if (*at == NULL || (edge->leaf == NULL && !is_exclusive(*at))) {
     bam_status status =

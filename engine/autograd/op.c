@@ -135,18 +135,17 @@ static bam_status check_inputs(bam_call *call) {
 }
 
 /* Forward, with a scope for its temporaries. */
-static bam_status run_forward(bam_call *call) {
-  bam_scope scope;
+static bam_status run_forward(bam_call *call, bam_scope *scope) {
   BAM_TRY(check_inputs(call));
-  bam_scope_begin(&scope, call->context);
-  call->scope = &scope;
+  bam_scope_begin(scope, call->context);
+  call->scope = scope;
   bam_status status = call->op->forward(call);
-  bam_scope_end(&scope);
+  bam_scope_end(scope);
   return status;
 }
 
-static bam_status run(bam_call *call, int n_outputs) {
-  bam_status status = run_forward(call);
+static bam_status run(bam_call *call, bam_scope *scope, int n_outputs) {
+  bam_status status = run_forward(call, scope);
   if (status == BAM_OK)
     status = bam_device_check(call->context, bam_call_device(call));
   if (status == BAM_OK && call->context->check_nan && !call->op->is_view) /* a view cannot create a NaN */
@@ -158,6 +157,7 @@ static bam_status run(bam_call *call, int n_outputs) {
 
 bam_status bam_op_apply(bam_context *context, const bam_op *op, bam_tensor *const *inputs,
                         int n_inputs, const bam_attr *attrs, bam_tensor **outputs) {
+  bam_scope scope; /* begun by run_forward */
   int n_outputs = op->outputs > 0 ? op->outputs : 1;
   int n_attrs = bam_op_attr_count(op);
   bam_attr defaults[n_attrs > 0 ? n_attrs : 1];
@@ -169,7 +169,7 @@ bam_status bam_op_apply(bam_context *context, const bam_op *op, bam_tensor *cons
   for (int i = 0; i < n_inputs; i++) /* the host may release them when it collects garbage */
     if (inputs[i] != NULL)
       bam_tensor_retain(inputs[i]);
-  bam_status status = run(&call, n_outputs);
+  bam_status status = run(&call, &scope, n_outputs);
   for (int i = 0; i < n_inputs; i++)
     bam_tensor_release(inputs[i]);
   for (int i = 0; i < BAM_MAX_SAVED; i++)

@@ -40,7 +40,7 @@ static void write_text(const char *text) { (void)!write(STDERR_FILENO, text, str
 
 static void announce(int number) {
   for (size_t i = 0; i < DEFERRED; i++)
-    if (number == deferred[i].number)
+    if (number == deferred[i].number && deferred[i].said != NULL)
       write_text(deferred[i].said);
   write_text(was_deferred ? "; run the same command again to resume\n" : "\n");
   end_by(number);
