@@ -18,7 +18,7 @@ local PRELUDE = [[
 
 --- Run a script: what it prints, errors included, and how it ends ("exit 0", "signal 2").
 local function run(script)
-  local pipe = io.popen(("exec %s -e %s 2>&1"):format(quoted(bamlua), quoted(PRELUDE .. script)))
+  local pipe = io.popen(("exec env --default-signal %s -e %s 2>&1"):format(quoted(bamlua), quoted(PRELUDE .. script)))
   local text = pipe:read "a"
   local _, how, code = pipe:close()
   return text, how .. " " .. code
@@ -115,7 +115,7 @@ local function session(...)
   local lines = table.concat({ ... }, "\n") .. "\n"
   local input = os.tmpname()
   core.write_file(input, lines)
-  local pipe = io.popen(("exec %s -i 2>&1 < %s"):format(quoted(bamlua), input))
+  local pipe = io.popen(("exec env --default-signal %s -i 2>&1 < %s"):format(quoted(bamlua), input))
   local said = pipe:read "a"
   local _, ended, code = pipe:close()
   os.remove(input)

@@ -63,12 +63,13 @@ function M.directory(recipe)
   return directory
 end
 
---- The shell's command that runs the recipe of `directory` there.
+--- The shell's command that runs the recipe of `directory` there. Signals that the caller ignores, as under nohup,
+--- have their usual effect in it.
 ---@param directory string
 ---@param flags? string
 ---@return string
 function M.command(directory, flags)
-  return string.format("cd '%s' && exec '%s' recipe.lua --cache cache %s 2>&1", directory,
+  return string.format("cd '%s' && exec env --default-signal '%s' recipe.lua --cache cache %s 2>&1", directory,
                        core.absolute(PROGRAM), flags or "")
 end
 
