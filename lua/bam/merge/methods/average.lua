@@ -15,7 +15,7 @@ return definition.define_builtin {
   elementwise = true,
   weights = "rate",
   merge = function(tensors, weights)
-    local sum = core.zeros(tensors[1].shape, { dtype = "f64" })
+    local sum = core.zeros(tensors[1].shape, { dtype = "f64", device = "cpu" })
     for i, x in ipairs(tensors) do sum = sum + x * weights[i] end
     return sum / sum_of(weights)
   end,
