@@ -169,7 +169,10 @@ bam_status bam_op_apply(bam_context *context, const bam_op *op, bam_tensor *cons
   for (int i = 0; i < n_inputs; i++) /* the host may release them when it collects garbage */
     if (inputs[i] != NULL)
       bam_tensor_retain(inputs[i]);
+  const uint64_t drawn = context->random_counter;
   bam_status status = run(&call, &scope, n_outputs);
+  if (status != BAM_OK)
+    context->random_counter = drawn; /* a failed op changes nothing, the generator included */
   for (int i = 0; i < n_inputs; i++)
     bam_tensor_release(inputs[i]);
   for (int i = 0; i < BAM_MAX_SAVED; i++)
