@@ -19,7 +19,7 @@
 #define MORE_STEPS 16                 /* factor for the next attempt */
 #define MOST_STEPS (50 * 1000 * 1000) /* of one match */
 #define TEXT_STEPS (4LL * MOST_STEPS) /* a text's budget for matches that need more than FEW_STEPS, */
-#define BYTE_STEPS 128                /* plus so much per byte of the text */
+#define BYTE_STEPS 128                /* added per byte of the text */
 #define MOST_KIBIBYTES (256 * 1024)   /* of memory for one match, without the JIT compiler */
 #define JIT_STACK (8 << 20)
 #define LONGEST_EXPRESSION (1 << 20)

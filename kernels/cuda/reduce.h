@@ -76,7 +76,7 @@ static __device__ __forceinline__ T group_reduce(const F &f, T t) {
 
 struct reduce_sizes {
   int64_t outer, n, inner;
-  int64_t chunks, length; /* of n: so many, so long; the last may be shorter */
+  int64_t chunks, length; /* number of chunks of n, and their length; the last may be shorter */
   bool columns;           /* with a thread each, else rows with a thread group */
 };
 

@@ -47,7 +47,7 @@ test("--plan: nothing is made", function()
 end)
 
 test("wrong flags", function()
-  expect_failure("--pln is no flag of this recipe; did you mean --plan?", "--pln")
+  expect_failure("unknown flag --pln; did you mean --plan?", "--pln")
   expect_failure("--set token: this recipe has no such option; did you mean `tokens`?",
                  "--set token=3")
   expect_failure("--set tokens: expected a number", "--set tokens=many")

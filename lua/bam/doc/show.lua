@@ -34,7 +34,7 @@ local function words_of(text)
   return words
 end
 
---- Adds paragraphs to `out`, wrapped anew; indented lines stay as they are.
+--- Adds paragraphs to `out`, rewrapped; indented lines are kept.
 local function add_text(out, lines)
   local words = {}
   local function flush()

@@ -91,7 +91,7 @@ end
 
 --- What Model:sample does, also for an ensemble of models.
 ---@param model table gives logits for ids
----@param d table its description, or that of one of them
+---@param d table the description of the model, or of one model of the ensemble
 ---@param prompt string|integer[]
 ---@param options? table
 ---@return string|integer[]

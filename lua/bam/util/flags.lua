@@ -77,7 +77,7 @@ function M.get(strict)
     parsed, unknown = parse(script_arguments())
   end
   if strict and unknown[1] then
-    M.fail("%s is no flag of this recipe%s; --help lists them", unknown[1][1], unknown[1][2])
+    M.fail("unknown flag %s%s; --help lists the flags of this recipe", unknown[1][1], unknown[1][2])
   end
   return parsed
 end
