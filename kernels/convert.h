@@ -12,7 +12,9 @@
 #include "function.h"
 
 typedef uint16_t f16;
-typedef struct { uint16_t bits; } bf16;
+typedef struct {
+  uint16_t bits;
+} bf16;
 
 BAM_FUNCTION float from_bf16(bf16 x) {
   uint32_t bits = (uint32_t)x.bits << 16;
@@ -95,12 +97,12 @@ BAM_FUNCTION int64_t to_integer(double v, double low, double high, int64_t min, 
 #define READ_f64(x) (x)
 
 #define IS_FLOATING(v) ((__typeof__(v))1 / 2 != 0)
-#define INTEGER(v, T, min, max)                                                                   \
-  ((T)(IS_FLOATING(v) ? to_integer((double)(v), (double)(min), (double)(max), min, max)           \
+#define INTEGER(v, T, min, max)                                                         \
+  ((T)(IS_FLOATING(v) ? to_integer((double)(v), (double)(min), (double)(max), min, max) \
                       : (int64_t)(v)))
-#define ODD_FLOAT(v)                                                                              \
-  (!IS_FLOATING(v)             ? odd_from_integer((int64_t)(v))                                   \
-   : sizeof(v) > sizeof(float) ? odd_from_double((double)(v))                                     \
+#define ODD_FLOAT(v)                                            \
+  (!IS_FLOATING(v)             ? odd_from_integer((int64_t)(v)) \
+   : sizeof(v) > sizeof(float) ? odd_from_double((double)(v))   \
                                : (float)(v))
 #define WRITE_b8(v) ((v) != 0)
 #define WRITE_u8(v) INTEGER(v, uint8_t, 0, UINT8_MAX)

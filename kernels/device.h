@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels.h"
 #include "dtype.h"
+#include "kernels.h"
 
 struct bam_storage;
 
@@ -20,7 +20,7 @@ struct bam_storage;
 
 typedef struct bam_device {
   char name[BAM_DEVICE_NAME]; /* "cpu", "cuda:0" */
-  const char *isa;   /* "avx512", "avx2" or "baseline" on the CPU, else NULL */
+  const char *isa;            /* "avx512", "avx2" or "baseline" on the CPU, else NULL */
   bool products_lag; /* on the CPU: the BLAS library uses an older instruction set than `isa` */
   bool is_host;      /* host code may read and write its memory */
   int number;        /* index in the context's devices; 0 is the CPU */

@@ -27,9 +27,9 @@ const char *bam_dtype_name(bam_dtype dtype);
 /* The dtype called `name`, or -1. */
 int bam_dtype_find(const char *name);
 
-bool bam_dtype_is_float(bam_dtype dtype); /* f16, bf16, f32, f64 */
+bool bam_dtype_is_float(bam_dtype dtype);   /* f16, bf16, f32, f64 */
 bool bam_dtype_is_integer(bam_dtype dtype); /* u8, i32, i64; bool is not one */
-bool bam_dtype_computes(bam_dtype dtype); /* everything but f16 and bf16 */
+bool bam_dtype_computes(bam_dtype dtype);   /* everything but f16 and bf16 */
 
 /* The range of u8, i32 or i64; false for other dtypes. */
 bool bam_dtype_range(bam_dtype dtype, int64_t *low, int64_t *high);

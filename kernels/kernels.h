@@ -51,9 +51,9 @@ typedef struct bam_attention {
   int64_t batch, time, heads, kv_heads, width;
   double scale;
   int64_t q[3], k[3], v[3];
-  int64_t dq[3], dk[3], dv[3];    /* backward */
-  bool add_dq, add_dk, add_dv;    /* backward: add to dq, dk, dv instead of overwriting */
-  int threads;                    /* the number of threads that the scratch is sized for */
+  int64_t dq[3], dk[3], dv[3]; /* backward */
+  bool add_dq, add_dk, add_dv; /* backward: add to dq, dk, dv instead of overwriting */
+  int threads;                 /* the number of threads that the scratch is sized for */
 } bam_attention;
 
 #define BAM_ROPE_WIDTH 1024 /* the maximum head width of rope */

@@ -95,39 +95,39 @@ BAM_FUNCTION real power(real a, real b) {
 #endif
 
 /* UNARY expressions are in x, BINARY ones in a and b. */
-#define BAM_ARITHMETIC(UNARY, BINARY)                                                             \
-  BINARY(add, ADD(a, b))                                                                          \
-  BINARY(sub, SUB(a, b))                                                                          \
-  BINARY(mul, MUL(a, b))                                                                          \
-  BINARY(floordiv, floor_quotient(a, b))                                                          \
-  BINARY(mod, floor_remainder(a, b))                                                              \
-  BINARY(maximum, a > b || IS_NAN(a) ? a : b)                                                     \
-  BINARY(minimum, a < b || IS_NAN(a) ? a : b)                                                     \
-  UNARY(neg, NEGATE(x))                                                                           \
-  UNARY(abs, MAGNITUDE(x))                                                                        \
-  UNARY(sign, IS_NAN(x) ? x : (real)((x > 0) - IS_NEGATIVE(x)))                                   \
+#define BAM_ARITHMETIC(UNARY, BINARY)                           \
+  BINARY(add, ADD(a, b))                                        \
+  BINARY(sub, SUB(a, b))                                        \
+  BINARY(mul, MUL(a, b))                                        \
+  BINARY(floordiv, floor_quotient(a, b))                        \
+  BINARY(mod, floor_remainder(a, b))                            \
+  BINARY(maximum, a > b || IS_NAN(a) ? a : b)                   \
+  BINARY(minimum, a < b || IS_NAN(a) ? a : b)                   \
+  UNARY(neg, NEGATE(x))                                         \
+  UNARY(abs, MAGNITUDE(x))                                      \
+  UNARY(sign, IS_NAN(x) ? x : (real)((x > 0) - IS_NEGATIVE(x))) \
   UNARY(relu, IS_NEGATIVE(x) ? (real)0 : x)
 
 /* For floating point. extreme_backward: the share of the incoming gradient a that max(b, c) passes
    to b, or, with b and c exchanged, min(b, c); ties share equally.
    pow_exponent_backward: a d(b^x)/dx = a c log(b), where c = b^x;
    0 if b is 0 and c is finite. */
-#define BAM_ARITHMETIC_REAL(BINARY, TERNARY)                                                      \
-  BINARY(div, a / b)                                                                              \
-  TERNARY(extreme_backward, b == c ? a / 2 : b < c ? (real)0 : a)                                 \
+#define BAM_ARITHMETIC_REAL(BINARY, TERNARY)                      \
+  BINARY(div, a / b)                                              \
+  TERNARY(extreme_backward, b == c ? a / 2 : b < c ? (real)0 : a) \
   TERNARY(pow_exponent_backward, b == 0 && c <= 1 ? (real)0 : a * c * REAL_MATH(log)(b))
 
 /* Comparisons of a and b, and predicates of x. The results are bool. */
-#define BAM_COMPARISONS(COMPARISON, TEST)                                                         \
-  COMPARISON(eq, a == b)                                                                          \
-  COMPARISON(ne, a != b)                                                                          \
-  COMPARISON(lt, a < b)                                                                           \
-  COMPARISON(le, a <= b)                                                                          \
-  COMPARISON(gt, a > b)                                                                           \
-  COMPARISON(ge, a >= b)                                                                          \
-  TEST(is_zero, x == 0)                                                                           \
-  TEST(is_nan, x != x)                                                                            \
-  TEST(is_infinite, x - x != 0 && x == x)                                                         \
+#define BAM_COMPARISONS(COMPARISON, TEST) \
+  COMPARISON(eq, a == b)                  \
+  COMPARISON(ne, a != b)                  \
+  COMPARISON(lt, a < b)                   \
+  COMPARISON(le, a <= b)                  \
+  COMPARISON(gt, a > b)                   \
+  COMPARISON(ge, a >= b)                  \
+  TEST(is_zero, x == 0)                   \
+  TEST(is_nan, x != x)                    \
+  TEST(is_infinite, x - x != 0 && x == x) \
   TEST(is_finite, x - x == 0)
 
 #endif

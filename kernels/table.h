@@ -12,9 +12,8 @@ BAM_KERNELS_REAL(DECLARE)
 #endif
 
 extern const bam_kernels KERNEL(table);
-const bam_kernels KERNEL(table) = {
-  BAM_KERNELS_ANY(ENTRY)
+const bam_kernels KERNEL(table) = { BAM_KERNELS_ANY(ENTRY)
 #if BAM_FLOATING
-  BAM_KERNELS_REAL(ENTRY)
+                                      BAM_KERNELS_REAL(ENTRY)
 #endif
 };

@@ -209,12 +209,15 @@ bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad) {
 
 bam_status bam_autograd_check_write(const char *what, bam_tensor *tensor) {
   if (tensor->requires_grad && !tensor->context->no_grad)
-    return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
-                    "%s: this tensor requires a gradient, so it cannot be written in place; write inside "
-                    "bam.no_grad(f), or out of place", what);
+    return bam_fail(
+      tensor->context, BAM_ERROR_ARGUMENT,
+      "%s: this tensor requires a gradient, so it cannot be written in place; write inside "
+      "bam.no_grad(f), or out of place",
+      what);
   for (int d = 0; d < tensor->shape.ndim; d++)
     if (tensor->shape.size[d] > 1 && tensor->stride[d] == 0)
       return bam_fail(tensor->context, BAM_ERROR_ARGUMENT,
-                      "%s: several elements of an expanded view share memory; write to x:clone()", what);
+                      "%s: several elements of an expanded view share memory; write to x:clone()",
+                      what);
   return BAM_OK;
 }

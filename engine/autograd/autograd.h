@@ -21,19 +21,19 @@ typedef struct bam_edge {
 
 typedef struct bam_node {
   int64_t refs;
-  bool queued; /* in the heap of a backward pass */
+  bool queued;   /* in the heap of a backward pass */
   bool released; /* backward went through it and released what it had saved */
-  bool running; /* its backward function is running, and may differentiate other graphs */
+  bool running;  /* its backward function is running, and may differentiate other graphs */
   int n_inputs;
   const bam_op *op;
   uint64_t sequence;
   int64_t graph;     /* the host's number for the graph of custom ops it belongs to; 0: none */
   bool has_function; /* the host stores its backward function */
   bam_context *context;
-  bam_device *device; /* where the op ran */
-  char *where;       /* the script line, recorded in debug mode; else NULL */
+  bam_device *device;    /* where the op ran */
+  char *where;           /* the script line, recorded in debug mode; else NULL */
   struct bam_node *next; /* in the list of nodes being freed */
-  bam_edge *edges;   /* n_inputs of them, in the node's allocation, like attrs */
+  bam_edge *edges;       /* n_inputs of them, in the node's allocation, like attrs */
   bam_attr *attrs;
   bam_tensor *saved[BAM_MAX_SAVED];
   uint64_t saved_version[BAM_MAX_SAVED];

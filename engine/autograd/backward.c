@@ -1,8 +1,8 @@
 /* The backward pass over the tape. */
 #include <stdio.h>
 
-#include "../core/devices.h"
 #include "../core/assert.h"
+#include "../core/devices.h"
 #include "gradients.h"
 
 /* ---- the heap ---- */
@@ -66,10 +66,11 @@ static const char *node_where(const bam_node *node, char text[BAM_WHERE_SIZE + 8
 /* Fail: a pass started inside the backward function of `node` has reached `node`. */
 static bam_status fail_running(const bam_node *node) {
   char where[BAM_WHERE_SIZE + 8];
-  return bam_fail(node->context, BAM_ERROR_ARGUMENT,
-                  "backward: the backward function of %s%s started a backward pass that reached itself; "
-                  "differentiate only graphs built in that function, or detach",
-                  node->op->name, node_where(node, where));
+  return bam_fail(
+    node->context, BAM_ERROR_ARGUMENT,
+    "backward: the backward function of %s%s started a backward pass that reached itself; "
+    "differentiate only graphs built in that function, or detach",
+    node->op->name, node_where(node, where));
 }
 
 static bam_status check_node(bam_node *node) {
@@ -123,10 +124,11 @@ static bam_status queue(bam_walk *walk, bam_node *node) {
   char where[BAM_WHERE_SIZE + 8];
   for (; walk->outer != NULL && node->sequence < walk->outer->since; walk = walk->outer)
     if (node->sequence > walk->outer->node->sequence)
-      return bam_fail(node->context, BAM_ERROR_ARGUMENT,
-                      "backward: a recomputation used the result of %s%s, which was recorded after the "
-                      "first run; it must use the same tensors as the first run",
-                      node->op->name, node_where(node, where));
+      return bam_fail(
+        node->context, BAM_ERROR_ARGUMENT,
+        "backward: a recomputation used the result of %s%s, which was recorded after the "
+        "first run; it must use the same tensors as the first run",
+        node->op->name, node_where(node, where));
   return heap_push(node->context, &walk->nodes, node);
 }
 
@@ -213,8 +215,8 @@ static bam_status make_seed(bam_tensor *root, bam_tensor *seed, bam_tensor **out
                     "(x:sum():backward()) or pass one",
                     bam_shape_text(&root->shape, a));
   bam_tensor *one = NULL;
-  bam_status status =
-    bam_tensor_new(context, bam_tensor_device(root), root->dtype, &root->shape, &one);
+  bam_status status = bam_tensor_new(context, bam_tensor_device(root), root->dtype, &root->shape,
+                                     &one);
   if (status == BAM_OK)
     status = bam_tensor_fill(one, 1);
   if (status == BAM_OK)

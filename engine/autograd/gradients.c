@@ -98,8 +98,8 @@ bam_status bam_grad_buffer(bam_backward *pass, int i, bam_tensor **target, bool 
     return bam_backward_fail(pass, "input %d needs no gradient; ask bam_needs_grad first", i + 1);
   *accumulates = *at != NULL;
   if (*at == NULL || (edge->leaf == NULL && !is_exclusive(*at))) {
-    bam_status status =
-      bam_tensor_new(pass->context, edge->device, edge->dtype, &edge->shape, &fresh);
+    bam_status status = bam_tensor_new(pass->context, edge->device, edge->dtype, &edge->shape,
+                                       &fresh);
     if (status == BAM_OK && *at != NULL)
       status = bam_tensor_copy(fresh, *at);
     if (status != BAM_OK) {

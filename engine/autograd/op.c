@@ -1,6 +1,6 @@
 /* Applying an op: check arguments, run forward, record, return results. */
-#include "../core/devices.h"
 #include "op.h"
+#include "../core/devices.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -46,8 +46,8 @@ bam_status bam_call_fail(bam_call *call, const char *format, ...) {
 }
 
 bam_status bam_call_output(bam_call *call, int k, bam_dtype dtype, const bam_shape *shape) {
-  bam_status status =
-    bam_tensor_new(call->context, bam_call_device(call), dtype, shape, &call->outputs[k]);
+  bam_status status = bam_tensor_new(call->context, bam_call_device(call), dtype, shape,
+                                     &call->outputs[k]);
   return status == BAM_ERROR_ARGUMENT ? bam_fail_within(call->context, status, call->op->name)
                                       : status;
 }
@@ -148,7 +148,8 @@ static bam_status run(bam_call *call, bam_scope *scope, int n_outputs) {
   bam_status status = run_forward(call, scope);
   if (status == BAM_OK)
     status = bam_device_check(call->context, bam_call_device(call));
-  if (status == BAM_OK && call->context->check_nan && !call->op->is_view) /* a view cannot create a NaN */
+  if (status == BAM_OK && call->context->check_nan &&
+      !call->op->is_view) /* a view cannot create a NaN */
     status = check_call(call);
   if (status == BAM_OK && call->recording)
     status = bam_autograd_record(call, n_outputs, 0);
@@ -163,7 +164,10 @@ bam_status bam_op_apply(bam_context *context, const bam_op *op, bam_tensor *cons
   bam_attr defaults[n_attrs > 0 ? n_attrs : 1];
   if (attrs == NULL)
     bam_op_default_attrs(op, defaults);
-  bam_call call = { .context = context, .op = op, .inputs = inputs, .n_inputs = n_inputs,
+  bam_call call = { .context = context,
+                    .op = op,
+                    .inputs = inputs,
+                    .n_inputs = n_inputs,
                     .attrs = attrs != NULL ? attrs : defaults };
   call.recording = !op->constant && bam_autograd_recording(context, inputs, n_inputs);
   for (int i = 0; i < n_inputs; i++) /* the host may release them when it collects garbage */

@@ -56,7 +56,7 @@ typedef struct bam_op {
   int outputs;                /* 0 means 1 */
   bool constant; /* the result has no gradient (comparisons, argmax), even if inputs require one */
   unsigned constant_outputs; /* bit k: output k alone carries no gradient (statistics) */
-  bool is_view;  /* the result is a view of the first input where possible */
+  bool is_view;              /* the result is a view of the first input where possible */
 
   /* Check everything, then compute. Fails before it changes anything. */
   bam_status (*forward)(bam_call *call);
@@ -71,11 +71,11 @@ struct bam_call {
   const bam_op *op;
   bam_tensor *const *inputs; /* borrowed; NULL where an optional one was omitted */
   int n_inputs;
-  const bam_attr *attrs; /* one per spec */
+  const bam_attr *attrs;                /* one per spec */
   bam_tensor *outputs[BAM_MAX_OUTPUTS]; /* owned; forward fills them */
   bam_tensor *saved[BAM_MAX_SAVED];     /* owned; for backward */
   bam_scope *scope; /* owns the temporaries of forward; it ends when forward has returned */
-  bool recording; /* the call will be recorded: save what backward needs */
+  bool recording;   /* the call will be recorded: save what backward needs */
 };
 
 /* The device of the call, which all inputs share. */

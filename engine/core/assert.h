@@ -13,7 +13,7 @@
 /* Print the failed condition with its file and line to stderr, then abort. */
 _Noreturn void bam_assert_fail(const char *condition, const char *file, int line);
 
-#define bam_assert(condition)                                                                      \
+#define bam_assert(condition) \
   ((void)(!BAM_ASSERTS || (condition) || (bam_assert_fail(#condition, __FILE__, __LINE__), 0)))
 
 #endif

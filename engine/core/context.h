@@ -51,20 +51,20 @@ struct bam_context {
   char message[BAM_MESSAGE_SIZE]; /* of the last failure */
   bam_device cpu;
   bam_device *devices[BAM_MAX_DEVICES]; /* opened so far, by number; devices[0] is the CPU */
-  bam_device *device; /* the default device of new tensors */
+  bam_device *device;                   /* the default device of new tensors */
   bam_memory memory;
   bam_host host;
-  uint64_t seed;           /* of the counter-based generator */
-  uint64_t random_counter; /* 128-bit blocks drawn so far */
-  uint64_t next_node;      /* sequence number of the next autograd node */
+  uint64_t seed;                               /* of the counter-based generator */
+  uint64_t random_counter;                     /* 128-bit blocks drawn so far */
+  uint64_t next_node;                          /* sequence number of the next autograd node */
   void (*release_node)(struct bam_node *node); /* set by autograd, which makes the nodes */
-  struct bam_walk *walk;   /* the innermost backward pass in progress */
+  struct bam_walk *walk;                       /* the innermost backward pass in progress */
   const struct bam_storage *unit_seed; /* the seed gradient, 1, of the backward pass in progress */
-  struct bam_staged *staged; /* staged directories not yet committed (io/staged.h) */
+  struct bam_staged *staged;           /* staged directories not yet committed (io/staged.h) */
   void (*close_staged)(bam_context *context); /* closes them; NULL until the first is staged */
-  bool no_grad;            /* nothing is recorded while set */
-  bool tf32;               /* devices may compute products of f32 from tf32 */
-  bool check_nan;          /* bam.debug { nan = true } */
+  bool no_grad;                               /* nothing is recorded while set */
+  bool tf32;                                  /* devices may compute products of f32 from tf32 */
+  bool check_nan;                             /* bam.debug { nan = true } */
   int threads;
 };
 

@@ -7,8 +7,7 @@
 
 static const bam_backend *find_backend(const char *name, size_t length) {
   for (int i = 0; bam_backends[i] != NULL; i++)
-    if (strlen(bam_backends[i]->name) == length &&
-        memcmp(bam_backends[i]->name, name, length) == 0)
+    if (strlen(bam_backends[i]->name) == length && memcmp(bam_backends[i]->name, name, length) == 0)
       return bam_backends[i];
   return NULL;
 }
@@ -19,15 +18,17 @@ static int read_number(const char *after) {
     return 0;
   char *end;
   long number = after[0] == ':' && after[1] >= '0' && after[1] <= '9' ? strtol(after + 1, &end, 10)
-                                                                       : -1;
+                                                                      : -1;
   return number >= 0 && number < 1000 && *end == '\0' ? (int)number : -1;
 }
 
 static bam_status fail_unknown(bam_context *context, const char *name) {
   if (strncmp(name, "cuda", 4) == 0 && find_backend("cuda", 4) == NULL)
-    return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "no device \"%.40s\": this program was built without CUDA; install nvcc and run "
-                    "make again", name);
+    return bam_fail(
+      context, BAM_ERROR_ARGUMENT,
+      "no device \"%.40s\": this program was built without CUDA; install nvcc and run "
+      "make again",
+      name);
   return bam_fail(context, BAM_ERROR_ARGUMENT,
                   "no device \"%.40s\"; bam.devices() lists the devices of this machine", name);
 }
@@ -46,8 +47,8 @@ static bam_status open_device(bam_context *context, const bam_backend *backend, 
     at++;
   bam_device *device = at < BAM_MAX_DEVICES ? calloc(1, sizeof *device) : NULL;
   if (device == NULL)
-    return bam_fail(context, BAM_ERROR_MEMORY, "device \"%s:%d\": out of memory, or too many devices",
-                    backend->name, number);
+    return bam_fail(context, BAM_ERROR_MEMORY,
+                    "device \"%s:%d\": out of memory, or too many devices", backend->name, number);
   if (!backend->open(device, number, why, sizeof why)) {
     free(device);
     return bam_fail(context, BAM_ERROR_ARGUMENT, "device \"%s:%d\": %s", backend->name, number,

@@ -2,8 +2,8 @@
    cache (sanitizer builds) every request is one malloc.
    Invariants: a cached storage has refs 0 and keeps its data; slabs and regions live as long as the
    context; storages of OWN_BYTES and more are allocated from the system one by one. */
-#include "devices.h"
 #include "memory.h"
+#include "devices.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -177,7 +177,8 @@ static bam_storage *find_storage(bam_context *context, bam_device *device, int c
 }
 
 static bam_status out_of_memory(bam_context *context, bam_device *device, int64_t bytes) {
-  bam_status failed = bam_device_check(context, device); /* a failed device is the better explanation */
+  /* A failed device is the better explanation. */
+  bam_status failed = bam_device_check(context, device);
   if (failed != BAM_OK)
     return failed;
   const double mb = 1e-6;
@@ -257,11 +258,11 @@ void bam_storage_release(bam_context *context, bam_storage *storage) {
 }
 
 static void trim_device(bam_context *context, bam_device *device) {
-  for (int class = 0; class < BAM_SIZE_CLASSES; class++) {
-    bam_storage *storage = device->free_storages[class];
+  for (int k = 0; k < BAM_SIZE_CLASSES; k++) {
+    bam_storage *storage = device->free_storages[k];
     if (storage == NULL || !is_own(&context->memory, storage->bytes))
       continue;
-    device->free_storages[class] = NULL;
+    device->free_storages[k] = NULL;
     while (storage != NULL) {
       bam_storage *next = storage->next;
       context->memory.live_objects++; /* it was not live in the cache */

@@ -1,5 +1,5 @@
-#include "devices.h"
 #include "random.h"
+#include "devices.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -84,13 +84,11 @@ bam_status bam_random_normal(bam_tensor *tensor, double mean, double deviation) 
 /* The range of consecutive integers that a dtype represents exactly. */
 static void range_of(bam_dtype dtype, int64_t *low, int64_t *high) {
   static const int64_t largest[BAM_DTYPES] = {
-    [BAM_BOOL] = 1, [BAM_U8] = UINT8_MAX, [BAM_I32] = INT32_MAX, [BAM_I64] = INT64_MAX,
-    [BAM_F16] = 1 << 11, [BAM_BF16] = 1 << 8, [BAM_F32] = 1 << 24, [BAM_F64] = (int64_t)1 << 53,
+    [BAM_BOOL] = 1,      [BAM_U8] = UINT8_MAX, [BAM_I32] = INT32_MAX, [BAM_I64] = INT64_MAX,
+    [BAM_F16] = 1 << 11, [BAM_BF16] = 1 << 8,  [BAM_F32] = 1 << 24,   [BAM_F64] = (int64_t)1 << 53,
   };
   *high = largest[dtype];
-  *low = dtype == BAM_BOOL || dtype == BAM_U8 ? 0
-         : bam_dtype_is_float(dtype)          ? -*high
-                                              : -*high - 1;
+  *low = dtype == BAM_BOOL || dtype == BAM_U8 ? 0 : bam_dtype_is_float(dtype) ? -*high : -*high - 1;
 }
 
 bam_status bam_random_integers(bam_tensor *tensor, int64_t low, int64_t high) {
@@ -108,8 +106,8 @@ bam_status bam_random_integers(bam_tensor *tensor, int64_t low, int64_t high) {
                     bam_dtype_name(tensor->dtype));
   BAM_TRY(begin(tensor, BAM_I64, &draw));
   kernels_of(tensor, BAM_F64)
-      ->random_integers(bam_tensor_device(tensor)->stream, bam_tensor_data(draw),
-                        bam_tensor_count(draw), context->seed, context->random_counter, low, high);
+    ->random_integers(bam_tensor_device(tensor)->stream, bam_tensor_data(draw),
+                      bam_tensor_count(draw), context->seed, context->random_counter, low, high);
   return finish(tensor, draw, 2);
 }
 
@@ -121,9 +119,8 @@ bam_status bam_random_bernoulli(bam_tensor *tensor, double probability) {
                     "bernoulli: the probability %g is not between 0 and 1", probability);
   BAM_TRY(begin(tensor, BAM_BOOL, &draw));
   kernels_of(tensor, BAM_F32)
-      ->random_booleans(bam_tensor_device(tensor)->stream, bam_tensor_data(draw),
-                        bam_tensor_count(draw), context->seed, context->random_counter,
-                        probability);
+    ->random_booleans(bam_tensor_device(tensor)->stream, bam_tensor_data(draw),
+                      bam_tensor_count(draw), context->seed, context->random_counter, probability);
   return finish(tensor, draw, 4);
 }
 

@@ -15,20 +15,20 @@ typedef enum bam_status {
 } bam_status;
 
 /* Evaluate `call`; if it fails, return its status. For functions with nothing to clean up. */
-#define BAM_TRY(call)                     \
-  do {                                    \
-    const bam_status tried = (call);      \
-    if (tried != BAM_OK)                  \
-      return tried;                       \
+#define BAM_TRY(call)                \
+  do {                               \
+    const bam_status tried = (call); \
+    if (tried != BAM_OK)             \
+      return tried;                  \
   } while (0)
 
 /* The same for functions with cleanup code. The function declares `bam_status status = BAM_OK;` at its
    top; on failure this jumps to its one label, `done: ...release...; return status;`. */
-#define BAM_TRY_OR_DONE(call)     \
-  do {                            \
-    status = (call);              \
-    if (status != BAM_OK)         \
-      goto done;                  \
+#define BAM_TRY_OR_DONE(call) \
+  do {                        \
+    status = (call);          \
+    if (status != BAM_OK)     \
+      goto done;              \
   } while (0)
 
 #endif

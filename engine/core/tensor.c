@@ -1,6 +1,6 @@
 /* Tensors: making, viewing, copying. */
-#include "devices.h"
 #include "tensor.h"
+#include "devices.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -312,8 +312,7 @@ done:
 bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
   if (!bam_shape_expands(&from->shape, &to->shape)) {
     char ta[BAM_SHAPE_TEXT], tb[BAM_SHAPE_TEXT];
-    return bam_fail(to->context, BAM_ERROR_ARGUMENT,
-                    "copy: shape %s does not broadcast to %s",
+    return bam_fail(to->context, BAM_ERROR_ARGUMENT, "copy: shape %s does not broadcast to %s",
                     bam_shape_text(&from->shape, tb), bam_shape_text(&to->shape, ta));
   }
   if (bam_tensor_count(to) == 0)
@@ -327,8 +326,8 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
     if (same_view(to, from))
       return BAM_OK;
     bam_tensor *fresh = NULL; /* the views may overlap: go through a copy */
-    BAM_TRY(bam_tensor_new(from->context, bam_tensor_device(from), from->dtype, &from->shape,
-            &fresh));
+    BAM_TRY(
+      bam_tensor_new(from->context, bam_tensor_device(from), from->dtype, &from->shape, &fresh));
     copy_elements(fresh, from);
     source = fresh;
   }
@@ -340,8 +339,7 @@ bam_status bam_tensor_copy(bam_tensor *to, bam_tensor *from) {
 
 bam_status bam_tensor_fill(bam_tensor *tensor, double value) {
   bam_device *device = bam_tensor_device(tensor);
-  bam_status status =
-    bam_number_check(tensor->context, "fill", tensor->dtype, false, 0, value);
+  bam_status status = bam_number_check(tensor->context, "fill", tensor->dtype, false, 0, value);
   if (status != BAM_OK || bam_tensor_count(tensor) == 0)
     return status;
   bam_loop loop;

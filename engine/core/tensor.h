@@ -11,12 +11,12 @@
 #include "shape.h"
 
 typedef struct bam_storage {
-  int64_t refs;            /* cannot overflow: every reference occupies memory */
+  int64_t refs; /* cannot overflow: every reference occupies memory */
   int32_t size_class;
   bam_device *device;
   void *data;
-  int64_t bytes;           /* capacity */
-  uint64_t version;        /* counts in-place changes, so that autograd notices them */
+  int64_t bytes;            /* capacity */
+  uint64_t version;         /* counts in-place changes, so that autograd notices them */
   struct bam_storage *next; /* in the device's free list */
 } bam_storage;
 

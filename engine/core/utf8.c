@@ -46,8 +46,8 @@ int64_t bam_utf8_prefix(const char *text, int64_t size) {
 }
 
 int64_t bam_utf8_space(const char *text, int64_t left) {
-  static const char *const spaces[] = { "\xc2\x85", "\xc2\xa0", "\u1680", "\u2028", "\u2029",
-                                        "\u202f", "\u205f", "\u3000" };
+  static const char *const spaces[] = { "\xc2\x85", "\xc2\xa0", "\u1680", "\u2028",
+                                        "\u2029",   "\u202f",   "\u205f", "\u3000" };
   if (left > 0 && (*text == ' ' || (*text >= '\t' && *text <= '\r')))
     return 1;
   if (left >= 3 && memcmp(text, "\xe2\x80", 2) == 0 && (unsigned char)text[2] >= 0x80 &&

@@ -54,7 +54,8 @@ static bam_status open_directory(bam_writer *writer, const char *path) {
   int error = errno;
   snprintf(reason, sizeof reason, "directory %s: %s", bam_quote(directory, quoted),
            strerror(error));
-  return fail_text(writer, reason, error == ENOENT ? "; create the directory first" : bam_path_advice(error));
+  return fail_text(writer, reason,
+                   error == ENOENT ? "; create the directory first" : bam_path_advice(error));
 }
 
 /* Check that the path is free, or is a regular file that this user may write. *old gets the stat of that
@@ -134,8 +135,8 @@ static bam_status flush(bam_writer *writer) {
   if (writer->used > writer->limit - writer->written)
     return fail_errno(writer, EFBIG);
   for (int64_t done = 0; done < writer->used;) {
-    ssize_t n =
-      TEMP_FAILURE_RETRY(write(writer->file, writer->buffer + done, (size_t)(writer->used - done)));
+    ssize_t n = TEMP_FAILURE_RETRY(
+      write(writer->file, writer->buffer + done, (size_t)(writer->used - done)));
     if (n <= 0) /* 0: retrying would loop forever */
       return fail_errno(writer, n < 0 ? errno : EIO);
     done += n;
@@ -146,8 +147,7 @@ static bam_status flush(bam_writer *writer) {
 }
 
 /* Append bytes from the memory of `device`. */
-static bam_status append(bam_writer *writer, bam_device *device, const void *data,
-                         int64_t bytes) {
+static bam_status append(bam_writer *writer, bam_device *device, const void *data, int64_t bytes) {
   for (int64_t done = 0; done < bytes;) {
     int64_t room = BAM_WRITER_BUFFER - writer->used;
     int64_t step = bytes - done < room ? bytes - done : room;
@@ -214,9 +214,10 @@ static bam_status rename_file(bam_writer *writer) {
   writer->has_temporary = false;
   if (fsync(writer->directory) != 0 &&
       errno != EINVAL) /* a file system that cannot sync directories */
-    return fail_text(writer, strerror(errno),
-                     " while syncing its directory; the new file is in place, but a power failure may "
-                     "bring back the old one");
+    return fail_text(
+      writer, strerror(errno),
+      " while syncing its directory; the new file is in place, but a power failure may "
+      "bring back the old one");
   return BAM_OK;
 }
 

@@ -191,7 +191,8 @@ static int keep_staged(bam_context *context, int parent, const char *name) {
 }
 
 /* Create a staged directory with `mode`, as a sibling of p. */
-static bam_status make_staged(const bam_task *t, const place *p, mode_t mode, char staged[PATH_MAX]) {
+static bam_status make_staged(const bam_task *t, const place *p, mode_t mode,
+                              char staged[PATH_MAX]) {
   char name[NAME_MAX + 1];
   int head = (int)(p->name - p->path);
   bam_staged_name(p->name, name);
@@ -248,8 +249,9 @@ static bam_status remove_at(const bam_task *t, place *p) {
   BAM_TRY_OR_DONE(list_at(t, directory, ".", &names));
   for (int i = 0; i < names.count; i++)
     if (!is_regular(directory, names.entries[i]->d_name))
-      BAM_TRY_OR_DONE(bam_task_fail_about(t, names.entries[i]->d_name, "in it is not a regular file",
-                         "; move that file, or remove the directory by hand"));
+      BAM_TRY_OR_DONE(bam_task_fail_about(t, names.entries[i]->d_name,
+                                          "in it is not a regular file",
+                                          "; move that file, or remove the directory by hand"));
   error = remove_files(p, directory, &names);
   if (error != 0)
     status = bam_task_fail(t, error);
@@ -298,7 +300,8 @@ static bam_status open_both(commit *c, const char *staged, const char *path) {
   BAM_TRY(open_parent(&c->task, &c->from));
   BAM_TRY(open_parent(&c->task, &c->to));
   if (bam_staged_length(c->from.name) < 0 || !same_file(c->from.parent, c->to.parent))
-    BAM_TRY(bam_task_fail_about(&c->task, staged, "was not staged for this path", "; stage a directory for it first"));
+    BAM_TRY(bam_task_fail_about(&c->task, staged, "was not staged for this path",
+                                "; stage a directory for it first"));
   return open_itself(&(bam_task){ c->task.context, "open", staged }, &c->from, &c->fresh);
 }
 
@@ -340,7 +343,8 @@ static bam_status open_old(commit *c) {
     return BAM_OK;
   BAM_TRY(open_itself(&c->task, &c->to, &c->old));
   if (same_file(c->fresh, c->old))
-    BAM_TRY(bam_task_fail_text(&c->task, "it is the staged directory itself", "; choose another path"));
+    BAM_TRY(
+      bam_task_fail_text(&c->task, "it is the staged directory itself", "; choose another path"));
   BAM_TRY(list_at(&c->task, c->old, ".", &c->names));
   for (int i = 0; i < c->names.count; i++)
     BAM_TRY(check_loss(c, c->names.entries[i]->d_name));
@@ -356,8 +360,9 @@ static bam_status swap(commit *c) {
   const place *from = &c->from, *to = &c->to;
   if (renameat2(from->parent, from->name, to->parent, to->name, flags) != 0) {
     if (c->old >= 0 && (errno == EINVAL || errno == ENOSYS))
-      return bam_task_fail_text(&c->task, "its file system cannot exchange two directories atomically",
-                       "; move the old directory away, or save to another path");
+      return bam_task_fail_text(&c->task,
+                                "its file system cannot exchange two directories atomically",
+                                "; move the old directory away, or save to another path");
     return bam_task_fail(&c->task, errno);
   }
   int error = sync_directory(to->parent);
@@ -371,14 +376,18 @@ static bam_status remove_old(const commit *c) {
   bam_task t = { c->task.context, "remove", c->from.path };
   int error = remove_files(&c->from, c->old, &c->names);
   return error == 0 ? BAM_OK
-                    : bam_task_fail_text(&t, strerror(error),
-                                "; it is the old directory: the new one is in place, remove the old "
-                                "one by hand");
+                    : bam_task_fail_text(
+                        &t, strerror(error),
+                        "; it is the old directory: the new one is in place, remove the old "
+                        "one by hand");
 }
 
 bam_status bam_directory_commit(bam_context *context, const char *staged, const char *path) {
-  commit c = { .task = { context, "write", path }, .from.parent = -1, .to.parent = -1,
-               .fresh = -1, .old = -1 };
+  commit c = { .task = { context, "write", path },
+               .from.parent = -1,
+               .to.parent = -1,
+               .fresh = -1,
+               .old = -1 };
   int error;
   bam_status status = BAM_OK;
   BAM_TRY_OR_DONE(open_both(&c, staged, path));

@@ -23,7 +23,8 @@ bam_status bam_file_open(bam_context *context, const char *path, int64_t limit, 
   if (S_ISDIR(info.st_mode))
     BAM_TRY_OR_DONE(bam_task_fail_text(&t, "it is a directory", "; name a file in it"));
   if (!S_ISREG(info.st_mode))
-    BAM_TRY_OR_DONE(bam_task_fail_text(&t, "it is a pipe or device", "; copy its contents to a file first"));
+    BAM_TRY_OR_DONE(
+      bam_task_fail_text(&t, "it is a pipe or device", "; copy its contents to a file first"));
   snprintf(reason, sizeof reason, "it has %lld bytes, above the limit of %lld",
            (long long)info.st_size, (long long)limit);
   if (info.st_size > limit)
@@ -35,8 +36,8 @@ done:
   return status;
 }
 
-bam_status bam_file_read(bam_context *context, const char *path, int file, void *data,
-                         int64_t size, int64_t *got) {
+bam_status bam_file_read(bam_context *context, const char *path, int file, void *data, int64_t size,
+                         int64_t *got) {
   *got = TEMP_FAILURE_RETRY(read(file, data, (size_t)size));
   return *got >= 0 ? BAM_OK : bam_task_fail(&(bam_task){ context, "read", path }, errno);
 }

@@ -12,7 +12,7 @@ bam_status bam_file_open(bam_context *context, const char *path, int64_t limit, 
 
 /* Read up to `size` more bytes from a file opened by bam_file_open. *got is the number read, 0 at the end
    of the file. */
-bam_status bam_file_read(bam_context *context, const char *path, int file, void *data,
-                         int64_t size, int64_t *got);
+bam_status bam_file_read(bam_context *context, const char *path, int file, void *data, int64_t size,
+                         int64_t *got);
 
 #endif

@@ -1,7 +1,7 @@
 /* File operations, see file_ops.h. */
+#include "file_ops.h"
 #include "../core/quote.h"
 #include "failure.h"
-#include "file_ops.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "directory.h"
 #include "atomic_file.h"
+#include "directory.h"
 #include "paths.h"
 #include "staged.h"
 
@@ -38,8 +38,9 @@ static bam_status open_file(bam_context *context, const char *verb, const char *
   if (*file < 0 || fstat(*file, &info) != 0)
     return bam_fail_path(context, verb, path, errno);
   *size = info.st_size;
-  return S_ISREG(info.st_mode) ? BAM_OK
-                               : fail(context, verb, path, "it is not a regular file; choose another path");
+  return S_ISREG(info.st_mode)
+           ? BAM_OK
+           : fail(context, verb, path, "it is not a regular file; choose another path");
 }
 
 static void close_descriptor(int descriptor) {
@@ -67,8 +68,7 @@ static int append(int file, const void *data, int64_t size, int64_t before) {
   return error;
 }
 
-bam_status bam_file_append(bam_context *context, const char *path, const void *data,
-                             int64_t size) {
+bam_status bam_file_append(bam_context *context, const char *path, const void *data, int64_t size) {
   int64_t before = 0;
   int file, error;
   bam_status status = BAM_OK;
@@ -190,7 +190,8 @@ bam_status bam_symlink(bam_context *context, const char *target, const char *pat
   if (error == 0)
     return BAM_OK;
   if (error == EEXIST)
-    return fail(context, "link", path, "it exists and is not a link; move it, or choose another path");
+    return fail(context, "link", path,
+                "it exists and is not a link; move it, or choose another path");
   return bam_fail_path(context, "link", path, error);
 }
 

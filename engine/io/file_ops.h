@@ -10,8 +10,7 @@
 
 /* Append `size` bytes to the regular file at `path` in one write, creating the file if necessary. If the
    disk is full, nothing is appended. Refuses a symbolic link. */
-bam_status bam_file_append(bam_context *context, const char *path, const void *data,
-                             int64_t size);
+bam_status bam_file_append(bam_context *context, const char *path, const void *data, int64_t size);
 
 /* Truncate the regular file at `path` to `size` bytes. Fails if it is shorter. Refuses a symbolic
    link. */

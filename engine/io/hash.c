@@ -1,6 +1,6 @@
 /* XXH3 from the library's header: nothing to link, and the compiler can inline it. */
-#include "file.h"
 #include "hash.h"
+#include "file.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* Random-access reading of files, see input_file.h. */
+#include "input_file.h"
 #include "../core/quote.h"
 #include "failure.h"
-#include "input_file.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -87,7 +87,8 @@ done:
   return status;
 }
 
-bam_status bam_input_file_over(bam_context *context, const void *data, int64_t bytes, bam_input_file **out) {
+bam_status bam_input_file_over(bam_context *context, const void *data, int64_t bytes,
+                               bam_input_file **out) {
   BAM_TRY(new_input(context, NULL, out));
   (*out)->memory = data;
   (*out)->info.st_size = bytes;
@@ -134,8 +135,8 @@ static bam_status check_unchanged(const bam_input_file *input, int file) {
 }
 
 /* Copy bytes of the open file. Stops at its end; check_unchanged then reports that it shrank. */
-static bam_status read_bytes(const bam_input_file *input, int file, int64_t offset, unsigned char *data,
-                             int64_t bytes) {
+static bam_status read_bytes(const bam_input_file *input, int file, int64_t offset,
+                             unsigned char *data, int64_t bytes) {
   while (bytes > 0) {
     size_t piece = bytes < MOST_PIECE ? (size_t)bytes : MOST_PIECE;
     ssize_t got = TEMP_FAILURE_RETRY(pread(file, data, piece, offset));
@@ -150,7 +151,8 @@ static bam_status read_bytes(const bam_input_file *input, int file, int64_t offs
   return check_unchanged(input, file);
 }
 
-bam_status bam_input_file_read(const bam_input_file *input, int64_t offset, void *data, int64_t bytes) {
+bam_status bam_input_file_read(const bam_input_file *input, int64_t offset, void *data,
+                               int64_t bytes) {
   assert(offset >= 0 && bytes >= 0 && bytes <= bam_input_file_bytes(input) - offset);
   if (input->memory != NULL) {
     memcpy(data, input->memory + offset, (size_t)bytes);
@@ -177,13 +179,14 @@ static bam_status check_bools(bam_context *context, const unsigned char *data, i
 }
 
 bam_status bam_input_file_tensor(const bam_input_file *input, int64_t offset, bam_dtype dtype,
-                            const bam_shape *shape, bam_tensor **out) {
+                                 const bam_shape *shape, bam_tensor **out) {
   bam_context *context = input->context;
   bam_tensor *tensor = NULL;
   bam_status status = BAM_OK;
   BAM_TRY_OR_DONE(bam_tensor_new(context, &context->cpu, dtype, shape, &tensor));
   int64_t count = bam_tensor_count(tensor);
-  BAM_TRY_OR_DONE(bam_input_file_read(input, offset, bam_tensor_data(tensor), count * bam_dtype_size(dtype)));
+  BAM_TRY_OR_DONE(
+    bam_input_file_read(input, offset, bam_tensor_data(tensor), count * bam_dtype_size(dtype)));
   if (dtype == BAM_BOOL)
     BAM_TRY_OR_DONE(check_bools(context, bam_tensor_data(tensor), count));
   *out = tensor;

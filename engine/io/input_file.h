@@ -14,7 +14,8 @@ typedef struct bam_input_file bam_input_file;
 bam_status bam_input_file_open(bam_context *context, const char *path, bam_input_file **out);
 
 /* Make an input over `bytes` (at least 1) bytes of memory at `data`, which must outlive it. */
-bam_status bam_input_file_over(bam_context *context, const void *data, int64_t bytes, bam_input_file **out);
+bam_status bam_input_file_over(bam_context *context, const void *data, int64_t bytes,
+                               bam_input_file **out);
 
 /* Close the input. NULL is allowed. */
 void bam_input_file_close(bam_input_file *input);
@@ -25,12 +26,13 @@ int64_t bam_input_file_bytes(const bam_input_file *input);
 /* Copy `bytes` bytes at `offset` to `data`. All of them must lie inside the file. Fails with
    BAM_ERROR_FILE if the file cannot be read, or if its size or modification time has changed since it
    was opened. The message does not name the path: see bam_fail_input. */
-bam_status bam_input_file_read(const bam_input_file *input, int64_t offset, void *data, int64_t bytes);
+bam_status bam_input_file_read(const bam_input_file *input, int64_t offset, void *data,
+                               int64_t bytes);
 
 /* Read a new contiguous CPU tensor from the bytes at `offset`. All of them must lie inside the file. Fails
    like bam_input_file_read, and with BAM_ERROR_FILE if a bool is neither 0 nor 1. */
 bam_status bam_input_file_tensor(const bam_input_file *input, int64_t offset, bam_dtype dtype,
-                            const bam_shape *shape, bam_tensor **out);
+                                 const bam_shape *shape, bam_tensor **out);
 
 /* Prefix the message of the failure just recorded with the path, if the input has one. Returns
    `status`. */

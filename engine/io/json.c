@@ -1,7 +1,7 @@
 /* The pull parser of json.h. The stack of open containers is one 64-bit word, one bit per container, so
    the depth is bounded and nothing recurses. */
-#include "../core/quote.h"
 #include "json.h"
+#include "../core/quote.h"
 
 #include <errno.h>
 #include <math.h>
@@ -9,21 +9,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "atomic_file.h"
 #include "../core/utf8.h"
+#include "atomic_file.h"
 
 /* States: what the grammar allows next. */
 enum { VALUE, FIRST_VALUE, KEY, FIRST_KEY, COMMA, NOTHING };
 
 static const char *const expectations[] = {
-  [VALUE] = "a value", [FIRST_VALUE] = "a value or ]", [KEY] = "a key in quotes",
-  [FIRST_KEY] = "a key in quotes or }", [NOTHING] = "the end of the text",
+  [VALUE] = "a value",
+  [FIRST_VALUE] = "a value or ]",
+  [KEY] = "a key in quotes",
+  [FIRST_KEY] = "a key in quotes or }",
+  [NOTHING] = "the end of the text",
 };
 
 void bam_json_begin(bam_json *json, bam_context *context, const char *text, int64_t size,
                     int depth) {
-  *json = (bam_json){ .context = context, .begin = text, .at = text, .end = text + size,
-                      .max_depth = depth, .expected = VALUE, .kind = BAM_JSON_NULL };
+  *json = (bam_json){ .context = context,
+                      .begin = text,
+                      .at = text,
+                      .end = text + size,
+                      .max_depth = depth,
+                      .expected = VALUE,
+                      .kind = BAM_JSON_NULL };
   json->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); /* glibc's is static */
 }
 
@@ -308,8 +316,8 @@ static bam_status read_key(bam_json *json) {
 
 /* Parse null, true or false. */
 static bam_status read_word(bam_json *json) {
-  static const char *const words[] = { [BAM_JSON_NULL] = "null", [BAM_JSON_FALSE] = "false",
-                                       [BAM_JSON_TRUE] = "true" };
+  static const char *const
+    words[] = { [BAM_JSON_NULL] = "null", [BAM_JSON_FALSE] = "false", [BAM_JSON_TRUE] = "true" };
   for (int i = BAM_JSON_NULL; i <= BAM_JSON_TRUE; i++) {
     size_t length = strlen(words[i]);
     if ((size_t)(json->end - json->at) >= length && memcmp(json->at, words[i], length) == 0) {

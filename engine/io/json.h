@@ -42,7 +42,8 @@ typedef struct bam_json {
 
 /* Begin to parse `size` bytes of text, which must outlive the parser. The text holds one value of any
    kind, nested at most `depth` deep. `depth` is at most BAM_JSON_MAX_DEPTH. */
-void bam_json_begin(bam_json *json, bam_context *context, const char *text, int64_t size, int depth);
+void bam_json_begin(bam_json *json, bam_context *context, const char *text, int64_t size,
+                    int depth);
 
 /* Advance to the next event. Fails with BAM_ERROR_FILE, naming the byte, on malformed text, a number that
    overflows a double, invalid UTF-8, an unpaired surrogate, or nesting deeper than `depth`. Must not be

@@ -1,9 +1,9 @@
 /* Locks by flock on an open file. If the file is deleted or replaced between open and flock, the lock is
    worthless, because other processes will lock the new file. So after locking we check that the path
    still refers to the locked file, and start over if it does not. */
+#include "lock.h"
 #include "../core/quote.h"
 #include "failure.h"
-#include "lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -79,7 +79,9 @@ static bool skip_literal(const char **text, const char *expected) {
   return true;
 }
 
-static void skip_all_of(const char **text, const char *characters) { *text += strspn(*text, characters); }
+static void skip_all_of(const char **text, const char *characters) {
+  *text += strspn(*text, characters);
+}
 
 /* Whether `text` is a line written by make_holder, of any process, or a prefix of such a line, as a
    power failure may leave it. */

@@ -1,7 +1,7 @@
 /* Reading and writing npy files. The header's dictionary is parsed strictly: three keys in any order,
    each exactly once, with Python literals for str, bool and tuple of int as values. */
-#include "../core/quote.h"
 #include "npy.h"
+#include "../core/quote.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -190,7 +190,8 @@ static bam_status find_header(const bam_input_file *input, bam_context *context,
                               int64_t *length) {
   unsigned char data[12] = { 0 };
   int64_t bytes = bam_input_file_bytes(input);
-  BAM_TRY(bam_input_file_read(input, 0, data, bytes < (int64_t)sizeof data ? bytes : (int64_t)sizeof data));
+  BAM_TRY(bam_input_file_read(input, 0, data,
+                              bytes < (int64_t)sizeof data ? bytes : (int64_t)sizeof data));
   if (bytes < 10 || memcmp(data, MAGIC, MAGIC_BYTES) != 0)
     return bam_fail(context, BAM_ERROR_FILE, "not an npy file: it does not begin with \\x93NUMPY");
   int major = data[6], minor = data[7];

@@ -15,7 +15,8 @@ struct bam_input_file;
 bam_status bam_npy_read(bam_context *context, const char *path, bam_tensor **out);
 
 /* bam_npy_read from an open input, which is borrowed. */
-bam_status bam_npy_parse(bam_context *context, const struct bam_input_file *input, bam_tensor **out);
+bam_status bam_npy_parse(bam_context *context, const struct bam_input_file *input,
+                         bam_tensor **out);
 
 /* Atomically create or replace the npy file (version 1.0, C order) at `path`, see bam_writer. Any strides
    and device; any dtype except bf16, which NumPy lacks. */

@@ -51,14 +51,15 @@ void bam_paths_release(bam_paths *paths) {
 
 /* ---- stat ---- */
 
-bam_status bam_path_about(bam_context *context, const char *path, bam_path_info *out,
-                          bool *found) {
+bam_status bam_path_about(bam_context *context, const char *path, bam_path_info *out, bool *found) {
   struct stat info;
   *found = stat(path, &info) == 0;
   if (!*found)
     return is_missing(errno) ? BAM_OK : bam_fail_path(context, "look at", path, errno);
   *out = (bam_path_info){
-    .kind = S_ISREG(info.st_mode) ? "file" : S_ISDIR(info.st_mode) ? "directory" : "other",
+    .kind = S_ISREG(info.st_mode)   ? "file"
+            : S_ISDIR(info.st_mode) ? "directory"
+                                    : "other",
     .size = info.st_size,
     .modified = (double)info.st_mtim.tv_sec + 1e-9 * (double)info.st_mtim.tv_nsec,
     .inode = (int64_t)info.st_ino,

@@ -3,8 +3,8 @@
    Finally all entries together must cover the data without gaps or overlaps. Names stay in the header's
    text, with their escapes resolved in place. Callers prefix messages on the way out:
    path: tensor "name": reason. */
-#include "../core/quote.h"
 #include "safetensors.h"
+#include "../core/quote.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -75,16 +75,16 @@ static bam_status parse_shape(bam_json *json, bam_safetensors_entry *entry) {
     if (json->kind == BAM_JSON_CLOSE)
       break;
     if (json->kind != BAM_JSON_INTEGER || json->integer < 0)
-      return bam_fail(json->context, BAM_ERROR_FILE, "size %lld of its shape is not a nonnegative integer",
-                      (long long)ndim + 1);
+      return bam_fail(json->context, BAM_ERROR_FILE,
+                      "size %lld of its shape is not a nonnegative integer", (long long)ndim + 1);
     if (ndim < BAM_MAX_DIMS)
       shape->size[ndim] = json->integer;
   }
   shape->ndim = ndim < BAM_MAX_DIMS ? (int)ndim : BAM_MAX_DIMS;
   if (ndim > BAM_MAX_DIMS)
     return bam_fail(json->context, BAM_ERROR_FILE,
-                      "it has %lld dimensions, more than the supported %d", (long long)ndim,
-                      BAM_MAX_DIMS);
+                    "it has %lld dimensions, more than the supported %d", (long long)ndim,
+                    BAM_MAX_DIMS);
   return BAM_OK;
 }
 
@@ -135,7 +135,8 @@ static bam_status check_entry_size(bam_context *context, const bam_safetensors_e
 static const struct {
   const char *name;
   bam_status (*parse)(bam_json *json, bam_safetensors_entry *entry);
-} fields[] = { { "dtype", parse_dtype }, { "shape", parse_shape },
+} fields[] = { { "dtype", parse_dtype },
+               { "shape", parse_shape },
                { "data_offsets", parse_offsets } };
 #define FIELDS (int)(sizeof fields / sizeof *fields)
 
@@ -197,9 +198,10 @@ static bam_status count_entries(bam_safetensors *file, bam_json json) {
 static bam_status make_room(bam_safetensors *file, const char *what, int64_t n, size_t item,
                             void **items) {
   if (n > BAM_SAFETENSORS_MAX_ENTRIES)
-    return bam_fail(file->context, BAM_ERROR_FILE,
-                    "its header describes %lld %s, above the limit of %d; split it into several files",
-                    (long long)n, what, BAM_SAFETENSORS_MAX_ENTRIES);
+    return bam_fail(
+      file->context, BAM_ERROR_FILE,
+      "its header describes %lld %s, above the limit of %d; split it into several files",
+      (long long)n, what, BAM_SAFETENSORS_MAX_ENTRIES);
   *items = n > 0 ? bam_object_alloc(file->context, (size_t)n * item) : NULL;
   return n == 0 || *items != NULL ? BAM_OK : BAM_ERROR_MEMORY;
 }
@@ -254,8 +256,8 @@ static bam_status parse_entries(bam_safetensors *file) {
   bam_json json;
   bam_json_begin(&json, file->context, file->header, file->header_bytes, HEADER_DEPTH);
   BAM_TRY(count_entries(file, json));
-  BAM_TRY(make_room(file, "tensors", file->entries_room, sizeof *file->entries,
-                    (void **)&file->entries));
+  BAM_TRY(
+    make_room(file, "tensors", file->entries_room, sizeof *file->entries, (void **)&file->entries));
   BAM_TRY(make_room(file, "strings of metadata", file->metadata_room, sizeof *file->metadata,
                     (void **)&file->metadata));
   BAM_TRY(bam_json_next(&json)); /* the opening brace of the header */
@@ -375,11 +377,12 @@ static bam_status read_header(bam_safetensors *file) {
   BAM_TRY(bam_input_file_read(file->input, 8, file->header, (int64_t)length));
   if (file->header[0] != '{')
     return bam_fail(context, BAM_ERROR_FILE,
-                      "not a safetensors file: its header does not begin with '{'");
+                    "not a safetensors file: its header does not begin with '{'");
   return BAM_OK;
 }
 
-bam_status bam_safetensors_parse(bam_context *context, bam_input_file *input, bam_safetensors **out) {
+bam_status bam_safetensors_parse(bam_context *context, bam_input_file *input,
+                                 bam_safetensors **out) {
   bam_status status = BAM_OK;
   bam_safetensors *file = bam_object_alloc(context, sizeof *file);
   if (file == NULL) {
@@ -426,8 +429,8 @@ int64_t bam_safetensors_find(const bam_safetensors *file, const char *name) {
   bam_safetensors_entry key = { .name = name };
   if (file->n_entries == 0)
     return -1;
-  const bam_safetensors_entry *found =
-    bsearch(&key, file->entries, (size_t)file->n_entries, sizeof key, by_name);
+  const bam_safetensors_entry *found = bsearch(&key, file->entries, (size_t)file->n_entries,
+                                               sizeof key, by_name);
   return found != NULL ? found - file->entries : -1;
 }
 
@@ -444,8 +447,8 @@ static bam_status fail_in_entry(const bam_safetensors *file, bam_status status, 
 
 bam_status bam_safetensors_tensor(const bam_safetensors *file, int64_t i, bam_tensor **out) {
   const bam_safetensors_entry *entry = &file->entries[i];
-  bam_status status = bam_input_file_tensor(file->input, file->data_begin + entry->begin, entry->dtype,
-                                       &entry->shape, out);
+  bam_status status = bam_input_file_tensor(file->input, file->data_begin + entry->begin,
+                                            entry->dtype, &entry->shape, out);
   return status == BAM_OK ? BAM_OK : fail_in_entry(file, status, i);
 }
 
@@ -467,7 +470,7 @@ bam_status bam_safetensors_elements(const bam_safetensors *file, int64_t i, int6
   const bam_safetensors_entry *entry = &file->entries[i];
   int64_t size = bam_dtype_size(entry->dtype);
   assert(from >= 0 && count >= 0 && count <= (entry->end - entry->begin) / size - from);
-  bam_status status = bam_input_file_read(file->input, file->data_begin + entry->begin + from * size,
-                                     data, count * size);
+  bam_status status = bam_input_file_read(
+    file->input, file->data_begin + entry->begin + from * size, data, count * size);
   return status == BAM_OK ? BAM_OK : fail_in_entry(file, status, i);
 }

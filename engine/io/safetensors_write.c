@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../core/assert.h"
 #include "../core/quote.h"
+#include "../core/utf8.h"
 #include "atomic_file.h"
 #include "safetensors.h"
-#include "../core/assert.h"
-#include "../core/utf8.h"
 
 static int by_size_then_name(const void *a, const void *b) {
   const bam_named_tensor *x = a, *y = b;
@@ -126,12 +126,14 @@ static bam_status check_metadata(bam_context *context, const bam_metadata *metad
   return BAM_OK;
 }
 
-static bam_status check_tensor(bam_context *context, const bam_named_tensor *named, int64_t *total) {
+static bam_status check_tensor(bam_context *context, const bam_named_tensor *named,
+                               int64_t *total) {
   char quoted[BAM_QUOTE_TEXT];
   bam_quote(named->name, quoted);
   if (strcmp(named->name, "__metadata__") == 0)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "a tensor cannot be named %s, which is reserved for metadata; rename it", quoted);
+                    "a tensor cannot be named %s, which is reserved for metadata; rename it",
+                    quoted);
   if (!is_utf8(named->name))
     return bam_fail(context, BAM_ERROR_ARGUMENT, "tensor name %s is not UTF-8 text; rename it",
                     quoted);
@@ -168,10 +170,9 @@ static bam_status check_tensors(bam_context *context, bam_named_tensor *tensors,
 static bam_status write_header(bam_writer *writer, const header *h) {
   size_t length = h->used, padded = (length + 7) / 8 * 8;
   if (padded > BAM_SAFETENSORS_MAX_HEADER)
-    return bam_fail(
-      writer->context, BAM_ERROR_ARGUMENT,
-      "the names and metadata take %zu bytes; a safetensors header may have %d", length,
-      BAM_SAFETENSORS_MAX_HEADER);
+    return bam_fail(writer->context, BAM_ERROR_ARGUMENT,
+                    "the names and metadata take %zu bytes; a safetensors header may have %d",
+                    length, BAM_SAFETENSORS_MAX_HEADER);
   unsigned char count[8];
   for (int i = 0; i < 8; i++)
     count[i] = (unsigned char)(padded >> (8 * i));

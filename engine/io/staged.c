@@ -51,8 +51,8 @@ static bool same_file(const struct stat *a, const struct stat *b) {
 /* Whether `name` in `directory` still refers to the open `file`. */
 static bool refers_to(int directory, const char *name, int file) {
   struct stat opened, named;
-  return fstat(file, &opened) == 0 &&
-         fstatat(directory, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && same_file(&opened, &named);
+  return fstat(file, &opened) == 0 && fstatat(directory, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+         same_file(&opened, &named);
 }
 
 /* Try to lock. Returns an errno; EWOULDBLOCK if another descriptor holds the lock. */

@@ -1,7 +1,8 @@
 /* Arithmetic on two tensors that broadcast: + - * / // % ^, maximum, minimum, and unary minus. */
 #include "support/elementwise.h"
 
-#define INPUTS { "a", "b" }
+#define INPUTS \
+  { "a", "b" }
 #define SHAPES " Shapes broadcast, dtypes promote."
 
 static bam_status add_forward(bam_call *call) {
@@ -14,7 +15,10 @@ static bam_status add_backward(bam_backward *pass) {
 }
 
 const bam_op bam_op_add = {
-  .name = "add", .inputs = INPUTS, .forward = add_forward, .backward = add_backward,
+  .name = "add",
+  .inputs = INPUTS,
+  .forward = add_forward,
+  .backward = add_backward,
   .help = "The sum a + b; for two bool tensors, logical or." SHAPES,
 };
 
@@ -46,7 +50,10 @@ static bam_status sub_backward(bam_backward *pass) {
 }
 
 const bam_op bam_op_sub = {
-  .name = "sub", .inputs = INPUTS, .forward = sub_forward, .backward = sub_backward,
+  .name = "sub",
+  .inputs = INPUTS,
+  .forward = sub_forward,
+  .backward = sub_backward,
   .help = "The difference a - b." SHAPES,
 };
 
@@ -62,7 +69,10 @@ static bam_status mul_backward(bam_backward *pass) {
 }
 
 const bam_op bam_op_mul = {
-  .name = "mul", .inputs = INPUTS, .forward = mul_forward, .backward = mul_backward,
+  .name = "mul",
+  .inputs = INPUTS,
+  .forward = mul_forward,
+  .backward = mul_backward,
   .help = "The product a * b, element by element; for two bool tensors, logical and." SHAPES,
 };
 
@@ -88,7 +98,10 @@ static bam_status div_backward(bam_backward *pass) {
 }
 
 const bam_op bam_op_div = {
-  .name = "div", .inputs = INPUTS, .forward = div_forward, .backward = div_backward,
+  .name = "div",
+  .inputs = INPUTS,
+  .forward = div_forward,
+  .backward = div_backward,
   .help = "The quotient a / b as a float: integers give f32." SHAPES,
 };
 
@@ -110,7 +123,7 @@ static bam_status check_right(bam_call *call, bool negative, const char *message
   BAM_TRY(bam_temp_zeros(call->scope, bam_tensor_device(b), BAM_BOOL, &scalar, &found));
   bam_loop_init(&loop, &b, 1);
   (negative ? kernels->any_negative : kernels->any_zero)(
-      bam_call_device(call)->stream, &loop, bam_tensor_data(found), bam_tensor_data(b));
+    bam_call_device(call)->stream, &loop, bam_tensor_data(found), bam_tensor_data(b));
   BAM_TRY(bam_tensor_get(found, 0, &unused, &is_bad));
   return is_bad ? bam_call_fail(call, "%s", message) : BAM_OK;
 }
@@ -130,7 +143,8 @@ const bam_op bam_op_floordiv = {
   .inputs = INPUTS,
   .forward = floordiv_forward,
   .backward = bam_zero_backward,
-  .help = "The quotient a // b rounded down, as in Lua. An integer divisor of 0 is an error. The gradient is 0." SHAPES,
+  .help = "The quotient a // b rounded down, as in Lua. An integer divisor of 0 is an error. The "
+          "gradient is 0." SHAPES,
 };
 
 static bam_status mod_forward(bam_call *call) {
@@ -161,13 +175,14 @@ const bam_op bam_op_mod = {
   .inputs = INPUTS,
   .forward = mod_forward,
   .backward = mod_backward,
-  .help = "The remainder a % b with the sign of b, as in Lua. An integer divisor of 0 is an error." SHAPES,
+  .help = "The remainder a % b with the sign of b, as in Lua. An integer divisor of 0 is an "
+          "error." SHAPES,
 };
 
 static bam_status pow_forward(bam_call *call) {
   BAM_TRY(bam_refuse_bool(call, "convert: x:to \"i64\""));
   BAM_TRY(
-      check_right(call, true, "an integer exponent is negative; compute in floats: x:to \"f32\""));
+    check_right(call, true, "an integer exponent is negative; compute in floats: x:to \"f32\""));
   BAM_TRY(bam_binary(call, BAM_KERNEL(pow), BAM_RESULT_SAME));
   BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
   BAM_TRY(bam_binary_save(call, 1));
@@ -184,7 +199,10 @@ static bam_status pow_backward(bam_backward *pass) {
 }
 
 const bam_op bam_op_pow = {
-  .name = "pow", .inputs = INPUTS, .forward = pow_forward, .backward = pow_backward,
+  .name = "pow",
+  .inputs = INPUTS,
+  .forward = pow_forward,
+  .backward = pow_backward,
   .help = "The power a ^ b; for integers an integer, where b must not be negative." SHAPES,
 };
 
@@ -207,7 +225,10 @@ static bam_status maximum_forward(bam_call *call) { return extreme(call, BAM_KER
 static bam_status maximum_backward(bam_backward *pass) { return extreme_backward(pass, 0, 1); }
 
 const bam_op bam_op_maximum = {
-  .name = "maximum", .inputs = INPUTS, .forward = maximum_forward, .backward = maximum_backward,
+  .name = "maximum",
+  .inputs = INPUTS,
+  .forward = maximum_forward,
+  .backward = maximum_backward,
   .help = "The larger of a and b, element by element; NaN if either is NaN." SHAPES,
 };
 
@@ -215,7 +236,10 @@ static bam_status minimum_forward(bam_call *call) { return extreme(call, BAM_KER
 static bam_status minimum_backward(bam_backward *pass) { return extreme_backward(pass, 1, 0); }
 
 const bam_op bam_op_minimum = {
-  .name = "minimum", .inputs = INPUTS, .forward = minimum_forward, .backward = minimum_backward,
+  .name = "minimum",
+  .inputs = INPUTS,
+  .forward = minimum_forward,
+  .backward = minimum_backward,
   .help = "The smaller of a and b, element by element; NaN if either is NaN." SHAPES,
 };
 
@@ -229,6 +253,9 @@ static bam_status neg_backward(bam_backward *pass) {
 }
 
 const bam_op bam_op_neg = {
-  .name = "neg", .inputs = { "x" }, .forward = neg_forward, .backward = neg_backward,
+  .name = "neg",
+  .inputs = { "x" },
+  .forward = neg_forward,
+  .backward = neg_backward,
   .help = "-x, element by element.",
 };

@@ -1,6 +1,6 @@
 /* Writing by position or by mask. A mask is turned into positions: both end in one kernel. */
-#include "../core/devices.h"
 #include "assign.h"
+#include "../core/devices.h"
 
 #include "../autograd/autograd.h"
 #include "support/axis.h"
@@ -34,10 +34,9 @@ static bam_status put(bam_scope *scope, bam_tensor *to, const bam_axis *along,
   bam_tensor *flat;
   bam_device *device = bam_tensor_device(to);
   BAM_TRY(bam_temp_contiguous(scope, to, &flat));
-  device->kernels[to->dtype]->index_put(device->stream, bam_tensor_data(flat),
-                                        bam_tensor_data(from), bam_tensor_data(positions),
-                                        along->outer, along->n, bam_tensor_count(positions),
-                                        along->inner);
+  device->kernels[to->dtype]->index_put(
+    device->stream, bam_tensor_data(flat), bam_tensor_data(from), bam_tensor_data(positions),
+    along->outer, along->n, bam_tensor_count(positions), along->inner);
   if (flat != to)
     BAM_TRY(bam_tensor_copy(to, flat));
   else

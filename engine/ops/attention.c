@@ -6,8 +6,8 @@
 #include <math.h>
 
 #include "attention.h"
-#include "support/layer_inputs.h"
 #include "support/axis.h"
+#include "support/layer_inputs.h"
 
 enum { SAVED_Q, SAVED_K, SAVED_V, SAVED_O, SAVED_STATS, SAVED_FIRST };
 
@@ -33,7 +33,8 @@ static bam_status check_attention(bam_call *call) {
                          bam_shape_text(q, tq), bam_shape_text(k, tk));
   BAM_TRY(bam_call_expect_shape(call, 2, k, "the shape of k"));
   if (k->size[2] == 0 || q->size[2] % k->size[2] != 0)
-    return bam_call_fail(call, "%" PRId64 " query heads do not share %" PRId64
+    return bam_call_fail(call,
+                         "%" PRId64 " query heads do not share %" PRId64
                          " key heads evenly; make the first a multiple of the second",
                          q->size[2], k->size[2]);
   if (q->size[1] > INT32_MAX)
@@ -58,8 +59,12 @@ static void copy_strides(int64_t to[3], const bam_tensor *x) {
 static bam_attention describe(const bam_tensor *q, const bam_tensor *k, const bam_tensor *v,
                               const bam_attr *scale) {
   const int64_t *size = q->shape.size;
-  bam_attention a = { .batch = size[0], .time = size[1], .heads = size[2], .width = size[3],
-                      .kv_heads = k->shape.size[2], .threads = q->context->threads };
+  bam_attention a = { .batch = size[0],
+                      .time = size[1],
+                      .heads = size[2],
+                      .width = size[3],
+                      .kv_heads = k->shape.size[2],
+                      .threads = q->context->threads };
   a.scale = scale->given ? scale->f : 1 / sqrt((double)a.width);
   copy_strides(a.q, q);
   copy_strides(a.k, k);
@@ -189,13 +194,18 @@ static bam_status attention_backward(bam_backward *pass) {
 
 const bam_op bam_op_attention = {
   .name = "attention",
-  .help = "Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, "
-          "T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / "
-          "(H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each "
-          "token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. "
+  .help = "Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao "
+          "2023). `q` is [B, "
+          "T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses "
+          "key head floor(h / "
+          "(H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], "
+          "restricts each "
+          "token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, H, "
+          "K]; f32 or f64. "
           "Slices of one QKV product are read without copying.",
   .inputs = { "q", "k", "v", "documents?" },
-  .attrs = (const bam_attr_spec[]){ { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN }, { 0 } },
+  .attrs = (const bam_attr_spec[]){ { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN },
+                                    { 0 } },
   .forward = attention_forward,
   .backward = attention_backward,
 };

@@ -87,8 +87,8 @@ static bam_status concat_forward(bam_call *call) {
 
 static bam_status concat_backward(bam_backward *pass) {
   int dim;
-  BAM_TRY(bam_shape_dim(pass->context, pass->op->name, pass->attrs[0].i,
-                        pass->grads[0]->shape.ndim, &dim));
+  BAM_TRY(bam_shape_dim(pass->context, pass->op->name, pass->attrs[0].i, pass->grads[0]->shape.ndim,
+                        &dim));
   int64_t first = 0;
   for (int i = 0; i < pass->n_inputs; i++) {
     int64_t size = bam_backward_shape(pass, i)->size[dim];
@@ -100,7 +100,8 @@ static bam_status concat_backward(bam_backward *pass) {
 
 const bam_op bam_op_concat = {
   .name = "concat",
-  .help = "Concatenate tensors along an existing dimension. Their other sizes must be equal. The dtype is the "
+  .help = "Concatenate tensors along an existing dimension. Their other sizes must be equal. The "
+          "dtype is the "
           "smallest that holds all of them.",
   .inputs = { "...tensors" },
   .attrs = dim_attr,
@@ -138,8 +139,8 @@ static bam_status stack_forward(bam_call *call) {
 
 static bam_status stack_backward(bam_backward *pass) {
   int dim;
-  BAM_TRY(bam_shape_dim(pass->context, pass->op->name, pass->attrs[0].i,
-                        pass->grads[0]->shape.ndim, &dim));
+  BAM_TRY(bam_shape_dim(pass->context, pass->op->name, pass->attrs[0].i, pass->grads[0]->shape.ndim,
+                        &dim));
   for (int i = 0; i < pass->n_inputs; i++)
     BAM_TRY(give_part(pass, i, dim, i, 1, true));
   return BAM_OK;
@@ -147,7 +148,8 @@ static bam_status stack_backward(bam_backward *pass) {
 
 const bam_op bam_op_stack = {
   .name = "stack",
-  .help = "Stack tensors of equal shape along a new dimension `dim`. The dtype is the smallest that holds all of "
+  .help = "Stack tensors of equal shape along a new dimension `dim`. The dtype is the smallest "
+          "that holds all of "
           "them.",
   .inputs = { "...tensors" },
   .attrs = dim_attr,

@@ -14,8 +14,10 @@ static bam_status contiguous_forward(bam_call *call) {
 const bam_op bam_op_contiguous = {
   .name = "contiguous",
   .help = "x in row-major order: x itself if it is contiguous, otherwise a copy.",
-  .inputs = { "x" }, .is_view = true,
-  .forward = contiguous_forward, .backward = give_through,
+  .inputs = { "x" },
+  .is_view = true,
+  .forward = contiguous_forward,
+  .backward = give_through,
 };
 
 static bam_status clone_forward(bam_call *call) {
@@ -28,7 +30,8 @@ const bam_op bam_op_clone = {
   .name = "clone",
   .help = "A contiguous copy.",
   .inputs = { "x" },
-  .forward = clone_forward, .backward = give_through,
+  .forward = clone_forward,
+  .backward = give_through,
 };
 
 enum { ATTR_DTYPE, ATTR_DEVICE };
@@ -49,11 +52,16 @@ static bam_status to_forward(bam_call *call) {
 
 const bam_op bam_op_to = {
   .name = "to",
-  .help = "Convert x to a dtype, move it to a device, or both: x:to \"f32\", x:to \"cuda\", x:to(\"f32\", "
-          "\"cuda:1\"). x itself if nothing changes. Float to integer truncates and saturates; to bool is x ~= 0; "
+  .help = "Convert x to a dtype, move it to a device, or both: x:to \"f32\", x:to \"cuda\", "
+          "x:to(\"f32\", "
+          "\"cuda:1\"). x itself if nothing changes. Float to integer truncates and saturates; to "
+          "bool is x ~= 0; "
           "bf16 and f16 round to nearest even.",
-  .inputs = { "x" }, .is_view = true,
+  .inputs = { "x" },
+  .is_view = true,
   .attrs = (const bam_attr_spec[]){ { "dtype", BAM_ATTR_DTYPE, false, 0 },
-                                    { "device", BAM_ATTR_DEVICE, false, 0 }, { 0 } },
-  .forward = to_forward, .backward = give_through,
+                                    { "device", BAM_ATTR_DEVICE, false, 0 },
+                                    { 0 } },
+  .forward = to_forward,
+  .backward = give_through,
 };

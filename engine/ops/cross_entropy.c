@@ -74,14 +74,16 @@ static bam_status cross_entropy_backward(bam_backward *pass) {
 
 const bam_op bam_op_cross_entropy = {
   .name = "cross_entropy",
-  .help = "The mean of -log softmax(logits)[target] over the targets that are not `ignore_index`, or the sum with "
-          "`sum`. `logits` is [..., V], f32 or f64; `targets` are integers [...] counted from 0. The result has no "
+  .help = "The mean of -log softmax(logits)[target] over the targets that are not `ignore_index`, "
+          "or the sum with "
+          "`sum`. `logits` is [..., V], f32 or f64; `targets` are integers [...] counted from 0. "
+          "The result has no "
           "dimensions. If all targets are ignored, loss and gradient are 0.",
   .inputs = { "logits", "targets" },
-  .attrs = (const bam_attr_spec[]){ { .name = "ignore_index", .kind = BAM_ATTR_INT,
-                                   .initial = -100 },
-                                    { .name = "sum", .kind = BAM_ATTR_BOOL },
-                                    { 0 } },
+  .attrs =
+    (const bam_attr_spec[]){ { .name = "ignore_index", .kind = BAM_ATTR_INT, .initial = -100 },
+                             { .name = "sum", .kind = BAM_ATTR_BOOL },
+                             { 0 } },
   .forward = cross_entropy_forward,
   .backward = cross_entropy_backward,
 };

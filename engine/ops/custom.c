@@ -14,13 +14,14 @@ static bam_status call_host(bam_backward *pass, bam_tensor **grads) {
   for (int k = 0; k < n_out; k++)
     before[k] = pass->grads[k] != NULL ? pass->grads[k]->storage->version : 0;
   const bam_function function = { pass->node->graph, pass->node->sequence };
-  bam_status status = context->host.backward(context->host.state, function, pass->grads, n_out, grads,
-                                             pass->n_inputs);
+  bam_status status = context->host.backward(context->host.state, function, pass->grads, n_out,
+                                             grads, pass->n_inputs);
   for (int k = 0; k < n_out && status == BAM_OK; k++)
     if (pass->grads[k] != NULL && pass->grads[k]->storage->version != before[k])
       status = bam_backward_fail(pass,
                                  "it wrote gradient %d of its arguments in place; others may need "
-                                 "that: use g:clone()", k + 1);
+                                 "that: use g:clone()",
+                                 k + 1);
   return status;
 }
 
@@ -49,15 +50,19 @@ static const bam_op custom_op = {
 };
 
 bam_status bam_record_custom(bam_context *context, bam_tensor *const *inputs, int n_inputs,
-                               int64_t graph, bam_tensor *const *outputs, int n_outputs) {
+                             int64_t graph, bam_tensor *const *outputs, int n_outputs) {
   if (n_outputs > BAM_MAX_OUTPUTS)
     return bam_fail(context, BAM_ERROR_ARGUMENT, "custom: at most %d outputs, not %d",
                     BAM_MAX_OUTPUTS, n_outputs);
   if (!bam_autograd_recording(context, inputs, n_inputs))
     return BAM_OK;
   bam_attr count = { .given = true, .i = n_outputs };
-  bam_call call = { .context = context, .op = &custom_op, .inputs = inputs, .n_inputs = n_inputs,
-                    .attrs = &count, .recording = true };
+  bam_call call = { .context = context,
+                    .op = &custom_op,
+                    .inputs = inputs,
+                    .n_inputs = n_inputs,
+                    .attrs = &count,
+                    .recording = true };
   for (int k = 0; k < n_outputs; k++)
     call.outputs[k] = outputs[k];
   return bam_autograd_record(&call, n_outputs, graph);

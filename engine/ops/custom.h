@@ -8,6 +8,6 @@
    with these inputs. Its backward calls host.backward with { graph, sequence number of the node };
    `graph` is not 0. Does nothing when no input wants a gradient or recording is off. */
 bam_status bam_record_custom(bam_context *context, bam_tensor *const *inputs, int n_inputs,
-                               int64_t graph, bam_tensor *const *outputs, int n_outputs);
+                             int64_t graph, bam_tensor *const *outputs, int n_outputs);
 
 #endif

@@ -58,6 +58,7 @@ const bam_op bam_op_dropout = {
   .attrs = (const bam_attr_spec[]){ { .name = "p", .kind = BAM_ATTR_FLOAT, .initial = 0.5 },
                                     { .name = "training", .kind = BAM_ATTR_BOOL, .initial = true },
                                     { 0 } },
-  .help = "While `training`, set each element to 0 with probability `p` and scale the others by 1 / (1 - p). "
+  .help = "While `training`, set each element to 0 with probability `p` and scale the others by 1 "
+          "/ (1 - p). "
           "Otherwise x itself.",
 };

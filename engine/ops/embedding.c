@@ -44,7 +44,8 @@ static bam_status embedding_backward(bam_backward *pass) {
 
 const bam_op bam_op_embedding = {
   .name = "embedding",
-  .help = "Look up rows by token id: y[..., :] = weight[ids[...]]. `ids` are integers of any shape, counted from 0; "
+  .help = "Look up rows by token id: y[..., :] = weight[ids[...]]. `ids` are integers of any "
+          "shape, counted from 0; "
           "`weight` is [V, D], f32 or f64; the result is [..., D].",
   .inputs = { "ids", "weight" },
   .forward = embedding_forward,

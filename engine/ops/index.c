@@ -129,7 +129,8 @@ static bam_status gather_backward(bam_backward *pass) { return give_added(pass, 
 
 const bam_op bam_op_gather = {
   .name = "gather",
-  .help = "Pick elements along `dim` by position (integers from 1): y[i, j] = x[positions[i, j], j] for dim 1. "
+  .help = "Pick elements along `dim` by position (integers from 1): y[i, j] = x[positions[i, j], "
+          "j] for dim 1. "
           "`positions` has the shape of x in all other dimensions.",
   .inputs = { "x", "positions" },
   .attrs = element_attrs,
@@ -179,7 +180,8 @@ static bam_status index_add_backward(bam_backward *pass) {
 
 const bam_op bam_op_index_add = {
   .name = "index_add",
-  .help = "x with slices of `source` added at `positions` (integers [n] from 1) along `dim`. Repeated positions "
+  .help = "x with slices of `source` added at `positions` (integers [n] from 1) along `dim`. "
+          "Repeated positions "
           "accumulate, in order.",
   .inputs = { "x", "positions", "source" },
   .attrs = row_attrs,
@@ -199,7 +201,8 @@ static bam_status scatter_add_backward(bam_backward *pass) {
 
 const bam_op bam_op_scatter_add = {
   .name = "scatter_add",
-  .help = "x with each element of `source` added at its position (integers from 1) along `dim`: y[positions[i, j], "
+  .help = "x with each element of `source` added at its position (integers from 1) along `dim`: "
+          "y[positions[i, j], "
           "j] += source[i, j] for dim 1. Repeated positions accumulate, in order.",
   .inputs = { "x", "positions", "source" },
   .attrs = element_attrs,

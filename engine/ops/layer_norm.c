@@ -145,7 +145,8 @@ static const bam_attr_spec norm_attrs[] = {
 
 const bam_op bam_op_layer_norm = {
   .name = "layer_norm",
-  .help = "Layer normalization over the last dimension: (x - mean) / sqrt(var + eps) * weight + bias. `x` is [..., "
+  .help = "Layer normalization over the last dimension: (x - mean) / sqrt(var + eps) * weight + "
+          "bias. `x` is [..., "
           "D], `weight` and `bias` are [D]; f32 or f64.",
   .inputs = { "x", "weight", "bias?" },
   .attrs = norm_attrs,
@@ -155,7 +156,8 @@ const bam_op bam_op_layer_norm = {
 
 const bam_op bam_op_add_layer_norm = {
   .name = "add_layer_norm",
-  .help = "layer_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for the residual "
+  .help = "layer_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, "
+          "for the residual "
           "stream. `x` and `residual` are [..., D], `weight` and `bias` [D]; f32 or f64.",
   .inputs = { "x", "residual", "weight", "bias?" },
   .attrs = norm_attrs,

@@ -36,7 +36,11 @@ static bam_status linear_forward(bam_call *call) {
   BAM_TRY(bam_call_save(call, 1, weight));
   if (bias != NULL)
     BAM_TRY(bam_tensor_copy(call->outputs[0], bias));
-  bam_product_run(&(bam_product){ .m = rows, .n = out, .k = in, .lda = stride, .transpose_b = true,
+  bam_product_run(&(bam_product){ .m = rows,
+                                  .n = out,
+                                  .k = in,
+                                  .lda = stride,
+                                  .transpose_b = true,
                                   .add = bias != NULL },
                   bam_call_device(call), x->dtype, bam_tensor_data(call->outputs[0]),
                   bam_tensor_data(x), bam_tensor_data(weight));
@@ -67,7 +71,8 @@ static bam_status linear_backward(bam_backward *pass) {
 
 const bam_op bam_op_linear = {
   .name = "linear",
-  .help = "x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or "
+  .help = "x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is "
+          "[..., out]. f32 or "
           "f64.",
   .inputs = { "x", "weight", "bias?" },
   .forward = linear_forward,

@@ -79,7 +79,10 @@ static void chunk_gradients(const head *h, int64_t from, int64_t n, const void *
                     h->device, h->dtype, row_of(to->dx, from, h->width), logits,
                     bam_tensor_data(h->weight));
   if (to->dw != NULL)
-    bam_product_run(&(bam_product){ .m = h->vocabulary, .n = h->width, .k = n, .transpose_a = true,
+    bam_product_run(&(bam_product){ .m = h->vocabulary,
+                                    .n = h->width,
+                                    .k = n,
+                                    .transpose_a = true,
                                     .add = to->add_dw || from > 0 },
                     h->device, h->dtype, bam_tensor_data(to->dw), logits,
                     row_of(h->x, from, h->width));
@@ -205,8 +208,9 @@ static bam_status give_finished(bam_backward *pass) {
   double seed;
   bam_tensor **once = &pass->node->saved[SAVED_SCALE];
   if (*once == NULL)
-    return bam_backward_fail(pass, "with `scale` the gradients are computed in forward and handed out "
-                                   "once; leave `scale` out to go backward several times");
+    return bam_backward_fail(pass,
+                             "with `scale` the gradients are computed in forward and handed out "
+                             "once; leave `scale` out to go backward several times");
   BAM_TRY(read_seed(pass, &seed));
   if (seed != 1)
     return bam_backward_fail(pass,
@@ -262,19 +266,25 @@ static bam_status linear_cross_entropy_backward(bam_backward *pass) {
 
 const bam_op bam_op_linear_cross_entropy = {
   .name = "linear_cross_entropy",
-  .help = "cross_entropy(linear(x, weight), targets) in chunks, so that the logits of at most `chunk` tokens exist "
-          "at a time (0: chosen to take at most 100 MB). `x` is [..., D], `weight` [V, D], f32 or f64; `targets` are "
-          "integers [...] counted from 0; those equal to `ignore_index` do not count. Without `scale` the result is "
-          "the mean, and backward recomputes the logits. With `scale` it is the sum times `scale`: forward also "
-          "computes the gradients, adding that of the weight to its gradient buffer, and backward accepts no seed "
-          "but 1. Training uses scale = 1 / tokens of the whole batch. If all targets are ignored, loss and "
+  .help = "cross_entropy(linear(x, weight), targets) in chunks, so that the logits of at most "
+          "`chunk` tokens exist "
+          "at a time (0: chosen to take at most 100 MB). `x` is [..., D], `weight` [V, D], f32 or "
+          "f64; `targets` are "
+          "integers [...] counted from 0; those equal to `ignore_index` do not count. Without "
+          "`scale` the result is "
+          "the mean, and backward recomputes the logits. With `scale` it is the sum times `scale`: "
+          "forward also "
+          "computes the gradients, adding that of the weight to its gradient buffer, and backward "
+          "accepts no seed "
+          "but 1. Training uses scale = 1 / tokens of the whole batch. If all targets are ignored, "
+          "loss and "
           "gradients are 0.",
   .inputs = { "x", "weight", "targets" },
-  .attrs = (const bam_attr_spec[]){ { .name = "ignore_index", .kind = BAM_ATTR_INT,
-                                   .initial = -100 },
-                                    { .name = "chunk", .kind = BAM_ATTR_INT },
-                                    { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN },
-                                    { 0 } },
+  .attrs =
+    (const bam_attr_spec[]){ { .name = "ignore_index", .kind = BAM_ATTR_INT, .initial = -100 },
+                             { .name = "chunk", .kind = BAM_ATTR_INT },
+                             { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN },
+                             { 0 } },
   .forward = linear_cross_entropy_forward,
   .backward = linear_cross_entropy_backward,
 };

@@ -8,11 +8,14 @@ static bam_status logical(bam_call *call, size_t kernel) {
   return bam_binary(call, kernel, BAM_RESULT_SAME);
 }
 
-#define LOGICAL(op, kernel, text)                                                                 \
-  static bam_status op##_forward(bam_call *call) { return logical(call, BAM_KERNEL(kernel)); }    \
-  const bam_op bam_op_##op = {                                                                    \
-    .name = #op, .inputs = { "a", "b" }, .constant = true, .forward = op##_forward,               \
-    .help = text ", element by element, of bool tensors. Shapes broadcast.",                        \
+#define LOGICAL(op, kernel, text)                                                              \
+  static bam_status op##_forward(bam_call *call) { return logical(call, BAM_KERNEL(kernel)); } \
+  const bam_op bam_op_##op = {                                                                 \
+    .name = #op,                                                                               \
+    .inputs = { "a", "b" },                                                                    \
+    .constant = true,                                                                          \
+    .forward = op##_forward,                                                                   \
+    .help = text ", element by element, of bool tensors. Shapes broadcast.",                   \
   };
 
 LOGICAL(logical_and, mul, "a and b")
@@ -25,6 +28,9 @@ static bam_status logical_not_forward(bam_call *call) {
 }
 
 const bam_op bam_op_logical_not = {
-  .name = "logical_not", .inputs = { "x" }, .constant = true, .forward = logical_not_forward,
+  .name = "logical_not",
+  .inputs = { "x" },
+  .constant = true,
+  .forward = logical_not_forward,
   .help = "not x, element by element, of a bool tensor.",
 };

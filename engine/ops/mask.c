@@ -44,8 +44,10 @@ static bam_status masked_select_backward(bam_backward *pass) {
 
 const bam_op bam_op_masked_select = {
   .name = "masked_select",
-  .help = "The elements of x where the bool `mask` is true, in order. If mask has the shape of x, the result is [n]; "
-          "if it has the shape of the first dimensions of x, the result is [n, remaining dimensions].",
+  .help =
+    "The elements of x where the bool `mask` is true, in order. If mask has the shape of x, the "
+    "result is [n]; "
+    "if it has the shape of the first dimensions of x, the result is [n, remaining dimensions].",
   .inputs = { "x", "mask" },
   .forward = masked_select_forward,
   .backward = masked_select_backward,
@@ -78,7 +80,8 @@ static bam_status one_hot_forward(bam_call *call) {
 
 const bam_op bam_op_one_hot = {
   .name = "one_hot",
-  .help = "One-hot vectors of `positions` (integers from 1 to `n`) in a new last dimension of size `n`, as i64.",
+  .help = "One-hot vectors of `positions` (integers from 1 to `n`) in a new last dimension of size "
+          "`n`, as i64.",
   .inputs = { "positions" },
   .attrs = (const bam_attr_spec[]){ { .name = "n", .kind = BAM_ATTR_INT, .required = true },
                                     { 0 } },

@@ -136,10 +136,9 @@ static void run_product(const product *p, const bam_kernels *kernels, const oper
     for (int64_t rest = i, d = inner - 1; d >= 0; rest /= loop->size[d--])
       for (int k = 0; k < 3; k++)
         offset[k] += rest % loop->size[d] * loop->stride[k][d];
-    kernels->gemm(bam_tensor_device(c)->stream, &gemm,
-                  (char *)bam_tensor_data(c) + offset[0] * size,
-                  (char *)bam_tensor_data(a) + offset[1] * size,
-                  (char *)bam_tensor_data(b) + offset[2] * size);
+    kernels->gemm(
+      bam_tensor_device(c)->stream, &gemm, (char *)bam_tensor_data(c) + offset[0] * size,
+      (char *)bam_tensor_data(a) + offset[1] * size, (char *)bam_tensor_data(b) + offset[2] * size);
   }
 }
 
@@ -147,8 +146,12 @@ static void run_product(const product *p, const bam_kernels *kernels, const oper
    those of c, which is contiguous. a and b are readable and no size exceeds an int. */
 static void multiply(const bam_kernels *kernels, const operand *c, const operand *a,
                      const operand *b, bool accumulate) {
-  product p = { .gemm = { .m = rows_of(c), .n = columns_of(c), .k = columns_of(a), .alpha = 1,
-                          .beta = accumulate ? 1 : 0, .ldc = at_least(columns_of(c), 1) } };
+  product p = { .gemm = { .m = rows_of(c),
+                          .n = columns_of(c),
+                          .k = columns_of(a),
+                          .alpha = 1,
+                          .beta = accumulate ? 1 : 0,
+                          .ldc = at_least(columns_of(c), 1) } };
   find_layout(a, &p.gemm.transpose_a, &p.gemm.lda);
   find_layout(b, &p.gemm.transpose_b, &p.gemm.ldb);
   plan_batch(&p, (const operand *[]){ c, a, b });
@@ -321,8 +324,10 @@ static bam_status matmul_backward(bam_backward *pass) {
 
 const bam_op bam_op_matmul = {
   .name = "matmul",
-  .help = "The matrix product: (m, k) x (k, n) gives (m, n). Leading dimensions are batches and broadcast. A "
-          "1-dimensional operand is a row on the left and a column on the right; that dimension is dropped from the "
+  .help = "The matrix product: (m, k) x (k, n) gives (m, n). Leading dimensions are batches and "
+          "broadcast. A "
+          "1-dimensional operand is a row on the left and a column on the right; that dimension is "
+          "dropped from the "
           "result. f32 or f64.",
   .inputs = { "a", "b" },
   .forward = matmul_forward,

@@ -67,8 +67,10 @@ static bam_status max_forward(bam_call *call) {
 
 const bam_op bam_op_max = {
   .name = "max",
-  .help = "The largest element over the dimensions `dim` (one, a list, or all of them); NaN if there is one. The "
-          "first of equal elements receives the gradient. See maximum for two tensors and argmax for the position.",
+  .help = "The largest element over the dimensions `dim` (one, a list, or all of them); NaN if "
+          "there is one. The "
+          "first of equal elements receives the gradient. See maximum for two tensors and argmax "
+          "for the position.",
   .inputs = { "x" },
   .attrs = value_attrs,
   .forward = max_forward,
@@ -81,8 +83,10 @@ static bam_status min_forward(bam_call *call) {
 
 const bam_op bam_op_min = {
   .name = "min",
-  .help = "The smallest element over the dimensions `dim` (one, a list, or all of them); NaN if there is one. The "
-          "first of equal elements receives the gradient. See minimum for two tensors and argmin for the position.",
+  .help = "The smallest element over the dimensions `dim` (one, a list, or all of them); NaN if "
+          "there is one. The "
+          "first of equal elements receives the gradient. See minimum for two tensors and argmin "
+          "for the position.",
   .inputs = { "x" },
   .attrs = value_attrs,
   .forward = min_forward,
@@ -91,9 +95,11 @@ const bam_op bam_op_min = {
 
 /* ---- positions ---- */
 
-static const bam_attr_spec position_attrs[] = { { .name = "dim", .kind = BAM_ATTR_DIM, .initial = NAN },
-                                                { .name = "keepdim", .kind = BAM_ATTR_BOOL },
-                                                { 0 } };
+static const bam_attr_spec position_attrs[] = {
+  { .name = "dim", .kind = BAM_ATTR_DIM, .initial = NAN },
+  { .name = "keepdim", .kind = BAM_ATTR_BOOL },
+  { 0 }
+};
 
 static bam_status find_position(bam_call *call, bool largest) {
   bam_attr dims = { .given = call->attrs[0].given, .count = 1 };
@@ -105,7 +111,8 @@ static bam_status argmax_forward(bam_call *call) { return find_position(call, tr
 
 const bam_op bam_op_argmax = {
   .name = "argmax",
-  .help = "The position of the first largest element along `dim`, counted from 1, as i64. Without `dim`, the "
+  .help = "The position of the first largest element along `dim`, counted from 1, as i64. Without "
+          "`dim`, the "
           "position in the flattened tensor. NaN counts as largest.",
   .inputs = { "x" },
   .attrs = position_attrs,
@@ -117,7 +124,8 @@ static bam_status argmin_forward(bam_call *call) { return find_position(call, fa
 
 const bam_op bam_op_argmin = {
   .name = "argmin",
-  .help = "The position of the first smallest element along `dim`, counted from 1, as i64. Without `dim`, the "
+  .help = "The position of the first smallest element along `dim`, counted from 1, as i64. Without "
+          "`dim`, the "
           "position in the flattened tensor. NaN counts as smallest.",
   .inputs = { "x" },
   .attrs = position_attrs,

@@ -10,15 +10,22 @@
 #include <math.h>
 
 #include "attention.h"
-#include "support/layer_inputs.h"
-#include "support/axis.h"
 #include "rope.h"
+#include "support/axis.h"
+#include "support/layer_inputs.h"
 
 enum { X, QKV, OUT, GATES, DOCUMENTS, POSITIONS };
 enum { ATTR_HEADS, ATTR_KV_HEADS, ATTR_ROPE_BASE, ATTR_SCALE };
 enum {
-  SAVED_X, SAVED_QKV_WEIGHT, SAVED_OUT_WEIGHT, SAVED_GATES, SAVED_QKV, SAVED_O, SAVED_STATS,
-  SAVED_FIRST, SAVED_POSITIONS
+  SAVED_X,
+  SAVED_QKV_WEIGHT,
+  SAVED_OUT_WEIGHT,
+  SAVED_GATES,
+  SAVED_QKV,
+  SAVED_O,
+  SAVED_STATS,
+  SAVED_FIRST,
+  SAVED_POSITIONS
 };
 
 /* The sizes, found from the shapes. heads and kv_heads are those of all experts together. */
@@ -31,8 +38,12 @@ typedef struct layout {
 
 /* A bam_attention whose q, k and v (and their gradients) lie in rows of all three. */
 static bam_attention describe(const layout *l, const bam_attr *scale, int threads) {
-  bam_attention a = { .batch = l->batch, .time = l->time, .heads = l->heads,
-                      .kv_heads = l->kv_heads, .width = l->width, .threads = threads };
+  bam_attention a = { .batch = l->batch,
+                      .time = l->time,
+                      .heads = l->heads,
+                      .kv_heads = l->kv_heads,
+                      .width = l->width,
+                      .threads = threads };
   const int64_t stride[3] = { l->time * l->columns, l->columns, l->width };
   a.scale = scale->given ? scale->f : 1 / sqrt((double)l->width);
   for (int d = 0; d < 3; d++)
@@ -46,8 +57,11 @@ static void *head_of(const bam_tensor *qkv, int64_t head, const layout *l) {
 }
 
 static bam_gated_heads gated_heads(const layout *l) {
-  return (bam_gated_heads){ .tokens = l->tokens, .heads = l->heads, .width = l->width,
-                            .experts = l->experts, .group = l->group };
+  return (bam_gated_heads){ .tokens = l->tokens,
+                            .heads = l->heads,
+                            .width = l->width,
+                            .experts = l->experts,
+                            .group = l->group };
 }
 
 static void find_layout(layout *l, const bam_shape *x, const bam_shape *qkv, const bam_shape *out,
@@ -70,7 +84,8 @@ static void find_layout(layout *l, const bam_shape *x, const bam_shape *qkv, con
 static bam_status check_heads(bam_call *call) {
   int64_t heads = call->attrs[ATTR_HEADS].i, kv_heads = call->attrs[ATTR_KV_HEADS].i;
   if (heads < 1 || heads > INT32_MAX || kv_heads < 1 || heads % kv_heads != 0)
-    return bam_call_fail(call, "an expert with %" PRId64 " query heads and %" PRId64
+    return bam_call_fail(call,
+                         "an expert with %" PRId64 " query heads and %" PRId64
                          " key heads: the first must be a multiple of the second",
                          heads, kv_heads);
   return BAM_OK;
@@ -81,7 +96,8 @@ static bam_status check_ranks(bam_call *call) {
   const bam_shape *out = &call->inputs[OUT]->shape;
   char tx[BAM_SHAPE_TEXT], tq[BAM_SHAPE_TEXT], to[BAM_SHAPE_TEXT];
   if (x->ndim != 3 || qkv->ndim != 2 || out->ndim != 2 || qkv->size[1] != x->size[2])
-    return bam_call_fail(call, "needs x [B, T, D], qkv [rows, D] and out [Dout, columns], not %s, "
+    return bam_call_fail(call,
+                         "needs x [B, T, D], qkv [rows, D] and out [Dout, columns], not %s, "
                          "%s and %s",
                          bam_shape_text(x, tx), bam_shape_text(qkv, tq), bam_shape_text(out, to));
   if (x->size[1] > INT32_MAX)
@@ -113,7 +129,8 @@ static bam_status check_weights(bam_call *call, const layout *l) {
   bool whole = l->width > 0 && l->heads * l->width == call->inputs[OUT]->shape.size[1] &&
                (l->heads + 2 * l->kv_heads) * l->width == l->columns;
   if (!whole || (l->kv_heads != kv_heads && l->kv_heads != l->experts * kv_heads))
-    return bam_call_fail(call, "qkv %s and out %s do not fit %" PRId64 " experts of %" PRId64
+    return bam_call_fail(call,
+                         "qkv %s and out %s do not fit %" PRId64 " experts of %" PRId64
                          " query heads and %" PRId64 " key heads, shared or each its own",
                          bam_shape_text(&call->inputs[QKV]->shape, tq),
                          bam_shape_text(&call->inputs[OUT]->shape, to), l->experts,
@@ -144,8 +161,7 @@ static bam_status check_mixture(bam_call *call, layout *l) {
 static bam_status rotate(bam_scope *scope, const layout *l, const bam_kernels *kernels,
                          bam_tensor *qkv, bam_tensor *positions, double base, bool inverse) {
   bam_tensor *heads;
-  bam_shape shape = { .ndim = 4,
-                      .size = { l->batch, l->time, l->heads + l->kv_heads, l->width } };
+  bam_shape shape = { .ndim = 4, .size = { l->batch, l->time, l->heads + l->kv_heads, l->width } };
   const int64_t stride[] = { l->time * l->columns, l->columns, l->width, 1 };
   if (base == 0)
     return BAM_OK;
@@ -202,10 +218,9 @@ static bam_status attend(bam_call *call, const mixture *m) {
   int64_t forward, backward;
   m->kernels->attention_scratch(device->stream, &forward, &backward, &a);
   BAM_TRY(bam_temp_scratch(call->scope, device, dtype, forward, &scratch));
-  bam_product_run(&(bam_product){ .m = l->tokens, .n = l->columns, .k = l->in,
-                                  .transpose_b = true },
-                  device, dtype, bam_tensor_data(m->qkv), bam_tensor_data(m->in[X]),
-                  bam_tensor_data(m->in[QKV]));
+  bam_product_run(
+    &(bam_product){ .m = l->tokens, .n = l->columns, .k = l->in, .transpose_b = true }, device,
+    dtype, bam_tensor_data(m->qkv), bam_tensor_data(m->in[X]), bam_tensor_data(m->in[QKV]));
   BAM_TRY(
     rotate(call->scope, l, m->kernels, m->qkv, m->positions, call->attrs[ATTR_ROPE_BASE].f, false));
   m->kernels->attention(
@@ -235,10 +250,10 @@ static bam_status project(bam_call *call, const mixture *m) {
                            bam_tensor_data(m->in[GATES]), &heads);
     o = gated;
   }
-  bam_product_run(&(bam_product){ .m = l->tokens, .n = l->out, .k = l->heads * l->width,
-                                  .transpose_b = true },
-                  device, o->dtype, bam_tensor_data(call->outputs[0]), bam_tensor_data(o),
-                  bam_tensor_data(m->in[OUT]));
+  bam_product_run(
+    &(bam_product){ .m = l->tokens, .n = l->out, .k = l->heads * l->width, .transpose_b = true },
+    device, o->dtype, bam_tensor_data(call->outputs[0]), bam_tensor_data(o),
+    bam_tensor_data(m->in[OUT]));
   return BAM_OK;
 }
 
@@ -310,8 +325,11 @@ static bam_status project_backward(bam_backward *pass, gradients *g) {
     BAM_TRY(bam_accumulate_grad(pass, GATES, g->dgates));
   if (bam_needs_grad(pass, OUT)) {
     BAM_TRY(bam_grad_buffer(pass, OUT, &target, &add));
-    bam_product_run(&(bam_product){ .m = l->out, .n = l->heads * l->width, .k = l->tokens,
-                                    .transpose_a = true, .add = add },
+    bam_product_run(&(bam_product){ .m = l->out,
+                                    .n = l->heads * l->width,
+                                    .k = l->tokens,
+                                    .transpose_a = true,
+                                    .add = add },
                     g->device, o->dtype, bam_tensor_data(target), bam_tensor_data(g->dy),
                     bam_tensor_data(gates != NULL ? g->gated : o));
   }
@@ -358,8 +376,11 @@ static bam_status input_backward(bam_backward *pass, gradients *g) {
   }
   if (bam_needs_grad(pass, QKV)) {
     BAM_TRY(bam_grad_buffer(pass, QKV, &target, &add));
-    bam_product_run(&(bam_product){ .m = l->columns, .n = l->in, .k = l->tokens,
-                                    .transpose_a = true, .add = add },
+    bam_product_run(&(bam_product){ .m = l->columns,
+                                    .n = l->in,
+                                    .k = l->tokens,
+                                    .transpose_a = true,
+                                    .add = add },
                     g->device, x->dtype, bam_tensor_data(target), bam_tensor_data(g->dqkv),
                     bam_tensor_data(x));
   }
@@ -381,21 +402,29 @@ static bam_status mixture_of_attention_backward(bam_backward *pass) {
 
 const bam_op bam_op_mixture_of_attention = {
   .name = "mixture_of_attention",
-  .help = "N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of "
-          "expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` "
-          "[B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and "
-          "value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in "
-          "the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` "
-          "if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses "
-          "`positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each "
-          "token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, Dout]; f32 or f64.",
+  .help = "N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * "
+          "(causal attention of "
+          "expert n, projected), computed as one attention over the heads of all experts. `x` is "
+          "[B, T, D], `gates` "
+          "[B, T, N] (not needed for a single expert). Each expert has `heads` query heads and "
+          "`kv_heads` key and "
+          "value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per "
+          "head: query heads in "
+          "the order (KV head, expert, head); key and value heads in the order (KV head, expert), "
+          "or only `kv_heads` "
+          "if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: "
+          "none) uses "
+          "`positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, "
+          "T], restricts each "
+          "token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, "
+          "Dout]; f32 or f64.",
   .inputs = { "x", "qkv", "out", "gates?", "documents?", "positions?" },
-  .attrs = (const bam_attr_spec[]){ { .name = "heads", .kind = BAM_ATTR_INT, .required = true },
-                                    { .name = "kv_heads", .kind = BAM_ATTR_INT, .required = true },
-                                    { .name = "rope_base", .kind = BAM_ATTR_FLOAT,
-                                      .initial = 10000 },
-                                    { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN },
-                                    { 0 } },
+  .attrs =
+    (const bam_attr_spec[]){ { .name = "heads", .kind = BAM_ATTR_INT, .required = true },
+                             { .name = "kv_heads", .kind = BAM_ATTR_INT, .required = true },
+                             { .name = "rope_base", .kind = BAM_ATTR_FLOAT, .initial = 10000 },
+                             { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN },
+                             { 0 } },
   .forward = mixture_of_attention_forward,
   .backward = mixture_of_attention_backward,
 };

@@ -68,7 +68,8 @@ static bam_status pad_backward(bam_backward *pass) {
 
 const bam_op bam_op_pad = {
   .name = "pad",
-  .help = "Pad x with `value`: `before[d]` elements in front of dimension d and `after[d]` behind it. Each list has "
+  .help = "Pad x with `value`: `before[d]` elements in front of dimension d and `after[d]` behind "
+          "it. Each list has "
           "one entry per dimension; one that is not given is all 0.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "before", .kind = BAM_ATTR_SIZES },
@@ -157,7 +158,8 @@ static bam_status roll_backward(bam_backward *pass) {
 
 const bam_op bam_op_roll = {
   .name = "roll",
-  .help = "Shift x by `shift` positions along `dim`; elements that leave at one end enter at the other.",
+  .help =
+    "Shift x by `shift` positions along `dim`; elements that leave at one end enter at the other.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "shift", .kind = BAM_ATTR_INT, .required = true },
                                     { .name = "dim", .kind = BAM_ATTR_DIM },

@@ -66,7 +66,8 @@ static bam_status sum_backward(bam_backward *pass) {
 
 const bam_op bam_op_sum = {
   .name = "sum",
-  .help = "The sum over the dimensions `dim` (one, a list, or all of them). Bool and integers are summed in i64. 0 "
+  .help = "The sum over the dimensions `dim` (one, a list, or all of them). Bool and integers are "
+          "summed in i64. 0 "
           "for an empty tensor.",
   .inputs = { "x" },
   .attrs = reduce_attrs,
@@ -97,7 +98,8 @@ static bam_status mean_backward(bam_backward *pass) {
 
 const bam_op bam_op_mean = {
   .name = "mean",
-  .help = "The mean over the dimensions `dim` (one, a list, or all of them). f32 or f64. NaN for an empty tensor.",
+  .help = "The mean over the dimensions `dim` (one, a list, or all of them). f32 or f64. NaN for "
+          "an empty tensor.",
   .inputs = { "x" },
   .attrs = reduce_attrs,
   .forward = mean_forward,
@@ -139,7 +141,8 @@ static bam_status prod_backward(bam_backward *pass) {
 
 const bam_op bam_op_prod = {
   .name = "prod",
-  .help = "The product over the dimensions `dim` (one, a list, or all of them). Bool and integers are multiplied in "
+  .help = "The product over the dimensions `dim` (one, a list, or all of them). Bool and integers "
+          "are multiplied in "
           "i64. 1 for an empty tensor.",
   .inputs = { "x" },
   .attrs = reduce_attrs,
@@ -171,7 +174,8 @@ static bam_status any_forward(bam_call *call) {
 
 const bam_op bam_op_any = {
   .name = "any",
-  .help = "Is any element over the dimensions `dim` (one, a list, or all of them) nonzero? A bool tensor; false for "
+  .help = "Is any element over the dimensions `dim` (one, a list, or all of them) nonzero? A bool "
+          "tensor; false for "
           "an empty one.",
   .inputs = { "x" },
   .attrs = reduce_attrs,
@@ -188,7 +192,8 @@ static bam_status all_forward(bam_call *call) {
 
 const bam_op bam_op_all = {
   .name = "all",
-  .help = "Are all elements over the dimensions `dim` (one, a list, or all of them) nonzero? A bool tensor; true for "
+  .help = "Are all elements over the dimensions `dim` (one, a list, or all of them) nonzero? A "
+          "bool tensor; true for "
           "an empty one.",
   .inputs = { "x" },
   .attrs = reduce_attrs,

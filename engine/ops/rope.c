@@ -4,8 +4,8 @@
 
 #include <inttypes.h>
 
-#include "support/layer_inputs.h"
 #include "support/axis.h"
+#include "support/layer_inputs.h"
 
 bam_status bam_call_check_rope(bam_call *call, int64_t width, double base) {
   if (width % 2 != 0)
@@ -39,9 +39,14 @@ bam_status bam_call_rope_positions(bam_call *call, int i, bam_tensor **positions
 void bam_rope_run(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bam_tensor *positions,
                   double base, bool inverse) {
   const int64_t *size = x->shape.size, *from = x->stride, *to = y->stride;
-  bam_rope rope = { .batch = size[0], .time = size[1], .heads = size[2], .width = size[3],
-                    .x = { from[0], from[1], from[2] }, .y = { to[0], to[1], to[2] },
-                    .base = base, .inverse = inverse };
+  bam_rope rope = { .batch = size[0],
+                    .time = size[1],
+                    .heads = size[2],
+                    .width = size[3],
+                    .x = { from[0], from[1], from[2] },
+                    .y = { to[0], to[1], to[2] },
+                    .base = base,
+                    .inverse = inverse };
   if (positions != NULL && positions->shape.ndim == 2)
     rope.position_batch = rope.time;
   kernels->rope(bam_tensor_device(x)->stream, bam_tensor_data(y), bam_tensor_data(x),
@@ -90,12 +95,14 @@ static bam_status rope_backward(bam_backward *pass) {
 
 const bam_op bam_op_rope = {
   .name = "rope",
-  .help = "Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by "
-          "position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] "
+  .help = "Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) "
+          "of each head by "
+          "position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers "
+          "[T] or [B, T] "
           "counted from 0; 0 to T - 1 by default.",
   .inputs = { "x", "positions?" },
   .attrs = (const bam_attr_spec[]){ { .name = "base", .kind = BAM_ATTR_FLOAT, .initial = 10000 },
-                                   { 0 } },
+                                    { 0 } },
   .forward = rope_forward,
   .backward = rope_backward,
 };

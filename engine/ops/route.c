@@ -2,8 +2,8 @@
    auxiliary losses (BAM §3.3, §4.2, eq. 2). One pass over the logits gives all of it. */
 #include <inttypes.h>
 
-#include "support/layer_inputs.h"
 #include "support/axis.h"
+#include "support/layer_inputs.h"
 
 enum { ATTR_K, ATTR_RENORMALISE, ATTR_DENSE, ATTR_AUX_TOKENS };
 enum { GATES, EXPERTS, LOSSES, STATISTICS };
@@ -13,9 +13,12 @@ enum { OWN = SAVED_EXPERTS }; /* what is made for backward alone */
 
 /* The sizes; group is at least 1, also of no tokens. */
 static bam_route describe(const bam_shape *logits, const bam_attr *attrs) {
-  bam_route r = { .tokens = bam_shape_rows(logits), .experts = bam_shape_width(logits),
-                  .k = attrs[ATTR_K].i, .group = attrs[ATTR_AUX_TOKENS].i,
-                  .renormalise = attrs[ATTR_RENORMALISE].i, .dense = attrs[ATTR_DENSE].i };
+  bam_route r = { .tokens = bam_shape_rows(logits),
+                  .experts = bam_shape_width(logits),
+                  .k = attrs[ATTR_K].i,
+                  .group = attrs[ATTR_AUX_TOKENS].i,
+                  .renormalise = attrs[ATTR_RENORMALISE].i,
+                  .dense = attrs[ATTR_DENSE].i };
   r.group = r.group > 0 ? r.group : r.tokens;
   r.group = r.group > 0 ? r.group : 1;
   return r;
@@ -60,13 +63,13 @@ static bam_status make_outputs(bam_call *call, bam_dtype dtype, const bam_route 
   BAM_TRY(bam_call_output(call, EXPERTS, BAM_I64, &experts));
   BAM_TRY(bam_call_output(call, LOSSES, dtype, &(bam_shape){ .ndim = 1, .size = { 2 } }));
   return bam_call_output(call, STATISTICS, dtype,
-                          &(bam_shape){ .ndim = 2, .size = { 3, r->experts } });
+                         &(bam_shape){ .ndim = 2, .size = { 3, r->experts } });
 }
 
 /* What backward needs: p [tokens, experts], lse [tokens], load [groups, experts], the number of
    tokens that count. */
-static bam_status make_saved(bam_call *call, bam_dtype dtype, const bam_route *r,
-                             bam_tensor *mask, bam_tensor *saved[OWN]) {
+static bam_status make_saved(bam_call *call, bam_dtype dtype, const bam_route *r, bam_tensor *mask,
+                             bam_tensor *saved[OWN]) {
   const int64_t counts[OWN] = { r->tokens * r->experts, r->tokens,
                                 r->tokens / r->group * r->experts, 1 };
   for (int i = 0; i < OWN; i++) {
@@ -154,14 +157,22 @@ static bam_status route_backward(bam_backward *pass) {
 
 const bam_op bam_op_route = {
   .name = "route",
-  .help = "Route each token to the `k` experts with the largest p = softmax(logits) (BAM §4.2). `logits` is [..., "
-          "N], f32 or f64. Returns: gates [..., k], the p of the selected experts (divided by their sum with "
-          "`renormalise`; with `dense` [..., N], 0 for the others); experts [..., k], their positions from 1, "
-          "largest first; losses [2], load balance and z; statistics [3, N], per expert the share of assignments, "
-          "the mean of p and the mean of -p ln p, without gradient. The load-balance loss is N * sum(share * mean "
-          "p), averaged over groups of `aux_tokens` consecutive tokens (0: all tokens are one group); no gradient "
-          "flows through the share. The z loss is the mean of logsumexp(logits)^2. Tokens where `mask`, bool [...], "
-          "is false are left out of losses and statistics; groups are weighted by their remaining tokens.",
+  .help = "Route each token to the `k` experts with the largest p = softmax(logits) (BAM §4.2). "
+          "`logits` is [..., "
+          "N], f32 or f64. Returns: gates [..., k], the p of the selected experts (divided by "
+          "their sum with "
+          "`renormalise`; with `dense` [..., N], 0 for the others); experts [..., k], their "
+          "positions from 1, "
+          "largest first; losses [2], load balance and z; statistics [3, N], per expert the share "
+          "of assignments, "
+          "the mean of p and the mean of -p ln p, without gradient. The load-balance loss is N * "
+          "sum(share * mean "
+          "p), averaged over groups of `aux_tokens` consecutive tokens (0: all tokens are one "
+          "group); no gradient "
+          "flows through the share. The z loss is the mean of logsumexp(logits)^2. Tokens where "
+          "`mask`, bool [...], "
+          "is false are left out of losses and statistics; groups are weighted by their remaining "
+          "tokens.",
   .inputs = { "logits", "mask?" },
   .attrs = (const bam_attr_spec[]){ { .name = "k", .kind = BAM_ATTR_INT, .required = true },
                                     { .name = "renormalise", .kind = BAM_ATTR_BOOL },

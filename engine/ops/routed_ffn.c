@@ -5,12 +5,18 @@
 #include <inttypes.h>
 
 #include "../core/devices.h"
-#include "support/layer_inputs.h"
 #include "support/axis.h"
+#include "support/layer_inputs.h"
 
 enum { X, GATES, EXPERTS, GATE_UP, DOWN };
 enum {
-  SAVED_X, SAVED_GATES, SAVED_GATE_UP, SAVED_DOWN, SAVED_ROWS, SAVED_SLOTS, SAVED_OFFSETS,
+  SAVED_X,
+  SAVED_GATES,
+  SAVED_GATE_UP,
+  SAVED_DOWN,
+  SAVED_ROWS,
+  SAVED_SLOTS,
+  SAVED_OFFSETS,
   SAVED_HIDDEN
 };
 
@@ -52,7 +58,8 @@ static bam_status check_weights(bam_call *call) {
   bool fits = gate_up->ndim == 3 && down->ndim == 3 && gate_up->size[0] == down->size[0] &&
               gate_up->size[1] == 2 * down->size[2] && gate_up->size[2] == bam_shape_width(x);
   if (!fits)
-    return bam_call_fail(call, "needs gate_up [N, 2F, D] and down [N, Dout, F] for x [..., D], not "
+    return bam_call_fail(call,
+                         "needs gate_up [N, 2F, D] and down [N, Dout, F] for x [..., D], not "
                          "%s and %s for %s",
                          bam_shape_text(gate_up, tg), bam_shape_text(down, td),
                          bam_shape_text(x, tx));
@@ -104,9 +111,9 @@ static bam_status sort_assignments(bam_call *call, experts *e) {
   BAM_TRY(bam_temp_scratch(call->scope, e->device, BAM_I64, l->assignments, &e->slots));
   BAM_TRY(bam_temp_scratch(call->scope, e->device, BAM_I64, l->experts + 1, &offsets));
   BAM_TRY(bam_temp_scratch(call->scope, &context->cpu, BAM_I64, l->experts + 1, &e->offsets));
-  e->kernels->sort_by_expert(e->device->stream, bam_tensor_data(e->rows),
-                             bam_tensor_data(e->slots), bam_tensor_data(offsets),
-                             bam_tensor_data(chosen), l->assignments, l->experts);
+  e->kernels->sort_by_expert(e->device->stream, bam_tensor_data(e->rows), bam_tensor_data(e->slots),
+                             bam_tensor_data(offsets), bam_tensor_data(chosen), l->assignments,
+                             l->experts);
   e->device->copy_out(e->device->stream, bam_tensor_data(e->offsets), bam_tensor_data(offsets),
                       (l->experts + 1) * (int64_t)sizeof(int64_t));
   bam_temp_release(call->scope, chosen);
@@ -140,8 +147,8 @@ static bam_status make_rows(bam_scope *scope, bam_device *device, bam_dtype dtyp
 }
 
 static bam_status save_experts(bam_call *call, const experts *e) {
-  bam_tensor *const all[] = { e->x, e->gates, e->gate_up, e->down, e->rows, e->slots, e->offsets,
-                              e->hidden };
+  bam_tensor *const all[] = { e->x,    e->gates, e->gate_up, e->down,
+                              e->rows, e->slots, e->offsets, e->hidden };
   for (int i = 0; i < 8; i++)
     BAM_TRY(bam_call_save(call, SAVED_X + i, all[i]));
   return BAM_OK;
@@ -151,9 +158,13 @@ static void run_experts(const experts *e, bam_tensor *y) {
   const layout *l = &e->l;
   const int64_t *offsets = bam_tensor_data(e->offsets), *rows = bam_tensor_data(e->rows);
   bam_stream stream = e->device->stream;
-  bam_grouped_gemm gate_up = { .experts = l->experts, .n = 2 * l->hidden, .k = l->in,
+  bam_grouped_gemm gate_up = { .experts = l->experts,
+                               .n = 2 * l->hidden,
+                               .k = l->in,
                                .transpose_b = true };
-  bam_grouped_gemm down = { .experts = l->experts, .n = l->out, .k = l->hidden,
+  bam_grouped_gemm down = { .experts = l->experts,
+                            .n = l->out,
+                            .k = l->hidden,
                             .transpose_b = true };
   e->kernels->gather_rows(stream, bam_tensor_data(e->xs), bam_tensor_data(e->x), rows, l->count,
                           l->k, l->in);
@@ -233,8 +244,8 @@ static bam_status down_backward(bam_backward *pass, gradients *g) {
   bam_grouped_gemm gemm = { .experts = l->experts, .n = l->hidden, .k = l->out };
   g->kernels->gather_rows(g->device->stream, bam_tensor_data(g->dys), bam_tensor_data(g->dy), rows,
                           l->count, l->k, l->out);
-  g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(g->u),
-                           bam_tensor_data(g->dys), bam_tensor_data(saved[SAVED_DOWN]),
+  g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(g->u), bam_tensor_data(g->dys),
+                           bam_tensor_data(saved[SAVED_DOWN]),
                            bam_tensor_data(saved[SAVED_OFFSETS]));
   g->kernels->gated_swiglu_backward(
     g->device->stream, &(bam_swiglu_gradients){ .dx = bam_tensor_data(g->dhidden),
@@ -285,9 +296,12 @@ static bam_status routed_ffn_backward(bam_backward *pass) {
 
 const bam_op bam_op_routed_ffn = {
   .name = "routed_ffn",
-  .help = "Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] "
-          "x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: "
-          "none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result "
+  .help = "Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] "
+          "(silu(gate[e] x) * (up[e] "
+          "x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers "
+          "[..., k] from 1 (0: "
+          "none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, "
+          "Dout, F]. The result "
           "is [..., Dout]; f32 or f64. No token is dropped or padded; an expert may get no tokens.",
   .inputs = { "x", "gates", "experts", "gate_up", "down" },
   .forward = routed_ffn_forward,

@@ -1,11 +1,10 @@
 /* Softmax and log-softmax along one dimension, log-sum-exp over several. Kernels work on rows:
    other dimensions than the last are moved there and back. */
-#include "support/layer_inputs.h"
 #include "support/axis.h"
+#include "support/layer_inputs.h"
 
-static const bam_attr_spec dim_attr[] = {
-  { .name = "dim", .kind = BAM_ATTR_DIM, .initial = -1 }, { 0 }
-};
+static const bam_attr_spec dim_attr[] = { { .name = "dim", .kind = BAM_ATTR_DIM, .initial = -1 },
+                                          { 0 } };
 
 typedef void row_kernel(bam_stream stream, void *y, const void *x, int64_t rows, int64_t n);
 typedef void row_backward_kernel(bam_stream stream, void *dx, const void *y, const void *dy,
@@ -127,9 +126,9 @@ static bam_status logsumexp_backward(bam_backward *pass) {
   BAM_TRY(bam_reduction_arrange(pass->scope, &plan, pass->saved[0], &x));
   BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
   BAM_TRY(bam_temp_like(pass->scope, x, &dx));
-  kernels->logsumexp_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx),
-                              bam_tensor_data(x), bam_tensor_data(pass->saved[1]),
-                              bam_tensor_data(dy), plan.outer, plan.n);
+  kernels->logsumexp_backward(bam_tensor_device(x)->stream, bam_tensor_data(dx), bam_tensor_data(x),
+                              bam_tensor_data(pass->saved[1]), bam_tensor_data(dy), plan.outer,
+                              plan.n);
   BAM_TRY(bam_reduction_restore(pass->scope, &plan, dx, &back));
   bam_temp_release(pass->scope, dx);
   return bam_accumulate_grad(pass, 0, back);
@@ -137,7 +136,8 @@ static bam_status logsumexp_backward(bam_backward *pass) {
 
 const bam_op bam_op_logsumexp = {
   .name = "logsumexp",
-  .help = "log(sum(exp(x))) over the dimensions `dim` (one, a list, or all of them), without overflow. f32 or f64. "
+  .help = "log(sum(exp(x))) over the dimensions `dim` (one, a list, or all of them), without "
+          "overflow. f32 or f64. "
           "-inf for an empty tensor.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIMS },

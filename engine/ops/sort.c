@@ -86,7 +86,8 @@ static bam_status sort_all_backward(bam_backward *pass) {
 
 const bam_op bam_op_sort = {
   .name = "sort",
-  .help = "Sort x along `dim`. Returns the sorted tensor and the positions, from 1, of its elements in x. The sort "
+  .help = "Sort x along `dim`. Returns the sorted tensor and the positions, from 1, of its "
+          "elements in x. The sort "
           "is stable; NaN counts as largest.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIM, .initial = -1 },
@@ -117,8 +118,8 @@ static bam_status topk_forward(bam_call *call) {
   bam_axis along;
   int64_t k = call->attrs[0].i;
   bool largest = call->attrs[2].i;
-  BAM_TRY(bam_axis_init(call->context, call->op->name, &call->inputs[0]->shape,
-          call->attrs[1].i, &along));
+  BAM_TRY(bam_axis_init(call->context, call->op->name, &call->inputs[0]->shape, call->attrs[1].i,
+                        &along));
   if (k < 0 || k > along.n)
     return bam_call_fail(call, "k is %" PRId64 ", but dimension %d has %" PRId64 " elements", k,
                          along.dim + 1, along.n);
@@ -134,7 +135,8 @@ static bam_status topk_backward(bam_backward *pass) {
 
 const bam_op bam_op_topk = {
   .name = "topk",
-  .help = "The `k` largest elements along `dim` (with largest = false, the smallest), most extreme first, and their "
+  .help = "The `k` largest elements along `dim` (with largest = false, the smallest), most extreme "
+          "first, and their "
           "positions from 1. Of equal elements the first are taken; NaN counts as largest.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "k", .kind = BAM_ATTR_INT, .required = true },

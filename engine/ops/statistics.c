@@ -68,7 +68,8 @@ static bam_status var_backward(bam_backward *pass) {
 
 const bam_op bam_op_var = {
   .name = "var",
-  .help = "The variance over the dimensions `dim` (one, a list, or all of them): the sum of squared deviations "
+  .help = "The variance over the dimensions `dim` (one, a list, or all of them): the sum of "
+          "squared deviations "
           "divided by n - `correction` (1: unbiased; 0: population variance). f32 or f64.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIMS },
@@ -110,8 +111,10 @@ static bam_status norm_backward(bam_backward *pass) {
 
 const bam_op bam_op_norm = {
   .name = "norm",
-  .help = "The vector norm over the dimensions `dim` (one, a list, or all of them): p = 2 (Euclidean), 1 (sum of "
-          "absolute values) or math.huge (largest absolute value; the first of equals receives the gradient). f32 or "
+  .help = "The vector norm over the dimensions `dim` (one, a list, or all of them): p = 2 "
+          "(Euclidean), 1 (sum of "
+          "absolute values) or math.huge (largest absolute value; the first of equals receives the "
+          "gradient). f32 or "
           "f64. The gradient at 0 is 0.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIMS },

@@ -38,7 +38,8 @@ static bam_status swiglu_backward(bam_backward *pass) {
 
 const bam_op bam_op_swiglu = {
   .name = "swiglu",
-  .help = "silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. "
+  .help = "silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and "
+          "up in its second. "
           "The result is [..., F]; f32 or f64. Backward needs only x.",
   .inputs = { "x" },
   .forward = swiglu_forward,

@@ -48,7 +48,8 @@ static bam_status tril_backward(bam_backward *pass) { return triangle_backward(p
 
 const bam_op bam_op_tril = {
   .name = "tril",
-  .help = "x with zeros above a diagonal of its last two dimensions: `diagonal` 0 is the main one, 1 the one above "
+  .help = "x with zeros above a diagonal of its last two dimensions: `diagonal` 0 is the main one, "
+          "1 the one above "
           "it, -1 the one below.",
   .inputs = { "x" },
   .attrs = attrs,
@@ -61,7 +62,8 @@ static bam_status triu_backward(bam_backward *pass) { return triangle_backward(p
 
 const bam_op bam_op_triu = {
   .name = "triu",
-  .help = "x with zeros below a diagonal of its last two dimensions: `diagonal` 0 is the main one, 1 the one above "
+  .help = "x with zeros below a diagonal of its last two dimensions: `diagonal` 0 is the main one, "
+          "1 the one above "
           "it, -1 the one below.",
   .inputs = { "x" },
   .attrs = attrs,

@@ -30,7 +30,8 @@ const bam_op bam_op_gelu = {
   .forward = gelu_forward,
   .backward = gelu_backward,
   .attrs = (const bam_attr_spec[]){ { .name = "approximate", .kind = BAM_ATTR_BOOL }, { 0 } },
-  .help = "x times the cumulative normal distribution of x (arXiv:1606.08415). `approximate` uses the tanh formula.",
+  .help = "x times the cumulative normal distribution of x (arXiv:1606.08415). `approximate` uses "
+          "the tanh formula.",
 };
 
 BAM_UNARY_OP(relu, BAM_RESULT_SAME, BAM_KEEP_OUTPUT, "x if it is positive, otherwise 0.")
@@ -42,7 +43,10 @@ static bam_status sign_forward(bam_call *call) {
 }
 
 const bam_op bam_op_sign = {
-  .name = "sign", .inputs = { "x" }, .forward = sign_forward, .backward = bam_zero_backward,
+  .name = "sign",
+  .inputs = { "x" },
+  .forward = sign_forward,
+  .backward = bam_zero_backward,
   .help = "The sign of each element: -1, 0 or 1, NaN for NaN. The gradient is 0.",
 };
 
@@ -52,11 +56,14 @@ static bam_status rounding(bam_call *call, size_t kernel) {
   return bam_unary(call, real ? kernel : BAM_KERNEL(copy), BAM_RESULT_SAME, BAM_KEEP_NOTHING);
 }
 
-#define ROUNDING(op, text)                                                                        \
-  static bam_status op##_forward(bam_call *call) { return rounding(call, BAM_KERNEL(op)); }       \
-  const bam_op bam_op_##op = {                                                                    \
-    .name = #op, .inputs = { "x" }, .forward = op##_forward, .backward = bam_zero_backward,       \
-    .help = text " Keeps the dtype. The gradient is 0.",                                          \
+#define ROUNDING(op, text)                                                                  \
+  static bam_status op##_forward(bam_call *call) { return rounding(call, BAM_KERNEL(op)); } \
+  const bam_op bam_op_##op = {                                                              \
+    .name = #op,                                                                            \
+    .inputs = { "x" },                                                                      \
+    .forward = op##_forward,                                                                \
+    .backward = bam_zero_backward,                                                          \
+    .help = text " Keeps the dtype. The gradient is 0.",                                    \
   };
 
 ROUNDING(floor, "Round down to a whole number.")

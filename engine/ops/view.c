@@ -92,16 +92,24 @@ static const bam_attr_spec sizes_attrs[] = { { "sizes", BAM_ATTR_SIZES, true, 0 
 
 const bam_op bam_op_reshape = {
   .name = "reshape",
-  .help = "The same elements in another shape: a view if the strides allow it, otherwise a copy. One size may be -1.",
-  .inputs = { "x" }, .attrs = sizes_attrs, .is_view = true,
-  .forward = reshape_forward, .backward = reshape_backward,
+  .help = "The same elements in another shape: a view if the strides allow it, otherwise a copy. "
+          "One size may be -1.",
+  .inputs = { "x" },
+  .attrs = sizes_attrs,
+  .is_view = true,
+  .forward = reshape_forward,
+  .backward = reshape_backward,
 };
 
 const bam_op bam_op_view = {
   .name = "view",
-  .help = "The same elements in another shape without copying. An error if the strides do not allow it.",
-  .inputs = { "x" }, .attrs = sizes_attrs, .is_view = true,
-  .forward = view_forward, .backward = reshape_backward,
+  .help =
+    "The same elements in another shape without copying. An error if the strides do not allow it.",
+  .inputs = { "x" },
+  .attrs = sizes_attrs,
+  .is_view = true,
+  .forward = view_forward,
+  .backward = reshape_backward,
 };
 
 /* ---- permute ---- */
@@ -144,9 +152,11 @@ static bam_status permute_backward(bam_backward *pass) {
 const bam_op bam_op_permute = {
   .name = "permute",
   .help = "A view with the dimensions in another order: permute(x, { 3, 1, 2 }).",
-  .inputs = { "x" }, .is_view = true,
+  .inputs = { "x" },
+  .is_view = true,
   .attrs = (const bam_attr_spec[]){ { "dims", BAM_ATTR_DIMS, true, 0 }, { 0 } },
-  .forward = permute_forward, .backward = permute_backward,
+  .forward = permute_forward,
+  .backward = permute_backward,
 };
 
 /* ---- narrow, select ---- */
@@ -189,9 +199,9 @@ static bam_status narrow_forward(bam_call *call) {
   int64_t size = x->shape.size[dim], start = call->attrs[START].i, length = call->attrs[LENGTH].i;
   start = start < 0 ? start + size : start;
   if (start < 0 || length < 0 || start > size || length > size - start)
-    return bam_call_fail(call, "%" PRId64 " elements from position %" PRId64
-                         " leave dimension %d, which has %" PRId64,
-                         length, start + 1, dim + 1, size);
+    return bam_call_fail(
+      call, "%" PRId64 " elements from position %" PRId64 " leave dimension %d, which has %" PRId64,
+      length, start + 1, dim + 1, size);
   bam_shape shape = x->shape;
   shape.size[dim] = length;
   return bam_tensor_view(x, &shape, x->stride, x->offset + start * x->stride[dim],
@@ -209,11 +219,14 @@ static bam_status narrow_backward(bam_backward *pass) {
 const bam_op bam_op_narrow = {
   .name = "narrow",
   .help = "A view of `length` positions of dimension `dim`, starting at position `start`.",
-  .inputs = { "x" }, .is_view = true,
+  .inputs = { "x" },
+  .is_view = true,
   .attrs = (const bam_attr_spec[]){ { "dim", BAM_ATTR_DIM, true, 0 },
                                     { "start", BAM_ATTR_POSITION, true, 0 },
-                                    { "length", BAM_ATTR_INT, true, 0 }, { 0 } },
-  .forward = narrow_forward, .backward = narrow_backward,
+                                    { "length", BAM_ATTR_INT, true, 0 },
+                                    { 0 } },
+  .forward = narrow_forward,
+  .backward = narrow_backward,
 };
 
 enum { SELECT_DIM, POSITION };
@@ -224,8 +237,9 @@ static bam_status select_forward(bam_call *call) {
   BAM_TRY(bam_shape_dim(call->context, "select", call->attrs[SELECT_DIM].i, x->shape.ndim, &dim));
   int64_t size = x->shape.size[dim], at = call->attrs[POSITION].i;
   if (at < -size || at >= size)
-    return bam_call_fail(call, "position %" PRId64 " is out of range: dimension %d has %" PRId64
-                         " positions", at < 0 ? at : at + 1, dim + 1, size);
+    return bam_call_fail(
+      call, "position %" PRId64 " is out of range: dimension %d has %" PRId64 " positions",
+      at < 0 ? at : at + 1, dim + 1, size);
   bam_shape shape = { .ndim = x->shape.ndim - 1 };
   int64_t stride[BAM_MAX_DIMS];
   for (int d = 0; d < shape.ndim; d++) {
@@ -246,10 +260,13 @@ static bam_status select_backward(bam_backward *pass) {
 const bam_op bam_op_select = {
   .name = "select",
   .help = "A view of one position of dimension `dim`, which is dropped: select(x, 1, 3) is x[3].",
-  .inputs = { "x" }, .is_view = true,
+  .inputs = { "x" },
+  .is_view = true,
   .attrs = (const bam_attr_spec[]){ { "dim", BAM_ATTR_DIM, true, 0 },
-                                    { "position", BAM_ATTR_POSITION, true, 0 }, { 0 } },
-  .forward = select_forward, .backward = select_backward,
+                                    { "position", BAM_ATTR_POSITION, true, 0 },
+                                    { 0 } },
+  .forward = select_forward,
+  .backward = select_backward,
 };
 
 /* ---- expand ---- */
@@ -286,6 +303,9 @@ static bam_status expand_backward(bam_backward *pass) {
 const bam_op bam_op_expand = {
   .name = "expand",
   .help = "A view with dimensions of size 1 repeated, without copying. -1 keeps a size.",
-  .inputs = { "x" }, .attrs = sizes_attrs, .is_view = true,
-  .forward = expand_forward, .backward = expand_backward,
+  .inputs = { "x" },
+  .attrs = sizes_attrs,
+  .is_view = true,
+  .forward = expand_forward,
+  .backward = expand_backward,
 };

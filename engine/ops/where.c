@@ -42,7 +42,8 @@ const bam_op bam_op_where = {
   .inputs = { "condition", "a", "b" },
   .forward = where_forward,
   .backward = where_backward,
-  .help = "a where the bool `condition` is true, otherwise b. All three broadcast; the dtypes of a and b promote.",
+  .help = "a where the bool `condition` is true, otherwise b. All three broadcast; the dtypes of a "
+          "and b promote.",
 };
 
 /* The value takes x's dtype, so it must not be of a higher category. */
@@ -77,7 +78,8 @@ const bam_op bam_op_masked_fill = {
   .inputs = { "x", "mask", "value" },
   .forward = masked_fill_forward,
   .backward = masked_fill_backward,
-  .help = "`value` (a number) where the bool `mask` is true, otherwise x. x and mask broadcast; the dtype is that of "
+  .help = "`value` (a number) where the bool `mask` is true, otherwise x. x and mask broadcast; "
+          "the dtype is that of "
           "x.",
 };
 
@@ -98,8 +100,7 @@ static bool is_whole(double bound) { return isinf(bound) || bound == floor(bound
 /* A bound beyond every value of an integer dtype would ask for values that it does not have. */
 static bam_status check_reachable(bam_call *call, bam_dtype dtype, double low, double high) {
   int64_t least, most;
-  if (!bam_dtype_range(dtype, &least, &most) ||
-      (low < (double)most + 1 && high >= (double)least))
+  if (!bam_dtype_range(dtype, &least, &most) || (low < (double)most + 1 && high >= (double)least))
     return BAM_OK;
   return bam_call_fail(call, "the bounds %g and %g exclude every %s (%" PRId64 " to %" PRId64 ")",
                        low, high, bam_dtype_name(dtype), least, most);
@@ -148,6 +149,7 @@ const bam_op bam_op_clamp = {
   .attrs = (const bam_attr_spec[]){ { .name = "min", .kind = BAM_ATTR_FLOAT, .initial = NAN },
                                     { .name = "max", .kind = BAM_ATTR_FLOAT, .initial = NAN },
                                     { 0 } },
-  .help = "Limit x to at least `min` and at most `max`; at least one of them is required. NaN stays NaN. Integers "
+  .help = "Limit x to at least `min` and at most `max`; at least one of them is required. NaN "
+          "stays NaN. Integers "
           "stay integers if the limits are whole numbers; otherwise the result is f32.",
 };

@@ -1,6 +1,6 @@
 /* Argument checks for the fused optimizer kernels, and the global norm. */
-#include "../core/devices.h"
 #include "optim.h"
+#include "../core/devices.h"
 
 #include "../ops/ops.h"
 
@@ -10,8 +10,7 @@
 /* ---- checks ---- */
 
 static bam_status check_range(bam_context *context, const char *what, const char *name,
-                              double value,
-                              double low, double high) {
+                              double value, double low, double high) {
   if (value >= low && value <= high)
     return BAM_OK;
   return bam_fail(context, BAM_ERROR_ARGUMENT, "%s: %s is %g; it must be in %g .. %g", what, name,
@@ -24,8 +23,7 @@ static bam_status check_rate(bam_context *context, const char *what, const char 
   if (value >= 0 && isfinite(value))
     return BAM_OK;
   return bam_fail(context, BAM_ERROR_ARGUMENT, "%s: %s is %g; it must be finite and at least 0",
-                  what,
-                  name, value);
+                  what, name, value);
 }
 
 static bam_status check_step(bam_context *context, const char *what, int64_t step) {
@@ -99,10 +97,9 @@ bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *grad, bam_tensor *m, b
   BAM_TRY_OR_DONE(check_step(context, what, settings->step));
   BAM_TRY_OR_DONE(take_clip(what, param, clip, &factor));
   bam_device *device = bam_tensor_device(param);
-  device->kernels[param->dtype]->adamw(device->stream, bam_tensor_data(param),
-                                       bam_tensor_data(grad),
-                                       bam_tensor_data(m), bam_tensor_data(v), clip_data(factor),
-                                       bam_tensor_count(param), settings);
+  device->kernels[param->dtype]->adamw(
+    device->stream, bam_tensor_data(param), bam_tensor_data(grad), bam_tensor_data(m),
+    bam_tensor_data(v), clip_data(factor), bam_tensor_count(param), settings);
   bam_tensor_changed(param);
   bam_tensor_changed(m);
   bam_tensor_changed(v);

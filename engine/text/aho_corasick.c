@@ -92,7 +92,8 @@ done:
 
 static bam_status push(bam_context *context, bam_storage **found, int64_t *n, int64_t start,
                        int32_t word) {
-  int64_t size = (int64_t)sizeof(bam_occurrence), room = *found != NULL ? (*found)->bytes / size : 0;
+  int64_t size = (int64_t)sizeof(bam_occurrence),
+          room = *found != NULL ? (*found)->bytes / size : 0;
   if (*n == room) {
     BAM_TRY(bam_storage_grow(context, found, size * (room > 0 ? 2 * room : FIRST_OCCURRENCES)));
   }

@@ -10,9 +10,9 @@
 /* All zeros except the context is an empty automaton, which matches nothing. */
 typedef struct bam_aho_corasick {
   bam_context *context;
-  bam_pairs children;  /* (node, byte) to node; node 0 is the root */
-  bam_storage *fails;  /* int32_t for each node: the node of its longest proper suffix */
-  bam_storage *words;  /* int32_t for each node: the longest word that is a suffix of it, -1: none */
+  bam_pairs children; /* (node, byte) to node; node 0 is the root */
+  bam_storage *fails; /* int32_t for each node: the node of its longest proper suffix */
+  bam_storage *words; /* int32_t for each node: the longest word that is a suffix of it, -1: none */
   bool last_bytes[256]; /* whether some word ends in this byte */
 } bam_aho_corasick;
 

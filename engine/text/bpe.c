@@ -7,9 +7,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "special_tokens.h"
 #include "heap.h"
 #include "pairs.h"
+#include "special_tokens.h"
 
 #define CACHE_SLOTS 65536
 #define CACHE_BYTES 30
@@ -37,7 +37,7 @@ struct bam_bpe {
   bam_cutter *cutter;
   bam_special_tokens added;
   bool whole_words;
-  int32_t bytes[256];   /* the ids of single bytes */
+  int32_t bytes[256]; /* the ids of single bytes */
   bam_pairs ranks;
   bam_storage *results; /* int32_t for each rank: the id of the merged word */
   bam_storage *cache;   /* of CACHE_SLOTS */
@@ -93,8 +93,7 @@ static bam_status add_merge(bam_bpe *bpe, const bam_vocab *words, int64_t rank,
   if (id < 0)
     return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
                     "merge %lld: the vocabulary lacks the concatenation of words %d and %d",
-                    (long long)rank + 1,
-                    merge[0], merge[1]);
+                    (long long)rank + 1, merge[0], merge[1]);
   if (bam_pairs_find(&bpe->ranks, key) >= 0)
     return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
                     "merge %lld: the words %d and %d are already merged by merge %lld",
@@ -140,8 +139,11 @@ bam_status bam_bpe_new(bam_context *context, bam_bpe_parts *parts, bam_bpe **out
   bam_bpe *bpe = bam_object_alloc(context, sizeof *bpe);
   if (bpe == NULL)
     return BAM_ERROR_MEMORY;
-  *bpe = (bam_bpe){ .context = context, .whole_words = parts->whole_words,
-                    .words.context = context, .ranks.context = context, .heap.context = context,
+  *bpe = (bam_bpe){ .context = context,
+                    .whole_words = parts->whole_words,
+                    .words.context = context,
+                    .ranks.context = context,
+                    .heap.context = context,
                     .added.context = context };
   bam_status status = fill(bpe, parts);
   if (status != BAM_OK) {
@@ -210,8 +212,7 @@ static bam_status check_piece(bam_bpe *bpe, int64_t size) {
   if (size <= INT32_MAX / 4)
     return BAM_OK;
   return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
-                  "a piece of %lld bytes is too long to encode; split the text",
-                  (long long)size);
+                  "a piece of %lld bytes is too long to encode; split the text", (long long)size);
 }
 
 /* Encode a piece by merging. Each merge removes one of the n - 1 pairs and pushes at most two, which bounds

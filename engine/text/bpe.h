@@ -21,12 +21,12 @@ typedef struct bam_special_token {
 } bam_special_token;
 
 typedef struct bam_bpe_parts {
-  bam_vocab words;           /* the index of a word is its id */
+  bam_vocab words;            /* the index of a word is its id */
   const int32_t (*merges)[2]; /* pairs of ids, by ascending rank */
   int64_t n_merges;
   const bam_special_token *added;
   int64_t n_added;
-  bool whole_words;      /* a piece that is a word, but not an added token, is not merged */
+  bool whole_words; /* a piece that is a word, but not an added token, is not merged */
   bam_pattern *pattern;
 } bam_bpe_parts;
 

@@ -37,16 +37,16 @@ struct bam_trainer {
   int64_t n_merges;
   const int64_t *counts; /* of pieces; borrowed from the counter */
   bam_storage *symbols;
-  bam_pairs pairs;      /* to records */
+  bam_pairs pairs; /* to records */
   bam_storage *records;
-  bam_storage *nodes;   /* of all lists */
+  bam_storage *nodes; /* of all lists */
   int64_t n_nodes;
-  int32_t free_nodes;   /* head of the free list; -1: empty */
-  bam_storage *grown;   /* keys of pairs whose counts grew in the current merge */
+  int32_t free_nodes; /* head of the free list; -1: empty */
+  bam_storage *grown; /* keys of pairs whose counts grew in the current merge */
   int64_t n_grown;
-  bam_storage *places;  /* of the current merge */
-  bam_storage *joined;  /* the bytes of the word being made */
-  bam_heap heap;        /* keys: minus the count; ties: the pair */
+  bam_storage *places; /* of the current merge */
+  bam_storage *joined; /* the bytes of the word being made */
+  bam_heap heap;       /* keys: minus the count; ties: the pair */
 };
 
 /* ---- making ---- */
@@ -85,8 +85,11 @@ bam_status bam_trainer_new(bam_context *context, bam_pattern *pattern,
   bam_trainer *t = bam_object_alloc(context, sizeof *t);
   if (t == NULL)
     return BAM_ERROR_MEMORY;
-  *t = (bam_trainer){ .context = context, .words.context = context, .pairs.context = context,
-                      .heap.context = context, .free_nodes = -1 };
+  *t = (bam_trainer){ .context = context,
+                      .words.context = context,
+                      .pairs.context = context,
+                      .heap.context = context,
+                      .free_nodes = -1 };
   BAM_TRY_OR_DONE(add_special(t, special, n_special));
   BAM_TRY_OR_DONE(bam_counter_new(context, pattern, &t->counter));
   t->pattern = pattern;
@@ -101,7 +104,7 @@ void bam_trainer_release(bam_trainer *trainer) {
   if (trainer == NULL)
     return;
   bam_storage *const all[] = { trainer->merges, trainer->symbols, trainer->records, trainer->nodes,
-                               trainer->grown, trainer->places, trainer->joined };
+                               trainer->grown,  trainer->places,  trainer->joined };
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     bam_storage_release(trainer->context, all[i]);
   bam_heap_release(&trainer->heap);
@@ -355,8 +358,8 @@ static bam_status merge_next(bam_trainer *t, bool *done) {
     return BAM_OK;
   }
   BAM_TRY(bam_vocab_reserve(&t->words, 1, size));
-  BAM_TRY(bam_storage_grow(t->context, &t->merges,
-                           (t->n_merges + 1) * (int64_t)sizeof(int32_t[2])));
+  BAM_TRY(
+    bam_storage_grow(t->context, &t->merges, (t->n_merges + 1) * (int64_t)sizeof(int32_t[2])));
   id = bam_vocab_add(&t->words, t->joined->data, size);
   int32_t *merge = (int32_t *)t->merges->data + 2 * t->n_merges++;
   merge[0] = bam_pair_left(key);
@@ -377,8 +380,8 @@ bam_status bam_trainer_train(bam_trainer *trainer, int64_t size) {
     BAM_TRY(merge_next(trainer, &done));
   if (trainer->words.count < size)
     return bam_fail(trainer->context, BAM_ERROR_ARGUMENT,
-                      "the text yields only %lld words, not %lld; use vocab = %lld or add text",
-                      (long long)trainer->words.count, (long long)size,
-                      (long long)trainer->words.count);
+                    "the text yields only %lld words, not %lld; use vocab = %lld or add text",
+                    (long long)trainer->words.count, (long long)size,
+                    (long long)trainer->words.count);
   return BAM_OK;
 }

@@ -43,7 +43,7 @@ bool bam_code_ranges_meet(const bam_code_ranges *set, const char *text, int64_t 
       at += skip_ascii(p, size - at);
       continue;
     }
-    uint32_t block = length == 2 ? p[0] & 0x1fu
+    uint32_t block = length == 2   ? p[0] & 0x1fu
                      : length == 3 ? (p[0] & 0x0fu) << 6 | (p[1] & 0x3fu)
                                    : (p[0] & 0x07u) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
     if (set->blocks[block] && has(set, block << 6 | (p[length - 1] & 0x3fu)))

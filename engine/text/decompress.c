@@ -1,9 +1,9 @@
 /* zlib and zstd both decompress from one input buffer into the caller's memory. The file may end only
    between two members or frames, which `inside` tracks. Neither library consumes the last byte of a
    member or frame before it has written all its output, so no output is lost at the end of the file. */
+#include "decompress.h"
 #include "../core/quote.h"
 #include "../io/file.h"
-#include "decompress.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,8 +14,8 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-#include "../io/directory.h"
 #include "../io/atomic_file.h"
+#include "../io/directory.h"
 
 #define INPUT_BYTES 65536
 #define WINDOW_LOG 27 /* the largest zstd window accepted: 128 MB */
@@ -38,7 +38,8 @@ static bam_status fail(const bam_decompressor *source, const char *reason, const
   return bam_fail(source->context, BAM_ERROR_FILE, "%s%s", reason, what_to_do);
 }
 
-static bam_status fail_damaged(const bam_decompressor *source, const char *format, const char *reason) {
+static bam_status fail_damaged(const bam_decompressor *source, const char *format,
+                               const char *reason) {
   return bam_fail(source->context, BAM_ERROR_FILE, "its %s data is damaged (%s); download it again",
                   format, reason);
 }

@@ -28,7 +28,7 @@ bam_status bam_pairs_reserve(bam_pairs *pairs, int64_t more) {
   if (grown.room == pairs->room)
     return BAM_OK;
   BAM_TRY(bam_storage_alloc(pairs->context, &pairs->context->cpu,
-          grown.room * (int64_t)sizeof(slot), &grown.slots));
+                            grown.room * (int64_t)sizeof(slot), &grown.slots));
   for (int64_t i = 0; i < grown.room; i++)
     ((slot *)grown.slots->data)[i].value = -1;
   const slot *old = pairs->slots != NULL ? pairs->slots->data : NULL;

@@ -7,7 +7,7 @@
 /* All zeros except the context is an empty table. */
 typedef struct bam_pairs {
   bam_context *context;
-  bam_storage *slots; /* NULL: not allocated */
+  bam_storage *slots;  /* NULL: not allocated */
   int64_t count, room; /* entries; slots, a power of two and more than twice the count */
 } bam_pairs;
 

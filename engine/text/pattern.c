@@ -3,8 +3,8 @@
    by limits on its steps, per match and per text, and on its stack. Empty matches follow Oniguruma,
    which the tokenizers package uses: an empty match cuts the text, but is ignored directly after
    another match. */
-#include "../core/quote.h"
 #include "pattern.h"
+#include "../core/quote.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,15 +12,16 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-#include "../io/atomic_file.h"
 #include "../core/utf8.h"
+#include "../io/atomic_file.h"
 
 #define FEW_STEPS 4096                /* enough for nearly every match */
 #define MORE_STEPS 16                 /* factor for the next attempt */
 #define MOST_STEPS (50 * 1000 * 1000) /* of one match */
-#define TEXT_STEPS (4LL * MOST_STEPS) /* a text's budget for matches that need more than FEW_STEPS, */
-#define BYTE_STEPS 128                /* added per byte of the text */
-#define MOST_KIBIBYTES (256 * 1024)   /* of memory for one match, without the JIT compiler */
+#define TEXT_STEPS \
+  (4LL * MOST_STEPS)                /* a text's budget for matches that need more than FEW_STEPS, */
+#define BYTE_STEPS 128              /* added per byte of the text */
+#define MOST_KIBIBYTES (256 * 1024) /* of memory for one match, without the JIT compiler */
 #define JIT_STACK (8 << 20)
 #define LONGEST_EXPRESSION (1 << 20)
 #define ERROR_TEXT 160
@@ -90,8 +91,8 @@ bam_status bam_pattern_compile(bam_context *context, const bam_expression *expre
   pcre2_compile_context *settings = NULL;
   bam_pattern *pattern = NULL;
   if (n > BAM_PATTERN_STEPS)
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "a sequence of %d patterns is too long; the limit is %d", n,
-                    BAM_PATTERN_STEPS);
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "a sequence of %d patterns is too long; the limit is %d", n, BAM_PATTERN_STEPS);
   pattern = bam_object_alloc(context, sizeof *pattern);
   if (pattern == NULL)
     return BAM_ERROR_MEMORY;
@@ -104,7 +105,7 @@ bam_status bam_pattern_compile(bam_context *context, const bam_expression *expre
   pcre2_set_newline(settings, PCRE2_NEWLINE_LF);
   for (int i = 0; i < n; i++)
     BAM_TRY_OR_DONE(compile_forms(pattern, settings, &expressions[i],
-                          recent_forms != NULL ? &recent_forms[i] : NULL));
+                                  recent_forms != NULL ? &recent_forms[i] : NULL));
   *out = pattern;
   pattern = NULL;
 done:
@@ -147,8 +148,8 @@ struct bam_cutter {
   pcre2_jit_stack *stack;
   const char *text; /* the rest of the text */
   int64_t left;
-  bool is_recent;  /* whether the current run contains a recent character */
-  int64_t steps;   /* the rest of the text's budget */
+  bool is_recent;    /* whether the current run contains a recent character */
+  int64_t steps;     /* the rest of the text's budget */
   int error, failed; /* PCRE2's error, and the index of the expression */
   level levels[BAM_PATTERN_STEPS];
 };
@@ -345,10 +346,11 @@ bam_status bam_cutter_fail(const bam_cutter *cutter) {
   char reason[ERROR_TEXT];
   const level *l = &cutter->levels[cutter->failed];
   pcre2_get_error_message(cutter->error, (PCRE2_UCHAR *)reason, sizeof reason);
-  return bam_fail(cutter->context, BAM_ERROR_ARGUMENT,
-                  "the pattern gave up at byte %lld of a text or piece of %lld bytes: %s; use a pattern "
-                  "that backtracks less",
-                  (long long)l->from + 1, (long long)l->size, reason);
+  return bam_fail(
+    cutter->context, BAM_ERROR_ARGUMENT,
+    "the pattern gave up at byte %lld of a text or piece of %lld bytes: %s; use a pattern "
+    "that backtracks less",
+    (long long)l->from + 1, (long long)l->size, reason);
 }
 
 /* ---- making and releasing a cutter ---- */
@@ -360,7 +362,8 @@ bam_status bam_cutter_new(bam_context *context, const bam_pattern *pattern, bam_
   *c = (bam_cutter){ .context = context, .pattern = pattern };
   c->found = pcre2_match_data_create(1, NULL);
   c->limits = pcre2_match_context_create(NULL);
-  c->stack = pcre2_jit_stack_create(32 * 1024, JIT_STACK, NULL); /* NULL: PCRE2 uses a small default stack */
+  c->stack = pcre2_jit_stack_create(32 * 1024, JIT_STACK,
+                                    NULL); /* NULL: PCRE2 uses a small default stack */
   if (c->found == NULL || c->limits == NULL) {
     bam_cutter_release(c);
     return bam_fail(context, BAM_ERROR_MEMORY, "out of memory for cutting text");

@@ -1,15 +1,15 @@
 /* The file is read through one buffer; [begin, end) holds the bytes not yet returned. The search for the
    end of a line resumes at `scan`, so every byte is examined once however many reads it takes. Offsets
    are relative to `begin`, so they stay valid when the bytes move to the front of the buffer. */
-#include "../core/quote.h"
 #include "reader.h"
+#include "../core/quote.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "../io/atomic_file.h"
-#include "record.h"
 #include "decompress.h"
+#include "record.h"
 
 #define CHUNK_BYTES 65536
 #define HEAD_BYTES 4096 /* a zero byte in these means that the file is not text */
@@ -23,7 +23,8 @@ struct bam_reader {
   char *buffer;
   int64_t capacity, begin, end;
   int64_t number; /* of the line at `begin` */
-  int64_t line;   /* plain text: offset of the current line; negative: its start was already returned */
+  int64_t
+    line; /* plain text: offset of the current line; negative: its start was already returned */
   int64_t scan;   /* offset where the search for its end resumes */
   char *document; /* the returned document if it is not in the buffer; owned */
   size_t document_bytes;
@@ -86,7 +87,8 @@ static bam_status read_more(bam_reader *r) {
     r->begin = 0;
     r->end = size;
   }
-  bam_status status = bam_decompressor_read(r->source, r->buffer + r->end, r->capacity - r->end, &got);
+  bam_status status = bam_decompressor_read(r->source, r->buffer + r->end, r->capacity - r->end,
+                                            &got);
   if (status != BAM_OK)
     return fail_at(r, status, r->number + count_newlines(waiting(r), size));
   r->end += got;
@@ -245,9 +247,12 @@ static bam_status next_line(bam_reader *r, bam_document *out) {
   release_document(r);
   while (complete = find_newline(r, &at), at <= BAM_READER_LINE && !complete && !r->ended)
     BAM_TRY(read_more(r));
-  bam_status status = at <= BAM_READER_LINE ? parse_line(r, at, out) : bam_fail(r->context, BAM_ERROR_FILE,
-                      "the line is longer than %d MB; a .jsonl has one object per line",
-                      BAM_READER_LINE / 1000000);
+  bam_status status = at <= BAM_READER_LINE
+                        ? parse_line(r, at, out)
+                        : bam_fail(
+                            r->context, BAM_ERROR_FILE,
+                            "the line is longer than %d MB; a .jsonl has one object per line",
+                            BAM_READER_LINE / 1000000);
   if (status != BAM_OK)
     status = fail_at(r, status, r->number);
   if (status == BAM_ERROR_FILE && r->skips_bad) {
@@ -306,7 +311,7 @@ static bam_status check_compression(const bam_reader *r) {
   char quoted[BAM_QUOTE_TEXT];
   const char *end = begins_with(r, "\x1f\x8b\x08", 3)       ? ".gz"
                     : begins_with(r, "\x28\xb5\x2f\xfd", 4) ? ".zst"
-                                                          : NULL;
+                                                            : NULL;
   if (end == NULL)
     return BAM_OK;
   return bam_fail(r->context, BAM_ERROR_FILE,
@@ -386,9 +391,9 @@ static bam_status decide_format(bam_reader *r, bam_text_format format) {
   r->is_jsonl = is_record || first == 0;
   if (!r->is_jsonl)
     return fail_ambiguous(r, first == '[' ? "its name says JSON, but it holds one array, not an "
-                                              "object on each line (jq -c '.[]' makes lines of it)"
-                                            : "its name says JSON, but it does not hold one object "
-                                              "on each line (jq -c . makes lines of objects)");
+                                            "object on each line (jq -c '.[]' makes lines of it)"
+                                          : "its name says JSON, but it does not hold one object "
+                                            "on each line (jq -c . makes lines of objects)");
   return BAM_OK;
 }
 

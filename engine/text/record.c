@@ -1,7 +1,7 @@
 /* The whole line is validated first, so the search meets no malformed JSON. The name of the field is tried
    literally, and then as a path with dots between names. */
-#include "../core/quote.h"
 #include "record.h"
+#include "../core/quote.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -139,7 +139,7 @@ bam_status bam_record_find(bam_context *context, const char *line, int64_t size,
   BAM_TRY(find_value(json, field, out));
   if (out->kind != BAM_JSON_STRING)
     return bam_fail(context, BAM_ERROR_FILE, "the field %s is %s, not a string",
-                      bam_quote(field, quoted), bam_json_kind_name(out->kind));
+                    bam_quote(field, quoted), bam_json_kind_name(out->kind));
   return BAM_OK;
 }
 

@@ -17,8 +17,8 @@ static bam_status reserve(bam_special_tokens *set, const bam_vocab *words, int64
   BAM_TRY(bam_storage_grow(set->context, &set->is_added, words->count + 1));
   memset(set->is_added->data, 0, (size_t)words->count + 1);
   for (int k = 0; k < BAM_SPECIAL_TOKENS_PASSES; k++)
-    BAM_TRY(bam_storage_grow(set->context, &set->passes[k].tokens,
-                             (count + 1) * (int64_t)sizeof(token)));
+    BAM_TRY(
+      bam_storage_grow(set->context, &set->passes[k].tokens, (count + 1) * (int64_t)sizeof(token)));
   return BAM_OK;
 }
 
@@ -39,8 +39,9 @@ static bam_status make_pass(bam_special_tokens *set, int k, const bam_vocab *wor
   return bam_aho_corasick_build(set->context, list, n, &pass->automaton);
 }
 
-bam_status bam_special_tokens_make(bam_context *context, const bam_vocab *words, const bam_special_token *added,
-                          int64_t count, bam_special_tokens *out) {
+bam_status bam_special_tokens_make(bam_context *context, const bam_vocab *words,
+                                   const bam_special_token *added, int64_t count,
+                                   bam_special_tokens *out) {
   bam_status status = BAM_OK;
   bam_storage *list = NULL;
   *out = (bam_special_tokens){ .context = context };
@@ -90,7 +91,8 @@ static int64_t spaces_after(bam_special_tokens_pass *pass, int64_t end) {
   return pass->space_end;
 }
 
-bool bam_special_tokens_next(bam_special_tokens_pass *pass, bool special, bam_special_tokens_match *match) {
+bool bam_special_tokens_next(bam_special_tokens_pass *pass, bool special,
+                             bam_special_tokens_match *match) {
   while (pass->left > 0) {
     bam_occurrence here = ((const bam_occurrence *)pass->found->data)[--pass->left];
     if (here.start < pass->match_end)

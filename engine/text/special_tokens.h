@@ -18,9 +18,9 @@ typedef struct bam_special_tokens_pass {
   int64_t left;        /* how many of them are still ahead */
   const char *text;
   int64_t size;
-  int64_t at;         /* end of the last token, including its white space */
-  int64_t match_end;  /* end of the last match, returned or not */
-  int64_t space_end;  /* end of the white space scanned last */
+  int64_t at;        /* end of the last token, including its white space */
+  int64_t match_end; /* end of the last match, returned or not */
+  int64_t space_end; /* end of the white space scanned last */
 } bam_special_tokens_pass;
 
 /* All zeros except the contexts is an empty set. */
@@ -39,15 +39,17 @@ typedef struct bam_special_tokens_match {
 
 /* Make the set of the tokens `added`. Their ids must be in range of `words`, distinct, and not empty. *out must
    be released even on failure. */
-bam_status bam_special_tokens_make(bam_context *context, const bam_vocab *words, const bam_special_token *added,
-                          int64_t count, bam_special_tokens *out);
+bam_status bam_special_tokens_make(bam_context *context, const bam_vocab *words,
+                                   const bam_special_token *added, int64_t count,
+                                   bam_special_tokens *out);
 
 /* Begin a pass over a text, which is borrowed until the last match. */
 bam_status bam_special_tokens_begin(bam_special_tokens_pass *pass, const char *text, int64_t size);
 
 /* Get the next token in the text; false if there is none. Special tokens are skipped unless `special` is
    set, but even then they hide matches that overlap them. */
-bool bam_special_tokens_next(bam_special_tokens_pass *pass, bool special, bam_special_tokens_match *match);
+bool bam_special_tokens_next(bam_special_tokens_pass *pass, bool special,
+                             bam_special_tokens_match *match);
 
 /* Whether the word `id` is an added token. */
 bool bam_special_tokens_has(const bam_special_tokens *set, int64_t id);

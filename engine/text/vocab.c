@@ -33,8 +33,7 @@ static slot *find_slot(const bam_vocab *words, uint32_t hash, const char *bytes,
 static bam_status grow_slots(bam_vocab *words, int64_t room) {
   bam_storage *grown;
   size_t bytes = (size_t)room * sizeof(slot);
-  BAM_TRY(bam_storage_alloc(words->context, &words->context->cpu, (int64_t)bytes,
-          &grown));
+  BAM_TRY(bam_storage_alloc(words->context, &words->context->cpu, (int64_t)bytes, &grown));
   slot *to = memset(grown->data, 0xff, bytes);
   const slot *from = words->slots != NULL ? words->slots->data : NULL;
   for (int64_t k = 0; k < words->room; k++) {

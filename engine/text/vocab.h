@@ -8,9 +8,9 @@
 /* All zeros except the context is an empty set. */
 typedef struct bam_vocab {
   bam_context *context;
-  bam_storage *bytes; /* of all words, stored back to back */
-  bam_storage *ends;  /* int64_t for each word: its end in `bytes` */
-  bam_storage *slots; /* of the hash table */
+  bam_storage *bytes;  /* of all words, stored back to back */
+  bam_storage *ends;   /* int64_t for each word: its end in `bytes` */
+  bam_storage *slots;  /* of the hash table */
   int64_t count, used; /* words, and bytes in `bytes` */
   int64_t room;        /* slots, a power of two, at least twice the number of words reserved */
 } bam_vocab;

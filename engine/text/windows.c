@@ -28,14 +28,15 @@ static bam_status check_vector(bam_context *context, const char *role, const bam
   char shape_text[BAM_SHAPE_TEXT];
   int64_t n;
   const bam_tensor *tensor = x->tensor;
-  const bam_safetensors_entry *entry =
-    tensor == NULL ? bam_safetensors_entries(x->file, &n) + x->entry : NULL;
+  const bam_safetensors_entry *entry = tensor == NULL
+                                         ? bam_safetensors_entries(x->file, &n) + x->entry
+                                         : NULL;
   const bam_shape *shape = tensor != NULL ? &tensor->shape : &entry->shape;
   bam_dtype found = tensor != NULL ? tensor->dtype : entry->dtype;
   if (found != dtype || shape->ndim != 1)
-    return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "expected %s of dtype %s and shape (n), got %s %s", role, bam_dtype_name(dtype),
-                    bam_dtype_name(found), bam_shape_text(shape, shape_text));
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "expected %s of dtype %s and shape (n), got %s %s",
+                    role, bam_dtype_name(dtype), bam_dtype_name(found),
+                    bam_shape_text(shape, shape_text));
   if (tensor != NULL &&
       (bam_tensor_device(tensor) != &context->cpu || !bam_tensor_is_contiguous(tensor)))
     return bam_fail(context, BAM_ERROR_ARGUMENT, "%s must be contiguous and on the CPU", role);
@@ -71,23 +72,23 @@ static bam_status read_document(text *in, int64_t k, int64_t *out) {
   return BAM_OK;
 }
 
-static bam_status check_beginnings(text *in, const int64_t *starts, int64_t count,
-                                   int64_t time) {
+static bam_status check_beginnings(text *in, const int64_t *starts, int64_t count, int64_t time) {
   if (time < 1 || count < 1)
     return bam_fail(in->context, BAM_ERROR_ARGUMENT,
                     "expected windows of at least 1 token, and at least 1 window");
   for (int64_t i = 0; i < count; i++)
     if (starts[i] < 0 || starts[i] >= in->n)
       return bam_fail(in->context, BAM_ERROR_ARGUMENT,
-                      "window %lld begins at %lld, outside the tokens 0 to %lld",
-                      (long long)i + 1, (long long)starts[i], (long long)in->n - 1);
+                      "window %lld begins at %lld, outside the tokens 0 to %lld", (long long)i + 1,
+                      (long long)starts[i], (long long)in->n - 1);
   int64_t first;
   bam_status status = read_document(in, 0, &first);
   if (status != BAM_OK || first == 0)
     return status;
-  return bam_fail(in->context, BAM_ERROR_FILE,
-                  "the first document begins at %lld, not at 0; the file is damaged: create it again",
-                  (long long)first);
+  return bam_fail(
+    in->context, BAM_ERROR_FILE,
+    "the first document begins at %lld, not at 0; the file is damaged: create it again",
+    (long long)first);
 }
 
 /* ---- one row ---- */
@@ -112,7 +113,8 @@ static bam_status fill_tokens(const text *in, const row *r) {
 
 /* Interpolation search: guess the first document that begins after `at`, in [low, high), as if documents
    were equally long. Document low - 1 begins at `before`, document `high` at `after`. */
-static int64_t guess_document(int64_t low, int64_t high, int64_t before, int64_t after, int64_t at) {
+static int64_t guess_document(int64_t low, int64_t high, int64_t before, int64_t after,
+                              int64_t at) {
   double share = ((double)at - (double)before) / ((double)after - (double)before);
   int64_t guess = low + (int64_t)(share * (double)(high - low));
   return guess < low ? low : guess < high ? guess : high - 1;
@@ -149,8 +151,7 @@ static bam_status read_beginning(text *in, int64_t k, int64_t at, int64_t *out) 
   return bam_fail(in->context, BAM_ERROR_FILE,
                   "document %lld begins at %lld, but must begin between %lld and %lld; the file is "
                   "damaged: create it again",
-                  (long long)k + 1, (long long)*out, (long long)at + 1,
-                  (long long)in->n - 1);
+                  (long long)k + 1, (long long)*out, (long long)at + 1, (long long)in->n - 1);
 }
 
 static bam_status fill_documents(text *in, const row *r) {
@@ -184,7 +185,9 @@ static bam_status make_tensors(bam_context *context, int64_t count, int64_t time
 }
 
 static row find_row(const bam_windows *w, int64_t i, int64_t start, int64_t time) {
-  return (row){ start, time, (int64_t *)bam_tensor_data(w->ids) + i * time,
+  return (row){ start,
+                time,
+                (int64_t *)bam_tensor_data(w->ids) + i * time,
                 (int64_t *)bam_tensor_data(w->targets) + i * time,
                 (int64_t *)bam_tensor_data(w->documents) + i * time,
                 (int64_t *)bam_tensor_data(w->positions) + i * time };

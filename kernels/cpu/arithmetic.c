@@ -44,7 +44,7 @@ void KERNEL(clamp)(bam_stream stream, const bam_loop *loop, void *y, const void 
 }
 
 /* y = condition ? a : b, where a and b step by 0 or 1. */
-#define CHOOSE(index_a, index_b)                                                                  \
+#define CHOOSE(index_a, index_b) \
   _Pragma("omp simd") for (int64_t i = 0; i < n; i++) y[i] = condition[i] ? a[index_a] : b[index_b]
 
 static void where_row(void *const *p, const int64_t *s, int64_t n, const void *extra) {
@@ -76,7 +76,7 @@ void KERNEL(where)(bam_stream stream, const bam_loop *loop, void *y, const uint8
 BAM_ARITHMETIC_REAL(BINARY, TERNARY)
 
 TERNARY_ROW(power_slope_row, real, power_slope(a, b, c))
-BINARY_ROW(square_slope_row, real, a * (2 * b))
+BINARY_ROW(square_slope_row, real, a *(2 * b))
 
 static void pow_base_row(void *const *p, const int64_t *s, int64_t n, const void *extra) {
   const real *c = p[3];

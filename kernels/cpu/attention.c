@@ -102,12 +102,10 @@ static forward_plan plan_forward(const bam_attention *a) {
 }
 
 static void pack_block(real *packed, const forward_plan *plan, const bam_attention *a,
-                       const real *k,
-                       const real *v, int64_t block) {
+                       const real *k, const real *v, int64_t block) {
   int64_t start = block * plan->block, rows = smaller(plan->block, a->time - start);
   real *values = packed + plan->blocks * plan->keys + start * plan->pitch;
-  load_columns(packed + block * plan->keys, plan->row, k + start * a->k[1], a->k[1], rows,
-               a->width,
+  load_columns(packed + block * plan->keys, plan->row, k + start * a->k[1], a->k[1], rows, a->width,
                (real)(a->scale * LOG2_E));
   load_rows(values, plan->pitch, plan->block, v + start * a->v[1], a->v[1], rows, a->width, 1);
 }
@@ -291,13 +289,13 @@ typedef struct kv_task {
   const int32_t *first;
   const real *stats, *delta; /* of the sequence's first row, head 0 */
   int64_t pitch;
-  int64_t key, keys;    /* the block of keys */
-  int64_t query, rows;  /* the block of queries */
-  real *kt, *vt, *k;    /* keys and values transposed, and keys times scale */
-  real *dk, *dv;        /* not yet scaled */
-  real *q, *grad_out;        /* queries and the gradients of their results */
-  real *p, *ds;         /* weights, and the gradients of the scores */
-  real *dq;             /* TILE_ROWS rows */
+  int64_t key, keys;   /* the block of keys */
+  int64_t query, rows; /* the block of queries */
+  real *kt, *vt, *k;   /* keys and values transposed, and keys times scale */
+  real *dk, *dv;       /* not yet scaled */
+  real *q, *grad_out;  /* queries and the gradients of their results */
+  real *p, *ds;        /* weights, and the gradients of the scores */
+  real *dq;            /* TILE_ROWS rows */
 } kv_task;
 
 static int64_t backward_own(const bam_attention *a) {
@@ -339,13 +337,13 @@ static void backward_rows(const kv_task *task, int64_t r, int64_t h, real *dq) {
   real *p = task->p + r * EDGE, *ds = task->ds + r * EDGE;
   tile_row(p, EDGE, (tile_view){ task->q + r * task->pitch, task->pitch, 1 }, task->kt, EDGE, to,
            a->width, false);
-  tile_row(ds, EDGE, (tile_view){ task->grad_out + r * task->pitch, task->pitch, 1 }, task->vt, EDGE, to,
-           a->width, false);
+  tile_row(ds, EDGE, (tile_view){ task->grad_out + r * task->pitch, task->pitch, 1 }, task->vt,
+           EDGE, to, a->width, false);
   for (int64_t i = 0; i < rows; i++) {
     row_mask mask = mask_of(task->first, i0 + i, task->key, to);
     int64_t at = (i0 + i) * a->heads + h;
-    differentiate_row(p + i * EDGE, ds + i * EDGE, round_up(to, LANES), &mask,
-                      task->stats[2 * at], task->stats[2 * at + 1], task->delta[at]);
+    differentiate_row(p + i * EDGE, ds + i * EDGE, round_up(to, LANES), &mask, task->stats[2 * at],
+                      task->stats[2 * at + 1], task->delta[at]);
   }
   tile_row(task->dq, task->pitch, (tile_view){ ds, EDGE, 1 }, task->k, task->pitch, a->width, to,
            false);
@@ -362,8 +360,8 @@ static void backward_tile(const kv_task *task, int64_t h, real *dq) {
                           task->key + c - task->query); /* earlier queries do not see these keys */
     if (from >= task->rows)
       break;
-    tile_view p = { task->p + from * EDGE + c, 1, EDGE }, ds = { task->ds + from * EDGE + c, 1,
-                                                                EDGE };
+    tile_view p = { task->p + from * EDGE + c, 1, EDGE },
+              ds = { task->ds + from * EDGE + c, 1, EDGE };
     tile_row(task->dv + c * pitch, pitch, p, task->grad_out + from * pitch, pitch, width,
              task->rows - from, true);
     tile_row(task->dk + c * pitch, pitch, ds, task->q + from * pitch, pitch, width,
@@ -384,8 +382,8 @@ static void backward_block(kv_task *task, int64_t b, int64_t g, real *dq, const 
       const real *q_rows = q + b * a->q[0] + task->query * a->q[1] + h * a->q[2];
       const real *do_rows = grad_out + ((b * a->time + task->query) * a->heads + h) * a->width;
       load_rows(task->q, task->pitch, EDGE, q_rows, a->q[1], task->rows, a->width, 1);
-      load_rows(task->grad_out, task->pitch, EDGE, do_rows, a->heads * a->width, task->rows, a->width,
-                1);
+      load_rows(task->grad_out, task->pitch, EDGE, do_rows, a->heads * a->width, task->rows,
+                a->width, 1);
       backward_tile(task, h, dq + b * a->dq[0] + task->query * a->dq[1] + h * a->dq[2]);
     }
 }

@@ -6,16 +6,16 @@
 
 typedef void row_function(void *y, int64_t sy, const void *x, int64_t sx, int64_t n);
 
-#define PAIR(to, from)                                                                            \
-  static void from##_to_##to(void *y_, int64_t sy, const void *x_, int64_t sx, int64_t n) {       \
-    C_##to *y = y_;                                                                               \
-    const C_##from *x = x_;                                                                       \
-    if (sy == 1 && sx == 1)                                                                       \
-      for (int64_t i = 0; i < n; i++)                                                             \
-        y[i] = WRITE_##to(READ_##from(x[i]));                                                     \
-    else                                                                                          \
-      for (int64_t i = 0; i < n; i++)                                                             \
-        y[i * sy] = WRITE_##to(READ_##from(x[i * sx]));                                           \
+#define PAIR(to, from)                                                                      \
+  static void from##_to_##to(void *y_, int64_t sy, const void *x_, int64_t sx, int64_t n) { \
+    C_##to *y = y_;                                                                         \
+    const C_##from *x = x_;                                                                 \
+    if (sy == 1 && sx == 1)                                                                 \
+      for (int64_t i = 0; i < n; i++)                                                       \
+        y[i] = WRITE_##to(READ_##from(x[i]));                                               \
+    else                                                                                    \
+      for (int64_t i = 0; i < n; i++)                                                       \
+        y[i * sy] = WRITE_##to(READ_##from(x[i * sx]));                                     \
   }
 /* clang-format off */
 #define ALL_FROM(to) PAIR(to, b8) PAIR(to, u8) PAIR(to, i32) PAIR(to, i64) \
@@ -24,14 +24,16 @@ ALL_FROM(b8) ALL_FROM(u8) ALL_FROM(i32) ALL_FROM(i64)
 ALL_FROM(f16) ALL_FROM(bf16) ALL_FROM(f32) ALL_FROM(f64)
 /* clang-format on */
 
-#define ROW(to)                                                                                   \
-  { [BAM_BOOL] = b8_to_##to, [BAM_U8] = u8_to_##to, [BAM_I32] = i32_to_##to,                    \
-    [BAM_I64] = i64_to_##to, [BAM_F16] = f16_to_##to, [BAM_BF16] = bf16_to_##to,                  \
-    [BAM_F32] = f32_to_##to, [BAM_F64] = f64_to_##to }
-static row_function *const convert_row[BAM_DTYPES][BAM_DTYPES] = {
-  [BAM_BOOL] = ROW(b8), [BAM_U8] = ROW(u8),     [BAM_I32] = ROW(i32), [BAM_I64] = ROW(i64),
-  [BAM_F16] = ROW(f16),   [BAM_BF16] = ROW(bf16), [BAM_F32] = ROW(f32), [BAM_F64] = ROW(f64),
-};
+#define ROW(to)                                                                  \
+  {                                                                              \
+    [BAM_BOOL] = b8_to_##to, [BAM_U8] = u8_to_##to, [BAM_I32] = i32_to_##to,     \
+    [BAM_I64] = i64_to_##to, [BAM_F16] = f16_to_##to, [BAM_BF16] = bf16_to_##to, \
+    [BAM_F32] = f32_to_##to, [BAM_F64] = f64_to_##to                             \
+  }
+  static row_function *const convert_row[BAM_DTYPES][BAM_DTYPES] = {
+    [BAM_BOOL] = ROW(b8), [BAM_U8] = ROW(u8),     [BAM_I32] = ROW(i32), [BAM_I64] = ROW(i64),
+    [BAM_F16] = ROW(f16), [BAM_BF16] = ROW(bf16), [BAM_F32] = ROW(f32), [BAM_F64] = ROW(f64),
+  };
 
 void bam_cpu_convert(bam_stream stream, const bam_loop *loop, void *y, bam_dtype y_dtype,
                      const void *x, bam_dtype x_dtype) {

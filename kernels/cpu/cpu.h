@@ -21,13 +21,13 @@
 /* Make `call`, whose loop says `#pragma omp for`, on all threads if it is `worth` it, else here. An
    if clause on a parallel region would do the same, but libgomp then sets up a team of one, which
    takes a microsecond. */
-#define SHARE(worth, call)                                                                        \
-  do {                                                                                            \
-    if (worth) {                                                                                  \
-      _Pragma("omp parallel") call;                                                               \
-    } else {                                                                                      \
-      call;                                                                                       \
-    }                                                                                             \
+#define SHARE(worth, call)          \
+  do {                              \
+    if (worth) {                    \
+      _Pragma("omp parallel") call; \
+    } else {                        \
+      call;                         \
+    }                               \
   } while (0)
 
 /* Walk the rows (innermost dimension) of a loop: `offset` receives the element offset of

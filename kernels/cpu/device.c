@@ -16,7 +16,7 @@ typedef struct {
 
 #define DECLARE(isa, type) extern const bam_kernels bam_cpu_##isa##_##type##_table;
 #define DECLARE_PEAK(isa) double bam_cpu_##isa##_f32_peak(void);
-#define SET(id, name)                                                                             \
+#define SET(id, name) \
   { id, &bam_cpu_##name##_f32_table, &bam_cpu_##name##_f64_table, bam_cpu_##name##_f32_peak },
 /* clang-format off */
 DECLARE_PEAK(baseline) DECLARE_PEAK(avx2) DECLARE_PEAK(avx512)
@@ -24,18 +24,18 @@ DECLARE(baseline, f32) DECLARE(baseline, f64)
 DECLARE(avx2, f32) DECLARE(avx2, f64)
 DECLARE(avx512, f32) DECLARE(avx512, f64)
 DECLARE(baseline, i32) DECLARE(baseline, i64) DECLARE(baseline, u8) DECLARE(baseline, b8)
-/* clang-format on */
+  /* clang-format on */
 
-/* Those compiled in (ISAS in the Makefile), best first. */
-static const kernel_set sets[] = {
+  /* Those compiled in (ISAS in the Makefile), best first. */
+  static const kernel_set sets[] = {
 #ifdef BAM_HAS_avx512
-  SET(BAM_AVX512, avx512)
+    SET(BAM_AVX512, avx512)
 #endif
 #ifdef BAM_HAS_avx2
-  SET(BAM_AVX2, avx2)
+      SET(BAM_AVX2, avx2)
 #endif
-  SET(BAM_BASELINE, baseline)
-};
+        SET(BAM_BASELINE, baseline)
+  };
 
 /* The best kernels that this machine can run. */
 static const kernel_set *choose(void) {
@@ -47,8 +47,8 @@ static const kernel_set *choose(void) {
 
 static void *cpu_alloc(bam_stream stream, int64_t bytes) {
   (void)stream;
-  void *data = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                    -1, 0);
+  void *data = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                    0);
   if (data == MAP_FAILED)
     return NULL;
   madvise(data, (size_t)bytes, MADV_HUGEPAGE); /* only a hint: a refusal costs nothing */
@@ -93,15 +93,23 @@ void bam_device_init_cpu(bam_device *device, bool plain) {
   const kernel_set *best = choose();
   bam_openblas_clean_environment();
   *device = (bam_device){
-    .name = "cpu", .isa = bam_isa_name(best->isa), .is_host = true, .peak = best->peak,
+    .name = "cpu",
+    .isa = bam_isa_name(best->isa),
+    .is_host = true,
+    .peak = best->peak,
     .products_lag = bam_openblas_isa() < best->isa,
     .system_alloc = plain ? plain_alloc : cpu_alloc,
     .system_free = plain ? plain_free : cpu_free,
-    .copy_in = cpu_copy, .copy_out = cpu_copy,
-    .convert = bam_cpu_convert, .synchronize = cpu_synchronize,
-    .kernels = { [BAM_BOOL] = &bam_cpu_baseline_b8_table, [BAM_U8] = &bam_cpu_baseline_u8_table,
-                 [BAM_I32] = &bam_cpu_baseline_i32_table, [BAM_I64] = &bam_cpu_baseline_i64_table,
-                 [BAM_F32] = best->f32, [BAM_F64] = best->f64 },
+    .copy_in = cpu_copy,
+    .copy_out = cpu_copy,
+    .convert = bam_cpu_convert,
+    .synchronize = cpu_synchronize,
+    .kernels = { [BAM_BOOL] = &bam_cpu_baseline_b8_table,
+                 [BAM_U8] = &bam_cpu_baseline_u8_table,
+                 [BAM_I32] = &bam_cpu_baseline_i32_table,
+                 [BAM_I64] = &bam_cpu_baseline_i64_table,
+                 [BAM_F32] = best->f32,
+                 [BAM_F64] = best->f64 },
   };
 }
 

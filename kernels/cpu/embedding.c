@@ -6,8 +6,7 @@
 #define COLUMNS 64 /* the least that a thread takes: some cache lines, never shared */
 
 void KERNEL(check_ids)(bam_stream stream, int64_t *bad, const int64_t *ids, int64_t n,
-                       int64_t limit,
-                       int64_t ignore) {
+                       int64_t limit, int64_t ignore) {
   (void)stream;
   int64_t first = n;
 #pragma omp parallel for schedule(static) reduction(min : first) if (n > BAM_GRAIN)
@@ -18,8 +17,7 @@ void KERNEL(check_ids)(bam_stream stream, int64_t *bad, const int64_t *ids, int6
 }
 
 void KERNEL(embedding)(bam_stream stream, void *y, const void *weight, const int64_t *ids,
-                       int64_t n,
-                       int64_t width) {
+                       int64_t n, int64_t width) {
   (void)stream;
 #pragma omp parallel for schedule(static) if (n * width > BAM_GRAIN)
   for (int64_t i = 0; i < n; i++)
@@ -28,8 +26,7 @@ void KERNEL(embedding)(bam_stream stream, void *y, const void *weight, const int
 }
 
 void KERNEL(embedding_backward)(bam_stream stream, void *dweight, const void *dy,
-                                const int64_t *ids,
-                                int64_t n, int64_t width) {
+                                const int64_t *ids, int64_t n, int64_t width) {
   (void)stream;
   int64_t parts = (width + COLUMNS - 1) / COLUMNS;
 #pragma omp parallel for schedule(static) if (n * width > BAM_GRAIN)

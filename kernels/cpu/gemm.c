@@ -98,12 +98,25 @@ void KERNEL(gemm)(bam_stream stream, const bam_gemm *gemm, void *c_, const void 
 /* Expert by expert: each product is OpenBLAS's own to share. */
 void KERNEL(grouped_gemm)(bam_stream stream, const bam_grouped_gemm *gemm, void *c, const void *a,
                           const void *b, const int64_t *offsets) {
-  bam_gemm g = { .transpose_b = gemm->transpose_b, .n = gemm->n, .k = gemm->k, .lda = gemm->k,
-                 .ldb = gemm->transpose_b ? gemm->k : gemm->n, .ldc = gemm->n, .alpha = 1,
-                 .beta = gemm->add, .batch = 1 };
+  bam_gemm g = { .transpose_b = gemm->transpose_b,
+                 .n = gemm->n,
+                 .k = gemm->k,
+                 .lda = gemm->k,
+                 .ldb = gemm->transpose_b ? gemm->k : gemm->n,
+                 .ldc = gemm->n,
+                 .alpha = 1,
+                 .beta = gemm->add,
+                 .batch = 1 };
   if (gemm->weights)
-    g = (bam_gemm){ .transpose_a = true, .m = gemm->n, .n = gemm->k, .lda = gemm->n,
-                    .ldb = gemm->k, .ldc = gemm->k, .alpha = 1, .beta = gemm->add, .batch = 1 };
+    g = (bam_gemm){ .transpose_a = true,
+                    .m = gemm->n,
+                    .n = gemm->k,
+                    .lda = gemm->n,
+                    .ldb = gemm->k,
+                    .ldc = gemm->k,
+                    .alpha = 1,
+                    .beta = gemm->add,
+                    .batch = 1 };
   for (int64_t e = 0; e < gemm->experts; e++) {
     int64_t from = offsets[e], rows = offsets[e + 1] - from, matrix = e * gemm->n * gemm->k;
     *(gemm->weights ? &g.k : &g.m) = rows;

@@ -10,12 +10,12 @@ typedef struct {
 } moments;
 
 #define INLINED inline __attribute__((always_inline)) /* so that a rest of 0 is a constant inside */
-#define WITH_REST(function, m, ...)                                                               \
-  do {                                                                                            \
-    if ((m).rest == 0)                                                                            \
-      function(__VA_ARGS__, (moments){ (m).mean, 0, (m).rstd });                                  \
-    else                                                                                          \
-      function(__VA_ARGS__, m);                                                                   \
+#define WITH_REST(function, m, ...)                              \
+  do {                                                           \
+    if ((m).rest == 0)                                           \
+      function(__VA_ARGS__, (moments){ (m).mean, 0, (m).rstd }); \
+    else                                                         \
+      function(__VA_ARGS__, m);                                  \
   } while (0)
 
 /* ---- forward ---- */

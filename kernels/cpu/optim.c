@@ -12,7 +12,8 @@ void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, vo
   const real *g = grad;
   const real beta1 = (real)s->beta1, beta2 = (real)s->beta2, eps = (real)s->eps;
   const real one_beta1 = (real)(1 - s->beta1), one_beta2 = (real)(1 - s->beta2);
-  const real clip = clip_factor != NULL ? (real)*clip_factor : 1, keep = (real)(1 - s->lr * s->weight_decay);
+  const real clip = clip_factor != NULL ? (real)*clip_factor : 1,
+             keep = (real)(1 - s->lr * s->weight_decay);
   const real rate = (real)(s->lr / (1 - pow(s->beta1, (double)s->step)));
   const real root = (real)(1 / sqrt(1 - pow(s->beta2, (double)s->step)));
 #pragma omp parallel for simd schedule(static) if (n > BAM_GRAIN)
@@ -27,9 +28,7 @@ void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, vo
 }
 
 /* -1, 0 or 1; of NaN NaN, so that a bad gradient shows in the weights. */
-static inline real sign_of(real x) {
-  return x > 0 ? 1 : x < 0 ? -1 : x;
-}
+static inline real sign_of(real x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
 
 void KERNEL(lion)(bam_stream stream, void *param, const void *grad, void *m,
                   const double *clip_factor, int64_t n, const bam_lion *s) {

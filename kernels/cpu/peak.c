@@ -22,7 +22,7 @@ typedef real vector __attribute__((vector_size(BYTES)));
 #define DECLARE(i) vector s##i = a * (real)i;
 #define STEP(i) s##i = s##i * a + b;
 #define KEEP(i) __asm__("" : "+v"(s##i)); /* or the compiler finds the closed form */
-#define SUM(i) + s##i
+#define SUM(i) +s##i
 
 static real chains(void) {
   vector a = { 0 }, b = { 0 };

@@ -13,8 +13,8 @@ static inline void sin_cos(double angle, real *s, real *c) {
   double turns = angle * (1 / PI_HALF) + shift;
   double quarter = turns - shift, r = angle - quarter * PI_HALF, z = r * r;
   double sine = r * (1 + z * (-1 / 6.0 + z * (1 / 120.0 + z * (-1 / 5040.0 + z * (1 / 362880.0)))));
-  double cosine =
-    1 + z * (-0.5 + z * (1 / 24.0 + z * (-1 / 720.0 + z * (1 / 40320.0 - z * (1 / 3628800.0)))));
+  double cosine = 1 + z * (-0.5 + z * (1 / 24.0 +
+                                       z * (-1 / 720.0 + z * (1 / 40320.0 - z * (1 / 3628800.0)))));
   uint64_t bits;
   memcpy(&bits, &turns, sizeof bits);
   bool odd = (bits & 1) != 0, negated = (bits & 2) != 0;

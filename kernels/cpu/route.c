@@ -132,7 +132,7 @@ static double balance_group(double *sums, real *load, const bam_route *r) {
 /* The losses and statistics of all groups, whose sums come together in the first; returns how many
    tokens count. */
 static double finish(real *losses, real *statistics, double *sums, double balance,
-                   const bam_route *r) {
+                     const bam_route *r) {
   int64_t groups = r->tokens / r->group, n = r->experts;
   for (int64_t g = 1; g < groups; g++)
     for (int64_t i = 0; i < sums_of(r); i++)

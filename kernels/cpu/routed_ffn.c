@@ -104,9 +104,9 @@ typedef struct swiglu_gradients {
 static void swiglu_all_backward(const swiglu_gradients *m, int64_t count, int64_t hidden) {
 #pragma omp for schedule(static)
   for (int64_t s = 0; s < count; s++)
-    m->dgates[m->rows[s]] =
-      swiglu_row_backward(m->dx + s * 2 * hidden, m->y + s * hidden, m->dy + s * hidden,
-                          m->x + s * 2 * hidden, m->gates[m->rows[s]], hidden);
+    m->dgates[m->rows[s]] = swiglu_row_backward(m->dx + s * 2 * hidden, m->y + s * hidden,
+                                                m->dy + s * hidden, m->x + s * 2 * hidden,
+                                                m->gates[m->rows[s]], hidden);
 }
 
 void KERNEL(gated_swiglu_backward)(bam_stream stream, const bam_swiglu_gradients *args) {

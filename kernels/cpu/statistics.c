@@ -5,20 +5,20 @@
 #define LANES 16
 
 /* Sum of TERM over a row, where `v` is the element as a double. */
-#define SUM_ROW(x, n, TERM)                                                                       \
-  double lane_[LANES] = { 0 }, sum_ = 0;                                                          \
-  int64_t i_ = 0;                                                                                 \
-  for (; i_ + LANES <= (n); i_ += LANES)                                                          \
-    for (int l_ = 0; l_ < LANES; l_++) {                                                          \
-      double v = (double)(x)[i_ + l_];                                                            \
-      lane_[l_] += (TERM);                                                                        \
-    }                                                                                             \
-  for (; i_ < (n); i_++) {                                                                        \
-    double v = (double)(x)[i_];                                                                   \
-    sum_ += (TERM);                                                                               \
-  }                                                                                               \
-  for (int l_ = 0; l_ < LANES; l_++)                                                              \
-    sum_ += lane_[l_];                                                                            \
+#define SUM_ROW(x, n, TERM)              \
+  double lane_[LANES] = { 0 }, sum_ = 0; \
+  int64_t i_ = 0;                        \
+  for (; i_ + LANES <= (n); i_ += LANES) \
+    for (int l_ = 0; l_ < LANES; l_++) { \
+      double v = (double)(x)[i_ + l_];   \
+      lane_[l_] += (TERM);               \
+    }                                    \
+  for (; i_ < (n); i_++) {               \
+    double v = (double)(x)[i_];          \
+    sum_ += (TERM);                      \
+  }                                      \
+  for (int l_ = 0; l_ < LANES; l_++)     \
+    sum_ += lane_[l_];                   \
   return sum_
 
 static double sum_plain(const real *x, int64_t n) { SUM_ROW(x, n, v); }

@@ -88,112 +88,115 @@ static void walk(const elementwise *e) {
 
 /* Walk `loop` (of the kernel around it) over the operands listed last; `bytes_` are the sizes of
    their elements. */
-#define WALK(row_, extra_, bytes_, ...)                                                           \
-  walk(&(elementwise){ .loop = loop, .data = (void *const[]){ __VA_ARGS__ }, .bytes = (bytes_),   \
-                       .operands = (int)(sizeof((void *const[]){ __VA_ARGS__ }) / sizeof(void *)),\
-                       .row = (row_), .extra = (extra_) })
+#define WALK(row_, extra_, bytes_, ...)                                                            \
+  walk(&(elementwise){ .loop = loop,                                                               \
+                       .data = (void *const[]){ __VA_ARGS__ },                                     \
+                       .bytes = (bytes_),                                                          \
+                       .operands = (int)(sizeof((void *const[]){ __VA_ARGS__ }) / sizeof(void *)), \
+                       .row = (row_),                                                              \
+                       .extra = (extra_) })
 #define BYTES(...) ((const int64_t[]){ __VA_ARGS__ })
 #define REAL_BYTES BYTES(sizeof(real), sizeof(real), sizeof(real), sizeof(real))
 
 /* Row functions; `expression` is in x (or a and b, or a, b and c), of type real, and gives a Y. */
-#define UNARY_ROW(name, Y, expression)                                                            \
-  static void name(void *const *p, const int64_t *s, int64_t n, const void *extra) {              \
-    (void)extra;                                                                                  \
-    Y *y_ = p[0];                                                                                 \
-    const element *x_ = p[1];                                                                     \
-    const int64_t sy = s[0], sx = s[1];                                                           \
-    if (sy == 1 && sx == 1) {                                                                     \
-      _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                                       \
-        const real x = x_[i];                                                                     \
-        y_[i] = (Y)(expression);                                                                  \
-      }                                                                                           \
-    } else {                                                                                      \
-      for (int64_t i = 0; i < n; i++) {                                                           \
-        const real x = x_[i * sx];                                                                \
-        y_[i * sy] = (Y)(expression);                                                             \
-      }                                                                                           \
-    }                                                                                             \
+#define UNARY_ROW(name, Y, expression)                                               \
+  static void name(void *const *p, const int64_t *s, int64_t n, const void *extra) { \
+    (void)extra;                                                                     \
+    Y *y_ = p[0];                                                                    \
+    const element *x_ = p[1];                                                        \
+    const int64_t sy = s[0], sx = s[1];                                              \
+    if (sy == 1 && sx == 1) {                                                        \
+      _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                          \
+        const real x = x_[i];                                                        \
+        y_[i] = (Y)(expression);                                                     \
+      }                                                                              \
+    } else {                                                                         \
+      for (int64_t i = 0; i < n; i++) {                                              \
+        const real x = x_[i * sx];                                                   \
+        y_[i * sy] = (Y)(expression);                                                \
+      }                                                                              \
+    }                                                                                \
   }
 
-#define BINARY_ROW(name, Y, expression)                                                           \
-  static void name(void *const *p, const int64_t *s, int64_t n, const void *extra) {              \
-    (void)extra;                                                                                  \
-    Y *y_ = p[0];                                                                                 \
-    const element *a_ = p[1];                                                                     \
-    const element *b_ = p[2];                                                                     \
-    const int64_t sy = s[0], sa = s[1], sb = s[2];                                                \
-    if (sy == 1 && sa == 1 && sb == 1) {                                                          \
-      _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                                       \
-        const real a = a_[i];                                                                     \
-        const real b = b_[i];                                                                     \
-        y_[i] = (Y)(expression);                                                                  \
-      }                                                                                           \
-    } else if (sy == 1 && sa == 1 && sb == 0) {                                                   \
-      const real b = b_[0];                                                                       \
-      _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                                       \
-        const real a = a_[i];                                                                     \
-        y_[i] = (Y)(expression);                                                                  \
-      }                                                                                           \
-    } else if (sy == 1 && sa == 0 && sb == 1) {                                                   \
-      const real a = a_[0];                                                                       \
-      _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                                       \
-        const real b = b_[i];                                                                     \
-        y_[i] = (Y)(expression);                                                                  \
-      }                                                                                           \
-    } else {                                                                                      \
-      for (int64_t i = 0; i < n; i++) {                                                           \
-        const real a = a_[i * sa];                                                                \
-        const real b = b_[i * sb];                                                                \
-        y_[i * sy] = (Y)(expression);                                                             \
-      }                                                                                           \
-    }                                                                                             \
+#define BINARY_ROW(name, Y, expression)                                              \
+  static void name(void *const *p, const int64_t *s, int64_t n, const void *extra) { \
+    (void)extra;                                                                     \
+    Y *y_ = p[0];                                                                    \
+    const element *a_ = p[1];                                                        \
+    const element *b_ = p[2];                                                        \
+    const int64_t sy = s[0], sa = s[1], sb = s[2];                                   \
+    if (sy == 1 && sa == 1 && sb == 1) {                                             \
+      _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                          \
+        const real a = a_[i];                                                        \
+        const real b = b_[i];                                                        \
+        y_[i] = (Y)(expression);                                                     \
+      }                                                                              \
+    } else if (sy == 1 && sa == 1 && sb == 0) {                                      \
+      const real b = b_[0];                                                          \
+      _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                          \
+        const real a = a_[i];                                                        \
+        y_[i] = (Y)(expression);                                                     \
+      }                                                                              \
+    } else if (sy == 1 && sa == 0 && sb == 1) {                                      \
+      const real a = a_[0];                                                          \
+      _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                          \
+        const real b = b_[i];                                                        \
+        y_[i] = (Y)(expression);                                                     \
+      }                                                                              \
+    } else {                                                                         \
+      for (int64_t i = 0; i < n; i++) {                                              \
+        const real a = a_[i * sa];                                                   \
+        const real b = b_[i * sb];                                                   \
+        y_[i * sy] = (Y)(expression);                                                \
+      }                                                                              \
+    }                                                                                \
   }
 
-#define TERNARY_ROW(name, Y, expression)                                                          \
-  static void name(void *const *p, const int64_t *s, int64_t n, const void *extra) {              \
-    (void)extra;                                                                                  \
-    Y *y_ = p[0];                                                                                 \
-    const element *a_ = p[1];                                                                     \
-    const element *b_ = p[2];                                                                     \
-    const element *c_ = p[3];                                                                     \
-    const int64_t sy = s[0], sa = s[1], sb = s[2], sc = s[3];                                     \
-    if (sy == 1 && sa == 1 && sb == 1 && sc == 1) {                                               \
-      _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                                       \
-        const real a = a_[i];                                                                     \
-        const real b = b_[i];                                                                     \
-        const real c = c_[i];                                                                     \
-        y_[i] = (Y)(expression);                                                                  \
-      }                                                                                           \
-    } else {                                                                                      \
-      for (int64_t i = 0; i < n; i++) {                                                           \
-        const real a = a_[i * sa];                                                                \
-        const real b = b_[i * sb];                                                                \
-        const real c = c_[i * sc];                                                                \
-        y_[i * sy] = (Y)(expression);                                                             \
-      }                                                                                           \
-    }                                                                                             \
+#define TERNARY_ROW(name, Y, expression)                                             \
+  static void name(void *const *p, const int64_t *s, int64_t n, const void *extra) { \
+    (void)extra;                                                                     \
+    Y *y_ = p[0];                                                                    \
+    const element *a_ = p[1];                                                        \
+    const element *b_ = p[2];                                                        \
+    const element *c_ = p[3];                                                        \
+    const int64_t sy = s[0], sa = s[1], sb = s[2], sc = s[3];                        \
+    if (sy == 1 && sa == 1 && sb == 1 && sc == 1) {                                  \
+      _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                          \
+        const real a = a_[i];                                                        \
+        const real b = b_[i];                                                        \
+        const real c = c_[i];                                                        \
+        y_[i] = (Y)(expression);                                                     \
+      }                                                                              \
+    } else {                                                                         \
+      for (int64_t i = 0; i < n; i++) {                                              \
+        const real a = a_[i * sa];                                                   \
+        const real b = b_[i * sb];                                                   \
+        const real c = c_[i * sc];                                                   \
+        y_[i * sy] = (Y)(expression);                                                \
+      }                                                                              \
+    }                                                                                \
   }
 
 /* Whole kernels whose operands are all of the pass's dtype. */
-#define UNARY(name, expression)                                                                   \
-  UNARY_ROW(name##_row, real, expression)                                                         \
-  void KERNEL(name) BAM_UNARY {                                                                   \
-    (void)stream;                                                                                 \
-    WALK(name##_row, NULL, REAL_BYTES, y, (void *)x);                                             \
+#define UNARY(name, expression)                       \
+  UNARY_ROW(name##_row, real, expression)             \
+  void KERNEL(name) BAM_UNARY {                       \
+    (void)stream;                                     \
+    WALK(name##_row, NULL, REAL_BYTES, y, (void *)x); \
   }
 
-#define BINARY(name, expression)                                                                  \
-  BINARY_ROW(name##_row, real, expression)                                                        \
-  void KERNEL(name) BAM_BINARY {                                                                  \
-    (void)stream;                                                                                 \
-    WALK(name##_row, NULL, REAL_BYTES, y, (void *)a, (void *)b);                                  \
+#define BINARY(name, expression)                                 \
+  BINARY_ROW(name##_row, real, expression)                       \
+  void KERNEL(name) BAM_BINARY {                                 \
+    (void)stream;                                                \
+    WALK(name##_row, NULL, REAL_BYTES, y, (void *)a, (void *)b); \
   }
 
-#define TERNARY(name, expression)                                                                 \
-  TERNARY_ROW(name##_row, real, expression)                                                       \
-  void KERNEL(name) BAM_TERNARY {                                                                 \
-    (void)stream;                                                                                 \
-    WALK(name##_row, NULL, REAL_BYTES, y, (void *)a, (void *)b, (void *)c);                       \
+#define TERNARY(name, expression)                                           \
+  TERNARY_ROW(name##_row, real, expression)                                 \
+  void KERNEL(name) BAM_TERNARY {                                           \
+    (void)stream;                                                           \
+    WALK(name##_row, NULL, REAL_BYTES, y, (void *)a, (void *)b, (void *)c); \
   }
 
 #endif

@@ -8,9 +8,7 @@
 
 /* What a thread knows of its rows so far: the maximum, the sum of its own columns' weights, and the
    unnormalised results. */
-template <int columns> struct running {
-  real most[ROWS], sum[ROWS], o[ROWS][columns];
-};
+template <int columns> struct running { real most[ROWS], sum[ROWS], o[ROWS][columns]; };
 
 template <int columns> static __device__ __forceinline__ void begin(running<columns> &state) {
   BAM_UNROLL
@@ -41,8 +39,8 @@ static __device__ __forceinline__ real sum_across(real x) {
    that has seen no key yet keeps the maximum -infinity and gets weights 0. */
 template <int columns>
 static __device__ __forceinline__ void softmax_online(running<columns> &state, tile_memory &m,
-                                              real (&scores)[ROWS][SCORES], real factor,
-                                              int ahead) {
+                                                      real (&scores)[ROWS][SCORES], real factor,
+                                                      int ahead) {
   BAM_UNROLL
   for (int i = 0; i < ROWS; i++) {
     const int row = own_row<ROWS>(i);
@@ -142,12 +140,12 @@ void KERNEL(attention_scratch)(bam_stream stream, int64_t *forward, int64_t *bac
 }
 
 template <int group_size>
-static __global__ void multiply_results(real *delta, const real *o, const real *grad_out, int64_t rows,
-                                        int64_t width) {
+static __global__ void multiply_results(real *delta, const real *o, const real *grad_out,
+                                        int64_t rows, int64_t width) {
   BAM_EACH_GROUP_ROW(row, rows) {
     real sum = 0;
     BAM_EACH_OF_GROUP(d, width)
-      sum += o[row * width + d] * grad_out[row * width + d];
+    sum += o[row * width + d] * grad_out[row * width + d];
     sum = group_sum<group_size>(sum);
     if (BAM_GROUP_FIRST)
       delta[row] = sum;

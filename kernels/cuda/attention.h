@@ -35,7 +35,8 @@
 /* Four numbers that are read at once. */
 typedef struct __align__(16) real4 {
   real at[4];
-} real4;
+}
+real4;
 
 static __device__ __forceinline__ real4 load_real4(const real *p) { return *(const real4 *)p; }
 
@@ -45,7 +46,8 @@ typedef struct __align__(16) tile_memory {
   real weights[TILE * SCORE_PITCH];    /* made of the scores, or their gradients */
   int32_t query_first[TILE], key_first[TILE];
   real most[TILE], part[TILE], delta[TILE]; /* of the queries */
-} tile_memory;
+}
+tile_memory;
 
 static_assert(SLICE * ACROSS * MOST_COLUMNS <= 2 * TILE * SLICE_PITCH, "a slice of rows");
 
@@ -106,8 +108,8 @@ static __device__ __forceinline__ int in_slice(int64_t rest) {
 }
 
 template <int rows>
-static __device__ __forceinline__ void multiply_slices(real (&scores)[rows][SCORES],
-                                                       const real *a, const real *b, int depth) {
+static __device__ __forceinline__ void multiply_slices(real (&scores)[rows][SCORES], const real *a,
+                                                       const real *b, int depth) {
   for (int d = 0; d < depth; d += 4) {
     real4 y[SCORES];
     for (int j = 0; j < SCORES; j++)
@@ -164,9 +166,8 @@ static __device__ __forceinline__ void add_slice(real (&sum)[rows][columns], con
 /* sum[i][n] += row i of the weights times element `from` + own_element(n) of the rows of b.
    Barriers as in multiply_rows. */
 template <int rows, int columns>
-static __device__ __forceinline__ void add_product(real (&sum)[rows][columns],
-                                                   const real *weights, real *slices,
-                                                   const head_rows &b, int64_t from,
+static __device__ __forceinline__ void add_product(real (&sum)[rows][columns], const real *weights,
+                                                   real *slices, const head_rows &b, int64_t from,
                                                    int64_t width) {
   const int wide = ACROSS * columns;
   for (int s = 0; s < b.count; s += SLICE) {
@@ -227,13 +228,12 @@ typedef struct tile_task {
   int64_t batch, head, start, from;
 } tile_task;
 
-#define PARTS(width, columns) (((width) + ACROSS * (columns) - 1) / (ACROSS * (columns)))
+#define PARTS(width, columns) (((width) + ACROSS * (columns)-1) / (ACROSS * (columns)))
 #define TILES(time) (((time) + TILE - 1) / TILE)
 
 /* Task n: parts, then tiles, from the one with the most to walk on, then heads, then sequences. */
 static __device__ __forceinline__ tile_task find_task(int64_t n, const bam_attention &a,
-                                                      int64_t heads, int columns,
-                                                      bool last_first) {
+                                                      int64_t heads, int columns, bool last_first) {
   const int64_t parts = PARTS(a.width, columns), tiles = TILES(a.time);
   const int64_t tile = n / parts % tiles, head = n / parts / tiles;
   return { head / heads, head % heads, (last_first ? tiles - 1 - tile : tile) * TILE,

@@ -16,8 +16,9 @@ static __device__ __forceinline__ const int32_t *documents_of(const gradients &p
 }
 
 /* The tile of gradients of the results that begins at query `start`. */
-static __device__ __forceinline__ head_rows grad_out_rows(const gradients &p, const bam_attention &a,
-                                                     int64_t batch, int64_t head, int64_t start) {
+static __device__ __forceinline__ head_rows grad_out_rows(const gradients &p,
+                                                          const bam_attention &a, int64_t batch,
+                                                          int64_t head, int64_t start) {
   const real *rows = p.grad_out + (batch * a.time * a.heads + head) * a.width;
   return tile_rows(rows, a.heads * a.width, start, a.time);
 }
@@ -38,8 +39,8 @@ static __device__ __forceinline__ bool load_queries(tile_memory &m, const gradie
   return m.query_first[x] < end;
 }
 
-static __device__ __forceinline__ void load_keys(tile_memory &m, const gradients &p,
-                                                 int64_t batch, int64_t start, int64_t time) {
+static __device__ __forceinline__ void load_keys(tile_memory &m, const gradients &p, int64_t batch,
+                                                 int64_t start, int64_t time) {
   const int x = threadIdx.x;
   if (x < TILE)
     m.key_first[x] = document_of(documents_of(p, batch, time), start + x, time);
@@ -54,8 +55,7 @@ static __device__ __forceinline__ void weigh(tile_memory &m, const real (&scores
     for (int j = 0; j < SCORES; j++) {
       const int row = own_row<rows>(i), column = own_column(j);
       const int query = queries ? row : column, key = queries ? column : row;
-      const real weight =
-        REAL_MATH(exp2)(scores[i][j] * factor - m.most[query]) * m.part[query];
+      const real weight = REAL_MATH(exp2)(scores[i][j] * factor - m.most[query]) * m.part[query];
       m.weights[row * SCORE_PITCH + column] = visible(m, query, key, ahead) ? weight : (real)0;
     }
 }
@@ -140,9 +140,9 @@ static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
   }
 }
 
-#define BACKWARD(kernel, heads, rows, columns)                                                    \
-  BAM_LAUNCH(stream, (kernel<rows, columns>),                                                     \
-             BAM_ROW_BLOCKS(a->batch * (heads)*TILES(a->time) * PARTS(a->width, columns)),        \
+#define BACKWARD(kernel, heads, rows, columns)                                            \
+  BAM_LAUNCH(stream, (kernel<rows, columns>),                                             \
+             BAM_ROW_BLOCKS(a->batch *(heads)*TILES(a->time) * PARTS(a->width, columns)), \
              THREADS(rows), 0, *a, p)
 
 void KERNEL(attention_backward)(bam_stream stream, const bam_attention_gradients *args,

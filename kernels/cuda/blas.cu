@@ -15,9 +15,9 @@
 
 #define WORKSPACE_BYTES (32 << 20)
 #define MOST_ALIGNED 16 /* bytes: the widest access; more would make results depend on places */
-#define BATCH 65535      /* products in one call: the third size of a grid goes no further */
-#define PLANS 1024       /* that are kept */
-#define WAYS 4           /* among how many places a plan can have its own */
+#define BATCH 65535     /* products in one call: the third size of a grid goes no further */
+#define PLANS 1024      /* that are kept */
+#define WAYS 4          /* among how many places a plan can have its own */
 
 /* Do the next thing, if all went well so far. */
 #define THEN(call) (status = status == CUBLAS_STATUS_SUCCESS ? (call) : status)
@@ -61,14 +61,16 @@ static bool load_library(bam_stream stream, library *lt) {
   for (int i = 0; i < 3 && file == NULL; i++)
     file = open_file(files[i]);
   if (file == NULL) {
-    bam_cuda_fail(stream, "no %s: install the CUDA toolkit's libcublas, or put its folder into "
-                  "LD_LIBRARY_PATH", files[0]);
+    bam_cuda_fail(stream,
+                  "no %s: install the CUDA toolkit's libcublas, or put its folder into "
+                  "LD_LIBRARY_PATH",
+                  files[0]);
     return false;
   }
-#define FIND(name)                                                                                \
-  if ((*(void **)&lt->name = dlsym(file, "cublasLt" #name)) == NULL) {                            \
-    bam_cuda_fail(stream, "libcublasLt has no cublasLt%s: it is too old", #name);                 \
-    return false;                                                                                 \
+#define FIND(name)                                                                \
+  if ((*(void **)&lt->name = dlsym(file, "cublasLt" #name)) == NULL) {            \
+    bam_cuda_fail(stream, "libcublasLt has no cublasLt%s: it is too old", #name); \
+    return false;                                                                 \
   }
   FUNCTIONS(FIND)
 #undef FIND
@@ -184,14 +186,13 @@ static cublasStatus_t describe(const library *lt, plan *p) {
   const cublasOperation_t second = g->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
   THEN(lt->MatmulDescCreate(&p->operation, compute, g->wide ? CUDA_R_64F : CUDA_R_32F));
-  THEN(lt->MatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_TRANSA, &first,
-                                  sizeof first));
-  THEN(lt->MatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_TRANSB, &second,
-                                  sizeof second));
-  THEN(make_layout(lt, &p->a, g, g->transpose_a ? g->m : g->k, g->transpose_a ? g->k : g->m,
-                   g->lda, g->stride_a));
-  THEN(make_layout(lt, &p->b, g, g->transpose_b ? g->k : g->n, g->transpose_b ? g->n : g->k,
-                   g->ldb, g->stride_b));
+  THEN(lt->MatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
+  THEN(
+    lt->MatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
+  THEN(make_layout(lt, &p->a, g, g->transpose_a ? g->m : g->k, g->transpose_a ? g->k : g->m, g->lda,
+                   g->stride_a));
+  THEN(make_layout(lt, &p->b, g, g->transpose_b ? g->k : g->n, g->transpose_b ? g->n : g->k, g->ldb,
+                   g->stride_b));
   THEN(make_layout(lt, &p->c, g, g->n, g->m, g->ldc, g->stride_c));
   return status;
 }
@@ -205,8 +206,8 @@ static cublasStatus_t prefer(const library *lt, cublasLtMatmulPreference_t prefe
                              CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
   const uint32_t a = (uint32_t)g->align_a, b = (uint32_t)g->align_b, c = (uint32_t)g->align_c;
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-#define PREFER(name, value)                                                                       \
-  THEN(lt->MatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_##name, &value,          \
+#define PREFER(name, value)                                                              \
+  THEN(lt->MatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_##name, &value, \
                                         sizeof value))
   PREFER(MAX_WORKSPACE_BYTES, workspace);
   PREFER(REDUCTION_SCHEME_MASK, reduction);
@@ -226,8 +227,8 @@ static cublasStatus_t choose_algorithm(bam_cuda_blas *blas, plan *p) {
   cublasStatus_t status = lt->MatmulPreferenceCreate(&preference);
   memset(&first, 0, sizeof first);
   THEN(prefer(lt, preference, &p->what));
-  THEN(lt->MatmulAlgoGetHeuristic(blas->handle, p->operation, p->b, p->a, p->c, p->c, preference,
-                                  1, &first, &found));
+  THEN(lt->MatmulAlgoGetHeuristic(blas->handle, p->operation, p->b, p->a, p->c, p->c, preference, 1,
+                                  &first, &found));
   THEN(found > 0 ? first.state : CUBLAS_STATUS_NOT_SUPPORTED);
   if (preference != NULL)
     lt->MatmulPreferenceDestroy(preference);
@@ -293,11 +294,13 @@ static product describe_product(bool wide, bool tf32, const bam_gemm *g, const v
 }
 
 static void fail_product(bam_stream stream, const product *p, const char *why) {
-  bam_cuda_fail(stream, "product of %s, %lld of [%lld, %lld]%s x [%lld, %lld]%s, rows %lld, %lld "
-                "and %lld apart: %s", p->wide ? "f64" : "f32", (long long)p->batch,
-                (long long)p->m, (long long)p->k, p->transpose_a ? " transposed" : "",
-                (long long)p->k, (long long)p->n, p->transpose_b ? " transposed" : "",
-                (long long)p->lda, (long long)p->ldb, (long long)p->ldc, why);
+  bam_cuda_fail(stream,
+                "product of %s, %lld of [%lld, %lld]%s x [%lld, %lld]%s, rows %lld, %lld "
+                "and %lld apart: %s",
+                p->wide ? "f64" : "f32", (long long)p->batch, (long long)p->m, (long long)p->k,
+                p->transpose_a ? " transposed" : "", (long long)p->k, (long long)p->n,
+                p->transpose_b ? " transposed" : "", (long long)p->lda, (long long)p->ldb,
+                (long long)p->ldc, why);
 }
 
 static void multiply(bam_stream stream, bool wide, const bam_gemm *g, void *c, const void *a,
@@ -308,9 +311,8 @@ static void multiply(bam_stream stream, bool wide, const bam_gemm *g, void *c, c
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
   const plan *p = find_plan(blas, &what, &status);
   if (p != NULL)
-    status = blas->lt.Matmul(blas->handle, p->operation,
-                             wide ? (const void *)&g->alpha : &alpha, b, p->b, a, p->a,
-                             wide ? (const void *)&g->beta : &beta, c, p->c, c, p->c,
+    status = blas->lt.Matmul(blas->handle, p->operation, wide ? (const void *)&g->alpha : &alpha, b,
+                             p->b, a, p->a, wide ? (const void *)&g->beta : &beta, c, p->c, c, p->c,
                              &p->algorithm, blas->workspace, WORKSPACE_BYTES, stream->queue);
   if (status != CUBLAS_STATUS_SUCCESS)
     fail_product(stream, &what, blas->lt.GetStatusString(status));
@@ -322,14 +324,15 @@ static bool is_countable(const bam_gemm *g) {
          g->ldb <= INT32_MAX && g->ldc <= INT32_MAX;
 }
 
-void bam_cuda_blas_gemm(bam_stream stream, bool wide, const bam_gemm *gemm, void *c,
-                        const void *a, const void *b) {
+void bam_cuda_blas_gemm(bam_stream stream, bool wide, const bam_gemm *gemm, void *c, const void *a,
+                        const void *b) {
   const int64_t size = wide ? 8 : 4;
   bam_gemm g = *gemm;
   if (!is_countable(gemm)) {
-    bam_cuda_fail(stream, "a product of [%lld, %lld] x [%lld, %lld] has a size above %d; take it "
-                  "in parts", (long long)g.m, (long long)g.k, (long long)g.k, (long long)g.n,
-                  INT32_MAX);
+    bam_cuda_fail(stream,
+                  "a product of [%lld, %lld] x [%lld, %lld] has a size above %d; take it "
+                  "in parts",
+                  (long long)g.m, (long long)g.k, (long long)g.k, (long long)g.n, INT32_MAX);
     return;
   }
   if (!open_blas(stream))

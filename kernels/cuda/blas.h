@@ -6,8 +6,8 @@
 
 /* C = alpha op(A) op(B) + beta C as kernels/kernels.h describes it, f64 if `wide`, else f32.
    k, m, n and batch are positive. */
-void bam_cuda_blas_gemm(bam_stream stream, bool wide, const bam_gemm *gemm, void *c,
-                        const void *a, const void *b);
+void bam_cuda_blas_gemm(bam_stream stream, bool wide, const bam_gemm *gemm, void *c, const void *a,
+                        const void *b);
 
 /* Free stream->blas. */
 void bam_cuda_blas_close(bam_stream stream);

@@ -22,15 +22,15 @@ static __global__ void find_any(bam_loop loop, int64_t n, bool *found, const ele
   }
 }
 
-#define ANY(name, negative)                                                                       \
-  void KERNEL(name)(bam_stream stream, const bam_loop *loop, bool *found, const void *x) {        \
-    const int64_t n = loop_count(loop);                                                           \
-    if (loop->ndim == 1)                                                                          \
-      BAM_LAUNCH(stream, (find_any<negative, true>), BAM_BLOCKS(n), BAM_BLOCK, 0, *loop, n,       \
-                 found, (const element *)x);                                                      \
-    else                                                                                          \
-      BAM_LAUNCH(stream, (find_any<negative, false>), BAM_BLOCKS(n), BAM_BLOCK, 0, *loop, n,      \
-                 found, (const element *)x);                                                      \
+#define ANY(name, negative)                                                                        \
+  void KERNEL(name)(bam_stream stream, const bam_loop *loop, bool *found, const void *x) {         \
+    const int64_t n = loop_count(loop);                                                            \
+    if (loop->ndim == 1)                                                                           \
+      BAM_LAUNCH(stream, (find_any<negative, true>), BAM_BLOCKS(n), BAM_BLOCK, 0, *loop, n, found, \
+                 (const element *)x);                                                              \
+    else                                                                                           \
+      BAM_LAUNCH(stream, (find_any<negative, false>), BAM_BLOCKS(n), BAM_BLOCK, 0, *loop, n,       \
+                 found, (const element *)x);                                                       \
   }
 
 ANY(any_zero, false)

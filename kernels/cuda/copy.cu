@@ -26,8 +26,9 @@ void KERNEL(fill)(bam_stream stream, const bam_loop *loop, void *y, double value
   if (loop->ndim != 1 || loop->stride[0][0] != 1 || !is_one_byte(&f.value))
     walk(stream, loop, f, (element *)y);
   else if (n > 0 && bam_cuda_enter(stream))
-    bam_cuda_note(stream, "fill", cudaMemsetAsync(y, *(const unsigned char *)&f.value,
-                                                  (size_t)n * sizeof(real), stream->queue));
+    bam_cuda_note(stream, "fill",
+                  cudaMemsetAsync(y, *(const unsigned char *)&f.value, (size_t)n * sizeof(real),
+                                  stream->queue));
 }
 
 /* ---- copy ---- */
@@ -93,8 +94,8 @@ static __global__ void copy_tiles(matrices all, element *y, const element *x) {
 
 static void copy_matrices(bam_stream stream, const bam_loop *loop, element *y, const element *x) {
   const int i = loop->ndim - 2, j = loop->ndim - 1;
-  matrices all = { *loop, 1, loop->size[i], loop->size[j], loop->stride[0][i],
-                   loop->stride[1][j], 0, 0 };
+  matrices all = { *loop, 1, loop->size[i], loop->size[j], loop->stride[0][i], loop->stride[1][j],
+                   0,     0 };
   all.outer.ndim = loop->ndim - 2;
   all.count = loop_count(&all.outer);
   all.tiles_down = (all.rows + TILE - 1) / TILE;
@@ -132,8 +133,9 @@ static bool is_transposed(const bam_loop *loop, int x_unit) {
 
 static void copy_line(bam_stream stream, int64_t n, element *y, const element *x) {
   if (n > 0 && bam_cuda_enter(stream))
-    bam_cuda_note(stream, "copy", cudaMemcpyAsync(y, x, (size_t)n * sizeof(real),
-                                                  cudaMemcpyDeviceToDevice, stream->queue));
+    bam_cuda_note(
+      stream, "copy",
+      cudaMemcpyAsync(y, x, (size_t)n * sizeof(real), cudaMemcpyDeviceToDevice, stream->queue));
 }
 
 void KERNEL(copy)(bam_stream stream, const bam_loop *loop_, void *y_, const void *x_) {

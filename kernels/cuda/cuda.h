@@ -34,8 +34,8 @@ BAM_KERNELS_REAL(BAM_DECLARE_KERNEL)
 
 /* for (int64_t i = ...) over 0 .. n-1, shared among all threads of a one-dimensional grid of any
    size; BAM_BLOCKS(n) is a good one. */
-#define BAM_EACH(i, n)                                                                            \
-  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n);                       \
+#define BAM_EACH(i, n)                                                      \
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n); \
        i += (int64_t)gridDim.x * blockDim.x)
 
 static inline unsigned bam_blocks(int64_t n, int64_t per_block, int64_t most) {
@@ -46,8 +46,7 @@ static inline unsigned bam_blocks(int64_t n, int64_t per_block, int64_t most) {
 
 /* A grid of one block per row, for any number of rows: a block takes every gridDim.x-th. */
 #define BAM_ROW_BLOCKS(rows) bam_blocks(rows, 1, 1 << 20)
-#define BAM_EACH_ROW(row, rows)                                                                   \
-  for (int64_t row = blockIdx.x; row < (rows); row += gridDim.x)
+#define BAM_EACH_ROW(row, rows) for (int64_t row = blockIdx.x; row < (rows); row += gridDim.x)
 
 /* ---- sums over a warp and over a block, in a fixed order; every thread gets the result ---- */
 

@@ -15,11 +15,11 @@ extern "C" {
 #define DECLARE(type) extern "C" const bam_kernels bam_cuda_##type##_table;
 /* clang-format off */
 DECLARE(f32) DECLARE(f64) DECLARE(i32) DECLARE(i64) DECLARE(u8) DECLARE(b8)
-/* clang-format on */
+  /* clang-format on */
 
-/* ---- memory ---- */
+  /* ---- memory ---- */
 
-static void *device_alloc(bam_stream stream, int64_t bytes) {
+  static void *device_alloc(bam_stream stream, int64_t bytes) {
   return bam_cuda_enter(stream) ? bam_cuda_malloc(stream, bytes) : NULL;
 }
 

@@ -6,8 +6,7 @@
 
 /* *left is n - i for the first i where f(i) is true, else it stays 0: the smallest index is found
    whichever thread comes first. */
-template <class F>
-static __global__ void find_first(unsigned long long *left, int64_t n, F f) {
+template <class F> static __global__ void find_first(unsigned long long *left, int64_t n, F f) {
   BAM_EACH(i, n) {
     if (f(i)) {
       atomicMax(left, (unsigned long long)(n - i));

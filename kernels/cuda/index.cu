@@ -210,8 +210,8 @@ static __global__ void list_nonzero(int64_t *positions, const int64_t *counts, c
 void KERNEL(nonzero)(bam_stream stream, int64_t *positions, const void *x, int64_t n) {
   const int64_t *counts = count_before_parts(stream, (const element *)x, n);
   if (counts != NULL)
-    BAM_LAUNCH(stream, list_nonzero, BAM_ROW_BLOCKS((n + PART - 1) / PART), BAM_BLOCK, 0,
-               positions, counts, (const element *)x, n);
+    BAM_LAUNCH(stream, list_nonzero, BAM_ROW_BLOCKS((n + PART - 1) / PART), BAM_BLOCK, 0, positions,
+               counts, (const element *)x, n);
 }
 
 /* ---- triangles ---- */

@@ -18,21 +18,21 @@
 
 #include <cuda_runtime.h>
 
-#define BAM_LAUNCH(stream_, kernel, blocks, threads, shared_bytes, ...)                           \
-  do {                                                                                            \
-    const dim3 blocks_ = (blocks);                                                                \
-    if (blocks_.x > 0 && blocks_.y > 0 && blocks_.z > 0 && bam_cuda_enter(stream_)) {             \
-      kernel<<<blocks_, (threads), (shared_bytes), (stream_)->queue>>>(__VA_ARGS__);              \
-      bam_cuda_note((stream_), #kernel, cudaGetLastError());                                      \
-    }                                                                                             \
+#define BAM_LAUNCH(stream_, kernel, blocks, threads, shared_bytes, ...)               \
+  do {                                                                                \
+    const dim3 blocks_ = (blocks);                                                    \
+    if (blocks_.x > 0 && blocks_.y > 0 && blocks_.z > 0 && bam_cuda_enter(stream_)) { \
+      kernel<<<blocks_, (threads), (shared_bytes), (stream_)->queue>>>(__VA_ARGS__);  \
+      bam_cuda_note((stream_), #kernel, cudaGetLastError());                          \
+    }                                                                                 \
   } while (0)
 
 #define BAM_UNROLL _Pragma("unroll")
 
 #define BAM_SHARED(type, name, count) __shared__ type name[count]
 
-#define BAM_DYNAMIC_SHARED(type, name)                                                            \
-  extern __shared__ __align__(16) unsigned char bam_shared_bytes_[];                              \
+#define BAM_DYNAMIC_SHARED(type, name)                               \
+  extern __shared__ __align__(16) unsigned char bam_shared_bytes_[]; \
   type *name = (type *)bam_shared_bytes_
 
 #endif

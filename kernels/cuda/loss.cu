@@ -15,10 +15,10 @@ static __global__ void cross_entropy_rows(double *losses, real *stats, const rea
     if (target != ignore) { /* the same for the whole thread group */
       top = -(real)INFINITY;
       BAM_EACH_OF_GROUP(j, n)
-        top = row[j] > top ? row[j] : top;
+      top = row[j] > top ? row[j] : top;
       top = group_max<group_size>(top);
       BAM_EACH_OF_GROUP(j, n)
-        sum += (double)REAL_MATH(exp)(row[j] - top);
+      sum += (double)REAL_MATH(exp)(row[j] - top);
       sum = group_sum<group_size>(sum);
       part = (real)(1 / sum);
       loss = log(sum) + ((double)top - (double)row[target]);
@@ -69,7 +69,7 @@ static __global__ void count_targets(double *scale, const int64_t *targets, int6
                                      int64_t ignore) {
   int64_t valid = 0;
   BAM_EACH_OF_GROUP(i, n)
-    valid += targets[i] != ignore;
+  valid += targets[i] != ignore;
   valid = group_sum<group_size>(valid);
   if (BAM_GROUP_FIRST)
     *scale = valid > 0 ? 1 / (double)valid : 0;
@@ -85,7 +85,7 @@ template <int group_size>
 static __global__ void add_losses(real *y, const double *losses, const double *scale, int64_t n) {
   double sum = 0;
   BAM_EACH_OF_GROUP(i, n)
-    sum += losses[i];
+  sum += losses[i];
   sum = group_sum<group_size>(sum);
   if (BAM_GROUP_FIRST)
     *y = (real)(sum * *scale);

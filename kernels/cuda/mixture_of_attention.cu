@@ -9,7 +9,7 @@ static __global__ void gate(bam_gated_heads g, real *y, const real *o, const rea
     const int64_t token = head / g.heads, expert = head % g.heads / g.group % g.experts;
     const real factor = gates[token * g.experts + expert];
     BAM_EACH_OF_GROUP(d, g.width)
-      y[head * g.width + d] = o[head * g.width + d] * factor;
+    y[head * g.width + d] = o[head * g.width + d] * factor;
   }
 }
 

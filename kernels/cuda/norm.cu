@@ -34,7 +34,7 @@ template <int group_size>
 static __device__ __forceinline__ real row_variance(const real *x, int64_t n, real mean) {
   real sum = 0;
   BAM_EACH_OF_GROUP(j, n)
-    sum += (x[j] - mean) * (x[j] - mean);
+  sum += (x[j] - mean) * (x[j] - mean);
   return group_sum<group_size>(sum) / (real)n;
 }
 
@@ -43,10 +43,10 @@ template <int group_size>
 static __device__ __forceinline__ double careful_moments(const real *x, int64_t n, moments &m) {
   double sum = 0, squares = 0;
   BAM_EACH_OF_GROUP(j, n)
-    sum += (double)x[j] - (double)m.mean;
+  sum += (double)x[j] - (double)m.mean;
   const double centre = (double)m.mean + group_sum<group_size>(sum) / (double)n;
   BAM_EACH_OF_GROUP(j, n)
-    squares += ((double)x[j] - centre) * ((double)x[j] - centre);
+  squares += ((double)x[j] - centre) * ((double)x[j] - centre);
   m.mean = (real)centre;
   m.rest = (real)(centre - (double)m.mean);
   return group_sum<group_size>(squares) / (double)n;
@@ -58,8 +58,8 @@ static __device__ __forceinline__ moments row_moments(const real *x, real sum, i
                                                       double eps) {
   moments m = { sum / (real)n, 0, 0 };
   const real first = row_variance<group_size>(x, n, m.mean);
-  const double variance =
-    first < m.mean * m.mean / 16 ? careful_moments<group_size>(x, n, m) : (double)first;
+  const double variance = first < m.mean * m.mean / 16 ? careful_moments<group_size>(x, n, m)
+                                                       : (double)first;
   m.rstd = (real)(1 / sqrt(variance + eps));
   return m;
 }
@@ -72,10 +72,10 @@ static __global__ void normalise_rows(real *y, real *s, moments *stats, const re
     const bool sums = residual != NULL;
     const real *row = sums ? s + i * n : x + i * n;
     const real sum = sum_row<group_size>(sums ? s + i * n : NULL, x + i * n,
-                                   sums ? residual + i * n : NULL, n);
+                                         sums ? residual + i * n : NULL, n);
     const moments m = row_moments<group_size>(row, sum, n, eps);
     BAM_EACH_OF_GROUP(j, n)
-      y[i * n + j] = centred(row[j], m) * m.rstd * weight[j] + (bias != NULL ? bias[j] : 0);
+    y[i * n + j] = centred(row[j], m) * m.rstd * weight[j] + (bias != NULL ? bias[j] : 0);
     if (BAM_GROUP_FIRST)
       stats[i] = m;
   }
@@ -119,8 +119,7 @@ static __global__ void input_rows(real *dx, const real *dy_, const real *ds, con
 /* What the rows of a part add to the gradients of weight and bias, to scratch [parts, 2, n]: first
    what each warp's rows do, then the sum of that. */
 static __global__ void collect_parts(real *scratch, const real *dy, const real *s,
-                                     const moments *stats, int64_t rows, int64_t n,
-                                     int64_t parts) {
+                                     const moments *stats, int64_t rows, int64_t n, int64_t parts) {
   BAM_SHARED(real, weight_share, BAM_BLOCK);
   BAM_SHARED(real, bias_share, BAM_BLOCK);
   const int64_t j = (int64_t)blockIdx.x * COLUMNS + threadIdx.x % COLUMNS;

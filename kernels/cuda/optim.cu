@@ -32,8 +32,8 @@ void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, vo
   f.keep = (real)(1 - s->lr * s->weight_decay);
   f.rate = (real)(s->lr / (1 - pow(s->beta1, (double)s->step)));
   f.root = (real)(1 / sqrt(1 - pow(s->beta2, (double)s->step)));
-  BAM_LAUNCH(stream, adamw_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param,
-             (const real *)grad, (real *)m, (real *)v, clip_factor, n, f);
+  BAM_LAUNCH(stream, adamw_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param, (const real *)grad,
+             (real *)m, (real *)v, clip_factor, n, f);
 }
 
 struct lion_factors {
@@ -41,9 +41,7 @@ struct lion_factors {
 };
 
 /* -1, 0 or 1; of NaN NaN, so that a bad gradient shows in the weights. */
-static __device__ real sign_of(real x) {
-  return x > 0 ? (real)1 : x < 0 ? (real)-1 : x;
-}
+static __device__ real sign_of(real x) { return x > 0 ? (real)1 : x < 0 ? (real)-1 : x; }
 
 static __global__ void lion_elements(real *p, const real *g, real *m, const double *clip_factor,
                                      int64_t n, lion_factors f) {
@@ -66,8 +64,8 @@ void KERNEL(lion)(bam_stream stream, void *param, const void *grad, void *m,
   f.one_beta2 = (real)(1 - s->beta2);
   f.lr = (real)s->lr;
   f.keep = (real)(1 - s->lr * s->weight_decay);
-  BAM_LAUNCH(stream, lion_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param,
-             (const real *)grad, (real *)m, clip_factor, n, f);
+  BAM_LAUNCH(stream, lion_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param, (const real *)grad,
+             (real *)m, clip_factor, n, f);
 }
 
 struct sgd_factors {

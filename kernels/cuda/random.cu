@@ -7,9 +7,7 @@
 #include "../random.h"
 
 /* The elements of one block, stored at once where memory is aligned for it. */
-template <class T, int count> struct drawn {
-  __align__(sizeof(T) * count) T element[count];
-};
+template <class T, int count> struct drawn { __align__(sizeof(T) * count) T element[count]; };
 
 /* y[n]; `make` turns a block's words into `count` elements. */
 template <class T, int count, class F>
@@ -105,8 +103,8 @@ struct make_booleans {
   }
 };
 
-void KERNEL(random_booleans)(bam_stream stream, bool *y, int64_t n, uint64_t seed,
-                             uint64_t counter, double probability) {
+void KERNEL(random_booleans)(bam_stream stream, bool *y, int64_t n, uint64_t seed, uint64_t counter,
+                             double probability) {
   const make_booleans make = { (uint64_t)(probability * 0x1p32) };
   launch_draw<4>(stream, y, n, seed, counter, make);
 }

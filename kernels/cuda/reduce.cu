@@ -72,7 +72,7 @@ struct finding_truth {
   __device__ void store(int64_t i, total t) const { y[i] = (t != 0) != zero; }
 };
 
-}
+} // namespace
 
 void KERNEL(sum)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
                  int64_t inner) {
@@ -142,8 +142,8 @@ static __global__ void running_rows(T *y, const T *x, const wide *sums, reduce_s
   }
 }
 
-static __global__ void running_columns(element *y, const element *x, const wide *sums, reduce_sizes s,
-                                       bool reverse) {
+static __global__ void running_columns(element *y, const element *x, const wide *sums,
+                                       reduce_sizes s, bool reverse) {
   BAM_EACH(thread, s.outer * s.chunks * s.inner) {
     const int64_t piece = row_of(thread, s.inner), column = thread - piece * s.inner;
     const int64_t o = row_of(piece, s.chunks), chunk = piece - o * s.chunks;
@@ -235,10 +235,10 @@ static __global__ void prod_backward_rows(real *dx, const real *x, const real *d
     zeros = group_sum<group_size>(zeros);
     const double g = (double)dy[o];
     BAM_EACH_OF_GROUP(j, n)
-      if (zeros == 0)
-        dx[o * n + j] = (real)(g * (product / (double)row[j]));
-      else
-        dx[o * n + j] = zeros == 1 && row[j] == 0 ? (real)(g * product) : 0;
+    if (zeros == 0)
+      dx[o * n + j] = (real)(g * (product / (double)row[j]));
+    else
+      dx[o * n + j] = zeros == 1 && row[j] == 0 ? (real)(g * product) : 0;
   }
 }
 

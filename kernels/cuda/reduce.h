@@ -26,7 +26,8 @@ struct indexed_value {
 
 /* The element that comes first in the order F; of equals the one with the lower index. */
 template <class F>
-static __device__ __forceinline__ indexed_value first_indexed(const F &order, indexed_value a, indexed_value b) {
+static __device__ __forceinline__ indexed_value first_indexed(const F &order, indexed_value a,
+                                                              indexed_value b) {
   if (a.at == NOWHERE || b.at == NOWHERE)
     return a.at == NOWHERE ? b : a;
   if (order.before(a.value, b.value))
@@ -44,8 +45,7 @@ static __device__ __forceinline__ indexed_value from_lane(indexed_value x, int b
   return { from_lane(x.value, bits), from_lane(x.at, bits) };
 }
 
-template <class F, class T>
-static __device__ __forceinline__ T warp_reduce(const F &f, T t) {
+template <class F, class T> static __device__ __forceinline__ T warp_reduce(const F &f, T t) {
   for (int step = BAM_WARP / 2; step > 0; step /= 2)
     t = f.combine(t, from_lane(t, step));
   return t;
@@ -69,7 +69,7 @@ static __device__ __forceinline__ T group_reduce(const F &f, T t) {
 /* ---- how the work is split ---- */
 
 #define REDUCE_THREADS (1 << 17) /* that are kept busy by columns, when there is enough to do */
-#define REDUCE_GROUPS (1 << 11)   /* the same for rows */
+#define REDUCE_GROUPS (1 << 11)  /* the same for rows */
 #define REDUCE_COLUMN_CHUNK 64   /* elements that a thread has at least, where a column is cut */
 #define REDUCE_ROW_CHUNK 8192    /* the same for a thread group */
 #define REDUCE_NARROW 16         /* rows shorter than this have one thread */
@@ -84,7 +84,8 @@ static inline reduce_sizes plan_reduce(int64_t outer, int64_t n, int64_t inner) 
   reduce_sizes s = { outer, n, inner, 1, n, inner > 1 || n < REDUCE_NARROW };
   const int64_t most = n / (s.columns ? REDUCE_COLUMN_CHUNK : REDUCE_ROW_CHUNK);
   int64_t chunks = outer * inner > 0
-                     ? (s.columns ? REDUCE_THREADS : REDUCE_GROUPS) / (outer * inner) : 0;
+                     ? (s.columns ? REDUCE_THREADS : REDUCE_GROUPS) / (outer * inner)
+                     : 0;
   if (chunks > most)
     chunks = most;
   if (chunks > 1) {
@@ -107,8 +108,8 @@ static __device__ __forceinline__ int64_t chunk_end(const reduce_sizes &s, int64
 
 template <class F>
 static __device__ __forceinline__ void hand_out(const F &f, typename F::total *partials,
-                                                const reduce_sizes &s, int64_t output, int64_t chunk,
-                                                typename F::total t) {
+                                                const reduce_sizes &s, int64_t output,
+                                                int64_t chunk, typename F::total t) {
   if (s.chunks == 1)
     f.store(output, t);
   else
@@ -116,7 +117,8 @@ static __device__ __forceinline__ void hand_out(const F &f, typename F::total *p
 }
 
 template <class F>
-static __global__ void reduce_columns(F f, typename F::total *partials, const element *x, reduce_sizes s) {
+static __global__ void reduce_columns(F f, typename F::total *partials, const element *x,
+                                      reduce_sizes s) {
   BAM_EACH(thread, s.outer * s.chunks * s.inner) {
     const int64_t piece = row_of(thread, s.inner), column = thread - piece * s.inner;
     const int64_t o = row_of(piece, s.chunks), chunk = piece - o * s.chunks;
@@ -130,7 +132,8 @@ static __global__ void reduce_columns(F f, typename F::total *partials, const el
 }
 
 template <int group_size, class F>
-static __global__ void reduce_rows(F f, typename F::total *partials, const element *x, reduce_sizes s) {
+static __global__ void reduce_rows(F f, typename F::total *partials, const element *x,
+                                   reduce_sizes s) {
   BAM_EACH_GROUP_ROW(piece, s.outer * s.chunks) {
     const int64_t o = piece / s.chunks, chunk = piece - o * s.chunks, first = chunk * s.length;
     const int64_t end = chunk_end(s, first);
@@ -145,12 +148,12 @@ static __global__ void reduce_rows(F f, typename F::total *partials, const eleme
 
 template <class F>
 static __global__ void reduce_chunks(F f, const typename F::total *partials, int64_t outputs,
-                                   int64_t chunks) {
+                                     int64_t chunks) {
   constexpr int group_size = BAM_WARP;
   BAM_EACH_GROUP_ROW(output, outputs) {
     typename F::total t = f.identity();
     BAM_EACH_OF_GROUP(chunk, chunks)
-      t = f.combine(t, partials[output * chunks + chunk]);
+    t = f.combine(t, partials[output * chunks + chunk]);
     t = group_reduce<group_size>(f, t);
     if (BAM_GROUP_FIRST)
       f.store(output, t);
@@ -160,23 +163,23 @@ static __global__ void reduce_chunks(F f, const typename F::total *partials, int
 /* The results, or the totals of chunks when there are several of them. */
 template <class F>
 static void reduce_pieces(bam_stream stream, const F &f, void *partials_, const element *x,
-                        const reduce_sizes &s) {
+                          const reduce_sizes &s) {
   typename F::total *partials = (typename F::total *)partials_;
   const int64_t pieces = s.outer * s.chunks;
   if (s.columns)
-    BAM_LAUNCH(stream, (reduce_columns<F>), BAM_BLOCKS(pieces * s.inner), BAM_BLOCK, 0, f, partials, x,
-               s);
+    BAM_LAUNCH(stream, (reduce_columns<F>), BAM_BLOCKS(pieces * s.inner), BAM_BLOCK, 0, f, partials,
+               x, s);
   else if (s.length <= BAM_SHORT_ROW)
     BAM_LAUNCH_WARPS((reduce_rows<BAM_WARP, F>), pieces, f, partials, x, s);
   else
-    BAM_LAUNCH(stream, (reduce_rows<BAM_GROUP, F>), BAM_ROW_BLOCKS(pieces), BAM_GROUP, 0, f, partials, x,
-               s);
+    BAM_LAUNCH(stream, (reduce_rows<BAM_GROUP, F>), BAM_ROW_BLOCKS(pieces), BAM_GROUP, 0, f,
+               partials, x, s);
 }
 
 /* `partials` has room for reduce_bytes. */
 template <class F>
 static void reduce_with(bam_stream stream, const F &f, void *partials, const element *x,
-                      const reduce_sizes &s) {
+                        const reduce_sizes &s) {
   const int64_t outputs = s.outer * s.inner;
   reduce_pieces(stream, f, partials, x, s);
   if (s.chunks > 1)
@@ -186,7 +189,7 @@ static void reduce_with(bam_stream stream, const F &f, void *partials, const ele
 
 template <class F>
 static void reduce(bam_stream stream, const F &f, const void *x, int64_t outer, int64_t n,
-                 int64_t inner) {
+                   int64_t inner) {
   const reduce_sizes s = plan_reduce(outer, n, inner);
   const int64_t bytes = reduce_bytes(s, sizeof(typename F::total));
   void *partials = bytes > 0 ? bam_cuda_scratch(stream, bytes) : NULL;

@@ -39,7 +39,7 @@ static __device__ __forceinline__ log_sum softmax_row(real *p, const real *x, in
   real max = -(real)INFINITY;
   double sum = 0;
   BAM_EACH_OF_GROUP(i, n)
-    max = larger(max, x[i]);
+  max = larger(max, x[i]);
   max = warp_max(max);
   BAM_EACH_OF_GROUP(i, n) {
     p[i] = v_exp(x[i] - max);
@@ -47,7 +47,7 @@ static __device__ __forceinline__ log_sum softmax_row(real *p, const real *x, in
   }
   sum = warp_sum(sum);
   BAM_EACH_OF_GROUP(i, n)
-    p[i] = (real)((double)p[i] / sum);
+  p[i] = (real)((double)p[i] / sum);
   return { max, log(sum) };
 }
 
@@ -60,10 +60,11 @@ struct largest_first {
   __device__ total combine(total a, total b) const { return first_indexed(*this, a, b); }
 };
 
-}
+} // namespace
 
 /* The first element behind `last`; all when p is NaN come in order. */
-static __device__ __forceinline__ indexed_value next_choice(const real *p, int64_t n, indexed_value last) {
+static __device__ __forceinline__ indexed_value next_choice(const real *p, int64_t n,
+                                                            indexed_value last) {
   const largest_first order;
   indexed_value next = order.identity();
   BAM_EACH_OF_GROUP(i, n) {
@@ -82,7 +83,7 @@ static __device__ __forceinline__ void choose(int64_t *chosen, real *gates, cons
   double sum = 0;
   if (r.dense)
     BAM_EACH_OF_GROUP(i, width)
-      gates[i] = 0;
+  gates[i] = 0;
   for (int64_t j = 0; j < r.k; j++) {
     last = next_choice(p, r.experts, last);
     const int64_t at = r.dense ? last.at : j;
@@ -94,8 +95,8 @@ static __device__ __forceinline__ void choose(int64_t *chosen, real *gates, cons
   }
   if (r.renormalise)
     BAM_EACH_OF_GROUP(i, width)
-      if (gates[i] != 0)
-        gates[i] = (real)((double)gates[i] / sum);
+  if (gates[i] != 0)
+    gates[i] = (real)((double)gates[i] / sum);
 }
 
 /* ---- a part ---- */
@@ -191,7 +192,7 @@ static __device__ __forceinline__ double add_tokens(double *scratch, int64_t gro
   const int64_t parts = parts_of(r);
   double tokens = 0;
   BAM_EACH_OF_GROUP(part, parts)
-    tokens += part_tokens(scratch, r)[group * parts + part];
+  tokens += part_tokens(scratch, r)[group * parts + part];
   return warp_sum(tokens);
 }
 
@@ -202,7 +203,7 @@ static __global__ void add_parts(real *load, double *scratch, bam_route r, int64
     const int64_t group = row / sums, i = row % sums;
     double *from = scratch + group * parts * sums + i, sum = 0;
     BAM_EACH_OF_GROUP(part, parts)
-      sum += from[part * sums];
+    sum += from[part * sums];
     sum = warp_sum(sum);
     const double tokens = add_tokens(scratch, group, r);
     if (BAM_GROUP_FIRST) {
@@ -308,10 +309,10 @@ static __device__ __forceinline__ void soften_backward(real *dx, const real *p, 
                                                        double factor) {
   double mean = 0;
   BAM_EACH_OF_GROUP(i, n)
-    mean += (double)p[i] * (double)dx[i];
+  mean += (double)p[i] * (double)dx[i];
   mean = warp_sum(mean);
   BAM_EACH_OF_GROUP(i, n)
-    dx[i] = (real)((double)p[i] * ((double)dx[i] - mean + factor));
+  dx[i] = (real)((double)p[i] * ((double)dx[i] - mean + factor));
 }
 
 /* What backward reads; dgates and dlosses may be NULL. */
@@ -333,7 +334,7 @@ static __global__ void backward_tokens(real *dlogits, route_gradients from, bam_
     const bool included = counts(from.mask, t);
     const real *p = from.p + t * n, *load = from.load + t / r.group * n;
     BAM_EACH_OF_GROUP(i, n)
-      dx[i] = included ? (real)(balance * (double)load[i]) : 0;
+    dx[i] = included ? (real)(balance * (double)load[i]) : 0;
     if (from.dgates != NULL)
       gates_backward(dx, from.dgates + t * width, p, from.chosen + t * r.k, r);
     soften_backward(dx, p, n, included ? dz * 2 * (double)from.lse[t] / tokens : 0);

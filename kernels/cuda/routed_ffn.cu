@@ -44,8 +44,8 @@ static __device__ __forceinline__ assignment read_assignment(const int64_t *chos
 }
 
 /* The first assignments of the warp's next turns; all lanes take as many. */
-#define EACH_TURN(first, part, end)                                                               \
-  for (int64_t first = (part) * p.length; first < (end); first += BAM_WARP)
+#define EACH_TURN(first, part, end) \
+  for (int64_t first = (part)*p.length; first < (end); first += BAM_WARP)
 
 static __device__ __forceinline__ int64_t part_end(const partition &p, int64_t part) {
   return (part + 1) * p.length < p.assignments ? (part + 1) * p.length : p.assignments;
@@ -57,7 +57,7 @@ static __global__ void count_parts(int64_t *all_counts, const int64_t *chosen, p
     const int64_t end = part_end(p, part);
     int64_t *counts = all_counts + part * p.experts;
     BAM_EACH_OF_GROUP(e, p.experts)
-      counts[e] = 0;
+    counts[e] = 0;
     __syncwarp();
     EACH_TURN(first, part, end) {
       const assignment a = read_assignment(chosen, first + threadIdx.x % group_size, end);
@@ -149,7 +149,7 @@ static __global__ void gather_all(real *y, const real *x, const int64_t *rows, i
   BAM_EACH_GROUP_ROW(s, count) {
     const real *from = x + rows[s] / k * width;
     BAM_EACH_OF_GROUP(d, width)
-      y[s * width + d] = from[d];
+    y[s * width + d] = from[d];
   }
 }
 
@@ -186,7 +186,7 @@ static __global__ void swiglu_all(real *y, const real *x, const real *gates, con
   BAM_EACH_GROUP_ROW(s, count) {
     const real *gate = x + s * 2 * hidden, *up = gate + hidden, weight = gates[rows[s]];
     BAM_EACH_OF_GROUP(j, hidden)
-      y[s * hidden + j] = weight * gate[j] * v_sigmoid(gate[j]) * up[j];
+    y[s * hidden + j] = weight * gate[j] * v_sigmoid(gate[j]) * up[j];
   }
 }
 

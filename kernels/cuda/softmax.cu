@@ -7,7 +7,7 @@
 template <int group_size> static __device__ __forceinline__ real row_max(const real *x, int64_t n) {
   real max = -(real)INFINITY;
   BAM_EACH_OF_GROUP(j, n)
-    max = x[j] > max ? x[j] : max;
+  max = x[j] > max ? x[j] : max;
   return group_max<group_size>(max);
 }
 
@@ -15,7 +15,7 @@ template <int group_size>
 static __device__ __forceinline__ double sum_exp(const real *x, real shift, int64_t n) {
   double sum = 0;
   BAM_EACH_OF_GROUP(j, n)
-    sum += (double)REAL_MATH(exp)(x[j] - shift);
+  sum += (double)REAL_MATH(exp)(x[j] - shift);
   return group_sum<group_size>(sum);
 }
 
@@ -27,7 +27,7 @@ static __global__ void softmax_rows(real *y, const real *x, int64_t rows, int64_
     const real max = row_max<group_size>(x + r * n, n);
     const real scale = (real)(1 / sum_exp<group_size>(x + r * n, max, n));
     BAM_EACH_OF_GROUP(j, n)
-      y[r * n + j] = REAL_MATH(exp)(x[r * n + j] - max) * scale;
+    y[r * n + j] = REAL_MATH(exp)(x[r * n + j] - max) * scale;
   }
 }
 
@@ -42,10 +42,10 @@ static __global__ void softmax_backward_rows(real *dx, const real *y, const real
   BAM_EACH_GROUP_ROW(r, rows) {
     double dot = 0;
     BAM_EACH_OF_GROUP(j, n)
-      dot += (double)y[r * n + j] * (double)dy[r * n + j];
+    dot += (double)y[r * n + j] * (double)dy[r * n + j];
     const real mean = (real)group_sum<group_size>(dot);
     BAM_EACH_OF_GROUP(j, n)
-      dx[r * n + j] = y[r * n + j] * (dy[r * n + j] - mean);
+    dx[r * n + j] = y[r * n + j] * (dy[r * n + j] - mean);
   }
 }
 
@@ -63,7 +63,7 @@ static __global__ void log_softmax_rows(real *y, const real *x, int64_t rows, in
     const real max = row_max<group_size>(x + r * n, n);
     const real log_sum = (real)log(sum_exp<group_size>(x + r * n, max, n));
     BAM_EACH_OF_GROUP(j, n)
-      y[r * n + j] = x[r * n + j] - max - log_sum;
+    y[r * n + j] = x[r * n + j] - max - log_sum;
   }
 }
 
@@ -78,17 +78,17 @@ static __global__ void log_softmax_backward_rows(real *dx, const real *y, const 
   BAM_EACH_GROUP_ROW(r, rows) {
     double total = 0;
     BAM_EACH_OF_GROUP(j, n)
-      total += (double)dy[r * n + j];
+    total += (double)dy[r * n + j];
     const real sum = (real)group_sum<group_size>(total);
     BAM_EACH_OF_GROUP(j, n)
-      dx[r * n + j] = dy[r * n + j] - REAL_MATH(exp)(y[r * n + j]) * sum;
+    dx[r * n + j] = dy[r * n + j] - REAL_MATH(exp)(y[r * n + j]) * sum;
   }
 }
 
 void KERNEL(log_softmax_backward)(bam_stream stream, void *dx, const void *y, const void *dy,
                                   int64_t rows, int64_t n) {
-  BAM_LAUNCH_ROWS(log_softmax_backward_rows, rows, n, (real *)dx, (const real *)y,
-                  (const real *)dy, rows, n);
+  BAM_LAUNCH_ROWS(log_softmax_backward_rows, rows, n, (real *)dx, (const real *)y, (const real *)dy,
+                  rows, n);
 }
 
 /* ---- log(sum(exp(x))) ---- */
@@ -122,7 +122,7 @@ static __global__ void logsumexp_backward_rows(real *dx, const real *x, const re
   BAM_EACH_GROUP_ROW(r, rows) {
     const real shift = stats[2 * r], scale = dy[r] * stats[2 * r + 1];
     BAM_EACH_OF_GROUP(j, n)
-      dx[r * n + j] = REAL_MATH(exp)(x[r * n + j] - shift) * scale;
+    dx[r * n + j] = REAL_MATH(exp)(x[r * n + j] - shift) * scale;
   }
 }
 

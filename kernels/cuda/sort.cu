@@ -32,7 +32,7 @@ struct ordering {
   __device__ total combine(total a, total b) const { return first_indexed(*this, a, b); }
 };
 
-}
+} // namespace
 
 /* How many of the n sorted elements of a run stand before v; `equals`: those equal to it do. */
 static __device__ __forceinline__ int64_t count_before(const real *run, int64_t n, real v,
@@ -185,6 +185,5 @@ static __global__ void top_rows(real *y, int64_t *positions, const element *x, i
 void KERNEL(topk)(bam_stream stream, void *y, int64_t *positions, const void *x, int64_t rows,
                   int64_t n, int64_t k, bool largest) {
   const ordering order = { largest };
-  BAM_LAUNCH_ROWS(top_rows, rows, n, (real *)y, positions, (const element *)x, rows, n, k,
-                  order);
+  BAM_LAUNCH_ROWS(top_rows, rows, n, (real *)y, positions, (const element *)x, rows, n, k, order);
 }

@@ -84,7 +84,7 @@ struct finding_largest {
   }
 };
 
-}
+} // namespace
 
 /* ---- variance ---- */
 
@@ -165,7 +165,7 @@ static __global__ void norm_slopes(real *dx, const real *x, const double *norms,
 static __global__ void magnitude_slopes(real *dx, const real *x, const real *dy, int64_t count,
                                         int64_t n) {
   BAM_EACH(i, count)
-    dx[i] = dy[row_of(i, n)] * sign_of(x[i]);
+  dx[i] = dy[row_of(i, n)] * sign_of(x[i]);
 }
 
 /* Only the largest element moves its row's norm. */

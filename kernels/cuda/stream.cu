@@ -75,8 +75,8 @@ void bam_cuda_copy_in(bam_stream stream, void *device, const void *host, int64_t
     char *slot = next_slot(stream);
     memcpy(slot, (const char *)host + done, (size_t)step);
     bam_cuda_note(stream, "copy to the device",
-                  cudaMemcpyAsync((char *)device + done, slot, (size_t)step,
-                                  cudaMemcpyHostToDevice, stream->queue));
+                  cudaMemcpyAsync((char *)device + done, slot, (size_t)step, cudaMemcpyHostToDevice,
+                                  stream->queue));
     bam_cuda_note(stream, "copy to the device",
                   cudaEventRecord(stream->staged[stream->slot], stream->queue));
   }
@@ -85,9 +85,9 @@ void bam_cuda_copy_in(bam_stream stream, void *device, const void *host, int64_t
 /* Start copying one piece into the next slot. */
 static void begin_out(bam_stream stream, const char *device, int64_t bytes) {
   char *slot = next_slot(stream);
-  bam_cuda_note(stream, "copy from the device",
-                cudaMemcpyAsync(slot, device, (size_t)bytes, cudaMemcpyDeviceToHost,
-                                stream->queue));
+  bam_cuda_note(
+    stream, "copy from the device",
+    cudaMemcpyAsync(slot, device, (size_t)bytes, cudaMemcpyDeviceToHost, stream->queue));
   bam_cuda_note(stream, "copy from the device",
                 cudaEventRecord(stream->staged[stream->slot], stream->queue));
 }

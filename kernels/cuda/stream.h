@@ -29,7 +29,7 @@ struct bam_stream_state {
   cudaEvent_t staged[BAM_STAGING_SLOTS]; /* the copy that used the slot last is done */
   int slot;
 
-  bool tf32;                 /* products of f32 may be computed from tf32 */
+  bool tf32;                  /* products of f32 may be computed from tf32 */
   struct bam_cuda_blas *blas; /* NULL until the first product */
 };
 

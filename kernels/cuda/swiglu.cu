@@ -9,7 +9,7 @@ static __global__ void swiglu_rows(real *y, const real *x, int64_t stride, int64
   BAM_EACH_GROUP_ROW(i, rows) {
     const real *gate = x + i * stride, *up = gate + hidden;
     BAM_EACH_OF_GROUP(j, hidden)
-      y[i * hidden + j] = gate[j] * v_sigmoid(gate[j]) * up[j];
+    y[i * hidden + j] = gate[j] * v_sigmoid(gate[j]) * up[j];
   }
 }
 
@@ -19,8 +19,8 @@ void KERNEL(swiglu)(bam_stream stream, void *y, const void *x, int64_t stride, i
 }
 
 template <int group_size>
-static __global__ void swiglu_backward_rows(real *dx, const real *dy, const real *x,
-                                            int64_t stride, int64_t rows, int64_t hidden) {
+static __global__ void swiglu_backward_rows(real *dx, const real *dy, const real *x, int64_t stride,
+                                            int64_t rows, int64_t hidden) {
   BAM_EACH_GROUP_ROW(i, rows) {
     const real *gate = x + i * stride, *up = gate + hidden, *grad = dy + i * hidden;
     real *dgate = dx + i * 2 * hidden, *dup = dgate + hidden;
@@ -34,6 +34,6 @@ static __global__ void swiglu_backward_rows(real *dx, const real *dy, const real
 
 void KERNEL(swiglu_backward)(bam_stream stream, void *dx, const void *dy, const void *x,
                              int64_t stride, int64_t rows, int64_t hidden) {
-  BAM_LAUNCH_ROWS(swiglu_backward_rows, rows, hidden, (real *)dx, (const real *)dy,
-                  (const real *)x, stride, rows, hidden);
+  BAM_LAUNCH_ROWS(swiglu_backward_rows, rows, hidden, (real *)dx, (const real *)dy, (const real *)x,
+                  stride, rows, hidden);
 }

@@ -78,11 +78,11 @@ static inline int64_t loop_count(const bam_loop *loop) {
 
 /* ---- launching: y = f(), f(a), f(a, b) or f(a, b, c) over the loop ---- */
 
-#define LAUNCH_WALK(kernel, types, ...)                                                           \
-  const int64_t n = loop_count(loop);                                                             \
-  if (loop->ndim == 1)                                                                            \
-    BAM_LAUNCH(stream, (kernel<true, types>), BAM_BLOCKS(n), BAM_BLOCK, 0, *loop, n, __VA_ARGS__);\
-  else                                                                                            \
+#define LAUNCH_WALK(kernel, types, ...)                                                            \
+  const int64_t n = loop_count(loop);                                                              \
+  if (loop->ndim == 1)                                                                             \
+    BAM_LAUNCH(stream, (kernel<true, types>), BAM_BLOCKS(n), BAM_BLOCK, 0, *loop, n, __VA_ARGS__); \
+  else                                                                                             \
     BAM_LAUNCH(stream, (kernel<false, types>), BAM_BLOCKS(n), BAM_BLOCK, 0, *loop, n, __VA_ARGS__)
 #define TYPES(...) __VA_ARGS__
 
@@ -110,30 +110,30 @@ static inline void walk(bam_stream stream, const bam_loop *loop, F f, Y *y, cons
 
 /* Functors and whole kernels; `expression` is in x (or a and b, or a, b and c), of type real, and
    gives a Y. */
-#define UNARY_TO(Y, name, expression)                                                             \
-  struct name##_of {                                                                              \
-    __device__ Y operator()(real x) const { return (Y)(expression); }                             \
-  };                                                                                              \
-  void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *x) {     \
-    walk(stream, loop, name##_of(), (Y *)y, (const element *)x);                                  \
+#define UNARY_TO(Y, name, expression)                                                         \
+  struct name##_of {                                                                          \
+    __device__ Y operator()(real x) const { return (Y)(expression); }                         \
+  };                                                                                          \
+  void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *x) { \
+    walk(stream, loop, name##_of(), (Y *)y, (const element *)x);                              \
   }
 
-#define BINARY_TO(Y, name, expression)                                                            \
-  struct name##_of {                                                                              \
-    __device__ Y operator()(real a, real b) const { return (Y)(expression); }                     \
-  };                                                                                              \
-  void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *a,       \
-                    const void *b) {                                                              \
-    walk(stream, loop, name##_of(), (Y *)y, (const element *)a, (const element *)b);              \
+#define BINARY_TO(Y, name, expression)                                                      \
+  struct name##_of {                                                                        \
+    __device__ Y operator()(real a, real b) const { return (Y)(expression); }               \
+  };                                                                                        \
+  void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *a, \
+                    const void *b) {                                                        \
+    walk(stream, loop, name##_of(), (Y *)y, (const element *)a, (const element *)b);        \
   }
 
-#define TERNARY(name, expression)                                                                 \
-  struct name##_of {                                                                              \
-    __device__ real operator()(real a, real b, real c) const { return (real)(expression); }       \
-  };                                                                                              \
-  void KERNEL(name) BAM_TERNARY {                                                                 \
-    walk(stream, loop, name##_of(), (real *)y, (const element *)a, (const element *)b,            \
-         (const element *)c);                                                                     \
+#define TERNARY(name, expression)                                                           \
+  struct name##_of {                                                                        \
+    __device__ real operator()(real a, real b, real c) const { return (real)(expression); } \
+  };                                                                                        \
+  void KERNEL(name) BAM_TERNARY {                                                           \
+    walk(stream, loop, name##_of(), (real *)y, (const element *)a, (const element *)b,      \
+         (const element *)c);                                                               \
   }
 
 typedef void UNTYPED_real;

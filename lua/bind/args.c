@@ -10,21 +10,17 @@
 
 const char *bind_describe(lua_State *L, int arg) {
   switch (lua_type(L, arg)) {
-  case LUA_TNONE:
-    return lua_pushstring(L, "nothing");
-  case LUA_TNIL:
-    return lua_pushstring(L, "nil");
+  case LUA_TNONE: return lua_pushstring(L, "nothing");
+  case LUA_TNIL: return lua_pushstring(L, "nil");
   case LUA_TSTRING:
     if (lua_rawlen(L, arg) <= 40)
       return lua_pushfstring(L, "the string \"%s\"", lua_tostring(L, arg));
     break;
-  case LUA_TBOOLEAN:
-    return lua_pushstring(L, lua_toboolean(L, arg) ? "true" : "false");
+  case LUA_TBOOLEAN: return lua_pushstring(L, lua_toboolean(L, arg) ? "true" : "false");
   case LUA_TNUMBER:
     lua_pushvalue(L, arg); /* lua_tolstring would change the argument itself */
     return lua_tostring(L, -1);
-  default:
-    break;
+  default: break;
   }
   if (luaL_getmetafield(L, arg, "__name") == LUA_TSTRING)
     return lua_tostring(L, -1);
@@ -57,7 +53,7 @@ double bind_number(lua_State *L, int arg, const char *what) {
   return lua_tonumber(L, arg);
 }
 
-static const char *const dtype_names[] = { "bool", "u8", "i32", "i64", "f16",
+static const char *const dtype_names[] = { "bool", "u8",  "i32", "i64", "f16",
                                            "bf16", "f32", "f64", NULL };
 
 bam_dtype bind_dtype(lua_State *L, int arg, const char *what) {

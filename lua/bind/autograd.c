@@ -22,14 +22,16 @@ static int walk_back(lua_State *L, bam_tensor *x, bam_tensor *seed, bool retain,
 BIND_DOC(backward_options, "bam.BackwardOptions",
          "Options of x:backward().\n"
          "@field retain? boolean keep the tape, so that backward can run again; false by default\n"
-         "@field within? boolean inside the backward function of a custom op: leave what was recorded before the "
+         "@field within? boolean inside the backward function of a custom op: leave what was "
+         "recorded before the "
          "op to the backward that called it");
 
-BIND_DOC(autograd_backward, "backward(x, seed, options)",
-         "Add the gradient of x with respect to every leaf that it depends on to the leaf's `grad`.\n"
-         "@param x tensor\n"
-         "@param seed? tensor gradient of x; not needed if x has one element\n"
-         "@param options? bam.BackwardOptions");
+BIND_DOC(
+  autograd_backward, "backward(x, seed, options)",
+  "Add the gradient of x with respect to every leaf that it depends on to the leaf's `grad`.\n"
+  "@param x tensor\n"
+  "@param seed? tensor gradient of x; not needed if x has one element\n"
+  "@param options? bam.BackwardOptions");
 static int autograd_backward(lua_State *L) {
   static const char *const names[] = { "retain", "within", NULL };
   bam_tensor *x = bind_tensor(L, 1);
@@ -50,7 +52,8 @@ static int autograd_backward(lua_State *L) {
 }
 
 BIND_DOC(autograd_with_grad, "with_grad(enabled, f, ...)",
-         "Call f(...) with recording for backward switched on or off. bam.no_grad and bam.enable_grad use it.\n"
+         "Call f(...) with recording for backward switched on or off. bam.no_grad and "
+         "bam.enable_grad use it.\n"
          "@param enabled boolean\n"
          "@param f function\n"
          "@param ... any arguments of f\n"
@@ -75,12 +78,15 @@ static int autograd_is_recording(lua_State *L) {
 }
 
 BIND_DOC(autograd_record, "record(inputs, outputs, backward, needs)",
-         "Record a custom op: new handles of `outputs` that are differentiable through `backward`. bam.custom\n"
+         "Record a custom op: new handles of `outputs` that are differentiable through `backward`. "
+         "bam.custom\n"
          "uses it.\n"
          "@param inputs tensor[]\n"
          "@param outputs tensor[] at most 4\n"
-         "@param backward function takes a gradient (or nil) per output, returns a gradient (or nil) per input\n"
-         "@param needs? any[] what `backward` uses; tensors in it leave a scope together with the results\n"
+         "@param backward function takes a gradient (or nil) per output, returns a gradient (or "
+         "nil) per input\n"
+         "@param needs? any[] what `backward` uses; tensors in it leave a scope together with the "
+         "results\n"
          "@return tensor[]");
 static int autograd_record(lua_State *L) {
   int n_inputs, n_outputs;
@@ -115,9 +121,10 @@ static int autograd_record(lua_State *L) {
   return 1;
 }
 
-BIND_DOC(autograd_check_nan, "check_nan(enabled)",
-         "Raise an error at the first op whose result contains a NaN. bam.debug { nan = true } uses it.\n"
-         "@param enabled boolean");
+BIND_DOC(
+  autograd_check_nan, "check_nan(enabled)",
+  "Raise an error at the first op whose result contains a NaN. bam.debug { nan = true } uses it.\n"
+  "@param enabled boolean");
 static int autograd_check_nan(lua_State *L) {
   bind_context(L)->check_nan = lua_toboolean(L, 1);
   return 0;

@@ -25,18 +25,18 @@ typedef struct bind_handle {
 /* The state of the bindings, one per Lua state; stored in the registry. */
 typedef struct bind_state {
   bam_context *context;
-  lua_State *main;           /* the main thread, which is always alive */
-  lua_State *L;              /* the coroutine that calls the engine, see bind_context */
-  int active;                /* the number of running bindings, see running.c */
-  int paused;                /* bindings waiting for a function of the script, see bind_begin_pause */
-  bool collecting;           /* the engine is waiting for Lua to collect garbage */
-  bind_handle *closed;          /* handles closed while bindings are running */
-  const void *metatable;     /* identity of the tensors' metatable */
-  int metatable_ref;         /* in the registry */
-  struct bind_scope *scope;  /* the innermost */
-  int64_t graphs;            /* the number of graphs of custom ops so far, see graph.c */
-  int walks;                 /* the number of running calls of backward */
-  int64_t collect_at;        /* live bytes at which Lua is made to collect */
+  lua_State *main;       /* the main thread, which is always alive */
+  lua_State *L;          /* the coroutine that calls the engine, see bind_context */
+  int active;            /* the number of running bindings, see running.c */
+  int paused;            /* bindings waiting for a function of the script, see bind_begin_pause */
+  bool collecting;       /* the engine is waiting for Lua to collect garbage */
+  bind_handle *closed;   /* handles closed while bindings are running */
+  const void *metatable; /* identity of the tensors' metatable */
+  int metatable_ref;     /* in the registry */
+  struct bind_scope *scope; /* the innermost */
+  int64_t graphs;           /* the number of graphs of custom ops so far, see graph.c */
+  int walks;                /* the number of running calls of backward */
+  int64_t collect_at;       /* live bytes at which Lua is made to collect */
 } bind_state;
 
 bind_state *bind_get_state(lua_State *L);
@@ -58,8 +58,10 @@ typedef struct {
   lua_CFunction function;
   const char *doc;
 } bind_export;
-#define BIND_EXPORT(function) { function, function##_doc }
-#define BIND_TOPIC(topic) { NULL, topic##_doc }
+#define BIND_EXPORT(function) \
+  { function, function##_doc }
+#define BIND_TOPIC(topic) \
+  { NULL, topic##_doc }
 
 /* The name of the function documented by `doc`: a pointer into it, and the length. */
 const char *bind_doc_name(const char *doc, size_t *length);

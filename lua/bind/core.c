@@ -216,8 +216,10 @@ static void make_state(lua_State *L) {
   state->main = lua_tothread(L, -1);
   lua_pop(L, 1);
   state->L = L;
-  state->context->host = (bam_host){ .state = state, .collect = host_collect,
-                                     .backward = host_backward, .release = host_release,
+  state->context->host = (bam_host){ .state = state,
+                                     .collect = host_collect,
+                                     .backward = host_backward,
+                                     .release = host_release,
                                      .where = host_where };
   bind_graph_open(L);
   bind_scope_open(L);

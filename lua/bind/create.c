@@ -5,44 +5,6 @@
 
 #include "create.h"
 
-/* ---- options common to all: { dtype =, requires_grad =, device = } ---- */
-
-static const char *const option_names[] = { "dtype", "requires_grad", "device", NULL };
-
-/* Read the options in the table at `arg`, whose names have already been checked. */
-static bind_options get_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
-  bind_options o = { .dtype = dtype, .device = bind_context(L)->device };
-  const int top = lua_gettop(L);
-  if (lua_getfield(L, arg, "dtype") != LUA_TNIL)
-    o.dtype = bind_dtype(L, -1, what);
-  const char *name = lua_pushfstring(L, "%s: option requires_grad", what);
-  if (lua_getfield(L, arg, "requires_grad") != LUA_TNIL)
-    o.requires_grad = bind_flag(L, -1, name);
-  if (lua_getfield(L, arg, "device") != LUA_TNIL)
-    o.device = bind_device(L, -1, what);
-  lua_settop(L, top);
-  return o;
-}
-
-bind_options bind_read_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
-  if (lua_isnoneornil(L, arg))
-    return (bind_options){ .dtype = dtype, .device = bind_context(L)->device };
-  if (lua_type(L, arg) != LUA_TTABLE)
-    bind_error(L, "%s: expected a table of options, got %s", what, bind_describe(L, arg));
-  bind_check_options(L, arg, what, option_names);
-  return get_options(L, arg, what, dtype);
-}
-
-/* Read the options inside the list at `list`, as in zeros { 2, dtype = "f64" }. Then `arg` must not hold
-   options. */
-static bind_options read_options_among(lua_State *L, int list, int arg, const char *what,
-                                  bam_dtype dtype) {
-  bind_check_options_among(L, list, what, option_names);
-  if (!lua_isnoneornil(L, arg))
-    bind_error(L, "%s: options are given both in the list and after it; give them once", what);
-  return get_options(L, list, what, dtype);
-}
-
 /* Check that every number of `raw` (contiguous i64, f64 or bool, on the CPU) fits the dtype. */
 static void check_numbers(lua_State *L, const char *what, bam_tensor *raw, bam_dtype dtype) {
   const int64_t n = bam_tensor_count(raw);
@@ -65,51 +27,6 @@ static void move_and_convert(lua_State *L, const char *what, bam_tensor *raw, co
   bind_check(L, bam_tensor_to(raw, o->device, &there->tensor));
   bind_check(L, bam_tensor_convert(there->tensor, o->dtype, &handle->tensor));
   lua_pop(L, 1);
-}
-
-int bind_finish(lua_State *L, bind_handle *handle, const bind_options *o) {
-  if (o->requires_grad)
-    bind_check(L, bam_autograd_require(handle->tensor, true));
-  return 1;
-}
-
-/* Read the numbers from argument *arg on as sizes, and advance *arg past them. nil does not end the sizes, it
-   is an error: otherwise zeros(2, config.typo) would silently make a smaller tensor. */
-static void read_numbers(lua_State *L, int *arg, const char *what, bam_shape *shape) {
-  for (; lua_type(L, *arg) == LUA_TNUMBER; (*arg)++) {
-    if (shape->ndim == BAM_MAX_DIMS)
-      bind_error(L, "%s: at most %d dimensions", what, BAM_MAX_DIMS);
-    shape->size[shape->ndim++] = bind_integer(L, *arg, what);
-  }
-  if (lua_type(L, *arg) == LUA_TNIL)
-    bind_error(L, "%s: argument %d is nil; expected a size, or options", what, *arg);
-}
-
-bind_options bind_read_sizes(lua_State *L, int first, const char *what, bam_shape *shape,
-                          bam_dtype dtype) {
-  int arg = first, top = lua_gettop(L);
-  bool has_options = false;
-  shape->ndim = 0;
-  if (lua_type(L, arg) == LUA_TTABLE && !bind_is_options(L, arg))
-    shape->ndim = bind_integers_with_options(L, arg++, what, shape->size, &has_options);
-  else
-    read_numbers(L, &arg, what, shape);
-  if (arg < top || (arg == top && lua_type(L, arg) != LUA_TTABLE && !lua_isnil(L, arg)))
-    bind_error(L, "%s: expected sizes and then options, got %s as argument %d", what,
-               bind_describe(L, arg), arg);
-  bind_options o = has_options ? read_options_among(L, first, arg, what, dtype)
-                          : bind_read_options(L, arg, what, dtype);
-  int64_t count;
-  bam_context *context = bind_context(L);
-  if (bam_shape_count(context, shape, &count) != BAM_OK)
-    bind_error(L, "%s: %s", what, context->message);
-  return o;
-}
-
-bind_handle *bind_push_uninitialized(lua_State *L, const bind_options *o, const bam_shape *shape) {
-  bind_handle *handle = bind_push_handle(L);
-  bind_check(L, bam_tensor_new(bind_context(L), o->device, o->dtype, shape, &handle->tensor));
-  return handle;
 }
 
 /* ---- from tables ---- */
@@ -192,15 +109,18 @@ static void copy_numbers(lua_State *L, bam_tensor *tensor, int d, int64_t *at) {
 }
 
 BIND_DOC(tensor_options, "bam.TensorOptions",
-         "Options of every function that makes a tensor. They may also stand in a list of sizes: zeros { 2, 3,\n"
+         "Options of every function that makes a tensor. They may also stand in a list of sizes: "
+         "zeros { 2, 3,\n"
          "dtype = \"f64\" }.\n"
          "@field dtype? dtype element type\n"
          "@field requires_grad? boolean collect a gradient in backward; false by default\n"
          "@field device? device where to allocate it; bam.device() by default");
 
 BIND_DOC(bind_create_tensor, "tensor(values, options)",
-         "A tensor from a number, a boolean or nested lists of them. Fractions give f32, integers i64 and\n"
-         "booleans bool, unless `dtype` is set. A number that an integer dtype cannot hold (300 in u8, 1.5 in\n"
+         "A tensor from a number, a boolean or nested lists of them. Fractions give f32, integers "
+         "i64 and\n"
+         "booleans bool, unless `dtype` is set. A number that an integer dtype cannot hold (300 in "
+         "u8, 1.5 in\n"
          "i64, NaN) is an error; x:to truncates and saturates instead.\n"
          "\n"
          "  local x = bam.tensor { { 1, 2 }, { 3, 4 } } -- i64, shape (2, 2)\n"
@@ -218,11 +138,10 @@ int bind_create_tensor(lua_State *L) {
   measure(L, &s, 0, true);
   static const bam_dtype natural[] = { BAM_F32, BAM_BOOL, BAM_I64, BAM_F32 };
   static const bam_dtype exact[] = { BAM_F64, BAM_BOOL, BAM_I64, BAM_F64 };
-  bind_options o = s.has_options ? read_options_among(L, 1, 2, "tensor", natural[s.content])
-                            : bind_read_options(L, 2, "tensor", natural[s.content]);
+  bind_options o = s.has_options ? bind_read_options_among(L, 1, 2, "tensor", natural[s.content])
+                                 : bind_read_options(L, 2, "tensor", natural[s.content]);
   bind_handle *raw = bind_push_handle(L), *handle = bind_push_handle(L);
-  bind_check(L, bam_tensor_new(context, &context->cpu, exact[s.content], &s.shape,
-                               &raw->tensor));
+  bind_check(L, bam_tensor_new(context, &context->cpu, exact[s.content], &s.shape, &raw->tensor));
   int64_t at = 0;
   lua_pushvalue(L, 1);
   copy_numbers(L, raw->tensor, 0, &at);
@@ -283,7 +202,8 @@ static int create_empty(lua_State *L) {
 }
 
 BIND_DOC(create_full, "full(sizes, value, options)",
-         "A tensor filled with one value: full({ 2, 3 }, 0.5). The dtype follows the value, as in tensor().\n"
+         "A tensor filled with one value: full({ 2, 3 }, 0.5). The dtype follows the value, as in "
+         "tensor().\n"
          "@param sizes integer[]\n"
          "@param value number|boolean\n"
          "@param options? bam.TensorOptions\n"
@@ -303,7 +223,8 @@ static int create_full(lua_State *L) {
 }
 
 /* Convert evenly spaced numbers, in an i64 or f64 tensor on the CPU, to the requested dtype and device. */
-static int finish_progression(lua_State *L, const char *what, bind_handle *raw, const bind_options *o) {
+static int finish_progression(lua_State *L, const char *what, bind_handle *raw,
+                              const bind_options *o) {
   bind_handle *handle = bind_push_handle(L);
   move_and_convert(L, what, raw->tensor, o, handle);
   return bind_finish(L, handle, o);
@@ -324,7 +245,8 @@ static bind_handle *push_line(lua_State *L, bam_dtype dtype, int64_t n) {
 static double count_integers(int64_t first, int64_t last, int64_t step) {
   const bool up = step > 0;
   const uint64_t size = up ? (uint64_t)step : 0 - (uint64_t)step;
-  const uint64_t distance = up ? (uint64_t)last - (uint64_t)first : (uint64_t)first - (uint64_t)last;
+  const uint64_t distance = up ? (uint64_t)last - (uint64_t)first
+                               : (uint64_t)first - (uint64_t)last;
   return (up ? first > last : first < last) ? 0 : (double)(distance / size) + 1;
 }
 
@@ -375,7 +297,8 @@ static int arange_integers(lua_State *L, const int64_t *range, const bind_option
   return finish_progression(L, "arange", raw, o);
 }
 
-static int arange_reals(lua_State *L, double first, double last, double step, const bind_options *o) {
+static int arange_reals(lua_State *L, double first, double last, double step,
+                        const bind_options *o) {
   int64_t n = check_count(L, count_reals(first, last, step));
   bind_handle *raw = push_line(L, BAM_F64, n);
   double *data = bam_tensor_data(raw->tensor);
@@ -387,9 +310,12 @@ static int arange_reals(lua_State *L, double first, double last, double step, co
 }
 
 BIND_DOC(create_arange, "arange(...)",
-         "The numbers of a `for` loop, both ends included: arange(last), arange(first, last) or arange(first,\n"
-         "last, step), where `first` and `step` are 1 by default. i64 if all arguments are integers, otherwise\n"
-         "f32, computed as first + i * step in f64. A value within 2^-50 * max(|first|, |last|) of `last` counts\n"
+         "The numbers of a `for` loop, both ends included: arange(last), arange(first, last) or "
+         "arange(first,\n"
+         "last, step), where `first` and `step` are 1 by default. i64 if all arguments are "
+         "integers, otherwise\n"
+         "f32, computed as first + i * step in f64. A value within 2^-50 * max(|first|, |last|) of "
+         "`last` counts\n"
          "as `last`: arange(0, 0.3, 0.1) has 4 elements.\n"
          "@param ... number|bam.TensorOptions one to three numbers, then options\n"
          "@return tensor");
@@ -415,8 +341,7 @@ static int create_arange(lua_State *L) {
   if (real[2] == 0)
     return bind_error(L, "arange: the step is 0");
   bind_options o = bind_read_options(L, n_args + 1, "arange", integers ? BAM_I64 : BAM_F32);
-  return integers ? arange_integers(L, whole, &o)
-                  : arange_reals(L, real[0], real[1], real[2], &o);
+  return integers ? arange_integers(L, whole, &o) : arange_reals(L, real[0], real[1], real[2], &o);
 }
 
 /* ---- linspace ---- */
@@ -442,8 +367,10 @@ static void line_of_reals(double *data, int64_t n, double first, double last, bo
 }
 
 BIND_DOC(create_linspace, "linspace(first, last, count, options)",
-         "`count` evenly spaced numbers, both ends included: first + i * (last - first) / (count - 1), computed\n"
-         "in f64 and rounded once; the last is exactly `last`. f32 by default; an integer dtype truncates\n"
+         "`count` evenly spaced numbers, both ends included: first + i * (last - first) / (count - "
+         "1), computed\n"
+         "in f64 and rounded once; the last is exactly `last`. f32 by default; an integer dtype "
+         "truncates\n"
          "fractions.\n"
          "@param first number\n"
          "@param last number\n"
@@ -488,8 +415,15 @@ static int create_eye(lua_State *L) {
 }
 
 const bind_export bind_create_functions[] = {
-  BIND_TOPIC(tensor_options),  BIND_EXPORT(bind_create_tensor), BIND_EXPORT(create_zeros),
-  BIND_EXPORT(create_ones),    BIND_EXPORT(create_empty),       BIND_EXPORT(create_full),
-  BIND_EXPORT(create_arange),  BIND_EXPORT(create_linspace),    BIND_EXPORT(create_eye),
-  BIND_EXPORT(create_bytes),   { NULL, NULL },
+  BIND_TOPIC(tensor_options),
+  BIND_EXPORT(bind_create_tensor),
+  BIND_EXPORT(create_zeros),
+  BIND_EXPORT(create_ones),
+  BIND_EXPORT(create_empty),
+  BIND_EXPORT(create_full),
+  BIND_EXPORT(create_arange),
+  BIND_EXPORT(create_linspace),
+  BIND_EXPORT(create_eye),
+  BIND_EXPORT(create_bytes),
+  { NULL, NULL },
 };

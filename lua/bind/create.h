@@ -1,4 +1,4 @@
-/* Reading the options and sizes of the functions that create tensors. */
+/* Reading the options and sizes of the functions that create tensors (create_options.c). */
 #ifndef BAM_BIND_CREATE_H
 #define BAM_BIND_CREATE_H
 
@@ -13,6 +13,11 @@ typedef struct {
 
 /* Read the options at `arg`, or the defaults if it is absent. `what` is the function. */
 bind_options bind_read_options(lua_State *L, int arg, const char *what, bam_dtype dtype);
+
+/* Read the options inside the list at `list`, as in zeros { 2, dtype = "f64" }. Then `arg` must not hold
+   options. */
+bind_options bind_read_options_among(lua_State *L, int list, int arg, const char *what,
+                                     bam_dtype dtype);
 
 /* Read sizes from argument `first` on, given as numbers or as one list, and the options after or in them. */
 bind_options bind_read_sizes(lua_State *L, int first, const char *what, bam_shape *shape,

@@ -4,10 +4,11 @@
 #include "../../engine/core/devices.h"
 #include "bind.h"
 
-BIND_DOC(device_default, "device(name)",
-         "Select the device on which new tensors are allocated. Without an argument, only return it.\n"
-         "@param name? device\n"
-         "@return device");
+BIND_DOC(
+  device_default, "device(name)",
+  "Select the device on which new tensors are allocated. Without an argument, only return it.\n"
+  "@param name? device\n"
+  "@return device");
 static int device_default(lua_State *L) {
   bam_context *context = bind_context(L);
   if (!lua_isnoneornil(L, 1))
@@ -53,7 +54,8 @@ BIND_DOC(device_info, "bam.DeviceInfo",
          "@field memory? integer bytes");
 
 BIND_DOC(device_list, "devices()",
-         "List the devices of this machine. The second result says why a backend has none: `cuda = \"...\"`.\n"
+         "List the devices of this machine. The second result says why a backend has none: `cuda = "
+         "\"...\"`.\n"
          "@return bam.DeviceInfo[]\n"
          "@return table<string, string> reasons by backend");
 static int device_list(lua_State *L) {
@@ -82,7 +84,8 @@ static int device_synchronize(lua_State *L) {
 }
 
 BIND_DOC(device_tf32, "tf32(allow)",
-         "Allow or forbid tf32 for f32 matrix products on devices: 10 bits of mantissa, several times as fast.\n"
+         "Allow or forbid tf32 for f32 matrix products on devices: 10 bits of mantissa, several "
+         "times as fast.\n"
          "Forbidden by default. Without an argument, only return the setting.\n"
          "@param allow? boolean\n"
          "@return boolean");
@@ -98,10 +101,6 @@ static int device_tf32(lua_State *L) {
 }
 
 const bind_export bind_device_functions[] = {
-  BIND_EXPORT(device_default),
-  BIND_TOPIC(device_info),
-  BIND_EXPORT(device_list),
-  BIND_EXPORT(device_synchronize),
-  BIND_EXPORT(device_tf32),
-  { NULL, NULL },
+  BIND_EXPORT(device_default),     BIND_TOPIC(device_info),  BIND_EXPORT(device_list),
+  BIND_EXPORT(device_synchronize), BIND_EXPORT(device_tf32), { NULL, NULL },
 };

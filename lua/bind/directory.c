@@ -1,7 +1,7 @@
 /* Directories and small files for scripts, as needed to save and load a model directory. C resources are
    stored in userdata on the Lua stack, so no error leaks them. */
-#include "../../engine/io/file.h"
 #include "../../engine/io/directory.h"
+#include "../../engine/io/file.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -14,10 +14,11 @@
 
 /* ---- directories ---- */
 
-BIND_DOC(directory_is, "is_directory(path)",
-         "Is there a directory, or a link to one, at this path? An error if the system cannot tell.\n"
-         "@param path string\n"
-         "@return boolean");
+BIND_DOC(
+  directory_is, "is_directory(path)",
+  "Is there a directory, or a link to one, at this path? An error if the system cannot tell.\n"
+  "@param path string\n"
+  "@return boolean");
 static int directory_is(lua_State *L) {
   bam_path_info info;
   bool found;
@@ -65,7 +66,8 @@ static int push_path(lua_State *L) {
 }
 
 BIND_DOC(directory_stage, "stage_directory(path)",
-         "Create an empty temporary directory next to `path`, to be filled and then committed or discarded.\n"
+         "Create an empty temporary directory next to `path`, to be filled and then committed or "
+         "discarded.\n"
          "Parents of `path` are created too.\n"
          "@param path string final path\n"
          "@return string staged path to write into");
@@ -83,8 +85,10 @@ static int directory_stage(lua_State *L) {
 }
 
 BIND_DOC(directory_commit, "commit_directory(staged, path)",
-         "Atomically rename a staged directory to `path`. An existing directory is replaced and deleted, but only\n"
-         "if all it contains are *.json and *.safetensors files that the new one has too, or weight shards of\n"
+         "Atomically rename a staged directory to `path`. An existing directory is replaced and "
+         "deleted, but only\n"
+         "if all it contains are *.json and *.safetensors files that the new one has too, or "
+         "weight shards of\n"
          "another number.\n"
          "@param staged string result of stage_directory\n"
          "@param path string");
@@ -181,14 +185,9 @@ static int file_write(lua_State *L) {
 }
 
 const bind_export bind_directory_functions[] = {
-  BIND_EXPORT(directory_is),
-  BIND_EXPORT(directory_list),
-  BIND_EXPORT(directory_make),
-  BIND_EXPORT(directory_stage),
-  BIND_EXPORT(directory_commit),
-  BIND_EXPORT(directory_discard),
-  BIND_EXPORT(directory_remove),
-  BIND_EXPORT(file_read),
-  BIND_EXPORT(file_write),
-  { NULL, NULL },
+  BIND_EXPORT(directory_is),     BIND_EXPORT(directory_list),
+  BIND_EXPORT(directory_make),   BIND_EXPORT(directory_stage),
+  BIND_EXPORT(directory_commit), BIND_EXPORT(directory_discard),
+  BIND_EXPORT(directory_remove), BIND_EXPORT(file_read),
+  BIND_EXPORT(file_write),       { NULL, NULL },
 };

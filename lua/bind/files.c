@@ -86,8 +86,8 @@ static bam_metadata *read_metadata(lua_State *L, int *n) {
   bam_metadata *metadata = lua_newuserdatauv(L, (size_t)*n * sizeof *metadata, 0);
   for (int i = 0; i < *n; i++) {
     metadata[i].key = listed_text(L, keys, i + 1, "strings as the keys of metadata");
-    metadata[i].value =
-      listed_text(L, keys + 1, i + 1, "strings as the values of metadata (use tostring)");
+    metadata[i].value = listed_text(L, keys + 1, i + 1,
+                                    "strings as the values of metadata (use tostring)");
   }
   if (*n > 0)
     qsort(metadata, (size_t)*n, sizeof *metadata, by_key);
@@ -109,8 +109,8 @@ static int files_save(lua_State *L) {
   lua_settop(L, 3);
   const bam_named_tensor *tensors = read_tensors(L, &n);
   const bam_metadata *metadata = read_metadata(L, &n_metadata);
-  bam_status status =
-    bam_safetensors_write(bind_context(L), path, tensors, n, metadata, n_metadata);
+  bam_status status = bam_safetensors_write(bind_context(L), path, tensors, n, metadata,
+                                            n_metadata);
   bind_check_within(L, status, "save");
   return 0;
 }
@@ -139,7 +139,7 @@ static void load_entry(lua_State *L, const bam_safetensors *file, int64_t i, int
 }
 
 static _Noreturn void fail_unknown(lua_State *L, const bam_safetensors *file, const char *path,
-                         const char *name) {
+                                   const char *name) {
   int64_t n;
   const bam_safetensors_entry *entries = bam_safetensors_entries(file, &n);
   const char **names = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *names, 0);
@@ -303,11 +303,8 @@ static int stored_describe(lua_State *L) {
 }
 
 const bind_export bind_stored_methods[] = {
-  BIND_TOPIC(stored_class),
-  BIND_EXPORT(stored_read),
-  BIND_TOPIC(stored_slice),
-  BIND_TOPIC(stored_totable),
-  { NULL, NULL },
+  BIND_TOPIC(stored_class),   BIND_EXPORT(stored_read), BIND_TOPIC(stored_slice),
+  BIND_TOPIC(stored_totable), { NULL, NULL },
 };
 
 /* __index of stored tensors: the fields shape and dtype, and the methods read, slice and totable. */
@@ -334,8 +331,10 @@ static int stored_index(lua_State *L) {
 
 /* Push the metatable of stored tensors. */
 static void push_stored_type(lua_State *L) {
-  static const luaL_Reg metamethods[] = { { "__index", stored_index }, { "__len", stored_length },
-                                          { "__tostring", stored_describe }, { NULL, NULL } };
+  static const luaL_Reg metamethods[] = { { "__index", stored_index },
+                                          { "__len", stored_length },
+                                          { "__tostring", stored_describe },
+                                          { NULL, NULL } };
   luaL_newmetatable(L, STORED);
   luaL_setfuncs(L, metamethods, 0); /* every time: the first attempt may have run out of memory */
   lua_pushliteral(L, STORED);
@@ -343,7 +342,8 @@ static void push_stored_type(lua_State *L) {
 }
 
 BIND_DOC(files_open_tensors, "open_tensors(path, what)",
-         "Open a safetensors file without reading its tensors. Reading one fails if the file was changed in the\n"
+         "Open a safetensors file without reading its tensors. Reading one fails if the file was "
+         "changed in the\n"
          "meantime.\n"
          "@param path string\n"
          "@param what? string prefix of error messages\n"
@@ -399,10 +399,6 @@ static int files_load_npy(lua_State *L) {
 }
 
 const bind_export bind_files_functions[] = {
-  BIND_EXPORT(files_save),
-  BIND_EXPORT(files_load),
-  BIND_EXPORT(files_open_tensors),
-  BIND_EXPORT(files_save_npy),
-  BIND_EXPORT(files_load_npy),
-  { NULL, NULL },
+  BIND_EXPORT(files_save),     BIND_EXPORT(files_load),     BIND_EXPORT(files_open_tensors),
+  BIND_EXPORT(files_save_npy), BIND_EXPORT(files_load_npy), { NULL, NULL },
 };

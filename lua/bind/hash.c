@@ -18,7 +18,8 @@ static int push_digits(lua_State *L, bam_hash hash) {
 }
 
 BIND_DOC(hash_string, "hash(text)",
-         "The 128-bit XXH3 hash of a string. Collisions do not happen by accident, but can be constructed.\n"
+         "The 128-bit XXH3 hash of a string. Collisions do not happen by accident, but can be "
+         "constructed.\n"
          "@param text string\n"
          "@return string digits 32 hexadecimal digits");
 static int hash_string(lua_State *L) { return push_digits(L, hash_of_string(L, "hash")); }
@@ -57,9 +58,7 @@ static int hash_tensor(lua_State *L) {
 }
 
 const bind_export bind_hash_functions[] = {
-  BIND_EXPORT(hash_string),
-  BIND_EXPORT(hash_integer),
-  BIND_EXPORT(hash_file),
-  BIND_EXPORT(hash_tensor),
+  BIND_EXPORT(hash_string), BIND_EXPORT(hash_integer),
+  BIND_EXPORT(hash_file),   BIND_EXPORT(hash_tensor),
   { NULL, NULL },
 };

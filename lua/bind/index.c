@@ -7,8 +7,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "../../engine/ops/ops.h"
 #include "../../engine/ops/assign.h"
+#include "../../engine/ops/ops.h"
 #include "bind.h"
 
 /* ---- parts of an index: each function pushes the result of an op on the tensor ---- */
@@ -19,7 +19,8 @@ static void push_select(lua_State *L, bam_tensor *x, int dim, int64_t position) 
 }
 
 static void push_narrow(lua_State *L, bam_tensor *x, int dim, int64_t start, int64_t length) {
-  bam_attr attrs[3] = { { .given = true, .i = dim }, { .given = true, .i = start },
+  bam_attr attrs[3] = { { .given = true, .i = dim },
+                        { .given = true, .i = start },
                         { .given = true, .i = length } };
   bind_apply(L, &bam_op_narrow, &x, 1, attrs);
 }

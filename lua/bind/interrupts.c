@@ -15,7 +15,7 @@ static volatile sig_atomic_t interrupts;
 static int held; /* open calls of bind_interrupts_hold */
 
 static void catch_interrupt(void (*handler)(int)) {
-  struct sigaction action = {.sa_handler = handler}; /* no SA_RESTART: a blocked read returns */
+  struct sigaction action = { .sa_handler = handler }; /* no SA_RESTART: a blocked read returns */
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, NULL);
 }
@@ -26,15 +26,18 @@ void bind_interrupts_release(void) { held--; }
 /* The hook. While interrupts are held it stays set, and raises at the first event afterwards. */
 static void raise_interrupted(lua_State *L, lua_Debug *where) {
   (void)where;
-  if (held > 0) return;
-  if (interrupts < 2) lua_sethook(L, NULL, 0, 0);
+  if (held > 0)
+    return;
+  if (interrupts < 2)
+    lua_sethook(L, NULL, 0, 0);
   luaL_error(L, "interrupted!");
 }
 
 bool bind_is_interrupt(lua_State *L, int index) {
   static const char text[] = "interrupted!";
   size_t length, tail = sizeof text - 1;
-  if (interrupts == 0 || lua_type(L, index) != LUA_TSTRING) return false;
+  if (interrupts == 0 || lua_type(L, index) != LUA_TSTRING)
+    return false;
   const char *message = lua_tolstring(L, index, &length);
   return length >= tail && strcmp(message + length - tail, text) == 0;
 }
@@ -45,7 +48,8 @@ static void interrupt_thread(lua_State *L) {
 
 /* Cancels an interrupt that has not yet been raised. Returns whether there was one. */
 static bool withdraw_interrupt(lua_State *L) {
-  if (lua_gethook(L) != raise_interrupted) return false;
+  if (lua_gethook(L) != raise_interrupted)
+    return false;
   lua_sethook(L, NULL, 0, 0);
   return true;
 }
@@ -54,7 +58,8 @@ static bool withdraw_interrupt(lua_State *L) {
 static void on_interrupt(int signal_number) {
   (void)signal_number;
   interrupts = interrupts + 1;
-  if (interrupts == 2) catch_interrupt(SIG_DFL);
+  if (interrupts == 2)
+    catch_interrupt(SIG_DFL);
   interrupt_thread(running);
 }
 
@@ -76,17 +81,20 @@ static int call_resumer(lua_State *L, lua_State *inner, int nargs) {
   running = inner;
   int status = lua_pcall(L, nargs, LUA_MULTRET, 0);
   running = outer;
-  if (withdraw_interrupt(inner)) interrupt_thread(outer);
+  if (withdraw_interrupt(inner))
+    interrupt_thread(outer);
   return status;
 }
 
 /* coroutine.resume. Upvalue: the original. */
 static int tracked_resume(lua_State *L) {
   lua_State *thread = lua_tothread(L, 1);
-  if (thread == NULL) luaL_typeerror(L, 1, "thread");
+  if (thread == NULL)
+    luaL_typeerror(L, 1, "thread");
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);
-  if (call_resumer(L, thread, lua_gettop(L) - 1) != LUA_OK) return lua_error(L);
+  if (call_resumer(L, thread, lua_gettop(L) - 1) != LUA_OK)
+    return lua_error(L);
   return lua_gettop(L);
 }
 
@@ -96,7 +104,8 @@ static int tracked_step(lua_State *L) {
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);
   int status = call_resumer(L, thread, lua_gettop(L) - 1);
-  if (status == LUA_OK) return lua_gettop(L);
+  if (status == LUA_OK)
+    return lua_gettop(L);
   if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
     luaL_where(L, 1); /* the original would add the position of its caller, tracked_step */
     lua_insert(L, -2);
@@ -111,7 +120,8 @@ static int tracked_wrap(lua_State *L) {
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);
   lua_call(L, lua_gettop(L) - 1, 1);
-  if (lua_getupvalue(L, -1, 1) == NULL) return 1;
+  if (lua_getupvalue(L, -1, 1) == NULL)
+    return 1;
   lua_pushcclosure(L, tracked_step, 2);
   return 1;
 }

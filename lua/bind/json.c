@@ -2,8 +2,8 @@
    anything is allocated, then to build values. Encoding reads tables raw, so it calls no metamethods. C
    resources are stored in userdata on the Lua stack, so no error leaks them. null is a unique userdata;
    arrays have a metatable, so that an empty array stays an array. */
-#include "../../engine/core/quote.h"
 #include "../../engine/io/json.h"
+#include "../../engine/core/quote.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -262,8 +262,7 @@ static void write_number(encoder *e, const place *at) {
 }
 
 /* Raise unless the text is UTF-8. `of` is "", or says that the text is a key of the table at `at`. */
-static void check_text(encoder *e, const place *at, const char *text, size_t size,
-                       const char *of) {
+static void check_text(encoder *e, const place *at, const char *text, size_t size, const char *of) {
   char problem[100];
   size_t step;
   for (size_t i = 0; i < size; i += step) {
@@ -271,7 +270,8 @@ static void check_text(encoder *e, const place *at, const char *text, size_t siz
     step = (size_t)bam_utf8_character(text + i, left);
     if (step > 0)
       continue;
-    snprintf(problem, sizeof problem, "%sis not UTF-8 at byte %zu; JSON holds text only", of, i + 1);
+    snprintf(problem, sizeof problem, "%sis not UTF-8 at byte %zu; JSON holds text only", of,
+             i + 1);
     fail(e, at, problem);
   }
 }
@@ -433,8 +433,11 @@ static _Noreturn void fail_kind(encoder *e, const place *at) {
   const char *kind = luaL_typename(L, -1);
   if (bind_test_handle(L, -1) != NULL)
     fail(e, at, "is a tensor; encode x:totable(), or save it with bam.save");
-  fail(e, at, lua_pushfstring(L, "is %s%s; JSON holds tables, strings, numbers, true, false and "
-                                 "json.null", lua_isnil(L, -1) ? "" : "a ", kind));
+  fail(e, at,
+       lua_pushfstring(L,
+                       "is %s%s; JSON holds tables, strings, numbers, true, false and "
+                       "json.null",
+                       lua_isnil(L, -1) ? "" : "a ", kind));
 }
 
 /* Append the value on top of the stack. Recursion ends at MOST_DEPTH. */
@@ -472,7 +475,11 @@ static int encode(lua_State *L) {
   lua_settop(L, 1);
   push_null(L);
   push_array_mark(L);
-  encoder e = { .L = L, .room = 1000, .null_slot = 2, .mark_slot = 3, .slot = 4,
+  encoder e = { .L = L,
+                .room = 1000,
+                .null_slot = 2,
+                .mark_slot = 3,
+                .slot = 4,
                 .indent = (int)indent };
   e.text = lua_newuserdatauv(L, e.room, 0);
   lua_pushvalue(L, 1);

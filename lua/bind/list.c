@@ -11,8 +11,8 @@
 typedef struct {
   int64_t positions, last; /* number of positive integer keys, and the largest */
   int named;               /* number of string keys, not counting the `n` of table.pack */
-  bool is_packed;          /* the table has the `n` of table.pack, which `last` takes into account */
-  bool others;             /* there is another key, which is left on the stack */
+  bool is_packed; /* the table has the `n` of table.pack, which `last` takes into account */
+  bool others;    /* there is another key, which is left on the stack */
 } keys;
 
 /* Whether the key on top is the `n` of table.pack, with an integer value. */
@@ -77,8 +77,9 @@ int64_t bind_list_with_options(lua_State *L, int arg, const char *what, bool *ha
   if (lua_type(L, table) != LUA_TTABLE)
     bind_error(L, "%s: expected a list, got %s", what, bind_describe(L, table));
   if (has_reader(L, table))
-    bind_error(L, "%s: expected a plain list, got a table with a metatable; copy it: "
-                  "{ table.unpack(t) }",
+    bind_error(L,
+               "%s: expected a plain list, got a table with a metatable; copy it: "
+               "{ table.unpack(t) }",
                what);
   const keys k = count_keys(L, table);
   if (k.others)

@@ -23,8 +23,7 @@ static int lock_collect(lua_State *L) {
 BIND_DOC(lock_class, "bam.Lock",
          "A lock between processes. It is also released by `<close>` and when it is collected.");
 
-BIND_DOC(lock_release, "lock:release()",
-         "Release the lock. Releasing it again is fine.");
+BIND_DOC(lock_release, "lock:release()", "Release the lock. Releasing it again is fine.");
 static int lock_release(lua_State *L) {
   check_lock(L);
   return lock_collect(L);
@@ -42,8 +41,10 @@ const bind_export bind_lock_methods[] = {
 };
 
 BIND_DOC(lock_take, "lock(path)",
-         "Take the lock of a file, which is created if missing. If another process holds it, return nil and who\n"
-         "that is. A lock is released when its process ends, however it ends; the file stays. A symbolic link, or\n"
+         "Take the lock of a file, which is created if missing. If another process holds it, "
+         "return nil and who\n"
+         "that is. A lock is released when its process ends, however it ends; the file stays. A "
+         "symbolic link, or\n"
          "a file that is not a lock file, is an error and is not changed.\n"
          "@param path string\n"
          "@return bam.Lock? lock keep it as long as it is needed\n"

@@ -13,7 +13,7 @@ typedef struct {
   lua_State *L;
   const bam_op *op;
   int next, top; /* the next argument, and the number of arguments */
-  int list;      /* the list of inputs if it contains attributes: concat { x, y, dim = 2 }; else 0 */
+  int list; /* the list of inputs if it contains attributes: concat { x, y, dim = 2 }; else 0 */
   bam_device *device;
 } reader;
 
@@ -136,32 +136,18 @@ static void read_attr(reader *r, int arg, const bam_attr_spec *spec, const char 
   lua_State *L = r->L;
   attr->given = true;
   switch (spec->kind) {
-  case BAM_ATTR_INT:
-    attr->i = bind_integer(L, arg, name);
-    break;
-  case BAM_ATTR_FLOAT:
-    attr->f = read_float(L, arg, name);
-    break;
-  case BAM_ATTR_BOOL:
-    attr->i = bind_flag(L, arg, name);
-    break;
-  case BAM_ATTR_DTYPE:
-    attr->i = bind_dtype(L, arg, name);
-    break;
-  case BAM_ATTR_DEVICE:
-    attr->i = bind_device(L, arg, name)->number;
-    break;
+  case BAM_ATTR_INT: attr->i = bind_integer(L, arg, name); break;
+  case BAM_ATTR_FLOAT: attr->f = read_float(L, arg, name); break;
+  case BAM_ATTR_BOOL: attr->i = bind_flag(L, arg, name); break;
+  case BAM_ATTR_DTYPE: attr->i = bind_dtype(L, arg, name); break;
+  case BAM_ATTR_DEVICE: attr->i = bind_device(L, arg, name)->number; break;
   case BAM_ATTR_DIM:
-  case BAM_ATTR_POSITION:
-    attr->i = bind_position(L, arg, name);
-    break;
+  case BAM_ATTR_POSITION: attr->i = bind_position(L, arg, name); break;
   case BAM_ATTR_DIMS:
     attr->count = bind_integers(L, arg, name, attr->list);
     check_dims(r, name, attr);
     break;
-  case BAM_ATTR_SIZES:
-    attr->count = bind_integers(L, arg, name, attr->list);
-    break;
+  case BAM_ATTR_SIZES: attr->count = bind_integers(L, arg, name, attr->list); break;
   }
 }
 

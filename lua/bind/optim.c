@@ -58,8 +58,8 @@ BIND_DOC(optim_adamw_step, "adamw_step(param, grad, m, v, settings)",
          "@param v tensor second moment\n"
          "@param settings bam.AdamWSettings");
 static int optim_adamw_step(lua_State *L) {
-  static const char *const names[] = { "lr", "beta1", "beta2", "eps", "weight_decay", "step",
-                                       "clip", NULL };
+  static const char *const names[] = { "lr",           "beta1", "beta2", "eps",
+                                       "weight_decay", "step",  "clip",  NULL };
   bam_tensor *param = writable(L, 1, "adamw_step"), *grad = bind_tensor(L, 2);
   bam_tensor *m = writable(L, 3, "adamw_step"), *v = writable(L, 4, "adamw_step");
   expect_table(L, 5, "adamw_step", "a table of settings");
@@ -122,7 +122,7 @@ BIND_DOC(optim_sgd_step, "sgd_step(param, grad, buffer, settings)",
          "@param buffer? tensor momentum\n"
          "@param settings bam.SGDSettings");
 static int optim_sgd_step(lua_State *L) {
-  static const char *const names[] = { "lr", "momentum", "weight_decay", "nesterov", "step",
+  static const char *const names[] = { "lr",   "momentum", "weight_decay", "nesterov", "step",
                                        "clip", NULL };
   bam_tensor *param = writable(L, 1, "sgd_step"), *grad = bind_tensor(L, 2);
   bam_tensor *buffer = lua_isnil(L, 3) ? NULL : writable(L, 3, "sgd_step");
@@ -168,7 +168,8 @@ static int optim_zero(lua_State *L) {
 }
 
 BIND_DOC(optim_move, "move(leaf, place)",
-         "Copy the values of a leaf into `place`, and let every handle of the leaf use that memory from now on.\n"
+         "Copy the values of a leaf into `place`, and let every handle of the leaf use that memory "
+         "from now on.\n"
          "@param leaf tensor\n"
          "@param place tensor");
 static int optim_move(lua_State *L) {
@@ -185,13 +186,14 @@ static bool same_place(const bam_tensor *a, const bam_tensor *b) {
 static bam_status bind_gradient(bam_tensor *leaf, bam_tensor *place) {
   if (leaf->grad != NULL && same_place(leaf->grad, place))
     return BAM_OK;
-  bam_status status =
-    leaf->grad != NULL ? bam_tensor_copy(place, leaf->grad) : bam_tensor_fill(place, 0);
+  bam_status status = leaf->grad != NULL ? bam_tensor_copy(place, leaf->grad)
+                                         : bam_tensor_fill(place, 0);
   return status == BAM_OK ? bam_autograd_set_grad(leaf, place) : status;
 }
 
 BIND_DOC(optim_attach, "attach(leaves, places, gradients)",
-         "Make each leaf collect its gradient in its slice of the flat gradient buffer, even if a script set\n"
+         "Make each leaf collect its gradient in its slice of the flat gradient buffer, even if a "
+         "script set\n"
          "x.grad to another tensor. Changes nothing if a leaf no longer lives in its place.\n"
          "@param leaves tensor[]\n"
          "@param places tensor[]\n"

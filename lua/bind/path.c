@@ -13,7 +13,8 @@ static int release_paths(lua_State *L) {
 }
 
 BIND_DOC(path_glob, "glob(pattern)",
-         "The paths that match a shell pattern (`*`, `?`, `[...]`), sorted by bytes. A pattern that is itself a\n"
+         "The paths that match a shell pattern (`*`, `?`, `[...]`), sorted by bytes. A pattern "
+         "that is itself a\n"
          "path matches that path. A directory that is missing or cannot be read is an error.\n"
          "@param pattern string\n"
          "@return string[]");
@@ -38,10 +39,11 @@ BIND_DOC(path_info_class, "bam.FileInfo",
          "@field modified number seconds since 1970\n"
          "@field inode integer");
 
-BIND_DOC(path_info, "file_info(path)",
-         "The kind, size and time of the file at a path, following links. nil if it does not exist.\n"
-         "@param path string\n"
-         "@return bam.FileInfo?");
+BIND_DOC(
+  path_info, "file_info(path)",
+  "The kind, size and time of the file at a path, following links. nil if it does not exist.\n"
+  "@param path string\n"
+  "@return bam.FileInfo?");
 static int path_info(lua_State *L) {
   bam_path_info info;
   bool found;
@@ -62,7 +64,8 @@ static int path_info(lua_State *L) {
 }
 
 BIND_DOC(path_absolute, "absolute(path)",
-         "The absolute path without links, \".\" and \"..\". Components that do not exist are kept as written.\n"
+         "The absolute path without links, \".\" and \"..\". Components that do not exist are kept "
+         "as written.\n"
          "@param path string\n"
          "@return string");
 static int path_absolute(lua_State *L) {
@@ -76,7 +79,8 @@ static int path_absolute(lua_State *L) {
 /* ---- operations ---- */
 
 BIND_DOC(path_link, "link(target, path)",
-         "Atomically create a symbolic link at `path`. An existing link is replaced; anything else at `path` is\n"
+         "Atomically create a symbolic link at `path`. An existing link is replaced; anything else "
+         "at `path` is\n"
          "an error.\n"
          "@param target string path as seen from the link\n"
          "@param path string");
@@ -88,7 +92,8 @@ static int path_link(lua_State *L) {
 }
 
 BIND_DOC(path_append, "append_file(path, text)",
-         "Append to a file, which is created if missing, in one write. If the disk is full, nothing is appended.\n"
+         "Append to a file, which is created if missing, in one write. If the disk is full, "
+         "nothing is appended.\n"
          "@param path string\n"
          "@param text string");
 static int path_append(lua_State *L) {
@@ -123,7 +128,8 @@ static int path_remove(lua_State *L) {
 }
 
 BIND_DOC(path_staged_for, "staged_for(name)",
-         "The final name of a temporary name such as \"step-00000004.tmp-0123456789abcdef\"; nil if it is not "
+         "The final name of a temporary name such as \"step-00000004.tmp-0123456789abcdef\"; nil "
+         "if it is not "
          "one.\n"
          "@param name string without a directory\n"
          "@return string?");
@@ -158,7 +164,8 @@ static int path_sync(lua_State *L) {
 }
 
 BIND_DOC(path_remove_staged, "remove_staged(directory)",
-         "Delete unfinished temporary files and directories (NAME.tmp- and 16 digits) of processes that have\n"
+         "Delete unfinished temporary files and directories (NAME.tmp- and 16 digits) of processes "
+         "that have\n"
          "ended.\n"
          "@param directory string\n"
          "@return integer count how many were deleted");

@@ -32,7 +32,8 @@ typedef struct {
 } binding;
 
 static _Noreturn void refuse(lua_State *L) {
-  bind_error(L, "memory is short and garbage is being collected; a finalizer can only close objects now");
+  bind_error(
+    L, "memory is short and garbage is being collected; a finalizer can only close objects now");
 }
 
 void bind_check_idle(lua_State *L) {
@@ -175,7 +176,8 @@ bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n, 
     lua_rawgeti(L, arg, i + 1);
     tensors[i] = bind_test_tensor(L, -1);
     if (tensors[i] == NULL)
-      bind_error(L, "%s: entry %d of the list is %s, not a tensor", what, i + 1, bind_describe(L, -1));
+      bind_error(L, "%s: entry %d of the list is %s, not a tensor", what, i + 1,
+                 bind_describe(L, -1));
     lua_rawseti(L, -3, i + 1);
   }
   return tensors;

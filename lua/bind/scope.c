@@ -47,15 +47,16 @@ void bind_scope_leave(bind_handle *handle) {
 /* How a value on the work list is traversed. */
 enum {
   TABLE = 1, /* a table: the tables and handles in it leave too */
-  NEEDS,     /* values used by a backward function: like TABLE, and upvalues of functions leave too */
-  GRAPH      /* a graph of custom ops: its NEEDS and the graphs that are part of it leave */
+  NEEDS, /* values used by a backward function: like TABLE, and upvalues of functions leave too */
+  GRAPH  /* a graph of custom ops: its NEEDS and the graphs that are part of it leave */
 };
 
 typedef struct {
   lua_State *L;
   bind_state *state;
   bind_scope *from, *to; /* handles of scope `from` (NULL: of any) move to `to` (NULL: to none) */
-  int list;              /* stack index of the work list: the values in order, and as keys with how to traverse them */
+  int
+    list; /* stack index of the work list: the values in order, and as keys with how to traverse them */
   lua_Integer count;
 } departure;
 
@@ -184,7 +185,10 @@ static void release_all(bind_scope *scope) {
 static int hand_out_results(lua_State *L) {
   bind_scope *scope = lua_touserdata(L, 1);
   int n = lua_gettop(L);
-  departure d = { .L = L, .state = bind_get_state(L), .from = scope, .to = scope->parent,
+  departure d = { .L = L,
+                  .state = bind_get_state(L),
+                  .from = scope,
+                  .to = scope->parent,
                   .list = n + 1 };
   lua_newtable(L);
   for (int i = 2; i <= n; i++) {
@@ -214,14 +218,16 @@ static const char *name_of_caller(lua_State *L) {
   return name;
 }
 
-BIND_DOC(scope_call, "scope(f, ...)",
-         "Call f(...) and release every tensor created meanwhile, except those that f returns (also inside\n"
-         "tables) and those kept by x:keep(). Using a released tensor is an error that names the scope.\n"
-         "\n"
-         "  local loss = bam.scope(function() return model:loss(ids, targets) end)\n"
-         "@param f function\n"
-         "@param ... any arguments of f\n"
-         "@return any ... results of f");
+BIND_DOC(
+  scope_call, "scope(f, ...)",
+  "Call f(...) and release every tensor created meanwhile, except those that f returns (also "
+  "inside\n"
+  "tables) and those kept by x:keep(). Using a released tensor is an error that names the scope.\n"
+  "\n"
+  "  local loss = bam.scope(function() return model:loss(ids, targets) end)\n"
+  "@param f function\n"
+  "@param ... any arguments of f\n"
+  "@return any ... results of f");
 static int scope_call(lua_State *L) {
   if (!bind_is_callable(L, 1))
     return bind_error(L, "scope: expected a function, got %s", bind_describe(L, 1));

@@ -12,7 +12,8 @@
 /* State of the signal handlers, which take no argument, hence global. */
 static volatile sig_atomic_t noted;
 static bool deferring;
-static volatile sig_atomic_t was_deferred; /* signals were deferred before, so there is a run to resume */
+static volatile sig_atomic_t
+  was_deferred; /* signals were deferred before, so there is a run to resume */
 
 /* The signals that can be deferred. */
 static const struct {
@@ -112,8 +113,10 @@ const char *bind_signals_pending(void) {
 /* ---- for scripts ---- */
 
 BIND_DOC(signals_defer, "defer_signals(on)",
-         "Defer Ctrl-C, SIGTERM, SIGHUP and SIGPIPE: the first one is noted for pending_signal, a second one ends\n"
-         "the process (except SIGPIPE, which every write raises). `false` restores the previous state and forgets\n"
+         "Defer Ctrl-C, SIGTERM, SIGHUP and SIGPIPE: the first one is noted for pending_signal, a "
+         "second one ends\n"
+         "the process (except SIGPIPE, which every write raises). `false` restores the previous "
+         "state and forgets\n"
          "what was noted. So does the end of the script, or of a statement in the REPL.\n"
          "@param on boolean\n"
          "@return boolean before were they deferred before?");
@@ -134,7 +137,8 @@ static int signals_pending(lua_State *L) {
 }
 
 BIND_DOC(signals_uninterrupted, "uninterrupted(f, ...)",
-         "Call f(...). Ctrl-C raises \"interrupted!\" before f starts or after it has returned, never inside it.\n"
+         "Call f(...). Ctrl-C raises \"interrupted!\" before f starts or after it has returned, "
+         "never inside it.\n"
          "@param f function\n"
          "@param ... any arguments of f\n"
          "@return any ... results of f");

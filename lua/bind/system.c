@@ -6,17 +6,19 @@
 #include "bind.h"
 
 BIND_DOC(system_seed, "seed(seed)",
-         "Seed the random number generator. The same seed gives the same numbers with any number of threads.\n"
+         "Seed the random number generator. The same seed gives the same numbers with any number "
+         "of threads.\n"
          "@param seed integer");
 static int system_seed(lua_State *L) {
   bam_context_set_seed(bind_context(L), (uint64_t)bind_integer(L, 1, "seed"));
   return 0;
 }
 
-BIND_DOC(system_random_state, "random_state(state)",
-         "The state of the random number generator, { seed, counter }; with an argument, restore it.\n"
-         "@param state? integer[]\n"
-         "@return integer[]? state");
+BIND_DOC(
+  system_random_state, "random_state(state)",
+  "The state of the random number generator, { seed, counter }; with an argument, restore it.\n"
+  "@param state? integer[]\n"
+  "@return integer[]? state");
 static int system_random_state(lua_State *L) {
   bam_context *context = bind_context(L);
   if (lua_isnoneornil(L, 1)) {
@@ -60,8 +62,10 @@ static void set(lua_State *L, const char *name, int64_t value) {
 }
 
 BIND_DOC(system_memory, "memory(device)",
-         "Memory counters of the engine, in bytes: `live`, `peak` and `reserved`; also `objects` (live objects),\n"
-         "`requests` (allocations) and `system_requests` (allocations that the system had to serve). One device\n"
+         "Memory counters of the engine, in bytes: `live`, `peak` and `reserved`; also `objects` "
+         "(live objects),\n"
+         "`requests` (allocations) and `system_requests` (allocations that the system had to "
+         "serve). One device\n"
          "has `live` and `reserved`.\n"
          "@param device? device all devices together by default\n"
          "@return table<string, integer>");
@@ -86,9 +90,10 @@ static int system_memory(lua_State *L) {
   return 1;
 }
 
-BIND_DOC(system_memory_limit, "memory_limit(bytes)",
-         "Make allocations of tensors fail beyond a number of live bytes; 0 lifts the limit. For tests.\n"
-         "@param bytes integer");
+BIND_DOC(
+  system_memory_limit, "memory_limit(bytes)",
+  "Make allocations of tensors fail beyond a number of live bytes; 0 lifts the limit. For tests.\n"
+  "@param bytes integer");
 static int system_memory_limit(lua_State *L) {
   bind_context(L)->memory.limit_bytes = bind_integer(L, 1, "memory_limit");
   return 0;
@@ -167,7 +172,8 @@ static int system_isa(lua_State *L) {
 }
 
 BIND_DOC(system_products, "products()",
-         "The library of CPU matrix products and the kernels it selected by CPU features, such as \"OpenBLAS\n"
+         "The library of CPU matrix products and the kernels it selected by CPU features, such as "
+         "\"OpenBLAS\n"
          "SkylakeX\". The environment variable OPENBLAS_CORETYPE overrides the selection.\n"
          "@return string\n"
          "@return boolean lag do they use a smaller instruction set than bam.isa()?");
@@ -180,7 +186,8 @@ static int system_products(lua_State *L) {
 }
 
 BIND_DOC(system_peak, "peak()",
-         "Measure the peak of the CPU: f32 multiply-adds of all threads without memory traffic. Takes a few\n"
+         "Measure the peak of the CPU: f32 multiply-adds of all threads without memory traffic. "
+         "Takes a few\n"
          "milliseconds.\n"
          "@return number FLOP/s");
 static int system_peak(lua_State *L) {
@@ -189,7 +196,8 @@ static int system_peak(lua_State *L) {
 }
 
 BIND_DOC(system_at_end, "at_end(f)",
-         "Register a function that the program calls after the script has ended without an error. An error in f\n"
+         "Register a function that the program calls after the script has ended without an error. "
+         "An error in f\n"
          "becomes the script's.\n"
          "@param f function");
 static int system_at_end(lua_State *L) {
@@ -203,19 +211,9 @@ static int system_at_end(lua_State *L) {
 }
 
 const bind_export bind_system_functions[] = {
-  BIND_EXPORT(system_seed),
-  BIND_EXPORT(system_random_state),
-  BIND_EXPORT(system_threads),
-  BIND_EXPORT(system_memory),
-  BIND_EXPORT(system_memory_limit),
-  BIND_EXPORT(system_fail_allocation),
-  BIND_EXPORT(system_isa),
-  BIND_EXPORT(system_nearest),
-  BIND_EXPORT(system_products),
-  BIND_EXPORT(system_peak),
-  BIND_EXPORT(system_version),
-  BIND_EXPORT(system_clock),
-  BIND_EXPORT(system_sleep),
-  BIND_EXPORT(system_at_end),
-  { NULL, NULL },
+  BIND_EXPORT(system_seed),   BIND_EXPORT(system_random_state), BIND_EXPORT(system_threads),
+  BIND_EXPORT(system_memory), BIND_EXPORT(system_memory_limit), BIND_EXPORT(system_fail_allocation),
+  BIND_EXPORT(system_isa),    BIND_EXPORT(system_nearest),      BIND_EXPORT(system_products),
+  BIND_EXPORT(system_peak),   BIND_EXPORT(system_version),      BIND_EXPORT(system_clock),
+  BIND_EXPORT(system_sleep),  BIND_EXPORT(system_at_end),       { NULL, NULL },
 };

@@ -39,8 +39,9 @@ bind_handle *bind_test_handle(lua_State *L, int arg) {
 
 static bam_tensor *open_tensor(lua_State *L, const bind_handle *handle) {
   if (handle->tensor == NULL && handle->released_by != NULL)
-    bind_error(L, "this tensor was released by the scope at %s; return it from there or "
-                  "x:keep() it",
+    bind_error(L,
+               "this tensor was released by the scope at %s; return it from there or "
+               "x:keep() it",
                handle->released_by);
   if (handle->tensor == NULL)
     bind_error(L, "this tensor was closed");
@@ -83,7 +84,8 @@ static int handle_collect(lua_State *L) {
 
 /* x:close(), and __close. */
 BIND_DOC(handle_close, "x:close()",
-         "Release the tensor now. Using it afterwards is an error, closing it again is not. If an op is using it,\n"
+         "Release the tensor now. Using it afterwards is an error, closing it again is not. If an "
+         "op is using it,\n"
          "as may happen in a finalizer, its memory is released right after that.");
 static int handle_close(lua_State *L) {
   bind_handle_close(bind_get_state(L), self_handle(L));
@@ -91,7 +93,8 @@ static int handle_close(lua_State *L) {
 }
 
 BIND_DOC(handle_keep, "x:keep()",
-         "Keep the tensor when the enclosing scopes end, with what the backward functions of custom ops and\n"
+         "Keep the tensor when the enclosing scopes end, with what the backward functions of "
+         "custom ops and\n"
          "checkpoints before it need.\n"
          "@return tensor self");
 static int handle_keep(lua_State *L) {
@@ -133,9 +136,8 @@ static const struct property {
   const char *name;
   void (*get)(lua_State *L, bam_tensor *x);
 } properties[] = {
-  { "device", get_device },   { "dtype", get_dtype },
-  { "grad", get_grad },       { "is_leaf", get_is_leaf },
-  { "ndim", get_ndim },       { "requires_grad", get_requires_grad },
+  { "device", get_device },   { "dtype", get_dtype },    { "grad", get_grad },
+  { "is_leaf", get_is_leaf }, { "ndim", get_ndim },      { "requires_grad", get_requires_grad },
   { "shape", get_shape },     { "strides", get_stride },
 };
 #define N_PROPERTIES (sizeof properties / sizeof properties[0])
@@ -201,23 +203,27 @@ static int tensor_newindex(lua_State *L) {
 
 /* ---- methods ---- */
 
-BIND_DOC(tensor_class, "tensor",
-         "An n-dimensional array: a view of reference-counted storage on a device. Operators work element by\n"
-         "element and broadcast; x[i] and x[{ 2, { 1, 3 } }] are views, x[mask] and x[positions] copies, #x is\n"
-         "the first size. Every op of bam that takes a tensor first is also a method: x:sum(2) is bam.sum(x, 2).\n"
-         "\n"
-         "  local x = bam.randn(4, 8)\n"
-         "  local y = (x * 2 + 1):sum(2)      -- shape (4)\n"
-         "  local rows = x[{ { 1, 2 } }]      -- rows 1 and 2, a view\n"
-         "  local positive = x[x:gt(0)]       -- a copy\n"
-         "@field shape integer[] sizes of the dimensions\n"
-         "@field strides integer[] elements between neighbors, by dimension\n"
-         "@field dtype dtype element type\n"
-         "@field device device where its storage is\n"
-         "@field ndim integer number of dimensions\n"
-         "@field requires_grad boolean does backward compute its gradient? May be assigned\n"
-         "@field grad tensor? gradient that backward collected, or nil. May be assigned a tensor or nil\n"
-         "@field is_leaf boolean was it made directly, not by a recorded op?");
+BIND_DOC(
+  tensor_class, "tensor",
+  "An n-dimensional array: a view of reference-counted storage on a device. Operators work element "
+  "by\n"
+  "element and broadcast; x[i] and x[{ 2, { 1, 3 } }] are views, x[mask] and x[positions] copies, "
+  "#x is\n"
+  "the first size. Every op of bam that takes a tensor first is also a method: x:sum(2) is "
+  "bam.sum(x, 2).\n"
+  "\n"
+  "  local x = bam.randn(4, 8)\n"
+  "  local y = (x * 2 + 1):sum(2)      -- shape (4)\n"
+  "  local rows = x[{ { 1, 2 } }]      -- rows 1 and 2, a view\n"
+  "  local positive = x[x:gt(0)]       -- a copy\n"
+  "@field shape integer[] sizes of the dimensions\n"
+  "@field strides integer[] elements between neighbors, by dimension\n"
+  "@field dtype dtype element type\n"
+  "@field device device where its storage is\n"
+  "@field ndim integer number of dimensions\n"
+  "@field requires_grad boolean does backward compute its gradient? May be assigned\n"
+  "@field grad tensor? gradient that backward collected, or nil. May be assigned a tensor or nil\n"
+  "@field is_leaf boolean was it made directly, not by a recorded op?");
 
 BIND_DOC(tensor_item, "x:item()",
          "The only element, as a number or boolean. An error if there are more.\n"
@@ -228,8 +234,9 @@ static int tensor_item(lua_State *L) {
   int64_t integer;
   if (bam_tensor_count(x) != 1) {
     char text[BAM_SHAPE_TEXT];
-    return bind_error(L, "item: a tensor of shape %s does not have exactly one element; index it first",
-                      bam_shape_text(&x->shape, text));
+    return bind_error(
+      L, "item: a tensor of shape %s does not have exactly one element; index it first",
+      bam_shape_text(&x->shape, text));
   }
   bind_check(L, bam_tensor_get(x, 0, &value, &integer));
   if (x->dtype == BAM_BOOL)
@@ -258,7 +265,8 @@ static void check_table_size(lua_State *L, const bam_tensor *x) {
   }
   char text[BAM_SHAPE_TEXT];
   if (bytes > MOST_TABLE_BYTES)
-    bind_error(L, "totable: a tensor of shape %s takes more than %d MB of tables; convert it in parts",
+    bind_error(L,
+               "totable: a tensor of shape %s takes more than %d MB of tables; convert it in parts",
                bam_shape_text(&x->shape, text), (int)(MOST_TABLE_BYTES >> 20));
 }
 
@@ -380,29 +388,19 @@ static int tensor_same(lua_State *L) {
 }
 
 const bind_export bind_tensor_methods[] = {
-  BIND_TOPIC(tensor_class),
-  BIND_EXPORT(tensor_item),
-  BIND_EXPORT(tensor_totable),
-  BIND_EXPORT(tensor_size),
-  BIND_EXPORT(tensor_count),
-  BIND_EXPORT(tensor_detach),
-  BIND_EXPORT(tensor_is_contiguous),
-  BIND_EXPORT(tensor_copy_),
-  BIND_EXPORT(handle_keep),
-  BIND_EXPORT(handle_close),
-  BIND_EXPORT(tensor_same),
-  { NULL, NULL },
+  BIND_TOPIC(tensor_class),          BIND_EXPORT(tensor_item),  BIND_EXPORT(tensor_totable),
+  BIND_EXPORT(tensor_size),          BIND_EXPORT(tensor_count), BIND_EXPORT(tensor_detach),
+  BIND_EXPORT(tensor_is_contiguous), BIND_EXPORT(tensor_copy_), BIND_EXPORT(handle_keep),
+  BIND_EXPORT(handle_close),         BIND_EXPORT(tensor_same),  { NULL, NULL },
 };
 
 static const struct {
   const char *event, *op;
 } operators[] = {
-  { "__add", "add" },            { "__sub", "sub" },
-  { "__mul", "mul" },            { "__div", "div" },
-  { "__mod", "mod" },            { "__idiv", "floordiv" },
-  { "__pow", "pow" },            { "__unm", "neg" },
-  { "__band", "logical_and" },   { "__bor", "logical_or" },
-  { "__bxor", "logical_xor" },   { "__bnot", "logical_not" },
+  { "__add", "add" },        { "__sub", "sub" },          { "__mul", "mul" },
+  { "__div", "div" },        { "__mod", "mod" },          { "__idiv", "floordiv" },
+  { "__pow", "pow" },        { "__unm", "neg" },          { "__band", "logical_and" },
+  { "__bor", "logical_or" }, { "__bxor", "logical_xor" }, { "__bnot", "logical_not" },
 };
 
 void bind_tensor_metatable(lua_State *L) {

@@ -2,8 +2,8 @@
    block (<close>), or when it is collected. */
 #include <string.h>
 
-#include "../../engine/text/reader.h"
 #include "../../engine/text/decompress.h"
+#include "../../engine/text/reader.h"
 #include "../../engine/text/windows.h"
 #include "bind.h"
 #include "files.h"
@@ -33,8 +33,7 @@ static void let_go(reader_handle *handle) {
   handle->reader = NULL;
 }
 
-BIND_DOC(reader_close, "reader:close()",
-         "Close the file. Closing again is fine.");
+BIND_DOC(reader_close, "reader:close()", "Close the file. Closing again is fine.");
 static int reader_close(lua_State *L) {
   let_go(check_reader(L));
   return 0;
@@ -48,11 +47,12 @@ static int reader_collect(lua_State *L) {
 BIND_DOC(reader_class, "bam.TextReader",
          "A reader of the documents of a text file. After an error it is closed.");
 
-BIND_DOC(reader_next, "reader:next()",
-         "The next non-empty document, or nil at the end.\n"
-         "@return string? text any bytes\n"
-         "@return integer? line line number of its beginning\n"
-         "@return true? continues a document of more than 16 MB comes in parts, and this is not the last");
+BIND_DOC(
+  reader_next, "reader:next()",
+  "The next non-empty document, or nil at the end.\n"
+  "@return string? text any bytes\n"
+  "@return integer? line line number of its beginning\n"
+  "@return true? continues a document of more than 16 MB comes in parts, and this is not the last");
 static int reader_next(lua_State *L) {
   reader_handle *handle = check_reader(L);
   bam_document document;
@@ -99,11 +99,8 @@ static int reader_describe(lua_State *L) {
 }
 
 const bind_export bind_reader_methods[] = {
-  BIND_TOPIC(reader_class),
-  BIND_EXPORT(reader_next),
-  BIND_EXPORT(reader_close),
-  BIND_EXPORT(reader_skipped),
-  { NULL, NULL },
+  BIND_TOPIC(reader_class),    BIND_EXPORT(reader_next), BIND_EXPORT(reader_close),
+  BIND_EXPORT(reader_skipped), { NULL, NULL },
 };
 
 /* Push an empty handle for a reader. */
@@ -146,18 +143,23 @@ static bool read_skips_bad(lua_State *L) {
   return lua_toboolean(L, -1);
 }
 
-BIND_DOC(text_options, "bam.TextOptions",
-         "Options of text_open.\n"
-         "@field field? string field of a JSON object that holds the document; \"text\" by default, \"doc.text\" "
-         "is nested\n"
-         "@field separator? string line that ends a document of plain text; \"<|endoftext|>\" by default\n"
-         "@field format? \"jsonl\"|\"text\" what the file contains\n"
-         "@field skip_bad? boolean count and skip JSON lines without a document instead of stopping");
+BIND_DOC(
+  text_options, "bam.TextOptions",
+  "Options of text_open.\n"
+  "@field field? string field of a JSON object that holds the document; \"text\" by default, "
+  "\"doc.text\" "
+  "is nested\n"
+  "@field separator? string line that ends a document of plain text; \"<|endoftext|>\" by default\n"
+  "@field format? \"jsonl\"|\"text\" what the file contains\n"
+  "@field skip_bad? boolean count and skip JSON lines without a document instead of stopping");
 
 BIND_DOC(text_open, "text_open(path, options)",
-         "Open a text file to read its documents one after another, in bounded memory: JSON lines (.jsonl,\n"
-         ".ndjson, .json) with a document per line, or plain text with separator lines between documents, either\n"
-         "of them also as .gz or .zst. Errors name the path and the line. A file whose name and contents disagree\n"
+         "Open a text file to read its documents one after another, in bounded memory: JSON lines "
+         "(.jsonl,\n"
+         ".ndjson, .json) with a document per line, or plain text with separator lines between "
+         "documents, either\n"
+         "of them also as .gz or .zst. Errors name the path and the line. A file whose name and "
+         "contents disagree\n"
          "is an error unless `format` is set.\n"
          "@param path string\n"
          "@param options? bam.TextOptions\n"
@@ -189,9 +191,8 @@ BIND_DOC(text_name, "text_name(path)",
          "@return \"jsonl\"|\"json\"|\"text\" format\n"
          "@return \"\"|\".gz\"|\".zst\" packing");
 static int text_name(lua_State *L) {
-  static const char *const formats[] = {
-    [BAM_NAME_OTHER] = "text", [BAM_NAME_JSONL] = "jsonl", [BAM_NAME_JSON] = "json"
-  };
+  static const char *const
+    formats[] = { [BAM_NAME_OTHER] = "text", [BAM_NAME_JSONL] = "jsonl", [BAM_NAME_JSON] = "json" };
   const char *path = bind_path(L, 1, "text_name", "a text file");
   size_t packing = strlen(path) - (size_t)bam_compressed_stem(path);
   lua_pushstring(L, formats[bam_text_name_of(path)]);
@@ -224,17 +225,19 @@ static int64_t *read_starts(lua_State *L, int arg, int64_t *count) {
   return starts;
 }
 
-BIND_DOC(text_pack_windows, "pack_windows(tokens, documents, starts, time)",
-         "Training windows of a token stream: four i64 tensors [B, T] with a row per start. Beyond the end of the\n"
-         "stream ids are 0 and targets -100.\n"
-         "@param tokens tensor|bam.StoredTensor i32 [n]\n"
-         "@param documents tensor|bam.StoredTensor i64: offsets, from 0, at which documents start\n"
-         "@param starts integer[] offsets, from 0, at which windows start\n"
-         "@param time integer T, tokens per window\n"
-         "@return tensor ids\n"
-         "@return tensor targets the token after each\n"
-         "@return tensor documents from 1 in each row, increased where a document starts and at the end\n"
-         "@return tensor positions from 0 in each document, or from the start of the row");
+BIND_DOC(
+  text_pack_windows, "pack_windows(tokens, documents, starts, time)",
+  "Training windows of a token stream: four i64 tensors [B, T] with a row per start. Beyond the "
+  "end of the\n"
+  "stream ids are 0 and targets -100.\n"
+  "@param tokens tensor|bam.StoredTensor i32 [n]\n"
+  "@param documents tensor|bam.StoredTensor i64: offsets, from 0, at which documents start\n"
+  "@param starts integer[] offsets, from 0, at which windows start\n"
+  "@param time integer T, tokens per window\n"
+  "@return tensor ids\n"
+  "@return tensor targets the token after each\n"
+  "@return tensor documents from 1 in each row, increased where a document starts and at the end\n"
+  "@return tensor positions from 0 in each document, or from the start of the row");
 static int text_pack_windows(lua_State *L) {
   int64_t count, time = bind_integer(L, 4, "pack_windows: time");
   int64_t *starts = read_starts(L, 3, &count);
@@ -243,8 +246,8 @@ static int text_pack_windows(lua_State *L) {
   for (int i = 0; i < 4; i++)
     handles[i] = bind_push_handle(L);
   bam_windows windows;
-  bam_status status =
-    bam_windows_pack(bind_context(L), &tokens, &documents, starts, count, time, &windows);
+  bam_status status = bam_windows_pack(bind_context(L), &tokens, &documents, starts, count, time,
+                                       &windows);
   bind_check_within(L, status, "pack_windows");
   handles[0]->tensor = windows.ids;
   handles[1]->tensor = windows.targets;
@@ -254,9 +257,6 @@ static int text_pack_windows(lua_State *L) {
 }
 
 const bind_export bind_text_functions[] = {
-  BIND_TOPIC(text_options),
-  BIND_EXPORT(text_open),
-  BIND_EXPORT(text_name),
-  BIND_EXPORT(text_pack_windows),
-  { NULL, NULL },
+  BIND_TOPIC(text_options),       BIND_EXPORT(text_open), BIND_EXPORT(text_name),
+  BIND_EXPORT(text_pack_windows), { NULL, NULL },
 };

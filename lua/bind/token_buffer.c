@@ -109,7 +109,7 @@ static const luaL_Reg buffer_metamethods[] = {
 
 bind_buffer *bind_push_buffer(lua_State *L) {
   bind_buffer *handle = bind_push_object(L, sizeof *handle, BUFFER, bind_buffer_methods,
-                                      buffer_metamethods, buffer_collect);
+                                         buffer_metamethods, buffer_collect);
   handle->ids.context = bind_context(L);
   return handle;
 }

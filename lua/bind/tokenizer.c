@@ -2,8 +2,8 @@
    userdata that owns its C resources, so no error leaks them. While the engine works on an object it is busy: a
    finalizer of the script, which may run when memory is short, gets an error instead of an object in the middle
    of a change. */
-#include "../../engine/text/bpe_train.h"
 #include "tokenizer.h"
+#include "../../engine/text/bpe_train.h"
 
 #define BPE "bam.bpe"
 #define TRAINER "bam.bpe_trainer"
@@ -11,7 +11,7 @@
 typedef struct bpe_handle {
   bool busy;
   bam_bpe *bpe;
-  bam_vocab words;      /* the vocabulary, until the encoder takes it */
+  bam_vocab words; /* the vocabulary, until the encoder takes it */
   bam_pattern *pattern;
 } bpe_handle;
 
@@ -34,8 +34,7 @@ static bpe_handle *check_bpe(lua_State *L) {
 static trainer_handle *check_trainer(lua_State *L) {
   trainer_handle *handle = luaL_testudata(L, 1, TRAINER);
   if (handle == NULL)
-    bind_error(L, "expected a " TRAINER ", got %s; call methods with a colon",
-               bind_describe(L, 1));
+    bind_error(L, "expected a " TRAINER ", got %s; call methods with a colon", bind_describe(L, 1));
   bind_check_object(L, handle->trainer != NULL, handle->busy, TRAINER);
   return handle;
 }
@@ -78,8 +77,7 @@ static const char *check_text(lua_State *L, const char *what, size_t *size) {
   return lua_tolstring(L, 2, size);
 }
 
-BIND_DOC(bpe_class, "bam.bpe",
-         "An encoder and decoder for byte-pair encoding.");
+BIND_DOC(bpe_class, "bam.bpe", "An encoder and decoder for byte-pair encoding.");
 
 BIND_DOC(bpe_encode, "bpe:encode(text, special)",
          "Encode a text.\n"
@@ -210,28 +208,25 @@ static int bpe_find(lua_State *L) {
 }
 
 const bind_export bind_bpe_methods[] = {
-  BIND_TOPIC(bpe_class),
-  BIND_EXPORT(bpe_encode),
-  BIND_EXPORT(bpe_append),
-  BIND_EXPORT(bpe_decode),
-  BIND_EXPORT(bpe_find),
-  BIND_EXPORT(bpe_cut),
-  { NULL, NULL },
+  BIND_TOPIC(bpe_class), BIND_EXPORT(bpe_encode), BIND_EXPORT(bpe_append), BIND_EXPORT(bpe_decode),
+  BIND_EXPORT(bpe_find), BIND_EXPORT(bpe_cut),    { NULL, NULL },
 };
 
-BIND_DOC(bpe_parts, "bam.BPEParts",
-         "What an encoder consists of.\n"
-         "@field label string prefix of error messages\n"
-         "@field words string[] bytes of each token, in the order of ids\n"
-         "@field merges integer[] pairs of ids, flat, in order of rank\n"
-         "@field patterns string[] PCRE2 patterns that split text, one after another\n"
-         "@field behaviors? string[] what each pattern does: \"Isolated\", \"Removed\", ...; \"~\" in front "
-         "inverts it\n"
-         "@field recent? integer[] first and last character of ranges that PCRE2's Unicode tables lack\n"
-         "@field recent_patterns? string[] patterns for texts with such characters\n"
-         "@field whole_words boolean look a piece up as a whole before merging\n"
-         "@field added { id: integer, special?: boolean, normalized?: boolean, lstrip?: boolean, rstrip?: "
-         "boolean }[]");
+BIND_DOC(
+  bpe_parts, "bam.BPEParts",
+  "What an encoder consists of.\n"
+  "@field label string prefix of error messages\n"
+  "@field words string[] bytes of each token, in the order of ids\n"
+  "@field merges integer[] pairs of ids, flat, in order of rank\n"
+  "@field patterns string[] PCRE2 patterns that split text, one after another\n"
+  "@field behaviors? string[] what each pattern does: \"Isolated\", \"Removed\", ...; \"~\" in "
+  "front "
+  "inverts it\n"
+  "@field recent? integer[] first and last character of ranges that PCRE2's Unicode tables lack\n"
+  "@field recent_patterns? string[] patterns for texts with such characters\n"
+  "@field whole_words boolean look a piece up as a whole before merging\n"
+  "@field added { id: integer, special?: boolean, normalized?: boolean, lstrip?: boolean, rstrip?: "
+  "boolean }[]");
 
 BIND_DOC(bpe_new, "bpe(parts)",
          "An encoder for byte-pair encoding. bam.tokenizer is the public module.\n"
@@ -241,11 +236,12 @@ static int bpe_new(lua_State *L) {
   int64_t n_merged;
   bam_context *context = bind_context(L);
   const char *label = bind_parts_check(L, "bpe");
-  bpe_handle *handle = bind_push_object(L, sizeof *handle, BPE, bind_bpe_methods, none, bpe_collect);
+  bpe_handle *handle = bind_push_object(L, sizeof *handle, BPE, bind_bpe_methods, none,
+                                        bpe_collect);
   handle->words.context = context;
   read_words(L, &handle->words, label);
   const int32_t *merges = bind_parts_ids(L, "merges", &n_merged);
-  bam_bpe_parts parts = { .merges = (const int32_t (*)[2])merges, .n_merges = n_merged / 2 };
+  bam_bpe_parts parts = { .merges = (const int32_t(*)[2])merges, .n_merges = n_merged / 2 };
   parts.added = bind_parts_added(L, &parts.n_added);
   lua_getfield(L, 1, "whole_words");
   parts.whole_words = lua_toboolean(L, -1);
@@ -303,7 +299,7 @@ static int trainer_train(lua_State *L) {
     lua_pushlstring(L, word, (size_t)size);
     lua_rawseti(L, -2, i + 1);
   }
-  const int32_t (*merges)[2] = bam_trainer_merges(handle->trainer, &n);
+  const int32_t(*merges)[2] = bam_trainer_merges(handle->trainer, &n);
   lua_createtable(L, 2 * (int)n, 0);
   for (int64_t i = 0; i < 2 * n; i++) {
     lua_pushinteger(L, merges[i / 2][i % 2]);
@@ -319,14 +315,15 @@ const bind_export bind_trainer_methods[] = {
   { NULL, NULL },
 };
 
-BIND_DOC(trainer_parts, "bam.BPETrainerParts",
-         "Settings of a trainer.\n"
-         "@field label string prefix of error messages\n"
-         "@field patterns string[] PCRE2 patterns that split text, one after another\n"
-         "@field behaviors? string[] what each pattern does\n"
-         "@field recent? integer[] first and last character of ranges that PCRE2's Unicode tables lack\n"
-         "@field recent_patterns? string[] patterns for texts with such characters\n"
-         "@field special string[] special tokens");
+BIND_DOC(
+  trainer_parts, "bam.BPETrainerParts",
+  "Settings of a trainer.\n"
+  "@field label string prefix of error messages\n"
+  "@field patterns string[] PCRE2 patterns that split text, one after another\n"
+  "@field behaviors? string[] what each pattern does\n"
+  "@field recent? integer[] first and last character of ranges that PCRE2's Unicode tables lack\n"
+  "@field recent_patterns? string[] patterns for texts with such characters\n"
+  "@field special string[] special tokens");
 
 BIND_DOC(trainer_new, "bpe_trainer(parts)",
          "A trainer for byte-pair encoding. bam.tokenizer.train is the public function.\n"
@@ -336,20 +333,18 @@ static int trainer_new(lua_State *L) {
   int n_special;
   bam_context *context = bind_context(L);
   const char *label = bind_parts_check(L, "bpe_trainer");
-  trainer_handle *handle =
-    bind_push_object(L, sizeof *handle, TRAINER, bind_trainer_methods, none, trainer_collect);
+  trainer_handle *handle = bind_push_object(L, sizeof *handle, TRAINER, bind_trainer_methods, none,
+                                            trainer_collect);
   bind_parts_patterns(L, label, &handle->pattern);
   const bam_expression *special = bind_parts_strings(L, "special", &n_special);
-  bind_check_within(L, bam_trainer_new(context, handle->pattern, special, n_special, &handle->trainer), label);
+  bind_check_within(
+    L, bam_trainer_new(context, handle->pattern, special, n_special, &handle->trainer), label);
   handle->pattern = NULL;
   lua_settop(L, 3);
   return 1;
 }
 
 const bind_export bind_tokenizer_functions[] = {
-  BIND_TOPIC(bpe_parts),
-  BIND_EXPORT(bpe_new),
-  BIND_TOPIC(trainer_parts),
-  BIND_EXPORT(trainer_new),
-  { NULL, NULL },
+  BIND_TOPIC(bpe_parts),    BIND_EXPORT(bpe_new), BIND_TOPIC(trainer_parts),
+  BIND_EXPORT(trainer_new), { NULL, NULL },
 };

@@ -129,10 +129,10 @@ static bam_special_token get_added(lua_State *L, int list, int64_t i) {
   lua_pushliteral(L, "id");
   lua_rawget(L, -2);
   bam_special_token added = { .id = pop_id(L, i, "added"),
-                      .special = get_flag(L, "special"),
-                      .normalized = get_flag(L, "normalized"),
-                      .lstrip = get_flag(L, "lstrip"),
-                      .rstrip = get_flag(L, "rstrip") };
+                              .special = get_flag(L, "special"),
+                              .normalized = get_flag(L, "normalized"),
+                              .lstrip = get_flag(L, "lstrip"),
+                              .rstrip = get_flag(L, "rstrip") };
   lua_pop(L, 1);
   return added;
 }

@@ -11,7 +11,8 @@
 static int describe_error(lua_State *L) {
   const char *message = lua_tostring(L, 1);
   if (message == NULL) {
-    if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING) return 1;
+    if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
+      return 1;
     message = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
   }
   host_traceback(L, message);
@@ -31,11 +32,14 @@ int host_call(lua_State *L, int nargs, int nresults) {
 }
 
 bool host_report(lua_State *L, int status, const char *who) {
-  if (status == LUA_OK) return true;
+  if (status == LUA_OK)
+    return true;
   const char *message = lua_tostring(L, -1);
-  if (message == NULL) message = "(error message is not a string)";
+  if (message == NULL)
+    message = "(error message is not a string)";
   fflush(stdout);
-  if (who != NULL) fprintf(stderr, "%s: ", who);
+  if (who != NULL)
+    fprintf(stderr, "%s: ", who);
   fprintf(stderr, "%s\n", message);
   fflush(stderr);
   lua_pop(L, 1);

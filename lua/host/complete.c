@@ -24,18 +24,22 @@ static bool is_word_byte(char c) { return isalnum((unsigned char)c) || c == '_';
 static bool is_name(lua_State *L) {
   size_t length;
   const char *name = lua_tolstring(L, -1, &length);
-  if (length == 0 || isdigit((unsigned char)name[0])) return false;
+  if (length == 0 || isdigit((unsigned char)name[0]))
+    return false;
   for (size_t i = 0; i < length; i++) {
-    if (!is_word_byte(name[i])) return false;
+    if (!is_word_byte(name[i]))
+      return false;
   }
   return true;
 }
 
 /* Whether the string at the top matches. Names that begin with '_' match only if that was typed. */
 static bool is_wanted(lua_State *L, const struct wanted *wanted) {
-  if (lua_type(L, -1) != LUA_TSTRING || !is_name(L)) return false;
+  if (lua_type(L, -1) != LUA_TSTRING || !is_name(L))
+    return false;
   const char *name = lua_tostring(L, -1);
-  if (name[0] == '_' && wanted->length == 0) return false;
+  if (name[0] == '_' && wanted->length == 0)
+    return false;
   return strncmp(name, wanted->partial, wanted->length) == 0;
 }
 
@@ -46,7 +50,8 @@ static void add_keys(lua_State *L, int set, const struct wanted *wanted) {
   while (lua_next(L, -2)) {
     bool callable = lua_isfunction(L, -1) || !wanted->methods;
     lua_pop(L, 1);
-    if (!callable || !is_wanted(L, wanted)) continue;
+    if (!callable || !is_wanted(L, wanted))
+      continue;
     lua_pushvalue(L, -1);
     lua_pushboolean(L, 1);
     lua_rawset(L, set);
@@ -73,14 +78,17 @@ static void add_items(lua_State *L, int set, const struct wanted *wanted) {
    */
 static bool push_metatable_table(lua_State *L, const char *field) {
   int type = luaL_getmetafield(L, -1, field);
-  if (type == LUA_TTABLE) return true;
-  if (type != LUA_TNIL) lua_pop(L, 1);
+  if (type == LUA_TTABLE)
+    return true;
+  if (type != LUA_TNIL)
+    lua_pop(L, 1);
   return false;
 }
 
 /* Adds the names of the value at the top, its own and those of its metatable, and pops the value. */
 static void add_names(lua_State *L, int set, const struct wanted *wanted) {
-  if (push_metatable_table(L, "__methods")) add_keys(L, set, wanted);
+  if (push_metatable_table(L, "__methods"))
+    add_keys(L, set, wanted);
   if (!wanted->methods && push_metatable_table(L, "__properties")) {
     lua_pushvalue(L, -1);
     add_items(L, set, wanted);
@@ -91,7 +99,8 @@ static void add_names(lua_State *L, int set, const struct wanted *wanted) {
       lua_pushvalue(L, -1);
       add_keys(L, set, wanted);
     }
-    if (!push_metatable_table(L, "__index")) break;
+    if (!push_metatable_table(L, "__index"))
+      break;
     lua_remove(L, -2);
   }
   lua_pop(L, 1);
@@ -108,7 +117,8 @@ static void step_into(lua_State *L, const char *name, size_t length) {
       }
       lua_pop(L, 1);
     }
-    if (!push_metatable_table(L, "__index")) break;
+    if (!push_metatable_table(L, "__index"))
+      break;
     lua_remove(L, -2);
   }
   lua_pop(L, 1);
@@ -119,7 +129,8 @@ static void step_into(lua_State *L, const char *name, size_t length) {
 static const char *expression_start(const char *text, const char *end) {
   const char *start = end;
   while (start > text && (is_word_byte(start[-1]) || start[-1] == '.' || start[-1] == ':')) {
-    if (start < end && start[-1] == '.' && start[0] == '.') return start + 1;
+    if (start < end && start[-1] == '.' && start[0] == '.')
+      return start + 1;
     start--;
   }
   return start;
@@ -131,7 +142,8 @@ static const char *push_owner(lua_State *L, const char *start, const char *end) 
   lua_pushglobaltable(L);
   const char *name = start;
   for (const char *at = start; at < end; at++) {
-    if (is_word_byte(*at)) continue;
+    if (is_word_byte(*at))
+      continue;
     step_into(L, name, (size_t)(at - name));
     name = at + 1;
   }
@@ -145,10 +157,12 @@ static int compare_names(const void *a, const void *b) {
 /* Pushes the sorted list of the keys of the set at index `set`, all of them strings. */
 static void push_sorted(lua_State *L, int set) {
   size_t count = 0;
-  for (lua_pushnil(L); lua_next(L, set); lua_pop(L, 1)) count++;
+  for (lua_pushnil(L); lua_next(L, set); lua_pop(L, 1))
+    count++;
   const char **names = lua_newuserdatauv(L, (count + 1) * sizeof *names, 0);
   size_t n = 0;
-  for (lua_pushnil(L); lua_next(L, set); lua_pop(L, 1)) names[n++] = lua_tostring(L, -2);
+  for (lua_pushnil(L); lua_next(L, set); lua_pop(L, 1))
+    names[n++] = lua_tostring(L, -2);
   qsort(names, count, sizeof *names, compare_names);
   lua_newtable(L);
   for (n = 0; n < count; n++) {
@@ -159,18 +173,21 @@ static void push_sorted(lua_State *L, int set) {
 
 /* Replaces the owner at the top by its member of that name; methods of userdata are found too. */
 static void step_into_member(lua_State *L, const char *name, size_t length) {
-  if (lua_isuserdata(L, -1) && push_metatable_table(L, "__methods")) lua_remove(L, -2);
+  if (lua_isuserdata(L, -1) && push_metatable_table(L, "__methods"))
+    lua_remove(L, -2);
   step_into(L, name, length);
 }
 
 /* After an opening bracket: pushes the usage of the function before it, or nil. */
 static void push_usage(lua_State *L, const char *text, const char *end) {
-  while (end > text && end[-1] == ' ') end--;
+  while (end > text && end[-1] == ' ')
+    end--;
   if (end == text || (end[-1] != '(' && end[-1] != '{')) {
     lua_pushnil(L);
     return;
   }
-  do end--;
+  do
+    end--;
   while (end > text && end[-1] == ' ');
   const char *start = expression_start(text, end);
   lua_getglobal(L, "require");
@@ -198,7 +215,7 @@ int host_complete(lua_State *L) {
   lua_settop(L, 1);
   lua_newtable(L);
   const char *name = push_owner(L, start, end);
-  struct wanted wanted = {.partial = name, .length = (size_t)(end - name)};
+  struct wanted wanted = { .partial = name, .length = (size_t)(end - name) };
   wanted.methods = name > start && name[-1] == ':';
   add_names(L, 2, &wanted);
   push_sorted(L, 2);

@@ -26,15 +26,17 @@ static int compare_module(const void *name, const void *source) {
 
 static int search_embedded(lua_State *L) {
   const char *module = luaL_checkstring(L, 1);
-  const struct embedded_source *found =
-    bsearch(module, bam_embedded_sources, bam_embedded_count, sizeof *found, compare_module);
+  const struct embedded_source *found = bsearch(module, bam_embedded_sources, bam_embedded_count,
+                                                sizeof *found, compare_module);
   if (found == NULL) {
-    if (strncmp(module, "bam.", 4) != 0) return 0; /* for other modules keep the message of lua */
+    if (strncmp(module, "bam.", 4) != 0)
+      return 0; /* for other modules keep the message of lua */
     lua_pushfstring(L, "no embedded module '%s'", module);
     return 1;
   }
   const char *chunk = lua_pushfstring(L, "=%s", at(found->path));
-  if (luaL_loadbufferx(L, at(found->start), (size_t)(found->end - found->start), chunk, "t") != LUA_OK)
+  if (luaL_loadbufferx(L, at(found->start), (size_t)(found->end - found->start), chunk, "t") !=
+      LUA_OK)
     return luaL_error(L, "error loading embedded module '%s':\n\t%s", module, lua_tostring(L, -1));
   lua_pushstring(L, at(found->path));
   return 2;
@@ -44,7 +46,8 @@ static int embedded_source_text(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   for (size_t i = 0; i < bam_embedded_count; i++) {
     const struct embedded_source *source = &bam_embedded_sources[i];
-    if (strcmp(path, at(source->path)) != 0) continue;
+    if (strcmp(path, at(source->path)) != 0)
+      continue;
     lua_pushlstring(L, at(source->start), (size_t)(source->end - source->start));
     return 1;
   }
@@ -62,8 +65,9 @@ static int embedded_modules(lua_State *L) {
 }
 
 static int open_embedded(lua_State *L) {
-  static const luaL_Reg functions[] = {
-    {"source", embedded_source_text}, {"modules", embedded_modules}, {NULL, NULL}};
+  static const luaL_Reg functions[] = { { "source", embedded_source_text },
+                                        { "modules", embedded_modules },
+                                        { NULL, NULL } };
   luaL_newlib(L, functions);
   return 1;
 }
@@ -82,8 +86,9 @@ static void insert_searcher(lua_State *L) {
 }
 
 void host_embed_install(lua_State *L) {
-  static const luaL_Reg preloaded[] = {
-    {"bam.core", luaopen_bam_core}, {"bam.embedded", open_embedded}, {NULL, NULL}};
+  static const luaL_Reg preloaded[] = { { "bam.core", luaopen_bam_core },
+                                        { "bam.embedded", open_embedded },
+                                        { NULL, NULL } };
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   luaL_setfuncs(L, preloaded, 0);
   lua_pop(L, 1);

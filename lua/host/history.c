@@ -42,10 +42,12 @@ static int open_regular(const char *path, int flags) {
 
 static char *encode(const char *statement) {
   char *line = malloc(2 * strlen(statement) + 2);
-  if (line == NULL) return NULL;
+  if (line == NULL)
+    return NULL;
   char *to = line;
   for (const char *from = statement; *from != '\0'; from++) {
-    if (*from == '\n' || *from == '\\') *to++ = '\\';
+    if (*from == '\n' || *from == '\\')
+      *to++ = '\\';
     *to++ = *from == '\n' ? 'n' : *from;
   }
   *to++ = '\n';
@@ -57,7 +59,8 @@ static void decode_in_place(char *line) {
   char *to = line;
   for (const char *from = line; *from != '\0' && *from != '\n'; from++) {
     bool escaped = *from == '\\' && from[1] != '\0' && from[1] != '\n';
-    if (escaped) from++;
+    if (escaped)
+      from++;
     *to++ = escaped && *from == 'n' ? '\n' : *from;
   }
   *to = '\0';
@@ -68,7 +71,8 @@ static void copy_lines_after(FILE *from, long skipped, FILE *to) {
   size_t capacity = 0;
   rewind(from);
   while (getline(&line, &capacity, from) >= 0) {
-    if (skipped-- <= 0) fputs(line, to);
+    if (skipped-- <= 0)
+      fputs(line, to);
   }
   free(line);
 }
@@ -78,7 +82,8 @@ static void shorten(FILE *file, const char *path, long skipped) {
   char temporary[PATH_MAX];
   int length = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
   int descriptor = length < (int)sizeof temporary ? mkstemp(temporary) : -1;
-  if (descriptor < 0) return;
+  if (descriptor < 0)
+    return;
   FILE *shorter = fdopen(descriptor, "w");
   if (shorter == NULL) {
     close(descriptor);
@@ -88,7 +93,8 @@ static void shorten(FILE *file, const char *path, long skipped) {
   copy_lines_after(file, skipped, shorter);
   bool ok = !ferror(shorter) && fflush(shorter) == 0 && fsync(descriptor) == 0;
   ok = fclose(shorter) == 0 && ok;
-  if (!ok || rename(temporary, path) != 0) unlink(temporary);
+  if (!ok || rename(temporary, path) != 0)
+    unlink(temporary);
 }
 
 void host_history_load(History *history_list) {
@@ -96,7 +102,8 @@ void host_history_load(History *history_list) {
   int descriptor = history_path(path) ? open_regular(path, O_RDONLY) : -1;
   FILE *file = descriptor >= 0 ? fdopen(descriptor, "r") : NULL;
   if (file == NULL) {
-    if (descriptor >= 0) close(descriptor);
+    if (descriptor >= 0)
+      close(descriptor);
     return;
   }
   char *line = NULL;
@@ -105,16 +112,19 @@ void host_history_load(History *history_list) {
   HistEvent event;
   for (; getline(&line, &capacity, file) >= 0; count++) {
     decode_in_place(line);
-    if (line[0] != '\0') history(history_list, &event, H_ENTER, line);
+    if (line[0] != '\0')
+      history(history_list, &event, H_ENTER, line);
   }
-  if (count > 2 * BAM_HISTORY_SIZE) shorten(file, path, count - BAM_HISTORY_SIZE);
+  if (count > 2 * BAM_HISTORY_SIZE)
+    shorten(file, path, count - BAM_HISTORY_SIZE);
   free(line);
   fclose(file);
 }
 
 void host_history_append(const char *statement) {
   char path[PATH_MAX];
-  if (!history_path(path)) return;
+  if (!history_path(path))
+    return;
   char *line = encode(statement);
   int file = line != NULL ? open_regular(path, O_WRONLY | O_APPEND | O_CREAT) : -1;
   if (file >= 0) {

@@ -63,7 +63,8 @@ static size_t common_length(lua_State *L, lua_Integer count) {
     lua_rawgeti(L, -2, i);
     const char *other = lua_tostring(L, -1);
     size_t same = 0;
-    while (same < common && other[same] == first[same]) same++;
+    while (same < common && other[same] == first[same])
+      same++;
     common = same;
     lua_pop(L, 1);
   }
@@ -84,17 +85,20 @@ static void show_names(lua_State *L, lua_Integer count) {
   for (lua_Integer i = 1; i <= shown; i++) {
     lua_rawgeti(L, -1, i);
     int length = (int)lua_rawlen(L, -1);
-    if (length + 2 > width) width = length + 2;
+    if (length + 2 > width)
+      width = length + 2;
     lua_pop(L, 1);
   }
   int per_row = terminal_columns() / width > 0 ? terminal_columns() / width : 1;
   for (lua_Integer i = 1; i <= shown; i++) {
-    if ((i - 1) % per_row == 0) fputc('\n', stdout);
+    if ((i - 1) % per_row == 0)
+      fputc('\n', stdout);
     lua_rawgeti(L, -1, i);
     printf("%-*s", width, lua_tostring(L, -1));
     lua_pop(L, 1);
   }
-  if (count > shown) printf("\n... and %d more", (int)(count - shown));
+  if (count > shown)
+    printf("\n... and %d more", (int)(count - shown));
   fputc('\n', stdout);
 }
 
@@ -113,12 +117,14 @@ static int insert_completion(lua_State *L) {
   size_t typed = (size_t)lua_tointeger(L, -1);
   lua_pop(L, 1);
   lua_Integer count = (lua_Integer)lua_rawlen(L, -1);
-  if (count == 0) return 0;
+  if (count == 0)
+    return 0;
   size_t common = common_length(L, count);
   if (common > typed) {
     lua_rawgeti(L, -1, 1);
     lua_pushlstring(L, lua_tostring(L, -1) + typed, common - typed);
-    if (el_insertstr(reader->editor, lua_tostring(L, -1)) == 0) reader->tab_result = CC_REFRESH;
+    if (el_insertstr(reader->editor, lua_tostring(L, -1)) == 0)
+      reader->tab_result = CC_REFRESH;
   } else if (count > 1) {
     show_names(L, count);
     reader->tab_result = CC_REDISPLAY;
@@ -130,7 +136,8 @@ static int insert_completion(lua_State *L) {
 static void run_completion(struct bam_line_reader *reader, const LineInfo *line) {
   lua_State *L = reader->L;
   int top = lua_gettop(L);
-  if (!lua_checkstack(L, 4)) return;
+  if (!lua_checkstack(L, 4))
+    return;
   lua_pushcfunction(L, insert_completion);
   lua_pushlightuserdata(L, reader);
   lua_pushlstring(L, line->buffer, (size_t)(line->cursor - line->buffer));
@@ -144,8 +151,10 @@ static unsigned char complete_line(EditLine *editor, int key) {
   struct bam_line_reader *reader = reader_of(editor);
   const LineInfo *line = el_line(editor);
   const char *at = line->buffer;
-  while (at < line->cursor && (*at == ' ' || *at == '\t')) at++;
-  if (at == line->cursor) return el_insertstr(editor, "  ") == 0 ? CC_REFRESH : CC_ERROR;
+  while (at < line->cursor && (*at == ' ' || *at == '\t'))
+    at++;
+  if (at == line->cursor)
+    return el_insertstr(editor, "  ") == 0 ? CC_REFRESH : CC_ERROR;
   reader->tab_result = CC_ERROR;
   run_completion(reader, line);
   fflush(stdout);
@@ -166,9 +175,12 @@ static void bind_keys(EditLine *editor) {
 
 static void open_editor(lua_State *L, struct bam_line_reader *reader) {
   setlocale(LC_CTYPE, "C.UTF-8"); /* characters for libedit; Lua classifies bytes as before */
-  if (the_editor == NULL) the_editor = el_init("bamlua", stdin, stdout, stderr);
-  if (the_history == NULL) the_history = history_init();
-  if (the_editor == NULL || the_history == NULL) luaL_error(L, "not enough memory");
+  if (the_editor == NULL)
+    the_editor = el_init("bamlua", stdin, stdout, stderr);
+  if (the_history == NULL)
+    the_history = history_init();
+  if (the_editor == NULL || the_history == NULL)
+    luaL_error(L, "not enough memory");
   reader->editor = the_editor;
   reader->history = the_history;
   HistEvent event;
@@ -185,14 +197,16 @@ static void open_editor(lua_State *L, struct bam_line_reader *reader) {
 
 struct bam_line_reader *host_line_open(lua_State *L, lua_CFunction complete) {
   struct bam_line_reader *reader = lua_newuserdatauv(L, sizeof *reader, 0);
-  *reader = (struct bam_line_reader){.L = L, .complete = complete};
-  if (isatty(STDIN_FILENO)) open_editor(L, reader);
+  *reader = (struct bam_line_reader){ .L = L, .complete = complete };
+  if (isatty(STDIN_FILENO))
+    open_editor(L, reader);
   return reader;
 }
 
 /* Pushes the line without its newline. */
 static void push_line(lua_State *L, const char *text, size_t length) {
-  if (length > 0 && text[length - 1] == '\n') length--;
+  if (length > 0 && text[length - 1] == '\n')
+    length--;
   lua_pushlstring(L, text, length);
 }
 
@@ -200,8 +214,10 @@ static enum bam_line read_edited(lua_State *L, struct bam_line_reader *reader) {
   int length = 0;
   reader->cancelled = false;
   const char *text = el_gets(reader->editor, &length);
-  if (reader->cancelled) return BAM_LINE_CANCELLED;
-  if (text == NULL || length <= 0) return BAM_LINE_END;
+  if (reader->cancelled)
+    return BAM_LINE_CANCELLED;
+  if (text == NULL || length <= 0)
+    return BAM_LINE_END;
   push_line(L, text, (size_t)length);
   return BAM_LINE_READ;
 }
@@ -216,7 +232,8 @@ static enum bam_line read_plain(lua_State *L, const char *prompt) {
   while (fgets(piece, sizeof piece, stdin) != NULL) {
     any = true;
     luaL_addstring(&line, piece);
-    if (strchr(piece, '\n') != NULL) break;
+    if (strchr(piece, '\n') != NULL)
+      break;
   }
   luaL_pushresult(&line);
   if (!any) {
@@ -233,7 +250,8 @@ static enum bam_line read_plain(lua_State *L, const char *prompt) {
 }
 
 enum bam_line host_line_read(lua_State *L, struct bam_line_reader *reader, const char *prompt) {
-  if (reader->editor == NULL) return read_plain(L, prompt);
+  if (reader->editor == NULL)
+    return read_plain(L, prompt);
   reader->prompt = prompt;
   enum bam_line result = read_edited(L, reader);
   reader->prompt = "";
@@ -241,7 +259,8 @@ enum bam_line host_line_read(lua_State *L, struct bam_line_reader *reader, const
 }
 
 void host_line_remember(struct bam_line_reader *reader, const char *statement) {
-  if (reader->history == NULL || statement[0] == '\0') return;
+  if (reader->history == NULL || statement[0] == '\0')
+    return;
   HistEvent event;
   history(reader->history, &event, H_ENTER, statement);
   host_history_append(statement);

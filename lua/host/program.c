@@ -4,9 +4,9 @@
 
 #include "../../kernels/device.h"
 #include "../bind/at_end.h"
+#include "../bind/signals.h"
 #include "embed.h"
 #include "interp.h"
-#include "../bind/signals.h"
 
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -27,21 +27,19 @@ struct command_line {
 
 static const char *program_name = "bamlua"; /* replaced by argv[0] at the start, then constant */
 
-static const char option_list[] =
-  "Available options are:\n"
-  "  -e stat   execute string 'stat'\n"
-  "  -i        enter interactive mode after executing 'script'\n"
-  "  -l mod    require library 'mod' into global 'mod'\n"
-  "  -l g=mod  require library 'mod' into global 'g'\n"
-  "  -v        show version information\n"
-  "  -E        ignore environment variables\n"
-  "  -W        turn warnings on\n"
-  "  --        stop handling options\n"
-  "  -         stop handling options and execute stdin\n";
+static const char option_list[] = "Available options are:\n"
+                                  "  -e stat   execute string 'stat'\n"
+                                  "  -i        enter interactive mode after executing 'script'\n"
+                                  "  -l mod    require library 'mod' into global 'mod'\n"
+                                  "  -l g=mod  require library 'mod' into global 'g'\n"
+                                  "  -v        show version information\n"
+                                  "  -E        ignore environment variables\n"
+                                  "  -W        turn warnings on\n"
+                                  "  --        stop handling options\n"
+                                  "  -         stop handling options and execute stdin\n";
 
-static const char help_options[] =
-  "  --help    show this help\n"
-  "  --version show the version of bamlua\n";
+static const char help_options[] = "  --help    show this help\n"
+                                   "  --version show the version of bamlua\n";
 
 static const char help_notes[] =
   "\n"
@@ -66,11 +64,11 @@ static bool parse_long_option(struct command_line *line, const char *option) {
 /* Parses an option without argument. Returns whether it is known and consists of one letter. */
 static bool parse_flag(struct command_line *line, const char *option) {
   switch (option[1]) {
-    case 'E': line->ignores_environment = true; break;
-    case 'W': break; /* handled in order by run_options */
-    case 'i': line->interactive = line->shows_version = true; break;
-    case 'v': line->shows_version = true; break;
-    default: return false;
+  case 'E': line->ignores_environment = true; break;
+  case 'W': break; /* handled in order by run_options */
+  case 'i': line->interactive = line->shows_version = true; break;
+  case 'v': line->shows_version = true; break;
+  default: return false;
   }
   return option[2] == '\0';
 }
@@ -84,16 +82,20 @@ static void parse_command_line(struct command_line *line) {
     line->script = i;
     if (argv[i][1] == '-') {
       line->script = i + 1;
-      if (argv[i][2] == '\0' || parse_long_option(line, argv[i])) return;
+      if (argv[i][2] == '\0' || parse_long_option(line, argv[i]))
+        return;
       line->script = i;
       line->wrong = true;
     } else if (argv[i][1] == 'e' || argv[i][1] == 'l') {
-      if (argv[i][1] == 'e') line->executes = true;
-      if (argv[i][2] == '\0' && (++i == line->argc || argv[i][0] == '-')) line->wrong = true;
+      if (argv[i][1] == 'e')
+        line->executes = true;
+      if (argv[i][2] == '\0' && (++i == line->argc || argv[i][0] == '-'))
+        line->wrong = true;
     } else {
       line->wrong = !parse_flag(line, argv[i]);
     }
-    if (line->wrong) return;
+    if (line->wrong)
+      return;
   }
   line->script = i;
 }
@@ -131,7 +133,8 @@ static bool run_library(lua_State *L, const char *option) {
   lua_getglobal(L, "require");
   lua_pushstring(L, module);
   int status = host_call(L, 1, 1);
-  if (status != LUA_OK) return host_report(L, status, program_name);
+  if (status != LUA_OK)
+    return host_report(L, status, program_name);
   lua_pushlstring(L, option, equals == NULL ? strlen(option) : (size_t)(equals - option));
   lua_insert(L, -2);
   lua_setglobal(L, lua_tostring(L, -2));
@@ -142,8 +145,10 @@ static bool run_library(lua_State *L, const char *option) {
 static bool run_environment(lua_State *L) {
   const char *name = "=LUA_INIT_5_4";
   const char *init = getenv(name + 1);
-  if (init == NULL) init = getenv((name = "=LUA_INIT") + 1);
-  if (init == NULL) return true;
+  if (init == NULL)
+    init = getenv((name = "=LUA_INIT") + 1);
+  if (init == NULL)
+    return true;
   return init[0] == '@' ? run_file(L, init + 1) : run_string(L, init, name);
 }
 
@@ -151,11 +156,14 @@ static bool run_environment(lua_State *L) {
 static bool run_options(lua_State *L, const struct command_line *line) {
   for (int i = 1; i < line->script; i++) {
     char letter = line->argv[i][1];
-    if (letter == 'W') lua_warning(L, "@on", 0);
-    if (letter != 'e' && letter != 'l') continue;
+    if (letter == 'W')
+      lua_warning(L, "@on", 0);
+    if (letter != 'e' && letter != 'l')
+      continue;
     const char *value = line->argv[i][2] != '\0' ? line->argv[i] + 2 : line->argv[++i];
     bool ok = letter == 'e' ? run_string(L, value, "=(command line)") : run_library(L, value);
-    if (!ok) return false;
+    if (!ok)
+      return false;
   }
   return true;
 }
@@ -163,12 +171,15 @@ static bool run_options(lua_State *L, const struct command_line *line) {
 /* Pushes the arguments of the script, as the table `arg` holds them by now. Returns their number.
    */
 static int push_script_arguments(lua_State *L) {
-  if (lua_getglobal(L, "arg") != LUA_TTABLE) luaL_error(L, "'arg' is not a table");
+  if (lua_getglobal(L, "arg") != LUA_TTABLE)
+    luaL_error(L, "'arg' is not a table");
   lua_Integer length = luaL_len(L, -1); /* a command before the script may have changed it */
-  if (length < 0 || length > LUAI_MAXSTACK) luaL_error(L, "too many arguments to script");
+  if (length < 0 || length > LUAI_MAXSTACK)
+    luaL_error(L, "too many arguments to script");
   int count = (int)length;
   luaL_checkstack(L, count + 3, "too many arguments to script");
-  for (int i = 1; i <= count; i++) lua_rawgeti(L, -i, i);
+  for (int i = 1; i <= count; i++)
+    lua_rawgeti(L, -i, i);
   lua_remove(L, -count - 1);
   return count;
 }
@@ -178,7 +189,8 @@ static int call_commands(lua_State *L, const char *function, int nargs, int nres
   lua_getglobal(L, "require");
   lua_pushliteral(L, "bam.commands");
   int status = host_call(L, 1, 1);
-  if (status != LUA_OK) return status;
+  if (status != LUA_OK)
+    return status;
   lua_getfield(L, -1, function);
   lua_insert(L, -nargs - 2);
   lua_pop(L, 1);
@@ -200,7 +212,8 @@ static int load_command(lua_State *L, const char *word) {
   lua_pushstring(L, word);
   lua_insert(L, -2);
   int status = call_commands(L, "load", 2, 2);
-  if (status != LUA_OK) return status;
+  if (status != LUA_OK)
+    return status;
   const bool found = lua_isfunction(L, -2);
   lua_remove(L, found ? -1 : -2);
   return found ? LUA_OK : LUA_ERRFILE;
@@ -210,11 +223,15 @@ static int load_command(lua_State *L, const char *word) {
 static bool run_script(lua_State *L, const struct command_line *line) {
   const char *file = line->argv[line->script];
   bool after_dashes = strcmp(line->argv[line->script - 1], "--") == 0;
-  if (strcmp(file, "-") == 0 && !after_dashes) file = NULL; /* stdin */
+  if (strcmp(file, "-") == 0 && !after_dashes)
+    file = NULL; /* stdin */
   int status = luaL_loadfilex(L, file, "t");
-  const bool is_command = status == LUA_ERRFILE && file != NULL && !after_dashes && may_be_command(file);
-  if (is_command) status = load_command(L, file);
-  if (status == LUA_OK) status = host_call(L, push_script_arguments(L), is_command ? 1 : 0);
+  const bool is_command = status == LUA_ERRFILE && file != NULL && !after_dashes &&
+                          may_be_command(file);
+  if (is_command)
+    status = load_command(L, file);
+  if (status == LUA_OK)
+    status = host_call(L, push_script_arguments(L), is_command ? 1 : 0);
   return host_report(L, status, program_name) && (!is_command || lua_toboolean(L, -1));
 }
 
@@ -254,9 +271,10 @@ static int show_version(void) {
 /* Prints the help, with the subcommands from the registry. Returns whether that succeeded. */
 static bool show_help(lua_State *L) {
   int status = call_commands(L, "describe", 0, 1);
-  if (status != LUA_OK) return host_report(L, status, program_name);
-  printf("usage: %s [options] [script [args]]\n       %s subcommand [args]\n%s%s\n%s", program_name, program_name,
-         option_list, help_options, lua_tostring(L, -1));
+  if (status != LUA_OK)
+    return host_report(L, status, program_name);
+  printf("usage: %s [options] [script [args]]\n       %s subcommand [args]\n%s%s\n%s", program_name,
+         program_name, option_list, help_options, lua_tostring(L, -1));
   printf("%s", help_notes);
   return fflush(stdout) == 0;
 }
@@ -283,7 +301,8 @@ static void open_libraries(lua_State *L, const struct command_line *line) {
 /* Executes the command line. Argument: the parsed command line; result: whether everything succeeded. */
 static int run_command_line(lua_State *L) {
   const struct command_line *line = lua_touserdata(L, 1);
-  if (line->shows_version) show_lua_version();
+  if (line->shows_version)
+    show_lua_version();
   open_libraries(L, line);
   if (line->shows_help) {
     lua_pushboolean(L, show_help(L));
@@ -291,7 +310,8 @@ static int run_command_line(lua_State *L) {
   }
   bool ok = (line->ignores_environment || run_environment(L)) && run_options(L, line);
   bool has_script = line->script < line->argc;
-  if (ok && has_script) ok = run_script(L, line);
+  if (ok && has_script)
+    ok = run_script(L, line);
   if (ok && line->interactive) {
     host_repl_run(L);
   } else if (ok && !has_script && !line->executes && !line->shows_version) {
@@ -302,7 +322,8 @@ static int run_command_line(lua_State *L) {
       run_file(L, NULL); /* as in lua5.4, an error in a program from stdin is only reported */
     }
   }
-  if (ok && !line->interactive) ok = run_at_end(L);
+  if (ok && !line->interactive)
+    ok = run_at_end(L);
   lua_pushboolean(L, ok);
   return 1;
 }
@@ -319,14 +340,16 @@ static void occupy_standard_streams(void) {
 int bamlua_main(int argc, char **argv) {
   occupy_standard_streams();
   bind_signals_announce();
-  struct command_line line = {.argv = argv, .argc = argc};
-  if (argc > 0 && argv[0][0] != '\0') program_name = argv[0];
+  struct command_line line = { .argv = argv, .argc = argc };
+  if (argc > 0 && argv[0][0] != '\0')
+    program_name = argv[0];
   parse_command_line(&line);
   if (line.wrong) {
     show_wrong_option(argv[line.script]);
     return EXIT_FAILURE;
   }
-  if (line.shows_bam_version) return show_version();
+  if (line.shows_bam_version)
+    return show_version();
   lua_State *L = luaL_newstate();
   if (L == NULL) {
     fprintf(stderr, "%s: cannot create state: not enough memory\n", program_name);

@@ -1,7 +1,7 @@
 /* The read-eval-print loop. Every statement is a separate chunk, so locals end with it. `_` holds the last
    result. Reading an undefined global is allowed, as always in Lua, but gets a warning, once per name. */
-#include "complete.h"
 #include "../bind/interrupts.h"
+#include "complete.h"
 #include "interp.h"
 #include "line.h"
 
@@ -70,7 +70,8 @@ static bool load_expression(lua_State *L) {
    text. */
 static bool is_incomplete(lua_State *L, int status) {
   static const char mark[] = "<eof>";
-  if (status != LUA_ERRSYNTAX) return false;
+  if (status != LUA_ERRSYNTAX)
+    return false;
   size_t length;
   const char *message = lua_tolstring(L, -1, &length);
   return length >= sizeof mark - 1 && strcmp(message + length - (sizeof mark - 1), mark) == 0;
@@ -82,8 +83,10 @@ static enum statement read_rest(lua_State *L, struct bam_line_reader *reader) {
   for (;;) {
     int status = load_text(L, lua_tostring(L, -1));
     enum bam_line more = BAM_LINE_END;
-    if (is_incomplete(L, status)) more = push_input(L, reader, false);
-    if (more == BAM_LINE_CANCELLED) return STATEMENT_CANCELLED;
+    if (is_incomplete(L, status))
+      more = push_input(L, reader, false);
+    if (more == BAM_LINE_CANCELLED)
+      return STATEMENT_CANCELLED;
     if (more == BAM_LINE_END) {
       host_line_remember(reader, lua_tostring(L, -2));
       return status == LUA_OK ? STATEMENT_READY : STATEMENT_WRONG;
@@ -98,14 +101,16 @@ static enum statement read_rest(lua_State *L, struct bam_line_reader *reader) {
 /* Reads a statement. Leaves its function, or the message of a syntax error, at the top. */
 static enum statement read_statement(lua_State *L, struct bam_line_reader *reader) {
   switch (push_input(L, reader, true)) {
-    case BAM_LINE_END: return STATEMENT_NONE;
-    case BAM_LINE_CANCELLED: return STATEMENT_CANCELLED;
-    case BAM_LINE_READ: break;
+  case BAM_LINE_END: return STATEMENT_NONE;
+  case BAM_LINE_CANCELLED: return STATEMENT_CANCELLED;
+  case BAM_LINE_READ: break;
   }
   const char *text = lua_tostring(L, -1);
-  if (text[0] == '=') lua_pushfstring(L, "return %s", text + 1); /* as in older versions of Lua */
+  if (text[0] == '=')
+    lua_pushfstring(L, "return %s", text + 1); /* as in older versions of Lua */
   lua_pushvalue(L, -1);
-  if (!load_expression(L)) return read_rest(L, reader);
+  if (!load_expression(L))
+    return read_rest(L, reader);
   host_line_remember(reader, lua_tostring(L, -2));
   return STATEMENT_READY;
 }
@@ -123,7 +128,8 @@ static void describe_print_error(lua_State *L) {
 /* Prints the values above `base` with the global print, and keeps the first one as `_`. */
 static void print_results(lua_State *L, int base) {
   int count = lua_gettop(L) - base;
-  if (count == 0) return;
+  if (count == 0)
+    return;
   luaL_checkstack(L, LUA_MINSTACK, "too many results to print");
   if (!lua_isnil(L, base + 1)) {
     lua_pushvalue(L, base + 1);
@@ -132,7 +138,8 @@ static void print_results(lua_State *L, int base) {
   push_raw_global(L, "print");
   lua_insert(L, base + 1);
   int status = host_call(L, count, 0);
-  if (status != LUA_OK) describe_print_error(L);
+  if (status != LUA_OK)
+    describe_print_error(L);
   host_report(L, status, NULL);
 }
 
@@ -140,11 +147,14 @@ static void print_results(lua_State *L, int base) {
    C is not a typing mistake. */
 static int warn_undefined(lua_State *L) {
   lua_Debug reader;
-  if (!lua_getstack(L, 1, &reader)) return 0;
+  if (!lua_getstack(L, 1, &reader))
+    return 0;
   lua_getinfo(L, "Sl", &reader);
-  if (reader.currentline <= 0 || lua_type(L, 2) != LUA_TSTRING) return 0;
+  if (reader.currentline <= 0 || lua_type(L, 2) != LUA_TSTRING)
+    return 0;
   lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 0;
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
+    return 0;
   lua_pushvalue(L, 2);
   lua_pushboolean(L, 1);
   lua_rawset(L, lua_upvalueindex(1));
@@ -173,14 +183,16 @@ static void provide_global(lua_State *L, const char *name, const char *module) {
   if (push_raw_global(L, name) == LUA_TNIL) {
     push_raw_global(L, "require");
     lua_pushstring(L, module);
-    if (host_report(L, host_call(L, 1, 1), NULL)) set_raw_global(L, name);
+    if (host_report(L, host_call(L, 1, 1), NULL))
+      set_raw_global(L, name);
   }
   lua_settop(L, 0);
 }
 
 static void run_statement(lua_State *L, int base) {
   int status = host_call(L, 0, LUA_MULTRET);
-  if (host_report(L, status, NULL)) print_results(L, base);
+  if (host_report(L, status, NULL))
+    print_results(L, base);
 }
 
 void host_repl_run(lua_State *L) {

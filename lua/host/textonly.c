@@ -16,7 +16,8 @@ static void restore_mode(lua_State *L, const char *wanted) {
   static const char none[] = "(mode is '')";
   const char *message = lua_tostring(L, -1);
   size_t length = message == NULL ? 0 : strlen(message), tail = sizeof none - 1;
-  if (wanted == NULL || length < tail || strcmp(message + length - tail, none) != 0) return;
+  if (wanted == NULL || length < tail || strcmp(message + length - tail, none) != 0)
+    return;
   bool text = strstr(message, "attempt to load a text chunk") != NULL;
   lua_pushlstring(L, message, length - tail);
   lua_pushfstring(L, "(mode is '%s')", text ? wanted : "t");
@@ -35,12 +36,16 @@ static int finish_load(lua_State *L, int status, const char *wanted, int env) {
   }
   if (env != 0) {
     lua_pushvalue(L, env);
-    if (lua_setupvalue(L, -2, 1) == NULL) lua_pop(L, 1);
+    if (lua_setupvalue(L, -2, 1) == NULL)
+      lua_pop(L, 1);
   }
   return 1;
 }
 
-enum { LOAD_ARGUMENTS = 4, PIECE_SLOT }; /* the slot anchors the string that the parser is reading */
+enum {
+  LOAD_ARGUMENTS = 4,
+  PIECE_SLOT
+}; /* the slot anchors the string that the parser is reading */
 
 static const char *read_piece(lua_State *L, void *unused, size_t *size) {
   (void)unused;
@@ -52,7 +57,8 @@ static const char *read_piece(lua_State *L, void *unused, size_t *size) {
     *size = 0;
     return NULL;
   }
-  if (!lua_isstring(L, -1)) luaL_error(L, "reader function must return a string");
+  if (!lua_isstring(L, -1))
+    luaL_error(L, "reader function must return a string");
   lua_replace(L, PIECE_SLOT);
   return lua_tolstring(L, PIECE_SLOT, size);
 }
@@ -88,7 +94,8 @@ static int dofile_results(lua_State *L, int status, lua_KContext context) {
 static int text_dofile(lua_State *L) {
   const char *file = luaL_optstring(L, 1, NULL);
   lua_settop(L, 1);
-  if (luaL_loadfilex(L, file, "t") != LUA_OK) return lua_error(L);
+  if (luaL_loadfilex(L, file, "t") != LUA_OK)
+    return lua_error(L);
   lua_callk(L, 0, LUA_MULTRET, 0, dofile_results);
   return dofile_results(L, LUA_OK, 0);
 }
@@ -98,25 +105,29 @@ static int text_dofile(lua_State *L) {
 static int text_searcher(lua_State *L) {
   const char *module = luaL_checkstring(L, 1);
   lua_getfield(L, lua_upvalueindex(1), "path");
-  if (!lua_isstring(L, -1)) return luaL_error(L, "'package.path' must be a string");
+  if (!lua_isstring(L, -1))
+    return luaL_error(L, "'package.path' must be a string");
   lua_pushvalue(L, lua_upvalueindex(2));
   lua_pushvalue(L, 1);
   lua_pushvalue(L, -3);
   lua_call(L, 2, 2);
-  if (lua_isnil(L, -2)) return 1; /* the message says where it looked */
+  if (lua_isnil(L, -2))
+    return 1; /* the message says where it looked */
   lua_pop(L, 1);
   const char *file = lua_tostring(L, -1);
   if (luaL_loadfilex(L, file, "t") != LUA_OK) {
     return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s", module, file,
-                          lua_tostring(L, -1));
+                      lua_tostring(L, -1));
   }
   lua_insert(L, -2);
   return 2; /* the chunk, and the file name for it */
 }
 
 void host_textonly_install(lua_State *L) {
-  static const luaL_Reg loaders[] = {
-    {"load", text_load}, {"loadfile", text_loadfile}, {"dofile", text_dofile}, {NULL, NULL}};
+  static const luaL_Reg loaders[] = { { "load", text_load },
+                                      { "loadfile", text_loadfile },
+                                      { "dofile", text_dofile },
+                                      { NULL, NULL } };
   lua_pushglobaltable(L);
   luaL_setfuncs(L, loaders, 0);
   lua_getfield(L, -1, "package");

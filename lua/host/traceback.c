@@ -18,7 +18,8 @@ static bool frame_is_internal(lua_State *L, int level) {
   lua_Debug frame;
   while (lua_getstack(L, level++, &frame)) {
     lua_getinfo(L, "S", &frame);
-    if (*frame.what != 'C') return is_internal(frame.source);
+    if (*frame.what != 'C')
+      return is_internal(frame.source);
   }
   return false;
 }
@@ -27,7 +28,8 @@ static bool any_internal(lua_State *L) {
   lua_Debug frame;
   for (int level = 1; level < SEARCHED && lua_getstack(L, level, &frame); level++) {
     lua_getinfo(L, "S", &frame);
-    if (is_internal(frame.source)) return true;
+    if (is_internal(frame.source))
+      return true;
   }
   return false;
 }

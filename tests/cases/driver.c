@@ -77,7 +77,7 @@ static void say(const char *text) {
 
 static void on_crash(int number) {
   say(label);
-  say(number == SIGABRT ? ": CRASHED, aborted\n"
+  say(number == SIGABRT  ? ": CRASHED, aborted\n"
       : number == SIGFPE ? ": CRASHED, arithmetic\n"
                          : ": CRASHED, memory access\n");
   _exit(1);

@@ -1,5 +1,5 @@
-#include "../../engine/core/devices.h"
 #include "fixture.h"
+#include "../../engine/core/devices.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -54,7 +54,8 @@ void fixture_close(void) {
     snprintf(what, sizeof what, "%lld objects were not released", left);
   const bam_op *missing = value_tests_end();
   if (missing != NULL && what[0] == '\0')
-    snprintf(what, sizeof what, "the test names %s in VALUES_TESTED and does not apply it", missing->name);
+    snprintf(what, sizeof what, "the test names %s in VALUES_TESTED and does not apply it",
+             missing->name);
   bam_context_destroy(context);
   context = NULL;
   forget_copies();

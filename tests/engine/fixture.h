@@ -21,7 +21,7 @@ void fixture_close(void);
 bam_context *fixture_context(void);
 
 /* SHAPE(2, 3) is a bam_shape; SCALAR that of a 0-d tensor. */
-#define SHAPE(...)                                                                                \
+#define SHAPE(...) \
   fixture_shape((int64_t[]){ __VA_ARGS__ }, (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / 8))
 #define SCALAR fixture_shape(NULL, 0)
 bam_shape fixture_shape(const int64_t *sizes, int ndim);
@@ -77,52 +77,55 @@ void expect_op_error(const char *words, const bam_op *op, bam_tensor *const *inp
 /* ---- assertions ---- */
 
 /* `call` must succeed; its message is shown when not. */
-#define EXPECT_OK(call)                                                                            \
-  do {                                                                                             \
-    if ((call) != BAM_OK)                                                                          \
-      cr_assert_fail("%s: %s", #call, fixture_context()->message);                                 \
+#define EXPECT_OK(call)                                            \
+  do {                                                             \
+    if ((call) != BAM_OK)                                          \
+      cr_assert_fail("%s: %s", #call, fixture_context()->message); \
   } while (0)
 
 /* `call` must fail with a message that contains `words`. */
-#define EXPECT_ERROR(call, words)                                                                  \
-  do {                                                                                             \
-    if ((call) == BAM_OK)                                                                          \
-      cr_assert_fail("%s: did not fail", #call);                                                   \
-    cr_assert(strstr(fixture_context()->message, (words)) != NULL,                                 \
-              "%s: \"%s\" is not about \"%s\"", #call, fixture_context()->message, (words));       \
+#define EXPECT_ERROR(call, words)                                                            \
+  do {                                                                                       \
+    if ((call) == BAM_OK)                                                                    \
+      cr_assert_fail("%s: did not fail", #call);                                             \
+    cr_assert(strstr(fixture_context()->message, (words)) != NULL,                           \
+              "%s: \"%s\" is not about \"%s\"", #call, fixture_context()->message, (words)); \
   } while (0)
 
 /* Two numbers are equal; an order holds: EXPECT_COMPARE(loss, <, 2). Both values are shown when not. */
 #define EXPECT_EQ(got, want) EXPECT_COMPARE(got, ==, want)
-#define EXPECT_COMPARE(got, order, bound)                                                          \
-  do {                                                                                             \
-    const __typeof__((got) + (bound)) got_ = (__typeof__(got_))(got),                              \
-                                      bound_ = (__typeof__(got_))(bound);                          \
-    cr_assert(got_ order bound_, "%s is %s, want " #order " %s", #got, SHOW(got_), SHOW(bound_));  \
+#define EXPECT_COMPARE(got, order, bound)                                                         \
+  do {                                                                                            \
+    const __typeof__((got) + (bound)) got_ = (__typeof__(got_))(got),                             \
+                                      bound_ = (__typeof__(got_))(bound);                         \
+    cr_assert(got_ order bound_, "%s is %s, want " #order " %s", #got, SHOW(got_), SHOW(bound_)); \
   } while (0)
 
 /* `got` is close to `want` (see is_close). */
-#define EXPECT_CLOSE(got, want, tolerance)                                                         \
-  do {                                                                                             \
-    const double got_ = (double)(got), want_ = (double)(want);                                     \
-    cr_assert(is_close(got_, want_, tolerance), "%s is %.17g, want %.17g", #got, got_, want_);     \
+#define EXPECT_CLOSE(got, want, tolerance)                                                     \
+  do {                                                                                         \
+    const double got_ = (double)(got), want_ = (double)(want);                                 \
+    cr_assert(is_close(got_, want_, tolerance), "%s is %.17g, want %.17g", #got, got_, want_); \
   } while (0)
 
 /* Two pointers are the same. */
-#define EXPECT_SAME(got, want)                                                                     \
-  do {                                                                                             \
-    const void *got_ = (got), *want_ = (want);                                                     \
-    cr_assert(got_ == want_, "%s is %p, want %p", #got, got_, want_);                              \
+#define EXPECT_SAME(got, want)                                        \
+  do {                                                                \
+    const void *got_ = (got), *want_ = (want);                        \
+    cr_assert(got_ == want_, "%s is %p, want %p", #got, got_, want_); \
   } while (0)
 
 /* `text` contains `words`. */
-#define EXPECT_CONTAINS(text, words)                                                               \
+#define EXPECT_CONTAINS(text, words) \
   cr_assert(strstr(text, words) != NULL, "\"%s\" is not in \"%s\"", words, text)
 
 /* A number of any type as text, in one of a few buffers used in turn. */
-#define SHOW(x)                                                                                    \
-  fixture_show(_Generic((x), float: true, double: true, default: false), (double)(x),              \
-               (long long)(x))
+#define SHOW(x)                         \
+  fixture_show(_Generic((x), float      \
+                        : true, double  \
+                        : true, default \
+                        : false),       \
+               (double)(x), (long long)(x))
 const char *fixture_show(bool real, double number, long long integer);
 
 /* Element `index`, row-major, of a tensor of any dtype and layout. Elements beside the last one
@@ -141,8 +144,8 @@ void expect_dtype(bam_tensor *got, bam_dtype want);
 bool is_close(double got, double want, double tolerance);
 
 /* Release several tensors: RELEASE(a, b, c). */
-#define RELEASE(...)                                                                              \
-  fixture_release((bam_tensor *[]){ __VA_ARGS__ },                                                \
+#define RELEASE(...)                               \
+  fixture_release((bam_tensor *[]){ __VA_ARGS__ }, \
                   (int)(sizeof((bam_tensor *[]){ __VA_ARGS__ }) / sizeof(bam_tensor *)))
 void fixture_release(bam_tensor *const *tensors, int n);
 

@@ -113,7 +113,10 @@ static bool is_first(bam_tensor *const *inputs, int i) {
 
 void check_gradient_within(const bam_op *op, bam_tensor *const *inputs, int n,
                            const bam_attr *attrs, double tolerance) {
-  check c = { .op = op, .inputs = inputs, .n = n, .attrs = attrs,
+  check c = { .op = op,
+              .inputs = inputs,
+              .n = n,
+              .attrs = attrs,
               .random_counter = fixture_context()->random_counter };
   make_weights(&c);
   differentiate(&c);

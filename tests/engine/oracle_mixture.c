@@ -160,10 +160,13 @@ static double attr_of(const bam_attr *attrs, const char *name, double otherwise)
 
 /* From the shapes alone, as the op has to. */
 static sizes sizes_of(bam_tensor *const in[INPUTS], const bam_attr *attrs) {
-  sizes s = { .B = in[X]->shape.size[0], .T = in[X]->shape.size[1], .D = in[X]->shape.size[2],
+  sizes s = { .B = in[X]->shape.size[0],
+              .T = in[X]->shape.size[1],
+              .D = in[X]->shape.size[2],
               .N = in[GATES] != NULL ? in[GATES]->shape.size[2] : 1,
               .H = (int64_t)attr_of(attrs, "heads", 0),
-              .G = (int64_t)attr_of(attrs, "kv_heads", 0), .E = in[OUT]->shape.size[0] };
+              .G = (int64_t)attr_of(attrs, "kv_heads", 0),
+              .E = in[OUT]->shape.size[0] };
   s.K = in[OUT]->shape.size[1] / (s.N * s.H);
   return s;
 }

@@ -47,9 +47,7 @@ static double divisor(const oracle *o, int64_t t) {
   return o->with.renormalise ? sum : 1;
 }
 
-static bool counts(const oracle *o, int64_t t) {
-  return o->with.mask == NULL || o->with.mask[t];
-}
+static bool counts(const oracle *o, int64_t t) { return o->with.mask == NULL || o->with.mask[t]; }
 
 /* How many of the tokens [from, to) count. */
 static int64_t count_tokens(const oracle *o, int64_t from, int64_t to) {
@@ -65,8 +63,7 @@ static void route_token(oracle *o, int64_t t) {
     o->p[t * o->n + i] = exp(o->logits[t * o->n + i] - lse);
   choose(o, t);
   for (int64_t j = 0; j < o->with.k; j++)
-    o->gates[gate_place(o, t, j)] =
-      o->p[t * o->n + o->experts[t * o->with.k + j]] / divisor(o, t);
+    o->gates[gate_place(o, t, j)] = o->p[t * o->n + o->experts[t * o->with.k + j]] / divisor(o, t);
   if (counts(o, t))
     o->losses[1] += lse * lse / (double)o->counted;
 }
@@ -249,7 +246,7 @@ static void compare_gradient(bam_tensor *logits, oracle *o, bam_tensor *const *o
   double *a = values_of(dgates), *b = values_of(dlosses);
   route_differentiate(o, a, b);
   route_backward(out, (bam_tensor *[]){ through & THROUGH_GATES ? dgates : NULL, NULL,
-                                       through & THROUGH_LOSSES ? dlosses : NULL, NULL });
+                                        through & THROUGH_LOSSES ? dlosses : NULL, NULL });
   if (bam_tensor_count(logits) > 0) {
     expect_shape(logits->grad, logits->shape);
     expect_values(logits->grad, o->dlogits, tolerance);
@@ -278,8 +275,7 @@ void route_check(bam_dtype dtype, bam_shape shape, options with, double toleranc
   bam_tensor_release(logits);
 }
 
-void route_check_forms(bam_dtype dtype, bam_shape shape, int64_t k, int64_t aux,
-                        double tolerance) {
+void route_check_forms(bam_dtype dtype, bam_shape shape, int64_t k, int64_t aux, double tolerance) {
   for (int form = 0; form < 4; form++)
     route_check(dtype, shape, (options){ k, aux, form & 1, form & 2, NULL }, tolerance);
 }

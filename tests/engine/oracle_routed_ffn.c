@@ -45,8 +45,10 @@ static void apply_expert(oracle *o, int64_t t, int64_t j) {
 
 oracle ffn_oracle(bam_tensor *const in[INPUTS], bam_tensor *dy) {
   const bam_shape *x = &in[X]->shape, *gates = &in[GATES]->shape;
-  oracle o = { .s = { .D = x->size[x->ndim - 1], .N = in[DOWN]->shape.size[0],
-                      .F = in[DOWN]->shape.size[2], .k = gates->size[gates->ndim - 1],
+  oracle o = { .s = { .D = x->size[x->ndim - 1],
+                      .N = in[DOWN]->shape.size[0],
+                      .F = in[DOWN]->shape.size[2],
+                      .k = gates->size[gates->ndim - 1],
                       .E = in[DOWN]->shape.size[1] },
                .dy = values_of(dy) };
   o.s.tokens = bam_tensor_count(dy) / (o.s.E > 0 ? o.s.E : 1);
@@ -110,7 +112,7 @@ static bam_shape extended(bam_shape tokens, int64_t size) {
 }
 
 void ffn_shaped(bam_dtype dtype, bam_shape tokens, const sizes *s, double low,
-                        bam_tensor *in[INPUTS]) {
+                bam_tensor *in[INPUTS]) {
   in[X] = make_leaf(dtype, extended(tokens, s->D), -1, 1);
   in[GATES] = make_leaf(dtype, extended(tokens, s->k), 0.1, 1);
   in[EXPERTS] = make_random(BAM_I64, extended(tokens, s->k), low, (double)s->N);

@@ -26,8 +26,8 @@ typedef struct sample {
   const char *op;
   sample_input inputs[5];
   sample_attr attrs[4];
-  bool broadcasts;     /* every input may have size 1 in its first dimension */
-  bool contiguous;     /* strided inputs may be an error */
+  bool broadcasts;      /* every input may have size 1 in its first dimension */
+  bool contiguous;      /* strided inputs may be an error */
   double f32_tolerance; /* 0: 1e-5 */
 } sample;
 

@@ -11,7 +11,7 @@ TestSuite(attention, .init = fixture_open, .fini = fixture_close);
 typedef struct {
   int64_t B, T, H, G, K;
   double scale;
-  double *q, *k, *v, *dy; /* row-major */
+  double *q, *k, *v, *dy;  /* row-major */
   const double *documents; /* NULL: one */
   double *o, *dq, *dk, *dv;
 } oracle;
@@ -52,9 +52,21 @@ static void run_oracle(oracle *x) {
 static void compare(bam_tensor *const in[3], bam_tensor *documents, double tolerance) {
   VALUES_TESTED(&bam_op_attention);
   const int64_t *size = in[0]->shape.size;
-  oracle x = { size[0], size[1], size[2], in[1]->shape.size[2], size[3], 1 / sqrt((double)size[3]),
-               values_of(in[0]), values_of(in[1]), values_of(in[2]), NULL, NULL, NULL, NULL, NULL,
-                   NULL };
+  oracle x = { size[0],
+               size[1],
+               size[2],
+               in[1]->shape.size[2],
+               size[3],
+               1 / sqrt((double)size[3]),
+               values_of(in[0]),
+               values_of(in[1]),
+               values_of(in[2]),
+               NULL,
+               NULL,
+               NULL,
+               NULL,
+               NULL,
+               NULL };
   bam_tensor *dy = make_random(in[0]->dtype, in[0]->shape, -1, 1);
   int64_t n = bam_tensor_count(in[0]), m = bam_tensor_count(in[1]);
   double *ids = documents != NULL ? values_of(documents) : NULL;
@@ -263,8 +275,8 @@ Test(attention, errors) {
                   NULL);
   expect_op_error("`documents` is (5); it must be (1, 5), one id per token", &bam_op_attention,
                   (bam_tensor *[]){ q, q, q, ids }, 4, NULL);
-  expect_op_error("documents are integers", &bam_op_attention, (bam_tensor *[]){ q, q, q, real },
-                  4, NULL);
+  expect_op_error("documents are integers", &bam_op_attention, (bam_tensor *[]){ q, q, q, real }, 4,
+                  NULL);
   expect_op_error("needs q [B, T, H, K]", &bam_op_attention, (bam_tensor *[]){ ids, q, q }, 3,
                   NULL);
   RELEASE(q, k, short_k, k64, ids, real);

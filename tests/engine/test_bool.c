@@ -60,8 +60,9 @@ static bool check_op(const bam_op *op, bool reals) {
     for (int k = 0; k < outputs; k++) {
       expect_shape(got[k], want[k]->shape);
       for (int64_t i = 0; i < bam_tensor_count(want[k]); i++)
-        cr_assert(is_close(value_at(got[k], i), value_at(want[k], i), 0), "%s: element %d is %g, not %g",
-                  op->name, (int)i, value_at(got[k], i), value_at(want[k], i));
+        cr_assert(is_close(value_at(got[k], i), value_at(want[k], i), 0),
+                  "%s: element %d is %g, not %g", op->name, (int)i, value_at(got[k], i),
+                  value_at(want[k], i));
     }
     fixture_release(want, outputs);
     fixture_release(got, outputs);
@@ -97,7 +98,8 @@ Test(bools, conversions_read_bytes) {
 
 Test(bools, masks_choose_and_assign_by_bytes) {
   bam_tensor *clean, *dirty, *want, *got;
-  bam_tensor *a = make_random(BAM_F32, SHAPE(64), -1, 1), *b = run1(&bam_op_clone, a), *value = make_float(7);
+  bam_tensor *a = make_random(BAM_F32, SHAPE(64), -1, 1), *b = run1(&bam_op_clone, a),
+             *value = make_float(7);
   make_pair(SHAPE(64), 1, &clean, &dirty);
   EXPECT_OK(bam_mask_positions("test", clean, &want));
   EXPECT_OK(bam_mask_positions("test", dirty, &got));

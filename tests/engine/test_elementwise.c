@@ -30,13 +30,13 @@ typedef struct {
 } binary_case;
 
 static const binary_case binaries[] = {
-  { &bam_op_add, o_add, -3, 3, true },        { &bam_op_sub, o_sub, -3, 3, true },
-  { &bam_op_mul, o_mul, -3, 3, true },        { &bam_op_div, o_div, 0.5, 3, true },
+  { &bam_op_add, o_add, -3, 3, true },          { &bam_op_sub, o_sub, -3, 3, true },
+  { &bam_op_mul, o_mul, -3, 3, true },          { &bam_op_div, o_div, 0.5, 3, true },
   { &bam_op_floordiv, o_floordiv, 1, 9, true }, { &bam_op_mod, o_mod, 1, 9, true },
-  { &bam_op_pow, pow, 0.5, 3, true },         { &bam_op_maximum, fmax, -3, 3, true },
-  { &bam_op_minimum, fmin, -3, 3, true },     { &bam_op_eq, o_eq, -3, 3, false },
-  { &bam_op_ne, o_ne, -3, 3, false },         { &bam_op_lt, o_lt, -3, 3, false },
-  { &bam_op_le, o_le, -3, 3, false },         { &bam_op_gt, o_gt, -3, 3, false },
+  { &bam_op_pow, pow, 0.5, 3, true },           { &bam_op_maximum, fmax, -3, 3, true },
+  { &bam_op_minimum, fmin, -3, 3, true },       { &bam_op_eq, o_eq, -3, 3, false },
+  { &bam_op_ne, o_ne, -3, 3, false },           { &bam_op_lt, o_lt, -3, 3, false },
+  { &bam_op_le, o_le, -3, 3, false },           { &bam_op_gt, o_gt, -3, 3, false },
   { &bam_op_ge, o_ge, -3, 3, false },
 };
 
@@ -60,16 +60,26 @@ typedef struct {
 } unary_case;
 
 static const unary_case unaries[] = {
-  { &bam_op_neg, o_neg, -3, 3, true },         { &bam_op_exp, exp, -3, 3, true },
-  { &bam_op_log, log, 0.3, 3, true },          { &bam_op_sqrt, sqrt, 0.3, 3, true },
-  { &bam_op_rsqrt, o_rsqrt, 0.3, 3, true },    { &bam_op_sin, sin, -3, 3, true },
-  { &bam_op_cos, cos, -3, 3, true },           { &bam_op_tanh, tanh, -3, 3, true },
-  { &bam_op_sigmoid, o_sigmoid, -5, 5, true }, { &bam_op_softplus, o_softplus, -5, 5, true },
-  { &bam_op_silu, o_silu, -5, 5, true },       { &bam_op_gelu, o_gelu, -5, 5, true },
-  { &bam_op_relu, o_relu, -3, 3, true },       { &bam_op_abs, fabs, -3, 3, true },
-  { &bam_op_sign, o_sign, -3, 3, true },       { &bam_op_floor, floor, -3, 3, true },
-  { &bam_op_ceil, ceil, -3, 3, true },         { &bam_op_round, rint, -3, 3, true },
-  { &bam_op_isnan, o_isnan, -3, 3, false },    { &bam_op_isinf, o_isinf, -3, 3, false },
+  { &bam_op_neg, o_neg, -3, 3, true },
+  { &bam_op_exp, exp, -3, 3, true },
+  { &bam_op_log, log, 0.3, 3, true },
+  { &bam_op_sqrt, sqrt, 0.3, 3, true },
+  { &bam_op_rsqrt, o_rsqrt, 0.3, 3, true },
+  { &bam_op_sin, sin, -3, 3, true },
+  { &bam_op_cos, cos, -3, 3, true },
+  { &bam_op_tanh, tanh, -3, 3, true },
+  { &bam_op_sigmoid, o_sigmoid, -5, 5, true },
+  { &bam_op_softplus, o_softplus, -5, 5, true },
+  { &bam_op_silu, o_silu, -5, 5, true },
+  { &bam_op_gelu, o_gelu, -5, 5, true },
+  { &bam_op_relu, o_relu, -3, 3, true },
+  { &bam_op_abs, fabs, -3, 3, true },
+  { &bam_op_sign, o_sign, -3, 3, true },
+  { &bam_op_floor, floor, -3, 3, true },
+  { &bam_op_ceil, ceil, -3, 3, true },
+  { &bam_op_round, rint, -3, 3, true },
+  { &bam_op_isnan, o_isnan, -3, 3, false },
+  { &bam_op_isinf, o_isinf, -3, 3, false },
   { &bam_op_isfinite, o_isfinite, -3, 3, false },
 };
 
@@ -119,9 +129,9 @@ static void check_binary_shapes(const binary_case *c, bam_dtype dtype, bam_shape
 }
 
 Test(elementwise, binary_values) {
-  VALUES_TESTED(&bam_op_add, &bam_op_sub, &bam_op_mul, &bam_op_div, &bam_op_floordiv,
-                &bam_op_mod, &bam_op_pow, &bam_op_maximum, &bam_op_minimum, &bam_op_eq,
-                &bam_op_ne, &bam_op_lt, &bam_op_le, &bam_op_gt, &bam_op_ge);
+  VALUES_TESTED(&bam_op_add, &bam_op_sub, &bam_op_mul, &bam_op_div, &bam_op_floordiv, &bam_op_mod,
+                &bam_op_pow, &bam_op_maximum, &bam_op_minimum, &bam_op_eq, &bam_op_ne, &bam_op_lt,
+                &bam_op_le, &bam_op_gt, &bam_op_ge);
   for (size_t i = 0; i < COUNT(binaries); i++)
     for (int f64 = 0; f64 < 2; f64++) {
       const binary_case *c = &binaries[i];
@@ -148,16 +158,15 @@ static void check_unary(const unary_case *c, bam_tensor *x) {
 }
 
 Test(elementwise, unary_values) {
-  VALUES_TESTED(&bam_op_neg, &bam_op_exp, &bam_op_log, &bam_op_sqrt, &bam_op_rsqrt,
-                &bam_op_sin, &bam_op_cos, &bam_op_tanh, &bam_op_sigmoid, &bam_op_softplus,
-                &bam_op_silu, &bam_op_gelu, &bam_op_relu, &bam_op_abs, &bam_op_sign,
-                &bam_op_floor, &bam_op_ceil, &bam_op_round, &bam_op_isnan, &bam_op_isinf,
-                &bam_op_isfinite);
+  VALUES_TESTED(&bam_op_neg, &bam_op_exp, &bam_op_log, &bam_op_sqrt, &bam_op_rsqrt, &bam_op_sin,
+                &bam_op_cos, &bam_op_tanh, &bam_op_sigmoid, &bam_op_softplus, &bam_op_silu,
+                &bam_op_gelu, &bam_op_relu, &bam_op_abs, &bam_op_sign, &bam_op_floor, &bam_op_ceil,
+                &bam_op_round, &bam_op_isnan, &bam_op_isinf, &bam_op_isfinite);
   for (size_t i = 0; i < COUNT(unaries); i++)
     for (int f64 = 0; f64 < 2; f64++)
       for (int64_t n = 0; n < 130; n += 43) {
-        bam_tensor *x =
-            make_random(f64 ? BAM_F64 : BAM_F32, SHAPE(3, n), unaries[i].low, unaries[i].high);
+        bam_tensor *x = make_random(f64 ? BAM_F64 : BAM_F32, SHAPE(3, n), unaries[i].low,
+                                    unaries[i].high);
         bam_tensor *strided = make_strided(x);
         check_unary(&unaries[i], x);
         check_unary(&unaries[i], strided);
@@ -345,13 +354,15 @@ Test(elementwise, integer_unaries) {
 }
 
 Test(elementwise, bools) {
-  VALUES_TESTED(&bam_op_logical_and, &bam_op_logical_or, &bam_op_logical_xor,
-                &bam_op_logical_not);
+  VALUES_TESTED(&bam_op_logical_and, &bam_op_logical_or, &bam_op_logical_xor, &bam_op_logical_not);
   bam_tensor *a = make_values(BAM_BOOL, SHAPE(4), VALUES(0, 0, 1, 1));
   bam_tensor *b = make_values(BAM_BOOL, SHAPE(4), VALUES(0, 1, 0, 1));
   static const bam_op *const ops[] = { &bam_op_add, &bam_op_mul, &bam_op_logical_and,
                                        &bam_op_logical_or, &bam_op_logical_xor };
-  static const double want[][4] = { { 0, 1, 1, 1 }, { 0, 0, 0, 1 }, { 0, 0, 0, 1 }, { 0, 1, 1, 1 },
+  static const double want[][4] = { { 0, 1, 1, 1 },
+                                    { 0, 0, 0, 1 },
+                                    { 0, 0, 0, 1 },
+                                    { 0, 1, 1, 1 },
                                     { 0, 1, 1, 0 } };
   for (size_t i = 0; i < COUNT(ops); i++) {
     bam_tensor *y = run2(ops[i], a, b);
@@ -361,7 +372,7 @@ Test(elementwise, bools) {
   }
   bam_tensor *not = run1(&bam_op_logical_not, a);
   expect_values(not, VALUES(1, 1, 0, 0), 0);
-  RELEASE(a, b, not);
+  RELEASE(a, b, not );
 }
 
 /* ---- floats as Lua and PyTorch have them ---- */
@@ -397,7 +408,7 @@ Test(elementwise, errors) {
   bam_tensor *minus = make_values(BAM_I64, SHAPE(2), VALUES(1, -1)), *b = vector(BAM_BOOL);
   bam_tensor *u = vector(BAM_U8), *big = make_integer(300),
              *three = make_random(BAM_F32, SHAPE(3), 0, 1);
-#define REFUSES(words, op, ...)                                                                    \
+#define REFUSES(words, op, ...) \
   expect_op_error(words, &bam_op_##op, (bam_tensor *[]){ __VA_ARGS__ }, 2, NULL)
   REFUSES("divisor is zero", floordiv, i, i);
   REFUSES("divisor is zero", mod, u, u);

@@ -139,8 +139,9 @@ Test(files, changed_and_shortened_files_are_errors) {
   EXPECT_OK(bam_input_file_read(input, 7, &byte, 1));
   EXPECT_EQ(byte, 'h');
   overwrite("data", "x", 1);
-  EXPECT_ERROR(bam_input_file_read(input, 7, &byte, 1),
-               "the file was changed or replaced after it was opened; do not write to a file in use");
+  EXPECT_ERROR(
+    bam_input_file_read(input, 7, &byte, 1),
+    "the file was changed or replaced after it was opened; do not write to a file in use");
   cr_assert(truncate("data", 3) == 0);
   EXPECT_ERROR(bam_input_file_read(input, 7, &byte, 1),
                "the file has 3 bytes now, and had 8 when it was opened");
@@ -295,7 +296,9 @@ Test(files, temporary_names) {
   bam_staged_name(longest, name);
   EXPECT_COMPARE(strlen(name), <=, NAME_MAX);
   EXPECT_EQ(bam_staged_length(name), 200);
-  const char *const others[] = { "", "x", ".tmp-", "x.tmp-0123", "x.tmp-0123456789abcdeg", "0123456789abcdef" };
+  const char *const others[] = {
+    "", "x", ".tmp-", "x.tmp-0123", "x.tmp-0123456789abcdeg", "0123456789abcdef"
+  };
   for (size_t i = 0; i < sizeof others / sizeof *others; i++)
     cr_assert_eq(bam_staged_length(others[i]), -1, "%s", others[i]);
 }

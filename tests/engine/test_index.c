@@ -38,8 +38,8 @@ static void check_index_select(bam_tensor *x, int d, bam_tensor *positions) {
   expect_dtype(y, x->dtype);
   EXPECT_EQ(y->shape.size[d], m);
   for (int64_t i = 0; i < bam_tensor_count(y); i++) {
-    int64_t from =
-        (i / inner / m * n + integer_at(positions, i / inner % m) - 1) * inner + i % inner;
+    int64_t from = (i / inner / m * n + integer_at(positions, i / inner % m) - 1) * inner +
+                   i % inner;
     EXPECT_EQ(value_at(y, i), value_at(x, from));
   }
   bam_tensor_release(y);
@@ -227,9 +227,11 @@ Test(index, assign_by_positions) {
     cr_assert_eq(value_at(x, r * 4 + 3), value_at(from, r * 3 + 2), "the last of several stays");
   }
   EXPECT_OK(bam_index_assign(plain, 0, one, five));
-  expect_values(plain, VALUES(5, 5, 5, 5, value_at(plain, 4), value_at(plain, 5), value_at(plain, 6)
-                              , value_at(plain, 7), value_at(plain, 8), value_at(plain, 9)
-                              , value_at(plain, 10), value_at(plain, 11)), 0);
+  expect_values(plain,
+                VALUES(5, 5, 5, 5, value_at(plain, 4), value_at(plain, 5), value_at(plain, 6),
+                       value_at(plain, 7), value_at(plain, 8), value_at(plain, 9),
+                       value_at(plain, 10), value_at(plain, 11)),
+                0);
   RELEASE(plain, x, positions, from, five, one);
 }
 

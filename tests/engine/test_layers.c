@@ -94,8 +94,8 @@ static void check_norm(bam_dtype dtype, bam_shape shape, double tolerance) {
   bam_tensor *z = run(&bam_op_layer_norm, (bam_tensor *[]){ strided, weight, NULL }, 3, NULL);
   expect_norm(y, x, weight, bias, tolerance);
   expect_norm(z, x, weight, NULL, tolerance);
-  EXPECT_OK(fixture_apply(&bam_op_add_layer_norm,
-                         (bam_tensor *[]){ strided, other, weight, bias }, 4, NULL, two));
+  EXPECT_OK(fixture_apply(&bam_op_add_layer_norm, (bam_tensor *[]){ strided, other, weight, bias },
+                          4, NULL, two));
   expect_norm(two[0], sum, weight, bias, tolerance);
   expect_equal(two[1], sum, 0);
   RELEASE(x, other, weight, bias, strided, two[0], two[1], sum, y, z);
@@ -109,10 +109,11 @@ Test(layers, norm_values_narrow) { check_norm(BAM_F32, SHAPE(4, 1), 2e-5); }
 /* Of n equal numbers the result is the bias, whatever the sum of them is rounded to. */
 static void check_constant_rows(bam_dtype dtype, int64_t n, double c) {
   bam_tensor *x = make_random(dtype, SHAPE(2, n), c, c), *r = make_random(dtype, SHAPE(2, n), c, c);
-  bam_tensor *weight = make_random(dtype, SHAPE(n), 1, 3), *bias = make_random(dtype, SHAPE(n), -1, 1);
+  bam_tensor *weight = make_random(dtype, SHAPE(n), 1, 3),
+             *bias = make_random(dtype, SHAPE(n), -1, 1);
   bam_tensor *y = run(&bam_op_layer_norm, (bam_tensor *[]){ x, weight, bias }, 3, NULL), *two[2];
-  EXPECT_OK(fixture_apply(&bam_op_add_layer_norm,
-                         (bam_tensor *[]){ x, r, weight, bias }, 4, NULL, two));
+  EXPECT_OK(
+    fixture_apply(&bam_op_add_layer_norm, (bam_tensor *[]){ x, r, weight, bias }, 4, NULL, two));
   for (int64_t i = 0; i < 2 * n; i++) {
     cr_assert_eq(value_at(y, i), value_at(bias, i % n), "%g of %g", value_at(y, i), c);
     cr_assert_eq(value_at(two[0], i), value_at(bias, i % n), "%g of %g", value_at(two[0], i), c);
@@ -172,8 +173,8 @@ Test(layers, add_norm_gradient_of_one) {
   bam_tensor *r = make_leaf(BAM_F64, SHAPE(3, 5), -2, 2);
   bam_tensor *weight = make_leaf(BAM_F64, SHAPE(5), -1, 1), *alone = NULL, *two[2], *joined;
   for (int k = 0; k < 2; k++) {
-    EXPECT_OK(fixture_apply(&bam_op_add_layer_norm,
-                           (bam_tensor *[]){ x, r, weight }, 3, NULL, two));
+    EXPECT_OK(
+      fixture_apply(&bam_op_add_layer_norm, (bam_tensor *[]){ x, r, weight }, 3, NULL, two));
     bam_tensor *square = run2(&bam_op_mul, two[k], two[k]), *sum = run1(&bam_op_sum, square);
     EXPECT_OK(bam_autograd_backward(sum, NULL, false));
     expect_equal(x->grad, r->grad, 0);
@@ -213,8 +214,7 @@ Test(layers, norm_errors) {
   expect_op_error("`weight` is (2); it must be (3), the last size of x", &bam_op_layer_norm,
                   (bam_tensor *[]){ x, w }, 2, NULL);
   expect_op_error("`x` is f32 and `weight` is f64; convert one: weight:to \"f32\"",
-                  &bam_op_layer_norm,
-                  (bam_tensor *[]){ x, w64 }, 2, NULL);
+                  &bam_op_layer_norm, (bam_tensor *[]){ x, w64 }, 2, NULL);
   expect_op_error("computes in f32 or f64", &bam_op_layer_norm, (bam_tensor *[]){ i, w64 }, 2,
                   NULL);
   expect_op_error("`residual` is (2); it must be (2, 3), the shape of x", &bam_op_add_layer_norm,
@@ -309,9 +309,9 @@ static void check_rope(bam_dtype dtype, bam_tensor *positions, bool strided, dou
   bam_tensor *y = run(&bam_op_rope, (bam_tensor *[]){ x, positions }, 2, NULL);
   for (int64_t i = 0; i < bam_tensor_count(x); i++) {
     int64_t token = i / (3 * 38), pair = i % 38 / 2;
-    double position = positions == NULL             ? (double)(token % 7)
+    double position = positions == NULL            ? (double)(token % 7)
                       : positions->shape.ndim == 1 ? (double)integer_at(positions, token % 7)
-                                                    : (double)integer_at(positions, token);
+                                                   : (double)integer_at(positions, token);
     double angle = position * pow(10000, -2.0 * (double)pair / 38);
     double even = value_at(x, i - i % 2), odd = value_at(x, i - i % 2 + 1);
     double want = i % 2 == 0 ? even * cos(angle) - odd * sin(angle)

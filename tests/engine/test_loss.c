@@ -95,8 +95,7 @@ Test(loss, errors) {
   expect_op_error("token id 5 (element 2 of `targets`) is outside 0 .. 4", &bam_op_cross_entropy,
                   (bam_tensor *[]){ logits, targets }, 2, NULL);
   expect_op_error("`targets` is (3); it must be (2), one id per row of logits",
-                  &bam_op_cross_entropy,
-                  (bam_tensor *[]){ logits, three }, 2, NULL);
+                  &bam_op_cross_entropy, (bam_tensor *[]){ logits, three }, 2, NULL);
   RELEASE(logits, targets, three);
 }
 
@@ -272,7 +271,7 @@ Test(loss, head_errors) {
                   (bam_tensor *[]){ p.weight, p.targets, p.targets }, 3, NULL);
   expect_op_error("`targets` is (23, 6); it must be (2, 7), one id per row of x",
                   &bam_op_linear_cross_entropy, (bam_tensor *[]){ p.x, p.weight, p.weight }, 3,
-                      NULL);
+                  NULL);
   RELEASE(loss, seed, seed32);
   release_problem(p);
 }

@@ -11,8 +11,8 @@
 #include "../../lua/bind/bind.h"
 
 typedef struct {
-  int64_t left;  /* requests until they fail; negative: never */
-  bool refused;  /* has one failed? */
+  int64_t left; /* requests until they fail; negative: never */
+  bool refused; /* has one failed? */
 } budget;
 
 static void *limited_alloc(void *data, void *block, size_t old_size, size_t size) {

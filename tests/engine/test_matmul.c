@@ -132,8 +132,10 @@ Test(matmul, large) {
 }
 
 Test(matmul, empty) {
-  bam_shape shapes[][2] = { { SHAPE(0, 3), SHAPE(3, 2) }, { SHAPE(3, 0), SHAPE(0, 2) },
-                            { SHAPE(0, 2, 3), SHAPE(3, 4) }, { SHAPE(0), SHAPE(0) } };
+  bam_shape shapes[][2] = { { SHAPE(0, 3), SHAPE(3, 2) },
+                            { SHAPE(3, 0), SHAPE(0, 2) },
+                            { SHAPE(0, 2, 3), SHAPE(3, 4) },
+                            { SHAPE(0), SHAPE(0) } };
   bam_shape want[] = { SHAPE(0, 2), SHAPE(3, 2), SHAPE(0, 2, 4), SCALAR };
   for (int i = 0; i < 4; i++) {
     bam_tensor *a = make_leaf(BAM_F32, shapes[i][0], 0, 1),
@@ -244,9 +246,14 @@ Test(matmul, kernel_beta) {
   bam_tensor *c = make_random(BAM_F32, SHAPE(1600), 0, 1);
   for (int s = 0; s < 5; s++) {
     int64_t m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];
-    bam_gemm gemm = {
-      .m = m, .n = n, .k = k, .lda = k ? k : 1, .ldb = n, .ldc = n, .alpha = 2, .batch = 1
-    };
+    bam_gemm gemm = { .m = m,
+                      .n = n,
+                      .k = k,
+                      .lda = k ? k : 1,
+                      .ldb = n,
+                      .ldc = n,
+                      .alpha = 2,
+                      .batch = 1 };
     EXPECT_OK(bam_tensor_fill(c, (double)NAN));
     run_gemm(&gemm, c, ones, ones);
     for (int64_t i = 0; i < m * n; i++)

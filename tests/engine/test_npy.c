@@ -26,7 +26,7 @@ static void make_npy(int major, const char *header, const void *data, size_t dat
   scratch_write("x", file, start + length + data_bytes);
 }
 
-#define HEADER(descr, order, shape)                                                                \
+#define HEADER(descr, order, shape) \
   "{'descr': '" descr "', 'fortran_order': " order ", 'shape': " shape ", }"
 
 /* numpy.save of arange(6, dtype='<f4').reshape(2, 3) */

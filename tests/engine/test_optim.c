@@ -8,8 +8,8 @@
 
 TestSuite(optim, .init = fixture_open, .fini = fixture_close);
 
-static void step_adamw(double *p, const double *grad, double *m, double *v, int64_t n,
-                       double clip, const bam_adamw *s) {
+static void step_adamw(double *p, const double *grad, double *m, double *v, int64_t n, double clip,
+                       const bam_adamw *s) {
   for (int64_t i = 0; i < n; i++) {
     double d = grad[i] * clip;
     m[i] = s->beta1 * m[i] + (1 - s->beta1) * d;
@@ -68,9 +68,7 @@ Test(optim, slices) {
   RELEASE(flat, slice, grad, m, v);
 }
 
-static double sign_of(double x) {
-  return (double)((x > 0) - (x < 0));
-}
+static double sign_of(double x) { return (double)((x > 0) - (x < 0)); }
 
 static void step_lion(double *p, const double *grad, double *m, int64_t n, double clip,
                       const bam_lion *s) {

@@ -225,8 +225,8 @@ Test(reduce, positions_along_each_dim) {
   VALUES_TESTED(&bam_op_argmax, &bam_op_argmin);
   const bam_op *ops[] = { &bam_op_argmax, &bam_op_argmin };
   fold *want[] = { fold_argmax, fold_argmin };
-  bam_tensor *x =
-      make_random(BAM_I32, SHAPE(4, 5, 600), 0, 9); /* many equals; rows of several blocks */
+  bam_tensor *x = make_random(BAM_I32, SHAPE(4, 5, 600), 0,
+                              9); /* many equals; rows of several blocks */
   for (int i = 0; i < 2; i++) {
     check_values(ops[i], x, 7, want[i], NULL, 0);
     for (int d = 0; d < 3; d++) {
@@ -393,8 +393,8 @@ static void check_gradients(const bam_op *op, bam_tensor *x) {
 }
 
 Test(reduce, gradients) {
-  const bam_op *ops[] = { &bam_op_sum, &bam_op_mean, &bam_op_max, &bam_op_min,
-                          &bam_op_prod, &bam_op_var, &bam_op_norm };
+  const bam_op *ops[] = { &bam_op_sum,  &bam_op_mean, &bam_op_max, &bam_op_min,
+                          &bam_op_prod, &bam_op_var,  &bam_op_norm };
   for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
     bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 3, 2), 0.5, 2);
     check_gradients(ops[i], x);
@@ -424,8 +424,8 @@ Test(reduce, gradients_of_other_norms) {
 
 Test(reduce, gradient_of_a_product_with_zeros) {
   for (int zeros = 0; zeros < 3; zeros++) {
-    bam_tensor *x =
-        make_values(BAM_F64, SHAPE(4), VALUES(zeros > 0 ? 0 : 3, 2, zeros > 1 ? 0 : 5, -4));
+    bam_tensor *x = make_values(BAM_F64, SHAPE(4),
+                                VALUES(zeros > 0 ? 0 : 3, 2, zeros > 1 ? 0 : 5, -4));
     EXPECT_OK(bam_autograd_require(x, true));
     check_gradient(&bam_op_prod, &x, 1, NULL);
     bam_tensor_release(x);
@@ -482,8 +482,10 @@ Test(reduce, norms_of_extreme_numbers) {
 
 /* Numbers of all sizes together: the small ones are not lost before they do not matter. */
 Test(reduce, norms_of_mixed_numbers) {
-  const double x[][3] = { { 0x1p500, 0x1p500, 0x1p-500 }, { 0x1p481, 0x1p479, 0x1p479 },
-                          { 0x1p-481, 0x1p-479, 0x1p-479 }, { 0x1p-700, 1, 0x1p700 } };
+  const double x[][3] = { { 0x1p500, 0x1p500, 0x1p-500 },
+                          { 0x1p481, 0x1p479, 0x1p479 },
+                          { 0x1p-481, 0x1p-479, 0x1p-479 },
+                          { 0x1p-700, 1, 0x1p700 } };
   for (size_t i = 0; i < COUNT(x); i++) {
     bam_tensor *t = make_values(BAM_F64, SHAPE(3), x[i]), *y = run1(&bam_op_norm, t);
     double want = hypot(hypot(x[i][2], x[i][1]), x[i][0]);

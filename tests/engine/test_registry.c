@@ -119,8 +119,8 @@ static void check_empty(const subject *s, bool everywhere) {
     release_result(&out);
   } else {
     const char *message = fixture_context()->message;
-    cr_assert(strncmp(message, s->op->name, strlen(s->op->name)) == 0,
-              "of empty inputs: \"%s\"", message);
+    cr_assert(strncmp(message, s->op->name, strlen(s->op->name)) == 0, "of empty inputs: \"%s\"",
+              message);
   }
   fixture_release(inputs, n);
 }

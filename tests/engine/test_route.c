@@ -19,8 +19,8 @@ Test(route, by_hand) {
   expect_values(out[GATES], VALUES(0.25, 0.25), 1e-14);
   expect_values(out[EXPERTS], VALUES(1, 1), 0);
   expect_values(out[LOSSES], VALUES(1, ((7 + ln) * (7 + ln) + ln * ln) / 2), 1e-14);
-  expect_values(out[STATISTICS], VALUES(1, 0, 0, 0, 0.25, 0.25, 0.25, 0.25, ln / 4, ln / 4, ln / 4,
-                                        ln / 4), 1e-14);
+  expect_values(out[STATISTICS],
+                VALUES(1, 0, 0, 0, 0.25, 0.25, 0.25, 0.25, ln / 4, ln / 4, ln / 4, ln / 4), 1e-14);
   fixture_release(out, 4);
   route_run(logits, (options){ .k = 2, .renormalise = true, .dense = true }, out);
   expect_values(out[GATES], VALUES(0.5, 0.5, 0, 0, 0.5, 0.5, 0, 0), 1e-14);
@@ -332,8 +332,8 @@ Test(route, gradient_of_one_token) {
 
 /* No token chooses the last two: they still have a share of every softmax. */
 Test(route, gradient_of_idle_experts) {
-  bam_tensor *logits = make_values(BAM_F64, SHAPE(3, 4), VALUES(1, 2, 0, -1, 3, 1, -2, 0, 1, 4, 0,
-                                                                -1));
+  bam_tensor *logits = make_values(BAM_F64, SHAPE(3, 4),
+                                   VALUES(1, 2, 0, -1, 3, 1, -2, 0, 1, 4, 0, -1));
   EXPECT_OK(bam_autograd_require(logits, true));
   for (int64_t k = 1; k <= 2; k++) {
     bam_attr *attrs = route_attrs((options){ .k = k });
@@ -440,8 +440,8 @@ Test(route, deterministic) {
 Test(route, extremes) {
   const bam_dtype dtypes[] = { BAM_F32, BAM_F64 };
   for (int i = 0; i < 2; i++) {
-    bam_tensor *large = make_values(dtypes[i], SHAPE(3, 3), VALUES(1e4, -1e4, 0, -500, -510, -520,
-                                                                   0, 1e4, 9999));
+    bam_tensor *large = make_values(dtypes[i], SHAPE(3, 3),
+                                    VALUES(1e4, -1e4, 0, -500, -510, -520, 0, 1e4, 9999));
     EXPECT_OK(bam_autograd_require(large, true));
     route_compare(large, (options){ .k = 1 }, THROUGH_ALL, 2e-5);
     bam_tensor_release(large);
@@ -505,9 +505,9 @@ static void check_contained(bam_tensor *logits, const double *row, options with)
 
 Test(route, nan) {
   const double nan = (double)NAN, inf = (double)INFINITY;
-  const double rows[][5] = { { nan, nan, nan, nan, nan }, { 1, 2, nan, 0, 1 }, { nan, 1, 2, 3, 4 },
-                             { 4, 3, 2, 1, nan },         { inf, 1, inf, 2, 3 },
-                             { -inf, -inf, -inf, -inf, -inf } };
+  const double rows[][5] = { { nan, nan, nan, nan, nan }, { 1, 2, nan, 0, 1 },
+                             { nan, 1, 2, 3, 4 },         { 4, 3, 2, 1, nan },
+                             { inf, 1, inf, 2, 3 },       { -inf, -inf, -inf, -inf, -inf } };
   const bam_dtype dtypes[] = { BAM_F32, BAM_F64 };
   for (int d = 0; d < 2; d++) {
     bam_tensor *logits = make_random(dtypes[d], SHAPE(6, 5), -3, 3);

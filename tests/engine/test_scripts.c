@@ -23,7 +23,8 @@ static const char *name_of(const char *path, char *name, size_t size) {
 
 /* Does BAMLUA_TEST_CASES leave any case of this script? */
 static bool is_picked(const char *path) {
-  const char *cases = getenv("BAMLUA_TEST_CASES"), *slash = cases == NULL ? NULL : strchr(cases, '/');
+  const char *cases = getenv("BAMLUA_TEST_CASES"),
+             *slash = cases == NULL ? NULL : strchr(cases, '/');
   char glob[200], name[200];
   if (slash == NULL)
     return true;
@@ -78,8 +79,8 @@ ParameterizedTest(script *s, scripts, lua) {
   bool fine = status == 0 && counted && failed == 0;
   printf("cases %s %d %d\n", name, passed, fine ? 0 : failed > 0 ? failed : 1);
   fflush(stdout);
-  cr_assert(fine, "%s ended with status %d%s:\n%s", s->path, status, counted ? "" : ", without its count of cases",
-            output);
+  cr_assert(fine, "%s ended with status %d%s:\n%s", s->path, status,
+            counted ? "" : ", without its count of cases", output);
   if (strstr(output, "skip") != NULL)
     printf("%s: %s", s->path, output);
 }

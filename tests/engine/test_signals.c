@@ -9,7 +9,7 @@
 
 static volatile sig_atomic_t caught;
 
-static void catch(int number) { caught = number; }
+static void catch (int number) { caught = number; }
 
 static void expect_caught(int number) {
   caught = 0;

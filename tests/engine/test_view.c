@@ -27,7 +27,7 @@ static bam_tensor *apply_list(const bam_op *op, bam_tensor *x, const char *name,
   set_list(op, attrs, name, n, list);
   return apply(op, x, attrs);
 }
-#define APPLY_LIST(op, x, name, ...)                                                              \
+#define APPLY_LIST(op, x, name, ...) \
   apply_list(op, x, name, sizeof((int64_t[]){ __VA_ARGS__ }) / 8, (int64_t[]){ __VA_ARGS__ })
 
 Test(view, reshape_keeps_the_order) {
@@ -50,8 +50,10 @@ Test(view, reshape_splits_a_strided_dimension_without_a_copy) {
   bam_tensor *x = make_count(BAM_F32, SHAPE(4, 6));
   bam_tensor *across = APPLY_LIST(&bam_op_permute, x, "dims", 1, 0);
   bam_tensor *split = APPLY_LIST(&bam_op_view, across, "sizes", 2, 3, 4);
-  expect_values(split, VALUES(0, 6, 12, 18, 1, 7, 13, 19, 2, 8, 14, 20, 3, 9, 15, 21, 4, 10, 16,
-                               22, 5, 11, 17, 23), 0);
+  expect_values(
+    split,
+    VALUES(0, 6, 12, 18, 1, 7, 13, 19, 2, 8, 14, 20, 3, 9, 15, 21, 4, 10, 16, 22, 5, 11, 17, 23),
+    0);
   EXPECT_SAME(split->storage, x->storage);
   RELEASE(x, across, split);
 }
@@ -230,8 +232,9 @@ Test(view, to_rounds_wide_numbers_once) {
 Test(view, to_rounds_integers_once) {
   const int64_t tie = (1LL << 40) + (1LL << 32), big = (1LL << 62) + (1LL << 54);
   const int64_t whole[] = { tie - 1, tie, tie + 1, -tie - 1, big, big + 1, INT64_MAX, INT64_MIN };
-  const double want[] = { 0x1p40, 0x1p40, 0x1.02p40, -0x1.02p40, 0x1p62, 0x1.02p62, 0x1p63,
-                          -0x1p63 };
+  const double want[] = {
+    0x1p40, 0x1p40, 0x1.02p40, -0x1.02p40, 0x1p62, 0x1.02p62, 0x1p63, -0x1p63
+  };
   bam_tensor *x = make_tensor(BAM_I64, SHAPE(8), whole);
   expect_converted(x, BAM_BF16, want);
   const int32_t half[] = { (1 << 30) + (1 << 22) + 1, (1 << 30) + (1 << 22), 65519, 65520 };

@@ -58,11 +58,11 @@ static double o_silu(double x) { return x == -INFINITY ? 0 : x / (1 + exp(-x)); 
 static double o_gelu(double x) { return x == -INFINITY ? 0 : x * 0.5 * erfc(-x / sqrt(2)); }
 static double o_rsqrt(double x) { return 1 / sqrt(x); }
 
-#define EXPECT_ULPS(op, f, low, high, limit)                                                      \
-  do {                                                                                            \
-    double error = worst(&bam_op_##op, f, low, high);                                             \
-    cr_log_info("%s: %.2f ulp", #op, error);                                                      \
-    cr_expect(error <= (limit), "%s is %.2f ulp off", #op, error);                                \
+#define EXPECT_ULPS(op, f, low, high, limit)                       \
+  do {                                                             \
+    double error = worst(&bam_op_##op, f, low, high);              \
+    cr_log_info("%s: %.2f ulp", #op, error);                       \
+    cr_expect(error <= (limit), "%s is %.2f ulp off", #op, error); \
   } while (0)
 
 Test(vmath, accuracy) {
@@ -111,8 +111,8 @@ Test(vmath, gradients_at_infinity) {
   static const bam_op *const gates[] = { &bam_op_silu, &bam_op_gelu, &bam_op_softplus };
   for (int i = 0; i < 3; i++)
     for (int wide = 0; wide < 2; wide++) {
-      bam_tensor *x =
-          make_values(wide ? BAM_F64 : BAM_F32, SHAPE(4), VALUES(-INFINITY, -1e30, 1e30, INFINITY));
+      bam_tensor *x = make_values(wide ? BAM_F64 : BAM_F32, SHAPE(4),
+                                  VALUES(-INFINITY, -1e30, 1e30, INFINITY));
       bam_tensor *ones = make_values(x->dtype, SHAPE(4), VALUES(1, 1, 1, 1));
       EXPECT_OK(bam_autograd_require(x, true));
       bam_tensor *y = run1(gates[i], x);

@@ -11,10 +11,11 @@
 typedef struct bam_op bam_op;
 
 /* The names are collected by the linker, since Criterion runs every test in a process of its own. */
-#define VALUES_TESTED(...)                                                                                             \
-  do {                                                                                                                 \
-    static const bam_op *named_[] __attribute__((section("bam_values_tested"), used)) = { __VA_ARGS__ };               \
-    value_tests_name(named_, sizeof named_ / sizeof named_[0]);                                                        \
+#define VALUES_TESTED(...)                                                   \
+  do {                                                                       \
+    static const bam_op *named_[]                                            \
+      __attribute__((section("bam_values_tested"), used)) = { __VA_ARGS__ }; \
+    value_tests_name(named_, sizeof named_ / sizeof named_[0]);              \
   } while (0)
 
 /* Does any test of this program name the op? */

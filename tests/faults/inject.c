@@ -24,13 +24,20 @@ static const struct kind {
   { "read", { { SYS_read, BY_FD }, { SYS_pread64, BY_FD }, { SYS_readv, BY_FD }, { -1, 0 } } },
   { "write", { { SYS_write, BY_FD }, { SYS_pwrite64, BY_FD }, { SYS_writev, BY_FD }, { -1, 0 } } },
   { "fsync", { { SYS_fsync, BY_FD }, { SYS_fdatasync, BY_FD }, { -1, 0 } } },
-  { "rename", { { SYS_renameat2, BY_AT }, { SYS_renameat, BY_AT }, { SYS_rename, BY_PATH0 }, { -1, 0 } } },
+  { "rename",
+    { { SYS_renameat2, BY_AT }, { SYS_renameat, BY_AT }, { SYS_rename, BY_PATH0 }, { -1, 0 } } },
   { "link", { { SYS_symlink, BY_PATH1 }, { SYS_link, BY_PATH1 }, { -1, 0 } } },
-  { "unlink", { { SYS_unlinkat, BY_AT }, { SYS_unlink, BY_PATH0 }, { SYS_rmdir, BY_PATH0 }, { -1, 0 } } },
+  { "unlink",
+    { { SYS_unlinkat, BY_AT }, { SYS_unlink, BY_PATH0 }, { SYS_rmdir, BY_PATH0 }, { -1, 0 } } },
   { "mkdir", { { SYS_mkdirat, BY_AT }, { SYS_mkdir, BY_PATH0 }, { -1, 0 } } },
   { "truncate", { { SYS_ftruncate, BY_FD }, { SYS_truncate, BY_PATH0 }, { -1, 0 } } },
   { "mmap", { { SYS_mmap, BY_FD4 }, { -1, 0 } } },
-  { "stat", { { SYS_newfstatat, BY_AT }, { SYS_fstat, BY_FD }, { SYS_stat, BY_PATH0 }, { SYS_lstat, BY_PATH0 }, { -1, 0 } } },
+  { "stat",
+    { { SYS_newfstatat, BY_AT },
+      { SYS_fstat, BY_FD },
+      { SYS_stat, BY_PATH0 },
+      { SYS_lstat, BY_PATH0 },
+      { -1, 0 } } },
   { "lock", { { SYS_flock, BY_FD }, { SYS_fcntl, BY_FD }, { -1, 0 } } },
   { "readdir", { { SYS_getdents64, BY_FD }, { -1, 0 } } },
 };
@@ -50,7 +57,8 @@ static struct {
 } plan;
 
 static void usage(const char *problem, const char *word) {
-  fprintf(stderr, "inject: %s %s\nusage: inject KIND N FAULT DIRECTORY COMMAND [ARGUMENT...]\n", problem, word);
+  fprintf(stderr, "inject: %s %s\nusage: inject KIND N FAULT DIRECTORY COMMAND [ARGUMENT...]\n",
+          problem, word);
   exit(2);
 }
 

@@ -19,10 +19,22 @@
 #include "trace.h"
 
 static const struct call calls[] = {
-  { SYS_openat, BY_AT },    { SYS_open, BY_PATH0 },     { SYS_write, BY_FD },      { SYS_pwrite64, BY_FD },
-  { SYS_ftruncate, BY_FD }, { SYS_fsync, BY_FD },       { SYS_fdatasync, BY_FD },  { SYS_renameat2, BY_AT },
-  { SYS_renameat, BY_AT },  { SYS_rename, BY_PATH0 },   { SYS_symlink, BY_PATH1 }, { SYS_unlinkat, BY_AT },
-  { SYS_unlink, BY_PATH0 }, { SYS_rmdir, BY_PATH0 },    { SYS_mkdirat, BY_AT },    { SYS_mkdir, BY_PATH0 },
+  { SYS_openat, BY_AT },
+  { SYS_open, BY_PATH0 },
+  { SYS_write, BY_FD },
+  { SYS_pwrite64, BY_FD },
+  { SYS_ftruncate, BY_FD },
+  { SYS_fsync, BY_FD },
+  { SYS_fdatasync, BY_FD },
+  { SYS_renameat2, BY_AT },
+  { SYS_renameat, BY_AT },
+  { SYS_rename, BY_PATH0 },
+  { SYS_symlink, BY_PATH1 },
+  { SYS_unlinkat, BY_AT },
+  { SYS_unlink, BY_PATH0 },
+  { SYS_rmdir, BY_PATH0 },
+  { SYS_mkdirat, BY_AT },
+  { SYS_mkdir, BY_PATH0 },
   { -1, 0 },
 };
 
@@ -98,7 +110,8 @@ static void record_open(const struct user_regs_struct *r) {
 static void record_rename(const struct user_regs_struct *r) {
   bool exchanges = r->orig_rax == SYS_renameat2 && (r->r8 & RENAME_EXCHANGE) != 0;
   if (below(call.other) != NULL)
-    fprintf(out, "%s\t%s\t%s\n", exchanges ? "exchange" : "rename", below(call.path), below(call.other));
+    fprintf(out, "%s\t%s\t%s\n", exchanges ? "exchange" : "rename", below(call.path),
+            below(call.other));
 }
 
 static void record_link(void) {

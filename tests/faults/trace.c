@@ -28,14 +28,17 @@
 static void install_filter(const struct call *calls) {
   struct sock_filter code[2 * MOST_CALLS + 2];
   int n = 0;
-  code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+  code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                                           offsetof(struct seccomp_data, nr));
   for (int i = 0; i < MOST_CALLS && calls[i].number >= 0; i++) {
-    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[i].number, 0, 1);
+    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[i].number,
+                                             0, 1);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE);
   }
   code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
   struct sock_fprog program = { .len = (unsigned short)n, .filter = code };
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
     perror("seccomp");
     _exit(2);
   }
@@ -96,10 +99,12 @@ static bool full_path(pid_t thread, unsigned long address, int at, char path[PAT
   if (!(at == AT_FDCWD ? read_link(thread, "cwd", start) : descriptor_path(thread, at, start)))
     return false;
   const char *rest = strncmp(text, "./", 2) == 0 ? text + 2 : text;
-  return snprintf(path, PATH_MAX, *rest == '\0' || strcmp(rest, ".") == 0 ? "%s" : "%s/%s", start, rest) < PATH_MAX;
+  return snprintf(path, PATH_MAX, *rest == '\0' || strcmp(rest, ".") == 0 ? "%s" : "%s/%s", start,
+                  rest) < PATH_MAX;
 }
 
-bool trace_path(pid_t thread, const struct user_regs_struct *r, enum place place, char path[PATH_MAX]) {
+bool trace_path(pid_t thread, const struct user_regs_struct *r, enum place place,
+                char path[PATH_MAX]) {
   switch (place) {
   case BY_FD: return descriptor_path(thread, (int)r->rdi, path);
   case BY_FD4: return descriptor_path(thread, (int)r->r8, path);
@@ -127,7 +132,9 @@ void trace_set_registers(pid_t thread, const struct user_regs_struct *registers)
 /* The signal to deliver to a stopped thread when it continues. */
 static int signal_of(int status) {
   int number = WSTOPSIG(status);
-  return status >> 16 != 0 || number == SIGTRAP || number == SIGSTOP || number == (SIGTRAP | 0x80) ? 0 : number;
+  return status >> 16 != 0 || number == SIGTRAP || number == SIGSTOP || number == (SIGTRAP | 0x80)
+           ? 0
+           : number;
 }
 
 /* Handle a stop of a thread at the start or the end of a call. Returns the ptrace request to continue with. */
@@ -168,8 +175,8 @@ int trace_run(char **command, const struct call *calls, trace_before *before, tr
     run_program(command, calls);
   waitpid(program, &status, 0);
   ptrace(PTRACE_SETOPTIONS, program, NULL,
-         (void *)(long)(PTRACE_O_TRACESECCOMP | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
-                        PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD));
+         (void *)(long)(PTRACE_O_TRACESECCOMP | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK |
+                        PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD));
   ptrace(PTRACE_CONT, program, NULL, NULL);
   status = follow(program, before, after);
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);

@@ -50,8 +50,7 @@ static void enter_scratch(void) {
   if (chdir(scratch) != 0 || setenv("HOME", scratch, 1) != 0 ||
       setenv("BAMLUA_CACHE", "cache", 1) != 0 || setenv("TMPDIR", scratch, 1) != 0)
     _exit(BORDER_BROKEN);
-  if (geteuid() == 0 &&
-      (setgroups(0, NULL) != 0 || setgid(NOBODY) != 0 || setuid(NOBODY) != 0))
+  if (geteuid() == 0 && (setgroups(0, NULL) != 0 || setgid(NOBODY) != 0 || setuid(NOBODY) != 0))
     _exit(BORDER_BROKEN);
   int null = open("/dev/null", O_RDWR), log = open("report", O_WRONLY | O_CREAT | O_TRUNC, 0600);
   if (null < 0 || log < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(log, 2) < 0)
@@ -121,7 +120,8 @@ static void signature(char *text, size_t size) {
 /* Report a finding: a child that ran rounds `first` to `round` ended with a nonzero status. */
 static void tell_finding(uint64_t first, uint64_t round, uint64_t call, int status) {
   read_report();
-  fprintf(said, "finding: --seed %" PRIu64 " --round %" PRIu64 ", call %" PRIu64 ", status %d\n%s\n",
+  fprintf(said,
+          "finding: --seed %" PRIu64 " --round %" PRIu64 ", call %" PRIu64 ", status %d\n%s\n",
           options.seed, round, call, status, report);
   bool traced = options.trace;
   options.trace = true;
@@ -187,8 +187,10 @@ static double clock_seconds(void) {
 /* Print the soft findings: kinds of messages, most frequent first. Returns their number. */
 static int show_messages(void) {
   char command[2 * PATH_MAX];
-  snprintf(command, sizeof command, "touch '%s.messages'; sort '%s.messages' | uniq -c | sort -rn | "
-           "cut -c 1-600", scratch, scratch);
+  snprintf(command, sizeof command,
+           "touch '%s.messages'; sort '%s.messages' | uniq -c | sort -rn | "
+           "cut -c 1-600",
+           scratch, scratch);
   int kinds = 0;
   FILE *pipe = popen(command, "r");
   for (char line[1000]; pipe != NULL && fgets(line, sizeof line, pipe) != NULL; kinds++)
@@ -224,9 +226,11 @@ static int search(uint64_t calls, double seconds, int most_findings, bool strict
       break;
   }
   int kinds = show_messages();
-  fprintf(said, "fuzz_border: seed %" PRIu64 ": %" PRIu64 " calls, %" PRIu64 " of them errors, "
+  fprintf(said,
+          "fuzz_border: seed %" PRIu64 ": %" PRIu64 " calls, %" PRIu64 " of them errors, "
           "in %.0f s; %d findings, %d kinds of messages\n",
-          options.seed, progress->calls, progress->errors, clock_seconds() - begin, findings, kinds);
+          options.seed, progress->calls, progress->errors, clock_seconds() - begin, findings,
+          kinds);
   return findings + (strict ? kinds : 0);
 }
 
@@ -242,7 +246,8 @@ static void fix_addresses(char **argv) {
 }
 
 static int usage(void) {
-  fprintf(stderr, "usage: fuzz_border [--calls N] [--seconds S] [--findings N] [--seed N] [--plant FAULT] [--strict] | "
+  fprintf(stderr, "usage: fuzz_border [--calls N] [--seconds S] [--findings N] [--seed N] [--plant "
+                  "FAULT] [--strict] | "
                   "--round N [--seed N] [--plant FAULT] [--trace] [--shrink]\n");
   return 2;
 }

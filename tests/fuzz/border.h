@@ -15,14 +15,14 @@ enum { BORDER_CLEAN = 0, BORDER_FINDING = 3, BORDER_HANG = 4, BORDER_BROKEN = 5 
 
 /* Progress, in memory shared with the child process. */
 typedef struct border_progress {
-  uint64_t round, call; /* the call being made, from 1; 0 before the first */
-  uint64_t calls, errors; /* calls made, and calls that raised a Lua error, by all children */
+  uint64_t round, call;        /* the call being made, from 1; 0 before the first */
+  uint64_t calls, errors;      /* calls made, and calls that raised a Lua error, by all children */
   bool skip[BORDER_ROUND + 1]; /* calls to skip while shrinking a finding */
 } border_progress;
 
 typedef struct border_options {
   uint64_t seed;
-  int call_seconds; /* CPU time limit of one call: more is a hang */
+  int call_seconds;  /* CPU time limit of one call: more is a hang */
   bool trace;        /* write each call to stderr before it is made */
   const char *plant; /* the name of a fault to add to bam.core, or NULL */
   const char *root;  /* the directory with tests/fuzz/border */

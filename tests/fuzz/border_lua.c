@@ -17,14 +17,14 @@
 #include "random.h"
 
 #define LUA_BYTES ((size_t)256 << 20) /* memory limit of Lua */
-#define WAIT_SECONDS 600 /* of wall-clock time: more is a hang */
-#define CALL_STEPS 200  /* steps of the count hook in one call */
-#define STEP 500000     /* Lua instructions between two of them */
+#define WAIT_SECONDS 600              /* of wall-clock time: more is a hang */
+#define CALL_STEPS 200                /* steps of the count hook in one call */
+#define STEP 500000                   /* Lua instructions between two of them */
 
 uint64_t random_state;
 static const border_options *options;
 static int64_t requests_left = -1; /* allocations until they fail; negative: never */
-static size_t lua_bytes; /* in use */
+static size_t lua_bytes;           /* in use */
 static int steps;
 
 /* Lua seeds its hashes with the time; a fixed time makes rounds reproducible. */
@@ -120,9 +120,7 @@ static int fuzz_guarded(lua_State *L) {
   return lua_gettop(L);
 }
 
-static int fuzz_finding(lua_State *L) {
-  end_with(BORDER_FINDING, luaL_checkstring(L, 1));
-}
+static int fuzz_finding(lua_State *L) { end_with(BORDER_FINDING, luaL_checkstring(L, 1)); }
 
 /* message(text): record a soft finding, one line. */
 static int fuzz_message(lua_State *L) {
@@ -139,9 +137,12 @@ static int fuzz_trace(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg functions[] = { { "start", fuzz_start },     { "below", fuzz_below },
-                                      { "guarded", fuzz_guarded }, { "finding", fuzz_finding },
-                                      { "message", fuzz_message }, { "trace", fuzz_trace },
+static const luaL_Reg functions[] = { { "start", fuzz_start },
+                                      { "below", fuzz_below },
+                                      { "guarded", fuzz_guarded },
+                                      { "finding", fuzz_finding },
+                                      { "message", fuzz_message },
+                                      { "trace", fuzz_trace },
                                       { NULL, NULL } };
 
 /* ---- a round ---- */

@@ -49,9 +49,12 @@ static int plant_message(lua_State *L) {
   return lua_error(L);
 }
 
-static const luaL_Reg plants[] = { { "overflow", plant_overflow }, { "leak", plant_leak },
-                                   { "change", plant_change },     { "borrow", plant_borrow },
-                                   { "hang", plant_hang },         { "message", plant_message },
+static const luaL_Reg plants[] = { { "overflow", plant_overflow },
+                                   { "leak", plant_leak },
+                                   { "change", plant_change },
+                                   { "borrow", plant_borrow },
+                                   { "hang", plant_hang },
+                                   { "message", plant_message },
                                    { NULL, NULL } };
 
 lua_CFunction border_find_plant(const char *name) {

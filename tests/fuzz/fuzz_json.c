@@ -31,9 +31,24 @@ static void append(content *c, const char *text) {
 /* Append a value, nested at most `depth` deep. */
 static void append_value(content *c, int depth) {
   static const char *const values[] = {
-    "null", "true", "false", "0", "-0", "-12", "1.5e-3", "1E+2", "9223372036854775807",
-    "-9223372036854775808", "9223372036854775808", "1000000000000000019884624838656", "\"\"",
-    "\"a\\n\"", "\"\\u0000\"", "\"\\ud83d\\ude00\"", "\"\xc3\xa9\"", "\"\\\"\\\\\\/\"",
+    "null",
+    "true",
+    "false",
+    "0",
+    "-0",
+    "-12",
+    "1.5e-3",
+    "1E+2",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "1000000000000000019884624838656",
+    "\"\"",
+    "\"a\\n\"",
+    "\"\\u0000\"",
+    "\"\\ud83d\\ude00\"",
+    "\"\xc3\xa9\"",
+    "\"\\\"\\\\\\/\"",
   };
   static const char *const spaces[] = { "", "", " ", "\n\t\r" };
   bool is_object = one_in(2);

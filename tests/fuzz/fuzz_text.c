@@ -37,8 +37,9 @@ static void append(content *c, const char *text) {
 }
 
 static void append_line(content *c) {
-  static const char *const words[] = { "word ", " \t", "<|endoftext|>", "caf\xc3\xa9", "\xff\xfe",
-                                       "{\"text\": 1", "\r" };
+  static const char *const words[] = { "word ",       " \t",      "<|endoftext|>",
+                                       "caf\xc3\xa9", "\xff\xfe", "{\"text\": 1",
+                                       "\r" };
   if (one_in(4))
     append(c, "<|endoftext|>");
   else
@@ -62,9 +63,9 @@ static void append_object(content *c) {
 }
 
 const char *fuzz_text_make(unsigned char *data, size_t room, size_t *size) {
-  static const char *const names[] = { "text",      "a.txt",       "a.txt.gz", "a.txt.zst",
-                                       "a.jsonl",   "a.jsonl.gz",  "a.jsonl.zst",
-                                       "a.json",    "a.json.gz" };
+  static const char *const names[] = { "text",        "a.txt",   "a.txt.gz",
+                                       "a.txt.zst",   "a.jsonl", "a.jsonl.gz",
+                                       "a.jsonl.zst", "a.json",  "a.json.gz" };
   const char *name = CHOOSE(names);
   content c = { data, room < CONTENT_BYTES ? room : CONTENT_BYTES, 0 };
   if (one_in(8))

@@ -67,7 +67,8 @@ static void insert_piece(void) {
   text other = seeds[below(seed_count)];
   size_t from = below(other.size), count = below(other.size - from) + 1, at = below(size + 1);
   if (other.size > 0)
-    replace(at, one_in(2) ? below(size - at + 1) : 0, other.bytes + from, count < 4000 ? count : 4000);
+    replace(at, one_in(2) ? below(size - at + 1) : 0, other.bytes + from,
+            count < 4000 ? count : 4000);
 }
 
 static void damage(void) {
@@ -106,9 +107,11 @@ static bool feed(void) {
 }
 
 static void collect(void) {
-  while (seed_count < MOST && (seeds[seed_count].bytes = parsers_seed((int)seed_count, &seeds[seed_count].size)))
+  while (seed_count < MOST &&
+         (seeds[seed_count].bytes = parsers_seed((int)seed_count, &seeds[seed_count].size)))
     seed_count++;
-  while (word_count < MOST && (words[word_count].bytes = parsers_word((int)word_count, &words[word_count].size)))
+  while (word_count < MOST &&
+         (words[word_count].bytes = parsers_word((int)word_count, &words[word_count].size)))
     word_count++;
 }
 
@@ -135,7 +138,8 @@ static void search(uint64_t runs) {
     make_input();
     accepted += feed();
   }
-  printf("fuzz_parsers: %s: %" PRIu64 " runs with seed %" PRIu64 ", %" PRIu64 " accepted, 0 findings\n",
+  printf("fuzz_parsers: %s: %" PRIu64 " runs with seed %" PRIu64 ", %" PRIu64
+         " accepted, 0 findings\n",
          target, run, seed, accepted);
 }
 

@@ -90,7 +90,8 @@ void parsers_open(const char *target) {
 
 static const char *entry(const char *list, int i, size_t *size) {
   lua_getfield(state, 1, list);
-  const char *text = lua_rawgeti(state, -1, i + 1) == LUA_TSTRING ? lua_tolstring(state, -1, size) : NULL;
+  const char *text = lua_rawgeti(state, -1, i + 1) == LUA_TSTRING ? lua_tolstring(state, -1, size)
+                                                                  : NULL;
   lua_pop(state, 2); /* the list keeps the string alive */
   return text;
 }

@@ -18,13 +18,13 @@ static void multiply(bool wide, const bam_gemm *g, int64_t i, void *c, const voi
                 (const double *)b + i * g->stride_b, ldb, g->beta, (double *)c + i * g->stride_c,
                 ldc);
   else
-    cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, (float)g->alpha,
-                (const float *)a + i * g->stride_a, lda, (const float *)b + i * g->stride_b, ldb,
-                (float)g->beta, (float *)c + i * g->stride_c, ldc);
+    cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, (float)g->alpha, (const float *)a + i * g->stride_a,
+                lda, (const float *)b + i * g->stride_b, ldb, (float)g->beta,
+                (float *)c + i * g->stride_c, ldc);
 }
 
-void bam_cuda_blas_gemm(bam_stream stream, bool wide, const bam_gemm *gemm, void *c,
-                        const void *a, const void *b) {
+void bam_cuda_blas_gemm(bam_stream stream, bool wide, const bam_gemm *gemm, void *c, const void *a,
+                        const void *b) {
   bam_cuda_note(stream, "gemm", cudaStreamSynchronize(stream->queue)); /* copies come before it */
   simt_open_memory();
   for (int64_t i = 0; i < gemm->batch; i++)

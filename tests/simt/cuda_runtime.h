@@ -21,12 +21,18 @@
 
 /* ---- vectors ---- */
 
-#define SIMT_VECTORS(type, name, align2, align4)                                                  \
-  struct __align__(align2) name##2 { type x, y; };                                                \
-  struct name##3 { type x, y, z; };                                                               \
-  struct __align__(align4) name##4 { type x, y, z, w; };                                          \
-  static inline name##2 make_##name##2(type x, type y) { return { x, y }; }                       \
-  static inline name##3 make_##name##3(type x, type y, type z) { return { x, y, z }; }            \
+#define SIMT_VECTORS(type, name, align2, align4)                                       \
+  struct __align__(align2) name##2 {                                                   \
+    type x, y;                                                                         \
+  };                                                                                   \
+  struct name##3 {                                                                     \
+    type x, y, z;                                                                      \
+  };                                                                                   \
+  struct __align__(align4) name##4 {                                                   \
+    type x, y, z, w;                                                                   \
+  };                                                                                   \
+  static inline name##2 make_##name##2(type x, type y) { return { x, y }; }            \
+  static inline name##3 make_##name##3(type x, type y, type z) { return { x, y, z }; } \
   static inline name##4 make_##name##4(type x, type y, type z, type w) { return { x, y, z, w }; }
 SIMT_VECTORS(signed char, char, 2, 4)
 SIMT_VECTORS(unsigned char, uchar, 2, 4)

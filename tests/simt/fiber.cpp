@@ -70,9 +70,7 @@ void simt_fiber_begin(simt_fiber *fiber, void (*body)(void)) {
   fiber->fake_stack = NULL;
 }
 
-static void switch_stack(simt_fiber *from, simt_fiber *to) {
-  simt_switch_stack(&from->sp, to->sp);
-}
+static void switch_stack(simt_fiber *from, simt_fiber *to) { simt_switch_stack(&from->sp, to->sp); }
 
 #else
 

@@ -20,8 +20,7 @@ int simt_sync_block(bool predicate, simt_site site);
 
 /* Wait for the lanes of the mask. A shuffle returns the value of lane `source`, a ballot the lanes
    whose value is not 0. */
-uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int source,
-                        simt_site site);
+uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int source, simt_site site);
 
 static inline int simt_lane(void) { return simt_here()->lane; }
 int simt_source(int lane, int width, simt_site site); /* checks width; the first of lane's group */
@@ -98,23 +97,23 @@ static inline void __threadfence_block(void) {}
 
 /* ---- atomics, which return the old value ---- */
 
-#define SIMT_ATOMIC(name, type, expression)                                                       \
-  static inline type name(type *address, type x) {                                                \
-    const type old = *address;                                                                    \
-    *address = (expression);                                                                      \
-    return old;                                                                                   \
+#define SIMT_ATOMIC(name, type, expression)        \
+  static inline type name(type *address, type x) { \
+    const type old = *address;                     \
+    *address = (expression);                       \
+    return old;                                    \
   }
-#define SIMT_ATOMICS(type)                                                                        \
-  SIMT_ATOMIC(atomicAdd, type, old + x)                                                           \
-  SIMT_ATOMIC(atomicMax, type, old > x ? old : x)                                                 \
-  SIMT_ATOMIC(atomicMin, type, old < x ? old : x)                                                 \
-  SIMT_ATOMIC(atomicOr, type, old | x)                                                            \
-  SIMT_ATOMIC(atomicAnd, type, old & x)                                                           \
-  SIMT_ATOMIC(atomicExch, type, x)                                                                \
-  static inline type atomicCAS(type *address, type expected, type x) {                            \
-    const type old = *address;                                                                    \
-    *address = old == expected ? x : old;                                                         \
-    return old;                                                                                   \
+#define SIMT_ATOMICS(type)                                             \
+  SIMT_ATOMIC(atomicAdd, type, old + x)                                \
+  SIMT_ATOMIC(atomicMax, type, old > x ? old : x)                      \
+  SIMT_ATOMIC(atomicMin, type, old < x ? old : x)                      \
+  SIMT_ATOMIC(atomicOr, type, old | x)                                 \
+  SIMT_ATOMIC(atomicAnd, type, old &x)                                 \
+  SIMT_ATOMIC(atomicExch, type, x)                                     \
+  static inline type atomicCAS(type *address, type expected, type x) { \
+    const type old = *address;                                         \
+    *address = old == expected ? x : old;                              \
+    return old;                                                        \
   }
 SIMT_ATOMICS(int)
 SIMT_ATOMICS(unsigned)
@@ -141,12 +140,12 @@ static inline unsigned long long __umul64hi(unsigned long long a, unsigned long 
   return (unsigned long long)((unsigned __int128)a * b >> 64);
 }
 
-#define SIMT_BITS(name, to, from)                                                                 \
-  static inline to name(from x) {                                                                 \
-    to y;                                                                                         \
-    static_assert(sizeof x == sizeof y, "the same bits");                                         \
-    memcpy(&y, &x, sizeof y);                                                                     \
-    return y;                                                                                     \
+#define SIMT_BITS(name, to, from)                         \
+  static inline to name(from x) {                         \
+    to y;                                                 \
+    static_assert(sizeof x == sizeof y, "the same bits"); \
+    memcpy(&y, &x, sizeof y);                             \
+    return y;                                             \
   }
 SIMT_BITS(__float_as_int, int, float)
 SIMT_BITS(__float_as_uint, unsigned, float)
@@ -178,8 +177,8 @@ static inline double __ddiv_rn(double a, double b) { return a / b; }
 static inline double __dsqrt_rn(double x) { return sqrt(x); }
 static inline double __fma_rn(double a, double b, double c) { return fma(a, b, c); }
 
-#define SIMT_EXTREMES(type, least, most)                                                          \
-  static inline type min(type a, type b) { return least; }                                        \
+#define SIMT_EXTREMES(type, least, most)                   \
+  static inline type min(type a, type b) { return least; } \
   static inline type max(type a, type b) { return most; }
 SIMT_EXTREMES(int, b < a ? b : a, a < b ? b : a)
 SIMT_EXTREMES(unsigned, b < a ? b : a, a < b ? b : a)

@@ -65,8 +65,7 @@ static bool is_to_fail(const simt_launch *launch) {
   if (wanted == NULL)
     return false;
   const size_t length = strlen(wanted);
-  return length > 0 && strncmp(name, wanted, length) == 0 &&
-         strcspn(name, "<() ") == length;
+  return length > 0 && strncmp(name, wanted, length) == 0 && strcspn(name, "<() ") == length;
 }
 
 static cudaError_t check_launch(const simt_launch *launch, const void *const *pointers,

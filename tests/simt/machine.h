@@ -76,7 +76,7 @@ struct simt_machine {
   uint32_t sweep;      /* lanes of the warp that are to be looked at before it starts anew */
 
   uint3 position[SIMT_MAX_THREADS];
-  uint3 positions_of; /* the size of the block for which they are */
+  uint3 positions_of;                  /* the size of the block for which they are */
   simt_fiber *fiber[SIMT_MAX_THREADS]; /* NULL for threads that have not begun or have returned */
   simt_warp warps[SIMT_MAX_WARPS];
   simt_barrier barrier;
@@ -108,8 +108,8 @@ struct simt_allocation {
 /* The memory of all devices, in one range of addresses. */
 struct simt_memory {
   char *arena;
-  size_t arena_bytes, used; /* what of it was ever in use */
-  int opened;               /* how many times more than closed */
+  size_t arena_bytes, used;     /* what of it was ever in use */
+  int opened;                   /* how many times more than closed */
   simt_allocation *allocations; /* by address */
   int count, room;
   size_t bytes; /* of all allocations */

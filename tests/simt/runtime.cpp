@@ -38,7 +38,7 @@ struct simt_host {
   cudaError_t error; /* the last one */
   simt_pinned *pinned;
   simt_pending pending[MAX_PENDING]; /* copy i, counted from 0, is at i % MAX_PENDING */
-  uint64_t done, asked; /* copies */
+  uint64_t done, asked;              /* copies */
 };
 
 static simt_host *host(void) {
@@ -52,7 +52,8 @@ static const struct {
   cudaError_t error;
   const char *name, *text;
 } errors[] = {
-#define ERROR(name, text) { name, #name, text }
+#define ERROR(name, text) \
+  { name, #name, text }
   ERROR(cudaSuccess, "no error"),
   ERROR(cudaErrorInvalidValue, "invalid argument"),
   ERROR(cudaErrorMemoryAllocation, "out of memory"),

@@ -56,8 +56,6 @@ template <class T> static __global__ void reverse_dynamic(T *y, const T *x) {
   y[first + threadIdx.x] = part[n - 1 - (int)threadIdx.x];
 }
 
-template <class T> static __global__ void count_up(T *y, int64_t n) {
-  BAM_EACH(i, n) y[i] = (T)i;
-}
+template <class T> static __global__ void count_up(T *y, int64_t n) { BAM_EACH(i, n) y[i] = (T)i; }
 
 #endif

@@ -150,8 +150,7 @@ static void test_limits(bam_stream stream, float *y) {
   check(failed(stream), "caught: too much static shared memory");
   BAM_LAUNCH(stream, reverse_dynamic<float>, 1, 1, 50000, y, y);
   check(noted(stream, "cudaErrorInvalidValue"), "caught: dynamic shared memory not asked for");
-  cudaFuncSetAttribute(reverse_dynamic<float>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                       232448);
+  cudaFuncSetAttribute(reverse_dynamic<float>, cudaFuncAttributeMaxDynamicSharedMemorySize, 232448);
   BAM_LAUNCH(stream, reverse_dynamic<float>, 1, 1, 232448, y, y);
   check(noted(stream, NULL), "dynamic shared memory asked for");
   cudaFuncSetAttribute(dynamic_and_static, cudaFuncAttributeMaxDynamicSharedMemorySize, 232448);

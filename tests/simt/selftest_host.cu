@@ -44,7 +44,8 @@ static void test_memory() {
   unsetenv("BAMLUA_SIMT_MEMORY");
   cudaMalloc(&a, 300);
   check((unsigned char)at(a, 0) == 0xff && (unsigned char)at(a, 299) == 0xff &&
-        (uintptr_t)a % 256 == 0, "memory is aligned, and NaN at first");
+          (uintptr_t)a % 256 == 0,
+        "memory is aligned, and NaN at first");
   cudaFree(a);
   check(cudaFree(a) == cudaErrorInvalidValue, "caught: memory freed twice");
   cudaGetLastError();

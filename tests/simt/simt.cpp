@@ -263,8 +263,7 @@ static __attribute__((noinline)) bool exchange(simt_machine *m, simt_warp *warp,
   return true;
 }
 
-uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int source,
-                        simt_site site) {
+uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int source, simt_site site) {
   simt_machine *m = simt_running();
   const int lane = m->thread % SIMT_WARP;
   const uint32_t bit = 1u << lane;
@@ -342,8 +341,8 @@ static void begin_shared(simt_machine *m, size_t dynamic_bytes, int schedule) {
   shared->narrays = 0;
   shared->end = shared->static_bytes = 0;
   shared->dynamic_bytes = dynamic_bytes;
-  simt_here()->dynamic_shared = shared->bytes + carve_shared(m, "dynamic shared memory",
-                                                             dynamic_bytes);
+  simt_here()->dynamic_shared = shared->bytes +
+                                carve_shared(m, "dynamic shared memory", dynamic_bytes);
 }
 
 /* Whether nothing was written between the arrays. */
@@ -353,8 +352,7 @@ static SIMT_UNWATCHED void check_shared(simt_machine *m) {
     const size_t end = shared->arrays[i].end;
     for (size_t k = (end + 3) / 4 * 4; k < shared_zone_end(end); k += 4)
       if (*(uint32_t *)(shared->bytes + k) != shared->poison) {
-        simt_fail(-1, "something was written %zu bytes behind %s", k - end,
-             shared->arrays[i].name);
+        simt_fail(-1, "something was written %zu bytes behind %s", k - end, shared->arrays[i].name);
         return;
       }
   }

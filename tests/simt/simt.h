@@ -14,20 +14,20 @@
 
 #include <cuda_runtime.h>
 
-#define BAM_LAUNCH(stream_, kernel, blocks, threads, shared_bytes, ...)                           \
-  do {                                                                                            \
-    const dim3 blocks_ = (blocks);                                                                \
-    if (blocks_.x > 0 && blocks_.y > 0 && blocks_.z > 0 && bam_cuda_enter(stream_)) {             \
-      simt_configure(#kernel, kernel, blocks_, (threads), (size_t)(shared_bytes),                 \
-                     (stream_)->queue)(__VA_ARGS__);                                              \
-      bam_cuda_note((stream_), #kernel, cudaGetLastError());                                      \
-    }                                                                                             \
+#define BAM_LAUNCH(stream_, kernel, blocks, threads, shared_bytes, ...)               \
+  do {                                                                                \
+    const dim3 blocks_ = (blocks);                                                    \
+    if (blocks_.x > 0 && blocks_.y > 0 && blocks_.z > 0 && bam_cuda_enter(stream_)) { \
+      simt_configure(#kernel, kernel, blocks_, (threads), (size_t)(shared_bytes),     \
+                     (stream_)->queue)(__VA_ARGS__);                                  \
+      bam_cuda_note((stream_), #kernel, cudaGetLastError());                          \
+    }                                                                                 \
   } while (0)
 
 #define BAM_UNROLL
 
-#define BAM_SHARED(type, name, count)                                                             \
-  static simt_shared_array name##_shared_ = { #name, sizeof(type) * (count), 0, NULL };           \
+#define BAM_SHARED(type, name, count)                                                   \
+  static simt_shared_array name##_shared_ = { #name, sizeof(type) * (count), 0, NULL }; \
   type(&name)[count] = *(type(*)[count])simt_shared(&name##_shared_)
 
 #define BAM_DYNAMIC_SHARED(type, name) type *name = (type *)simt_here()->dynamic_shared

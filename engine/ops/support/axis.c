@@ -1,6 +1,6 @@
 /* Arranging tensors for kernels that work along dimensions. */
-#include "../../core/devices.h"
 #include "axis.h"
+#include "../../core/devices.h"
 
 #include <inttypes.h>
 
@@ -35,7 +35,7 @@ static bam_status permuted_copy(bam_scope *scope, bam_tensor *x, const int *orde
 /* ---- along one dimension ---- */
 
 bam_status bam_axis_init(bam_context *context, const char *what, const bam_shape *shape,
-                          int64_t dim, bam_axis *out) {
+                         int64_t dim, bam_axis *out) {
   *out = (bam_axis){ .dim = 0, .outer = 1, .n = 1, .inner = 1 };
   if (shape->ndim == 0 && (dim == 0 || dim == -1))
     return BAM_OK;
@@ -176,8 +176,8 @@ static bam_status check_range(bam_context *context, const char *what, bam_tensor
   const int64_t *data = bam_tensor_data(positions);
   int64_t found = -1, value;
   double unused;
-  device->kernels[BAM_I64]->find_outside(device->stream, &found, data,
-                                         bam_tensor_count(positions), 1, n);
+  device->kernels[BAM_I64]->find_outside(device->stream, &found, data, bam_tensor_count(positions),
+                                         1, n);
   BAM_TRY(bam_device_check(context, device));
   if (found < 0)
     return BAM_OK;

@@ -15,7 +15,7 @@ typedef struct bam_axis {
 
 /* Look at `shape` around dimension `dim` (may be negative); a failure's message names `what`. */
 bam_status bam_axis_init(bam_context *context, const char *what, const bam_shape *shape,
-                          int64_t dim, bam_axis *out);
+                         int64_t dim, bam_axis *out);
 
 /* A contiguous tensor like `x` with dimension `dim` moved to the end: its rows lie together. */
 bam_status bam_axis_rows(bam_scope *scope, bam_tensor *x, int dim, bam_tensor **out);

@@ -37,25 +37,28 @@ bam_status bam_unary_backward(bam_backward *pass, size_t kernel);
 
 /* Give input i kernel(g, a, b), where g decides shape and dtype, and a and b broadcast and are
    converted. */
-bam_status bam_ternary_accumulate(bam_backward *pass, int i, size_t kernel, bam_tensor *g, bam_tensor *a,
-                            bam_tensor *b);
+bam_status bam_ternary_accumulate(bam_backward *pass, int i, size_t kernel, bam_tensor *g,
+                                  bam_tensor *a, bam_tensor *b);
 
 /* Give input i condition ? a : b, each broadcast; NULL stands for 0. */
 bam_status bam_where_accumulate(bam_backward *pass, int i, bam_tensor *condition, bam_tensor *a,
-                          bam_tensor *b);
+                                bam_tensor *b);
 
 /* Give zeros to every input that wants a gradient: the op is constant almost everywhere. */
 bam_status bam_zero_backward(bam_backward *pass);
 
 /* Functions for ops that need no more than the above. */
-#define BAM_UNARY_OP(op, result, keep, text)                                                      \
-  static bam_status op##_forward(bam_call *call) {                                                \
-    return bam_unary(call, BAM_KERNEL(op), result, keep);                                         \
-  }                                                                                               \
-  static bam_status op##_backward(bam_backward *pass) {                                           \
-    return bam_unary_backward(pass, BAM_KERNEL(op##_backward));                                   \
-  }                                                                                               \
-  const bam_op bam_op_##op = { .name = #op, .help = text, .inputs = { "x" },                      \
-                               .forward = op##_forward, .backward = op##_backward };
+#define BAM_UNARY_OP(op, result, keep, text)                    \
+  static bam_status op##_forward(bam_call *call) {              \
+    return bam_unary(call, BAM_KERNEL(op), result, keep);       \
+  }                                                             \
+  static bam_status op##_backward(bam_backward *pass) {         \
+    return bam_unary_backward(pass, BAM_KERNEL(op##_backward)); \
+  }                                                             \
+  const bam_op bam_op_##op = { .name = #op,                     \
+                               .help = text,                    \
+                               .inputs = { "x" },               \
+                               .forward = op##_forward,         \
+                               .backward = op##_backward };
 
 #endif

@@ -1,6 +1,6 @@
 /* Inputs of the fused layers: checked once, then plain pointers and sizes. */
-#include "../../core/devices.h"
 #include "layer_inputs.h"
+#include "../../core/devices.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -87,9 +87,9 @@ static bam_status check_ids(bam_call *call, int i, bam_tensor *ids, int64_t limi
   if (bad < 0)
     return BAM_OK;
   BAM_TRY(bam_tensor_get(ids, bad, &unused, &id));
-  return bam_call_fail(call,
-      "token id %" PRId64 " (element %" PRId64 " of `%s`) is outside 0 .. %" PRId64,
-                       id, bad + 1, input_name(call, i, name), limit - 1);
+  return bam_call_fail(
+    call, "token id %" PRId64 " (element %" PRId64 " of `%s`) is outside 0 .. %" PRId64, id,
+    bad + 1, input_name(call, i, name), limit - 1);
 }
 
 bam_status bam_call_ids(bam_call *call, int i, int64_t limit, int64_t ignore, bam_tensor **out) {
@@ -107,7 +107,7 @@ bam_status bam_call_expect_shape(bam_call *call, int i, const bam_shape *want, c
     return BAM_OK;
   return bam_call_fail(call, "`%s` is %s; it must be %s, %s", input_name(call, i, name),
                        bam_shape_text(&call->inputs[i]->shape, is), bam_shape_text(want, should),
-                           why);
+                       why);
 }
 
 bam_status bam_accumulate_zeros(bam_backward *pass) {
@@ -135,10 +135,16 @@ int64_t bam_shape_rows(const bam_shape *shape) {
 void bam_product_run(const bam_product *product, bam_device *device, bam_dtype dtype, void *c,
                      const void *a, const void *b) {
   int64_t a_width = product->transpose_a ? product->m : product->k;
-  bam_gemm gemm = { .transpose_a = product->transpose_a, .transpose_b = product->transpose_b,
-                    .m = product->m, .n = product->n, .k = product->k,
+  bam_gemm gemm = { .transpose_a = product->transpose_a,
+                    .transpose_b = product->transpose_b,
+                    .m = product->m,
+                    .n = product->n,
+                    .k = product->k,
                     .lda = product->lda > 0 ? product->lda : a_width,
-                    .ldb = product->transpose_b ? product->k : product->n, .ldc = product->n,
-                    .alpha = 1, .beta = product->add ? 1 : 0, .batch = 1 };
+                    .ldb = product->transpose_b ? product->k : product->n,
+                    .ldc = product->n,
+                    .alpha = 1,
+                    .beta = product->add ? 1 : 0,
+                    .batch = 1 };
   device->kernels[dtype]->gemm(device->stream, &gemm, c, a, b);
 }

@@ -51,26 +51,29 @@ void cases_describe(const char *format, ...) __attribute__((format(printf, 1, 2)
 
 /* ---- Criterion's names ---- */
 
-#define TestSuite(Suite, ...)                                                                     \
-  __attribute__((constructor)) static void cases_##Suite##_add(void) {                            \
-    static cases_suite suite = { .name = #Suite, .options = { __VA_ARGS__ } };                    \
-    cases_add_suite(&suite);                                                                      \
-  }                                                                                               \
+#define TestSuite(Suite, ...)                                                  \
+  __attribute__((constructor)) static void cases_##Suite##_add(void) {         \
+    static cases_suite suite = { .name = #Suite, .options = { __VA_ARGS__ } }; \
+    cases_add_suite(&suite);                                                   \
+  }                                                                            \
   struct cases_suite /* takes the semicolon */
 
-#define CASES_ADD(Suite, Name, Parameters, ...)                                                   \
-  __attribute__((constructor)) static void cases_##Suite##_##Name##_add(void) {                   \
-    static cases_test test = { .suite = #Suite, .name = #Name, .run = cases_##Suite##_##Name,     \
-                               .parameters = Parameters, .options = { __VA_ARGS__ } };            \
-    cases_add_test(&test);                                                                        \
+#define CASES_ADD(Suite, Name, Parameters, ...)                                 \
+  __attribute__((constructor)) static void cases_##Suite##_##Name##_add(void) { \
+    static cases_test test = { .suite = #Suite,                                 \
+                               .name = #Name,                                   \
+                               .run = cases_##Suite##_##Name,                   \
+                               .parameters = Parameters,                        \
+                               .options = { __VA_ARGS__ } };                    \
+    cases_add_test(&test);                                                      \
   }
 
-#define Test(Suite, Name, ...)                                                                    \
-  static void cases_##Suite##_##Name(void *);                                               \
-  CASES_ADD(Suite, Name, NULL, __VA_ARGS__)                                                       \
+#define Test(Suite, Name, ...)                \
+  static void cases_##Suite##_##Name(void *); \
+  CASES_ADD(Suite, Name, NULL, __VA_ARGS__)   \
   static void cases_##Suite##_##Name(__attribute__((unused)) void *cases_none)
 
-#define cr_assert(condition, ...)                                                                 \
+#define cr_assert(condition, ...) \
   ((condition) ? (void)0 : cases_fail(__FILE__, __LINE__, #condition, ": " __VA_ARGS__))
 #define cr_assert_fail(...) cases_fail(__FILE__, __LINE__, "", ": " __VA_ARGS__)
 #define cr_assert_eq(a, b, ...) cr_assert((a) == (b), __VA_ARGS__)
