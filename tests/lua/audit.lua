@@ -116,6 +116,10 @@ local CHANGES = {
     replace(one("%s/runs/mixed-*/phase.json", d), '"seed": 1', '"seed": 2')
     return "phase.json is missing or was changed"
   end,
+  fingerprint_version = function(d)
+    replace(one("%s/runs/mixed-*/phase.json", d), '"fingerprint"', '"fingerprinu"')
+    return "phase.json is missing or was changed"
+  end,
   other_settings = function(d)
     shell("cp '%s' '%s'", one("%s/runs/seed-*/phase.json", d), one("%s/runs/mixed-*/phase.json", d))
     return "its phase.json belongs to phase seed"

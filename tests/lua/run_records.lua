@@ -112,7 +112,7 @@ end)
 local function make_older(directory, change)
   local path = glob1("%s/runs/seed-????????", directory)
   local record = bam.json.decode(core.read_file(path .. "/phase.json"))
-  record.fingerprint, record.settings.of_older = nil, true
+  record.fingerprint, record.checksum, record.settings.of_older = nil, nil, true
   for key, value in pairs(change or {}) do record.settings[key] = value end
   record.digest = core.hash(bam.json.encode(record.settings))
   core.write_file(path .. "/phase.json", bam.json.encode(record))

@@ -79,7 +79,7 @@ local function name_older(self, directory, settings)
                      self.name, path, directory))
 end
 
---- Create the directory and write phase.json.
+--- Create the directory and its phase.json.
 function Phase:establish()
   local settings, directory = settings_of(self), self:directory()
   core.make_directory(directory)
@@ -90,9 +90,8 @@ function Phase:establish()
   end
   if not before then
     name_older(self, directory, settings)
-    local text = json.encode({ digest = self:digest(), fingerprint = older.FINGERPRINT, name = self.name,
-                               settings = settings }, { indent = 2 })
-    core.write_file(string.format("%s/phase.json", directory), text)
+    written.write(directory, { digest = self:digest(), fingerprint = older.FINGERPRINT, name = self.name,
+                               settings = settings })
   end
   run_dir.link(self.name, self:digest(), self.seed)
 end

@@ -14,13 +14,41 @@ local function flatten(t, prefix, out)
   return out
 end
 
---- Read what a phase stored about itself: { digest, name, settings }. Returns nil if there is nothing, or if the
---- settings do not match the digest.
+local function path_of(directory) return string.format("%s/phase.json", directory) end
+
+local function checksum_of(record)
+  local sealed = {}
+  for key, value in pairs(record) do
+    if key ~= "checksum" then sealed[key] = value end
+  end
+  return core.hash(json.encode(sealed))
+end
+
+-- Version 0.1.0 stored no checksum, and only these keys.
+local UNSEALED = { digest = true, name = true, settings = true }
+
+local function is_sealed(record)
+  if record.checksum then return record.checksum == checksum_of(record) end
+  for key in pairs(record) do
+    if not UNSEALED[key] then return false end
+  end
+  return true
+end
+
+--- Write what a phase stores about itself, with a checksum.
 ---@param directory string
----@return { digest: string, name: string, settings: table }?
+---@param record { digest: string, name: string, settings: table, fingerprint: integer }
+function M.write(directory, record)
+  record.checksum = checksum_of(record)
+  core.write_file(path_of(directory), json.encode(record, { indent = 2 }))
+end
+
+--- Read what a phase stored about itself. Returns nil if there is nothing, or if anything in it was changed.
+---@param directory string
+---@return { digest: string, name: string, settings: table, fingerprint: integer? }?
 function M.phase(directory)
-  local value = json.read(string.format("%s/phase.json", directory))
-  local fine = type(value) == "table" and type(value.settings) == "table"
+  local value = json.read(path_of(directory))
+  local fine = type(value) == "table" and is_sealed(value) and type(value.settings) == "table"
     and value.digest == core.hash(json.encode(value.settings)) and value.settings.name == value.name
   return fine and value or nil
 end
