@@ -1183,7 +1183,7 @@ function bam_Phase:digest() end
 ---@return string
 function bam_Phase:directory() end
 
---- Create the directory and write phase.json.
+--- Create the directory and its phase.json.
 function bam_Phase:establish() end
 
 --- The last checkpoint if the phase has been trained to its end, otherwise nil.

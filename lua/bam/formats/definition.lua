@@ -70,10 +70,7 @@ local function define(given, own)
   for _, options in ipairs { d.load_options, d.save_options } do
     for name, rule in pairs(options) do check.rule(what, name, rule) end
   end
-  registry.hide(d, CODE)
-  setmetatable(d, metatable)
-  formats:add(d)
-  return d
+  return formats:add(d, CODE)
 end
 
 --- See bam.formats.define.

@@ -24,15 +24,6 @@ function metatable:__tostring()
   return string.format("%s { %s }", self.definition.name, table.concat(parts, ", "))
 end
 
-local function split(value)
-  if type(value) ~= "table" or getmetatable(value) then return value, {} end
-  local given = {}
-  for key, field in pairs(value) do
-    if key ~= 1 then given[key] = field end
-  end
-  return value[1], given
-end
-
 local function all_equal(list)
   for _, x in ipairs(list) do
     if x ~= list[1] then return false end
@@ -47,7 +38,7 @@ end
 ---@return table? choice nil of what is the default: the uniform average
 function M.read(what, value, n)
   if value == nil then return nil end
-  local chosen, given = split(value)
+  local chosen, given = registry.split(value)
   local d = type(chosen) == "function" and definition.of_function(chosen) or definition.registry:find(what, chosen)
   local o = definition.read_options(d, string.format("%s: %s", what, d.name), given, n)
   if d == average and all_equal(o.weights) then return nil end

@@ -23,11 +23,8 @@ end
 
 local function full_spec(what, d)
   local full = { weights = weights_rule(d) }
-  for name, rule in pairs(d.options) do
-    check.rule(what, name, rule)
-    if RESERVED[name] then check.fail("%s: options: an option cannot be called `%s`", what, name) end
-    full[name] = rule
-  end
+  registry.check_rules(what, d.options, RESERVED)
+  for name, rule in pairs(d.options) do full[name] = rule end
   return full
 end
 
@@ -48,20 +45,10 @@ function M.define(given)
     check.fail('%s: weights: expected "number" or "rate" (numbers of at least 0), got "%s"', what, d.weights)
   end
   d.spec = full_spec(what, d)
-  registry.hide(d, CODE)
-  setmetatable(d, metatable)
-  M.registry:add(d)
-  return d
+  return M.registry:add(d, CODE)
 end
 
---- One of bam's own, whose name cannot be defined again.
----@param given table
----@return table definition
-function M.define_builtin(given)
-  local d = M.define(given)
-  d.is_builtin = true
-  return d
-end
+M.define_builtin = registry.builtin(M.define)
 
 --- A plain function as a method without options.
 ---@param f function

@@ -48,26 +48,18 @@ local function check_norms(what, norms)
   end
 end
 
-local function define(given, is_builtin)
-  local d = check.options("models.define", given, spec)
-  blocks.registry:check_name("models.define", d.name)
-  check_norms(string.format("models.define: %s", d.name), d.norms)
-  d.spec, d.is_builtin = options, is_builtin
-  registry.hide(d, { "forward" })
-  setmetatable(d, metatable)
-  blocks.registry:add(d)
-  return d
-end
-
 --- See bam.models.define.
 ---@param given table
 ---@return table definition
-function M.define(given) return define(given, false) end
+function M.define(given)
+  local d = check.options("models.define", given, spec)
+  blocks.registry:check_name("models.define", d.name)
+  check_norms(string.format("models.define: %s", d.name), d.norms)
+  d.spec = options
+  return blocks.registry:add(d, { "forward" })
+end
 
---- One of bam's own, whose name cannot be defined again.
----@param given table
----@return table definition
-function M.builtin(given) return define(given, true) end
+M.define_builtin = registry.builtin(M.define)
 
 -- ---- describing ----
 

@@ -23,18 +23,11 @@ local GROUPS = { "list", optional = true,
 local RESERVED = { lr_scale = true, groups = true, decay = true, step = true, clip = true, name = true, params = true,
                    module = true }
 
-local function check_rule(what, name, rule)
-  check.rule(what, name, rule)
-  if RESERVED[name] then check.fail("%s: options: an option cannot be called `%s`", what, name) end
-end
-
 -- The options of the live optimizer: the definition's own, and those that all have.
 local function full_spec(what, options, rest)
   local spec = { groups = GROUPS }
-  for name, rule in pairs(check.value(string.format("%s: options", what), options, "table")) do
-    check_rule(what, name, rule)
-    spec[name] = rule
-  end
+  registry.check_rules(what, options, RESERVED)
+  for name, rule in pairs(options) do spec[name] = rule end
   if not spec.lr or spec.lr[1] ~= "rate" or spec.lr[2] == nil then
     check.fail('%s: options: the learning rate is missing: lr = { "rate", 1e-3 }', what)
   end
@@ -89,20 +82,10 @@ function M.define(given)
   d.spec = full_spec(what, d.options, d.rest)
   d.elementwise = d.elementwise or d.kernel ~= nil
   d.counts = d.counts or d.update ~= nil
-  rules.hide_code(d)
-  setmetatable(d, metatable)
-  optimizers:add(d)
-  return d
+  return optimizers:add(d, rules.CODE)
 end
 
---- One of bam's own: its name cannot be defined again.
----@param given table
----@return table definition
-function M.define_builtin(given)
-  local d = M.define(given)
-  d.is_builtin = true
-  return d
-end
+M.define_builtin = registry.builtin(M.define)
 
 --- The definition that a name (in any case) or a definition stands for.
 ---@param what string for messages

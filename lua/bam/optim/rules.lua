@@ -5,11 +5,8 @@ local registry = require "bam.util.registry"
 
 local M = {}
 
-local CODE = { "update", "kernel", "state", "accepts", "check" }
-
---- Take what may be functions out of a new definition.
----@param d table
-function M.hide_code(d) registry.hide(d, CODE) end
+--- The fields of a definition that may be functions.
+M.CODE = { "update", "kernel", "state", "accepts", "check" }
 
 --- The functions of a definition, by name; `state` may also be a list.
 ---@param d table

@@ -8,6 +8,7 @@ local groups = require "bam.optim.groups"
 local params = require "bam.model.params"
 local plain = require("bam.model.fingerprint.options").plain
 local Router = require "bam.nn.moe.router"
+local registry = require "bam.util.registry"
 local rules = require "bam.optim.rules"
 
 local M = {}
@@ -18,20 +19,6 @@ local metatable = { __name = "choice of optimizer", __index = Choice }
 function metatable:__tostring() return string.format("optimizer %s", self.definition.name) end
 
 local WHAT = "train: option optimizer"
-
--- Split the option into the definition and its options.
-local function split(value)
-  if type(value) ~= "table" or getmetatable(value) then return value, {} end
-  local options = {}
-  for key, field in pairs(value) do
-    if key ~= 1 then options[key] = field end
-  end
-  if options.lr ~= nil then
-    check.fail("%s: the learning rate is option lr of bam.train; groups = { { params = \"...\", lr_scale = 0.1 } } "
-               .. "gives some parameters another rate", WHAT)
-  end
-  return value[1], options
-end
 
 -- Check the options, all but the learning rate, and fill in defaults.
 local function read_options(d, what, given)
@@ -49,7 +36,11 @@ end
 ---@param value any
 ---@return table choice
 function M.read(value)
-  local chosen, given = split(value)
+  local chosen, given = registry.split(value)
+  if given.lr ~= nil then
+    check.fail("%s: the learning rate is option lr of bam.train; groups = { { params = \"...\", lr_scale = 0.1 } } "
+               .. "gives some parameters another rate", WHAT)
+  end
   local d = definition.find(WHAT, chosen)
   return setmetatable({ definition = d, options = read_options(d, string.format("%s: %s", WHAT, d.name), given) },
                       metatable)

@@ -34,9 +34,15 @@ function Registry:check_name(what, name)
   end
 end
 
---- Add a definition. It replaces one of the same name.
----@param d table with fields name and is_builtin
-function Registry:add(d) self.by_name[d.name:lower()] = d end
+--- Add a complete definition. It replaces one of the same name.
+---@param d table with fields name, doc, spec and is_builtin
+---@param functions string[] the fields with functions, which are hidden from scripts
+---@return table d
+function Registry:add(d, functions)
+  M.hide(d, functions)
+  self.by_name[d.name:lower()] = setmetatable(d, self.kind)
+  return d
+end
 
 --- The names of all definitions, in lower case and sorted.
 ---@return string[]
@@ -59,7 +65,42 @@ function Registry:find(what, x)
                     check.describe(x))
 end
 
--- ---- printing options ----
+--- Make a `define` for bam's own definitions, whose names scripts cannot define again.
+---@param define fun(given: table): table
+---@return fun(given: table): table
+function M.builtin(define)
+  return function(given)
+    local d = define(given)
+    d.is_builtin = true
+    return d
+  end
+end
+
+-- ---- options ----
+
+--- Check the rules of a definition's options.
+---@param what string for messages
+---@param rules table<string, table>
+---@param reserved table<string, true> names that they cannot have
+function M.check_rules(what, rules, reserved)
+  for name, rule in pairs(rules) do
+    check.rule(what, name, rule)
+    if reserved[name] then check.fail("%s: options: an option cannot be called `%s`", what, name) end
+  end
+end
+
+--- Split what chooses a definition: a name, a definition, or { either, option = value, ... }.
+---@param choice any
+---@return any chosen
+---@return table options
+function M.split(choice)
+  if type(choice) ~= "table" or getmetatable(choice) then return choice, {} end
+  local options = {}
+  for key, value in pairs(choice) do
+    if key ~= 1 then options[key] = value end
+  end
+  return choice[1], options
+end
 
 local function show(value)
   if type(value) == "table" then

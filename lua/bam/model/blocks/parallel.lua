@@ -1,7 +1,7 @@
 -- The paper's block (BAM §3.1): one LayerNorm, then attention and FFN side by side.
 local define = require "bam.model.define"
 
-return define.builtin {
+return define.define_builtin {
   name = "parallel",
   doc = "Describe a dense model of parallel blocks: one LayerNorm, then attention and SwiGLU side by side; no biases,\n"
     .. "RoPE (BAM §3.1, Table 8). Nothing is allocated before description:build().",

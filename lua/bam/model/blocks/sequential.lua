@@ -1,7 +1,7 @@
 -- The pre-norm block of GPT-2 and Llama: attention reads the residual stream first, then the FFN reads the sum.
 local define = require "bam.model.define"
 
-return define.builtin {
+return define.define_builtin {
   name = "sequential",
   doc = "Describe a dense model of sequential blocks, as in GPT-2 and Llama: a norm and attention, then a norm and\n"
     .. "the FFN, each added to the residual stream. Nothing is allocated before description:build().",
