@@ -181,8 +181,9 @@
                 int64_t width))                                                                      \
   X(embedding_backward, (bam_stream stream, void *dweight, const void *dy, const int64_t *ids,       \
                          int64_t n, int64_t width))                                                  \
-  /* loss.c: rows of n logits; stats is [rows, 2]; dx = *scale * *seed * (softmax(x) -            \
-     one_hot(target)), a NULL seed is 1, dx may be x; loss_total is *scale * the sum */  \
+  /* loss.c: x is [rows, n] logits; stats is [rows, 2].                                           \
+     cross_entropy_backward: dx = *scale * *seed * (softmax(x) - one_hot(target)); seed may be    \
+     NULL, which means 1; dx may be x. loss_total: *scale * sum of the losses */  \
   X(cross_entropy, (bam_stream stream, double *losses, void *stats, const void *x,                   \
                     const int64_t *targets, int64_t rows, int64_t n, int64_t ignore))                \
   X(cross_entropy_backward, (bam_stream stream, const bam_cross_entropy_gradients *args))            \

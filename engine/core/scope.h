@@ -1,21 +1,20 @@
 /* A scope owns the temporaries of one computation, such as the forward of an op, and releases them when the
    computation ends, however it ends. Code that takes its temporaries from a scope has nothing to clean up.
 
-   Functions that make a temporary hand it out borrowed: it lives until its scope ends, or until
-   bam_temp_release. Where the tensor asked for is there already (a contiguous tensor that is to be contiguous),
-   they hand out that very tensor, which must outlive the scope: the inputs of a call and what a node of the tape
-   saved do. On failure *out is untouched. */
+   bam_temp_* functions return borrowed tensors, valid until the scope ends or until bam_temp_release. If no new
+   tensor is needed (bam_temp_contiguous of a contiguous tensor), they return their argument. The argument must
+   therefore outlive the scope; inputs of a call and tensors saved by a node do. On failure *out is untouched. */
 #ifndef BAM_SCOPE_H
 #define BAM_SCOPE_H
 
 #include "tensor.h"
 
-#define BAM_SCOPE_TENSORS 16 /* more need memory of their own, in blocks */
+#define BAM_SCOPE_TENSORS 16 /* further ones are stored in allocated blocks */
 
 typedef struct bam_scope {
   bam_context *context;
-  int count;                      /* of `tensors` */
-  struct bam_scope_block *blocks; /* the older tensors; NULL: none */
+  int count;                      /* used entries of `tensors` */
+  struct bam_scope_block *blocks; /* earlier tensors, or NULL */
   bam_tensor *tensors[BAM_SCOPE_TENSORS];
 } bam_scope;
 

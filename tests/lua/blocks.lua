@@ -282,7 +282,7 @@ end)
 test("mixed: experts are copied, attention is merged, all is saved", function()
   local d = bam.models.parallel(sizes { ffn = { class = MLP, hidden = 7 }, attention = Mean })
   local a, b = d:build { seed = 1 }, d:build { seed = 2 }
-  expect.raises('mix: the models have attention Mean, of which no experts can be made; take attention = '
+  expect.raises('mix: attention Mean of the models cannot become experts; use attention = '
                 .. '{ experts = "mean" }', bam.mix, { experts = { a, b } })
   local mixture = bam.mix { experts = { a, b }, attention = { experts = "mean" }, freeze = { experts = true } }
   local total, active = mixture:count()

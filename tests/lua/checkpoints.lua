@@ -94,7 +94,7 @@ test("phases load when a mixture is built, and are let go afterwards", function(
   phase.kept.tokenizer_json = "{}" -- found only when it is loaded
   local ok, message = pcall(d.build, d)
   expect.no(ok, message)
-  expect.contains(message, "expert 2's model has another tokenizer than expert 1")
+  expect.contains(message, "expert 2's model and expert 1 have different tokenizers")
   expect.equal(bam.mix { experts = { phase, phase } }:build().tokenizer_json, "{}", "the tokenizer of a phase")
 end)
 

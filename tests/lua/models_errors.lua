@@ -105,9 +105,9 @@ end)
 
 local CASES = {
   { [[bam.mix { experts = {} }]],
-    [[mix: at least 2 experts make a mixture, got 0; bam.upcycle makes one of one model]] },
+    [[mix: a mixture needs at least 2 experts, got 0; bam.upcycle builds one from a single model]] },
   { [[bam.mix { experts = { m1 } }]],
-    [[mix: at least 2 experts make a mixture, got 1; bam.upcycle makes one of one model]] },
+    [[mix: a mixture needs at least 2 experts, got 1; bam.upcycle builds one from a single model]] },
   { [[bam.mix { experts = { m1, nil, m2 } }]],
     [[mix: option experts: entry 2 of the list is nil; its last is 3]] },
   { [[bam.mix { experts = { m1, 5 } }]],
@@ -119,7 +119,7 @@ local CASES = {
   { [[bam.mix { experts = { m1, { description = d, load = 5 } } }]],
     [[mix: expert 2 is a table; expected a model, a checkpoint directory or a description]] },
   { [[bam.mix { experts = { m1, { description = d, load = function() end } } }:build()]],
-    [[expert 2: its load() gave nil, not a live model]] },
+    [[expert 2: its load() returned nil; expected a live model]] },
   { [[bam.mix { experts = { m1, { description = d, load = function()]]
       .. [[ return with { ffn = 4 }:build() end } } }:build()]],
     [[build: expert 2's model has ffn = 4, and expert 2 20: ]]
@@ -253,7 +253,7 @@ local CASES = {
   { [[bam.load(good, { dtyp = "f64" })]],
     [[load: no option `dtyp`; did you mean `dtype`?]] },
   { [[bam.upcycle { model = m1, experts = 1 }]],
-    [[upcycle: at least 2 experts make a mixture]] },
+    [[upcycle: a mixture needs at least 2 experts, got 1]] },
   { [[bam.upcycle { model = m1 }]],
     [[upcycle: option `experts` is missing: an integer of at least 1]] },
   { [[bam.models.parallel { layers = 2, width = 24, heads = 5, ffn = 3, vocab = 3 }]],

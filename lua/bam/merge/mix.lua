@@ -16,7 +16,7 @@ local M = {}
 
 local function check_list(what, list)
   if #list < 2 then
-    check.fail("%s: at least 2 experts make a mixture, got %d; bam.upcycle makes one of one model",
+    check.fail("%s: a mixture needs at least 2 experts, got %d; bam.upcycle builds one from a single model",
                what, #list)
   end
 end
@@ -53,7 +53,7 @@ local function read_attention(what, given, n, own)
     return one_attention(own)
   end
   if own.class then
-    check.fail('%s: the models have attention %s, of which no experts can be made; take '
+    check.fail('%s: attention %s of the models cannot become experts; use '
                .. 'attention = { experts = "mean" }', what, parts.text(own))
   end
   local kv, routing = o.kv or "own", o.routing or "soft"
@@ -175,7 +175,7 @@ local upcycle_spec = with_common { model = { "any" }, experts = { "size" } }
 ---@return bam.Description
 function M.upcycle(options)
   local o = check.options("upcycle", options, upcycle_spec)
-  if o.experts < 2 then check.fail("upcycle: at least 2 experts make a mixture") end
+  if o.experts < 2 then check.fail("upcycle: a mixture needs at least 2 experts, got %d", o.experts) end
   local sources = read_sources("upcycle", { o.model })
   local ffn = read_ffn("upcycle", o.ffn, o.experts, sources[1].description.ffn)
   return describe("upcycle", sources, one_attention(sources[1].description.attention), ffn, o)

@@ -31,7 +31,7 @@ local function phase_source(phase, label)
   local function load()
     local model = phase:load()
     if not description.is_model(model) then
-      check.fail("%s: its load() gave %s, not a live model", label, check.describe(model))
+      check.fail("%s: its load() returned %s; expected a live model", label, check.describe(model))
     end
     return live_source(model, string.format("%s's model", label))
   end
@@ -136,7 +136,7 @@ function M.check_alike(what, first, other)
   compare_classes(what, first, other)
   local known = first.read and other.read
   if known and first.tokenizer_json ~= other.tokenizer_json then
-    check.fail("%s: %s has another tokenizer than %s (tokenizer.json); train the experts with one",
+    check.fail("%s: %s and %s have different tokenizers (tokenizer.json); train all experts with the same one",
                what, other.label, first.label)
   end
 end

@@ -1,8 +1,9 @@
--- What a router written in Lua is, as a hash: the text of its functions, and what they use. A
--- function counts by the lines that define it, by the values of the local variables around it that
--- it mentions, and by those of the globals that it reads (bytecode.lua tells which); a table by its
--- fields and its metatable, a class by its bases too, a tensor by its values; what belongs to bam or
--- Lua by its name. Of other userdata only the kind is known.
+-- Hashes Lua values that contain code, such as a router written by the user.
+--   function   its source lines, the values of its upvalues, and those of the globals that it reads (see bytecode.lua)
+--   table      its fields and its metatable; a class also its bases
+--   tensor     its values
+--   functions and tables of bam and Lua: their names
+--   other userdata: only the type name
 local check = require "bam.util.check"
 local core = require "bam.core"
 local function_code = require "bam.model.fingerprint.function_code"
