@@ -14,6 +14,9 @@ SECONDS ?= 600
 EVERY   ?= 1
 FIRST   ?= 0
 STATE   ?=
+# make bits compares with the program BASE, on a small recipe or on RECIPE
+BASE    ?=
+RECIPE  ?=
 # Run only the tests whose names match: make test FILTER='matmul/*'
 FILTER  ?=
 # The CUDA backend: built if nvcc is found; make CUDA=0 omits it.
@@ -183,8 +186,8 @@ $(B)/embedded.o: $(B)/embedded.S
 REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 DEPS   := deps $(addprefix deps-,test simt valgrind analyze lint format)
 
-.PHONY: run test docs cases simt bench accuracy asan analyze lint lint-format format compdb debug valgrind fuzz fuzzcheck faults \
-        $(DEPS) install clean help
+.PHONY: run test bits docs cases simt bench accuracy asan analyze lint lint-format format compdb debug valgrind fuzz \
+        fuzzcheck faults $(DEPS) install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
 	$(B)/bamlua recipes/bam_kv_shared.lua
@@ -205,6 +208,10 @@ simt: deps-simt ## run the op tests and a recipe on the CUDA backend, simulated 
 bench: deps ## measure speed, and compare with PyTorch if it is installed
 	@$(REMAKE) all
 	$(B)/bamlua tests/bench/bench.lua
+
+bits: deps ## compare weights with an older program, bit by bit: BASE=build/bamlua of then; RECIPE=tests/bits/demo.lua
+	@$(REMAKE) $(B)/bamlua
+	@$(B)/bamlua tests/bits/compare.lua $(B)/bamlua '$(BASE)' $(RECIPE)
 
 docs: deps ## write docs/api, the reference of functions and classes, from the sources
 	@$(REMAKE) all
