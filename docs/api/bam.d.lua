@@ -255,6 +255,14 @@
 ---@field freeze? bam.Freeze what is frozen at which steps; model:set_step applies it
 ---@field seed? integer seed of the routers' initial weights; by default that of the run in training, otherwise 1
 
+---@class bam.ExtendOptions
+---@field model any the mixture: a live model, a checkpoint directory or a phase
+---@field experts table list of dense models, checkpoint directories or phases; each becomes one more expert
+---@field load_balance? number|schedule coefficient of the load-balance loss; the mixture's by default
+---@field z_loss? number|schedule coefficient of the z loss; the mixture's by default
+---@field freeze? bam.Freeze what is frozen at which steps; nothing by default
+---@field seed? integer seed of the new rows of the routers; by default that of the run in training, otherwise 1
+
 ---@class models.LossOptions
 ---@field documents? tensor integers [B, T]
 ---@field positions? tensor integers [B, T]
@@ -2810,6 +2818,17 @@ function bam.mix(options) end
 ---@param options bam.UpcycleOptions
 ---@return bam.Description
 function bam.upcycle(options) end
+
+--- Describe a trained mixture with additional experts. Its weights are kept, including those of its experts and
+--- routers. Each dense model adds one expert: its FFN, and its attention if the mixture has attention experts. The
+--- rows of the new experts in the routers are random. A dense model's other parameters are not used, and a router of
+--- your own starts with fresh state apart from its `weight`.
+---
+---   local wider = bam.extend { model = mixed, experts = { chemistry } }
+---   bam.train { name = "wider", model = wider, data = text:sample { law = 1, chemistry = 1 }, tokens = 1e6, lr = 1e-4 }
+---@param options bam.ExtendOptions
+---@return bam.Description
+function bam.extend(options) end
 
 bam.models.Model = bam_models_Model
 

@@ -35,6 +35,7 @@ M.corpus = require "bam.data"
 
 local mix = require "bam.merge.mix"
 M.mix, M.upcycle = mix.mix, mix.upcycle
+M.extend = require("bam.merge.extend").extend
 M.merge = require "bam.merge"
 M.ensemble = require "bam.model.ensemble"
 M.options = require("bam.train.options").options

@@ -20,7 +20,7 @@ return {
   { name = "optim", title = "Optimizers", module = "bam.optim" },
   { name = "schedule", title = "Schedules", module = "bam.schedule", classes = { { "schedule", "s" } } },
   { name = "models", title = "Models and mixtures", module = "bam.models",
-    functions = "mix upcycle", classes = { { "bam.Description", "description" } }, runtime = { "bam.ensemble" } },
+    functions = "mix upcycle extend", classes = { { "bam.Description", "description" } }, runtime = { "bam.ensemble" } },
   { name = "merge", title = "Merge methods", module = "bam.merge" },
   { name = "data", title = "Text", module = "bam.corpus",
     classes = { { "bam.Text", "text" }, { "bam.Source", "source" }, { "bam.Stream", "stream" },

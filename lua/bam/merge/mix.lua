@@ -24,7 +24,8 @@ end
 local function read_sources(what, list)
   local sources = {}
   for i, value in ipairs(list) do
-    sources[i] = source.of(what, value, i)
+    sources[i] = source.of(what, value, string.format("expert %d", i))
+    source.check_dense(what, sources[i])
     source.check_alike(what, sources[1], sources[i])
   end
   return sources

@@ -118,6 +118,9 @@ function Description:report(options)
   description.check_self("report", self)
   local o, batches = check.options("report", options, spec), {}
   for name, given in pairs(o.data or {}) do batches[name] = read_batch(name, given) end
+  if self.extends then
+    check.fail("report: this extends a mixture, whose experts have no common seed; compare dense models with bam.mix")
+  end
   if not self.sources or #self.sources < 2 then
     check.fail("report: this is no mixture of several models, so nothing has drifted")
   end

@@ -1,4 +1,4 @@
--- Where the dense models of a mixture come from. A source is { label, description, identify }, and
+-- Where the models of a mixture come from. A source is { label, description, identify }, and
 -- where its values are at hand { read, tokenizer_json, token_ids, companions }: read(entry) gives those of an
 -- entry. A phase of training has `load` instead, so that its model lives only while it is needed.
 -- identify(total) gives what stands for it in the mixture's identity.
@@ -48,15 +48,14 @@ local function described_source(d, label)
            identify = function(total) return settings.of_description(d, total) end }
 end
 
---- What a mixture reads one dense model from. `value` is a live model, a checkpoint directory, a
+--- What a mixture reads one model from. `value` is a live model, a checkpoint directory, a
 --- description, or a phase of training: a table with `description`, a method `load` that gives the
 --- live model, and perhaps a string `identity`, which tells it from others.
 ---@param what string for messages
 ---@param value any
----@param i integer its place in the list
+---@param label string what it is, for messages: "expert 2"
 ---@return table source
-function M.of(what, value, i)
-  local label = string.format("expert %d", i)
+function M.of(what, value, label)
   if type(value) == "string" then return directory_source(value, label) end
   if description.is_model(value) then return live_source(value, label) end
   if description.is(value) then return described_source(value, label) end
@@ -117,15 +116,22 @@ local function shared(d, name)
   return d[name]
 end
 
---- Both must be dense models of the same sizes, settings and tokenizer.
+--- Raise an error unless the source is a dense model.
+---@param what string for messages
+---@param other table source
+function M.check_dense(what, other)
+  if description.is_mixture(other.description) then
+    check.fail("%s: %s is a mixture itself; mix dense models, or add experts to a mixture with bam.extend", what,
+               other.label)
+  end
+end
+
+--- Both must have the same sizes, settings and tokenizer. The number of experts does not count.
 ---@param what string for messages
 ---@param first table source
 ---@param other table source
 function M.check_alike(what, first, other)
   local a, b = first.description, other.description
-  if description.is_mixture(b) then
-    check.fail("%s: %s is a mixture itself; mix dense models", what, other.label)
-  end
   local function compare(name, x, y)
     if x == y then return end
     check.fail("%s: %s has %s = %s, and %s %s: %s", what, other.label, name, tostring(y),
@@ -141,6 +147,17 @@ function M.check_alike(what, first, other)
   end
 end
 
+-- What a phase has loaded must be what its description says.
+local function check_opened(what, source, opened)
+  M.check_alike(what, source, opened)
+  for _, which in ipairs { "attention", "ffn" } do
+    local said, is = source.description[which].experts, opened.description[which].experts
+    if said ~= is then
+      check.fail("%s: %s has %d %s experts, but its description says %d", what, opened.label, is, which, said)
+    end
+  end
+end
+
 --- The sources with their values at hand. What is loaded lives as long as the list.
 ---@param what string for messages
 ---@param sources table[]
@@ -153,7 +170,7 @@ function M.open(what, sources)
                  .. "description:build()", what, source.label)
     end
     opened[i] = source.read and source or source.load()
-    M.check_alike(what, source, opened[i])
+    check_opened(what, source, opened[i])
     M.check_alike(what, opened[1], opened[i])
   end
   return opened

@@ -153,12 +153,12 @@ end
 local of_models = setmetatable({}, { __mode = "k" }) -- the descriptions that live models keep
 
 --- The description as a live model keeps it: without the sources of a mixture, which need not stay
---- alive, and the method that merged them.
+--- alive, and how they were put together.
 ---@param d table
 ---@return table
 function M.copy(d)
   local own = readonly.copy(d)
-  own.sources, own.merge = nil, nil
+  own.sources, own.merge, own.extends = nil, nil, nil
   local copy = readonly.new(own, kind)
   of_models[copy] = true
   return copy
