@@ -2825,7 +2825,8 @@ function bam.upcycle(options) end
 --- your own starts with fresh state apart from its `weight`.
 ---
 ---   local wider = bam.extend { model = mixed, experts = { chemistry } }
----   bam.train { name = "wider", model = wider, data = text:sample { law = 1, chemistry = 1 }, tokens = 1e6, lr = 1e-4 }
+---   bam.train { name = "wider", model = wider, data = text:sample { law = 1, chemistry = 1 }, tokens = 1e6,
+---                lr = 1e-4 }
 ---@param options bam.ExtendOptions
 ---@return bam.Description
 function bam.extend(options) end

@@ -106,7 +106,7 @@ bam.compare { mixed, wider, on = text.heldout }
 
 test("in a recipe: found finished, planned, audited", function()
   local directory = small.directory(RECIPE)
-  local remove <close> = setmetatable({}, { __close = function() small.remove(directory) end })
+  local cleanup <close> = setmetatable({}, { __close = function() small.remove(directory) end })
   local plan, planned = small.run(directory, "--plan")
   expect.yes(planned, plan)
   -- one FFN (3 * 16 * 16), queries and outputs (2 * 16 * 16) and two rows of routers more than the mixture of 12,128

@@ -8,7 +8,8 @@ local source = require "bam.merge.source"
 local M = {}
 
 local spec = {
-  model = { "any" }, experts = { "list" }, load_balance = { "any", optional = true }, z_loss = { "any", optional = true },
+  model = { "any" }, experts = { "list" }, load_balance = { "any", optional = true },
+  z_loss = { "any", optional = true },
   freeze = { "table", optional = true }, seed = { "integer", optional = true },
 }
 
@@ -54,7 +55,8 @@ end
 --- your own starts with fresh state apart from its `weight`.
 ---
 ---   local wider = bam.extend { model = mixed, experts = { chemistry } }
----   bam.train { name = "wider", model = wider, data = text:sample { law = 1, chemistry = 1 }, tokens = 1e6, lr = 1e-4 }
+---   bam.train { name = "wider", model = wider, data = text:sample { law = 1, chemistry = 1 }, tokens = 1e6,
+---                lr = 1e-4 }
 ---@param options bam.ExtendOptions
 ---@return bam.Description
 function M.extend(options)
