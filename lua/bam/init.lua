@@ -70,9 +70,7 @@ local function unknown(_, name)
     for known in pairs(M) do names[#names + 1] = known end
     table.sort(names)
   end
-  local near = core.nearest(name, names)
-  local hint = near and string.format("; did you mean `%s`?", near) or ""
-  error(string.format("bam has no `%s`%s", name, hint), 2)
+  error(string.format("bam has no `%s`%s", name, require("bam.util.hints").hint("bam", name, names)), 2)
 end
 
 require("bam.model.fingerprint.library").remember(M)

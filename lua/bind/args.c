@@ -22,8 +22,14 @@ const char *bind_describe(lua_State *L, int arg) {
     return lua_tostring(L, -1);
   default: break;
   }
+  const bind_handle *handle = bind_test_handle(L, arg);
+  char text[BAM_SHAPE_TEXT];
+  if (handle != NULL && handle->tensor == NULL)
+    return lua_pushstring(L, "a closed tensor");
+  if (handle != NULL)
+    return lua_pushfstring(L, "a tensor of shape %s", bam_shape_text(&handle->tensor->shape, text));
   if (luaL_getmetafield(L, arg, "__name") == LUA_TSTRING)
-    return lua_tostring(L, -1);
+    return lua_pushfstring(L, "a %s", lua_tostring(L, -1));
   return lua_pushfstring(L, "a %s", luaL_typename(L, arg));
 }
 
@@ -56,15 +62,34 @@ double bind_number(lua_State *L, int arg, const char *what) {
 static const char *const dtype_names[] = { "bool", "u8",  "i32", "i64", "f16",
                                            "bf16", "f32", "f64", NULL };
 
+const char *bind_dtype_name(const char *name) {
+  static const char *const names[][2] = {
+    { "float32", "f32" }, { "float", "f32" },    { "float64", "f64" },   { "double", "f64" },
+    { "float16", "f16" }, { "half", "f16" },     { "bfloat16", "bf16" }, { "int64", "i64" },
+    { "long", "i64" },    { "int32", "i32" },    { "int", "i32" },       { "uint8", "u8" },
+    { "byte", "u8" },     { "boolean", "bool" },
+  };
+  if (bam_dtype_find(name) >= 0)
+    return name;
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    if (strcmp(name, names[i][0]) == 0)
+      return names[i][1];
+  return NULL;
+}
+
 bam_dtype bind_dtype(lua_State *L, int arg, const char *what) {
   if (lua_type(L, arg) != LUA_TSTRING)
     bind_error(L, "%s: expected a dtype such as \"f32\", got %s", what, bind_describe(L, arg));
   const char *name = lua_tostring(L, arg);
   int dtype = bam_dtype_find(name);
   if (dtype < 0) {
-    const char *near = bind_nearest(name, dtype_names);
+    const char *near = bind_dtype_name(name);
+    if (near == NULL)
+      near = bind_nearest(name, dtype_names);
     if (near != NULL)
       bind_error(L, "%s: no dtype \"%s\"; did you mean \"%s\"?", what, name, near);
+    if (strcmp(name, "gpu") == 0 || strcmp(name, "mps") == 0)
+      bind_error(L, "%s: no device \"%s\"; devices are called \"cpu\" and \"cuda\"", what, name);
     bind_error(L, "%s: no dtype \"%s\"; there are bool u8 i32 i64 f16 bf16 f32 f64", what, name);
   }
   return (bam_dtype)dtype;
@@ -123,7 +148,8 @@ const char *bind_nearest(const char *word, const char *const *names) {
   const char *best = NULL;
   if (strlen(word) > WORD)
     return NULL;
-  int best_distance = 1 + (int)strlen(word) / 3;
+  const int length = (int)strlen(word); /* more than a third of a short word is another word */
+  int best_distance = length > 3 ? 1 + length / 3 : smaller(1, length - 1);
   for (; *names != NULL; names++) {
     if (strlen(*names) > WORD)
       continue;

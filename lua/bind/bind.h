@@ -74,6 +74,9 @@ void bind_push_function(lua_State *L, lua_CFunction function, int upvalues, bool
 
 #define bind_upvalue(i) lua_upvalueindex((i) + 1)
 
+/* The documentation of the running binding, which begins with its usage, or NULL: for messages. */
+const char *bind_running_doc(lua_State *L);
+
 /* Raise if the engine is collecting. */
 void bind_check_idle(lua_State *L);
 
@@ -137,6 +140,9 @@ void bind_set_type(lua_State *L, const bind_export *methods, lua_CFunction close
    stays on the stack. */
 bam_tensor *bind_tensor(lua_State *L, int arg);
 
+/* Raise: argument `arg` of the running binding is not a tensor. Names the binding, and how a method is called. */
+_Noreturn int bind_fail_tensor(lua_State *L, int arg);
+
 /* Like bind_tensor, but NULL if `arg` is not a tensor. Raises if it is a closed tensor. */
 bam_tensor *bind_test_tensor(lua_State *L, int arg);
 
@@ -144,6 +150,9 @@ bam_tensor *bind_test_tensor(lua_State *L, int arg);
    is pushed, and it is marked is_number, so that it does not decide dtypes. `what` names the argument in
    the error. */
 bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, const char *what);
+
+/* Raise, naming the function `name`, unless `from` can be copied into `to`: its shape broadcasts, and a number fits. */
+void bind_check_copy(lua_State *L, const char *name, bam_tensor *to, bam_tensor *from);
 
 /* ---- graphs of custom ops: see graph.c ---- */
 
@@ -177,7 +186,7 @@ void bind_graph_end_walk(lua_State *L);
 
 /* ---- arguments ---- */
 
-/* Describe the argument `arg` for a message: its type, and its value if that is short. Pushes the text and
+/* Describe the argument `arg` for a message: its type, and its value if that is short, or a tensor's shape. Pushes the text and
    returns it. */
 const char *bind_describe(lua_State *L, int arg);
 
@@ -193,6 +202,9 @@ double bind_number(lua_State *L, int arg, const char *what);
 
 /* The dtype named by the string at `arg`. */
 bam_dtype bind_dtype(lua_State *L, int arg, const char *what);
+
+/* The name of the dtype that is called `name` here, in PyTorch or in NumPy ("float32"), or NULL. */
+const char *bind_dtype_name(const char *name);
 
 /* The device named by the string at `arg` ("cpu", "cuda", "cuda:1"), opened on first use. */
 bam_device *bind_device(lua_State *L, int arg, const char *what);
@@ -249,12 +261,14 @@ extern const bind_export bind_files_functions[];
 extern const bind_export bind_hash_functions[];
 extern const bind_export bind_json_functions[];
 extern const bind_export bind_lock_functions[];
+extern const bind_export bind_ops_functions[];
 extern const bind_export bind_optim_functions[];
 extern const bind_export bind_path_functions[];
 extern const bind_export bind_random_functions[];
 extern const bind_export bind_scope_functions[];
 extern const bind_export bind_signals_functions[];
 extern const bind_export bind_system_functions[];
+extern const bind_export bind_tensor_functions[];
 extern const bind_export bind_terminal_functions[];
 extern const bind_export bind_text_functions[];
 extern const bind_export bind_tokenizer_functions[];
@@ -284,8 +298,9 @@ int bind_create_tensor(lua_State *L);
 int bind_index_get(lua_State *L);
 int bind_index_set(lua_State *L);
 
-/* Call a registered op from C with `n` input tensors. Pushes the handles of its results. */
-void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n,
+/* Call a registered op from C with `n` input tensors. Pushes the handles of its results. Errors name the function
+   `name`. */
+void bind_apply(lua_State *L, const char *name, const bam_op *op, bam_tensor *const *inputs, int n,
                 const bam_attr *attrs);
 
 /* The handle at `arg`, or NULL if it is not a tensor. Never raises. */

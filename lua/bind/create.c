@@ -132,6 +132,12 @@ int bind_create_tensor(lua_State *L) {
   bam_context *context = bind_context(L);
   if (bind_test_tensor(L, 1) != NULL)
     return bind_error(L, "tensor: this is a tensor already; x:clone() copies it");
+  if (lua_type(L, 1) == LUA_TNUMBER && lua_type(L, 2) == LUA_TNUMBER)
+    return bind_error(
+      L,
+      "tensor: expected a value or one list of values, and then options, got several numbers; "
+      "write bam.tensor { %s, %s }",
+      bind_describe(L, 1), bind_describe(L, 2));
   survey s = { .content = NOTHING };
   lua_settop(L, 2);
   lua_pushvalue(L, 1);

@@ -1,4 +1,6 @@
 /* The options { dtype =, requires_grad =, device = } and the sizes of the functions that create tensors. */
+#include <string.h>
+
 #include "create.h"
 
 static const char *const option_names[] = { "dtype", "requires_grad", "device", NULL };
@@ -18,11 +20,26 @@ static bind_options get_options(lua_State *L, int arg, const char *what, bam_dty
   return o;
 }
 
+/* The end of a message about a value that stands where options are expected: the option that it may be meant for. */
+static const char *option_hint(lua_State *L, int arg) {
+  if (lua_type(L, arg) == LUA_TBOOLEAN)
+    return lua_pushfstring(L, "; write { requires_grad = %s }",
+                           lua_toboolean(L, arg) ? "true" : "false");
+  if (lua_type(L, arg) != LUA_TSTRING)
+    return "";
+  const char *text = lua_tostring(L, arg);
+  if (strncmp(text, "cpu", 3) == 0 || strncmp(text, "cuda", 4) == 0)
+    return lua_pushfstring(L, "; write { device = \"%s\" }", text);
+  const char *dtype = bind_dtype_name(text);
+  return dtype == NULL ? "" : lua_pushfstring(L, "; write { dtype = \"%s\" }", dtype);
+}
+
 bind_options bind_read_options(lua_State *L, int arg, const char *what, bam_dtype dtype) {
   if (lua_isnoneornil(L, arg))
     return (bind_options){ .dtype = dtype, .device = bind_context(L)->device };
   if (lua_type(L, arg) != LUA_TTABLE)
-    bind_error(L, "%s: expected a table of options, got %s", what, bind_describe(L, arg));
+    bind_error(L, "%s: expected a table of options, got %s%s", what, bind_describe(L, arg),
+               option_hint(L, arg));
   bind_check_options(L, arg, what, option_names);
   return get_options(L, arg, what, dtype);
 }
@@ -63,8 +80,8 @@ bind_options bind_read_sizes(lua_State *L, int first, const char *what, bam_shap
   else
     read_numbers(L, &arg, what, shape);
   if (arg < top || (arg == top && lua_type(L, arg) != LUA_TTABLE && !lua_isnil(L, arg)))
-    bind_error(L, "%s: expected sizes and then options, got %s as argument %d", what,
-               bind_describe(L, arg), arg);
+    bind_error(L, "%s: expected sizes and then options, got %s as argument %d%s", what,
+               bind_describe(L, arg), arg, option_hint(L, arg));
   bind_options o = has_options ? bind_read_options_among(L, first, arg, what, dtype)
                                : bind_read_options(L, arg, what, dtype);
   int64_t count;

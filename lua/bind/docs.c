@@ -16,6 +16,7 @@ const bind_export *const bind_parts[] = {
   bind_hash_functions,      bind_directory_functions,
   bind_path_functions,      bind_lock_functions,
   bind_signals_functions,   bind_terminal_functions,
+  bind_tensor_functions,    bind_ops_functions,
   bind_docs_functions,      NULL,
 };
 

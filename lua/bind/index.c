@@ -13,16 +13,38 @@
 
 /* ---- parts of an index: each function pushes the result of an op on the tensor ---- */
 
+/* Whether ipairs is reading position after position. */
+static bool is_ipairs(lua_State *L) {
+  lua_Debug caller;
+  if (!lua_getstack(L, 1, &caller))
+    return false;
+  lua_getinfo(L, "Sn", &caller);
+  return *caller.what == 'C' && caller.name != NULL && strcmp(caller.name, "for iterator") == 0;
+}
+
+/* Raise unless x has the position `at` (0-based, or negative) in dimension `dim`, which messages number `number`. */
+static void check_position(lua_State *L, const bam_tensor *x, int dim, int64_t at, int number) {
+  const int64_t size = x->shape.size[dim];
+  if (at >= -size && at < size)
+    return;
+  if (at == size && is_ipairs(L))
+    bind_error(L,
+               "index: ipairs(x) reads on until it finds nil, which a tensor does not have; write "
+               "`for i, row in pairs(x) do` or `for i = 1, #x do`");
+  bind_error(L, "index: position %I is out of range: dimension %d has %I positions",
+             (LUAI_UACINT)(at < 0 ? at : at + 1), number, (LUAI_UACINT)size);
+}
+
 static void push_select(lua_State *L, bam_tensor *x, int dim, int64_t position) {
   bam_attr attrs[2] = { { .given = true, .i = dim }, { .given = true, .i = position } };
-  bind_apply(L, &bam_op_select, &x, 1, attrs);
+  bind_apply(L, "index", &bam_op_select, &x, 1, attrs);
 }
 
 static void push_narrow(lua_State *L, bam_tensor *x, int dim, int64_t start, int64_t length) {
   bam_attr attrs[3] = { { .given = true, .i = dim },
                         { .given = true, .i = start },
                         { .given = true, .i = length } };
-  bind_apply(L, &bam_op_narrow, &x, 1, attrs);
+  bind_apply(L, "index", &bam_op_narrow, &x, 1, attrs);
 }
 
 /* Raise if x is 0-dimensional. */
@@ -37,7 +59,7 @@ static void push_positions(lua_State *L, bam_tensor *x, int dim, bam_tensor *pos
   bam_attr along = { .given = true, .i = dim },
            flat = { .given = true, .count = 1, .list = { -1 } };
   if (positions->shape.ndim == 1) {
-    bind_apply(L, &bam_op_index_select, (bam_tensor *[]){ x, positions }, 2, &along);
+    bind_apply(L, "index", &bam_op_index_select, (bam_tensor *[]){ x, positions }, 2, &along);
     return;
   }
   const bam_shape *from = &x->shape, *at = &positions->shape;
@@ -48,11 +70,11 @@ static void push_positions(lua_State *L, bam_tensor *x, int dim, bam_tensor *pos
   memcpy(sizes.list + dim, at->size, sizeof(int64_t) * (size_t)at->ndim);
   memcpy(sizes.list + dim + at->ndim, from->size + dim + 1,
          sizeof(int64_t) * (size_t)(from->ndim - dim - 1));
-  bind_apply(L, &bam_op_reshape, &positions, 1, &flat);
+  bind_apply(L, "index", &bam_op_reshape, &positions, 1, &flat);
   bam_tensor *list = bind_tensor(L, lua_gettop(L));
-  bind_apply(L, &bam_op_index_select, (bam_tensor *[]){ x, list }, 2, &along);
+  bind_apply(L, "index", &bam_op_index_select, (bam_tensor *[]){ x, list }, 2, &along);
   bam_tensor *chosen = bind_tensor(L, lua_gettop(L));
-  bind_apply(L, &bam_op_reshape, &chosen, 1, &sizes);
+  bind_apply(L, "index", &bam_op_reshape, &chosen, 1, &sizes);
   lua_replace(L, -3);
   lua_pop(L, 1);
 }
@@ -108,10 +130,8 @@ typedef struct {
 } place;
 
 static void push_position(lua_State *L, const place *p) {
-  int64_t at = bind_position(L, lua_gettop(L), "index"), size = p->x->shape.size[p->dim];
-  if (at < -size || at >= size)
-    bind_error(L, "index: position %I is out of range: dimension %d has %I positions",
-               (LUAI_UACINT)(at < 0 ? at : at + 1), p->i, (LUAI_UACINT)size);
+  const int64_t at = bind_position(L, lua_gettop(L), "index");
+  check_position(L, p->x, p->dim, at, p->i);
   push_select(L, p->x, p->dim, at);
 }
 
@@ -187,15 +207,22 @@ static _Noreturn int bad_key(lua_State *L) {
              bind_describe(L, 2));
 }
 
+/* Push the view of x at the position at index 2, of the first dimension. */
+static void push_first(lua_State *L, bam_tensor *x) {
+  const int64_t at = bind_position(L, 2, "index");
+  check_position(L, x, 0, at, 1);
+  push_select(L, x, 0, at);
+}
+
 int bind_index_get(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   bam_tensor *key = bind_test_tensor(L, 2);
   lua_settop(L, 2);
   if (lua_type(L, 2) == LUA_TNUMBER) {
     need_dimension(L, x);
-    push_select(L, x, 0, bind_position(L, 2, "index"));
+    push_first(L, x);
   } else if (key != NULL && key->dtype == BAM_BOOL) {
-    bind_apply(L, &bam_op_masked_select, (bam_tensor *[]){ x, key }, 2, NULL);
+    bind_apply(L, "index", &bam_op_masked_select, (bam_tensor *[]){ x, key }, 2, NULL);
   } else if (key != NULL) {
     need_dimension(L, x);
     push_positions(L, x, 0, key);
@@ -250,10 +277,12 @@ int bind_index_set(lua_State *L) {
     lua_insert(L, 2); /* value below the list: x, value, list */
     push_list_index(L, x, 3, true);
   } else if (lua_type(L, 2) == LUA_TNUMBER && x->shape.ndim > 0) {
-    push_select(L, x, 0, bind_position(L, 2, "index"));
+    push_first(L, x);
   } else {
     return bad_key(L);
   }
-  bind_check(L, bam_tensor_copy(bind_tensor(L, lua_gettop(L)), value));
+  bam_tensor *view = bind_tensor(L, lua_gettop(L));
+  bind_check_copy(L, "index: value", view, value);
+  bind_check(L, bam_tensor_copy(view, value));
   return 0;
 }

@@ -12,13 +12,14 @@
 typedef struct {
   lua_State *L;
   const bam_op *op;
-  int next, top; /* the next argument, and the number of arguments */
+  const char *name; /* for messages: that of the op, or of the method written with it */
+  int next, top;    /* the next argument, and the number of arguments */
   int list; /* the list of inputs if it contains attributes: concat { x, y, dim = 2 }; else 0 */
   bam_device *device;
 } reader;
 
 static const char *what(reader *r, const char *name) {
-  return lua_pushfstring(r->L, "%s: argument %d (%s)", r->op->name, r->next, name);
+  return lua_pushfstring(r->L, "%s: argument %d (%s)", r->name, r->next, name);
 }
 
 /* ---- inputs ---- */
@@ -73,6 +74,26 @@ bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, con
 
 static bool is_optional(const char *name) { return name[strlen(name) - 1] == '?'; }
 
+/* The end of a message about the first input: as a method, an op is called with a colon. */
+static const char *colon_hint(reader *r, const char *name) {
+  return r->next > 1
+           ? ""
+           : lua_pushfstring(r->L, "; call a method with a colon: %s:%s()", name, r->name);
+}
+
+/* A new tensor of the next argument, a number given for the input `name`, or raise. */
+static bam_tensor *read_number(reader *r, const char *name) {
+  lua_State *L = r->L;
+  const int type = lua_type(L, r->next);
+  if (r->next > r->top)
+    bind_error(L, "%s: argument %d (%s) is missing: a tensor%s", r->name, r->next, name,
+               colon_hint(r, name));
+  if (type != LUA_TNUMBER && type != LUA_TBOOLEAN)
+    bind_error(L, "%s: expected a tensor or a number, got %s%s", what(r, name),
+               bind_describe(L, r->next), colon_hint(r, name));
+  return bind_tensor_or_number(L, r->next, r->device, what(r, name));
+}
+
 /* Read the named inputs into inputs[], and return their number. Handles made for plain numbers stay on the stack
    above the arguments. */
 static int read_inputs(reader *r, bam_tensor **inputs) {
@@ -88,11 +109,9 @@ static int read_inputs(reader *r, bam_tensor **inputs) {
         inputs[n] = bind_tensor(L, r->next++);
       continue;
     }
-    if (r->next > r->top)
-      bind_error(L, "%s: argument %d (%s) is missing: a tensor", r->op->name, r->next, name);
-    inputs[n] = bind_test_tensor(L, r->next);
+    inputs[n] = r->next > r->top ? NULL : bind_test_tensor(L, r->next);
     if (inputs[n] == NULL)
-      inputs[n] = bind_tensor_or_number(L, r->next, r->device, what(r, name));
+      inputs[n] = read_number(r, name);
     r->next++;
   }
   return n;
@@ -102,9 +121,9 @@ static int read_inputs(reader *r, bam_tensor **inputs) {
 static int read_list(reader *r, bam_tensor ***inputs) {
   int n;
   bool has_attrs;
-  *inputs = bind_push_tensors(r->L, r->next, r->op->name, &n, &has_attrs);
+  *inputs = bind_push_tensors(r->L, r->next, r->name, &n, &has_attrs);
   if (n == 0)
-    bind_error(r->L, "%s: the list of tensors is empty", r->op->name);
+    bind_error(r->L, "%s: the list of tensors is empty", r->name);
   r->list = has_attrs ? r->next : 0;
   r->next++;
   return n;
@@ -165,7 +184,7 @@ static void read_rest(reader *r, const bam_attr_spec *spec, bam_attr *attr) {
   int64_t list[BAM_MAX_DIMS] = { 0 };
   for (; r->next <= r->top && lua_type(r->L, r->next) == LUA_TNUMBER; r->next++) {
     if (count == BAM_MAX_DIMS)
-      bind_error(r->L, "%s: at most %d numbers", r->op->name, BAM_MAX_DIMS);
+      bind_error(r->L, "%s: at most %d numbers", r->name, BAM_MAX_DIMS);
     read_attr(r, r->next, spec, what(r, spec->name), &one);
     list[count++] = one.list[0];
   }
@@ -182,14 +201,14 @@ static void read_named(reader *r, int arg, bool among, bam_attr *attrs) {
   for (int i = 0; i < n_attrs; i++)
     names[i] = r->op->attrs[i].name;
   if (among)
-    bind_check_options_among(L, arg, r->op->name, names);
+    bind_check_options_among(L, arg, r->name, names);
   else
-    bind_check_options(L, arg, r->op->name, names);
+    bind_check_options(L, arg, r->name, names);
   for (int i = 0; i < n_attrs; i++) {
     if (lua_getfield(L, arg, names[i]) != LUA_TNIL) {
       if (attrs[i].given)
-        bind_error(L, "%s: `%s` is given twice", r->op->name, names[i]);
-      const char *name = lua_pushfstring(L, "%s: option %s", r->op->name, names[i]);
+        bind_error(L, "%s: `%s` is given twice", r->name, names[i]);
+      const char *name = lua_pushfstring(L, "%s: option %s", r->name, names[i]);
       read_attr(r, lua_gettop(L) - 1, &r->op->attrs[i], name, &attrs[i]);
       lua_pop(L, 1);
     }
@@ -227,7 +246,7 @@ static void read_positional(reader *r, int i, bam_attr *attrs) {
   if (lua_isnil(r->L, r->next))
     return;
   if (attrs[i].given)
-    bind_error(r->L, "%s: `%s` is given twice", r->op->name, spec->name);
+    bind_error(r->L, "%s: `%s` is given twice", r->name, spec->name);
   if (takes_list(spec) && lua_type(r->L, r->next) == LUA_TTABLE)
     read_list_attr(r, i, attrs);
   else
@@ -263,16 +282,24 @@ static void read_attrs(reader *r, bam_attr *attrs) {
   if (r->list > 0)
     read_named(r, r->list, true, attrs);
   if (r->next <= r->top)
-    bind_error(L, "%s: %d arguments are too many; see help(\"%s\")", r->op->name, r->top,
-               r->op->name);
+    bind_error(L, "%s: %d arguments are too many; see help(\"%s\")", r->name, r->top, r->name);
   for (int i = 0; i < n; i++)
     if (r->op->attrs[i].required && !attrs[i].given)
-      bind_error(L, "%s: `%s` is missing", r->op->name, r->op->attrs[i].name);
+      bind_error(L, "%s: `%s` is missing", r->name, r->op->attrs[i].name);
 }
 
 /* ---- calling ---- */
 
-void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n,
+/* bind_check, with `name` in place of the op's name at the beginning of the message. */
+static void check_applied(lua_State *L, bam_status status, const bam_op *op, const char *name) {
+  const size_t length = strlen(op->name);
+  const char *message = bind_context(L)->message;
+  if (status != BAM_OK && strncmp(message, op->name, length) == 0 && message[length] == ':')
+    bind_error(L, "%s%s", name, lua_pushstring(L, message + length));
+  bind_check(L, status);
+}
+
+void bind_apply(lua_State *L, const char *name, const bam_op *op, bam_tensor *const *inputs, int n,
                 const bam_attr *attrs) {
   int n_outputs = op->outputs > 0 ? op->outputs : 1;
   bind_handle *handles[BAM_MAX_OUTPUTS];
@@ -283,7 +310,7 @@ void bind_apply(lua_State *L, const bam_op *op, bam_tensor *const *inputs, int n
   bam_status status = bam_op_apply(bind_context(L), op, inputs, n, attrs, outputs);
   for (int k = 0; k < n_outputs && status == BAM_OK; k++)
     handles[k]->tensor = outputs[k];
-  bind_check(L, status);
+  check_applied(L, status, op, name);
   bind_graph_note(L, lua_gettop(L) - n_outputs + 1, n_outputs);
 }
 
@@ -297,15 +324,21 @@ static bam_device *find_device(lua_State *L, int top) {
   return bind_context(L)->device;
 }
 
+/* Call an op. Upvalues: the op, and the name of the method for which it is called, if it is. */
 static int call_op(lua_State *L) {
   const bam_op *op = lua_touserdata(L, bind_upvalue(1));
-  reader r = { .L = L, .op = op, .next = 1, .top = lua_gettop(L) };
+  const char *name = lua_tostring(L, bind_upvalue(2));
+  reader r = { .L = L,
+               .op = op,
+               .name = name != NULL ? name : op->name,
+               .next = 1,
+               .top = lua_gettop(L) };
   bam_tensor *named[BAM_MAX_INPUT_NAMES], **inputs = named;
   bam_attr attrs[MAX_ATTRS];
   r.device = find_device(L, r.top);
   int n = op->inputs[0][0] == '.' ? read_list(&r, &inputs) : read_inputs(&r, inputs);
   read_attrs(&r, attrs);
-  bind_apply(L, op, inputs, n, attrs);
+  bind_apply(L, r.name, op, inputs, n, attrs);
   return op->outputs > 0 ? op->outputs : 1;
 }
 
@@ -332,3 +365,25 @@ void bind_push_operator(lua_State *L, const char *name) {
   lua_pushlightuserdata(L, (void *)bam_op_find(name));
   bind_push_function(L, call_operator, 1, false);
 }
+
+BIND_DOC(ops_named, "op_named(op, name)",
+         "The op with another name in its errors, for a method that is written with it.\n"
+         "@param op string\n"
+         "@param name string\n"
+         "@return function");
+static int ops_named(lua_State *L) {
+  const bam_op *op = bam_op_find(luaL_checkstring(L, 1));
+  luaL_checkstring(L, 2);
+  if (op == NULL)
+    return bind_error(L, "op_named: no op is called %s", lua_tostring(L, 1));
+  lua_settop(L, 2);
+  lua_pushlightuserdata(L, (void *)op);
+  lua_replace(L, 1);
+  bind_push_function(L, call_op, 2, false);
+  return 1;
+}
+
+const bind_export bind_ops_functions[] = {
+  BIND_EXPORT(ops_named),
+  { NULL, NULL },
+};

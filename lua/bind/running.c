@@ -29,6 +29,7 @@ typedef struct {
   bind_state *state;
   lua_CFunction function;
   bool at_any_time; /* callable even while the engine collects */
+  const char *doc;  /* its documentation, or NULL */
 } binding;
 
 static _Noreturn void refuse(lua_State *L) {
@@ -75,11 +76,30 @@ static int run_binding(lua_State *L) {
   return results;
 }
 
-void bind_push_function(lua_State *L, lua_CFunction function, int upvalues, bool at_any_time) {
+static void push_documented(lua_State *L, lua_CFunction function, int upvalues, bool at_any_time,
+                            const char *doc) {
   binding *b = lua_newuserdatauv(L, sizeof *b, 0);
-  *b = (binding){ bind_get_state(L), function, at_any_time };
+  *b = (binding){ bind_get_state(L), function, at_any_time, doc };
   lua_insert(L, -(upvalues + 1));
   lua_pushcclosure(L, run_binding, upvalues + 1);
+}
+
+void bind_push_function(lua_State *L, lua_CFunction function, int upvalues, bool at_any_time) {
+  push_documented(L, function, upvalues, at_any_time, NULL);
+}
+
+const char *bind_running_doc(lua_State *L) {
+  lua_Debug ar;
+  const char *doc = NULL;
+  if (!lua_getstack(L, 0, &ar))
+    return NULL;
+  lua_getinfo(L, "f", &ar);
+  if (lua_tocfunction(L, -1) == run_binding && lua_getupvalue(L, -1, 1) != NULL) {
+    doc = ((const binding *)lua_touserdata(L, -1))->doc;
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return doc;
 }
 
 void bind_set_exports(lua_State *L, const bind_export *list, lua_CFunction closer) {
@@ -88,7 +108,7 @@ void bind_set_exports(lua_State *L, const bind_export *list, lua_CFunction close
     if (list->function != NULL) {
       const char *name = bind_doc_name(list->doc, &length);
       lua_pushlstring(L, name, length);
-      bind_push_function(L, list->function, 0, list->function == closer);
+      push_documented(L, list->function, 0, list->function == closer, list->doc);
       lua_rawset(L, -3);
     }
 }
@@ -162,8 +182,9 @@ void bind_handle_close(bind_state *state, bind_handle *handle) {
 bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n, bool *has_options) {
   const int most = 1 << 20;
   if (lua_type(L, arg) != LUA_TTABLE)
-    bind_error(L, "%s: expected a list of tensors as argument %d, got %s", what, arg,
-               bind_describe(L, arg));
+    bind_error(L, "%s: expected a list of tensors as argument %d, got %s%s", what, arg,
+               bind_describe(L, arg),
+               bind_test_handle(L, arg) != NULL ? "; put them in braces: { x, y }" : "");
   const int64_t count = has_options != NULL ? bind_list_with_options(L, arg, what, has_options)
                                             : bind_list(L, arg, what);
   if (count > most)

@@ -230,7 +230,8 @@ BIND_DOC(
   "@return any ... results of f");
 static int scope_call(lua_State *L) {
   if (!bind_is_callable(L, 1))
-    return bind_error(L, "scope: expected a function, got %s", bind_describe(L, 1));
+    return bind_error(L, "scope: expected a function, got %s; write bam.scope(function() ... end)",
+                      bind_describe(L, 1));
   bind_scope scope = { .name = name_of_caller(L) };
   bind_state *state = bind_get_state(L);
   scope.parent = state->scope;

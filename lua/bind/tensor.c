@@ -53,18 +53,33 @@ bam_tensor *bind_test_tensor(lua_State *L, int arg) {
   return handle == NULL ? NULL : open_tensor(L, handle);
 }
 
+int bind_fail_tensor(lua_State *L, int arg) {
+  const char *doc = bind_running_doc(L);
+  size_t length;
+  const char *got = bind_describe(L, arg);
+  if (doc == NULL)
+    bind_error(L, "expected a tensor as argument %d, got %s", arg, got);
+  const char *usage = lua_pushlstring(L, doc, strcspn(doc, "\n"));
+  const char *name = bind_doc_name(usage, &length);
+  const char *what = lua_pushlstring(L, name, length);
+  if (arg == 1 && name > usage) /* "x:size(dim)" */
+    bind_error(L, "%s: expected a tensor, got %s; call it with a colon: %s", what, got, usage);
+  if (arg == 1 && strcmp(what, "backward") == 0)
+    bind_error(L, "backward: expected a tensor, got %s; call it with a colon: x:backward()", got);
+  bind_error(L, "%s: expected a tensor as argument %d, got %s", what, arg, got);
+}
+
 bam_tensor *bind_tensor(lua_State *L, int arg) {
   bam_tensor *tensor = bind_test_tensor(L, arg);
   if (tensor == NULL)
-    bind_error(L, "expected a tensor as argument %d, got %s", arg, bind_describe(L, arg));
+    bind_fail_tensor(L, arg);
   return tensor;
 }
 
 static bind_handle *self_handle(lua_State *L) {
   bind_handle *handle = bind_test_handle(L, 1);
   if (handle == NULL)
-    bind_error(L, "expected a tensor, got %s; call methods with a colon: x:name()",
-               bind_describe(L, 1));
+    bind_fail_tensor(L, 1);
   return handle;
 }
 
@@ -142,24 +157,19 @@ static const struct property {
 };
 #define N_PROPERTIES (sizeof properties / sizeof properties[0])
 
-/* Raise an error about the name at index 2, which is neither a method nor a property. */
+/* Raise an error about the name at index 2, which is neither a method nor a property. The metamethod __unknown, a
+   function of Lua, knows what to write instead. */
 static _Noreturn int fail_member(lua_State *L) {
-  const char *name = lua_tostring(L, 2);
-  const char **names = lua_newuserdatauv(L, 512 * sizeof *names, 0);
-  int n = 0;
-  for (int table = 1; table <= 2; table++) {
-    lua_pushnil(L);
-    while (lua_next(L, bind_upvalue(table))) {
-      lua_pop(L, 1);
-      if (n < 511 && lua_type(L, -1) == LUA_TSTRING)
-        names[n++] = lua_tostring(L, -1); /* the table keeps the string alive */
-    }
+  const char *hint = NULL;
+  lua_settop(L, 2);
+  if (luaL_getmetafield(L, 1, "__unknown") == LUA_TFUNCTION) {
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    lua_call(L, 2, 1);
+    hint = lua_tostring(L, -1);
   }
-  names[n] = NULL;
-  const char *near = bind_nearest(name, names);
-  if (near == NULL)
-    bind_error(L, "a tensor has no method or property `%s`; help(x) lists them", name);
-  bind_error(L, "a tensor has no method or property `%s`; did you mean `%s`?", name, near);
+  bind_error(L, "a tensor has no method or property `%s`%s", lua_tostring(L, 2),
+             hint != NULL ? hint : "");
 }
 
 /* Upvalues of __index: the method table, the table of properties (name -> light pointer). */
@@ -313,6 +323,8 @@ BIND_DOC(tensor_size, "x:size(dim)",
 static int tensor_size(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);
   int dim;
+  if (lua_isnoneornil(L, 2))
+    return bind_error(L, "size: `dim` is missing: x:size(1); x.shape has all sizes");
   bind_check(L, bam_shape_dim(x->context, "size", bind_position(L, 2, "size: dimension"),
                               x->shape.ndim, &dim));
   lua_pushinteger(L, x->shape.size[dim]);
@@ -345,22 +357,67 @@ static int tensor_detach(lua_State *L) {
   return 1;
 }
 
-BIND_DOC(tensor_copy_, "x:copy_(from)",
-         "Overwrite the elements with those of another tensor, broadcast, or with a number.\n"
-         "@param from tensor|number\n"
-         "@return tensor self");
-static int tensor_copy_(lua_State *L) {
+void bind_check_copy(lua_State *L, const char *name, bam_tensor *to, bam_tensor *from) {
+  char ta[BAM_SHAPE_TEXT], tb[BAM_SHAPE_TEXT];
+  if (!bam_shape_expands(&from->shape, &to->shape))
+    bind_error(L, "%s: shape %s does not broadcast to %s", name, bam_shape_text(&from->shape, tb),
+               bam_shape_text(&to->shape, ta));
+  if (from->is_number && bam_tensor_count(to) > 0)
+    bind_check(L, bam_tensor_check_number(name, from, to->dtype));
+}
+
+/* Overwrite the elements of the tensor at 1 with the value at 2. `name` is the method that was called. */
+static int overwrite(lua_State *L, const char *name) {
   bam_tensor *x = bind_tensor(L, 1);
-  bam_tensor *from = bind_tensor_or_number(L, 2, bam_tensor_device(x), "copy_");
-  bind_check(L, bam_autograd_check_write("copy_", x));
+  bam_tensor *from = bind_tensor_or_number(L, 2, bam_tensor_device(x), name);
+  bind_check(L, bam_autograd_check_write(name, x));
   if (from->requires_grad && !x->context->no_grad)
-    return bind_error(L, "copy_: writing a differentiated value into a tensor loses its gradient; "
-                         "build the result with bam.where, bam.stack or bam.concat, or detach the "
-                         "value");
+    return bind_error(L,
+                      "%s: writing a differentiated value into a tensor loses its gradient; "
+                      "build the result with bam.where, bam.stack or bam.concat, or detach the "
+                      "value",
+                      name);
+  bind_check_copy(L, name, x, from);
   bind_check(L, bam_tensor_copy(x, from));
   lua_settop(L, 1);
   return 1;
 }
+
+BIND_DOC(tensor_copy_, "x:copy_(from)",
+         "Overwrite the elements with those of another tensor, broadcast, or with a number.\n"
+         "@param from tensor|number\n"
+         "@return tensor self");
+static int tensor_copy_(lua_State *L) { return overwrite(L, "copy_"); }
+
+BIND_DOC(tensor_overwrite, "overwrite(x, from, name)",
+         "x:copy_(from) for the method `name`, which errors name.\n"
+         "@param x tensor\n"
+         "@param from tensor|number\n"
+         "@param name string\n"
+         "@return tensor x");
+static int tensor_overwrite(lua_State *L) { return overwrite(L, luaL_checkstring(L, 3)); }
+
+BIND_DOC(
+  tensor_closed, "closed(x)",
+  "Why a tensor cannot be used: \"closed\", or \"released by the scope at ...\". Nil if it can.\n"
+  "@param x tensor\n"
+  "@return string?");
+static int tensor_closed(lua_State *L) {
+  const bind_handle *handle = self_handle(L);
+  if (handle->tensor != NULL)
+    lua_pushnil(L);
+  else if (handle->released_by != NULL)
+    lua_pushfstring(L, "released by the scope at %s", handle->released_by);
+  else
+    lua_pushliteral(L, "closed");
+  return 1;
+}
+
+const bind_export bind_tensor_functions[] = {
+  BIND_EXPORT(tensor_overwrite),
+  BIND_EXPORT(tensor_closed),
+  { NULL, NULL },
+};
 
 static int tensor_len(lua_State *L) {
   bam_tensor *x = bind_tensor(L, 1);

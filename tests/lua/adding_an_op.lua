@@ -56,7 +56,7 @@ local OUTER = [[
 
 static int outer(lua_State *L) {
   bam_tensor *inputs[] = { bind_test_tensor(L, 1), bind_test_tensor(L, 2) };
-  bind_apply(L, &bam_op_outer, inputs, 2, NULL);
+  bind_apply(L, "outer", &bam_op_outer, inputs, 2, NULL);
   return 1;
 }
 

@@ -10,7 +10,7 @@ local CASES = {
   { "bam.matmull(a, b)", "bam has no `matmull`; did you mean `matmul`?" },
   { "a:summ()", "a tensor has no method or property `summ`; did you mean `sum`?" },
   { "a.shpe = 3", "cannot set `shpe` of a tensor; x.grad and x.requires_grad can be set" },
-  { "a.sum()", "sum: argument 1 (x) is missing: a tensor" },
+  { "a.sum()", "sum: argument 1 (x) is missing: a tensor; call a method with a colon: x:sum()" },
   { "local t = {} t.a = { b = t } bam.options(t)", "options: options.a.b is a table that contains itself" },
   { "bam.nn.Liner(3, 4)", "bam.nn has no `Liner`; did you mean `Linear`?" },
 
@@ -80,13 +80,13 @@ local CASES = {
     "cross_entropy: token id 5 (element 2 of `targets`) is outside 0 .. 4" },
 
   -- indexing and operators
-  { "return a[3]", "select: position 3 is out of range: dimension 1 has 2 positions" },
+  { "return a[3]", "index: position 3 is out of range: dimension 1 has 2 positions" },
   { "return a[0]", "index: counts from 1 (or from -1 at the end), got 0" },
   { "return a[1.5]", "index: expected an integer, got 1.5" },
   { "return a[{ 1, 2, 3 }]", "index: 3 entries for a tensor of shape (2, 3)" },
   { "return a[{ { 1, 9 } }]", "index: range {1, 9} is out of range: dimension 1 has 2 positions" },
   { "return a[bam.tensor { 7 }]",
-    "index_select: position 7 (element 1 of positions) is outside 1 .. 2" },
+    "index: position 7 (element 1 of positions) is outside 1 .. 2" },
   { "return a < b",
     "Lua turns the result of < and <= into one boolean; use x:lt(y), x:le(y), x:gt(y), x:ge(y)" },
   { "return a + nil", "add: argument 2 (b): expected a tensor or a number, got nil" },

@@ -79,6 +79,7 @@ end)
 test("unknown endings say what is known, and what to do", function()
   core.write_file(at "x.xyz", "nothing")
   core.write_file(at "x.pt", "PK\3\4")
+  core.write_file(at "pytorch_model.bin", "PK\3\4")
   expect.raises(".xyz\": no format has the ending .xyz; bam can load .npy, .safetensors, .safetensors.index.json",
                 bam.load, at "x.xyz")
   expect.raises("and directories of models", bam.load, at "x.xyz")

@@ -276,7 +276,7 @@ end)
 
 test("errors", function()
   local function mix(merge) return function() return bam.mix { experts = models, merge = merge } end end
-  expect.raises('mix: option merge: no merge method is called "tie"; did you mean `ties`?; there are average, dare, ',
+  expect.raises('mix: option merge: no merge method is called "tie"; did you mean `ties`? There are average, dare, ',
                 mix "tie")
   expect.raises("mix: option merge: ties: no option `densty`; did you mean `density`?", mix { "ties", densty = 1 })
   expect.raises("mix: option merge: ties: option density: with 0 nothing is kept", mix { "ties", density = 0 })

@@ -441,7 +441,7 @@ test("an update that is wrong changes nothing", function()
     end },
     { "Broken: update of parameter `1`: state.m: expected a tensor of shape (2, 2), got nil",
       function(p, _, s) s.m = nil return p end },
-    { "Broken: update of parameter `1` set state.n, which is not declared; did you mean `m`?",
+    { "Broken: update of parameter `1` set state.n, which is not declared; declare it: state = { \"n\" }",
       function(p, _, s) s.n = p return p end },
     { "Broken: update of parameter `2` is not finite at step 1; nothing was changed",
       function(p) return p.ndim == 1 and p * nan or p - 1 end },

@@ -1,5 +1,6 @@
 -- The doc comments of Lua sources: of a function, by where it was defined; of a module; and all classes
 -- that bam's own modules declare. Only text is read: nothing is run.
+local check = require "bam.util.check"
 local comment = require "bam.doc.comment"
 local embedded = require "bam.embedded"
 
@@ -40,6 +41,7 @@ end
 ---@return table comment
 ---@return string? name
 function M.of_function(f)
+  f = check.original(f)
   local info = debug.getinfo(f, "S")
   local lines = lines_of(info.source)
   local line = lines[info.linedefined] or ""
@@ -50,6 +52,7 @@ end
 ---@param f function
 ---@return string[]
 function M.parameters(f)
+  f = check.original(f)
   local info, names = debug.getinfo(f, "u"), {}
   for i = 1, info.nparams do names[i] = debug.getlocal(f, i) end
   if names[1] == "self" or names[1] == "_" then table.remove(names, 1) end

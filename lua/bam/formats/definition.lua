@@ -147,7 +147,10 @@ end
 
 local function fail_unknown(verb, path, ending)
   local advice = foreign[ending:lower()]
-  if advice then check.fail('%s: "%s": %s', verb, path, advice) end
+  local fine, message = true, nil
+  if advice and verb == "load" and not core.file_info(path) then fine, message = core.try(core.read_file, path) end
+  if not fine then check.fail("%s", (message:gsub("^.-read_file: ", "load: "))) end
+  if advice then check.fail('%s: "%s": %s', verb, path, (advice:gsub("PATH", (path:gsub("%.%w*$", ""))))) end
   check.fail('%s: "%s": no format has the ending .%s; %s', verb, path, ending, known_text(verb))
 end
 

@@ -7,7 +7,10 @@ local registry = require "bam.util.registry"
 
 local M = {}
 
-local function check_path(what, path)
+local function check_path(what, path, value)
+  if type(path) ~= "string" and what == "save" and type(value) == "string" then
+    check.fail('save: the path comes first: bam.save("%s", value)', value)
+  end
   if type(path) ~= "string" then
     check.fail("%s: expected the path of a file, got %s", what, path == nil and "nothing" or check.describe(path))
   end
@@ -50,12 +53,16 @@ end
 ---@param options? table options of the format: for safetensors the metadata, a table of strings; for an index
 --- { shard_bytes = integer }; for a model those of model:save
 function M.save(path, value, options)
-  check_path("save", path)
+  check_path("save", path, value)
   local is_model = description.is_model(value)
   local d = definition.to_save(path, is_model)
   if is_model and not d.directory and d.is_builtin then
     check.fail('save: "%s": the format %s takes tensors, and this is a model: save model:state(), or give the name of '
                .. "a directory", path, d.name)
+  end
+  local metatable = not is_model and d.is_builtin and type(value) == "table" and getmetatable(value)
+  if type(metatable) == "table" and value.state then
+    check.fail('save: "%s": expected tensors by name, got %s: save its state, m:state()', path, check.describe(value))
   end
   local o, code = read_options(d, "save", options), registry.code(d)
   if code.save then return code.save(path, value, o) end

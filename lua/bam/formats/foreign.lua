@@ -1,6 +1,6 @@
--- Endings of formats that bam does not read, with what to do instead.
+-- Endings of formats that bam does not read, with what to do instead. PATH stands for the path without its ending.
 local PICKLE = "a PyTorch pickle, which runs code when it is loaded, so bam does not; convert it where it comes from: "
-  .. "from safetensors.torch import save_file; save_file(torch.load(\"x.pt\"), \"x.safetensors\")"
+  .. "from safetensors.torch import save_file; save_file(torch.load(\"PATH.pt\"), \"PATH.safetensors\")"
 
 return {
   pt = PICKLE, pth = PICKLE, ckpt = PICKLE, pkl = PICKLE,

@@ -25,4 +25,10 @@ local M = {
   Dropout = require "bam.nn.dropout",
 }
 
+for _, class in pairs(M) do
+  if type(class) == "table" and class.forward and class ~= module.Module then
+    check.methods(class, module.is_module, "a module", "m")
+  end
+end
+
 return check.guard(M, "bam.nn")

@@ -32,7 +32,7 @@ function Module:parameters()
       list[#list + 1] = { name = entry.name, tensor = entry.tensor, module = entry.module }
     end
   end
-  return list
+  return module.parameter_list(list)
 end
 
 --- Iterate over the parameters: for name, tensor in m:named_parameters() do
@@ -210,5 +210,19 @@ function Module:to(dtype, device)
   end
   return self
 end
+
+check.methods(Module, module.is_module, "a module", "m")
+
+-- Names that PyTorch's modules have. One that was ever a field of a module may be absent from another.
+local metatable = { __name = "nn.Module" }
+function metatable.__index(_, name)
+  local text = type(name) == "string" and not module.was_field(name)
+    and require("bam.util.hints").known("module", name)
+  if text then check.fail("a module has no `%s`; %s", name, text) end
+end
+function metatable.__call()
+  check.fail 'nn.Module: write a class: local Mine = nn.module "Mine", with methods init and forward'
+end
+setmetatable(Module, metatable)
 
 return Module

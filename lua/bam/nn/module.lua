@@ -11,6 +11,26 @@ local check = require "bam.util.check"
 
 local M = {}
 
+-- The metatable of lists of parameters, for those who write `for p in m:parameters() do`.
+local parameters = { __name = "list of parameters" }
+function parameters.__call()
+  check.fail("m:parameters() is a list: for i, p in ipairs(m:parameters()) do, with p.name and p.tensor; or "
+             .. "for name, tensor in m:named_parameters() do")
+end
+
+--- Mark a list as parameters: calling it, as `for p in list do` does, is an error that says how to walk it.
+---@param list table
+---@return table list
+function M.parameter_list(list) return setmetatable(list, parameters) end
+
+--- Is it a table without a metatable, or a list of parameters?
+---@param value any
+---@return boolean
+function M.is_plain(value)
+  local metatable = getmetatable(value)
+  return type(value) == "table" and (metatable == nil or metatable == parameters)
+end
+
 local Module = {} -- the methods that every module has; methods.lua adds more
 M.Module = Module
 
@@ -24,9 +44,17 @@ local classes = setmetatable({ [Module] = true }, { __mode = "k" })
 ---@return boolean
 function M.is_module(value) return type(value) == "table" and fields[value] ~= nil end
 
+local was_field = {} -- by name
+
+--- Has a module ever had a field of this name, even if nil?
+---@param name string
+---@return boolean
+function M.was_field(name) return was_field[name] == true end
+
 -- The first assignment of a field.
 local function assign(self, name, value)
   local order = fields[self]
+  was_field[name] = true
   if type(value) ~= "function" and type(self[name]) == "function" then
     check.fail("%s: a field `%s` would hide the method of the same name; choose another name",
                getmetatable(self).__name, name)

@@ -18,24 +18,27 @@ end
 
 -- "`a`, `b` and 3 more"
 local function enumerate(names)
+  if #names == 0 then return "nothing" end
   local shown = {}
   for i = 1, math.min(#names, 5) do shown[i] = string.format("`%s`", names[i]) end
   local text = table.concat(shown, ", ")
   return #names > 5 and string.format("%s and %d more", text, #names - 5) or text
 end
 
--- The names that only one side has, sorted; and the names of all targets.
+-- The names that only one side has, sorted; and all names: `known` of the targets, `given` of the state.
 local function compare(targets, state)
-  local wanted, known, missing, unexpected = {}, {}, {}, {}
+  local wanted, known, given, missing, unexpected = {}, {}, {}, {}, {}
   for i, target in ipairs(targets) do
     wanted[target.name], known[i] = true, target.name
     if state[target.name] == nil then missing[#missing + 1] = target.name end
   end
   for name in pairs(state) do
+    given[#given + 1] = tostring(name)
     if not wanted[name] then unexpected[#unexpected + 1] = tostring(name) end
   end
   table.sort(unexpected)
-  return missing, unexpected, known
+  table.sort(given)
+  return missing, unexpected, { known = known, given = given }
 end
 
 -- Is it a tensor that stays in its file until it is read?
@@ -55,17 +58,20 @@ local function check_fit(what, target, value)
   end
 end
 
-local function check_names(what, missing, unexpected, known, tied)
-  local first = unexpected[1]
-  if first then
-    local twin = tied and tied[first]
-    local hint = twin and string.format("; it is the same tensor as `%s`", twin)
-    check.fail("%s: there is no tensor %s here%s; { strict = false } ignores it", what,
-               enumerate(unexpected), hint or check.suggestion(first, known))
-  end
-  if missing[1] then
-    check.fail("%s: the state has no %s; { strict = false } keeps the current values", what,
-               enumerate(missing))
+-- Raise if the names of the state and of its owner, a module or an optimizer, differ.
+local function check_names(what, missing, unexpected, names, tied)
+  local first, twin = unexpected[1], tied and tied[unexpected[1]]
+  local owner = what:find(":", 1, true) and "optimizer" or "module"
+  if twin then
+    check.fail("%s: the state has `%s`, and this %s does not: it is the same tensor as `%s`; "
+               .. "{ strict = false } ignores it", what, first, owner, twin)
+  elseif first then
+    local rest = string.format("the %s has %s; { strict = false } ignores the others", owner, enumerate(names.known))
+    check.fail("%s: the state has %s, and this %s does not%s", what, enumerate(unexpected), owner,
+               check.suggestion(first, names.known, rest))
+  elseif missing[1] then
+    check.fail("%s: the state has no %s; it has %s; { strict = false } keeps the current values", what,
+               enumerate(missing), enumerate(names.given))
   end
 end
 
@@ -81,8 +87,8 @@ end
 function M.load(what, targets, state, options, tied)
   local o = check.options(what, options, { strict = { "boolean", true } })
   check.value(string.format("%s: state", what), state, "table")
-  local missing, unexpected, known = compare(targets, state)
-  if o.strict then check_names(what, missing, unexpected, known, tied) end
+  local missing, unexpected, names = compare(targets, state)
+  if o.strict then check_names(what, missing, unexpected, names, tied) end
   for _, target in ipairs(targets) do
     local value = state[target.name]
     if value ~= nil then check_fit(what, target, value) end

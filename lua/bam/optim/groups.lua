@@ -8,15 +8,23 @@ local M = {}
 
 local COMPUTES = { f32 = true, f64 = true }
 
+local function describe_params(params)
+  if not module.is_plain(params) then return check.describe(params) end
+  local name, value = next(params)
+  if type(name) == "string" and check.is_tensor(value) then
+    return "tensors by name, as m:state() gives them; pass the module, or m:parameters()"
+  end
+  return name == nil and "an empty list" or "a table without entries 1, 2, ..."
+end
+
 -- The parameters that `params` names: { name, tensor, module }. `number` counts those without a
 -- name.
 local function list_parameters(what, params, number)
   if module.is_module(params) then return params:parameters() end -- new tables, ours to change
-  if type(params) ~= "table" or getmetatable(params) or #params == 0 then
+  if not module.is_plain(params) or #params == 0 then
     check.fail("%s: expected a module, or a list of tensors, of { name =, tensor = } or of groups "
                .. "{ params = ... }, got %s",
-               what, type(params) == "table" and not getmetatable(params) and "an empty list"
-                 or check.describe(params))
+               what, describe_params(params))
   end
   local list = {}
   for i, p in ipairs(params) do

@@ -3,6 +3,7 @@ local check = require "bam.util.check"
 local core = require "bam.core"
 local flat = require "bam.optim.flat"
 local groups = require "bam.optim.groups"
+local module = require "bam.nn.module"
 local rules = require "bam.optim.rules"
 local saved = require "bam.optim.saved"
 local updates = require "bam.optim.updates"
@@ -156,6 +157,18 @@ local function describe(self)
                        #self._buckets, self.steps)
 end
 
+local function is_optimizer(x)
+  local metatable = getmetatable(x)
+  return type(metatable) == "table" and metatable.__index == Optimizer
+end
+
+check.methods(Optimizer, is_optimizer, "an optimizer", "opt")
+
+setmetatable(Optimizer, { __index = function(_, name)
+  local text = type(name) == "string" and require("bam.util.hints").known("optimizer", name)
+  if text then check.fail("an optimizer has no `%s`; %s", name, text) end
+end })
+
 -- ---- making one ----
 
 -- The state of one parameter whose shapes are its own.
@@ -200,7 +213,7 @@ end
 ---@return table
 function M.new(definition, params, options)
   local what = string.format("optim.%s", definition.name)
-  if type(params) == "table" and not getmetatable(params) and params[1] ~= nil then
+  if module.is_plain(params) and params[1] ~= nil then
     options = select(2, check.list_with_options(what, params, options))
   end
   local o = check.options(what, options, definition.spec)

@@ -1,5 +1,7 @@
 -- Printing of tensors: a line with dtype, shape and device, then the values in aligned columns. Long dimensions are
 -- abbreviated in the middle, so that at most 1000 elements are shown.
+local core = require "bam.core"
+
 local M = {}
 
 local MOST = 1000
@@ -84,6 +86,8 @@ end
 ---@param x tensor
 ---@return string
 function M.text(x)
+  local closed = core.closed(x)
+  if closed then return string.format("tensor (%s)", closed) end
   local shape, count = x.shape, x:count()
   local title = string.format("tensor %s (%s) on %s%s", x.dtype, table.concat(shape, ", "),
                               x.device, x.requires_grad and ", requires_grad" or "")

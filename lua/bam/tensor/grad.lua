@@ -4,17 +4,30 @@ local core = require "bam.core"
 
 local M = {}
 
+local function check_function(what, f)
+  if not check.is_callable(f) then
+    check.fail("%s: expected a function, got %s; write bam.%s(function() ... end)", what,
+               f == nil and "nothing" or check.describe(f), what)
+  end
+end
+
 --- Call f(...) without recording: results do not require a gradient, and leaves may be changed in place.
 ---@param f function
 ---@param ... any arguments of f
 ---@return any ... results of f
-function M.no_grad(f, ...) return core.with_grad(false, f, ...) end
+function M.no_grad(f, ...)
+  check_function("no_grad", f)
+  return core.with_grad(false, f, ...)
+end
 
 --- Call f(...) with recording switched on, even inside no_grad.
 ---@param f function
 ---@param ... any arguments of f
 ---@return any ... results of f
-function M.enable_grad(f, ...) return core.with_grad(true, f, ...) end
+function M.enable_grad(f, ...)
+  check_function("enable_grad", f)
+  return core.with_grad(true, f, ...)
+end
 
 local function is_tensor(value) return getmetatable(value) == "tensor" end
 
@@ -130,6 +143,7 @@ end
 ---@param ... any arguments of f
 ---@return tensor ... results of f
 function M.checkpoint(f, ...)
+  check_function("checkpoint", f)
   if not core.is_recording() then return f(...) end
   local arguments, before = table.pack(...), core.random_state()
   local outputs = table.pack(core.with_grad(false, f, ...))

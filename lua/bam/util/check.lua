@@ -51,6 +51,7 @@ function M.shape(shape) return string.format("(%s)", table.concat(shape, ", ")) 
 function M.describe(value)
   local kind, metatable = type(value), getmetatable(value)
   if metatable == "tensor" then
+    if core.closed(value) then return "a closed tensor" end
     return string.format("a tensor of shape %s", M.shape(value.shape))
   end
   if kind == "string" then
@@ -162,7 +163,8 @@ local kinds = {
 function M.value(what, value, kind)
   local result = kinds[kind][2](value, what)
   if result == nil then
-    M.fail("%s: expected %s, got %s", what, kinds[kind][1], M.describe(value))
+    M.fail("%s: expected %s, got %s%s", what, kinds[kind][1], M.describe(value),
+           require("bam.util.hints").braces(what, value, kinds[kind][1]))
   end
   return result
 end
@@ -188,13 +190,17 @@ function M.rule(what, name, rule)
   if rule[2] ~= nil then M.value(string.format("%s: default of option %s", what, name), rule[2], rule[1]) end
 end
 
---- The end of a message: "; did you mean `x`?", or "" if no name is similar.
+--- The end of a message: "; did you mean `x`?", or "" if no name is similar; and after it what `rest` says.
 ---@param word any
 ---@param names string[]
+---@param rest? string "there are a, b"
 ---@return string
-function M.suggestion(word, names)
+function M.suggestion(word, names, rest)
   local near = type(word) == "string" and core.nearest(word, names)
-  return near and string.format("; did you mean `%s`?", near) or ""
+  if near and rest then
+    return string.format("; did you mean `%s`? %s%s", near, rest:sub(1, 1):upper(), rest:sub(2))
+  end
+  return near and string.format("; did you mean `%s`?", near) or rest and string.format("; %s", rest) or ""
 end
 
 --- The keys of a table of names, sorted.
@@ -231,7 +237,8 @@ end
 function M.options(what, given, spec)
   if given == nil then given = {} end
   if type(given) ~= "table" or getmetatable(given) then
-    M.fail("%s: expected a table of options, got %s", what, M.describe(given))
+    M.fail("%s: expected a table of options, got %s%s", what, M.describe(given),
+           require("bam.util.hints").option(given, spec, kinds))
   end
   local names, options, renamed = M.sorted_names(spec), {}, old_names(what, given, spec)
   for name in pairs(given) do
@@ -263,8 +270,38 @@ end
 function M.guard(t, what)
   return setmetatable(t, { __name = what, __index = function(_, name)
     if type(name) ~= "string" then return nil end
-    M.fail("%s has no `%s`%s", what, name, M.suggestion(name, M.sorted_names(t)))
+    local owner = what:match "[^.]+$"
+    M.fail("%s has no `%s`%s", what, name, require("bam.util.hints").hint(owner, name, M.sorted_names(t)))
   end })
 end
+
+-- ---- methods ----
+
+local originals = setmetatable({}, { __mode = "k" }) -- the functions that M.methods has wrapped
+
+--- Make the methods of a class check what they are called on: a method called with a dot is an error that says how to
+--- call it. `init` is left alone, and functions of which `skip` holds true by name.
+---@param class table
+---@param is_own fun(self: any): boolean
+---@param expected string "a module"
+---@param variable string stands for an object in messages: "m"
+---@param skip? table<string, any>
+function M.methods(class, is_own, expected, variable, skip)
+  for name, method in next, class do
+    if type(method) == "function" and name ~= "init" and not (skip and skip[name]) then
+      local function checked(self, ...)
+        if is_own(self) then return method(self, ...) end
+        local got = self == nil and "nothing" or M.describe(self)
+        return M.fail("%s: expected %s, got %s; call it with a colon: %s:%s()", name, expected, got, variable, name)
+      end
+      class[name], originals[checked] = checked, method
+    end
+  end
+end
+
+--- The function as it was written, of one that M.methods has wrapped; any other as it is.
+---@param f function
+---@return function
+function M.original(f) return originals[f] or f end
 
 return M

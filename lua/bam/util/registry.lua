@@ -58,8 +58,8 @@ function Registry:find(what, x)
   if found then return found end
   local names = self:names()
   if type(x) == "string" then
-    check.fail('%s: no %s is called "%s"%s; there are %s', what, self.noun, x, check.suggestion(x:lower(), names),
-               table.concat(names, ", "))
+    check.fail('%s: no %s is called "%s"%s', what, self.noun, x,
+               check.suggestion(x:lower(), names, string.format("there are %s", table.concat(names, ", "))))
   end
   return check.fail("%s: expected the name of %s or a result of %s, got %s", what, a(self.noun), self.advice,
                     check.describe(x))

@@ -110,6 +110,9 @@ for i = 0, 255 do BPE.words[i + 1] = string.char(i) end
 BPE.words[257], BPE.words[258] = "ab", "<s>"
 
 local CORE = {
+  closed = function() return core.closed(a) end,
+  op_named = function() return core.op_named("add", "add_")(a, b) end,
+  overwrite = function() core.overwrite(core.zeros(3, 4), whole, "fill_") end,
   backward = function() core.backward(ops.mul(grid(), 2), b) end,
   with_grad = function() core.with_grad(false, double, a) end,
   is_recording = function() core.is_recording() end,
