@@ -334,10 +334,19 @@
 
 ---@class bam.TrainOptions
 ---@field name string name of the phase; "experts/law" is in a directory "experts"
----@field model table a description, or a phase: its final weights
+---@field model any a description; or what has weights to go on from: a phase (its final ones), a live model (as it is now; the phase trains a copy), or the directory of a model (of Hugging Face's too), of a checkpoint or of a phase
 ---@field data table text:sample { domain = weight }
----@field tokens number tokens to train on, rounded to whole steps
+---@field tokens? number tokens to train on, rounded to whole steps
+---@field steps? integer steps to train, in place of tokens
 ---@field lr number|schedule learning rate
+---@field continue? "weights"|"optimizer"|"run" what else is taken over from a phase or checkpoint: nothing but its weights (default); the optimizer's state too; or the run goes on: its steps are counted on, so that schedules and data continue, and `tokens` or `steps` are those that are added
+---@field freeze? bam.Freeze what is frozen, in place of what the model says; {} nothing
+---@field load_balance? number|schedule coefficient of the load-balance loss, in place of the model's
+---@field z_loss? number|schedule coefficient of the z loss, in place of the model's
+---@field temperature? number|schedule|table of all routers, or { attention = ..., ffn = ... }, in place of the model's
+---@field jitter? number|schedule|table of the routers, likewise
+---@field routing? "soft"|integer|schedule of attention experts, in place of the model's
+---@field top_k? integer|schedule FFN experts per token, in place of the model's
 ---@field batch? integer rows per step; the option `batch`, or 16, by default
 ---@field context? integer tokens per row; the option `context`, or the model's, by default
 ---@field seed? integer the option `seed`, or 1, by default

@@ -12,9 +12,10 @@ local checkpoints = require "bam.train.checkpoints"
 local M = {}
 
 local function phase_entry(p)
+  local steps = p.steps - p.before
   return { name = p.name, seed = p.seed, open = function() return p:load() end,
-           place = p:directory(), state = p:results(), tokens = p.steps * p.step_tokens,
-           flops = p.steps * p.flops, checksum = p:checksum(), context = p.context,
+           place = p:directory(), state = p:results(), tokens = steps * p.step_tokens,
+           flops = steps * p.flops, checksum = p:checksum(), context = p.context,
            settings = settings.read(p:directory()) }
 end
 

@@ -125,7 +125,8 @@ local mix_spec = with_common { experts = { "list" }, attention = { "table", opti
 --- default
 ---@field router? function makes a router of your own, see nn.Router
 
---- What is frozen: true, false, or a schedule (or function of progress), which freezes while it is not 0.
+--- What is frozen: true, false, or a schedule (or function of progress), which freezes while it is not 0. Entries of
+--- the list are Lua patterns: parameters whose names match one are frozen all the time: { "^embed%.", routers = true }.
 ---@class bam.Freeze
 ---@field experts? boolean|number|schedule attention and FFN experts; shared keys and values belong to no expert
 ---@field routers? boolean|number|schedule routers of attention and FFN

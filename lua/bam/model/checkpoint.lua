@@ -181,6 +181,11 @@ function M.check(source, entries)
   check_unexpected(source, known)
 end
 
+--- Check the tensors of an opened checkpoint against what its description says of them. Those of routers written in
+--- Lua are not known before the model is built.
+---@param source table
+function M.check_plain(source) check_tensors(source, saved_tensors.plain(source.description)) end
+
 -- A model to be overwritten: without random weights, and without a trace in bam's generator.
 local function blank(d, dtype)
   return description.seeded(0, function() return Model(d, { dtype = dtype, std = 0 }) end)
@@ -215,6 +220,22 @@ function M.restore(d, directory)
   return fill(blank(d, "f32"), M.open(directory, M.own_of(d)))
 end
 
+--- A live model of a description with the weights of another live model, which stays as it is.
+---@param d table description, of the same tensors
+---@param from table model
+---@return table model
+function M.copy(d, from)
+  local model, entries = blank(d, "f32"), {}
+  for _, entry in ipairs(saved_tensors.of(from)) do entries[entry.name] = entry end
+  for _, entry in ipairs(saved_tensors.of(model)) do
+    local source = entries[entry.name]
+    if not source then check.fail("the model holds no `%s`, which its description has a place for", entry.name) end
+    core.scope(function() params.write(entry, model, params.read(source, from)) end)
+  end
+  model.tokenizer_json, model.token_ids, model.companions = from.tokenizer_json, from.token_ids, from.companions
+  return model
+end
+
 local load_spec = { routers = { "table", optional = true }, layers = { "table", optional = true },
                     dtype = { "dtype", optional = true } }
 local routers_spec = {
@@ -233,7 +254,7 @@ function M.load(directory, options)
                 layers = check.options("load: option layers", o.layers, layers_spec) }
   local source = M.open(directory, own)
   local d = source.description
-  check_tensors(source, saved_tensors.plain(d)) -- before memory is taken
+  M.check_plain(source) -- before memory is taken
   local saved = source.tensors["model.embed_tokens.weight"].dtype
   return fill(blank(d, o.dtype or saved == "f64" and "f64" or "f32"), source):eval()
 end

@@ -60,7 +60,9 @@ function kind.text(self)
   if self.norm then texts[#texts + 1] = "RMSNorm" end
   if self.merge then texts[#texts + 1] = string.format("merged by %s", self.merge) end
   for _, name in ipairs(check.sorted_names(self.freeze or {})) do
-    texts[#texts + 1] = string.format("freeze %s: %s", name, self.freeze[name])
+    local value = self.freeze[name]
+    texts[#texts + 1] = name == "patterns" and string.format("freeze %s", table.concat(value, " "))
+      or string.format("freeze %s: %s", name, value)
   end
   local text = string.format("%s: %s; %s parameters",
                              M.is_mixture(self) and "mixture" or "dense model",
@@ -148,6 +150,25 @@ function M.new(fields)
     if d[which].class then parts.shapes(d, which) end -- what is wrong with a script's class shows at once
   end
   return d
+end
+
+--- A description like `d`, with its sources, but for these fields. A part is given as the fields of it that change;
+--- freeze as a whole.
+---@param d table
+---@param changes { attention?: table, ffn?: table, freeze?: table|false, load_balance?: any, z_loss?: any }
+---@return table
+function M.derive(d, changes)
+  local fields = readonly.copy(d)
+  for name, value in pairs(changes) do
+    if name ~= "attention" and name ~= "ffn" then fields[name] = value or nil end
+  end
+  if changes.freeze == nil and d.freeze then fields.freeze = readonly.copy(d.freeze) end
+  for _, which in ipairs { "attention", "ffn" } do
+    fields[which] = readonly.copy(d[which])
+    for name, value in pairs(changes[which] or {}) do fields[which][name] = value end
+  end
+  fields.sources = d.sources and readonly.copy(d.sources)
+  return M.new(fields)
 end
 
 local of_models = setmetatable({}, { __mode = "k" }) -- the descriptions that live models keep

@@ -1,5 +1,6 @@
 -- Which parameters of a live model are its experts', its routers', and which the rest; and keeping
 -- some of them from training.
+local check = require "bam.util.check"
 local module = require "bam.nn.module"
 
 local M = {}
@@ -25,15 +26,44 @@ local function owners(model)
   return owner
 end
 
---- Freeze or train what `frozen` says, and leave alone what it does not say.
+local function matches(name, patterns)
+  for _, pattern in ipairs(patterns) do
+    if name:find(pattern) then return true end
+  end
+  return false
+end
+
+-- The patterns of a description's freeze; mostly none.
+local function patterns_of(model) return model.description.freeze and model.description.freeze.patterns or {} end
+
+--- Freeze or train what `frozen` says, and leave alone what it does not say. Parameters whose names match a pattern of
+--- the description's freeze are frozen, whatever else is said.
 ---@param model table
 ---@param frozen { routers?: boolean, experts?: boolean, rest?: boolean }
 function M.apply(model, frozen)
-  if not next(frozen) then return end
+  local patterns = patterns_of(model)
+  if not next(frozen) and #patterns == 0 then return end
   local owner = owners(model)
   for _, p in ipairs(model:parameters()) do
     local flag = frozen[owner[p.tensor] or "rest"]
+    if matches(p.name, patterns) then flag = true end
     if flag ~= nil then p.tensor.requires_grad = not flag end
+  end
+end
+
+--- Raise an error for a pattern that no parameter's name matches.
+---@param what string for messages
+---@param model table
+function M.check(what, model)
+  for _, pattern in ipairs(patterns_of(model)) do
+    local names, found = {}, false
+    for i, p in ipairs(model:parameters()) do
+      names[i], found = p.name, found or matches(p.name, { pattern })
+    end
+    if not found then
+      check.fail('%s: option freeze: no parameter matches the pattern "%s"; there are %s%s', what, pattern,
+                 table.concat(names, ", ", 1, math.min(#names, 4)), #names > 4 and ", ..." or "")
+    end
   end
 end
 

@@ -10,8 +10,10 @@ local PARTS = { { "attention", "attention.routing" }, { "ffn", "ffn.top_k" } }
 
 -- What keeps everything, or a router, from learning at a step with these values of knobs; or nil.
 local function fault(d, values)
-  local routers_frozen = values["freeze.routers"]
-  if routers_frozen and values["freeze.experts"] and values["freeze.rest"] then
+  local routers_frozen, is_dense = values["freeze.routers"], d.attention.experts == 1 and d.ffn.experts == 1
+  if is_dense and values["freeze.rest"] then
+    return "option freeze: rest is all of a dense model, so that nothing is trained; leave it out"
+  elseif routers_frozen and values["freeze.experts"] and values["freeze.rest"] then
     return "option freeze: experts, routers and rest are all frozen, so that nothing is trained; "
       .. "leave one of them out"
   end

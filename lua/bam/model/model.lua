@@ -6,6 +6,7 @@ local check = require "bam.util.check"
 local core = require "bam.core"
 local count = require "bam.model.count"
 local description = require "bam.model.description"
+local freeze = require "bam.model.freeze"
 local schedules = require "bam.model.schedules"
 local likelihood = require "bam.model.likelihood"
 local nn = require "bam.nn"
@@ -38,6 +39,7 @@ function Model:init(d, options)
   self.norm = Block.make_norm(d, o)
   if not d.tied then self.head = nn.Embedding(d.vocab, d.width, vectors) end
   stepping.begin(self, now)
+  freeze.check("model", self)
 end
 
 local check_self = description.check_model

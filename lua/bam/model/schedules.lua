@@ -77,15 +77,31 @@ local freeze_spec = {
   rest = { "any", optional = true },
 }
 
+-- The patterns of a list, and the named entries beside it.
+local function read_patterns(where, given)
+  local n, named = check.list_with_options(where, given)
+  local patterns = n > 0 and table.move(given, 1, n, 1, {}) or nil
+  for i, pattern in ipairs(patterns or {}) do
+    if type(pattern) ~= "string" or not pcall(string.find, "", pattern) then
+      check.fail('%s: entry %d: expected a Lua pattern of names of parameters, such as "^layers%%.1%%.", got %s', where,
+                 i, check.describe(pattern))
+    end
+  end
+  return patterns, named
+end
+
 --- The option freeze. What it leaves out stays out: whether that is trained is left to the script.
 ---@param what string the function, for messages
----@param given? table
----@return table<string, boolean|schedule>? nil when nothing is said
+---@param given? table flags by name; its list entries are patterns of names of parameters
+---@return table<string, boolean|schedule|string[]>? freeze flags, and `patterns`; nil when nothing is said
 function M.read_freeze(what, given)
+  if given == nil then return nil end
   local where, flags = string.format("%s: option freeze", what), {}
-  for name, value in pairs(check.options(where, given, freeze_spec)) do
+  local patterns, named = read_patterns(where, given)
+  for name, value in pairs(check.options(where, named, freeze_spec)) do
     flags[name] = read_flag(string.format("%s: %s", where, name), value)
   end
+  flags.patterns = patterns
   return next(flags) and flags or nil
 end
 

@@ -55,6 +55,7 @@ local function check_checkpoint(audit, directory, owner, step)
   local facts = owner and { phase = owner.phase, digest = owner.digest, step = step }
   local found, reason = checkpoints.inspect(directory, facts)
   audit.checkpoints = audit.checkpoints + 1
+  if found then audit.checksums[found.checksum] = directory end
   if not found then
     audit.problem("%s", reason)
   elseif not found.version then
@@ -113,9 +114,15 @@ local function check_sealed(audit, path, newest)
   end
 end
 
--- The log must have one line per step, from step 1 at least to the newest checkpoint.
-local function check_metrics(audit, directory, newest)
-  local path, expected = within(directory, "metrics.jsonl"), 1
+-- The first step of a phase: 1, unless it continues a run.
+local function first_step(written)
+  local continued = written and written.settings.continue
+  return type(continued) == "table" and math.tointeger(continued.from) and continued.from + 1 or 1
+end
+
+-- The log must have one line per step, from the first one at least to the newest checkpoint.
+local function check_metrics(audit, directory, written, newest)
+  local path, expected = within(directory, "metrics.jsonl"), first_step(written)
   if not core.file_info(path) then
     if newest and newest.step then audit.problem("%s is missing", path) end
     return
@@ -151,7 +158,7 @@ local function check_phase(audit, directory)
   local owner = written and { phase = written.name, digest = written.digest }
   local newest = check_checkpoints(audit, directory, owner)
   check_evaluations(audit, directory, newest)
-  check_metrics(audit, directory, newest)
+  check_metrics(audit, directory, written, newest)
   if written then
     audit.phases[written.digest] = { directory = directory, written = written, newest = newest }
   end
@@ -170,9 +177,21 @@ local function parents_of(written)
   return list
 end
 
+-- A phase that started from a directory: its weights are in the fingerprint, and the manifest has the checkpoint that
+-- they were of.
+local function check_start(audit, phase, known)
+  for name, checksum in pairs(known) do
+    if not audit.checksums[checksum] then
+      audit.note("%s started from a checkpoint of phase %s, which is not in this directory", phase.directory, name)
+    end
+  end
+  if not next(known) then audit.note("%s started from a model that is no phase's", phase.directory) end
+end
+
 local function check_chain(audit, phase)
   local known = phase.newest and phase.newest.parents
   if type(known) ~= "table" then return end
+  if phase.written.settings.start then return check_start(audit, phase, known) end
   for _, digest in ipairs(parents_of(phase.written)) do
     local parent = audit.phases[digest]
     if not parent then
@@ -231,7 +250,7 @@ local spec = { cache = { "any", optional = true }, quiet = { "boolean", false } 
 
 local function new_audit(quiet)
   local audit = { problems = {}, notes = {}, phases = {}, checkpoints = 0, evaluations = 0,
-                  texts = 0 }
+                  texts = 0, checksums = {} }
   function audit.say(format, ...) if not quiet then print(string.format(format, ...)) end end
   function audit.problem(format, ...)
     table.insert(audit.problems, string.format(format, ...))

@@ -93,7 +93,7 @@ function M.newest(place, warn, owner)
   end
 end
 
---- The optimizer tensors of an unfinished checkpoint. Large ones stay in their file until they are read, because memory
+--- The optimizer tensors of a checkpoint. Large ones stay in their file until they are read, because memory
 --- may not hold all of them twice.
 ---@param found table result of M.newest
 ---@return table<string, tensor|bam.StoredTensor>
@@ -170,7 +170,7 @@ end
 --- does not belong to the owner is moved aside.
 ---@param place string the phase's directory
 ---@param model table
----@param tensors table<string, tensor>? state of the optimizer; nil when training has ended
+---@param tensors table<string, tensor> state of the optimizer, also when training has ended: another phase may go on
 ---@param state table plain data, with the field `step`
 ---@param owner { phase: string, digest: string, parents: table }
 function M.save(place, model, tensors, state, owner)
@@ -181,7 +181,7 @@ function M.save(place, model, tensors, state, owner)
   local aside = core.is_directory(directory) and core.set_aside(directory)
   commit(directory, facts, function(fresh)
     checkpoint.write(model, fresh)
-    if tensors then core.save(within(fresh, "training.safetensors"), tensors) end
+    core.save(within(fresh, "training.safetensors"), tensors)
     core.write_file(within(fresh, "training.json"), json.encode(state, { indent = 2 }))
   end)
   if replaces then core.remove_directory(aside) end

@@ -4,22 +4,24 @@ local budget = require "bam.train.budget"
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
 local closure_hash = require "bam.model.fingerprint.closure_hash"
-local description = require "bam.model.description"
 local flags = require "bam.util.flags"
 local learns = require "bam.model.learns"
 local optimizer_choice = require "bam.train.optimizer_choice"
 local options = require "bam.train.options"
+local overrides = require "bam.train.overrides"
 local phase = require "bam.train.phase"
 local run_dir = require "bam.train.run_dir"
 local plan = require "bam.train.plan"
 local schedule = require "bam.util.schedule"
+local start = require "bam.train.start"
 
 local M = {}
 
 -- ---- options ----
 
-local spec = {
-  name = { "string" }, model = { "any" }, data = { "any" }, tokens = { "positive" },
+local spec = overrides.add_to {
+  name = { "string" }, model = { "any" }, data = { "any" }, tokens = { "positive", optional = true },
+  steps = { "size", optional = true }, continue = { "string", optional = true },
   lr = { "any" }, batch = { "size", optional = true }, context = { "size", optional = true },
   seed = { "count", optional = true }, clip = { "positive", 1 },
   max_grad_ratio = { "positive", 10, was = "spike" },
@@ -46,18 +48,12 @@ local function read_schedule(value)
   return schedule.of(value)
 end
 
--- The description of the model, and the phase whose weights it starts from.
-local function read_model(value)
-  if phase.is(value) then return value.description, value end
-  if description.is(value) and description.is_of_model(value) then
-    check.fail("train: option model: this is the description of a live model, without its weights: "
-               .. "training would start from random weights. Give the phase that trained it, or mix the "
-               .. "model or its directory with bam.mix; for new weights describe a new model: "
-               .. "bam.models.parallel { ... }")
-  end
-  if description.is(value) then return value end
-  return check.fail("train: option model: expected a description or a phase, got %s",
-                    check.describe(value))
+-- The steps of this phase, without those of a run that it continues: option steps, or tokens in whole steps.
+local function read_steps(o)
+  if o.steps and o.tokens then check.fail "train: options steps and tokens are both given; give one of them" end
+  if o.steps then return o.steps end
+  if not o.tokens then check.fail "train: how long? Give `tokens`, the number of tokens to train on, or `steps`" end
+  return math.max(1, math.floor(o.tokens / (o.batch * o.context) + 0.5))
 end
 
 local function check_data(data, d)
@@ -88,12 +84,14 @@ end
 local function read(given)
   local o = check.options("train", given, spec)
   o.name, o.lr, o.optimizer = run_dir.check_name(o.name), read_schedule(o.lr), read_optimizer(o)
-  o.description, o.parent = read_model(o.model)
+  o.start = start.read(o)
+  o.description = overrides.apply(o.start.description, o)
   o.batch = from_options(o, "batch", 16)
   o.context = from_options(o, "context", math.min(o.description.context, 2048))
   o.seed = from_options(o, "seed", flags.get().seed or 1, "count")
-  o.steps = math.max(1, math.floor(o.tokens / (o.batch * o.context) + 0.5))
-  o.eval_every = o.eval_every or math.max(1, (o.steps + 3) // 4)
+  local own_steps = read_steps(o)
+  o.steps = o.start.before + own_steps
+  o.eval_every = o.eval_every or math.max(1, (own_steps + 3) // 4)
   o.rows, o.split_counts = budget.micro_batch(o.description, o.batch, o.context)
   check_data(o.data, o.description)
   learns.check(string.format("train: phase %s", o.name), o.description, o.steps)
@@ -102,23 +100,15 @@ end
 
 -- ---- the phase ----
 
--- The number of earlier phases in a row: each of them trained on other data than this one.
-local function generation_of(o)
-  local before = o.parent and { o.parent } or {}
-  for _, source in ipairs(o.description.sources or {}) do before[#before + 1] = source.phase end
-  local generation = 0
-  for _, p in ipairs(before) do generation = math.max(generation, 1 + p.generation) end
-  return generation
-end
-
 -- Everything that the final weights depend on, as plain data; not device, threads or logging.
 local function settings_of(o)
-  local optimizer = o.optimizer:settings()
+  local optimizer, id = o.optimizer:settings(), o.start.identity()
   return {
     format = 1, name = o.name, steps = o.steps, batch = o.batch, context = o.context,
-    model = o.description:identity(o.steps), parent = o.parent and o.parent.identity,
-    data = o.data:identity(o.steps), lr = schedule.digest(o.lr, o.steps), seed = o.seed,
-    generation = o.generation, clip = o.clip, spike = o.max_grad_ratio, betas = optimizer.betas,
+    model = o.description:identity(o.steps), parent = id.parent, start = id.start,
+    continue = start.continued(o.start), data = o.data:identity(o.steps), lr = schedule.digest(o.lr, o.steps),
+    seed = o.seed,
+    generation = o.start.generation, clip = o.clip, spike = o.max_grad_ratio, betas = optimizer.betas,
     eps = optimizer.eps, weight_decay = optimizer.weight_decay, optimizer = optimizer.optimizer,
     rows = o.split_counts and o.rows or nil,
     patches = closure_hash.patches(),
@@ -126,10 +116,9 @@ local function settings_of(o)
 end
 
 local function new_phase(o)
-  o.generation = generation_of(o)
   return phase.new {
-    name = o.name, description = o.description, steps = o.steps, seed = o.seed,
-    step_tokens = o.batch * o.context, context = o.context, generation = o.generation,
+    name = o.name, description = o.description, steps = o.steps, before = o.start.before, seed = o.seed,
+    step_tokens = o.batch * o.context, batch = o.batch, context = o.context, generation = o.start.generation,
     flops = 1.0 * o.batch * o.context * o.description:flops(o.context).training,
     own = checkpoint.own_of(o.description),
     settings = function() return settings_of(o) end,
@@ -138,10 +127,22 @@ end
 
 ---@class bam.TrainOptions
 ---@field name string name of the phase; "experts/law" is in a directory "experts"
----@field model table a description, or a phase: its final weights
+---@field model any a description; or what has weights to go on from: a phase (its final ones), a live model (as it is
+--- now; the phase trains a copy), or the directory of a model (of Hugging Face's too), of a checkpoint or of a phase
 ---@field data table text:sample { domain = weight }
----@field tokens number tokens to train on, rounded to whole steps
+---@field tokens? number tokens to train on, rounded to whole steps
+---@field steps? integer steps to train, in place of tokens
 ---@field lr number|schedule learning rate
+---@field continue? "weights"|"optimizer"|"run" what else is taken over from a phase or checkpoint: nothing but its
+--- weights (default); the optimizer's state too; or the run goes on: its steps are counted on, so that schedules and
+--- data continue, and `tokens` or `steps` are those that are added
+---@field freeze? bam.Freeze what is frozen, in place of what the model says; {} nothing
+---@field load_balance? number|schedule coefficient of the load-balance loss, in place of the model's
+---@field z_loss? number|schedule coefficient of the z loss, in place of the model's
+---@field temperature? number|schedule|table of all routers, or { attention = ..., ffn = ... }, in place of the model's
+---@field jitter? number|schedule|table of the routers, likewise
+---@field routing? "soft"|integer|schedule of attention experts, in place of the model's
+---@field top_k? integer|schedule FFN experts per token, in place of the model's
 ---@field batch? integer rows per step; the option `batch`, or 16, by default
 ---@field context? integer tokens per row; the option `context`, or the model's, by default
 ---@field seed? integer the option `seed`, or 1, by default

@@ -26,7 +26,7 @@ end
 
 function metatable:__tostring()
   return string.format("phase %s: %s, %d steps of %d tokens", self.name, tostring(self.description),
-                       self.steps, self.step_tokens)
+                       self.steps - self.before, self.step_tokens)
 end
 
 --- Is `value` a phase?
@@ -35,7 +35,8 @@ end
 function M.is(value) return getmetatable(value) == metatable end
 
 --- Create a phase from checked fields: name, description, settings (a function that returns everything that defines the
---- phase, as plain data), steps, step_tokens, flops (per step), generation, seed, own (the parts written in Lua).
+--- phase, as plain data), steps (the number of its last one), before (steps of the run that it continues), batch,
+--- context, step_tokens, flops (per step), generation, seed, own (the parts written in Lua).
 ---@param fields table
 ---@return table
 function M.new(fields) return setmetatable(fields, metatable) end
@@ -144,7 +145,9 @@ function Phase:load(which)
     local found, fault = checkpoints.inspect(directory, self:owner())
     if not found then check.fail("load: %s", fault) end
   end
-  return checkpoint.load(directory, self.own)
+  local model = checkpoint.load(directory, self.own)
+  model._generation = self.generation -- a phase that starts from it draws other random numbers
+  return model
 end
 
 --- The results of training: { step, seconds, skipped, best, ... }.

@@ -24,11 +24,12 @@ function M.phase(phase, bytes)
     print(COLUMNS:format("phase", "parameters", "active", "FLOP/token", "memory", "tokens", "here"))
   end
   local total, active = phase.description:count()
-  local all = phase.flops * phase.steps
+  local steps = phase.steps - phase.before
+  local all = phase.flops * steps
   flops = flops + all
   print(COLUMNS:format(phase.name, check.thousands(total), check.thousands(active),
                        machine.short(phase.flops / phase.step_tokens), bytes_text(bytes),
-                       machine.short(phase.steps * phase.step_tokens),
+                       machine.short(steps * phase.step_tokens),
                        machine.duration(all / speed())))
 end
 

@@ -15,6 +15,7 @@ local pinned = require "bam.train.pinned"
 local progress = require "bam.train.progress"
 local recheck = require "bam.train.recheck"
 local regime = require "bam.train.regime"
+local start = require "bam.train.start"
 local atomic_dir = require "bam.util.atomic_dir"
 local checkpoints = require "bam.train.checkpoints"
 
@@ -42,32 +43,25 @@ local function check_tokenizer(phase, model, data)
 end
 
 local function build(phase, o)
-  if o.parent then return checkpoint.restore(o.description, o.parent:last()) end
   local d = o.description
+  if o.start.build then return o.start.build(d) end
   return d:build { seed = not d.seed and seed_of(phase) or nil }
-end
-
--- The phases whose final weights a phase starts from.
-local function parents_of(o)
-  local list = { o.parent }
-  for _, source in ipairs(o.description.sources or {}) do list[#list + 1] = source.phase end
-  return list
 end
 
 -- The state of a new run.
 local function fresh_state(phase, o)
-  local parents = {}
-  for _, parent in ipairs(parents_of(o)) do parents[parent.name] = parent:checksum() end
+  local state = start.state(o.start)
   core.seed(seed_of(phase))
-  return { step = 0, seconds = 0.0, rows = o.rows, random = core.random_state(),
-           machine = machine.identity(), parents = parents }
+  state.random = state.random or core.random_state()
+  state.rows, state.machine, state.parents = o.rows, machine.identity(), start.parents(o.start)
+  return state
 end
 
 -- A parent phase may have been trained again since, on another machine. Warn, because the weights that this phase
 -- started from can no longer be reproduced.
 local function check_parents(run)
   local known = run.state.parents or {} -- version 0.1.0 kept none
-  for _, parent in ipairs(parents_of(run.o)) do
+  for _, parent in ipairs(run.o.start.phases) do
     if known[parent.name] and parent:finished() and known[parent.name] ~= parent:checksum() then
       run.progress:say("%s: it started from weights of phase %s that have been replaced since",
                        run.phase.name, parent.name)
@@ -102,7 +96,11 @@ local function open_run(phase, o, found)
   run.model = found and checkpoint.restore(o.description, found.directory) or build(phase, o)
   check_tokenizer(phase, run.model, o.data)
   run.optimizer = o.optimizer:make(run.model)
-  if found then run.optimizer:load_state(checkpoints.tensors(found)) end
+  if found then
+    run.optimizer:load_state(checkpoints.tensors(found))
+  else
+    start.load_optimizer(o.start, run.optimizer)
+  end
   run.stream = o.data:open { context = o.context, batch = o.batch, steps = phase.steps,
                              seed = seed_of(phase) }
   run.health = skip_guard.new({ max_grad_ratio = o.max_grad_ratio, clip = o.clip, vocab = o.description.vocab },
@@ -134,7 +132,8 @@ local function save(run, done)
   state.seconds, run.clock = state.seconds + now - run.clock, now
   state.random, state.health, state.done = core.random_state(), run.health.state, done
   state.metrics = run.metrics:seal()
-  checkpoints.save(run.place, run.model, not done and run.optimizer:state() or nil, state, run.owner)
+  for _, name in ipairs { "seed", "generation", "batch", "context" } do state[name] = run.phase[name] end
+  checkpoints.save(run.place, run.model, run.optimizer:state(), state, run.owner)
   run.saved = core.clock()
 end
 
@@ -300,7 +299,7 @@ local function train(phase, o, found)
   check_end(run)
   save(run, true)
   leave_if_signalled(run)
-  run.progress:say("%s  done: %d steps, %.0f s", phase.name, phase.steps, run.state.seconds)
+  run.progress:say("%s  done: %d steps, %.0f s", phase.name, phase.steps - phase.before, run.state.seconds)
 end
 
 -- ---- locking, cleaning and entry points ----

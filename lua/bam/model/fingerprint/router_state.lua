@@ -52,7 +52,7 @@ end
 ---@return table<string, any>
 function M.of(model, hash)
   local d, state = model.description, {}
-  local may_freeze = d.freeze ~= nil and d.freeze.routers ~= nil
+  local may_freeze = d.freeze ~= nil and (d.freeze.routers ~= nil or d.freeze.patterns ~= nil)
   for i, layer in ipairs(model.layers) do
     for _, which in ipairs { "attention", "ffn" } do
       local router = d[which].router and layer[which].router

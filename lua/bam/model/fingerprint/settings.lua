@@ -76,7 +76,8 @@ end
 function M.of_description(d, total)
   total = total and check.value("identity: total", total, "size")
   local id = settings_of(d)
-  id.attention, id.ffn, id.freeze = of_part(d.attention), of_part(d.ffn), d.freeze and {}
+  id.attention, id.ffn = of_part(d.attention), of_part(d.ffn)
+  id.freeze = d.freeze and { patterns = d.freeze.patterns and options.plain(d.freeze.patterns) }
   for _, knob in ipairs(schedules.list(d)) do
     local holder = knob.group and id[knob.group] or id
     holder[knob.name] = of_knob(knob, total)
@@ -92,20 +93,28 @@ end
 
 -- ---- what is mixed ----
 
---- A live model: its description, the values of all its tensors, and its tokenizer.
+--- The values of all tensors of a live model, and its tokenizer.
 ---@param model table
----@param total? integer
 ---@return table
-function M.of_model(model, total)
+function M.of_weights(model)
   local hashes, state = {}, model:state()
   for i, name in ipairs(check.sorted_names(state)) do
     local x = state[name]
     hashes[i] = string.format("%s %s %s %s", name, x.dtype, check.shape(x.shape),
                               core.hash_tensor(x))
   end
-  return { description = M.of_description(model.description, total),
-           tensors = core.hash(table.concat(hashes, "\n")),
+  return { tensors = core.hash(table.concat(hashes, "\n")),
            tokenizer = model.tokenizer_json and core.hash(model.tokenizer_json) }
+end
+
+--- A live model: its description, the values of all its tensors, and its tokenizer.
+---@param model table
+---@param total? integer
+---@return table
+function M.of_model(model, total)
+  local id = M.of_weights(model)
+  id.description = M.of_description(model.description, total)
+  return id
 end
 
 --- A checkpoint directory, by what its files hold.

@@ -1,0 +1,267 @@
+-- Where a phase's weights come from: bam.train's options `model` and `continue`. A start has
+--   description  of the model, before the phase's options change it
+--   parent       the phase that it starts from, if it does
+--   generation   1 more than that of what it starts from; it keeps random numbers apart
+--   phases       those that it builds on, as far as the script has them: the parent and those of a mixture's experts
+--   before       steps that were done before, which count as this run's with continue = "run"; otherwise 0
+--   identity()   what the fingerprint says of it besides its description: content, or the parent's fingerprint
+--   build(d)     the live model of description d with its weights; nil: the description's own
+--   directory()  the checkpoint that the state of the optimizer is read from; nil: there is none
+-- Weights are read when the phase trains, never under --plan.
+local check = require "bam.util.check"
+local checkpoint = require "bam.model.checkpoint"
+local checkpoints = require "bam.train.checkpoints"
+local core = require "bam.core"
+local description = require "bam.model.description"
+local flags = require "bam.util.flags"
+local fingerprint = require "bam.model.fingerprint.settings"
+local json = require "bam.util.json"
+local manifest = require "bam.train.manifest"
+local phase = require "bam.train.phase"
+local settings = require "bam.train.settings"
+
+local M = {}
+
+local function within(directory, name) return string.format("%s/%s", directory, name) end
+
+-- ---- a description: new weights, or a mixture's experts ----
+
+-- The number of earlier phases in a row: each of them trained on other data than the next one.
+local function generation_of(phases)
+  local generation = 0
+  for _, p in ipairs(phases) do generation = math.max(generation, 1 + p.generation) end
+  return generation
+end
+
+-- The phases that a mixture's experts are from, after those of `list`.
+local function phases_of(d, list)
+  list = list or {}
+  for _, source in ipairs(d.sources or {}) do list[#list + 1] = source.phase end
+  return list
+end
+
+local function from_description(d)
+  if description.is_of_model(d) then
+    check.fail("train: option model: this is the description of a live model, without its weights: "
+               .. "training would start from random weights. Give the model itself, or the phase that trained it; "
+               .. "for new weights describe a new model: bam.models.parallel { ... }")
+  end
+  local phases = phases_of(d)
+  return { description = d, generation = generation_of(phases), phases = phases, identity = function() return {} end }
+end
+
+-- ---- a phase ----
+
+local function from_phase(p)
+  return {
+    description = p.description, parent = p, generation = generation_of { p }, phases = phases_of(p.description, { p }),
+    identity = function() return { parent = p.identity } end,
+    build = function(d) return checkpoint.restore(d, p:last()) end,
+    directory = function() return p:last() end,
+    facts = function() return { seed = p.seed, generation = p.generation, batch = p.batch, context = p.context,
+                                step = p.steps } end,
+  }
+end
+
+-- ---- a checkpoint directory ----
+
+local function warn(text) print(string.format("warning: %s", text)) end
+
+-- The directory of a model: the one given, or the newest checkpoint of the phase that it belongs to.
+local function find_model(directory)
+  if not core.is_directory(directory) then
+    check.fail("train: option model: %s is not a directory; give the directory of a model or a phase, a phase, a "
+               .. "model or a description", check.describe(directory))
+  end
+  if core.file_info(within(directory, "config.json")) then return directory end
+  local record = settings.phase(directory)
+  local found = record and checkpoints.newest(directory, warn, { phase = record.name, digest = record.digest })
+  if found then return found.directory end
+  return check.fail("train: option model: %s holds neither a model nor a phase's checkpoints", directory)
+end
+
+-- What training.json of a checkpoint says; an empty table for models of other programs.
+local function state_of(directory)
+  local state = json.read(within(directory, "training.json"))
+  return type(state) == "table" and state or {}
+end
+
+local function from_directory(given)
+  local directory = find_model(given)
+  local source = checkpoint.open(directory)
+  local dtype = source.tensors["model.embed_tokens.weight"].dtype
+  if dtype == "f64" then
+    check.fail('train: option model: %s is f64, and phases train in f32; give bam.load("%s", { dtype = "f32" })', given,
+               given)
+  end
+  local state = state_of(directory)
+  return {
+    description = source.description, generation = 1 + (state.generation or 0), phases = {},
+    owner = manifest.read(directory),
+    identity = function()
+      checkpoint.check_plain(source)
+      return { start = fingerprint.of_directory(directory, source.files) }
+    end,
+    build = function(d) return checkpoint.restore(d, directory) end,
+    directory = function() return directory end,
+    facts = function() return state end,
+  }
+end
+
+-- ---- a live model ----
+
+-- A model that the script has frozen would be trained as a whole, since only the options are part of the fingerprint.
+local function check_frozen(model)
+  for _, p in ipairs(model.description.freeze and {} or model:parameters()) do
+    if not p.tensor.requires_grad then
+      check.fail('train: option model: `%s` of this model is frozen, which a phase does not look at; say what is '
+                 .. 'frozen with option freeze: { "^%s$" }, or nothing with freeze = {}', p.name,
+                 (p.name:gsub("%p", "%%%0")))
+    end
+  end
+end
+
+local function from_model(model, o)
+  local dtype = model.embed.weight.dtype
+  if dtype ~= "f32" then
+    check.fail('train: option model: this model is %s, and phases train in f32; convert it: model:to "f32"', dtype)
+  end
+  if not o.freeze then check_frozen(model) end
+  local content = not flags.get().plan and fingerprint.of_weights(model) -- as it is now
+  return {
+    description = model.description, generation = 1 + (rawget(model, "_generation") or 0), phases = {},
+    identity = function() return { start = content } end,
+    build = function(d) return checkpoint.copy(d, model) end,
+  }
+end
+
+-- ---- option continue ----
+
+local CONTINUES = { weights = true, optimizer = true, run = true }
+
+local function read_continue(o)
+  local what = o.continue or "weights"
+  if not CONTINUES[what] then
+    check.fail('train: option continue: expected "weights", "optimizer" or "run", got %s%s', check.describe(what),
+               check.suggestion(what, check.sorted_names(CONTINUES)))
+  end
+  return what
+end
+
+local function check_continue(start, what)
+  if what == "weights" then return end
+  if not start.build then
+    check.fail("train: option continue: a description has no weights to go on from; leave it out, or give a phase or a "
+               .. "directory as the model")
+  elseif not start.directory then
+    check.fail('train: option continue: a live model has no optimizer state; leave it out for continue = "weights", or '
+               .. "give the phase or the directory of its checkpoint as the model")
+  end
+end
+
+-- Sizes and seed of a run that goes on are those that it had.
+local function go_on(start, o)
+  local facts = start.facts()
+  for _, name in ipairs { "step", "seed", "generation", "batch", "context" } do
+    local before = facts[name]
+    if before == nil then
+      check.fail('train: option continue: the checkpoint does not say what continue = "run" needs (its %s), as it was '
+                 .. 'written by another program or version; take continue = "optimizer" or "weights"', name)
+    end
+    if o[name] ~= nil and o[name] ~= before then
+      check.fail('train: option %s: a run that goes on keeps its %s of %s, got %s; take continue = "optimizer" or '
+                 .. '"weights" for another', name, name, before, o[name])
+    end
+  end
+  start.before, start.facts_of_run = facts.step, facts
+  start.generation = facts.generation
+  for _, name in ipairs { "seed", "batch", "context" } do o[name] = facts[name] end
+end
+
+-- ---- reading ----
+
+--- Read the options `model` and `continue`. With continue = "run" sets the sizes and the seed of the run in `o`.
+---@param o table options of bam.train
+---@return table start
+function M.read(o)
+  local value, start = o.model, nil
+  if phase.is(value) then start = from_phase(value)
+  elseif description.is(value) then start = from_description(value)
+  elseif description.is_model(value) then start = from_model(value, o)
+  elseif type(value) == "string" then start = from_directory(value)
+  else
+    check.fail("train: option model: expected a description, a phase, a live model or the directory of a checkpoint, "
+               .. "got %s", check.describe(value))
+  end
+  start.continue, start.before = read_continue(o), 0
+  check_continue(start, start.continue)
+  if start.continue == "run" then go_on(start, o) end
+  return start
+end
+
+-- ---- the state of a run that is continued ----
+
+local CARRIED = { "random", "health", "smooth" } -- what a run takes on besides weights and optimizer state
+
+local function state_path(start)
+  local directory = start.directory()
+  local path = within(directory, "training.safetensors")
+  if not core.file_info(path) then
+    check.fail('train: option continue: %s holds no optimizer state (earlier versions kept none of finished phases); '
+               .. 'take continue = "weights", or train that phase again with --fresh --only NAME', directory)
+  end
+  return path
+end
+
+--- What the fingerprint says of the option `continue`; nil for the weights alone.
+---@param start table
+---@return table?
+function M.continued(start)
+  if start.continue == "weights" then return nil end
+  local settings_of = { what = start.continue, from = start.continue == "run" and start.before or nil }
+  if start.parent then return settings_of end -- its fingerprint covers it
+  settings_of.optimizer = core.hash_file(state_path(start))
+  if start.continue == "run" then
+    local state = {}
+    for _, name in ipairs(CARRIED) do state[name] = start.facts_of_run[name] end
+    settings_of.state = core.hash(json.encode(state))
+  end
+  return settings_of
+end
+
+--- The state of a run that begins, to be changed: with continue = "run" it has what the run before left.
+---@param start table
+---@return table state
+function M.state(start)
+  local state = { step = start.before, seconds = 0.0 }
+  if start.continue ~= "run" then return state end
+  local before = state_of(start.directory())
+  for _, name in ipairs(CARRIED) do state[name] = before[name] end
+  return state
+end
+
+--- Give the optimizer the state that the start says.
+---@param start table
+---@param optimizer table
+function M.load_optimizer(start, optimizer)
+  if start.continue == "weights" then return end
+  state_path(start)
+  local tensors = checkpoints.tensors { directory = start.directory() }
+  local fine, why = core.try(optimizer.load_state, optimizer, tensors)
+  if fine then return end
+  check.fail('train: option continue: the optimizer state of %s does not fit this phase, which needs the same '
+             .. "optimizer and the same division of parameters (option freeze of experts or rest changes it): %s; take "
+             .. 'continue = "weights"', start.directory(), why)
+end
+
+--- The checksums of the checkpoints that a phase starts from, by phase name, as far as they are known.
+---@param start table
+---@return table<string, string>
+function M.parents(start)
+  local parents = {}
+  for _, p in ipairs(start.phases) do parents[p.name] = p:checksum() end
+  if start.owner and start.owner.phase then parents[start.owner.phase] = start.owner.checksum end
+  return parents
+end
+
+return M
