@@ -2,9 +2,13 @@
 local bam = require "bam"
 
 local opt = bam.options { scale = "demo", steps = 300 }
-local text = bam.corpus.debian { vocab = opt.vocab }
+local described = bam.models.parallel(opt.model)
+if bam.plan { name = "scratch", model = described, batch = opt.batch, context = opt.context, steps = opt.steps } then
+  return -- --plan has printed its cost
+end
 
-local model = bam.models.parallel(opt.model):build { seed = opt.seed }
+local text = bam.corpus.debian { vocab = opt.vocab }
+local model = described:build { seed = opt.seed }
 model.tokenizer = text.tokenizer -- for the sample at the end
 local optimizer = bam.optim.AdamW(model, { betas = { 0.9, 0.95 }, weight_decay = 0.1 })
 local lr = bam.schedule.cosine(opt.lr)

@@ -363,6 +363,14 @@
 ---@field on_step? fun(record: table, model: table) called after every step, to look and log
 ---@field on_eval? fun(result: table, model: table) called after every evaluation, to look and log
 
+---@class bam.PlanOptions
+---@field name string what --plan calls it
+---@field model any a description, so that nothing is allocated, or a live model
+---@field batch integer rows per step
+---@field context integer tokens per row
+---@field steps integer
+---@field optimizer? string|table as in bam.train; "adamw" by default
+
 ---@class bam.CompareOptions
 ---@field on bam.Heldout text.heldout
 ---@field base? any one of the models: the ratio of each average to its average is shown
@@ -2944,6 +2952,15 @@ function bam.options(fields) end
 ---@param given bam.TrainOptions
 ---@return bam.Phase
 function bam.train(given) end
+
+--- Ask whether a training loop of your own is not to run now: with --plan its parameters, FLOPs, memory and time are
+--- printed, with --only another is to run, and with --audit nothing new is trained. bam.train does this for phases.
+---
+---   local described = bam.models.parallel { layers = 2, width = 64, heads = 4, ffn = 128, vocab = 256 }
+---   if bam.plan { name = "mine", model = described, batch = 8, context = 128, steps = 100 } then return end
+---@param given bam.PlanOptions
+---@return boolean skip
+function bam.plan(given) end
 
 --- Evaluate a model on held-out text: nats per token, perplexity, its standard error (nil for a single window) and
 --- bits per byte of each domain; `windows` has the nats and tokens of each window. The average is the mean of the

@@ -84,6 +84,45 @@ local function parse_value(path, text, now)
   return value
 end
 
+-- ---- unknown arguments ----
+
+-- The path of an option that a word names, in full or by its last part: "peak" for lr.peak.
+local function path_named(options, name)
+  local found
+  for _, path in ipairs(paths(options)) do
+    if path == name then return path end
+    if path:sub(-#name - 1) == "." .. name then
+      if found then return nil end
+      found = path
+    end
+  end
+  return found
+end
+
+-- What to type for an option that was given as if it were a flag: "--lr 1", "--lr=1", "lr=1". Or nil.
+local function as_setting(options, word, following)
+  local name, value = word:match "^%-*([%w_.]+)=(.*)$"
+  name = name or word:match "^%-%-?([%w_.]+)$"
+  if not name then return nil end
+  local path = path_named(options, name)
+  if not path then
+    local parent, last = resolve(options, name)
+    local group = parent and type(parent[last]) == "table" and paths(parent[last], name)
+    return group and string.format("%s is a group of options: --set %s=...", name, group[1])
+  end
+  local is_value = following and not following:find "^%-%-"
+  value = value or is_value and following or "..."
+  return string.format("%s is an option of this recipe: --set %s=%s", path, path, value)
+end
+
+local function refuse_unknown(options, unknown)
+  local first = unknown[1]
+  if not first then return end
+  local setting = as_setting(options, first[1], first[3])
+  if setting then flags.fail("unknown flag %s; %s", first[1], setting) end
+  flags.fail("%s --help lists the flags of this recipe", flags.unknown(first))
+end
+
 local function set(options, setting)
   if setting.key == "scale" then flags.fail "--set scale: type --scale NAME" end
   local parent, last = resolve(options, setting.key)
@@ -154,13 +193,9 @@ end
 --- Apply the flags to the engine; refuse those that only bam.options can answer.
 function M.apply()
   local given = flags.get()
-  for _, name in ipairs { "scale", "help" } do
-    if given[name] and not current then
-      flags.fail("--%s: this script has no options", name)
-    end
-  end
+  if given.scale and not current then flags.fail "--scale: this script has no options; it does not call bam.options" end
   if given.set[1] and not current then
-    flags.fail("--set %s: this script has no options", given.set[1].key)
+    flags.fail("--set %s: this script has no options; it does not call bam.options", given.set[1].key)
   end
   if given.threads then core.threads(given.threads) end
   if given.device and not given.plan then -- a plan may be for another machine
@@ -184,13 +219,14 @@ end
 --- and mixture_lr
 ---@return table options
 function M.options(fields)
-  local given = flags.get(true)
+  local given, unknown = flags.for_options()
   fields = check.value("options: the options", fields or {}, "table")
   check_plain("options", fields, {})
   local scale = given.scale or fields.scale
   local options = scale and sizes_of(scale) or {}
   for name, value in pairs(copy(fields)) do options[name] = value end
   options.scale, options.seed = scale, given.seed or options.seed or 1
+  refuse_unknown(options, unknown)
   for _, setting in ipairs(given.set) do set(options, setting) end
   if given.help then
     print_help(options)

@@ -39,7 +39,8 @@ function M.total()
                       machine.short(flops), machine.short(speed())))
 end
 
---- Record a phase that the script has named. A script that ends normally without naming the phase of --only then fails.
+--- Record a phase, or a loop of its own, that the script has named. A script that ends normally without naming the
+--- phase of --only then fails.
 ---@param phase table
 function M.note(phase)
   names[#names + 1] = phase.name

@@ -38,7 +38,8 @@ end
 ---@param flags string[][]
 ---@param arguments string[]
 ---@return table[] given { name, value } for each flag, in order
----@return table[] others { word, hint } for each other argument; the hint names a flag that it resembles
+---@return table[] others { word, hint, next } for each other argument; the hint names a flag that it resembles, and
+--- `next` is the argument after it
 function M.parse(flags, arguments)
   local given, others, i = {}, {}, 1
   while i <= #arguments do
@@ -52,7 +53,7 @@ function M.parse(flags, arguments)
       given[#given + 1] = { flag[1], value }
     else
       local hint = name and check.suggestion(name, names) or ""
-      others[#others + 1] = { word, (hint:gsub("`(.-)`", "--%1")) }
+      others[#others + 1] = { word, (hint:gsub("`(.-)`", "--%1")), arguments[i + 1] }
     end
     i = i + used
   end

@@ -1,6 +1,6 @@
 -- The flags of every recipe, which follow the script's name. They are read once from the global `arg`. bam.options
--- refuses unknown arguments; a script that trains without it may have arguments of its own, and then unknown ones are
--- ignored.
+-- refuses all unknown arguments. In a script that does not call it unknown flags are refused too, and --help is
+-- answered, when the flags are first needed; other words are the script's own.
 local arguments = require "bam.util.arguments"
 local check = require "bam.util.check"
 
@@ -67,24 +67,65 @@ local function script_arguments()
 end
 
 local parsed, unknown
+local has_options = false -- bam.options was called, and has answered for what is given
 
---- The flags of this run: plan, only, fresh, scale, seed, device, threads, out, cache, help, and
---- set, a list of { key, text }.
----@param strict? boolean refuse arguments that are no flags
----@return table
-function M.get(strict)
-  if not parsed then
-    parsed, unknown = parse(script_arguments())
-  end
-  if strict and unknown[1] then
-    M.fail("unknown flag %s%s; --help lists the flags of this recipe", unknown[1][1], unknown[1][2])
-  end
-  return parsed
+local function read()
+  if not parsed then parsed, unknown = parse(script_arguments()) end
 end
 
 --- What --help says of the flags, as lines.
+---@param without? table<string, true> flags to leave out
 ---@return string[]
-function M.help() return arguments.describe(FLAGS) end
+function M.help(without)
+  local list = {}
+  for _, flag in ipairs(FLAGS) do
+    if not (without and without[flag[1]]) then list[#list + 1] = flag end
+  end
+  return arguments.describe(list)
+end
+
+--- "unknown flag --pln; did you mean --plan?": the beginning of a message.
+---@param other table as bam.util.arguments lists unknown arguments
+---@return string
+function M.unknown(other)
+  return string.format("unknown flag %s%s", other[1], other[2] == "" and ";" or other[2])
+end
+
+local OF_OPTIONS = { set = true, scale = true } -- the flags that mean nothing without bam.options
+
+-- What bam.options does, in a script that does not call it.
+local function answer_alone()
+  for _, other in ipairs(unknown) do
+    if other[1]:find "^%-%-?%a" then
+      M.fail("%s --help lists the flags. This script does not call bam.options: options of its own would be fields "
+             .. "there, and flags that it reads itself must be gone from `arg` before it calls bam", M.unknown(other))
+    end
+  end
+  if parsed.help then
+    print(string.format("usage: bamlua %s [flags]", (rawget(_G, "arg") or {})[0] or "SCRIPT"))
+    print(table.concat(M.help(OF_OPTIONS), "\n"))
+    print "this script does not call bam.options, so it has no options to --set"
+    os.exit(0, true)
+  end
+end
+
+--- The flags of this run: plan, only, fresh, scale, seed, device, threads, out, cache, help, and
+--- set, a list of { key, text }.
+---@return table
+function M.get()
+  read()
+  if not has_options then answer_alone() end
+  return parsed
+end
+
+--- The same for bam.options, which answers for unknown arguments and --help itself.
+---@return table flags
+---@return table[] unknown arguments, as bam.util.arguments lists them
+function M.for_options()
+  read()
+  has_options = true
+  return parsed, unknown
+end
 
 local function quoted(word)
   if not word:find "[^%w_./=:,+-]" then return word end
