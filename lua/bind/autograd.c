@@ -1,6 +1,6 @@
 /* Differentiation from Lua: backward, no_grad, custom ops, the NaN check. */
 #include "../../engine/ops/custom.h"
-#include "bind.h"
+#include "extent.h"
 
 /* Run backward from the tensor at 1. Backward functions of custom ops run in this coroutine, and may close x
    and seed. `within`: see bam_autograd_backward_within. */
@@ -51,6 +51,14 @@ static int autograd_backward(lua_State *L) {
   return walk_back(L, x, seed, retain, within);
 }
 
+/* The function called by with_grad has returned, or failed. Above its extent are its results, or the error. */
+static int end_mode(lua_State *L, int status, lua_KContext context) {
+  bind_state *state = bind_get_state(L);
+  bind_extent_unlink(state, (bind_extent *)context);
+  bind_extent_select(state, L);
+  return status == LUA_OK || status == LUA_YIELD ? lua_gettop(L) - 1 : lua_error(L);
+}
+
 BIND_DOC(autograd_with_grad, "with_grad(enabled, f, ...)",
          "Call f(...) with recording for backward switched on or off. bam.no_grad and "
          "bam.enable_grad use it.\n"
@@ -58,15 +66,17 @@ BIND_DOC(autograd_with_grad, "with_grad(enabled, f, ...)",
          "@param f function\n"
          "@param ... any arguments of f\n"
          "@return any ... results of f");
-static int autograd_with_grad(lua_State *L) {
-  bam_context *context = bind_context(L);
+int bind_with_grad(lua_State *L) {
+  const int active = bind_begin_running(L);
   if (!bind_is_callable(L, 2))
-    return bind_error(L, "expected a function, got %s", bind_describe(L, 2));
-  bool was = context->no_grad;
-  context->no_grad = !lua_toboolean(L, 1);
-  int status = bind_callback(L, lua_gettop(L) - 2);
-  context->no_grad = was;
-  return status == LUA_OK ? lua_gettop(L) - 1 : bind_raise(L);
+    return bind_error(L, "with_grad: expected a function, got %s", bind_describe(L, 2));
+  const bool no_grad = !lua_toboolean(L, 1);
+  bind_extent room, *mode = bind_extent_begin(L, BIND_GRAD_MODE, &room);
+  mode->no_grad = no_grad;
+  bind_context(L)->no_grad = no_grad;
+  bind_end_running(L, active);
+  const int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, (lua_KContext)mode, end_mode);
+  return end_mode(L, status, (lua_KContext)mode);
 }
 
 BIND_DOC(autograd_is_recording, "is_recording()",
@@ -133,7 +143,7 @@ static int autograd_check_nan(lua_State *L) {
 const bind_export bind_autograd_functions[] = {
   BIND_TOPIC(backward_options),
   BIND_EXPORT(autograd_backward),
-  BIND_EXPORT(autograd_with_grad),
+  BIND_TOPIC(autograd_with_grad),
   BIND_EXPORT(autograd_is_recording),
   BIND_EXPORT(autograd_record),
   BIND_EXPORT(autograd_check_nan),

@@ -16,8 +16,8 @@ int luaopen_bam_core(lua_State *L);
    closed while bindings are running form another. */
 typedef struct bind_handle {
   bam_tensor *tensor;
-  bam_tensor *closing;      /* owned: closed, but possibly in use by a running binding */
-  struct bind_scope *scope; /* NULL: lives until collected */
+  bam_tensor *closing;       /* owned: closed, but possibly in use by a running binding */
+  struct bind_extent *scope; /* NULL: lives until collected */
   struct bind_handle *previous, *next;
   const char *released_by; /* script line of the scope that released it; anchored in the registry */
 } bind_handle;
@@ -33,10 +33,11 @@ typedef struct bind_state {
   bind_handle *closed;   /* handles closed while bindings are running */
   const void *metatable; /* identity of the tensors' metatable */
   int metatable_ref;     /* in the registry */
-  struct bind_scope *scope; /* the innermost */
-  int64_t graphs;           /* the number of graphs of custom ops so far, see graph.c */
-  int walks;                /* the number of running calls of backward */
-  int64_t collect_at;       /* live bytes at which Lua is made to collect */
+  struct bind_extent *extents; /* newest first, see extent.c */
+  lua_State *thread;           /* the coroutine whose modes the context has */
+  int64_t graphs;              /* the number of graphs of custom ops so far, see graph.c */
+  int walks;                   /* the number of running calls of backward */
+  int64_t collect_at;          /* live bytes at which Lua is made to collect */
 } bind_state;
 
 bind_state *bind_get_state(lua_State *L);
@@ -86,6 +87,11 @@ void bind_set_exports(lua_State *L, const bind_export *list, lua_CFunction close
 
 /* bind_set_exports for metamethods. */
 void bind_set_events(lua_State *L, const luaL_Reg *list, lua_CFunction closer);
+
+/* For a C function that calls back and lets the callback yield, which no wrapped function can: from begin on it is a
+   running binding, up to end, or an error. Returns what end takes. */
+int bind_begin_running(lua_State *L);
+void bind_end_running(lua_State *L, int active);
 
 /* lua_error for a running binding: raise the value on top. */
 _Noreturn int bind_raise(lua_State *L);
@@ -297,6 +303,10 @@ int bind_create_tensor(lua_State *L);
 /* x[key] for numbers, tables and tensors, and x[key] = value; index.c */
 int bind_index_get(lua_State *L);
 int bind_index_set(lua_State *L);
+
+/* scope(f, ...) and with_grad(enabled, f, ...), in which f may yield: they are not wrapped, see bind_begin_running. */
+int bind_scope_call(lua_State *L);
+int bind_with_grad(lua_State *L);
 
 /* Call a registered op from C with `n` input tensors. Pushes the handles of its results. Errors name the function
    `name`. */

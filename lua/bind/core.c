@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "../../engine/core/version.h"
-#include "bind.h"
+#include "extent.h"
 #include "signals.h"
 
 static const char state_key; /* its address is the registry key */
@@ -100,6 +100,8 @@ static int collect_protected(lua_State *L) {
 static void host_collect(void *data) {
   bind_state *state = data;
   lua_State *caller = state->L;
+  lua_State *thread = state->thread;
+  const bool no_grad = state->context->no_grad; /* of the op that is waiting */
   int active = state->active;
   if (state->collecting || !lua_checkstack(state->main, 2))
     return;
@@ -110,6 +112,8 @@ static void host_collect(void *data) {
   state->collecting = false;
   state->active = active;
   state->L = caller;
+  state->thread = thread;
+  state->context->no_grad = no_grad;
 }
 
 /* One call of a custom op's backward function. Its arguments are the gradients of the outputs, nil where there
@@ -161,9 +165,14 @@ static bam_status host_backward(void *data, bam_function function, bam_tensor *c
     return bam_fail(state->context, BAM_ERROR_HOST, "stack overflow in a custom backward");
   lua_pushcfunction(L, backward_protected);
   lua_pushlightuserdata(L, &call);
+  bind_extent mode = { .L = L, .kind = BIND_GRAD_MODE, .no_grad = state->context->no_grad };
+  bind_extent_link(state, &mode);             /* also for coroutines that the function resumes */
   bind_pause pause = bind_begin_pause(state); /* the engine holds references to all it needs */
   int failed = lua_pcall(L, 1, 0, 0) != LUA_OK;
   bind_end_pause(state, pause);
+  bind_extent_unlink(state, &mode);
+  state->thread = L; /* back in the engine, whose mode it is */
+  state->context->no_grad = mode.no_grad;
   state->L = L;
   if (!failed)
     return BAM_OK;
@@ -215,7 +224,7 @@ static void make_state(lua_State *L) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   state->main = lua_tothread(L, -1);
   lua_pop(L, 1);
-  state->L = L;
+  state->L = state->thread = L;
   state->context->host = (bam_host){ .state = state,
                                      .collect = host_collect,
                                      .backward = host_backward,
@@ -237,6 +246,10 @@ static int open_core(lua_State *L) {
   lua_setfield(L, 1, "release");
   for (const bind_export *const *part = bind_parts; *part != NULL; part++)
     bind_set_exports(L, *part, NULL);
+  lua_pushcfunction(L, bind_scope_call);
+  lua_setfield(L, 1, "scope");
+  lua_pushcfunction(L, bind_with_grad);
+  lua_setfield(L, 1, "with_grad");
   lua_newtable(L);
   bind_register_ops(L);
   lua_setfield(L, 1, "ops");

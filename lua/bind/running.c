@@ -11,7 +11,7 @@
    tensors are not released. */
 #include <string.h>
 
-#include "bind.h"
+#include "extent.h"
 
 /* ---- the count ---- */
 
@@ -66,6 +66,8 @@ static int run_binding(lua_State *L) {
   bind_state *state = b->state;
   if (state->active > 0)
     recount(L, state);
+  if (state->thread != L)
+    bind_extent_select(state, L);
   const int active = state->active++;
   if (state->collecting && !b->at_any_time)
     refuse(L);
@@ -74,6 +76,24 @@ static int run_binding(lua_State *L) {
   if (active == 0)
     release_closed(state);
   return results;
+}
+
+int bind_begin_running(lua_State *L) {
+  bind_state *state = bind_get_state(L);
+  if (state->active > 0)
+    recount(L, state);
+  if (state->thread != L)
+    bind_extent_select(state, L);
+  const int active = state->active++;
+  bind_check_idle(L);
+  return active;
+}
+
+void bind_end_running(lua_State *L, int active) {
+  bind_state *state = bind_get_state(L);
+  state->active = active;
+  if (active == 0)
+    release_closed(state);
 }
 
 static void push_documented(lua_State *L, lua_CFunction function, int upvalues, bool at_any_time,

@@ -3,13 +3,7 @@
    tensors kept by x:keep(). A scope is a list of handles; the handles belong to Lua. */
 #include <string.h>
 
-#include "bind.h"
-
-typedef struct bind_scope {
-  struct bind_scope *parent;
-  bind_handle *handles;
-  const char *name; /* the script line where it began; anchored in the registry */
-} bind_scope;
+#include "extent.h"
 
 static const char names_key; /* its address is the registry key of the names of scopes */
 
@@ -18,8 +12,8 @@ void bind_scope_open(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &names_key);
 }
 
-void bind_scope_enter(bind_state *state, bind_handle *handle) {
-  bind_scope *scope = state->scope;
+/* Put `handle` into `scope`, unless that is NULL. */
+static void enter(bind_extent *scope, bind_handle *handle) {
   handle->scope = scope;
   if (scope == NULL)
     return;
@@ -28,6 +22,10 @@ void bind_scope_enter(bind_state *state, bind_handle *handle) {
   if (handle->next != NULL)
     handle->next->previous = handle;
   scope->handles = handle;
+}
+
+void bind_scope_enter(bind_state *state, bind_handle *handle) {
+  enter(state->extents == NULL ? NULL : bind_extent_find(state, state->L, BIND_SCOPE), handle);
 }
 
 void bind_scope_leave(bind_handle *handle) {
@@ -54,7 +52,7 @@ enum {
 typedef struct {
   lua_State *L;
   bind_state *state;
-  bind_scope *from, *to; /* handles of scope `from` (NULL: of any) move to `to` (NULL: to none) */
+  bind_extent *from, *to; /* handles of scope `from` (NULL: of any) move to `to` (NULL: to none) */
   int
     list; /* stack index of the work list: the values in order, and as keys with how to traverse them */
   lua_Integer count;
@@ -64,10 +62,7 @@ static void move_out(const departure *d, bind_handle *handle) {
   if (handle->scope == NULL || (d->from != NULL && handle->scope != d->from))
     return;
   bind_scope_leave(handle);
-  bind_scope *inner = d->state->scope;
-  d->state->scope = d->to;
-  bind_scope_enter(d->state, handle);
-  d->state->scope = inner;
+  enter(d->to, handle);
 }
 
 /* Pop the value on top and append it to the work list, unless it has been there. */
@@ -169,7 +164,7 @@ void bind_scope_keep(lua_State *L, int index) {
 
 /* ---- scopes ---- */
 
-static void release_all(bind_scope *scope) {
+void bind_scope_release(bind_extent *scope) {
   while (scope->handles != NULL) {
     bind_handle *handle = scope->handles;
     bam_tensor *tensor = handle->tensor;
@@ -183,12 +178,13 @@ static void release_all(bind_scope *scope) {
 /* Let the results leave the scope. Arguments: the scope (light userdata), then the results. Runs protected, so
    that a scope always ends. */
 static int hand_out_results(lua_State *L) {
-  bind_scope *scope = lua_touserdata(L, 1);
+  bind_extent *scope = lua_touserdata(L, 1);
   int n = lua_gettop(L);
+  bind_state *state = bind_get_state(L);
   departure d = { .L = L,
-                  .state = bind_get_state(L),
+                  .state = state,
                   .from = scope,
-                  .to = scope->parent,
+                  .to = bind_extent_find(state, L, BIND_SCOPE),
                   .list = n + 1 };
   lua_newtable(L);
   for (int i = 2; i <= n; i++) {
@@ -218,6 +214,29 @@ static const char *name_of_caller(lua_State *L) {
   return name;
 }
 
+/* The scope's function has returned, or failed. Above the scope are its results, or the error. */
+static int end_scope(lua_State *L, int status, lua_KContext context) {
+  bind_extent *scope = (bind_extent *)context;
+  const int active = bind_begin_running(L), n = lua_gettop(L) - 1;
+  bool failed = status != LUA_OK && status != LUA_YIELD;
+  bind_extent_unlink(bind_get_state(L), scope);
+  if (lua_checkstack(L, n + 3)) {
+    lua_pushcfunction(L, hand_out_results);
+    lua_pushlightuserdata(L, scope);
+    for (int i = 1; i <= n; i++)
+      lua_pushvalue(L, i + 1);
+    failed |= lua_pcall(L, n + 1, 0, 0) != LUA_OK;
+  } else {
+    lua_pushstring(L, "scope: too many results");
+    failed = true;
+  }
+  bind_scope_release(scope);
+  if (failed)
+    return bind_raise(L);
+  bind_end_running(L, active);
+  return n;
+}
+
 BIND_DOC(
   scope_call, "scope(f, ...)",
   "Call f(...) and release every tensor created meanwhile, except those that f returns (also "
@@ -228,33 +247,23 @@ BIND_DOC(
   "@param f function\n"
   "@param ... any arguments of f\n"
   "@return any ... results of f");
-static int scope_call(lua_State *L) {
+int bind_scope_call(lua_State *L) {
+  const int active = bind_begin_running(L);
   if (!bind_is_callable(L, 1))
     return bind_error(L, "scope: expected a function, got %s; write bam.scope(function() ... end)",
                       bind_describe(L, 1));
-  bind_scope scope = { .name = name_of_caller(L) };
-  bind_state *state = bind_get_state(L);
-  scope.parent = state->scope;
-  state->scope = &scope;
-  int status = bind_callback(L, lua_gettop(L) - 1);
-  int n = lua_gettop(L); /* the results, or one error value */
-  if (lua_checkstack(L, n + 3)) {
-    lua_pushcfunction(L, hand_out_results);
-    lua_pushlightuserdata(L, &scope);
-    for (int i = 1; i <= n; i++)
-      lua_pushvalue(L, i);
-    int handed = lua_pcall(L, n + 1, 0, 0);
-    status = status != LUA_OK ? status : handed;
-  } else {
-    lua_pushstring(L, "scope: too many results");
-    status = LUA_ERRRUN;
-  }
-  state->scope = scope.parent;
-  release_all(&scope);
-  return status == LUA_OK ? n : bind_raise(L);
+  lua_pushnil(L);
+  lua_insert(L, 1);
+  const char *name = name_of_caller(L);
+  bind_extent room, *scope = bind_extent_begin(L, BIND_SCOPE, &room);
+  scope->name = name;
+  bind_end_running(L, active);
+  const int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, (lua_KContext)scope,
+                                end_scope);
+  return end_scope(L, status, (lua_KContext)scope);
 }
 
 const bind_export bind_scope_functions[] = {
-  BIND_EXPORT(scope_call),
+  BIND_TOPIC(scope_call),
   { NULL, NULL },
 };

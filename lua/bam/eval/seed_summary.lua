@@ -46,6 +46,9 @@ end
 
 local function check_alike(comparisons)
   for k, comparison in ipairs(comparisons) do
+    if type(comparison) ~= "table" or type(comparison.models) ~= "table" then
+      check.fail("spread: entry %d is %s, not a result of bam.compare", k, check.describe(comparison))
+    end
     for i, model in ipairs(comparisons[1].models) do
       local other = comparison.models[i]
       if not other or other.name ~= model.name then

@@ -183,4 +183,6 @@ function Ensemble:sample(prompt, options)
   return require "bam.model.sample"(self, self.models[1].description, prompt, options)
 end
 
+check.methods(Ensemble, nn.is_module, "an ensemble", "m")
+
 return Ensemble

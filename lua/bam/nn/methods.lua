@@ -166,6 +166,7 @@ end }
 ---@param ... any arguments of f
 ---@return any ... results of f
 function Module:in_eval(f, ...)
+  check.value("in_eval: f", f, "callable")
   local saved <close> = setmetatable({}, restoring)
   local _ <close> = saved -- twice, because an interrupt may arrive during the first close
   self:apply(function(m)

@@ -1,4 +1,5 @@
 --- Initial parameters: new leaves that require a gradient. Random ones use the generator that bam.seed sets.
+local check = require "bam.util.check"
 local core = require "bam.core"
 
 local M = {}
@@ -25,6 +26,7 @@ end
 ---@param dtype? string
 ---@return tensor
 function M.uniform(shape, bound, dtype)
+  bound = check.value("nn.weights.uniform: bound", bound, "rate")
   return parameter(core.rand(shape, { dtype = dtype or "f32" }):mul_(2 * bound):sub_(bound))
 end
 

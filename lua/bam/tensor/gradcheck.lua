@@ -54,6 +54,7 @@ end
 --- 1e-5 by default
 ---@return boolean true
 return function(fn, inputs, options)
+  if not check.is_callable(fn) then check.fail("gradcheck: expected a function, got %s", check.describe(fn)) end
   check_inputs(inputs)
   local o = check.options("gradcheck", options, spec)
   local eps, tolerance = o.eps, o.tolerance

@@ -38,6 +38,19 @@ local function count_targets(batch)
   return ops.sum(ops.to(ops.ne(batch.targets, -100), "i64")):item()
 end
 
+local function check_model(what, model)
+  if type(model) ~= "table" or not model.loss then
+    check.fail("loop.%s: expected a model, got %s", what, check.describe(model))
+  end
+end
+
+local function check_batch(what, batch)
+  if type(batch) ~= "table" or not check.is_tensor(batch.ids) or not check.is_tensor(batch.targets) then
+    check.fail("loop.%s: expected a batch { ids = tensor, targets = tensor, tokens = number }, got %s", what,
+               check.describe(batch))
+  end
+end
+
 --- Add the gradients of a batch's loss to the gradients of the parameters, computing `rows` rows at a time.
 ---@param model table
 ---@param batch table as stream:batch returns: ids, targets, documents?, positions? [B, T], and tokens, the number
@@ -46,8 +59,10 @@ end
 ---@return { nll: number, load_balance?: number, z?: number, routing: table[] } loss per token, auxiliary losses
 --- summed over layers, statistics of the routers
 function M.gradients(model, batch, rows)
+  check_model("gradients", model)
+  check_batch("gradients", batch)
   local all = batch.ids:size(1)
-  rows = rows or all
+  rows = rows and check.value("loop.gradients: rows", rows, "size") or math.max(all, 1)
   local sums = { nll = 0, routing = {} }
   local counted = rows < all and math.max(count_targets(batch), 1)
   for first = 1, all, rows do
@@ -76,10 +91,15 @@ end
 ---@param rows? integer rows at a time; all by default
 ---@return number
 function M.nll(model, batch, rows)
+  if type(model) ~= "table" or not model.log_likelihood then
+    check.fail("loop.nll: expected a model, got %s", check.describe(model))
+  end
+  check_batch("nll", batch)
   local all, sum = batch.ids:size(1), 0
-  for first = 1, all, rows or all do
+  rows = rows and check.value("loop.nll: rows", rows, "size") or math.max(all, 1)
+  for first = 1, all, rows do
     core.scope(function()
-      local part = rows_of(batch, first, math.min(rows or all, all - first + 1))
+      local part = rows_of(batch, first, math.min(rows, all - first + 1))
       local logs = model:log_likelihood(part.ids, part.targets, {
         documents = part.documents, positions = part.positions })
       sum = sum - ops.sum(ops.to(logs, "f64")):item()
@@ -96,6 +116,10 @@ end
 --- boolean? } judge returns why the step must be skipped, and whether to stop
 ---@return table record result of gradients, with lr, norm, skipped (the reason) and stop
 function M.step(model, optimizer, batch, settings)
+  if type(optimizer) ~= "table" or not getmetatable(optimizer) then
+    check.fail("loop.step: expected an optimizer, got %s", check.describe(optimizer))
+  end
+  check.value("loop.step: settings", settings, "table")
   optimizer:zero_grad()
   local record = M.gradients(model, batch, settings.rows)
   record.lr, record.norm = settings.lr, optimizer:clip(settings.clip or math.huge)
@@ -113,7 +137,9 @@ end
 --- function): table, after: fun(step: integer, record: table) } around calls compute() and returns the record of a
 --- step; after is called with the record of each step
 function M.run(run)
-  check.value("loop: after", run.after, "callable")
+  check.value("loop.run: run", run, "table")
+  check.value("loop.run: after", run.after, "callable")
+  check_model("run", run.model)
   run.model:train()
   for step = run.first, run.last or run.steps do
     run.model:set_step(step, run.steps)

@@ -87,6 +87,9 @@ end
 function M.braces(what, value, expected)
   local numbers = type(value) == "table" and not getmetatable(value) and math.type(value[1]) and what:match "^[^:]+"
   if not numbers or not expected:find "^an integer" then return "" end
+  for _, entry in ipairs(value) do
+    if type(entry) ~= "number" then return "" end
+  end
   return string.format("; write it with round brackets: %s(%s)", numbers, table.concat(value, ", "))
 end
 

@@ -6,15 +6,8 @@ local M = {}
 
 local PATTERNS = { "^bam/[%w_/]+%.lua:%d+:", "%.c:%d+", "assertion failed", "JSON_", "bad argument #%d+ to '%?'" }
 
--- Methods taken from their class rather than an object are called with anything as `self`.
-local CLASSES = { "^bam%.nn%.%u", "^bam%.ensemble%.", "^bam%.models%.Model%.", "^bam%.optim%.Optimi[sz]er%." }
-
-local function is_of_class(name)
-  for _, pattern in ipairs(CLASSES) do
-    if name:find(pattern) then return true end
-  end
-  return false
-end
+-- Called by classes alone, with anything as `self` here: what makes an object, and what layers say about themselves.
+local function is_of_class(name) return name:find "%.init$" or name:find "%f[%w]matrices$" end
 
 local function is_internal(message)
   for _, pattern in ipairs(PATTERNS) do
