@@ -2644,8 +2644,8 @@ function bam.checkpoint(f, ...) end
 function bam.gradcheck(fn, inputs, options) end
 
 --- Switch checks on or off. With nan = true the first op, forward or backward, that produces a NaN raises an error
---- with its name and the line of the script. Slow.
----@param options { nan: boolean }
+--- with its name and the line of the script. Slow. With traces = true tracebacks show bam's own lines too.
+---@param options { nan?: boolean, traces?: boolean } what is left out stays as it is
 function bam.debug(options) end
 
 --- Is `value` a module?

@@ -1,6 +1,7 @@
 /* Differentiation from Lua: backward, no_grad, custom ops, the NaN check. */
 #include "../../engine/ops/custom.h"
 #include "extent.h"
+#include "traces.h"
 
 /* Run backward from the tensor at 1. Backward functions of custom ops run in this coroutine, and may close x
    and seed. `within`: see bam_autograd_backward_within. */
@@ -140,12 +141,18 @@ static int autograd_check_nan(lua_State *L) {
   return 0;
 }
 
+BIND_DOC(autograd_trace_all, "trace_all(enabled)",
+         "Show bam's own frames in tracebacks too. bam.debug { traces = true } uses it.\n"
+         "@param enabled boolean");
+static int autograd_trace_all(lua_State *L) {
+  lua_pushboolean(L, lua_toboolean(L, 1));
+  lua_setfield(L, LUA_REGISTRYINDEX, BAM_TRACE_ALL);
+  return 0;
+}
+
 const bind_export bind_autograd_functions[] = {
-  BIND_TOPIC(backward_options),
-  BIND_EXPORT(autograd_backward),
-  BIND_TOPIC(autograd_with_grad),
-  BIND_EXPORT(autograd_is_recording),
-  BIND_EXPORT(autograd_record),
-  BIND_EXPORT(autograd_check_nan),
-  { NULL, NULL },
+  BIND_TOPIC(backward_options),    BIND_EXPORT(autograd_backward),
+  BIND_TOPIC(autograd_with_grad),  BIND_EXPORT(autograd_is_recording),
+  BIND_EXPORT(autograd_record),    BIND_EXPORT(autograd_check_nan),
+  BIND_EXPORT(autograd_trace_all), { NULL, NULL },
 };

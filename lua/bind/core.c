@@ -231,6 +231,7 @@ static void make_state(lua_State *L) {
                                      .release = host_release,
                                      .where = host_where };
   bind_graph_open(L);
+  bind_extent_open(L);
   bind_scope_open(L);
   bind_json_open(L);
   make_types(L);

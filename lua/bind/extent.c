@@ -65,14 +65,15 @@ static bind_extent *push_extent(lua_State *L) {
   *e = (bind_extent){ .L = L };
   lua_pushthread(L); /* its address is not used again while the extent is there */
   lua_setiuservalue(L, -2, 1);
-  if (luaL_newmetatable(L, TYPE)) {
-    lua_pushcfunction(L, extent_end);
-    lua_setfield(L, -2, "__close");
-    lua_pushcfunction(L, extent_end);
-    lua_setfield(L, -2, "__gc");
-  }
-  lua_setmetatable(L, -2);
+  luaL_setmetatable(L, TYPE);
   return e;
+}
+
+void bind_extent_open(lua_State *L) {
+  const luaL_Reg events[] = { { "__close", extent_end }, { "__gc", extent_end }, { NULL, NULL } };
+  luaL_newmetatable(L, TYPE);
+  luaL_setfuncs(L, events, 0);
+  lua_pop(L, 1);
 }
 
 bind_extent *bind_extent_begin(lua_State *L, bind_extent_kind kind, bind_extent *room) {

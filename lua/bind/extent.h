@@ -16,6 +16,9 @@ typedef struct bind_extent {
   struct bind_extent *older; /* in state->extents, newest first */
 } bind_extent;
 
+/* Make the type of extents in the registry. */
+void bind_extent_open(lua_State *L);
+
 /* The innermost extent of a kind around the code that runs in L, or NULL. */
 bind_extent *bind_extent_find(const bind_state *state, lua_State *L, bind_extent_kind kind);
 

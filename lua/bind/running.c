@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "extent.h"
+#include "traces.h"
 
 /* ---- the count ---- */
 
@@ -76,6 +77,11 @@ static int run_binding(lua_State *L) {
   if (active == 0)
     release_closed(state);
   return results;
+}
+
+bool bind_is_binding(lua_State *L, int index) {
+  const lua_CFunction f = lua_tocfunction(L, index);
+  return f == run_binding || f == bind_scope_call || f == bind_with_grad;
 }
 
 int bind_begin_running(lua_State *L) {

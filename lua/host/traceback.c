@@ -1,4 +1,5 @@
 /* Tracebacks for users. Frames inside bam's own modules are omitted, unless the error is a bug in bam. */
+#include "../bind/traces.h"
 #include "interp.h"
 
 #include <lauxlib.h>
@@ -12,10 +13,20 @@ static bool is_internal(const char *source) {
   return strncmp(source, INTERNAL, sizeof INTERNAL - 1) == 0;
 }
 
-/* Whether the frame at `level` belongs to bam: a function of an embedded module, or a C function called by
-   one. */
+/* Whether the frame is of a function of bam.core, such as an op. */
+static bool is_of_core(lua_State *L, lua_Debug *frame) {
+  lua_getinfo(L, "f", frame);
+  const bool ours = bind_is_binding(L, -1);
+  lua_pop(L, 1);
+  return ours;
+}
+
+/* Whether the frame at `level` belongs to bam: a function of bam.core or of an embedded module, or a C function
+   called by one. */
 static bool frame_is_internal(lua_State *L, int level) {
   lua_Debug frame;
+  if (lua_getstack(L, level, &frame) && is_of_core(L, &frame))
+    return true;
   while (lua_getstack(L, level++, &frame)) {
     lua_getinfo(L, "S", &frame);
     if (*frame.what != 'C')
@@ -24,11 +35,12 @@ static bool frame_is_internal(lua_State *L, int level) {
   return false;
 }
 
+/* Whether a function of bam is running. */
 static bool any_internal(lua_State *L) {
   lua_Debug frame;
   for (int level = 1; level < SEARCHED && lua_getstack(L, level, &frame); level++) {
     lua_getinfo(L, "S", &frame);
-    if (is_internal(frame.source))
+    if (is_internal(frame.source) || is_of_core(L, &frame))
       return true;
   }
   return false;
@@ -50,21 +62,60 @@ static bool is_own_fault(const char *message) {
   return strncmp(message, INTERNAL + 1, sizeof INTERNAL - 2) == 0;
 }
 
-void host_traceback(lua_State *L, const char *message) {
-  if (is_own_fault(message) || !any_internal(L)) {
-    luaL_traceback(L, L, message, 1);
-    return;
-  }
+/* Pushes the message and the frames that are not bam's; the message alone if no line of a script is among them. */
+static void append_script_frames(lua_State *L, const char *message) {
   lua_Debug frame;
   int level = 1, shown = 0;
+  bool has_lines = false;
   lua_pushfstring(L, "%s\nstack traceback:", message);
   for (; level < SEARCHED && shown < SHOWN && lua_getstack(L, level, &frame); level++)
     if (!frame_is_internal(L, level)) {
       append_frame(L, level);
+      lua_getinfo(L, "S", &frame);
+      has_lines |= *frame.what != 'C';
       shown++;
     }
   if (lua_getstack(L, level, &frame)) {
     lua_pushliteral(L, "\n\t...");
     lua_concat(L, 2);
   }
+  if (!has_lines)
+    lua_pushstring(L, message);
+}
+
+/* Whether the script wants all frames: bam.debug { traces = true }. */
+static bool wants_all(lua_State *L) {
+  const bool wanted = lua_getfield(L, LUA_REGISTRYINDEX, BAM_TRACE_ALL) == LUA_TBOOLEAN &&
+                      lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return wanted;
+}
+
+/* Pushes the message with the line of the script that failed, if bam is loaded; see lua/bam/util/failing_line.lua.
+   Called by the message handler: there must be no other function between. */
+static const char *push_with_line(lua_State *L, const char *message) {
+  const int top = lua_gettop(L);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  const bool loaded = lua_getfield(L, -1, "bam") != LUA_TNIL;
+  lua_settop(L, top);
+  if (loaded && lua_getglobal(L, "require") == LUA_TFUNCTION) {
+    lua_pushliteral(L, "bam.util.failing_line");
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_isfunction(L, -1)) {
+      lua_pushstring(L, message);
+      if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_isstring(L, -1))
+        return lua_pushfstring(L, "%s%s", message, lua_tostring(L, -1));
+    }
+  }
+  lua_settop(L, top);
+  return message;
+}
+
+void host_traceback(lua_State *L, const char *message) {
+  const bool own_fault = is_own_fault(message);
+  message = push_with_line(L, message);
+  if (own_fault || wants_all(L) || !any_internal(L)) {
+    luaL_traceback(L, L, message, 1);
+    return;
+  }
+  append_script_frames(L, message);
 }

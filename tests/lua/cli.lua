@@ -239,11 +239,53 @@ test("tracebacks show the frames of the script", function()
   expect.contains(got.err, "user.lua:5: in main chunk")
   expect.matches(got.err, "user.lua:3: in %a+ 'make'")
   expect.lacks(got.err, "\tbam/", "frames of bam's own")
+  expect.lacks(got.err, "[C]: in function 'bam", "frames of bam's own")
   got = run(ours, "$L -e 'require \"bam.core\".at_end(function() error(\"late\", 0) end)'")
   expect.equal(got.code, "exit 1", "at_end")
   expect.matches(got.err, "^LUA: late\n", "at_end")
   got = run(ours, "$L -e 'require \"bam.core\".at_end(function() error(\"late\", 0) end) x()'")
   expect.lacks(got.err, "late", "at_end after an error")
+end)
+
+test("tracebacks show the line that failed and its tensors", function()
+  write_file(directory .. "/line.lua", [[
+local bam = require "bam"
+local M = bam.nn.module "M"
+function M:init() self.w = bam.ones(4, 4) end
+function M:forward(x, y)
+  local closed <close> = y
+  return bam.matmul(x, self.w) + y + "x y" -- x:sum(y)
+end
+local function run(x) print(M()(x, x)) end
+run(bam.ones(2, 3))]])
+  local got = run(ours, "$L line.lua")
+  expect.contains(got.err, "LUA: line.lua:6: matmul: inner sizes differ: (2, 3) x (4, 4)\n"
+    .. '  6 | return bam.matmul(x, self.w) + y + "x y" -- x:sum(y)\n'
+    .. "      x is f32 (2, 3), self.w is f32 (4, 4)\nstack traceback:\n\tline.lua:6: in ")
+  expect.contains(got.err, "\tline.lua:9: in main chunk")
+  expect.lacks(got.err, "[C]: in function 'bam")
+  got = run(ours, "$L -e 'local bam = require \"bam\"' -e 'error(\"no\")'")
+  expect.matches(got.err, "^LUA: %(command line%):1: no\nstack traceback:\n", "a chunk without a file")
+  got = run(ours, "$L -e 'bam = require \"bam\" x = bam.ones(2) x:close() load(\"return\\n  x + 1\")()'")
+  expect.contains(got.err, "2 | x + 1\n      x is closed\n", "a chunk that was loaded, a global")
+  got = run(ours, "$L -e 'bam = require \"bam\" error { x = bam.ones(2) }'")
+  expect.contains(got.err, "(error object is a table value)")
+end)
+
+test("bam.debug { traces = true } shows all frames", function()
+  write_file(directory .. "/traces.lua", "local bam = require 'bam'\nbam.debug { traces = true }\n"
+    .. "local x = bam.ones(2)\nx:squeeze(1)")
+  local got = run(ours, "$L traces.lua")
+  expect.contains(got.err, { "LUA: traces.lua:4: squeeze: dimension 1 has size 2, not 1", "\tbam/tensor/init.lua:" })
+  expect.contains(run(ours, "$L -e 'require \"bam\".debug {}'").err, "debug: nothing to switch; write bam.debug { nan")
+  expect.contains(run(ours, "$L -e 'require \"bam\".debug { trace = true }'").err, "did you mean `traces`?")
+end)
+
+test("errors without a line of the script have no traceback", function()
+  local got = run(ours, "$L docs /dev/null/x")
+  expect.equal(got.code, "exit 1")
+  expect.lacks(got.err, "stack traceback")
+  expect.lacks(run(ours, "$L audit nowhere").err, "stack traceback")
 end)
 
 test("a file does not take the place of a closed stream", function()

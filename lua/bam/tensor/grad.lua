@@ -178,10 +178,16 @@ function M.checkpoint(f, ...)
 end
 
 --- Switch checks on or off. With nan = true the first op, forward or backward, that produces a NaN raises an error
---- with its name and the line of the script. Slow.
----@param options { nan: boolean }
+--- with its name and the line of the script. Slow. With traces = true tracebacks show bam's own lines too.
+---@param options { nan?: boolean, traces?: boolean } what is left out stays as it is
 function M.debug(options)
-  core.check_nan(check.options("debug", options, { nan = { "boolean" } }).nan)
+  local o = check.options("debug", options, { nan = { "boolean", optional = true },
+                                              traces = { "boolean", optional = true } })
+  if o.nan == nil and o.traces == nil then
+    check.fail "debug: nothing to switch; write bam.debug { nan = true } or bam.debug { traces = true }"
+  end
+  if o.nan ~= nil then core.check_nan(o.nan) end
+  if o.traces ~= nil then core.trace_all(o.traces) end
 end
 
 return M

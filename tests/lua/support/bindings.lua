@@ -110,6 +110,7 @@ for i = 0, 255 do BPE.words[i + 1] = string.char(i) end
 BPE.words[257], BPE.words[258] = "ab", "<s>"
 
 local CORE = {
+  trace_all = function() core.trace_all(false) end,
   closed = function() return core.closed(a) end,
   op_named = function() return core.op_named("add", "add_")(a, b) end,
   overwrite = function() core.overwrite(core.zeros(3, 4), whole, "fill_") end,

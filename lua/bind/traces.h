@@ -1,0 +1,15 @@
+/* What tracebacks need to know of the bindings. */
+#ifndef BAM_BIND_TRACES_H
+#define BAM_BIND_TRACES_H
+
+#include <stdbool.h>
+
+#include "raise.h"
+
+/* Key of the registry: true if tracebacks show bam's own frames too. Set by core.trace_all. */
+#define BAM_TRACE_ALL "bam.trace_all"
+
+/* Whether the value at `index` is a function of bam.core, as scripts call it. */
+bool bind_is_binding(lua_State *L, int index);
+
+#endif
