@@ -263,6 +263,12 @@
 ---@field freeze? bam.Freeze what is frozen at which steps; nothing by default
 ---@field seed? integer seed of the new rows of the routers; by default that of the run in training, otherwise 1
 
+---@class models.ExplainOptions
+---@field documents? tensor integers [B, T], as in a batch
+---@field positions? tensor integers [B, T]
+---@field rows? integer rows that are printed, 1 by default
+---@field tokens? integer tokens per row that are printed, 100 by default
+
 ---@class models.LossOptions
 ---@field documents? tensor integers [B, T]
 ---@field positions? tensor integers [B, T]
@@ -310,6 +316,7 @@
 ---@field format? "jsonl"|"text" format of files whose name and contents do not agree
 ---@field skip_bad? boolean count and skip JSON lines without a document instead of stopping; false by default
 ---@field pattern? string|table how the tokenizer splits text, see tokenizer.train
+---@field separator? string the token before every document, <|endoftext|> by default; a tokenizer from elsewhere may have another, such as "<EOS_TOKEN>". In files the line <|endoftext|> separates documents in any case
 ---@field cache? string cache directory; $BAMLUA_CACHE or ~/.cache/bamlua by default
 
 ---@class bam.DebianOptions
@@ -892,6 +899,18 @@ function bam_models_Model:after_step(routing) end
 ---@return integer active
 function bam_models_Model:count() end
 
+--- Print a text with the loss of each token: what was to be predicted, after which token, and how surprising it was, in
+--- nats. With `targets` any pairs, such as those of a training batch: targets that are shifted wrongly show at once. A
+--- text follows the token that texts begin with in training. Runs in evaluation mode.
+---
+---   model:explain "the river sings"
+---   model:explain(batch.ids, batch.targets, { documents = batch.documents, positions = batch.positions })
+---@param ids string|integer[]|tensor text, or token ids, also [B, T]
+---@param targets? integer[]|tensor the next token of each by default; -100 does not count
+---@param options? models.ExplainOptions
+---@return tensor losses [B, T], 0 where the target is -100
+function bam_models_Model:explain(ids, targets, options) end
+
 --- FLOPs per token, as in description:flops.
 ---@param context integer tokens of a sequence
 ---@return { layer: table, training: integer, palm: integer }
@@ -927,11 +946,11 @@ function bam_models_Model:loss(ids, targets, options) end
 ---@return table[]
 function bam_models_Model:routing(ids, options) end
 
---- Continue a text. Returns the prompt and what the model adds to it. Text is encoded and decoded by the model's
---- field `tokenizer`, which is loaded from its tokenizer.json; a model with a vocabulary of 256 and no tokenizer
+--- Continue a text. Returns the prompt and what the model adds to it, up to the end of the text, whose token is left
+--- out. Text is encoded and decoded by the model's field `tokenizer`; a model with a vocabulary of 256 and no tokenizer
 --- uses bytes. Runs in evaluation mode.
 ---@param prompt string|integer[] text, or token ids
----@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
+---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer, stop?: any } at most 100 tokens by default; `stop` is the token id that ends the text, or a list of them, by default the model's own; false goes on after it
 ---@return string|integer[] text for a text, ids for ids
 function bam_models_Model:sample(prompt, options) end
 
@@ -942,6 +961,19 @@ function bam_models_Model:sample(prompt, options) end
 ---@param directory string
 ---@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer } the model's dtype and 4 GiB by default
 function bam_models_Model:save(directory, options) end
+
+--- The log likelihood of each of several answers after a context, for multiple choice: the largest is the most likely.
+--- Divide by the numbers of tokens to compare answers of different lengths. Context and answers are encoded separately,
+--- so an answer begins with a space where the text has one. A context that is a text follows the token that texts begin
+--- with in training; of a long one only the last tokens count, as many as the model's context has room for. Runs in
+--- evaluation mode.
+---
+---   local scores, tokens = model:score("The capital of France is", { " Paris", " Rome" })
+---@param context string|integer[] text, or token ids
+---@param answers table list of texts, or of lists of token ids
+---@return number[] scores sums of ln p over the tokens of each answer
+---@return integer[] tokens of each answer
+function bam_models_Model:score(context, answers) end
 
 --- Set everything that is scheduled to its value at a step: coefficients of the auxiliary losses, temperature,
 --- jitter and top_k of routers, and which parameters are frozen. The field `reached` has these values. A new model
@@ -997,9 +1029,16 @@ function bam_ensemble:posterior(ids, options) end
 
 --- Continue a text, as model:sample does.
 ---@param prompt string|integer[] text, or token ids
----@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
+---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer, stop?: any }
 ---@return string|integer[] text for a text, ids for ids
 function bam_ensemble:sample(prompt, options) end
+
+--- The log likelihood of each of several answers after a context, as model:score gives it.
+---@param context string|integer[] text, or token ids
+---@param answers table list of texts, or of lists of token ids
+---@return number[] scores
+---@return integer[] tokens
+function bam_ensemble:score(context, answers) end
 
 --- A description of a model: read-only data, nothing is allocated. bam.models.parallel describes a dense model,
 --- bam.mix and bam.upcycle a mixture. print(description) shows sizes and parameters.
@@ -1066,6 +1105,10 @@ function bam_Text:prepare() end
 ---@param weights table<string, number|function|schedule> by domain; at least one is positive in each step
 ---@return bam.Source
 function bam_Text:sample(weights) end
+
+--- The token before every document, as text: option separator, or <|endoftext|>.
+---@return string
+function bam_Text:separator() end
 
 --- Read everything that is cached and raise an error if it was modified. Opening a text checks only small files.
 function bam_Text:verify() end
@@ -2965,9 +3008,9 @@ function bam.plan(given) end
 --- Evaluate a model on held-out text: nats per token, perplexity, its standard error (nil for a single window) and
 --- bits per byte of each domain; `windows` has the nats and tokens of each window. The average is the mean of the
 --- perplexities, as in Table 1 of the paper.
----@param model table a model or an ensemble
----@param heldout bam.Heldout text.heldout
----@param options? { context?: integer, tokens?: integer, domains?: string[] } tokens per window, the model's context by default; limit of tokens per domain; all domains by default
+---@param model any a model, an ensemble, a phase (its final weights), or the directory of a model
+---@param heldout any text.heldout; or files, which are read with the model's own tokenizer: a path or pattern, a list of these, or a table of these by domain: { law = "law-test/*.txt" }. Paths are relative to the script
+---@param options? { context?: integer, tokens?: integer, domains?: string[], cache?: string } tokens per window, the model's context by default; limit of tokens per domain; all domains by default; where tokens of files are kept
 ---@return { domains: table<string, table>, average: table }
 function bam.evaluate(model, heldout, options) end
 

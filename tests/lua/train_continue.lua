@@ -144,6 +144,25 @@ print("RATIO", bam.evaluate(phase:load(), text.heldout).average.perplexity / bef
   expect.compare(tonumber(output:match "RATIO%s+(%S+)"), "<", 0.7, output)
 end)
 
+test("a downloaded tokenizer, laid out in another way and with another separator, makes the text of its model", function()
+  local directory = new_directory [[
+seed:load():save "downloaded"
+local core, path = require "bam.core", "downloaded/tokenizer.json"
+local value = bam.json.decode((core.read_file(path):gsub("<|endoftext|>", "<EOS>")))
+core.write_file(path, bam.json.encode(value, { indent = 4 }))
+local own = bam.corpus({ law = "law.txt" }, { tokenizer = path, separator = "<EOS>", heldout = 0.3 })
+local phase = train { name = "on", model = "downloaded", data = own:sample { law = 1 } }
+assert(core.read_file(phase:last() .. "/tokenizer.json") == core.read_file(path), "it is kept as it was")
+local tuned = bam.mix { experts = { "downloaded", phase }, attention = { kv = "shared" } }
+train { name = "mixed", model = tuned, data = own:sample { law = 1 } }
+]]
+  run(directory)
+  write(directory, 'train { name = "wrong", model = "downloaded", data = data }')
+  local output, fine = small.run(directory)
+  expect.no(fine)
+  expect.contains(output, "phase wrong: the model and the text have different tokenizers; give the model's to the text")
+end)
+
 -- ---- the optimizer's state, and a run that goes on ----
 
 test("a run that goes on ends where a longer one does, to the bit", function()

@@ -52,13 +52,25 @@ local function training_texts(located, names)
   end
 end
 
+-- All domains but those that are held out whole.
+local function names_to_train_on(located)
+  local names = {}
+  for _, name in ipairs(check.sorted_names(located)) do
+    if #located[name].train > 0 then names[#names + 1] = name end
+  end
+  if #names == 0 then
+    check.fail "corpus: every domain is held out whole, so there is no text to train a tokenizer on; give `tokenizer`"
+  end
+  return names
+end
+
 local function train_tokenizer(located, settings)
   paths.report("training a tokenizer of %d tokens", settings.vocab)
-  local names = settings.from or check.sorted_names(located)
+  local names = settings.from or names_to_train_on(located)
   local texts = training_texts(located, names)
   local ok, result = core.try(tokenizer.train, {
     texts = texts, vocab = settings.vocab, pattern = settings.pattern,
-    special = { reading.SEPARATOR },
+    special = { settings.separator or reading.SEPARATOR },
   })
   if ok then return result end
   return check.fail("corpus of %s: %s", table.concat(names, ", "),
@@ -77,9 +89,9 @@ local function tokenize_files(files, how, split, train, heldout)
 end
 
 -- Write the shards of a domain. Returns their records.
-local function tokenize(directory, name, domain, words)
+local function tokenize(directory, name, domain, words, separator)
   local function writer(part)
-    return shards.writer(directory, string.format("%s.%s", name, part), words)
+    return shards.writer(directory, string.format("%s.%s", name, part), words, nil, separator)
   end
   local train, heldout, skipped = writer "train", writer "heldout", 0
   local how = setmetatable({ on_skip = function(count) skipped = skipped + count end },
@@ -87,7 +99,7 @@ local function tokenize(directory, name, domain, words)
   tokenize_files(domain.train, how, domain.split, train, heldout)
   if domain.heldout then tokenize_files(domain.heldout, how, nil, heldout) end
   local record = { train = train:finish(), heldout = heldout:finish() }
-  if record.train.tokens == 0 then fail_without_text(name, domain) end
+  if record.train.tokens == 0 and #domain.train > 0 then fail_without_text(name, domain) end
   if record.heldout.tokens == 0 then reading.fail_empty(name, domain.heldout, how) end
   if skipped > 0 then
     record.skipped = skipped
@@ -111,7 +123,7 @@ local function fill(directory, located, settings, given)
   words:save(string.format("%s/%s", directory, cache_entry.TOKENIZER))
   local records = {}
   for _, name in ipairs(check.sorted_names(located)) do
-    records[name] = tokenize(directory, name, located[name], words)
+    records[name] = tokenize(directory, name, located[name], words, words:id(settings.separator or reading.SEPARATOR))
   end
   cache_entry.seal(directory, records)
 end

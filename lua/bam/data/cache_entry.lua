@@ -41,6 +41,7 @@ function M.key(located, settings, hashes)
   end
   local all = { format = FORMAT, domains = domains, heldout = settings.heldout,
                 vocab = settings.vocab, pattern = settings.pattern, from = settings.from,
+                separator = settings.separator, -- nil by default
                 tokenizer = settings.tokenizer and hashes[settings.tokenizer] }
   return core.hash(json.encode(all))
 end

@@ -151,6 +151,9 @@ function M.new(text, weights)
   for _, name in ipairs(text.domains) do known[name] = true end
   for name in pairs(weights) do
     if not known[name] then domains.fail_unknown("sample", name, text.domains) end
+    if text.settings.whole and text.settings.whole[name] then
+      check.fail("sample: domain %s is held out whole; give it `files` to train on", name)
+    end
   end
   local self = { text = text, names = check.sorted_names(weights), weights = {} }
   local sum = 0

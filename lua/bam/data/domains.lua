@@ -7,7 +7,7 @@ local paths = require "bam.data.paths"
 local M = {}
 
 local spec = {
-  files = { "any" }, heldout = { "any", optional = true }, field = { "string", optional = true },
+  files = { "any", optional = true }, heldout = { "any", optional = true }, field = { "string", optional = true },
   format = { "string", optional = true }, skip_bad = { "boolean", optional = true },
 }
 
@@ -57,15 +57,19 @@ local function read_domain(name, given, all)
   local what = string.format("corpus: domain %s", name)
   local described = type(given) == "table" and given[1] == nil
   local o = described and check.options(what, given, spec) or { files = given }
+  if o.files == nil and o.heldout == nil then
+    check.fail("%s: option `files` is missing: a path or a list of paths; `heldout` alone holds the domain out whole",
+               what)
+  end
   return {
-    files = read_patterns(what, o.files),
+    files = o.files ~= nil and read_patterns(what, o.files) or {},
     heldout = o.heldout and read_patterns(string.format("%s: heldout", what), o.heldout),
     how = read_how(what, o, all),
   }
 end
 
 --- Check the domains of a recipe: { [name] = { files, heldout?, how } }. `files` and `heldout` are lists of patterns,
---- `how` is as for reading.each.
+--- `how` is as for reading.each. A domain without files is held out whole.
 ---@param given table
 ---@param all { field: string, format?: string, skip_bad?: boolean } defaults for all domains
 ---@return table
@@ -155,7 +159,7 @@ function M.locate(domains)
   end
   for _, name in ipairs(names) do
     located[name].train = find(name, domains[name].files, held)
-    if #located[name].train == 0 then
+    if #located[name].train == 0 and #domains[name].files > 0 then
       check.fail("corpus: domain %s: all of its files are held out; none is left to train on", name)
     end
   end

@@ -4,7 +4,6 @@ local check = require "bam.util.check"
 local core = require "bam.core"
 local domains = require "bam.data.domains"
 local cache_entry = require "bam.data.cache_entry"
-local reading = require "bam.data.reading"
 local windows = require "bam.data.windows"
 
 local M = {}
@@ -37,8 +36,8 @@ function Heldout:identity()
 end
 
 -- Bytes of text that the first `count` rows predict, without separators.
-local function bytes_of(grid, count, tokenizer)
-  local separator, bytes, ids = tokenizer:id(reading.SEPARATOR), 0, {}
+local function bytes_of(grid, count, tokenizer, separator)
+  local bytes, ids = 0, {}
   for k = 0, count - 1 do
     local row = grid:row(k)
     local first = row.start + 2 -- 1-based, and the first token of a row is not predicted
@@ -53,14 +52,14 @@ local function bytes_of(grid, count, tokenizer)
   return bytes
 end
 
-local function measure(domain, time, limit, tokenizer)
+local function measure(domain, time, limit, tokenizer, separator)
   local grid = windows.grid(domain.shards.heldout, time)
   local set = { grid = grid, count = math.min(grid.count, math.max(limit // time, 1)), tokens = 0 }
   for k = 0, set.count - 1 do
     set.tokens = set.tokens + windows.predicted(grid:row(k), time)
   end
   set.bytes = set.count == grid.count and domain.heldout.bytes
-    or core.scope(bytes_of, grid, set.count, tokenizer)
+    or core.scope(bytes_of, grid, set.count, tokenizer, separator)
   return set
 end
 
@@ -115,9 +114,9 @@ local open_spec = { context = { "extent" }, tokens = { "size", math.maxinteger }
 function Heldout:open(options)
   local o = check.options("heldout: open", options, open_spec)
   local corpus = self.text:prepare()
-  local set = { domains = self.text.domains }
+  local set, separator = { domains = self.text.domains }, corpus.tokenizer:id(self.text:separator())
   for _, name in ipairs(set.domains) do
-    set[name] = measure(corpus.domains[name], o.context, o.tokens, corpus.tokenizer)
+    set[name] = measure(corpus.domains[name], o.context, o.tokens, corpus.tokenizer, separator)
   end
   return setmetatable(set, set_metatable)
 end

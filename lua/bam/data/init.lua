@@ -20,6 +20,7 @@ local spec = {
   heldout = { "fraction", 0.02 }, field = { "string", "text" },
   format = { "string", optional = true }, skip_bad = { "boolean", false },
   pattern = { "any", optional = true }, cache = { "string", optional = true },
+  separator = { "string", optional = true },
 }
 
 local tokenizer_spec = {
@@ -83,9 +84,16 @@ local function read_settings(o, names)
   return o
 end
 
---- Text to train on, by domain. A domain is a path, a list of paths, or a table { files, heldout?, field?, format?,
---- skip_bad? }; paths may be patterns such as "law/*.txt" and are relative to the script. Nothing is read before it
---- is needed.
+-- The domains without text to train on, as a set.
+local function held_out_whole(read)
+  local set = {}
+  for name, domain in pairs(read) do set[name] = #domain.files == 0 or nil end
+  return set
+end
+
+--- Text to train on, by domain. A domain is a path, a list of paths, or a table { files?, heldout?, field?, format?,
+--- skip_bad? }; a domain that has only `heldout` is held out whole. Paths may be patterns such as "law/*.txt" and are
+--- relative to the script. Nothing is read before it is needed.
 ---@class bam.CorpusOptions
 ---@field vocab? integer vocabulary of the tokenizer to train on this text
 ---@field tokenizer? string|table path of a tokenizer.json to use instead; or { vocab, from, pattern }: the
@@ -96,6 +104,8 @@ end
 ---@field format? "jsonl"|"text" format of files whose name and contents do not agree
 ---@field skip_bad? boolean count and skip JSON lines without a document instead of stopping; false by default
 ---@field pattern? string|table how the tokenizer splits text, see tokenizer.train
+---@field separator? string the token before every document, <|endoftext|> by default; a tokenizer from elsewhere may
+--- have another, such as "<EOS_TOKEN>". In files the line <|endoftext|> separates documents in any case
 ---@field cache? string cache directory; $BAMLUA_CACHE or ~/.cache/bamlua by default
 ---@param given table<string, string|string[]|table>
 ---@param options bam.CorpusOptions
@@ -105,6 +115,7 @@ local function corpus(_, given, options) -- called as the module itself
   local read = domains.read(given, o)
   local names = check.sorted_names(read)
   local settings = read_settings(o, names)
+  settings.whole = held_out_whole(read)
   return text.new(names, function() return domains.locate(read) end, settings)
 end
 

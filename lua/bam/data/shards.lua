@@ -24,11 +24,12 @@ function metatable:__tostring() return string.format("shard writer of %s", self.
 ---@param name string
 ---@param tokenizer table
 ---@param shard_tokens? integer for tests
+---@param separator? integer the token before each document, <|endoftext|> by default
 ---@return table writer
-function M.writer(directory, name, tokenizer, shard_tokens)
+function M.writer(directory, name, tokenizer, shard_tokens, separator)
   return setmetatable({
     directory = directory, name = name, tokenizer = tokenizer,
-    limit = shard_tokens or SHARD_TOKENS, separator = tokenizer:id(reading.SEPARATOR),
+    limit = shard_tokens or SHARD_TOKENS, separator = separator or tokenizer:id(reading.SEPARATOR),
     tokens = core.token_buffer(), starts = core.token_buffer(),
     record = { bytes = 0, documents = 0, tokens = 0, shards = {} },
   }, metatable)

@@ -61,9 +61,10 @@ local function given_tokenizer(self)
     check.fail("corpus: the tokenizer %s has a vocabulary of %d tokens, but option vocab is "
                .. "%d", path, words.vocab, vocab)
   end
-  if not words:id(reading.SEPARATOR) then
-    check.fail("corpus: the tokenizer %s has no token %s, which separates documents", path,
-               reading.SEPARATOR)
+  if not words:id(self:separator()) then
+    check.fail("corpus: the tokenizer %s has no token %s, which separates documents; name one of its tokens with "
+               .. "option separator; its special ones are %s", path, self:separator(),
+               table.concat(words.special, " "))
   end
   return words
 end
@@ -113,6 +114,10 @@ function Text:prepare()
   self.corpus = open_or_make(self, directory, located)
   return self.corpus
 end
+
+--- The token before every document, as text: option separator, or <|endoftext|>.
+---@return string
+function Text:separator() return self.settings.separator or reading.SEPARATOR end
 
 --- A hash of all tokens and the tokenizer.
 ---@return string digits 32 hexadecimal digits

@@ -4,6 +4,7 @@
 -- identify(total) gives what stands for it in the mixture's identity.
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
+local codec = require "bam.model.codec"
 local description = require "bam.model.description"
 local settings = require "bam.model.fingerprint.settings"
 local params = require "bam.model.params"
@@ -141,7 +142,7 @@ function M.check_alike(what, first, other)
   compare("ffn", a.ffn.hidden, b.ffn.hidden)
   compare_classes(what, first, other)
   local known = first.read and other.read
-  if known and first.tokenizer_json ~= other.tokenizer_json then
+  if known and not codec.same(first.tokenizer_json, other.tokenizer_json) then
     check.fail("%s: %s and %s have different tokenizers (tokenizer.json); train all experts with the same one",
                what, other.label, first.label)
   end

@@ -2,6 +2,7 @@
 -- tokenizer.json and its companions. Tensors bear Hugging Face's names (bam.model.params). A directory appears as a
 -- whole or not at all.
 local check = require "bam.util.check"
+local codec = require "bam.model.codec"
 local companions = require "bam.model.companions"
 local config = require "bam.model.config"
 local saved_tensors = require "bam.model.saved_tensors"
@@ -78,6 +79,7 @@ function M.write(model, directory, options)
     check.fail('save: option dtype: expected "f32", "f64", "bf16" or "f16", got %s',
                check.describe(o.dtype))
   end
+  model.tokenizer_json = codec.json(model)
   write_weights(model, directory, o)
   core.write_file(within(directory, "config.json"), config.encode(model, o.dtype))
   if model.tokenizer_json then
@@ -244,7 +246,8 @@ local routers_spec = {
 
 local layers_spec = { attention = { "any", optional = true }, ffn = { "any", optional = true } }
 
---- The live model of a checkpoint directory, in evaluation mode: m:train() before training it.
+--- The live model of a checkpoint directory, in evaluation mode: m:train() before training it. Its field `tokenizer` is
+--- that of its tokenizer.json.
 ---@param directory string
 ---@param options? bam.LoadOptions
 ---@return table model
@@ -256,7 +259,9 @@ function M.load(directory, options)
   local d = source.description
   M.check_plain(source) -- before memory is taken
   local saved = source.tensors["model.embed_tokens.weight"].dtype
-  return fill(blank(d, o.dtype or saved == "f64" and "f64" or "f32"), source):eval()
+  local model = fill(blank(d, o.dtype or saved == "f64" and "f64" or "f32"), source):eval()
+  codec.provide(model)
+  return model
 end
 
 return M

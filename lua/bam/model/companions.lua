@@ -11,7 +11,8 @@ local M = {}
 M.NAMES = { "added_tokens.json", "chat_template.jinja", "chat_template.json",
             "generation_config.json", "special_tokens_map.json", "tokenizer_config.json" }
 
-local END_OF_TEXT = "<|endoftext|>"
+--- The token that separates documents in training, if a tokenizer has it.
+M.END_OF_TEXT = "<|endoftext|>"
 
 --- The files of a directory that are kept.
 ---@param directory string
@@ -52,7 +53,7 @@ end
 function M.token_ids(model)
   local ids = model.token_ids or {}
   if ids.eos or not model.tokenizer_json then return ids end
-  local id = added_tokens(model.tokenizer_json).ids[END_OF_TEXT]
+  local id = added_tokens(model.tokenizer_json).ids[M.END_OF_TEXT]
   if not id or id >= model.description.vocab then return ids end
   return { pad = ids.pad, bos = ids.bos or id, eos = id }
 end

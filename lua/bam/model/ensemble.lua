@@ -3,6 +3,7 @@
 --- ensemble evaluates and samples; it is not trained.
 local batch = require "bam.model.batch"
 local check = require "bam.util.check"
+local codec = require "bam.model.codec"
 local core = require "bam.core"
 local description = require "bam.model.description"
 local nn = require "bam.nn"
@@ -24,7 +25,7 @@ local function check_models(models)
       check.fail("ensemble: model %d has a vocabulary of %d, and model 1 of %d", i,
                  model.description.vocab, vocab)
     end
-    if model.tokenizer_json ~= models[1].tokenizer_json then
+    if not codec.same(model.tokenizer_json, models[1].tokenizer_json) then
       check.fail("ensemble: model %d has another tokenizer than model 1", i)
     end
   end
@@ -177,10 +178,19 @@ end
 
 --- Continue a text, as model:sample does.
 ---@param prompt string|integer[] text, or token ids
----@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
+---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer, stop?: any }
 ---@return string|integer[] text for a text, ids for ids
 function Ensemble:sample(prompt, options)
   return require "bam.model.sample"(self, self.models[1].description, prompt, options)
+end
+
+--- The log likelihood of each of several answers after a context, as model:score gives it.
+---@param context string|integer[] text, or token ids
+---@param answers table list of texts, or of lists of token ids
+---@return number[] scores
+---@return integer[] tokens
+function Ensemble:score(context, answers)
+  return require "bam.model.score"(self, self.models[1].description, context, answers)
 end
 
 check.methods(Ensemble, nn.is_module, "an ensemble", "m")

@@ -15,6 +15,8 @@ local Model = require "bam.model.model"
 require "bam.model.build" -- these add methods to descriptions and models
 require "bam.model.checkpoint"
 require "bam.model.sample"
+require "bam.model.score"
+require "bam.model.explain"
 
 local M = { Model = Model }
 

@@ -1,50 +1,16 @@
 -- model:sample: a plain loop, one token at a time over the whole text so far.
 local check = require "bam.util.check"
+local codec = require "bam.model.codec"
 local core = require "bam.core"
 local description = require "bam.model.description"
 local Model = require "bam.model.model"
-local tokenizer = require "bam.tokenizer"
 
 local ops = core.ops
 
 local spec = {
   tokens = { "size", 100 }, temperature = { "rate", 1 }, top_k = { "size", optional = true },
-  seed = { "integer", optional = true },
+  seed = { "integer", optional = true }, stop = { "any", optional = true },
 }
-
--- A token per byte; texts may be longer than the Lua stack.
-local function bytes_of(text)
-  local ids = {}
-  for i = 1, #text do ids[i] = text:byte(i) end
-  return ids
-end
-
-local function text_of(ids)
-  local characters = {}
-  for i, id in ipairs(ids) do characters[i] = string.char(id) end
-  return table.concat(characters)
-end
-
--- The model's tokenizer, which is made of its tokenizer.json when it is first needed; or nil.
-local function tokenizer_of(model)
-  if model.tokenizer == nil and model.tokenizer_json then
-    model.tokenizer = tokenizer.parse(model.tokenizer_json, "the model's tokenizer.json")
-  end
-  return model.tokenizer
-end
-
--- From text to ids and back: the model's tokenizer, else bytes.
-local function codec(model, vocab)
-  local own = tokenizer_of(model)
-  if own then
-    return function(text) return own:encode(text) end, function(ids) return own:decode(ids) end
-  end
-  if vocab ~= 256 then
-    check.fail("sample: this model has no tokenizer, and its vocabulary of %d is not that of "
-               .. "bytes; give token ids", vocab)
-  end
-  return bytes_of, text_of
-end
 
 -- Of a model, or of the first of an ensemble's.
 local function device_of(model)
@@ -74,8 +40,21 @@ end
 
 local function continue(model, ids, context, o)
   for _ = 1, o.tokens do
-    ids[#ids + 1] = core.scope(function() return draw(next_logits(model, ids, context), o) end)
+    local id = core.scope(function() return draw(next_logits(model, ids, context), o) end)
+    if o.stop[id] then return end
+    ids[#ids + 1] = id
   end
+end
+
+-- The tokens that end the text: those of option stop, or those that the model says.
+local function read_stop(model, value)
+  if value == nil then return codec.ends(model) end
+  local set = {}
+  if value == false then return set end
+  for _, id in ipairs(type(value) == "table" and value or { value }) do
+    set[check.value("sample: option stop (a token id, a list of them, or false)", id, "count")] = true
+  end
+  return set
 end
 
 local function check_prompt(prompt)
@@ -98,21 +77,23 @@ end
 local function sample(model, d, prompt, options)
   local o = check.options("sample", options, spec)
   check_prompt(prompt)
-  local encode, decode
-  if type(prompt) == "string" then encode, decode = codec(model, d.vocab) end
-  local ids = encode and encode(prompt) or table.move(prompt, 1, #prompt, 1, {})
+  o.stop = read_stop(model, o.stop)
+  local words = type(prompt) == "string" and codec.of("sample", model, d.vocab)
+  local ids = words and words:encode(prompt) or table.move(prompt, 1, #prompt, 1, {})
   local function run()
     core.with_grad(false, model.in_eval, model, continue, model, ids, d.context, o)
   end
   if o.seed then description.seeded(o.seed, run) else run() end
-  return decode and decode(ids) or ids
+  return words and words:decode(ids) or ids
 end
 
---- Continue a text. Returns the prompt and what the model adds to it. Text is encoded and decoded by the model's
---- field `tokenizer`, which is loaded from its tokenizer.json; a model with a vocabulary of 256 and no tokenizer
+--- Continue a text. Returns the prompt and what the model adds to it, up to the end of the text, whose token is left
+--- out. Text is encoded and decoded by the model's field `tokenizer`; a model with a vocabulary of 256 and no tokenizer
 --- uses bytes. Runs in evaluation mode.
 ---@param prompt string|integer[] text, or token ids
----@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer }
+---@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer, stop?: any } at most 100
+--- tokens by default; `stop` is the token id that ends the text, or a list of them, by default the model's own; false
+--- goes on after it
 ---@return string|integer[] text for a text, ids for ids
 function Model:sample(prompt, options)
   description.check_model("sample", self)

@@ -1,8 +1,12 @@
 -- bam.evaluate: how well a model predicts held-out text. Every token is predicted once. Standard errors are those of
 -- the mean over windows, treated as independent.
 local check = require "bam.util.check"
+local codec = require "bam.model.codec"
+local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
+local files = require "bam.train.files_to_evaluate"
 local module = require "bam.nn.module"
+local phase = require "bam.train.phase"
 
 local M = {}
 
@@ -69,7 +73,7 @@ local function average(domains, names)
 end
 
 local spec = { context = { "size", optional = true }, tokens = { "size", optional = true },
-               domains = { "list", optional = true } }
+               domains = { "list", optional = true }, cache = { "string", optional = true } }
 
 -- The domains to evaluate on: the requested ones, all of which must exist.
 local function choose(set, wanted)
@@ -85,25 +89,37 @@ end
 -- A model with its own tokenizer must have the text's tokenizer, because ids mean different words in another one.
 local function check_tokenizer(model, heldout)
   local own, text = rawget(model, "tokenizer_json"), rawget(heldout, "text")
-  if own and text and own ~= text.tokenizer:json() then
-    check.fail "evaluate: the model and the text have different tokenizers"
+  if own and text and not codec.same(own, text.tokenizer:json()) then
+    check.fail("evaluate: the model and the text have different tokenizers; give the model's to the text: "
+               .. 'bam.corpus({ ... }, { tokenizer = "MODEL/tokenizer.json" })')
   end
+end
+
+-- The live model, or the ensemble, to evaluate.
+local function read_model(value)
+  if phase.is(value) then return value:load() end
+  if type(value) == "string" then return checkpoint.load(value) end
+  if type(value) ~= "table" or not check.is_callable(value.log_likelihood) then
+    check.fail("evaluate: expected a model, an ensemble, a phase or the directory of a model, got %s",
+               check.describe(value))
+  end
+  return value
 end
 
 --- Evaluate a model on held-out text: nats per token, perplexity, its standard error (nil for a single window) and
 --- bits per byte of each domain; `windows` has the nats and tokens of each window. The average is the mean of the
 --- perplexities, as in Table 1 of the paper.
----@param model table a model or an ensemble
----@param heldout bam.Heldout text.heldout
----@param options? { context?: integer, tokens?: integer, domains?: string[] } tokens per window, the model's
---- context by default; limit of tokens per domain; all domains by default
+---@param model any a model, an ensemble, a phase (its final weights), or the directory of a model
+---@param heldout any text.heldout; or files, which are read with the model's own tokenizer: a path or pattern, a list
+--- of these, or a table of these by domain: { law = "law-test/*.txt" }. Paths are relative to the script
+---@param options? { context?: integer, tokens?: integer, domains?: string[], cache?: string } tokens per window, the
+--- model's context by default; limit of tokens per domain; all domains by default; where tokens of files are kept
 ---@return { domains: table<string, table>, average: table }
 function M.evaluate(model, heldout, options)
   local o = check.options("evaluate", options, spec)
+  model = read_model(model)
   if type(heldout) ~= "table" or not check.is_callable(heldout.open) then
-    check.fail("evaluate: expected held-out text, as text.heldout, got %s; for a file of your own: "
-               .. 'bam.corpus({ mine = { files = "any.txt", heldout = "mine.txt" } }, { ... }).heldout',
-               check.describe(heldout))
+    heldout = files.heldout(model, heldout, o.cache)
   end
   local d = rawget(model, "description")
   local context = o.context or d and d.context

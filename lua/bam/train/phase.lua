@@ -34,6 +34,14 @@ end
 ---@return boolean
 function M.is(value) return getmetatable(value) == metatable end
 
+local generations = setmetatable({}, { __mode = "k" }) -- of the phases that models were loaded from
+
+--- The generation of the phase that a live model was loaded from; nil for other models. A phase that starts from it
+--- draws other random numbers.
+---@param model table
+---@return integer?
+function M.generation_of(model) return generations[model] end
+
 --- Create a phase from checked fields: name, description, settings (a function that returns everything that defines the
 --- phase, as plain data), steps (the number of its last one), before (steps of the run that it continues), batch,
 --- context, step_tokens, flops (per step), generation, seed, own (the parts written in Lua).
@@ -146,7 +154,7 @@ function Phase:load(which)
     if not found then check.fail("load: %s", fault) end
   end
   local model = checkpoint.load(directory, self.own)
-  model._generation = self.generation -- a phase that starts from it draws other random numbers
+  generations[model] = self.generation
   return model
 end
 

@@ -129,7 +129,7 @@ local function from_model(model, o)
   if not o.freeze then check_frozen(model) end
   local content = not flags.get().plan and fingerprint.of_weights(model) -- as it is now
   return {
-    description = model.description, generation = 1 + (rawget(model, "_generation") or 0), phases = {},
+    description = model.description, generation = 1 + (phase.generation_of(model) or 0), phases = {},
     identity = function() return { start = content } end,
     build = function(d) return checkpoint.copy(d, model) end,
   }

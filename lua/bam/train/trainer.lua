@@ -1,6 +1,7 @@
 -- Trains a phase: finds its newest checkpoint, resumes, saves checkpoints, and stops cleanly.
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
+local codec = require "bam.model.codec"
 local core = require "bam.core"
 local diagnose = require "bam.train.diagnose"
 local evaluate = require "bam.train.evaluate"
@@ -36,10 +37,11 @@ local function seed_of(phase) return phase.seed + 1000003 * phase.generation end
 -- A model takes the text's tokenizer. If it has one already, the two must be the same.
 local function check_tokenizer(phase, model, data)
   local own = data.text and data.text.tokenizer:json()
-  if own and model.tokenizer_json and model.tokenizer_json ~= own then
-    check.fail("train: phase %s: the model and the text have different tokenizers", phase.name)
+  if own and model.tokenizer_json and not codec.same(model.tokenizer_json, own) then
+    check.fail("train: phase %s: the model and the text have different tokenizers; give the model's to the text: "
+               .. 'bam.corpus({ ... }, { tokenizer = "MODEL/tokenizer.json" })', phase.name)
   end
-  model.tokenizer_json = own or model.tokenizer_json
+  model.tokenizer_json = model.tokenizer_json or own
 end
 
 local function build(phase, o)

@@ -71,11 +71,16 @@ local function hash_pair(out, key, value)
   return core.hash(table.concat(parts))
 end
 
+-- A model's tokenizer says no more than its tokenizer.json, and may be made of it at any time.
+local function is_derived(t, key) return key == "tokenizer" and rawget(t, "tokenizer_json") ~= nil end
+
 local function write_fields(out, t)
   out.add "{"
   for _, key in ipairs(sorted_keys(t)) do
-    write(out, key)
-    write(out, t[key])
+    if not is_derived(t, key) then
+      write(out, key)
+      write(out, t[key])
+    end
   end
   local hashes = {}
   for key, value in pairs(t) do
