@@ -31,7 +31,7 @@ TEXT_PACKAGES  := bible-kjv bible-kjv-text jargon-text debian-policy doc-debian 
                   base-files metamath-databases libpython3-stdlib
 # The packages installed by the targets `deps` and `deps-NAME`. Tests need those of running, and more.
 deps_packages          := $(BUILD_PACKAGES) $(TEXT_PACKAGES)
-deps-test_packages     := $(deps_packages) libcriterion-dev lua5.4
+deps-test_packages     := $(deps_packages) libcriterion-dev lua5.4 tmux
 deps-simt_packages     := $(deps_packages) g++
 deps-valgrind_packages := $(deps-test_packages) valgrind
 deps-analyze_packages  := $(BUILD_PACKAGES) cppcheck

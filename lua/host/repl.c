@@ -1,17 +1,23 @@
-/* The read-eval-print loop. Every statement is a separate chunk, so locals end with it. `_` holds the last
-   result. Reading an undefined global is allowed, as always in Lua, but gets a warning, once per name. */
+/* The read-eval-print loop. Every input, a line or a block, is a separate chunk, so locals end with it. `_` holds
+   the last result. Reading an undefined global is allowed, as always in Lua, but gets a warning, once per name.
+   What an input means, how tables are shown and what Tab offers is written in Lua, in lua/bam/repl. */
 #include "../bind/interrupts.h"
-#include "complete.h"
+#include "colors.h"
+#include "display.h"
 #include "interp.h"
 #include "line.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* The result of reading a statement: ready to run, a syntax error, cancelled by Ctrl-C, end of input. */
-enum statement { STATEMENT_READY, STATEMENT_WRONG, STATEMENT_CANCELLED, STATEMENT_NONE };
+/* Places on the stack while the loop runs: the functions of bam.repl, and the reader. */
+enum { FUNCTIONS = 1, READER, BASE = READER };
+
+/* The result of reading an input: functions to run, a syntax error, cancelled by Ctrl-C, `exit`, end of input. */
+enum input { INPUT_READY, INPUT_WRONG, INPUT_CANCELLED, INPUT_EXIT, INPUT_END };
 
 /* Pushes a global, bypassing any metatable that the user gave the globals. Returns its type. */
 static int push_raw_global(lua_State *L, const char *name) {
@@ -31,89 +37,112 @@ static void set_raw_global(lua_State *L, const char *name) {
   lua_pop(L, 1);
 }
 
+/* Writes an error: its message in color, the traceback plain. Pops it. */
+static void report(lua_State *L) {
+  const char *message = lua_tostring(L, -1);
+  if (message == NULL)
+    message = "(error message is not a string)";
+  const char *trace = strstr(message, "\nstack traceback:");
+  if (trace == NULL) {
+    host_write_colored(stderr, HOST_ERROR, message);
+  } else {
+    lua_pushlstring(L, message, (size_t)(trace - message));
+    host_write_colored(stderr, HOST_ERROR, lua_tostring(L, -1));
+    fprintf(stderr, "%s\n", trace + 1);
+    fflush(stderr);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+/* Calls a function of bam.repl with the `nargs` values on top. On failure reports why, pushes nothing and returns
+   false. */
+static bool call_repl(lua_State *L, const char *function, int nargs, int nresults) {
+  lua_getfield(L, FUNCTIONS, function);
+  lua_insert(L, -nargs - 1);
+  if (lua_pcall(L, nargs, nresults, 0) == LUA_OK)
+    return true;
+  report(L);
+  return false;
+}
+
+/* ---- reading ---- */
+
 /* Pushes the prompt: _PROMPT or _PROMPT2 if the user has set it. */
 static const char *push_prompt(lua_State *L, bool first) {
   if (push_raw_global(L, first ? "_PROMPT" : "_PROMPT2") == LUA_TNIL) {
     lua_pop(L, 1);
-    return lua_pushstring(L, first ? "> " : ">> ");
+    const char *text = first ? "> " : ">> ";
+    if (!host_line_edits(lua_touserdata(L, READER)) || !host_has_colors(stdout))
+      return lua_pushstring(L, text);
+    return lua_pushfstring(L, "%s%s%s", host_color_code(HOST_PROMPT), text,
+                           host_color_code(HOST_PLAIN));
   }
   const char *prompt = luaL_tolstring(L, -1, NULL);
   lua_remove(L, -2);
   return prompt;
 }
 
-/* Reads a line. Pushes it if the result is BAM_LINE_READ, else nothing. */
-static enum bam_line push_input(lua_State *L, struct bam_line_reader *reader, bool first) {
-  const char *prompt = push_prompt(L, first);
-  enum bam_line result = host_line_read(L, reader, prompt);
-  lua_remove(L, result == BAM_LINE_READ ? -2 : -1);
+/* Reads a line, or a block if the reader edits. Pushes it if the result is BAM_LINE_READ, else nothing. */
+static enum bam_line push_input(lua_State *L, bool first) {
+  int top = lua_gettop(L);
+  const char *prompt = push_prompt(L, first), *next_prompt = push_prompt(L, false);
+  enum bam_line result = host_line_read(L, lua_touserdata(L, READER), prompt, next_prompt);
+  if (result == BAM_LINE_READ)
+    lua_replace(L, top + 1);
+  lua_settop(L, result == BAM_LINE_READ ? top + 1 : top);
   return result;
 }
 
-static int load_text(lua_State *L, const char *text) {
-  return luaL_loadbufferx(L, text, strlen(text), "=stdin", "t");
-}
-
-/* Tries the text at the top as an expression. On success replaces it by the function. */
-static bool load_expression(lua_State *L) {
-  lua_pushfstring(L, "return %s", lua_tostring(L, -1));
-  if (load_text(L, lua_tostring(L, -1)) != LUA_OK) {
-    lua_pop(L, 2);
-    return false;
-  }
-  lua_replace(L, -3);
-  lua_pop(L, 1);
-  return true;
-}
-
-/* Whether more lines could complete the statement: the syntax error at the top is about the end of the
-   text. */
-static bool is_incomplete(lua_State *L, int status) {
-  static const char mark[] = "<eof>";
-  if (status != LUA_ERRSYNTAX)
-    return false;
-  size_t length;
-  const char *message = lua_tolstring(L, -1, &length);
-  return length >= sizeof mark - 1 && strcmp(message + length - (sizeof mark - 1), mark) == 0;
-}
-
-/* Reads lines until the statement that begins with the line at the top is complete. Replaces the line by
-   the compiled function, or by the error message. */
-static enum statement read_rest(lua_State *L, struct bam_line_reader *reader) {
-  for (;;) {
-    int status = load_text(L, lua_tostring(L, -1));
-    enum bam_line more = BAM_LINE_END;
-    if (is_incomplete(L, status))
-      more = push_input(L, reader, false);
-    if (more == BAM_LINE_CANCELLED)
-      return STATEMENT_CANCELLED;
-    if (more == BAM_LINE_END) {
-      host_line_remember(reader, lua_tostring(L, -2));
-      return status == LUA_OK ? STATEMENT_READY : STATEMENT_WRONG;
-    }
-    lua_remove(L, -2); /* the error message */
-    lua_pushliteral(L, "\n");
-    lua_insert(L, -2);
-    lua_concat(L, 3);
-  }
-}
-
-/* Reads a statement. Leaves its function, or the message of a syntax error, at the top. */
-static enum statement read_statement(lua_State *L, struct bam_line_reader *reader) {
-  switch (push_input(L, reader, true)) {
-  case BAM_LINE_END: return STATEMENT_NONE;
-  case BAM_LINE_CANCELLED: return STATEMENT_CANCELLED;
-  case BAM_LINE_READ: break;
-  }
-  const char *text = lua_tostring(L, -1);
-  if (text[0] == '=')
-    lua_pushfstring(L, "return %s", text + 1); /* as in older versions of Lua */
+/* Parses the input at the top. Pushes the list of its functions, or a message. `*more` is set if lines are
+   missing. */
+static enum input parse(lua_State *L, bool *more) {
   lua_pushvalue(L, -1);
-  if (!load_expression(L))
-    return read_rest(L, reader);
-  host_line_remember(reader, lua_tostring(L, -2));
-  return STATEMENT_READY;
+  *more = false;
+  if (!call_repl(L, "parse", 1, 2)) {
+    lua_pushliteral(L, "not enough memory");
+    return INPUT_WRONG;
+  }
+  const char *status = lua_tostring(L, -2);
+  enum input result = strcmp(status, "ready") == 0  ? INPUT_READY
+                      : strcmp(status, "exit") == 0 ? INPUT_EXIT
+                                                    : INPUT_WRONG;
+  *more = strcmp(status, "more") == 0;
+  lua_remove(L, -2);
+  return result;
 }
+
+/* Appends the line at the top to the text below it. */
+static void append_line(lua_State *L) {
+  lua_pushliteral(L, "\n");
+  lua_insert(L, -2);
+  lua_concat(L, 3);
+}
+
+/* Reads an input. Leaves the list of its functions, or the message of a syntax error, at the top. */
+static enum input read_input(lua_State *L) {
+  enum bam_line line = push_input(L, true);
+  for (;;) {
+    if (line != BAM_LINE_READ)
+      return line == BAM_LINE_END ? INPUT_END : INPUT_CANCELLED;
+    bool more;
+    enum input result = parse(L, &more);
+    line = more ? push_input(L, false) : BAM_LINE_END;
+    if (line == BAM_LINE_END) {
+      host_line_remember(lua_touserdata(L, READER), lua_tostring(L, -2));
+      if (result == INPUT_READY) {
+        lua_pushvalue(L, -2);
+        call_repl(L, "note", 1, 0);
+      }
+      return result;
+    }
+    lua_remove(L, line == BAM_LINE_READ ? -2 : -1); /* the message */
+    if (line == BAM_LINE_READ)
+      append_line(L);
+  }
+}
+
+/* ---- results ---- */
 
 /* Replaces the message at the top by one that names print and has no traceback, as lua does. */
 static void describe_print_error(lua_State *L) {
@@ -123,6 +152,20 @@ static void describe_print_error(lua_State *L) {
   lua_pushfstring(L, "error calling 'print' (%s)", lua_tostring(L, -1));
   lua_replace(L, -4);
   lua_pop(L, 2);
+}
+
+/* Replaces a table at `index` by its text, unless it has a better one. */
+static void show_table(lua_State *L, int index) {
+  if (lua_type(L, index) != LUA_TTABLE)
+    return;
+  lua_pushvalue(L, index);
+  lua_pushinteger(L, host_display_columns());
+  lua_pushboolean(L, host_has_colors(stdout));
+  if (!call_repl(L, "show", 3, 1))
+    return;
+  if (lua_isstring(L, -1))
+    lua_copy(L, -1, index);
+  lua_pop(L, 1);
 }
 
 /* Prints the values above `base` with the global print, and keeps the first one as `_`. */
@@ -135,16 +178,20 @@ static void print_results(lua_State *L, int base) {
     lua_pushvalue(L, base + 1);
     set_raw_global(L, "_");
   }
+  for (int i = base + 1; i <= base + count; i++)
+    show_table(L, i);
   push_raw_global(L, "print");
   lua_insert(L, base + 1);
-  int status = host_call(L, count, 0);
-  if (status != LUA_OK)
+  if (host_call(L, count, 0) != LUA_OK) {
     describe_print_error(L);
-  host_report(L, status, NULL);
+    report(L);
+  }
 }
 
-/* __index of the globals. Upvalue: the names already warned about. Warns only about Lua code; a lookup from
-   C is not a typing mistake. */
+/* ---- globals ---- */
+
+/* __index of the globals. Upvalue: the functions of bam.repl. Warns only about Lua code; a lookup from C is not a
+   typing mistake. */
 static int warn_undefined(lua_State *L) {
   lua_Debug reader;
   if (!lua_getstack(L, 1, &reader))
@@ -152,15 +199,11 @@ static int warn_undefined(lua_State *L) {
   lua_getinfo(L, "Sl", &reader);
   if (reader.currentline <= 0 || lua_type(L, 2) != LUA_TSTRING)
     return 0;
+  lua_getfield(L, lua_upvalueindex(1), "undefined");
   lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
-    return 0;
-  lua_pushvalue(L, 2);
-  lua_pushboolean(L, 1);
-  lua_rawset(L, lua_upvalueindex(1));
-  fflush(stdout);
-  fprintf(stderr, "warning: undefined global '%s' (%s:%d)\n", lua_tostring(L, 2), reader.short_src,
-          reader.currentline);
+  lua_pushfstring(L, "%s:%d", reader.short_src, reader.currentline);
+  if (lua_pcall(L, 2, 1, 0) == LUA_OK && lua_isstring(L, -1))
+    host_write_colored(stderr, HOST_NOTE, lua_tostring(L, -1));
   return 0;
 }
 
@@ -169,12 +212,12 @@ static void watch_globals(lua_State *L) {
   lua_pushglobaltable(L);
   if (!lua_getmetatable(L, -1)) {
     lua_createtable(L, 0, 1);
-    lua_newtable(L);
+    lua_pushvalue(L, FUNCTIONS);
     lua_pushcclosure(L, warn_undefined, 1);
     lua_setfield(L, -2, "__index");
     lua_setmetatable(L, -2);
   }
-  lua_settop(L, 0);
+  lua_settop(L, FUNCTIONS);
 }
 
 /* Sets a global to a module, unless a script has set it before. If the module cannot be loaded, the error is
@@ -186,34 +229,77 @@ static void provide_global(lua_State *L, const char *name, const char *module) {
     if (host_report(L, host_call(L, 1, 1), NULL))
       set_raw_global(L, name);
   }
-  lua_settop(L, 0);
+  lua_settop(L, FUNCTIONS);
 }
 
-static void run_statement(lua_State *L, int base) {
-  int status = host_call(L, 0, LUA_MULTRET);
-  if (host_report(L, status, NULL))
-    print_results(L, base);
+/* ---- the loop ---- */
+
+/* Runs the functions in the list at the top, up to the first error. */
+static void run_functions(lua_State *L) {
+  int list = lua_gettop(L);
+  lua_Integer count = (lua_Integer)lua_rawlen(L, list);
+  bool fine = true;
+  for (lua_Integer i = 1; fine && i <= count; i++) {
+    lua_settop(L, list);
+    lua_rawgeti(L, list, i);
+    fine = host_call(L, 0, LUA_MULTRET) == LUA_OK;
+    if (fine)
+      print_results(L, list);
+    else
+      report(L);
+  }
+}
+
+/* Whether Ctrl-D ends the session: if variables would be lost, the user is asked. */
+static bool may_end(lua_State *L) {
+  const char *option = getenv("BAMLUA_CONFIRM_EXIT");
+  struct bam_line_reader *reader = lua_touserdata(L, READER);
+  if (!host_line_can_ask(reader) || (option != NULL && strcmp(option, "0") == 0))
+    return true;
+  if (!call_repl(L, "unsaved", 0, 1) || !lua_isstring(L, -1))
+    return true;
+  const char *question = lua_pushfstring(L, "leave and lose %s? (y: yes, Ctrl-D: yes) ",
+                                         lua_tostring(L, -1));
+  enum bam_line answer = host_line_read(L, reader, question, "");
+  return answer == BAM_LINE_END || (answer == BAM_LINE_READ && lua_tostring(L, -1)[0] == 'y');
+}
+
+/* Reads an input and runs it. Returns whether the session goes on. */
+static bool step(lua_State *L) {
+  lua_settop(L, BASE);
+  switch (read_input(L)) {
+  case INPUT_READY: run_functions(L); return true;
+  case INPUT_WRONG: report(L); return true;
+  case INPUT_CANCELLED: return true;
+  case INPUT_EXIT: return false;
+  case INPUT_END: return !may_end(L);
+  }
+  return false;
+}
+
+/* Pushes the functions of bam.repl. Returns false, with a message on stderr, if they cannot be loaded. */
+static bool push_functions(lua_State *L) {
+  push_raw_global(L, "require");
+  lua_pushliteral(L, "bam.repl");
+  return host_report(L, host_call(L, 1, 1), NULL);
 }
 
 void host_repl_run(lua_State *L) {
   lua_settop(L, 0);
   bind_coroutines_track(L);
+  if (!push_functions(L))
+    return;
   provide_global(L, "bam", "bam");
   watch_globals(L);
   if (isatty(STDIN_FILENO)) {
-    printf("%s: help() gives an overview, Ctrl-D exits\n", BAM_VERSION_TEXT);
+    printf("%s: help() gives an overview, Ctrl-D or exit leaves\n", BAM_VERSION_TEXT);
   }
-  struct bam_line_reader *reader = host_line_open(L, host_complete);
-  for (enum statement got; lua_settop(L, 1), (got = read_statement(L, reader)) != STATEMENT_NONE;) {
-    if (got == STATEMENT_READY) {
-      lua_replace(L, 2);
-      lua_settop(L, 2);
-      run_statement(L, 1);
-    } else if (got == STATEMENT_WRONG) {
-      host_report(L, LUA_ERRSYNTAX, NULL);
-    }
-  }
+  lua_pushvalue(L, FUNCTIONS);
+  struct bam_line_reader *reader = host_line_open(L);
+  while (step(L))
+    ;
+  if (!host_line_edits(reader))
+    printf("\n");
   lua_settop(L, 0);
-  printf("\n");
   fflush(stdout);
 }

@@ -108,7 +108,7 @@ local CASES = {
   "echo 'print(x)' | $L -i -e 'x = 9' args.lua a",
   "echo 10 | $L -e 'print = nil' -i", "echo 10 | $L -e 'print = error' -i",
   "echo 2 | $L -i fail.lua", "echo 2 | $L -i -e 'os.exit(4)'", "printf 'os.exit(6)\\n1\\n' | $L -i",
-  "printf '=1,2\\n=\\n[[a\\nb]]\\n' | $L -i", "printf 'print(...)\\n' | $L -i args.lua q",
+  "printf '=1,2\\n=\\ns = [[a\\nb]]\\ns\\n' | $L -i", "printf 'print(...)\\n' | $L -i args.lua q",
 }
 
 local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end

@@ -11,7 +11,7 @@ local LAYERS = {
   { "lua/bind" }, { "lua/host" },
   { "lua/bam/util" }, { "lua/bam/tensor", "lua/bam/tokenizer" }, { "lua/bam/nn", "lua/bam/data" }, { "lua/bam/model" },
   { "lua/bam/merge", "lua/bam/optim", "lua/bam/formats" }, { "lua/bam/train" }, { "lua/bam/eval" }, { "lua/bam/init.lua" },
-  { "lua/bam/doc" }, { "lua/bam/help.lua", "lua/bam/commands" },
+  { "lua/bam/doc" }, { "lua/bam/help.lua", "lua/bam/commands" }, { "lua/bam/repl" },
 }
 
 local layer_of = {}

@@ -1,6 +1,5 @@
--- The interactive session: what it prints, warns about, completes, remembers and survives.
+-- The interactive session without a terminal: what it prints, warns about and survives. repl_terminal.lua types into one.
 -- Usage: build/bamlua tests/lua/repl.lua build/bamlua
--- The first part feeds stdin without a terminal, the second types into one that script(1) makes.
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
 
@@ -15,43 +14,10 @@ local function output_of(command)
   return text
 end
 
-local directory = output_of("mktemp -d"):gsub("\n$", "")
-assert(directory ~= "", "mktemp gives no directory")
-local history = directory .. "/history"
-
 --- What a session prints, errors included, when these lines are its stdin.
 local function piped(...)
   local input = table.concat({ ... }, "\n") .. "\n"
   return output_of(("printf %%s %s | %s -i 2>&1"):format(quoted(input), quoted(bamlua)))
-end
-
-local pace = 1 -- pauses are this many times as long
-
---- A case that types. A busy machine may not keep up, so one that fails is tried again, more slowly.
-local function patiently(name, f)
-  test(name, function()
-    for _, slower in ipairs { 1, 3 } do
-      pace = slower
-      if pcall(f) then return end
-    end
-    pace = 9
-    f()
-  end)
-end
-
---- What a terminal shows while the strings are typed; a number is a pause in seconds.
-local function typed(...)
-  local keys = { "sleep " .. 0.3 * pace }
-  for _, item in ipairs { ... } do
-    if type(item) == "number" then
-      keys[#keys + 1] = "sleep " .. item * pace
-    else
-      keys[#keys + 1] = "printf %s " .. quoted(item) .. "; sleep " .. 0.05 * pace
-    end
-  end
-  local environment = "BAMLUA_HISTORY=" .. quoted(history) .. " TERM=xterm "
-  return output_of(("{ %s; } | timeout 300 script -qec %s /dev/null 2>&1"):format(
-    table.concat(keys, "; "), quoted(environment .. quoted(bamlua))))
 end
 
 local function count(text, part)
@@ -154,72 +120,75 @@ test("coroutines", function()
   expect.contains(got, "bad argument #1 to 'coroutine.resume' (thread expected, got number)", "argument errors")
 end)
 
-if not output_of(": | timeout 30 script -qec 'echo works' /dev/null 2>&1"):find("works", 1, true) then
-  patiently = function(name) test(name, function() test.skip "no script(1), or no pseudo-terminals here" end) end
-end
-
-patiently("typing and Ctrl-C", function()
-  local got = typed("6 * 7\n", "for i = 1, 2 do\n", "print('row', i)\n", "end\n", "garbage\3",
-    "'ne' .. 'xt'\n")
-  expect.contains(got, "42", "typing")
-  expect.contains(got, "row\t2", "typing")
-  expect.contains(got, "next", "typing")
-  expect.lacks(got, "undefined global 'garbage'", "Ctrl-C clears the line")
+test("tables are shown: bounded, sorted, cycles marked", function()
+  local got = piped("t = { 1, 'two', { 3 } }", "t.me = t", "t", "{}", "{ b = 1, a = 2, [true] = 3, ['a b'] = 4, [2.5] = 5 }")
+  expect.contains(got, "{ 1, \"two\", { 3 }, me = <table within itself> }", "a cycle")
+  expect.contains(got, "\n{}\n", "an empty table")
+  expect.contains(got, "{ [2.5] = 5, a = 2, [\"a b\"] = 4, b = 1, [true] = 3 }", "keys in order")
+  got = piped("{ { { { { { { 1 } } } } } } }", "long = {}", "for i = 1, 1e5 do long[i] = i end", "long", "('x'):rep(300)",
+              "{ ('y'):rep(300) }")
+  expect.contains(got, "{ { { { { { {...} } } } } }", "depth")
+  expect.contains(got, "199, 200, ... 99800 more", "length")
+  expect.contains(got, ("x"):rep(300), "a string that is the result is whole")
+  expect.contains(got, ("y"):rep(200) .. '"... (300 bytes)', "a string in a table is cut")
+  got = piped("{ bam.zeros(2, 2), print, bam }", "bam.zeros(2, 3).shape", "bam.devices()", "bam.memory()", "string",
+              "bam.options { scale = 'demo', width = 3 }", "setmetatable({}, { __tostring = function() return 'mine' end })",
+              "{ setmetatable({}, { __tostring = error }) }", "setmetatable({}, { __pairs = error })")
+  expect.contains(got, "<tensor f32 (2, 2) on cpu ...>", "objects in tables")
+  expect.contains(got, { "<function>", "<module bam>" }, "functions and modules")
+  expect.contains(got, "{ 2, 3 }", "the shape of a tensor")
+  expect.contains(got, "name = \"cpu\"", "devices")
+  expect.contains(got, "  live = ", "memory")
+  expect.contains(got, "module string; help(string) explains it", "a module")
+  expect.contains(got, "  width = 3", "what is read through __pairs")
+  expect.contains(got, "\nmine\n", "__tostring wins")
+  expect.contains(got, "its __tostring failed", "a failing __tostring")
+  expect.contains(got, "<table that cannot be read", "a failing __pairs")
 end)
 
-patiently("Ctrl-C stops what runs", function()
-  local got = typed("kept = 5\n", "while true do end\n", 0.4, "\3", 0.4, "\3", 0.2, "kept + 1\n")
-  expect.contains(got, "interrupted!", "Ctrl-C stops what runs")
-  expect.contains(got, "\n6", "Ctrl-C stops what runs")
-  got = typed("c = coroutine.wrap(function() while true do end end)\n", "c()\n", 0.4, "\3", 0.4,
-    "3 * 3\n")
-  expect.contains(got, "interrupted!", "Ctrl-C stops a coroutine")
-  expect.contains(got, "\n9", "Ctrl-C stops a coroutine")
-  got = typed("while true do pcall(function() while true do end end) end\n", 0.4, "\3", 0.4,
-    "\3", 0.4, "4 * 4\n")
-  expect.contains(got, "interrupted!", "a second Ctrl-C gets past pcall")
-  expect.contains(got, "\n16", "a second Ctrl-C gets past pcall")
+test("an expression of several lines prints", function()
+  local got = piped("math.max(1,", "2,", "40 + 2)", "{", "a = 5", "}", "1 +", "", "6")
+  expect.contains(got, "\n42\n", "a call")
+  expect.contains(got, "{ a = 5 }", "a table")
+  expect.contains(got, "\n7\n", "an operator")
+  got = piped("for i = 1, 2 do", "print('row', i)", "end", "x = = 2", "if true then")
+  expect.contains(got, "row\t2", "statements")
+  expect.contains(got, "unexpected symbol near '='", "a wrong line")
+  expect.contains(got, "'end' expected near <eof>", "the input ends too early")
 end)
 
-patiently("usage", function()
-  local got = typed("bam.softmax(\t\3", "x = bam.ones(2)\n", "x:chunk(\t\3", "bam.nn.Linear(\t\3", "bam.optim.AdamW(\t\3")
-  expect.contains(got, { "\nbam.softmax(x, dim = -1)", "\nx:chunk(n, dim?)", "\nbam.nn.Linear(inputs, outputs, options?)",
-                         "\nbam.optim.AdamW(params, options?)" }, "Tab after a bracket")
-  got = typed("bam.nothing(\t\3", "print(\t\3", "(\t\3", "1 + 1\n")
-  expect.contains(got, "\n2", "without a function")
+test("locals of an earlier input are pointed out", function()
+  local got = piped("local x, y <const> = 1, 2", "x", "x", "y", "local function f() local inner end", "f", "inner", "local x",
+                    "x")
+  expect.equal(count(got, "note: 'x' was a local of an earlier input"), 2, "again after another declaration")
+  expect.contains(got, { "note: 'y' was a local", "note: 'f' was a local" }, "all names")
+  expect.contains(got, "write x = ... without `local` to keep it", "what to do")
+  expect.contains(got, "warning: undefined global 'inner'", "locals inside functions do not count")
 end)
 
-patiently("completion", function()
-  local got = typed("string.rev\t('abc')\n", "name = 'x'\n", "nam\t .. 'y'\n", "name:upp\t()\n")
-  expect.contains(got, "cba", "fields, globals, methods")
-  expect.contains(got, "\nxy", "fields, globals, methods")
-  expect.contains(got, "\nX", "fields, globals, methods")
-  got = typed("string.re\t\t\3")
-  expect.contains(got, "rep", "several candidates are shown")
-  expect.contains(got, "reverse", "several candidates are shown")
-  got = typed("t = setmetatable({}, {__index = function() print('CAL' .. 'LED') end})\n",
-    "t.a\t\3", "t.b.c\t\3")
-  expect.lacks(got, "CALLED", "no metamethod is called")
-  got = typed("u = setmetatable({}, {__index = {inherited = 'from' .. 'above'}})\n", "u.inh\t\n")
-  expect.contains(got, "fromabove", "__index tables are followed")
-  got = typed("x = bam.full({3, 5}, 7)\n", "x.sha\t[2] + 50\n", "x:tota\t()[3][5] + 60\n")
-  expect.contains(got, "\n55", "properties and methods of tensors")
-  expect.contains(got, "\n67", "properties and methods of tensors")
+test("commands that are not Lua", function()
+  local got = piped("?bam.softmax", "bam.matmul?", "x = bam.ones(2)", "x:chunk?", "x?", "?", "help", "?nothing", "'concat'?")
+  expect.contains(got, { "bam.softmax(x, dim = -1)", "bam.matmul(", "x:chunk(n, dim?)" }, "functions and methods")
+  expect.contains(got, "a bam.Tensor", "a variable")
+  expect.equal(count(got, "Functions of bam:"), 2, "the overview")
+  expect.contains(got, "nothing is called 'nothing'", "an unknown name")
+  expect.contains(got, "concat", "a search")
+  got = piped("%time 6 * 7", "%time y = 5", "y + 1", "%time (", "1)", "%time", "%nothing", "%time error 'inside'")
+  expect.matches(got, "time: [%d.]+ [mu]?s\n42\n")
+  expect.contains(got, "\n6\n", "statements too")
+  expect.contains(got, "%time: an expression or a statement is missing", "nothing to time")
+  expect.contains(got, "%nothing: there is no such command", "an unknown command")
+  expect.contains(got, "stdin:1: inside", "an error")
+  got = piped("!echo from the shell", "! exit 3", "!", "!kill -TERM $$")
+  expect.contains(got, { "\nfrom the shell\n", "exit code 3", "!: a command of the shell is missing" })
+  expect.contains(got, "ended by signal 15")
 end)
 
-patiently("history", function()
-  os.remove(history)
-  typed("marker = 20\n", "if true then\nmarker = marker + 1\nend\n", "s = 'a\\nb'\n")
-  local file = io.open(history)
-  expect.yes(file, "a history file is written")
-  if not file then return end
-  expect.equal(file:read "l", "marker = 20", "statements are written to the file")
-  expect.equal(file:read "l", "if true then\\nmarker = marker + 1\\nend", "several lines are one entry")
-  expect.equal(file:read "l", "s = 'a\\\\nb'", "backslashes are kept")
-  file:close()
-  expect.equal(output_of("stat -c %a " .. quoted(history)), "600\n", "the history is private")
-  local got = typed("marker = 5\n", "\16\16\16\n", "'is ' .. marker\n")
-  expect.contains(got, "is 6", "history survives, with all lines of a statement")
+test("exit and quit end the session, unless they are variables", function()
+  for _, word in ipairs { "exit", "quit", "exit()", " quit ( ) " } do
+    local got = piped(word, "'not ' .. 'reached'")
+    expect.lacks(got, "not reached", word)
+  end
+  local got = piped("exit = 5", "exit", "quit = function() return 'mine' end", "quit()", "'still ' .. 'here'")
+  expect.contains(got, { "\n5\n", "\nmine\n", "still here" })
 end)
-
-os.execute("rm -rf " .. quoted(directory))
