@@ -929,14 +929,15 @@ function bam_models_Model:forward(ids, options) end
 ---@return tensor [B, T]
 function bam_models_Model:log_likelihood(ids, targets, options) end
 
---- The training loss: the mean negative log-likelihood of the targets, plus load_balance and z_loss times the
---- auxiliary losses summed over layers (BAM §4.2). Tokens whose target is ignore_index are padding and count in
---- none of these. To accumulate gradients over several calls, pass `scale` and `share`.
+--- What training minimizes: the loss, which is the mean negative log likelihood of the targets, plus load_balance and
+--- z_loss times the auxiliary losses summed over layers (BAM §4.2). In a dense model it is the loss. Tokens whose
+--- target is ignore_index are padding and count in none of these. To accumulate gradients over several calls, pass
+--- `scale` and `share`.
 ---@param ids tensor integers [B, T], from 0
 ---@param targets tensor integers [B, T]
 ---@param options? models.LossOptions
----@return tensor loss
----@return { nll: tensor, losses?: tensor, routing: table[] } parts losses is [2], load balance and z
+---@return tensor total
+---@return { loss: tensor, losses?: tensor, routing: table[] } parts losses is [2], load balance and z
 function bam_models_Model:loss(ids, targets, options) end
 
 --- What the routers do with a text in evaluation mode, without gradients: a list of { layer, module, statistics,
@@ -1018,7 +1019,7 @@ function bam_ensemble:log_likelihood(ids, targets, options) end
 ---@param targets tensor integers [B, T]
 ---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
 ---@return tensor loss
----@return { nll: tensor, routing: table[] } parts
+---@return { loss: tensor, routing: table[] } parts
 function bam_ensemble:loss(ids, targets, options) end
 
 --- The posterior of the models before each next token.
@@ -2980,8 +2981,9 @@ function bam.options(fields) end
 --- digits are a fingerprint of everything that defines it: metrics.jsonl, phase.json (the settings), checkpoints
 --- step-N and best.
 ---
---- A line of metrics.jsonl, and the record of on_step, has step, nll (nats per token), lr, norm (of the gradient,
---- before clipping), tokens_per_second; for mixtures load_balance and z (summed over layers) and routing: per
+--- A line of metrics.jsonl, and the record of on_step, has step, loss (nats per token, without auxiliary losses), lr,
+--- norm (of the gradient, before clipping), tokens_per_second; for mixtures load_balance and z_loss (the auxiliary
+--- losses before their coefficients, summed over layers) and routing: per
 --- router layer, module, and per expert load (share of assignments), gate (mean) and entropy (mean of -p ln p).
 --- `skipped` says why a step was skipped. Evaluations have `eval`: perplexity and bits_per_byte by domain.
 ---
@@ -2996,6 +2998,17 @@ function bam.options(fields) end
 ---@return bam.Phase
 function bam.train(given) end
 
+--- Read the log of a phase, runs/NAME-XXXXXXXX/metrics.jsonl, also while it trains and from older versions. The record
+--- of a step has step, loss, lr, norm and what help(bam.train) lists; that of an evaluation has step and `eval`, with
+--- perplexity and bits_per_byte by domain and the average perplexity.
+---
+---   for _, record in ipairs(bam.metrics(phase)) do
+---     if record.loss then print(record.step, record.loss) end
+---   end
+---@param value bam.Phase|string a phase, or its directory
+---@return table[] records in order
+function bam.metrics(value) end
+
 --- Ask whether a training loop of your own is not to run now: with --plan its parameters, FLOPs, memory and time are
 --- printed, with --only another is to run, and with --audit nothing new is trained. bam.train does this for phases.
 ---
@@ -3005,8 +3018,8 @@ function bam.train(given) end
 ---@return boolean skip
 function bam.plan(given) end
 
---- Evaluate a model on held-out text: nats per token, perplexity, its standard error (nil for a single window) and
---- bits per byte of each domain; `windows` has the nats and tokens of each window. The average is the mean of the
+--- Evaluate a model on held-out text: loss (nats per token), perplexity, its standard error (nil for a single window)
+--- and bits per byte of each domain; `windows` has the nats and tokens of each window. The average is the mean of the
 --- perplexities, as in Table 1 of the paper.
 ---@param model any a model, an ensemble, a phase (its final weights), or the directory of a model
 ---@param heldout any text.heldout; or files, which are read with the model's own tokenizer: a path or pattern, a list of these, or a table of these by domain: { law = "law-test/*.txt" }. Paths are relative to the script
@@ -3046,7 +3059,7 @@ function bam.audit(directory, options) end
 ---@param model table
 ---@param batch table as stream:batch returns: ids, targets, documents?, positions? [B, T], and tokens, the number of targets
 ---@param rows? integer all by default
----@return { nll: number, load_balance?: number, z?: number, routing: table[] } loss per token, auxiliary losses summed over layers, statistics of the routers
+---@return { loss: number, load_balance?: number, z_loss?: number, routing: table[] } loss per token, auxiliary losses summed over layers, statistics of the routers
 function bam.loop.gradients(model, batch, rows) end
 
 --- The loss per token of a batch, in evaluation mode and without gradients.
@@ -3054,7 +3067,7 @@ function bam.loop.gradients(model, batch, rows) end
 ---@param batch table as for gradients
 ---@param rows? integer rows at a time; all by default
 ---@return number
-function bam.loop.nll(model, batch, rows) end
+function bam.loop.loss(model, batch, rows) end
 
 --- Run steps `first` to `steps` (or to `last`) in training mode. Every step depends only on its number: the batch,
 --- the learning rate, and what set_step changes in the model.

@@ -40,6 +40,7 @@ M.merge = require "bam.merge"
 M.ensemble = require "bam.model.ensemble"
 M.options = require("bam.train.options").options
 M.train = require("bam.train").train
+M.metrics = require("bam.train.log").metrics
 M.plan = require("bam.train.by_hand").plan
 M.evaluate = require("bam.train.evaluate").evaluate
 M.compare = require("bam.eval.compare").compare

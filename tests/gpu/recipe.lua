@@ -13,7 +13,7 @@ local function losses(directory, phase, out)
   local path = string.format("%s/metrics.jsonl", small.phase(directory, phase, out))
   for line in core.read_file(path):gmatch "[^\n]+" do
     local record = json.decode(line)
-    if record.nll then list[#list + 1] = record.nll end
+    if record.loss then list[#list + 1] = record.loss end
   end
   return list
 end

@@ -20,7 +20,7 @@ local function said(before, after, nll)
   local record = bam.loop.gradients(model, batch)
   if after then bam.no_grad(after, model) end
   local random = bam.json.encode(core.random_state())
-  local place = diagnose.find(model, batch, nll or record.nll)
+  local place = diagnose.find(model, batch, nll or record.loss)
   expect.yes(model.training, "nothing changes")
   expect.equal(bam.json.encode(core.random_state()), random, "nothing changes")
   return place

@@ -101,7 +101,7 @@ local function compare(variant, dtype, tolerance)
   close(logits, part(variant, "logits"), tolerance, string.format("%s: logits", what))
   local loss, parts = model:loss(golden.tokens, golden.targets, options)
   number(loss:item(), part(variant, "loss"):item(), tolerance, string.format("%s: loss", what))
-  number(parts.nll:item(), part(variant, "nll"):item(), tolerance, string.format("%s: nll", what))
+  number(parts.loss:item(), part(variant, "nll"):item(), tolerance, string.format("%s: nll", what))
   for i, name in ipairs { "load_balance", "z_loss" } do
     number(parts.losses[i]:item(), part(variant, name):item(), tolerance, string.format("%s: %s", what, name))
   end

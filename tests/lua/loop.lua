@@ -37,13 +37,13 @@ test("gradients, whole and in parts", function()
     local record, grads = gradients(description)
     for _, rows in ipairs { 1, 2, 3 } do
       local other, others = gradients(description, rows)
-      near(other.nll, record.nll, 1e-12, "loss")
+      near(other.loss, record.loss, 1e-12, "loss")
       for name, g in pairs(grads) do
         near((others[name] - g):abs():max():item(), 0, 1e-12, name)
       end
       if description ~= mixture then goto continue end
       near(other.load_balance, record.load_balance, 1e-12, "load balance")
-      near(other.z, record.z, 1e-12, "z")
+      near(other.z_loss, record.z_loss, 1e-12, "z")
       expect.equal(#other.routing, 4, "two routers in each of two layers")
       for i, r in ipairs(record.routing) do
         for _, figure in ipairs { "load", "gate", "entropy" } do
@@ -79,15 +79,15 @@ test("the loss alone: as in evaluation, however it is split, and whatever batch.
   local shaky = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } },
                           ffn = { jitter = 0.5 }, aux_group_size = 8, seed = 3 }:build { dtype = "f64" }
   local batch = new_batch()
-  local nll = bam.loop.nll(shaky, batch)
+  local nll = bam.loop.loss(shaky, batch)
   expect.yes(shaky.training, "the mode is as it was")
   expect.yes(shaky.layers[1].ffn.router.training, "the mode is as it was")
   local loss = shaky:eval():loss(batch.ids, batch.targets, { documents = batch.documents })
   local _, parts = shaky:loss(batch.ids, batch.targets, { documents = batch.documents })
-  near(nll, parts.nll:item(), 1e-12, "loss in evaluation")
+  near(nll, parts.loss:item(), 1e-12, "loss in evaluation")
   expect.compare(loss:item(), ">", nll, "without auxiliary losses")
   batch.tokens = 1e-300
-  near(bam.loop.nll(shaky, batch, 3), nll, 1e-12, "loss in parts")
+  near(bam.loop.loss(shaky, batch, 3), nll, 1e-12, "loss in parts")
 end)
 
 test("padding is in no auxiliary loss, nor in the statistics", function()
@@ -110,9 +110,9 @@ test("padding is in no auxiliary loss, nor in the statistics", function()
   local want, wanted = of(alone)
   for _, rows in ipairs { 4, 3, 2, 1 } do
     local got, grads = of(padded, rows)
-    near(got.nll, want.nll, 1e-12, "loss")
+    near(got.loss, want.loss, 1e-12, "loss")
     near(got.load_balance, want.load_balance, 1e-12, "load balance")
-    near(got.z, want.z, 1e-12, "z")
+    near(got.z_loss, want.z_loss, 1e-12, "z")
     for name, g in pairs(wanted) do near((grads[name] - g):abs():max():item(), 0, 1e-12, name) end
     for i, r in ipairs(want.routing) do
       for _, figure in ipairs { "load", "gate", "entropy" } do
@@ -124,7 +124,7 @@ test("padding is in no auxiliary loss, nor in the statistics", function()
   padded.tokens = 1
   local none, grads = of(padded, 2)
   expect.equal(none.load_balance, 0)
-  expect.equal(none.z, 0)
+  expect.equal(none.z_loss, 0)
   expect.equal(none.routing[1].load[1], 0)
   for name, g in pairs(grads) do expect.equal(g:abs():max():item(), 0, name) end
 end)
@@ -190,7 +190,7 @@ test("evaluation", function()
     sum = sum + windows[i]
   end
   local d, tokens = result.domains.a, { 5, 8, 8, 8 }
-  near(d.nll, sum / 29, 1e-6, "nats")
+  near(d.loss, sum / 29, 1e-6, "nats")
   near(d.perplexity, math.exp(sum / 29), 1e-6, "perplexity")
   near(d.bits_per_byte, sum / 100 / math.log(2), 1e-6, "bits per byte")
   local squares = 0

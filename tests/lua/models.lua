@@ -210,7 +210,7 @@ test("the auxiliary losses", function()
                           z_loss = 0.25, aux_group_size = 12 }:build()
   local loss, parts = mixed:loss(ids, targets)
   local sum = parts.losses:totable()
-  expect.compare(math.abs(loss:item() - parts.nll:item() - 0.5 * sum[1] - 0.25 * sum[2]), "<", 1e-5)
+  expect.compare(math.abs(loss:item() - parts.loss:item() - 0.5 * sum[1] - 0.25 * sum[2]), "<", 1e-5)
   expect.equal(#parts.routing, 4, "routers with losses")
   local record = parts.routing[2]
   expect.equal(record.layer, 1, "layer")
@@ -351,7 +351,7 @@ test("the merge report", function()
   expect.compare(moved[1].cosine, ">", 0.9)
   local shifted = bam.concat({ ids[{ {}, { 2, 12 } }], targets[{ {}, { 12, 12 } }] }, 2)
   local _, parts = d:build():loss(ids, shifted)
-  expect.close(report.losses.text, parts.nll:item(), 1e-6)
+  expect.close(report.losses.text, parts.loss:item(), 1e-6)
   for _, words in ipairs { "layer 2 ffn", "loss at step 0" } do
     expect.contains(tostring(report), words, words)
   end

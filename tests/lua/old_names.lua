@@ -78,3 +78,65 @@ test("renormalise and aux_tokens: the same layers and the same fingerprint", fun
   expect.contains(id, '"renormalise":true')
   expect.contains(id, '"aux_tokens":4')
 end)
+
+test("nll and z: fields of records, of parts of a loss and of evaluations; bam.loop.nll", function()
+  local dense = bam.models.parallel { layers = 1, width = 8, heads = 2, ffn = 6, vocab = 11 }
+  local model = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } } }:build()
+  local batch = { ids = bam.tensor { { 1, 2, 3 } }, targets = bam.tensor { { 2, 3, 4 } }, tokens = 3 }
+  local _, parts = model:loss(batch.ids, batch.targets)
+  expect.same(parts.nll, parts.loss)
+  local record = bam.loop.gradients(model, batch)
+  expect.close(record.loss, parts.loss:item(), 1e-6)
+  expect.equal(record.nll, record.loss)
+  expect.equal(record.z, record.z_loss)
+  expect.compare(record.z, ">", 0)
+  expect.equal(record.nothing, nil)
+  expect.equal(rawget(record, "nll"), nil, "each number is there once")
+  expect.lacks(json.encode { loss = record.loss, routing = record.routing }, "nll")
+  expect.same(bam.loop.nll, bam.loop.loss)
+  expect.raises("bam.loop has no `nil_`", function() return bam.loop.nil_ end)
+  local own = { loss = function(_, ids) -- a model of a script's own, as before
+    local total = (ids:to "f32" * model.embed.weight[1][1]):sum()
+    return total, { nll = total, routing = {} }
+  end }
+  expect.equal(bam.loop.gradients(own, batch).loss, (1 + 2 + 3) * model.embed.weight[{ 1, 1 }]:item())
+  local both = bam.ensemble { models = { dense:build { seed = 1 } } }
+  local _, of_both = both:loss(batch.ids, batch.targets)
+  expect.same(of_both.nll, of_both.loss)
+end)
+
+test("metrics.jsonl of an older version, and one that is cut, are read", function()
+  local directory = small.directory()
+  local cleanup <close> = setmetatable({}, { __close = function() small.remove(directory) end })
+  expect.raises("holds no metrics.jsonl: nothing has been trained there", bam.metrics, directory)
+  expect.raises("metrics: expected a phase or its directory", bam.metrics, 3)
+  core.write_file(directory .. "/metrics.jsonl", table.concat({
+    '{"step":1,"nll":5.5,"z":0.25,"lr":0.1}', '{"step":1,"eval":{"average":3}}', '{"step":2,"loss":5,"z_loss":0.5}',
+    '{"step":3,"lo' }, "\n"))
+  local records = bam.metrics(directory)
+  expect.equal(#records, 3)
+  expect.equal(records[1], { step = 1, loss = 5.5, z_loss = 0.25, lr = 0.1 })
+  expect.equal(records[1].nll, 5.5)
+  expect.equal(records[2].eval.average, 3)
+  expect.equal(records[3].z, 0.5)
+  core.write_file(directory .. "/recipe.lua", small.RECIPE .. [[
+for _, r in ipairs(bam.metrics(mixed)) do
+  if r.loss then print("LOSS", r.step, r.loss == r.nll, r.z == r.z_loss, #r.routing) end
+end
+print("SAME", #bam.metrics(mixed), #bam.metrics "runs/recipe/mixed")]])
+  local output, fine = small.run(directory)
+  expect.yes(fine, output)
+  expect.contains(output, "LOSS\t10\ttrue\ttrue\t2")
+  expect.matches(output, "SAME\t(%d+)\t%1\n")
+  expect.lacks(core.read_file(small.phase(directory, "mixed") .. "/metrics.jsonl"), "nll")
+  local results = core.read_file(directory .. "/runs/recipe/results.json")
+  expect.lacks(results, "nll")
+  local evaluation = core.glob(small.phase(directory, "mixed") .. "/evaluation-*.json")[1]
+  local stored = json.decode(core.read_file(evaluation))
+  for _, d in pairs(stored.result.domains) do d.nll, d.loss = d.loss, nil end -- as version 0.1 wrote it
+  stored.digest = core.hash(json.encode(stored.result))
+  core.write_file(evaluation, json.encode(stored))
+  output, fine = small.run(directory)
+  expect.yes(fine, output)
+  expect.equal(core.read_file(directory .. "/runs/recipe/results.json"), results)
+end)

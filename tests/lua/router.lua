@@ -78,7 +78,7 @@ test("training", function()
         loss:backward()
         optimizer:clip(1)
         optimizer:step(lr:at(step, STEPS))
-        return parts.nll:item()
+        return parts.loss:item()
       end)
     end
     return losses

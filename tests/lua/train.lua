@@ -91,7 +91,7 @@ test("a run", function()
       expect.compare(d.standard_error, ">", 0)
       expect.compare(d.bits_per_byte, ">", 0)
       expect.compare(d.tokens, ">", 0)
-      expect.close(math.exp(d.nll), d.perplexity, 1e-9 * d.perplexity)
+      expect.close(math.exp(d.loss), d.perplexity, 1e-9 * d.perplexity)
     end
     local mean = (m.domains.general.perplexity + m.domains.law.perplexity) / 2
     expect.close(m.average.perplexity, mean, 1e-9)
@@ -110,7 +110,7 @@ test("a run", function()
     else
       steps = steps + 1
       expect.equal(r.step, steps)
-      expect.compare(r.nll, ">", 0)
+      expect.compare(r.loss, ">", 0)
       expect.compare(r.lr, ">", 0)
       expect.compare(r.norm, ">", 0)
       expect.compare(r.tokens_per_second, ">", 0)
@@ -118,7 +118,7 @@ test("a run", function()
       expect.equal(#r.routing[1].load, 2)
       expect.equal(r.routing[2].module, "ffn")
       expect.compare(r.load_balance, ">", 0)
-      expect.compare(r.z, ">=", 0)
+      expect.compare(r.z_loss, ">=", 0)
     end
   end
   expect.equal(steps, 10)

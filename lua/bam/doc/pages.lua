@@ -28,7 +28,7 @@ return {
                 { "bam.Heldout", "heldout" }, { "bam.HeldoutSet", "set" } } },
   { name = "tokenizer", title = "Tokenizers", module = "bam.tokenizer", classes = { { "tokenizer", "tokenizer" } } },
   { name = "train", title = "Training, evaluation, comparison",
-    functions = "options train plan evaluate compare spread audit", classes = { { "bam.Phase", "phase" } } },
+    functions = "options train metrics plan evaluate compare spread audit", classes = { { "bam.Phase", "phase" } } },
   { name = "loop", title = "The training loop in parts", module = "bam.loop" },
   { name = "files", title = "Files", module = "bam.json", functions = "load save load_npy save_npy" },
   { name = "formats", title = "File formats", module = "bam.formats" },

@@ -5,6 +5,7 @@ local entries_of = require "bam.eval.compared"
 local evaluate = require "bam.train.evaluate"
 local flags = require "bam.util.flags"
 local json = require "bam.util.json"
+local old_fields = require "bam.util.old_fields"
 local options = require "bam.train.options"
 local run_dir = require "bam.train.run_dir"
 local plan = require "bam.train.plan"
@@ -40,7 +41,9 @@ local function kept(path, checksum)
   local value = path and json.read(path)
   local fine = type(value) == "table" and value.weights == checksum
     and type(value.result) == "table" and value.digest == core.hash(json.encode(value.result))
-  return fine and value.result or nil
+  if not fine then return nil end
+  for _, d in pairs(value.result.domains) do old_fields.renew(d) end -- of an older version
+  return value.result
 end
 
 -- Store an evaluation. A run that belongs to somebody else may be read-only; then nothing is stored.

@@ -75,7 +75,7 @@ local function losses_of(d, batches)
     local options = { documents = b.documents, positions = b.positions }
     losses[name] = core.scope(function()
       local _, parts = core.with_grad(false, model.loss, model, b.ids, b.targets, options)
-      return parts.nll:item()
+      return parts.loss:item()
     end)
   end
   return losses

@@ -7,6 +7,7 @@ local codec = require "bam.model.codec"
 local core = require "bam.core"
 local description = require "bam.model.description"
 local nn = require "bam.nn"
+local old_fields = require "bam.util.old_fields"
 
 local ops = core.ops
 
@@ -131,12 +132,12 @@ end
 ---@param targets tensor integers [B, T]
 ---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
 ---@return tensor loss
----@return { nll: tensor, routing: table[] } parts
+---@return { loss: tensor, routing: table[] } parts
 function Ensemble:loss(ids, targets, options)
   local sum = ops.sum(self:log_likelihood(ids, targets, options))
   local count = ops.sum(ops.ne(targets, -100)):item()
-  local nll = ops.div(ops.neg(sum), math.max(count, 1))
-  return nll, { nll = nll, routing = {} }
+  local loss = ops.div(ops.neg(sum), math.max(count, 1))
+  return loss, old_fields.metrics { loss = loss, routing = {} }
 end
 
 --- Log-probabilities of the next token, in place of logits.

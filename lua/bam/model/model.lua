@@ -10,6 +10,7 @@ local freeze = require "bam.model.freeze"
 local schedules = require "bam.model.schedules"
 local likelihood = require "bam.model.likelihood"
 local nn = require "bam.nn"
+local old_fields = require "bam.util.old_fields"
 local stepping = require "bam.model.step"
 
 local ops = core.ops
@@ -63,7 +64,7 @@ function Model:after_step(routing)
   stepping.after(self, routing)
 end
 
--- The normalised residual stream after all blocks, times logit_scale: logits are a product away.
+-- The normalized residual stream after all blocks, times logit_scale: logits are a product away.
 local function hidden(self, ids, pass)
   local x, branch = self.embed(ids), nil
   for _, layer in ipairs(self.layers) do x, branch = layer(x, branch, pass) end
@@ -123,26 +124,27 @@ local loss_spec = {
 ---@field share? number factor of the auxiliary losses: the share of the batch's targets in this call; 1 by default
 ---@field ignore_index? integer target of padding, -100 by default
 
---- The training loss: the mean negative log-likelihood of the targets, plus load_balance and z_loss times the
---- auxiliary losses summed over layers (BAM §4.2). Tokens whose target is ignore_index are padding and count in
---- none of these. To accumulate gradients over several calls, pass `scale` and `share`.
+--- What training minimizes: the loss, which is the mean negative log likelihood of the targets, plus load_balance and
+--- z_loss times the auxiliary losses summed over layers (BAM §4.2). In a dense model it is the loss. Tokens whose
+--- target is ignore_index are padding and count in none of these. To accumulate gradients over several calls, pass
+--- `scale` and `share`.
 ---@param ids tensor integers [B, T], from 0
 ---@param targets tensor integers [B, T]
 ---@param options? models.LossOptions
----@return tensor loss
----@return { nll: tensor, losses?: tensor, routing: table[] } parts losses is [2], load balance and z
+---@return tensor total
+---@return { loss: tensor, losses?: tensor, routing: table[] } parts losses is [2], load balance and z
 function Model:loss(ids, targets, options)
   check_self("loss", self)
   local o = check.options("loss", options, loss_spec)
   local pass = batch.new("loss", ids, { documents = o.documents, positions = o.positions })
   batch.check_alike("loss", ids, "targets", targets)
   pass.mask = description.is_mixture(self.description) and ops.ne(targets, o.ignore_index) or nil
-  local nll = ops.linear_cross_entropy(hidden(self, ids, pass), head_weight(self), targets,
+  local loss = ops.linear_cross_entropy(hidden(self, ids, pass), head_weight(self), targets,
                                        { ignore_index = o.ignore_index, scale = o.scale })
   local extra, losses = auxiliary(self, pass.routing)
   if extra and o.share ~= 1 then extra = ops.mul(extra, o.share) end
-  return extra and ops.add(nll, extra) or nll,
-         { nll = nll, losses = losses, routing = pass.routing }
+  return extra and ops.add(loss, extra) or loss,
+         old_fields.metrics { loss = loss, losses = losses, routing = pass.routing }
 end
 
 --- The log-probability of each target, in evaluation mode and without recording.

@@ -30,7 +30,7 @@ local function set_numbers(what, model, values)
   end
 end
 
---- As a model begins: at the first step, but with everything trainable, so that an optimiser made
+--- As a model begins: at the first step, but with everything trainable, so that an optimizer made
 --- of it knows all parameters.
 ---@param model table whose layers are there
 ---@param values table what knobs.at gave for the first step

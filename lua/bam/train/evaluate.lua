@@ -6,6 +6,7 @@ local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
 local files = require "bam.train.files_to_evaluate"
 local module = require "bam.nn.module"
+local old_fields = require "bam.util.old_fields"
 local phase = require "bam.train.phase"
 
 local M = {}
@@ -46,10 +47,11 @@ end
 
 local function summarise(sums, tokens, bytes)
   local nats, n = total(sums), total(tokens)
-  local nll, error_of_nll = nats / n, M.ratio_error(sums, tokens)
-  return { nll = nll, perplexity = math.exp(nll), bits_per_byte = nats / bytes / math.log(2),
-           standard_error = error_of_nll and math.exp(nll) * error_of_nll, tokens = n,
-           bytes = bytes, windows = { nats = sums, tokens = tokens } }
+  local loss, error_of_loss = nats / n, M.ratio_error(sums, tokens)
+  return old_fields.metrics {
+    loss = loss, perplexity = math.exp(loss), bits_per_byte = nats / bytes / math.log(2),
+    standard_error = error_of_loss and math.exp(loss) * error_of_loss, tokens = n,
+    bytes = bytes, windows = { nats = sums, tokens = tokens } }
 end
 
 local function evaluate_domain(model, set, domain, at_once)
@@ -106,8 +108,8 @@ local function read_model(value)
   return value
 end
 
---- Evaluate a model on held-out text: nats per token, perplexity, its standard error (nil for a single window) and
---- bits per byte of each domain; `windows` has the nats and tokens of each window. The average is the mean of the
+--- Evaluate a model on held-out text: loss (nats per token), perplexity, its standard error (nil for a single window)
+--- and bits per byte of each domain; `windows` has the nats and tokens of each window. The average is the mean of the
 --- perplexities, as in Table 1 of the paper.
 ---@param model any a model, an ensemble, a phase (its final weights), or the directory of a model
 ---@param heldout any text.heldout; or files, which are read with the model's own tokenizer: a path or pattern, a list

@@ -168,8 +168,9 @@ end
 --- digits are a fingerprint of everything that defines it: metrics.jsonl, phase.json (the settings), checkpoints
 --- step-N and best.
 ---
---- A line of metrics.jsonl, and the record of on_step, has step, nll (nats per token), lr, norm (of the gradient,
---- before clipping), tokens_per_second; for mixtures load_balance and z (summed over layers) and routing: per
+--- A line of metrics.jsonl, and the record of on_step, has step, loss (nats per token, without auxiliary losses), lr,
+--- norm (of the gradient, before clipping), tokens_per_second; for mixtures load_balance and z_loss (the auxiliary
+--- losses before their coefficients, summed over layers) and routing: per
 --- router layer, module, and per expert load (share of assignments), gate (mean) and entropy (mean of -p ln p).
 --- `skipped` says why a step was skipped. Evaluations have `eval`: perplexity and bits_per_byte by domain.
 ---

@@ -2,6 +2,7 @@
 --- around them. bam.train adds phases, checkpoints and progress; recipes/scratch.lua writes the loop out.
 local check = require "bam.util.check"
 local core = require "bam.core"
+local old_fields = require "bam.util.old_fields"
 
 local M = {}
 
@@ -56,28 +57,28 @@ end
 ---@param batch table as stream:batch returns: ids, targets, documents?, positions? [B, T], and tokens, the number
 --- of targets
 ---@param rows? integer all by default
----@return { nll: number, load_balance?: number, z?: number, routing: table[] } loss per token, auxiliary losses
+---@return { loss: number, load_balance?: number, z_loss?: number, routing: table[] } loss per token, auxiliary losses
 --- summed over layers, statistics of the routers
 function M.gradients(model, batch, rows)
   check_model("gradients", model)
   check_batch("gradients", batch)
   local all = batch.ids:size(1)
   rows = rows and check.value("loop.gradients: rows", rows, "size") or math.max(all, 1)
-  local sums = { nll = 0, routing = {} }
+  local sums = old_fields.metrics { loss = 0, routing = {} }
   local counted = rows < all and math.max(count_targets(batch), 1)
   for first = 1, all, rows do
     core.scope(function()
       local part = rows_of(batch, first, math.min(rows, all - first + 1))
       local share = counted and count_targets(part) / counted or 1
-      local loss, parts = model:loss(part.ids, part.targets, {
+      local total, parts = model:loss(part.ids, part.targets, {
         documents = part.documents, positions = part.positions, scale = 1 / batch.tokens,
         share = share })
-      loss:backward()
-      sums.nll = sums.nll + parts.nll:item()
+      total:backward()
+      sums.loss = sums.loss + (parts.loss or parts.nll):item() -- a model of the script's may use the old name
       if parts.losses then
         local losses = parts.losses:totable()
         sums.load_balance = (sums.load_balance or 0) + share * losses[1]
-        sums.z = (sums.z or 0) + share * losses[2]
+        sums.z_loss = (sums.z_loss or 0) + share * losses[2]
       end
       add_routing(sums.routing, parts.routing, share)
     end)
@@ -90,7 +91,7 @@ end
 ---@param batch table as for gradients
 ---@param rows? integer rows at a time; all by default
 ---@return number
-function M.nll(model, batch, rows)
+function M.loss(model, batch, rows)
   if type(model) ~= "table" or not model.log_likelihood then
     check.fail("loop.nll: expected a model, got %s", check.describe(model))
   end
@@ -123,7 +124,7 @@ function M.step(model, optimizer, batch, settings)
   optimizer:zero_grad()
   local record = M.gradients(model, batch, settings.rows)
   record.lr, record.norm = settings.lr, optimizer:clip(settings.clip or math.huge)
-  if settings.judge then record.skipped, record.stop = settings.judge(record.nll, record.norm) end
+  if settings.judge then record.skipped, record.stop = settings.judge(record.loss, record.norm) end
   if record.skipped then return record end
   optimizer:step(settings.lr)
   if model.after_step then model:after_step(record.routing) end
@@ -157,4 +158,10 @@ function M.run(run)
   end
 end
 
-return check.guard(M, "bam.loop")
+check.guard(M, "bam.loop")
+local unknown = getmetatable(M).__index
+getmetatable(M).__index = function(t, name) -- nll: the name of `loss` before version 0.2
+  return name == "nll" and M.loss or unknown(t, name)
+end
+
+return M

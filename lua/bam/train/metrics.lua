@@ -3,6 +3,7 @@
 local check = require "bam.util.check"
 local core = require "bam.core"
 local json = require "bam.util.json"
+local old_fields = require "bam.util.old_fields"
 
 local M = {}
 
@@ -31,6 +32,19 @@ local function length_until(path, step)
     kept = kept + #line
   end)
   return kept
+end
+
+--- Read the log in a phase's directory, up to a line that is cut or damaged.
+---@param place string
+---@return table[] records of steps and evaluations in order, with the names of this version
+function M.read(place)
+  local records = {}
+  M.each_line(string.format("%s/metrics.jsonl", place), function(line)
+    local fine, record = core.try(json.decode, line)
+    if not fine or type(record) ~= "table" then return true end
+    records[#records + 1] = old_fields.renew(record)
+  end)
+  return records
 end
 
 --- Open the log in a phase's directory, to continue after `step`.

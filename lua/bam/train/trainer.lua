@@ -185,12 +185,12 @@ end
 
 local function log(run, record)
   local state = run.state
-  if is_finite(record.nll) then
-    state.smooth = state.smooth and SMOOTH * state.smooth + (1 - SMOOTH) * record.nll or record.nll
+  if is_finite(record.loss) then
+    state.smooth = state.smooth and SMOOTH * state.smooth + (1 - SMOOTH) * record.loss or record.loss
   end
   local line = { step = state.step, tokens_per_second = record.tokens_per_second,
                  skipped = record.skipped }
-  for _, name in ipairs { "nll", "lr", "norm", "load_balance", "z" } do
+  for _, name in ipairs { "loss", "lr", "norm", "load_balance", "z_loss" } do
     line[name] = record[name] and is_finite(record[name]) and record[name] or nil
   end
   line.routing = #record.routing > 0 and record.routing or nil
@@ -211,9 +211,9 @@ end
 
 -- Describe where a non-finite value arose, as the end of a sentence.
 local function origin(run, record)
-  if is_finite(record.nll) and is_finite(record.norm) then return "" end
+  if is_finite(record.loss) and is_finite(record.norm) then return "" end
   local batch = run.stream:batch(run.state.step, 1, run.o.batch)
-  local place = diagnose.find(run.model, batch, record.nll)
+  local place = diagnose.find(run.model, batch, record.loss)
   return place and string.format("; %s", place) or ""
 end
 
@@ -229,7 +229,7 @@ end
 local function check_end(run)
   local before <const> = core.random_state()
   local batch = run.stream:batch(run.phase.steps, 1, run.o.batch)
-  local fault = run.health:fault_of_loss(loop.nll(run.model, batch, run.state.rows))
+  local fault = run.health:fault_of_loss(loop.loss(run.model, batch, run.state.rows))
   core.random_state(before)
   if fault then give_up(run, string.format("after the last step %s", fault)) end
 end
