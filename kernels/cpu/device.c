@@ -24,18 +24,18 @@ DECLARE(baseline, f32) DECLARE(baseline, f64)
 DECLARE(avx2, f32) DECLARE(avx2, f64)
 DECLARE(avx512, f32) DECLARE(avx512, f64)
 DECLARE(baseline, i32) DECLARE(baseline, i64) DECLARE(baseline, u8) DECLARE(baseline, b8)
-  /* clang-format on */
 
-  /* Those compiled in (ISAS in the Makefile), best first. */
-  static const kernel_set sets[] = {
+/* Those compiled in (ISAS in the Makefile), best first. */
+static const kernel_set sets[] = {
 #ifdef BAM_HAS_avx512
-    SET(BAM_AVX512, avx512)
+  SET(BAM_AVX512, avx512)
 #endif
 #ifdef BAM_HAS_avx2
-      SET(BAM_AVX2, avx2)
+  SET(BAM_AVX2, avx2)
 #endif
-        SET(BAM_BASELINE, baseline)
-  };
+  SET(BAM_BASELINE, baseline)
+};
+/* clang-format on */
 
 /* The best kernels that this machine can run. */
 static const kernel_set *choose(void) {
