@@ -25,7 +25,7 @@ CUDA    ?= $(if $(shell command -v nvcc 2>/dev/null),1,0)
 CUDA_ARCH ?= 80 90a
 
 # Debian 12 packages for building, and packages with the text that the demo trains on.
-BUILD_PACKAGES := gcc libc6-dev make pkg-config liblua5.4-dev libopenblas-openmp-dev libedit-dev libpcre2-dev zlib1g-dev \
+BUILD_PACKAGES := gcc libc6-dev make pkg-config liblua5.4-dev libedit-dev libpcre2-dev zlib1g-dev \
                   libzstd-dev libxxhash-dev $(if $(filter 1,$(CUDA)),g++)
 TEXT_PACKAGES  := bible-kjv bible-kjv-text jargon-text debian-policy doc-debian miscfiles libsoftware-license-perl \
                   base-files metamath-databases libpython3-stdlib
@@ -39,11 +39,9 @@ deps-lint_packages     := lua-check
 deps-format_packages   := clang-format
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion
-# OpenBLAS, PCRE2, zstd and zlib are linked statically: the program starts faster and is portable.
-BLAS_LIB   := $(firstword $(wildcard /usr/lib/*/openblas-openmp/libopenblas.a))
-BLAS_INC   := $(firstword $(wildcard /usr/include/*/openblas-openmp))
-PKG_CFLAGS := $(shell pkg-config --cflags lua5.4 libedit 2>/dev/null) $(addprefix -isystem ,$(BLAS_INC))
-PKG_LIBS   := $(shell pkg-config --libs lua5.4 libedit 2>/dev/null) $(BLAS_LIB) \
+# PCRE2, zstd and zlib are linked statically: the program starts faster and is portable.
+PKG_CFLAGS := $(shell pkg-config --cflags lua5.4 libedit 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs lua5.4 libedit 2>/dev/null) \
               $(foreach l,pcre2-8 zstd z,$(shell $(CC) -print-file-name=lib$(l).a))
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -fopenmp -fno-math-errno -fno-trapping-math -MMD -MP \
               $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
@@ -71,7 +69,8 @@ ISAS          ?= baseline avx2 avx512
 FLAGS_avx2    := -march=haswell
 FLAGS_avx512  := -march=skylake-avx512 -mprefer-vector-width=512
 ISA_FLAGS     := $(FLAGS_avx2) $(FLAGS_avx512) $(ISAS)
-# Attention is made of products, which fuse multiply and add. Elsewhere every instruction set rounds alike.
+# Products, and attention, which is made of them, fuse multiply and add. Elsewhere every instruction set rounds alike.
+FLAGS_gemm      := -ffp-contract=fast
 FLAGS_attention := -ffp-contract=fast
 FLAGS_peak      := -ffp-contract=fast
 TYPES_REAL    := f32 f64
@@ -351,7 +350,7 @@ $(B)/fuzz_border: $(BORDER_OBJ) $(B)/libbam.a
 # ---- the SIMT shim ----
 # CUDA's kernels as C++, run on the CPU (tests/simt): one object per kernel file and dtype.
 SIMT_CFLAGS ?= -O2 -g
-SIMT_FLAGS  := $(addprefix -isystem ,$(BLAS_INC)) -std=c++17 -Wall -Wextra -Wshadow $(WERROR) -fno-math-errno -fno-trapping-math -MMD -MP \
+SIMT_FLAGS  := -std=c++17 -Wall -Wextra -Wshadow $(WERROR) -fno-math-errno -fno-trapping-math -MMD -MP \
                -Itests/simt $(SIMT_CFLAGS) $(SANITIZE)
 SHIM_OBJ    := $(patsubst tests/simt/%.cpp,$(B)/simt/%.o,$(wildcard tests/simt/*.cpp))
 SIMT_OBJ    := $(filter-out %/cuda/blas.o,$(call cuda_objects,$(B)/simt)) $(SHIM_OBJ) $(B)/simt/kernels/backends.o

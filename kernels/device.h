@@ -21,10 +21,9 @@ struct bam_storage;
 typedef struct bam_device {
   char name[BAM_DEVICE_NAME]; /* "cpu", "cuda:0" */
   const char *isa;            /* "avx512", "avx2" or "baseline" on the CPU, else NULL */
-  bool products_lag; /* on the CPU: the BLAS library uses an older instruction set than `isa` */
-  bool is_host;      /* host code may read and write its memory */
-  int number;        /* index in the context's devices; 0 is the CPU */
-  bam_stream stream; /* passed to every kernel; kernels on one stream run in order */
+  bool is_host;               /* host code may read and write its memory */
+  int number;                 /* index in the context's devices; 0 is the CPU */
+  bam_stream stream;          /* passed to every kernel; kernels on one stream run in order */
 
   /* One table per dtype; NULL for storage-only dtypes. */
   const bam_kernels *kernels[BAM_DTYPES];
@@ -87,10 +86,8 @@ extern const bam_backend *const bam_backends[];
    ("avx512", "avx2", "baseline") if that is older. */
 void bam_device_init_cpu(bam_device *device, bool plain);
 
-/* Write into `text`, truncated to `size` bytes, the BLAS library and its kernels ("OpenBLAS SkylakeX"); or
-   the description of the CPU ("avx512, products by OpenBLAS SkylakeX"). */
-void bam_device_describe_products(char *text, size_t size);
-void bam_device_describe_cpu(char *text, size_t size);
+/* The instruction set of the CPU's kernels. */
+const char *bam_device_describe_cpu(void);
 
 /* The CPU's conversion between dtypes (kernels/cpu/convert.c). */
 void bam_cpu_convert(bam_stream stream, const bam_loop *loop, void *y, bam_dtype y_dtype,

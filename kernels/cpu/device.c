@@ -91,13 +91,11 @@ __attribute__((constructor(101))) static void wait_briefly(void) {
 
 void bam_device_init_cpu(bam_device *device, bool plain) {
   const kernel_set *best = choose();
-  bam_openblas_clean_environment();
   *device = (bam_device){
     .name = "cpu",
     .isa = bam_isa_name(best->isa),
     .is_host = true,
     .peak = best->peak,
-    .products_lag = bam_openblas_isa() < best->isa,
     .system_alloc = plain ? plain_alloc : cpu_alloc,
     .system_free = plain ? plain_free : cpu_free,
     .copy_in = cpu_copy,
@@ -113,11 +111,4 @@ void bam_device_init_cpu(bam_device *device, bool plain) {
   };
 }
 
-void bam_device_describe_products(char *text, size_t size) {
-  snprintf(text, size, "OpenBLAS %s", bam_openblas_core());
-}
-
-void bam_device_describe_cpu(char *text, size_t size) {
-  snprintf(text, size, "%s, products by OpenBLAS %s", bam_isa_name(choose()->isa),
-           bam_openblas_core());
-}
+const char *bam_device_describe_cpu(void) { return bam_isa_name(choose()->isa); }

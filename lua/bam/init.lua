@@ -7,17 +7,10 @@ local M = {}
 for name, op in pairs(core.ops) do M[name] = op end
 local from_core = { "tensor", "zeros", "ones", "empty", "full", "arange", "linspace", "eye", "rand",
                     "randn", "randint", "randperm", "bytes", "scope", "save_npy",
-                    "load_npy", "seed", "threads", "memory", "isa", "products", "peak", "clock",
+                    "load_npy", "seed", "threads", "memory", "isa", "peak", "clock",
                     "device", "devices", "synchronize", "tf32" }
 for _, name in ipairs(from_core) do
   M[name] = core[name]
-end
-
-local library, lags = core.products()
-if lags then
-  io.stderr:write(string.format(
-    "bamlua: warning: matrix products use %s, which is several times slower than what this CPU "
-      .. "can do (%s); unset OPENBLAS_CORETYPE\n", library, core.isa()))
 end
 
 require "bam.tensor" -- adds methods to tensors

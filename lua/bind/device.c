@@ -59,12 +59,12 @@ BIND_DOC(device_list, "devices()",
          "@return bam.DeviceInfo[]\n"
          "@return table<string, string> reasons by backend");
 static int device_list(lua_State *L) {
-  char cpu[96], text[128];
+  char text[128];
   lua_settop(L, 0);
   lua_newtable(L);
   lua_newtable(L);
-  bam_device_describe_cpu(cpu, sizeof cpu);
-  snprintf(text, sizeof text, "this machine (%s, %d threads)", cpu, bind_context(L)->threads);
+  snprintf(text, sizeof text, "this machine (%s, %d threads)", bam_device_describe_cpu(),
+           bind_context(L)->threads);
   push_device(L, "cpu", text, 0);
   lua_rawseti(L, -2, 1);
   for (int i = 0; bam_backends[i] != NULL; i++)

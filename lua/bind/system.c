@@ -171,20 +171,6 @@ static int system_isa(lua_State *L) {
   return 1;
 }
 
-BIND_DOC(system_products, "products()",
-         "The library of CPU matrix products and the kernels it selected by CPU features, such as "
-         "\"OpenBLAS\n"
-         "SkylakeX\". The environment variable OPENBLAS_CORETYPE overrides the selection.\n"
-         "@return string\n"
-         "@return boolean lag do they use a smaller instruction set than bam.isa()?");
-static int system_products(lua_State *L) {
-  char text[96];
-  bam_device_describe_products(text, sizeof text);
-  lua_pushstring(L, text);
-  lua_pushboolean(L, bind_context(L)->cpu.products_lag);
-  return 2;
-}
-
 BIND_DOC(system_peak, "peak()",
          "Measure the peak of the CPU: f32 multiply-adds of all threads without memory traffic. "
          "Takes a few\n"
@@ -211,9 +197,11 @@ static int system_at_end(lua_State *L) {
 }
 
 const bind_export bind_system_functions[] = {
-  BIND_EXPORT(system_seed),   BIND_EXPORT(system_random_state), BIND_EXPORT(system_threads),
-  BIND_EXPORT(system_memory), BIND_EXPORT(system_memory_limit), BIND_EXPORT(system_fail_allocation),
-  BIND_EXPORT(system_isa),    BIND_EXPORT(system_nearest),      BIND_EXPORT(system_products),
-  BIND_EXPORT(system_peak),   BIND_EXPORT(system_version),      BIND_EXPORT(system_clock),
-  BIND_EXPORT(system_sleep),  BIND_EXPORT(system_at_end),       { NULL, NULL },
+  BIND_EXPORT(system_seed),         BIND_EXPORT(system_random_state),
+  BIND_EXPORT(system_threads),      BIND_EXPORT(system_memory),
+  BIND_EXPORT(system_memory_limit), BIND_EXPORT(system_fail_allocation),
+  BIND_EXPORT(system_isa),          BIND_EXPORT(system_nearest),
+  BIND_EXPORT(system_peak),         BIND_EXPORT(system_version),
+  BIND_EXPORT(system_clock),        BIND_EXPORT(system_sleep),
+  BIND_EXPORT(system_at_end),       { NULL, NULL },
 };

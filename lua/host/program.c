@@ -262,9 +262,7 @@ static int load_help(lua_State *L) {
 
 /* Prints the version. Returns the exit code. */
 static int show_version(void) {
-  char cpu[96];
-  bam_device_describe_cpu(cpu, sizeof cpu);
-  printf("%s (%s)\n%s\n", BAM_VERSION_TEXT, LUA_RELEASE, cpu);
+  printf("%s (%s)\n%s\n", BAM_VERSION_TEXT, LUA_RELEASE, bam_device_describe_cpu());
   return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

@@ -267,8 +267,7 @@ end
 
 local function describe_device()
   if not on_device then
-    return string.format("%s, products by %s, %d threads", core.isa(), core.products(),
-                         core.threads())
+    return string.format("%s, %d threads", core.isa(), core.threads())
   end
   for _, d in ipairs((core.devices())) do
     if d.name == device then return string.format("%s, %s", d.name, d.description) end

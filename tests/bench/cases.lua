@@ -262,8 +262,8 @@ local function model(title, of, layers, update, mixing, tf32)
               d.ffn.top_k },
     prepare = function()
       local net = one:build()
-      if attention then
-        net = mixed({ net, one:build(), one:build(), one:build() }, attention):build()
+      if mixing then
+        net = mixed({ net, one:build(), one:build(), one:build() }, mixing):build()
       end
       local opt = bam.optim.AdamW(net, { lr = 1e-4 })
       local ids, targets = bam.randint(0, d.vocab - 1, B, T), bam.randint(0, d.vocab - 1, B, T)

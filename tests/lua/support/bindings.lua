@@ -276,7 +276,6 @@ local CORE = {
   memory = function() core.memory() end,
   memory_limit = function() core.memory_limit(0) end,
   isa = function() core.isa() end,
-  products = function() core.products() end,
   try = function() core.try(error, 'x') end,
   at_end = function() core.at_end(print) end,
   peak = function() core.peak() end,

@@ -1,0 +1,78 @@
+/* The innermost part of matrix products: a tile of C of up to TILE_ROWS rows and TILE_COLUMNS columns stays in
+   registers while it is summed over the depth.
+
+   Every element of C is one chain of multiply-adds in the order of the depth, whatever the tile's size. So its bits
+   depend neither on the shape of the product around it, nor on blocking, nor on the number of threads. */
+#ifndef BAM_GEMM_TILE_H
+#define BAM_GEMM_TILE_H
+
+#include "tile.h"
+
+#define GEMM_DEPTH 256 /* the depth is summed in blocks of this size, see gemm.c */
+#define UNROLL _Pragma("GCC unroll 16")
+#define INLINE static inline __attribute__((always_inline))
+
+/* C = alpha A B + beta C for one tile. With beta = 0 C is not read. C has whole vectors of columns; the caller gives a
+   buffer where the matrix ends before. */
+typedef struct gemm_tile {
+  real *c;
+  int64_t ldc;
+  const real
+    *a; /* element (r, p) at a[r * lda + p], or a[r + p * lda] where A is stored transposed */
+  int64_t lda;
+  const real *b; /* element (p, j) at b[p * ldb + j] */
+  int64_t ldb;
+  int64_t depth;
+  real alpha, beta;
+} gemm_tile;
+
+typedef vector tile_sums[TILE_ROWS][2];
+
+INLINE void clear_sums(tile_sums sum, int rows, int vectors) {
+  UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < vectors; v++)
+    sum[r][v] = (vector){ 0 };
+}
+
+INLINE void store_sums(const gemm_tile *t, tile_sums sum, int rows, int vectors) {
+  real *c = t->c;
+  if (t->beta == 0) {
+    UNROLL for (int r = 0; r < rows; r++, c += t->ldc) UNROLL for (int v = 0; v < vectors; v++) *
+      (vector_in_memory *)(c + v * LANES) = t->alpha * sum[r][v];
+  } else {
+    UNROLL for (int r = 0; r < rows; r++, c += t->ldc) UNROLL for (int v = 0; v < vectors; v++) {
+      vector_in_memory *to = (vector_in_memory *)(c + v * LANES);
+      *to = t->beta * *to + t->alpha * sum[r][v];
+    }
+  }
+}
+
+/* Three rows of A share a pointer, so that all pointers stay in registers. */
+INLINE void tile_rows(const gemm_tile *t, int rows, int vectors) {
+  tile_sums sum;
+  clear_sums(sum, rows, vectors);
+  const int64_t lda = t->lda;
+  const real *a[TILE_ROWS / 3], *b = t->b;
+  UNROLL for (int g = 0; 3 * g < rows; g++) a[g] = t->a + 3 * g * lda;
+  for (int64_t p = 0; p < t->depth; p++, b += t->ldb) {
+    vector row[2];
+    UNROLL for (int v = 0; v < vectors; v++) row[v] = *(const vector_in_memory *)(b + v * LANES);
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < vectors; v++)
+      sum[r][v] += a[r / 3][r % 3 * lda] * row[v];
+    UNROLL for (int g = 0; 3 * g < rows; g++) a[g]++;
+  }
+  store_sums(t, sum, rows, vectors);
+}
+
+INLINE void tile_rows_transposed(const gemm_tile *t, int rows, int vectors) {
+  tile_sums sum;
+  clear_sums(sum, rows, vectors);
+  const real *a = t->a, *b = t->b;
+  for (int64_t p = 0; p < t->depth; p++, a += t->lda, b += t->ldb) {
+    vector row[2];
+    UNROLL for (int v = 0; v < vectors; v++) row[v] = *(const vector_in_memory *)(b + v * LANES);
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < vectors; v++)
+      sum[r][v] += a[r] * row[v];
+  }
+  store_sums(t, sum, rows, vectors);
+}
+#endif
