@@ -3188,12 +3188,6 @@ function bam.memory(device) end
 ---@return string
 function bam.isa() end
 
---- The library of CPU matrix products and the kernels it selected by CPU features, such as "OpenBLAS
---- SkylakeX". The environment variable OPENBLAS_CORETYPE overrides the selection.
----@return string
----@return boolean lag do they use a smaller instruction set than bam.isa()?
-function bam.products() end
-
 --- Measure the peak of the CPU: f32 multiply-adds of all threads without memory traffic. Takes a few
 --- milliseconds.
 ---@return number FLOP/s

@@ -116,6 +116,10 @@ local CHANGES = {
     replace(one("%s/runs/mixed-*/phase.json", d), '"seed": 1', '"seed": 2')
     return "phase.json is missing or was changed"
   end,
+  results_key = function(d)
+    replace(one("%s/runs/recipe/results.json", d), '"digest"', '"digesu"')
+    return "results.json was changed"
+  end,
   fingerprint_version = function(d)
     replace(one("%s/runs/mixed-*/phase.json", d), '"fingerprint"', '"fingerprinu"')
     return "phase.json is missing or was changed"

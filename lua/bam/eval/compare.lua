@@ -9,6 +9,7 @@ local old_fields = require "bam.util.old_fields"
 local options = require "bam.train.options"
 local run_dir = require "bam.train.run_dir"
 local plan = require "bam.train.plan"
+local sealed = require "bam.util.sealed"
 local settings = require "bam.train.settings"
 local tables = require "bam.eval.table"
 
@@ -125,8 +126,7 @@ local function write_results(name, results, base)
   core.make_directory(run_dir.recipe_directory())
   local seed = flags.get().seed or 1
   if seed ~= 1 then name = string.format("%s@%d", name, seed) end
-  local value = { models = json.finite(without_windows(results)), base = base and base.name }
-  value.digest = core.hash(json.encode(value))
+  local value = sealed.seal({ models = json.finite(without_windows(results)), base = base and base.name }, "digest")
   local path = string.format("%s/%s.json", run_dir.recipe_directory(), name)
   local text = json.encode(value, { indent = 2 })
   if core.file_info(path) and core.read_file(path) == text then return end -- it may be read-only

@@ -5,6 +5,7 @@ local cache_entry = require "bam.data.cache_entry"
 local json = require "bam.util.json"
 local metrics = require "bam.train.metrics"
 local paths = require "bam.data.paths"
+local sealed = require "bam.util.sealed"
 local settings = require "bam.train.settings"
 local checkpoints = require "bam.train.checkpoints"
 
@@ -213,11 +214,10 @@ local function check_result(audit, path)
   if type(value) ~= "table" then
     return audit.problem("%s", fault or string.format("%s is not an object", path))
   end
-  local digest = value.digest
-  value.digest = nil
-  if digest == nil then
+  local state = sealed.check(value, "digest", { models = true, base = true })
+  if state == "unsealed" then
     audit.note("%s is of bamlua 0.1.0, without a digest", path)
-  elseif digest ~= core.hash(json.encode(value)) then
+  elseif state == "changed" then
     audit.problem("%s was changed: its digest does not match its figures", path)
   end
 end

@@ -4,20 +4,13 @@
 local check = require "bam.util.check"
 local core = require "bam.core"
 local json = require "bam.util.json"
+local sealed = require "bam.util.sealed"
 
 local M = {}
 
 local NAME = "manifest.json"
 
 local function within(directory, name) return string.format("%s/%s", directory, name) end
-
-local function checksum(manifest)
-  local rest = {}
-  for name, value in pairs(manifest) do
-    if name ~= "checksum" then rest[name] = value end
-  end
-  return core.hash(json.encode(rest))
-end
 
 --- Write the manifest of a checkpoint, after all of its other files.
 ---@param directory string
@@ -31,8 +24,7 @@ function M.write(directory, facts)
   end
   local manifest = { version = core.release, phase = facts.phase, digest = facts.digest,
                      step = facts.step, parents = facts.parents, files = files }
-  manifest.checksum = checksum(manifest)
-  core.write_file(within(directory, NAME), json.encode(manifest, { indent = 2 }))
+  core.write_file(within(directory, NAME), json.encode(sealed.seal(manifest, "checksum"), { indent = 2 }))
 end
 
 -- Does a manifest list files beside it, with sizes and digests?
@@ -57,7 +49,7 @@ function M.read(directory)
   local manifest, fault = json.read(path)
   if not manifest then return nil, fault end
   if type(manifest) == "table" and lists_files(manifest.files)
-    and (manifest.checksum == checksum(manifest)
+    and (manifest.checksum == sealed.digest(manifest, "checksum")
          or not manifest.version and manifest.checksum == core.hash(json.encode(manifest.files))) then
     return manifest
   end

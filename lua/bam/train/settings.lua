@@ -2,6 +2,7 @@
 local check = require "bam.util.check"
 local core = require "bam.core"
 local json = require "bam.util.json"
+local sealed = require "bam.util.sealed"
 
 local M = {}
 
@@ -16,31 +17,14 @@ end
 
 local function path_of(directory) return string.format("%s/phase.json", directory) end
 
-local function checksum_of(record)
-  local sealed = {}
-  for key, value in pairs(record) do
-    if key ~= "checksum" then sealed[key] = value end
-  end
-  return core.hash(json.encode(sealed))
-end
-
--- Version 0.1.0 stored no checksum, and only these keys.
-local UNSEALED = { digest = true, name = true, settings = true }
-
-local function is_sealed(record)
-  if record.checksum then return record.checksum == checksum_of(record) end
-  for key in pairs(record) do
-    if not UNSEALED[key] then return false end
-  end
-  return true
-end
+-- What version 0.1.0 stored, without a checksum.
+local BEFORE = { digest = true, name = true, settings = true }
 
 --- Write what a phase stores about itself, with a checksum.
 ---@param directory string
 ---@param record { digest: string, name: string, settings: table, fingerprint: integer }
 function M.write(directory, record)
-  record.checksum = checksum_of(record)
-  core.write_file(path_of(directory), json.encode(record, { indent = 2 }))
+  core.write_file(path_of(directory), json.encode(sealed.seal(record, "checksum"), { indent = 2 }))
 end
 
 --- Read what a phase stored about itself. Returns nil if there is nothing, or if anything in it was changed.
@@ -48,7 +32,7 @@ end
 ---@return { digest: string, name: string, settings: table, fingerprint: integer? }?
 function M.phase(directory)
   local value = json.read(path_of(directory))
-  local fine = type(value) == "table" and is_sealed(value) and type(value.settings) == "table"
+  local fine = sealed.check(value, "checksum", BEFORE) ~= "changed" and type(value.settings) == "table"
     and value.digest == core.hash(json.encode(value.settings)) and value.settings.name == value.name
   return fine and value or nil
 end
