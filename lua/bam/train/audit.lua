@@ -105,12 +105,12 @@ end
 -- Check the log up to the newest checkpoint, which holds the log's digest.
 local function check_sealed(audit, path, newest)
   local state = newest and json.read(within(newest.directory, "training.json"))
-  local sealed = type(state) == "table" and state.metrics
-  if type(sealed) ~= "table" then return end -- written by version 0.1.0
+  local log = type(state) == "table" and state.metrics
+  if type(log) ~= "table" then return end -- written by version 0.1.0
   local file = assert(io.open(path, "rb"))
-  local text = file:read(sealed.bytes) or ""
+  local text = file:read(log.bytes) or ""
   file:close()
-  if core.hash(text) ~= sealed.digest then
+  if core.hash(text) ~= log.digest then
     audit.problem("%s was changed: its digest does not match the last checkpoint", path)
   end
 end
