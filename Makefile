@@ -94,7 +94,7 @@ ENGINE_OBJ := $(patsubst %.c,$(B)/%.o,$(ENGINE_C) $(CPU_ONCE)) $(KERNEL_OBJ) $(C
 BIND_OBJ   := $(patsubst %.c,$(B)/%.o,$(BIND_C)) $(B)/embedded.o
 TEST_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/engine/*.c))
 # The op tests with their own driver instead of Criterion, for running on other devices (tests/cases).
-CASES_NOT  := scratch $(addprefix test_,files lua_memory npy safetensors scripts signals vmath)
+CASES_NOT  := scratch $(addprefix test_,files gemm lua_memory npy safetensors scripts signals vmath)
 CASES_C    := $(wildcard tests/cases/*.c) $(filter-out $(CASES_NOT:%=tests/engine/%.c),$(wildcard tests/engine/*.c))
 CASES_WRONG := $(patsubst %,$(B)/cases/tests/%.o,cases/selftest/wrong cases/driver engine/fixture engine/value_tests)
 CASES_OBJ  := $(patsubst %.c,$(B)/cases/%.o,$(CASES_C)) $(filter-out %/main.o,$(BIND_OBJ))

@@ -120,7 +120,7 @@ Test(matmul, vectors) {
   }
 }
 
-/* Large enough for OpenBLAS, its threads, and for sharing a batch among ours. */
+/* Large enough for several threads, and for sharing a batch among them. */
 Test(matmul, large) {
   bam_tensor *a = make_random(BAM_F32, SHAPE(130, 70), -1, 1),
              *b = make_random(BAM_F32, SHAPE(70, 140), -1, 1);
