@@ -9,12 +9,16 @@
 #include "gemm_tile.h"
 #include "gemm_vector.h"
 
-#define SMALL 128         /* products with fewer multiplications take plain loops */
-#define ALONE (1LL << 18) /* multiplications that one thread does alone */
-#define STRIP                         \
-  ((int64_t)(131072 / sizeof(real)) / \
-   GEMM_DEPTH)                   /* columns of B packed at a time: half of a small L2 */
-#define FEW_ROWS (2 * TILE_ROWS) /* with so few, packing B costs more than it saves */
+/* Products with fewer multiplications take plain loops; those with no more than ALONE, one thread. */
+#define SMALL 128
+#define ALONE (1LL << 18)
+/* Elements of B that are packed at a time. They fill half of a small L2 cache, and stay there. */
+#define PACKED ((int64_t)(131072 / sizeof(real)))
+/* With so few rows, packing B costs more than it saves. */
+#define FEW_ROWS (2 * TILE_ROWS)
+/* Rows of a transposed A that are further apart than this compete for the same places in the L1 cache, so they are
+   packed. */
+#define NEAR (int64_t)(2048 / sizeof(real))
 
 /* A rectangle of C: rows and columns from first to before last. */
 typedef struct rectangle {
@@ -22,6 +26,7 @@ typedef struct rectangle {
 } rectangle;
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* ---- tiles of all heights ---- */
 
@@ -88,6 +93,9 @@ static void run_tile(const tile_height *height, gemm_tile t, bool transposed, in
 }
 
 /* ---- packing ---- */
+
+/* Columns of B that are packed at a time. */
+static int64_t strip_of(int64_t depth) { return PACKED / depth / TILE_COLUMNS * TILE_COLUMNS; }
 
 /* Copy rows of B to a panel of TILE_COLUMNS columns, with zeros after the last of `columns`. */
 static void pack_rows(real *panel, const real *b, int64_t ldb, int64_t depth, int64_t columns) {
@@ -170,7 +178,7 @@ static void pack_strip(const operands *o, const block *k, real *packed) {
   for (int64_t j = 0; j < k->columns; j += TILE_COLUMNS) {
     const int64_t columns = smaller(k->columns - j, TILE_COLUMNS);
     const real *b = b_at(o, k->first_depth, k->column + j);
-    real *panel = packed + j * GEMM_DEPTH;
+    real *panel = packed + j * k->depth;
     if (o->g->transpose_b)
       pack_columns(panel, b, o->g->ldb, k->depth, columns);
     else if (k->pack_b || columns < TILE_COLUMNS)
@@ -178,41 +186,56 @@ static void pack_strip(const operands *o, const block *k, real *packed) {
   }
 }
 
+/* Ask for a share of the next row of tiles' part of A. Where A is stored transposed, that is a short piece of each of many
+   rows, which the processor does not foresee. */
+static void prefetch_a(const operands *o, const block *k, int64_t row, int64_t panel,
+                       int64_t panels) {
+  const bam_gemm *g = o->g;
+  const real *a = o->a + k->first_depth * g->lda + row;
+  const int64_t last = k->depth * (panel + 1) / panels;
+  for (int64_t p = k->depth * panel / panels; p < last; p++)
+    __builtin_prefetch(a + p * g->lda, 0, 2);
+}
+
 /* One row of tiles across the strip. */
 static void multiply_tiles(const operands *o, const block *k, const real *packed, int64_t row,
                            const tile_height *height) {
   const bam_gemm *g = o->g;
   _Alignas(64) real a_panel[GEMM_DEPTH * TILE_ROWS];
+  const real *a = g->transpose_a ? o->a + k->first_depth * g->lda + row
+                                 : o->a + row * g->lda + k->first_depth;
+  const bool pack = g->transpose_a && g->lda > NEAR;
+  if (pack)
+    pack_a(a_panel, a, g->lda, k->depth, height->rows);
   gemm_tile t = { .ldc = g->ldc,
                   .depth = k->depth,
                   .alpha = (real)g->alpha,
                   .beta = k->beta,
-                  .a = o->a + row * g->lda + k->first_depth,
-                  .lda = g->lda };
-  if (g->transpose_a) {
-    pack_a(a_panel, o->a + k->first_depth * g->lda + row, g->lda, k->depth, height->rows);
-    t.a = a_panel;
-    t.lda = TILE_ROWS;
-  }
+                  .a = pack ? a_panel : a,
+                  .lda = pack ? TILE_ROWS : g->lda };
   for (int64_t j = 0; j < k->columns; j += TILE_COLUMNS) {
     const int64_t columns = smaller(k->columns - j, TILE_COLUMNS);
     const bool direct = !k->pack_b && columns == TILE_COLUMNS;
-    t.b = direct ? b_at(o, k->first_depth, k->column + j) : packed + j * GEMM_DEPTH;
+    t.b = direct ? b_at(o, k->first_depth, k->column + j) : packed + j * k->depth;
     t.ldb = direct ? g->ldb : TILE_COLUMNS;
     t.c = o->c + row * g->ldc + k->column + j;
+    if (g->transpose_a && row + 2 * height->rows < g->m)
+      prefetch_a(o, k, row + 2 * height->rows - 1, j / TILE_COLUMNS,
+                 ceiling(k->columns, TILE_COLUMNS));
     run_tile(height, t, g->transpose_a, columns);
   }
 }
 
 static void multiply_rectangle(const operands *o, const rectangle *r) {
-  _Alignas(64) real packed[STRIP * GEMM_DEPTH];
+  _Alignas(64) real packed[PACKED];
+  const int64_t depth = gemm_block_depth(o->g->k), strip = strip_of(depth);
   block k = { .pack_b = o->g->transpose_b || r->last_row - r->row > FEW_ROWS };
   if (r->row == r->last_row) /* more threads than rows of tiles */
     return;
-  for (k.column = r->column; k.column < r->last_column; k.column += STRIP) {
-    k.columns = smaller(r->last_column - k.column, STRIP);
-    for (k.first_depth = 0; k.first_depth < o->g->k; k.first_depth += GEMM_DEPTH) {
-      k.depth = smaller(o->g->k - k.first_depth, GEMM_DEPTH);
+  for (k.column = r->column; k.column < r->last_column; k.column += strip) {
+    k.columns = smaller(r->last_column - k.column, strip);
+    for (k.first_depth = 0; k.first_depth < o->g->k; k.first_depth += depth) {
+      k.depth = smaller(o->g->k - k.first_depth, depth);
       k.beta = k.first_depth == 0 ? (real)o->g->beta : 1;
       pack_strip(o, &k, packed);
       for (int64_t row = r->row; row < r->last_row;) {
@@ -266,8 +289,6 @@ static gemm_vector as_vector(const operands *o) {
 
 /* ---- sharing ---- */
 
-static int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /* The numbers of rows and columns of a grid of rectangles, as many as there are threads. */
 typedef struct share_grid {
   int64_t rows, columns;
@@ -277,9 +298,9 @@ typedef struct share_grid {
 static int64_t cost(const bam_gemm *g, share_grid grid) {
   const int64_t tiles = ceiling(ceiling(g->m, TILE_ROWS), grid.rows);
   const int64_t panels = ceiling(ceiling(g->n, TILE_COLUMNS), grid.columns);
-  const int64_t strips = ceiling(panels * TILE_COLUMNS, STRIP);
+  const int64_t strips = ceiling(panels * TILE_COLUMNS, strip_of(gemm_block_depth(g->k)));
   return tiles * panels * TILE_ROWS + panels * (g->transpose_b ? TILE_COLUMNS / 2 : 4) +
-         (g->transpose_a ? tiles * strips * 3 : 0);
+         (g->transpose_a && g->lda > NEAR ? tiles * strips * 3 : 0);
 }
 
 static share_grid grid_for(const bam_gemm *g, int64_t threads) {

@@ -8,9 +8,15 @@
 
 #include "tile.h"
 
-#define GEMM_DEPTH 256 /* the depth is summed in blocks of this size, see gemm.c */
 #define UNROLL _Pragma("GCC unroll 16")
 #define INLINE static inline __attribute__((always_inline))
+#define GEMM_DEPTH 384
+
+/* The depth k is summed in blocks of equal size, at most GEMM_DEPTH. It is a function of k alone, as bits depend on it. */
+static inline int64_t gemm_block_depth(int64_t k) {
+  const int64_t blocks = (k + GEMM_DEPTH - 1) / GEMM_DEPTH;
+  return k > 0 ? round_up((k + blocks - 1) / blocks, 8) : 8;
+}
 
 /* C = alpha A B + beta C for one tile. With beta = 0 C is not read. C has whole vectors of columns; the caller gives a
    buffer where the matrix ends before. */

@@ -27,8 +27,9 @@ static inline void write_result(const gemm_vector *v, int64_t i, real sum, real 
 /* Results i to before `last`, at most GEMM_VECTOR_UNIT: every element is summed in the order of the depth, as a tile's
    is. */
 static inline void sum_columns(const gemm_vector *v, int64_t i, int64_t last) {
-  for (int64_t first = 0; first < v->depth; first += GEMM_DEPTH) {
-    const int64_t end = first + GEMM_DEPTH < v->depth ? first + GEMM_DEPTH : v->depth;
+  const int64_t step = gemm_block_depth(v->depth);
+  for (int64_t first = 0; first < v->depth; first += step) {
+    const int64_t end = first + step < v->depth ? first + step : v->depth;
     real sum[GEMM_VECTOR_UNIT] = { 0 };
     for (int64_t p = first; p < end; p++) {
       const real x = v->x[p * v->x_step];

@@ -11,7 +11,7 @@ local directory = small.directory()
 local cleanup <close> = setmetatable({}, { __close = function() small.remove(directory) end })
 
 local function shell(command)
-  local pipe = io.popen(string.format("cd '%s' && L='%s' && { %s; } 2>&1", directory, PROGRAM, command))
+  local pipe = io.popen(string.format("cd '%s' && L='%s' && { %s; } 2>&1 </dev/null", directory, PROGRAM, command))
   local output = pipe:read "a"
   return output, pipe:close() == true
 end

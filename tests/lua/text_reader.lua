@@ -458,7 +458,7 @@ test("everything else", function()
   expect.equal(tostring(reader), "text reader (closed)")
   reader:close()
   expect.raises("expected a text reader, got a table", reader.next, {})
-  expect.raises("expected a text reader, got FILE*", reader.close, io.stdout)
+  expect.raises("expected a text reader, got a FILE*", reader.close, io.stdout)
   for _ = 1, 200 do core.text_open(path) end -- the collector closes them
   collectgarbage()
 

@@ -69,6 +69,9 @@ end
 ---@param define fun(given: table): table
 ---@return fun(given: table): table
 function M.builtin(define)
+  --- Define one of bam's own, whose name scripts cannot define again.
+  ---@param given table as for `define`
+  ---@return table definition
   return function(given)
     local d = define(given)
     d.is_builtin = true
