@@ -964,17 +964,16 @@ function bam_models_Model:sample(prompt, options) end
 function bam_models_Model:save(directory, options) end
 
 --- The log likelihood of each of several answers after a context, for multiple choice: the largest is the most likely.
---- Divide by the numbers of tokens to compare answers of different lengths. Context and answers are encoded separately,
---- so an answer begins with a space where the text has one. A context that is a text follows the token that texts begin
---- with in training; of a long one only the last tokens count, as many as the model's context has room for. Runs in
---- evaluation mode.
+--- Context and answers are encoded separately, so an answer begins with a space where the text has one. A context that
+--- is a text follows the token that texts begin with in training; of a long one only the last tokens count, as many as
+--- the model's context has room for. Runs in evaluation mode.
 ---
----   local scores, tokens = model:score("The capital of France is", { " Paris", " Rome" })
+---   local scores = model:score("The capital of France is", { " Paris", " Rome" })
 ---@param context string|integer[] text, or token ids
 ---@param answers table list of texts, or of lists of token ids
----@return number[] scores sums of ln p over the tokens of each answer
----@return integer[] tokens of each answer
-function bam_models_Model:score(context, answers) end
+---@param options? { per_token?: boolean } per_token = true gives means in place of sums, for answers of different lengths
+---@return number[] scores the sum of ln p over the tokens of each answer
+function bam_models_Model:score(context, answers, options) end
 
 --- Set everything that is scheduled to its value at a step: coefficients of the auxiliary losses, temperature,
 --- jitter and top_k of routers, and which parameters are frozen. The field `reached` has these values. A new model
@@ -1037,9 +1036,9 @@ function bam_ensemble:sample(prompt, options) end
 --- The log likelihood of each of several answers after a context, as model:score gives it.
 ---@param context string|integer[] text, or token ids
 ---@param answers table list of texts, or of lists of token ids
+---@param options? { per_token?: boolean } per_token = true gives means in place of sums
 ---@return number[] scores
----@return integer[] tokens
-function bam_ensemble:score(context, answers) end
+function bam_ensemble:score(context, answers, options) end
 
 --- A description of a model: read-only data, nothing is allocated. bam.models.parallel describes a dense model,
 --- bam.mix and bam.upcycle a mixture. print(description) shows sizes and parameters.
@@ -1204,7 +1203,7 @@ function tokenizer:count(text, options) end
 ---@return string
 function tokenizer:decode(ids) end
 
---- The token ids of a text.
+--- The token ids of a text, without the special tokens that other programs add around it.
 ---@param text string any bytes
 ---@param options? { special?: boolean } special = true recognizes special tokens in the text
 ---@return integer[] ids from 0

@@ -34,16 +34,17 @@ end
 
 test("score: sums over the tokens of each answer, whatever is beside it in the batch", function()
   local answers = { " sat", " on the mat", " xyz" }
-  local scores, tokens = model:score("the cat", answers)
+  local scores, means = model:score("the cat", answers), model:score("the cat", answers, { per_token = true })
   for i, answer in ipairs(answers) do
     local ids = tokenizer:encode(answer)
-    expect.equal(tokens[i], #ids)
+    expect.close(means[i], scores[i] / #ids, 1e-12)
     expect.close(scores[i], sum_of_last(joined({ END }, tokenizer:encode "the cat", ids), #ids), 1e-9, answer)
     expect.close(model:score("the cat", { answer })[1], scores[i], 1e-9, "alone")
   end
   local by_ids = model:score(joined({ END }, tokenizer:encode "the cat"), { tokenizer:encode " sat" })
   expect.close(by_ids[1], scores[1], 1e-12, "token ids")
   expect.close(model:score("", { "the" })[1], sum_of_last(joined({ END }, tokenizer:encode "the"), 1), 1e-9)
+  expect.equal(select("#", model:score("the cat", answers)), 1)
   local of_ensemble = bam.ensemble { models = { model } }:score("the cat", answers)
   expect.close(of_ensemble, scores, 1e-6, "an ensemble")
   expect.yes(not model.training)
@@ -150,4 +151,16 @@ test("sample: it stops at the end of the text", function()
   loud.token_ids, loud.tokenizer = nil, tokenizer
   bam.no_grad(function() loud.head.weight[END + 1]:add_(loud.embed.weight[7] * 1e4) end)
   expect.compare(#loud:sample({ 5, 6 }, { tokens = 4000, seed = 3 }), "<", 4002, "the tokenizer's <|endoftext|>")
+end)
+
+test("sample: a model with more tokens than its tokenizer writes text", function()
+  local wide = bam.models.parallel { layers = 1, width = 8, heads = 1, ffn = 8, vocab = 4000 }:build { seed = 1 }
+  wide.tokenizer = tokenizer
+  for seed = 1, 5 do
+    local text = wide:sample("the cat", { tokens = 10, seed = seed })
+    expect.equal(text:sub(1, 7), "the cat")
+  end
+  local found
+  for _, id in ipairs(wide:sample({ 1, 2 }, { tokens = 20, seed = 1 })) do found = found or id >= 262 end
+  expect.yes(found, "token ids are not limited")
 end)

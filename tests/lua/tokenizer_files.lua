@@ -87,6 +87,11 @@ test("a small tokenizer.json as a table, changed by f", function()
     file.model.continuing_subword_prefix, file.model.end_of_word_suffix = "", ""
     file.post_processor = { type = "ByteLevel", add_prefix_space = true, trim_offsets = false }
   end)
+  for _, processor in ipairs { { type = "TemplateProcessing", single = json.array {} }, { type = "RobertaProcessing" },
+                               { type = "Sequence", processors = json.array { { type = "ByteLevel" },
+                                                                              { type = "TemplateProcessing" } } } } do
+    expect_same_ids(function(file) file.post_processor = processor end) -- encode adds no special tokens
+  end
   local digits = tokenizer.parse(variant(function(file)
     file.pre_tokenizer = { type = "Sequence", pretokenizers = {
       { type = "Digits", individual_digits = false },
@@ -131,8 +136,10 @@ end
 test("fields with other values are refused", function()
   expect_field("the file: `normalizer` is NFC; bamlua supports null", "normalizer", { type = "NFC" })
   expect_field("the file: `truncation` is a table; bamlua supports null", "truncation", {})
-  expect_field("the file: `post_processor` is TemplateProcessing", "post_processor",
-               { type = "TemplateProcessing" })
+  for _, processor in ipairs { { type = "Unheard" }, { type = "Sequence" }, 3,
+                               { type = "Sequence", processors = json.array { { type = "Unheard" } } } } do
+    expect_field("the file: `post_processor` is ", "post_processor", processor)
+  end
   expect_field("the file: `decoder` is WordPiece; bamlua supports ByteLevel", "decoder",
                { type = "WordPiece" })
   expect_field("the file has no field `decoder`", "decoder", nil)

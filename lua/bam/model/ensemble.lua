@@ -188,10 +188,10 @@ end
 --- The log likelihood of each of several answers after a context, as model:score gives it.
 ---@param context string|integer[] text, or token ids
 ---@param answers table list of texts, or of lists of token ids
+---@param options? { per_token?: boolean } per_token = true gives means in place of sums
 ---@return number[] scores
----@return integer[] tokens
-function Ensemble:score(context, answers)
-  return require "bam.model.score"(self, self.models[1].description, context, answers)
+function Ensemble:score(context, answers, options)
+  return require "bam.model.score"(self, self.models[1].description, context, answers, options)
 end
 
 check.methods(Ensemble, nn.is_module, "an ensemble", "m")

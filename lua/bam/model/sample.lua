@@ -26,8 +26,10 @@ local function next_logits(model, ids, context)
   return logits[{ 1, -1 }]
 end
 
--- Draw from softmax(logits / temperature): the largest after Gumbel noise is added.
+-- Draw from softmax(logits / temperature): the largest after Gumbel noise is added. A model may have more tokens than
+-- its tokenizer, which are never drawn as text.
 local function draw(logits, o)
+  if o.known and o.known < #logits then logits = ops.narrow(logits, 1, 1, o.known) end
   if o.temperature == 0 then return ops.argmax(logits):item() - 1 end
   if o.top_k and o.top_k < #logits then
     local least = ops.topk(logits, o.top_k)[-1]
@@ -79,6 +81,7 @@ local function sample(model, d, prompt, options)
   check_prompt(prompt)
   o.stop = read_stop(model, o.stop)
   local words = type(prompt) == "string" and codec.of("sample", model, d.vocab)
+  o.known = words and words.vocab
   local ids = words and words:encode(prompt) or table.move(prompt, 1, #prompt, 1, {})
   local function run()
     core.with_grad(false, model.in_eval, model, continue, model, ids, d.context, o)

@@ -69,43 +69,45 @@ local function device_of(model) return (model.models and model.models[1] or mode
 ---@param d table the description of the model, or of one model of the ensemble
 ---@param context string|integer[]
 ---@param answers table
+---@param options? table
 ---@return number[]
----@return integer[]
-local function score(model, d, context, answers)
+local function score(model, d, context, answers, options)
+  local o = check.options("score", options, { per_token = { "boolean", false } })
   if type(answers) ~= "table" or check.list("score: answers", answers) == 0 then
     check.fail("score: answers: expected a list of texts or of lists of token ids, got %s",
                type(answers) == "table" and "an empty list" or check.describe(answers))
   end
-  local before, rows, scores, counts = context_of(model, d.vocab, context), {}, {}, {}
+  local before, rows, scores = context_of(model, d.vocab, context), {}, {}
   for i, answer in ipairs(answers) do
     local ids = ids_of(string.format("answer %d", i), model, d.vocab, answer)
     if #ids == 0 then check.fail("score: answer %d is empty", i) end
     rows[i] = row_of(before, ids, d.context, i)
   end
   local longest = 0
-  for i, row in ipairs(rows) do longest, counts[i] = math.max(longest, #row.ids), row.count end
+  for _, row in ipairs(rows) do longest = math.max(longest, #row.ids) end
   local at_once = math.max(1, TOKENS_AT_ONCE // longest)
   for first = 1, #rows, at_once do
     local part = table.move(rows, first, math.min(first + at_once - 1, #rows), 1, {})
     table.move(score_rows(model, part, device_of(model)), 1, #part, first, scores)
   end
-  return scores, counts
+  for i, row in ipairs(o.per_token and rows or {}) do scores[i] = scores[i] / row.count end
+  return scores
 end
 
 --- The log likelihood of each of several answers after a context, for multiple choice: the largest is the most likely.
---- Divide by the numbers of tokens to compare answers of different lengths. Context and answers are encoded separately,
---- so an answer begins with a space where the text has one. A context that is a text follows the token that texts begin
---- with in training; of a long one only the last tokens count, as many as the model's context has room for. Runs in
---- evaluation mode.
+--- Context and answers are encoded separately, so an answer begins with a space where the text has one. A context that
+--- is a text follows the token that texts begin with in training; of a long one only the last tokens count, as many as
+--- the model's context has room for. Runs in evaluation mode.
 ---
----   local scores, tokens = model:score("The capital of France is", { " Paris", " Rome" })
+---   local scores = model:score("The capital of France is", { " Paris", " Rome" })
 ---@param context string|integer[] text, or token ids
 ---@param answers table list of texts, or of lists of token ids
----@return number[] scores sums of ln p over the tokens of each answer
----@return integer[] tokens of each answer
-function Model:score(context, answers)
+---@param options? { per_token?: boolean } per_token = true gives means in place of sums, for answers of different
+--- lengths
+---@return number[] scores the sum of ln p over the tokens of each answer
+function Model:score(context, answers, options)
   description.check_model("score", self)
-  return score(self, self.description, context, answers)
+  return score(self, self.description, context, answers, options)
 end
 
 return score

@@ -93,9 +93,18 @@ local function is_flag(value) return is_null(value) or is_boolean(value) end
 local function is_off(value) return is_null(value) or value == false end
 local function is_empty(value) return is_null(value) or value == "" end
 
--- A post-processor of type ByteLevel only changes offsets, which bamlua does not compute.
-local function changes_no_ids(value)
-  return is_null(value) or is_object(value) and value.type == "ByteLevel"
+-- Post-processors that change offsets, which bamlua does not compute, or add special tokens around a text, which
+-- `encode` never does: it gives the ids of add_special_tokens = False.
+local ADDS_AROUND = { ByteLevel = true, TemplateProcessing = true, RobertaProcessing = true, BertProcessing = true }
+
+local function adds_around(value)
+  if is_null(value) then return true end
+  if not is_object(value) then return false end
+  if value.type ~= "Sequence" then return ADDS_AROUND[value.type] == true end
+  for _, processor in ipairs(is_array(value.processors) and value.processors or { false }) do
+    if not is_object(processor) or not ADDS_AROUND[processor.type] then return false end
+  end
+  return true
 end
 
 local FILE = {
@@ -103,7 +112,7 @@ local FILE = {
   truncation = { is_null, "null: no truncation" },
   padding = { is_null, "null: no padding" },
   normalizer = { is_null, "null: no normalization" },
-  post_processor = { changes_no_ids, "null: add special tokens to the ids yourself" },
+  post_processor = { adds_around, "those that add special tokens around a text" },
   decoder = { function(value) return is_object(value) and value.type == "ByteLevel" end,
               "ByteLevel" },
   added_tokens = { function(value) return is_null(value) or is_array(value) end, "a list" },

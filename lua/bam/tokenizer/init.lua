@@ -53,7 +53,7 @@ end
 
 -- ---- methods ----
 
---- The token ids of a text.
+--- The token ids of a text, without the special tokens that other programs add around it.
 ---@param text string any bytes
 ---@param options? { special?: boolean } special = true recognizes special tokens in the text
 ---@return integer[] ids from 0
