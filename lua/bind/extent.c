@@ -5,6 +5,8 @@
 
 #define TYPE "bam.Extent"
 
+static int extent_end(lua_State *L);
+
 /* Whether the coroutine is running, or waits for one that it has resumed. */
 static bool is_active(lua_State *L) {
   lua_Debug ar;
@@ -46,9 +48,20 @@ void bind_extent_unlink(bind_state *state, bind_extent *e) {
   e->is_linked = false;
 }
 
+/* The extent at 1, or NULL. Requests no memory, so that finalizers do not fail. */
+static bind_extent *test_extent(lua_State *L) {
+  lua_CFunction end = NULL;
+  if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
+    lua_rawgeti(L, -1, 1);
+    end = lua_tocfunction(L, -1);
+    lua_pop(L, 2);
+  }
+  return end == extent_end ? lua_touserdata(L, 1) : NULL;
+}
+
 /* __gc and __close: the extent's function will not go on. */
 static int extent_end(lua_State *L) {
-  bind_extent *e = luaL_testudata(L, 1, TYPE);
+  bind_extent *e = test_extent(L);
   if (e == NULL)
     return 0;
   bind_state *state = bind_get_state(L);
@@ -73,6 +86,8 @@ void bind_extent_open(lua_State *L) {
   const luaL_Reg events[] = { { "__close", extent_end }, { "__gc", extent_end }, { NULL, NULL } };
   luaL_newmetatable(L, TYPE);
   luaL_setfuncs(L, events, 0);
+  lua_pushcfunction(L, extent_end); /* what test_extent recognizes the type by */
+  lua_rawseti(L, -2, 1);
   lua_pop(L, 1);
 }
 

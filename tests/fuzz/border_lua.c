@@ -25,7 +25,7 @@ uint64_t random_state;
 static const border_options *options;
 static int64_t requests_left = -1; /* allocations until they fail; negative: never */
 static size_t lua_bytes;           /* in use */
-static int steps;
+static int steps, lost_finalizers;
 
 /* Lua seeds its hashes with the time; a fixed time makes rounds reproducible. */
 time_t time(time_t *result) {
@@ -122,6 +122,20 @@ static int fuzz_guarded(lua_State *L) {
 
 static int fuzz_finding(lua_State *L) { end_with(BORDER_FINDING, luaL_checkstring(L, 1)); }
 
+/* Lua warns of errors in finalizers, in pieces. One that it could not even call, for want of memory, loses what the
+   object holds until the state closes. */
+static void note_warning(void *data, const char *text, int continues) {
+  (void)data;
+  (void)continues;
+  lost_finalizers += strcmp(text, "not enough memory") == 0;
+}
+
+/* lost(): how many finalizers Lua had no memory to call. */
+static int fuzz_lost(lua_State *L) {
+  lua_pushinteger(L, lost_finalizers);
+  return 1;
+}
+
 /* message(text): record a soft finding, one line. */
 static int fuzz_message(lua_State *L) {
   FILE *file = fopen("../messages", "a");
@@ -137,13 +151,10 @@ static int fuzz_trace(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg functions[] = { { "start", fuzz_start },
-                                      { "below", fuzz_below },
-                                      { "guarded", fuzz_guarded },
-                                      { "finding", fuzz_finding },
-                                      { "message", fuzz_message },
-                                      { "trace", fuzz_trace },
-                                      { NULL, NULL } };
+static const luaL_Reg functions[] = { { "start", fuzz_start },     { "below", fuzz_below },
+                                      { "guarded", fuzz_guarded }, { "finding", fuzz_finding },
+                                      { "lost", fuzz_lost },       { "message", fuzz_message },
+                                      { "trace", fuzz_trace },     { NULL, NULL } };
 
 /* ---- a round ---- */
 
@@ -209,6 +220,8 @@ void border_run_round(const border_options *given, uint64_t round) {
   signal(SIGALRM, on_timer);
   watch_call();
   lua_State *L = lua_newstate(limited_alloc, NULL);
+  lost_finalizers = 0;
+  lua_setwarnf(L, note_warning, NULL);
   lua_sethook(L, on_step, LUA_MASKCOUNT, STEP);
   lua_pushcfunction(L, add_traceback);
   lua_pushcfunction(L, run_round);

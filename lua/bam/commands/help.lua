@@ -12,7 +12,7 @@ local function run(words)
     return true
   end
   local name = words[1]
-  if not commands.list[name] then return show(name) end
+  if not commands.list[name] then return (show(name)) end
   if rawget(bam, name) ~= nil then show(name) end
   print(commands.usage(name, require(string.format("bam.commands.%s", name))))
   return true

@@ -41,7 +41,8 @@ end
 --- without self, the name that it has in its source, and whether it is an op. A function without a comment has one
 --- without text.
 ---@param f function|table
----@return { comment: table, parameters: string[], name: string?, op: table? }
+---@return { comment: table, parameters: string[], name: string?, op: table?, place: string? } place is "file:line" of
+--- a function that is not bam's
 function M.of_function(f)
   local own, own_parameters = catalog.own_comment(f)
   if own then return own_entry(own, own_parameters) end
@@ -54,8 +55,8 @@ function M.of_function(f)
   if debug.getinfo(f, "S").what == "C" then
     return { comment = { text = {}, params = {}, fields = {}, returns = {} }, parameters = {} }
   end
-  local parsed, name = source.of_function(f)
-  return { comment = parsed, parameters = source.parameters(f), name = name }
+  local parsed, name, place = source.of_function(f)
+  return { comment = parsed, parameters = source.parameters(f), name = name, place = place }
 end
 
 --- How a function is called: "bam.nn.Linear(inputs, outputs, options?)". Ops show their defaults.
@@ -63,7 +64,10 @@ end
 ---@param entry table as of_function gives it
 ---@return string
 function M.signature(name, entry)
-  if entry.op then return name .. entry.usage:match "%(.*%)$" end
+  if entry.op then
+    local arguments = entry.usage:match "%(.*%)$"
+    return name .. (name:find ":" and arguments:gsub("^%([%w_]+,? ?", "(") or arguments)
+  end
   local optional, shown = {}, {}
   for _, param in ipairs(entry.comment.params) do optional[param.name] = param.optional end
   for i, parameter in ipairs(entry.parameters) do

@@ -2,66 +2,25 @@
 -- sources and the documentation of C functions; see entry.lua. Nothing here runs code of the thing asked about: values
 -- are read raw.
 local catalog = require "bam.doc.catalog"
+local check = require "bam.util.check"
 local comments = require "bam.doc.comment"
 local entries = require "bam.doc.entry"
+local find = require "bam.doc.find"
+local hints = require "bam.util.hints"
 local natives = require "bam.doc.native"
+local pager = require "bam.doc.pager"
 local sources = require "bam.doc.source"
+local text = require "bam.doc.text"
 
-local WIDTH = 80
-
--- ---- text ----
-
---- Words as lines of at most WIDTH bytes, each after `indent`.
-local function wrapped(words, indent)
-  local lines, line = {}, nil
-  for _, word in ipairs(words) do
-    if line and #line + 1 + #word > WIDTH then
-      lines[#lines + 1], line = line, nil
-    end
-    line = line and string.format("%s %s", line, word) or indent .. word
-  end
-  lines[#lines + 1] = line
-  return lines
-end
-
-local function say(lines)
-  for _, line in ipairs(lines) do io.write(line, "\n") end
-end
-
-local function words_of(text)
-  local words = {}
-  for word in text:gmatch "%S+" do words[#words + 1] = word end
-  return words
-end
-
---- Adds paragraphs to `out`, rewrapped; indented lines are kept.
-local function add_text(out, lines)
-  local words = {}
-  local function flush()
-    table.move(wrapped(words, ""), 1, #words, #out + 1, out)
-    words = {}
-  end
-  for _, line in ipairs(lines) do
-    if line == "" or line:find "^  " then
-      flush()
-      out[#out + 1] = line
-    else
-      table.move(words_of(line), 1, #line, #words + 1, words)
-    end
-  end
-  flush()
-end
-
---- Adds "name: type - text", the lines after the first one indented more.
-local function add_item(out, indent, name, item)
-  local text = string.format(item.text == "" and "%s %s" or "%s %s - %s", name, item.type, item.text)
-  local lines = wrapped(words_of(text), indent)
-  for i, line in ipairs(lines) do out[#out + 1] = i == 1 and line or "    " .. line end
-end
+-- ---- functions ----
 
 local function named(item) return string.format(item.optional and "%s?:" or "%s:", item.name) end
 
---- The fields of a type: of a class that is options, written in Lua or in C.
+local function add_value(out, indent, name, item)
+  text.add_item(out, indent, string.format(item.text == "" and "%s %s" or "%s %s - %s", name, item.type, item.text))
+end
+
+-- The fields of a type: of a class that is options, written in Lua or in C.
 local function fields_of(kind)
   local name = kind:match "^[%w_.]+"
   local class = sources.classes()[name]
@@ -69,196 +28,223 @@ local function fields_of(kind)
   return natives.fields(name) or {}
 end
 
---- Adds the fields of a type, and theirs, each indented more.
+-- Add the fields of a type, and theirs, each indented more.
 local function add_fields(out, kind, indent)
   if #indent == 8 then return end
   for _, field in ipairs(fields_of(kind)) do
-    add_item(out, indent, named(field), field)
+    add_value(out, indent, named(field), field)
     add_fields(out, field.type, indent .. "  ")
   end
 end
 
---- The text on a function: how it is called, what it does, parameters and results.
-local function function_lines(name, f)
-  local entry = entries.of_function(f)
-  local comment, out = entry.comment, {}
-  if #comment.text == 0 then return out end
-  out[1] = entries.signature(name or entry.name or "function", entry)
-  add_text(out, comment.text)
-  if entry.op then return out end
-  for _, param in ipairs(comment.params) do
-    add_item(out, "  ", named(param), param)
-    add_fields(out, param.type, "    ")
-  end
-  for _, result in ipairs(comment.returns) do add_item(out, "  ", "returns", result) end
-  return out
+-- A name under which a function can be called: of a method in bam's sources an object stands for its class.
+local function callable_name(name, entry)
+  if name then return name end
+  local own = entry.name or "function"
+  if not entry.place then own = own:gsub("^M%.", "") end
+  return (own:gsub("^(%u)(%w*):", function(first, rest) return string.format("%s%s:", first:lower(), rest) end))
 end
 
-local function first_sentence(f) return comments.summary(entries.of_function(f).comment) end
+-- Add how a function is called, what it does, its parameters and results, and where it is defined if it is not bam's.
+local function add_function(out, name, f)
+  local entry = entries.of_function(f)
+  local comment = entry.comment
+  if #comment.text == 0 and not entry.place then
+    out[#out + 1] = (name or "function") .. ": a function without a description"
+    return
+  end
+  out[#out + 1] = entries.signature(callable_name(name, entry), entry)
+  text.add_text(out, comment.text)
+  for _, param in ipairs(entry.op and {} or comment.params) do
+    add_value(out, "  ", named(param), param)
+    add_fields(out, param.type, "    ")
+  end
+  for _, result in ipairs(entry.op and {} or comment.returns) do add_value(out, "  ", "returns", result) end
+  if entry.place then out[#out + 1] = string.format("Defined at %s.", entry.place) end
+end
 
--- ---- names ----
+local function add_library(out, entry)
+  out[#out + 1] = entry.usage
+  text.add_text(out, { entry.text })
+end
+
+local function first_sentence(f)
+  local entry = find.in_library(f)
+  return entry and entry.text or comments.summary(entries.of_function(f).comment)
+end
+
+-- ---- tables and values ----
 
 local function is_function(value) return type(value) == "function" end
 local function is_anything() return true end
 
---- The public item of a value: its first name from `bam` on; nil if it is not public.
-local function item_of(value)
-  for _, item in ipairs(catalog.items()) do
-    if rawequal(item.value, value) then return item end
-  end
-end
-
---- The public item of a name: "nn.Linear", "bam.nn.Linear", "nn.Linear:forward", "x:chunk", "chunk".
-local function find_item(name)
-  local method = name:find "^%w+:" and "x" .. name:match ":.*"
-  for _, path in ipairs { "bam." .. name, name, "x:" .. name, method or name } do
-    for _, item in ipairs(catalog.items()) do
-      if item.path == path or item.path == path:gsub("%.([%w_]+)$", ":%1") then return item end
-    end
-  end
-end
-
---- Follows "string.rep" from the globals, or "bam.core.glob" from a module, raw.
-local function follow(name)
-  local module, rest = name, ""
-  while module and not package.loaded[module] do
-    module, rest = module:match "^(.*)[.:]([%w_]+)$", "." .. (module:match "[%w_]+$" or "") .. rest
-  end
-  local value = module and package.loaded[module] or _G
-  for key in (module and rest or name):gmatch "[^.:]+" do
-    if type(value) ~= "table" then return nil end
-    value = rawget(value, key)
-  end
-  return value
-end
-
---- All public names that contain a text.
-local function similar(text)
-  local found = {}
-  for _, item in ipairs(catalog.items()) do
-    if (item.name or item.path):lower():find(text:lower(), 1, true) then found[#found + 1] = item.path end
-  end
-  return found
-end
-
--- ---- printing ----
-
-local function help_function(name, f)
-  local lines = function_lines(name, f)
-  if #lines == 0 then lines = { (name or "function") .. ": a function without a description" } end
-  say(lines)
-end
-
---- The functions of a table, one a line; without a class's init, which is how the class is called.
-local function say_functions(t)
+-- Add the functions of a table, one a line; without a class's init, which is how the class is called.
+local function add_functions(out, t)
   for _, key in ipairs(catalog.names(t, catalog.is_function)) do
-    if key ~= "init" or not catalog.is_class(t) then
-      io.write(("  %-20s %s\n"):format(key, first_sentence(t[key])))
-    end
+    if key ~= "init" or not catalog.is_class(t) then text.add_row(out, key, first_sentence(t[key])) end
   end
 end
 
-local function say_names(title, names)
-  if #names > 0 then say { title, table.unpack(wrapped(names, "  ")) } end
-end
-
-local function say_comment(comment)
-  local out = {}
-  add_text(out, comment.text)
-  say(out)
-end
-
---- A table: the text of its module, how to call it, its functions one a line, its other names.
-local function help_table(name, t)
-  local item = item_of(t)
-  io.write(name or item and item.path or "table", "\n")
-  if item and item.module then say_comment((sources.of_module(item.module))) end
+-- Add a table: the text of its module, how to call it, its functions one a line, its other names.
+local function add_table(out, name, t)
+  local item = find.item_of(t)
+  out[#out + 1] = name or item and item.path or "table"
+  if item and item.module then text.add_text(out, sources.of_module(item.module).text) end
   local metatable = debug.getmetatable(t)
   local call = catalog.is_class(t) and t.init or metatable and rawget(metatable, "__call")
-  if is_function(call) then say(function_lines(name or item and item.path, call)) end
-  say_functions(t)
-  say_names("Also:", catalog.names(t, function(value) return not catalog.is_function(value) end))
+  if is_function(call) and (catalog.is_class(t) or #entries.of_function(call).comment.text > 0) then
+    add_function(out, name or item and item.path, call)
+  end
+  add_functions(out, t)
+  text.add_names(out, "Also:", catalog.names(t, function(value) return not catalog.is_function(value) end))
 end
 
---- The methods that an object has from a table; nil if it is a class or a plain table.
+-- The methods that an object has from a table; nil if it is a class or a plain table.
 local function methods_of(t)
   local metatable = not catalog.is_class(t) and debug.getmetatable(t)
   local methods = metatable and (rawget(metatable, "__methods") or rawget(metatable, "__index"))
   return type(methods) == "table" and methods or nil
 end
 
---- A module of nn, a schedule, a description of a model: its methods and its fields.
-local function help_object(t, methods)
-  io.write(("a %s\n"):format(rawget(debug.getmetatable(t), "__name") or "table"))
-  say_functions(methods)
+-- Add a module of nn, a schedule, a description of a model: its methods and its fields.
+local function add_object(out, t, methods)
+  out[#out + 1] = string.format("a %s", rawget(debug.getmetatable(t), "__name") or "table")
+  add_functions(out, methods)
   local base = debug.getmetatable(methods)
   local inherited = base and rawget(base, "__index")
   if type(inherited) == "table" then
-    say_names("Methods of all modules:", catalog.names(inherited, is_function))
+    text.add_names(out, "Methods of all modules:", catalog.names(inherited, is_function))
   end
-  say_names("Fields:", catalog.names(t, is_anything))
+  text.add_names(out, "Fields:", catalog.names(t, is_anything))
 end
 
-local function help_value(value)
+-- Add a value that is no table and no function.
+local function add_plain(out, value)
   local metatable = debug.getmetatable(value) or {}
-  io.write(("a %s\n"):format(rawget(metatable, "__name") or type(value)))
+  if check.is_tensor(value) then
+    out[#out + 1] = check.describe(value)
+  else
+    out[#out + 1] = string.format("a %s", rawget(metatable, "__name") or type(value))
+  end
   for _, kind in ipairs { "properties", "methods" } do
     local names = rawget(metatable, "__" .. kind)
     if type(names) == "table" then
-      say_names(kind .. ":", #names > 0 and names or catalog.names(names, is_anything))
+      text.add_names(out, kind .. ":", #names > 0 and names or catalog.names(names, is_anything))
     end
   end
 end
 
-local function help_overview()
+local function add_overview(out)
   local names = {}
   for _, item in ipairs(catalog.items()) do
     if item.kind == "module" then
-      io.write(("%-14s %s\n"):format(item.path, comments.summary((sources.of_module(item.module)))))
+      out[#out + 1] = string.format("%-14s %s", item.path, comments.summary((sources.of_module(item.module))))
     elseif item.kind == "function" and item.owner == "bam" then
       names[#names + 1] = item.name
     end
   end
-  say_names("Functions of bam:", names)
-  say { 'help(f), help "matmul" or help(value) explains one; Tab completes names;',
-        "`_` is the last result; Ctrl-C interrupts." }
+  text.add_names(out, "Functions of bam:", names)
+  out[#out + 1] = 'help(f), help "matmul", help "x:chunk" or help(value) explains one; help "word" searches.'
+  out[#out + 1] = "Tab completes names; `_` is the last result; Ctrl-C interrupts."
 end
 
-local show
+-- ---- asking ----
 
---- Explains a name: of something public, of a module, or of a global. Returns whether there is one.
-local function show_name(name)
-  local item = find_item(name)
-  if item then return show(item.value, item.path) end
-  local value = follow(name)
-  if value ~= nil and type(value) ~= "string" then return show(value, name) end
-  local near = similar(name)
-  io.write(("help: nothing is called '%s'\n"):format(name))
-  say_names("Similar names:", near)
-  return false
-end
-
---- Prints what is known about a function, a module, a value, or the name of one; without an argument, an
---- overview.
----@return boolean found
-function show(...)
-  local subject, name = ...
-  local kind = type(subject)
-  if kind == "string" then return show_name(subject) end
-  local methods = kind == "table" and methods_of(subject)
-  if select("#", ...) == 0 then
-    help_overview()
-  elseif catalog.is_function(subject) then
-    local item = not name and item_of(subject)
-    help_function(name or item and item.path, subject)
-  elseif kind ~= "table" then
-    help_value(subject)
-  elseif methods and not (item_of(subject) or {}).module then
-    help_object(subject, methods)
+local function add_any(out, value, name)
+  local methods = type(value) == "table" and methods_of(value)
+  local item = not name and find.item_of(value)
+  local entry = find.in_library(value)
+  if entry then
+    add_library(out, entry)
+  elseif catalog.is_function(value) then
+    add_function(out, name or item and item.path, value)
+  elseif type(value) ~= "table" then
+    add_plain(out, value)
+  elseif methods and not (find.item_of(value) or {}).module then
+    add_object(out, value, methods)
   else
-    help_table(name, subject)
+    add_table(out, name, value)
+  end
+end
+
+local MOST = 20 -- names that are listed
+
+local function add_list(out, found)
+  for i = 1, math.min(#found, MOST) do text.add_row(out, found[i].path, found[i].text()) end
+  if #found > MOST then out[#out + 1] = string.format("  and %d more", #found - MOST) end
+end
+
+-- Add what has this name besides `path`.
+local function add_others(out, word, path)
+  local others = {}
+  for _, one in ipairs(find.named(word)) do
+    if one.path ~= path and one.path ~= "x:" .. word then others[#others + 1] = one.path end
+  end
+  text.add_names(out, "See also:", others)
+end
+
+-- What PyTorch's or NumPy's name is called here, or nil.
+local function elsewhere(name)
+  local word = name:match "[%w_]+$" or name
+  for _, owner in ipairs { "bam", "tensor", "nn", "optim", "module", "optimizer" } do
+    local known = hints.known(owner, word)
+    if known then return known end
+  end
+end
+
+-- Add what is nearest to a name that does not exist.
+local function add_similar(out, name)
+  local known = elsewhere(name)
+  if known then
+    out[#out + 1] = string.format("help: nothing is called '%s'; %s", name, known)
+    return
+  end
+  local found, near = find.containing(name), find.nearest(name)
+  local hint = near and #found == 0 and string.format("; did you mean %s?", near.path) or ""
+  out[#out + 1] = string.format("help: nothing is called '%s'%s", name, hint)
+  if #found > 0 then out[#out + 1] = "Similar names, or texts with the word:" end
+  add_list(out, found)
+end
+
+-- Add what a name stands for. Returns whether there is such a thing.
+local function add_name(out, name)
+  local item, value, field = find.item(name), find.value(name), find.property(name)
+  local several = find.named(name)
+  if item then
+    add_any(out, item.value, item.path)
+    add_others(out, name, item.path)
+  elseif find.in_library(name) then
+    add_library(out, find.in_library(name))
+  elseif field then
+    add_value(out, "", string.format("x.%s:", field.name), field)
+  elseif value ~= nil and type(value) ~= "string" then
+    add_any(out, value, name)
+  elseif #several == 1 then
+    return add_name(out, several[1].path)
+  elseif #several > 1 then
+    out[#out + 1] = string.format("Several have the name '%s':", name)
+    add_list(out, several)
+  else
+    add_similar(out, name)
+    return false
   end
   return true
 end
 
-return show
+--- Print what is known about a function, a module, a value, or the name of one; without an argument, an overview. On a
+--- terminal that it does not fit, by the pager.
+---@param ... any
+---@return boolean found
+return function(...)
+  local out, found = {}, true
+  local subject = ...
+  if select("#", ...) == 0 then
+    add_overview(out)
+  elseif type(subject) == "string" then
+    found = add_name(out, subject)
+  else
+    add_any(out, subject)
+  end
+  pager.print(out)
+  return found
+end

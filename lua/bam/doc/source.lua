@@ -27,25 +27,33 @@ local function lines_of(source)
   return lines
 end
 
--- The `---` lines right above line `at`, without their dashes.
-local function block_above(lines, at)
+-- The `---` lines right above line `at`, without their dashes; with `any_comment` also `--` lines.
+local function block_above(lines, at, any_comment)
   local first = at
-  while first > 1 and lines[first - 1]:find "^%s*%-%-%-" do first = first - 1 end
+  local dashes = any_comment and "^%s*%-%-" or "^%s*%-%-%-"
+  while first > 1 and (lines[first - 1] or ""):find(dashes) do first = first - 1 end
   local block = {}
-  for i = first, at - 1 do block[#block + 1] = lines[i]:match "^%s*%-%-%-%s?(.*)$" end
+  for i = first, at - 1 do block[#block + 1] = lines[i]:match "^%s*%-%-%-?%s?(.*)$" end
   return block
+end
+
+-- The name that a line gives to the function that begins on it.
+local function name_on(line)
+  return line:match "function%s+([%w_.:]+)%s*%(" or line:match "([%w_.]+)%s*=%s*function%s*%("
 end
 
 --- The comment of a Lua function, and the name that it has in its source.
 ---@param f function
 ---@return table comment
 ---@return string? name
+---@return string? place "file:line" of a function that is not bam's
 function M.of_function(f)
   f = check.original(f)
   local info = debug.getinfo(f, "S")
   local lines = lines_of(info.source)
   local line = lines[info.linedefined] or ""
-  return comment.parse(block_above(lines, info.linedefined)), line:match "function%s+([%w_.:]+)"
+  local place = info.source:sub(1, 5) ~= "=bam/" and string.format("%s:%d", info.short_src, info.linedefined) or nil
+  return comment.parse(block_above(lines, info.linedefined, place ~= nil)), name_on(line), place
 end
 
 --- The names of a Lua function's parameters, without self.

@@ -235,7 +235,7 @@ if one_in(2) then -- else the state is closed with all that lives
   callbacks.borrowed = {}
   package.loaded.examples = nil
   local left = live_objects() - before
-  if left ~= 0 and not callbacks.tampered then
+  if left ~= 0 and not callbacks.tampered and fuzz.lost() == 0 then
     fuzz.finding(("%d engine objects are left when all values are gone"):format(left))
   end
 end
