@@ -3005,7 +3005,7 @@ function bam.train(given) end
 ---     if record.loss then print(record.step, record.loss) end
 ---   end
 ---@param value bam.Phase|string a phase, or its directory
----@return table[] records in order
+---@return table[] records in order; none under --plan
 function bam.metrics(value) end
 
 --- Ask whether a training loop of your own is not to run now: with --plan its parameters, FLOPs, memory and time are

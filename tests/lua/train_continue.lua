@@ -107,6 +107,19 @@ train { name = "longer", model = seed, continue = "run", steps = 4 }
   expect.contains(message, "phase seed is not trained yet")
 end)
 
+test("the plan ends where the script needs weights", function()
+  local directory = new_directory [[
+for _, r in ipairs(bam.metrics(seed)) do error "no record" end
+local second = train { name = "second", model = seed }
+local live = second:load()
+error "it went on"
+]]
+  local output = run(directory, "--plan")
+  expect.matches(output, "\nsecond .*\ntogether .*\nthe plan ends here: what follows in the script needs the weights of "
+    .. "phase second\n$")
+  expect.no(core.is_directory(directory .. "/runs"))
+end)
+
 test("content is the fingerprint: a copy is the same phase, other weights are another", function()
   local directory = new_directory [[
 bam.seed(5)
@@ -221,6 +234,25 @@ test("continue = optimizer: the moments and their age are taken over, the schedu
   expect.different(found.phase, found.plain)
   local state = core.load(small.phase(directory, "phase") .. "/step-00000006/training.safetensors")
   expect.equal(state.step:item(), 12)
+end)
+
+test("a damaged checkpoint is not gone on from", function()
+  local directory = new_directory ""
+  run(directory)
+  for _, case in ipairs { { "model.safetensors", "weights" }, { "training.safetensors", "optimizer" },
+                          { "training.json", "run" } } do
+    local file, continue = table.unpack(case)
+    write(directory, string.format([[
+local core = require "bam.core"
+local file = "copy/%s"
+os.execute(string.format("rm -rf copy && cp -r '%%s' copy && chmod -R u+w copy", seed:last()))
+local content = core.read_file(file)
+core.write_file(file, (content:gsub("(.)(.)$", "%%2%%1")))
+train { name = "x", model = "copy", continue = "%s" }]], file, continue))
+    local output, fine = small.run(directory)
+    expect.no(fine, file)
+    expect.matches(output, "copy/" .. file:gsub("%.", "%%.") .. " is damaged: its digest")
+  end
 end)
 
 -- ---- interruptions ----

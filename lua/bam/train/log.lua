@@ -1,6 +1,7 @@
 --- bam.metrics: what the log of a phase holds, for plots and tables.
 local check = require "bam.util.check"
 local core = require "bam.core"
+local flags = require "bam.util.flags"
 local metrics = require "bam.train.metrics"
 local phase = require "bam.train.phase"
 
@@ -22,8 +23,9 @@ end
 ---     if record.loss then print(record.step, record.loss) end
 ---   end
 ---@param value bam.Phase|string a phase, or its directory
----@return table[] records in order
+---@return table[] records in order; none under --plan
 function M.metrics(value)
+  if flags.get().plan and phase.is(value) then return {} end
   local directory = directory_of(value)
   if not core.file_info(string.format("%s/metrics.jsonl", directory)) then
     check.fail("metrics: %s holds no metrics.jsonl: nothing has been trained there", directory)

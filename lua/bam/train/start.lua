@@ -11,11 +11,11 @@
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
 local checkpoints = require "bam.train.checkpoints"
+local continued = require "bam.train.continued"
 local core = require "bam.core"
 local description = require "bam.model.description"
 local flags = require "bam.util.flags"
 local fingerprint = require "bam.model.fingerprint.settings"
-local json = require "bam.util.json"
 local manifest = require "bam.train.manifest"
 local phase = require "bam.train.phase"
 local settings = require "bam.train.settings"
@@ -80,12 +80,6 @@ local function find_model(directory)
   return check.fail("train: option model: %s holds neither a model nor a phase's checkpoints", directory)
 end
 
--- What training.json of a checkpoint says; an empty table for models of other programs.
-local function state_of(directory)
-  local state = json.read(within(directory, "training.json"))
-  return type(state) == "table" and state or {}
-end
-
 local function from_directory(given)
   local directory = find_model(given)
   local source = checkpoint.open(directory)
@@ -94,13 +88,15 @@ local function from_directory(given)
     check.fail('train: option model: %s is f64, and phases train in f32; give bam.load("%s", { dtype = "f32" })', given,
                given)
   end
-  local state = state_of(directory)
+  local state = continued.state_of(directory)
   return {
     description = source.description, generation = 1 + (state.generation or 0), phases = {},
     owner = manifest.read(directory),
     identity = function()
       checkpoint.check_plain(source)
-      return { start = fingerprint.of_directory(directory, source.files) }
+      local content = fingerprint.of_directory(directory, source.files)
+      for name, hash in pairs(content.files) do continued.check_sound(directory, name, hash) end
+      return { start = content }
     end,
     build = function(d) return checkpoint.restore(d, directory) end,
     directory = function() return directory end,
@@ -135,49 +131,6 @@ local function from_model(model, o)
   }
 end
 
--- ---- option continue ----
-
-local CONTINUES = { weights = true, optimizer = true, run = true }
-
-local function read_continue(o)
-  local what = o.continue or "weights"
-  if not CONTINUES[what] then
-    check.fail('train: option continue: expected "weights", "optimizer" or "run", got %s%s', check.describe(what),
-               check.suggestion(what, check.sorted_names(CONTINUES)))
-  end
-  return what
-end
-
-local function check_continue(start, what)
-  if what == "weights" then return end
-  if not start.build then
-    check.fail("train: option continue: a description has no weights to go on from; leave it out, or give a phase or a "
-               .. "directory as the model")
-  elseif not start.directory then
-    check.fail('train: option continue: a live model has no optimizer state; leave it out for continue = "weights", or '
-               .. "give the phase or the directory of its checkpoint as the model")
-  end
-end
-
--- Sizes and seed of a run that goes on are those that it had.
-local function go_on(start, o)
-  local facts = start.facts()
-  for _, name in ipairs { "step", "seed", "generation", "batch", "context" } do
-    local before = facts[name]
-    if before == nil then
-      check.fail('train: option continue: the checkpoint does not say what continue = "run" needs (its %s), as it was '
-                 .. 'written by another program or version; take continue = "optimizer" or "weights"', name)
-    end
-    if o[name] ~= nil and o[name] ~= before then
-      check.fail('train: option %s: a run that goes on keeps its %s of %s, got %s; take continue = "optimizer" or '
-                 .. '"weights" for another', name, name, before, o[name])
-    end
-  end
-  start.before, start.facts_of_run = facts.step, facts
-  start.generation = facts.generation
-  for _, name in ipairs { "seed", "batch", "context" } do o[name] = facts[name] end
-end
-
 -- ---- reading ----
 
 --- Read the options `model` and `continue`. With continue = "run" sets the sizes and the seed of the run in `o`.
@@ -193,65 +146,8 @@ function M.read(o)
     check.fail("train: option model: expected a description, a phase, a live model or the directory of a checkpoint, "
                .. "got %s", check.describe(value))
   end
-  start.continue, start.before = read_continue(o), 0
-  check_continue(start, start.continue)
-  if start.continue == "run" then go_on(start, o) end
+  continued.read(start, o)
   return start
-end
-
--- ---- the state of a run that is continued ----
-
-local CARRIED = { "random", "health", "smooth" } -- what a run takes on besides weights and optimizer state
-
-local function state_path(start)
-  local directory = start.directory()
-  local path = within(directory, "training.safetensors")
-  if not core.file_info(path) then
-    check.fail('train: option continue: %s holds no optimizer state (earlier versions kept none of finished phases); '
-               .. 'take continue = "weights", or train that phase again with --fresh --only NAME', directory)
-  end
-  return path
-end
-
---- What the fingerprint says of the option `continue`; nil for the weights alone.
----@param start table
----@return table?
-function M.continued(start)
-  if start.continue == "weights" then return nil end
-  local settings_of = { what = start.continue, from = start.continue == "run" and start.before or nil }
-  if start.parent then return settings_of end -- its fingerprint covers it
-  settings_of.optimizer = core.hash_file(state_path(start))
-  if start.continue == "run" then
-    local state = {}
-    for _, name in ipairs(CARRIED) do state[name] = start.facts_of_run[name] end
-    settings_of.state = core.hash(json.encode(state))
-  end
-  return settings_of
-end
-
---- The state of a run that begins, to be changed: with continue = "run" it has what the run before left.
----@param start table
----@return table state
-function M.state(start)
-  local state = { step = start.before, seconds = 0.0 }
-  if start.continue ~= "run" then return state end
-  local before = state_of(start.directory())
-  for _, name in ipairs(CARRIED) do state[name] = before[name] end
-  return state
-end
-
---- Give the optimizer the state that the start says.
----@param start table
----@param optimizer table
-function M.load_optimizer(start, optimizer)
-  if start.continue == "weights" then return end
-  state_path(start)
-  local tensors = checkpoints.tensors { directory = start.directory() }
-  local fine, why = core.try(optimizer.load_state, optimizer, tensors)
-  if fine then return end
-  check.fail('train: option continue: the optimizer state of %s does not fit this phase, which needs the same '
-             .. "optimizer and the same division of parameters (option freeze of experts or rest changes it): %s; take "
-             .. 'continue = "weights"', start.directory(), why)
 end
 
 --- The checksums of the checkpoints that a phase starts from, by phase name, as far as they are known.

@@ -2,6 +2,7 @@
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
 local codec = require "bam.model.codec"
+local continued = require "bam.train.continued"
 local core = require "bam.core"
 local diagnose = require "bam.train.diagnose"
 local evaluate = require "bam.train.evaluate"
@@ -52,7 +53,7 @@ end
 
 -- The state of a new run.
 local function fresh_state(phase, o)
-  local state = start.state(o.start)
+  local state = continued.state(o.start)
   core.seed(seed_of(phase))
   state.random = state.random or core.random_state()
   state.rows, state.machine, state.parents = o.rows, machine.identity(), start.parents(o.start)
@@ -101,7 +102,7 @@ local function open_run(phase, o, found)
   if found then
     run.optimizer:load_state(checkpoints.tensors(found))
   else
-    start.load_optimizer(o.start, run.optimizer)
+    continued.load_optimizer(o.start, run.optimizer)
   end
   run.stream = o.data:open { context = o.context, batch = o.batch, steps = phase.steps,
                              seed = seed_of(phase) }
