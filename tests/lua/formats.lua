@@ -26,6 +26,17 @@ test("safetensors, with and without the ending", function()
   end
 end)
 
+test("load_state(bam.load(path)): the metadata is no option", function()
+  local layer, other = bam.nn.Linear(3, 2), bam.nn.Linear(3, 2)
+  bam.save(at "layer.safetensors", layer:state())
+  other:load_state(bam.load(at "layer.safetensors"))
+  expect.equal(other:state(), layer:state())
+  local optimizer = bam.optim.AdamW(layer)
+  bam.save(at "optimizer", optimizer:state(), { strict = "no" })
+  optimizer:load_state(bam.load(at "optimizer"))
+  expect.raises("no option `strct`", other.load_state, other, layer:state(), { strct = true })
+end)
+
 test("npy", function()
   bam.save(at "x.npy", tensors.a)
   expect.equal(bam.load(at "x.npy"), tensors.a)

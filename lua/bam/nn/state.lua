@@ -1,6 +1,7 @@
 -- Loads saved values into existing tensors. Everything is checked before anything is copied.
 local check = require "bam.util.check"
 local core = require "bam.core"
+local metadata = require "bam.util.metadata"
 
 local M = {}
 
@@ -85,6 +86,7 @@ end
 ---@return string[] missing names of targets that the state lacks
 ---@return string[] unexpected names in the state that no target has
 function M.load(what, targets, state, options, tied)
+  if metadata.is(options) then options = nil end -- load_state(bam.load(path))
   local o = check.options(what, options, { strict = { "boolean", true } })
   check.value(string.format("%s: state", what), state, "table")
   local missing, unexpected, names = compare(targets, state)
