@@ -56,28 +56,34 @@ static int run_command(const char *command, char *output, size_t size) {
   return pclose(pipe);
 }
 
-/* The counts of the script's last line. Returns whether it has them. */
-static bool parse_counts(const char *output, const char *name, int *passed, int *failed) {
+/* The counts of cases in a script's last line. */
+typedef struct {
+  int passed, failed, skipped;
+} counts;
+
+/* Read the counts. Returns whether the output has them. */
+static bool parse_counts(const char *output, const char *name, counts *c) {
   char format[240];
   const char *line = NULL;
   snprintf(format, sizeof format, "%s: ", name);
   for (const char *p = strstr(output, format); p != NULL; p = strstr(p + 1, format))
     line = p == output || p[-1] == '\n' ? p : line;
-  return line != NULL && sscanf(line + strlen(format), "%d passed, %d failed", passed, failed) == 2;
+  return line != NULL && sscanf(line + strlen(format), "%d passed, %d failed, %d skipped",
+                                &c->passed, &c->failed, &c->skipped) >= 2;
 }
 
 ParameterizedTest(script *s, scripts, lua) {
   static char output[1 << 16];
   const char *program = getenv("BAMLUA");
   char command[1024], name[200];
-  int passed = 0, failed = 0;
+  counts c = { 0 };
   if (program == NULL)
     program = "build/bamlua";
   snprintf(command, sizeof command, "'%s' %s '%s' lua5.4 2>&1", program, s->path, program);
   int status = run_command(command, output, sizeof output);
-  bool counted = parse_counts(output, name_of(s->path, name, sizeof name), &passed, &failed);
-  bool fine = status == 0 && counted && failed == 0;
-  printf("cases %s %d %d\n", name, passed, fine ? 0 : failed > 0 ? failed : 1);
+  bool counted = parse_counts(output, name_of(s->path, name, sizeof name), &c);
+  bool fine = status == 0 && counted && c.failed == 0;
+  printf("cases %s %d %d %d\n", name, c.passed, fine ? 0 : c.failed > 0 ? c.failed : 1, c.skipped);
   fflush(stdout);
   cr_assert(fine, "%s ended with status %d%s:\n%s", s->path, status,
             counted ? "" : ", without its count of cases", output);

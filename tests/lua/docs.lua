@@ -25,7 +25,7 @@ end
 local function check_links(page)
   for target in page.text:gmatch "%]%(([^)%s]+)%)" do
     local path = target:gsub("#.*$", "")
-    if path ~= "" and not path:find "^%a+:" and not path:find "^adding%-" then -- those come with the registries
+    if path ~= "" and not path:find "^%a+:" then
       local directory = page.path:match "^(.*/)[^/]*$" or ""
       expect.yes(exists(directory .. path), string.format("%s links to %s, which is there", page.path, target))
     end

@@ -1,6 +1,7 @@
 -- Errors that teach: what a PyTorch user writes on the first day, and where the message leads. Written by hand. The
 -- code that messages tell to write is run.
 local bam = require "bam"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
 local rows = require "bam.util.other_names"
@@ -138,6 +139,9 @@ local ARGUMENTS = {
   ["bam.save(m, 'm.safetensors')"] = 'save: the path comes first: bam.save("m.safetensors", value)',
   ["bam.save('m.safetensors', m)"] = 'save: "m.safetensors": expected tensors by name, got a Linear: save its state',
   ["bam.load 'nowhere.pt'"] = 'load: cannot read "nowhere.pt": No such file or directory',
+  ["bam.train { name = 's', model = 1, data = 2 }"] = "train: option `lr` is missing: a number, or a schedule such as "
+    .. "bam.schedule.cosine { peak = 1e-3 }",
+  ["bam.train { name = 's' }"] = "train: option `data` is missing: text to train on",
   ["x:size()"] = "size: `dim` is missing: x:size(1); x.shape has all sizes",
   ["return x['1:2']"] = "a tensor has no method or property `1:2`; ranges are lists",
   ["return x.foo"] = "a tensor has no method or property `foo`; help(x) lists them",
@@ -152,6 +156,12 @@ test("a file of PyTorch says how to convert it", function()
   core.write_file(path .. ".pt", "PK\3\4")
   expect.raises(string.format('save_file(torch.load("%s.pt"), "%s.safetensors")', path, path), bam.load, path .. ".pt")
   os.remove(path .. ".pt")
+end)
+
+test("numbers of things", function()
+  expect.equal(check.count(1, "document"), "1 document")
+  expect.equal(check.count(0, "document"), "0 documents")
+  expect.equal(check.count(1234, "token"), "1,234 tokens")
 end)
 
 test("lists of parameters are lists", function()

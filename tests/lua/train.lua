@@ -56,7 +56,7 @@ test("wrong flags", function()
   expect_failure("--scale: no sizes called", "--scale dem")
   expect_failure("--set model: this is a group; there are model.ffn, model.heads,", "--set model=3")
   expect_failure("--set scale: type --scale NAME", "--set scale=590m")
-  expect_failure("--only: no phase is called mixd; did you mean `mixed`?", "--plan --only mixd")
+  expect_failure("--only: no phase is called mixd; did you mean `mixed`? There are ", "--plan --only mixd")
   expect_failure('no device "gpu"', "--device gpu")
   output, fine = small.run(directory, "--plan --device cuda") -- for another machine
   expect.yes(fine, output)

@@ -103,12 +103,11 @@ local function tokenize(directory, name, domain, words, separator)
   if record.heldout.tokens == 0 then reading.fail_empty(name, domain.heldout, how) end
   if skipped > 0 then
     record.skipped = skipped
-    paths.report("%s: skipped %s bad records; the first: %s", name, check.thousands(skipped),
-                 how.fault)
+    paths.report("%s: skipped %s; the first: %s", name, check.count(skipped, "bad record"), how.fault)
   end
-  paths.report("%s: %s bytes, %s documents, %s tokens; held out %s bytes", name,
-               check.thousands(record.train.bytes), check.thousands(record.train.documents),
-               check.thousands(record.train.tokens), check.thousands(record.heldout.bytes))
+  paths.report("%s: %s, %s, %s; held out %s", name, check.count(record.train.bytes, "byte"),
+               check.count(record.train.documents, "document"), check.count(record.train.tokens, "token"),
+               check.count(record.heldout.bytes, "byte"))
   return record
 end
 

@@ -148,8 +148,8 @@ function properties:tokenizer() return self:prepare().tokenizer end
 function properties:vocab() return self.settings.vocab or given_tokenizer(self).vocab end
 
 local function line(name, record)
-  return string.format("%s: %s bytes, %s documents, %s tokens", name, check.thousands(record.bytes),
-                       check.thousands(record.documents), check.thousands(record.tokens))
+  return string.format("%s: %s, %s, %s", name, check.count(record.bytes, "byte"),
+                       check.count(record.documents, "document"), check.count(record.tokens, "token"))
 end
 
 --- The domains and their sizes, as text.

@@ -21,9 +21,13 @@ local M = {}
 -- ---- options ----
 
 local spec = overrides.add_to {
-  name = { "string" }, model = { "any" }, data = { "any" }, tokens = { "positive", optional = true },
-  steps = { "size", optional = true }, continue = { "string", optional = true },
-  lr = { "any" }, batch = { "size", optional = true }, context = { "size", optional = true },
+  name = { "string" },
+  model = { "any", expects = "a description such as bam.models.parallel { ... }, a phase, a directory or a model" },
+  data = { "any", expects = "text to train on, such as corpus:sample { law = 1 }" },
+  tokens = { "positive", optional = true }, steps = { "size", optional = true },
+  continue = { "string", optional = true },
+  lr = { "any", expects = "a number, or a schedule such as bam.schedule.cosine { peak = 1e-3 }" },
+  batch = { "size", optional = true }, context = { "size", optional = true },
   seed = { "count", optional = true }, clip = { "positive", 1 },
   max_grad_ratio = { "positive", 10, was = "spike" },
   optimizer = { "any", optional = true }, betas = { "list", optional = true }, eps = { "positive", optional = true },

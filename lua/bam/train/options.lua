@@ -207,8 +207,8 @@ end
 local function sizes_of(name)
   if not rawget(scales, name) then
     local names = check.sorted_names(scales)
-    flags.fail("--scale: no sizes called %s%s; there are %s", check.describe(name),
-               check.suggestion(name, names), table.concat(names, ", "))
+    flags.fail("--scale: no sizes called %s%s", check.describe(name),
+               check.suggestion(name, names, string.format("there are %s", table.concat(names, ", "))))
   end
   return copy(scales[name])
 end

@@ -54,8 +54,8 @@ function M.check_only()
   for _, name in ipairs(names) do
     if name == only then return end
   end
-  flags.fail("--only: no phase is called %s%s; there are %s", only, check.suggestion(only, names),
-             table.concat(names, ", "))
+  flags.fail("--only: no phase is called %s%s", only,
+             check.suggestion(only, names, string.format("there are %s", table.concat(names, ", "))))
 end
 
 return M

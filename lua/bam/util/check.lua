@@ -30,6 +30,12 @@ function M.is_callable(value)
   return type(value) == "function" or type(metatable) == "table" and metatable.__call ~= nil
 end
 
+--- Format a number of things: "1 document", "1,200 documents".
+---@param n integer
+---@param noun string in the singular
+---@return string
+function M.count(n, noun) return string.format(n == 1 and "%s %s" or "%s %ss", M.thousands(n), noun) end
+
 --- Format an integer with separators: "587,209,728".
 ---@param n integer
 ---@return string
@@ -229,7 +235,7 @@ end
 
 --- Check the options of a call. Returns a new table with defaults filled in. `spec` has { kind, default } for each
 --- name; an option without a default is required, unless its entry is { kind, optional = true }. An entry with
---- was = "old" also accepts an old name; the result has the new one.
+--- was = "old" also accepts an old name; the result has the new one. `expects` says what a missing one is.
 ---@param what string the function, for messages
 ---@param given? table
 ---@param spec table<string, table>
@@ -257,7 +263,7 @@ function M.options(what, given, spec)
     elseif rule[2] ~= nil then
       options[name] = rule[2]
     elseif not rule.optional then
-      M.fail("%s: option `%s` is missing: %s", what, name, kinds[rule[1]][1])
+      M.fail("%s: option `%s` is missing: %s", what, name, rule.expects or kinds[rule[1]][1])
     end
   end
   return options
