@@ -57,6 +57,7 @@ typedef struct bam_device {
   /* Free the stream. NULL: nothing to free. */
   void (*close)(bam_stream stream);
 
+  double flops; /* of the matrix products and attention that were asked of it, see core/profile.h */
   int64_t live_bytes;     /* storage bytes in use */
   int64_t reserved_bytes; /* storage bytes held from the system, cached ones included */
 

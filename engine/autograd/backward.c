@@ -3,6 +3,7 @@
 
 #include "../core/assert.h"
 #include "../core/devices.h"
+#include "../core/profile.h"
 #include "gradients.h"
 
 /* ---- the heap ---- */
@@ -132,6 +133,16 @@ static bam_status queue(bam_walk *walk, bam_node *node) {
   return heap_push(node->context, &walk->nodes, node);
 }
 
+/* Of the tensors that its forward saved, and of the gradients that came in. */
+static double bytes_of_node(const bam_node *node) {
+  double bytes = 0;
+  for (int i = 0; i < BAM_MAX_SAVED; i++)
+    bytes += bam_profile_bytes(node->saved[i]);
+  for (int k = 0; k < BAM_MAX_OUTPUTS; k++)
+    bytes += bam_profile_bytes(node->grads[k]);
+  return bytes;
+}
+
 /* Run one node's backward. */
 static bam_status differentiate(bam_walk *walk, bam_node *node) {
   bam_scope scope;
@@ -149,8 +160,12 @@ static bam_status differentiate(bam_walk *walk, bam_node *node) {
   walk->since = node->context->next_node;
   node->running = true;
   bam_scope_begin(&scope, node->context);
+  if (node->context->profile != NULL)
+    bam_profile_push(node->context, node->op->name, true);
   bam_status status = node->op->backward(&pass);
   bam_scope_end(&scope);
+  if (node->context->profile != NULL)
+    bam_profile_pop(node->context, node->device, bytes_of_node(node));
   node->running = false;
   if (status == BAM_OK)
     status = bam_device_check(node->context, node->device);

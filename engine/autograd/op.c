@@ -1,6 +1,7 @@
 /* Applying an op: check arguments, run forward, record, return results. */
 #include "op.h"
 #include "../core/devices.h"
+#include "../core/profile.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -156,6 +157,16 @@ static bam_status run(bam_call *call, bam_scope *scope, int n_outputs) {
   return status;
 }
 
+/* Of all tensors that went in and came out. */
+static double bytes_of_call(const bam_call *call) {
+  double bytes = 0;
+  for (int i = 0; i < call->n_inputs; i++)
+    bytes += bam_profile_bytes(call->inputs[i]);
+  for (int k = 0; k < BAM_MAX_OUTPUTS; k++)
+    bytes += bam_profile_bytes(call->outputs[k]);
+  return bytes;
+}
+
 bam_status bam_op_apply(bam_context *context, const bam_op *op, bam_tensor *const *inputs,
                         int n_inputs, const bam_attr *attrs, bam_tensor **outputs) {
   bam_scope scope; /* begun by run_forward */
@@ -174,7 +185,11 @@ bam_status bam_op_apply(bam_context *context, const bam_op *op, bam_tensor *cons
     if (inputs[i] != NULL)
       bam_tensor_retain(inputs[i]);
   const uint64_t drawn = context->random_counter;
+  if (context->profile != NULL)
+    bam_profile_push(context, op->name, false);
   bam_status status = run(&call, &scope, n_outputs);
+  if (context->profile != NULL)
+    bam_profile_pop(context, n_inputs > 0 ? bam_call_device(&call) : NULL, bytes_of_call(&call));
   if (status != BAM_OK)
     context->random_counter = drawn; /* a failed op changes nothing, the generator included */
   for (int i = 0; i < n_inputs; i++)

@@ -1,5 +1,6 @@
 /* Creating and destroying a context, recording errors, threads and seed. */
 #include "context.h"
+#include "profile.h"
 
 #include <omp.h>
 #include <stdarg.h>
@@ -39,6 +40,7 @@ void bam_context_destroy(bam_context *context) {
     return;
   if (context->close_staged != NULL)
     context->close_staged(context);
+  bam_profile_free(bam_profile_end(context));
   bam_memory_destroy(context);
   bam_context_close_devices(context);
   free(context);

@@ -65,6 +65,7 @@ struct bam_context {
   bool no_grad;                               /* nothing is recorded while set */
   bool tf32;                                  /* devices may compute products of f32 from tf32 */
   bool check_nan;                             /* bam.debug { nan = true } */
+  struct bam_profile *profile;                /* being recorded (core/profile.h), or NULL */
   int threads;
 };
 

@@ -117,6 +117,7 @@ static bam_status attention_forward(bam_call *call) {
     return BAM_OK;
   kernels->attention_scratch(device->stream, &forward, &backward, &a);
   BAM_TRY(bam_temp_scratch(call->scope, device, dtype, forward, &scratch));
+  bam_count_attention(device, &a, 2);
   kernels->attention(
     device->stream,
     &(bam_attention_tensors){ .o = bam_tensor_data(call->outputs[0]),
@@ -175,6 +176,7 @@ static bam_status attention_backward(bam_backward *pass) {
   a.add_dq = add[0];
   a.add_dk = add[1];
   a.add_dv = add[2];
+  bam_count_attention(device, &a, 5);
   kernels->attention_backward(
     device->stream,
     &(bam_attention_gradients){ .dq = bam_tensor_data(to[0]),

@@ -9,7 +9,9 @@
 #include "support/layer_inputs.h"
 
 #define CHUNK_BYTES 100000000 /* of logits at once, at most; more than 3/4 of the promised 128 MB */
-#define CHUNK_TOKENS 512      /* more do not make the products faster, and these stay in cache */
+#define CHUNK_TOKENS 512      /* more do not make the products faster */
+#define CACHE_BYTES \
+  (2 << 20) /* logits of half of these tokens are worth it if that lets them stay in a cache */
 
 enum { ATTR_IGNORE, ATTR_CHUNK, ATTR_SCALE };
 /* Without scale: what backward starts from. With it: the finished gradients. */
@@ -27,8 +29,11 @@ typedef struct head {
 
 /* Tokens per chunk: as asked for, or as many as memory and cache suggest, in whole GEMM tiles. */
 static int64_t choose_chunk(int64_t asked, int64_t rows, int64_t vocabulary, bam_dtype dtype) {
-  int64_t fits = CHUNK_BYTES / (bam_dtype_size(dtype) * (vocabulary > 0 ? vocabulary : 1));
-  int64_t chunk = fits < CHUNK_TOKENS ? fits : CHUNK_TOKENS;
+  const int64_t row = bam_dtype_size(dtype) * (vocabulary > 0 ? vocabulary : 1);
+  const int64_t fits = CHUNK_BYTES / row, cached = CACHE_BYTES / row;
+  const int64_t tokens = cached < CHUNK_TOKENS && cached >= CHUNK_TOKENS / 2 ? CHUNK_TOKENS / 2
+                                                                             : CHUNK_TOKENS;
+  int64_t chunk = fits < tokens ? fits : tokens;
   chunk = chunk > 16 ? chunk / 16 * 16 : chunk;
   chunk = asked > 0 ? asked : chunk;
   chunk = chunk < rows ? chunk : rows;

@@ -131,6 +131,8 @@ static void run_product(const product *p, const bam_kernels *kernels, const oper
   gemm.stride_b = loop->stride[2][inner];
   for (int d = 0; d < inner; d++)
     calls *= loop->size[d];
+  bam_tensor_device(c)->flops += 2.0 * (double)gemm.m * (double)gemm.n * (double)gemm.k *
+                                 (double)gemm.batch * (double)calls;
   for (int64_t i = 0; i < calls; i++) {
     int64_t offset[3] = { 0 };
     for (int64_t rest = i, d = inner - 1; d >= 0; rest /= loop->size[d--])

@@ -223,6 +223,7 @@ static bam_status attend(bam_call *call, const mixture *m) {
     dtype, bam_tensor_data(m->qkv), bam_tensor_data(m->in[X]), bam_tensor_data(m->in[QKV]));
   BAM_TRY(
     rotate(call->scope, l, m->kernels, m->qkv, m->positions, call->attrs[ATTR_ROPE_BASE].f, false));
+  bam_count_attention(device, &a, 2);
   m->kernels->attention(
     device->stream,
     &(bam_attention_tensors){ .o = bam_tensor_data(m->o),
@@ -345,6 +346,7 @@ static bam_status attend_backward(bam_backward *pass, gradients *g) {
   g->kernels->attention_scratch(g->device->stream, &forward, &backward, &a);
   BAM_TRY(bam_temp_scratch(pass->scope, g->device, qkv->dtype, backward, &g->scratch));
   BAM_TRY(bam_temp_scratch(pass->scope, g->device, qkv->dtype, l->tokens * l->columns, &g->dqkv));
+  bam_count_attention(g->device, &a, 5);
   g->kernels->attention_backward(
     g->device->stream,
     &(bam_attention_gradients){ .dq = head_of(g->dqkv, 0, l),

@@ -154,6 +154,11 @@ static bam_status save_experts(bam_call *call, const experts *e) {
   return BAM_OK;
 }
 
+/* Products of all experts' rows with their [n, k] matrices. */
+static void count_products(const layout *l, bam_device *device, int64_t n, int64_t k) {
+  device->flops += 2.0 * (double)l->count * (double)n * (double)k;
+}
+
 static void run_experts(const experts *e, bam_tensor *y) {
   const layout *l = &e->l;
   const int64_t *offsets = bam_tensor_data(e->offsets), *rows = bam_tensor_data(e->rows);
@@ -166,6 +171,8 @@ static void run_experts(const experts *e, bam_tensor *y) {
                             .n = l->out,
                             .k = l->hidden,
                             .transpose_b = true };
+  count_products(l, e->device, 2 * l->hidden, l->in);
+  count_products(l, e->device, l->out, l->hidden);
   e->kernels->gather_rows(stream, bam_tensor_data(e->xs), bam_tensor_data(e->x), rows, l->count,
                           l->k, l->in);
   e->kernels->grouped_gemm(stream, &gate_up, bam_tensor_data(e->hidden), bam_tensor_data(e->xs),
@@ -231,6 +238,7 @@ static bam_status give_weights(bam_backward *pass, const gradients *g, int input
   bam_grouped_gemm gemm = { .experts = g->l.experts, .n = n, .k = k, .weights = true };
   bam_tensor *target;
   BAM_TRY(bam_grad_buffer(pass, input, &target, &gemm.add));
+  count_products(&g->l, g->device, n, k);
   g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(target), bam_tensor_data(dc),
                            bam_tensor_data(b), bam_tensor_data(pass->saved[SAVED_OFFSETS]));
   return BAM_OK;
@@ -244,6 +252,7 @@ static bam_status down_backward(bam_backward *pass, gradients *g) {
   bam_grouped_gemm gemm = { .experts = l->experts, .n = l->hidden, .k = l->out };
   g->kernels->gather_rows(g->device->stream, bam_tensor_data(g->dys), bam_tensor_data(g->dy), rows,
                           l->count, l->k, l->out);
+  count_products(l, g->device, gemm.n, gemm.k);
   g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(g->u), bam_tensor_data(g->dys),
                            bam_tensor_data(saved[SAVED_DOWN]),
                            bam_tensor_data(saved[SAVED_OFFSETS]));
@@ -276,6 +285,7 @@ static bam_status gate_up_backward(bam_backward *pass, gradients *g) {
     BAM_TRY(give_weights(pass, g, GATE_UP, g->dhidden, g->xs, 2 * l->hidden, l->in));
   }
   if (bam_needs_grad(pass, X)) {
+    count_products(l, g->device, gemm.n, gemm.k);
     g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(g->dxs),
                              bam_tensor_data(g->dhidden), bam_tensor_data(saved[SAVED_GATE_UP]),
                              bam_tensor_data(saved[SAVED_OFFSETS]));

@@ -1,6 +1,7 @@
 /* Argument checks for the fused optimizer kernels, and the global norm. */
 #include "optim.h"
 #include "../core/devices.h"
+#include "../core/profile.h"
 
 #include "../ops/ops.h"
 
@@ -84,6 +85,7 @@ bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *grad, bam_tensor *m, b
   bam_context *context = param->context;
   bam_tensor *factor = NULL;
   const char *what = "adamw";
+  bam_profile_push(context, what, false);
   bam_status status = BAM_OK;
   BAM_TRY_OR_DONE(check_param(what, param));
   BAM_TRY_OR_DONE(check_buffer(what, param, "the gradient", grad));
@@ -106,6 +108,9 @@ bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *grad, bam_tensor *m, b
   status = bam_device_check(context, device);
 done:
   bam_tensor_release(factor);
+  bam_profile_pop(context, bam_tensor_device(param),
+                  bam_profile_bytes(param) + bam_profile_bytes(grad) + bam_profile_bytes(m) +
+                    bam_profile_bytes(v));
   return status;
 }
 
@@ -114,6 +119,7 @@ bam_status bam_optim_lion(bam_tensor *param, bam_tensor *grad, bam_tensor *m, ba
   bam_context *context = param->context;
   bam_tensor *factor = NULL;
   const char *what = "lion";
+  bam_profile_push(context, what, false);
   bam_status status = BAM_OK;
   BAM_TRY_OR_DONE(check_param(what, param));
   BAM_TRY_OR_DONE(check_buffer(what, param, "the gradient", grad));
@@ -132,6 +138,8 @@ bam_status bam_optim_lion(bam_tensor *param, bam_tensor *grad, bam_tensor *m, ba
   status = bam_device_check(context, device);
 done:
   bam_tensor_release(factor);
+  bam_profile_pop(context, bam_tensor_device(param),
+                  bam_profile_bytes(param) + bam_profile_bytes(grad) + bam_profile_bytes(m));
   return status;
 }
 
@@ -140,13 +148,14 @@ bam_status bam_optim_sgd(bam_tensor *param, bam_tensor *grad, bam_tensor *buffer
   bam_context *context = param->context;
   bam_tensor *factor = NULL;
   const char *what = "sgd";
+  bam_profile_push(context, what, false);
   bam_status status = BAM_OK;
   BAM_TRY_OR_DONE(check_param(what, param));
   BAM_TRY_OR_DONE(check_buffer(what, param, "the gradient", grad));
   if (buffer != NULL)
     BAM_TRY_OR_DONE(check_buffer(what, param, "the momentum buffer", buffer));
   else if (settings->momentum != 0)
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "sgd: momentum needs a momentum buffer");
+    BAM_TRY_OR_DONE(bam_fail(context, BAM_ERROR_ARGUMENT, "sgd: momentum needs a momentum buffer"));
   BAM_TRY_OR_DONE(check_rate(context, what, "lr", settings->lr));
   BAM_TRY_OR_DONE(check_rate(context, what, "momentum", settings->momentum));
   BAM_TRY_OR_DONE(check_rate(context, what, "weight_decay", settings->weight_decay));
@@ -162,6 +171,8 @@ bam_status bam_optim_sgd(bam_tensor *param, bam_tensor *grad, bam_tensor *buffer
   status = bam_device_check(context, device);
 done:
   bam_tensor_release(factor);
+  bam_profile_pop(context, bam_tensor_device(param),
+                  bam_profile_bytes(param) + bam_profile_bytes(grad) + bam_profile_bytes(buffer));
   return status;
 }
 
@@ -207,11 +218,15 @@ bam_status bam_optim_norm(bam_context *context, bam_tensor *const *tensors, int 
                           bam_tensor **norm) {
   const bam_shape shape = { .ndim = 1, .size = { n } };
   bam_device *device = context->device;
+  double bytes = 0;
   bam_tensor *sums = NULL, *total = NULL;
   bam_status status = BAM_OK;
   for (int i = n - 1; i >= 0; i--)
-    if (tensors[i] != NULL)
+    if (tensors[i] != NULL) {
       device = bam_tensor_device(tensors[i]);
+      bytes += bam_profile_bytes(tensors[i]);
+    }
+  bam_profile_push(context, "norm", false);
   BAM_TRY_OR_DONE(bam_tensor_zeros(context, device, BAM_F64, &shape, &sums));
   for (int i = 0; i < n; i++)
     if (tensors[i] != NULL)
@@ -221,5 +236,6 @@ bam_status bam_optim_norm(bam_context *context, bam_tensor *const *tensors, int 
 done:
   bam_tensor_release(sums);
   bam_tensor_release(total);
+  bam_profile_pop(context, device, bytes);
   return status;
 }

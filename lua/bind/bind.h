@@ -270,6 +270,7 @@ extern const bind_export bind_lock_functions[];
 extern const bind_export bind_ops_functions[];
 extern const bind_export bind_optim_functions[];
 extern const bind_export bind_path_functions[];
+extern const bind_export bind_profile_functions[];
 extern const bind_export bind_random_functions[];
 extern const bind_export bind_scope_functions[];
 extern const bind_export bind_signals_functions[];

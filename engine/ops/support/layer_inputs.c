@@ -135,6 +135,7 @@ int64_t bam_shape_rows(const bam_shape *shape) {
 void bam_product_run(const bam_product *product, bam_device *device, bam_dtype dtype, void *c,
                      const void *a, const void *b) {
   int64_t a_width = product->transpose_a ? product->m : product->k;
+  device->flops += 2.0 * (double)product->m * (double)product->n * (double)product->k;
   bam_gemm gemm = { .transpose_a = product->transpose_a,
                     .transpose_b = product->transpose_b,
                     .m = product->m,

@@ -42,4 +42,11 @@ typedef struct bam_product {
 void bam_product_run(const bam_product *product, bam_device *device, bam_dtype dtype, void *c,
                      const void *a, const void *b);
 
+/* Count the FLOPs of `products` products over the pairs of causal attention: 2 forward, 5 backward. Pairs in different
+   documents count too. */
+static inline void bam_count_attention(bam_device *device, const bam_attention *a, int products) {
+  device->flops += (double)products * (double)(a->batch * a->heads * a->width) * (double)a->time *
+                   (double)(a->time + 1);
+}
+
 #endif

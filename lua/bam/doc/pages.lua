@@ -15,7 +15,7 @@ return {
       .. "given. Positions count from 1, -1 is the last; token ids count from 0." },
   { name = "autograd", title = "Differentiation",
     text = "x:backward() is with the methods of tensors.",
-    functions = "no_grad enable_grad custom checkpoint gradcheck debug" },
+    functions = "no_grad enable_grad custom checkpoint gradcheck profile debug" },
   { name = "nn", title = "Layers and modules", module = "bam.nn" },
   { name = "optim", title = "Optimizers", module = "bam.optim" },
   { name = "schedule", title = "Schedules", module = "bam.schedule", classes = { { "schedule", "s" } } },
