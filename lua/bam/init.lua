@@ -18,7 +18,7 @@ require "bam.tensor" -- adds methods to tensors
 local grad = require "bam.tensor.grad"
 for name, f in pairs(grad) do M[name] = f end
 M.gradcheck = require "bam.tensor.gradcheck"
-M.profile = require "bam.tensor.profile"
+M.profile = require("bam.tensor.profile").profile
 M.nn = require "bam.nn"
 M.optim = require "bam.optim"
 M.schedule = require "bam.util.schedule"

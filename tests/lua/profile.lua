@@ -2,6 +2,7 @@
 local bam = require "bam"
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
+local small = require "tests.lua.support.small_run"
 local test = require "tests.lua.support.test"
 
 local function find(profile, name, backward)
@@ -100,4 +101,23 @@ test("errors end the profile", function()
   expect.equal(core.profile_end(), nil, "none is left")
   expect.raises("save: expected a profile, got a table; call methods with a colon: profile:save(path)",
                 bam.profile(print).save, {})
+end)
+
+test("--profile shows steps of each phase, and changes no bit", function()
+  local plain, profiled = small.directory(), small.directory()
+  local cleanup <close> = setmetatable({}, { __close = function()
+    small.remove(plain)
+    small.remove(profiled)
+  end })
+  small.run(plain)
+  local output, fine = small.run(profiled, "--profile")
+  expect.yes(fine, output)
+  for _, words in ipairs { "seed  steps 3 to 10", "experts/law  steps 3 to 10", "mixed  steps 3 to 10",
+                           "linear, backward", "adamw", "outside of ops" } do
+    expect.contains(output, words)
+  end
+  local trace = core.read_file(small.phase(profiled, "mixed") .. "/profile.json")
+  expect.contains(trace, '"name":"routed_ffn"')
+  small.assert_same(small.digests(plain), small.digests(profiled))
+  expect.yes(bam.audit(profiled .. "/runs", { quiet = true }))
 end)

@@ -104,6 +104,27 @@ end
 
 -- ---- recording ----
 
+local M = {}
+
+local function peak() return core.device() == "cpu" and core.peak() or nil end
+
+local measured -- the peak, before the recording began
+
+--- Begin to record.
+function M.begin()
+  measured = peak()
+  core.profile_begin()
+end
+
+--- End the recording.
+---@return bam.Profile
+function M.take()
+  local recorded = core.profile_end()
+  if recorded.lost > 0 then check.fail("profile: out of memory: %d events were lost; profile less", recorded.lost) end
+  return setmetatable({ seconds = recorded.seconds, outside = time_outside(recorded), ops = add_up(recorded.events),
+                        peak = measured, _events = recorded.events }, metatable)
+end
+
 --- Run f(...) and record every op in it: calls, time, FLOPs, bytes. print(profile) shows a table. The time of an op is
 --- without that of ops inside it; what is left is `outside`, so that the rows add up to the whole. FLOPs are those of
 --- matrix products and attention (multiply and add are two); bytes those of the tensors that go in and come out.
@@ -115,14 +136,15 @@ end
 ---@param f function
 ---@param ... any its arguments
 ---@return bam.Profile
-return function(f, ...)
+function M.profile(f, ...)
   if not check.is_callable(f) then check.fail("profile: expected a function, got %s", check.describe(f)) end
-  local peak = core.device() == "cpu" and core.peak() or nil
-  core.profile_begin()
+  M.begin()
   local fine, fault = pcall(f, ...)
-  local recorded = core.profile_end()
-  if not fine then error(fault, 0) end
-  if recorded.lost > 0 then check.fail("profile: out of memory: %d events were lost; profile less", recorded.lost) end
-  return setmetatable({ seconds = recorded.seconds, outside = time_outside(recorded), ops = add_up(recorded.events),
-                        peak = peak, _events = recorded.events }, metatable)
+  if not fine then
+    core.profile_end()
+    error(fault, 0)
+  end
+  return M.take()
 end
+
+return M

@@ -14,6 +14,7 @@ local loop = require "bam.train.loop"
 local machine = require "bam.train.machine"
 local metrics = require "bam.train.metrics"
 local pinned = require "bam.train.pinned"
+local profiling = require "bam.train.profiling"
 local progress = require "bam.train.progress"
 local recheck = require "bam.train.recheck"
 local regime = require "bam.train.regime"
@@ -272,10 +273,19 @@ end
 -- Call a function when a block is left, by any path.
 local function finally(f) return setmetatable({}, { __name = "finally", __close = f }) end
 
--- The function that computes a step, with the checks of option audit_every.
+-- The function that computes a step: with the checks of option audit_every, and recorded with --profile.
 local function around(run)
-  local rechecked = recheck.new(run.o.audit_every, run)
-  return function(step, compute) return rechecked:step(step, compute) end
+  local rechecked = run.o.audit_every and recheck.new(run.o.audit_every, run)
+  local profiled = run.profiling
+  if not rechecked and not profiled then return nil end
+  return function(step, compute)
+    local function checked()
+      if rechecked then return rechecked:step(step, compute) end
+      return compute()
+    end
+    if profiled then return profiled:step(step, checked) end
+    return checked()
+  end
 end
 
 -- Train the steps from run.first to `last`.
@@ -284,7 +294,7 @@ local function run_steps(run, last, after_step)
     model = run.model, optimizer = run.optimizer, stream = run.stream, lr = run.lr,
     clip = run.o.clip, first = run.first, steps = run.phase.steps, last = last,
     batch = run.o.batch, rows = run.state.rows, after = after_step,
-    around = run.o.audit_every and around(run) or nil,
+    around = around(run),
     judge = function(loss, norm)
       if run.gap then run.gap:check() end
       if run.check_code then run.check_code() end
@@ -296,7 +306,14 @@ end
 local function train(phase, o, found)
   local run = open_run(phase, o, found)
   begin(run, found)
-  local _ <close> = finally(function() run.progress:close() end)
+  if flags.get().profile then
+    run.profiling = profiling.new { name = phase.name, directory = run.place, first = run.first, last = phase.steps,
+                                    say = function(...) run.progress:say(...) end }
+  end
+  local _ <close> = finally(function()
+    if run.profiling then run.profiling:close() end
+    run.progress:close()
+  end)
   run.ticked = core.clock()
   run_steps(run, phase.steps, function(step, record) after(run, step, record) end)
   check_end(run)

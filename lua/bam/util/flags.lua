@@ -11,6 +11,7 @@ local FLAGS = {
   { "plan", "", "print what each phase would be and cost, and stop" },
   { "only", "PHASE", "run this phase alone" },
   { "audit", "", "train nothing new: verify what there is, and train the last steps again" },
+  { "profile", "", "show where the time of ten steps of each phase goes, and write PHASE/profile.json, a trace" },
   { "fresh", "", "train again what was trained already" },
   { "set", "KEY=VALUE", "change one of the options below; may be given several times" },
   { "scale", "NAME", "the sizes: demo, 590m or 2b" },
