@@ -1,10 +1,13 @@
 /* Ctrl-C as a Lua error. The first Ctrl-C raises the error once; the second raises it repeatedly, in case a
-   pcall caught it; the third ends the process, which is the way out of C code that does not return. */
+   pcall caught it; the third ends the process, which is the way out of C code that does not return. In a session
+   none ends the process: while C code runs on, a line on stderr says what will happen and how to end it. */
 #include "interrupts.h"
 
 #include <lauxlib.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 #include "raise.h"
 
@@ -12,13 +15,47 @@
    how often the current call was interrupted. */
 static lua_State *volatile running;
 static volatile sig_atomic_t interrupts;
-static int held; /* open calls of bind_interrupts_hold */
+static volatile sig_atomic_t waiting; /* an interrupt has not been raised yet */
+static int held;                      /* open calls of bind_interrupts_hold */
+static bool in_session;
+
+/* How long code may take to stop before something is said about it. */
+static const struct itimerval patience = { .it_value = { .tv_usec = 300000 } };
 
 static void catch_interrupt(void (*handler)(int)) {
   struct sigaction action = { .sa_handler = handler }; /* no SA_RESTART: a blocked read returns */
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, NULL);
 }
+
+/* ---- sessions ---- */
+
+/* Between the inputs of a session Ctrl-C has no effect. It is not ignored, because children would inherit that. */
+static void drop_interrupt(int signal_number) { (void)signal_number; }
+
+/* The handler of SIGALRM: an interrupt has been waiting for a while. */
+static void say_waiting(int signal_number) {
+  static const char first[] = "Ctrl-C: stops after the running operation\n";
+  static const char later[] =
+    "Ctrl-C: the operation still runs; Ctrl-\\ ends the session at once, and its "
+    "variables are lost\n";
+  (void)signal_number;
+  if (waiting)
+    (void)!write(STDERR_FILENO, interrupts == 1 ? first : later,
+                 interrupts == 1 ? sizeof first - 1 : sizeof later - 1);
+}
+
+void bind_interrupts_session(void) {
+  struct sigaction action = { .sa_handler = say_waiting, .sa_flags = SA_RESTART };
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGALRM, &action, NULL);
+  in_session = true;
+  catch_interrupt(drop_interrupt);
+}
+
+bool bind_interrupts_in_session(void) { return in_session; }
+
+/* ---- the error ---- */
 
 void bind_interrupts_hold(void) { held++; }
 void bind_interrupts_release(void) { held--; }
@@ -28,6 +65,7 @@ static void raise_interrupted(lua_State *L, lua_Debug *where) {
   (void)where;
   if (held > 0)
     return;
+  waiting = 0;
   if (interrupts < 2)
     lua_sethook(L, NULL, 0, 0);
   luaL_error(L, "interrupted!");
@@ -58,19 +96,23 @@ static bool withdraw_interrupt(lua_State *L) {
 static void on_interrupt(int signal_number) {
   (void)signal_number;
   interrupts = interrupts + 1;
-  if (interrupts == 2)
+  waiting = 1;
+  if (in_session)
+    setitimer(ITIMER_REAL, &patience, NULL);
+  else if (interrupts == 2)
     catch_interrupt(SIG_DFL);
   interrupt_thread(running);
 }
 
 void bind_interrupts_begin(lua_State *L) {
   running = L;
-  interrupts = 0;
+  interrupts = waiting = 0;
   catch_interrupt(on_interrupt);
 }
 
 void bind_interrupts_end(lua_State *L) {
-  catch_interrupt(SIG_DFL);
+  catch_interrupt(in_session ? drop_interrupt : SIG_DFL);
+  waiting = 0;
   withdraw_interrupt(L); /* a late interrupt must not hit the next call */
 }
 

@@ -10,6 +10,11 @@
 void bind_interrupts_begin(lua_State *L);
 void bind_interrupts_end(lua_State *L);
 
+/* From now on the process is an interactive session: no number of interrupts ends it, and those outside of begin
+   and end are dropped. Uses SIGALRM and the real-time timer. */
+void bind_interrupts_session(void);
+bool bind_interrupts_in_session(void);
+
 /* Between hold and release, which nest, Ctrl-C raises no error; it is raised directly after the outermost
    release. */
 void bind_interrupts_hold(void);

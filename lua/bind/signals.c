@@ -47,7 +47,19 @@ static void announce(int number) {
   end_by(number);
 }
 
+/* In a session, say what Ctrl-C does while it is deferred. */
+static void answer_interrupt(void) {
+  write_text(noted == 0 ? "Ctrl-C: stops after the running step\n"
+                        : "Ctrl-C: the step still runs; Ctrl-\\ ends the session at once, and its "
+                          "variables are lost\n");
+}
+
 static void note(int number) {
+  if (number == SIGINT && bind_interrupts_in_session()) {
+    answer_interrupt();
+    noted = noted == 0 || noted == SIGPIPE ? SIGINT : noted;
+    return;
+  }
   if (noted != 0 && number == SIGPIPE)
     return;
   if (noted != 0 && noted != SIGPIPE)

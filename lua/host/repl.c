@@ -60,7 +60,7 @@ static void report(lua_State *L) {
 static bool call_repl(lua_State *L, const char *function, int nargs, int nresults) {
   lua_getfield(L, FUNCTIONS, function);
   lua_insert(L, -nargs - 1);
-  if (lua_pcall(L, nargs, nresults, 0) == LUA_OK)
+  if (host_call(L, nargs, nresults) == LUA_OK)
     return true;
   report(L);
   return false;
@@ -287,6 +287,7 @@ static bool push_functions(lua_State *L) {
 void host_repl_run(lua_State *L) {
   lua_settop(L, 0);
   bind_coroutines_track(L);
+  bind_interrupts_session();
   if (!push_functions(L))
     return;
   provide_global(L, "bam", "bam");

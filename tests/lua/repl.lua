@@ -44,6 +44,14 @@ test("results and errors", function()
   expect.contains(got, "again", "the loop survives without print")
 end)
 
+test("an error shows its line and the shapes in it", function()
+  local got = piped("a, b = bam.ones(2, 3), bam.ones(2)", "a + b", "function f() return a + b end", "f()", "do", "local c = a",
+                    "print(c + b)", "end")
+  expect.contains(got, "\n  1 | a + b\n      a is f32 (2, 3), b is f32 (2)\n", "an expression")
+  expect.contains(got, "\n  3 | print(c + b)\n      c is f32 (2, 3), b is f32 (2)\n", "a block")
+  expect.equal(count(got, " | "), 2, "of an earlier input nothing is shown")
+end)
+
 test("warnings about undefined globals", function()
   local got = piped("mistyped", "mistyped", "fresh = 1", "fresh", "rawget(_G, 'raw')",
     "load 'return other'()")

@@ -334,6 +334,69 @@ case("a dumb terminal is not drawn on", function()
   expect.lacks(s:screen(true), "\27[3", "no colors")
 end)
 
+case("Ctrl-C stops what runs", function()
+  local s <close> = open()
+  local times = 0
+  local function stops(line)
+    s:type("print(6 * 111) " .. line)
+    s:key "Enter"
+    times = times + 1
+    s:wait("\n666\n", times)
+    s:key "C-c"
+    s:wait("interrupted!", times)
+    s:prompt()
+  end
+  s:run "kept = 5"
+  stops "while true do end"
+  stops "coroutine.wrap(function() while true do end end)()"
+  stops "return setmetatable({}, { __tostring = function() while true do end end })"
+  stops "return { setmetatable({}, { __pairs = function() while true do end end }) }"
+  expect.equal(s:run "kept + 1", "6\n", "variables are kept")
+  s:type "print(6 * 111) while true do pcall(function() while true do end end) end"
+  s:key "Enter"
+  s:wait("\n666\n", times + 1)
+  s:key("C-c", "C-c")
+  s:wait("interrupted!", times + 1) -- past pcall
+end)
+
+case("while an operation runs on, Ctrl-C says what happens, and never ends the session", function()
+  local s <close> = open()
+  s:run "kept = 5"
+  s:run "core = require 'bam.core'"
+  s:type(("core.uninterrupted(function() print(6 * 111) while not core.file_info('@/done') do end end)"):gsub("@", directory))
+  s:key "Enter"
+  s:wait "\n666\n"
+  s:key "C-c"
+  s:wait "Ctrl-C: stops after the running operation"
+  s:key "C-c"
+  s:wait "Ctrl-\\ ends the session at once"
+  for _ = 1, 10 do s:key "C-c" end
+  core.write_file(directory .. "/done", "")
+  s:wait "interrupted!"
+  s:prompt()
+  os.remove(directory .. "/done")
+  for _ = 1, 10 do s:key "C-c" end
+  s:prompt()
+  expect.equal(s:run "kept + 1", "6\n", "the session lives")
+end)
+
+case("Ctrl-C while signals are deferred, as in bam.train", function()
+  local s <close> = open()
+  s:run "core = require 'bam.core'"
+  s:type(("core.defer_signals(true) print(6 * 111) while not core.file_info '@/done' do end print(core.pending_signal())"):gsub("@", directory))
+  s:key "Enter"
+  s:wait "\n666\n"
+  s:key "C-c"
+  s:wait "Ctrl-C: stops after the running step"
+  s:key "C-c"
+  s:wait "Ctrl-C: the step still runs"
+  s:key("C-c", "C-c")
+  core.write_file(directory .. "/done", "")
+  s:wait "\nSIGINT\n"
+  os.remove(directory .. "/done")
+  expect.equal(s:run "6 * 7", "42\n", "the session lives")
+end)
+
 case("Ctrl-D asks when variables would be lost", function()
   local s <close> = open()
   s:run "number = 5"

@@ -8,13 +8,19 @@ local CHUNK = "=stdin"
 local was_local = {} -- names of locals of earlier inputs
 local told = {}      -- names of undefined globals that were pointed out
 
+-- The texts of the chunks that inputs were made into, for messages about errors.
+local texts = setmetatable({}, { __mode = "k" })
+debug.getregistry()["bam.inputs"] = texts
+
 -- Load a text as an expression, else as statements. On failure nil, the message, and whether more lines could help.
 local function load_text(text)
   local chunk, about_expression = load(string.format("return %s", text), CHUNK, "t")
-  if chunk then return chunk end
   local message
-  chunk, message = load(text, CHUNK, "t")
-  if chunk then return chunk end
+  if not chunk then chunk, message = load(text, CHUNK, "t") end
+  if chunk then
+    texts[chunk] = text
+    return chunk
+  end
   local incomplete = message:find "<eof>$" or about_expression:find "<eof>$"
   return nil, message, incomplete ~= nil
 end
@@ -32,7 +38,10 @@ local function load_with_result(lines)
     local tail = table.concat(lines, "\n", last)
     if load("return " .. tail, CHUNK, "t") then
       local chunk = load(string.format("%s\nreturn %s", head, tail), CHUNK, "t")
-      if chunk then return chunk end
+      if chunk then
+        texts[chunk] = table.concat(lines, "\n")
+        return chunk
+      end
     end
   end
 end

@@ -4,11 +4,13 @@ local core = require "bam.core"
 
 local MOST = 8 -- tensors shown
 
--- The text of a line of a chunk: of a file, or of a string that was loaded. Nil if it cannot be known.
-local function text_of(source, number)
-  local text = source
-  if source:sub(1, 1) == "=" then return nil end
-  if source:sub(1, 1) == "@" then
+-- The text of a line of a chunk: of an input of the REPL, of a file, or of a string that was loaded. Nil if it cannot be
+-- known.
+local function text_of(f, source, number)
+  local inputs = debug.getregistry()["bam.inputs"] -- see lua/bam/repl/statements.lua
+  local text = inputs and inputs[f] or source
+  if text == source and source:sub(1, 1) == "=" then return nil end
+  if text == source and source:sub(1, 1) == "@" then
     local file = io.open(source:sub(2), "r")
     text = file and file:read "a" or ""
     if file then file:close() end
@@ -70,14 +72,14 @@ end
 ---@return string
 return function(message)
   local level = 3 -- after this function and the handler
-  local info = debug.getinfo(level, "Sl")
+  local info = debug.getinfo(level, "Slf")
   while info and (info.currentline < 0 or info.source:find("=bam/", 1, true) == 1) do
     level = level + 1
-    info = debug.getinfo(level, "Sl")
+    info = debug.getinfo(level, "Slf")
   end
   local place = info and string.format("%s:%d: ", info.short_src, info.currentline)
   if not place or message:sub(1, #place) ~= place then return "" end
-  local text = text_of(info.source, info.currentline)
+  local text = text_of(info.func, info.source, info.currentline)
   if not text or not text:find "%S" then return "" end
   local tensors = operands(level, text)
   local shown = string.format("\n  %d | %s", info.currentline, text:match "^%s*(.-)%s*$")

@@ -78,7 +78,7 @@ function Session:wait(text, times)
 end
 
 --- Type text as it is, without Enter.
-function Session:type(text) self:tmux("send-keys -l -- %s", quoted(text)) end
+function Session:type(text) self:tmux("send-keys -l -- %s", (quoted(text))) end
 
 --- Press keys by the names that tmux gives them: "Enter", "C-c", "Up".
 function Session:key(...)
@@ -119,7 +119,7 @@ function Session:result(line)
   local screen = self:prompt()
   local from, at = 1, 1
   while at do
-    local _, last = screen:find(line, at, true)
+    local _, last = screen:find("> " .. line, at, true)
     if last then from = last + 1 end
     at = last and last + 1
   end
