@@ -60,14 +60,17 @@ bool bind_interrupts_in_session(void) { return in_session; }
 void bind_interrupts_hold(void) { held++; }
 void bind_interrupts_release(void) { held--; }
 
+static void interrupt_thread(lua_State *L);
+
 /* The hook. While interrupts are held it stays set, and raises at the first event afterwards. */
 static void raise_interrupted(lua_State *L, lua_Debug *where) {
   (void)where;
   if (held > 0)
     return;
   waiting = 0;
-  if (interrupts < 2)
-    lua_sethook(L, NULL, 0, 0);
+  lua_sethook(L, NULL, 0, 0);
+  if (interrupts >= 2) /* read after the hook is cleared: the second may come in between */
+    interrupt_thread(L);
   luaL_error(L, "interrupted!");
 }
 

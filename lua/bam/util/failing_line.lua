@@ -4,7 +4,7 @@ local core = require "bam.core"
 
 local MOST = 8 -- tensors shown
 
--- The text of a line of a chunk: of an input of the REPL, of a file, or of a string that was loaded. Nil if it cannot be
+-- The text of a line of a chunk: of an input of the REPL, of a file, or of a string that was loaded. Nil if that is not
 -- known.
 local function text_of(f, source, number)
   local inputs = debug.getregistry()["bam.inputs"] -- see lua/bam/repl/statements.lua
