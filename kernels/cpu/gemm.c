@@ -186,8 +186,8 @@ static void pack_strip(const operands *o, const block *k, real *packed) {
   }
 }
 
-/* Ask for a share of the next row of tiles' part of A. Where A is stored transposed, that is a short piece of each of many
-   rows, which the processor does not foresee. */
+/* Prefetch a share of what the next row of tiles reads of a transposed A: a short piece of each of many rows, which the
+   processor does not foresee. */
 static void prefetch_a(const operands *o, const block *k, int64_t row, int64_t panel,
                        int64_t panels) {
   const bam_gemm *g = o->g;

@@ -192,8 +192,8 @@ void bind_graph_end_walk(lua_State *L);
 
 /* ---- arguments ---- */
 
-/* Describe the argument `arg` for a message: its type, and its value if that is short, or a tensor's shape. Pushes the text and
-   returns it. */
+/* Describe the argument `arg` for a message: its type, and its value if that is short, or a tensor's shape. Pushes
+   the text and returns it. */
 const char *bind_describe(lua_State *L, int arg);
 
 /* The integer at `arg` (floats with an integral value are allowed, strings are not), or raise, naming
