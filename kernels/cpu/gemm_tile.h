@@ -12,8 +12,8 @@
 #define INLINE static inline __attribute__((always_inline))
 #define GEMM_DEPTH 384
 
-/* The depth k is summed in blocks of equal size, at most GEMM_DEPTH. The size depends on k alone, because bits depend on
-   it. */
+/* The depth k is summed in blocks of equal size, at most GEMM_DEPTH. Bits depend on the size, so it depends on k
+   alone. */
 static inline int64_t gemm_block_depth(int64_t k) {
   const int64_t blocks = (k + GEMM_DEPTH - 1) / GEMM_DEPTH;
   return k > 0 ? round_up((k + blocks - 1) / blocks, 8) : 8;
