@@ -52,12 +52,12 @@ static int autograd_backward(lua_State *L) {
   return walk_back(L, x, seed, retain, within);
 }
 
-/* The function called by with_grad has returned, or failed. Above its extent are its results, or the error. */
+/* The function called by with_grad has returned, or failed. From 3 on are its results, or the error. */
 static int end_mode(lua_State *L, int status, lua_KContext context) {
   bind_state *state = bind_get_state(L);
   bind_extent_unlink(state, (bind_extent *)context);
   bind_extent_select(state, L);
-  return status == LUA_OK || status == LUA_YIELD ? lua_gettop(L) - 1 : lua_error(L);
+  return status == LUA_OK || status == LUA_YIELD ? lua_gettop(L) - 2 : lua_error(L);
 }
 
 BIND_DOC(autograd_with_grad, "with_grad(enabled, f, ...)",
@@ -76,8 +76,7 @@ int bind_with_grad(lua_State *L) {
   mode->no_grad = no_grad;
   bind_context(L)->no_grad = no_grad;
   bind_end_running(L, active);
-  const int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, (lua_KContext)mode, end_mode);
-  return end_mode(L, status, (lua_KContext)mode);
+  return bind_extent_call(L, mode, end_mode);
 }
 
 BIND_DOC(autograd_is_recording, "is_recording()",

@@ -2,6 +2,7 @@
    coroutine that entered it, and does not count while that is suspended, so a coroutine may yield inside one. It ends
    when the function returns or fails, when its coroutine is closed, or when it is collected. */
 #include "extent.h"
+#include "traces.h"
 
 #define TYPE "bam.Extent"
 
@@ -105,4 +106,12 @@ bind_extent *bind_extent_begin(lua_State *L, bind_extent_kind kind, bind_extent 
   e->kind = kind;
   bind_extent_link(bind_get_state(L), e);
   return e;
+}
+
+int bind_extent_call(lua_State *L, bind_extent *e, lua_KFunction end) {
+  const int arguments = lua_gettop(L) - 2;
+  const bool notes = lua_getfield(L, LUA_REGISTRYINDEX, BAM_NOTE_ERROR) == LUA_TFUNCTION;
+  lua_insert(L, 2);
+  const lua_KContext context = (lua_KContext)e;
+  return end(L, lua_pcallk(L, arguments, LUA_MULTRET, notes ? 2 : 0, context, end), context);
 }

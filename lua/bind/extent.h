@@ -29,6 +29,10 @@ void bind_extent_select(bind_state *state, lua_State *L);
    it when the coroutine is closed or collected. Takes the place of argument 1. */
 bind_extent *bind_extent_begin(lua_State *L, bind_extent_kind kind, bind_extent *room);
 
+/* Call the function at 2 with what is above it, in an extent whose place is 1. It may yield. Then `end` is called with
+   its results, or the error, from 3 on. */
+int bind_extent_call(lua_State *L, bind_extent *e, lua_KFunction end);
+
 /* Add an extent to state->extents, and remove it. An extent that has been removed may be removed again. */
 void bind_extent_link(bind_state *state, bind_extent *e);
 void bind_extent_unlink(bind_state *state, bind_extent *e);

@@ -214,17 +214,17 @@ static const char *name_of_caller(lua_State *L) {
   return name;
 }
 
-/* The scope's function has returned, or failed. Above the scope are its results, or the error. */
+/* The scope's function has returned, or failed. From 3 on are its results, or the error. */
 static int end_scope(lua_State *L, int status, lua_KContext context) {
   bind_extent *scope = (bind_extent *)context;
-  const int active = bind_begin_running(L), n = lua_gettop(L) - 1;
+  const int active = bind_begin_running(L), n = lua_gettop(L) - 2;
   bool failed = status != LUA_OK && status != LUA_YIELD;
   bind_extent_unlink(bind_get_state(L), scope);
   if (lua_checkstack(L, n + 3)) {
     lua_pushcfunction(L, hand_out_results);
     lua_pushlightuserdata(L, scope);
     for (int i = 1; i <= n; i++)
-      lua_pushvalue(L, i + 1);
+      lua_pushvalue(L, i + 2);
     failed |= lua_pcall(L, n + 1, 0, 0) != LUA_OK;
   } else {
     lua_pushstring(L, "scope: too many results");
@@ -258,9 +258,7 @@ int bind_scope_call(lua_State *L) {
   bind_extent room, *scope = bind_extent_begin(L, BIND_SCOPE, &room);
   scope->name = name;
   bind_end_running(L, active);
-  const int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, (lua_KContext)scope,
-                                end_scope);
-  return end_scope(L, status, (lua_KContext)scope);
+  return bind_extent_call(L, scope, end_scope);
 }
 
 const bind_export bind_scope_functions[] = {

@@ -272,6 +272,25 @@ run(bam.ones(2, 3))]])
   expect.contains(got.err, "(error object is a table value)")
 end)
 
+test("tracebacks reach into scopes", function()
+  write_file(directory .. "/scope.lua", [[
+local bam = require "bam"
+local function step(x, w) return bam.matmul(x, w) end
+local function train()
+  bam.scope(function()
+    local x, w = bam.ones(2, 3), bam.ones(4, 4)
+    bam.no_grad(step, x, w)
+  end)
+end
+print(pcall(train))
+train()]])
+  local got = run(ours, "$L scope.lua")
+  expect.contains(got.out, "false\tscope.lua:2: matmul: inner sizes differ: (2, 3) x (4, 4)\n", "the message alone")
+  expect.contains(got.err, { "      x is f32 (2, 3), w is f32 (4, 4)\n", "\tscope.lua:2: in ", "\tscope.lua:6: in ",
+                             "\tscope.lua:4: in ", "\tscope.lua:10: in main chunk" })
+  expect.lacks(got.err, "scope.lua:9", "an equal error before")
+end)
+
 test("bam.debug { traces = true } shows all frames", function()
   write_file(directory .. "/traces.lua", "local bam = require 'bam'\nbam.debug { traces = true }\n"
     .. "local x = bam.ones(2)\nx:squeeze(1)")
