@@ -83,6 +83,7 @@ return function(message)
   if not text or not text:find "%S" then return "" end
   local tensors = operands(level, text)
   local shown = string.format("\n  %d | %s", info.currentline, text:match "^%s*(.-)%s*$")
-  if #tensors == 0 then return shown end
+  local is_in_sight = info.source:sub(1, 1) == "=" and info.currentline == 1 -- typed just above
+  if #tensors == 0 then return is_in_sight and "" or shown end
   return string.format("%s\n  %s   %s", shown, (" "):rep(#tostring(info.currentline)), table.concat(tensors, ", "))
 end
