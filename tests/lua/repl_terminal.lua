@@ -41,6 +41,24 @@ local function shows(s, line)
   s:wait_until(function(screen) return screen:match "([^\n]*)\n*$" == line end, string.format("the line %q", line))
 end
 
+--- The session that docs/repl.md shows, typed input by input: the lines after `>` and `>>`, the latter without the
+--- indentation that bamlua adds.
+case("the session of docs/repl.md", function()
+  local text = core.read_file "docs/repl.md":match "```console\n%$ build/bamlua\n(.-)> help%("
+  expect.yes(text, "the session")
+  local s <close> = open { rows = 24, environment = "NO_COLOR=1" }
+  for line in text:gmatch "[^\n]+" do
+    local code = line:match "^>>? (.*)$"
+    if line:find "^> " then s:prompt() end
+    if code then
+      s:type((code:gsub("^ +", "")))
+      s:key "Enter"
+    end
+  end
+  s:prompt()
+  expect.equal(s:screen():match "\n(> .*)\n>%s*$" .. "\n", text)
+end)
+
 case("typing, and Ctrl-C at the prompt", function()
   local s <close> = open()
   expect.equal(s:run "6 * 7", "42\n")
