@@ -46,7 +46,8 @@ end
 case("the session of docs/repl.md", function()
   local text = core.read_file "docs/repl.md":match "```console\n%$ build/bamlua\n(.-)> help%("
   expect.yes(text, "the session")
-  local s <close> = open { rows = 24, environment = "NO_COLOR=1" }
+  text = text:gsub("\n\t", "\n        ") -- as a terminal shows it
+  local s <close> = open { columns = 140, environment = "NO_COLOR=1" }
   for line in text:gmatch "[^\n]+" do
     local code = line:match "^>>? (.*)$"
     if line:find "^> " then s:prompt() end
