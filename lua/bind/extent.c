@@ -108,9 +108,12 @@ bind_extent *bind_extent_begin(lua_State *L, bind_extent_kind kind, bind_extent 
   return e;
 }
 
+const char bind_note_error;
+
+/* Nothing may raise before the protected call: an extent of the main thread is in a variable of the caller. */
 int bind_extent_call(lua_State *L, bind_extent *e, lua_KFunction end) {
   const int arguments = lua_gettop(L) - 2;
-  const bool notes = lua_getfield(L, LUA_REGISTRYINDEX, BAM_NOTE_ERROR) == LUA_TFUNCTION;
+  const bool notes = lua_rawgetp(L, LUA_REGISTRYINDEX, &bind_note_error) == LUA_TFUNCTION;
   lua_insert(L, 2);
   const lua_KContext context = (lua_KContext)e;
   return end(L, lua_pcallk(L, arguments, LUA_MULTRET, notes ? 2 : 0, context, end), context);

@@ -9,9 +9,9 @@
 /* Key of the registry: true if tracebacks show bam's own frames too. Set by core.trace_all. */
 #define BAM_TRACE_ALL "bam.trace_all"
 
-/* Key of the registry: the message handler that notes where an error comes from before bam.scope and with_grad, which
+/* Key of the registry for the message handler that notes where an error comes from before bam.scope and with_grad, which
    must clean up, pass it on. Set by the program. */
-#define BAM_NOTE_ERROR "bam.note_error"
+extern const char bind_note_error; /* its address is the key, which needs no memory to look up */
 
 /* Whether the value at `index` is a function of bam.core, as scripts call it. */
 bool bind_is_binding(lua_State *L, int index);

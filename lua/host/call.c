@@ -58,7 +58,7 @@ static int describe_error(lua_State *L) {
 int host_call(lua_State *L, int nargs, int nresults) {
   int handler = lua_gettop(L) - nargs;
   lua_pushcfunction(L, note_error);
-  lua_setfield(L, LUA_REGISTRYINDEX, BAM_NOTE_ERROR);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &bind_note_error);
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &noted);
   lua_pushcfunction(L, describe_error);
