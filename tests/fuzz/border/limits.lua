@@ -6,6 +6,7 @@ local M = {}
 M.EXCLUDED = {
   ["bam.data.debian"] = "reads and cleans all text of this machine, for minutes",
   ["core.sleep"] = "waits",
+  ["bam.schedule.digest"] = "evaluates as many steps as it is told, millions if need be",
   ["core.threads"] = "a thousand threads; the number is 1 or 2 by round instead",
   ["bam.threads"] = "the same function",
   ["core.fail_allocation"] = "the fuzzer's own: set around calls",
