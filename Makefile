@@ -170,7 +170,12 @@ $(B)/kernels/cuda/%.$(1).o $(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.c $(B
 endef
 $(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call cuda_rule,$(t))))
 
-$(B)/embedded.S: lua/host/embed.sh $(LUA_SRC)
+# Changes when a module is added or removed, whatever the time of its file.
+$(B)/modules: always
+	@mkdir -p $(@D)
+	@echo '$(LUA_SRC)' | cmp -s - $@ || echo '$(LUA_SRC)' > $@
+
+$(B)/embedded.S: lua/host/embed.sh $(B)/modules $(LUA_SRC)
 	@mkdir -p $(@D)
 	@sh lua/host/embed.sh $@ $(LUA_SRC)
 

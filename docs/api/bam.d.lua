@@ -1272,6 +1272,10 @@ function bam_Phase:last() end
 ---@return table model
 function bam_Phase:load(which) end
 
+--- The manifest of the last checkpoint.
+---@return table
+function bam_Phase:manifest() end
+
 --- The newest intact checkpoint, or nil.
 ---@return table?
 function bam_Phase:newest() end

@@ -75,6 +75,9 @@ bam_status bam_autograd_record(bam_call *call, int n_outputs, int64_t graph);
    contains a NaN. */
 bam_status bam_debug_check(bam_context *context, const char *what, bam_tensor *tensor);
 
+/* Write ", in the backward of sqrt at train.lua:6," into `text` if a backward function is running; else leave it. */
+void bam_autograd_describe_walk(const bam_context *context, char *text, size_t size);
+
 /* Release the gradients accumulated at `node`. */
 void bam_node_release_grads(bam_node *node);
 

@@ -64,6 +64,13 @@ static const char *node_where(const bam_node *node, char text[BAM_WHERE_SIZE + 8
   return text;
 }
 
+void bam_autograd_describe_walk(const bam_context *context, char *text, size_t size) {
+  char where[BAM_WHERE_SIZE + 8];
+  const bam_node *node = context->walk != NULL ? context->walk->node : NULL;
+  if (node != NULL && node->running)
+    snprintf(text, size, ", in the backward of %s%s,", node->op->name, node_where(node, where));
+}
+
 /* Fail: a pass started inside the backward function of `node` has reached `node`. */
 static bam_status fail_running(const bam_node *node) {
   char where[BAM_WHERE_SIZE + 8];

@@ -106,14 +106,15 @@ bam_status bam_debug_check(bam_context *context, const char *what, bam_tensor *t
 }
 
 static bam_status check_call(bam_call *call) {
-  char what[100];
+  char what[300], around[200] = "";
   bam_status status = BAM_OK;
+  bam_autograd_describe_walk(call->context, around, sizeof around);
   for (int i = 0; i < call->n_inputs && status == BAM_OK; i++) {
-    snprintf(what, sizeof what, "%s: input %d already holds", call->op->name, i + 1);
+    snprintf(what, sizeof what, "%s: input %d%s already holds", call->op->name, i + 1, around);
     status = bam_debug_check(call->context, what, call->inputs[i]);
   }
   for (int k = 0; k < BAM_MAX_OUTPUTS && status == BAM_OK; k++) {
-    snprintf(what, sizeof what, "%s made", call->op->name);
+    snprintf(what, sizeof what, "%s%s made", call->op->name, around);
     status = bam_debug_check(call->context, what, call->outputs[k]);
   }
   return status;

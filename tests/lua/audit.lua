@@ -155,13 +155,9 @@ local CHANGES = {
   end,
   parent = function(d) -- trained again from other data under the same name would give other weights
     local seed = newest(d, "seed")
-    local value = bam.json.decode(core.read_file(seed .. "/training.json"))
-    value.seconds = value.seconds + 1
-    core.write_file(seed .. "/training.json", bam.json.encode(value))
+    flip(seed .. "/model.safetensors")
     local manifest = bam.json.decode(core.read_file(seed .. "/manifest.json"))
-    local entry = manifest.files["training.json"]
-    entry.bytes = core.file_info(seed .. "/training.json").size
-    entry.digest = core.hash_file(seed .. "/training.json")
+    manifest.files["model.safetensors"].digest = core.hash_file(seed .. "/model.safetensors")
     manifest.checksum = nil
     manifest.checksum = core.hash(bam.json.encode(manifest))
     core.write_file(seed .. "/manifest.json", bam.json.encode(manifest))
@@ -230,6 +226,16 @@ test("every flipped bit and every change is found", function()
     expect.contains(problems, words, string.format("%s: %s", name, problems))
     count = count + 1
   end
+end)
+
+test("a phase that was deleted and trained again to the same bits", function()
+  shell("rm -rf '%s' && cp -a '%s' '%s'", copy, whole, copy)
+  shell("rm -r '%s'/runs/experts/law-*", copy)
+  local output, fine = small.run(copy)
+  expect.yes(fine, output)
+  expect.lacks(output, "replaced since")
+  local sound, report = audit(copy)
+  expect.yes(sound, table.concat(report.problems, "\n"))
 end)
 
 local function fails(words, ...) expect.raises(words, bam.audit, ...) end

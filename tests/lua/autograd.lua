@@ -136,6 +136,13 @@ end)
 test("NaN hunting", function()
   bam.debug { nan = true }
   expect.raises("log made a NaN at", function() return bam.log(bam.tensor { -1.0 }) end)
+  do -- in a backward, made of other ops
+    local x = bam.zeros(1, { requires_grad = true })
+    local z = bam.sqrt(x * x)
+    local line = debug.getinfo(1, "l").currentline - 1
+    expect.raises(string.format("in the backward of mul at tests/lua/autograd.lua:%d, made a NaN", line),
+                  function() z:backward() end)
+  end
   expect.raises("input 1 already holds a NaN", function() return bam.tensor { 0 / 0 } * 2 end)
   local zero = leaf { 0 }
   expect.raises("backward of sqrt", function() (zero:sqrt() * 0):sum():backward() end)

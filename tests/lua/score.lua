@@ -121,6 +121,15 @@ test("explain: pairs of a batch, of which padding does not count", function()
   expect.matches(printed(mute.explain, mute, { 1, 2, 299 }), " 299 +2\n")
 end)
 
+test("explain: one sequence as a tensor", function()
+  local ids = bam.tensor { 1, 2, 3 }
+  local _, losses = printed(model.explain, model, ids)
+  local _, want = printed(model.explain, model, { 1, 2, 3 })
+  expect.equal(losses, want)
+  printed(model.explain, model, ids, bam.tensor { 2, 3, 4 })
+  expect.raises("token ids are integers, got a tensor of f32", model.explain, model, bam.tensor { 1.5 })
+end)
+
 test("explain: what is refused", function()
   expect.raises("explain: expected at least two tokens", model.explain, model, { 1 })
   expect.raises("explain: ids: expected a text, a list of token ids, or a tensor", model.explain, model, 3)

@@ -7,6 +7,9 @@ local registry = require "bam.util.registry"
 
 local M = {}
 
+-- Endings of files that other libraries write models to.
+local FILES = { pt = true, pth = true, bin = true, ckpt = true }
+
 local function check_path(what, path, value)
   if type(path) ~= "string" and what == "save" and type(value) == "string" then
     check.fail('save: the path comes first: bam.save("%s", value)', value)
@@ -59,6 +62,10 @@ function M.save(path, value, options)
   if is_model and not d.directory and d.is_builtin then
     check.fail('save: "%s": the format %s takes tensors, and this is a model: save model:state(), or give the name of '
                .. "a directory", path, d.name)
+  end
+  if is_model and path:find "%.%w+$" and FILES[path:match "%.(%w+)$":lower()] then
+    check.fail('save: "%s": a model is saved as a directory; give a name without .%s, or save model:state() as '
+               .. ".safetensors", path, path:match "%.(%w+)$")
   end
   local metatable = not is_model and d.is_builtin and type(value) == "table" and getmetatable(value)
   if type(metatable) == "table" and value.state then

@@ -152,6 +152,14 @@ end
 function M.open(directory, own)
   local present, path = files_in(directory), within(directory, "config.json")
   if not present["config.json"] then
+    local newest
+    for name in pairs(present) do
+      if name:find "^step%-%d+$" and (not newest or name > newest) then newest = name end
+    end
+    if newest then
+      check.fail("%s: it is the directory of a phase, not of a model; give one of its checkpoints, such as %s",
+                 directory, within(directory, newest))
+    end
     check.fail("%s: it holds no config.json, so it is not a model's checkpoint", directory)
   end
   local source = { label = directory }

@@ -17,7 +17,10 @@ local spec = { documents = { "tensor", optional = true }, positions = { "tensor"
 -- Token ids as a tensor [B, T].
 local function tensor_of(model, what, value)
   if check.is_tensor(value) then
-    if value.ndim == 1 then return ops.unsqueeze(value, 1) end
+    if value.dtype ~= "i64" and value.dtype ~= "i32" and value.dtype ~= "u8" then
+      check.fail("explain: %s: token ids are integers, got a tensor of %s", what, value.dtype)
+    end
+    if value.ndim == 1 then return ops.reshape(value, { 1, value:size(1) }) end
     if value.ndim == 2 then return value end
   elseif type(value) == "table" and not getmetatable(value) and #value > 0 then
     local device = model.embed.weight.device

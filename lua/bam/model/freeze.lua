@@ -28,7 +28,9 @@ end
 
 local function matches(name, patterns)
   for _, pattern in ipairs(patterns) do
-    if name:find(pattern) then return true end
+    local fine, found = pcall(string.find, name, pattern)
+    if not fine then check.fail('option freeze: the pattern "%s" is malformed: %s', pattern, found) end
+    if found then return true end
   end
   return false
 end

@@ -3,6 +3,7 @@ local check = require "bam.util.check"
 local core = require "bam.core"
 local cache_entry = require "bam.data.cache_entry"
 local json = require "bam.util.json"
+local manifest = require "bam.train.manifest"
 local metrics = require "bam.train.metrics"
 local paths = require "bam.data.paths"
 local sealed = require "bam.util.sealed"
@@ -56,7 +57,7 @@ local function check_checkpoint(audit, directory, owner, step)
   local facts = owner and { phase = owner.phase, digest = owner.digest, step = step }
   local found, reason = checkpoints.inspect(directory, facts)
   audit.checkpoints = audit.checkpoints + 1
-  if found then audit.checksums[found.checksum] = directory end
+  if found then audit.checksums[found.checksum], audit.checksums[manifest.tensors(found)] = directory, directory end
   if not found then
     audit.problem("%s", reason)
   elseif not found.version then
@@ -197,7 +198,7 @@ local function check_chain(audit, phase)
     local parent = audit.phases[digest]
     if not parent then
       audit.note("%s started from phase %s, which is not in this directory", phase.directory, digest:sub(1, 8))
-    elseif parent.newest and known[parent.written.name] ~= parent.newest.checksum then
+    elseif parent.newest and not manifest.is_of(known[parent.written.name], parent.newest) then
       audit.problem("%s started from other weights of phase %s than those in %s", phase.directory,
                     parent.written.name, parent.directory)
     end

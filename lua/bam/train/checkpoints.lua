@@ -56,7 +56,7 @@ local function facts_of(owner, step)
   return owner and { phase = owner.phase, digest = owner.digest, step = step }
 end
 
--- Read the checkpoint of a step: { step, directory, state, checksum }; or nil, the reason, and whether it is a stray.
+-- Read the checkpoint of a step: { step, directory, state, checksum, manifest }; or nil, the reason, and whether it is a stray.
 local function read_step(place, step, owner)
   local directory = M.directory_of(place, step)
   local found, reason, stray = M.inspect(directory, facts_of(owner, step))
@@ -66,7 +66,7 @@ local function read_step(place, step, owner)
   if state.step ~= step then -- manifests of version 0.1.0 do not record the step
     return nil, string.format("%s is a stray: it belongs to step %s", directory, state.step), true
   end
-  return { step = step, directory = directory, state = state, checksum = found.checksum }
+  return { step = step, directory = directory, state = state, checksum = found.checksum, manifest = found }
 end
 
 --- The intact checkpoints of the owner, newest first.

@@ -56,6 +56,25 @@ function M.read(directory)
   return nil, string.format("%s is damaged: its checksum is wrong", path)
 end
 
+--- A digest of the tensors of a checkpoint: of its weights and of the optimizer's state. Equal for a phase that was
+--- trained again to the same bits.
+---@param manifest table
+---@return string hex
+function M.tensors(manifest)
+  local digests = {}
+  for name, entry in pairs(manifest.files) do
+    if name:find "%.safetensors$" then digests[name] = entry.digest end
+  end
+  return core.hash(json.encode(digests))
+end
+
+--- Is `known`, which a phase that started from a checkpoint has recorded, of this checkpoint? Before 0.2.0 it was the
+--- manifest's checksum.
+---@param known string?
+---@param manifest table
+---@return boolean
+function M.is_of(known, manifest) return known == M.tensors(manifest) or known == manifest.checksum end
+
 -- Check one file; nil if it is intact. A file that exists but cannot be read is an error, not damage.
 local function fault_of_file(path, entry)
   local info = core.file_info(path)

@@ -146,6 +146,13 @@ function Phase:checksum()
   return self:finished().checksum
 end
 
+--- The manifest of the last checkpoint.
+---@return table
+function Phase:manifest()
+  self:last()
+  return self:finished().manifest
+end
+
 --- Load the model in evaluation mode, with its final weights or those of its best evaluation.
 ---@param which? "last"|"best" "last" by default
 ---@return table model

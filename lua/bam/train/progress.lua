@@ -19,7 +19,7 @@ function M.new(phase, first)
   return setmetatable({ name = phase.name, steps = phase.steps, flops = phase.flops,
                         tokens = phase.step_tokens, peak = machine.measure_peak(),
                         first = first, begun = core.clock(), shown = now, marked = first - 1,
-                        drawn = false }, metatable)
+                        sum = 0, count = 0, drawn = false }, metatable)
 end
 
 local function bar(share)
@@ -33,33 +33,49 @@ local function speed(self, step)
   return rate, (self.steps - step) / rate
 end
 
+-- "405 tokens/s", "41.8 ktokens/s"
+local function throughput(tokens)
+  local text = machine.short(tokens)
+  return string.format(text:find " " and "%stokens/s" or "%s tokens/s", text)
+end
+
+-- The line for a terminal, without the bar where that leaves no room for the rest.
 local function picture(self, step, loss, columns)
   local rate, left = speed(self, step)
-  local text = string.format(
-    "%s %s %3d %%  loss %.3f  %stokens/s  %2.0f %% of peak  %s left", self.name,
-    bar(step / self.steps), step * 100 // self.steps, loss, machine.short(rate * self.tokens),
-    100 * rate * self.flops / self.peak, machine.duration(left))
+  local rest = string.format("%3d %%  loss %.3f  %s  %2.0f %% of peak  %s left", step * 100 // self.steps, loss,
+                             throughput(rate * self.tokens), 100 * rate * self.flops / self.peak,
+                             machine.duration(left))
+  local text = string.format("%s %s %s", self.name, bar(step / self.steps), rest)
+  if #text >= columns then text = string.format("%s %s", self.name, rest) end
   return text:sub(1, columns - 1)
 end
 
 local function plain(self, step, loss)
   local rate, left = speed(self, step)
-  return string.format("%s  step %d of %d  loss %.3f  %stokens/s  %.0f %% of peak  %s left",
-                       self.name, step, self.steps, loss, machine.short(rate * self.tokens),
+  return string.format("%s  step %d of %d  loss %.3f  %s  %.0f %% of peak  %s left",
+                       self.name, step, self.steps, loss, throughput(rate * self.tokens),
                        100 * rate * self.flops / self.peak, machine.duration(left))
 end
 
---- Show the progress of training, if it is time for an update.
+-- The mean loss since the last line or redrawing.
+local function take_mean(self)
+  local mean = self.sum / self.count
+  self.sum, self.count = 0, 0
+  return mean
+end
+
+--- Show the progress of training, if it is time for an update. The loss that is shown is the mean since the last time.
 ---@param step integer
----@param loss number smoothed
+---@param loss number of this step
 function Progress:update(step, loss)
   local now, terminal = core.clock(), core.terminal()
+  if math.abs(loss) < math.huge then self.sum, self.count = self.sum + loss, self.count + 1 end
   if terminal then
     if now - self.shown < REDRAW and step < self.steps then return end
-    io.stderr:write("\r", picture(self, step, loss, terminal.columns), "\27[K")
+    io.stderr:write("\r", picture(self, step, take_mean(self), terminal.columns), "\27[K")
     self.drawn, self.shown = true, now
   elseif now - self.shown >= LINE or (step - self.marked) * 4 >= self.steps then
-    print(plain(self, step, loss))
+    print(plain(self, step, take_mean(self)))
     self.shown, self.marked = now, step
   end
 end

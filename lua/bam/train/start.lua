@@ -150,13 +150,13 @@ function M.read(o)
   return start
 end
 
---- The checksums of the checkpoints that a phase starts from, by phase name, as far as they are known.
+--- Digests of the tensors of the checkpoints that a phase starts from, by phase name, as far as they are known.
 ---@param start table
 ---@return table<string, string>
 function M.parents(start)
   local parents = {}
-  for _, p in ipairs(start.phases) do parents[p.name] = p:checksum() end
-  if start.owner and start.owner.phase then parents[start.owner.phase] = start.owner.checksum end
+  for _, p in ipairs(start.phases) do parents[p.name] = manifest.tensors(p:manifest()) end
+  if start.owner and start.owner.phase then parents[start.owner.phase] = manifest.tensors(start.owner) end
   return parents
 end
 

@@ -12,6 +12,7 @@ local skip_guard = require "bam.train.skip_guard"
 local json = require "bam.util.json"
 local loop = require "bam.train.loop"
 local machine = require "bam.train.machine"
+local manifest = require "bam.train.manifest"
 local metrics = require "bam.train.metrics"
 local pinned = require "bam.train.pinned"
 local profiling = require "bam.train.profiling"
@@ -23,7 +24,6 @@ local atomic_dir = require "bam.util.atomic_dir"
 local checkpoints = require "bam.train.checkpoints"
 
 local SAVE_SECONDS = 60
-local SMOOTH = 0.95 -- smoothing of the displayed loss
 
 -- Stop for a reason that is not an error of the script: the message needs no traceback.
 local function stop(format, ...)
@@ -66,7 +66,7 @@ end
 local function check_parents(run)
   local known = run.state.parents or {} -- version 0.1.0 kept none
   for _, parent in ipairs(run.o.start.phases) do
-    if known[parent.name] and parent:finished() and known[parent.name] ~= parent:checksum() then
+    if known[parent.name] and parent:finished() and not manifest.is_of(known[parent.name], parent:manifest()) then
       run.progress:say("%s: it started from weights of phase %s that have been replaced since",
                        run.phase.name, parent.name)
     end
@@ -187,9 +187,6 @@ end
 
 local function log(run, record)
   local state = run.state
-  if is_finite(record.loss) then
-    state.smooth = state.smooth and SMOOTH * state.smooth + (1 - SMOOTH) * record.loss or record.loss
-  end
   local line = { step = state.step, tokens_per_second = record.tokens_per_second,
                  skipped = record.skipped }
   for _, name in ipairs { "loss", "lr", "norm", "load_balance", "z_loss" } do
@@ -197,7 +194,7 @@ local function log(run, record)
   end
   line.routing = #record.routing > 0 and record.routing or nil
   run.metrics:add(line)
-  run.progress:update(state.step, state.smooth or 0 / 0)
+  run.progress:update(state.step, record.loss)
 end
 
 -- End a failed run, and tell the user what to do.

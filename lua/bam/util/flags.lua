@@ -139,6 +139,7 @@ end
 ---@return string
 function M.command(more)
   local list, i = rawget(_G, "arg") or {}, 1
+  if list[-1] == nil then return "the same call of bam.train again" end -- a session has no script
   local words = { "bamlua", quoted(list[0] or "SCRIPT") }
   while i <= #list do
     local word = list[i]
