@@ -106,6 +106,8 @@ case("a pasted block is one chunk", function()
   local s <close> = open()
   s:paste "local n = 3\nprint(n * 2)\n"
   s:wait "\n6\n"
+  s:paste "local n = 30\nn\n" -- a name could go on, but is complete
+  s:wait "\n30\n"
   s:paste "st\t= 5\n"
   s:wait "> st    = 5"
   expect.equal(s:run "st", "5\n", "a Tab is text")

@@ -74,9 +74,9 @@ function M.parse(text)
   if text:find "^=" then text = "return " .. text:sub(2) end -- as in older versions of Lua
   local chunk, message, incomplete = load_text(text)
   if chunk then return "ready", { chunk } end
-  if incomplete then return "more", message end
   local lines = lines_of(text)
   chunk = load_with_result(lines)
+  if incomplete and not chunk then return "more", message end
   local chunks = chunk and { chunk } or load_one_by_one(lines)
   if chunks then return "ready", chunks end
   return "wrong", message
