@@ -234,8 +234,8 @@ test("a phase that was deleted and trained again to the same bits", function()
   local output, fine = small.run(copy)
   expect.yes(fine, output)
   expect.lacks(output, "replaced since")
-  local sound, report = audit(copy)
-  expect.yes(sound, table.concat(report.problems, "\n"))
+  local is_sound, found = audit(copy)
+  expect.yes(is_sound, table.concat(found.problems, "\n"))
 end)
 
 local function fails(words, ...) expect.raises(words, bam.audit, ...) end

@@ -137,8 +137,8 @@ test("NaN hunting", function()
   bam.debug { nan = true }
   expect.raises("log made a NaN at", function() return bam.log(bam.tensor { -1.0 }) end)
   do -- in a backward, made of other ops
-    local x = bam.zeros(1, { requires_grad = true })
-    local z = bam.sqrt(x * x)
+    local zero = bam.zeros(1, { requires_grad = true })
+    local z = bam.sqrt(zero * zero)
     local line = debug.getinfo(1, "l").currentline - 1
     expect.raises(string.format("in the backward of mul at tests/lua/autograd.lua:%d, made a NaN", line),
                   function() z:backward() end)

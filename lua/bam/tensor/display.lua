@@ -66,6 +66,16 @@ local function writer(values, dtype)
   end
 end
 
+local COLUMNS = 80
+
+-- A row of values, on as many lines as it needs.
+local function row_text(parts, depth, width)
+  local fit = math.max(1, (COLUMNS - depth - 2) // (width + 1))
+  local lines = {}
+  for i = 1, #parts, fit do lines[#lines + 1] = table.concat(parts, " ", i, math.min(i + fit - 1, #parts)) end
+  return string.format("[%s]", table.concat(lines, string.format("\n%s", string.rep(" ", depth + 1))))
+end
+
 -- Format nested lists, inside `depth` brackets.
 local function layout(values, depth, write, width)
   local parts, is_row = {}, true
@@ -78,7 +88,7 @@ local function layout(values, depth, write, width)
       parts[i] = string.format("%" .. width .. "s", write(v))
     end
   end
-  if is_row then return string.format("[%s]", table.concat(parts, " ")) end
+  if is_row then return row_text(parts, depth, width) end
   return string.format("[%s]", table.concat(parts, ",\n" .. string.rep(" ", depth + 1)))
 end
 

@@ -56,7 +56,8 @@ local function facts_of(owner, step)
   return owner and { phase = owner.phase, digest = owner.digest, step = step }
 end
 
--- Read the checkpoint of a step: { step, directory, state, checksum, manifest }; or nil, the reason, and whether it is a stray.
+-- Read the checkpoint of a step: { step, directory, state, checksum, manifest }; or nil, the reason, and whether it is
+-- a stray.
 local function read_step(place, step, owner)
   local directory = M.directory_of(place, step)
   local found, reason, stray = M.inspect(directory, facts_of(owner, step))
