@@ -1,5 +1,7 @@
 -- How the REPL shows a table: its contents, bounded in depth and in number, sorted, tables within themselves marked.
 -- Everything else prints as `print` prints it.
+local json = require "bam.util.json"
+
 local M = {}
 
 local MAX_DEPTH = 6
@@ -40,8 +42,11 @@ local function function_text(f)
   return string.format("<function at %s:%d>", info.short_src, info.linedefined)
 end
 
+local ARRAY = getmetatable(json.array {}) -- lists from JSON are shown as lists
+
 local function has_text(value)
   local metatable = debug.getmetatable(value)
+  if metatable == ARRAY then return false end
   return type(metatable) == "table" and rawget(metatable, "__tostring") ~= nil
 end
 
@@ -166,9 +171,9 @@ end
 ---@return string?
 function M.text(value, columns, paint)
   if type(value) ~= "table" then return nil end
+  if has_text(value) then return nil end
   local module = module_name(value)
   if module then return string.format("module %s; help(%s) explains it", module, module) end
-  if has_text(value) then return nil end
   return render(value, { left = MAX_ITEMS, columns = columns, paint = paint, path = {} }, 0)
 end
 

@@ -44,8 +44,8 @@ local spec = router_options.add_to {
   std = { "rate", 0.02 }, dtype = { "dtype", "f32" }, layer = { "size", optional = true },
 }
 
---- nn.Router { width = 512, experts = 4, top_k = 1 }. `weight` is [experts, width]. The fields temperature, jitter,
---- Its fields top_k and aux_tokens (option aux_group_size) may be changed between steps.
+--- nn.Router { width = 512, experts = 4, top_k = 1 }. `weight` is [experts, width]. The fields
+--- temperature, jitter, top_k and aux_tokens (option aux_group_size) may be changed between steps.
 ---@class nn.RouterOptions: nn.RouterSettings
 ---@field width integer
 ---@field experts integer
