@@ -942,7 +942,7 @@ function bam_models_Model:loss(ids, targets, options) end
 
 --- What the routers do with a text in evaluation mode, without gradients: a list of { layer, module, statistics,
 --- losses }, see nn.Router; module is "attention" or "ffn".
----@param ids tensor integers [B, T]
+---@param ids tensor|string integers [B, T], or a text
 ---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
 ---@return table[]
 function bam_models_Model:routing(ids, options) end
@@ -951,7 +951,7 @@ function bam_models_Model:routing(ids, options) end
 --- out. Text is encoded and decoded by the model's field `tokenizer`; a model with a vocabulary of 256 and no tokenizer
 --- uses bytes. Runs in evaluation mode.
 ---@param prompt string|integer[] text, or token ids
----@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer, stop?: any } at most 100 tokens by default; `stop` is the token id that ends the text, or a list of them, by default the model's own; false goes on after it
+---@param options? { tokens?: integer, temperature?: number, top_k?: integer, top_p?: number, seed?: integer, stop?: any } at most 100 tokens by default; `top_k` draws from the k most likely tokens, `top_p` from the fewest whose probabilities reach it; `stop` is the token id that ends the text, or a list of them, by default the model's own; false goes on after it
 ---@return string|integer[] text for a text, ids for ids
 function bam_models_Model:sample(prompt, options) end
 
@@ -1029,7 +1029,7 @@ function bam_ensemble:posterior(ids, options) end
 
 --- Continue a text, as model:sample does.
 ---@param prompt string|integer[] text, or token ids
----@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer, stop?: any }
+---@param options? { tokens?: integer, temperature?: number, top_k?: integer, top_p?: number, seed?: integer, stop?: any }
 ---@return string|integer[] text for a text, ids for ids
 function bam_ensemble:sample(prompt, options) end
 

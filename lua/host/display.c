@@ -31,7 +31,7 @@ struct layout {
 static void add_bytes(struct text *text, const char *bytes, size_t length) {
   if (text->failed)
     return;
-  if (text->length + length > text->capacity) {
+  if (text->bytes == NULL || text->length + length > text->capacity) {
     size_t capacity = 2 * (text->length + length) + 256;
     char *larger = realloc(text->bytes, capacity);
     if (larger == NULL) {

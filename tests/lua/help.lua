@@ -87,6 +87,13 @@ test("names are found wherever they are", function()
   expect.contains(help "requires_grad", "x.requires_grad: boolean")
 end)
 
+test("classes of what functions take and return", function()
+  local phase = help "bam.Phase"
+  expect.contains(phase, { "bam.Phase\n", ":directory() ", "The directory of the phase." })
+  expect.equal(help "Phase", phase)
+  expect.contains(help "bam.TrainOptions", { "lr: number|schedule - learning rate" })
+end)
+
 test("methods are shown as they are called", function()
   expect.contains(help "x:sum", "x:sum(dim = none, keepdim = false)\n")
   expect.contains(help "x:neg", "x:neg()\n")

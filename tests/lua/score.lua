@@ -173,3 +173,32 @@ test("sample: a model with more tokens than its tokenizer writes text", function
   for _, id in ipairs(wide:sample({ 1, 2 }, { tokens = 20, seed = 1 })) do found = found or id >= 262 end
   expect.yes(found, "token ids are not limited")
 end)
+
+test("sample: top_p draws from the fewest tokens that reach it", function()
+  local p = { 0.5, 0.3, 0.15, 0.05 }
+  local d = bam.models.parallel { layers = 1, width = 4, heads = 1, ffn = 4, vocab = 4, tied = false }
+  local skewed = d:build { seed = 1 }
+  function skewed.forward() return bam.log(bam.tensor { { p } }) end
+  local function drawn(options)
+    local seen = {}
+    options.tokens, options.stop = 1, false
+    for seed = 1, 200 do
+      options.seed = seed
+      seen[skewed:sample({ 0 }, options)[2]] = true
+    end
+    return seen
+  end
+  expect.equal(drawn { top_p = 0.4 }, { [0] = true })
+  expect.equal(drawn { top_p = 0.79 }, { [0] = true, [1] = true })
+  expect.equal(drawn { top_p = 0.81 }, { [0] = true, [1] = true, [2] = true })
+  expect.equal(drawn { top_p = 1 }, { [0] = true, [1] = true, [2] = true, [3] = true })
+  expect.raises("sample: option top_p: expected a number from 0 to 1, got 1.5", skewed.sample, skewed, { 0 },
+                { top_p = 1.5 })
+end)
+
+test("routing takes a text", function()
+  local one = bam.models.parallel { layers = 1, width = 8, heads = 1, ffn = 8, vocab = 256 }:build { seed = 1 }
+  local mixture = bam.mix({ experts = { one, one }, attention = { experts = "mean" } }):build()
+  local got, want = mixture:routing "ab", mixture:routing(bam.tensor { { 97, 98 } })
+  expect.equal(got[1].statistics, want[1].statistics)
+end)

@@ -192,6 +192,25 @@ local function elsewhere(name)
   end
 end
 
+-- Add a class, which is what a function takes or returns: its text, fields and methods.
+local function add_class(out, name, class)
+  out[#out + 1] = name
+  text.add_text(out, class.text)
+  for _, field in ipairs(class.fields) do add_value(out, "  ", named(field), field) end
+  for _, method in ipairs(class.methods) do
+    local call = string.format("%s%s(%s)", method.separator, method.name, table.concat(method.parameters, ", "))
+    text.add_row(out, call, comments.summary(method.comment))
+  end
+end
+
+-- The class of a name: "bam.Phase", "Phase".
+local function class_of(name)
+  local classes = sources.classes()
+  for _, path in ipairs { name, string.format("bam.%s", name) } do
+    if classes[path] then return classes[path], path end
+  end
+end
+
 -- Add what is nearest to a name that does not exist.
 local function add_similar(out, name)
   local known = elsewhere(name)
@@ -219,6 +238,9 @@ local function add_name(out, name)
     add_value(out, "", string.format("x.%s:", field.name), field)
   elseif value ~= nil and type(value) ~= "string" then
     add_any(out, value, name)
+  elseif class_of(name) then
+    local class, path = class_of(name)
+    add_class(out, path, class)
   elseif #several == 1 then
     return add_name(out, several[1].path)
   elseif #several > 1 then

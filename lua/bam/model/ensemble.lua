@@ -179,7 +179,8 @@ end
 
 --- Continue a text, as model:sample does.
 ---@param prompt string|integer[] text, or token ids
----@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer, stop?: any }
+---@param options? { tokens?: integer, temperature?: number, top_k?: integer, top_p?: number, seed?: integer,
+--- stop?: any }
 ---@return string|integer[] text for a text, ids for ids
 function Ensemble:sample(prompt, options)
   return require "bam.model.sample"(self, self.models[1].description, prompt, options)

@@ -3,6 +3,7 @@
 local batch = require "bam.model.batch"
 local Block = require "bam.model.block"
 local check = require "bam.util.check"
+local codec = require "bam.model.codec"
 local core = require "bam.core"
 local count = require "bam.model.count"
 local description = require "bam.model.description"
@@ -88,11 +89,15 @@ local function evaluating(self, f, ...) return core.with_grad(false, self.in_eva
 
 --- What the routers do with a text in evaluation mode, without gradients: a list of { layer, module, statistics,
 --- losses }, see nn.Router; module is "attention" or "ffn".
----@param ids tensor integers [B, T]
+---@param ids tensor|string integers [B, T], or a text
 ---@param options? { documents?: tensor, positions?: tensor } integers [B, T]
 ---@return table[]
 function Model:routing(ids, options)
   check_self("routing", self)
+  if type(ids) == "string" then
+    local encoded = codec.of("routing", self, self.description.vocab):encode(ids)
+    ids = core.tensor({ encoded }, { dtype = "i64", device = self.embed.weight.device })
+  end
   local pass = batch.new("routing", ids, options)
   evaluating(self, hidden, self, ids, pass)
   return pass.routing

@@ -9,6 +9,7 @@ local ops = core.ops
 
 local spec = {
   tokens = { "size", 100 }, temperature = { "rate", 1 }, top_k = { "size", optional = true },
+  top_p = { "positive", optional = true },
   seed = { "integer", optional = true }, stop = { "any", optional = true },
 }
 
@@ -26,6 +27,15 @@ local function next_logits(model, ids, context)
   return logits[{ 1, -1 }]
 end
 
+-- The logits of the most likely tokens whose probabilities together reach top_p (Holtzman 2020); others are -inf.
+local function nucleus(logits, top_p)
+  local sorted = ops.sort(logits, -1, true)
+  local probabilities = ops.softmax(sorted, -1)
+  local before = ops.sub(ops.cumsum(probabilities, -1), probabilities)
+  local kept = math.max(1, ops.sum(ops.lt(before, top_p)):item())
+  return ops.masked_fill(logits, ops.lt(logits, sorted[kept]), -math.huge)
+end
+
 -- Draw from softmax(logits / temperature): the largest after Gumbel noise is added. A model may have more tokens than
 -- its tokenizer, which are never drawn as text.
 local function draw(logits, o)
@@ -35,9 +45,11 @@ local function draw(logits, o)
     local least = ops.topk(logits, o.top_k)[-1]
     logits = ops.masked_fill(logits, ops.lt(logits, least), -math.huge)
   end
+  logits = ops.div(logits, o.temperature)
+  if o.top_p then logits = nucleus(logits, o.top_p) end
   local uniform = core.rand(#logits, { dtype = logits.dtype, device = logits.device })
   local noise = ops.neg(ops.log(ops.neg(ops.log(uniform))))
-  return ops.argmax(ops.add(ops.div(logits, o.temperature), noise)):item() - 1
+  return ops.argmax(ops.add(logits, noise)):item() - 1
 end
 
 local function continue(model, ids, context, o)
@@ -78,6 +90,7 @@ end
 ---@return string|integer[]
 local function sample(model, d, prompt, options)
   local o = check.options("sample", options, spec)
+  if o.top_p and o.top_p > 1 then check.fail("sample: option top_p: expected a number from 0 to 1, got %g", o.top_p) end
   check_prompt(prompt)
   o.stop = read_stop(model, o.stop)
   local words = type(prompt) == "string" and codec.of("sample", model, d.vocab)
@@ -94,9 +107,10 @@ end
 --- out. Text is encoded and decoded by the model's field `tokenizer`; a model with a vocabulary of 256 and no tokenizer
 --- uses bytes. Runs in evaluation mode.
 ---@param prompt string|integer[] text, or token ids
----@param options? { tokens?: integer, temperature?: number, top_k?: integer, seed?: integer, stop?: any } at most 100
---- tokens by default; `stop` is the token id that ends the text, or a list of them, by default the model's own; false
---- goes on after it
+---@param options? { tokens?: integer, temperature?: number, top_k?: integer, top_p?: number, seed?: integer,
+--- stop?: any } at most 100 tokens by default; `top_k` draws from the k most likely tokens, `top_p` from the fewest
+--- whose probabilities reach it; `stop` is the token id that ends the text, or a list of them, by default the model's
+--- own; false goes on after it
 ---@return string|integer[] text for a text, ids for ids
 function Model:sample(prompt, options)
   description.check_model("sample", self)

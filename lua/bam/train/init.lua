@@ -57,6 +57,11 @@ end
 local function read_steps(o)
   if o.steps and o.tokens then check.fail "train: options steps and tokens are both given; give one of them" end
   if o.steps then return o.steps end
+  if o.tokens and 2 * o.tokens < o.batch * o.context then
+    print(string.format("warning: %s: %g tokens are less than half of one step, which has %d rows of %d tokens; it "
+                        .. "trains one step. Options batch and context change that", o.name, o.tokens, o.batch,
+                        o.context))
+  end
   if not o.tokens then check.fail "train: how long? Give `tokens`, the number of tokens to train on, or `steps`" end
   return math.max(1, math.floor(o.tokens / (o.batch * o.context) + 0.5))
 end
