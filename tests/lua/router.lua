@@ -175,6 +175,8 @@ test("what a router must not give", function()
   end
   refuses("router of ffn: record: expected a table, got 5", with_record(5))
   refuses("router of ffn: expected losses [2], load balance and z, got 5", with_record { losses = 5 })
+  refuses("router of ffn: expected statistics [3, experts], shares of the assignments, mean gates and entropies, got a "
+          .. "tensor of shape (2)", with_record { statistics = bam.zeros(2) })
   refuses("router of ffn: expected losses [2], load balance and z, got a tensor of shape (3)",
           with_record { losses = bam.ones(3) })
   refuses("router: expected a module or a function(h, batch) to be made, got 5", function() return 5 end)

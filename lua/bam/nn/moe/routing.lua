@@ -50,6 +50,11 @@ local function check_record(what, record)
     check.fail("router of %s: expected losses [2], load balance and z, got %s", what,
                check.describe(losses))
   end
+  local statistics = record.statistics
+  if statistics ~= nil and not (check.is_tensor(statistics) and statistics.ndim == 2 and statistics:size(1) == 3) then
+    check.fail("router of %s: expected statistics [3, experts], shares of the assignments, mean gates and entropies, "
+               .. "got %s", what, check.describe(statistics))
+  end
 end
 
 --- Call the router of `layer`, and keep its record in batch.routing.
