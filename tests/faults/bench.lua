@@ -118,6 +118,7 @@ function M.options(first)
     elseif arg[i] == "--state" then options.state = value
     else error(string.format("no option %s", arg[i]), 0) end
   end
+  for i = #arg, first, -1 do arg[i] = nil end -- or bam would take them for flags of its own
   return options
 end
 
