@@ -42,7 +42,7 @@ finish() {
 
 # The border fuzzer must end with a finding that names the planted fault.
 expect_plant() {
-  if "$build/fuzz_border" --plant "$1" --strict --calls 5000 --findings 1 --call-seconds 2 >"$log/plant-$1" 2>&1 ||
+  if "$build/fuzz_border" --plant "$1" --strict --calls 20000 --findings 1 --call-seconds 2 >"$log/plant-$1" 2>&1 ||
     ! grep -aq planted "$log/plant-$1"; then
     fail "plant-$1"
   else

@@ -87,10 +87,12 @@ end
 function M.braces(what, value, expected)
   local numbers = type(value) == "table" and not getmetatable(value) and math.type(value[1]) and what:match "^[^:]+"
   if not numbers or not expected:find "^an integer" then return "" end
-  for _, entry in ipairs(value) do
+  local count = 0
+  for i, entry in ipairs(value) do
     if type(entry) ~= "number" then return "" end
+    count = i
   end
-  return string.format("; write it with round brackets: %s(%s)", numbers, table.concat(value, ", "))
+  return string.format("; write it with round brackets: %s(%s)", numbers, table.concat(value, ", ", 1, count))
 end
 
 return M
