@@ -15,10 +15,10 @@ typedef struct bam_profile_event {
   int depth;    /* 0: not inside another op */
   double start; /* seconds since the profile began */
   double seconds;
-  double inner; /* those of them that were spent in events inside */
+  double inner; /* seconds of the events inside this one */
   double
-    flops; /* of matrix products and attention; multiply and add are two. Without the events inside */
-  double bytes; /* of the tensors that the op was given and returned */
+    flops; /* of matrix products and attention, 2 per multiply-add; without the events inside */
+  double bytes; /* of the op's inputs and outputs */
 } bam_profile_event;
 
 typedef struct bam_profile {
@@ -46,7 +46,7 @@ double bam_profile_bytes(const bam_tensor *tensor);
 
 /* The two ends of an event. They do nothing unless a profile is recorded, but callers may look at context->profile
    first, to save the call. `name` lives as long as the program. `device` is where it ran, or NULL if nothing did;
-   `bytes` are those of the tensors that went in and came out. */
+   `bytes` is the size of its inputs and outputs. */
 void bam_profile_push(bam_context *context, const char *name, bool backward);
 void bam_profile_pop(bam_context *context, bam_device *device, double bytes);
 

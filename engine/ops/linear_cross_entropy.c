@@ -11,7 +11,7 @@
 #define CHUNK_BYTES 100000000 /* of logits at once, at most; more than 3/4 of the promised 128 MB */
 #define CHUNK_TOKENS 512      /* more do not make the products faster */
 #define CACHE_BYTES \
-  (2 << 20) /* logits of half of these tokens are worth it if that lets them stay in a cache */
+  (2 << 20) /* half of these tokens are taken if only their logits fit in this much cache */
 
 enum { ATTR_IGNORE, ATTR_CHUNK, ATTR_SCALE };
 /* Without scale: what backward starts from. With it: the finished gradients. */

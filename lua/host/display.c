@@ -323,7 +323,7 @@ void host_display_forget(struct host_display *display) {
   display->columns = 0; /* the window may be resized while nothing is edited */
 }
 
-/* The number of rows that a row of this width takes in a window of so many columns. */
+/* The number of terminal rows that a line of `width` columns takes on a terminal of `columns` columns. */
 static int rows_taken(int width, int columns) {
   return width <= columns ? 1 : (width - 1) / columns + 1;
 }

@@ -315,7 +315,7 @@ case("the text is drawn again when the window is resized", function()
   local digits = ("0123456789"):rep(25)
   s:type("print('" .. digits)
   s:wait_until(function(screen) return screen:gsub("\n", ""):find(digits, 1, true) end, "the digits")
-  -- The text as it is shown now, drawn anew for this width.
+  -- What is on the screen, redrawn for this width.
   local function drawn(columns, text)
     return s:wait_until(function(screen)
       local rows = screen:match "\n(> *print[^>]*)$"

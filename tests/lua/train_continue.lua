@@ -82,7 +82,7 @@ test("a phase, its live model, its checkpoint and its directory lead to the same
   local sound, report = bam.audit(directory .. "/runs", { quiet = true })
   expect.yes(sound, table.concat(report.problems, "\n"))
   expect.equal(#report.notes, 1, table.concat(report.notes, "\n"))
-  expect.contains(report.notes[1], "started from a model that is no phase's")
+  expect.contains(report.notes[1], "started from a model that belongs to no phase")
 end)
 
 test("the plan reads no weights, and --only finds the phase", function()

@@ -41,7 +41,7 @@ debug.getregistry() The registry, in which C keeps values.
 debug.getupvalue(f, i) The name and value of the i-th variable that a function uses from around it.
 debug.getuservalue(u, n?) The n-th value attached to a userdata.
 debug.setcstacklimit(limit) Nothing any more; kept by Lua for old scripts.
-debug.sethook(thread?, hook, mask, count?) Call hook at calls, returns, lines or every so many instructions.
+debug.sethook(thread?, hook, mask, count?) Call hook on calls, returns, lines or every `count` instructions.
 debug.setlocal(thread?, level, i, value) Assign the i-th local variable at a level of the stack.
 debug.setmetatable(value, metatable) Set the metatable of any value.
 debug.setupvalue(f, i, value) Assign the i-th variable that a function uses from around it.

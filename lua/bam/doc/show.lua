@@ -118,7 +118,7 @@ local function add_object(out, t, methods)
   text.add_names(out, "Fields:", catalog.names(t, is_anything))
 end
 
--- Add a value that is no table and no function.
+-- Add a value that is neither a table nor a function.
 local function add_plain(out, value)
   local metatable = debug.getmetatable(value) or {}
   if check.is_tensor(value) then

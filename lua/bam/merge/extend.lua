@@ -64,7 +64,7 @@ function M.extend(options)
   local sources = read_sources(o)
   local old, n = sources[1].description, #sources - 1
   local fields = readonly.copy(old)
-  fields.sources, fields.merge, fields.extends = sources, nil, true
+  fields.sources, fields.merge, fields.extends = sources, nil, true -- nothing is merged; see merge/weights.lua
   fields.attention, fields.ffn = grown(old.attention, n), grown(old.ffn, n)
   for _, name in ipairs { "load_balance", "z_loss" } do
     if o[name] ~= nil then

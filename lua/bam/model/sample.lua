@@ -60,7 +60,7 @@ local function continue(model, ids, context, o)
   end
 end
 
--- The tokens that end the text: those of option stop, or those that the model says.
+-- The set of tokens that end the text: option stop, or the end-of-text tokens of the model.
 local function read_stop(model, value)
   if value == nil then return codec.ends(model) end
   local set = {}

@@ -126,8 +126,8 @@ function M.take()
 end
 
 --- Run f(...) and record every op in it: calls, time, FLOPs, bytes. print(profile) shows a table. The time of an op is
---- without that of ops inside it; what is left is `outside`, so that the rows add up to the whole. FLOPs are those of
---- matrix products and attention (multiply and add are two); bytes those of the tensors that go in and come out.
+--- without that of ops inside it; what is left is `outside`, so that the rows add up to the whole. FLOPs count
+--- matrix products and attention, 2 per multiply-add; bytes are the sizes of inputs and outputs.
 --- Recording costs about a microsecond per op. On a GPU every op is waited for, so the whole is slower than without.
 ---
 ---   local profile = bam.profile(function() for _ = 1, 10 do step() end end)

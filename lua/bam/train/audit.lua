@@ -187,7 +187,7 @@ local function check_start(audit, phase, known)
       audit.note("%s started from a checkpoint of phase %s, which is not in this directory", phase.directory, name)
     end
   end
-  if not next(known) then audit.note("%s started from a model that is no phase's", phase.directory) end
+  if not next(known) then audit.note("%s started from a model that belongs to no phase", phase.directory) end
 end
 
 local function check_chain(audit, phase)

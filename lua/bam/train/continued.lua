@@ -86,7 +86,7 @@ end
 
 -- ---- what is taken over ----
 
-local CARRIED = { "random", "health", "smooth" } -- what a run takes on besides weights and optimizer state
+local CARRIED = { "random", "health" } -- what a run takes on besides weights and optimizer state
 
 local function state_path(start)
   local directory = start.directory()

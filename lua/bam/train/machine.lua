@@ -49,14 +49,14 @@ local function device()
   end
 end
 
---- The implementation of matrix products, as checkpoints record it. Those of version 0.1.0 have the name of a library,
---- whose bits differed. Change it when other bits come out.
-M.PRODUCTS = "bamlua 1"
+-- The implementation of matrix products, recorded in checkpoints. Those of version 0.1.0 name a BLAS library instead.
+-- Raise the number when the bits of products change.
+local PRODUCTS = "bamlua 1"
 
 --- What the bits of a result depend on besides the settings; recorded with a run.
 ---@return { device: string, tf32: boolean, isa: string, products: string, threads: integer }
 function M.identity()
-  return { device = device(), tf32 = core.tf32(), isa = core.isa(), products = M.PRODUCTS,
+  return { device = device(), tf32 = core.tf32(), isa = core.isa(), products = PRODUCTS,
            threads = core.threads() }
 end
 

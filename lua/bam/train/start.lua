@@ -1,12 +1,12 @@
 -- Where a phase's weights come from: bam.train's options `model` and `continue`. A start has
 --   description  of the model, before the phase's options change it
---   parent       the phase that it starts from, if it does
---   generation   1 more than that of what it starts from; it keeps random numbers apart
---   phases       those that it builds on, as far as the script has them: the parent and those of a mixture's experts
---   before       steps that were done before, which count as this run's with continue = "run"; otherwise 0
---   identity()   what the fingerprint says of it besides its description: content, or the parent's fingerprint
---   build(d)     the live model of description d with its weights; nil: the description's own
---   directory()  the checkpoint that the state of the optimizer is read from; nil: there is none
+--   parent       the phase that it starts from, or nil
+--   generation   1 more than the parent's; keeps the random numbers of phases apart
+--   phases       the parent, and the phases of a mixture's experts, as far as the script has them
+--   before       with continue = "run" the steps that were trained before; otherwise 0
+--   identity()   its part of the fingerprint besides the description: hashes of weights, or the parent's fingerprint
+--   build(d)     makes the live model of description d with these weights; nil: d:build() is called
+--   directory()  the checkpoint with the optimizer's state, or nil
 -- Weights are read when the phase trains, never under --plan.
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
