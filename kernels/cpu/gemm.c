@@ -19,6 +19,8 @@
 /* Rows of a transposed A that are further apart than this compete for the same places in the L1 cache, so they are
    packed. */
 #define NEAR (int64_t)(2048 / sizeof(real))
+/* Rows are shared out in multiples of this, columns in whole vectors. */
+#define ROW_UNIT 4
 
 /* A rectangle of C: rows and columns from first to before last. */
 typedef struct rectangle {
@@ -294,13 +296,17 @@ typedef struct share_grid {
   int64_t rows, columns;
 } share_grid;
 
-/* About how many cycles per unit of depth the largest rectangle of the grid takes: its tiles, and packing. */
+/* About how many cycles per unit of depth the largest rectangle of the grid takes: its multiply-adds, packing, and
+   reading A and B from beyond the L2 cache. */
 static int64_t cost(const bam_gemm *g, share_grid grid) {
-  const int64_t tiles = ceiling(ceiling(g->m, TILE_ROWS), grid.rows);
-  const int64_t panels = ceiling(ceiling(g->n, TILE_COLUMNS), grid.columns);
+  const int64_t rows = ceiling(ceiling(g->m, ROW_UNIT), grid.rows) * ROW_UNIT;
+  const int64_t columns = ceiling(ceiling(g->n, LANES), grid.columns) * LANES;
+  const int64_t panels = ceiling(columns, TILE_COLUMNS);
   const int64_t strips = ceiling(panels * TILE_COLUMNS, strip_of(gemm_block_depth(g->k)));
-  return tiles * panels * TILE_ROWS + panels * (g->transpose_b ? TILE_COLUMNS / 2 : 4) +
-         (g->transpose_a && g->lda > NEAR ? tiles * strips * 3 : 0);
+  const int64_t tiles = ceiling(rows, TILE_ROWS);
+  return rows * columns / TILE_COLUMNS + panels * (g->transpose_b ? TILE_COLUMNS / 2 : 4) +
+         (g->transpose_a && g->lda > NEAR ? tiles * strips * 3 : 0) +
+         (rows + columns) * (int64_t)sizeof(real) / 8;
 }
 
 static share_grid grid_for(const bam_gemm *g, int64_t threads) {
@@ -323,8 +329,8 @@ static void part_of(int64_t n, int64_t unit, int64_t i, int64_t shares, int64_t 
 
 static rectangle cell_of(const bam_gemm *g, share_grid grid, int64_t i) {
   rectangle r;
-  part_of(g->m, TILE_ROWS, i / grid.columns, grid.rows, &r.row, &r.last_row);
-  part_of(g->n, TILE_COLUMNS, i % grid.columns, grid.columns, &r.column, &r.last_column);
+  part_of(g->m, ROW_UNIT, i / grid.columns, grid.rows, &r.row, &r.last_row);
+  part_of(g->n, LANES, i % grid.columns, grid.columns, &r.column, &r.last_column);
   return r;
 }
 
@@ -431,7 +437,7 @@ static void multiply_experts(const bam_grouped_gemm *gemm, const operands *all,
     if (gemm->weights) {
       multiply_weights(gemm, all, offsets, grid, i);
     } else {
-      part_of(offsets[gemm->experts], TILE_ROWS, i, shares, &first, &last);
+      part_of(offsets[gemm->experts], ROW_UNIT, i, shares, &first, &last);
       multiply_rows(gemm, all, offsets, first, last);
     }
   }
