@@ -69,6 +69,7 @@ local function unknown(_, name)
   error(string.format("bam has no `%s`%s", name, require("bam.util.hints").hint("bam", name, names)), 2)
 end
 
+require("bam.util.other_globals").watch()
 require("bam.model.fingerprint.library").remember(M)
 require("bam.model.fingerprint.source_text").begin()
 

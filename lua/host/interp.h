@@ -20,6 +20,10 @@ int host_call(lua_State *L, int nargs, int nresults);
    message names a line in one of them. */
 void host_traceback(lua_State *L, const char *message);
 
+/* Adds to the message of a syntax error, at the top, what Lua writes instead, if that is known. The text is
+   given, or the path of its file; nothing happens if both are NULL. */
+void host_explain_syntax(lua_State *L, const char *text, const char *path);
+
 /* If `status` is an error, pops its message and writes it to stderr, prefixed with "who: " unless `who` is
    NULL. Returns whether the status is LUA_OK. */
 bool host_report(lua_State *L, int status, const char *who);

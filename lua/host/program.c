@@ -118,12 +118,21 @@ static bool run_loaded(lua_State *L, int load_status) {
   return host_report(L, status, program_name);
 }
 
-static bool run_file(lua_State *L, const char *file) {
-  return run_loaded(L, luaL_loadfilex(L, file, "t"));
+/* Loads a file; NULL is stdin. */
+static int load_file(lua_State *L, const char *file) {
+  const int status = luaL_loadfilex(L, file, "t");
+  if (status == LUA_ERRSYNTAX)
+    host_explain_syntax(L, NULL, file);
+  return status;
 }
 
+static bool run_file(lua_State *L, const char *file) { return run_loaded(L, load_file(L, file)); }
+
 static bool run_string(lua_State *L, const char *text, const char *name) {
-  return run_loaded(L, luaL_loadbufferx(L, text, strlen(text), name, "t"));
+  const int status = luaL_loadbufferx(L, text, strlen(text), name, "t");
+  if (status == LUA_ERRSYNTAX)
+    host_explain_syntax(L, text, NULL);
+  return run_loaded(L, status);
 }
 
 /* -l mod, -l g=mod */
@@ -225,7 +234,7 @@ static bool run_script(lua_State *L, const struct command_line *line) {
   bool after_dashes = strcmp(line->argv[line->script - 1], "--") == 0;
   if (strcmp(file, "-") == 0 && !after_dashes)
     file = NULL; /* stdin */
-  int status = luaL_loadfilex(L, file, "t");
+  int status = load_file(L, file);
   const bool is_command = status == LUA_ERRFILE && file != NULL && !after_dashes &&
                           may_be_command(file);
   if (is_command)

@@ -190,8 +190,8 @@ static void print_results(lua_State *L, int base) {
 
 /* ---- globals ---- */
 
-/* __index of the globals. Upvalue: the functions of bam.repl. Warns only about Lua code; a lookup from C is not a
-   typing mistake. */
+/* __index of the globals. Upvalue: the functions of bam.repl. Warns about an undefined global, or raises an error
+   if it is a constant of Python. Only in Lua code; a lookup from C is not a typing mistake. */
 static int warn_undefined(lua_State *L) {
   lua_Debug reader;
   if (!lua_getstack(L, 1, &reader))
@@ -202,21 +202,19 @@ static int warn_undefined(lua_State *L) {
   lua_getfield(L, lua_upvalueindex(1), "undefined");
   lua_pushvalue(L, 2);
   lua_pushfstring(L, "%s:%d", reader.short_src, reader.currentline);
-  if (lua_pcall(L, 2, 1, 0) == LUA_OK && lua_isstring(L, -1))
-    host_write_colored(stderr, HOST_NOTE, lua_tostring(L, -1));
+  if (lua_pcall(L, 2, 2, 0) != LUA_OK || !lua_isstring(L, -2))
+    return 0;
+  if (lua_toboolean(L, -1))
+    return luaL_error(L, "%s", lua_tostring(L, -2));
+  host_write_colored(stderr, HOST_NOTE, lua_tostring(L, -2));
   return 0;
 }
 
 /* Installs warn_undefined, unless a script has already given the globals a metatable. */
 static void watch_globals(lua_State *L) {
-  lua_pushglobaltable(L);
-  if (!lua_getmetatable(L, -1)) {
-    lua_createtable(L, 0, 1);
-    lua_pushvalue(L, FUNCTIONS);
-    lua_pushcclosure(L, warn_undefined, 1);
-    lua_setfield(L, -2, "__index");
-    lua_setmetatable(L, -2);
-  }
+  lua_pushvalue(L, FUNCTIONS);
+  lua_pushcclosure(L, warn_undefined, 1);
+  call_repl(L, "watch_globals", 1, 0);
   lua_settop(L, FUNCTIONS);
 }
 

@@ -1,6 +1,6 @@
 /* Loading source text only. Lua does not verify bytecode, and a crafted chunk can crash the process. So all
    functions that load code are replaced by versions whose mode never contains 'b'. Arguments, results and
-   messages are the same as in the originals. */
+   messages are the same as in the originals, but syntax errors that dofile and require raise say what to write. */
 #include "interp.h"
 
 #include <lauxlib.h>
@@ -94,8 +94,10 @@ static int dofile_results(lua_State *L, int status, lua_KContext context) {
 static int text_dofile(lua_State *L) {
   const char *file = luaL_optstring(L, 1, NULL);
   lua_settop(L, 1);
-  if (luaL_loadfilex(L, file, "t") != LUA_OK)
+  if (luaL_loadfilex(L, file, "t") != LUA_OK) {
+    host_explain_syntax(L, NULL, file);
     return lua_error(L);
+  }
   lua_callk(L, 0, LUA_MULTRET, 0, dofile_results);
   return dofile_results(L, LUA_OK, 0);
 }
@@ -116,6 +118,7 @@ static int text_searcher(lua_State *L) {
   lua_pop(L, 1);
   const char *file = lua_tostring(L, -1);
   if (luaL_loadfilex(L, file, "t") != LUA_OK) {
+    host_explain_syntax(L, NULL, file);
     return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s", module, file,
                       lua_tostring(L, -1));
   }

@@ -91,23 +91,51 @@ static bool wants_all(lua_State *L) {
   return wanted;
 }
 
-/* Pushes the message with the line of the script that failed, if bam is loaded; see lua/bam/util/failing_line.lua.
-   Called by the message handler: there must be no other function between. */
-static const char *push_with_line(lua_State *L, const char *message) {
+/* Pushes what an embedded module gives, and true; or nothing, and false. */
+static bool push_module(lua_State *L, const char *name) {
   const int top = lua_gettop(L);
+  if (lua_getglobal(L, "require") == LUA_TFUNCTION) {
+    lua_pushstring(L, name);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK)
+      return true;
+  }
+  lua_settop(L, top);
+  return false;
+}
+
+static bool is_bam_loaded(lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   const bool loaded = lua_getfield(L, -1, "bam") != LUA_TNIL;
-  lua_settop(L, top);
-  if (loaded && lua_getglobal(L, "require") == LUA_TFUNCTION) {
-    lua_pushliteral(L, "bam.util.failing_line");
-    if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_isfunction(L, -1)) {
-      lua_pushstring(L, message);
-      if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_isstring(L, -1))
-        return lua_pushfstring(L, "%s%s", message, lua_tostring(L, -1));
-    }
+  lua_pop(L, 2);
+  return loaded;
+}
+
+/* Pushes the message with what to write instead and, if bam is loaded, the line of the script that failed; see
+   lua/bam/util/failing_line.lua. Called by the message handler: there must be no other function between. */
+static const char *push_with_line(lua_State *L, const char *message) {
+  const int top = lua_gettop(L);
+  const char *module = is_bam_loaded(L) ? "bam.util.failing_line" : "bam.util.native_errors";
+  if (push_module(L, module) && lua_istable(L, -1) &&
+      lua_getfield(L, -1, "ending") == LUA_TFUNCTION) {
+    lua_pushstring(L, message);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_isstring(L, -1))
+      return lua_pushfstring(L, "%s%s", message, lua_tostring(L, -1));
   }
   lua_settop(L, top);
   return message;
+}
+
+void host_explain_syntax(lua_State *L, const char *text, const char *path) {
+  const int message = lua_gettop(L);
+  const char *function = text != NULL ? "explain" : "explain_file";
+  if ((text != NULL || path != NULL) && push_module(L, "bam.util.other_syntax") &&
+      lua_istable(L, -1) && lua_getfield(L, -1, function) == LUA_TFUNCTION) {
+    lua_pushvalue(L, message);
+    lua_pushstring(L, text != NULL ? text : path);
+    if (lua_pcall(L, 2, 1, 0) == LUA_OK && lua_isstring(L, -1))
+      lua_copy(L, -1, message);
+  }
+  lua_settop(L, message);
 }
 
 void host_traceback(lua_State *L, const char *message) {

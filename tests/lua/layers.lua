@@ -45,7 +45,7 @@ end
 
 local function required(_, text, exists)
   local list = {}
-  text = text:gsub("%-%-[^\n]*", "")
+  text = text:gsub("%-%-[^\n]*", ""):gsub("'[^'\n]*'", "''") -- messages tell users what to require
   for name in text:gmatch 'require%s*%(?%s*"(bam[%w_.]*)"' do
     local path = string.format("lua/%s", name:gsub("%.", "/"))
     for _, file in ipairs { path .. ".lua", path .. "/init.lua" } do

@@ -4,6 +4,7 @@ local M = {
   parse = require "bam.repl.statements".parse,
   note = require "bam.repl.statements".note,
   undefined = require "bam.repl.statements".undefined,
+  watch_globals = require "bam.util.other_globals".watch_with,
   enter = require "bam.repl.edit".enter,
   colors = require "bam.repl.edit".colors,
   paste = require "bam.repl.edit".paste,

@@ -1,6 +1,9 @@
 -- From the text of an input to functions: an expression, a statement, a pasted block, a command.
 local commands = require "bam.repl.commands"
+local globals = require "bam.util.other_globals"
 local lexer = require "bam.repl.lexer"
+local native_errors = require "bam.util.native_errors"
+local other_syntax = require "bam.util.other_syntax"
 
 local M = {}
 
@@ -67,19 +70,22 @@ end
 ---@return "ready"|"more"|"wrong"|"exit"
 ---@return function[]|string|nil
 function M.parse(text)
+  native_errors.shown(nil)
   if commands.is_exit(text) then return "exit" end
   local command, wrong, unfinished = commands.parse(text, load_text)
   if command then return "ready", { command } end
-  if wrong then return unfinished and "more" or "wrong", wrong end
+  if wrong then return unfinished and "more" or "wrong", other_syntax.explain(wrong, text) end
   if text:find "^=" then text = "return " .. text:sub(2) end -- as in older versions of Lua
   local chunk, message, incomplete = load_text(text)
   if chunk then return "ready", { chunk } end
   local lines = lines_of(text)
   chunk = load_with_result(lines)
-  if incomplete and not chunk then return "more", message end
+  if incomplete and not chunk then
+    return other_syntax.block(text) and "wrong" or "more", other_syntax.explain(message, text)
+  end
   local chunks = chunk and { chunk } or load_one_by_one(lines)
   if chunks then return "ready", chunks end
-  return "wrong", message
+  return "wrong", other_syntax.explain(message, text)
 end
 
 local OPENS = { ["do"] = true, ["then"] = true, ["repeat"] = true, ["function"] = true }
@@ -111,18 +117,24 @@ function M.note(text)
   end
 end
 
---- What to say about an undefined global that was read; nil if it was said before.
+--- What to say about an undefined global that was read, and whether it is an error; nil if it was said before.
 ---@param name string
 ---@param where string "stdin:1"
 ---@return string?
+---@return boolean?
 function M.undefined(name, where)
+  local constant = globals.constant(name)
+  if constant then return constant, true end
   if told[name] then return nil end
   told[name] = true
   if was_local[name] then
     return string.format("note: '%s' was a local of an earlier input; locals end with their input, so write %s = ... "
                          .. "without `local` to keep it", name, name)
   end
-  return string.format("warning: undefined global '%s' (%s)", name, where)
+  local hint = globals.hint(name)
+  native_errors.shown(hint and name)
+  local ending = hint and string.format("; %s", hint) or ""
+  return string.format("warning: undefined global '%s' (%s)%s", name, where, ending)
 end
 
 return M

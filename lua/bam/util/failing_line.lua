@@ -1,6 +1,9 @@
--- What an uncaught error shows below its message: the line of the script that failed, and the tensors that it names
--- with their dtypes and shapes. Values are read raw: nothing of the script runs.
+-- What an uncaught error shows after its message: what to write instead, if Lua raised it; the line of the script that
+-- failed, and the tensors that it names with their dtypes and shapes. Values are read raw: nothing of the script runs.
 local core = require "bam.core"
+local native_errors = require "bam.util.native_errors"
+
+local M = {}
 
 local MOST = 8 -- tensors shown
 
@@ -67,10 +70,19 @@ local function operands(level, text)
   return list
 end
 
---- Text for the error that is being handled, which begins with a newline, or "". Called by a message handler in C.
+-- The line, and below it the tensors that it names.
+local function quote(level, info, text)
+  local tensors = operands(level + 1, text)
+  local shown = string.format("\n  %d | %s", info.currentline, text:match "^%s*(.-)%s*$")
+  local is_in_sight = info.source:sub(1, 1) == "=" and info.currentline == 1 -- typed just above
+  if #tensors == 0 then return is_in_sight and "" or shown end
+  return string.format("%s\n  %s   %s", shown, (" "):rep(#tostring(info.currentline)), table.concat(tensors, ", "))
+end
+
+--- Text for the error that is being handled, to follow its message, or "". Called by a message handler in C.
 ---@param message string
 ---@return string
-return function(message)
+function M.ending(message)
   local level = 3 -- after this function and the handler
   local info = debug.getinfo(level, "Slf")
   while info and (info.currentline < 0 or info.source:find("=bam/", 1, true) == 1) do
@@ -80,10 +92,7 @@ return function(message)
   local place = info and string.format("%s:%d: ", info.short_src, info.currentline)
   if not place or message:sub(1, #place) ~= place then return "" end
   local text = text_of(info.func, info.source, info.currentline)
-  if not text or not text:find "%S" then return "" end
-  local tensors = operands(level, text)
-  local shown = string.format("\n  %d | %s", info.currentline, text:match "^%s*(.-)%s*$")
-  local is_in_sight = info.source:sub(1, 1) == "=" and info.currentline == 1 -- typed just above
-  if #tensors == 0 then return is_in_sight and "" or shown end
-  return string.format("%s\n  %s   %s", shown, (" "):rep(#tostring(info.currentline)), table.concat(tensors, ", "))
+  return native_errors.ending(message, text) .. (text and text:find "%S" and quote(level, info, text) or "")
 end
+
+return M

@@ -1,11 +1,14 @@
 -- Guards against mistyped names: after `require "bam.util.strict"`, reading or assigning an undefined global is an
 -- error. Existing globals may be read and changed as before; rawset(_G, name, value) defines a new one on purpose.
+local other_globals = require "bam.util.other_globals"
+
 local M = {}
 
 local globals = getmetatable(_G) or {}
 
 function globals.__index(_, name)
-  error(("undefined global '%s'; mistyped, or a `local` or `require` missing?"):format(name), 2)
+  local hint = other_globals.hint(name)
+  error(("undefined global '%s'; %s"):format(name, hint or "mistyped, or a `local` or `require` missing?"), 2)
 end
 
 function globals.__newindex(_, name)

@@ -1,0 +1,71 @@
+-- Errors that Lua itself raises: what to write in place of a habit from Python, as the end of the message.
+local globals = require "bam.util.other_globals"
+
+local M = {}
+
+-- Methods of Python's strings, lists and dicts, which Lua's strings and tables do not have.
+local METHODS = {
+  append = "write list[#list + 1] = value", extend = "write table.move(more, 1, #more, #list + 1, list)",
+  insert = "write table.insert(list, position, value)", pop = "write table.remove(list)",
+  index = "a loop finds it: for i, x in ipairs(list) do", sort = "write table.sort(list)",
+  items = "write for key, value in pairs(t) do", keys = "write for key in pairs(t) do",
+  values = "write for _, value in pairs(t) do", get = "write t[key] or default", update = "write t[key] = value",
+  copy = "write table.move(list, 1, #list, 1, {})", split = 'write for word in text:gmatch "%S+" do',
+  strip = 'write text:match "^%s*(.-)%s*$"', join = "write table.concat(list, separator)",
+  startswith = "write text:sub(1, #start) == start", endswith = "write text:sub(-#stop) == stop",
+  replace = "write text:gsub(pattern, new)", concat = "write table.concat(list)", length = "write #t",
+  remove = "write table.remove(list, position)", unpack = "write table.unpack(list)",
+}
+
+-- Rows are { pattern of the message, what to write, pattern of the line }.
+local ROWS = {
+  { "index a nil value %(field 'grad'%)", "a gradient is nil before loss:backward(), and after o:zero_grad()" },
+  { "call a %S+ value %(field 'shape'%)", "it is a list: x.shape[1]" },
+  { "call a %S+ value %(field 'dtype'%)", "write x.dtype" },
+  { "call a %S+ value %(field 'device'%)", "write x.device" },
+  { "call a bam.Tensor value %(for iterator", "write for i, row in pairs(x) do" },
+  { "call a table value %(for iterator", "write for i, value in ipairs(list) do, or for key, value in pairs(t) do" },
+  { "call a nil value %(for iterator", "a for loop needs a function: ipairs(list), pairs(t)" },
+  { "call a number value %(for iterator", "write for i = 1, n do" },
+  { "get length of a nil value", "a comment begins with --", "^%s*#" },
+  { "value %(field '[i?]", "lists count from 1", "%[%s*0%s*%]" },
+  { "value %(field '[i?]", "write t[#t]: negative positions are nil in a list", "%[%s*%-%d" },
+  { "concatenate a bam.Tensor value", 'write x:item() of one number, or string.format("%s", x)' },
+  { "concatenate a %S+ value", "write tostring(x)" },
+  { "attempt to add a 'string'", "texts are joined by .." },
+  { "attempt to add a '%S+' with a 'string'", "texts are joined by .." },
+  { "arithmetic on a string value", "texts are joined by ..", "%+" },
+  { "attempt to mod a 'string'", 'write string.format("%d steps", n)' },
+}
+
+local told -- the name of a global of which the session has just said the same
+
+--- Note that a hint on this global was shown, or none (nil).
+---@param name string?
+function M.shown(name) told = name end
+
+--- What to write in place of what failed, or nil.
+---@param message string of Lua
+---@param line? string of the script
+---@return string?
+function M.hint(message, line)
+  local name = message:match "a nil value %(global '([%w_]+)'%)"
+  local known = name and globals.hint(name, line)
+  if known then return name ~= told and known or nil end
+  name = message:match "call a nil value %(method '([%w_]+)'%)" or message:match "call a nil value %(field '([%w_]+)'%)"
+  if name then return METHODS[name] end
+  for _, row in ipairs(ROWS) do
+    if message:find(row[1]) and (not row[3] or line and line:find(row[3])) then return row[2] end
+  end
+end
+
+--- The same as the text that follows the message, or "".
+---@param message string
+---@param line? string
+---@return string
+function M.ending(message, line)
+  local hint = M.hint(message, line)
+  return hint and string.format("; %s", hint) or ""
+end
+
+return M
