@@ -957,10 +957,12 @@ function bam_models_Model:sample(prompt, options) end
 
 --- Save the model as a checkpoint directory: config.json, model.safetensors (in shards with an index if larger than
 --- `shard_bytes`), tokenizer.json if the model has one, and what other programs need: tokenizer_config.json,
---- generation_config.json and the chat template it came with. The directory appears atomically. A dense model is
---- saved as CohereForCausalLM. A weight beyond the range of the dtype is an error.
+--- generation_config.json and the chat template it came with. The directory appears atomically. A dense model of the
+--- paper's blocks is saved as CohereForCausalLM, one that was loaded as a Llama as LlamaForCausalLM, and so on; others
+--- have model_type "bam". `as` names another family, such as "llama" or "mixtral", which must be able to hold the model
+--- exactly. A weight beyond the range of the dtype is an error.
 ---@param directory string
----@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer } the model's dtype and 4 GiB by default
+---@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer, as?: string } the model's dtype and 4 GiB by default
 function bam_models_Model:save(directory, options) end
 
 --- The log likelihood of each of several answers after a context, for multiple choice: the largest is the most likely.

@@ -65,6 +65,7 @@ test("damaged checkpoints", function()
   damaged("shape", with_tensor("model.layers.1.mlp.up_proj.weight", bam.zeros(3, 4)))
   damaged("extra", with_tensor("model.layers.1.self_attn.q_norm.weight", bam.zeros(3, 4)))
   damaged("ints", with_tensor("model.norm.weight", bam.zeros(24, { dtype = "i64" })))
+  damaged("gpt2", with_config('"cohere"', '"gpt2"'))
   damaged("llama", with_config('"cohere"', '"llama"'))
   damaged("qk", with_config('"use_qk_norm": false', '"use_qk_norm": true'))
   damaged("ropes", with_config('"rope_type": "default"', '"rope_type": "yarn"'))
@@ -187,17 +188,18 @@ local CASES = {
       .. [[`model.layers.1.self_attn.q_norm.weight`]] },
   { [[bam.mix { experts = { m1, ints } }]],
     [[DIR/ints: `model.norm.weight` is of dtype i64, not of floating point]] },
-  { [[bam.mix { experts = { m1, llama } }]],
-    [[DIR/llama/config.json: a model of type "llama"; bamlua loads "cohere" ]]
-      .. [[(CohereForCausalLM) and its own "bam"]] },
+  { [[bam.mix { experts = { m1, gpt2 } }]],
+    string.format([[DIR/gpt2/config.json: `model_type` is "gpt2", a family that bamlua does not know; it knows ]]
+                  .. "bam, cohere, %s", table.concat(require("bam.model.families.registry").NAMES, ", ")) },
   { [[bam.mix { experts = { m1, "DIR/nothing" } }]],
     [[list_directory: cannot list "DIR/nothing": No such file or directory; check the name, ]]
       .. [[and the directory that it is relative to]] },
   { [[bam.load(missing)]],
     [[DIR/missing: `model.layers.1.mlp.up_proj.weight` is missing]] },
-  { [[bam.load(llama)]],
-    [[DIR/llama/config.json: a model of type "llama"; bamlua loads "cohere" ]]
-      .. [[(CohereForCausalLM) and its own "bam"]] },
+  { [[bam.load(gpt2)]],
+    string.format([[DIR/gpt2/config.json: `model_type` is "gpt2", a family that bamlua does not know; it knows ]]
+                  .. "bam, cohere, %s", table.concat(require("bam.model.families.registry").NAMES, ", ")) },
+  { [[bam.load(llama)]], [[DIR/llama: `model.layers.0.post_attention_layernorm.weight` is missing]] },
   { [[bam.load(qk)]],
     [[DIR/qk/config.json: `use_qk_norm` is true, which bamlua does not compute]] },
   { [[bam.load(ropes)]],

@@ -89,7 +89,7 @@ local function describe(what, sources, attention, ffn, o)
   local first = sources[1].description
   local fields = { sources = sources, attention = attention, ffn = ffn, seed = o.seed,
                    aux_tokens = o.aux_group_size, context = first.context, std = first.std }
-  for _, name in ipairs(source.SHARED) do fields[name] = first[name] end
+  for _, name in ipairs(description.SETTINGS) do fields[name] = first[name] end
   for _, name in ipairs { "load_balance", "z_loss" } do
     fields[name] = schedules.read(string.format("%s: option %s", what, name), o[name], "rate")
   end

@@ -23,7 +23,7 @@ local function directory_source(directory, label)
   local source = checkpoint.open(directory)
   checkpoint.check(source, params.list(source.description))
   source.label = string.format("%s (%s)", label, directory)
-  source.read = function(entry) return source.tensors[entry.name]:read() end
+  source.read = function(entry) return checkpoint.tensor(source, entry) end
   source.identify = function() return settings.of_directory(directory, source.files) end
   return source
 end
@@ -106,10 +106,6 @@ local function compare_classes(what, first, other)
   end
 end
 
---- The sizes and settings that all models of a mixture share, beside the FFN's hidden width.
-M.SHARED = { "layers", "width", "heads", "kv_heads", "head_width", "vocab", "tied", "rope_base",
-             "eps", "logit_scale", "block", "norm" }
-
 local DEFAULT = { block = "parallel", norm = "layer" } -- which descriptions leave out
 
 local function shared(d, name)
@@ -134,11 +130,11 @@ end
 function M.check_alike(what, first, other)
   local a, b = first.description, other.description
   local function compare(name, x, y)
-    if x == y then return end
+    if x == y or type(x) == "table" and tostring(x) == tostring(y) then return end
     check.fail("%s: %s has %s = %s, and %s %s: %s", what, other.label, name, tostring(y),
                first.label, tostring(x), different_tensor(first, other))
   end
-  for _, name in ipairs(M.SHARED) do compare(name, shared(a, name), shared(b, name)) end
+  for _, name in ipairs(description.SETTINGS) do compare(name, shared(a, name), shared(b, name)) end
   compare("ffn", a.ffn.hidden, b.ffn.hidden)
   compare_classes(what, first, other)
   local known = first.read and other.read

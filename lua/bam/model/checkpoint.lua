@@ -7,6 +7,7 @@ local companions = require "bam.model.companions"
 local config = require "bam.model.config"
 local saved_tensors = require "bam.model.saved_tensors"
 local core = require "bam.core"
+local families = require "bam.model.families.registry"
 local description = require "bam.model.description"
 local Model = require "bam.model.model"
 local params = require "bam.model.params"
@@ -46,32 +47,41 @@ local function converted(name, x, dtype)
   return ops.to(x, dtype)
 end
 
-local function write_shard(model, path, entries, dtype)
+-- The entries of a model with the names that its family gives them in files.
+local function named_entries(model, family)
+  local list = {}
+  for i, entry in ipairs(saved_tensors.of(model)) do
+    list[i] = { name = families.name_of(family, entry), entry = entry }
+  end
+  return list
+end
+
+local function write_shard(model, path, named, o)
   core.scope(function()
     local tensors = {}
-    for _, entry in ipairs(entries) do
-      local x = params.read(entry, model)
-      tensors[entry.name] = entry.dtype and core.ops.to(x, entry.dtype)
-        or converted(entry.name, x, dtype)
+    for _, it in ipairs(named) do
+      local x = families.to_stored(o.family, it.entry, params.read(it.entry, model))
+      tensors[it.name] = it.entry.dtype and core.ops.to(x, it.entry.dtype) or converted(it.name, x, o.dtype)
     end
     core.save(path, tensors, { format = "pt" })
   end)
 end
 
 local function write_weights(model, directory, o)
-  local function bytes(entry) return bytes_of(entry, o.dtype) end
-  local function write(path, entries) write_shard(model, path, entries, o.dtype) end
-  local shards = weight_files.divide(saved_tensors.of(model), o.shard_bytes, bytes)
+  local function bytes(it) return bytes_of(it.entry, o.dtype) end
+  local function write(path, named) write_shard(model, path, named, o) end
+  local shards = weight_files.divide(named_entries(model, o.family), o.shard_bytes, bytes)
   if #shards == 1 then return write(within(directory, "model.safetensors"), shards[1]) end
   weight_files.write(directory, "model", shards, bytes, write)
 end
 
-local save_spec = { dtype = { "string", optional = true }, shard_bytes = { "size", weight_files.BYTES } }
+local save_spec = { dtype = { "string", optional = true }, shard_bytes = { "size", weight_files.BYTES },
+                    as = { "string", optional = true } }
 
 --- Write the files of a live model into a directory that is there.
 ---@param model table
 ---@param directory string
----@param options? { dtype?: string, shard_bytes?: integer }
+---@param options? { dtype?: string, shard_bytes?: integer, as?: string }
 function M.write(model, directory, options)
   local o = check.options("save", options, save_spec)
   o.dtype = o.dtype or model.embed.weight.dtype
@@ -79,9 +89,10 @@ function M.write(model, directory, options)
     check.fail('save: option dtype: expected "f32", "f64", "bf16" or "f16", got %s',
                check.describe(o.dtype))
   end
+  o.family = config.family_of(model, o.as)
   model.tokenizer_json = codec.json(model)
   write_weights(model, directory, o)
-  core.write_file(within(directory, "config.json"), config.encode(model, o.dtype))
+  core.write_file(within(directory, "config.json"), config.encode(model, o.dtype, o.family, o.as))
   if model.tokenizer_json then
     core.write_file(within(directory, "tokenizer.json"), model.tokenizer_json)
   end
@@ -90,11 +101,13 @@ end
 
 --- Save the model as a checkpoint directory: config.json, model.safetensors (in shards with an index if larger than
 --- `shard_bytes`), tokenizer.json if the model has one, and what other programs need: tokenizer_config.json,
---- generation_config.json and the chat template it came with. The directory appears atomically. A dense model is
---- saved as CohereForCausalLM. A weight beyond the range of the dtype is an error.
+--- generation_config.json and the chat template it came with. The directory appears atomically. A dense model of the
+--- paper's blocks is saved as CohereForCausalLM, one that was loaded as a Llama as LlamaForCausalLM, and so on; others
+--- have model_type "bam". `as` names another family, such as "llama" or "mixtral", which must be able to hold the model
+--- exactly. A weight beyond the range of the dtype is an error.
 ---@param directory string
----@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer } the model's dtype and 4 GiB by
---- default
+---@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer, as?: string } the model's dtype and 4 GiB
+--- by default
 function Model:save(directory, options)
   description.check_model("save", self)
   check.value("save: directory", directory, "string")
@@ -116,8 +129,15 @@ local function files_of_weights(directory, present)
   return weight_files.files(within(directory, INDEX))
 end
 
-local function check_tensor(label, entry, tensor)
-  if not tensor then check.fail("%s: `%s` is missing", label, entry.name) end
+-- The stored tensor of an entry.
+local function stored(source, entry) return source.tensors[families.name_of(source.family, entry)] end
+
+local function check_tensor(source, entry)
+  local label, tensor = source.label, stored(source, entry)
+  if not tensor then
+    check.fail("%s: `%s` is missing%s", label, families.name_of(source.family, entry), entry.kind == "head"
+               and "; if the head is the embedding, set tie_word_embeddings to true in its config.json" or "")
+  end
   local got, want = check.shape(tensor.shape), check.shape(entry.shape)
   if got ~= want then
     check.fail("%s: `%s` is %s; by its config.json it must be %s", label, entry.name, got, want)
@@ -164,6 +184,7 @@ function M.open(directory, own)
   end
   local source = { label = directory }
   source.description, source.token_ids = config.decode(weight_files.read_json(path), path, own)
+  source.family = families.of(source.description)
   local files = files_of_weights(directory, present)
   source.tensors, source.files = weight_files.open(directory, files), files
   table.insert(files, "config.json")
@@ -176,10 +197,19 @@ function M.open(directory, own)
 end
 
 local function check_tensors(source, entries)
-  for _, entry in ipairs(entries) do
-    check_tensor(source.label, entry, source.tensors[entry.name])
-  end
+  for _, entry in ipairs(entries) do check_tensor(source, entry) end
 end
+
+--- The values of an entry in an opened checkpoint, in our order.
+---@param source table
+---@param entry table
+---@return tensor
+function M.tensor(source, entry) return families.from_stored(source.family, entry, stored(source, entry):read()) end
+
+--- The dtype of an opened checkpoint's weights.
+---@param source table
+---@return string
+function M.dtype(source) return source.tensors["model.embed_tokens.weight"].dtype end
 
 --- Check the tensors of an opened checkpoint against all entries of a model.
 ---@param source table
@@ -187,7 +217,7 @@ end
 function M.check(source, entries)
   check_tensors(source, entries)
   local known = {}
-  for _, entry in ipairs(entries) do known[entry.name] = true end
+  for _, entry in ipairs(entries) do known[families.name_of(source.family, entry)] = true end
   check_unexpected(source, known)
 end
 
@@ -206,7 +236,7 @@ local function fill(model, source)
   local entries = saved_tensors.of(model)
   M.check(source, entries)
   for _, entry in ipairs(entries) do -- one by one, so that the model is not in memory twice
-    core.scope(function() params.write(entry, model, source.tensors[entry.name]:read()) end)
+    core.scope(function() params.write(entry, model, M.tensor(source, entry)) end)
   end
   model.tokenizer_json, model.token_ids = source.tokenizer_json, source.token_ids
   model.companions = source.companions
@@ -266,7 +296,7 @@ function M.load(directory, options)
   local source = M.open(directory, own)
   local d = source.description
   M.check_plain(source) -- before memory is taken
-  local saved = source.tensors["model.embed_tokens.weight"].dtype
+  local saved = M.dtype(source)
   local model = fill(blank(d, o.dtype or saved == "f64" and "f64" or "f32"), source):eval()
   codec.provide(model)
   return model

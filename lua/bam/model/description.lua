@@ -39,6 +39,13 @@ local function ffn_text(f)
                        f.renormalise and ", renormalized" or "")
 end
 
+--- The sizes and settings that the models of a mixture share, beside the FFN's hidden width.
+M.SETTINGS = { "layers", "width", "heads", "kv_heads", "head_width", "vocab", "tied", "rope_base",
+               "eps", "logit_scale", "block", "norm", "rope", "rope_layers", "window", "qkv_bias", "out_bias",
+               "qk_norm" }
+
+local EXTRA = { "rope", "rope_layers", "window", "qkv_bias", "out_bias", "qk_norm" } -- that most models lack
+
 --- Does it describe a mixture? Else it is a dense model.
 ---@param d table
 ---@return boolean
@@ -58,6 +65,9 @@ function kind.text(self)
   }
   if self.block then texts[#texts + 1] = string.format("%s blocks", blocks.of(self).name) end
   if self.norm then texts[#texts + 1] = "RMSNorm" end
+  for _, name in ipairs(EXTRA) do
+    if self[name] then texts[#texts + 1] = string.format("%s %s", name, self[name]) end
+  end
   if self.merge then texts[#texts + 1] = string.format("merged by %s", self.merge) end
   for _, name in ipairs(check.sorted_names(self.freeze or {})) do
     local value = self.freeze[name]
@@ -74,7 +84,7 @@ end
 function part.text(self)
   local settings = {}
   for i, name in ipairs(check.sorted_names(self)) do
-    settings[i] = string.format("%s = %s", name, self[name])
+    settings[i] = #self > 0 and tostring(self[name]) or string.format("%s = %s", name, self[name])
   end
   return string.format("{ %s }", table.concat(settings, ", "))
 end
@@ -141,8 +151,9 @@ function M.new(fields)
     check.fail("model: these sizes make %.2g parameters; at most %.2g", estimate(fields),
                MOST_PARAMETERS)
   end
-  for _, name in ipairs { "attention", "ffn", "freeze" } do
-    fields[name] = fields[name] and readonly.new(fields[name], part)
+  for _, name in ipairs { "attention", "ffn", "freeze", "rope", "window" } do
+    local value = fields[name]
+    if type(value) == "table" and not readonly.is(value, part) then fields[name] = readonly.new(value, part) end
   end
   fields.sources = fields.sources and readonly.new(fields.sources, list)
   local d = readonly.new(fields, kind)

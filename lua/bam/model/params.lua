@@ -1,10 +1,11 @@
 -- The tensors of a model as checkpoints name them, from its description alone: shapes, whose expert
 -- each is, and where the live model holds it. Counting, mixing, saving and loading walk this list.
 --
--- An entry is { name, shape, dense, kind, layer, expert, router_of, view }: `dense` is the name in
+-- An entry is { name, shape, dense, kind, layer, expert, router_of, rotated, view }: `dense` is the name in
 -- a dense model, `kind` one of embedding, norm, attention, ffn, router, head; `expert` counts from
--- 1, nil for what is no expert's; `router_of` is "attention" or "ffn"; view(model) gives the live
--- model's elements, of `shape` but for the grouping of heads.
+-- 1, nil for what is no expert's; `router_of` is "attention" or "ffn"; `rotated` is the width of
+-- heads whose rows RoPE rotates; view(model) gives the live model's elements, of `shape` but for
+-- the grouping of heads.
 local blocks = require "bam.model.blocks.registry"
 local check = require "bam.util.check"
 local core = require "bam.core"
@@ -78,12 +79,12 @@ function M.prefix(layer, kind)
 end
 
 -- One projection, of one expert unless that is nil.
-local function projection(kind, layer, letters, shape, expert, view)
+local function projection(kind, layer, letters, shape, expert, view, rotated)
   local prefix, rest = M.prefix(layer, kind), string.format("%s_proj.weight", letters)
   local place = expert and string.format("experts.%d.", expert - 1) or ""
   return { name = string.format("%s%s%s", prefix, place, rest),
            dense = string.format("%s%s", prefix, rest), shape = shape, kind = kind, layer = layer,
-           expert = expert, view = view }
+           expert = expert, rotated = rotated, view = view }
 end
 
 local function router(kind, layer, experts, width)
@@ -129,9 +130,9 @@ local function add_attention(add, d, layer)
   for e = 1, a.experts do
     local expert = mixed and e or nil
     local own = not shared and expert or nil
-    one("q", { queries, d.width }, expert, query_view(layer, expert))
+    one("q", { queries, d.width }, expert, query_view(layer, expert), d.head_width)
     if e == 1 or not shared then
-      one("k", { keys, d.width }, own, key_view(layer, own, shared, 0))
+      one("k", { keys, d.width }, own, key_view(layer, own, shared, 0), d.head_width)
       one("v", { keys, d.width }, own, key_view(layer, own, shared, 1))
     end
     one("o", { d.width, queries }, expert, out_view(layer, expert))

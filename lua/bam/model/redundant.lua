@@ -3,6 +3,7 @@
 -- of old versions of transformers. They may be there when they say what the model says.
 local check = require "bam.util.check"
 local core = require "bam.core"
+local frequencies = require "bam.nn.frequencies"
 
 local ops = core.ops
 local M = {}
@@ -38,8 +39,7 @@ local function check_frequencies(label, d, name, stored)
   local half = d.head_width // 2
   local values = #stored.shape == 1 and #stored == half
     and ops.to(stored:read(), "f64", "cpu"):totable()
-  for i = 1, half do
-    local expected = d.rope_base ^ (-2 * (i - 1) / d.head_width)
+  for i, expected in ipairs(frequencies.list(d.rope_base, d.head_width, d.rope)) do
     if not values or not (math.abs(values[i] - expected) <= 0.01 * expected) then
       check.fail("%s: `%s` is not what its config.json says: %d rotary frequencies of base %g; "
                  .. "correct rope_theta, or remove the tensor", label, name, half, d.rope_base)

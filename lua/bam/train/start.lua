@@ -83,7 +83,7 @@ end
 local function from_directory(given)
   local directory = find_model(given)
   local source = checkpoint.open(directory)
-  local dtype = source.tensors["model.embed_tokens.weight"].dtype
+  local dtype = checkpoint.dtype(source)
   if dtype == "f64" then
     check.fail('train: option model: %s is f64, and phases train in f32; give bam.load("%s", { dtype = "f32" })', given,
                given)

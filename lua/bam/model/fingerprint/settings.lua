@@ -6,6 +6,7 @@ local closure_hash = require "bam.model.fingerprint.closure_hash"
 local core = require "bam.core"
 local schedules = require "bam.model.schedules"
 local options = require "bam.model.fingerprint.options"
+local readonly = require "bam.util.readonly"
 local registry = require "bam.util.registry"
 local router_options = require "bam.nn.moe.router_options"
 local schedule = require "bam.util.schedule"
@@ -46,7 +47,9 @@ local function settings_of(d)
       settings[name] = closure_hash.hash(value)
     elseif name == "options" then
       settings.options = options.plain(value)
-    elseif type(value) ~= "table" and type(value) ~= "function" then
+    elseif name == "rope" or name == "window" then
+      settings[name] = type(value) == "table" and options.plain(readonly.copy(value)) or value
+    elseif type(value) ~= "table" and type(value) ~= "function" and name ~= "family" then -- no weight depends on that
       settings[name] = plain(value)
     end
   end

@@ -1,0 +1,94 @@
+-- What the config.json of a decoder of any family says: sizes, rotation, windows, biases. A family adds what is its
+-- own; see registry.lua.
+local check_heads = require "bam.nn.heads"
+local json = require "bam.util.json"
+local parts = require "bam.model.parts"
+local rope = require "bam.model.families.rope"
+
+local M = {}
+
+-- Fields that no description has room for: their names and the values that they may have.
+local PLAIN = {
+  { "hidden_act", "string", "silu" }, { "attention_dropout", "rate", 0 }, { "mlp_bias", "boolean", false },
+  { "use_qk_norm", "boolean", false }, { "attn_logit_softcapping", "rate", 0 },
+  { "final_logit_softcapping", "rate", 0 },
+}
+
+local ADVICE = "bamlua reads weights of f32, bf16, f16 and f64: convert it where it comes from, or load the model "
+  .. "that it was made of"
+
+local function check_plain(f)
+  for _, field in ipairs(PLAIN) do
+    local value = f.get(field[1], field[2], field[3])
+    if value ~= field[3] then f.refuse(field[1], value) end
+  end
+  local clip, quantized = f.get("clip_qkv", "any", false), f.get("quantization_config", "any", false)
+  if clip then f.refuse("clip_qkv", clip) end
+  if quantized then f.refuse("quantization_config", quantized, ADVICE) end
+  local code = f.get("auto_map", "any", false)
+  if code then
+    f.refuse("auto_map", code, "it names Python code in the directory, which may compute anything. Remove the field "
+             .. "if transformers' own class computes the same")
+  end
+end
+
+--- Read what all decoders say.
+---@param f families.Fields
+---@param family table
+---@return table d fields of a description
+function M.read(f, family)
+  check_plain(f)
+  local get, defaults = f.get, family.defaults
+  local d = {
+    layers = get("num_hidden_layers", "few"), width = get("hidden_size", "extent"),
+    heads = get("num_attention_heads", "extent"), kv_heads = get("num_key_value_heads", "extent", false) or nil,
+    head_width = get("head_dim", "extent", false) or nil, vocab = get("vocab_size", "extent"),
+    tied = get("tie_word_embeddings", "boolean", defaults.tied), eps = get(family.eps, "positive", defaults.eps),
+    logit_scale = 1, context = get("max_position_embeddings", "size", 2048),
+    ffn = { experts = 1, hidden = get("intermediate_size", "extent"), top_k = 1 },
+    attention = { experts = 1, kv = "own", routing = "soft" },
+    std = get("initializer_range", "rate", 0.02), load_balance = 0, z_loss = 0, aux_tokens = 0,
+  }
+  d.rope_base, d.rope = rope.read(f, defaults.rope_base or 10000)
+  d.kv_heads, d.head_width = check_heads(f.label, d, true)
+  for name, value in pairs(family.fixed) do d[name] = value end
+  return d
+end
+
+--- What a config.json says of any decoder.
+---@param d table description
+---@param family table
+---@param ids table token ids
+---@return table config
+function M.write(d, family, ids)
+  return {
+    vocab_size = d.vocab, hidden_size = d.width, intermediate_size = parts.hidden(d), num_hidden_layers = d.layers,
+    num_attention_heads = d.heads, num_key_value_heads = d.kv_heads, head_dim = d.head_width, [family.eps] = d.eps,
+    tie_word_embeddings = d.tied, max_position_embeddings = d.context, rope_theta = d.rope_base + 0.0,
+    rope_parameters = rope.parameters(d), hidden_act = "silu", attention_dropout = 0.0, initializer_range = d.std,
+    use_cache = true, pad_token_id = ids.pad or json.null, bos_token_id = ids.bos or json.null,
+    eos_token_id = ids.eos or json.null,
+  }
+end
+
+--- Refuse a field unless it has the value that the family computes with.
+---@param f families.Fields
+---@param name string
+---@param kind string
+---@param value any
+function M.only(f, name, kind, value)
+  local given = f.get(name, kind, value)
+  if given ~= value then f.refuse(name, given, string.format("it may be %s", tostring(value))) end
+end
+
+-- A field that a family must not have, because descriptions would compute without it.
+---@param f families.Fields
+---@param names string[]
+function M.without(f, names)
+  for _, name in ipairs(names) do
+    local value = f.get(name, "any", false)
+    if value then f.refuse(name, value) end
+  end
+end
+
+return M

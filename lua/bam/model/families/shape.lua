@@ -1,0 +1,66 @@
+-- What a description may say of its attention beyond heads: windows, scaled rotation, biases, norms of queries and
+-- keys. A description holds only what is not the default, so that fingerprints of models without it stay as they are.
+local check = require "bam.util.check"
+local frequencies = require "bam.nn.frequencies"
+
+local M = {}
+
+--- The fields of descriptions.
+M.NAMES = { "rope", "rope_layers", "window", "qkv_bias", "out_bias", "qk_norm" }
+
+local MOST = 1 << 31
+
+-- A number of tokens for all layers, or a list with one per layer, 0 for none; nil when no layer has one.
+local function read_window(what, value, layers)
+  if type(value) ~= "table" then return check.value(what, value, "extent") end
+  if check.list(what, value) ~= layers then
+    check.fail("%s: expected a window for each of the %d layers, got %d; 0 stands for none", what, layers, #value)
+  end
+  local list, same = {}, true
+  for i = 1, layers do
+    list[i] = check.value(string.format("%s[%d]", what, i), value[i], "count")
+    if list[i] >= MOST then check.fail("%s[%d]: %d tokens are too many", what, i, list[i]) end
+    same = same and list[i] == list[1]
+  end
+  if not same then return list end
+  return list[1] > 0 and list[1] or nil
+end
+
+local function read_choice(what, value, ...)
+  for _, choice in ipairs { ... } do
+    if value == choice then return value end
+  end
+  return check.fail("%s: expected %s, got %s", what, table.concat({ ... }, " or "), check.describe(value))
+end
+
+--- Put what scripts or files say into the fields of a description; defaults are left out.
+---@param what fun(name: string): string begins messages about a field
+---@param o table what is given
+---@param d table fields of a description, with `layers`
+function M.fill(what, o, d)
+  d.rope = o.rope and frequencies.read(what "rope", o.rope) or nil
+  d.window = o.window and read_window(what "window", o.window, d.layers) or nil
+  d.rope_layers = o.rope_layers and read_choice(what "rope_layers", o.rope_layers, "windowed") or nil
+  d.qk_norm = o.qk_norm and read_choice(what "qk_norm", o.qk_norm, "head", "width") or nil
+  d.qkv_bias, d.out_bias = o.qkv_bias or nil, o.out_bias or nil
+end
+
+--- Read them from a config.json of model_type "bam"; rotation is read elsewhere.
+---@param f families.Fields
+---@param d table fields of a description
+function M.read(f, d)
+  local o = { rope = d.rope, window = f.get("window", "any", false),
+              rope_layers = f.get("rope_layers", "string", false), qk_norm = f.get("qk_norm", "string", false), qkv_bias = f.get("qkv_bias", "boolean", false),
+              out_bias = f.get("out_bias", "boolean", false) }
+  M.fill(function(name) return string.format("%s: `%s`", f.label, name) end, o, d)
+end
+
+--- Write them to a config.json of model_type "bam".
+---@param config table
+---@param d table
+function M.write(config, d)
+  for _, name in ipairs { "rope_layers", "qk_norm", "qkv_bias", "out_bias" } do config[name] = d[name] end
+  config.window = type(d.window) == "table" and table.move(d.window, 1, d.layers, 1, {}) or d.window
+end
+
+return M
