@@ -39,25 +39,25 @@ deps-lint_packages     := lua-check
 deps-format_packages   := clang-format
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion
-# PCRE2, zstd and zlib are linked statically: the program starts faster and is portable.
+# All libraries but glibc are linked statically: the program starts faster and is portable. Lua's is linked whole, since
+# modules in C that scripts load may call any of its functions.
+archives    = $(foreach l,$(1),$(shell $(CC) -print-file-name=lib$(l).a))
 PKG_CFLAGS := $(shell pkg-config --cflags lua5.4 libedit 2>/dev/null)
-PKG_LIBS   := $(shell pkg-config --libs lua5.4 libedit 2>/dev/null) \
-              $(foreach l,pcre2-8 zstd z,$(shell $(CC) -print-file-name=lib$(l).a))
+PKG_LIBS   := -Wl,--whole-archive $(call archives,lua5.4) -Wl,--no-whole-archive \
+              $(call archives,edit tinfo bsd md pcre2-8 zstd z)
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -fopenmp -fno-math-errno -fno-trapping-math -MMD -MP \
               $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
-# For portable programs, which depend on nothing but glibc.
-CARRIED    := $(foreach l,lua5.4 edit tinfo bsd md,$(shell $(CC) -print-file-name=lib$(l).a))
 # libgomp is static too: only then can the program choose how its threads wait (kernels/cpu/device.c).
 # CUDA's runtime is static; cuBLASLt and the driver are loaded on first use.
 CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null)))
 CUDART     := $(firstword $(wildcard $(CUDA_HOME)/lib64/libcudart_static.a $(CUDA_HOME)/targets/*/lib/libcudart_static.a \
                                      $(CUDA_HOME)/lib/libcudart_static.a))
 CUDA_LIBS  := $(if $(filter 1,$(CUDA)),$(CUDART) -lrt)
-ALL_LIBS   := $(PKG_LIBS) $(CUDA_LIBS) $(shell $(CC) -print-file-name=libgomp.a) -lpthread -lm -ldl $(SANITIZE)
+ALL_LIBS   := $(PKG_LIBS) $(CUDA_LIBS) $(call archives,gomp) -lpthread -lm -ldl $(SANITIZE)
 
 # ---- sources ----
 ENGINE_C := $(wildcard engine/*/*.c engine/ops/support/*.c kernels/*.c)
-BIND_C   := $(wildcard lua/host/*.c lua/bind/*.c)
+BIND_C   := $(filter-out lua/host/precompile.c,$(wildcard lua/host/*.c lua/bind/*.c))
 LUA_SRC  := $(sort $(wildcard lua/bam/*.lua lua/bam/*/*.lua lua/bam/*/*/*.lua))
 CPU_C    := $(wildcard kernels/cpu/*.c)
 # Kernel files for floating point only; the others are compiled for every computing dtype.
@@ -175,9 +175,13 @@ $(B)/modules: always
 	@mkdir -p $(@D)
 	@echo '$(LUA_SRC)' | cmp -s - $@ || echo '$(LUA_SRC)' > $@
 
-$(B)/embedded.S: lua/host/embed.sh $(B)/modules $(LUA_SRC)
-	@mkdir -p $(@D)
-	@sh lua/host/embed.sh $@ $(LUA_SRC)
+$(B)/precompile: $(B)/lua/host/precompile.o $(call archives,lua5.4)
+	@$(CC) -o $@ $< $(PKG_LIBS) -lm -ldl $(SANITIZE)
+
+$(B)/embedded.S: lua/host/embed.sh $(B)/precompile $(B)/modules $(LUA_SRC)
+	@mkdir -p $(B)/bytecode
+	@$(B)/precompile $(B)/bytecode $(LUA_SRC)
+	@sh lua/host/embed.sh $@ $(B)/bytecode $(LUA_SRC)
 
 $(B)/embedded.o: $(B)/embedded.S
 	@$(CC) -c -o $@ $<
@@ -306,7 +310,7 @@ $(B)/cases/%.o: %.c $(B)/flags
 
 $(B)/cases/bamlua: $(CASES_OBJ) $(B)/libbam.a
 	@echo link $@
-	@$(CC) -s -Wl,-E -o $@ $^ $(filter-out -l%,$(PKG_LIBS)) $(CARRIED) $(filter-out $(PKG_LIBS),$(ALL_LIBS))
+	@$(CC) -s -Wl,-E -o $@ $^ $(ALL_LIBS)
 
 $(B)/test_engine: $(TEST_OBJ) $(filter-out %/main.o,$(BIND_OBJ)) $(B)/libbam.a
 	@echo link $@

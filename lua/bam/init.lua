@@ -2,6 +2,9 @@
 --- public is a field of this module. help(bam.softmax) explains a function; help() gives an overview.
 local core = require "bam.core"
 
+-- The next collection comes 4 MB later: while modules are loaded, nothing can be collected.
+collectgarbage("step", -4096)
+
 local M = {}
 
 for name, op in pairs(core.ops) do M[name] = op end
@@ -70,7 +73,8 @@ local function unknown(_, name)
 end
 
 require("bam.util.other_globals").watch()
+local source_text = require "bam.model.fingerprint.source_text"
 require("bam.model.fingerprint.library").remember(M)
-require("bam.model.fingerprint.source_text").begin()
+source_text.begin()
 
 return setmetatable(M, { __name = "bam", __index = unknown })

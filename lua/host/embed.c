@@ -1,4 +1,4 @@
-/* Finds modules among the sources that embed.sh put into the binary. The table is read-only and sorted by module. */
+/* Finds modules in the table that embed.sh put into the binary. It is read-only and sorted by module. */
 #include "embed.h"
 #include "../bind/bind.h"
 
@@ -12,6 +12,7 @@ struct embedded_source {
   int32_t module; /* the name, such as "bam.nn.linear" */
   int32_t path;   /* "bam/nn/linear.lua" */
   int32_t start, end;
+  int32_t code, code_end; /* the bytecode */
 };
 
 /* Both are defined by the output of embed.sh. */
@@ -35,8 +36,8 @@ static int search_embedded(lua_State *L) {
     return 1;
   }
   const char *chunk = lua_pushfstring(L, "=%s", at(found->path));
-  if (luaL_loadbufferx(L, at(found->start), (size_t)(found->end - found->start), chunk, "t") !=
-      LUA_OK)
+  const size_t size = (size_t)(found->code_end - found->code);
+  if (luaL_loadbufferx(L, at(found->code), size, chunk, "b") != LUA_OK)
     return luaL_error(L, "error loading embedded module '%s':\n\t%s", module, lua_tostring(L, -1));
   lua_pushstring(L, at(found->path));
   return 2;

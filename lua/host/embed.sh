@@ -1,12 +1,13 @@
 #!/bin/sh
-# Embeds Lua sources into the binary: sh lua/host/embed.sh OUT.S lua/bam/init.lua lua/bam/nn/linear.lua ...
-# Run it, and assemble OUT.S, in the root of the tree. The output is one table for embed.c, sorted by module: the module's
-# name, its path below lua/, its first byte and its end, per file. They are stored as distances from the table, so that
-# nothing has to be relocated when the program starts.
+# Embeds Lua modules into the binary: sh lua/host/embed.sh OUT.S DIR lua/bam/init.lua lua/bam/nn/linear.lua ...
+# DIR has their bytecode, which precompile wrote. Run it, and assemble OUT.S, in the root of the tree. The output is one
+# table for embed.c, sorted by module: the module's name, its path below lua/, and where its text and its bytecode start
+# and end. They are stored as distances from the table, so that nothing has to be relocated when the program starts.
 set -eu
 
 out=$1
-shift
+bytecode=$2
+shift 2
 # "bam.nn.linear lua/bam/nn/linear.lua" for each file.
 modules=$(printf '%s\n' "$@" | sed -e 's|^lua/\(.*\)\.lua$|\1 &|' -e 's|/init lua/| lua/|' \
     -e ':dots' -e 's|^\([^ /]*\)/\([^ ]* \)|\1.\2|' -e 't dots' | LC_ALL=C sort)
@@ -19,6 +20,8 @@ rows() {
 .Lpath$n: .asciz "${file#lua/}"
 .Lstart$n: .incbin "$file"
 .Lend$n: .byte 0
+.Lcode$n: .incbin "$bytecode/$module.luac"
+.Lcode_end$n: .byte 0
 EOF
         n=$((n + 1))
     done
@@ -26,7 +29,7 @@ EOF
 
 distances() {
     for n in $(seq 0 $(($# - 1))); do
-        for part in module path start end; do echo "    .long .L$part$n - bam_embedded_sources"; done
+        for part in module path start end code code_end; do echo "    .long .L$part$n - bam_embedded_sources"; done
     done
 }
 

@@ -243,19 +243,21 @@ end
 -- ---- start-up, against the plain interpreter ----
 
 local function start_ups()
-  local function starter(program)
-    local command = string.format("for i in 1 2 3 4 5 6 7 8 9 10; do %s -e ''; done",
-                                  quote(program))
+  local function starter(program, script)
+    local command = string.format("for i in 1 2 3 4 5 6 7 8 9 10; do %s -e %s; done",
+                                  quote(program), quote(script))
     return function() os.execute(command) end
   end
-  local own, lua = starter(arg[-1]), output_of "command -v lua5.4"
-  lua = lua and starter(lua)
-  local times, others = {}, {}
+  local own, lua = starter(arg[-1], ""), output_of "command -v lua5.4"
+  local whole = starter(arg[-1], 'require "bam"')
+  lua = lua and starter(lua, "")
+  local times, wholes, others = {}, {}, {}
   own()
   for round = 1, options.rounds do
-    times[round] = timed(own, 1) / 10
+    times[round], wholes[round] = timed(own, 1) / 10, timed(whole, 1) / 10
     if lua then others[round] = timed(lua, 1) / 10 end
   end
+  row([[start of bamlua -e 'require "bam"']], duration(wholes))
   row("start of bamlua -e ''", duration(times))
   if lua then
     row("start of lua5.4 -e ''", duration(others))

@@ -6,7 +6,6 @@
 ---                             code = { files = "code/*.jsonl", heldout = "code/last.jsonl", field = "content" } },
 ---                           { vocab = 4096 })
 local check = require "bam.util.check"
-local debian = require "bam.data.debian"
 local domains = require "bam.data.domains"
 local paths = require "bam.data.paths"
 local text = require "bam.data.text"
@@ -133,7 +132,7 @@ function M.debian(options)
   local function locate(cache)
     local located = {}
     local function report(line) paths.report("%s", line) end
-    for name, files in pairs(debian.prepare(cache, report).domains) do
+    for name, files in pairs(require("bam.data.debian").prepare(cache, report).domains) do
       located[name] = { train = { files.train }, heldout = { files.heldout },
                         how = { field = "text", format = "text" } }
     end

@@ -1,14 +1,11 @@
 -- The text of a recipe: its domains, their tokenizer and their tokens. It is prepared lazily: the first use loads
 -- everything from the cache, or prepares it.
-local build = require "bam.data.build"
 local check = require "bam.util.check"
 local core = require "bam.core"
 local cache_entry = require "bam.data.cache_entry"
 local file_hashes = require "bam.data.file_hashes"
-local heldout = require "bam.data.heldout"
 local paths = require "bam.data.paths"
 local reading = require "bam.data.reading"
-local data_stream = require "bam.data.data_stream"
 local atomic_dir = require "bam.util.atomic_dir"
 local tokenizer = require "bam.tokenizer"
 
@@ -46,7 +43,7 @@ end
 ---@return bam.Text
 function M.new(names, locate, settings)
   local self = { domains = names, locate = locate, settings = settings, corpus = false }
-  self.heldout = heldout.new(self)
+  self.heldout = require("bam.data.heldout").new(self)
   return setmetatable(self, metatable)
 end
 
@@ -93,7 +90,7 @@ local function open_or_make(self, directory, located)
     end
     local texts, own = directory:match "^(.*)/(.-)$"
     atomic_dir.sweep(texts, function(name) return name == own end)
-    build.make(directory, located, self.settings, given_tokenizer(self))
+    require("bam.data.build").make(directory, located, self.settings, given_tokenizer(self))
     if aside then core.remove_directory(aside) end
     made, fault = cache_entry.open(directory)
     return made or check.fail("corpus: %s was damaged while it was made: %s", directory, fault)
@@ -137,7 +134,7 @@ end
 ---   local data = text:sample { law = 0.9, general = 0.1 }
 ---@param weights table<string, number|function|schedule> by domain; at least one is positive in each step
 ---@return bam.Source
-function Text:sample(weights) return data_stream.new(self, weights) end
+function Text:sample(weights) return require("bam.data.data_stream").new(self, weights) end
 
 -- ---- properties and printing ----
 

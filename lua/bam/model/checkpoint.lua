@@ -4,7 +4,6 @@
 local check = require "bam.util.check"
 local codec = require "bam.model.codec"
 local companions = require "bam.model.companions"
-local config = require "bam.model.config"
 local saved_tensors = require "bam.model.saved_tensors"
 local core = require "bam.core"
 local families = require "bam.model.families.registry"
@@ -21,6 +20,8 @@ local M = {}
 local FLOATS = { f32 = 4, f64 = 8, bf16 = 2, f16 = 2 }
 local LARGEST = { f16 = 65504, bf16 = 0x1.fep+127, f32 = 0x1.fffffep+127 }
 local INDEX = "model.safetensors.index.json"
+
+local function config() return require "bam.model.config" end -- loaded late
 
 local function within(directory, name) return string.format("%s/%s", directory, name) end
 
@@ -89,10 +90,10 @@ function M.write(model, directory, options)
     check.fail('save: option dtype: expected "f32", "f64", "bf16" or "f16", got %s',
                check.describe(o.dtype))
   end
-  o.family = config.family_of(model, o.as)
+  o.family = config().family_of(model, o.as)
   model.tokenizer_json = codec.json(model)
   write_weights(model, directory, o)
-  core.write_file(within(directory, "config.json"), config.encode(model, o.dtype, o.family, o.as))
+  core.write_file(within(directory, "config.json"), config().encode(model, o.dtype, o.family, o.as))
   if model.tokenizer_json then
     core.write_file(within(directory, "tokenizer.json"), model.tokenizer_json)
   end
@@ -183,7 +184,7 @@ function M.open(directory, own)
     check.fail("%s: it holds no config.json, so it is not a model's checkpoint", directory)
   end
   local source = { label = directory }
-  source.description, source.token_ids = config.decode(weight_files.read_json(path), path, own)
+  source.description, source.token_ids = config().decode(weight_files.read_json(path), path, own)
   source.family = families.of(source.description)
   local files = files_of_weights(directory, present)
   source.tensors, source.files = weight_files.open(directory, files), files

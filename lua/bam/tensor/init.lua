@@ -5,7 +5,7 @@ local display = require "bam.tensor.display"
 
 ---@class tensor
 local methods = core.methods
-local metatable = debug.getmetatable(core.zeros(1))
+local metatable = debug.getregistry()["bam.Tensor"] -- without a tensor: the first one takes a block of memory
 
 -- Every op that takes a tensor first is also a method.
 for name, op in pairs(core.ops) do methods[name] = methods[name] or op end

@@ -5,7 +5,6 @@
 local alphabet = require "bam.tokenizer.alphabet"
 local check = require "bam.util.check"
 local core = require "bam.core"
-local file = require "bam.tokenizer.file"
 local step_list = require "bam.tokenizer.steps"
 
 local M = {}
@@ -119,7 +118,7 @@ end
 ---@return string
 function Tokenizer:json()
   check_self("json", self)
-  return file.write(self.parts)
+  return require("bam.tokenizer.file").write(self.parts)
 end
 
 --- Write a tokenizer.json.
@@ -213,7 +212,8 @@ end
 ---@return tokenizer
 function M.parse(text, label)
   label = check.value("tokenizer.parse: label", label or "tokenizer.json", "string")
-  return new(file.read(check.value("tokenizer.parse: text", text, "string"), label), label)
+  text = check.value("tokenizer.parse: text", text, "string")
+  return new(require("bam.tokenizer.file").read(text, label), label)
 end
 
 --- Load a tokenizer.json.

@@ -2,7 +2,6 @@
 -- expression each: the JSON objects Split and Digits, and GPT2 for the expression built into ByteLevel. Expressions
 -- have Oniguruma's syntax, as in the tokenizers package.
 local check = require "bam.util.check"
-local regex = require "bam.tokenizer.regex"
 
 local M = {}
 
@@ -37,6 +36,7 @@ local regex_of = {
 ---@param label string for messages
 ---@return { patterns: string[], recent_patterns: string[], recent: integer[], behaviors: string[] }
 function M.patterns(steps, label)
+  local regex = require "bam.tokenizer.regex"
   local patterns, recent_patterns, behaviors = {}, {}, {}
   for i, step in ipairs(steps) do
     local fine, usual, recent = pcall(regex.translate, regex_of[step.type](step))

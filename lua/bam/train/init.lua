@@ -4,7 +4,6 @@ local budget = require "bam.train.budget"
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
 local closure_hash = require "bam.model.fingerprint.closure_hash"
-local continued = require "bam.train.continued"
 local flags = require "bam.util.flags"
 local learns = require "bam.model.learns"
 local optimizer_choice = require "bam.train.optimizer_choice"
@@ -116,8 +115,8 @@ local function settings_of(o)
   return {
     format = 1, name = o.name, steps = o.steps, batch = o.batch, context = o.context,
     model = o.description:identity(o.steps), parent = id.parent, start = id.start,
-    continue = continued.settings(o.start), data = o.data:identity(o.steps), lr = schedule.digest(o.lr, o.steps),
-    seed = o.seed,
+    continue = require("bam.train.continued").settings(o.start), data = o.data:identity(o.steps),
+    lr = schedule.digest(o.lr, o.steps), seed = o.seed,
     generation = o.start.generation, clip = o.clip, spike = o.max_grad_ratio, betas = optimizer.betas,
     eps = optimizer.eps, weight_decay = optimizer.weight_decay, optimizer = optimizer.optimizer,
     rows = o.split_counts and o.rows or nil,

@@ -11,7 +11,6 @@
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
 local checkpoints = require "bam.train.checkpoints"
-local continued = require "bam.train.continued"
 local core = require "bam.core"
 local description = require "bam.model.description"
 local flags = require "bam.util.flags"
@@ -88,14 +87,14 @@ local function from_directory(given)
     check.fail('train: option model: %s is f64, and phases train in f32; give bam.load("%s", { dtype = "f32" })', given,
                given)
   end
-  local state = continued.state_of(directory)
+  local state = require("bam.train.continued").state_of(directory)
   return {
     description = source.description, generation = 1 + (state.generation or 0), phases = {},
     owner = manifest.read(directory),
     identity = function()
       checkpoint.check_plain(source)
       local content = fingerprint.of_directory(directory, source.files)
-      for name, hash in pairs(content.files) do continued.check_sound(directory, name, hash) end
+      for name, hash in pairs(content.files) do require("bam.train.continued").check_sound(directory, name, hash) end
       return { start = content }
     end,
     build = function(d) return checkpoint.restore(d, directory) end,
@@ -146,7 +145,7 @@ function M.read(o)
     check.fail("train: option model: expected a description, a phase, a live model or the directory of a checkpoint, "
                .. "got %s", check.describe(value))
   end
-  continued.read(start, o)
+  require("bam.train.continued").read(start, o)
   return start
 end
 

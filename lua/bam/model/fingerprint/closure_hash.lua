@@ -6,7 +6,6 @@
 --   other userdata: only the type name
 local check = require "bam.util.check"
 local core = require "bam.core"
-local function_code = require "bam.model.fingerprint.function_code"
 local library = require "bam.model.fingerprint.library"
 
 local M = {}
@@ -118,7 +117,9 @@ local function write_tensor(out, x)
   out.add("tensor", x.dtype, check.shape(x.shape), core.hash_tensor(x))
 end
 
-local writers = { ["function"] = function_code.write, table = write_table }
+local function write_function(out, f) require("bam.model.fingerprint.function_code").write(out, f) end
+
+local writers = { ["function"] = write_function, table = write_table }
 
 function write(out, value)
   local kind = type(value)
@@ -128,7 +129,7 @@ function write(out, value)
   end
   local name = out.names[value]
   if name then
-    function_code.check_allowed(out, name)
+    require("bam.model.fingerprint.function_code").check_allowed(out, name)
     return out.add("library", name)
   end
   if out.seen[value] then return out.add("again", tostring(out.seen[value])) end

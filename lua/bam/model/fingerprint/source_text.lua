@@ -7,6 +7,9 @@ local embedded = require "bam.embedded"
 
 local M = {}
 
+local LIBRARIES = { _G = true, coroutine = true, debug = true, io = true, math = true, os = true, package = true,
+                    string = true, table = true, utf8 = true } -- which have no text
+
 local load = load
 local versions = {} -- by path: the texts that were loaded, each { text, code }
 local known = setmetatable({}, { __mode = "k" }) -- by function: the lines that define it
@@ -31,8 +34,9 @@ end
 function M.begin()
   local arguments = rawget(_G, "arg")
   keep_file(type(arguments) == "table" and arguments[-1] and arguments[0]) -- [-1]: the program
-  for name in pairs(package.loaded) do
-    if type(name) == "string" and not name:find "^bam%f[.\0]" then
+  for name, module in pairs(package.loaded) do
+    local is_lua = module == rawget(_G, name) and LIBRARIES[name]
+    if type(name) == "string" and not is_lua and not name:find "^bam%f[.\0]" then
       keep_file(package.searchpath(name, package.path))
     end
   end
