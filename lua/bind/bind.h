@@ -120,6 +120,12 @@ bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n, 
 
 /* ---- tensors ---- */
 
+/* Push the list of `n` sizes or strides that scripts get: see sizes.c. */
+void bind_push_sizes(lua_State *L, const int64_t *sizes, int n);
+
+/* Whether the value at `arg` is such a list. */
+bool bind_is_sizes(lua_State *L, int arg);
+
 /* Push an empty handle for the engine to fill: `bind_check(L, bam_...(..., &handle->tensor))`. */
 bind_handle *bind_push_handle(lua_State *L);
 

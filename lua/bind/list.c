@@ -50,6 +50,8 @@ static keys count_keys(lua_State *L, int table) {
 
 /* Whether the table at `table` has __index, so its raw contents are not what scripts see. */
 static bool has_reader(lua_State *L, int table) {
+  if (bind_is_sizes(L, table))
+    return false;
   bool found = false;
   static const char *const events[] = { "__index", "__len", "__pairs" };
   for (int i = 0; i < 3 && !found; i++)

@@ -74,9 +74,10 @@ bam_tensor *bind_tensor_or_number(lua_State *L, int arg, bam_device *device, con
 
 static bool is_optional(const char *name) { return name[strlen(name) - 1] == '?'; }
 
-/* The end of a message about the first input: as a method, an op is called with a colon. */
+/* The end of a message about the first input: as a method, an op is called with a colon. Not if a tensor follows, as in
+   nil * x. */
 static const char *colon_hint(reader *r, const char *name) {
-  return r->next > 1
+  return r->next > 1 || (r->top > 1 && bind_test_handle(r->L, 2) != NULL)
            ? ""
            : lua_pushfstring(r->L, "; call a method with a colon: %s:%s()", name, r->name);
 }

@@ -37,7 +37,15 @@ bind_handle *bind_test_handle(lua_State *L, int arg) {
   return ours ? handle : NULL;
 }
 
+/* Whether the scope that released the tensor is in a module of bam, such as that of a training step. */
+static bool released_by_bam(const bind_handle *handle) {
+  return strncmp(handle->released_by, "bam/", 4) == 0;
+}
+
 static bam_tensor *open_tensor(lua_State *L, const bind_handle *handle) {
+  if (handle->tensor == NULL && handle->released_by != NULL && released_by_bam(handle))
+    bind_error(L, "this tensor was released at the end of the step or evaluation that computed it; "
+                  "x:keep() it, or write it into one that lasts: y:copy_(x)");
   if (handle->tensor == NULL && handle->released_by != NULL)
     bind_error(L,
                "this tensor was released by the scope at %s; return it from there or "
@@ -121,16 +129,12 @@ static int handle_keep(lua_State *L) {
 
 /* ---- properties: each pushes one value ---- */
 
-static void push_sizes(lua_State *L, const int64_t *list, int n) {
-  lua_createtable(L, n, 0);
-  for (int d = 0; d < n; d++) {
-    lua_pushinteger(L, list[d]);
-    lua_rawseti(L, -2, d + 1);
-  }
+static void get_shape(lua_State *L, bam_tensor *x) {
+  bind_push_sizes(L, x->shape.size, x->shape.ndim);
 }
-
-static void get_shape(lua_State *L, bam_tensor *x) { push_sizes(L, x->shape.size, x->shape.ndim); }
-static void get_stride(lua_State *L, bam_tensor *x) { push_sizes(L, x->stride, x->shape.ndim); }
+static void get_stride(lua_State *L, bam_tensor *x) {
+  bind_push_sizes(L, x->stride, x->shape.ndim);
+}
 static void get_ndim(lua_State *L, bam_tensor *x) { lua_pushinteger(L, x->shape.ndim); }
 static void get_dtype(lua_State *L, bam_tensor *x) { lua_pushstring(L, bam_dtype_name(x->dtype)); }
 static void get_device(lua_State *L, bam_tensor *x) {
@@ -406,6 +410,8 @@ static int tensor_closed(lua_State *L) {
   const bind_handle *handle = self_handle(L);
   if (handle->tensor != NULL)
     lua_pushnil(L);
+  else if (handle->released_by != NULL && released_by_bam(handle))
+    lua_pushliteral(L, "released at the end of a step or evaluation");
   else if (handle->released_by != NULL)
     lua_pushfstring(L, "released by the scope at %s", handle->released_by);
   else

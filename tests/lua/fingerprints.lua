@@ -265,7 +265,7 @@ test("otherwise it is refused by name; caches are let be", function()
       "the router's layers.1.ffn.router.logits.weight.requires_grad changed",
     ["self.load = h:detach():sum():keep()"] = "the router's layers.1.ffn.router.load changed",
     ["bam.no_grad(function() self.seen:add_(1) end)"] =
-      "an evaluation changed the values of the model's parameters",
+      "an evaluation changed the values of `layers.1.ffn.router.seen` of the model",
   } do
     fails(other, mine(code), words)
   end

@@ -109,6 +109,8 @@ each_in_session {
   { "for x in { 1, 2 } do end", "write for i, value in ipairs(list) do" },
   { "for x in bam.zeros(2) do end", "write for i, row in pairs(x) do" },
   { "bam.zeros(2).grad:zero_()", "a gradient is nil before loss:backward()" },
+  { "list = { 5 }\nlist[0]", "note: lists count from 1, and nothing is at 0; the last entry of t is t[#t]\nnil" },
+  { "list[-1]", "nothing is at -1" }, { "('x'):rep(2)", "> ('x'):rep(2)\nxx" },
   { "bam.zeros(2).shape()", "it is a list: x.shape[1]" }, { "print('a' .. nil)", "write tostring(x)" },
   { "print('a' .. bam.zeros(1))", "write x:item() of one number" }, { "t = { {} }; t[0].x = 1", "lists count from 1" },
 }

@@ -174,17 +174,17 @@ test("what a router must not give", function()
     end
   end
   refuses("router of ffn: record: expected a table, got 5", with_record(5))
-  refuses("router of ffn: expected losses [2], load balance and z, got 5", with_record { losses = 5 })
-  refuses("router of ffn: expected statistics [3, experts], shares of the assignments, mean gates and entropies, got a "
+  refuses("router of ffn (forward at tests/lua/router.lua:173): expected losses [2], load balance and z, got 5", with_record { losses = 5 })
+  refuses(": expected statistics [3, experts], shares of the assignments, mean gates and entropies, got a "
           .. "tensor of shape (2)", with_record { statistics = bam.zeros(2) })
-  refuses("router of ffn: expected losses [2], load balance and z, got a tensor of shape (3)",
+  refuses(": expected losses [2], load balance and z, got a tensor of shape (3)",
           with_record { losses = bam.ones(3) })
   refuses("router: expected a module or a function(h, batch) to be made, got 5", function() return 5 end)
-  refuses("router of ffn: expected gates [B, T, k] for h (12, 16, 32), got a tensor of shape (16, 32)",
+  refuses(": expected gates [B, T, k] for h (12, 16, 32), got a tensor of shape (16, 32)",
           function() return function(h) return h[1] end end)
-  refuses("router: 1 gates without `experts`, and there are 3 experts; give both",
+  refuses(": 1 gates without `experts`, and there are 3 experts; return both: gates, experts",
           function() return function(h) return h:sum(-1, true) end end)
-  refuses("router of ffn: expected experts [B, T, k] for h (12, 16, 32), got 4",
+  refuses(": expected experts [B, T, k] for h (12, 16, 32), got 4",
           function() return function(h) return h:sum(-1, true), 4 end end)
   refuses("routed_ffn: expert 9 (element 1 of `experts`) is outside 0 .. 3; they count from 1, and 0 "
          .. "means none", function()

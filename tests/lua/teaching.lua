@@ -234,3 +234,35 @@ test("maximum_ and minimum_", function()
   expect.equal(bam.tensor({ 1, 5 }):maximum_(3), { 3, 5 })
   expect.raises("minimum_: the result is f32 and does not fit into i64", function() bam.tensor({ 1 }):minimum_(0.5) end)
 end)
+
+-- ---- counting from 1 ----
+
+local COUNTS = {
+  ["x.shape[0]"] = "sizes: a list counts from 1, got 0; x.shape[1] is the first size and x:size(-1) the last",
+  ["x.shape[-1]"] = "sizes: a list counts from 1, got -1; x.shape[1] is the first size and x:size(-1) the last",
+  ["x.strides[0]"] = "sizes: a list counts from 1, got 0",
+  ["m:parameters()[0]"] = "m:parameters(): a list counts from 1, got 0; list[#list] is the last",
+  ["x[0]"] = "index: counts from 1 (or from -1 at the end), got 0",
+  ["x:size(0)"] = "size: dimension: counts from 1 (or from -1 at the end), got 0",
+}
+for code, message in pairs(COUNTS) do
+  test("counting from 1: " .. code, function() expect.contains(message_of("return " .. code), "script:1: " .. message) end)
+end
+
+test("a shape is a plain list in all else", function()
+  local x = bam.zeros(2, 3)
+  local shape, seen = x.shape, {}
+  for i, size in ipairs(shape) do seen[i] = size end
+  expect.equal({ seen, #shape, { table.unpack(shape) } }, { { 2, 3 }, 2, { 2, 3 } })
+  expect.yes(shape == bam.ones(2, 3).shape and shape == { 2, 3 } and shape ~= { 2, 4 } and shape ~= { 2, 3, 1 },
+             "shapes are compared by their sizes")
+  expect.equal({ tostring(shape), tostring(bam.tensor(1).shape) }, { "{ 2, 3 }", "{}" })
+  shape[2] = 4
+  expect.equal({ bam.zeros(shape):size(2), x:size(2) }, { 4, 3 }, "a copy, which may be changed and used")
+  expect.equal(bam.json.encode { x.shape }, "[[2,3]]")
+  expect.equal({ shape.name or "none", shape[3] or "none" }, { "none", "none" })
+end)
+
+test("an operator with nil says nothing of colons", function()
+  expect.equal(message_of "return nil * x", "script:1: mul: argument 1 (a): expected a tensor or a number, got nil")
+end)

@@ -59,6 +59,17 @@ local function statistics_of(routing, layer, which)
   end
 end
 
+-- Call a router's after_step. It may have expected statistics that its forward does not give.
+local function call_after_step(router, statistics)
+  if statistics then return core.with_grad(false, router.after_step, router, statistics) end
+  local fine, message = xpcall(core.with_grad, function(message)
+    if type(message) ~= "string" or not message:find "nil value" then return message end
+    return string.format("%s; the statistics of after_step are nil, as forward returns none: return gates, experts, "
+                         .. "{ statistics = s }, with s [3, experts]", message)
+  end, false, router.after_step, router)
+  if not fine then error(message, 0) end
+end
+
 --- See model:after_step.
 ---@param model table
 ---@param routing table[]
@@ -67,7 +78,7 @@ function M.after(model, routing)
     for _, which in ipairs { "attention", "ffn" } do
       local router = layer[which].router
       if module.is_module(router) and check.is_callable(router.after_step) then
-        core.with_grad(false, router.after_step, router, statistics_of(routing, i, which))
+        call_after_step(router, statistics_of(routing, i, which))
       end
     end
   end

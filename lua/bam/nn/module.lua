@@ -8,11 +8,18 @@
 ---   local block = Block { width = 64 }      -- calls init
 ---   local y = block(x)                      -- calls forward
 local check = require "bam.util.check"
+local core = require "bam.core"
 
 local M = {}
 
 -- The metatable of lists of parameters, for those who write `for p in m:parameters() do`.
 local parameters = { __name = "list of parameters" }
+check.plain[parameters] = true
+function parameters.__index(_, key)
+  if math.type(key) == "integer" and key < 1 then
+    check.fail("m:parameters(): a list counts from 1, got %d; list[#list] is the last", key)
+  end
+end
 function parameters.__call()
   check.fail("m:parameters() is a list: for i, p in ipairs(m:parameters()) do, with p.name and p.tensor; or "
              .. "for name, tensor in m:named_parameters() do")
@@ -124,10 +131,22 @@ end
 
 local function is_private(key) return type(key) == "string" and key:sub(1, 1) == "_" end
 
+--- Raise if a tensor in a field was closed or released, as when forward assigns a result to a field.
+---@param name string of the field
+---@param x tensor
+function M.check_open(name, x)
+  local closed = core.closed(x)
+  if closed then
+    check.fail("`%s` holds a tensor that was %s; change the one that `init` made in place, self.%s:copy_(x), or keep "
+               .. "caches in a field whose name begins with _", name, closed, name:match "[^.]*$")
+  end
+end
+
 -- Add `value` and its contents to `found`. `holder[key]` is where it was found, `module` the innermost module around
 -- it.
 local function gather(found, value, name, module, holder, key)
   if check.is_tensor(value) then
+    M.check_open(name, value)
     if not value.is_leaf then
       check.fail("`%s` is the result of an op, not a parameter; name the field `_%s` to keep it "
                  .. "out", name, key)

@@ -1,5 +1,6 @@
 -- How the REPL shows a table: its contents, bounded in depth and in number, sorted, tables within themselves marked.
 -- Everything else prints as `print` prints it.
+local check = require "bam.util.check"
 local json = require "bam.util.json"
 
 local M = {}
@@ -46,7 +47,7 @@ local ARRAY = getmetatable(json.array {}) -- lists from JSON are shown as lists
 
 local function has_text(value)
   local metatable = debug.getmetatable(value)
-  if metatable == ARRAY then return false end
+  if metatable == ARRAY or check.plain[metatable] then return false end
   return type(metatable) == "table" and rawget(metatable, "__tostring") ~= nil
 end
 

@@ -15,11 +15,29 @@ local told = {}      -- names of undefined globals that were pointed out
 local texts = setmetatable({}, { __mode = "k" })
 debug.getregistry()["bam.inputs"] = texts
 
+-- A chunk whose only result is an entry of a list, at 0 or at a negative position, says why that is nil.
+local function with_note(chunk, text)
+  local position = text:match "%[%s*(%-?%d+)%s*%]%s*$"
+  if not position or tonumber(position) > 0 then return chunk end
+  return function()
+    local results = table.pack(chunk())
+    if results.n == 1 and results[1] == nil then
+      io.stderr:write(string.format("note: lists count from 1, and nothing is at %s; the last entry of t is t[#t]\n",
+                                    position))
+    end
+    return table.unpack(results, 1, results.n)
+  end
+end
+
 -- Load a text as an expression, else as statements. On failure nil, the message, and whether more lines could help.
 local function load_text(text)
   local chunk, about_expression = load(string.format("return %s", text), CHUNK, "t")
+  if chunk then
+    texts[chunk] = text
+    return with_note(chunk, text)
+  end
   local message
-  if not chunk then chunk, message = load(text, CHUNK, "t") end
+  chunk, message = load(text, CHUNK, "t")
   if chunk then
     texts[chunk] = text
     return chunk

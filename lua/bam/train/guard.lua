@@ -37,7 +37,7 @@ local CALLBACK = ". Callbacks must not change anything: the fingerprint does not
   .. "router that updates tensors in its fields while self.training is true; for anything else write your own loop, "
   .. "see help(bam.loop)"
 local EVALUATION = ". Evaluations must not change the weights: a router may store new state only while its field "
-  .. "`training` is true"
+  .. "`training` is true: if self.training then self.bias:add_(x) end"
 
 --- Call a callback with `value` and the model, which it must leave unchanged. Its random numbers are those of `seed`;
 --- the random numbers of training are unaffected.

@@ -1,5 +1,6 @@
 -- A snapshot of a live model: its modules and lists with their fields, its tensors by version and requires_grad, and
 -- the settings of bam; to be compared with a later state.
+local check = require "bam.util.check"
 local core = require "bam.core"
 local module = require "bam.nn.module"
 
@@ -38,7 +39,7 @@ local function note_table(noted, t, path)
   noted.tables[#noted.tables + 1] = { table = t, path = path, fields = fields,
                                       metatable = debug.getmetatable(t) }
   for key, value in next, fields do
-    local is_list = type(value) == "table" and not debug.getmetatable(value)
+    local is_list = type(value) == "table" and not check.has_metatable(value)
     if is_list or module.is_module(value) then note_table(noted, value, path_of(path, key)) end
   end
 end
@@ -82,6 +83,8 @@ local function changed_field(entry, may)
   end
 end
 
+local VALUES = "the values of the model's parameters"
+
 local function changed_tensor(entry, may)
   local ok, version = pcall(core.version, entry.tensor)
   if not ok then return string.format("`%s` of the model: it was closed", entry.name) end
@@ -89,7 +92,7 @@ local function changed_tensor(entry, may)
   if requires_grad ~= entry.requires_grad and not may.freezing then
     return string.format("`%s` of the model: requires_grad is %s now", entry.name, requires_grad)
   end
-  if version ~= entry.version then return "the values of the model's parameters" end
+  if version ~= entry.version then return VALUES end
 end
 
 --- Describe what changed since a snapshot; nil if nothing did.
@@ -100,10 +103,13 @@ function M.change(noted)
     local path = changed_field(entry, noted.may)
     if path then return string.format("`%s` of the model", path) end
   end
+  local only -- the tensor whose values have changed, if it is one; the parameters of an optimizer share a version
   for _, entry in ipairs(noted.tensors) do
     local change = changed_tensor(entry, noted.may)
-    if change then return change end
+    if change and change ~= VALUES or change and only then return change end
+    only = only or change and entry.name
   end
+  if only then return string.format("the values of `%s` of the model", only) end
   for name, value in pairs(noted.settings) do
     if core[name]() ~= value then return string.format("bam.%s", name) end
   end

@@ -77,9 +77,20 @@ local function hole(list)
   return i
 end
 
+--- The metatables of lists that are plain in all but their messages, as a set: that of x.shape, and others.
+M.plain = { [debug.getmetatable(core.zeros(1).shape)] = true }
+
+--- Has it a metatable? Plain lists count as having none.
+---@param value any
+---@return boolean
+function M.has_metatable(value)
+  local metatable = debug.getmetatable(value)
+  return metatable ~= nil and not M.plain[metatable]
+end
+
 -- A value that describes its own contents, such as a module.
 local function reads_itself(t)
-  local metatable = getmetatable(t)
+  local metatable = M.has_metatable(t) and getmetatable(t)
   return type(metatable) == "table" and (metatable.__index or metatable.__len or metatable.__pairs)
 end
 

@@ -102,7 +102,7 @@ local function is_class(metatable) return type(metatable.__index) == "table" end
 
 local function write_table(out, t)
   local metatable = debug.getmetatable(t)
-  if type(metatable) ~= "table" then return tolerating(out, write_fields, t) end
+  if type(metatable) ~= "table" or not check.has_metatable(t) then return tolerating(out, write_fields, t) end
   local known = KNOWN[metatable.__name]
   if known then return out.add(metatable.__name, known(t)) end
   write_metatable(out, metatable)

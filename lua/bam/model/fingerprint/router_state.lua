@@ -11,7 +11,7 @@ local M = {}
 -- Calls visit(path, value) for everything in a router but modules and lists, which are walked.
 local function each(value, path, skipped, visit)
   local is_module = module.is_module(value)
-  local is_plain = type(value) ~= "table" or debug.getmetatable(value) or #value == 0
+  local is_plain = type(value) ~= "table" or check.has_metatable(value) or #value == 0
   if is_plain and not is_module then
     return visit(path, value)
   end
@@ -41,6 +41,7 @@ local function note(state, path, value, may_freeze, hash)
     if is_plain then state[path] = value else state[path] = hash(value) end
     return
   end
+  module.check_open(path, value)
   state[path] = value
   if not may_freeze then state[string.format("%s.requires_grad", path)] = value.requires_grad end
 end
