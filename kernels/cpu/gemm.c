@@ -6,19 +6,24 @@
    not on the number of threads. Buffers are on the stack: a product allocates nothing. */
 #include <omp.h>
 
-#include "gemm_tile.h"
+#include "gemm_pack.h"
 #include "gemm_vector.h"
 
 /* Products with fewer multiplications take plain loops; those with no more than ALONE, one thread. */
 #define SMALL 128
 #define ALONE (1LL << 18)
 /* Elements of B that are packed at a time. They fill half of a small L2 cache, and stay there. */
-#define PACKED ((int64_t)(131072 / sizeof(real)))
+#define PACKED ((int64_t)(262144 / sizeof(real)))
 /* With so few rows, packing B costs more than it saves. */
 #define FEW_ROWS (2 * TILE_ROWS)
 /* Rows of a transposed A that are further apart than this compete for the same places in the L1 cache, so they are
    packed. */
 #define NEAR (int64_t)(2048 / sizeof(real))
+/* Products of at least this depth are computed transposed where that is faster: it costs reading and writing C. */
+#define TURNED_DEPTH 768
+/* Elements of a cache line, and how many lines of each row of A are prefetched: the processor foresees the rest. */
+#define LINE (64 / (int64_t)sizeof(real))
+#define FEW_LINES 8
 /* Rows are shared out in multiples of this, columns in whole vectors. */
 #define ROW_UNIT 4
 
@@ -30,131 +35,129 @@ typedef struct rectangle {
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* ---- tiles of all heights ---- */
-
-#define TILE(rows)                                                          \
-  static void tile_##rows(const gemm_tile *t, bool transposed, bool wide) { \
-    if (transposed && wide)                                                 \
-      tile_rows_transposed(t, rows, 2);                                     \
-    else if (transposed)                                                    \
-      tile_rows_transposed(t, rows, 1);                                     \
-    else if (wide)                                                          \
-      tile_rows(t, rows, 2);                                                \
-    else                                                                    \
-      tile_rows(t, rows, 1);                                                \
-  }
-#if TILE_ROWS == 12
-TILE(12)
-TILE(8)
-#else
-TILE(6)
-#endif
-TILE(4)
-TILE(2)
-TILE(1)
-
-typedef struct tile_height {
-  int64_t rows;
-  void (*run)(const gemm_tile *t, bool transposed, bool wide);
-} tile_height;
-
-static const tile_height heights[] = {
-#if TILE_ROWS == 12
-  { 12, tile_12 }, { 8, tile_8 },
-#else
-  { 6, tile_6 },
-#endif
-  { 4, tile_4 },   { 2, tile_2 }, { 1, tile_1 },
-};
-
-static const tile_height *highest(int64_t rows) {
-  const tile_height *height = heights;
-  while (height->rows > rows)
-    height++;
-  return height;
-}
-
-/* Compute a tile of `columns` columns. Where these do not fill vectors, it goes through a buffer. */
-static void run_tile(const tile_height *height, gemm_tile t, bool transposed, int64_t columns) {
-  const bool wide = columns > LANES;
-  const int64_t whole = wide ? TILE_COLUMNS : LANES;
-  if (columns == whole) {
-    height->run(&t, transposed, wide);
-    return;
-  }
-  real buffer[TILE_ROWS * TILE_COLUMNS];
-  const size_t bytes = sizeof(real) * (size_t)columns;
-  gemm_tile inner = t;
-  inner.c = buffer;
-  inner.ldc = whole;
-  for (int64_t r = 0; r < height->rows && t.beta != 0; r++)
-    memcpy(buffer + r * whole, t.c + r * t.ldc, bytes);
-  height->run(&inner, transposed, wide);
-  for (int64_t r = 0; r < height->rows; r++)
-    memcpy(t.c + r * t.ldc, buffer + r * whole, bytes);
-}
-
-/* ---- packing ---- */
+/* ---- one strip ---- */
 
 /* Columns of B that are packed at a time. */
 static int64_t strip_of(int64_t depth) { return PACKED / depth / TILE_COLUMNS * TILE_COLUMNS; }
 
-/* Copy rows of B to a panel of TILE_COLUMNS columns, with zeros after the last of `columns`. */
-static void pack_rows(real *panel, const real *b, int64_t ldb, int64_t depth, int64_t columns) {
-  if (columns == TILE_COLUMNS) {
-    for (int64_t p = 0; p < depth; p++)
-      memcpy(panel + p * TILE_COLUMNS, b + p * ldb, sizeof(real) * TILE_COLUMNS);
-    return;
+/* A product of `rows` rows, and of the columns that are packed together. The matrices begin with them. */
+typedef struct strip {
+  int64_t rows, columns, depth;
+  bool transpose_a, transpose_b;
+  bool pack_b; /* all of B; else only what does not fill a panel */
+  real alpha, beta;
+  const real *a, *b;
+  real *c;
+  int64_t lda, ldb, ldc;
+  const real *next; /* B of the strip after this one; NULL: there is none */
+} strip;
+
+/* A block of its depth. */
+typedef struct block {
+  const strip *s;
+  int64_t depth;
+  real beta;
+  const real *a, *b;
+  const real *next; /* B of the block after this one; NULL: not prefetched */
+} block;
+
+static void pack_b(const block *k, real *packed) {
+  const strip *s = k->s;
+  for (int64_t j = 0; j < s->columns; j += TILE_COLUMNS) {
+    const int64_t columns = smaller(s->columns - j, TILE_COLUMNS);
+    real *panel = packed + j * k->depth;
+    if (s->transpose_b)
+      pack_columns(panel, k->b + j * s->ldb, s->ldb, k->depth, columns);
+    else if (s->pack_b || columns < TILE_COLUMNS)
+      pack_rows(panel, k->b + j, s->ldb, k->depth, columns);
   }
-  memset(panel, 0, sizeof(real) * (size_t)(depth * TILE_COLUMNS));
-  for (int64_t p = 0; p < depth; p++)
-    memcpy(panel + p * TILE_COLUMNS, b + p * ldb, sizeof(real) * (size_t)columns);
 }
 
-typedef real quad __attribute__((vector_size(4 * sizeof(real))));
-typedef real quad_in_memory
-  __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
-#ifdef BAM_TYPE_f32
-typedef int32_t quad_index __attribute__((vector_size(16)));
-#else
-typedef int64_t quad_index __attribute__((vector_size(32)));
-#endif
+/* Tiles fetch what is read later where the processor does not foresee it: short pieces of many rows. These functions
+   must be inlined: GCC drops calls of functions that do nothing but prefetch. */
 
-/* Transpose 4 x 4 elements. */
-static inline void transpose_quad(real *to, const real *from, int64_t ld) {
-  quad a = *(const quad_in_memory *)from, b = *(const quad_in_memory *)(from + ld);
-  quad c = *(const quad_in_memory *)(from + 2 * ld), d = *(const quad_in_memory *)(from + 3 * ld);
-  const quad_index low = { 0, 4, 1, 5 }, high = { 2, 6, 3, 7 };
-  quad ac = __builtin_shuffle(a, c, low), bd = __builtin_shuffle(b, d, low);
-  quad ac2 = __builtin_shuffle(a, c, high), bd2 = __builtin_shuffle(b, d, high);
-  *(quad_in_memory *)to = __builtin_shuffle(ac, bd, low);
-  *(quad_in_memory *)(to + TILE_COLUMNS) = __builtin_shuffle(ac, bd, high);
-  *(quad_in_memory *)(to + 2 * TILE_COLUMNS) = __builtin_shuffle(ac2, bd2, low);
-  *(quad_in_memory *)(to + 3 * TILE_COLUMNS) = __builtin_shuffle(ac2, bd2, high);
+/* A share of the rows of tiles after the next one, of a transposed A. */
+INLINE void prefetch_a(const block *k, int64_t row, int64_t share, int64_t shares) {
+  const strip *s = k->s;
+  const int64_t last = k->depth * (share + 1) / shares;
+  for (int64_t p = k->depth * share / shares; p < last; p++)
+    __builtin_prefetch(k->a + p * s->lda + row, 0, 2);
 }
 
-/* The same where B is stored transposed: its columns are contiguous, `ldb` apart. */
-static void pack_columns(real *panel, const real *b, int64_t ldb, int64_t depth, int64_t columns) {
-  if (columns < TILE_COLUMNS)
-    memset(panel, 0, sizeof(real) * (size_t)(depth * TILE_COLUMNS));
-  const int64_t quads = columns / 4 * 4, whole = depth / 4 * 4;
-  for (int64_t p = 0; p < whole; p += 4)
-    for (int64_t j = 0; j < quads; j += 4)
-      transpose_quad(panel + p * TILE_COLUMNS + j, b + j * ldb + p, ldb);
-  for (int64_t p = 0; p < depth; p++)
-    for (int64_t j = p < whole ? quads : 0; j < columns; j++)
-      panel[p * TILE_COLUMNS + j] = b[j * ldb + p];
+/* A share of where the rows of A for the next row of tiles start. */
+INLINE void prefetch_rows(const block *k, int64_t row, int64_t share, int64_t shares) {
+  const int64_t from = row + TILE_ROWS * share / shares,
+                to = row + TILE_ROWS * (share + 1) / shares;
+  const int64_t length = smaller(k->depth, FEW_LINES * LINE);
+  for (int64_t i = from; i < smaller(k->s->rows, to); i++)
+    for (int64_t p = 0; p < length; p += LINE)
+      __builtin_prefetch(k->a + i * k->s->lda + p, 0, 2);
 }
 
-/* Copy `rows` columns of A, which is stored transposed, so that they are back to back. */
-static void pack_a(real *panel, const real *a, int64_t lda, int64_t depth, int64_t rows) {
-  if (rows == TILE_ROWS)
-    for (int64_t p = 0; p < depth; p++)
-      memcpy(panel + p * TILE_ROWS, a + p * lda, sizeof(real) * TILE_ROWS);
-  else
-    for (int64_t p = 0; p < depth; p++)
-      for (int64_t r = 0; r < rows; r++)
-        panel[p * TILE_ROWS + r] = a[p * lda + r];
+/* A share of the next block of B. */
+INLINE void prefetch_b(const block *k, int64_t share, int64_t shares) {
+  const strip *s = k->s;
+  const int64_t last = k->depth * (share + 1) / shares;
+  for (int64_t p = k->depth * share / shares; p < last; p++)
+    for (int64_t j = 0; j < s->columns; j += LINE)
+      __builtin_prefetch(k->next + p * s->ldb + j, 0, 2);
+}
+
+/* What tile `i` of the row of tiles at `row` fetches. */
+INLINE void prefetch_share(const block *k, int64_t row, int64_t i, int64_t panels) {
+  const int64_t rows = k->s->rows;
+  if (k->next != NULL)
+    prefetch_b(k, row / TILE_ROWS * panels + i, ceiling(rows, TILE_ROWS) * panels);
+  if (!k->s->transpose_a)
+    prefetch_rows(k, row + TILE_ROWS, i, panels);
+  else if (row + 2 * TILE_ROWS <= rows)
+    prefetch_a(k, row + 2 * TILE_ROWS, i, panels);
+}
+
+/* One row of tiles across the strip. */
+static void multiply_tiles(const block *k, const real *packed, int64_t row,
+                           const tile_height *height) {
+  const strip *s = k->s;
+  _Alignas(64) real a_panel[GEMM_DEPTH * TILE_ROWS];
+  const real *a = s->transpose_a ? k->a + row : k->a + row * s->lda;
+  const bool pack = s->transpose_a && s->lda > NEAR;
+  const int64_t panels = ceiling(s->columns, TILE_COLUMNS);
+  if (pack)
+    pack_a(a_panel, a, s->lda, k->depth, height->rows);
+  gemm_tile t = { .ldc = s->ldc,
+                  .depth = k->depth,
+                  .alpha = s->alpha,
+                  .beta = k->beta,
+                  .a = pack ? a_panel : a,
+                  .lda = pack ? TILE_ROWS : s->lda };
+  for (int64_t i = 0; i < panels; i++) {
+    const int64_t j = i * TILE_COLUMNS, columns = smaller(s->columns - j, TILE_COLUMNS);
+    const bool direct = !s->pack_b && columns == TILE_COLUMNS;
+    t.b = direct ? k->b + j : packed + j * k->depth;
+    t.ldb = direct ? s->ldb : TILE_COLUMNS;
+    t.c = s->c + row * s->ldc + j;
+    prefetch_share(k, row, i, panels);
+    run_tile(height, t, s->transpose_a, columns);
+  }
+}
+
+static void multiply_strip(const strip *s, real *packed) {
+  const int64_t depth = gemm_block_depth(s->depth);
+  for (int64_t first = 0; first < s->depth; first += depth) {
+    block k = { .s = s,
+                .depth = smaller(s->depth - first, depth),
+                .beta = first == 0 ? s->beta : 1,
+                .a = s->transpose_a ? s->a + first * s->lda : s->a + first,
+                .b = s->transpose_b ? s->b + first : s->b + first * s->ldb };
+    if (s->transpose_a && !s->transpose_b)
+      k.next = first + depth < s->depth ? k.b + depth * s->ldb : s->next;
+    pack_b(&k, packed);
+    for (int64_t row = 0; row < s->rows;) {
+      const tile_height *height = highest(s->rows - row);
+      multiply_tiles(&k, packed, row, height);
+      row += height->rows;
+    }
+  }
 }
 
 /* ---- one rectangle ---- */
@@ -165,88 +168,73 @@ typedef struct operands {
   const real *a, *b;
 } operands;
 
-/* A block of the depth, and a strip of columns. */
-typedef struct block {
-  int64_t depth, first_depth, column, columns;
-  real beta;
-  bool pack_b; /* all of B; else only what does not fill a panel */
-} block;
-
-static const real *b_at(const operands *o, int64_t p, int64_t j) {
-  return o->g->transpose_b ? o->b + j * o->g->ldb + p : o->b + p * o->g->ldb + j;
+/* Whether to compute C transposed, see multiply_turned. */
+static bool is_turned(const bam_gemm *g) {
+  return g->transpose_a && !g->transpose_b && g->lda > NEAR && g->ldb <= NEAR &&
+         g->k >= TURNED_DEPTH;
 }
 
-static void pack_strip(const operands *o, const block *k, real *packed) {
-  for (int64_t j = 0; j < k->columns; j += TILE_COLUMNS) {
-    const int64_t columns = smaller(k->columns - j, TILE_COLUMNS);
-    const real *b = b_at(o, k->first_depth, k->column + j);
-    real *panel = packed + j * k->depth;
-    if (o->g->transpose_b)
-      pack_columns(panel, b, o->g->ldb, k->depth, columns);
-    else if (k->pack_b || columns < TILE_COLUMNS)
-      pack_rows(panel, b, o->g->ldb, k->depth, columns);
+/* A gradient of weights: both matrices are read along their rows. Packing A, in pieces of TILE_ROWS elements, is slow,
+   so the transposed product is computed, in which the matrix with long rows is packed in pieces of TILE_COLUMNS. The
+   products and the order of their sums are the same. */
+static void multiply_turned(const operands *o, const rectangle *r, real *packed) {
+  const bam_gemm *g = o->g;
+  _Alignas(64) real turned[PACKED];
+  strip s = { .rows = r->last_column - r->column,
+              .depth = g->k,
+              .transpose_a = true,
+              .pack_b = true,
+              .alpha = (real)g->alpha,
+              .beta = (real)g->beta,
+              .a = o->b + r->column,
+              .lda = g->ldb,
+              .ldb = g->lda,
+              .c = turned };
+  const int64_t width = smaller(strip_of(gemm_block_depth(g->k)),
+                                PACKED / s.rows / TILE_COLUMNS * TILE_COLUMNS);
+  for (int64_t row = r->row; row < r->last_row; row += width) {
+    real *c = o->c + row * g->ldc + r->column;
+    s.columns = smaller(r->last_row - row, width);
+    s.ldc = round_up(s.columns, TILE_COLUMNS);
+    s.b = o->a + row;
+    s.next = row + width < r->last_row ? s.b + width : NULL;
+    if (g->beta != 0)
+      transpose(turned, s.ldc, c, g->ldc, s.rows, s.columns);
+    multiply_strip(&s, packed);
+    transpose(c, g->ldc, turned, s.ldc, s.columns, s.rows);
   }
 }
 
-/* Prefetch a share of what the next row of tiles reads of a transposed A: a short piece of each of many rows, which the
-   processor does not foresee. */
-static void prefetch_a(const operands *o, const block *k, int64_t row, int64_t panel,
-                       int64_t panels) {
+static void multiply_plain(const operands *o, const rectangle *r, real *packed) {
   const bam_gemm *g = o->g;
-  const real *a = o->a + k->first_depth * g->lda + row;
-  const int64_t last = k->depth * (panel + 1) / panels;
-  for (int64_t p = k->depth * panel / panels; p < last; p++)
-    __builtin_prefetch(a + p * g->lda, 0, 2);
-}
-
-/* One row of tiles across the strip. */
-static void multiply_tiles(const operands *o, const block *k, const real *packed, int64_t row,
-                           const tile_height *height) {
-  const bam_gemm *g = o->g;
-  _Alignas(64) real a_panel[GEMM_DEPTH * TILE_ROWS];
-  const real *a = g->transpose_a ? o->a + k->first_depth * g->lda + row
-                                 : o->a + row * g->lda + k->first_depth;
-  const bool pack = g->transpose_a && g->lda > NEAR;
-  if (pack)
-    pack_a(a_panel, a, g->lda, k->depth, height->rows);
-  gemm_tile t = { .ldc = g->ldc,
-                  .depth = k->depth,
-                  .alpha = (real)g->alpha,
-                  .beta = k->beta,
-                  .a = pack ? a_panel : a,
-                  .lda = pack ? TILE_ROWS : g->lda };
-  for (int64_t j = 0; j < k->columns; j += TILE_COLUMNS) {
-    const int64_t columns = smaller(k->columns - j, TILE_COLUMNS);
-    const bool direct = !k->pack_b && columns == TILE_COLUMNS;
-    t.b = direct ? b_at(o, k->first_depth, k->column + j) : packed + j * k->depth;
-    t.ldb = direct ? g->ldb : TILE_COLUMNS;
-    t.c = o->c + row * g->ldc + k->column + j;
-    if (g->transpose_a && row + 2 * height->rows < g->m)
-      prefetch_a(o, k, row + 2 * height->rows - 1, j / TILE_COLUMNS,
-                 ceiling(k->columns, TILE_COLUMNS));
-    run_tile(height, t, g->transpose_a, columns);
+  const int64_t width = strip_of(gemm_block_depth(g->k));
+  strip s = { .rows = r->last_row - r->row,
+              .depth = g->k,
+              .transpose_a = g->transpose_a,
+              .transpose_b = g->transpose_b,
+              .pack_b = g->transpose_b || r->last_row - r->row > FEW_ROWS,
+              .alpha = (real)g->alpha,
+              .beta = (real)g->beta,
+              .a = g->transpose_a ? o->a + r->row : o->a + r->row * g->lda,
+              .lda = g->lda,
+              .ldb = g->ldb,
+              .ldc = g->ldc };
+  for (int64_t column = r->column; column < r->last_column; column += width) {
+    s.columns = smaller(r->last_column - column, width);
+    s.b = g->transpose_b ? o->b + column * g->ldb : o->b + column;
+    s.c = o->c + r->row * g->ldc + column;
+    multiply_strip(&s, packed);
   }
 }
 
 static void multiply_rectangle(const operands *o, const rectangle *r) {
   _Alignas(64) real packed[PACKED];
-  const int64_t depth = gemm_block_depth(o->g->k), strip = strip_of(depth);
-  block k = { .pack_b = o->g->transpose_b || r->last_row - r->row > FEW_ROWS };
-  if (r->row == r->last_row) /* more threads than rows of tiles */
+  if (r->row == r->last_row || r->column == r->last_column) /* more threads than rows of tiles */
     return;
-  for (k.column = r->column; k.column < r->last_column; k.column += strip) {
-    k.columns = smaller(r->last_column - k.column, strip);
-    for (k.first_depth = 0; k.first_depth < o->g->k; k.first_depth += depth) {
-      k.depth = smaller(o->g->k - k.first_depth, depth);
-      k.beta = k.first_depth == 0 ? (real)o->g->beta : 1;
-      pack_strip(o, &k, packed);
-      for (int64_t row = r->row; row < r->last_row;) {
-        const tile_height *height = highest(r->last_row - row);
-        multiply_tiles(o, &k, packed, row, height);
-        row += height->rows;
-      }
-    }
-  }
+  if (is_turned(o->g))
+    multiply_turned(o, r, packed);
+  else
+    multiply_plain(o, r, packed);
 }
 
 /* ---- special shapes ---- */
@@ -305,7 +293,7 @@ static int64_t cost(const bam_gemm *g, share_grid grid) {
   const int64_t strips = ceiling(panels * TILE_COLUMNS, strip_of(gemm_block_depth(g->k)));
   const int64_t tiles = ceiling(rows, TILE_ROWS);
   return rows * columns / TILE_COLUMNS + panels * (g->transpose_b ? TILE_COLUMNS / 2 : 4) +
-         (g->transpose_a && g->lda > NEAR ? tiles * strips * 3 : 0) +
+         (g->transpose_a && g->lda > NEAR && !is_turned(g) ? tiles * strips * 3 : 0) +
          (rows + columns) * (int64_t)sizeof(real) / 8;
 }
 

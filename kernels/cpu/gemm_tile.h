@@ -82,4 +82,68 @@ INLINE void tile_rows_transposed(const gemm_tile *t, int rows, int vectors) {
   }
   store_sums(t, sum, rows, vectors);
 }
+
+/* ---- tiles of all heights ---- */
+
+#define TILE(rows)                                                          \
+  static void tile_##rows(const gemm_tile *t, bool transposed, bool wide) { \
+    if (transposed && wide)                                                 \
+      tile_rows_transposed(t, rows, 2);                                     \
+    else if (transposed)                                                    \
+      tile_rows_transposed(t, rows, 1);                                     \
+    else if (wide)                                                          \
+      tile_rows(t, rows, 2);                                                \
+    else                                                                    \
+      tile_rows(t, rows, 1);                                                \
+  }
+#if TILE_ROWS == 12
+TILE(12)
+TILE(8)
+#else
+TILE(6)
+#endif
+TILE(4)
+TILE(2)
+TILE(1)
+
+typedef struct tile_height {
+  int64_t rows;
+  void (*run)(const gemm_tile *t, bool transposed, bool wide);
+} tile_height;
+
+static const tile_height heights[] = {
+#if TILE_ROWS == 12
+  { 12, tile_12 }, { 8, tile_8 },
+#else
+  { 6, tile_6 },
+#endif
+  { 4, tile_4 },   { 2, tile_2 }, { 1, tile_1 },
+};
+
+static const tile_height *highest(int64_t rows) {
+  const tile_height *height = heights;
+  while (height->rows > rows)
+    height++;
+  return height;
+}
+
+/* Compute a tile of `columns` columns. Where these do not fill vectors, it goes through a buffer. */
+static void run_tile(const tile_height *height, gemm_tile t, bool transposed, int64_t columns) {
+  const bool wide = columns > LANES;
+  const int64_t whole = wide ? TILE_COLUMNS : LANES;
+  if (columns == whole) {
+    height->run(&t, transposed, wide);
+    return;
+  }
+  real buffer[TILE_ROWS * TILE_COLUMNS];
+  const size_t bytes = sizeof(real) * (size_t)columns;
+  gemm_tile inner = t;
+  inner.c = buffer;
+  inner.ldc = whole;
+  for (int64_t r = 0; r < height->rows && t.beta != 0; r++)
+    memcpy(buffer + r * whole, t.c + r * t.ldc, bytes);
+  height->run(&inner, transposed, wide);
+  for (int64_t r = 0; r < height->rows; r++)
+    memcpy(t.c + r * t.ldc, buffer + r * whole, bytes);
+}
 #endif

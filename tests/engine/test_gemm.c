@@ -99,6 +99,13 @@ static int64_t pick_size(void) {
   return pick(1, most[pick(0, 5)]);
 }
 
+/* Like a gradient of weights: deep, and A stored transposed with rows far apart. */
+static void make_deep(bam_gemm *g) {
+  g->transpose_a = true;
+  g->transpose_b = pick(0, 3) == 0;
+  g->k = pick(700, 1000);
+}
+
 static bam_gemm pick_gemm(void) {
   bam_gemm g = { .transpose_a = pick(0, 1),
                  .transpose_b = pick(0, 1),
@@ -108,9 +115,11 @@ static bam_gemm pick_gemm(void) {
                  .alpha = pick(0, 1) ? 1 : -0.5,
                  .beta = (double)pick(0, 2) / 2,
                  .batch = pick(0, 3) ? 1 : pick(0, 5) };
+  if (pick(0, 7) == 0)
+    make_deep(&g);
   while (g.m * g.n * g.k > 1000000)
-    *(pick(0, 1) ? &g.m : &g.n) = pick(1, 10);
-  g.lda = (g.transpose_a ? g.m : g.k) + pick(0, 3) + 1;
+    *(pick(0, 1) ? &g.m : &g.n) = pick(1, 40);
+  g.lda = (g.transpose_a ? g.m : g.k) + pick(0, 3) + 1 + (g.k >= 700 ? pick(0, 700) : 0);
   g.ldb = (g.transpose_b ? g.k : g.n) + pick(0, 3);
   g.ldb += g.ldb == 0;
   g.ldc = g.n + pick(0, 3);
@@ -222,6 +231,44 @@ Test(gemm, bits) {
   }
   omp_set_num_threads(most);
   free(a), free(b), free(c), free(other);
+}
+
+/* A gradient of weights has the bits of the plain product. */
+Test(gemm, transposed_bits) {
+  enum { M = 150, N = 210, K = 900, LDA = 600 };
+  float *a = malloc(sizeof(float[M * K])), *turned = malloc(sizeof(float[K * LDA]));
+  float *b = malloc(sizeof(float[K * N])), *c = malloc(sizeof(float[M * N]));
+  float *other = malloc(sizeof(float[M * N]));
+  fill_normal(a, M * K);
+  fill_normal(b, K * N);
+  for (int i = 0; i < M; i++)
+    for (int p = 0; p < K; p++)
+      turned[p * LDA + i] = a[i * K + p];
+  kernel_set sets[3];
+  const int count = kernel_sets(sets), most = omp_get_max_threads();
+  for (int s = 0; s < count; s++)
+    for (int threads = 1; threads <= 7; threads += 2)
+      for (int add = 0; add < 2; add++) {
+        bam_gemm g = { .m = M,
+                       .n = N,
+                       .k = K,
+                       .lda = K,
+                       .ldb = N,
+                       .ldc = N,
+                       .alpha = -0.3,
+                       .beta = add * 0.7,
+                       .batch = 1 };
+        omp_set_num_threads(threads);
+        for (int64_t i = 0; i < M * N; i++)
+          c[i] = other[i] = (float)i * 0.001f;
+        sets[s].gemm[0](NULL, &g, c, a, b);
+        g.transpose_a = true;
+        g.lda = LDA;
+        sets[s].gemm[0](NULL, &g, other, turned, b);
+        cr_assert(memcmp(c, other, sizeof(float[M * N])) == 0, "%d threads", threads);
+      }
+  omp_set_num_threads(most);
+  free(a), free(turned), free(b), free(c), free(other);
 }
 
 /* ---- experts ---- */
