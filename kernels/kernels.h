@@ -45,10 +45,11 @@ typedef struct bam_gemm {
 } bam_gemm;
 
 /* Causal attention over q [B, T, H, K] and k, v [B, T, G, K]. Query head h uses key head
-   h / (H / G). Strides are of batch, time and head, in elements; the K elements of a head are
-   contiguous. */
+   h / (H / G). A query sees the last `window` keys, its own included; a window of T is all of them.
+   Strides are of batch, time and head, in elements; the K elements of a head are contiguous. */
 typedef struct bam_attention {
   int64_t batch, time, heads, kv_heads, width;
+  int64_t window; /* 1 .. time */
   double scale;
   int64_t q[3], k[3], v[3];
   int64_t dq[3], dk[3], dv[3]; /* backward */
@@ -58,13 +59,15 @@ typedef struct bam_attention {
 
 #define BAM_ROPE_WIDTH 1024 /* the maximum head width of rope */
 
-/* Rotation of pairs (2i, 2i + 1) of x [B, T, H, K] by position * base^(-2i/K). */
+/* Rotation of pairs (2i, 2i + 1) of x [B, T, H, K] by position times the frequency of
+   kernels/rope.h. */
 typedef struct bam_rope {
   int64_t batch, time, heads, width;
   int64_t x[3], y[3];     /* strides of batch, time and head; y may be x itself */
   int64_t position_batch; /* stride of the positions between batch entries: 0 or T */
   double base;
-  bool inverse; /* rotate by the negative angle */
+  double factor, low, high, context; /* scaling of frequencies; factor 1, context 0: none */
+  bool inverse;                      /* rotate by the negative angle */
 } bam_rope;
 
 /* Attention experts as groups of heads: head h belongs to expert h / group % experts. */
@@ -125,13 +128,14 @@ typedef struct bam_layer_norm {
   const void *x, *residual, *weight, *bias;
   int64_t rows, n;
   double eps;
+  bool rms; /* RMS norm: the mean counts as 0 */
 } bam_layer_norm;
 
 typedef struct bam_layer_norm_backward {
   void *dx, *dweight, *dbias, *scratch;
   const void *dy, *ds, *s, *stats, *weight;
   int64_t rows, n, parts;
-  bool add_weight, add_bias;
+  bool rms, add_weight, add_bias;
 } bam_layer_norm_backward;
 
 typedef struct bam_attention_tensors {

@@ -33,6 +33,12 @@
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
 ---@field layer? integer number of the layer, passed to `router`
 ---@field rope_base? number 10000 by default, 0 for no RoPE
+---@field rope_scaling? table { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }
+---@field window? integer tokens that a token sees, itself counted; 0 by default: all
+---@field qkv_bias? boolean biases of queries, keys and values; false by default
+---@field out_bias? boolean bias of the output projection; false by default
+---@field qk_norm? string RMS norm of queries and keys: "head", of each head, or "width", of all heads of an expert
+---@field eps? number of these norms; 1e-5 by default
 ---@field std? number standard deviation of the initial weights, 0.02 by default
 ---@field out_std? number the same for `out`; std by default
 ---@field router_std? number the same for the router, 0.02 by default
@@ -189,11 +195,40 @@
 ---@field layers integer
 ---@field logit_scale? number factor of the logits; 1 by default
 ---@field norm? string "layer" or "rms"; "layer" by default
+---@field out_bias? boolean bias of attention's output; false by default
+---@field qk_norm? string RMS norm of queries and keys: "head", of each head, or "width", of all heads together
+---@field qkv_bias? boolean biases of queries, keys and values; false by default
+---@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }
 ---@field rope_base? number 10000 by default
+---@field rope_layers? string "windowed": only layers with a window rotate, as in Cohere 2
 ---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
 ---@field tied? boolean the head uses the input embedding; false by default
 ---@field vocab integer
 ---@field width integer
+---@field window? integer|integer[] tokens that a token sees, itself counted; a list has one per layer, 0 for all
+
+---@class models.post_normOptions
+---@field attention? table a class of your own, in the same way
+---@field context? integer longest sequence, written to config.json; 2048 by default
+---@field eps? number of the norms; 1e-05 by default
+---@field ffn integer|table hidden width of SwiGLU: half of what the paper calls the FFN dimension; or a class of your own, or { class = MyFFN, and its options }
+---@field head_width? integer width / heads by default
+---@field heads integer
+---@field kv_heads? integer heads by default
+---@field layers integer
+---@field logit_scale? number factor of the logits; 1 by default
+---@field norm? string "layer" or "rms"; "layer" by default
+---@field out_bias? boolean bias of attention's output; false by default
+---@field qk_norm? string RMS norm of queries and keys: "head", of each head, or "width", of all heads together
+---@field qkv_bias? boolean biases of queries, keys and values; false by default
+---@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }
+---@field rope_base? number 10000 by default
+---@field rope_layers? string "windowed": only layers with a window rotate, as in Cohere 2
+---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
+---@field tied? boolean the head uses the input embedding; false by default
+---@field vocab integer
+---@field width integer
+---@field window? integer|integer[] tokens that a token sees, itself counted; a list has one per layer, 0 for all
 
 ---@class models.sequentialOptions
 ---@field attention? table a class of your own, in the same way
@@ -206,11 +241,17 @@
 ---@field layers integer
 ---@field logit_scale? number factor of the logits; 1 by default
 ---@field norm? string "layer" or "rms"; "layer" by default
+---@field out_bias? boolean bias of attention's output; false by default
+---@field qk_norm? string RMS norm of queries and keys: "head", of each head, or "width", of all heads together
+---@field qkv_bias? boolean biases of queries, keys and values; false by default
+---@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }
 ---@field rope_base? number 10000 by default
+---@field rope_layers? string "windowed": only layers with a window rotate, as in Cohere 2
 ---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
 ---@field tied? boolean the head uses the input embedding; false by default
 ---@field vocab integer
 ---@field width integer
+---@field window? integer|integer[] tokens that a token sees, itself counted; a list has one per layer, 0 for all
 
 ---@class bam.MixOptions
 ---@field experts table list of models, checkpoint directories, descriptions or phases
@@ -697,7 +738,8 @@ function bam_nn_Linear:matrices(x, key) end
 --- weight their results. They are computed as the heads of one attention. `qkv` has the rows of all query heads,
 --- then all key heads, then all value heads; `out` has the columns of all query heads; heads are in the order (KV
 --- head, expert, head). Two parameters `queries` and `keys_values` with the same rows may replace `qkv`. A single
---- expert has no router: it is the attention of a dense model.
+--- expert has no router: it is the attention of a dense model. With biases or norms of queries and keys, the same is
+--- computed in several ops.
 ---@class bam.nn.MixtureOfAttention : bam.nn.Module
 ---@overload fun(options: nn.MixtureOfAttentionOptions): bam.nn.MixtureOfAttention
 local bam_nn_MixtureOfAttention = {}
@@ -720,7 +762,7 @@ function bam_nn_MixtureOfAttention:matrices(x, key) end
 ---@overload fun(width: integer, options?: { eps?: number, dtype?: string }): bam.nn.RMSNorm
 local bam_nn_RMSNorm = {}
 
---- Normalize x. With a residual, normalize x + residual and also return the sum.
+--- Normalize x. With a residual, normalize x + residual in the same pass and also return the sum.
 ---@param x tensor [..., width]
 ---@param residual? tensor [..., width]
 ---@return tensor y
@@ -1773,29 +1815,50 @@ function tensor:layer_norm(weight, bias, eps) end
 ---@overload fun(self: tensor, residual: tensor|number, weight: tensor|number, bias?: tensor, attributes: { eps?: number }): tensor, tensor
 function tensor:add_layer_norm(residual, weight, bias, eps) end
 
+--- RMS normalization over the last dimension (Zhang and Sennrich 2019): x / sqrt(mean(x²) + eps) * weight. `x` is [..., D], `weight` is [D]; f32 or f64.
+---@param weight tensor|number
+---@param eps? number 1e-05 by default
+---@return tensor
+---@overload fun(self: tensor, weight: tensor|number, attributes: { eps?: number }): tensor
+function tensor:rms_norm(weight, eps) end
+
+--- rms_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for the residual stream. `x` and `residual` are [..., D], `weight` is [D]; f32 or f64.
+---@param residual tensor|number
+---@param weight tensor|number
+---@param eps? number 1e-05 by default
+---@return tensor
+---@return tensor
+---@overload fun(self: tensor, residual: tensor|number, weight: tensor|number, attributes: { eps?: number }): tensor, tensor
+function tensor:add_rms_norm(residual, weight, eps) end
+
 --- x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or f64.
 ---@param weight tensor|number
 ---@param bias? tensor
 ---@return tensor
 function tensor:linear(weight, bias) end
 
---- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default.
+--- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated.
 ---@param positions? tensor
 ---@param base? number 10000 by default
+---@param rope_factor? number 1 by default
+---@param rope_low? number 0 by default
+---@param rope_high? number 0 by default
+---@param rope_context? number 0 by default
 ---@return tensor
----@overload fun(self: tensor, positions?: tensor, attributes: { base?: number }): tensor
-function tensor:rope(positions, base) end
+---@overload fun(self: tensor, positions?: tensor, attributes: { base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number }): tensor
+function tensor:rope(positions, base, rope_factor, rope_low, rope_high, rope_context) end
 
---- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. Slices of one QKV product are read without copying.
+--- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. Slices of one QKV product are read without copying.
 ---@param k tensor|number
 ---@param v tensor|number
 ---@param documents? tensor
 ---@param scale? number none by default
+---@param window? integer 0 by default
 ---@return tensor
----@overload fun(self: tensor, k: tensor|number, v: tensor|number, documents?: tensor, attributes: { scale?: number }): tensor
-function tensor:attention(k, v, documents, scale) end
+---@overload fun(self: tensor, k: tensor|number, v: tensor|number, documents?: tensor, attributes: { scale?: number, window?: integer }): tensor
+function tensor:attention(k, v, documents, scale, window) end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, Dout]; f32 or f64.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high` and `rope_context` scale frequencies as in rope. The result is [B, T, Dout]; f32 or f64.
 ---@param qkv tensor|number
 ---@param out tensor|number
 ---@param gates? tensor
@@ -1805,9 +1868,14 @@ function tensor:attention(k, v, documents, scale) end
 ---@param kv_heads integer
 ---@param rope_base? number 10000 by default
 ---@param scale? number none by default
+---@param window? integer 0 by default
+---@param rope_factor? number 1 by default
+---@param rope_low? number 0 by default
+---@param rope_high? number 0 by default
+---@param rope_context? number 0 by default
 ---@return tensor
----@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number }): tensor
-function tensor:mixture_of_attention(qkv, out, gates, documents, positions, heads, kv_heads, rope_base, scale) end
+---@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number }): tensor
+function tensor:mixture_of_attention(qkv, out, gates, documents, positions, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. Backward needs only x.
 ---@return tensor
@@ -2562,6 +2630,24 @@ function bam.layer_norm(x, weight, bias, eps) end
 ---@overload fun(x: tensor|number, residual: tensor|number, weight: tensor|number, bias?: tensor, attributes: { eps?: number }): tensor, tensor
 function bam.add_layer_norm(x, residual, weight, bias, eps) end
 
+--- RMS normalization over the last dimension (Zhang and Sennrich 2019): x / sqrt(mean(x²) + eps) * weight. `x` is [..., D], `weight` is [D]; f32 or f64.
+---@param x tensor|number
+---@param weight tensor|number
+---@param eps? number 1e-05 by default
+---@return tensor
+---@overload fun(x: tensor|number, weight: tensor|number, attributes: { eps?: number }): tensor
+function bam.rms_norm(x, weight, eps) end
+
+--- rms_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for the residual stream. `x` and `residual` are [..., D], `weight` is [D]; f32 or f64.
+---@param x tensor|number
+---@param residual tensor|number
+---@param weight tensor|number
+---@param eps? number 1e-05 by default
+---@return tensor
+---@return tensor
+---@overload fun(x: tensor|number, residual: tensor|number, weight: tensor|number, attributes: { eps?: number }): tensor, tensor
+function bam.add_rms_norm(x, residual, weight, eps) end
+
 --- x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or f64.
 ---@param x tensor|number
 ---@param weight tensor|number
@@ -2569,25 +2655,30 @@ function bam.add_layer_norm(x, residual, weight, bias, eps) end
 ---@return tensor
 function bam.linear(x, weight, bias) end
 
---- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default.
+--- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated.
 ---@param x tensor|number
 ---@param positions? tensor
 ---@param base? number 10000 by default
+---@param rope_factor? number 1 by default
+---@param rope_low? number 0 by default
+---@param rope_high? number 0 by default
+---@param rope_context? number 0 by default
 ---@return tensor
----@overload fun(x: tensor|number, positions?: tensor, attributes: { base?: number }): tensor
-function bam.rope(x, positions, base) end
+---@overload fun(x: tensor|number, positions?: tensor, attributes: { base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number }): tensor
+function bam.rope(x, positions, base, rope_factor, rope_low, rope_high, rope_context) end
 
---- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. Slices of one QKV product are read without copying.
+--- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. Slices of one QKV product are read without copying.
 ---@param q tensor|number
 ---@param k tensor|number
 ---@param v tensor|number
 ---@param documents? tensor
 ---@param scale? number none by default
+---@param window? integer 0 by default
 ---@return tensor
----@overload fun(q: tensor|number, k: tensor|number, v: tensor|number, documents?: tensor, attributes: { scale?: number }): tensor
-function bam.attention(q, k, v, documents, scale) end
+---@overload fun(q: tensor|number, k: tensor|number, v: tensor|number, documents?: tensor, attributes: { scale?: number, window?: integer }): tensor
+function bam.attention(q, k, v, documents, scale, window) end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, Dout]; f32 or f64.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high` and `rope_context` scale frequencies as in rope. The result is [B, T, Dout]; f32 or f64.
 ---@param x tensor|number
 ---@param qkv tensor|number
 ---@param out tensor|number
@@ -2598,9 +2689,14 @@ function bam.attention(q, k, v, documents, scale) end
 ---@param kv_heads integer
 ---@param rope_base? number 10000 by default
 ---@param scale? number none by default
+---@param window? integer 0 by default
+---@param rope_factor? number 1 by default
+---@param rope_low? number 0 by default
+---@param rope_high? number 0 by default
+---@param rope_context? number 0 by default
 ---@return tensor
----@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number }): tensor
-function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, heads, kv_heads, rope_base, scale) end
+---@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number }): tensor
+function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. Backward needs only x.
 ---@param x tensor|number
@@ -2876,6 +2972,12 @@ function bam.models.define(what) end
 ---@param options models.parallelOptions
 ---@return bam.Description
 function bam.models.parallel(options) end
+
+--- Describe a dense model of post-norm blocks, as in OLMo 2: attention and the FFN read the residual stream as
+--- it is, and what they give is normalized and added. Nothing is allocated before description:build().
+---@param options models.post_normOptions
+---@return bam.Description
+function bam.models.post_norm(options) end
 
 --- Describe a dense model of sequential blocks, as in GPT-2 and Llama: a norm and attention, then a norm and
 --- the FFN, each added to the residual stream. Nothing is allocated before description:build().

@@ -22,6 +22,17 @@ bam_status bam_call_check_documents(bam_call *call, int i, int64_t batch, int64_
                                "one id per token");
 }
 
+bam_status bam_call_check_window(bam_call *call, const bam_attr *window) {
+  if (window->i < 0)
+    return bam_call_fail(call, "a window of %" PRId64 " tokens; it takes 1 or more, or 0 for all",
+                         window->i);
+  return BAM_OK;
+}
+
+int64_t bam_attention_window(const bam_attr *window, int64_t time) {
+  return window->i > 0 && window->i < time ? window->i : time;
+}
+
 static bam_status check_attention(bam_call *call) {
   const bam_shape *q = &call->inputs[0]->shape, *k = &call->inputs[1]->shape;
   char tq[BAM_SHAPE_TEXT], tk[BAM_SHAPE_TEXT];
@@ -39,6 +50,7 @@ static bam_status check_attention(bam_call *call) {
                          q->size[2], k->size[2]);
   if (q->size[1] > INT32_MAX)
     return bam_call_fail(call, "sequences of %" PRId64 " tokens are too long", q->size[1]);
+  BAM_TRY(bam_call_check_window(call, &call->attrs[1]));
   return bam_call_check_documents(call, 3, q->size[0], q->size[1]);
 }
 
@@ -57,13 +69,15 @@ static void copy_strides(int64_t to[3], const bam_tensor *x) {
 }
 
 static bam_attention describe(const bam_tensor *q, const bam_tensor *k, const bam_tensor *v,
-                              const bam_attr *scale) {
+                              const bam_attr *attrs) {
+  const bam_attr *scale = &attrs[0];
   const int64_t *size = q->shape.size;
   bam_attention a = { .batch = size[0],
                       .time = size[1],
                       .heads = size[2],
                       .width = size[3],
                       .kv_heads = k->shape.size[2],
+                      .window = bam_attention_window(&attrs[1], size[1]),
                       .threads = q->context->threads };
   a.scale = scale->given ? scale->f : 1 / sqrt((double)a.width);
   copy_strides(a.q, q);
@@ -108,7 +122,7 @@ static bam_status attention_forward(bam_call *call) {
   for (int i = 0; i < 3; i++)
     BAM_TRY(heads_input(call, i, &qkv[i]));
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
-  bam_attention a = describe(qkv[0], qkv[1], qkv[2], &call->attrs[0]);
+  bam_attention a = describe(qkv[0], qkv[1], qkv[2], call->attrs);
   BAM_TRY(bam_call_output(call, 0, dtype, &call->inputs[0]->shape));
   BAM_TRY(bam_temp_new(call->scope, device, dtype, &pairs, &stats));
   BAM_TRY(bam_call_document_starts(call, 3, kernels, &first));
@@ -163,7 +177,7 @@ static bam_status attention_backward(bam_backward *pass) {
   int64_t forward, backward;
   if (bam_tensor_count(saved[SAVED_O]) == 0)
     return bam_accumulate_zeros(pass);
-  bam_attention a = describe(saved[SAVED_Q], saved[SAVED_K], saved[SAVED_V], &pass->attrs[0]);
+  bam_attention a = describe(saved[SAVED_Q], saved[SAVED_K], saved[SAVED_V], pass->attrs);
   BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
   kernels->attention_scratch(device->stream, &forward, &backward, &a);
@@ -202,11 +216,12 @@ const bam_op bam_op_attention = {
           "key head floor(h / "
           "(H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], "
           "restricts each "
-          "token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, H, "
-          "K]; f32 or f64. "
+          "token to its own document, `window` to as many tokens, itself counted (0: all). `scale` "
+          "is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. "
           "Slices of one QKV product are read without copying.",
   .inputs = { "q", "k", "v", "documents?" },
   .attrs = (const bam_attr_spec[]){ { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN },
+                                    { .name = "window", .kind = BAM_ATTR_INT, .initial = 0 },
                                     { 0 } },
   .forward = attention_forward,
   .backward = attention_backward,

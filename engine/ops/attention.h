@@ -12,4 +12,10 @@ bam_status bam_call_check_documents(bam_call *call, int i, int64_t batch, int64_
 bam_status bam_call_document_starts(bam_call *call, int i, const bam_kernels *kernels,
                                     bam_tensor **first);
 
+/* Fail unless the attribute `window` is a number of tokens, or 0 for all. */
+bam_status bam_call_check_window(bam_call *call, const bam_attr *window);
+
+/* The keys that a query of `time` tokens sees at most. */
+int64_t bam_attention_window(const bam_attr *window, int64_t time);
+
 #endif

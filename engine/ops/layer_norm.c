@@ -1,5 +1,6 @@
-/* Layer norm over the last dimension, alone or on the sum of two tensors: then the sum, which the
-   residual stream goes on with, is the second result, and no separate addition passes over memory.
+/* Layer norm and RMS norm over the last dimension, alone or on the sum of two tensors: then the sum,
+   which the residual stream goes on with, is the second result, and no separate addition passes over
+   memory.
    Backward is one pass for all gradients. */
 #include "support/layer_inputs.h"
 
@@ -21,7 +22,7 @@ static bam_status check_norm(bam_call *call, int first_weight) {
 }
 
 /* Save the normalised tensor (slot 0), its statistics (1) and the weight (2). */
-static bam_status normalise(bam_call *call, bam_tensor *const in[4]) {
+static bam_status normalise(bam_call *call, bam_tensor *const in[4], bool rms) {
   bam_tensor *x = in[0], *residual = in[1], *weight = in[2], *bias = in[3], *stats = NULL;
   const bam_kernels *kernels;
   int64_t rows = bam_shape_rows(&x->shape), width = bam_shape_width(&x->shape);
@@ -45,11 +46,12 @@ static bam_status normalise(bam_call *call, bam_tensor *const in[4]) {
                          .bias = bias != NULL ? bam_tensor_data(bias) : NULL,
                          .rows = rows,
                          .n = width,
-                         .eps = call->attrs[0].f });
+                         .eps = call->attrs[0].f,
+                         .rms = rms });
   return BAM_OK;
 }
 
-static bam_status forward_norm(bam_call *call, int first_weight) {
+static bam_status forward_norm(bam_call *call, int first_weight, bool rms) {
   bam_tensor *in[4] = { NULL };
   BAM_TRY(check_norm(call, first_weight));
   BAM_TRY(bam_call_layer_input(call, 0, 0, &in[0]));
@@ -58,16 +60,18 @@ static bam_status forward_norm(bam_call *call, int first_weight) {
   BAM_TRY(bam_call_layer_input(call, first_weight, 0, &in[2]));
   if (bam_call_optional(call, first_weight + 1) != NULL)
     BAM_TRY(bam_call_layer_input(call, first_weight + 1, 0, &in[3]));
-  return normalise(call, in);
+  return normalise(call, in, rms);
 }
 
-static bam_status layer_norm_forward(bam_call *call) { return forward_norm(call, 1); }
-static bam_status add_layer_norm_forward(bam_call *call) { return forward_norm(call, 2); }
+static bam_status layer_norm_forward(bam_call *call) { return forward_norm(call, 1, false); }
+static bam_status add_layer_norm_forward(bam_call *call) { return forward_norm(call, 2, false); }
+static bam_status rms_norm_forward(bam_call *call) { return forward_norm(call, 1, true); }
+static bam_status add_rms_norm_forward(bam_call *call) { return forward_norm(call, 2, true); }
 
 /* Where the gradients of one backward pass are written; NULL: not wanted. */
 typedef struct norm_gradients {
   bam_tensor *dx, *dweight, *dbias;
-  bool add_weight, add_bias;
+  bool rms, add_weight, add_bias;
 } norm_gradients;
 
 static bam_status find_gradients(bam_backward *pass, int first_weight, norm_gradients *to) {
@@ -109,15 +113,16 @@ static bam_status differentiate(bam_backward *pass, bam_tensor *dy, bam_tensor *
                                 .rows = rows,
                                 .n = width,
                                 .parts = parts,
+                                .rms = to->rms,
                                 .add_weight = to->add_weight,
                                 .add_bias = to->add_bias });
   bam_temp_release(pass->scope, scratch);
   return BAM_OK;
 }
 
-static bam_status backward_norm(bam_backward *pass, int first_weight) {
+static bam_status backward_norm(bam_backward *pass, int first_weight, bool rms) {
   bam_tensor *dy = NULL, *ds = NULL;
-  norm_gradients to = { NULL };
+  norm_gradients to = { .rms = rms };
   if (pass->grads[0] == NULL) { /* only the sum was used */
     BAM_TRY(bam_accumulate_grad(pass, 0, pass->grads[1]));
     BAM_TRY(bam_accumulate_grad(pass, 1, pass->grads[1]));
@@ -135,8 +140,12 @@ static bam_status backward_norm(bam_backward *pass, int first_weight) {
   return BAM_OK;
 }
 
-static bam_status layer_norm_backward(bam_backward *pass) { return backward_norm(pass, 1); }
-static bam_status add_layer_norm_backward(bam_backward *pass) { return backward_norm(pass, 2); }
+static bam_status layer_norm_backward(bam_backward *pass) { return backward_norm(pass, 1, false); }
+static bam_status add_layer_norm_backward(bam_backward *pass) {
+  return backward_norm(pass, 2, false);
+}
+static bam_status rms_norm_backward(bam_backward *pass) { return backward_norm(pass, 1, true); }
+static bam_status add_rms_norm_backward(bam_backward *pass) { return backward_norm(pass, 2, true); }
 
 static const bam_attr_spec norm_attrs[] = {
   { .name = "eps", .kind = BAM_ATTR_FLOAT, .initial = 1e-5 },
@@ -164,4 +173,26 @@ const bam_op bam_op_add_layer_norm = {
   .outputs = 2,
   .forward = add_layer_norm_forward,
   .backward = add_layer_norm_backward,
+};
+
+const bam_op bam_op_rms_norm = {
+  .name = "rms_norm",
+  .help =
+    "RMS normalization over the last dimension (Zhang and Sennrich 2019): x / sqrt(mean(x²) + "
+    "eps) * weight. `x` is [..., D], `weight` is [D]; f32 or f64.",
+  .inputs = { "x", "weight" },
+  .attrs = norm_attrs,
+  .forward = rms_norm_forward,
+  .backward = rms_norm_backward,
+};
+
+const bam_op bam_op_add_rms_norm = {
+  .name = "add_rms_norm",
+  .help = "rms_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for "
+          "the residual stream. `x` and `residual` are [..., D], `weight` is [D]; f32 or f64.",
+  .inputs = { "x", "residual", "weight" },
+  .attrs = norm_attrs,
+  .outputs = 2,
+  .forward = add_rms_norm_forward,
+  .backward = add_rms_norm_backward,
 };

@@ -24,7 +24,7 @@
   /* pad.c */ X(pad) X(flip) X(roll)                                                              \
   /* tril_triu.c */ X(tril) X(triu)                                                                \
   /* embedding.c */ X(embedding)                                                                  \
-  /* layer_norm.c */ X(layer_norm) X(add_layer_norm)                                              \
+  /* layer_norm.c */ X(layer_norm) X(add_layer_norm) X(rms_norm) X(add_rms_norm)                  \
   /* linear.c */ X(linear)                                                                        \
   /* rope.c */ X(rope)                                                                            \
   /* attention.c */ X(attention)                                                                  \

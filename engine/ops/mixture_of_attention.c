@@ -15,7 +15,7 @@
 #include "support/layer_inputs.h"
 
 enum { X, QKV, OUT, GATES, DOCUMENTS, POSITIONS };
-enum { ATTR_HEADS, ATTR_KV_HEADS, ATTR_ROPE_BASE, ATTR_SCALE };
+enum { ATTR_HEADS, ATTR_KV_HEADS, ATTR_ROPE_BASE, ATTR_SCALE, ATTR_WINDOW, ATTR_ROPE_SCALING };
 enum {
   SAVED_X,
   SAVED_QKV_WEIGHT,
@@ -37,12 +37,14 @@ typedef struct layout {
 } layout;
 
 /* A bam_attention whose q, k and v (and their gradients) lie in rows of all three. */
-static bam_attention describe(const layout *l, const bam_attr *scale, int threads) {
+static bam_attention describe(const layout *l, const bam_attr *attrs, int threads) {
+  const bam_attr *scale = &attrs[ATTR_SCALE];
   bam_attention a = { .batch = l->batch,
                       .time = l->time,
                       .heads = l->heads,
                       .kv_heads = l->kv_heads,
                       .width = l->width,
+                      .window = bam_attention_window(&attrs[ATTR_WINDOW], l->time),
                       .threads = threads };
   const int64_t stride[3] = { l->time * l->columns, l->columns, l->width };
   a.scale = scale->given ? scale->f : 1 / sqrt((double)l->width);
@@ -138,6 +140,10 @@ static bam_status check_weights(bam_call *call, const layout *l) {
   return BAM_OK;
 }
 
+static bam_rope rope_of(const bam_attr *attrs) {
+  return bam_rope_of(&attrs[ATTR_ROPE_BASE], &attrs[ATTR_ROPE_SCALING]);
+}
+
 static bam_status check_mixture(bam_call *call, layout *l) {
   int64_t experts;
   BAM_TRY(bam_call_need_real(call, X));
@@ -150,23 +156,25 @@ static bam_status check_mixture(bam_call *call, layout *l) {
   for (int i = X; i <= OUT; i++)
     BAM_TRY(bam_call_check_product(call, i));
   BAM_TRY(bam_call_check_documents(call, DOCUMENTS, l->batch, l->time));
-  if (call->attrs[ATTR_ROPE_BASE].f != 0)
-    BAM_TRY(bam_call_check_rope(call, l->width, call->attrs[ATTR_ROPE_BASE].f));
-  return BAM_OK;
+  BAM_TRY(bam_call_check_window(call, &call->attrs[ATTR_WINDOW]));
+  const bam_rope rope = rope_of(call->attrs);
+  return rope.base != 0 ? bam_call_check_rope(call, l->width, &rope) : BAM_OK;
 }
 
 /* ---- both passes ---- */
 
 /* Rotate all queries and keys of `qkv` [tokens, columns] in place. */
 static bam_status rotate(bam_scope *scope, const layout *l, const bam_kernels *kernels,
-                         bam_tensor *qkv, bam_tensor *positions, double base, bool inverse) {
+                         bam_tensor *qkv, bam_tensor *positions, const bam_attr *attrs,
+                         bool inverse) {
+  const bam_rope rope = rope_of(attrs);
   bam_tensor *heads;
   bam_shape shape = { .ndim = 4, .size = { l->batch, l->time, l->heads + l->kv_heads, l->width } };
   const int64_t stride[] = { l->time * l->columns, l->columns, l->width, 1 };
-  if (base == 0)
+  if (rope.base == 0)
     return BAM_OK;
   BAM_TRY(bam_temp_view(scope, qkv, &shape, stride, qkv->offset, &heads));
-  bam_rope_run(kernels, heads, heads, positions, base, inverse);
+  bam_rope_run(kernels, heads, heads, positions, &rope, inverse);
   return BAM_OK;
 }
 
@@ -213,7 +221,7 @@ static bam_status attend(bam_call *call, const mixture *m) {
   const layout *l = &m->l;
   bam_device *device = bam_call_device(call);
   bam_dtype dtype = m->qkv->dtype;
-  bam_attention a = describe(l, &call->attrs[ATTR_SCALE], call->context->threads);
+  bam_attention a = describe(l, call->attrs, call->context->threads);
   bam_tensor *scratch = NULL;
   int64_t forward, backward;
   m->kernels->attention_scratch(device->stream, &forward, &backward, &a);
@@ -221,8 +229,7 @@ static bam_status attend(bam_call *call, const mixture *m) {
   bam_product_run(
     &(bam_product){ .m = l->tokens, .n = l->columns, .k = l->in, .transpose_b = true }, device,
     dtype, bam_tensor_data(m->qkv), bam_tensor_data(m->in[X]), bam_tensor_data(m->in[QKV]));
-  BAM_TRY(
-    rotate(call->scope, l, m->kernels, m->qkv, m->positions, call->attrs[ATTR_ROPE_BASE].f, false));
+  BAM_TRY(rotate(call->scope, l, m->kernels, m->qkv, m->positions, call->attrs, false));
   bam_count_attention(device, &a, 2);
   m->kernels->attention(
     device->stream,
@@ -341,7 +348,7 @@ static bam_status project_backward(bam_backward *pass, gradients *g) {
 static bam_status attend_backward(bam_backward *pass, gradients *g) {
   const layout *l = &g->l;
   bam_tensor *const *saved = pass->saved, *qkv = saved[SAVED_QKV], *first = saved[SAVED_FIRST];
-  bam_attention a = describe(l, &pass->attrs[ATTR_SCALE], pass->context->threads);
+  bam_attention a = describe(l, pass->attrs, pass->context->threads);
   int64_t forward, backward, keys = l->heads, values = l->heads + l->kv_heads;
   g->kernels->attention_scratch(g->device->stream, &forward, &backward, &a);
   BAM_TRY(bam_temp_scratch(pass->scope, g->device, qkv->dtype, backward, &g->scratch));
@@ -361,8 +368,7 @@ static bam_status attend_backward(bam_backward *pass, gradients *g) {
                                 .delta = bam_tensor_data(g->delta),
                                 .first = first != NULL ? bam_tensor_data(first) : NULL },
     &a);
-  return rotate(pass->scope, l, g->kernels, g->dqkv, saved[SAVED_POSITIONS],
-                pass->attrs[ATTR_ROPE_BASE].f, true);
+  return rotate(pass->scope, l, g->kernels, g->dqkv, saved[SAVED_POSITIONS], pass->attrs, true);
 }
 
 /* From dqkv to the gradients of x and of the projection. */
@@ -418,14 +424,17 @@ const bam_op bam_op_mixture_of_attention = {
           "none) uses "
           "`positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, "
           "T], restricts each "
-          "token to its own document. `scale` is 1 / sqrt(K) by default. The result is [B, T, "
-          "Dout]; f32 or f64.",
+          "token to its own document, `window` to as many tokens, itself counted (0: all). `scale` "
+          "is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high` and `rope_context` "
+          "scale frequencies as in rope. The result is [B, T, Dout]; f32 or f64.",
   .inputs = { "x", "qkv", "out", "gates?", "documents?", "positions?" },
   .attrs =
     (const bam_attr_spec[]){ { .name = "heads", .kind = BAM_ATTR_INT, .required = true },
                              { .name = "kv_heads", .kind = BAM_ATTR_INT, .required = true },
                              { .name = "rope_base", .kind = BAM_ATTR_FLOAT, .initial = 10000 },
                              { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN },
+                             { .name = "window", .kind = BAM_ATTR_INT, .initial = 0 },
+                             BAM_ROPE_SCALING,
                              { 0 } },
   .forward = mixture_of_attention_forward,
   .backward = mixture_of_attention_backward,

@@ -7,7 +7,30 @@
 #include "support/axis.h"
 #include "support/layer_inputs.h"
 
-bam_status bam_call_check_rope(bam_call *call, int64_t width, double base) {
+bam_rope bam_rope_of(const bam_attr *base, const bam_attr *scaling) {
+  return (bam_rope){ .base = base->f,
+                     .factor = scaling[0].f,
+                     .low = scaling[1].f,
+                     .high = scaling[2].f,
+                     .context = scaling[3].f };
+}
+
+static bam_status check_scaling(bam_call *call, const bam_rope *r) {
+  if (!(r->factor > 0) || !(r->context >= 0))
+    return bam_call_fail(call,
+                         "rope_factor is %g and rope_context %g; frequencies are divided by a "
+                         "factor above 0, within a context of at least 0",
+                         r->factor, r->context);
+  if (r->context > 0 && !(r->low > 0 && r->low < r->high))
+    return bam_call_fail(call,
+                         "rope_low is %g and rope_high %g; with a rope_context it takes 0 < "
+                         "rope_low < rope_high",
+                         r->low, r->high);
+  return BAM_OK;
+}
+
+bam_status bam_call_check_rope(bam_call *call, int64_t width, const bam_rope *rope) {
+  const double base = rope->base;
   if (width % 2 != 0)
     return bam_call_fail(call, "heads of %" PRId64 " cannot be rotated in pairs; K must be even",
                          width);
@@ -16,7 +39,7 @@ bam_status bam_call_check_rope(bam_call *call, int64_t width, double base) {
                          BAM_ROPE_WIDTH);
   if (!(base > 0))
     return bam_call_fail(call, "a base of %g cannot rotate heads; it must be positive", base);
-  return BAM_OK;
+  return check_scaling(call, rope);
 }
 
 bam_status bam_call_rope_positions(bam_call *call, int i, bam_tensor **positions) {
@@ -37,16 +60,18 @@ bam_status bam_call_rope_positions(bam_call *call, int i, bam_tensor **positions
 }
 
 void bam_rope_run(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bam_tensor *positions,
-                  double base, bool inverse) {
-  const int64_t *size = x->shape.size, *from = x->stride, *to = y->stride;
-  bam_rope rope = { .batch = size[0],
-                    .time = size[1],
-                    .heads = size[2],
-                    .width = size[3],
-                    .x = { from[0], from[1], from[2] },
-                    .y = { to[0], to[1], to[2] },
-                    .base = base,
-                    .inverse = inverse };
+                  const bam_rope *given, bool inverse) {
+  const int64_t *size = x->shape.size;
+  bam_rope rope = *given;
+  rope.batch = size[0];
+  rope.time = size[1];
+  rope.heads = size[2];
+  rope.width = size[3];
+  rope.inverse = inverse;
+  for (int d = 0; d < 3; d++) {
+    rope.x[d] = x->stride[d];
+    rope.y[d] = y->stride[d];
+  }
   if (positions != NULL && positions->shape.ndim == 2)
     rope.position_batch = rope.time;
   kernels->rope(bam_tensor_device(x)->stream, bam_tensor_data(y), bam_tensor_data(x),
@@ -58,7 +83,8 @@ static bam_status check_rope(bam_call *call) {
   char text[BAM_SHAPE_TEXT];
   if (x->ndim != 4)
     return bam_call_fail(call, "x is %s; it must be [B, T, H, K]", bam_shape_text(x, text));
-  return bam_call_check_rope(call, x->size[3], call->attrs[0].f);
+  const bam_rope rope = bam_rope_of(&call->attrs[0], &call->attrs[1]);
+  return bam_call_check_rope(call, x->size[3], &rope);
 }
 
 /* x itself when the elements of a head lie together, else a contiguous copy. */
@@ -79,7 +105,8 @@ static bam_status rope_forward(bam_call *call) {
   BAM_TRY(whole_heads(call->scope, call->inputs[0], &x));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
   BAM_TRY(bam_call_save(call, 0, positions));
-  bam_rope_run(kernels, call->outputs[0], x, positions, call->attrs[0].f, false);
+  const bam_rope rope = bam_rope_of(&call->attrs[0], &call->attrs[1]);
+  bam_rope_run(kernels, call->outputs[0], x, positions, &rope, false);
   return BAM_OK;
 }
 
@@ -89,7 +116,8 @@ static bam_status rope_backward(bam_backward *pass) {
   BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
   BAM_TRY(bam_temp_like(pass->scope, dy, &dx));
-  bam_rope_run(kernels, dx, dy, pass->saved[0], pass->attrs[0].f, true);
+  const bam_rope rope = bam_rope_of(&pass->attrs[0], &pass->attrs[1]);
+  bam_rope_run(kernels, dx, dy, pass->saved[0], &rope, true);
   return bam_accumulate_grad(pass, 0, dx);
 }
 
@@ -99,9 +127,13 @@ const bam_op bam_op_rope = {
           "of each head by "
           "position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers "
           "[T] or [B, T] "
-          "counted from 0; 0 to T - 1 by default.",
+          "counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With "
+          "`rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` "
+          "times within the context keep their frequency, those that turn less than `rope_low` "
+          "times have it divided, and between the two is interpolated.",
   .inputs = { "x", "positions?" },
   .attrs = (const bam_attr_spec[]){ { .name = "base", .kind = BAM_ATTR_FLOAT, .initial = 10000 },
+                                    BAM_ROPE_SCALING,
                                     { 0 } },
   .forward = rope_forward,
   .backward = rope_backward,

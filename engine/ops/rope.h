@@ -8,12 +8,24 @@
    [B, T] in *positions, a temporary of the call; NULL when it was left out. */
 bam_status bam_call_rope_positions(bam_call *call, int i, bam_tensor **positions);
 
-/* Fail unless heads of `width` can be rotated with `base`. */
-bam_status bam_call_check_rope(bam_call *call, int64_t width, double base);
+/* Attributes of a rotation after its base: how frequencies are scaled, see kernels/rope.h. */
+#define BAM_ROPE_SCALING                                             \
+  { .name = "rope_factor", .kind = BAM_ATTR_FLOAT, .initial = 1 },   \
+    { .name = "rope_low", .kind = BAM_ATTR_FLOAT, .initial = 0 },    \
+    { .name = "rope_high", .kind = BAM_ATTR_FLOAT, .initial = 0 }, { \
+    .name = "rope_context", .kind = BAM_ATTR_FLOAT, .initial = 0     \
+  }
 
-/* y = x, rotated, or rotated back with `inverse`; both are [B, T, H, K] with the K elements of a head
-   together, and y may be x. positions as above. */
+/* The base, factor, low, high and context of a rotation: the attribute `base`, and those of
+   BAM_ROPE_SCALING, the first of which is `scaling`. */
+bam_rope bam_rope_of(const bam_attr *base, const bam_attr *scaling);
+
+/* Fail unless heads of `width` can be rotated so. */
+bam_status bam_call_check_rope(bam_call *call, int64_t width, const bam_rope *rope);
+
+/* y = x, rotated as `rope` of bam_rope_of says, or rotated back with `inverse`; both are [B, T, H, K]
+   with the K elements of a head together, and y may be x. positions as above. */
 void bam_rope_run(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bam_tensor *positions,
-                  double base, bool inverse);
+                  const bam_rope *rope, bool inverse);
 
 #endif

@@ -129,11 +129,12 @@ typedef struct row_mask {
 } row_mask;
 
 /* Row `i` of the sequence against the columns that start at key `start`, `n` of them. */
-static row_mask mask_of(const int32_t *first, int64_t i, int64_t start, int64_t n) {
+static row_mask mask_of(const int32_t *first, int64_t window, int64_t i, int64_t start, int64_t n) {
   row_mask mask = { 0, larger(0, smaller(n, i + 1 - start)), NULL, 0 };
+  mask.from = smaller(mask.to, larger(0, i + 1 - window - start));
   if (first != NULL) {
     mask.document = first[i];
-    mask.from = smaller(mask.to, larger(0, first[i] - start));
+    mask.from = smaller(mask.to, larger(mask.from, first[i] - start));
     mask.first = first + start;
   }
   return mask;
@@ -190,13 +191,13 @@ typedef struct query_task {
 } query_task;
 
 /* The earliest key that any of `rows` rows from `start` on sees. */
-static int64_t earliest_key(const int32_t *first, int64_t start, int64_t rows) {
-  int64_t earliest = start + rows;
+static int64_t earliest_key(const int32_t *first, int64_t window, int64_t start, int64_t rows) {
+  int64_t earliest = start + rows, within = larger(0, start + 1 - window);
   if (first == NULL)
-    return 0;
+    return within;
   for (int64_t i = start; i < start + rows; i++)
     earliest = smaller(earliest, first[i]);
-  return earliest;
+  return larger(earliest, within);
 }
 
 /* TILE_ROWS query rows from `r` on against one block of keys. */
@@ -212,7 +213,7 @@ static void attend_block(const query_task *task, int64_t r, int64_t earliest, in
   tile_row(task->scores, KEYS, (tile_view){ task->q + r * plan->pitch, plan->pitch, 1 }, keys,
            plan->row, to - from, task->a->width, false);
   for (int64_t i = r; i < r + rows; i++) {
-    row_mask mask = mask_of(task->first, task->start + i, begin + from, to - from);
+    row_mask mask = mask_of(task->first, task->a->window, task->start + i, begin + from, to - from);
     running state = { task->max + i, task->sum + i, task->o + i * plan->pitch, task->a->width };
     soften_row(task->scores + (i - r) * KEYS, round_up(to - from, LANES), &mask, state);
   }
@@ -226,12 +227,13 @@ static void attend(query_task *task) {
   memset(task->sum, 0, QUERIES * sizeof(real));
   for (int64_t i = 0; i < QUERIES; i++)
     task->max[i] = (real)-INFINITY;
-  int64_t begin = earliest_key(task->first, task->start, task->rows);
+  int64_t begin = earliest_key(task->first, task->a->window, task->start, task->rows);
   int64_t last = (task->start + task->rows - 1) / plan->block;
   for (int64_t block = begin / plan->block; block <= last; block++)
     for (int64_t r = 0; r < task->rows; r += TILE_ROWS) {
       int64_t rows = smaller(TILE_ROWS, task->rows - r);
-      attend_block(task, r, earliest_key(task->first, task->start + r, rows), block);
+      int64_t earliest = earliest_key(task->first, task->a->window, task->start + r, rows);
+      attend_block(task, r, earliest, block);
     }
 }
 
@@ -340,7 +342,7 @@ static void backward_rows(const kv_task *task, int64_t r, int64_t h, real *dq) {
   tile_row(ds, EDGE, (tile_view){ task->grad_out + r * task->pitch, task->pitch, 1 }, task->vt,
            EDGE, to, a->width, false);
   for (int64_t i = 0; i < rows; i++) {
-    row_mask mask = mask_of(task->first, i0 + i, task->key, to);
+    row_mask mask = mask_of(task->first, a->window, i0 + i, task->key, to);
     int64_t at = (i0 + i) * a->heads + h;
     differentiate_row(p + i * EDGE, ds + i * EDGE, round_up(to, LANES), &mask, task->stats[2 * at],
                       task->stats[2 * at + 1], task->delta[at]);
@@ -377,7 +379,7 @@ static void backward_block(kv_task *task, int64_t b, int64_t g, real *dq, const 
   for (int64_t h = g * group; h < (g + 1) * group; h++)
     for (task->query = task->key; task->query < a->time; task->query += EDGE) {
       task->rows = smaller(EDGE, a->time - task->query);
-      if (earliest_key(task->first, task->query, task->rows) >= task->key + task->keys)
+      if (earliest_key(task->first, a->window, task->query, task->rows) >= task->key + task->keys)
         continue;
       const real *q_rows = q + b * a->q[0] + task->query * a->q[1] + h * a->q[2];
       const real *do_rows = grad_out + ((b * a->time + task->query) * a->heads + h) * a->width;

@@ -1,6 +1,7 @@
 /* Layer norm over rows of n, optionally of the sum of two inputs, which is written too: the
-   residual stream takes no pass of its own. Weight gradients are collected in `parts` fixed groups
-   of rows and then added in order, so the bits do not depend on the number of threads. */
+   residual stream takes no pass of its own. RMS norm is the same with a mean of 0. Weight gradients
+   are collected in `parts` fixed groups of rows and then added in order, so the bits do not depend
+   on the number of threads. */
 #include "cpu.h"
 
 /* What stats holds of a row. The mean is mean + rest: where the row is nearly constant, what `real`
@@ -81,6 +82,10 @@ static moments row_moments(const real *x, int64_t n, double eps) {
   return m;
 }
 
+static moments row_rms(const real *x, int64_t n, double eps) {
+  return (moments){ .rstd = (real)(1 / sqrt((double)row_variance(x, n, 0) + eps)) };
+}
+
 static INLINED void scale_row(real *y, const real *x, const real *weight, const real *bias,
                               int64_t n, moments m) {
   if (bias != NULL) {
@@ -108,7 +113,7 @@ void KERNEL(layer_norm)(bam_stream stream, const bam_layer_norm *args) {
         sum[j] = row[j] + other[j];
       row = sum;
     }
-    const moments m = row_moments(row, n, args->eps);
+    const moments m = args->rms ? row_rms(row, n, args->eps) : row_moments(row, n, args->eps);
     WITH_REST(scale_row, m, (real *)args->y + i * n, row, args->weight, args->bias, n);
     ((moments *)args->stats)[i] = m;
   }
@@ -131,9 +136,10 @@ static INLINED void collect_row(real *dweight, real *dbias, const real *dy, cons
   }
 }
 
-/* With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)). */
+/* With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)). In
+   RMS norm nothing depends on the mean, and mean(u) is left out. */
 static INLINED void input_row(real *dx, const real *dy, const real *ds, const real *s,
-                              const real *weight, int64_t n, moments m) {
+                              const real *weight, int64_t n, bool rms, moments m) {
   real u_sum = 0, uz_sum = 0;
 #pragma omp simd reduction(+ : u_sum, uz_sum)
   for (int64_t j = 0; j < n; j++) {
@@ -141,7 +147,7 @@ static INLINED void input_row(real *dx, const real *dy, const real *ds, const re
     u_sum += u;
     uz_sum += u * (s[j] - m.mean - m.rest);
   }
-  u_sum /= (real)n;
+  u_sum = rms ? 0 : u_sum / (real)n;
   uz_sum *= m.rstd * m.rstd / (real)n;
   if (ds != NULL) {
 #pragma omp simd
@@ -179,7 +185,8 @@ void KERNEL(layer_norm_backward)(bam_stream stream, const bam_layer_norm_backwar
       WITH_REST(collect_row, m, args->dweight != NULL ? own : NULL,
                 args->dbias != NULL ? own + n : NULL, dy_row, s_row, n);
       if (args->dx != NULL)
-        WITH_REST(input_row, m, (real *)args->dx + i * n, dy_row, ds_row, s_row, args->weight, n);
+        WITH_REST(input_row, m, (real *)args->dx + i * n, dy_row, ds_row, s_row, args->weight, n,
+                  args->rms);
     }
   }
   if (args->dweight != NULL)

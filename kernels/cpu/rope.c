@@ -1,6 +1,8 @@
-/* Rotary positions: the pair (2i, 2i + 1) of every head is rotated by position * base^(-2i / K), the
+/* Rotary positions: the pair (2i, 2i + 1) of every head is rotated by position times a frequency, the
    interleaved layout of Cohere's models. Angles are computed in double precision, once per token
    for all its heads. */
+#include "../rope.h"
+
 #include "cpu.h"
 
 #define PI_HALF 1.57079632679489661923
@@ -43,7 +45,7 @@ void KERNEL(rope)(bam_stream stream, void *y, const void *x, const int64_t *posi
   int64_t half = r->width / 2, token = r->heads * r->width;
   double frequency[BAM_ROPE_WIDTH / 2];
   for (int64_t i = 0; i < half; i++)
-    frequency[i] = (r->inverse ? -1 : 1) * pow(r->base, -2.0 * (double)i / (double)r->width);
+    frequency[i] = (r->inverse ? -1 : 1) * bam_rope_frequency(r, i);
 #pragma omp parallel for schedule(static) if (r->batch * r->time * token > BAM_GRAIN)
   for (int64_t n = 0; n < r->batch * r->time; n++) {
     int64_t b = n / r->time, t = n % r->time;

@@ -40,14 +40,14 @@ static __device__ __forceinline__ real sum_across(real x) {
 template <int columns>
 static __device__ __forceinline__ void softmax_online(running<columns> &state, tile_memory &m,
                                                       real (&scores)[ROWS][SCORES], real factor,
-                                                      int ahead) {
+                                                      tile_span span) {
   BAM_UNROLL
   for (int i = 0; i < ROWS; i++) {
     const int row = own_row<ROWS>(i);
     real most = state.most[i], total = 0;
     for (int j = 0; j < SCORES; j++) {
       real &score = scores[i][j];
-      score = visible(m, row, own_column(j), ahead) ? score * factor : (real)-INFINITY;
+      score = visible(m, row, own_column(j), span) ? score * factor : (real)-INFINITY;
       most = score > most ? score : most;
     }
     most = largest_across(most);
@@ -103,12 +103,14 @@ static __global__ void __launch_bounds__(THREADS(ROWS), BLOCKS(ROWS))
     if (x < TILE)
       m.query_first[x] = document_of(documents, task.start + x, a.time);
     __syncthreads();
-    for (int64_t key = earliest_key(m) / TILE * TILE; key <= task.start; key += TILE) {
+    for (int64_t key = earliest_key(m, task.start, a.window) / TILE * TILE; key <= task.start;
+         key += TILE) {
       real scores[ROWS][SCORES];
       if (x < TILE)
         m.key_first[x] = document_of(documents, key + x, a.time);
       multiply_rows(scores, m.slices, queries, tile_rows(keys, a.k[1], key, a.time), a.width);
-      softmax_online(state, m, scores, (real)(a.scale * LOG2_E), keys_ahead(task.start, key));
+      softmax_online(state, m, scores, (real)(a.scale * LOG2_E),
+                     span_of(task.start, key, a.window));
       add_product(state.o, m.weights, m.slices, tile_rows(values, a.v[1], key, a.time), task.from,
                   a.width);
     }

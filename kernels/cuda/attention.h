@@ -202,23 +202,34 @@ static __device__ __forceinline__ int32_t document_of(const int32_t *first, int6
   return t >= time ? INT32_MAX : first != NULL ? first[t] : 0;
 }
 
-/* The earliest key that a query of the tile sees. */
-static __device__ __forceinline__ int32_t earliest_key(const tile_memory &m) {
+/* The earliest key that a query of the tile sees, which begins at query `start`. */
+static __device__ __forceinline__ int64_t earliest_key(const tile_memory &m, int64_t start,
+                                                       int64_t window) {
   int32_t earliest = m.query_first[0];
   for (int i = 1; i < TILE; i++)
     earliest = m.query_first[i] < earliest ? m.query_first[i] : earliest;
-  return earliest;
+  return earliest < start + 1 - window ? start + 1 - window : earliest;
 }
 
-/* Query i of a tile comes behind the keys up to i + keys_ahead of another. */
-static __device__ __forceinline__ int keys_ahead(int64_t query, int64_t key) {
-  return query - key < TILE ? (int)(query - key) : TILE;
+/* Query i of a tile sees of another the keys behind i + after, up to i + until. */
+typedef struct tile_span {
+  int after, until;
+} tile_span;
+
+static __device__ __forceinline__ int within_tile(int64_t x) {
+  return x < -TILE ? -TILE : x < TILE ? (int)x : TILE;
 }
 
-/* Tokens see those of their document up to themselves. */
+/* Of the tiles that begin at `query` and at `key`. */
+static __device__ __forceinline__ tile_span span_of(int64_t query, int64_t key, int64_t window) {
+  return { within_tile(query - key - window), within_tile(query - key) };
+}
+
+/* Tokens see those of their document and window up to themselves. */
 static __device__ __forceinline__ bool visible(const tile_memory &m, int query, int key,
-                                               int ahead) {
-  return key <= query + ahead && m.query_first[query] == m.key_first[key];
+                                               tile_span span) {
+  return key > query + span.after && key <= query + span.until &&
+         m.query_first[query] == m.key_first[key];
 }
 
 /* ---- the work of a block ---- */

@@ -36,7 +36,7 @@ static __device__ __forceinline__ bool load_queries(tile_memory &m, const gradie
   m.most[x] = t < a.time ? p.stats[2 * at] : (real)0;
   m.part[x] = t < a.time ? p.stats[2 * at + 1] : (real)0;
   m.delta[x] = t < a.time ? p.delta[at] : (real)0;
-  return m.query_first[x] < end;
+  return m.query_first[x] < end && t + 1 - a.window < end;
 }
 
 static __device__ __forceinline__ void load_keys(tile_memory &m, const gradients &p, int64_t batch,
@@ -49,14 +49,14 @@ static __device__ __forceinline__ void load_keys(tile_memory &m, const gradients
 /* Weights from scores. Rows of the tile are queries, or keys. */
 template <bool queries, int rows>
 static __device__ __forceinline__ void weigh(tile_memory &m, const real (&scores)[rows][SCORES],
-                                             real factor, int ahead) {
+                                             real factor, tile_span span) {
   BAM_UNROLL
   for (int i = 0; i < rows; i++)
     for (int j = 0; j < SCORES; j++) {
       const int row = own_row<rows>(i), column = own_column(j);
       const int query = queries ? row : column, key = queries ? column : row;
       const real weight = REAL_MATH(exp2)(scores[i][j] * factor - m.most[query]) * m.part[query];
-      m.weights[row * SCORE_PITCH + column] = visible(m, query, key, ahead) ? weight : (real)0;
+      m.weights[row * SCORE_PITCH + column] = visible(m, query, key, span) ? weight : (real)0;
     }
 }
 
@@ -89,13 +89,14 @@ static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
     __syncthreads();
     load_queries(m, p, a, b, h, task.start, 0);
     __syncthreads();
-    for (int64_t key = earliest_key(m) / TILE * TILE; key <= task.start; key += TILE) {
+    for (int64_t key = earliest_key(m, task.start, a.window) / TILE * TILE; key <= task.start;
+         key += TILE) {
       const head_rows k = tile_rows(head_at(p.k, a.k, b, g), a.k[1], key, a.time);
       const head_rows v = tile_rows(head_at(p.v, a.v, b, g), a.v[1], key, a.time);
       real scores[rows][SCORES];
       load_keys(m, p, b, key, a.time);
       multiply_rows(scores, m.slices, q, k, a.width);
-      weigh<true>(m, scores, (real)(a.scale * LOG2_E), keys_ahead(task.start, key));
+      weigh<true>(m, scores, (real)(a.scale * LOG2_E), span_of(task.start, key, a.window));
       multiply_rows(scores, m.slices, grad_out, v, a.width);
       differentiate<true>(m, scores);
       add_product(dq, m.weights, m.slices, k, task.from, a.width);
@@ -127,7 +128,7 @@ static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
         const head_rows grad_out = grad_out_rows(p, a, b, h, query);
         real scores[rows][SCORES];
         multiply_rows(scores, m.slices, k, q, a.width);
-        weigh<false>(m, scores, (real)(a.scale * LOG2_E), keys_ahead(query, key));
+        weigh<false>(m, scores, (real)(a.scale * LOG2_E), span_of(query, key, a.window));
         add_product(dv, m.weights, m.slices, grad_out, task.from, a.width);
         multiply_rows(scores, m.slices, v, grad_out, a.width);
         differentiate<false>(m, scores);

@@ -1,7 +1,7 @@
 /* Layer norm over rows of n, optionally of the sum of two inputs, which is written too: the
-   residual stream takes no pass of its own. Rows have a warp or a block each. Weight gradients are
-   collected in `parts` fixed groups of rows and then added in order, so the bits depend on the
-   sizes alone. Sums are of `real`: a thread's own is short. */
+   residual stream takes no pass of its own. RMS norm is the same with a mean of 0. Rows have a warp
+   or a block each. Weight gradients are collected in `parts` fixed groups of rows and then added in
+   order, so the bits depend on the sizes alone. Sums are of `real`: a thread's own is short. */
 #include "rows.h"
 
 /* What stats holds of a row, see kernels/cpu/norm.c. */
@@ -55,8 +55,8 @@ static __device__ __forceinline__ double careful_moments(const real *x, int64_t 
 /* From the sum of a row; where the row is nearly constant, once more and with care. */
 template <int group_size>
 static __device__ __forceinline__ moments row_moments(const real *x, real sum, int64_t n,
-                                                      double eps) {
-  moments m = { sum / (real)n, 0, 0 };
+                                                      double eps, bool rms) {
+  moments m = { rms ? 0 : sum / (real)n, 0, 0 };
   const real first = row_variance<group_size>(x, n, m.mean);
   const double variance = first < m.mean * m.mean / 16 ? careful_moments<group_size>(x, n, m)
                                                        : (double)first;
@@ -67,13 +67,13 @@ static __device__ __forceinline__ moments row_moments(const real *x, real sum, i
 template <int group_size>
 static __global__ void normalise_rows(real *y, real *s, moments *stats, const real *x,
                                       const real *residual, const real *weight, const real *bias,
-                                      int64_t rows, int64_t n, double eps) {
+                                      int64_t rows, int64_t n, double eps, bool rms) {
   BAM_EACH_GROUP_ROW(i, rows) {
     const bool sums = residual != NULL;
     const real *row = sums ? s + i * n : x + i * n;
     const real sum = sum_row<group_size>(sums ? s + i * n : NULL, x + i * n,
                                          sums ? residual + i * n : NULL, n);
-    const moments m = row_moments<group_size>(row, sum, n, eps);
+    const moments m = row_moments<group_size>(row, sum, n, eps, rms);
     BAM_EACH_OF_GROUP(j, n)
     y[i * n + j] = centred(row[j], m) * m.rstd * weight[j] + (bias != NULL ? bias[j] : 0);
     if (BAM_GROUP_FIRST)
@@ -85,16 +85,17 @@ void KERNEL(layer_norm)(bam_stream stream, const bam_layer_norm *args) {
   const int64_t rows = args->rows, n = args->n;
   BAM_LAUNCH_ROWS(normalise_rows, rows, n, (real *)args->y, (real *)args->s, (moments *)args->stats,
                   (const real *)args->x, (const real *)args->residual, (const real *)args->weight,
-                  (const real *)args->bias, rows, n, args->eps);
+                  (const real *)args->bias, rows, n, args->eps, args->rms);
 }
 
 /* ---- backward ---- */
 
-/* With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)). */
+/* With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)), for RMS
+   norm without mean(u). */
 template <int group_size>
 static __global__ void input_rows(real *dx, const real *dy_, const real *ds, const real *s_,
-                                  const moments *stats, const real *weight, int64_t rows,
-                                  int64_t n) {
+                                  const moments *stats, const real *weight, int64_t rows, int64_t n,
+                                  bool rms) {
   BAM_EACH_GROUP_ROW(i, rows) {
     const real *dy = dy_ + i * n, *s = s_ + i * n;
     const moments m = stats[i];
@@ -104,7 +105,7 @@ static __global__ void input_rows(real *dx, const real *dy_, const real *ds, con
       u_sum += u;
       uz_sum += u * centred(s[j], m);
     }
-    u_sum = group_sum<group_size>(u_sum) / (real)n;
+    u_sum = rms ? 0 : group_sum<group_size>(u_sum) / (real)n;
     uz_sum = group_sum<group_size>(uz_sum) * (m.rstd * m.rstd / (real)n);
     BAM_EACH_OF_GROUP(j, n) {
       const real d = (dy[j] * weight[j] - u_sum - centred(s[j], m) * uz_sum) * m.rstd;
@@ -164,7 +165,7 @@ void KERNEL(layer_norm_backward)(bam_stream stream, const bam_layer_norm_backwar
   if (args->dx != NULL)
     BAM_LAUNCH_ROWS(input_rows, rows, n, (real *)args->dx, (const real *)args->dy,
                     (const real *)args->ds, (const real *)args->s, (const moments *)args->stats,
-                    (const real *)args->weight, rows, n);
+                    (const real *)args->weight, rows, n, args->rms);
   if (args->dweight == NULL && args->dbias == NULL)
     return;
   const dim3 blocks(bam_blocks(n, COLUMNS, INT32_MAX), bam_blocks(parts, 1, 65535));

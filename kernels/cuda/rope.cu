@@ -2,6 +2,8 @@
    angles in double precision, once per token for all its heads. */
 #include "cuda.h"
 
+#include "../rope.h"
+
 #define PAIRS (BAM_ROPE_WIDTH / 2) /* the most that a head has */
 
 /* A warp rotates a head. */
@@ -22,7 +24,7 @@ static __global__ void rotate(bam_rope r, real *y, const real *x, const int64_t 
   BAM_SHARED(real, cosine, PAIRS);
   const int half = (int)(r.width / 2);
   for (int i = threadIdx.x; i < half; i += blockDim.x)
-    frequency[i] = (r.inverse ? -1 : 1) * pow(r.base, -2.0 * i / (double)r.width);
+    frequency[i] = (r.inverse ? -1 : 1) * bam_rope_frequency(&r, i);
   BAM_EACH_ROW(n, r.batch * r.time) {
     const int64_t b = n / r.time, t = n % r.time;
     const int64_t position = positions != NULL ? positions[b * r.position_batch + t] : t;

@@ -137,6 +137,9 @@ for _, s in ipairs { { "", 1, 0, 9 }, { "far from 0", 1, 1000, 1300 }, { "nearly
   -- the sum that is normalised is a result of its own, rounded to f32: far from 0 that is most of the error
   case("add_layer_norm", s[1], { rows(30, 400), rows(30, 400), normal(400), normal(400) }, {}, { bound = s[4] })
 end
+case("rms_norm", "", { normal(30, 1024), normal(1024) }, {}, { bound = 19 })
+case("rms_norm", "tiny", { normal(30, 1024) * 1e-6, normal(1024) }, {}, { bound = 19 })
+case("add_rms_norm", "", { normal(30, 400), normal(30, 400), normal(400) }, {}, { bound = 9 })
 case("layer_norm", "long rows", { normal(3, 30000) + 1, normal(30000), normal(30000) }, {}, { bound = 6 })
 case("layer_norm", "many rows", { normal(5000, 32), normal(32), normal(32) }, {}, { bound = 9 })
 case("layer_norm", "constant rows", { bam.full({ 4, 1024 }, 123.45), normal(1024), normal(1024) }, {}, { bound = 4, floor = 1 })

@@ -128,6 +128,11 @@ def add_layer_norm(x, r, weight, bias):
     return F.layer_norm(s, weight.shape, weight, bias), s
 
 
+def add_rms_norm(x, r, weight):
+    s = x + r
+    return F.rms_norm(s, weight.shape, weight, 1e-5), s
+
+
 def linear_cross_entropy(x, weight, targets, chunk=0, scale=None):
     logits = F.linear(x, weight)
     if scale is not None:
@@ -168,6 +173,7 @@ OPS = {
     "routed_ffn": lambda a, *x: routed_ffn(*x), "swiglu": lambda a, x: swiglu(x),
     "layer_norm": lambda a, x, w, b: F.layer_norm(x, w.shape, w, b),
     "add_layer_norm": lambda a, *x: add_layer_norm(*x),
+    "rms_norm": lambda a, x, w: F.rms_norm(x, w.shape, w, 1e-5), "add_rms_norm": lambda a, *x: add_rms_norm(*x),
     "index_select": lambda a, x, i: x.index_select(dim(a), i - 1),
     "index_add": lambda a, x, i, s: x.index_add(dim(a), i - 1, s),
     "gather": lambda a, x, i: x.gather(dim(a), i - 1),

@@ -30,7 +30,7 @@ static int64_t z_at(const oracle *o, int64_t b, int64_t t, int64_t query) {
 
 static void rotate(const oracle *o, double *head, double position) {
   for (int64_t i = 0; 2 * i < o->s.K && o->base != 0; i++) {
-    double angle = position * pow(o->base, -2.0 * (double)i / (double)o->s.K);
+    double angle = position * pow(o->base, -2.0 * (double)i / (double)o->s.K) / o->factor;
     double even = head[2 * i], odd = head[2 * i + 1];
     head[2 * i] = even * cos(angle) - odd * sin(angle);
     head[2 * i + 1] = odd * cos(angle) + even * sin(angle);
@@ -59,7 +59,8 @@ static double *weigh(const oracle *o, int64_t b, int64_t t, int64_t query, int64
   double *p = zeros(t + 1), max = -(double)INFINITY, sum = 0;
   for (int64_t j = 0; j <= t; j++) {
     const double *k = o->heads + head_at(o, b, j, o->s.N * o->s.H + key);
-    p[j] = documents[j] == documents[t] ? o->scale * dot(q, k, o->s.K) : -(double)INFINITY;
+    bool seen = documents[j] == documents[t] && t - j < o->window;
+    p[j] = seen ? o->scale * dot(q, k, o->s.K) : -(double)INFINITY;
     max = fmax(max, p[j]);
   }
   for (int64_t j = 0; j <= t; j++)
@@ -194,6 +195,8 @@ oracle mixture_oracle(bam_tensor *const in[INPUTS], bam_tensor *dy, const bam_at
   o.total = in[QKV]->shape.size[0] / o.s.K;
   o.KV = (o.total - queries) / 2;
   o.base = attr_of(attrs, "rope_base", 10000);
+  o.factor = attr_of(attrs, "rope_factor", 1);
+  o.window = (int64_t)attr_of(attrs, "window", (double)o.s.T);
   o.scale = attr_of(attrs, "scale", 1 / sqrt((double)o.s.K));
   for (int i = 0; i < INPUTS; i++)
     o.in[i] = in[i] != NULL ? values_of(in[i]) : stand_in(&o.s, i);

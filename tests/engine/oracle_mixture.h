@@ -19,7 +19,8 @@ typedef struct {
 typedef struct {
   sizes s;
   int64_t KV, total; /* total: N*H + 2*KV */
-  double base, scale;
+  int64_t window;    /* T for all */
+  double base, factor, scale;
   double *in[INPUTS], *dy, *heads, *z, *y, *dheads, *dz, *grad[4];
 } oracle;
 

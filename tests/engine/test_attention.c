@@ -9,7 +9,7 @@
 TestSuite(attention, .init = fixture_open, .fini = fixture_close);
 
 typedef struct {
-  int64_t B, T, H, G, K;
+  int64_t B, T, H, G, K, window; /* window 0: all */
   double scale;
   double *q, *k, *v, *dy;  /* row-major */
   const double *documents; /* NULL: one */
@@ -23,7 +23,9 @@ static void oracle_row(oracle *x, int64_t b, int64_t i, int64_t h) {
 #define KV(j) (((b * x->T + (j)) * x->G + g) * x->K)
   for (int64_t j = 0; j <= i; j++) {
     bool same = x->documents == NULL || x->documents[b * x->T + i] == x->documents[b * x->T + j];
-    p[j] = same ? x->scale * dot(x->q + row, x->k + KV(j), x->K) : -(double)INFINITY;
+    p[j] = same && (x->window == 0 || i - j < x->window)
+             ? x->scale * dot(x->q + row, x->k + KV(j), x->K)
+             : -(double)INFINITY;
     max = fmax(max, p[j]);
   }
   for (int64_t j = 0; j <= i; j++)
@@ -49,7 +51,8 @@ static void run_oracle(oracle *x) {
 }
 
 /* Compare the op on leaves q, k, v (any layout) with the oracle. */
-static void compare(bam_tensor *const in[3], bam_tensor *documents, double tolerance) {
+static void compare_window(bam_tensor *const in[3], bam_tensor *documents, int64_t window,
+                           double tolerance) {
   VALUES_TESTED(&bam_op_attention);
   const int64_t *size = in[0]->shape.size;
   oracle x = { size[0],
@@ -57,6 +60,7 @@ static void compare(bam_tensor *const in[3], bam_tensor *documents, double toler
                size[2],
                in[1]->shape.size[2],
                size[3],
+               window,
                1 / sqrt((double)size[3]),
                values_of(in[0]),
                values_of(in[1]),
@@ -77,8 +81,11 @@ static void compare(bam_tensor *const in[3], bam_tensor *documents, double toler
   x.dk = zeros(m);
   x.dv = zeros(m);
   run_oracle(&x);
+  bam_attr *attrs = make_attrs(&bam_op_attention);
+  set_integer(&bam_op_attention, attrs, "window", window);
   bam_tensor *o = run(&bam_op_attention, (bam_tensor *[]){ in[0], in[1], in[2], documents }, 4,
-                      NULL);
+                      attrs);
+  free(attrs);
   expect_values(o, x.o, tolerance);
   EXPECT_OK(bam_autograd_backward(o, dy, false));
   expect_values(in[0]->grad, x.dq, tolerance * 4);
@@ -90,13 +97,22 @@ static void compare(bam_tensor *const in[3], bam_tensor *documents, double toler
     free(all[i]);
 }
 
-static void check(bam_dtype dtype, bam_shape q, int64_t G, bam_tensor *documents,
-                  double tolerance) {
+static void compare(bam_tensor *const in[3], bam_tensor *documents, double tolerance) {
+  compare_window(in, documents, 0, tolerance);
+}
+
+static void check_window(bam_dtype dtype, bam_shape q, int64_t G, bam_tensor *documents,
+                         int64_t window, double tolerance) {
   bam_shape kv = SHAPE(q.size[0], q.size[1], G, q.size[3]);
   bam_tensor *in[] = { make_leaf(dtype, q, -2, 2), make_leaf(dtype, kv, -2, 2),
                        make_leaf(dtype, kv, -2, 2) };
-  compare(in, documents, tolerance);
+  compare_window(in, documents, window, tolerance);
   fixture_release(in, 3);
+}
+
+static void check(bam_dtype dtype, bam_shape q, int64_t G, bam_tensor *documents,
+                  double tolerance) {
+  check_window(dtype, q, G, documents, 0, tolerance);
 }
 
 /* Around every edge of the tiles: rows, vectors and blocks of either pass. */
@@ -145,6 +161,25 @@ Test(attention, documents_far) {
   bam_tensor_release(documents);
 }
 
+/* Windows around the edges of tiles, and longer than the sequence. */
+Test(attention, windows) {
+  const int64_t times[] = { 1, 13, 64, 97, 130, 210 },
+                windows[] = { 1, 2, 11, 63, 64, 65, 96, 129, 500 };
+  for (int t = 0; t < 6; t++)
+    for (int w = 0; w < 9; w++)
+      check_window(BAM_F32, SHAPE(1, times[t], 4, 8), 2, NULL, windows[w], 4e-6);
+  check_window(BAM_F64, SHAPE(2, 101, 2, 33), 1, NULL, 17, 1e-13);
+  check_window(BAM_F32, SHAPE(1, 801, 2, 16), 1, NULL, 100, 4e-6);
+  check_window(BAM_F32, SHAPE(1, 801, 2, 16), 1, NULL, 500, 4e-6);
+}
+
+Test(attention, windows_and_documents) {
+  bam_tensor *mixed = make_random(BAM_I32, SHAPE(2, 110), 0, 2);
+  check_window(BAM_F32, SHAPE(2, 110, 2, 8), 1, mixed, 7, 4e-6);
+  check_window(BAM_F64, SHAPE(2, 110, 2, 3), 2, mixed, 70, 1e-13);
+  bam_tensor_release(mixed);
+}
+
 /* q, k and v as slices of one product, and with nothing contiguous. */
 Test(attention, strided) {
   bam_tensor *qkv = make_random(BAM_F32, SHAPE(2, 50, 8, 12), -2, 2), *in[3];
@@ -177,6 +212,8 @@ Test(attention, gradient) {
   set_float(&bam_op_attention, attrs, "scale", 0.3);
   attrs[0].given = true;
   check_gradient(&bam_op_attention, (bam_tensor *[]){ q, k, v }, 3, attrs);
+  set_integer(&bam_op_attention, attrs, "window", 2);
+  check_gradient(&bam_op_attention, (bam_tensor *[]){ q, k, v, documents }, 4, attrs);
   RELEASE(q, k, v, documents);
   free(attrs);
 }
@@ -279,5 +316,10 @@ Test(attention, errors) {
                   NULL);
   expect_op_error("needs q [B, T, H, K]", &bam_op_attention, (bam_tensor *[]){ ids, q, q }, 3,
                   NULL);
+  bam_attr *attrs = make_attrs(&bam_op_attention);
+  set_integer(&bam_op_attention, attrs, "window", -1);
+  expect_op_error("a window of -1 tokens", &bam_op_attention, (bam_tensor *[]){ q, q, q }, 3,
+                  attrs);
+  free(attrs);
   RELEASE(q, k, short_k, k64, ids, real);
 }

@@ -1,4 +1,4 @@
-/* Embedding, layer norm, linear, rope and swiglu: values against double precision, gradients
+/* Embedding, layer norm and RMS norm, linear, rope and swiglu: values against double precision, gradients
    against differences. */
 #include <math.h>
 #include <stdlib.h>
@@ -222,6 +222,69 @@ Test(layers, norm_errors) {
   RELEASE(x, w, w64, i);
 }
 
+/* ---- RMS norm ---- */
+
+static void expect_rms_norm(bam_tensor *y, bam_tensor *x, bam_tensor *weight, double eps,
+                            double tolerance) {
+  int64_t n = x->shape.size[x->shape.ndim - 1], rows = bam_tensor_count(x) / n;
+  for (int64_t i = 0; i < rows; i++) {
+    double square = 0;
+    for (int64_t j = 0; j < n; j++)
+      square += pow(value_at(x, i * n + j), 2) / (double)n;
+    for (int64_t j = 0; j < n; j++)
+      EXPECT_CLOSE(value_at(y, i * n + j),
+                   value_at(x, i * n + j) / sqrt(square + eps) * value_at(weight, j), tolerance);
+  }
+}
+
+/* Rows far from 0, whose mean must stay in. */
+static void check_rms_norm(bam_dtype dtype, bam_shape shape, double eps, double tolerance) {
+  VALUES_TESTED(&bam_op_rms_norm, &bam_op_add_rms_norm);
+  bam_tensor *x = make_random(dtype, shape, 1, 3), *other = make_random(dtype, shape, -2, 1);
+  bam_tensor *weight = make_random(dtype, SHAPE(shape.size[shape.ndim - 1]), -1, 2);
+  bam_tensor *strided = make_strided(x), *two[2], *sum = run2(&bam_op_add, x, other);
+  bam_attr *attrs = make_attrs(&bam_op_rms_norm);
+  set_float(&bam_op_rms_norm, attrs, "eps", eps);
+  bam_tensor *y = run(&bam_op_rms_norm, (bam_tensor *[]){ strided, weight }, 2, attrs);
+  EXPECT_OK(
+    fixture_apply(&bam_op_add_rms_norm, (bam_tensor *[]){ strided, other, weight }, 3, attrs, two));
+  expect_rms_norm(y, x, weight, eps, tolerance);
+  expect_rms_norm(two[0], sum, weight, eps, tolerance);
+  expect_equal(two[1], sum, 0);
+  RELEASE(x, other, weight, strided, two[0], two[1], sum, y);
+  free(attrs);
+}
+
+Test(layers, rms_norm_values) {
+  check_rms_norm(BAM_F32, SHAPE(3, 5, 37), 1e-5, 2e-6);
+  check_rms_norm(BAM_F64, SHAPE(9, 33), 0.5, 1e-13);
+  check_rms_norm(BAM_F32, SHAPE(150, 256), 1e-6, 2e-6);
+  check_rms_norm(BAM_F32, SHAPE(4, 1), 1e-5, 2e-6);
+  check_rms_norm(BAM_F32, SHAPE(2, 2500), 1e-5, 2e-6);
+}
+
+Test(layers, rms_norm_gradient) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 3, 7), -2, 3);
+  bam_tensor *r = make_leaf(BAM_F64, SHAPE(2, 3, 7), -2, 2);
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(7), -1, 1);
+  bam_tensor *many = make_leaf(BAM_F64, SHAPE(150, 2), -2, 2);
+  bam_tensor *two = make_leaf(BAM_F64, SHAPE(2), -1, 1);
+  check_gradient(&bam_op_rms_norm, (bam_tensor *[]){ x, weight }, 2, NULL);
+  check_gradient(&bam_op_add_rms_norm, (bam_tensor *[]){ x, r, weight }, 3, NULL);
+  check_gradient_within(&bam_op_rms_norm, (bam_tensor *[]){ many, two }, 2, NULL, 1e-4);
+  RELEASE(x, r, weight, many, two);
+}
+
+Test(layers, rms_norm_empty) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(0, 5), -2, 2);
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(5), -1, 1);
+  bam_tensor *none = make_leaf(BAM_F64, SHAPE(3, 0), -2, 2),
+             *w = make_leaf(BAM_F64, SHAPE(0), 0, 1);
+  check_gradient(&bam_op_rms_norm, (bam_tensor *[]){ x, weight }, 2, NULL);
+  check_gradient(&bam_op_rms_norm, (bam_tensor *[]){ none, w }, 2, NULL);
+  RELEASE(x, weight, none, w);
+}
+
 /* ---- linear ---- */
 
 static void expect_linear(bam_tensor *y, bam_tensor *x, bam_tensor *weight, bam_tensor *bias,
@@ -331,6 +394,70 @@ Test(layers, rope_values) {
     check_rope(BAM_F64, sets[i / 2], i % 2, 1e-13);
   }
   RELEASE(shared, own);
+}
+
+/* The frequencies of 19 pairs: one by one, as Llama 3 defines them by wavelengths. */
+static void check_scaled_rope(bam_dtype dtype, double context, double tolerance) {
+  bam_tensor *x = make_random(dtype, SHAPE(1, 7, 1, 38), -1, 1);
+  bam_attr *attrs = make_attrs(&bam_op_rope);
+  set_float(&bam_op_rope, attrs, "base", 500);
+  set_float(&bam_op_rope, attrs, "rope_factor", 8);
+  set_float(&bam_op_rope, attrs, "rope_low", 1);
+  set_float(&bam_op_rope, attrs, "rope_high", 4);
+  set_float(&bam_op_rope, attrs, "rope_context", context);
+  bam_tensor *y = run(&bam_op_rope, &x, 1, attrs);
+  int kinds[3] = { 0 };
+  for (int64_t i = 0; i < 7 * 19; i++) {
+    double frequency = pow(500, -2.0 * (double)(i % 19) / 38), length = 2 * M_PI / frequency;
+    double slow = frequency / 8, share = (context / length - 1) / (4 - 1);
+    int kind = context == 0 || length > context / 1 ? 0 : length < context / 4 ? 1 : 2;
+    double scaled = kind == 0   ? slow
+                    : kind == 1 ? frequency
+                                : (1 - share) * slow + share * frequency;
+    double angle = (double)(i / 19) * scaled, even = value_at(x, 2 * i),
+           odd = value_at(x, 2 * i + 1);
+    EXPECT_CLOSE(value_at(y, 2 * i), even * cos(angle) - odd * sin(angle), tolerance);
+    EXPECT_CLOSE(value_at(y, 2 * i + 1), odd * cos(angle) + even * sin(angle), tolerance);
+    kinds[kind]++;
+  }
+  cr_assert(context == 0 || (kinds[0] > 0 && kinds[1] > 0 && kinds[2] > 0));
+  RELEASE(x, y);
+  free(attrs);
+}
+
+Test(layers, rope_scaled_values) {
+  check_scaled_rope(BAM_F32, 0, 1e-6);
+  check_scaled_rope(BAM_F64, 0, 1e-13);
+  check_scaled_rope(BAM_F32, 200, 1e-6);
+  check_scaled_rope(BAM_F64, 200, 1e-13);
+}
+
+Test(layers, rope_scaled_gradient) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 3, 2, 6), -1, 1);
+  bam_attr *attrs = make_attrs(&bam_op_rope);
+  set_float(&bam_op_rope, attrs, "rope_factor", 3);
+  check_gradient(&bam_op_rope, &x, 1, attrs);
+  RELEASE(x);
+  free(attrs);
+}
+
+static void expect_scaling_error(const char *part, bam_tensor *x, const char *name, double value) {
+  bam_attr *attrs = make_attrs(&bam_op_rope);
+  set_float(&bam_op_rope, attrs, "rope_context", 100);
+  set_float(&bam_op_rope, attrs, "rope_low", 1);
+  set_float(&bam_op_rope, attrs, "rope_high", 4);
+  set_float(&bam_op_rope, attrs, name, value);
+  expect_op_error(part, &bam_op_rope, &x, 1, attrs);
+  free(attrs);
+}
+
+Test(layers, rope_scaled_errors) {
+  bam_tensor *x = make_random(BAM_F32, SHAPE(2, 3, 2, 4), -1, 1);
+  expect_scaling_error("rope_factor is 0", x, "rope_factor", 0);
+  expect_scaling_error("rope_context -1", x, "rope_context", -1);
+  expect_scaling_error("rope_low is 4 and rope_high 4", x, "rope_low", 4);
+  expect_scaling_error("rope_low is 0", x, "rope_low", 0);
+  RELEASE(x);
 }
 
 Test(layers, rope_gradient) {

@@ -180,6 +180,32 @@ Test(mixture_of_attention, strided) {
   free(attrs);
 }
 
+/* Windows and scaled frequencies: against the oracle, and gradients by differences. */
+static void check_windowed(bam_dtype dtype, sizes s, int64_t window, double tolerance) {
+  bam_tensor *in[INPUTS];
+  bam_attr *attrs = mixture_attrs(s.H, s.G);
+  set_integer(&bam_op_mixture_of_attention, attrs, "window", window);
+  set_float(&bam_op_mixture_of_attention, attrs, "rope_factor", 2.5);
+  mixture_inputs(dtype, &s, in);
+  in[DOCUMENTS] = make_random(BAM_I64, SHAPE(s.B, s.T), 0, 1);
+  in[POSITIONS] = NULL;
+  mixture_compare(in, attrs, tolerance);
+  if (s.T < 6)
+    check_gradient(&bam_op_mixture_of_attention, in, INPUTS, attrs);
+  fixture_release(in, INPUTS);
+  free(attrs);
+}
+
+Test(mixture_of_attention, windows) {
+  sizes s = { .B = 2, .T = 5, .D = 3, .N = 2, .H = 4, .G = 2, .K = 2, .E = 3, .own = true };
+  check_windowed(BAM_F64, s, 2, 1e-12);
+  s.own = false;
+  check_windowed(BAM_F64, s, 3, 1e-12);
+  s.T = 40;
+  check_windowed(BAM_F32, s, 7, 2e-5);
+  check_windowed(BAM_F64, s, 100, 1e-12);
+}
+
 /* ---- gradients by differences ---- */
 
 static void check_differences(sizes s, bool sparse, bool documents, bool positions) {

@@ -5,7 +5,6 @@ local core = require "bam.core"
 local weights = require "bam.nn.weights"
 
 local RMSNorm = require("bam.nn.module").module "RMSNorm"
-local ops = core.ops
 
 RMSNorm.no_decay = true -- optimizers leave the weights as large as they are
 
@@ -19,16 +18,14 @@ function RMSNorm:init(width, options)
   self.weight = weights.full({ self.width }, 1, o.dtype)
 end
 
---- Normalize x. With a residual, normalize x + residual and also return the sum.
+--- Normalize x. With a residual, normalize x + residual in the same pass and also return the sum.
 ---@param x tensor [..., width]
 ---@param residual? tensor [..., width]
 ---@return tensor y
 ---@return tensor? sum
 function RMSNorm:forward(x, residual)
-  local sum = residual and ops.add(x, residual)
-  x = sum or x
-  local scale = ops.rsqrt(ops.add(ops.mean(ops.mul(x, x), -1, true), self.eps))
-  return ops.mul(ops.mul(x, scale), self.weight), sum
+  if residual then return core.ops.add_rms_norm(x, residual, self.weight, self.eps) end
+  return core.ops.rms_norm(x, self.weight, self.eps)
 end
 
 return RMSNorm
