@@ -22,9 +22,9 @@ local function config_of(directory) return json.decode(core.read_file(string.for
 
 local function largest(a, b) return (a:to "f64" - b:to "f64"):abs():max():item() end
 
--- A model of sequential blocks whose norms are not all 1.
-local function model_of(d)
-  local model = d:build { seed = 3 }
+-- A model whose norms are not all 1, and its biases not all 0.
+local function model_of(d, seed)
+  local model = d:build { seed = seed or 3 }
   core.with_grad(false, function()
     for _, p in ipairs(model:parameters()) do
       if p.tensor.ndim == 1 then p.tensor:add_(bam.randn(p.tensor.shape) * 0.2) end
@@ -33,11 +33,15 @@ local function model_of(d)
   return model:eval()
 end
 
-local function sequential(more)
+local function described(blocks, more)
   local o = { layers = 2, width = 24, heads = 4, kv_heads = 2, ffn = 20, vocab = 31, norm = "rms", std = 0.3, eps = 1e-6 }
   for name, value in pairs(more or {}) do o[name] = value end
-  return bam.models.sequential(o)
+  return bam.models[blocks](o)
 end
+
+local function sequential(more) return described("sequential", more) end
+local function parallel(more) return described("parallel", more) end
+local function post_norm(more) return described("post_norm", more) end
 
 -- Saved as a family's, loaded again, and computed from the files.
 local function round_trip(family, model, name)
@@ -55,16 +59,123 @@ local function round_trip(family, model, name)
   return directory, back
 end
 
+local LLAMA3 = { scaling = "llama3", factor = 8, low = 1, high = 4, context = 40 }
+
 local CASES = {
-  llama = { {}, { head_width = 10, tied = true, rope_base = 500 } },
-  mistral = { { head_width = 8 } },
+  cohere2 = { parallel { norm = "layer", window = { 4, 0 }, rope_layers = "windowed", tied = true, logit_scale = 0.25 },
+              parallel { norm = "layer", window = 5, rope_layers = "windowed", qkv_bias = true, out_bias = true } },
+  llama = { sequential(), sequential { head_width = 10, tied = true, rope_base = 500, rope = LLAMA3 },
+            sequential { rope = { scaling = "linear", factor = 4 }, qkv_bias = true, out_bias = true } },
+  mistral = { sequential { head_width = 8 }, sequential { window = 4 } },
+  olmo2 = { post_norm { qk_norm = "width" } },
+  qwen2 = { sequential { qkv_bias = true }, sequential { qkv_bias = true, window = { 0, 3 }, tied = true } },
+  qwen3 = { sequential { qk_norm = "head", head_width = 10 } },
 }
 
 for family, cases in pairs(CASES) do
   test(family, function()
-    for i, case in ipairs(cases) do round_trip(family, model_of(sequential(case)), string.format("%s-%d", family, i)) end
+    for i, case in ipairs(cases) do round_trip(family, model_of(case), string.format("%s-%d", family, i)) end
   end)
 end
+
+-- Equal experts are one expert: whatever the gates are, as long as they sum to 1.
+test("attention experts on the blocks of every family", function()
+  for family, cases in pairs(CASES) do
+    for i, case in ipairs(cases) do
+      local model = model_of(case)
+      for _, kv in ipairs { "own", "shared" } do
+        local mixture = bam.mix { experts = { model, model, model }, attention = { kv = kv },
+                                  ffn = { top_k = 2, renormalize = true } }
+        local mixed = mixture:build { dtype = "f64" }:eval()
+        local what = string.format("%s %d, %s", family, i, kv)
+        expect.compare(largest(mixed(ids), model(ids)), "<", 1e-4, what)
+        local directory = at(string.format("experts-%s-%d-%s", family, i, kv))
+        bam.save(directory, mixed)
+        expect.equal(config_of(directory).model_type, "bam")
+        expect.yes(bam.all(bam.load(directory)(ids):eq(mixed(ids))):item(), what .. ": other bits after loading")
+      end
+    end
+  end
+end)
+
+-- Experts that differ: a gate of 1 chooses one, so that each is where its number says.
+test("experts keep their own biases and norms", function()
+  for family, cases in pairs(CASES) do
+    local models = {}
+    for i = 1, 3 do models[i] = model_of(cases[1], i) end
+    for chosen = 1, 3 do
+      local function Router(o)
+        return function(h)
+          local gates = bam.zeros(h:size(1), h:size(2), 3, { dtype = h.dtype })
+          gates:select(3, chosen):fill_(1)
+          return gates
+        end, o
+      end
+      local own = bam.mix { experts = models, attention = { router = Router }, ffn = { router = Router },
+                            merge = function(tensors) return tensors[chosen] end }
+      expect.compare(largest(own:build { dtype = "f64" }:eval()(ids), models[chosen](ids)), "<", 1e-4, family)
+    end
+  end
+end)
+
+test("mixtures of every family are trained, and frozen by part", function()
+  for family, cases in pairs(CASES) do
+    local model = model_of(cases[#cases])
+    local d = bam.mix { experts = { model, model }, attention = { kv = "shared" }, freeze = { experts = true } }
+    local mixed = d:build { dtype = "f64", seed = 2 }
+    mixed:set_step(1, 2)
+    local loss = mixed:loss(ids, ids)
+    loss:backward()
+    local frozen, trained = 0, 0
+    for _, p in ipairs(mixed:parameters()) do
+      if p.tensor.requires_grad then
+        trained = trained + 1
+        expect.yes(p.tensor.grad, family .. ": no gradient for " .. p.name)
+      else
+        frozen = frozen + 1
+        local mine = p.name:find "attention%.queries" or p.name:find "attention%.out" or p.name:find "attention%.q_"
+          or p.name:find "ffn%.gate_up" or p.name:find "ffn%.down"
+        expect.yes(mine, family .. ": frozen " .. p.name)
+      end
+    end
+    expect.yes(frozen > 0 and trained > 0)
+  end
+end)
+
+test("biases of 0 change nothing: several ops compute what one does", function()
+  local o = { width = 12, heads = 4, kv_heads = 2, head_width = 4, experts = 3, kv = "shared", window = 5, std = 0.3, dtype = "f64",
+              rope_scaling = LLAMA3 }
+  local one = bam.nn.MixtureOfAttention(o)
+  o.qkv_bias, o.out_bias = true, true
+  local several = bam.nn.MixtureOfAttention(o)
+  several:load_state(one:state(), { strict = false })
+  local x = bam.randn(2, 9, 12, { dtype = "f64" })
+  local documents = bam.randint(0, 1, 2, 9)
+  expect.compare(largest(one(x, { documents = documents }), several(x, { documents = documents })), "<", 1e-12)
+end)
+
+test("what descriptions refuse", function()
+  expect.raises('models.sequential: option window: expected a window for each of the 2 layers, got 1', sequential,
+                { window = { 3 } })
+  expect.raises("option window[2]: expected an integer of at least 0, got -1", sequential, { window = { 3, -1 } })
+  expect.raises('option qk_norm: expected head or width, got the string "all"', sequential, { qk_norm = "all" })
+  expect.raises('option rope: scaling: expected "linear" or "llama3", got the string "yarn"', sequential,
+                { rope = { scaling = "yarn" } })
+  expect.raises("low is 4 and high 4; low must be the smaller one", sequential,
+                { rope = { scaling = "llama3", factor = 8, low = 4, high = 4, context = 64 } })
+  expect.equal(tostring(sequential { window = { 4, 4 } }.window), "4")
+  expect.equal(tostring(sequential { window = { 4, 0 } }.window), "{ 4, 0 }")
+  expect.equal(sequential { window = { 0, 0 } }.window, nil)
+end)
+
+test("only what is not the default is in the identity", function()
+  local plain = sequential():identity()
+  expect.equal({ plain.window, plain.rope, plain.qkv_bias, plain.qk_norm, plain.family }, {})
+  local rich = sequential { window = { 4, 0 }, rope = LLAMA3, qkv_bias = true }:identity()
+  expect.equal(rich.window, { 4, 0 })
+  expect.equal(rich.rope.factor, 8)
+  expect.equal(rich.qkv_bias, true)
+end)
 
 test("a directory of another family goes where one of Cohere's goes", function()
   local directory, model = round_trip("llama", model_of(sequential()), "everywhere")

@@ -4,7 +4,9 @@ local freeze = require "bam.model.freeze"
 local nn = require "bam.nn"
 local parts = require "bam.model.parts"
 local registry = require "bam.util.registry"
+local readonly = require "bam.util.readonly"
 local router_options = require "bam.nn.moe.router_options"
+local windows = require "bam.model.families.windows"
 
 local Block = nn.module "Block"
 
@@ -36,6 +38,9 @@ local function with_router(part, now, layer_options)
   return layer_options
 end
 
+-- Do the heads of a layer rotate? In Cohere 2 only those with a window do.
+local function rotates(d, layer) return not d.rope_layers or windows.of(d, layer) > 0 end
+
 local function make_attention(d, layer, o, now)
   local a = d.attention
   if a.class then return make_own(d, "attention", o) end
@@ -43,7 +48,9 @@ local function make_attention(d, layer, o, now)
     width = d.width, heads = d.heads, kv_heads = d.kv_heads, head_width = d.head_width,
     experts = a.experts, kv = a.kv, routing = now.attention.routing,
     keys_apart = freeze.keys_apart(d), router = a.router, layer = layer, aux_tokens = d.aux_tokens,
-    rope_base = d.rope_base, std = o.std, out_std = out_std(d, o), dtype = o.dtype }))
+    rope_base = rotates(d, layer) and d.rope_base or 0, rope_scaling = d.rope and readonly.copy(d.rope),
+    window = windows.of(d, layer), qkv_bias = d.qkv_bias, out_bias = d.out_bias, qk_norm = d.qk_norm, eps = d.eps,
+    std = o.std, out_std = out_std(d, o), dtype = o.dtype }))
 end
 
 local function make_ffn(d, layer, o, now)

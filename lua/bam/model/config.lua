@@ -144,9 +144,6 @@ function M.decode(config, label, own)
   end
   local d = family and read_family(f, family) or cohere.read(f)
   if name == "bam" then mixture.read(f, d, own or {}) end
-  for _, field in ipairs { "rope", "rope_layers", "window", "qkv_bias", "out_bias", "qk_norm" } do
-    if d[field] then f.refuse(field, d[field]) end -- until blocks compute them
-  end
   return description.new(d), token_ids(f.get)
 end
 

@@ -5,6 +5,7 @@ local check_heads = require "bam.nn.heads"
 local description = require "bam.model.description"
 local parts = require "bam.model.parts"
 local registry = require "bam.util.registry"
+local shape = require "bam.model.families.shape"
 
 local M = {}
 
@@ -22,6 +23,16 @@ local options = {
   vocab = { "extent" }, tied = { "boolean", false, doc = "the head uses the input embedding" },
   rope_base = { "positive", 10000 }, eps = { "positive", 1e-5, doc = "of the norms" },
   norm = { "string", "layer", doc = '"layer" or "rms"' },
+  rope = { "table", optional = true,
+           doc = 'how RoPE\'s frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", '
+             .. "factor = 8, low = 1, high = 4, context = 8192 }" },
+  rope_layers = { "string", optional = true, doc = '"windowed": only layers with a window rotate, as in Cohere 2' },
+  window = { "any", optional = true, type = "integer|integer[]",
+             doc = "tokens that a token sees, itself counted; a list has one per layer, 0 for all" },
+  qkv_bias = { "boolean", false, doc = "biases of queries, keys and values" },
+  out_bias = { "boolean", false, doc = "bias of attention's output" },
+  qk_norm = { "string", optional = true,
+              doc = 'RMS norm of queries and keys: "head", of each head, or "width", of all heads together' },
   logit_scale = { "positive", 1, doc = "factor of the logits" },
   context = { "size", 2048, doc = "longest sequence, written to config.json" },
   std = { "rate", 0.02, doc = "standard deviation of the initial weights; output projections use std / √(2 layers)" },
@@ -82,6 +93,15 @@ local function read_attention(what, value)
   return part
 end
 
+-- A class of a script's own is given none of these.
+local function check_own(what, d)
+  for _, name in ipairs(d.attention.class and shape.NAMES or {}) do
+    if d[name] then
+      check.fail("%s: option %s: attention is of a class of your own; give the option to the class instead", what, name)
+    end
+  end
+end
+
 --- The description of a dense model of these blocks.
 ---@param given table
 ---@return table description
@@ -96,6 +116,8 @@ function metatable:__call(given)
   o.attention, o.ffn = read_attention(what, o.attention), read_ffn(what, o.ffn)
   o.load_balance, o.z_loss, o.aux_tokens = 0, 0, 0
   o.block = blocks.field(self)
+  shape.fill(function(name) return string.format("%s: option %s", what, name) end, o, o)
+  check_own(what, o)
   return description.new(o)
 end
 

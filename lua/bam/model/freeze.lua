@@ -5,6 +5,17 @@ local module = require "bam.nn.module"
 
 local M = {}
 
+-- Biases and norms of attention that belong to experts; keys and values may be shared.
+local function extras(d, attention)
+  local own, list = d.attention.kv == "own", {}
+  local function norm(name) return attention[name] and attention[name].weight end
+  for _, p in pairs { attention.q_bias or false, attention.out_bias or false, norm "q_norm" or false,
+                      own and attention.kv_bias, own and norm "k_norm" } do
+    if p then list[#list + 1] = p end
+  end
+  return list
+end
+
 -- Whose each parameter is: "routers" or "experts"; the rest has no owner.
 local function owners(model)
   local d, owner = model.description, {}
@@ -12,6 +23,7 @@ local function owners(model)
     local attention, ffn = layer.attention, layer.ffn
     if d.attention.experts > 1 then
       owner[attention.queries or attention.qkv], owner[attention.out] = "experts", "experts"
+      for _, p in ipairs(extras(d, attention)) do owner[p] = "experts" end
     end
     for _, expert in ipairs(d.ffn.class and d.ffn.experts > 1 and ffn.modules or {}) do
       for _, p in ipairs(expert:parameters()) do owner[p.tensor] = "experts" end

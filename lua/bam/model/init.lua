@@ -21,7 +21,7 @@ require "bam.model.explain"
 local M = { Model = Model }
 
 -- The registry of bam's own blocks: a file each.
-for _, name in ipairs { "parallel", "sequential" } do
+for _, name in ipairs { "parallel", "post_norm", "sequential" } do
   M[name] = require(string.format("bam.model.blocks.%s", name))
 end
 

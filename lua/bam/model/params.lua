@@ -78,6 +78,42 @@ function M.prefix(layer, kind)
   return string.format("model.layers.%d.%s.", layer - 1, PLACES[kind])
 end
 
+-- The biases of queries, of keys or of values, ordered as their rows; that of the output.
+local function query_bias(layer, expert)
+  return function(model)
+    local a = attention_of(model, layer)
+    return ops.select(ops.view(a.q_bias, a.kv_heads, a.experts, -1), 2, expert or 1)
+  end
+end
+
+local function key_bias(layer, expert, shared, place)
+  return function(model)
+    local a = attention_of(model, layer)
+    local bias = ops.view(a.kv_bias, 2, a.kv_heads, shared and 1 or a.experts, -1)
+    return ops.select(ops.select(bias, 1, 1 + place), 2, expert or 1)
+  end
+end
+
+local function out_bias(layer, expert)
+  return function(model) return ops.select(attention_of(model, layer).out_bias, 1, expert or 1) end
+end
+
+-- The weight of a norm of queries or keys.
+local function norm_view(layer, expert, name)
+  return function(model)
+    local norm = attention_of(model, layer)[name]
+    return ops.select(ops.view(norm.weight, norm.sets, norm.size), 1, expert or 1)
+  end
+end
+
+-- One tensor of attention that is no matrix, of one expert unless that is nil.
+local function vector(layer, name, size, expert, view, rotated)
+  local prefix = M.prefix(layer, "attention")
+  local place = expert and string.format("experts.%d.", expert - 1) or ""
+  return { name = string.format("%s%s%s", prefix, place, name), dense = string.format("%s%s", prefix, name),
+           shape = { size }, kind = "attention", layer = layer, expert = expert, rotated = rotated, view = view }
+end
+
 -- One projection, of one expert unless that is nil.
 local function projection(kind, layer, letters, shape, expert, view, rotated)
   local prefix, rest = M.prefix(layer, kind), string.format("%s_proj.weight", letters)
@@ -121,6 +157,25 @@ end
 
 -- ---- all of them ----
 
+-- The biases and norms of an expert; `own` is nil where its keys and values are no expert's, false where another entry
+-- has them.
+local function add_vectors(add, d, layer, expert, own)
+  local queries, keys, shared = d.heads * d.head_width, d.kv_heads * d.head_width, d.attention.kv == "shared"
+  local function one(...) add(vector(layer, ...)) end
+  if d.qkv_bias then
+    one("q_proj.bias", queries, expert, query_bias(layer, expert), d.head_width)
+    if own ~= false then
+      one("k_proj.bias", keys, own, key_bias(layer, own, shared, 0), d.head_width)
+      one("v_proj.bias", keys, own, key_bias(layer, own, shared, 1))
+    end
+  end
+  if d.out_bias then one("o_proj.bias", d.width, expert, out_bias(layer, expert)) end
+  if not d.qk_norm then return end
+  local head = d.qk_norm == "head" and d.head_width
+  one("q_norm.weight", head or queries, expert, norm_view(layer, expert, "q_norm"), d.head_width)
+  if own ~= false then one("k_norm.weight", head or keys, own, norm_view(layer, own, "k_norm"), d.head_width) end
+end
+
 local function add_attention(add, d, layer)
   local a = d.attention
   if a.class then return add_own(add, d, layer, "attention") end
@@ -136,6 +191,7 @@ local function add_attention(add, d, layer)
       one("v", { keys, d.width }, own, key_view(layer, own, shared, 1))
     end
     one("o", { d.width, queries }, expert, out_view(layer, expert))
+    add_vectors(add, d, layer, expert, e > 1 and shared and false or own)
   end
   if mixed then add(router("attention", layer, a.experts, d.width)) end
 end

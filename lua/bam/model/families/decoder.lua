@@ -42,7 +42,7 @@ function M.read(f, family)
   local d = {
     layers = get("num_hidden_layers", "few"), width = get("hidden_size", "extent"),
     heads = get("num_attention_heads", "extent"), kv_heads = get("num_key_value_heads", "extent", false) or nil,
-    head_width = get("head_dim", "extent", false) or nil, vocab = get("vocab_size", "extent"),
+    head_width = get("head_dim", "extent", defaults.head_width or false) or nil, vocab = get("vocab_size", "extent"),
     tied = get("tie_word_embeddings", "boolean", defaults.tied), eps = get(family.eps, "positive", defaults.eps),
     logit_scale = 1, context = get("max_position_embeddings", "size", 2048),
     ffn = { experts = 1, hidden = get("intermediate_size", "extent"), top_k = 1 },

@@ -13,7 +13,7 @@ local rows = require "bam.model.families.rows"
 
 local M = { by_name = {} }
 
-M.NAMES = { "llama", "mistral" }
+M.NAMES = { "cohere2", "llama", "mistral", "olmo2", "qwen2", "qwen3" }
 
 for _, name in ipairs(M.NAMES) do M.by_name[name] = require(string.format("bam.model.families.%s", name)) end
 

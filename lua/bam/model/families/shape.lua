@@ -49,9 +49,10 @@ end
 ---@param f families.Fields
 ---@param d table fields of a description
 function M.read(f, d)
-  local o = { rope = d.rope, window = f.get("window", "any", false),
-              rope_layers = f.get("rope_layers", "string", false), qk_norm = f.get("qk_norm", "string", false), qkv_bias = f.get("qkv_bias", "boolean", false),
-              out_bias = f.get("out_bias", "boolean", false) }
+  local get = f.get
+  local o = { rope = d.rope, window = get("window", "any", false), rope_layers = get("rope_layers", "string", false),
+              qk_norm = get("qk_norm", "string", false), qkv_bias = get("qkv_bias", "boolean", false),
+              out_bias = get("out_bias", "boolean", false) }
   M.fill(function(name) return string.format("%s: `%s`", f.label, name) end, o, d)
 end
 

@@ -49,6 +49,17 @@ function M.read(f, layers, sliding)
   return simplest(list)
 end
 
+--- The same for Qwen's files: without `layer_types` the layers from `max_window_layers` on have it, if
+--- `use_sliding_window` says so.
+---@param f families.Fields
+---@param layers integer
+---@return integer|integer[]?
+function M.read_upper(f, layers)
+  if not f.get("use_sliding_window", "boolean", false) then return nil end
+  local first = f.get("max_window_layers", "count", 28)
+  return M.read(f, layers, function(layer) return layer > first end)
+end
+
 --- The window of a layer.
 ---@param d table description
 ---@param layer integer
@@ -71,6 +82,15 @@ function M.write(config, d)
   local size, types = M.largest(d), json.array {}
   for layer = 1, d.layers do types[layer] = M.of(d, layer) > 0 and "sliding_attention" or "full_attention" end
   config.sliding_window, config.layer_types = size > 0 and size or json.null, types
+end
+
+--- The same for Qwen's files.
+---@param config table
+---@param d table
+function M.write_upper(config, d)
+  M.write(config, d)
+  config.use_sliding_window = M.largest(d) > 0
+  config.max_window_layers = d.layers
 end
 
 return M

@@ -2,14 +2,19 @@
 --- weight their results. They are computed as the heads of one attention. `qkv` has the rows of all query heads,
 --- then all key heads, then all value heads; `out` has the columns of all query heads; heads are in the order (KV
 --- head, expert, head). Two parameters `queries` and `keys_values` with the same rows may replace `qkv`. A single
---- expert has no router: it is the attention of a dense model.
+--- expert has no router: it is the attention of a dense model. With biases or norms of queries and keys, the same is
+--- computed in several ops.
 local check = require "bam.util.check"
 local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
+local frequencies = require "bam.nn.frequencies"
+local HeadNorm = require "bam.nn.moe.head_norm"
 local Router = require "bam.nn.moe.router"
 local router_options = require "bam.nn.moe.router_options"
 local routing = require "bam.nn.moe.routing"
 local weights = require "bam.nn.weights"
+
+local ops = core.ops
 
 local MixtureOfAttention = require("bam.nn.module").module "MixtureOfAttention"
 
@@ -18,7 +23,9 @@ local spec = router_options.add_to {
   head_width = { "size", optional = true }, experts = { "size", 1 }, kv = { "string", "own" },
   routing = { "any", "soft" }, aux_group_size = { "count", 0, was = "aux_tokens" }, keys_apart = { "boolean", false },
   router = { "callable", optional = true }, layer = { "size", optional = true },
-  rope_base = { "rate", 10000 }, std = { "rate", 0.02 }, out_std = { "rate", optional = true },
+  rope_base = { "rate", 10000 }, rope_scaling = { "table", optional = true }, window = { "count", 0 },
+  qkv_bias = { "boolean", false }, out_bias = { "boolean", false }, qk_norm = { "string", optional = true },
+  eps = { "positive", 1e-5 }, std = { "rate", 0.02 }, out_std = { "rate", optional = true },
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
 }
 
@@ -42,6 +49,25 @@ local function make_projection(self, queries, keys, o)
   end
 end
 
+-- Biases and norms of queries and keys. Those of queries are apart, because they belong to experts.
+local function add_extras(self, queries, keys, o)
+  if o.qkv_bias then
+    self.q_bias = weights.full({ queries }, 0, o.dtype)
+    self.kv_bias = weights.full({ 2 * keys }, 0, o.dtype)
+  end
+  if o.out_bias then self.out_bias = weights.full({ o.experts, o.width }, 0, o.dtype) end
+  if not o.qk_norm then return end
+  if o.qk_norm ~= "head" and o.qk_norm ~= "width" then
+    check.fail('nn.MixtureOfAttention: option qk_norm: expected "head" or "width", got "%s"', o.qk_norm)
+  end
+  local function norm(heads, sets)
+    return HeadNorm { kind = o.qk_norm, kv_heads = self.kv_heads, sets = sets, heads = heads, width = self.head_width,
+                      eps = o.eps, dtype = o.dtype }
+  end
+  self.q_norm = norm(o.heads // self.kv_heads, o.experts)
+  self.k_norm = norm(1, o.kv == "own" and o.experts or 1)
+end
+
 --- nn.MixtureOfAttention { width = 512, heads = 8, experts = 4, kv = "shared" }. `heads`, `kv_heads` and
 --- `head_width` are those of one expert; `kv_heads` must divide `heads`.
 ---@class nn.MixtureOfAttentionOptions: nn.RouterSettings
@@ -57,6 +83,13 @@ end
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
 ---@field layer? integer number of the layer, passed to `router`
 ---@field rope_base? number 10000 by default, 0 for no RoPE
+---@field rope_scaling? table { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1,
+--- high = 4, context = 8192 }
+---@field window? integer tokens that a token sees, itself counted; 0 by default: all
+---@field qkv_bias? boolean biases of queries, keys and values; false by default
+---@field out_bias? boolean bias of the output projection; false by default
+---@field qk_norm? string RMS norm of queries and keys: "head", of each head, or "width", of all heads of an expert
+---@field eps? number of these norms; 1e-5 by default
 ---@field std? number standard deviation of the initial weights, 0.02 by default
 ---@field out_std? number the same for `out`; std by default
 ---@field router_std? number the same for the router, 0.02 by default
@@ -76,6 +109,9 @@ function MixtureOfAttention:init(options)
   local keys = (o.kv == "own" and o.experts or 1) * self.kv_heads * self.head_width
   make_projection(self, queries, keys, o)
   self.out = weights.normal({ o.width, queries }, o.out_std or o.std, o.dtype)
+  self.window = o.window
+  self.rope_scaling = o.rope_scaling and frequencies.read("nn.MixtureOfAttention: rope_scaling", o.rope_scaling)
+  add_extras(self, queries, keys, o)
 end
 
 -- Rows from `first` on, in the order (KV head, set, row), as one matrix per set.
@@ -104,6 +140,44 @@ function MixtureOfAttention:matrices(x, key)
   return list
 end
 
+-- The attributes of the ops that rotate: the base, and what scales frequencies.
+local function rotation(self, attributes)
+  local s = self.rope_scaling or {}
+  attributes.rope_factor, attributes.rope_low, attributes.rope_high = s.factor, s.low, s.high
+  attributes.rope_context = s.context
+  return attributes
+end
+
+-- Queries, keys and values [B, T, heads, head_width], biased, normalized and rotated.
+local function project(self, h, weight, batch)
+  local B, T, k = h:size(1), h:size(2), self.head_width
+  local bias = self.q_bias and ops.concat({ self.q_bias, self.kv_bias }, 1)
+  local all = ops.view(ops.linear(h, weight, bias), B, T, -1, k)
+  local queries = self.experts * self.heads
+  local keys = (all:size(3) - queries) // 2
+  local q, ks = ops.narrow(all, 3, 1, queries), ops.narrow(all, 3, queries + 1, keys)
+  if self.q_norm then q, ks = self.q_norm(q), self.k_norm(ks) end
+  if self.rope_base ~= 0 then
+    local attributes = rotation(self, { base = self.rope_base })
+    q, ks = ops.rope(q, batch.positions, attributes), ops.rope(ks, batch.positions, attributes)
+  end
+  return q, ks, ops.narrow(all, 3, queries + keys + 1, keys)
+end
+
+-- What the op mixture_of_attention computes, in several ops.
+local function composed(self, h, weight, gates, batch)
+  local q, k, v = project(self, h, weight, batch)
+  local o = ops.attention(q, k, v, batch.documents, { window = self.window })
+  local B, T, n = h:size(1), h:size(2), self.experts
+  if gates then
+    local grouped = ops.view(o, B, T, self.kv_heads, n, self.heads // self.kv_heads * self.head_width)
+    o = ops.mul(grouped, ops.reshape(gates, B, T, 1, n, 1))
+  end
+  local bias = self.out_bias
+  local y = ops.linear(ops.view(o, B, T, -1), self.out, bias and not gates and ops.select(bias, 1, 1) or nil)
+  return bias and gates and ops.add(y, ops.matmul(gates, bias)) or y
+end
+
 --- Attend to earlier tokens of the same document.
 ---@param h tensor [B, T, width]
 ---@param batch? table table of the forward pass with documents and positions, see nn.Router
@@ -114,10 +188,11 @@ function MixtureOfAttention:forward(h, batch)
     local some, chosen = routing.call(self, "attention", h, batch)
     gates = routing.dense(some, chosen, self.experts)
   end
-  local qkv = self.qkv or core.ops.concat({ self.queries, self.keys_values }, 1)
-  return core.ops.mixture_of_attention(h, qkv, self.out, gates, batch and batch.documents,
-                                       batch and batch.positions, self.heads, self.kv_heads,
-                                       self.rope_base)
+  local qkv = self.qkv or ops.concat({ self.queries, self.keys_values }, 1)
+  batch = batch or {}
+  if self.q_bias or self.out_bias or self.q_norm then return composed(self, h, qkv, gates, batch) end
+  return ops.mixture_of_attention(h, qkv, self.out, gates, batch.documents, batch.positions, rotation(self, {
+    heads = self.heads, kv_heads = self.kv_heads, rope_base = self.rope_base, window = self.window }))
 end
 
 return MixtureOfAttention

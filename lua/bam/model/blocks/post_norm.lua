@@ -1,0 +1,15 @@
+-- The block of OLMo 2: what attention and FFN give is normalized before it is added to the residual stream.
+local core = require "bam.core"
+local define = require "bam.model.define"
+
+return define.define_builtin {
+  name = "post_norm",
+  doc = "Describe a dense model of post-norm blocks, as in OLMo 2: attention and the FFN read the residual stream as\n"
+    .. "it is, and what they give is normalized and added. Nothing is allocated before description:build().",
+  norms = { { "norm", "post_attention_layernorm" }, { "ffn_norm", "post_feedforward_layernorm" } },
+  forward = function(block, x, branch, pass)
+    if branch then x = core.ops.add(x, branch) end
+    x = core.ops.add(x, (block.norm(block.attention(x, pass))))
+    return x, (block.ffn_norm(block.ffn(x, pass)))
+  end,
+}

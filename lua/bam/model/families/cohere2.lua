@@ -1,0 +1,26 @@
+-- Cohere2ForCausalLM: Cohere's blocks, of which most have a window, and only those rotate.
+local windows = require "bam.model.families.windows"
+
+local M = { name = "cohere2", class = "Cohere2ForCausalLM", eps = "layer_norm_eps", halves = false,
+            defaults = { eps = 1e-5, tied = true }, fixed = { rope_layers = "windowed" } }
+
+--- Read its own fields.
+---@param f families.Fields
+---@param d table fields of a description
+function M.read(f, d)
+  if f.get("attention_bias", "boolean", false) then d.qkv_bias, d.out_bias = true, true end
+  d.logit_scale = f.get("logit_scale", "positive", 0.0625)
+  local every = f.get("sliding_window_pattern", "size", 4)
+  d.window = windows.read(f, d.layers, function(layer) return layer % every ~= 0 end)
+end
+
+--- Write its own fields.
+---@param config table
+---@param d table
+function M.write(config, d)
+  config.attention_bias, config.logit_scale = d.qkv_bias and d.out_bias or false, d.logit_scale + 0.0
+  config.head_dim = nil -- it is hidden_size / num_attention_heads
+  windows.write(config, d)
+end
+
+return M
