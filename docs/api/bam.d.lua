@@ -1280,6 +1280,8 @@ function tokenizer:token(id) end
 --- stands for its final weights.
 ---@class bam.Phase
 ---@field name string
+---@field steps integer the number of its last step
+---@field tokens integer that it trains on
 local bam_Phase = {}
 
 --- The checksum of the last checkpoint.
@@ -3141,7 +3143,7 @@ function bam.plan(given) end
 --- Evaluate a model on held-out text: loss (nats per token), perplexity, its standard error (nil for a single window)
 --- and bits per byte of each domain; `windows` has the nats and tokens of each window. The average is the mean of the
 --- perplexities, as in Table 1 of the paper.
----@param model any a model, an ensemble, a phase (its final weights), or the directory of a model
+---@param model any a model, an ensemble, a phase (its final weights), or the directory of a model or a phase
 ---@param heldout any text.heldout; or files, which are read with the model's own tokenizer: a path or pattern, a list of these, or a table of these by domain: { law = "law-test/*.txt" }. Paths are relative to the script
 ---@param options? { context?: integer, tokens?: integer, domains?: string[], cache?: string } tokens per window, the model's context by default; limit of tokens per domain; all domains by default; where tokens of files are kept
 ---@return { domains: table<string, table>, average: table }

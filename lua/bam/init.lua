@@ -72,7 +72,7 @@ local function unknown(_, name)
   error(string.format("bam has no `%s`%s", name, require("bam.util.hints").hint("bam", name, names)), 2)
 end
 
-require("bam.util.other_globals").watch()
+require("bam.util.globals").watch()
 local source_text = require "bam.model.fingerprint.source_text"
 require("bam.model.fingerprint.library").remember(M)
 source_text.begin()

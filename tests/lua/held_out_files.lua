@@ -86,7 +86,7 @@ test("what bam.evaluate refuses", function()
   expect.raises("no such file", bam.evaluate, model, at "lost.txt", { cache = cache })
   expect.raises("evaluate: this model has no tokenizer to read files with", bam.evaluate, dense:build(), at "law.txt",
                 { cache = cache })
-  expect.raises("evaluate: expected a model, an ensemble, a phase or the directory of a model, got 3", bam.evaluate, 3,
+  expect.raises("evaluate: expected a model, an ensemble, a phase or the directory of one, got 3", bam.evaluate, 3,
                 text.heldout)
 end)
 

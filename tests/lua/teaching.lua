@@ -18,6 +18,9 @@ local function environment()
   e.o = bam.optim.AdamW(e.m)
   e.loss = e.m(e.x):sum()
   e.logits, e.targets = bam.randn(2, 3), bam.tensor { 0, 2 }
+  e.tokenizer = bam.tokenizer.train { texts = { "the party" }, vocab = 260 }
+  e.text = bam.corpus({ law = "law.txt" }, { vocab = 300 })
+  e.phase = require("bam.train.phase").new { name = "seed", steps = 2, before = 0, step_tokens = 64 }
   return e
 end
 
@@ -28,7 +31,8 @@ end
 
 -- ---- the table of other names ----
 
-local WHERE = { bam = "bam.", tensor = "x.", module = "m.", nn = "nn.", optim = "bam.optim.", optimizer = "o." }
+local WHERE = { phase = "phase.", text = "text.", tokenizer = "tokenizer.", models = "bam.models.", bam = "bam.",
+                tensor = "x.", module = "m.", nn = "nn.", optim = "bam.optim.", optimizer = "o." }
 
 for owner, list in pairs(rows) do
   test("names of " .. owner, function()

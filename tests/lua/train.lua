@@ -268,7 +268,7 @@ test("mistakes in a recipe: nothing is trained before they are found", function(
     { "general = 1 } }", "generl = 1 } }",
       "sample: there is no domain `generl`; did you mean `general`?" },
     { "opt.tokens,", "opt.tokns,", "options: there is no `tokns`; did you mean `tokens`?" },
-    { "on = text.heldout", "on = 3", "compare: option on: expected a table, got 3" },
+    { "on = text.heldout", "on = 3", "compare: option on: expected held-out text, as text.heldout, got 3" },
   } do
     local recipe, count = small.RECIPE:gsub(case[1]:gsub("%p", "%%%0"), (case[2]:gsub("%%", "%%%%")))
     expect.compare(count, ">", 0, case[1])

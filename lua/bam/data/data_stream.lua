@@ -150,6 +150,7 @@ function M.new(text, weights)
   local known = {}
   for _, name in ipairs(text.domains) do known[name] = true end
   for name in pairs(weights) do
+    if name == 1 then check.fail("sample: a domain has a weight: text:sample { %s = 1 }", tostring(weights[1])) end
     if not known[name] then domains.fail_unknown("sample", name, text.domains) end
     if text.settings.whole and text.settings.whole[name] then
       check.fail("sample: domain %s is held out whole; give it `files` to train on", name)

@@ -15,7 +15,9 @@ local spec = {
 local function read_patterns(what, value)
   if type(value) == "string" then value = { value } end
   if type(value) ~= "table" or getmetatable(value) or #value == 0 then
-    check.fail("%s: expected a path or a list of paths, got %s", what, check.describe(value))
+    local hint = (type(value) == "number" or type(value) == "boolean")
+      and "; options are a second table: bam.corpus({ law = \"law.txt\" }, { vocab = 8192 })" or ""
+    check.fail("%s: expected a path or a list of paths, got %s%s", what, check.describe(value), hint)
   end
   local list, n = {}, #value
   for key, pattern in pairs(value) do
@@ -35,6 +37,7 @@ local RESERVED = { domains = true, batch = true }
 
 local function check_name(name)
   if type(name) ~= "string" or not name:find "^[%w_][%w_.-]*$" or RESERVED[name] then
+    if name == 1 then check.fail 'corpus: a domain has a name: bam.corpus({ law = "law.txt" }, { vocab = 8192 })' end
     check.fail("corpus: the name of a domain consists of letters, digits, `_`, `-` and `.`, and is not "
                .. "`domains` or `batch`; got %s", check.describe(name))
   end

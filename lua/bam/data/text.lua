@@ -32,7 +32,7 @@ function metatable:__index(name)
   if type(name) == "string" then
     local names = check.sorted_names(Text)
     table.move(metatable.__properties, 1, #metatable.__properties, #names + 1, names)
-    check.fail("a text has no `%s`%s", name, check.suggestion(name, names))
+    check.fail("a text has no `%s`%s", name, require("bam.util.hints").hint("text", name, names))
   end
 end
 

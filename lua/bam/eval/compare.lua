@@ -135,15 +135,21 @@ local function write_results(name, results, base)
 end
 
 local function read(given)
+  if type(given) == "table" and check.has_metatable(given) then
+    check.fail("compare: expected a list of models with options, got %s; write bam.compare { a, b, on = text.heldout }",
+               check.describe(given))
+  end
   local n, o = check.list_with_options("compare", given)
   local list = table.move(given, 1, n, 1, {})
-  o = check.options("compare", o, { on = { "table" }, base = { "any", optional = true },
+  o = check.options("compare", o, { on = { "any", expects = "held-out text, as text.heldout" }, base = { "any", optional = true },
                                     context = { "size", optional = true },
                                     name = { "string", "results" },
                                     tokens = { "size", optional = true } })
-  if not check.is_callable(o.on.open) then
-    check.fail("compare: option on: expected held-out text, as text.heldout, got %s",
-               check.describe(o.on))
+  if type(o.on) ~= "table" or not check.is_callable(check.field(o.on, "open")) then
+    local hint = type(o.on) == "string" and string.format('; files: on = bam.corpus({ mine = { heldout = "%s" } }, '
+      .. '{ tokenizer = "MODEL/tokenizer.json" }).heldout', o.on)
+      or check.describe(o.on) == "a bam.text" and "; give its field heldout" or ""
+    check.fail("compare: option on: expected held-out text, as text.heldout, got %s%s", check.describe(o.on), hint)
   end
   o.tokens = o.tokens or options.get "compare_tokens"
   return entries_of.flatten(list), o
@@ -153,7 +159,8 @@ local function find_base(values, results, base)
   for i, value in ipairs(values) do
     if value == base then return results[i] end
   end
-  return base and check.fail "compare: option base is not one of the compared models"
+  return base and check.fail("compare: option base is %s, which is not one of the compared models; give the model itself",
+                             check.describe(base))
 end
 
 -- Print the table. print itself does not report a failed write.

@@ -47,7 +47,7 @@ end
 function M.read(value, i)
   if phase.is(value) then return phase_entry(value) end
   if type(value) == "string" then return directory_entry(value) end
-  if type(value) == "table" and check.is_callable(value.log_likelihood) then
+  if type(value) == "table" and check.is_callable(check.field(value, "log_likelihood")) then
     return { name = description.is_model(value) and string.format("model %d", i) or "ensemble",
              open = function() return value end }
   end

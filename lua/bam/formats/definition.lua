@@ -165,6 +165,14 @@ local function of_directories()
   end
 end
 
+-- A name of the Hugging Face hub, such as "meta-llama/Llama-3.2-1B", stands for no file.
+local function check_downloaded(path)
+  if path:find "^[%w_.-]+/[%w_.-]+$" and not core.file_info(path) and not core.is_directory(path:match "^[^/]+") then
+    check.fail('load: cannot read "%s": No such file or directory; check the name, and the directory that it is relative '
+               .. "to; bam downloads nothing: of the Hugging Face hub, `hf download %s --local-dir DIR` first", path, path)
+  end
+end
+
 --- The format of a path that is loaded. Names without an ending are safetensors files, unless their contents say
 --- otherwise.
 ---@param path string
@@ -174,6 +182,7 @@ function M.to_load(path)
   local d = of_ending(path)
   if d then return check_can(d, "load", path) end
   local ending = path:match "%.(%a%w*)$"
+  check_downloaded(path)
   d = of_contents(path)
   if not d and ending then fail_unknown("load", path, ending) end
   return d or formats.by_name.safetensors

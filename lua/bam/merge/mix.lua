@@ -110,7 +110,9 @@ local function with_common(own)
   return own
 end
 
-local mix_spec = with_common { experts = { "list" }, attention = { "table", optional = true },
+local mix_spec = with_common { experts = { "list", expects = "a list of models, { a, b, ... }" },
+                               attention = { "table", optional = true,
+                                             expects = 'a table such as { experts = "mean" } or { kv = "shared" }' },
                                merge = { "any", optional = true } }
 
 ---@class bam.AttentionMix: nn.RouterSettings

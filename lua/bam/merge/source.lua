@@ -24,7 +24,7 @@ local function directory_source(directory, label)
   checkpoint.check(source, params.list(source.description))
   source.label = string.format("%s (%s)", label, directory)
   source.read = function(entry) return checkpoint.tensor(source, entry) end
-  source.identify = function() return settings.of_directory(directory, source.files) end
+  source.identify = function() return settings.of_directory(source.directory, source.files) end
   return source
 end
 

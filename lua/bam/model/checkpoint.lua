@@ -165,12 +165,28 @@ local function check_unexpected(source, known)
   end
 end
 
---- A checkpoint directory opened: everything but the values is checked.
+-- Finds the directory of a phase's newest checkpoint, or nil: a function of bam.train.checkpoints.
+local newest_of_phase
+
+--- Let `find` say which checkpoint the directory of a phase stands for.
+---@param find fun(directory: string): string?
+function M.set_newest(find) newest_of_phase = find end
+
+--- The directory of a model: the one given, or the newest checkpoint of the phase in it.
 ---@param directory string
+---@return string
+function M.find(directory)
+  if core.file_info(within(directory, "config.json")) then return directory end
+  return newest_of_phase(directory) or directory
+end
+
+--- A checkpoint directory opened: everything but the values is checked.
+---@param directory string of a model, or of a phase
 ---@param own? table as for config.decode
----@return table source { label, description, tensors by name (bam.StoredTensor), files,
+---@return table source { label, directory, description, tensors by name (bam.StoredTensor), files,
 --- tokenizer_json, token_ids, companions }
 function M.open(directory, own)
+  directory = M.find(directory)
   local present, path = files_in(directory), within(directory, "config.json")
   if not present["config.json"] then
     local newest
@@ -178,12 +194,12 @@ function M.open(directory, own)
       if name:find "^step%-%d+$" and (not newest or name > newest) then newest = name end
     end
     if newest then
-      check.fail("%s: it is the directory of a phase, not of a model; give one of its checkpoints, such as %s",
-                 directory, within(directory, newest))
+      check.fail("%s: it is the directory of a phase, none of whose checkpoints is sound; its newest is %s", directory,
+                 within(directory, newest))
     end
     check.fail("%s: it holds no config.json, so it is not a model's checkpoint", directory)
   end
-  local source = { label = directory }
+  local source = { label = directory, directory = directory }
   source.description, source.token_ids = config().decode(weight_files.read_json(path), path, own)
   source.family = families.of(source.description)
   local files = files_of_weights(directory, present)

@@ -1,6 +1,7 @@
 -- What an optimizer is given, sorted: a module, a list of parameters or tensors, or a list of groups with options
 -- of their own, becomes sets of parameters that are updated alike.
 local check = require "bam.util.check"
+local description = require "bam.model.description"
 local module = require "bam.nn.module"
 local rules = require "bam.optim.rules"
 
@@ -9,6 +10,10 @@ local M = {}
 local COMPUTES = { f32 = true, f64 = true }
 
 local function describe_params(params)
+  if description.is(params) then
+    return "a description, which has no parameters; give the model, description:build()"
+  end
+  if check.describe(params) == "a phase" then return "a phase; give its model, phase:load()" end
   if not module.is_plain(params) then return check.describe(params) end
   local name, value = next(params)
   if type(name) == "string" and check.is_tensor(value) then

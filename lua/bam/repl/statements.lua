@@ -1,8 +1,9 @@
 -- From the text of an input to functions: an expression, a statement, a pasted block, a command.
 local commands = require "bam.repl.commands"
-local globals = require "bam.util.other_globals"
+local globals = require "bam.util.globals"
 local lexer = require "bam.repl.lexer"
 local native_errors = require "bam.util.native_errors"
+local other_globals = require "bam.util.other_globals"
 local other_syntax = require "bam.util.other_syntax"
 
 local M = {}
@@ -149,7 +150,7 @@ function M.undefined(name, where)
     return string.format("note: '%s' was a local of an earlier input; locals end with their input, so write %s = ... "
                          .. "without `local` to keep it", name, name)
   end
-  local hint = globals.hint(name)
+  local hint = other_globals.hint(name)
   native_errors.shown(hint and name)
   local ending = hint and string.format("; %s", hint) or ""
   return string.format("warning: undefined global '%s' (%s)%s", name, where, ending)

@@ -21,6 +21,7 @@ local function weights_for(output)
 end
 
 local function check_inputs(inputs)
+  if check.is_tensor(inputs) then check.fail "gradcheck: expected a list of input tensors: bam.gradcheck(f, { x })" end
   if check.list("gradcheck: inputs", inputs) == 0 then
     check.fail("gradcheck: expected a list of input tensors, got an empty one")
   end

@@ -226,4 +226,9 @@ function M.load(path) return M.parse(core.read_file(path), path) end
 ---@return boolean
 function M.is(x) return getmetatable(x) == metatable end
 
+setmetatable(Tokenizer, { __index = function(_, name)
+  local text = type(name) == "string" and require("bam.util.hints").known("tokenizer", name)
+  if text then check.fail("a tokenizer has no `%s`; %s", name, text) end
+end })
+
 return check.guard(M, "bam.tokenizer")

@@ -7,6 +7,7 @@ local core = require "bam.core"
 local json = require "bam.util.json"
 local manifest = require "bam.train.manifest"
 local atomic_dir = require "bam.util.atomic_dir"
+local settings = require "bam.train.settings"
 
 local M = {}
 
@@ -93,6 +94,22 @@ function M.newest(place, warn, owner)
     warn(string.format("%s; skipping this checkpoint", reason))
   end
 end
+
+--- The directory of the newest checkpoint of a phase, by the phase's own record; nil if there is none. A line says so
+--- if the phase has not been trained to its end.
+---@param directory string
+---@return string?
+function M.of_directory(directory)
+  if not core.is_directory(directory) then return nil end
+  local function warn(text) print(string.format("warning: %s", text)) end
+  local record = settings.phase(directory)
+  local found = M.newest(directory, warn, record and { phase = record.name, digest = record.digest })
+  if found and not found.state.done then
+    warn(string.format("%s is not trained to its end; its weights are those of step %d", directory, found.step))
+  end
+  return found and found.directory
+end
+checkpoint.set_newest(M.of_directory)
 
 --- The optimizer tensors of a checkpoint. Large ones stay in their file until they are read, because memory
 --- may not hold all of them twice.

@@ -37,7 +37,7 @@ end
 local CONTINUES = { weights = true, optimizer = true, run = true }
 
 local function read_continue(o)
-  local what = o.continue or "weights"
+  local what = o.continue == nil and "weights" or o.continue
   if not CONTINUES[what] then
     check.fail('train: option continue: expected "weights", "optimizer" or "run", got %s%s', check.describe(what),
                check.suggestion(what, check.sorted_names(CONTINUES)))

@@ -4,6 +4,7 @@ local check = require "bam.util.check"
 local codec = require "bam.model.codec"
 local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
+local description = require "bam.model.description"
 local files = require "bam.train.files_to_evaluate"
 local module = require "bam.nn.module"
 local old_fields = require "bam.util.old_fields"
@@ -101,9 +102,10 @@ end
 local function read_model(value)
   if phase.is(value) then return value:load() end
   if type(value) == "string" then return checkpoint.load(value) end
-  if type(value) ~= "table" or not check.is_callable(value.log_likelihood) then
-    check.fail("evaluate: expected a model, an ensemble, a phase or the directory of a model, got %s",
-               check.describe(value))
+  if type(value) ~= "table" or not check.is_callable(check.field(value, "log_likelihood")) then
+    local hint = description.is(value) and "; a description has no weights: give description:build()" or ""
+    check.fail("evaluate: expected a model, an ensemble, a phase or the directory of one, got %s%s",
+               check.describe(value), hint)
   end
   return value
 end
@@ -111,7 +113,7 @@ end
 --- Evaluate a model on held-out text: loss (nats per token), perplexity, its standard error (nil for a single window)
 --- and bits per byte of each domain; `windows` has the nats and tokens of each window. The average is the mean of the
 --- perplexities, as in Table 1 of the paper.
----@param model any a model, an ensemble, a phase (its final weights), or the directory of a model
+---@param model any a model, an ensemble, a phase (its final weights), or the directory of a model or a phase
 ---@param heldout any text.heldout; or files, which are read with the model's own tokenizer: a path or pattern, a list
 --- of these, or a table of these by domain: { law = "law-test/*.txt" }. Paths are relative to the script
 ---@param options? { context?: integer, tokens?: integer, domains?: string[], cache?: string } tokens per window, the
@@ -120,7 +122,7 @@ end
 function M.evaluate(model, heldout, options)
   local o = check.options("evaluate", options, spec)
   model = read_model(model)
-  if type(heldout) ~= "table" or not check.is_callable(heldout.open) then
+  if type(heldout) ~= "table" or not check.is_callable(check.field(heldout, "open")) then
     heldout = files.heldout(model, heldout, o.cache)
   end
   local d = rawget(model, "description")

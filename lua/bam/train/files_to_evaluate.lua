@@ -17,8 +17,9 @@ end
 local function read_domains(value)
   if type(value) == "string" then return { [name_of(value)] = { heldout = value } } end
   if type(value) ~= "table" or getmetatable(value) or next(value) == nil then
-    check.fail("evaluate: expected held-out text, as text.heldout, or the path of a file, got %s",
-               check.describe(value))
+    local got = check.describe(value)
+    check.fail("evaluate: expected held-out text, as text.heldout, or the path of a file, got %s%s", got,
+               got == "a bam.text" and "; give its field heldout" or "")
   end
   if value[1] ~= nil then return { text = { heldout = value } } end
   local domains = {}

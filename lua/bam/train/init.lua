@@ -24,7 +24,7 @@ local spec = overrides.add_to {
   model = { "any", expects = "a description such as bam.models.parallel { ... }, a phase, a directory or a model" },
   data = { "any", expects = "text to train on, such as corpus:sample { law = 1 }" },
   tokens = { "positive", optional = true }, steps = { "size", optional = true },
-  continue = { "string", optional = true },
+  continue = { "any", optional = true },
   lr = { "any", expects = "a number, or a schedule such as bam.schedule.cosine { peak = 1e-3 }" },
   batch = { "size", optional = true }, context = { "size", optional = true },
   seed = { "count", optional = true }, clip = { "positive", 1 },
@@ -65,11 +65,19 @@ local function read_steps(o)
   return math.max(1, math.floor(o.tokens / (o.batch * o.context) + 0.5))
 end
 
+local DATA_HINTS = {
+  string = '; files are read by text = bam.corpus({ mine = "%s" }, { vocab = 8192 })',
+  ["a bam.text"] = "; say how much of each domain, text:sample { law = 0.9, general = 0.1 }",
+  ["a bam.heldout"] = ", which is never trained on: bam.evaluate and bam.compare take it",
+}
+
 local function check_data(data, d)
-  if type(data) ~= "table" or not check.is_callable(data.open)
-    or not check.is_callable(data.identity) then
-    check.fail("train: option data: expected the result of text:sample { domain = weight }, got %s",
-               check.describe(data))
+  local got = check.describe(data)
+  local fine = type(data) == "table" and got ~= "a bam.heldout" and check.is_callable(check.field(data, "open"))
+    and check.is_callable(check.field(data, "identity"))
+  if not fine then
+    check.fail("train: option data: expected the result of text:sample { domain = weight }, got %s%s", got,
+               DATA_HINTS[got] or type(data) == "string" and string.format(DATA_HINTS.string, data) or "")
   end
   local text = data.text
   if text and text.vocab > d.vocab then
@@ -98,11 +106,11 @@ local function read(given)
   o.batch = from_options(o, "batch", 16)
   o.context = from_options(o, "context", math.min(o.description.context, 2048))
   o.seed = from_options(o, "seed", flags.get().seed or 1, "count")
+  check_data(o.data, o.description)
   local own_steps = read_steps(o)
   o.steps = o.start.before + own_steps
   o.eval_every = o.eval_every or math.max(1, (own_steps + 3) // 4)
   o.rows, o.split_counts = budget.micro_batch(o.description, o.batch, o.context)
-  check_data(o.data, o.description)
   learns.check(string.format("train: phase %s", o.name), o.description, o.steps)
   return o
 end

@@ -41,6 +41,9 @@ function M.read(value)
     check.fail("%s: the learning rate is option lr of bam.train; groups = { { params = \"...\", lr_scale = 0.1 } } "
                .. "gives some parameters another rate", WHAT)
   end
+  if type(chosen) == "table" and check.is_callable(check.field(chosen, "step")) then
+    check.fail('%s: a phase makes its own optimizer; write optimizer = "adamw", or { "adamw", weight_decay = 0 }', WHAT)
+  end
   local d = definition.find(WHAT, chosen)
   return setmetatable({ definition = d, options = read_options(d, string.format("%s: %s", WHAT, d.name), given) },
                       metatable)

@@ -14,7 +14,7 @@ local COEFFICIENTS = { "load_balance", "z_loss" }
 ---@param spec table<string, table> as for check.options
 ---@return table spec
 function M.add_to(spec)
-  spec.freeze = { "table", optional = true }
+  spec.freeze = { "table", optional = true, expects = 'a table such as { routers = true } or { "^embed%.", "norm" }' }
   for _, name in ipairs(COEFFICIENTS) do spec[name] = { "any", optional = true } end
   for _, option in ipairs(router_options.LIST) do
     if option.scheduled then spec[option.name] = { "any", optional = true } end

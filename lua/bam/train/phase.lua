@@ -17,17 +17,27 @@ local M = {}
 --- stands for its final weights.
 ---@class bam.Phase
 ---@field name string
+---@field steps integer the number of its last step
+---@field tokens integer that it trains on
 local Phase = {}
 local metatable = { __name = "phase", __methods = Phase }
+local OPTIONAL = { generation = true, own = true, flops = true, context = true }
 
 function metatable.__index(self, name)
   if name == "identity" then return self:digest() end
-  return Phase[name]
+  if name == "tokens" then return (self.steps - self.before) * self.step_tokens end
+  local method = Phase[name]
+  if method ~= nil or type(name) ~= "string" or name:sub(1, 1) == "_" or OPTIONAL[name] then return method end
+  local names = check.sorted_names(Phase)
+  table.move({ "name", "steps", "tokens" }, 1, 3, #names + 1, names)
+  check.fail("a phase has no `%s`%s", name, require("bam.util.hints").hint("phase", name, names))
 end
 
 function metatable:__tostring()
-  return string.format("phase %s: %s, %d steps of %d tokens", self.name, tostring(self.description),
-                       self.steps - self.before, self.step_tokens)
+  local digest = rawget(self, "_digest") -- not computed for this: it prepares the data
+  local place = digest and string.format(", in %s", run_dir.phase_directory(self.name, digest)) or ""
+  return string.format("phase %s: %s, %d steps of %d tokens%s", self.name, tostring(self.description),
+                       self.steps - self.before, self.step_tokens, place)
 end
 
 --- Is `value` a phase?

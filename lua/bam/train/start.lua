@@ -10,14 +10,12 @@
 -- Weights are read when the phase trains, never under --plan.
 local check = require "bam.util.check"
 local checkpoint = require "bam.model.checkpoint"
-local checkpoints = require "bam.train.checkpoints"
 local core = require "bam.core"
 local description = require "bam.model.description"
 local flags = require "bam.util.flags"
 local fingerprint = require "bam.model.fingerprint.settings"
 local manifest = require "bam.train.manifest"
 local phase = require "bam.train.phase"
-local settings = require "bam.train.settings"
 
 local M = {}
 
@@ -64,18 +62,14 @@ end
 
 -- ---- a checkpoint directory ----
 
-local function warn(text) print(string.format("warning: %s", text)) end
-
 -- The directory of a model: the one given, or the newest checkpoint of the phase that it belongs to.
 local function find_model(directory)
   if not core.is_directory(directory) then
     check.fail("train: option model: %s is not a directory; give the directory of a model or a phase, a phase, a "
                .. "model or a description", check.describe(directory))
   end
-  if core.file_info(within(directory, "config.json")) then return directory end
-  local record = settings.phase(directory)
-  local found = record and checkpoints.newest(directory, warn, { phase = record.name, digest = record.digest })
-  if found then return found.directory end
+  local found = checkpoint.find(directory)
+  if core.file_info(within(found, "config.json")) then return found end
   return check.fail("train: option model: %s holds neither a model nor a phase's checkpoints", directory)
 end
 

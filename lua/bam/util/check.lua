@@ -176,11 +176,14 @@ local kinds = {
 ---@param what string such as "nn.Linear: inputs"
 ---@param value any
 ---@param kind string
+---@param expects? string what the message says in place of the kind
 ---@return any
-function M.value(what, value, kind)
-  local result = kinds[kind][2](value, what)
+function M.value(what, value, kind, expects)
+  local is_list = not (expects and kind == "list" and (type(value) ~= "table" or M.has_metatable(value)))
+  local result = nil
+  if is_list then result = kinds[kind][2](value, what) end
   if result == nil then
-    M.fail("%s: expected %s, got %s%s", what, kinds[kind][1], M.describe(value),
+    M.fail("%s: expected %s, got %s%s", what, expects or kinds[kind][1], M.describe(value),
            require("bam.util.hints").braces(what, value, kinds[kind][1]))
   end
   return result
@@ -246,7 +249,7 @@ end
 
 --- Check the options of a call. Returns a new table with defaults filled in. `spec` has { kind, default } for each
 --- name; an option without a default is required, unless its entry is { kind, optional = true }. An entry with
---- was = "old" also accepts an old name; the result has the new one. `expects` says what a missing one is.
+--- was = "old" also accepts an old name; the result has the new one. `expects` says what a missing or wrong one is.
 ---@param what string the function, for messages
 ---@param given? table
 ---@param spec table<string, table>
@@ -260,17 +263,18 @@ function M.options(what, given, spec)
   local names, options, renamed = M.sorted_names(spec), {}, old_names(what, given, spec)
   for name in pairs(given) do
     if type(name) ~= "string" then
-      M.fail("%s: options must have names, but there is %s", what, M.describe(given[name]))
+      M.fail("%s: options must have names, but there is %s%s", what, M.describe(given[name]),
+             require("bam.util.hints").list_option(spec))
     end
     if not (spec[name] or renamed[name]) then
-      M.fail("%s: no option `%s`%s", what, name, M.suggestion(name, names))
+      M.fail("%s: no option `%s`%s", what, name, require("bam.util.hints").option_name(name, names))
     end
   end
   for _, name in ipairs(names) do
     local rule, value = spec[name], given[name]
     if value == nil and rule.was then value = given[rule.was] end
     if value ~= nil then
-      options[name] = M.value(string.format("%s: option %s", what, name), value, rule[1])
+      options[name] = M.value(string.format("%s: option %s", what, name), value, rule[1], rule.expects)
     elseif rule[2] ~= nil then
       options[name] = rule[2]
     elseif not rule.optional then
@@ -290,6 +294,15 @@ function M.guard(t, what)
     local owner = what:match "[^.]+$"
     M.fail("%s has no `%s`%s", what, name, require("bam.util.hints").hint(owner, name, M.sorted_names(t)))
   end })
+end
+
+--- The field of a value, or nil if it has none; also of values for which asking for an unknown name is an error.
+---@param value any
+---@param name string
+---@return any
+function M.field(value, name)
+  local fine, field = pcall(function() return value[name] end)
+  return fine and field or nil
 end
 
 -- ---- methods ----

@@ -61,6 +61,27 @@ function M.hint(owner, name, names)
   return near and string.format("; did you mean `%s`?", near) or ""
 end
 
+--- The end of a message about an unknown option: what it is called here, or the most similar one, or "".
+---@param name string
+---@param names string[] that there are
+---@return string
+function M.option_name(name, names)
+  local known = require("bam.util.other_options").hint(name, names)
+  if known then return "; " .. known end
+  local near = core.nearest(name, names)
+  return near and string.format("; did you mean `%s`?", near) or ""
+end
+
+--- The end of a message about entries of a list among options: the option that takes a list of models, or "".
+---@param spec table as check.options takes it
+---@return string
+function M.list_option(spec)
+  for _, name in ipairs { "experts", "models", "inputs" } do
+    if spec[name] then return string.format("; write %s = { ... }", name) end
+  end
+  return ""
+end
+
 --- For a value that stands where options are expected: the option that it may be meant for.
 ---@param value any
 ---@param spec table as check.options takes it

@@ -1,5 +1,5 @@
 -- Errors that Lua itself raises: what to write in place of a habit from Python, as the end of the message.
-local globals = require "bam.util.other_globals"
+local other_globals = require "bam.util.other_globals"
 
 local M = {}
 
@@ -23,6 +23,9 @@ local ROWS = {
   { "call a %S+ value %(field 'shape'%)", "it is a list: x.shape[1]" },
   { "call a %S+ value %(field 'dtype'%)", "write x.dtype" },
   { "call a %S+ value %(field 'device'%)", "write x.device" },
+  { "call a tokenizer value", "write tokenizer:encode(text)" },
+  { "call a bam.tokenizer value", "write bam.tokenizer.load(path), or bam.tokenizer.train { ... }" },
+  { "call a bam.merge value", "write bam.mix { experts = { a, b }, merge = \"ties\" }" },
   { "call a bam.Tensor value %(for iterator", "write for i, row in pairs(x) do" },
   { "call a table value %(for iterator", "write for i, value in ipairs(list) do, or for key, value in pairs(t) do" },
   { "call a nil value %(for iterator", "a for loop needs a function: ipairs(list), pairs(t)" },
@@ -50,7 +53,7 @@ function M.shown(name) told = name end
 ---@return string?
 function M.hint(message, line)
   local name = message:match "a nil value %(global '([%w_]+)'%)"
-  local known = name and globals.hint(name, line)
+  local known = name and other_globals.hint(name, line)
   if known then return name ~= told and known or nil end
   name = message:match "call a nil value %(method '([%w_]+)'%)" or message:match "call a nil value %(field '([%w_]+)'%)"
   if name then return METHODS[name] end

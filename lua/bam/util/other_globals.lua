@@ -60,32 +60,4 @@ function M.hint(name, line)
   return (row[2]:gsub("%%1", name))
 end
 
--- Names whose being nil changes silently what a script means.
-local CONSTANTS = { None = true, True = true, False = true }
-
---- The message of an error about a constant of Python; nil of other names.
----@param name any
----@return string?
-function M.constant(name)
-  return CONSTANTS[name] and string.format("undefined global '%s'; %s", name, M.hint(name)) or nil
-end
-
--- The metatable that scripts get, unless they have one.
-local metatable = { __index = function(_, name)
-  local message = M.constant(name)
-  if message then error(message, 2) end
-end }
-
---- Make reading None, True or False an error, unless the script watches its globals itself.
-function M.watch()
-  if getmetatable(_G) == nil then setmetatable(_G, metatable) end
-end
-
---- Let `reader` answer for undefined globals, unless the script watches its globals itself.
----@param reader fun(globals: table, name: any): any
-function M.watch_with(reader)
-  local own = getmetatable(_G)
-  if own == nil or own == metatable then setmetatable(_G, { __index = reader }) end
-end
-
 return M

@@ -46,6 +46,10 @@ local rows = {
     { "nan", "0 / 0" },
     { "pi", "math.pi" },
     { "newaxis", "x:unsqueeze(1)" },
+    { "from_pretrained AutoModel AutoModelForCausalLM hub", false, "bam downloads nothing; write bam.load(directory)" },
+    { "DataLoader Dataset load_dataset data utils", 'bam.corpus({ law = "law/*.txt" }, { vocab = 300 })',
+      "text is read by bam.corpus, and shuffled by text:sample" },
+    { "generate", false, 'models have m:sample("text", { tokens = 50 })' },
     { "distributed", false, "bam trains on one device" },
     { "amp autocast", false, "bam has no mixed precision yet" },
   },
@@ -106,6 +110,14 @@ local rows = {
     { "children named_children modules", "m:named_modules()" },
     { "buffers named_buffers", "m:state()" },
     { "register_parameter register_buffer", "m:state()", "assign a tensor to a field, and it belongs to the module" },
+    { "generate predict", false, 'models have m:sample("text", { tokens = 50 })' },
+    { "config", false, "of a model it is m.description" },
+    { "logits", false, "m(ids) computes them" },
+    { "tokenize encode decode", false, "write m.tokenizer:encode(text), m.tokenizer:decode(ids)" },
+    { "save_pretrained push_to_hub", false, "write m:save(directory)" },
+    { "evaluate", false, "write bam.evaluate(m, text.heldout), or m:eval()" },
+    { "perplexity", false, "write bam.evaluate(m, text.heldout)" },
+    { "device", false, "write m:parameters()[1].tensor.device" },
     { "add_module register_module", "m:named_modules()", "assign a module to a field, and it belongs to the module" },
   },
   nn = {
@@ -147,6 +159,39 @@ local rows = {
     { "clip_grad_norm_ clip_grad_norm", "o:clip(1)" },
     { "backward", "loss:backward()" },
   },
+}
+
+-- Objects that are not in the table of docs/coming-from-pytorch.md: notes only.
+rows.models = {
+  { "gpt2 gpt GPT2 llama Llama mistral qwen gemma transformer", false,
+    "bam.models.sequential describes pre-norm blocks, and bam.load reads checkpoints" },
+}
+rows.phase = {
+  { "model weights net", false, "write phase:load()" },
+  { "generate sample predict", false, 'write phase:load():sample("text")' },
+  { "loss losses history log nll train_loss", false, "bam.metrics(phase) has the loss of each step" },
+  { "metrics", false, "write bam.metrics(phase)" },
+  { "eval evaluate perplexity ppl val_loss", false, "write bam.evaluate(phase, text.heldout)" },
+  { "path dir place folder", false, "write phase:directory()" },
+  { "checkpoint checkpoints", false, "phase:last() is the directory of the last one" },
+  { "save", false, "write phase:load():save(directory)" },
+  { "train fit resume continue", false, "write bam.train { model = phase, ... }" },
+}
+rows.text = {
+  { "train open", false, "write text:sample { domain = weight }" },
+  { "test val validation eval", false, "write text.heldout" },
+  { "encode decode tokenize", false, "write text.tokenizer:encode(text)" },
+  { "vocab_size", false, "write text.vocab" },
+}
+rows.tokenizer = {
+  { "tokenize encode_batch encode_plus batch_encode_plus", false, "write tokenizer:encode(text)" },
+  { "batch_decode", false, "write tokenizer:decode(ids)" },
+  { "vocab_size", false, "write tokenizer.vocab" },
+  { "convert_tokens_to_ids token_to_id", false, "write tokenizer:id(token)" },
+  { "convert_ids_to_tokens id_to_token", false, "write tokenizer:token(id)" },
+  { "eos_token eos_token_id bos_token pad_token", false, 'write tokenizer:id "<|endoftext|>"' },
+  { "from_pretrained from_file", false, "write bam.tokenizer.load(path)" },
+  { "save_pretrained", false, "write tokenizer:save(path)" },
 }
 
 for _, dtype in ipairs(DTYPES) do

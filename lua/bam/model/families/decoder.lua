@@ -81,7 +81,7 @@ function M.only(f, name, kind, value)
   if given ~= value then f.refuse(name, given, string.format("it may be %s", tostring(value))) end
 end
 
--- A field that a family must not have, because descriptions would compute without it.
+--- Refuse fields that a family must not have, because descriptions would compute without it.
 ---@param f families.Fields
 ---@param names string[]
 function M.without(f, names)
