@@ -168,8 +168,9 @@ end
 -- A name of the Hugging Face hub, such as "meta-llama/Llama-3.2-1B", stands for no file.
 local function check_downloaded(path)
   if path:find "^[%w_.-]+/[%w_.-]+$" and not core.file_info(path) and not core.is_directory(path:match "^[^/]+") then
-    check.fail('load: cannot read "%s": No such file or directory; check the name, and the directory that it is relative '
-               .. "to; bam downloads nothing: of the Hugging Face hub, `hf download %s --local-dir DIR` first", path, path)
+    check.fail('load: cannot read "%s": No such file or directory; check the name, and the directory that it is '
+               .. "relative to; bam downloads nothing: of the Hugging Face hub, `hf download %s --local-dir DIR` first",
+               path, path)
   end
 end
 

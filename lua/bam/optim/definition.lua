@@ -10,6 +10,7 @@ local M = {}
 local metatable = { __name = "optimizer definition" }
 
 local optimizers = registry.new("optimizer", metatable, "bam.optim.define")
+M.registry = optimizers
 
 -- ---- options ----
 

@@ -2,6 +2,7 @@
 -- the user: see resolve.lua.
 local core = require "bam.core"
 local lexer = require "bam.repl.lexer"
+local options = require "bam.repl.options"
 local resolve = require "bam.repl.resolve"
 
 -- ---- sets of names ----
@@ -67,80 +68,6 @@ local function members(set, tokens, at, partial)
   end
 end
 
--- The function whose arguments the bracket at `at` opens, and its position among the arguments if it is a `{`.
-local function call_around(tokens, at)
-  local position, depth = 1, 0
-  if tokens[at].text == "{" then
-    local before = tokens[at - 1]
-    local direct = before and (before.kind == "name" or before.text == ")" or before.text == "]")
-    if direct then return resolve.expression(tokens, at - 1), 1 end
-    for i = at - 1, 1, -1 do
-      local text = tokens[i].text
-      if text == ")" or text == "}" or text == "]" then depth = depth + 1
-      elseif depth > 0 and (text == "(" or text == "{" or text == "[") then depth = depth - 1
-      elseif depth == 0 and text == "," then position = position + 1
-      elseif depth == 0 and text == "(" then return resolve.expression(tokens, i - 1), position
-      elseif depth == 0 and (text == "{" or text == "[") then return nil end
-    end
-  end
-end
-
-local function fields_of_type(kind)
-  local class = require "bam.doc.source".classes()[kind]
-  if class then return #class.methods == 0 and class.fields or {} end
-  return require "bam.doc.native".fields(kind) or {}
-end
-
--- The fields of a type such as "bam.TrainOptions|string" or "{ bias?: boolean }".
-local function offer_fields(set, types, partial)
-  local written = types:match "^{(.*)}$"
-  for name in (written or ""):gmatch "([%a_][%w_]*)%??:" do offer(set, name, partial) end
-  for kind in (written and "" or types):gmatch "[%a_][%w_.]*" do
-    for _, field in ipairs(fields_of_type(kind)) do offer(set, field.name, partial) end
-  end
-end
-
--- The comment of what is called: a function, a class, an object.
-local function comment_of(thing)
-  local value = thing.value
-  if thing.comment or value == nil then return thing.comment end
-  local catalog = require "bam.doc.catalog"
-  if catalog.is_class(value) then value = value.init end
-  if not catalog.is_function(value) then
-    local metatable = debug.getmetatable(value)
-    value = type(metatable) == "table" and rawget(metatable, "__call")
-  end
-  if not value or not catalog.is_function(value) then return nil end
-  local entry = require "bam.doc.entry".of_function(value)
-  return entry.comment, entry.op
-end
-
--- Keys of the table of options at `open`, the last bracket that is not closed.
-local function option_keys(set, tokens, open, partial)
-  local thing, position = call_around(tokens, open)
-  local comment, op = nil, nil
-  if thing then comment, op = comment_of(thing) end
-  if not comment then return end
-  for i, param in ipairs(comment.params) do
-    local from_here = i >= position or param.name == "..."
-    if op and param.optional then offer(set, param.name, partial) end
-    offer_fields(set, from_here and param.type or "", partial)
-  end
-end
-
--- The position of the innermost bracket that is open at the end.
-local function open_bracket(tokens)
-  local depth = 0
-  for i = #tokens, 1, -1 do
-    local text = tokens[i].kind == "operator" and tokens[i].text
-    if text == ")" or text == "}" or text == "]" then depth = depth + 1 end
-    if text == "(" or text == "{" or text == "[" then
-      if depth == 0 then return i end
-      depth = depth - 1
-    end
-  end
-end
-
 -- Globals, keywords, and names that the input has already.
 local function offer_names(set, tokens, partial)
   offer_value(set, _G, partial, false)
@@ -156,6 +83,15 @@ local function sorted(set)
   for name in next, set do list[#list + 1] = name end
   table.sort(list)
   return list
+end
+
+-- The names that begin with `start`, sorted.
+local function with_start(names, start)
+  local set = {}
+  for _, name in ipairs(names) do
+    if name:sub(1, #start) == start then set[name] = true end
+  end
+  return sorted(set)
 end
 
 -- ---- files ----
@@ -210,8 +146,10 @@ local function names_for(tokens, partial)
     members(set, tokens, #tokens, partial)
     return set
   end
-  local open = open_bracket(tokens)
-  if is_key_position(tokens, open) then option_keys(set, tokens, open, partial) end
+  local open = options.open_bracket(tokens, #tokens)
+  if is_key_position(tokens, open) then
+    for _, field in ipairs(options.fields(tokens, open)) do offer(set, field.name, partial) end
+  end
   return set
 end
 
@@ -225,8 +163,10 @@ return function(text)
   local tokens, partial = split_word(text)
   local last = tokens[#tokens]
   if last and last.kind == "string" and last.open then
-    local partial_name = last.text:gsub("^%[=*%[", ""):gsub("^[\"']", "")
-    return files(partial_name)
+    local start = last.text:gsub("^%[=*%[", ""):gsub("^[\"']", "")
+    local values = with_start(options.values(tokens, #tokens), start)
+    if #values > 0 then return values, #start end
+    return files(start)
   end
   if last and last.kind == "comment" and last.last == #text then return {}, 0 end
   local set = names_for(tokens, partial)
