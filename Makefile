@@ -69,9 +69,12 @@ ISAS          ?= baseline avx2 avx512
 FLAGS_avx2    := -march=haswell
 FLAGS_avx512  := -march=skylake-avx512 -mprefer-vector-width=512
 ISA_FLAGS     := $(FLAGS_avx2) $(FLAGS_avx512) $(ISAS)
-# Products, and attention, which is made of them, fuse multiply and add. Elsewhere every instruction set rounds alike.
+# Products and layers made of them fuse multiply and add. Elsewhere every instruction set rounds alike.
 FLAGS_gemm      := -ffp-contract=fast
 FLAGS_attention := -ffp-contract=fast
+FLAGS_loss      := -ffp-contract=fast
+FLAGS_swiglu    := -ffp-contract=fast
+FLAGS_routed_ffn := -ffp-contract=fast
 FLAGS_peak      := -ffp-contract=fast
 TYPES_REAL    := f32 f64
 TYPES_INTEGER := i32 i64 u8 b8

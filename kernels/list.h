@@ -183,10 +183,13 @@
                          int64_t n, int64_t width))                                                  \
   /* loss.c: x is [rows, n] logits; stats is [rows, 2].                                           \
      cross_entropy_backward: dx = *scale * *seed * (softmax(x) - one_hot(target)); seed may be    \
-     NULL, which means 1; dx may be x. loss_total: *scale * sum of the losses */  \
+     NULL, which means 1; dx may be x. cross_entropy_in_place: both in one pass, with a seed of 1; \
+     the gradient takes the place of x. loss_total: *scale * sum of the losses */  \
   X(cross_entropy, (bam_stream stream, double *losses, void *stats, const void *x,                   \
                     const int64_t *targets, int64_t rows, int64_t n, int64_t ignore))                \
   X(cross_entropy_backward, (bam_stream stream, const bam_cross_entropy_gradients *args))            \
+  X(cross_entropy_in_place, (bam_stream stream, double *losses, void *x, const int64_t *targets,     \
+                             const double *scale, int64_t rows, int64_t n, int64_t ignore))          \
   X(loss_scale,                                                                                      \
     (bam_stream stream, double *scale, const int64_t *targets, int64_t n, int64_t ignore))           \
   X(loss_total,                                                                                      \

@@ -65,9 +65,8 @@ typedef struct head_gradients {
   bool add_dx, add_dw;
 } head_gradients;
 
-/* From logits and their stats to the gradients; the logits are overwritten. */
-static void chunk_gradients(const head *h, int64_t from, int64_t n, const void *seed,
-                            const head_gradients *to) {
+/* From logits and their stats to the logits' gradients, in their place. */
+static void chunk_slopes(const head *h, int64_t from, int64_t n, const void *seed) {
   void *logits = bam_tensor_data(h->logits);
   h->kernels->cross_entropy_backward(
     h->device->stream, &(bam_cross_entropy_gradients){ .dx = logits,
@@ -79,6 +78,18 @@ static void chunk_gradients(const head *h, int64_t from, int64_t n, const void *
                                                        .rows = n,
                                                        .n = h->vocabulary,
                                                        .ignore = h->ignore });
+}
+
+/* Losses, and gradients in place of the logits, at once: for a seed of 1. */
+static void chunk_losses_and_slopes(const head *h, int64_t from, int64_t n) {
+  h->kernels->cross_entropy_in_place(h->device->stream, row_of(h->losses, from, 1),
+                                     bam_tensor_data(h->logits), row_of(h->targets, from, 1),
+                                     bam_tensor_data(h->scale), n, h->vocabulary, h->ignore);
+}
+
+/* From the logits' gradients to those of x and weight. */
+static void chunk_gradients(const head *h, int64_t from, int64_t n, const head_gradients *to) {
+  void *logits = bam_tensor_data(h->logits);
   if (to->dx != NULL)
     bam_product_run(&(bam_product){ .m = n, .n = h->width, .k = h->vocabulary, .add = to->add_dx },
                     h->device, h->dtype, row_of(to->dx, from, h->width), logits,
@@ -185,9 +196,12 @@ static bam_status linear_cross_entropy_forward(bam_call *call) {
   for (int64_t from = 0; from < h.rows; from += h.chunk) {
     int64_t n = h.chunk < h.rows - from ? h.chunk : h.rows - from;
     chunk_logits(&h, from, n);
-    chunk_losses(&h, from, n);
-    if (to.dx != NULL || to.dw != NULL)
-      chunk_gradients(&h, from, n, NULL, &to);
+    if (to.dx == NULL && to.dw == NULL) {
+      chunk_losses(&h, from, n);
+      continue;
+    }
+    chunk_losses_and_slopes(&h, from, n);
+    chunk_gradients(&h, from, n, &to);
   }
   h.kernels->loss_total(h.device->stream, bam_tensor_data(call->outputs[0]),
                         bam_tensor_data(h.losses), bam_tensor_data(h.scale), h.rows);
@@ -248,7 +262,8 @@ static bam_status recompute(bam_backward *pass, head *h, bam_tensor *seed) {
   for (int64_t from = 0; from < h->rows; from += h->chunk) {
     int64_t n = h->chunk < h->rows - from ? h->chunk : h->rows - from;
     chunk_logits(h, from, n);
-    chunk_gradients(h, from, n, bam_tensor_data(seed), &to);
+    chunk_slopes(h, from, n, bam_tensor_data(seed));
+    chunk_gradients(h, from, n, &to);
   }
   return BAM_OK;
 }

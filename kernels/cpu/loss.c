@@ -15,6 +15,7 @@ static real row_top(const real *x, int64_t n) {
   return top;
 }
 
+/* The sum of e^(x - top). */
 static double sum_of_exp(const real *x, int64_t n, real top) {
   double total = 0;
   for (int64_t from = 0; from < n; from += RUN) {
@@ -22,7 +23,23 @@ static double sum_of_exp(const real *x, int64_t n, real top) {
     real sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = from; j < to; j++)
-      sum += v_exp(x[j] - top);
+      sum += v_exp_negative(x[j] - top);
+    total += (double)sum;
+  }
+  return total;
+}
+
+/* The same, and x becomes e^(x - top). */
+static double take_exp(real *x, int64_t n, real top) {
+  double total = 0;
+  for (int64_t from = 0; from < n; from += RUN) {
+    int64_t to = from + RUN < n ? from + RUN : n;
+    real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = from; j < to; j++) {
+      x[j] = v_exp_negative(x[j] - top);
+      sum += x[j];
+    }
     total += (double)sum;
   }
   return total;
@@ -65,8 +82,35 @@ void KERNEL(cross_entropy_backward)(bam_stream stream, const bam_cross_entropy_g
     }
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
-      to[j] = weight * v_exp(row[j] - top);
+      to[j] = weight * v_exp_negative(row[j] - top);
     to[args->targets[i]] -= factor;
+  }
+}
+
+/* Both for one row, which is in cache throughout. Returns the loss. */
+static double differentiate_row(real *row, int64_t n, int64_t target, real factor) {
+  const real top = row_top(row, n);
+  const double distance = (double)top - (double)row[target], sum = take_exp(row, n, top);
+  const real weight = factor * (real)(1 / sum);
+#pragma omp simd
+  for (int64_t j = 0; j < n; j++)
+    row[j] *= weight;
+  row[target] -= factor;
+  return log(sum) + distance;
+}
+
+void KERNEL(cross_entropy_in_place)(bam_stream stream, double *losses, void *x,
+                                    const int64_t *targets, const double *scale, int64_t rows,
+                                    int64_t n, int64_t ignore) {
+  (void)stream;
+#pragma omp parallel for schedule(static) if (rows * n > BAM_GRAIN)
+  for (int64_t i = 0; i < rows; i++) {
+    real *row = (real *)x + i * n;
+    losses[i] = 0;
+    if (targets[i] != ignore)
+      losses[i] = differentiate_row(row, n, targets[i], (real)*scale);
+    else
+      memset(row, 0, (size_t)n * sizeof(real));
   }
 }
 

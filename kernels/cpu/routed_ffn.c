@@ -67,7 +67,7 @@ static void swiglu_all(real *y, const real *x, const real *gates, const int64_t 
     real *to = y + s * hidden, weight = gates[rows[s]];
 #pragma omp simd
     for (int64_t j = 0; j < hidden; j++)
-      to[j] = weight * gate[j] * v_sigmoid(gate[j]) * up[j];
+      to[j] = weight * gate[j] * v_sigmoid_newton(gate[j]) * up[j];
   }
 }
 
@@ -84,7 +84,7 @@ static real swiglu_row_backward(real *dx, real *y, const real *dy, const real *x
   real *dgate = dx, *dup = dx + hidden, sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t j = 0; j < hidden; j++) {
-    real sigmoid = v_sigmoid(gate[j]), silu = gate[j] * sigmoid, grad = dy[j];
+    real sigmoid = v_sigmoid_newton(gate[j]), silu = gate[j] * sigmoid, grad = dy[j];
     real weighted = weight * grad;
     sum += grad * silu * up[j];
     dgate[j] = weighted * up[j] * (sigmoid + silu * (1 - sigmoid));

@@ -12,7 +12,7 @@ void KERNEL(swiglu)(bam_stream stream, void *y, const void *x, int64_t stride, i
     real *to = (real *)y + i * hidden;
 #pragma omp simd
     for (int64_t j = 0; j < hidden; j++)
-      to[j] = gate[j] * v_sigmoid(gate[j]) * up[j];
+      to[j] = gate[j] * v_sigmoid_newton(gate[j]) * up[j];
   }
 }
 
@@ -26,7 +26,7 @@ void KERNEL(swiglu_backward)(bam_stream stream, void *dx, const void *dy, const 
     real *dgate = (real *)dx + i * 2 * hidden, *dup = dgate + hidden;
 #pragma omp simd
     for (int64_t j = 0; j < hidden; j++) {
-      real sigmoid = v_sigmoid(gate[j]), silu = gate[j] * sigmoid;
+      real sigmoid = v_sigmoid_newton(gate[j]), silu = gate[j] * sigmoid;
       dgate[j] = grad[j] * up[j] * (sigmoid + silu * (1 - sigmoid));
       dup[j] = grad[j] * silu;
     }

@@ -62,6 +62,45 @@ void KERNEL(cross_entropy_backward)(bam_stream stream, const bam_cross_entropy_g
                   rows, n, ignore);
 }
 
+/* Both: x becomes its gradient. Reductions keep writes after all reads of the target's logit. */
+template <int group_size>
+static __global__ void cross_entropy_in_place_rows(double *losses, real *x, const int64_t *targets,
+                                                   const double *scale, int64_t rows, int64_t n,
+                                                   int64_t ignore) {
+  const real factor = (real)*scale;
+  BAM_EACH_GROUP_ROW(i, rows) {
+    real *row = x + i * n;
+    const int64_t target = targets[i];
+    double loss = 0, sum = 0;
+    real top = 0, weight = 0;
+    if (target != ignore) { /* the same for the whole thread group */
+      const real hit = row[target];
+      top = -(real)INFINITY;
+      BAM_EACH_OF_GROUP(j, n)
+      top = row[j] > top ? row[j] : top;
+      top = group_max<group_size>(top);
+      BAM_EACH_OF_GROUP(j, n)
+      sum += (double)REAL_MATH(exp)(row[j] - top);
+      sum = group_sum<group_size>(sum);
+      weight = factor * (real)(1 / sum);
+      loss = log(sum) + ((double)top - (double)hit);
+    }
+    BAM_EACH_OF_GROUP(j, n) {
+      const real d = weight * REAL_MATH(exp)(row[j] - top);
+      row[j] = target == ignore ? 0 : j == target ? d - factor : d;
+    }
+    if (BAM_GROUP_FIRST)
+      losses[i] = loss;
+  }
+}
+
+void KERNEL(cross_entropy_in_place)(bam_stream stream, double *losses, void *x,
+                                    const int64_t *targets, const double *scale, int64_t rows,
+                                    int64_t n, int64_t ignore) {
+  BAM_LAUNCH_ROWS(cross_entropy_in_place_rows, rows, n, losses, (real *)x, targets, scale, rows, n,
+                  ignore);
+}
+
 /* ---- one number for all rows, by one thread group ---- */
 
 template <int group_size>
