@@ -3153,11 +3153,12 @@ function bam.evaluate(model, heldout, options) end
 --- (results@2.json for --seed 2): parameters, tokens, FLOPs and seconds of each model, and perplexity, its standard
 --- error and bits per byte by domain. The models are a list (which may contain lists) of phases, models, ensembles,
 --- and directories of phases or models. If phases have the same name, the differences of their settings are shown
---- below the table. With --plan, --only and --audit it does nothing.
+--- below the table. Phases of one name and different seeds get a row with their mean, whose standard error is that over
+--- seeds. With --plan, --only and --audit it does nothing.
 ---
 ---   bam.compare { seed, experts, mixture, on = text.heldout, base = seed }
 ---@param given bam.CompareOptions
----@return table? comparison prints as the table; `models` has the figures, `base` is one of them
+---@return table? comparison prints as the table; `models` has the figures, `base` is one of them, `means` has the means over seeds
 function bam.compare(given) end
 
 --- Print the mean and standard deviation of several comparisons of the same models, such as one per seed. If they have

@@ -244,6 +244,9 @@ static void read_list_attr(reader *r, int i, bam_attr *attrs) {
 /* Read the next argument as attribute `i`. */
 static void read_positional(reader *r, int i, bam_attr *attrs) {
   const bam_attr_spec *spec = &r->op->attrs[i];
+  const bool is_dim = spec->kind == BAM_ATTR_DIM || spec->kind == BAM_ATTR_DIMS;
+  if (lua_isnil(r->L, r->next) && is_dim && r->next == r->top) /* a variable that is not there */
+    bind_error(r->L, "%s is nil; leave it out for the default", what(r, spec->name));
   if (lua_isnil(r->L, r->next))
     return;
   if (attrs[i].given)

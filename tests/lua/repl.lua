@@ -52,6 +52,12 @@ test("an error shows its line and the shapes in it", function()
   expect.equal(count(got, " | "), 2, "of an earlier input nothing is shown")
 end)
 
+test("an error in a call that is all of the input has its line", function()
+  expect.contains(piped("bam.matmul(bam.ones(2, 3), bam.ones(2, 3))"), "\nstdin:1: matmul: inner sizes differ")
+  expect.contains(piped("print(1)", "bam.zeros(\n-1\n)"), "stdin:1: zeros: size 1 is negative")
+  expect.contains(piped("select(2, 1, 2, 3)"), "\n2\t3\n", "all results are printed")
+end)
+
 test("warnings about undefined globals", function()
   local got = piped("mistyped", "mistyped", "fresh = 1", "fresh", "rawget(_G, 'raw')",
     "load 'return other'()")

@@ -267,6 +267,12 @@ test("a shape is a plain list in all else", function()
   expect.equal({ shape.name or "none", shape[3] or "none" }, { "none", "none" })
 end)
 
+test("a dimension that is nil is a variable that is not there", function()
+  expect.contains(message_of "return x:sum(dim)", "script:1: sum: argument 2 (dim) is nil; leave it out for the default")
+  expect.contains(message_of "return x:softmax(nil)", "softmax: argument 2 (dim) is nil")
+  expect.equal(bam.ones(2, 3):sum(nil, true), { { 6 } }, "unless arguments follow")
+end)
+
 test("an operator with nil says nothing of colons", function()
   expect.equal(message_of "return nil * x", "script:1: mul: argument 1 (a): expected a tensor or a number, got nil")
 end)

@@ -87,6 +87,32 @@ for code, message in pairs(CASES) do
   test(code, function() expect.contains(message_of("return " .. code), message) end)
 end
 
+test("continue with another optimizer, in a line", function()
+  local code = "train { name = 'more', model = seed, steps = 2, continue = 'optimizer', optimizer = 'muon' }"
+  expect.matches(message_of(code), ": train: option continue: %S+ was trained by AdamW, and this phase has Muon, which cannot "
+                 .. 'use its state; take continue = "weights", or optimizer = "adamw"$')
+end)
+
+test("bam.compare shows the mean over seeds", function()
+  local list = {}
+  for s = 1, 3 do list[s] = train { name = "sweep", steps = 2, seed = s } end
+  local comparison = bam.compare { e.seed, list, on = e.text.heldout, base = e.seed, context = 16 }
+  local text, values = tostring(comparison), {}
+  for s = 1, 3 do
+    expect.contains(text, string.format("\nsweep@%d ", s))
+    values[s] = comparison.models[s + 1].average.perplexity
+  end
+  local middle = (values[1] + values[2] + values[3]) / 3
+  local squares = (values[1] - middle) ^ 2 + (values[2] - middle) ^ 2 + (values[3] - middle) ^ 2
+  local mean = comparison.means[1]
+  expect.equal({ #comparison.means, mean.seeds }, { 1, { 1, 2, 3 } })
+  expect.close(mean.average.perplexity, middle, 1e-9)
+  expect.close(mean.average.standard_error, math.sqrt(squares / 2 / 3), 1e-9)
+  expect.contains(text, string.format("\nsweep: mean of 3 seeds "))
+  expect.contains(text, string.format("%.2f±%.2f", middle, mean.average.standard_error))
+  expect.lacks(text, "differ in", "they differ in their seeds alone")
+end)
+
 test("a phase says what it is", function()
   expect.equal(e.seed.tokens, 128)
   local text = tostring(e.seed)

@@ -378,7 +378,8 @@ local MISTAKES = {
     'seed:load():save "plain" train { name = "x", model = "plain", continue = "run" }',
   ["a run that goes on keeps its batch of 4, got 8"] =
     'train { name = "x", model = seed, continue = "run", batch = 8 }',
-  ["does not fit this phase, which needs the same optimizer"] =
+  ['was trained by AdamW, and this phase has Lion, which cannot use its state; take continue = "weights", or optimizer = '
+    .. '"adamw"'] =
     'train { name = "x", model = seed, continue = "optimizer", optimizer = "lion" }',
   ["option load_balance: this is a dense model, which has no routers"] =
     'train { name = "x", model = seed, load_balance = 0.1 }',

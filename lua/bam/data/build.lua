@@ -105,9 +105,14 @@ local function tokenize(directory, name, domain, words, separator)
     record.skipped = skipped
     paths.report("%s: skipped %s; the first: %s", name, check.count(skipped, "bad record"), how.fault)
   end
-  paths.report("%s: %s, %s, %s; held out %s", name, check.count(record.train.bytes, "byte"),
-               check.count(record.train.documents, "document"), check.count(record.train.tokens, "token"),
-               check.count(record.heldout.bytes, "byte"))
+  local whole, heldout_bytes = #domain.train == 0, check.count(record.heldout.bytes, "byte")
+  if whole then
+    paths.report("%s: %s, held out whole", name, heldout_bytes)
+  else
+    paths.report("%s: %s, %s, %s; held out %s", name, check.count(record.train.bytes, "byte"),
+                 check.count(record.train.documents, "document"), check.count(record.train.tokens, "token"),
+                 heldout_bytes)
+  end
   return record
 end
 

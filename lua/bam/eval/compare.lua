@@ -141,15 +141,16 @@ local function read(given)
   end
   local n, o = check.list_with_options("compare", given)
   local list = table.move(given, 1, n, 1, {})
-  o = check.options("compare", o, { on = { "any", expects = "held-out text, as text.heldout" }, base = { "any", optional = true },
+  o = check.options("compare", o, { on = { "any", expects = "held-out text, as text.heldout" },
+                                    base = { "any", optional = true },
                                     context = { "size", optional = true },
                                     name = { "string", "results" },
                                     tokens = { "size", optional = true } })
   if type(o.on) ~= "table" or not check.is_callable(check.field(o.on, "open")) then
+    local got = check.describe(o.on)
     local hint = type(o.on) == "string" and string.format('; files: on = bam.corpus({ mine = { heldout = "%s" } }, '
-      .. '{ tokenizer = "MODEL/tokenizer.json" }).heldout', o.on)
-      or check.describe(o.on) == "a bam.text" and "; give its field heldout" or ""
-    check.fail("compare: option on: expected held-out text, as text.heldout, got %s%s", check.describe(o.on), hint)
+      .. '{ tokenizer = "MODEL/tokenizer.json" }).heldout', o.on) or got == "a bam.text" and "; give its field heldout"
+    check.fail("compare: option on: expected held-out text, as text.heldout, got %s%s", got, hint or "")
   end
   o.tokens = o.tokens or options.get "compare_tokens"
   return entries_of.flatten(list), o
@@ -159,8 +160,9 @@ local function find_base(values, results, base)
   for i, value in ipairs(values) do
     if value == base then return results[i] end
   end
-  return base and check.fail("compare: option base is %s, which is not one of the compared models; give the model itself",
-                             check.describe(base))
+  if base == nil then return nil end
+  return check.fail("compare: option base is %s, which is not one of the compared models; give the model itself",
+                    check.describe(base))
 end
 
 -- Print the table. print itself does not report a failed write.
@@ -181,11 +183,13 @@ end
 --- (results@2.json for --seed 2): parameters, tokens, FLOPs and seconds of each model, and perplexity, its standard
 --- error and bits per byte by domain. The models are a list (which may contain lists) of phases, models, ensembles,
 --- and directories of phases or models. If phases have the same name, the differences of their settings are shown
---- below the table. With --plan, --only and --audit it does nothing.
+--- below the table. Phases of one name and different seeds get a row with their mean, whose standard error is that over
+--- seeds. With --plan, --only and --audit it does nothing.
 ---
 ---   bam.compare { seed, experts, mixture, on = text.heldout, base = seed }
 ---@param given bam.CompareOptions
----@return table? comparison prints as the table; `models` has the figures, `base` is one of them
+---@return table? comparison prints as the table; `models` has the figures, `base` is one of them, `means` has the means
+--- over seeds
 function M.compare(given)
   local values, o = read(given)
   plan.check_only()
@@ -199,9 +203,10 @@ function M.compare(given)
   local base = find_base(values, results, o.base)
   for _, r in ipairs(base and results or {}) do r.ratio = ratios(r, base) end
   write_results(o.name, results, base)
-  local lines = tables.lines(results, check.sorted_names(results[1].domains), base)
+  local means = require("bam.eval.seed_means").of(results)
+  local lines = tables.lines(results, means, check.sorted_names(results[1].domains), base)
   for _, line in ipairs(settings.differences(entries)) do lines[#lines + 1] = line end
-  local comparison = setmetatable({ models = results, base = base, lines = lines }, metatable)
+  local comparison = setmetatable({ models = results, means = means, base = base, lines = lines }, metatable)
   show(comparison)
   return comparison
 end

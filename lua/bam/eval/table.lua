@@ -52,8 +52,18 @@ local function best_of(results, get)
   return best
 end
 
-local function row_of(r, domains, best, base)
-  local row = { r.name, short(r.parameters), short(r.active), short(r.tokens), short(r.flops),
+-- The name of a row: with the seed if there are others of the name.
+local function label(r, results)
+  for _, other in ipairs(results) do
+    if other ~= r and other.name == r.name and other.seed ~= r.seed then
+      return string.format("%s@%s", r.name, r.seed or "?")
+    end
+  end
+  return r.name
+end
+
+local function row_of(r, name, domains, best, base)
+  local row = { name, short(r.parameters), short(r.active), short(r.tokens), short(r.flops),
                 r.seconds and machine.duration(r.seconds) or "-" }
   for _, name in ipairs(domains) do
     row[#row + 1] = figure(r.domains[name], r == best[name])
@@ -71,10 +81,11 @@ end
 --- its standard error. A star marks the best of each column. With a base, the ratio of each average to the base's
 --- average is shown, with a standard error from the paired windows.
 ---@param results table[]
+---@param means table[] of some of them over seeds, with the same fields
 ---@param domains string[]
 ---@param base? table the result that ratios refer to
 ---@return string[]
-function M.lines(results, domains, base)
+function M.lines(results, means, domains, base)
   local best = { average = best_of(results, function(r) return r.average end) }
   for _, name in ipairs(domains) do
     best[name] = best_of(results, function(r) return r.domains[name] end)
@@ -84,7 +95,8 @@ function M.lines(results, domains, base)
   table.move({ "average", "bits/byte", base and string.format("/ %s", base.name) }, 1, 3,
              #header + 1, header)
   local rows = { header }
-  for i, r in ipairs(results) do rows[i + 1] = row_of(r, domains, best, base) end
+  for _, r in ipairs(results) do rows[#rows + 1] = row_of(r, label(r, results), domains, best, base) end
+  for _, r in ipairs(means) do rows[#rows + 1] = row_of(r, r.name, domains, best, base) end
   return M.align(rows)
 end
 

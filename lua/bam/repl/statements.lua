@@ -9,6 +9,7 @@ local other_syntax = require "bam.util.other_syntax"
 local M = {}
 
 local CHUNK = "=stdin"
+local RETURN = "local _result <close> = nil return " -- not a tail call, so that an error in it has its line
 local was_local = {} -- names of locals of earlier inputs
 local told = {}      -- names of undefined globals that were pointed out
 
@@ -32,7 +33,7 @@ end
 
 -- Load a text as an expression, else as statements. On failure nil, the message, and whether more lines could help.
 local function load_text(text)
-  local chunk, about_expression = load(string.format("return %s", text), CHUNK, "t")
+  local chunk, about_expression = load(RETURN .. text, CHUNK, "t")
   if chunk then
     texts[chunk] = text
     return with_note(chunk, text)
@@ -58,8 +59,8 @@ local function load_with_result(lines)
   for last = #lines, 2, -1 do
     local head = table.concat(lines, "\n", 1, last - 1)
     local tail = table.concat(lines, "\n", last)
-    if load("return " .. tail, CHUNK, "t") then
-      local chunk = load(string.format("%s\nreturn %s", head, tail), CHUNK, "t")
+    if load(RETURN .. tail, CHUNK, "t") then
+      local chunk = load(string.format("%s\n%s%s", head, RETURN, tail), CHUNK, "t")
       if chunk then
         texts[chunk] = table.concat(lines, "\n")
         return chunk

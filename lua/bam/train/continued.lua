@@ -6,6 +6,7 @@ local checkpoints = require "bam.train.checkpoints"
 local core = require "bam.core"
 local json = require "bam.util.json"
 local manifest = require "bam.train.manifest"
+local phase_settings = require "bam.train.settings"
 
 local M = {}
 
@@ -128,6 +129,25 @@ function M.state(start)
   return state
 end
 
+-- The name of the optimizer that trained the checkpoint in a directory, by its phase's record; nil if that is lost.
+local function optimizer_of(directory)
+  local phase = phase_settings.phase(directory:match "^(.*)/[^/]+$" or ".")
+  local chosen = phase and phase.settings.optimizer
+  return phase and (chosen and chosen.name or "AdamW")
+end
+
+-- Raise because the state of a checkpoint is not that of this optimizer.
+local function fail_state(directory, optimizer, why)
+  local before, now = optimizer_of(directory), optimizer.kind
+  if before and before ~= now then
+    check.fail('train: option continue: %s was trained by %s, and this phase has %s, which cannot use its state; take '
+               .. 'continue = "weights", or optimizer = "%s"', directory, before, now, before:lower())
+  end
+  check.fail("train: option continue: the optimizer state of %s belongs to parameters that are divided otherwise%s: "
+             .. "option freeze of experts or rest divides those of shared keys and values; take continue = \"weights\"",
+             directory, before and "" or string.format(" (%s)", why))
+end
+
 --- Give the optimizer the state that the start says.
 ---@param start table
 ---@param optimizer table
@@ -137,9 +157,7 @@ function M.load_optimizer(start, optimizer)
   local tensors = checkpoints.tensors { directory = start.directory() }
   local fine, why = core.try(optimizer.load_state, optimizer, tensors)
   if fine then return end
-  check.fail('train: option continue: the optimizer state of %s does not fit this phase, which needs the same '
-             .. "optimizer and the same division of parameters (option freeze of experts or rest changes it): %s; take "
-             .. 'continue = "weights"', start.directory(), why)
+  fail_state(start.directory(), optimizer, why)
 end
 
 return M

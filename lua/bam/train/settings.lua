@@ -71,8 +71,12 @@ function M.differences(entries)
     local name = role(entry.name)
     local before = first[name]
     if entry.settings and before then
-      lines[#lines + 1] = string.format("%s and %s differ in", before.name, entry.name)
-      table.move(difference(before, entry), 1, 1000, #lines + 1, lines)
+      local found = difference(before, entry)
+      local only_seed = #found == 1 and found[1]:find "^  seed: " -- which the table shows
+      if #found > 0 and not only_seed then
+        lines[#lines + 1] = string.format("%s and %s differ in", before.name, entry.name)
+        table.move(found, 1, #found, #lines + 1, lines)
+      end
     elseif entry.settings then
       first[name] = entry
     end
