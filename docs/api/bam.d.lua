@@ -200,7 +200,7 @@
 ---@field qkv_bias? boolean biases of queries, keys and values; false by default
 ---@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }
 ---@field rope_base? number 10000 by default
----@field rope_layers? string "windowed": only layers with a window rotate, as in Cohere 2
+---@field rope_layers? string "all" (default), or "windowed": only layers with a window rotate, as in Cohere 2
 ---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
 ---@field tied? boolean the head uses the input embedding; false by default
 ---@field vocab integer
@@ -223,7 +223,7 @@
 ---@field qkv_bias? boolean biases of queries, keys and values; false by default
 ---@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }
 ---@field rope_base? number 10000 by default
----@field rope_layers? string "windowed": only layers with a window rotate, as in Cohere 2
+---@field rope_layers? string "all" (default), or "windowed": only layers with a window rotate, as in Cohere 2
 ---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
 ---@field tied? boolean the head uses the input embedding; false by default
 ---@field vocab integer
@@ -246,7 +246,7 @@
 ---@field qkv_bias? boolean biases of queries, keys and values; false by default
 ---@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }
 ---@field rope_base? number 10000 by default
----@field rope_layers? string "windowed": only layers with a window rotate, as in Cohere 2
+---@field rope_layers? string "all" (default), or "windowed": only layers with a window rotate, as in Cohere 2
 ---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
 ---@field tied? boolean the head uses the input embedding; false by default
 ---@field vocab integer
@@ -1002,9 +1002,11 @@ function bam_models_Model:sample(prompt, options) end
 --- generation_config.json and the chat template it came with. The directory appears atomically. A dense model of the
 --- paper's blocks is saved as CohereForCausalLM, one that was loaded as a Llama as LlamaForCausalLM, and so on; others
 --- have model_type "bam". `as` names another family, such as "llama" or "mixtral", which must be able to hold the model
---- exactly. A weight beyond the range of the dtype is an error.
+--- exactly; with `inexact` the gates of its experts may be renormalized there, and by how much logits then differ is
+--- printed. `python` adds the Python code by which transformers opens a model of type "bam" (trust_remote_code=True). A
+--- weight beyond the range of the dtype is an error.
 ---@param directory string
----@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer, as?: string } the model's dtype and 4 GiB by default
+---@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer, as?: string, inexact?: boolean, python?: boolean } the model's dtype and 4 GiB by default
 function bam_models_Model:save(directory, options) end
 
 --- The log likelihood of each of several answers after a context, for multiple choice: the largest is the most likely.

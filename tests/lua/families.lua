@@ -85,6 +85,57 @@ for _, family in ipairs(FAMILIES) do
   end)
 end
 
+-- FFN experts that differ, and routers that choose clearly.
+local function mixture_of(dense, options)
+  local models = {}
+  for i = 1, 3 do models[i] = model_of(dense, i) end
+  options.experts, options.attention = models, { experts = "mean" }
+  local model = bam.mix(options):build { seed = 4 }:eval()
+  core.with_grad(false, function()
+    for _, layer in ipairs(model.layers) do layer.ffn.router.weight:mul_(20) end
+  end)
+  return model
+end
+
+local RENORMALIZED, RAW = { top_k = 2, renormalize = true }, { top_k = 1 }
+
+local MIXTURES = {
+  { "mixtral", sequential { tied = true }, RENORMALIZED }, { "mixtral", sequential { window = 5 }, RENORMALIZED },
+  { "qwen3_moe", sequential { qk_norm = "head" }, RENORMALIZED }, { "qwen3_moe", sequential { qk_norm = "head" }, RAW },
+  { "olmoe", sequential { qk_norm = "width" }, RAW }, { "olmoe", sequential { qk_norm = "width" }, RENORMALIZED },
+  { "cohere2_moe", parallel { norm = "layer", logit_scale = 0.5, context = 32 }, RENORMALIZED },
+  { "cohere2_moe", parallel { norm = "rms", window = { 4, 0 }, rope_layers = "windowed" }, RENORMALIZED },
+}
+
+test("mixtures of FFN experts go out as those of other families and come back", function()
+  for i, case in ipairs(MIXTURES) do
+    local name = string.format("mixture-%d", i)
+    local _, back = round_trip(case[1], mixture_of(case[2], { ffn = case[3] }), name)
+    expect.equal(back.description.ffn.experts, 3)
+  end
+end)
+
+test("gates that a family computes in another way are refused, or said to differ", function()
+  local model = mixture_of(parallel { norm = "layer" }, { ffn = RAW })
+  expect.raises('save: option as: "cohere2_moe" computes this model only almost: there the gates of the chosen experts '
+                .. "sum to 1, and here they do not", bam.save, at "raw", model, { as = "cohere2_moe" })
+  expect.equal(core.file_info(at "raw"), nil)
+  local before, printed, original = model(ids), {}, print
+  _G.print = function(text) printed[#printed + 1] = text end
+  local fine, why = pcall(bam.save, at "raw", model, { as = "cohere2_moe", inexact = true })
+  _G.print = original
+  expect.yes(fine, why)
+  local most = tonumber(printed[1]:match "logits differ by at most ([%d.e+-]+)")
+  expect.compare(most, ">", 1e-3)
+  expect.yes(bam.all(model(ids):eq(before)):item(), "the model is as it was")
+  local back = bam.load(at "raw")
+  expect.equal(back.description.ffn.renormalise, true)
+  expect.compare(largest(back(ids), before), ">", 1e-3)
+  local attending = bam.mix { experts = { model_of(sequential(), 1), model_of(sequential(), 2) }, ffn = RENORMALIZED }
+  expect.raises('cannot be saved as "mixtral": its attention has experts', bam.save, at "no", attending:build(),
+                { as = "mixtral" })
+end)
+
 -- Equal experts are one expert: whatever the gates are, as long as they sum to 1.
 test("attention experts on the blocks of every family", function()
   for _, family in ipairs(FAMILIES) do
@@ -164,11 +215,65 @@ test("biases of 0 change nothing: several ops compute what one does", function()
   expect.compare(largest(one(x, { documents = documents }), several(x, { documents = documents })), "<", 1e-12)
 end)
 
+-- From the files of public models and their published numbers of parameters.
+test("sizes of public models", function()
+  local config = require "bam.model.config"
+  local function count(fields)
+    return (config.decode(fields, fields.model_type):count())
+  end
+  local function counts(want, fields, more)
+    for name, value in pairs(more or {}) do fields[name] = value end
+    expect.equal(count(fields), want, fields.model_type)
+  end
+  local function fields(model_type, layers, width, heads, kv_heads, hidden, vocab)
+    return { model_type = model_type, num_hidden_layers = layers, hidden_size = width, num_attention_heads = heads,
+             num_key_value_heads = kv_heads, intermediate_size = hidden, vocab_size = vocab, tie_word_embeddings = false }
+  end
+  counts(8030261248, fields("llama", 32, 4096, 32, 8, 14336, 128256)) -- Llama 3.1 8B
+  counts(7241732096, fields("mistral", 32, 4096, 32, 8, 14336, 32000)) -- Mistral 7B
+  counts(7615616512, fields("qwen2", 28, 3584, 28, 4, 18944, 152064)) -- Qwen2.5 7B
+  counts(8190735360, fields("qwen3", 36, 4096, 32, 8, 12288, 151936), { head_dim = 128 }) -- Qwen3 8B
+  counts(7298617344, fields("olmo2", 32, 4096, 32, 32, 11008, 100352)) -- OLMo 2 7B
+  counts(8028033024, fields("cohere2", 32, 4096, 32, 8, 14336, 256000),
+         { tie_word_embeddings = true, sliding_window = 4096 }) -- Command R7B
+  counts(46702792704, fields("mixtral", 32, 4096, 32, 8, 14336, 32000),
+         { num_local_experts = 8, num_experts_per_tok = 2 }) -- Mixtral 8x7B
+  counts(30532122624, fields("qwen3_moe", 48, 2048, 32, 4, 6144, 151936),
+         { head_dim = 128, num_experts = 128, num_experts_per_tok = 8, moe_intermediate_size = 768 }) -- Qwen3 30B A3B
+  counts(6919161856, fields("olmoe", 16, 2048, 16, 16, 1024, 50304),
+         { num_experts = 64, num_experts_per_tok = 8 }) -- OLMoE 1B 7B
+end)
+
+test("transformers' code is written on request", function()
+  local model = mixture_of(sequential(), { ffn = RAW })
+  bam.save(at "python", model, { python = true })
+  local lines = 0
+  for _, file in ipairs { "modeling_bam.py", "configuration_bam.py" } do
+    for _ in core.read_file(at "python" .. "/" .. file):gmatch "\n" do lines = lines + 1 end
+  end
+  expect.compare(lines, "<=", 250)
+  expect.compare(lines, ">", 100)
+  expect.equal(config_of(at "python").auto_map.AutoModelForCausalLM, "modeling_bam.BamForCausalLM")
+  expect.yes(bam.all(bam.load(at "python")(ids):eq(model(ids))):item())
+  bam.save(at "plain", model)
+  expect.equal(config_of(at "plain").auto_map, nil)
+  expect.equal(core.file_info(at "plain" .. "/modeling_bam.py"), nil)
+  bam.save(at "dense", model_of(parallel { norm = "layer" }), { python = true })
+  expect.equal(config_of(at "dense").model_type, "bam")
+  expect.raises('save: option python: the Python code is for "bam"; "mixtral" is computed by transformers itself',
+                bam.save, at "no", model, { python = true, as = "mixtral" })
+  local own = bam.mix { experts = { model_of(sequential(), 1), model_of(sequential(), 2) }, ffn = { router = function()
+    return function(h) return bam.ones(h:size(1), h:size(2), 2, { dtype = h.dtype }) end
+  end } }
+  expect.raises("save: option python: its ffn has routers written in Lua, and transformers cannot compute them",
+                bam.save, at "no", own:build(), { python = true })
+end)
+
 test("what descriptions refuse", function()
   expect.raises('models.sequential: option window: expected a window for each of the 2 layers, got 1', sequential,
                 { window = { 3 } })
   expect.raises("option window[2]: expected an integer of at least 0, got -1", sequential, { window = { 3, -1 } })
-  expect.raises('option qk_norm: expected head or width, got the string "all"', sequential, { qk_norm = "all" })
+  expect.raises('option qk_norm: expected "head" or "width", got the string "all"', sequential, { qk_norm = "all" })
   expect.raises('option rope: scaling: expected "linear" or "llama3", got the string "yarn"', sequential,
                 { rope = { scaling = "yarn" } })
   expect.raises("low is 4 and high 4; low must be the smaller one", sequential,

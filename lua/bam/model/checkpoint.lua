@@ -22,6 +22,7 @@ local LARGEST = { f16 = 65504, bf16 = 0x1.fep+127, f32 = 0x1.fffffep+127 }
 local INDEX = "model.safetensors.index.json"
 
 local function config() return require "bam.model.config" end -- loaded late
+local function python() return require "bam.model.python" end
 
 local function within(directory, name) return string.format("%s/%s", directory, name) end
 
@@ -77,12 +78,26 @@ local function write_weights(model, directory, o)
 end
 
 local save_spec = { dtype = { "string", optional = true }, shard_bytes = { "size", weight_files.BYTES },
-                    as = { "string", optional = true } }
+                    as = { "string", optional = true }, inexact = { "boolean", false }, python = { "boolean", false } }
+
+-- The family that a model is saved as, in o.family; what cannot be saved so is refused.
+local function choose_family(model, o)
+  local inexact
+  if o.python then
+    if o.as and o.as ~= "bam" then
+      check.fail('save: option python: the Python code is for "bam"; "%s" is computed by transformers itself', o.as)
+    end
+    python().check(model.description)
+    o.as = "bam"
+  end
+  o.family, inexact = config().family_of(model, o.as, o.inexact)
+  if inexact then require("bam.model.inexact").report(model, o.family) end
+end
 
 --- Write the files of a live model into a directory that is there.
 ---@param model table
 ---@param directory string
----@param options? { dtype?: string, shard_bytes?: integer, as?: string }
+---@param options? { dtype?: string, shard_bytes?: integer, as?: string, inexact?: boolean, python?: boolean }
 function M.write(model, directory, options)
   local o = check.options("save", options, save_spec)
   o.dtype = o.dtype or model.embed.weight.dtype
@@ -90,10 +105,11 @@ function M.write(model, directory, options)
     check.fail('save: option dtype: expected "f32", "f64", "bf16" or "f16", got %s',
                check.describe(o.dtype))
   end
-  o.family = config().family_of(model, o.as)
+  choose_family(model, o)
   model.tokenizer_json = codec.json(model)
   write_weights(model, directory, o)
-  core.write_file(within(directory, "config.json"), config().encode(model, o.dtype, o.family, o.as))
+  core.write_file(within(directory, "config.json"), config().encode(model, o.dtype, o))
+  if o.python then python().write(directory) end
   if model.tokenizer_json then
     core.write_file(within(directory, "tokenizer.json"), model.tokenizer_json)
   end
@@ -105,10 +121,12 @@ end
 --- generation_config.json and the chat template it came with. The directory appears atomically. A dense model of the
 --- paper's blocks is saved as CohereForCausalLM, one that was loaded as a Llama as LlamaForCausalLM, and so on; others
 --- have model_type "bam". `as` names another family, such as "llama" or "mixtral", which must be able to hold the model
---- exactly. A weight beyond the range of the dtype is an error.
+--- exactly; with `inexact` the gates of its experts may be renormalized there, and by how much logits then differ is
+--- printed. `python` adds the Python code by which transformers opens a model of type "bam" (trust_remote_code=True). A
+--- weight beyond the range of the dtype is an error.
 ---@param directory string
----@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer, as?: string } the model's dtype and 4 GiB
---- by default
+---@param options? { dtype?: "f32"|"f64"|"bf16"|"f16", shard_bytes?: integer, as?: string, inexact?: boolean, python?:
+--- boolean } the model's dtype and 4 GiB by default
 function Model:save(directory, options)
   description.check_model("save", self)
   check.value("save: directory", directory, "string")

@@ -11,6 +11,7 @@ local families = require "bam.model.families.registry"
 local fields = require "bam.model.families.fields"
 local json = require "bam.util.json"
 local mixture = require "bam.model.families.mixture"
+local python = require "bam.model.python"
 
 local M = {}
 
@@ -50,7 +51,7 @@ local ROUTING = { "experts", "hidden", "top_k", "renormalise", "temperature", "c
 local NONE = { renormalise = false, temperature = 1 } -- what a part leaves out
 
 -- The first setting in which a description differs from what a family makes of it, as text.
-local function difference(d, back)
+local function difference(d, back, but)
   local function compare(name, a, b)
     if tostring(a) ~= tostring(b) and not (type(a) == "number" and a == b) then
       return string.format("its %s is %s, which would be read as %s", name, tostring(a), tostring(b))
@@ -65,7 +66,7 @@ local function difference(d, back)
     local a, b = d.ffn[name], back.ffn[name]
     if a == nil then a = NONE[name] end
     if b == nil then b = NONE[name] end
-    local found = compare(string.format("ffn.%s", name), a, b)
+    local found = name ~= but and compare(string.format("ffn.%s", name), a, b)
     if found then return found end
   end
 end
@@ -74,11 +75,12 @@ end
 --- written reads as the same description.
 ---@param d table description
 ---@param family table
+---@param but? string a setting of the FFN that may differ
 ---@return string?
-function M.unfit(d, family)
+function M.unfit(d, family, but)
   local fine, why = core.try(function()
     local config = json.decode(json.encode(as_family(d, family, {})))
-    return difference(d, description.new(read_family(fields.new(config, family.name), family)))
+    return difference(d, description.new(read_family(fields.new(config, family.name), family)), but)
   end)
   if fine then return why end
   return (why:gsub("^.-:%d+: ", ""))
@@ -86,28 +88,57 @@ end
 
 -- ---- writing ----
 
+-- The description of a live model as it computes now: with numbers in place of schedules.
+local function settled(model)
+  local d, now = model.description, model.reached.ffn
+  if not description.is_mixture(d) then return d end
+  return description.derive(d, { ffn = { top_k = now.top_k, temperature = now.temperature, jitter = now.jitter },
+                                 load_balance = model.load_balance, z_loss = model.z_loss })
+end
+
+local GATES = "renormalise" -- the setting of the FFN in which a model may differ from a family that it is saved as
+
+-- Refuse to save as a family what it cannot hold; returns whether it is told to save it inexactly.
+local function check_fit(d, family, inexact)
+  local why = M.unfit(d, family)
+  if not why then return false end
+  if M.unfit(d, family, GATES) then
+    check.fail('save: option as: this model cannot be saved as "%s": %s', family.name, why)
+  elseif not inexact then
+    check.fail('save: option as: "%s" computes this model only almost: there the gates of the chosen experts sum to 1, '
+               .. 'and here they do not. Train it with renormalize = true, save it as "bam", or give inexact = true, '
+               .. "which says by how much logits differ", family.name)
+  end
+  return true
+end
+
 --- The family in which a live model is saved: the one asked for, the one that it came as if it still is such a model;
 --- nil for "cohere" and "bam".
 ---@param model table
 ---@param as? string
+---@param inexact? boolean may gates differ?
 ---@return table? family
-function M.family_of(model, as)
-  local d = model.description
+---@return boolean? inexact gates differ
+function M.family_of(model, as, inexact)
+  local d = settled(model)
   if as == "cohere" and not is_cohere(d) then
     check.fail('save: option as: this is no model of "cohere": it has other blocks, or experts')
   end
   if as == "cohere" or as == "bam" then return nil end
-  local family = as and families.find("save: option as", as) or families.of(d)
-  local why = family and M.unfit(d, family)
-  if as and why then check.fail('save: option as: this model cannot be saved as "%s": %s', as, why) end
-  return not why and family or nil
+  if as then
+    local family = families.find("save: option as", as)
+    return family, check_fit(d, family, inexact)
+  end
+  local family = families.of(d)
+  return family and not M.unfit(d, family) and family or nil
 end
 
-local function ours(model, dtype, as)
+local function ours(model, dtype, o)
   local d = model.description
   local config = cohere.write(d, DTYPES[dtype], companions.token_ids(model))
-  local mixed = as == "bam" or not is_cohere(d)
+  local mixed = o.as == "bam" or o.python or not is_cohere(d)
   if mixed then mixture.write(config, model) end
+  if o.python then config.auto_map = python.AUTO_MAP end
   config.model_type = mixed and "bam" or "cohere"
   config.architectures = { mixed and "BamForCausalLM" or "CohereForCausalLM" }
   return config
@@ -116,17 +147,29 @@ end
 --- The text of config.json for a live model saved in `dtype`.
 ---@param model table
 ---@param dtype string
----@param family? table as M.family_of gives it
----@param as? string the name that was asked for
+---@param o { family?: table, as?: string, python?: boolean } the family that M.family_of gives, and options
 ---@return string
-function M.encode(model, dtype, family, as)
-  if not family then return json.encode(ours(model, dtype, as), { indent = 2 }) end
-  local config = as_family(model.description, family, companions.token_ids(model))
+function M.encode(model, dtype, o)
+  if not o.family then return json.encode(ours(model, dtype, o), { indent = 2 }) end
+  local config = as_family(settled(model), o.family, companions.token_ids(model))
   config.torch_dtype, config.dtype = DTYPES[dtype], DTYPES[dtype]
   return json.encode(config, { indent = 2 })
 end
 
 -- ---- reading ----
+
+-- Refuse what makes of a directory something else than its model_type says.
+local function check_foreign(f, name)
+  local quantized, code = f.get("quantization_config", "any", false), f.get("auto_map", "any", false)
+  if quantized then
+    f.refuse("quantization_config", quantized, "it reads weights of f32, bf16, f16 and f64; load the model that this one "
+             .. "was made of")
+  end
+  if code and not (name == "bam" and python.is_own(code)) then
+    f.refuse("auto_map", code, "it names Python code in the directory, which may compute anything; remove the field if "
+             .. "transformers' own class computes the same")
+  end
+end
 
 --- The description in a config.json.
 ---@param config table what the JSON says
@@ -137,11 +180,12 @@ end
 function M.decode(config, label, own)
   local f = fields.new(config, label)
   local name = f.get("model_type", "string")
-  local family = families.by_name[name]
+  local family = families.get(name)
   if not family and name ~= "cohere" and name ~= "bam" then
     check.fail('%s: `model_type` is "%s", a family that bamlua does not know; it knows bam, cohere, %s', label, name,
                table.concat(families.NAMES, ", "))
   end
+  check_foreign(f, name)
   local d = family and read_family(f, family) or cohere.read(f)
   if name == "bam" then mixture.read(f, d, own or {}) end
   return description.new(d), token_ids(f.get)

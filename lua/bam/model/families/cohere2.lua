@@ -1,8 +1,9 @@
--- Cohere2ForCausalLM: Cohere's blocks, of which most have a window, and only those rotate.
+-- Cohere2ForCausalLM: Cohere's blocks, of which most have a window, and only those rotate. So a model whose layers all
+-- rotate has windows in all layers: as long as its context where there is none.
 local windows = require "bam.model.families.windows"
 
 local M = { name = "cohere2", class = "Cohere2ForCausalLM", eps = "layer_norm_eps", halves = false,
-            defaults = { eps = 1e-5, tied = true }, fixed = { rope_layers = "windowed" } }
+            defaults = { eps = 1e-5, tied = true }, fixed = {} }
 
 --- Read its own fields.
 ---@param f families.Fields
@@ -12,6 +13,8 @@ function M.read(f, d)
   d.logit_scale = f.get("logit_scale", "positive", 0.0625)
   local every = f.get("sliding_window_pattern", "size", 4)
   d.window = windows.read(f, d.layers, function(layer) return layer % every ~= 0 end)
+  if not math.type(d.window) then d.rope_layers = "windowed"
+  elseif d.window >= d.context then d.window = nil end
 end
 
 --- Write its own fields.
@@ -21,6 +24,9 @@ function M.write(config, d)
   config.attention_bias, config.logit_scale = d.qkv_bias and d.out_bias or false, d.logit_scale + 0.0
   config.head_dim = nil -- it is hidden_size / num_attention_heads
   windows.write(config, d)
+  if d.window or d.rope_layers then return end
+  config.sliding_window = d.context
+  for layer = 1, d.layers do config.layer_types[layer] = "sliding_attention" end
 end
 
 return M

@@ -14,22 +14,13 @@ local PLAIN = {
   { "final_logit_softcapping", "rate", 0 },
 }
 
-local ADVICE = "bamlua reads weights of f32, bf16, f16 and f64: convert it where it comes from, or load the model "
-  .. "that it was made of"
-
 local function check_plain(f)
   for _, field in ipairs(PLAIN) do
     local value = f.get(field[1], field[2], field[3])
     if value ~= field[3] then f.refuse(field[1], value) end
   end
-  local clip, quantized = f.get("clip_qkv", "any", false), f.get("quantization_config", "any", false)
+  local clip = f.get("clip_qkv", "any", false)
   if clip then f.refuse("clip_qkv", clip) end
-  if quantized then f.refuse("quantization_config", quantized, ADVICE) end
-  local code = f.get("auto_map", "any", false)
-  if code then
-    f.refuse("auto_map", code, "it names Python code in the directory, which may compute anything. Remove the field "
-             .. "if transformers' own class computes the same")
-  end
 end
 
 --- Read what all decoders say.

@@ -11,18 +11,24 @@
 local check = require "bam.util.check"
 local rows = require "bam.model.families.rows"
 
-local M = { by_name = {} }
+local M = {}
 
-M.NAMES = { "cohere2", "llama", "mistral", "olmo2", "qwen2", "qwen3" }
+M.NAMES = { "cohere2", "cohere2_moe", "llama", "mistral", "mixtral", "olmo2", "olmoe", "qwen2", "qwen3", "qwen3_moe" }
 
-for _, name in ipairs(M.NAMES) do M.by_name[name] = require(string.format("bam.model.families.%s", name)) end
+local known = {}
+for _, name in ipairs(M.NAMES) do known[name] = true end
+
+--- The family of a name, nil for others. Its file is loaded now.
+---@param name? string
+---@return table? family
+function M.get(name) return known[name] and require(string.format("bam.model.families.%s", name)) or nil end
 
 --- The family of a name.
 ---@param what string for messages
 ---@param name string
 ---@return table family
 function M.find(what, name)
-  local found = M.by_name[name]
+  local found = M.get(name)
   if found then return found end
   return check.fail('%s: "%s" is none of the families that bamlua knows: "bam", "cohere", "%s"', what, name,
                     table.concat(M.NAMES, '", "'))
@@ -31,7 +37,7 @@ end
 --- The family that the checkpoints of a description are of; nil for "cohere" and "bam", which have our names and order.
 ---@param d table description
 ---@return table? family
-function M.of(d) return d.family and M.by_name[d.family] end
+function M.of(d) return M.get(d.family) end
 
 -- ---- names and order of tensors ----
 

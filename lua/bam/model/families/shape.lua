@@ -12,7 +12,10 @@ local MOST = 1 << 31
 
 -- A number of tokens for all layers, or a list with one per layer, 0 for none; nil when no layer has one.
 local function read_window(what, value, layers)
-  if type(value) ~= "table" then return check.value(what, value, "extent") end
+  if type(value) ~= "table" then
+    local window = check.value(what, value, "count")
+    return window > 0 and check.value(what, window, "extent") or nil
+  end
   if check.list(what, value) ~= layers then
     check.fail("%s: expected a window for each of the %d layers, got %d; 0 stands for none", what, layers, #value)
   end
@@ -30,7 +33,7 @@ local function read_choice(what, value, ...)
   for _, choice in ipairs { ... } do
     if value == choice then return value end
   end
-  return check.fail("%s: expected %s, got %s", what, table.concat({ ... }, " or "), check.describe(value))
+  return check.fail("%s: expected %s, got %s", what, string.format('"%s"', table.concat({ ... }, '" or "')), check.describe(value))
 end
 
 --- Put what scripts or files say into the fields of a description; defaults are left out.
@@ -40,7 +43,8 @@ end
 function M.fill(what, o, d)
   d.rope = o.rope and frequencies.read(what "rope", o.rope) or nil
   d.window = o.window and read_window(what "window", o.window, d.layers) or nil
-  d.rope_layers = o.rope_layers and read_choice(what "rope_layers", o.rope_layers, "windowed") or nil
+  local which = o.rope_layers and read_choice(what "rope_layers", o.rope_layers, "all", "windowed")
+  d.rope_layers = which == "windowed" and not math.type(d.window) and which or nil -- a number: all layers have one
   d.qk_norm = o.qk_norm and read_choice(what "qk_norm", o.qk_norm, "head", "width") or nil
   d.qkv_bias, d.out_bias = o.qkv_bias or nil, o.out_bias or nil
 end
