@@ -62,9 +62,14 @@ print("RAN", ...)
 
 test("a script that does not call bam.options: unknown flags are refused, words are its own, --help works", function()
   write(TRAINS)
-  refused("--threds 3", "unknown flag --threds; did you mean --threads? --help lists the flags. This script does not "
-          .. "call bam.options")
-  refused("--verbose", "flags that it reads itself must be gone from `arg`")
+  refused("--threds 3", "unknown flag --threds; did you mean --threads? --help lists the flags. This script calls no "
+          .. "bam.options")
+  refused("--verbose", "write local opt = bam.options { verbose = true } and type --set verbose=true, or type flags that it "
+          .. "reads itself after --")
+  refused("--max-lr 1e-3", "bam.options { max_lr = 1e-3 } and type --set max_lr=1e-3")
+  refused("--file=a.txt", 'bam.options { file = "a.txt" } and type --set file=a.txt')
+  refused("--gpu", "unknown flag --gpu; type --device cuda; --help lists the flags.")
+  refused("--resume", "unknown flag --resume; a phase resumes when the script runs again;")
   refused("-v", "unknown flag -v")
   refused("--set lr=3", "--set lr: this script has no options; it does not call bam.options")
   refused("--scale demo", "--scale: this script has no options")
@@ -74,6 +79,12 @@ test("a script that does not call bam.options: unknown flags are refused, words 
   expect.contains(output, { "usage: bamlua recipe.lua [flags]", "--plan", "--only PHASE", "this script does not call" })
   expect.lacks(output, "--set KEY")
   expect.lacks(output, "RAN")
+  output, fine = shell "$L recipe.lua -h"
+  expect.yes(fine, output)
+  expect.contains(output, "usage: bamlua recipe.lua [flags]", "-h")
+  output, fine = shell "$L recipe.lua --cache cache --plan -- --verbose --plan 3"
+  expect.yes(fine, output)
+  expect.contains(output, "RAN\t--cache\tcache\t--plan\t--\t--verbose\t--plan\t3", "flags after -- are the script's")
   output, fine = shell "$L recipe.lua --cache cache word -3 --plan"
   expect.yes(fine, output)
   expect.contains(output, "RAN\t--cache\tcache\tword\t-3\t--plan")
@@ -81,6 +92,18 @@ test("a script that does not call bam.options: unknown flags are refused, words 
   output, fine = shell "$L recipe.lua --verbose"
   expect.yes(fine, output)
   expect.contains(output, "RAN\t--verbose")
+end)
+
+test("after -- bam.options refuses nothing", function()
+  write(OPTIONS)
+  local output, fine = shell "$L recipe.lua --set top_k=3 -- --mine 3"
+  expect.yes(fine, output)
+  expect.contains(output, "RAN\t0.001\t3\tx")
+  write(TRAINS:gsub("local phase", "local flags = require 'bam.util.flags' print(flags.command '--only x')\nlocal phase"))
+  output = shell "$L recipe.lua --cache cache --fresh --plan -- --fresh 'a b'"
+  expect.contains(output, "bamlua recipe.lua --cache cache --plan --only x -- --fresh 'a b'\n", "the command to go on")
+  write(OPTIONS)
+  refused("--set top_k 3", '--set: expected KEY=VALUE without blanks, got the string "top_k"; type --set top_k=...')
 end)
 
 test("without a script, and from dofile, the recipe's options are its own", function()

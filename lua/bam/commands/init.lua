@@ -38,7 +38,7 @@ end
 
 local function run(name, ...)
   local command = require(string.format("bam.commands.%s", name))
-  local given, others = arguments.parse(flags_of(command), { ... })
+  local given, others, rest = arguments.parse(flags_of(command), { ... })
   local flags, words = {}, {}
   for _, flag in ipairs(given) do flags[flag[1]] = flag[2] end
   if flags.help then
@@ -51,6 +51,7 @@ local function run(name, ...)
     end
     words[i] = other[1]
   end
+  table.move(rest, 1, #rest, #words + 1, words)
   return command.run(words, flags) and true or false
 end
 

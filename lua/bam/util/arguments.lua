@@ -34,16 +34,19 @@ local function value_of(flag, inline, following)
   return value, inline and 1 or 2
 end
 
---- Parse a command line.
+--- Parse a command line. All after an argument `--` are words.
 ---@param flags string[][]
 ---@param arguments string[]
 ---@return table[] given { name, value } for each flag, in order
 ---@return table[] others { word, hint, next } for each other argument; the hint names a flag that it resembles, and
 --- `next` is the argument after it
+---@return string[] rest the words after `--`
 function M.parse(flags, arguments)
   local given, others, i = {}, {}, 1
   while i <= #arguments do
     local word, used = arguments[i], 1
+    if word == "--" then break end
+    if word == "-h" then word = "--help" end
     local name, inline = word:match "^%-%-([%w-]+)=(.*)$"
     name = name or word:match "^%-%-([%w-]+)$"
     local flag, names = find(flags, name)
@@ -57,7 +60,7 @@ function M.parse(flags, arguments)
     end
     i = i + used
   end
-  return given, others
+  return given, others, table.move(arguments, i + 1, #arguments, 1, {})
 end
 
 --- The help text of flags, one line each.

@@ -47,7 +47,10 @@ local function add(flags, name, value)
     return
   end
   local key, text = value:match "^([%w_.]+)=(.*)$"
-  if not key then M.fail("--set: expected KEY=VALUE, got %s", check.describe(value)) end
+  if not key then
+    M.fail("--set: expected KEY=VALUE without blanks, got %s; type --set %s=...", check.describe(value),
+           value:match "^[^ =]*")
+  end
   table.insert(flags.set, { key = key, text = text })
 end
 
@@ -85,11 +88,32 @@ function M.help(without)
   return arguments.describe(list)
 end
 
+-- Flags of other programs, and what to type.
+local OTHERS = {
+  gpu = "type --device cuda", cuda = "type --device cuda", cpu = "type --device cpu",
+  resume = "a phase resumes when the script runs again", ["dry-run"] = "type --plan", force = "type --fresh",
+  output = "type --out DIR", ["output-dir"] = "type --out DIR", ["num-threads"] = "type --threads N",
+  workers = "type --threads N", config = "type --set KEY=VALUE", version = "type bamlua --version",
+}
+
 --- "unknown flag --pln; did you mean --plan?": the beginning of a message.
 ---@param other table as bam.util.arguments lists unknown arguments
 ---@return string
 function M.unknown(other)
+  local hint = OTHERS[other[1]:match "^%-%-?([%w-]+)" or ""]
+  if hint then return string.format("unknown flag %s; %s;", other[1], hint) end
   return string.format("unknown flag %s%s", other[1], other[2] == "" and ";" or other[2])
+end
+
+-- How a script that does not call bam.options gets an option: { name, value } as they were typed.
+local function advice(other)
+  local name, value = other[1]:match "^%-%-?([%a_][%w_-]*)=?(.*)$"
+  name, value = (name or "lr"):gsub("-", "_"), value ~= "" and value or other[3]
+  if not value or value:find "^%-%a" or value:find "^%-%-" then value = "true" end
+  local is_literal = tonumber(value) or value == "true" or value == "false"
+  return string.format("This script calls no bam.options: write local opt = bam.options { %s = %s } and type --set "
+                       .. "%s=%s, or type flags that it reads itself after --", name,
+                       is_literal and value or string.format("%q", value), name, value)
 end
 
 local OF_OPTIONS = { set = true, scale = true } -- the flags that mean nothing without bam.options
@@ -98,8 +122,7 @@ local OF_OPTIONS = { set = true, scale = true } -- the flags that mean nothing w
 local function answer_alone()
   for _, other in ipairs(unknown) do
     if other[1]:find "^%-%-?%a" then
-      M.fail("%s --help lists the flags. This script does not call bam.options: options of its own would be fields "
-             .. "there, and flags that it reads itself must be gone from `arg` before it calls bam", M.unknown(other))
+      M.fail("%s --help lists the flags. %s", M.unknown(other), advice(other))
     end
   end
   if parsed.help then
@@ -143,6 +166,7 @@ function M.command(more)
   local words = { "bamlua", quoted(list[0] or "SCRIPT") }
   while i <= #list do
     local word = list[i]
+    if word == "--" then break end
     if more and word == "--only" then
       i = i + 1
     elseif word ~= "--fresh" and not (more and word:find "^%-%-only=") then
@@ -151,6 +175,7 @@ function M.command(more)
     i = i + 1
   end
   words[#words + 1] = more
+  for k = i, #list do words[#words + 1] = quoted(list[k]) end -- from -- on
   return table.concat(words, " ")
 end
 
