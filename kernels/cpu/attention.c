@@ -7,8 +7,8 @@
    so the bits do not depend on the number of threads. Documents arrive as `first`: for each token
    the earliest one of its document (NULL: all one document), which names the document and bounds
    the keys at once. */
-#include "cpu.h"
-#include "tile.h"
+#include "attention_rows.h"
+#include "transpose.h"
 
 #define QUERIES 96 /* query rows per task */
 #define KEYS 384   /* keys per block of the forward pass */
@@ -35,8 +35,8 @@ static int threads_for(const bam_attention *a) {
 /* ---- moving heads into tiles ---- */
 
 /* Rows of a head may lie kilobytes apart, which the hardware does not foresee. */
-static void prefetch_row(const real *head, int64_t stride, int64_t row, int64_t rows,
-                         int64_t width) {
+static inline void prefetch_row(const real *head, int64_t stride, int64_t row, int64_t rows,
+                                int64_t width) {
   for (int64_t d = 0; row < rows && d < width; d += 64 / (int64_t)sizeof(real))
     __builtin_prefetch(head + row * stride + d);
 }
@@ -59,12 +59,16 @@ static void load_rows(real *tile, int64_t pitch, int64_t height, const real *hea
 /* The same transposed: tile[width][pitch], columns from `rows` on are 0. */
 static void load_columns(real *tile, int64_t pitch, const real *head, int64_t stride, int64_t rows,
                          int64_t width, real factor) {
-  for (int64_t d = 0; rows < pitch && d < width; d++)
-    memset(tile + d * pitch + rows, 0, (size_t)(pitch - rows) * sizeof(real));
-  for (int64_t j = 0; j < rows; j++) {
-    prefetch_row(head, stride, j + AHEAD, rows, width);
-    for (int64_t d = 0; d < width; d++)
-      tile[d * pitch + j] = head[j * stride + d] * factor;
+  for (int64_t j = 0; j < rows; j += 4) {
+    for (int64_t ahead = j + AHEAD; ahead < j + AHEAD + 4; ahead++)
+      prefetch_row(head, stride, ahead, rows, width);
+    transpose(tile + j, pitch, head + j * stride, stride, width, smaller(4, rows - j));
+  }
+  for (int64_t d = 0; d < width; d++) {
+    real *row = tile + d * pitch;
+    for (int64_t j = 0; factor != 1 && j < rows; j++)
+      row[j] *= factor;
+    memset(row + rows, 0, (size_t)(pitch - rows) * sizeof(real));
   }
 }
 
@@ -121,13 +125,6 @@ static void pack_all(real *packed, const forward_plan *plan, const bam_attention
   }
 }
 
-/* Which columns a row may see: [from, to) of a tile, and there only those of its own document. */
-typedef struct row_mask {
-  int64_t from, to;
-  const int32_t *first; /* of the tile's columns; NULL: one document */
-  int32_t document;
-} row_mask;
-
 /* Row `i` of the sequence against the columns that start at key `start`, `n` of them. */
 static row_mask mask_of(const int32_t *first, int64_t window, int64_t i, int64_t start, int64_t n) {
   row_mask mask = { 0, larger(0, smaller(n, i + 1 - start)), NULL, 0 };
@@ -138,46 +135,6 @@ static row_mask mask_of(const int32_t *first, int64_t window, int64_t i, int64_t
     mask.first = first + start;
   }
   return mask;
-}
-
-static void mask_row(real *row, int64_t n, const row_mask *mask, real value) {
-  for (int64_t j = 0; j < mask->from; j++)
-    row[j] = value;
-  for (int64_t j = mask->to; j < n; j++)
-    row[j] = value;
-  if (mask->first != NULL)
-    for (int64_t j = mask->from; j < mask->to; j++)
-      row[j] = mask->first[j] == mask->document ? row[j] : value;
-}
-
-/* What a query row knows so far; o is its unnormalised result. */
-typedef struct running {
-  real *max, *sum, *o;
-  int64_t width;
-} running;
-
-/* Turn scores into weights relative to the new maximum, and bring what was collected to it. */
-static void soften_row(real *row, int64_t n, const row_mask *mask, running state) {
-  mask_row(row, n, mask, (real)-INFINITY);
-  real top = *state.max, total = 0;
-#pragma omp simd reduction(max : top)
-  for (int64_t j = 0; j < n; j++)
-    top = row[j] > top ? row[j] : top;
-  if (top == (real)-INFINITY) {
-    memset(row, 0, (size_t)n * sizeof(real));
-    return;
-  }
-#pragma omp simd reduction(+ : total)
-  for (int64_t j = 0; j < n; j++) {
-    row[j] = exp2_negative(row[j] - top);
-    total += row[j];
-  }
-  real rescale = exp2_negative(*state.max - top);
-  if (rescale != 1)
-    for (int64_t d = 0; d < state.width; d++)
-      state.o[d] *= rescale;
-  *state.sum = *state.sum * rescale + total;
-  *state.max = top;
 }
 
 /* One task of the forward pass: QUERIES rows of one head. */
@@ -237,6 +194,14 @@ static void attend(query_task *task) {
     }
 }
 
+/* Fetch the rows of the result that a task will write. Inlined: GCC drops calls of functions that only prefetch. */
+static inline void prefetch_result(const query_task *task, const real *o) {
+  const int64_t width = task->a->width;
+  for (int64_t i = 0; i < task->rows; i++)
+    for (int64_t d = 0; d < width; d += 64 / (int64_t)sizeof(real))
+      __builtin_prefetch(o + i * task->a->heads * width + d, 1);
+}
+
 /* Divide by the sums; o and stats are those of the task's first row and head, `heads` rows apart. */
 static void finish(const query_task *task, real *o, real *stats) {
   int64_t heads = task->a->heads, width = task->a->width;
@@ -276,9 +241,11 @@ void KERNEL(attention)(bam_stream stream, const bam_attention_tensors *args,
                         mine + plan.own - QUERIES };
     const real *rows = (const real *)args->q + b * a->q[0] + start * a->q[1] + h * a->q[2];
     load_rows(task.q, plan.pitch, QUERIES, rows, a->q[1], task.rows, a->width, 1);
+    const int64_t at = (b * a->time + start) * a->heads + h;
+    real *o = (real *)args->o + at * a->width;
+    prefetch_result(&task, o);
     attend(&task);
-    int64_t at = (b * a->time + start) * a->heads + h;
-    finish(&task, (real *)args->o + at * a->width, (real *)args->stats + 2 * at);
+    finish(&task, o, (real *)args->stats + 2 * at);
   }
 }
 
@@ -319,18 +286,6 @@ static kv_task divide_scratch(real *mine, const bam_attention *a) {
   return task;
 }
 
-/* Weights from scores, and the gradient of the scores, of one row; 0 where masked. */
-static void differentiate_row(real *p, real *ds, int64_t n, const row_mask *mask, real max,
-                              real part, real delta) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; j++) {
-    p[j] = exp2_negative(p[j] - max) * part;
-    ds[j] = p[j] * (ds[j] - delta);
-  }
-  mask_row(p, EDGE, mask, 0);
-  mask_row(ds, EDGE, mask, 0);
-}
-
 /* Weights and score gradients of TILE_ROWS rows from `r` on, and what they give to dq. */
 static void backward_rows(const kv_task *task, int64_t r, int64_t h, real *dq) {
   const bam_attention *a = task->a;
@@ -344,8 +299,8 @@ static void backward_rows(const kv_task *task, int64_t r, int64_t h, real *dq) {
   for (int64_t i = 0; i < rows; i++) {
     row_mask mask = mask_of(task->first, a->window, i0 + i, task->key, to);
     int64_t at = (i0 + i) * a->heads + h;
-    differentiate_row(p + i * EDGE, ds + i * EDGE, round_up(to, LANES), &mask, task->stats[2 * at],
-                      task->stats[2 * at + 1], task->delta[at]);
+    const row_stats stats = { task->stats[2 * at], task->stats[2 * at + 1], task->delta[at] };
+    differentiate_row(p + i * EDGE, ds + i * EDGE, EDGE, &mask, stats);
   }
   tile_row(task->dq, task->pitch, (tile_view){ ds, EDGE, 1 }, task->k, task->pitch, a->width, to,
            false);

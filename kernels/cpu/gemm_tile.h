@@ -8,8 +8,6 @@
 
 #include "tile.h"
 
-#define UNROLL _Pragma("GCC unroll 16")
-#define INLINE static inline __attribute__((always_inline))
 #define GEMM_DEPTH 384
 
 /* The depth k is summed in blocks of equal size, at most GEMM_DEPTH. Bits depend on the size, so it depends on k

@@ -23,6 +23,8 @@
 #endif
 #define LANES ((int64_t)(VECTOR_BYTES / sizeof(real)))
 #define TILE_COLUMNS (2 * LANES)
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
 
 typedef real vector __attribute__((vector_size(VECTOR_BYTES)));
 typedef real vector_in_memory
@@ -84,31 +86,6 @@ static inline void tile_row(real *c, int64_t ldc, tile_view a, const real *b, in
     if (j < columns)
       tile_block(1, c + j, ldc, a, b + j, ldb, depth, add);
   }
-}
-
-/* 2^x for x <= 0 (or only a little above), exactly 0 below -127; NaN stays NaN. Within 2 units in
-   the last place. Written so that loops over it vectorise. */
-static inline real exp2_negative(real x) {
-#ifdef BAM_TYPE_f32
-  const float shift = 12582912.0f + 127.0f; /* adding it leaves round(x) + 127 in the low bits */
-  x = x < -127.0f ? -127.0f : x;
-  float shifted = x + shift;
-  float f = x - (shifted - shift);
-  float p = 1.327647217e-3f;
-  p = p * f + 9.675541331e-3f;
-  p = p * f + 5.550713273e-2f;
-  p = p * f + 2.402211972e-1f;
-  p = p * f + 6.931469671e-1f;
-  p = p * f + 1.000000072f;
-  uint32_t bits;
-  memcpy(&bits, &shifted, sizeof bits);
-  bits <<= 23;
-  float power;
-  memcpy(&power, &bits, sizeof power);
-  return p * power;
-#else
-  return exp2(x);
-#endif
 }
 
 #endif
