@@ -37,6 +37,20 @@ static void set_raw_global(lua_State *L, const char *name) {
   lua_pop(L, 1);
 }
 
+/* Whether a traceback says no more than a message that begins with "stdin:": its only frames are the input itself and
+   functions of C. */
+static bool is_trivial(const char *trace) {
+  const char *line = strchr(trace + 1, '\n');
+  for (; line != NULL; line = strchr(line + 1, '\n')) {
+    const char *end = strchr(line + 1, '\n'), *main = strstr(line, ": in main chunk");
+    const bool of_input = strncmp(line, "\n\tstdin:", 8) == 0 && main != NULL &&
+                          (end == NULL || main < end);
+    if (!of_input && strncmp(line, "\n\t[C]:", 6) != 0)
+      return false;
+  }
+  return true;
+}
+
 /* Writes an error: its message in color, the traceback plain. Pops it. */
 static void report(lua_State *L) {
   const char *message = lua_tostring(L, -1);
@@ -48,7 +62,8 @@ static void report(lua_State *L) {
   } else {
     lua_pushlstring(L, message, (size_t)(trace - message));
     host_write_colored(stderr, HOST_ERROR, lua_tostring(L, -1));
-    fprintf(stderr, "%s\n", trace + 1);
+    if (strncmp(message, "stdin:", 6) != 0 || !is_trivial(trace))
+      fprintf(stderr, "%s\n", trace + 1);
     fflush(stderr);
     lua_pop(L, 1);
   }
@@ -168,6 +183,15 @@ static void show_table(lua_State *L, int index) {
   lua_pop(L, 1);
 }
 
+/* Says why a result is nil, if that may surprise. */
+static void explain_nil(lua_State *L) {
+  if (!call_repl(L, "about_nil", 0, 1))
+    return;
+  if (lua_isstring(L, -1))
+    host_write_colored(stderr, HOST_NOTE, lua_tostring(L, -1));
+  lua_pop(L, 1);
+}
+
 /* Prints the values above `base` with the global print, and keeps the first one as `_`. */
 static void print_results(lua_State *L, int base) {
   int count = lua_gettop(L) - base;
@@ -177,6 +201,8 @@ static void print_results(lua_State *L, int base) {
   if (!lua_isnil(L, base + 1)) {
     lua_pushvalue(L, base + 1);
     set_raw_global(L, "_");
+  } else if (count == 1) {
+    explain_nil(L);
   }
   for (int i = base + 1; i <= base + count; i++)
     show_table(L, i);

@@ -130,6 +130,20 @@ test("in a script", function()
   expect.contains(script 'require "bam.util.strict"\nprint(len)\n', "undefined global 'len'; the length of x is #x")
 end)
 
+test("a comparison that a flag leaves out", function()
+  local text = [[
+    local bam = require "bam"
+    local text = bam.corpus({ law = "law.txt" }, { vocab = 300 })
+    local result = bam.compare { "runs/a", on = text.heldout }
+    print(result.models)]]
+  for _, flags in ipairs { "--plan", "--audit" } do
+    local path = written("compared.lua", text)
+    expect.contains(output_of(string.format("%s %s %s 2>&1", bamlua, path, flags)),
+                    string.format("compared.lua:4: attempt to index a nil value (local 'result'); with %s bam.compare returns "
+                                  .. "nil: ask first, if result then ... end", flags:match "%S+"))
+  end
+end)
+
 test("in a module, and in other chunks", function()
   written("habit.lua", "import torch\n")
   local code = string.format("package.path = '%s/?.lua'", directory)

@@ -52,6 +52,25 @@ test("an error shows its line and the shapes in it", function()
   expect.equal(count(got, " | "), 2, "of an earlier input nothing is shown")
 end)
 
+test("a traceback is shown if it says more than the message", function()
+  expect.lacks(piped("error 'wrong'", "do", "local t = nil", "t.x = 1", "end"), "stack traceback")
+  local got = piped("function f() error 'wrong' end", "f()")
+  expect.contains(got, { "stdin:1: wrong\n", "stack traceback:\n", "in function 'f'" })
+  expect.contains(piped("error({})"), "stack traceback:\n", "of a message without a line")
+end)
+
+test("an expression after a semicolon prints", function()
+  expect.contains(piped("x = 5; x + 1"), "\n6\n")
+  expect.contains(piped("x = 5; x = 6; x, 7"), "\n6\t7\n")
+  expect.contains(piped("s = ';'; #s"), "\n1\n")
+end)
+
+test("commands of IPython lead to what there is", function()
+  local got = piped("%timeit 1 + 1", "%run a.lua", "%foo")
+  expect.contains(got, { "%timeit: there is no such command; %time f(x) runs it once", 'write dofile "script.lua"',
+                         "%foo: there is no such command; there are %time, !command, ?name and exit" })
+end)
+
 test("an error in a call that is all of the input has its line", function()
   expect.contains(piped("bam.matmul(bam.ones(2, 3), bam.ones(2, 3))"), "\nstdin:1: matmul: inner sizes differ")
   expect.contains(piped("print(1)", "bam.zeros(\n-1\n)"), "stdin:1: zeros: size 1 is negative")

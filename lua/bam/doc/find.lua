@@ -95,19 +95,26 @@ function M.named(word)
   return #exact > 0 and exact or found
 end
 
---- Those whose name contains a text, or, if there are none, whose description does.
+-- Those in whose text(one) all words are.
+local function with_words(words, text)
+  local found = {}
+  for _, one in ipairs(M.all()) do
+    local where, all = text(one):lower(), true
+    for _, word in ipairs(words) do all = all and where:find(word, 1, true) ~= nil end
+    if all then found[#found + 1] = one end
+  end
+  return found
+end
+
+--- Those whose name contains all words of a text, or, if there are none, whose description does.
 ---@param text string
 ---@return table[]
 function M.containing(text)
-  local by_name, by_text, plain = {}, {}, text:lower()
-  for _, one in ipairs(M.all()) do
-    if one.path:lower():find(plain, 1, true) then by_name[#by_name + 1] = one end
-  end
+  local words = {}
+  for word in text:lower():gmatch "%S+" do words[#words + 1] = word end
+  local by_name = with_words(words, function(one) return one.path end)
   if #by_name > 0 then return by_name end
-  for _, one in ipairs(M.all()) do
-    if one.text():lower():find(plain, 1, true) then by_text[#by_text + 1] = one end
-  end
-  return by_text
+  return with_words(words, function(one) return one.text() end)
 end
 
 --- The one whose name is spelled most alike, or nil.

@@ -172,6 +172,13 @@ local function show(comparison)
   if not fine then check.fail("compare: the table was not printed: %s", reason) end
 end
 
+-- With a flag there is no comparison, which a script may not expect.
+local function skip(flag)
+  require("bam.util.native_errors").note_absent(string.format("with --%s bam.compare returns nil: ask first, if result "
+                                                              .. "then ... end", flag))
+  return nil
+end
+
 ---@class bam.CompareOptions
 ---@field on bam.Heldout text.heldout
 ---@field base? any one of the models: the ratio of each average to its average is shown
@@ -194,7 +201,9 @@ function M.compare(given)
   local values, o = read(given)
   plan.check_only()
   if flags.get().plan then plan.total() end
-  if flags.get().plan or flags.get().only or flags.get().audit then return nil end
+  for _, flag in ipairs { "plan", "only", "audit" } do
+    if flags.get()[flag] then return skip(flag) end
+  end
   if #values == 0 then check.fail "compare: there is nothing to compare" end
   local entries, results = {}, {}
   for i, value in ipairs(values) do entries[i] = entries_of.read(value, i) end

@@ -42,6 +42,17 @@ local function shell(command)
   if not fine then print(string.format(how == "exit" and "exit code %d" or "ended by signal %d", code)) end
 end
 
+-- Commands of IPython, and what does the same.
+local OF_IPYTHON = {
+  timeit = "%time f(x) runs it once, and bam.profile(f) shows where time goes", prun = "bam.profile(f) shows where time goes",
+  run = 'write dofile "script.lua"', load = 'write dofile "script.lua"', cd = "start bamlua in that directory",
+  ls = "write !ls", pwd = "write !pwd", cat = "write !cat file", pip = "bam has no packages",
+  history = "Up and Ctrl-R go through the history", hist = "Up and Ctrl-R go through the history",
+  who = "Tab at an empty prompt lists names", whos = "Tab at an empty prompt lists names",
+  debug = "an error shows its line; bam.debug { traces = true } shows all frames", matplotlib = "there are no plots",
+  paste = "pasted text is one input", reset = "leave with exit, and start again", quickref = "write help()",
+}
+
 -- Commands as { pattern, what it makes of the captured text }. The result is a function, or nil and a message.
 local FORMS = {
   { "^%?%s*(.-)%s*$", function(name) return function() explain(name) end end },
@@ -58,7 +69,8 @@ local FORMS = {
   end },
   { "^%%(%S*)", function(name)
     if name == "time" then return nil, "%time: an expression or a statement is missing; write %time f(x)" end
-    return nil, string.format("%%%s: there is no such command; there are %%time, !command, ?name and exit", name)
+    return nil, string.format("%%%s: there is no such command; %s", name, OF_IPYTHON[name] or "there are %time, !command, "
+                              .. "?name and exit")
   end },
 }
 

@@ -12,31 +12,18 @@ local CHUNK = "=stdin"
 local RETURN = "local _result <close> = nil return " -- not a tail call, so that an error in it has its line
 local was_local = {} -- names of locals of earlier inputs
 local told = {}      -- names of undefined globals that were pointed out
+local input = ""     -- the last one
 
 -- The texts of the chunks that inputs were made into, for messages about errors.
 local texts = setmetatable({}, { __mode = "k" })
 debug.getregistry()["bam.inputs"] = texts
-
--- A chunk whose only result is an entry of a list, at 0 or at a negative position, says why that is nil.
-local function with_note(chunk, text)
-  local position = text:match "%[%s*(%-?%d+)%s*%]%s*$"
-  if not position or tonumber(position) > 0 then return chunk end
-  return function()
-    local results = table.pack(chunk())
-    if results.n == 1 and results[1] == nil then
-      io.stderr:write(string.format("note: lists count from 1, and nothing is at %s; the last entry of t is t[#t]\n",
-                                    position))
-    end
-    return table.unpack(results, 1, results.n)
-  end
-end
 
 -- Load a text as an expression, else as statements. On failure nil, the message, and whether more lines could help.
 local function load_text(text)
   local chunk, about_expression = load(RETURN .. text, CHUNK, "t")
   if chunk then
     texts[chunk] = text
-    return with_note(chunk, text)
+    return chunk
   end
   local message
   chunk, message = load(text, CHUNK, "t")
@@ -54,18 +41,26 @@ local function lines_of(text)
   return lines
 end
 
--- A block that ends in an expression: statements, then `return` before the expression.
+-- Statements, then `return` before an expression; nil if they cannot be loaded.
+local function with_result(head, tail, text)
+  if not load(RETURN .. tail, CHUNK, "t") then return nil end
+  local chunk = load(string.format("%s%s%s", head, RETURN, tail), CHUNK, "t")
+  if chunk then texts[chunk] = text end
+  return chunk
+end
+
+-- A text that ends in an expression, on a line of its own or after a semicolon.
 local function load_with_result(lines)
+  local text = table.concat(lines, "\n")
   for last = #lines, 2, -1 do
-    local head = table.concat(lines, "\n", 1, last - 1)
-    local tail = table.concat(lines, "\n", last)
-    if load(RETURN .. tail, CHUNK, "t") then
-      local chunk = load(string.format("%s\n%s%s", head, RETURN, tail), CHUNK, "t")
-      if chunk then
-        texts[chunk] = table.concat(lines, "\n")
-        return chunk
-      end
-    end
+    local chunk = with_result(table.concat(lines, "\n", 1, last - 1) .. "\n", table.concat(lines, "\n", last), text)
+    if chunk then return chunk end
+  end
+  local tokens = lexer.tokens(text)
+  for i = #tokens - 1, 2, -1 do
+    local at = tokens[i].text == ";" and tokens[i].first
+    local chunk = at and with_result(text:sub(1, at), text:sub(at + 1), text)
+    if chunk then return chunk end
   end
 end
 
@@ -91,6 +86,7 @@ end
 ---@return function[]|string|nil
 function M.parse(text)
   native_errors.shown(nil)
+  input = text
   if commands.is_exit(text) then return "exit" end
   local command, wrong, unfinished = commands.parse(text, load_text)
   if command then return "ready", { command } end
@@ -135,6 +131,14 @@ function M.note(text)
       depth = depth + (OPENS[token.text] and 1 or 0) - (CLOSES[token.text] and 1 or 0)
     end
   end
+end
+
+--- What to say about a result that is nil: the entry of a list at 0 or at a negative position. Else nil.
+---@return string?
+function M.about_nil()
+  local position = input:match "%[%s*(%-?%d+)%s*%]%s*$"
+  if not position or tonumber(position) > 0 then return nil end
+  return string.format("note: lists count from 1, and nothing is at %s; the last entry of t is t[#t]", position)
 end
 
 --- What to say about an undefined global that was read, and whether it is an error; nil if it was said before.

@@ -55,7 +55,8 @@ function M.check_only()
     if name == only then return end
   end
   flags.fail("--only: no phase is called %s%s", only,
-             check.suggestion(only, names, string.format("there are %s", table.concat(names, ", "))))
+             check.suggestion(only, names, #names == 0 and "this script has none"
+                              or string.format("there are %s", table.concat(names, ", "))))
 end
 
 return M

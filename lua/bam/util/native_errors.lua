@@ -20,9 +20,9 @@ local METHODS = {
 -- Rows are { pattern of the message, what to write, pattern of the line }.
 local ROWS = {
   { "index a nil value %(field 'grad'%)", "a gradient is nil before loss:backward(), and after o:zero_grad()" },
-  { "call a %S+ value %(field 'shape'%)", "it is a list: x.shape[1]" },
-  { "call a %S+ value %(field 'dtype'%)", "write x.dtype" },
-  { "call a %S+ value %(field 'device'%)", "write x.device" },
+  { "call a %S+ value %(%a+ 'shape'%)", "it is a list: x.shape[1]" },
+  { "call a %S+ value %(%a+ 'dtype'%)", "write x.dtype" },
+  { "call a %S+ value %(%a+ 'device'%)", "write x.device" },
   { "call a tokenizer value", "write tokenizer:encode(text)" },
   { "call a bam.tokenizer value", "write bam.tokenizer.load(path), or bam.tokenizer.train { ... }" },
   { "call a bam.merge value", "write bam.mix { experts = { a, b }, merge = \"ties\" }" },
@@ -40,6 +40,11 @@ local ROWS = {
   { "arithmetic on a string value", "texts are joined by ..", "%+" },
   { "attempt to mod a 'string'", 'write string.format("%d steps", n)' },
 }
+
+local absent -- why a result of bam may be nil
+--- Note that something of bam has no result in this run: "with --plan bam.compare returns nil".
+---@param text string
+function M.note_absent(text) absent = text end
 
 local told -- the name of a global of which the session has just said the same
 
@@ -60,6 +65,7 @@ function M.hint(message, line)
   for _, row in ipairs(ROWS) do
     if message:find(row[1]) and (not row[3] or line and line:find(row[3])) then return row[2] end
   end
+  if absent and message:find "attempt to index a nil value" then return absent end
 end
 
 --- The same as the text that follows the message, or "".
