@@ -229,9 +229,10 @@ local CASES = {
   { [[bam.load(twice)]],
     [[DIR/twice: `model.norm.weight` is in two of its files]] },
   { [[bam.load(weightless)]],
-    [[load: cannot read "DIR/weightless/model.safetensors": No such file or directory; check ]] },
+    [[DIR/weightless: it holds no model.safetensors]] },
   { [[bam.load(shardless)]],
-    [[load: cannot read "DIR/shardless/model-00002-of-00004.safetensors": No such file or ]] },
+    [[DIR/shardless: model.safetensors.index.json names model-00002-of-00004.safetensors, which is not there; ]]
+      .. [[download or copy it again]] },
   { [[bam.load(array)]],
     [[DIR/array/config.json: `model_type` is missing]] },
   { [[bam.load(odd)]],

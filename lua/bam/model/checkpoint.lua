@@ -13,13 +13,13 @@ local params = require "bam.model.params"
 local parts = require "bam.model.parts"
 local redundant = require "bam.model.redundant"
 local atomic_dir = require "bam.util.atomic_dir"
+local weight_directory = require "bam.model.weight_directory"
 local weight_files = require "bam.model.weight_files"
 
 local M = {}
 
 local FLOATS = { f32 = 4, f64 = 8, bf16 = 2, f16 = 2 }
 local LARGEST = { f16 = 65504, bf16 = 0x1.fep+127, f32 = 0x1.fffffep+127 }
-local INDEX = "model.safetensors.index.json"
 
 local function config() return require "bam.model.config" end -- loaded late
 local function python() return require "bam.model.python" end
@@ -142,12 +142,6 @@ local function files_in(directory)
   return present
 end
 
--- The files that hold weights, by the index if there is one.
-local function files_of_weights(directory, present)
-  if not present[INDEX] then return { "model.safetensors" } end
-  return weight_files.files(within(directory, INDEX))
-end
-
 -- The stored tensor of an entry.
 local function stored(source, entry) return source.tensors[families.name_of(source.family, entry)] end
 
@@ -220,8 +214,9 @@ function M.open(directory, own)
   local source = { label = directory, directory = directory }
   source.description, source.token_ids = config().decode(weight_files.read_json(path), path, own)
   source.family = families.of(source.description)
-  local files = files_of_weights(directory, present)
-  source.tensors, source.files = weight_files.open(directory, files), files
+  local files
+  source.tensors, files = weight_directory.open(directory, present)
+  source.files = files
   table.insert(files, "config.json")
   if present["tokenizer.json"] then
     table.insert(files, "tokenizer.json")
@@ -259,7 +254,11 @@ end
 --- Check the tensors of an opened checkpoint against what its description says of them. Those of routers written in
 --- Lua are not known before the model is built.
 ---@param source table
-function M.check_plain(source) check_tensors(source, saved_tensors.plain(source.description)) end
+function M.check_plain(source)
+  local d, entries = source.description, saved_tensors.plain(source.description)
+  if d.attention.router or d.ffn.router then return check_tensors(source, entries) end
+  M.check(source, entries)
+end
 
 -- A model to be overwritten: without random weights, and without a trace in bam's generator.
 local function blank(d, dtype)

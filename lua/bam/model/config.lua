@@ -162,8 +162,8 @@ end
 local function check_foreign(f, name)
   local quantized, code = f.get("quantization_config", "any", false), f.get("auto_map", "any", false)
   if quantized then
-    f.refuse("quantization_config", quantized, "it reads weights of f32, bf16, f16 and f64; load the model that this one "
-             .. "was made of")
+    f.refuse("quantization_config", quantized, "it reads weights of f32, bf16, f16 and f64; load the model that this "
+             .. "one was made of")
   end
   if code and not (name == "bam" and python.is_own(code)) then
     f.refuse("auto_map", code, "it names Python code in the directory, which may compute anything; remove the field if "

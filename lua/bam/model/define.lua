@@ -26,7 +26,8 @@ local options = {
   rope = { "table", optional = true,
            doc = 'how RoPE\'s frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", '
              .. "factor = 8, low = 1, high = 4, context = 8192 }" },
-  rope_layers = { "string", optional = true, doc = '"all" (default), or "windowed": only layers with a window rotate, as in Cohere 2' },
+  rope_layers = { "string", optional = true,
+                  doc = '"all" (default), or "windowed": only layers with a window rotate, as in Cohere 2' },
   window = { "any", optional = true, type = "integer|integer[]",
              doc = "tokens that a token sees, itself counted; a list has one per layer, 0 for all" },
   qkv_bias = { "boolean", false, doc = "biases of queries, keys and values" },

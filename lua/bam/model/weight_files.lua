@@ -97,4 +97,17 @@ function M.open(directory, files)
   return tensors
 end
 
+--- Raise an error for a tensor that an index lists and no file holds.
+---@param directory string for messages
+---@param path string of the index
+---@param tensors table<string, bam.StoredTensor> those of the files
+function M.check_map(directory, path, tensors)
+  for name, file in pairs(M.read_json(path).weight_map) do
+    if not tensors[name] then
+      check.fail("%s: its index says that `%s` is in %s, which does not hold it; download them again", directory, name,
+                 file)
+    end
+  end
+end
+
 return M

@@ -27,7 +27,7 @@ function M.read(f, d)
   local eps = f.get("rms_norm_eps", "positive", false)
   if eps then d.norm, d.eps = "rms", eps end
   cohere2.read(f, d)
-  routed.read(f, d, "intermediate_size", true)
+  routed.read(f, d, "num_experts", "intermediate_size", true)
 end
 
 --- Write its own fields.
@@ -37,7 +37,7 @@ function M.write(config, d)
   cohere2.write(config, d)
   routed.write(config, d, "num_experts")
   config.head_dim, config.norm_topk_prob, config.num_shared_experts = d.head_width, true, 0
-  config.expert_selection_fn, config.rms_norm_eps = "softmax", d.norm == "rms" and d.eps or json.null
+  config.expert_selection_fn, config.rms_norm_eps = "softmax", d.norm == "rms" and d.eps + 0.0 or json.null
   config.mlp_layer_types = json.array {}
   for layer = 1, d.layers do config.mlp_layer_types[layer] = "sparse" end
 end

@@ -54,9 +54,10 @@ end
 function M.write(d, family, ids)
   return {
     vocab_size = d.vocab, hidden_size = d.width, intermediate_size = parts.hidden(d), num_hidden_layers = d.layers,
-    num_attention_heads = d.heads, num_key_value_heads = d.kv_heads, head_dim = d.head_width, [family.eps] = d.eps,
-    tie_word_embeddings = d.tied, max_position_embeddings = d.context, rope_theta = d.rope_base + 0.0,
-    rope_parameters = rope.parameters(d), hidden_act = "silu", attention_dropout = 0.0, initializer_range = d.std,
+    num_attention_heads = d.heads, num_key_value_heads = d.kv_heads, head_dim = d.head_width,
+    [family.eps] = d.eps + 0.0, tie_word_embeddings = d.tied, max_position_embeddings = d.context,
+    rope_theta = d.rope_base + 0.0,
+    rope_parameters = rope.parameters(d), hidden_act = "silu", attention_dropout = 0.0, initializer_range = d.std + 0.0,
     use_cache = true, pad_token_id = ids.pad or json.null, bos_token_id = ids.bos or json.null,
     eos_token_id = ids.eos or json.null,
   }

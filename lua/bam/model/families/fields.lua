@@ -11,6 +11,13 @@ local M = {}
 ---@field refuse fun(name: string, value: any, advice?: string) raise an error for a value that bamlua does not compute
 ---@field inner fun(name: string, config: table): families.Fields the fields of a table within
 
+-- Tables as JSON, if it is short.
+local function text_of(value)
+  if type(value) ~= "table" then return check.describe(value) end
+  local text = json.encode(value)
+  return #text <= 60 and text or #value > 0 and "a list" or "an object"
+end
+
 --- The fields of a table of a config.json.
 ---@param config table
 ---@param label string its path, for messages
@@ -27,7 +34,7 @@ function M.new(config, label)
     return check.value(string.format("%s: `%s`", label, name), value, kind)
   end
   function f.refuse(name, value, advice)
-    check.fail("%s: `%s` is %s, which bamlua does not compute%s", label, name, check.describe(value),
+    check.fail("%s: `%s` is %s, which bamlua does not compute%s", label, name, text_of(value),
                advice and string.format("; %s", advice) or "")
   end
   function f.inner(name, inside) return M.new(inside, string.format("%s: %s", label, name)) end

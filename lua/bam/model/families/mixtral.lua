@@ -15,7 +15,7 @@ local M = { name = "mixtral", class = "MixtralForCausalLM", eps = "rms_norm_eps"
 ---@param d table fields of a description
 function M.read(f, d)
   decoder.only(f, "attention_bias", "boolean", false)
-  routed.read(f, d, "intermediate_size", true)
+  routed.read(f, d, "num_local_experts", "intermediate_size", true)
   d.window = windows.read(f, d.layers, function() return true end)
 end
 
@@ -24,7 +24,7 @@ end
 ---@param d table
 function M.write(config, d)
   routed.write(config, d, "num_local_experts")
-  config.router_jitter_noise = d.ffn.jitter
+  config.router_jitter_noise = d.ffn.jitter + 0.0
   windows.write(config, d)
   config.layer_types = nil -- all layers have the window, or none
 end

@@ -10,7 +10,7 @@ local M = { name = "olmoe", class = "OlmoeForCausalLM", eps = "rms_norm_eps", ha
 ---@param d table fields of a description
 function M.read(f, d)
   if f.get("attention_bias", "boolean", false) then d.qkv_bias, d.out_bias = true, true end
-  routed.read(f, d, "intermediate_size", f.get("norm_topk_prob", "boolean", false))
+  routed.read(f, d, "num_experts", "intermediate_size", f.get("norm_topk_prob", "boolean", false))
 end
 
 --- Write its own fields.

@@ -16,7 +16,7 @@ function M.read(f, d)
   local dense = f.get("mlp_only_layers", "list", {})
   if #dense > 0 then f.refuse("mlp_only_layers", dense, "it may be empty: every layer has experts") end
   if f.get("attention_bias", "boolean", false) then d.qkv_bias, d.out_bias = true, true end
-  routed.read(f, d, "moe_intermediate_size", f.get("norm_topk_prob", "boolean", false))
+  routed.read(f, d, "num_experts", "moe_intermediate_size", f.get("norm_topk_prob", "boolean", false))
   if f.get("use_sliding_window", "boolean", false) then
     d.window = windows.read(f, d.layers, function() return true end)
   end

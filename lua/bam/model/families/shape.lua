@@ -33,7 +33,7 @@ local function read_choice(what, value, ...)
   for _, choice in ipairs { ... } do
     if value == choice then return value end
   end
-  return check.fail("%s: expected %s, got %s", what, string.format('"%s"', table.concat({ ... }, '" or "')), check.describe(value))
+  return check.fail('%s: expected "%s", got %s', what, table.concat({ ... }, '" or "'), check.describe(value))
 end
 
 --- Put what scripts or files say into the fields of a description; defaults are left out.

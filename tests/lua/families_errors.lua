@@ -1,0 +1,202 @@
+-- Directories that say something else than what bamlua computes: each is an error that names the file, the field and what
+-- to do, before memory is taken.
+package.path = string.format("tests/lua/support/?.lua;%s", package.path)
+local bam = require "bam"
+local core = require "bam.core"
+local expect = require "tests.lua.support.expect"
+local json = require "bam.util.json"
+local test = require "tests.lua.support.test"
+
+local SCRATCH = os.tmpname()
+os.remove(SCRATCH)
+core.make_directory(SCRATCH)
+local cleanup <close> = setmetatable({}, { __close = function() os.execute(string.format("rm -rf '%s'", SCRATCH)) end })
+local function at(name) return string.format("%s/%s", SCRATCH, name) end
+
+local function described(more)
+  local o = { layers = 2, width = 16, heads = 2, ffn = 12, vocab = 31, norm = "rms" }
+  for name, value in pairs(more or {}) do o[name] = value end
+  return bam.models.sequential(o)
+end
+
+local function mixture(more)
+  local models = { described(more):build { seed = 1 }, described(more):build { seed = 2 } }
+  return bam.mix { experts = models, attention = { experts = "mean" }, ffn = { top_k = 2, renormalize = true } }:build()
+end
+
+local function save(family, model) bam.save(at(family), model, { as = family }) end
+save("llama", described():build())
+save("mistral", described { window = 6 }:build())
+save("qwen2", described { qkv_bias = true, window = { 0, 5 } }:build())
+save("qwen3", described { qk_norm = "head" }:build())
+save("mixtral", mixture())
+save("qwen3_moe", mixture { qk_norm = "head" })
+save("olmoe", mixture { qk_norm = "width" })
+local dense = { layers = 2, width = 16, heads = 2, ffn = 12, vocab = 31 }
+local parallel = bam.mix { experts = { bam.models.parallel(dense):build(), bam.models.parallel(dense):build() },
+                           attention = { experts = "mean" }, ffn = { top_k = 2, renormalize = true } }:build()
+save("cohere2_moe", parallel)
+save("bam", parallel)
+
+-- A copy of a family's directory with other fields in its config.json, null for json.null.
+local number = 0
+local function with(family, fields)
+  number = number + 1
+  local directory = at(string.format("copy-%d", number))
+  os.execute(string.format("cp -r '%s' '%s'", at(family), directory))
+  local path = directory .. "/config.json"
+  local config = json.decode(core.read_file(path))
+  for name, value in pairs(fields) do
+    if value == "absent" then config[name] = nil else config[name] = value end
+  end
+  core.write_file(path, json.encode(config))
+  return directory
+end
+
+local function refused(family, fields, message)
+  local directory = with(family, fields)
+  collectgarbage()
+  local before = bam.memory().live
+  expect.raises(message:gsub("DIR", function() return directory end), bam.load, directory)
+  expect.compare(bam.memory().live, "<=", before, "memory")
+end
+
+local function rope(fields)
+  local parameters = { rope_theta = 10000.0 }
+  for name, value in pairs(fields) do parameters[name] = value end
+  return { rope_parameters = parameters }
+end
+
+test("rotation", function()
+  for _, kind in ipairs { "yarn", "dynamic", "longrope" } do
+    refused("llama", rope { rope_type = kind }, string.format('DIR/config.json: `rope_parameters.rope_type` is the string '
+            .. '"%s", which bamlua does not compute; it computes "default", "linear" and "llama3"', kind))
+  end
+  refused("llama", { rope_scaling = { type = "dynamic", factor = 2.0 }, rope_parameters = json.null },
+          '`rope_scaling.rope_type` is the string "dynamic"')
+  refused("llama", rope { rope_type = "linear" }, "DIR/config.json: rope_parameters: `factor` is missing")
+  refused("llama", rope { rope_type = "llama3", factor = 8.0, low_freq_factor = 4.0, high_freq_factor = 4.0,
+                          original_max_position_embeddings = 32 },
+          "DIR/config.json: rope_parameters: low is 4 and high 4; low must be the smaller one")
+  refused("llama", { partial_rotary_factor = 0.5 }, "`partial_rotary_factor` is 0.5")
+  refused("llama", rope { rope_type = "default", partial_rotary_factor = 0.5 },
+          "`rope_parameters.partial_rotary_factor` is 0.5, which bamlua does not compute; heads are rotated as a whole")
+end)
+
+test("an old file's scaling is read", function()
+  local directory = with("llama", { rope_scaling = { type = "linear", factor = 2.0 }, rope_parameters = json.null })
+  expect.equal(tostring(bam.load(directory).description.rope), "{ factor = 2.0, scaling = linear }")
+end)
+
+test("windows", function()
+  refused("qwen2", { layer_types = { "full_attention" } }, '`layer_types` is ["full_attention"], which bamlua does not compute; '
+          .. "it must name 2 layers")
+  refused("qwen2", { layer_types = { "full_attention", "chunked_attention" } },
+          '`layer_types[2]` is the string "chunked_attention"')
+  refused("qwen2", { sliding_window = json.null }, "`sliding_window` must say how many tokens")
+  refused("mistral", { sliding_window = -3 }, "DIR/config.json: `sliding_window`: expected an integer of at least 1, got -3")
+end)
+
+test("what a family can be told that we do not compute", function()
+  refused("llama", { mlp_bias = true }, "DIR/config.json: `mlp_bias` is true, which bamlua does not compute")
+  refused("llama", { hidden_act = "gelu" }, '`hidden_act` is the string "gelu"')
+  refused("llama", { attention_dropout = 0.1 }, "`attention_dropout` is 0.1")
+  refused("olmoe", { clip_qkv = 8.0 }, "`clip_qkv` is 8.0")
+  refused("qwen3_moe", { decoder_sparse_step = 2 }, "`decoder_sparse_step` is 2, which bamlua does not compute; it may be 1")
+  refused("qwen3_moe", { mlp_only_layers = { 0 } }, "`mlp_only_layers` is [0], which bamlua does not compute; it may be "
+          .. "empty: every layer has experts")
+  refused("cohere2_moe", { expert_selection_fn = "sigmoid" }, '`expert_selection_fn` is the string "sigmoid"')
+  refused("cohere2_moe", { num_shared_experts = 1 }, "`num_shared_experts` is 1")
+  refused("cohere2_moe", { mlp_layer_types = { "dense", "sparse" } }, '`mlp_layer_types[1]` is the string "dense"')
+  refused("mixtral", { num_experts_per_tok = 3 }, "`num_experts_per_tok` is 3, and there are 2 experts")
+  refused("mixtral", { num_local_experts = "absent" }, "`num_local_experts` is missing")
+end)
+
+test("quantized weights and code in the directory", function()
+  refused("llama", { quantization_config = { quant_method = "fp8" } }, '`quantization_config` is {"quant_method":"fp8"}, which bamlua does '
+          .. "not compute; it reads weights of f32, bf16, f16 and f64; load the model that this one was made of")
+  local code = { AutoModelForCausalLM = "modeling_llama.LlamaForCausalLM" }
+  refused("llama", { auto_map = code }, "which bamlua does not compute; it names Python code in the directory, which may compute anything")
+  refused("bam", { auto_map = code }, '`auto_map` is {"AutoModelForCausalLM":"modeling_llama.LlamaForCausalLM"}')
+end)
+
+test("config.json and weights disagree", function()
+  refused("llama", { num_key_value_heads = 1 }, "DIR: `model.layers.0.self_attn.k_proj.weight` is (16, 16); by its "
+          .. "config.json it must be (8, 16)")
+  refused("llama", { num_hidden_layers = 3 }, "DIR: `model.layers.2.input_layernorm.weight` is missing")
+  refused("llama", { num_hidden_layers = 1 }, "DIR: it holds 9 tensors that a model of its config.json has no place for")
+  refused("llama", { attention_bias = true }, "DIR: `model.layers.0.self_attn.q_proj.bias` is missing")
+  refused("qwen2", { model_type = "llama" }, "DIR: it holds 6 tensors that a model of its config.json has no place for, such "
+          .. "as `model.layers.0.self_attn.k_proj.bias`")
+  refused("mixtral", { num_local_experts = 3 }, "DIR: `model.layers.0.block_sparse_moe.experts.2.w1.weight` is missing")
+  refused("llama", { tie_word_embeddings = true }, "DIR: `lm_head.weight` differs from `model.embed_tokens.weight`")
+end)
+
+-- A directory whose weights `change` has changed.
+local function changed(change)
+  local directory = with("llama", {})
+  change(directory, directory .. "/model.safetensors")
+  return directory
+end
+
+local function refused_files(message, change)
+  local directory = changed(change)
+  expect.raises(message:gsub("DIR", function() return directory end), bam.load, directory)
+end
+
+test("missing and extra tensors and files", function()
+  refused_files("DIR: `lm_head.weight` is missing; if the head is the embedding, set tie_word_embeddings to true",
+                function(_, path)
+    local tensors = bam.load(path)
+    tensors["lm_head.weight"] = nil
+    bam.save(path, tensors)
+  end)
+  refused_files("DIR: `model.norm.weight` is of dtype i32, not of floating point", function(_, path)
+    local tensors = bam.load(path)
+    tensors["model.norm.weight"] = bam.ones(16, { dtype = "i32" })
+    bam.save(path, tensors)
+  end)
+  refused_files('dtype "F8_E4M3" is not supported', function(_, path)
+    local header = '{"lm_head.weight":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}}'
+    core.write_file(path, string.pack("<I8", #header) .. header .. ("\0"):rep(8))
+  end)
+  refused_files("DIR: its weights are PyTorch pickles", function(directory, path)
+    os.rename(path, directory .. "/pytorch_model.bin")
+  end)
+  local function shards(directory, path)
+    bam.save(directory .. "/model.safetensors.index.json", bam.load(path), { shard_bytes = 4000 })
+    os.remove(path)
+  end
+  local whole = changed(shards)
+  expect.equal(bam.load(whole).description.family, "llama")
+  refused_files("names model-00002-of-", function(directory, path)
+    shards(directory, path)
+    os.remove(core.glob(directory .. "/model-00002-of-*.safetensors")[1])
+  end)
+  refused_files("DIR: it holds model-00099-of-00099.safetensors, which model.safetensors.index.json does not name; remove one",
+                function(directory, path)
+    shards(directory, path)
+    bam.save(directory .. "/model-00099-of-00099.safetensors", { x = bam.zeros(1) })
+  end)
+  refused_files("but no model.safetensors.index.json", function(directory, path)
+    shards(directory, path)
+    os.remove(directory .. "/model.safetensors.index.json")
+  end)
+  refused_files("its index says that `extra` is in model-00001-of-", function(directory, path)
+    shards(directory, path)
+    local index = directory .. "/model.safetensors.index.json"
+    core.write_file(index, (core.read_file(index):gsub('"lm_head.weight": "[^"]*"', '%0, "extra": "model-00001-of-'
+      .. core.glob(directory .. "/model-00001-of-*")[1]:match "of%-(%d+)" .. '.safetensors"')))
+  end)
+end)
+
+test("a tokenizer that cannot be read is an error only where text is asked for", function()
+  local directory = with("llama", {})
+  core.write_file(directory .. "/tokenizer.json", '{"model": {"type": "Unigram", "vocab": []}}')
+  local model = bam.load(directory)
+  expect.equal(model(bam.randint(0, 30, 1, 5)).shape, { 1, 5, 31 })
+  expect.equal(#model:sample({ 1, 2 }, { tokens = 3 }), 5)
+  expect.raises("tokenizer.json", model.sample, model, "a text", { tokens = 3 })
+  local plain = bam.load(at "llama")
+  expect.raises("this model has no tokenizer", plain.sample, plain, "a text", { tokens = 3 })
+end)

@@ -1,0 +1,93 @@
+-- Recipes on models of other families: trained, branched, mixed in each way on parallel, sequential and post-norm blocks,
+-- killed and resumed to the bit; and a seed that is another family's directory.
+package.path = string.format("tests/lua/support/?.lua;%s", package.path)
+local bam = require "bam"
+local core = require "bam.core"
+local expect = require "tests.lua.support.expect"
+local json = require "bam.util.json"
+local small = require "small_run"
+local test = require "tests.lua.support.test"
+
+local SIZES = "layers = 2, width = 16, heads = 2, ffn = 16, vocab = opt.vocab"
+
+-- The recipe with another seed, and another mixture's attention and FFN.
+local function recipe(model, attention, ffn)
+  return (small.RECIPE:gsub("bam%.models%.parallel%(opt%.model%)", function() return model end)
+            :gsub('attention = { kv = "shared" },', function() return string.format("attention = %s,", attention) end)
+            :gsub("ffn = { top_k = 1, jitter = 0.1 },", function() return string.format("ffn = %s,", ffn) end))
+end
+
+local function run(directory, text)
+  core.write_file(directory .. "/recipe.lua", text)
+  local output, fine = small.run(directory)
+  if not fine then error(output, 0) end
+  return output
+end
+
+local function directory_of(text)
+  local directory = small.directory(text)
+  return directory, setmetatable({}, { __close = function() small.remove(directory) end })
+end
+
+-- Killed in step 5 of each phase in turn, and run again, until it ends.
+local function with_kills(text)
+  return (text:gsub("phase%.eval_tokens = 64", function(line)
+    return string.format([[%s
+  phase.on_step = function(record)
+    local mark = "killed-" .. phase.name:gsub("/", "-")
+    if record.step == 5 and not io.open(mark) then
+      io.open(mark, "w"):close()
+      os.execute "kill -9 $PPID"
+    end
+  end]], line)
+  end))
+end
+
+local ROUTED = "{ top_k = 2, renormalize = true }"
+
+local CASES = {
+  { "parallel, own keys and values", string.format("bam.models.parallel { %s, window = { 4, 0 }, rope_layers = "
+    .. '"windowed" }', SIZES), '{ kv = "own" }', ROUTED },
+  { "sequential, shared keys and values", string.format('bam.models.sequential { %s, norm = "rms", qkv_bias = true }', SIZES),
+    '{ kv = "shared" }', ROUTED },
+  { "sequential, BTX", string.format('bam.models.sequential { %s, norm = "rms", qk_norm = "head" }', SIZES),
+    '{ experts = "mean" }', ROUTED },
+  { "post-norm, own keys and values", string.format('bam.models.post_norm { %s, norm = "rms", qk_norm = "width" }', SIZES),
+    '{ kv = "own", routing = 1 }', "{ top_k = 1 }" },
+}
+
+for _, case in ipairs(CASES) do
+  test("trained, and resumed to the bit: " .. case[1], function()
+    local text = recipe(case[2], case[3], case[4])
+    local whole, _ <close> = directory_of(text)
+    run(whole, text)
+    local killed, _ <close> = directory_of(text)
+    core.write_file(killed .. "/recipe.lua", with_kills(text))
+    local fine, starts = false, 0
+    while not fine and starts < 6 do
+      _, fine = small.run(killed)
+      starts = starts + 1
+    end
+    expect.compare(starts, ">", 3, "it was killed in every phase")
+    expect.equal(small.digests(killed), small.digests(whole))
+  end)
+end
+
+test("a Llama is a seed and an expert, and stays one until it is mixed", function()
+  local text = recipe('"llama"', '{ experts = "mean" }', ROUTED)
+  local directory, _ <close> = directory_of(text)
+  local d = bam.models.sequential { layers = 1, width = 16, heads = 2, kv_heads = 1, ffn = 16, vocab = 280, norm = "rms" }
+  bam.save(directory .. "/llama", d:build { seed = 1 }, { as = "llama" })
+  run(directory, text)
+  local function last(name)
+    local place = small.phase(directory, name)
+    return core.glob(place .. "/step-*")[#core.glob(place .. "/step-*")]
+  end
+  local function type_of(name) return json.decode(core.read_file(last(name) .. "/config.json")).model_type end
+  expect.equal({ type_of "seed", type_of "experts/law", type_of "mixed" }, { "llama", "llama", "bam" })
+  expect.contains(small.run(directory, "--audit"), "trained again, give the same bits")
+  local mixed = bam.load(last "mixed")
+  bam.save(directory .. "/mixtral", mixed, { as = "mixtral" })
+  local ids = bam.randint(0, 279, 2, 9)
+  expect.yes(bam.all(bam.load(directory .. "/mixtral")(ids):eq(mixed(ids))):item())
+end)
