@@ -49,7 +49,21 @@ test("an error shows its line and the shapes in it", function()
                     "print(c + b)", "end")
   expect.contains(got, "\n  1 | a + b\n      a is f32 (2, 3), b is f32 (2)\n", "an expression")
   expect.contains(got, "\n  3 | print(c + b)\n      c is f32 (2, 3), b is f32 (2)\n", "a block")
-  expect.equal(count(got, " | "), 2, "of an earlier input nothing is shown")
+  expect.contains(got, "\n  1 | function f() return a + b end\n      a is f32 (2, 3), b is f32 (2)\n", "a function of an earlier "
+                  .. "input")
+  got = piped("do", "  local k = 1", "  function g(x)", "    return x + k + bam.ones(5)", "  end", "end", "function h() end",
+              "t = { f = function(x) return g(x) * 2 end }", "t.f(bam.ones(2))")
+  expect.contains(got, "\n  4 | return x + k + bam.ones(5)\n      x is f32 (2)\n", "the line of a block")
+end)
+
+test("an error names what is nil in its line", function()
+  local got = piped("x = bam.ones(3); self = { weight = bam.ones(2, 3, { requires_grad = true }) }",
+                    "x:matmul(self.wieght)", "x + self.scale", "x + self.weight.grad", "function f(a) local b; return a * b end",
+                    "f(x)", "x:sum(dim)", "bam.zeros(self.n, 2)")
+  expect.contains(got, { "x is f32 (3), self.wieght is nil (self.weight is there)\n", "x is f32 (3), self.scale is nil\n",
+                         "x is f32 (3), self.weight.grad is nil\n", "a is f32 (3), b is nil\n", "x is f32 (3), dim is nil\n",
+                         "self.n is nil\n" })
+  expect.lacks(piped("x = bam.ones(3)", "x + bam.ones(2)"), " is nil", "unless the message is about nil")
 end)
 
 test("a traceback is shown if it says more than the message", function()
@@ -66,9 +80,11 @@ test("an expression after a semicolon prints", function()
 end)
 
 test("commands of IPython lead to what there is", function()
-  local got = piped("%timeit 1 + 1", "%run a.lua", "%foo")
-  expect.contains(got, { "%timeit: there is no such command; %time f(x) runs it once", 'write dofile "script.lua"',
-                         "%foo: there is no such command; there are %time, !command, ?name and exit" })
+  local got = piped("n = 0", "%timeit n = n + 1", "n > 1", "%timeit", "%run a.lua", "%foo")
+  expect.matches(got, "\ntime: [%d.]+ [mun]?s, the mean of %d+ runs\n")
+  expect.contains(got, { "\ntrue\n", "%timeit: an expression or a statement is missing; write %timeit f(x)",
+                         '%run: there is no such command; write dofile "script.lua"',
+                         "%foo: there is no such command; there are %time, %timeit, !command, ?name and exit" })
 end)
 
 test("an error in a call that is all of the input has its line", function()

@@ -1,4 +1,4 @@
--- Input lines of the REPL that are not Lua: ?name, name?, %time expression, !command, exit, quit and help.
+-- Inputs of the REPL that are not Lua: ?name, name?, %time and %timeit with an expression, !command, exit, quit, help.
 local core = require "bam.core"
 local resolve = require "bam.repl.resolve"
 
@@ -21,6 +21,7 @@ local function now()
 end
 
 local function duration(seconds)
+  if seconds < 1e-6 then return string.format("%.1f ns", seconds * 1e9) end
   if seconds < 1e-3 then return string.format("%.1f us", seconds * 1e6) end
   if seconds < 1 then return string.format("%.2f ms", seconds * 1e3) end
   return string.format("%.2f s", seconds)
@@ -35,6 +36,22 @@ local function timed(chunk)
   return table.unpack(results, 1, results.n)
 end
 
+local LONG_ENOUGH = 0.2 -- seconds that %timeit measures
+
+-- %timeit: run a chunk more and more often until that takes a while, and print the time of one run.
+local function timed_often(chunk)
+  chunk() -- the first run may prepare something
+  local runs, took = 1, 0
+  while true do
+    local start = now()
+    for _ = 1, runs do chunk() end
+    took = now() - start
+    if took >= LONG_ENOUGH then break end
+    runs = runs * 2
+  end
+  print(string.format("time: %s, the mean of %d runs", duration(took / runs), runs))
+end
+
 -- !command: let the shell run it, and say how it ended unless that was well.
 local function shell(command)
   io.stdout:flush()
@@ -42,9 +59,16 @@ local function shell(command)
   if not fine then print(string.format(how == "exit" and "exit code %d" or "ended by signal %d", code)) end
 end
 
+-- A command that measures a chunk: a function, or nil, the message and whether more lines could help.
+local function with_chunk(measure, code, load_code)
+  local chunk, message, unfinished = load_code(code)
+  if not chunk then return nil, message, unfinished end
+  return function() return measure(chunk) end
+end
+
 -- Commands of IPython, and what does the same.
 local OF_IPYTHON = {
-  timeit = "%time f(x) runs it once, and bam.profile(f) shows where time goes", prun = "bam.profile(f) shows where time goes",
+  prun = "bam.profile(f) shows where time goes",
   run = 'write dofile "script.lua"', load = 'write dofile "script.lua"', cd = "start bamlua in that directory",
   ls = "write !ls", pwd = "write !pwd", cat = "write !cat file", pip = "bam has no packages",
   history = "Up and Ctrl-R go through the history", hist = "Up and Ctrl-R go through the history",
@@ -62,15 +86,14 @@ local FORMS = {
     if command == "" then return nil, "!: a command of the shell is missing; write !ls" end
     return function() shell(command) end
   end },
-  { "^%%time%s+(.+)$", function(code, load_code)
-    local chunk, message, unfinished = load_code(code)
-    if not chunk then return nil, message, unfinished end
-    return function() return timed(chunk) end
-  end },
+  { "^%%time%s+(.+)$", function(code, load_code) return with_chunk(timed, code, load_code) end },
+  { "^%%timeit%s+(.+)$", function(code, load_code) return with_chunk(timed_often, code, load_code) end },
   { "^%%(%S*)", function(name)
-    if name == "time" then return nil, "%time: an expression or a statement is missing; write %time f(x)" end
-    return nil, string.format("%%%s: there is no such command; %s", name, OF_IPYTHON[name] or "there are %time, !command, "
-                              .. "?name and exit")
+    if name:find "^timei?t?$" then
+      return nil, string.format("%%%s: an expression or a statement is missing; write %%%s f(x)", name, name)
+    end
+    return nil, string.format("%%%s: there is no such command; %s", name, OF_IPYTHON[name]
+                              or "there are %time, %timeit, !command, ?name and exit")
   end },
 }
 

@@ -1,6 +1,7 @@
 -- From the text of an input to functions: an expression, a statement, a pasted block, a command.
 local commands = require "bam.repl.commands"
 local globals = require "bam.util.globals"
+local inputs = require "bam.repl.inputs"
 local lexer = require "bam.repl.lexer"
 local native_errors = require "bam.util.native_errors"
 local other_globals = require "bam.util.other_globals"
@@ -14,21 +15,17 @@ local was_local = {} -- names of locals of earlier inputs
 local told = {}      -- names of undefined globals that were pointed out
 local input = ""     -- the last one
 
--- The texts of the chunks that inputs were made into, for messages about errors.
-local texts = setmetatable({}, { __mode = "k" })
-debug.getregistry()["bam.inputs"] = texts
-
 -- Load a text as an expression, else as statements. On failure nil, the message, and whether more lines could help.
 local function load_text(text)
   local chunk, about_expression = load(RETURN .. text, CHUNK, "t")
   if chunk then
-    texts[chunk] = text
+    inputs.remember(chunk, text, RETURN .. text, CHUNK)
     return chunk
   end
   local message
   chunk, message = load(text, CHUNK, "t")
   if chunk then
-    texts[chunk] = text
+    inputs.remember(chunk, text, text, CHUNK)
     return chunk
   end
   local incomplete = message:find "<eof>$" or about_expression:find "<eof>$"
@@ -44,8 +41,9 @@ end
 -- Statements, then `return` before an expression; nil if they cannot be loaded.
 local function with_result(head, tail, text)
   if not load(RETURN .. tail, CHUNK, "t") then return nil end
-  local chunk = load(string.format("%s%s%s", head, RETURN, tail), CHUNK, "t")
-  if chunk then texts[chunk] = text end
+  local code = string.format("%s%s%s", head, RETURN, tail)
+  local chunk = load(code, CHUNK, "t")
+  if chunk then inputs.remember(chunk, text, code, CHUNK) end
   return chunk
 end
 

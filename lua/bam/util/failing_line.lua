@@ -10,8 +10,8 @@ local MOST = 8 -- tensors shown
 -- The text of a line of a chunk: of an input of the REPL, of a file, or of a string that was loaded. Nil if that is not
 -- known.
 local function text_of(f, source, number)
-  local inputs = debug.getregistry()["bam.inputs"] -- see lua/bam/repl/statements.lua
-  local text = inputs and inputs[f] or source
+  local input_of = debug.getregistry()["bam.input_of"] -- see lua/bam/repl/inputs.lua
+  local text = input_of and input_of(f) or source
   if text == source and source:sub(1, 1) == "=" then return nil end
   if text == source and source:sub(1, 1) == "@" then
     local file = io.open(source:sub(2), "r")
@@ -25,7 +25,7 @@ local function text_of(f, source, number)
   end
 end
 
--- A local variable, an upvalue or a global of the function at `level` of the caller.
+-- A local variable, an upvalue or a global of the function at `level` of the caller, raw.
 local function variable(level, name)
   local found, value
   for i = 1, 250 do
@@ -49,30 +49,61 @@ local function describe(name, x)
   return string.format("%s is %s (%s)", name, x.dtype, table.concat(x.shape, ", "))
 end
 
--- The tensors that a line names, described.
-local function operands(level, text)
+-- "self.wieght is nil (self.weight is there)": a part of a path that is nil, in the table that lacks it.
+local function describe_nil(path, t, name)
+  local names = {}
+  for key in next, t or {} do
+    if type(key) == "string" then names[#names + 1] = key end
+  end
+  local near = core.nearest(name, names)
+  return string.format(near and "%s is nil (%s is there)" or "%s is nil", path, near and path:gsub("[%w_]+$", near))
+end
+
+-- The value of a path such as "self.weight", the table that it is a field of, and the field's name; or what ends it.
+local function follow(level, path)
+  local value, holder, last, walked
+  for name in path:gmatch "[%w_]+" do
+    if not walked then value = variable(level + 1, name)
+    elseif type(value) == "table" then holder, value = value, rawget(value, name)
+    elseif name == "grad" and getmetatable(value) == "tensor" and not core.closed(value) and not value.grad then
+      return nil, nil, name, walked .. ".grad"
+    else return value end
+    last, walked = name, walked and string.format("%s.%s", walked, name) or name
+    if value == nil then return nil, holder, last, walked end
+  end
+  return value
+end
+
+-- Words that are no variables, and what follows a name that is a function or a key.
+local KEYWORDS = { ["nil"] = true, ["true"] = true, ["false"] = true }
+for word in ("and break do else elseif end for function goto if in local not or repeat return then until while")
+  :gmatch "%a+" do
+  KEYWORDS[word] = true
+end
+
+-- The tensors that a line names, described, and with `nils` the variables and fields that are nil.
+local function operands(level, text, nils)
   local list, known = {}, {}
   text = text:gsub("%-%-.*", ""):gsub('"[^"]*"', '""'):gsub("'[^']*'", "''")
-  for path in text:gmatch "%f[%w_.][%a_][%w_.]*" do
-    local value
-    for name in path:gmatch "[%w_]+" do
-      if value == nil then value = variable(level + 1, name)
-      elseif type(value) == "table" then value = rawget(value, name)
-      else break end
-      if value == nil then break end
-    end
+  for before, path, after in (" " .. text):gmatch "([^%w_.])%s*%f[%w_.]([%a_][%w_.]*)()" do
+    local value, holder, name, walked = follow(level + 1, path)
+    local next_char = (" " .. text):match("^%s*([^%s]?=?)", after)
     if getmetatable(value) == "tensor" and not known[value] and #list < MOST then
       known[value] = true
-      local name = path:gsub("%.shape$", ""):gsub("%.grad$", "")
-      list[#list + 1] = describe(name, value)
+      list[#list + 1] = describe(path:gsub("%.shape$", ""):gsub("%.grad$", ""), value)
+    elseif nils and value == nil and name and before ~= ":" and not KEYWORDS[name] and not known[walked]
+      and not next_char:find "^[({=\"']" and #list < MOST then
+      known[walked] = true
+      list[#list + 1] = describe_nil(walked, holder, name)
     end
   end
   return list
 end
 
 -- The line, and below it the tensors that it names.
-local function quote(level, info, text)
-  local tensors = operands(level + 1, text)
+local function quote(level, info, text, message)
+  local is_of_bam = not message:find "%(%a+ '" -- Lua's own message names what is nil
+  local tensors = operands(level + 1, text, is_of_bam and message:find "nil" ~= nil)
   local shown = string.format("\n  %d | %s", info.currentline, text:match "^%s*(.-)%s*$")
   local is_in_sight = info.source:sub(1, 1) == "=" and info.currentline == 1 -- typed just above
   if #tensors == 0 then return is_in_sight and "" or shown end
@@ -92,7 +123,7 @@ function M.ending(message)
   local place = info and string.format("%s:%d: ", info.short_src, info.currentline)
   if not place or message:sub(1, #place) ~= place then return "" end
   local text = text_of(info.func, info.source, info.currentline)
-  return native_errors.ending(message, text) .. (text and text:find "%S" and quote(level, info, text) or "")
+  return native_errors.ending(message, text) .. (text and text:find "%S" and quote(level, info, text, message) or "")
 end
 
 return M
