@@ -203,6 +203,50 @@ test("mixtures of every family are trained, and frozen by part", function()
   end
 end)
 
+test("the factor of the balance loss is kept", function()
+  local model = mixture_of(sequential(), { ffn = RENORMALIZED, load_balance = 0.03 })
+  bam.save(at "balance", model, { as = "mixtral" })
+  -- transformers' loss is a mean over 2 layers, and counts both experts of a token
+  expect.equal(config_of(at "balance").router_aux_loss_coef, 0.03)
+  expect.equal(bam.load(at "balance").load_balance, 0.03)
+  local narrow = mixture_of(sequential { layers = 3 }, { ffn = RENORMALIZED, load_balance = 0.03 })
+  bam.save(at "narrow", narrow, { as = "mixtral" })
+  expect.equal(config_of(at "narrow").router_aux_loss_coef, 0.045)
+end)
+
+test("upcycled, and with an expert more", function()
+  for _, family in ipairs(FAMILIES) do
+    local model = model_of(CASES[family][#CASES[family]])
+    local upcycled = bam.upcycle { model = model, experts = 3, ffn = RENORMALIZED }:build():eval()
+    expect.compare(largest(upcycled(ids), model(ids)), "<", 1e-4, family)
+    for _, kv in ipairs { "own", "shared" } do
+      local mixed = bam.mix { experts = { model, model }, attention = { kv = kv }, ffn = RENORMALIZED }:build()
+      local extended = bam.extend { model = mixed, experts = { model } }:build():eval()
+      expect.equal(extended.description.attention.experts, 3)
+      expect.compare(largest(extended(ids), model(ids)), "<", 1e-4, family)
+    end
+  end
+end)
+
+test("a window costs fewer FLOPs", function()
+  local whole, near = sequential():flops(64), sequential { window = { 8, 0 } }:flops(64)
+  -- 6 FLOPs per pair of a token and 2 keys that it sees, per element of its 4 heads of 6
+  expect.equal(whole.training - near.training, 6 * (64 - (16 - 1)) * 24)
+  expect.equal(sequential { window = 64 }:flops(64), whole)
+end)
+
+test("files of tokenizers that bam does not read are kept", function()
+  local directory = at "tokenizer"
+  bam.save(directory, model_of(sequential()), { as = "llama" })
+  for _, name in ipairs { "tokenizer.model", "vocab.json", "merges.txt" } do
+    core.write_file(directory .. "/" .. name, "\0\xff" .. name)
+  end
+  bam.save(directory .. "-again", bam.load(directory))
+  for _, name in ipairs { "tokenizer.model", "vocab.json", "merges.txt" } do
+    expect.equal(core.read_file(directory .. "-again/" .. name), "\0\xff" .. name)
+  end
+end)
+
 test("biases of 0 change nothing: several ops compute what one does", function()
   local o = { width = 12, heads = 4, kv_heads = 2, head_width = 4, experts = 3, kv = "shared", window = 5, std = 0.3, dtype = "f64",
               rope_scaling = LLAMA3 }

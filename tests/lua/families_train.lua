@@ -52,6 +52,9 @@ local CASES = {
     '{ kv = "shared" }', ROUTED },
   { "sequential, BTX", string.format('bam.models.sequential { %s, norm = "rms", qk_norm = "head" }', SIZES),
     '{ experts = "mean" }', ROUTED },
+  { "sequential, own keys and values", string.format('bam.models.sequential { %s, window = 6 }', SIZES),
+    '{ kv = "own" }', "{ top_k = 1 }" },
+  { "parallel, BTX", string.format('bam.models.parallel { %s }', SIZES), '{ experts = "mean" }', ROUTED },
   { "post-norm, own keys and values", string.format('bam.models.post_norm { %s, norm = "rms", qk_norm = "width" }', SIZES),
     '{ kv = "own", routing = 1 }', "{ top_k = 1 }" },
 }

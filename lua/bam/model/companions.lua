@@ -9,7 +9,8 @@ local M = {}
 
 --- The names of the files that are kept.
 M.NAMES = { "added_tokens.json", "chat_template.jinja", "chat_template.json",
-            "generation_config.json", "special_tokens_map.json", "tokenizer_config.json" }
+            "generation_config.json", "merges.txt", "special_tokens_map.json", "tokenizer.model",
+            "tokenizer_config.json", "vocab.json" }
 
 --- The token that separates documents in training, if a tokenizer has it.
 M.END_OF_TEXT = "<|endoftext|>"

@@ -4,6 +4,7 @@
 local schedules = require "bam.model.schedules"
 local params = require "bam.model.params"
 local parts = require "bam.model.parts"
+local windows = require "bam.model.families.windows"
 
 local M = {}
 
@@ -41,18 +42,30 @@ local function part_flops(d, which, active, context)
   return experts * math.floor(parts.flops(d, which, context) + 0.5)
 end
 
+-- Twice the keys that a token sees on average, over all layers: the context where there is no window of fewer tokens.
+local function scores_length(d, context)
+  if not d.window then return d.layers * context end
+  local sum = 0
+  for layer = 1, d.layers do
+    local window = windows.of(d, layer)
+    sum = sum + (window > 0 and window < context and 2 * window - window * window // context or context)
+  end
+  return sum
+end
+
 -- One token in one layer at inference, as the paper counts (Tables 7 and 10): half of the attention
 -- scores, no head. 8 N d² + 2 N n_ctx d for attention with full heads, 3 k d d_ff for the FFN with
 -- d_ff twice the hidden width, 2 N d for a router.
 local function layer_flops(d, n, context)
-  local attention = part_flops(d, "attention", n.attention, context) + 2 * context * attention_width(d)
+  local scores = 2 * (scores_length(d, context) // d.layers) * attention_width(d)
+  local attention = part_flops(d, "attention", n.attention, context) + scores
   local ffn = part_flops(d, "ffn", active_ffn(d, n), context)
   local router = 2 * (n.router // d.layers)
   return { attention = attention, ffn = ffn, router = router, total = attention + ffn + router }
 end
 
 --- FLOPs per token at a context of so many tokens. `layer`: of one layer at inference, by the
---- paper's formulas (total, attention, ffn, router). `training`: 6 * (active matrix parameters, the
+--- paper's formulas (total, attention, ffn, router), the mean of all layers if they have windows. `training`: 6 * (active matrix parameters, the
 --- head once, the input embedding not) + 6 L T * (attention width over all experts), causal: what
 --- speed and compute-matching go by. `palm`: the same with PaLM's 12 L T, which does not halve
 --- attention.
@@ -66,7 +79,7 @@ function M.flops(d, context)
   if d.attention.class then own, attention = own + part_flops(d, "attention", 0, context), 0 end
   if d.ffn.class then own, ffn = own + part_flops(d, "ffn", 0, context), 0 end
   local matrices = attention + n.router + ffn + head
-  local scores = 6 * d.layers * context * attention_width(d)
+  local scores = 6 * scores_length(d, context) * attention_width(d)
   local rest = 6 * matrices + 3 * d.layers * own -- a backward pass takes twice the forward pass
   return { layer = layer_flops(d, n, context), training = rest + scores, palm = rest + 2 * scores }
 end

@@ -3,6 +3,11 @@ local check = require "bam.util.check"
 
 local M = {}
 
+-- `router_aux_loss_coef` is the factor of a loss that transformers averages over layers and counts once for each chosen
+-- expert; bamlua's load_balance is that of a loss summed over layers, whatever k is.
+local function to_ours(factor, d) return factor * d.ffn.top_k / d.layers end
+local function to_theirs(factor, d) return tonumber(string.format("%.12g", factor * d.layers / d.ffn.top_k)) + 0.0 end
+
 local OTHER = { num_experts = "num_local_experts", num_local_experts = "num_experts" } -- transformers takes both
 
 -- The number of experts, under the family's name for it or the other one.
@@ -22,7 +27,8 @@ function M.read(f, d, experts, hidden, renormalize)
   if ffn.top_k > ffn.experts then
     check.fail("%s: `num_experts_per_tok` is %d, and there are %d experts", f.label, ffn.top_k, ffn.experts)
   end
-  d.ffn, d.load_balance = ffn, f.get("router_aux_loss_coef", "rate", 0)
+  d.ffn = ffn
+  d.load_balance = to_ours(f.get("router_aux_loss_coef", "rate", 0), d)
 end
 
 --- Write them; `experts` is the field with their number.
@@ -33,7 +39,7 @@ function M.write(config, d, experts)
   if d.ffn.experts < 2 then check.fail("its FFN has no experts") end
   config[experts], config.num_experts_per_tok = d.ffn.experts, d.ffn.top_k
   config.output_router_logits = false
-  config.router_aux_loss_coef = math.type(d.load_balance) and d.load_balance + 0.0 or 0.0
+  config.router_aux_loss_coef = math.type(d.load_balance) and to_theirs(d.load_balance, d) or 0.0
 end
 
 --- The name of routers in transformers.
