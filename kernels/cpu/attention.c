@@ -35,10 +35,17 @@ static int threads_for(const bam_attention *a) {
 /* ---- moving heads into tiles ---- */
 
 /* Rows of a head may lie kilobytes apart, which the hardware does not foresee. */
-static inline void prefetch_row(const real *head, int64_t stride, int64_t row, int64_t rows,
-                                int64_t width) {
+INLINE void prefetch_row(const real *head, int64_t stride, int64_t row, int64_t rows,
+                         int64_t width) {
   for (int64_t d = 0; row < rows && d < width; d += 64 / (int64_t)sizeof(real))
     __builtin_prefetch(head + row * stride + d);
+}
+
+/* Fetch rows that will be written much later. Inlined: GCC drops calls of functions that only prefetch. */
+INLINE void prefetch_written(const real *head, int64_t stride, int64_t rows, int64_t width) {
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t d = 0; d < width; d += 64 / (int64_t)sizeof(real))
+      __builtin_prefetch(head + i * stride + d, 1);
 }
 
 /* Rows [0, rows) of a head into `tile`, times `factor`; the rest of the `height` rows and of the
@@ -194,14 +201,6 @@ static void attend(query_task *task) {
     }
 }
 
-/* Fetch the rows of the result that a task will write. Inlined: GCC drops calls of functions that only prefetch. */
-static inline void prefetch_result(const query_task *task, const real *o) {
-  const int64_t width = task->a->width;
-  for (int64_t i = 0; i < task->rows; i++)
-    for (int64_t d = 0; d < width; d += 64 / (int64_t)sizeof(real))
-      __builtin_prefetch(o + i * task->a->heads * width + d, 1);
-}
-
 /* Divide by the sums; o and stats are those of the task's first row and head, `heads` rows apart. */
 static void finish(const query_task *task, real *o, real *stats) {
   int64_t heads = task->a->heads, width = task->a->width;
@@ -243,7 +242,7 @@ void KERNEL(attention)(bam_stream stream, const bam_attention_tensors *args,
     load_rows(task.q, plan.pitch, QUERIES, rows, a->q[1], task.rows, a->width, 1);
     const int64_t at = (b * a->time + start) * a->heads + h;
     real *o = (real *)args->o + at * a->width;
-    prefetch_result(&task, o);
+    prefetch_written(o, a->heads * a->width, task.rows, a->width);
     attend(&task);
     finish(&task, o, (real *)args->stats + 2 * at);
   }
@@ -260,6 +259,7 @@ typedef struct kv_task {
   int64_t pitch;
   int64_t key, keys;   /* the block of keys */
   int64_t query, rows; /* the block of queries */
+  bool add_dq;         /* these queries have seen an earlier block of keys */
   real *kt, *vt, *k;   /* keys and values transposed, and keys times scale */
   real *dk, *dv;       /* not yet scaled */
   real *q, *grad_out;  /* queries and the gradients of their results */
@@ -304,7 +304,7 @@ static void backward_rows(const kv_task *task, int64_t r, int64_t h, real *dq) {
   }
   tile_row(task->dq, task->pitch, (tile_view){ ds, EDGE, 1 }, task->k, task->pitch, a->width, to,
            false);
-  store_rows(dq + r * a->dq[1], a->dq[1], task->dq, task->pitch, rows, a->width, 1, true);
+  store_rows(dq + r * a->dq[1], a->dq[1], task->dq, task->pitch, rows, a->width, 1, task->add_dq);
 }
 
 /* One tile: EDGE queries of head `h` against EDGE keys. */
@@ -334,14 +334,18 @@ static void backward_block(kv_task *task, int64_t b, int64_t g, real *dq, const 
   for (int64_t h = g * group; h < (g + 1) * group; h++)
     for (task->query = task->key; task->query < a->time; task->query += EDGE) {
       task->rows = smaller(EDGE, a->time - task->query);
-      if (earliest_key(task->first, a->window, task->query, task->rows) >= task->key + task->keys)
+      const int64_t earliest = earliest_key(task->first, a->window, task->query, task->rows);
+      if (earliest >= task->key + task->keys)
         continue;
+      task->add_dq = a->add_dq || earliest < task->key;
+      real *dq_rows = dq + b * a->dq[0] + task->query * a->dq[1] + h * a->dq[2];
+      prefetch_written(dq_rows, a->dq[1], task->rows, a->width);
       const real *q_rows = q + b * a->q[0] + task->query * a->q[1] + h * a->q[2];
       const real *do_rows = grad_out + ((b * a->time + task->query) * a->heads + h) * a->width;
       load_rows(task->q, task->pitch, EDGE, q_rows, a->q[1], task->rows, a->width, 1);
       load_rows(task->grad_out, task->pitch, EDGE, do_rows, a->heads * a->width, task->rows,
                 a->width, 1);
-      backward_tile(task, h, dq + b * a->dq[0] + task->query * a->dq[1] + h * a->dq[2]);
+      backward_tile(task, h, dq_rows);
     }
 }
 
@@ -359,19 +363,13 @@ static void backward_sequence(kv_task *task, int64_t b, int64_t g, real *const g
     load_rows(task->k, task->pitch, EDGE, k + at * a->k[1], a->k[1], rows, a->width,
               (real)a->scale);
     memset(task->dk, 0, (size_t)(2 * EDGE * task->pitch) * sizeof(real));
+    prefetch_written(dk + at * a->dk[1], a->dk[1], rows, a->width);
+    prefetch_written(dv + at * a->dv[1], a->dv[1], rows, a->width);
     backward_block(task, b, g, grads[0], grad_out, inputs[0]);
     store_rows(dk + at * a->dk[1], a->dk[1], task->dk, task->pitch, rows, a->width, (real)a->scale,
                a->add_dk);
     store_rows(dv + at * a->dv[1], a->dv[1], task->dv, task->pitch, rows, a->width, 1, a->add_dv);
   }
-}
-
-/* dq is collected over blocks of keys: it starts from 0. */
-static void clear_queries(real *dq, const bam_attention *a, int64_t b, int64_t g) {
-  int64_t group = a->heads / a->kv_heads;
-  for (int64_t t = 0; t < a->time; t++)
-    for (int64_t h = g * group; h < (g + 1) * group; h++)
-      memset(dq + b * a->dq[0] + t * a->dq[1] + h * a->dq[2], 0, (size_t)a->width * sizeof(real));
 }
 
 void KERNEL(attention_backward)(bam_stream stream, const bam_attention_gradients *args,
@@ -385,8 +383,6 @@ void KERNEL(attention_backward)(bam_stream stream, const bam_attention_gradients
     task.first = args->first != NULL ? args->first + b * a->time : NULL;
     task.stats = (const real *)args->stats + 2 * b * a->time * a->heads;
     task.delta = (const real *)args->delta + b * a->time * a->heads;
-    if (!a->add_dq)
-      clear_queries(args->dq, a, b, g);
     backward_sequence(&task, b, g, (real *const[3]){ args->dq, args->dk, args->dv }, args->grad_out,
                       (const real *const[3]){ args->q, args->k, args->v });
   }
