@@ -292,6 +292,7 @@ static void backward_rows(const kv_task *task, int64_t r, int64_t h, real *dq) {
   int64_t rows = smaller(TILE_ROWS, task->rows - r), i0 = task->query + r;
   int64_t to = smaller(task->keys, i0 + rows - task->key);
   real *p = task->p + r * EDGE, *ds = task->ds + r * EDGE;
+  prefetch_written(dq + r * a->dq[1], a->dq[1], rows, a->width);
   tile_row(p, EDGE, (tile_view){ task->q + r * task->pitch, task->pitch, 1 }, task->kt, EDGE, to,
            a->width, false);
   tile_row(ds, EDGE, (tile_view){ task->grad_out + r * task->pitch, task->pitch, 1 }, task->vt,
@@ -339,7 +340,6 @@ static void backward_block(kv_task *task, int64_t b, int64_t g, real *dq, const 
         continue;
       task->add_dq = a->add_dq || earliest < task->key;
       real *dq_rows = dq + b * a->dq[0] + task->query * a->dq[1] + h * a->dq[2];
-      prefetch_written(dq_rows, a->dq[1], task->rows, a->width);
       const real *q_rows = q + b * a->q[0] + task->query * a->q[1] + h * a->q[2];
       const real *do_rows = grad_out + ((b * a->time + task->query) * a->heads + h) * a->width;
       load_rows(task->q, task->pitch, EDGE, q_rows, a->q[1], task->rows, a->width, 1);
