@@ -98,12 +98,11 @@ bam_status bam_random_integers(bam_tensor *tensor, int64_t low, int64_t high) {
   range_of(tensor->dtype, &lowest, &highest);
   if (low > high)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "integers: %" PRId64 " to %" PRId64 " is empty; the first bound is the smaller",
-                    low, high);
+                    "%" PRId64 " to %" PRId64 " is empty; the first bound is the smaller", low,
+                    high);
   if (low < lowest || high > highest)
-    return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "integers: %" PRId64 " to %" PRId64 " does not fit %s", low, high,
-                    bam_dtype_name(tensor->dtype));
+    return bam_fail(context, BAM_ERROR_ARGUMENT, "%" PRId64 " to %" PRId64 " does not fit %s", low,
+                    high, bam_dtype_name(tensor->dtype));
   BAM_TRY(begin(tensor, BAM_I64, &draw));
   kernels_of(tensor, BAM_F64)
     ->random_integers(bam_tensor_device(tensor)->stream, bam_tensor_data(draw),

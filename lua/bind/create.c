@@ -413,7 +413,8 @@ static int create_eye(lua_State *L) {
   const bam_shape shape = { .ndim = 2, .size = { n, n } };
   bam_context *context = bind_context(L);
   bind_handle *diagonal = bind_push_handle(L), *handle = bind_push_handle(L);
-  bind_check(L, bam_tensor_zeros(context, o.device, o.dtype, &shape, &handle->tensor));
+  bind_check_within(L, bam_tensor_zeros(context, o.device, o.dtype, &shape, &handle->tensor),
+                    "eye");
   const bam_shape line = { .ndim = 1, .size = { n } };
   bind_check(L, bam_tensor_view(handle->tensor, &line, (int64_t[]){ n + 1 }, 0, &diagonal->tensor));
   bind_check(L, bam_tensor_fill(diagonal->tensor, 1));

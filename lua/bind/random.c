@@ -39,7 +39,7 @@ static int random_randint(lua_State *L) {
   int64_t low = bind_integer(L, 1, "randint: low"), high = bind_integer(L, 2, "randint: high");
   bind_options o = bind_read_sizes(L, 3, "randint", &shape, BAM_I64);
   bind_handle *handle = bind_push_uninitialized(L, &o, &shape);
-  bind_check(L, bam_random_integers(handle->tensor, low, high));
+  bind_check_within(L, bam_random_integers(handle->tensor, low, high), "randint");
   return bind_finish(L, handle, &o);
 }
 

@@ -73,6 +73,13 @@ test("a traceback is shown if it says more than the message", function()
   expect.contains(piped("error({})"), "stack traceback:\n", "of a message without a line")
 end)
 
+test("what a function has printed is not printed again", function()
+  local got = piped("shown = require 'bam.eval.table'.note_shown", "function f() t = { 7 }; print 'once'; shown(t); return t end",
+                    "f()", "t")
+  expect.contains(got, "\nonce\n(the result is shown above)\n")
+  expect.contains(got, "\n{ 7 }\n", "asked for again")
+end)
+
 test("an expression after a semicolon prints", function()
   expect.contains(piped("x = 5; x + 1"), "\n6\n")
   expect.contains(piped("x = 5; x = 6; x, 7"), "\n6\t7\n")

@@ -31,8 +31,8 @@ end
 
 -- ---- the table of other names ----
 
-local WHERE = { phase = "phase.", text = "text.", tokenizer = "tokenizer.", models = "bam.models.", bam = "bam.",
-                tensor = "x.", module = "m.", nn = "nn.", optim = "bam.optim.", optimizer = "o." }
+local WHERE = { schedule = "bam.schedule.", phase = "phase.", text = "text.", tokenizer = "tokenizer.",
+                models = "bam.models.", bam = "bam.", tensor = "x.", module = "m.", nn = "nn.", optim = "bam.optim.", optimizer = "o." }
 
 for owner, list in pairs(rows) do
   test("names of " .. owner, function()
@@ -124,6 +124,11 @@ local ARGUMENTS = {
   ["nn.Linear(3, 4, false)"] = "nn.Linear: expected a table of options, got false; write { bias = false }",
   ["bam.optim.AdamW(m, 1e-3)"] = "optim.AdamW: expected a table of options, got 0.001; write { lr = 0.001 }",
   ["bam.optim.AdamW(m:state())"] = "got tensors by name, as m:state() gives them; pass the module, or m:parameters()",
+  ["bam.schedule.steppp {}"] = "bam.schedule has no `steppp`; there are constant, cosine,",
+  ["nn.Attention(8, 2)"] = "got 8; options have names: { heads = ..., width = ... }",
+  ["bam.optim.AdamW(m, { lr = bam.schedule.cosine { peak = 1 } })"] = "got a schedule; schedule:at(step, steps) is its number at "
+    .. "a step",
+  ["bam.randint(5, 1, 2)"] = "randint: 5 to 1 is empty", ["bam.eye(-1)"] = "eye: size 1 is negative: -1",
   ["bam.schedule.cosine(1e-3)"] = "schedule.cosine: expected a table of options, got 0.001; write { peak = 0.001 }",
   ["bam.zeros(2, 3, 'f64')"] = 'got the string "f64" as argument 3; write { dtype = "f64" }',
   ["bam.zeros(2, 3, 'float64')"] = 'got the string "float64" as argument 3; write { dtype = "f64" }',

@@ -217,6 +217,7 @@ function M.compare(given)
   for _, line in ipairs(settings.differences(entries)) do lines[#lines + 1] = line end
   local comparison = setmetatable({ models = results, means = means, base = base, lines = lines }, metatable)
   show(comparison)
+  tables.note_shown(comparison)
   return comparison
 end
 

@@ -85,6 +85,7 @@ function M.spread(comparisons, options)
   for i in ipairs(first) do rows[i + 1] = row_of(comparisons, i, domains, o.reference) end
   local lines = tables.align(rows)
   print(table.concat(lines, "\n"))
+  tables.note_shown(lines)
   return lines
 end
 

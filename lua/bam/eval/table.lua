@@ -9,6 +9,10 @@ local function pad(text, width, left)
   return left and text .. blanks or blanks .. text
 end
 
+--- Note that a value was printed by the function that returns it, so that the REPL does not print it again.
+---@param value table
+function M.note_shown(value) debug.getregistry()["bam.shown"] = value end
+
 --- Format rows of cells as lines; each column is as wide as its widest cell.
 ---@param rows string[][]
 ---@return string[]
@@ -62,8 +66,8 @@ local function label(r, results)
   return r.name
 end
 
-local function row_of(r, name, domains, best, base)
-  local row = { name, short(r.parameters), short(r.active), short(r.tokens), short(r.flops),
+local function row_of(r, row_name, domains, best, base)
+  local row = { row_name, short(r.parameters), short(r.active), short(r.tokens), short(r.flops),
                 r.seconds and machine.duration(r.seconds) or "-" }
   for _, name in ipairs(domains) do
     row[#row + 1] = figure(r.domains[name], r == best[name])

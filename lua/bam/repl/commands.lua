@@ -41,15 +41,16 @@ local LONG_ENOUGH = 0.2 -- seconds that %timeit measures
 -- %timeit: run a chunk more and more often until that takes a while, and print the time of one run.
 local function timed_often(chunk)
   chunk() -- the first run may prepare something
-  local runs, took = 1, 0
+  local runs = 1
   while true do
     local start = now()
     for _ = 1, runs do chunk() end
-    took = now() - start
-    if took >= LONG_ENOUGH then break end
+    local took = now() - start
+    if took >= LONG_ENOUGH then
+      return print(string.format("time: %s, the mean of %d runs", duration(took / runs), runs))
+    end
     runs = runs * 2
   end
-  print(string.format("time: %s, the mean of %d runs", duration(took / runs), runs))
 end
 
 -- !command: let the shell run it, and say how it ended unless that was well.

@@ -172,6 +172,7 @@ end
 ---@return string?
 function M.text(value, columns, paint)
   if type(value) ~= "table" then return nil end
+  if rawequal(debug.getregistry()["bam.shown"], value) then return "(the result is shown above)" end
   if has_text(value) then return nil end
   local module = module_name(value)
   if module then return string.format("module %s; help(%s) explains it", module, module) end

@@ -84,6 +84,7 @@ end
 ---@return function[]|string|nil
 function M.parse(text)
   native_errors.shown(nil)
+  debug.getregistry()["bam.shown"] = nil -- what the input before has printed itself
   input = text
   if commands.is_exit(text) then return "exit" end
   local command, wrong, unfinished = commands.parse(text, load_text)

@@ -183,8 +183,9 @@ function M.value(what, value, kind, expects)
   local result = nil
   if is_list then result = kinds[kind][2](value, what) end
   if result == nil then
-    M.fail("%s: expected %s, got %s%s", what, expects or kinds[kind][1], M.describe(value),
-           require("bam.util.hints").braces(what, value, kinds[kind][1]))
+    local hints, got = require "bam.util.hints", M.describe(value)
+    M.fail("%s: expected %s, got %s%s", what, expects or kinds[kind][1], got,
+           got == "a schedule" and hints.SCHEDULE or hints.braces(what, value, kinds[kind][1]))
   end
   return result
 end

@@ -5,6 +5,8 @@ local rows = require "bam.util.other_names"
 
 local M = {}
 
+local MOST_NAMES = 15 -- that a message lists
+
 -- The rows of one owner by name: { code, note }.
 local by_name = {}
 local function rows_of(owner)
@@ -40,6 +42,9 @@ local function elsewhere(owner, name)
   end
 end
 
+--- For a schedule where a number is expected.
+M.SCHEDULE = "; schedule:at(step, steps) is its number at a step, as in o:step(lr:at(step, steps))"
+
 --- What is known about a name of PyTorch or NumPy, or nil.
 ---@param owner "bam"|"tensor"|"nn"|"module"|"optim"|"optimizer"|string
 ---@param name string
@@ -58,7 +63,8 @@ function M.hint(owner, name, names)
   local text = M.known(owner, name) or elsewhere(owner, name)
   if text then return "; " .. text end
   local near = core.nearest(name, names)
-  return near and string.format("; did you mean `%s`?", near) or ""
+  if near then return string.format("; did you mean `%s`?", near) end
+  return #names <= MOST_NAMES and string.format("; there are %s", table.concat(names, ", ")) or ""
 end
 
 --- The end of a message about an unknown option: what it is called here, or the most similar one, or "".
@@ -82,6 +88,17 @@ function M.list_option(spec)
   return ""
 end
 
+-- The options that a call must have, as they are written.
+local function required_options(spec)
+  local names = {}
+  for name, rule in pairs(spec) do
+    if rule[2] == nil and not rule.optional then names[#names + 1] = string.format("%s = ...", name) end
+  end
+  if #names == 0 then return "; options have names, { name = value }" end
+  table.sort(names)
+  return string.format("; options have names: { %s }", table.concat(names, ", "))
+end
+
 --- For a value that stands where options are expected: the option that it may be meant for.
 ---@param value any
 ---@param spec table as check.options takes it
@@ -96,7 +113,7 @@ function M.option(value, spec, kinds)
   end
   local name = fitting.lr and "lr" or fitting.peak and "peak" or next(fitting)
   if not name or type(value) ~= "number" and type(value) ~= "boolean" then return "" end
-  if not (fitting.lr or fitting.peak) and next(fitting, name) then return "; options have names, { name = value }" end
+  if not (fitting.lr or fitting.peak) and next(fitting, name) then return required_options(spec) end
   return string.format("; write { %s = %s }", name, value)
 end
 

@@ -27,6 +27,7 @@ local rows = {
     { "set_num_threads get_num_threads", "bam.threads(2)" },
     { "functional F", "bam.softmax(x)", "its functions are bam's own" },
     { "inference_mode set_grad_enabled", "bam.no_grad(function() return m(x) end)" },
+    { "grad", "loss:backward()", "gradients are in x.grad after" },
     { "autograd", "loss:backward()", "gradients come with a tensor; bam.custom defines an op" },
     { "equal array_equal", "x:eq(y):all():item()" },
     { "allclose isclose", "(x - y):abs():max():item() <= 1e-6" },
@@ -159,6 +160,14 @@ local rows = {
     { "clip_grad_norm_ clip_grad_norm", "o:clip(1)" },
     { "backward", "loss:backward()" },
   },
+}
+
+rows.schedule = {
+  { "step StepLR multistep exponential ExponentialLR", false,
+    "bam.schedule.define makes others: docs/adding-a-schedule.md" },
+  { "CosineAnnealingLR OneCycleLR cosine_with_warmup", false,
+    "write bam.schedule.cosine { peak = 1e-3, warmup = 0.03 }" },
+  { "LambdaLR lambda", false, "lr may be a function of the progress: function(p) return 1e-3 * (1 - p) end" },
 }
 
 -- Objects that are not in the table of docs/coming-from-pytorch.md: notes only.
