@@ -168,6 +168,36 @@ for _, make in ipairs { bam.optim.SGD, bam.optim.Lion, bam.optim.Muon, Signs } d
   close(here.weight, there.weight, 1e-10, tostring(make))
 end
 
+-- ---- blocks of all kinds, in mixtures of attention ----
+
+local function gradients(model, ids)
+  local loss, list = model:loss(ids, ids), {}
+  loss:backward()
+  for i, p in ipairs(model:parameters()) do
+    list[i] = { name = p.name, grad = p.tensor.grad:clone() }
+    p.tensor.grad = nil
+  end
+  return loss, list
+end
+
+local LLAMA3 = { scaling = "llama3", factor = 8, low = 1, high = 4, context = 40 }
+for i, case in ipairs {
+  { "sequential", "own", { norm = "rms", qk_norm = "head", window = 4, rope = LLAMA3 } },
+  { "sequential", "shared", { norm = "rms", qkv_bias = true, out_bias = true, window = { 3, 0 } } },
+  { "post_norm", "own", { norm = "rms", qk_norm = "width" } }, { "parallel", "shared", { window = 3, rope = LLAMA3 } },
+} do
+  local o = { layers = 2, width = 24, heads = 4, kv_heads = 2, ffn = 20, vocab = 33, std = 0.3 }
+  for name, value in pairs(case[3]) do o[name] = value end
+  local d = bam.models[case[1]](o)
+  local mixture = bam.mix { experts = { d:build { seed = 1 }, d:build { seed = 2 } }, attention = { kv = case[2] },
+                            ffn = { top_k = 2, renormalize = true } }
+  local model, ids = mixture:build { dtype = "f64", seed = 3 }, bam.randint(0, 32, 2, 11)
+  local loss, here = gradients(model, ids)
+  local there_loss, there = gradients(model:to "cuda", ids:to "cuda")
+  close(loss, there_loss, 1e-12, string.format("loss of mixture %d", i))
+  for k, p in ipairs(here) do close(p.grad, there[k].grad, 1e-12, string.format("mixture %d: %s", i, p.name)) end
+end
+
 -- ---- memory ----
 
 do

@@ -65,10 +65,10 @@ local function layer_flops(d, n, context)
 end
 
 --- FLOPs per token at a context of so many tokens. `layer`: of one layer at inference, by the
---- paper's formulas (total, attention, ffn, router), the mean of all layers if they have windows. `training`: 6 * (active matrix parameters, the
---- head once, the input embedding not) + 6 L T * (attention width over all experts), causal: what
---- speed and compute-matching go by. `palm`: the same with PaLM's 12 L T, which does not halve
---- attention.
+--- paper's formulas (total, attention, ffn, router); the mean of all layers if they have windows.
+--- `training`: 6 * (active matrix parameters, the head once, the input embedding not) + 6 L T *
+--- (attention width over all experts), causal: what speed and compute-matching go by. `palm`: the
+--- same with PaLM's 12 L T, which does not halve attention.
 ---@param d table description
 ---@param context integer
 ---@return table
