@@ -31,6 +31,14 @@ for text, want in pairs(CASES) do
   test(text, function() expect.equal(table.concat(complete(text), " "), want) end)
 end
 
+test("keys of a table, and what help knows", function()
+  rawset(_G, "state", { ["1.weight"] = 1, ["1.bias"] = 2, ["2.weight"] = 3 })
+  expect.equal(complete 'print(state["1.', { "1.bias", "1.weight" })
+  expect.equal(complete "state['2", { "2.weight" })
+  expect.equal(complete 'help "bam.cross', { "bam.cross_entropy" })
+  expect.equal(complete 'help("x:chu', { "x:chunk" })
+end)
+
 test("devices", function()
   local names = {}
   for i, device in ipairs(core.devices()) do names[i] = device.name end

@@ -176,12 +176,37 @@ local function parameter(tokens, at)
   return comment and comment.params[position + (is_method and 1 or 0)]
 end
 
+-- The keys of the table before the bracket at `at`, as in t["; nil if it is none.
+local function keys_before(tokens, at)
+  local thing = tokens[at].text == "[" and resolve.expression(tokens, at - 1)
+  if not thing or type(thing.value) ~= "table" then return nil end
+  local names = {}
+  resolve.each_table(thing.value, function(t)
+    for key in next, t do
+      if type(key) == "string" then names[#names + 1] = key end
+    end
+  end)
+  return names
+end
+
+-- The names that help() knows, where the string at `at` is its argument.
+local function topics(tokens, at)
+  local last = tokens[at - 1].text == "(" and at - 2 or at - 1
+  local thing = resolve.expression(tokens, last)
+  if not thing or thing.value == nil or thing.value ~= rawget(_G, "help") then return nil end
+  local names = {}
+  for i, one in ipairs(require "bam.doc.find".all()) do names[i] = one.path end
+  return names
+end
+
 --- The strings that may stand where the token at `at`, an unfinished string, stands. Empty if they are unknown.
 ---@param tokens repl.Token[]
 ---@param at integer
 ---@return string[]
 function M.values(tokens, at)
   local before, key = tokens[at - 1], tokens[at - 2]
+  local known = before and (keys_before(tokens, at - 1) or topics(tokens, at))
+  if known then return known end
   local open = before and M.open_bracket(tokens, at - 1)
   local field
   if before and before.text == "=" and key and key.kind == "name" and open and tokens[open].text == "{" then

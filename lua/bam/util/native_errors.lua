@@ -23,6 +23,12 @@ local ROWS = {
   { "call a %S+ value %(%a+ 'shape'%)", "it is a list: x.shape[1]" },
   { "call a %S+ value %(%a+ 'dtype'%)", "write x.dtype" },
   { "call a %S+ value %(%a+ 'device'%)", "write x.device" },
+  { "number expected, got bam.Tensor",
+    "a number of a tensor with one element is x:item(); functions of tensors are bam's" },
+  { "number has no integer representation", 'write "%.0f", or math.floor(x)' },
+  { "index a number value", "it is a number already", ":item%(" },
+  { "index a function value %(%a+ '([%w_]+)'%)", "it is a method: write x:%1()" },
+  { "arithmetic on a function value", "a method of that name is in the way; call the field otherwise", "self%." },
   { "call a tokenizer value", "write tokenizer:encode(text)" },
   { "call a bam.tokenizer value", "write bam.tokenizer.load(path), or bam.tokenizer.train { ... }" },
   { "call a bam.merge value", "write bam.mix { experts = { a, b }, merge = \"ties\" }" },
@@ -63,7 +69,10 @@ function M.hint(message, line)
   name = message:match "call a nil value %(method '([%w_]+)'%)" or message:match "call a nil value %(field '([%w_]+)'%)"
   if name then return METHODS[name] end
   for _, row in ipairs(ROWS) do
-    if message:find(row[1]) and (not row[3] or line and line:find(row[3])) then return row[2] end
+    local capture = message:match(row[1])
+    if capture and (not row[3] or line and line:find(row[3])) then
+      return (row[2]:gsub("%%1", function() return capture end))
+    end
   end
   if absent and message:find "attempt to index a nil value" then return absent end
 end
