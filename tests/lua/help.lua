@@ -115,6 +115,7 @@ test("what does not exist leads on", function()
   expect.contains(help "cross entropy", { "help: nothing is called 'cross entropy'\n", "  bam.cross_entropy " }, "two words")
   expect.contains(help "numpy", "help: nothing is called 'numpy'; write x:totable()\n")
   expect.contains(help "torch.cat", "help: nothing is called 'torch.cat'; write bam.concat({ x, y }, 1)\n")
+  expect.equal(help "q", "help: nothing is called 'q'\n", "a letter is in every text")
   expect.equal(help "qzqzqz", "help: nothing is called 'qzqzqz'\n")
 end)
 

@@ -113,6 +113,7 @@ each_in_session {
   { "list[-1]", "nothing is at -1" }, { "('x'):rep(2)", "> ('x'):rep(2)\nxx" },
   { "string.format('%.3f', bam.zeros(1))", "a number of a tensor with one element is x:item()" },
   { "string.format('%d', 1.5)", 'write "%.0f", or math.floor(x)' },
+  { "Net = {}; Net()", 'a class that can be called is Net = bam.nn.module "Net"' },
   { "l = 5; l:item()", "it is a number already" }, { "bam.nn.Linear(2, 2).parameters[1]", "it is a method: write x:parameters()" },
   { "self = bam.nn.Linear(2, 2); self.count = (self.count or 0) + 1", "a method of that name is in the way" },
   { "bam.zeros(2).shape()", "it is a list: x.shape[1]" }, { "print('a' .. nil)", "write tostring(x)" },

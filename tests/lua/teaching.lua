@@ -108,6 +108,17 @@ test("a dot for a colon in a class of one's own", function()
     .. "with a dot")
 end)
 
+test("classes as in Python", function()
+  expect.contains(message_of "local Net = nn.module 'Net'; function Net:__init__() end",
+                  "script:1: nn.module: `__init__` is called `init`: function Net:init(...)")
+  expect.contains(message_of "local Net = nn.module 'Net'; function Net:__call__(x) end", "function Net:forward(...)")
+  expect.contains(message_of [[
+    local Net = nn.module "Net"
+    function Net.init(width) self.part = nn.Linear(4, width) end
+    function Net.forward(x) return x end
+    Net(3)]], "got a Net; a method is defined with a colon: function Net:init(...)")
+end)
+
 test("methods work after the check of self", function()
   local x = bam.tensor { { 1, 2 }, { 3, 4 } }
   expect.equal(x:t(), { { 1, 3 }, { 2, 4 } })

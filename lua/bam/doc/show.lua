@@ -211,6 +211,8 @@ local function class_of(name)
   end
 end
 
+local SHORTEST = 3 -- letters that are searched for
+
 -- Add what is nearest to a name that does not exist.
 local function add_similar(out, name)
   local known = elsewhere(name)
@@ -218,7 +220,8 @@ local function add_similar(out, name)
     out[#out + 1] = string.format("help: nothing is called '%s'; %s", name, known)
     return
   end
-  local found, near = find.containing(name), find.nearest(name)
+  local found = #name >= SHORTEST and find.containing(name) or {}
+  local near = find.nearest(name)
   local hint = near and #found == 0 and string.format("; did you mean %s?", near.path) or ""
   out[#out + 1] = string.format("help: nothing is called '%s'%s", name, hint)
   if #found > 0 then out[#out + 1] = "Similar names, or texts with the word:" end

@@ -82,6 +82,17 @@ function Module:forward()
   check.fail("%s has no forward; define function %s:forward(x)", name, name)
 end
 
+local PYTHON = { __init__ = "init", __init = "init", __call__ = "forward", __call = "forward" }
+
+-- The first assignment of a method to a class.
+local function define(class, key, value)
+  local known = PYTHON[key]
+  if known then
+    check.fail("nn.module: `%s` is called `%s`: function %s:%s(...)", key, known, tostring(class):match "%S+$", known)
+  end
+  rawset(class, key, value)
+end
+
 --- Create a class of modules. Give it methods init(...) and forward(...).
 ---
 ---   local Block = nn.module "Block"
@@ -111,7 +122,8 @@ function M.module(name, base)
     return self
   end
   local function text() return string.format("class %s", name) end
-  return setmetatable(class, { __name = text(), __index = base, __call = make, __tostring = text })
+  return setmetatable(class, { __name = text(), __index = base, __call = make, __tostring = text,
+                               __newindex = define })
 end
 
 -- The keys of the contents of `value`: a module's fields, or the positions of a list.

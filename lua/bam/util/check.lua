@@ -185,7 +185,7 @@ function M.value(what, value, kind, expects)
   if result == nil then
     local hints, got = require "bam.util.hints", M.describe(value)
     M.fail("%s: expected %s, got %s%s", what, expects or kinds[kind][1], got,
-           got == "a schedule" and hints.SCHEDULE or hints.braces(what, value, kinds[kind][1]))
+           got == "a schedule" and hints.SCHEDULE or hints.braces(what, value, kinds[kind][1]) .. hints.module(value))
   end
   return result
 end

@@ -67,11 +67,11 @@ local function follow(level, path)
     elseif type(value) == "table" then holder, value = value, rawget(value, name)
     elseif name == "grad" and getmetatable(value) == "tensor" and not core.closed(value) and not value.grad then
       return nil, nil, name, walked .. ".grad"
-    else return value end
+    else return value, nil, nil, walked end
     last, walked = name, walked and string.format("%s.%s", walked, name) or name
     if value == nil then return nil, holder, last, walked end
   end
-  return value
+  return value, holder, last, walked
 end
 
 -- Words that are no variables, and what follows a name that is a function or a key.
@@ -90,7 +90,7 @@ local function operands(level, text, nils)
     local next_char = (" " .. text):match("^%s*([^%s]?=?)", after)
     if getmetatable(value) == "tensor" and not known[value] and #list < MOST then
       known[value] = true
-      list[#list + 1] = describe(path:gsub("%.shape$", ""):gsub("%.grad$", ""), value)
+      list[#list + 1] = describe(walked, value)
     elseif nils and value == nil and name and before ~= ":" and not KEYWORDS[name] and not known[walked]
       and not next_char:find "^[({=\"']" and #list < MOST then
       known[walked] = true

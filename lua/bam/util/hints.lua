@@ -117,6 +117,16 @@ function M.option(value, spec, kinds)
   return string.format("; write { %s = %s }", name, value)
 end
 
+--- For a module in place of a number, as a function gets one that was defined with a dot and is called with a colon.
+---@param value any
+---@return string
+function M.module(value)
+  local metatable = type(value) == "table" and getmetatable(value)
+  local class = type(metatable) == "table" and metatable.__index
+  if type(class) ~= "table" or type(class.forward) ~= "function" then return "" end
+  return string.format("; a method is defined with a colon: function %s:init(...)", metatable.__name)
+end
+
 --- For a list of numbers in place of the first of them: nn.Linear { 3, 4 }.
 ---@param what string as in check.value
 ---@param value any

@@ -33,6 +33,7 @@ local ROWS = {
   { "call a bam.tokenizer value", "write bam.tokenizer.load(path), or bam.tokenizer.train { ... }" },
   { "call a bam.merge value", "write bam.mix { experts = { a, b }, merge = \"ties\" }" },
   { "call a bam.Tensor value %(for iterator", "write for i, row in pairs(x) do" },
+  { "call a table value %(%a+ '(%u[%w_]*)'%)", 'a class that can be called is %1 = bam.nn.module "%1"' },
   { "call a table value %(for iterator", "write for i, value in ipairs(list) do, or for key, value in pairs(t) do" },
   { "call a nil value %(for iterator", "a for loop needs a function: ipairs(list), pairs(t)" },
   { "call a number value %(for iterator", "write for i = 1, n do" },
