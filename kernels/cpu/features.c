@@ -1,6 +1,7 @@
-/* Which instruction set this CPU has, asked of the CPU itself. */
+/* Which instruction set and caches this CPU has. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "features.h"
 
@@ -27,4 +28,13 @@ bam_isa bam_isa_usable(void) {
     if (strcmp(isa_names[lesser], limit) == 0)
       return lesser;
   return isa;
+}
+
+int64_t bam_l2_bytes(void) {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (bytes > 0)
+    return bytes;
+#endif
+  return 1 << 20;
 }

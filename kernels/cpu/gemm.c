@@ -6,21 +6,26 @@
    not on the number of threads. Buffers are on the stack: a product allocates nothing. */
 #include <omp.h>
 
+#include "features.h"
 #include "gemm_pack.h"
 #include "gemm_vector.h"
 
 /* Products with fewer multiplications take plain loops; those with no more than ALONE, one thread. */
 #define SMALL 128
 #define ALONE (1LL << 18)
-/* Elements of B that are packed at a time. They fill half of a small L2 cache, and stay there. */
-#define PACKED ((int64_t)(262144 / sizeof(real)))
+/* Bytes of B that are packed at a time: a part of the L2 cache, where they stay, within these bounds. */
+#define L2_PART 4
+#define LEAST_PACKED 131072
+#define MOST_PACKED 524288
 /* With so few rows, packing B costs more than it saves. */
 #define FEW_ROWS (2 * TILE_ROWS)
 /* Rows of a transposed A that are further apart than this compete for the same places in the L1 cache, so they are
    packed. */
-#define NEAR (int64_t)(2048 / sizeof(real))
+#define NEAR (int64_t)(1024 / sizeof(real))
 /* Products of at least this depth are computed transposed where that is faster: it costs reading and writing C. */
 #define TURNED_DEPTH 768
+/* Elements of the transposed result that exist at a time. */
+#define TURNED ((int64_t)(262144 / sizeof(real)))
 /* Elements of a cache line, and how many lines of each row of A are prefetched: the processor foresees the rest. */
 #define LINE (64 / (int64_t)sizeof(real))
 #define FEW_LINES 8
@@ -37,8 +42,16 @@ static int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* ---- one strip ---- */
 
+/* Elements of B that are packed at a time. */
+static int64_t packed_elements(void) {
+  const int64_t bytes = smaller(bam_l2_bytes() / L2_PART, MOST_PACKED);
+  return (bytes > LEAST_PACKED ? bytes : LEAST_PACKED) / (int64_t)sizeof(real);
+}
+
 /* Columns of B that are packed at a time. */
-static int64_t strip_of(int64_t depth) { return PACKED / depth / TILE_COLUMNS * TILE_COLUMNS; }
+static int64_t strip_of(int64_t depth) {
+  return packed_elements() / depth / TILE_COLUMNS * TILE_COLUMNS;
+}
 
 /* A product of `rows` rows, and of the columns that are packed together. The matrices begin with them. */
 typedef struct strip {
@@ -179,7 +192,7 @@ static bool is_turned(const bam_gemm *g) {
    products and the order of their sums are the same. */
 static void multiply_turned(const operands *o, const rectangle *r, real *packed) {
   const bam_gemm *g = o->g;
-  _Alignas(64) real turned[PACKED];
+  _Alignas(64) real turned[TURNED];
   strip s = { .rows = r->last_column - r->column,
               .depth = g->k,
               .transpose_a = true,
@@ -191,7 +204,7 @@ static void multiply_turned(const operands *o, const rectangle *r, real *packed)
               .ldb = g->lda,
               .c = turned };
   const int64_t width = smaller(strip_of(gemm_block_depth(g->k)),
-                                PACKED / s.rows / TILE_COLUMNS * TILE_COLUMNS);
+                                TURNED / s.rows / TILE_COLUMNS * TILE_COLUMNS);
   for (int64_t row = r->row; row < r->last_row; row += width) {
     real *c = o->c + row * g->ldc + r->column;
     s.columns = smaller(r->last_row - row, width);
@@ -228,7 +241,7 @@ static void multiply_plain(const operands *o, const rectangle *r, real *packed) 
 }
 
 static void multiply_rectangle(const operands *o, const rectangle *r) {
-  _Alignas(64) real packed[PACKED];
+  _Alignas(64) real packed[MOST_PACKED / sizeof(real)];
   if (r->row == r->last_row || r->column == r->last_column) /* more threads than rows of tiles */
     return;
   if (is_turned(o->g))

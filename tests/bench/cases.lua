@@ -235,6 +235,8 @@ add {
 -- ---- whole models ----
 
 local SMALL = { width = 128, heads = 4, ffn = 352, vocab = 2048, batch = 8, length = 256 }
+local WIDE = { width = 512, heads = 8, ffn = 1408, vocab = 2048, batch = 8, length = 256 }
+local PAPER = { width = 512, heads = 8, ffn = 1408, vocab = 32000, batch = 4, length = 256 }
 local LARGE = { width = 768, heads = 12, ffn = 2048, vocab = 32000, batch = 8, length = 1024 }
 
 local function dense(layers, of)
@@ -286,6 +288,12 @@ model("training step, dense", SMALL, 3, true)
 model("training step, BTX", SMALL, 3, true, { experts = "mean" })
 model("training step, BAM shared KV", SMALL, 3, true, { kv = "shared", routing = "soft" })
 model("training step, BAM KV experts", SMALL, 3, true, { kv = "own", routing = "soft" })
+
+model("training step, dense", WIDE, 2, true)
+model("training step, BTX", WIDE, 1, true, { experts = "mean" })
+model("training step, BAM shared KV", WIDE, 1, true, { kv = "shared", routing = "soft" })
+model("training step, BAM KV experts", WIDE, 1, true, { kv = "own", routing = "soft" })
+model("training step, dense, 32,000 words", PAPER, 1, true)
 
 -- ---- a device's ----
 
