@@ -51,6 +51,12 @@ static bool is_trivial(const char *trace) {
   return true;
 }
 
+/* Whether the user types in a terminal. Otherwise the session prints what lua5.4 prints. */
+static bool is_typed(lua_State *L) {
+  struct bam_line_reader *reader = lua_touserdata(L, READER);
+  return reader != NULL && host_line_edits(reader);
+}
+
 /* Writes an error: its message in color, the traceback plain. Pops it. */
 static void report(lua_State *L) {
   const char *message = lua_tostring(L, -1);
@@ -62,7 +68,7 @@ static void report(lua_State *L) {
   } else {
     lua_pushlstring(L, message, (size_t)(trace - message));
     host_write_colored(stderr, HOST_ERROR, lua_tostring(L, -1));
-    if (strncmp(message, "stdin:", 6) != 0 || !is_trivial(trace))
+    if (!is_typed(L) || strncmp(message, "stdin:", 6) != 0 || !is_trivial(trace))
       fprintf(stderr, "%s\n", trace + 1);
     fflush(stderr);
     lua_pop(L, 1);

@@ -66,13 +66,6 @@ test("an error names what is nil in its line", function()
   expect.lacks(piped("x = bam.ones(3)", "x + bam.ones(2)"), " is nil", "unless the message is about nil")
 end)
 
-test("a traceback is shown if it says more than the message", function()
-  expect.lacks(piped("error 'wrong'", "do", "local t = nil", "t.x = 1", "end"), "stack traceback")
-  local got = piped("function f() error 'wrong' end", "f()")
-  expect.contains(got, { "stdin:1: wrong\n", "stack traceback:\n", "in function 'f'" })
-  expect.contains(piped("error({})"), "stack traceback:\n", "of a message without a line")
-end)
-
 test("what a function has printed is not printed again", function()
   local got = piped("shown = require 'bam.eval.table'.note_shown", "function f() t = { 7 }; print 'once'; shown(t); return t end",
                     "f()", "t")

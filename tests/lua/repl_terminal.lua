@@ -339,6 +339,16 @@ case("the text is drawn again when the window is resized", function()
   s:wait(digits:sub(-10) .. "\n>")
 end)
 
+case("a traceback is shown if it says more than the message", function()
+  local s <close> = open()
+  expect.lacks(s:run "error 'wrong'", "stack traceback")
+  expect.lacks(s:run "x = 1 + {}", "stack traceback")
+  s:run "function f() error 'deep' end"
+  local got = s:run "f()"
+  expect.contains(got, { "stdin:1: deep", "stack traceback:", "in function 'f'" })
+  expect.contains(s:run "error({})", "stack traceback:", "of a message without a line")
+end)
+
 case("colors, where they are wanted", function()
   local function colored(environment)
     local s <close> = open { environment = environment }
