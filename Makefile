@@ -216,9 +216,10 @@ simt: deps-simt ## run the op tests and a recipe on the CUDA backend, simulated 
 	@$(REMAKE) $(B)/simt/selftest $(B)/simt/bamlua
 	@sh tests/simt/run.sh $(B) '$(FILTER)'
 
-bench: deps ## measure speed, and compare with PyTorch if it is installed
+bench: deps ## measure speed, and compare with PyTorch and gigatoken if they are installed
 	@$(REMAKE) all
 	$(B)/bamlua tests/bench/bench.lua
+	$(B)/bamlua tests/bench/text.lua
 
 bits: deps ## compare weights with an older program, bit by bit: BASE=build/bamlua of then; RECIPE=tests/bits/demo.lua
 	@$(REMAKE) $(B)/bamlua

@@ -31,10 +31,21 @@ static inline int quick_character(const unsigned char *bytes, int64_t left) {
   return left >= 2 && bytes[0] >= 0xc2 && bytes[0] < 0xe0 && (bytes[1] & 0xc0) == 0x80 ? 2 : 0;
 }
 
+/* Whether 64 bytes are ASCII. */
+static inline bool is_ascii(const char *text) {
+  uint64_t all = 0, eights[8];
+  memcpy(eights, text, sizeof eights);
+  for (int i = 0; i < 8; i++)
+    all |= eights[i];
+  return (all & 0x8080808080808080) == 0;
+}
+
 int64_t bam_utf8_prefix(const char *text, int64_t size) {
   int64_t at = 0, step = 1;
   while (at < size && step > 0) {
     uint64_t eight;
+    while (at + 64 <= size && is_ascii(text + at))
+      at += 64;
     while (at + 8 <= size && (memcpy(&eight, text + at, 8), (eight & 0x8080808080808080) == 0))
       at += 8;
     step = at < size ? quick_character((const unsigned char *)text + at, size - at) : 0;

@@ -2,6 +2,8 @@
    target of a node's failure link is less deep, hence complete when the node is made. */
 #include "aho_corasick.h"
 
+#include <string.h>
+
 #define FIRST_OCCURRENCES 64
 
 /* A word during the build, and the node reached by its bytes so far. */
@@ -73,7 +75,9 @@ bam_status bam_aho_corasick_build(bam_context *context, const bam_word *words, i
     bytes += words[i].size;
     if (bytes >= INT32_MAX)
       return bam_fail(context, BAM_ERROR_ARGUMENT, "the added tokens have more than 2^31 bytes");
-    out->last_bytes[(unsigned char)words[i].data[words[i].size - 1]] = true;
+    const unsigned char last = (unsigned char)words[i].data[words[i].size - 1];
+    out->last_bytes[last] = true;
+    out->last_byte = i == 0 || out->last_byte == last ? last : -1;
   }
   if (count == 0)
     return BAM_OK;
@@ -101,6 +105,17 @@ static bam_status push(bam_context *context, bam_storage **found, int64_t *n, in
   return BAM_OK;
 }
 
+/* The last position up to `at` of a byte in which a word ends; -1: there is none. */
+static int64_t last_before(const bam_aho_corasick *automaton, const char *text, int64_t at) {
+  if (automaton->last_byte >= 0) {
+    const char *found = memrchr(text, automaton->last_byte, (size_t)at + 1);
+    return found != NULL ? found - text : -1;
+  }
+  while (at >= 0 && !automaton->last_bytes[(unsigned char)text[at]])
+    at--;
+  return at;
+}
+
 bam_status bam_aho_corasick_find(const bam_aho_corasick *automaton, const char *text, int64_t size,
                                  bam_storage **found, int64_t *n) {
   int32_t node = 0;
@@ -109,9 +124,9 @@ bam_status bam_aho_corasick_find(const bam_aho_corasick *automaton, const char *
     return BAM_OK;
   const int32_t *words = automaton->words->data;
   for (int64_t at = size - 1; at >= 0; at--) {
+    if (node == 0 && (at = last_before(automaton, text, at)) < 0)
+      break;
     unsigned char byte = (unsigned char)text[at];
-    if (node == 0 && !automaton->last_bytes[byte])
-      continue;
     node = step(automaton, node, byte);
     if (words[node] >= 0)
       BAM_TRY(push(automaton->context, found, n, at, words[node]));

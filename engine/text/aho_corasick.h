@@ -14,6 +14,7 @@ typedef struct bam_aho_corasick {
   bam_storage *fails; /* int32_t for each node: the node of its longest proper suffix */
   bam_storage *words; /* int32_t for each node: the longest word that is a suffix of it, -1: none */
   bool last_bytes[256]; /* whether some word ends in this byte */
+  int last_byte;        /* in which all words end; -1: there are several */
 } bam_aho_corasick;
 
 typedef struct bam_word {

@@ -1,5 +1,4 @@
-/* The encoder. Recent pieces are cached. Other pieces become a linked list of symbols, whose pairs are
-   merged in the order of a heap. A heap entry whose pair no longer exists is stale and skipped. */
+/* The encoder. Recent pieces are cached, short ones in one table and longer ones in another; others are merged. */
 #include "bpe.h"
 
 #include <string.h>
@@ -7,28 +6,22 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "heap.h"
-#include "pairs.h"
+#include "merges.h"
+#include "piece_cache.h"
 #include "special_tokens.h"
 
-#define CACHE_SLOTS 65536
-#define CACHE_BYTES 30
-#define CACHE_IDS 6
+#define CACHE_SLOTS 32768
+#define CACHE_ROOM 54        /* bytes of a piece and of its ids together */
+#define GROUP 64             /* pieces that are looked up together */
+#define LIKELY_BYTES 2       /* of a token */
 #define KEPT_BYTES (1 << 20) /* working memory kept between pieces; a long piece's is freed */
 
-/* A piece and its ids: one line of the processor's cache. */
+/* A longer piece and its ids: one line of the processor's cache. */
 typedef struct cached {
   uint64_t hash;
-  uint8_t size, count; /* bytes and ids; size 0: the slot is free */
-  char bytes[CACHE_BYTES];
-  int32_t ids[CACHE_IDS];
+  uint8_t size, count;   /* bytes and ids; size 0: the slot is free */
+  char room[CACHE_ROOM]; /* the ids, then the bytes */
 } cached;
-
-/* A node of the linked list of words that represents a piece during merging. */
-typedef struct symbol {
-  int32_t id;             /* -1: merged into the previous symbol */
-  int32_t previous, next; /* -1: none */
-} symbol;
 
 struct bam_bpe {
   bam_context *context;
@@ -37,12 +30,10 @@ struct bam_bpe {
   bam_cutter *cutter;
   bam_special_tokens added;
   bool whole_words;
-  int32_t bytes[256]; /* the ids of single bytes */
-  bam_pairs ranks;
-  bam_storage *results; /* int32_t for each rank: the id of the merged word */
-  bam_storage *cache;   /* of CACHE_SLOTS */
-  bam_storage *symbols; /* of the current piece */
-  bam_heap heap;        /* keys: rank, then position; ties: the pair */
+  bam_merges merges;
+  bam_piece_cache pieces;
+  bam_storage *cache;  /* of longer pieces: CACHE_SLOTS */
+  bam_storage *joined; /* scratch of find_joined */
 };
 
 /* ---- making ---- */
@@ -56,7 +47,7 @@ static bam_status find_bytes(bam_bpe *bpe, const bam_vocab *words) {
                       "the vocabulary has no word for the byte 0x%02x, so some texts cannot be "
                       "encoded; train it with all 256 bytes in its alphabet",
                       (unsigned)i);
-    bpe->bytes[i] = (int32_t)id;
+    bpe->merges.bytes[i] = (int32_t)id;
   }
   return BAM_OK;
 }
@@ -66,9 +57,9 @@ static int64_t find_joined(bam_bpe *bpe, const bam_vocab *words, const int32_t m
   int64_t n_left, n_right;
   const char *left = bam_vocab_get(words, merge[0], &n_left);
   const char *right = bam_vocab_get(words, merge[1], &n_right);
-  if (bam_storage_grow(bpe->context, &bpe->symbols, n_left + n_right) != BAM_OK)
+  if (bam_storage_grow(bpe->context, &bpe->joined, n_left + n_right) != BAM_OK)
     return -2;
-  char *joined = bpe->symbols->data;
+  char *joined = bpe->joined->data;
   memcpy(joined, left, (size_t)n_left);
   memcpy(joined + n_left, right, (size_t)n_right);
   return bam_vocab_find(words, joined, n_left + n_right);
@@ -84,7 +75,6 @@ static bam_status check_id(bam_bpe *bpe, const bam_vocab *words, const char *wha
 
 static bam_status add_merge(bam_bpe *bpe, const bam_vocab *words, int64_t rank,
                             const int32_t merge[2]) {
-  uint64_t key = bam_pair_key(merge[0], merge[1]);
   BAM_TRY(check_id(bpe, words, "merge", rank, merge[0]));
   BAM_TRY(check_id(bpe, words, "merge", rank, merge[1]));
   int64_t id = find_joined(bpe, words, merge);
@@ -94,13 +84,12 @@ static bam_status add_merge(bam_bpe *bpe, const bam_vocab *words, int64_t rank,
     return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
                     "merge %lld: the vocabulary lacks the concatenation of words %d and %d",
                     (long long)rank + 1, merge[0], merge[1]);
-  if (bam_pairs_find(&bpe->ranks, key) >= 0)
+  const int64_t before = bam_merges_rank(&bpe->merges, merge[0], merge[1]);
+  if (before >= 0)
     return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
                     "merge %lld: the words %d and %d are already merged by merge %lld",
-                    (long long)rank + 1, merge[0], merge[1],
-                    (long long)bam_pairs_find(&bpe->ranks, key) + 1);
-  bam_pairs_add(&bpe->ranks, key, rank);
-  ((int32_t *)bpe->results->data)[rank] = (int32_t)id;
+                    (long long)rank + 1, merge[0], merge[1], (long long)before + 1);
+  bam_merges_add(&bpe->merges, rank, merge[0], merge[1], (int32_t)id);
   return BAM_OK;
 }
 
@@ -121,14 +110,13 @@ static bam_status check_added(bam_bpe *bpe, const bam_bpe_parts *parts) {
 static bam_status fill(bam_bpe *bpe, bam_bpe_parts *parts) {
   bam_context *context = bpe->context;
   const int64_t cache_bytes = CACHE_SLOTS * (int64_t)sizeof(cached);
-  if (parts->n_merges > INT32_MAX)
-    return bam_fail(context, BAM_ERROR_ARGUMENT, "more than 2^31 merges");
   BAM_TRY(find_bytes(bpe, &parts->words));
-  BAM_TRY(bam_pairs_reserve(&bpe->ranks, parts->n_merges));
-  BAM_TRY(bam_storage_grow(context, &bpe->results, parts->n_merges * (int64_t)sizeof(int32_t)));
+  BAM_TRY(bam_merges_make(&bpe->merges, parts->words.count, parts->n_merges));
   for (int64_t i = 0; i < parts->n_merges; i++)
     BAM_TRY(add_merge(bpe, &parts->words, i, parts->merges[i]));
   BAM_TRY(check_added(bpe, parts));
+  bpe->pieces.wide = parts->words.count > UINT16_MAX + 1;
+  BAM_TRY(bam_piece_cache_make(&bpe->pieces));
   BAM_TRY(bam_storage_grow(context, &bpe->cache, cache_bytes));
   memset(bpe->cache->data, 0, (size_t)cache_bytes);
   BAM_TRY(bam_cutter_new(context, parts->pattern, &bpe->cutter));
@@ -142,8 +130,8 @@ bam_status bam_bpe_new(bam_context *context, bam_bpe_parts *parts, bam_bpe **out
   *bpe = (bam_bpe){ .context = context,
                     .whole_words = parts->whole_words,
                     .words.context = context,
-                    .ranks.context = context,
-                    .heap.context = context,
+                    .merges.context = context,
+                    .pieces.context = context,
                     .added.context = context };
   bam_status status = fill(bpe, parts);
   if (status != BAM_OK) {
@@ -165,48 +153,16 @@ void bam_bpe_release(bam_bpe *bpe) {
   bam_cutter_release(bpe->cutter);
   bam_pattern_release(bpe->pattern);
   bam_vocab_release(&bpe->words);
-  bam_pairs_release(&bpe->ranks);
-  bam_heap_release(&bpe->heap);
-  bam_storage_release(bpe->context, bpe->results);
+  bam_merges_release(&bpe->merges);
+  bam_piece_cache_release(&bpe->pieces);
   bam_storage_release(bpe->context, bpe->cache);
-  bam_storage_release(bpe->context, bpe->symbols);
+  bam_storage_release(bpe->context, bpe->joined);
   bam_object_free(bpe->context, bpe, sizeof *bpe);
 }
 
 const bam_vocab *bam_bpe_words(const bam_bpe *bpe) { return &bpe->words; }
 
-/* ---- merging one piece ---- */
-
-/* Push the pair that begins at `left` onto the heap, if there is a merge for it. */
-static void propose(bam_bpe *bpe, const symbol *symbols, int32_t left) {
-  if (left < 0 || symbols[left].next < 0)
-    return;
-  uint64_t pair = bam_pair_key(symbols[left].id, symbols[symbols[left].next].id);
-  int64_t rank = bam_pairs_find(&bpe->ranks, pair);
-  if (rank >= 0)
-    bam_heap_push(&bpe->heap, (bam_heap_entry){ (uint64_t)rank << 32 | (uint32_t)left, pair });
-}
-
-/* Merge pairs until no merge applies. The heap must have room. */
-static void merge_symbols(bam_bpe *bpe, symbol *symbols, int32_t n) {
-  const int32_t *results = bpe->results->data;
-  for (int32_t i = 0; i + 1 < n; i++)
-    propose(bpe, symbols, i);
-  while (bpe->heap.count > 0) {
-    bam_heap_entry top = bam_heap_pop(&bpe->heap);
-    int32_t left = (int32_t)(uint32_t)top.key, right = symbols[left].next;
-    if (right < 0 || bam_pair_key(symbols[left].id, symbols[right].id) != top.tie)
-      continue;
-    int32_t after = symbols[right].next;
-    symbols[left].id = results[top.key >> 32];
-    symbols[left].next = after;
-    symbols[right].id = symbols[right].next = -1;
-    if (after >= 0)
-      symbols[after].previous = left;
-    propose(bpe, symbols, symbols[left].previous);
-    propose(bpe, symbols, left);
-  }
-}
+/* ---- encoding ---- */
 
 static bam_status check_piece(bam_bpe *bpe, int64_t size) {
   if (size <= INT32_MAX / 4)
@@ -214,24 +170,6 @@ static bam_status check_piece(bam_bpe *bpe, int64_t size) {
   return bam_fail(bpe->context, BAM_ERROR_ARGUMENT,
                   "a piece of %lld bytes is too long to encode; split the text", (long long)size);
 }
-
-/* Encode a piece by merging. Each merge removes one of the n - 1 pairs and pushes at most two, which bounds
-   the heap. */
-static bam_status merge_piece(bam_bpe *bpe, const char *bytes, int64_t size, bam_tokens *out) {
-  BAM_TRY(check_piece(bpe, size));
-  BAM_TRY(bam_storage_grow(bpe->context, &bpe->symbols, size * (int64_t)sizeof(symbol)));
-  BAM_TRY(bam_heap_reserve(&bpe->heap, 3 * size));
-  symbol *symbols = bpe->symbols->data;
-  int32_t n = (int32_t)size;
-  for (int32_t i = 0; i < n; i++)
-    symbols[i] = (symbol){ bpe->bytes[(unsigned char)bytes[i]], i - 1, i + 1 < n ? i + 1 : -1 };
-  merge_symbols(bpe, symbols, n);
-  for (int32_t i = 0; i >= 0; i = symbols[i].next)
-    bam_tokens_push(out, symbols[i].id);
-  return BAM_OK;
-}
-
-/* ---- encoding ---- */
 
 /* The id of a piece that is itself a word and may skip merging, or -1. */
 static int64_t find_whole(const bam_bpe *bpe, const bam_piece *piece) {
@@ -242,8 +180,10 @@ static int64_t find_whole(const bam_bpe *bpe, const bam_piece *piece) {
 /* Append the ids of a piece that is not cached. `out` must have room for one id per byte. */
 static bam_status encode_new(bam_bpe *bpe, const bam_piece *piece, bam_tokens *out) {
   int64_t id = bpe->whole_words ? find_whole(bpe, piece) : -1;
-  if (id < 0)
-    return merge_piece(bpe, piece->data, piece->size, out);
+  if (id < 0) {
+    BAM_TRY(check_piece(bpe, piece->size));
+    return bam_merges_apply(&bpe->merges, piece->data, piece->size, out);
+  }
   bam_tokens_push(out, (int32_t)id);
   return BAM_OK;
 }
@@ -252,40 +192,159 @@ static const int32_t *ids_from(const bam_tokens *out, int64_t first) {
   return (const int32_t *)out->storage->data + first;
 }
 
-/* Append the ids of a piece, from the cache if possible. */
-static bam_status encode_piece(bam_bpe *bpe, const bam_piece *piece, bam_tokens *out) {
-  if (piece->size > CACHE_BYTES)
+/* An id in a slot: it has 16 bits there unless ids are wide. */
+static int32_t read_id(const cached *slot, size_t i, bool wide) {
+  int32_t id;
+  uint16_t narrow;
+  if (wide) {
+    memcpy(&id, slot->room + i * sizeof id, sizeof id);
+    return id;
+  }
+  memcpy(&narrow, slot->room + i * sizeof narrow, sizeof narrow);
+  return narrow;
+}
+
+static void write_id(cached *slot, size_t i, bool wide, int32_t id) {
+  const uint16_t narrow = (uint16_t)id;
+  if (wide)
+    memcpy(slot->room + i * sizeof id, &id, sizeof id);
+  else
+    memcpy(slot->room + i * sizeof narrow, &narrow, sizeof narrow);
+}
+
+/* Append the ids of a slot. */
+static void push_slot(const cached *slot, bool wide, bam_tokens *out) {
+  for (size_t i = 0; i < slot->count; i++)
+    bam_tokens_push(out, read_id(slot, i, wide));
+}
+
+static void fill_slot(cached *slot, uint64_t hash, const bam_piece *piece, const int32_t *ids,
+                      size_t count, bool wide) {
+  slot->hash = hash;
+  slot->size = (uint8_t)piece->size;
+  slot->count = (uint8_t)count;
+  for (size_t i = 0; i < count; i++)
+    write_id(slot, i, wide, ids[i]);
+  memcpy(slot->room + count * (wide ? sizeof(int32_t) : sizeof(uint16_t)), piece->data,
+         (size_t)piece->size);
+}
+
+/* Append the ids of a piece, from the cache of longer pieces if possible. */
+static bam_status encode_longer(bam_bpe *bpe, const bam_piece *piece, bam_tokens *out) {
+  const bool wide = bpe->pieces.wide;
+  const int64_t width = wide ? sizeof(int32_t) : sizeof(uint16_t), first = out->count;
+  if (piece->size > CACHE_ROOM - width)
     return encode_new(bpe, piece, out);
-  size_t size = (size_t)piece->size;
-  uint64_t hash = XXH3_64bits(piece->data, size);
+  const uint64_t hash = XXH3_64bits(piece->data, (size_t)piece->size);
   cached *slot = (cached *)bpe->cache->data + hash % CACHE_SLOTS;
-  if (slot->hash == hash && slot->size == size && memcmp(slot->bytes, piece->data, size) == 0) {
-    for (int i = 0; i < slot->count; i++)
-      bam_tokens_push(out, slot->ids[i]);
+  if (slot->hash == hash && slot->size == piece->size &&
+      memcmp(slot->room + slot->count * width, piece->data, (size_t)piece->size) == 0) {
+    push_slot(slot, wide, out);
     return BAM_OK;
   }
-  int64_t first = out->count;
-  bam_status status = encode_new(bpe, piece, out);
-  int64_t count = out->count - first;
-  if (status != BAM_OK || count > CACHE_IDS)
-    return status;
-  slot->hash = hash;
-  slot->size = (uint8_t)size;
-  slot->count = (uint8_t)count;
-  memcpy(slot->bytes, piece->data, size);
-  memcpy(slot->ids, ids_from(out, first), (size_t)count * sizeof(int32_t));
+  BAM_TRY(encode_new(bpe, piece, out));
+  const int64_t count = out->count - first;
+  if (count * width + piece->size <= CACHE_ROOM)
+    fill_slot(slot, hash, piece, ids_from(out, first), (size_t)count, wide);
+  return BAM_OK;
+}
+
+/* Append the ids of a piece that is not where short ones are looked for first. */
+static bam_status encode_missing(bam_bpe *bpe, const char *data, int64_t size, bam_piece_key key,
+                                 bam_tokens *out) {
+  const bam_piece piece = { data, size, true };
+  const int64_t first = out->count;
+  if (size > BAM_CACHED_BYTES)
+    return encode_longer(bpe, &piece, out);
+  const bam_cached_piece *beside = bam_piece_cache_find_beside(&bpe->pieces, key);
+  if (beside != NULL) {
+    bam_cached_write(beside, bpe->pieces.wide, (int32_t *)out->storage->data + first);
+    out->count += bam_cached_count(beside);
+    return BAM_OK;
+  }
+  BAM_TRY(encode_new(bpe, &piece, out));
+  return bam_piece_cache_add(&bpe->pieces, key, ids_from(out, first), (int)(out->count - first));
+}
+
+/* The key of a piece after which fewer than 16 bytes may be readable. */
+static bam_piece_key key_at_end(const char *bytes, size_t size) {
+  char copy[16] = { 0 };
+  memcpy(copy, bytes, size < sizeof copy ? size : sizeof copy);
+  return bam_piece_key_of(copy, size);
+}
+
+/* A piece that is looked up: where its entry would be is known. */
+typedef struct lookup {
+  bam_piece_key key;
+  bam_cached_piece *bucket;
+} lookup;
+
+/* Prepare the lookups of `n` pieces, and request their entries from memory. `start` is where the first begins. */
+static void prepare(const bam_bpe *bpe, const char *data, int64_t start, const uint16_t *ends,
+                    int n, const char *end, lookup *lookups) {
+  bam_cached_piece *const buckets = bam_piece_cache_bucket(&bpe->pieces, 0);
+  const int shift = bpe->pieces.shift;
+  const bool safe = end - data - (n > 1 ? ends[n - 2] : start) >= 16;
+  for (int i = 0; i < n; i++) {
+    const char *bytes = data + start;
+    const size_t size = (size_t)(ends[i] - start);
+    start = ends[i];
+    const bam_piece_key key = safe || end - bytes >= 16 ? bam_piece_key_of(bytes, size)
+                                                        : key_at_end(bytes, size);
+    lookups[i] = (lookup){ key, buckets + 2 * (bam_piece_key_hash(key) >> shift) };
+    __builtin_prefetch(lookups[i].bucket, 1);
+  }
+}
+
+/* Append the ids of `n` pieces, at most GROUP, in a text that ends at `end`. `out` must have room. */
+static bam_status encode_group(bam_bpe *bpe, const char *data, int64_t start, const uint16_t *ends,
+                               int n, const char *end, bam_tokens *out) {
+  lookup lookups[GROUP];
+  const bool wide = bpe->pieces.wide;
+  prepare(bpe, data, start, ends, n, end, lookups);
+  int32_t *ids = (int32_t *)out->storage->data + out->count;
+  for (int i = 0; i < n; i++) {
+    const bam_cached_piece *found = bam_cached_find(lookups[i].bucket, lookups[i].key);
+    if (__builtin_expect(found != NULL, 1)) {
+      ids = bam_cached_write(found, wide, ids);
+      continue;
+    }
+    const bam_storage *buckets = bpe->pieces.buckets;
+    const int64_t from = i > 0 ? ends[i - 1] : start;
+    out->count = ids - (int32_t *)out->storage->data;
+    BAM_TRY(encode_missing(bpe, data + from, ends[i] - from, lookups[i].key, out));
+    ids = (int32_t *)out->storage->data + out->count;
+    if (bpe->pieces.buckets != buckets) /* the cache has grown */
+      prepare(bpe, data, start, ends, n, end, lookups);
+  }
+  out->count = ids - (int32_t *)out->storage->data;
+  return BAM_OK;
+}
+
+/* Append the ids of pieces in a text that ends at `end`. */
+static bam_status encode_pieces(bam_bpe *bpe, const bam_pieces *pieces, const char *end,
+                                bam_tokens *out) {
+  BAM_TRY(bam_tokens_reserve(out, pieces->size + BAM_CACHED_IDS));
+  const uint16_t size = (uint16_t)pieces->size;
+  if (pieces->ends == NULL && size == pieces->size)
+    return encode_group(bpe, pieces->data, 0, &size, 1, end, out);
+  if (pieces->ends == NULL)
+    return encode_longer(bpe, &(bam_piece){ pieces->data, pieces->size, true }, out);
+  for (int i = 0; i < pieces->count; i += GROUP) {
+    const int n = pieces->count - i < GROUP ? pieces->count - i : GROUP;
+    const int64_t start = i > 0 ? pieces->ends[i - 1] : 0;
+    BAM_TRY(encode_group(bpe, pieces->data, start, pieces->ends + i, n, end, out));
+  }
   return BAM_OK;
 }
 
 /* Append the ids of text that contains no special tokens. */
 static bam_status encode_plain(bam_bpe *bpe, const char *text, int64_t size, bam_tokens *out) {
-  bam_piece piece;
+  bam_pieces pieces;
   int found;
   bam_cutter_begin(bpe->cutter, text, size);
-  while ((found = bam_cutter_next(bpe->cutter, &piece)) > 0) {
-    BAM_TRY(bam_tokens_reserve(out, piece.size));
-    BAM_TRY(encode_piece(bpe, &piece, out));
-  }
+  while ((found = bam_cutter_next_pieces(bpe->cutter, &pieces)) > 0)
+    BAM_TRY(encode_pieces(bpe, &pieces, text + size, out));
   if (found < 0)
     return bam_cutter_fail(bpe->cutter);
   return BAM_OK;
@@ -298,7 +357,7 @@ static bam_status encode_from(bam_bpe *bpe, int pass, const char *text, int64_t 
   int64_t at = 0;
   if (pass == BAM_SPECIAL_TOKENS_PASSES)
     return encode_plain(bpe, text, size, out);
-  BAM_TRY(bam_special_tokens_begin(&bpe->added.passes[pass], text, size));
+  BAM_TRY(bam_special_tokens_begin(&bpe->added.passes[pass], text, size, special));
   while (bam_special_tokens_next(&bpe->added.passes[pass], special, &match)) {
     if (match.start > at)
       BAM_TRY(encode_from(bpe, pass + 1, text + at, match.start - at, special, out));
@@ -313,17 +372,16 @@ static bam_status encode_from(bam_bpe *bpe, int pass, const char *text, int64_t 
 
 static void trim(bam_bpe *bpe) {
   bam_special_tokens_trim(&bpe->added, KEPT_BYTES);
-  if (bpe->symbols == NULL || bpe->symbols->bytes <= KEPT_BYTES)
-    return;
-  bam_storage_release(bpe->context, bpe->symbols);
-  bpe->symbols = NULL;
-  bam_heap_release(&bpe->heap);
+  bam_merges_trim(&bpe->merges, KEPT_BYTES);
 }
 
 bam_status bam_bpe_encode(bam_bpe *bpe, const char *text, int64_t size, bool special,
                           bam_tokens *out) {
   int64_t before = out->count;
-  bam_status status = encode_from(bpe, 0, text, size, special, out);
+  /* most texts have fewer ids; one allocation is cheaper than several and their copies */
+  bam_status status = bam_tokens_reserve(out, size / LIKELY_BYTES);
+  if (status == BAM_OK)
+    status = encode_from(bpe, 0, text, size, special, out);
   if (status != BAM_OK)
     out->count = before;
   trim(bpe);

@@ -8,7 +8,7 @@ void bam_code_ranges_add(bam_code_ranges *set, uint32_t first, uint32_t last) {
     set->blocks[block] = true;
 }
 
-static bool has(const bam_code_ranges *set, uint32_t code) {
+bool bam_code_ranges_have(const bam_code_ranges *set, uint32_t code) {
   int low = 0, high = set->count;
   while (low < high) {
     int middle = (low + high) / 2;
@@ -46,7 +46,7 @@ bool bam_code_ranges_meet(const bam_code_ranges *set, const char *text, int64_t 
     uint32_t block = length == 2   ? p[0] & 0x1fu
                      : length == 3 ? (p[0] & 0x0fu) << 6 | (p[1] & 0x3fu)
                                    : (p[0] & 0x07u) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
-    if (set->blocks[block] && has(set, block << 6 | (p[length - 1] & 0x3fu)))
+    if (set->blocks[block] && bam_code_ranges_have(set, block << 6 | (p[length - 1] & 0x3fu)))
       return true;
     at += length;
   }

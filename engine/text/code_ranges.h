@@ -1,4 +1,4 @@
-/* A set of Unicode characters with one query: does a text contain any of them? */
+/* A set of Unicode characters and whether a text contains any of them. */
 #ifndef BAM_TEXT_CODE_RANGES_H
 #define BAM_TEXT_CODE_RANGES_H
 
@@ -21,6 +21,9 @@ typedef struct bam_code_ranges {
 /* Add the range first .. last, which must begin after all others and end at U+10FFFF or before. The set
    must have room. */
 void bam_code_ranges_add(bam_code_ranges *set, uint32_t first, uint32_t last);
+
+/* Whether a character is in the set. */
+bool bam_code_ranges_have(const bam_code_ranges *set, uint32_t code);
 
 /* Whether the text, valid UTF-8, contains a character of the set. Fast if it contains none. */
 bool bam_code_ranges_meet(const bam_code_ranges *set, const char *text, int64_t size);

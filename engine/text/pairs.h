@@ -4,6 +4,11 @@
 
 #include "../core/tensor.h"
 
+typedef struct bam_pair_slot {
+  uint64_t key;
+  int64_t value; /* -1: the slot is free */
+} bam_pair_slot;
+
 /* All zeros except the context is an empty table. */
 typedef struct bam_pairs {
   bam_context *context;
@@ -25,8 +30,23 @@ bam_status bam_pairs_reserve(bam_pairs *pairs, int64_t more);
 /* Insert a pair that is not in the table, with a value >= 0. Room must have been reserved. */
 void bam_pairs_add(bam_pairs *pairs, uint64_t key, int64_t value);
 
+/* The first slot to probe. Taken from the high bits of the product, because the low bits depend only on the
+   right word. */
+static inline int64_t bam_pairs_first(const bam_pairs *pairs, uint64_t key) {
+  const uint64_t product = key * 0x9e3779b97f4a7c15;
+  return (int64_t)(product >> 32 ^ product) & (pairs->room - 1);
+}
+
 /* The value of a pair, or -1 if it is not in the table. */
-int64_t bam_pairs_find(const bam_pairs *pairs, uint64_t key);
+static inline int64_t bam_pairs_find(const bam_pairs *pairs, uint64_t key) {
+  if (pairs->slots == NULL)
+    return -1;
+  const bam_pair_slot *slots = pairs->slots->data;
+  int64_t i = bam_pairs_first(pairs, key);
+  while (slots[i].value >= 0 && slots[i].key != key)
+    i = (i + 1) & (pairs->room - 1);
+  return slots[i].value;
+}
 
 /* Free the memory. */
 void bam_pairs_release(bam_pairs *pairs);

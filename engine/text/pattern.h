@@ -55,12 +55,24 @@ bam_status bam_cutter_new(bam_context *context, const bam_pattern *pattern, bam_
 
 void bam_cutter_release(bam_cutter *cutter); /* NULL is allowed */
 
+/* Pieces that follow each other in a text: `ends` counts from `data`. A single piece has no ends. */
+typedef struct bam_pieces {
+  const char *data;
+  int64_t size; /* of all of them */
+  const uint16_t *ends;
+  int count;
+} bam_pieces;
+
 /* Begin to cut a text, which is borrowed until its last piece. Abandons any earlier text. */
 void bam_cutter_begin(bam_cutter *cutter, const char *text, int64_t size);
 
 /* Get the next piece. Returns 1, 0 at the end of the text, or -1 if an expression needs too many steps. Does
    not touch the context, so several threads may use a cutter each. */
 int bam_cutter_next(bam_cutter *cutter, bam_piece *piece);
+
+/* Get the next pieces, several at once where that is faster. Returns like bam_cutter_next. `pieces` are valid until the
+   next call. */
+int bam_cutter_next_pieces(bam_cutter *cutter, bam_pieces *pieces);
 
 /* After bam_cutter_next returned -1: record the reason and return BAM_ERROR_ARGUMENT. */
 bam_status bam_cutter_fail(const bam_cutter *cutter);

@@ -28,11 +28,13 @@ static bam_status make_pass(bam_special_tokens *set, int k, const bam_vocab *wor
   bam_special_tokens_pass *pass = &set->passes[k];
   token *tokens = pass->tokens->data;
   int64_t n = 0;
+  pass->all_special = true;
   for (int64_t i = 0; i < count; i++) {
     if (added[i].normalized != (k == 1))
       continue;
     list[n].data = bam_vocab_get(words, added[i].id, &list[n].size);
     tokens[n] = (token){ added[i], list[n].size };
+    pass->all_special = pass->all_special && added[i].special;
     ((bool *)set->is_added->data)[added[i].id] = true;
     n++;
   }
@@ -59,10 +61,13 @@ done:
 
 /* ---- finding ---- */
 
-bam_status bam_special_tokens_begin(bam_special_tokens_pass *pass, const char *text, int64_t size) {
+bam_status bam_special_tokens_begin(bam_special_tokens_pass *pass, const char *text, int64_t size,
+                                    bool special) {
   pass->text = text;
   pass->size = size;
-  pass->at = pass->match_end = pass->space_end = 0;
+  pass->at = pass->match_end = pass->space_end = pass->left = 0;
+  if (pass->all_special && !special)
+    return BAM_OK;
   return bam_aho_corasick_find(&pass->automaton, text, size, &pass->found, &pass->left);
 }
 

@@ -14,6 +14,7 @@
 typedef struct bam_special_tokens_pass {
   bam_aho_corasick automaton;
   bam_storage *tokens; /* one per word of the automaton */
+  bool all_special;    /* every one of them is */
   bam_storage *found;  /* bam_occurrence in the current text, in descending order of position */
   int64_t left;        /* how many of them are still ahead */
   const char *text;
@@ -43,8 +44,10 @@ bam_status bam_special_tokens_make(bam_context *context, const bam_vocab *words,
                                    const bam_special_token *added, int64_t count,
                                    bam_special_tokens *out);
 
-/* Begin a pass over a text, which is borrowed until the last match. */
-bam_status bam_special_tokens_begin(bam_special_tokens_pass *pass, const char *text, int64_t size);
+/* Begin a pass over a text, which is borrowed until the last match. `special` is that of the calls of
+   bam_special_tokens_next. */
+bam_status bam_special_tokens_begin(bam_special_tokens_pass *pass, const char *text, int64_t size,
+                                    bool special);
 
 /* Get the next token in the text; false if there is none. Special tokens are skipped unless `special` is
    set, but even then they hide matches that overlap them. */
