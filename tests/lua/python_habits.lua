@@ -83,7 +83,9 @@ local SYNTAX = {
 each_in_session(SYNTAX)
 
 test("Lua's own messages stay as they are where nothing is known", function()
-  for _, text in ipairs { "x = = 1", "for i = 1, 2 do end end", "local 3", "f(", "a.b:c = 3", "x = 'open" } do
+  for _, text in ipairs { "x = = 1", "for i = 1, 2 do end end", "local 3", "f(", "a.b:c = 3", "x = 'open",
+                           "local n = count#list", "for _, v in ipairs { 1 } print(v) end", "t = {} a = (b:c(), d)",
+                           "if a [1 = b then end", "local t = { a =  b = 1, c = 2 }" } do
     local _, message = load(text, "=s", "t")
     expect.equal(other_syntax.explain(message, text), message, text)
   end
