@@ -14,6 +14,7 @@ local define = require "bam.model.define"
 local Model = require "bam.model.model"
 require "bam.model.build" -- these add methods to descriptions and models
 require "bam.model.checkpoint"
+require "bam.model.saving"
 require "bam.model.sample"
 require "bam.model.score"
 require "bam.model.explain"

@@ -6,6 +6,7 @@
 -- 1, nil for what is no expert's; `router_of` is "attention" or "ffn"; `rotated` is the width of
 -- heads whose rows RoPE rotates; view(model) gives the live model's elements, of `shape` but for
 -- the grouping of heads.
+local attention_params = require "bam.model.attention_params"
 local blocks = require "bam.model.blocks.registry"
 local check = require "bam.util.check"
 local core = require "bam.core"
@@ -14,44 +15,6 @@ local parts = require "bam.model.parts"
 
 local ops = core.ops
 local M = {}
-
-local function attention_of(model, layer) return model.layers[layer].attention end
-
--- Rows from `first` on, seen as [KV head, expert, rows, width]; one expert's are picked.
-local function rows_of(projection, first, groups, experts, rows, expert)
-  local part = ops.narrow(projection, 1, first, groups * experts * rows)
-  part = ops.view(part, groups, experts, rows, projection:size(2))
-  return ops.select(part, 2, expert)
-end
-
-local function query_view(layer, expert)
-  return function(model)
-    local a = attention_of(model, layer)
-    local rows = a.heads // a.kv_heads * a.head_width
-    return rows_of(a.queries or a.qkv, 1, a.kv_heads, a.experts, rows, expert or 1)
-  end
-end
-
--- Keys come after all queries, unless they are apart; values after all keys. `place` is 0 or 1.
-local function key_view(layer, expert, shared, place)
-  return function(model)
-    local a = attention_of(model, layer)
-    local experts = shared and 1 or a.experts
-    local queries = a.keys_values and 0 or a.experts * a.heads * a.head_width
-    local all = experts * a.kv_heads * a.head_width
-    return rows_of(a.keys_values or a.qkv, 1 + queries + place * all, a.kv_heads, experts,
-                   a.head_width, expert or 1)
-  end
-end
-
-local function out_view(layer, expert)
-  return function(model)
-    local a = attention_of(model, layer)
-    local columns = a.heads // a.kv_heads * a.head_width
-    local grouped = ops.view(a.out, a.out:size(1), a.kv_heads, a.experts, columns)
-    return ops.select(grouped, 3, expert or 1)
-  end
-end
 
 -- gate_up or down of an FFN, which is dense or stacked.
 local function ffn_view(layer, expert, what, first)
@@ -78,49 +41,12 @@ function M.prefix(layer, kind)
   return string.format("model.layers.%d.%s.", layer - 1, PLACES[kind])
 end
 
--- The biases of queries, of keys or of values, ordered as their rows; that of the output.
-local function query_bias(layer, expert)
-  return function(model)
-    local a = attention_of(model, layer)
-    return ops.select(ops.view(a.q_bias, a.kv_heads, a.experts, -1), 2, expert or 1)
-  end
-end
-
-local function key_bias(layer, expert, shared, place)
-  return function(model)
-    local a = attention_of(model, layer)
-    local bias = ops.view(a.kv_bias, 2, a.kv_heads, shared and 1 or a.experts, -1)
-    return ops.select(ops.select(bias, 1, 1 + place), 2, expert or 1)
-  end
-end
-
-local function out_bias(layer, expert)
-  return function(model) return ops.select(attention_of(model, layer).out_bias, 1, expert or 1) end
-end
-
--- The weight of a norm of queries or keys.
-local function norm_view(layer, expert, name)
-  return function(model)
-    local norm = attention_of(model, layer)[name]
-    return ops.select(ops.view(norm.weight, norm.sets, norm.size), 1, expert or 1)
-  end
-end
-
--- One tensor of attention that is no matrix, of one expert unless that is nil.
-local function vector(layer, name, size, expert, view, rotated)
-  local prefix = M.prefix(layer, "attention")
+-- One tensor, of one expert unless that is nil.
+local function of_part(kind, layer, name, shape, expert, view, rotated)
+  local prefix = M.prefix(layer, kind)
   local place = expert and string.format("experts.%d.", expert - 1) or ""
   return { name = string.format("%s%s%s", prefix, place, name), dense = string.format("%s%s", prefix, name),
-           shape = { size }, kind = "attention", layer = layer, expert = expert, rotated = rotated, view = view }
-end
-
--- One projection, of one expert unless that is nil.
-local function projection(kind, layer, letters, shape, expert, view, rotated)
-  local prefix, rest = M.prefix(layer, kind), string.format("%s_proj.weight", letters)
-  local place = expert and string.format("experts.%d.", expert - 1) or ""
-  return { name = string.format("%s%s%s", prefix, place, rest),
-           dense = string.format("%s%s", prefix, rest), shape = shape, kind = kind, layer = layer,
-           expert = expert, rotated = rotated, view = view }
+           shape = shape, kind = kind, layer = layer, expert = expert, rotated = rotated, view = view }
 end
 
 local function router(kind, layer, experts, width)
@@ -146,62 +72,25 @@ local function own_view(layer, kind, expert, name)
 end
 
 local function add_own(add, d, layer, kind, expert)
-  local prefix = M.prefix(layer, kind)
-  local place = expert and string.format("experts.%d.", expert - 1) or ""
   for _, tensor in ipairs(parts.shapes(d, kind)) do
-    add { name = string.format("%s%s%s", prefix, place, tensor.name),
-          dense = string.format("%s%s", prefix, tensor.name), shape = tensor.shape, kind = kind, layer = layer,
-          expert = expert, view = own_view(layer, kind, expert, tensor.name) }
+    add(of_part(kind, layer, tensor.name, tensor.shape, expert, own_view(layer, kind, expert, tensor.name)))
   end
 end
 
 -- ---- all of them ----
 
--- The biases and norms of an expert; `own` is nil where its keys and values are no expert's, false where another entry
--- has them.
-local function add_vectors(add, d, layer, expert, own)
-  local queries, keys, shared = d.heads * d.head_width, d.kv_heads * d.head_width, d.attention.kv == "shared"
-  local function one(...) add(vector(layer, ...)) end
-  if d.qkv_bias then
-    one("q_proj.bias", queries, expert, query_bias(layer, expert), d.head_width)
-    if own ~= false then
-      one("k_proj.bias", keys, own, key_bias(layer, own, shared, 0), d.head_width)
-      one("v_proj.bias", keys, own, key_bias(layer, own, shared, 1))
-    end
-  end
-  if d.out_bias then one("o_proj.bias", d.width, expert, out_bias(layer, expert)) end
-  if not d.qk_norm then return end
-  local head = d.qk_norm == "head" and d.head_width
-  one("q_norm.weight", head or queries, expert, norm_view(layer, expert, "q_norm"), d.head_width)
-  if own ~= false then one("k_norm.weight", head or keys, own, norm_view(layer, own, "k_norm"), d.head_width) end
-end
-
 local function add_attention(add, d, layer)
-  local a = d.attention
-  if a.class then return add_own(add, d, layer, "attention") end
-  local mixed, shared = a.experts > 1, a.kv == "shared"
-  local queries, keys = d.heads * d.head_width, d.kv_heads * d.head_width
-  local function one(...) add(projection("attention", layer, ...)) end
-  for e = 1, a.experts do
-    local expert = mixed and e or nil
-    local own = not shared and expert or nil
-    one("q", { queries, d.width }, expert, query_view(layer, expert), d.head_width)
-    if e == 1 or not shared then
-      one("k", { keys, d.width }, own, key_view(layer, own, shared, 0), d.head_width)
-      one("v", { keys, d.width }, own, key_view(layer, own, shared, 1))
-    end
-    one("o", { d.width, queries }, expert, out_view(layer, expert))
-    add_vectors(add, d, layer, expert, e > 1 and shared and false or own)
-  end
-  if mixed then add(router("attention", layer, a.experts, d.width)) end
+  if d.attention.class then return add_own(add, d, layer, "attention") end
+  attention_params.add(function(...) add(of_part("attention", layer, ...)) end, d, layer)
+  if d.attention.experts > 1 then add(router("attention", layer, d.attention.experts, d.width)) end
 end
 
 local function add_swiglu(add, d, layer, expert)
   local hidden = d.ffn.hidden
-  local function one(...) add(projection("ffn", layer, ...)) end
-  one("gate", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 0))
-  one("up", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 1))
-  one("down", { d.width, hidden }, expert, ffn_view(layer, expert, "down"))
+  local function one(...) add(of_part("ffn", layer, ...)) end
+  one("gate_proj.weight", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 0))
+  one("up_proj.weight", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 1))
+  one("down_proj.weight", { d.width, hidden }, expert, ffn_view(layer, expert, "down"))
 end
 
 local function add_ffn(add, d, layer)

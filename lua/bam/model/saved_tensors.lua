@@ -5,7 +5,10 @@ local params = require "bam.model.params"
 
 local M = {}
 
---- Bytes of the dtypes that are not of floating point.
+--- Bytes of the dtypes of floating point.
+M.FLOATS = { f32 = 4, f64 = 8, bf16 = 2, f16 = 2 }
+
+--- Bytes of those that are not.
 M.WHOLE = { i32 = 4, i64 = 8, u8 = 1, bool = 1 }
 
 -- What is not of floating point keeps its dtype, and has it in the entry.

@@ -7,6 +7,7 @@ local core = require "bam.core"
 local json = require "bam.util.json"
 local manifest = require "bam.train.manifest"
 local atomic_dir = require "bam.util.atomic_dir"
+local saving = require "bam.model.saving"
 local settings = require "bam.train.settings"
 
 local M = {}
@@ -198,7 +199,7 @@ function M.save(place, model, tensors, state, owner)
   local replaces = is_own(place, state.step, owner)
   local aside = core.is_directory(directory) and core.set_aside(directory)
   commit(directory, facts, function(fresh)
-    checkpoint.write(model, fresh)
+    saving.write(model, fresh)
     core.save(within(fresh, "training.safetensors"), tensors)
     core.write_file(within(fresh, "training.json"), json.encode(state, { indent = 2 }))
   end)
@@ -215,7 +216,7 @@ function M.save_best(place, model, state, owner)
   local facts = { phase = owner.phase, digest = owner.digest, parents = owner.parents,
                   step = state.step }
   commit(within(place, "best"), facts, function(directory)
-    checkpoint.write(model, directory)
+    saving.write(model, directory)
     core.write_file(within(directory, "best.json"), json.encode(state, { indent = 2 }))
   end)
 end

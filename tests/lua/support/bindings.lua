@@ -50,6 +50,8 @@ local OPS = {
   embedding = function() back(ops.embedding(core.tensor { 0, 2, 0 }, grid())) end,
   layer_norm = function() back(ops.layer_norm(grid(), leaf(4), leaf(4))) end,
   add_layer_norm = function() back((ops.add_layer_norm(grid(), b, leaf(4)))) end,
+  rms_norm = function() back(ops.rms_norm(grid(), leaf(4))) end,
+  add_rms_norm = function() back((ops.add_rms_norm(grid(), b, leaf(4)))) end,
   linear = function()
     back(ops.linear(grid(), core.rand(5, 4, { requires_grad = true }), leaf(5)))
   end,

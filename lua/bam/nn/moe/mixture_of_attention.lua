@@ -8,10 +8,10 @@ local check = require "bam.util.check"
 local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
 local frequencies = require "bam.nn.frequencies"
-local HeadNorm = require "bam.nn.moe.head_norm"
 local Router = require "bam.nn.moe.router"
 local router_options = require "bam.nn.moe.router_options"
 local routing = require "bam.nn.moe.routing"
+local several_ops = require "bam.nn.moe.several_ops"
 local weights = require "bam.nn.weights"
 
 local ops = core.ops
@@ -47,25 +47,6 @@ local function make_projection(self, queries, keys, o)
   else
     self.queries, self.keys_values = rows(queries), rows(2 * keys)
   end
-end
-
--- Biases and norms of queries and keys. Those of queries are apart, because they belong to experts.
-local function add_extras(self, queries, keys, o)
-  if o.qkv_bias then
-    self.q_bias = weights.full({ queries }, 0, o.dtype)
-    self.kv_bias = weights.full({ 2 * keys }, 0, o.dtype)
-  end
-  if o.out_bias then self.out_bias = weights.full({ o.experts, o.width }, 0, o.dtype) end
-  if not o.qk_norm then return end
-  if o.qk_norm ~= "head" and o.qk_norm ~= "width" then
-    check.fail('nn.MixtureOfAttention: option qk_norm: expected "head" or "width", got "%s"', o.qk_norm)
-  end
-  local function norm(heads, sets)
-    return HeadNorm { kind = o.qk_norm, kv_heads = self.kv_heads, sets = sets, heads = heads, width = self.head_width,
-                      eps = o.eps, dtype = o.dtype }
-  end
-  self.q_norm = norm(o.heads // self.kv_heads, o.experts)
-  self.k_norm = norm(1, o.kv == "own" and o.experts or 1)
 end
 
 --- nn.MixtureOfAttention { width = 512, heads = 8, experts = 4, kv = "shared" }. `heads`, `kv_heads` and
@@ -111,7 +92,7 @@ function MixtureOfAttention:init(options)
   self.out = weights.normal({ o.width, queries }, o.out_std or o.std, o.dtype)
   self.window = o.window
   self.rope_scaling = o.rope_scaling and frequencies.read("nn.MixtureOfAttention: rope_scaling", o.rope_scaling)
-  add_extras(self, queries, keys, o)
+  several_ops.init(self, queries, keys, o)
 end
 
 -- Rows from `first` on, in the order (KV head, set, row), as one matrix per set.
@@ -140,44 +121,6 @@ function MixtureOfAttention:matrices(x, key)
   return list
 end
 
--- The attributes of the ops that rotate: the base, and what scales frequencies.
-local function rotation(self, attributes)
-  local s = self.rope_scaling or {}
-  attributes.rope_factor, attributes.rope_low, attributes.rope_high = s.factor, s.low, s.high
-  attributes.rope_context = s.context
-  return attributes
-end
-
--- Queries, keys and values [B, T, heads, head_width], biased, normalized and rotated.
-local function project(self, h, weight, batch)
-  local B, T, k = h:size(1), h:size(2), self.head_width
-  local bias = self.q_bias and ops.concat({ self.q_bias, self.kv_bias }, 1)
-  local all = ops.view(ops.linear(h, weight, bias), B, T, -1, k)
-  local queries = self.experts * self.heads
-  local keys = (all:size(3) - queries) // 2
-  local q, ks = ops.narrow(all, 3, 1, queries), ops.narrow(all, 3, queries + 1, keys)
-  if self.q_norm then q, ks = self.q_norm(q), self.k_norm(ks) end
-  if self.rope_base ~= 0 then
-    local attributes = rotation(self, { base = self.rope_base })
-    q, ks = ops.rope(q, batch.positions, attributes), ops.rope(ks, batch.positions, attributes)
-  end
-  return q, ks, ops.narrow(all, 3, queries + keys + 1, keys)
-end
-
--- What the op mixture_of_attention computes, in several ops.
-local function composed(self, h, weight, gates, batch)
-  local q, k, v = project(self, h, weight, batch)
-  local o = ops.attention(q, k, v, batch.documents, { window = self.window })
-  local B, T, n = h:size(1), h:size(2), self.experts
-  if gates then
-    local grouped = ops.view(o, B, T, self.kv_heads, n, self.heads // self.kv_heads * self.head_width)
-    o = ops.mul(grouped, ops.reshape(gates, B, T, 1, n, 1))
-  end
-  local bias = self.out_bias
-  local y = ops.linear(ops.view(o, B, T, -1), self.out, bias and not gates and ops.select(bias, 1, 1) or nil)
-  return bias and gates and ops.add(y, ops.matmul(gates, bias)) or y
-end
-
 --- Attend to earlier tokens of the same document.
 ---@param h tensor [B, T, width]
 ---@param batch? table table of the forward pass with documents and positions, see nn.Router
@@ -190,9 +133,10 @@ function MixtureOfAttention:forward(h, batch)
   end
   local qkv = self.qkv or ops.concat({ self.queries, self.keys_values }, 1)
   batch = batch or {}
-  if self.q_bias or self.out_bias or self.q_norm then return composed(self, h, qkv, gates, batch) end
-  return ops.mixture_of_attention(h, qkv, self.out, gates, batch.documents, batch.positions, rotation(self, {
-    heads = self.heads, kv_heads = self.kv_heads, rope_base = self.rope_base, window = self.window }))
+  if self.q_bias or self.out_bias or self.q_norm then return several_ops.attend(self, h, qkv, gates, batch) end
+  local attributes = { heads = self.heads, kv_heads = self.kv_heads, rope_base = self.rope_base, window = self.window }
+  return ops.mixture_of_attention(h, qkv, self.out, gates, batch.documents, batch.positions,
+                                  several_ops.rotation(self, attributes))
 end
 
 return MixtureOfAttention

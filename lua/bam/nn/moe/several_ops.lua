@@ -1,0 +1,80 @@
+-- A mixture of attention with biases, or with norms of queries and keys, in several ops in place of one.
+local check = require "bam.util.check"
+local core = require "bam.core"
+local HeadNorm = require "bam.nn.moe.head_norm"
+local weights = require "bam.nn.weights"
+
+local ops = core.ops
+local M = {}
+
+--- Make the biases and norms. Those of queries are apart, because they belong to experts.
+---@param self table the layer
+---@param queries integer rows of queries
+---@param keys integer rows of keys
+---@param o table its options
+function M.init(self, queries, keys, o)
+  if o.qkv_bias then
+    self.q_bias = weights.full({ queries }, 0, o.dtype)
+    self.kv_bias = weights.full({ 2 * keys }, 0, o.dtype)
+  end
+  if o.out_bias then self.out_bias = weights.full({ o.experts, o.width }, 0, o.dtype) end
+  if not o.qk_norm then return end
+  if o.qk_norm ~= "head" and o.qk_norm ~= "width" then
+    check.fail('nn.MixtureOfAttention: option qk_norm: expected "head" or "width", got "%s"', o.qk_norm)
+  end
+  local function norm(heads, sets)
+    return HeadNorm { kind = o.qk_norm, kv_heads = self.kv_heads, sets = sets, heads = heads, width = self.head_width,
+                      eps = o.eps, dtype = o.dtype }
+  end
+  self.q_norm = norm(o.heads // self.kv_heads, o.experts)
+  self.k_norm = norm(1, o.kv == "own" and o.experts or 1)
+end
+
+--- Add to the attributes of an op that rotates what scales frequencies.
+---@param self table the layer
+---@param attributes table
+---@return table attributes
+function M.rotation(self, attributes)
+  local s = self.rope_scaling or {}
+  attributes.rope_factor, attributes.rope_low, attributes.rope_high = s.factor, s.low, s.high
+  attributes.rope_context = s.context
+  return attributes
+end
+
+-- Queries, keys and values [B, T, heads, head_width], biased, normalized and rotated.
+local function project(self, h, weight, batch)
+  local B, T, k = h:size(1), h:size(2), self.head_width
+  local bias = self.q_bias and ops.concat({ self.q_bias, self.kv_bias }, 1)
+  local all = ops.view(ops.linear(h, weight, bias), B, T, -1, k)
+  local queries = self.experts * self.heads
+  local keys = (all:size(3) - queries) // 2
+  local q, ks = ops.narrow(all, 3, 1, queries), ops.narrow(all, 3, queries + 1, keys)
+  if self.q_norm then q, ks = self.q_norm(q), self.k_norm(ks) end
+  if self.rope_base ~= 0 then
+    local attributes = M.rotation(self, { base = self.rope_base })
+    q, ks = ops.rope(q, batch.positions, attributes), ops.rope(ks, batch.positions, attributes)
+  end
+  return q, ks, ops.narrow(all, 3, queries + keys + 1, keys)
+end
+
+--- What the op mixture_of_attention computes, in several ops.
+---@param self table the layer
+---@param h tensor [B, T, width]
+---@param weight tensor of queries, keys and values
+---@param gates? tensor [B, T, experts]
+---@param batch table
+---@return tensor y [B, T, width]
+function M.attend(self, h, weight, gates, batch)
+  local q, k, v = project(self, h, weight, batch)
+  local o = ops.attention(q, k, v, batch.documents, { window = self.window })
+  local B, T, n = h:size(1), h:size(2), self.experts
+  if gates then
+    local grouped = ops.view(o, B, T, self.kv_heads, n, self.heads // self.kv_heads * self.head_width)
+    o = ops.mul(grouped, ops.reshape(gates, B, T, 1, n, 1))
+  end
+  local bias = self.out_bias
+  local y = ops.linear(ops.view(o, B, T, -1), self.out, bias and not gates and ops.select(bias, 1, 1) or nil)
+  return bias and gates and ops.add(y, ops.matmul(gates, bias)) or y
+end
+
+return M
