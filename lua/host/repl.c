@@ -189,9 +189,10 @@ static void show_table(lua_State *L, int index) {
   lua_pop(L, 1);
 }
 
-/* Says why a result is nil, if that may surprise. */
-static void explain_nil(lua_State *L) {
-  if (!call_repl(L, "about_nil", 0, 1))
+/* Says why the only result is nil, true or false, if that may surprise. */
+static void explain(lua_State *L, int result) {
+  lua_pushvalue(L, result);
+  if (!call_repl(L, "about", 1, 1))
     return;
   if (lua_isstring(L, -1))
     host_write_colored(stderr, HOST_NOTE, lua_tostring(L, -1));
@@ -207,9 +208,9 @@ static void print_results(lua_State *L, int base) {
   if (!lua_isnil(L, base + 1)) {
     lua_pushvalue(L, base + 1);
     set_raw_global(L, "_");
-  } else if (count == 1) {
-    explain_nil(L);
   }
+  if (count == 1 && (lua_isnil(L, base + 1) || lua_isboolean(L, base + 1)))
+    explain(L, base + 1);
   for (int i = base + 1; i <= base + count; i++)
     show_table(L, i);
   push_raw_global(L, "print");

@@ -39,6 +39,12 @@ test("keys of a table, and what help knows", function()
   expect.equal(complete 'help("x:chu', { "x:chunk" })
 end)
 
+test("domains of a text", function()
+  rawset(_G, "text", bam.corpus({ law = "law.txt", code = "code.txt" }, { vocab = 300 }))
+  expect.equal(complete "bam.train { data = text:sample { ", { "code", "law" })
+  expect.equal(complete "text:sample { code = 1, l", { "law" })
+end)
+
 test("devices", function()
   local names = {}
   for i, device in ipairs(core.devices()) do names[i] = device.name end

@@ -3,7 +3,7 @@
 local M = {
   parse = require "bam.repl.statements".parse,
   note = require "bam.repl.statements".note,
-  about_nil = require "bam.repl.statements".about_nil,
+  about = require "bam.repl.surprises".about,
   undefined = require "bam.repl.statements".undefined,
   watch_globals = require "bam.util.globals".watch_with,
   enter = require "bam.repl.edit".enter,

@@ -96,8 +96,17 @@ local function named(fields, name)
   end
 end
 
+-- The domains of a text, in text:sample {.
+local function add_domains(list, tokens, open)
+  local name, colon = tokens[open - 1], tokens[open - 2]
+  local thing = name and name.text == "sample" and colon and colon.text == ":" and resolve.expression(tokens, open - 3)
+  local domains = thing and resolve.type_of(thing.value) == "bam.text" and rawget(thing.value, "domains")
+  for _, domain in ipairs(domains or {}) do list[#list + 1] = { name = domain, type = "number", text = "" } end
+end
+
 -- The parameters of the call around the `{` at `open` from there on; an op's attributes are fields of their own.
 local function fields_of_call(list, tokens, open)
+  add_domains(list, tokens, open)
   local thing, position = call_around(tokens, open)
   local comment, op = nil, nil
   if thing then comment, op = comment_of(thing) end

@@ -6,6 +6,7 @@ local lexer = require "bam.repl.lexer"
 local native_errors = require "bam.util.native_errors"
 local other_globals = require "bam.util.other_globals"
 local other_syntax = require "bam.util.other_syntax"
+local surprises = require "bam.repl.surprises"
 
 local M = {}
 
@@ -13,7 +14,6 @@ local CHUNK = "=stdin"
 local RETURN = "local _result <close> = nil return " -- not a tail call, so that an error in it has its line
 local was_local = {} -- names of locals of earlier inputs
 local told = {}      -- names of undefined globals that were pointed out
-local input = ""     -- the last one
 
 -- Load a text as an expression, else as statements. On failure nil, the message, and whether more lines could help.
 local function load_text(text)
@@ -85,7 +85,7 @@ end
 function M.parse(text)
   native_errors.shown(nil)
   debug.getregistry()["bam.shown"] = nil -- what the input before has printed itself
-  input = text
+  surprises.begin(text)
   if commands.is_exit(text) then return "exit" end
   local command, wrong, unfinished = commands.parse(text, load_text)
   if command then return "ready", { command } end
@@ -130,14 +130,6 @@ function M.note(text)
       depth = depth + (OPENS[token.text] and 1 or 0) - (CLOSES[token.text] and 1 or 0)
     end
   end
-end
-
---- What to say about a result that is nil: the entry of a list at 0 or at a negative position. Else nil.
----@return string?
-function M.about_nil()
-  local position = input:match "%[%s*(%-?%d+)%s*%]%s*$"
-  if not position or tonumber(position) > 0 then return nil end
-  return string.format("note: lists count from 1, and nothing is at %s; the last entry of t is t[#t]", position)
 end
 
 --- What to say about an undefined global that was read, and whether it is an error; nil if it was said before.
