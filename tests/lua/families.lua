@@ -325,6 +325,9 @@ test("what descriptions refuse", function()
   expect.equal(tostring(sequential { window = { 4, 4 } }.window), "4")
   expect.equal(tostring(sequential { window = { 4, 0 } }.window), "{ 4, 0 }")
   expect.equal(sequential { window = { 0, 0 } }.window, nil)
+  expect.contains(tostring(sequential { window = { 4, 0 }, qkv_bias = true, qk_norm = "head" }),
+                  { "window 4 in 1 of 2 layers, qkv_bias, qk_norm head" })
+  expect.contains(tostring(sequential { window = 6 }), { ", window 6;" })
 end)
 
 test("only what is not the default is in the identity", function()

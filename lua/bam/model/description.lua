@@ -46,6 +46,18 @@ M.SETTINGS = { "layers", "width", "heads", "kv_heads", "head_width", "vocab", "t
 
 local EXTRA = { "rope", "rope_layers", "window", "qkv_bias", "out_bias", "qk_norm" } -- that most models lack
 
+-- "window 4096 in 24 of 32 layers", "qkv_bias", "qk_norm head"
+local function extra_text(d, name)
+  local value = d[name]
+  if value == true then return name end
+  local largest, layers = 0, 0
+  for _, window in ipairs(name == "window" and type(value) == "table" and value or {}) do
+    largest, layers = math.max(largest, window), layers + (window > 0 and 1 or 0)
+  end
+  if layers == 0 then return string.format("%s %s", name, value) end
+  return string.format("window %d in %d of %d layers", largest, layers, d.layers)
+end
+
 --- Does it describe a mixture? Else it is a dense model.
 ---@param d table
 ---@return boolean
@@ -66,7 +78,7 @@ function kind.text(self)
   if self.block then texts[#texts + 1] = string.format("%s blocks", blocks.of(self).name) end
   if self.norm then texts[#texts + 1] = "RMSNorm" end
   for _, name in ipairs(EXTRA) do
-    if self[name] then texts[#texts + 1] = string.format("%s %s", name, self[name]) end
+    if self[name] then texts[#texts + 1] = extra_text(self, name) end
   end
   if self.merge then texts[#texts + 1] = string.format("merged by %s", self.merge) end
   for _, name in ipairs(check.sorted_names(self.freeze or {})) do
