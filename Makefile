@@ -216,9 +216,9 @@ simt: deps-simt ## run the op tests and a recipe on the CUDA backend, simulated 
 	@$(REMAKE) $(B)/simt/selftest $(B)/simt/bamlua
 	@sh tests/simt/run.sh $(B) '$(FILTER)'
 
-bench: deps ## measure speed, and compare with PyTorch and gigatoken if they are installed
+bench: deps ## measure speed, into build/bench.json too, and compare with PyTorch and gigatoken if they are installed
 	@$(REMAKE) all
-	$(B)/bamlua tests/bench/bench.lua
+	$(B)/bamlua tests/bench/bench.lua --json $(B)/bench.json
 	$(B)/bamlua tests/bench/text.lua
 
 bits: deps ## compare weights with an older program, bit by bit: BASE=build/bamlua of then; RECIPE=tests/bits/demo.lua

@@ -1,19 +1,19 @@
 -- What the benchmark measures: loaded with a function that is given sizes and gives those to use. A
--- case has a title, the line that makes tests/bench/peer.py do the same work, and prepare(), which
--- gives a function that does it once. `flops` and `bytes` are those of the mathematics: nothing
+-- case has a title, the kind and sizes that make tests/bench/peer.py do the same work, and prepare(),
+-- which gives a function that does it once. A case that PyTorch takes no part in may have another side
+-- of its own, `other` = { name, step }. `flops` and `bytes` are those of the mathematics: nothing
 -- counts that is computed again, and each array counts once. `per` is how many small operations one
 -- call does. With `tf32` products may be computed from tf32. Of cases with `ceiling` the speeds are
 -- those that others on a device have their shares of. Where new tensors go to a device there are
 -- larger cases too, and they come first.
 local bam = require "bam"
+local models = require "tests.bench.models"
 
 local used = ...
 local cases = {}
 
 local function add(case)
-  local kind = case.tf32 and string.format("tf32 %s", case.kind) or case.kind
   if case.tf32 then case.title = string.format("%s, tf32", case.title) end
-  case.peer = string.format("%s %s", kind, table.concat(case.sizes, " "))
   cases[#cases + 1] = case
 end
 
@@ -239,47 +239,14 @@ local WIDE = { width = 512, heads = 8, ffn = 1408, vocab = 2048, batch = 8, leng
 local PAPER = { width = 512, heads = 8, ffn = 1408, vocab = 32000, batch = 4, length = 256 }
 local LARGE = { width = 768, heads = 12, ffn = 2048, vocab = 32000, batch = 8, length = 1024 }
 
-local function dense(layers, of)
-  local width, heads, ffn, vocab = used(of.width, of.heads, of.ffn, of.vocab)
-  return bam.models.parallel { layers = layers, width = width, heads = heads, ffn = ffn,
-                               vocab = vocab }
-end
-
-local function mixed(experts, experts_attention)
-  return bam.mix { experts = experts, attention = experts_attention, ffn = { top_k = 1 },
-                   load_balance = 0.01, z_loss = 0.001 }
-end
-
--- Forward and backward, and with `update` the rest of a training step. With `mixing`, the
--- options of attention, four of the dense models are mixed.
 local function model(title, of, layers, update, mixing, tf32)
-  layers = used(layers)
-  local one, B, T = dense(layers, of), used(of.batch, of.length)
-  local d = mixing and mixed({ one, one, one, one }, mixing) or one
-  add {
-    title = string.format("%s, %d layers, width %d, %dx%d tokens", title, layers, d.width, B, T),
-    kind = "model", tf32 = tf32, tokens = B * T, flops = B * T * d:flops(T).training,
-    sizes = { layers, d.width, d.heads, d.ffn.hidden, d.vocab, B, T, update and 1 or 0,
-              d.attention.experts, d.attention.kv == "shared" and 1 or 0, d.ffn.experts,
-              d.ffn.top_k },
-    prepare = function()
-      local net = one:build()
-      if mixing then
-        net = mixed({ net, one:build(), one:build(), one:build() }, mixing):build()
-      end
-      local opt = bam.optim.AdamW(net, { lr = 1e-4 })
-      local ids, targets = bam.randint(0, d.vocab - 1, B, T), bam.randint(0, d.vocab - 1, B, T)
-      local function step()
-        opt:zero_grad()
-        net:loss(ids, targets, { scale = 1 / targets:count() }):backward()
-        if update then
-          opt:clip(1)
-          opt:step()
-        end
-      end
-      return function() bam.scope(step) end
-    end,
-  }
+  local case = { update = update, mixing = mixing, experts = mixing and 4 }
+  case.layers = used(layers)
+  case.width, case.heads, case.ffn, case.vocab = used(of.width, of.heads, of.ffn, of.vocab)
+  case.batch, case.length = used(of.batch, of.length)
+  case = models.case(title, case)
+  case.tf32 = tf32
+  add(case)
 end
 
 model("model fwd+bwd", SMALL, 4, false)
