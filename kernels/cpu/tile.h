@@ -70,8 +70,8 @@ static inline __attribute__((always_inline)) void tile_block(int vectors, real *
 
 /* c[TILE_ROWS][columns] = or += a b, for any number of columns. `a` has unit row or unit column
    steps, which the two calls tell the compiler. */
-static inline void tile_row(real *c, int64_t ldc, tile_view a, const real *b, int64_t ldb,
-                            int64_t columns, int64_t depth, bool add) {
+INLINE void tile_row(real *c, int64_t ldc, tile_view a, const real *b, int64_t ldb, int64_t columns,
+                     int64_t depth, bool add) {
   int64_t j = 0;
   if (a.column == 1) {
     a.column = 1;
