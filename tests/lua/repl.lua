@@ -63,6 +63,9 @@ test("an error names what is nil in its line", function()
   expect.contains(got, { "x is f32 (3), self.wieght is nil (self.weight is there)\n", "x is f32 (3), self.scale is nil\n",
                          "x is f32 (3), self.weight.grad is nil\n", "a is f32 (3), b is nil\n", "x is f32 (3), dim is nil\n",
                          "self.n is nil\n" })
+  expect.contains(piped("t = { weight = 1 }", "t.wieght.x"), "(field 'wieght')\n  1 | t.wieght.x\n      t.wieght is nil (t.weight "
+                  .. "is there)\n")
+  expect.lacks(piped("t = { weight = 1 }", "t.other.x"), "t.other is nil", "which Lua has said")
   expect.lacks(piped("x = bam.ones(3)", "x + bam.ones(2)"), " is nil", "unless the message is about nil")
 end)
 

@@ -49,14 +49,16 @@ local function describe(name, x)
   return string.format("%s is %s (%s)", name, x.dtype, table.concat(x.shape, ", "))
 end
 
--- "self.wieght is nil (self.weight is there)": a part of a path that is nil, in the table that lacks it.
+-- "self.wieght is nil (self.weight is there)": a part of a path that is nil, in the table that lacks it; and whether
+-- that has a similar name.
 local function describe_nil(path, t, name)
   local names = {}
   for key in next, t or {} do
     if type(key) == "string" then names[#names + 1] = key end
   end
   local near = core.nearest(name, names)
-  return string.format(near and "%s is nil (%s is there)" or "%s is nil", path, near and path:gsub("[%w_]+$", near))
+  if not near then return string.format("%s is nil", path), false end
+  return string.format("%s is nil (%s is there)", path, (path:gsub("[%w_]+$", near))), true
 end
 
 -- The value of a path such as "self.weight", the table that it is a field of, and the field's name; or what ends it.
@@ -81,7 +83,8 @@ for word in ("and break do else elseif end for function goto if in local not or 
   KEYWORDS[word] = true
 end
 
--- The tensors that a line names, described, and with `nils` the variables and fields that are nil.
+-- The tensors that a line names, described, and the variables and fields that are nil: all of them with nils = "all",
+-- those whose name is almost right with "misspelt".
 local function operands(level, text, nils)
   local list, known = {}, {}
   text = text:gsub("%-%-.*", ""):gsub('"[^"]*"', '""'):gsub("'[^']*'", "''")
@@ -94,7 +97,8 @@ local function operands(level, text, nils)
     elseif nils and value == nil and name and before ~= ":" and not KEYWORDS[name] and not known[walked]
       and not next_char:find "^[({=\"']" and #list < MOST then
       known[walked] = true
-      list[#list + 1] = describe_nil(walked, holder, name)
+      local described, is_misspelt = describe_nil(walked, holder, name)
+      if is_misspelt or nils == "all" then list[#list + 1] = described end
     end
   end
   return list
@@ -102,8 +106,8 @@ end
 
 -- The line, and below it the tensors that it names.
 local function quote(level, info, text, message)
-  local is_of_bam = not message:find "%(%a+ '" -- Lua's own message names what is nil
-  local tensors = operands(level + 1, text, is_of_bam and message:find "nil" ~= nil)
+  local is_named = message:find "%(%a+ '" -- Lua's own message names what is nil
+  local tensors = operands(level + 1, text, message:find "nil" and (is_named and "misspelt" or "all"))
   local shown = string.format("\n  %d | %s", info.currentline, text:match "^%s*(.-)%s*$")
   local is_in_sight = info.source:sub(1, 1) == "=" and info.currentline == 1 -- typed just above
   if #tensors == 0 then return is_in_sight and "" or shown end

@@ -23,6 +23,7 @@ local BLOCKS = {
   { "^%s*with%s.*:%f[%s\0]", "write local x <close> = ..., which is closed at the end of its block" },
 }
 
+local LOOP = "a loop fills a list: local t = {}; for i = 1, n do t[i] = ... end"
 local RANGES = "ranges are lists: x[{ { 1, 2 } }] is rows 1 to 2, x[{ {}, 1 }] is column 1"
 
 local ROWS = {
@@ -45,9 +46,9 @@ local ROWS = {
   { "^%s*nonlocal%s", "a function sees and changes the locals around it" },
   { "^%s*yield%f[%W]", "write coroutine.yield(...)" },
   { "^%s*@", "write f = decorator(f)" },
-  { "[%(%[{].*%f[%w_]for%s+[%w_, ]+%s+in%s.*[%]%)}]", "a loop fills a list: local t = {}; for i = 1, n do t[i] = ... end",
+  { "[%(%[{].*%f[%w_]for%s+[%w_, ]+%s+in%s.*[%]%)}]", LOOP,
     "near 'for'" },
-  { "%[.*%sfor%s", "a loop fills a list: local t = {}; for i = 1, n do t[i] = ... end", "near '%['" },
+  { "%[.*%sfor%s", LOOP, "near '%['" },
   { "([%w_.%[%]]+)%s*([-+*/%%^&|]/?)=%s*([%w_.]+)%s*$", "write %1 = %1 %2 %3" },
   { "([%w_.%[%]]+)%s*([-+*/%%^&|]/?)=", "write %1 = %1 %2 ..." },
   { "([%w_.%[%]]+)%s*%+%+", "write %1 = %1 + 1" },
@@ -66,7 +67,8 @@ local ROWS = {
   { "%f[%w_]if%s+(.-[%w_%])])%s*=%s*[^=]", "equal is == in Lua", "'then' expected near '='" },
   { "%f[%w_]while%s+(.-[%w_%])])%s*=%s*[^=]", "equal is == in Lua", "'do' expected near '='" },
   { ":=", "write the assignment on a line of its own" },
-  { "^%s*[%w_.]+%s*=%s*[%w_.]+%s*=%s*[%w_.\"']+%s*$", "an assignment has no value; write one after the other", "near '='" },
+  { "^%s*[%w_.]+%s*=%s*[%w_.]+%s*=%s*[%w_.\"']+%s*$", "an assignment has no value; write one after the other",
+    "near '='" },
   { "[,(]%s*([%w_]+)%s*=%s*[^=]", "options are a table: f(x, { %1 = ... })", "'%)' expected near '='" },
   { "{%s*[\"'][\"']%s*:", "a table is written { name = value }", "." },
   { "{%s*[%w_]+%s*:%s", "a table is written { name = value }, or { [key] = value }", "." },
