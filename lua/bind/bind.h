@@ -120,6 +120,9 @@ bam_tensor **bind_push_tensors(lua_State *L, int arg, const char *what, int *n, 
 
 /* ---- tensors ---- */
 
+/* Make the metatable of sizes, "bam.Sizes" in the registry. sizes.c */
+void bind_sizes_open(lua_State *L);
+
 /* Push the list of `n` sizes or strides that scripts get: see sizes.c. */
 void bind_push_sizes(lua_State *L, const int64_t *sizes, int n);
 
@@ -269,6 +272,7 @@ extern const bind_export bind_create_functions[];
 extern const bind_export bind_device_functions[];
 extern const bind_export bind_directory_functions[];
 extern const bind_export bind_docs_functions[];
+extern const bind_export bind_fields_functions[];
 extern const bind_export bind_files_functions[];
 extern const bind_export bind_hash_functions[];
 extern const bind_export bind_json_functions[];

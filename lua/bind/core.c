@@ -241,6 +241,7 @@ static void make_state(lua_State *L) {
 static int open_core(lua_State *L) {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key) == LUA_TNIL)
     make_state(L);
+  bind_sizes_open(L);
   lua_settop(L, 0);
   lua_newtable(L);
   lua_pushstring(L, BAM_VERSION);

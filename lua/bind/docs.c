@@ -29,6 +29,7 @@ const bind_export *const bind_parts[] = {
   bind_ops_functions,
   bind_docs_functions,
   bind_profile_functions,
+  bind_fields_functions,
   NULL,
 };
 

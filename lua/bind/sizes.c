@@ -58,6 +58,11 @@ static void push_metatable(lua_State *L) {
   lua_setfield(L, -2, "__name");
 }
 
+void bind_sizes_open(lua_State *L) {
+  push_metatable(L);
+  lua_pop(L, 1);
+}
+
 void bind_push_sizes(lua_State *L, const int64_t *sizes, int n) {
   lua_createtable(L, n, 0);
   for (int d = 0; d < n; d++) {

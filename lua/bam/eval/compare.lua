@@ -1,7 +1,6 @@
 --- bam.compare: evaluate models on held-out text and show the results side by side, as in the paper's Table 1.
 local check = require "bam.util.check"
 local core = require "bam.core"
-local entries_of = require "bam.eval.compared"
 local evaluate = require "bam.train.evaluate"
 local flags = require "bam.util.flags"
 local json = require "bam.util.json"
@@ -153,7 +152,7 @@ local function read(given)
     check.fail("compare: option on: expected held-out text, as text.heldout, got %s%s", got, hint or "")
   end
   o.tokens = o.tokens or options.get "compare_tokens"
-  return entries_of.flatten(list), o
+  return require("bam.eval.compared").flatten(list), o
 end
 
 local function find_base(values, results, base)
@@ -206,7 +205,7 @@ function M.compare(given)
   end
   if #values == 0 then check.fail "compare: there is nothing to compare" end
   local entries, results = {}, {}
-  for i, value in ipairs(values) do entries[i] = entries_of.read(value, i) end
+  for i, value in ipairs(values) do entries[i] = require("bam.eval.compared").read(value, i) end
   o.context = context_of(entries, o)
   for i, entry in ipairs(entries) do results[i] = evaluate_entry(entry, o) end
   local base = find_base(values, results, o.base)

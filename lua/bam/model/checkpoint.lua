@@ -10,7 +10,6 @@ local description = require "bam.model.description"
 local Model = require "bam.model.model"
 local params = require "bam.model.params"
 local parts = require "bam.model.parts"
-local redundant = require "bam.model.redundant"
 local weight_directory = require "bam.model.weight_directory"
 local weight_files = require "bam.model.weight_files"
 
@@ -52,7 +51,7 @@ end
 local function check_unexpected(source, known)
   local unknown, label, tensors = {}, source.label, source.tensors
   for _, name in ipairs(check.sorted_names(tensors)) do
-    if not known[name] and not redundant.allows(label, source.description, tensors, name) then
+    if not known[name] and not require("bam.model.redundant").allows(label, source.description, tensors, name) then
       unknown[#unknown + 1] = name
     end
   end

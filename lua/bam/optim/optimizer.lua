@@ -5,7 +5,6 @@ local flat = require "bam.optim.flat"
 local groups = require "bam.optim.groups"
 local module = require "bam.nn.module"
 local rules = require "bam.optim.rules"
-local saved = require "bam.optim.saved"
 local updates = require "bam.optim.updates"
 
 local ops = core.ops
@@ -94,7 +93,7 @@ end
 ---@return table<string, tensor>
 function Optimizer:state()
   local t = {}
-  for _, target in ipairs((saved.targets(self))) do t[target.name] = target.tensor end
+  for _, target in ipairs((require("bam.optim.saved").targets(self))) do t[target.name] = target.tensor end
   return t
 end
 
@@ -104,7 +103,7 @@ end
 ---@param options? { strict?: boolean } strict = false ignores names that only one side has
 ---@return string[] missing
 ---@return string[] unexpected
-function Optimizer:load_state(values, options) return saved.load(self, values, options) end
+function Optimizer:load_state(values, options) return require("bam.optim.saved").load(self, values, options) end
 
 --- The names of the parameters that are trained at present, in a fixed order: all but the frozen ones.
 ---@return string[]

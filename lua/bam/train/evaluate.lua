@@ -5,7 +5,6 @@ local codec = require "bam.model.codec"
 local checkpoint = require "bam.model.checkpoint"
 local core = require "bam.core"
 local description = require "bam.model.description"
-local files = require "bam.train.files_to_evaluate"
 local module = require "bam.nn.module"
 local old_fields = require "bam.util.old_fields"
 local phase = require "bam.train.phase"
@@ -123,7 +122,7 @@ function M.evaluate(model, heldout, options)
   local o = check.options("evaluate", options, spec)
   model = read_model(model)
   if type(heldout) ~= "table" or not check.is_callable(check.field(heldout, "open")) then
-    heldout = files.heldout(model, heldout, o.cache)
+    heldout = require("bam.train.files_to_evaluate").heldout(model, heldout, o.cache)
   end
   local d = rawget(model, "description")
   local context = o.context or d and d.context

@@ -13,7 +13,6 @@ local phase = require "bam.train.phase"
 local run_dir = require "bam.train.run_dir"
 local plan = require "bam.train.plan"
 local schedule = require "bam.util.schedule"
-local start = require "bam.train.start"
 
 local M = {}
 
@@ -101,7 +100,7 @@ end
 local function read(given)
   local o = check.options("train", given, spec)
   o.name, o.lr, o.optimizer = run_dir.check_name(o.name), read_schedule(o.lr), read_optimizer(o)
-  o.start = start.read(o)
+  o.start = require("bam.train.start").read(o)
   o.description = overrides.apply(o.start.description, o)
   o.batch = from_options(o, "batch", 16)
   o.context = from_options(o, "context", math.min(o.description.context, 2048))

@@ -291,6 +291,7 @@ local CORE = {
   isa = function() core.isa() end,
   try = function() core.try(error, 'x') end,
   at_end = function() core.at_end(print) end,
+  copy_fields = function() core.copy_fields({}, {}, { a = { b = 1 } }, 2) end,
   peak = function() core.peak() end,
   device = function() core.device(core.device()) end,
   devices = function() core.devices() end,

@@ -3,6 +3,7 @@
 -- them later is known to be its own. Names are given when they are first asked for: most scripts
 -- never ask, and naming takes longer than loading bam.
 local check = require "bam.util.check"
+local core = require "bam.core"
 
 local M = {}
 
@@ -10,14 +11,16 @@ local LUA = { "coroutine", "debug", "io", "math", "os", "package", "string", "ta
 --- Modules that are loaded when they are first needed, for a faster start. In fingerprints their functions count by
 --- name, as those of the modules that are loaded with bam. Older fingerprints rely on it.
 M.late = {
-  "bam.data.build", "bam.data.data_stream", "bam.data.debian", "bam.data.debian.cache", "bam.data.debian.duplicates",
-  "bam.data.debian.packages", "bam.data.debian.split", "bam.data.domain_sampler", "bam.data.heldout",
-  "bam.data.windows", "bam.model.config", "bam.model.fingerprint.bytecode", "bam.model.fingerprint.function_code",
-  "bam.tokenizer.file", "bam.tokenizer.regex", "bam.tokenizer.regex.class", "bam.tokenizer.regex.class_text",
-  "bam.tokenizer.regex.emitter", "bam.tokenizer.regex.escapes", "bam.tokenizer.regex.fold",
-  "bam.tokenizer.regex.parser", "bam.tokenizer.regex.properties", "bam.tokenizer.regex.quantifiers",
-  "bam.tokenizer.regex.recent", "bam.tokenizer.regex.scanner", "bam.tokenizer.regex.scripts",
-  "bam.tokenizer.regex.sets", "bam.train.continued",
+  "bam.data.build", "bam.data.data_stream", "bam.data.debian", "bam.data.debian.cache",
+  "bam.data.debian.duplicates", "bam.data.debian.packages", "bam.data.debian.split", "bam.data.domain_sampler",
+  "bam.data.heldout", "bam.data.windows", "bam.eval.compared", "bam.model.config",
+  "bam.model.fingerprint.bytecode", "bam.model.fingerprint.function_code", "bam.model.redundant",
+  "bam.optim.saved", "bam.tokenizer.file", "bam.tokenizer.regex", "bam.tokenizer.regex.class",
+  "bam.tokenizer.regex.class_text", "bam.tokenizer.regex.emitter", "bam.tokenizer.regex.escapes",
+  "bam.tokenizer.regex.fold", "bam.tokenizer.regex.parser", "bam.tokenizer.regex.properties",
+  "bam.tokenizer.regex.quantifiers", "bam.tokenizer.regex.recent", "bam.tokenizer.regex.scanner",
+  "bam.tokenizer.regex.scripts", "bam.tokenizer.regex.sets", "bam.train.continued",
+  "bam.train.files_to_evaluate", "bam.train.start",
 }
 
 local is_late = {}
@@ -25,8 +28,7 @@ for _, name in ipairs(M.late) do is_late[name] = true end
 
 local roots = {}    -- { value, name, is_lua, depth }: whose tables are named, `depth` levels down
 local copied = {}   -- keys and values in turn of all tables, as they were when they were loaded
-local spans = {}    -- by table: where its fields are in `copied`, first << 32 | last
-local deepest = {}  -- by table: the levels of tables below it that were copied
+local spans = {}    -- by table: where its fields are in `copied`; see core.copy_fields
 
 local names = {}    -- by value
 local contents = {} -- { { table, name, fields = its fields at first, is_lua } }
@@ -43,28 +45,7 @@ end
 
 -- ---- copying ----
 
--- Copy the fields of a table, and of those in it `depth` levels further down. This is a tenth of the start of bam, so
--- it is written for speed: all copies are in one list.
-local function copy(t, depth)
-  if deepest[t] and deepest[t] >= depth then return end
-  deepest[t] = depth
-  local span = spans[t]
-  if not span then
-    local first, last = #copied + 1, #copied
-    for key, value in next, t do
-      copied[last + 1] = key
-      copied[last + 2] = value
-      last = last + 2
-    end
-    span = first << 32 | last
-    spans[t] = span
-  end
-  if depth == 0 then return end
-  for i = (span >> 32) + 1, span & 0xffffffff, 2 do
-    local value = copied[i]
-    if type(value) == "table" then copy(value, depth - 1) end
-  end
-end
+local function copy(t, depth) core.copy_fields(copied, spans, t, depth) end
 
 local function add_root(value, name, is_lua, depth)
   roots[#roots + 1] = { value = value, name = name, is_lua = is_lua, depth = depth }
@@ -93,7 +74,7 @@ function M.remember(bam)
   end
   add_root(bam, "bam", false, 2)
   for name, module in next, package.loaded do
-    if name:find "^bam%." and type(module) == "table" then add_root(module, name, false, 2) end
+    if name:sub(1, 4) == "bam." and type(module) == "table" then add_root(module, name, false, 2) end
   end
   copy(_G, 0)
   watch_loading()
@@ -104,7 +85,7 @@ end
 -- The fields that have names.
 local function fields_of(t)
   local fields, span = {}, spans[t]
-  for i = span >> 32, span & 0xffffffff, 2 do
+  for i = span & 0x3fffffff, span >> 30 & 0x3fffffff, 2 do
     if type(copied[i]) == "string" then fields[copied[i]] = copied[i + 1] end
   end
   return fields
