@@ -115,6 +115,42 @@ test("mixtures of FFN experts go out as those of other families and come back", 
   end
 end)
 
+-- As transformers has them in memory.
+test("experts may be stacked in one tensor", function()
+  for i, case in ipairs(MIXTURES) do
+    local directory = at(string.format("stacked-%d", i))
+    local model = mixture_of(case[2], { ffn = case[3] })
+    bam.save(directory, model, { as = case[1] })
+    local path = directory .. "/model.safetensors"
+    local tensors = bam.load(path)
+    for layer = 0, 1 do
+      local place = string.format("model.layers.%d.mlp.", layer)
+      local old = case[1] == "mixtral" and string.format("model.layers.%d.block_sparse_moe.", layer) or place
+      local names = case[1] == "mixtral" and { "w1", "w3", "w2" } or { "gate_proj", "up_proj", "down_proj" }
+      local function take(name)
+        local x = tensors[old .. name]
+        tensors[old .. name] = nil
+        return x
+      end
+      local gate_up, down = {}, {}
+      for e = 0, 2 do
+        local function part(k) return take(string.format("experts.%d.%s.weight", e, names[k])) end
+        gate_up[e + 1], down[e + 1] = bam.concat({ part(1), part(2) }, 1), part(3)
+      end
+      tensors[place .. "experts.gate_up_proj"] = bam.stack(gate_up, 1)
+      tensors[place .. "experts.down_proj"] = bam.stack(down, 1)
+      tensors[place .. "gate.weight"] = take "gate.weight"
+    end
+    bam.save(path, tensors)
+    expect.yes(bam.all(bam.load(directory)(ids):eq(model(ids))):item(), case[1])
+    local name = "model.layers.1.mlp.experts.down_proj"
+    tensors[name] = tensors[name]:narrow(1, 1, 2)
+    bam.save(path, tensors)
+    expect.raises("`model.layers.1.mlp.experts.down_proj` is (2, 24, 20); by its config.json it must be (24, 20)",
+                  bam.load, directory)
+  end
+end)
+
 test("gates that a family computes in another way are refused, or said to differ", function()
   local model = mixture_of(parallel { norm = "layer" }, { ffn = RAW })
   expect.raises('save: option as: "cohere2_moe" computes this model only almost: there the gates of the chosen experts '

@@ -26,24 +26,29 @@ local function files_in(directory)
   return present
 end
 
--- The stored tensor of an entry.
-local function stored(source, entry) return source.tensors[families.name_of(source.family, entry)] end
+-- The name of an entry in a checkpoint, and its stored tensor.
+local function stored(source, entry)
+  local name = families.name_of(source.family, entry)
+  if source.tensors[name] or not source.family then return name, source.tensors[name] end
+  local other, tensor = require("bam.model.families.stacked").find(entry, source.tensors,
+                                                                      source.description.ffn.experts)
+  return tensor and other or name, tensor
+end
 
 local function check_tensor(source, entry)
-  local label, tensor = source.label, stored(source, entry)
+  local label, name, tensor = source.label, stored(source, entry)
   if not tensor then
-    check.fail("%s: `%s` is missing%s", label, families.name_of(source.family, entry), entry.kind == "head"
+    check.fail("%s: `%s` is missing%s", label, name, entry.kind == "head"
                and "; if the head is the embedding, set tie_word_embeddings to true in its config.json" or "")
   end
   local got, want = check.shape(tensor.shape), check.shape(entry.shape)
   if got ~= want then
-    check.fail("%s: `%s` is %s; by its config.json it must be %s", label, entry.name, got, want)
+    check.fail("%s: `%s` is %s; by its config.json it must be %s", label, name, got, want)
   end
   if entry.dtype and entry.dtype ~= tensor.dtype then
-    check.fail("%s: `%s` is of dtype %s; it must be %s", label, entry.name, tensor.dtype,
-               entry.dtype)
+    check.fail("%s: `%s` is of dtype %s; it must be %s", label, name, tensor.dtype, entry.dtype)
   elseif not entry.dtype and not saved_tensors.FLOATS[tensor.dtype] then
-    check.fail("%s: `%s` is of dtype %s, not of floating point", label, entry.name, tensor.dtype)
+    check.fail("%s: `%s` is of dtype %s, not of floating point", label, name, tensor.dtype)
   end
 end
 
@@ -118,7 +123,10 @@ end
 ---@param source table
 ---@param entry table
 ---@return tensor
-function M.tensor(source, entry) return families.from_stored(source.family, entry, stored(source, entry):read()) end
+function M.tensor(source, entry)
+  local _, tensor = stored(source, entry)
+  return families.from_stored(source.family, entry, tensor:read())
+end
 
 --- The dtype of an opened checkpoint's weights.
 ---@param source table
@@ -131,7 +139,7 @@ function M.dtype(source) return source.tensors["model.embed_tokens.weight"].dtyp
 function M.check(source, entries)
   check_tensors(source, entries)
   local known = {}
-  for _, entry in ipairs(entries) do known[families.name_of(source.family, entry)] = true end
+  for _, entry in ipairs(entries) do known[stored(source, entry)] = true end
   check_unexpected(source, known)
 end
 
