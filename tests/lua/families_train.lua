@@ -94,3 +94,25 @@ test("a Llama is a seed and an expert, and stays one until it is mixed", functio
   local ids = bam.randint(0, 279, 2, 9)
   expect.yes(bam.all(bam.load(directory .. "/mixtral")(ids):eq(mixed(ids))):item())
 end)
+
+test("a Mixtral is trained on, and stays one", function()
+  local text = [[
+local bam = require "bam"
+bam.options {}
+local text = bam.corpus({ law = "law.txt", general = "general.txt" }, { vocab = 280, heldout = 0.3 })
+bam.train { name = "more", model = "mixtral", data = text:sample { law = 1 }, tokens = 640, context = 16, batch = 4,
+            lr = 1e-2, save_every = 3, load_balance = 0.02 }
+]]
+  local directory, _ <close> = directory_of(text)
+  local d = bam.models.sequential { layers = 1, width = 16, heads = 2, ffn = 16, vocab = 280, norm = "rms" }
+  local mixture = bam.mix { experts = { d:build { seed = 1 }, d:build { seed = 2 } }, attention = { experts = "mean" },
+                            ffn = { top_k = 2, renormalize = true } }
+  bam.save(directory .. "/mixtral", mixture:build(), { as = "mixtral" })
+  run(directory, text)
+  local steps = core.glob(small.phase(directory, "more") .. "/step-*")
+  local trained = bam.load(steps[#steps])
+  expect.equal(trained.description.family, "mixtral")
+  expect.yes(not bam.all(trained.layers[1].ffn.router.weight:eq(bam.load(directory .. "/mixtral").layers[1].ffn.router.weight))
+    :item(), "the router has learned")
+  expect.contains(small.run(directory, "--audit"), "trained again, give the same bits")
+end)

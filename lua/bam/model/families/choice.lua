@@ -117,11 +117,12 @@ end
 ---@return table? family
 ---@return boolean? inexact gates differ
 function M.family_of(model, as, inexact)
+  if as == "bam" or not (as or model.description.family) then return nil end
   local d = M.settled(model)
   if as == "cohere" and not M.is_cohere(d) then
     check.fail('save: option as: this is no model of "cohere": it has other blocks, or experts')
   end
-  if as == "cohere" or as == "bam" then return nil end
+  if as == "cohere" then return nil end
   if as then
     local family = families.find("save: option as", as)
     return family, check_fit(d, family, inexact)
