@@ -115,8 +115,9 @@ static range read_range(lua_State *L, int dim, int64_t size) {
   if (step < 1)
     bind_error(L, "index: the step of a range must be positive; x:flip() reverses");
   if (first < 1 || last > size || last < first - 1)
-    bind_error(L, "index: range {%I, %I} is out of range: dimension %d has %I positions",
-               (LUAI_UACINT)list[0], (LUAI_UACINT)list[1], dim + 1, (LUAI_UACINT)size);
+    bind_error(L, "index: range {%I, %I} is out of range: dimension %d has %I positions%s",
+               (LUAI_UACINT)list[0], (LUAI_UACINT)list[1], dim + 1, (LUAI_UACINT)size,
+               list[0] == 0 ? ", counted from 1; the end is included" : "");
   return (range){ first - 1, last - first + 1, step };
 }
 

@@ -263,10 +263,14 @@ local COUNTS = {
   ["x.strides[0]"] = "sizes: a list counts from 1, got 0",
   ["m:parameters()[0]"] = "m:parameters(): a list counts from 1, got 0; list[#list] is the last",
   ["x[0]"] = "index: counts from 1 (or from -1 at the end), got 0",
+  ["x[{ { 0, 1 } }]"] = "index: range {0, 1} is out of range: dimension 1 has 2 positions, counted from 1; the end is included",
+  ["x:slice(1, 0, 1)"] = "slice: positions 0 to 1 are out of range: dimension 1 has 2 positions, counted from 1; the end is",
+  ["x:unsqueeze(0)"] = "unsqueeze: dimension 0 is out of range 1 to 3; they count from 1",
+  ["x:transpose(0, 1)"] = "transpose: dimension 0 is out of range 1 to 2; they count from 1",
   ["x:size(0)"] = "size: dimension: counts from 1 (or from -1 at the end), got 0",
 }
 for code, message in pairs(COUNTS) do
-  test("counting from 1: " .. code, function() expect.contains(message_of("return " .. code), "script:1: " .. message) end)
+  test("counting from 1: " .. code, function() expect.contains(message_of("local _ = " .. code), "script:1: " .. message) end)
 end
 
 test("a shape is a plain list in all else", function()

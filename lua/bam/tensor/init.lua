@@ -56,7 +56,8 @@ local function dimension(x, dim, what, extent)
   if not d then check.fail("%s: expected a dimension, got %s", what, tostring(dim)) end
   if d < 0 then d = d + extent + 1 end
   if d < 1 or d > extent then
-    check.fail("%s: dimension %d is out of range 1 to %d", what, dim, extent)
+    check.fail("%s: dimension %d is out of range 1 to %d%s", what, dim, extent,
+               dim == 0 and "; they count from 1" or "")
   end
   return d
 end
@@ -138,7 +139,8 @@ function methods:slice(dim, first, last)
   local from = first < 0 and first + n + 1 or first
   local to = last < 0 and last + n + 1 or last
   if to > n or from < 1 then
-    check.fail("slice: positions %d to %d are out of range: dimension %d has %d positions", first, last, dim, n)
+    check.fail("slice: positions %d to %d are out of range: dimension %d has %d positions%s", first, last, dim, n,
+               first == 0 and ", counted from 1; the end is included" or "")
   end
   return sliced(self, dim, from, math.max(to - from + 1, 0))
 end
