@@ -198,6 +198,11 @@ test("tables are shown: bounded, sorted, cycles marked", function()
   expect.contains(got, "<table that cannot be read", "a failing __pairs")
 end)
 
+test("small tensors in a table show their values", function()
+  local got = piped("{ bam.tensor(0.5), bam.tensor { 1, 2 }, bam.zeros(9, 9) }")
+  expect.contains(got, { "<tensor f32 () on cpu: 0.5000>", "<tensor i64 (2) on cpu: [1 2]>", "<tensor f32 (9, 9) on cpu ...>" })
+end)
+
 test("an expression of several lines prints", function()
   local got = piped("math.max(1,", "2,", "40 + 2)", "{", "a = 5", "}", "1 +", "", "6")
   expect.contains(got, "\n42\n", "a call")

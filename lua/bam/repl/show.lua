@@ -29,12 +29,14 @@ local function string_text(text, state)
   return cut and string.format("%s... (%d bytes)", shown, #text) or shown
 end
 
--- The first line of the text that an object has of itself.
+-- The first line of the text that an object has of itself, and the second if it is short and the last.
 local function object_text(value)
   local fine, text = pcall(tostring, value)
   if not fine then return string.format("<%s: its __tostring failed>", type(value)) end
-  local line = text:match "^[^\n]*"
-  return #line < #text and string.format("<%s ...>", line) or line
+  local line, rest = text:match "^([^\n]*)\n?%s*(.*)$"
+  if rest == "" then return line end
+  local is_short = not rest:find("\n", 1, true) and #rest <= MAX_CELL
+  return is_short and string.format("<%s: %s>", line, rest) or string.format("<%s ...>", line)
 end
 
 local function function_text(f)
