@@ -50,6 +50,15 @@ test("experts that count from 0", function()
   expect.equal(message_of(router "return s:gather(e, -1), e * e:ne(1)"), "no error", "the last expert has tokens")
 end)
 
+test("a model that was loaded may have given up an expert", function()
+  local place, make = os.tmpname(), router "return s:gather(e, -1), e - 1"
+  os.remove(place)
+  bam.mix { experts = seeds, ffn = { top_k = 1, router = make } }:build():save(place)
+  local loaded = bam.load(place, { routers = { ffn = make } })
+  expect.yes(loaded:loss(ids:slice(2, 1, 16), ids:slice(2, 2, 17)))
+  os.execute("rm -r " .. place)
+end)
+
 test("what forward returns", function()
   expect.contains(message_of(router "return nil"), "router of ffn (forward at mine.lua:7): expected gates [B, T, k] for h")
   expect.contains(message_of(router "return s:gather(e, -1)"), "router of ffn (forward at mine.lua:7): 1 gates without "

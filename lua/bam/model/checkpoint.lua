@@ -10,6 +10,7 @@ local description = require "bam.model.description"
 local Model = require "bam.model.model"
 local params = require "bam.model.params"
 local parts = require "bam.model.parts"
+local routing = require "bam.nn.moe.routing"
 local weight_directory = require "bam.model.weight_directory"
 local weight_files = require "bam.model.weight_files"
 
@@ -166,6 +167,10 @@ local function fill(model, source)
   end
   model.tokenizer_json, model.token_ids = source.tokenizer_json, source.token_ids
   model.companions = source.companions
+  for _, layer in ipairs(model.layers) do
+    routing.trust(layer.attention)
+    routing.trust(layer.ffn)
+  end
   return model
 end
 

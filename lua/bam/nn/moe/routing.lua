@@ -77,6 +77,13 @@ end
 
 local counted = setmetatable({}, { __mode = "k" }) -- layers whose router has given numbers that were looked at
 
+--- Do not look at the numbers of a layer's router: it is of a model that was trained, and may have learned to avoid an
+--- expert.
+---@param layer? table
+function M.trust(layer)
+  if layer ~= nil then counted[layer] = true end
+end
+
 -- Raise if the first numbers that a router gives seem to count from 0: the last expert never has a token, and choices
 -- of 0, which means none, have gates.
 local function check_count(layer, what, gates, experts)
