@@ -3,6 +3,19 @@
    double. stats has each row's largest logit and 1 / the sum, see kernels/cpu/loss.c. */
 #include "rows.h"
 
+/* A row's largest logit, and the sum of e^(x - top). All threads of the group get both. */
+template <int group_size> static __device__ double row_sum(const real *row, int64_t n, real *top) {
+  double sum = 0;
+  real most = -(real)INFINITY;
+  BAM_EACH_OF_GROUP(j, n)
+  most = row[j] > most ? row[j] : most;
+  most = group_max<group_size>(most);
+  BAM_EACH_OF_GROUP(j, n)
+  sum += (double)REAL_MATH(exp)(row[j] - most);
+  *top = most;
+  return group_sum<group_size>(sum);
+}
+
 template <int group_size>
 static __global__ void cross_entropy_rows(double *losses, real *stats, const real *x,
                                           const int64_t *targets, int64_t rows, int64_t n,
@@ -10,16 +23,10 @@ static __global__ void cross_entropy_rows(double *losses, real *stats, const rea
   BAM_EACH_GROUP_ROW(i, rows) {
     const real *row = x + i * n;
     const int64_t target = targets[i];
-    double loss = 0, sum = 0;
+    double loss = 0;
     real top = 0, part = 0;
     if (target != ignore) { /* the same for the whole thread group */
-      top = -(real)INFINITY;
-      BAM_EACH_OF_GROUP(j, n)
-      top = row[j] > top ? row[j] : top;
-      top = group_max<group_size>(top);
-      BAM_EACH_OF_GROUP(j, n)
-      sum += (double)REAL_MATH(exp)(row[j] - top);
-      sum = group_sum<group_size>(sum);
+      const double sum = row_sum<group_size>(row, n, &top);
       part = (real)(1 / sum);
       loss = log(sum) + ((double)top - (double)row[target]);
     }
@@ -71,17 +78,11 @@ static __global__ void cross_entropy_in_place_rows(double *losses, real *x, cons
   BAM_EACH_GROUP_ROW(i, rows) {
     real *row = x + i * n;
     const int64_t target = targets[i];
-    double loss = 0, sum = 0;
+    double loss = 0;
     real top = 0, weight = 0;
     if (target != ignore) { /* the same for the whole thread group */
       const real hit = row[target];
-      top = -(real)INFINITY;
-      BAM_EACH_OF_GROUP(j, n)
-      top = row[j] > top ? row[j] : top;
-      top = group_max<group_size>(top);
-      BAM_EACH_OF_GROUP(j, n)
-      sum += (double)REAL_MATH(exp)(row[j] - top);
-      sum = group_sum<group_size>(sum);
+      const double sum = row_sum<group_size>(row, n, &top);
       weight = factor * (real)(1 / sum);
       loss = log(sum) + ((double)top - (double)hit);
     }
