@@ -197,7 +197,7 @@ $(B)/embedded.o: $(B)/embedded.S
 REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 DEPS   := deps $(addprefix deps-,test simt valgrind analyze lint format)
 
-.PHONY: run test bits docs cases simt bench accuracy asan analyze lint lint-format format compdb debug valgrind fuzz \
+.PHONY: run test bits docs cases simt bench scaling accuracy asan analyze lint lint-format format compdb debug valgrind fuzz \
         fuzzcheck faults $(DEPS) install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
@@ -220,6 +220,11 @@ bench: deps ## measure speed, into build/bench.json too, and compare with PyTorc
 	@$(REMAKE) all
 	$(B)/bamlua tests/bench/bench.lua --json $(B)/bench.json
 	$(B)/bamlua tests/bench/text.lua
+
+scaling: deps ## measure speed and memory against size, experts and threads; draw docs/scaling-*.svg; takes SECONDS
+	@$(REMAKE) all
+	$(B)/bamlua tests/bench/scaling.lua --seconds $(SECONDS) --json $(B)/scaling.json
+	$(B)/bamlua tests/bench/charts.lua $(B)/scaling.json docs
 
 bits: deps ## compare weights with an older program, bit by bit: BASE=build/bamlua of then; RECIPE=tests/bits/demo.lua
 	@$(REMAKE) $(B)/bamlua

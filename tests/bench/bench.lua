@@ -148,13 +148,18 @@ if not on_device then
   local starts = require "tests.bench.start" (arg[-1])
   table.move(starts, 1, #starts, #cases + 1, cases)
 end
+local wanted = 0
 for _, case in ipairs(cases) do
-  if case.title:find(options.pattern) then run_case(case) end
+  if case.title:find(options.pattern) then
+    wanted = wanted + 1
+    run_case(case)
+  end
 end
 if peer then
   if peer.stopped then failures = failures + 1 end
   peer:close()
 end
-results.finished = failures + left_out == 0
+results.finished = wanted > 0 and failures + left_out == 0
 save()
+if wanted == 0 then arguments.fail("bench: no case has %q in its title, as a Lua pattern", options.pattern) end
 if failures > 0 then arguments.fail("bench: %d of the cases failed", failures) end

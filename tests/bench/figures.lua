@@ -65,6 +65,22 @@ end
 --- "77 %", or "" where what is possible is not known
 function M.share(record) return record.share and string.format("%.0f %%", 100 * record.share) or "" end
 
+local PREFIXES = { { 1e9, "G" }, { 1e6, "M" }, { 1e3, "k" } }
+
+--- "20k", or with a unit "20 kB": three digits at most.
+---@param value number
+---@param unit? string
+---@return string
+function M.short(value, unit)
+  local factor, prefix = 1, ""
+  for i = #PREFIXES, 1, -1 do
+    if value >= PREFIXES[i][1] then factor, prefix = PREFIXES[i][1], PREFIXES[i][2] end
+  end
+  local number = value / factor
+  local digits = string.format(number >= 100 and "%.0f" or "%.3g", number)
+  return unit and string.format("%s %s%s", digits, prefix, unit) or digits .. prefix
+end
+
 local function speed(record)
   local seconds = record.median
   if record.tokens then return string.format("%.1fk tokens/s", record.tokens / seconds / 1e3) end

@@ -82,14 +82,11 @@ function M.run(device, pytorch)
            bamlua = core.release, pytorch = pytorch, date = os.date "!%Y-%m-%dT%H:%M:%SZ" }
 end
 
---- The resident memory of this process and the most it ever was, in bytes; nil where that is unknown.
----@return integer? now
----@return integer? peak
-function M.resident()
-  local status = contents "/proc/self/status" or ""
-  local now, peak = status:match "VmRSS:%s*(%d+) kB", status:match "VmHWM:%s*(%d+) kB"
-  if not (now and peak) then return nil end
-  return now * 1024, peak * 1024
+--- The most resident memory that this process ever had, in bytes; nil where that is unknown.
+---@return integer?
+function M.peak_resident()
+  local peak = (contents "/proc/self/status" or ""):match "VmHWM:%s*(%d+) kB"
+  return peak and math.tointeger(peak) * 1024
 end
 
 return M

@@ -1,11 +1,13 @@
 """The PyTorch side of `make bench`: tests/bench/bench.lua starts it and drives it over pipes.
 
-    peer.py [--device cuda] [--version]
+    peer.py [--device cuda] [--version | --memory KIND SIZES...]
 
-A line "case [tf32] KIND SIZES..." prepares a case: every variant (eager, torch.compile, ...) is
-timed with 1 thread and with one per core, and the fastest is kept; the answer is "ready LABEL", or
-"failed WHY". A line "run" times it for a while; the answer is the seconds of one call. A line "end"
+A line "case [tf32] [threads=N] [seconds=N] KIND SIZES..." prepares a case: every variant (eager,
+torch.compile, ...) is timed with 1 thread and with one per core, or with N, and the fastest is
+kept, of those that are ready in N seconds; the answer is "ready LABEL", or "failed WHY". A line "run" times it for a while; the answer is the seconds of one call. A line "end"
 frees the case; the answer is "ended". Nothing else goes to standard output.
+
+--memory prints by how many bytes peak resident memory grew in two eager steps of a case.
 
 On a CUDA device threads do not matter; products are of f32 unless the case says tf32; and variants
 that take long to compile are given up.
@@ -22,6 +24,7 @@ import contextlib
 import gc
 import math
 import os
+import resource
 import signal
 import sys
 import time
@@ -240,11 +243,11 @@ def in_order(variants, seconds):
 
 @contextlib.contextmanager
 def limited(end):
-    """Raises when a device's case takes longer than till then, and again as long as that is caught
-    by what it passes."""
+    """Raises when a case takes longer than till then (None: it may), and again as long as that is
+    caught by what it passes."""
     def late(*_):
-        raise TimeoutError(f"it is not ready after {PREPARE} s")
-    if not ON_CUDA:
+        raise TimeoutError("it is not ready in time")
+    if end is None:
         yield
         return
     signal.signal(signal.SIGALRM, late)
@@ -270,34 +273,54 @@ def time_variants(variants, end):
     return seconds
 
 
-def best_variant(variants):
+def best_variant(variants, threads=None, seconds=PREPARE if ON_CUDA else None):
     """Label, step and calls per measurement of the fastest, of those whose names contain
     $BAMLUA_PEER_FORM ("loop", "stacked", ...) where there are such."""
     form = os.environ.get("BAMLUA_PEER_FORM", "")
     variants = {name: step for name, step in variants.items() if form in name} or variants
-    end, found = time.perf_counter() + PREPARE, []
-    for threads in [None] if ON_CUDA else sorted({1, os.cpu_count()}):
-        if threads:
-            torch.set_num_threads(threads)
-        found += [(seconds, threads, name)
+    end, found = seconds and time.perf_counter() + seconds, []
+    counts = [None] if ON_CUDA else [threads] if threads else sorted({1, os.cpu_count()})
+    for count in counts:
+        if count:
+            torch.set_num_threads(count)
+        found += [(seconds, count, name)
                   for name, seconds in time_variants(variants, end).items()]
     if not found:
         raise RuntimeError("no variant runs here; the log says why")
-    _, threads, name = min(found, key=lambda entry: entry[0])
+    _, count, name = min(found, key=lambda entry: entry[0])
     label = name
-    if threads:
-        torch.set_num_threads(threads)
-        label = f"{name}, {threads} thread{'s' if threads > 1 else ''}"
+    if count:
+        torch.set_num_threads(count)
+        label = f"{name}, {count} thread{'s' if count > 1 else ''}"
     return label, variants[name], calls_for(variants[name], AT_ONCE)
 
 
 def prepare(words):
     """As best_variant, of a case."""
+    options = {name: int(value) for name, equals, value in (word.partition("=") for word in words)
+               if equals}
+    words = [word for word in words if "=" not in word]
     tf32 = words[0] == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     with torch.device(DEVICE):
         variants = CASES[words[tf32]](*map(int, words[1 + tf32:]))
-    return best_variant(variants)
+    return best_variant(variants, **options)
+
+
+def memory_of(words):
+    """By how many bytes peak resident memory grows in two eager steps of a case. First a step of
+    a tiny model loads all code."""
+    def run(kind, *sizes):
+        step = CASES[kind](*map(int, sizes))["eager"]
+        step()
+        step()
+
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kB on Linux
+    run("model", 1, 32, 1, 32, 64, 1, 8, 1)
+    before = peak()
+    run(*words)
+    return peak() - before
 
 
 def free():
@@ -337,5 +360,7 @@ if __name__ == "__main__":
         sys.exit("peer: this PyTorch has no CUDA device")
     if "--version" in sys.argv:
         print(f"PyTorch {torch.__version__}")
+    elif "--memory" in sys.argv:
+        print(memory_of(sys.argv[sys.argv.index("--memory") + 1:]))
     else:
         main()
