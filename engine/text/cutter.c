@@ -50,6 +50,8 @@ struct bam_cutter {
   level levels[BAM_PATTERN_STEPS];
   /* for a known style */
   bam_boundaries *boundaries;
+  const char
+    *gap_end; /* the first byte that a step before isolates; up to the current run: not known */
   bam_pieces found_pieces; /* that are next, from the piece `at` on */
   int at;
 };
@@ -270,16 +272,30 @@ static bam_char_class probe(void *cutter, const char *character, int size, uint3
   return is_digit ? BAM_CHAR_DIGIT : BAM_CHAR_SPACE;
 }
 
-/* Get the first piece of the rest of the current run from the expressions. */
+/* Set `gap` to the rest of the current run up to what the first of two expressions isolates. It is searched for once: the
+   rest may have many pieces before it. */
+static int find_gap(bam_cutter *c, bam_piece *gap) {
+  if (c->gap_end <= c->run.data) {
+    begin_level(&c->levels[0], &c->run);
+    const int found = search(c, 0);
+    if (found < 0)
+      return found;
+    c->gap_end = c->run.data + (found > 0 ? c->levels[0].start : c->run.size);
+  }
+  *gap = (bam_piece){ c->run.data, c->gap_end - c->run.data, true };
+  return 1;
+}
+
+/* Get the first piece of the rest of the current run, which the first of two expressions does not isolate, from the
+   last expression. */
 static int next_of_rest(bam_cutter *c, bam_pieces *pieces) {
-  bam_piece piece;
-  const int64_t left = c->left;
-  begin_level(&c->levels[0], &c->run);
-  for (int k = 1; k < c->pattern->count; k++)
-    begin_level(&c->levels[k], &(bam_piece){ c->run.data, 0, true });
-  c->left = 0;
-  const int found = next_of(c, c->pattern->count, &piece);
-  c->left = left;
+  bam_piece piece, rest = c->run;
+  const int k = c->pattern->count - 1;
+  int found = k > 0 ? find_gap(c, &rest) : 1;
+  if (found < 0)
+    return found;
+  begin_level(&c->levels[k], &rest);
+  found = next_in_level(c, k, &piece);
   *pieces = (bam_pieces){ piece.data, piece.size, NULL, 1 };
   return found;
 }
@@ -339,6 +355,7 @@ void bam_cutter_begin(bam_cutter *cutter, const char *text, int64_t size) {
   cutter->left = size;
   cutter->steps = TEXT_STEPS + BYTE_STEPS * size;
   cutter->run = (bam_piece){ text, 0, true };
+  cutter->gap_end = text;
   cutter->at = cutter->found_pieces.count = 0;
   for (int k = 0; k < cutter->pattern->count; k++)
     begin_level(&cutter->levels[k], &(bam_piece){ text, 0, true });

@@ -7,6 +7,7 @@
 enum { SHORT = 14, END = 30 }; /* bytes of short pieces, of which many are shorter still */
 
 #define BYTE_MERGES (65536 * (int64_t)sizeof(int64_t))
+#define MOST_MOVES 1000
 #define NO_MERGE ((uint64_t)UINT32_MAX << 32) /* or more */
 
 /* A node of the linked list of words that represents a piece during merging. */
@@ -17,14 +18,21 @@ typedef struct symbol {
 
 /* ---- the tables ---- */
 
-static bam_status make_narrow(bam_merges *m, int64_t n) {
-  m->narrow_bits = 8;
-  while ((int64_t)1 << m->narrow_bits < 3 * n)
-    m->narrow_bits++;
-  const int64_t bytes = (int64_t)sizeof(uint64_t) << m->narrow_bits;
-  BAM_TRY(bam_storage_grow(m->context, &m->narrow, bytes));
+/* Allocate an empty narrow table of 2^bits slots. */
+static bam_status make_narrow(bam_merges *m, int bits) {
+  const int64_t bytes = (int64_t)sizeof(uint64_t) << bits;
+  BAM_TRY(bam_storage_alloc(m->context, &m->context->cpu, bytes, &m->narrow));
+  m->narrow_bits = bits;
   memset(m->narrow->data, 0, (size_t)bytes);
   return BAM_OK;
+}
+
+/* The number of bits for `n` merges: a third of the slots is used, or less. */
+static int narrow_bits(int64_t n) {
+  int bits = 8;
+  while ((int64_t)1 << bits < 3 * n)
+    bits++;
+  return bits;
 }
 
 bam_status bam_merges_make(bam_merges *merges, int64_t words, int64_t n) {
@@ -39,22 +47,45 @@ bam_status bam_merges_make(bam_merges *merges, int64_t words, int64_t n) {
     ((uint16_t *)m->byte_of->data)[m->bytes[i]] = (uint16_t)(i + 1);
   BAM_TRY(bam_storage_grow(m->context, &m->byte_merges, BYTE_MERGES));
   memset(m->byte_merges->data, 0xff, BYTE_MERGES);
-  return words <= UINT16_MAX && n <= UINT16_MAX ? make_narrow(m, n) : BAM_OK;
+  return words <= UINT16_MAX && n <= UINT16_MAX ? make_narrow(m, narrow_bits(n)) : BAM_OK;
 }
 
-/* A slot of the narrow table: the pair, the rank and the word, of 16 bits each. 0 is a free slot: no merge of two words
-   gives one of them, unless it is empty and in no piece. */
-static inline size_t narrow_first(const bam_merges *m, uint32_t pair) {
-  return (size_t)(pair * 0x9e3779b97f4a7c15 >> (64 - m->narrow_bits));
+/* A slot of the narrow table: the pair, the rank and the word, of 16 bits each. 0 is a free slot: no merge of two
+   words gives one of them, unless it is empty and in no piece. A pair is in one of two slots (cuckoo hashing), so that
+   finding it takes no branch: how long a search is could not be predicted. */
+typedef struct two_slots {
+  size_t first, second;
+} two_slots;
+
+static inline two_slots slots_of(const bam_merges *m, uint32_t pair) {
+  const uint64_t hash = pair * 0x9e3779b97f4a7c15;
+  const int bits = m->narrow_bits;
+  return (two_slots){ hash >> (64 - bits), hash << bits >> (64 - bits) };
 }
 
-static void add_narrow(bam_merges *m, uint64_t slot) {
+/* Put a slot into the table; what was there moves to its other place. False if that goes on for too long: *slot is then
+   what has no place. */
+static bool place_narrow(bam_merges *m, uint64_t *slot) {
   uint64_t *slots = m->narrow->data;
-  const size_t last = ((size_t)1 << m->narrow_bits) - 1;
-  size_t i = narrow_first(m, (uint32_t)(slot >> 32));
-  while (slots[i] != 0)
-    i = (i + 1) & last;
-  slots[i] = slot;
+  size_t at = slots_of(m, (uint32_t)(*slot >> 32)).first;
+  for (int moves = 0; moves < MOST_MOVES; moves++) {
+    const uint64_t other = slots[at];
+    slots[at] = *slot;
+    if (other == 0)
+      return true;
+    const two_slots both = slots_of(m, (uint32_t)(other >> 32));
+    at = at == both.first ? both.second : both.first;
+    *slot = other;
+  }
+  return false;
+}
+
+/* Add a slot. If it has no place the narrow table is given up: `pairs` has everything. */
+static void add_narrow(bam_merges *m, uint64_t slot) {
+  if (place_narrow(m, &slot))
+    return;
+  bam_storage_release(m->context, m->narrow);
+  m->narrow = NULL;
 }
 
 void bam_merges_add(bam_merges *merges, int64_t rank, int32_t left, int32_t right, int32_t word) {
@@ -74,12 +105,12 @@ static inline int64_t find(const bam_merges *m, bool is_narrow, int32_t left, in
   if (!is_narrow)
     return bam_pairs_find(&m->pairs, bam_pair_key(left, right));
   const uint64_t *slots = m->narrow->data;
-  const size_t last = ((size_t)1 << m->narrow_bits) - 1;
   const uint32_t pair = (uint32_t)left << 16 | ((uint32_t)right & 0xffff);
-  size_t i = narrow_first(m, pair);
-  while (slots[i] != 0 && slots[i] >> 32 != pair)
-    i = (i + 1) & last;
-  return slots[i] == 0 ? -1 : (int64_t)((slots[i] & 0xffff0000) << 16 | (slots[i] & 0xffff));
+  const two_slots at = slots_of(m, pair);
+  const uint64_t first = slots[at.first], second = slots[at.second];
+  const uint64_t found = (first & -(uint64_t)(first >> 32 == pair)) |
+                         (second & -(uint64_t)(second >> 32 == pair));
+  return (int64_t)((found & 0xffff0000) << 16 | (found & 0xffff) | -(uint64_t)(found == 0));
 }
 
 /* ---- a short piece ---- */

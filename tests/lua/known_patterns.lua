@@ -128,6 +128,7 @@ test("pieces around the end of a window", function()
       for _, tail in ipairs { "", "b", " b", "\n", ".", "'ll see", "\n  x", "é" } do check_all(run .. tail) end
     end
     check_all(unit:rep(20000) .. "b")
+    check_all((unit:rep(5000) .. "7b"):rep(3) .. unit:rep(9000))
   end
 end)
 
