@@ -1,6 +1,7 @@
 /* The Lua half of bam, inside the binary: embed.sh embeds the source of every file under lua/bam, so
-   `require "bam"` works from any directory and without installation. Its bytecode, made by precompile.c, is embedded
-   beside it and is what is run: loading it takes a seventh of the time of compiling the source. */
+   `require "bam"` works from any directory and without installation. precompile.c compiles them to bytecode when the
+   program is built: that is what require loads, in a seventh of the time that compiling takes. The sources remain for
+   help, tracebacks and fingerprints. */
 #ifndef BAM_EMBED_H
 #define BAM_EMBED_H
 
