@@ -219,7 +219,7 @@ simt: deps-simt ## run the op tests and a recipe on the CUDA backend, simulated 
 bench: deps ## measure speed, into build/bench.json too, and compare with PyTorch and gigatoken if they are installed
 	@$(REMAKE) all
 	$(B)/bamlua tests/bench/bench.lua --json $(B)/bench.json
-	$(B)/bamlua tests/bench/text.lua
+	$(B)/bamlua tests/bench/text.lua --json $(B)/bench-text.json
 
 scaling: deps ## measure speed and memory against size, experts and threads; draw docs/scaling-*.svg; takes SECONDS
 	@$(REMAKE) all

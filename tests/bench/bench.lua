@@ -13,9 +13,9 @@ local arguments = require "bam.util.arguments"
 local core = require "bam.core"
 local figures = require "tests.bench.figures"
 local json = require "bam.util.json"
-local machine = require "tests.bench.machine"
 local measure = require "tests.bench.measure"
 local peers = require "tests.bench.peer"
+local records = require "tests.bench.results"
 local settings = require "tests.bench.settings"
 local shell = require "tests.bench.shell"
 
@@ -35,17 +35,8 @@ local scratch <close> = shell.scratch()
 local peer = not options.alone and peers.start(device, HERE, scratch.path) or nil
 local failures, left_out = 0, 0
 
--- ---- the results ----
-
-local results = machine.run(device, peer and peer.version:match "^PyTorch (.*)")
-results.rounds, results.finished, results.cases = options.rounds, false, json.array {}
-if not on_device then results.peak = core.peak() end
-
-local function save()
-  if options.json then
-    core.uninterrupted(core.write_file, options.json, json.encode(json.finite(results), { indent = 1 }))
-  end
-end
+local results = records.new(device, options.rounds, peer and peer.version:match "^PyTorch (.*)")
+results.cases = json.array {}
 
 -- ---- the table ----
 
@@ -67,9 +58,7 @@ end
 
 local function describe_device()
   if not on_device then return string.format("%s, %d threads", core.isa(), core.threads()) end
-  for _, d in ipairs((core.devices())) do
-    if d.name == device then return string.format("%s, %s", d.name, d.description) end
-  end
+  return string.format("%s, %s", device, results.machine.device)
 end
 
 local function describe_shares()
@@ -131,7 +120,7 @@ local function run_case(case)
   if on_device then add_share(case, record) end
   table.insert(results.cases, record)
   show(record)
-  save()
+  records.save(results, options.json)
 end
 
 local function used(...)
@@ -160,6 +149,6 @@ if peer then
   peer:close()
 end
 results.finished = wanted > 0 and failures + left_out == 0
-save()
+records.save(results, options.json)
 if wanted == 0 then arguments.fail("bench: no case has %q in its title, as a Lua pattern", options.pattern) end
 if failures > 0 then arguments.fail("bench: %d of the cases failed", failures) end

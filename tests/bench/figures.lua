@@ -85,7 +85,8 @@ local function speed(record)
   local seconds = record.median
   if record.tokens then return string.format("%.1fk tokens/s", record.tokens / seconds / 1e3) end
   if record.flops then return string.format("%.0f GFLOP/s", record.flops / seconds / 1e9) end
-  if record.bytes then return string.format("%.1f GB/s", record.bytes / seconds / 1e9) end
+  local rate = record.bytes and record.bytes / seconds
+  if rate then return string.format(rate < 1e9 and "%.0f MB/s" or "%.1f GB/s", rate / (rate < 1e9 and 1e6 or 1e9)) end
   return ""
 end
 

@@ -1,7 +1,4 @@
---- What a measurement was made on and with, for the JSON of `make bench` and `make scaling`: figures alone say
---- nothing. Host names and paths are left out on purpose.
-local core = require "bam.core"
-
+--- The machine that a benchmark runs on, without host names and paths.
 local M = {}
 
 -- The contents of a file, nil if it cannot be read. Files of /proc have no size, so core.read_file does not serve.
@@ -71,15 +68,6 @@ function M.describe(root)
     cpus = cpus > 0 and cpus or nil, cores = cores > 0 and cores or nil,
     caches = caches(root), memory = memory and math.tointeger(memory) * 1024,
   }
-end
-
---- Describe a run of a benchmark: the machine, versions, ISA, threads, the date.
----@param device string
----@param pytorch? string its version, if it takes part
----@return table
-function M.run(device, pytorch)
-  return { machine = M.describe(), device = device, isa = core.isa(), threads = core.threads(),
-           bamlua = core.release, pytorch = pytorch, date = os.date "!%Y-%m-%dT%H:%M:%SZ" }
 end
 
 --- The most resident memory that this process ever had, in bytes; nil where that is unknown.

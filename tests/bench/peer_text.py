@@ -1,5 +1,6 @@
 """gigatoken's side of tests/bench/text.lua: peer_text.py TOKENIZER.json TEXT prints the MB/s of encoding a text with a
-new tokenizer, and again with the same one, on one thread. `pip install gigatoken`."""
+new tokenizer, and again with the same one, on one thread, and its version. `pip install gigatoken`."""
+import importlib.metadata
 import os
 import sys
 import time
@@ -19,4 +20,4 @@ def speed(tokenizer):
 
 speed(gigatoken.Tokenizer(sys.argv[1]))  # the process has its memory then, as bamlua's has
 tokenizer = gigatoken.Tokenizer(sys.argv[1])
-print(speed(tokenizer), speed(tokenizer))
+print(speed(tokenizer), speed(tokenizer), importlib.metadata.version("gigatoken"))

@@ -22,17 +22,20 @@ end
 
 local ALIKE = { "machine", "device", "isa", "threads", "bamlua", "pytorch" }
 
+-- Whether two results have the same value; one without PyTorch goes with any version of it.
+local function check_alike(name, paths, i, first, other)
+  local a, b = json.encode { first[name] }, json.encode { other[name] }
+  if a == b or name == "pytorch" and not (first.pytorch and other.pytorch) then return end
+  arguments.fail("report: %s and %s differ in %s: %s and %s; make a table of each", paths[1], paths[i], name, a, b)
+end
+
 -- Results of several runs as one.
 local function join(paths)
   local all = read(paths[1])
   for i = 2, #paths do
     local more = read(paths[i])
-    for _, name in ipairs(ALIKE) do
-      local a, b = json.encode { all[name] }, json.encode { more[name] }
-      if a ~= b then
-        arguments.fail("report: %s and %s differ in %s: %s and %s; make a table of each", paths[1], paths[i], name, a, b)
-      end
-    end
+    for _, name in ipairs(ALIKE) do check_alike(name, paths, i, all, more) end
+    all.pytorch = all.pytorch or more.pytorch
     table.move(more.cases, 1, #more.cases, #all.cases + 1, all.cases)
     all.finished = all.finished and more.finished
   end
@@ -60,7 +63,7 @@ end
 
 local function heading(results)
   local machine = results.machine
-  return string.format("%s, %s cores, %s threads, %s%s; bamlua %s%s; %s%s.", machine.cpu or "CPU",
+  return string.format("%s, %s cores, %s threads, %s%s; bamlua %s%s; %s%s.", machine.device or machine.cpu or "CPU",
                        machine.cores or "unknown", results.threads, results.isa, peak_of(results), results.bamlua,
                        results.pytorch and string.format(", PyTorch %s", results.pytorch) or "",
                        results.date:sub(1, 10), results.finished and "" or "; not all cases")

@@ -13,9 +13,9 @@ local arguments = require "bam.util.arguments"
 local core = require "bam.core"
 local figures = require "tests.bench.figures"
 local json = require "bam.util.json"
-local machine = require "tests.bench.machine"
 local measure = require "tests.bench.measure"
 local peers = require "tests.bench.peer"
+local records = require "tests.bench.results"
 local settings = require "tests.bench.settings"
 local shell = require "tests.bench.shell"
 
@@ -34,14 +34,8 @@ local peer = not options.alone and peers.start("cpu", HERE, scratch.path) or nil
 local deadline = core.clock() + options.seconds
 local failures, left_out = 0, 0
 
-local results = machine.run("cpu", peer and peer.version:match "^PyTorch (.*)")
-results.rounds, results.finished, results.peak, results.figures = options.rounds, false, core.peak(), json.array {}
-
-local function save()
-  if options.json then
-    core.uninterrupted(core.write_file, options.json, json.encode(json.finite(results), { indent = 1 }))
-  end
-end
+local results = records.new("cpu", options.rounds, peer and peer.version:match "^PyTorch (.*)")
+results.figures = json.array {}
 
 -- ---- points ----
 
@@ -74,7 +68,7 @@ local function measure_memory(point)
   return record
 end
 
-local function show(record)
+local function show(name, record)
   local other = record.other
   local own, theirs
   if record.seconds then
@@ -83,15 +77,16 @@ local function show(record)
   else
     own, theirs = figures.short(record.bytes, "B"), other and figures.short(other.bytes, "B")
   end
-  print(string.format("  %-52s %-36s %s", record.title, own,
+  print(string.format("  %-26s %-36s %s", name, own,
                       other and string.format("%s %s (%s)", other.name, theirs, other.variant) or record.without or ""))
 end
 
 local function run_point(figure, point, points_left)
   local seconds = (deadline - core.clock()) / points_left
+  local name = string.format("%s at %d", point.series, point.x)
   if seconds <= 0 then
     left_out = left_out + 1
-    return print(string.format("  %-52s no time left", point.case.title))
+    return print(string.format("  %-26s no time left", name))
   end
   local fine, record
   if figure.unit == "B" then
@@ -101,12 +96,12 @@ local function run_point(figure, point, points_left)
   end
   if not fine then
     failures = failures + 1
-    return print(string.format("  %-52s failed: %s", point.case.title, record))
+    return print(string.format("  %-26s failed: %s", name, record))
   end
   record.series, record.x, record.threads = point.series, point.x, point.threads or THREADS
   table.insert(figure.points, record)
-  show(record)
-  save()
+  show(name, record)
+  records.save(results, options.json)
 end
 
 -- ---- everything ----
@@ -141,5 +136,5 @@ if peer then
   peer:close()
 end
 results.finished = failures + left_out == 0
-save()
+records.save(results, options.json)
 if failures > 0 then arguments.fail("scaling: %d of the points failed", failures) end

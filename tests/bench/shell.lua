@@ -9,6 +9,12 @@ function M.output_of(command)
   return pipe:read "l"
 end
 
+--- All that a command prints.
+function M.all_output_of(command)
+  local pipe <close> = assert(io.popen(string.format("%s 2>/dev/null", command)))
+  return pipe:read "a"
+end
+
 --- A new directory that is deleted when the value is closed: its `path`.
 ---@return table
 function M.scratch()

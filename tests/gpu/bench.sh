@@ -2,7 +2,7 @@
 #   sh tests/gpu/bench.sh [PROGRAM [OPTION...]]
 # PROGRAM is built by make CUDA=1 cases, as for tests/gpu/check.sh, and is built here if missing. OPTIONs are those of
 # tests/bench/bench.lua: a pattern, --rounds N, --alone. Uses the PyTorch of $BAMLUA_PEER_PYTHON, or else of python3,
-# if it supports CUDA. Ends with the table; logs go to $OUT, or to a temporary directory.
+# if it supports CUDA. Ends with the table; logs and the results as JSON go to $OUT, or to a temporary directory.
 cd "$(dirname "$0")/../.." || exit 1
 program=${1:-build/cases/bamlua}
 test $# = 0 || shift
@@ -19,7 +19,7 @@ if ! test -x "$program" && ! timeout 300 make -j"$(nproc)" CUDA=1 "$program" >"$
 fi
 # A case that starts just before the end may take PyTorch a minute to prepare.
 timeout -k 5 "$(left 465)" "$program" tests/bench/bench.lua --device "${BAMLUA_TEST_DEVICE:-cuda}" --rounds 5 \
-  --seconds "$(left 380)" "$@" >"$logs/table.txt" 2>"$logs/bench.log"
+  --json "$logs/bench.json" --seconds "$(left 380)" "$@" >"$logs/table.txt" 2>"$logs/bench.log"
 code=$?
 test "$code" = 124 && echo "bench.lua was stopped after 8 minutes" >>"$logs/bench.log"
 tail -n 15 "$logs/bench.log"

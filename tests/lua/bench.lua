@@ -90,7 +90,7 @@ end)
 -- A stand-in for Python with PyTorch: it needs half a second for everything, but cannot do AdamW.
 core.write_file(file "python", [[
 #!/bin/sh
-case $* in *--version*) echo "PyTorch 9.9.9+fake"; exit;; esac
+case $* in *--version*) echo "PyTorch 9.9.9+fake"; exit;; *peer_text*) echo "100 200 0.0.9"; exit;; esac
 while read -r word kind rest; do
   case "$word $kind" in
     "case adamw") echo "failed it has no AdamW";;
@@ -192,11 +192,35 @@ test("interrupted, what was finished is in the JSON", function()
   expect.equal(results.finished, false)
 end)
 
+test("encoding has results too, beside gigatoken where that is installed", function()
+  core.write_file(file "text", ("The quick brown fox jumps over the lazy dog. "):rep(100))
+  local words = string.format("--rounds 2 --vocab 260 --json %s %s", file "text.json", file "text")
+  local text, code = run("BAMLUA_PEER_PYTHON=%s %s tests/bench/text.lua %s", shell.quote(file "python"),
+                         shell.quote(bamlua), words)
+  expect.equal(code, 0, text)
+  local results = read "text.json"
+  expect.equal(results.finished, true)
+  for i, speed in ipairs { 100e6, 200e6 } do
+    local record = results.cases[i]
+    expect.equal(record.bytes, 4500)
+    expect.equal(#record.seconds, 2)
+    expect.equal(record.other.variant, "gigatoken 0.0.9")
+    expect.close(record.other.median, 4500 / speed, 1e-12)
+  end
+  expect.contains(text, "gigatoken 0.0.9 100 MB/s")
+  text, code = run("%s tests/bench/text.lua --alone %s", shell.quote(bamlua), words)
+  expect.equal(code, 0, text)
+  expect.equal(read "text.json".cases[1].other, nil)
+  expect.lacks(text, "gigatoken")
+end)
+
 test("wrong options are refused", function()
   for words, message in pairs {
     ["--round 3"] = "bench: no option --round; did you mean --rounds?",
     ["--rounds 0"] = 'bench: --rounds: expected an integer of at least 1, got "0"',
     ["--json"] = "--json needs a value: --json FILE",
+    ["matmul 16x16"] = 'bench: expected one pattern, got also "16x16"; quote a pattern that has blanks',
+    ["nothing"] = 'bench: no case has "nothing" in its title, as a Lua pattern',
   } do
     local text, code = bench(words)
     expect.equal(code, 1, words)
