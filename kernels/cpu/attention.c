@@ -48,15 +48,16 @@ INLINE void prefetch_written(const real *head, int64_t stride, int64_t rows, int
       __builtin_prefetch(head + i * stride + d, 1);
 }
 
-/* Rows [0, rows) of a head into `tile`, times `factor`; the rest of the `height` rows and of the
-   pitch is 0. */
+/* Rows [0, rows) of a head into `tile`, times `factor`; the rest of the `height` rows, and of the last vector of each,
+   is 0. */
 static void load_rows(real *tile, int64_t pitch, int64_t height, const real *head, int64_t stride,
                       int64_t rows, int64_t width, real factor) {
+  const int64_t whole = round_up(width, LANES);
   for (int64_t i = 0; i < rows; i++) {
     prefetch_row(head, stride, i + AHEAD, rows, width);
     for (int64_t d = 0; d < width; d++)
       tile[i * pitch + d] = head[i * stride + d] * factor;
-    for (int64_t d = width; d < pitch; d++)
+    for (int64_t d = width; d < whole; d++)
       tile[i * pitch + d] = 0;
   }
   if (rows < height)
