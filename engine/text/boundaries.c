@@ -1,6 +1,6 @@
-/* A match of these expressions depends only on the text from its beginning on, so every window may start anew at the end
-   of a piece. Words of bits have index 1 and up; the words around them say what is outside the window: nothing before,
-   white space after. */
+/* A match of these expressions depends only on the text from its beginning on, so every window may start anew at the
+   end of a piece. Words of bits have index 1 and up; the words around them say what is outside the window: nothing
+   before, white space after. */
 #include "boundaries.h"
 
 #include <string.h>
@@ -271,10 +271,10 @@ static uint64_t after_first(const bam_boundaries *b, int w, const uint64_t *firs
   return ascii | (sum & ~b->inner[w]);
 }
 
-/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
-   Letters take the character before them if it is white space, or an other one alone; others take the blank before and
-   the line ends after them. White space ends after its last line end; what remains leaves its last character. Returns the
-   number of bytes whose boundaries are known. */
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
+   ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ Letters take the character before them if it is white space, or
+   an other one alone; others take the blank before and the line ends after them. White space ends after its last
+   line end; what remains leaves its last character. Returns the number of bytes whose boundaries are known. */
 static int cut_gpt4(bam_boundaries *b, const char *text, int64_t size, bool is_end) {
   const int words = words_of(b);
   bam_class_bits firsts, gaps; /* others that begin a piece; white space without line ends */

@@ -35,8 +35,8 @@ typedef struct bam_boundaries {
                 8]; /* of pieces, from the start of the window; a few more are written */
 } bam_boundaries;
 
-/* Find the pieces that begin a text of valid UTF-8, which itself begins a piece. Returns their number; 0 if the first is
-   longer than a window. At the end of the text the last piece ends too. */
+/* Find the pieces that begin a text of valid UTF-8, which itself begins a piece. Returns their number; 0 if the
+   first is longer than a window. At the end of the text the last piece ends too. */
 int bam_boundaries_find(bam_boundaries *b, const char *text, int64_t size);
 
 #endif

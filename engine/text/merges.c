@@ -1,5 +1,5 @@
-/* A short piece is searched for its best merge again and again. A longer one becomes a linked list of symbols, whose pairs
-   are merged in the order of a heap; an entry whose pair no longer exists is stale and skipped. */
+/* A short piece is searched for its best merge again and again. A longer one becomes a linked list of symbols, whose
+   pairs are merged in the order of a heap; an entry whose pair no longer exists is stale and skipped. */
 #include "merges.h"
 
 #include <string.h>
@@ -150,8 +150,8 @@ static inline void begin_short(const bam_merges *m, short_piece *p, const unsign
   p->ids[END] = -1;
 }
 
-/* Append the words of a piece of at most `most` bytes. `most` and `is_narrow` are constants: a loop whose length does not
-   depend on the piece is unrolled, and its end predicted. */
+/* Append the words of a piece of at most `most` bytes. `most` and `is_narrow` are constants: a loop whose length
+   does not depend on the piece is unrolled, and its end predicted. */
 static inline __attribute__((always_inline)) void merge_short(const bam_merges *m, bool is_narrow,
                                                               const char *piece, int size, int most,
                                                               bam_tokens *out) {

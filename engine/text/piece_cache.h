@@ -1,6 +1,7 @@
-/* A cache of short pieces and their ids: a hash table of buckets of two, each a line of the processor's cache. The piece
-   that came first stays first: it is the more frequent one most of the time, so where a piece is found is predicted. If a
-   bucket is full the one beside it is used, and if that is full too the second piece of the first makes room. */
+/* A cache of short pieces and their ids: a hash table of buckets of two, each a line of the processor's cache. The
+   piece that came first stays first: it is the more frequent one most of the time, so where a piece is found is
+   predicted. If a bucket is full the one beside it is used, and if that is full too the second piece of the first
+   makes room. */
 #ifndef BAM_TEXT_PIECE_CACHE_H
 #define BAM_TEXT_PIECE_CACHE_H
 
@@ -53,8 +54,8 @@ const bam_cached_piece *bam_piece_cache_find_beside(const bam_piece_cache *cache
 bam_status bam_piece_cache_add(bam_piece_cache *cache, bam_piece_key key, const int32_t *ids,
                                int count);
 
-/* The key of a piece of any size. Those of pieces that are too long for the cache are never in it. `bytes` has 16 readable
-   bytes. */
+/* The key of a piece of any size. Those of pieces that are too long for the cache are never in it. `bytes` has 16
+   readable bytes. */
 static inline bam_piece_key bam_piece_key_of(const char *bytes, size_t size) {
   bam_piece_key key, mask;
   size = size > BAM_CACHED_BYTES ? BAM_CACHED_BYTES + 1 : size;

@@ -7,30 +7,14 @@
 #include "bind.h"
 
 const bind_export *const bind_parts[] = {
-  bind_create_functions,
-  bind_random_functions,
-  bind_files_functions,
-  bind_autograd_functions,
-  bind_scope_functions,
-  bind_device_functions,
-  bind_system_functions,
-  bind_optim_functions,
-  bind_tokenizer_functions,
-  bind_buffer_functions,
-  bind_text_functions,
-  bind_json_functions,
-  bind_hash_functions,
-  bind_directory_functions,
-  bind_path_functions,
-  bind_lock_functions,
-  bind_signals_functions,
-  bind_terminal_functions,
-  bind_tensor_functions,
-  bind_ops_functions,
-  bind_docs_functions,
-  bind_profile_functions,
-  bind_fields_functions,
-  NULL,
+  bind_create_functions,   bind_random_functions,    bind_files_functions,
+  bind_autograd_functions, bind_scope_functions,     bind_device_functions,
+  bind_system_functions,   bind_optim_functions,     bind_tokenizer_functions,
+  bind_buffer_functions,   bind_text_functions,      bind_json_functions,
+  bind_hash_functions,     bind_directory_functions, bind_path_functions,
+  bind_lock_functions,     bind_signals_functions,   bind_terminal_functions,
+  bind_tensor_functions,   bind_ops_functions,       bind_docs_functions,
+  bind_profile_functions,  bind_fields_functions,    NULL,
 };
 
 static const struct {
