@@ -73,6 +73,7 @@ for _, backward in ipairs { false, true } do
   attention(2, 1024, 8, 8, 64, backward)
 end
 attention(2, 1024, 8, 2, 64, true)
+attention(1, 8192, 4, 4, 32, true)
 
 local function layer_norm(rows, D)
   rows, D = used(rows, D)
