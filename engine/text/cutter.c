@@ -272,8 +272,8 @@ static bam_char_class probe(void *cutter, const char *character, int size, uint3
   return is_digit ? BAM_CHAR_DIGIT : BAM_CHAR_SPACE;
 }
 
-/* Set `gap` to the rest of the current run up to what the first of two expressions isolates. It is searched for once: the
-   rest may have many pieces before it. */
+/* Set `gap` to the rest of the current run up to what the first of two expressions isolates. It is searched for
+   once: the rest may have many pieces before it. */
 static int find_gap(bam_cutter *c, bam_piece *gap) {
   if (c->gap_end <= c->run.data) {
     begin_level(&c->levels[0], &c->run);
