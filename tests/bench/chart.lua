@@ -4,7 +4,7 @@ local figures = require "tests.bench.figures"
 
 local M = {}
 
-local WIDTH, HEIGHT = 720, 380
+local WIDTH, HEIGHT = 760, 380
 local LEFT, RIGHT, TOP, BOTTOM = 74, 500, 54, 324 -- the plot
 local LABEL_GAP = 18                              -- least distance of the names of lines
 local INK = "#808080"

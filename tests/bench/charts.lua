@@ -27,6 +27,17 @@ local function has_several_series(figure)
   return false
 end
 
+-- "PyTorch, eager" where no point has a compiled variant.
+local function name_of_other(figure, series)
+  local name, eager = nil, true
+  for _, point in ipairs(figure.points) do
+    if point.other and point.series == series then
+      name, eager = point.other.name, eager and (point.other.variant or ""):find "eager" ~= nil
+    end
+  end
+  return eager and string.format("%s, eager", name) or name
+end
+
 local function lines_of(figure)
   local several, lines, place, series = has_several_series(figure), {}, {}, {}
   local function add(name, color, dashed, x, y)
@@ -45,7 +56,10 @@ local function lines_of(figure)
     local colors = series[point.series]
     local prefix = several and point.series .. ", " or ""
     add(prefix .. "bamlua", colors[1], false, point.x, value_of(point, point))
-    if point.other then add(prefix .. point.other.name, colors[2], true, point.x, value_of(point, point.other)) end
+    if point.other then
+      local name = prefix .. name_of_other(figure, point.series)
+      add(name, colors[2], true, point.x, value_of(point, point.other))
+    end
   end
   return lines
 end

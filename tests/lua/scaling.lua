@@ -52,9 +52,9 @@ test("every figure has its points, of both sides", function()
   expect.equal(code, 0, text)
   expect.equal(results.finished, true)
   expect.equal(results.pytorch, "9.9.9+fake")
-  local points = {}
+  local points, named = {}, {}
   for _, figure in ipairs(results.figures) do
-    points[figure.name] = #figure.points
+    points[figure.name], named[figure.name] = #figure.points, figure.points
     for _, point in ipairs(figure.points) do
       if figure.unit == "B" then
         expect.compare(point.bytes, ">=", 0)
@@ -70,9 +70,9 @@ test("every figure has its points, of both sides", function()
   local threads = points.threads
   expect.equal(points, { width = 2, context = 2, experts = 4, threads = threads, ["memory-context"] = 2,
                          ["memory-vocabulary"] = 2 })
-  expect.equal(results.figures[4].points[1].threads, 1)
-  expect.equal(results.figures[4].points[threads].threads, core.threads())
-  local experts = results.figures[3].points
+  expect.equal(named.threads[1].threads, 1)
+  expect.equal(named.threads[threads].threads, core.threads())
+  local experts = named.experts
   for i, point in ipairs(experts) do
     expect.equal(point.series, i % 2 == 1 and "BTX" or "BAM, shared KV")
     expect.equal(point.sizes[11], point.x, "experts of the FFN")
@@ -189,16 +189,19 @@ test("lines are those of the series and sides, without what a logarithmic axis c
     return { name = name, title = name, x = "x", y = "y", points = { ... } }
   end
   local text, code = draw { figures = {
-    figure("one", { series = "dense", x = 1, bytes = 10, other = { name = "PyTorch", bytes = 20 } }),
-    figure("two", { series = "BTX", x = 1, tokens = 10, median = 2 }, { series = "BAM", x = 1, tokens = 10, median = 5 }),
+    figure("one", { series = "dense", x = 1, bytes = 10, other = { name = "PyTorch", variant = "eager", bytes = 20 } }),
+    figure("two", { series = "BTX", x = 1, tokens = 10, median = 2 }, { series = "BAM", x = 1, tokens = 10, median = 5 },
+           { series = "BAM", x = 2, tokens = 10, median = 5, other = { name = "PyTorch", variant = "loop eager", median = 1 } },
+           { series = "BAM", x = 4, tokens = 10, median = 5, other = { name = "PyTorch", variant = "compiled", median = 1 } }),
     figure("zero", { series = "dense", x = 1, bytes = 0 }),
   } }
   expect.equal(code, 0, text)
   expect.equal(text, string.format("%s/scaling-one.svg\n%s/scaling-two.svg\n", file "charts", file "charts"))
   local one, two = core.read_file(file "charts/scaling-one.svg"), core.read_file(file "charts/scaling-two.svg")
   expect.contains(one, ">bamlua<")
-  expect.contains(one, ">PyTorch<")
+  expect.contains(one, ">PyTorch, eager<")
   expect.contains(two, ">BTX, bamlua<")
   expect.contains(two, ">BAM, bamlua<")
-  expect.lacks(two, "PyTorch")
+  expect.contains(two, ">BAM, PyTorch<", "one of its points is compiled")
+  expect.lacks(two, "BTX, PyTorch")
 end)
