@@ -16,8 +16,6 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.pop(0)  # tests/golden has a regex.py, which is not the module that transformers imports
-
 import torch
 import transformers
 from safetensors.torch import load_file, save_file

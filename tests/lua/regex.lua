@@ -1,4 +1,4 @@
--- Expressions of tokenizer.json: they cut as the reference package cuts (tests/golden/regex.py), or
+-- Expressions of tokenizer.json: they cut as the reference package cuts (tests/golden/regexes.py), or
 -- are refused by name; hostile ones end.
 local bam = require "bam"
 local expect = require "tests.lua.support.expect"

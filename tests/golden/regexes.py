@@ -1,6 +1,6 @@
 """Writes tests/golden/regex.json: how the `tokenizers` package (Oniguruma) cuts texts by expressions.
 
-    python3 tests/golden/regex.py          (tokenizers 0.23)
+    python3 tests/golden/regexes.py          (tokenizers 0.23)
 
 For each expression, and each text, the lengths in bytes of the pieces that an isolating Split gives;
 then, for a few, the pieces of each behavior of Split, inverted ("~") or not.
