@@ -45,11 +45,14 @@ end
 local ROUTING = { "experts", "hidden", "top_k", "renormalise", "temperature", "class", "router" }
 local NONE = { renormalise = false, temperature = 1 } -- what a part leaves out
 
+local UNSET = { block = "parallel", norm = "layer" } -- what a description leaves out
+
 -- The first setting in which a description differs from what a family makes of it, as text.
 local function difference(d, back, but)
   local function compare(name, a, b)
     if tostring(a) ~= tostring(b) and not (type(a) == "number" and a == b) then
-      return string.format("its %s is %s, which would be read as %s", name, tostring(a), tostring(b))
+      local function text(value) return value == nil and (UNSET[name] or "none") or tostring(value) end
+      return string.format("its %s is %s, which would be read as %s", name, text(a), text(b))
     end
   end
   for _, name in ipairs(description.SETTINGS) do
