@@ -173,10 +173,10 @@ static int signals_try(lua_State *L) {
   luaL_checkany(L, 1);
   lua_pushboolean(L, true);
   lua_insert(L, 1);
-  if (lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0) == LUA_OK)
+  if (bind_callback(L, lua_gettop(L) - 2) == LUA_OK)
     return lua_gettop(L);
   if (bind_is_interrupt(L, -1))
-    return lua_error(L);
+    return bind_raise(L);
   lua_pushboolean(L, false);
   lua_insert(L, -2);
   return 2;

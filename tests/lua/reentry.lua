@@ -173,6 +173,17 @@ local function press(f, act)
   return said
 end
 
+test("what a function of core.try or uninterrupted closes is free at once", function()
+  for _, call in ipairs { core.try, core.uninterrupted } do
+    local live, inside = bam.memory().live, nil
+    call(function()
+      for _ = 1, 3 do bam.zeros(1000):close() end
+      inside = bam.memory().live
+    end)
+    expect.equal(inside, live)
+  end
+end)
+
 test("finalizers while memory is short", function()
   local w = bam.ones(64, 64, { requires_grad = true })
   local node = (w * 2):narrow(1, 1, 8)
