@@ -1,4 +1,4 @@
-/* A match of these expressions depends only on the text from its beginning on, so every window may start anew at the
+/* A match of these expressions depends only on the text that follows its start, so every window may restart at the
    end of a piece. Words of bits have index 1 and up; the words around them say what is outside the window: nothing
    before, white space after. */
 #include "boundaries.h"

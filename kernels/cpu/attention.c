@@ -180,7 +180,7 @@ static void attend_block(const query_task *task, int64_t r, int64_t earliest, in
   for (int64_t i = r; i < r + rows; i++) {
     row_mask mask = mask_of(task->first, task->a->window, task->start + i, begin + from, to - from);
     running state = { task->max + i, task->sum + i, task->o + i * plan->pitch, task->a->width };
-    soften_row(task->scores + (i - r) * KEYS, round_up(to - from, LANES), &mask, state);
+    softmax_row(task->scores + (i - r) * KEYS, round_up(to - from, LANES), &mask, state);
   }
   tile_row(task->o + r * plan->pitch, plan->pitch, (tile_view){ task->scores, KEYS, 1 }, values,
            plan->pitch, task->a->width, to - from, true);

@@ -16,7 +16,7 @@ typedef lane_integer lanes __attribute__((vector_size(VECTOR_BYTES)));
 static inline vector load(const real *from) { return *(const vector_in_memory *)from; }
 static inline void store(real *to, vector x) { *(vector_in_memory *)to = x; }
 
-/* The lanes of x before `count`, and `other` in the rest. */
+/* The first `count` lanes of x; the remaining lanes are `other`. */
 static inline vector first_lanes(vector x, int64_t count, real other) {
   const vector rest = (vector){ 0 } + other;
   lanes number;
@@ -67,7 +67,7 @@ static inline vector exp2_negative(vector x) {
 #ifdef BAM_TYPE_f32
   const float shift = 12582912.0f + 127.0f; /* adding it leaves round(x) + 127 in the low bits */
   const vector least = (vector){ 0 } - 127.0f;
-  const vector y = larger_lanes(least, x); /* x where they cannot be compared */
+  const vector y = larger_lanes(least, x); /* x where x is NaN */
   const vector shifted = y + shift, f = y - (shifted - shift);
   vector p = (vector){ 0 } + 1.327647217e-3f;
   p = p * f + 9.675541331e-3f;
@@ -83,7 +83,7 @@ static inline vector exp2_negative(vector x) {
 #endif
 }
 
-/* Which columns a row may see: [from, to) of a tile, and there only those of its own document. */
+/* The columns that a row may see: [from, to) of a tile, and of those only its own document's. */
 typedef struct row_mask {
   int64_t from, to;
   const int32_t *first; /* of the tile's columns; NULL: one document */
@@ -110,14 +110,15 @@ static inline void mask_rest(real *row, int64_t to, int64_t n, real value) {
     store(row + j, (vector){ 0 } + value);
 }
 
-/* What a query row knows so far; o is its unnormalised result. */
+/* The running state of a query row's online softmax; o is its unnormalised result. */
 typedef struct running {
   real *max, *sum, *o;
   int64_t width;
 } running;
 
-/* Turn `n` scores into weights relative to the new maximum, and bring what was collected to it. */
-static inline void soften_row(real *row, int64_t n, const row_mask *mask, running state) {
+/* One step of the online softmax: turn `n` scores into weights relative to the new maximum, and rescale the running
+   sum and result to it. */
+static inline void softmax_row(real *row, int64_t n, const row_mask *mask, running state) {
   vector most = (vector){ 0 } - (real)INFINITY, total = { 0 };
   mask_start(row, mask, (real)-INFINITY);
   mask_rest(row, mask->to, n, (real)-INFINITY);
@@ -144,7 +145,7 @@ static inline void soften_row(real *row, int64_t n, const row_mask *mask, runnin
   *state.sum += lane_sum(total);
 }
 
-/* What the gradient of a row's scores depends on; part is 1 / the sum of its weights. */
+/* Inputs of the gradient of a row's scores; part is 1 / the sum of its weights. */
 typedef struct row_stats {
   real max, part, delta;
 } row_stats;

@@ -23,10 +23,10 @@
    packed. */
 #define NEAR (int64_t)(1024 / sizeof(real))
 /* Products of at least this depth are computed transposed where that is faster: it costs reading and writing C. */
-#define TURNED_DEPTH 768
-/* Elements of the transposed result that exist at a time. */
-#define TURNED ((int64_t)(262144 / sizeof(real)))
-/* Elements of a cache line, and how many lines of each row of A are prefetched: the processor foresees the rest. */
+#define TRANSPOSE_DEPTH 768
+/* Elements of the transposed result that are held at a time. */
+#define TRANSPOSED ((int64_t)(262144 / sizeof(real)))
+/* Elements of a cache line, and how many lines of each row of A are prefetched: the hardware prefetches the rest. */
 #define LINE (64 / (int64_t)sizeof(real))
 #define FEW_LINES 8
 /* Rows are shared out in multiples of this, columns in whole vectors. */
@@ -86,7 +86,7 @@ static void pack_b(const block *k, real *packed) {
   }
 }
 
-/* Tiles fetch what is read later where the processor does not foresee it: short pieces of many rows. These functions
+/* Prefetching, where the hardware prefetcher fails: short pieces of many rows, a share with each tile. These functions
    must be inlined: GCC drops calls of functions that do nothing but prefetch. */
 
 /* A share of the rows of tiles after the next one, of a transposed A. */
@@ -97,7 +97,7 @@ INLINE void prefetch_a(const block *k, int64_t row, int64_t share, int64_t share
     __builtin_prefetch(k->a + p * s->lda + row, 0, 2);
 }
 
-/* A share of where the rows of A for the next row of tiles start. */
+/* A share of the starts of the rows of A that the next row of tiles reads. */
 INLINE void prefetch_rows(const block *k, int64_t row, int64_t share, int64_t shares) {
   const int64_t from = row + TILE_ROWS * share / shares,
                 to = row + TILE_ROWS * (share + 1) / shares;
@@ -116,7 +116,7 @@ INLINE void prefetch_b(const block *k, int64_t share, int64_t shares) {
       __builtin_prefetch(k->next + p * s->ldb + j, 0, 2);
 }
 
-/* What tile `i` of the row of tiles at `row` fetches. */
+/* The share of tile `i` of the row of tiles at `row`. */
 INLINE void prefetch_share(const block *k, int64_t row, int64_t i, int64_t panels) {
   const int64_t rows = k->s->rows;
   if (k->next != NULL)
@@ -181,18 +181,18 @@ typedef struct operands {
   const real *a, *b;
 } operands;
 
-/* Whether to compute C transposed, see multiply_turned. */
-static bool is_turned(const bam_gemm *g) {
+/* Whether to compute C transposed, see multiply_transposed. */
+static bool computes_transpose(const bam_gemm *g) {
   return g->transpose_a && !g->transpose_b && g->lda > NEAR && g->ldb <= NEAR &&
-         g->k >= TURNED_DEPTH;
+         g->k >= TRANSPOSE_DEPTH;
 }
 
 /* A gradient of weights: both matrices are read along their rows. Packing A, in pieces of TILE_ROWS elements, is slow,
    so the transposed product is computed, in which the matrix with long rows is packed in pieces of TILE_COLUMNS. The
    products and the order of their sums are the same. */
-static void multiply_turned(const operands *o, const rectangle *r, real *packed) {
+static void multiply_transposed(const operands *o, const rectangle *r, real *packed) {
   const bam_gemm *g = o->g;
-  _Alignas(64) real turned[TURNED];
+  _Alignas(64) real transposed[TRANSPOSED];
   strip s = { .rows = r->last_column - r->column,
               .depth = g->k,
               .transpose_a = true,
@@ -202,9 +202,9 @@ static void multiply_turned(const operands *o, const rectangle *r, real *packed)
               .a = o->b + r->column,
               .lda = g->ldb,
               .ldb = g->lda,
-              .c = turned };
+              .c = transposed };
   const int64_t width = smaller(strip_of(gemm_block_depth(g->k)),
-                                TURNED / s.rows / TILE_COLUMNS * TILE_COLUMNS);
+                                TRANSPOSED / s.rows / TILE_COLUMNS * TILE_COLUMNS);
   for (int64_t row = r->row; row < r->last_row; row += width) {
     real *c = o->c + row * g->ldc + r->column;
     s.columns = smaller(r->last_row - row, width);
@@ -212,9 +212,9 @@ static void multiply_turned(const operands *o, const rectangle *r, real *packed)
     s.b = o->a + row;
     s.next = row + width < r->last_row ? s.b + width : NULL;
     if (g->beta != 0)
-      transpose(turned, s.ldc, c, g->ldc, s.rows, s.columns);
+      transpose(transposed, s.ldc, c, g->ldc, s.rows, s.columns);
     multiply_strip(&s, packed);
-    transpose(c, g->ldc, turned, s.ldc, s.columns, s.rows);
+    transpose(c, g->ldc, transposed, s.ldc, s.columns, s.rows);
   }
 }
 
@@ -244,8 +244,8 @@ static void multiply_rectangle(const operands *o, const rectangle *r) {
   _Alignas(64) real packed[MOST_PACKED / sizeof(real)];
   if (r->row == r->last_row || r->column == r->last_column) /* more threads than rows of tiles */
     return;
-  if (is_turned(o->g))
-    multiply_turned(o, r, packed);
+  if (computes_transpose(o->g))
+    multiply_transposed(o, r, packed);
   else
     multiply_plain(o, r, packed);
 }
@@ -306,7 +306,7 @@ static int64_t cost(const bam_gemm *g, share_grid grid) {
   const int64_t strips = ceiling(panels * TILE_COLUMNS, strip_of(gemm_block_depth(g->k)));
   const int64_t tiles = ceiling(rows, TILE_ROWS);
   return rows * columns / TILE_COLUMNS + panels * (g->transpose_b ? TILE_COLUMNS / 2 : 4) +
-         (g->transpose_a && g->lda > NEAR && !is_turned(g) ? tiles * strips * 3 : 0) +
+         (g->transpose_a && g->lda > NEAR && !computes_transpose(g) ? tiles * strips * 3 : 0) +
          (rows + columns) * (int64_t)sizeof(real) / 8;
 }
 

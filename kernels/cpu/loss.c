@@ -87,7 +87,7 @@ void KERNEL(cross_entropy_backward)(bam_stream stream, const bam_cross_entropy_g
   }
 }
 
-/* Both for one row, which is in cache throughout. Returns the loss. */
+/* The loss of one row, which becomes its gradient. It stays in cache throughout. */
 static double differentiate_row(real *row, int64_t n, int64_t target, real factor) {
   const real top = row_top(row, n);
   const double distance = (double)top - (double)row[target], sum = take_exp(row, n, top);

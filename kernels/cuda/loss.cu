@@ -69,7 +69,7 @@ void KERNEL(cross_entropy_backward)(bam_stream stream, const bam_cross_entropy_g
                   rows, n, ignore);
 }
 
-/* Both: x becomes its gradient. Reductions keep writes after all reads of the target's logit. */
+/* Loss and gradient, which overwrites x. The reductions order all reads of the target's logit before the writes. */
 template <int group_size>
 static __global__ void cross_entropy_in_place_rows(double *losses, real *x, const int64_t *targets,
                                                    const double *scale, int64_t rows, int64_t n,

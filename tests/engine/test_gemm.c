@@ -236,14 +236,14 @@ Test(gemm, bits) {
 /* A gradient of weights has the bits of the plain product. */
 Test(gemm, transposed_bits) {
   enum { M = 150, N = 210, K = 900, LDA = 600 };
-  float *a = malloc(sizeof(float[M * K])), *turned = malloc(sizeof(float[K * LDA]));
+  float *a = malloc(sizeof(float[M * K])), *stored = malloc(sizeof(float[K * LDA]));
   float *b = malloc(sizeof(float[K * N])), *c = malloc(sizeof(float[M * N]));
   float *other = malloc(sizeof(float[M * N]));
   fill_normal(a, M * K);
   fill_normal(b, K * N);
   for (int i = 0; i < M; i++)
     for (int p = 0; p < K; p++)
-      turned[p * LDA + i] = a[i * K + p];
+      stored[p * LDA + i] = a[i * K + p];
   kernel_set sets[3];
   const int count = kernel_sets(sets), most = omp_get_max_threads();
   for (int s = 0; s < count; s++)
@@ -264,11 +264,11 @@ Test(gemm, transposed_bits) {
         sets[s].gemm[0](NULL, &g, c, a, b);
         g.transpose_a = true;
         g.lda = LDA;
-        sets[s].gemm[0](NULL, &g, other, turned, b);
+        sets[s].gemm[0](NULL, &g, other, stored, b);
         cr_assert(memcmp(c, other, sizeof(float[M * N])) == 0, "%d threads", threads);
       }
   omp_set_num_threads(most);
-  free(a), free(turned), free(b), free(c), free(other);
+  free(a), free(stored), free(b), free(c), free(other);
 }
 
 /* ---- experts ---- */

@@ -388,8 +388,8 @@ test("what a family cannot hold is refused", function()
   local model = model_of(bam.models.parallel { layers = 1, width = 8, heads = 2, ffn = 8, vocab = 9 })
   expect.raises('save: option as: this model cannot be saved as "llama": its block is parallel, which would be read as '
                 .. "sequential", bam.save, at "no", model, { as = "llama" })
-  expect.raises('save: option as: "lama" is none of the families', bam.save, at "no", model, { as = "lama" })
-  expect.raises('save: option as: this is no model of "cohere"', bam.save, at "no", model_of(sequential()),
+  expect.raises('save: option as: "lama" is not a known family', bam.save, at "no", model, { as = "lama" })
+  expect.raises('save: option as: this model cannot be saved as "cohere"', bam.save, at "no", model_of(sequential()),
                 { as = "cohere" })
   expect.equal(core.file_info(at "no"), nil)
 end)

@@ -123,7 +123,7 @@ function M.family_of(model, as, inexact)
   if as == "bam" or not (as or model.description.family) then return nil end
   local d = M.settled(model)
   if as == "cohere" and not M.is_cohere(d) then
-    check.fail('save: option as: this is no model of "cohere": it has other blocks, or experts')
+    check.fail('save: option as: this model cannot be saved as "cohere": it has other blocks, or experts')
   end
   if as == "cohere" then return nil end
   if as then

@@ -30,7 +30,7 @@ function M.get(name) return known[name] and require(string.format("bam.model.fam
 function M.find(what, name)
   local found = M.get(name)
   if found then return found end
-  return check.fail('%s: "%s" is none of the families that bamlua knows: "bam", "cohere", "%s"', what, name,
+  return check.fail('%s: "%s" is not a known family; known are "bam", "cohere", "%s"', what, name,
                     table.concat(M.NAMES, '", "'))
 end
 
