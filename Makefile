@@ -62,7 +62,7 @@ LUA_SRC  := $(sort $(wildcard lua/bam/*.lua lua/bam/*/*.lua lua/bam/*/*/*.lua))
 CPU_C    := $(wildcard kernels/cpu/*.c)
 # Kernel files for floating point only; the others are compiled for every computing dtype.
 CPU_ANY  := $(filter $(addprefix kernels/cpu/,copy.c arithmetic.c compare.c reduce.c index.c sort.c table.c),$(CPU_C))
-CPU_ONCE := $(filter $(addprefix kernels/cpu/,device.c features.c convert.c),$(CPU_C))
+CPU_ONCE := $(filter $(addprefix kernels/cpu/,device.c features.c convert.c workspace.c),$(CPU_C))
 CPU_REAL := $(filter-out $(CPU_ANY) $(CPU_ONCE),$(CPU_C))
 
 ISAS          ?= baseline avx2 avx512

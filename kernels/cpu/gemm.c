@@ -3,12 +3,14 @@
    C is divided into rectangles, one per thread or more, which are computed independently: each packs the part of B
    that it needs, a strip of columns and a block of the depth at a time, and walks over its rows tile by tile
    (gemm_tile.h). Divisions of the depth are fixed. So the bits of a product depend on the instruction set only, and
-   not on the number of threads. Buffers are on the stack: a product allocates nothing. */
+   not on the number of threads. Packed operands lie in a workspace that each thread keeps, so a product allocates
+   nothing after a thread's first. */
 #include <omp.h>
 
 #include "features.h"
 #include "gemm_pack.h"
 #include "gemm_vector.h"
+#include "workspace.h"
 
 /* Products with fewer multiplications take plain loops; those with no more than ALONE, one thread. */
 #define SMALL 128
@@ -24,8 +26,8 @@
 #define NEAR (int64_t)(1024 / sizeof(real))
 /* Products of at least this depth are computed transposed where that is faster: it costs reading and writing C. */
 #define TRANSPOSE_DEPTH 768
-/* Elements of the transposed result that are held at a time. */
-#define TRANSPOSED ((int64_t)(262144 / sizeof(real)))
+/* Elements of the transposed result that are held at a time: what MOST_PACKED leaves of the workspace. */
+#define TRANSPOSED ((int64_t)((BAM_WORKSPACE_BYTES - MOST_PACKED) / sizeof(real)))
 /* Elements of a cache line, and how many lines of each row of A are prefetched: the hardware prefetches the rest. */
 #define LINE (64 / (int64_t)sizeof(real))
 #define FEW_LINES 8
@@ -42,15 +44,22 @@ static int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* ---- one strip ---- */
 
-/* Elements of B that are packed at a time. */
-static int64_t packed_elements(void) {
+/* Where a thread packs B, and holds a transposed result. */
+typedef struct buffers {
+  real *packed;
+  int64_t bytes; /* of packed B at a time */
+  real *transposed;
+} buffers;
+
+/* Bytes of B that are packed at a time. */
+static int64_t packed_bytes(void) {
   const int64_t bytes = smaller(bam_l2_bytes() / L2_PART, MOST_PACKED);
-  return (bytes > LEAST_PACKED ? bytes : LEAST_PACKED) / (int64_t)sizeof(real);
+  return bytes > LEAST_PACKED ? bytes : LEAST_PACKED;
 }
 
-/* Columns of B that are packed at a time. */
-static int64_t strip_of(int64_t depth) {
-  return packed_elements() / depth / TILE_COLUMNS * TILE_COLUMNS;
+/* Columns of B that take so many bytes. */
+static int64_t strip_of(int64_t bytes, int64_t depth) {
+  return bytes / (int64_t)sizeof(real) / depth / TILE_COLUMNS * TILE_COLUMNS;
 }
 
 /* A product of `rows` rows, and of the columns that are packed together. The matrices begin with them. */
@@ -190,9 +199,8 @@ static bool computes_transpose(const bam_gemm *g) {
 /* A gradient of weights: both matrices are read along their rows. Packing A, in pieces of TILE_ROWS elements, is slow,
    so the transposed product is computed, in which the matrix with long rows is packed in pieces of TILE_COLUMNS. The
    products and the order of their sums are the same. */
-static void multiply_transposed(const operands *o, const rectangle *r, real *packed) {
+static void multiply_transposed(const operands *o, const rectangle *r, const buffers *b) {
   const bam_gemm *g = o->g;
-  _Alignas(64) real transposed[TRANSPOSED];
   strip s = { .rows = r->last_column - r->column,
               .depth = g->k,
               .transpose_a = true,
@@ -202,8 +210,8 @@ static void multiply_transposed(const operands *o, const rectangle *r, real *pac
               .a = o->b + r->column,
               .lda = g->ldb,
               .ldb = g->lda,
-              .c = transposed };
-  const int64_t width = smaller(strip_of(gemm_block_depth(g->k)),
+              .c = b->transposed };
+  const int64_t width = smaller(strip_of(b->bytes, gemm_block_depth(g->k)),
                                 TRANSPOSED / s.rows / TILE_COLUMNS * TILE_COLUMNS);
   for (int64_t row = r->row; row < r->last_row; row += width) {
     real *c = o->c + row * g->ldc + r->column;
@@ -212,15 +220,15 @@ static void multiply_transposed(const operands *o, const rectangle *r, real *pac
     s.b = o->a + row;
     s.next = row + width < r->last_row ? s.b + width : NULL;
     if (g->beta != 0)
-      transpose(transposed, s.ldc, c, g->ldc, s.rows, s.columns);
-    multiply_strip(&s, packed);
-    transpose(c, g->ldc, transposed, s.ldc, s.columns, s.rows);
+      transpose(b->transposed, s.ldc, c, g->ldc, s.rows, s.columns);
+    multiply_strip(&s, b->packed);
+    transpose(c, g->ldc, b->transposed, s.ldc, s.columns, s.rows);
   }
 }
 
-static void multiply_plain(const operands *o, const rectangle *r, real *packed) {
+static void multiply_plain(const operands *o, const rectangle *r, const buffers *b) {
   const bam_gemm *g = o->g;
-  const int64_t width = strip_of(gemm_block_depth(g->k));
+  const int64_t width = strip_of(b->bytes, gemm_block_depth(g->k));
   strip s = { .rows = r->last_row - r->row,
               .depth = g->k,
               .transpose_a = g->transpose_a,
@@ -236,18 +244,29 @@ static void multiply_plain(const operands *o, const rectangle *r, real *packed) 
     s.columns = smaller(r->last_column - column, width);
     s.b = g->transpose_b ? o->b + column * g->ldb : o->b + column;
     s.c = o->c + r->row * g->ldc + column;
-    multiply_strip(&s, packed);
+    multiply_strip(&s, b->packed);
   }
 }
 
+/* Without memory for a workspace, a little of the stack does. Not inlined: only this call takes it. */
+static __attribute__((noinline)) void multiply_in_little(const operands *o, const rectangle *r) {
+  _Alignas(64) real packed[LEAST_PACKED / sizeof(real)];
+  multiply_plain(o, r, &(buffers){ packed, LEAST_PACKED, NULL });
+}
+
 static void multiply_rectangle(const operands *o, const rectangle *r) {
-  _Alignas(64) real packed[MOST_PACKED / sizeof(real)];
   if (r->row == r->last_row || r->column == r->last_column) /* more threads than rows of tiles */
     return;
+  real *memory = bam_cpu_workspace();
+  if (memory == NULL) {
+    multiply_in_little(o, r);
+    return;
+  }
+  const buffers b = { memory, packed_bytes(), memory + MOST_PACKED / sizeof(real) };
   if (computes_transpose(o->g))
-    multiply_transposed(o, r, packed);
+    multiply_transposed(o, r, &b);
   else
-    multiply_plain(o, r, packed);
+    multiply_plain(o, r, &b);
 }
 
 /* ---- special shapes ---- */
@@ -303,7 +322,8 @@ static int64_t cost(const bam_gemm *g, share_grid grid) {
   const int64_t rows = ceiling(ceiling(g->m, ROW_UNIT), grid.rows) * ROW_UNIT;
   const int64_t columns = ceiling(ceiling(g->n, LANES), grid.columns) * LANES;
   const int64_t panels = ceiling(columns, TILE_COLUMNS);
-  const int64_t strips = ceiling(panels * TILE_COLUMNS, strip_of(gemm_block_depth(g->k)));
+  const int64_t strips = ceiling(panels * TILE_COLUMNS,
+                                 strip_of(packed_bytes(), gemm_block_depth(g->k)));
   const int64_t tiles = ceiling(rows, TILE_ROWS);
   return rows * columns / TILE_COLUMNS + panels * (g->transpose_b ? TILE_COLUMNS / 2 : 4) +
          (g->transpose_a && g->lda > NEAR && !computes_transpose(g) ? tiles * strips * 3 : 0) +

@@ -2,12 +2,15 @@
    loops in double precision, with a guard page after every operand. BAMLUA_GEMM_CASES sets the number of cases. */
 #include <math.h>
 #include <omp.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "../../kernels/cpu/features.h"
+#include "../../kernels/cpu/workspace.h"
 #include "fixture.h"
 
 TestSuite(gemm, .init = fixture_open, .fini = fixture_close);
@@ -269,6 +272,74 @@ Test(gemm, transposed_bits) {
       }
   omp_set_num_threads(most);
   free(a), free(stored), free(b), free(c), free(other);
+}
+
+/* ---- memory ---- */
+
+enum { SIDE = 800, WIDTH = 200, STACK = 229376 };
+
+/* Products of one thread, in two layouts. */
+typedef struct thread_products {
+  const kernel_set *set;
+  bool memory; /* whether it can allocate its workspace */
+  const float *a, *b;
+  float *c[2];
+} thread_products;
+
+static void *multiply_in_thread(void *argument) {
+  const thread_products *t = argument;
+  struct rlimit before;
+  omp_set_num_threads(1);
+  cr_assert(getrlimit(RLIMIT_AS, &before) == 0);
+  const struct rlimit none = { 0, before.rlim_max };
+  cr_assert(t->memory || setrlimit(RLIMIT_AS, &none) == 0);
+  cr_assert((bam_cpu_workspace() != NULL) == t->memory);
+  cr_assert(setrlimit(RLIMIT_AS, &before) == 0);
+  for (int transposed = 0; transposed < 2; transposed++) {
+    const bam_gemm g = { .transpose_a = transposed,
+                         .m = SIDE,
+                         .n = WIDTH,
+                         .k = SIDE,
+                         .lda = SIDE,
+                         .ldb = WIDTH,
+                         .ldc = WIDTH,
+                         .alpha = 1,
+                         .batch = 1 };
+    t->set->gemm[0](NULL, &g, t->c[transposed], t->a, t->b);
+  }
+  return NULL;
+}
+
+/* In a new thread, whose stack is smaller than what is packed at a time. */
+static void run_thread(thread_products *t) {
+  pthread_attr_t small;
+  pthread_t thread;
+  t->c[0] = malloc(sizeof(float[SIDE * WIDTH]));
+  t->c[1] = malloc(sizeof(float[SIDE * WIDTH]));
+  cr_assert(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, STACK) == 0);
+  cr_assert(pthread_create(&thread, &small, multiply_in_thread, t) == 0);
+  cr_assert(pthread_join(thread, NULL) == 0);
+  pthread_attr_destroy(&small);
+}
+
+/* A small stack is enough, and the bits are the same when there is no memory for a workspace. */
+Test(gemm, small_stack) {
+  float *a = malloc(sizeof(float[SIDE * SIDE])), *b = malloc(sizeof(float[SIDE * WIDTH]));
+  fill_normal(a, SIDE * SIDE);
+  fill_normal(b, SIDE * WIDTH);
+  kernel_set sets[3];
+  const int count = kernel_sets(sets);
+  for (int s = 0; s < count; s++) {
+    thread_products with = { &sets[s], true, a, b, { NULL } },
+                    without = { &sets[s], false, a, b, { NULL } };
+    run_thread(&with);
+    run_thread(&without);
+    for (int i = 0; i < 2; i++) {
+      cr_assert(memcmp(with.c[i], without.c[i], sizeof(float[SIDE * WIDTH])) == 0);
+      free(with.c[i]), free(without.c[i]);
+    }
+  }
+  free(a), free(b);
 }
 
 /* ---- experts ---- */
