@@ -101,6 +101,9 @@ CASES_NOT  := scratch $(addprefix test_,files gemm lua_memory npy safetensors sc
 CASES_C    := $(wildcard tests/cases/*.c) $(filter-out $(CASES_NOT:%=tests/engine/%.c),$(wildcard tests/engine/*.c))
 CASES_WRONG := $(patsubst %,$(B)/cases/tests/%.o,cases/selftest/wrong cases/driver engine/fixture engine/value_tests)
 CASES_OBJ  := $(patsubst %.c,$(B)/cases/%.o,$(CASES_C)) $(filter-out %/main.o,$(BIND_OBJ))
+# Tests that launch kernels without the engine, for a device and for the shim: tests/gpu/NAME.cu.
+GPU_TESTS  := tensor_cores
+GPU_PROGRAMS := $(if $(filter 1,$(CUDA)),$(GPU_TESTS:%=$(B)/cases/%))
 FUZZ_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/fuzz/fuzz_*.c))
 BORDER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,border border_lua border_plants) $(filter-out %/main.o,$(BIND_OBJ))
 PARSER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,mutate parsers) $(filter-out %/main.o,$(BIND_OBJ))
@@ -208,12 +211,12 @@ test: deps-test ## build and run all tests; FILTER='matmul/*' picks some
 	@sh tests/run.sh plain $(B) '$(FILTER)'
 
 cases: deps ## run only the op tests, in the portable program that tests/gpu uses
-	@$(REMAKE) $(B)/cases/bamlua $(B)/cases/selftest
+	@$(REMAKE) $(B)/cases/bamlua $(B)/cases/selftest $(GPU_PROGRAMS)
 	@sh tests/cases/selftest/check.sh $(B)/cases/selftest
 	@sh tests/cases/run.sh $(B)/cases/bamlua $(if $(FILTER),--filter '$(FILTER)')
 
 simt: deps-simt ## run the op tests and a recipe on the CUDA backend, simulated on the CPU (tests/simt)
-	@$(REMAKE) $(B)/simt/selftest $(B)/simt/bamlua
+	@$(REMAKE) $(B)/simt/selftest $(B)/simt/bamlua $(GPU_TESTS:%=$(B)/simt/%)
 	@sh tests/simt/run.sh $(B) '$(FILTER)'
 
 bench: deps ## measure speed, into build/bench.json too, and compare with PyTorch and gigatoken if they are installed
@@ -365,6 +368,15 @@ $(B)/fuzz_border: $(BORDER_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -Wl,-E -o $@ $^ $(ALL_LIBS)
 
+$(GPU_TESTS:%=$(B)/cases/%.o): $(B)/cases/%.o: tests/gpu/%.cu $(B)/cuda_flags
+	@mkdir -p $(@D)
+	@echo nvcc $<
+	@nvcc $(NVCC_FLAGS) -c -o $@ $<
+
+$(GPU_TESTS:%=$(B)/cases/%): %: %.o
+	@echo link $@
+	@$(CC) -s -o $@ $< $(CUDA_LIBS) -lpthread -lm -ldl
+
 # ---- the SIMT shim ----
 # CUDA's kernels as C++, run on the CPU (tests/simt): one object per kernel file and dtype.
 SIMT_CFLAGS ?= -O2 -g
@@ -409,5 +421,14 @@ $(B)/simt/bamlua: $(CASES_OBJ) $(SIMT_OBJ) $(B)/libbam.a
 	@$(CXX) -Wl,-E -o $@ $^ $(ALL_LIBS)
 
 $(B)/simt/selftest: $(patsubst tests/simt/%.cu,$(B)/simt/%.o,$(wildcard tests/simt/*.cu)) $(filter-out %/blas.o,$(SHIM_OBJ))
+	@echo link $@
+	@$(CXX) -o $@ $^ $(SANITIZE)
+
+$(GPU_TESTS:%=$(B)/simt/gpu/%.o): $(B)/simt/gpu/%.o: tests/gpu/%.cu $(B)/simt/flags
+	@mkdir -p $(@D)
+	@echo $(CXX) $<
+	@$(CXX) $(SIMT_FLAGS) -x c++ -c -o $@ $<
+
+$(GPU_TESTS:%=$(B)/simt/%): $(B)/simt/%: $(B)/simt/gpu/%.o $(filter-out %/blas.o,$(SHIM_OBJ))
 	@echo link $@
 	@$(CXX) -o $@ $^ $(SANITIZE)

@@ -7,7 +7,7 @@
 
 /* ---- barriers and exchange between threads: simt.cpp ---- */
 
-typedef enum { SIMT_SYNC, SIMT_SHUFFLE, SIMT_BALLOT } simt_kind;
+typedef enum { SIMT_SYNC, SIMT_SHUFFLE, SIMT_BALLOT, SIMT_COLLECTIVE } simt_kind;
 
 /* A place in a source file. */
 struct simt_site {
@@ -21,6 +21,13 @@ int simt_sync_block(bool predicate, simt_site site);
 /* Wait for the lanes of the mask. A shuffle returns the value of lane `source`, a ballot the lanes
    whose value is not 0. */
 uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int source, simt_site site);
+
+/* What all 32 lanes of a warp do together: `run` is called once, with what each lane has brought. */
+struct simt_collective {
+  const char *name;
+  void (*run)(simt_collective *const lanes[32]);
+};
+void simt_sync_collective(simt_collective *mine, simt_site site);
 
 static inline int simt_lane(void) { return simt_here()->lane; }
 int simt_source(int lane, int width, simt_site site); /* checks width; the first of lane's group */

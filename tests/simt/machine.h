@@ -97,6 +97,19 @@ simt_machine *simt_running(void);
    next stops running. */
 void simt_fail(int thread, const char *format, ...) __attribute__((cold, format(printf, 2, 3)));
 
+/* The same, ending the message with the place in the kernel. */
+void simt_fail_at(int thread, simt_site site, const char *format, ...)
+  __attribute__((cold, format(printf, 3, 4)));
+
+/* False, and the launch has failed, unless the bytes are the block's shared memory and `data` is a multiple of
+   `bytes`. */
+bool simt_check_shared(const void *data, size_t bytes, const char *what, simt_site site);
+
+/* ---- async_copy.cpp ---- */
+
+void simt_async_returned(int thread); /* it must have waited for all copies that it began */
+void simt_async_forget(int thread);   /* those it began */
+
 /* ---- memory.cpp ---- */
 
 struct simt_allocation {

@@ -240,6 +240,7 @@ int main() {
   test_places(&state);
   test_host(&state);
   test_faults(&state);
+  test_tensor_core(&state);
   cudaStreamDestroy(state.queue);
   printf("%d passed, %d failed\n", tally()->passed, tally()->failed);
   return tally()->failed != 0;

@@ -17,8 +17,9 @@ void check(bool good, const char *format, ...) __attribute__((format(printf, 2, 
 bool noted(bam_stream stream, const char *error);
 static inline bool failed(bam_stream stream) { return noted(stream, "cudaErrorLaunchFailure"); }
 
-void test_faults(bam_stream stream); /* selftest_faults.cu */
-void test_host(bam_stream stream);   /* selftest_host.cu */
+void test_faults(bam_stream stream);      /* selftest_faults.cu */
+void test_host(bam_stream stream);        /* selftest_host.cu */
+void test_tensor_core(bam_stream stream); /* selftest_tensor_core.cu */
 
 template <class T> static T *device_array(int64_t n) {
   T *data;

@@ -40,12 +40,26 @@ static const char *file_name(simt_site site) {
   return slash == NULL ? site.file : slash + 1;
 }
 
+void simt_fail_at(int thread, simt_site site, const char *format, ...) {
+  char text[192];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  simt_fail(thread, "%s, at %s:%d", text, file_name(site), site.line);
+}
+
 static bool same_site(simt_site a, simt_site b) {
   return a.line == b.line && (a.file == b.file || strcmp(a.file, b.file) == 0);
 }
 
-static const char *kind_name(simt_kind kind) {
-  return kind == SIMT_SYNC ? "__syncwarp" : kind == SIMT_SHUFFLE ? "a shuffle" : "a ballot";
+static const char *kind_name(const simt_offer *offer) {
+  switch (offer->kind) {
+  case SIMT_SYNC: return "__syncwarp";
+  case SIMT_SHUFFLE: return "a shuffle";
+  case SIMT_BALLOT: return "a ballot";
+  default: return ((const simt_collective *)offer->value)->name;
+  }
 }
 
 /* What a thread does, for messages. */
@@ -67,7 +81,7 @@ static void fail_waiting(simt_machine *m) {
   uint32_t missing = offer->mask & warp->present & ~warp->waiting;
   const int other = missing != 0 ? __builtin_ctz(missing) : lane;
   simt_fail(m->warp * SIMT_WARP + lane, "waits in %s at %s:%d for lane %d, which %s",
-            kind_name(offer->kind), file_name(offer->site), offer->site.line, other,
+            kind_name(offer), file_name(offer->site), offer->site.line, other,
             state_of(warp, other));
 }
 
@@ -181,6 +195,7 @@ static void run_threads(void) {
   simt_fiber_entered(m->running, &m->first);
   for (;;) {
     m->body->call(m->body->arguments);
+    simt_async_returned(m->thread);
     m->warps[m->thread / SIMT_WARP].ready &= ~(1u << m->thread % SIMT_WARP);
     m->fiber[m->thread] = NULL;
     make_idle(m, m->running);
@@ -190,12 +205,14 @@ static void run_threads(void) {
 
 /* The threads that have begun but not returned, after a failure, will not go on. */
 static void abandon_threads(simt_machine *m) {
-  for (int i = 0; i < m->threads; i++)
+  for (int i = 0; i < m->threads; i++) {
+    simt_async_forget(i);
     if (m->fiber[i] != NULL) {
       simt_fiber_begin(m->fiber[i], run_threads);
       make_idle(m, m->fiber[i]);
       m->fiber[i] = NULL;
     }
+  }
 }
 
 /* ---- threads that wait ---- */
@@ -231,6 +248,20 @@ int simt_sync_block(bool predicate, simt_site site) {
   return barrier->result;
 }
 
+/* All lanes that exist have brought something. */
+static bool run_collective(simt_machine *m, const simt_offer *last, uint32_t lanes,
+                           const uint64_t value[SIMT_WARP]) {
+  simt_collective *brought[SIMT_WARP];
+  if (lanes != ~0u) {
+    simt_fail_at(m->thread, last->site, "%s in a warp that is not whole", kind_name(last));
+    return false;
+  }
+  for (int i = 0; i < SIMT_WARP; i++)
+    brought[i] = (simt_collective *)value[i];
+  brought[0]->run(brought);
+  return true;
+}
+
 /* All lanes of the mask are there: give each its result. False when they do not fit together.
    Not inlined: what it needs of the stack would lie in every lane that waits. */
 static __attribute__((noinline)) bool exchange(simt_machine *m, simt_warp *warp,
@@ -243,13 +274,15 @@ static __attribute__((noinline)) bool exchange(simt_machine *m, simt_warp *warp,
     if (offer->mask != last->mask || offer->kind != last->kind ||
         !same_site(offer->site, last->site)) {
       simt_fail(m->thread, "%s at %s:%d with mask %08x meets lane %d in %s at %s:%d, mask %08x",
-                kind_name(last->kind), file_name(last->site), last->site.line, last->mask, lane,
-                kind_name(offer->kind), file_name(offer->site), offer->site.line, offer->mask);
+                kind_name(last), file_name(last->site), last->site.line, last->mask, lane,
+                kind_name(offer), file_name(offer->site), offer->site.line, offer->mask);
       return false;
     }
     value[lane] = offer->value;
     ballot |= (uint64_t)(offer->value != 0) << lane;
   }
+  if (last->kind == SIMT_COLLECTIVE)
+    return run_collective(m, last, lanes, value);
   for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
     simt_offer *offer = &warp->offer[__builtin_ctz(rest)];
     if (offer->kind == SIMT_SHUFFLE && !(offer->source >= 0 && (lanes >> offer->source & 1))) {
@@ -271,7 +304,7 @@ uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int sourc
   simt_offer *offer = &warp->offer[lane];
   *offer = { kind, mask, value, source, site };
   if (!(mask & bit)) {
-    simt_fail(m->thread, "%s at %s:%d by lane %d, which is not in its mask %08x", kind_name(kind),
+    simt_fail(m->thread, "%s at %s:%d by lane %d, which is not in its mask %08x", kind_name(offer),
               file_name(site), site.line, lane, mask);
     pass_on(m);
   }
@@ -286,7 +319,22 @@ uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int sourc
   return offer->value;
 }
 
+void simt_sync_collective(simt_collective *mine, simt_site site) {
+  simt_sync_warp(SIMT_COLLECTIVE, ~0u, (uint64_t)mine, 0, site);
+}
+
 /* ---- shared memory ---- */
+
+bool simt_check_shared(const void *data, size_t bytes, const char *what, simt_site site) {
+  simt_machine *m = simt_running();
+  const uintptr_t offset = (uintptr_t)data - (uintptr_t)m->shared.bytes;
+  if (offset < m->shared.end && offset + bytes <= m->shared.end && offset % bytes == 0)
+    return true;
+  simt_fail_at(m->thread, site, "%s %p, which is not %zu aligned bytes of shared memory", what,
+               data, bytes);
+  pass_on(m);
+  return false;
+}
 
 static SIMT_UNWATCHED void poison_shared(simt_machine *m, size_t from, size_t to) {
   uint32_t *words = (uint32_t *)m->shared.bytes;

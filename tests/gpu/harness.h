@@ -1,0 +1,118 @@
+/* What the programs of this directory share that launch kernels without the engine: nvcc compiles them for a
+   device, g++ over the shim. One file of a program includes it. */
+#ifndef BAM_GPU_HARNESS_H
+#define BAM_GPU_HARNESS_H
+
+#define BAM_TYPE f32
+#define BAM_TYPE_f32
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../../kernels/cuda/cuda.h"
+/* behind cuda.h, which defines the words of CUDA for g++ */
+#include "../../kernels/convert.h"
+
+/* ---- the stream, as small as can be ---- */
+
+bool bam_cuda_enter(bam_stream) { return true; }
+
+void bam_cuda_fail(bam_stream stream, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  if (stream->failure[0] == '\0')
+    vsnprintf(stream->failure, sizeof stream->failure, format, arguments);
+  va_end(arguments);
+}
+
+void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error) {
+  if (error != cudaSuccess)
+    bam_cuda_fail(stream, "%s: %s", what, cudaGetErrorName(error));
+}
+
+/* Open the first device, or say why there is none and end the program. */
+static void open_device(bam_stream stream) {
+  cudaDeviceProp properties;
+  bam_cuda_note(stream, "open", cudaGetDeviceProperties(&properties, 0));
+  bam_cuda_note(stream, "stream", cudaStreamCreate(&stream->queue));
+  if (stream->failure[0] != '\0') {
+    printf("no device: %s\n0 passed, 1 failed\n", stream->failure);
+    exit(1);
+  }
+  stream->multiprocessors = properties.multiProcessorCount;
+  stream->shared_limit = (int64_t)properties.sharedMemPerBlockOptin;
+  printf("%s, compute capability %d.%d\n", properties.name, properties.major, properties.minor);
+}
+
+/* Wait for the device. Whether nothing failed since the last call; what did is printed. */
+static bool is_sound(bam_stream stream) {
+  bam_cuda_note(stream, "wait", cudaStreamSynchronize(stream->queue));
+  const bool sound = stream->failure[0] == '\0';
+  if (!sound)
+    printf("%s\n", stream->failure);
+  stream->failure[0] = '\0';
+  return sound;
+}
+
+/* ---- counting ---- */
+
+struct tally {
+  int passed, failed;
+};
+
+static tally *counts() {
+  static tally counts;
+  return &counts;
+}
+
+/* Count a check, and print a line about it. */
+static void check(bool good, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void check(bool good, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  printf("%s ", good ? "ok  " : "FAIL");
+  vprintf(format, arguments);
+  printf("\n");
+  fflush(stdout);
+  va_end(arguments);
+  *(good ? &counts()->passed : &counts()->failed) += 1;
+}
+
+static int report() {
+  printf("%d passed, %d failed\n", counts()->passed, counts()->failed);
+  return counts()->failed != 0 || counts()->passed == 0;
+}
+
+/* ---- arrays of the device ---- */
+
+template <class T> struct device_array {
+  T *at;
+  int64_t count;
+
+  explicit device_array(int64_t n) : at(NULL), count(n) {
+    if (cudaMalloc(&at, (size_t)n * sizeof(T)) != cudaSuccess)
+      abort();
+    cudaMemset(at, 0xff, (size_t)n * sizeof(T)); /* NaN */
+  }
+  ~device_array() { cudaFree(at); }
+  device_array(const device_array &) = delete;
+  device_array &operator=(const device_array &) = delete;
+
+  void put(const T *host) {
+    cudaMemcpy(at, host, (size_t)count * sizeof(T), cudaMemcpyHostToDevice);
+  }
+  void get(T *host) const {
+    cudaMemcpy(host, at, (size_t)count * sizeof(T), cudaMemcpyDeviceToHost);
+  }
+};
+
+/* ---- numbers ---- */
+
+/* Uniform in -1 .. 1, a new one at every call. */
+static float uniform() {
+  static uint64_t state = 1;
+  state = state * 6364136223846793005u + 1442695040888963407u;
+  return (float)(int32_t)(state >> 32) * 0x1p-31f;
+}
+
+#endif
