@@ -85,7 +85,7 @@ KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_object
               $(foreach t,$(TYPES_INTEGER),$(call kernel_objects,baseline,$(t),$(CPU_ANY)))
 # The same for CUDA files. $(1) is the directory of the objects.
 CUDA_C       := $(wildcard kernels/cuda/*.cu) kernels/cuda/table.c
-CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu blas.cu),$(CUDA_C))
+CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu blas.cu library.cu),$(CUDA_C))
 CUDA_ANY     := $(filter $(patsubst kernels/cpu/%.c,kernels/cuda/%.cu,$(CPU_ANY)) kernels/cuda/table.c,$(CUDA_C))
 CUDA_REAL    := $(filter-out $(CUDA_ANY) $(CUDA_ONCE),$(CUDA_C))
 cuda_typed    = $(foreach s,$(3),$(1)/$(basename $(s)).$(2).o)
@@ -383,7 +383,7 @@ SIMT_CFLAGS ?= -O2 -g
 SIMT_FLAGS  := -std=c++17 -Wall -Wextra -Wshadow $(WERROR) -fno-math-errno -fno-trapping-math -MMD -MP \
                -Itests/simt $(SIMT_CFLAGS) $(SANITIZE)
 SHIM_OBJ    := $(patsubst tests/simt/%.cpp,$(B)/simt/%.o,$(wildcard tests/simt/*.cpp))
-SIMT_OBJ    := $(filter-out %/cuda/blas.o,$(call cuda_objects,$(B)/simt)) $(SHIM_OBJ) $(B)/simt/kernels/backends.o
+SIMT_OBJ    := $(filter-out %/cuda/library.o,$(call cuda_objects,$(B)/simt)) $(SHIM_OBJ) $(B)/simt/kernels/backends.o
 
 $(B)/simt/flags: always
 	@mkdir -p $(@D)
@@ -420,7 +420,8 @@ $(B)/simt/bamlua: $(CASES_OBJ) $(SIMT_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CXX) -Wl,-E -o $@ $^ $(ALL_LIBS)
 
-$(B)/simt/selftest: $(patsubst tests/simt/%.cu,$(B)/simt/%.o,$(wildcard tests/simt/*.cu)) $(filter-out %/blas.o,$(SHIM_OBJ))
+$(B)/simt/selftest: $(patsubst tests/simt/%.cu,$(B)/simt/%.o,$(wildcard tests/simt/*.cu)) \
+                    $(filter-out %/cublaslt.o,$(SHIM_OBJ)) $(B)/simt/kernels/cuda/library.o
 	@echo link $@
 	@$(CXX) -o $@ $^ $(SANITIZE)
 

@@ -150,6 +150,16 @@ static double bytes_of_node(const bam_node *node) {
   return bytes;
 }
 
+/* Whether the device has failed; the message then names the op. */
+static bam_status check_device(bam_node *node) {
+  char what[BAM_MESSAGE_SIZE];
+  const bam_status status = bam_device_check(node->context, node->device);
+  if (status == BAM_OK)
+    return BAM_OK;
+  snprintf(what, sizeof what, "backward of %s", node->op->name);
+  return bam_fail_within(node->context, status, what);
+}
+
 /* Run one node's backward. */
 static bam_status differentiate(bam_walk *walk, bam_node *node) {
   bam_scope scope;
@@ -175,7 +185,7 @@ static bam_status differentiate(bam_walk *walk, bam_node *node) {
     bam_profile_pop(node->context, node->device, bytes_of_node(node));
   node->running = false;
   if (status == BAM_OK)
-    status = bam_device_check(node->context, node->device);
+    status = check_device(node);
   if (status == BAM_OK && node->context->check_nan)
     status = check_gradients(&pass);
   return status;

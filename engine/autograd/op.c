@@ -146,10 +146,16 @@ static bam_status run_forward(bam_call *call, bam_scope *scope) {
   return status;
 }
 
+/* Whether the device has failed; the message then begins with the op's name. */
+static bam_status check_device(bam_call *call) {
+  const bam_status status = bam_device_check(call->context, bam_call_device(call));
+  return status == BAM_OK ? BAM_OK : bam_fail_within(call->context, status, call->op->name);
+}
+
 static bam_status run(bam_call *call, bam_scope *scope, int n_outputs) {
   bam_status status = run_forward(call, scope);
   if (status == BAM_OK)
-    status = bam_device_check(call->context, bam_call_device(call));
+    status = check_device(call);
   if (status == BAM_OK && call->context->check_nan &&
       !call->op->is_view) /* a view cannot create a NaN */
     status = check_call(call);

@@ -4,8 +4,10 @@
 
    The algorithm is the first one that cuBLASLt's heuristic names, which depends on the product's
    shape alone, so the same inputs give the same bits; plans are kept, and asked for again only when
-   other shapes have taken their place. */
+   other shapes have taken their place. The rows of an expert are new in every step, so products of
+   experts share the plan of a class of sizes, and its layouts get the size of the call. */
 #include "blas.h"
+#include "library.h"
 
 #include <cublasLt.h>
 #include <dlfcn.h>
@@ -18,6 +20,7 @@
 #define BATCH 65535     /* products in one call: the third size of a grid goes no further */
 #define PLANS 1024      /* that are kept */
 #define WAYS 4          /* among how many places a plan can have its own */
+#define CLASS 256       /* sizes that vary share a plan up to the next multiple */
 
 /* Do the next thing, if all went well so far. */
 #define THEN(call) (status = status == CUBLAS_STATUS_SUCCESS ? (call) : status)
@@ -38,33 +41,16 @@ struct library {
 #undef MEMBER
 };
 
-/* `file` in one of the places where toolkits put it; NULL if it is in none. */
-static void *open_file(const char *file) {
-  const char *home = getenv("CUDA_HOME");
-  char path[4096];
-  void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  if (library == NULL && home != NULL) {
-    snprintf(path, sizeof path, "%s/lib64/%s", home, file);
-    library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  }
-  if (library == NULL) {
-    snprintf(path, sizeof path, "/usr/local/cuda/lib64/%s", file);
-    library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  }
-  return library;
-}
-
-/* It stays open until the program ends: a library with code for devices is not taken out again. */
+/* It stays open until the program ends. */
 static bool load_library(bam_stream stream, library *lt) {
-  const char *files[] = { "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so" };
-  void *file = NULL;
-  for (int i = 0; i < 3 && file == NULL; i++)
-    file = open_file(files[i]);
+  const char *const files[] = { "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", NULL };
+  void *file = bam_cuda_open_library(files);
   if (file == NULL) {
-    bam_cuda_fail(stream,
-                  "no %s: install the CUDA toolkit's libcublas, or put its folder into "
-                  "LD_LIBRARY_PATH",
-                  files[0]);
+    bam_cuda_fail(
+      stream,
+      "no %s: install the CUDA toolkit's libcublas or the Python package nvidia-cublas, or "
+      "put the folder of either into LD_LIBRARY_PATH",
+      files[0]);
     return false;
   }
 #define FIND(name)                                                                \
@@ -91,6 +77,7 @@ struct plan {
   product what;
   cublasLtMatmulDesc_t operation; /* NULL: there is no plan here */
   cublasLtMatrixLayout_t a, b, c;
+  int64_t m, k; /* that the layouts have now; those of `what` at first */
   cublasLtMatmulAlgo_t algorithm;
 };
 
@@ -194,6 +181,28 @@ static cublasStatus_t describe(const library *lt, plan *p) {
   THEN(make_layout(lt, &p->b, g, g->transpose_b ? g->k : g->n, g->transpose_b ? g->n : g->k, g->ldb,
                    g->stride_b));
   THEN(make_layout(lt, &p->c, g, g->n, g->m, g->ldc, g->stride_c));
+  p->m = g->m, p->k = g->k;
+  return status;
+}
+
+static cublasStatus_t resize_layout(const library *lt, cublasLtMatrixLayout_t layout, int64_t rows,
+                                    int64_t columns) {
+  const uint64_t r = (uint64_t)rows, c = (uint64_t)columns;
+  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+  THEN(lt->MatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_ROWS, &r, sizeof r));
+  THEN(lt->MatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_COLS, &c, sizeof c));
+  return status;
+}
+
+/* Give the layouts of a class's plan the sizes of one product. */
+static cublasStatus_t resize(const library *lt, plan *p, const product *g) {
+  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+  if (p->m == g->m && p->k == g->k)
+    return status;
+  THEN(resize_layout(lt, p->a, g->transpose_a ? g->m : g->k, g->transpose_a ? g->k : g->m));
+  THEN(resize_layout(lt, p->b, g->transpose_b ? g->k : g->n, g->transpose_b ? g->n : g->k));
+  THEN(resize_layout(lt, p->c, g->n, g->m));
+  p->m = g->m, p->k = g->k;
   return status;
 }
 
@@ -303,19 +312,49 @@ static void fail_product(bam_stream stream, const product *p, const char *why) {
                 (long long)p->ldc, why);
 }
 
-static void multiply(bam_stream stream, bool wide, const bam_gemm *g, void *c, const void *a,
-                     const void *b) {
+/* What stands for all products of a class. */
+static product class_of(const product *exact, bam_cuda_varying varying) {
+  product p = *exact;
+  int64_t *size = varying == BAM_VARIES_M ? &p.m : &p.k;
+  if (varying != BAM_VARIES_NOT)
+    *size = (*size + CLASS - 1) / CLASS * CLASS;
+  return p;
+}
+
+/* Enqueue the product `exact` with the plan for `key`, which is it or its class. */
+static cublasStatus_t enqueue(bam_stream stream, const product *key, const product *exact,
+                              const bam_gemm *g, void *c, const void *a, const void *b) {
   bam_cuda_blas *blas = stream->blas;
   const float alpha = (float)g->alpha, beta = (float)g->beta;
-  const product what = describe_product(wide, stream->tf32, g, c, a, b);
+  const bool wide = exact->wide;
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-  const plan *p = find_plan(blas, &what, &status);
-  if (p != NULL)
-    status = blas->lt.Matmul(blas->handle, p->operation, wide ? (const void *)&g->alpha : &alpha, b,
-                             p->b, a, p->a, wide ? (const void *)&g->beta : &beta, c, p->c, c, p->c,
-                             &p->algorithm, blas->workspace, WORKSPACE_BYTES, stream->queue);
+  plan *p = find_plan(blas, key, &status);
+  if (p == NULL)
+    return status;
+  THEN(resize(&blas->lt, p, exact));
+  THEN(blas->lt.Matmul(blas->handle, p->operation, wide ? (const void *)&g->alpha : &alpha, b, p->b,
+                       a, p->a, wide ? (const void *)&g->beta : &beta, c, p->c, c, p->c,
+                       &p->algorithm, blas->workspace, WORKSPACE_BYTES, stream->queue));
+  return status;
+}
+
+/* An algorithm that does not take every size of its class leaves the others to plans of their own:
+   that, too, depends on the size only. */
+static void multiply(bam_stream stream, bool wide, bam_cuda_varying varying, const bam_gemm *g,
+                     void *c, const void *a, const void *b) {
+  const product exact = describe_product(wide, stream->tf32, g, c, a, b);
+  const product key = class_of(&exact, varying);
+  cublasStatus_t status = enqueue(stream, &key, &exact, g, c, a, b);
+  if ((status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) &&
+      memcmp(&key, &exact, sizeof key) != 0)
+    status = enqueue(stream, &exact, &exact, g, c, a, b);
   if (status != CUBLAS_STATUS_SUCCESS)
-    fail_product(stream, &what, blas->lt.GetStatusString(status));
+    fail_product(stream, &exact, stream->blas->lt.GetStatusString(status));
+  else if (stream->sync) {
+    const cudaError_t error = cudaStreamSynchronize(stream->queue);
+    if (error != cudaSuccess)
+      fail_product(stream, &exact, cudaGetErrorString(error));
+  }
 }
 
 /* Does every size fit what cuBLASLt's kernels count in? */
@@ -324,8 +363,8 @@ static bool is_countable(const bam_gemm *g) {
          g->ldb <= INT32_MAX && g->ldc <= INT32_MAX;
 }
 
-void bam_cuda_blas_gemm(bam_stream stream, bool wide, const bam_gemm *gemm, void *c, const void *a,
-                        const void *b) {
+void bam_cuda_blas_gemm(bam_stream stream, bool wide, bam_cuda_varying varying,
+                        const bam_gemm *gemm, void *c, const void *a, const void *b) {
   const int64_t size = wide ? 8 : 4;
   bam_gemm g = *gemm;
   if (!is_countable(gemm)) {
@@ -339,7 +378,7 @@ void bam_cuda_blas_gemm(bam_stream stream, bool wide, const bam_gemm *gemm, void
     return;
   for (int64_t done = 0; done < gemm->batch; done += g.batch) {
     g.batch = gemm->batch - done < BATCH ? gemm->batch - done : BATCH;
-    multiply(stream, wide, &g, (char *)c + done * g.stride_c * size,
+    multiply(stream, wide, varying, &g, (char *)c + done * g.stride_c * size,
              (const char *)a + done * g.stride_a * size,
              (const char *)b + done * g.stride_b * size);
   }

@@ -64,6 +64,7 @@ static void close_stream(bam_stream stream) {
 
 static cudaError_t fill_stream(bam_stream stream) {
   cudaError_t error = cudaSetDevice(stream->number);
+  const char *sync = getenv("BAMLUA_SYNC");
   int shared = 0;
   if (error == cudaSuccess)
     error = cudaStreamCreateWithFlags(&stream->queue, cudaStreamNonBlocking);
@@ -78,6 +79,7 @@ static cudaError_t fill_stream(bam_stream stream) {
     error = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin,
                                    stream->number);
   stream->shared_limit = shared;
+  stream->sync = sync != NULL && strcmp(sync, "1") == 0;
   return error;
 }
 

@@ -19,15 +19,20 @@ static __global__ void scale_matrices(real *c, int64_t n, int64_t columns, int64
   }
 }
 
-void KERNEL(gemm)(bam_stream stream, const bam_gemm *g, void *c, const void *a, const void *b) {
+static void multiply(bam_stream stream, bam_cuda_varying varying, const bam_gemm *g, void *c,
+                     const void *a, const void *b) {
   const int64_t elements = g->batch * g->m * g->n;
   if (elements == 0)
     return;
   if (g->k > 0)
-    bam_cuda_blas_gemm(stream, WIDE, g, c, a, b);
+    bam_cuda_blas_gemm(stream, WIDE, varying, g, c, a, b);
   else if (g->beta != 1)
     BAM_LAUNCH(stream, scale_matrices, BAM_BLOCKS(elements), BAM_BLOCK, 0, (real *)c, elements,
                g->n, g->ldc, g->m, g->stride_c, (real)g->beta);
+}
+
+void KERNEL(gemm)(bam_stream stream, const bam_gemm *g, void *c, const void *a, const void *b) {
+  multiply(stream, BAM_VARIES_NOT, g, c, a, b);
 }
 
 /* One product per expert; without rows the gradient of its weights is 0. */
@@ -51,6 +56,6 @@ void KERNEL(grouped_gemm)(bam_stream stream, const bam_grouped_gemm *gemm, void 
     real *to = (real *)c + (gemm->weights ? matrix : from * n);
     const real *left = (const real *)a + from * (gemm->weights ? n : k);
     const real *right = (const real *)b + (gemm->weights ? from * k : matrix);
-    KERNEL(gemm)(stream, &g, to, left, right);
+    multiply(stream, gemm->weights ? BAM_VARIES_K : BAM_VARIES_M, &g, to, left, right);
   }
 }

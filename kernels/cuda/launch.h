@@ -23,7 +23,7 @@
     const dim3 blocks_ = (blocks);                                                    \
     if (blocks_.x > 0 && blocks_.y > 0 && blocks_.z > 0 && bam_cuda_enter(stream_)) { \
       kernel<<<blocks_, (threads), (shared_bytes), (stream_)->queue>>>(__VA_ARGS__);  \
-      bam_cuda_note((stream_), #kernel, cudaGetLastError());                          \
+      bam_cuda_launched((stream_), #kernel, cudaGetLastError());                      \
     }                                                                                 \
   } while (0)
 

@@ -18,6 +18,12 @@ void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error) {
   bam_cuda_fail(stream, "%s: %s", what, cudaGetErrorString(error));
 }
 
+void bam_cuda_launched(bam_stream stream, const char *what, cudaError_t error) {
+  bam_cuda_note(stream, what, error);
+  if (stream->sync)
+    bam_cuda_note(stream, what, cudaStreamSynchronize(stream->queue));
+}
+
 void bam_cuda_fail(bam_stream stream, const char *format, ...) {
   if (stream->failure[0] != '\0')
     return; /* the first failure explains the others */

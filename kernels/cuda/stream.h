@@ -30,6 +30,7 @@ struct bam_stream_state {
   int slot;
 
   bool tf32;                  /* products of f32 may be computed from tf32 */
+  bool sync;                  /* BAMLUA_SYNC=1: wait after every launch and product */
   struct bam_cuda_blas *blas; /* NULL until the first product */
 };
 
@@ -40,7 +41,11 @@ bool bam_cuda_enter(bam_stream stream);
    before. */
 void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error);
 
-/* The same with a printf-style message. */
+/* Note the error of the launch or product `what` that was just enqueued. With BAMLUA_SYNC=1 also wait
+   for it, so that a fault in it is blamed on it and not on the next thing that waits. */
+void bam_cuda_launched(bam_stream stream, const char *what, cudaError_t error);
+
+/* The same as bam_cuda_note, with a printf-style message. */
 void bam_cuda_fail(bam_stream stream, const char *format, ...)
   __attribute__((format(printf, 2, 3)));
 

@@ -60,6 +60,22 @@ run("BAMLUA_SIMT_FAIL=adamw_elements", [[
     for j, w in ipairs(row) do assert(w == before[i][j]) end
   end]])
 
+-- A fault that shows later is blamed on what waits first; BAMLUA_SYNC=1 names the kernel and the op.
+local LATE = [[
+  bam.device "cuda"
+  local x = bam.randn(3, 4)
+  expect_error("%s: cuda:0: %s: an illegal memory access was encountered", function()
+    return bam.softmax(x * 2, -1):sum():item()
+  end)]]
+run("BAMLUA_SIMT_FAIL_LATE=softmax_rows", LATE:format("", "copy from the device"):gsub(": cuda", "cuda", 1))
+run("BAMLUA_SIMT_FAIL_LATE=softmax_rows BAMLUA_SYNC=0", LATE:format("", "copy from the device"):gsub(": cuda", "cuda", 1))
+run("BAMLUA_SIMT_FAIL_LATE=softmax_rows BAMLUA_SYNC=1", LATE:format("softmax", "(softmax_rows<32>)"))
+run("BAMLUA_SIMT_FAIL_LATE=product BAMLUA_SYNC=1", [[
+  bam.device "cuda"
+  local x, w = bam.randn(3, 4), bam.randn(4, 5)
+  expect_error("matmul: cuda:0: product of f32, 1 of [3, 4] x [4, 5], rows 4, 5 and 5 apart: an illegal memory access",
+               bam.matmul, x, w)]])
+
 -- What does not arrive is not saved: a file of zeros would look like weights.
 run("BAMLUA_SIMT_FAIL=cudaMemcpyAsync", [[
   local path = os.tmpname()

@@ -58,9 +58,9 @@ static cudaError_t refuse(const simt_launch *launch, cudaError_t error, const ch
   return error;
 }
 
-/* Whether BAMLUA_SIMT_FAIL names the kernel: without parentheses and what its template is of. */
-static bool is_to_fail(const simt_launch *launch) {
-  const char *wanted = getenv("BAMLUA_SIMT_FAIL");
+/* Whether the variable names the kernel: without parentheses and what its template is of. */
+static bool is_named(const simt_launch *launch, const char *variable) {
+  const char *wanted = getenv(variable);
   const char *name = launch->name + strspn(launch->name, "( ");
   if (wanted == NULL)
     return false;
@@ -71,7 +71,7 @@ static bool is_to_fail(const simt_launch *launch) {
 static cudaError_t check_launch(const simt_launch *launch, const void *const *pointers,
                                 int npointers) {
   const dim3 b = launch->blocks, t = launch->threads;
-  if (is_to_fail(launch))
+  if (is_named(launch, "BAMLUA_SIMT_FAIL"))
     return refuse(launch, cudaErrorLaunchFailure, "fails because BAMLUA_SIMT_FAIL says so");
   if (launch->stream != NULL && simt_stream_device(launch->stream) != simt_current_device())
     return refuse(launch, cudaErrorInvalidResourceHandle, "the stream is another device's");
@@ -125,7 +125,12 @@ void simt_run(const simt_launch *launch, const simt_body *body, const void *cons
               int npointers) {
   const int schedule = wanted_schedule();
   cudaError_t error = check_launch(launch, pointers, npointers);
-  if (error == cudaSuccess) {
+  simt_trace("launch %s %u %u", launch->name,
+             launch->blocks.x * launch->blocks.y * launch->blocks.z, launch->threads.x);
+  simt_count_work();
+  if (error == cudaSuccess && is_named(launch, "BAMLUA_SIMT_FAIL_LATE"))
+    simt_fail_later(cudaErrorIllegalAddress);
+  else if (error == cudaSuccess) {
     simt_finish_copies();
     simt_open_memory();
     error = schedule >= 0 ? run_once(launch, body, schedule) : run_all(launch, body);

@@ -149,11 +149,21 @@ void simt_restore_memory(void); /* to that */
 void simt_keep_memory(void);    /* as the result to compare with */
 bool simt_compare_memory(const char *kernel, int schedule);
 
+/* ---- trace.cpp ---- */
+
+/* Append a line to the file that BAMLUA_SIMT_TRACE names. */
+void simt_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* ---- runtime.cpp ---- */
 
 cudaError_t simt_result(cudaError_t error); /* the last error unless a success; returns it */
 int simt_current_device(void);
 int simt_stream_device(cudaStream_t stream);
 void simt_finish_copies(void); /* those that wait */
+void simt_count_work(void);    /* a launch or product was enqueued */
+
+/* From now on, until it has been reported, waiting fails with `error`: a fault of a kernel that has been
+   enqueued. */
+void simt_fail_later(cudaError_t error);
 
 #endif

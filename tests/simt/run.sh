@@ -13,7 +13,7 @@ export BAMLUA_TEST_DEVICE=cuda BAMLUA_ALLOCATOR=malloc # every tensor by itself:
 count() {
   "$@" >"$output" 2>&1
   code=$?
-  set -- $(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$output") "$*"
+  set -- $(sed -n '$s/^\([a-z_]*: \)*\([0-9]*\) passed, \([0-9]*\) failed$/\2 \3/p' "$output") "$*"
   if test $# = 3; then
     test "$2" = 0 && test "$1" != 0 || cat "$output"
     echo "$1 passed, $2 failed: $3"
@@ -39,6 +39,7 @@ if test -z "$filter"; then
   count "$build/simt/bamlua" tests/gpu/devices.lua
   count "$build/simt/bamlua" tests/gpu/recipe.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/failures.lua "$build/simt/bamlua"
+  count "$build/simt/bamlua" tests/simt/products.lua "$build/simt/bamlua"
 fi
 echo "$passed passed, $failed failed"
 test "$failed" = 0 && test "$passed" != 0

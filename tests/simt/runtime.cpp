@@ -18,6 +18,7 @@ struct simt_stream {
 struct simt_event {
   struct timespec time;
   uint64_t copies; /* how many had been asked for when it was recorded */
+  uint64_t work;   /* how many launches and products had been enqueued; 0: it was never recorded */
 };
 
 /* Memory of cudaMallocHost. */
@@ -39,6 +40,8 @@ struct simt_host {
   simt_pinned *pinned;
   simt_pending pending[MAX_PENDING]; /* copy i, counted from 0, is at i % MAX_PENDING */
   uint64_t done, asked;              /* copies */
+  uint64_t work;                     /* launches and products, counted from 1 */
+  cudaError_t late;                  /* what the next wait finds */
 };
 
 static simt_host *host(void) {
@@ -86,6 +89,17 @@ cudaError_t simt_result(cudaError_t error) {
   if (error != cudaSuccess)
     host()->error = error;
   return error;
+}
+
+void simt_count_work(void) { host()->work++; }
+
+void simt_fail_later(cudaError_t error) { host()->late = error; }
+
+/* What a wait ends with. */
+static cudaError_t waited(void) {
+  const cudaError_t late = host()->late;
+  host()->late = cudaSuccess;
+  return simt_result(late);
 }
 
 cudaError_t cudaPeekAtLastError(void) { return host()->error; }
@@ -153,8 +167,9 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
+  simt_trace("synchronize");
   simt_finish_copies();
-  return cudaSuccess;
+  return waited();
 }
 
 cudaError_t cudaDriverGetVersion(int *version) {
@@ -255,6 +270,11 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
   if (h->asked - h->done == MAX_PENDING)
     simt_finish_copies();
   h->pending[h->asked++ % MAX_PENDING] = { to, from, bytes };
+  simt_trace("copy %s %zu",
+             kind == cudaMemcpyHostToDevice   ? "in"
+             : kind == cudaMemcpyDeviceToHost ? "out"
+                                              : "within",
+             bytes);
   if (!is_pinned(kind == cudaMemcpyDeviceToHost ? to : from, bytes))
     simt_finish_copies();
   return cudaSuccess;
@@ -317,12 +337,16 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   clock_gettime(CLOCK_MONOTONIC, &event->time);
   event->copies = host()->asked;
+  event->work = host()->work + 1;
   return cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->work == 0)
+    return cudaSuccess;
+  simt_trace("wait %llu", (unsigned long long)(host()->work + 1 - event->work));
   finish_copies(event->copies);
-  return cudaSuccess;
+  return waited();
 }
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to) {

@@ -14,6 +14,10 @@ void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error) {
     snprintf(stream->failure, sizeof stream->failure, "%s: %s", what, cudaGetErrorName(error));
 }
 
+void bam_cuda_launched(bam_stream stream, const char *what, cudaError_t error) {
+  bam_cuda_note(stream, what, error);
+}
+
 /* ---- counting ---- */
 
 struct counts {

@@ -1,5 +1,13 @@
-/* Part of the shim's self-test: what the host calls. */
+/* Part of the shim's self-test: what the host calls, and how libraries are found. */
 #include "selftest.h"
+
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <string>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../kernels/cuda/library.h"
 
 static void test_copies() {
   float *device = device_array<float>(1), *host, plain = 3;
@@ -74,7 +82,52 @@ static void test_devices(bam_stream stream) {
   unsetenv("BAMLUA_SIMT_DEVICES");
 }
 
+/* ---- libraries in the wheels of Python environments ---- */
+
+static void make_folders(std::string path) {
+  for (size_t i = 1; (i = path.find('/', i)) != std::string::npos; i++)
+    mkdir(path.substr(0, i).c_str(), 0700);
+}
+
+static void make_link(const std::string &target, const std::string &path) {
+  make_folders(path);
+  if (symlink(target.c_str(), path.c_str()) != 0)
+    abort();
+}
+
+static bool is_found(const char *path, const char *environment) {
+  const char *const files[] = { "libsimt_none.so.13", "libsimt_selftest.so.12", NULL };
+  const std::string before = getenv("PATH");
+  setenv("PATH", path, 1);
+  environment != NULL ? setenv("VIRTUAL_ENV", environment, 1) : unsetenv("VIRTUAL_ENV");
+  const bool found = bam_cuda_open_library(files) != NULL;
+  setenv("PATH", before.c_str(), 1);
+  unsetenv("VIRTUAL_ENV");
+  return found;
+}
+
+static void test_libraries() {
+  char folder[] = "/tmp/simt_selftest_XXXXXX";
+  Dl_info any;
+  if (mkdtemp(folder) == NULL || dladdr((void *)&dlopen, &any) == 0)
+    abort();
+  const std::string root = folder, env = root + "/env", other = root + "/other";
+  make_link(any.dli_fname,
+            env + "/lib/python3.12/site-packages/nvidia/cu13/lib/libsimt_selftest.so.12");
+  make_link("/bin/true", env + "/bin/python3.12");
+  make_link("python3.12", env + "/bin/python3");
+  make_link("../../env/bin/python3", other + "/bin/python3");
+  make_link("python3", root + "/loop/python3");
+  check(is_found((root + "/none::" + env + "/bin").c_str(), NULL), "a library beside python3");
+  check(is_found((other + "/bin").c_str(), NULL), "a library beside what python3 is a link to");
+  check(is_found("", env.c_str()), "a library of $VIRTUAL_ENV");
+  check(!is_found((root + "/loop:" + root).c_str(), root.c_str()), "a library that is nowhere");
+  const std::string command = "rm -r " + root;
+  check(system(command.c_str()) == 0, "the folders are removed");
+}
+
 void test_host(bam_stream stream) {
+  test_libraries();
   test_copies();
   test_memory();
   test_devices(stream);

@@ -6,6 +6,9 @@
    What the environment may say, each time anew:
    BAMLUA_SIMT=1 .. 4       run launches under that schedule only, and compare nothing
    BAMLUA_SIMT_FAIL=name    launches of that kernel fail; cudaMemcpyAsync: copies do
+   BAMLUA_SIMT_FAIL_LATE=name  launches of that kernel do nothing, and the next wait finds a fault
+   BAMLUA_SIMT_BLAS=exact   an algorithm of cublaslt.cpp serves only the sizes it was found for
+   BAMLUA_SIMT_TRACE=file   append what the host asks for, a line each (trace.cpp)
    BAMLUA_SIMT_MEMORY=n     bytes of memory of each device
    BAMLUA_SIMT_DEVICES=n    devices
    BAMLUA_SIMT_OPEN=1       the host may touch memory of the device */
@@ -20,7 +23,7 @@
     if (blocks_.x > 0 && blocks_.y > 0 && blocks_.z > 0 && bam_cuda_enter(stream_)) { \
       simt_configure(#kernel, kernel, blocks_, (threads), (size_t)(shared_bytes),     \
                      (stream_)->queue)(__VA_ARGS__);                                  \
-      bam_cuda_note((stream_), #kernel, cudaGetLastError());                          \
+      bam_cuda_launched((stream_), #kernel, cudaGetLastError());                      \
     }                                                                                 \
   } while (0)
 

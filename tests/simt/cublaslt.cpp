@@ -1,0 +1,263 @@
+/* A stand-in for cuBLASLt that computes with the CPU's products. It is as strict as the library may be:
+   sizes must fit each other and lie within allocations, and an algorithm serves only products with the types,
+   transposes, distances and alignment that it was asked for, whatever their number of columns.
+   BAMLUA_SIMT_BLAS=exact: only products of exactly the sizes that it was asked for. */
+#include <cublasLt.h>
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../kernels/cuda/library.h"
+#include "../../kernels/kernels.h"
+#include "machine.h"
+
+extern "C" {
+void bam_cpu_baseline_f32_gemm(bam_stream stream, const bam_gemm *gemm, void *c, const void *a,
+                               const void *b);
+void bam_cpu_baseline_f64_gemm(bam_stream stream, const bam_gemm *gemm, void *c, const void *a,
+                               const void *b);
+}
+
+struct simt_blas_operation {
+  cublasComputeType_t compute;
+  cudaDataType_t scale;
+  cublasOperation_t transpose[2];
+};
+
+struct simt_blas_layout {
+  cudaDataType_t type;
+  uint64_t rows, columns;
+  int64_t ld;
+  int32_t batch;
+  int64_t stride;
+};
+
+struct simt_blas_preference {
+  uint64_t workspace;
+  uint32_t align[4]; /* of a, b, c, d */
+};
+
+/* What an algorithm is good for. */
+struct algorithm {
+  uint32_t magic, align[3];
+  int64_t m, n, k;
+  uint8_t type, compute, transpose[2];
+  int32_t lds; /* a hash of the leading dimensions */
+};
+static_assert(sizeof(algorithm) <= sizeof(cublasLtMatmulAlgo_t), "it must fit");
+#define MAGIC 0x5b1a5u
+
+/* The stand-in is part of the program. */
+void *bam_cuda_open_library(const char *const *) { return dlopen(NULL, RTLD_NOW); }
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
+  *handle = (cublasLtHandle_t)malloc(1);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
+  free(handle);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+const char *cublasLtGetStatusString(cublasStatus_t status) {
+  switch (status) {
+  case CUBLAS_STATUS_SUCCESS: return "CUBLAS_STATUS_SUCCESS";
+  case CUBLAS_STATUS_INVALID_VALUE: return "CUBLAS_STATUS_INVALID_VALUE";
+  case CUBLAS_STATUS_EXECUTION_FAILED: return "CUBLAS_STATUS_EXECUTION_FAILED";
+  case CUBLAS_STATUS_NOT_SUPPORTED: return "CUBLAS_STATUS_NOT_SUPPORTED";
+  }
+  return "unknown";
+}
+
+/* ---- descriptions ---- */
+
+template <class T> static cublasStatus_t create(T **made) {
+  *made = (T *)calloc(1, sizeof **made);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+template <class T> static cublasStatus_t destroy(T *made) {
+  free(made);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+template <class T> static cublasStatus_t set(T *to, const void *value, size_t bytes) {
+  if (bytes != sizeof *to)
+    return CUBLAS_STATUS_INVALID_VALUE;
+  memcpy(to, value, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
+  create(desc);
+  (*desc)->compute = compute;
+  (*desc)->scale = scale;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc,
+                                              cublasLtMatmulDescAttributes_t attribute,
+                                              const void *value, size_t bytes) {
+  return set(&desc->transpose[attribute - CUBLASLT_MATMUL_DESC_TRANSA], value, bytes);
+}
+
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) { return destroy(desc); }
+
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType_t type,
+                                          uint64_t rows, uint64_t columns, int64_t ld) {
+  create(layout);
+  **layout = { type, rows, columns, ld, 1, 0 };
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute,
+                                                const void *value, size_t bytes) {
+  switch (attribute) {
+  case CUBLASLT_MATRIX_LAYOUT_ROWS: return set(&layout->rows, value, bytes);
+  case CUBLASLT_MATRIX_LAYOUT_COLS: return set(&layout->columns, value, bytes);
+  case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return set(&layout->batch, value, bytes);
+  case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET: return set(&layout->stride, value, bytes);
+  }
+  return CUBLAS_STATUS_INVALID_VALUE;
+}
+
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
+  return destroy(layout);
+}
+
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference) {
+  return create(preference);
+}
+
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute,
+                                                    const void *value, size_t bytes) {
+  uint32_t reduction;
+  if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES)
+    return set(&preference->workspace, value, bytes);
+  if (attribute != CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK)
+    return set(&preference->align[attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES], value,
+               bytes);
+  const cublasStatus_t status = set(&reduction, value, bytes);
+  const bool ordered = reduction ==
+                       (CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
+  return status == CUBLAS_STATUS_SUCCESS && !ordered ? CUBLAS_STATUS_NOT_SUPPORTED : status;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
+  return destroy(preference);
+}
+
+/* ---- products ---- */
+
+/* The product of rows that one of columns is: C[m x n] of b and a. False when the sizes do not fit. */
+static bool describe(const simt_blas_operation *o, const simt_blas_layout *a,
+                     const simt_blas_layout *b, const simt_blas_layout *c, bam_gemm *g) {
+  const bool ta = o->transpose[0] == CUBLAS_OP_T, tb = o->transpose[1] == CUBLAS_OP_T;
+  *g = {};
+  g->m = (int64_t)c->columns;
+  g->n = (int64_t)c->rows;
+  g->k = (int64_t)(ta ? a->rows : a->columns);
+  g->transpose_a = tb;
+  g->transpose_b = ta;
+  g->lda = b->ld, g->ldb = a->ld, g->ldc = c->ld;
+  g->batch = c->batch;
+  g->stride_a = b->stride, g->stride_b = a->stride, g->stride_c = c->stride;
+  const simt_blas_layout *all[] = { a, b, c };
+  bool good = (int64_t)(ta ? a->columns : a->rows) == g->n &&
+              (int64_t)(tb ? b->columns : b->rows) == g->k &&
+              (int64_t)(tb ? b->rows : b->columns) == g->m && a->type == b->type;
+  for (const simt_blas_layout *l : all)
+    good &= l->ld >= (int64_t)l->rows && l->batch == c->batch && l->rows > 0 && l->columns > 0;
+  return good;
+}
+
+static algorithm algorithm_for(const simt_blas_operation *o, const bam_gemm *g,
+                               const simt_blas_layout *c) {
+  algorithm x;
+  memset(&x, 0, sizeof x);
+  x.magic = MAGIC;
+  x.m = g->m, x.n = g->n, x.k = g->k;
+  x.type = (uint8_t)c->type;
+  x.compute = (uint8_t)o->compute;
+  x.transpose[0] = (uint8_t)o->transpose[0], x.transpose[1] = (uint8_t)o->transpose[1];
+  x.lds = (int32_t)(g->lda * 31 + g->ldb * 1021 + g->ldc * 65537);
+  return x;
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int wanted,
+                                              cublasLtMatmulHeuristicResult_t *results,
+                                              int *found) {
+  bam_gemm g;
+  *found = 0;
+  if (!describe(desc, a, b, c, &g) || c->type != d->type || wanted < 1)
+    return CUBLAS_STATUS_INVALID_VALUE;
+  algorithm x = algorithm_for(desc, &g, c);
+  memcpy(x.align, preference->align, sizeof x.align);
+  memset(results, 0, sizeof *results);
+  memcpy(&results->algo, &x, sizeof x);
+  results->state = CUBLAS_STATUS_SUCCESS;
+  *found = 1;
+  simt_trace("heuristic %lld %lld %lld", (long long)g.m, (long long)g.n, (long long)g.k);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+static size_t size_of(cudaDataType_t type) { return type == CUDA_R_64F ? 8 : 4; }
+
+static bool is_inside(const void *data, const simt_blas_layout *l) {
+  const int64_t elements = (l->batch - 1) * l->stride + (int64_t)(l->columns - 1) * l->ld +
+                           (int64_t)l->rows;
+  return simt_device_of(data, (size_t)elements * size_of(l->type)) == simt_current_device();
+}
+
+/* Whether the algorithm was found for such a product. */
+static bool serves(const cublasLtMatmulAlgo_t *given, const algorithm *wanted,
+                   const void *const data[3]) {
+  const char *mode = getenv("BAMLUA_SIMT_BLAS");
+  algorithm x;
+  memcpy(&x, given, sizeof x);
+  const bool exact = mode != NULL && strcmp(mode, "exact") == 0;
+  const bool sizes = !exact || (x.m == wanted->m && x.n == wanted->n && x.k == wanted->k);
+  bool good = x.magic == MAGIC && x.type == wanted->type && x.compute == wanted->compute &&
+              memcmp(x.transpose, wanted->transpose, sizeof x.transpose) == 0 && sizes &&
+              x.lds == wanted->lds;
+  for (int i = 0; i < 3; i++)
+    good &= (uintptr_t)data[i] % x.align[i] == 0;
+  return good;
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha,
+                              const void *a, cublasLtMatrixLayout_t a_layout, const void *b,
+                              cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
+                              cublasLtMatrixLayout_t c_layout, void *d, cublasLtMatrixLayout_t,
+                              const cublasLtMatmulAlgo_t *algo, void *workspace,
+                              size_t workspace_bytes, cudaStream_t) {
+  const void *const data[] = { a, b, c };
+  const bool wide = desc->scale == CUDA_R_64F;
+  bam_gemm g;
+  if (!describe(desc, a_layout, b_layout, c_layout, &g) || !is_inside(a, a_layout) ||
+      !is_inside(b, b_layout) || !is_inside(c, c_layout) || c != d ||
+      simt_device_of(workspace, workspace_bytes) != simt_current_device())
+    return CUBLAS_STATUS_INVALID_VALUE;
+  const algorithm wanted = algorithm_for(desc, &g, c_layout);
+  if (!serves(algo, &wanted, data))
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  g.alpha = wide ? *(const double *)alpha : (double)*(const float *)alpha;
+  g.beta = wide ? *(const double *)beta : (double)*(const float *)beta;
+  simt_trace("product %lld %lld %lld", (long long)g.m, (long long)g.n, (long long)g.k);
+  simt_count_work();
+  const char *late = getenv("BAMLUA_SIMT_FAIL_LATE");
+  if (late != NULL && strcmp(late, "product") == 0)
+    simt_fail_later(cudaErrorIllegalAddress);
+  simt_finish_copies();
+  simt_open_memory();
+  (wide ? bam_cpu_baseline_f64_gemm : bam_cpu_baseline_f32_gemm)(NULL, &g, d, b, a);
+  simt_close_memory();
+  return CUBLAS_STATUS_SUCCESS;
+}
