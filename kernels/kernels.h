@@ -59,14 +59,15 @@ typedef struct bam_attention {
 
 #define BAM_ROPE_WIDTH 1024 /* the maximum head width of rope */
 
-/* Rotation of pairs (2i, 2i + 1) of x [B, T, H, K] by position times the frequency of
-   kernels/rope.h. */
+/* Rotation of pairs (2i, 2i + 1) of the first `width` elements of the heads of x [B, T, H, K] by position
+   times the frequency of kernels/rope.h. The other elements are left alone. */
 typedef struct bam_rope {
   int64_t batch, time, heads, width;
   int64_t x[3], y[3];     /* strides of batch, time and head; y may be x itself */
   int64_t position_batch; /* stride of the positions between batch entries: 0 or T */
   double base;
   double factor, low, high, context; /* scaling of frequencies; factor 1, context 0: none */
+  bool yarn;                         /* YaRN's scaling in place of Llama 3's */
   bool inverse;                      /* rotate by the negative angle */
 } bam_rope;
 
@@ -178,6 +179,23 @@ typedef struct bam_swiglu_gradients {
   const int64_t *rows;
   int64_t count, hidden;
 } bam_swiglu_gradients;
+
+/* Rows gate | up, `stride` apart; gates and rows are NULL, or as for gated_swiglu. */
+typedef struct bam_geglu {
+  const void *x, *gates;
+  const int64_t *rows;
+  int64_t stride, count, hidden;
+  bool approximate; /* GELU by tanh */
+} bam_geglu;
+
+/* Without gates, y and dgates are not written. */
+typedef struct bam_geglu_gradients {
+  void *dx, *y, *dgates;
+  const void *dy, *x, *gates;
+  const int64_t *rows;
+  int64_t count, hidden;
+  bool approximate;
+} bam_geglu_gradients;
 
 typedef struct bam_cross_entropy_gradients {
   void *dx;

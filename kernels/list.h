@@ -173,6 +173,9 @@
     (bam_stream stream, void *y, const void *x, int64_t stride, int64_t rows, int64_t hidden))       \
   X(swiglu_backward, (bam_stream stream, void *dx, const void *dy, const void *x, int64_t stride,    \
                       int64_t rows, int64_t hidden))                                                 \
+  /* geglu.c: like swiglu, and with gates like gated_swiglu */                                       \
+  X(geglu, (bam_stream stream, void *y, const bam_geglu *args))                                      \
+  X(geglu_backward, (bam_stream stream, const bam_geglu_gradients *args))                            \
   /* embedding.c: *bad is the index of the first id outside 0 .. limit-1 other than `ignore`, or  \
      -1; backward adds to dweight */  \
   X(check_ids, (bam_stream stream, int64_t * bad, const int64_t *ids, int64_t n, int64_t limit,      \

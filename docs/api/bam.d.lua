@@ -33,11 +33,12 @@
 ---@field router? fun(options: table): table makes a router of your own from nn.Router's options
 ---@field layer? integer number of the layer, passed to `router`
 ---@field rope_base? number 10000 by default, 0 for no RoPE
----@field rope_scaling? table { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }
+---@field rope_scaling? table { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }, or { scaling = "yarn", factor = 4, context = 32768 }
+---@field rope_width? integer elements of a head that rotate, the first ones; all by default
 ---@field window? integer tokens that a token sees, itself counted; 0 by default: all
 ---@field qkv_bias? boolean biases of queries, keys and values; false by default
 ---@field out_bias? boolean bias of the output projection; false by default
----@field qk_norm? string RMS norm of queries and keys: "head", of each head, or "width", of all heads of an expert
+---@field qk_norm? string norm of queries and keys: "head", RMS norm of each head; "width", RMS norm of all heads of an expert; "layer", LayerNorm of each head with weights of its own
 ---@field eps? number of these norms; 1e-5 by default
 ---@field std? number standard deviation of the initial weights, 0.02 by default
 ---@field out_std? number the same for `out`; std by default
@@ -50,6 +51,7 @@
 ---@class nn.RoutedFFNOptions
 ---@field width integer
 ---@field hidden integer hidden width of each expert
+---@field activation? string of the experts: "silu" (default), "gelu", or "gelu_tanh", which computes GELU by tanh
 ---@field experts integer
 ---@field top_k? integer experts per token, 1 by default
 ---@field aux_group_size? integer of the router, as in nn.Router
@@ -94,6 +96,7 @@
 ---@class nn.SwiGLUOptions
 ---@field width integer
 ---@field hidden integer
+---@field activation? string "silu" (default), "gelu", or "gelu_tanh", which computes GELU by tanh
 ---@field bias? boolean bias of both projections, false by default
 ---@field std? number standard deviation of the initial weights, as in nn.Linear
 ---@field out_std? number the same for `down`; std by default
@@ -185,6 +188,7 @@
 ---@field doc? string what help() prints
 
 ---@class models.parallelOptions
+---@field activation? string of the FFN's gate: "silu" (default), which makes it SwiGLU, or "gelu" or "gelu_tanh", which make it GeGLU
 ---@field attention? table a class of your own, in the same way
 ---@field context? integer longest sequence, written to config.json; 2048 by default
 ---@field eps? number of the norms; 1e-05 by default
@@ -195,12 +199,14 @@
 ---@field layers integer
 ---@field logit_scale? number factor of the logits; 1 by default
 ---@field norm? string "layer" or "rms"; "layer" by default
+---@field norm_weight? boolean do norms have weights?; true by default
 ---@field out_bias? boolean bias of attention's output; false by default
----@field qk_norm? string RMS norm of queries and keys: "head", of each head, or "width", of all heads together
+---@field qk_norm? string norm of queries and keys: "head", RMS norm of each head; "width", RMS norm of all heads together; "layer", LayerNorm of each head with weights of its own
 ---@field qkv_bias? boolean biases of queries, keys and values; false by default
----@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }
+---@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }, or { scaling = "yarn", factor = 4, context = 32768 }
 ---@field rope_base? number 10000 by default
 ---@field rope_layers? string "all" (default), or "windowed": only layers with a window rotate, as in Cohere 2
+---@field rope_width? integer elements of a head that rotate, the first ones; all by default
 ---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
 ---@field tied? boolean the head uses the input embedding; false by default
 ---@field vocab integer
@@ -208,6 +214,7 @@
 ---@field window? integer|integer[] tokens that a token sees, itself counted; a list has one per layer, 0 for all
 
 ---@class models.post_normOptions
+---@field activation? string of the FFN's gate: "silu" (default), which makes it SwiGLU, or "gelu" or "gelu_tanh", which make it GeGLU
 ---@field attention? table a class of your own, in the same way
 ---@field context? integer longest sequence, written to config.json; 2048 by default
 ---@field eps? number of the norms; 1e-05 by default
@@ -218,12 +225,14 @@
 ---@field layers integer
 ---@field logit_scale? number factor of the logits; 1 by default
 ---@field norm? string "layer" or "rms"; "layer" by default
+---@field norm_weight? boolean do norms have weights?; true by default
 ---@field out_bias? boolean bias of attention's output; false by default
----@field qk_norm? string RMS norm of queries and keys: "head", of each head, or "width", of all heads together
+---@field qk_norm? string norm of queries and keys: "head", RMS norm of each head; "width", RMS norm of all heads together; "layer", LayerNorm of each head with weights of its own
 ---@field qkv_bias? boolean biases of queries, keys and values; false by default
----@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }
+---@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }, or { scaling = "yarn", factor = 4, context = 32768 }
 ---@field rope_base? number 10000 by default
 ---@field rope_layers? string "all" (default), or "windowed": only layers with a window rotate, as in Cohere 2
+---@field rope_width? integer elements of a head that rotate, the first ones; all by default
 ---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
 ---@field tied? boolean the head uses the input embedding; false by default
 ---@field vocab integer
@@ -231,6 +240,7 @@
 ---@field window? integer|integer[] tokens that a token sees, itself counted; a list has one per layer, 0 for all
 
 ---@class models.sequentialOptions
+---@field activation? string of the FFN's gate: "silu" (default), which makes it SwiGLU, or "gelu" or "gelu_tanh", which make it GeGLU
 ---@field attention? table a class of your own, in the same way
 ---@field context? integer longest sequence, written to config.json; 2048 by default
 ---@field eps? number of the norms; 1e-05 by default
@@ -241,12 +251,14 @@
 ---@field layers integer
 ---@field logit_scale? number factor of the logits; 1 by default
 ---@field norm? string "layer" or "rms"; "layer" by default
+---@field norm_weight? boolean do norms have weights?; true by default
 ---@field out_bias? boolean bias of attention's output; false by default
----@field qk_norm? string RMS norm of queries and keys: "head", of each head, or "width", of all heads together
+---@field qk_norm? string norm of queries and keys: "head", RMS norm of each head; "width", RMS norm of all heads together; "layer", LayerNorm of each head with weights of its own
 ---@field qkv_bias? boolean biases of queries, keys and values; false by default
----@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }
+---@field rope? table how RoPE's frequencies are scaled: { scaling = "linear", factor = 4 }, { scaling = "llama3", factor = 8, low = 1, high = 4, context = 8192 }, or { scaling = "yarn", factor = 4, context = 32768 }
 ---@field rope_base? number 10000 by default
 ---@field rope_layers? string "all" (default), or "windowed": only layers with a window rotate, as in Cohere 2
+---@field rope_width? integer elements of a head that rotate, the first ones; all by default
 ---@field std? number standard deviation of the initial weights; output projections use std / √(2 layers); 0.02 by default
 ---@field tied? boolean the head uses the input embedding; false by default
 ---@field vocab integer
@@ -705,9 +717,9 @@ local bam_nn_Embedding = {}
 ---@return tensor y [..., width]
 function bam_nn_Embedding:forward(ids) end
 
---- Layer normalization over the last dimension. `weight` and `bias` are [width].
+--- Layer normalization over the last dimension. `weight` and `bias` are [width], where there are any.
 ---@class bam.nn.LayerNorm : bam.nn.Module
----@overload fun(width: integer, options?: { bias?: boolean, eps?: number, dtype?: string }): bam.nn.LayerNorm
+---@overload fun(width: integer, options?: { weight?: boolean, bias?: boolean, eps?: number, dtype?: string }): bam.nn.LayerNorm
 local bam_nn_LayerNorm = {}
 
 --- Normalize x. With a residual, normalize x + residual in the same pass and also return the sum.
@@ -757,9 +769,9 @@ function bam_nn_MixtureOfAttention:forward(h, batch) end
 function bam_nn_MixtureOfAttention:matrices(x, key) end
 
 --- RMS normalization over the last dimension (Zhang and Sennrich 2019): x / sqrt(mean(x²) + eps) * weight. `weight` is
---- [width].
+--- [width], if there is one.
 ---@class bam.nn.RMSNorm : bam.nn.Module
----@overload fun(width: integer, options?: { eps?: number, dtype?: string }): bam.nn.RMSNorm
+---@overload fun(width: integer, options?: { weight?: boolean, eps?: number, dtype?: string }): bam.nn.RMSNorm
 local bam_nn_RMSNorm = {}
 
 --- Normalize x. With a residual, normalize x + residual in the same pass and also return the sum.
@@ -852,8 +864,8 @@ local bam_nn_Sequential = {}
 ---@return any
 function bam_nn_Sequential:forward(x) end
 
---- The SwiGLU feed-forward layer: down(silu(gate(x)) * up(x)). Gate and up are one projection `gate_up` (its rows
---- are [gate | up]).
+--- The SwiGLU feed-forward layer: down(silu(gate(x)) * up(x)), or GeGLU with another activation. Gate and up are one
+--- projection `gate_up` (its rows are [gate | up]).
 ---@class bam.nn.SwiGLU : bam.nn.Module
 ---@overload fun(options: nn.SwiGLUOptions): bam.nn.SwiGLU
 local bam_nn_SwiGLU = {}
@@ -1841,16 +1853,18 @@ function tensor:add_rms_norm(residual, weight, eps) end
 ---@return tensor
 function tensor:linear(weight, bias) end
 
---- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated.
+--- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param positions? tensor
 ---@param base? number 10000 by default
 ---@param rope_factor? number 1 by default
 ---@param rope_low? number 0 by default
 ---@param rope_high? number 0 by default
 ---@param rope_context? number 0 by default
+---@param rope_yarn? boolean false by default
+---@param rope_width? integer 0 by default
 ---@return tensor
----@overload fun(self: tensor, positions?: tensor, attributes: { base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number }): tensor
-function tensor:rope(positions, base, rope_factor, rope_low, rope_high, rope_context) end
+---@overload fun(self: tensor, positions?: tensor, attributes: { base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
+function tensor:rope(positions, base, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
 --- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. Slices of one QKV product are read without copying.
 ---@param k tensor|number
@@ -1862,7 +1876,7 @@ function tensor:rope(positions, base, rope_factor, rope_low, rope_high, rope_con
 ---@overload fun(self: tensor, k: tensor|number, v: tensor|number, documents?: tensor, attributes: { scale?: number, window?: integer }): tensor
 function tensor:attention(k, v, documents, scale, window) end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high` and `rope_context` scale frequencies as in rope. The result is [B, T, Dout]; f32 or f64.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.
 ---@param qkv tensor|number
 ---@param out tensor|number
 ---@param gates? tensor
@@ -1877,13 +1891,21 @@ function tensor:attention(k, v, documents, scale, window) end
 ---@param rope_low? number 0 by default
 ---@param rope_high? number 0 by default
 ---@param rope_context? number 0 by default
+---@param rope_yarn? boolean false by default
+---@param rope_width? integer 0 by default
 ---@return tensor
----@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number }): tensor
-function tensor:mixture_of_attention(qkv, out, gates, documents, positions, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context) end
+---@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
+function tensor:mixture_of_attention(qkv, out, gates, documents, positions, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. Backward needs only x.
 ---@return tensor
 function tensor:swiglu() end
+
+--- gelu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. `approximate` computes GELU by tanh, as in gelu.
+---@param approximate? boolean false by default
+---@return tensor
+---@overload fun(self: tensor, attributes: { approximate?: boolean }): tensor
+function tensor:geglu(approximate) end
 
 --- Route each token to the `k` experts with the largest p = softmax(logits) (BAM §4.2). `logits` is [..., N], f32 or f64. Returns: gates [..., k], the p of the selected experts (divided by their sum with `renormalise`; with `dense` [..., N], 0 for the others); experts [..., k], their positions from 1, largest first; losses [2], load balance and z; statistics [3, N], per expert the share of assignments, the mean of p and the mean of -p ln p, without gradient. The load-balance loss is N * sum(share * mean p), averaged over groups of `aux_tokens` consecutive tokens (0: all tokens are one group); no gradient flows through the share. The z loss is the mean of logsumexp(logits)^2. Tokens where `mask`, bool [...], is false are left out of losses and statistics; groups are weighted by their remaining tokens.
 ---@param mask? tensor
@@ -1898,13 +1920,16 @@ function tensor:swiglu() end
 ---@overload fun(self: tensor, mask?: tensor, attributes: { k: integer, renormalise?: boolean, dense?: boolean, aux_tokens?: integer }): tensor, tensor, tensor, tensor
 function tensor:route(mask, k, renormalise, dense, aux_tokens) end
 
---- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32 or f64. No token is dropped or padded; an expert may get no tokens.
+--- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32 or f64. No token is dropped or padded; an expert may get no tokens. With `gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.
 ---@param gates tensor|number
 ---@param experts tensor|number
 ---@param gate_up tensor|number
 ---@param down tensor|number
+---@param gelu? boolean false by default
+---@param approximate? boolean false by default
 ---@return tensor
-function tensor:routed_ffn(gates, experts, gate_up, down) end
+---@overload fun(self: tensor, gates: tensor|number, experts: tensor|number, gate_up: tensor|number, down: tensor|number, attributes: { gelu?: boolean, approximate?: boolean }): tensor
+function tensor:routed_ffn(gates, experts, gate_up, down, gelu, approximate) end
 
 --- The mean of -log softmax(logits)[target] over the targets that are not `ignore_index`, or the sum with `sum`. `logits` is [..., V], f32 or f64; `targets` are integers [...] counted from 0. The result has no dimensions. If all targets are ignored, loss and gradient are 0.
 ---@param targets tensor|number
@@ -2659,7 +2684,7 @@ function bam.add_rms_norm(x, residual, weight, eps) end
 ---@return tensor
 function bam.linear(x, weight, bias) end
 
---- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated.
+--- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param x tensor|number
 ---@param positions? tensor
 ---@param base? number 10000 by default
@@ -2667,9 +2692,11 @@ function bam.linear(x, weight, bias) end
 ---@param rope_low? number 0 by default
 ---@param rope_high? number 0 by default
 ---@param rope_context? number 0 by default
+---@param rope_yarn? boolean false by default
+---@param rope_width? integer 0 by default
 ---@return tensor
----@overload fun(x: tensor|number, positions?: tensor, attributes: { base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number }): tensor
-function bam.rope(x, positions, base, rope_factor, rope_low, rope_high, rope_context) end
+---@overload fun(x: tensor|number, positions?: tensor, attributes: { base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
+function bam.rope(x, positions, base, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
 --- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. Slices of one QKV product are read without copying.
 ---@param q tensor|number
@@ -2682,7 +2709,7 @@ function bam.rope(x, positions, base, rope_factor, rope_low, rope_high, rope_con
 ---@overload fun(q: tensor|number, k: tensor|number, v: tensor|number, documents?: tensor, attributes: { scale?: number, window?: integer }): tensor
 function bam.attention(q, k, v, documents, scale, window) end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high` and `rope_context` scale frequencies as in rope. The result is [B, T, Dout]; f32 or f64.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.
 ---@param x tensor|number
 ---@param qkv tensor|number
 ---@param out tensor|number
@@ -2698,14 +2725,23 @@ function bam.attention(q, k, v, documents, scale, window) end
 ---@param rope_low? number 0 by default
 ---@param rope_high? number 0 by default
 ---@param rope_context? number 0 by default
+---@param rope_yarn? boolean false by default
+---@param rope_width? integer 0 by default
 ---@return tensor
----@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number }): tensor
-function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context) end
+---@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
+function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. Backward needs only x.
 ---@param x tensor|number
 ---@return tensor
 function bam.swiglu(x) end
+
+--- gelu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. `approximate` computes GELU by tanh, as in gelu.
+---@param x tensor|number
+---@param approximate? boolean false by default
+---@return tensor
+---@overload fun(x: tensor|number, attributes: { approximate?: boolean }): tensor
+function bam.geglu(x, approximate) end
 
 --- Route each token to the `k` experts with the largest p = softmax(logits) (BAM §4.2). `logits` is [..., N], f32 or f64. Returns: gates [..., k], the p of the selected experts (divided by their sum with `renormalise`; with `dense` [..., N], 0 for the others); experts [..., k], their positions from 1, largest first; losses [2], load balance and z; statistics [3, N], per expert the share of assignments, the mean of p and the mean of -p ln p, without gradient. The load-balance loss is N * sum(share * mean p), averaged over groups of `aux_tokens` consecutive tokens (0: all tokens are one group); no gradient flows through the share. The z loss is the mean of logsumexp(logits)^2. Tokens where `mask`, bool [...], is false are left out of losses and statistics; groups are weighted by their remaining tokens.
 ---@param logits tensor|number
@@ -2721,14 +2757,17 @@ function bam.swiglu(x) end
 ---@overload fun(logits: tensor|number, mask?: tensor, attributes: { k: integer, renormalise?: boolean, dense?: boolean, aux_tokens?: integer }): tensor, tensor, tensor, tensor
 function bam.route(logits, mask, k, renormalise, dense, aux_tokens) end
 
---- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32 or f64. No token is dropped or padded; an expert may get no tokens.
+--- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32 or f64. No token is dropped or padded; an expert may get no tokens. With `gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.
 ---@param x tensor|number
 ---@param gates tensor|number
 ---@param experts tensor|number
 ---@param gate_up tensor|number
 ---@param down tensor|number
+---@param gelu? boolean false by default
+---@param approximate? boolean false by default
 ---@return tensor
-function bam.routed_ffn(x, gates, experts, gate_up, down) end
+---@overload fun(x: tensor|number, gates: tensor|number, experts: tensor|number, gate_up: tensor|number, down: tensor|number, attributes: { gelu?: boolean, approximate?: boolean }): tensor
+function bam.routed_ffn(x, gates, experts, gate_up, down, gelu, approximate) end
 
 --- The mean of -log softmax(logits)[target] over the targets that are not `ignore_index`, or the sum with `sum`. `logits` is [..., V], f32 or f64; `targets` are integers [...] counted from 0. The result has no dimensions. If all targets are ignored, loss and gradient are 0.
 ---@param logits tensor|number

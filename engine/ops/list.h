@@ -29,7 +29,7 @@
   /* rope.c */ X(rope)                                                                            \
   /* attention.c */ X(attention)                                                                  \
   /* mixture_of_attention.c */ X(mixture_of_attention)                                            \
-  /* swiglu.c */ X(swiglu)                                                                        \
+  /* swiglu.c */ X(swiglu) X(geglu)                                                               \
   /* route.c */ X(route)                                                                          \
   /* routed_ffn.c */ X(routed_ffn)                                                                \
   /* cross_entropy.c */ X(cross_entropy)                                                          \

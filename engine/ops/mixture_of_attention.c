@@ -425,8 +425,8 @@ const bam_op bam_op_mixture_of_attention = {
           "`positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, "
           "T], restricts each "
           "token to its own document, `window` to as many tokens, itself counted (0: all). `scale` "
-          "is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high` and `rope_context` "
-          "scale frequencies as in rope. The result is [B, T, Dout]; f32 or f64.",
+          "is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, "
+          "`rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.",
   .inputs = { "x", "qkv", "out", "gates?", "documents?", "positions?" },
   .attrs =
     (const bam_attr_spec[]){ { .name = "heads", .kind = BAM_ATTR_INT, .required = true },

@@ -12,7 +12,9 @@ bam_rope bam_rope_of(const bam_attr *base, const bam_attr *scaling) {
                      .factor = scaling[0].f,
                      .low = scaling[1].f,
                      .high = scaling[2].f,
-                     .context = scaling[3].f };
+                     .context = scaling[3].f,
+                     .yarn = scaling[4].i != 0,
+                     .width = scaling[5].i };
 }
 
 static bam_status check_scaling(bam_call *call, const bam_rope *r) {
@@ -31,6 +33,13 @@ static bam_status check_scaling(bam_call *call, const bam_rope *r) {
 
 bam_status bam_call_check_rope(bam_call *call, int64_t width, const bam_rope *rope) {
   const double base = rope->base;
+  if (rope->width < 0 || rope->width > width)
+    return bam_call_fail(call,
+                         "rope_width is %" PRId64 "; of heads of %" PRId64
+                         " it takes a number of elements, 0 for all",
+                         rope->width, width);
+  if (rope->width > 0)
+    width = rope->width;
   if (width % 2 != 0)
     return bam_call_fail(call, "heads of %" PRId64 " cannot be rotated in pairs; K must be even",
                          width);
@@ -39,6 +48,9 @@ bam_status bam_call_check_rope(bam_call *call, int64_t width, const bam_rope *ro
                          BAM_ROPE_WIDTH);
   if (!(base > 0))
     return bam_call_fail(call, "a base of %g cannot rotate heads; it must be positive", base);
+  if (rope->yarn && !(base > 1 && rope->context > 0))
+    return bam_call_fail(call, "rope_yarn takes a base above 1 and a rope_context, not %g and %g",
+                         base, rope->context);
   return check_scaling(call, rope);
 }
 
@@ -66,7 +78,7 @@ void bam_rope_run(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bam_
   rope.batch = size[0];
   rope.time = size[1];
   rope.heads = size[2];
-  rope.width = size[3];
+  rope.width = given->width > 0 ? given->width : size[3];
   rope.inverse = inverse;
   for (int d = 0; d < 3; d++) {
     rope.x[d] = x->stride[d];
@@ -95,6 +107,18 @@ static bam_status whole_heads(bam_scope *scope, bam_tensor *x, bam_tensor **out)
   return BAM_OK;
 }
 
+/* y = x, rotated; what does not rotate is copied. Both are [B, T, H, K]. */
+static bam_status rotate(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x,
+                         bam_tensor *positions, const bam_attr *attrs, bool inverse) {
+  const bam_rope rope = bam_rope_of(&attrs[0], &attrs[1]);
+  if (rope.width > 0 && rope.width < x->shape.size[3]) {
+    BAM_TRY(bam_tensor_copy(y, x));
+    x = y;
+  }
+  bam_rope_run(kernels, y, x, positions, &rope, inverse);
+  return BAM_OK;
+}
+
 static bam_status rope_forward(bam_call *call) {
   bam_tensor *x = NULL, *positions = NULL;
   const bam_kernels *kernels;
@@ -105,9 +129,7 @@ static bam_status rope_forward(bam_call *call) {
   BAM_TRY(whole_heads(call->scope, call->inputs[0], &x));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
   BAM_TRY(bam_call_save(call, 0, positions));
-  const bam_rope rope = bam_rope_of(&call->attrs[0], &call->attrs[1]);
-  bam_rope_run(kernels, call->outputs[0], x, positions, &rope, false);
-  return BAM_OK;
+  return rotate(kernels, call->outputs[0], x, positions, call->attrs, false);
 }
 
 static bam_status rope_backward(bam_backward *pass) {
@@ -116,8 +138,7 @@ static bam_status rope_backward(bam_backward *pass) {
   BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
   BAM_TRY(bam_temp_like(pass->scope, dy, &dx));
-  const bam_rope rope = bam_rope_of(&pass->attrs[0], &pass->attrs[1]);
-  bam_rope_run(kernels, dx, dy, pass->saved[0], &rope, true);
+  BAM_TRY(rotate(kernels, dx, dy, pass->saved[0], pass->attrs, true));
   return bam_accumulate_grad(pass, 0, dx);
 }
 
@@ -127,10 +148,7 @@ const bam_op bam_op_rope = {
           "of each head by "
           "position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers "
           "[T] or [B, T] "
-          "counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With "
-          "`rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` "
-          "times within the context keep their frequency, those that turn less than `rope_low` "
-          "times have it divided, and between the two is interpolated.",
+          "counted from 0; 0 to T - 1 by default. " BAM_ROPE_SCALING_HELP,
   .inputs = { "x", "positions?" },
   .attrs = (const bam_attr_spec[]){ { .name = "base", .kind = BAM_ATTR_FLOAT, .initial = 10000 },
                                     BAM_ROPE_SCALING,

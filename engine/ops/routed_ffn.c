@@ -1,7 +1,7 @@
 /* FFN experts (BAM §3.3, §4.2): every token goes through the experts chosen for it. Tokens are
    sorted by expert, so that each expert is one product on its rows, whatever their number; the
    gates are folded into the hidden activations, and the results are added up per token in the order
-   of its choices. Backward computes SwiGLU again and divides by no gate. */
+   of its choices. Backward computes SwiGLU or GeGLU again and divides by no gate. */
 #include <inttypes.h>
 
 #include "../core/devices.h"
@@ -9,6 +9,7 @@
 #include "support/layer_inputs.h"
 
 enum { X, GATES, EXPERTS, GATE_UP, DOWN };
+enum { ATTR_GELU, ATTR_APPROXIMATE };
 enum {
   SAVED_X,
   SAVED_GATES,
@@ -159,7 +160,26 @@ static void count_products(const layout *l, bam_device *device, int64_t n, int64
   device->flops += 2.0 * (double)l->count * (double)n * (double)k;
 }
 
-static void run_experts(const experts *e, bam_tensor *y) {
+/* a = the gates times the activations of the hidden rows. */
+static void activate(const experts *e, const bam_attr *attrs) {
+  const layout *l = &e->l;
+  const int64_t *rows = bam_tensor_data(e->rows);
+  void *a = bam_tensor_data(e->a);
+  if (attrs[ATTR_GELU].i != 0)
+    e->kernels->geglu(e->device->stream, a,
+                      &(bam_geglu){ .x = bam_tensor_data(e->hidden),
+                                    .gates = bam_tensor_data(e->gates),
+                                    .rows = rows,
+                                    .stride = 2 * l->hidden,
+                                    .count = l->count,
+                                    .hidden = l->hidden,
+                                    .approximate = attrs[ATTR_APPROXIMATE].i != 0 });
+  else
+    e->kernels->gated_swiglu(e->device->stream, a, bam_tensor_data(e->hidden),
+                             bam_tensor_data(e->gates), rows, l->count, l->hidden);
+}
+
+static void run_experts(const experts *e, const bam_attr *attrs, bam_tensor *y) {
   const layout *l = &e->l;
   const int64_t *offsets = bam_tensor_data(e->offsets), *rows = bam_tensor_data(e->rows);
   bam_stream stream = e->device->stream;
@@ -177,8 +197,7 @@ static void run_experts(const experts *e, bam_tensor *y) {
                           l->k, l->in);
   e->kernels->grouped_gemm(stream, &gate_up, bam_tensor_data(e->hidden), bam_tensor_data(e->xs),
                            bam_tensor_data(e->gate_up), offsets);
-  e->kernels->gated_swiglu(stream, bam_tensor_data(e->a), bam_tensor_data(e->hidden),
-                           bam_tensor_data(e->gates), rows, l->count, l->hidden);
+  activate(e, attrs);
   e->kernels->grouped_gemm(stream, &down, bam_tensor_data(e->ys), bam_tensor_data(e->a),
                            bam_tensor_data(e->down), offsets);
   e->kernels->combine_rows(stream, bam_tensor_data(y), bam_tensor_data(e->ys),
@@ -197,7 +216,7 @@ static bam_status routed_ffn_forward(bam_call *call) {
   BAM_TRY(make_rows(call->scope, e.device, dtype, &e.l, e.l.out, &e.ys));
   BAM_TRY(bam_call_output(call, 0, dtype, &y));
   BAM_TRY(save_experts(call, &e));
-  run_experts(&e, call->outputs[0]);
+  run_experts(&e, call->attrs, call->outputs[0]);
   return BAM_OK;
 }
 
@@ -244,6 +263,36 @@ static bam_status give_weights(bam_backward *pass, const gradients *g, int input
   return BAM_OK;
 }
 
+/* From the gradients of the gated activations, in u, to dhidden, dgates and the activations, in u. */
+static void activate_backward(const bam_backward *pass, const gradients *g) {
+  bam_tensor *const *saved = pass->saved;
+  const bam_swiglu_gradients s = { .dx = bam_tensor_data(g->dhidden),
+                                   .y = bam_tensor_data(g->u),
+                                   .dgates = bam_tensor_data(g->dgates),
+                                   .dy = bam_tensor_data(g->u),
+                                   .x = bam_tensor_data(saved[SAVED_HIDDEN]),
+                                   .gates = bam_tensor_data(saved[SAVED_GATES]),
+                                   .rows = bam_tensor_data(saved[SAVED_ROWS]),
+                                   .count = g->l.count,
+                                   .hidden = g->l.hidden };
+  if (pass->attrs[ATTR_GELU].i == 0) {
+    g->kernels->gated_swiglu_backward(g->device->stream, &s);
+    return;
+  }
+  g->kernels->geglu_backward(
+    g->device->stream,
+    &(bam_geglu_gradients){ .dx = s.dx,
+                            .y = s.y,
+                            .dgates = s.dgates,
+                            .dy = s.dy,
+                            .x = s.x,
+                            .gates = s.gates,
+                            .rows = s.rows,
+                            .count = s.count,
+                            .hidden = s.hidden,
+                            .approximate = pass->attrs[ATTR_APPROXIMATE].i != 0 });
+}
+
 /* From dy to dhidden, the gated activations (in u), and the gradients of down and of the gates. */
 static bam_status down_backward(bam_backward *pass, gradients *g) {
   const layout *l = &g->l;
@@ -256,16 +305,7 @@ static bam_status down_backward(bam_backward *pass, gradients *g) {
   g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(g->u), bam_tensor_data(g->dys),
                            bam_tensor_data(saved[SAVED_DOWN]),
                            bam_tensor_data(saved[SAVED_OFFSETS]));
-  g->kernels->gated_swiglu_backward(
-    g->device->stream, &(bam_swiglu_gradients){ .dx = bam_tensor_data(g->dhidden),
-                                                .y = bam_tensor_data(g->u),
-                                                .dgates = bam_tensor_data(g->dgates),
-                                                .dy = bam_tensor_data(g->u),
-                                                .x = bam_tensor_data(saved[SAVED_HIDDEN]),
-                                                .gates = bam_tensor_data(saved[SAVED_GATES]),
-                                                .rows = rows,
-                                                .count = l->count,
-                                                .hidden = l->hidden });
+  activate_backward(pass, g);
   BAM_TRY(bam_accumulate_grad(pass, GATES, g->dgates));
   if (bam_needs_grad(pass, DOWN))
     BAM_TRY(give_weights(pass, g, DOWN, g->dys, g->u, l->out, l->hidden));
@@ -306,14 +346,19 @@ static bam_status routed_ffn_backward(bam_backward *pass) {
 
 const bam_op bam_op_routed_ffn = {
   .name = "routed_ffn",
-  .help = "Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] "
-          "(silu(gate[e] x) * (up[e] "
-          "x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers "
-          "[..., k] from 1 (0: "
-          "none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, "
-          "Dout, F]. The result "
-          "is [..., Dout]; f32 or f64. No token is dropped or padded; an expert may get no tokens.",
+  .help =
+    "Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] "
+    "(silu(gate[e] x) * (up[e] "
+    "x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers "
+    "[..., k] from 1 (0: "
+    "none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, "
+    "Dout, F]. The result "
+    "is [..., Dout]; f32 or f64. No token is dropped or padded; an expert may get no tokens. With "
+    "`gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.",
   .inputs = { "x", "gates", "experts", "gate_up", "down" },
+  .attrs = (const bam_attr_spec[]){ { .name = "gelu", .kind = BAM_ATTR_BOOL },
+                                    { .name = "approximate", .kind = BAM_ATTR_BOOL },
+                                    { 0 } },
   .forward = routed_ffn_forward,
   .backward = routed_ffn_backward,
 };

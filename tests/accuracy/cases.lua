@@ -127,6 +127,8 @@ end
 case("routed_ffn", "", { normal(200, 48), uniform(0.1, 1, 200, 2), bam.randint(1, 4, 200, 2), normal(4, 128, 48) * 0.2,
                          normal(4, 48, 64) * 0.2 }, {}, { bound = 18 })
 case("swiglu", "", { uniform(-20, 20, 50, 200) }, {}, { bound = 28 })
+case("geglu", "", { uniform(-20, 20, 50, 200) }, {}, { bound = 28 })
+case("geglu", "by tanh", { uniform(-20, 20, 50, 200) }, { approximate = true }, { bound = 28 })
 case("rope", "positions to 100000", { normal(2, 40, 3, 64), bam.randint(0, 100000, 2, 40) }, {}, { bound = 4 })
 
 -- ---- layer norm ----

@@ -123,6 +123,11 @@ def swiglu(x):
     return F.silu(gate) * up
 
 
+def geglu(x, approximate=False):
+    gate, up = x.chunk(2, -1)
+    return F.gelu(gate, approximate="tanh" if approximate else "none") * up
+
+
 def add_layer_norm(x, r, weight, bias):
     s = x + r
     return F.layer_norm(s, weight.shape, weight, bias), s
@@ -171,6 +176,7 @@ OPS = {
     "attention": lambda a, *x: attend(*x), "rope": lambda a, *x: rope(*x),
     "mixture_of_attention": lambda a, *x: mixture_of_attention(*x, **a),
     "routed_ffn": lambda a, *x: routed_ffn(*x), "swiglu": lambda a, x: swiglu(x),
+    "geglu": lambda a, x: geglu(x, **a),
     "layer_norm": lambda a, x, w, b: F.layer_norm(x, w.shape, w, b),
     "add_layer_norm": lambda a, *x: add_layer_norm(*x),
     "rms_norm": lambda a, x, w: F.rms_norm(x, w.shape, w, 1e-5), "add_rms_norm": lambda a, *x: add_rms_norm(*x),

@@ -29,8 +29,8 @@ static int64_t z_at(const oracle *o, int64_t b, int64_t t, int64_t query) {
 /* ---- the definition ---- */
 
 static void rotate(const oracle *o, double *head, double position) {
-  for (int64_t i = 0; 2 * i < o->s.K && o->base != 0; i++) {
-    double angle = position * pow(o->base, -2.0 * (double)i / (double)o->s.K) / o->factor;
+  for (int64_t i = 0; 2 * i < o->rotated && o->base != 0; i++) {
+    double angle = position * pow(o->base, -2.0 * (double)i / (double)o->rotated) / o->factor;
     double even = head[2 * i], odd = head[2 * i + 1];
     head[2 * i] = even * cos(angle) - odd * sin(angle);
     head[2 * i + 1] = odd * cos(angle) + even * sin(angle);
@@ -196,6 +196,7 @@ oracle mixture_oracle(bam_tensor *const in[INPUTS], bam_tensor *dy, const bam_at
   o.KV = (o.total - queries) / 2;
   o.base = attr_of(attrs, "rope_base", 10000);
   o.factor = attr_of(attrs, "rope_factor", 1);
+  o.rotated = (int64_t)attr_of(attrs, "rope_width", (double)o.s.K);
   o.window = (int64_t)attr_of(attrs, "window", (double)o.s.T);
   o.scale = attr_of(attrs, "scale", 1 / sqrt((double)o.s.K));
   for (int i = 0; i < INPUTS; i++)

@@ -20,6 +20,7 @@ typedef struct {
   sizes s;
   int64_t KV, total; /* total: N*H + 2*KV */
   int64_t window;    /* T for all */
+  int64_t rotated;   /* elements of a head that rotate */
   double base, factor, scale;
   double *in[INPUTS], *dy, *heads, *z, *y, *dheads, *dz, *grad[4];
 } oracle;

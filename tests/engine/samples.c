@@ -172,6 +172,7 @@ static const sample samples[] = {
     .inputs = { REAL(-2, 2, 2, 5, 4, 4), REAL(-2, 2, 2, 5, 2, 4), REAL(-2, 2, 2, 5, 2, 4),
                 WHOLE(1, 2, 2, 5) } },
   { .op = "swiglu", .inputs = { REAL(-2, 2, 3, 8) } },
+  { .op = "geglu", .inputs = { REAL(-2, 2, 3, 8) } },
   { .op = "route",
     .inputs = { REAL(-2, 2, 2, 3, 5), FLAGS(2, 3) },
     .attrs = { NUMBER("k", 2), NUMBER("renormalise", 1), NUMBER("aux_tokens", 3) } },

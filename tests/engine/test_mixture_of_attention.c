@@ -206,6 +206,28 @@ Test(mixture_of_attention, windows) {
   check_windowed(BAM_F64, s, 100, 1e-12);
 }
 
+/* Only the first elements of heads rotate. */
+static void check_partial_rotation(bam_dtype dtype, sizes s, double tolerance) {
+  bam_tensor *in[INPUTS];
+  bam_attr *attrs = mixture_attrs(s.H, s.G);
+  set_integer(&bam_op_mixture_of_attention, attrs, "rope_width", 4);
+  mixture_inputs(dtype, &s, in);
+  mixture_compare(in, attrs, tolerance);
+  if (s.T < 6)
+    check_gradient(&bam_op_mixture_of_attention, in, INPUTS, attrs);
+  set_integer(&bam_op_mixture_of_attention, attrs, "rope_width", s.K + 2);
+  expect_op_error("of heads of 7 it takes", &bam_op_mixture_of_attention, in, INPUTS, attrs);
+  fixture_release(in, INPUTS);
+  free(attrs);
+}
+
+Test(mixture_of_attention, partial_rotation) {
+  sizes s = { .B = 2, .T = 5, .D = 3, .N = 2, .H = 4, .G = 2, .K = 7, .E = 3, .own = true };
+  check_partial_rotation(BAM_F64, s, 1e-12);
+  s.T = 40;
+  check_partial_rotation(BAM_F32, s, 2e-5);
+}
+
 /* ---- gradients by differences ---- */
 
 static void check_differences(sizes s, bool sparse, bool documents, bool positions) {

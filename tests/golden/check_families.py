@@ -26,23 +26,34 @@ SIZES = dict(vocab_size=33, hidden_size=16, intermediate_size=24, num_hidden_lay
 LLAMA3 = dict(rope_type="llama3", rope_theta=1e4, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=32)
 LINEAR = dict(rope_type="linear", rope_theta=5e3, factor=2.5)
+YARN = dict(rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=16)
+MSCALE = dict(YARN, beta_fast=16.0, beta_slow=2.0, mscale=0.8, mscale_all_dim=0.5)
+PHI3 = dict(hidden_size=32, rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.75))
 EXPERTS = dict(num_experts=4, num_experts_per_tok=2)
 
 # Family, what is special about the model, the prefix of its classes, and its configuration.
 MODELS = [
     ("cohere", "", "Cohere", {}),
+    ("cohere", "norms of heads, biases", "Cohere", dict(use_qk_norm=True, attention_bias=True)),
     ("cohere2", "windows, layers without RoPE", "Cohere2", dict(sliding_window=6)),
     ("llama", "", "Llama", {}),
     ("llama", "llama3 RoPE, wide heads, tied", "Llama", dict(rope_parameters=LLAMA3, head_dim=8,
                                                              tie_word_embeddings=True)),
     ("llama", "linear RoPE, biases", "Llama", dict(rope_parameters=LINEAR, attention_bias=True)),
+    ("llama", "yarn, GeGLU", "Llama", dict(rope_parameters=YARN, hidden_act="gelu")),
+    ("glm", "a half of each head rotates", "Glm", dict(head_dim=8)),
     ("mistral", "", "Mistral", dict(sliding_window=None, head_dim=8)),
     ("mistral", "window", "Mistral", dict(sliding_window=5)),
+    ("olmo", "norms without weights", "Olmo", dict(hidden_act="gelu_pytorch_tanh")),
     ("olmo2", "", "Olmo2", {}),
+    ("phi3", "", "Phi3", {}),
+    ("phi3", "a part of each head rotates, window", "Phi3", dict(PHI3, sliding_window=5)),
     ("qwen2", "", "Qwen2", {}),
     ("qwen2", "windows in upper layers", "Qwen2", dict(use_sliding_window=True, sliding_window=5, max_window_layers=1)),
     ("qwen3", "", "Qwen3", dict(head_dim=8)),
+    ("qwen3", "yarn with mscale", "Qwen3", dict(head_dim=8, rope_parameters=MSCALE)),
     ("mixtral", "", "Mixtral", dict(num_local_experts=4)),
+    ("mixtral", "GeGLU", "Mixtral", dict(num_local_experts=4, hidden_act="gelu_pytorch_tanh")),
     ("qwen3_moe", "raw gates", "Qwen3Moe", dict(EXPERTS, head_dim=8, moe_intermediate_size=20)),
     ("qwen3_moe", "renormalized gates", "Qwen3Moe", dict(EXPERTS, head_dim=8, moe_intermediate_size=20,
                                                          norm_topk_prob=True)),
@@ -59,6 +70,12 @@ MIXTURES = [
     ("bam", "shared keys and values, parallel", f"parallel {{ {DENSE}, tied = true }}", '{ kv = "shared" }', False),
     ("bam", "own, sequential, norms of heads, top-2 attention", f'sequential {{ {DENSE}, norm = "rms", qk_norm = "head" }}',
      '{ kv = "own", routing = 2 }', False),
+    ("bam", "own, parallel, LayerNorm of heads, yarn", f'parallel {{ {DENSE}, qk_norm = "layer", rope = {{ scaling = "yarn", '
+     "factor = 4, context = 32 } }", '{ kv = "own" }', True),
+    ("bam", "shared, sequential, GeGLU, a part of heads rotates", f'sequential {{ {DENSE}, activation = "gelu_tanh", '
+     "rope_width = 4 }", '{ kv = "shared" }', False),
+    ("bam", "own, sequential, norms without weights, LayerNorm of heads", f'sequential {{ {DENSE}, norm_weight = false, '
+     'qk_norm = "layer", activation = "gelu" }', '{ kv = "own" }', False),
     ("bam", "shared, sequential, biases, window", f'sequential {{ {DENSE}, qkv_bias = true, window = {{ 5, 0 }} }}',
      '{ kv = "shared" }', True),
     ("bam", "own, post-norm", f'post_norm {{ {DENSE}, norm = "rms", qk_norm = "width" }}', '{ kv = "own" }', False),

@@ -63,13 +63,21 @@ end
 
 local LLAMA3 = { scaling = "llama3", factor = 8, low = 1, high = 4, context = 40 }
 
+local YARN = { scaling = "yarn", factor = 4, context = 24 }
+
 local CASES = {
   cohere2 = { parallel { norm = "layer", window = { 4, 0 }, rope_layers = "windowed", tied = true, logit_scale = 0.25 },
               parallel { norm = "layer", window = 5, rope_layers = "windowed", qkv_bias = true, out_bias = true } },
-  llama = { sequential(), sequential { head_width = 10, tied = true, rope_base = 500, rope = LLAMA3 },
+  glm = { sequential { head_width = 8, rope_width = 4, qkv_bias = true, kv_heads = 1 },
+          sequential { activation = "gelu_tanh" } },
+  llama = { sequential(), sequential { rope = YARN, activation = "gelu" }, sequential { activation = "gelu_tanh" },
+            sequential { head_width = 10, tied = true, rope_base = 500, rope = LLAMA3 },
             sequential { rope = { scaling = "linear", factor = 4 }, qkv_bias = true, out_bias = true } },
   mistral = { sequential { head_width = 8 }, sequential { window = 4 } },
+  olmo = { sequential { norm = "layer", norm_weight = false, eps = 1e-5 },
+           sequential { norm = "layer", norm_weight = false, eps = 1e-5, qkv_bias = true, out_bias = true } },
   olmo2 = { post_norm { qk_norm = "width" } },
+  phi3 = { sequential(), sequential { rope_width = 4, window = 5, tied = true, heads = 3, kv_heads = 1 } },
   qwen2 = { sequential { qkv_bias = true }, sequential { qkv_bias = true, window = { 0, 3 }, tied = true } },
   qwen3 = { sequential { qk_norm = "head", head_width = 10 } },
 }
@@ -84,6 +92,26 @@ for _, family in ipairs(FAMILIES) do
     for i, case in ipairs(cases) do round_trip(family, model_of(case), string.format("%s-%d", family, i)) end
   end)
 end
+
+test("cohere", function()
+  for i, more in ipairs { { qk_norm = "layer" }, { qkv_bias = true, out_bias = true, activation = "gelu_tanh" },
+                          { qk_norm = "layer", qkv_bias = true, out_bias = true, head_width = 10, tied = true } } do
+    more.norm = "layer"
+    local directory, model = at(string.format("cohere-%d", i)), model_of(parallel(more))
+    bam.save(directory, model, { as = "cohere" })
+    local config = config_of(directory)
+    expect.equal({ config.model_type, config.use_qk_norm, config.attention_bias },
+                 { "cohere", more.qk_norm ~= nil, more.qkv_bias or false })
+    local back = bam.load(directory)
+    expect.yes(bam.all(back(ids):eq(model(ids))):item())
+    local exact = bam.load(directory, { dtype = "f64" })(ids)
+    expect.compare(largest(hugging_face.logits(hugging_face.open(directory), ids), exact), "<", 1e-11)
+    bam.save(directory .. "-again", back)
+    expect.equal(core.hash_file(directory .. "-again/model.safetensors"), core.hash_file(directory .. "/model.safetensors"))
+  end
+  expect.raises('cannot be saved as "cohere"', bam.save, at "no", model_of(parallel { norm = "layer", qkv_bias = true }),
+                { as = "cohere" })
+end)
 
 -- FFN experts that differ, and routers that choose clearly.
 local function mixture_of(dense, options)
@@ -102,7 +130,8 @@ local RENORMALIZED, RAW = { top_k = 2, renormalize = true }, { top_k = 1 }
 local MIXTURES = {
   { "mixtral", sequential { tied = true }, RENORMALIZED }, { "mixtral", sequential { window = 5 }, RENORMALIZED },
   { "qwen3_moe", sequential { qk_norm = "head" }, RENORMALIZED }, { "qwen3_moe", sequential { qk_norm = "head" }, RAW },
-  { "olmoe", sequential { qk_norm = "width" }, RAW }, { "olmoe", sequential { qk_norm = "width" }, RENORMALIZED },
+  { "mixtral", sequential { activation = "gelu_tanh", rope = YARN }, RENORMALIZED },
+  { "olmoe", sequential { qk_norm = "width", activation = "gelu" }, RAW }, { "olmoe", sequential { qk_norm = "width" }, RENORMALIZED },
   { "cohere2_moe", parallel { norm = "layer", logit_scale = 0.5, context = 32 }, RENORMALIZED },
   { "cohere2_moe", parallel { norm = "rms", window = { 4, 0 }, rope_layers = "windowed" }, RENORMALIZED },
 }
@@ -353,9 +382,19 @@ test("what descriptions refuse", function()
   expect.raises('models.sequential: option window: expected a window for each of the 2 layers, got 1', sequential,
                 { window = { 3 } })
   expect.raises("option window[2]: expected an integer of at least 0, got -1", sequential, { window = { 3, -1 } })
-  expect.raises('option qk_norm: expected "head" or "width", got the string "all"', sequential, { qk_norm = "all" })
-  expect.raises('option rope: scaling: expected "linear" or "llama3", got the string "yarn"', sequential,
-                { rope = { scaling = "yarn" } })
+  expect.raises('option qk_norm: expected "head", "width" or "layer", got the string "all"', sequential, { qk_norm = "all" })
+  expect.raises('option rope: scaling: expected "linear", "llama3" or "yarn", got the string "longrope"', sequential,
+                { rope = { scaling = "longrope" } })
+  expect.raises("option rope: option `context` is missing", sequential, { rope = { scaling = "yarn", factor = 2 } })
+  expect.raises('option activation: expected "silu", "gelu" or "gelu_tanh", got the string "relu"', sequential,
+                { activation = "relu" })
+  expect.raises("option rope_width: expected an even number of a head's 6 elements, got 3", sequential, { rope_width = 3 })
+  expect.raises("option rope_width: expected an even number of a head's 6 elements, got 8", sequential, { rope_width = 8 })
+  expect.raises("option rope_width: with yarn heads are rotated as a whole", sequential, { rope_width = 4, rope = YARN })
+  local class = bam.nn.module "Own"
+  expect.raises("option activation: the FFN is of a class of your own", sequential, { activation = "gelu", ffn = class })
+  expect.raises("option rope_width: attention is of a class of your own", sequential, { rope_width = 4, attention = class })
+  expect.equal({ sequential { rope_width = 6, activation = "silu", norm_weight = true }.rope_width }, {})
   expect.raises("low is 4 and high 4; low must be the smaller one", sequential,
                 { rope = { scaling = "llama3", factor = 8, low = 4, high = 4, context = 64 } })
   expect.equal(tostring(sequential { window = { 4, 4 } }.window), "4")
@@ -368,7 +407,8 @@ end)
 
 test("only what is not the default is in the identity", function()
   local plain = sequential():identity()
-  expect.equal({ plain.window, plain.rope, plain.qkv_bias, plain.qk_norm, plain.family }, {})
+  expect.equal({ plain.window, plain.rope, plain.qkv_bias, plain.qk_norm, plain.family, plain.activation, plain.rope_width,
+                 plain.norm_weight }, {})
   local rich = sequential { window = { 4, 0 }, rope = LLAMA3, qkv_bias = true }:identity()
   expect.equal(rich.window, { 4, 0 })
   expect.equal(rich.rope.factor, 8)

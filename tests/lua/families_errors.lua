@@ -31,6 +31,7 @@ save("qwen2", described { qkv_bias = true, window = { 0, 5 } }:build())
 save("qwen3", described { qk_norm = "head" }:build())
 save("mixtral", mixture())
 save("qwen3_moe", mixture { qk_norm = "head" })
+save("phi3", described():build())
 save("olmoe", mixture { qk_norm = "width" })
 local dense = { layers = 2, width = 16, heads = 2, ffn = 12, vocab = 31 }
 local parallel = bam.mix { experts = { bam.models.parallel(dense):build(), bam.models.parallel(dense):build() },
@@ -68,9 +69,9 @@ local function rope(fields)
 end
 
 test("rotation", function()
-  for _, kind in ipairs { "yarn", "dynamic", "longrope" } do
+  for _, kind in ipairs { "dynamic", "longrope", "proportional" } do
     refused("llama", rope { rope_type = kind }, string.format('DIR/config.json: `rope_parameters.rope_type` is the string '
-            .. '"%s", which bamlua does not compute; it computes "default", "linear" and "llama3"', kind))
+            .. '"%s", which bamlua does not compute; it computes "default", "linear", "llama3" and "yarn"', kind))
   end
   refused("llama", { rope_scaling = { type = "dynamic", factor = 2.0 }, rope_parameters = json.null },
           '`rope_scaling.rope_type` is the string "dynamic"')
@@ -80,7 +81,28 @@ test("rotation", function()
           "DIR/config.json: rope_parameters: low is 4 and high 4; low must be the smaller one")
   refused("llama", { partial_rotary_factor = 0.5 }, "`partial_rotary_factor` is 0.5")
   refused("llama", rope { rope_type = "default", partial_rotary_factor = 0.5 },
-          "`rope_parameters.partial_rotary_factor` is 0.5, which bamlua does not compute; heads are rotated as a whole")
+          "`rope_parameters.partial_rotary_factor` is 0.5, which bamlua does not compute; in this family heads are rotated "
+          .. "as a whole")
+  refused("phi3", rope { rope_type = "default", partial_rotary_factor = 0.4 }, "DIR/config.json: "
+          .. "`rope_parameters.partial_rotary_factor` is 0.4, which bamlua does not compute; of a head's 8 elements it must "
+          .. "be an even number")
+  refused("phi3", rope { rope_type = "default", partial_rotary_factor = 1.5 }, "partial_rotary_factor` is 1.5")
+  refused("phi3", rope { rope_type = "linear", factor = 2.0 },
+          '`rope_parameters.rope_type` is the string "linear", which bamlua does not compute; in this family it may be "default"')
+  local yarn = { rope_type = "yarn", factor = 4.0, original_max_position_embeddings = 64 }
+  local function with_yarn(name, value)
+    local fields = rope(yarn)
+    fields.rope_parameters[name] = value
+    return fields
+  end
+  refused("llama", with_yarn("original_max_position_embeddings", json.null),
+          "rope_parameters: `original_max_position_embeddings` is missing")
+  refused("llama", with_yarn("truncate", false), "`rope_parameters.truncate` is false, which bamlua does not compute")
+  refused("llama", with_yarn("rope_theta", 1.0), "`rope_theta` is 1.0, which bamlua does not compute; yarn takes one above 1")
+  refused("llama", with_yarn("beta_slow", 40.0), "rope_parameters: low is 40 and high 32; low must be the smaller one")
+  refused("bam", { rope_parameters = with_yarn("partial_rotary_factor", 0.5).rope_parameters },
+          "`rope_parameters.partial_rotary_factor` is 0.5, which bamlua does not compute; with yarn heads are rotated as a whole")
+  expect.equal(bam.load(with("llama", with_yarn("attention_factor", 1.5))).description.rope.attention, 1.5)
 end)
 
 test("an old file's scaling is read", function()
@@ -99,7 +121,10 @@ end)
 
 test("what a family can be told that we do not compute", function()
   refused("llama", { mlp_bias = true }, "DIR/config.json: `mlp_bias` is true, which bamlua does not compute")
-  refused("llama", { hidden_act = "gelu" }, '`hidden_act` is the string "gelu"')
+  refused("llama", { hidden_act = "relu2" }, 'DIR/config.json: `hidden_act` is the string "relu2", which bamlua does not '
+          .. 'compute; it computes "silu", "gelu" and "gelu_pytorch_tanh"')
+  refused("bam", { hidden_act = "relu" }, '`hidden_act` is the string "relu"')
+  refused("phi3", { resid_pdrop = 0.1 }, "`resid_pdrop` is 0.1")
   refused("llama", { attention_dropout = 0.1 }, "`attention_dropout` is 0.1")
   refused("olmoe", { clip_qkv = 8.0 }, "`clip_qkv` is 8.0")
   refused("qwen3_moe", { decoder_sparse_step = 2 }, "`decoder_sparse_step` is 2, which bamlua does not compute; it may be 1")

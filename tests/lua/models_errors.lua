@@ -68,7 +68,7 @@ test("damaged checkpoints", function()
   damaged("gpt2", with_config('"cohere"', '"gpt2"'))
   damaged("llama", with_config('"cohere"', '"llama"'))
   damaged("qk", with_config('"use_qk_norm": false', '"use_qk_norm": true'))
-  damaged("ropes", with_config('"rope_type": "default"', '"rope_type": "yarn"'))
+  damaged("ropes", with_config('"rope_type": "default"', '"rope_type": "longrope"'))
   damaged("many", with_config('"num_hidden_layers": 2', '"num_hidden_layers": 99999999999'))
   damaged("neg", with_config('"num_attention_heads": 4', '"num_attention_heads": -4'))
   damaged("nojson", function(directory) os.remove(string.format("%s/config.json", directory)) end)
@@ -201,9 +201,9 @@ local CASES = {
                   .. "bam, cohere, %s", table.concat(require("bam.model.families.registry").NAMES, ", ")) },
   { [[bam.load(llama)]], [[DIR/llama: `model.layers.0.post_attention_layernorm.weight` is missing]] },
   { [[bam.load(qk)]],
-    [[DIR/qk/config.json: `use_qk_norm` is true, which bamlua does not compute]] },
+    [[DIR/qk: `model.layers.0.self_attn.q_norm.weight` is missing]] },
   { [[bam.load(ropes)]],
-    [[DIR/ropes/config.json: `rope_parameters.rope_type` is the string "yarn", which bamlua ]]
+    [[DIR/ropes/config.json: `rope_parameters.rope_type` is the string "longrope", which bamlua ]]
       .. [[does not compute]] },
   { [[bam.load(many)]],
     [[DIR/many/config.json: `num_hidden_layers`: expected an integer from 1 to 4096, got ]]

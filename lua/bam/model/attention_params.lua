@@ -71,7 +71,21 @@ local function norm_view(layer, expert, name)
   end
 end
 
+-- The shape of a norm's weight for `heads` heads: rows of one head, of all, or one per head.
+local function norm_shape(d, heads)
+  if d.qk_norm == "layer" then return { heads, d.head_width } end
+  return { d.qk_norm == "head" and d.head_width or heads * d.head_width }
+end
+
 -- ---- all of them ----
+
+local function add_norms(one, d, layer, expert, own)
+  local rotated = d.qk_norm ~= "layer" and d.head_width or nil
+  one("q_norm.weight", norm_shape(d, d.heads), expert, norm_view(layer, expert, "q_norm"), rotated)
+  if own ~= false then
+    one("k_norm.weight", norm_shape(d, d.kv_heads), own, norm_view(layer, own, "k_norm"), rotated)
+  end
+end
 
 -- The biases and norms of an expert; `own` is nil where its keys and values are no expert's, false where another entry
 -- has them.
@@ -85,10 +99,7 @@ local function add_vectors(one, d, layer, expert, own)
     end
   end
   if d.out_bias then one("o_proj.bias", { d.width }, expert, out_bias(layer, expert)) end
-  if not d.qk_norm then return end
-  local head = d.qk_norm == "head" and d.head_width
-  one("q_norm.weight", { head or queries }, expert, norm_view(layer, expert, "q_norm"), d.head_width)
-  if own ~= false then one("k_norm.weight", { head or keys }, own, norm_view(layer, own, "k_norm"), d.head_width) end
+  if d.qk_norm then add_norms(one, d, layer, expert, own) end
 end
 
 --- Add the entries of a layer.

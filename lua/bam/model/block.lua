@@ -15,8 +15,9 @@ local Block = nn.module "Block"
 ---@param o { dtype: string }
 ---@return table module
 local function make_norm(d, o)
-  if d.norm == "rms" then return nn.RMSNorm(d.width, { eps = d.eps, dtype = o.dtype }) end
-  return nn.LayerNorm(d.width, { bias = false, eps = d.eps, dtype = o.dtype })
+  local weight = d.norm_weight ~= false
+  if d.norm == "rms" then return nn.RMSNorm(d.width, { weight = weight, eps = d.eps, dtype = o.dtype }) end
+  return nn.LayerNorm(d.width, { weight = weight, bias = false, eps = d.eps, dtype = o.dtype })
 end
 
 Block.make_norm = make_norm
@@ -49,6 +50,7 @@ local function make_attention(d, layer, o, now)
     experts = a.experts, kv = a.kv, routing = now.attention.routing,
     keys_apart = freeze.keys_apart(d), router = a.router, layer = layer, aux_tokens = d.aux_tokens,
     rope_base = rotates(d, layer) and d.rope_base or 0, rope_scaling = d.rope and readonly.copy(d.rope),
+    rope_width = d.rope_width,
     window = windows.of(d, layer), qkv_bias = d.qkv_bias, out_bias = d.out_bias, qk_norm = d.qk_norm, eps = d.eps,
     std = o.std, out_std = out_std(d, o), dtype = o.dtype }))
 end
@@ -57,8 +59,8 @@ local function make_ffn(d, layer, o, now)
   local f = d.ffn
   if f.experts == 1 then
     if f.class then return make_own(d, "ffn", o) end
-    return nn.SwiGLU { width = d.width, hidden = f.hidden, std = o.std, out_std = out_std(d, o),
-                       dtype = o.dtype }
+    return nn.SwiGLU { width = d.width, hidden = f.hidden, activation = d.activation, std = o.std,
+                       out_std = out_std(d, o), dtype = o.dtype }
   end
   local given = with_router(f, now.ffn, { width = d.width, experts = f.experts, top_k = now.ffn.top_k,
                                           router = f.router, layer = layer, aux_tokens = d.aux_tokens,
@@ -68,6 +70,7 @@ local function make_ffn(d, layer, o, now)
     return nn.RoutedModules(given)
   end
   given.hidden, given.std, given.out_std = f.hidden, o.std, out_std(d, o)
+  given.activation = d.activation
   return nn.RoutedFFN(given)
 end
 

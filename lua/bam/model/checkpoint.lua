@@ -31,6 +31,11 @@ end
 local function stored(source, entry)
   local name = families.name_of(source.family, entry)
   if source.tensors[name] or not source.family then return name, source.tensors[name] end
+  if source.family.fused then
+    local fused = require "bam.model.families.fused"
+    local whole, part = fused.find(source.family, entry, source.tensors, source.description)
+    if whole then return whole, part end
+  end
   local other, tensor = require("bam.model.families.stacked").find(entry, source.tensors,
                                                                       source.description.ffn.experts)
   return tensor and other or name, tensor
@@ -42,7 +47,7 @@ local function check_tensor(source, entry)
     check.fail("%s: `%s` is missing%s", label, name, entry.kind == "head"
                and "; if the head is the embedding, set tie_word_embeddings to true in its config.json" or "")
   end
-  local got, want = check.shape(tensor.shape), check.shape(entry.shape)
+  local got, want = check.shape(tensor.stored or tensor.shape), check.shape(tensor.whole or entry.shape)
   if got ~= want then
     check.fail("%s: `%s` is %s; by its config.json it must be %s", label, name, got, want)
   end

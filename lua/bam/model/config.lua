@@ -76,7 +76,7 @@ function M.decode(config, label, own)
                table.concat(families.NAMES, ", "))
   end
   check_foreign(f, name)
-  local d = family and choice.decode(f, family) or cohere.read(f)
+  local d = family and choice.decode(f, family) or cohere.read(f, name == "bam")
   if name == "bam" then mixture.read(f, d, own or {}) end
   return description.new(d), token_ids(f.get)
 end

@@ -24,16 +24,23 @@ local options = {
   rope_base = { "positive", 10000 }, eps = { "positive", 1e-5, doc = "of the norms" },
   norm = { "string", "layer", doc = '"layer" or "rms"' },
   rope = { "table", optional = true,
-           doc = 'how RoPE\'s frequencies are scaled: { scaling = "linear", factor = 4 }, or { scaling = "llama3", '
-             .. "factor = 8, low = 1, high = 4, context = 8192 }" },
+           doc = 'how RoPE\'s frequencies are scaled: { scaling = "linear", factor = 4 }, { scaling = "llama3", '
+             .. 'factor = 8, low = 1, high = 4, context = 8192 }, or { scaling = "yarn", factor = 4, '
+             .. "context = 32768 }" },
   rope_layers = { "string", optional = true,
                   doc = '"all" (default), or "windowed": only layers with a window rotate, as in Cohere 2' },
+  rope_width = { "extent", optional = true, doc = "elements of a head that rotate, the first ones; all by default" },
   window = { "any", optional = true, type = "integer|integer[]",
              doc = "tokens that a token sees, itself counted; a list has one per layer, 0 for all" },
   qkv_bias = { "boolean", false, doc = "biases of queries, keys and values" },
   out_bias = { "boolean", false, doc = "bias of attention's output" },
   qk_norm = { "string", optional = true,
-              doc = 'RMS norm of queries and keys: "head", of each head, or "width", of all heads together' },
+              doc = 'norm of queries and keys: "head", RMS norm of each head; "width", RMS norm of all heads '
+                .. 'together; "layer", LayerNorm of each head with weights of its own' },
+  activation = { "string", optional = true,
+                 doc = 'of the FFN\'s gate: "silu" (default), which makes it SwiGLU, or "gelu" or "gelu_tanh", which '
+                   .. "make it GeGLU" },
+  norm_weight = { "boolean", true, doc = "do norms have weights?" },
   logit_scale = { "positive", 1, doc = "factor of the logits" },
   context = { "size", 2048, doc = "longest sequence, written to config.json" },
   std = { "rate", 0.02, doc = "standard deviation of the initial weights; output projections use std / √(2 layers)" },
@@ -96,10 +103,13 @@ end
 
 -- A class of a script's own is given none of these.
 local function check_own(what, d)
-  for _, name in ipairs(d.attention.class and shape.NAMES or {}) do
+  for _, name in ipairs(d.attention.class and shape.ATTENTION or {}) do
     if d[name] then
       check.fail("%s: option %s: attention is of a class of your own; give the option to the class instead", what, name)
     end
+  end
+  if d.ffn.class and d.activation then
+    check.fail("%s: option activation: the FFN is of a class of your own; give the option to the class instead", what)
   end
 end
 

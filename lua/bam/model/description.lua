@@ -8,6 +8,7 @@ local count = require "bam.model.count"
 local module = require "bam.nn.module"
 local parts = require "bam.model.parts"
 local readonly = require "bam.util.readonly"
+local shape = require "bam.model.families.shape"
 
 local M = {}
 
@@ -41,15 +42,13 @@ end
 
 --- The sizes and settings that the models of a mixture share, beside the FFN's hidden width.
 M.SETTINGS = { "layers", "width", "heads", "kv_heads", "head_width", "vocab", "tied", "rope_base",
-               "eps", "logit_scale", "block", "norm", "rope", "rope_layers", "window", "qkv_bias", "out_bias",
-               "qk_norm" }
-
-local EXTRA = { "rope", "rope_layers", "window", "qkv_bias", "out_bias", "qk_norm" } -- that most models lack
+               "eps", "logit_scale", "block", "norm", table.unpack(shape.NAMES) }
 
 -- "window 4096 in 24 of 32 layers", "qkv_bias", "qk_norm head"
 local function extra_text(d, name)
   local value = d[name]
   if value == true then return name end
+  if name == "norm_weight" then return "norms without weights" end
   local largest, layers = 0, 0
   for _, window in ipairs(name == "window" and type(value) == "table" and value or {}) do
     largest, layers = math.max(largest, window), layers + (window > 0 and 1 or 0)
@@ -77,8 +76,8 @@ function kind.text(self)
   }
   if self.block then texts[#texts + 1] = string.format("%s blocks", blocks.of(self).name) end
   if self.norm then texts[#texts + 1] = "RMSNorm" end
-  for _, name in ipairs(EXTRA) do
-    if self[name] then texts[#texts + 1] = extra_text(self, name) end
+  for _, name in ipairs(shape.NAMES) do
+    if self[name] ~= nil then texts[#texts + 1] = extra_text(self, name) end
   end
   if self.merge then texts[#texts + 1] = string.format("merged by %s", self.merge) end
   for _, name in ipairs(check.sorted_names(self.freeze or {})) do

@@ -1,11 +1,11 @@
 -- The tensors of a model as checkpoints name them, from its description alone: shapes, whose expert
 -- each is, and where the live model holds it. Counting, mixing, saving and loading walk this list.
 --
--- An entry is { name, shape, dense, kind, layer, expert, router_of, rotated, view }: `dense` is the name in
+-- An entry is { name, shape, dense, kind, layer, expert, router_of, rotated, rope_width, view }: `dense` is the name in
 -- a dense model, `kind` one of embedding, norm, attention, ffn, router, head; `expert` counts from
 -- 1, nil for what is no expert's; `router_of` is "attention" or "ffn"; `rotated` is the width of
--- heads whose rows RoPE rotates; view(model) gives the live model's elements, of `shape` but for
--- the grouping of heads.
+-- heads whose rows RoPE rotates, of which the first `rope_width`, nil for all; view(model) gives the
+-- live model's elements, of `shape` but for the grouping of heads.
 local attention_params = require "bam.model.attention_params"
 local blocks = require "bam.model.blocks.registry"
 local check = require "bam.util.check"
@@ -81,7 +81,11 @@ end
 
 local function add_attention(add, d, layer)
   if d.attention.class then return add_own(add, d, layer, "attention") end
-  attention_params.add(function(...) add(of_part("attention", layer, ...)) end, d, layer)
+  attention_params.add(function(...)
+    local entry = of_part("attention", layer, ...)
+    entry.rope_width = d.rope_width
+    add(entry)
+  end, d, layer)
   if d.attention.experts > 1 then add(router("attention", layer, d.attention.experts, d.width)) end
 end
 
@@ -117,8 +121,9 @@ function M.list(d)
   end
   add { name = "model.embed_tokens.weight", shape = { d.vocab, d.width }, kind = "embedding",
         view = function(model) return model.embed.weight end }
+  local weighted = d.norm_weight ~= false
   for layer = 1, d.layers do
-    for _, norm in ipairs(blocks.of(d).norms) do
+    for _, norm in ipairs(weighted and blocks.of(d).norms or {}) do
       add { name = string.format("model.layers.%d.%s.weight", layer - 1, norm[2]),
             shape = { d.width }, kind = "norm", layer = layer,
             view = function(model) return model.layers[layer][norm[1]].weight end }
@@ -126,8 +131,10 @@ function M.list(d)
     add_attention(add, d, layer)
     add_ffn(add, d, layer)
   end
-  add { name = "model.norm.weight", shape = { d.width }, kind = "norm",
-        view = function(model) return model.norm.weight end }
+  if weighted then
+    add { name = "model.norm.weight", shape = { d.width }, kind = "norm",
+          view = function(model) return model.norm.weight end }
+  end
   if not d.tied then
     add { name = "lm_head.weight", shape = { d.vocab, d.width }, kind = "head",
           view = function(model) return model.head.weight end }

@@ -36,10 +36,10 @@ end
 
 -- The rotary frequencies, which follow from the base: rounded to bf16 at worst.
 local function check_frequencies(label, d, name, stored)
-  local half = d.head_width // 2
+  local half = (d.rope_width or d.head_width) // 2
   local values = #stored.shape == 1 and #stored == half
     and ops.to(stored:read(), "f64", "cpu"):totable()
-  for i, expected in ipairs(frequencies.list(d.rope_base, d.head_width, d.rope)) do
+  for i, expected in ipairs(frequencies.list(d.rope_base, 2 * half, d.rope)) do
     if not values or not (math.abs(values[i] - expected) <= 0.01 * expected) then
       check.fail("%s: `%s` is not what its config.json says: %d rotary frequencies of base %g; "
                  .. "correct rope_theta, or remove the tensor", label, name, half, d.rope_base)

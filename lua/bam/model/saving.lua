@@ -6,6 +6,7 @@ local companions = require "bam.model.companions"
 local core = require "bam.core"
 local description = require "bam.model.description"
 local families = require "bam.model.families.registry"
+local fused = require "bam.model.families.fused"
 local Model = require "bam.model.model"
 local params = require "bam.model.params"
 local saved_tensors = require "bam.model.saved_tensors"
@@ -21,9 +22,13 @@ local function python() return require "bam.model.python" end
 
 local function within(directory, name) return string.format("%s/%s", directory, name) end
 
--- The bytes of an entry in a file of weights in `dtype`.
-local function bytes_of(entry, dtype)
-  return params.size(entry) * (saved_tensors.WHOLE[entry.dtype] or FLOATS[dtype])
+-- The bytes of a tensor's entries in a file of weights in `dtype`.
+local function bytes_of(entries, dtype)
+  local bytes = 0
+  for _, entry in ipairs(entries) do
+    bytes = bytes + params.size(entry) * (saved_tensors.WHOLE[entry.dtype] or FLOATS[dtype])
+  end
+  return bytes
 end
 
 -- A weight that a dtype cannot hold would become an infinity, and the model useless.
@@ -42,30 +47,33 @@ local function converted(name, x, dtype)
   return ops.to(x, dtype)
 end
 
--- The entries of a model with the names that its family gives them in files.
-local function named_entries(model, family)
-  local list = {}
-  for i, entry in ipairs(saved_tensors.of(model)) do
-    list[i] = { name = families.name_of(family, entry), entry = entry }
+-- The tensors of a model's files, with the names that its family gives them: { name, entries }.
+local function named_tensors(model, family)
+  local function name_of(entry) return families.name_of(family, entry) end
+  return fused.group(family, saved_tensors.of(model), model.description, name_of)
+end
+
+local function values_of(model, it, o)
+  local parts = {}
+  for i, entry in ipairs(it.entries) do
+    local x = families.to_stored(o.family, entry, params.read(entry, model))
+    parts[i] = entry.dtype and core.ops.to(x, entry.dtype) or converted(it.name, x, o.dtype)
   end
-  return list
+  return fused.join(parts)
 end
 
 local function write_shard(model, path, named, o)
   core.scope(function()
     local tensors = {}
-    for _, it in ipairs(named) do
-      local x = families.to_stored(o.family, it.entry, params.read(it.entry, model))
-      tensors[it.name] = it.entry.dtype and core.ops.to(x, it.entry.dtype) or converted(it.name, x, o.dtype)
-    end
+    for _, it in ipairs(named) do tensors[it.name] = values_of(model, it, o) end
     core.save(path, tensors, { format = "pt" })
   end)
 end
 
 local function write_weights(model, directory, o)
-  local function bytes(it) return bytes_of(it.entry, o.dtype) end
+  local function bytes(it) return bytes_of(it.entries, o.dtype) end
   local function write(path, named) write_shard(model, path, named, o) end
-  local shards = weight_files.divide(named_entries(model, o.family), o.shard_bytes, bytes)
+  local shards = weight_files.divide(named_tensors(model, o.family), o.shard_bytes, bytes)
   if #shards == 1 then return write(within(directory, "model.safetensors"), shards[1]) end
   weight_files.write(directory, "model", shards, bytes, write)
 end

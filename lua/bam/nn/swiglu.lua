@@ -1,5 +1,6 @@
---- The SwiGLU feed-forward layer: down(silu(gate(x)) * up(x)). Gate and up are one projection `gate_up` (its rows
---- are [gate | up]).
+--- The SwiGLU feed-forward layer: down(silu(gate(x)) * up(x)), or GeGLU with another activation. Gate and up are one
+--- projection `gate_up` (its rows are [gate | up]).
+local activations = require "bam.nn.activations"
 local check = require "bam.util.check"
 local core = require "bam.core"
 local Linear = require "bam.nn.linear"
@@ -10,6 +11,7 @@ local SwiGLU = require("bam.nn.module").module "SwiGLU"
 ---@class nn.SwiGLUOptions
 ---@field width integer
 ---@field hidden integer
+---@field activation? string "silu" (default), "gelu", or "gelu_tanh", which computes GELU by tanh
 ---@field bias? boolean bias of both projections, false by default
 ---@field std? number standard deviation of the initial weights, as in nn.Linear
 ---@field out_std? number the same for `down`; std by default
@@ -17,10 +19,11 @@ local SwiGLU = require("bam.nn.module").module "SwiGLU"
 ---@param options nn.SwiGLUOptions
 function SwiGLU:init(options)
   local o = check.options("nn.SwiGLU", options, {
-    width = { "size" }, hidden = { "size" }, bias = { "boolean", false },
+    width = { "size" }, hidden = { "size" }, activation = { "string", "silu" }, bias = { "boolean", false },
     std = { "rate", optional = true }, out_std = { "rate", optional = true },
     dtype = { "dtype", "f32" },
   })
+  self.activation = activations.check("nn.SwiGLU", o.activation)
   self.gate_up = Linear(o.width, 2 * o.hidden, { bias = o.bias, std = o.std, dtype = o.dtype })
   self.gate_up._parts = { o.hidden, o.hidden }
   self.down = Linear(o.hidden, o.width,
@@ -30,6 +33,10 @@ end
 --- Apply the layer to the last dimension.
 ---@param x tensor [..., width]
 ---@return tensor y [..., width]
-function SwiGLU:forward(x) return self.down(core.ops.swiglu(self.gate_up(x))) end
+function SwiGLU:forward(x)
+  local rows, ops = self.gate_up(x), core.ops
+  if self.activation == "silu" then return self.down(ops.swiglu(rows)) end
+  return self.down(ops.geglu(rows, self.activation == "gelu_tanh"))
+end
 
 return SwiGLU

@@ -39,4 +39,10 @@ function M.full(shape, value, dtype)
   return parameter(core.full(shape, value, { dtype = dtype or "f32" }))
 end
 
+--- Ones of the dtype and on the device of x, which are no parameter: the weight of a norm that has none.
+---@param x tensor
+---@param size integer
+---@return tensor [size]
+function M.ones_like(x, size) return core.full({ size }, 1, { dtype = x.dtype, device = x.device }) end
+
 return M

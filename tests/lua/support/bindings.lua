@@ -98,7 +98,7 @@ for name in ("isnan isinf isfinite any all argmax argmin"):gmatch "%S+" do
 end
 for name in ("neg exp log sqrt rsqrt sin cos tanh sigmoid softplus silu gelu relu abs sign "
              .. "floor ceil round clone sum mean prod max min var norm softmax log_softmax "
-             .. "logsumexp flip tril triu swiglu"):gmatch "%S+" do
+             .. "logsumexp flip tril triu swiglu geglu"):gmatch "%S+" do
   OPS[name] = function() back(ops[name](grid())) end
 end
 

@@ -8,14 +8,28 @@ local M = {}
 
 local function null(value) if value ~= json.null then return value end end
 
--- [T, K] cosines and sines of positions 0 .. T - 1, one pair of columns per frequency; `halves` says where its two are.
+-- The slower frequency's share of YaRN at pair i, from 0.
+local function yarn_share(rope, width, i)
+  local function pair(turns)
+    return width * math.log(rope.original_max_position_embeddings / (turns * 2 * math.pi)) / (2 * math.log(rope.rope_theta))
+  end
+  local first, last = math.max(math.floor(pair(rope.beta_fast)), 0), math.min(math.ceil(pair(rope.beta_slow)), width - 1)
+  return math.min(math.max((i - first) / (last - first), 0), 1)
+end
+
+-- [T, width] cosines and sines of positions 0 .. T - 1, one pair of columns per frequency; `halves` says where its two are.
 local function angles(c, time, width, halves)
   local rope, cos, sin = c.rope_parameters, {}, {}
+  local scale = rope.attention_factor or 1
   for t = 1, time do
     cos[t], sin[t] = {}, {}
     for i = 1, width // 2 do
       local f = rope.rope_theta ^ (-2 * (i - 1) / width)
       if rope.rope_type == "linear" then f = f / rope.factor end
+      if rope.rope_type == "yarn" then
+        local share = yarn_share(rope, width, i - 1)
+        f = f / rope.factor * share + f * (1 - share)
+      end
       if rope.rope_type == "llama3" then
         local long, short = rope.original_max_position_embeddings / rope.low_freq_factor,
                             rope.original_max_position_embeddings / rope.high_freq_factor
@@ -26,8 +40,8 @@ local function angles(c, time, width, halves)
         elseif wave >= short then f = (1 - smooth) * f / rope.factor + smooth * f end
       end
       local a, b = halves and i or 2 * i - 1, halves and i + width // 2 or 2 * i
-      cos[t][a], cos[t][b] = math.cos((t - 1) * f), math.cos((t - 1) * f)
-      sin[t][a], sin[t][b] = math.sin((t - 1) * f), math.sin((t - 1) * f)
+      cos[t][a], cos[t][b] = scale * math.cos((t - 1) * f), scale * math.cos((t - 1) * f)
+      sin[t][a], sin[t][b] = scale * math.sin((t - 1) * f), scale * math.sin((t - 1) * f)
     end
   end
   return bam.tensor(cos, { dtype = "f64" }), bam.tensor(sin, { dtype = "f64" })
@@ -45,7 +59,7 @@ local function rms(x, weight, eps) return x * ((x * x):mean(-1, true) + eps):rsq
 
 local function layer_norm(x, weight, eps)
   local d = x - x:mean(-1, true)
-  return d * ((d * d):mean(-1, true) + eps):rsqrt() * weight
+  return d * ((d * d):mean(-1, true) + eps):rsqrt() * (weight or 1)
 end
 
 --- Everything of a directory that a forward pass needs.
@@ -58,28 +72,43 @@ function M.open(directory)
   return { config = config, tensors = tensors }
 end
 
-local PAIRS = { cohere = true, cohere2 = true, cohere2_moe = true } -- the others rotate in halves
+local PAIRS = { cohere = true, cohere2 = true, cohere2_moe = true, glm = true } -- the others rotate in halves
+
+-- x [B, H, T, K], of whose heads the first elements are rotated.
+local function rotated(c, x, halves)
+  local K = x:size(4)
+  local width = math.floor(K * (c.rope_parameters.partial_rotary_factor or 1))
+  local cos, sin = angles(c, x:size(3), width, halves)
+  local part = x:narrow(4, 1, width)
+  part = part * cos + turned(part, halves) * sin
+  return width == K and part or bam.concat({ part, x:narrow(4, width + 1, K - width) }, 4)
+end
+
+-- Rows of a matrix that is stored with others in one.
+local function rows_of(w, name, first, count) return w[name] and w[name]:narrow(1, first + 1, count) end
 
 local function attention(m, prefix, x, layer)
   local c, w = m.config, m.tensors
   local B, T, K = x:size(1), x:size(2), null(c.head_dim) or c.hidden_size // c.num_attention_heads
   local H, G = c.num_attention_heads, c.num_key_value_heads
   local halves = not PAIRS[c.model_type]
+  local before = { q = 0, k = H * K, v = (H + G) * K } -- rows, where they are in one matrix
   local function project(name, heads, norm)
-    local y = x:matmul(w[prefix .. name .. "_proj.weight"]:transpose(1, 2))
+    local weight = w[prefix .. name .. "_proj.weight"] or rows_of(w, prefix .. "qkv_proj.weight", before[name], heads * K)
+    local y = x:matmul(weight:transpose(1, 2))
     local bias, scale = w[prefix .. name .. "_proj.bias"], norm and w[prefix .. norm .. ".weight"]
     if bias then y = y + bias end
-    if scale and scale:size(1) ~= K then y = rms(y, scale, c.rms_norm_eps) end
+    if scale and scale.ndim == 1 and scale:size(1) ~= K then y = rms(y, scale, c.rms_norm_eps) end
     y = y:reshape(B, T, heads, K)
-    if scale and scale:size(1) == K then y = rms(y, scale, c.rms_norm_eps) end
+    if scale and scale.ndim == 1 and scale:size(1) == K then y = rms(y, scale, c.rms_norm_eps) end
+    if scale and scale.ndim == 2 then y = layer_norm(y, scale, c.layer_norm_eps) end
     return y:permute(1, 3, 2, 4)
   end
   local q, k, v = project("q", H, "q_norm"), project("k", G, "k_norm"), project("v", G)
   local kinds, window = null(c.layer_types), null(c.sliding_window)
   if kinds and kinds[layer] ~= "sliding_attention" or c.use_sliding_window == false then window = nil end
   if not (c.model_type:find "^cohere2" and not window) then
-    local cos, sin = angles(c, T, K, halves)
-    q, k = q * cos + turned(q, halves) * sin, k * cos + turned(k, halves) * sin
+    q, k = rotated(c, q, halves), rotated(c, k, halves)
   end
   local function spread(y) return y:reshape(B, G, 1, T, K):expand(B, G, H // G, T, K):reshape(B, H, T, K) end
   local scores = q:matmul(spread(k):transpose(3, 4)) / math.sqrt(K)
@@ -94,17 +123,23 @@ local function attention(m, prefix, x, layer)
   return bias and y + bias or y
 end
 
-local function swiglu(w, names, x)
-  local function product(i, y) return y:matmul(w[names[i]]:transpose(1, 2)) end
-  local gate = product(1, x)
-  return product(3, gate * gate:sigmoid() * product(2, x))
+local ACTIVATIONS = {
+  silu = function(x) return x * x:sigmoid() end,
+  gelu = function(x) return x:gelu() end,
+  gelu_pytorch_tanh = function(x) return x:gelu(true) end,
+}
+
+local function gated(c, gate, up, down, x)
+  local function product(weight, y) return y:matmul(weight:transpose(1, 2)) end
+  return product(down, ACTIVATIONS[c.hidden_act](product(gate, x)) * product(up, x))
 end
 
 local function feed_forward(m, prefix, x)
   local c, w = m.config, m.tensors
-  if w[prefix .. "mlp.gate_proj.weight"] then
-    return swiglu(w, { prefix .. "mlp.gate_proj.weight", prefix .. "mlp.up_proj.weight",
-                       prefix .. "mlp.down_proj.weight" }, x)
+  local down, fused = w[prefix .. "mlp.down_proj.weight"], prefix .. "mlp.gate_up_proj.weight"
+  if down then
+    return gated(c, w[prefix .. "mlp.gate_proj.weight"] or rows_of(w, fused, 0, c.intermediate_size),
+                 w[prefix .. "mlp.up_proj.weight"] or rows_of(w, fused, c.intermediate_size, c.intermediate_size), down, x)
   end
   local old = w[prefix .. "block_sparse_moe.gate.weight"]
   local at = prefix .. (old and "block_sparse_moe." or "mlp.")
@@ -117,8 +152,8 @@ local function feed_forward(m, prefix, x)
   for e = 1, logits:size(-1) do
     local gate = bam.where(chosen:eq(e), values, 0):sum(-1, true)
     local parts = old and { "w1", "w3", "w2" } or { "gate_proj", "up_proj", "down_proj" }
-    for i, part in ipairs(parts) do parts[i] = string.format("%sexperts.%d.%s.weight", at, e - 1, part) end
-    local term = swiglu(w, parts, x) * gate
+    for i, part in ipairs(parts) do parts[i] = w[string.format("%sexperts.%d.%s.weight", at, e - 1, part)] end
+    local term = gated(c, parts[1], parts[2], parts[3], x) * gate
     y = y and y + term or term
   end
   return y

@@ -13,9 +13,10 @@ local M = {}
 ---@param d table
 ---@return boolean
 function M.is_cohere(d)
-  for _, name in ipairs { "block", "norm", "window", "rope_layers", "qkv_bias", "out_bias", "qk_norm" } do
-    if d[name] then return false end
+  for _, name in ipairs { "block", "norm", "window", "rope_layers", "rope_width", "norm_weight" } do
+    if d[name] ~= nil then return false end
   end
+  if d.qkv_bias ~= d.out_bias or d.qk_norm and d.qk_norm ~= "layer" then return false end
   return not (description.is_mixture(d) or d.attention.class or d.ffn.class)
 end
 

@@ -1,4 +1,5 @@
 -- CohereForCausalLM, whose names of tensors and order of rows are ours: parallel blocks of one LayerNorm.
+local activations = require "bam.model.families.activations"
 local check_heads = require "bam.nn.heads"
 local json = require "bam.util.json"
 local parts = require "bam.model.parts"
@@ -20,7 +21,8 @@ function M.write(d, dtype, token_ids)
     tie_word_embeddings = d.tied, max_position_embeddings = d.context,
     rope_theta = d.rope_base + 0.0,
     rope_parameters = rope.parameters(d),
-    hidden_act = "silu", attention_bias = false, attention_dropout = 0.0, use_qk_norm = false,
+    hidden_act = activations.write(d), attention_bias = d.qkv_bias and d.out_bias or false,
+    attention_dropout = 0.0, use_qk_norm = d.qk_norm == "layer",
     initializer_range = d.std, use_cache = true, torch_dtype = dtype, dtype = dtype,
     pad_token_id = ids.pad or json.null, bos_token_id = ids.bos or json.null,
     eos_token_id = ids.eos or json.null,
@@ -28,18 +30,15 @@ function M.write(d, dtype, token_ids)
 end
 
 local function check_computable(f)
-  for _, name in ipairs { "use_qk_norm", "attention_bias" } do
-    if f.get(name, "boolean", false) then f.refuse(name, true) end
-  end
-  local act, dropout = f.get("hidden_act", "string", "silu"), f.get("attention_dropout", "rate", 0)
-  if act ~= "silu" then f.refuse("hidden_act", act) end
+  local dropout = f.get("attention_dropout", "rate", 0)
   if dropout ~= 0 then f.refuse("attention_dropout", dropout) end
 end
 
 --- Read the fields of Cohere's models.
 ---@param f families.Fields
+---@param partial? boolean may only a part of a head rotate? In "bam"
 ---@return table d fields of a description
-function M.read(f)
+function M.read(f, partial)
   local get = f.get
   check_computable(f)
   local d = {
@@ -55,8 +54,11 @@ function M.read(f)
     attention = { experts = 1, kv = "own", routing = "soft" },
     std = get("initializer_range", "rate", 0.02), load_balance = 0, z_loss = 0, aux_tokens = 0,
   }
-  d.rope_base, d.rope = rope.read(f, 10000)
+  if get("attention_bias", "boolean", false) then d.qkv_bias, d.out_bias = true, true end
+  if get("use_qk_norm", "boolean", false) then d.qk_norm = "layer" end
+  d.activation = activations.read(f)
   d.kv_heads, d.head_width = check_heads(f.label, d, true)
+  d.rope_base, d.rope, d.rope_width = rope.read(f, { partial = partial, head_width = d.head_width })
   return d
 end
 

@@ -1,5 +1,6 @@
 -- What the config.json of a decoder of any family says: sizes, rotation, windows, biases. A family adds what is its
 -- own; see registry.lua.
+local activations = require "bam.model.families.activations"
 local check_heads = require "bam.nn.heads"
 local json = require "bam.util.json"
 local parts = require "bam.model.parts"
@@ -9,7 +10,7 @@ local M = {}
 
 -- Fields that no description has room for: their names and the values that they may have.
 local PLAIN = {
-  { "hidden_act", "string", "silu" }, { "attention_dropout", "rate", 0 }, { "mlp_bias", "boolean", false },
+  { "attention_dropout", "rate", 0 }, { "mlp_bias", "boolean", false },
   { "use_qk_norm", "boolean", false }, { "attn_logit_softcapping", "rate", 0 },
   { "final_logit_softcapping", "rate", 0 },
 }
@@ -40,8 +41,11 @@ function M.read(f, family)
     attention = { experts = 1, kv = "own", routing = "soft" },
     std = get("initializer_range", "rate", 0.02), load_balance = 0, z_loss = 0, aux_tokens = 0,
   }
-  d.rope_base, d.rope = rope.read(f, defaults.rope_base or 10000)
+  d.activation = activations.read(f)
   d.kv_heads, d.head_width = check_heads(f.label, d, true)
+  d.rope_base, d.rope, d.rope_width =
+    rope.read(f, { base = defaults.rope_base, share = defaults.rope_share, partial = family.partial,
+                   head_width = d.head_width })
   for name, value in pairs(family.fixed) do d[name] = value end
   return d
 end
@@ -57,7 +61,8 @@ function M.write(d, family, ids)
     num_attention_heads = d.heads, num_key_value_heads = d.kv_heads, head_dim = d.head_width,
     [family.eps] = d.eps + 0.0, tie_word_embeddings = d.tied, max_position_embeddings = d.context,
     rope_theta = d.rope_base + 0.0,
-    rope_parameters = rope.parameters(d), hidden_act = "silu", attention_dropout = 0.0, initializer_range = d.std + 0.0,
+    rope_parameters = rope.parameters(d), hidden_act = activations.write(d), attention_dropout = 0.0,
+    initializer_range = d.std + 0.0,
     use_cache = true, pad_token_id = ids.pad or json.null, bos_token_id = ids.bos or json.null,
     eos_token_id = ids.eos or json.null,
   }

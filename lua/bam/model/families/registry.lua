@@ -2,10 +2,12 @@
 --   name      model_type in config.json
 --   class     the class in transformers
 --   eps       the field with the norms' eps
---   defaults  { eps, tied, rope_base }: what transformers takes where a file does not say
+--   defaults  { eps, tied, rope_base, rope_share }: what transformers takes where a file does not say
 --   fixed     fields of a description that all its models have: { block = "sequential", norm = "rms" }
 --   halves    heads are rotated in halves: rows of queries and keys are in another order than ours, see rows.lua
+--   partial   only a part of a head may rotate
 --   names     list of { pattern, replacement }: from our names of tensors to its own, the first that matches
+--   fused     matrices that it stores as one, see fused.lua
 --   read(f, d), write(config, d)   its own fields
 -- What it cannot hold is found out by writing a description and reading it again: see config.lua.
 local check = require "bam.util.check"
@@ -13,7 +15,8 @@ local rows = require "bam.model.families.rows"
 
 local M = {}
 
-M.NAMES = { "cohere2", "cohere2_moe", "llama", "mistral", "mixtral", "olmo2", "olmoe", "qwen2", "qwen3", "qwen3_moe" }
+M.NAMES = { "cohere2", "cohere2_moe", "glm", "llama", "mistral", "mixtral", "olmo", "olmo2", "olmoe", "phi3", "qwen2",
+            "qwen3", "qwen3_moe" }
 
 local known = {}
 for _, name in ipairs(M.NAMES) do known[name] = true end
@@ -60,7 +63,7 @@ end
 ---@return tensor
 function M.from_stored(family, entry, x)
   if not (family and family.halves and entry.rotated) then return x end
-  return rows.to_pairs(x, entry.rotated)
+  return rows.to_pairs(x, entry.rotated, entry.rope_width or entry.rotated)
 end
 
 --- A tensor of ours in the order of a family.
@@ -70,7 +73,7 @@ end
 ---@return tensor
 function M.to_stored(family, entry, x)
   if not (family and family.halves and entry.rotated) then return x end
-  return rows.to_halves(x, entry.rotated)
+  return rows.to_halves(x, entry.rotated, entry.rope_width or entry.rotated)
 end
 
 return M

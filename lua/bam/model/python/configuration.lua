@@ -15,7 +15,7 @@ class BamConfig(PretrainedConfig):
                  attention_experts=1, attention_kv="own", attention_routing="soft", attention_temperature=1.0,
                  attention_renormalise=False, ffn_experts=1, ffn_top_k=1, ffn_temperature=1.0,
                  ffn_renormalise=False, window=0, rope_layers="all", qkv_bias=False, out_bias=False, qk_norm=None,
-                 tie_word_embeddings=False, **kwargs):
+                 hidden_act="silu", norm_weight=True, tie_word_embeddings=False, **kwargs):
         own = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
         own["num_key_value_heads"] = num_key_value_heads or num_attention_heads
         own["head_dim"] = head_dim or hidden_size // num_attention_heads

@@ -1,30 +1,31 @@
 -- The text of modeling_bam.py, by which transformers computes what bamlua does.
 return [==[
-"""Branch-Attend-Mix in PyTorch: what bamlua computes, for transformers (trust_remote_code=True).
-
-Attention experts attend one by one and a router's gates weight their results; keys and values belong to each
-expert or are shared by all. FFN experts are chosen per token. Heads are rotated in neighboring pairs.
-"""
+"""Branch-Attend-Mix in PyTorch: what bamlua computes, for transformers (trust_remote_code=True). Attention experts
+attend one by one and a router's gates weight their results; keys and values belong to each expert or are shared by all.
+FFN experts are chosen per token. Heads are rotated in neighboring pairs."""
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
+from transformers.activations import ACT2FN
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration_bam import BamConfig
 
 
 class Norm(nn.Module):
-    def __init__(self, width, eps, rms):
+    def __init__(self, config, shape, rms, weighted=True):
         super().__init__()
-        self.weight, self.eps, self.rms = nn.Parameter(torch.ones(width)), eps, rms
+        self.weight, self.rms = nn.Parameter(torch.ones(shape)) if weighted else None, rms
+        self.eps = config.layer_norm_eps
 
     def forward(self, x):
         y = x.float()
         y = y if self.rms else y - y.mean(-1, keepdim=True)
-        return (y * torch.rsqrt((y * y).mean(-1, keepdim=True) + self.eps)).to(x.dtype) * self.weight
+        y = (y * torch.rsqrt((y * y).mean(-1, keepdim=True) + self.eps)).to(x.dtype)
+        return y if self.weight is None else y * self.weight
 
 
 class Router(nn.Module):
@@ -56,10 +57,11 @@ class Projections(nn.Module):
                 self.o_proj = nn.Linear(rows["q"], width, bias=config.out_bias)
             else:
                 setattr(self, letter + "_proj", nn.Linear(width, rows[letter], bias=config.qkv_bias))
-        self.head_dim, self.per_head = config.head_dim, config.qk_norm == "head"
-        for letter in set(letters) & {"q", "k"} if config.qk_norm else ():
-            size = config.head_dim if self.per_head else rows[letter]
-            setattr(self, letter + "_norm", Norm(size, config.layer_norm_eps, True))
+        self.head_dim, kind = config.head_dim, config.qk_norm
+        self.per_head = kind != "width"
+        for letter in set(letters) & {"q", "k"} if kind else ():
+            size, heads = rows[letter] if kind == "width" else config.head_dim, rows[letter] // config.head_dim
+            setattr(self, letter + "_norm", Norm(config, (heads, size) if kind == "layer" else size, kind != "layer"))
 
     def heads(self, letter, h):
         """[B, heads, T, head_dim]"""
@@ -111,10 +113,10 @@ class SwiGLU(nn.Module):
         super().__init__()
         width, hidden = config.hidden_size, config.intermediate_size
         self.gate_proj, self.up_proj = nn.Linear(width, hidden, bias=False), nn.Linear(width, hidden, bias=False)
-        self.down_proj = nn.Linear(hidden, width, bias=False)
+        self.down_proj, self.activation = nn.Linear(hidden, width, bias=False), ACT2FN[config.hidden_act]
 
     def forward(self, h):
-        return self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h))
+        return self.down_proj(self.activation(self.gate_proj(h)) * self.up_proj(h))
 
 
 class RoutedFFN(nn.Module):
@@ -141,7 +143,8 @@ class Block(nn.Module):
         self.kind, self.self_attn = config.block, Attention(config, layer)
         self.mlp = RoutedFFN(config) if config.ffn_experts > 1 else SwiGLU(config)
         for name in NORMS[config.block]:
-            setattr(self, name + "_layernorm", Norm(config.hidden_size, config.layer_norm_eps, config.norm == "rms"))
+            norm = Norm(config, config.hidden_size, config.norm == "rms", config.norm_weight)
+            setattr(self, name + "_layernorm", norm)
 
     def forward(self, x, *attending):
         if self.kind == "parallel":
@@ -155,30 +158,28 @@ class Block(nn.Module):
 
 
 def frequencies(config, device):
-    """Of the pairs of a head, in double precision."""
+    """Of the pairs of a head that rotate, in double precision."""
     rope = config.rope_parameters or {}
-    pairs = torch.arange(0, config.head_dim, 2, dtype=torch.float64, device=device)
-    f = rope.get("rope_theta", config.rope_theta) ** (-pairs / config.head_dim)
-    if rope.get("rope_type") == "linear":
-        return f / rope["factor"]
-    if rope.get("rope_type") != "llama3":
-        return f
-    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
-    share = ((rope["original_max_position_embeddings"] * f / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
-    return (1 - share) * f / rope["factor"] + share * f
+    kind, base = rope.get("rope_type", "default"), rope.get("rope_theta", config.rope_theta)
+    width = int(config.head_dim * rope.get("partial_rotary_factor", 1))
+    pairs = torch.arange(width // 2, dtype=torch.float64, device=device)
+    f, share = base ** (-2 * pairs / width), 0 if kind == "linear" else 1  # share: how much of it is kept
+    if kind == "llama3":
+        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+        share = ((rope["original_max_position_embeddings"] * f / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
+    if kind == "yarn":
+        turns = [rope["original_max_position_embeddings"] / (2 * math.pi * rope["beta_" + x]) for x in ("fast", "slow")]
+        first, last = (width * math.log(x) / (2 * math.log(base)) for x in turns)
+        first, last = max(math.floor(first), 0), min(math.ceil(last), width - 1)
+        share = 1 - ((pairs - first) / max(last - first, 0.001)).clamp(0, 1)
+    return (1 - share) * f / rope.get("factor", 1) + share * f
 
 
 def rotate(x, cos, sin):
-    even, odd = x[..., 0::2], x[..., 1::2]
-    return torch.stack((even * cos - odd * sin, odd * cos + even * sin), -1).flatten(-2)
-
-
-class BamModel(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
-        self.norm = Norm(config.hidden_size, config.layer_norm_eps, config.norm == "rms")
+    width = 2 * cos.shape[-1]
+    even, odd = x[..., 0:width:2], x[..., 1:width:2]
+    rotated = torch.stack((even * cos - odd * sin, odd * cos + even * sin), -1).flatten(-2)
+    return torch.cat((rotated, x[..., width:]), -1)
 
 
 class BamForCausalLM(PreTrainedModel, GenerationMixin):
@@ -186,7 +187,10 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config):
         super().__init__(config)
-        self.model = BamModel(config)
+        self.model = nn.Module()
+        self.model.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.model.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
+        self.model.norm = Norm(config, config.hidden_size, config.norm == "rms", config.norm_weight)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
@@ -209,7 +213,8 @@ class BamForCausalLM(PreTrainedModel, GenerationMixin):
             hidden = hidden | padding & (ahead != 0)  # padding sees itself, so that nothing is NaN
         positions = at[None, past:] if position_ids is None else position_ids
         angles = positions[:, None, :, None].double() * frequencies(self.config, x.device)
-        rotation = [f(angles).to(x.dtype) for f in (torch.cos, torch.sin)]
+        scale = (self.config.rope_parameters or {}).get("attention_factor") or 1
+        rotation = [(f(angles) * scale).to(x.dtype) for f in (torch.cos, torch.sin)]
         for layer in self.model.layers:
             x = layer(x, rotation, hidden, ahead, cache)
         h = self.model.norm(x) * self.config.logit_scale

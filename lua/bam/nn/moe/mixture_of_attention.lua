@@ -23,7 +23,8 @@ local spec = router_options.add_to {
   head_width = { "size", optional = true }, experts = { "size", 1 }, kv = { "string", "own" },
   routing = { "any", "soft" }, aux_group_size = { "count", 0, was = "aux_tokens" }, keys_apart = { "boolean", false },
   router = { "callable", optional = true }, layer = { "size", optional = true },
-  rope_base = { "rate", 10000 }, rope_scaling = { "table", optional = true }, window = { "count", 0 },
+  rope_base = { "rate", 10000 }, rope_scaling = { "table", optional = true },
+  rope_width = { "size", optional = true }, window = { "count", 0 },
   qkv_bias = { "boolean", false }, out_bias = { "boolean", false }, qk_norm = { "string", optional = true },
   eps = { "positive", 1e-5 }, std = { "rate", 0.02 }, out_std = { "rate", optional = true },
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
@@ -65,11 +66,13 @@ end
 ---@field layer? integer number of the layer, passed to `router`
 ---@field rope_base? number 10000 by default, 0 for no RoPE
 ---@field rope_scaling? table { scaling = "linear", factor = 4 }, or { scaling = "llama3", factor = 8, low = 1,
---- high = 4, context = 8192 }
+--- high = 4, context = 8192 }, or { scaling = "yarn", factor = 4, context = 32768 }
+---@field rope_width? integer elements of a head that rotate, the first ones; all by default
 ---@field window? integer tokens that a token sees, itself counted; 0 by default: all
 ---@field qkv_bias? boolean biases of queries, keys and values; false by default
 ---@field out_bias? boolean bias of the output projection; false by default
----@field qk_norm? string RMS norm of queries and keys: "head", of each head, or "width", of all heads of an expert
+---@field qk_norm? string norm of queries and keys: "head", RMS norm of each head; "width", RMS norm of all heads of an
+--- expert; "layer", LayerNorm of each head with weights of its own
 ---@field eps? number of these norms; 1e-5 by default
 ---@field std? number standard deviation of the initial weights, 0.02 by default
 ---@field out_std? number the same for `out`; std by default
@@ -83,7 +86,8 @@ function MixtureOfAttention:init(options)
                check.describe(o.kv))
   end
   self.heads, self.experts, self.layer = o.heads, o.experts, o.layer
-  self.kv_heads, self.head_width = check_heads("nn.MixtureOfAttention", o, o.rope_base ~= 0)
+  self.rope_width = o.rope_width
+  self.kv_heads, self.head_width = check_heads("nn.MixtureOfAttention", o, o.rope_base ~= 0 and not o.rope_width)
   self.rope_base = o.rope_base
   if o.experts > 1 or o.router then self.router = make_router(o) end
   local queries = o.experts * o.heads * self.head_width
@@ -134,7 +138,8 @@ function MixtureOfAttention:forward(h, batch)
   local qkv = self.qkv or ops.concat({ self.queries, self.keys_values }, 1)
   batch = batch or {}
   if self.q_bias or self.out_bias or self.q_norm then return several_ops.attend(self, h, qkv, gates, batch) end
-  local attributes = { heads = self.heads, kv_heads = self.kv_heads, rope_base = self.rope_base, window = self.window }
+  local attributes = { heads = self.heads, kv_heads = self.kv_heads, rope_base = self.rope_base, window = self.window,
+                       scale = several_ops.scale(self) }
   return ops.mixture_of_attention(h, qkv, self.out, gates, batch.documents, batch.positions,
                                   several_ops.rotation(self, attributes))
 end

@@ -1,6 +1,7 @@
 --- FFN experts, of which a router selects some for each token (BAM §3.3, §4.2). The weights of the experts are
 --- stacked: `gate_up` is [experts, 2 hidden, width], gate rows before up rows, and `down` is [experts, width,
 --- hidden].
+local activations = require "bam.nn.activations"
 local check = require "bam.util.check"
 local core = require "bam.core"
 local Router = require "bam.nn.moe.router"
@@ -11,8 +12,8 @@ local weights = require "bam.nn.weights"
 local RoutedFFN = require("bam.nn.module").module "RoutedFFN"
 
 local spec = router_options.add_to {
-  width = { "size" }, hidden = { "size" }, experts = { "size" }, top_k = { "size", 1 },
-  aux_group_size = { "count", 0, was = "aux_tokens" },
+  width = { "size" }, hidden = { "size" }, activation = { "string", "silu" }, experts = { "size" },
+  top_k = { "size", 1 }, aux_group_size = { "count", 0, was = "aux_tokens" },
   router = { "callable", optional = true }, layer = { "size", optional = true },
   std = { "rate", 0.02 }, out_std = { "rate", optional = true },
   router_std = { "rate", 0.02 }, dtype = { "dtype", "f32" },
@@ -22,6 +23,7 @@ local spec = router_options.add_to {
 ---@class nn.RoutedFFNOptions: nn.RouterSettings
 ---@field width integer
 ---@field hidden integer hidden width of each expert
+---@field activation? string of the experts: "silu" (default), "gelu", or "gelu_tanh", which computes GELU by tanh
 ---@field experts integer
 ---@field top_k? integer experts per token, 1 by default
 ---@field aux_group_size? integer of the router, as in nn.Router
@@ -35,6 +37,7 @@ local spec = router_options.add_to {
 function RoutedFFN:init(options)
   local o = check.options("nn.RoutedFFN", options, spec)
   self.experts, self.layer = o.experts, o.layer
+  self.activation = activations.check("nn.RoutedFFN", o.activation)
   self.router = routing.make(o.router or Router, router_options.copy(o, {
     width = o.width, experts = o.experts, top_k = o.top_k, aux_tokens = o.aux_group_size, std = o.router_std,
     dtype = o.dtype, layer = o.layer }))
@@ -62,7 +65,8 @@ end
 function RoutedFFN:forward(h, batch)
   local gates, experts = routing.call(self, "ffn", h, batch)
   if not experts then experts = routing.all(gates, self.experts) end
-  return core.ops.routed_ffn(h, gates, experts, self.gate_up, self.down)
+  return core.ops.routed_ffn(h, gates, experts, self.gate_up, self.down,
+                             { gelu = self.activation ~= "silu", approximate = self.activation == "gelu_tanh" })
 end
 
 return RoutedFFN

@@ -19,8 +19,8 @@ function M.init(self, queries, keys, o)
   end
   if o.out_bias then self.out_bias = weights.full({ o.experts, o.width }, 0, o.dtype) end
   if not o.qk_norm then return end
-  if o.qk_norm ~= "head" and o.qk_norm ~= "width" then
-    check.fail('nn.MixtureOfAttention: option qk_norm: expected "head" or "width", got "%s"', o.qk_norm)
+  if o.qk_norm ~= "head" and o.qk_norm ~= "width" and o.qk_norm ~= "layer" then
+    check.fail('nn.MixtureOfAttention: option qk_norm: expected "head", "width" or "layer", got "%s"', o.qk_norm)
   end
   local function norm(heads, sets)
     return HeadNorm { kind = o.qk_norm, kv_heads = self.kv_heads, sets = sets, heads = heads, width = self.head_width,
@@ -30,15 +30,23 @@ function M.init(self, queries, keys, o)
   self.k_norm = norm(1, o.kv == "own" and o.experts or 1)
 end
 
---- Add to the attributes of an op that rotates what scales frequencies.
+--- Add to the attributes of an op that rotates what scales frequencies, and how much of a head rotates.
 ---@param self table the layer
 ---@param attributes table
 ---@return table attributes
 function M.rotation(self, attributes)
   local s = self.rope_scaling or {}
   attributes.rope_factor, attributes.rope_low, attributes.rope_high = s.factor, s.low, s.high
-  attributes.rope_context = s.context
+  attributes.rope_context, attributes.rope_yarn, attributes.rope_width = s.context, s.scaling == "yarn", self.rope_width
   return attributes
+end
+
+--- The factor of scores, where it is not the usual 1 / sqrt(head_width): YaRN scales rotated queries and keys.
+---@param self table the layer
+---@return number?
+function M.scale(self)
+  local s = self.rope_scaling
+  return s and s.attention and s.attention ^ 2 / math.sqrt(self.head_width) or nil
 end
 
 -- Queries, keys and values [B, T, heads, head_width], biased, normalized and rotated.
@@ -66,7 +74,8 @@ end
 ---@return tensor y [B, T, width]
 function M.attend(self, h, weight, gates, batch)
   local q, k, v = project(self, h, weight, batch)
-  local o = ops.attention(q, k, v, batch.documents, { window = self.window })
+  local o = ops.attention(q, k, v, batch.documents,
+                          { window = self.window, scale = M.scale(self) })
   local B, T, n = h:size(1), h:size(2), self.experts
   if gates then
     local grouped = ops.view(o, B, T, self.kv_heads, n, self.heads // self.kv_heads * self.head_width)
