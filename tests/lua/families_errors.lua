@@ -97,6 +97,10 @@ test("rotation", function()
   end
   refused("llama", with_yarn("original_max_position_embeddings", json.null),
           "rope_parameters: `original_max_position_embeddings` is missing")
+  refused("llama", { rope_parameters = { full_attention = { rope_type = "default" }, sliding_attention = {} } },
+          "which bamlua does not compute; it must hold for all layers, not for each kind of them")
+  refused("llama", { rope_scaling = { type = "linear", factor = 2.0 } }, '`rope_scaling` is {"factor":2.0,"type":"linear"}, which '
+          .. "bamlua does not compute; `rope_parameters` says something else; remove one of them")
   refused("llama", with_yarn("truncate", false), "`rope_parameters.truncate` is false, which bamlua does not compute")
   refused("llama", with_yarn("rope_theta", 1.0), "`rope_theta` is 1.0, which bamlua does not compute; yarn takes one above 1")
   refused("llama", with_yarn("beta_slow", 40.0), "rope_parameters: low is 40 and high 32; low must be the smaller one")
@@ -166,8 +170,54 @@ end
 
 local function refused_files(message, change)
   local directory = changed(change)
+  collectgarbage()
+  local before = bam.memory().live
   expect.raises(message:gsub("DIR", function() return directory end), bam.load, directory)
+  expect.compare(bam.memory().live, "<=", before, "memory")
 end
+
+-- The tensors that `pattern` matches with another dtype in the file's header, and as many bytes as that needs.
+local function retype(path, pattern, dtype, bytes)
+  local text = core.read_file(path)
+  local size = string.unpack("<I8", text)
+  local header, names, parts, offset = json.decode(text:sub(9, 8 + size)), {}, {}, 0
+  for name in pairs(header) do if name ~= "__metadata__" then names[#names + 1] = name end end
+  table.sort(names)
+  for i, name in ipairs(names) do
+    local entry = header[name]
+    parts[i] = text:sub(9 + size + entry.data_offsets[1], 8 + size + entry.data_offsets[2])
+    if name:find(pattern) then entry.dtype, parts[i] = dtype, parts[i]:sub(1, #parts[i] // 4 * bytes) end
+    entry.shape, entry.data_offsets = json.array(entry.shape), json.array { offset, offset + #parts[i] }
+    offset = offset + #parts[i]
+  end
+  local encoded = json.encode(header)
+  core.write_file(path, string.pack("<I8", #encoded) .. encoded .. table.concat(parts))
+end
+
+test("dtypes that are not of floating point, or of 8 bits", function()
+  for dtype, bytes in pairs { I8 = 1, F8_E4M3 = 1, F8_E5M2 = 1 } do
+    refused_files(string.format('tensor "model.layers.0.self_attn.q_proj.weight": dtype "%s" is not supported; convert it',
+                                dtype), function(_, path) retype(path, "0.*q_proj", dtype, bytes) end)
+  end
+  for dtype, bytes in pairs { U8 = 1, I32 = 4, BOOL = 1 } do
+    refused_files(string.format("DIR: `model.layers.0.self_attn.q_proj.weight` is of dtype %s, not of floating point",
+                                dtype:lower()), function(_, path) retype(path, "0.*q_proj", dtype, bytes) end)
+  end
+end)
+
+test("sizes that no model has", function()
+  for _, case in ipairs {
+    { { head_dim = 7 }, "rope rotates pairs, so head_width must be even, got 7" },
+    { { head_dim = 1 << 40 }, "`head_dim`: expected an integer from 1 to 2147483647" },
+    { { num_hidden_layers = "2" }, '`num_hidden_layers`: expected an integer from 1 to 4096, got the string "2"' },
+    { { num_attention_heads = 0 }, "`num_attention_heads`: expected an integer from 1 to 2147483647, got 0" },
+    { { num_key_value_heads = 3 }, "kv_heads is 3, which does not divide the 2 heads" },
+    { { vocab_size = 32 }, "`model.embed_tokens.weight` is (31, 16); by its config.json it must be (32, 16)" },
+    { { max_position_embeddings = 0 }, "`max_position_embeddings`: expected an integer of at least 1, got 0" },
+    { { model_type = "gemma2" }, 'DIR/config.json: `model_type` is "gemma2", a family that bamlua does not know' },
+    { { is_causal = false }, "`is_causal` is false, which bamlua does not compute" },
+  } do refused("llama", case[1], case[2]) end
+end)
 
 test("missing and extra tensors and files", function()
   refused_files("DIR: `lm_head.weight` is missing; if the head is the embedding, set tie_word_embeddings to true",
@@ -202,6 +252,27 @@ test("missing and extra tensors and files", function()
                 function(directory, path)
     shards(directory, path)
     bam.save(directory .. "/model-00099-of-00099.safetensors", { x = bam.zeros(1) })
+  end)
+  refused_files("DIR: it holds model.safetensors, which model.safetensors.index.json does not name; remove one of them",
+                function(directory, path)
+    bam.save(directory .. "/model.safetensors.index.json", bam.load(path), { shard_bytes = 4000 })
+  end)
+  refused_files("DIR: it holds model-00001-of-00002.safetensors, but no model.safetensors.index.json that names it; remove it",
+                function(directory) bam.save(directory .. "/model-00001-of-00002.safetensors", { x = bam.zeros(1) }) end)
+  refused_files("`lm_head.weight` is in two of its files", function(directory, path)
+    shards(directory, path)
+    local second = core.glob(directory .. "/model-00002-of-*")[1]
+    local tensors = bam.load(second)
+    tensors["lm_head.weight"] = bam.zeros(31, 16)
+    bam.save(second, tensors)
+  end)
+  refused_files("is not the name of a file beside it", function(directory, path)
+    shards(directory, path)
+    local index = directory .. "/model.safetensors.index.json"
+    core.write_file(index, (core.read_file(index):gsub("model%-00001", "../model-00001")))
+  end)
+  refused_files("the file is damaged or truncated", function(_, path)
+    core.write_file(path, core.read_file(path):sub(1, -100))
   end)
   refused_files("but no model.safetensors.index.json", function(directory, path)
     shards(directory, path)

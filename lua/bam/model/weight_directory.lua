@@ -31,9 +31,11 @@ local function check_strays(directory, files, present)
   local known = {}
   for _, file in ipairs(files) do known[file] = true end
   for _, name in ipairs(check.sorted_names(present)) do
-    if name:find(SHARD) and not known[name] then
-      check.fail("%s: it holds %s, which %s does not name; remove one of them", directory, name,
-                 present[INDEX] and INDEX or "nothing")
+    if (name:find(SHARD) or name == "model.safetensors") and not known[name] then
+      if not present[INDEX] then
+        check.fail("%s: it holds %s, but no %s that names it; remove it", directory, name, INDEX)
+      end
+      check.fail("%s: it holds %s, which %s does not name; remove one of them", directory, name, INDEX)
     end
   end
 end

@@ -12,7 +12,7 @@ local M = {}
 local PLAIN = {
   { "attention_dropout", "rate", 0 }, { "mlp_bias", "boolean", false },
   { "use_qk_norm", "boolean", false }, { "attn_logit_softcapping", "rate", 0 },
-  { "final_logit_softcapping", "rate", 0 },
+  { "final_logit_softcapping", "rate", 0 }, { "is_causal", "boolean", true },
 }
 
 local function check_plain(f)

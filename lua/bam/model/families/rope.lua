@@ -1,6 +1,7 @@
 -- Rotary settings in a config.json: `rope_parameters`, or `rope_theta` and `rope_scaling` in older files. What they
 -- mean is in bam.nn.frequencies.
 local frequencies = require "bam.nn.frequencies"
+local json = require "bam.util.json"
 
 local M = {}
 
@@ -28,6 +29,9 @@ end
 
 local function read_scaling(f, where, given)
   local inner = f.inner(where, given)
+  for _, kind in ipairs { "full_attention", "sliding_attention" } do
+    if given[kind] then f.refuse(where, given, "it must hold for all layers, not for each kind of them") end
+  end
   local kind = inner.get("rope_type", "string", inner.get("type", "string", "default"))
   if kind == "default" then return inner, nil end
   if not SCALING[kind] then
@@ -38,6 +42,9 @@ local function read_scaling(f, where, given)
   if kind == "yarn" then read_yarn(f, where, inner, scaling) end
   return inner, frequencies.read(inner.label, scaling)
 end
+
+-- A scaling as text, to compare it.
+local function text_of(scaling) return scaling and json.encode(scaling) or "none" end
 
 -- The share of a head that rotates, as a number of its elements; nil for all.
 local function read_width(f, name, share, scaling, o)
@@ -68,7 +75,11 @@ function M.read(f, o)
     share = inner.get("partial_rotary_factor", "positive", share)
   end
   if parameters then
+    local other = scaling
     inner, scaling = read_scaling(f, "rope_parameters", parameters)
+    if old and text_of(other) ~= text_of(scaling) then
+      f.refuse("rope_scaling", old, "`rope_parameters` says something else; remove one of them")
+    end
     base = inner.get("rope_theta", "positive", base)
     if parameters.partial_rotary_factor then name = "rope_parameters.partial_rotary_factor" end
     share = inner.get("partial_rotary_factor", "positive", share)
