@@ -85,7 +85,8 @@ KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_object
               $(foreach t,$(TYPES_INTEGER),$(call kernel_objects,baseline,$(t),$(CPU_ANY)))
 # The same for CUDA files. $(1) is the directory of the objects.
 CUDA_C       := $(wildcard kernels/cuda/*.cu) kernels/cuda/table.c
-CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu blas.cu library.cu),$(CUDA_C))
+CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu blas.cu library.cu \
+                  attention_mma.cu attention_mma_backward.cu),$(CUDA_C))
 CUDA_ANY     := $(filter $(patsubst kernels/cpu/%.c,kernels/cuda/%.cu,$(CPU_ANY)) kernels/cuda/table.c,$(CUDA_C))
 CUDA_REAL    := $(filter-out $(CUDA_ANY) $(CUDA_ONCE),$(CUDA_C))
 cuda_typed    = $(foreach s,$(3),$(1)/$(basename $(s)).$(2).o)
@@ -102,7 +103,8 @@ CASES_C    := $(wildcard tests/cases/*.c) $(filter-out $(CASES_NOT:%=tests/engin
 CASES_WRONG := $(patsubst %,$(B)/cases/tests/%.o,cases/selftest/wrong cases/driver engine/fixture engine/value_tests)
 CASES_OBJ  := $(patsubst %.c,$(B)/cases/%.o,$(CASES_C)) $(filter-out %/main.o,$(BIND_OBJ))
 # Tests that launch kernels without the engine, for a device and for the shim: tests/gpu/NAME.cu.
-GPU_TESTS  := tensor_cores
+GPU_TESTS  := tensor_cores attention_mma
+ATTENTION_OBJ := kernels/cuda/attention_mma.o kernels/cuda/attention_mma_backward.o
 GPU_PROGRAMS := $(if $(filter 1,$(CUDA)),$(GPU_TESTS:%=$(B)/cases/%))
 FUZZ_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/fuzz/fuzz_*.c))
 BORDER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,border border_lua border_plants) $(filter-out %/main.o,$(BIND_OBJ))
@@ -373,9 +375,10 @@ $(GPU_TESTS:%=$(B)/cases/%.o): $(B)/cases/%.o: tests/gpu/%.cu $(B)/cuda_flags
 	@echo nvcc $<
 	@nvcc $(NVCC_FLAGS) -c -o $@ $<
 
+$(B)/cases/attention_mma: $(ATTENTION_OBJ:%=$(B)/%)
 $(GPU_TESTS:%=$(B)/cases/%): %: %.o
 	@echo link $@
-	@$(CC) -s -o $@ $< $(CUDA_LIBS) -lpthread -lm -ldl
+	@$(CC) -s -o $@ $^ $(CUDA_LIBS) -lpthread -lm -ldl
 
 # ---- the SIMT shim ----
 # CUDA's kernels as C++, run on the CPU (tests/simt): one object per kernel file and dtype.
@@ -430,6 +433,7 @@ $(GPU_TESTS:%=$(B)/simt/gpu/%.o): $(B)/simt/gpu/%.o: tests/gpu/%.cu $(B)/simt/fl
 	@echo $(CXX) $<
 	@$(CXX) $(SIMT_FLAGS) -x c++ -c -o $@ $<
 
+$(B)/simt/attention_mma: $(ATTENTION_OBJ:%=$(B)/simt/%)
 $(GPU_TESTS:%=$(B)/simt/%): $(B)/simt/%: $(B)/simt/gpu/%.o $(filter-out %/blas.o,$(SHIM_OBJ))
 	@echo link $@
 	@$(CXX) -o $@ $^ $(SANITIZE)

@@ -62,6 +62,16 @@ static void close_stream(bam_stream stream) {
   free(stream);
 }
 
+static cudaError_t find_capability(bam_stream stream) {
+  int major = 0, minor = 0;
+  cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor,
+                                             stream->number);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, stream->number);
+  stream->capability = 10 * major + minor;
+  return error;
+}
+
 static cudaError_t fill_stream(bam_stream stream) {
   cudaError_t error = cudaSetDevice(stream->number);
   const char *sync = getenv("BAMLUA_SYNC");
@@ -80,6 +90,8 @@ static cudaError_t fill_stream(bam_stream stream) {
                                    stream->number);
   stream->shared_limit = shared;
   stream->sync = sync != NULL && strcmp(sync, "1") == 0;
+  if (error == cudaSuccess)
+    error = find_capability(stream);
   return error;
 }
 

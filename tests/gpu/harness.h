@@ -30,9 +30,16 @@ void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error) {
     bam_cuda_fail(stream, "%s: %s", what, cudaGetErrorName(error));
 }
 
+/* What device.cu does: make the kernels of linked files known (LATE in the Makefile). */
+typedef void make_known(void);
+extern "C" make_known *const __start_bam_cuda_modules[] __attribute__((weak));
+extern "C" make_known *const __stop_bam_cuda_modules[] __attribute__((weak));
+
 /* Open the first device, or say why there is none and end the program. */
 static void open_device(bam_stream stream) {
   cudaDeviceProp properties;
+  for (make_known *const *f = __start_bam_cuda_modules; f < __stop_bam_cuda_modules; f++)
+    (*f)();
   bam_cuda_note(stream, "open", cudaGetDeviceProperties(&properties, 0));
   bam_cuda_note(stream, "stream", cudaStreamCreate(&stream->queue));
   if (stream->failure[0] != '\0') {
@@ -41,6 +48,7 @@ static void open_device(bam_stream stream) {
   }
   stream->multiprocessors = properties.multiProcessorCount;
   stream->shared_limit = (int64_t)properties.sharedMemPerBlockOptin;
+  stream->capability = 10 * properties.major + properties.minor;
   printf("%s, compute capability %d.%d\n", properties.name, properties.major, properties.minor);
 }
 

@@ -73,7 +73,8 @@ void simt_async_wait(int pending) {
     if (lands_late())
       land(&f->flights[landed]);
   f->count -= landed;
-  memmove(f->flights, f->flights + landed, (size_t)f->count * sizeof *f->flights);
+  if (f->count > 0)
+    memmove(f->flights, f->flights + landed, (size_t)f->count * sizeof *f->flights);
 }
 
 void simt_async_returned(int thread) {

@@ -1,7 +1,7 @@
 # Tests the CUDA backend on the CPU, over the SIMT shim: sh tests/simt/run.sh BUILD [FILTER]
 # First the self-test of the shim, which must catch every planted fault, such as missing barriers, and the programs of
-# tests/gpu that launch kernels by themselves. Then all op tests on device "cuda", with four thread schedules per launch,
-# which must give the same bits, and the checks of tests/gpu.
+# tests/gpu that launch kernels by themselves. Then all op tests on device "cuda", with four thread schedules per
+# launch, which must give the same bits, and the checks of tests/gpu.
 # Ends with "N passed, N failed".
 build=$1 filter=$2
 passed=0 failed=0
@@ -30,6 +30,7 @@ count() {
 
 count "$build/simt/selftest"
 count "$build/simt/tensor_cores"
+count "$build/simt/attention_mma"
 count sh tests/cases/run.sh "$build/simt/bamlua" ${filter:+--filter "$filter"}
 if test -z "$filter"; then
   count "$build/simt/bamlua" tests/gpu/devices.lua

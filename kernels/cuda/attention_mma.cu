@@ -1,0 +1,273 @@
+/* Causal attention on tensor cores, forward, after FlashAttention-2 (Dao 2023). A block owns 128 queries of a head, a
+   warp 32 of them, and walks the keys that they see with a running maximum and sum per row. Weights are rounded to
+   bf16 for their product with the values, and summed before. Stats are those of attention.cu: the largest score of a
+   row, in base 2, and 1 / the sum of its weights. */
+#include "attention_mma.h"
+
+#include "attention_tile.h"
+
+#define M 2 /* 16 queries each, of a warp */
+#define QUERIES (16 * M * WARPS)
+#define KEYS 64
+#define N (KEYS / 8)
+#define MOST_TIME (1 << 30) /* so that positions are ints */
+
+template <int width> struct __align__(16) stage {
+  bf16 k[KEYS * width], v[KEYS * width];
+  int32_t first[KEYS];
+};
+
+template <int width> struct __align__(16) attend_memory {
+  bf16 q[QUERIES * width];
+  stage<width> stages[2];
+  block_documents<QUERIES> documents;
+};
+
+struct attend_args {
+  bf16 *o;
+  float *stats;
+  const bf16 *q, *k, *v;
+  const int32_t *first;
+  float factor; /* of scores, for powers of 2 */
+};
+
+/* What a thread knows of its rows so far: the largest score, the sum of the weights of its own columns, and the results
+   relative to the largest score. */
+template <int width> struct running { float most[M][2], sum[M][2], o[M][width / 8][4]; };
+
+template <int width> BAM_INLINE void begin(running<width> &state) {
+  clear(state.o);
+  BAM_UNROLL
+  for (int m = 0; m < M; m++)
+    for (int h = 0; h < 2; h++) {
+      state.most[m][h] = -INFINITY;
+      state.sum[m][h] = 0;
+    }
+}
+
+/* Turn the scores of one row into weights relative to its new largest score; returns what brings earlier ones to it. A
+   row that has seen no key yet keeps -infinity, and gets weights 0. */
+template <int width>
+BAM_INLINE float weigh_row(running<width> &state, float (&scores)[M][N][4], int m, int h,
+                           float factor) {
+  float most = state.most[m][h], sum = 0;
+  BAM_UNROLL
+  for (int n = 0; n < N; n++)
+    most = fmaxf(most, fmaxf(scores[m][n][2 * h], scores[m][n][2 * h + 1]));
+  most = largest_of_row(most);
+  const float base = most == -INFINITY ? 0 : most * factor;
+  BAM_UNROLL
+  for (int n = 0; n < N; n++)
+    for (int i = 2 * h; i < 2 * h + 2; i++) {
+      scores[m][n][i] = fast_exp2(fmaf(scores[m][n][i], factor, -base));
+      sum += scores[m][n][i];
+    }
+  const float rescale = fast_exp2(fmaf(state.most[m][h], factor, -base));
+  state.sum[m][h] = fmaf(state.sum[m][h], rescale, sum);
+  state.most[m][h] = most;
+  return rescale;
+}
+
+template <int width>
+BAM_INLINE void softmax_online(running<width> &state, float (&scores)[M][N][4], float factor) {
+  BAM_UNROLL
+  for (int m = 0; m < M; m++)
+    BAM_UNROLL
+  for (int h = 0; h < 2; h++) {
+    const float rescale = weigh_row(state, scores, m, h, factor);
+    BAM_UNROLL
+    for (int n = 0; n < width / 8; n++) {
+      state.o[m][n][2 * h] *= rescale;
+      state.o[m][n][2 * h + 1] *= rescale;
+    }
+  }
+}
+
+/* Divide by the sums, and write the results and stats of the warp's rows, from query `start` on. */
+template <int width>
+BAM_INLINE void finish(running<width> &state, bf16 *tile, const attend_args &p,
+                       const bam_attention &a, int64_t batch, int64_t head, int start) {
+  BAM_UNROLL
+  for (int m = 0; m < M; m++)
+    BAM_UNROLL
+  for (int h = 0; h < 2; h++) {
+    const int row = start + own_row(m, 2 * h);
+    const float part = 1 / sum_of_row(state.sum[m][h]);
+    BAM_UNROLL
+    for (int n = 0; n < width / 8; n++) {
+      state.o[m][n][2 * h] *= part;
+      state.o[m][n][2 * h + 1] *= part;
+    }
+    if (row < a.time && own_lane() % 4 == 0)
+      *(float2 *)(p.stats + 2 * ((batch * a.time + row) * a.heads + head)) = make_float2(
+        state.most[m][h] * p.factor, part);
+  }
+  store_rows<width>(tile, state.o, find_result(p.o, a, batch, head), start, (int)a.time);
+}
+
+/* Wider heads have no room for their queries in registers. */
+template <int width> struct held_queries { uint32_t at[M][width / 16][4]; };
+
+template <int width>
+BAM_INLINE void multiply_queries(float (&scores)[M][N][4], const held_queries<width> &held,
+                                 const bf16 *q, const bf16 *k, lane_offsets at) {
+  if constexpr (width > 64)
+    multiply_rows<width>(scores, q, k, at);
+  else {
+    clear(scores);
+    BAM_UNROLL
+    for (int d = 0; d < width / 16; d++) {
+      uint32_t x[M][4];
+      BAM_UNROLL
+      for (int m = 0; m < M; m++)
+        for (int i = 0; i < 4; i++)
+          x[m][i] = held.at[m][d][i];
+      multiply_step<width>(scores, x, k, at, d);
+    }
+  }
+}
+
+template <int width>
+BAM_INLINE void hold_queries(held_queries<width> &held, const bf16 *q, lane_offsets at) {
+  if constexpr (width <= 64)
+    BAM_UNROLL
+  for (int m = 0; m < M; m++)
+    BAM_UNROLL
+  for (int d = 0; d < width / 16; d++)
+    load_a<width>(held.at[m][d], q, at, 16 * m, d);
+}
+
+template <int width>
+BAM_INLINE void copy_keys(stage<width> &to, const head_of<const bf16> &k,
+                          const head_of<const bf16> &v, int key, int time) {
+  copy_tile<KEYS, width>(to.k, k, key, time);
+  copy_tile<KEYS, width>(to.v, v, key, time);
+}
+
+/* The work of a block: queries start .. end - 1 of a head. */
+struct attend_task {
+  int batch, head, start, end;
+};
+
+/* Block n: tiles, from the one with the most to walk on, then heads, then sequences. */
+BAM_INLINE attend_task find_task(int n, const bam_attention &a) {
+  const int tiles = ((int)a.time + QUERIES - 1) / QUERIES, heads = (int)a.heads;
+  const int start = (tiles - 1 - n % tiles) * QUERIES;
+  return { n / tiles / heads, n / tiles % heads, start, min(start + QUERIES, (int)a.time) };
+}
+
+/* The warp's part of the work: its first query, of all and in shared memory. */
+struct own_queries {
+  int start;
+  const bf16 *q;
+  const int32_t *documents;
+  lane_offsets at;
+};
+
+/* Scores to results, for the keys of a stage, from `key` on. */
+template <int width>
+BAM_INLINE void attend_stage(running<width> &state, const held_queries<width> &held,
+                             const own_queries &own, const stage<width> &keys, int key,
+                             bool one_document, int window, float factor) {
+  const span apart = span_of_queries(own.start, key, window);
+  if (!any_in_span(apart, 16 * M, KEYS))
+    return;
+  float scores[M][N][4];
+  uint32_t weights[M][N / 2][4];
+  multiply_queries(scores, held, own.q, keys.k, own.at);
+  if (!one_document || !all_in_span(apart, 16 * M, KEYS))
+    mask_scores(scores, own.documents, keys.first, apart);
+  softmax_online(state, scores, factor);
+  pack_operand(weights, scores);
+  add_product<width>(state.o, weights, keys.v, own.at);
+}
+
+template <int width>
+static __global__ void __launch_bounds__(THREADS, 2) attend(bam_attention a, attend_args p) {
+  BAM_DYNAMIC_SHARED(attend_memory<width>, memory);
+  const attend_task task = find_task((int)blockIdx.x, a);
+  const int b = task.batch, h = task.head, g = h / (int)(a.heads / a.kv_heads);
+  const head_of<const bf16> k = find_head(p.k, a.k, b, g), v = find_head(p.v, a.v, b, g);
+  const int32_t *first = documents_of(p.first, b, a.time);
+  const int x = (int)threadIdx.x, time = (int)a.time, from = own_warp() * (16 * M);
+
+  copy_tile<QUERIES, width>(memory->q, find_head(p.q, a.q, b, h), task.start, time);
+  async_commit();
+  const document_range seen = load_documents(memory->documents, first, task.start, time);
+  int key = max(seen.earliest, task.start + 1 - (int)a.window) / KEYS * KEYS;
+  copy_keys(memory->stages[0], k, v, key, time);
+  async_commit();
+  int32_t next = x < KEYS ? document_of(first, key + x, time) : 0;
+
+  running<width> state;
+  held_queries<width> held;
+  const own_queries own = { task.start + from, memory->q + from * width,
+                            memory->documents.of + from, find_offsets<width>() };
+  begin(state);
+  async_wait<1>();
+  __syncthreads();
+  hold_queries(held, own.q, own.at);
+  for (int turn = 0; key < task.end; key += KEYS, turn ^= 1) {
+    stage<width> &now = memory->stages[turn];
+    async_wait<0>();
+    if (x < KEYS)
+      now.first[x] = next;
+    /* the stage has arrived, and all have left the other one */
+    const bool one_document = __syncthreads_and(x >= KEYS || next == seen.only);
+    if (key + KEYS < task.end) {
+      copy_keys(memory->stages[turn ^ 1], k, v, key + KEYS, time);
+      next = x < KEYS ? document_of(first, key + KEYS + x, time) : 0;
+    }
+    async_commit();
+    attend_stage(state, held, own, now, key, one_document, (int)a.window, p.factor);
+  }
+  finish(state, memory->q + from * width, p, a, b, h, own.start);
+}
+
+/* ---- the host's side ---- */
+
+static bool is_aligned(const void *data, const int64_t stride[3]) {
+  return (uintptr_t)data % 16 == 0 && stride[0] % PIECE == 0 && stride[1] % PIECE == 0 &&
+         stride[2] % PIECE == 0;
+}
+
+static bool fits(bam_stream stream, const bam_attention *a) {
+  const float factor = (float)(a->scale * LOG2_E);
+  return (a->width == 64 || a->width == 128) && a->time <= MOST_TIME && factor >= 0x1p-60f &&
+         factor <= 0x1p60f && stream->capability >= 80;
+}
+
+bool bam_cuda_attention_mma_fits(bam_stream stream, const bam_attention_tensors *args,
+                                 const bam_attention *a) {
+  return fits(stream, a) && is_aligned(args->q, a->q) && is_aligned(args->k, a->k) &&
+         is_aligned(args->v, a->v) && (uintptr_t)args->o % 16 == 0;
+}
+
+bool bam_cuda_attention_mma_backward_fits(bam_stream stream, const bam_attention_gradients *args,
+                                          const bam_attention *a) {
+  return fits(stream, a) && is_aligned(args->q, a->q) && is_aligned(args->k, a->k) &&
+         is_aligned(args->v, a->v) && is_aligned(args->dq, a->dq) && is_aligned(args->dk, a->dk) &&
+         is_aligned(args->dv, a->dv) && (uintptr_t)args->grad_out % 16 == 0;
+}
+
+template <int width>
+static void launch_attend(bam_stream stream, const attend_args &p, const bam_attention *a) {
+  const int64_t tiles = (a->time + QUERIES - 1) / QUERIES;
+  const int bytes = (int)sizeof(attend_memory<width>);
+  bam_cuda_note(
+    stream, "attend",
+    cudaFuncSetAttribute(attend<width>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  BAM_LAUNCH(stream, (attend<width>), bam_blocks(a->batch * a->heads * tiles, 1, INT32_MAX),
+             THREADS, bytes, *a, p);
+}
+
+void bam_cuda_attention_mma(bam_stream stream, const bam_attention_tensors *args,
+                            const bam_attention *a) {
+  const attend_args p = { (bf16 *)args->o,           (float *)args->stats,  (const bf16 *)args->q,
+                          (const bf16 *)args->k,     (const bf16 *)args->v, args->first,
+                          (float)(a->scale * LOG2_E) };
+  if (a->width == 64)
+    launch_attend<64>(stream, p, a);
+  else
+    launch_attend<128>(stream, p, a);
+}
