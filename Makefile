@@ -104,7 +104,7 @@ CASES_WRONG := $(patsubst %,$(B)/cases/tests/%.o,cases/selftest/wrong cases/driv
 CASES_OBJ  := $(patsubst %.c,$(B)/cases/%.o,$(CASES_C)) $(filter-out %/main.o,$(BIND_OBJ))
 # Tests that launch kernels without the engine, for a device and for the shim: tests/gpu/NAME.cu.
 GPU_TESTS  := tensor_cores attention_mma
-ATTENTION_OBJ := kernels/cuda/attention_mma.o kernels/cuda/attention_mma_backward.o
+GPU_TEST_OBJ := $(addprefix kernels/cuda/,stream.o attention_mma.o attention_mma_backward.o)
 GPU_PROGRAMS := $(if $(filter 1,$(CUDA)),$(GPU_TESTS:%=$(B)/cases/%))
 FUZZ_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/fuzz/fuzz_*.c))
 BORDER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,border border_lua border_plants) $(filter-out %/main.o,$(BIND_OBJ))
@@ -375,8 +375,7 @@ $(GPU_TESTS:%=$(B)/cases/%.o): $(B)/cases/%.o: tests/gpu/%.cu $(B)/cuda_flags
 	@echo nvcc $<
 	@nvcc $(NVCC_FLAGS) -c -o $@ $<
 
-$(B)/cases/attention_mma: $(ATTENTION_OBJ:%=$(B)/%)
-$(GPU_TESTS:%=$(B)/cases/%): %: %.o
+$(GPU_TESTS:%=$(B)/cases/%): %: %.o $(GPU_TEST_OBJ:%=$(B)/%)
 	@echo link $@
 	@$(CC) -s -o $@ $^ $(CUDA_LIBS) -lpthread -lm -ldl
 
@@ -433,7 +432,7 @@ $(GPU_TESTS:%=$(B)/simt/gpu/%.o): $(B)/simt/gpu/%.o: tests/gpu/%.cu $(B)/simt/fl
 	@echo $(CXX) $<
 	@$(CXX) $(SIMT_FLAGS) -x c++ -c -o $@ $<
 
-$(B)/simt/attention_mma: $(ATTENTION_OBJ:%=$(B)/simt/%)
-$(GPU_TESTS:%=$(B)/simt/%): $(B)/simt/%: $(B)/simt/gpu/%.o $(filter-out %/blas.o,$(SHIM_OBJ))
+$(GPU_TESTS:%=$(B)/simt/%): $(B)/simt/%: $(B)/simt/gpu/%.o $(GPU_TEST_OBJ:%=$(B)/simt/%) \
+                            $(filter-out %/cublaslt.o,$(SHIM_OBJ)) $(B)/simt/kernels/cuda/library.o
 	@echo link $@
 	@$(CXX) -o $@ $^ $(SANITIZE)

@@ -13,22 +13,7 @@
 /* behind cuda.h, which defines the words of CUDA for g++ */
 #include "../../kernels/convert.h"
 
-/* ---- the stream, as small as can be ---- */
-
-bool bam_cuda_enter(bam_stream) { return true; }
-
-void bam_cuda_fail(bam_stream stream, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  if (stream->failure[0] == '\0')
-    vsnprintf(stream->failure, sizeof stream->failure, format, arguments);
-  va_end(arguments);
-}
-
-void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error) {
-  if (error != cudaSuccess)
-    bam_cuda_fail(stream, "%s: %s", what, cudaGetErrorName(error));
-}
+/* ---- the stream: kernels/cuda/stream.cu is linked ---- */
 
 /* What device.cu does: make the kernels of linked files known (LATE in the Makefile). */
 typedef void make_known(void);
