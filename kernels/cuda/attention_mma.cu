@@ -12,15 +12,11 @@
 #define N (KEYS / 8)
 #define MOST_TIME (1 << 30) /* so that positions are ints */
 
-template <int width> struct __align__(16) stage {
-  bf16 k[KEYS * width], v[KEYS * width];
-  int32_t first[KEYS];
-};
-
 template <int width> struct __align__(16) attend_memory {
   bf16 q[QUERIES * width];
-  stage<width> stages[2];
+  key_stage<KEYS, width> stages[2];
   block_documents<QUERIES> documents;
+  key_walk walk;
 };
 
 struct attend_args {
@@ -86,7 +82,7 @@ BAM_INLINE void softmax_online(running<width> &state, float (&scores)[M][N][4], 
 /* Divide by the sums, and write the results and stats of the warp's rows, from query `start` on. */
 template <int width>
 BAM_INLINE void finish(running<width> &state, bf16 *tile, const attend_args &p,
-                       const bam_attention &a, int64_t batch, int64_t head, int start) {
+                       const bam_attention &a, const key_walk &walk, int start) {
   BAM_UNROLL
   for (int m = 0; m < M; m++)
     BAM_UNROLL
@@ -99,10 +95,10 @@ BAM_INLINE void finish(running<width> &state, bf16 *tile, const attend_args &p,
       state.o[m][n][2 * h + 1] *= part;
     }
     if (row < a.time && own_lane() % 4 == 0)
-      *(float2 *)(p.stats + 2 * ((batch * a.time + row) * a.heads + head)) = make_float2(
+      *(float2 *)(p.stats + 2 * ((walk.batch * a.time + row) * a.heads + walk.head)) = make_float2(
         state.most[m][h] * p.factor, part);
   }
-  store_rows<width>(tile, state.o, find_result(p.o, a, batch, head), start, (int)a.time);
+  store_rows<width>(tile, state.o, find_result(p.o, a, walk.batch, walk.head), start, (int)a.time);
 }
 
 /* Wider heads have no room for their queries in registers. */
@@ -137,39 +133,19 @@ BAM_INLINE void hold_queries(held_queries<width> &held, const bf16 *q, lane_offs
     load_a<width>(held.at[m][d], q, at, 16 * m, d);
 }
 
-template <int width>
-BAM_INLINE void copy_keys(stage<width> &to, const head_of<const bf16> &k,
-                          const head_of<const bf16> &v, int key, int time) {
-  copy_tile<KEYS, width>(to.k, k, key, time);
-  copy_tile<KEYS, width>(to.v, v, key, time);
-}
-
-/* The work of a block: queries start .. end - 1 of a head. */
-struct attend_task {
-  int batch, head, start, end;
-};
-
-/* Block n: tiles, from the one with the most to walk on, then heads, then sequences. */
-BAM_INLINE attend_task find_task(int n, const bam_attention &a) {
-  const int tiles = ((int)a.time + QUERIES - 1) / QUERIES, heads = (int)a.heads;
-  const int start = (tiles - 1 - n % tiles) * QUERIES;
-  return { n / tiles / heads, n / tiles % heads, start, min(start + QUERIES, (int)a.time) };
-}
-
-/* The warp's part of the work: its first query, of all and in shared memory. */
+/* The warp's queries in shared memory. */
 struct own_queries {
-  int start;
   const bf16 *q;
   const int32_t *documents;
   lane_offsets at;
 };
 
-/* Scores to results, for the keys of a stage, from `key` on. */
+/* Scores to results, for the warp's queries from `query` on and the keys of a stage from `key` on. */
 template <int width>
 BAM_INLINE void attend_stage(running<width> &state, const held_queries<width> &held,
-                             const own_queries &own, const stage<width> &keys, int key,
-                             bool one_document, int window, float factor) {
-  const span apart = span_of_queries(own.start, key, window);
+                             const own_queries &own, const key_stage<KEYS, width> &keys, int query,
+                             int key, bool one_document, int window, float factor) {
+  const span apart = span_of_queries(query, key, window);
   if (!any_in_span(apart, 16 * M, KEYS))
     return;
   float scores[M][N][4];
@@ -185,56 +161,51 @@ BAM_INLINE void attend_stage(running<width> &state, const held_queries<width> &h
 template <int width>
 static __global__ void __launch_bounds__(THREADS, 2) attend(bam_attention a, attend_args p) {
   BAM_DYNAMIC_SHARED(attend_memory<width>, memory);
-  const attend_task task = find_task((int)blockIdx.x, a);
-  const int b = task.batch, h = task.head, g = h / (int)(a.heads / a.kv_heads);
-  const head_of<const bf16> k = find_head(p.k, a.k, b, g), v = find_head(p.v, a.v, b, g);
-  const int32_t *first = documents_of(p.first, b, a.time);
-  const int x = (int)threadIdx.x, time = (int)a.time, from = own_warp() * (16 * M);
-
-  copy_tile<QUERIES, width>(memory->q, find_head(p.q, a.q, b, h), task.start, time);
+  const int from = own_warp() * (16 * M); /* the warp's first query in the tile */
+  key_walk &walk = memory->walk, mine = find_walk<QUERIES>((int)blockIdx.x, a, p.k, p.v, p.first);
+  copy_tile<QUERIES, width>(memory->q, find_head(p.q, a.q, mine.batch, mine.head), mine.start,
+                            mine.time);
   async_commit();
-  const document_range seen = load_documents(memory->documents, first, task.start, time);
-  int key = max(seen.earliest, task.start + 1 - (int)a.window) / KEYS * KEYS;
-  copy_keys(memory->stages[0], k, v, key, time);
+  const document_range seen = load_documents(memory->documents, mine.first, mine.start, mine.time);
+  mine.only = seen.only;
+  if (threadIdx.x == 0)
+    walk = mine;
+  __syncthreads();
+  int key = max(seen.earliest, walk.start + 1 - (int)a.window) / KEYS * KEYS;
+  int32_t document = begin_keys(memory->stages[0], walk, key);
   async_commit();
-  int32_t next = x < KEYS ? document_of(first, key + x, time) : 0;
 
   running<width> state;
   held_queries<width> held;
-  const own_queries own = { task.start + from, memory->q + from * width,
-                            memory->documents.of + from, find_offsets<width>() };
+  const own_queries own = { memory->q + from * width, memory->documents.of + from,
+                            find_offsets<width>() };
   begin(state);
   async_wait<1>();
   __syncthreads();
   hold_queries(held, own.q, own.at);
-  for (int turn = 0; key < task.end; key += KEYS, turn ^= 1) {
-    stage<width> &now = memory->stages[turn];
-    async_wait<0>();
-    if (x < KEYS)
-      now.first[x] = next;
-    /* the stage has arrived, and all have left the other one */
-    const bool one_document = __syncthreads_and(x >= KEYS || next == seen.only);
-    if (key + KEYS < task.end) {
-      copy_keys(memory->stages[turn ^ 1], k, v, key + KEYS, time);
-      next = x < KEYS ? document_of(first, key + KEYS + x, time) : 0;
-    }
+  for (int turn = 0; key < walk.end; key += KEYS, turn ^= 1) {
+    const bool one_document = finish_keys(memory->stages[turn], walk, document);
+    if (key + KEYS < walk.end)
+      document = begin_keys(memory->stages[turn ^ 1], walk, key + KEYS);
     async_commit();
-    attend_stage(state, held, own, now, key, one_document, (int)a.window, p.factor);
+    attend_stage(state, held, own, memory->stages[turn], walk.start + from, key, one_document,
+                 (int)a.window, p.factor);
   }
-  finish(state, memory->q + from * width, p, a, b, h, own.start);
+  finish(state, memory->q + from * width, p, a, walk, walk.start + from);
 }
 
 /* ---- the host's side ---- */
 
 static bool is_aligned(const void *data, const int64_t stride[3]) {
-  return (uintptr_t)data % 16 == 0 && stride[0] % PIECE == 0 && stride[1] % PIECE == 0 &&
-         stride[2] % PIECE == 0;
+  return (uintptr_t)data % 16 == 0 && stride[1] <= INT32_MAX && stride[0] % PIECE == 0 &&
+         stride[1] % PIECE == 0 && stride[2] % PIECE == 0;
 }
 
 static bool fits(bam_stream stream, const bam_attention *a) {
   const float factor = (float)(a->scale * LOG2_E);
-  return (a->width == 64 || a->width == 128) && a->time <= MOST_TIME && factor >= 0x1p-60f &&
-         factor <= 0x1p60f && stream->capability >= 80;
+  return (a->width == 64 || a->width == 128) && a->time <= MOST_TIME &&
+         a->heads * a->width <= INT32_MAX && factor >= 0x1p-60f && factor <= 0x1p60f &&
+         stream->capability >= 80;
 }
 
 bool bam_cuda_attention_mma_fits(bam_stream stream, const bam_attention_tensors *args,

@@ -39,21 +39,16 @@ namespace for_queries {
 
 template <int width> struct sizes { static const int keys = 4096 / width; };
 
-template <int width> struct __align__(16) stage {
-  bf16 k[sizes<width>::keys * width], v[sizes<width>::keys * width];
-  int32_t first[sizes<width>::keys];
-};
-
 template <int width> struct __align__(16) memory {
   bf16 q[QUERIES * width], grad_out[QUERIES * width];
-  stage<width> stages[2];
+  key_stage<sizes<width>::keys, width> stages[2];
   block_documents<QUERIES> documents;
   query_stats stats[QUERIES];
+  key_walk walk;
 };
 
-/* The warp's queries: their first one, of all and in shared memory. */
+/* The warp's queries in shared memory. */
 struct own_queries {
-  int start;
   const bf16 *q, *grad_out;
   const int32_t *documents;
   const query_stats *stats;
@@ -78,13 +73,13 @@ BAM_INLINE void differentiate(float (&grads)[M][N][4], const float (&scores)[M][
   }
 }
 
-/* dq += the gradients of the scores of a stage's keys, from `key` on, times these keys. */
+/* dq += the gradients of the scores of the warp's queries, from `query` on, times the keys of a stage, from `key` on. */
 template <int width>
 BAM_INLINE void add_stage(float (&dq)[M][width / 8][4], const own_queries &own,
-                          const stage<width> &keys, int key, bool one_document, int window,
-                          float factor) {
+                          const key_stage<sizes<width>::keys, width> &keys, int query, int key,
+                          bool one_document, int window, float factor) {
   const int KEYS = sizes<width>::keys, N = KEYS / 8;
-  const span apart = span_of_queries(own.start, key, window);
+  const span apart = span_of_queries(query, key, window);
   if (!any_in_span(apart, 16 * M, KEYS))
     return;
   float scores[M][N][4], grads[M][N][4];
@@ -99,53 +94,40 @@ BAM_INLINE void add_stage(float (&dq)[M][width / 8][4], const own_queries &own,
 }
 
 template <int width>
-BAM_INLINE void copy_keys(stage<width> &to, const head_of<const bf16> &k,
-                          const head_of<const bf16> &v, int key, int time) {
-  copy_tile<sizes<width>::keys, width>(to.k, k, key, time);
-  copy_tile<sizes<width>::keys, width>(to.v, v, key, time);
-}
-
-template <int width>
 static __global__ void __launch_bounds__(THREADS, 2) find_dq(bam_attention a, gradient_args p) {
   BAM_DYNAMIC_SHARED(memory<width>, m);
-  const int KEYS = sizes<width>::keys, x = (int)threadIdx.x, time = (int)a.time;
-  const int tiles = (time + QUERIES - 1) / QUERIES, n = (int)blockIdx.x;
-  const int start = (tiles - 1 - n % tiles) * QUERIES, end = min(start + QUERIES, time);
-  const int b = n / tiles / (int)a.heads, h = n / tiles % (int)a.heads;
-  const int g = h / (int)(a.heads / a.kv_heads), from = own_warp() * (16 * M);
-  const head_of<const bf16> k = find_head(p.k, a.k, b, g), v = find_head(p.v, a.v, b, g);
-  const int32_t *first = documents_of(p.first, b, a.time);
-
-  copy_tile<QUERIES, width>(m->q, find_head(p.q, a.q, b, h), start, time);
-  copy_tile<QUERIES, width>(m->grad_out, find_result(p.grad_out, a, b, h), start, time);
-  m->stats[x] = load_stats(p, a, b, h, start + x);
-  const document_range seen = load_documents(m->documents, first, start, time);
-  int key = max(seen.earliest, start + 1 - (int)a.window) / KEYS * KEYS;
-  copy_keys(m->stages[0], k, v, key, time);
+  const int KEYS = sizes<width>::keys, x = (int)threadIdx.x;
+  const int from = own_warp() * (16 * M); /* the warp's first query in the tile */
+  key_walk &walk = m->walk, mine = find_walk<QUERIES>((int)blockIdx.x, a, p.k, p.v, p.first);
+  copy_tile<QUERIES, width>(m->q, find_head(p.q, a.q, mine.batch, mine.head), mine.start,
+                            mine.time);
+  copy_tile<QUERIES, width>(m->grad_out, find_result(p.grad_out, a, mine.batch, mine.head),
+                            mine.start, mine.time);
+  m->stats[x] = load_stats(p, a, mine.batch, mine.head, mine.start + x);
+  const document_range seen = load_documents(m->documents, mine.first, mine.start, mine.time);
+  mine.only = seen.only;
+  if (x == 0)
+    walk = mine;
+  __syncthreads();
+  int key = max(seen.earliest, walk.start + 1 - (int)a.window) / KEYS * KEYS;
+  int32_t document = begin_keys(m->stages[0], walk, key);
   async_commit();
-  int32_t next = x < KEYS ? document_of(first, key + x, time) : 0;
 
   float dq[M][width / 8][4];
-  const own_queries own = { start + from,           m->q + from * width, m->grad_out + from * width,
-                            m->documents.of + from, m->stats + from,     find_offsets<width>() };
+  const own_queries own = { m->q + from * width, m->grad_out + from * width, m->documents.of + from,
+                            m->stats + from, find_offsets<width>() };
   clear(dq);
-  for (int turn = 0; key < end; key += KEYS, turn ^= 1) {
-    stage<width> &now = m->stages[turn];
-    async_wait<0>();
-    if (x < KEYS)
-      now.first[x] = next;
-    /* the stage has arrived, and all have left the other one */
-    const bool one_document = __syncthreads_and(x >= KEYS || next == seen.only);
-    if (key + KEYS < end) {
-      copy_keys(m->stages[turn ^ 1], k, v, key + KEYS, time);
-      next = x < KEYS ? document_of(first, key + KEYS + x, time) : 0;
-    }
+  for (int turn = 0; key < walk.end; key += KEYS, turn ^= 1) {
+    const bool one_document = finish_keys(m->stages[turn], walk, document);
+    if (key + KEYS < walk.end)
+      document = begin_keys(m->stages[turn ^ 1], walk, key + KEYS);
     async_commit();
-    add_stage(dq, own, now, key, one_document, (int)a.window, p.factor);
+    add_stage(dq, own, m->stages[turn], walk.start + from, key, one_document, (int)a.window,
+              p.factor);
   }
-  const head_of<bf16> to = find_head(p.dq, a.dq, b, h);
-  add_stored(dq, to, own.start, time, (float)a.scale, a.add_dq);
-  store_rows<width>(m->q + from * width, dq, to, own.start, time);
+  const head_of<bf16> to = find_head(p.dq, a.dq, walk.batch, walk.head);
+  add_stored(dq, to, walk.start + from, walk.time, (float)a.scale, a.add_dq);
+  store_rows<width>(m->q + from * width, dq, to, walk.start + from, walk.time);
 }
 
 #undef M
@@ -167,17 +149,29 @@ template <int width> struct __align__(16) stage {
   int32_t first[sizes<width>::queries];
 };
 
+/* What a block of keys walks on; in shared memory, as registers are needed for results. */
+struct query_walk {
+  int batch, kv_head, key, end, last_head;
+  int32_t only; /* the document of the keys */
+  int parts[WARPS];
+};
+
 template <int width> struct __align__(16) memory {
   bf16 k[sizes<width>::keys * width], v[sizes<width>::keys * width];
   stage<width> stages[2];
   block_documents<sizes<width>::keys> documents;
-  int parts[WARPS];
+  query_walk walk;
 };
 
 /* The queries that a stage holds, of one of the heads of a group. */
 struct tile_place {
   int head, query;
 };
+
+template <int queries> BAM_INLINE tile_place next_place(tile_place at, const query_walk &walk) {
+  at.query += queries;
+  return at.query < walk.end ? at : tile_place{ at.head + 1, walk.key };
+}
 
 /* What a thread has loaded of its query for the next stage. */
 struct own_query {
@@ -186,8 +180,8 @@ struct own_query {
 };
 
 template <int width>
-BAM_INLINE own_query begin_stage(stage<width> &to, const gradient_args &p, const bam_attention &a,
-                                 int batch, tile_place at) {
+BAM_INLINE own_query begin_queries(stage<width> &to, const gradient_args &p, const bam_attention &a,
+                                   int batch, tile_place at) {
   const int queries = sizes<width>::queries, x = (int)threadIdx.x, time = (int)a.time;
   copy_tile<queries, width>(to.q, find_head(p.q, a.q, batch, at.head), at.query, time);
   copy_tile<queries, width>(to.grad_out, find_result(p.grad_out, a, batch, at.head), at.query,
@@ -198,9 +192,22 @@ BAM_INLINE own_query begin_stage(stage<width> &to, const gradient_args &p, const
            document_of(documents_of(p.first, batch, a.time), at.query + x, time) };
 }
 
-/* The warp's keys, the first one of all and in shared memory, and a thread's part of their gradients. */
+/* Wait until the stage has arrived, and all threads have left the other one. Whether its queries and the block's keys
+   are of one document. */
+template <int width>
+BAM_INLINE bool finish_queries(stage<width> &now, const query_walk &walk, const own_query &own) {
+  const int queries = sizes<width>::queries, x = (int)threadIdx.x;
+  async_wait<0>();
+  if (x < queries) {
+    now.lse[x] = own.stats.lse;
+    now.delta[x] = own.stats.delta;
+    now.first[x] = own.document;
+  }
+  return __syncthreads_and(x >= queries || own.document == walk.only);
+}
+
+/* The warp's keys in shared memory, and a thread's part of their gradients. */
 template <int width> struct own_keys {
-  int start;
   const bf16 *k, *v;
   const int32_t *documents;
   lane_offsets at;
@@ -236,12 +243,12 @@ BAM_INLINE void differentiate(float (&grads)[M][N][4], const float (&weights)[M]
   }
 }
 
-/* Add what the queries of a stage, from `query` on, give to dk and dv. */
+/* Add what the queries of a stage, from `query` on, give to dk and dv of the warp's keys, from `key` on. */
 template <int width>
-BAM_INLINE void add_stage(own_keys<width> &own, const stage<width> &queries, int query,
+BAM_INLINE void add_stage(own_keys<width> &own, const stage<width> &queries, int key, int query,
                           bool one_document, int window, float factor) {
   const int M = sizes<width>::m, QUERIES = sizes<width>::queries, N = QUERIES / 8;
-  const span apart = span_of_keys(own.start, query, window);
+  const span apart = span_of_keys(key, query, window);
   if (!any_in_span(apart, 16 * M, QUERIES))
     return;
   float weights[M][N][4], grads[M][N][4];
@@ -256,6 +263,19 @@ BAM_INLINE void add_stage(own_keys<width> &own, const stage<width> &queries, int
   differentiate<width>(grads, weights, queries);
   pack_operand(operand, grads);
   add_product<width>(own.dk, operand, queries.q, own.at);
+}
+
+template <int width>
+BAM_INLINE void store_keys(own_keys<width> &own, memory<width> &m, const gradient_args &p,
+                           const bam_attention &a, int from) {
+  const query_walk &walk = m.walk;
+  const int start = walk.key + from, time = (int)a.time;
+  const head_of<bf16> dk = find_head(p.dk, a.dk, walk.batch, walk.kv_head);
+  const head_of<bf16> dv = find_head(p.dv, a.dv, walk.batch, walk.kv_head);
+  add_stored(own.dk, dk, start, time, (float)a.scale, a.add_dk);
+  store_rows<width>(m.k + from * width, own.dk, dk, start, time);
+  add_stored(own.dv, dv, start, time, 1, a.add_dv);
+  store_rows<width>(m.v + from * width, own.dv, dv, start, time);
 }
 
 /* The end of the queries of a sequence that may see keys key .. key + keys - 1. */
@@ -278,49 +298,40 @@ static __global__ void __launch_bounds__(THREADS, 2) find_dk_dv(bam_attention a,
   const int key = n % tiles * KEYS, b = n / tiles / (int)a.kv_heads;
   const int g = n / tiles % (int)a.kv_heads, group = (int)(a.heads / a.kv_heads);
   const int32_t *first = documents_of(p.first, b, a.time);
-  const int from = own_warp() * (16 * M), x = (int)threadIdx.x;
-
+  const int from = own_warp() * (16 * M);
+  query_walk &walk = m->walk;
   copy_tile<KEYS, width>(m->k, find_head(p.k, a.k, b, g), key, time);
   copy_tile<KEYS, width>(m->v, find_head(p.v, a.v, b, g), key, time);
-  tile_place next = { g * group, key };
-  own_query loaded = begin_stage(m->stages[0], p, a, b, next);
+  tile_place at = { g * group, key };
+  own_query loaded = begin_queries(m->stages[0], p, a, b, at);
   async_commit();
-  const int end = find_end(first, key, KEYS, (int)a.window, time, m->parts);
+  const int end = find_end(first, key, KEYS, (int)a.window, time, walk.parts);
   const int32_t only = load_documents(m->documents, first, key, time).only;
+  if (threadIdx.x == 0) {
+    walk.batch = b;
+    walk.kv_head = g;
+    walk.key = key;
+    walk.end = end;
+    walk.last_head = (g + 1) * group - 1;
+    walk.only = only;
+  }
+  __syncthreads();
 
-  own_keys<width> own = { key + from,
-                          m->k + from * width,
-                          m->v + from * width,
-                          m->documents.of + from,
-                          find_offsets<width>(),
-                          {},
-                          {} };
+  own_keys<width> own = {
+    m->k + from * width, m->v + from * width, m->documents.of + from, find_offsets<width>(), {}, {}
+  };
   clear(own.dk);
   clear(own.dv);
-  for (int turn = 0; next.head < (g + 1) * group; turn ^= 1) {
-    stage<width> &now = m->stages[turn];
-    const int query = next.query;
-    async_wait<0>();
-    if (x < QUERIES) {
-      now.lse[x] = loaded.stats.lse;
-      now.delta[x] = loaded.stats.delta;
-      now.first[x] = loaded.document;
-    }
-    /* the stage has arrived, and all have left the other one */
-    const bool one_document = __syncthreads_and(x >= QUERIES || loaded.document == only);
-    next.query += QUERIES;
-    if (next.query >= end)
-      next = { next.head + 1, key };
-    if (next.head < (g + 1) * group)
-      loaded = begin_stage(m->stages[turn ^ 1], p, a, b, next);
+  for (int turn = 0; at.head <= walk.last_head; turn ^= 1) {
+    const int query = at.query;
+    const bool one_document = finish_queries(m->stages[turn], walk, loaded);
+    at = next_place<QUERIES>(at, walk);
+    if (at.head <= walk.last_head)
+      loaded = begin_queries(m->stages[turn ^ 1], p, a, walk.batch, at);
     async_commit();
-    add_stage(own, now, query, one_document, (int)a.window, p.factor);
+    add_stage(own, m->stages[turn], walk.key + from, query, one_document, (int)a.window, p.factor);
   }
-  const head_of<bf16> dk = find_head(p.dk, a.dk, b, g), dv = find_head(p.dv, a.dv, b, g);
-  add_stored(own.dk, dk, own.start, time, (float)a.scale, a.add_dk);
-  store_rows<width>(m->k + from * width, own.dk, dk, own.start, time);
-  add_stored(own.dv, dv, own.start, time, 1, a.add_dv);
-  store_rows<width>(m->v + from * width, own.dv, dv, own.start, time);
+  store_keys(own, *m, p, a, from);
 }
 
 } // namespace for_keys

@@ -24,8 +24,8 @@
 
 /* ---- the place of a thread ---- */
 
-BAM_INLINE int own_lane() { return (int)threadIdx.x % BAM_WARP; }
-BAM_INLINE int own_warp() { return (int)threadIdx.x / BAM_WARP; }
+BAM_INLINE int own_lane() { return (int)(threadIdx.x % BAM_WARP); }
+BAM_INLINE int own_warp() { return (int)(threadIdx.x / BAM_WARP); }
 
 /* Row and column, in a warp's results, of element i of c[m][n]. */
 BAM_INLINE int own_row(int m, int i) { return 16 * m + own_lane() / 4 + i / 2 * 8; }
@@ -47,22 +47,24 @@ BAM_INLINE float sum_of_row(float x) {
 /* A head of a sequence; rows are `stride` elements apart. */
 template <class T> struct head_of {
   T *at;
-  int64_t stride;
+  int stride;
+
+  __device__ T *row(int t) const { return at + (int64_t)t * stride; }
 };
 
 /* Of a tensor with the strides of a bam_attention. */
 template <class T>
 BAM_INLINE head_of<T> find_head(T *x, const int64_t stride[3], int64_t batch, int64_t head) {
-  return { x + batch * stride[0] + head * stride[2], stride[1] };
+  return { x + batch * stride[0] + head * stride[2], (int)stride[1] };
 }
 
 /* Of a contiguous tensor [B, T, H, width]. */
 template <class T>
 BAM_INLINE head_of<T> find_result(T *x, const bam_attention &a, int64_t batch, int64_t head) {
-  return { x + (batch * a.time * a.heads + head) * a.width, a.heads * a.width };
+  return { x + (batch * a.time * a.heads + head) * a.width, (int)(a.heads * a.width) };
 }
 
-template <int width, class T> BAM_INLINE T *piece_of(T *tile, int row, int piece) {
+template <int width, class T> BAM_INLINE T *piece_of(T *tile, unsigned row, unsigned piece) {
   return tile + row * width + (piece ^ row % 8) * PIECE;
 }
 
@@ -70,14 +72,14 @@ template <int width, class T> BAM_INLINE T *piece_of(T *tile, int row, int piece
 template <int rows, int width>
 BAM_INLINE void copy_tile(bf16 *tile, const head_of<const bf16> &head, int start, int time) {
   const int pieces = width / PIECE, step = THREADS / pieces;
-  int x = (int)threadIdx.x;
+  unsigned x = threadIdx.x;
   keep_apart(x);
-  const int piece = x % pieces, top = x / pieces;
-  const bf16 *from = head.at + (int64_t)(start + top) * head.stride + piece * PIECE;
-  static_assert(rows % step == 0, "every thread copies as many pieces");
+  const unsigned piece = x % pieces, top = x / pieces;
+  const bf16 *from = head.row(start + (int)top) + piece * PIECE;
+  static_assert(rows % step == 0 && step % 8 == 0, "every thread keeps to a column of pieces");
   BAM_UNROLL
-  for (int r = 0; r < rows; r += step, from += step * head.stride)
-    async_copy(piece_of<width>(tile, r + top, piece), from, start + r + top < time);
+  for (int r = 0; r < rows; r += step, from += (int64_t)step * head.stride)
+    async_copy(piece_of<width>(tile, top, piece) + r * width, from, start + r + (int)top < time);
 }
 
 /* ---- operands ---- */
@@ -85,11 +87,11 @@ BAM_INLINE void copy_tile(bf16 *tile, const head_of<const bf16> &head, int start
 /* Where a lane finds its rows of matrices in a tile, in elements from the first one. Pieces 2 k of a row are reached by
    changing bits of that offset. */
 struct lane_offsets {
-  int a, b;
+  unsigned a, b;
 };
 
 template <int width> BAM_INLINE lane_offsets find_offsets() {
-  const int lane = own_lane(), row = lane % 8 + lane / 16 * 8;
+  const unsigned lane = threadIdx.x % BAM_WARP, row = lane % 8 + lane / 16 * 8;
   return { lane % 16 * width + (lane / 16 ^ lane % 8) * PIECE,
            row * width + (lane / 8 % 2 ^ row % 8) * PIECE };
 }
@@ -207,7 +209,7 @@ BAM_INLINE void add_stored(float (&c)[M][N][4], const head_of<bf16> &head, int s
     for (int n = 0; n < N; n++) {
       uint32_t old = 0;
       if (add && row < time)
-        old = *pair_at(head.at + (int64_t)row * head.stride, own_column(n, i));
+        old = *pair_at(head.row(row), own_column(n, i));
       c[m][n][i] = fmaf(c[m][n][i], factor, first_of_pair(old));
       c[m][n][i + 1] = fmaf(c[m][n][i + 1], factor, second_of_pair(old));
     }
@@ -276,16 +278,18 @@ template <int M, int N>
 BAM_INLINE void mask_scores(float (&c)[M][N][4], const int32_t *rows, const int32_t *columns,
                             span s) {
   BAM_UNROLL
-  for (int m = 0; m < M; m++)
+  for (int h = 0; h < 2 * M; h++) {
+    unsigned lane = threadIdx.x % BAM_WARP;
+    keep_apart(lane);
+    const int row = (int)(lane / 4) + 8 * h, column = (int)(lane % 4 * 2);
+    const int after = s.after + row - column, until = s.until + row - column;
+    const int32_t document = rows[row];
     BAM_UNROLL
-  for (int n = 0; n < N; n++) {
-    const int2 documents = *(const int2 *)(columns + own_column(n, 0));
-    BAM_UNROLL
-    for (int i = 0; i < 4; i++) {
-      const int apart = own_column(n, i) - own_row(m, i);
-      const int document = i % 2 == 0 ? documents.x : documents.y;
-      if (apart <= s.after || apart > s.until || document != rows[own_row(m, i)])
-        c[m][n][i] = -INFINITY;
+    for (int n = 0; n < N; n++) {
+      const int2 documents = *(const int2 *)(columns + column + 8 * n);
+      float &x = c[h / 2][n][h % 2 * 2], &y = c[h / 2][n][h % 2 * 2 + 1];
+      x = (8 * n > after) & (8 * n <= until) & (documents.x == document) ? x : -INFINITY;
+      y = (8 * n + 1 > after) & (8 * n + 1 <= until) & (documents.y == document) ? y : -INFINITY;
     }
   }
 }
@@ -327,6 +331,60 @@ BAM_INLINE document_range load_documents(block_documents<rows> &shared, const in
   const int earliest = -largest_of_block(-own, shared.parts);
   const bool one = __syncthreads_and(own == document || own == INT32_MAX);
   return { one ? document : -1, earliest };
+}
+
+/* ---- walking keys ---- */
+
+template <int keys, int width> struct __align__(16) key_stage {
+  bf16 k[keys * width], v[keys * width];
+  int32_t first[keys];
+};
+
+/* The work of a block of queries, start .. end - 1 of a head, and what it walks on. Kept in shared memory, as registers
+   are needed for results. */
+struct key_walk {
+  int batch, head, start, end, time;
+  int32_t only; /* the document of the queries */
+  head_of<const bf16> k, v;
+  const int32_t *first; /* of the sequence */
+};
+
+/* Block n has a tile of queries, from the one with the most to walk on, then of heads, then of sequences. */
+template <int queries>
+BAM_INLINE key_walk find_walk(int n, const bam_attention &a, const bf16 *k, const bf16 *v,
+                              const int32_t *first) {
+  const int time = (int)a.time, tiles = (time + queries - 1) / queries, heads = (int)a.heads;
+  const int batch = n / tiles / heads, head = n / tiles % heads;
+  const int start = (tiles - 1 - n % tiles) * queries, group = heads / (int)a.kv_heads;
+  return { batch,
+           head,
+           start,
+           min(start + queries, time),
+           time,
+           -1,
+           find_head(k, a.k, batch, head / group),
+           find_head(v, a.v, batch, head / group),
+           documents_of(first, batch, a.time) };
+}
+
+/* Begin to bring keys key .. to a stage; returns the document of the thread's one. */
+template <int keys, int width>
+BAM_INLINE int32_t begin_keys(key_stage<keys, width> &to, const key_walk &walk, int key) {
+  const int x = (int)threadIdx.x;
+  copy_tile<keys, width>(to.k, walk.k, key, walk.time);
+  copy_tile<keys, width>(to.v, walk.v, key, walk.time);
+  return x < keys ? document_of(walk.first, key + x, walk.time) : 0;
+}
+
+/* Wait until the stage has arrived, and all threads have left the other one. Whether its keys and the block's queries
+   are of one document. */
+template <int keys, int width>
+BAM_INLINE bool finish_keys(key_stage<keys, width> &stage, const key_walk &walk, int32_t document) {
+  const int x = (int)threadIdx.x;
+  async_wait<0>();
+  if (x < keys)
+    stage.first[x] = document;
+  return __syncthreads_and(x >= keys || document == walk.only);
 }
 
 #endif

@@ -95,7 +95,7 @@ static __device__ __forceinline__ float fast_exp2(float x) {
 
 /* The compiler takes x for unknown from here on: what depends on it is computed again instead of held in registers
    through a loop. */
-static __device__ __forceinline__ void keep_apart(int &x) { asm volatile("" : "+r"(x)); }
+static __device__ __forceinline__ void keep_apart(unsigned &x) { asm volatile("" : "+r"(x)); }
 
 /* Begin to copy 16 bytes of global memory to shared memory, both 16-byte aligned, or, unless `valid`, zeros;
    then `global` is not read. The bytes must not be touched before the thread has waited for them, and read by

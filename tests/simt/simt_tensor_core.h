@@ -41,7 +41,7 @@ static inline uint32_t pack_bf16(float low, float high) {
   return to_bf16(low).bits | (uint32_t)to_bf16(high).bits << 16;
 }
 
-static inline void keep_apart(int &) {}
+static inline void keep_apart(unsigned &) {}
 
 static inline float fast_exp2(float x) { return exp2f(x); }
 
