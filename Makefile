@@ -167,6 +167,14 @@ $(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/cuda_flags
 	@echo nvcc $<
 	@nvcc $(NVCC_FLAGS) -c -o $@ $< && $(LATE) $@
 
+# Of these, ptxas reports registers and spills into a file beside the object, which tests/lua/registers.lua reads.
+REPORTED := $(patsubst %,$(B)/kernels/cuda/%.o,attention_mma attention_mma_backward)
+$(REPORTED): $(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/cuda_flags
+	@mkdir -p $(@D)
+	@echo nvcc $<
+	@nvcc $(NVCC_FLAGS) -Xptxas -v -c -o $@ $< >$(@:.o=.ptxas) 2>&1 || { cat $(@:.o=.ptxas) >&2; exit 1; }
+	@$(LATE) $@
+
 define cuda_rule
 $(B)/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/cuda_flags
 	@mkdir -p $$(@D)
