@@ -5,11 +5,12 @@
 For every family transformers makes a tiny model with random weights, saved in f32 and, in shards, in
 bf16. bamlua loads it, and its logits are compared; it saves it, and those of what transformers loads
 are compared; so are the gradients of all weights. Then bamlua mixes models and saves mixtures as
-families of others, and, with its own Python code, as "bam": compared with and without cache.
+families of others, and, with its own Python code, as "bam": compared with and without cache. Parameters
+of models of public sizes are counted by both.
 
-Prints the table of docs/formats.md: the largest differences, in f32. NAME picks the rows that contain
-it. The exit status is 1 above 1e-4 (gradients: of the largest one) and where a weight is missing. Used
-by hand (PyTorch 2, transformers 5, safetensors).
+Prints the tables of docs/formats.md: the largest differences, in f32. NAME picks the rows that contain
+it. The exit status is 1 above 1e-4 (gradients: of the largest one), where a weight is missing and where
+counts differ. Used by hand (PyTorch 2, transformers 5, safetensors).
 """
 import os
 import subprocess
@@ -80,6 +81,46 @@ MIXTURES = [
      '{ kv = "shared" }', True),
     ("bam", "own, post-norm", f'post_norm {{ {DENSE}, norm = "rms", qk_norm = "width" }}', '{ kv = "own" }', False),
 ]
+
+def sizes(layers, width, heads, kv_heads, hidden, vocab, **more):
+    return dict(num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads, num_key_value_heads=kv_heads,
+                intermediate_size=hidden, vocab_size=vocab, pad_token_id=0, **more)
+
+
+TIED = dict(tie_word_embeddings=True)
+PARTIAL = dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.75)
+
+# Public models, the parameters in the metadata of their safetensors and GGUF files, and sizes from their config.json. No
+# Cohere 2 MoE without shared experts is public: that row has transformers' defaults.
+PUBLIC = [
+    ("Command R", 34980831232, "Cohere", sizes(40, 8192, 64, 64, 22528, 256000, **TIED)),
+    ("Command R+", 103810674688, "Cohere", sizes(64, 12288, 96, 8, 33792, 256000, use_qk_norm=True, **TIED)),
+    ("Command R7B", 8028033024, "Cohere2", sizes(32, 4096, 32, 8, 14336, 256000, **TIED)),
+    ("GLM-4 9B", 9399951360, "Glm", sizes(40, 4096, 32, 2, 13696, 151552)),
+    ("Llama 3.1 8B", 8030261248, "Llama", sizes(32, 4096, 32, 8, 14336, 128256)),
+    ("Llama 3.2 1B", 1235814400, "Llama", sizes(16, 2048, 32, 8, 8192, 128256, head_dim=64, **TIED)),
+    ("Mistral 7B", 7241732096, "Mistral", sizes(32, 4096, 32, 8, 14336, 32000)),
+    ("OLMo 1B", 1176764416, "Olmo", sizes(16, 2048, 16, 16, 8192, 50304, **TIED)),
+    ("OLMo 2 7B", 7298617344, "Olmo2", sizes(32, 4096, 32, 32, 11008, 100352)),
+    ("Phi-3 mini", 3821079552, "Phi3", sizes(32, 3072, 32, 32, 8192, 32064)),
+    ("Phi-4", 14659507200, "Phi3", sizes(40, 5120, 40, 10, 17920, 100352)),
+    ("Phi-4 mini, but for longrope", 3836021760, "Phi3", sizes(32, 3072, 24, 8, 8192, 200064, rope_parameters=PARTIAL, **TIED)),
+    ("Qwen2.5 0.5B", 494032768, "Qwen2", sizes(24, 896, 14, 2, 4864, 151936, **TIED)),
+    ("Qwen2.5 7B", 7615616512, "Qwen2", sizes(28, 3584, 28, 4, 18944, 152064)),
+    ("Qwen3 8B", 8190735360, "Qwen3", sizes(36, 4096, 32, 8, 12288, 151936, head_dim=128)),
+    ("Mixtral 8x7B", 46702792704, "Mixtral", sizes(32, 4096, 32, 8, 14336, 32000, num_local_experts=8)),
+    ("Qwen3 30B A3B", 30532122624, "Qwen3Moe", sizes(48, 2048, 32, 4, 6144, 151936, head_dim=128, num_experts=128,
+                                                    num_experts_per_tok=8, moe_intermediate_size=768)),
+    ("OLMoE 1B 7B", 6919161856, "Olmoe", sizes(16, 2048, 16, 16, 1024, 50304, num_experts=64, num_experts_per_tok=8)),
+    ("Cohere 2 MoE", 190004928512, "Cohere2Moe", sizes(40, 8192, 64, 64, 22528, 256000, **TIED)),
+]
+
+COUNT = """
+local bam, core, json = require "bam", require "bam.core", require "bam.util.json"
+local fields = json.decode(core.read_file(arg[1] .. "/config.json"))
+local d = require("bam.model.config").decode(fields, arg[1])
+core.write_file(arg[1] .. "/count", string.format("%d", (d:count())))
+"""
 
 LOAD = """
 local bam = require "bam"
@@ -203,6 +244,17 @@ def check_mixture(program, directory, family, blocks, attention, renormalize):
                                                                              given["logits"])
 
 
+def check_size(program, directory, prefix, more):
+    """Parameters as bamlua counts them from the config.json, and as transformers does without memory for them."""
+    config = getattr(transformers, prefix + "Config")(**more)
+    config.save_pretrained(directory)
+    run(program, COUNT, directory)
+    with torch.device("meta"):
+        model = getattr(transformers, prefix + "ForCausalLM")(config)
+    with open(f"{directory}/count") as file:
+        return int(file.read()), model.num_parameters()
+
+
 def main():
     if len(sys.argv) not in (2, 3):
         sys.exit("usage: check_families.py build/bamlua [NAME]")
@@ -217,6 +269,11 @@ def main():
         worst = max([worst, *numbers]) if all(x == x for x in numbers) else float("inf")
         print("| " + " | ".join(f"{x:.1e}" if isinstance(x, float) else x for x in cells) + " |", flush=True)
 
+    def count_row(name, published, *counts):
+        nonlocal worst
+        worst = worst if set(counts) == {published} else float("inf")
+        print(f"| {name} | " + " | ".join(f"{x:,}" for x in (*counts, published)) + " |", flush=True)
+
     with tempfile.TemporaryDirectory() as scratch:
         print("| family | | load | save | gradients | load, bf16 in shards |\n|---|---|---|---|---|---|")
         for i, (family, note, prefix, more) in enumerate(MODELS):
@@ -228,6 +285,10 @@ def main():
         for i, (family, note, *how) in enumerate(MIXTURES):
             if pattern in family:
                 row(family, note, *check_mixture(program, f"{scratch}/mix_{i}", family, *how))
+        print("\n| model | bamlua | transformers | published |\n|---|---|---|---|")
+        for i, (name, published, prefix, more) in enumerate(PUBLIC):
+            if pattern in prefix.lower():
+                count_row(name, published, *check_size(program, f"{scratch}/size_{i}", prefix, more))
     sys.exit(0 if worst <= LIMIT else 1)
 
 
