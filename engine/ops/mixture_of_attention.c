@@ -14,7 +14,7 @@
 #include "support/axis.h"
 #include "support/layer_inputs.h"
 
-enum { X, QKV, OUT, GATES, DOCUMENTS, POSITIONS };
+enum { X, QKV, OUT, GATES, DOCUMENTS, POSITIONS, QKV_BIAS, OUT_BIAS, INPUTS };
 enum { ATTR_HEADS, ATTR_KV_HEADS, ATTR_ROPE_BASE, ATTR_SCALE, ATTR_WINDOW, ATTR_ROPE_SCALING };
 enum {
   SAVED_X,
@@ -25,7 +25,8 @@ enum {
   SAVED_O,
   SAVED_STATS,
   SAVED_FIRST,
-  SAVED_POSITIONS
+  SAVED_POSITIONS,
+  SAVED_OUT_BIAS
 };
 
 /* The sizes, found from the shapes. heads and kv_heads are those of all experts together. */
@@ -140,6 +141,17 @@ static bam_status check_weights(bam_call *call, const layout *l) {
   return BAM_OK;
 }
 
+static bam_status check_biases(bam_call *call, const layout *l) {
+  const bam_shape rows = { .ndim = 1, .size = { l->columns } };
+  const bam_shape sets = { .ndim = 2, .size = { l->experts, l->out } };
+  if (bam_call_optional(call, QKV_BIAS) != NULL)
+    BAM_TRY(bam_call_expect_shape(call, QKV_BIAS, &rows, "one per row of qkv"));
+  if (bam_call_optional(call, OUT_BIAS) != NULL)
+    BAM_TRY(
+      bam_call_expect_shape(call, OUT_BIAS, &sets, "one row per expert, as wide as the result"));
+  return BAM_OK;
+}
+
 static bam_rope rope_of(const bam_attr *attrs) {
   return bam_rope_of(&attrs[ATTR_ROPE_BASE], &attrs[ATTR_ROPE_SCALING]);
 }
@@ -153,6 +165,7 @@ static bam_status check_mixture(bam_call *call, layout *l) {
   find_layout(l, &call->inputs[X]->shape, &call->inputs[QKV]->shape, &call->inputs[OUT]->shape,
               experts, call->attrs);
   BAM_TRY(check_weights(call, l));
+  BAM_TRY(check_biases(call, l));
   for (int i = X; i <= OUT; i++)
     BAM_TRY(bam_call_check_product(call, i));
   BAM_TRY(bam_call_check_documents(call, DOCUMENTS, l->batch, l->time));
@@ -162,6 +175,12 @@ static bam_status check_mixture(bam_call *call, layout *l) {
 }
 
 /* ---- both passes ---- */
+
+/* `qkv` as [tokens, columns]. */
+static bam_status as_rows(bam_scope *scope, const layout *l, bam_tensor *qkv, bam_tensor **rows) {
+  const bam_shape shape = { .ndim = 2, .size = { l->tokens, l->columns } };
+  return bam_temp_view(scope, qkv, &shape, (int64_t[]){ l->columns, 1 }, qkv->offset, rows);
+}
 
 /* Rotate all queries and keys of `qkv` [tokens, columns] in place. */
 static bam_status rotate(bam_scope *scope, const layout *l, const bam_kernels *kernels,
@@ -184,7 +203,7 @@ static bam_status rotate(bam_scope *scope, const layout *l, const bam_kernels *k
 typedef struct mixture {
   layout l;
   const bam_kernels *kernels;
-  bam_tensor *in[4]; /* X .. GATES */
+  bam_tensor *in[INPUTS]; /* NULL: left out, and DOCUMENTS and POSITIONS */
   bam_tensor *qkv, *o, *stats, *first, *positions;
 } mixture;
 
@@ -196,8 +215,8 @@ static bam_status open_mixture(bam_call *call, mixture *m) {
   BAM_TRY(check_mixture(call, &m->l));
   y.size[2] = l->out;
   BAM_TRY(bam_call_rope_positions(call, POSITIONS, &m->positions));
-  for (int i = X; i <= GATES; i++)
-    if (bam_call_optional(call, i) != NULL)
+  for (int i = X; i < INPUTS; i++)
+    if (i != DOCUMENTS && i != POSITIONS && bam_call_optional(call, i) != NULL)
       BAM_TRY(bam_call_layer_input(call, i, X, &m->in[i]));
   BAM_TRY(bam_call_kernels(call, dtype, &m->kernels));
   BAM_TRY(bam_call_document_starts(call, DOCUMENTS, m->kernels, &m->first));
@@ -213,6 +232,21 @@ static bam_status save_mixture(bam_call *call, const mixture *m) {
     BAM_TRY(bam_call_save(call, SAVED_X + i, m->in[i]));
   for (int i = 0; i < 5; i++)
     BAM_TRY(bam_call_save(call, SAVED_QKV + i, made[i]));
+  return bam_call_save(call, SAVED_OUT_BIAS, m->in[OUT_BIAS]);
+}
+
+/* Queries, keys and values, not rotated. */
+static bam_status multiply(bam_call *call, const mixture *m) {
+  const layout *l = &m->l;
+  bam_product product = { .m = l->tokens, .n = l->columns, .k = l->in, .transpose_b = true };
+  if (m->in[QKV_BIAS] != NULL) {
+    bam_tensor *rows;
+    BAM_TRY(as_rows(call->scope, l, m->qkv, &rows));
+    BAM_TRY(bam_tensor_copy(rows, m->in[QKV_BIAS]));
+    product.add = true;
+  }
+  bam_product_run(&product, bam_call_device(call), m->qkv->dtype, bam_tensor_data(m->qkv),
+                  bam_tensor_data(m->in[X]), bam_tensor_data(m->in[QKV]));
   return BAM_OK;
 }
 
@@ -226,9 +260,7 @@ static bam_status attend(bam_call *call, const mixture *m) {
   int64_t forward, backward;
   m->kernels->attention_scratch(device->stream, &forward, &backward, &a);
   BAM_TRY(bam_temp_scratch(call->scope, device, dtype, forward, &scratch));
-  bam_product_run(
-    &(bam_product){ .m = l->tokens, .n = l->columns, .k = l->in, .transpose_b = true }, device,
-    dtype, bam_tensor_data(m->qkv), bam_tensor_data(m->in[X]), bam_tensor_data(m->in[QKV]));
+  BAM_TRY(multiply(call, m));
   BAM_TRY(rotate(call->scope, l, m->kernels, m->qkv, m->positions, call->attrs, false));
   bam_count_attention(device, &a, 2);
   m->kernels->attention(
@@ -245,6 +277,18 @@ static bam_status attend(bam_call *call, const mixture *m) {
   return BAM_OK;
 }
 
+/* y = the biases of the output projections, weighted by the gates. */
+static bam_status begin_with_bias(bam_call *call, const mixture *m) {
+  const layout *l = &m->l;
+  bam_tensor *bias = m->in[OUT_BIAS], *gates = m->in[GATES], *y = call->outputs[0];
+  if (gates == NULL)
+    return bam_tensor_copy(y, bias);
+  bam_product_run(&(bam_product){ .m = l->tokens, .n = l->out, .k = l->experts },
+                  bam_call_device(call), y->dtype, bam_tensor_data(y), bam_tensor_data(gates),
+                  bam_tensor_data(bias));
+  return BAM_OK;
+}
+
 /* y = the gated results times the stacked output projections. */
 static bam_status project(bam_call *call, const mixture *m) {
   const layout *l = &m->l;
@@ -258,10 +302,15 @@ static bam_status project(bam_call *call, const mixture *m) {
                            bam_tensor_data(m->in[GATES]), &heads);
     o = gated;
   }
-  bam_product_run(
-    &(bam_product){ .m = l->tokens, .n = l->out, .k = l->heads * l->width, .transpose_b = true },
-    device, o->dtype, bam_tensor_data(call->outputs[0]), bam_tensor_data(o),
-    bam_tensor_data(m->in[OUT]));
+  if (m->in[OUT_BIAS] != NULL)
+    BAM_TRY(begin_with_bias(call, m));
+  bam_product_run(&(bam_product){ .m = l->tokens,
+                                  .n = l->out,
+                                  .k = l->heads * l->width,
+                                  .transpose_b = true,
+                                  .add = m->in[OUT_BIAS] != NULL },
+                  device, o->dtype, bam_tensor_data(call->outputs[0]), bam_tensor_data(o),
+                  bam_tensor_data(m->in[OUT]));
   return BAM_OK;
 }
 
@@ -307,6 +356,32 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
   return BAM_OK;
 }
 
+/* The gradient of the biases of the output projections, and what they add to that of the gates. */
+static bam_status out_bias_backward(bam_backward *pass, gradients *g) {
+  const layout *l = &g->l;
+  bam_tensor *bias = pass->saved[SAVED_OUT_BIAS], *gates = pass->saved[SAVED_GATES], *target;
+  bool add;
+  if (bias == NULL)
+    return BAM_OK;
+  if (gates == NULL)
+    return bam_accumulate_grad(pass, OUT_BIAS, g->dy); /* summed over the tokens */
+  bam_product_run(&(bam_product){ .m = l->tokens,
+                                  .n = l->experts,
+                                  .k = l->out,
+                                  .transpose_b = true,
+                                  .add = true },
+                  g->device, bias->dtype, bam_tensor_data(g->dgates), bam_tensor_data(g->dy),
+                  bam_tensor_data(bias));
+  if (!bam_needs_grad(pass, OUT_BIAS))
+    return BAM_OK;
+  BAM_TRY(bam_grad_buffer(pass, OUT_BIAS, &target, &add));
+  bam_product_run(
+    &(bam_product){ .m = l->experts, .n = l->out, .k = l->tokens, .transpose_a = true, .add = add },
+    g->device, bias->dtype, bam_tensor_data(target), bam_tensor_data(gates),
+    bam_tensor_data(g->dy));
+  return BAM_OK;
+}
+
 /* From dy to grad_out, delta, and the gradients of the gates and of the output projections. */
 static bam_status project_backward(bam_backward *pass, gradients *g) {
   const layout *l = &g->l;
@@ -329,6 +404,7 @@ static bam_status project_backward(bam_backward *pass, gradients *g) {
   else
     g->kernels->attention_delta(g->device->stream, bam_tensor_data(g->delta), bam_tensor_data(o),
                                 bam_tensor_data(g->grad_out), l->tokens * l->heads, l->width);
+  BAM_TRY(out_bias_backward(pass, g));
   if (gates != NULL)
     BAM_TRY(bam_accumulate_grad(pass, GATES, g->dgates));
   if (bam_needs_grad(pass, OUT)) {
@@ -371,11 +447,15 @@ static bam_status attend_backward(bam_backward *pass, gradients *g) {
   return rotate(pass->scope, l, g->kernels, g->dqkv, saved[SAVED_POSITIONS], pass->attrs, true);
 }
 
-/* From dqkv to the gradients of x and of the projection. */
+/* From dqkv to the gradients of x, of the projection and of its bias. */
 static bam_status input_backward(bam_backward *pass, gradients *g) {
   const layout *l = &g->l;
-  bam_tensor *x = pass->saved[SAVED_X], *weight = pass->saved[SAVED_QKV_WEIGHT], *target;
+  bam_tensor *x = pass->saved[SAVED_X], *weight = pass->saved[SAVED_QKV_WEIGHT], *target, *rows;
   bool add;
+  if (bam_needs_grad(pass, QKV_BIAS)) {
+    BAM_TRY(as_rows(pass->scope, l, g->dqkv, &rows));
+    BAM_TRY(bam_accumulate_grad(pass, QKV_BIAS, rows)); /* summed over the tokens */
+  }
   if (bam_needs_grad(pass, X)) {
     BAM_TRY(bam_grad_buffer(pass, X, &target, &add));
     bam_product_run(&(bam_product){ .m = l->tokens, .n = l->in, .k = l->columns, .add = add },
@@ -401,7 +481,7 @@ static bam_status mixture_of_attention_backward(bam_backward *pass) {
     return bam_accumulate_zeros(pass);
   BAM_TRY(open_gradients(pass, &g));
   BAM_TRY(project_backward(pass, &g));
-  if (bam_needs_grad(pass, X) || bam_needs_grad(pass, QKV)) {
+  if (bam_needs_grad(pass, X) || bam_needs_grad(pass, QKV) || bam_needs_grad(pass, QKV_BIAS)) {
     BAM_TRY(attend_backward(pass, &g));
     BAM_TRY(input_backward(pass, &g));
   }
@@ -425,9 +505,12 @@ const bam_op bam_op_mixture_of_attention = {
           "`positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, "
           "T], restricts each "
           "token to its own document, `window` to as many tokens, itself counted (0: all). `scale` "
-          "is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, "
+          "is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, "
+          "[N, Dout], "
+          "a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, "
+          "`rope_context`, "
           "`rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.",
-  .inputs = { "x", "qkv", "out", "gates?", "documents?", "positions?" },
+  .inputs = { "x", "qkv", "out", "gates?", "documents?", "positions?", "qkv_bias?", "out_bias?" },
   .attrs =
     (const bam_attr_spec[]){ { .name = "heads", .kind = BAM_ATTR_INT, .required = true },
                              { .name = "kv_heads", .kind = BAM_ATTR_INT, .required = true },

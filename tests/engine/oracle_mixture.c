@@ -47,7 +47,7 @@ static void project(oracle *o, int64_t b, int64_t t) {
   for (int64_t head = 0; head < o->total; head++) {
     double *to = o->heads + head_at(o, b, t, head);
     for (int64_t i = 0; i < K; i++)
-      to[i] = dot(o->in[QKV] + (head * K + i) * D, x, D);
+      to[i] = dot(o->in[QKV] + (head * K + i) * D, x, D) + o->in[QKV_BIAS][head * K + i];
     if (head < o->total - o->KV)
       rotate(o, to, position_of(o, b, t));
   }
@@ -76,6 +76,17 @@ static void attend(oracle *o, int64_t b, int64_t t, int64_t query, int64_t key) 
     add_scaled(o->z + z_at(o, b, t, query),
                o->heads + head_at(o, b, j, o->s.N * o->s.H + o->KV + key), p[j], o->s.K);
   free(p);
+}
+
+/* y of one token gets its share of the biases; on the way back, so do they and gates. */
+static void bias(oracle *o, int64_t token, bool back) {
+  for (int64_t i = 0; i < o->s.N * o->s.E; i++) {
+    int64_t n = token * o->s.N + i / o->s.E, e = token * o->s.E + i % o->s.E;
+    double dy = back ? o->dy[e] : 0;
+    o->y[e] += back ? 0 : o->in[GATES][n] * o->in[OUT_BIAS][i];
+    o->grad[GATES][n] += dy * o->in[OUT_BIAS][i];
+    o->grad[OUT_BIAS][i] += dy * o->in[GATES][n];
+  }
 }
 
 /* y of one token gets its share of one head; on the way back, so do out, gates and z. */
@@ -117,6 +128,7 @@ static void project_back(oracle *o, int64_t b, int64_t t) {
     if (head < o->total - o->KV)
       rotate(o, d, -position_of(o, b, t));
     for (int64_t i = 0; i < K; i++) {
+      o->grad[QKV_BIAS][head * K + i] += d[i];
       add_scaled(o->grad[QKV] + (head * K + i) * D, o->in[X] + token * D, d[i], D);
       add_scaled(o->grad[X] + token * D, o->in[QKV] + (head * K + i) * D, d[i], D);
     }
@@ -144,6 +156,8 @@ static void run_oracle(oracle *o) {
         project(o, b, t);
       for (int64_t t = 0; t < o->s.T; t++)
         each_head(o, b, t, back);
+      for (int64_t t = 0; t < o->s.T; t++)
+        bias(o, b * o->s.T + t, back);
       for (int64_t t = 0; t < o->s.T && back; t++)
         project_back(o, b, t);
     }
@@ -172,8 +186,10 @@ static sizes sizes_of(bam_tensor *const in[INPUTS], const bam_attr *attrs) {
   return s;
 }
 
-/* What stands for an input that is left out: gates of 1, one document, positions from 0. */
-static double *stand_in(const sizes *s, int i) {
+/* What stands for an input that is left out: gates of 1, one document, positions from 0, biases of 0. */
+static double *stand_in(const sizes *s, bam_tensor *const in[INPUTS], int i) {
+  if (i == QKV_BIAS || i == OUT_BIAS)
+    return zeros(i == QKV_BIAS ? in[QKV]->shape.size[0] : s->N * s->E);
   double *values = zeros(s->B * s->T);
   for (int64_t t = 0; t < s->B * s->T; t++)
     values[t] = i == GATES ? 1 : i == POSITIONS ? (double)(t % s->T) : 0;
@@ -200,7 +216,7 @@ oracle mixture_oracle(bam_tensor *const in[INPUTS], bam_tensor *dy, const bam_at
   o.window = (int64_t)attr_of(attrs, "window", (double)o.s.T);
   o.scale = attr_of(attrs, "scale", 1 / sqrt((double)o.s.K));
   for (int i = 0; i < INPUTS; i++)
-    o.in[i] = in[i] != NULL ? values_of(in[i]) : stand_in(&o.s, i);
+    o.in[i] = in[i] != NULL ? values_of(in[i]) : stand_in(&o.s, in, i);
   if (in[POSITIONS] != NULL && in[POSITIONS]->shape.ndim == 1)
     o.in[POSITIONS] = spread(&o.s, o.in[POSITIONS]);
   o.heads = zeros(tokens * o.total * o.s.K);
@@ -208,8 +224,8 @@ oracle mixture_oracle(bam_tensor *const in[INPUTS], bam_tensor *dy, const bam_at
   o.z = zeros(tokens * queries * o.s.K);
   o.dz = zeros(tokens * queries * o.s.K);
   o.y = zeros(tokens * o.s.E);
-  for (int i = 0; i < 4; i++)
-    o.grad[i] = zeros(in[i] != NULL ? bam_tensor_count(in[i]) : tokens);
+  for (int i = 0; i < INPUTS; i++)
+    o.grad[i] = in[i] != NULL ? zeros(bam_tensor_count(in[i])) : stand_in(&o.s, in, i);
   run_oracle(&o);
   return o;
 }
@@ -220,7 +236,7 @@ void mixture_free(oracle *o) {
     free(all[i]);
   for (int i = 0; i < INPUTS; i++)
     free(o->in[i]);
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < INPUTS; i++)
     free(o->grad[i]);
 }
 
@@ -238,8 +254,8 @@ bam_tensor *mixture_run(bam_tensor *const in[INPUTS], const bam_attr *attrs) {
 }
 
 void mixture_expect_gradients(bam_tensor *const in[INPUTS], const oracle *o, double tolerance) {
-  for (int i = 0; i < 4; i++)
-    if (in[i] != NULL)
+  for (int i = 0; i < INPUTS; i++)
+    if (in[i] != NULL && i != DOCUMENTS && i != POSITIONS)
       expect_gradient(in[i], o->grad[i], tolerance);
 }
 
@@ -277,7 +293,13 @@ void mixture_inputs(bam_dtype dtype, const sizes *s, bam_tensor *in[INPUTS]) {
   in[QKV] = make_leaf(dtype, SHAPE((s->N * s->H + 2 * KV) * s->K, s->D), -0.7, 0.7);
   in[OUT] = make_leaf(dtype, SHAPE(s->E, s->N * s->H * s->K), -0.5, 0.5);
   in[GATES] = make_leaf(dtype, SHAPE(s->B, s->T, s->N), 0.1, 1);
-  in[DOCUMENTS] = in[POSITIONS] = NULL;
+  in[DOCUMENTS] = in[POSITIONS] = in[QKV_BIAS] = in[OUT_BIAS] = NULL;
+}
+
+void mixture_biased_inputs(bam_dtype dtype, const sizes *s, bam_tensor *in[INPUTS]) {
+  mixture_inputs(dtype, s, in);
+  in[QKV_BIAS] = make_leaf(dtype, SHAPE(in[QKV]->shape.size[0]), -1, 1);
+  in[OUT_BIAS] = make_leaf(dtype, SHAPE(s->N, s->E), -1, 1);
 }
 
 void mixture_check(bam_dtype dtype, sizes s, double tolerance) {

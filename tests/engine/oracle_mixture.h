@@ -5,7 +5,7 @@
 
 #include "oracle.h"
 
-enum { X, QKV, OUT, GATES, DOCUMENTS, POSITIONS, INPUTS };
+enum { X, QKV, OUT, GATES, DOCUMENTS, POSITIONS, QKV_BIAS, OUT_BIAS, INPUTS };
 
 /* What a test needs of all sizes: those of the inputs, and whether each expert has its own key and
    value heads. E is the width of the result. */
@@ -22,7 +22,7 @@ typedef struct {
   int64_t window;    /* T for all */
   int64_t rotated;   /* elements of a head that rotate */
   double base, factor, scale;
-  double *in[INPUTS], *dy, *heads, *z, *y, *dheads, *dz, *grad[4];
+  double *in[INPUTS], *dy, *heads, *z, *y, *dheads, *dz, *grad[INPUTS];
 } oracle;
 
 /* From inputs of which those left out are NULL, and the gradient of y. To be freed. */
@@ -40,8 +40,9 @@ void mixture_expect_gradients(bam_tensor *const in[INPUTS], const oracle *o, dou
 /* Values and gradients of the op are those of the oracle. */
 void mixture_compare(bam_tensor *const in[INPUTS], const bam_attr *attrs, double tolerance);
 
-/* x, qkv, out and gates as leaves. */
+/* x, qkv, out and gates as leaves; and with biases. */
 void mixture_inputs(bam_dtype dtype, const sizes *s, bam_tensor *in[INPUTS]);
+void mixture_biased_inputs(bam_dtype dtype, const sizes *s, bam_tensor *in[INPUTS]);
 
 /* Gates of top-1 routing: exactly 0 but for one expert, which is never the last. */
 bam_tensor *mixture_sparse_gates(bam_dtype dtype, bam_shape shape);

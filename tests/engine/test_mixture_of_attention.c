@@ -160,12 +160,12 @@ Test(mixture_of_attention, strided) {
   sizes s = { .B = 2, .T = 21, .D = 6, .N = 3, .H = 2, .G = 1, .K = 4, .E = 5, .own = true };
   bam_tensor *plain[INPUTS], *in[INPUTS] = { NULL };
   bam_attr *attrs = mixture_attrs(s.H, s.G);
-  mixture_inputs(BAM_F32, &s, plain);
+  mixture_biased_inputs(BAM_F32, &s, plain);
   plain[DOCUMENTS] = make_random(BAM_I64, SHAPE(2, 21), 0, 1);
   plain[POSITIONS] = make_random(BAM_I64, SHAPE(21), 0, 50);
   for (int i = 0; i < INPUTS; i++) {
     in[i] = make_strided(plain[i]);
-    if (i < 4)
+    if (i != DOCUMENTS && i != POSITIONS)
       EXPECT_OK(bam_autograd_require(in[i], true));
   }
   mixture_compare(in, attrs, 2e-5);
@@ -226,6 +226,63 @@ Test(mixture_of_attention, partial_rotation) {
   check_partial_rotation(BAM_F64, s, 1e-12);
   s.T = 40;
   check_partial_rotation(BAM_F32, s, 2e-5);
+}
+
+/* Biases, with gates and without, alone and together, with every choice of leaves among them. */
+static void check_biased(bam_dtype dtype, sizes s, bool gated, double tolerance) {
+  bam_tensor *in[INPUTS];
+  bam_attr *attrs = mixture_attrs(s.H, s.G);
+  mixture_biased_inputs(dtype, &s, in);
+  if (!gated) {
+    bam_tensor_release(in[GATES]);
+    in[GATES] = NULL;
+  }
+  for (int some = s.T < 6 ? 0 : 7; some < 8; some++) {
+    EXPECT_OK(bam_autograd_require(in[QKV_BIAS], some & 1));
+    EXPECT_OK(bam_autograd_require(in[OUT_BIAS], some >> 1 & 1));
+    EXPECT_OK(bam_autograd_require(in[X], some >> 2 & 1));
+    mixture_compare(in, attrs, tolerance);
+  }
+  if (s.T < 6)
+    check_gradient(&bam_op_mixture_of_attention, in, INPUTS, attrs);
+  bam_tensor_release(in[s.own ? QKV_BIAS : OUT_BIAS]);
+  in[s.own ? QKV_BIAS : OUT_BIAS] = NULL;
+  mixture_compare(in, attrs, tolerance);
+  fixture_release(in, INPUTS);
+  free(attrs);
+}
+
+Test(mixture_of_attention, biases) {
+  sizes s = { .B = 2, .T = 5, .D = 3, .N = 3, .H = 4, .G = 2, .K = 4, .E = 3 }, one = s;
+  one.N = 1;
+  for (int own = 0; own < 2; own++) {
+    s.own = one.own = own;
+    check_biased(BAM_F64, s, true, 1e-12);
+    check_biased(BAM_F64, one, false, 1e-12);
+  }
+  s.T = one.T = 40;
+  check_biased(BAM_F32, s, true, 2e-5);
+  check_biased(BAM_F32, one, false, 2e-5);
+}
+
+Test(mixture_of_attention, biases_of_other_shapes) {
+  sizes s = { .B = 1, .T = 2, .D = 3, .N = 2, .H = 2, .G = 1, .K = 2, .E = 3 };
+  bam_tensor *in[INPUTS], *bias = make_random(BAM_F64, SHAPE(5), -1, 1), *old;
+  bam_attr *attrs = mixture_attrs(s.H, s.G);
+  mixture_biased_inputs(BAM_F64, &s, in);
+  old = in[QKV_BIAS];
+  in[QKV_BIAS] = bias;
+  expect_op_error("`qkv_bias` is (5); it must be (12), one per row of qkv",
+                  &bam_op_mixture_of_attention, in, INPUTS, attrs);
+  in[QKV_BIAS] = old;
+  old = in[OUT_BIAS];
+  in[OUT_BIAS] = bias;
+  expect_op_error("`out_bias` is (5); it must be (2, 3), one row per expert",
+                  &bam_op_mixture_of_attention, in, INPUTS, attrs);
+  in[OUT_BIAS] = old;
+  bam_tensor_release(bias);
+  fixture_release(in, INPUTS);
+  free(attrs);
 }
 
 /* ---- gradients by differences ---- */

@@ -2,8 +2,8 @@
 --- weight their results. They are computed as the heads of one attention. `qkv` has the rows of all query heads,
 --- then all key heads, then all value heads; `out` has the columns of all query heads; heads are in the order (KV
 --- head, expert, head). Two parameters `queries` and `keys_values` with the same rows may replace `qkv`. A single
---- expert has no router: it is the attention of a dense model. With biases or norms of queries and keys, the same is
---- computed in several ops.
+--- expert has no router: it is the attention of a dense model. With norms of queries and keys, the same is computed in
+--- several ops.
 local check = require "bam.util.check"
 local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
@@ -137,11 +137,11 @@ function MixtureOfAttention:forward(h, batch)
   end
   local qkv = self.qkv or ops.concat({ self.queries, self.keys_values }, 1)
   batch = batch or {}
-  if self.q_bias or self.out_bias or self.q_norm then return several_ops.attend(self, h, qkv, gates, batch) end
+  if self.q_norm then return several_ops.attend(self, h, qkv, gates, batch) end
   local attributes = { heads = self.heads, kv_heads = self.kv_heads, rope_base = self.rope_base, window = self.window,
                        scale = several_ops.scale(self) }
-  return ops.mixture_of_attention(h, qkv, self.out, gates, batch.documents, batch.positions,
-                                  several_ops.rotation(self, attributes))
+  return ops.mixture_of_attention(h, qkv, self.out, gates, batch.documents, batch.positions, several_ops.bias(self),
+                                  self.out_bias, several_ops.rotation(self, attributes))
 end
 
 return MixtureOfAttention

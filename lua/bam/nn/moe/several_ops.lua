@@ -1,4 +1,4 @@
--- A mixture of attention with biases, or with norms of queries and keys, in several ops in place of one.
+-- A mixture of attention with norms of queries and keys, in several ops in place of one; and what both have.
 local check = require "bam.util.check"
 local core = require "bam.core"
 local HeadNorm = require "bam.nn.moe.head_norm"
@@ -49,11 +49,15 @@ function M.scale(self)
   return s and s.attention and s.attention ^ 2 / math.sqrt(self.head_width) or nil
 end
 
+--- The bias of queries, keys and values, in the order of their rows; nil if there is none.
+---@param self table the layer
+---@return tensor?
+function M.bias(self) return self.q_bias and ops.concat({ self.q_bias, self.kv_bias }, 1) or nil end
+
 -- Queries, keys and values [B, T, heads, head_width], biased, normalized and rotated.
 local function project(self, h, weight, batch)
   local B, T, k = h:size(1), h:size(2), self.head_width
-  local bias = self.q_bias and ops.concat({ self.q_bias, self.kv_bias }, 1)
-  local all = ops.view(ops.linear(h, weight, bias), B, T, -1, k)
+  local all = ops.view(ops.linear(h, weight, M.bias(self)), B, T, -1, k)
   local queries = self.experts * self.heads
   local keys = (all:size(3) - queries) // 2
   local q, ks = ops.narrow(all, 3, 1, queries), ops.narrow(all, 3, queries + 1, keys)
