@@ -750,8 +750,8 @@ function bam_nn_Linear:matrices(x, key) end
 --- weight their results. They are computed as the heads of one attention. `qkv` has the rows of all query heads,
 --- then all key heads, then all value heads; `out` has the columns of all query heads; heads are in the order (KV
 --- head, expert, head). Two parameters `queries` and `keys_values` with the same rows may replace `qkv`. A single
---- expert has no router: it is the attention of a dense model. With biases or norms of queries and keys, the same is
---- computed in several ops.
+--- expert has no router: it is the attention of a dense model. With norms of queries and keys, the same is computed in
+--- several ops.
 ---@class bam.nn.MixtureOfAttention : bam.nn.Module
 ---@overload fun(options: nn.MixtureOfAttentionOptions): bam.nn.MixtureOfAttention
 local bam_nn_MixtureOfAttention = {}
@@ -1876,12 +1876,14 @@ function tensor:rope(positions, base, rope_factor, rope_low, rope_high, rope_con
 ---@overload fun(self: tensor, k: tensor|number, v: tensor|number, documents?: tensor, attributes: { scale?: number, window?: integer }): tensor
 function tensor:attention(k, v, documents, scale, window) end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.
 ---@param qkv tensor|number
 ---@param out tensor|number
 ---@param gates? tensor
 ---@param documents? tensor
 ---@param positions? tensor
+---@param qkv_bias? tensor
+---@param out_bias? tensor
 ---@param heads integer
 ---@param kv_heads integer
 ---@param rope_base? number 10000 by default
@@ -1894,8 +1896,8 @@ function tensor:attention(k, v, documents, scale, window) end
 ---@param rope_yarn? boolean false by default
 ---@param rope_width? integer 0 by default
 ---@return tensor
----@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
-function tensor:mixture_of_attention(qkv, out, gates, documents, positions, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
+---@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
+function tensor:mixture_of_attention(qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. Backward needs only x.
 ---@return tensor
@@ -2709,13 +2711,15 @@ function bam.rope(x, positions, base, rope_factor, rope_low, rope_high, rope_con
 ---@overload fun(q: tensor|number, k: tensor|number, v: tensor|number, documents?: tensor, attributes: { scale?: number, window?: integer }): tensor
 function bam.attention(q, k, v, documents, scale, window) end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.
 ---@param x tensor|number
 ---@param qkv tensor|number
 ---@param out tensor|number
 ---@param gates? tensor
 ---@param documents? tensor
 ---@param positions? tensor
+---@param qkv_bias? tensor
+---@param out_bias? tensor
 ---@param heads integer
 ---@param kv_heads integer
 ---@param rope_base? number 10000 by default
@@ -2728,8 +2732,8 @@ function bam.attention(q, k, v, documents, scale, window) end
 ---@param rope_yarn? boolean false by default
 ---@param rope_width? integer 0 by default
 ---@return tensor
----@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
-function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
+---@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
+function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. Backward needs only x.
 ---@param x tensor|number

@@ -115,6 +115,12 @@ PUBLIC = [
     ("Cohere 2 MoE", 190004928512, "Cohere2Moe", sizes(40, 8192, 64, 64, 22528, 256000, **TIED)),
 ]
 
+BACK = """
+local bam = require "bam"
+local model = bam.load(arg[1])
+bam.save(arg[1] .. "-ours.safetensors", { logits = model(bam.load(arg[2] .. "/given.safetensors").ids) })
+"""
+
 COUNT = """
 local bam, core, json = require "bam", require "bam.core", require "bam.util.json"
 local fields = json.decode(core.read_file(arg[1] .. "/config.json"))
@@ -129,7 +135,7 @@ local given = bam.load(directory .. "/given.safetensors")
 local model = bam.load(directory)
 bam.save(directory .. "/ours.safetensors", { logits = model(given.ids) })
 model:save(directory .. "-saved")
-model.load_balance = 0 -- transformers adds that loss only when it is asked to
+model.load_balance, model.z_loss = 0, 0 -- transformers adds such losses only when it is asked to
 model:train():loss(given.ids, given.targets):backward()
 bam.no_grad(function()
   for _, p in ipairs(model:parameters()) do p.tensor:copy_(p.tensor.grad) end
@@ -153,7 +159,7 @@ end)
 model:save(directory, family == "bam" and { python = true } or { as = family })
 bam.seed(1)
 local ids = bam.randint(3, 32, 2, 19):to "i64"
-bam.save(directory .. "/given.safetensors", { ids = ids, logits = model(ids) })
+bam.save(directory .. "/given.safetensors", { ids = ids, targets = bam.randint(3, 32, 2, 19):to "i64", logits = model(ids) })
 """
 
 
@@ -235,13 +241,18 @@ def with_cache(model, ids):
 
 
 def check_mixture(program, directory, family, blocks, attention, renormalize):
-    """Differences of logits, without cache and with."""
+    """Differences of logits, without cache and with; of logits after transformers has saved it; and of gradients."""
     run(program, MIX, directory, family, blocks, attention, str(renormalize))
     given = load_file(f"{directory}/given.safetensors")
     model = load(directory, trust_remote_code=family == "bam")
     with torch.no_grad():
-        return largest(model(given["ids"]).logits, given["logits"]), largest(with_cache(model, given["ids"]),
-                                                                             given["logits"])
+        plain, cached = model(given["ids"]).logits, with_cache(model, given["ids"])
+    model.save_pretrained(directory + "-back")
+    run(program, BACK, directory + "-back", directory)
+    back = load_file(f"{directory}-back-ours.safetensors")["logits"]
+    run(program, LOAD, directory)
+    return (*(largest(x, given["logits"]) for x in (plain, cached, back)),
+            gradient_difference(model, given["ids"], given["targets"], directory))
 
 
 def check_size(program, directory, prefix, more):
@@ -281,7 +292,7 @@ def main():
                 full = check_model(program, f"{scratch}/{i}", prefix, more, False)
                 half = check_model(program, f"{scratch}/{i}-half", prefix, more, True)
                 row(family, note, *full, half[0])
-        print("\n| saved as | mixture | logits | with cache |\n|---|---|---|---|")
+        print("\n| saved as | mixture | logits | with cache | saved there, loaded here | gradients |\n|---|---|---|---|---|---|")
         for i, (family, note, *how) in enumerate(MIXTURES):
             if pattern in family:
                 row(family, note, *check_mixture(program, f"{scratch}/mix_{i}", family, *how))

@@ -36,7 +36,8 @@ end
 function M.write(config, d)
   cohere2.write(config, d)
   routed.write(config, d, "num_experts")
-  config.head_dim, config.norm_topk_prob, config.num_shared_experts = d.head_width, true, 0
+  config.head_dim, config.num_shared_experts = d.head_width, 0
+  config.norm_topk_prob = d.ffn.renormalise or false -- transformers does not ask; llama.cpp's converter does
   config.expert_selection_fn, config.rms_norm_eps = "softmax", d.norm == "rms" and d.eps + 0.0 or json.null
   config.mlp_layer_types = json.array {}
   for layer = 1, d.layers do config.mlp_layer_types[layer] = "sparse" end
