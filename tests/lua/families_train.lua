@@ -2,6 +2,7 @@
 -- killed and resumed to the bit; and a seed that is another family's directory.
 package.path = string.format("tests/lua/support/?.lua;%s", package.path)
 local bam = require "bam"
+local check = require "bam.util.check"
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
 local json = require "bam.util.json"
@@ -52,9 +53,11 @@ local CASES = {
     '{ kv = "shared" }', ROUTED },
   { "sequential, BTX", string.format('bam.models.sequential { %s, norm = "rms", qk_norm = "head" }', SIZES),
     '{ experts = "mean" }', ROUTED },
-  { "sequential, own keys and values", string.format('bam.models.sequential { %s, window = 6 }', SIZES),
+  { "sequential, own keys and values", string.format('bam.models.sequential { %s, window = 6, rope_width = 4, '
+    .. 'activation = "gelu_tanh", norm_weight = false }', SIZES),
     '{ kv = "own" }', "{ top_k = 1 }" },
-  { "parallel, BTX", string.format('bam.models.parallel { %s }', SIZES), '{ experts = "mean" }', ROUTED },
+  { "parallel, BTX", string.format('bam.models.parallel { %s, qk_norm = "layer", out_bias = true }', SIZES),
+    '{ experts = "mean" }', ROUTED },
   { "post-norm, own keys and values", string.format('bam.models.post_norm { %s, norm = "rms", qk_norm = "width" }', SIZES),
     '{ kv = "own", routing = 1 }', "{ top_k = 1 }" },
 }
@@ -75,6 +78,19 @@ for _, case in ipairs(CASES) do
     expect.equal(small.digests(killed), small.digests(whole))
   end)
 end
+
+-- The sizes of Mistral 7B: a mixture of two of them has these parameters, of which one attention and one FFN are active.
+test("a recipe at the sizes of a public model is planned", function()
+  local sizes = "layers = 32, width = 4096, heads = 32, kv_heads = 8, ffn = 14336, vocab = opt.vocab"
+  local text = recipe(string.format('bam.models.sequential { %s, norm = "rms" }', sizes), '{ experts = "mean" }', ROUTED)
+    :gsub("vocab = 280", "vocab = 32000")
+  local directory, _ <close> = directory_of(text)
+  core.write_file(directory .. "/recipe.lua", text)
+  local output, fine = small.run(directory, "--plan")
+  expect.yes(fine, output)
+  local ffn, routers = 32 * 3 * 4096 * 14336, 32 * 2 * 4096
+  expect.contains(output, { "7,241,732,096", check.thousands(7241732096 + ffn + routers) })
+end)
 
 test("a Llama is a seed and an expert, and stays one until it is mixed", function()
   local text = recipe('"llama"', '{ experts = "mean" }', ROUTED)
