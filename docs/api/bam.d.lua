@@ -408,6 +408,7 @@
 ---@field routing? "soft"|integer|schedule of attention experts, in place of the model's
 ---@field top_k? integer|schedule FFN experts per token, in place of the model's
 ---@field batch? integer rows per step; the option `batch`, or 16, by default
+---@field rows? integer rows of a micro-batch, whose activations are in memory at a time: a divisor of batch; the option `rows`, or as many as fit into 1 GB, by default. Where the auxiliary losses are balanced over all tokens of a micro-batch (aux_group_size = 0) it changes what is learned, and the phase's fingerprint
 ---@field context? integer tokens per row; the option `context`, or the model's, by default
 ---@field seed? integer the option `seed`, or 1, by default
 ---@field clip? number largest gradient norm, 1 by default
@@ -1876,6 +1877,10 @@ function tensor:rope(positions, base, rope_factor, rope_low, rope_high, rope_con
 ---@overload fun(self: tensor, k: tensor|number, v: tensor|number, documents?: tensor, attributes: { scale?: number, window?: integer }): tensor
 function tensor:attention(k, v, documents, scale, window) end
 
+--- The position, from 0, of the first token of each token's document, for `documents`, integers [B, T]: i32 [B, T]. Where `attention` and `mixture_of_attention` take `documents` they take this too, and do not compute it again: once per batch is enough for all layers.
+---@return tensor
+function tensor:document_starts() end
+
 --- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.
 ---@param qkv tensor|number
 ---@param out tensor|number
@@ -2711,6 +2716,11 @@ function bam.rope(x, positions, base, rope_factor, rope_low, rope_high, rope_con
 ---@overload fun(q: tensor|number, k: tensor|number, v: tensor|number, documents?: tensor, attributes: { scale?: number, window?: integer }): tensor
 function bam.attention(q, k, v, documents, scale, window) end
 
+--- The position, from 0, of the first token of each token's document, for `documents`, integers [B, T]: i32 [B, T]. Where `attention` and `mixture_of_attention` take `documents` they take this too, and do not compute it again: once per batch is enough for all layers.
+---@param documents tensor|number
+---@return tensor
+function bam.document_starts(documents) end
+
 --- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.
 ---@param x tensor|number
 ---@param qkv tensor|number
@@ -3140,7 +3150,7 @@ function bam.tokenizer.train(options) end
 
 --- The options of this recipe, from lowest to highest precedence: the sizes of a scale, the fields given here, --set.
 --- `seed` is always set. Answers --help. The result is read-only, and reading an unknown name is an error.
----@param fields? table plain data; scale = "demo", "590m" or "2b" sets vocab, context, batch, model, tokens, lr and mixture_lr
+---@param fields? table plain data; scale = "demo", "590m" or "2b" sets vocab, context, batch, rows, model, tokens, lr and mixture_lr
 ---@return table options
 function bam.options(fields) end
 

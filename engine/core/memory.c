@@ -211,6 +211,7 @@ bam_status bam_storage_alloc(bam_context *context, bam_device *device, int64_t b
     return out_of_memory(context, device, asked);
   storage->refs = 1;
   storage->version = 0;
+  storage->facts = (bam_facts){ .bounded = false };
   count_live(memory, device, storage->bytes);
   *out = storage;
   return BAM_OK;

@@ -282,6 +282,8 @@ bam_status bam_tensor_to(bam_tensor *tensor, bam_device *device, bam_tensor **ou
   BAM_TRY_OR_DONE(bam_tensor_new(tensor->context, device, tensor->dtype, &tensor->shape, &moved));
   if (bam_tensor_count(tensor) > 0)
     BAM_TRY_OR_DONE(transfer(moved, whole));
+  if (tensor->dtype == BAM_I64 && bam_tensor_device(tensor)->is_host)
+    bam_facts_measure(moved, whole);
   moved->is_number = tensor->is_number;
   *out = bam_tensor_retain(moved);
 done:

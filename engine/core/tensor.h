@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "context.h"
+#include "facts.h"
 #include "shape.h"
 
 typedef struct bam_storage {
@@ -17,6 +18,7 @@ typedef struct bam_storage {
   void *data;
   int64_t bytes;            /* capacity */
   uint64_t version;         /* counts in-place changes, so that autograd notices them */
+  bam_facts facts;          /* about its integers */
   struct bam_storage *next; /* in the device's free list */
 } bam_storage;
 

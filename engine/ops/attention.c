@@ -92,6 +92,10 @@ bam_status bam_call_document_starts(bam_call *call, int i, const bam_kernels *ke
   if (bam_call_optional(call, i) == NULL)
     return BAM_OK;
   const bam_shape *shape = &call->inputs[i]->shape;
+  if (bam_facts_have_starts(call->inputs[i])) {
+    *first = call->inputs[i];
+    return BAM_OK;
+  }
   BAM_TRY(bam_temp_convert(call->scope, call->inputs[i], BAM_I64, &documents));
   BAM_TRY(bam_temp_new(call->scope, bam_tensor_device(documents), BAM_I32, shape, first));
   kernels->document_starts(bam_tensor_device(documents)->stream, bam_tensor_data(*first),
@@ -99,6 +103,35 @@ bam_status bam_call_document_starts(bam_call *call, int i, const bam_kernels *ke
   bam_temp_release(call->scope, documents);
   return BAM_OK;
 }
+
+static bam_status document_starts_forward(bam_call *call) {
+  bam_tensor *documents = NULL;
+  const bam_shape *shape = &call->inputs[0]->shape;
+  bam_device *device = bam_call_device(call);
+  char text[BAM_SHAPE_TEXT];
+  if (shape->ndim != 2 || shape->size[1] > INT32_MAX)
+    return bam_call_fail(call, "`documents` is %s; it must be [batch, time]",
+                         bam_shape_text(shape, text));
+  BAM_TRY(bam_call_check_documents(call, 0, shape->size[0], shape->size[1]));
+  BAM_TRY(bam_temp_convert(call->scope, call->inputs[0], BAM_I64, &documents));
+  BAM_TRY(bam_call_output(call, 0, BAM_I32, shape));
+  device->kernels[BAM_F32]->document_starts(device->stream, bam_tensor_data(call->outputs[0]),
+                                            bam_tensor_data(documents), shape->size[0],
+                                            shape->size[1]);
+  bam_facts_are_starts(call->outputs[0]);
+  return BAM_OK;
+}
+
+const bam_op bam_op_document_starts = {
+  .name = "document_starts",
+  .help = "The position, from 0, of the first token of each token's document, for `documents`, "
+          "integers [B, T]: i32 [B, T]. Where `attention` and `mixture_of_attention` take "
+          "`documents` they take this too, and do not compute it again: once per batch is enough "
+          "for all layers.",
+  .inputs = { "documents" },
+  .constant = true,
+  .forward = document_starts_forward,
+};
 
 static bam_status save_attention(bam_call *call, bam_tensor *const qkv[3], bam_tensor *stats,
                                  bam_tensor *first) {

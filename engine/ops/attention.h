@@ -8,7 +8,8 @@
 bam_status bam_call_check_documents(bam_call *call, int i, int64_t batch, int64_t time);
 
 /* From document ids, the optional input `i`, the first token of every token's document: i32
-   [batch, time] in *first, a temporary of the call; NULL when the input was left out. */
+   [batch, time] in *first, a temporary of the call or the input itself if it is a result of
+   document_starts; NULL when the input was left out. */
 bam_status bam_call_document_starts(bam_call *call, int i, const bam_kernels *kernels,
                                     bam_tensor **first);
 

@@ -112,6 +112,7 @@ static bam_status run_route(bam_call *call, bam_tensor *logits, bam_tensor *mask
                                        .logits = bam_tensor_data(logits),
                                        .mask = mask != NULL ? bam_tensor_data(mask) : NULL },
                  r);
+  bam_facts_bound(call->outputs[EXPERTS], 1, r->experts);
   return BAM_OK;
 }
 

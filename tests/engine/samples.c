@@ -171,6 +171,7 @@ static const sample samples[] = {
   { .op = "attention",
     .inputs = { REAL(-2, 2, 2, 5, 4, 4), REAL(-2, 2, 2, 5, 2, 4), REAL(-2, 2, 2, 5, 2, 4),
                 WHOLE(1, 2, 2, 5) } },
+  { .op = "document_starts", .inputs = { WHOLE(1, 3, 2, 5) } },
   { .op = "swiglu", .inputs = { REAL(-2, 2, 3, 8) } },
   { .op = "geglu", .inputs = { REAL(-2, 2, 3, 8) } },
   { .op = "route",

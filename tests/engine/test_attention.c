@@ -151,6 +151,46 @@ Test(attention, documents_mixed) {
   RELEASE(i32, i64);
 }
 
+/* The first token with the same id; and attention that takes the result gives the same bits. */
+Test(attention, document_starts) {
+  VALUES_TESTED(&bam_op_document_starts);
+  bam_tensor *in[] = { make_leaf(BAM_F32, SHAPE(2, 70, 2, 8), -2, 2),
+                       make_leaf(BAM_F32, SHAPE(2, 70, 1, 8), -2, 2),
+                       make_leaf(BAM_F32, SHAPE(2, 70, 1, 8), -2, 2) };
+  bam_tensor *documents = make_random(BAM_I64, SHAPE(2, 70), -2, 3);
+  bam_tensor *starts = run(&bam_op_document_starts, &documents, 1, NULL);
+  EXPECT_EQ(starts->dtype, BAM_I32);
+  for (int64_t t = 0; t < 140; t++) {
+    int64_t first = t / 70 * 70;
+    while (value_at(documents, first) != value_at(documents, t))
+      first++;
+    EXPECT_EQ(value_at(starts, t), (double)(first - t / 70 * 70));
+  }
+  bam_tensor *a = run(&bam_op_attention, (bam_tensor *[]){ in[0], in[1], in[2], documents }, 4,
+                      NULL);
+  bam_tensor *b = run(&bam_op_attention, (bam_tensor *[]){ in[0], in[1], in[2], starts }, 4, NULL);
+  for (int64_t i = 0; i < bam_tensor_count(a); i++)
+    EXPECT_EQ(value_at(a, i), value_at(b, i));
+  fixture_release(in, 3);
+  RELEASE(documents, starts, a, b);
+}
+
+/* Starts that were changed are documents again: here token 1's starts a document of its own. */
+Test(attention, document_starts_changed) {
+  bam_tensor *documents = make_tensor(BAM_I64, SHAPE(1, 3), (int64_t[]){ 5, 5, 5 });
+  bam_tensor *starts = run(&bam_op_document_starts, &documents, 1, NULL);
+  bam_tensor *row = make_tensor(BAM_I64, SHAPE(1, 3), (int64_t[]){ 9, 8, 9 });
+  cr_assert(bam_facts_have_starts(starts));
+  EXPECT_OK(bam_tensor_copy(starts, row));
+  cr_assert(!bam_facts_have_starts(starts));
+  bam_tensor *in[] = { make_leaf(BAM_F32, SHAPE(1, 3, 1, 2), -2, 2),
+                       make_leaf(BAM_F32, SHAPE(1, 3, 1, 2), -2, 2),
+                       make_leaf(BAM_F32, SHAPE(1, 3, 1, 2), -2, 2) };
+  compare(in, starts, 4e-6);
+  fixture_release(in, 3);
+  RELEASE(documents, starts, row);
+}
+
 /* A key block of its own documents only: rows that see none of a block. */
 Test(attention, documents_far) {
   int64_t ids[900];

@@ -129,6 +129,30 @@ test("padding is in no auxiliary loss, nor in the statistics", function()
   for name, g in pairs(grads) do expect.equal(g:abs():max():item(), 0, name) end
 end)
 
+-- A router that gives statistics every other time, and of another dtype than the model's.
+test("statistics of some micro-batches only", function()
+  local calls = 0
+  local function make(options)
+    local own = bam.nn.Router(options)
+    return function(h, pass)
+      local gates, experts, record = own(h, pass)
+      calls = calls + 1
+      record.statistics = calls % 2 == 1 and bam.full({ 3, 2 }, calls, { dtype = "f32" }) or nil
+      return gates, experts, record
+    end
+  end
+  local some = bam.mix { experts = { dense:build { seed = 1 }, dense:build { seed = 2 } },
+                         ffn = { router = make }, attention = { experts = "mean" } }:build { dtype = "f64" }
+  local batch = new_batch()
+  batch.targets = bam.zeros(4, 8, { dtype = "i64" })
+  batch.tokens = 32
+  local record = bam.loop.gradients(some, batch, 1) -- two layers: calls 1, 3, 5, 7 are the first layer's
+  expect.equal(record.routing[1].load, { 4, 4 })
+  expect.no(record.routing[2])
+  expect.equal(record.routing[1].module, "ffn")
+  expect.equal(record.routing[1].layer, 1)
+end)
+
 test("a router with one renormalized gate is not trained", function()
   for _, o in ipairs { { ffn = { renormalize = true } },
                        { attention = { routing = 1, renormalize = true } } } do

@@ -277,6 +277,24 @@ test("mistakes in a recipe: nothing is trained before they are found", function(
   end
 end)
 
+test("option rows: micro-batches of the size that is wanted, or an error", function()
+  local recipe, count = small.RECIPE:gsub("phase%.eval_tokens = 64", "%0 phase.rows = tonumber(os.getenv 'ROWS')")
+  expect.equal(count, 1)
+  local place = another(recipe)
+  local function rows_of(phase)
+    local found = core.glob(small.phase(place, phase) .. "/step-*/training.json")
+    return bam.json.decode(core.read_file(found[#found])).rows
+  end
+  output, fine = small.run(place, "", "export ROWS=1;")
+  expect.yes(fine, output)
+  expect.equal({ rows_of "seed", rows_of "mixed" }, { 1, 1 })
+  output, fine = small.run(place, "", "export ROWS=2;")
+  expect.yes(fine, output)
+  expect.equal(rows_of "seed", 1, "a dense phase is the same phase")
+  expect_failure("train: option rows: a step of 4 rows has no whole number of micro-batches of 3 rows; take a divisor "
+                 .. "of the batch, such as 2", "", place, "export ROWS=3;")
+end)
+
 test("a disk that is full during a save: an error, and nothing is lost", function()
   local full = another()
   expect.yes(small.run(full, "--only seed --set tokens=64 --set save_every=1")) -- prepares the text

@@ -1,5 +1,6 @@
 -- What models are called with, checked: token ids, their documents and positions, targets.
 local check = require "bam.util.check"
+local documents = require "bam.nn.documents"
 
 local M = {}
 
@@ -16,7 +17,7 @@ function M.new(what, ids, options)
   if not check.is_tensor(ids) or ids.ndim ~= 2 then
     check.fail("%s: expected token ids [batch, time], got %s", what, check.describe(ids))
   end
-  return { documents = o.documents, positions = o.positions, routing = {} }
+  return { documents = o.documents, positions = o.positions, routing = {}, starts = documents.starts(o.documents) }
 end
 
 --- `x`, called `name`, must be of the shape of the ids.

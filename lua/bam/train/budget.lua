@@ -40,15 +40,32 @@ local function splits_change_loss(d)
   return d.aux_tokens == 0 and (d.ffn.experts > 1 or d.attention.experts > 1)
 end
 
+-- The rows of a micro-batch that option `rows` asks for.
+local function check_rows(rows, batch, context, group)
+  if batch % rows ~= 0 then
+    local fits = rows
+    while fits > 1 and batch % fits ~= 0 do fits = fits - 1 end
+    check.fail("train: option rows: a step of %d rows has no whole number of micro-batches of %d rows; "
+               .. "take a divisor of the batch, such as %d", batch, rows, math.min(fits, batch))
+  end
+  if rows * context % group ~= 0 then
+    check.fail("train: option rows: the auxiliary losses are taken over groups of %d tokens, and %d rows of %d tokens "
+               .. "are no whole number of them", group, rows, context)
+  end
+  return rows
+end
+
 --- Choose the rows of a micro-batch: the largest number that divides the batch, fits the budget, and makes whole groups
---- for the auxiliary losses.
+--- for the auxiliary losses; or check those that are wanted.
 ---@param d table description
 ---@param batch integer rows of a step
 ---@param context integer tokens of a row
+---@param wanted? integer option rows
 ---@return integer rows
 ---@return boolean counts whether another split would change the loss
-function M.micro_batch(d, batch, context)
+function M.micro_batch(d, batch, context, wanted)
   local row, group = 4 * context * floats_per_token(d), math.max(1, d.aux_tokens)
+  if wanted then return check_rows(wanted, batch, context, group), splits_change_loss(d) end
   for rows = batch, 1, -1 do
     local fits = rows == 1 or rows * row <= BUDGET
     if batch % rows == 0 and fits and rows * context % group == 0 then

@@ -25,7 +25,7 @@ local spec = overrides.add_to {
   tokens = { "positive", optional = true }, steps = { "size", optional = true },
   continue = { "any", optional = true },
   lr = { "any", expects = "a number, or a schedule such as bam.schedule.cosine { peak = 1e-3 }" },
-  batch = { "size", optional = true }, context = { "size", optional = true },
+  batch = { "size", optional = true }, rows = { "size", optional = true }, context = { "size", optional = true },
   seed = { "count", optional = true }, clip = { "positive", 1 },
   max_grad_ratio = { "positive", 10, was = "spike" },
   optimizer = { "any", optional = true }, betas = { "list", optional = true }, eps = { "positive", optional = true },
@@ -109,7 +109,7 @@ local function read(given)
   local own_steps = read_steps(o)
   o.steps = o.start.before + own_steps
   o.eval_every = o.eval_every or math.max(1, (own_steps + 3) // 4)
-  o.rows, o.split_counts = budget.micro_batch(o.description, o.batch, o.context)
+  o.rows, o.split_counts = budget.micro_batch(o.description, o.batch, o.context, from_options(o, "rows"))
   learns.check(string.format("train: phase %s", o.name), o.description, o.steps)
   return o
 end
@@ -160,6 +160,9 @@ end
 ---@field routing? "soft"|integer|schedule of attention experts, in place of the model's
 ---@field top_k? integer|schedule FFN experts per token, in place of the model's
 ---@field batch? integer rows per step; the option `batch`, or 16, by default
+---@field rows? integer rows of a micro-batch, whose activations are in memory at a time: a divisor of batch; the
+--- option `rows`, or as many as fit into 1 GB, by default. Where the auxiliary losses are balanced over all tokens of a
+--- micro-batch (aux_group_size = 0) it changes what is learned, and the phase's fingerprint
 ---@field context? integer tokens per row; the option `context`, or the model's, by default
 ---@field seed? integer the option `seed`, or 1, by default
 ---@field clip? number largest gradient norm, 1 by default

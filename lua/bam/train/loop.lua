@@ -3,6 +3,7 @@
 local check = require "bam.util.check"
 local core = require "bam.core"
 local old_fields = require "bam.util.old_fields"
+local sums = require "bam.train.sums"
 
 local M = {}
 
@@ -17,26 +18,16 @@ local function rows_of(batch, first, count)
   return rows
 end
 
--- Add the routers' statistics for a share of the batch to the sums: { layer, module, load, gate, entropy }, where the
--- last three are lists with a number per expert.
-local function add_routing(sums, routing, share)
-  for i, record in ipairs(routing) do
-    if record.statistics then
-      local sum = sums[i] or { layer = record.layer, module = record.module }
-      for k, name in ipairs { "load", "gate", "entropy" } do
-        sum[name] = sum[name] or {}
-        for e, x in ipairs(record.statistics[k]:totable()) do
-          sum[name][e] = (sum[name][e] or 0) + share * x
-        end
-      end
-      sums[i] = sum
-    end
-  end
+-- The number of targets that are not ignored in each row; waits for the device.
+local function count_targets(batch)
+  return ops.sum(ops.to(ops.ne(batch.targets, -100), "i64"), -1):totable()
 end
 
--- The number of targets that are not ignored.
-local function count_targets(batch)
-  return ops.sum(ops.to(ops.ne(batch.targets, -100), "i64")):item()
+-- The sum of elements first .. first + count - 1 of a list.
+local function sum_of(list, first, count)
+  local sum = 0
+  for i = first, first + count - 1 do sum = sum + list[i] end
+  return sum
 end
 
 local function check_model(what, model)
@@ -64,26 +55,22 @@ function M.gradients(model, batch, rows)
   check_batch("gradients", batch)
   local all = batch.ids:size(1)
   rows = rows and check.value("loop.gradients: rows", rows, "size") or math.max(all, 1)
-  local sums = old_fields.metrics { loss = 0, routing = {} }
-  local counted = rows < all and math.max(count_targets(batch), 1)
+  local step_sums, targets = sums.new(), rows < all and count_targets(batch)
+  local counted = targets and math.max(sum_of(targets, 1, all), 1)
   for first = 1, all, rows do
     core.scope(function()
-      local part = rows_of(batch, first, math.min(rows, all - first + 1))
-      local share = counted and count_targets(part) / counted or 1
+      local count = math.min(rows, all - first + 1)
+      local part = rows_of(batch, first, count)
+      local share = counted and sum_of(targets, first, count) / counted or 1
       local total, parts = model:loss(part.ids, part.targets, {
         documents = part.documents, positions = part.positions, scale = 1 / batch.tokens,
         share = share })
       total:backward()
-      sums.loss = sums.loss + (parts.loss or parts.nll):item() -- a model of the script's may use the old name
-      if parts.losses then
-        local losses = parts.losses:totable()
-        sums.load_balance = (sums.load_balance or 0) + share * losses[1]
-        sums.z_loss = (sums.z_loss or 0) + share * losses[2]
-      end
-      add_routing(sums.routing, parts.routing, share)
+      -- a model of the script's may use the old name
+      return step_sums:add(parts.loss or parts.nll, parts.losses, parts.routing, share)
     end)
   end
-  return sums
+  return step_sums:read(old_fields.metrics { loss = 0, routing = {} })
 end
 
 --- The loss per token of a batch, in evaluation mode and without gradients.
@@ -96,17 +83,18 @@ function M.loss(model, batch, rows)
     check.fail("loop.nll: expected a model, got %s", check.describe(model))
   end
   check_batch("nll", batch)
-  local all, sum = batch.ids:size(1), 0
+  local all, total = batch.ids:size(1), nil
   rows = rows and check.value("loop.nll: rows", rows, "size") or math.max(all, 1)
   for first = 1, all, rows do
-    core.scope(function()
+    total = core.scope(function()
       local part = rows_of(batch, first, math.min(rows, all - first + 1))
       local logs = model:log_likelihood(part.ids, part.targets, {
         documents = part.documents, positions = part.positions })
-      sum = sum - ops.sum(ops.to(logs, "f64")):item()
+      local sum = ops.sum(ops.to(logs, "f64"))
+      return total and ops.add(total, sum) or sum
     end)
   end
-  return sum / math.max(count_targets(batch), 1)
+  return (0 - (total and total:item() or 0)) / math.max(sum_of(count_targets(batch), 1, all), 1)
 end
 
 --- One step: gradients, clipping and the optimizer's update, unless `judge` rejects it.

@@ -7,6 +7,7 @@
 local check = require "bam.util.check"
 local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
+local documents = require "bam.nn.documents"
 local frequencies = require "bam.nn.frequencies"
 local Router = require "bam.nn.moe.router"
 local router_options = require "bam.nn.moe.router_options"
@@ -140,7 +141,7 @@ function MixtureOfAttention:forward(h, batch)
   if self.q_norm then return several_ops.attend(self, h, qkv, gates, batch) end
   local attributes = { heads = self.heads, kv_heads = self.kv_heads, rope_base = self.rope_base, window = self.window,
                        scale = several_ops.scale(self) }
-  return ops.mixture_of_attention(h, qkv, self.out, gates, batch.documents, batch.positions, several_ops.bias(self),
+  return ops.mixture_of_attention(h, qkv, self.out, gates, documents.of(batch), batch.positions, several_ops.bias(self),
                                   self.out_bias, several_ops.rotation(self, attributes))
 end
 

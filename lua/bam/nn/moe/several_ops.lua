@@ -1,6 +1,7 @@
 -- A mixture of attention with norms of queries and keys, in several ops in place of one; and what both have.
 local check = require "bam.util.check"
 local core = require "bam.core"
+local documents = require "bam.nn.documents"
 local HeadNorm = require "bam.nn.moe.head_norm"
 local weights = require "bam.nn.weights"
 
@@ -78,7 +79,7 @@ end
 ---@return tensor y [B, T, width]
 function M.attend(self, h, weight, gates, batch)
   local q, k, v = project(self, h, weight, batch)
-  local o = ops.attention(q, k, v, batch.documents,
+  local o = ops.attention(q, k, v, documents.of(batch),
                           { window = self.window, scale = M.scale(self) })
   local B, T, n = h:size(1), h:size(2), self.experts
   if gates then

@@ -1,0 +1,49 @@
+/* facts.h. */
+#include "facts.h"
+
+#include "tensor.h"
+
+static void state(bam_tensor *tensor, bam_facts facts) {
+  facts.version = tensor->storage->version;
+  tensor->storage->facts = facts;
+}
+
+static bool still_hold(const bam_tensor *tensor) {
+  return tensor->storage->facts.version == tensor->storage->version;
+}
+
+void bam_facts_bound(bam_tensor *tensor, int64_t low, int64_t high) {
+  state(tensor, (bam_facts){ .bounded = true, .low = low, .high = high, .other = low });
+}
+
+void bam_facts_are_starts(bam_tensor *tensor) {
+  state(tensor, (bam_facts){ .starts = tensor->shape.size[1] });
+}
+
+void bam_facts_measure(bam_tensor *tensor, const bam_tensor *host) {
+  const int64_t *x = bam_tensor_data(host), n = bam_tensor_count(host);
+  bam_facts facts = { .bounded = true, .low = INT64_MAX, .high = INT64_MIN, .other = 0 };
+  for (int64_t i = 0; i < n && facts.other == 0; i++)
+    facts.other = x[i] < 0 ? x[i] : 0;
+  for (int64_t i = 0; i < n; i++) {
+    const bool apart = x[i] == facts.other;
+    facts.low = !apart && x[i] < facts.low ? x[i] : facts.low;
+    facts.high = !apart && x[i] > facts.high ? x[i] : facts.high;
+  }
+  state(tensor, facts);
+}
+
+bool bam_facts_within(const bam_tensor *tensor, int64_t low, int64_t high, int64_t other) {
+  const bam_facts *f = &tensor->storage->facts;
+  if (!f->bounded || !still_hold(tensor) || tensor->dtype != BAM_I64)
+    return false;
+  const bool inside = f->low > f->high || (f->low >= low && f->high <= high);
+  return inside && (f->other == other || (f->other >= low && f->other <= high));
+}
+
+bool bam_facts_have_starts(const bam_tensor *tensor) {
+  const int64_t time = tensor->storage->facts.starts;
+  return time > 0 && still_hold(tensor) && tensor->dtype == BAM_I32 && tensor->shape.ndim == 2 &&
+         tensor->shape.size[1] == time && tensor->offset % time == 0 &&
+         bam_tensor_is_contiguous(tensor);
+}

@@ -1,0 +1,35 @@
+/* Facts about the integers of a tensor. On a device it would take a wait to find them out, so they are kept with the
+   storage by who makes or moves the integers, and hold until the storage is changed. Every view of the storage has
+   them: they are about all elements. */
+#ifndef BAM_FACTS_H
+#define BAM_FACTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct bam_tensor;
+
+typedef struct bam_facts {
+  uint64_t version;         /* of the storage when this was true */
+  bool bounded;             /* every element is in low .. high, or is `other` */
+  int64_t low, high, other; /* low > high: every element is `other` */
+  int64_t starts;           /* > 0: rows of so many document starts (the op document_starts) */
+} bam_facts;
+
+/* State that every element of `tensor`, which fills its storage, is in low .. high. */
+void bam_facts_bound(struct bam_tensor *tensor, int64_t low, int64_t high);
+
+/* State that `tensor`, [batch, time] and alone in its storage, is a result of document_starts. */
+void bam_facts_are_starts(struct bam_tensor *tensor);
+
+/* Find the bounds of `host`, contiguous i64 in host memory, for its copy `tensor`; a negative value that is alone
+   among the negative ones, such as the target of padding, is left out of the bounds. */
+void bam_facts_measure(struct bam_tensor *tensor, const struct bam_tensor *host);
+
+/* Is every element of `tensor` known to be in low .. high, or `other`? */
+bool bam_facts_within(const struct bam_tensor *tensor, int64_t low, int64_t high, int64_t other);
+
+/* Is `tensor` known to be document starts, in whole rows? */
+bool bam_facts_have_starts(const struct bam_tensor *tensor);
+
+#endif
