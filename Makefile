@@ -210,8 +210,8 @@ $(B)/embedded.o: $(B)/embedded.S
 REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 DEPS   := deps $(addprefix deps-,test simt valgrind analyze lint format)
 
-.PHONY: run test bits docs cases simt bench scaling accuracy asan analyze lint lint-format format compdb debug valgrind fuzz \
-        fuzzcheck faults $(DEPS) install clean help
+.PHONY: run test bits docs cases simt bench bench-products scaling accuracy asan analyze lint lint-format format compdb \
+        debug valgrind fuzz fuzzcheck faults $(DEPS) install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
 	$(B)/bamlua recipes/bam_kv_shared.lua
@@ -233,6 +233,10 @@ bench: deps ## measure speed, into build/bench.json too, and compare with PyTorc
 	@$(REMAKE) all
 	$(B)/bamlua tests/bench/bench.lua --json $(B)/bench.json
 	$(B)/bamlua tests/bench/text.lua --json $(B)/bench-text.json
+
+bench-products: deps ## compare matrix products with OpenBLAS and oneDNN where Debian's libopenblas0 and libdnnl2 are
+	@$(REMAKE) $(B)/bench_products
+	$(B)/bench_products
 
 scaling: deps ## measure speed and memory against size, experts and threads; draw docs/scaling-*.svg; takes SECONDS
 	@$(REMAKE) all
@@ -337,6 +341,10 @@ $(B)/cases/bamlua: $(CASES_OBJ) $(B)/libbam.a
 $(B)/test_engine: $(TEST_OBJ) $(filter-out %/main.o,$(BIND_OBJ)) $(B)/libbam.a
 	@echo link $@
 	@$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)
+
+$(B)/bench_products: $(B)/tests/bench/products.o $(B)/libbam.a
+	@echo link $@
+	@$(CC) -o $@ $^ $(ALL_LIBS)
 
 $(B)/cases/selftest: $(CASES_WRONG) $(B)/libbam.a
 	@echo link $@
