@@ -73,7 +73,7 @@ BAM_INLINE void differentiate(float (&grads)[M][N][4], const float (&scores)[M][
   }
 }
 
-/* dq += the gradients of the scores of the warp's queries, from `query` on, times the keys of a stage, from `key` on. */
+/* dq += the gradients of the scores of the warp's queries, from `query` on, times a stage's keys, from `key` on. */
 template <int width>
 BAM_INLINE void add_stage(float (&dq)[M][width / 8][4], const own_queries &own,
                           const key_stage<sizes<width>::keys, width> &keys, int query, int key,

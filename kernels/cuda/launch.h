@@ -31,8 +31,8 @@
 
 #define BAM_SHARED(type, name, count) __shared__ type name[count]
 
-#define BAM_DYNAMIC_SHARED(type, name)                               \
-  extern __shared__ __align__(16) unsigned char bam_shared_bytes_[]; \
+#define BAM_DYNAMIC_SHARED(type, name)                                 \
+  extern __shared__ __align__(1024) unsigned char bam_shared_bytes_[]; \
   type *name = (type *)bam_shared_bytes_
 
 #endif

@@ -320,7 +320,7 @@ int main() {
       test_case(&stream, { 1, T, 2, 1, K, 0, ONE, false }, false);
     test_case(&stream, { 2, 100, 6, 2, K, 0, ONE, false }, false);
     test_case(&stream, { 2, 70, 3, 3, K, 0, ONE, true }, false);
-    const int windows[] = { 1, 17, 64, 150 };
+    const int windows[] = { 1, 17, 63, 64, 150 };
     for (int window : windows)
       test_case(&stream, { 1, 230, 1, 1, K, window, ONE, false }, false);
     for (int d = RUNS; d <= FAR; d++)

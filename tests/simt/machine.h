@@ -36,11 +36,12 @@ struct simt_offer {
   simt_site site;
 };
 
-/* Every lane that exists is in one of ready, waiting and arrived, or it has returned. */
+/* Every lane that exists is in one of ready, waiting, arrived and parked, or it has returned. */
 struct simt_warp {
   uint32_t present, ready;
   uint32_t waiting; /* for lanes of the warp */
   uint32_t arrived; /* at a barrier of the block */
+  uint32_t parked;  /* until a condition holds; the offer's value is the condition */
   simt_offer offer[SIMT_WARP];
 };
 
@@ -53,7 +54,7 @@ struct simt_barrier {
 /* The block's shared memory: the dynamic part first; behind each array is a small red zone. */
 struct simt_shared_memory {
   unsigned char bytes[SIMT_SHARED + SIMT_STATIC_SHARED + SIMT_MAX_ARRAYS * 96]
-    __attribute__((aligned(128)));
+    __attribute__((aligned(1024)));
   size_t dynamic_bytes, static_bytes, end;
   struct {
     const char *name;
@@ -104,6 +105,32 @@ void simt_fail_at(int thread, simt_site site, const char *format, ...)
 /* False, and the launch has failed, unless the bytes are the block's shared memory and `data` is a multiple of
    `bytes`. */
 bool simt_check_shared(const void *data, size_t bytes, const char *what, simt_site site);
+
+/* Let another thread run; the one that calls waits, or the launch has failed. */
+void simt_pass_on(simt_machine *m);
+
+/* ---- conditions.cpp ---- */
+
+/* What a thread waits for, and other warps or copies bring about. */
+struct simt_condition {
+  const char *name;
+  bool (*holds)(const simt_condition *condition);
+};
+void simt_wait_until(const simt_condition *condition, simt_site site);
+
+/* No warp can go on: look whether threads that wait for a condition can, which copies may have to land for. False when
+   none can, and the launch has failed if there are some. */
+bool simt_release_parked(simt_machine *m);
+
+/* Before and after a block: named barriers, bulk copies and products of warpgroups. */
+void simt_begin_hopper(simt_machine *m);
+void simt_end_hopper(simt_machine *m);
+
+/* ---- bulk_copy.cpp, warpgroup.cpp ---- */
+
+bool simt_land_bulk_copy(void); /* the oldest; false when none is under way */
+int simt_drop_bulk_copies(void);
+void simt_end_products(simt_machine *m);
 
 /* ---- async_copy.cpp ---- */
 

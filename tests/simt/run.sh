@@ -31,6 +31,7 @@ count() {
 count "$build/simt/selftest"
 count "$build/simt/tensor_cores"
 count "$build/simt/attention_mma"
+count "$build/simt/hopper"
 count sh tests/cases/run.sh "$build/simt/bamlua" ${filter:+--filter "$filter"}
 if test -z "$filter"; then
   count "$build/simt/bamlua" tests/gpu/devices.lua

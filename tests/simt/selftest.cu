@@ -245,6 +245,7 @@ int main() {
   test_host(&state);
   test_faults(&state);
   test_tensor_core(&state);
+  test_hopper(&state);
   cudaStreamDestroy(state.queue);
   printf("%d passed, %d failed\n", tally()->passed, tally()->failed);
   return tally()->failed != 0;

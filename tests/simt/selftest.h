@@ -20,6 +20,7 @@ static inline bool failed(bam_stream stream) { return noted(stream, "cudaErrorLa
 void test_faults(bam_stream stream);      /* selftest_faults.cu */
 void test_host(bam_stream stream);        /* selftest_host.cu */
 void test_tensor_core(bam_stream stream); /* selftest_tensor_core.cu */
+void test_hopper(bam_stream stream);      /* selftest_hopper.cu */
 
 template <class T> static T *device_array(int64_t n) {
   T *data;

@@ -68,6 +68,7 @@ static const char *state_of(const simt_warp *warp, int lane) {
   return !(warp->present & bit) ? "does not exist"
          : warp->waiting & bit  ? "waits elsewhere in the warp"
          : warp->arrived & bit  ? "waits at __syncthreads"
+         : warp->parked & bit   ? "waits for other warps"
          : warp->ready & bit    ? "runs"
                                 : "has returned";
 }
@@ -136,10 +137,12 @@ static int next_thread(simt_machine *m) {
     const int lane = next_lane(m, warp);
     if (lane >= 0)
       return m->warp * SIMT_WARP + lane;
-    if (warp->waiting != 0)
+    if (warp->waiting != 0 && warp->parked == 0)
       fail_waiting(m);
     else if (++m->warps_run < m->nwarps)
       m->warp += m->warps_reversed ? -1 : 1;
+    else if (simt_release_parked(m))
+      first_warp(m);
     else if (!release_barrier(m))
       break;
   }
@@ -173,7 +176,7 @@ static void make_idle(simt_machine *m, simt_fiber *fiber) {
 
 /* Let the next thread run, on its own fiber or an idle one, or the first fiber when there is none.
    Returns when it is the turn of the fiber that called. */
-static void pass_on(simt_machine *m) {
+void simt_pass_on(simt_machine *m) {
   simt_fiber *from = m->running, *to = &m->first;
   const int thread = next_thread(m);
   if (thread >= 0) {
@@ -199,7 +202,7 @@ static void run_threads(void) {
     m->warps[m->thread / SIMT_WARP].ready &= ~(1u << m->thread % SIMT_WARP);
     m->fiber[m->thread] = NULL;
     make_idle(m, m->running);
-    pass_on(m);
+    simt_pass_on(m);
   }
 }
 
@@ -222,7 +225,7 @@ int simt_source(int lane, int width, simt_site site) {
   if (width < 1 || width > SIMT_WARP || (width & (width - 1)) != 0) {
     simt_fail(m->thread, "a width of %d in the shuffle at %s:%d", width, file_name(site),
               site.line);
-    pass_on(m);
+    simt_pass_on(m);
   }
   return lane & ~(width - 1);
 }
@@ -244,7 +247,7 @@ int simt_sync_block(bool predicate, simt_site site) {
   barrier->count += predicate;
   warp->ready &= ~bit;
   warp->arrived |= bit;
-  pass_on(m);
+  simt_pass_on(m);
   return barrier->result;
 }
 
@@ -306,7 +309,7 @@ uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int sourc
   if (!(mask & bit)) {
     simt_fail(m->thread, "%s at %s:%d by lane %d, which is not in its mask %08x", kind_name(offer),
               file_name(site), site.line, lane, mask);
-    pass_on(m);
+    simt_pass_on(m);
   }
   const uint32_t lanes = mask & warp->present;
   warp->ready &= ~bit;
@@ -315,7 +318,7 @@ uint64_t simt_sync_warp(simt_kind kind, unsigned mask, uint64_t value, int sourc
     warp->waiting &= ~lanes;
     warp->ready |= lanes;
   } else
-    pass_on(m);
+    simt_pass_on(m);
   return offer->value;
 }
 
@@ -332,7 +335,7 @@ bool simt_check_shared(const void *data, size_t bytes, const char *what, simt_si
     return true;
   simt_fail_at(m->thread, site, "%s %p, which is not %zu aligned bytes of shared memory", what,
                data, bytes);
-  pass_on(m);
+  simt_pass_on(m);
   return false;
 }
 
@@ -377,7 +380,7 @@ static bool has_room(simt_machine *m, const simt_shared_array *array) {
 void simt_place_shared(simt_shared_array *array) {
   simt_machine *m = simt_running();
   if (!has_room(m, array))
-    pass_on(m);
+    simt_pass_on(m);
   m->shared.static_bytes += array->bytes;
   array->address = m->shared.bytes + carve_shared(m, array->name, array->bytes);
   array->launch = simt_here()->launch;
@@ -422,14 +425,16 @@ static void run_block(simt_machine *m) {
     const int lanes = m->threads - i * SIMT_WARP;
     simt_warp *warp = &m->warps[i];
     warp->present = warp->ready = lanes >= SIMT_WARP ? ~0u : (1u << lanes) - 1;
-    warp->waiting = warp->arrived = 0;
+    warp->waiting = warp->arrived = warp->parked = 0;
   }
   m->barrier.arrived = 0;
   poison_shared(m, 0, m->shared.end);
+  simt_begin_hopper(m);
   first_warp(m);
-  pass_on(m);
+  simt_pass_on(m);
   if (m->error == cudaSuccess)
     check_shared(m);
+  simt_end_hopper(m);
   if (m->error != cudaSuccess)
     abandon_threads(m);
 }

@@ -1,0 +1,256 @@
+/* Products of a warpgroup (wgmma). Each of its four warps has 16 rows of the 64 of a product, so
+   here each computes them by itself. Operands are read and results written at once or when the product
+   is waited for, by schedule; until then the results are NaN. Where an element of an operand lies is what the PTX ISA
+   says of matrix descriptors with a swizzle of 128 bytes. */
+#include <stdlib.h>
+
+#include "machine.h"
+#include "simt_hopper.h"
+
+#define ROWS 16 /* of a warp */
+#define K 16
+#define MOST_COLUMNS 256
+
+/* What a lane brings to one product. */
+struct simt_wgmma {
+  simt_collective base;
+  float *d;
+  const uint32_t *a; /* in registers, or NULL: */
+  uint64_t a_matrix, b_matrix;
+  int columns;
+  bool a_transposed, b_transposed, add;
+};
+
+/* A product that was begun and not waited for: what each lane brought, and its results so far, on which the next
+   product with the same results goes on. */
+struct simt_product {
+  simt_wgmma lanes[SIMT_WARP];
+  float c[SIMT_WARP][MOST_COLUMNS / 2];
+  int64_t group;
+};
+
+struct simt_products {
+  simt_product *begun[64];
+  int count;
+  int64_t group, all; /* of the next product; how many there were in this block */
+  bool fenced;
+};
+
+static simt_products *products_of(int warp) {
+  static simt_products products[SIMT_MAX_WARPS];
+  return &products[warp];
+}
+
+/* ---- where elements are ---- */
+
+static float load_bf16(uintptr_t offset) {
+  uint16_t bits;
+  const uintptr_t swizzled = offset ^ (offset >> 7 & 7) << 4;
+  if (swizzled + 2 > simt_running()->shared.end) {
+    simt_fail(simt_running()->thread, "wgmma of a matrix outside of shared memory");
+    return 0;
+  }
+  memcpy(&bits, simt_running()->shared.bytes + swizzled, sizeof bits);
+  return from_bf16({ bits });
+}
+
+uint64_t simt_shared_matrix(const void *data, int leading, int stride, simt_site site) {
+  simt_check_shared(data, 16, "a matrix is at", site);
+  const uint64_t offset = (uint64_t)((const unsigned char *)data - simt_running()->shared.bytes);
+  return offset >> 4 | (uint64_t)(leading >> 4) << 16 | (uint64_t)(stride >> 4) << 32 |
+         (uint64_t)1 << 62;
+}
+
+/* Element k of row (or column) `i` of an operand. `transposed`: i runs along the rows in memory. */
+static float element(uint64_t matrix, int i, int k, bool transposed) {
+  const uintptr_t start = (matrix & 0x3fff) << 4;
+  const uintptr_t leading = (matrix >> 16 & 0x3fff) << 4, stride = (matrix >> 32 & 0x3fff) << 4;
+  const unsigned x = (unsigned)i, y = (unsigned)k;
+  if (transposed)
+    return load_bf16(start + x % 64 * 2 + x / 64 * leading + y % 8 * 128 + y / 8 * stride);
+  return load_bf16(start + x % 8 * 128 + x / 8 * stride + y * 2);
+}
+
+static float half_of(uint32_t pair, int i) { return from_bf16({ (uint16_t)(pair >> 16 * i) }); }
+
+/* ---- computing ---- */
+
+struct simt_wide_operands {
+  float a[ROWS][K], b[K][MOST_COLUMNS];
+};
+
+static void gather_a(simt_wide_operands *m, const simt_product *p, int warp) {
+  const simt_wgmma *first = &p->lanes[0];
+  for (int row = 0; row < ROWS; row++)
+    for (int k = 0; k < K; k++)
+      if (first->a == NULL)
+        m->a[row][k] = element(first->a_matrix, warp % 4 * ROWS + row, k, first->a_transposed);
+      else
+        m->a[row][k] = half_of(p->lanes[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k % 2);
+}
+
+static void compute(simt_product *p, int warp) {
+  static simt_wide_operands m;
+  const simt_wgmma *first = &p->lanes[0];
+  gather_a(&m, p, warp);
+  for (int k = 0; k < K; k++)
+    for (int n = 0; n < first->columns; n++)
+      m.b[k][n] = element(first->b_matrix, n, k, first->b_transposed);
+  for (int row = 0; row < ROWS; row++)
+    for (int n = 0; n < first->columns; n++) {
+      float *c = &p->c[row % 8 * 4 + n % 8 / 2][n / 8 * 4 + row / 8 * 2 + n % 2];
+      *c = first->add ? *c : 0;
+      for (int k = 0; k < K; k++)
+        *c += m.a[row][k] * m.b[k][n];
+    }
+}
+
+/* ---- beginning and ending ---- */
+
+/* The earlier product, still under way, whose results these are too. */
+static simt_product *find_results(const simt_products *all, const float *d) {
+  for (int i = all->count - 1; i >= 0; i--)
+    if (all->begun[i]->lanes[0].d == d)
+      return all->begun[i];
+  return NULL;
+}
+
+static void copy_results(float c[SIMT_WARP][MOST_COLUMNS / 2], const simt_product *p) {
+  for (int lane = 0; lane < SIMT_WARP; lane++)
+    memcpy(c[lane], p->lanes[lane].d, (size_t)p->lanes[lane].columns / 2 * sizeof(float));
+}
+
+static void write_results(const simt_product *p, bool poison) {
+  for (int lane = 0; lane < SIMT_WARP; lane++)
+    for (int i = 0; i < p->lanes[lane].columns / 2; i++)
+      p->lanes[lane].d[i] = poison ? NAN : p->c[lane][i];
+}
+
+static void run_wgmma(simt_collective *const lanes[SIMT_WARP]) {
+  simt_machine *m = simt_running();
+  simt_products *all = products_of(m->warp);
+  simt_product *p = (simt_product *)malloc(sizeof *p);
+  if (p == NULL || all->count == 64)
+    abort();
+  for (int lane = 0; lane < SIMT_WARP; lane++)
+    p->lanes[lane] = *(const simt_wgmma *)lanes[lane];
+  p->group = all->group;
+  const simt_product *before = find_results(all, p->lanes[0].d);
+  if (before == NULL)
+    copy_results(p->c, p);
+  else
+    memcpy(p->c, before->c, sizeof p->c); /* final if they are early, else again when they are */
+  if (m->lanes_reversed)
+    compute(p, m->warp);
+  all->begun[all->count++] = p;
+  all->all++;
+  write_results(p, !m->lanes_reversed);
+}
+
+/* The oldest product is done: its results are those of the next one with the same, or the thread's. */
+static void finish_first(simt_products *all, int warp) {
+  const bool late = !simt_running()->lanes_reversed;
+  simt_product *p = all->begun[0], *next = NULL;
+  memmove(all->begun, all->begun + 1, (size_t)--all->count * sizeof all->begun[0]);
+  if (late)
+    compute(p, warp);
+  for (int i = all->count - 1; i >= 0; i--)
+    if (all->begun[i]->lanes[0].d == p->lanes[0].d)
+      next = all->begun[i];
+  if (next == NULL)
+    write_results(p, false);
+  else if (late)
+    memcpy(next->c, p->c, sizeof next->c);
+  free(p);
+}
+
+struct simt_products_wait {
+  simt_collective base;
+  int pending;
+};
+
+static void run_wait(simt_collective *const lanes[SIMT_WARP]) {
+  const int warp = simt_running()->warp, pending = ((const simt_products_wait *)lanes[0])->pending;
+  simt_products *all = products_of(warp);
+  while (all->count > 0 && all->begun[0]->group < all->group - pending)
+    finish_first(all, warp);
+  all->fenced = all->fenced && all->count > 0;
+}
+
+static void run_commit(simt_collective *const *) { products_of(simt_running()->warp)->group++; }
+static void run_fence(simt_collective *const *) {
+  products_of(simt_running()->warp)->fenced = true;
+}
+
+void simt_wgmma_fence(simt_site site) {
+  simt_collective fence = { "wgmma_fence", run_fence };
+  simt_sync_collective(&fence, site);
+}
+
+void simt_wgmma_commit(simt_site site) {
+  simt_collective commit = { "wgmma_commit", run_commit };
+  simt_sync_collective(&commit, site);
+}
+
+/* Other warps go on first: what they write by then, the product may read. */
+struct simt_turn {
+  simt_condition base;
+  mutable bool asked;
+};
+
+static bool others_had_their_turn(const simt_condition *condition) {
+  const simt_turn *turn = (const simt_turn *)condition;
+  const bool asked = turn->asked;
+  turn->asked = true;
+  return asked;
+}
+
+void simt_wgmma_wait(int pending, simt_site site) {
+  const simt_turn turn = { { "wgmma_wait", others_had_their_turn }, false };
+  if (!simt_running()->lanes_reversed)
+    simt_wait_until(&turn.base, site);
+  simt_products_wait wait = { { "wgmma_wait", run_wait }, pending };
+  simt_sync_collective(&wait.base, site);
+}
+
+static bool has_swizzle_128(uint64_t matrix) {
+  return matrix >> 62 == 1 && (matrix >> 49 & 7) == 0;
+}
+
+void simt_wgmma_begin(float *d, const uint32_t *a, uint64_t a_matrix, uint64_t b_matrix,
+                      int columns, bool a_transposed, bool b_transposed, bool add, simt_site site) {
+  simt_machine *m = simt_running();
+  simt_wgmma product = { { "wgmma", run_wgmma }, d,  a, a_matrix, b_matrix, columns, a_transposed,
+                         b_transposed,           add };
+  if (!products_of(m->warp)->fenced)
+    simt_fail_at(m->thread, site, "wgmma without a wgmma_fence before it");
+  else if (columns % 8 != 0 || columns < 8 || columns > MOST_COLUMNS)
+    simt_fail_at(m->thread, site, "wgmma of %d columns", columns);
+  else if ((a == NULL && !has_swizzle_128(a_matrix)) || !has_swizzle_128(b_matrix))
+    simt_fail_at(m->thread, site, "wgmma of a matrix that is not swizzled by 128 bytes");
+  else if (m->threads % 128 != 0)
+    simt_fail_at(m->thread, site, "wgmma in a block of %d threads, not whole warpgroups",
+                 m->threads);
+  if (m->error != cudaSuccess)
+    simt_pass_on(m);
+  simt_sync_collective(&product.base, site);
+}
+
+/* Of a block: all products must have been waited for, and the warps of a group have begun as many. */
+void simt_end_products(simt_machine *m) {
+  for (int i = 0; i < m->nwarps; i++) {
+    simt_products *all = products_of(i);
+    if (m->error == cudaSuccess && all->count > 0)
+      simt_fail(i * SIMT_WARP, "returns without having waited for %d wgmma", all->count);
+    if (m->error == cudaSuccess && all->all != products_of(i / 4 * 4)->all)
+      simt_fail(i * SIMT_WARP, "has begun %lld wgmma, the first warp of its group %lld",
+                (long long)all->all, (long long)products_of(i / 4 * 4)->all);
+  }
+  for (int i = 0; i < m->nwarps; i++) {
+    simt_products *all = products_of(i);
+    while (all->count > 0)
+      free(all->begun[--all->count]);
+    all->all = 0;
+    all->fenced = false;
+  }
+}
