@@ -127,8 +127,8 @@ template <int pending> HOPPER void wgmma_wait() {
   "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
   "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
-/* Begin d = a b, or d += a b with `add`, for a [64, 16] and the transpose b [16, columns] of a matrix of `columns` rows;
-   columns are 64 or 128. */
+/* Begin d = a b, or d += a b with `add`, for a [64, 16] and the transpose b [16, columns] of a matrix of `columns`
+   rows, 64 or 128. */
 template <bool a_transposed, bool b_transposed>
 HOPPER void wgmma(float (&d)[32], uint64_t a, uint64_t b, bool add) {
   HOPPER_ASM("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
