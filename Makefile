@@ -78,6 +78,7 @@ FLAGS_routed_ffn := -ffp-contract=fast
 FLAGS_peak      := -ffp-contract=fast
 TYPES_REAL    := f32 f64
 TYPES_INTEGER := i32 i64 u8 b8
+TYPES_CUDA    := $(TYPES_REAL) bf16
 
 # One object per kernel file, instruction set and dtype. Integer kernels are compiled for the baseline only.
 kernel_objects = $(foreach s,$(3),$(patsubst kernels/cpu/%.c,$(B)/kernels/cpu/%.$(1).$(2).o,$(s)))
@@ -91,7 +92,7 @@ CUDA_ANY     := $(filter $(patsubst kernels/cpu/%.c,kernels/cuda/%.cu,$(CPU_ANY)
 CUDA_REAL    := $(filter-out $(CUDA_ANY) $(CUDA_ONCE),$(CUDA_C))
 cuda_typed    = $(foreach s,$(3),$(1)/$(basename $(s)).$(2).o)
 cuda_objects  = $(patsubst %.cu,$(1)/%.o,$(CUDA_ONCE)) \
-                $(foreach t,$(TYPES_REAL),$(call cuda_typed,$(1),$(t),$(CUDA_ANY) $(CUDA_REAL))) \
+                $(foreach t,$(TYPES_CUDA),$(call cuda_typed,$(1),$(t),$(CUDA_ANY) $(CUDA_REAL))) \
                 $(foreach t,$(TYPES_INTEGER),$(call cuda_typed,$(1),$(t),$(CUDA_ANY)))
 CUDA_OBJ     := $(if $(filter 1,$(CUDA)),$(call cuda_objects,$(B)))
 ENGINE_OBJ := $(patsubst %.c,$(B)/%.o,$(ENGINE_C) $(CPU_ONCE)) $(KERNEL_OBJ) $(CUDA_OBJ)
@@ -184,7 +185,7 @@ $(B)/kernels/cuda/%.$(1).o $(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.c $(B
 	@mkdir -p $$(@D)
 	@$(CC) $(ALL_CFLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -c -o $$@ $$<
 endef
-$(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call cuda_rule,$(t))))
+$(foreach t,$(TYPES_CUDA) $(TYPES_INTEGER),$(eval $(call cuda_rule,$(t))))
 
 # Changes when a module is added or removed, whatever the time of its file.
 $(B)/modules: always
@@ -396,9 +397,10 @@ $(GPU_TESTS:%=$(B)/cases/%): %: %.o $(GPU_TEST_OBJ:%=$(B)/%)
 	@$(CC) -s -o $@ $^ $(CUDA_LIBS) -lpthread -lm -ldl
 
 # ---- the SIMT shim ----
-# CUDA's kernels as C++, run on the CPU (tests/simt): one object per kernel file and dtype.
+# CUDA's kernels as C++, run on the CPU (tests/simt): one object per kernel file and dtype. An element of bf16 would
+# become an integer beside a 0: -Wfloat-conversion finds it.
 SIMT_CFLAGS ?= -O2 -g
-SIMT_FLAGS  := -std=c++17 -Wall -Wextra -Wshadow $(WERROR) -fno-math-errno -fno-trapping-math -MMD -MP \
+SIMT_FLAGS  := -std=c++17 -Wall -Wextra -Wshadow -Wfloat-conversion $(WERROR) -fno-math-errno -fno-trapping-math -MMD -MP \
                -Itests/simt $(SIMT_CFLAGS) $(SANITIZE)
 SHIM_OBJ    := $(patsubst tests/simt/%.cpp,$(B)/simt/%.o,$(wildcard tests/simt/*.cpp))
 SIMT_OBJ    := $(filter-out %/cuda/library.o,$(call cuda_objects,$(B)/simt)) $(SHIM_OBJ) $(B)/simt/kernels/backends.o
@@ -421,7 +423,7 @@ $(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/simt/flags
 	@echo $(CXX) kernels/cuda/$$*.cu for $(1)
 	@$(CXX) $(SIMT_FLAGS) -DBAM_TYPE=$(1) -DBAM_TYPE_$(1) -x c++ -c -o $$@ $$<
 endef
-$(foreach t,$(TYPES_REAL) $(TYPES_INTEGER),$(eval $(call simt_rule,$(t))))
+$(foreach t,$(TYPES_CUDA) $(TYPES_INTEGER),$(eval $(call simt_rule,$(t))))
 
 $(B)/simt/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/simt/flags
 	@mkdir -p $(@D)

@@ -31,6 +31,17 @@ BAM_FUNCTION bf16 to_bf16(float f) {
   return x;
 }
 
+/* to_bf16 in one instruction where the device has one; a NaN may become another. */
+#ifdef __CUDA_ARCH__
+static __host__ __device__ __forceinline__ bf16 round_to_bf16(float f) {
+  bf16 x;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(x.bits) : "f"(f));
+  return x;
+}
+#else
+BAM_FUNCTION bf16 round_to_bf16(float f) { return to_bf16(f); }
+#endif
+
 BAM_FUNCTION float from_f16(f16 h) {
   uint32_t sign = (uint32_t)(h & 0x8000) << 16, magnitude = h & 0x7fff, bits;
   float f;

@@ -25,7 +25,7 @@ typedef struct bam_device {
   int number;                 /* index in the context's devices; 0 is the CPU */
   bam_stream stream;          /* passed to every kernel; kernels on one stream run in order */
 
-  /* One table per dtype; NULL for storage-only dtypes. */
+  /* One table per dtype; NULL for those that the device only stores. */
   const bam_kernels *kernels[BAM_DTYPES];
 
   /* Allocate raw memory; called only for large blocks. NULL if the device is out of memory. */

@@ -37,7 +37,9 @@ bool bam_dtype_range(bam_dtype dtype, int64_t *low, int64_t *high) {
   return true;
 }
 
-bool bam_dtype_computes(bam_dtype dtype) { return dtype != BAM_F16 && dtype != BAM_BF16; }
+bam_dtype bam_dtype_arithmetic(bam_dtype dtype) {
+  return dtype == BAM_F16 || dtype == BAM_BF16 ? BAM_F32 : dtype;
+}
 
 bam_dtype bam_dtype_promote(bam_dtype a, bam_dtype b) {
   if ((a == BAM_F16 && b == BAM_BF16) || (a == BAM_BF16 && b == BAM_F16))

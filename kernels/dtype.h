@@ -1,5 +1,5 @@
-/* Element types: sizes, names, and type promotion. f32, f64, i32, i64, u8 and bool have kernels; bf16 and
-   f16 are storage-only: they can be stored, copied and converted. */
+/* Element types: sizes, names, and type promotion. f32, f64, i32, i64, u8 and bool have kernels on every device, bf16
+   on some. f16 only stores values, as bf16 does elsewhere: they can be copied and converted. */
 #ifndef BAM_DTYPE_H
 #define BAM_DTYPE_H
 
@@ -29,7 +29,10 @@ int bam_dtype_find(const char *name);
 
 bool bam_dtype_is_float(bam_dtype dtype);   /* f16, bf16, f32, f64 */
 bool bam_dtype_is_integer(bam_dtype dtype); /* u8, i32, i64; bool is not one */
-bool bam_dtype_computes(bam_dtype dtype);   /* everything but f16 and bf16 */
+
+/* The dtype that kernels of `dtype` compute in, and that sums and gradients of parameters have: f32 for f16 and bf16,
+   else `dtype` itself. */
+bam_dtype bam_dtype_arithmetic(bam_dtype dtype);
 
 /* The range of u8, i32 or i64; false for other dtypes. */
 bool bam_dtype_range(bam_dtype dtype, int64_t *low, int64_t *high);

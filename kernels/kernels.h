@@ -34,9 +34,10 @@ typedef struct bam_loop {
   (bam_stream stream, const bam_loop *loop, bool *y, const void *a, const void *b)
 
 /* `batch` GEMMs: C[m x n] = alpha op(A) op(B) + beta C,
-   row-major; strides are in elements. */
+   row-major; strides are in elements. With `real_c`, C has the dtype that the table computes in (f32 for bf16)
+   instead of the operands': so are gradients of weights summed. */
 typedef struct bam_gemm {
-  bool transpose_a, transpose_b;
+  bool transpose_a, transpose_b, real_c;
   int64_t m, n, k;
   int64_t lda, ldb, ldc; /* row strides as stored */
   double alpha, beta;
@@ -89,10 +90,10 @@ typedef struct bam_route {
    expert e (offsets are in host memory). Forward: C = A op(B_e) on each expert's rows,
    with A [rows, k], B_e [k, n] or, transposed, [n, k], C [rows, n]. With `weights` the gradient of
    B: C_e = Aᵀ B over the expert's rows, with A [rows, n], B [rows, k], C_e [n, k]. All contiguous,
-   the experts' matrices stored back to back. */
+   the experts' matrices stored back to back. real_c as in bam_gemm. */
 typedef struct bam_grouped_gemm {
   int64_t experts, n, k;
-  bool transpose_b, weights, add;
+  bool transpose_b, weights, add, real_c;
 } bam_grouped_gemm;
 
 #define BAM_SUM_CHUNK 65536 /* elements per partial sum of sum_of_squares */

@@ -1,5 +1,8 @@
 /* The list of kernels, X(name, parameters): first the kernels for all computing dtypes, then those for
-   floating point only. Included by kernels.h. */
+   floating point only. Included by kernels.h.
+
+   Operands called real below have the dtype that the table computes in instead of its own: f32 in the
+   table of bf16. They are what must not be rounded to 8 bits. */
 
 #define BAM_KERNELS_ANY(X)                                                                           \
   /* copy.c */                                                                                       \
@@ -101,7 +104,7 @@
   X(mean, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, int64_t inner))      \
   X(prod_backward,                                                                                   \
     (bam_stream stream, void *dx, const void *x, const void *dy, int64_t outer, int64_t n))          \
-  /* statistics.c: x is [outer, n], y and mean are [outer]; p is 1, 2 or infinity */                 \
+  /* statistics.c: x is [outer, n], y and mean (real) [outer]; p is 1, 2 or infinity */              \
   X(var, (bam_stream stream, void *y, void *mean, const void *x, int64_t outer, int64_t n,           \
           double correction))                                                                        \
   X(var_backward, (bam_stream stream, void *dx, const void *x, const void *mean, const void *dy,     \
@@ -111,7 +114,7 @@
            double p))                                                                                \
   X(norm_backward, (bam_stream stream, void *dx, const void *x, const void *norms, const void *dy,   \
                     int64_t outer, int64_t n, double p))                                             \
-  /* softmax.c: rows of n; stats is [rows, 2] */                                                     \
+  /* softmax.c: rows of n; stats is [rows, 2], real */                                               \
   X(softmax, (bam_stream stream, void *y, const void *x, int64_t rows, int64_t n))                   \
   X(softmax_backward,                                                                                \
     (bam_stream stream, void *dx, const void *y, const void *dy, int64_t rows, int64_t n))           \
@@ -126,14 +129,16 @@
   X(grouped_gemm, (bam_stream stream, const bam_grouped_gemm *gemm, void *c, const void *a,          \
                    const void *b, const int64_t *offsets))                                           \
   /* norm.c: rows of n. s = x + residual when there is one. stats is [rows, 3].                   \
-     scratch is [parts, 2, n]; dx, dweight, dbias and ds may be NULL */  \
+     scratch is [parts, 2, n]; dx, dweight, dbias and ds may be NULL. stats, scratch, dweight and   \
+     dbias are real */  \
   X(layer_norm, (bam_stream stream, const bam_layer_norm *args))                                     \
   X(layer_norm_backward, (bam_stream stream, const bam_layer_norm_backward *args))                   \
   /* rope.c: positions NULL are 0 .. T-1 */                                                          \
   X(rope,                                                                                            \
     (bam_stream stream, void *y, const void *x, const int64_t *positions, const bam_rope *rope))     \
   /* attention.c: o is [B, T, H, K], stats [B, T, H, 2], delta [B, T, H]; first is [B, T] from    \
-     document_starts or NULL; scratch has as many elements as attention_scratch says */  \
+     document_starts or NULL; scratch has as many elements as attention_scratch says. stats, delta \
+     and scratch are real */  \
   X(attention,                                                                                       \
     (bam_stream stream, const bam_attention_tensors *args, const bam_attention *attention))          \
   X(attention_delta, (bam_stream stream, void *delta, const void *o, const void *grad_out,           \
@@ -145,7 +150,8 @@
   X(document_starts,                                                                                 \
     (bam_stream stream, int32_t * first, const int64_t *documents, int64_t batch, int64_t time))     \
   /* mixture_of_attention.c: y = o times its expert's gate, [tokens, heads, width]; backward       \
-     also gives delta [tokens, heads] as attention_delta does; grad_out may be dy, dgates may be NULL */ \
+     also gives delta [tokens, heads] as attention_delta does; grad_out may be dy, dgates may be NULL. \
+     gates, dgates and delta are real */ \
   X(gate_heads,                                                                                      \
     (bam_stream stream, void *y, const void *o, const void *gates, const bam_gated_heads *heads))    \
   X(gate_heads_backward,                                                                             \
@@ -153,12 +159,12 @@
   /* route.c: logits and p are [tokens, experts], lse [tokens], load [groups, experts], losses    \
      [2], statistics [3, experts]; mask [tokens] tells which tokens losses and statistics are of, \
      NULL: all, and counted how many they are; scratch has 3 experts + 2 doubles per part of a    \
-     group and one per group; dgates and dlosses may be NULL */  \
+     group and one per group; dgates and dlosses may be NULL. All are real */  \
   X(route, (bam_stream stream, const bam_route_tensors *args, const bam_route *route))               \
   X(route_backward, (bam_stream stream, const bam_route_gradients *args, const bam_route *route))    \
   /* routed_ffn.c: assignment a = token * k + j is token's j-th choice. rows lists them by expert, \
      slots is the inverse, -1 for those without an expert (0); offsets is [experts + 1]. count is \
-     that of the rows. In backward y (the gated result again) may be dy */ \
+     that of the rows. In backward y (the gated result again) may be dy. gates and dgates are real */ \
   X(sort_by_expert, (bam_stream stream, int64_t * rows, int64_t * slots, int64_t * offsets,          \
                      const int64_t *chosen, int64_t assignments, int64_t experts))                   \
   X(gather_rows, (bam_stream stream, void *y, const void *x, const int64_t *rows, int64_t count,     \
@@ -177,7 +183,7 @@
   X(geglu, (bam_stream stream, void *y, const bam_geglu *args))                                      \
   X(geglu_backward, (bam_stream stream, const bam_geglu_gradients *args))                            \
   /* embedding.c: *bad is the index of the first id outside 0 .. limit-1 other than `ignore`, or  \
-     -1; backward adds to dweight */  \
+     -1; backward adds to dweight, which is real */  \
   X(check_ids, (bam_stream stream, int64_t * bad, const int64_t *ids, int64_t n, int64_t limit,      \
                 int64_t ignore))                                                                     \
   X(embedding, (bam_stream stream, void *y, const void *weight, const int64_t *ids, int64_t n,       \
@@ -187,7 +193,8 @@
   /* loss.c: x is [rows, n] logits; stats is [rows, 2].                                           \
      cross_entropy_backward: dx = *scale * *seed * (softmax(x) - one_hot(target)); seed may be    \
      NULL, which means 1; dx may be x. cross_entropy_in_place: both in one pass, with a seed of 1; \
-     the gradient takes the place of x. loss_total: *scale * sum of the losses */  \
+     the gradient takes the place of x. loss_total: *scale * sum of the losses. stats, seed and the \
+     total are real */  \
   X(cross_entropy, (bam_stream stream, double *losses, void *stats, const void *x,                   \
                     const int64_t *targets, int64_t rows, int64_t n, int64_t ignore))                \
   X(cross_entropy_backward, (bam_stream stream, const bam_cross_entropy_gradients *args))            \
@@ -199,11 +206,12 @@
     (bam_stream stream, void *y, const double *losses, const double *scale, int64_t n))              \
   /* optim.c: in place; gradients are multiplied by *clip, NULL being 1, and when that is 0        \
      nothing changes; buffer may be NULL without momentum; parts has one sum for each              \
-     BAM_SUM_CHUNK elements */ \
-  X(adamw, (bam_stream stream, void *param, const void *grad, void *m, void *v,                      \
+     BAM_SUM_CHUNK elements. Gradients and moments are real; low has the low halves of masters    \
+     (master.h) for bf16, and is unused otherwise */ \
+  X(adamw, (bam_stream stream, void *param, int16_t *low, const void *grad, void *m, void *v,        \
             const double *clip, int64_t n, const bam_adamw *settings))                               \
-  X(lion, (bam_stream stream, void *param, const void *grad, void *m, const double *clip,            \
-           int64_t n, const bam_lion *settings))                                                     \
-  X(sgd, (bam_stream stream, void *param, const void *grad, void *buffer, const double *clip,        \
-          int64_t n, const bam_sgd *settings))                                                       \
+  X(lion, (bam_stream stream, void *param, int16_t *low, const void *grad, void *m,                  \
+           const double *clip, int64_t n, const bam_lion *settings))                                 \
+  X(sgd, (bam_stream stream, void *param, int16_t *low, const void *grad, void *buffer,              \
+          const double *clip, int64_t n, const bam_sgd *settings))                                   \
   X(sum_of_squares, (bam_stream stream, double *parts, const void *x, int64_t n))

@@ -1,12 +1,12 @@
 /* Distributions from random bits, the same on every device. A number uses one word of a Philox block for
-   f32, and two for f64 and i64. */
+   float, and two for double and i64. */
 #ifndef BAM_RANDOM_NUMBERS_H
 #define BAM_RANDOM_NUMBERS_H
 
 #include "philox.h"
 #include "real.h"
 
-#ifdef BAM_TYPE_f32
+#if BAM_SINGLE
 #define PER_BLOCK 4
 typedef uint32_t random_bits;
 #else
@@ -18,7 +18,7 @@ BAM_FUNCTION uint64_t long_word(uint32_t low, uint32_t high) { return (uint64_t)
 
 /* Uniform in [0, 1), with as many random bits as the mantissa of a real. */
 BAM_FUNCTION real unit(random_bits bits) {
-#ifdef BAM_TYPE_f32
+#if BAM_SINGLE
   return (float)(int32_t)(bits >> 8) * 0x1p-24f;
 #else
   return (double)(int64_t)(bits >> 11) * 0x1p-53;
@@ -27,7 +27,7 @@ BAM_FUNCTION real unit(random_bits bits) {
 
 /* Uniform in (0, 1], down to 2^-33: the argument of the logarithm in Box-Muller. */
 BAM_FUNCTION real unit_above_zero(random_bits bits) {
-#ifdef BAM_TYPE_f32
+#if BAM_SINGLE
   return ((float)(bits >> 1) + 0.25f) * 0x1p-31f;
 #else
   return ((double)(int64_t)(bits >> 11) + 1) * 0x1p-53;
@@ -36,7 +36,7 @@ BAM_FUNCTION real unit_above_zero(random_bits bits) {
 
 /* A product that is rounded before a following addition: no FMA contraction. */
 BAM_FUNCTION real rounded_product(real a, real b) {
-#if defined(__CUDA_ARCH__) && defined(BAM_TYPE_f32)
+#if defined(__CUDA_ARCH__) && BAM_SINGLE
   return __fmul_rn(a, b);
 #elif defined(__CUDA_ARCH__)
   return __dmul_rn(a, b);

@@ -183,8 +183,8 @@ bam_status bam_autograd_require(bam_tensor *tensor, bool requires_grad) {
 }
 
 bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad) {
-  if (grad != NULL &&
-      (!bam_shape_equal(&grad->shape, &leaf->shape) || grad->dtype != leaf->dtype)) {
+  if (grad != NULL && (!bam_shape_equal(&grad->shape, &leaf->shape) ||
+                       grad->dtype != bam_dtype_arithmetic(leaf->dtype))) {
     char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
     return bam_fail(leaf->context, BAM_ERROR_ARGUMENT,
                     "grad: a gradient of %s %s for a tensor of %s %s", bam_dtype_name(grad->dtype),

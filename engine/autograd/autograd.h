@@ -54,8 +54,8 @@ bam_status bam_autograd_backward_within(bam_tensor *root, bam_tensor *seed, bool
 /* Set whether a leaf requires a gradient. Fails for results of recorded ops, and for non-float tensors. */
 bam_status bam_autograd_require(bam_tensor *tensor, bool requires_grad);
 
-/* Set the gradient of a leaf to `grad`, borrowed; NULL clears it. `grad` must have the leaf's shape, dtype and
-   device, be contiguous, not require a gradient, and have none. */
+/* Set the gradient of a leaf to `grad`, borrowed; NULL clears it. `grad` must have the leaf's shape, device
+   and dtype (f32 for a leaf of f16 or bf16), be contiguous, not require a gradient, and have none. */
 bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad);
 
 /* Check that `tensor` may be written in place. Fails, naming `what`, if it requires a gradient while recording

@@ -180,6 +180,8 @@ static bam_status differentiate(bam_walk *walk, bam_node *node) {
   if (node->context->profile != NULL)
     bam_profile_push(node->context, node->op->name, true);
   bam_status status = node->op->backward(&pass);
+  if (status == BAM_OK)
+    status = bam_grad_deliver(&pass);
   bam_scope_end(&scope);
   if (node->context->profile != NULL)
     bam_profile_pop(node->context, node->device, bytes_of_node(node));
@@ -229,6 +231,11 @@ static bam_status go_back(bam_node *root, bool retain, bam_walk *outer) {
   return status;
 }
 
+/* A leaf may be the root: then the seed is its gradient. */
+static bam_dtype seed_dtype(const bam_tensor *root) {
+  return root->node == NULL ? bam_dtype_arithmetic(root->dtype) : root->dtype;
+}
+
 static bam_status make_seed(bam_tensor *root, bam_tensor *seed, bam_tensor **out) {
   char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
   bam_context *context = root->context;
@@ -239,7 +246,7 @@ static bam_status make_seed(bam_tensor *root, bam_tensor *seed, bam_tensor **out
                       bam_shape_text(&seed->shape, a), bam_shape_text(&root->shape, b));
     if (bam_tensor_device(seed) != bam_tensor_device(root))
       return bam_fail(context, BAM_ERROR_ARGUMENT, "backward: the seed is on another device");
-    return bam_tensor_convert(seed, root->dtype, out);
+    return bam_tensor_convert(seed, seed_dtype(root), out);
   }
   if (bam_tensor_count(root) != 1)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
@@ -247,8 +254,8 @@ static bam_status make_seed(bam_tensor *root, bam_tensor *seed, bam_tensor **out
                     "(x:sum():backward()) or pass one",
                     bam_shape_text(&root->shape, a));
   bam_tensor *one = NULL;
-  bam_status status = bam_tensor_new(context, bam_tensor_device(root), root->dtype, &root->shape,
-                                     &one);
+  bam_status status = bam_tensor_new(context, bam_tensor_device(root), seed_dtype(root),
+                                     &root->shape, &one);
   if (status == BAM_OK)
     status = bam_tensor_fill(one, 1);
   if (status == BAM_OK)

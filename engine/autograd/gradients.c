@@ -21,6 +21,14 @@ const bam_shape *bam_backward_shape(const bam_backward *pass, int i) {
 
 bam_dtype bam_backward_dtype(const bam_backward *pass, int i) { return pass->node->edges[i].dtype; }
 
+static bam_dtype collected_dtype(const bam_edge *edge) {
+  return edge->leaf != NULL ? bam_dtype_arithmetic(edge->dtype) : edge->dtype;
+}
+
+bam_dtype bam_grad_dtype(const bam_backward *pass, int i) {
+  return collected_dtype(&pass->node->edges[i]);
+}
+
 bam_status bam_backward_fail(bam_backward *pass, const char *format, ...) {
   char text[BAM_MESSAGE_SIZE];
   va_list arguments;
@@ -37,7 +45,7 @@ static bool is_exclusive(const bam_tensor *tensor) {
 
 static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b);
 
-/* add_into for a storage-only dtype: computes in f32. */
+/* add_into for a dtype that the device only stores: computes in f32. */
 static bam_status add_stored(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
   bam_tensor *x = NULL, *y = NULL, *z = NULL;
   bam_status status = BAM_OK;
@@ -59,7 +67,7 @@ static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
   bam_loop loop;
   if (bam_tensor_count(sum) == 0)
     return BAM_OK;
-  if (!bam_dtype_computes(sum->dtype))
+  if (device->kernels[sum->dtype] == NULL)
     return add_stored(sum, a, b);
   bam_loop_init(&loop, (bam_tensor *[]){ sum, a, b }, 3);
   device->kernels[sum->dtype]->add(device->stream, &loop, bam_tensor_data(sum), bam_tensor_data(a),
@@ -91,15 +99,43 @@ bam_status bam_grad_add(bam_tensor **at, bool is_leaf, bam_tensor *grad) {
 }
 
 bam_status bam_grad_buffer(bam_backward *pass, int i, bam_tensor **target, bool *accumulates) {
+  return bam_grad_buffer_as(pass, i, bam_backward_dtype(pass, i), target, accumulates);
+}
+
+/* A temporary of `dtype` for the gradient of input `i`, to be delivered. */
+static bam_status buffer(bam_backward *pass, int i, bam_dtype dtype, bam_tensor **target) {
+  const bam_edge *edge = &pass->node->edges[i];
+  if (pass->n_buffered == BAM_MAX_INPUT_NAMES)
+    return bam_backward_fail(pass, "more than %d inputs with gradients of two dtypes",
+                             BAM_MAX_INPUT_NAMES);
+  BAM_TRY(bam_temp_new(pass->scope, edge->device, dtype, &edge->shape, target));
+  pass->buffered[pass->n_buffered].input = i;
+  pass->buffered[pass->n_buffered++].grad = *target;
+  return BAM_OK;
+}
+
+bam_status bam_grad_deliver(bam_backward *pass) {
+  for (int k = 0; k < pass->n_buffered; k++) {
+    const int i = pass->buffered[k].input;
+    bam_tensor *grad;
+    BAM_TRY(bam_temp_convert(pass->scope, pass->buffered[k].grad, bam_grad_dtype(pass, i), &grad));
+    BAM_TRY(bam_grad_add(bam_grad_slot(pass, i), pass->node->edges[i].leaf != NULL, grad));
+  }
+  return BAM_OK;
+}
+
+bam_status bam_grad_buffer_as(bam_backward *pass, int i, bam_dtype dtype, bam_tensor **target,
+                              bool *accumulates) {
   bam_tensor **at = bam_grad_slot(pass, i);
   bam_edge *edge = &pass->node->edges[i];
   bam_tensor *fresh = NULL;
   if (at == NULL)
     return bam_backward_fail(pass, "input %d needs no gradient; ask bam_needs_grad first", i + 1);
-  *accumulates = *at != NULL;
+  *accumulates = *at != NULL && dtype == collected_dtype(edge);
+  if (dtype != collected_dtype(edge))
+    return buffer(pass, i, dtype, target);
   if (*at == NULL || (edge->leaf == NULL && !is_exclusive(*at))) {
-    bam_status status = bam_tensor_new(pass->context, edge->device, edge->dtype, &edge->shape,
-                                       &fresh);
+    bam_status status = bam_tensor_new(pass->context, edge->device, dtype, &edge->shape, &fresh);
     if (status == BAM_OK && *at != NULL)
       status = bam_tensor_copy(fresh, *at);
     if (status != BAM_OK) {

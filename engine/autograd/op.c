@@ -59,13 +59,17 @@ bam_status bam_call_save(bam_call *call, int slot, bam_tensor *tensor) {
   return bam_tensor_alias(tensor, &call->saved[slot]);
 }
 
+bool bam_call_computes_real(const bam_call *call, bam_dtype dtype) {
+  return bam_dtype_is_float(dtype) && bam_call_device(call)->kernels[dtype] != NULL;
+}
+
 static bam_status find_kernels(bam_context *context, const bam_op *op, bam_device *device,
                                bam_dtype dtype, const bam_kernels **kernels) {
   *kernels = device->kernels[dtype];
   if (*kernels == NULL)
     return bam_fail(context, BAM_ERROR_ARGUMENT,
-                    "%s: %s is a storage-only dtype; compute in f32: x:to \"f32\"", op->name,
-                    bam_dtype_name(dtype));
+                    "%s: %s is a storage-only dtype on %s; compute in f32: x:to \"f32\"", op->name,
+                    bam_dtype_name(dtype), device->name);
   return BAM_OK;
 }
 

@@ -92,7 +92,10 @@ bam_status bam_call_output(bam_call *call, int k, bam_dtype dtype, const bam_sha
    tensor is changed in place before. Does nothing unless recording. */
 bam_status bam_call_save(bam_call *call, int slot, bam_tensor *tensor);
 
-/* Get the kernel table for `dtype` on the call's device. Fails for storage-only dtypes. */
+/* Whether `dtype` is floating-point and has kernels on the device of the call. */
+bool bam_call_computes_real(const bam_call *call, bam_dtype dtype);
+
+/* Get the kernel table for `dtype` on the call's device. Fails for a dtype that the device only stores. */
 bam_status bam_call_kernels(bam_call *call, bam_dtype dtype, const bam_kernels **kernels);
 
 /* The number of attributes of `op`. */
@@ -128,6 +131,13 @@ struct bam_backward {
   bam_tensor *const *grads; /* one per output, of the output's shape and dtype; NULL: zero */
   int n_inputs;
   bam_scope *scope; /* owns the temporaries of backward; it ends when backward has returned */
+
+  /* Gradients in buffers of another dtype than where they belong, see bam_grad_buffer_as. */
+  struct {
+    int input;
+    bam_tensor *grad; /* borrowed from the scope */
+  } buffered[BAM_MAX_INPUT_NAMES];
+  int n_buffered;
 };
 
 /* Whether input `i` needs a gradient. */
@@ -137,10 +147,18 @@ bool bam_needs_grad(const bam_backward *pass, int i);
 const bam_shape *bam_backward_shape(const bam_backward *pass, int i);
 bam_dtype bam_backward_dtype(const bam_backward *pass, int i);
 
+/* The dtype in which the gradient of input `i` is collected: that of the input, but f32 for a leaf of f16 or bf16. */
+bam_dtype bam_grad_dtype(const bam_backward *pass, int i);
+
 /* Alternative to bam_accumulate_grad: get the contiguous tensor (borrowed, of input i's shape and dtype) to
    write the gradient into. *accumulate: add to its contents, else overwrite all of them. A GEMM adds
    with beta = 1, which saves a separate pass over weight gradients. */
 bam_status bam_grad_buffer(bam_backward *pass, int i, bam_tensor **target, bool *accumulate);
+
+/* The same of `dtype`. With bam_grad_dtype it is the gradient itself; else it may be a temporary, which is added to
+   the gradient when backward has returned. */
+bam_status bam_grad_buffer_as(bam_backward *pass, int i, bam_dtype dtype, bam_tensor **target,
+                              bool *accumulate);
 
 /* Counterparts of the bam_call_ functions for backward. */
 bam_status bam_backward_fail(bam_backward *pass, const char *format, ...)

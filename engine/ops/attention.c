@@ -151,19 +151,19 @@ static bam_status attention_forward(bam_call *call) {
   BAM_TRY(bam_call_need_real(call, 0));
   bam_shape pairs = call->inputs[0]->shape; /* one of numbers for each query */
   pairs.size[3] = 2;
-  bam_dtype dtype = call->inputs[0]->dtype;
+  bam_dtype dtype = call->inputs[0]->dtype, real = bam_dtype_arithmetic(dtype);
   for (int i = 0; i < 3; i++)
     BAM_TRY(heads_input(call, i, &qkv[i]));
   BAM_TRY(bam_call_kernels(call, dtype, &kernels));
   bam_attention a = describe(qkv[0], qkv[1], qkv[2], call->attrs);
   BAM_TRY(bam_call_output(call, 0, dtype, &call->inputs[0]->shape));
-  BAM_TRY(bam_temp_new(call->scope, device, dtype, &pairs, &stats));
+  BAM_TRY(bam_temp_new(call->scope, device, real, &pairs, &stats));
   BAM_TRY(bam_call_document_starts(call, 3, kernels, &first));
   BAM_TRY(save_attention(call, qkv, stats, first));
   if (bam_tensor_count(call->outputs[0]) == 0)
     return BAM_OK;
   kernels->attention_scratch(device->stream, &forward, &backward, &a);
-  BAM_TRY(bam_temp_scratch(call->scope, device, dtype, forward, &scratch));
+  BAM_TRY(bam_temp_scratch(call->scope, device, real, forward, &scratch));
   bam_count_attention(device, &a, 2);
   kernels->attention(
     device->stream,
@@ -194,7 +194,8 @@ static bam_status compute_delta(bam_backward *pass, const bam_kernels *kernels, 
   bam_tensor *o = pass->saved[SAVED_O];
   bam_shape rows = o->shape;
   rows.ndim = 3;
-  BAM_TRY(bam_temp_new(pass->scope, bam_tensor_device(o), o->dtype, &rows, delta));
+  BAM_TRY(
+    bam_temp_new(pass->scope, bam_tensor_device(o), bam_dtype_arithmetic(o->dtype), &rows, delta));
   kernels->attention_delta(bam_tensor_device(o)->stream, bam_tensor_data(*delta),
                            bam_tensor_data(o), bam_tensor_data(dy), bam_tensor_count(*delta),
                            o->shape.size[3]);
@@ -214,7 +215,8 @@ static bam_status attention_backward(bam_backward *pass) {
   BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
   kernels->attention_scratch(device->stream, &forward, &backward, &a);
-  BAM_TRY(bam_temp_scratch(pass->scope, device, dy->dtype, backward, &scratch));
+  BAM_TRY(
+    bam_temp_scratch(pass->scope, device, bam_dtype_arithmetic(dy->dtype), backward, &scratch));
   BAM_TRY(compute_delta(pass, kernels, dy, &delta));
   BAM_TRY(find_targets(pass, to, add));
   copy_strides(a.dq, to[0]);

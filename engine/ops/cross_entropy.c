@@ -35,9 +35,10 @@ static bam_status cross_entropy_forward(bam_call *call) {
   BAM_TRY(bam_call_layer_input(call, 0, 0, &logits));
   BAM_TRY(bam_call_ids(call, 1, bam_shape_width(shape), ignore, &targets));
   BAM_TRY(bam_call_kernels(call, logits->dtype, &kernels));
-  BAM_TRY(bam_call_output(call, 0, logits->dtype, &(bam_shape){ .ndim = 0 }));
+  const bam_dtype real = bam_dtype_arithmetic(logits->dtype);
+  BAM_TRY(bam_call_output(call, 0, real, &(bam_shape){ .ndim = 0 }));
   BAM_TRY(bam_temp_new(call->scope, device, BAM_F64, rows, &losses));
-  BAM_TRY(bam_temp_scratch(call->scope, device, logits->dtype, 2 * bam_shape_rows(shape), &stats));
+  BAM_TRY(bam_temp_scratch(call->scope, device, real, 2 * bam_shape_rows(shape), &stats));
   BAM_TRY(bam_temp_scratch(call->scope, device, BAM_F64, 1, &scale));
   BAM_TRY(find_scale(call, kernels, targets, scale));
   kernels->cross_entropy(device->stream, bam_tensor_data(losses), bam_tensor_data(stats),

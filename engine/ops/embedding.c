@@ -33,7 +33,7 @@ static bam_status embedding_backward(bam_backward *pass) {
   const bam_kernels *kernels;
   BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
   BAM_TRY(bam_backward_kernels(pass, dy->dtype, &kernels));
-  BAM_TRY(bam_grad_buffer(pass, 1, &dweight, &accumulate));
+  BAM_TRY(bam_grad_buffer_as(pass, 1, bam_dtype_arithmetic(dy->dtype), &dweight, &accumulate));
   if (!accumulate)
     BAM_TRY(bam_tensor_fill(dweight, 0));
   kernels->embedding_backward(bam_tensor_device(dy)->stream, bam_tensor_data(dweight),

@@ -27,7 +27,8 @@ static bam_status normalise(bam_call *call, bam_tensor *const in[4], bool rms) {
   const bam_kernels *kernels;
   int64_t rows = bam_shape_rows(&x->shape), width = bam_shape_width(&x->shape);
   BAM_TRY(bam_call_kernels(call, x->dtype, &kernels));
-  BAM_TRY(bam_temp_scratch(call->scope, bam_tensor_device(x), x->dtype, 3 * rows, &stats));
+  BAM_TRY(bam_temp_scratch(call->scope, bam_tensor_device(x), bam_dtype_arithmetic(x->dtype),
+                           3 * rows, &stats));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &x->shape));
   if (residual != NULL)
     BAM_TRY(bam_call_output(call, 1, x->dtype, &x->shape));
@@ -76,12 +77,13 @@ typedef struct norm_gradients {
 
 static bam_status find_gradients(bam_backward *pass, int first_weight, norm_gradients *to) {
   bam_tensor *s = pass->saved[0];
+  const bam_dtype real = bam_dtype_arithmetic(s->dtype);
   if (bam_needs_grad(pass, 0) || (first_weight == 2 && bam_needs_grad(pass, 1)))
     BAM_TRY(bam_temp_like(pass->scope, s, &to->dx));
   if (bam_needs_grad(pass, first_weight))
-    BAM_TRY(bam_grad_buffer(pass, first_weight, &to->dweight, &to->add_weight));
+    BAM_TRY(bam_grad_buffer_as(pass, first_weight, real, &to->dweight, &to->add_weight));
   if (bam_needs_grad(pass, first_weight + 1))
-    BAM_TRY(bam_grad_buffer(pass, first_weight + 1, &to->dbias, &to->add_bias));
+    BAM_TRY(bam_grad_buffer_as(pass, first_weight + 1, real, &to->dbias, &to->add_bias));
   return BAM_OK;
 }
 
@@ -96,8 +98,8 @@ static bam_status differentiate(bam_backward *pass, bam_tensor *dy, bam_tensor *
     return BAM_OK;
   parts = parts < MAX_PARTS ? parts : MAX_PARTS;
   BAM_TRY(bam_backward_kernels(pass, s->dtype, &kernels));
-  BAM_TRY(
-    bam_temp_scratch(pass->scope, bam_tensor_device(s), s->dtype, parts * 2 * width, &scratch));
+  BAM_TRY(bam_temp_scratch(pass->scope, bam_tensor_device(s), bam_dtype_arithmetic(s->dtype),
+                           parts * 2 * width, &scratch));
   kernels->layer_norm_backward(
     bam_tensor_device(s)->stream,
     &(bam_layer_norm_backward){ .dx = to->dx != NULL ? bam_tensor_data(to->dx) : NULL,

@@ -55,14 +55,24 @@ static bam_status linear_backward(bam_backward *pass) {
   int64_t rows = bam_shape_rows(&pass->saved[0]->shape);
   BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &dy));
   if (bam_needs_grad(pass, 0)) {
-    BAM_TRY(bam_grad_buffer(pass, 0, &target, &add));
-    bam_product_run(&(bam_product){ .m = rows, .n = in, .k = out, .add = add }, device, dy->dtype,
-                    bam_tensor_data(target), bam_tensor_data(dy), bam_tensor_data(weight));
+    BAM_TRY(bam_grad_buffer_as(pass, 0, bam_grad_dtype(pass, 0), &target, &add));
+    bam_product_run(&(bam_product){ .m = rows,
+                                    .n = in,
+                                    .k = out,
+                                    .add = add,
+                                    .real_c = target->dtype != dy->dtype },
+                    device, dy->dtype, bam_tensor_data(target), bam_tensor_data(dy),
+                    bam_tensor_data(weight));
   }
   if (bam_needs_grad(pass, 1)) {
     BAM_TRY(bam_temp_contiguous(pass->scope, pass->saved[0], &x));
-    BAM_TRY(bam_grad_buffer(pass, 1, &target, &add));
-    bam_product_run(&(bam_product){ .m = out, .n = in, .k = rows, .transpose_a = true, .add = add },
+    BAM_TRY(bam_grad_buffer_as(pass, 1, bam_grad_dtype(pass, 1), &target, &add));
+    bam_product_run(&(bam_product){ .m = out,
+                                    .n = in,
+                                    .k = rows,
+                                    .transpose_a = true,
+                                    .add = add,
+                                    .real_c = target->dtype != dy->dtype },
                     device, dy->dtype, bam_tensor_data(target), bam_tensor_data(dy),
                     bam_tensor_data(x));
   }

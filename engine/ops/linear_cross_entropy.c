@@ -91,7 +91,11 @@ static void chunk_losses_and_slopes(const head *h, int64_t from, int64_t n) {
 static void chunk_gradients(const head *h, int64_t from, int64_t n, const head_gradients *to) {
   void *logits = bam_tensor_data(h->logits);
   if (to->dx != NULL)
-    bam_product_run(&(bam_product){ .m = n, .n = h->width, .k = h->vocabulary, .add = to->add_dx },
+    bam_product_run(&(bam_product){ .m = n,
+                                    .n = h->width,
+                                    .k = h->vocabulary,
+                                    .add = to->add_dx,
+                                    .real_c = to->dx->dtype != h->dtype },
                     h->device, h->dtype, row_of(to->dx, from, h->width), logits,
                     bam_tensor_data(h->weight));
   if (to->dw != NULL)
@@ -99,7 +103,8 @@ static void chunk_gradients(const head *h, int64_t from, int64_t n, const head_g
                                     .n = h->width,
                                     .k = n,
                                     .transpose_a = true,
-                                    .add = to->add_dw || from > 0 },
+                                    .add = to->add_dw || from > 0,
+                                    .real_c = to->dw->dtype != h->dtype },
                     h->device, h->dtype, bam_tensor_data(to->dw), logits,
                     row_of(h->x, from, h->width));
 }
@@ -143,11 +148,12 @@ static bam_status open_head(bam_call *call, head *h) {
   BAM_TRY(bam_call_ids(call, 2, weight->size[0], call->attrs[ATTR_IGNORE].i, &h->targets));
   set_sizes(h, &call->inputs[0]->shape, weight, call->attrs);
   BAM_TRY(bam_call_kernels(call, h->dtype, &h->kernels));
-  BAM_TRY(bam_temp_scratch(call->scope, h->device, h->dtype, 2 * h->rows, &h->stats));
+  const bam_dtype real = bam_dtype_arithmetic(h->dtype);
+  BAM_TRY(bam_temp_scratch(call->scope, h->device, real, 2 * h->rows, &h->stats));
   BAM_TRY(bam_temp_scratch(call->scope, h->device, BAM_F64, h->rows, &h->losses));
   BAM_TRY(bam_temp_scratch(call->scope, h->device, BAM_F64, 1, &h->scale));
   BAM_TRY(bam_temp_scratch(call->scope, h->device, h->dtype, h->chunk * h->vocabulary, &h->logits));
-  return bam_call_output(call, 0, h->dtype, &(bam_shape){ .ndim = 0 });
+  return bam_call_output(call, 0, real, &(bam_shape){ .ndim = 0 });
 }
 
 /* The training loop's mode: gradients of x and weight beside the loss. The weight's goes straight
@@ -164,7 +170,8 @@ static bam_status open_gradients(bam_call *call, const head *h, head_gradients *
     to->add_dw = true;
     BAM_TRY(bam_scope_take(call->scope, bam_tensor_retain(to->dw)));
   } else if (weight->requires_grad) {
-    BAM_TRY(bam_temp_zeros(call->scope, h->device, h->dtype, &weight->shape, &to->dw));
+    BAM_TRY(bam_temp_zeros(call->scope, h->device, bam_dtype_arithmetic(h->dtype), &weight->shape,
+                           &to->dw));
   }
   BAM_TRY(bam_call_save(call, SAVED_SCALE, h->scale)); /* backward drops it: it can run once */
   BAM_TRY(bam_call_save(call, SAVED_DX, to->dx));
@@ -250,9 +257,9 @@ static bam_status recompute(bam_backward *pass, head *h, bam_tensor *seed) {
   BAM_TRY(bam_temp_scratch(pass->scope, h->device, h->dtype, h->chunk * h->vocabulary, &h->logits));
   BAM_TRY(bam_backward_kernels(pass, h->dtype, &h->kernels));
   if (bam_needs_grad(pass, 0))
-    BAM_TRY(bam_grad_buffer(pass, 0, &to.dx, &to.add_dx));
+    BAM_TRY(bam_grad_buffer_as(pass, 0, bam_grad_dtype(pass, 0), &to.dx, &to.add_dx));
   if (bam_needs_grad(pass, 1))
-    BAM_TRY(bam_grad_buffer(pass, 1, &to.dw, &to.add_dw));
+    BAM_TRY(bam_grad_buffer_as(pass, 1, bam_grad_dtype(pass, 1), &to.dw, &to.add_dw));
   if (to.dx != NULL && to.dx == to.dw && !to.add_dx) { /* x is the weight: one buffer */
     BAM_TRY(bam_tensor_fill(to.dx, 0));
     to.add_dx = true;

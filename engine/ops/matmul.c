@@ -124,7 +124,8 @@ static void run_product(const product *p, const bam_kernels *kernels, const oper
   bam_gemm gemm = p->gemm;
   const bam_loop *loop = &p->batch;
   int inner = loop->ndim - 1;
-  int64_t calls = 1, size = bam_dtype_size(c->dtype);
+  int64_t calls = 1, size = bam_dtype_size(a->dtype), c_size = bam_dtype_size(c->dtype);
+  gemm.real_c = c->dtype != a->dtype;
   gemm.batch = loop->size[inner];
   gemm.stride_c = loop->stride[0][inner];
   gemm.stride_a = loop->stride[1][inner];
@@ -139,13 +140,14 @@ static void run_product(const product *p, const bam_kernels *kernels, const oper
       for (int k = 0; k < 3; k++)
         offset[k] += rest % loop->size[d] * loop->stride[k][d];
     kernels->gemm(
-      bam_tensor_device(c)->stream, &gemm, (char *)bam_tensor_data(c) + offset[0] * size,
+      bam_tensor_device(c)->stream, &gemm, (char *)bam_tensor_data(c) + offset[0] * c_size,
       (char *)bam_tensor_data(a) + offset[1] * size, (char *)bam_tensor_data(b) + offset[2] * size);
   }
 }
 
 /* c = a b (c += a b when `accumulate`) for stacks of matrices whose batch dimensions broadcast to
-   those of c, which is contiguous. a and b are readable and no size exceeds an int. */
+   those of c, which is contiguous. a and b are readable and no size exceeds an int. c may have the dtype that kernels
+   of a and b compute in. */
 static void multiply(const bam_kernels *kernels, const operand *c, const operand *a,
                      const operand *b, bool accumulate) {
   product p = { .gemm = { .m = rows_of(c),
@@ -168,7 +170,7 @@ static bam_status check_dtypes(bam_call *call) {
   if (a != b)
     return bam_call_fail(call, "%s x %s; convert one: x:to \"%s\"", bam_dtype_name(a),
                          bam_dtype_name(b), bam_dtype_name(bam_dtype_promote(a, b)));
-  if (a != BAM_F32 && a != BAM_F64)
+  if (!bam_call_computes_real(call, a))
     return bam_call_fail(call, "computes in f32 or f64, not %s; write x:to \"f32\"",
                          bam_dtype_name(a));
   return BAM_OK;
@@ -247,7 +249,7 @@ static bam_status give_summed(bam_backward *pass, int i, const bam_kernels *kern
   bool vector = bam_backward_shape(pass, i)->ndim == 1;
   bam_shape shape = visible_shape(stacked, vector && i == 0, vector && i == 1);
   bam_tensor *grad;
-  BAM_TRY(bam_temp_new(pass->scope, bam_tensor_device(a), a->dtype, &shape, &grad));
+  BAM_TRY(bam_temp_new(pass->scope, bam_tensor_device(a), bam_grad_dtype(pass, i), &shape, &grad));
   operand c = reshaped(grad, stacked);
   multiply(kernels, &c, a, b, false);
   return bam_accumulate_temp(pass, i, grad);
@@ -264,7 +266,8 @@ static bam_status give_product(bam_backward *pass, int i, const bam_shape *own,
   BAM_TRY(make_readable(pass->scope, &a, &a_copy));
   BAM_TRY(make_readable(pass->scope, &b, &b_copy));
   if (bam_shape_equal(own, stacked)) {
-    BAM_TRY(bam_grad_buffer(pass, i, &target, &accumulate)); /* nothing may fail from here */
+    BAM_TRY(bam_grad_buffer_as(pass, i, bam_grad_dtype(pass, i), &target, &accumulate));
+    /* nothing may fail from here */
     operand c = reshaped(target, stacked);
     multiply(kernels, &c, &a, &b, accumulate);
   } else {

@@ -217,12 +217,13 @@ static bam_status open_mixture(bam_call *call, mixture *m) {
   BAM_TRY(bam_call_rope_positions(call, POSITIONS, &m->positions));
   for (int i = X; i < INPUTS; i++)
     if (i != DOCUMENTS && i != POSITIONS && bam_call_optional(call, i) != NULL)
-      BAM_TRY(bam_call_layer_input(call, i, X, &m->in[i]));
+      BAM_TRY((i == GATES ? bam_call_real_input : bam_call_layer_input)(call, i, X, &m->in[i]));
   BAM_TRY(bam_call_kernels(call, dtype, &m->kernels));
   BAM_TRY(bam_call_document_starts(call, DOCUMENTS, m->kernels, &m->first));
   BAM_TRY(bam_temp_scratch(call->scope, device, dtype, l->tokens * l->columns, &m->qkv));
   BAM_TRY(bam_temp_scratch(call->scope, device, dtype, l->tokens * l->heads * l->width, &m->o));
-  BAM_TRY(bam_temp_scratch(call->scope, device, dtype, 2 * l->tokens * l->heads, &m->stats));
+  BAM_TRY(bam_temp_scratch(call->scope, device, bam_dtype_arithmetic(dtype),
+                           2 * l->tokens * l->heads, &m->stats));
   return bam_call_output(call, 0, dtype, &y);
 }
 
@@ -259,7 +260,7 @@ static bam_status attend(bam_call *call, const mixture *m) {
   bam_tensor *scratch = NULL;
   int64_t forward, backward;
   m->kernels->attention_scratch(device->stream, &forward, &backward, &a);
-  BAM_TRY(bam_temp_scratch(call->scope, device, dtype, forward, &scratch));
+  BAM_TRY(bam_temp_scratch(call->scope, device, bam_dtype_arithmetic(dtype), forward, &scratch));
   BAM_TRY(multiply(call, m));
   BAM_TRY(rotate(call->scope, l, m->kernels, m->qkv, m->positions, call->attrs, false));
   bam_count_attention(device, &a, 2);
@@ -283,6 +284,7 @@ static bam_status begin_with_bias(bam_call *call, const mixture *m) {
   bam_tensor *bias = m->in[OUT_BIAS], *gates = m->in[GATES], *y = call->outputs[0];
   if (gates == NULL)
     return bam_tensor_copy(y, bias);
+  BAM_TRY(bam_temp_convert(call->scope, gates, bias->dtype, &gates)); /* operands have one dtype */
   bam_product_run(&(bam_product){ .m = l->tokens, .n = l->out, .k = l->experts },
                   bam_call_device(call), y->dtype, bam_tensor_data(y), bam_tensor_data(gates),
                   bam_tensor_data(bias));
@@ -337,7 +339,7 @@ typedef struct gradients {
 
 static bam_status open_gradients(bam_backward *pass, gradients *g) {
   bam_tensor *const *saved = pass->saved, *gates = saved[SAVED_GATES];
-  bam_dtype dtype = saved[SAVED_X]->dtype;
+  bam_dtype dtype = saved[SAVED_X]->dtype, real = bam_dtype_arithmetic(dtype);
   layout *l = &g->l;
   find_layout(l, &saved[SAVED_X]->shape, &saved[SAVED_QKV_WEIGHT]->shape,
               &saved[SAVED_OUT_WEIGHT]->shape, gates != NULL ? gates->shape.size[2] : 1,
@@ -347,11 +349,11 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
   BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[0], &g->dy));
   BAM_TRY(
     bam_temp_scratch(pass->scope, g->device, dtype, l->tokens * l->heads * l->width, &g->grad_out));
-  BAM_TRY(bam_temp_scratch(pass->scope, g->device, dtype, l->tokens * l->heads, &g->delta));
+  BAM_TRY(bam_temp_scratch(pass->scope, g->device, real, l->tokens * l->heads, &g->delta));
   if (gates != NULL) {
     BAM_TRY(
       bam_temp_scratch(pass->scope, g->device, dtype, l->tokens * l->heads * l->width, &g->gated));
-    BAM_TRY(bam_temp_new(pass->scope, g->device, dtype, &gates->shape, &g->dgates));
+    BAM_TRY(bam_temp_new(pass->scope, g->device, real, &gates->shape, &g->dgates));
   }
   return BAM_OK;
 }
@@ -369,16 +371,22 @@ static bam_status out_bias_backward(bam_backward *pass, gradients *g) {
                                   .n = l->experts,
                                   .k = l->out,
                                   .transpose_b = true,
-                                  .add = true },
+                                  .add = true,
+                                  .real_c = g->dgates->dtype != bias->dtype },
                   g->device, bias->dtype, bam_tensor_data(g->dgates), bam_tensor_data(g->dy),
                   bam_tensor_data(bias));
   if (!bam_needs_grad(pass, OUT_BIAS))
     return BAM_OK;
-  BAM_TRY(bam_grad_buffer(pass, OUT_BIAS, &target, &add));
-  bam_product_run(
-    &(bam_product){ .m = l->experts, .n = l->out, .k = l->tokens, .transpose_a = true, .add = add },
-    g->device, bias->dtype, bam_tensor_data(target), bam_tensor_data(gates),
-    bam_tensor_data(g->dy));
+  BAM_TRY(bam_temp_convert(pass->scope, gates, bias->dtype, &gates));
+  BAM_TRY(bam_grad_buffer_as(pass, OUT_BIAS, bam_grad_dtype(pass, OUT_BIAS), &target, &add));
+  bam_product_run(&(bam_product){ .m = l->experts,
+                                  .n = l->out,
+                                  .k = l->tokens,
+                                  .transpose_a = true,
+                                  .add = add,
+                                  .real_c = target->dtype != bias->dtype },
+                  g->device, bias->dtype, bam_tensor_data(target), bam_tensor_data(gates),
+                  bam_tensor_data(g->dy));
   return BAM_OK;
 }
 
@@ -408,12 +416,13 @@ static bam_status project_backward(bam_backward *pass, gradients *g) {
   if (gates != NULL)
     BAM_TRY(bam_accumulate_grad(pass, GATES, g->dgates));
   if (bam_needs_grad(pass, OUT)) {
-    BAM_TRY(bam_grad_buffer(pass, OUT, &target, &add));
+    BAM_TRY(bam_grad_buffer_as(pass, OUT, bam_grad_dtype(pass, OUT), &target, &add));
     bam_product_run(&(bam_product){ .m = l->out,
                                     .n = l->heads * l->width,
                                     .k = l->tokens,
                                     .transpose_a = true,
-                                    .add = add },
+                                    .add = add,
+                                    .real_c = target->dtype != o->dtype },
                     g->device, o->dtype, bam_tensor_data(target), bam_tensor_data(g->dy),
                     bam_tensor_data(gates != NULL ? g->gated : o));
   }
@@ -427,7 +436,8 @@ static bam_status attend_backward(bam_backward *pass, gradients *g) {
   bam_attention a = describe(l, pass->attrs, pass->context->threads);
   int64_t forward, backward, keys = l->heads, values = l->heads + l->kv_heads;
   g->kernels->attention_scratch(g->device->stream, &forward, &backward, &a);
-  BAM_TRY(bam_temp_scratch(pass->scope, g->device, qkv->dtype, backward, &g->scratch));
+  BAM_TRY(bam_temp_scratch(pass->scope, g->device, bam_dtype_arithmetic(qkv->dtype), backward,
+                           &g->scratch));
   BAM_TRY(bam_temp_scratch(pass->scope, g->device, qkv->dtype, l->tokens * l->columns, &g->dqkv));
   bam_count_attention(g->device, &a, 5);
   g->kernels->attention_backward(
@@ -457,18 +467,23 @@ static bam_status input_backward(bam_backward *pass, gradients *g) {
     BAM_TRY(bam_accumulate_grad(pass, QKV_BIAS, rows)); /* summed over the tokens */
   }
   if (bam_needs_grad(pass, X)) {
-    BAM_TRY(bam_grad_buffer(pass, X, &target, &add));
-    bam_product_run(&(bam_product){ .m = l->tokens, .n = l->in, .k = l->columns, .add = add },
+    BAM_TRY(bam_grad_buffer_as(pass, X, bam_grad_dtype(pass, X), &target, &add));
+    bam_product_run(&(bam_product){ .m = l->tokens,
+                                    .n = l->in,
+                                    .k = l->columns,
+                                    .add = add,
+                                    .real_c = target->dtype != x->dtype },
                     g->device, x->dtype, bam_tensor_data(target), bam_tensor_data(g->dqkv),
                     bam_tensor_data(weight));
   }
   if (bam_needs_grad(pass, QKV)) {
-    BAM_TRY(bam_grad_buffer(pass, QKV, &target, &add));
+    BAM_TRY(bam_grad_buffer_as(pass, QKV, bam_grad_dtype(pass, QKV), &target, &add));
     bam_product_run(&(bam_product){ .m = l->columns,
                                     .n = l->in,
                                     .k = l->tokens,
                                     .transpose_a = true,
-                                    .add = add },
+                                    .add = add,
+                                    .real_c = target->dtype != x->dtype },
                     g->device, x->dtype, bam_tensor_data(target), bam_tensor_data(g->dqkv),
                     bam_tensor_data(x));
   }

@@ -121,7 +121,8 @@ static bam_status route_forward(bam_call *call) {
   BAM_TRY(check_route(call));
   BAM_TRY(take_mask(call, &mask));
   bam_route r = describe(&call->inputs[LOGITS]->shape, call->attrs);
-  BAM_TRY(bam_temp_contiguous(call->scope, call->inputs[LOGITS], &logits));
+  const bam_dtype real = bam_dtype_arithmetic(call->inputs[LOGITS]->dtype);
+  BAM_TRY(bam_temp_convert(call->scope, call->inputs[LOGITS], real, &logits));
   BAM_TRY(make_outputs(call, logits->dtype, &r));
   return run_route(call, logits, mask, &r);
 }

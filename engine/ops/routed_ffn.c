@@ -134,7 +134,8 @@ static bam_status open_experts(bam_call *call, experts *e) {
   BAM_TRY(check_weights(call));
   for (int i = 0; i < 4; i++) {
     BAM_TRY(bam_call_check_product(call, inputs[i]));
-    BAM_TRY(bam_call_layer_input(call, inputs[i], X, to[i]));
+    BAM_TRY(
+      (inputs[i] == GATES ? bam_call_real_input : bam_call_layer_input)(call, inputs[i], X, to[i]));
   }
   find_layout(&e->l, &e->x->shape, &e->gates->shape, &e->gate_up->shape, &e->down->shape);
   BAM_TRY(bam_call_kernels(call, e->x->dtype, &e->kernels));
@@ -245,7 +246,8 @@ static bam_status open_gradients(bam_backward *pass, gradients *g) {
   BAM_TRY(make_rows(pass->scope, g->device, dtype, l, l->out, &g->dys));
   BAM_TRY(make_rows(pass->scope, g->device, dtype, l, l->hidden, &g->u));
   BAM_TRY(make_rows(pass->scope, g->device, dtype, l, 2 * l->hidden, &g->dhidden));
-  BAM_TRY(bam_temp_zeros(pass->scope, g->device, dtype, &saved[SAVED_GATES]->shape, &g->dgates));
+  BAM_TRY(bam_temp_zeros(pass->scope, g->device, saved[SAVED_GATES]->dtype,
+                         &saved[SAVED_GATES]->shape, &g->dgates));
   if (bam_needs_grad(pass, X))
     BAM_TRY(make_rows(pass->scope, g->device, dtype, l, l->in, &g->dxs));
   if (bam_needs_grad(pass, GATE_UP))
@@ -258,7 +260,8 @@ static bam_status give_weights(bam_backward *pass, const gradients *g, int input
                                bam_tensor *b, int64_t n, int64_t k) {
   bam_grouped_gemm gemm = { .experts = g->l.experts, .n = n, .k = k, .weights = true };
   bam_tensor *target;
-  BAM_TRY(bam_grad_buffer(pass, input, &target, &gemm.add));
+  BAM_TRY(bam_grad_buffer_as(pass, input, bam_grad_dtype(pass, input), &target, &gemm.add));
+  gemm.real_c = target->dtype != b->dtype;
   count_products(&g->l, g->device, n, k);
   g->kernels->grouped_gemm(g->device->stream, &gemm, bam_tensor_data(target), bam_tensor_data(dc),
                            bam_tensor_data(b), bam_tensor_data(pass->saved[SAVED_OFFSETS]));

@@ -109,7 +109,8 @@ static bam_status logsumexp_forward(bam_call *call) {
   BAM_TRY(bam_reduction_arrange(call->scope, &plan, call->inputs[0], &x));
   BAM_TRY(bam_call_output(call, 0, x->dtype, &plan.result));
   BAM_TRY(bam_call_save(call, 0, call->inputs[0]));
-  BAM_TRY(bam_temp_scratch(call->scope, bam_call_device(call), x->dtype, 2 * plan.outer, &stats));
+  BAM_TRY(bam_temp_scratch(call->scope, bam_call_device(call), bam_dtype_arithmetic(x->dtype),
+                           2 * plan.outer, &stats));
   BAM_TRY(bam_call_save(call, 1, stats));
   kernels->logsumexp(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                      bam_tensor_data(stats), bam_tensor_data(x), plan.outer, plan.n);

@@ -34,7 +34,8 @@ static bam_status var_forward(bam_call *call) {
   const bam_kernels *kernels;
   bam_tensor *x = NULL, *mean = NULL;
   BAM_TRY(prepare(call, &kernels, &plan, &x));
-  BAM_TRY(bam_temp_new(call->scope, bam_call_device(call), x->dtype, &plan.result, &mean));
+  BAM_TRY(bam_temp_new(call->scope, bam_call_device(call), bam_dtype_arithmetic(x->dtype),
+                       &plan.result, &mean));
   BAM_TRY(bam_call_save(call, 1, mean));
   kernels->var(bam_call_device(call)->stream, bam_tensor_data(call->outputs[0]),
                bam_tensor_data(mean), bam_tensor_data(x), plan.outer, plan.n, call->attrs[2].f);

@@ -167,7 +167,7 @@ static bam_status add_to_part(bam_backward *pass, int dim, int64_t start, int64_
                               bool keep) {
   bam_tensor *whole, *part = NULL, *sum = NULL, *grad = pass->grads[0];
   bool accumulate;
-  BAM_TRY(bam_grad_buffer(pass, 0, &whole, &accumulate));
+  BAM_TRY(bam_grad_buffer_as(pass, 0, bam_grad_dtype(pass, 0), &whole, &accumulate));
   if (!accumulate)
     BAM_TRY(bam_tensor_fill(whole, 0));
   bam_shape shape = whole->shape;

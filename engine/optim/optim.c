@@ -100,7 +100,7 @@ bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *grad, bam_tensor *m, b
   BAM_TRY_OR_DONE(take_clip(what, param, clip, &factor));
   bam_device *device = bam_tensor_device(param);
   device->kernels[param->dtype]->adamw(
-    device->stream, bam_tensor_data(param), bam_tensor_data(grad), bam_tensor_data(m),
+    device->stream, bam_tensor_data(param), NULL, bam_tensor_data(grad), bam_tensor_data(m),
     bam_tensor_data(v), clip_data(factor), bam_tensor_count(param), settings);
   bam_tensor_changed(param);
   bam_tensor_changed(m);
@@ -130,8 +130,8 @@ bam_status bam_optim_lion(bam_tensor *param, bam_tensor *grad, bam_tensor *m, ba
   BAM_TRY_OR_DONE(check_range(context, what, "beta2", settings->beta2, 0, nextafter(1, 0)));
   BAM_TRY_OR_DONE(take_clip(what, param, clip, &factor));
   bam_device *device = bam_tensor_device(param);
-  device->kernels[param->dtype]->lion(device->stream, bam_tensor_data(param), bam_tensor_data(grad),
-                                      bam_tensor_data(m), clip_data(factor),
+  device->kernels[param->dtype]->lion(device->stream, bam_tensor_data(param), NULL,
+                                      bam_tensor_data(grad), bam_tensor_data(m), clip_data(factor),
                                       bam_tensor_count(param), settings);
   bam_tensor_changed(param);
   bam_tensor_changed(m);
@@ -162,7 +162,8 @@ bam_status bam_optim_sgd(bam_tensor *param, bam_tensor *grad, bam_tensor *buffer
   BAM_TRY_OR_DONE(check_step(context, what, settings->step));
   BAM_TRY_OR_DONE(take_clip(what, param, clip, &factor));
   bam_device *device = bam_tensor_device(param);
-  device->kernels[param->dtype]->sgd(device->stream, bam_tensor_data(param), bam_tensor_data(grad),
+  device->kernels[param->dtype]->sgd(device->stream, bam_tensor_data(param), NULL,
+                                     bam_tensor_data(grad),
                                      buffer != NULL ? bam_tensor_data(buffer) : NULL,
                                      clip_data(factor), bam_tensor_count(param), settings);
   bam_tensor_changed(param);

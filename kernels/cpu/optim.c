@@ -3,9 +3,10 @@
 #include "cpu.h"
 #include "vmath.h"
 
-void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, void *v,
+void KERNEL(adamw)(bam_stream stream, void *param, int16_t *low, const void *grad, void *m, void *v,
                    const double *clip_factor, int64_t n, const bam_adamw *s) {
   (void)stream;
+  (void)low;
   if (clip_factor != NULL && *clip_factor == 0)
     return;
   real *p = param, *first = m, *second = v;
@@ -30,9 +31,10 @@ void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, vo
 /* -1, 0 or 1; of NaN NaN, so that a bad gradient shows in the weights. */
 static inline real sign_of(real x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
 
-void KERNEL(lion)(bam_stream stream, void *param, const void *grad, void *m,
+void KERNEL(lion)(bam_stream stream, void *param, int16_t *low, const void *grad, void *m,
                   const double *clip_factor, int64_t n, const bam_lion *s) {
   (void)stream;
+  (void)low;
   if (clip_factor != NULL && *clip_factor == 0)
     return;
   real *p = param, *mean = m;
@@ -50,9 +52,10 @@ void KERNEL(lion)(bam_stream stream, void *param, const void *grad, void *m,
 }
 
 /* The momentum buffer may be NULL when momentum is 0; in the first step it is overwritten. */
-void KERNEL(sgd)(bam_stream stream, void *param, const void *grad, void *buffer,
+void KERNEL(sgd)(bam_stream stream, void *param, int16_t *low, const void *grad, void *buffer,
                  const double *clip_factor, int64_t n, const bam_sgd *s) {
   (void)stream;
+  (void)low;
   if (clip_factor != NULL && *clip_factor == 0)
     return;
   real *p = param, *b = buffer;

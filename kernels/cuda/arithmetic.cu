@@ -20,7 +20,7 @@ struct clamped {
 void KERNEL(clamp)(bam_stream stream, const bam_loop *loop, void *y, const void *x, double low,
                    double high) {
   const clamped f = { NARROW(low), NARROW(high) };
-  walk(stream, loop, f, (real *)y, (const element *)x);
+  walk(stream, loop, f, (element *)y, (const element *)x);
 }
 
 struct chosen {
@@ -29,7 +29,7 @@ struct chosen {
 
 void KERNEL(where)(bam_stream stream, const bam_loop *loop, void *y, const uint8_t *condition,
                    const void *a, const void *b) {
-  walk(stream, loop, chosen(), (real *)y, condition, (const element *)a, (const element *)b);
+  walk(stream, loop, chosen(), (element *)y, condition, (const element *)a, (const element *)b);
 }
 
 #if BAM_FLOATING
@@ -46,7 +46,7 @@ struct within {
 void KERNEL(clamp_backward)(bam_stream stream, const bam_loop *loop, void *dx, const void *g,
                             const void *x, double low, double high) {
   const within f = { NARROW(low), NARROW(high) };
-  walk(stream, loop, f, (real *)dx, (const real *)g, (const real *)x);
+  walk(stream, loop, f, (element *)dx, (const element *)g, (const element *)x);
 }
 
 #endif

@@ -67,7 +67,7 @@ static __device__ __forceinline__ void softmax_online(running<columns> &state, t
 
 /* Divide by the sums and write; o and stats are those of the tile's first row and head. */
 template <int columns>
-static __device__ __forceinline__ void finish(running<columns> &state, real *o, real *stats,
+static __device__ __forceinline__ void finish(running<columns> &state, element *o, real *stats,
                                               int count, int64_t from, const bam_attention &a) {
   BAM_UNROLL
   for (int i = 0; i < ROWS; i++) {
@@ -85,8 +85,8 @@ static __device__ __forceinline__ void finish(running<columns> &state, real *o, 
 
 template <int columns>
 static __global__ void __launch_bounds__(THREADS(ROWS), BLOCKS(ROWS))
-  attend(bam_attention a, real *o, real *stats, const real *q, const real *k, const real *v,
-         const int32_t *first) {
+  attend(bam_attention a, element *o, real *stats, const element *q, const element *k,
+         const element *v, const int32_t *first) {
   BAM_SHARED(tile_memory, memory, 1);
   tile_memory &m = memory[0];
   const int x = threadIdx.x;
@@ -94,7 +94,7 @@ static __global__ void __launch_bounds__(THREADS(ROWS), BLOCKS(ROWS))
     const tile_task task = find_task(n, a, a.heads, columns, true);
     const int64_t b = task.batch, g = task.head / (a.heads / a.kv_heads);
     const int64_t at = (b * a.time + task.start) * a.heads + task.head;
-    const real *keys = head_at(k, a.k, b, g), *values = head_at(v, a.v, b, g);
+    const element *keys = head_at(k, a.k, b, g), *values = head_at(v, a.v, b, g);
     const int32_t *documents = first != NULL ? first + b * a.time : NULL;
     const head_rows queries = tile_rows(head_at(q, a.q, b, task.head), a.q[1], task.start, a.time);
     running<columns> state;
@@ -118,11 +118,12 @@ static __global__ void __launch_bounds__(THREADS(ROWS), BLOCKS(ROWS))
   }
 }
 
-#define ATTEND(columns)                                                                         \
-  BAM_LAUNCH(stream, (attend<columns>),                                                         \
-             BAM_ROW_BLOCKS(a->batch * a->heads * TILES(a->time) * PARTS(a->width, columns)),   \
-             THREADS(ROWS), 0, *a, (real *)args->o, (real *)args->stats, (const real *)args->q, \
-             (const real *)args->k, (const real *)args->v, args->first)
+#define ATTEND(columns)                                                                       \
+  BAM_LAUNCH(stream, (attend<columns>),                                                       \
+             BAM_ROW_BLOCKS(a->batch * a->heads * TILES(a->time) * PARTS(a->width, columns)), \
+             THREADS(ROWS), 0, *a, (element *)args->o, (real *)args->stats,                   \
+             (const element *)args->q, (const element *)args->k, (const element *)args->v,    \
+             args->first)
 
 void KERNEL(attention)(bam_stream stream, const bam_attention_tensors *args,
                        const bam_attention *a) {
@@ -142,7 +143,7 @@ void KERNEL(attention_scratch)(bam_stream stream, int64_t *forward, int64_t *bac
 }
 
 template <int group_size>
-static __global__ void multiply_results(real *delta, const real *o, const real *grad_out,
+static __global__ void multiply_results(real *delta, const element *o, const element *grad_out,
                                         int64_t rows, int64_t width) {
   BAM_EACH_GROUP_ROW(row, rows) {
     real sum = 0;
@@ -156,8 +157,8 @@ static __global__ void multiply_results(real *delta, const real *o, const real *
 
 void KERNEL(attention_delta)(bam_stream stream, void *delta, const void *o, const void *grad_out,
                              int64_t rows, int64_t width) {
-  BAM_LAUNCH_ROWS(multiply_results, rows, width, (real *)delta, (const real *)o,
-                  (const real *)grad_out, rows, width);
+  BAM_LAUNCH_ROWS(multiply_results, rows, width, (real *)delta, (const element *)o,
+                  (const element *)grad_out, rows, width);
 }
 
 /* Each thread of a block has a token, and the block looks for the first ones with their ids, from

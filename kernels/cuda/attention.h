@@ -18,7 +18,7 @@
 #define LOG2_E 1.4426950408889634
 
 /* What registers and shared memory have room for. */
-#ifdef BAM_TYPE_f32
+#if BAM_SINGLE
 #define SLICE 32
 #define MOST_ROWS 8
 #define MOST_COLUMNS 8
@@ -67,7 +67,7 @@ static __device__ __forceinline__ int own_element(int n) {
 
 /* `count` rows of a head, `stride` apart. */
 typedef struct head_rows {
-  const real *at;
+  const element *at;
   int64_t stride;
   int count;
 } head_rows;
@@ -80,7 +80,7 @@ static __device__ __forceinline__ T *head_at(T *x, const int64_t stride[3], int6
 }
 
 /* The tile that begins at row `start` of `time` of a head. */
-static __device__ __forceinline__ head_rows tile_rows(const real *head, int64_t stride,
+static __device__ __forceinline__ head_rows tile_rows(const element *head, int64_t stride,
                                                       int64_t start, int64_t time) {
   return { head + start * stride, stride, (int)(time - start < TILE ? time - start : TILE) };
 }
@@ -93,7 +93,7 @@ static __device__ __forceinline__ void load_slice(real *slice, const head_rows &
   const int d = (int)threadIdx.x % wide, top = (int)threadIdx.x / wide, step = threads / wide;
   const int64_t stride = step * h.stride;
   const int end = from + d < width ? h.count - first : 0;
-  const real *x = h.at + (first + top) * h.stride + from + d;
+  const element *x = h.at + (first + top) * h.stride + from + d;
   static_assert(threads % wide == 0 && height % step == 0, "a thread keeps to its column");
   BAM_UNROLL
   for (int r = 0; r < height; r += step, x += stride)
@@ -180,7 +180,7 @@ static __device__ __forceinline__ void add_product(real (&sum)[rows][columns], c
 
 /* Rows of a result, times `factor`, from element `from` of a head on; added to it with `add`. */
 template <int rows, int columns>
-static __device__ __forceinline__ void store_rows(real *head, int64_t stride,
+static __device__ __forceinline__ void store_rows(element *head, int64_t stride,
                                                   const real (&x)[rows][columns], int count,
                                                   int64_t from, int64_t width, real factor,
                                                   bool add) {
@@ -188,7 +188,7 @@ static __device__ __forceinline__ void store_rows(real *head, int64_t stride,
   for (int i = 0; i < rows; i++)
     for (int n = 0; n < columns; n++)
       if (own_row<rows>(i) < count && from + own_element(n) < width) {
-        real *to = head + own_row<rows>(i) * stride + from + own_element(n);
+        element *to = head + own_row<rows>(i) * stride + from + own_element(n);
         *to = (add ? *to : (real)0) + x[i][n] * factor;
       }
 }

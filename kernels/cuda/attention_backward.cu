@@ -5,8 +5,9 @@
 #include "attention.h"
 
 typedef struct gradients {
-  real *dq, *dk, *dv;
-  const real *grad_out, *q, *k, *v, *stats, *delta;
+  element *dq, *dk, *dv;
+  const element *grad_out, *q, *k, *v;
+  const real *stats, *delta;
   const int32_t *first;
 } gradients;
 
@@ -19,7 +20,7 @@ static __device__ __forceinline__ const int32_t *documents_of(const gradients &p
 static __device__ __forceinline__ head_rows grad_out_rows(const gradients &p,
                                                           const bam_attention &a, int64_t batch,
                                                           int64_t head, int64_t start) {
-  const real *rows = p.grad_out + (batch * a.time * a.heads + head) * a.width;
+  const element *rows = p.grad_out + (batch * a.time * a.heads + head) * a.width;
   return tile_rows(rows, a.heads * a.width, start, a.time);
 }
 
@@ -148,10 +149,10 @@ static __global__ void __launch_bounds__(THREADS(rows), BLOCKS(rows))
 
 void KERNEL(attention_backward)(bam_stream stream, const bam_attention_gradients *args,
                                 const bam_attention *a) {
-  const gradients p = { (real *)args->dq,          (real *)args->dk,
-                        (real *)args->dv,          (const real *)args->grad_out,
-                        (const real *)args->q,     (const real *)args->k,
-                        (const real *)args->v,     (const real *)args->stats,
+  const gradients p = { (element *)args->dq,       (element *)args->dk,
+                        (element *)args->dv,       (const element *)args->grad_out,
+                        (const element *)args->q,  (const element *)args->k,
+                        (const element *)args->v,  (const real *)args->stats,
                         (const real *)args->delta, args->first };
   if (a->width <= 4 * ACROSS) {
     BACKWARD(find_dq, a->heads, MOST_ROWS, 4);

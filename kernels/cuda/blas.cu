@@ -69,7 +69,8 @@ static bool load_library(bam_stream stream, library *lt) {
 struct product {
   int64_t m, n, k, transpose_a, transpose_b, lda, ldb, ldc;
   int64_t batch, stride_a, stride_b, stride_c;
-  int64_t wide, tf32;
+  int64_t type, c_type; /* bam_cuda_type */
+  int64_t tf32;
   int64_t align_a, align_b, align_c; /* bytes that the places of all matrices are multiples of */
 };
 
@@ -148,11 +149,14 @@ static bool open_blas(bam_stream stream) {
 
 /* ---- plans ---- */
 
+static cudaDataType_t type_of(int64_t type) {
+  return type == BAM_CUDA_F64 ? CUDA_R_64F : type == BAM_CUDA_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
 /* rows and columns are those of the transpose, in whose columns elements lie together. */
 static cublasStatus_t make_layout(const library *lt, cublasLtMatrixLayout_t *layout,
-                                  const product *what, int64_t rows, int64_t columns, int64_t ld,
-                                  int64_t stride) {
-  const cudaDataType_t type = what->wide ? CUDA_R_64F : CUDA_R_32F;
+                                  const product *what, cudaDataType_t type, int64_t rows,
+                                  int64_t columns, int64_t ld, int64_t stride) {
   const int32_t batch = (int32_t)what->batch;
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
   THEN(lt->MatrixLayoutCreate(layout, type, (uint64_t)rows, (uint64_t)columns, ld));
@@ -166,21 +170,23 @@ static cublasStatus_t make_layout(const library *lt, cublasLtMatrixLayout_t *lay
 /* Cᵀ = op(B)ᵀ op(A)ᵀ: B is its first operand. */
 static cublasStatus_t describe(const library *lt, plan *p) {
   const product *g = &p->what;
-  const cublasComputeType_t compute = g->wide   ? CUBLAS_COMPUTE_64F
+  const bool wide = g->type == BAM_CUDA_F64;
+  const cudaDataType_t operands = type_of(g->type);
+  const cublasComputeType_t compute = wide      ? CUBLAS_COMPUTE_64F
                                       : g->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32
                                                 : CUBLAS_COMPUTE_32F;
   const cublasOperation_t first = g->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
   const cublasOperation_t second = g->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-  THEN(lt->MatmulDescCreate(&p->operation, compute, g->wide ? CUDA_R_64F : CUDA_R_32F));
+  THEN(lt->MatmulDescCreate(&p->operation, compute, wide ? CUDA_R_64F : CUDA_R_32F));
   THEN(lt->MatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
   THEN(
     lt->MatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
-  THEN(make_layout(lt, &p->a, g, g->transpose_a ? g->m : g->k, g->transpose_a ? g->k : g->m, g->lda,
-                   g->stride_a));
-  THEN(make_layout(lt, &p->b, g, g->transpose_b ? g->k : g->n, g->transpose_b ? g->n : g->k, g->ldb,
-                   g->stride_b));
-  THEN(make_layout(lt, &p->c, g, g->n, g->m, g->ldc, g->stride_c));
+  THEN(make_layout(lt, &p->a, g, operands, g->transpose_a ? g->m : g->k,
+                   g->transpose_a ? g->k : g->m, g->lda, g->stride_a));
+  THEN(make_layout(lt, &p->b, g, operands, g->transpose_b ? g->k : g->n,
+                   g->transpose_b ? g->n : g->k, g->ldb, g->stride_b));
+  THEN(make_layout(lt, &p->c, g, type_of(g->c_type), g->n, g->m, g->ldc, g->stride_c));
   p->m = g->m, p->k = g->k;
   return status;
 }
@@ -283,9 +289,18 @@ static int64_t alignment(const void *data, int64_t stride_bytes) {
   return bits & -bits;
 }
 
-static product describe_product(bool wide, bool tf32, const bam_gemm *g, const void *c,
+static int64_t size_of(int64_t type) {
+  return type == BAM_CUDA_F64 ? 8 : type == BAM_CUDA_BF16 ? 2 : 4;
+}
+
+/* Of C. */
+static bam_cuda_type result_type(bam_cuda_type type, const bam_gemm *g) {
+  return type == BAM_CUDA_BF16 && g->real_c ? BAM_CUDA_F32 : type;
+}
+
+static product describe_product(bam_cuda_type type, bool tf32, const bam_gemm *g, const void *c,
                                 const void *a, const void *b) {
-  const int64_t size = wide ? 8 : 4, many = g->batch > 1; /* alone it has no neighbours */
+  const int64_t size = size_of(type), many = g->batch > 1; /* alone it has no neighbours */
   product p;
   memset(&p, 0, sizeof p);
   p.m = g->m, p.n = g->n, p.k = g->k;
@@ -294,19 +309,21 @@ static product describe_product(bool wide, bool tf32, const bam_gemm *g, const v
   p.batch = g->batch;
   p.stride_a = many * g->stride_a, p.stride_b = many * g->stride_b;
   p.stride_c = many * g->stride_c;
-  p.wide = wide;
-  p.tf32 = tf32 && !wide;
+  p.type = type;
+  p.c_type = result_type(type, g);
+  p.tf32 = tf32 && type == BAM_CUDA_F32;
   p.align_a = alignment(a, p.stride_a * size);
   p.align_b = alignment(b, p.stride_b * size);
-  p.align_c = alignment(c, p.stride_c * size);
+  p.align_c = alignment(c, p.stride_c * size_of(p.c_type));
   return p;
 }
 
 static void fail_product(bam_stream stream, const product *p, const char *why) {
+  static const char *const names[] = { "f32", "f64", "bf16" }; /* in the order of bam_cuda_type */
   bam_cuda_fail(stream,
                 "product of %s, %lld of [%lld, %lld]%s x [%lld, %lld]%s, rows %lld, %lld "
                 "and %lld apart: %s",
-                p->wide ? "f64" : "f32", (long long)p->batch, (long long)p->m, (long long)p->k,
+                names[p->type], (long long)p->batch, (long long)p->m, (long long)p->k,
                 p->transpose_a ? " transposed" : "", (long long)p->k, (long long)p->n,
                 p->transpose_b ? " transposed" : "", (long long)p->lda, (long long)p->ldb,
                 (long long)p->ldc, why);
@@ -326,7 +343,7 @@ static cublasStatus_t enqueue(bam_stream stream, const product *key, const produ
                               const bam_gemm *g, void *c, const void *a, const void *b) {
   bam_cuda_blas *blas = stream->blas;
   const float alpha = (float)g->alpha, beta = (float)g->beta;
-  const bool wide = exact->wide;
+  const bool wide = exact->type == BAM_CUDA_F64;
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
   plan *p = find_plan(blas, key, &status);
   if (p == NULL)
@@ -340,9 +357,9 @@ static cublasStatus_t enqueue(bam_stream stream, const product *key, const produ
 
 /* An algorithm that does not take every size of its class leaves the others to plans of their own:
    that, too, depends on the size only. */
-static void multiply(bam_stream stream, bool wide, bam_cuda_varying varying, const bam_gemm *g,
-                     void *c, const void *a, const void *b) {
-  const product exact = describe_product(wide, stream->tf32, g, c, a, b);
+static void multiply(bam_stream stream, bam_cuda_type type, bam_cuda_varying varying,
+                     const bam_gemm *g, void *c, const void *a, const void *b) {
+  const product exact = describe_product(type, stream->tf32, g, c, a, b);
   const product key = class_of(&exact, varying);
   cublasStatus_t status = enqueue(stream, &key, &exact, g, c, a, b);
   if ((status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) &&
@@ -363,9 +380,9 @@ static bool is_countable(const bam_gemm *g) {
          g->ldb <= INT32_MAX && g->ldc <= INT32_MAX;
 }
 
-void bam_cuda_blas_gemm(bam_stream stream, bool wide, bam_cuda_varying varying,
+void bam_cuda_blas_gemm(bam_stream stream, bam_cuda_type type, bam_cuda_varying varying,
                         const bam_gemm *gemm, void *c, const void *a, const void *b) {
-  const int64_t size = wide ? 8 : 4;
+  const int64_t size = size_of(type), c_size = size_of(result_type(type, gemm));
   bam_gemm g = *gemm;
   if (!is_countable(gemm)) {
     bam_cuda_fail(stream,
@@ -378,7 +395,7 @@ void bam_cuda_blas_gemm(bam_stream stream, bool wide, bam_cuda_varying varying,
     return;
   for (int64_t done = 0; done < gemm->batch; done += g.batch) {
     g.batch = gemm->batch - done < BATCH ? gemm->batch - done : BATCH;
-    multiply(stream, wide, varying, &g, (char *)c + done * g.stride_c * size,
+    multiply(stream, type, varying, &g, (char *)c + done * g.stride_c * c_size,
              (const char *)a + done * g.stride_a * size,
              (const char *)b + done * g.stride_b * size);
   }

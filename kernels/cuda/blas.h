@@ -4,13 +4,16 @@
 
 #include "stream.h"
 
+/* The dtype of A and B, and of C unless gemm->real_c says otherwise. */
+typedef enum bam_cuda_type { BAM_CUDA_F32, BAM_CUDA_F64, BAM_CUDA_BF16 } bam_cuda_type;
+
 /* Which size of a product changes from call to call: m or k is the number of an expert's rows. */
 typedef enum bam_cuda_varying { BAM_VARIES_NOT, BAM_VARIES_M, BAM_VARIES_K } bam_cuda_varying;
 
-/* C = alpha op(A) op(B) + beta C as kernels/kernels.h describes it, f64 if `wide`, else f32.
+/* C = alpha op(A) op(B) + beta C as kernels/kernels.h describes it; sums are f32, of f64 f64.
    k, m, n and batch are positive. The algorithm depends on the sizes only, and on a varying one only
    through the next multiple of 256. */
-void bam_cuda_blas_gemm(bam_stream stream, bool wide, bam_cuda_varying varying,
+void bam_cuda_blas_gemm(bam_stream stream, bam_cuda_type type, bam_cuda_varying varying,
                         const bam_gemm *gemm, void *c, const void *a, const void *b);
 
 /* Free stream->blas. */

@@ -21,13 +21,13 @@ static bool is_one_byte(const element *value) {
 }
 
 void KERNEL(fill)(bam_stream stream, const bam_loop *loop, void *y, double value) {
-  const always<element> f = { (element)(real)value };
+  const always<element> f = { element_of(value) };
   const int64_t n = loop_count(loop);
   if (loop->ndim != 1 || loop->stride[0][0] != 1 || !is_one_byte(&f.value))
     walk(stream, loop, f, (element *)y);
   else if (n > 0 && bam_cuda_enter(stream))
     bam_cuda_note(stream, "fill",
-                  cudaMemsetAsync(y, *(const unsigned char *)&f.value, (size_t)n * sizeof(real),
+                  cudaMemsetAsync(y, *(const unsigned char *)&f.value, (size_t)n * sizeof(element),
                                   stream->queue));
 }
 
@@ -104,7 +104,7 @@ static void copy_matrices(bam_stream stream, const bam_loop *loop, element *y, c
              BAM_BLOCK, 0, all, y, x);
 }
 
-#define WIDE (int64_t)(sizeof(uint4) / sizeof(real))
+#define WIDE (int64_t)(sizeof(uint4) / sizeof(element))
 
 /* When both operands lie together along the innermost dimension: the loop over pieces of 16 bytes;
    false where some piece would not be aligned. */
@@ -135,7 +135,7 @@ static void copy_line(bam_stream stream, int64_t n, element *y, const element *x
   if (n > 0 && bam_cuda_enter(stream))
     bam_cuda_note(
       stream, "copy",
-      cudaMemcpyAsync(y, x, (size_t)n * sizeof(real), cudaMemcpyDeviceToDevice, stream->queue));
+      cudaMemcpyAsync(y, x, (size_t)n * sizeof(element), cudaMemcpyDeviceToDevice, stream->queue));
 }
 
 void KERNEL(copy)(bam_stream stream, const bam_loop *loop_, void *y_, const void *x_) {

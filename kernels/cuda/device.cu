@@ -14,7 +14,7 @@ extern "C" {
 
 #define DECLARE(type) extern "C" const bam_kernels bam_cuda_##type##_table;
 /* clang-format off */
-DECLARE(f32) DECLARE(f64) DECLARE(i32) DECLARE(i64) DECLARE(u8) DECLARE(b8)
+DECLARE(f32) DECLARE(f64) DECLARE(bf16) DECLARE(i32) DECLARE(i64) DECLARE(u8) DECLARE(b8)
   /* clang-format on */
 
   /* ---- memory ---- */
@@ -168,6 +168,7 @@ static bool open_device(bam_device *device, int number, char *why, size_t size) 
   device->kernels[BAM_U8] = &bam_cuda_u8_table;
   device->kernels[BAM_I32] = &bam_cuda_i32_table;
   device->kernels[BAM_I64] = &bam_cuda_i64_table;
+  device->kernels[BAM_BF16] = &bam_cuda_bf16_table;
   device->kernels[BAM_F32] = &bam_cuda_f32_table;
   device->kernels[BAM_F64] = &bam_cuda_f64_table;
   device->system_alloc = device_alloc;

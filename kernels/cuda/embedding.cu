@@ -20,12 +20,12 @@ void KERNEL(check_ids)(bam_stream stream, int64_t *bad, const int64_t *ids, int6
 void KERNEL(embedding)(bam_stream stream, void *y, const void *weight, const int64_t *ids,
                        int64_t n, int64_t width) {
   const move_shape shape = { 1, 0, n, width };
-  take_rows(stream, (real *)y, (const real *)weight, ids, 0, shape);
+  take_rows(stream, (element *)y, (const element *)weight, ids, 0, shape);
 }
 
 void KERNEL(embedding_backward)(bam_stream stream, void *dweight, const void *dy,
                                 const int64_t *ids, int64_t n, int64_t width) {
   const move_shape shape = { 1, 0, n, width };
   const move_of_row move_of = { ids, 0 };
-  add_rows(stream, (real *)dweight, (const real *)dy, shape, n, move_of);
+  add_rows(stream, (real *)dweight, (const element *)dy, shape, n, move_of);
 }

@@ -15,9 +15,9 @@ static __device__ __forceinline__ real weight_of(const void *gates, const int64_
   return gates != NULL ? ((const real *)gates)[rows[i]] : (real)1;
 }
 
-template <int group_size> static __global__ void geglu_rows(real *y, bam_geglu g) {
+template <int group_size> static __global__ void geglu_rows(element *y, bam_geglu g) {
   BAM_EACH_GROUP_ROW(i, g.count) {
-    const real *gate = (const real *)g.x + i * g.stride, *up = gate + g.hidden;
+    const element *gate = (const element *)g.x + i * g.stride, *up = gate + g.hidden;
     const real weight = weight_of(g.gates, g.rows, i);
     BAM_EACH_OF_GROUP(j, g.hidden)
     y[i * g.hidden + j] = weight * gelu_of(gate[j], g.approximate) * up[j];
@@ -25,23 +25,25 @@ template <int group_size> static __global__ void geglu_rows(real *y, bam_geglu g
 }
 
 void KERNEL(geglu)(bam_stream stream, void *y, const bam_geglu *g) {
-  BAM_LAUNCH_ROWS(geglu_rows, g->count, g->hidden, (real *)y, *g);
+  BAM_LAUNCH_ROWS(geglu_rows, g->count, g->hidden, (element *)y, *g);
 }
 
 /* y may be dy. The gradient of a row's gate is the sum of dy * geglu(x). */
 template <int group_size> static __global__ void geglu_backward_rows(bam_geglu_gradients g) {
   const bool gated = g.gates != NULL;
   BAM_EACH_GROUP_ROW(i, g.count) {
-    const real *gate = (const real *)g.x + i * 2 * g.hidden, *up = gate + g.hidden;
-    const real *dy = (const real *)g.dy + i * g.hidden, weight = weight_of(g.gates, g.rows, i);
-    real *dgate = (real *)g.dx + i * 2 * g.hidden, *dup = dgate + g.hidden, sum = 0;
+    const element *gate = (const element *)g.x + i * 2 * g.hidden, *up = gate + g.hidden;
+    const element *dy = (const element *)g.dy + i * g.hidden;
+    element *dgate = (element *)g.dx + i * 2 * g.hidden, *dup = dgate + g.hidden;
+    const real weight = weight_of(g.gates, g.rows, i);
+    real sum = 0;
     BAM_EACH_OF_GROUP(j, g.hidden) {
       const real value = gelu_of(gate[j], g.approximate), grad = dy[j], weighted = weight * grad;
       dgate[j] = weighted * up[j] * slope_of(gate[j], g.approximate);
       dup[j] = weighted * value;
       sum += grad * value * up[j];
       if (gated)
-        ((real *)g.y)[i * g.hidden + j] = weight * value * up[j];
+        ((element *)g.y)[i * g.hidden + j] = weight * value * up[j];
     }
     if (gated) {
       sum = group_sum<group_size>(sum);

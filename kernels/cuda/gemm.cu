@@ -3,20 +3,29 @@
 #include "blas.h"
 #include "cuda.h"
 
-#ifdef BAM_TYPE_f64
-#define WIDE true
+#if defined(BAM_TYPE_f64)
+#define TYPE BAM_CUDA_F64
+#elif defined(BAM_TYPE_bf16)
+#define TYPE BAM_CUDA_BF16
 #else
-#define WIDE false
+#define TYPE BAM_CUDA_F32
 #endif
 
 /* C = beta C, where beta = 0 clears whatever was there. */
-static __global__ void scale_matrices(real *c, int64_t n, int64_t columns, int64_t ldc,
-                                      int64_t rows, int64_t stride, real beta) {
+template <class C>
+static __global__ void scale_matrices(C *c, int64_t n, int64_t columns, int64_t ldc, int64_t rows,
+                                      int64_t stride, real beta) {
   BAM_EACH(i, n) {
     const int64_t row = i / columns;
-    real *to = c + row / rows * stride + row % rows * ldc + i % columns;
+    C *to = c + row / rows * stride + row % rows * ldc + i % columns;
     *to = beta == 0 ? (real)0 : beta * *to;
   }
+}
+
+template <class C> static void scale_all(bam_stream stream, const bam_gemm *g, C *c) {
+  const int64_t elements = g->batch * g->m * g->n;
+  BAM_LAUNCH(stream, (scale_matrices<C>), BAM_BLOCKS(elements), BAM_BLOCK, 0, c, elements, g->n,
+             g->ldc, g->m, g->stride_c, (real)g->beta);
 }
 
 static void multiply(bam_stream stream, bam_cuda_varying varying, const bam_gemm *g, void *c,
@@ -25,10 +34,11 @@ static void multiply(bam_stream stream, bam_cuda_varying varying, const bam_gemm
   if (elements == 0)
     return;
   if (g->k > 0)
-    bam_cuda_blas_gemm(stream, WIDE, varying, g, c, a, b);
+    bam_cuda_blas_gemm(stream, TYPE, varying, g, c, a, b);
+  else if (g->beta != 1 && g->real_c)
+    scale_all(stream, g, (real *)c);
   else if (g->beta != 1)
-    BAM_LAUNCH(stream, scale_matrices, BAM_BLOCKS(elements), BAM_BLOCK, 0, (real *)c, elements,
-               g->n, g->ldc, g->m, g->stride_c, (real)g->beta);
+    scale_all(stream, g, (element *)c);
 }
 
 void KERNEL(gemm)(bam_stream stream, const bam_gemm *g, void *c, const void *a, const void *b) {
@@ -39,10 +49,12 @@ void KERNEL(gemm)(bam_stream stream, const bam_gemm *g, void *c, const void *a, 
 void KERNEL(grouped_gemm)(bam_stream stream, const bam_grouped_gemm *gemm, void *c, const void *a,
                           const void *b, const int64_t *offsets) {
   const int64_t n = gemm->n, k = gemm->k;
+  const int64_t c_size = (int64_t)(gemm->real_c ? sizeof(real) : sizeof(element));
   bam_gemm g = {};
   g.alpha = 1;
   g.beta = gemm->add;
   g.batch = 1;
+  g.real_c = gemm->real_c;
   g.transpose_a = gemm->weights;
   g.transpose_b = gemm->transpose_b && !gemm->weights;
   g.lda = gemm->weights ? n : k;
@@ -53,9 +65,9 @@ void KERNEL(grouped_gemm)(bam_stream stream, const bam_grouped_gemm *gemm, void 
     g.m = gemm->weights ? n : rows;
     g.n = gemm->weights ? k : n;
     g.k = gemm->weights ? rows : k;
-    real *to = (real *)c + (gemm->weights ? matrix : from * n);
-    const real *left = (const real *)a + from * (gemm->weights ? n : k);
-    const real *right = (const real *)b + (gemm->weights ? from * k : matrix);
+    void *to = (char *)c + (gemm->weights ? matrix : from * n) * c_size;
+    const element *left = (const element *)a + from * (gemm->weights ? n : k);
+    const element *right = (const element *)b + (gemm->weights ? from * k : matrix);
     multiply(stream, gemm->weights ? BAM_VARIES_K : BAM_VARIES_M, &g, to, left, right);
   }
 }

@@ -4,7 +4,8 @@
 #include "rows.h"
 
 /* A row's largest logit, and the sum of e^(x - top). All threads of the group get both. */
-template <int group_size> static __device__ double row_sum(const real *row, int64_t n, real *top) {
+template <int group_size>
+static __device__ double row_sum(const element *row, int64_t n, real *top) {
   double sum = 0;
   real most = -(real)INFINITY;
   BAM_EACH_OF_GROUP(j, n)
@@ -17,11 +18,11 @@ template <int group_size> static __device__ double row_sum(const real *row, int6
 }
 
 template <int group_size>
-static __global__ void cross_entropy_rows(double *losses, real *stats, const real *x,
+static __global__ void cross_entropy_rows(double *losses, real *stats, const element *x,
                                           const int64_t *targets, int64_t rows, int64_t n,
                                           int64_t ignore) {
   BAM_EACH_GROUP_ROW(i, rows) {
-    const real *row = x + i * n;
+    const element *row = x + i * n;
     const int64_t target = targets[i];
     double loss = 0;
     real top = 0, part = 0;
@@ -40,13 +41,13 @@ static __global__ void cross_entropy_rows(double *losses, real *stats, const rea
 
 void KERNEL(cross_entropy)(bam_stream stream, double *losses, void *stats, const void *x,
                            const int64_t *targets, int64_t rows, int64_t n, int64_t ignore) {
-  BAM_LAUNCH_ROWS(cross_entropy_rows, rows, n, losses, (real *)stats, (const real *)x, targets,
+  BAM_LAUNCH_ROWS(cross_entropy_rows, rows, n, losses, (real *)stats, (const element *)x, targets,
                   rows, n, ignore);
 }
 
 /* dx may be x. */
 template <int group_size>
-static __global__ void cross_entropy_slopes(real *dx, const real *x, const real *stats,
+static __global__ void cross_entropy_slopes(element *dx, const element *x, const real *stats,
                                             const int64_t *targets, const double *scale,
                                             const real *seed, int64_t rows, int64_t n,
                                             int64_t ignore) {
@@ -56,7 +57,7 @@ static __global__ void cross_entropy_slopes(real *dx, const real *x, const real 
     const real top = stats[2 * i], weight = factor * stats[2 * i + 1];
     BAM_EACH_OF_GROUP(j, n) {
       const real d = weight * REAL_MATH(exp)(x[i * n + j] - top);
-      dx[i * n + j] = target == ignore ? 0 : j == target ? d - factor : d;
+      dx[i * n + j] = target == ignore ? (real)0 : j == target ? d - factor : d;
     }
   }
 }
@@ -64,19 +65,19 @@ static __global__ void cross_entropy_slopes(real *dx, const real *x, const real 
 /* dx = *scale * *seed * (softmax(x) - one_hot(target)), 0 in ignored rows. Seed: NULL is 1. */
 void KERNEL(cross_entropy_backward)(bam_stream stream, const bam_cross_entropy_gradients *args) {
   const int64_t rows = args->rows, n = args->n, ignore = args->ignore;
-  BAM_LAUNCH_ROWS(cross_entropy_slopes, rows, n, (real *)args->dx, (const real *)args->x,
+  BAM_LAUNCH_ROWS(cross_entropy_slopes, rows, n, (element *)args->dx, (const element *)args->x,
                   (const real *)args->stats, args->targets, args->scale, (const real *)args->seed,
                   rows, n, ignore);
 }
 
 /* Loss and gradient, which overwrites x. The reductions order all reads of the target's logit before the writes. */
 template <int group_size>
-static __global__ void cross_entropy_in_place_rows(double *losses, real *x, const int64_t *targets,
-                                                   const double *scale, int64_t rows, int64_t n,
-                                                   int64_t ignore) {
+static __global__ void cross_entropy_in_place_rows(double *losses, element *x,
+                                                   const int64_t *targets, const double *scale,
+                                                   int64_t rows, int64_t n, int64_t ignore) {
   const real factor = (real)*scale;
   BAM_EACH_GROUP_ROW(i, rows) {
-    real *row = x + i * n;
+    element *row = x + i * n;
     const int64_t target = targets[i];
     double loss = 0;
     real top = 0, weight = 0;
@@ -88,7 +89,7 @@ static __global__ void cross_entropy_in_place_rows(double *losses, real *x, cons
     }
     BAM_EACH_OF_GROUP(j, n) {
       const real d = weight * REAL_MATH(exp)(row[j] - top);
-      row[j] = target == ignore ? 0 : j == target ? d - factor : d;
+      row[j] = target == ignore ? (real)0 : j == target ? d - factor : d;
     }
     if (BAM_GROUP_FIRST)
       losses[i] = loss;
@@ -98,8 +99,8 @@ static __global__ void cross_entropy_in_place_rows(double *losses, real *x, cons
 void KERNEL(cross_entropy_in_place)(bam_stream stream, double *losses, void *x,
                                     const int64_t *targets, const double *scale, int64_t rows,
                                     int64_t n, int64_t ignore) {
-  BAM_LAUNCH_ROWS(cross_entropy_in_place_rows, rows, n, losses, (real *)x, targets, scale, rows, n,
-                  ignore);
+  BAM_LAUNCH_ROWS(cross_entropy_in_place_rows, rows, n, losses, (element *)x, targets, scale, rows,
+                  n, ignore);
 }
 
 /* ---- one number for all rows, by one thread group ---- */

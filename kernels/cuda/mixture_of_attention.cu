@@ -4,7 +4,7 @@
 #include "rows.h"
 
 template <int group_size>
-static __global__ void gate(bam_gated_heads g, real *y, const real *o, const real *gates) {
+static __global__ void gate(bam_gated_heads g, element *y, const element *o, const real *gates) {
   BAM_EACH_GROUP_ROW(head, g.tokens * g.heads) {
     const int64_t token = head / g.heads, expert = head % g.heads / g.group % g.experts;
     const real factor = gates[token * g.experts + expert];
@@ -15,14 +15,16 @@ static __global__ void gate(bam_gated_heads g, real *y, const real *o, const rea
 
 void KERNEL(gate_heads)(bam_stream stream, void *y, const void *o, const void *gates,
                         const bam_gated_heads *g) {
-  BAM_LAUNCH_ROWS(gate, g->tokens * g->heads, g->width, *g, (real *)y, (const real *)o,
+  BAM_LAUNCH_ROWS(gate, g->tokens * g->heads, g->width, *g, (element *)y, (const element *)o,
                   (const real *)gates);
 }
 
 /* Everything the backward pass writes and reads; dgates may be NULL, grad_out may be dy. */
 typedef struct gate_gradients {
-  real *grad_out, *y, *delta, *dgates;
-  const real *dy, *o, *gates;
+  element *grad_out, *y;
+  real *delta, *dgates;
+  const element *dy, *o;
+  const real *gates;
 } gate_gradients;
 
 /* One head of one token: `at` is its first element. Returns the sum of dy * o. */
@@ -59,9 +61,9 @@ template <int group_size> static __global__ void ungate(bam_gated_heads g, gate_
 
 void KERNEL(gate_heads_backward)(bam_stream stream, const bam_gate_gradients *args,
                                  const bam_gated_heads *g) {
-  const gate_gradients m = { (real *)args->grad_out,   (real *)args->y,
-                             (real *)args->delta,      (real *)args->dgates,
-                             (const real *)args->dy,   (const real *)args->o,
+  const gate_gradients m = { (element *)args->grad_out, (element *)args->y,
+                             (real *)args->delta,       (real *)args->dgates,
+                             (const element *)args->dy, (const element *)args->o,
                              (const real *)args->gates };
   BAM_LAUNCH_ROWS(ungate, g->tokens * g->experts, g->width, *g, m);
 }

@@ -17,21 +17,20 @@ static __device__ __forceinline__ real centred(real x, const moments &m) {
 
 /* The sum of a row, which is first made of x and residual when there is one. */
 template <int group_size>
-static __device__ __forceinline__ real sum_row(real *s, const real *x, const real *residual,
-                                               int64_t n) {
+static __device__ __forceinline__ real sum_row(element *s, const element *x,
+                                               const element *residual, int64_t n) {
   real sum = 0;
   BAM_EACH_OF_GROUP(j, n) {
-    real v = x[j];
     if (residual != NULL)
-      s[j] = v += residual[j];
-    sum += v;
+      s[j] = x[j] + residual[j];
+    sum += residual != NULL ? s[j] : x[j];
   }
   return group_sum<group_size>(sum);
 }
 
 /* Second pass over the row: differences from the mean lose nothing. */
 template <int group_size>
-static __device__ __forceinline__ real row_variance(const real *x, int64_t n, real mean) {
+static __device__ __forceinline__ real row_variance(const element *x, int64_t n, real mean) {
   real sum = 0;
   BAM_EACH_OF_GROUP(j, n)
   sum += (x[j] - mean) * (x[j] - mean);
@@ -40,7 +39,7 @@ static __device__ __forceinline__ real row_variance(const real *x, int64_t n, re
 
 /* Both in double precision, as in kernels/cpu/norm.c. */
 template <int group_size>
-static __device__ __forceinline__ double careful_moments(const real *x, int64_t n, moments &m) {
+static __device__ __forceinline__ double careful_moments(const element *x, int64_t n, moments &m) {
   double sum = 0, squares = 0;
   BAM_EACH_OF_GROUP(j, n)
   sum += (double)x[j] - (double)m.mean;
@@ -54,7 +53,7 @@ static __device__ __forceinline__ double careful_moments(const real *x, int64_t 
 
 /* From the sum of a row; where the row is nearly constant, once more and with care. */
 template <int group_size>
-static __device__ __forceinline__ moments row_moments(const real *x, real sum, int64_t n,
+static __device__ __forceinline__ moments row_moments(const element *x, real sum, int64_t n,
                                                       double eps, bool rms) {
   moments m = { rms ? 0 : sum / (real)n, 0, 0 };
   const real first = row_variance<group_size>(x, n, m.mean);
@@ -65,17 +64,18 @@ static __device__ __forceinline__ moments row_moments(const real *x, real sum, i
 }
 
 template <int group_size>
-static __global__ void normalise_rows(real *y, real *s, moments *stats, const real *x,
-                                      const real *residual, const real *weight, const real *bias,
-                                      int64_t rows, int64_t n, double eps, bool rms) {
+static __global__ void normalise_rows(element *y, element *s, moments *stats, const element *x,
+                                      const element *residual, const element *weight,
+                                      const element *bias, int64_t rows, int64_t n, double eps,
+                                      bool rms) {
   BAM_EACH_GROUP_ROW(i, rows) {
     const bool sums = residual != NULL;
-    const real *row = sums ? s + i * n : x + i * n;
+    const element *row = sums ? s + i * n : x + i * n;
     const real sum = sum_row<group_size>(sums ? s + i * n : NULL, x + i * n,
                                          sums ? residual + i * n : NULL, n);
     const moments m = row_moments<group_size>(row, sum, n, eps, rms);
     BAM_EACH_OF_GROUP(j, n)
-    y[i * n + j] = centred(row[j], m) * m.rstd * weight[j] + (bias != NULL ? bias[j] : 0);
+    y[i * n + j] = centred(row[j], m) * m.rstd * weight[j] + (bias != NULL ? bias[j] : (real)0);
     if (BAM_GROUP_FIRST)
       stats[i] = m;
   }
@@ -83,9 +83,10 @@ static __global__ void normalise_rows(real *y, real *s, moments *stats, const re
 
 void KERNEL(layer_norm)(bam_stream stream, const bam_layer_norm *args) {
   const int64_t rows = args->rows, n = args->n;
-  BAM_LAUNCH_ROWS(normalise_rows, rows, n, (real *)args->y, (real *)args->s, (moments *)args->stats,
-                  (const real *)args->x, (const real *)args->residual, (const real *)args->weight,
-                  (const real *)args->bias, rows, n, args->eps, args->rms);
+  BAM_LAUNCH_ROWS(normalise_rows, rows, n, (element *)args->y, (element *)args->s,
+                  (moments *)args->stats, (const element *)args->x, (const element *)args->residual,
+                  (const element *)args->weight, (const element *)args->bias, rows, n, args->eps,
+                  args->rms);
 }
 
 /* ---- backward ---- */
@@ -93,11 +94,11 @@ void KERNEL(layer_norm)(bam_stream stream, const bam_layer_norm *args) {
 /* With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)), for RMS
    norm without mean(u). */
 template <int group_size>
-static __global__ void input_rows(real *dx, const real *dy_, const real *ds, const real *s_,
-                                  const moments *stats, const real *weight, int64_t rows, int64_t n,
-                                  bool rms) {
+static __global__ void input_rows(element *dx, const element *dy_, const element *ds,
+                                  const element *s_, const moments *stats, const element *weight,
+                                  int64_t rows, int64_t n, bool rms) {
   BAM_EACH_GROUP_ROW(i, rows) {
-    const real *dy = dy_ + i * n, *s = s_ + i * n;
+    const element *dy = dy_ + i * n, *s = s_ + i * n;
     const moments m = stats[i];
     real u_sum = 0, uz_sum = 0;
     BAM_EACH_OF_GROUP(j, n) {
@@ -119,7 +120,7 @@ static __global__ void input_rows(real *dx, const real *dy_, const real *ds, con
 
 /* What the rows of a part add to the gradients of weight and bias, to scratch [parts, 2, n]: first
    what each warp's rows do, then the sum of that. */
-static __global__ void collect_parts(real *scratch, const real *dy, const real *s,
+static __global__ void collect_parts(real *scratch, const element *dy, const element *s,
                                      const moments *stats, int64_t rows, int64_t n, int64_t parts) {
   BAM_SHARED(real, weight_share, BAM_BLOCK);
   BAM_SHARED(real, bias_share, BAM_BLOCK);
@@ -163,14 +164,15 @@ void KERNEL(layer_norm_backward)(bam_stream stream, const bam_layer_norm_backwar
   const int64_t rows = args->rows, n = args->n, parts = args->parts;
   real *scratch = (real *)args->scratch;
   if (args->dx != NULL)
-    BAM_LAUNCH_ROWS(input_rows, rows, n, (real *)args->dx, (const real *)args->dy,
-                    (const real *)args->ds, (const real *)args->s, (const moments *)args->stats,
-                    (const real *)args->weight, rows, n, args->rms);
+    BAM_LAUNCH_ROWS(input_rows, rows, n, (element *)args->dx, (const element *)args->dy,
+                    (const element *)args->ds, (const element *)args->s,
+                    (const moments *)args->stats, (const element *)args->weight, rows, n,
+                    args->rms);
   if (args->dweight == NULL && args->dbias == NULL)
     return;
   const dim3 blocks(bam_blocks(n, COLUMNS, INT32_MAX), bam_blocks(parts, 1, 65535));
-  BAM_LAUNCH(stream, collect_parts, blocks, BAM_BLOCK, 0, scratch, (const real *)args->dy,
-             (const real *)args->s, (const moments *)args->stats, rows, n, parts);
+  BAM_LAUNCH(stream, collect_parts, blocks, BAM_BLOCK, 0, scratch, (const element *)args->dy,
+             (const element *)args->s, (const moments *)args->stats, rows, n, parts);
   if (args->dweight != NULL)
     BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)args->dweight, scratch,
                parts, n, true, args->add_weight);

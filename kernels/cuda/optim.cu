@@ -2,11 +2,32 @@
    in fixed chunks. What is the same for all elements is computed once, on the host. */
 #include "cuda.h"
 
+#include "../master.h"
+
+namespace {
+
+/* The parameters that an update changes: of bf16 in their masters. */
+struct masters {
+  element *param;
+  int16_t *low;
+#ifdef BAM_TYPE_bf16
+  __device__ real load(int64_t i) const { return bam_master_join(param[i].stored.bits, low[i]); }
+  __device__ void store(int64_t i, real x) const {
+    bam_master_split(x, &param[i].stored.bits, &low[i]);
+  }
+#else
+  __device__ real load(int64_t i) const { return param[i]; }
+  __device__ void store(int64_t i, real x) const { param[i] = x; }
+#endif
+};
+
+} // namespace
+
 struct adamw_factors {
   real beta1, beta2, one_beta1, one_beta2, eps, keep, rate, root;
 };
 
-static __global__ void adamw_elements(real *p, const real *g, real *first, real *second,
+static __global__ void adamw_elements(masters p, const real *g, real *first, real *second,
                                       const double *clip_factor, int64_t n, adamw_factors f) {
   const double clip = clip_factor != NULL ? *clip_factor : 1;
   if (clip == 0)
@@ -17,11 +38,11 @@ static __global__ void adamw_elements(real *p, const real *g, real *first, real 
     const real square = f.beta2 * second[i] + f.one_beta2 * d * d;
     first[i] = mean;
     second[i] = square;
-    p[i] = p[i] * f.keep - f.rate * mean / (REAL_MATH(sqrt)(square) * f.root + f.eps);
+    p.store(i, p.load(i) * f.keep - f.rate * mean / (REAL_MATH(sqrt)(square) * f.root + f.eps));
   }
 }
 
-void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, void *v,
+void KERNEL(adamw)(bam_stream stream, void *param, int16_t *low, const void *grad, void *m, void *v,
                    const double *clip_factor, int64_t n, const bam_adamw *s) {
   adamw_factors f;
   f.beta1 = (real)s->beta1;
@@ -32,8 +53,9 @@ void KERNEL(adamw)(bam_stream stream, void *param, const void *grad, void *m, vo
   f.keep = (real)(1 - s->lr * s->weight_decay);
   f.rate = (real)(s->lr / (1 - pow(s->beta1, (double)s->step)));
   f.root = (real)(1 / sqrt(1 - pow(s->beta2, (double)s->step)));
-  BAM_LAUNCH(stream, adamw_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param, (const real *)grad,
-             (real *)m, (real *)v, clip_factor, n, f);
+  const masters p = { (element *)param, low };
+  BAM_LAUNCH(stream, adamw_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, p, (const real *)grad, (real *)m,
+             (real *)v, clip_factor, n, f);
 }
 
 struct lion_factors {
@@ -43,19 +65,19 @@ struct lion_factors {
 /* -1, 0 or 1; of NaN NaN, so that a bad gradient shows in the weights. */
 static __device__ real sign_of(real x) { return x > 0 ? (real)1 : x < 0 ? (real)-1 : x; }
 
-static __global__ void lion_elements(real *p, const real *g, real *m, const double *clip_factor,
+static __global__ void lion_elements(masters p, const real *g, real *m, const double *clip_factor,
                                      int64_t n, lion_factors f) {
   const double clip = clip_factor != NULL ? *clip_factor : 1;
   if (clip == 0)
     return;
   BAM_EACH(i, n) {
     const real d = g[i] * (real)clip, mean = m[i];
-    p[i] = p[i] * f.keep - f.lr * sign_of(f.beta1 * mean + f.one_beta1 * d);
+    p.store(i, p.load(i) * f.keep - f.lr * sign_of(f.beta1 * mean + f.one_beta1 * d));
     m[i] = f.beta2 * mean + f.one_beta2 * d;
   }
 }
 
-void KERNEL(lion)(bam_stream stream, void *param, const void *grad, void *m,
+void KERNEL(lion)(bam_stream stream, void *param, int16_t *low, const void *grad, void *m,
                   const double *clip_factor, int64_t n, const bam_lion *s) {
   lion_factors f;
   f.beta1 = (real)s->beta1;
@@ -64,8 +86,9 @@ void KERNEL(lion)(bam_stream stream, void *param, const void *grad, void *m,
   f.one_beta2 = (real)(1 - s->beta2);
   f.lr = (real)s->lr;
   f.keep = (real)(1 - s->lr * s->weight_decay);
-  BAM_LAUNCH(stream, lion_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param, (const real *)grad,
-             (real *)m, clip_factor, n, f);
+  const masters p = { (element *)param, low };
+  BAM_LAUNCH(stream, lion_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, p, (const real *)grad, (real *)m,
+             clip_factor, n, f);
 }
 
 struct sgd_factors {
@@ -73,25 +96,25 @@ struct sgd_factors {
   real ahead, direct; /* what the new momentum and the gradient itself count */
 };
 
-static __global__ void sgd_elements(real *p, const real *g, real *b, const double *clip_factor,
+static __global__ void sgd_elements(masters p, const real *g, real *b, const double *clip_factor,
                                     int64_t n, sgd_factors f) {
   const double clip = clip_factor != NULL ? *clip_factor : 1;
   if (clip == 0)
     return;
   BAM_EACH(i, n) {
-    const real d = g[i] * (real)clip + f.decay * p[i];
+    const real old = p.load(i), d = g[i] * (real)clip + f.decay * old;
     if (b == NULL) {
-      p[i] -= f.lr * d;
+      p.store(i, old - f.lr * d);
       continue;
     }
     const real moved = (f.momentum != 0 ? f.momentum * b[i] : 0) + d;
     b[i] = moved;
-    p[i] -= f.lr * (f.direct * d + f.ahead * moved);
+    p.store(i, old - f.lr * (f.direct * d + f.ahead * moved));
   }
 }
 
 /* The momentum buffer may be NULL when momentum is 0; in the first step it is overwritten. */
-void KERNEL(sgd)(bam_stream stream, void *param, const void *grad, void *buffer,
+void KERNEL(sgd)(bam_stream stream, void *param, int16_t *low, const void *grad, void *buffer,
                  const double *clip_factor, int64_t n, const bam_sgd *s) {
   sgd_factors f;
   f.lr = (real)s->lr;
@@ -99,11 +122,12 @@ void KERNEL(sgd)(bam_stream stream, void *param, const void *grad, void *buffer,
   f.momentum = s->step > 1 ? (real)s->momentum : 0;
   f.ahead = s->nesterov ? (real)s->momentum : 1;
   f.direct = s->nesterov ? 1 : 0;
-  BAM_LAUNCH(stream, sgd_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)param, (const real *)grad,
+  const masters p = { (element *)param, low };
+  BAM_LAUNCH(stream, sgd_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, p, (const real *)grad,
              (real *)buffer, clip_factor, n, f);
 }
 
-static __global__ void square_chunks(double *parts, const real *x, int64_t n, int64_t chunks) {
+static __global__ void square_chunks(double *parts, const element *x, int64_t n, int64_t chunks) {
   BAM_EACH_ROW(c, chunks) {
     const int64_t first = c * BAM_SUM_CHUNK;
     const int64_t end = n - first < BAM_SUM_CHUNK ? n : first + BAM_SUM_CHUNK;
@@ -119,6 +143,6 @@ static __global__ void square_chunks(double *parts, const real *x, int64_t n, in
 /* parts[c] = the sum of squares of chunk c of BAM_SUM_CHUNK elements. */
 void KERNEL(sum_of_squares)(bam_stream stream, double *parts, const void *x, int64_t n) {
   const int64_t chunks = (n + BAM_SUM_CHUNK - 1) / BAM_SUM_CHUNK;
-  BAM_LAUNCH(stream, square_chunks, BAM_ROW_BLOCKS(chunks), 1024, 0, parts, (const real *)x, n,
+  BAM_LAUNCH(stream, square_chunks, BAM_ROW_BLOCKS(chunks), 1024, 0, parts, (const element *)x, n,
              chunks);
 }

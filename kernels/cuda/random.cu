@@ -36,7 +36,7 @@ static void launch_draw(bam_stream stream, T *y, int64_t n, uint64_t seed, uint6
 
 /* What number k of a block is made of. */
 static __device__ __forceinline__ random_bits bits_of(const uint32_t *word, int k) {
-#ifdef BAM_TYPE_f32
+#if BAM_SINGLE
   return word[k];
 #else
   return long_word(word[2 * k], word[2 * k + 1]);
@@ -45,7 +45,7 @@ static __device__ __forceinline__ random_bits bits_of(const uint32_t *word, int 
 
 struct make_uniform {
   real low, high, width;
-  __device__ void operator()(const uint32_t *word, real *y) const {
+  __device__ void operator()(const uint32_t *word, element *y) const {
     for (int k = 0; k < PER_BLOCK; k++)
       y[k] = uniform(bits_of(word, k), low, high, width);
   }
@@ -54,14 +54,14 @@ struct make_uniform {
 void KERNEL(random_uniform)(bam_stream stream, void *y, int64_t n, uint64_t seed, uint64_t counter,
                             double low, double high) {
   const make_uniform make = { (real)low, (real)high, (real)(high - low) };
-  launch_draw<PER_BLOCK>(stream, (real *)y, n, seed, counter, make);
+  launch_draw<PER_BLOCK>(stream, (element *)y, n, seed, counter, make);
 }
 
 /* Box-Muller: two uniform numbers are the squared radius' logarithm and the angle of two normal
    ones. */
 struct make_normal {
   real mean, deviation;
-  __device__ void operator()(const uint32_t *word, real *y) const {
+  __device__ void operator()(const uint32_t *word, element *y) const {
     for (int k = 0; k < PER_BLOCK; k += 2) {
       const real logarithm = v_log(unit_above_zero(bits_of(word, k)));
       const real radius = REAL_MATH(sqrt)(-2 * logarithm) * deviation;
@@ -75,7 +75,7 @@ struct make_normal {
 void KERNEL(random_normal)(bam_stream stream, void *y, int64_t n, uint64_t seed, uint64_t counter,
                            double mean, double deviation) {
   const make_normal make = { (real)mean, (real)deviation };
-  launch_draw<PER_BLOCK>(stream, (real *)y, n, seed, counter, make);
+  launch_draw<PER_BLOCK>(stream, (element *)y, n, seed, counter, make);
 }
 
 struct make_integers {
@@ -118,5 +118,5 @@ struct kept {
 void KERNEL(dropout)(bam_stream stream, const bam_loop *loop, void *y, const void *x,
                      const uint8_t *keep, double scale) {
   const kept f = { (real)scale };
-  walk(stream, loop, f, (real *)y, (const real *)x, keep);
+  walk(stream, loop, f, (element *)y, (const element *)x, keep);
 }

@@ -16,7 +16,7 @@ namespace {
 
 struct adding {
   typedef wide total;
-  real *y;
+  element *y;
   double divisor;
   __device__ total identity() const { return 0; }
   __device__ total map(real x, int64_t, int64_t) const { return (total)x; }
@@ -32,7 +32,7 @@ struct adding {
 
 struct multiplying {
   typedef wide total;
-  real *y;
+  element *y;
   __device__ total identity() const { return 1; }
   __device__ total map(real x, int64_t, int64_t) const { return (total)x; }
   __device__ total combine(total a, total b) const { return a * b; }
@@ -43,7 +43,7 @@ struct multiplying {
    for it. */
 struct finding_extreme {
   typedef indexed_value total;
-  real *y; /* either may be NULL */
+  element *y; /* either may be NULL */
   int64_t *positions;
   bool largest;
   __device__ bool before(real a, real b) const {
@@ -76,12 +76,12 @@ struct finding_truth {
 
 void KERNEL(sum)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
                  int64_t inner) {
-  const adding f = { (real *)y, 1 };
+  const adding f = { (element *)y, 1 };
   reduce(stream, f, x, outer, n, inner);
 }
 
 void KERNEL(prod)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n) {
-  const multiplying f = { (real *)y };
+  const multiplying f = { (element *)y };
   reduce(stream, f, x, outer, n, 1);
 }
 
@@ -123,6 +123,14 @@ static __device__ __forceinline__ wide sum_before(const wide *sums, const reduce
   return last >= 0 && last < s.chunks ? sums[output * s.chunks + last] : 0;
 }
 
+/* As an element, or as it is. */
+template <class T> static __device__ __forceinline__ T rounded(wide sum) {
+  if constexpr (sizeof(T) == sizeof(wide))
+    return (T)sum;
+  else
+    return (T)(real)sum;
+}
+
 /* Chunks of rows, each by a thread group that carries the sum along. y may be x. */
 template <int group_size, class T>
 static __global__ void running_rows(T *y, const T *x, const wide *sums, reduce_sizes s,
@@ -136,7 +144,7 @@ static __global__ void running_rows(T *y, const T *x, const wide *sums, reduce_s
       const int64_t at = o * s.n + first + (reverse ? count - 1 - i : i);
       const wide sum = group_running<group_size>(i < count ? (wide)x[at] : 0, &all);
       if (i < count)
-        y[at] = (T)(carried + sum);
+        y[at] = rounded<T>(carried + sum);
       carried += all;
     }
   }
@@ -196,7 +204,7 @@ void KERNEL(cumsum)(bam_stream stream, void *y_, const void *x_, int64_t outer, 
 
 void KERNEL(extreme)(bam_stream stream, void *y, int64_t *positions, const void *x, int64_t outer,
                      int64_t n, int64_t inner, bool largest) {
-  const finding_extreme f = { (real *)y, positions, largest };
+  const finding_extreme f = { (element *)y, positions, largest };
   reduce(stream, f, x, outer, n, inner);
 }
 
@@ -215,16 +223,16 @@ void KERNEL(all)(bam_stream stream, bool *y, const void *x, int64_t outer, int64
 #if BAM_FLOATING
 void KERNEL(mean)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
                   int64_t inner) {
-  const adding f = { (real *)y, (double)n };
+  const adding f = { (element *)y, (double)n };
   reduce(stream, f, x, outer, n, inner);
 }
 
 /* d(prod)/dx is the product of the others: found without dividing when the row holds zeros. */
 template <int group_size>
-static __global__ void prod_backward_rows(real *dx, const real *x, const real *dy, int64_t outer,
-                                          int64_t n) {
+static __global__ void prod_backward_rows(element *dx, const element *x, const element *dy,
+                                          int64_t outer, int64_t n) {
   BAM_EACH_GROUP_ROW(o, outer) {
-    const real *row = x + o * n;
+    const element *row = x + o * n;
     double product = 1; /* of the elements that are not zero */
     int zeros = 0;      /* 2 stands for more, too */
     BAM_EACH_OF_GROUP(j, n) {
@@ -244,7 +252,7 @@ static __global__ void prod_backward_rows(real *dx, const real *x, const real *d
 
 void KERNEL(prod_backward)(bam_stream stream, void *dx, const void *x, const void *dy,
                            int64_t outer, int64_t n) {
-  BAM_LAUNCH_ROWS(prod_backward_rows, outer, n, (real *)dx, (const real *)x, (const real *)dy,
-                  outer, n);
+  BAM_LAUNCH_ROWS(prod_backward_rows, outer, n, (element *)dx, (const element *)x,
+                  (const element *)dy, outer, n);
 }
 #endif

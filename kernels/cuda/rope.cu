@@ -7,8 +7,8 @@
 #define PAIRS (BAM_ROPE_WIDTH / 2) /* the most that a head has */
 
 /* A warp rotates a head. */
-static __device__ void turn_token(real *y, const real *x, const real *sine, const real *cosine,
-                                  const bam_rope &r) {
+static __device__ void turn_token(element *y, const element *x, const real *sine,
+                                  const real *cosine, const bam_rope &r) {
   const int lane = threadIdx.x % BAM_WARP, half = (int)(r.width / 2);
   for (int64_t h = threadIdx.x / BAM_WARP; h < r.heads; h += blockDim.x / BAM_WARP)
     for (int i = lane; i < half; i += BAM_WARP) {
@@ -18,7 +18,7 @@ static __device__ void turn_token(real *y, const real *x, const real *sine, cons
     }
 }
 
-static __global__ void rotate(bam_rope r, real *y, const real *x, const int64_t *positions) {
+static __global__ void rotate(bam_rope r, element *y, const element *x, const int64_t *positions) {
   BAM_SHARED(double, frequency, PAIRS);
   BAM_SHARED(real, sine, PAIRS);
   BAM_SHARED(real, cosine, PAIRS);
@@ -44,5 +44,5 @@ static __global__ void rotate(bam_rope r, real *y, const real *x, const int64_t 
 void KERNEL(rope)(bam_stream stream, void *y, const void *x, const int64_t *positions,
                   const bam_rope *r) {
   const unsigned blocks = bam_blocks(r->batch * r->time, 1, 8 * stream->multiprocessors);
-  BAM_LAUNCH(stream, rotate, blocks, BAM_BLOCK, 0, *r, (real *)y, (const real *)x, positions);
+  BAM_LAUNCH(stream, rotate, blocks, BAM_BLOCK, 0, *r, (element *)y, (const element *)x, positions);
 }

@@ -144,10 +144,10 @@ void KERNEL(sort_by_expert)(bam_stream stream, int64_t *rows, int64_t *slots, in
 /* ---- rows there and back ---- */
 
 template <int group_size>
-static __global__ void gather_all(real *y, const real *x, const int64_t *rows, int64_t count,
+static __global__ void gather_all(element *y, const element *x, const int64_t *rows, int64_t count,
                                   int64_t k, int64_t width) {
   BAM_EACH_GROUP_ROW(s, count) {
-    const real *from = x + rows[s] / k * width;
+    const element *from = x + rows[s] / k * width;
     BAM_EACH_OF_GROUP(d, width)
     y[s * width + d] = from[d];
   }
@@ -155,12 +155,13 @@ static __global__ void gather_all(real *y, const real *x, const int64_t *rows, i
 
 void KERNEL(gather_rows)(bam_stream stream, void *y, const void *x, const int64_t *rows,
                          int64_t count, int64_t k, int64_t width) {
-  BAM_LAUNCH_ROWS(gather_all, count, width, (real *)y, (const real *)x, rows, count, k, width);
+  BAM_LAUNCH_ROWS(gather_all, count, width, (element *)y, (const element *)x, rows, count, k,
+                  width);
 }
 
 template <int group_size>
-static __global__ void combine_all(real *y, const real *x, const int64_t *slots, int64_t tokens,
-                                   int64_t k, int64_t width, bool add) {
+static __global__ void combine_all(element *y, const element *x, const int64_t *slots,
+                                   int64_t tokens, int64_t k, int64_t width, bool add) {
   BAM_EACH_GROUP_ROW(t, tokens) {
     BAM_EACH_OF_GROUP(d, width) {
       real sum = add ? y[t * width + d] : (real)0;
@@ -174,17 +175,18 @@ static __global__ void combine_all(real *y, const real *x, const int64_t *slots,
 
 void KERNEL(combine_rows)(bam_stream stream, void *y, const void *x, const int64_t *slots,
                           int64_t tokens, int64_t k, int64_t width, bool add) {
-  BAM_LAUNCH_ROWS(combine_all, tokens, width, (real *)y, (const real *)x, slots, tokens, k, width,
-                  add);
+  BAM_LAUNCH_ROWS(combine_all, tokens, width, (element *)y, (const element *)x, slots, tokens, k,
+                  width, add);
 }
 
 /* ---- SwiGLU times the gate ---- */
 
 template <int group_size>
-static __global__ void swiglu_all(real *y, const real *x, const real *gates, const int64_t *rows,
-                                  int64_t count, int64_t hidden) {
+static __global__ void swiglu_all(element *y, const element *x, const real *gates,
+                                  const int64_t *rows, int64_t count, int64_t hidden) {
   BAM_EACH_GROUP_ROW(s, count) {
-    const real *gate = x + s * 2 * hidden, *up = gate + hidden, weight = gates[rows[s]];
+    const element *gate = x + s * 2 * hidden, *up = gate + hidden;
+    const real weight = gates[rows[s]];
     BAM_EACH_OF_GROUP(j, hidden)
     y[s * hidden + j] = weight * gate[j] * v_sigmoid(gate[j]) * up[j];
   }
@@ -192,14 +194,16 @@ static __global__ void swiglu_all(real *y, const real *x, const real *gates, con
 
 void KERNEL(gated_swiglu)(bam_stream stream, void *y, const void *x, const void *gates,
                           const int64_t *rows, int64_t count, int64_t hidden) {
-  BAM_LAUNCH_ROWS(swiglu_all, count, hidden, (real *)y, (const real *)x, (const real *)gates, rows,
-                  count, hidden);
+  BAM_LAUNCH_ROWS(swiglu_all, count, hidden, (element *)y, (const element *)x, (const real *)gates,
+                  rows, count, hidden);
 }
 
 /* What the backward pass writes and reads; y may be dy. */
 struct swiglu_gradients {
-  real *dx, *y, *dgates;
-  const real *dy, *x, *gates;
+  element *dx, *y;
+  real *dgates;
+  const element *dy, *x;
+  const real *gates;
   const int64_t *rows;
 };
 
@@ -207,8 +211,10 @@ struct swiglu_gradients {
 template <int group_size>
 static __global__ void swiglu_all_backward(swiglu_gradients m, int64_t count, int64_t hidden) {
   BAM_EACH_GROUP_ROW(s, count) {
-    const real *gate = m.x + s * 2 * hidden, *up = gate + hidden, weight = m.gates[m.rows[s]];
-    real *dgate = m.dx + s * 2 * hidden, *dup = dgate + hidden, sum = 0;
+    const element *gate = m.x + s * 2 * hidden, *up = gate + hidden;
+    element *dgate = m.dx + s * 2 * hidden, *dup = dgate + hidden;
+    const real weight = m.gates[m.rows[s]];
+    real sum = 0;
     BAM_EACH_OF_GROUP(j, hidden) {
       const real sigmoid = v_sigmoid(gate[j]), silu = gate[j] * sigmoid;
       const real grad = m.dy[s * hidden + j], weighted = weight * grad;
@@ -225,11 +231,11 @@ static __global__ void swiglu_all_backward(swiglu_gradients m, int64_t count, in
 
 void KERNEL(gated_swiglu_backward)(bam_stream stream, const bam_swiglu_gradients *args) {
   const int64_t count = args->count, hidden = args->hidden;
-  const swiglu_gradients m = { (real *)args->dx,
-                               (real *)args->y,
+  const swiglu_gradients m = { (element *)args->dx,
+                               (element *)args->y,
                                (real *)args->dgates,
-                               (const real *)args->dy,
-                               (const real *)args->x,
+                               (const element *)args->dy,
+                               (const element *)args->x,
                                (const real *)args->gates,
                                args->rows };
   BAM_LAUNCH_ROWS(swiglu_all_backward, count, hidden, m, count, hidden);

@@ -50,7 +50,7 @@ static __global__ void take_elements(T *x, const T *y, const int64_t *positions,
    rows are made of those. */
 static inline void take_rows(bam_stream stream, element *x, const element *y,
                              const int64_t *positions, int64_t base, move_shape shape) {
-  const int64_t wide = (int64_t)(sizeof(uint4) / sizeof(real));
+  const int64_t wide = (int64_t)(sizeof(uint4) / sizeof(element));
   int64_t count = shape.outer * shape.m * shape.inner;
   if (shape.inner % wide == 0 && ((uintptr_t)x | (uintptr_t)y) % sizeof(uint4) == 0) {
     count /= wide;
@@ -106,15 +106,15 @@ BAM_FUNCTION int64_t chunks_of(int64_t count) { return (count + CHUNK - 1) / CHU
 /* For each chunk of the sorted moves[count] and each column, add the sums of its runs to y; but
    that of a run which began before goes to part[outer, chunks, inner], and next[chunk] moves it
    on. */
-static __global__ void add_runs(element *y, const element *x, move_shape shape,
-                                const bam_cuda_move *moves, int64_t count, element *part,
-                                bam_cuda_move *next) {
+template <class Y, class X>
+static __global__ void add_runs(Y *y, const X *x, move_shape shape, const bam_cuda_move *moves,
+                                int64_t count, real *part, bam_cuda_move *next) {
   const int64_t chunks = chunks_of(count);
   BAM_EACH(t, chunks * shape.outer * shape.inner) {
     int64_t chunk, column, o, i;
     split(t, shape.outer * shape.inner, &chunk, &column);
     split(column, shape.inner, &o, &i);
-    const element *from = x + o * shape.m * shape.inner + i;
+    const X *from = x + o * shape.m * shape.inner + i;
     const int64_t first = chunk * CHUNK, last = first + CHUNK < count ? first + CHUNK : count;
     const bool continues = first > 0 && moves[first - 1].to == moves[first].to;
     if (column == 0)
@@ -126,9 +126,12 @@ static __global__ void add_runs(element *y, const element *x, move_shape shape,
       real sum = from[moves[begin].from * shape.inner];
       for (; k < last && moves[k].to == to; k++)
         sum = (real)ADD(sum, from[moves[k].from * shape.inner]);
-      element *place = begin == first && continues ? &part[(o * chunks + chunk) * shape.inner + i]
-                                                   : &y[(o * shape.n + to) * shape.inner + i];
-      *place = begin == first && continues ? sum : (real)ADD(*place, sum);
+      if (begin == first && continues) {
+        part[(o * chunks + chunk) * shape.inner + i] = sum;
+      } else {
+        Y *place = &y[(o * shape.n + to) * shape.inner + i];
+        *place = (real)ADD(*place, sum);
+      }
     }
   }
 }
@@ -144,24 +147,29 @@ static inline int64_t bytes_to_add(int64_t count, int64_t columns) {
   return bytes;
 }
 
-/* Add the rows of x that are moved to one place of y, and what is there, for all places. */
-template <class F>
-static void add_rows(bam_stream stream, element *y, const element *x, move_shape shape,
-                     int64_t count, F move_of) {
+/* Add the rows of x that are moved to one place of y, and what is there, for all places. Y is element or real. */
+template <class Y, class F>
+static void add_rows(bam_stream stream, Y *y, const element *x, move_shape shape, int64_t count,
+                     F move_of) {
   const int64_t columns = shape.outer * shape.inner;
   char *rest;
   if (count == 0 || columns == 0)
     return;
   const bam_cuda_move *moves = sorted_moves(stream, count, move_of, bytes_to_add(count, columns),
                                             &rest);
+  const real *sums = NULL; /* of the round before: what is moved from the second one on */
   for (int64_t chunks; moves != NULL; count = chunks) {
     chunks = chunks_of(count);
     bam_cuda_move *next = (bam_cuda_move *)cut(&rest, chunks * (int64_t)sizeof *next);
-    element *part = (element *)cut(&rest, chunks * columns * (int64_t)sizeof *part);
-    BAM_LAUNCH(stream, add_runs, BAM_BLOCKS(chunks * columns), BAM_BLOCK, 0, y, x, shape, moves,
-               count, part, next);
+    real *part = (real *)cut(&rest, chunks * columns * (int64_t)sizeof *part);
+    if (sums == NULL)
+      BAM_LAUNCH(stream, (add_runs<Y, element>), BAM_BLOCKS(chunks * columns), BAM_BLOCK, 0, y, x,
+                 shape, moves, count, part, next);
+    else
+      BAM_LAUNCH(stream, (add_runs<Y, real>), BAM_BLOCKS(chunks * columns), BAM_BLOCK, 0, y, sums,
+                 shape, moves, count, part, next);
     moves = chunks > 1 ? next : NULL;
-    x = part;
+    sums = part;
     shape.m = chunks;
   }
 }

@@ -4,7 +4,8 @@
 #include "rows.h"
 
 /* The largest element of a row, NaN aside; -inf for an empty row. */
-template <int group_size> static __device__ __forceinline__ real row_max(const real *x, int64_t n) {
+template <int group_size>
+static __device__ __forceinline__ real row_max(const element *x, int64_t n) {
   real max = -(real)INFINITY;
   BAM_EACH_OF_GROUP(j, n)
   max = x[j] > max ? x[j] : max;
@@ -12,7 +13,7 @@ template <int group_size> static __device__ __forceinline__ real row_max(const r
 }
 
 template <int group_size>
-static __device__ __forceinline__ double sum_exp(const real *x, real shift, int64_t n) {
+static __device__ __forceinline__ double sum_exp(const element *x, real shift, int64_t n) {
   double sum = 0;
   BAM_EACH_OF_GROUP(j, n)
   sum += (double)REAL_MATH(exp)(x[j] - shift);
@@ -22,7 +23,7 @@ static __device__ __forceinline__ double sum_exp(const real *x, real shift, int6
 /* ---- softmax ---- */
 
 template <int group_size>
-static __global__ void softmax_rows(real *y, const real *x, int64_t rows, int64_t n) {
+static __global__ void softmax_rows(element *y, const element *x, int64_t rows, int64_t n) {
   BAM_EACH_GROUP_ROW(r, rows) {
     const real max = row_max<group_size>(x + r * n, n);
     const real scale = (real)(1 / sum_exp<group_size>(x + r * n, max, n));
@@ -32,13 +33,13 @@ static __global__ void softmax_rows(real *y, const real *x, int64_t rows, int64_
 }
 
 void KERNEL(softmax)(bam_stream stream, void *y, const void *x, int64_t rows, int64_t n) {
-  BAM_LAUNCH_ROWS(softmax_rows, rows, n, (real *)y, (const real *)x, rows, n);
+  BAM_LAUNCH_ROWS(softmax_rows, rows, n, (element *)y, (const element *)x, rows, n);
 }
 
 /* dx = y (dy - sum(y dy)) */
 template <int group_size>
-static __global__ void softmax_backward_rows(real *dx, const real *y, const real *dy, int64_t rows,
-                                             int64_t n) {
+static __global__ void softmax_backward_rows(element *dx, const element *y, const element *dy,
+                                             int64_t rows, int64_t n) {
   BAM_EACH_GROUP_ROW(r, rows) {
     double dot = 0;
     BAM_EACH_OF_GROUP(j, n)
@@ -51,14 +52,14 @@ static __global__ void softmax_backward_rows(real *dx, const real *y, const real
 
 void KERNEL(softmax_backward)(bam_stream stream, void *dx, const void *y, const void *dy,
                               int64_t rows, int64_t n) {
-  BAM_LAUNCH_ROWS(softmax_backward_rows, rows, n, (real *)dx, (const real *)y, (const real *)dy,
-                  rows, n);
+  BAM_LAUNCH_ROWS(softmax_backward_rows, rows, n, (element *)dx, (const element *)y,
+                  (const element *)dy, rows, n);
 }
 
 /* ---- its logarithm ---- */
 
 template <int group_size>
-static __global__ void log_softmax_rows(real *y, const real *x, int64_t rows, int64_t n) {
+static __global__ void log_softmax_rows(element *y, const element *x, int64_t rows, int64_t n) {
   BAM_EACH_GROUP_ROW(r, rows) {
     const real max = row_max<group_size>(x + r * n, n);
     const real log_sum = (real)log(sum_exp<group_size>(x + r * n, max, n));
@@ -68,12 +69,12 @@ static __global__ void log_softmax_rows(real *y, const real *x, int64_t rows, in
 }
 
 void KERNEL(log_softmax)(bam_stream stream, void *y, const void *x, int64_t rows, int64_t n) {
-  BAM_LAUNCH_ROWS(log_softmax_rows, rows, n, (real *)y, (const real *)x, rows, n);
+  BAM_LAUNCH_ROWS(log_softmax_rows, rows, n, (element *)y, (const element *)x, rows, n);
 }
 
 /* dx = dy - exp(y) sum(dy) */
 template <int group_size>
-static __global__ void log_softmax_backward_rows(real *dx, const real *y, const real *dy,
+static __global__ void log_softmax_backward_rows(element *dx, const element *y, const element *dy,
                                                  int64_t rows, int64_t n) {
   BAM_EACH_GROUP_ROW(r, rows) {
     double total = 0;
@@ -87,14 +88,14 @@ static __global__ void log_softmax_backward_rows(real *dx, const real *y, const 
 
 void KERNEL(log_softmax_backward)(bam_stream stream, void *dx, const void *y, const void *dy,
                                   int64_t rows, int64_t n) {
-  BAM_LAUNCH_ROWS(log_softmax_backward_rows, rows, n, (real *)dx, (const real *)y, (const real *)dy,
-                  rows, n);
+  BAM_LAUNCH_ROWS(log_softmax_backward_rows, rows, n, (element *)dx, (const element *)y,
+                  (const element *)dy, rows, n);
 }
 
 /* ---- log(sum(exp(x))) ---- */
 
 template <int group_size>
-static __global__ void logsumexp_rows(real *y, real *stats, const real *x, int64_t rows,
+static __global__ void logsumexp_rows(element *y, real *stats, const element *x, int64_t rows,
                                       int64_t n) {
   BAM_EACH_GROUP_ROW(r, rows) {
     const real max = row_max<group_size>(x + r * n, n);
@@ -112,13 +113,14 @@ static __global__ void logsumexp_rows(real *y, real *stats, const real *x, int64
    is -inf. */
 void KERNEL(logsumexp)(bam_stream stream, void *y, void *stats, const void *x, int64_t rows,
                        int64_t n) {
-  BAM_LAUNCH_ROWS(logsumexp_rows, rows, n, (real *)y, (real *)stats, (const real *)x, rows, n);
+  BAM_LAUNCH_ROWS(logsumexp_rows, rows, n, (element *)y, (real *)stats, (const element *)x, rows,
+                  n);
 }
 
 /* dx = dy softmax(x) */
 template <int group_size>
-static __global__ void logsumexp_backward_rows(real *dx, const real *x, const real *stats,
-                                               const real *dy, int64_t rows, int64_t n) {
+static __global__ void logsumexp_backward_rows(element *dx, const element *x, const real *stats,
+                                               const element *dy, int64_t rows, int64_t n) {
   BAM_EACH_GROUP_ROW(r, rows) {
     const real shift = stats[2 * r], scale = dy[r] * stats[2 * r + 1];
     BAM_EACH_OF_GROUP(j, n)
@@ -128,6 +130,6 @@ static __global__ void logsumexp_backward_rows(real *dx, const real *x, const re
 
 void KERNEL(logsumexp_backward)(bam_stream stream, void *dx, const void *x, const void *stats,
                                 const void *dy, int64_t rows, int64_t n) {
-  BAM_LAUNCH_ROWS(logsumexp_backward_rows, rows, n, (real *)dx, (const real *)x,
-                  (const real *)stats, (const real *)dy, rows, n);
+  BAM_LAUNCH_ROWS(logsumexp_backward_rows, rows, n, (element *)dx, (const element *)x,
+                  (const real *)stats, (const element *)dy, rows, n);
 }

@@ -35,7 +35,7 @@ struct ordering {
 } // namespace
 
 /* How many of the n sorted elements of a run stand before v; `equals`: those equal to it do. */
-static __device__ __forceinline__ int64_t count_before(const real *run, int64_t n, real v,
+static __device__ __forceinline__ int64_t count_before(const element *run, int64_t n, real v,
                                                        bool equals, ordering order) {
   int64_t low = 0, high = n;
   while (low < high) {
@@ -50,7 +50,7 @@ static __device__ __forceinline__ int64_t count_before(const real *run, int64_t 
 
 /* Where element j of a row of n goes when its sorted runs of `width`, a power of two, are merged
    two by two. */
-static __device__ __forceinline__ int64_t merged_place(const real *row, int64_t n, int64_t j,
+static __device__ __forceinline__ int64_t merged_place(const element *row, int64_t n, int64_t j,
                                                        int64_t width, ordering order) {
   const bool right = (j & width) != 0;
   const int64_t run = j & -width, other = right ? run - width : run + width;
@@ -60,7 +60,7 @@ static __device__ __forceinline__ int64_t merged_place(const real *row, int64_t 
 
 /* Elements of rows and where they came from. */
 struct sequence {
-  real *value;
+  element *value;
   int64_t *position;
 };
 
@@ -91,7 +91,7 @@ static tiling plan_tiles(int64_t rows, int64_t n) {
 
 /* Sort every piece of a row that is in a tile. */
 static __global__ void sort_tiles(sequence to, const element *x, tiling t, ordering order) {
-  BAM_SHARED(real, values, 2 * TILE);
+  BAM_SHARED(element, values, 2 * TILE);
   BAM_SHARED(int, places, 2 * TILE); /* in the piece that an element came from */
   BAM_EACH_ROW(tile, t.tiles) {
     const int64_t row = tile / t.across * t.height, before = tile % t.across * TILE;
@@ -138,8 +138,8 @@ static __global__ void merge_runs(sequence to, sequence from, int64_t rows, int6
 /* Passes go to and fro between the results and the spare ones, and end in the results. */
 void KERNEL(sort)(bam_stream stream, const bam_sort *args) {
   const int64_t rows = args->rows, n = args->n;
-  sequence from = { (real *)args->y, args->positions },
-           to = { (real *)args->spare, args->spare_positions };
+  sequence from = { (element *)args->y, args->positions },
+           to = { (element *)args->spare, args->spare_positions };
   if (rows * n == 0)
     return;
   const tiling t = plan_tiles(rows, n);
@@ -162,7 +162,7 @@ void KERNEL(sort)(bam_stream stream, const bam_sort *args) {
 
 /* One after the other: each is the first of those that stand behind the last. */
 template <int group_size>
-static __global__ void top_rows(real *y, int64_t *positions, const element *x, int64_t rows,
+static __global__ void top_rows(element *y, int64_t *positions, const element *x, int64_t rows,
                                 int64_t n, int64_t k, ordering order) {
   BAM_EACH_GROUP_ROW(row, rows) {
     indexed_value last = order.identity();
@@ -185,5 +185,6 @@ static __global__ void top_rows(real *y, int64_t *positions, const element *x, i
 void KERNEL(topk)(bam_stream stream, void *y, int64_t *positions, const void *x, int64_t rows,
                   int64_t n, int64_t k, bool largest) {
   const ordering order = { largest };
-  BAM_LAUNCH_ROWS(top_rows, rows, n, (real *)y, positions, (const element *)x, rows, n, k, order);
+  BAM_LAUNCH_ROWS(top_rows, rows, n, (element *)y, positions, (const element *)x, rows, n, k,
+                  order);
 }

@@ -29,7 +29,7 @@ struct averaging {
 
 struct spreading {
   typedef double total;
-  real *y;
+  element *y;
   const double *centre;
   double freedom;
   __device__ total identity() const { return 0; }
@@ -44,7 +44,7 @@ struct spreading {
 /* The sum of magnitudes. */
 struct measuring {
   typedef double total;
-  real *y;
+  element *y;
   __device__ total identity() const { return 0; }
   __device__ total map(real x, int64_t, int64_t) const { return fabs((double)x); }
   __device__ total combine(total a, total b) const { return a + b; }
@@ -54,7 +54,7 @@ struct measuring {
 /* The root of the sum of squares; `norms`, if not NULL, gets it unrounded. */
 struct rooting {
   typedef squares total;
-  real *y;
+  element *y;
   double *norms;
   __device__ total identity() const { return squares_of(0); }
   __device__ total map(real x, int64_t, int64_t) const { return squares_of(x); }
@@ -70,7 +70,7 @@ struct rooting {
 /* The first element of largest magnitude; a NaN beats everything. */
 struct finding_largest {
   typedef indexed_value total;
-  real *y; /* either may be NULL */
+  element *y; /* either may be NULL */
   int64_t *places;
   __device__ bool before(real a, real b) const { return !(a <= b) && b == b; }
   __device__ total identity() const { return { 0, NOWHERE }; }
@@ -103,13 +103,13 @@ void KERNEL(var)(bam_stream stream, void *y, void *mean, const void *x, int64_t 
   if (centre == NULL)
     return;
   const averaging average = { (real *)mean, centre, (double)n };
-  const spreading spread = { (real *)y, centre, freedom_of(n, correction) };
-  reduce_with(stream, average, centre + outer, (const real *)x, s);
-  reduce_with(stream, spread, centre + outer, (const real *)x, s);
+  const spreading spread = { (element *)y, centre, freedom_of(n, correction) };
+  reduce_with(stream, average, centre + outer, (const element *)x, s);
+  reduce_with(stream, spread, centre + outer, (const element *)x, s);
 }
 
-static __global__ void var_slopes(real *dx, const real *x, const real *mean, const real *dy,
-                                  int64_t count, int64_t n, double freedom) {
+static __global__ void var_slopes(element *dx, const element *x, const real *mean,
+                                  const element *dy, int64_t count, int64_t n, double freedom) {
   BAM_EACH(i, count) {
     const int64_t o = row_of(i, n);
     const real slope = (real)(2 * (double)dy[o] / freedom);
@@ -119,17 +119,18 @@ static __global__ void var_slopes(real *dx, const real *x, const real *mean, con
 
 void KERNEL(var_backward)(bam_stream stream, void *dx, const void *x, const void *mean,
                           const void *dy, int64_t outer, int64_t n, double correction) {
-  BAM_LAUNCH(stream, var_slopes, BAM_BLOCKS(outer * n), BAM_BLOCK, 0, (real *)dx, (const real *)x,
-             (const real *)mean, (const real *)dy, outer * n, n, freedom_of(n, correction));
+  BAM_LAUNCH(stream, var_slopes, BAM_BLOCKS(outer * n), BAM_BLOCK, 0, (element *)dx,
+             (const element *)x, (const real *)mean, (const element *)dy, outer * n, n,
+             freedom_of(n, correction));
 }
 
 /* ---- norms: p is 1, 2 or infinity ---- */
 
 void KERNEL(norm)(bam_stream stream, void *y, double *norms, const void *x, int64_t outer,
                   int64_t n, double p) {
-  const measuring measure = { (real *)y };
-  const rooting root = { (real *)y, norms };
-  const finding_largest find = { (real *)y, NULL };
+  const measuring measure = { (element *)y };
+  const rooting root = { (element *)y, norms };
+  const finding_largest find = { (element *)y, NULL };
   if (p == 1)
     reduce(stream, measure, x, outer, n, 1);
   else if (p == 2)
@@ -154,30 +155,30 @@ static __device__ __forceinline__ real euclidean_slope(real x, double norm, real
   return (real)((double)dy * ((double)x / norm));
 }
 
-static __global__ void norm_slopes(real *dx, const real *x, const double *norms, const real *dy,
-                                   int64_t count, int64_t n) {
+static __global__ void norm_slopes(element *dx, const element *x, const double *norms,
+                                   const element *dy, int64_t count, int64_t n) {
   BAM_EACH(i, count) {
     const int64_t o = row_of(i, n);
     dx[i] = euclidean_slope(x[i], norms[o], dy[o]);
   }
 }
 
-static __global__ void magnitude_slopes(real *dx, const real *x, const real *dy, int64_t count,
-                                        int64_t n) {
+static __global__ void magnitude_slopes(element *dx, const element *x, const element *dy,
+                                        int64_t count, int64_t n) {
   BAM_EACH(i, count)
   dx[i] = dy[row_of(i, n)] * sign_of(x[i]);
 }
 
 /* Only the largest element moves its row's norm. */
-static __global__ void largest_slopes(real *dx, const real *x, const int64_t *places,
-                                      const real *dy, int64_t count, int64_t n) {
+static __global__ void largest_slopes(element *dx, const element *x, const int64_t *places,
+                                      const element *dy, int64_t count, int64_t n) {
   BAM_EACH(i, count) {
     const int64_t o = row_of(i, n);
     dx[i] = i - o * n == places[o] ? dy[o] * sign_of(x[i]) : 0;
   }
 }
 
-static void largest_backward(bam_stream stream, real *dx, const real *x, const real *dy,
+static void largest_backward(bam_stream stream, element *dx, const element *x, const element *dy,
                              int64_t outer, int64_t n) {
   const reduce_sizes s = plan_reduce(outer, n, 1);
   const int64_t bytes = outer * (int64_t)sizeof(int64_t) + reduce_bytes(s, sizeof(indexed_value));
@@ -195,11 +196,11 @@ void KERNEL(norm_backward)(bam_stream stream, void *dx, const void *x, const voi
   if (outer * n == 0)
     return;
   if (p == 1)
-    BAM_LAUNCH(stream, magnitude_slopes, BAM_BLOCKS(outer * n), BAM_BLOCK, 0, (real *)dx,
-               (const real *)x, (const real *)dy, outer * n, n);
+    BAM_LAUNCH(stream, magnitude_slopes, BAM_BLOCKS(outer * n), BAM_BLOCK, 0, (element *)dx,
+               (const element *)x, (const element *)dy, outer * n, n);
   else if (p == 2)
-    BAM_LAUNCH(stream, norm_slopes, BAM_BLOCKS(outer * n), BAM_BLOCK, 0, (real *)dx,
-               (const real *)x, (const double *)norms, (const real *)dy, outer * n, n);
+    BAM_LAUNCH(stream, norm_slopes, BAM_BLOCKS(outer * n), BAM_BLOCK, 0, (element *)dx,
+               (const element *)x, (const double *)norms, (const element *)dy, outer * n, n);
   else
-    largest_backward(stream, (real *)dx, (const real *)x, (const real *)dy, outer, n);
+    largest_backward(stream, (element *)dx, (const element *)x, (const element *)dy, outer, n);
 }

@@ -4,10 +4,10 @@
 #include "vmath.h"
 
 template <int group_size>
-static __global__ void swiglu_rows(real *y, const real *x, int64_t stride, int64_t rows,
+static __global__ void swiglu_rows(element *y, const element *x, int64_t stride, int64_t rows,
                                    int64_t hidden) {
   BAM_EACH_GROUP_ROW(i, rows) {
-    const real *gate = x + i * stride, *up = gate + hidden;
+    const element *gate = x + i * stride, *up = gate + hidden;
     BAM_EACH_OF_GROUP(j, hidden)
     y[i * hidden + j] = gate[j] * v_sigmoid(gate[j]) * up[j];
   }
@@ -15,15 +15,16 @@ static __global__ void swiglu_rows(real *y, const real *x, int64_t stride, int64
 
 void KERNEL(swiglu)(bam_stream stream, void *y, const void *x, int64_t stride, int64_t rows,
                     int64_t hidden) {
-  BAM_LAUNCH_ROWS(swiglu_rows, rows, hidden, (real *)y, (const real *)x, stride, rows, hidden);
+  BAM_LAUNCH_ROWS(swiglu_rows, rows, hidden, (element *)y, (const element *)x, stride, rows,
+                  hidden);
 }
 
 template <int group_size>
-static __global__ void swiglu_backward_rows(real *dx, const real *dy, const real *x, int64_t stride,
-                                            int64_t rows, int64_t hidden) {
+static __global__ void swiglu_backward_rows(element *dx, const element *dy, const element *x,
+                                            int64_t stride, int64_t rows, int64_t hidden) {
   BAM_EACH_GROUP_ROW(i, rows) {
-    const real *gate = x + i * stride, *up = gate + hidden, *grad = dy + i * hidden;
-    real *dgate = dx + i * 2 * hidden, *dup = dgate + hidden;
+    const element *gate = x + i * stride, *up = gate + hidden, *grad = dy + i * hidden;
+    element *dgate = dx + i * 2 * hidden, *dup = dgate + hidden;
     BAM_EACH_OF_GROUP(j, hidden) {
       const real sigmoid = v_sigmoid(gate[j]), silu = gate[j] * sigmoid;
       dgate[j] = grad[j] * up[j] * (sigmoid + silu * (1 - sigmoid));
@@ -34,6 +35,6 @@ static __global__ void swiglu_backward_rows(real *dx, const real *dy, const real
 
 void KERNEL(swiglu_backward)(bam_stream stream, void *dx, const void *dy, const void *x,
                              int64_t stride, int64_t rows, int64_t hidden) {
-  BAM_LAUNCH_ROWS(swiglu_backward_rows, rows, hidden, (real *)dx, (const real *)dy, (const real *)x,
-                  stride, rows, hidden);
+  BAM_LAUNCH_ROWS(swiglu_backward_rows, rows, hidden, (element *)dx, (const element *)dy,
+                  (const element *)x, stride, rows, hidden);
 }

@@ -109,22 +109,22 @@ static inline void walk(bam_stream stream, const bam_loop *loop, F f, Y *y, cons
 }
 
 /* Functors and whole kernels; `expression` is in x (or a and b, or a, b and c), of type real, and
-   gives a Y. */
+   gives a Y: real or bool. */
 #define UNARY_TO(Y, name, expression)                                                         \
   struct name##_of {                                                                          \
     __device__ Y operator()(real x) const { return (Y)(expression); }                         \
   };                                                                                          \
   void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *x) { \
-    walk(stream, loop, name##_of(), (Y *)y, (const element *)x);                              \
+    walk(stream, loop, name##_of(), (STORED_##Y *)y, (const element *)x);                     \
   }
 
-#define BINARY_TO(Y, name, expression)                                                      \
-  struct name##_of {                                                                        \
-    __device__ Y operator()(real a, real b) const { return (Y)(expression); }               \
-  };                                                                                        \
-  void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *a, \
-                    const void *b) {                                                        \
-    walk(stream, loop, name##_of(), (Y *)y, (const element *)a, (const element *)b);        \
+#define BINARY_TO(Y, name, expression)                                                        \
+  struct name##_of {                                                                          \
+    __device__ Y operator()(real a, real b) const { return (Y)(expression); }                 \
+  };                                                                                          \
+  void KERNEL(name)(bam_stream stream, const bam_loop *loop, UNTYPED_##Y *y, const void *a,   \
+                    const void *b) {                                                          \
+    walk(stream, loop, name##_of(), (STORED_##Y *)y, (const element *)a, (const element *)b); \
   }
 
 #define TERNARY(name, expression)                                                           \
@@ -132,12 +132,14 @@ static inline void walk(bam_stream stream, const bam_loop *loop, F f, Y *y, cons
     __device__ real operator()(real a, real b, real c) const { return (real)(expression); } \
   };                                                                                        \
   void KERNEL(name) BAM_TERNARY {                                                           \
-    walk(stream, loop, name##_of(), (real *)y, (const element *)a, (const element *)b,      \
+    walk(stream, loop, name##_of(), (element *)y, (const element *)a, (const element *)b,   \
          (const element *)c);                                                               \
   }
 
 typedef void UNTYPED_real;
 typedef bool UNTYPED_bool;
+typedef element STORED_real;
+typedef bool STORED_bool;
 #define UNARY(name, expression) UNARY_TO(real, name, expression)
 #define BINARY(name, expression) BINARY_TO(real, name, expression)
 

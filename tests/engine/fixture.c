@@ -30,6 +30,8 @@ void fixture_open(void) {
   EXPECT_OK(bam_context_device(context, device != NULL ? device : "cpu", &context->device));
 }
 
+bool device_computes(bam_dtype dtype) { return context->device->kernels[dtype] != NULL; }
+
 static void forget_copies(void) {
   for (int i = 0; i < HOST_COPIES; i++) {
     free(host_copies[i].bytes);

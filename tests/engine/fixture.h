@@ -20,6 +20,12 @@ void fixture_close(void);
 /* The context of this test, made on first use. */
 bam_context *fixture_context(void);
 
+/* Whether the device of the tests computes in `dtype`; it stores every one. */
+bool device_computes(bam_dtype dtype);
+
+/* How far from a number the nearest bf16 may be, in relation to it: bf16 has 8 significant bits. */
+#define BF16_ROUNDING 0x1p-8
+
 /* SHAPE(2, 3) is a bam_shape; SCALAR that of a 0-d tensor. */
 #define SHAPE(...) \
   fixture_shape((int64_t[]){ __VA_ARGS__ }, (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / 8))

@@ -180,14 +180,17 @@ static const sample samples[] = {
   { .op = "mixture_of_attention",
     .inputs = { REAL(-2, 2, 2, 5, 3), REAL(-1, 1, 16, 3), REAL(-1, 1, 3, 8), REAL(0.1, 1, 2, 5, 2),
                 WHOLE(1, 2, 2, 5) },
-    .attrs = { NUMBER("heads", 2), NUMBER("kv_heads", 1) } },
+    .attrs = { NUMBER("heads", 2), NUMBER("kv_heads", 1) },
+    .bf16_tolerance = 6 }, /* also of queries, keys, values, results and gated results */
   { .op = "routed_ffn",
     .inputs = { REAL(-2, 2, 4, 3), REAL(0.1, 1, 4, 2), WHOLE(1, 3, 4, 2), REAL(-1, 1, 3, 4, 3),
-                REAL(-1, 1, 3, 2, 2) } },
+                REAL(-1, 1, 3, 2, 2) },
+    .bf16_tolerance = 6 }, /* also of both products, the hidden layer and each expert's result */
   { .op = "cross_entropy", .inputs = { REAL(-2, 2, 4, 7), WHOLE(0, 6, 4) } },
   { .op = "linear_cross_entropy",
     .inputs = { REAL(-2, 2, 4, 3), REAL(-2, 2, 7, 3), WHOLE(0, 6, 4) },
-    .attrs = { NUMBER("chunk", 3) } },
+    .attrs = { NUMBER("chunk", 3) },
+    .bf16_tolerance = 6 }, /* also of the logits */
 };
 
 const sample *sample_find(const char *op) {

@@ -26,9 +26,10 @@ typedef struct sample {
   const char *op;
   sample_input inputs[5];
   sample_attr attrs[4];
-  bool broadcasts;      /* every input may have size 1 in its first dimension */
-  bool contiguous;      /* strided inputs may be an error */
-  double f32_tolerance; /* 0: 1e-5 */
+  bool broadcasts;       /* every input may have size 1 in its first dimension */
+  bool contiguous;       /* strided inputs may be an error */
+  double f32_tolerance;  /* 0: 1e-5 */
+  double bf16_tolerance; /* in roundings to bf16; 0: 2 */
 } sample;
 
 /* The sample of `op`, or NULL. */

@@ -404,7 +404,7 @@ Test(elementwise, nan_propagates) {
 
 Test(elementwise, errors) {
   bam_tensor *i = make_values(BAM_I64, SHAPE(2), VALUES(1, 0)),
-             *half = make_values(BAM_BF16, SHAPE(2), VALUES(1, 2));
+             *half = make_values(BAM_F16, SHAPE(2), VALUES(1, 2));
   bam_tensor *minus = make_values(BAM_I64, SHAPE(2), VALUES(1, -1)), *b = vector(BAM_BOOL);
   bam_tensor *u = vector(BAM_U8), *big = make_integer(300),
              *three = make_random(BAM_F32, SHAPE(3), 0, 1);

@@ -352,7 +352,8 @@ static void try_experts(const kernel_set *set, bool weights) {
   for (int e = 0; e < EXPERTS; e++)
     offsets[e + 1] = offsets[e] + (pick(0, 3) ? pick_size() : 0);
   const int64_t rows = offsets[EXPERTS];
-  const bam_grouped_gemm grouped = { EXPERTS, n, k, !weights && pick(0, 1), weights, pick(0, 1) };
+  const bam_grouped_gemm grouped = { EXPERTS, n,          k,    !weights && pick(0, 1),
+                                     weights, pick(0, 1), false };
   const int64_t nb = weights ? rows * k : EXPERTS * n * k,
                 nc = weights ? EXPERTS * n * k : rows * n;
   const int64_t na = rows * (weights ? n : k);

@@ -163,20 +163,89 @@ static void check_broadcast(const subject *s) {
   fixture_release(inputs, n);
 }
 
-/* f32 is f64 with fewer digits. The inputs are f32 numbers in both. */
-static void check_single(const subject *s) {
-  bam_tensor *single[5], *twice[5], *inputs[5];
+/* The inputs of the sample rounded to `dtype`, in `single`, and the same numbers as f64, in `twice`; both leaves.
+   Returns how many. */
+static int rounded_inputs(const subject *s, bam_dtype dtype, bam_tensor **single,
+                          bam_tensor **twice) {
+  bam_tensor *inputs[5];
   int n = sample_inputs(s->sample, false, inputs);
   for (int i = 0; i < n; i++) {
     bool real = bam_dtype_is_float(inputs[i]->dtype);
-    EXPECT_OK(bam_tensor_convert(inputs[i], real ? BAM_F32 : inputs[i]->dtype, &single[i]));
+    EXPECT_OK(bam_tensor_convert(inputs[i], real ? dtype : inputs[i]->dtype, &single[i]));
     EXPECT_OK(bam_tensor_convert(single[i], inputs[i]->dtype, &twice[i]));
+    if (real) {
+      EXPECT_OK(bam_autograd_require(single[i], true));
+      EXPECT_OK(bam_autograd_require(twice[i], true));
+    }
   }
+  fixture_release(inputs, n);
+  return n;
+}
+
+/* f32 is f64 with fewer digits. The inputs are f32 numbers in both. */
+static void check_single(const subject *s) {
+  bam_tensor *single[5], *twice[5];
+  int n = rounded_inputs(s, BAM_F32, single, twice);
   result got = run_op(s, single, n), want = run_op(s, twice, n);
   expect_same(&got, &want, s->sample->f32_tolerance > 0 ? s->sample->f32_tolerance : 1e-5);
   release_result(&got);
   release_result(&want);
-  fixture_release(inputs, n);
+  fixture_release(single, n);
+  fixture_release(twice, n);
+}
+
+/* Backward from every output of both, with the same numbers as seeds. */
+static void backward_alike(result *got, result *want) {
+  for (int k = 0; k < got->n; k++) {
+    if (!want->outputs[k]->requires_grad)
+      continue;
+    bam_tensor *seed = make_random(BAM_BF16, want->outputs[k]->shape, -1, 1);
+    EXPECT_OK(bam_autograd_backward(got->outputs[k], seed, true));
+    EXPECT_OK(bam_autograd_backward(want->outputs[k], seed, true));
+    bam_tensor_release(seed);
+  }
+}
+
+/* What backward gave to the leaves: in f32, though computed by kernels of bf16. */
+static void expect_same_gradients(bam_tensor *const *got, bam_tensor *const *want, int n,
+                                  double tolerance) {
+  for (int i = 0; i < n; i++) {
+    if (want[i]->grad == NULL)
+      continue;
+    result a = { { got[i]->grad }, 1 }, b = { { want[i]->grad }, 1 };
+    cr_assert_not_null(got[i]->grad, "input %d has no gradient", i + 1);
+    expect_dtype(got[i]->grad, BAM_F32);
+    cr_log_info("gradient %d", i + 1);
+    expect_same(&a, &b, tolerance);
+  }
+}
+
+/* A device without kernels for bf16 says so, and which dtype to take. */
+static void expect_refusal(const subject *s, bam_tensor *const *inputs, int n) {
+  result out;
+  if (try_op(s, inputs, n, &out) == BAM_OK)
+    release_result(&out); /* copies, views and conversions of what is stored */
+  else
+    EXPECT_CONTAINS(fixture_context()->message, "f32");
+}
+
+/* bf16 is f64 rounded to 8 bits, where kernels read and write; what they keep to themselves has more digits. The
+   inputs are bf16 numbers in both. A result is rounded once, and so is its gradient; ops that round on the way, as
+   between two products, say how often in their sample. */
+static void check_bf16(const subject *s) {
+  bam_tensor *single[5], *twice[5];
+  int n = rounded_inputs(s, BAM_BF16, single, twice);
+  if (!device_computes(BAM_BF16)) {
+    expect_refusal(s, single, n);
+  } else {
+    const double roundings = s->sample->bf16_tolerance > 0 ? s->sample->bf16_tolerance : 2;
+    result got = run_op(s, single, n), want = run_op(s, twice, n);
+    expect_same(&got, &want, roundings * BF16_ROUNDING);
+    backward_alike(&got, &want);
+    expect_same_gradients(single, twice, n, 2 * roundings * BF16_ROUNDING);
+    release_result(&got);
+    release_result(&want);
+  }
   fixture_release(single, n);
   fixture_release(twice, n);
 }
@@ -208,6 +277,7 @@ ParameterizedTest(op_name *name, registry, ops, .init = fixture_open, .fini = fi
   check_empty(&s, true);
   check_empty(&s, false);
   check_single(&s);
+  check_bf16(&s);
   check_gradients(&s);
   check_broadcast(&s);
   free(s.attrs);

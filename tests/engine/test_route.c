@@ -548,7 +548,7 @@ Test(route, errors) {
   bam_tensor *none = make_random(BAM_F32, SHAPE(3, 0), -1, 1);
   bam_tensor *scalar = make_random(BAM_F32, SCALAR, -1, 1);
   bam_tensor *whole = make_random(BAM_I64, SHAPE(3, 4), 0, 9);
-  bam_tensor *half = make_random(BAM_BF16, SHAPE(3, 4), 0, 9);
+  bam_tensor *half = make_random(BAM_F16, SHAPE(3, 4), 0, 9);
   expect_failure("k is 5", logits, (options){ .k = 5 });
   expect_failure("k is 0", logits, (options){ .k = 0 });
   expect_failure("k is -1", logits, (options){ .k = -1 });

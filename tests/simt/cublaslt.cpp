@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <vector>
+
+#include "../../kernels/convert.h"
 #include "../../kernels/cuda/library.h"
 #include "../../kernels/kernels.h"
 #include "machine.h"
@@ -41,7 +44,7 @@ struct simt_blas_preference {
 struct algorithm {
   uint32_t magic, align[3];
   int64_t m, n, k;
-  uint8_t type, compute, transpose[2];
+  uint8_t type, operands, compute, transpose[2];
   int32_t lds; /* a hash of the leading dimensions */
 };
 static_assert(sizeof(algorithm) <= sizeof(cublasLtMatmulAlgo_t), "it must fit");
@@ -176,12 +179,13 @@ static bool describe(const simt_blas_operation *o, const simt_blas_layout *a,
 }
 
 static algorithm algorithm_for(const simt_blas_operation *o, const bam_gemm *g,
-                               const simt_blas_layout *c) {
+                               const simt_blas_layout *a, const simt_blas_layout *c) {
   algorithm x;
   memset(&x, 0, sizeof x);
   x.magic = MAGIC;
   x.m = g->m, x.n = g->n, x.k = g->k;
   x.type = (uint8_t)c->type;
+  x.operands = (uint8_t)a->type;
   x.compute = (uint8_t)o->compute;
   x.transpose[0] = (uint8_t)o->transpose[0], x.transpose[1] = (uint8_t)o->transpose[1];
   x.lds = (int32_t)(g->lda * 31 + g->ldb * 1021 + g->ldc * 65537);
@@ -198,7 +202,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   *found = 0;
   if (!describe(desc, a, b, c, &g) || c->type != d->type || wanted < 1)
     return CUBLAS_STATUS_INVALID_VALUE;
-  algorithm x = algorithm_for(desc, &g, c);
+  algorithm x = algorithm_for(desc, &g, a, c);
   memcpy(x.align, preference->align, sizeof x.align);
   memset(results, 0, sizeof *results);
   memcpy(&results->algo, &x, sizeof x);
@@ -208,7 +212,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   return CUBLAS_STATUS_SUCCESS;
 }
 
-static size_t size_of(cudaDataType_t type) { return type == CUDA_R_64F ? 8 : 4; }
+static size_t size_of(cudaDataType_t type) {
+  return type == CUDA_R_64F ? 8 : type == CUDA_R_16BF ? 2 : 4;
+}
 
 static bool is_inside(const void *data, const simt_blas_layout *l) {
   const int64_t elements = (l->batch - 1) * l->stride + (int64_t)(l->columns - 1) * l->ld +
@@ -224,12 +230,62 @@ static bool serves(const cublasLtMatmulAlgo_t *given, const algorithm *wanted,
   memcpy(&x, given, sizeof x);
   const bool exact = mode != NULL && strcmp(mode, "exact") == 0;
   const bool sizes = !exact || (x.m == wanted->m && x.n == wanted->n && x.k == wanted->k);
-  bool good = x.magic == MAGIC && x.type == wanted->type && x.compute == wanted->compute &&
+  bool good = x.magic == MAGIC && x.type == wanted->type && x.operands == wanted->operands &&
+              x.compute == wanted->compute &&
               memcmp(x.transpose, wanted->transpose, sizeof x.transpose) == 0 && sizes &&
               x.lds == wanted->lds;
   for (int i = 0; i < 3; i++)
     good &= (uintptr_t)data[i] % x.align[i] == 0;
   return good;
+}
+
+/* ---- bf16 ---- */
+
+typedef std::vector<float> numbers;
+
+/* A matrix of bf16 with rows `ld` apart, widened and contiguous. */
+static numbers widen(const bf16 *x, int64_t rows, int64_t columns, int64_t ld) {
+  numbers y((size_t)(rows * columns));
+  for (int64_t i = 0; i < rows * columns; i++)
+    y[(size_t)i] = from_bf16(x[i / columns * ld + i % columns]);
+  return y;
+}
+
+/* One product, summed in f32: C is f32, or rounded to bf16 once. */
+static void multiply_bf16(const bam_gemm *gemm, bool rounds, void *c, const bf16 *a,
+                          const bf16 *b) {
+  bam_gemm g = *gemm;
+  g.lda = g.transpose_a ? g.m : g.k;
+  g.ldb = g.transpose_b ? g.k : g.n;
+  g.batch = 1;
+  const numbers left = widen(a, g.transpose_a ? g.k : g.m, g.lda, gemm->lda);
+  const numbers right = widen(b, g.transpose_b ? g.n : g.k, g.ldb, gemm->ldb);
+  if (!rounds) {
+    bam_cpu_baseline_f32_gemm(NULL, &g, c, left.data(), right.data());
+    return;
+  }
+  bf16 *to = (bf16 *)c;
+  g.ldc = g.n;
+  numbers sums((size_t)(g.m * g.n));
+  if (g.beta != 0)
+    sums = widen(to, g.m, g.n, gemm->ldc);
+  bam_cpu_baseline_f32_gemm(NULL, &g, sums.data(), left.data(), right.data());
+  for (int64_t i = 0; i < g.m * g.n; i++)
+    to[i / g.n * gemm->ldc + i % g.n] = to_bf16(sums[(size_t)i]);
+}
+
+/* The products of a batch, of operands of one type. */
+static void multiply(const bam_gemm *g, cudaDataType_t type, cudaDataType_t c_type, void *c,
+                     const void *a, const void *b) {
+  const int64_t c_size = (int64_t)size_of(c_type);
+  if (type == CUDA_R_64F)
+    bam_cpu_baseline_f64_gemm(NULL, g, c, a, b);
+  else if (type == CUDA_R_32F)
+    bam_cpu_baseline_f32_gemm(NULL, g, c, a, b);
+  else
+    for (int64_t i = 0; i < g->batch; i++)
+      multiply_bf16(g, c_type == CUDA_R_16BF, (char *)c + i * g->stride_c * c_size,
+                    (const bf16 *)a + i * g->stride_a, (const bf16 *)b + i * g->stride_b);
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha,
@@ -245,7 +301,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
       !is_inside(b, b_layout) || !is_inside(c, c_layout) || c != d ||
       simt_device_of(workspace, workspace_bytes) != simt_current_device())
     return CUBLAS_STATUS_INVALID_VALUE;
-  const algorithm wanted = algorithm_for(desc, &g, c_layout);
+  const algorithm wanted = algorithm_for(desc, &g, a_layout, c_layout);
   if (!serves(algo, &wanted, data))
     return CUBLAS_STATUS_NOT_SUPPORTED;
   g.alpha = wide ? *(const double *)alpha : (double)*(const float *)alpha;
@@ -257,7 +313,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     simt_fail_later(cudaErrorIllegalAddress);
   simt_finish_copies();
   simt_open_memory();
-  (wide ? bam_cpu_baseline_f64_gemm : bam_cpu_baseline_f32_gemm)(NULL, &g, d, b, a);
+  multiply(&g, a_layout->type, c_layout->type, d, b, a);
   simt_close_memory();
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -32,8 +32,8 @@ bam_status bam_accumulate_grad(bam_backward *pass, int i, bam_tensor *grad) {
     BAM_TRY_OR_DONE(unbroadcast(grad, &edge->shape, &summed));
     grad = summed;
   }
-  if (grad->dtype != edge->dtype) {
-    BAM_TRY_OR_DONE(bam_tensor_convert(grad, edge->dtype, &converted));
+  if (grad->dtype != bam_grad_dtype(pass, i)) {
+    BAM_TRY_OR_DONE(bam_tensor_convert(grad, bam_grad_dtype(pass, i), &converted));
     grad = converted;
   }
   if (bam_tensor_device(grad) != edge->device) {

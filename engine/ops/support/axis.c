@@ -163,7 +163,7 @@ bam_status bam_reduction_spread(bam_scope *scope, const bam_reduction *plan, con
 
 bam_status bam_call_need_real(bam_call *call, int i) {
   bam_dtype dtype = call->inputs[i]->dtype;
-  if (dtype == BAM_F32 || dtype == BAM_F64)
+  if (bam_call_computes_real(call, dtype))
     return BAM_OK;
   return bam_call_fail(call, "computes in f32 or f64, and `%s` is %s; write %s:to \"f32\"",
                        call->op->inputs[i], bam_dtype_name(dtype), call->op->inputs[i]);

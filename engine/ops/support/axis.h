@@ -52,7 +52,7 @@ bam_status bam_reduction_spread(bam_scope *scope, const bam_reduction *plan, con
 
 /* ---- checks ---- */
 
-/* Fail unless input `i` is f32 or f64, saying what to write. */
+/* Fail unless input `i` is of a floating-point dtype that its device computes in, saying what to write. */
 bam_status bam_call_need_real(bam_call *call, int i);
 
 /* Input `i` as contiguous i64 positions, all within 1 .. n (n < 0: any). Fails for other

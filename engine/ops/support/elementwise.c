@@ -54,7 +54,8 @@ bam_status bam_unary(bam_call *call, size_t kernel, bam_result result, bam_keep 
 static bam_status binary_dtype(bam_call *call, bam_dtype *dtype) {
   const bam_tensor *a = call->inputs[0], *b = call->inputs[1];
   *dtype = a->dtype;
-  if (a->dtype == b->dtype && !(a->is_number && b->is_number) && bam_dtype_computes(a->dtype))
+  if (a->dtype == b->dtype && !(a->is_number && b->is_number) &&
+      bam_call_device(call)->kernels[a->dtype] != NULL)
     return BAM_OK;
   return bam_promote_types(call, 0, 2, dtype);
 }

@@ -38,6 +38,13 @@ bam_status bam_call_layer_input(bam_call *call, int i, int like, bam_tensor **ou
   return bam_temp_contiguous(call->scope, call->inputs[i], out);
 }
 
+bam_status bam_call_real_input(bam_call *call, int i, int like, bam_tensor **out) {
+  const bam_dtype real = bam_dtype_arithmetic(call->inputs[like]->dtype);
+  if (call->inputs[i]->dtype != real)
+    BAM_TRY(check_dtype(call, i, like));
+  return bam_temp_convert(call->scope, call->inputs[i], real, out);
+}
+
 bam_status bam_call_check_product(bam_call *call, int i) {
   const bam_shape *shape = &call->inputs[i]->shape;
   char name[40], text[BAM_SHAPE_TEXT];
@@ -118,7 +125,7 @@ bam_status bam_accumulate_zeros(bam_backward *pass) {
     bool accumulate;
     if (!bam_needs_grad(pass, i))
       continue;
-    BAM_TRY(bam_grad_buffer(pass, i, &target, &accumulate));
+    BAM_TRY(bam_grad_buffer_as(pass, i, bam_grad_dtype(pass, i), &target, &accumulate));
     if (!accumulate)
       BAM_TRY(bam_tensor_fill(target, 0));
   }
@@ -140,6 +147,7 @@ void bam_product_run(const bam_product *product, bam_device *device, bam_dtype d
   device->flops += 2.0 * (double)product->m * (double)product->n * (double)product->k;
   bam_gemm gemm = { .transpose_a = product->transpose_a,
                     .transpose_b = product->transpose_b,
+                    .real_c = product->real_c,
                     .m = product->m,
                     .n = product->n,
                     .k = product->k,

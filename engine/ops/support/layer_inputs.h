@@ -8,8 +8,13 @@
 /* Input `i`, or NULL when it was left out, also at the end of the list. Borrowed. */
 bam_tensor *bam_call_optional(const bam_call *call, int i);
 
-/* Input `i`, contiguous; a temporary of the call. Fails unless it is f32 or f64 like input `like`. */
+/* Input `i`, contiguous; a temporary of the call. Fails unless it has the dtype of input `like`, in which the
+   device computes. */
 bam_status bam_call_layer_input(bam_call *call, int i, int like, bam_tensor **out);
+
+/* Input `i`, contiguous, in the dtype that kernels of input `like` compute in; it may also have the dtype of `like`
+   itself. A temporary of the call. */
+bam_status bam_call_real_input(bam_call *call, int i, int like, bam_tensor **out);
 
 /* Fails when input `i`, as a matrix of its last dimension's rows, is larger
    than a product can take. */
@@ -33,10 +38,11 @@ bam_status bam_accumulate_zeros(bam_backward *pass);
 int64_t bam_shape_width(const bam_shape *shape);
 int64_t bam_shape_rows(const bam_shape *shape);
 
-/* C[m, n] = op(A) op(B), or += with `add`, of contiguous op(A) [m, k] and op(B) [k, n]. */
+/* C[m, n] = op(A) op(B), or += with `add`, of contiguous op(A) [m, k] and op(B) [k, n]. A and B have the same dtype; C,
+   with `real_c`, the one that their kernels compute in. */
 typedef struct bam_product {
   int64_t m, n, k;
-  bool transpose_a, transpose_b, add;
+  bool transpose_a, transpose_b, add, real_c;
   int64_t lda; /* row stride of A as stored; 0: contiguous */
 } bam_product;
 void bam_product_run(const bam_product *product, bam_device *device, bam_dtype dtype, void *c,

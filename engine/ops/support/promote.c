@@ -34,7 +34,7 @@ bam_status bam_promote_types(bam_call *call, int first, int n, bam_dtype *out) {
     const bam_tensor *x = call->inputs[i];
     if (x == NULL)
       continue;
-    if (!bam_dtype_computes(x->dtype))
+    if (bam_call_device(call)->kernels[x->dtype] == NULL)
       return bam_call_fail(call,
                            "input %d is %s, which only stores values; compute in f32: x:to \"f32\"",
                            i + 1, bam_dtype_name(x->dtype));

@@ -7,7 +7,7 @@
 #include "../ops.h"
 
 /* The dtype that inputs[first .. first + n) of the call have together. NULL inputs do not count.
-   Fails for f16 and bf16, which do not compute. */
+   Fails for a dtype that the device only stores. */
 bam_status bam_promote_types(bam_call *call, int first, int n, bam_dtype *out);
 
 /* Input i in `dtype`: itself (whatever its strides) when it has it, else a contiguous copy; a temporary
