@@ -21,11 +21,11 @@ static bam_attr *geglu_attrs(bool approximate) {
 
 static void check_geglu(bam_dtype dtype, int64_t hidden, bool approximate, double tolerance) {
   VALUES_TESTED(&bam_op_geglu);
-  bam_tensor *plain = make_random(dtype, SHAPE(3, 5, 2 * hidden), -9, 9),
+  bam_tensor *plain = make_random(dtype, SHAPE(3, 2, 2 * hidden), -9, 9),
              *strided = make_strided(plain);
   bam_attr *attrs = geglu_attrs(approximate);
   bam_tensor *y = run(&bam_op_geglu, &plain, 1, attrs), *z = run(&bam_op_geglu, &strided, 1, attrs);
-  expect_shape(y, SHAPE(3, 5, hidden));
+  expect_shape(y, SHAPE(3, 2, hidden));
   for (int64_t i = 0; i < bam_tensor_count(y); i++) {
     double gate = value_at(plain, i / hidden * 2 * hidden + i % hidden);
     double up = value_at(plain, i / hidden * 2 * hidden + hidden + i % hidden);
@@ -40,12 +40,12 @@ Test(geglu, values) {
   for (int approximate = 0; approximate < 2; approximate++) {
     check_geglu(BAM_F32, 17, approximate, 2e-6);
     check_geglu(BAM_F64, 17, approximate, 1e-13);
-    check_geglu(BAM_F32, 1500, approximate, 2e-6); /* longer than a warp's row */
+    check_geglu(BAM_F32, 1100, approximate, 2e-6); /* longer than a warp's row */
   }
 }
 
 Test(geglu, gradient) {
-  bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 3, 10), -4, 4);
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 2, 6), -4, 4);
   bam_tensor *none = make_leaf(BAM_F64, SHAPE(2, 0), -1, 1);
   for (int approximate = 0; approximate < 2; approximate++) {
     bam_attr *attrs = geglu_attrs(approximate);
@@ -84,14 +84,18 @@ Test(geglu, errors) {
 /* ---- routed experts ---- */
 
 enum { X, GATES, EXPERTS, GATE_UP, DOWN, INPUTS };
-enum { TOKENS = 37, D = 6, N = 3, F = 5, K = 2, E = 7 };
 
-static void routed_inputs(bam_dtype dtype, int64_t tokens, bam_tensor *in[INPUTS]) {
-  in[X] = make_leaf(dtype, SHAPE(tokens, D), -2, 2);
-  in[GATES] = make_leaf(dtype, SHAPE(tokens, K), 0.1, 1);
-  in[EXPERTS] = make_random(BAM_I64, SHAPE(tokens, K), 0, N);
-  in[GATE_UP] = make_leaf(dtype, SHAPE(N, 2 * F, D), -1, 1);
-  in[DOWN] = make_leaf(dtype, SHAPE(N, E, F), -1, 1);
+/* The names of the op's description; K choices per token, E wide. */
+typedef struct {
+  int64_t tokens, D, N, F, K, E;
+} sizes;
+
+static void routed_inputs(bam_dtype dtype, const sizes *s, bam_tensor *in[INPUTS]) {
+  in[X] = make_leaf(dtype, SHAPE(s->tokens, s->D), -2, 2);
+  in[GATES] = make_leaf(dtype, SHAPE(s->tokens, s->K), 0.1, 1);
+  in[EXPERTS] = make_random(BAM_I64, SHAPE(s->tokens, s->K), 0, (double)s->N);
+  in[GATE_UP] = make_leaf(dtype, SHAPE(s->N, 2 * s->F, s->D), -1, 1);
+  in[DOWN] = make_leaf(dtype, SHAPE(s->N, s->E, s->F), -1, 1);
 }
 
 static bam_attr *routed_attrs(bool approximate) {
@@ -102,27 +106,29 @@ static bam_attr *routed_attrs(bool approximate) {
 }
 
 /* The result of one token, in double precision. */
-static void apply_token(double *const in[INPUTS], int64_t t, bool approximate, double *y) {
-  for (int64_t j = 0; j < K; j++) {
-    int64_t e = (int64_t)in[EXPERTS][t * K + j] - 1;
-    for (int64_t f = 0; f < F && e >= 0; f++) {
-      const double *gate = in[GATE_UP] + (e * 2 * F + f) * D, *x = in[X] + t * D;
-      double hidden = gelu(dot(gate, x, D), approximate) * dot(gate + F * D, x, D);
-      for (int64_t i = 0; i < E; i++)
-        y[i] += in[GATES][t * K + j] * in[DOWN][(e * E + i) * F + f] * hidden;
+static void apply_token(double *const in[INPUTS], const sizes *s, int64_t t, bool approximate,
+                        double *y) {
+  for (int64_t j = 0; j < s->K; j++) {
+    int64_t e = (int64_t)in[EXPERTS][t * s->K + j] - 1;
+    for (int64_t f = 0; f < s->F && e >= 0; f++) {
+      const double *gate = in[GATE_UP] + (e * 2 * s->F + f) * s->D, *x = in[X] + t * s->D;
+      double hidden = gelu(dot(gate, x, s->D), approximate) * dot(gate + s->F * s->D, x, s->D);
+      for (int64_t i = 0; i < s->E; i++)
+        y[i] += in[GATES][t * s->K + j] * in[DOWN][(e * s->E + i) * s->F + f] * hidden;
     }
   }
 }
 
 static void check_routed(bam_dtype dtype, bool approximate, double tolerance) {
+  const sizes s = { .tokens = 21, .D = 6, .N = 3, .F = 19, .K = 2, .E = 7 };
   bam_tensor *in[INPUTS];
-  double *values[INPUTS], *want = zeros(TOKENS * E);
+  double *values[INPUTS], *want = zeros(s.tokens * s.E);
   bam_attr *attrs = routed_attrs(approximate);
-  routed_inputs(dtype, TOKENS, in);
+  routed_inputs(dtype, &s, in);
   for (int i = 0; i < INPUTS; i++)
     values[i] = values_of(in[i]);
-  for (int64_t t = 0; t < TOKENS; t++)
-    apply_token(values, t, approximate, want + t * E);
+  for (int64_t t = 0; t < s.tokens; t++)
+    apply_token(values, &s, t, approximate, want + t * s.E);
   bam_tensor *y = run(&bam_op_routed_ffn, in, INPUTS, attrs);
   expect_values(y, want, tolerance);
   for (int i = 0; i < INPUTS; i++)
@@ -141,27 +147,27 @@ Test(geglu, routed_values) {
 }
 
 Test(geglu, routed_gradient) {
-  for (int approximate = 0; approximate < 2; approximate++) {
-    bam_tensor *in[INPUTS];
-    bam_attr *attrs = routed_attrs(approximate);
-    routed_inputs(BAM_F64, 5, in);
-    check_gradient(&bam_op_routed_ffn, in, INPUTS, attrs);
-    fixture_release(in, INPUTS);
-    free(attrs);
-  }
+  const sizes s = { .tokens = 3, .D = 2, .N = 2, .F = 2, .K = 1, .E = 1 };
+  bam_tensor *in[INPUTS];
+  bam_attr *attrs = routed_attrs(false);
+  routed_inputs(BAM_F64, &s, in);
+  check_gradient(&bam_op_routed_ffn, in, INPUTS, attrs);
+  fixture_release(in, INPUTS);
+  free(attrs);
 }
 
 /* The gradients of f32 are those of f64. */
 Test(geglu, routed_gradient_f32) {
+  const sizes s = { .tokens = 21, .D = 6, .N = 3, .F = 19, .K = 2, .E = 7 };
   bam_tensor *in[INPUTS], *exact[INPUTS];
   bam_attr *attrs = routed_attrs(true);
-  routed_inputs(BAM_F32, TOKENS, in);
+  routed_inputs(BAM_F32, &s, in);
   for (int i = 0; i < INPUTS; i++) {
     EXPECT_OK(bam_tensor_convert(in[i], i == EXPERTS ? BAM_I64 : BAM_F64, &exact[i]));
     if (i != EXPERTS)
       EXPECT_OK(bam_autograd_require(exact[i], true));
   }
-  bam_tensor *dy = make_random(BAM_F32, SHAPE(TOKENS, E), -1, 1), *dz;
+  bam_tensor *dy = make_random(BAM_F32, SHAPE(s.tokens, s.E), -1, 1), *dz;
   EXPECT_OK(bam_tensor_convert(dy, BAM_F64, &dz));
   bam_tensor *y = run(&bam_op_routed_ffn, in, INPUTS, attrs),
              *z = run(&bam_op_routed_ffn, exact, INPUTS, attrs);
@@ -169,7 +175,7 @@ Test(geglu, routed_gradient_f32) {
   EXPECT_OK(bam_autograd_backward(z, dz, false));
   for (int i = 0; i < INPUTS; i++)
     for (int64_t e = 0; i != EXPERTS && e < bam_tensor_count(in[i]); e++)
-      EXPECT_CLOSE(value_at(in[i]->grad, e), value_at(exact[i]->grad, e), 1e-4);
+      EXPECT_CLOSE(value_at(in[i]->grad, e), value_at(exact[i]->grad, e), 2e-4);
   RELEASE(dy, dz, y, z);
   fixture_release(in, INPUTS);
   fixture_release(exact, INPUTS);
