@@ -3,8 +3,8 @@
     python3 tests/golden/check_families.py build/bamlua [NAME]
 
 For every family transformers makes a tiny model with random weights, saved in f32 and, in shards, in
-bf16. bamlua loads it, and its logits are compared; it saves it, and those of what transformers loads
-are compared; so are the gradients of all weights. Then bamlua mixes models and saves mixtures as
+bf16. bamlua loads it, and its logits are compared; it saves it so too, and those of what transformers
+loads are compared; so are the gradients of all weights. Then bamlua mixes models and saves mixtures as
 families of others, and, with its own Python code, as "bam": compared with and without cache. Parameters
 of models of public sizes are counted by both.
 
@@ -134,7 +134,7 @@ local directory = arg[1]
 local given = bam.load(directory .. "/given.safetensors")
 local model = bam.load(directory)
 bam.save(directory .. "/ours.safetensors", { logits = model(given.ids) })
-model:save(directory .. "-saved")
+model:save(directory .. "-saved", arg[2] == "half" and { dtype = "bf16", shard_bytes = 4000 } or nil)
 model.load_balance, model.z_loss = 0, 0 -- transformers adds such losses only when it is asked to
 model:train():loss(given.ids, given.targets):backward()
 bam.no_grad(function()
@@ -222,7 +222,7 @@ def check_model(program, directory, prefix, more, half):
     save_file({"ids": ids, "targets": targets}, f"{directory}/given.safetensors")
     with torch.no_grad():
         logits = model(ids).logits
-    run(program, LOAD, directory)
+    run(program, LOAD, directory, "half" if half else "full")
     with torch.no_grad():
         saved = load(directory + "-saved")(ids).logits
     ours = load_file(f"{directory}/ours.safetensors")["logits"]
@@ -286,12 +286,12 @@ def main():
         print(f"| {name} | " + " | ".join(f"{x:,}" for x in (*counts, published)) + " |", flush=True)
 
     with tempfile.TemporaryDirectory() as scratch:
-        print("| family | | load | save | gradients | load, bf16 in shards |\n|---|---|---|---|---|---|")
+        print("| family | | load | save | gradients | load, bf16 in shards | save |\n|---|---|---|---|---|---|---|")
         for i, (family, note, prefix, more) in enumerate(MODELS):
             if pattern in family:
                 full = check_model(program, f"{scratch}/{i}", prefix, more, False)
                 half = check_model(program, f"{scratch}/{i}-half", prefix, more, True)
-                row(family, note, *full, half[0])
+                row(family, note, *full, *half[:2])
         print("\n| saved as | mixture | logits | with cache | saved there, loaded here | gradients |\n|---|---|---|---|---|---|")
         for i, (family, note, *how) in enumerate(MIXTURES):
             if pattern in family:

@@ -183,8 +183,10 @@ end
 local LLAMA3 = { scaling = "llama3", factor = 8, low = 1, high = 4, context = 40 }
 for i, case in ipairs {
   { "sequential", "own", { norm = "rms", qk_norm = "head", window = 4, rope = LLAMA3 } },
-  { "sequential", "shared", { norm = "rms", qkv_bias = true, out_bias = true, window = { 3, 0 } } },
-  { "post_norm", "own", { norm = "rms", qk_norm = "width" } }, { "parallel", "shared", { window = 3, rope = LLAMA3 } },
+  { "sequential", "shared", { norm = "rms", qkv_bias = true, out_bias = true, window = { 3, 0 },
+                              rope_width = 4, activation = "gelu_tanh" } },
+  { "post_norm", "own", { norm = "rms", qk_norm = "width", norm_weight = false, activation = "gelu" } },
+  { "parallel", "shared", { window = 3, rope = { scaling = "yarn", factor = 4, context = 40 }, qk_norm = "layer" } },
 } do
   local o = { layers = 2, width = 24, heads = 4, kv_heads = 2, ffn = 20, vocab = 33, std = 0.3 }
   for name, value in pairs(case[3]) do o[name] = value end

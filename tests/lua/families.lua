@@ -54,6 +54,8 @@ local function round_trip(family, model, name)
   local exact = bam.load(directory, { dtype = "f64" })(ids)
   expect.compare(largest(hugging_face.logits(hugging_face.open(directory), ids), exact), "<", 1e-11, family)
   expect.compare(largest(exact, logits), "<", 1e-4, family)
+  bam.save(directory .. "-shards", back, { shard_bytes = 3000 })
+  expect.yes(bam.all(bam.load(directory .. "-shards")(ids):eq(logits)):item(), family .. ": other bits from shards")
   bam.save(directory .. "-again", back)
   for _, file in ipairs { "config.json", "model.safetensors" } do
     expect.equal(core.hash_file(directory .. "-again/" .. file), core.hash_file(directory .. "/" .. file), file)
