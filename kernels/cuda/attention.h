@@ -16,6 +16,7 @@
 #define SCORES (TILE / ACROSS)
 #define THREADS(rows) (ACROSS * TILE / (rows))
 #define LOG2_E 1.4426950408889634
+#define IS_BF16 (sizeof(element) == 2) /* which has other kernels too: attention_mma.h */
 
 /* What registers and shared memory have room for. */
 #if BAM_SINGLE

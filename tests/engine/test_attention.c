@@ -133,6 +133,28 @@ Test(attention, values_long) { check(BAM_F32, SHAPE(1, 801, 2, 16), 1, NULL, 4e-
 Test(attention, values_wide) { check(BAM_F32, SHAPE(1, 40, 2, 144), 2, NULL, 4e-6); }
 Test(attention, values_narrow) { check(BAM_F32, SHAPE(2, 40, 6, 1), 3, NULL, 4e-6); }
 
+/* Head widths that CUDA computes on tensor cores, beside others. What is rounded to bf16 on the way is compared closely
+   in tests/gpu/attention_mma.cu. */
+Test(attention, values_bf16) {
+  const int64_t widths[] = { 8, 64, 128 };
+  double ids[140];
+  for (int i = 0; i < 140; i++)
+    ids[i] = i % 70 / 50;
+  if (!device_computes(BAM_BF16)) {
+    bam_tensor *x = make_random(BAM_BF16, SHAPE(1, 2, 1, 8), -1, 1);
+    expect_op_error("f32", &bam_op_attention, (bam_tensor *[]){ x, x, x }, 3, NULL);
+    bam_tensor_release(x);
+    return;
+  }
+  bam_tensor *documents = make_tensor(BAM_I64, SHAPE(2, 70), ids);
+  for (int i = 0; i < 3; i++) {
+    check(BAM_BF16, SHAPE(1, 1, 2, widths[i]), 1, NULL, 0x1p-6);
+    check(BAM_BF16, SHAPE(2, 70, 4, widths[i]), 2, documents, 0x1p-6);
+    check_window(BAM_BF16, SHAPE(1, 131, 2, widths[i]), 1, NULL, 40, 0x1p-6);
+  }
+  bam_tensor_release(documents);
+}
+
 Test(attention, documents_in_runs) {
   int64_t ids[260];
   for (int64_t i = 0; i < 260; i++)

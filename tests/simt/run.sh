@@ -42,6 +42,7 @@ if test -z "$filter"; then
   count "$build/simt/bamlua" tests/gpu/recipe.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/failures.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/products.lua "$build/simt/bamlua"
+  count "$build/simt/bamlua" tests/simt/attention.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/counts.lua "$build/simt/bamlua"
 fi
 echo "$passed passed, $failed failed"
