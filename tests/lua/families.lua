@@ -443,6 +443,15 @@ test("what descriptions refuse", function()
   local class = bam.nn.module "Own"
   expect.raises("option activation: the FFN is of a class of your own", sequential, { activation = "gelu", ffn = class })
   expect.raises("option rope_width: attention is of a class of your own", sequential, { rope_width = 4, attention = class })
+  local attention = { width = 12, heads = 2, rope_width = 8 }
+  expect.raises("nn.MixtureOfAttention: option rope_width: expected an even number of a head's 6 elements, got 8",
+                bam.nn.MixtureOfAttention, attention)
+  attention.rope_width, attention.rope_scaling = 4, YARN
+  expect.raises("option rope_width: with yarn heads are rotated as a whole", bam.nn.MixtureOfAttention, attention)
+  expect.raises('nn.SwiGLU: option activation: expected "silu", "gelu" or "gelu_tanh", got "tanh"', bam.nn.SwiGLU,
+                { width = 4, hidden = 4, activation = "tanh" })
+  expect.raises('nn.RoutedFFN: option activation: expected "silu"', bam.nn.RoutedFFN,
+                { width = 4, hidden = 4, experts = 2, activation = "relu" })
   expect.equal({ sequential { rope_width = 6, activation = "silu", norm_weight = true }.rope_width }, {})
   expect.raises("low is 4 and high 4; low must be the smaller one", sequential,
                 { rope = { scaling = "llama3", factor = 8, low = 4, high = 4, context = 64 } })

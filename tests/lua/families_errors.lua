@@ -162,14 +162,14 @@ test("config.json and weights disagree", function()
 end)
 
 -- A directory whose weights `change` has changed.
-local function changed(change)
-  local directory = with("llama", {})
+local function changed(change, family)
+  local directory = with(family or "llama", {})
   change(directory, directory .. "/model.safetensors")
   return directory
 end
 
-local function refused_files(message, change)
-  local directory = changed(change)
+local function refused_files(message, change, family)
+  local directory = changed(change, family)
   collectgarbage()
   local before = bam.memory().live
   expect.raises(message:gsub("DIR", function() return directory end), bam.load, directory)
@@ -217,6 +217,26 @@ test("sizes that no model has", function()
     { { model_type = "gemma2" }, 'DIR/config.json: `model_type` is "gemma2", a family that bamlua does not know' },
     { { is_causal = false }, "`is_causal` is false, which bamlua does not compute" },
   } do refused("llama", case[1], case[2]) end
+end)
+
+test("matrices that hold several", function()
+  local name = "model.layers.1.self_attn.qkv_proj.weight"
+  local function set(value)
+    return function(_, path)
+      local tensors = bam.load(path)
+      tensors[name] = value
+      bam.save(path, tensors)
+    end
+  end
+  refused_files(string.format("DIR: `%s` is missing", name), set(nil), "phi3")
+  refused_files(string.format("DIR: `%s` is (32, 16); by its config.json it must be (48, 16)", name), set(bam.zeros(32, 16)),
+                "phi3")
+  refused_files(string.format("DIR: `%s` is (48, 15); by its config.json it must be (48, 16)", name), set(bam.zeros(48, 15)),
+                "phi3")
+  refused_files(string.format("DIR: `%s` is of dtype i32, not of floating point", name),
+                set(bam.ones(48, 16, { dtype = "i32" })), "phi3")
+  refused("phi3", { num_key_value_heads = 1 }, "`model.layers.0.self_attn.qkv_proj.weight` is (48, 16); by its config.json it "
+          .. "must be (32, 16)")
 end)
 
 test("missing and extra tensors and files", function()

@@ -41,6 +41,18 @@ local function make_router(o)
     std = o.router_std, dtype = o.dtype, layer = o.layer }))
 end
 
+local function read_rotation(self, o)
+  local width, scaling = o.rope_width, o.rope_scaling
+  self.rope_width = width
+  self.rope_scaling = scaling and frequencies.read("nn.MixtureOfAttention: rope_scaling", scaling)
+  if width and (width > self.head_width or width % 2 ~= 0) then
+    check.fail("nn.MixtureOfAttention: option rope_width: expected an even number of a head's %d elements, got %d",
+               self.head_width, width)
+  elseif width and scaling and scaling.scaling == "yarn" then
+    check.fail "nn.MixtureOfAttention: option rope_width: with yarn heads are rotated as a whole; leave it out"
+  end
+end
+
 -- Rows of queries, then keys, then values: in one parameter, or in two.
 local function make_projection(self, queries, keys, o)
   local function rows(n) return weights.normal({ n, o.width }, o.std, o.dtype) end
@@ -87,7 +99,6 @@ function MixtureOfAttention:init(options)
                check.describe(o.kv))
   end
   self.heads, self.experts, self.layer = o.heads, o.experts, o.layer
-  self.rope_width = o.rope_width
   self.kv_heads, self.head_width = check_heads("nn.MixtureOfAttention", o, o.rope_base ~= 0 and not o.rope_width)
   self.rope_base = o.rope_base
   if o.experts > 1 or o.router then self.router = make_router(o) end
@@ -96,7 +107,7 @@ function MixtureOfAttention:init(options)
   make_projection(self, queries, keys, o)
   self.out = weights.normal({ o.width, queries }, o.out_std or o.std, o.dtype)
   self.window = o.window
-  self.rope_scaling = o.rope_scaling and frequencies.read("nn.MixtureOfAttention: rope_scaling", o.rope_scaling)
+  read_rotation(self, o)
   several_ops.init(self, queries, keys, o)
 end
 
