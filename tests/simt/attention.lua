@@ -1,5 +1,6 @@
 -- Which kernels compute attention: for bf16 with head widths of 64 and 128 and aligned rows those on tensor cores, else
 -- those for any width. Over the shim, whose trace names them: `width` is a parameter of the first.
+local bam = require "bam"
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
 local test = require "tests.lua.support.test"
@@ -49,4 +50,31 @@ test("what they are not for has other kernels", function()
   expect.equal(kernels_of("bf16", 136, 136, 0.1), WIDE)
   expect.equal(kernels_of("bf16", 132, 128, 0.1), WIDE, "rows that are not aligned")
   expect.equal(kernels_of("bf16", 64, 64, -0.1), NARROW, "a negative scale")
+end)
+
+-- Queries, keys and values of all experts are rows of one tensor; gates, documents and rotation are what models have.
+test("a mixture in bf16 agrees with one in f64", function()
+  local N, H, G, K, D, T = 2, 2, 1, 64, 48, 150
+  bam.seed(5)
+  local made = { bam.randn(1, T, D), bam.randn((N * H + 2 * G) * K, D) * 0.15, bam.randn(D, N * H * K) * 0.1,
+                 bam.randn(1, T, N):softmax() }
+  local documents = bam.arange(1, T):reshape(1, T):to "i64" // 60
+  local function run(dtype, device)
+    local inputs = {}
+    for i, x in ipairs(made) do
+      inputs[i] = x:to(i == 4 and dtype == "bf16" and "f32" or dtype, device):detach()
+      inputs[i].requires_grad = true
+    end
+    local y = bam.mixture_of_attention(inputs[1], inputs[2], inputs[3], inputs[4], documents:to(device),
+                                       { heads = H, kv_heads = G })
+    y:backward(bam.ones(1, T, D, { dtype = dtype, device = device }))
+    local results = { y:detach():to("f64", "cpu") }
+    for i, x in ipairs(inputs) do results[i + 1] = x.grad:to("f64", "cpu") end
+    return results
+  end
+  local got, want = run("bf16", "cuda"), run("f64", "cpu")
+  for i, x in ipairs(want) do
+    local error = ((got[i] - x):norm() / x:norm()):item()
+    expect.compare(error, "<", 0.02, string.format("result %d", i))
+  end
 end)
