@@ -11,12 +11,26 @@
 
 static const char state_key; /* its address is the registry key */
 
+/* The state found last, and the registry that it is in: every binding asks for it several times. A registry's address
+   stays valid here, as a Lua state makes its bind_state before anything asks for it. */
+static _Thread_local struct {
+  const void *registry;
+  bind_state *state;
+} found;
+
+static void remember(lua_State *L, bind_state *state) {
+  found.registry = lua_topointer(L, LUA_REGISTRYINDEX);
+  found.state = state;
+}
+
 bind_state *bind_get_state(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key);
-  bind_state *state = lua_touserdata(L, -1);
-  lua_pop(L, 1);
-  state->L = L;
-  return state;
+  if (lua_topointer(L, LUA_REGISTRYINDEX) != found.registry) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key);
+    remember(L, lua_touserdata(L, -1));
+    lua_pop(L, 1);
+  }
+  found.state->L = L;
+  return found.state;
 }
 
 bam_context *bind_context(lua_State *L) {
@@ -235,6 +249,7 @@ static void make_state(lua_State *L) {
   bind_scope_open(L);
   bind_json_open(L);
   make_types(L);
+  remember(L, state);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
 }
 
