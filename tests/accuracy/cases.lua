@@ -124,6 +124,7 @@ for _, s in ipairs { { "", 1, 16, 24 }, { "large scores", 6, 420, 460 }, { "very
   case("mixture_of_attention", s[1], { x, qkv, out, gates, documents(2, 60), positions }, { heads = 4, kv_heads = 1 },
        { bound = s[4] })
 end
+case("document_starts", "", { documents(2, 60) }, {}, { bound = 0 })
 case("routed_ffn", "", { normal(200, 48), uniform(0.1, 1, 200, 2), bam.randint(1, 4, 200, 2), normal(4, 128, 48) * 0.2,
                          normal(4, 48, 64) * 0.2 }, {}, { bound = 18 })
 case("swiglu", "", { uniform(-20, 20, 50, 200) }, {}, { bound = 28 })
