@@ -61,6 +61,10 @@ local OPS = {
     local k, documents = core.rand(1, 3, 1, 4), core.tensor { { 0, 0, 1 } }
     back(ops.attention(q, k, q[{ {}, {}, { 1, 1 } }], documents))
   end,
+  document_starts = function()
+    local starts = ops.document_starts(core.tensor { { 0, 0, 1 } })
+    back(ops.attention(leaf(1, 3, 2, 4), core.rand(1, 3, 1, 4), core.rand(1, 3, 1, 4), starts))
+  end,
   mixture_of_attention = function()
     local x, gates = core.rand(1, 3, 4, { requires_grad = true }), leaf(1, 3, 2)
     local documents, positions = core.tensor { { 0, 0, 1 } }, core.tensor { 0, 1, 0 }
