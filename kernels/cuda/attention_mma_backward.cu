@@ -279,7 +279,8 @@ BAM_INLINE void store_keys(own_keys<width> &own, memory<width> &m, const gradien
 }
 
 /* The end of the queries of a sequence that may see keys key .. key + keys - 1. */
-BAM_INLINE int find_end(const int32_t *first, int key, int keys, int window, int time, int *parts) {
+BAM_INLINE int find_end(const int32_t *first, int key, int keys, int window, int time,
+                        int (&parts)[WARPS]) {
   const int end = min(time, key + keys - 1 + window);
   int last = key;
   if (first == NULL)

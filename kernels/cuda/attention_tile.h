@@ -297,21 +297,21 @@ BAM_INLINE void mask_scores(float (&c)[M][N][4], const int32_t *rows, const int3
 /* ---- the block ---- */
 
 /* The largest number of a thread of the block. */
-BAM_INLINE int largest_of_block(int x, int *parts) {
+template <int warps> BAM_INLINE int largest_of_block(int x, int (&parts)[warps]) {
   for (int step = BAM_WARP / 2; step > 0; step /= 2)
     x = max(x, __shfl_xor_sync(BAM_ALL_LANES, x, step));
   if (own_lane() == 0)
     parts[own_warp()] = x;
   __syncthreads();
-  for (int w = 0; w < WARPS; w++)
+  for (int w = 0; w < warps; w++)
     x = max(x, parts[w]);
   return x;
 }
 
 /* Of a block's rows: their documents, the only one if they have one, else -1, and the earliest. */
-template <int rows> struct block_documents {
+template <int rows, int warps = WARPS> struct block_documents {
   int32_t of[rows];
-  int parts[WARPS];
+  int parts[warps];
 };
 
 struct document_range {
@@ -319,11 +319,11 @@ struct document_range {
 };
 
 /* Of rows start .. start + rows - 1. Begins a use of the shared memory, and ends with a barrier. */
-template <int rows>
-BAM_INLINE document_range load_documents(block_documents<rows> &shared, const int32_t *first,
+template <int rows, int warps>
+BAM_INLINE document_range load_documents(block_documents<rows, warps> &shared, const int32_t *first,
                                          int start, int time) {
   const int x = (int)threadIdx.x;
-  static_assert(rows <= THREADS, "one for each thread");
+  static_assert(rows <= warps * BAM_WARP, "one for each thread");
   const int32_t own = x < rows ? document_of(first, start + x, time) : INT32_MAX;
   const int32_t document = document_of(first, start, time);
   if (x < rows)

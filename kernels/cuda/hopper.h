@@ -86,13 +86,13 @@ HOPPER void bulk_copy(void *shared, const void *global, int bytes, uint64_t *bar
 
 typedef CUtensorMap tensor_map;
 
-/* The same for the box of a tensor of three dimensions that begins at element (x, y, z), x being the fastest; zeros
+/* The same for the box of a tensor of four dimensions that begins at element (x, y, z, w), x being the fastest; zeros
    outside of the tensor. The map is a __grid_constant__ parameter of the kernel. */
-HOPPER void tensor_copy(void *shared, const tensor_map &map, int x, int y, int z,
+HOPPER void tensor_copy(void *shared, const tensor_map &map, int x, int y, int z, int w,
                         uint64_t *barrier) {
-  HOPPER_ASM("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
-             "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(shared_address(shared)),
-             "l"((uint64_t)&map), "r"(x), "r"(y), "r"(z), "r"(shared_address(barrier))
+  HOPPER_ASM("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+             "[%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(shared_address(shared)),
+             "l"((uint64_t)&map), "r"(x), "r"(y), "r"(z), "r"(w), "r"(shared_address(barrier))
              : "memory");
 }
 
@@ -166,7 +166,8 @@ HOPPER void wgmma(float (&d)[64], const uint32_t (&a)[4], uint64_t b, bool add) 
                "n"((int)b_transposed));
 }
 
-/* Change how many registers the threads of the warpgroup may use, a multiple of 8. */
+/* Change how many registers the threads of the warpgroup may use, a multiple of 8. More are waited for until others of
+   the block have left as many. */
 template <int registers> HOPPER void more_registers() {
   HOPPER_ASM("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers));
 }
@@ -176,11 +177,11 @@ template <int registers> HOPPER void fewer_registers() {
 
 /* ---- the host's side ---- */
 
-/* Describe a tensor of bf16 of three dimensions, the first with its elements side by side and the others `stride`
+/* Describe a tensor of bf16 of four dimensions, the first with its elements side by side and the others `stride`
    elements apart, and the boxes that are copied of it; with `swizzled`, rows of at most 128 bytes are stored as wgmma
    wants them. False when the driver refuses. */
-static inline bool make_tensor_map(tensor_map *map, const void *data, const int64_t (&size)[3],
-                                   const int64_t (&stride)[2], const int (&box)[3], bool swizzled) {
+static inline bool make_tensor_map(tensor_map *map, const void *data, const int64_t (&size)[4],
+                                   const int64_t (&stride)[3], const int (&box)[4], bool swizzled) {
   typedef CUresult encode_tiled(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
                                 const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
                                 const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
@@ -191,11 +192,16 @@ static inline bool make_tensor_map(tensor_map *map, const void *data, const int6
                                        &result) != cudaSuccess ||
       result != cudaDriverEntryPointSuccess)
     return false;
-  const cuuint64_t sizes[3] = { (cuuint64_t)size[0], (cuuint64_t)size[1], (cuuint64_t)size[2] };
-  const cuuint64_t strides[2] = { 2 * (cuuint64_t)stride[0], 2 * (cuuint64_t)stride[1] };
-  const cuuint32_t boxes[3] = { (cuuint32_t)box[0], (cuuint32_t)box[1], (cuuint32_t)box[2] };
-  const cuuint32_t ones[3] = { 1, 1, 1 };
-  return ((encode_tiled *)found)(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)data, sizes,
+  cuuint64_t sizes[4], strides[3];
+  cuuint32_t boxes[4];
+  const cuuint32_t ones[4] = { 1, 1, 1, 1 };
+  for (int d = 0; d < 4; d++) {
+    sizes[d] = (cuuint64_t)size[d];
+    boxes[d] = (cuuint32_t)box[d];
+    if (d < 3)
+      strides[d] = 2 * (cuuint64_t)stride[d];
+  }
+  return ((encode_tiled *)found)(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, (void *)data, sizes,
                                  strides, boxes, ones, CU_TENSOR_MAP_INTERLEAVE_NONE,
                                  swizzled ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE,
                                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B,

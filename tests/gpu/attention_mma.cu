@@ -3,6 +3,7 @@
    tensor, as in a model. Ends with "N passed, N failed". */
 #include "harness.h"
 
+#include "../../kernels/cuda/attention_hopper.h"
 #include "../../kernels/cuda/attention_mma.h"
 
 /* ---- a case ---- */
@@ -214,8 +215,9 @@ static void put_first(const attention_case &c, const device_tensors &t) {
   free(first);
 }
 
+/* `hopper`: on warpgroups. */
 static bool run_forward(bam_stream stream, const attention_case &c, const device_tensors &t,
-                        const bam_attention &a) {
+                        const bam_attention &a, bool hopper) {
   const int64_t keys = (int64_t)c.H * c.K, values = keys + (int64_t)c.G * c.K;
   bam_attention_tensors args = {};
   args.o = t.o.at, args.stats = t.stats.at;
@@ -223,7 +225,10 @@ static bool run_forward(bam_stream stream, const attention_case &c, const device
   args.first = c.documents != ONE ? t.first.at : NULL;
   if (!bam_cuda_attention_mma_fits(stream, &args, &a))
     return false;
-  bam_cuda_attention_mma(stream, &args, &a);
+  if (!hopper)
+    bam_cuda_attention_mma(stream, &args, &a);
+  else if (!bam_cuda_attention_hopper(stream, &args, &a))
+    return false;
   return is_sound(stream);
 }
 
@@ -258,6 +263,20 @@ struct outputs {
   bf16 *o, *dqkv;
 };
 
+/* The errors of results on warpgroups. */
+static errors run_hopper(bam_stream stream, const attention_case &c, const bf16_numbers &qkv,
+                         const numbers &want, double scale) {
+  const device_tensors t(c);
+  bf16 *o = (bf16 *)calloc((size_t)t.o.count, 2);
+  t.qkv.put(qkv.stored);
+  put_first(c, t);
+  const bool good = run_forward(stream, c, t, describe(c, scale), true);
+  t.o.get(o);
+  const errors found = good ? compare(o, want, NULL) : errors{ INFINITY, INFINITY };
+  free(o);
+  return found;
+}
+
 static void free_outputs(outputs &y) {
   free(y.o);
   free(y.dqkv);
@@ -273,7 +292,7 @@ static outputs run(bam_stream stream, const attention_case &c, const bf16_number
   if (c.add)
     cudaMemcpy(t.dqkv.at, before.stored, (size_t)before.count * 2, cudaMemcpyHostToDevice);
   put_first(c, t);
-  *good &= run_forward(stream, c, t, a);
+  *good &= run_forward(stream, c, t, a, false);
   put_delta(c, t, dy);
   *good &= run_backward(stream, c, t, a);
   t.o.get(y.o);
@@ -296,6 +315,12 @@ static void test_case(bam_stream stream, const attention_case &c, bool twice) {
   check(good, "B %d, T %d, H %d, G %d, K %d, window %d%s%s: errors %.2g, %.2g; of all %.2g, %.2g",
         c.B, c.T, c.H, c.G, c.K, c.window, documents_names[c.documents], c.add ? ", added" : "",
         o.largest, dqkv.largest, o.together, dqkv.together);
+  if (stream->capability == 90) {
+    const errors on_groups = run_hopper(stream, c, qkv, x.o, scale);
+    check(on_groups.largest < 1 && on_groups.together < 0.003,
+          "the same on warpgroups: errors %.2g; of all %.2g", on_groups.largest,
+          on_groups.together);
+  }
   if (twice) {
     outputs again = run(stream, c, qkv, dy, before, scale, &good);
     check(good && memcmp(y.o, again.o, (size_t)dy.count * 2) == 0 &&

@@ -91,7 +91,7 @@ template <class T> struct device_array {
   device_array(const device_array &) = delete;
   device_array &operator=(const device_array &) = delete;
 
-  void put(const T *host) {
+  void put(const T *host) const {
     cudaMemcpy(at, host, (size_t)count * sizeof(T), cudaMemcpyHostToDevice);
   }
   void get(T *host) const {

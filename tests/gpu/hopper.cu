@@ -79,9 +79,9 @@ static __global__ void __launch_bounds__(128)
   __syncthreads();
   if (threadIdx.x == 0) {
     barrier_expect(&m->arrived, (M + N) * K * 2);
-    tensor_copy(m->a, a_map, 0, 0, 0, &m->arrived);
+    tensor_copy(m->a, a_map, 0, 0, 0, 0, &m->arrived);
     for (int n = 0; n < (b_in_columns(l) ? N : 64); n += 64)
-      tensor_copy(m->b + n * K, b_map, n, 0, 0, &m->arrived);
+      tensor_copy(m->b + n * K, b_map, n, 0, 0, 0, &m->arrived);
   }
   barrier_wait(&m->arrived, 0);
   float d[N / 2] = {};
@@ -119,8 +119,9 @@ static double largest_error(const float *c, const uint16_t *a, const uint16_t *b
 
 /* A matrix of rows of `width`, in boxes of 64 columns and all rows. */
 static bool describe(tensor_map *map, const uint16_t *data, int rows, int width) {
-  const int64_t size[3] = { width, rows, 1 }, stride[2] = { width, (int64_t)rows * width };
-  const int box[3] = { 64, rows, 1 };
+  const int64_t matrix = (int64_t)rows * width;
+  const int64_t size[4] = { width, rows, 1, 1 }, stride[3] = { width, matrix, matrix };
+  const int box[4] = { 64, rows, 1, 1 };
   return make_tensor_map(map, data, size, stride, box, true);
 }
 
@@ -169,7 +170,7 @@ static __global__ void copy_box(uint16_t *y, const __grid_constant__ tensor_map 
     barrier_init(&m->arrived, 1);
     barriers_ready();
     barrier_expect(&m->arrived, 2 * BOX_ROWS * 64 * 2);
-    tensor_copy(m->box, map, x0, x1, x2, &m->arrived);
+    tensor_copy(m->box, map, x0, x1, 0, x2, &m->arrived);
   }
   __syncthreads();
   barrier_wait(&m->arrived, 0);
@@ -180,8 +181,8 @@ static __global__ void copy_box(uint16_t *y, const __grid_constant__ tensor_map 
 /* A box of a tensor [3, 50, 100], of 64 columns, 24 rows and two matrices. */
 static void test_box(bam_stream stream, bool swizzled, int x0, int x1, int x2) {
   static uint16_t x[3 * 50 * 104], y[2 * BOX_ROWS * 64];
-  const int64_t size[3] = { 100, 50, 3 }, stride[2] = { 104, 50 * 104 };
-  const int box[3] = { 64, BOX_ROWS, 2 };
+  const int64_t size[4] = { 100, 50, 1, 3 }, stride[3] = { 104, 50 * 104, 50 * 104 };
+  const int box[4] = { 64, BOX_ROWS, 1, 2 };
   tensor_map map;
   device_array<uint16_t> from(3 * 50 * 104), to(2 * BOX_ROWS * 64);
   for (int i = 0; i < 3 * 50 * 104; i++)

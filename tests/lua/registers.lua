@@ -6,7 +6,7 @@ local test = require "tests.lua.support.test"
 local bamlua = os.getenv "BAMLUA" or "build/bamlua"
 local directory = bamlua:match "^(.*)/" or "."
 
-local REPORTS = { "attention_mma", "attention_mma_backward" }
+local REPORTS = { "attention_mma", "attention_mma_backward", "attention_hopper" }
 
 local function read(path)
   local file <close> = io.open(path)

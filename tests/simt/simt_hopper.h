@@ -62,14 +62,14 @@ static inline void bulk_copy(void *shared, const void *global, int bytes, uint64
                              SIMT_SITE) {
   simt_bulk_copy_begin(shared, global, bytes, barrier, site);
 }
-static inline void tensor_copy(void *shared, const tensor_map &map, int x, int y, int z,
+static inline void tensor_copy(void *shared, const tensor_map &map, int x, int y, int z, int w,
                                uint64_t *barrier, SIMT_SITE) {
-  const int at[3] = { x, y, z };
+  const int at[4] = { x, y, z, w };
   simt_tensor_copy_begin(shared, &map, at, barrier, site);
 }
-static inline bool make_tensor_map(tensor_map *map, const void *data, const int64_t (&size)[3],
-                                   const int64_t (&stride)[2], const int (&box)[3], bool swizzled) {
-  return simt_encode_tensor(map, data, 3, size, stride, box, swizzled);
+static inline bool make_tensor_map(tensor_map *map, const void *data, const int64_t (&size)[4],
+                                   const int64_t (&stride)[3], const int (&box)[4], bool swizzled) {
+  return simt_encode_tensor(map, data, 4, size, stride, box, swizzled);
 }
 
 /* ---- products of a warpgroup ---- */
