@@ -115,7 +115,7 @@ static void expect_caught(bam_stream stream, float *y, const uint16_t *x, const 
 }
 
 /* Row r of a tile, before it is swizzled. */
-static float element_of(int tile, int row, int k) {
+static float tile_element(int tile, int row, int k) {
   return (float)((tile * 64 + row * 7 + k * 3) % 13 - 6);
 }
 
@@ -123,7 +123,7 @@ static void fill_tiles(uint16_t *x) {
   static uint16_t host[TURNS * TILE];
   for (int i = 0; i < TURNS * TILE; i++) {
     const int row = i % TILE / 64, place = i % 64 / 8, k = (place ^ row % 8) * 8 + i % 8;
-    host[i] = to_bf16(element_of(i / TILE, row, k)).bits;
+    host[i] = to_bf16(tile_element(i / TILE, row, k)).bits;
   }
   cudaMemcpy(x, host, sizeof host, cudaMemcpyHostToDevice);
 }
@@ -133,7 +133,7 @@ static float first_square(void) {
   float sum = 0;
   for (int t = 0; t < TURNS; t++)
     for (int k = 0; k < 64; k++)
-      sum += element_of(t, 0, k) * element_of(t, 0, k);
+      sum += tile_element(t, 0, k) * tile_element(t, 0, k);
   return sum;
 }
 
