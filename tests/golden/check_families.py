@@ -58,8 +58,12 @@ MODELS = [
     ("qwen3_moe", "raw gates", "Qwen3Moe", dict(EXPERTS, head_dim=8, moe_intermediate_size=20)),
     ("qwen3_moe", "renormalized gates", "Qwen3Moe", dict(EXPERTS, head_dim=8, moe_intermediate_size=20,
                                                          norm_topk_prob=True)),
+    ("qwen3_moe", "dense layers", "Qwen3Moe", dict(EXPERTS, head_dim=8, moe_intermediate_size=20, mlp_only_layers=[1])),
     ("olmoe", "", "Olmoe", EXPERTS),
     ("cohere2_moe", "", "Cohere2Moe", dict(EXPERTS, head_dim=4, sliding_window=5, sliding_window_pattern=2)),
+    ("cohere2_moe", "dense layers", "Cohere2Moe", dict(EXPERTS, head_dim=4, sliding_window=5, sliding_window_pattern=2,
+                                                      first_k_dense_replace=1, prefix_dense_sliding_window_pattern=2,
+                                                      prefix_dense_intermediate_size=20)),
 ]
 
 # Mixtures that bamlua makes: the family they are saved as, a note, blocks, attention and FFN.

@@ -146,6 +146,44 @@ test("mixtures of FFN experts go out as those of other families and come back", 
   end
 end)
 
+test("layers with a dense FFN among those with experts", function()
+  local config = require "bam.model.config"
+  local function described_by(directory, change)
+    local fields = config_of(at(directory))
+    change(fields)
+    return (config.decode(fields, directory))
+  end
+  local qwen = described_by("mixture-3", function(c) c.mlp_only_layers, c.intermediate_size = { 1 }, 28 end)
+  local cohere = described_by("mixture-8", function(c)
+    c.mlp_layer_types, c.prefix_dense_intermediate_size = { "dense", "sparse" }, 28
+  end)
+  for family, d in pairs { qwen3_moe = qwen, cohere2_moe = cohere } do
+    local model = model_of(d, 4)
+    local _, back = round_trip(family, model, "dense-" .. family)
+    expect.equal({ tostring(back.description.dense_ffn), tostring(d:identity().dense_ffn ~= nil) },
+                 { family == "qwen3_moe" and "{ 0, 28 }" or "{ 28, 0 }", "true" })
+    local total, active = d:count()
+    expect.equal(total - active, 3 * 24 * 20) -- one of three experts, in one layer
+    local bytes = 0
+    for _, p in ipairs(model:parameters()) do bytes = bytes + p.tensor:count() end
+    expect.equal(bytes, total)
+    bam.save(at("dense-bam-" .. family), model, { as = "bam" })
+    expect.yes(bam.all(bam.load(at("dense-bam-" .. family))(ids):eq(model(ids))):item(), "as bam")
+    expect.contains(tostring(d), { "dense FFN in 1 of them" })
+    expect.raises("option python: the FFN of some layers has no experts", bam.save, at "no", model, { python = true })
+    if family == "qwen3_moe" then
+      expect.raises("has dense_ffn = nil, and option model { 0, 28 }", bam.extend,
+                    { model = model, experts = { model_of(sequential { qk_norm = "head" }) } })
+    end
+    model:train()
+    local opt = bam.optim.AdamW(model, { lr = 1e-2 })
+    local before = model:loss(ids, ids)
+    before:backward()
+    opt:step()
+    expect.compare(model:loss(ids, ids):item(), "<", before:item())
+  end
+end)
+
 -- As transformers has them in memory.
 test("experts may be stacked in one tensor", function()
   for i, case in ipairs(MIXTURES) do

@@ -131,12 +131,24 @@ test("what a family can be told that we do not compute", function()
   refused("phi3", { resid_pdrop = 0.1 }, "`resid_pdrop` is 0.1")
   refused("llama", { attention_dropout = 0.1 }, "`attention_dropout` is 0.1")
   refused("olmoe", { clip_qkv = 8.0 }, "`clip_qkv` is 8.0")
-  refused("qwen3_moe", { decoder_sparse_step = 2 }, "`decoder_sparse_step` is 2, which bamlua does not compute; it may be 1")
-  refused("qwen3_moe", { mlp_only_layers = { 0 } }, "`mlp_only_layers` is [0], which bamlua does not compute; it may be "
-          .. "empty: every layer has experts")
+  refused("qwen3_moe", { decoder_sparse_step = 2 }, "DIR: `model.layers.0.mlp.gate_proj.weight` is missing")
+  refused("qwen3_moe", { mlp_only_layers = { 1 } }, "DIR: `model.layers.1.mlp.gate_proj.weight` is missing")
+  refused("qwen3_moe", { mlp_only_layers = { 2 } }, "`mlp_only_layers[1]` is 2, which bamlua does not compute; layers are 0 "
+          .. "to 1")
+  refused("qwen3_moe", { mlp_only_layers = { 0, 1 } }, "`mlp_only_layers` is [0,1], which bamlua does not compute; some "
+          .. "layer must have experts")
   refused("cohere2_moe", { expert_selection_fn = "sigmoid" }, '`expert_selection_fn` is the string "sigmoid"')
   refused("cohere2_moe", { num_shared_experts = 1 }, "`num_shared_experts` is 1")
-  refused("cohere2_moe", { mlp_layer_types = { "dense", "sparse" } }, '`mlp_layer_types[1]` is the string "dense"')
+  refused("cohere2_moe", { mlp_layer_types = { "dense", "sparse" } }, "DIR: `model.layers.0.mlp.gate_proj.weight` is missing")
+  refused("cohere2_moe", { mlp_layer_types = { "dense", "dense" } }, "some layer must be sparse")
+  refused("cohere2_moe", { mlp_layer_types = { "none", "sparse" } }, '`mlp_layer_types[1]` is the string "none", which bamlua '
+          .. 'does not compute; it may be "dense" or "sparse"')
+  refused("cohere2_moe", { mlp_layer_types = { "dense", "sparse" }, layer_types = { "full_attention", "sliding_attention" },
+                           prefix_dense_sliding_window_pattern = 1 }, '`layer_types[1]` is the string "full_attention", which '
+          .. "bamlua does not compute; the layer is dense, so its heads rotate")
+  refused("cohere2_moe", { mlp_layer_types = { "dense", "sparse" }, layer_types = json.null }, "`layer_types` is missing")
+  refused("bam", { dense_ffn = { 12 } }, "`dense_ffn`: expected a width for each of the 2 layers, got 1")
+  refused("bam", { dense_ffn = { 12, -1 } }, "`dense_ffn[2]`: expected an integer of at least 0, got -1")
   refused("mixtral", { num_experts_per_tok = 3 }, "`num_experts_per_tok` is 3, and there are 2 experts")
   refused("mixtral", { num_local_experts = "absent" }, "`num_local_experts` is missing")
 end)

@@ -6,6 +6,7 @@ local parts = require "bam.model.parts"
 local registry = require "bam.util.registry"
 local readonly = require "bam.util.readonly"
 local router_options = require "bam.nn.moe.router_options"
+local sparse = require "bam.model.sparse"
 local windows = require "bam.model.families.windows"
 
 local Block = nn.module "Block"
@@ -56,10 +57,10 @@ local function make_attention(d, layer, o, now)
 end
 
 local function make_ffn(d, layer, o, now)
-  local f = d.ffn
-  if f.experts == 1 then
+  local f, dense = d.ffn, sparse.dense(d, layer)
+  if f.experts == 1 or dense then
     if f.class then return make_own(d, "ffn", o) end
-    return nn.SwiGLU { width = d.width, hidden = f.hidden, activation = d.activation, std = o.std,
+    return nn.SwiGLU { width = d.width, hidden = dense or f.hidden, activation = d.activation, std = o.std,
                        out_std = out_std(d, o), dtype = o.dtype }
   end
   local given = with_router(f, now.ffn, { width = d.width, experts = f.experts, top_k = now.ffn.top_k,

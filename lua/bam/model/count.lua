@@ -8,16 +8,20 @@ local windows = require "bam.model.families.windows"
 
 local M = {}
 
--- Parameters by kind; those of the FFN experts apart, as a token uses only some of them.
+-- Parameters by kind; those of the FFN experts apart, as a token uses only some of them. `dense` are those of FFNs in
+-- layers without experts.
 local function by_kind(d)
-  local n = { embedding = 0, norm = 0, attention = 0, ffn = 0, router = 0, head = 0 }
-  for _, entry in ipairs(params.list(d)) do n[entry.kind] = n[entry.kind] + params.size(entry) end
+  local n = { embedding = 0, norm = 0, attention = 0, ffn = 0, dense = 0, router = 0, head = 0 }
+  for _, entry in ipairs(params.list(d)) do
+    local kind = entry.kind == "ffn" and d.ffn.experts > 1 and not entry.expert and "dense" or entry.kind
+    n[kind] = n[kind] + params.size(entry)
+  end
   return n
 end
 
 -- What a token uses of the FFN experts. All attention experts are used, also under top-k routing:
 -- they are computed, and their gates may be 0.
-local function active_ffn(d, n) return n.ffn // d.ffn.experts * schedules.last(d.ffn.top_k) end
+local function active_ffn(d, n) return n.ffn // d.ffn.experts * schedules.last(d.ffn.top_k) + n.dense end
 
 --- Parameters: all, and those that one token uses.
 ---@param d table description
@@ -26,7 +30,7 @@ local function active_ffn(d, n) return n.ffn // d.ffn.experts * schedules.last(d
 function M.parameters(d)
   local n = by_kind(d)
   local rest = n.embedding + n.norm + n.attention + n.router + n.head
-  return rest + n.ffn, rest + active_ffn(d, n)
+  return rest + n.ffn + n.dense, rest + active_ffn(d, n)
 end
 
 -- Width of all attention experts' queries together; a script's class counts the scores itself.

@@ -8,6 +8,7 @@ local count = require "bam.model.count"
 local module = require "bam.nn.module"
 local parts = require "bam.model.parts"
 local readonly = require "bam.util.readonly"
+local sparse = require "bam.model.sparse"
 local shape = require "bam.model.families.shape"
 
 local M = {}
@@ -42,7 +43,7 @@ end
 
 --- The sizes and settings that the models of a mixture share, beside the FFN's hidden width.
 M.SETTINGS = { "layers", "width", "heads", "kv_heads", "head_width", "vocab", "tied", "rope_base",
-               "eps", "logit_scale", "block", "norm", table.unpack(shape.NAMES) }
+               "eps", "logit_scale", "block", "norm", "dense_ffn", table.unpack(shape.NAMES) }
 
 -- "window 4096 in 24 of 32 layers", "qkv_bias", "qk_norm head"
 local function extra_text(d, name)
@@ -78,6 +79,9 @@ function kind.text(self)
   if self.norm then texts[#texts + 1] = "RMSNorm" end
   for _, name in ipairs(shape.NAMES) do
     if self[name] ~= nil then texts[#texts + 1] = extra_text(self, name) end
+  end
+  if self.dense_ffn then
+    texts[#texts + 1] = string.format("dense FFN in %d of them", self.layers - sparse.layers(self))
   end
   if self.merge then texts[#texts + 1] = string.format("merged by %s", self.merge) end
   for _, name in ipairs(check.sorted_names(self.freeze or {})) do
@@ -162,7 +166,7 @@ function M.new(fields)
     check.fail("model: these sizes make %.2g parameters; at most %.2g", estimate(fields),
                MOST_PARAMETERS)
   end
-  for _, name in ipairs { "attention", "ffn", "freeze", "rope", "window" } do
+  for _, name in ipairs { "attention", "ffn", "freeze", "rope", "window", "dense_ffn" } do
     local value = fields[name]
     if type(value) == "table" and not readonly.is(value, part) then fields[name] = readonly.new(value, part) end
   end

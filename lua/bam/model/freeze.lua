@@ -28,7 +28,9 @@ local function owners(model)
     for _, expert in ipairs(d.ffn.class and d.ffn.experts > 1 and ffn.modules or {}) do
       for _, p in ipairs(expert:parameters()) do owner[p.tensor] = "experts" end
     end
-    if d.ffn.experts > 1 and not d.ffn.class then owner[ffn.gate_up], owner[ffn.down] = "experts", "experts" end
+    if d.ffn.experts > 1 and not d.ffn.class and ffn.router then
+      owner[ffn.gate_up], owner[ffn.down] = "experts", "experts"
+    end
     for _, part in ipairs { attention, ffn } do
       for _, p in ipairs(module.is_module(part.router) and part.router:parameters() or {}) do
         owner[p.tensor] = "routers"

@@ -13,7 +13,9 @@ local function logits(model, ids)
 end
 
 local function renormalize(model, value)
-  for _, layer in ipairs(model.layers) do layer.ffn.router.renormalise = value end
+  for _, layer in ipairs(model.layers) do
+    if layer.ffn.router then layer.ffn.router.renormalise = value end
+  end
 end
 
 --- By how much logits change when the gates of the chosen FFN experts sum to 1.

@@ -12,6 +12,7 @@ local check = require "bam.util.check"
 local core = require "bam.core"
 local module = require "bam.nn.module"
 local parts = require "bam.model.parts"
+local sparse = require "bam.model.sparse"
 
 local ops = core.ops
 local M = {}
@@ -89,8 +90,7 @@ local function add_attention(add, d, layer)
   if d.attention.experts > 1 then add(router("attention", layer, d.attention.experts, d.width)) end
 end
 
-local function add_swiglu(add, d, layer, expert)
-  local hidden = d.ffn.hidden
+local function add_swiglu(add, d, layer, expert, hidden)
   local function one(...) add(of_part("ffn", layer, ...)) end
   one("gate_proj.weight", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 0))
   one("up_proj.weight", { hidden, d.width }, expert, ffn_view(layer, expert, "gate_up", 1))
@@ -98,13 +98,15 @@ local function add_swiglu(add, d, layer, expert)
 end
 
 local function add_ffn(add, d, layer)
+  local dense = sparse.dense(d, layer)
+  if dense then return add_swiglu(add, d, layer, nil, dense) end
   local mixed = d.ffn.experts > 1
   for e = 1, d.ffn.experts do
     local expert = mixed and e or nil
     if d.ffn.class then
       add_own(add, d, layer, "ffn", expert)
     else
-      add_swiglu(add, d, layer, expert)
+      add_swiglu(add, d, layer, expert, d.ffn.hidden)
     end
   end
   if mixed then add(router("ffn", layer, d.ffn.experts, d.width)) end

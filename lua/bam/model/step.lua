@@ -5,17 +5,20 @@ local core = require "bam.core"
 local freeze = require "bam.model.freeze"
 local schedules = require "bam.model.schedules"
 local module = require "bam.nn.module"
+local sparse = require "bam.model.sparse"
 
 local M = {}
 
 local function set_routers(what, model, knob, value)
-  for _, layer in ipairs(model.layers) do
+  for i, layer in ipairs(model.layers) do
     local router = layer[knob.group].router
+    if knob.group == "ffn" and sparse.dense(model.description, i) then goto continue end
     if type(router) ~= "table" or router[knob.field] == nil then
       check.fail("%s: %s is a schedule, but the routers of %s have no field `%s` that could follow "
                  .. "it; give them one, or a number", what, knob, knob.group, knob.field)
     end
     router[knob.field] = value
+    ::continue::
   end
 end
 

@@ -5,6 +5,7 @@ local core = require "bam.core"
 local json = require "bam.util.json"
 local parts = require "bam.model.parts"
 local router_options = require "bam.nn.moe.router_options"
+local sparse = require "bam.model.sparse"
 local shape = require "bam.model.families.shape"
 
 local M = {}
@@ -28,6 +29,7 @@ end
 -- What is not of the paper; it is left out of models that are.
 local function add_layers(config, d)
   config.block, config.norm = d.block and blocks.of(d).name, d.norm
+  if d.dense_ffn then config.dense_ffn = table.move(d.dense_ffn, 1, d.layers, 1, json.array {}) end
   local own = json.array {}
   for _, which in ipairs { "attention", "ffn" } do
     if d[which].class then table.insert(own, which) end
@@ -81,6 +83,20 @@ local function read_block(d, get, label)
     check.fail('%s: `norm` is %s; it must be "layer" or "rms"', label, check.describe(norm))
   end
   d.block, d.norm = blocks.field(blocks.registry:find(label, name)), norm == "rms" and norm or nil
+end
+
+-- Layers whose FFN is dense.
+local function read_dense(d, get, label)
+  local list = get("dense_ffn", "list", false)
+  if not list then return end
+  if #list ~= d.layers then
+    check.fail("%s: `dense_ffn`: expected a width for each of the %d layers, got %d", label, d.layers, #list)
+  end
+  for i, hidden in ipairs(list) do
+    local what = string.format("%s: `dense_ffn[%d]`", label, i)
+    if check.value(what, hidden, "count") > 0 then check.value(what, hidden, "extent") end
+  end
+  d.dense_ffn = sparse.list(d.layers, 1, function(layer) return list[layer] > 0 end) and list
 end
 
 -- The routers that the checkpoint says were of the user's own must be given.
@@ -151,6 +167,7 @@ function M.read(f, d, own)
   read_router(get, a, "attention")
   read_router(get, ffn, "ffn")
   read_block(d, get, label)
+  read_dense(d, get, label)
   read_layers(d, get, label, own.layers or {})
   d.freeze = read_freeze(f)
   d.load_balance, d.z_loss = get("load_balance", "rate", 0), get("z_loss", "rate", 0)

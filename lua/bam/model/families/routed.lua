@@ -1,12 +1,15 @@
 -- FFN experts in a config.json: how many, how many a token uses, and whether their gates sum to 1.
 local check = require "bam.util.check"
+local sparse = require "bam.model.sparse"
 
 local M = {}
 
 -- `router_aux_loss_coef` is the factor of a loss that transformers averages over layers and counts once for each chosen
 -- expert; bamlua's load_balance is that of a loss summed over layers, whatever k is.
-local function to_ours(factor, d) return factor * d.ffn.top_k / d.layers end
-local function to_theirs(factor, d) return tonumber(string.format("%.12g", factor * d.layers / d.ffn.top_k)) + 0.0 end
+local function to_ours(factor, d) return factor * d.ffn.top_k / sparse.layers(d) end
+local function to_theirs(factor, d)
+  return tonumber(string.format("%.12g", factor * sparse.layers(d) / d.ffn.top_k)) + 0.0
+end
 
 local OTHER = { num_experts = "num_local_experts", num_local_experts = "num_experts" } -- transformers takes both
 

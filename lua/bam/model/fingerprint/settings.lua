@@ -47,7 +47,7 @@ local function settings_of(d)
       settings[name] = closure_hash.hash(value)
     elseif name == "options" then
       settings.options = options.plain(value)
-    elseif name == "rope" or name == "window" then
+    elseif name == "rope" or name == "window" or name == "dense_ffn" then
       settings[name] = type(value) == "table" and options.plain(readonly.copy(value)) or value
     elseif type(value) ~= "table" and type(value) ~= "function" and name ~= "family" then -- no weight depends on that
       settings[name] = plain(value)

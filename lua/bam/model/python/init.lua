@@ -21,6 +21,9 @@ function M.check(d)
     check.fail("save: option python: the blocks called %s are defined in Lua, and transformers cannot compute them",
                name)
   end
+  if d.dense_ffn then
+    check.fail "save: option python: the FFN of some layers has no experts, and the code has no place for that"
+  end
   for _, which in ipairs { "attention", "ffn" } do
     local own = d[which].class and "layers" or d[which].router and "routers"
     if own then
