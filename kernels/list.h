@@ -214,4 +214,8 @@
            const double *clip, int64_t n, const bam_lion *settings))                                 \
   X(sgd, (bam_stream stream, void *param, int16_t *low, const void *grad, void *buffer,              \
           const double *clip, int64_t n, const bam_sgd *settings))                                   \
-  X(sum_of_squares, (bam_stream stream, double *parts, const void *x, int64_t n))
+  X(sum_of_squares, (bam_stream stream, double *parts, const void *x, int64_t n))                    \
+  /* n masters from their halves, and back (master.h), whatever the table's dtype */                 \
+  X(join_masters,                                                                                    \
+    (bam_stream stream, float *y, const uint16_t *high, const int16_t *low, int64_t n))              \
+  X(split_masters, (bam_stream stream, uint16_t * high, int16_t * low, const float *x, int64_t n))

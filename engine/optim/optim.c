@@ -34,13 +34,14 @@ static bam_status check_step(bam_context *context, const char *what, int64_t ste
                   step);
 }
 
-/* Check that `other`, called `name`, matches `param` in shape, dtype and device, and is contiguous. */
+/* Check that `other`, called `name`, matches `param` in shape, dtype (of bf16 f32) and device, and is contiguous. */
 static bam_status check_buffer(const char *what, const bam_tensor *param, const char *name,
                                const bam_tensor *other) {
   char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
+  const bam_dtype dtype = bam_dtype_arithmetic(param->dtype);
   if (!bam_tensor_is_contiguous(other))
     return bam_fail(param->context, BAM_ERROR_ARGUMENT, "%s: %s is not contiguous", what, name);
-  if (other->dtype != param->dtype || !bam_shape_equal(&other->shape, &param->shape))
+  if (other->dtype != dtype || !bam_shape_equal(&other->shape, &param->shape))
     return bam_fail(param->context, BAM_ERROR_ARGUMENT,
                     "%s: %s is %s %s, but the parameters are %s %s", what, name,
                     bam_dtype_name(other->dtype), bam_shape_text(&other->shape, a),
@@ -58,9 +59,44 @@ static bam_status check_real(const char *what, const bam_tensor *x) {
                   bam_dtype_name(x->dtype));
 }
 
-static bam_status check_param(const char *what, const bam_tensor *param) {
-  BAM_TRY(check_real(what, param));
-  return check_buffer(what, param, "the parameter slice", param);
+/* The low halves of masters: u8, two for each of the parameters. */
+static bam_status check_low(const char *what, const bam_tensor *param, const bam_tensor *low) {
+  if (low->dtype != BAM_U8 || !bam_tensor_is_contiguous(low) ||
+      bam_tensor_count(low) != 2 * bam_tensor_count(param) || low->offset % 2 != 0)
+    return bam_fail(param->context, BAM_ERROR_ARGUMENT,
+                    "%s: the low halves of masters must be contiguous u8, two for each parameter",
+                    what);
+  if (bam_tensor_device(low) != bam_tensor_device(param))
+    return bam_fail(param->context, BAM_ERROR_ARGUMENT,
+                    "%s: the low halves of masters are on %s, but the parameters on %s", what,
+                    bam_tensor_device(low)->name, bam_tensor_device(param)->name);
+  return BAM_OK;
+}
+
+static bam_status check_bf16(const char *what, const bam_tensor *param) {
+  if (param->dtype == BAM_BF16 && bam_tensor_is_contiguous(param))
+    return BAM_OK;
+  return bam_fail(param->context, BAM_ERROR_ARGUMENT,
+                  "%s: the parameters must be contiguous bf16, and are %s", what,
+                  bam_dtype_name(param->dtype));
+}
+
+static bam_status check_param(const char *what, const bam_tensor *param, const bam_tensor *low) {
+  if (low != NULL && param->dtype != BAM_BF16)
+    return bam_fail(param->context, BAM_ERROR_ARGUMENT,
+                    "%s: only bf16 parameters have masters, and these are %s", what,
+                    bam_dtype_name(param->dtype));
+  if (low == NULL)
+    BAM_TRY(check_real(what, param));
+  else
+    BAM_TRY(check_low(what, param, low));
+  if (bam_tensor_device(param)->kernels[param->dtype] == NULL)
+    return bam_fail(param->context, BAM_ERROR_ARGUMENT, "%s: %s does not compute in %s", what,
+                    bam_tensor_device(param)->name, bam_dtype_name(param->dtype));
+  if (bam_tensor_is_contiguous(param))
+    return BAM_OK;
+  return bam_fail(param->context, BAM_ERROR_ARGUMENT, "%s: the parameter slice is not contiguous",
+                  what);
 }
 
 /* Get the clip factor on the device of the parameters, owned. NULL stays NULL. */
@@ -80,14 +116,18 @@ static const double *clip_data(const bam_tensor *clip) {
 
 /* ---- updates ---- */
 
-bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *grad, bam_tensor *m, bam_tensor *v,
-                           bam_tensor *clip, const bam_adamw *settings) {
+static void *data_of(const bam_tensor *tensor) {
+  return tensor != NULL ? bam_tensor_data(tensor) : NULL;
+}
+
+bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *low, bam_tensor *grad, bam_tensor *m,
+                           bam_tensor *v, bam_tensor *clip, const bam_adamw *settings) {
   bam_context *context = param->context;
   bam_tensor *factor = NULL;
   const char *what = "adamw";
   bam_profile_push(context, what, false);
   bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(check_param(what, param));
+  BAM_TRY_OR_DONE(check_param(what, param, low));
   BAM_TRY_OR_DONE(check_buffer(what, param, "the gradient", grad));
   BAM_TRY_OR_DONE(check_buffer(what, param, "the first moment", m));
   BAM_TRY_OR_DONE(check_buffer(what, param, "the second moment", v));
@@ -100,28 +140,30 @@ bam_status bam_optim_adamw(bam_tensor *param, bam_tensor *grad, bam_tensor *m, b
   BAM_TRY_OR_DONE(take_clip(what, param, clip, &factor));
   bam_device *device = bam_tensor_device(param);
   device->kernels[param->dtype]->adamw(
-    device->stream, bam_tensor_data(param), NULL, bam_tensor_data(grad), bam_tensor_data(m),
+    device->stream, bam_tensor_data(param), data_of(low), bam_tensor_data(grad), bam_tensor_data(m),
     bam_tensor_data(v), clip_data(factor), bam_tensor_count(param), settings);
   bam_tensor_changed(param);
+  if (low != NULL)
+    bam_tensor_changed(low);
   bam_tensor_changed(m);
   bam_tensor_changed(v);
   status = bam_device_check(context, device);
 done:
   bam_tensor_release(factor);
   bam_profile_pop(context, bam_tensor_device(param),
-                  bam_profile_bytes(param) + bam_profile_bytes(grad) + bam_profile_bytes(m) +
-                    bam_profile_bytes(v));
+                  bam_profile_bytes(param) + bam_profile_bytes(low) + bam_profile_bytes(grad) +
+                    bam_profile_bytes(m) + bam_profile_bytes(v));
   return status;
 }
 
-bam_status bam_optim_lion(bam_tensor *param, bam_tensor *grad, bam_tensor *m, bam_tensor *clip,
-                          const bam_lion *settings) {
+bam_status bam_optim_lion(bam_tensor *param, bam_tensor *low, bam_tensor *grad, bam_tensor *m,
+                          bam_tensor *clip, const bam_lion *settings) {
   bam_context *context = param->context;
   bam_tensor *factor = NULL;
   const char *what = "lion";
   bam_profile_push(context, what, false);
   bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(check_param(what, param));
+  BAM_TRY_OR_DONE(check_param(what, param, low));
   BAM_TRY_OR_DONE(check_buffer(what, param, "the gradient", grad));
   BAM_TRY_OR_DONE(check_buffer(what, param, "the momentum", m));
   BAM_TRY_OR_DONE(check_rate(context, what, "lr", settings->lr));
@@ -130,27 +172,30 @@ bam_status bam_optim_lion(bam_tensor *param, bam_tensor *grad, bam_tensor *m, ba
   BAM_TRY_OR_DONE(check_range(context, what, "beta2", settings->beta2, 0, nextafter(1, 0)));
   BAM_TRY_OR_DONE(take_clip(what, param, clip, &factor));
   bam_device *device = bam_tensor_device(param);
-  device->kernels[param->dtype]->lion(device->stream, bam_tensor_data(param), NULL,
+  device->kernels[param->dtype]->lion(device->stream, bam_tensor_data(param), data_of(low),
                                       bam_tensor_data(grad), bam_tensor_data(m), clip_data(factor),
                                       bam_tensor_count(param), settings);
   bam_tensor_changed(param);
+  if (low != NULL)
+    bam_tensor_changed(low);
   bam_tensor_changed(m);
   status = bam_device_check(context, device);
 done:
   bam_tensor_release(factor);
   bam_profile_pop(context, bam_tensor_device(param),
-                  bam_profile_bytes(param) + bam_profile_bytes(grad) + bam_profile_bytes(m));
+                  bam_profile_bytes(param) + bam_profile_bytes(low) + bam_profile_bytes(grad) +
+                    bam_profile_bytes(m));
   return status;
 }
 
-bam_status bam_optim_sgd(bam_tensor *param, bam_tensor *grad, bam_tensor *buffer, bam_tensor *clip,
-                         const bam_sgd *settings) {
+bam_status bam_optim_sgd(bam_tensor *param, bam_tensor *low, bam_tensor *grad, bam_tensor *buffer,
+                         bam_tensor *clip, const bam_sgd *settings) {
   bam_context *context = param->context;
   bam_tensor *factor = NULL;
   const char *what = "sgd";
   bam_profile_push(context, what, false);
   bam_status status = BAM_OK;
-  BAM_TRY_OR_DONE(check_param(what, param));
+  BAM_TRY_OR_DONE(check_param(what, param, low));
   BAM_TRY_OR_DONE(check_buffer(what, param, "the gradient", grad));
   if (buffer != NULL)
     BAM_TRY_OR_DONE(check_buffer(what, param, "the momentum buffer", buffer));
@@ -162,19 +207,54 @@ bam_status bam_optim_sgd(bam_tensor *param, bam_tensor *grad, bam_tensor *buffer
   BAM_TRY_OR_DONE(check_step(context, what, settings->step));
   BAM_TRY_OR_DONE(take_clip(what, param, clip, &factor));
   bam_device *device = bam_tensor_device(param);
-  device->kernels[param->dtype]->sgd(device->stream, bam_tensor_data(param), NULL,
+  device->kernels[param->dtype]->sgd(device->stream, bam_tensor_data(param), data_of(low),
                                      bam_tensor_data(grad),
                                      buffer != NULL ? bam_tensor_data(buffer) : NULL,
                                      clip_data(factor), bam_tensor_count(param), settings);
   bam_tensor_changed(param);
+  if (low != NULL)
+    bam_tensor_changed(low);
   if (buffer != NULL)
     bam_tensor_changed(buffer);
   status = bam_device_check(context, device);
 done:
   bam_tensor_release(factor);
   bam_profile_pop(context, bam_tensor_device(param),
-                  bam_profile_bytes(param) + bam_profile_bytes(grad) + bam_profile_bytes(buffer));
+                  bam_profile_bytes(param) + bam_profile_bytes(low) + bam_profile_bytes(grad) +
+                    bam_profile_bytes(buffer));
   return status;
+}
+
+/* ---- masters ---- */
+
+bam_status bam_optim_join(bam_tensor *param, bam_tensor *low, bam_tensor **masters) {
+  bam_device *device = bam_tensor_device(param);
+  bam_tensor *made = NULL;
+  BAM_TRY(check_bf16("join_masters", param));
+  BAM_TRY(check_low("join_masters", param, low));
+  BAM_TRY(bam_tensor_new(param->context, device, BAM_F32, &param->shape, &made));
+  device->kernels[BAM_F32]->join_masters(device->stream, bam_tensor_data(made),
+                                         bam_tensor_data(param), bam_tensor_data(low),
+                                         bam_tensor_count(param));
+  const bam_status status = bam_device_check(param->context, device);
+  if (status == BAM_OK)
+    *masters = made;
+  else
+    bam_tensor_release(made);
+  return status;
+}
+
+bam_status bam_optim_split(bam_tensor *masters, bam_tensor *param, bam_tensor *low) {
+  bam_device *device = bam_tensor_device(param);
+  BAM_TRY(check_bf16("split_masters", param));
+  BAM_TRY(check_low("split_masters", param, low));
+  BAM_TRY(check_buffer("split_masters", param, "the masters", masters));
+  device->kernels[BAM_F32]->split_masters(device->stream, bam_tensor_data(param),
+                                          bam_tensor_data(low), bam_tensor_data(masters),
+                                          bam_tensor_count(param));
+  bam_tensor_changed(param);
+  bam_tensor_changed(low);
+  return bam_device_check(param->context, device);
 }
 
 /* ---- the norm ---- */

@@ -1,5 +1,6 @@
 /* The optimisers' updates, one pass over flat buffers, and the sum of squares that clipping needs,
    in fixed chunks so that it does not depend on the number of threads. */
+#include "../master.h"
 #include "cpu.h"
 #include "vmath.h"
 
@@ -93,4 +94,20 @@ void KERNEL(sum_of_squares)(bam_stream stream, double *parts, const void *x, int
       sum += (double)from[i] * (double)from[i];
     parts[c] = sum;
   }
+}
+
+void KERNEL(join_masters)(bam_stream stream, float *y, const uint16_t *high, const int16_t *low,
+                          int64_t n) {
+  (void)stream;
+#pragma omp parallel for schedule(static) if (n > BAM_GRAIN)
+  for (int64_t i = 0; i < n; i++)
+    y[i] = bam_master_join(high[i], low[i]);
+}
+
+void KERNEL(split_masters)(bam_stream stream, uint16_t *high, int16_t *low, const float *x,
+                           int64_t n) {
+  (void)stream;
+#pragma omp parallel for schedule(static) if (n > BAM_GRAIN)
+  for (int64_t i = 0; i < n; i++)
+    bam_master_split(x[i], &high[i], &low[i]);
 }

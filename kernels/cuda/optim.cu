@@ -146,3 +146,22 @@ void KERNEL(sum_of_squares)(bam_stream stream, double *parts, const void *x, int
   BAM_LAUNCH(stream, square_chunks, BAM_ROW_BLOCKS(chunks), 1024, 0, parts, (const element *)x, n,
              chunks);
 }
+
+static __global__ void join_elements(float *y, const uint16_t *high, const int16_t *low,
+                                     int64_t n) {
+  BAM_EACH(i, n) y[i] = bam_master_join(high[i], low[i]);
+}
+
+void KERNEL(join_masters)(bam_stream stream, float *y, const uint16_t *high, const int16_t *low,
+                          int64_t n) {
+  BAM_LAUNCH(stream, join_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, y, high, low, n);
+}
+
+static __global__ void split_elements(uint16_t *high, int16_t *low, const float *x, int64_t n) {
+  BAM_EACH(i, n) bam_master_split(x[i], &high[i], &low[i]);
+}
+
+void KERNEL(split_masters)(bam_stream stream, uint16_t *high, int16_t *low, const float *x,
+                           int64_t n) {
+  BAM_LAUNCH(stream, split_elements, BAM_BLOCKS(n), BAM_BLOCK, 0, high, low, x, n);
+}

@@ -17,6 +17,19 @@ static int device_default(lua_State *L) {
   return 1;
 }
 
+BIND_DOC(device_computes, "computes(dtype, device)",
+         "Does a device compute in a dtype? Others can be stored there, copied and converted.\n"
+         "@param dtype dtype\n"
+         "@param device? device the selected one by default\n"
+         "@return boolean");
+static int device_computes(lua_State *L) {
+  const bam_dtype dtype = bind_dtype(L, 1, "computes");
+  const bam_device *device = lua_isnoneornil(L, 2) ? bind_context(L)->device
+                                                   : bind_device(L, 2, "computes");
+  lua_pushboolean(L, device->kernels[dtype] != NULL);
+  return 1;
+}
+
 static void push_device(lua_State *L, const char *name, const char *text, int64_t bytes) {
   lua_createtable(L, 0, 3);
   lua_pushstring(L, name);
@@ -101,6 +114,11 @@ static int device_tf32(lua_State *L) {
 }
 
 const bind_export bind_device_functions[] = {
-  BIND_EXPORT(device_default),     BIND_TOPIC(device_info),  BIND_EXPORT(device_list),
-  BIND_EXPORT(device_synchronize), BIND_EXPORT(device_tf32), { NULL, NULL },
+  BIND_EXPORT(device_computes),
+  BIND_EXPORT(device_default),
+  BIND_TOPIC(device_info),
+  BIND_EXPORT(device_list),
+  BIND_EXPORT(device_synchronize),
+  BIND_EXPORT(device_tf32),
+  { NULL, NULL },
 };

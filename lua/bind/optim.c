@@ -34,10 +34,18 @@ static bam_tensor *writable(lua_State *L, int arg, const char *what) {
 
 /* ---- updates ---- */
 
-/* The 0-d f64 tensor in field `clip` of the settings, or NULL; it stays on the stack. */
-static bam_tensor *clip_field(lua_State *L, int arg) {
-  lua_getfield(L, arg, "clip");
+/* The tensor in field `name` of the settings, or NULL; it stays on the stack. */
+static bam_tensor *tensor_field(lua_State *L, int arg, const char *name) {
+  lua_getfield(L, arg, name);
   return lua_isnil(L, -1) ? NULL : bind_tensor(L, lua_gettop(L));
+}
+
+/* The low halves of masters, which are updated. */
+static bam_tensor *low_field(lua_State *L, int arg, const char *what) {
+  bam_tensor *low = tensor_field(L, arg, "low");
+  if (low != NULL)
+    bind_check(L, bam_autograd_check_write(what, low));
+  return low;
 }
 
 BIND_DOC(adamw_settings, "bam.AdamWSettings",
@@ -48,7 +56,8 @@ BIND_DOC(adamw_settings, "bam.AdamWSettings",
          "@field eps number\n"
          "@field weight_decay number\n"
          "@field step integer number of this step, from 1: the bias correction depends on it\n"
-         "@field clip? tensor 0-d f64: factor of the gradient");
+         "@field clip? tensor 0-d f64: factor of the gradient\n"
+         "@field low? tensor u8: of bf16 parameters, the low halves of their f32 masters");
 
 BIND_DOC(optim_adamw_step, "adamw_step(param, grad, m, v, settings)",
          "One AdamW update in place, in one pass over all four tensors.\n"
@@ -58,8 +67,8 @@ BIND_DOC(optim_adamw_step, "adamw_step(param, grad, m, v, settings)",
          "@param v tensor second moment\n"
          "@param settings bam.AdamWSettings");
 static int optim_adamw_step(lua_State *L) {
-  static const char *const names[] = { "lr",           "beta1", "beta2", "eps",
-                                       "weight_decay", "step",  "clip",  NULL };
+  static const char *const names[] = { "lr",   "beta1", "beta2", "eps", "weight_decay",
+                                       "step", "clip",  "low",   NULL };
   bam_tensor *param = writable(L, 1, "adamw_step"), *grad = bind_tensor(L, 2);
   bam_tensor *m = writable(L, 3, "adamw_step"), *v = writable(L, 4, "adamw_step");
   expect_table(L, 5, "adamw_step", "a table of settings");
@@ -72,7 +81,8 @@ static int optim_adamw_step(lua_State *L) {
     .weight_decay = number_field(L, 5, "weight_decay"),
     .step = integer_field(L, 5, "step"),
   };
-  bind_check(L, bam_optim_adamw(param, grad, m, v, clip_field(L, 5), &settings));
+  bam_tensor *low = low_field(L, 5, "adamw_step");
+  bind_check(L, bam_optim_adamw(param, low, grad, m, v, tensor_field(L, 5, "clip"), &settings));
   return 0;
 }
 
@@ -82,7 +92,8 @@ BIND_DOC(lion_settings, "bam.LionSettings",
          "@field beta1 number\n"
          "@field beta2 number\n"
          "@field weight_decay number\n"
-         "@field clip? tensor 0-d f64: factor of the gradient");
+         "@field clip? tensor 0-d f64: factor of the gradient\n"
+         "@field low? tensor u8: of bf16 parameters, the low halves of their f32 masters");
 
 BIND_DOC(optim_lion_step, "lion_step(param, grad, m, settings)",
          "One Lion update in place, in one pass over all three tensors.\n"
@@ -91,7 +102,9 @@ BIND_DOC(optim_lion_step, "lion_step(param, grad, m, settings)",
          "@param m tensor momentum\n"
          "@param settings bam.LionSettings");
 static int optim_lion_step(lua_State *L) {
-  static const char *const names[] = { "lr", "beta1", "beta2", "weight_decay", "clip", NULL };
+  static const char *const names[] = {
+    "lr", "beta1", "beta2", "weight_decay", "clip", "low", NULL
+  };
   bam_tensor *param = writable(L, 1, "lion_step"), *grad = bind_tensor(L, 2);
   bam_tensor *m = writable(L, 3, "lion_step");
   expect_table(L, 4, "lion_step", "a table of settings");
@@ -102,7 +115,8 @@ static int optim_lion_step(lua_State *L) {
     .beta2 = number_field(L, 4, "beta2"),
     .weight_decay = number_field(L, 4, "weight_decay"),
   };
-  bind_check(L, bam_optim_lion(param, grad, m, clip_field(L, 4), &settings));
+  bam_tensor *low = low_field(L, 4, "lion_step");
+  bind_check(L, bam_optim_lion(param, low, grad, m, tensor_field(L, 4, "clip"), &settings));
   return 0;
 }
 
@@ -113,7 +127,8 @@ BIND_DOC(sgd_settings, "bam.SGDSettings",
          "@field weight_decay number\n"
          "@field nesterov? boolean\n"
          "@field step integer number of this step, from 1\n"
-         "@field clip? tensor 0-d f64: factor of the gradient");
+         "@field clip? tensor 0-d f64: factor of the gradient\n"
+         "@field low? tensor u8: of bf16 parameters, the low halves of their f32 masters");
 
 BIND_DOC(optim_sgd_step, "sgd_step(param, grad, buffer, settings)",
          "One step of gradient descent in place, with momentum if there is a buffer.\n"
@@ -122,8 +137,8 @@ BIND_DOC(optim_sgd_step, "sgd_step(param, grad, buffer, settings)",
          "@param buffer? tensor momentum\n"
          "@param settings bam.SGDSettings");
 static int optim_sgd_step(lua_State *L) {
-  static const char *const names[] = { "lr",   "momentum", "weight_decay", "nesterov", "step",
-                                       "clip", NULL };
+  static const char *const names[] = { "lr",   "momentum", "weight_decay", "nesterov",
+                                       "step", "clip",     "low",          NULL };
   bam_tensor *param = writable(L, 1, "sgd_step"), *grad = bind_tensor(L, 2);
   bam_tensor *buffer = lua_isnil(L, 3) ? NULL : writable(L, 3, "sgd_step");
   expect_table(L, 4, "sgd_step", "a table of settings");
@@ -136,7 +151,32 @@ static int optim_sgd_step(lua_State *L) {
   };
   if (lua_getfield(L, 4, "nesterov") != LUA_TNIL)
     settings.nesterov = bind_flag(L, -1, "sgd_step: nesterov");
-  bind_check(L, bam_optim_sgd(param, grad, buffer, clip_field(L, 4), &settings));
+  bam_tensor *low = low_field(L, 4, "sgd_step");
+  bind_check(L, bam_optim_sgd(param, low, grad, buffer, tensor_field(L, 4, "clip"), &settings));
+  return 0;
+}
+
+BIND_DOC(optim_join_masters, "join_masters(param, low)",
+         "The f32 masters of bf16 parameters, from them and the low halves that an optimizer keeps "
+         "beside them.\n"
+         "@param param tensor bf16\n"
+         "@param low tensor u8, two for each parameter\n"
+         "@return tensor");
+static int optim_join_masters(lua_State *L) {
+  bam_tensor *param = bind_tensor(L, 1), *low = bind_tensor(L, 2);
+  bind_handle *masters = bind_push_handle(L);
+  bind_check(L, bam_optim_join(param, low, &masters->tensor));
+  return 1;
+}
+
+BIND_DOC(optim_split_masters, "split_masters(masters, param, low)",
+         "Divide f32 masters into bf16 parameters, rounded, and low halves, in place.\n"
+         "@param masters tensor f32\n"
+         "@param param tensor bf16\n"
+         "@param low tensor u8, two for each parameter");
+static int optim_split_masters(lua_State *L) {
+  bam_tensor *masters = bind_tensor(L, 1), *param = writable(L, 2, "split_masters");
+  bind_check(L, bam_optim_split(masters, param, writable(L, 3, "split_masters")));
   return 0;
 }
 
@@ -225,6 +265,8 @@ const bind_export bind_optim_functions[] = {
   BIND_EXPORT(optim_lion_step),
   BIND_TOPIC(sgd_settings),
   BIND_EXPORT(optim_sgd_step),
+  BIND_EXPORT(optim_join_masters),
+  BIND_EXPORT(optim_split_masters),
   BIND_EXPORT(optim_grad_norm),
   BIND_EXPORT(optim_attach),
   BIND_EXPORT(optim_zero),

@@ -32,7 +32,7 @@ static void check_adamw(bam_dtype dtype, bam_shape shape, double tolerance) {
     bam_tensor *grad = make_random(dtype, shape, -2, 2);
     double *g = values_of(grad);
     step_adamw(want_p, g, want_m, want_v, bam_tensor_count(p), 0.7, &s);
-    EXPECT_OK(bam_optim_adamw(p, grad, m, v, clip, &s));
+    EXPECT_OK(bam_optim_adamw(p, NULL, grad, m, v, clip, &s));
     bam_tensor_release(grad);
     free(g);
   }
@@ -62,7 +62,7 @@ Test(optim, slices) {
   bam_adamw s = { 0.5, 0.9, 0.95, 0, 0, 1 };
   EXPECT_OK(bam_tensor_view(flat, &two, (int64_t[]){ 1 }, 1, &slice));
   uint64_t version = flat->storage->version;
-  EXPECT_OK(bam_optim_adamw(slice, grad, m, v, NULL, &s));
+  EXPECT_OK(bam_optim_adamw(slice, NULL, grad, m, v, NULL, &s));
   expect_values(flat, VALUES(1, 0.5, 1.5, 1), 1e-6);
   cr_assert(flat->storage->version > version);
   RELEASE(flat, slice, grad, m, v);
@@ -89,7 +89,7 @@ static void check_lion(bam_dtype dtype, bam_shape shape, double clip, double tol
     bam_tensor *grad = make_random(dtype, shape, -2, 2);
     double *g = values_of(grad);
     step_lion(want_p, g, want_m, bam_tensor_count(p), clip, &s);
-    EXPECT_OK(bam_optim_lion(p, grad, m, clip == 1 ? NULL : factor, &s));
+    EXPECT_OK(bam_optim_lion(p, NULL, grad, m, clip == 1 ? NULL : factor, &s));
     bam_tensor_release(grad);
     free(g);
   }
@@ -112,7 +112,7 @@ Test(optim, lion_at_0) {
   bam_tensor *p = make_values(BAM_F32, SHAPE(3), VALUES(1, 1, 1));
   bam_tensor *grad = make_values(BAM_F32, SHAPE(3), VALUES(0, -3, (double)NAN));
   bam_tensor *m = make_values(BAM_F32, SHAPE(3), VALUES(0, 0, 0));
-  EXPECT_OK(bam_optim_lion(p, grad, m, NULL, &(bam_lion){ 0.5, 0.9, 0.5, 0.5 }));
+  EXPECT_OK(bam_optim_lion(p, NULL, grad, m, NULL, &(bam_lion){ 0.5, 0.9, 0.5, 0.5 }));
   EXPECT_EQ(value_at(p, 0), 0.75);
   EXPECT_EQ(value_at(p, 1), 1.25);
   cr_assert(isnan(value_at(p, 2)));
@@ -138,7 +138,8 @@ static void check_sgd(bam_dtype dtype, bam_sgd s, double clip, double tolerance)
     bam_tensor *grad = make_random(dtype, SHAPE(33), -2, 2);
     double *g = values_of(grad);
     step_sgd(want, g, want_b, 33, clip, &s);
-    EXPECT_OK(bam_optim_sgd(p, grad, s.momentum == 0 ? NULL : b, clip == 1 ? NULL : factor, &s));
+    EXPECT_OK(
+      bam_optim_sgd(p, NULL, grad, s.momentum == 0 ? NULL : b, clip == 1 ? NULL : factor, &s));
     bam_tensor_release(grad);
     free(g);
   }
@@ -162,10 +163,11 @@ Test(optim, nothing_when_the_clip_is_0) {
   bam_tensor *m = make_random(BAM_F32, SHAPE(5), -1, 1), *v = make_random(BAM_F32, SHAPE(5), 0, 1);
   bam_tensor *grad = make_values(BAM_F32, SHAPE(5), VALUES(1, (double)INFINITY, 2, (double)NAN, 3));
   double *want_p = values_of(p), *want_m = values_of(m), *want_v = values_of(v);
-  EXPECT_OK(bam_optim_adamw(p, grad, m, v, none, &(bam_adamw){ 0.5, 0.9, 0.95, 1e-8, 0.1, 1 }));
-  EXPECT_OK(bam_optim_lion(p, grad, m, none, &(bam_lion){ 0.5, 0.9, 0.99, 0.1 }));
-  EXPECT_OK(bam_optim_sgd(p, grad, m, none, &(bam_sgd){ 0.1, 0.9, 0.1, false, 2 }));
-  EXPECT_OK(bam_optim_sgd(p, grad, NULL, none, &(bam_sgd){ 0.1, 0, 0.1, false, 2 }));
+  EXPECT_OK(
+    bam_optim_adamw(p, NULL, grad, m, v, none, &(bam_adamw){ 0.5, 0.9, 0.95, 1e-8, 0.1, 1 }));
+  EXPECT_OK(bam_optim_lion(p, NULL, grad, m, none, &(bam_lion){ 0.5, 0.9, 0.99, 0.1 }));
+  EXPECT_OK(bam_optim_sgd(p, NULL, grad, m, none, &(bam_sgd){ 0.1, 0.9, 0.1, false, 2 }));
+  EXPECT_OK(bam_optim_sgd(p, NULL, grad, NULL, none, &(bam_sgd){ 0.1, 0, 0.1, false, 2 }));
   expect_values(p, want_p, 0);
   expect_values(m, want_m, 0);
   expect_values(v, want_v, 0);
@@ -203,26 +205,29 @@ Test(optim, errors) {
   bam_tensor *square = make_random(BAM_F32, SHAPE(2, 2), -1, 1), *strided = make_strided(square);
   bam_adamw s = { 0.1, 0.9, 0.95, 1e-8, 0, 1 };
   bam_tensor *norm;
-  EXPECT_ERROR(bam_optim_adamw(p, wrong, p, p, NULL, &s),
+  EXPECT_ERROR(bam_optim_adamw(p, NULL, wrong, p, p, NULL, &s),
                "adamw: the gradient is f32 (3), but the parameters are f32 (4)");
-  EXPECT_ERROR(bam_optim_adamw(p, p, f64, p, NULL, &s), "the first moment is f64");
-  EXPECT_ERROR(bam_optim_adamw(i, i, i, i, NULL, &s), "parameters must be f32 or f64, not i64");
-  EXPECT_ERROR(bam_optim_adamw(strided, square, square, square, NULL, &s), "is not contiguous");
+  EXPECT_ERROR(bam_optim_adamw(p, NULL, p, f64, p, NULL, &s), "the first moment is f64");
+  EXPECT_ERROR(bam_optim_adamw(i, NULL, i, i, i, NULL, &s),
+               "parameters must be f32 or f64, not i64");
+  EXPECT_ERROR(bam_optim_adamw(strided, NULL, square, square, square, NULL, &s),
+               "is not contiguous");
   s.beta1 = 1;
-  EXPECT_ERROR(bam_optim_adamw(p, p, p, p, NULL, &s), "beta1 is 1");
+  EXPECT_ERROR(bam_optim_adamw(p, NULL, p, p, p, NULL, &s), "beta1 is 1");
   s.beta1 = 0.9;
   s.step = 0;
-  EXPECT_ERROR(bam_optim_adamw(p, p, p, p, NULL, &s), "steps count from 1");
+  EXPECT_ERROR(bam_optim_adamw(p, NULL, p, p, p, NULL, &s), "steps count from 1");
   s.step = 1;
   s.lr = (double)NAN;
-  EXPECT_ERROR(bam_optim_adamw(p, p, p, p, NULL, &s), "lr is nan");
+  EXPECT_ERROR(bam_optim_adamw(p, NULL, p, p, p, NULL, &s), "lr is nan");
   s.lr = 0.1;
-  EXPECT_ERROR(bam_optim_adamw(p, p, p, p, f64, &s), "the clip factor must be f64");
-  EXPECT_ERROR(bam_optim_lion(p, p, wrong, NULL, &(bam_lion){ 0.1, 0.9, 0.99, 0 }),
+  EXPECT_ERROR(bam_optim_adamw(p, NULL, p, p, p, f64, &s), "the clip factor must be f64");
+  EXPECT_ERROR(bam_optim_lion(p, NULL, p, wrong, NULL, &(bam_lion){ 0.1, 0.9, 0.99, 0 }),
                "lion: the momentum is f32 (3), but the parameters are f32 (4)");
-  EXPECT_ERROR(bam_optim_lion(p, p, p, NULL, &(bam_lion){ 0.1, 0.9, 1, 0 }), "beta2 is 1");
-  EXPECT_ERROR(bam_optim_lion(p, p, p, NULL, &(bam_lion){ -1, 0.9, 0.99, 0 }), "lion: lr is -1");
-  EXPECT_ERROR(bam_optim_sgd(p, p, NULL, NULL, &(bam_sgd){ 0.1, 0.9, 0, false, 1 }),
+  EXPECT_ERROR(bam_optim_lion(p, NULL, p, p, NULL, &(bam_lion){ 0.1, 0.9, 1, 0 }), "beta2 is 1");
+  EXPECT_ERROR(bam_optim_lion(p, NULL, p, p, NULL, &(bam_lion){ -1, 0.9, 0.99, 0 }),
+               "lion: lr is -1");
+  EXPECT_ERROR(bam_optim_sgd(p, NULL, p, NULL, NULL, &(bam_sgd){ 0.1, 0.9, 0, false, 1 }),
                "momentum buffer");
   EXPECT_ERROR(bam_optim_norm(fixture_context(), &i, 1, &norm), "not i64");
   RELEASE(p, wrong, f64, i, square, strided);

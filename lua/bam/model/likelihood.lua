@@ -13,7 +13,7 @@ local function in_chunks(h, weight, targets)
   local chunk = math.max(1, math.floor(CHUNK_BYTES / (8 * weight:size(1))))
   for from = 1, rows, chunk do
     local n = math.min(chunk, rows - from + 1)
-    local logits = ops.linear(ops.narrow(h, 1, from, n), weight)
+    local logits = ops.linear(ops.narrow(h, 1, from, n), weight, nil, h.dtype == "bf16" and "f32" or nil)
     local at = ops.add(ops.reshape(ops.narrow(targets, 1, from, n), n, 1), 1)
     parts[#parts + 1] = ops.reshape(ops.gather(ops.log_softmax(logits, -1), at, -1), n)
   end

@@ -189,8 +189,8 @@ local function destination(dtype, device)
 end
 
 --- Convert all parameters to a float dtype, move everything to a device, or both: m:to "f64", m:to "cuda",
---- m:to("f32", "cuda"). bf16 and f16 are for saving; computing in them is an error. Changed tensors are new and
---- have no gradient: make optimizers afterwards.
+--- m:to("f32", "cuda"). CUDA devices compute in bf16; elsewhere it is for saving, as f16 is everywhere. Changed tensors
+--- are new and have no gradient: make optimizers afterwards.
 ---@param dtype? string
 ---@param device? string
 ---@return table self

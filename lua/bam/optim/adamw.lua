@@ -6,7 +6,8 @@ local definition = require "bam.optim.definition"
 local function kernel(segment, o)
   core.adamw_step(segment.param, segment.grad, segment.state.m, segment.state.v, {
     lr = o.lr, beta1 = o.betas[1], beta2 = o.betas[2], eps = o.eps, weight_decay = o.weight_decay, step = o.step,
-    clip = o.clip })
+    clip = o.clip,
+    low = segment.low })
 end
 
 return definition.define_builtin {

@@ -6,11 +6,25 @@ local core = require "bam.core"
 
 local M = {}
 
-local PER_LINE = { f32 = 16, f64 = 8 } -- elements in 64 bytes
+local PER_LINE = { bf16 = 32, f32 = 16, f64 = 8 } -- elements in 64 bytes
+
+-- The dtype of gradients and state of parameters.
+local WIDE = { bf16 = "f32" }
+
+--- The dtype that an optimizer computes in for parameters of a dtype: of bf16 it keeps f32 masters, whose high halves
+--- the parameters are (kernels/master.h).
+---@param dtype string
+---@return string
+function M.wide(dtype) return WIDE[dtype] or dtype end
 
 -- Buffers outlive the bam.scope they may be made in.
-local function zeros(size, like)
-  return core.zeros(size, { dtype = like.dtype, device = like.device }):keep()
+local function zeros(size, like, dtype)
+  return core.zeros(size, { dtype = dtype or like.dtype, device = like.device }):keep()
+end
+
+-- The low halves of `count` masters from the first on, two bytes each; nil without masters.
+local function low_part(bucket, first, count)
+  return bucket.low and bucket.low:narrow(1, 2 * first - 1, 2 * count):keep()
 end
 
 local function slice(buffer, entry)
@@ -40,12 +54,15 @@ function M.bucket(parameters, names, counts)
   local entries, size = arrange(parameters)
   local bucket = { entries = entries, state = {}, names = names, counts = counts, tensors = {}, places = {},
                    grads = {} }
-  bucket.param, bucket.grad = zeros(size, like), zeros(size, like)
-  for _, name in ipairs(names) do bucket.state[name] = zeros(size, like) end
+  local wide = M.wide(like.dtype)
+  bucket.param, bucket.grad = zeros(size, like), zeros(size, like, wide)
+  bucket.low = WIDE[like.dtype] and zeros(2 * size, like, "u8")
+  for _, name in ipairs(names) do bucket.state[name] = zeros(size, like, wide) end
   for i, entry in ipairs(entries) do
     bucket.tensors[i], bucket.places[i] = entry.tensor, slice(bucket.param, entry)
     bucket.grads[i] = slice(bucket.grad, entry)
     entry.param, entry.grad = bucket.places[i], bucket.grads[i]
+    entry.low = low_part(bucket, entry.first, entry.count)
     for _, name in ipairs(names) do entry.state[name] = slice(bucket.state[name], entry) end
   end
   return bucket
@@ -62,7 +79,7 @@ end
 local function segment(bucket, a, b)
   local length = b.first + b.count - a.first
   local s = { entry = a, last = b, param = bucket.param:narrow(1, a.first, length):keep(),
-              grad = bucket.grad:narrow(1, a.first, length):keep(), state = {} }
+              grad = bucket.grad:narrow(1, a.first, length):keep(), low = low_part(bucket, a.first, length), state = {} }
   for _, name in ipairs(bucket.names) do
     s.state[name] = bucket.state[name]:narrow(1, a.first, length):keep()
   end

@@ -1,13 +1,14 @@
 -- What an optimizer is given, sorted: a module, a list of parameters or tensors, or a list of groups with options
 -- of their own, becomes sets of parameters that are updated alike.
 local check = require "bam.util.check"
+local core = require "bam.core"
 local description = require "bam.model.description"
 local module = require "bam.nn.module"
 local rules = require "bam.optim.rules"
 
 local M = {}
 
-local COMPUTES = { f32 = true, f64 = true }
+local UPDATES = { f32 = true, f64 = true, bf16 = true }
 
 local function describe_params(params)
   if description.is(params) then
@@ -145,9 +146,10 @@ local function check_parameter(what, p, names)
                p.name)
   end
   names[p.name] = true
-  if not COMPUTES[p.tensor.dtype] then
-    check.fail('%s: parameter `%s` is %s; optimizers update f32 and f64: m:to "f32"', what, p.name,
-               p.tensor.dtype)
+  local dtype, device = p.tensor.dtype, p.tensor.device
+  if not UPDATES[dtype] or not core.computes(dtype, device) then
+    check.fail('%s: parameter `%s` is %s; on %s, optimizers update f32 and f64%s: m:to "f32"', what, p.name, dtype,
+               tostring(device), core.computes("bf16", device) and " and bf16" or "")
   end
   if not p.tensor.is_leaf then
     check.fail("%s: parameter `%s` is the result of an op, not a leaf", what, p.name)

@@ -6,7 +6,8 @@ local definition = require "bam.optim.definition"
 
 local function kernel(segment, o)
   core.lion_step(segment.param, segment.grad, segment.state.m, {
-    lr = o.lr, beta1 = o.betas[1], beta2 = o.betas[2], weight_decay = o.weight_decay, clip = o.clip })
+    lr = o.lr, beta1 = o.betas[1], beta2 = o.betas[2], weight_decay = o.weight_decay, clip = o.clip,
+    low = segment.low })
 end
 
 return definition.define_builtin {

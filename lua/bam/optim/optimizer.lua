@@ -117,6 +117,10 @@ function Optimizer:trained()
   return names
 end
 
+--- The dtype of the parameters; of the first of them, where they differ.
+---@return string
+function Optimizer:dtype() return self._buckets[1].param.dtype end
+
 --- Everything that a step changes: the buffers of parameters and state, and the set of the tensors that live in
 --- them.
 ---@return tensor[] tensors
@@ -125,6 +129,7 @@ function Optimizer:buffers()
   local tensors, parameters = {}, {}
   for _, bucket in ipairs(self._buckets) do
     tensors[#tensors + 1] = bucket.param
+    tensors[#tensors + 1] = bucket.low
     for _, name in ipairs(bucket.names) do tensors[#tensors + 1] = bucket.state[name] end
     for _, entry in ipairs(bucket.entries) do
       parameters[entry.tensor] = true
@@ -175,7 +180,7 @@ local function add_own_state(entry, others)
   entry.others = others
   for _, other in ipairs(others) do
     local like = entry.tensor
-    entry.state[other.name] = core.full(other.shape, other.value, { dtype = other.dtype or like.dtype,
+    entry.state[other.name] = core.full(other.shape, other.value, { dtype = other.dtype or flat.wide(like.dtype),
                                                                     device = like.device }):keep()
   end
 end

@@ -27,6 +27,7 @@ function M.targets(self)
   each_entry(self, function(entry, bucket)
     for _, name in ipairs(bucket.names) do add(entry, name) end
     for _, other in ipairs(entry.others) do add(entry, other.name) end
+    if entry.low then list[#list + 1] = { name = string.format("low.%s", entry.name), tensor = entry.low } end
     if bucket.counts then
       steps[entry] = core.tensor(entry.steps, { device = "cpu" })
       list[#list + 1] = { name = step_name(entry), tensor = steps[entry] }

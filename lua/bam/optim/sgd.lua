@@ -12,7 +12,8 @@ end
 local function kernel(segment, o)
   core.sgd_step(segment.param, segment.grad, segment.state.momentum, {
     lr = o.lr, momentum = o.momentum, nesterov = o.nesterov, weight_decay = o.weight_decay, step = o.step,
-    clip = o.clip })
+    clip = o.clip,
+    low = segment.low })
 end
 
 return definition.define_builtin {

@@ -31,7 +31,8 @@ local function units_of(bucket)
   local list = {}
   for _, entry in ipairs(bucket.entries) do
     if entry.trained then
-      list[#list + 1] = { entry = entry, last = entry, param = entry.param, grad = entry.grad, state = entry.state }
+      list[#list + 1] = { entry = entry, last = entry, param = entry.param, grad = entry.grad, low = entry.low,
+                          state = entry.state }
     end
   end
   return list
@@ -92,13 +93,16 @@ end
 
 -- Note that `value` is to be written into `target`. When it is not known whether the gradients are finite, the old
 -- value stays where they are not.
-local function add(self, pending, what, target, value)
+local function add(self, pending, what, target, value, old)
   if self._clip and not self._is_sure then
     local fine = ops.ne(ops.to(self._clip, { device = target.device }), 0)
-    value = ops.where(fine, value, target)
+    value = ops.where(fine, value, old or target)
   end
   pending[#pending + 1] = { what = what, target = target, value = value }
 end
+
+-- What an update sees of the parameters: the masters of bf16.
+local function masters_of(unit) return unit.low and core.join_masters(unit.param, unit.low) or unit.param end
 
 local function copy_of(unit, grad)
   local state = {}
@@ -111,11 +115,13 @@ end
 local function compute_unit(self, bucket, unit, lr, pending)
   local rule, o = bucket.rule, settings_of(self, bucket, lr, unit.entry)
   local what = string.format("%s: update of %s", self.kind, unit_name(unit))
-  local values = { param = unit.param, grad = clipped(self, unit.grad), state = unit.state }
+  local masters = masters_of(unit)
+  local values = { param = masters, grad = clipped(self, unit.grad), state = unit.state }
   if not bucket.is_tried then values = copy_of(values, values.grad) end
   local result, state = call(what, rule, values, o)
-  check_value(string.format("%s: the new value", what), result, unit.param)
-  add(self, pending, what, unit.param, result)
+  check_value(string.format("%s: the new value", what), result, masters)
+  add(self, pending, what, unit.param, result, masters)
+  pending[#pending].low = unit.low
   for _, name in ipairs(check.sorted_names(unit.state)) do
     local value = state[name]
     check_value(string.format("%s: state.%s", what, name), value, unit.state[name])
@@ -186,6 +192,14 @@ local function is_written_in_lua(self)
   return false
 end
 
+local function write(p)
+  if p.low then
+    core.split_masters(ops.contiguous(p.value), p.target, p.low)
+  else
+    p.target:copy_(p.value)
+  end
+end
+
 --- Update every parameter that is trained, and count the step.
 ---@param self table the optimizer
 ---@param lr number
@@ -194,7 +208,7 @@ function M.apply(self, lr)
     core.with_grad(false, core.scope, function()
       local pending = compute(self, lr)
       run_kernels(self, lr)
-      for _, p in ipairs(pending) do p.target:copy_(p.value) end
+      for _, p in ipairs(pending) do write(p) end
     end)
   else
     run_kernels(self, lr)

@@ -14,6 +14,8 @@ local function widths(d)
   return queries, sets * d.kv_heads * d.head_width
 end
 
+local BYTES = { f32 = 4, bf16 = 2 } -- of an activation
+
 -- Floats kept per token, with the temporaries of both passes: per layer the residual, the norm, both branches and their
 -- gradients, QKV twice, the result of attention, SwiGLU's halves and product.
 local function floats_per_token(d)
@@ -28,11 +30,12 @@ end
 ---@param d table description
 ---@param tokens integer of a micro-batch
 ---@param optimizer table as bam.train.optimizer_choice reads it
+---@param dtype? string f32 by default; a bf16 parameter takes as much as one of f32, with the low half of its master
 ---@return integer
-function M.bytes(d, tokens, optimizer)
+function M.bytes(d, tokens, optimizer, dtype)
   local parameters = d:count()
   local head = math.min(tokens * d.vocab * 4, 64 << 20) -- logits come in chunks
-  return 8 * parameters + optimizer:bytes(d) + 4 * tokens * floats_per_token(d) + head
+  return 8 * parameters + optimizer:bytes(d) + BYTES[dtype or "f32"] * tokens * floats_per_token(d) + head
 end
 
 -- Does the loss depend on how a step is split? It does if the load is balanced over all tokens of a call.
@@ -61,10 +64,11 @@ end
 ---@param batch integer rows of a step
 ---@param context integer tokens of a row
 ---@param wanted? integer option rows
+---@param dtype? string f32 by default
 ---@return integer rows
 ---@return boolean counts whether another split would change the loss
-function M.micro_batch(d, batch, context, wanted)
-  local row, group = 4 * context * floats_per_token(d), math.max(1, d.aux_tokens)
+function M.micro_batch(d, batch, context, wanted, dtype)
+  local row, group = BYTES[dtype or "f32"] * context * floats_per_token(d), math.max(1, d.aux_tokens)
   if wanted then return check_rows(wanted, batch, context, group), splits_change_loss(d) end
   for rows = batch, 1, -1 do
     local fits = rows == 1 or rows * row <= BUDGET

@@ -129,6 +129,12 @@ function M.state(start)
   return state
 end
 
+-- What the phase of a checkpoint was computed in, by its record.
+local function dtype_of(directory)
+  local phase = phase_settings.phase(directory:match "^(.*)/[^/]+$" or ".")
+  return phase and phase.settings.dtype or "f32"
+end
+
 -- The name of the optimizer that trained the checkpoint in a directory, by its phase's record; nil if that is lost.
 local function optimizer_of(directory)
   local phase = phase_settings.phase(directory:match "^(.*)/[^/]+$" or ".")
@@ -139,6 +145,11 @@ end
 -- Raise because the state of a checkpoint is not that of this optimizer.
 local function fail_state(directory, optimizer, why)
   local before, now = optimizer_of(directory), optimizer.kind
+  local dtype, own = dtype_of(directory), optimizer:dtype()
+  if dtype ~= own then
+    check.fail('train: option continue: %s was trained in %s, and this phase is in %s, whose state is another; take '
+               .. 'continue = "weights", or dtype = "%s"', directory, dtype, own, dtype)
+  end
   if before and before ~= now then
     check.fail('train: option continue: %s was trained by %s, and this phase has %s, which cannot use its state; take '
                .. 'continue = "weights", or optimizer = "%s"', directory, before, now, before:lower())

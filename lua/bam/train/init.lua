@@ -26,7 +26,7 @@ local spec = overrides.add_to {
   continue = { "any", optional = true },
   lr = { "any", expects = "a number, or a schedule such as bam.schedule.cosine { peak = 1e-3 }" },
   batch = { "size", optional = true }, rows = { "size", optional = true }, context = { "size", optional = true },
-  seed = { "count", optional = true }, clip = { "positive", 1 },
+  seed = { "count", optional = true }, dtype = { "string", optional = true }, clip = { "positive", 1 },
   max_grad_ratio = { "positive", 10, was = "spike" },
   optimizer = { "any", optional = true }, betas = { "list", optional = true }, eps = { "positive", optional = true },
   weight_decay = { "rate", optional = true }, eval_every = { "count", optional = true },
@@ -97,6 +97,18 @@ local function read_optimizer(o)
   return optimizer_choice.read(o.optimizer == nil and given or o.optimizer)
 end
 
+local DTYPES = { f32 = true, bf16 = true }
+
+-- What the phase computes in. A device that does not compute in it is refused when it is to train (trainer.lua).
+local function read_dtype(o)
+  local dtype = from_options(o, "dtype", flags.get().dtype or "f32", "string")
+  if not DTYPES[dtype] then
+    check.fail('train: option dtype: expected "f32" or "bf16", got %s%s', check.describe(dtype),
+               check.suggestion(dtype, check.sorted_names(DTYPES)))
+  end
+  return dtype
+end
+
 local function read(given)
   local o = check.options("train", given, spec)
   o.name, o.lr, o.optimizer = run_dir.check_name(o.name), read_schedule(o.lr), read_optimizer(o)
@@ -104,12 +116,13 @@ local function read(given)
   o.description = overrides.apply(o.start.description, o)
   o.batch = from_options(o, "batch", 16)
   o.context = from_options(o, "context", math.min(o.description.context, 2048))
+  o.dtype = read_dtype(o)
   o.seed = from_options(o, "seed", flags.get().seed or 1, "count")
   check_data(o.data, o.description)
   local own_steps = read_steps(o)
   o.steps = o.start.before + own_steps
   o.eval_every = o.eval_every or math.max(1, (own_steps + 3) // 4)
-  o.rows, o.split_counts = budget.micro_batch(o.description, o.batch, o.context, from_options(o, "rows"))
+  o.rows, o.split_counts = budget.micro_batch(o.description, o.batch, o.context, from_options(o, "rows"), o.dtype)
   learns.check(string.format("train: phase %s", o.name), o.description, o.steps)
   return o
 end
@@ -126,7 +139,7 @@ local function settings_of(o)
     lr = schedule.digest(o.lr, o.steps), seed = o.seed,
     generation = o.start.generation, clip = o.clip, spike = o.max_grad_ratio, betas = optimizer.betas,
     eps = optimizer.eps, weight_decay = optimizer.weight_decay, optimizer = optimizer.optimizer,
-    rows = o.split_counts and o.rows or nil,
+    rows = o.split_counts and o.rows or nil, dtype = o.dtype ~= "f32" and o.dtype or nil,
     patches = closure_hash.patches(),
   }
 end
@@ -165,6 +178,9 @@ end
 --- micro-batch (aux_group_size = 0) it changes what is learned, and the phase's fingerprint
 ---@field context? integer tokens per row; the option `context`, or the model's, by default
 ---@field seed? integer the option `seed`, or 1, by default
+---@field dtype? "f32"|"bf16" what weights and activations are computed in; the option `dtype`, the flag --dtype, or
+--- "f32", by default. "bf16" takes a device that computes in it (CUDA). Sums, gradients of weights, norms' statistics,
+--- routers and losses stay f32, and the optimizer updates f32 masters of the weights
 ---@field clip? number largest gradient norm, 1 by default
 ---@field max_grad_ratio? number a step is skipped if its gradient norm exceeds clip and this many times the running
 --- mean, 10 by default; three skips in a row end the run if the loss has risen too
@@ -207,7 +223,7 @@ function M.train(given)
   local o = read(given)
   local this, flag = new_phase(o), flags.get()
   if flag.plan then
-    plan.phase(this, budget.bytes(o.description, o.rows * o.context, o.optimizer))
+    plan.phase(this, budget.bytes(o.description, o.rows * o.context, o.optimizer, o.dtype))
   elseif flag.audit then
     require("bam.train.retrace").phase(this, o)
   elseif not flag.only or flag.only == o.name then

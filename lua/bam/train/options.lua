@@ -214,7 +214,7 @@ local function sizes_of(name)
 end
 
 --- The options of this recipe, from lowest to highest precedence: the sizes of a scale, the fields given here, --set.
---- `seed` is always set. Answers --help. The result is read-only, and reading an unknown name is an error.
+--- `seed` is always set, and --dtype sets `dtype`. Answers --help. The result is read-only, and reading an unknown name is an error.
 ---@param fields? table plain data; scale = "demo", "590m" or "2b" sets vocab, context, batch, rows, model,
 --- tokens, lr and mixture_lr
 ---@return table options
@@ -226,6 +226,7 @@ function M.options(fields)
   local options = scale and sizes_of(scale) or {}
   for name, value in pairs(copy(fields)) do options[name] = value end
   options.scale, options.seed = scale, given.seed or options.seed or 1
+  options.dtype = given.dtype or options.dtype
   refuse_unknown(options, unknown)
   for _, setting in ipairs(given.set) do set(options, setting) end
   if given.help then

@@ -90,15 +90,26 @@ local function check_machine(run, state)
   state.machine = now
 end
 
+-- A device that only stores a dtype cannot train in it.
+local function check_dtype(phase, o)
+  local device = core.device()
+  if core.computes(o.dtype, device) then return end
+  stop("train: phase %s is to be computed in %s, and %s does not compute in it: take a GPU, --device cuda, or "
+       .. "--dtype f32, which is another phase; --plan describes it without training", phase.name, o.dtype,
+       tostring(device))
+end
+
 -- Create everything that lives while a phase trains, from the checkpoint `found` or from scratch. Changes nothing on
 -- disk.
 local function open_run(phase, o, found)
+  check_dtype(phase, o)
   local run = { phase = phase, o = o, place = phase:directory(), owner = phase:owner() }
   run.state = found and found.state or fresh_state(phase, o)
   run.owner.parents = run.state.parents
   local first = run.state.step + 1
   run.model = found and checkpoint.restore(o.description, found.directory) or build(phase, o)
   check_tokenizer(phase, run.model, o.data)
+  if o.dtype ~= "f32" then run.model:to(o.dtype) end
   run.optimizer = o.optimizer:make(run.model)
   if found then
     run.optimizer:load_state(checkpoints.tensors(found))

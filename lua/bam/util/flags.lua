@@ -16,6 +16,7 @@ local FLAGS = {
   { "set", "KEY=VALUE", "change one of the options below; may be given several times" },
   { "scale", "NAME", "the sizes: demo, 590m or 2b" },
   { "seed", "N", "of first weights, routers and the order of the data; 1 by default" },
+  { "dtype", "NAME", "what phases are computed in: f32 (the default), or bf16 on CUDA devices" },
   { "device", "NAME", "where tensors live: cpu, cuda, cuda:1, ..." },
   { "threads", "N", "how many threads kernels use" },
   { "out", "DIR", "where phases are kept; runs by default" },
@@ -133,7 +134,7 @@ local function answer_alone()
   end
 end
 
---- The flags of this run: plan, only, fresh, scale, seed, device, threads, out, cache, help, and
+--- The flags of this run: plan, only, fresh, scale, seed, dtype, device, threads, out, cache, help, and
 --- set, a list of { key, text }.
 ---@return table
 function M.get()

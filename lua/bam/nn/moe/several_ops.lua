@@ -84,6 +84,7 @@ function M.attend(self, h, weight, gates, batch)
   local B, T, n = h:size(1), h:size(2), self.experts
   if gates then
     local grouped = ops.view(o, B, T, self.kv_heads, n, self.heads // self.kv_heads * self.head_width)
+    gates = ops.to(gates, o.dtype) -- of bf16 they are f32
     o = ops.mul(grouped, ops.reshape(gates, B, T, 1, n, 1))
   end
   local bias = self.out_bias
