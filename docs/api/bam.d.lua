@@ -411,6 +411,7 @@
 ---@field rows? integer rows of a micro-batch, whose activations are in memory at a time: a divisor of batch; the option `rows`, or as many as fit into 1 GB, by default. Where the auxiliary losses are balanced over all tokens of a micro-batch (aux_group_size = 0) it changes what is learned, and the phase's fingerprint
 ---@field context? integer tokens per row; the option `context`, or the model's, by default
 ---@field seed? integer the option `seed`, or 1, by default
+---@field dtype? "f32"|"bf16" what weights and activations are computed in; the option `dtype`, the flag --dtype, or "f32", by default. "bf16" takes a device that computes in it (CUDA). Sums, gradients of weights, norms' statistics, routers and losses stay f32, and the optimizer updates f32 masters of the weights
 ---@field clip? number largest gradient norm, 1 by default
 ---@field max_grad_ratio? number a step is skipped if its gradient norm exceeds clip and this many times the running mean, 10 by default; three skips in a row end the run if the loss has risen too
 ---@field optimizer? string|table name, "adamw" (default), "lion", "muon" or "sgd", or with options: { "muon", momentum = 0.9 }; or, in place of the name, a result of bam.optim.define
@@ -533,8 +534,8 @@ function bam_nn_Module:parameters() end
 function bam_nn_Module:state() end
 
 --- Convert all parameters to a float dtype, move everything to a device, or both: m:to "f64", m:to "cuda",
---- m:to("f32", "cuda"). bf16 and f16 are for saving; computing in them is an error. Changed tensors are new and
---- have no gradient: make optimizers afterwards.
+--- m:to("f32", "cuda"). CUDA devices compute in bf16; elsewhere it is for saving, as f16 is everywhere. Changed tensors
+--- are new and have no gradient: make optimizers afterwards.
 ---@param dtype? string
 ---@param device? string
 ---@return table self
@@ -892,6 +893,10 @@ function bam_optim_Optimizer:buffers() end
 ---@param options? { wait?: boolean } wait is true by default
 ---@return number norm before clipping; without waiting, a tensor
 function bam_optim_Optimizer:clip(max_norm, options) end
+
+--- The dtype of the parameters; of the first of them, where they differ.
+---@return string
+function bam_optim_Optimizer:dtype() end
 
 --- Load a saved state. Names and shapes are checked before anything changes. A state of an older version, without
 --- the steps of each parameter, counts all steps for all of them.
@@ -1848,11 +1853,13 @@ function tensor:rms_norm(weight, eps) end
 ---@overload fun(self: tensor, residual: tensor|number, weight: tensor|number, attributes: { eps?: number }): tensor, tensor
 function tensor:add_rms_norm(residual, weight, eps) end
 
---- x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or f64.
+--- x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or f64, or bf16 where the device computes in it; then `dtype` may be f32, for a result that is not rounded.
 ---@param weight tensor|number
 ---@param bias? tensor
+---@param dtype? dtype none by default
 ---@return tensor
-function tensor:linear(weight, bias) end
+---@overload fun(self: tensor, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype }): tensor
+function tensor:linear(weight, bias, dtype) end
 
 --- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param positions? tensor
@@ -2684,12 +2691,14 @@ function bam.rms_norm(x, weight, eps) end
 ---@overload fun(x: tensor|number, residual: tensor|number, weight: tensor|number, attributes: { eps?: number }): tensor, tensor
 function bam.add_rms_norm(x, residual, weight, eps) end
 
---- x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or f64.
+--- x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or f64, or bf16 where the device computes in it; then `dtype` may be f32, for a result that is not rounded.
 ---@param x tensor|number
 ---@param weight tensor|number
 ---@param bias? tensor
+---@param dtype? dtype none by default
 ---@return tensor
-function bam.linear(x, weight, bias) end
+---@overload fun(x: tensor|number, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype }): tensor
+function bam.linear(x, weight, bias, dtype) end
 
 --- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param x tensor|number
@@ -3149,7 +3158,7 @@ function bam.tokenizer.parse(text, label) end
 function bam.tokenizer.train(options) end
 
 --- The options of this recipe, from lowest to highest precedence: the sizes of a scale, the fields given here, --set.
---- `seed` is always set. Answers --help. The result is read-only, and reading an unknown name is an error.
+--- `seed` is always set, and --dtype sets `dtype`. Answers --help. The result is read-only, and reading an unknown name is an error.
 ---@param fields? table plain data; scale = "demo", "590m" or "2b" sets vocab, context, batch, rows, model, tokens, lr and mixture_lr
 ---@return table options
 function bam.options(fields) end

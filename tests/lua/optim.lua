@@ -420,7 +420,7 @@ test("bad input", function()
   expect.raises("optim.AdamW: entry 2 of the parameters is 3, not a tensor or { name =, tensor = }", optim.AdamW,
                 { leaf, 3 })
   expect.raises("optim.AdamW: parameter `1` is the result of an op, not a leaf", optim.AdamW, { leaf * 2 })
-  expect.raises('optim.AdamW: parameter `1` is bf16; optimizers update f32 and f64: m:to "f32"', optim.AdamW,
+  expect.raises('optim.AdamW: parameter `1` is bf16; on cpu, optimizers update f32 and f64: m:to "f32"', optim.AdamW,
                 { bam.ones(2, { dtype = "bf16", requires_grad = true }) })
   expect.raises("optim.AdamW: two parameters are called `w`; give the groups names", optim.AdamW,
                 { { name = "w", tensor = leaf }, { name = "w", tensor = bam.ones(1, { requires_grad = true }) } })

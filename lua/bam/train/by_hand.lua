@@ -38,6 +38,10 @@ function M.plan(given)
   local o, flag = check.options("plan", given, spec), flags.get()
   local d, tokens = read_model(o.model), o.batch * o.context
   local optimizer = optimizer_choice.read(o.optimizer)
+  if flag.dtype and flag.dtype ~= "f32" then
+    flags.fail('--dtype: %s has a training loop of its own, which converts its model itself: model:to "%s", before it '
+               .. "makes the optimizer", o.name, flag.dtype)
+  end
   plan.note(o)
   if flag.plan then
     plan.phase({ name = o.name, description = d, steps = o.steps, before = 0, step_tokens = tokens,
