@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "../core/assert.h"
+
 bam_tensor **bam_grad_slot(const bam_backward *pass, int i) {
   bam_edge *edge = &pass->node->edges[i];
   if (edge->node != NULL)
@@ -79,6 +81,7 @@ static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
 bam_status bam_grad_add(bam_tensor **at, bool is_leaf, bam_tensor *grad) {
   bam_status status = BAM_OK;
   bam_tensor *fresh = NULL;
+  bam_assert(at != NULL); /* whoever computes a gradient has asked whether it is needed */
   if (*at == NULL && !is_leaf) {
     *at = bam_tensor_retain(grad);
   } else if (*at != NULL && (is_leaf || is_exclusive(*at))) {
