@@ -1,6 +1,9 @@
 /* Attention on tensor cores (kernels/cuda/attention_mma.h) against its definition in double precision, with the whole
    T x T matrix: results, stats and gradients, around every edge of the tiles. Queries, keys and values are rows of one
-   tensor, as in a model. Ends with "N passed, N failed". */
+   tensor, as in a model. Ends with "N passed, N failed".
+
+   attention_mma --time T measures instead, with sequences of T tokens: milliseconds (the median of ten runs) and
+   TFLOP/s, of which a causal forward pass has 2 B H T T K and a backward pass 2.5 times as many. */
 #include "harness.h"
 
 #include "../../kernels/cuda/attention_hopper.h"
@@ -336,9 +339,77 @@ static void test_case(bam_stream stream, const attention_case &c, bool twice) {
   free_bf16(dy);
 }
 
-int main() {
+/* ---- time ---- */
+
+#define RUNS_MEASURED 10
+
+static int compare_times(const void *a, const void *b) {
+  const float x = *(const float *)a, y = *(const float *)b;
+  return (x > y) - (x < y);
+}
+
+/* The median of the milliseconds that `run` takes; 0 when it fails. */
+template <class F> static float measure(bam_stream stream, F run) {
+  float times[RUNS_MEASURED];
+  cudaEvent_t from, to;
+  bool good = run() && run(); /* loads the kernel */
+  cudaEventCreate(&from);
+  cudaEventCreate(&to);
+  for (int i = 0; i < RUNS_MEASURED && good; i++) {
+    cudaEventRecord(from, stream->queue);
+    good = run();
+    cudaEventRecord(to, stream->queue);
+    cudaEventSynchronize(to);
+    cudaEventElapsedTime(&times[i], from, to);
+  }
+  cudaEventDestroy(from);
+  cudaEventDestroy(to);
+  qsort(times, RUNS_MEASURED, sizeof times[0], compare_times);
+  return good ? times[RUNS_MEASURED / 2] : 0;
+}
+
+static void print_time(const attention_case &c, const char *what, double passes, float ms) {
+  const double flop = passes * 2.0 * c.B * c.H * (double)c.T * c.T * c.K;
+  printf("%s: B %d, T %d, H %d, G %d, K %d: %.3f ms, %.0f TFLOP/s\n", what, c.B, c.T, c.H, c.G, c.K,
+         (double)ms, ms > 0 ? flop / ms * 1e-9 : 0);
+}
+
+static void time_case(bam_stream stream, const attention_case &c) {
+  const device_tensors t(c);
+  const bam_attention a = describe(c, 1 / sqrt((double)c.K));
+  bf16_numbers qkv = draw_numbers(t.qkv.count, 1), dy = draw_numbers(t.dy.count, 1);
+  t.qkv.put(qkv.stored);
+  t.dy.put(dy.stored);
+  cudaMemset(t.delta.at, 0, (size_t)t.delta.count * sizeof(float));
+  const float forward = measure(stream, [&] { return run_forward(stream, c, t, a, false); });
+  const float backward = measure(stream, [&] { return run_backward(stream, c, t, a); });
+  print_time(c, "forward", 1, forward);
+  print_time(c, "backward", 2.5, backward);
+  bool good = forward > 0 && backward > 0;
+  if (stream->capability == 90) {
+    const float groups = measure(stream, [&] { return run_forward(stream, c, t, a, true); });
+    print_time(c, "forward on warpgroups", 1, groups);
+    good &= groups > 0;
+  }
+  check(good, "B %d, T %d, H %d, G %d, K %d", c.B, c.T, c.H, c.G, c.K);
+  free_bf16(qkv);
+  free_bf16(dy);
+}
+
+static int time_all(bam_stream stream, int T) {
+  const int B = T >= 2048 ? 16384 / T > 0 ? 16384 / T : 1 : 1;
+  time_case(stream, { B, T, 16, 4, 64, 0, ONE, false });
+  time_case(stream, { B, T, 18, 6, 128, 0, ONE, false });
+  if (T >= 2048)
+    time_case(stream, { B, T, 72, 24, 128, 0, ONE, false });
+  return report();
+}
+
+int main(int n, char **arguments) {
   bam_stream_state stream = {};
   open_device(&stream);
+  if (n == 3 && strcmp(arguments[1], "--time") == 0)
+    return time_all(&stream, atoi(arguments[2]));
   for (int K = 64; K <= 128; K += 64) {
     const int times[] = { 1, 15, 63, 64, 65, 128, 130, 257 };
     for (int T : times)
