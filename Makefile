@@ -211,7 +211,7 @@ $(B)/embedded.o: $(B)/embedded.S
 REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 DEPS   := deps $(addprefix deps-,test simt valgrind analyze lint format)
 
-.PHONY: run test bits docs cases simt bench bench-products scaling accuracy asan analyze lint lint-format format compdb \
+.PHONY: run test bits docs cases window simt bench bench-products scaling accuracy asan analyze lint lint-format format compdb \
         debug valgrind fuzz fuzzcheck faults $(DEPS) install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
@@ -225,6 +225,15 @@ cases: deps ## run only the op tests, in the portable program that tests/gpu use
 	@$(REMAKE) $(B)/cases/bamlua $(B)/cases/selftest $(GPU_PROGRAMS)
 	@sh tests/cases/selftest/check.sh $(B)/cases/selftest
 	@sh tests/cases/run.sh $(B)/cases/bamlua $(if $(FILTER),--filter '$(FILTER)')
+
+# What travels to a machine with a GPU, for sh tests/gpu/window.sh; a lent one takes 64 MiB with the working tree.
+WINDOW := B=build-window CUDA=1 CUDA_ARCH=90a
+window: deps ## build what a window on a GPU needs into build-window/carry (docs/cuda.md)
+	@$(REMAKE) $(WINDOW) build-window/cases/bamlua $(GPU_TESTS:%=build-window/cases/%)
+	@mkdir -p build-window/carry
+	@cp build-window/cases/bamlua $(GPU_TESTS:%=build-window/cases/%) build-window/carry
+	@git rev-parse HEAD > build-window/carry/commit 2>/dev/null || echo unknown > build-window/carry/commit
+	@du -sm build-window/carry | { read -r size name; echo "$$name: $$size MB"; test "$$size" -le 48; }
 
 simt: deps-simt ## run the op tests and a recipe on the CUDA backend, simulated on the CPU (tests/simt)
 	@$(REMAKE) $(B)/simt/selftest $(B)/simt/bamlua $(GPU_TESTS:%=$(B)/simt/%)

@@ -3158,7 +3158,8 @@ function bam.tokenizer.parse(text, label) end
 function bam.tokenizer.train(options) end
 
 --- The options of this recipe, from lowest to highest precedence: the sizes of a scale, the fields given here, --set.
---- `seed` is always set, and --dtype sets `dtype`. Answers --help. The result is read-only, and reading an unknown name is an error.
+--- `seed` is always set, and --dtype sets `dtype`. Answers --help. The result is read-only, and reading an unknown name
+--- is an error.
 ---@param fields? table plain data; scale = "demo", "590m" or "2b" sets vocab, context, batch, rows, model, tokens, lr and mixture_lr
 ---@return table options
 function bam.options(fields) end

@@ -3,7 +3,7 @@ local arguments = require "bam.util.arguments"
 
 local M = {}
 
-local COUNTS = { rounds = true, seconds = true, vocab = true }
+local COUNTS = { rounds = true, seconds = true, vocab = true, limit = true }
 
 local function convert(name, value)
   if not COUNTS[name] then return value end

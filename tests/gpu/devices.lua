@@ -1,5 +1,5 @@
 -- Tensors, gradients, modules, optimizers and files on "cuda", against the same on the CPU. Run by
--- tests/gpu/check.sh on a GPU, and over the shim of tests/simt.
+-- tests/gpu/window.sh on a GPU, and over the shim of tests/simt.
 local bam = require "bam"
 local core = require "bam.core"
 

@@ -1,6 +1,6 @@
 -- A small recipe on "cuda": its losses are those of the CPU, it is the same twice, and a run that
 -- was interrupted ends with the same bits. In bf16 its losses are within 1 % of those in f32, and it
--- resumes to the bit, too. Run by tests/gpu/check.sh on a GPU, and over the shim of tests/simt.
+-- resumes to the bit, too. Run by tests/gpu/window.sh on a GPU, and over the shim of tests/simt.
 local core = require "bam.core"
 local json = require "bam.util.json"
 local small = dofile "tests/lua/support/small_run.lua"

@@ -1,69 +1,28 @@
 -- How many launches, copies and waits a training step takes on a device, per layer and besides, over the shim. A wait
 -- stops the host until the device has done everything before it, so a step has few, and the count is exact: a change
--- that adds one fails here. Sizes do not matter; the head is one chunk.
+-- that adds one fails here. Also that tests/gpu/model.lua counts FLOPs and bytes as they are.
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
+local launches = require "tests.gpu.launches"
+local model = require "tests.gpu.account"
 local test = require "tests.lua.support.test"
+local traced = require "tests.simt.traced"
 
 local program = core.absolute(arg[1])
+local SIZES = { width = 64, heads = 2, kv_heads = 1, head_width = 32, ffn = 64, vocab = 512, tied = true, context = 32 }
 
-local SCRIPT = [[
-local bam, core = require "bam", require "bam.core"
-local kind, layers, rows = arg[1], tonumber(arg[2]), tonumber(arg[3])
-bam.device "cuda"
-local d = bam.models.parallel { layers = layers, width = 64, heads = 2, kv_heads = 1, head_width = 32, ffn = 64,
-                                vocab = 512, context = 32, tied = true }
-local attention = ({ btx = { experts = "mean" }, shared = { kv = "shared" }, own = { kv = "own" } })[kind]
-local mixed = kind ~= "dense" and bam.mix { experts = { d:build(), d:build(), d:build(), d:build() },
-                                            attention = attention, ffn = { top_k = 1 }, load_balance = 0.01,
-                                            z_loss = 0.001 }
-local model = (mixed or d):build()
-model:to "cuda"
-local optimizer = bam.optim.AdamW(model, {})
-local B, T = 4, 32
-local function from_host(x) return x:to "cuda" end
-local here = { device = "cpu", dtype = "i64" }
-local ids = bam.randint(0, 511, B, T, here)
-local documents, positions = bam.ones(B, T, here), bam.zeros(B, T, here)
-ids[{ B, { T, T } }] = 0
-local function step()
-  core.scope(function()
-    local batch = { ids = from_host(ids), targets = from_host(ids), documents = from_host(documents),
-                    positions = from_host(positions), tokens = B * T }
-    bam.loop.step(model, optimizer, batch, { lr = 1e-3, clip = 1.0, rows = rows })
-  end)
-end
-local function traced() return #core.read_file(os.getenv "BAMLUA_SIMT_TRACE") end
-model:train()
-model:set_step(1, 10)
-step()
-local before = traced()
-step()
-print(before, traced())
-]]
+local steps = {}
 
--- What the second step asks of the device: { launch = n, product = n, ["copy out"] = n, ... }
-local function count(kind, layers, rows)
-  local path, log = os.tmpname(), os.tmpname()
-  core.write_file(path, SCRIPT)
-  local pipe = io.popen(string.format("BAMLUA_SIMT=1 BAMLUA_SIMT_TRACE=%s '%s' %s %s %d %d 2>&1", log, program, path,
-                                      kind, layers, rows))
-  local output = pipe:read "a"
-  expect.yes(pipe:close(), output)
-  local from, to = output:match "^(%d+)%s+(%d+)\n$"
-  local counts = {}
-  for line in core.read_file(log):sub(from + 1, to):gmatch "[^\n]+" do
-    local what = line:match "^copy out" or line:match "^copy in" or line:match "^%a+"
-    counts[what] = (counts[what] or 0) + 1
-  end
-  os.remove(path)
-  os.remove(log)
-  return counts
+-- The lines of a step, which is run once.
+local function step(kind, layers, rows)
+  local key = string.format("%s %d %d", kind, layers, rows)
+  steps[key] = steps[key] or traced.step(program, { kind = kind, layers = layers, rows = rows })
+  return steps[key]
 end
 
 -- Counts per layer, besides the layers, and for a second micro-batch in a step of two layers.
 local function taken(kind)
-  local two, three, split = count(kind, 2, 4), count(kind, 3, 4), count(kind, 2, 2)
+  local two, three, split = traced.count(step(kind, 2, 4)), traced.count(step(kind, 3, 4)), traced.count(step(kind, 2, 2))
   local result = {}
   for _, what in ipairs { "launch", "product", "copy out", "copy in" } do
     local layer = (three[what] or 0) - (two[what] or 0)
@@ -72,18 +31,10 @@ local function taken(kind)
   return result
 end
 
--- Launches and products may become fewer.
-local MOST = {
-  dense = { launch = { 13, 35, 47 }, product = { 12, 3, 27 } },
-  btx = { launch = { 27, 42, 94 }, product = { 33, 3, 69 } },
-  shared = { launch = { 32, 42, 104 }, product = { 36, 3, 75 } },
-  own = { launch = { 32, 42, 104 }, product = { 36, 3, 75 } },
-}
-
 for _, kind in ipairs { "dense", "btx", "shared", "own" } do
   test(string.format("a step of %s", kind), function()
     local got = taken(kind)
-    for what, most in pairs(MOST[kind]) do
+    for what, most in pairs(launches[kind]) do
       local g = got[what]
       expect.compare(g.layer, "<=", most[1], what .. " per layer")
       expect.compare(g.besides, "<=", most[2], what .. " besides the layers")
@@ -95,5 +46,42 @@ for _, kind in ipairs { "dense", "btx", "shared", "own" } do
     expect.equal(got["copy out"], { layer = routed, besides = 2, more = 1 + 2 * routed })
     -- ids, targets, documents and positions; two coefficients per micro-batch
     expect.equal(got["copy in"], { layer = 0, besides = 4 + routed, more = routed })
+  end)
+
+  test(string.format("FLOPs and bytes of %s", kind), function()
+    local function products(lines)
+      local flops = 0
+      for _, line in ipairs(lines) do
+        local m, n, k = line:match "^product (%d+) (%d+) (%d+)$"
+        if m then flops = flops + 2 * tonumber(m) * tonumber(n) * tonumber(k) end
+      end
+      return flops
+    end
+    -- Without the buffers of all parameters and their gradients, which the optimizer has too, and scratch.
+    local function operands(lines)
+      local bytes, buffers = 0, {}
+      for _, line in ipairs(lines) do
+        if line:find "adamw" then
+          for size in line:gmatch " %d+ %d+ (.*)" do
+            for one in size:gmatch "%d+" do buffers[one] = true end
+          end
+        end
+      end
+      for _, line in ipairs(lines) do
+        local name, sizes = line:match "^launch (.-) %d+ %d+( .*)$"
+        if name and not name:find "attend" and not name:find "find_d" then
+          for size in sizes:gmatch "%d+" do
+            bytes = bytes + (buffers[size] and 0 or tonumber(size) >= 1 << 20 and 0 or tonumber(size))
+          end
+        end
+      end
+      return bytes
+    end
+    local two, three = step(kind, 2, 4), step(kind, 3, 4)
+    local a = model.account(SIZES, kind, 2, 128, 4)
+    expect.equal(products(two), a.products + a.head)
+    local layer = model.account(SIZES, kind, 3, 128, 4).operands - a.operands
+    local counted = operands(three) - operands(two)
+    expect.close(layer / counted, 1, 0.05, string.format("%d bytes per layer, counted %d", layer, counted))
   end)
 end

@@ -2,10 +2,12 @@
    (simt.cpp), and compare what they leave. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "machine.h"
 
 #define MAX_KERNELS 256
+#define MAX_OPERANDS 32
 
 /* Kernels that may have more dynamic shared memory than every kernel may have. */
 struct simt_attributes {
@@ -121,15 +123,48 @@ static cudaError_t run_all(const simt_launch *launch, const simt_body *body) {
   return error;
 }
 
+/* Trace a launch with the sizes of the allocations that its arguments point into, each once. */
+static void trace_launch(const simt_launch *launch, const simt_body *body) {
+  const simt_allocation *seen[MAX_OPERANDS];
+  char sizes[MAX_OPERANDS * 24] = "";
+  int count = 0, length = 0;
+  for (size_t at = 0; at + sizeof(char *) <= body->bytes; at += sizeof(char *)) {
+    const char *pointer;
+    memcpy(&pointer, (const char *)body->arguments + at, sizeof pointer);
+    const simt_allocation *a = simt_allocation_of(pointer);
+    int i = 0;
+    while (i < count && seen[i] != a)
+      i++;
+    if (a == NULL || i < count || count == MAX_OPERANDS)
+      continue;
+    seen[count++] = a;
+    length += snprintf(sizes + length, sizeof sizes - (size_t)length, " %zu", a->bytes);
+  }
+  simt_trace("launch %s %u %u%s", launch->name,
+             launch->blocks.x * launch->blocks.y * launch->blocks.z, launch->threads.x, sizes);
+}
+
+/* Every second time. */
+static bool lies(void) {
+  static bool last;
+  last = !last;
+  return !last;
+}
+
 void simt_run(const simt_launch *launch, const simt_body *body, const void *const *pointers,
               int npointers) {
   const int schedule = wanted_schedule();
   cudaError_t error = check_launch(launch, pointers, npointers);
-  simt_trace("launch %s %u %u", launch->name,
-             launch->blocks.x * launch->blocks.y * launch->blocks.z, launch->threads.x);
+  if (getenv("BAMLUA_SIMT_TRACE") != NULL)
+    trace_launch(launch, body);
   simt_count_work();
+  if (error == cudaSuccess && is_named(launch, "BAMLUA_SIMT_HANG"))
+    for (;;)
+      pause();
   if (error == cudaSuccess && is_named(launch, "BAMLUA_SIMT_FAIL_LATE"))
     simt_fail_later(cudaErrorIllegalAddress);
+  else if (error == cudaSuccess && is_named(launch, "BAMLUA_SIMT_LIE") && lies())
+    ; /* it says that it has run */
   else if (error == cudaSuccess) {
     simt_finish_copies();
     simt_open_memory();

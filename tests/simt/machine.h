@@ -157,6 +157,9 @@ struct simt_memory {
 
 simt_memory *simt_device_memory(void);
 
+/* The allocation that `data` points into, or behind; NULL if none. */
+const simt_allocation *simt_allocation_of(const void *data);
+
 /* The device in one allocation of which all bytes are, or -1. */
 int simt_device_of(const void *data, size_t bytes);
 bool simt_touches_device(const void *data, size_t bytes); /* any byte, of any device */

@@ -62,14 +62,17 @@ static int count_below(const simt_memory *m, const void *address) {
   return low;
 }
 
-int simt_device_of(const void *data, size_t bytes) {
+const simt_allocation *simt_allocation_of(const void *data) {
   const simt_memory *m = simt_device_memory();
   const int i = count_below(m, data) - 1;
-  if (i < 0)
-    return -1;
-  const size_t offset = (size_t)((const char *)data - m->allocations[i].data);
-  const size_t room = m->allocations[i].bytes;
-  return offset <= room && bytes <= room - offset ? m->allocations[i].device : -1;
+  if (i < 0 || (size_t)((const char *)data - m->allocations[i].data) > m->allocations[i].bytes)
+    return NULL;
+  return &m->allocations[i];
+}
+
+int simt_device_of(const void *data, size_t bytes) {
+  const simt_allocation *a = simt_allocation_of(data);
+  return a != NULL && bytes <= a->bytes - (size_t)((const char *)data - a->data) ? a->device : -1;
 }
 
 bool simt_touches_device(const void *data, size_t bytes) {

@@ -7,6 +7,8 @@
    BAMLUA_SIMT=1 .. 4       run launches under that schedule only, and compare nothing
    BAMLUA_SIMT_FAIL=name    launches of that kernel fail; cudaMemcpyAsync: copies do
    BAMLUA_SIMT_FAIL_LATE=name  launches of that kernel do nothing, and the next wait finds a fault
+   BAMLUA_SIMT_HANG=name    launches of that kernel never return
+   BAMLUA_SIMT_LIE=name     every second launch of that kernel does nothing, and claims success
    BAMLUA_SIMT_BLAS=exact   an algorithm of cublaslt.cpp serves only the sizes it was found for
    BAMLUA_SIMT_TRACE=file   append what the host asks for, a line each (trace.cpp)
    BAMLUA_SIMT_MEMORY=n     bytes of memory of each device
@@ -64,6 +66,7 @@ struct simt_launch {
 struct simt_body {
   void (*call)(const void *arguments);
   const void *arguments;
+  size_t bytes; /* of the arguments, one after another */
 };
 
 /* Run the launch; an error becomes the last error. `pointers` are among the kernel's arguments. */
@@ -83,8 +86,10 @@ template <class... P> struct simt_configured {
 
   void operator()(P... arguments) const {
     const void *const pointers[] = { simt_pointer(arguments)..., NULL };
-    const auto thread = [=] { kernel(arguments...); };
-    const simt_body body = { [](const void *f) { (*(const decltype(thread) *)f)(); }, &thread };
+    auto thread = [=] { kernel(arguments...); };
+    __builtin_clear_padding(&thread); /* old pointers there would be taken for operands */
+    const simt_body body = { [](const void *f) { (*(const decltype(thread) *)f)(); }, &thread,
+                             sizeof thread };
     simt_run(&launch, &body, pointers, (int)sizeof...(P));
   }
 };

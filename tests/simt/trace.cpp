@@ -1,5 +1,7 @@
 /* BAMLUA_SIMT_TRACE=FILE: what the host asked of the devices, a line each, in order:
-     launch KERNEL BLOCKS THREADS      heuristic M N K      product M N K
+     launch KERNEL BLOCKS THREADS BYTES..., those of each allocation that its arguments point into: with
+                    BAMLUA_ALLOCATOR=malloc, of its operands
+     heuristic M N K      product M N K
      copy in BYTES      copy out BYTES      copy within BYTES
      wait WORK      for an event, after which WORK launches and products were enqueued: 0 is a wait that the
                     device spends idle, a large number one that is hidden behind work

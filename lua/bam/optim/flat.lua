@@ -79,7 +79,8 @@ end
 local function segment(bucket, a, b)
   local length = b.first + b.count - a.first
   local s = { entry = a, last = b, param = bucket.param:narrow(1, a.first, length):keep(),
-              grad = bucket.grad:narrow(1, a.first, length):keep(), low = low_part(bucket, a.first, length), state = {} }
+              grad = bucket.grad:narrow(1, a.first, length):keep(), low = low_part(bucket, a.first, length),
+              state = {} }
   for _, name in ipairs(bucket.names) do
     s.state[name] = bucket.state[name]:narrow(1, a.first, length):keep()
   end

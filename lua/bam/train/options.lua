@@ -214,7 +214,8 @@ local function sizes_of(name)
 end
 
 --- The options of this recipe, from lowest to highest precedence: the sizes of a scale, the fields given here, --set.
---- `seed` is always set, and --dtype sets `dtype`. Answers --help. The result is read-only, and reading an unknown name is an error.
+--- `seed` is always set, and --dtype sets `dtype`. Answers --help. The result is read-only, and reading an unknown name
+--- is an error.
 ---@param fields? table plain data; scale = "demo", "590m" or "2b" sets vocab, context, batch, rows, model,
 --- tokens, lr and mixture_lr
 ---@return table options

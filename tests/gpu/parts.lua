@@ -1,0 +1,122 @@
+--- The parts of a window: what each runs, which sources its result depends on, and how many seconds it takes. Within
+--- the stages, which follow each other, tests/gpu/queue.lua decides the order.
+---
+--- `command(w)` gives a command of the shell, where w has program, folder, device, python, tiny, result (a file to
+--- which it appends rows of JSON) and logs (a directory). `needs` names a program that must be there.
+local M = {}
+
+local KERNELS = { "kernels/*.h", "kernels/cuda/*.h", "kernels/cuda/*.cu" }
+local ENGINE = { "engine/core/*.c", "engine/autograd/*.c", "engine/ops/*.c", "engine/ops/support/*.c" }
+
+-- The sources of a part: patterns of files.
+local function with(...)
+  local list = {}
+  for _, part in ipairs { ... } do
+    if type(part) == "table" then table.move(part, 1, #part, #list + 1, list) else list[#list + 1] = part end
+  end
+  return list
+end
+
+local function filter(w, real) return string.format("--filter '%s'", w.tiny and "softmax/*" or real) end
+
+-- A test program of its own, of this directory.
+local function program(name, seconds)
+  return { name = name, stage = "correct", seconds = seconds, needs = "folder/" .. name,
+           sources = with(KERNELS, string.format("tests/gpu/%s.cu", name)),
+           command = function(w) return string.format("'%s/%s'", w.folder, name) end }
+end
+
+-- compute-sanitizer makes tests about ten times slower: the smallest tests of the ops, and one tool.
+local function sanitizer(tool, suites, seconds)
+  return { name = tool, stage = "correct", seconds = seconds, needs = "compute-sanitizer",
+           sources = with(KERNELS, "tests/engine/*.c"),
+           command = function(w)
+             return string.format("compute-sanitizer --tool %s --error-exitcode 9 '%s' --op-cases %s", tool, w.program,
+                                  filter(w, suites))
+           end }
+end
+
+local function timing(group, seconds)
+  return { name = "time " .. group, stage = "time", seconds = seconds,
+           sources = with(KERNELS, ENGINE, "tests/gpu/timings.lua", "tests/gpu/timing/*.lua"),
+           command = function(w)
+             return string.format("'%s' tests/gpu/timings.lua --device %s --result '%s' %s '%s'", w.program, w.device,
+                                  w.result, w.tiny and "--tiny" or "", group)
+           end }
+end
+
+local function peer(group, seconds)
+  return { name = "PyTorch " .. group, stage = "peers", seconds = seconds, needs = "python",
+           sources = { "tests/gpu/peers.py" },
+           command = function(w)
+             return string.format("%s tests/gpu/peers.py --device %s --result '%s' %s '%s'", w.python, w.device,
+                                  w.result, w.tiny and "--tiny" or "", group)
+           end }
+end
+
+local function script(name, seconds, sources, words)
+  return { name = name, stage = "correct", seconds = seconds, sources = with(KERNELS, ENGINE, sources),
+           command = function(w)
+             return string.format("'%s' %s", w.program, (words:gsub("%$(%w+)", w)))
+           end }
+end
+
+-- A part that is left out of --tiny, since it has no smaller size.
+local function large(part)
+  part.large = true
+  return part
+end
+
+M.list = {
+  { name = "environment", stage = "environment", seconds = 10, sources = {},
+    command = function(w)
+      return string.format("%s '%s' tests/gpu/environment.lua --device %s --result '%s'",
+                           "nvidia-smi 2>/dev/null;", w.program, w.device, w.result)
+    end },
+  program("tensor_cores", 5),
+  program("hopper", 5),
+  program("attention_mma", 10),
+  { name = "op suite", stage = "correct", seconds = 120, sources = with(KERNELS, ENGINE, "tests/engine/*.c"),
+    command = function(w)
+      return string.format("PARTS=%d sh tests/cases/run.sh '%s' %s", w.tiny and 2 or 4, w.program,
+                           w.tiny and filter(w) or "")
+    end,
+    -- The tests that failed, again, with the op at fault named.
+    retry = function(w, log)
+      local seen, list = {}, {}
+      for label in log:gmatch "\n?([%w_]+/[%w_]+)[^\n]-: FAILED " do
+        if not seen[label] then list[#list + 1] = label end
+        seen[label] = true
+      end
+      if #list == 0 then return nil end
+      return string.format("BAMLUA_SYNC=1 '%s' --op-cases --filter '@(%s)'", w.program,
+                           table.concat(list, "|", 1, math.min(#list, 20)))
+    end },
+  script("same bits", 20, "tests/gpu/hashes.lua", "tests/gpu/hashes.lua --device $device --result '$result' $size"),
+  script("tensors, modules, files", 30, { "tests/gpu/devices.lua", "lua/bam/*/*.lua" }, "tests/gpu/devices.lua"),
+  large(script("a recipe, twice and resumed", 40, { "tests/gpu/recipe.lua", "lua/bam/*/*.lua" },
+               "tests/gpu/recipe.lua '$program'")),
+  sanitizer("memcheck", "@(softmax|reduce|sort|index|attention|mixture_of_attention|route|routed_ffn|loss|optim)/*",
+            60),
+  sanitizer("racecheck", "@(softmax|sort|attention|loss|optim)/*", 60),
+  { name = "time attention kernels", stage = "time", seconds = 10, needs = "folder/attention_mma",
+    sources = with(KERNELS, "tests/gpu/attention_mma.cu"),
+    command = function(w) return string.format("'%s/attention_mma' --time %d", w.folder, w.tiny and 64 or 2048) end },
+  timing("ceilings", 10), timing("products", 20), timing("attention", 20), timing("head", 12),
+  timing("optimizer", 8), timing("norm", 6), timing("routed FFN", 15),
+  timing("step small dense", 12), timing("step small btx", 15), timing("step small shared", 15),
+  timing("step small own", 15), timing("step large dense", 25), timing("step large btx", 30),
+  timing("step large shared", 40), timing("step large own", 40),
+  peer("ceilings", 20), peer("micro", 60), peer("small dense", 90), peer("large dense", 120),
+  peer("small btx", 120), peer("large btx", 150), peer("small shared", 150), peer("large shared", 180),
+  { name = "demo sizes beside PyTorch", stage = "peers", seconds = 240, needs = "python",
+    sources = with(KERNELS, ENGINE, "tests/bench/*.lua", "tests/bench/*.py"),
+    command = function(w)
+      return string.format("BAMLUA_PEER_PYTHON=%s '%s' tests/bench/bench.lua --device %s --rounds 5 --seconds 200 %s",
+                           w.python, w.program, w.device, w.tiny and "--alone --tiny 'AdamW'" or "")
+    end },
+}
+
+M.STAGES = { "environment", "correct", "time", "peers" }
+
+return M

@@ -1,0 +1,60 @@
+--- A micro-step of a whole model at the paper's sizes, and its optimizer's update: together the tokens per second of
+--- steps of eight micro-steps, which is what the goals are about.
+local bam = require "bam"
+local core = require "bam.core"
+local sizes = require "tests.gpu.timing.sizes"
+
+local M = {}
+
+local function batch_of(d, rows)
+  local T = d.context
+  local ids = bam.randint(0, d.vocab - 1, rows, T, { device = "cpu" })
+  local documents = bam.ones(rows, T, { device = "cpu", dtype = "i64" })
+  documents[{ {}, { T // 3, T } }] = 2 -- as in training: always with documents
+  local device = core.device()
+  return { ids = ids:to(device), targets = ids:to(device), documents = documents:to(device),
+           positions = bam.arange(0, T - 1, { device = "cpu" }):expand(rows, T):contiguous():to(device),
+           tokens = rows * T }
+end
+
+--- Measure the micro-step and the update of a model.
+---@param size "small"|"large"|"tiny"
+---@param kind "dense"|"btx"|"shared"|"own"
+---@param options table
+---@param case fun(of: table): number?
+---@param note fun(row: table)
+---@return boolean
+function M.run(size, kind, options, case, note)
+  local description = sizes.describe(size, kind)
+  local dtype = sizes.dtype(options.device)
+  local made, model = core.try(bam.models.Model, description, { dtype = dtype })
+  if not made then -- a model of f32, where bf16 is not a model's dtype yet
+    dtype = "f32"
+    made, model = core.try(bam.models.Model, description, { dtype = dtype })
+  end
+  if not made then
+    case { case = "micro-step", dtype = dtype, step = function() error(model, 0) end }
+    return true
+  end
+  local d, rows = sizes.of(size), sizes.ROWS
+  local batch, optimizer = batch_of(d, rows), bam.optim.AdamW(model, { lr = 1e-5 })
+  model:train()
+  model:set_step(1, 10)
+  local tokens, flops = rows * d.context, description:flops(d.context).training
+  local parameters = description:count()
+  local micro = case { case = "micro-step", model = size, kind = kind, dtype = dtype, tokens = tokens,
+                       parameters = parameters, flops = flops * tokens,
+                       step = function() bam.loop.gradients(model, batch) end }
+  local function step()
+    optimizer:clip(1)
+    optimizer:step()
+  end
+  local update = case { case = "update", model = size, kind = kind, dtype = dtype, parameters = parameters, step = step }
+  if not micro or not update then return true end
+  local seconds = sizes.MICRO_STEPS * micro + update
+  note { case = "tokens per second", model = size, kind = kind, dtype = dtype, micro_steps = sizes.MICRO_STEPS,
+         tokens_per_second = sizes.MICRO_STEPS * tokens / seconds }
+  return true
+end
+
+return M
