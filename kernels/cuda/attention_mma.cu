@@ -19,6 +19,8 @@ template <int width> struct __align__(16) attend_memory {
   key_walk walk;
 };
 
+TWO_BLOCKS_FIT(attend_memory<128>);
+
 struct attend_args {
   bf16 *o;
   float *stats;

@@ -47,6 +47,9 @@ template <int width> struct __align__(16) memory {
   key_walk walk;
 };
 
+TWO_BLOCKS_FIT(memory<128>);
+TWO_BLOCKS_FIT(memory<64>);
+
 /* The warp's queries in shared memory. */
 struct own_queries {
   const bf16 *q, *grad_out;
@@ -162,6 +165,9 @@ template <int width> struct __align__(16) memory {
   block_documents<sizes<width>::keys> documents;
   query_walk walk;
 };
+
+TWO_BLOCKS_FIT(memory<128>);
+TWO_BLOCKS_FIT(memory<64>);
 
 /* The queries that a stage holds, of one of the heads of a group. */
 struct tile_place {

@@ -20,6 +20,11 @@
 #define PIECE 8 /* elements of 16 bytes */
 #define LOG2_E 1.4426950408889634
 
+/* Two blocks share a multiprocessor of compute capability 9.0, with 228 KB of shared memory; all devices from 8.0 on
+   have room for one. */
+#define TWO_BLOCKS_FIT(memory) \
+  static_assert(2 * (sizeof(memory) + 1024) <= 228 << 10 && sizeof(memory) <= 99 << 10, "memory")
+
 #define BAM_INLINE static __device__ __forceinline__
 
 /* ---- the place of a thread ---- */
