@@ -18,6 +18,16 @@ local function losses(directory, phase, out)
   return list
 end
 
+-- Digests of what the optimizers of finished phases keep: the low halves of masters among it.
+local function states(directory, out)
+  local digests = {}
+  for _, phase in ipairs { "seed", "experts/law", "mixed" } do
+    local file = core.glob(string.format("%s/step-*10/training.safetensors", small.phase(directory, phase, out)))[1]
+    digests[phase] = core.hash_file(file)
+  end
+  return digests
+end
+
 local function run(directory, flags)
   local output, fine = small.run(directory, flags)
   assert(fine, output)
@@ -74,6 +84,7 @@ run(directory, flags:format "bf16")
 compare(directory, "cuda", "bf16", function(loss) return 0.01 * loss end)
 run_in_parts(flags:format "parts16", { 4, 8, 7 })
 small.assert_same(small.digests(directory, "bf16"), small.digests(directory, "parts16"))
+small.assert_same(states(directory, "bf16"), states(directory, "parts16"))
 local output, fine = small.run(directory, "--device cpu --dtype bf16 --out refused")
 assert(not fine and output:find("cpu does not compute in it", 1, true), output)
 small.remove(directory)

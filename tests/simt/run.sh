@@ -39,6 +39,7 @@ if test -z "$filter"; then
   export BAMLUA_SIMT=1
   unset BAMLUA_ALLOCATOR
   count "$build/simt/bamlua" tests/gpu/devices.lua
+  count "$build/simt/bamlua" tests/gpu/bf16.lua
   count "$build/simt/bamlua" tests/gpu/recipe.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/failures.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/products.lua "$build/simt/bamlua"

@@ -102,7 +102,6 @@ end
 -- Create everything that lives while a phase trains, from the checkpoint `found` or from scratch. Changes nothing on
 -- disk.
 local function open_run(phase, o, found)
-  check_dtype(phase, o)
   local run = { phase = phase, o = o, place = phase:directory(), owner = phase:owner() }
   run.state = found and found.state or fresh_state(phase, o)
   run.owner.parents = run.state.parents
@@ -356,6 +355,7 @@ local M = {}
 ---@param phase table
 ---@param o table the checked options of bam.train
 function M.run(phase, o)
+  if flags.get().fresh or not phase:finished() then check_dtype(phase, o) end
   phase:establish()
   if not flags.get().fresh and phase:finished() then return end
   local directory, random = phase:directory(), core.random_state()
@@ -384,6 +384,7 @@ end
 function M.replay(phase, o, found, last)
   local random = core.random_state()
   local _ <close> = finally(function() core.random_state(random) end)
+  check_dtype(phase, o)
   local run = open_run(phase, o, found)
   run_steps(run, last, function(step) run.state.step = step end)
   return run.model

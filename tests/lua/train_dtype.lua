@@ -1,0 +1,46 @@
+-- bam.train's option dtype and the flag --dtype on a machine without a GPU: what they are part of, and what refuses
+-- them. tests/gpu/recipe.lua trains in bf16.
+local core = require "bam.core"
+local expect = require "tests.lua.support.expect"
+local small = require "tests.lua.support.small_run"
+local test = require "tests.lua.support.test"
+
+local directory = small.directory()
+local cleanup <close> = setmetatable({}, { __close = function() small.remove(directory) end })
+
+local function phases(out)
+  local names = {}
+  for _, path in ipairs(core.glob(string.format("%s/%s/*-????????", directory, out))) do
+    names[#names + 1] = path:match "[^/]*$"
+  end
+  return table.concat(names, " ")
+end
+
+test("f32 is the default, and in no fingerprint", function()
+  local output, fine = small.run(directory, "--only seed --out plain")
+  expect.yes(fine, output)
+  output, fine = small.run(directory, "--only seed --out plain --dtype f32")
+  expect.yes(fine, output)
+  expect.lacks(output, "step 3 of 10")
+  expect.matches(phases "plain", "^seed%-%x+$")
+end)
+
+test("a CPU refuses bf16 by name, and plans it", function()
+  local output, fine = small.run(directory, "--only seed --out none --dtype bf16 --device cpu")
+  expect.equal(fine, false)
+  expect.contains(output, "train: phase seed is to be computed in bf16, and cpu does not compute in it")
+  expect.contains(output, "--dtype f32")
+  expect.equal(phases "none", "")
+  output, fine = small.run(directory, "--plan --dtype bf16")
+  expect.yes(fine, output)
+  expect.contains(output, "mixed")
+end)
+
+test("other dtypes are refused", function()
+  local output, fine = small.run(directory, "--plan --dtype bf61")
+  expect.equal(fine, false)
+  expect.contains(output, 'option dtype: expected "f32" or "bf16", got the string "bf61"')
+  output, fine = small.run(directory, "--plan --dtype f64")
+  expect.equal(fine, false)
+  expect.contains(output, 'got the string "f64"')
+end)
