@@ -292,9 +292,13 @@ BAM_INLINE void mask_scores(float (&c)[M][N][4], const int32_t *rows, const int3
     BAM_UNROLL
     for (int n = 0; n < N; n++) {
       const int2 documents = *(const int2 *)(columns + column + 8 * n);
-      float &x = c[h / 2][n][h % 2 * 2], &y = c[h / 2][n][h % 2 * 2 + 1];
-      x = (8 * n > after) & (8 * n <= until) & (documents.x == document) ? x : -INFINITY;
-      y = (8 * n + 1 > after) & (8 * n + 1 <= until) & (documents.y == document) ? y : -INFINITY;
+      BAM_UNROLL
+      for (int i = 0; i < 2; i++) {
+        const bool seen = (8 * n + i > after) & (8 * n + i <= until) &
+                          ((i == 0 ? documents.x : documents.y) == document);
+        float &score = c[h / 2][n][h % 2 * 2 + i];
+        score = seen ? score : -INFINITY;
+      }
     }
   }
 }
