@@ -23,6 +23,7 @@ typedef struct bam_device {
   const char *isa;            /* "avx512", "avx2" or "baseline" on the CPU, else NULL */
   bool is_host;               /* host code may read and write its memory */
   int number;                 /* index in the context's devices; 0 is the CPU */
+  int64_t total_bytes;        /* memory of the device; 0 on the CPU, or if unknown */
   bam_stream stream;          /* passed to every kernel; kernels on one stream run in order */
 
   /* One table per dtype; NULL for those that the device only stores. */

@@ -1953,7 +1953,7 @@ function tensor:routed_ffn(gates, experts, gate_up, down, gelu, approximate) end
 ---@overload fun(self: tensor, targets: tensor|number, attributes: { ignore_index?: integer, sum?: boolean }): tensor
 function tensor:cross_entropy(targets, ignore_index, sum) end
 
---- cross_entropy(linear(x, weight), targets) in chunks, so that the logits of at most `chunk` tokens exist at a time (0: chosen to take at most 100 MB). `x` is [..., D], `weight` [V, D], f32 or f64; `targets` are integers [...] counted from 0; those equal to `ignore_index` do not count. Without `scale` the result is the mean, and backward recomputes the logits. With `scale` it is the sum times `scale`: forward also computes the gradients, adding that of the weight to its gradient buffer, and backward accepts no seed but 1. Training uses scale = 1 / tokens of the whole batch. If all targets are ignored, loss and gradients are 0.
+--- cross_entropy(linear(x, weight), targets) in chunks, so that the logits of at most `chunk` tokens exist at a time. With 0 it is chosen: on the CPU they take at most 100 MB, on a GPU they are 8192 tokens, or fewer that take a 32nd of its memory. `x` is [..., D], `weight` [V, D], f32 or f64, or bf16 on a GPU; `targets` are integers [...] counted from 0; those equal to `ignore_index` do not count. Without `scale` the result is the mean, and backward recomputes the logits. With `scale` it is the sum times `scale`: forward also computes the gradients, adding that of the weight to its gradient buffer, and backward accepts no seed but 1. Training uses scale = 1 / tokens of the whole batch. If all targets are ignored, loss and gradients are 0.
 ---@param weight tensor|number
 ---@param targets tensor|number
 ---@param ignore_index? integer -100 by default
@@ -2801,7 +2801,7 @@ function bam.routed_ffn(x, gates, experts, gate_up, down, gelu, approximate) end
 ---@overload fun(logits: tensor|number, targets: tensor|number, attributes: { ignore_index?: integer, sum?: boolean }): tensor
 function bam.cross_entropy(logits, targets, ignore_index, sum) end
 
---- cross_entropy(linear(x, weight), targets) in chunks, so that the logits of at most `chunk` tokens exist at a time (0: chosen to take at most 100 MB). `x` is [..., D], `weight` [V, D], f32 or f64; `targets` are integers [...] counted from 0; those equal to `ignore_index` do not count. Without `scale` the result is the mean, and backward recomputes the logits. With `scale` it is the sum times `scale`: forward also computes the gradients, adding that of the weight to its gradient buffer, and backward accepts no seed but 1. Training uses scale = 1 / tokens of the whole batch. If all targets are ignored, loss and gradients are 0.
+--- cross_entropy(linear(x, weight), targets) in chunks, so that the logits of at most `chunk` tokens exist at a time. With 0 it is chosen: on the CPU they take at most 100 MB, on a GPU they are 8192 tokens, or fewer that take a 32nd of its memory. `x` is [..., D], `weight` [V, D], f32 or f64, or bf16 on a GPU; `targets` are integers [...] counted from 0; those equal to `ignore_index` do not count. Without `scale` the result is the mean, and backward recomputes the logits. With `scale` it is the sum times `scale`: forward also computes the gradients, adding that of the weight to its gradient buffer, and backward accepts no seed but 1. Training uses scale = 1 / tokens of the whole batch. If all targets are ignored, loss and gradients are 0.
 ---@param x tensor|number
 ---@param weight tensor|number
 ---@param targets tensor|number

@@ -35,7 +35,7 @@ static bam_status fail_unknown(bam_context *context, const char *name) {
 
 static bam_status open_device(bam_context *context, const bam_backend *backend, int number,
                               bam_device **out) {
-  char why[512] = "";
+  char why[512] = "", unused[256];
   int at = 1, count = backend->count(why, sizeof why);
   if (count == 0)
     return bam_fail(context, BAM_ERROR_ARGUMENT, "no device \"%s:%d\": %s", backend->name, number,
@@ -56,6 +56,7 @@ static bam_status open_device(bam_context *context, const bam_backend *backend, 
   }
   snprintf(device->name, sizeof device->name, "%s:%d", backend->name, number);
   device->number = at;
+  backend->describe(number, unused, sizeof unused, &device->total_bytes);
   if (device->allow_tf32 != NULL)
     device->allow_tf32(device->stream, context->tf32);
   *out = context->devices[at] = device;

@@ -8,10 +8,15 @@
 #include "../autograd/autograd.h"
 #include "support/layer_inputs.h"
 
-#define CHUNK_BYTES 100000000 /* of logits at once, at most; more than 3/4 of the promised 128 MB */
-#define CHUNK_TOKENS 512      /* more do not make the products faster */
+/* On the CPU: logits of at most CHUNK_BYTES, which is more than 3/4 of the promised 128 MB. */
+#define CHUNK_BYTES 100000000
+#define CHUNK_TOKENS 512 /* more do not make the products faster */
 #define CACHE_BYTES \
   (2 << 20) /* half of these tokens are taken if only their logits fit in this much cache */
+/* On a device, whose products want many rows: logits of at most 1/DEVICE_SHARE of its memory. With
+   256,000 tokens in bf16, 8192 rows take 3.9 GiB; a device of 141 GB allows 4.1 GiB. */
+#define DEVICE_TOKENS 8192
+#define DEVICE_SHARE 32
 
 enum { ATTR_IGNORE, ATTR_CHUNK, ATTR_SCALE };
 /* Without scale: what backward starts from. With it: the finished gradients. */
@@ -27,16 +32,30 @@ typedef struct head {
   bam_tensor *stats, *scale, *losses, *logits;
 } head;
 
-/* Tokens per chunk: as asked for, or as many as memory and cache suggest, in whole GEMM tiles. */
-static int64_t choose_chunk(int64_t asked, int64_t rows, int64_t vocabulary, bam_dtype dtype) {
-  const int64_t row = bam_dtype_size(dtype) * (vocabulary > 0 ? vocabulary : 1);
-  const int64_t fits = CHUNK_BYTES / row, cached = CACHE_BYTES / row;
+/* As many tokens as memory and cache suggest, in whole GEMM tiles. */
+static int64_t cpu_chunk(int64_t row_bytes) {
+  const int64_t fits = CHUNK_BYTES / row_bytes, cached = CACHE_BYTES / row_bytes;
   const int64_t tokens = cached < CHUNK_TOKENS && cached >= CHUNK_TOKENS / 2 ? CHUNK_TOKENS / 2
                                                                              : CHUNK_TOKENS;
-  int64_t chunk = fits < tokens ? fits : tokens;
-  chunk = chunk > 16 ? chunk / 16 * 16 : chunk;
-  chunk = asked > 0 ? asked : chunk;
-  chunk = chunk < rows ? chunk : rows;
+  const int64_t chunk = fits < tokens ? fits : tokens;
+  return chunk > 16 ? chunk / 16 * 16 : chunk;
+}
+
+/* The same on a device, from its size and not from what is free, so that a run repeats to the bit. */
+static int64_t device_chunk(const bam_device *device, int64_t row_bytes) {
+  const int64_t total = device->total_bytes;
+  const int64_t fits = (total > 0 ? total / DEVICE_SHARE : CHUNK_BYTES) / row_bytes;
+  const int64_t chunk = fits < DEVICE_TOKENS ? fits : DEVICE_TOKENS;
+  return chunk > 128 ? chunk / 128 * 128 : chunk;
+}
+
+/* Tokens per chunk: as asked for, or chosen for the device. */
+static int64_t choose_chunk(const head *h, int64_t asked) {
+  const int64_t row_bytes = bam_dtype_size(h->dtype) * (h->vocabulary > 0 ? h->vocabulary : 1);
+  int64_t chunk = asked;
+  if (asked <= 0)
+    chunk = h->device->is_host ? cpu_chunk(row_bytes) : device_chunk(h->device, row_bytes);
+  chunk = chunk < h->rows ? chunk : h->rows;
   return chunk > 1 ? chunk : 1;
 }
 
@@ -135,7 +154,7 @@ static void set_sizes(head *h, const bam_shape *x, const bam_shape *weight, cons
   h->rows = bam_shape_rows(x);
   h->width = bam_shape_width(x);
   h->vocabulary = weight->size[0];
-  h->chunk = choose_chunk(attrs[ATTR_CHUNK].i, h->rows, h->vocabulary, h->dtype);
+  h->chunk = choose_chunk(h, attrs[ATTR_CHUNK].i);
   h->ignore = attrs[ATTR_IGNORE].i;
 }
 
@@ -293,19 +312,20 @@ static bam_status linear_cross_entropy_backward(bam_backward *pass) {
 
 const bam_op bam_op_linear_cross_entropy = {
   .name = "linear_cross_entropy",
-  .help = "cross_entropy(linear(x, weight), targets) in chunks, so that the logits of at most "
-          "`chunk` tokens exist "
-          "at a time (0: chosen to take at most 100 MB). `x` is [..., D], `weight` [V, D], f32 or "
-          "f64; `targets` are "
-          "integers [...] counted from 0; those equal to `ignore_index` do not count. Without "
-          "`scale` the result is "
-          "the mean, and backward recomputes the logits. With `scale` it is the sum times `scale`: "
-          "forward also "
-          "computes the gradients, adding that of the weight to its gradient buffer, and backward "
-          "accepts no seed "
-          "but 1. Training uses scale = 1 / tokens of the whole batch. If all targets are ignored, "
-          "loss and "
-          "gradients are 0.",
+  .help =
+    "cross_entropy(linear(x, weight), targets) in chunks, so that the logits of at most "
+    "`chunk` tokens exist at a time. With 0 it is chosen: on the CPU they take at most 100 MB, "
+    "on a GPU they are 8192 tokens, or fewer that take a 32nd of its memory. `x` is [..., D], "
+    "`weight` [V, D], f32 or f64, or bf16 on a GPU; `targets` are "
+    "integers [...] counted from 0; those equal to `ignore_index` do not count. Without "
+    "`scale` the result is "
+    "the mean, and backward recomputes the logits. With `scale` it is the sum times `scale`: "
+    "forward also "
+    "computes the gradients, adding that of the weight to its gradient buffer, and backward "
+    "accepts no seed "
+    "but 1. Training uses scale = 1 / tokens of the whole batch. If all targets are ignored, "
+    "loss and "
+    "gradients are 0.",
   .inputs = { "x", "weight", "targets" },
   .attrs =
     (const bam_attr_spec[]){ { .name = "ignore_index", .kind = BAM_ATTR_INT, .initial = -100 },

@@ -47,6 +47,7 @@ if test -z "$filter"; then
   count "$build/simt/attention_mma" --time 40
   count "$build/simt/bamlua" tests/simt/counts.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/window.lua "$build/simt/bamlua"
+  count "$build/simt/bamlua" tests/simt/head.lua "$build/simt/bamlua"
 fi
 echo "$passed passed, $failed failed"
 test "$failed" = 0 && test "$passed" != 0
