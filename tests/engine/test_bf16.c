@@ -2,6 +2,7 @@
    and what must not be rounded to 8 bits. The suite `registry` tries all ops on small samples. A device that only
    stores bf16 must say so. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "fixture.h"
