@@ -75,12 +75,12 @@ function groups.head(s, case)
 end
 
 function groups.optimizer(s, case)
-  local p = leaf("f32", s.tiny and 64 or 16384, s.tiny and 64 or 32768)
-  p.grad = bam.randn(p.shape)
+  local p = leaf(s.dtype, s.tiny and 64 or 16384, s.tiny and 64 or 32768)
+  p.grad = bam.randn(p.shape) -- of f32, as those of parameters of bf16 are
   local optimizer = bam.optim.AdamW({ p }, { lr = 1e-4 })
   local n = p:count()
-  case { case = "AdamW", dtype = "f32", parameters = n, bytes = 28 * n, step = function() optimizer:step() end }
-  case { case = "clip", dtype = "f32", parameters = n, bytes = 4 * n, step = function() optimizer:clip(1) end }
+  case { case = "AdamW", dtype = s.dtype, parameters = n, bytes = 28 * n, step = function() optimizer:step() end }
+  case { case = "clip", dtype = s.dtype, parameters = n, bytes = 4 * n, step = function() optimizer:clip(1) end }
 end
 
 function groups.norm(s, case)

@@ -27,13 +27,9 @@ end
 function M.run(size, kind, options, case, note)
   local description = sizes.describe(size, kind)
   local dtype = sizes.dtype(options.device)
-  local made, model = core.try(bam.models.Model, description, { dtype = dtype })
-  if not made then -- a model of f32, where bf16 is not a model's dtype yet
-    dtype = "f32"
-    made, model = core.try(bam.models.Model, description, { dtype = dtype })
-  end
-  if not made then
-    case { case = "micro-step", dtype = dtype, step = function() error(model, 0) end }
+  local made, model = core.try(function() return bam.models.Model(description):to(dtype) end)
+  if not made then -- for want of memory
+    note { case = "micro-step", model = size, kind = kind, dtype = dtype, failed = model }
     return true
   end
   local d, rows = sizes.of(size), sizes.ROWS
