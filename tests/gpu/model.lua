@@ -70,8 +70,8 @@ local function step_line(goal, rows, speeds)
   local row = find(rows, { part = string.format("time step %s %s", goal.size, goal.kind), case = "tokens per second",
                            size = goal.size, kind = goal.kind })
   local format = "products %.0f + head %.0f + attention %.0f + passes %.0f ms, %d launches, update %.0f ms"
-  local parts = string.format(format, t.products * 1e3, t.head * 1e3, t.attention * 1e3, t.passes * 1e3, t.account.launches,
-                              t.update * 1e3)
+  local parts = string.format(format, t.products * 1e3, t.head * 1e3, t.attention * 1e3, t.passes * 1e3,
+                              t.account.launches, t.update * 1e3)
   return { goal = goal.goal, wanted = goal.tokens_per_second, allowed = t.tokens_per_second,
            measured = row and row.tokens_per_second, unit = "tokens/s", parts = parts, more = true }
 end

@@ -1,6 +1,9 @@
 --- The parts of a window: what each runs, which sources its result depends on, and how many seconds it takes. Within
 --- the stages, which follow each other, tests/gpu/queue.lua decides the order.
 ---
+--- A part that is `soft` may be stopped without being wrong: it is slow by itself (compute-sanitizer, a model that is
+--- compiled), or large. What a `peer` does says nothing about this program.
+---
 --- `command(w)` gives a command of the shell, where w has program, folder, device, python, tiny, result (a file to
 --- which it appends rows of JSON) and logs (a directory). `needs` names a program that must be there.
 local M = {}
@@ -28,7 +31,7 @@ end
 
 -- compute-sanitizer makes tests about ten times slower: the smallest tests of the ops, and one tool.
 local function sanitizer(tool, suites, seconds)
-  return { name = tool, stage = "correct", seconds = seconds, needs = "compute-sanitizer",
+  return { name = tool, stage = "measure", seconds = seconds, soft = true, needs = "compute-sanitizer",
            sources = with(KERNELS, "tests/engine/*.c"),
            command = function(w)
              return string.format("compute-sanitizer --tool %s --error-exitcode 9 '%s' --op-cases %s", tool, w.program,
@@ -37,7 +40,7 @@ local function sanitizer(tool, suites, seconds)
 end
 
 local function timing(group, seconds)
-  return { name = "time " .. group, stage = "time", seconds = seconds,
+  return { name = "time " .. group, stage = "measure", seconds = seconds, soft = true,
            sources = with(KERNELS, ENGINE, "tests/gpu/timings.lua", "tests/gpu/timing/*.lua"),
            command = function(w)
              return string.format("'%s' tests/gpu/timings.lua --device %s --result '%s' %s '%s'", w.program, w.device,
@@ -46,7 +49,7 @@ local function timing(group, seconds)
 end
 
 local function peer(group, seconds)
-  return { name = "PyTorch " .. group, stage = "peers", seconds = seconds, needs = "python",
+  return { name = "PyTorch " .. group, stage = "measure", seconds = seconds, soft = true, peer = true, needs = "python",
            sources = { "tests/gpu/peers.py" },
            command = function(w)
              return string.format("%s tests/gpu/peers.py --device %s --result '%s' %s '%s'", w.python, w.device,
@@ -97,10 +100,7 @@ M.list = {
   script("bf16: optimizers, a model", 20, { "tests/gpu/bf16.lua", "lua/bam/*/*.lua" }, "tests/gpu/bf16.lua"),
   large(script("a recipe, twice and resumed", 60, { "tests/gpu/recipe.lua", "lua/bam/*/*.lua" },
                "tests/gpu/recipe.lua '$program'")),
-  sanitizer("memcheck", "@(softmax|reduce|sort|index|attention|mixture_of_attention|route|routed_ffn|loss|optim)/*",
-            60),
-  sanitizer("racecheck", "@(softmax|sort|attention|loss|optim)/*", 60),
-  { name = "time attention kernels", stage = "time", seconds = 10, needs = "folder/attention_mma",
+  { name = "time attention kernels", stage = "measure", seconds = 10, soft = true, needs = "folder/attention_mma",
     sources = with(KERNELS, "tests/gpu/attention_mma.cu"),
     command = function(w) return string.format("'%s/attention_mma' --time %d", w.folder, w.tiny and 64 or 2048) end },
   timing("ceilings", 10), timing("products", 20), timing("attention", 20), timing("head", 12),
@@ -108,9 +108,12 @@ M.list = {
   timing("step small dense", 12), timing("step small btx", 15), timing("step small shared", 15),
   timing("step small own", 15), timing("step large dense", 25), timing("step large btx", 30),
   timing("step large shared", 40), timing("step large own", 40),
+  sanitizer("memcheck", "@(softmax|reduce|sort|index|attention|mixture_of_attention|route|routed_ffn|loss|optim)/*",
+            60),
+  sanitizer("racecheck", "@(softmax|sort|attention|loss|optim)/*", 60),
   peer("ceilings", 20), peer("micro", 60), peer("small dense", 90), peer("large dense", 120),
   peer("small btx", 120), peer("large btx", 150), peer("small shared", 150), peer("large shared", 180),
-  { name = "demo sizes beside PyTorch", stage = "peers", seconds = 240, needs = "python",
+  { name = "demo sizes beside PyTorch", stage = "measure", seconds = 240, soft = true, peer = true, needs = "python",
     sources = with(KERNELS, ENGINE, "tests/bench/*.lua", "tests/bench/*.py"),
     command = function(w)
       return string.format("BAMLUA_PEER_PYTHON=%s '%s' tests/bench/bench.lua --device %s --rounds 5 --seconds 200 %s",
@@ -118,6 +121,6 @@ M.list = {
     end },
 }
 
-M.STAGES = { "environment", "correct", "time", "peers" }
+M.STAGES = { "environment", "correct", "measure" }
 
 return M
