@@ -13,7 +13,7 @@
 
 struct bam_storage;
 
-/* Storage sizes are rounded up to one of eight classes per power of two. */
+/* Storage sizes are rounded up to one of eight classes per power of two, large ones on a GPU to 2 MB. */
 #define BAM_SIZE_CLASSES (8 * 58)
 
 #define BAM_DEVICE_NAME 16 /* "cuda:15" */
@@ -60,10 +60,12 @@ typedef struct bam_device {
 
   double flops; /* of the matrix products and attention that were asked of it, see core/profile.h */
   int64_t live_bytes;     /* storage bytes in use */
+  int64_t peak_bytes;     /* the maximum of live_bytes so far */
   int64_t reserved_bytes; /* storage bytes held from the system, cached ones included */
 
-  /* Cached storages by size class, and the regions from which small ones are cut. */
-  struct bam_storage *free_storages[BAM_SIZE_CLASSES];
+  /* Cached storages by size class, large ones by size (core/memory.c), and the regions from which small
+     ones are cut. */
+  struct bam_storage *free_storages[BAM_SIZE_CLASSES], *free_large;
   struct bam_region *regions;
 } bam_device;
 

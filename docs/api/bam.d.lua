@@ -3367,7 +3367,7 @@ function bam.threads(count) end
 
 --- Memory counters of the engine, in bytes: `live`, `peak` and `reserved`; also `objects` (live objects),
 --- `requests` (allocations) and `system_requests` (allocations that the system had to serve). One device
---- has `live` and `reserved`.
+--- has `live`, `peak` and `reserved`.
 ---@param device? device all devices together by default
 ---@return table<string, integer>
 function bam.memory(device) end

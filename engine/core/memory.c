@@ -1,7 +1,9 @@
 /* Memory: objects from free lists over slabs, storages from size classes over regions. Without the
    cache (sanitizer builds) every request is one malloc.
    Invariants: a cached storage has refs 0 and keeps its data; slabs and regions live as long as the
-   context; storages of OWN_BYTES and more are allocated from the system one by one. */
+   context; storages of OWN_BYTES and more are allocated from the system one by one. On a GPU, where
+   memory is scarce, those of LARGE_BYTES and more have no size class but their own size, and a request
+   is served by the smallest cached one that fits. */
 #include "memory.h"
 #include "devices.h"
 
@@ -14,6 +16,9 @@
 #define SLAB_BYTES (64 * 1024)
 #define REGION_BYTES (64LL << 20)
 #define OWN_BYTES (8LL << 20)
+#define LARGE_BYTES (32LL << 20)
+#define LARGE_STEP (2LL << 20) /* CUDA's own step of allocation */
+#define LARGE_CLASS (-1)
 
 struct bam_slab {
   struct bam_slab *next;
@@ -106,6 +111,20 @@ static int size_class(int64_t *bytes) {
   return 8 + (exponent - 9) * 8 + (int)((b - (1LL << exponent)) / step) - 1;
 }
 
+/* Round *bytes up to what a storage of this size takes, and return its class. No more than an eighth is
+   wasted: nothing to speak of in large ones. */
+static int fit_size(const bam_memory *memory, const bam_device *device, int64_t *bytes) {
+  const int64_t asked = *bytes;
+  int class = size_class(bytes);
+  if (memory->no_cache)
+    *bytes = asked > 0 ? asked : 1; /* exactly, so that the byte after it is out of bounds */
+  else if (!device->is_host && asked >= LARGE_BYTES) {
+    *bytes = (asked + LARGE_STEP - 1) / LARGE_STEP * LARGE_STEP;
+    class = LARGE_CLASS;
+  }
+  return class;
+}
+
 static void count_reserved(bam_memory *memory, bam_device *device, int64_t bytes) {
   memory->reserved_bytes += bytes;
   device->reserved_bytes += bytes;
@@ -116,6 +135,8 @@ static void count_live(bam_memory *memory, bam_device *device, int64_t bytes) {
   device->live_bytes += bytes;
   if (memory->live_bytes > memory->peak_bytes)
     memory->peak_bytes = memory->live_bytes;
+  if (device->live_bytes > device->peak_bytes)
+    device->peak_bytes = device->live_bytes;
 }
 
 static void *system_bytes(bam_memory *memory, bam_device *device, int64_t bytes) {
@@ -150,12 +171,31 @@ static bool is_own(const bam_memory *memory, int64_t bytes) {
   return memory->no_cache || bytes >= OWN_BYTES;
 }
 
+/* Where in the list of large storages, which is sorted, the first of at least `bytes` is. */
+static bam_storage **find_large(bam_device *device, int64_t bytes) {
+  bam_storage **at = &device->free_large;
+  while (*at != NULL && (*at)->bytes < bytes)
+    at = &(*at)->next;
+  return at;
+}
+
+/* A cached storage, or NULL. A large one may be up to an eighth larger than asked for, so that sizes
+   which differ a little from step to step, as those of experts, share storages. */
+static bam_storage *take_cached(bam_device *device, int class, int64_t bytes) {
+  bam_storage **at = class == LARGE_CLASS ? find_large(device, bytes)
+                                          : &device->free_storages[class];
+  bam_storage *storage = *at;
+  if (storage == NULL || (class == LARGE_CLASS && storage->bytes > bytes + bytes / 8))
+    return NULL;
+  *at = storage->next;
+  return storage;
+}
+
 /* A storage of this class, from the cache or the system; NULL if both are exhausted. */
 static bam_storage *find_storage(bam_context *context, bam_device *device, int class,
                                  int64_t bytes) {
-  bam_storage *storage = device->free_storages[class];
+  bam_storage *storage = take_cached(device, class, bytes);
   if (storage != NULL) {
-    device->free_storages[class] = storage->next;
     context->memory.live_objects++;
     return storage;
   }
@@ -189,20 +229,64 @@ static bam_status out_of_memory(bam_context *context, bam_device *device, int64_
                   (double)device->reserved_bytes * mb);
 }
 
+/* Return a storage that was allocated on its own to the system. */
+static void free_own(bam_context *context, bam_storage *storage) {
+  bam_device *device = storage->device;
+  device->system_free(device->stream, storage->data, storage->bytes);
+  count_reserved(&context->memory, device, -storage->bytes);
+  bam_object_free(context, storage, sizeof *storage);
+}
+
+/* The storage of a free list that has been there longest, if that is longer than `*oldest`, which is
+   NULL or points to the storage's place in another list. */
+static void find_oldest(bam_storage **list, bam_storage ***oldest) {
+  for (bam_storage **at = list; *at != NULL; at = &(*at)->next)
+    if (*oldest == NULL || (*at)->freed_at < (**oldest)->freed_at)
+      *oldest = at;
+}
+
+/* Return to the system the cached storage that has been unused longest. False if there is none. */
+static bool free_oldest(bam_context *context, bam_device *device) {
+  bam_storage **oldest = NULL;
+  find_oldest(&device->free_large, &oldest);
+  for (int k = 0; k < BAM_SIZE_CLASSES; k++) {
+    const bam_storage *first = device->free_storages[k];
+    if (first != NULL && is_own(&context->memory, first->bytes))
+      find_oldest(&device->free_storages[k], &oldest);
+  }
+  if (oldest == NULL)
+    return false;
+  bam_storage *storage = *oldest;
+  *oldest = storage->next;
+  context->memory.live_objects++; /* it was not live in the cache */
+  free_own(context, storage);
+  return true;
+}
+
+/* find_storage after returning cached storages of the device to the system, one by one until there is
+   room. Others stay cached: near the limit an allocation would otherwise empty the cache for all that
+   follow. */
+static bam_storage *make_room(bam_context *context, bam_device *device, int class, int64_t bytes) {
+  bam_storage *storage = NULL;
+  while (storage == NULL && free_oldest(context, device))
+    storage = find_storage(context, device, class, bytes);
+  return storage;
+}
+
 bam_status bam_storage_alloc(bam_context *context, bam_device *device, int64_t bytes,
                              bam_storage **out) {
   bam_memory *memory = &context->memory;
   if (refused(memory) || bytes > INT64_MAX / 4)
     return out_of_memory(context, device, bytes);
-  int64_t asked = bytes;
-  int class = size_class(&bytes);
-  if (memory->no_cache)
-    bytes = asked > 0 ? asked : 1; /* exactly, so that the byte after it is out of bounds */
+  const int64_t asked = bytes;
+  const int class = fit_size(memory, device, &bytes);
   bam_storage *storage = find_storage(context, device, class, bytes);
   if (storage == NULL && context->host.collect != NULL) {
     context->host.collect(context->host.state);
     storage = find_storage(context, device, class, bytes);
   }
+  if (storage == NULL)
+    storage = make_room(context, device, class, bytes);
   if (storage == NULL) {
     bam_memory_trim(context);
     storage = find_storage(context, device, class, bytes);
@@ -236,14 +320,6 @@ bam_storage *bam_storage_retain(bam_storage *storage) {
   return storage;
 }
 
-/* Return a storage that was allocated on its own to the system. */
-static void free_own(bam_context *context, bam_storage *storage) {
-  bam_device *device = storage->device;
-  device->system_free(device->stream, storage->data, storage->bytes);
-  count_reserved(&context->memory, device, -storage->bytes);
-  bam_object_free(context, storage, sizeof *storage);
-}
-
 void bam_storage_release(bam_context *context, bam_storage *storage) {
   if (storage == NULL || --storage->refs > 0)
     return;
@@ -252,25 +328,19 @@ void bam_storage_release(bam_context *context, bam_storage *storage) {
     free_own(context, storage);
     return;
   }
-  bam_storage **list = &storage->device->free_storages[storage->size_class];
+  bam_device *device = storage->device;
+  bam_storage **list = storage->size_class == LARGE_CLASS
+                         ? find_large(device, storage->bytes)
+                         : &device->free_storages[storage->size_class];
+  storage->freed_at = context->memory.requests;
   storage->next = *list;
   *list = storage;
   context->memory.live_objects--;
 }
 
 static void trim_device(bam_context *context, bam_device *device) {
-  for (int k = 0; k < BAM_SIZE_CLASSES; k++) {
-    bam_storage *storage = device->free_storages[k];
-    if (storage == NULL || !is_own(&context->memory, storage->bytes))
-      continue;
-    device->free_storages[k] = NULL;
-    while (storage != NULL) {
-      bam_storage *next = storage->next;
-      context->memory.live_objects++; /* it was not live in the cache */
-      free_own(context, storage);
-      storage = next;
-    }
-  }
+  while (free_oldest(context, device))
+    ;
 }
 
 void bam_memory_trim(bam_context *context) {

@@ -38,8 +38,8 @@ void *bam_object_alloc(struct bam_context *context, size_t bytes);
 void bam_object_free(struct bam_context *context, void *object, size_t bytes);
 
 /* Allocate a storage of at least `bytes` uninitialized bytes on `device`, 64-byte aligned, with one
-   reference. When memory is short, asks the host once to collect garbage and returns cached storages
-   to the system before it fails. */
+   reference. When memory is short, asks the host once to collect garbage, then returns cached storages
+   to the system: as many as are needed, those longest unused first, and all before it fails. */
 bam_status bam_storage_alloc(struct bam_context *context, struct bam_device *device, int64_t bytes,
                              struct bam_storage **out);
 

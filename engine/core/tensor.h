@@ -12,14 +12,15 @@
 #include "shape.h"
 
 typedef struct bam_storage {
-  int64_t refs; /* cannot overflow: every reference occupies memory */
-  int32_t size_class;
+  int64_t refs;       /* cannot overflow: every reference occupies memory */
+  int32_t size_class; /* -1: large, of any size */
   bam_device *device;
   void *data;
   int64_t bytes;            /* capacity */
   uint64_t version;         /* counts in-place changes, so that autograd notices them */
   bam_facts facts;          /* about its integers */
   struct bam_storage *next; /* in the device's free list */
+  int64_t freed_at;         /* the number of requests (core/memory.h) when it came there */
 } bam_storage;
 
 typedef struct bam_tensor {

@@ -66,15 +66,16 @@ BIND_DOC(system_memory, "memory(device)",
          "(live objects),\n"
          "`requests` (allocations) and `system_requests` (allocations that the system had to "
          "serve). One device\n"
-         "has `live` and `reserved`.\n"
+         "has `live`, `peak` and `reserved`.\n"
          "@param device? device all devices together by default\n"
          "@return table<string, integer>");
 static int system_memory(lua_State *L) {
   const bam_memory *memory = &bind_context(L)->memory;
   if (!lua_isnoneornil(L, 1)) {
     const bam_device *device = bind_device(L, 1, "memory");
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 3);
     set(L, "live", device->live_bytes);
+    set(L, "peak", device->peak_bytes);
     set(L, "reserved", device->reserved_bytes);
     return 1;
   }
