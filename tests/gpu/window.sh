@@ -13,7 +13,8 @@ if test $# -lt 2 || ! test -x "$folder/bamlua"; then
 fi
 shift 2
 OUT=${OUT:-$(mktemp -d)}
-export OUT
+BAMLUA_TEST_DEVICE=${BAMLUA_TEST_DEVICE:-cuda} # of the op suite
+export OUT BAMLUA_TEST_DEVICE
 mkdir -p "$OUT"
 # Where the program finds no cuBLASLt by itself, PyTorch's Python knows.
 wheels=$(python3 -c 'import glob, nvidia; print(":".join(glob.glob(list(nvidia.__path__)[0] + "/*/lib")))' 2>/dev/null)

@@ -35,7 +35,7 @@ local function window(settings, flags, seconds)
   local out = string.format("%s/out%d", scratch.path, runs)
   core.make_directory(out)
   local pipe = io.popen(string.format(
-    "BAMLUA_SIMT=1 OUT=%s BAMLUA_TEST_DEVICE=cuda %s sh tests/gpu/window.sh %s %d --tiny --python %s %s 2>&1", out,
+    "unset BAMLUA_TEST_DEVICE; BAMLUA_SIMT=1 OUT=%s %s sh tests/gpu/window.sh %s %d --tiny --python %s %s 2>&1", out,
     settings, folder, seconds or 100000, python, flags))
   local text = pipe:read "a"
   local _, _, code = pipe:close()
