@@ -286,6 +286,12 @@ local CORE = {
       { lr = 0.1, momentum = 0.9, weight_decay = 0, nesterov = true, step = 1 })
   end,
   grad_norm = function() core.grad_norm { a, b } end,
+  join_masters = function()
+    core.join_masters(core.zeros(3, 4, { dtype = "bf16" }), core.zeros(24, { dtype = "u8" }))
+  end,
+  split_masters = function()
+    core.split_masters(core.rand(3, 4), core.zeros(3, 4, { dtype = "bf16" }), core.zeros(24, { dtype = "u8" }))
+  end,
   zero = function() core.zero { core.rand(3, 4) } end,
   seed = function() core.seed(3) end,
   random_state = function() core.random_state(core.random_state()) end,
@@ -293,6 +299,7 @@ local CORE = {
   memory = function() core.memory() end,
   memory_limit = function() core.memory_limit(0) end,
   isa = function() core.isa() end,
+  computes = function() core.computes('f32', 'cpu') end,
   try = function() core.try(error, 'x') end,
   at_end = function() core.at_end(print) end,
   copy_fields = function() core.copy_fields({}, {}, { a = { b = 1 } }, 2) end,
