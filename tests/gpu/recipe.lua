@@ -85,6 +85,10 @@ compare(directory, "cuda", "bf16", function(loss) return 0.01 * loss end)
 run_in_parts(flags:format "parts16", { 4, 8, 7 })
 small.assert_same(small.digests(directory, "bf16"), small.digests(directory, "parts16"))
 small.assert_same(states(directory, "bf16"), states(directory, "parts16"))
+for _, out in ipairs { "--out cuda", "--out bf16 --dtype bf16" } do -- their last steps again
+  local _, times = run(directory, "--audit --device cuda " .. out):gsub("trained again, give the same bits", "")
+  assert(times == 3, out)
+end
 local output, fine = small.run(directory, "--device cpu --dtype bf16 --out refused")
 assert(not fine and output:find("cpu does not compute in it", 1, true), output)
 small.remove(directory)

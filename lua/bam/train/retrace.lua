@@ -12,14 +12,12 @@ local checkpoints = require "bam.train.checkpoints"
 
 local M = {}
 
-local ops = core.ops
-
 -- The names of the tensors of `model` that differ, in any bit, from those of a checkpoint.
 local function differences(model, directory)
   local saved, list = checkpoint.open(directory, checkpoint.own_of(model.description)), {}
   for _, entry in ipairs(saved_tensors.of(model)) do
     local same = core.scope(function()
-      return ops.all(ops.eq(params.read(entry, model), checkpoint.tensor(saved, entry))):item()
+      return core.hash_tensor(params.read(entry, model)) == core.hash_tensor(checkpoint.tensor(saved, entry))
     end)
     if not same then list[#list + 1] = entry.name end
   end
