@@ -87,7 +87,7 @@ KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_object
 # The same for CUDA files. $(1) is the directory of the objects.
 CUDA_C       := $(wildcard kernels/cuda/*.cu) kernels/cuda/table.c
 CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu blas.cu library.cu \
-                  attention_mma.cu attention_mma_backward.cu attention_hopper.cu),$(CUDA_C))
+                  attention_mma.cu attention_mma_backward.cu attention_hopper.cu attention_hopper_backward.cu),$(CUDA_C))
 CUDA_ANY     := $(filter $(patsubst kernels/cpu/%.c,kernels/cuda/%.cu,$(CPU_ANY)) kernels/cuda/table.c,$(CUDA_C))
 CUDA_REAL    := $(filter-out $(CUDA_ANY) $(CUDA_ONCE),$(CUDA_C))
 cuda_typed    = $(foreach s,$(3),$(1)/$(basename $(s)).$(2).o)
@@ -105,7 +105,8 @@ CASES_WRONG := $(patsubst %,$(B)/cases/tests/%.o,cases/selftest/wrong cases/driv
 CASES_OBJ  := $(patsubst %.c,$(B)/cases/%.o,$(CASES_C)) $(filter-out %/main.o,$(BIND_OBJ))
 # Tests that launch kernels without the engine, for a device and for the shim: tests/gpu/NAME.cu.
 GPU_TESTS  := tensor_cores attention_mma hopper
-GPU_TEST_OBJ := $(addprefix kernels/cuda/,stream.o attention_mma.o attention_mma_backward.o attention_hopper.o)
+GPU_TEST_OBJ := $(addprefix kernels/cuda/,stream.o attention_mma.o attention_mma_backward.o attention_hopper.o \
+                  attention_hopper_backward.o)
 GPU_PROGRAMS := $(if $(filter 1,$(CUDA)),$(GPU_TESTS:%=$(B)/cases/%))
 FUZZ_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/fuzz/fuzz_*.c))
 BORDER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,border border_lua border_plants) $(filter-out %/main.o,$(BIND_OBJ))
@@ -169,7 +170,8 @@ $(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/cuda_flags
 	@nvcc $(NVCC_FLAGS) -c -o $@ $< && $(LATE) $@
 
 # Of these, ptxas reports registers and spills into a file beside the object, which tests/lua/registers.lua reads.
-REPORTED := $(patsubst %,$(B)/kernels/cuda/%.o,attention_mma attention_mma_backward attention_hopper)
+REPORTED := $(patsubst %,$(B)/kernels/cuda/%.o,attention_mma attention_mma_backward attention_hopper \
+              attention_hopper_backward)
 $(REPORTED): $(B)/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/cuda_flags
 	@mkdir -p $(@D)
 	@echo nvcc $<

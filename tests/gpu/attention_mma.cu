@@ -248,7 +248,7 @@ static void put_delta(const attention_case &c, const device_tensors &t, const bf
 }
 
 static bool run_backward(bam_stream stream, const attention_case &c, const device_tensors &t,
-                         const bam_attention &a) {
+                         const bam_attention &a, bool hopper) {
   const int64_t keys = (int64_t)c.H * c.K, values = keys + (int64_t)c.G * c.K;
   bam_attention_gradients args = {};
   args.dq = t.dqkv.at, args.dk = t.dqkv.at + keys, args.dv = t.dqkv.at + values;
@@ -257,7 +257,10 @@ static bool run_backward(bam_stream stream, const attention_case &c, const devic
   args.first = c.documents != ONE ? t.first.at : NULL;
   if (!bam_cuda_attention_mma_backward_fits(stream, &args, &a))
     return false;
-  bam_cuda_attention_mma_backward(stream, &args, &a);
+  if (!hopper)
+    bam_cuda_attention_mma_backward(stream, &args, &a);
+  else if (!bam_cuda_attention_hopper_backward(stream, &args, &a))
+    return false;
   return is_sound(stream);
 }
 
@@ -266,27 +269,14 @@ struct outputs {
   bf16 *o, *dqkv;
 };
 
-/* The errors of results on warpgroups. */
-static errors run_hopper(bam_stream stream, const attention_case &c, const bf16_numbers &qkv,
-                         const numbers &want, double scale) {
-  const device_tensors t(c);
-  bf16 *o = (bf16 *)calloc((size_t)t.o.count, 2);
-  t.qkv.put(qkv.stored);
-  put_first(c, t);
-  const bool good = run_forward(stream, c, t, describe(c, scale), true);
-  t.o.get(o);
-  const errors found = good ? compare(o, want, NULL) : errors{ INFINITY, INFINITY };
-  free(o);
-  return found;
-}
-
 static void free_outputs(outputs &y) {
   free(y.o);
   free(y.dqkv);
 }
 
 static outputs run(bam_stream stream, const attention_case &c, const bf16_numbers &qkv,
-                   const bf16_numbers &dy, const bf16_numbers &before, double scale, bool *good) {
+                   const bf16_numbers &dy, const bf16_numbers &before, double scale, bool hopper,
+                   bool *good) {
   const device_tensors t(c);
   const bam_attention a = describe(c, scale);
   const outputs y = { (bf16 *)calloc((size_t)t.o.count, 2), (bf16 *)calloc((size_t)qkv.count, 2) };
@@ -295,45 +285,55 @@ static outputs run(bam_stream stream, const attention_case &c, const bf16_number
   if (c.add)
     cudaMemcpy(t.dqkv.at, before.stored, (size_t)before.count * 2, cudaMemcpyHostToDevice);
   put_first(c, t);
-  *good &= run_forward(stream, c, t, a, false);
+  *good &= run_forward(stream, c, t, a, hopper);
   put_delta(c, t, dy);
-  *good &= run_backward(stream, c, t, a);
+  *good &= run_backward(stream, c, t, a, hopper);
   t.o.get(y.o);
   t.dqkv.get(y.dqkv);
   return y;
 }
 
-/* With `twice`, another run must give the same bits. */
-static void test_case(bam_stream stream, const attention_case &c, bool twice) {
-  bf16_numbers qkv = draw_numbers(tokens_of(c) * columns_of(c), 1.5f);
-  bf16_numbers dy = draw_numbers(tokens_of(c) * c.H * c.K, 1), before = draw_numbers(qkv.count, 1);
-  const double scale = c.add ? 0.2 : 1 / sqrt((double)c.K);
-  oracle x = { c, scale, qkv.value, dy.value, make_numbers(dy.count), make_numbers(qkv.count) };
+/* The numbers of a case and what they should give. */
+struct tested_case {
+  attention_case c;
+  bf16_numbers qkv, dy, before;
+  double scale;
+  oracle right;
+};
+
+/* One run against the definition. With `twice`, another run must give the same bits. */
+static void test_run(bam_stream stream, const tested_case &x, bool hopper, bool twice) {
+  const attention_case &c = x.c;
   bool good = true;
-  outputs y = run(stream, c, qkv, dy, before, scale, &good);
-  run_oracle(x);
-  const errors o = compare(y.o, x.o, NULL);
-  const errors dqkv = compare(y.dqkv, x.dqkv, c.add ? before.value : NULL);
+  outputs y = run(stream, c, x.qkv, x.dy, x.before, x.scale, hopper, &good);
+  const errors o = compare(y.o, x.right.o, NULL);
+  const errors dqkv = compare(y.dqkv, x.right.dqkv, c.add ? x.before.value : NULL);
   good &= o.largest < 1 && o.together < 0.003 && dqkv.largest < 1 && dqkv.together < 0.004;
-  check(good, "B %d, T %d, H %d, G %d, K %d, window %d%s%s: errors %.2g, %.2g; of all %.2g, %.2g",
+  check(good, "B %d, T %d, H %d, G %d, K %d, window %d%s%s%s: errors %.2g, %.2g; of all %.2g, %.2g",
         c.B, c.T, c.H, c.G, c.K, c.window, documents_names[c.documents], c.add ? ", added" : "",
-        o.largest, dqkv.largest, o.together, dqkv.together);
-  if (stream->capability == 90) {
-    const errors on_groups = run_hopper(stream, c, qkv, x.o, scale);
-    check(on_groups.largest < 1 && on_groups.together < 0.003,
-          "the same on warpgroups: errors %.2g; of all %.2g", on_groups.largest,
-          on_groups.together);
-  }
+        hopper ? ", warpgroups" : "", o.largest, dqkv.largest, o.together, dqkv.together);
   if (twice) {
-    outputs again = run(stream, c, qkv, dy, before, scale, &good);
-    check(good && memcmp(y.o, again.o, (size_t)dy.count * 2) == 0 &&
-            memcmp(y.dqkv, again.dqkv, (size_t)qkv.count * 2) == 0,
+    outputs again = run(stream, c, x.qkv, x.dy, x.before, x.scale, hopper, &good);
+    check(good && memcmp(y.o, again.o, (size_t)x.dy.count * 2) == 0 &&
+            memcmp(y.dqkv, again.dqkv, (size_t)x.qkv.count * 2) == 0,
           "the same bits again");
     free_outputs(again);
   }
   free_outputs(y);
-  free_numbers(x.o);
-  free_numbers(x.dqkv);
+}
+
+static void test_case(bam_stream stream, const attention_case &c, bool twice) {
+  bf16_numbers qkv = draw_numbers(tokens_of(c) * columns_of(c), 1.5f);
+  bf16_numbers dy = draw_numbers(tokens_of(c) * c.H * c.K, 1), before = draw_numbers(qkv.count, 1);
+  const double scale = c.add ? 0.2 : 1 / sqrt((double)c.K);
+  oracle right = { c, scale, qkv.value, dy.value, make_numbers(dy.count), make_numbers(qkv.count) };
+  run_oracle(right);
+  const tested_case x = { c, qkv, dy, before, scale, right };
+  test_run(stream, x, false, twice);
+  if (stream->capability == 90)
+    test_run(stream, x, true, twice);
+  free_numbers(right.o);
+  free_numbers(right.dqkv);
   free_bf16(qkv);
   free_bf16(before);
   free_bf16(dy);
@@ -374,23 +374,25 @@ static void print_time(const attention_case &c, const char *what, double passes,
          (double)ms, ms > 0 ? flop / ms * 1e-9 : 0);
 }
 
+static bool time_passes(bam_stream stream, const attention_case &c, const device_tensors &t,
+                        bool hopper) {
+  const bam_attention a = describe(c, 1 / sqrt((double)c.K));
+  const float forward = measure(stream, [&] { return run_forward(stream, c, t, a, hopper); });
+  const float backward = measure(stream, [&] { return run_backward(stream, c, t, a, hopper); });
+  print_time(c, hopper ? "forward on warpgroups" : "forward", 1, forward);
+  print_time(c, hopper ? "backward on warpgroups" : "backward", 2.5, backward);
+  return forward > 0 && backward > 0;
+}
+
 static void time_case(bam_stream stream, const attention_case &c) {
   const device_tensors t(c);
-  const bam_attention a = describe(c, 1 / sqrt((double)c.K));
   bf16_numbers qkv = draw_numbers(t.qkv.count, 1), dy = draw_numbers(t.dy.count, 1);
   t.qkv.put(qkv.stored);
   t.dy.put(dy.stored);
   cudaMemset(t.delta.at, 0, (size_t)t.delta.count * sizeof(float));
-  const float forward = measure(stream, [&] { return run_forward(stream, c, t, a, false); });
-  const float backward = measure(stream, [&] { return run_backward(stream, c, t, a); });
-  print_time(c, "forward", 1, forward);
-  print_time(c, "backward", 2.5, backward);
-  bool good = forward > 0 && backward > 0;
-  if (stream->capability == 90) {
-    const float groups = measure(stream, [&] { return run_forward(stream, c, t, a, true); });
-    print_time(c, "forward on warpgroups", 1, groups);
-    good &= groups > 0;
-  }
+  bool good = time_passes(stream, c, t, false);
+  if (stream->capability == 90)
+    good &= time_passes(stream, c, t, true);
   check(good, "B %d, T %d, H %d, G %d, K %d", c.B, c.T, c.H, c.G, c.K);
   free_bf16(qkv);
   free_bf16(dy);

@@ -6,7 +6,8 @@ local test = require "tests.lua.support.test"
 local bamlua = os.getenv "BAMLUA" or "build/bamlua"
 local directory = bamlua:match "^(.*)/" or "."
 
-local REPORTS = { "attention_mma", "attention_mma_backward", "attention_hopper" }
+local REPORTS = { "attention_mma", "attention_mma_backward", "attention_hopper",
+                  "attention_hopper_backward" }
 
 local function read(path)
   local file <close> = io.open(path)

@@ -1,0 +1,396 @@
+/* Causal attention for compute capability 9.0, backward: the two kernels of attention_mma_backward.cu on products of
+   warpgroups. A block owns 128 queries and walks tiles of 128 keys, or 128 keys and walks tiles of 64 queries of all
+   heads that share the key head. One thread brings tiles, a second warp what is known of their rows. */
+#include "attention_hopper.h"
+
+#include "attention_group.h"
+
+struct gradient_args {
+  bf16 *dq, *dk, *dv;
+  const bf16 *k, *v; /* what maps describe, for the walk */
+  const float *stats, *delta;
+  const int32_t *first;
+  float factor; /* of scores, for powers of 2 */
+};
+
+/* The weights of a query are 2^(score - lse), lse being in base 2; those beyond the end are 0. */
+struct query_stats {
+  float lse, delta;
+};
+
+BAM_INLINE query_stats load_stats(const gradient_args &p, const bam_attention &a, int64_t batch,
+                                  int64_t head, int query) {
+  if (query >= a.time)
+    return { INFINITY, 0 };
+  const int64_t at = (batch * a.time + query) * a.heads + head;
+  const float2 stats = *(const float2 *)(p.stats + 2 * at);
+  return { stats.x - log2f(stats.y), p.delta[at] };
+}
+
+/* ---- the gradients of the queries ---- */
+
+namespace for_queries {
+
+#define KEYS 128
+#define N (KEYS / 8)
+
+template <int width> struct __align__(1024) memory {
+  bf16 q[BLOCK_ROWS * width], grad_out[BLOCK_ROWS * width];
+  bf16 k[STAGES][KEYS * width], v[STAGES][KEYS * width];
+  int32_t first[STAGES][KEYS];
+  uint64_t own_full, full[STAGES], empty[STAGES];
+  key_walk walk;
+  block_documents<BLOCK_ROWS, BLOCK_WARPS> documents;
+  query_stats stats[BLOCK_ROWS];
+};
+
+struct maps {
+  tensor_map q, grad_out, k, v;
+};
+
+/* Thread 0 brings tiles, warp 1 the documents of their keys. */
+template <int width>
+BAM_INLINE void bring(memory<width> &m, const maps &from, int key, int kv_head) {
+  const key_walk walk = m.walk;
+  const int x = (int)threadIdx.x;
+  if (x == 0) {
+    begin_tile<BLOCK_ROWS, width>(m.q, from.q, walk.start, walk.head, walk.batch, &m.own_full);
+    begin_tile<BLOCK_ROWS, width>(m.grad_out, from.grad_out, walk.start, walk.head, walk.batch,
+                                  &m.own_full);
+  }
+  for (int turn = 0; key < walk.end; key += KEYS, turn++) {
+    const int s = turn % STAGES;
+    barrier_wait(&m.empty[s], (unsigned)(turn / STAGES + 1));
+    if (x == 0) {
+      begin_tile<KEYS, width>(m.k[s], from.k, key, kv_head, walk.batch, &m.full[s]);
+      begin_tile<KEYS, width>(m.v[s], from.v, key, kv_head, walk.batch, &m.full[s]);
+    } else {
+      for (int i = own_lane(); i < KEYS; i += BAM_WARP)
+        m.first[s][i] = document_of(walk.first, key + i, walk.time);
+      leave(&m.full[s]);
+    }
+  }
+}
+
+/* dq += the gradients of the scores of the warp's rows and a stage's keys, times these keys. */
+template <int width>
+BAM_INLINE void add_stage(float (&dq)[1][width / 8][4], memory<width> &m, int s, int from, int own,
+                          span apart, float factor) {
+  float scores[1][N][4], grads[1][N][4];
+  uint32_t operand[1][N / 2][4];
+  wgmma_fence();
+  multiply_group<width, BLOCK_ROWS>(scores, m.q + from * BOX, m.k[s]);
+  multiply_group<width, BLOCK_ROWS>(grads, m.grad_out + from * BOX, m.v[s]);
+  finish_products();
+  if (!are_all<KEYS>(m.first[s], m.walk.only) || !all_in_span(apart, 16, KEYS))
+    mask_scores(scores, m.documents.of + own, m.first[s], apart);
+  BAM_UNROLL
+  for (int h = 0; h < 4; h += 2) {
+    const query_stats row = m.stats[own + own_row(0, h)];
+    BAM_UNROLL
+    for (int n = 0; n < N; n++)
+      for (int i = h; i < h + 2; i++)
+        grads[0][n][i] = fast_exp2(fmaf(scores[0][n][i], factor, -row.lse)) *
+                         (grads[0][n][i] - row.delta);
+  }
+  pack_operand(operand, grads);
+  wgmma_fence();
+  add_group_product(dq, operand, m.k[s]);
+  finish_products();
+}
+
+/* The part of a group: 64 queries from row `from` of the tile. */
+template <int width>
+BAM_INLINE void walk_keys(memory<width> &m, const gradient_args &p, const bam_attention &a,
+                          int from, int key) {
+  const int own = from + own_warp() % 4 * 16, window = (int)a.window;
+  const key_walk &walk = m.walk;
+  float dq[1][width / 8][4];
+  clear(dq);
+  barrier_wait(&m.own_full, 0);
+  for (int turn = 0; key < walk.end; key += KEYS, turn++) {
+    const int s = turn % STAGES;
+    barrier_wait(&m.full[s], (unsigned)(turn / STAGES));
+    if (any_in_span(span_of_queries(walk.start + from, key, window), GROUP_ROWS, KEYS))
+      add_stage(dq, m, s, from, own, span_of_queries(walk.start + own, key, window), p.factor);
+    leave(&m.empty[s]);
+  }
+  named_barrier(1 + from / GROUP_ROWS,
+                GROUP); /* the group has read its queries: their place is free */
+  store_group(m.q + own * BOX, dq, find_head(p.dq, a.dq, walk.batch, walk.head), walk.start + own,
+              walk.time, (float)a.scale, a.add_dq);
+}
+
+template <int width>
+static __global__ void __launch_bounds__(BLOCK, 1)
+  find_dq(bam_attention a, gradient_args p, const __grid_constant__ maps from) {
+  BAM_DYNAMIC_SHARED(memory<width>, m);
+  const int x = (int)threadIdx.x;
+  key_walk mine = find_walk<BLOCK_ROWS>((int)blockIdx.x, a, p.k, p.v, p.first);
+  if (x < BLOCK_ROWS)
+    m->stats[x] = load_stats(p, a, mine.batch, mine.head, mine.start + x);
+  const document_range seen = load_documents(m->documents, mine.first, mine.start, mine.time);
+  const int key = max(seen.earliest, mine.start + 1 - (int)a.window) / KEYS * KEYS;
+  mine.only = seen.only;
+  if (x == 0) {
+    m->walk = mine;
+    barrier_init(&m->own_full, 2);
+    for (int s = 0; s < STAGES; s++) {
+      barrier_init(&m->full[s], 3); /* two tiles and what is known of their rows */
+      barrier_init(&m->empty[s], 4 * GROUPS);
+    }
+    barriers_ready();
+  }
+  __syncthreads();
+  if (x < GROUP) {
+    fewer_registers<FEWER_REGISTERS>();
+    if (x == 0 || x / BAM_WARP == 1)
+      bring(*m, from, key, mine.head / (int)(a.heads / a.kv_heads));
+  } else {
+    more_registers<MORE_REGISTERS>();
+    walk_keys(*m, p, a, (own_warp() / 4 - 1) * GROUP_ROWS, key);
+  }
+}
+
+#undef KEYS
+#undef N
+
+} // namespace for_queries
+
+/* ---- the gradients of the keys and values ---- */
+
+namespace for_keys {
+
+#define QUERIES 64
+#define N (QUERIES / 8)
+
+struct stage_rows {
+  float lse[QUERIES], delta[QUERIES];
+  int32_t first[QUERIES];
+};
+
+/* What a block of keys walks on: tiles of queries, head by head. */
+struct query_walk {
+  int batch, kv_head, key, end, first_head, heads, time;
+  int32_t only; /* the document of the keys */
+};
+
+template <int width> struct __align__(1024) memory {
+  bf16 k[BLOCK_ROWS * width], v[BLOCK_ROWS * width];
+  bf16 q[STAGES][QUERIES * width], grad_out[STAGES][QUERIES * width];
+  stage_rows rows[STAGES];
+  uint64_t own_full, full[STAGES], empty[STAGES];
+  query_walk walk;
+  block_documents<BLOCK_ROWS, BLOCK_WARPS> documents;
+  int parts[BLOCK_WARPS];
+};
+
+struct maps {
+  tensor_map k, v, q, grad_out;
+};
+
+BAM_INLINE int count_turns(const query_walk &walk) {
+  return walk.heads * ((walk.end - walk.key + QUERIES - 1) / QUERIES);
+}
+
+/* The head and the first query of a turn. */
+struct tile_place {
+  int head, query;
+};
+
+BAM_INLINE tile_place find_place(const query_walk &walk, int turn) {
+  const int tiles = (walk.end - walk.key + QUERIES - 1) / QUERIES;
+  return { walk.first_head + turn / tiles, walk.key + turn % tiles * QUERIES };
+}
+
+/* Thread 0 brings tiles, warp 1 what is known of their queries. */
+template <int width>
+BAM_INLINE void bring(memory<width> &m, const maps &from, const gradient_args &p,
+                      const bam_attention &a) {
+  const query_walk walk = m.walk;
+  const int32_t *first = documents_of(p.first, walk.batch, a.time);
+  const int x = (int)threadIdx.x, turns = count_turns(walk);
+  if (x == 0) {
+    begin_tile<BLOCK_ROWS, width>(m.k, from.k, walk.key, walk.kv_head, walk.batch, &m.own_full);
+    begin_tile<BLOCK_ROWS, width>(m.v, from.v, walk.key, walk.kv_head, walk.batch, &m.own_full);
+  }
+  for (int turn = 0; turn < turns; turn++) {
+    const int s = turn % STAGES;
+    const tile_place at = find_place(walk, turn);
+    barrier_wait(&m.empty[s], (unsigned)(turn / STAGES + 1));
+    if (x == 0) {
+      begin_tile<QUERIES, width>(m.q[s], from.q, at.query, at.head, walk.batch, &m.full[s]);
+      begin_tile<QUERIES, width>(m.grad_out[s], from.grad_out, at.query, at.head, walk.batch,
+                                 &m.full[s]);
+    } else {
+      for (int i = own_lane(); i < QUERIES; i += BAM_WARP) {
+        const query_stats stats = load_stats(p, a, walk.batch, at.head, at.query + i);
+        m.rows[s].lse[i] = stats.lse;
+        m.rows[s].delta[i] = stats.delta;
+        m.rows[s].first[i] = document_of(first, at.query + i, walk.time);
+      }
+      leave(&m.full[s]);
+    }
+  }
+}
+
+template <int width> struct gradients { float dk[1][width / 8][4], dv[1][width / 8][4]; };
+
+/* Scores, by their columns' stats, to weights; and the gradients of weights to those of scores. */
+BAM_INLINE void weigh(float (&scores)[1][N][4], const stage_rows &rows, float factor) {
+  BAM_UNROLL
+  for (int n = 0; n < N; n++) {
+    const float2 lse = *(const float2 *)(rows.lse + own_column(n, 0));
+    for (int i = 0; i < 4; i++)
+      scores[0][n][i] = fast_exp2(fmaf(scores[0][n][i], factor, i % 2 == 0 ? -lse.x : -lse.y));
+  }
+}
+
+BAM_INLINE void differentiate(float (&grads)[1][N][4], const float (&weights)[1][N][4],
+                              const stage_rows &rows) {
+  BAM_UNROLL
+  for (int n = 0; n < N; n++) {
+    const float2 delta = *(const float2 *)(rows.delta + own_column(n, 0));
+    for (int i = 0; i < 4; i++)
+      grads[0][n][i] = weights[0][n][i] * (grads[0][n][i] - (i % 2 == 0 ? delta.x : delta.y));
+  }
+}
+
+/* Add what the queries of a stage give to dk and dv of the group's keys, from row `from` of the tile. */
+template <int width>
+BAM_INLINE void add_stage(gradients<width> &sums, memory<width> &m, int s, int from, int own,
+                          span apart, float factor) {
+  float weights[1][N][4], grads[1][N][4];
+  uint32_t p[1][N / 2][4], ds[1][N / 2][4];
+  wgmma_fence();
+  multiply_group<width, BLOCK_ROWS>(weights, m.k + from * BOX, m.q[s]);
+  multiply_group<width, BLOCK_ROWS>(grads, m.v + from * BOX, m.grad_out[s]);
+  finish_products();
+  if (!are_all<QUERIES>(m.rows[s].first, m.walk.only) || !all_in_span(apart, 16, QUERIES))
+    mask_scores(weights, m.documents.of + own, m.rows[s].first, apart);
+  weigh(weights, m.rows[s], factor);
+  differentiate(grads, weights, m.rows[s]);
+  pack_operand(p, weights);
+  pack_operand(ds, grads);
+  wgmma_fence();
+  add_group_product(sums.dv, p, m.grad_out[s]);
+  add_group_product(sums.dk, ds, m.q[s]);
+  finish_products();
+}
+
+template <int width>
+BAM_INLINE void walk_queries(memory<width> &m, const gradient_args &p, const bam_attention &a,
+                             int from) {
+  const int own = from + own_warp() % 4 * 16, window = (int)a.window;
+  const query_walk &walk = m.walk;
+  const int turns = count_turns(walk);
+  gradients<width> sums;
+  clear(sums.dk);
+  clear(sums.dv);
+  barrier_wait(&m.own_full, 0);
+  for (int turn = 0; turn < turns; turn++) {
+    const int s = turn % STAGES, query = find_place(walk, turn).query;
+    barrier_wait(&m.full[s], (unsigned)(turn / STAGES));
+    if (any_in_span(span_of_keys(walk.key + from, query, window), GROUP_ROWS, QUERIES))
+      add_stage(sums, m, s, from, own, span_of_keys(walk.key + own, query, window), p.factor);
+    leave(&m.empty[s]);
+  }
+  named_barrier(1 + from / GROUP_ROWS,
+                GROUP); /* the group has read its keys: their place is free */
+  store_group(m.k + own * BOX, sums.dk, find_head(p.dk, a.dk, walk.batch, walk.kv_head),
+              walk.key + own, walk.time, (float)a.scale, a.add_dk);
+  store_group(m.v + own * BOX, sums.dv, find_head(p.dv, a.dv, walk.batch, walk.kv_head),
+              walk.key + own, walk.time, 1, a.add_dv);
+}
+
+/* The end of the queries of a sequence that may see keys key .. key + 127. */
+BAM_INLINE int find_end(const int32_t *first, int key, int window, int time,
+                        int (&parts)[BLOCK_WARPS]) {
+  const int end = min(time, key + BLOCK_ROWS - 1 + window);
+  int last = key;
+  if (first == NULL)
+    return end;
+  for (int t = key + (int)threadIdx.x; t < end; t += BLOCK)
+    if (first[t] < key + BLOCK_ROWS)
+      last = t;
+  return largest_of_block(last, parts) + 1;
+}
+
+template <int width>
+static __global__ void __launch_bounds__(BLOCK, 1)
+  find_dk_dv(bam_attention a, gradient_args p, const __grid_constant__ maps from) {
+  BAM_DYNAMIC_SHARED(memory<width>, m);
+  const int time = (int)a.time, tiles = (time + BLOCK_ROWS - 1) / BLOCK_ROWS, n = (int)blockIdx.x;
+  const int key = n % tiles * BLOCK_ROWS, b = n / tiles / (int)a.kv_heads;
+  const int g = n / tiles % (int)a.kv_heads, group = (int)(a.heads / a.kv_heads);
+  const int32_t *first = documents_of(p.first, b, a.time);
+  const int end = find_end(first, key, (int)a.window, time, m->parts);
+  const int32_t only = load_documents(m->documents, first, key, time).only;
+  if (threadIdx.x == 0) {
+    m->walk = { b, g, key, end, g * group, group, time, only };
+    barrier_init(&m->own_full, 2);
+    for (int s = 0; s < STAGES; s++) {
+      barrier_init(&m->full[s], 3); /* two tiles and what is known of their rows */
+      barrier_init(&m->empty[s], 4 * GROUPS);
+    }
+    barriers_ready();
+  }
+  __syncthreads();
+  if (threadIdx.x < GROUP) {
+    fewer_registers<FEWER_REGISTERS>();
+    if (threadIdx.x == 0 || own_warp() == 1)
+      bring(*m, from, p, a);
+  } else {
+    more_registers<MORE_REGISTERS>();
+    walk_queries(*m, p, a, (own_warp() / 4 - 1) * GROUP_ROWS);
+  }
+}
+
+} // namespace for_keys
+
+/* ---- the host's side ---- */
+
+static bool describe(for_queries::maps *of_queries, for_keys::maps *of_keys,
+                     const bam_attention_gradients *args, const bam_attention *a) {
+  const int64_t rows[3] = { a->time * a->heads * a->width, a->heads * a->width, a->width };
+  return describe_heads(&of_queries->q, args->q, a, a->q, a->heads, BLOCK_ROWS) &&
+         describe_heads(&of_queries->grad_out, args->grad_out, a, rows, a->heads, BLOCK_ROWS) &&
+         describe_heads(&of_queries->k, args->k, a, a->k, a->kv_heads, BLOCK_ROWS) &&
+         describe_heads(&of_queries->v, args->v, a, a->v, a->kv_heads, BLOCK_ROWS) &&
+         describe_heads(&of_keys->k, args->k, a, a->k, a->kv_heads, BLOCK_ROWS) &&
+         describe_heads(&of_keys->v, args->v, a, a->v, a->kv_heads, BLOCK_ROWS) &&
+         describe_heads(&of_keys->q, args->q, a, a->q, a->heads, QUERIES) &&
+         describe_heads(&of_keys->grad_out, args->grad_out, a, rows, a->heads, QUERIES);
+}
+
+template <int width>
+static void launch(bam_stream stream, const gradient_args &p, const bam_attention *a,
+                   const for_queries::maps &of_queries, const for_keys::maps &of_keys) {
+  const int64_t tiles = a->batch * ((a->time + BLOCK_ROWS - 1) / BLOCK_ROWS);
+  const size_t query_bytes = sizeof(for_queries::memory<width>);
+  const size_t key_bytes = sizeof(for_keys::memory<width>);
+  allow_shared(stream, for_queries::find_dq<width>, query_bytes);
+  BAM_LAUNCH(stream, (for_queries::find_dq<width>), bam_blocks(tiles * a->heads, 1, INT32_MAX),
+             BLOCK, query_bytes, *a, p, of_queries);
+  allow_shared(stream, for_keys::find_dk_dv<width>, key_bytes);
+  BAM_LAUNCH(stream, (for_keys::find_dk_dv<width>), bam_blocks(tiles * a->kv_heads, 1, INT32_MAX),
+             BLOCK, key_bytes, *a, p, of_keys);
+}
+
+bool bam_cuda_attention_hopper_backward(bam_stream stream, const bam_attention_gradients *args,
+                                        const bam_attention *a) {
+  const gradient_args p = { (bf16 *)args->dq,           (bf16 *)args->dk,
+                            (bf16 *)args->dv,           (const bf16 *)args->k,
+                            (const bf16 *)args->v,      (const float *)args->stats,
+                            (const float *)args->delta, args->first,
+                            (float)(a->scale * LOG2_E) };
+  for_queries::maps of_queries;
+  for_keys::maps of_keys;
+  if (stream->capability != 90 || !describe(&of_queries, &of_keys, args, a))
+    return false;
+  if (a->width == 64)
+    launch<64>(stream, p, a, of_queries, of_keys);
+  else
+    launch<128>(stream, p, a, of_queries, of_keys);
+  return true;
+}
