@@ -1,7 +1,8 @@
 /* What every CUDA kernel file starts with. kernels/cuda/X.cu defines the functions of
    kernels/cpu/X.c, with the same parameters, in the same order: for each the __global__ functions
    it is made of, then KERNEL(name), which launches them. A file is compiled once per dtype; `real`
-   is the type of its elements.
+   is the type that it computes in, and `element` the one in memory (real.h): operands are elements,
+   but for those that list.h calls real.
 
    Rules: no floating-point atomics and no order of addition that depends on which thread comes
    first, so that the same inputs give the same bits; blocks never wait for each other; every thread
