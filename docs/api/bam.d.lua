@@ -1621,7 +1621,7 @@ function tensor:to(dtype, device) end
 ---@overload fun(self: tensor, attributes: { dim?: integer|integer[], keepdim?: boolean }): tensor
 function tensor:sum(dim, keepdim) end
 
---- The mean over the dimensions `dim` (one, a list, or all of them). f32 or f64. NaN for an empty tensor.
+--- The mean over the dimensions `dim` (one, a list, or all of them). f32, f64, or bf16 on a GPU. NaN for an empty tensor.
 ---@param dim? integer|integer[] none by default
 ---@param keepdim? boolean false by default
 ---@return tensor
@@ -1677,7 +1677,7 @@ function tensor:argmax(dim, keepdim) end
 ---@overload fun(self: tensor, attributes: { dim?: integer, keepdim?: boolean }): tensor
 function tensor:argmin(dim, keepdim) end
 
---- The variance over the dimensions `dim` (one, a list, or all of them): the sum of squared deviations divided by n - `correction` (1: unbiased; 0: population variance). f32 or f64.
+--- The variance over the dimensions `dim` (one, a list, or all of them): the sum of squared deviations divided by n - `correction` (1: unbiased; 0: population variance). f32, f64, or bf16 on a GPU.
 ---@param dim? integer|integer[] none by default
 ---@param keepdim? boolean false by default
 ---@param correction? number 1 by default
@@ -1699,26 +1699,26 @@ function tensor:norm(dim, keepdim, p) end
 ---@overload fun(self: tensor, attributes: { dim: integer }): tensor
 function tensor:cumsum(dim) end
 
---- exp(x) / sum(exp(x)) along `dim`. f32 or f64. NaN where all of x is -inf.
+--- exp(x) / sum(exp(x)) along `dim`. f32, f64, or bf16 on a GPU. NaN where all of x is -inf.
 ---@param dim? integer -1 by default
 ---@return tensor
 ---@overload fun(self: tensor, attributes: { dim?: integer }): tensor
 function tensor:softmax(dim) end
 
---- log(softmax(x)) along `dim`, computed without loss of precision. f32 or f64.
+--- log(softmax(x)) along `dim`, computed without loss of precision. f32, f64, or bf16 on a GPU.
 ---@param dim? integer -1 by default
 ---@return tensor
 ---@overload fun(self: tensor, attributes: { dim?: integer }): tensor
 function tensor:log_softmax(dim) end
 
---- log(sum(exp(x))) over the dimensions `dim` (one, a list, or all of them), without overflow. f32 or f64. -inf for an empty tensor.
+--- log(sum(exp(x))) over the dimensions `dim` (one, a list, or all of them), without overflow. f32, f64, or bf16 on a GPU. -inf for an empty tensor.
 ---@param dim? integer|integer[] none by default
 ---@param keepdim? boolean false by default
 ---@return tensor
 ---@overload fun(self: tensor, attributes: { dim?: integer|integer[], keepdim?: boolean }): tensor
 function tensor:logsumexp(dim, keepdim) end
 
---- The matrix product: (m, k) x (k, n) gives (m, n). Leading dimensions are batches and broadcast. A 1-dimensional operand is a row on the left and a column on the right; that dimension is dropped from the result. f32 or f64.
+--- The matrix product: (m, k) x (k, n) gives (m, n). Leading dimensions are batches and broadcast. A 1-dimensional operand is a row on the left and a column on the right; that dimension is dropped from the result. f32, f64, or bf16 on a GPU.
 ---@param b tensor|number
 ---@return tensor
 function tensor:matmul(b) end
@@ -1814,12 +1814,12 @@ function tensor:tril(diagonal) end
 ---@overload fun(self: tensor, attributes: { diagonal?: integer }): tensor
 function tensor:triu(diagonal) end
 
---- Look up rows by token id: y[..., :] = weight[ids[...]]. `ids` are integers of any shape, counted from 0; `weight` is [V, D], f32 or f64; the result is [..., D].
+--- Look up rows by token id: y[..., :] = weight[ids[...]]. `ids` are integers of any shape, counted from 0; `weight` is [V, D], f32, f64, or bf16 on a GPU; the result is [..., D].
 ---@param weight tensor|number
 ---@return tensor
 function tensor:embedding(weight) end
 
---- Layer normalization over the last dimension: (x - mean) / sqrt(var + eps) * weight + bias. `x` is [..., D], `weight` and `bias` are [D]; f32 or f64.
+--- Layer normalization over the last dimension: (x - mean) / sqrt(var + eps) * weight + bias. `x` is [..., D], `weight` and `bias` are [D]; f32, f64, or bf16 on a GPU.
 ---@param weight tensor|number
 ---@param bias? tensor
 ---@param eps? number 1e-05 by default
@@ -1827,7 +1827,7 @@ function tensor:embedding(weight) end
 ---@overload fun(self: tensor, weight: tensor|number, bias?: tensor, attributes: { eps?: number }): tensor
 function tensor:layer_norm(weight, bias, eps) end
 
---- layer_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for the residual stream. `x` and `residual` are [..., D], `weight` and `bias` [D]; f32 or f64.
+--- layer_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for the residual stream. `x` and `residual` are [..., D], `weight` and `bias` [D]; f32, f64, or bf16 on a GPU.
 ---@param residual tensor|number
 ---@param weight tensor|number
 ---@param bias? tensor
@@ -1837,14 +1837,14 @@ function tensor:layer_norm(weight, bias, eps) end
 ---@overload fun(self: tensor, residual: tensor|number, weight: tensor|number, bias?: tensor, attributes: { eps?: number }): tensor, tensor
 function tensor:add_layer_norm(residual, weight, bias, eps) end
 
---- RMS normalization over the last dimension (Zhang and Sennrich 2019): x / sqrt(mean(x²) + eps) * weight. `x` is [..., D], `weight` is [D]; f32 or f64.
+--- RMS normalization over the last dimension (Zhang and Sennrich 2019): x / sqrt(mean(x²) + eps) * weight. `x` is [..., D], `weight` is [D]; f32, f64, or bf16 on a GPU.
 ---@param weight tensor|number
 ---@param eps? number 1e-05 by default
 ---@return tensor
 ---@overload fun(self: tensor, weight: tensor|number, attributes: { eps?: number }): tensor
 function tensor:rms_norm(weight, eps) end
 
---- rms_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for the residual stream. `x` and `residual` are [..., D], `weight` is [D]; f32 or f64.
+--- rms_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for the residual stream. `x` and `residual` are [..., D], `weight` is [D]; f32, f64, or bf16 on a GPU.
 ---@param residual tensor|number
 ---@param weight tensor|number
 ---@param eps? number 1e-05 by default
@@ -1861,7 +1861,7 @@ function tensor:add_rms_norm(residual, weight, eps) end
 ---@overload fun(self: tensor, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype }): tensor
 function tensor:linear(weight, bias, dtype) end
 
---- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
+--- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32, f64, or bf16 on a GPU; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param positions? tensor
 ---@param base? number 10000 by default
 ---@param rope_factor? number 1 by default
@@ -1874,7 +1874,7 @@ function tensor:linear(weight, bias, dtype) end
 ---@overload fun(self: tensor, positions?: tensor, attributes: { base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
 function tensor:rope(positions, base, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
---- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. Slices of one QKV product are read without copying.
+--- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32, f64, or bf16 on a GPU. Slices of one QKV product are read without copying.
 ---@param k tensor|number
 ---@param v tensor|number
 ---@param documents? tensor
@@ -1888,7 +1888,7 @@ function tensor:attention(k, v, documents, scale, window) end
 ---@return tensor
 function tensor:document_starts() end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
 ---@param qkv tensor|number
 ---@param out tensor|number
 ---@param gates? tensor
@@ -1911,17 +1911,17 @@ function tensor:document_starts() end
 ---@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
 function tensor:mixture_of_attention(qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
---- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. Backward needs only x.
+--- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32, f64, or bf16 on a GPU. Backward needs only x.
 ---@return tensor
 function tensor:swiglu() end
 
---- gelu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. `approximate` computes GELU by tanh, as in gelu.
+--- gelu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32, f64, or bf16 on a GPU. `approximate` computes GELU by tanh, as in gelu.
 ---@param approximate? boolean false by default
 ---@return tensor
 ---@overload fun(self: tensor, attributes: { approximate?: boolean }): tensor
 function tensor:geglu(approximate) end
 
---- Route each token to the `k` experts with the largest p = softmax(logits) (BAM §4.2). `logits` is [..., N], f32 or f64. Returns: gates [..., k], the p of the selected experts (divided by their sum with `renormalise`; with `dense` [..., N], 0 for the others); experts [..., k], their positions from 1, largest first; losses [2], load balance and z; statistics [3, N], per expert the share of assignments, the mean of p and the mean of -p ln p, without gradient. The load-balance loss is N * sum(share * mean p), averaged over groups of `aux_tokens` consecutive tokens (0: all tokens are one group); no gradient flows through the share. The z loss is the mean of logsumexp(logits)^2. Tokens where `mask`, bool [...], is false are left out of losses and statistics; groups are weighted by their remaining tokens.
+--- Route each token to the `k` experts with the largest p = softmax(logits) (BAM §4.2). `logits` is [..., N], f32, f64, or bf16 on a GPU. Returns: gates [..., k], the p of the selected experts (divided by their sum with `renormalise`; with `dense` [..., N], 0 for the others); experts [..., k], their positions from 1, largest first; losses [2], load balance and z; statistics [3, N], per expert the share of assignments, the mean of p and the mean of -p ln p, without gradient. The load-balance loss is N * sum(share * mean p), averaged over groups of `aux_tokens` consecutive tokens (0: all tokens are one group); no gradient flows through the share. The z loss is the mean of logsumexp(logits)^2. Tokens where `mask`, bool [...], is false are left out of losses and statistics; groups are weighted by their remaining tokens.
 ---@param mask? tensor
 ---@param k integer
 ---@param renormalise? boolean false by default
@@ -1934,7 +1934,7 @@ function tensor:geglu(approximate) end
 ---@overload fun(self: tensor, mask?: tensor, attributes: { k: integer, renormalise?: boolean, dense?: boolean, aux_tokens?: integer }): tensor, tensor, tensor, tensor
 function tensor:route(mask, k, renormalise, dense, aux_tokens) end
 
---- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32 or f64. No token is dropped or padded; an expert may get no tokens. With `gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.
+--- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32, f64, or bf16 on a GPU. No token is dropped or padded; an expert may get no tokens. With `gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.
 ---@param gates tensor|number
 ---@param experts tensor|number
 ---@param gate_up tensor|number
@@ -1945,7 +1945,7 @@ function tensor:route(mask, k, renormalise, dense, aux_tokens) end
 ---@overload fun(self: tensor, gates: tensor|number, experts: tensor|number, gate_up: tensor|number, down: tensor|number, attributes: { gelu?: boolean, approximate?: boolean }): tensor
 function tensor:routed_ffn(gates, experts, gate_up, down, gelu, approximate) end
 
---- The mean of -log softmax(logits)[target] over the targets that are not `ignore_index`, or the sum with `sum`. `logits` is [..., V], f32 or f64; `targets` are integers [...] counted from 0. The result has no dimensions. If all targets are ignored, loss and gradient are 0.
+--- The mean of -log softmax(logits)[target] over the targets that are not `ignore_index`, or the sum with `sum`. `logits` is [..., V], f32, f64, or bf16 on a GPU; `targets` are integers [...] counted from 0. The result has no dimensions. If all targets are ignored, loss and gradient are 0.
 ---@param targets tensor|number
 ---@param ignore_index? integer -100 by default
 ---@param sum? boolean false by default
@@ -2412,7 +2412,7 @@ function bam.to(x, dtype, device) end
 ---@overload fun(x: tensor|number, attributes: { dim?: integer|integer[], keepdim?: boolean }): tensor
 function bam.sum(x, dim, keepdim) end
 
---- The mean over the dimensions `dim` (one, a list, or all of them). f32 or f64. NaN for an empty tensor.
+--- The mean over the dimensions `dim` (one, a list, or all of them). f32, f64, or bf16 on a GPU. NaN for an empty tensor.
 ---@param x tensor|number
 ---@param dim? integer|integer[] none by default
 ---@param keepdim? boolean false by default
@@ -2476,7 +2476,7 @@ function bam.argmax(x, dim, keepdim) end
 ---@overload fun(x: tensor|number, attributes: { dim?: integer, keepdim?: boolean }): tensor
 function bam.argmin(x, dim, keepdim) end
 
---- The variance over the dimensions `dim` (one, a list, or all of them): the sum of squared deviations divided by n - `correction` (1: unbiased; 0: population variance). f32 or f64.
+--- The variance over the dimensions `dim` (one, a list, or all of them): the sum of squared deviations divided by n - `correction` (1: unbiased; 0: population variance). f32, f64, or bf16 on a GPU.
 ---@param x tensor|number
 ---@param dim? integer|integer[] none by default
 ---@param keepdim? boolean false by default
@@ -2501,21 +2501,21 @@ function bam.norm(x, dim, keepdim, p) end
 ---@overload fun(x: tensor|number, attributes: { dim: integer }): tensor
 function bam.cumsum(x, dim) end
 
---- exp(x) / sum(exp(x)) along `dim`. f32 or f64. NaN where all of x is -inf.
+--- exp(x) / sum(exp(x)) along `dim`. f32, f64, or bf16 on a GPU. NaN where all of x is -inf.
 ---@param x tensor|number
 ---@param dim? integer -1 by default
 ---@return tensor
 ---@overload fun(x: tensor|number, attributes: { dim?: integer }): tensor
 function bam.softmax(x, dim) end
 
---- log(softmax(x)) along `dim`, computed without loss of precision. f32 or f64.
+--- log(softmax(x)) along `dim`, computed without loss of precision. f32, f64, or bf16 on a GPU.
 ---@param x tensor|number
 ---@param dim? integer -1 by default
 ---@return tensor
 ---@overload fun(x: tensor|number, attributes: { dim?: integer }): tensor
 function bam.log_softmax(x, dim) end
 
---- log(sum(exp(x))) over the dimensions `dim` (one, a list, or all of them), without overflow. f32 or f64. -inf for an empty tensor.
+--- log(sum(exp(x))) over the dimensions `dim` (one, a list, or all of them), without overflow. f32, f64, or bf16 on a GPU. -inf for an empty tensor.
 ---@param x tensor|number
 ---@param dim? integer|integer[] none by default
 ---@param keepdim? boolean false by default
@@ -2523,7 +2523,7 @@ function bam.log_softmax(x, dim) end
 ---@overload fun(x: tensor|number, attributes: { dim?: integer|integer[], keepdim?: boolean }): tensor
 function bam.logsumexp(x, dim, keepdim) end
 
---- The matrix product: (m, k) x (k, n) gives (m, n). Leading dimensions are batches and broadcast. A 1-dimensional operand is a row on the left and a column on the right; that dimension is dropped from the result. f32 or f64.
+--- The matrix product: (m, k) x (k, n) gives (m, n). Leading dimensions are batches and broadcast. A 1-dimensional operand is a row on the left and a column on the right; that dimension is dropped from the result. f32, f64, or bf16 on a GPU.
 ---@param a tensor|number
 ---@param b tensor|number
 ---@return tensor
@@ -2647,13 +2647,13 @@ function bam.tril(x, diagonal) end
 ---@overload fun(x: tensor|number, attributes: { diagonal?: integer }): tensor
 function bam.triu(x, diagonal) end
 
---- Look up rows by token id: y[..., :] = weight[ids[...]]. `ids` are integers of any shape, counted from 0; `weight` is [V, D], f32 or f64; the result is [..., D].
+--- Look up rows by token id: y[..., :] = weight[ids[...]]. `ids` are integers of any shape, counted from 0; `weight` is [V, D], f32, f64, or bf16 on a GPU; the result is [..., D].
 ---@param ids tensor|number
 ---@param weight tensor|number
 ---@return tensor
 function bam.embedding(ids, weight) end
 
---- Layer normalization over the last dimension: (x - mean) / sqrt(var + eps) * weight + bias. `x` is [..., D], `weight` and `bias` are [D]; f32 or f64.
+--- Layer normalization over the last dimension: (x - mean) / sqrt(var + eps) * weight + bias. `x` is [..., D], `weight` and `bias` are [D]; f32, f64, or bf16 on a GPU.
 ---@param x tensor|number
 ---@param weight tensor|number
 ---@param bias? tensor
@@ -2662,7 +2662,7 @@ function bam.embedding(ids, weight) end
 ---@overload fun(x: tensor|number, weight: tensor|number, bias?: tensor, attributes: { eps?: number }): tensor
 function bam.layer_norm(x, weight, bias, eps) end
 
---- layer_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for the residual stream. `x` and `residual` are [..., D], `weight` and `bias` [D]; f32 or f64.
+--- layer_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for the residual stream. `x` and `residual` are [..., D], `weight` and `bias` [D]; f32, f64, or bf16 on a GPU.
 ---@param x tensor|number
 ---@param residual tensor|number
 ---@param weight tensor|number
@@ -2673,7 +2673,7 @@ function bam.layer_norm(x, weight, bias, eps) end
 ---@overload fun(x: tensor|number, residual: tensor|number, weight: tensor|number, bias?: tensor, attributes: { eps?: number }): tensor, tensor
 function bam.add_layer_norm(x, residual, weight, bias, eps) end
 
---- RMS normalization over the last dimension (Zhang and Sennrich 2019): x / sqrt(mean(x²) + eps) * weight. `x` is [..., D], `weight` is [D]; f32 or f64.
+--- RMS normalization over the last dimension (Zhang and Sennrich 2019): x / sqrt(mean(x²) + eps) * weight. `x` is [..., D], `weight` is [D]; f32, f64, or bf16 on a GPU.
 ---@param x tensor|number
 ---@param weight tensor|number
 ---@param eps? number 1e-05 by default
@@ -2681,7 +2681,7 @@ function bam.add_layer_norm(x, residual, weight, bias, eps) end
 ---@overload fun(x: tensor|number, weight: tensor|number, attributes: { eps?: number }): tensor
 function bam.rms_norm(x, weight, eps) end
 
---- rms_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for the residual stream. `x` and `residual` are [..., D], `weight` is [D]; f32 or f64.
+--- rms_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for the residual stream. `x` and `residual` are [..., D], `weight` is [D]; f32, f64, or bf16 on a GPU.
 ---@param x tensor|number
 ---@param residual tensor|number
 ---@param weight tensor|number
@@ -2700,7 +2700,7 @@ function bam.add_rms_norm(x, residual, weight, eps) end
 ---@overload fun(x: tensor|number, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype }): tensor
 function bam.linear(x, weight, bias, dtype) end
 
---- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
+--- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32, f64, or bf16 on a GPU; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param x tensor|number
 ---@param positions? tensor
 ---@param base? number 10000 by default
@@ -2714,7 +2714,7 @@ function bam.linear(x, weight, bias, dtype) end
 ---@overload fun(x: tensor|number, positions?: tensor, attributes: { base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
 function bam.rope(x, positions, base, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
---- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. Slices of one QKV product are read without copying.
+--- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32, f64, or bf16 on a GPU. Slices of one QKV product are read without copying.
 ---@param q tensor|number
 ---@param k tensor|number
 ---@param v tensor|number
@@ -2730,7 +2730,7 @@ function bam.attention(q, k, v, documents, scale, window) end
 ---@return tensor
 function bam.document_starts(documents) end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
 ---@param x tensor|number
 ---@param qkv tensor|number
 ---@param out tensor|number
@@ -2754,19 +2754,19 @@ function bam.document_starts(documents) end
 ---@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
 function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
---- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. Backward needs only x.
+--- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32, f64, or bf16 on a GPU. Backward needs only x.
 ---@param x tensor|number
 ---@return tensor
 function bam.swiglu(x) end
 
---- gelu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32 or f64. `approximate` computes GELU by tanh, as in gelu.
+--- gelu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32, f64, or bf16 on a GPU. `approximate` computes GELU by tanh, as in gelu.
 ---@param x tensor|number
 ---@param approximate? boolean false by default
 ---@return tensor
 ---@overload fun(x: tensor|number, attributes: { approximate?: boolean }): tensor
 function bam.geglu(x, approximate) end
 
---- Route each token to the `k` experts with the largest p = softmax(logits) (BAM §4.2). `logits` is [..., N], f32 or f64. Returns: gates [..., k], the p of the selected experts (divided by their sum with `renormalise`; with `dense` [..., N], 0 for the others); experts [..., k], their positions from 1, largest first; losses [2], load balance and z; statistics [3, N], per expert the share of assignments, the mean of p and the mean of -p ln p, without gradient. The load-balance loss is N * sum(share * mean p), averaged over groups of `aux_tokens` consecutive tokens (0: all tokens are one group); no gradient flows through the share. The z loss is the mean of logsumexp(logits)^2. Tokens where `mask`, bool [...], is false are left out of losses and statistics; groups are weighted by their remaining tokens.
+--- Route each token to the `k` experts with the largest p = softmax(logits) (BAM §4.2). `logits` is [..., N], f32, f64, or bf16 on a GPU. Returns: gates [..., k], the p of the selected experts (divided by their sum with `renormalise`; with `dense` [..., N], 0 for the others); experts [..., k], their positions from 1, largest first; losses [2], load balance and z; statistics [3, N], per expert the share of assignments, the mean of p and the mean of -p ln p, without gradient. The load-balance loss is N * sum(share * mean p), averaged over groups of `aux_tokens` consecutive tokens (0: all tokens are one group); no gradient flows through the share. The z loss is the mean of logsumexp(logits)^2. Tokens where `mask`, bool [...], is false are left out of losses and statistics; groups are weighted by their remaining tokens.
 ---@param logits tensor|number
 ---@param mask? tensor
 ---@param k integer
@@ -2780,7 +2780,7 @@ function bam.geglu(x, approximate) end
 ---@overload fun(logits: tensor|number, mask?: tensor, attributes: { k: integer, renormalise?: boolean, dense?: boolean, aux_tokens?: integer }): tensor, tensor, tensor, tensor
 function bam.route(logits, mask, k, renormalise, dense, aux_tokens) end
 
---- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32 or f64. No token is dropped or padded; an expert may get no tokens. With `gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.
+--- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32, f64, or bf16 on a GPU. No token is dropped or padded; an expert may get no tokens. With `gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.
 ---@param x tensor|number
 ---@param gates tensor|number
 ---@param experts tensor|number
@@ -2792,7 +2792,7 @@ function bam.route(logits, mask, k, renormalise, dense, aux_tokens) end
 ---@overload fun(x: tensor|number, gates: tensor|number, experts: tensor|number, gate_up: tensor|number, down: tensor|number, attributes: { gelu?: boolean, approximate?: boolean }): tensor
 function bam.routed_ffn(x, gates, experts, gate_up, down, gelu, approximate) end
 
---- The mean of -log softmax(logits)[target] over the targets that are not `ignore_index`, or the sum with `sum`. `logits` is [..., V], f32 or f64; `targets` are integers [...] counted from 0. The result has no dimensions. If all targets are ignored, loss and gradient are 0.
+--- The mean of -log softmax(logits)[target] over the targets that are not `ignore_index`, or the sum with `sum`. `logits` is [..., V], f32, f64, or bf16 on a GPU; `targets` are integers [...] counted from 0. The result has no dimensions. If all targets are ignored, loss and gradient are 0.
 ---@param logits tensor|number
 ---@param targets tensor|number
 ---@param ignore_index? integer -100 by default

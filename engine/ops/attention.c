@@ -252,7 +252,7 @@ const bam_op bam_op_attention = {
           "(H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], "
           "restricts each "
           "token to its own document, `window` to as many tokens, itself counted (0: all). `scale` "
-          "is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32 or f64. "
+          "is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32, f64, or bf16 on a GPU. "
           "Slices of one QKV product are read without copying.",
   .inputs = { "q", "k", "v", "documents?" },
   .attrs = (const bam_attr_spec[]){ { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN },

@@ -77,7 +77,8 @@ const bam_op bam_op_cross_entropy = {
   .name = "cross_entropy",
   .help = "The mean of -log softmax(logits)[target] over the targets that are not `ignore_index`, "
           "or the sum with "
-          "`sum`. `logits` is [..., V], f32 or f64; `targets` are integers [...] counted from 0. "
+          "`sum`. `logits` is [..., V], f32, f64, or bf16 on a GPU; `targets` are integers [...] "
+          "counted from 0. "
           "The result has no "
           "dimensions. If all targets are ignored, loss and gradient are 0.",
   .inputs = { "logits", "targets" },

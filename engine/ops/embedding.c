@@ -46,7 +46,7 @@ const bam_op bam_op_embedding = {
   .name = "embedding",
   .help = "Look up rows by token id: y[..., :] = weight[ids[...]]. `ids` are integers of any "
           "shape, counted from 0; "
-          "`weight` is [V, D], f32 or f64; the result is [..., D].",
+          "`weight` is [V, D], f32, f64, or bf16 on a GPU; the result is [..., D].",
   .inputs = { "ids", "weight" },
   .forward = embedding_forward,
   .backward = embedding_backward,

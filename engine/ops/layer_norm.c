@@ -158,7 +158,7 @@ const bam_op bam_op_layer_norm = {
   .name = "layer_norm",
   .help = "Layer normalization over the last dimension: (x - mean) / sqrt(var + eps) * weight + "
           "bias. `x` is [..., "
-          "D], `weight` and `bias` are [D]; f32 or f64.",
+          "D], `weight` and `bias` are [D]; f32, f64, or bf16 on a GPU.",
   .inputs = { "x", "weight", "bias?" },
   .attrs = norm_attrs,
   .forward = layer_norm_forward,
@@ -167,9 +167,10 @@ const bam_op bam_op_layer_norm = {
 
 const bam_op bam_op_add_layer_norm = {
   .name = "add_layer_norm",
-  .help = "layer_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, "
-          "for the residual "
-          "stream. `x` and `residual` are [..., D], `weight` and `bias` [D]; f32 or f64.",
+  .help =
+    "layer_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, "
+    "for the residual "
+    "stream. `x` and `residual` are [..., D], `weight` and `bias` [D]; f32, f64, or bf16 on a GPU.",
   .inputs = { "x", "residual", "weight", "bias?" },
   .attrs = norm_attrs,
   .outputs = 2,
@@ -181,7 +182,7 @@ const bam_op bam_op_rms_norm = {
   .name = "rms_norm",
   .help =
     "RMS normalization over the last dimension (Zhang and Sennrich 2019): x / sqrt(mean(x²) + "
-    "eps) * weight. `x` is [..., D], `weight` is [D]; f32 or f64.",
+    "eps) * weight. `x` is [..., D], `weight` is [D]; f32, f64, or bf16 on a GPU.",
   .inputs = { "x", "weight" },
   .attrs = norm_attrs,
   .forward = rms_norm_forward,
@@ -191,7 +192,8 @@ const bam_op bam_op_rms_norm = {
 const bam_op bam_op_add_rms_norm = {
   .name = "add_rms_norm",
   .help = "rms_norm(x + residual) in one pass. Returns the normalized sum and the sum itself, for "
-          "the residual stream. `x` and `residual` are [..., D], `weight` is [D]; f32 or f64.",
+          "the residual stream. `x` and `residual` are [..., D], `weight` is [D]; f32, f64, or "
+          "bf16 on a GPU.",
   .inputs = { "x", "residual", "weight" },
   .attrs = norm_attrs,
   .outputs = 2,

@@ -333,7 +333,7 @@ const bam_op bam_op_matmul = {
           "broadcast. A "
           "1-dimensional operand is a row on the left and a column on the right; that dimension is "
           "dropped from the "
-          "result. f32 or f64.",
+          "result. f32, f64, or bf16 on a GPU.",
   .inputs = { "a", "b" },
   .forward = matmul_forward,
   .backward = matmul_backward,

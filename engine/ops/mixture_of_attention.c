@@ -410,7 +410,8 @@ const bam_op bam_op_mixture_of_attention = {
           "[N, Dout], "
           "a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, "
           "`rope_context`, "
-          "`rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32 or f64.",
+          "`rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32, f64, or "
+          "bf16 on a GPU.",
   .inputs = { "x", "qkv", "out", "gates?", "documents?", "positions?", "qkv_bias?", "out_bias?" },
   .attrs =
     (const bam_attr_spec[]){ { .name = "heads", .kind = BAM_ATTR_INT, .required = true },

@@ -98,7 +98,8 @@ static bam_status mean_backward(bam_backward *pass) {
 
 const bam_op bam_op_mean = {
   .name = "mean",
-  .help = "The mean over the dimensions `dim` (one, a list, or all of them). f32 or f64. NaN for "
+  .help = "The mean over the dimensions `dim` (one, a list, or all of them). f32, f64, or bf16 on "
+          "a GPU. NaN for "
           "an empty tensor.",
   .inputs = { "x" },
   .attrs = reduce_attrs,

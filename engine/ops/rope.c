@@ -146,7 +146,8 @@ const bam_op bam_op_rope = {
   .name = "rope",
   .help = "Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) "
           "of each head by "
-          "position * base^(-2i / K). `x` is [B, T, H, K], f32 or f64; `positions` are integers "
+          "position * base^(-2i / K). `x` is [B, T, H, K], f32, f64, or bf16 on a GPU; `positions` "
+          "are integers "
           "[T] or [B, T] "
           "counted from 0; 0 to T - 1 by default. " BAM_ROPE_SCALING_HELP,
   .inputs = { "x", "positions?" },

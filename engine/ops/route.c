@@ -161,7 +161,8 @@ const bam_op bam_op_route = {
   .name = "route",
   .help = "Route each token to the `k` experts with the largest p = softmax(logits) (BAM §4.2). "
           "`logits` is [..., "
-          "N], f32 or f64. Returns: gates [..., k], the p of the selected experts (divided by "
+          "N], f32, f64, or bf16 on a GPU. Returns: gates [..., k], the p of the selected experts "
+          "(divided by "
           "their sum with "
           "`renormalise`; with `dense` [..., N], 0 for the others); experts [..., k], their "
           "positions from 1, "

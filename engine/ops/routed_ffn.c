@@ -351,15 +351,15 @@ static bam_status routed_ffn_backward(bam_backward *pass) {
 
 const bam_op bam_op_routed_ffn = {
   .name = "routed_ffn",
-  .help =
-    "Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] "
-    "(silu(gate[e] x) * (up[e] "
-    "x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers "
-    "[..., k] from 1 (0: "
-    "none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, "
-    "Dout, F]. The result "
-    "is [..., Dout]; f32 or f64. No token is dropped or padded; an expert may get no tokens. With "
-    "`gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.",
+  .help = "Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] "
+          "(silu(gate[e] x) * (up[e] "
+          "x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers "
+          "[..., k] from 1 (0: "
+          "none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, "
+          "Dout, F]. The result "
+          "is [..., Dout]; f32, f64, or bf16 on a GPU. No token is dropped or padded; an expert "
+          "may get no tokens. With "
+          "`gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.",
   .inputs = { "x", "gates", "experts", "gate_up", "down" },
   .attrs = (const bam_attr_spec[]){ { .name = "gelu", .kind = BAM_ATTR_BOOL },
                                     { .name = "approximate", .kind = BAM_ATTR_BOOL },

@@ -67,7 +67,8 @@ static bam_status softmax_backward(bam_backward *pass) {
 
 const bam_op bam_op_softmax = {
   .name = "softmax",
-  .help = "exp(x) / sum(exp(x)) along `dim`. f32 or f64. NaN where all of x is -inf.",
+  .help =
+    "exp(x) / sum(exp(x)) along `dim`. f32, f64, or bf16 on a GPU. NaN where all of x is -inf.",
   .inputs = { "x" },
   .attrs = dim_attr,
   .forward = softmax_forward,
@@ -90,7 +91,8 @@ static bam_status log_softmax_backward(bam_backward *pass) {
 
 const bam_op bam_op_log_softmax = {
   .name = "log_softmax",
-  .help = "log(softmax(x)) along `dim`, computed without loss of precision. f32 or f64.",
+  .help =
+    "log(softmax(x)) along `dim`, computed without loss of precision. f32, f64, or bf16 on a GPU.",
   .inputs = { "x" },
   .attrs = dim_attr,
   .forward = log_softmax_forward,
@@ -138,7 +140,7 @@ static bam_status logsumexp_backward(bam_backward *pass) {
 const bam_op bam_op_logsumexp = {
   .name = "logsumexp",
   .help = "log(sum(exp(x))) over the dimensions `dim` (one, a list, or all of them), without "
-          "overflow. f32 or f64. "
+          "overflow. f32, f64, or bf16 on a GPU. "
           "-inf for an empty tensor.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIMS },

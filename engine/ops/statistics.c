@@ -71,7 +71,8 @@ const bam_op bam_op_var = {
   .name = "var",
   .help = "The variance over the dimensions `dim` (one, a list, or all of them): the sum of "
           "squared deviations "
-          "divided by n - `correction` (1: unbiased; 0: population variance). f32 or f64.",
+          "divided by n - `correction` (1: unbiased; 0: population variance). f32, f64, or bf16 on "
+          "a GPU.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "dim", .kind = BAM_ATTR_DIMS },
                                     { .name = "keepdim", .kind = BAM_ATTR_BOOL },

@@ -71,7 +71,7 @@ const bam_op bam_op_swiglu = {
   .name = "swiglu",
   .help = "silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and "
           "up in its second. "
-          "The result is [..., F]; f32 or f64. Backward needs only x.",
+          "The result is [..., F]; f32, f64, or bf16 on a GPU. Backward needs only x.",
   .inputs = { "x" },
   .forward = swiglu_forward,
   .backward = swiglu_backward,
@@ -80,7 +80,8 @@ const bam_op bam_op_swiglu = {
 const bam_op bam_op_geglu = {
   .name = "geglu",
   .help = "gelu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and "
-          "up in its second. The result is [..., F]; f32 or f64. `approximate` computes GELU by "
+          "up in its second. The result is [..., F]; f32, f64, or bf16 on a GPU. `approximate` "
+          "computes GELU by "
           "tanh, as in gelu.",
   .inputs = { "x" },
   .attrs = (const bam_attr_spec[]){ { .name = "approximate", .kind = BAM_ATTR_BOOL }, { 0 } },
