@@ -85,7 +85,7 @@ function Block:init(d, layer, o, now)
   for _, norm in ipairs(definition.norms) do self[norm[1]] = make_norm(d, o) end
   self.attention = make_attention(d, layer, o, now)
   self.ffn = make_ffn(d, layer, o, now)
-  self._forward = registry.code(definition).forward
+  self._forward, self._is_builtin = registry.code(definition).forward, definition.is_builtin
 end
 
 --- x is the residual stream before the last block's `branch` was added to it; that happens in a norm.
@@ -94,6 +94,10 @@ end
 ---@param pass table of the forward pass
 ---@return tensor x
 ---@return tensor branch
-function Block:forward(x, branch, pass) return self._forward(self, x, branch, pass) end
+---@return boolean? fresh whether nothing else holds `branch`, so that it can be closed when it has been added
+function Block:forward(x, branch, pass)
+  local sum, next_branch, fresh = self._forward(self, x, branch, pass)
+  return sum, next_branch, self._is_builtin and fresh
+end
 
 return Block

@@ -7,6 +7,7 @@ local codec = require "bam.model.codec"
 local core = require "bam.core"
 local count = require "bam.model.count"
 local description = require "bam.model.description"
+local early = require "bam.nn.early"
 local freeze = require "bam.model.freeze"
 local schedules = require "bam.model.schedules"
 local likelihood = require "bam.model.likelihood"
@@ -67,9 +68,14 @@ end
 
 -- The normalized residual stream after all blocks, times logit_scale: logits are a product away.
 local function hidden(self, ids, pass)
-  local x, branch = self.embed(ids), nil
-  for _, layer in ipairs(self.layers) do x, branch = layer(x, branch, pass) end
+  local x, branch, fresh = self.embed(ids), nil, false
+  for _, layer in ipairs(self.layers) do
+    local added, is_last_use = branch, fresh and early.is_fresh(layer.norm)
+    x, branch, fresh = layer(x, added, pass)
+    if is_last_use then added:close() end
+  end
   local h, scale = self.norm(x, branch), self.description.logit_scale
+  if fresh and early.is_fresh(self.norm) then branch:close() end
   return scale == 1 and h or ops.mul(h, scale)
 end
 

@@ -5,6 +5,8 @@ local weights = require "bam.nn.weights"
 
 local LayerNorm = require("bam.nn.module").module "LayerNorm"
 
+LayerNorm._fresh = {} -- see bam.nn.early
+
 LayerNorm.no_decay = true -- excluded from weight decay
 
 --- nn.LayerNorm(width, options)

@@ -6,6 +6,8 @@ local weights = require "bam.nn.weights"
 
 local Linear = require("bam.nn.module").module "Linear"
 
+Linear._fresh = {} -- see bam.nn.early
+
 --- nn.Linear(inputs, outputs, options). With `std` the initial weights are normally distributed and the bias is 0;
 --- without it both are uniform in ±1 / √inputs.
 ---@param inputs integer

@@ -6,6 +6,8 @@ local weights = require "bam.nn.weights"
 
 local RMSNorm = require("bam.nn.module").module "RMSNorm"
 
+RMSNorm._fresh = {} -- see bam.nn.early
+
 RMSNorm.no_decay = true -- optimizers leave the weights as large as they are
 
 --- nn.RMSNorm(width, options)

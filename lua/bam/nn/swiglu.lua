@@ -7,6 +7,8 @@ local Linear = require "bam.nn.linear"
 
 local SwiGLU = require("bam.nn.module").module "SwiGLU"
 
+SwiGLU._fresh = { "down" } -- see bam.nn.early
+
 --- nn.SwiGLU { width = 512, hidden = 1536 }
 ---@class nn.SwiGLUOptions
 ---@field width integer

@@ -1,4 +1,5 @@
 -- The paper's block (BAM §3.1): one LayerNorm, then attention and FFN side by side.
+local early = require "bam.nn.early"
 local define = require "bam.model.define"
 
 return define.define_builtin {
@@ -9,6 +10,10 @@ return define.define_builtin {
   forward = function(block, x, branch, pass)
     local h
     if branch then h, x = block.norm(x, branch) else h = block.norm(x) end
-    return x, block.attention(h, pass) + block.ffn(h, pass)
+    local attention, ffn = block.attention(h, pass), block.ffn(h, pass)
+    local sum = attention + ffn
+    early.close(block.attention, attention)
+    early.close(block.ffn, ffn)
+    return x, sum, true
   end,
 }

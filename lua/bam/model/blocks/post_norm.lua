@@ -1,5 +1,6 @@
 -- The block of OLMo 2: what attention and FFN give is normalized before it is added to the residual stream.
 local core = require "bam.core"
+local early = require "bam.nn.early"
 local define = require "bam.model.define"
 
 return define.define_builtin {
@@ -9,7 +10,9 @@ return define.define_builtin {
   norms = { { "norm", "post_attention_layernorm" }, { "ffn_norm", "post_feedforward_layernorm" } },
   forward = function(block, x, branch, pass)
     if branch then x = core.ops.add(x, branch) end
-    x = core.ops.add(x, (block.norm(block.attention(x, pass))))
-    return x, (block.ffn_norm(block.ffn(x, pass)))
+    local normalized = block.norm(block.attention(x, pass))
+    x = core.ops.add(x, normalized)
+    early.close(block.norm, normalized)
+    return x, (block.ffn_norm(block.ffn(x, pass))), early.is_fresh(block.ffn_norm)
   end,
 }

@@ -1,4 +1,5 @@
 -- The pre-norm block of GPT-2 and Llama: attention reads the residual stream first, then the FFN reads the sum.
+local early = require "bam.nn.early"
 local define = require "bam.model.define"
 
 return define.define_builtin {
@@ -9,7 +10,9 @@ return define.define_builtin {
   forward = function(block, x, branch, pass)
     local h
     if branch then h, x = block.norm(x, branch) else h = block.norm(x) end
-    h, x = block.ffn_norm(x, block.attention(h, pass))
-    return x, block.ffn(h, pass)
+    local attention = block.attention(h, pass)
+    h, x = block.ffn_norm(x, attention)
+    if early.is_fresh(block.ffn_norm) then early.close(block.attention, attention) end
+    return x, block.ffn(h, pass), early.is_fresh(block.ffn)
   end,
 }

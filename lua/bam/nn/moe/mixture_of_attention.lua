@@ -19,6 +19,8 @@ local ops = core.ops
 
 local MixtureOfAttention = require("bam.nn.module").module "MixtureOfAttention"
 
+MixtureOfAttention._fresh = {} -- see bam.nn.early
+
 local spec = router_options.add_to {
   width = { "size" }, heads = { "size" }, kv_heads = { "size", optional = true },
   head_width = { "size", optional = true }, experts = { "size", 1 }, kv = { "string", "own" },

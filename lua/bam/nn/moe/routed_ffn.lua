@@ -11,6 +11,8 @@ local weights = require "bam.nn.weights"
 
 local RoutedFFN = require("bam.nn.module").module "RoutedFFN"
 
+RoutedFFN._fresh = {} -- see bam.nn.early
+
 local spec = router_options.add_to {
   width = { "size" }, hidden = { "size" }, activation = { "string", "silu" }, experts = { "size" },
   top_k = { "size", 1 }, aux_group_size = { "count", 0, was = "aux_tokens" },
