@@ -7,6 +7,8 @@
    stream. A grid without blocks does nothing. A launch that fails is noted in the stream.
    BAM_SHARED(type, name, count): an array that the threads of a block share.
    BAM_DYNAMIC_SHARED(type, name): the same, of the shared_bytes of the launch; one per kernel.
+   BAM_LOAD_16(pointer), BAM_STORE_16(pointer, uint4): an access of 16 bytes. The shim reports a pointer that is not
+   aligned.
    BAM_UNROLL: before a loop over arrays that are to be registers, with a constant number of
    turns. */
 #ifndef BAM_CUDA_LAUNCH_H
@@ -28,6 +30,9 @@
   } while (0)
 
 #define BAM_UNROLL _Pragma("unroll")
+
+#define BAM_LOAD_16(pointer) (*(const uint4 *)(pointer))
+#define BAM_STORE_16(pointer, value) (*(uint4 *)(pointer) = (value))
 
 #define BAM_SHARED(type, name, count) __shared__ type name[count]
 

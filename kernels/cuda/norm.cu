@@ -1,8 +1,9 @@
 /* Layer norm over rows of n, optionally of the sum of two inputs, which is written too: the
    residual stream takes no pass of its own. RMS norm is the same with a mean of 0. Rows have a warp
-   or a block each. Weight gradients are collected in `parts` fixed groups of rows and then added in
-   order, so the bits depend on the sizes alone. Sums are of `real`: a thread's own is short. */
-#include "rows.h"
+   or a block each, which reads them once and holds them in registers unless they are very long.
+   Weight gradients are collected in `parts` fixed groups of rows and then added in order, so the
+   bits depend on the sizes alone. Sums are of `real`: a thread's own is short. */
+#include "pack.h"
 
 /* What stats holds of a row, see kernels/cpu/norm.c. */
 struct moments {
@@ -13,138 +14,229 @@ static __device__ __forceinline__ real centred(real x, const moments &m) {
   return x - m.mean - m.rest;
 }
 
+/* ---- rows that are read once ---- */
+
+#define LONGEST_HELD 4096 /* elements of a row up to which a block holds it in registers */
+
+/* The elements of such a row that a thread holds at most. */
+#define HELD (group_size == BAM_WARP ? BAM_SHORT_ROW / BAM_WARP : LONGEST_HELD / group_size)
+
+/* A thread's share of a row x of n, in packs of `width`. With `held` elements, they stay in registers as numbers;
+   else (0) they are read from x again in each pass. */
+template <int group_size, int width, int held> struct row_share {
+  const element *x;
+  int64_t n;
+  pack<width, real> packs[held > 0 ? held / width : 1];
+
+  __device__ __forceinline__ row_share(const element *x_, int64_t n_) : x(x_), n(n_) {}
+
+  /* f(i, j) for each pack: it is the thread's i-th, of the elements from j on. */
+  template <class F> __device__ __forceinline__ void each(F f) const {
+    if constexpr (held > 0) {
+      BAM_UNROLL
+      for (int i = 0; i < held / width; i++) {
+        const int64_t j = (int64_t)(i * group_size + threadIdx.x % group_size) * width;
+        if (j < n)
+          f(i, j);
+      }
+    } else {
+      BAM_EACH_PACK(j, n) f(0, j);
+    }
+  }
+
+  __device__ __forceinline__ pack<width, real> at(int i, int64_t j) const {
+    if constexpr (held > 0)
+      return packs[i];
+    else
+      return numbers(load_pack<width>(x + j));
+  }
+
+  __device__ __forceinline__ void read() {
+    if constexpr (held > 0)
+      each([&](int i, int64_t j) { packs[i] = numbers(load_pack<width>(x + j)); });
+  }
+
+  /* The same of a + b, which is written to x. */
+  __device__ __forceinline__ void add(element *to, const element *a, const element *b) {
+    x = to;
+    each([&](int i, int64_t j) {
+      const auto left = load_pack<width>(a + j), right = load_pack<width>(b + j);
+      pack<width, element> sum;
+      BAM_EACH_IN_PACK(k) sum.at[k] = left.at[k] + right.at[k];
+      store_pack(to + j, sum);
+      packs[i] = numbers(sum);
+    });
+  }
+
+  /* The sum of f(x[j]) over the row; every thread of the group gets it. */
+  template <class T, class F> __device__ __forceinline__ T sum(F f) const {
+    T total = 0;
+    each([&](int i, int64_t j) {
+      const auto p = at(i, j);
+      BAM_EACH_IN_PACK(k) total += f(p.at[k]);
+    });
+    return group_sum<group_size>(total);
+  }
+};
+
 /* ---- forward ---- */
 
-/* The sum of a row, which is first made of x and residual when there is one. */
-template <int group_size>
-static __device__ __forceinline__ real sum_row(element *s, const element *x,
-                                               const element *residual, int64_t n) {
-  real sum = 0;
-  BAM_EACH_OF_GROUP(j, n) {
-    if (residual != NULL)
-      s[j] = x[j] + residual[j];
-    sum += residual != NULL ? s[j] : x[j];
-  }
-  return group_sum<group_size>(sum);
-}
-
-/* Second pass over the row: differences from the mean lose nothing. */
-template <int group_size>
-static __device__ __forceinline__ real row_variance(const element *x, int64_t n, real mean) {
-  real sum = 0;
-  BAM_EACH_OF_GROUP(j, n)
-  sum += (x[j] - mean) * (x[j] - mean);
-  return group_sum<group_size>(sum) / (real)n;
-}
-
 /* Both in double precision, as in kernels/cpu/norm.c. */
-template <int group_size>
-static __device__ __forceinline__ double careful_moments(const element *x, int64_t n, moments &m) {
-  double sum = 0, squares = 0;
-  BAM_EACH_OF_GROUP(j, n)
-  sum += (double)x[j] - (double)m.mean;
-  const double centre = (double)m.mean + group_sum<group_size>(sum) / (double)n;
-  BAM_EACH_OF_GROUP(j, n)
-  squares += ((double)x[j] - centre) * ((double)x[j] - centre);
+template <class Row>
+static __device__ __forceinline__ double careful_moments(const Row &row, moments &m) {
+  const double mean = (double)m.mean, n = (double)row.n;
+  const double centre = mean +
+                        row.template sum<double>([=](real x) { return (double)x - mean; }) / n;
   m.mean = (real)centre;
   m.rest = (real)(centre - (double)m.mean);
-  return group_sum<group_size>(squares) / (double)n;
+  return row.template sum<double>([=](real x) {
+    return ((double)x - centre) * ((double)x - centre);
+  }) / n;
 }
 
-/* From the sum of a row; where the row is nearly constant, once more and with care. */
-template <int group_size>
-static __device__ __forceinline__ moments row_moments(const element *x, real sum, int64_t n,
-                                                      double eps, bool rms) {
-  moments m = { rms ? 0 : sum / (real)n, 0, 0 };
-  const real first = row_variance<group_size>(x, n, m.mean);
-  const double variance = first < m.mean * m.mean / 16 ? careful_moments<group_size>(x, n, m)
-                                                       : (double)first;
+/* The variance from differences from the mean, which lose nothing; where the row is nearly constant, once more and
+   with care. */
+template <class Row>
+static __device__ __forceinline__ moments row_moments(const Row &row, double eps, bool rms) {
+  const real n = (real)row.n;
+  moments m = { 0, 0, 0 };
+  if (!rms)
+    m.mean = row.template sum<real>([](real x) { return x; }) / n;
+  const real mean = m.mean;
+  const real first = row.template sum<real>([=](real x) { return (x - mean) * (x - mean); }) / n;
+  const double variance = first < mean * mean / 16 ? careful_moments(row, m) : (double)first;
   m.rstd = (real)(1 / sqrt(variance + eps));
   return m;
 }
 
-template <int group_size>
-static __global__ void normalise_rows(element *y, element *s, moments *stats, const element *x,
-                                      const element *residual, const element *weight,
-                                      const element *bias, int64_t rows, int64_t n, double eps,
-                                      bool rms) {
-  BAM_EACH_GROUP_ROW(i, rows) {
-    const bool sums = residual != NULL;
-    const element *row = sums ? s + i * n : x + i * n;
-    const real sum = sum_row<group_size>(sums ? s + i * n : NULL, x + i * n,
-                                         sums ? residual + i * n : NULL, n);
-    const moments m = row_moments<group_size>(row, sum, n, eps, rms);
-    BAM_EACH_OF_GROUP(j, n)
-    y[i * n + j] = centred(row[j], m) * m.rstd * weight[j] + (bias != NULL ? bias[j] : (real)0);
-    if (BAM_GROUP_FIRST)
-      stats[i] = m;
+/* Row i. */
+template <int group_size, int width, int held>
+static __device__ __forceinline__ void normalise_row(const bam_layer_norm &a, int64_t i) {
+  const int64_t n = a.n;
+  const element *x = (const element *)a.x + i * n, *residual = (const element *)a.residual;
+  const element *weights = (const element *)a.weight, *biases = (const element *)a.bias;
+  row_share<group_size, width, held> row(x, n);
+  if (residual != NULL)
+    row.add((element *)a.s + i * n, x, residual + i * n);
+  else
+    row.read();
+  const moments m = row_moments(row, a.eps, a.rms);
+  row.each([&](int turn, int64_t j) {
+    const auto values = row.at(turn, j);
+    const auto weight = load_pack<width>(weights + j);
+    pack<width, element> bias = {}, y;
+    if (biases != NULL)
+      bias = load_pack<width>(biases + j);
+    BAM_EACH_IN_PACK(k)
+    y.at[k] = centred(values.at[k], m) * m.rstd * weight.at[k] + bias.at[k];
+    store_pack((element *)a.y + i * n + j, y);
+  });
+  if (BAM_GROUP_FIRST)
+    ((moments *)a.stats)[i] = m;
+}
+
+template <int group_size, int width>
+static __global__ void __launch_bounds__(BAM_ROW_THREADS) normalise_rows(bam_layer_norm a) {
+  BAM_EACH_GROUP_ROW(i, a.rows) {
+    if (group_size == BAM_WARP || a.n <= LONGEST_HELD)
+      normalise_row<group_size, width, HELD>(a, i);
+    else if constexpr (group_size != BAM_WARP)
+      normalise_row<group_size, width, 0>(a, i);
   }
 }
 
-void KERNEL(layer_norm)(bam_stream stream, const bam_layer_norm *args) {
-  const int64_t rows = args->rows, n = args->n;
-  BAM_LAUNCH_ROWS(normalise_rows, rows, n, (element *)args->y, (element *)args->s,
-                  (moments *)args->stats, (const element *)args->x, (const element *)args->residual,
-                  (const element *)args->weight, (const element *)args->bias, rows, n, args->eps,
-                  args->rms);
+void KERNEL(layer_norm)(bam_stream stream, const bam_layer_norm *a) {
+  const bool packed = pack_aligned(a->y, a->s, a->x, a->residual, a->weight, a->bias) &&
+                      a->n % PACK == 0;
+  BAM_LAUNCH_PACKED_ROWS(normalise_rows, packed, a->rows, a->n, *a);
 }
 
 /* ---- backward ---- */
 
-/* With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)), for RMS
+/* Row i, from dy. With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)), for RMS
    norm without mean(u). */
-template <int group_size>
-static __global__ void input_rows(element *dx, const element *dy_, const element *ds,
-                                  const element *s_, const moments *stats, const element *weight,
-                                  int64_t rows, int64_t n, bool rms) {
-  BAM_EACH_GROUP_ROW(i, rows) {
-    const element *dy = dy_ + i * n, *s = s_ + i * n;
-    const moments m = stats[i];
-    real u_sum = 0, uz_sum = 0;
-    BAM_EACH_OF_GROUP(j, n) {
-      const real u = dy[j] * weight[j];
+template <int group_size, int width, int held>
+static __device__ __forceinline__ void input_row(const bam_layer_norm_backward &a, int64_t i) {
+  const int64_t n = a.n;
+  const element *weights = (const element *)a.weight, *ds = (const element *)a.ds;
+  const moments m = ((const moments *)a.stats)[i];
+  row_share<group_size, width, held> dy((const element *)a.dy + i * n, n);
+  row_share<group_size, width, held> s((const element *)a.s + i * n, n);
+  dy.read();
+  s.read();
+  real u_sum = 0, uz_sum = 0;
+  dy.each([&](int turn, int64_t j) {
+    const auto grad = dy.at(turn, j), value = s.at(turn, j);
+    const auto weight = load_pack<width>(weights + j);
+    BAM_EACH_IN_PACK(k) {
+      const real u = grad.at[k] * weight.at[k];
       u_sum += u;
-      uz_sum += u * centred(s[j], m);
+      uz_sum += u * centred(value.at[k], m);
     }
-    u_sum = rms ? 0 : group_sum<group_size>(u_sum) / (real)n;
-    uz_sum = group_sum<group_size>(uz_sum) * (m.rstd * m.rstd / (real)n);
-    BAM_EACH_OF_GROUP(j, n) {
-      const real d = (dy[j] * weight[j] - u_sum - centred(s[j], m) * uz_sum) * m.rstd;
-      dx[i * n + j] = ds != NULL ? d + ds[i * n + j] : d;
+  });
+  u_sum = a.rms ? 0 : group_sum<group_size>(u_sum) / (real)n;
+  uz_sum = group_sum<group_size>(uz_sum) * (m.rstd * m.rstd / (real)n);
+  dy.each([&](int turn, int64_t j) {
+    const auto grad = dy.at(turn, j), value = s.at(turn, j);
+    const auto weight = load_pack<width>(weights + j);
+    pack<width, element> more = {}, dx;
+    if (ds != NULL)
+      more = load_pack<width>(ds + i * n + j);
+    BAM_EACH_IN_PACK(k) {
+      const real d = (grad.at[k] * weight.at[k] - u_sum - centred(value.at[k], m) * uz_sum) *
+                     m.rstd;
+      dx.at[k] = d + more.at[k];
     }
+    store_pack((element *)a.dx + i * n + j, dx);
+  });
+}
+
+template <int group_size, int width>
+static __global__ void __launch_bounds__(BAM_ROW_THREADS) input_rows(bam_layer_norm_backward a) {
+  BAM_EACH_GROUP_ROW(i, a.rows) {
+    if (group_size == BAM_WARP || a.n <= LONGEST_HELD)
+      input_row<group_size, width, HELD>(a, i);
+    else if constexpr (group_size != BAM_WARP)
+      input_row<group_size, width, 0>(a, i);
   }
 }
 
-#define COLUMNS BAM_WARP             /* of a block that collects weight gradients */
 #define TURNS (BAM_BLOCK / BAM_WARP) /* the rows of a part are shared among so many warps */
 
 /* What the rows of a part add to the gradients of weight and bias, to scratch [parts, 2, n]: first
-   what each warp's rows do, then the sum of that. */
-static __global__ void collect_parts(real *scratch, const element *dy, const element *s,
-                                     const moments *stats, int64_t rows, int64_t n, int64_t parts) {
-  BAM_SHARED(real, weight_share, BAM_BLOCK);
-  BAM_SHARED(real, bias_share, BAM_BLOCK);
-  const int64_t j = (int64_t)blockIdx.x * COLUMNS + threadIdx.x % COLUMNS;
-  const int turn = threadIdx.x / COLUMNS;
-  for (int64_t part = blockIdx.y; part < parts; part += gridDim.y) {
-    const int64_t end = rows * (part + 1) / parts;
-    real dweight = 0, dbias = 0;
-    for (int64_t i = rows * part / parts + turn; j < n && i < end; i += TURNS) {
-      const real g = dy[i * n + j];
-      dweight += g * centred(s[i * n + j], stats[i]) * stats[i].rstd;
-      dbias += g;
+   what each warp's rows do, then the sum of that. A lane has a pack of columns. */
+template <int width>
+static __global__ void __launch_bounds__(BAM_BLOCK) collect_parts(bam_layer_norm_backward a) {
+  typedef pack<width, real> sums;
+  BAM_SHARED(sums, weight_share, BAM_BLOCK);
+  BAM_SHARED(sums, bias_share, BAM_BLOCK);
+  const int64_t n = a.n, j = ((int64_t)blockIdx.x * BAM_WARP + threadIdx.x % BAM_WARP) * width;
+  const int turn = threadIdx.x / BAM_WARP;
+  for (int64_t part = blockIdx.y; part < a.parts; part += gridDim.y) {
+    const int64_t end = a.rows * (part + 1) / a.parts;
+    sums dweight = {}, dbias = {};
+    for (int64_t i = a.rows * part / a.parts + turn; j < n && i < end; i += TURNS) {
+      const moments m = ((const moments *)a.stats)[i];
+      const auto grad = load_pack<width>((const element *)a.dy + i * n + j);
+      const auto value = load_pack<width>((const element *)a.s + i * n + j);
+      BAM_EACH_IN_PACK(k) {
+        dweight.at[k] += grad.at[k] * centred(value.at[k], m) * m.rstd;
+        dbias.at[k] += grad.at[k];
+      }
     }
     __syncthreads(); /* the shares of the last part have been read */
     weight_share[threadIdx.x] = dweight;
     bias_share[threadIdx.x] = dbias;
     __syncthreads();
     for (int other = 1; turn == 0 && other < TURNS; other++) {
-      dweight += weight_share[other * COLUMNS + threadIdx.x];
-      dbias += bias_share[other * COLUMNS + threadIdx.x];
+      BAM_EACH_IN_PACK(k) {
+        dweight.at[k] += weight_share[other * BAM_WARP + threadIdx.x].at[k];
+        dbias.at[k] += bias_share[other * BAM_WARP + threadIdx.x].at[k];
+      }
     }
     if (turn == 0 && j < n) {
-      scratch[2 * part * n + j] = dweight;
-      scratch[(2 * part + 1) * n + j] = dbias;
+      store_pack((real *)a.scratch + 2 * part * n + j, dweight);
+      store_pack((real *)a.scratch + (2 * part + 1) * n + j, dbias);
     }
   }
 }
@@ -160,23 +252,25 @@ static __global__ void add_parts(real *to, const real *scratch, int64_t parts, i
   }
 }
 
-void KERNEL(layer_norm_backward)(bam_stream stream, const bam_layer_norm_backward *args) {
-  const int64_t rows = args->rows, n = args->n, parts = args->parts;
-  real *scratch = (real *)args->scratch;
-  if (args->dx != NULL)
-    BAM_LAUNCH_ROWS(input_rows, rows, n, (element *)args->dx, (const element *)args->dy,
-                    (const element *)args->ds, (const element *)args->s,
-                    (const moments *)args->stats, (const element *)args->weight, rows, n,
-                    args->rms);
-  if (args->dweight == NULL && args->dbias == NULL)
+void KERNEL(layer_norm_backward)(bam_stream stream, const bam_layer_norm_backward *a) {
+  const int64_t n = a->n, parts = a->parts;
+  const real *scratch = (const real *)a->scratch;
+  const bool packed = pack_aligned(a->dx, a->dy, a->ds, a->s, a->weight, a->scratch) &&
+                      n % PACK == 0;
+  if (a->dx != NULL)
+    BAM_LAUNCH_PACKED_ROWS(input_rows, packed, a->rows, n, *a);
+  if (a->dweight == NULL && a->dbias == NULL)
     return;
-  const dim3 blocks(bam_blocks(n, COLUMNS, INT32_MAX), bam_blocks(parts, 1, 65535));
-  BAM_LAUNCH(stream, collect_parts, blocks, BAM_BLOCK, 0, scratch, (const element *)args->dy,
-             (const element *)args->s, (const moments *)args->stats, rows, n, parts);
-  if (args->dweight != NULL)
-    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)args->dweight, scratch,
-               parts, n, true, args->add_weight);
-  if (args->dbias != NULL)
-    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)args->dbias, scratch, parts,
-               n, false, args->add_bias);
+  const dim3 blocks(bam_blocks(n, BAM_WARP * (packed ? PACK : 1), INT32_MAX),
+                    bam_blocks(parts, 1, 65535));
+  if (packed)
+    BAM_LAUNCH(stream, (collect_parts<PACK>), blocks, BAM_BLOCK, 0, *a);
+  else
+    BAM_LAUNCH(stream, (collect_parts<1>), blocks, BAM_BLOCK, 0, *a);
+  if (a->dweight != NULL)
+    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)a->dweight, scratch, parts,
+               n, true, a->add_weight);
+  if (a->dbias != NULL)
+    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)a->dbias, scratch, parts, n,
+               false, a->add_bias);
 }

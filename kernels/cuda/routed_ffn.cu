@@ -5,7 +5,7 @@
    Sorting counts. A warp has a part of the assignments, and reads them as many at a time as it has
    lanes: first to count those of each expert; then, knowing how many come before its own, to place
    them. */
-#include "rows.h"
+#include "pack.h"
 #include "vmath.h"
 
 /* ---- sorting ---- */
@@ -143,59 +143,73 @@ void KERNEL(sort_by_expert)(bam_stream stream, int64_t *rows, int64_t *slots, in
 
 /* ---- rows there and back ---- */
 
-template <int group_size>
+template <int group_size, int width>
 static __global__ void gather_all(element *y, const element *x, const int64_t *rows, int64_t count,
-                                  int64_t k, int64_t width) {
+                                  int64_t k, int64_t n) {
   BAM_EACH_GROUP_ROW(s, count) {
-    const element *from = x + rows[s] / k * width;
-    BAM_EACH_OF_GROUP(d, width)
-    y[s * width + d] = from[d];
+    const element *from = x + rows[s] / k * n;
+    BAM_EACH_PACK(d, n)
+    store_pack(y + s * n + d, load_pack<width>(from + d));
   }
 }
 
 void KERNEL(gather_rows)(bam_stream stream, void *y, const void *x, const int64_t *rows,
                          int64_t count, int64_t k, int64_t width) {
-  BAM_LAUNCH_ROWS(gather_all, count, width, (element *)y, (const element *)x, rows, count, k,
-                  width);
+  const bool packed = pack_aligned(y, x) && width % PACK == 0;
+  BAM_LAUNCH_PACKED_ROWS(gather_all, packed, count, width, (element *)y, (const element *)x, rows,
+                         count, k, width);
 }
 
-template <int group_size>
+template <int group_size, int width>
 static __global__ void combine_all(element *y, const element *x, const int64_t *slots,
-                                   int64_t tokens, int64_t k, int64_t width, bool add) {
+                                   int64_t tokens, int64_t k, int64_t n, bool add) {
   BAM_EACH_GROUP_ROW(t, tokens) {
-    BAM_EACH_OF_GROUP(d, width) {
-      real sum = add ? y[t * width + d] : (real)0;
+    BAM_EACH_PACK(d, n) {
+      pack<width, real> sums = {};
+      if (add) {
+        const auto old = load_pack<width>(y + t * n + d);
+        BAM_EACH_IN_PACK(c) sums.at[c] = old.at[c];
+      }
       for (int64_t a = t * k; a < (t + 1) * k; a++)
-        if (slots[a] >= 0)
-          sum += x[slots[a] * width + d];
-      y[t * width + d] = sum;
+        if (slots[a] >= 0) {
+          const auto more = load_pack<width>(x + slots[a] * n + d);
+          BAM_EACH_IN_PACK(c) sums.at[c] += more.at[c];
+        }
+      store_pack(y + t * n + d, rounded(sums));
     }
   }
 }
 
 void KERNEL(combine_rows)(bam_stream stream, void *y, const void *x, const int64_t *slots,
                           int64_t tokens, int64_t k, int64_t width, bool add) {
-  BAM_LAUNCH_ROWS(combine_all, tokens, width, (element *)y, (const element *)x, slots, tokens, k,
-                  width, add);
+  const bool packed = pack_aligned(y, x) && width % PACK == 0;
+  BAM_LAUNCH_PACKED_ROWS(combine_all, packed, tokens, width, (element *)y, (const element *)x,
+                         slots, tokens, k, width, add);
 }
 
 /* ---- SwiGLU times the gate ---- */
 
-template <int group_size>
+template <int group_size, int width>
 static __global__ void swiglu_all(element *y, const element *x, const real *gates,
                                   const int64_t *rows, int64_t count, int64_t hidden) {
   BAM_EACH_GROUP_ROW(s, count) {
-    const element *gate = x + s * 2 * hidden, *up = gate + hidden;
+    const element *row = x + s * 2 * hidden;
     const real weight = gates[rows[s]];
-    BAM_EACH_OF_GROUP(j, hidden)
-    y[s * hidden + j] = weight * gate[j] * v_sigmoid(gate[j]) * up[j];
+    BAM_EACH_PACK(j, hidden) {
+      const auto gate = load_pack<width>(row + j), up = load_pack<width>(row + hidden + j);
+      pack<width, element> out;
+      BAM_EACH_IN_PACK(c)
+      out.at[c] = weight * gate.at[c] * v_sigmoid(gate.at[c]) * up.at[c];
+      store_pack(y + s * hidden + j, out);
+    }
   }
 }
 
 void KERNEL(gated_swiglu)(bam_stream stream, void *y, const void *x, const void *gates,
                           const int64_t *rows, int64_t count, int64_t hidden) {
-  BAM_LAUNCH_ROWS(swiglu_all, count, hidden, (element *)y, (const element *)x, (const real *)gates,
-                  rows, count, hidden);
+  const bool packed = pack_aligned(y, x) && hidden % PACK == 0;
+  BAM_LAUNCH_PACKED_ROWS(swiglu_all, packed, count, hidden, (element *)y, (const element *)x,
+                         (const real *)gates, rows, count, hidden);
 }
 
 /* What the backward pass writes and reads; y may be dy. */
@@ -207,22 +221,38 @@ struct swiglu_gradients {
   const int64_t *rows;
 };
 
+/* `width` elements of row s, from j on. Returns sum plus their dy * swiglu(x). */
+template <int width>
+static __device__ __forceinline__ real swiglu_pack_backward(const swiglu_gradients &m, int64_t s,
+                                                            int64_t j, int64_t hidden, real weight,
+                                                            real sum) {
+  const element *row = m.x + s * 2 * hidden + j;
+  element *to = m.dx + s * 2 * hidden + j;
+  const auto gate = load_pack<width>(row), up = load_pack<width>(row + hidden);
+  const auto dy = load_pack<width>(m.dy + s * hidden + j);
+  pack<width, element> dgate, dup, y;
+  BAM_EACH_IN_PACK(c) {
+    const real sigmoid = v_sigmoid(gate.at[c]), silu = gate.at[c] * sigmoid;
+    const real grad = dy.at[c], weighted = weight * grad;
+    sum += grad * silu * up.at[c];
+    dgate.at[c] = weighted * up.at[c] * (sigmoid + silu * (1 - sigmoid));
+    dup.at[c] = weighted * silu;
+    y.at[c] = weight * silu * up.at[c];
+  }
+  store_pack(to, dgate);
+  store_pack(to + hidden, dup);
+  store_pack(m.y + s * hidden + j, y);
+  return sum;
+}
+
 /* The gradient of a row's gate is the sum of dy * swiglu(x). */
-template <int group_size>
+template <int group_size, int width>
 static __global__ void swiglu_all_backward(swiglu_gradients m, int64_t count, int64_t hidden) {
   BAM_EACH_GROUP_ROW(s, count) {
-    const element *gate = m.x + s * 2 * hidden, *up = gate + hidden;
-    element *dgate = m.dx + s * 2 * hidden, *dup = dgate + hidden;
     const real weight = m.gates[m.rows[s]];
     real sum = 0;
-    BAM_EACH_OF_GROUP(j, hidden) {
-      const real sigmoid = v_sigmoid(gate[j]), silu = gate[j] * sigmoid;
-      const real grad = m.dy[s * hidden + j], weighted = weight * grad;
-      sum += grad * silu * up[j];
-      dgate[j] = weighted * up[j] * (sigmoid + silu * (1 - sigmoid));
-      dup[j] = weighted * silu;
-      m.y[s * hidden + j] = weight * silu * up[j];
-    }
+    BAM_EACH_PACK(j, hidden)
+    sum = swiglu_pack_backward<width>(m, s, j, hidden, weight, sum);
     sum = group_sum<group_size>(sum);
     if (BAM_GROUP_FIRST)
       m.dgates[m.rows[s]] = sum;
@@ -238,5 +268,6 @@ void KERNEL(gated_swiglu_backward)(bam_stream stream, const bam_swiglu_gradients
                                (const element *)args->x,
                                (const real *)args->gates,
                                args->rows };
-  BAM_LAUNCH_ROWS(swiglu_all_backward, count, hidden, m, count, hidden);
+  const bool packed = pack_aligned(m.dx, m.y, m.dy, m.x) && hidden % PACK == 0;
+  BAM_LAUNCH_PACKED_ROWS(swiglu_all_backward, packed, count, hidden, m, count, hidden);
 }

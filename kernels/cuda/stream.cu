@@ -18,10 +18,16 @@ void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error) {
   bam_cuda_fail(stream, "%s: %s", what, cudaGetErrorString(error));
 }
 
+/* `what` as in BAM_LAUNCH: of "(kernel<32>)" the message has the function's name. */
 void bam_cuda_launched(bam_stream stream, const char *what, cudaError_t error) {
-  bam_cuda_note(stream, what, error);
-  if (stream->sync)
-    bam_cuda_note(stream, what, cudaStreamSynchronize(stream->queue));
+  char name[64];
+  if (stream->sync && error == cudaSuccess)
+    error = cudaStreamSynchronize(stream->queue);
+  if (error == cudaSuccess)
+    return;
+  what += strspn(what, "( ");
+  snprintf(name, sizeof name, "%.*s", (int)strcspn(what, "<( "), what);
+  bam_cuda_note(stream, name, error);
 }
 
 void bam_cuda_fail(bam_stream stream, const char *format, ...) {

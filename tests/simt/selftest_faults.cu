@@ -53,6 +53,10 @@ __global__ void two_barriers(float *y) {
   }
 }
 
+__global__ void misaligned_load(float *y) { y[threadIdx.x] = (float)BAM_LOAD_16(y + 1).x; }
+
+__global__ void misaligned_store(float *y) { BAM_STORE_16(y + 2, make_uint4(0, 0, 0, 0)); }
+
 __global__ void divergent_shuffle(float *y) {
   float x = 1;
   if (threadIdx.x > 0)
@@ -129,6 +133,10 @@ static void test_waiting(bam_stream stream, float *y) {
   check(failed(stream), "caught: a barrier that some lanes do not reach");
   BAM_LAUNCH(stream, two_barriers, 1, 64, 0, y);
   check(failed(stream), "caught: threads at different barriers");
+  BAM_LAUNCH(stream, misaligned_load, 1, 1, 0, y);
+  check(failed(stream), "caught: a load of 16 bytes that is not aligned");
+  BAM_LAUNCH(stream, misaligned_store, 1, 1, 0, y);
+  check(failed(stream), "caught: a store of 16 bytes that is not aligned");
   BAM_LAUNCH(stream, divergent_shuffle, 1, 64, 0, y);
   check(failed(stream), "caught: a shuffle that some lanes do not reach");
   BAM_LAUNCH(stream, different_shuffles, 1, 32, 0, y);

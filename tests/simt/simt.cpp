@@ -220,6 +220,12 @@ static void abandon_threads(simt_machine *m) {
 
 /* ---- threads that wait ---- */
 
+void simt_misaligned(const void *pointer, simt_site site) {
+  simt_machine *m = simt_running();
+  simt_fail_at(m->thread, site, "an access of 16 bytes at %p, which is not aligned", pointer);
+  simt_pass_on(m);
+}
+
 int simt_source(int lane, int width, simt_site site) {
   simt_machine *m = simt_running();
   if (width < 1 || width > SIMT_WARP || (width & (width - 1)) != 0) {

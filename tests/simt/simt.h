@@ -31,6 +31,25 @@
 
 #define BAM_UNROLL
 
+#define BAM_LOAD_16(pointer) simt_load_16(pointer, { __FILE__, __LINE__ })
+#define BAM_STORE_16(pointer, value) simt_store_16(pointer, value, { __FILE__, __LINE__ })
+
+void simt_misaligned(const void *pointer, simt_site site); /* ends the launch with an error */
+
+static inline uint4 simt_load_16(const void *pointer, simt_site site) {
+  uint4 value;
+  if ((uintptr_t)pointer % sizeof value != 0)
+    simt_misaligned(pointer, site);
+  memcpy(&value, pointer, sizeof value);
+  return value;
+}
+
+static inline void simt_store_16(void *pointer, uint4 value, simt_site site) {
+  if ((uintptr_t)pointer % sizeof value != 0)
+    simt_misaligned(pointer, site);
+  memcpy(pointer, &value, sizeof value);
+}
+
 #define BAM_SHARED(type, name, count)                                                   \
   static simt_shared_array name##_shared_ = { #name, sizeof(type) * (count), 0, NULL }; \
   type(&name)[count] = *(type(*)[count])simt_shared(&name##_shared_)
