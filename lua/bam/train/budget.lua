@@ -1,6 +1,7 @@
 -- The cost of training: memory, and how a step is split into micro-batches. Both depend only on the settings and a
 -- fixed budget, never on the machine, so that a run can move to another one.
 local check = require "bam.util.check"
+local footprint = require "bam.train.footprint"
 local parts = require "bam.model.parts"
 
 local M = {}
@@ -16,7 +17,8 @@ end
 
 local BYTES = { f32 = 4, bf16 = 2 } -- of an activation
 
--- Floats kept per token, with the temporaries of both passes: per layer the residual, the norm, both branches and their
+-- Floats per token by which micro-batches are split. It is coarser than footprint.lua and must not change, since the
+-- rows of a micro-batch may be in a run's fingerprint. Per layer: the residual, the norm, both branches and their
 -- gradients, QKV twice, the result of attention, SwiGLU's halves and product.
 local function floats_per_token(d)
   local queries, keys = widths(d)
@@ -25,17 +27,20 @@ local function floats_per_token(d)
   return d.layers * layer + 8 * d.width
 end
 
---- Estimate the memory of training in bytes, without the program: parameters, gradients, optimizer state, and the
---- activations of a micro-batch.
+--- Predict the memory of training at its peak in bytes, without the program: parameters, gradients, optimizer state,
+--- and what a micro-batch takes.
 ---@param d table description
 ---@param tokens integer of a micro-batch
 ---@param optimizer table as bam.train.optimizer_choice reads it
 ---@param dtype? string f32 by default; a bf16 parameter takes as much as one of f32, with the low half of its master
+---@param device? string "cpu" by default
 ---@return integer
-function M.bytes(d, tokens, optimizer, dtype)
-  local parameters = d:count()
-  local head = math.min(tokens * d.vocab * 4, 64 << 20) -- logits come in chunks
-  return 8 * parameters + optimizer:bytes(d) + BYTES[dtype or "f32"] * tokens * floats_per_token(d) + head
+function M.bytes(d, tokens, optimizer, dtype, device)
+  local on_device = (device or "cpu") ~= "cpu"
+  local bytes, state = 4 * d:count(), optimizer:bytes(d)
+  local buffers = 2 + state // bytes -- one of all parameters, one of gradients, one per state
+  return buffers * footprint.storage(bytes, on_device) + state % bytes
+         + footprint.bytes(d, { tokens = tokens, dtype = dtype or "f32", on_device = on_device })
 end
 
 -- Does the loss depend on how a step is split? It does if the load is balanced over all tokens of a call.

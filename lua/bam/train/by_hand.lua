@@ -45,7 +45,8 @@ function M.plan(given)
   plan.note(o)
   if flag.plan then
     plan.phase({ name = o.name, description = d, steps = o.steps, before = 0, step_tokens = tokens,
-                 flops = 1.0 * tokens * d:flops(o.context).training }, budget.bytes(d, tokens, optimizer))
+                 flops = 1.0 * tokens * d:flops(o.context).training }, budget.bytes(d, tokens, optimizer, nil,
+                                                                                             flag.device))
   elseif flag.audit then
     print(string.format("%s: it keeps no checkpoints, so there is nothing to audit", o.name))
   end

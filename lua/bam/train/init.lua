@@ -223,7 +223,7 @@ function M.train(given)
   local o = read(given)
   local this, flag = new_phase(o), flags.get()
   if flag.plan then
-    plan.phase(this, budget.bytes(o.description, o.rows * o.context, o.optimizer, o.dtype))
+    plan.phase(this, budget.bytes(o.description, o.rows * o.context, o.optimizer, o.dtype, flag.device))
   elseif flag.audit then
     require("bam.train.retrace").phase(this, o)
   elseif not flag.only or flag.only == o.name then
