@@ -32,7 +32,8 @@
 #define BAM_UNROLL _Pragma("unroll")
 
 #define BAM_LOAD_16(pointer) (*(const uint4 *)(pointer))
-#define BAM_STORE_16(pointer, value) (*(uint4 *)(pointer) = (value))
+/* An assignment may be split into smaller stores. */
+#define BAM_STORE_16(pointer, value) __stwb((uint4 *)(pointer), value)
 
 #define BAM_SHARED(type, name, count) __shared__ type name[count]
 

@@ -107,3 +107,12 @@ static void check_swiglu(bam_dtype dtype, int64_t width) {
 }
 
 Test(packs, swiglu) { each_case(check_swiglu); }
+
+static void check_cross_entropy(bam_dtype dtype, int64_t width) {
+  twins t = { .n = 0 };
+  add(&t, dtype, SHAPE(3, width), -4, 4);
+  add(&t, BAM_I64, SHAPE(3), 1, 24);
+  check(&bam_op_cross_entropy, &t, NULL);
+}
+
+Test(packs, cross_entropy) { each_case(check_cross_entropy); }
