@@ -100,13 +100,15 @@ static void check_norms(bam_dtype dtype, int64_t width) {
 
 Test(packs, norms) { each_case(check_norms); }
 
-static void check_swiglu(bam_dtype dtype, int64_t width) {
+static void check_gated(bam_dtype dtype, int64_t width) {
   twins t = { .n = 0 };
   add(&t, dtype, SHAPE(3, 2 * width), -4, 4);
   check(&bam_op_swiglu, &t, NULL);
+  add(&t, dtype, SHAPE(3, 2 * width), -4, 4);
+  check(&bam_op_geglu, &t, NULL);
 }
 
-Test(packs, swiglu) { each_case(check_swiglu); }
+Test(packs, swiglu_geglu) { each_case(check_gated); }
 
 static void check_cross_entropy(bam_dtype dtype, int64_t width) {
   twins t = { .n = 0 };
