@@ -118,3 +118,17 @@ static void check_cross_entropy(bam_dtype dtype, int64_t width) {
 }
 
 Test(packs, cross_entropy) { each_case(check_cross_entropy); }
+
+static void check_elementwise(bam_dtype dtype, int64_t width) {
+  twins t = { .n = 0 };
+  add(&t, dtype, SHAPE(width + 1), -4, 4); /* one is left after the packs */
+  check(&bam_op_silu, &t, NULL);
+  add(&t, dtype, SHAPE(width + 1), -4, 4);
+  add(&t, dtype, SHAPE(width + 1), -4, 4);
+  check(&bam_op_mul, &t, NULL);
+  add(&t, dtype, SHAPE(width + 1), -4, 4);
+  add(&t, dtype, SHAPE(1), 1, 4); /* repeated */
+  check(&bam_op_add, &t, NULL);
+}
+
+Test(packs, elementwise) { each_case(check_elementwise); }
