@@ -172,10 +172,10 @@ test("the plan counts what an optimizer keeps", function()
     local text = recipe(option, before):gsub("width = 16", "width = 512"):gsub("layers = 1", "layers = 4")
     return tonumber(run(base, text, "--plan"):match "\nseed [^\n]- ([%d.]+) MB")
   end
-  local parameters = 4.581888 -- millions
+  local buffer = 18 * 2 ^ 20 / 1e6 -- of 4,581,888 parameters in f32, 18.3 MB, rounded up to a size of the allocator's
   local adamw = megabytes()
-  expect.close(megabytes 'phase.optimizer = "lion"', adamw - 4 * parameters, 0.5)
-  expect.close(megabytes 'phase.optimizer = "sgd"', adamw - 8 * parameters, 0.5)
+  expect.close(megabytes 'phase.optimizer = "lion"', adamw - buffer, 0.15)
+  expect.close(megabytes 'phase.optimizer = "sgd"', adamw - 2 * buffer, 0.15)
   expect.compare(megabytes 'phase.optimizer = "muon"', ">", adamw)
-  expect.close(megabytes("phase.optimizer = Sign", SIGN), adamw + 4 * parameters, 0.5)
+  expect.close(megabytes("phase.optimizer = Sign", SIGN), adamw + buffer, 0.15)
 end)
