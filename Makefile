@@ -436,6 +436,7 @@ $(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/simt/flags
 endef
 $(foreach t,$(TYPES_CUDA) $(TYPES_INTEGER),$(eval $(call simt_rule,$(t))))
 
+$(B)/simt/kernels/cuda/blas.o: private SIMT_FLAGS += -DWORKSPACE_BYTES=4096
 $(B)/simt/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/simt/flags
 	@mkdir -p $(@D)
 	@echo $(CXX) $<
