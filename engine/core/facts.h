@@ -13,7 +13,7 @@ typedef struct bam_facts {
   uint64_t version;         /* of the storage when this was true */
   bool bounded;             /* every element is in low .. high, or is `other` */
   int64_t low, high, other; /* low > high: every element is `other` */
-  int64_t starts;           /* > 0: rows of so many document starts (the op document_starts) */
+  int64_t starts;           /* > 0: results of document_starts, in rows of this length; 0: not */
 } bam_facts;
 
 /* State that every element of `tensor`, which fills its storage, is in low .. high. */

@@ -57,7 +57,7 @@ static int64_t packed_bytes(void) {
   return bytes > LEAST_PACKED ? bytes : LEAST_PACKED;
 }
 
-/* Columns of B that take so many bytes. */
+/* How many columns of B, in whole panels, fit in `bytes`. */
 static int64_t strip_of(int64_t bytes, int64_t depth) {
   return bytes / (int64_t)sizeof(real) / depth / TILE_COLUMNS * TILE_COLUMNS;
 }

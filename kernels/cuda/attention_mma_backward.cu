@@ -15,21 +15,6 @@ struct gradient_args {
   float factor; /* of scores, for powers of 2 */
 };
 
-/* What the weights and gradients of a query take: 2^(score - lse), lse being in base 2, and delta. */
-struct query_stats {
-  float lse, delta;
-};
-
-/* Those beyond the end have weights 0. */
-BAM_INLINE query_stats load_stats(const gradient_args &p, const bam_attention &a, int64_t batch,
-                                  int64_t head, int query) {
-  if (query >= a.time)
-    return { INFINITY, 0 };
-  const int64_t at = (batch * a.time + query) * a.heads + head;
-  const float2 stats = *(const float2 *)(p.stats + 2 * at);
-  return { stats.x - log2f(stats.y), p.delta[at] };
-}
-
 /* ---- the gradients of the queries ---- */
 
 namespace for_queries {

@@ -396,4 +396,22 @@ BAM_INLINE bool finish_keys(key_stage<keys, width> &stage, const key_walk &walk,
   return __syncthreads_and(x >= keys || document == walk.only);
 }
 
+/* ---- what backward knows of a query ---- */
+
+/* The weights of a query are 2^(score - lse), lse being in base 2. */
+struct query_stats {
+  float lse, delta;
+};
+
+/* From the members `stats` and `delta` of a kernel's arguments. Queries beyond the end have weights 0. */
+template <class arguments>
+BAM_INLINE query_stats load_stats(const arguments &p, const bam_attention &a, int64_t batch,
+                                  int64_t head, int query) {
+  if (query >= a.time)
+    return { INFINITY, 0 };
+  const int64_t at = (batch * a.time + query) * a.heads + head;
+  const float2 stats = *(const float2 *)(p.stats + 2 * at);
+  return { stats.x - log2f(stats.y), p.delta[at] };
+}
+
 #endif

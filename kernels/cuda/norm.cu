@@ -201,7 +201,7 @@ static __global__ void __launch_bounds__(BAM_ROW_THREADS) input_rows(bam_layer_n
   }
 }
 
-#define TURNS (BAM_BLOCK / BAM_WARP) /* the rows of a part are shared among so many warps */
+#define TURNS (BAM_BLOCK / BAM_WARP) /* warps among which the rows of a part are shared */
 
 /* What the rows of a part add to the gradients of weight and bias, to scratch [parts, 2, n]: first
    what each warp's rows do, then the sum of that. A lane has a pack of columns. */

@@ -65,7 +65,7 @@ end
   phase.on_step = on_step]])
 core.write_file(string.format("%s/recipe.lua", directory), recipe)
 
--- The same run in pieces of so many steps; the last piece goes to the end.
+-- The same run, stopped and resumed after each given number of steps; the last piece goes to the end.
 local function run_in_parts(flags, pieces)
   for _, steps in ipairs(pieces) do
     local output, fine = small.run(directory, flags, string.format("export BAMLUA_STOP=%d;", steps))

@@ -11,7 +11,7 @@ local queue = require "tests.gpu.queue"
 local settings = require "tests.bench.settings"
 local shell = require "tests.bench.shell"
 
-local GRACE, SOFT_GRACE = 3, 1.5 -- a part may take so many times its estimate
+local GRACE, SOFT_GRACE = 3, 1.5 -- multiples of its estimate that a part may take
 local TAIL = 2000 -- bytes of a log that go into the results
 
 local options = settings.read(arg, {
