@@ -86,8 +86,9 @@ KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_object
               $(foreach t,$(TYPES_INTEGER),$(call kernel_objects,baseline,$(t),$(CPU_ANY)))
 # The same for CUDA files. $(1) is the directory of the objects.
 CUDA_C       := $(wildcard kernels/cuda/*.cu) kernels/cuda/table.c
-CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu blas.cu library.cu \
-                  attention_mma.cu attention_mma_backward.cu attention_hopper.cu attention_hopper_backward.cu),$(CUDA_C))
+CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu library.cu \
+                  blas.cu blas_library.cu blas_plan.cu blas_algorithm.cu attention_mma.cu attention_mma_backward.cu \
+                  attention_hopper.cu attention_hopper_backward.cu),$(CUDA_C))
 CUDA_ANY     := $(filter $(patsubst kernels/cpu/%.c,kernels/cuda/%.cu,$(CPU_ANY)) kernels/cuda/table.c,$(CUDA_C))
 CUDA_REAL    := $(filter-out $(CUDA_ANY) $(CUDA_ONCE),$(CUDA_C))
 cuda_typed    = $(foreach s,$(3),$(1)/$(basename $(s)).$(2).o)
@@ -436,7 +437,7 @@ $(B)/simt/kernels/cuda/%.$(1).o: kernels/cuda/%.cu $(B)/simt/flags
 endef
 $(foreach t,$(TYPES_CUDA) $(TYPES_INTEGER),$(eval $(call simt_rule,$(t))))
 
-$(B)/simt/kernels/cuda/blas.o: private SIMT_FLAGS += -DWORKSPACE_BYTES=4096
+$(filter $(B)/simt/kernels/cuda/blas%,$(SIMT_OBJ)): private SIMT_FLAGS += -DBAM_BLAS_WORKSPACE=4096
 $(B)/simt/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/simt/flags
 	@mkdir -p $(@D)
 	@echo $(CXX) $<
