@@ -214,7 +214,7 @@ $(B)/embedded.o: $(B)/embedded.S
 REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 DEPS   := deps $(addprefix deps-,test simt valgrind analyze lint format)
 
-.PHONY: run test bits docs cases window simt bench bench-products scaling accuracy asan analyze lint lint-format format compdb \
+.PHONY: run test bits check-masters docs cases window simt bench bench-products scaling accuracy asan analyze lint lint-format format compdb \
         debug valgrind fuzz fuzzcheck faults $(DEPS) install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
@@ -255,6 +255,10 @@ scaling: deps ## measure speed and memory against size, experts and threads; dra
 	@$(REMAKE) all
 	$(B)/bamlua tests/bench/scaling.lua --seconds $(SECONDS) --json $(B)/scaling.json
 	$(B)/bamlua tests/bench/charts.lua $(B)/scaling.json docs
+
+check-masters: deps ## divide and join every f32 as the master of a bf16 parameter; a minute
+	@$(REMAKE) $(B)/check_masters
+	@$(B)/check_masters
 
 bits: deps ## compare weights with an older program, bit by bit: BASE=build/bamlua of then; RECIPE=tests/bits/demo.lua
 	@$(REMAKE) $(B)/bamlua
@@ -339,7 +343,7 @@ clean: ## delete all build directories
 	rm -rf build build-*
 
 help: ## list the commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
 
 # ---- test programs ----
 $(B)/cases/%.o: %.c $(B)/flags
@@ -356,6 +360,10 @@ $(B)/test_engine: $(TEST_OBJ) $(filter-out %/main.o,$(BIND_OBJ)) $(B)/libbam.a
 	@$(CC) -o $@ $^ -lcriterion $(ALL_LIBS)
 
 $(B)/bench_products: $(B)/tests/bench/products.o $(B)/libbam.a
+	@echo link $@
+	@$(CC) -o $@ $^ $(ALL_LIBS)
+
+$(B)/check_masters: $(B)/tests/exhaustive/masters.o
 	@echo link $@
 	@$(CC) -o $@ $^ $(ALL_LIBS)
 
