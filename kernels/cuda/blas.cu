@@ -24,7 +24,8 @@ void bam_cuda_blas_close(bam_stream stream) {
     return;
   for (int i = 0; i < BAM_BLAS_PLANS; i++)
     bam_blas_drop_plan(&blas->lt, &blas->plans[i]);
-  cudaFree(blas->workspace);
+  for (int i = 0; i < BAM_LANES; i++)
+    cudaFree(blas->workspaces[i]);
   if (blas->handle != NULL)
     blas->lt.Destroy(blas->handle);
   free(blas);
@@ -41,13 +42,19 @@ static bool fill_blas(bam_stream stream, bam_cuda_blas *blas) {
     bam_cuda_fail(stream, "cuBLASLt does not start: %s", blas->lt.GetStatusString(status));
     return false;
   }
-  if (cudaMalloc(&blas->workspace, BAM_BLAS_WORKSPACE) == cudaSuccess)
-    return true;
-  cudaGetLastError(); /* or the next launch would be blamed for it */
-  blas->workspace = NULL;
-  bam_cuda_fail(stream, "out of memory: no %d MB for products; use a smaller batch",
-                BAM_BLAS_WORKSPACE >> 20);
-  return false;
+  return true;
+}
+
+/* The workspace of the stream's lane: products side by side must not share one. NULL when there is no memory, which
+   is noted. */
+static void *find_workspace(bam_stream stream) {
+  void **workspace = &stream->blas->workspaces[stream->lane];
+  if (*workspace == NULL)
+    *workspace = bam_cuda_malloc(stream, BAM_BLAS_WORKSPACE);
+  if (*workspace == NULL)
+    bam_cuda_fail(stream, "out of memory: no %d MB for products; use a smaller batch",
+                  BAM_BLAS_WORKSPACE >> 20);
+  return *workspace;
 }
 
 static bool open_blas(bam_stream stream) {
@@ -134,7 +141,8 @@ static cublasStatus_t enqueue(bam_stream stream, const bam_blas_product *key,
   BAM_THEN(bam_blas_resize(&blas->lt, p, exact));
   BAM_THEN(blas->lt.Matmul(blas->handle, p->operation, wide ? (const void *)&g->alpha : &alpha, b,
                            p->b, a, p->a, wide ? (const void *)&g->beta : &beta, c, p->c, c, p->c,
-                           &p->algorithm, blas->workspace, BAM_BLAS_WORKSPACE, stream->queue));
+                           &p->algorithm, blas->workspaces[stream->lane], BAM_BLAS_WORKSPACE,
+                           stream->queue));
   return status;
 }
 
@@ -174,7 +182,7 @@ void bam_cuda_blas_gemm(bam_stream stream, bam_cuda_type type, bam_cuda_varying 
                   (long long)g.m, (long long)g.k, (long long)g.k, (long long)g.n, INT32_MAX);
     return;
   }
-  if (!open_blas(stream))
+  if (!open_blas(stream) || find_workspace(stream) == NULL)
     return;
   for (int64_t done = 0; done < gemm->batch; done += g.batch) {
     g.batch = gemm->batch - done < BATCH ? gemm->batch - done : BATCH;

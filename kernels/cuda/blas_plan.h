@@ -31,7 +31,7 @@ struct bam_blas_plan {
 struct bam_cuda_blas {
   bam_blas_library lt;
   cublasLtHandle_t handle;
-  void *workspace;
+  void *workspaces[BAM_LANES]; /* of the stream's lanes; NULL until one is used */
   bam_blas_plan plans[BAM_BLAS_PLANS];
   unsigned turn; /* which way of a full set gives up its plan next */
 };

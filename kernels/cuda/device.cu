@@ -47,6 +47,17 @@ static void device_allow_tf32(bam_stream stream, bool allow) { stream->tf32 = al
 
 /* ---- the stream ---- */
 
+static void close_lanes(bam_stream stream) {
+  for (int i = 0; i < BAM_LANES; i++) {
+    if (stream->joined[i] != NULL)
+      cudaEventDestroy(stream->joined[i]);
+    if (stream->lanes[i] != NULL)
+      cudaStreamDestroy(stream->lanes[i]);
+  }
+  if (stream->forked != NULL)
+    cudaEventDestroy(stream->forked);
+}
+
 static void close_stream(bam_stream stream) {
   if (bam_cuda_enter(stream)) {
     bam_cuda_blas_close(stream);
@@ -56,8 +67,7 @@ static void close_stream(bam_stream stream) {
     if (stream->staging != NULL)
       cudaFreeHost(stream->staging);
     cudaFree(stream->scratch);
-    if (stream->queue != NULL)
-      cudaStreamDestroy(stream->queue);
+    close_lanes(stream);
   }
   free(stream);
 }
@@ -77,7 +87,9 @@ static cudaError_t fill_stream(bam_stream stream) {
   const char *sync = getenv("BAMLUA_SYNC");
   int shared = 0;
   if (error == cudaSuccess)
-    error = cudaStreamCreateWithFlags(&stream->queue, cudaStreamNonBlocking);
+    error = cudaStreamCreateWithFlags(&stream->lanes[0], cudaStreamNonBlocking);
+  stream->queue = stream->lanes[0];
+  stream->forks = 1;
   if (error == cudaSuccess)
     error = cudaMallocHost((void **)&stream->staging, BAM_STAGING_SLOTS * BAM_STAGING_BYTES);
   for (int i = 0; i < BAM_STAGING_SLOTS && error == cudaSuccess; i++)

@@ -45,7 +45,8 @@ void KERNEL(gemm)(bam_stream stream, const bam_gemm *g, void *c, const void *a, 
   multiply(stream, BAM_VARIES_NOT, g, c, a, b);
 }
 
-/* One product per expert; without rows the gradient of its weights is 0. */
+/* One product per expert, side by side in lanes: they write different rows, or matrices. Without rows the gradient of
+   its weights is 0. */
 void KERNEL(grouped_gemm)(bam_stream stream, const bam_grouped_gemm *gemm, void *c, const void *a,
                           const void *b, const int64_t *offsets) {
   const int64_t n = gemm->n, k = gemm->k;
@@ -60,7 +61,9 @@ void KERNEL(grouped_gemm)(bam_stream stream, const bam_grouped_gemm *gemm, void 
   g.lda = gemm->weights ? n : k;
   g.ldb = gemm->weights || gemm->transpose_b ? k : n;
   g.ldc = gemm->weights ? k : n;
+  bam_cuda_fork(stream, gemm->experts < BAM_LANES ? (int)gemm->experts : BAM_LANES);
   for (int64_t e = 0; e < gemm->experts; e++) {
+    bam_cuda_use_lane(stream, (int)(e % BAM_LANES));
     const int64_t from = offsets[e], rows = offsets[e + 1] - from, matrix = e * n * k;
     g.m = gemm->weights ? n : rows;
     g.n = gemm->weights ? k : n;
@@ -70,4 +73,5 @@ void KERNEL(grouped_gemm)(bam_stream stream, const bam_grouped_gemm *gemm, void 
     const element *right = (const element *)b + (gemm->weights ? from * k : matrix);
     multiply(stream, gemm->weights ? BAM_VARIES_K : BAM_VARIES_M, &g, to, left, right);
   }
+  bam_cuda_join(stream);
 }

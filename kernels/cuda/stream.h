@@ -11,12 +11,23 @@
 #define BAM_STAGING_SLOTS 4
 #define BAM_STAGING_BYTES (1 << 20) /* of one slot */
 
+/* Queues that products of experts are spread over. One expert's product has few tiles, [16384 / 4, 2304]
+   of 128 x 256 about two for each multiprocessor, and the last ones leave most of the device idle; of
+   four at a time only the last ones of all do. More would take more workspace for no more work. */
+#define BAM_LANES 4
+
 struct bam_cuda_blas;
 
 struct bam_stream_state {
-  int number;         /* of the device, as CUDA counts */
-  cudaStream_t queue; /* its work runs in order */
-  char failure[256];  /* the first thing that went wrong since it was asked for, or "" */
+  int number; /* of the device, as CUDA counts */
+  cudaStream_t
+    queue; /* its work runs in order: lanes[lane], which is lanes[0] outside of bam_cuda_fork */
+  char failure[256]; /* the first thing that went wrong since it was asked for, or "" */
+
+  /* See bam_cuda_fork. Those from 1 on, and the events, are made when they are first needed. */
+  cudaStream_t lanes[BAM_LANES];
+  cudaEvent_t forked, joined[BAM_LANES]; /* joined[0] is not used */
+  int lane, forks; /* the one in use, and how many there are now: 1 outside of a fork */
 
   /* Memory for intermediate results of one kernel call; see bam_cuda_scratch. */
   void *scratch;
@@ -58,6 +69,16 @@ void *bam_cuda_malloc(bam_stream stream, int64_t bytes);
    kernels on the stream run in order, so all may use the same. NULL when there is no memory,
    which is noted: the caller then launches nothing. It grows to the most ever asked for. */
 void *bam_cuda_scratch(bam_stream stream, int64_t bytes);
+
+/* Between a fork and its join, work may be enqueued on `count` lanes, 1 .. BAM_LANES, that run side by side, after
+   what was enqueued before the fork; what is enqueued after the join runs after all of them. Work on different lanes
+   must not touch what another one writes. So from outside the stream still runs in order, and memory that is freed
+   or used again after the join is safe: whoever gets it enqueues after the join, and cudaFree comes after a
+   synchronization with lane 0. Nothing but kernels without scratch and products may be enqueued in between.
+   bam_cuda_use_lane makes a lane the stream's queue. When a fork fails, which is noted, lane 0 is the only one. */
+void bam_cuda_fork(bam_stream stream, int count);
+void bam_cuda_use_lane(bam_stream stream, int lane);
+void bam_cuda_join(bam_stream stream);
 
 /* Copy to or from host memory behind what is on the stream. Copies out wait for their data; when
    they fail, `host` is filled with zeros. */
