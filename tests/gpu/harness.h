@@ -5,13 +5,13 @@
 
 #define BAM_TYPE f32
 #define BAM_TYPE_f32
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "../../kernels/cuda/cuda.h"
 /* behind cuda.h, which defines the words of CUDA for g++ */
 #include "../../kernels/convert.h"
+#include "checks.h"
 
 /* ---- the stream: kernels/cuda/stream.cu is linked ---- */
 
@@ -45,35 +45,6 @@ static bool is_sound(bam_stream stream) {
     printf("%s\n", stream->failure);
   stream->failure[0] = '\0';
   return sound;
-}
-
-/* ---- counting ---- */
-
-struct tally {
-  int passed, failed;
-};
-
-static tally *counts() {
-  static tally counts;
-  return &counts;
-}
-
-/* Count a check, and print a line about it. */
-static void check(bool good, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void check(bool good, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  printf("%s ", good ? "ok  " : "FAIL");
-  vprintf(format, arguments);
-  printf("\n");
-  fflush(stdout);
-  va_end(arguments);
-  *(good ? &counts()->passed : &counts()->failed) += 1;
-}
-
-static int report() {
-  printf("%d passed, %d failed\n", counts()->passed, counts()->failed);
-  return counts()->failed != 0 || counts()->passed == 0;
 }
 
 /* ---- arrays of the device ---- */

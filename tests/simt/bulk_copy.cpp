@@ -65,6 +65,7 @@ static void land(const simt_bulk_copy *copy) {
   else
     for (int i = 0; i < copy->bytes / 2; i++)
       land_element(copy, i);
+  simt_async_wrote(copy->to, (size_t)copy->bytes);
   simt_barrier_complete(copy->barrier, copy->bytes);
 }
 
@@ -111,10 +112,19 @@ static void begin(const simt_bulk_copy *copy, simt_site site) {
   if (m->error != cudaSuccess)
     simt_pass_on(m);
   simt_check_shared(copy->barrier, 8, "a barrier is at", site);
+  if (!simt_async_sees(copy->to, (size_t)copy->bytes))
+    simt_fail_at(m->thread, site, "a bulk copy over stores that no async_fence has published");
+  else if (!simt_barrier_is_ready(copy->barrier, site))
+    simt_fail_at(m->thread, site,
+                 "a bulk copy to a barrier whose thread has not called "
+                 "barriers_ready");
+  if (m->error != cudaSuccess)
+    simt_pass_on(m);
   if (m->lanes_reversed)
     land(copy);
   else {
     memset(copy->to, 0xff, (size_t)copy->bytes);
+    simt_async_wrote(copy->to, (size_t)copy->bytes);
     push(copy);
   }
 }

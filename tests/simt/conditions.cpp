@@ -1,6 +1,8 @@
 /* Threads that wait for other warps: barriers in shared memory (mbarrier) and barriers with a number (bar.sync). Such a
    thread is parked until its condition holds. Conditions are looked at when no warp can go on, so that whoever waits
    does so as long as possible. */
+#include <stdlib.h>
+
 #include "machine.h"
 #include "simt_hopper.h"
 
@@ -65,7 +67,7 @@ bool simt_release_parked(simt_machine *m) {
 
 /* What the 64 bits of one are here; a device has its own. */
 struct simt_mbarrier {
-  uint32_t mark : 8, phase : 1, count : 11, missing : 11;
+  uint32_t mark : 8, ready : 1, phase : 1, count : 11, missing : 11;
   int32_t bytes; /* expected minus arrived */
 };
 static_assert(sizeof(simt_mbarrier) == 8, "the size of an mbarrier");
@@ -88,9 +90,45 @@ static void finish_phase(simt_mbarrier *barrier) {
   }
 }
 
+/* Barriers of the block that copies do not see yet, and who has initialized them. */
+#define MOST_NEW 64
+struct simt_new_barriers {
+  simt_mbarrier *barrier[MOST_NEW];
+  int thread[MOST_NEW], count;
+};
+
+static simt_new_barriers *new_barriers(void) {
+  static simt_new_barriers barriers;
+  return &barriers;
+}
+
 void simt_barrier_init(uint64_t *word, int count, simt_site site) {
-  if (simt_check_shared(word, 8, "a barrier is at", site))
-    *(simt_mbarrier *)word = { MARK, 0, (unsigned)count & 0x7ff, (unsigned)count & 0x7ff, 0 };
+  simt_new_barriers *made = new_barriers();
+  const unsigned threads = (unsigned)count & 0x7ff;
+  if (!simt_check_shared(word, 8, "a barrier is at", site))
+    return;
+  if (made->count == MOST_NEW)
+    abort();
+  *(simt_mbarrier *)word = { MARK, 0, 0, threads, threads, 0 };
+  made->barrier[made->count] = (simt_mbarrier *)word;
+  made->thread[made->count++] = simt_running()->thread;
+}
+
+void simt_barriers_ready(void) {
+  simt_new_barriers *made = new_barriers();
+  int left = 0;
+  for (int i = 0; i < made->count; i++)
+    if (made->thread[i] == simt_running()->thread)
+      made->barrier[i]->ready = 1;
+    else {
+      made->barrier[left] = made->barrier[i];
+      made->thread[left++] = made->thread[i];
+    }
+  made->count = left;
+}
+
+bool simt_barrier_is_ready(uint64_t *word, simt_site site) {
+  return find_barrier(word, site)->ready != 0;
 }
 
 void simt_barrier_arrive(uint64_t *word, int bytes, simt_site site) {
@@ -179,7 +217,9 @@ void simt_named_barrier_sync(int number, int threads, bool wait, simt_site site)
 
 /* ---- blocks ---- */
 
-void simt_begin_hopper(simt_machine *) {
+void simt_begin_hopper(simt_machine *m) {
+  m->shared.async_end = 0;
+  new_barriers()->count = 0;
   for (int i = 0; i < NAMED; i++)
     *named_barrier_of(i) = {};
 }

@@ -56,6 +56,9 @@ struct simt_shared_memory {
   unsigned char bytes[SIMT_SHARED + SIMT_STATIC_SHARED + SIMT_MAX_ARRAYS * 96]
     __attribute__((aligned(1024)));
   size_t dynamic_bytes, static_bytes, end;
+  unsigned char async_view[SIMT_SHARED + SIMT_STATIC_SHARED + SIMT_MAX_ARRAYS * 96]
+    __attribute__((aligned(1024))); /* what async_proxy.cpp keeps, up to async_end */
+  size_t async_end;
   struct {
     const char *name;
     size_t end;
@@ -106,6 +109,11 @@ void simt_fail_at(int thread, simt_site site, const char *format, ...)
    `bytes`. */
 bool simt_check_shared(const void *data, size_t bytes, const char *what, simt_site site);
 
+/* The end of the red zone of an array of shared memory. */
+static inline size_t simt_shared_zone_end(size_t array_end) {
+  return (array_end + 32 + 63) / 64 * 64;
+}
+
 /* Let another thread run; the one that calls waits, or the launch has failed. */
 void simt_pass_on(simt_machine *m);
 
@@ -125,6 +133,13 @@ bool simt_release_parked(simt_machine *m);
 /* Before and after a block: named barriers, bulk copies and products of warpgroups. */
 void simt_begin_hopper(simt_machine *m);
 void simt_end_hopper(simt_machine *m);
+
+/* ---- async_proxy.cpp ---- */
+
+const unsigned char *simt_async_view(void);            /* all of shared memory */
+void simt_async_publish(void);                         /* what threads have stored */
+void simt_async_wrote(const void *data, size_t bytes); /* shared memory, by a copy */
+bool simt_async_sees(const void *data, size_t bytes);  /* as it is in shared memory */
 
 /* ---- bulk_copy.cpp, warpgroup.cpp ---- */
 

@@ -3,8 +3,6 @@
    own. What the shim says of those on stderr is expected. Ends with "N passed, N failed". */
 #include "selftest.h"
 
-#include <stdarg.h>
-
 /* ---- the stream, as small as can be ---- */
 
 bool bam_cuda_enter(bam_stream) { return true; }
@@ -16,28 +14,6 @@ void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error) {
 
 void bam_cuda_launched(bam_stream stream, const char *what, cudaError_t error) {
   bam_cuda_note(stream, what, error);
-}
-
-/* ---- counting ---- */
-
-struct counts {
-  int passed, failed;
-};
-
-static counts *tally() {
-  static counts tally;
-  return &tally;
-}
-
-void check(bool good, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  printf("%s ", good ? "ok  " : "FAIL");
-  vprintf(format, arguments);
-  printf("\n");
-  fflush(stdout);
-  va_end(arguments);
-  *(good ? &tally()->passed : &tally()->failed) += 1;
 }
 
 bool noted(bam_stream stream, const char *error) {
@@ -247,6 +223,5 @@ int main() {
   test_tensor_core(&state);
   test_hopper(&state);
   cudaStreamDestroy(state.queue);
-  printf("%d passed, %d failed\n", tally()->passed, tally()->failed);
-  return tally()->failed != 0;
+  return report();
 }

@@ -9,9 +9,7 @@
 #include <stdlib.h>
 
 #include "../../kernels/cuda/cuda.h"
-
-/* Count a check, and print a line about it. */
-void check(bool good, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#include "../gpu/checks.h"
 
 /* Whether the stream has noted the error that is named, or nothing; it is forgotten. */
 bool noted(bam_stream stream, const char *error);

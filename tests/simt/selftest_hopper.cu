@@ -15,6 +15,7 @@ enum fault {
   NOT_RELEASED, /* a stage by its readers */
   OVERWRITTEN,  /* a stage that is still read */
   NOT_INITIALIZED,
+  NOT_READY, /* for copies */
   TOO_MANY_ARRIVE,
   NO_FENCE,
   NO_COMMIT,
@@ -95,7 +96,8 @@ template <fault f> static __global__ void square_tiles(float *y, const uint16_t 
       barrier_init(&m->full[s], 1);
       barrier_init(&m->empty[s], 4);
     }
-    barriers_ready();
+    if (f != NOT_READY)
+      barriers_ready();
   }
   __syncthreads();
   if (threadIdx.x < 128)
@@ -128,10 +130,10 @@ static void fill_tiles(uint16_t *x) {
   cudaMemcpy(x, host, sizeof host, cudaMemcpyHostToDevice);
 }
 
-/* Thread 0's first element: row 0 times row 0. */
-static float first_square(void) {
+/* Thread 0's first element: row 0 times row 0 of each of the first tiles. */
+static float first_square(int tiles) {
   float sum = 0;
-  for (int t = 0; t < TURNS; t++)
+  for (int t = 0; t < tiles; t++)
     for (int k = 0; k < 64; k++)
       sum += tile_element(t, 0, k) * tile_element(t, 0, k);
   return sum;
@@ -145,6 +147,7 @@ static void test_barriers(bam_stream s, float *y, const uint16_t *x) {
   expect_caught<NOT_RELEASED>(s, y, x, "a stage that its readers do not release");
   expect_caught<OVERWRITTEN>(s, y, x, "a copy to a stage that is still read");
   expect_caught<NOT_INITIALIZED>(s, y, x, "a barrier that was not initialized");
+  expect_caught<NOT_READY>(s, y, x, "a copy to a barrier without barriers_ready");
   expect_caught<TOO_MANY_ARRIVE>(s, y, x, "more arrivals than a barrier is for");
   expect_caught<MISALIGNED_COPY>(s, y, x, "a bulk copy from a misaligned address");
   expect_caught<COPY_LEFT_AT_END>(s, y, x, "a bulk copy that nobody waits for");
@@ -161,16 +164,87 @@ static void test_products(bam_stream s, float *y, const uint16_t *x) {
   expect_caught<NOT_SWIZZLED>(s, y, x, "a matrix of another swizzle");
 }
 
+/* ---- stores that asynchronous instructions touch ---- */
+
+enum fence { BEFORE_BARRIER, AFTER_BARRIER, ONE_THREAD, MISSING, ONE_WARP, BEFORE_STORES };
+
+struct __align__(1024) stored_memory {
+  uint16_t tile[TILE];
+  uint64_t full;
+};
+
+static __device__ void store_tile(uint16_t *tile, const uint16_t *x) {
+  for (int i = (int)threadIdx.x; i < TILE; i += 128)
+    tile[i] = x[i];
+}
+
+/* Threads store a tile and square it; then a copy brings the next one to its place. */
+template <fence of_product, fence of_copy>
+static __global__ void square_stored(float *y, const uint16_t *x) {
+  BAM_DYNAMIC_SHARED(stored_memory, m);
+  const int i = (int)threadIdx.x;
+  float d[32] = {};
+  if (i == 0) {
+    barrier_init(&m->full, 1);
+    barriers_ready();
+  }
+  if (of_product == BEFORE_STORES)
+    async_fence();
+  store_tile(m->tile, x);
+  if (of_product == BEFORE_BARRIER || (of_product == ONE_WARP && i < 32))
+    async_fence();
+  __syncthreads();
+  if (of_product == AFTER_BARRIER)
+    async_fence();
+  square_tile<NONE>(d, m->tile);
+  __syncthreads();
+  store_tile(m->tile, x + 2 * TILE);
+  __syncthreads();
+  if (i == 0) {
+    if (of_copy == ONE_THREAD)
+      async_fence();
+    barrier_expect(&m->full, TILE * 2);
+    bulk_copy(m->tile, x + TILE, TILE * 2, &m->full);
+  }
+  barrier_wait(&m->full, 0);
+  square_tile<NONE>(d, m->tile);
+  for (int k = 0; k < 32; k++)
+    y[i * 32 + k] = d[k];
+}
+
+template <fence of_product, fence of_copy>
+static void run_stored(bam_stream stream, float *y, const uint16_t *x) {
+  BAM_LAUNCH(stream, (square_stored<of_product, of_copy>), 1, 128, sizeof(stored_memory), y, x);
+}
+
+static void test_fences(bam_stream s, float *y, const uint16_t *x) {
+  run_stored<BEFORE_BARRIER, ONE_THREAD>(s, y, x);
+  check(noted(s, NULL) && at(y, 0) == first_square(2), "stores, a fence, a barrier, wgmma");
+  run_stored<AFTER_BARRIER, ONE_THREAD>(s, y, x);
+  check(noted(s, NULL) && at(y, 0) == first_square(2), "stores, a barrier, a fence, wgmma");
+  run_stored<MISSING, ONE_THREAD>(s, y, x);
+  check(failed(s), "caught: wgmma of stores without async_fence");
+  run_stored<ONE_WARP, ONE_THREAD>(s, y, x);
+  check(failed(s), "caught: wgmma of stores that only the first warp fences");
+  run_stored<BEFORE_STORES, ONE_THREAD>(s, y, x);
+  check(failed(s), "caught: wgmma of stores that follow the fence");
+  run_stored<BEFORE_BARRIER, MISSING>(s, y, x);
+  check(failed(s), "caught: a copy over stores without async_fence");
+}
+
 void test_hopper(bam_stream stream) {
   float *y = device_array<float>(128 * 32);
   uint16_t *x = device_array<uint16_t>(TURNS * TILE);
   fill_tiles(x);
   launch<NONE>(stream, y, x);
-  check(noted(stream, NULL) && at(y, 0) == first_square(), "a pipeline of bulk copies and wgmma");
+  check(noted(stream, NULL) && at(y, 0) == first_square(TURNS),
+        "a pipeline of bulk copies and wgmma");
   test_barriers(stream, y, x);
   test_products(stream, y, x);
+  test_fences(stream, y, x);
   launch<NONE>(stream, y, x);
-  check(noted(stream, NULL) && at(y, 0) == first_square(), "after these failures all is as before");
+  check(noted(stream, NULL) && at(y, 0) == first_square(TURNS),
+        "after these failures all is as before");
   cudaFree(x);
   cudaFree(y);
 }

@@ -351,15 +351,13 @@ static SIMT_UNWATCHED void poison_shared(simt_machine *m, size_t from, size_t to
     words[i] = m->shared.poison;
 }
 
-static size_t shared_zone_end(size_t array_end) { return (array_end + 32 + 63) / 64 * 64; }
-
 /* Give `bytes` bytes, with a red zone behind them; everything up to there is poisoned. */
 static size_t carve_shared(simt_machine *m, const char *name, size_t bytes) {
   simt_shared_memory *shared = &m->shared;
   const size_t start = shared->end;
   shared->arrays[shared->narrays].name = name;
   shared->arrays[shared->narrays++].end = start + bytes;
-  shared->end = shared_zone_end(start + bytes);
+  shared->end = simt_shared_zone_end(start + bytes);
   poison_shared(m, start, shared->end);
   ASAN_UNPOISON_MEMORY_REGION(shared->bytes + start, bytes);
   ASAN_POISON_MEMORY_REGION(shared->bytes + start + bytes, shared->end - start - bytes);
@@ -407,7 +405,7 @@ static SIMT_UNWATCHED void check_shared(simt_machine *m) {
   simt_shared_memory *shared = &m->shared;
   for (int i = 0; i < shared->narrays; i++) {
     const size_t end = shared->arrays[i].end;
-    for (size_t k = (end + 3) / 4 * 4; k < shared_zone_end(end); k += 4)
+    for (size_t k = (end + 3) / 4 * 4; k < simt_shared_zone_end(end); k += 4)
       if (*(uint32_t *)(shared->bytes + k) != shared->poison) {
         simt_fail(-1, "something was written %zu bytes behind %s", k - end, shared->arrays[i].name);
         return;

@@ -13,6 +13,8 @@ struct simt_tensor_map {
 typedef simt_tensor_map tensor_map;
 
 void simt_barrier_init(uint64_t *barrier, int count, simt_site site);
+void simt_barriers_ready(void);
+bool simt_barrier_is_ready(uint64_t *barrier, simt_site site);
 void simt_barrier_arrive(uint64_t *barrier, int bytes, simt_site site);
 void simt_barrier_complete(uint64_t *barrier, int bytes);
 void simt_barrier_wait(uint64_t *barrier, unsigned parity, simt_site site);
@@ -37,7 +39,7 @@ uint64_t simt_shared_matrix(const void *data, int leading, int stride, simt_site
 static inline void barrier_init(uint64_t *barrier, int count, SIMT_SITE) {
   simt_barrier_init(barrier, count, site);
 }
-static inline void barriers_ready() {}
+static inline void barriers_ready() { simt_barriers_ready(); }
 static inline void barrier_arrive(uint64_t *barrier, SIMT_SITE) {
   simt_barrier_arrive(barrier, 0, site);
 }
@@ -56,7 +58,8 @@ static inline void named_barrier_arrive(int number, int threads, SIMT_SITE) {
 
 /* ---- copies ---- */
 
-static inline void async_fence() {}
+void simt_async_publish(void);
+static inline void async_fence() { simt_async_publish(); }
 
 static inline void bulk_copy(void *shared, const void *global, int bytes, uint64_t *barrier,
                              SIMT_SITE) {

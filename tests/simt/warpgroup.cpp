@@ -43,14 +43,16 @@ static simt_products *products_of(int warp) {
 
 /* ---- where elements are ---- */
 
-static float load_bf16(uintptr_t offset) {
+static float load_bf16(const unsigned char *view, uintptr_t offset) {
   uint16_t bits;
   const uintptr_t swizzled = offset ^ (offset >> 7 & 7) << 4;
   if (swizzled + 2 > simt_running()->shared.end) {
     simt_fail(simt_running()->thread, "wgmma of a matrix outside of shared memory");
     return 0;
   }
-  memcpy(&bits, simt_running()->shared.bytes + swizzled, sizeof bits);
+  memcpy(&bits, view + swizzled, sizeof bits);
+  if (memcmp(&bits, simt_running()->shared.bytes + swizzled, sizeof bits) != 0)
+    simt_fail(simt_running()->thread, "wgmma reads stores that no async_fence has published");
   return from_bf16({ bits });
 }
 
@@ -62,13 +64,13 @@ uint64_t simt_shared_matrix(const void *data, int leading, int stride, simt_site
 }
 
 /* Element k of row (or column) `i` of an operand. `transposed`: i runs along the rows in memory. */
-static float element(uint64_t matrix, int i, int k, bool transposed) {
+static float element(const unsigned char *view, uint64_t matrix, int i, int k, bool transposed) {
   const uintptr_t start = (matrix & 0x3fff) << 4;
   const uintptr_t leading = (matrix >> 16 & 0x3fff) << 4, stride = (matrix >> 32 & 0x3fff) << 4;
   const unsigned x = (unsigned)i, y = (unsigned)k;
   if (transposed)
-    return load_bf16(start + x % 64 * 2 + x / 64 * leading + y % 8 * 128 + y / 8 * stride);
-  return load_bf16(start + x % 8 * 128 + x / 8 * stride + y * 2);
+    return load_bf16(view, start + x % 64 * 2 + x / 64 * leading + y % 8 * 128 + y / 8 * stride);
+  return load_bf16(view, start + x % 8 * 128 + x / 8 * stride + y * 2);
 }
 
 static float half_of(uint32_t pair, int i) { return from_bf16({ (uint16_t)(pair >> 16 * i) }); }
@@ -79,12 +81,14 @@ struct simt_wide_operands {
   float a[ROWS][K], b[K][MOST_COLUMNS];
 };
 
-static void gather_a(simt_wide_operands *m, const simt_product *p, int warp) {
+static void gather_a(simt_wide_operands *m, const simt_product *p, const unsigned char *view,
+                     int warp) {
   const simt_wgmma *first = &p->lanes[0];
   for (int row = 0; row < ROWS; row++)
     for (int k = 0; k < K; k++)
       if (first->a == NULL)
-        m->a[row][k] = element(first->a_matrix, warp % 4 * ROWS + row, k, first->a_transposed);
+        m->a[row][k] = element(view, first->a_matrix, warp % 4 * ROWS + row, k,
+                               first->a_transposed);
       else
         m->a[row][k] = half_of(p->lanes[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k % 2);
 }
@@ -92,10 +96,11 @@ static void gather_a(simt_wide_operands *m, const simt_product *p, int warp) {
 static void compute(simt_product *p, int warp) {
   static simt_wide_operands m;
   const simt_wgmma *first = &p->lanes[0];
-  gather_a(&m, p, warp);
+  const unsigned char *view = simt_async_view();
+  gather_a(&m, p, view, warp);
   for (int k = 0; k < K; k++)
     for (int n = 0; n < first->columns; n++)
-      m.b[k][n] = element(first->b_matrix, n, k, first->b_transposed);
+      m.b[k][n] = element(view, first->b_matrix, n, k, first->b_transposed);
   for (int row = 0; row < ROWS; row++)
     for (int n = 0; n < first->columns; n++) {
       float *c = &p->c[row % 8 * 4 + n % 8 / 2][n / 8 * 4 + row / 8 * 2 + n % 2];
