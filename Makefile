@@ -214,7 +214,7 @@ $(B)/embedded.o: $(B)/embedded.S
 REMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 DEPS   := deps $(addprefix deps-,test simt valgrind analyze lint format)
 
-.PHONY: run test bits check-masters docs cases window simt bench bench-products scaling accuracy asan analyze lint lint-format format compdb \
+.PHONY: run test bits check-masters docs cases window sass simt bench bench-products scaling accuracy asan analyze lint lint-format format compdb \
         debug valgrind fuzz fuzzcheck faults $(DEPS) install clean help
 run: deps ## branch, train, mix and compare small models on text of this machine
 	@$(REMAKE) all
@@ -287,6 +287,13 @@ analyze: deps-analyze ## run gcc -fanalyzer and cppcheck on the engine and the b
 valgrind: deps-valgrind ## run every op and the Lua state under valgrind, and prove that it detects faults
 	@$(REMAKE) $(B)/bamlua $(B)/test_engine $(B)/test_faults
 	@sh tests/run.sh valgrind $(B) '$(FILTER)'
+
+# Kernels that are written for certain instructions: those of tensor cores, and accesses of 16 bytes.
+SASS := attention_mma attention_mma_backward attention_hopper attention_hopper_backward \
+        $(addsuffix .bf16,swiglu geglu norm loss mixture_of_attention routed_ffn optim arithmetic unary)
+sass: $(B)/bamlua ## check the machine code of kernels; needs nvcc, cuobjdump and nvdisasm (tests/gpu/sass.lua)
+	@$(REMAKE) $(WINDOW) $(SASS:%=build-window/kernels/cuda/%.o)
+	@$(B)/bamlua tests/gpu/sass.lua $(SASS:%=build-window/kernels/cuda/%.o)
 
 # Uses Clang's libFuzzer, which is guided by coverage, if it is installed.
 LIBFUZZER = $(firstword $(wildcard $(shell clang -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer-x86_64.a))
