@@ -87,7 +87,7 @@ KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_object
 # The same for CUDA files. $(1) is the directory of the objects.
 CUDA_C       := $(wildcard kernels/cuda/*.cu) kernels/cuda/table.c
 CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu library.cu \
-                  blas.cu blas_library.cu blas_plan.cu blas_algorithm.cu attention_mma.cu attention_mma_backward.cu \
+                  blas.cu blas_library.cu blas_plan.cu blas_algorithm.cu blas_plain.cu attention_mma.cu attention_mma_backward.cu \
                   attention_hopper.cu attention_hopper_backward.cu),$(CUDA_C))
 CUDA_ANY     := $(filter $(patsubst kernels/cpu/%.c,kernels/cuda/%.cu,$(CPU_ANY)) kernels/cuda/table.c,$(CUDA_C))
 CUDA_REAL    := $(filter-out $(CUDA_ANY) $(CUDA_ONCE),$(CUDA_C))
@@ -469,7 +469,7 @@ $(B)/simt/bamlua: $(CASES_OBJ) $(SIMT_OBJ) $(B)/libbam.a
 	@$(CXX) -Wl,-E -o $@ $^ $(ALL_LIBS)
 
 $(B)/simt/selftest: $(patsubst tests/simt/%.cu,$(B)/simt/%.o,$(wildcard tests/simt/*.cu)) \
-                    $(filter-out %/cublaslt.o,$(SHIM_OBJ)) $(B)/simt/kernels/cuda/library.o
+                    $(filter-out $(B)/simt/cublaslt%,$(SHIM_OBJ)) $(B)/simt/kernels/cuda/library.o
 	@echo link $@
 	@$(CXX) -o $@ $^ $(SANITIZE)
 
@@ -479,6 +479,6 @@ $(GPU_TESTS:%=$(B)/simt/gpu/%.o): $(B)/simt/gpu/%.o: tests/gpu/%.cu $(B)/simt/fl
 	@$(CXX) $(SIMT_FLAGS) -x c++ -c -o $@ $<
 
 $(GPU_TESTS:%=$(B)/simt/%): $(B)/simt/%: $(B)/simt/gpu/%.o $(GPU_TEST_OBJ:%=$(B)/simt/%) \
-                            $(filter-out %/cublaslt.o,$(SHIM_OBJ)) $(B)/simt/kernels/cuda/library.o
+                            $(filter-out $(B)/simt/cublaslt%,$(SHIM_OBJ)) $(B)/simt/kernels/cuda/library.o
 	@echo link $@
 	@$(CXX) -o $@ $^ $(SANITIZE)

@@ -127,41 +127,51 @@ static bam_blas_product class_of(const bam_blas_product *exact, bam_cuda_varying
   return p;
 }
 
-/* Enqueue the product `exact` with the plan for `key`, which is it or its class. */
-static cublasStatus_t enqueue(bam_stream stream, const bam_blas_product *key,
-                              const bam_blas_product *exact, const bam_gemm *g, void *c,
-                              const void *a, const void *b) {
-  bam_cuda_blas *blas = stream->blas;
+cublasStatus_t bam_blas_run(bam_stream stream, const bam_blas_plan *p, const bam_blas_call *call,
+                            const cublasLtMatmulAlgo_t *algorithm, void *d) {
+  const bam_cuda_blas *blas = stream->blas;
+  const bam_gemm *g = call->gemm;
   const float alpha = (float)g->alpha, beta = (float)g->beta;
-  const bool wide = exact->type == BAM_CUDA_F64;
+  const bool wide = p->what.type == BAM_CUDA_F64;
+  return blas->lt.Matmul(blas->handle, p->operation, wide ? (const void *)&g->alpha : &alpha,
+                         call->b, p->b, call->a, p->a, wide ? (const void *)&g->beta : &beta,
+                         call->c, p->c, d, p->c, algorithm, blas->workspaces[stream->lane],
+                         BAM_BLAS_WORKSPACE, stream->queue);
+}
+
+/* Enqueue a product with the plan for `key`, which is it or its class. */
+static cublasStatus_t enqueue(bam_stream stream, const bam_blas_product *key,
+                              const bam_blas_call *call) {
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-  bam_blas_plan *p = bam_blas_find_plan(blas, key, &status);
+  bam_blas_plan *p = bam_blas_find_plan(stream->blas, key, &status);
   if (p == NULL)
     return status;
-  BAM_THEN(bam_blas_resize(&blas->lt, p, exact));
-  BAM_THEN(blas->lt.Matmul(blas->handle, p->operation, wide ? (const void *)&g->alpha : &alpha, b,
-                           p->b, a, p->a, wide ? (const void *)&g->beta : &beta, c, p->c, c, p->c,
-                           &p->algorithm, blas->workspaces[stream->lane], BAM_BLAS_WORKSPACE,
-                           stream->queue));
+  if (p->refused)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  BAM_THEN(bam_blas_resize(&stream->blas->lt, p, &call->exact));
+  BAM_THEN(bam_blas_run(stream, p, call, &p->algorithm, call->c));
   return status;
 }
 
-/* An algorithm that does not take every size of its class leaves the others to plans of their own:
-   that, too, depends on the size only. */
-static void multiply(bam_stream stream, bam_cuda_type type, bam_cuda_varying varying,
-                     const bam_gemm *g, void *c, const void *a, const void *b) {
-  const bam_blas_product exact = describe_product(type, stream->tf32, g, c, a, b);
-  const bam_blas_product key = class_of(&exact, varying);
-  cublasStatus_t status = enqueue(stream, &key, &exact, g, c, a, b);
-  if ((status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) &&
-      memcmp(&key, &exact, sizeof key) != 0)
-    status = enqueue(stream, &exact, &exact, g, c, a, b);
-  if (status != CUBLAS_STATUS_SUCCESS)
-    fail_product(stream, &exact, stream->blas->lt.GetStatusString(status));
+static bool is_refusal(cublasStatus_t status) {
+  return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE;
+}
+
+/* An algorithm that does not take every size of its class leaves the others to plans of their own, and
+   what the library refuses is computed here: that, too, depends on the size only. */
+static void multiply(bam_stream stream, bam_cuda_varying varying, const bam_blas_call *call) {
+  const bam_blas_product *exact = &call->exact, key = class_of(exact, varying);
+  cublasStatus_t status = enqueue(stream, &key, call);
+  if (is_refusal(status) && memcmp(&key, exact, sizeof key) != 0)
+    status = enqueue(stream, exact, call);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED)
+    bam_blas_run_plain(stream, call);
+  else if (status != CUBLAS_STATUS_SUCCESS)
+    fail_product(stream, exact, stream->blas->lt.GetStatusString(status));
   else if (stream->sync) {
     const cudaError_t error = cudaStreamSynchronize(stream->queue);
     if (error != cudaSuccess)
-      fail_product(stream, &exact, cudaGetErrorString(error));
+      fail_product(stream, exact, cudaGetErrorString(error));
   }
 }
 
@@ -186,8 +196,12 @@ void bam_cuda_blas_gemm(bam_stream stream, bam_cuda_type type, bam_cuda_varying 
     return;
   for (int64_t done = 0; done < gemm->batch; done += g.batch) {
     g.batch = gemm->batch - done < BATCH ? gemm->batch - done : BATCH;
-    multiply(stream, type, varying, &g, (char *)c + done * g.stride_c * c_size,
-             (const char *)a + done * g.stride_a * size,
-             (const char *)b + done * g.stride_b * size);
+    bam_blas_call call;
+    call.gemm = &g;
+    call.c = (char *)c + done * g.stride_c * c_size;
+    call.a = (const char *)a + done * g.stride_a * size;
+    call.b = (const char *)b + done * g.stride_b * size;
+    call.exact = describe_product(type, stream->tf32, &g, call.c, call.a, call.b);
+    multiply(stream, varying, &call);
   }
 }

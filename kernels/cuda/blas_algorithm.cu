@@ -35,9 +35,14 @@ cublasStatus_t bam_blas_choose(bam_cuda_blas *blas, bam_blas_plan *p) {
   BAM_THEN(prefer(lt, preference, &p->what));
   BAM_THEN(lt->MatmulAlgoGetHeuristic(blas->handle, p->operation, p->b, p->a, p->c, p->c,
                                       preference, 1, &first, &found));
-  BAM_THEN(found > 0 ? first.state : CUBLAS_STATUS_NOT_SUPPORTED);
   if (preference != NULL)
     lt->MatmulPreferenceDestroy(preference);
+  p->refused = status == CUBLAS_STATUS_NOT_SUPPORTED ||
+               (status == CUBLAS_STATUS_SUCCESS &&
+                (found == 0 || first.state == CUBLAS_STATUS_NOT_SUPPORTED));
+  if (p->refused)
+    return CUBLAS_STATUS_SUCCESS;
+  BAM_THEN(first.state);
   p->algorithm = first.algo;
   return status;
 }

@@ -19,11 +19,20 @@ struct bam_blas_product {
   int64_t align_a, align_b, align_c; /* bytes that the places of all matrices are multiples of */
 };
 
+/* One product as it is asked for: what it is exactly, its numbers and its memory. */
+struct bam_blas_call {
+  bam_blas_product exact;
+  const bam_gemm *gemm;
+  void *c;
+  const void *a, *b;
+};
+
 struct bam_blas_plan {
-  bam_blas_product what;
+  bam_blas_product what;          /* a product, or what stands for its class */
   cublasLtMatmulDesc_t operation; /* NULL: there is no plan here */
   cublasLtMatrixLayout_t a, b, c;
   int64_t m, k; /* that the layouts have now; those of `what` at first */
+  bool refused; /* the library has no algorithm for it */
   cublasLtMatmulAlgo_t algorithm;
 };
 
@@ -36,7 +45,7 @@ struct bam_cuda_blas {
   unsigned turn; /* which way of a full set gives up its plan next */
 };
 
-/* The plan for a product, made where there was none; NULL with *status if there can be none. */
+/* The plan for a product or a class, made where there was none; NULL with *status if there can be none. */
 bam_blas_plan *bam_blas_find_plan(bam_cuda_blas *blas, const bam_blas_product *what,
                                   cublasStatus_t *status);
 
@@ -47,7 +56,14 @@ cublasStatus_t bam_blas_resize(const bam_blas_library *lt, bam_blas_plan *p,
 /* Free a plan, of which some parts may be missing. */
 void bam_blas_drop_plan(const bam_blas_library *lt, bam_blas_plan *p);
 
-/* Choose plan->algorithm; the plan has everything else. */
+/* Choose plan->algorithm, or set plan->refused; the plan has everything else. */
 cublasStatus_t bam_blas_choose(bam_cuda_blas *blas, bam_blas_plan *p);
+
+/* Enqueue a product by an algorithm. The plan's layouts have the call's sizes. */
+cublasStatus_t bam_blas_run(bam_stream stream, const bam_blas_plan *p, const bam_blas_call *call,
+                            const cublasLtMatmulAlgo_t *algorithm, void *d);
+
+/* The same by a kernel of this program, for what the library refuses (blas_plain.cu). Sums go over k in order. */
+void bam_blas_run_plain(bam_stream stream, const bam_blas_call *call);
 
 #endif

@@ -1,25 +1,20 @@
-/* A stand-in for cuBLASLt that computes with the CPU's products. It is as strict as the library may be:
-   sizes must fit each other and lie within allocations, and an algorithm serves only products with the types,
-   transposes, distances and alignment that it was asked for, whatever their number of columns.
-   BAMLUA_SIMT_BLAS=exact: only products of exactly the sizes that it was asked for. */
+/* A stand-in for cuBLASLt that computes with the CPU's products (cublaslt_multiply.cpp). It is as strict as the
+   library may be: sizes must fit each other and lie within allocations, and an algorithm serves only products with the
+   types, transposes, distances and alignment that it was asked for, whatever their number of columns.
+   BAMLUA_SIMT_BLAS has words: "exact": an algorithm serves only the sizes that it was asked for; "none": there is no
+   algorithm for anything; "classes": there is none where a size is a multiple of 256.
+   BAMLUA_SIMT_ALGORITHMS lists what there is for each product, in the heuristic's order, as MILLISECONDS[:KIND]. The
+   kinds: "split" adds two parts of k; "wild" another number of parts each time; "refuse" fails when it is to run.
+   BAMLUA_SIMT_BLAS_VERSION is the library's version, 130100 by default. */
 #include <cublasLt.h>
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <vector>
-
-#include "../../kernels/convert.h"
 #include "../../kernels/cuda/library.h"
-#include "../../kernels/kernels.h"
+#include "cublaslt.h"
 #include "machine.h"
-
-extern "C" {
-void bam_cpu_baseline_f32_gemm(bam_stream stream, const bam_gemm *gemm, void *c, const void *a,
-                               const void *b);
-void bam_cpu_baseline_f64_gemm(bam_stream stream, const bam_gemm *gemm, void *c, const void *a,
-                               const void *b);
-}
 
 struct simt_blas_operation {
   cublasComputeType_t compute;
@@ -44,6 +39,7 @@ struct simt_blas_preference {
 struct algorithm {
   uint32_t magic, align[3];
   int64_t m, n, k;
+  uint8_t number; /* in the list, from 1 */
   uint8_t type, operands, compute, transpose[2];
   int32_t lds; /* a hash of the leading dimensions */
 };
@@ -52,6 +48,11 @@ static_assert(sizeof(algorithm) <= sizeof(cublasLtMatmulAlgo_t), "it must fit");
 
 /* The stand-in is part of the program. */
 void *bam_cuda_open_library(const char *const *) { return dlopen(NULL, RTLD_NOW); }
+
+size_t cublasLtGetVersion(void) {
+  const char *version = getenv("BAMLUA_SIMT_BLAS_VERSION");
+  return version != NULL ? (size_t)atol(version) : 130100;
+}
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
   *handle = (cublasLtHandle_t)malloc(1);
@@ -192,6 +193,33 @@ static algorithm algorithm_for(const simt_blas_operation *o, const bam_gemm *g,
   return x;
 }
 
+/* Is this word in BAMLUA_SIMT_BLAS? */
+static bool mode(const char *word) {
+  const char *modes = getenv("BAMLUA_SIMT_BLAS");
+  return modes != NULL && strstr(modes, word) != NULL;
+}
+
+struct offer {
+  double milliseconds;
+  char kind[16];
+};
+
+/* The number-th algorithm that there is, from 1; false if there are fewer. */
+static bool find_offer(int number, offer *found) {
+  const char *list = getenv("BAMLUA_SIMT_ALGORITHMS");
+  int length = 0;
+  for (list = list != NULL ? list : "0.001"; number > 0; number--, list += length) {
+    *found = {};
+    if (sscanf(list, " %lf%n:%15[a-z]%n", &found->milliseconds, &length, found->kind, &length) < 1)
+      return false;
+  }
+  return true;
+}
+
+static bool is_refused(const bam_gemm *g) {
+  return mode("none") || (mode("classes") && (g->m % 256 == 0 || g->k % 256 == 0));
+}
+
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
@@ -199,93 +227,71 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatmulHeuristicResult_t *results,
                                               int *found) {
   bam_gemm g;
+  offer offered;
   *found = 0;
   if (!describe(desc, a, b, c, &g) || c->type != d->type || wanted < 1)
     return CUBLAS_STATUS_INVALID_VALUE;
+  simt_trace("heuristic %lld %lld %lld", (long long)g.m, (long long)g.n, (long long)g.k);
+  if (is_refused(&g))
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   algorithm x = algorithm_for(desc, &g, a, c);
   memcpy(x.align, preference->align, sizeof x.align);
-  memset(results, 0, sizeof *results);
-  memcpy(&results->algo, &x, sizeof x);
-  results->state = CUBLAS_STATUS_SUCCESS;
-  *found = 1;
-  simt_trace("heuristic %lld %lld %lld", (long long)g.m, (long long)g.n, (long long)g.k);
-  return CUBLAS_STATUS_SUCCESS;
-}
-
-static size_t size_of(cudaDataType_t type) {
-  return type == CUDA_R_64F ? 8 : type == CUDA_R_16BF ? 2 : 4;
+  for (int i = 0; i < wanted && find_offer(i + 1, &offered); i++, ++*found) {
+    x.number = (uint8_t)(i + 1);
+    results[i] = {};
+    memcpy(&results[i].algo, &x, sizeof x);
+    results[i].state = CUBLAS_STATUS_SUCCESS;
+  }
+  return *found > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
 static bool is_inside(const void *data, const simt_blas_layout *l) {
   const int64_t elements = (l->batch - 1) * l->stride + (int64_t)(l->columns - 1) * l->ld +
                            (int64_t)l->rows;
-  return simt_device_of(data, (size_t)elements * size_of(l->type)) == simt_current_device();
+  return simt_device_of(data, (size_t)elements * simt_blas_size(l->type)) == simt_current_device();
 }
 
 /* Whether the algorithm was found for such a product. */
-static bool serves(const cublasLtMatmulAlgo_t *given, const algorithm *wanted,
-                   const void *const data[3]) {
-  const char *mode = getenv("BAMLUA_SIMT_BLAS");
+static bool serves(const cublasLtMatmulAlgo_t *given, const algorithm *wanted) {
   algorithm x;
   memcpy(&x, given, sizeof x);
-  const bool exact = mode != NULL && strcmp(mode, "exact") == 0;
-  const bool sizes = !exact || (x.m == wanted->m && x.n == wanted->n && x.k == wanted->k);
-  bool good = x.magic == MAGIC && x.type == wanted->type && x.operands == wanted->operands &&
-              x.compute == wanted->compute &&
-              memcmp(x.transpose, wanted->transpose, sizeof x.transpose) == 0 && sizes &&
-              x.lds == wanted->lds;
+  const bool sizes = !mode("exact") || (x.m == wanted->m && x.n == wanted->n && x.k == wanted->k);
+  return x.magic == MAGIC && x.type == wanted->type && x.operands == wanted->operands &&
+         x.compute == wanted->compute &&
+         memcmp(x.transpose, wanted->transpose, sizeof x.transpose) == 0 && sizes &&
+         x.lds == wanted->lds;
+}
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
+                                       cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                       cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t,
+                                       const cublasLtMatmulAlgo_t *algo,
+                                       cublasLtMatmulHeuristicResult_t *result) {
+  bam_gemm g;
+  offer offered;
+  algorithm x;
+  memcpy(&x, algo, sizeof x);
+  *result = {};
+  if (!describe(desc, a, b, c, &g))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  const algorithm wanted = algorithm_for(desc, &g, a, c);
+  return serves(algo, &wanted) && find_offer(x.number, &offered) ? CUBLAS_STATUS_SUCCESS
+                                                                 : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+static bool is_aligned(const algorithm *x, const void *const data[3]) {
   for (int i = 0; i < 3; i++)
-    good &= (uintptr_t)data[i] % x.align[i] == 0;
-  return good;
+    if ((uintptr_t)data[i] % x->align[i] != 0)
+      return false;
+  return true;
 }
 
-/* ---- bf16 ---- */
-
-typedef std::vector<float> numbers;
-
-/* A matrix of bf16 with rows `ld` apart, widened and contiguous. */
-static numbers widen(const bf16 *x, int64_t rows, int64_t columns, int64_t ld) {
-  numbers y((size_t)(rows * columns));
-  for (int64_t i = 0; i < rows * columns; i++)
-    y[(size_t)i] = from_bf16(x[i / columns * ld + i % columns]);
-  return y;
-}
-
-/* One product, summed in f32: C is f32, or rounded to bf16 once. */
-static void multiply_bf16(const bam_gemm *gemm, bool rounds, void *c, const bf16 *a,
-                          const bf16 *b) {
-  bam_gemm g = *gemm;
-  g.lda = g.transpose_a ? g.m : g.k;
-  g.ldb = g.transpose_b ? g.k : g.n;
-  g.batch = 1;
-  const numbers left = widen(a, g.transpose_a ? g.k : g.m, g.lda, gemm->lda);
-  const numbers right = widen(b, g.transpose_b ? g.n : g.k, g.ldb, gemm->ldb);
-  if (!rounds) {
-    bam_cpu_baseline_f32_gemm(NULL, &g, c, left.data(), right.data());
-    return;
-  }
-  bf16 *to = (bf16 *)c;
-  g.ldc = g.n;
-  numbers sums((size_t)(g.m * g.n));
-  if (g.beta != 0)
-    sums = widen(to, g.m, g.n, gemm->ldc);
-  bam_cpu_baseline_f32_gemm(NULL, &g, sums.data(), left.data(), right.data());
-  for (int64_t i = 0; i < g.m * g.n; i++)
-    to[i / g.n * gemm->ldc + i % g.n] = to_bf16(sums[(size_t)i]);
-}
-
-/* The products of a batch, of operands of one type. */
-static void multiply(const bam_gemm *g, cudaDataType_t type, cudaDataType_t c_type, void *c,
-                     const void *a, const void *b) {
-  const int64_t c_size = (int64_t)size_of(c_type);
-  if (type == CUDA_R_64F)
-    bam_cpu_baseline_f64_gemm(NULL, g, c, a, b);
-  else if (type == CUDA_R_32F)
-    bam_cpu_baseline_f32_gemm(NULL, g, c, a, b);
-  else
-    for (int64_t i = 0; i < g->batch; i++)
-      multiply_bf16(g, c_type == CUDA_R_16BF, (char *)c + i * g->stride_c * c_size,
-                    (const bf16 *)a + i * g->stride_a, (const bf16 *)b + i * g->stride_b);
+/* Into how many parts of k an algorithm cuts its sums. */
+static int parts_of(const offer *offered) {
+  static int times;
+  if (strcmp(offered->kind, "wild") == 0)
+    return 1 + times++ % 3;
+  return strcmp(offered->kind, "split") == 0 ? 2 : 1;
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha,
@@ -297,23 +303,29 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   const void *const data[] = { a, b, c };
   const bool wide = desc->scale == CUDA_R_64F;
   bam_gemm g;
+  offer offered;
+  algorithm x;
+  memcpy(&x, algo, sizeof x);
   if (!describe(desc, a_layout, b_layout, c_layout, &g) || !is_inside(a, a_layout) ||
-      !is_inside(b, b_layout) || !is_inside(c, c_layout) || c != d ||
+      !is_inside(b, b_layout) || !is_inside(c, c_layout) || !is_inside(d, c_layout) ||
       simt_device_of(workspace, workspace_bytes) != simt_current_device())
     return CUBLAS_STATUS_INVALID_VALUE;
   const algorithm wanted = algorithm_for(desc, &g, a_layout, c_layout);
-  if (!serves(algo, &wanted, data))
+  if (!serves(algo, &wanted) || !is_aligned(&x, data) || !find_offer(x.number, &offered) ||
+      strcmp(offered.kind, "refuse") == 0)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   g.alpha = wide ? *(const double *)alpha : (double)*(const float *)alpha;
   g.beta = wide ? *(const double *)beta : (double)*(const float *)beta;
   simt_trace("product %lld %lld %lld", (long long)g.m, (long long)g.n, (long long)g.k);
-  simt_count_work();
+  if (getenv("BAMLUA_SIMT_ALGORITHMS") != NULL)
+    simt_trace("algorithm %d", x.number);
+  simt_count_work(offered.milliseconds);
   const char *late = getenv("BAMLUA_SIMT_FAIL_LATE");
   if (late != NULL && strcmp(late, "product") == 0)
     simt_fail_later(cudaErrorIllegalAddress);
   simt_finish_copies();
   simt_open_memory();
-  multiply(&g, a_layout->type, c_layout->type, d, b, a);
+  simt_blas_multiply(&g, a_layout->type, c_layout->type, d, c, b, a, parts_of(&offered));
   simt_close_memory();
   return CUBLAS_STATUS_SUCCESS;
 }

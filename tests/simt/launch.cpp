@@ -157,7 +157,7 @@ void simt_run(const simt_launch *launch, const simt_body *body, const void *cons
   cudaError_t error = check_launch(launch, pointers, npointers);
   if (getenv("BAMLUA_SIMT_TRACE") != NULL)
     trace_launch(launch, body);
-  simt_count_work();
+  simt_count_work(0.001);
   if (error == cudaSuccess && is_named(launch, "BAMLUA_SIMT_HANG"))
     for (;;)
       pause();

@@ -205,7 +205,9 @@ cudaError_t simt_result(cudaError_t error); /* the last error unless a success; 
 int simt_current_device(void);
 int simt_stream_device(cudaStream_t stream);
 void simt_finish_copies(void); /* those that wait */
-void simt_count_work(void);    /* a launch or product was enqueued */
+
+/* A launch or product was enqueued, which takes that time: events count nothing else. */
+void simt_count_work(double milliseconds);
 
 /* From now on, until it has been reported, waiting fails with `error`: a fault of a kernel that has been
    enqueued. */

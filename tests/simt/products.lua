@@ -92,4 +92,48 @@ test("other products are asked for as they are, once", function()
   expect.equal(asked, { { 96, 7, 5 }, { 100, 7, 5 } })
 end)
 
+test("a class that the heuristic refuses leaves its sizes to plans of their own", function()
+  local lines, output = trace("BAMLUA_SIMT_BLAS=classes", ROUTED)
+  local _, usual = trace("", ROUTED)
+  expect.equal(output, usual)
+  expect.equal(#sizes(lines, "product"), 6 * (5 * 3 - 1) - 6) -- of 256 rows there is none
+  expect.equal(#sizes(lines, "heuristic"), (3 + 9) * 6)
+end)
+
+-- Products of all dtypes and transposes, also in batches and added to a gradient, on the CPU and on the device. Prints
+-- the largest difference, in units of the dtype's rounding.
+local REFUSED = [[
+local bam, core = require "bam", require "bam.core"
+bam.seed(1)
+local worst, unit = 0, { f32 = 1.2e-7, f64 = 2.2e-16, bf16 = 3.9e-3 }
+local function compare(x, y, dtype)
+  local difference = (x:to("f64", "cpu") - y:to("f64", "cpu")):abs():max():item()
+  worst = math.max(worst, difference / y:to("f64", "cpu"):abs():max():item() / unit[dtype])
+end
+for dtype in pairs(unit) do
+  for _, s in ipairs { { 1, 1, 1 }, { 65, 129, 17 }, { 3, 200, 31 }, { 130, 2, 100 } } do
+    local a, b = bam.randn(2, s[1], s[3]):to(dtype), bam.randn(2, s[3], s[2]):to(dtype)
+    local wide = bam.matmul(a:to "f64", b:to "f64")
+    local x, y = a:to "cuda", b:to "cuda"
+    compare(bam.matmul(x, y), wide, dtype)
+    compare(bam.matmul(x:transpose(1, 2):contiguous():transpose(1, 2), y:transpose(1, 2):contiguous():transpose(1, 2)),
+            wide, dtype)
+    local w, other = bam.randn(s[2], s[3]):to(dtype, "cuda"), bam.randn(s[2], s[3]):to(dtype, "cuda")
+    w.requires_grad, other.requires_grad = true, true
+    local up = bam.randn(s[1], s[2]):to(dtype)
+    for _ = 1, 2 do core.ops.linear(x[1], w):backward(up:to "cuda") end -- the second is added to the first
+    local once = bam.matmul(up:to("f64"):transpose(1, 2), a[1]:to "f64")
+    compare(w.grad, once * 2, dtype == "bf16" and "f32" or dtype)
+  end
+end
+print(worst < 16 and "close" or worst)
+]]
+
+test("what the library refuses is computed all the same", function()
+  local lines, output = trace("BAMLUA_SIMT_BLAS=none", REFUSED)
+  expect.equal(output, "close\n")
+  expect.equal(#sizes(lines, "product"), 0)
+  expect.compare(#sizes(lines, "heuristic"), ">", 0)
+end)
+
 if not bam.devices()[2] then error "this test needs the shim" end

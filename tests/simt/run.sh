@@ -35,6 +35,8 @@ count "$build/simt/hopper"
 # More parts than cores: their lengths differ by minutes.
 count env PARTS="${PARTS:-8}" sh tests/cases/run.sh "$build/simt/bamlua" ${filter:+--filter "$filter"}
 if test -z "$filter"; then
+  # What cuBLASLt has no algorithm for.
+  count env BAMLUA_SIMT_BLAS=none PARTS=2 sh tests/cases/run.sh "$build/simt/bamlua" --filter '@(matmul|routed_ffn|bf16)/*'
   count "$build/simt/bamlua" tests/gpu/devices.lua
   # With the caching allocator, as for users; under one schedule, as each launch would compare all cached memory.
   export BAMLUA_SIMT=1

@@ -9,7 +9,7 @@
    BAMLUA_SIMT_FAIL_LATE=name  launches of that kernel do nothing, and the next wait finds a fault
    BAMLUA_SIMT_HANG=name    launches of that kernel never return
    BAMLUA_SIMT_LIE=name     every second launch of that kernel does nothing, and claims success
-   BAMLUA_SIMT_BLAS=exact   an algorithm of cublaslt.cpp serves only the sizes it was found for
+   BAMLUA_SIMT_BLAS, BAMLUA_SIMT_ALGORITHMS, BAMLUA_SIMT_BLAS_VERSION  see cublaslt.cpp
    BAMLUA_SIMT_TRACE=file   append what the host asks for, a line each (trace.cpp)
    BAMLUA_SIMT_MEMORY=n     bytes of memory of each device
    BAMLUA_SIMT_DEVICES=n    devices
