@@ -43,6 +43,9 @@ end
 ---@param x tensor
 ---@param size integer
 ---@return tensor [size]
-function M.ones_like(x, size) return core.full({ size }, 1, { dtype = x.dtype, device = x.device }) end
+function M.ones_like(x, size)
+  if not check.is_tensor(x) then check.fail("norm: expected a tensor, got %s", check.describe(x)) end
+  return core.full({ size }, 1, { dtype = x.dtype, device = x.device })
+end
 
 return M

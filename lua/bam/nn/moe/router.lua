@@ -90,7 +90,8 @@ end
 function Router:forward(h, batch)
   check_learns(self)
   if self.training and self.jitter > 0 then h = shaken(h, self.jitter) end
-  local logits = ops.linear(h, self.weight, nil, h.dtype == "bf16" and "f32" or nil)
+  local rounded = check.is_tensor(h) and h.dtype == "bf16" -- else linear says what it expects
+  local logits = ops.linear(h, self.weight, nil, rounded and "f32" or nil)
   if self.temperature ~= 1 then logits = ops.div(logits, self.temperature) end
   local group = self.training and self.aux_tokens or 0 -- evaluating, there may be any number
   local gates, experts, losses, statistics =
