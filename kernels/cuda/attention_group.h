@@ -1,29 +1,32 @@
-/* Attention for compute capability 9.0: what its passes share. A block has a warpgroup that brings tiles, and two
-   others that own 64 rows each and walk them. A tile has boxes of 64 columns side by side, each of all rows, as copies
-   bring them and products of warpgroups want them (kernels/cuda/hopper.h). */
+/* Attention for compute capability 9.0: what its passes share. A block has a warpgroup that brings tiles, and others
+   that own 64 rows each and walk them. A tile has boxes of 64 columns side by side, each of all rows, as copies bring
+   them and products of warpgroups want them (kernels/cuda/hopper.h). */
 #ifndef BAM_CUDA_ATTENTION_GROUP_H
 #define BAM_CUDA_ATTENTION_GROUP_H
 
 #include "attention_tile.h"
 #include "hopper.h"
 
-#define GROUPS 2 /* that own rows */
 #define GROUP (4 * BAM_WARP)
 #define GROUP_ROWS 64
-#define BLOCK ((1 + GROUPS) * GROUP)
-#define BLOCK_WARPS (BLOCK / BAM_WARP)
-#define BLOCK_ROWS (GROUPS * GROUP_ROWS)
 #define STAGES 2
 #define BOX 64
 #define EIGHT_ROWS 1024 /* bytes of a box */
 
-/* Registers of a thread: at the start, of the group that brings tiles, and of the others, which take what it
-   leaves. */
-#define REGISTERS 168
-#define FEWER_REGISTERS 40
-#define MORE_REGISTERS 232
-static_assert(REGISTERS - FEWER_REGISTERS >= (MORE_REGISTERS - REGISTERS) * GROUPS,
-              "else all wait");
+/* A block with `groups` groups that own rows: a multiprocessor has room for one. Registers of a thread: at the start, of
+   the group that brings tiles, and of the others, which take what it leaves. */
+template <int groups> struct block_shape {
+  static const int threads = (1 + groups) * GROUP, warps = threads / BAM_WARP;
+  static const int owners = 4 * groups; /* warps */
+  static const int rows = groups * GROUP_ROWS;
+  static const int registers = groups == 2 ? 168 : 128;
+  static const int fewer = groups == 2 ? 40 : 32, more = groups == 2 ? 232 : 160;
+  static_assert(registers * threads <= 65536 && registers - fewer >= (more - registers) * groups,
+                "else all wait");
+};
+
+/* The number of a group that owns rows. */
+BAM_INLINE int own_group() { return own_warp() / 4 - 1; }
 
 /* ---- tiles ---- */
 
@@ -43,6 +46,18 @@ BAM_INLINE void leave(uint64_t *empty) {
     barrier_arrive(empty);
 }
 
+/* ---- taking turns ---- */
+
+/* Groups that own rows issue their products in turn, so that each finds the tensor cores busy with another's while it
+   does arithmetic. A turn begins when the group before has ended its own: that is barrier 1 + the group's number. */
+BAM_INLINE void begin_turn(int group) { named_barrier(1 + group, 2 * GROUP); }
+template <int groups> BAM_INLINE void end_turn(int group) {
+  named_barrier_arrive(1 + (group + 1) % groups, 2 * GROUP);
+}
+
+/* All four warps of the group. */
+BAM_INLINE void meet_group(int group) { named_barrier(8 + group, GROUP); }
+
 /* ---- products ---- */
 
 /* Results of a warp, as attention_tile.h has them, for a product of the group. */
@@ -55,11 +70,13 @@ template <int N> BAM_INLINE float (&flat(float (&c)[1][N][4]))[4 * N] {
 template <int width, int a_rows, int N>
 BAM_INLINE void multiply_group(float (&c)[1][N][4], const bf16 *a, const bf16 *b) {
   const int b_rows = 8 * N;
+  const uint64_t a_matrix = shared_matrix(a, 16, EIGHT_ROWS);
+  const uint64_t b_matrix = shared_matrix(b, 16, EIGHT_ROWS);
   BAM_UNROLL
   for (int k = 0; k < width / 16; k++) {
     const int box = k / 4 * BOX, column = k % 4 * 16;
-    wgmma<false, false>(flat(c), shared_matrix(a + box * a_rows + column, 16, EIGHT_ROWS),
-                        shared_matrix(b + box * b_rows + column, 16, EIGHT_ROWS), k > 0);
+    wgmma<false, false>(flat(c), move_matrix(a_matrix, 2 * (box * a_rows + column)),
+                        move_matrix(b_matrix, 2 * (box * b_rows + column)), k > 0);
   }
 }
 
@@ -67,10 +84,10 @@ BAM_INLINE void multiply_group(float (&c)[1][N][4], const bf16 *a, const bf16 *b
 template <int N, int K>
 BAM_INLINE void add_group_product(float (&sum)[1][N][4], const uint32_t (&a)[1][K][4],
                                   const bf16 *tile) {
+  const uint64_t matrix = shared_matrix(tile, 16 * K * BOX * 2, EIGHT_ROWS);
   BAM_UNROLL
   for (int k = 0; k < K; k++)
-    wgmma<true>(flat(sum), a[0][k],
-                shared_matrix(tile + k * 16 * BOX, 16 * K * BOX * 2, EIGHT_ROWS), true);
+    wgmma<true>(flat(sum), a[0][k], move_matrix(matrix, 2 * (k * 16 * BOX)), true);
 }
 
 BAM_INLINE void finish_products() {
@@ -81,8 +98,8 @@ BAM_INLINE void finish_products() {
 /* ---- results ---- */
 
 /* Write `factor` times the warp's results as rows `start` .. of a head, added to what is there with `add`. They pass
-   through the same rows of a tile of BLOCK_ROWS, which begin at `rows`; the group has read them before. */
-template <int N>
+   through the same rows of a tile of `tile_rows` rows, which begin at `rows`; the group has read them before. */
+template <int tile_rows, int N>
 BAM_INLINE void store_group(bf16 *rows, const float (&c)[1][N][4], const head_of<bf16> &head,
                             int start, int time, float factor, bool add) {
   BAM_UNROLL
@@ -94,7 +111,7 @@ BAM_INLINE void store_group(bf16 *rows, const float (&c)[1][N][4], const head_of
       for (int i = 0; i < 4; i++)
         box[0][n][i] = c[0][8 * b + n][i];
     add_stored(box, to, start, time, factor, add);
-    store_rows<BOX>(rows + b * BOX * BLOCK_ROWS, box, to, start, time);
+    store_rows<BOX>(rows + b * BOX * tile_rows, box, to, start, time);
   }
 }
 

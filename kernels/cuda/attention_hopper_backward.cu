@@ -5,6 +5,11 @@
 
 #include "attention_group.h"
 
+#define GROUPS 2
+#define BLOCK_ROWS (block_shape<GROUPS>::rows)
+#define BLOCK_WARPS (block_shape<GROUPS>::warps)
+#define BLOCK (block_shape<GROUPS>::threads)
+
 struct gradient_args {
   bf16 *dq, *dk, *dv;
   const bf16 *k, *v; /* what maps describe, for the walk */
@@ -103,8 +108,8 @@ BAM_INLINE void walk_keys(memory<width> &m, const gradient_args &p, const bam_at
   }
   named_barrier(1 + from / GROUP_ROWS,
                 GROUP); /* the group has read its queries: their place is free */
-  store_group(m.q + own * BOX, dq, find_head(p.dq, a.dq, walk.batch, walk.head), walk.start + own,
-              walk.time, (float)a.scale, a.add_dq);
+  store_group<BLOCK_ROWS>(m.q + own * BOX, dq, find_head(p.dq, a.dq, walk.batch, walk.head),
+                          walk.start + own, walk.time, (float)a.scale, a.add_dq);
 }
 
 template <int width>
@@ -129,11 +134,11 @@ static __global__ void __launch_bounds__(BLOCK, 1)
   }
   __syncthreads();
   if (x < GROUP) {
-    fewer_registers<FEWER_REGISTERS>();
+    fewer_registers<block_shape<GROUPS>::fewer>();
     if (x == 0 || x / BAM_WARP == 1)
       bring(*m, from, key, mine.head / (int)(a.heads / a.kv_heads));
   } else {
-    more_registers<MORE_REGISTERS>();
+    more_registers<block_shape<GROUPS>::more>();
     walk_keys(*m, p, a, (own_warp() / 4 - 1) * GROUP_ROWS, key);
   }
 }
@@ -283,10 +288,10 @@ BAM_INLINE void walk_queries(memory<width> &m, const gradient_args &p, const bam
   }
   named_barrier(1 + from / GROUP_ROWS,
                 GROUP); /* the group has read its keys: their place is free */
-  store_group(m.k + own * BOX, sums.dk, find_head(p.dk, a.dk, walk.batch, walk.kv_head),
-              walk.key + own, walk.time, (float)a.scale, a.add_dk);
-  store_group(m.v + own * BOX, sums.dv, find_head(p.dv, a.dv, walk.batch, walk.kv_head),
-              walk.key + own, walk.time, 1, a.add_dv);
+  store_group<BLOCK_ROWS>(m.k + own * BOX, sums.dk, find_head(p.dk, a.dk, walk.batch, walk.kv_head),
+                          walk.key + own, walk.time, (float)a.scale, a.add_dk);
+  store_group<BLOCK_ROWS>(m.v + own * BOX, sums.dv, find_head(p.dv, a.dv, walk.batch, walk.kv_head),
+                          walk.key + own, walk.time, 1, a.add_dv);
 }
 
 /* The end of the queries of a sequence that may see keys key .. key + 127. */
@@ -323,11 +328,11 @@ static __global__ void __launch_bounds__(BLOCK, 1)
   }
   __syncthreads();
   if (threadIdx.x < GROUP) {
-    fewer_registers<FEWER_REGISTERS>();
+    fewer_registers<block_shape<GROUPS>::fewer>();
     if (threadIdx.x == 0 || own_warp() == 1)
       bring(*m, from, p, a);
   } else {
-    more_registers<MORE_REGISTERS>();
+    more_registers<block_shape<GROUPS>::more>();
     walk_queries(*m, p, a, (own_warp() / 4 - 1) * GROUP_ROWS);
   }
 }

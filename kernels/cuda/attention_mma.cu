@@ -1,10 +1,9 @@
 /* Causal attention on tensor cores, forward, after FlashAttention-2 (Dao 2023). A block owns 128 queries of a head, a
    warp 32 of them, and walks the keys that they see with a running maximum and sum per row. Weights are rounded to
-   bf16 for their product with the values, and summed before. Stats are those of attention.cu: the largest score of a
-   row, in base 2, and 1 / the sum of its weights. */
+   bf16 for their product with the values, and summed before. */
 #include "attention_mma.h"
 
-#include "attention_tile.h"
+#include "attention_softmax.h"
 
 #define M 2 /* 16 queries each, of a warp */
 #define QUERIES (16 * M * WARPS)
@@ -29,78 +28,13 @@ struct attend_args {
   float factor; /* of scores, for powers of 2 */
 };
 
-/* What a thread knows of its rows so far: the largest score, the sum of the weights of its own columns, and the results
-   relative to the largest score. */
-template <int width> struct running { float most[M][2], sum[M][2], o[M][width / 8][4]; };
-
-template <int width> BAM_INLINE void begin(running<width> &state) {
-  clear(state.o);
-  BAM_UNROLL
-  for (int m = 0; m < M; m++)
-    for (int h = 0; h < 2; h++) {
-      state.most[m][h] = -INFINITY;
-      state.sum[m][h] = 0;
-    }
-}
-
-/* Turn the scores of one row into weights relative to its new largest score; returns what brings earlier ones to it. A
-   row that has seen no key yet keeps -infinity, and gets weights 0. */
 template <int width>
-BAM_INLINE float weigh_row(running<width> &state, float (&scores)[M][N][4], int m, int h,
-                           float factor) {
-  float most = state.most[m][h], sum = 0;
-  BAM_UNROLL
-  for (int n = 0; n < N; n++)
-    most = fmaxf(most, fmaxf(scores[m][n][2 * h], scores[m][n][2 * h + 1]));
-  most = largest_of_row(most);
-  const float base = most == -INFINITY ? 0 : most * factor;
-  BAM_UNROLL
-  for (int n = 0; n < N; n++)
-    for (int i = 2 * h; i < 2 * h + 2; i++) {
-      scores[m][n][i] = fast_exp2(fmaf(scores[m][n][i], factor, -base));
-      sum += scores[m][n][i];
-    }
-  const float rescale = fast_exp2(fmaf(state.most[m][h], factor, -base));
-  state.sum[m][h] = fmaf(state.sum[m][h], rescale, sum);
-  state.most[m][h] = most;
-  return rescale;
-}
-
-template <int width>
-BAM_INLINE void softmax_online(running<width> &state, float (&scores)[M][N][4], float factor) {
+BAM_INLINE void softmax_online(running<M, width> &state, float (&scores)[M][N][4], float factor) {
   BAM_UNROLL
   for (int m = 0; m < M; m++)
     BAM_UNROLL
-  for (int h = 0; h < 2; h++) {
-    const float rescale = weigh_row(state, scores, m, h, factor);
-    BAM_UNROLL
-    for (int n = 0; n < width / 8; n++) {
-      state.o[m][n][2 * h] *= rescale;
-      state.o[m][n][2 * h + 1] *= rescale;
-    }
-  }
-}
-
-/* Divide by the sums, and write the results and stats of the warp's rows, from query `start` on. */
-template <int width>
-BAM_INLINE void finish(running<width> &state, bf16 *tile, const attend_args &p,
-                       const bam_attention &a, const key_walk &walk, int start) {
-  BAM_UNROLL
-  for (int m = 0; m < M; m++)
-    BAM_UNROLL
-  for (int h = 0; h < 2; h++) {
-    const int row = start + own_row(m, 2 * h);
-    const float part = 1 / sum_of_row(state.sum[m][h]);
-    BAM_UNROLL
-    for (int n = 0; n < width / 8; n++) {
-      state.o[m][n][2 * h] *= part;
-      state.o[m][n][2 * h + 1] *= part;
-    }
-    if (row < a.time && own_lane() % 4 == 0)
-      *(float2 *)(p.stats + 2 * ((walk.batch * a.time + row) * a.heads + walk.head)) = make_float2(
-        state.most[m][h] * p.factor, part);
-  }
-  store_rows<width>(tile, state.o, find_result(p.o, a, walk.batch, walk.head), start, (int)a.time);
+  for (int h = 0; h < 2; h++)
+    rescale_row(state, m, h, weigh_row(state, scores, m, h, factor));
 }
 
 /* Wider heads have no room for their queries in registers. */
@@ -144,7 +78,7 @@ struct own_queries {
 
 /* Scores to results, for the warp's queries from `query` on and the keys of a stage from `key` on. */
 template <int width>
-BAM_INLINE void attend_stage(running<width> &state, const held_queries<width> &held,
+BAM_INLINE void attend_stage(running<M, width> &state, const held_queries<width> &held,
                              const own_queries &own, const key_stage<KEYS, width> &keys, int query,
                              int key, bool one_document, int window, float factor) {
   const span apart = span_of_queries(query, key, window);
@@ -177,7 +111,7 @@ static __global__ void __launch_bounds__(THREADS, 2) attend(bam_attention a, att
   int32_t document = begin_keys(memory->stages[0], walk, key);
   async_commit();
 
-  running<width> state;
+  running<M, width> state;
   held_queries<width> held;
   const own_queries own = { memory->q + from * width, memory->documents.of + from,
                             find_offsets<width>() };
@@ -193,7 +127,10 @@ static __global__ void __launch_bounds__(THREADS, 2) attend(bam_attention a, att
     attend_stage(state, held, own, memory->stages[turn], walk.start + from, key, one_document,
                  (int)a.window, p.factor);
   }
-  finish(state, memory->q + from * width, p, a, walk, walk.start + from);
+  const int start = walk.start + from;
+  finish_rows(state, p.stats, a, { walk.batch, walk.head, start }, p.factor);
+  store_rows<width>(memory->q + from * width, state.o, find_result(p.o, a, walk.batch, walk.head),
+                    start, walk.time);
 }
 
 /* ---- the host's side ---- */

@@ -106,6 +106,11 @@ HOPPER uint64_t shared_matrix(const void *data, int leading, int stride) {
          (uint64_t)(stride >> 4) << 32 | (uint64_t)1 << 62;
 }
 
+/* The same matrix `bytes` bytes further on, a multiple of 16. */
+HOPPER uint64_t move_matrix(uint64_t matrix, int bytes) {
+  return (matrix >> 32) << 32 | ((uint32_t)matrix + (uint32_t)(bytes >> 4));
+}
+
 /* Before the first product, and after registers of its operands were written otherwise. */
 HOPPER void wgmma_fence() { HOPPER_ASM("wgmma.fence.sync.aligned;" ::: "memory"); }
 
@@ -114,6 +119,18 @@ HOPPER void wgmma_fence() { HOPPER_ASM("wgmma.fence.sync.aligned;" ::: "memory")
 HOPPER void wgmma_commit() { HOPPER_ASM("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int pending> HOPPER void wgmma_wait() {
   HOPPER_ASM("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
+}
+
+/* The compiler takes d for read and written here: results are pinned before the product that adds to them begins, and
+   after the wait for them, which by itself they do not depend on. */
+template <int n> HOPPER void pin(float (&d)[n]) {
+  _Pragma("unroll") for (int i = 0; i < n; i++) HOPPER_ASM("" : "+f"(d[i])::"memory");
+}
+
+/* Store x where nothing reads it. ptxas moves a wait to before arithmetic that does not depend on it, but not to before
+   a store, so that x is computed while products are under way. */
+HOPPER void anchor(float x, float *place) {
+  HOPPER_ASM("st.volatile.shared.f32 [%0], %1;" ::"r"(shared_address(place)), "f"(x) : "memory");
 }
 
 #define HOPPER_4(x, i) "+f"(x[i]), "+f"(x[i + 1]), "+f"(x[i + 2]), "+f"(x[i + 3])
