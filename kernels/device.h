@@ -38,6 +38,13 @@ typedef struct bam_device {
   void (*copy_in)(bam_stream stream, void *device, const void *host, int64_t bytes);
   void (*copy_out)(bam_stream stream, void *host, const void *device, int64_t bytes);
 
+  /* The same in two calls, between which the host can enqueue other work: begin a copy of a few bytes, and get
+     its number, or 0: it was not begun; wait for it and write the bytes to `host`. False if it was not begun, or
+     if later copies have taken its place, and `host` is then untouched. A copy need not be finished. NULL: there
+     is nothing to wait for. */
+  uint64_t (*begin_copy_out)(bam_stream stream, const void *device, int64_t bytes);
+  bool (*finish_copy_out)(bam_stream stream, uint64_t number, void *host, int64_t bytes);
+
   /* Convert `loop` elements (operand 0 = y, operand 1 = x) between any two dtypes. */
   void (*convert)(bam_stream stream, const bam_loop *loop, void *y, bam_dtype y_dtype,
                   const void *x, bam_dtype x_dtype);

@@ -1934,7 +1934,13 @@ function tensor:geglu(approximate) end
 ---@overload fun(self: tensor, mask?: tensor, attributes: { k: integer, renormalise?: boolean, dense?: boolean, aux_tokens?: integer }): tensor, tensor, tensor, tensor
 function tensor:route(mask, k, renormalise, dense, aux_tokens) end
 
---- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32, f64, or bf16 on a GPU. No token is dropped or padded; an expert may get no tokens. With `gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.
+--- Sort choices of experts, as `routed_ffn` needs them: `experts`, integers [...] from 1 to `n` (0: none), A of them, give i64 [2 A + n + 1]. The first A are the positions, from 0, of the choices in order of expert, then -1 for choices of none; the next A say where among those each choice is (-1: none); the last say where each expert begins. `routed_ffn` takes this in place of `experts`. On a GPU it must wait for how many tokens each expert has: not for long, if this was called before other work.
+---@param n integer
+---@return tensor
+---@overload fun(self: tensor, attributes: { n: integer }): tensor
+function tensor:expert_order(n) end
+
+--- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route, or in place of `experts` their expert_order; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32, f64, or bf16 on a GPU. No token is dropped or padded; an expert may get no tokens. With `gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.
 ---@param gates tensor|number
 ---@param experts tensor|number
 ---@param gate_up tensor|number
@@ -2780,7 +2786,14 @@ function bam.geglu(x, approximate) end
 ---@overload fun(logits: tensor|number, mask?: tensor, attributes: { k: integer, renormalise?: boolean, dense?: boolean, aux_tokens?: integer }): tensor, tensor, tensor, tensor
 function bam.route(logits, mask, k, renormalise, dense, aux_tokens) end
 
---- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32, f64, or bf16 on a GPU. No token is dropped or padded; an expert may get no tokens. With `gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.
+--- Sort choices of experts, as `routed_ffn` needs them: `experts`, integers [...] from 1 to `n` (0: none), A of them, give i64 [2 A + n + 1]. The first A are the positions, from 0, of the choices in order of expert, then -1 for choices of none; the next A say where among those each choice is (-1: none); the last say where each expert begins. `routed_ffn` takes this in place of `experts`. On a GPU it must wait for how many tokens each expert has: not for long, if this was called before other work.
+---@param experts tensor|number
+---@param n integer
+---@return tensor
+---@overload fun(experts: tensor|number, attributes: { n: integer }): tensor
+function bam.expert_order(experts, n) end
+
+--- Routed SwiGLU experts (BAM §3.3, §4.2): the sum over j of gates[j] * down[e] (silu(gate[e] x) * (up[e] x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers [..., k] from 1 (0: none), are results of route, or in place of `experts` their expert_order; `gate_up` is [N, 2F, D], gate before up; `down` is [N, Dout, F]. The result is [..., Dout]; f32, f64, or bf16 on a GPU. No token is dropped or padded; an expert may get no tokens. With `gelu` the experts are GeGLU: gelu in place of silu, `approximate` as in gelu.
 ---@param x tensor|number
 ---@param gates tensor|number
 ---@param experts tensor|number

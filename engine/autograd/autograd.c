@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define RESERVED ((uint64_t)1 << 20) /* numbers: more nodes than any layer records */
+
 /* ---- recording ---- */
 
 bool bam_autograd_recording(const bam_context *context, bam_tensor *const *inputs, int n_inputs) {
@@ -105,6 +107,20 @@ bam_status bam_autograd_record(bam_call *call, int n_outputs, int64_t graph) {
     }
   bam_node_release(node); /* the outputs now hold references */
   return BAM_OK;
+}
+
+/* ---- another order of recording ---- */
+
+uint64_t bam_autograd_reserve(bam_context *context) {
+  const uint64_t first = context->next_node;
+  context->next_node += RESERVED;
+  return first;
+}
+
+uint64_t bam_autograd_number_from(bam_context *context, uint64_t number) {
+  const uint64_t before = context->next_node;
+  context->next_node = number;
+  return before;
 }
 
 /* ---- releasing ---- */

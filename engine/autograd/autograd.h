@@ -62,6 +62,16 @@ bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad);
    is on, or if several of its elements share memory (an expanded view). */
 bam_status bam_autograd_check_write(const char *what, bam_tensor *tensor);
 
+/* Backward goes through nodes, and adds up gradients, in the order of their numbers. Keep numbers for nodes that will
+   be recorded later, as if they were recorded now: a forward pass may then run in another order, and backward has the
+   same bits. Returns the first of them. */
+uint64_t bam_autograd_reserve(bam_context *context);
+
+/* Number the next nodes from `number` on: what bam_autograd_reserve returned, or, when that is over, what this function
+   returned, the number that was next before. The inputs of those ops must be older than the reservation, and must not
+   depend on anything recorded after it. */
+uint64_t bam_autograd_number_from(bam_context *context, uint64_t number);
+
 /* ---- used by the op machinery ---- */
 
 /* Whether an op on these inputs would be recorded now. */

@@ -95,6 +95,18 @@ bam_status bam_device_synchronize(bam_context *context, bam_device *device) {
   return bam_device_check(context, device);
 }
 
+uint64_t bam_device_begin_copy(bam_device *device, const void *data, int64_t bytes) {
+  return device->begin_copy_out != NULL ? device->begin_copy_out(device->stream, data, bytes) : 0;
+}
+
+bam_status bam_device_finish_copy(bam_context *context, bam_device *device, uint64_t number,
+                                  void *host, const void *data, int64_t bytes) {
+  if (device->finish_copy_out == NULL ||
+      !device->finish_copy_out(device->stream, number, host, bytes))
+    device->copy_out(device->stream, host, data, bytes);
+  return bam_device_check(context, device);
+}
+
 void bam_context_allow_tf32(bam_context *context, bool allow) {
   context->tf32 = allow;
   for (int i = 0; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++)

@@ -17,6 +17,15 @@ bam_status bam_device_check(bam_context *context, bam_device *device);
 /* Wait for all work on `device`; fails like bam_device_check. */
 bam_status bam_device_synchronize(bam_context *context, bam_device *device);
 
+/* Begin to copy `bytes` bytes from `data` on `device` to the host, behind the work that is on it; returns the number
+   of the copy, for bam_device_finish_copy. */
+uint64_t bam_device_begin_copy(bam_device *device, const void *data, int64_t bytes);
+
+/* Wait for the copy begun with these arguments, and write the bytes to `host`. `data` must not have been changed since:
+   if the copy has given up its place to later ones, it is made now. Fails like bam_device_check. */
+bam_status bam_device_finish_copy(bam_context *context, bam_device *device, uint64_t number,
+                                  void *host, const void *data, int64_t bytes);
+
 /* Allow devices to round f32 operands of matrix products to tf32 (10 mantissa bits), which is several
    times as fast. Off by default. */
 void bam_context_allow_tf32(bam_context *context, bool allow);

@@ -20,6 +20,11 @@ void bam_facts_are_starts(bam_tensor *tensor) {
   state(tensor, (bam_facts){ .starts = tensor->shape.size[1] });
 }
 
+void bam_facts_are_order(bam_tensor *tensor, int64_t assignments, int64_t experts, bool is_complete,
+                         uint64_t copy) {
+  state(tensor, (bam_facts){ .order = { assignments, experts, is_complete, copy } });
+}
+
 void bam_facts_measure(bam_tensor *tensor, const bam_tensor *host) {
   const int64_t *x = bam_tensor_data(host), n = bam_tensor_count(host);
   bam_facts facts = { .bounded = true, .low = INT64_MAX, .high = INT64_MIN, .other = 0 };
@@ -46,4 +51,13 @@ bool bam_facts_have_starts(const bam_tensor *tensor) {
   return time > 0 && still_hold(tensor) && tensor->dtype == BAM_I32 && tensor->shape.ndim == 2 &&
          tensor->shape.size[1] == time && tensor->offset % time == 0 &&
          bam_tensor_is_contiguous(tensor);
+}
+
+const bam_facts *bam_facts_of_order(const bam_tensor *tensor) {
+  const bam_facts *f = &tensor->storage->facts;
+  const int64_t size = 2 * f->order.assignments + f->order.experts + 1;
+  const bool is_order = f->order.experts > 0 && still_hold(tensor) && tensor->dtype == BAM_I64 &&
+                        tensor->shape.ndim == 1 && tensor->shape.size[0] == size &&
+                        bam_tensor_is_contiguous(tensor);
+  return is_order ? f : NULL;
 }

@@ -14,6 +14,11 @@ typedef struct bam_facts {
   bool bounded;             /* every element is in low .. high, or is `other` */
   int64_t low, high, other; /* low > high: every element is `other` */
   int64_t starts;           /* > 0: results of document_starts, in rows of this length; 0: not */
+  struct {
+    int64_t assignments, experts; /* experts > 0: a result of expert_order; 0: not */
+    bool is_complete;             /* every assignment names an expert */
+    uint64_t copy;                /* of its offsets to the host, see bam_device_begin_copy */
+  } order;
 } bam_facts;
 
 /* State that every element of `tensor`, which fills its storage, is in low .. high. */
@@ -22,12 +27,19 @@ void bam_facts_bound(struct bam_tensor *tensor, int64_t low, int64_t high);
 /* State that `tensor`, [batch, time] and alone in its storage, is a result of document_starts. */
 void bam_facts_are_starts(struct bam_tensor *tensor);
 
+/* State that `tensor` is a result of expert_order, alone in its storage. */
+void bam_facts_are_order(struct bam_tensor *tensor, int64_t assignments, int64_t experts,
+                         bool is_complete, uint64_t copy);
+
 /* Find the bounds of `host`, contiguous i64 in host memory, for its copy `tensor`; a negative value that is alone
    among the negative ones, such as the target of padding, is left out of the bounds. */
 void bam_facts_measure(struct bam_tensor *tensor, const struct bam_tensor *host);
 
 /* Is every element of `tensor` known to be in low .. high, or `other`? */
 bool bam_facts_within(const struct bam_tensor *tensor, int64_t low, int64_t high, int64_t other);
+
+/* The facts of a result of expert_order, or NULL if `tensor` is not known to be a whole one. */
+const bam_facts *bam_facts_of_order(const struct bam_tensor *tensor);
 
 /* Is `tensor` known to be document starts, in whole rows? */
 bool bam_facts_have_starts(const struct bam_tensor *tensor);

@@ -31,6 +31,7 @@
   /* mixture_of_attention.c */ X(mixture_of_attention)                                            \
   /* swiglu.c */ X(swiglu) X(geglu)                                                               \
   /* route.c */ X(route)                                                                          \
+  /* expert_order.c */ X(expert_order)                                                            \
   /* routed_ffn.c */ X(routed_ffn)                                                                \
   /* cross_entropy.c */ X(cross_entropy)                                                          \
   /* linear_cross_entropy.c */ X(linear_cross_entropy)

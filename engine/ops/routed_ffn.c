@@ -5,21 +5,14 @@
 #include <inttypes.h>
 
 #include "../core/devices.h"
+#include "../core/facts.h"
+#include "expert_order.h"
 #include "support/axis.h"
 #include "support/layer_inputs.h"
 
 enum { X, GATES, EXPERTS, GATE_UP, DOWN };
 enum { ATTR_GELU, ATTR_APPROXIMATE };
-enum {
-  SAVED_X,
-  SAVED_GATES,
-  SAVED_GATE_UP,
-  SAVED_DOWN,
-  SAVED_ROWS,
-  SAVED_SLOTS,
-  SAVED_OFFSETS,
-  SAVED_HIDDEN
-};
+enum { SAVED_X, SAVED_GATES, SAVED_GATE_UP, SAVED_DOWN, SAVED_ORDER, SAVED_OFFSETS, SAVED_HIDDEN };
 
 /* The sizes. An assignment is one choice of one token; `count` of them name an expert. */
 typedef struct layout {
@@ -37,6 +30,11 @@ static void find_layout(layout *l, const bam_shape *x, const bam_shape *gates,
   l->out = down->size[1];
 }
 
+static const int64_t *rows_of(bam_tensor *order) { return bam_tensor_data(order); }
+static const int64_t *slots_of(bam_tensor *order, const layout *l) {
+  return rows_of(order) + l->assignments;
+}
+
 /* ---- forward: checks ---- */
 
 static bam_status check_choice(bam_call *call) {
@@ -49,6 +47,8 @@ static bam_status check_choice(bam_call *call) {
   if (!bam_shape_equal(gates, &want))
     return bam_call_fail(call, "gates are %s; for x %s they must be [..., choices]",
                          bam_shape_text(gates, tg), bam_shape_text(x, tx));
+  if (bam_facts_of_order(call->inputs[EXPERTS]) != NULL)
+    return BAM_OK;
   return bam_call_expect_shape(call, EXPERTS, gates, "one expert per gate");
 }
 
@@ -67,31 +67,6 @@ static bam_status check_weights(bam_call *call) {
   return BAM_OK;
 }
 
-/* The experts as contiguous i64 within 0 .. `limit`. */
-static bam_status check_experts(bam_call *call, int64_t limit, bam_tensor **out) {
-  bam_tensor *experts = call->inputs[EXPERTS], *ids;
-  bam_device *device = bam_tensor_device(experts);
-  int64_t bad = -1, id = 0;
-  double unused;
-  if (!bam_dtype_is_integer(experts->dtype))
-    return bam_call_fail(call, "experts are integers (i64), not %s",
-                         bam_dtype_name(experts->dtype));
-  BAM_TRY(bam_temp_convert(call->scope, experts, BAM_I64, &ids));
-  *out = ids;
-  if (bam_facts_within(ids, 0, limit, 0))
-    return BAM_OK;
-  device->kernels[BAM_I64]->find_outside(device->stream, &bad, bam_tensor_data(ids),
-                                         bam_tensor_count(ids), 0, limit);
-  BAM_TRY(bam_device_check(call->context, device));
-  if (bad < 0)
-    return BAM_OK;
-  BAM_TRY(bam_tensor_get(ids, bad, &unused, &id));
-  return bam_call_fail(call,
-                       "expert %" PRId64 " (element %" PRId64 " of `experts`) is outside "
-                       "0 .. %" PRId64 "; they count from 1, and 0 means none",
-                       id, bad + 1, limit);
-}
-
 /* ---- forward ---- */
 
 /* The inputs, contiguous, and what forward makes; temporaries of the call. xs, a and ys are sorted by expert. */
@@ -100,29 +75,42 @@ typedef struct experts {
   const bam_kernels *kernels;
   bam_device *device;
   bam_tensor *x, *gates, *gate_up, *down; /* x with its own shape */
-  bam_tensor *rows, *slots, *offsets;     /* offsets lie in host memory */
+  bam_tensor *order, *offsets;            /* offsets lie in host memory */
+  bool is_complete;                       /* every assignment names an expert */
+  uint64_t copy;                          /* of the offsets to the host */
   bam_tensor *xs, *hidden, *a, *ys;
 } experts;
 
-/* Sort the assignments by expert; the counts come to the host, which sizes the products. */
-static bam_status sort_assignments(bam_call *call, experts *e) {
+/* Take the order of the assignments that was given, or sort those that were. */
+static bam_status find_order(bam_call *call, experts *e) {
   const layout *l = &e->l;
-  bam_context *context = call->context;
-  bam_tensor *chosen = NULL, *offsets;
-  BAM_TRY(check_experts(call, l->experts, &chosen));
-  BAM_TRY(bam_temp_scratch(call->scope, e->device, BAM_I64, l->assignments, &e->rows));
-  BAM_TRY(bam_temp_scratch(call->scope, e->device, BAM_I64, l->assignments, &e->slots));
-  BAM_TRY(bam_temp_scratch(call->scope, e->device, BAM_I64, l->experts + 1, &offsets));
-  BAM_TRY(bam_temp_scratch(call->scope, &context->cpu, BAM_I64, l->experts + 1, &e->offsets));
-  e->kernels->sort_by_expert(e->device->stream, bam_tensor_data(e->rows), bam_tensor_data(e->slots),
-                             bam_tensor_data(offsets), bam_tensor_data(chosen), l->assignments,
-                             l->experts);
-  e->device->copy_out(e->device->stream, bam_tensor_data(e->offsets), bam_tensor_data(offsets),
-                      (l->experts + 1) * (int64_t)sizeof(int64_t));
-  bam_temp_release(call->scope, chosen);
-  bam_temp_release(call->scope, offsets);
-  BAM_TRY(bam_device_check(context, e->device));
-  e->l.count = ((const int64_t *)bam_tensor_data(e->offsets))[l->experts];
+  const bam_facts *facts = bam_facts_of_order(call->inputs[EXPERTS]);
+  if (facts == NULL) {
+    BAM_TRY(bam_temp_scratch(call->scope, e->device, BAM_I64,
+                             bam_order_size(l->assignments, l->experts), &e->order));
+    BAM_TRY(bam_call_sort_experts(call, EXPERTS, l->experts, e->order));
+    facts = bam_facts_of_order(e->order);
+  } else {
+    e->order = call->inputs[EXPERTS];
+  }
+  if (facts->order.assignments != l->assignments || facts->order.experts != l->experts)
+    return bam_call_fail(call,
+                         "experts are the expert_order of %" PRId64 " choices among %" PRId64
+                         " experts; here are %" PRId64 " gates and %" PRId64 " experts",
+                         facts->order.assignments, facts->order.experts, l->assignments,
+                         l->experts);
+  e->copy = facts->order.copy;
+  e->is_complete = facts->order.is_complete;
+  return bam_temp_scratch(call->scope, &call->context->cpu, BAM_I64, l->experts + 1, &e->offsets);
+}
+
+/* Get the offsets, which size the products. This waits for the device unless other work was enqueued after sorting. */
+static bam_status read_offsets(bam_call *call, experts *e) {
+  int64_t *offsets = bam_tensor_data(e->offsets);
+  BAM_TRY(bam_device_finish_copy(call->context, e->device, e->copy, offsets,
+                                 slots_of(e->order, &e->l) + e->l.assignments,
+                                 (e->l.experts + 1) * (int64_t)sizeof *offsets));
+  e->l.count = offsets[e->l.experts];
   return BAM_OK;
 }
 
@@ -139,7 +127,7 @@ static bam_status open_experts(bam_call *call, experts *e) {
   }
   find_layout(&e->l, &e->x->shape, &e->gates->shape, &e->gate_up->shape, &e->down->shape);
   BAM_TRY(bam_call_kernels(call, e->x->dtype, &e->kernels));
-  return sort_assignments(call, e);
+  return find_order(call, e);
 }
 
 /* Room for `assignments` rows of `width`, as many as there can be: the sizes do not change with
@@ -151,9 +139,10 @@ static bam_status make_rows(bam_scope *scope, bam_device *device, bam_dtype dtyp
 }
 
 static bam_status save_experts(bam_call *call, const experts *e) {
-  bam_tensor *const all[] = { e->x,    e->gates, e->gate_up, e->down,
-                              e->rows, e->slots, e->offsets, e->hidden };
-  for (int i = 0; i < 8; i++)
+  bam_tensor *const all[] = {
+    e->x, e->gates, e->gate_up, e->down, e->order, e->offsets, e->hidden
+  };
+  for (int i = 0; i < 7; i++)
     BAM_TRY(bam_call_save(call, SAVED_X + i, all[i]));
   return BAM_OK;
 }
@@ -166,7 +155,7 @@ static void count_products(const layout *l, bam_device *device, int64_t n, int64
 /* a = the gates times the activations of the hidden rows. */
 static void activate(const experts *e, const bam_attr *attrs) {
   const layout *l = &e->l;
-  const int64_t *rows = bam_tensor_data(e->rows);
+  const int64_t *rows = rows_of(e->order);
   void *a = bam_tensor_data(e->a);
   if (attrs[ATTR_GELU].i != 0)
     e->kernels->geglu(e->device->stream, a,
@@ -184,7 +173,7 @@ static void activate(const experts *e, const bam_attr *attrs) {
 
 static void run_experts(const experts *e, const bam_attr *attrs, bam_tensor *y) {
   const layout *l = &e->l;
-  const int64_t *offsets = bam_tensor_data(e->offsets), *rows = bam_tensor_data(e->rows);
+  const int64_t *offsets = bam_tensor_data(e->offsets);
   bam_stream stream = e->device->stream;
   bam_grouped_gemm gate_up = { .experts = l->experts,
                                .n = 2 * l->hidden,
@@ -196,15 +185,25 @@ static void run_experts(const experts *e, const bam_attr *attrs, bam_tensor *y) 
                             .transpose_b = true };
   count_products(l, e->device, 2 * l->hidden, l->in);
   count_products(l, e->device, l->out, l->hidden);
-  e->kernels->gather_rows(stream, bam_tensor_data(e->xs), bam_tensor_data(e->x), rows, l->count,
-                          l->k, l->in);
   e->kernels->grouped_gemm(stream, &gate_up, bam_tensor_data(e->hidden), bam_tensor_data(e->xs),
                            bam_tensor_data(e->gate_up), offsets);
   activate(e, attrs);
   e->kernels->grouped_gemm(stream, &down, bam_tensor_data(e->ys), bam_tensor_data(e->a),
                            bam_tensor_data(e->down), offsets);
   e->kernels->combine_rows(stream, bam_tensor_data(y), bam_tensor_data(e->ys),
-                           bam_tensor_data(e->slots), l->tokens, l->k, l->out, false);
+                           slots_of(e->order, l), l->tokens, l->k, l->out, false);
+}
+
+/* xs = the tokens' rows, sorted by expert. Needs the offsets only to know how many rows there are: when they are all
+   the assignments, the host waits while the device has this to do. */
+static bam_status gather_tokens(bam_call *call, experts *e) {
+  const layout *l = &e->l;
+  if (!e->is_complete)
+    BAM_TRY(read_offsets(call, e));
+  e->kernels->gather_rows(e->device->stream, bam_tensor_data(e->xs), bam_tensor_data(e->x),
+                          rows_of(e->order), e->is_complete ? l->assignments : l->count, l->k,
+                          l->in);
+  return e->is_complete ? read_offsets(call, e) : BAM_OK;
 }
 
 static bam_status routed_ffn_forward(bam_call *call) {
@@ -219,6 +218,7 @@ static bam_status routed_ffn_forward(bam_call *call) {
   BAM_TRY(make_rows(call->scope, e.device, dtype, &e.l, e.l.out, &e.ys));
   BAM_TRY(bam_call_output(call, 0, dtype, &y));
   BAM_TRY(save_experts(call, &e));
+  BAM_TRY(gather_tokens(call, &e));
   run_experts(&e, call->attrs, call->outputs[0]);
   return BAM_OK;
 }
@@ -277,7 +277,7 @@ static void activate_backward(const bam_backward *pass, const gradients *g) {
                                    .dy = bam_tensor_data(g->u),
                                    .x = bam_tensor_data(saved[SAVED_HIDDEN]),
                                    .gates = bam_tensor_data(saved[SAVED_GATES]),
-                                   .rows = bam_tensor_data(saved[SAVED_ROWS]),
+                                   .rows = rows_of(saved[SAVED_ORDER]),
                                    .count = g->l.count,
                                    .hidden = g->l.hidden };
   if (pass->attrs[ATTR_GELU].i == 0) {
@@ -302,7 +302,7 @@ static void activate_backward(const bam_backward *pass, const gradients *g) {
 static bam_status down_backward(bam_backward *pass, gradients *g) {
   const layout *l = &g->l;
   bam_tensor *const *saved = pass->saved;
-  const int64_t *rows = bam_tensor_data(saved[SAVED_ROWS]);
+  const int64_t *rows = rows_of(saved[SAVED_ORDER]);
   bam_grouped_gemm gemm = { .experts = l->experts, .n = l->hidden, .k = l->out };
   g->kernels->gather_rows(g->device->stream, bam_tensor_data(g->dys), bam_tensor_data(g->dy), rows,
                           l->count, l->k, l->out);
@@ -325,8 +325,8 @@ static bam_status gate_up_backward(bam_backward *pass, gradients *g) {
   bool add;
   if (bam_needs_grad(pass, GATE_UP)) {
     g->kernels->gather_rows(g->device->stream, bam_tensor_data(g->xs),
-                            bam_tensor_data(saved[SAVED_X]), bam_tensor_data(saved[SAVED_ROWS]),
-                            l->count, l->k, l->in);
+                            bam_tensor_data(saved[SAVED_X]), rows_of(saved[SAVED_ORDER]), l->count,
+                            l->k, l->in);
     BAM_TRY(give_weights(pass, g, GATE_UP, g->dhidden, g->xs, 2 * l->hidden, l->in));
   }
   if (bam_needs_grad(pass, X)) {
@@ -336,7 +336,7 @@ static bam_status gate_up_backward(bam_backward *pass, gradients *g) {
                              bam_tensor_data(saved[SAVED_OFFSETS]));
     BAM_TRY(bam_grad_buffer(pass, X, &target, &add));
     g->kernels->combine_rows(g->device->stream, bam_tensor_data(target), bam_tensor_data(g->dxs),
-                             bam_tensor_data(saved[SAVED_SLOTS]), l->tokens, l->k, l->in, add);
+                             slots_of(saved[SAVED_ORDER], l), l->tokens, l->k, l->in, add);
   }
   return BAM_OK;
 }
@@ -355,7 +355,8 @@ const bam_op bam_op_routed_ffn = {
           "(silu(gate[e] x) * (up[e] "
           "x)), where e = experts[j]. `x` is [..., D]; `gates` [..., k] and `experts`, integers "
           "[..., k] from 1 (0: "
-          "none), are results of route; `gate_up` is [N, 2F, D], gate before up; `down` is [N, "
+          "none), are results of route, or in place of `experts` their expert_order; `gate_up` is "
+          "[N, 2F, D], gate before up; `down` is [N, "
           "Dout, F]. The result "
           "is [..., Dout]; f32, f64, or bf16 on a GPU. No token is dropped or padded; an expert "
           "may get no tokens. With "

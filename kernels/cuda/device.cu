@@ -66,6 +66,11 @@ static void close_stream(bam_stream stream) {
         cudaEventDestroy(stream->staged[i]);
     if (stream->staging != NULL)
       cudaFreeHost(stream->staging);
+    for (int i = 0; i < BAM_EARLY_SLOTS; i++)
+      if (stream->arrived[i] != NULL)
+        cudaEventDestroy(stream->arrived[i]);
+    if (stream->early != NULL)
+      cudaFreeHost(stream->early);
     cudaFree(stream->scratch);
     close_lanes(stream);
   }
@@ -94,6 +99,10 @@ static cudaError_t fill_stream(bam_stream stream) {
     error = cudaMallocHost((void **)&stream->staging, BAM_STAGING_SLOTS * BAM_STAGING_BYTES);
   for (int i = 0; i < BAM_STAGING_SLOTS && error == cudaSuccess; i++)
     error = cudaEventCreateWithFlags(&stream->staged[i], cudaEventDisableTiming);
+  if (error == cudaSuccess)
+    error = cudaMallocHost((void **)&stream->early, BAM_EARLY_SLOTS * BAM_EARLY_BYTES);
+  for (int i = 0; i < BAM_EARLY_SLOTS && error == cudaSuccess; i++)
+    error = cudaEventCreateWithFlags(&stream->arrived[i], cudaEventDisableTiming);
   if (error == cudaSuccess)
     error = cudaDeviceGetAttribute(&stream->multiprocessors, cudaDevAttrMultiProcessorCount,
                                    stream->number);
@@ -187,6 +196,8 @@ static bool open_device(bam_device *device, int number, char *why, size_t size) 
   device->system_free = device_free;
   device->copy_in = bam_cuda_copy_in;
   device->copy_out = bam_cuda_copy_out;
+  device->begin_copy_out = bam_cuda_begin_copy_out;
+  device->finish_copy_out = bam_cuda_finish_copy_out;
   device->convert = bam_cuda_convert;
   device->synchronize = device_synchronize;
   device->failure = device_failure;

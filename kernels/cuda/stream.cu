@@ -176,3 +176,41 @@ void bam_cuda_copy_out(bam_stream stream, void *host, const void *device, int64_
   if (stream->failure[0] != '\0')
     memset(host, 0, (size_t)bytes);
 }
+
+/* ---- early copies ---- */
+
+/* The slot's memory, when no copy is under way to it. */
+static char *early_slot(bam_stream stream, uint64_t number) {
+  const int slot = (int)(number % BAM_EARLY_SLOTS);
+  if (stream->awaited[slot])
+    bam_cuda_note(stream, "early copy", cudaEventSynchronize(stream->arrived[slot]));
+  stream->awaited[slot] = false;
+  return stream->early + slot * BAM_EARLY_BYTES;
+}
+
+uint64_t bam_cuda_begin_copy_out(bam_stream stream, const void *device, int64_t bytes) {
+  if (bytes == 0 || bytes > BAM_EARLY_BYTES || !bam_cuda_enter(stream))
+    return 0;
+  const uint64_t number = stream->last_early + 1;
+  const int slot = (int)(number % BAM_EARLY_SLOTS);
+  char *to = early_slot(stream, number);
+  cudaError_t error = cudaMemcpyAsync(to, device, (size_t)bytes, cudaMemcpyDeviceToHost,
+                                      stream->queue);
+  if (error == cudaSuccess)
+    error = cudaEventRecord(stream->arrived[slot], stream->queue);
+  bam_cuda_note(stream, "early copy", error);
+  stream->awaited[slot] = error == cudaSuccess;
+  stream->last_early = number;
+  return error == cudaSuccess ? number : 0;
+}
+
+bool bam_cuda_finish_copy_out(bam_stream stream, uint64_t number, void *host, int64_t bytes) {
+  if (number == 0 || stream->last_early - number >= BAM_EARLY_SLOTS || !bam_cuda_enter(stream))
+    return false;
+  const char *from = early_slot(stream, number);
+  if (stream->failure[0] == '\0')
+    memcpy(host, from, (size_t)bytes);
+  else
+    memset(host, 0, (size_t)bytes);
+  return true;
+}

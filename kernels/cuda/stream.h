@@ -16,6 +16,11 @@
    four at a time only the last ones of all do. More would take more workspace for no more work. */
 #define BAM_LANES 4
 
+/* Copies to the host that are begun now and finished later: what a routed layer must know of its experts, with one
+   layer's work in between. Several may be under way, and some are never finished. */
+#define BAM_EARLY_SLOTS 16
+#define BAM_EARLY_BYTES 4096 /* of one slot: the counts of 511 experts */
+
 struct bam_cuda_blas;
 
 struct bam_stream_state {
@@ -40,6 +45,12 @@ struct bam_stream_state {
   char *staging;
   cudaEvent_t staged[BAM_STAGING_SLOTS]; /* the copy that used the slot last is done */
   int slot;
+
+  /* Pinned memory of early copies: number n, counted from 1, is in slot n % BAM_EARLY_SLOTS. */
+  char *early;
+  cudaEvent_t arrived[BAM_EARLY_SLOTS];
+  bool awaited[BAM_EARLY_SLOTS]; /* the slot's copy has been begun, and not been waited for */
+  uint64_t last_early;           /* number of the last one */
 
   bool tf32;                  /* products of f32 may be computed from tf32 */
   bool sync;                  /* BAMLUA_SYNC=1: wait after every launch and product */
@@ -84,5 +95,9 @@ void bam_cuda_join(bam_stream stream);
    they fail, `host` is filled with zeros. */
 void bam_cuda_copy_in(bam_stream stream, void *device, const void *host, int64_t bytes);
 void bam_cuda_copy_out(bam_stream stream, void *host, const void *device, int64_t bytes);
+
+/* Copy out in two steps; see kernels/device.h. */
+uint64_t bam_cuda_begin_copy_out(bam_stream stream, const void *device, int64_t bytes);
+bool bam_cuda_finish_copy_out(bam_stream stream, uint64_t number, void *host, int64_t bytes);
 
 #endif

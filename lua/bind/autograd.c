@@ -87,6 +87,27 @@ static int autograd_is_recording(lua_State *L) {
   return 1;
 }
 
+BIND_DOC(autograd_reserve_nodes, "reserve_nodes()",
+         "Keep a place in the order of backward for ops that run later: see core.record_at.\n"
+         "@return integer place");
+static int autograd_reserve_nodes(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)bam_autograd_reserve(bind_context(L)));
+  return 1;
+}
+
+BIND_DOC(autograd_record_at, "record_at(place)",
+         "Record ops from now on at a place of core.reserve_nodes, so that backward adds up "
+         "gradients as if they had run then. They must not depend on ops that ran since. The place "
+         "that is returned, passed to the same function, ends it.\n"
+         "@param place integer\n"
+         "@return integer place");
+static int autograd_record_at(lua_State *L) {
+  bam_context *context = bind_context(L);
+  const lua_Integer place = luaL_checkinteger(L, 1);
+  lua_pushinteger(L, (lua_Integer)bam_autograd_number_from(context, (uint64_t)place));
+  return 1;
+}
+
 BIND_DOC(autograd_record, "record(inputs, outputs, backward, needs)",
          "Record a custom op: new handles of `outputs` that are differentiable through `backward`. "
          "bam.custom\n"
@@ -150,8 +171,9 @@ static int autograd_trace_all(lua_State *L) {
 }
 
 const bind_export bind_autograd_functions[] = {
-  BIND_TOPIC(backward_options),    BIND_EXPORT(autograd_backward),
-  BIND_TOPIC(autograd_with_grad),  BIND_EXPORT(autograd_is_recording),
-  BIND_EXPORT(autograd_record),    BIND_EXPORT(autograd_check_nan),
-  BIND_EXPORT(autograd_trace_all), { NULL, NULL },
+  BIND_TOPIC(backward_options),        BIND_EXPORT(autograd_backward),
+  BIND_TOPIC(autograd_with_grad),      BIND_EXPORT(autograd_is_recording),
+  BIND_EXPORT(autograd_reserve_nodes), BIND_EXPORT(autograd_record_at),
+  BIND_EXPORT(autograd_record),        BIND_EXPORT(autograd_check_nan),
+  BIND_EXPORT(autograd_trace_all),     { NULL, NULL },
 };

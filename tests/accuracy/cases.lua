@@ -127,6 +127,7 @@ end
 case("document_starts", "", { documents(2, 60) }, {}, { bound = 0 })
 case("routed_ffn", "", { normal(200, 48), uniform(0.1, 1, 200, 2), bam.randint(1, 4, 200, 2), normal(4, 128, 48) * 0.2,
                          normal(4, 48, 64) * 0.2 }, {}, { bound = 18 })
+case("expert_order", "", { bam.randint(0, 7, 200, 2) }, { n = 7 }, { bound = 0 })
 case("swiglu", "", { uniform(-20, 20, 50, 200) }, {}, { bound = 28 })
 case("geglu", "", { uniform(-20, 20, 50, 200) }, {}, { bound = 28 })
 case("geglu", "by tanh", { uniform(-20, 20, 50, 200) }, { approximate = true }, { bound = 28 })

@@ -182,6 +182,7 @@ static const sample samples[] = {
                 WHOLE(1, 2, 2, 5) },
     .attrs = { NUMBER("heads", 2), NUMBER("kv_heads", 1) },
     .bf16_tolerance = 6 }, /* also of queries, keys, values, results and gated results */
+  { .op = "expert_order", .inputs = { WHOLE(0, 3, 4, 2) }, .attrs = { NUMBER("n", 3) } },
   { .op = "routed_ffn",
     .inputs = { REAL(-2, 2, 4, 3), REAL(0.1, 1, 4, 2), WHOLE(1, 3, 4, 2), REAL(-1, 1, 3, 4, 3),
                 REAL(-1, 1, 3, 2, 2) },

@@ -186,7 +186,7 @@ test("what a router must not give", function()
           function() return function(h) return h:sum(-1, true) end end)
   refuses(": expected experts [B, T, k] for h (12, 16, 32), got 4",
           function() return function(h) return h:sum(-1, true), 4 end end)
-  refuses("routed_ffn: expert 9 (element 1 of `experts`) is outside 0 .. 3; they count from 1, and 0 "
+  refuses("expert_order: expert 9 (element 1 of `experts`) is outside 0 .. 3; they count from 1, and 0 "
          .. "means none", function()
     return function(h) return h:sum(-1, true), bam.full({ 12, 16, 1 }, 9, { dtype = "i64" }) end
   end)

@@ -57,9 +57,10 @@ for _, kind in ipairs { "dense", "btx", "shared", "own" } do
       end
       return flops
     end
-    -- Without the buffers of all parameters and their gradients, which the optimizer has too, and scratch.
+    -- Without the buffers of all parameters and their gradients, which the optimizer has too, and scratch; and without
+    -- orders of experts, of which a launch reads a part, which is little at other widths than this.
     local function operands(lines)
-      local bytes, buffers = 0, {}
+      local bytes, buffers = 0, { [tostring((2 * 128 + 4 + 1) * 8)] = true }
       for _, line in ipairs(lines) do
         if line:find "adamw" then
           for size in line:gmatch " %d+ %d+ (.*)" do
@@ -83,5 +84,32 @@ for _, kind in ipairs { "dense", "btx", "shared", "own" } do
     local layer = model.account(SIZES, kind, 3, 128, 4).operands - a.operands
     local counted = operands(three) - operands(two)
     expect.close(layer / counted, 1, 0.05, string.format("%d bytes per layer, counted %d", layer, counted))
+  end)
+end
+
+-- What was enqueued between the copies of rows per expert and the waits for them, of each layer of a step.
+local function between(kind, block)
+  local layers, names = {}, nil
+  for _, line in ipairs(traced.step(program, { kind = kind, layers = 2, rows = 4, block = block })) do
+    local name = line:match "^launch %(*([%w_]+)" or line:match "^product"
+    if line == "copy out 40" then
+      names = {}
+    elseif names and name then
+      names[#names + 1] = name
+    elseif names and line:find "^wait" then
+      expect.equal(line, string.format("wait %d", #names), "an early wait")
+      layers[#layers + 1], names = names, nil
+    end
+  end
+  return layers
+end
+
+for _, kind in ipairs { "btx", "shared", "own" } do
+  test(string.format("rows per expert of %s are waited for behind other work", kind), function()
+    local hidden = { "product", "rotate", "attend", "product", "gather_all" }
+    if kind ~= "btx" then table.insert(hidden, 4, "gate") end
+    expect.equal(between(kind, "parallel"), { hidden, hidden })
+    -- Where the FFN reads what attention has given, only the gathering of rows is left to hide the wait.
+    expect.equal(between(kind, "sequential"), { { "gather_all" }, { "gather_all" } })
   end)
 end

@@ -5,9 +5,9 @@ local M = {}
 
 local SCRIPT = [[
 local bam, core = require "bam", require "bam.core"
-local kind, layers, rows, B, T = arg[1], tonumber(arg[2]), tonumber(arg[3]), tonumber(arg[4]), tonumber(arg[5])
+local kind, layers, rows, B, T, block = arg[1], tonumber(arg[2]), tonumber(arg[3]), tonumber(arg[4]), tonumber(arg[5]), arg[6]
 bam.device "cuda"
-local d = bam.models.parallel { layers = layers, width = 64, heads = 2, kv_heads = 1, head_width = 32, ffn = 64,
+local d = bam.models[block] { layers = layers, width = 64, heads = 2, kv_heads = 1, head_width = 32, ffn = 64,
                                 vocab = 512, context = 32, tied = true }
 local attention = ({ btx = { experts = "mean" }, shared = { kv = "shared" }, own = { kv = "own" } })[kind]
 local mixed = kind ~= "dense" and bam.mix { experts = { d:build(), d:build(), d:build(), d:build() },
@@ -38,15 +38,15 @@ print(before, traced())
 
 --- The second step of a model of width 64: head width 32, 2 heads on 1, a hidden width and experts of 64, 512 words.
 ---@param program string over the shim
----@param of { kind: "dense"|"btx"|"shared"|"own", layers: integer, rows: integer, batch?: integer, time?: integer }
---- rows of a micro-batch, of `batch` (4)
+---@param of { kind: "dense"|"btx"|"shared"|"own", layers: integer, rows: integer, batch?: integer, time?: integer, block?: string }
+--- rows of a micro-batch, of `batch` (4); `block` is "parallel" by default
 ---@return string[] lines
 function M.step(program, of)
   local path, log = os.tmpname(), os.tmpname()
   core.write_file(path, SCRIPT)
   local pipe = io.popen(string.format(
-    "BAMLUA_ALLOCATOR=malloc BAMLUA_SIMT=1 BAMLUA_SIMT_TRACE=%s '%s' %s %s %d %d %d %d 2>&1", log, program, path,
-    of.kind, of.layers, of.rows, of.batch or 4, of.time or 32))
+    "BAMLUA_ALLOCATOR=malloc BAMLUA_SIMT=1 BAMLUA_SIMT_TRACE=%s '%s' %s %s %d %d %d %d %s 2>&1", log, program, path,
+    of.kind, of.layers, of.rows, of.batch or 4, of.time or 32, of.block or "parallel"))
   local output = pipe:read "a"
   assert(pipe:close(), output)
   local from, to = output:match "^(%d+)%s+(%d+)\n$"

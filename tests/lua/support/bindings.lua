@@ -80,6 +80,10 @@ local OPS = {
     local experts = core.tensor { { 1, 0 }, { 3, 1 }, { 1, 1 } }
     back(ops.routed_ffn(grid(), leaf(3, 2), experts, leaf(3, 10, 4), leaf(3, 4, 5)))
   end,
+  expert_order = function()
+    local order = ops.expert_order(core.tensor { { 1, 0 }, { 3, 1 }, { 1, 1 } }, 3)
+    back(ops.routed_ffn(grid(), leaf(3, 2), order, leaf(3, 10, 4), leaf(3, 4, 5)))
+  end,
   cross_entropy = function() core.backward(ops.cross_entropy(grid(), core.tensor { 0, 3, 1 })) end,
   linear_cross_entropy = function()
     local weight, targets = core.rand(7, 4, { requires_grad = true }), core.tensor { 0, 3, 6 }

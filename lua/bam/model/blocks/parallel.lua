@@ -1,5 +1,6 @@
 -- The paper's block (BAM §3.1): one LayerNorm, then attention and FFN side by side.
 local early = require "bam.nn.early"
+local early_routing = require "bam.nn.moe.early_routing"
 local define = require "bam.model.define"
 
 return define.define_builtin {
@@ -10,7 +11,7 @@ return define.define_builtin {
   forward = function(block, x, branch, pass)
     local h
     if branch then h, x = block.norm(x, branch) else h = block.norm(x) end
-    local attention, ffn = block.attention(h, pass), block.ffn(h, pass)
+    local attention, ffn = early_routing.call_both(block.attention, block.ffn, h, pass)
     local sum = attention + ffn
     early.close(block.attention, attention)
     early.close(block.ffn, ffn)

@@ -8,6 +8,7 @@ local check = require "bam.util.check"
 local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
 local documents = require "bam.nn.documents"
+local early_routing = require "bam.nn.moe.early_routing"
 local frequencies = require "bam.nn.frequencies"
 local Router = require "bam.nn.moe.router"
 local router_options = require "bam.nn.moe.router_options"
@@ -139,16 +140,14 @@ function MixtureOfAttention:matrices(x, key)
   return list
 end
 
---- Attend to earlier tokens of the same document.
----@param h tensor [B, T, width]
----@param batch? table table of the forward pass with documents and positions, see nn.Router
----@return tensor y [B, T, width]
-function MixtureOfAttention:forward(h, batch)
-  local gates
-  if self.router then
-    local some, chosen = routing.call(self, "attention", h, batch)
-    gates = routing.dense(some, chosen, self.experts)
-  end
+-- The gates of all experts; nil of one expert without a router.
+local function route(self, h, batch)
+  if not self.router then return nil end
+  local some, chosen = routing.call(self, "attention", h, batch)
+  return routing.dense(some, chosen, self.experts)
+end
+
+local function run(self, h, batch, gates)
   local qkv = self.qkv or ops.concat({ self.queries, self.keys_values }, 1)
   batch = batch or {}
   if self.q_norm then return several_ops.attend(self, h, qkv, gates, batch) end
@@ -157,5 +156,13 @@ function MixtureOfAttention:forward(h, batch)
   return ops.mixture_of_attention(h, qkv, self.out, gates, documents.of(batch), batch.positions, several_ops.bias(self),
                                   self.out_bias, several_ops.rotation(self, attributes))
 end
+
+--- Attend to earlier tokens of the same document.
+---@param h tensor [B, T, width]
+---@param batch? table table of the forward pass with documents and positions, see nn.Router
+---@return tensor y [B, T, width]
+function MixtureOfAttention:forward(h, batch) return run(self, h, batch, route(self, h, batch)) end
+
+early_routing.set_halves(MixtureOfAttention.forward, route, run)
 
 return MixtureOfAttention

@@ -4,10 +4,13 @@
 local activations = require "bam.nn.activations"
 local check = require "bam.util.check"
 local core = require "bam.core"
+local early_routing = require "bam.nn.moe.early_routing"
 local Router = require "bam.nn.moe.router"
 local router_options = require "bam.nn.moe.router_options"
 local routing = require "bam.nn.moe.routing"
 local weights = require "bam.nn.weights"
+
+local ops = core.ops
 
 local RoutedFFN = require("bam.nn.module").module "RoutedFFN"
 
@@ -60,15 +63,27 @@ function RoutedFFN:matrices(x, key)
   return { stack(x:narrow(2, 1, hidden)), stack(x:narrow(2, hidden + 1, hidden)) }
 end
 
+-- The gates, and the tokens in order of their experts.
+local function route(self, h, batch)
+  local gates, experts = routing.call(self, "ffn", h, batch)
+  if not experts then experts = routing.all(gates, self.experts) end
+  routing.check_pairs(self, "ffn", gates, experts)
+  return { gates = gates, order = ops.expert_order(experts, self.experts) }
+end
+
+local function run(self, h, _, routed)
+  local y = ops.routed_ffn(h, routed.gates, routed.order, self.gate_up, self.down,
+                           { gelu = self.activation ~= "silu", approximate = self.activation == "gelu_tanh" })
+  routed.order:close() -- only backward reads it from here on
+  return y
+end
+
 --- Compute each token by its experts.
 ---@param h tensor [B, T, width]
 ---@param batch? table table of the forward pass, see nn.Router
 ---@return tensor y [B, T, width]
-function RoutedFFN:forward(h, batch)
-  local gates, experts = routing.call(self, "ffn", h, batch)
-  if not experts then experts = routing.all(gates, self.experts) end
-  return core.ops.routed_ffn(h, gates, experts, self.gate_up, self.down,
-                             { gelu = self.activation ~= "silu", approximate = self.activation == "gelu_tanh" })
-end
+function RoutedFFN:forward(h, batch) return run(self, h, batch, route(self, h, batch)) end
+
+early_routing.set_halves(RoutedFFN.forward, route, run)
 
 return RoutedFFN

@@ -55,6 +55,17 @@ local function check_choice(layer, what, name, x, h)
              check.describe(x))
 end
 
+--- Raise unless the router of a layer gives one expert per gate.
+---@param layer table
+---@param what string "ffn"
+---@param gates tensor
+---@param experts tensor
+function M.check_pairs(layer, what, gates, experts)
+  if gates:size(-1) == experts:size(-1) then return end
+  check.fail("%s: gates are %s; experts must have the same shape, one per gate, and are %s", name_of(layer, what),
+             check.shape(gates.shape), check.shape(experts.shape))
+end
+
 local function check_record(layer, what, record)
   check.value(string.format("router of %s: record", what), record, "table")
   local losses = record.losses
