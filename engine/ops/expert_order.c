@@ -1,8 +1,8 @@
 /* Sorting assignments, choices of one token each, by expert. The order of A assignments to N experts is one tensor of
    integers: rows [A], the assignments in order of expert, and within an expert in order of the tokens, then -1 for each
-   that names no expert; slots [A], where in rows each assignment is, or -1 if it names no expert; offsets [N + 1], where in rows each expert begins. The host
-   must know the offsets to size the experts' products, so their copy is begun at once: what is enqueued between this
-   and routed_ffn hides the wait for it. */
+   that names none; slots [A], where in rows each assignment is, or -1 if it names none; offsets [N + 1], where in rows
+   each expert begins. The host must know the offsets to size the experts' products, so their copy is begun at once:
+   what is enqueued between this and routed_ffn hides the wait for it. */
 #include "expert_order.h"
 
 #include <inttypes.h>

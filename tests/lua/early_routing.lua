@@ -124,6 +124,9 @@ test("a layer whose forward a script has written is called as a whole", function
   early_routing.call_both(attention(), own, bam.randn(B, T, D), {})
   early_routing.call_both(first, ffn { router = router }, bam.randn(B, T, D), {})
   expect.equal(table.concat(names, " "), "own router attention router")
+  local x = bam.randn(B, T, D)
+  local a, b = early_routing.call_both(function(h) return h + 1 end, function(h) return h * 2 end, x, {})
+  expect.equal({ a:totable(), b:totable() }, { (x + 1):totable(), (x * 2):totable() })
 end)
 
 test("a failure in attention leaves the order of backward as it was", function()

@@ -138,6 +138,14 @@ local CORE = {
   backward = function() core.backward(ops.mul(grid(), 2), b) end,
   with_grad = function() core.with_grad(false, double, a) end,
   is_recording = function() core.is_recording() end,
+  reserve_nodes = function() core.reserve_nodes() end,
+  record_at = function()
+    local place = core.reserve_nodes()
+    local after = core.record_at(place)
+    local y = double(grid())
+    core.record_at(after)
+    back(y)
+  end,
   record = function()
     local x = grid()
     local y = core.record({ x }, { core.rand(3, 4) }, double)[1]

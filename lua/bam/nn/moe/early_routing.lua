@@ -16,8 +16,10 @@ local halves = {} -- by forward
 ---@param run fun(layer: table, h: tensor, batch?: table, routed: any): tensor
 function M.set_halves(forward, route, run) halves[forward] = { route = route, run = run } end
 
--- nil of a layer whose `forward` a script has written or replaced.
-local function halves_of(layer) return halves[check.original(layer.forward)] end
+-- nil of a layer whose `forward` a script has written or replaced, and of a function in its place.
+local function halves_of(layer)
+  return type(layer) == "table" and halves[check.original(layer.forward)] or nil
+end
 
 -- layer's second half, recorded at a place.
 local function run_at(place, run, layer, h, batch, routed)
@@ -29,8 +31,8 @@ local function run_at(place, run, layer, h, batch, routed)
 end
 
 --- Compute two layers of the same input.
----@param attention table a module
----@param ffn table a module
+---@param attention table|function a module
+---@param ffn table|function a module
 ---@param h tensor [B, T, width]
 ---@param batch? table table of the forward pass
 ---@return tensor of attention
