@@ -29,6 +29,9 @@ typedef struct bam_device {
   /* One table per dtype; NULL for those that the device only stores. */
   const bam_kernels *kernels[BAM_DTYPES];
 
+  /* Products of FP8 operands. NULL: not supported. */
+  const struct bam_fp8_kernels *fp8;
+
   /* Allocate raw memory; called only for large blocks. NULL if the device is out of memory. */
   void *(*system_alloc)(bam_stream stream, int64_t bytes);
   void (*system_free)(bam_stream stream, void *data, int64_t bytes);

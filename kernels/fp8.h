@@ -3,10 +3,11 @@
    multiplied before it is rounded: so scaling rounds nothing, and its inverse is exact.
 
    Numbers round to the nearest code, ties to even, and finite ones saturate. Whatever is not finite becomes NaN in both
-   formats: an infinity must not turn into a number, and E4M3 has none. The same on every device, to the bit. */
+   formats: an infinity must not turn into a number, and E4M3 has none. Numbers get the same code on every device. */
 #ifndef BAM_FP8_H
 #define BAM_FP8_H
 
+#include <math.h>
 #include <string.h>
 
 #include "function.h"
@@ -59,6 +60,25 @@ BAM_FUNCTION uint8_t bam_to_fp8(float x, bam_fp8_format format) {
   return (uint8_t)((bits >> 24 & 0x80) | (code < most ? code : most));
 }
 
+/* The codes of two numbers, `low` in the low byte: bam_to_fp8, in one instruction where the device has one. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+static __device__ __forceinline__ uint32_t bam_to_fp8_pair(float low, float high,
+                                                           bam_fp8_format format) {
+  uint16_t codes;
+  low = fmaf(low, 0.0f, low); /* an infinity becomes NaN; the instruction would saturate it */
+  high = fmaf(high, 0.0f, high);
+  if (format == BAM_E4M3)
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(high), "f"(low));
+  else
+    asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(high), "f"(low));
+  return codes;
+}
+#else
+BAM_FUNCTION uint32_t bam_to_fp8_pair(float low, float high, bam_fp8_format format) {
+  return bam_to_fp8(low, format) | (uint32_t)bam_to_fp8(high, format) << 8;
+}
+#endif
+
 BAM_FUNCTION float bam_from_fp8(uint8_t code, bam_fp8_format format) {
   const int fraction = bam_fp8_fraction(format), rebias = 127 - bam_fp8_bias(format);
   const uint32_t sign = (uint32_t)(code & 0x80) << 24, magnitude = code & 0x7fu;
@@ -88,9 +108,9 @@ BAM_FUNCTION float bam_fp8_inverse(float scale) {
 
 /* ---- kernels, of devices that multiply FP8 ---- */
 
-/* x [rows, columns], bf16 with rows `ld` apart, as codes: y [rows, columns], transposed [columns, rows]; one of them may
-   be NULL. The scale is found from `parts`, the partial maxima of `amax`, and its inverse is written; without parts it
-   is the one whose inverse is there. The device has all operands. */
+/* x [rows, columns], bf16 with rows `ld` apart, as codes: y [rows, columns], transposed [columns, rows]; one of
+   them may be NULL. The scale is found from `parts`, the partial maxima of `amax`, and its inverse is written;
+   without parts it is the one whose inverse is there. All operands are in the device's memory. */
 typedef struct bam_fp8_quantize {
   uint8_t *y, *transposed;
   float *inverse;
@@ -100,7 +120,8 @@ typedef struct bam_fp8_quantize {
   bam_fp8_format format;
 } bam_fp8_quantize;
 
-/* C [m, n] = A [m, k] B [n, k]ᵀ times both inverses, or += with `add`; B is E4M3, and C bf16, or f32 with `real_c`. */
+/* C [m, n] = A [m, k] B [n, k]ᵀ times both inverses, or += with `add`. B is E4M3; C is bf16, or f32 with
+   `real_c`. */
 typedef struct bam_fp8_product {
   void *c;
   const uint8_t *a, *b;

@@ -35,7 +35,8 @@ typedef struct bam_loop {
 
 /* `batch` GEMMs: C[m x n] = alpha op(A) op(B) + beta C,
    row-major; strides are in elements. With `real_c`, C has the dtype that the table computes in (f32 for bf16)
-   instead of the operands': so are gradients of weights summed. */
+   instead of the operands': so are gradients of weights summed. scale_a and scale_b, in the device's memory, multiply
+   operands of FP8 (fp8.h); NULL for others. */
 typedef struct bam_gemm {
   bool transpose_a, transpose_b, real_c;
   int64_t m, n, k;
@@ -43,6 +44,7 @@ typedef struct bam_gemm {
   double alpha, beta;
   int64_t batch; /* >= 0 */
   int64_t stride_a, stride_b, stride_c;
+  const float *scale_a, *scale_b;
 } bam_gemm;
 
 /* Causal attention over q [B, T, H, K] and k, v [B, T, G, K]. Query head h uses key head

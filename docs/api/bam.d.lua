@@ -1853,13 +1853,14 @@ function tensor:rms_norm(weight, eps) end
 ---@overload fun(self: tensor, residual: tensor|number, weight: tensor|number, attributes: { eps?: number }): tensor, tensor
 function tensor:add_rms_norm(residual, weight, eps) end
 
---- x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or f64, or bf16 where the device computes in it; then `dtype` may be f32, for a result that is not rounded.
+--- x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or f64, or bf16 where the device computes in it; then `dtype` may be f32, for a result that is not rounded. With `fp8` the operands of the products, bf16, are rounded to FP8, each tensor with a scale of its own: x and weight to E4M3, the gradient of the result to E5M2; not where a size is not a multiple of 16.
 ---@param weight tensor|number
 ---@param bias? tensor
 ---@param dtype? dtype none by default
+---@param fp8? boolean false by default
 ---@return tensor
----@overload fun(self: tensor, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype }): tensor
-function tensor:linear(weight, bias, dtype) end
+---@overload fun(self: tensor, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype, fp8?: boolean }): tensor
+function tensor:linear(weight, bias, dtype, fp8) end
 
 --- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32, f64, or bf16 on a GPU; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param positions? tensor
@@ -1888,7 +1889,7 @@ function tensor:attention(k, v, documents, scale, window) end
 ---@return tensor
 function tensor:document_starts() end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with `qkv` and `out`. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
 ---@param qkv tensor|number
 ---@param out tensor|number
 ---@param gates? tensor
@@ -1901,6 +1902,7 @@ function tensor:document_starts() end
 ---@param rope_base? number 10000 by default
 ---@param scale? number none by default
 ---@param window? integer 0 by default
+---@param fp8? boolean false by default
 ---@param rope_factor? number 1 by default
 ---@param rope_low? number 0 by default
 ---@param rope_high? number 0 by default
@@ -1908,8 +1910,8 @@ function tensor:document_starts() end
 ---@param rope_yarn? boolean false by default
 ---@param rope_width? integer 0 by default
 ---@return tensor
----@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
-function tensor:mixture_of_attention(qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
+---@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, fp8?: boolean, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
+function tensor:mixture_of_attention(qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, fp8, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32, f64, or bf16 on a GPU. Backward needs only x.
 ---@return tensor
@@ -2697,14 +2699,15 @@ function bam.rms_norm(x, weight, eps) end
 ---@overload fun(x: tensor|number, residual: tensor|number, weight: tensor|number, attributes: { eps?: number }): tensor, tensor
 function bam.add_rms_norm(x, residual, weight, eps) end
 
---- x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or f64, or bf16 where the device computes in it; then `dtype` may be f32, for a result that is not rounded.
+--- x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is [..., out]. f32 or f64, or bf16 where the device computes in it; then `dtype` may be f32, for a result that is not rounded. With `fp8` the operands of the products, bf16, are rounded to FP8, each tensor with a scale of its own: x and weight to E4M3, the gradient of the result to E5M2; not where a size is not a multiple of 16.
 ---@param x tensor|number
 ---@param weight tensor|number
 ---@param bias? tensor
 ---@param dtype? dtype none by default
+---@param fp8? boolean false by default
 ---@return tensor
----@overload fun(x: tensor|number, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype }): tensor
-function bam.linear(x, weight, bias, dtype) end
+---@overload fun(x: tensor|number, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype, fp8?: boolean }): tensor
+function bam.linear(x, weight, bias, dtype, fp8) end
 
 --- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32, f64, or bf16 on a GPU; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param x tensor|number
@@ -2736,7 +2739,7 @@ function bam.attention(q, k, v, documents, scale, window) end
 ---@return tensor
 function bam.document_starts(documents) end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with `qkv` and `out`. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
 ---@param x tensor|number
 ---@param qkv tensor|number
 ---@param out tensor|number
@@ -2750,6 +2753,7 @@ function bam.document_starts(documents) end
 ---@param rope_base? number 10000 by default
 ---@param scale? number none by default
 ---@param window? integer 0 by default
+---@param fp8? boolean false by default
 ---@param rope_factor? number 1 by default
 ---@param rope_low? number 0 by default
 ---@param rope_high? number 0 by default
@@ -2757,8 +2761,8 @@ function bam.document_starts(documents) end
 ---@param rope_yarn? boolean false by default
 ---@param rope_width? integer 0 by default
 ---@return tensor
----@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
-function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
+---@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, fp8?: boolean, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
+function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, fp8, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32, f64, or bf16 on a GPU. Backward needs only x.
 ---@param x tensor|number

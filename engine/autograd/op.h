@@ -11,7 +11,7 @@
 
 #define BAM_MAX_INPUT_NAMES 10
 #define BAM_MAX_OUTPUTS 4
-#define BAM_MAX_SAVED 10
+#define BAM_MAX_SAVED 11
 
 typedef enum bam_attr_kind {
   BAM_ATTR_INT,

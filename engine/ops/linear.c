@@ -1,6 +1,9 @@
 /* y = x Wᵀ + b with the weight stored [out, in]: one GEMM forward, two backward, of which the
    second adds to the weight's gradient itself. */
-#include "support/layer_inputs.h"
+#include "support/linear_products.h"
+
+enum { ATTR_DTYPE, ATTR_FP8 };
+enum { SAVED_X, SAVED_WEIGHT, SAVED_SCALES };
 
 static bam_status check_linear(bam_call *call) {
   const bam_shape *x = &call->inputs[0]->shape, *weight = &call->inputs[1]->shape;
@@ -20,7 +23,7 @@ static bam_status check_linear(bam_call *call) {
 /* That of x, or the one that kernels compute in: sums of products of bf16 are f32. */
 static bam_status result_dtype(bam_call *call, bam_dtype *out) {
   const bam_dtype own = call->inputs[0]->dtype;
-  *out = call->attrs[0].given ? (bam_dtype)call->attrs[0].i : own;
+  *out = call->attrs[ATTR_DTYPE].given ? (bam_dtype)call->attrs[ATTR_DTYPE].i : own;
   if (*out == own || *out == bam_dtype_arithmetic(own))
     return BAM_OK;
   return bam_call_fail(call, "a result of %s, and x is %s; convert it afterwards: y:to \"%s\"",
@@ -28,66 +31,52 @@ static bam_status result_dtype(bam_call *call, bam_dtype *out) {
 }
 
 static bam_status linear_forward(bam_call *call) {
-  bam_tensor *x = NULL, *weight = NULL, *bias = NULL;
+  bam_tensor *x = NULL, *weight = NULL, *bias = NULL, *scales;
   bam_shape shape = call->inputs[0]->shape;
-  int64_t stride;
+  bam_linear l = { .rows = 0 };
   bam_dtype result;
   BAM_TRY(check_linear(call));
   BAM_TRY(bam_call_check_product(call, 0));
   BAM_TRY(bam_call_check_product(call, 1));
-  int64_t rows = bam_shape_rows(&shape), in = bam_shape_width(&shape);
-  int64_t out = call->inputs[1]->shape.size[0];
-  shape.size[shape.ndim - 1] = out;
+  BAM_TRY(bam_call_check_fp8(call, &call->attrs[ATTR_FP8]));
+  l.rows = bam_shape_rows(&shape), l.in = bam_shape_width(&shape);
+  l.out = call->inputs[1]->shape.size[0];
+  shape.size[shape.ndim - 1] = l.out;
   BAM_TRY(result_dtype(call, &result));
-  BAM_TRY(bam_call_rows_input(call, 0, 0, &stride, &x));
+  BAM_TRY(bam_call_rows_input(call, 0, 0, &l.stride, &x));
   BAM_TRY(bam_call_layer_input(call, 1, 0, &weight));
   if (bam_call_optional(call, 2) != NULL)
     BAM_TRY(bam_call_layer_input(call, 2, 0, &bias));
   BAM_TRY(bam_call_output(call, 0, result, &shape));
-  BAM_TRY(bam_call_save(call, 0, x));
-  BAM_TRY(bam_call_save(call, 1, weight));
+  BAM_TRY(bam_call_save(call, SAVED_X, x));
+  BAM_TRY(bam_call_save(call, SAVED_WEIGHT, weight));
+  BAM_TRY(bam_call_fp8_scales(call, &call->attrs[ATTR_FP8], SAVED_SCALES, 1, &scales));
+  bam_linear_use_fp8(&l, scales, 0);
+  l.add = bias != NULL;
   if (bias != NULL)
     BAM_TRY(bam_tensor_copy(call->outputs[0], bias));
-  bam_product_run(&(bam_product){ .m = rows,
-                                  .n = out,
-                                  .k = in,
-                                  .lda = stride,
-                                  .transpose_b = true,
-                                  .add = bias != NULL,
-                                  .real_c = result != x->dtype },
-                  bam_call_device(call), x->dtype, bam_tensor_data(call->outputs[0]),
-                  bam_tensor_data(x), bam_tensor_data(weight));
-  return BAM_OK;
+  return bam_linear_forward(call->scope, &l, call->outputs[0], x, weight);
 }
 
 static bam_status linear_backward(bam_backward *pass) {
-  bam_tensor *dy = NULL, *x = NULL, *weight = pass->saved[1], *target;
+  const bool for_x = bam_needs_grad(pass, 0), for_weight = bam_needs_grad(pass, 1);
+  bam_tensor *dy = NULL, *x = NULL, *weight = pass->saved[SAVED_WEIGHT], *target;
+  bam_linear l = { .rows = bam_shape_rows(&pass->saved[SAVED_X]->shape),
+                   .in = weight->shape.size[1],
+                   .out = weight->shape.size[0] };
+  bam_linear_backward b;
   bool add;
-  bam_device *device = bam_tensor_device(weight);
-  int64_t out = weight->shape.size[0], in = weight->shape.size[1];
-  int64_t rows = bam_shape_rows(&pass->saved[0]->shape);
+  bam_linear_use_fp8(&l, pass->saved[SAVED_SCALES], 0);
   BAM_TRY(bam_temp_convert(pass->scope, pass->grads[0], weight->dtype, &dy));
-  if (bam_needs_grad(pass, 0)) {
+  BAM_TRY(bam_linear_backward_begin(pass->scope, &l, dy, for_x, for_weight, &b));
+  if (for_x) {
     BAM_TRY(bam_grad_buffer_as(pass, 0, bam_grad_dtype(pass, 0), &target, &add));
-    bam_product_run(&(bam_product){ .m = rows,
-                                    .n = in,
-                                    .k = out,
-                                    .add = add,
-                                    .real_c = target->dtype != dy->dtype },
-                    device, dy->dtype, bam_tensor_data(target), bam_tensor_data(dy),
-                    bam_tensor_data(weight));
+    BAM_TRY(bam_linear_grad_x(&b, target, add, weight));
   }
-  if (bam_needs_grad(pass, 1)) {
-    BAM_TRY(bam_temp_contiguous(pass->scope, pass->saved[0], &x));
+  if (for_weight) {
+    BAM_TRY(bam_temp_contiguous(pass->scope, pass->saved[SAVED_X], &x));
     BAM_TRY(bam_grad_buffer_as(pass, 1, bam_grad_dtype(pass, 1), &target, &add));
-    bam_product_run(&(bam_product){ .m = out,
-                                    .n = in,
-                                    .k = rows,
-                                    .transpose_a = true,
-                                    .add = add,
-                                    .real_c = target->dtype != dy->dtype },
-                    device, dy->dtype, bam_tensor_data(target), bam_tensor_data(dy),
-                    bam_tensor_data(x));
+    BAM_TRY(bam_linear_grad_weight(&b, target, add, x));
   }
   return bam_accumulate_grad(pass, 2, dy); /* summed over the rows */
 }
@@ -97,9 +86,13 @@ const bam_op bam_op_linear = {
   .help =
     "x weightᵀ + bias. `x` is [..., in], `weight` [out, in], `bias` [out]; the result is "
     "[..., out]. f32 or f64, or bf16 where the device computes in it; then `dtype` may be f32, "
-    "for a result that is not rounded.",
+    "for a result that is not rounded. With `fp8` the operands of the products, bf16, are rounded "
+    "to FP8, each tensor with a scale of its own: x and weight to E4M3, the gradient of the result "
+    "to E5M2; not where a size is not a multiple of 16.",
   .inputs = { "x", "weight", "bias?" },
-  .attrs = (const bam_attr_spec[]){ { .name = "dtype", .kind = BAM_ATTR_DTYPE }, { 0 } },
+  .attrs = (const bam_attr_spec[]){ { .name = "dtype", .kind = BAM_ATTR_DTYPE },
+                                    { .name = "fp8", .kind = BAM_ATTR_BOOL },
+                                    { 0 } },
   .forward = linear_forward,
   .backward = linear_backward,
 };

@@ -13,7 +13,7 @@
 #include "mixture_layout.h"
 #include "rope.h"
 #include "support/axis.h"
-#include "support/layer_inputs.h"
+#include "support/linear_products.h"
 
 enum {
   SAVED_X,
@@ -25,7 +25,8 @@ enum {
   SAVED_STATS,
   SAVED_FIRST,
   SAVED_POSITIONS,
-  SAVED_OUT_BIAS
+  SAVED_OUT_BIAS,
+  SAVED_SCALES
 };
 
 typedef bam_mixture_layout layout;
@@ -62,6 +63,19 @@ static bam_gated_heads gated_heads(const layout *l) {
 
 /* ---- both passes ---- */
 
+/* The products with the stacked projections of queries, keys and values, and with those of the output. */
+static bam_linear input_product(const layout *l, bam_tensor *scales) {
+  bam_linear product = { .rows = l->tokens, .in = l->in, .out = l->columns };
+  bam_linear_use_fp8(&product, scales, 0);
+  return product;
+}
+
+static bam_linear output_product(const layout *l, bam_tensor *scales) {
+  bam_linear product = { .rows = l->tokens, .in = l->heads * l->width, .out = l->out };
+  bam_linear_use_fp8(&product, scales, 1);
+  return product;
+}
+
 /* `qkv` as [tokens, columns]. */
 static bam_status as_rows(bam_scope *scope, const layout *l, bam_tensor *qkv, bam_tensor **rows) {
   const bam_shape shape = { .ndim = 2, .size = { l->tokens, l->columns } };
@@ -90,7 +104,7 @@ typedef struct mixture {
   layout l;
   const bam_kernels *kernels;
   bam_tensor *in[INPUTS]; /* NULL: left out, and DOCUMENTS and POSITIONS */
-  bam_tensor *qkv, *o, *stats, *first, *positions;
+  bam_tensor *qkv, *o, *stats, *first, *positions, *scales;
 } mixture;
 
 static bam_status open_mixture(bam_call *call, mixture *m) {
@@ -99,6 +113,7 @@ static bam_status open_mixture(bam_call *call, mixture *m) {
   const layout *l = &m->l;
   bam_shape y = call->inputs[X]->shape;
   BAM_TRY(bam_mixture_check(call, &m->l));
+  BAM_TRY(bam_call_check_fp8(call, &call->attrs[ATTR_FP8]));
   y.size[2] = l->out;
   BAM_TRY(bam_call_rope_positions(call, POSITIONS, &m->positions));
   for (int i = X; i < INPUTS; i++)
@@ -110,6 +125,7 @@ static bam_status open_mixture(bam_call *call, mixture *m) {
   BAM_TRY(bam_temp_scratch(call->scope, device, dtype, l->tokens * l->heads * l->width, &m->o));
   BAM_TRY(bam_temp_scratch(call->scope, device, bam_dtype_arithmetic(dtype),
                            2 * l->tokens * l->heads, &m->stats));
+  BAM_TRY(bam_call_fp8_scales(call, &call->attrs[ATTR_FP8], SAVED_SCALES, 2, &m->scales));
   return bam_call_output(call, 0, dtype, &y);
 }
 
@@ -124,17 +140,14 @@ static bam_status save_mixture(bam_call *call, const mixture *m) {
 
 /* Queries, keys and values, not rotated. */
 static bam_status multiply(bam_call *call, const mixture *m) {
-  const layout *l = &m->l;
-  bam_product product = { .m = l->tokens, .n = l->columns, .k = l->in, .transpose_b = true };
+  bam_linear product = input_product(&m->l, m->scales);
   if (m->in[QKV_BIAS] != NULL) {
     bam_tensor *rows;
-    BAM_TRY(as_rows(call->scope, l, m->qkv, &rows));
+    BAM_TRY(as_rows(call->scope, &m->l, m->qkv, &rows));
     BAM_TRY(bam_tensor_copy(rows, m->in[QKV_BIAS]));
     product.add = true;
   }
-  bam_product_run(&product, bam_call_device(call), m->qkv->dtype, bam_tensor_data(m->qkv),
-                  bam_tensor_data(m->in[X]), bam_tensor_data(m->in[QKV]));
-  return BAM_OK;
+  return bam_linear_forward(call->scope, &product, m->qkv, m->in[X], m->in[QKV]);
 }
 
 /* Queries, keys and values, and from them o, the heads' results without gates. */
@@ -182,6 +195,7 @@ static bam_status project(bam_call *call, const mixture *m) {
   const layout *l = &m->l;
   bam_device *device = bam_call_device(call);
   bam_gated_heads heads = gated_heads(l);
+  bam_linear product = output_product(l, m->scales);
   bam_tensor *gated = NULL, *o = m->o;
   if (m->in[GATES] != NULL) {
     BAM_TRY(
@@ -192,14 +206,8 @@ static bam_status project(bam_call *call, const mixture *m) {
   }
   if (m->in[OUT_BIAS] != NULL)
     BAM_TRY(begin_with_bias(call, m));
-  bam_product_run(&(bam_product){ .m = l->tokens,
-                                  .n = l->out,
-                                  .k = l->heads * l->width,
-                                  .transpose_b = true,
-                                  .add = m->in[OUT_BIAS] != NULL },
-                  device, o->dtype, bam_tensor_data(call->outputs[0]), bam_tensor_data(o),
-                  bam_tensor_data(m->in[OUT]));
-  return BAM_OK;
+  product.add = m->in[OUT_BIAS] != NULL;
+  return bam_linear_forward(call->scope, &product, call->outputs[0], o, m->in[OUT]);
 }
 
 static bam_status mixture_of_attention_forward(bam_call *call) {
@@ -280,11 +288,13 @@ static bam_status out_bias_backward(bam_backward *pass, gradients *g) {
 static bam_status project_backward(bam_backward *pass, gradients *g) {
   const layout *l = &g->l;
   bam_tensor *o = pass->saved[SAVED_O], *gates = pass->saved[SAVED_GATES], *target;
+  const bam_linear product = output_product(l, pass->saved[SAVED_SCALES]);
   bam_gated_heads heads = gated_heads(l);
+  bam_linear_backward b;
   bool add;
-  bam_product_run(&(bam_product){ .m = l->tokens, .n = l->heads * l->width, .k = l->out },
-                  g->device, o->dtype, bam_tensor_data(g->grad_out), bam_tensor_data(g->dy),
-                  bam_tensor_data(pass->saved[SAVED_OUT_WEIGHT]));
+  BAM_TRY(
+    bam_linear_backward_begin(pass->scope, &product, g->dy, true, bam_needs_grad(pass, OUT), &b));
+  BAM_TRY(bam_linear_grad_x(&b, g->grad_out, false, pass->saved[SAVED_OUT_WEIGHT]));
   if (gates != NULL)
     g->kernels->gate_heads_backward(g->device->stream,
                                     &(bam_gate_gradients){ .grad_out = bam_tensor_data(g->grad_out),
@@ -303,14 +313,7 @@ static bam_status project_backward(bam_backward *pass, gradients *g) {
     BAM_TRY(bam_accumulate_grad(pass, GATES, g->dgates));
   if (bam_needs_grad(pass, OUT)) {
     BAM_TRY(bam_grad_buffer_as(pass, OUT, bam_grad_dtype(pass, OUT), &target, &add));
-    bam_product_run(&(bam_product){ .m = l->out,
-                                    .n = l->heads * l->width,
-                                    .k = l->tokens,
-                                    .transpose_a = true,
-                                    .add = add,
-                                    .real_c = target->dtype != o->dtype },
-                    g->device, o->dtype, bam_tensor_data(target), bam_tensor_data(g->dy),
-                    bam_tensor_data(gates != NULL ? g->gated : o));
+    BAM_TRY(bam_linear_grad_weight(&b, target, add, gates != NULL ? g->gated : o));
   }
   return BAM_OK;
 }
@@ -345,33 +348,23 @@ static bam_status attend_backward(bam_backward *pass, gradients *g) {
 
 /* From dqkv to the gradients of x, of the projection and of its bias. */
 static bam_status input_backward(bam_backward *pass, gradients *g) {
-  const layout *l = &g->l;
-  bam_tensor *x = pass->saved[SAVED_X], *weight = pass->saved[SAVED_QKV_WEIGHT], *target, *rows;
+  const bool for_x = bam_needs_grad(pass, X), for_weight = bam_needs_grad(pass, QKV);
+  const bam_linear product = input_product(&g->l, pass->saved[SAVED_SCALES]);
+  bam_tensor *target, *rows;
+  bam_linear_backward b;
   bool add;
+  BAM_TRY(bam_linear_backward_begin(pass->scope, &product, g->dqkv, for_x, for_weight, &b));
   if (bam_needs_grad(pass, QKV_BIAS)) {
-    BAM_TRY(as_rows(pass->scope, l, g->dqkv, &rows));
+    BAM_TRY(as_rows(pass->scope, &g->l, g->dqkv, &rows));
     BAM_TRY(bam_accumulate_grad(pass, QKV_BIAS, rows)); /* summed over the tokens */
   }
-  if (bam_needs_grad(pass, X)) {
+  if (for_x) {
     BAM_TRY(bam_grad_buffer_as(pass, X, bam_grad_dtype(pass, X), &target, &add));
-    bam_product_run(&(bam_product){ .m = l->tokens,
-                                    .n = l->in,
-                                    .k = l->columns,
-                                    .add = add,
-                                    .real_c = target->dtype != x->dtype },
-                    g->device, x->dtype, bam_tensor_data(target), bam_tensor_data(g->dqkv),
-                    bam_tensor_data(weight));
+    BAM_TRY(bam_linear_grad_x(&b, target, add, pass->saved[SAVED_QKV_WEIGHT]));
   }
-  if (bam_needs_grad(pass, QKV)) {
+  if (for_weight) {
     BAM_TRY(bam_grad_buffer_as(pass, QKV, bam_grad_dtype(pass, QKV), &target, &add));
-    bam_product_run(&(bam_product){ .m = l->columns,
-                                    .n = l->in,
-                                    .k = l->tokens,
-                                    .transpose_a = true,
-                                    .add = add,
-                                    .real_c = target->dtype != x->dtype },
-                    g->device, x->dtype, bam_tensor_data(target), bam_tensor_data(g->dqkv),
-                    bam_tensor_data(x));
+    BAM_TRY(bam_linear_grad_weight(&b, target, add, pass->saved[SAVED_X]));
   }
   return BAM_OK;
 }
@@ -391,27 +384,29 @@ static bam_status mixture_of_attention_backward(bam_backward *pass) {
 
 const bam_op bam_op_mixture_of_attention = {
   .name = "mixture_of_attention",
-  .help = "N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * "
-          "(causal attention of "
-          "expert n, projected), computed as one attention over the heads of all experts. `x` is "
-          "[B, T, D], `gates` "
-          "[B, T, N] (not needed for a single expert). Each expert has `heads` query heads and "
-          "`kv_heads` key and "
-          "value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per "
-          "head: query heads in "
-          "the order (KV head, expert, head); key and value heads in the order (KV head, expert), "
-          "or only `kv_heads` "
-          "if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: "
-          "none) uses "
-          "`positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, "
-          "T], restricts each "
-          "token to its own document, `window` to as many tokens, itself counted (0: all). `scale` "
-          "is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, "
-          "[N, Dout], "
-          "a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, "
-          "`rope_context`, "
-          "`rope_yarn` and `rope_width` are as in rope. The result is [B, T, Dout]; f32, f64, or "
-          "bf16 on a GPU.",
+  .help =
+    "N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * "
+    "(causal attention of "
+    "expert n, projected), computed as one attention over the heads of all experts. `x` is "
+    "[B, T, D], `gates` "
+    "[B, T, N] (not needed for a single expert). Each expert has `heads` query heads and "
+    "`kv_heads` key and "
+    "value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per "
+    "head: query heads in "
+    "the order (KV head, expert, head); key and value heads in the order (KV head, expert), "
+    "or only `kv_heads` "
+    "if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: "
+    "none) uses "
+    "`positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, "
+    "T], restricts each "
+    "token to its own document, `window` to as many tokens, itself counted (0: all). `scale` "
+    "is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, "
+    "[N, Dout], "
+    "a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, "
+    "`rope_context`, "
+    "`rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with "
+    "`qkv` and `out`. The result is [B, T, Dout]; f32, f64, or "
+    "bf16 on a GPU.",
   .inputs = { "x", "qkv", "out", "gates?", "documents?", "positions?", "qkv_bias?", "out_bias?" },
   .attrs =
     (const bam_attr_spec[]){ { .name = "heads", .kind = BAM_ATTR_INT, .required = true },
@@ -419,6 +414,7 @@ const bam_op bam_op_mixture_of_attention = {
                              { .name = "rope_base", .kind = BAM_ATTR_FLOAT, .initial = 10000 },
                              { .name = "scale", .kind = BAM_ATTR_FLOAT, .initial = NAN },
                              { .name = "window", .kind = BAM_ATTR_INT, .initial = 0 },
+                             { .name = "fp8", .kind = BAM_ATTR_BOOL },
                              BAM_ROPE_SCALING,
                              { 0 } },
   .forward = mixture_of_attention_forward,

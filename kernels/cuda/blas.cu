@@ -79,12 +79,15 @@ static int64_t alignment(const void *data, int64_t stride_bytes) {
 }
 
 static int64_t size_of(int64_t type) {
-  return type == BAM_CUDA_F64 ? 8 : type == BAM_CUDA_BF16 ? 2 : 4;
+  static const int64_t sizes[] = { 4, 8, 2, 1, 1 }; /* in the order of bam_cuda_type */
+  return sizes[type];
 }
 
 /* Of C. */
 static bam_cuda_type result_type(bam_cuda_type type, const bam_gemm *g) {
-  return type == BAM_CUDA_BF16 && g->real_c ? BAM_CUDA_F32 : type;
+  if (type != BAM_CUDA_BF16 && !bam_cuda_is_fp8(type))
+    return type;
+  return g->real_c ? BAM_CUDA_F32 : BAM_CUDA_BF16;
 }
 
 static bam_blas_product describe_product(bam_cuda_type type, bool tf32, const bam_gemm *g,
@@ -108,7 +111,7 @@ static bam_blas_product describe_product(bam_cuda_type type, bool tf32, const ba
 }
 
 static void fail_product(bam_stream stream, const bam_blas_product *p, const char *why) {
-  static const char *const names[] = { "f32", "f64", "bf16" }; /* in the order of bam_cuda_type */
+  static const char *const names[] = { "f32", "f64", "bf16", "e4m3", "e5m2" }; /* bam_cuda_type */
   bam_cuda_fail(stream,
                 "product of %s, %lld of [%lld, %lld]%s x [%lld, %lld]%s, rows %lld, %lld "
                 "and %lld apart: %s",
@@ -149,6 +152,8 @@ static cublasStatus_t enqueue(bam_stream stream, const bam_blas_product *key,
   if (p->refused)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   BAM_THEN(bam_blas_resize(&stream->blas->lt, p, &call->exact));
+  if (bam_cuda_is_fp8(p->what.type))
+    BAM_THEN(bam_blas_set_scales(&stream->blas->lt, p, call->gemm));
   BAM_THEN(bam_blas_run(stream, p, call, &p->algorithm, call->c));
   return status;
 }

@@ -4,8 +4,17 @@
 
 #include "stream.h"
 
-/* The dtype of A and B, and of C unless gemm->real_c says otherwise. */
-typedef enum bam_cuda_type { BAM_CUDA_F32, BAM_CUDA_F64, BAM_CUDA_BF16 } bam_cuda_type;
+/* The dtype of A and B, and of C unless gemm->real_c says otherwise. The types of FP8 are those of A: B is E4M3 and C
+   bf16, A is not transposed and B is, and sizes are multiples of 16 (kernels/fp8.h). */
+typedef enum bam_cuda_type {
+  BAM_CUDA_F32,
+  BAM_CUDA_F64,
+  BAM_CUDA_BF16,
+  BAM_CUDA_E4M3,
+  BAM_CUDA_E5M2
+} bam_cuda_type;
+
+static inline bool bam_cuda_is_fp8(int64_t type) { return type >= BAM_CUDA_E4M3; }
 
 /* Which size of a product changes from call to call: m or k is the number of an expert's rows. */
 typedef enum bam_cuda_varying { BAM_VARIES_NOT, BAM_VARIES_M, BAM_VARIES_K } bam_cuda_varying;

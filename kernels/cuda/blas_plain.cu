@@ -7,12 +7,19 @@
 #include "cuda.h"
 
 #include "../convert.h"
+#include "../fp8.h"
 
 #define TILE 64 /* rows and columns of C that a block computes */
 #define STEP 16 /* of k between barriers */
 #define SIDE 16 /* a block is SIDE x SIDE threads */
 #define EACH (TILE / SIDE)
 
+/* Codes of FP8. */
+template <bam_fp8_format format> struct fp8 { uint8_t code; };
+
+template <bam_fp8_format format> static __device__ float widen(fp8<format> x) {
+  return bam_from_fp8(x.code, format);
+}
 static __device__ float widen(bf16 x) { return from_bf16(x); }
 static __device__ float widen(float x) { return x; }
 static __device__ double widen(double x) { return x; }
@@ -47,13 +54,17 @@ static __device__ void add_products(Real (&sum)[EACH][EACH], const Real (&left)[
   }
 }
 
+/* The scale of an operand. */
+static __device__ float scale_of(const float *scale) { return scale != NULL ? *scale : 1; }
+
 /* Each block computes tiles of C; tiles are numbered along rows, then matrices. */
-template <class Real, class T, class C>
-static __global__ void multiply_tiles(bam_gemm g, C *c, const T *a, const T *b, Real alpha,
+template <class Real, class A, class B, class C>
+static __global__ void multiply_tiles(bam_gemm g, C *c, const A *a, const B *b, Real alpha,
                                       Real beta) {
   BAM_SHARED(Real, left, STEP * (TILE + 1));
   BAM_SHARED(Real, right, STEP * (TILE + 1));
   const int64_t across = (g.n + TILE - 1) / TILE, down = (g.m + TILE - 1) / TILE;
+  const Real factor = alpha * scale_of(g.scale_a) * scale_of(g.scale_b);
   BAM_EACH_ROW(tile, g.batch * down * across) {
     const int64_t matrix = tile / (down * across);
     const int64_t row = tile / across % down * TILE, column = tile % across * TILE;
@@ -71,29 +82,34 @@ static __global__ void multiply_tiles(bam_gemm g, C *c, const T *a, const T *b, 
       const int64_t s = column + threadIdx.x % SIDE + i % EACH * SIDE;
       if (r < g.m && s < g.n) {
         C *to = c + matrix * g.stride_c + r * g.ldc + s;
-        const Real product = alpha * sum[i / EACH][i % EACH];
+        const Real product = factor * sum[i / EACH][i % EACH];
         store(to, beta == 0 ? product : product + beta * widen(*to));
       }
     }
   }
 }
 
-template <class Real, class T, class C>
+template <class Real, class A, class B, class C>
 static void run(bam_stream stream, const bam_blas_call *call) {
   const bam_gemm *g = call->gemm;
   const int64_t tiles = g->batch * ((g->m + TILE - 1) / TILE) * ((g->n + TILE - 1) / TILE);
-  BAM_LAUNCH(stream, (multiply_tiles<Real, T, C>), BAM_ROW_BLOCKS(tiles), SIDE * SIDE, 0, *g,
-             (C *)call->c, (const T *)call->a, (const T *)call->b, (Real)g->alpha, (Real)g->beta);
+  BAM_LAUNCH(stream, (multiply_tiles<Real, A, B, C>), BAM_ROW_BLOCKS(tiles), SIDE * SIDE, 0, *g,
+             (C *)call->c, (const A *)call->a, (const B *)call->b, (Real)g->alpha, (Real)g->beta);
+}
+
+/* C is f32, or bf16. */
+template <class A, class B> static void run_narrow(bam_stream stream, const bam_blas_call *call) {
+  (call->exact.c_type == BAM_CUDA_F32 ? run<float, A, B, float> : run<float, A, B, bf16>)(stream,
+                                                                                          call);
 }
 
 void bam_blas_run_plain(bam_stream stream, const bam_blas_call *call) {
   const bam_blas_product *what = &call->exact;
-  if (what->type == BAM_CUDA_F64)
-    run<double, double, double>(stream, call);
-  else if (what->type == BAM_CUDA_F32)
-    run<float, float, float>(stream, call);
-  else if (what->c_type == BAM_CUDA_F32)
-    run<float, bf16, float>(stream, call);
-  else
-    run<float, bf16, bf16>(stream, call);
+  switch (what->type) {
+  case BAM_CUDA_F32: run<float, float, float, float>(stream, call); break;
+  case BAM_CUDA_F64: run<double, double, double, double>(stream, call); break;
+  case BAM_CUDA_BF16: run_narrow<bf16, bf16>(stream, call); break;
+  case BAM_CUDA_E4M3: run_narrow<fp8<BAM_E4M3>, fp8<BAM_E4M3>>(stream, call); break;
+  case BAM_CUDA_E5M2: run_narrow<fp8<BAM_E5M2>, fp8<BAM_E4M3>>(stream, call); break;
+  }
 }

@@ -19,7 +19,9 @@ void bam_blas_drop_plan(const bam_blas_library *lt, bam_blas_plan *p) {
 /* ---- descriptions ---- */
 
 static cudaDataType_t type_of(int64_t type) {
-  return type == BAM_CUDA_F64 ? CUDA_R_64F : type == BAM_CUDA_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+  static const cudaDataType_t types[] = { CUDA_R_32F, CUDA_R_64F, CUDA_R_16BF, CUDA_R_8F_E4M3,
+                                          CUDA_R_8F_E5M2 }; /* in the order of bam_cuda_type */
+  return types[type];
 }
 
 /* rows and columns are those of the transpose, in whose columns elements lie together. */
@@ -40,7 +42,7 @@ static cublasStatus_t make_layout(const bam_blas_library *lt, cublasLtMatrixLayo
 static cublasStatus_t describe(const bam_blas_library *lt, bam_blas_plan *p) {
   const bam_blas_product *g = &p->what;
   const bool wide = g->type == BAM_CUDA_F64;
-  const cudaDataType_t operands = type_of(g->type);
+  const cudaDataType_t a = type_of(g->type), b = bam_cuda_is_fp8(g->type) ? CUDA_R_8F_E4M3 : a;
   const cublasComputeType_t compute = wide      ? CUBLAS_COMPUTE_64F
                                       : g->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32
                                                 : CUBLAS_COMPUTE_32F;
@@ -52,10 +54,10 @@ static cublasStatus_t describe(const bam_blas_library *lt, bam_blas_plan *p) {
     lt->MatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
   BAM_THEN(
     lt->MatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
-  BAM_THEN(make_layout(lt, &p->a, g, operands, g->transpose_a ? g->m : g->k,
-                       g->transpose_a ? g->k : g->m, g->lda, g->stride_a));
-  BAM_THEN(make_layout(lt, &p->b, g, operands, g->transpose_b ? g->k : g->n,
-                       g->transpose_b ? g->n : g->k, g->ldb, g->stride_b));
+  BAM_THEN(make_layout(lt, &p->a, g, a, g->transpose_a ? g->m : g->k, g->transpose_a ? g->k : g->m,
+                       g->lda, g->stride_a));
+  BAM_THEN(make_layout(lt, &p->b, g, b, g->transpose_b ? g->k : g->n, g->transpose_b ? g->n : g->k,
+                       g->ldb, g->stride_b));
   BAM_THEN(make_layout(lt, &p->c, g, type_of(g->c_type), g->n, g->m, g->ldc, g->stride_c));
   p->m = g->m, p->k = g->k;
   return status;
@@ -79,6 +81,16 @@ cublasStatus_t bam_blas_resize(const bam_blas_library *lt, bam_blas_plan *p,
   BAM_THEN(resize_layout(lt, p->b, g->transpose_b ? g->k : g->n, g->transpose_b ? g->n : g->k));
   BAM_THEN(resize_layout(lt, p->c, g->n, g->m));
   p->m = g->m, p->k = g->k;
+  return status;
+}
+
+cublasStatus_t bam_blas_set_scales(const bam_blas_library *lt, bam_blas_plan *p,
+                                   const bam_gemm *g) {
+  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+  BAM_THEN(lt->MatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER,
+                                      &g->scale_b, sizeof g->scale_b));
+  BAM_THEN(lt->MatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER,
+                                      &g->scale_a, sizeof g->scale_a));
   return status;
 }
 

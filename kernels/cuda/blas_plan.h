@@ -53,6 +53,9 @@ bam_blas_plan *bam_blas_find_plan(bam_cuda_blas *blas, const bam_blas_product *w
 cublasStatus_t bam_blas_resize(const bam_blas_library *lt, bam_blas_plan *p,
                                const bam_blas_product *exact);
 
+/* Let the plan's operands, of FP8, have the scales of a product. */
+cublasStatus_t bam_blas_set_scales(const bam_blas_library *lt, bam_blas_plan *p, const bam_gemm *g);
+
 /* Free a plan, of which some parts may be missing. */
 void bam_blas_drop_plan(const bam_blas_library *lt, bam_blas_plan *p);
 

@@ -10,6 +10,7 @@ extern "C" {
 
 #include "blas.h"
 #include "convert.h"
+#include "fp8.h"
 #include "stream.h"
 
 #define DECLARE(type) extern "C" const bam_kernels bam_cuda_##type##_table;
@@ -192,6 +193,7 @@ static bool open_device(bam_device *device, int number, char *why, size_t size) 
   device->kernels[BAM_BF16] = &bam_cuda_bf16_table;
   device->kernels[BAM_F32] = &bam_cuda_f32_table;
   device->kernels[BAM_F64] = &bam_cuda_f64_table;
+  device->fp8 = stream->capability >= BAM_CUDA_FP8_CAPABILITY ? &bam_cuda_fp8 : NULL;
   device->system_alloc = device_alloc;
   device->system_free = device_free;
   device->copy_in = bam_cuda_copy_in;

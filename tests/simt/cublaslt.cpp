@@ -1,6 +1,7 @@
 /* A stand-in for cuBLASLt that computes with the CPU's products (cublaslt_multiply.cpp). It is as strict as the
    library may be: sizes must fit each other and lie within allocations, and an algorithm serves only products with the
-   types, transposes, distances and alignment that it was asked for, whatever their number of columns.
+   types, transposes, distances and alignment that it was asked for, whatever their number of columns. FP8 has the rules
+   of cuBLASLt's documentation (fits_fp8).
    BAMLUA_SIMT_BLAS has words: "exact": an algorithm serves only the sizes that it was asked for; "none": there is no
    algorithm for anything; "classes": there is none where a size is a multiple of 256.
    BAMLUA_SIMT_ALGORITHMS lists what there is for each product, in the heuristic's order, as MILLISECONDS[:KIND]. The
@@ -20,6 +21,7 @@ struct simt_blas_operation {
   cublasComputeType_t compute;
   cudaDataType_t scale;
   cublasOperation_t transpose[2];
+  const float *scale_pointer[2]; /* of a and b; NULL: 1 */
 };
 
 struct simt_blas_layout {
@@ -104,7 +106,13 @@ cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComput
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc,
                                               cublasLtMatmulDescAttributes_t attribute,
                                               const void *value, size_t bytes) {
-  return set(&desc->transpose[attribute - CUBLASLT_MATMUL_DESC_TRANSA], value, bytes);
+  switch (attribute) {
+  case CUBLASLT_MATMUL_DESC_TRANSA: return set(&desc->transpose[0], value, bytes);
+  case CUBLASLT_MATMUL_DESC_TRANSB: return set(&desc->transpose[1], value, bytes);
+  case CUBLASLT_MATMUL_DESC_A_SCALE_POINTER: return set(&desc->scale_pointer[0], value, bytes);
+  case CUBLASLT_MATMUL_DESC_B_SCALE_POINTER: return set(&desc->scale_pointer[1], value, bytes);
+  }
+  return CUBLAS_STATUS_INVALID_VALUE;
 }
 
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) { return destroy(desc); }
@@ -155,6 +163,57 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
   return destroy(preference);
 }
 
+/* ---- FP8 ---- */
+
+static bool is_fp8(cudaDataType_t type) { return type == CUDA_R_8F_E4M3 || type == CUDA_R_8F_E5M2; }
+
+/* Are the sizes of a matrix multiples of 16, and its distances of 16 bytes? */
+static bool is_whole(const simt_blas_layout *l) {
+  const int64_t size = (int64_t)simt_blas_size(l->type);
+  return l->rows % 16 == 0 && l->columns % 16 == 0 && l->ld * size % 16 == 0 &&
+         l->stride * size % 16 == 0;
+}
+
+/* What compute capabilities 8.9 and 9.0 multiply: the first operand transposed and the second not, not both E5M2, all
+   sizes and distances multiples of 16, results of bf16 or f32. */
+static bool fits_fp8(const simt_blas_operation *o, const simt_blas_layout *a,
+                     const simt_blas_layout *b, const simt_blas_layout *c) {
+  return is_fp8(a->type) && is_fp8(b->type) &&
+         (a->type == CUDA_R_8F_E4M3 || b->type == CUDA_R_8F_E4M3) &&
+         o->compute == CUBLAS_COMPUTE_32F && o->scale == CUDA_R_32F &&
+         o->transpose[0] == CUBLAS_OP_T && o->transpose[1] == CUBLAS_OP_N && is_whole(a) &&
+         is_whole(b) && is_whole(c) && (c->type == CUDA_R_16BF || c->type == CUDA_R_32F);
+}
+
+static bool types_fit(const simt_blas_operation *o, const simt_blas_layout *a,
+                      const simt_blas_layout *b, const simt_blas_layout *c) {
+  if (is_fp8(a->type) || is_fp8(b->type))
+    return fits_fp8(o, a, b, c);
+  return a->type == b->type && o->scale_pointer[0] == NULL && o->scale_pointer[1] == NULL;
+}
+
+/* Do the operands of FP8 begin at multiples of 16 bytes, and are their scales on the device? */
+static bool is_placed(const simt_blas_operation *o, const simt_blas_layout *a,
+                      const void *const data[3]) {
+  if (!is_fp8(a->type))
+    return true;
+  for (int i = 0; i < 3; i++)
+    if ((uintptr_t)data[i] % 16 != 0)
+      return false;
+  for (const float *scale : o->scale_pointer)
+    if (scale != NULL && simt_device_of(scale, sizeof *scale) != simt_current_device())
+      return false;
+  return true;
+}
+
+/* The product of both scales, in memory of the device, which is open. */
+static double scale_of(const simt_blas_operation *o) {
+  double product = 1;
+  for (const float *scale : o->scale_pointer)
+    product *= scale != NULL ? (double)*scale : 1;
+  return product;
+}
+
 /* ---- products ---- */
 
 /* The product of rows that one of columns is: C[m x n] of b and a. False when the sizes do not fit. */
@@ -173,20 +232,21 @@ static bool describe(const simt_blas_operation *o, const simt_blas_layout *a,
   const simt_blas_layout *all[] = { a, b, c };
   bool good = (int64_t)(ta ? a->columns : a->rows) == g->n &&
               (int64_t)(tb ? b->columns : b->rows) == g->k &&
-              (int64_t)(tb ? b->rows : b->columns) == g->m && a->type == b->type;
+              (int64_t)(tb ? b->rows : b->columns) == g->m && types_fit(o, a, b, c);
   for (const simt_blas_layout *l : all)
     good &= l->ld >= (int64_t)l->rows && l->batch == c->batch && l->rows > 0 && l->columns > 0;
   return good;
 }
 
 static algorithm algorithm_for(const simt_blas_operation *o, const bam_gemm *g,
-                               const simt_blas_layout *a, const simt_blas_layout *c) {
+                               const simt_blas_layout *a, const simt_blas_layout *b,
+                               const simt_blas_layout *c) {
   algorithm x;
   memset(&x, 0, sizeof x);
   x.magic = MAGIC;
   x.m = g->m, x.n = g->n, x.k = g->k;
   x.type = (uint8_t)c->type;
-  x.operands = (uint8_t)a->type;
+  x.operands = (uint8_t)(3 * a->type + b->type); /* another number for each pair that fits */
   x.compute = (uint8_t)o->compute;
   x.transpose[0] = (uint8_t)o->transpose[0], x.transpose[1] = (uint8_t)o->transpose[1];
   x.lds = (int32_t)(g->lda * 31 + g->ldb * 1021 + g->ldc * 65537);
@@ -234,7 +294,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   simt_trace("heuristic %lld %lld %lld", (long long)g.m, (long long)g.n, (long long)g.k);
   if (is_refused(&g))
     return CUBLAS_STATUS_NOT_SUPPORTED;
-  algorithm x = algorithm_for(desc, &g, a, c);
+  algorithm x = algorithm_for(desc, &g, a, b, c);
   memcpy(x.align, preference->align, sizeof x.align);
   for (int i = 0; i < wanted && find_offer(i + 1, &offered); i++, ++*found) {
     x.number = (uint8_t)(i + 1);
@@ -274,7 +334,7 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t de
   *result = {};
   if (!describe(desc, a, b, c, &g))
     return CUBLAS_STATUS_INVALID_VALUE;
-  const algorithm wanted = algorithm_for(desc, &g, a, c);
+  const algorithm wanted = algorithm_for(desc, &g, a, b, c);
   return serves(algo, &wanted) && find_offer(x.number, &offered) ? CUBLAS_STATUS_SUCCESS
                                                                  : CUBLAS_STATUS_NOT_SUPPORTED;
 }
@@ -308,9 +368,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   memcpy(&x, algo, sizeof x);
   if (!describe(desc, a_layout, b_layout, c_layout, &g) || !is_inside(a, a_layout) ||
       !is_inside(b, b_layout) || !is_inside(c, c_layout) || !is_inside(d, c_layout) ||
+      !is_placed(desc, a_layout, data) ||
       simt_device_of(workspace, workspace_bytes) != simt_current_device())
     return CUBLAS_STATUS_INVALID_VALUE;
-  const algorithm wanted = algorithm_for(desc, &g, a_layout, c_layout);
+  const algorithm wanted = algorithm_for(desc, &g, a_layout, b_layout, c_layout);
   if (!serves(algo, &wanted) || !is_aligned(&x, data) || !find_offer(x.number, &offered) ||
       strcmp(offered.kind, "refuse") == 0)
     return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -325,7 +386,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     simt_fail_later(cudaErrorIllegalAddress);
   simt_finish_copies();
   simt_open_memory();
-  simt_blas_multiply(&g, a_layout->type, c_layout->type, d, c, b, a, parts_of(&offered));
+  g.alpha *= scale_of(desc);
+  simt_blas_multiply(&g, { b_layout->type, a_layout->type, c_layout->type }, d, c, b, a,
+                     parts_of(&offered));
   simt_close_memory();
   return CUBLAS_STATUS_SUCCESS;
 }

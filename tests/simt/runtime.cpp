@@ -141,6 +141,12 @@ cudaError_t cudaGetDevice(int *device) {
   return cudaSuccess;
 }
 
+/* 90, or what BAMLUA_SIMT_CAPABILITY says: 80 for 8.0. Emulated are all instructions, whatever it is. */
+static int capability(void) {
+  const char *given = getenv("BAMLUA_SIMT_CAPABILITY");
+  return given != NULL ? atoi(given) : 90;
+}
+
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   size_t left;
   if (!is_device(device))
@@ -150,7 +156,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   cudaMemGetInfo(&left, &properties->totalGlobalMem);
   properties->sharedMemPerBlock = SIMT_STATIC_SHARED;
   properties->sharedMemPerBlockOptin = SIMT_SHARED;
-  properties->major = 9;
+  properties->major = capability() / 10;
   properties->multiProcessorCount = 4;
   properties->warpSize = SIMT_WARP;
   properties->maxThreadsPerBlock = SIMT_MAX_THREADS;
@@ -162,8 +168,8 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
     return simt_result(cudaErrorInvalidDevice);
   switch (attribute) {
   case cudaDevAttrMultiProcessorCount: *value = 4; return cudaSuccess;
-  case cudaDevAttrComputeCapabilityMajor: *value = 9; return cudaSuccess;
-  case cudaDevAttrComputeCapabilityMinor: *value = 0; return cudaSuccess;
+  case cudaDevAttrComputeCapabilityMajor: *value = capability() / 10; return cudaSuccess;
+  case cudaDevAttrComputeCapabilityMinor: *value = capability() % 10; return cudaSuccess;
   case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = SIMT_SHARED; return cudaSuccess;
   }
   return simt_result(cudaErrorInvalidValue);
