@@ -62,17 +62,22 @@ typedef struct bam_attention {
 
 #define BAM_ROPE_WIDTH 1024 /* the maximum head width of rope */
 
-/* Rotation of pairs (2i, 2i + 1) of the first `width` elements of the heads of x [B, T, H, K] by position
-   times the frequency of kernels/rope.h. The other elements are left alone. */
+/* The frequencies of the pairs of `width` elements, see kernels/rope.h. */
 typedef struct bam_rope {
-  int64_t batch, time, heads, width;
-  int64_t x[3], y[3];     /* strides of batch, time and head; y may be x itself */
-  int64_t position_batch; /* stride of the positions between batch entries: 0 or T */
+  int64_t width;
   double base;
   double factor, low, high, context; /* scaling of frequencies; factor 1, context 0: none */
   bool yarn;                         /* YaRN's scaling in place of Llama 3's */
-  bool inverse;                      /* rotate by the negative angle */
 } bam_rope;
+
+/* Rotation of pairs (2i, 2i + 1) of the first `width` elements of the heads of x [B, T, H, K], by the angles of a
+   table. The other elements are left alone. */
+typedef struct bam_rotation {
+  int64_t batch, time, heads, width;
+  int64_t x[3], y[3];  /* strides of batch, time and head; y may be x itself */
+  int64_t table_batch; /* rows of the table between batch entries: 0 or T */
+  bool inverse;        /* rotate by the negative angle */
+} bam_rotation;
 
 /* Attention experts as groups of heads: head h belongs to expert h / group % experts. */
 typedef struct bam_gated_heads {

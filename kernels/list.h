@@ -133,9 +133,12 @@
      dbias are real */  \
   X(layer_norm, (bam_stream stream, const bam_layer_norm *args))                                     \
   X(layer_norm_backward, (bam_stream stream, const bam_layer_norm_backward *args))                   \
-  /* rope.c: positions NULL are 0 .. T-1 */                                                          \
+  /* rope.c: table is real [count, width / 2, 2], cos and sin of position times frequency;         \
+     positions NULL are 0 .. count-1 */ \
+  X(rope_table, (bam_stream stream, void *table, const int64_t *positions, int64_t count,            \
+                 const bam_rope *rope))                                                              \
   X(rope,                                                                                            \
-    (bam_stream stream, void *y, const void *x, const int64_t *positions, const bam_rope *rope))     \
+    (bam_stream stream, void *y, const void *x, const void *table, const bam_rotation *rotation))    \
   /* attention.c: o is [B, T, H, K], stats [B, T, H, 2], delta [B, T, H]; first is [B, T] from    \
      document_starts or NULL; scratch has as many elements as attention_scratch says. stats, delta \
      and scratch are real */  \

@@ -1862,7 +1862,7 @@ function tensor:add_rms_norm(residual, weight, eps) end
 ---@overload fun(self: tensor, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype, fp8?: boolean }): tensor
 function tensor:linear(weight, bias, dtype, fp8) end
 
---- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32, f64, or bf16 on a GPU; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
+--- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32, f64, or bf16 on a GPU; `positions` are integers [T] or [B, T] counted from 0, or their rope_table; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param positions? tensor
 ---@param base? number 10000 by default
 ---@param rope_factor? number 1 by default
@@ -1874,6 +1874,20 @@ function tensor:linear(weight, bias, dtype, fp8) end
 ---@return tensor
 ---@overload fun(self: tensor, positions?: tensor, attributes: { base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
 function tensor:rope(positions, base, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
+
+--- cos and sin of the angles by which `rope` rotates heads of `width` elements at `positions`, integers [T] or [B, T]: [T, width / 2, 2] or [B, T, width / 2, 2], f32 or f64. Where `rope` and `mixture_of_attention` take `positions` they take this too, made with their base and scaling, and do not compute it again: once per batch is enough for all layers. f32 for x in f32 or bf16, f64 for x in f64. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
+---@param width integer
+---@param base? number 10000 by default
+---@param rope_factor? number 1 by default
+---@param rope_low? number 0 by default
+---@param rope_high? number 0 by default
+---@param rope_context? number 0 by default
+---@param rope_yarn? boolean false by default
+---@param rope_width? integer 0 by default
+---@param dtype? dtype none by default
+---@return tensor
+---@overload fun(self: tensor, attributes: { width: integer, base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer, dtype?: dtype }): tensor
+function tensor:rope_table(width, base, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width, dtype) end
 
 --- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32, f64, or bf16 on a GPU. Slices of one QKV product are read without copying.
 ---@param k tensor|number
@@ -1889,7 +1903,7 @@ function tensor:attention(k, v, documents, scale, window) end
 ---@return tensor
 function tensor:document_starts() end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with `qkv` and `out`. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T] or their rope_table, 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with `qkv` and `out`. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
 ---@param qkv tensor|number
 ---@param out tensor|number
 ---@param gates? tensor
@@ -2709,7 +2723,7 @@ function bam.add_rms_norm(x, residual, weight, eps) end
 ---@overload fun(x: tensor|number, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype, fp8?: boolean }): tensor
 function bam.linear(x, weight, bias, dtype, fp8) end
 
---- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32, f64, or bf16 on a GPU; `positions` are integers [T] or [B, T] counted from 0; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
+--- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32, f64, or bf16 on a GPU; `positions` are integers [T] or [B, T] counted from 0, or their rope_table; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param x tensor|number
 ---@param positions? tensor
 ---@param base? number 10000 by default
@@ -2722,6 +2736,21 @@ function bam.linear(x, weight, bias, dtype, fp8) end
 ---@return tensor
 ---@overload fun(x: tensor|number, positions?: tensor, attributes: { base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
 function bam.rope(x, positions, base, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
+
+--- cos and sin of the angles by which `rope` rotates heads of `width` elements at `positions`, integers [T] or [B, T]: [T, width / 2, 2] or [B, T, width / 2, 2], f32 or f64. Where `rope` and `mixture_of_attention` take `positions` they take this too, made with their base and scaling, and do not compute it again: once per batch is enough for all layers. f32 for x in f32 or bf16, f64 for x in f64. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
+---@param positions tensor|number
+---@param width integer
+---@param base? number 10000 by default
+---@param rope_factor? number 1 by default
+---@param rope_low? number 0 by default
+---@param rope_high? number 0 by default
+---@param rope_context? number 0 by default
+---@param rope_yarn? boolean false by default
+---@param rope_width? integer 0 by default
+---@param dtype? dtype none by default
+---@return tensor
+---@overload fun(positions: tensor|number, attributes: { width: integer, base?: number, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer, dtype?: dtype }): tensor
+function bam.rope_table(positions, width, base, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width, dtype) end
 
 --- Causal scaled dot-product attention, softmax(q kᵀ * scale) v, without a T×T matrix (Dao 2023). `q` is [B, T, H, K], `k` and `v` are [B, T, G, K], where H is a multiple of G: query head h uses key head floor(h / (H / G)) (grouped-query attention, Ainslie et al. 2023). `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. The result is [B, T, H, K]; f32, f64, or bf16 on a GPU. Slices of one QKV product are read without copying.
 ---@param q tensor|number
@@ -2739,7 +2768,7 @@ function bam.attention(q, k, v, documents, scale, window) end
 ---@return tensor
 function bam.document_starts(documents) end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with `qkv` and `out`. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T] or their rope_table, 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with `qkv` and `out`. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
 ---@param x tensor|number
 ---@param qkv tensor|number
 ---@param out tensor|number

@@ -25,6 +25,10 @@ void bam_facts_are_order(bam_tensor *tensor, int64_t assignments, int64_t expert
   state(tensor, (bam_facts){ .order = { assignments, experts, is_complete, copy } });
 }
 
+void bam_facts_are_rotations(bam_tensor *tensor, uint64_t rotation) {
+  state(tensor, (bam_facts){ .rotation = rotation });
+}
+
 void bam_facts_measure(bam_tensor *tensor, const bam_tensor *host) {
   const int64_t *x = bam_tensor_data(host), n = bam_tensor_count(host);
   bam_facts facts = { .bounded = true, .low = INT64_MAX, .high = INT64_MIN, .other = 0 };
@@ -60,4 +64,12 @@ const bam_facts *bam_facts_of_order(const bam_tensor *tensor) {
                         tensor->shape.ndim == 1 && tensor->shape.size[0] == size &&
                         bam_tensor_is_contiguous(tensor);
   return is_order ? f : NULL;
+}
+
+uint64_t bam_facts_rotation(const bam_tensor *tensor) {
+  const bam_shape *shape = &tensor->shape;
+  if (!still_hold(tensor) || shape->ndim < 3 || !bam_tensor_is_contiguous(tensor))
+    return 0;
+  const int64_t row = shape->size[shape->ndim - 2] * shape->size[shape->ndim - 1];
+  return row > 0 && tensor->offset % row == 0 ? tensor->storage->facts.rotation : 0;
 }

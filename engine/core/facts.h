@@ -1,5 +1,5 @@
-/* Facts about the integers of a tensor. On a device it would take a wait to find them out, so they are kept with the
-   storage by who makes or moves the integers, and hold until the storage is changed. Every view of the storage has
+/* Facts about the elements of a tensor. On a device it would take a wait to find them out, so they are kept with the
+   storage by who makes or moves the elements, and hold until the storage is changed. Every view of the storage has
    them: they are about all elements. */
 #ifndef BAM_FACTS_H
 #define BAM_FACTS_H
@@ -19,6 +19,7 @@ typedef struct bam_facts {
     bool is_complete;             /* every assignment names an expert */
     uint64_t copy;                /* of its offsets to the host, see bam_device_begin_copy */
   } order;
+  uint64_t rotation;        /* not 0: a result of rope_table, with frequencies of this hash */
 } bam_facts;
 
 /* State that every element of `tensor`, which fills its storage, is in low .. high. */
@@ -30,6 +31,9 @@ void bam_facts_are_starts(struct bam_tensor *tensor);
 /* State that `tensor` is a result of expert_order, alone in its storage. */
 void bam_facts_are_order(struct bam_tensor *tensor, int64_t assignments, int64_t experts,
                          bool is_complete, uint64_t copy);
+
+/* State that `tensor`, which fills its storage, is a result of rope_table with frequencies of the hash `rotation`. */
+void bam_facts_are_rotations(struct bam_tensor *tensor, uint64_t rotation);
 
 /* Find the bounds of `host`, contiguous i64 in host memory, for its copy `tensor`; a negative value that is alone
    among the negative ones, such as the target of padding, is left out of the bounds. */
@@ -43,5 +47,8 @@ const bam_facts *bam_facts_of_order(const struct bam_tensor *tensor);
 
 /* Is `tensor` known to be document starts, in whole rows? */
 bool bam_facts_have_starts(const struct bam_tensor *tensor);
+
+/* The hash of the frequencies if `tensor` is known to be whole rows of a rope_table, else 0. */
+uint64_t bam_facts_rotation(const struct bam_tensor *tensor);
 
 #endif

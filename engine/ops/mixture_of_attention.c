@@ -24,7 +24,7 @@ enum {
   SAVED_O,
   SAVED_STATS,
   SAVED_FIRST,
-  SAVED_POSITIONS,
+  SAVED_ROTATIONS,
   SAVED_OUT_BIAS,
   SAVED_SCALES
 };
@@ -82,18 +82,16 @@ static bam_status as_rows(bam_scope *scope, const layout *l, bam_tensor *qkv, ba
   return bam_temp_view(scope, qkv, &shape, (int64_t[]){ l->columns, 1 }, qkv->offset, rows);
 }
 
-/* Rotate all queries and keys of `qkv` [tokens, columns] in place. */
+/* Rotate all queries and keys of `qkv` [tokens, columns] in place, by a table, or not if it is NULL. */
 static bam_status rotate(bam_scope *scope, const layout *l, const bam_kernels *kernels,
-                         bam_tensor *qkv, bam_tensor *positions, const bam_attr *attrs,
-                         bool inverse) {
-  const bam_rope rope = bam_mixture_rope(attrs);
+                         bam_tensor *qkv, bam_tensor *table, bool inverse) {
   bam_tensor *heads;
   bam_shape shape = { .ndim = 4, .size = { l->batch, l->time, l->heads + l->kv_heads, l->width } };
   const int64_t stride[] = { l->time * l->columns, l->columns, l->width, 1 };
-  if (rope.base == 0)
+  if (table == NULL)
     return BAM_OK;
   BAM_TRY(bam_temp_view(scope, qkv, &shape, stride, qkv->offset, &heads));
-  bam_rope_run(kernels, heads, heads, positions, &rope, inverse);
+  bam_rope_run(kernels, heads, heads, table, inverse);
   return BAM_OK;
 }
 
@@ -104,8 +102,16 @@ typedef struct mixture {
   layout l;
   const bam_kernels *kernels;
   bam_tensor *in[INPUTS]; /* NULL: left out, and DOCUMENTS and POSITIONS */
-  bam_tensor *qkv, *o, *stats, *first, *positions, *scales;
+  bam_tensor *qkv, *o, *stats, *first, *rotations, *scales;
 } mixture;
+
+/* The table of rotations; NULL if heads do not rotate. */
+static bam_status find_rotations(bam_call *call, mixture *m) {
+  const bam_rope rope = bam_mixture_rope(call->attrs);
+  if (rope.base == 0)
+    return bam_call_check_positions(call, POSITIONS);
+  return bam_call_rotations(call, POSITIONS, m->kernels, m->l.width, &rope, &m->rotations);
+}
 
 static bam_status open_mixture(bam_call *call, mixture *m) {
   bam_device *device = bam_call_device(call);
@@ -115,11 +121,11 @@ static bam_status open_mixture(bam_call *call, mixture *m) {
   BAM_TRY(bam_mixture_check(call, &m->l));
   BAM_TRY(bam_call_check_fp8(call, &call->attrs[ATTR_FP8]));
   y.size[2] = l->out;
-  BAM_TRY(bam_call_rope_positions(call, POSITIONS, &m->positions));
   for (int i = X; i < INPUTS; i++)
     if (i != DOCUMENTS && i != POSITIONS && bam_call_optional(call, i) != NULL)
       BAM_TRY((i == GATES ? bam_call_real_input : bam_call_layer_input)(call, i, X, &m->in[i]));
   BAM_TRY(bam_call_kernels(call, dtype, &m->kernels));
+  BAM_TRY(find_rotations(call, m));
   BAM_TRY(bam_call_document_starts(call, DOCUMENTS, m->kernels, &m->first));
   BAM_TRY(bam_temp_scratch(call->scope, device, dtype, l->tokens * l->columns, &m->qkv));
   BAM_TRY(bam_temp_scratch(call->scope, device, dtype, l->tokens * l->heads * l->width, &m->o));
@@ -130,7 +136,7 @@ static bam_status open_mixture(bam_call *call, mixture *m) {
 }
 
 static bam_status save_mixture(bam_call *call, const mixture *m) {
-  bam_tensor *const made[] = { m->qkv, m->o, m->stats, m->first, m->positions };
+  bam_tensor *const made[] = { m->qkv, m->o, m->stats, m->first, m->rotations };
   for (int i = X; i <= GATES; i++)
     BAM_TRY(bam_call_save(call, SAVED_X + i, m->in[i]));
   for (int i = 0; i < 5; i++)
@@ -161,7 +167,7 @@ static bam_status attend(bam_call *call, const mixture *m) {
   m->kernels->attention_scratch(device->stream, &forward, &backward, &a);
   BAM_TRY(bam_temp_scratch(call->scope, device, bam_dtype_arithmetic(dtype), forward, &scratch));
   BAM_TRY(multiply(call, m));
-  BAM_TRY(rotate(call->scope, l, m->kernels, m->qkv, m->positions, call->attrs, false));
+  BAM_TRY(rotate(call->scope, l, m->kernels, m->qkv, m->rotations, false));
   bam_count_attention(device, &a, 2);
   m->kernels->attention(
     device->stream,
@@ -343,7 +349,7 @@ static bam_status attend_backward(bam_backward *pass, gradients *g) {
                                 .delta = bam_tensor_data(g->delta),
                                 .first = first != NULL ? bam_tensor_data(first) : NULL },
     &a);
-  return rotate(pass->scope, l, g->kernels, g->dqkv, saved[SAVED_POSITIONS], pass->attrs, true);
+  return rotate(pass->scope, l, g->kernels, g->dqkv, saved[SAVED_ROTATIONS], true);
 }
 
 /* From dqkv to the gradients of x, of the projection and of its bias. */
@@ -397,7 +403,7 @@ const bam_op bam_op_mixture_of_attention = {
     "or only `kv_heads` "
     "if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: "
     "none) uses "
-    "`positions`, integers [T] or [B, T], 0 to T - 1 by default. `documents`, integers [B, "
+    "`positions`, integers [T] or [B, T] or their rope_table, 0 to T - 1 by default. `documents`, integers [B, "
     "T], restricts each "
     "token to its own document, `window` to as many tokens, itself counted (0: all). `scale` "
     "is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, "

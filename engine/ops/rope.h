@@ -4,9 +4,14 @@
 
 #include "ops.h"
 
-/* The optional input `i`, positions of the tokens of input 0 [B, T, ...], as contiguous i64 [T] or
-   [B, T] in *positions, a temporary of the call; NULL when it was left out. */
-bam_status bam_call_rope_positions(bam_call *call, int i, bam_tensor **positions);
+/* Fail unless the optional input `i`, positions of the tokens of input 0 [B, T, ...], is integers [T] or [B, T]. */
+bam_status bam_call_check_positions(bam_call *call, int i);
+
+/* From the optional input `i`, positions as above, the table by which bam_rope_run rotates heads of `width`, a
+   temporary of the call; or the input itself if it is a result of rope_table, which must be of the same frequencies.
+   Positions are 0 .. T - 1 when the input was left out. */
+bam_status bam_call_rotations(bam_call *call, int i, const bam_kernels *kernels, int64_t width,
+                              const bam_rope *rope, bam_tensor **table);
 
 /* Attributes of a rotation after its base: how frequencies are scaled, see kernels/rope.h. */
 #define BAM_ROPE_SCALING                                              \
@@ -33,10 +38,9 @@ bam_rope bam_rope_of(const bam_attr *base, const bam_attr *scaling);
 /* Fail unless heads of `width` can be rotated so. */
 bam_status bam_call_check_rope(bam_call *call, int64_t width, const bam_rope *rope);
 
-/* y = x, rotated as `rope` of bam_rope_of says, or rotated back with `inverse`; both are [B, T, H, K]
-   with the K elements of a head together, and y may be x. Elements that do not rotate are not written.
-   positions as above. */
-void bam_rope_run(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bam_tensor *positions,
-                  const bam_rope *rope, bool inverse);
+/* y = x, rotated by a table of bam_call_rotations, or rotated back with `inverse`; both are [B, T, H, K]
+   with the K elements of a head together, and y may be x. Elements that do not rotate are not written. */
+void bam_rope_run(const bam_kernels *kernels, bam_tensor *y, bam_tensor *x, bam_tensor *table,
+                  bool inverse);
 
 #endif

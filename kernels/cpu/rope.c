@@ -1,6 +1,6 @@
 /* Rotary positions: the pair (2i, 2i + 1) of every head is rotated by position times a frequency, the
-   interleaved layout of Cohere's models. Angles are computed in double precision, once per token
-   for all its heads. */
+   interleaved layout of Cohere's models. Angles are computed in double precision, once per token, and kept in a
+   table. */
 #include "../rope.h"
 
 #include "cpu.h"
@@ -29,6 +29,27 @@ static inline void sin_cos(double angle, real *s, real *c) {
 #endif
 }
 
+void KERNEL(rope_table)(bam_stream stream, void *table, const int64_t *positions, int64_t count,
+                        const bam_rope *rope) {
+  (void)stream;
+  int64_t half = rope->width / 2;
+  double frequency[BAM_ROPE_WIDTH / 2];
+  for (int64_t i = 0; i < half; i++)
+    frequency[i] = bam_rope_frequency(rope, i);
+#pragma omp parallel for schedule(static) if (count * half > BAM_GRAIN)
+  for (int64_t n = 0; n < count; n++) {
+    real sine[BAM_ROPE_WIDTH / 2], cosine[BAM_ROPE_WIDTH / 2], *row = (real *)table + n * 2 * half;
+    double position = positions != NULL ? (double)positions[n] : (double)n;
+#pragma omp simd
+    for (int64_t i = 0; i < half; i++)
+      sin_cos(position * frequency[i], &sine[i], &cosine[i]);
+    for (int64_t i = 0; i < half; i++) {
+      row[2 * i] = cosine[i];
+      row[2 * i + 1] = sine[i];
+    }
+  }
+}
+
 static void rotate_head(real *y, const real *x, const real *sine, const real *cosine,
                         int64_t half) {
 #pragma omp simd
@@ -39,21 +60,19 @@ static void rotate_head(real *y, const real *x, const real *sine, const real *co
   }
 }
 
-void KERNEL(rope)(bam_stream stream, void *y, const void *x, const int64_t *positions,
-                  const bam_rope *r) {
+void KERNEL(rope)(bam_stream stream, void *y, const void *x, const void *table,
+                  const bam_rotation *r) {
   (void)stream;
   int64_t half = r->width / 2, token = r->heads * r->width;
-  double frequency[BAM_ROPE_WIDTH / 2];
-  for (int64_t i = 0; i < half; i++)
-    frequency[i] = (r->inverse ? -1 : 1) * bam_rope_frequency(r, i);
 #pragma omp parallel for schedule(static) if (r->batch * r->time * token > BAM_GRAIN)
   for (int64_t n = 0; n < r->batch * r->time; n++) {
     int64_t b = n / r->time, t = n % r->time;
+    const real *row = (const real *)table + (b * r->table_batch + t) * r->width;
     real sine[BAM_ROPE_WIDTH / 2], cosine[BAM_ROPE_WIDTH / 2];
-    double position = positions != NULL ? (double)positions[b * r->position_batch + t] : (double)t;
-#pragma omp simd
-    for (int64_t i = 0; i < half; i++)
-      sin_cos(position * frequency[i], &sine[i], &cosine[i]);
+    for (int64_t i = 0; i < half; i++) {
+      cosine[i] = row[2 * i];
+      sine[i] = r->inverse ? -row[2 * i + 1] : row[2 * i + 1];
+    }
     for (int64_t h = 0; h < r->heads; h++)
       rotate_head((real *)y + b * r->y[0] + t * r->y[1] + h * r->y[2],
                   (const real *)x + b * r->x[0] + t * r->x[1] + h * r->x[2], sine, cosine, half);

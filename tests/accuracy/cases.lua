@@ -131,6 +131,7 @@ case("expert_order", "", { bam.randint(0, 7, 200, 2) }, { n = 7 }, { bound = 0 }
 case("swiglu", "", { uniform(-20, 20, 50, 200) }, {}, { bound = 28 })
 case("geglu", "", { uniform(-20, 20, 50, 200) }, {}, { bound = 28 })
 case("geglu", "by tanh", { uniform(-20, 20, 50, 200) }, { approximate = true }, { bound = 28 })
+case("rope_table", "positions to 100000", { bam.randint(0, 100000, 2, 40) }, { width = 64 }, { bound = 0 })
 case("rope", "positions to 100000", { normal(2, 40, 3, 64), bam.randint(0, 100000, 2, 40) }, {}, { bound = 4 })
 
 -- ---- layer norm ----

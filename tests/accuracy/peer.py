@@ -176,7 +176,7 @@ OPS = {
     "attention": lambda a, *x: attend(*x), "rope": lambda a, *x: rope(*x),
     "mixture_of_attention": lambda a, *x: mixture_of_attention(*x, **a),
     "routed_ffn": lambda a, *x: routed_ffn(*x), "swiglu": lambda a, x: swiglu(x),
-    "document_starts": None, "expert_order": None,
+    "document_starts": None, "expert_order": None, "rope_table": None,
     "geglu": lambda a, x: geglu(x, **a),
     "layer_norm": lambda a, x, w, b: F.layer_norm(x, w.shape, w, b),
     "add_layer_norm": lambda a, *x: add_layer_norm(*x),

@@ -115,6 +115,21 @@ Test(mixture_of_attention, documents) {
   free(attrs);
 }
 
+/* With a table of the positions in their place, the result has the same bits. */
+static void expect_same_by_table(bam_tensor **in, const bam_attr *attrs, bam_tensor *positions) {
+  bam_attr *of_table = make_attrs(&bam_op_rope_table);
+  set_integer(&bam_op_rope_table, of_table, "width", 6);
+  set_integer(&bam_op_rope_table, of_table, "dtype", BAM_F64);
+  bam_tensor *table = run(&bam_op_rope_table, &positions, 1, of_table);
+  in[POSITIONS] = positions;
+  bam_tensor *want = run(&bam_op_mixture_of_attention, in, INPUTS, attrs);
+  in[POSITIONS] = table;
+  bam_tensor *got = run(&bam_op_mixture_of_attention, in, INPUTS, attrs);
+  expect_equal(got, want, 0);
+  RELEASE(table, want, got);
+  free(of_table);
+}
+
 /* Shared by all sequences, or each its own; with and without documents. */
 Test(mixture_of_attention, positions) {
   sizes s = { .B = 2, .T = 13, .D = 6, .N = 2, .H = 4, .G = 2, .K = 6, .E = 6 };
@@ -129,6 +144,7 @@ Test(mixture_of_attention, positions) {
     in[DOCUMENTS] = i < 4 ? NULL : documents;
     mixture_compare(in, attrs, 1e-12);
   }
+  expect_same_by_table(in, attrs, own);
   in[DOCUMENTS] = in[POSITIONS] = NULL;
   fixture_release(in, INPUTS);
   fixture_release(all, 4);

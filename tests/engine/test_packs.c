@@ -132,3 +132,12 @@ static void check_elementwise(bam_dtype dtype, int64_t width) {
 }
 
 Test(packs, elementwise) { each_case(check_elementwise); }
+
+static void check_rope(bam_dtype dtype, int64_t heads) {
+  twins t = { .n = 0 };
+  add(&t, dtype, SHAPE(2, 3, heads % 7, 64), -2, 2);
+  add(&t, BAM_I64, SHAPE(2, 3), 1, 5000);
+  check(&bam_op_rope, &t, NULL);
+}
+
+Test(packs, rope) { each_case(check_rope); }

@@ -230,3 +230,102 @@ Test(rope, partial_gradient) {
   RELEASE(x);
   free(attrs);
 }
+
+/* ---- tables ---- */
+
+static bam_attr *table_attrs(int64_t width, bam_dtype dtype) {
+  bam_attr *attrs = make_attrs(&bam_op_rope_table);
+  set_integer(&bam_op_rope_table, attrs, "width", width);
+  set_integer(&bam_op_rope_table, attrs, "dtype", dtype);
+  return attrs;
+}
+
+static void check_table(bam_dtype dtype, bam_tensor *positions, double tolerance) {
+  bam_attr *attrs = table_attrs(38, dtype);
+  bam_tensor *table = run(&bam_op_rope_table, &positions, 1, attrs);
+  expect_dtype(table, dtype);
+  for (int64_t i = 0; i < bam_tensor_count(table) / 2; i++) {
+    double angle = (double)integer_at(positions, i / 19) * pow(10000, -(double)(i % 19) / 19);
+    EXPECT_CLOSE(value_at(table, 2 * i), cos(angle), tolerance);
+    EXPECT_CLOSE(value_at(table, 2 * i + 1), sin(angle), tolerance);
+  }
+  bam_tensor_release(table);
+  free(attrs);
+}
+
+Test(rope, table_values) {
+  VALUES_TESTED(&bam_op_rope_table);
+  bam_tensor *shared = make_random(BAM_I64, SHAPE(7), -100, 200000);
+  bam_tensor *own = make_random(BAM_I32, SHAPE(2, 7), 0, 5000);
+  check_table(BAM_F32, shared, 2e-7);
+  check_table(BAM_F64, shared, 1e-11);
+  check_table(BAM_F32, own, 2e-7);
+  check_table(BAM_F64, own, 1e-13);
+  RELEASE(shared, own);
+}
+
+/* With the positions or with their table, results and gradients have the same bits. */
+static void check_same(bam_dtype dtype, bam_shape positions, int64_t width) {
+  bam_tensor *x = make_leaf(dtype, SHAPE(2, 5, 3, 16), -1, 1),
+             *y = make_leaf(dtype, x->shape, -1, 1);
+  bam_tensor *p = make_random(BAM_I64, positions, 0, 3000);
+  bam_attr *rope = make_attrs(&bam_op_rope),
+           *attrs = table_attrs(16, dtype == BAM_F64 ? BAM_F64 : BAM_F32);
+  set_float(&bam_op_rope, rope, "rope_factor", 3);
+  set_integer(&bam_op_rope, rope, "rope_width", width);
+  set_float(&bam_op_rope_table, attrs, "rope_factor", 3);
+  set_integer(&bam_op_rope_table, attrs, "rope_width", width);
+  bam_tensor *table = run(&bam_op_rope_table, &p, 1, attrs);
+  bam_tensor *seed = make_random(dtype, x->shape, -1, 1);
+  EXPECT_OK(bam_tensor_copy(y, x));
+  bam_tensor *a = run(&bam_op_rope, (bam_tensor *[]){ x, p }, 2, rope);
+  bam_tensor *b = run(&bam_op_rope, (bam_tensor *[]){ y, table }, 2, rope);
+  EXPECT_OK(bam_autograd_backward(a, seed, false));
+  EXPECT_OK(bam_autograd_backward(b, seed, false));
+  expect_equal(a, b, 0);
+  expect_equal(x->grad, y->grad, 0);
+  RELEASE(x, y, p, table, seed, a, b);
+  free(rope);
+  free(attrs);
+}
+
+Test(rope, table_same_bits) {
+  static const bam_dtype dtypes[] = { BAM_F32, BAM_F64, BAM_BF16 };
+  for (int d = 0; d < 3; d++)
+    for (int64_t width = 16; width > 0 && device_computes(dtypes[d]); width -= 6) {
+      check_same(dtypes[d], SHAPE(5), width);
+      check_same(dtypes[d], SHAPE(2, 5), width);
+    }
+}
+
+static void expect_table_error(const char *part, bam_tensor *x, bam_tensor *positions,
+                               bam_attr *attrs) {
+  bam_tensor *table = run(&bam_op_rope_table, &positions, 1, attrs);
+  expect_op_error(part, &bam_op_rope, (bam_tensor *[]){ x, table }, 2, NULL);
+  bam_tensor_release(table);
+}
+
+Test(rope, table_errors) {
+  bam_tensor *x = make_random(BAM_F32, SHAPE(2, 3, 2, 4), -1, 1);
+  bam_tensor *p = make_random(BAM_I64, SHAPE(3), 0, 9),
+             *four = make_random(BAM_I64, SHAPE(4), 0, 9);
+  bam_attr *attrs = table_attrs(4, BAM_F32);
+  expect_table_error("a rope_table (4, 2, 2); for x (2, 3, 2, 4)", x, four, attrs);
+  bam_tensor *table = run(&bam_op_rope_table, &p, 1, attrs);
+  EXPECT_OK(bam_tensor_fill(table, 1)); /* no longer a table */
+  expect_op_error("positions are (3, 2, 2)", &bam_op_rope, (bam_tensor *[]){ x, table }, 2, NULL);
+  set_float(&bam_op_rope_table, attrs, "base", 500);
+  expect_table_error("a rope_table of other frequencies", x, p, attrs);
+  set_float(&bam_op_rope_table, attrs, "base", 10000);
+  set_integer(&bam_op_rope_table, attrs, "dtype", BAM_F64);
+  expect_table_error("a rope_table of f64; make it with dtype = \"f32\"", x, p, attrs);
+  set_integer(&bam_op_rope_table, attrs, "dtype", BAM_BF16);
+  expect_op_error("a table of bf16", &bam_op_rope_table, &p, 1, attrs);
+  set_integer(&bam_op_rope_table, attrs, "width", 0);
+  set_integer(&bam_op_rope_table, attrs, "dtype", BAM_F32);
+  expect_op_error("a width of 0", &bam_op_rope_table, &p, 1, attrs);
+  set_integer(&bam_op_rope_table, attrs, "width", 4);
+  expect_op_error("positions are (2, 3, 2, 4)", &bam_op_rope_table, &x, 1, attrs);
+  RELEASE(x, p, four, table);
+  free(attrs);
+}

@@ -7,8 +7,10 @@ local M = {}
 
 local EXPERTS = 4
 
+local function head_width(s) return s.head_width or s.width // s.heads end
+
 local function widths(s, kind)
-  local head = s.head_width or s.width // s.heads
+  local head = head_width(s)
   local experts = (kind == "shared" or kind == "own") and EXPERTS or 1
   local queries = experts * s.heads * head
   local keys = (kind == "own" and EXPERTS or 1) * (s.kv_heads or s.heads) * head
@@ -45,9 +47,11 @@ function M.account(s, kind, layers, tokens, bytes)
   local attention = 2 * s.context * queries * tokens * layers -- causal, counted once: half of two products
   local l = launches[kind]
   local operands, twice = elements(s, kind)
+  local table_bytes = layers * tokens * 2 * head_width(s) * 4 -- cos and sin of RoPE, f32, in both passes
   return {
     products = 6 * tokens * layers * layer, head = 6 * tokens * d * s.vocab, attention = 3.5 * attention,
-    operands = layers * tokens * operands * bytes, passes = layers * tokens * (operands + twice) * bytes,
+    operands = layers * tokens * operands * bytes + table_bytes,
+    passes = layers * tokens * (operands + twice) * bytes + table_bytes,
     logits = 3 * tokens * s.vocab * bytes,
     parameters = count, update = 28 * count + 4 * count,
     launches = layers * (l.launch[1] + l.product[1]) + l.launch[2] + l.product[2], waits = mixture and layers or 0,

@@ -5,7 +5,7 @@ local test = require "tests.lua.support.test"
 local bamlua = os.getenv "BAMLUA" or "build/bamlua"
 local directory = bamlua:match "^(.*)/" or "."
 
-local FILES = { "swiglu", "geglu", "norm", "loss", "mixture_of_attention", "routed_ffn" }
+local FILES = { "swiglu", "geglu", "norm", "loss", "rope", "mixture_of_attention", "routed_ffn" }
 local COMPILE = "nvcc -std=c++17 -O3 -DBAM_TYPE=bf16 -DBAM_TYPE_bf16 -arch=compute_80 -ptx -o - kernels/cuda/%s.cu"
 local PACKED = "Li8EE" -- the end of the template arguments in the name of a kernel for packs of 8 bf16
 

@@ -94,7 +94,7 @@ local function between(kind, block)
     local name = line:match "^launch %(*([%w_]+)" or line:match "^product"
     if line == "copy out 40" then
       names = {}
-    elseif names and name then
+    elseif names and name and name ~= "fill_table" then -- the angles of RoPE, once for all layers
       names[#names + 1] = name
     elseif names and line:find "^wait" then
       expect.equal(line, string.format("wait %d", #names), "an early wait")

@@ -17,7 +17,8 @@ function M.new(what, ids, options)
   if not check.is_tensor(ids) or ids.ndim ~= 2 then
     check.fail("%s: expected token ids [batch, time], got %s", what, check.describe(ids))
   end
-  return { documents = o.documents, positions = o.positions, routing = {}, starts = documents.starts(o.documents) }
+  return { documents = o.documents, positions = o.positions, routing = {}, starts = documents.starts(o.documents),
+           rotations = {} }
 end
 
 --- `x`, called `name`, must be of the shape of the ids.

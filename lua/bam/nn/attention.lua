@@ -3,6 +3,7 @@
 local check = require "bam.util.check"
 local check_heads = require "bam.nn.heads"
 local core = require "bam.core"
+local rotations = require "bam.nn.rotations"
 local Linear = require "bam.nn.linear"
 
 local Attention = require("bam.nn.module").module "Attention"
@@ -54,6 +55,7 @@ function Attention:forward(x, documents, positions)
   local qkv = self.qkv(x):view(batch, time, h + 2 * g, k)
   local q, keys, v = qkv:narrow(3, 1, h), qkv:narrow(3, h + 1, g), qkv:narrow(3, h + g + 1, g)
   if self.rope_base then
+    positions = rotations.make(x, positions, { width = k, base = self.rope_base })
     q, keys = ops.rope(q, positions, self.rope_base), ops.rope(keys, positions, self.rope_base)
   end
   return self.out(ops.attention(q, keys, v, documents):view(batch, time, h * k))

@@ -112,6 +112,7 @@ function M.bytes(d, o)
   local kept = new_sum(o)
   for _ = 1, 4 do kept:add(1, INTEGER) end -- ids, targets, documents and positions
   kept:add(1, INTEGER) -- where documents start
+  if d.rope_base ~= 0 then kept:add(d.head_width, REAL) end -- the table of rotations
   for layer = 1, d.layers do
     local s = sizes(d, layer)
     keep_norms(kept, d, s)

@@ -56,6 +56,10 @@ local OPS = {
     back(ops.linear(grid(), core.rand(5, 4, { requires_grad = true }), leaf(5)))
   end,
   rope = function() back(ops.rope(core.rand(1, 3, 2, 4, { requires_grad = true }))) end,
+  rope_table = function()
+    local positions = ops.rope_table(core.tensor { 0, 1, 5 }, 4)
+    back(ops.rope(core.rand(1, 3, 2, 4, { requires_grad = true }), positions))
+  end,
   attention = function()
     local q = core.rand(1, 3, 2, 4, { requires_grad = true })
     local k, documents = core.rand(1, 3, 1, 4), core.tensor { { 0, 0, 1 } }

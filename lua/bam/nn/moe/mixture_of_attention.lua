@@ -153,8 +153,8 @@ local function run(self, h, batch, gates)
   if self.q_norm then return several_ops.attend(self, h, qkv, gates, batch) end
   local attributes = { heads = self.heads, kv_heads = self.kv_heads, rope_base = self.rope_base, window = self.window,
                        scale = several_ops.scale(self) }
-  return ops.mixture_of_attention(h, qkv, self.out, gates, documents.of(batch), batch.positions, several_ops.bias(self),
-                                  self.out_bias, several_ops.rotation(self, attributes))
+  return ops.mixture_of_attention(h, qkv, self.out, gates, documents.of(batch), several_ops.positions(self, h, batch),
+                                  several_ops.bias(self), self.out_bias, several_ops.rotation(self, attributes))
 end
 
 --- Attend to earlier tokens of the same document.

@@ -2,6 +2,7 @@
 local check = require "bam.util.check"
 local core = require "bam.core"
 local documents = require "bam.nn.documents"
+local rotations = require "bam.nn.rotations"
 local HeadNorm = require "bam.nn.moe.head_norm"
 local weights = require "bam.nn.weights"
 
@@ -42,6 +43,16 @@ function M.rotation(self, attributes)
   return attributes
 end
 
+--- What an op takes as positions in a pass, see bam.nn.rotations.
+---@param self table the layer
+---@param h tensor [B, T, width]
+---@param pass table
+---@return tensor?
+function M.positions(self, h, pass)
+  if self.rope_base == 0 then return pass.positions end
+  return rotations.of(pass, h, M.rotation(self, { width = self.head_width, base = self.rope_base }))
+end
+
 --- The factor of scores, where it is not the usual 1 / sqrt(head_width): YaRN scales rotated queries and keys.
 ---@param self table the layer
 ---@return number?
@@ -64,8 +75,8 @@ local function project(self, h, weight, batch)
   local q, ks = ops.narrow(all, 3, 1, queries), ops.narrow(all, 3, queries + 1, keys)
   if self.q_norm then q, ks = self.q_norm(q), self.k_norm(ks) end
   if self.rope_base ~= 0 then
-    local attributes = M.rotation(self, { base = self.rope_base })
-    q, ks = ops.rope(q, batch.positions, attributes), ops.rope(ks, batch.positions, attributes)
+    local attributes, positions = M.rotation(self, { base = self.rope_base }), M.positions(self, h, batch)
+    q, ks = ops.rope(q, positions, attributes), ops.rope(ks, positions, attributes)
   end
   return q, ks, ops.narrow(all, 3, queries + keys + 1, keys)
 end
