@@ -89,7 +89,7 @@ static bam_status find_order(bam_call *call, experts *e) {
     BAM_TRY(bam_temp_scratch(call->scope, e->device, BAM_I64,
                              bam_order_size(l->assignments, l->experts), &e->order));
     BAM_TRY(bam_call_sort_experts(call, EXPERTS, l->experts, e->order));
-    facts = bam_facts_of_order(e->order);
+    facts = &e->order->storage->facts; /* also of no experts */
   } else {
     e->order = call->inputs[EXPERTS];
   }
