@@ -18,6 +18,17 @@ struct bam_storage;
 
 #define BAM_DEVICE_NAME 16 /* "cuda:15" */
 
+/* How a product of matrices is computed where a library has several algorithms for it. */
+#define BAM_PRODUCT_NAME 384
+typedef struct bam_algorithm {
+  char product[BAM_PRODUCT_NAME]; /* a description of types, sizes, layout and alignment, unique */
+  uint8_t
+    bytes[64]; /* the algorithm in the words of one version of the library on one kind of device */
+  int rank;    /* among the library's proposals, from 1; 0: a kernel of this program instead */
+  double ms, first_ms; /* measured: of it, and of the library's first proposal; 0 if not measured */
+  bool used;           /* for a product, since the list was set */
+} bam_algorithm;
+
 typedef struct bam_device {
   char name[BAM_DEVICE_NAME]; /* "cpu", "cuda:0" */
   const char *isa;            /* "avx512", "avx2" or "baseline" on the CPU, else NULL */
@@ -64,6 +75,17 @@ typedef struct bam_device {
 
   /* Allow f32 operands of matrix products to be rounded to tf32. NULL: not supported. */
   void (*allow_tf32)(bam_stream stream, bool allow);
+
+  /* Write the name and version of the library of matrix products, which it opens. False if that fails. NULL here
+     and in the next two where products have one implementation. */
+  bool (*library)(bam_stream stream, char *text, size_t size);
+
+  /* Compute products by these algorithms. Others take the library's first proposal or, with `measure`, the fastest of
+     several that repeats its bits, measured when a product first comes, and added to the list. False on failure. */
+  bool (*set_algorithms)(bam_stream stream, const bam_algorithm *list, int64_t count, bool measure);
+
+  /* The list, valid until the next product. */
+  const bam_algorithm *(*algorithms)(bam_stream stream, int64_t *count);
 
   /* Free the stream. NULL: nothing to free. */
   void (*close)(bam_stream stream);

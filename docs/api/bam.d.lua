@@ -3406,6 +3406,18 @@ function bam.synchronize(device) end
 ---@return boolean
 function bam.tf32(allow) end
 
+--- Choose the algorithms of matrix products on the current device by measurement: when a product of new types or sizes
+--- comes, up to 8 that the device's library proposes are timed, and the fastest whose result is the same each time is
+--- used from then on. The file keeps what was measured, by kind of device and version of the library; what it has is
+--- used and not measured again. So the same script, seed, device and file give the same bits, and without the file a
+--- run may get others. A phase of bam.train records its algorithms in its checkpoints, and takes them from there when
+--- it is resumed. The same as --tune FILE. Measurements are written during bam.train, and by bam.tune().
+---
+--- Raises an error on a device whose products have one implementation, such as the CPU.
+---@param path? string|boolean the file, which is created; false: stop, and take the library's first proposals again
+---@return string? path of the file in use
+function bam.tune(path) end
+
 --- Set the number of threads of the CPU kernels. Without an argument, only return it.
 ---@param count? integer 1 to 1024
 ---@return integer

@@ -107,6 +107,23 @@ bam_status bam_device_finish_copy(bam_context *context, bam_device *device, uint
   return bam_device_check(context, device);
 }
 
+bam_status bam_device_library(bam_context *context, bam_device *device, char *text, size_t size) {
+  text[0] = '\0';
+  if (device->library != NULL)
+    device->library(device->stream, text, size);
+  return bam_device_check(context, device);
+}
+
+bam_status bam_device_set_algorithms(bam_context *context, bam_device *device,
+                                     const bam_algorithm *list, int64_t count, bool measure) {
+  if (device->set_algorithms == NULL)
+    return bam_fail(context, BAM_ERROR_ARGUMENT,
+                    "products on %s have one implementation: there is nothing to choose",
+                    device->name);
+  device->set_algorithms(device->stream, list, count, measure);
+  return bam_device_check(context, device);
+}
+
 void bam_context_allow_tf32(bam_context *context, bool allow) {
   context->tf32 = allow;
   for (int i = 0; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++)

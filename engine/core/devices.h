@@ -30,6 +30,13 @@ bam_status bam_device_finish_copy(bam_context *context, bam_device *device, uint
    times as fast. Off by default. */
 void bam_context_allow_tf32(bam_context *context, bool allow);
 
+/* Write the name and version of the library that computes products on `device`; "" if they have one implementation. */
+bam_status bam_device_library(bam_context *context, bam_device *device, char *text, size_t size);
+
+/* Set the algorithms of products on `device`, see bam_device; fails where they have one implementation. */
+bam_status bam_device_set_algorithms(bam_context *context, bam_device *device,
+                                     const bam_algorithm *list, int64_t count, bool measure);
+
 /* Close all devices except the CPU. Their memory must already have been freed. */
 void bam_context_close_devices(bam_context *context);
 

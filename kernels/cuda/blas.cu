@@ -2,9 +2,9 @@
    on a device do without it. It counts matrices by columns: what it is given are the transposes,
    and operands in the other order.
 
-   The algorithm is the first one that cuBLASLt's heuristic names, which depends on the product's
-   shape alone, so the same inputs give the same bits; plans are kept, and asked for again only when
-   other shapes have taken their place. The rows of an expert are new in every step, so products of
+   The algorithm depends on the product's shape and the list of known ones alone (blas_algorithm.cu), so
+   the same inputs give the same bits; plans are kept, and asked for again only when other shapes have
+   taken their place. The rows of an expert are new in every step, so products of
    experts share the plan of a class of sizes, and its layouts get the size of the call. */
 #include "blas_plan.h"
 
@@ -22,12 +22,12 @@ void bam_cuda_blas_close(bam_stream stream) {
   bam_cuda_blas *blas = stream->blas;
   if (blas == NULL)
     return;
-  for (int i = 0; i < BAM_BLAS_PLANS; i++)
-    bam_blas_drop_plan(&blas->lt, &blas->plans[i]);
+  bam_blas_drop_plans(blas);
   for (int i = 0; i < BAM_LANES; i++)
     cudaFree(blas->workspaces[i]);
   if (blas->handle != NULL)
     blas->lt.Destroy(blas->handle);
+  free(blas->known);
   free(blas);
   stream->blas = NULL;
 }
@@ -57,7 +57,7 @@ static void *find_workspace(bam_stream stream) {
   return *workspace;
 }
 
-static bool open_blas(bam_stream stream) {
+bool bam_blas_open(bam_stream stream) {
   if (!bam_cuda_enter(stream))
     return false;
   if (stream->blas != NULL)
@@ -111,14 +111,9 @@ static bam_blas_product describe_product(bam_cuda_type type, bool tf32, const ba
 }
 
 static void fail_product(bam_stream stream, const bam_blas_product *p, const char *why) {
-  static const char *const names[] = { "f32", "f64", "bf16", "e4m3", "e5m2" }; /* bam_cuda_type */
-  bam_cuda_fail(stream,
-                "product of %s, %lld of [%lld, %lld]%s x [%lld, %lld]%s, rows %lld, %lld "
-                "and %lld apart: %s",
-                names[p->type], (long long)p->batch, (long long)p->m, (long long)p->k,
-                p->transpose_a ? " transposed" : "", (long long)p->k, (long long)p->n,
-                p->transpose_b ? " transposed" : "", (long long)p->lda, (long long)p->ldb,
-                (long long)p->ldc, why);
+  char name[BAM_PRODUCT_NAME];
+  bam_blas_name(p, name, sizeof name);
+  bam_cuda_fail(stream, "product of %s: %s", name, why);
 }
 
 /* What stands for all products of a class. */
@@ -146,11 +141,15 @@ cublasStatus_t bam_blas_run(bam_stream stream, const bam_blas_plan *p, const bam
 static cublasStatus_t enqueue(bam_stream stream, const bam_blas_product *key,
                               const bam_blas_call *call) {
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-  bam_blas_plan *p = bam_blas_find_plan(stream->blas, key, &status);
+  bam_blas_plan *p = bam_blas_find_plan(stream, key, call, &status);
   if (p == NULL)
     return status;
   if (p->refused)
     return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (p->plain) {
+    bam_blas_run_plain(stream, call);
+    return status;
+  }
   BAM_THEN(bam_blas_resize(&stream->blas->lt, p, &call->exact));
   if (bam_cuda_is_fp8(p->what.type))
     BAM_THEN(bam_blas_set_scales(&stream->blas->lt, p, call->gemm));
@@ -166,9 +165,11 @@ static bool is_refusal(cublasStatus_t status) {
    what the library refuses is computed here: that, too, depends on the size only. */
 static void multiply(bam_stream stream, bam_cuda_varying varying, const bam_blas_call *call) {
   const bam_blas_product *exact = &call->exact, key = class_of(exact, varying);
+  bam_blas_product outcast = *exact;
+  outcast.outcast = 1;
   cublasStatus_t status = enqueue(stream, &key, call);
   if (is_refusal(status) && memcmp(&key, exact, sizeof key) != 0)
-    status = enqueue(stream, exact, call);
+    status = enqueue(stream, &outcast, call);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED)
     bam_blas_run_plain(stream, call);
   else if (status != CUBLAS_STATUS_SUCCESS)
@@ -197,7 +198,7 @@ void bam_cuda_blas_gemm(bam_stream stream, bam_cuda_type type, bam_cuda_varying 
                   (long long)g.m, (long long)g.k, (long long)g.k, (long long)g.n, INT32_MAX);
     return;
   }
-  if (!open_blas(stream) || find_workspace(stream) == NULL)
+  if (!bam_blas_open(stream) || find_workspace(stream) == NULL)
     return;
   for (int64_t done = 0; done < gemm->batch; done += g.batch) {
     g.batch = gemm->batch - done < BATCH ? gemm->batch - done : BATCH;

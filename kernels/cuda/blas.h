@@ -4,6 +4,10 @@
 
 #include "stream.h"
 
+extern "C" {
+#include "../device.h"
+}
+
 /* The dtype of A and B, and of C unless gemm->real_c says otherwise. The types of FP8 are those of A: B is E4M3 and C
    bf16, A is not transposed and B is, and sizes are multiples of 16 (kernels/fp8.h). */
 typedef enum bam_cuda_type {
@@ -24,6 +28,12 @@ typedef enum bam_cuda_varying { BAM_VARIES_NOT, BAM_VARIES_M, BAM_VARIES_K } bam
    through the next multiple of 256. */
 void bam_cuda_blas_gemm(bam_stream stream, bam_cuda_type type, bam_cuda_varying varying,
                         const bam_gemm *gemm, void *c, const void *a, const void *b);
+
+/* As bam_device's members of these names. */
+bool bam_cuda_blas_library(bam_stream stream, char *text, size_t size);
+bool bam_cuda_blas_set_algorithms(bam_stream stream, const bam_algorithm *list, int64_t count,
+                                  bool measure);
+const bam_algorithm *bam_cuda_blas_algorithms(bam_stream stream, int64_t *count);
 
 /* Free stream->blas. */
 void bam_cuda_blas_close(bam_stream stream);

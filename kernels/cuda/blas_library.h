@@ -8,7 +8,8 @@
 
 /* clang-format off */
 #define BAM_BLAS_FUNCTIONS(X)                                                                     \
-  X(Create) X(Destroy) X(GetStatusString) X(Matmul) X(MatmulAlgoGetHeuristic)                     \
+  X(GetVersion) X(Create) X(Destroy) X(GetStatusString)                                           \
+  X(Matmul) X(MatmulAlgoGetHeuristic) X(MatmulAlgoCheck)                                          \
   X(MatmulDescCreate) X(MatmulDescSetAttribute) X(MatmulDescDestroy)                              \
   X(MatrixLayoutCreate) X(MatrixLayoutSetAttribute) X(MatrixLayoutDestroy)                        \
   X(MatmulPreferenceCreate) X(MatmulPreferenceSetAttribute) X(MatmulPreferenceDestroy)

@@ -1,5 +1,6 @@
 #include "blas_plan.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define WAYS 4 /* among how many places a plan can have its own */
@@ -16,7 +17,25 @@ void bam_blas_drop_plan(const bam_blas_library *lt, bam_blas_plan *p) {
   memset(p, 0, sizeof *p);
 }
 
+void bam_blas_drop_plans(bam_cuda_blas *blas) {
+  for (int i = 0; i < BAM_BLAS_PLANS; i++)
+    bam_blas_drop_plan(&blas->lt, &blas->plans[i]);
+}
+
 /* ---- descriptions ---- */
+
+const char *bam_blas_type_name(int64_t type) {
+  static const char *const names[] = { "f32", "f64", "bf16", "e4m3", "e5m2" }; /* bam_cuda_type */
+  return names[type];
+}
+
+int bam_blas_name(const bam_blas_product *p, char *text, size_t size) {
+  return snprintf(
+    text, size, "%s, %lld of [%lld, %lld]%s x [%lld, %lld]%s, rows %lld, %lld and %lld apart",
+    bam_blas_type_name(p->type), (long long)p->batch, (long long)p->m, (long long)p->k,
+    p->transpose_a ? " transposed" : "", (long long)p->k, (long long)p->n,
+    p->transpose_b ? " transposed" : "", (long long)p->lda, (long long)p->ldb, (long long)p->ldc);
+}
 
 static cudaDataType_t type_of(int64_t type) {
   static const cudaDataType_t types[] = { CUDA_R_32F, CUDA_R_64F, CUDA_R_16BF, CUDA_R_8F_E4M3,
@@ -104,8 +123,9 @@ static uint64_t hash_of(const bam_blas_product *what) {
   return hash >> 32; /* the upper bits depend on all words */
 }
 
-bam_blas_plan *bam_blas_find_plan(bam_cuda_blas *blas, const bam_blas_product *what,
-                                  cublasStatus_t *status) {
+bam_blas_plan *bam_blas_find_plan(bam_stream stream, const bam_blas_product *what,
+                                  const bam_blas_call *call, cublasStatus_t *status) {
+  bam_cuda_blas *blas = stream->blas;
   bam_blas_plan *ways = &blas->plans[hash_of(what) % (BAM_BLAS_PLANS / WAYS) * WAYS], *place = NULL;
   for (int i = 0; i < WAYS; i++) {
     if (ways[i].operation != NULL && memcmp(&ways[i].what, what, sizeof *what) == 0)
@@ -119,7 +139,7 @@ bam_blas_plan *bam_blas_find_plan(bam_cuda_blas *blas, const bam_blas_product *w
   place->what = *what;
   *status = describe(&blas->lt, place);
   if (*status == CUBLAS_STATUS_SUCCESS)
-    *status = bam_blas_choose(blas, place);
+    *status = bam_blas_choose(stream, place, call);
   if (*status == CUBLAS_STATUS_SUCCESS)
     return place;
   bam_blas_drop_plan(&blas->lt, place);

@@ -204,6 +204,9 @@ static bool open_device(bam_device *device, int number, char *why, size_t size) 
   device->synchronize = device_synchronize;
   device->failure = device_failure;
   device->allow_tf32 = device_allow_tf32;
+  device->library = bam_cuda_blas_library;
+  device->set_algorithms = bam_cuda_blas_set_algorithms;
+  device->algorithms = bam_cuda_blas_algorithms;
   device->close = close_stream;
   return true;
 }

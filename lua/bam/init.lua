@@ -42,6 +42,7 @@ M.plan = require("bam.train.by_hand").plan
 M.evaluate = require("bam.train.evaluate").evaluate
 M.compare = require("bam.eval.compare").compare
 M.audit = require("bam.train.audit").audit
+M.tune = require("bam.train.tuning").tune
 M.spread = require("bam.eval.seed_summary").spread
 M.loop = require "bam.train.loop"
 

@@ -266,6 +266,7 @@ const char *bind_nearest(const char *word, const char *const *names);
 
 /* ---- the parts of bam.core, each in its own file ---- */
 
+extern const bind_export bind_algorithm_functions[];
 extern const bind_export bind_autograd_functions[];
 extern const bind_export bind_buffer_functions[];
 extern const bind_export bind_create_functions[];

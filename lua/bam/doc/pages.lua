@@ -33,7 +33,7 @@ return {
   { name = "files", title = "Files", module = "bam.json", functions = "load save load_npy save_npy" },
   { name = "formats", title = "File formats", module = "bam.formats" },
   { name = "system", title = "Devices, memory, time",
-    functions = "device devices synchronize tf32 threads memory isa peak clock" },
+    functions = "device devices synchronize tf32 tune threads memory isa peak clock" },
   { name = "core", title = "The C side of bam", core = true,
     text = "Functions of require \"bam.core\" for bam's own modules. They may change without notice; use those of bam "
       .. "where there is one.",

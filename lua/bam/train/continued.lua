@@ -129,6 +129,11 @@ function M.state(start)
   return state
 end
 
+--- What training.json of the run before says, if the run goes on; nil otherwise.
+---@param start table
+---@return table?
+function M.run_before(start) return start.continue == "run" and M.state_of(start.directory()) or nil end
+
 -- What the phase of a checkpoint was computed in, by its record.
 local function dtype_of(directory)
   local phase = phase_settings.phase(directory:match "^(.*)/[^/]+$" or ".")

@@ -8,6 +8,7 @@ local description = require "bam.model.description"
 local module = require "bam.nn.module"
 local old_fields = require "bam.util.old_fields"
 local phase = require "bam.train.phase"
+local tuning = require "bam.train.tuning"
 
 local M = {}
 
@@ -134,6 +135,7 @@ function M.evaluate(model, heldout, options)
     for _, name in ipairs(names) do domains[name] = evaluate_domain(model, set, name, at_once) end
   end
   if module.is_module(model) then model:in_eval(run) else run() end
+  tuning.flush()
   return { domains = domains, average = average(domains, names) }
 end
 

@@ -5,6 +5,8 @@ local core = require "bam.core"
 local M = {}
 
 local ROUNDS = 6
+local SMALLEST, LARGEST = 256, 2048 -- rows and columns of a product
+local LONG_ENOUGH = 1e-3            -- seconds that one takes
 
 local function on_cpu(device) return device == "cpu" end
 
@@ -16,18 +18,27 @@ local function product_seconds(a, b)
   return core.clock() - start
 end
 
---- Peak FLOP/s of the device: on a CPU the rate of its multiply-adds, otherwise the best of a few matrix products.
----@return number
-function M.measure_peak()
-  if on_cpu(core.device()) then return core.peak() end
+local function best_seconds(size)
   return core.scope(function()
-    local size = 2048
     local a, b, best = core.ones(size, size), core.ones(size, size), math.huge
     core.with_grad(false, function()
       for _ = 1, ROUNDS do best = math.min(best, product_seconds(a, b)) end
     end)
-    return 2 * size ^ 3 / best
+    return best
   end)
+end
+
+--- Peak FLOP/s of the device: on a CPU the rate of its multiply-adds, otherwise the best of a few matrix products; the
+--- faster the device, the larger.
+---@return number
+function M.measure_peak()
+  if on_cpu(core.device()) then return core.peak() end
+  local size, seconds = SMALLEST, best_seconds(SMALLEST)
+  while size < LARGEST and seconds < LONG_ENOUGH do
+    size = 2 * size
+    seconds = best_seconds(size)
+  end
+  return 2 * size ^ 3 / seconds
 end
 
 -- FLOP/s of training, conservative guesses: per CPU thread, and for a GPU that computes in f32.
@@ -56,7 +67,7 @@ local PRODUCTS = "bamlua 1"
 --- What the bits of a result depend on besides the settings; recorded with a run.
 ---@return { device: string, tf32: boolean, isa: string, products: string, threads: integer }
 function M.identity()
-  return { device = device(), tf32 = core.tf32(), isa = core.isa(), products = PRODUCTS,
+  return { device = device(), tf32 = core.tf32(), isa = core.isa(), products = core.product_library() or PRODUCTS,
            threads = core.threads() }
 end
 

@@ -4,6 +4,7 @@ local check = require "bam.util.check"
 local core = require "bam.core"
 local flags = require "bam.util.flags"
 local scales = require "bam.train.scales"
+local tuning = require "bam.train.tuning"
 
 local M = {}
 
@@ -201,6 +202,10 @@ function M.apply()
   if given.device and not given.plan then -- a plan may be for another machine
     local ok, message = core.try(core.device, given.device)
     if not ok then flags.fail("--%s", (message:gsub("^.-(device: )", "%1"))) end
+  end
+  if given.tune and not given.plan and not given.audit then -- which compute nothing new
+    local ok, message = core.try(tuning.apply, given.tune)
+    if not ok then flags.fail("--%s", (message:gsub("^.-(tune: )", "%1"))) end
   end
 end
 

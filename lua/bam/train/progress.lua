@@ -1,6 +1,7 @@
 -- The progress display of a phase: on a terminal one line that is redrawn, otherwise a plain line now and then.
 local core = require "bam.core"
 local machine = require "bam.train.machine"
+local tuning = require "bam.train.tuning"
 
 local M = {}
 
@@ -17,7 +18,7 @@ local BAR = 20
 function M.new(phase, first)
   local now = core.clock()
   return setmetatable({ name = phase.name, steps = phase.steps, flops = phase.flops,
-                        tokens = phase.step_tokens, peak = machine.measure_peak(),
+                        tokens = phase.step_tokens, peak = tuning.without(machine.measure_peak),
                         first = first, begun = core.clock(), shown = now, marked = first - 1,
                         sum = 0, count = 0, drawn = false }, metatable)
 end

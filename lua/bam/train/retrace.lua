@@ -39,7 +39,7 @@ end
 local function train_again(phase, o, older, newer)
   local threads = core.threads()
   core.threads(newer.state.machine.threads)
-  local fine, model = core.try(trainer.replay, phase, o, older, newer.step)
+  local fine, model = core.try(trainer.replay, phase, o, older, newer)
   core.threads(threads)
   return fine and model or error(model, 0)
 end

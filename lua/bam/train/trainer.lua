@@ -20,6 +20,7 @@ local progress = require "bam.train.progress"
 local recheck = require "bam.train.recheck"
 local regime = require "bam.train.regime"
 local start = require "bam.train.start"
+local tuning = require "bam.train.tuning"
 local atomic_dir = require "bam.util.atomic_dir"
 local checkpoints = require "bam.train.checkpoints"
 
@@ -52,12 +53,18 @@ local function build(phase, o)
   return d:build { seed = not d.seed and seed_of(phase) or nil }
 end
 
+local function identity()
+  local now = machine.identity()
+  now.algorithms = tuning.describe()
+  return now
+end
+
 -- The state of a new run.
 local function fresh_state(phase, o)
   local state = continued.state(o.start)
   core.seed(seed_of(phase))
   state.random = state.random or core.random_state()
-  state.rows, state.machine, state.parents = o.rows, machine.identity(), start.parents(o.start)
+  state.rows, state.machine, state.parents = o.rows, identity(), start.parents(o.start)
   return state
 end
 
@@ -75,12 +82,12 @@ end
 
 -- Bits depend on these. A run that moved to another machine continues with a warning.
 local function check_machine(run, state)
-  local now = machine.identity()
+  local now = identity()
   if state.rows ~= run.o.rows then
     run.progress:say("%s: it started with micro-batches of %s rows and keeps this size", run.phase.name,
                      tostring(state.rows))
   end
-  for _, name in ipairs { "device", "tf32", "isa", "products", "threads" } do
+  for _, name in ipairs { "device", "tf32", "isa", "products", "algorithms", "threads" } do
     local before = state.machine[name] -- nil in phases written before this was recorded
     if before ~= nil and before ~= now[name] then
       run.progress:say("%s: its last checkpoint was made with %s %s, and it continues with %s; its last bits may "
@@ -142,7 +149,9 @@ end
 
 local function save(run, done)
   run.check_bam()
+  tuning.flush()
   local state, now = run.state, core.clock()
+  state.algorithms = tuning.record()
   state.seconds, run.clock = state.seconds + now - run.clock, now
   state.random, state.health, state.done = core.random_state(), run.health.state, done
   state.metrics = run.metrics:seal()
@@ -263,6 +272,7 @@ end
 -- After each step.
 local function after(run, step, record)
   local o, state, now = run.o, run.state, core.clock()
+  tuning.flush()
   record.step, state.step = step, step
   record.tokens_per_second = run.phase.step_tokens / math.max(now - run.ticked, 1e-9)
   log(run, record)
@@ -359,11 +369,12 @@ function M.run(phase, o)
   phase:establish()
   if not flags.get().fresh and phase:finished() then return end
   local directory, random = phase:directory(), core.random_state()
-  local held = lock(phase)
+  local held, leave = lock(phase), nil
   local _ <close> = finally(function()
     core.random_state(random)
     core.defer_signals(false)
     held:release()
+    if leave then leave() end
   end)
   core.remove_staged(directory)
   atomic_dir.sweep(directory, checkpoints.stages)
@@ -372,21 +383,26 @@ function M.run(phase, o)
   if phase:is_end(found) then return end
   checkpoints.set_damaged_aside(directory, found and found.step or -1, phase:owner(), say)
   core.defer_signals(true)
+  leave = tuning.enter(found and found.state or continued.run_before(o.start))
   train(phase, o, found)
 end
 
---- Train from a checkpoint to step `last` and return the model. Changes nothing on disk.
+--- Train from a checkpoint up to a newer one and return the model. Changes nothing on disk.
 ---@param phase table
 ---@param o table the checked options of bam.train
 ---@param found table an unfinished checkpoint, from checkpoints.newest
----@param last integer
+---@param newer table
 ---@return table model
-function M.replay(phase, o, found, last)
+function M.replay(phase, o, found, newer)
   local random = core.random_state()
-  local _ <close> = finally(function() core.random_state(random) end)
   check_dtype(phase, o)
+  local leave = tuning.enter(newer.state, true)
+  local _ <close> = finally(function()
+    core.random_state(random)
+    leave()
+  end)
   local run = open_run(phase, o, found)
-  run_steps(run, last, function(step) run.state.step = step end)
+  run_steps(run, newer.step, function(step) run.state.step = step end)
   return run.model
 end
 

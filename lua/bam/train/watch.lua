@@ -3,6 +3,7 @@
 local check = require "bam.util.check"
 local core = require "bam.core"
 local module = require "bam.nn.module"
+local tuning = require "bam.train.tuning"
 
 local M = {}
 
@@ -10,6 +11,9 @@ local M = {}
 ---@field fields? table<string, true> fields that may change, such as "layers.1.ffn.router.top_k"
 ---@field tensors? table<tensor, true> the tensors to compare; all by default
 ---@field freezing? boolean requires_grad may change
+
+-- The settings of bam that results depend on; tune() as how often it was called.
+local SETTINGS = { threads = core.threads, tf32 = core.tf32, device = core.device, tune = tuning.changes }
 
 local LAZY = { tokenizer = true } -- created by the model when it first samples text
 
@@ -60,7 +64,7 @@ end
 ---@return table noted
 function M.note(model, may)
   local noted = { tables = {}, tensors = {}, seen = {}, settings = {}, may = may or {} }
-  for _, name in ipairs { "threads", "tf32", "device" } do noted.settings[name] = core[name]() end
+  for name, read in pairs(SETTINGS) do noted.settings[name] = read() end
   note_table(noted, model, "")
   note_tensors(noted, model)
   return noted
@@ -110,8 +114,8 @@ function M.change(noted)
     only = only or change and entry.name
   end
   if only then return string.format("the values of `%s` of the model", only) end
-  for name, value in pairs(noted.settings) do
-    if core[name]() ~= value then return string.format("bam.%s", name) end
+  for _, name in ipairs(check.sorted_names(SETTINGS)) do
+    if SETTINGS[name]() ~= noted.settings[name] then return string.format("bam.%s", name) end
   end
 end
 

@@ -18,6 +18,7 @@ local FLAGS = {
   { "seed", "N", "of first weights, routers and the order of the data; 1 by default" },
   { "dtype", "NAME", "what phases are computed in: f32 (the default), or bf16 on CUDA devices" },
   { "device", "NAME", "where tensors live: cpu, cuda, cuda:1, ..." },
+  { "tune", "FILE", "measure which algorithms of products are fastest on a GPU; FILE keeps them" },
   { "threads", "N", "how many threads kernels use" },
   { "out", "DIR", "where phases are kept; runs by default" },
   { "cache", "DIR", "where prepared text is kept; ~/.cache/bamlua by default" },
@@ -134,7 +135,7 @@ local function answer_alone()
   end
 end
 
---- The flags of this run: plan, only, fresh, scale, seed, dtype, device, threads, out, cache, help, and
+--- The flags of this run: plan, only, fresh, scale, seed, dtype, device, tune, threads, out, cache, help, and
 --- set, a list of { key, text }.
 ---@return table
 function M.get()
