@@ -19,7 +19,7 @@ typedef struct bam_facts {
     bool is_complete;             /* every assignment names an expert */
     uint64_t copy;                /* of its offsets to the host, see bam_device_begin_copy */
   } order;
-  uint64_t rotation;        /* not 0: a result of rope_table, with frequencies of this hash */
+  uint64_t rotation; /* not 0: a result of rope_table, with frequencies of this hash */
 } bam_facts;
 
 /* State that every element of `tensor`, which fills its storage, is in low .. high. */

@@ -4,8 +4,16 @@
    Backward is one pass for all gradients. */
 #include "support/layer_inputs.h"
 
-#define ROWS_PER_PART 64 /* rows whose share of the weight gradients is summed together */
-#define MAX_PARTS 64
+/* The parts of `rows` rows whose shares of the weight gradients are summed by themselves: on the CPU a few; on a device
+   as many as there can be groups of threads at once on 132 multiprocessors, more of short rows, which take fewer
+   threads (kernels/cuda/norm.cu). Not on this device's: the order of sums depends on sizes only. */
+static int64_t parts_of(const bam_device *device, int64_t rows, int64_t width) {
+  const int64_t each = device->is_host ? 64 : 16;
+  const int64_t groups = width > 2560 ? 1 : width > 1024 ? 2 : width > 256 ? 6 : 24;
+  const int64_t most = device->is_host ? 64 : 132 * groups;
+  const int64_t parts = (rows + each - 1) / each;
+  return parts < most ? parts : most;
+}
 
 /* Inputs 0 .. first_weight-1 are summed; then come weight and, optionally, bias. */
 static bam_status check_norm(bam_call *call, int first_weight) {
@@ -92,11 +100,10 @@ static bam_status differentiate(bam_backward *pass, bam_tensor *dy, bam_tensor *
                                 const norm_gradients *to) {
   bam_tensor *s = pass->saved[0], *scratch = NULL;
   int64_t rows = bam_shape_rows(&s->shape), width = bam_shape_width(&s->shape);
-  int64_t parts = (rows + ROWS_PER_PART - 1) / ROWS_PER_PART;
+  const int64_t parts = parts_of(bam_tensor_device(s), rows, width);
   const bam_kernels *kernels;
   if (width == 0)
     return BAM_OK;
-  parts = parts < MAX_PARTS ? parts : MAX_PARTS;
   BAM_TRY(bam_backward_kernels(pass, s->dtype, &kernels));
   BAM_TRY(bam_temp_scratch(pass->scope, bam_tensor_device(s), bam_dtype_arithmetic(s->dtype),
                            parts * 2 * width, &scratch));

@@ -3,7 +3,7 @@
    or a block each, which reads them once and holds them in registers unless they are very long.
    Weight gradients are collected in `parts` fixed groups of rows and then added in order, so the
    bits depend on the sizes alone. Sums are of `real`: a thread's own is short. */
-#include "pack.h"
+#include "row_share.h"
 
 /* What stats holds of a row, see kernels/cpu/norm.c. */
 struct moments {
@@ -13,71 +13,6 @@ struct moments {
 static __device__ __forceinline__ real centred(real x, const moments &m) {
   return x - m.mean - m.rest;
 }
-
-/* ---- rows that are read once ---- */
-
-#define LONGEST_HELD 4096 /* elements of a row up to which a block holds it in registers */
-
-/* The elements of such a row that a thread holds at most. */
-#define HELD (group_size == BAM_WARP ? BAM_SHORT_ROW / BAM_WARP : LONGEST_HELD / group_size)
-
-/* A thread's share of a row x of n, in packs of `width`. With `held` elements, they stay in registers as numbers;
-   else (0) they are read from x again in each pass. */
-template <int group_size, int width, int held> struct row_share {
-  const element *x;
-  int64_t n;
-  pack<width, real> packs[held > 0 ? held / width : 1];
-
-  __device__ __forceinline__ row_share(const element *x_, int64_t n_) : x(x_), n(n_) {}
-
-  /* f(i, j) for each pack: it is the thread's i-th, of the elements from j on. */
-  template <class F> __device__ __forceinline__ void each(F f) const {
-    if constexpr (held > 0) {
-      BAM_UNROLL
-      for (int i = 0; i < held / width; i++) {
-        const int64_t j = (int64_t)(i * group_size + threadIdx.x % group_size) * width;
-        if (j < n)
-          f(i, j);
-      }
-    } else {
-      BAM_EACH_PACK(j, n) f(0, j);
-    }
-  }
-
-  __device__ __forceinline__ pack<width, real> at(int i, int64_t j) const {
-    if constexpr (held > 0)
-      return packs[i];
-    else
-      return numbers(load_pack<width>(x + j));
-  }
-
-  __device__ __forceinline__ void read() {
-    if constexpr (held > 0)
-      each([&](int i, int64_t j) { packs[i] = numbers(load_pack<width>(x + j)); });
-  }
-
-  /* The same of a + b, which is written to x. */
-  __device__ __forceinline__ void add(element *to, const element *a, const element *b) {
-    x = to;
-    each([&](int i, int64_t j) {
-      const auto left = load_pack<width>(a + j), right = load_pack<width>(b + j);
-      pack<width, element> sum;
-      BAM_EACH_IN_PACK(k) sum.at[k] = left.at[k] + right.at[k];
-      store_pack(to + j, sum);
-      packs[i] = numbers(sum);
-    });
-  }
-
-  /* The sum of f(x[j]) over the row; every thread of the group gets it. */
-  template <class T, class F> __device__ __forceinline__ T sum(F f) const {
-    T total = 0;
-    each([&](int i, int64_t j) {
-      const auto p = at(i, j);
-      BAM_EACH_IN_PACK(k) total += f(p.at[k]);
-    });
-    return group_sum<group_size>(total);
-  }
-};
 
 /* ---- forward ---- */
 
@@ -137,12 +72,7 @@ static __device__ __forceinline__ void normalise_row(const bam_layer_norm &a, in
 
 template <int group_size, int width>
 static __global__ void __launch_bounds__(BAM_ROW_THREADS) normalise_rows(bam_layer_norm a) {
-  BAM_EACH_GROUP_ROW(i, a.rows) {
-    if (group_size == BAM_WARP || a.n <= LONGEST_HELD)
-      normalise_row<group_size, width, HELD>(a, i);
-    else if constexpr (group_size != BAM_WARP)
-      normalise_row<group_size, width, 0>(a, i);
-  }
+  BAM_EACH_GROUP_ROW(i, a.rows) BAM_HELD_OR_NOT(normalise_row, a.n, a, i);
 }
 
 void KERNEL(layer_norm)(bam_stream stream, const bam_layer_norm *a) {
@@ -153,51 +83,109 @@ void KERNEL(layer_norm)(bam_stream stream, const bam_layer_norm *a) {
 
 /* ---- backward ---- */
 
+/* The sums of a and of b over the group; every thread of the group gets them. */
+template <int group_size> static __device__ __forceinline__ void group_sums(real &a, real &b) {
+  a = warp_sum(a);
+  b = warp_sum(b);
+  if constexpr (group_size != BAM_WARP) {
+    BAM_SHARED(real, share, 2 * BAM_WARP);
+    const int lane = threadIdx.x % BAM_WARP, warp = threadIdx.x / BAM_WARP;
+    constexpr int warps = group_size / BAM_WARP;
+    __syncthreads(); /* the results of the last call have been read */
+    if (lane == 0) {
+      share[warp] = a;
+      share[BAM_WARP + warp] = b;
+    }
+    __syncthreads();
+    a = warp_sum(lane < warps ? share[lane] : (real)0);
+    b = warp_sum(lane < warps ? share[BAM_WARP + lane] : (real)0);
+  }
+}
+
+/* A thread's share of what rows add to the gradients of weight and bias; with nothing held, nothing. */
+template <int width, int held, bool biases> struct weight_sums {
+  pack<width, real> weight[held > 0 ? held / width : 1], bias[biases ? held / width : 1];
+
+  __device__ __forceinline__ void add(int i, const pack<width, real> &grad,
+                                      const pack<width, real> &value, const moments &m) {
+    BAM_EACH_IN_PACK(k) {
+      if constexpr (held > 0)
+        weight[i].at[k] += grad.at[k] * centred(value.at[k], m) * m.rstd;
+      if constexpr (biases)
+        bias[i].at[k] += grad.at[k];
+    }
+  }
+};
+
 /* Row i, from dy. With u = dy * weight and z = (s - mean) * rstd: ds = rstd * (u - mean(u) - z * mean(u * z)), for RMS
    norm without mean(u). */
-template <int group_size, int width, int held>
-static __device__ __forceinline__ void input_row(const bam_layer_norm_backward &a, int64_t i) {
+template <int group_size, int width, int held, class Sums>
+static __device__ __forceinline__ void input_row(const bam_layer_norm_backward &a, int64_t i,
+                                                 Sums &sums) {
   const int64_t n = a.n;
   const element *weights = (const element *)a.weight, *ds = (const element *)a.ds;
   const moments m = ((const moments *)a.stats)[i];
-  row_share<group_size, width, held> dy((const element *)a.dy + i * n, n);
-  row_share<group_size, width, held> s((const element *)a.s + i * n, n);
+  row_share<group_size, width, held, element> dy((const element *)a.dy + i * n, n);
+  row_share<group_size, width, held, element> s((const element *)a.s + i * n, n), more = s;
   dy.read();
   s.read();
+  more.x = ds + i * n;
+  if (ds != NULL)
+    more.read();
   real u_sum = 0, uz_sum = 0;
   dy.each([&](int turn, int64_t j) {
     const auto grad = dy.at(turn, j), value = s.at(turn, j);
     const auto weight = load_pack<width>(weights + j);
+    sums.add(turn, grad, value, m);
     BAM_EACH_IN_PACK(k) {
       const real u = grad.at[k] * weight.at[k];
       u_sum += u;
       uz_sum += u * centred(value.at[k], m);
     }
   });
-  u_sum = a.rms ? 0 : group_sum<group_size>(u_sum) / (real)n;
-  uz_sum = group_sum<group_size>(uz_sum) * (m.rstd * m.rstd / (real)n);
+  group_sums<group_size>(u_sum, uz_sum);
+  u_sum = a.rms ? 0 : u_sum / (real)n;
+  uz_sum *= m.rstd * m.rstd / (real)n;
   dy.each([&](int turn, int64_t j) {
     const auto grad = dy.at(turn, j), value = s.at(turn, j);
     const auto weight = load_pack<width>(weights + j);
-    pack<width, element> more = {}, dx;
+    pack<width, real> other = {};
+    pack<width, element> dx;
     if (ds != NULL)
-      more = load_pack<width>(ds + i * n + j);
+      other = more.at(turn, j);
     BAM_EACH_IN_PACK(k) {
       const real d = (grad.at[k] * weight.at[k] - u_sum - centred(value.at[k], m) * uz_sum) *
                      m.rstd;
-      dx.at[k] = d + more.at[k];
+      dx.at[k] = d + other.at[k];
     }
     store_pack((element *)a.dx + i * n + j, dx);
   });
 }
 
-template <int group_size, int width>
-static __global__ void __launch_bounds__(BAM_ROW_THREADS) input_rows(bam_layer_norm_backward a) {
-  BAM_EACH_GROUP_ROW(i, a.rows) {
-    if (group_size == BAM_WARP || a.n <= LONGEST_HELD)
-      input_row<group_size, width, HELD>(a, i);
-    else if constexpr (group_size != BAM_WARP)
-      input_row<group_size, width, 0>(a, i);
+/* Rows that are too long for registers; the gradients of weights are collected by a kernel of their own. */
+template <int width>
+static __global__ void __launch_bounds__(BAM_BLOCK) long_input_rows(bam_layer_norm_backward a) {
+  weight_sums<width, 0, false> none;
+  BAM_EACH_ROW(i, a.rows) input_row<BAM_BLOCK, width, 0>(a, i, none);
+}
+
+/* A group has the rows of a part, one after the other: the gradient of the input, and what the rows add to those of
+   weight and bias, in registers until it goes to scratch [parts, 2, n]. So dy and s are read once. */
+template <int group_size, int held, bool biases, int width>
+static __global__ void __launch_bounds__(BAM_ROW_THREADS)
+  backward_parts(bam_layer_norm_backward a) {
+  BAM_EACH_GROUP_ROW(part, a.parts) {
+    weight_sums<width, held, biases> sums = {};
+    const int64_t n = a.n, end = a.rows * (part + 1) / a.parts;
+    for (int64_t i = a.rows * part / a.parts; i < end; i++)
+      input_row<group_size, width, held>(a, i, sums);
+    const row_share<group_size, width, held> places((const element *)a.s, n);
+    places.each([&](int turn, int64_t j) {
+      real *to = (real *)a.scratch + 2 * part * n + j;
+      store_pack(to, sums.weight[turn]);
+      if constexpr (biases)
+        store_pack(to + n, sums.bias[turn]);
+    });
   }
 }
 
@@ -241,41 +229,91 @@ static __global__ void __launch_bounds__(BAM_BLOCK) collect_parts(bam_layer_norm
   }
 }
 
-/* to = (add ? to : 0) + the sum of the parts' shares: of the weight, or else of the bias. */
-static __global__ void add_parts(real *to, const real *scratch, int64_t parts, int64_t n,
-                                 bool of_weight, bool add) {
-  BAM_EACH(j, n) {
-    real sum = add ? to[j] : 0;
-    for (int64_t part = 0; part < parts; part++)
-      sum += scratch[(2 * part + !of_weight) * n + j];
-    to[j] = sum;
-  }
+#define SHARES 16 /* warps that share the parts of a column */
+
+/* Add the sum over scratch's parts to the gradients, or put it there: blocks of row 0 for the weight, of row 1 for
+   the bias; a warp has 32 columns of every SHARES-th part. */
+static __global__ void __launch_bounds__(SHARES *BAM_WARP) add_parts(bam_layer_norm_backward a) {
+  BAM_SHARED(real, share, SHARES * BAM_WARP);
+  const bool of_weight = blockIdx.y == 0;
+  real *to = (real *)(of_weight ? a.dweight : a.dbias);
+  const int64_t n = a.n, j = (int64_t)blockIdx.x * BAM_WARP + threadIdx.x % BAM_WARP;
+  const real *column = (const real *)a.scratch + (of_weight ? 0 : n) + j;
+  real sum = 0;
+  for (int64_t part = threadIdx.x / BAM_WARP; to != NULL && j < n && part < a.parts; part += SHARES)
+    sum += column[2 * part * n];
+  share[threadIdx.x] = sum;
+  __syncthreads();
+  if (to == NULL || j >= n || threadIdx.x >= BAM_WARP)
+    return;
+  for (int other = 1; other < SHARES; other++)
+    sum += share[other * BAM_WARP + threadIdx.x];
+  to[j] = sum + ((of_weight ? a.add_weight : a.add_bias) ? to[j] : 0);
 }
 
-void KERNEL(layer_norm_backward)(bam_stream stream, const bam_layer_norm_backward *a) {
-  const int64_t n = a->n, parts = a->parts;
-  const real *scratch = (const real *)a->scratch;
-  const bool packed = pack_aligned(a->dx, a->dy, a->ds, a->s, a->weight, a->scratch) &&
-                      n % PACK == 0;
-  /* A kernel is given what it reads and writes: tests count it. */
+#define EACH_HELD 8 /* elements of a row that a thread holds */
+
+template <int group_size, bool biases>
+static void launch_groups(bam_stream stream, const bam_layer_norm_backward &a, bool packed) {
+  const unsigned blocks = bam_blocks(a.parts, BAM_ROW_THREADS / group_size, 1 << 20);
+  if (packed)
+    BAM_LAUNCH(stream, (backward_parts<group_size, EACH_HELD, biases, PACK>), blocks,
+               BAM_ROW_THREADS, 0, a);
+  else
+    BAM_LAUNCH(stream, (backward_parts<group_size, EACH_HELD, biases, 1>), blocks, BAM_ROW_THREADS,
+               0, a);
+}
+
+/* The smallest group that holds a row. 320 threads are for a width of 2304. */
+template <bool biases>
+static void launch_parts(bam_stream stream, const bam_layer_norm_backward *given, bool packed) {
+  bam_layer_norm_backward a =
+    *given; /* a kernel is given what it reads and writes: tests count it */
+  a.dweight = a.dbias = NULL;
+  if (a.n <= EACH_HELD * BAM_WARP)
+    launch_groups<BAM_WARP, biases>(stream, a, packed);
+  else if (a.n <= EACH_HELD * 128)
+    launch_groups<128, biases>(stream, a, packed);
+  else if (a.n <= EACH_HELD * 320)
+    launch_groups<320, biases>(stream, a, packed);
+  else
+    launch_groups<LONGEST_HELD / EACH_HELD, biases>(stream, a, packed);
+}
+
+/* The input's gradient and the parts' sums, each by a kernel of its own. */
+static void launch_long(bam_stream stream, const bam_layer_norm_backward *a, bool packed) {
   bam_layer_norm_backward of_input = *a, of_weight = *a;
   of_input.dweight = of_input.dbias = of_input.scratch = NULL;
   of_weight.dx = of_weight.dweight = of_weight.dbias = NULL;
   of_weight.ds = of_weight.weight = NULL;
-  if (a->dx != NULL)
-    BAM_LAUNCH_PACKED_ROWS(input_rows, packed, a->rows, n, of_input);
+  const dim3 blocks(bam_blocks(a->n, BAM_WARP * (packed ? PACK : 1), INT32_MAX),
+                    bam_blocks(a->parts, 1, 65535));
+  if (a->dx != NULL && packed)
+    BAM_LAUNCH(stream, (long_input_rows<PACK>), BAM_ROW_BLOCKS(a->rows), BAM_BLOCK, 0, of_input);
+  else if (a->dx != NULL)
+    BAM_LAUNCH(stream, (long_input_rows<1>), BAM_ROW_BLOCKS(a->rows), BAM_BLOCK, 0, of_input);
   if (a->dweight == NULL && a->dbias == NULL)
     return;
-  const dim3 blocks(bam_blocks(n, BAM_WARP * (packed ? PACK : 1), INT32_MAX),
-                    bam_blocks(parts, 1, 65535));
   if (packed)
     BAM_LAUNCH(stream, (collect_parts<PACK>), blocks, BAM_BLOCK, 0, of_weight);
   else
     BAM_LAUNCH(stream, (collect_parts<1>), blocks, BAM_BLOCK, 0, of_weight);
-  if (a->dweight != NULL)
-    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)a->dweight, scratch, parts,
-               n, true, a->add_weight);
-  if (a->dbias != NULL)
-    BAM_LAUNCH(stream, add_parts, BAM_BLOCKS(n), BAM_BLOCK, 0, (real *)a->dbias, scratch, parts, n,
-               false, a->add_bias);
+}
+
+void KERNEL(layer_norm_backward)(bam_stream stream, const bam_layer_norm_backward *a) {
+  const bool packed = pack_aligned(a->dx, a->dy, a->ds, a->s, a->weight, a->scratch) &&
+                      a->n % PACK == 0;
+  if (a->n > LONGEST_HELD || a->dx == NULL)
+    launch_long(stream, a, packed);
+  else if (a->dbias != NULL)
+    launch_parts<true>(stream, a, packed);
+  else
+    launch_parts<false>(stream, a, packed);
+  bam_layer_norm_backward of_sums = *a;
+  of_sums.dx = NULL;
+  of_sums.dy = of_sums.ds = of_sums.s = of_sums.stats = of_sums.weight = NULL;
+  if (a->dweight != NULL || a->dbias != NULL)
+    BAM_LAUNCH(stream, add_parts,
+               dim3(bam_blocks(a->n, BAM_WARP, INT32_MAX), a->dbias != NULL ? 2 : 1),
+               SHARES * BAM_WARP, 0, of_sums);
 }

@@ -158,6 +158,47 @@ Test(layers, norm_gradient_groups) {
   RELEASE(x, weight);
 }
 
+/* Gradients of layer norm by its formula, of as many rows and elements as take a device several parts and each of
+   its groups of threads: the gradients of the weights are sums over all rows. */
+static void check_norm_gradients(bam_dtype dtype, int64_t rows, int64_t n, double tolerance) {
+  bam_tensor *x = make_leaf(dtype, SHAPE(rows, n), -1, 2), *w = make_leaf(dtype, SHAPE(n), 0.5, 2);
+  bam_tensor *b = make_leaf(dtype, SHAPE(n), -1, 1), *seed = make_random(dtype, x->shape, -1, 1);
+  bam_tensor *y = run(&bam_op_layer_norm, (bam_tensor *[]){ x, w, b }, 3, NULL);
+  double *sums = calloc((size_t)(2 * n), sizeof *sums);
+  EXPECT_OK(bam_autograd_backward(y, seed, false));
+  for (int64_t i = 0; i < rows; i++) {
+    double mean = 0, variance = 0, u_mean = 0, uz_mean = 0;
+    for (int64_t j = 0; j < n; j++)
+      mean += value_at(x, i * n + j) / (double)n;
+    for (int64_t j = 0; j < n; j++)
+      variance += pow(value_at(x, i * n + j) - mean, 2) / (double)n;
+    const double rstd = 1 / sqrt(variance + 1e-5);
+    for (int64_t j = 0; j < n; j++) {
+      double dy = value_at(seed, i * n + j), z = (value_at(x, i * n + j) - mean) * rstd;
+      u_mean += dy * value_at(w, j) / (double)n;
+      uz_mean += dy * value_at(w, j) * z / (double)n;
+      sums[j] += dy * z;
+      sums[n + j] += dy;
+    }
+    for (int64_t j = 0; j < n; j++) {
+      double u = value_at(seed, i * n + j) * value_at(w, j),
+             z = (value_at(x, i * n + j) - mean) * rstd;
+      EXPECT_CLOSE(value_at(x->grad, i * n + j), rstd * (u - u_mean - z * uz_mean), tolerance);
+    }
+  }
+  expect_values(w->grad, sums, 4 * tolerance);
+  expect_values(b->grad, sums + n, 4 * tolerance);
+  free(sums);
+  RELEASE(x, w, b, seed, y);
+}
+
+Test(layers, norm_gradients_of_many_rows) {
+  const int64_t widths[] = { 200, 601, 2304, 3001, 4104 };
+  for (int i = 0; i < 5; i++)
+    check_norm_gradients(BAM_F32, 40, widths[i], 4e-6);
+  check_norm_gradients(BAM_F64, 40, 1000, 1e-13);
+}
+
 Test(layers, add_norm_gradient) {
   bam_tensor *x = make_leaf(BAM_F64, SHAPE(3, 5), -2, 2);
   bam_tensor *r = make_leaf(BAM_F64, SHAPE(3, 5), -2, 2);

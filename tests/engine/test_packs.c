@@ -141,3 +141,18 @@ static void check_rope(bam_dtype dtype, int64_t heads) {
 }
 
 Test(packs, rope) { each_case(check_rope); }
+
+static void check_softmax(bam_dtype dtype, int64_t width) {
+  static const bam_op *const ops[] = { &bam_op_softmax, &bam_op_log_softmax, &bam_op_logsumexp };
+  twins t = { .n = 0 };
+  for (int i = 0; i < 3; i++) {
+    bam_attr *attrs = make_attrs(ops[i]);
+    if (i == 2)
+      set_list(ops[i], attrs, "dim", 1, (int64_t[]){ 1 });
+    add(&t, dtype, SHAPE(3, width), -4, 4);
+    check(ops[i], &t, attrs);
+    free(attrs);
+  }
+}
+
+Test(packs, softmax) { each_case(check_softmax); }

@@ -23,7 +23,7 @@ end
 local function elements(s, kind)
   local d, f = s.width, s.ffn
   local queries, keys = widths(s, kind)
-  local operands, twice = 13 * d + 8 * f + 2 * (queries + 2 * keys) + 2 * queries, 2 * queries
+  local operands, twice = 11 * d + 8 * f + 2 * (queries + 2 * keys) + 2 * queries, 2 * queries
   if kind == "dense" then return operands, twice end
   operands, twice = operands + 10 * d, twice + f
   if kind == "btx" then return operands, twice end

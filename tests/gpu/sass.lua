@@ -32,6 +32,8 @@ local CLAIMS = {
   { file = "optim", kernel = "_elementsILi8EE", has = { "ld 16", "st 16" }, most = { ["local"] = 0 } },
   { file = "optim", kernel = "square_chunksILi8EE", has = { "ld 16" }, most = { ["local"] = 0 } },
   { file = "loss", kernel = "cross_entropy_rows.*Li8EE", has = { "ld 16" }, most = { ["ld 2"] = 1, ["local"] = 0 } },
+  { file = "softmax", kernel = "logsumexp_rows.*Li8EE", has = { "ld 16" },
+    most = { ["ld 2"] = 0, ["st 2"] = 2, ["local"] = 0 } },
   { file = "%.bf16", kernel = "Li8EE", has = { "ld 16", "st 16" },
     most = { ["ld 2"] = 1, ["st 2"] = 0, ["local"] = 0 } },
 }

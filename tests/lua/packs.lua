@@ -5,7 +5,7 @@ local test = require "tests.lua.support.test"
 local bamlua = os.getenv "BAMLUA" or "build/bamlua"
 local directory = bamlua:match "^(.*)/" or "."
 
-local FILES = { "swiglu", "geglu", "norm", "loss", "rope", "mixture_of_attention", "routed_ffn" }
+local FILES = { "swiglu", "geglu", "norm", "loss", "rope", "softmax", "mixture_of_attention", "routed_ffn" }
 local COMPILE = "nvcc -std=c++17 -O3 -DBAM_TYPE=bf16 -DBAM_TYPE_bf16 -arch=compute_80 -ptx -o - kernels/cuda/%s.cu"
 local PACKED = "Li8EE" -- the end of the template arguments in the name of a kernel for packs of 8 bf16
 
@@ -27,14 +27,16 @@ local function narrow(body, access)
   return total
 end
 
--- Statistics of rows are stored as f32 or f64, and a loss reads the logit of its target by itself.
+-- Statistics of rows are stored as f32 or f64, a loss reads the logit of its target by itself, and log-sum-exp has one
+-- result per row.
 local function check(ptx)
   local kernels = packed_kernels(ptx)
   expect.yes(next(kernels), "there are kernels for packs")
   for name, body in pairs(kernels) do
     expect.matches(body, "ld%.global%.v4%.u32", "wide loads of " .. name)
     expect.compare(narrow(body, "ld"), "<=", 1, "narrow loads of " .. name)
-    expect.equal(narrow(body, "st"), 0, "narrow stores of " .. name)
+    local results = name:find "logsumexp_rows" and 2 or 0 -- of rows that are held in registers, and others
+    expect.compare(narrow(body, "st"), "<=", results, "narrow stores of " .. name)
   end
 end
 
