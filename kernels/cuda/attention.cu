@@ -2,6 +2,7 @@
    walks the keys that they see, with a running maximum and sum per row (see attention.h). Scores
    are in base 2, as in kernels/cpu/attention.c, and stats are the same. */
 #include "attention.h"
+#include "attention_hopper.h"
 #include "attention_mma.h"
 #include "rows.h"
 
@@ -128,9 +129,10 @@ static __global__ void __launch_bounds__(THREADS(ROWS), BLOCKS(ROWS))
 
 void KERNEL(attention)(bam_stream stream, const bam_attention_tensors *args,
                        const bam_attention *a) {
-  if (IS_BF16 && bam_cuda_attention_mma_fits(stream, args, a))
-    bam_cuda_attention_mma(stream, args, a);
-  else if (a->width <= 4 * ACROSS)
+  if (IS_BF16 && bam_cuda_attention_mma_fits(stream, args, a)) {
+    if (!bam_cuda_attention_hopper_chosen(stream) || !bam_cuda_attention_hopper(stream, args, a))
+      bam_cuda_attention_mma(stream, args, a);
+  } else if (a->width <= 4 * ACROSS)
     ATTEND(4);
   else
     ATTEND(MOST_COLUMNS);

@@ -3,6 +3,7 @@
    they see, for dq; the other owns TILE keys and walks the queries that see them, of all heads that
    share the key head, for dk and dv. Tiles and products are those of attention.h. */
 #include "attention.h"
+#include "attention_hopper.h"
 #include "attention_mma.h"
 
 typedef struct gradients {
@@ -156,7 +157,9 @@ void KERNEL(attention_backward)(bam_stream stream, const bam_attention_gradients
                         (const element *)args->v,  (const real *)args->stats,
                         (const real *)args->delta, args->first };
   if (IS_BF16 && bam_cuda_attention_mma_backward_fits(stream, args, a)) {
-    bam_cuda_attention_mma_backward(stream, args, a);
+    if (!bam_cuda_attention_hopper_chosen(stream) ||
+        !bam_cuda_attention_hopper_backward(stream, args, a))
+      bam_cuda_attention_mma_backward(stream, args, a);
   } else if (a->width <= 4 * ACROSS) {
     BACKWARD(find_dq, a->heads, MOST_ROWS, 4);
     BACKWARD(find_dk_dv, a->kv_heads, MOST_ROWS, 4);

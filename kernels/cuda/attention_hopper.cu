@@ -8,6 +8,9 @@
    the tensor cores work for another. Weights go from registers into their product. */
 #include "attention_hopper.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "attention_group.h"
 #include "attention_softmax.h"
 
@@ -16,6 +19,10 @@
 #define TILES 2               /* that a block knows of */
 #define NEAR_BYTES (16 << 20) /* of keys and values that stay in the L2 cache */
 #define MOST_GROUPS 3
+
+/* Whether compute capability 9.0 uses these kernels by itself: once a window has passed their tests on a device and
+   measured them faster than attention_mma (docs/cuda.md). */
+#define CHOSEN false
 
 /* Narrow heads have few results, which leaves registers for a third group. */
 template <int width> struct shape : block_shape<width == 64 ? 3 : 2> {
@@ -373,8 +380,10 @@ template <int width> BAM_INLINE void init_barriers(attend_memory<width> &m) {
 }
 
 template <int width>
-static __global__ void __launch_bounds__(shape<width>::threads, 1)
+static __global__ void HOPPER_KERNEL(shape<width>::threads)
   attend(bam_attention a, attend_args p, const __grid_constant__ attend_maps from) {
+  if (!HOPPER_CODE)
+    return;
   typedef shape<width> shape;
   BAM_DYNAMIC_SHARED(attend_memory<width>, m);
   const int warp = own_warp(), group = own_group();
@@ -432,9 +441,27 @@ static bool launch(bam_stream stream, const bam_attention_tensors *args, const b
   return true;
 }
 
+bool bam_cuda_attention_hopper_runs(bam_stream stream) {
+  return stream->capability == 90 && has_hopper_code(attend<128>, shape<128>::threads);
+}
+
+bool bam_cuda_attention_hopper_chosen(bam_stream stream) {
+  const char *wanted = getenv("BAMLUA_ATTENTION");
+  if (wanted == NULL)
+    return CHOSEN && bam_cuda_attention_hopper_runs(stream);
+  if (strcmp(wanted, "hopper") != 0 && strcmp(wanted, "mma") != 0)
+    bam_cuda_fail(stream, "BAMLUA_ATTENTION is \"%s\"; set it to mma or hopper", wanted);
+  if (strcmp(wanted, "hopper") != 0 || bam_cuda_attention_hopper_runs(stream))
+    return strcmp(wanted, "hopper") == 0;
+  bam_cuda_fail(stream,
+                "BAMLUA_ATTENTION=hopper needs a device of compute capability 9.0 and a program "
+                "compiled for 90a (make CUDA_ARCH=90a)");
+  return false;
+}
+
 bool bam_cuda_attention_hopper(bam_stream stream, const bam_attention_tensors *args,
                                const bam_attention *a) {
-  if (stream->capability != 90)
+  if (!bam_cuda_attention_hopper_runs(stream))
     return false;
   return a->width == 64 ? launch<64>(stream, args, a) : launch<128>(stream, args, a);
 }

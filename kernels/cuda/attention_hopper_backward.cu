@@ -113,8 +113,10 @@ BAM_INLINE void walk_keys(memory<width> &m, const gradient_args &p, const bam_at
 }
 
 template <int width>
-static __global__ void __launch_bounds__(BLOCK, 1)
+static __global__ void HOPPER_KERNEL(BLOCK)
   find_dq(bam_attention a, gradient_args p, const __grid_constant__ maps from) {
+  if (!HOPPER_CODE)
+    return;
   BAM_DYNAMIC_SHARED(memory<width>, m);
   const int x = (int)threadIdx.x;
   key_walk mine = find_walk<BLOCK_ROWS>((int)blockIdx.x, a, p.k, p.v, p.first);
@@ -308,8 +310,10 @@ BAM_INLINE int find_end(const int32_t *first, int key, int window, int time,
 }
 
 template <int width>
-static __global__ void __launch_bounds__(BLOCK, 1)
+static __global__ void HOPPER_KERNEL(BLOCK)
   find_dk_dv(bam_attention a, gradient_args p, const __grid_constant__ maps from) {
+  if (!HOPPER_CODE)
+    return;
   BAM_DYNAMIC_SHARED(memory<width>, m);
   const int time = (int)a.time, tiles = (time + BLOCK_ROWS - 1) / BLOCK_ROWS, n = (int)blockIdx.x;
   const int key = n % tiles * BLOCK_ROWS, b = n / tiles / (int)a.kv_heads;
@@ -377,7 +381,7 @@ bool bam_cuda_attention_hopper_backward(bam_stream stream, const bam_attention_g
                             (float)(a->scale * LOG2_E) };
   for_queries::maps of_queries;
   for_keys::maps of_keys;
-  if (stream->capability != 90 || !describe(&of_queries, &of_keys, args, a))
+  if (!bam_cuda_attention_hopper_runs(stream) || !describe(&of_queries, &of_keys, args, a))
     return false;
   if (a->width == 64)
     launch<64>(stream, p, a, of_queries, of_keys);

@@ -1,6 +1,7 @@
 /* What compute capability 9.0 adds to kernels/cuda/tensor_core.h: barriers in shared memory, copies by the tensor
-   memory accelerator, products of a warpgroup (four warps, 128 threads). All of it is for sm_90a only: elsewhere these
-   functions trap, so kernels that use them are chosen by the device's capability. g++ finds tests/simt/simt_hopper.h.
+   memory accelerator, products of a warpgroup (four warps, 128 threads). All of it is for sm_90a only. Code for other
+   devices, which sm_90 is too, has kernels that use it as empty ones (HOPPER_KERNEL), and has_hopper_code says so. g++
+   finds tests/simt/simt_hopper.h.
 
    A product has 64 rows, 16 of each warp, which holds them as mma_16816 does C: d[4 j .. 4 j + 3] are columns 8 j ..
    8 j + 7. Operands are matrices of bf16 in shared memory, in blocks of 8 rows of 128 bytes, swizzled: piece p (of 16
@@ -11,6 +12,7 @@
 
 #ifndef __CUDACC__
 #include <simt_hopper.h>
+#define HOPPER_CODE true
 #else
 
 #include <cuda.h>
@@ -20,8 +22,10 @@
 #include "tensor_core.h"
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define HOPPER_CODE true
 #define HOPPER_ASM(...) asm volatile(__VA_ARGS__)
 #else
+#define HOPPER_CODE false
 #define HOPPER_ASM(...) __trap()
 #endif
 #define HOPPER static __device__ __forceinline__
@@ -226,5 +230,18 @@ static inline bool make_tensor_map(tensor_map *map, const void *data, const int6
 }
 
 #endif
+
+/* The bounds of a kernel that uses any of this, for blocks of `threads` threads, one to a multiprocessor. Its body begins
+   with: if (!HOPPER_CODE) return; */
+#define HOPPER_KERNEL(threads) __launch_bounds__(HOPPER_CODE ? (threads) : 1, 1)
+
+/* Whether the program has code of the kernel that the current device runs, and not the empty one. */
+template <class kernel_type> static inline bool has_hopper_code(kernel_type *kernel, int threads) {
+  cudaFuncAttributes attributes = {};
+  if (cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess)
+    return attributes.maxThreadsPerBlock >= threads;
+  cudaGetLastError();
+  return false;
+}
 
 #endif

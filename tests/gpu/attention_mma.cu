@@ -2,8 +2,10 @@
    T x T matrix: results, stats and gradients, around every edge of the tiles. Queries, keys and values are rows of one
    tensor, as in a model. Ends with "N passed, N failed".
 
-   attention_mma --time T measures instead, with sequences of T tokens: milliseconds (the median of ten runs) and
-   TFLOP/s, of which a causal forward pass has 2 B H T T K and a backward pass 2.5 times as many. */
+   attention_mma [mma | hopper] [--time T]: only the kernels of attention_mma.h, or those of attention_hopper.h; without
+   a name both, if the device has the second. With --time they are measured instead, with sequences of T tokens, of one
+   document and of four: milliseconds (the median of ten runs) and TFLOP/s. A causal forward pass over T tokens has
+   2 B H T T K floating-point operations, a quarter of that in four documents, and a backward pass 2.5 times as many. */
 #include "harness.h"
 
 #include "../../kernels/cuda/attention_hopper.h"
@@ -11,9 +13,9 @@
 
 /* ---- a case ---- */
 
-enum document_kind { ONE, RUNS, MIXED, FAR };
+enum document_kind { ONE, RUNS, MIXED, FAR, FOUR };
 static const char *const documents_names[] = { "", ", documents in runs", ", mixed documents",
-                                               ", documents far apart" };
+                                               ", documents far apart", ", four documents" };
 
 struct attention_case {
   int B, T, H, G, K, window; /* window 0: all */
@@ -29,6 +31,7 @@ static int document_of(const attention_case &c, int t) {
   case RUNS: return (t + t / 7 * 3) / 50;
   case MIXED: return t * 7 % 3;
   case FAR: return t < 70 || t > 190 ? 0 : 1;
+  case FOUR: return 4 * t / c.T;
   default: return 0;
   }
 }
@@ -322,15 +325,22 @@ static void test_run(bam_stream stream, const tested_case &x, bool hopper, bool 
   free_outputs(y);
 }
 
-static void test_case(bam_stream stream, const attention_case &c, bool twice) {
+/* The kernels that are run: those of attention_mma.h, those of attention_hopper.h. */
+struct kernel_choice {
+  bool mma, hopper;
+};
+
+static void test_case(bam_stream stream, const kernel_choice &kernels, const attention_case &c,
+                      bool twice) {
   bf16_numbers qkv = draw_numbers(tokens_of(c) * columns_of(c), 1.5f);
   bf16_numbers dy = draw_numbers(tokens_of(c) * c.H * c.K, 1), before = draw_numbers(qkv.count, 1);
   const double scale = c.add ? 0.2 : 1 / sqrt((double)c.K);
   oracle right = { c, scale, qkv.value, dy.value, make_numbers(dy.count), make_numbers(qkv.count) };
   run_oracle(right);
   const tested_case x = { c, qkv, dy, before, scale, right };
-  test_run(stream, x, false, twice);
-  if (stream->capability == 90)
+  if (kernels.mma)
+    test_run(stream, x, false, twice);
+  if (kernels.hopper)
     test_run(stream, x, true, twice);
   free_numbers(right.o);
   free_numbers(right.dqkv);
@@ -341,7 +351,7 @@ static void test_case(bam_stream stream, const attention_case &c, bool twice) {
 
 /* ---- time ---- */
 
-#define RUNS_MEASURED 10
+#define MOST_RUNS 10
 
 static int compare_times(const void *a, const void *b) {
   const float x = *(const float *)a, y = *(const float *)b;
@@ -349,13 +359,13 @@ static int compare_times(const void *a, const void *b) {
 }
 
 /* The median of the milliseconds that `run` takes; 0 when it fails. */
-template <class F> static float measure(bam_stream stream, F run) {
-  float times[RUNS_MEASURED];
+template <class F> static float measure(bam_stream stream, int runs, F run) {
+  float times[MOST_RUNS];
   cudaEvent_t from, to;
   bool good = run() && run(); /* loads the kernel */
   cudaEventCreate(&from);
   cudaEventCreate(&to);
-  for (int i = 0; i < RUNS_MEASURED && good; i++) {
+  for (int i = 0; i < runs && good; i++) {
     cudaEventRecord(from, stream->queue);
     good = run();
     cudaEventRecord(to, stream->queue);
@@ -364,68 +374,87 @@ template <class F> static float measure(bam_stream stream, F run) {
   }
   cudaEventDestroy(from);
   cudaEventDestroy(to);
-  qsort(times, RUNS_MEASURED, sizeof times[0], compare_times);
-  return good ? times[RUNS_MEASURED / 2] : 0;
+  qsort(times, (size_t)runs, sizeof times[0], compare_times);
+  return good ? times[runs / 2] : 0;
 }
 
 static void print_time(const attention_case &c, const char *what, double passes, float ms) {
-  const double flop = passes * 2.0 * c.B * c.H * (double)c.T * c.T * c.K;
-  printf("%s: B %d, T %d, H %d, G %d, K %d: %.3f ms, %.0f TFLOP/s\n", what, c.B, c.T, c.H, c.G, c.K,
-         (double)ms, ms > 0 ? flop / ms * 1e-9 : 0);
+  const double share = c.documents == FOUR ? 0.25 : 1;
+  const double flop = share * passes * 2.0 * c.B * c.H * (double)c.T * c.T * c.K;
+  printf("%s: B %d, T %d, H %d, G %d, K %d%s: %.3f ms, %.0f TFLOP/s\n", what, c.B, c.T, c.H, c.G,
+         c.K, documents_names[c.documents], (double)ms, ms > 0 ? flop / ms * 1e-9 : 0);
 }
 
 static bool time_passes(bam_stream stream, const attention_case &c, const device_tensors &t,
                         bool hopper) {
   const bam_attention a = describe(c, 1 / sqrt((double)c.K));
-  const float forward = measure(stream, [&] { return run_forward(stream, c, t, a, hopper); });
-  const float backward = measure(stream, [&] { return run_backward(stream, c, t, a, hopper); });
+  const int runs = c.T >= 2048 ? MOST_RUNS : 1; /* shorter ones are for the shim */
+  const float forward = measure(stream, runs, [&] { return run_forward(stream, c, t, a, hopper); });
+  const float backward = measure(stream, runs,
+                                 [&] { return run_backward(stream, c, t, a, hopper); });
   print_time(c, hopper ? "forward on warpgroups" : "forward", 1, forward);
   print_time(c, hopper ? "backward on warpgroups" : "backward", 2.5, backward);
   return forward > 0 && backward > 0;
 }
 
-static void time_case(bam_stream stream, const attention_case &c) {
+static void time_case(bam_stream stream, const kernel_choice &kernels, const attention_case &c) {
   const device_tensors t(c);
   bf16_numbers qkv = draw_numbers(t.qkv.count, 1), dy = draw_numbers(t.dy.count, 1);
   t.qkv.put(qkv.stored);
   t.dy.put(dy.stored);
+  put_first(c, t);
   cudaMemset(t.delta.at, 0, (size_t)t.delta.count * sizeof(float));
-  bool good = time_passes(stream, c, t, false);
-  if (stream->capability == 90)
+  bool good = true;
+  if (kernels.mma)
+    good &= time_passes(stream, c, t, false);
+  if (kernels.hopper)
     good &= time_passes(stream, c, t, true);
-  check(good, "B %d, T %d, H %d, G %d, K %d", c.B, c.T, c.H, c.G, c.K);
+  check(good, "B %d, T %d, H %d, G %d, K %d%s", c.B, c.T, c.H, c.G, c.K,
+        documents_names[c.documents]);
   free_bf16(qkv);
   free_bf16(dy);
 }
 
-static int time_all(bam_stream stream, int T) {
+static void time_all(bam_stream stream, const kernel_choice &kernels, int T) {
   const int B = T >= 2048 ? 16384 / T > 0 ? 16384 / T : 1 : 1;
-  time_case(stream, { B, T, 16, 4, 64, 0, ONE, false });
-  time_case(stream, { B, T, 18, 6, 128, 0, ONE, false });
-  if (T >= 2048)
-    time_case(stream, { B, T, 72, 24, 128, 0, ONE, false });
-  return report();
+  const document_kind kinds[] = { ONE, FOUR };
+  for (document_kind documents : kinds) {
+    time_case(stream, kernels, { B, T, 16, 4, 64, 0, documents, false });
+    time_case(stream, kernels, { B, T, 18, 6, 128, 0, documents, false });
+    if (T >= 2048)
+      time_case(stream, kernels, { B, T, 72, 24, 128, 0, documents, false });
+  }
+}
+
+static void test_all(bam_stream stream, const kernel_choice &kernels, int K) {
+  const int times[] = { 1, 15, 63, 64, 65, 128, 130, 257 };
+  for (int T : times)
+    test_case(stream, kernels, { 1, T, 2, 1, K, 0, ONE, false }, false);
+  test_case(stream, kernels, { 2, 100, 6, 2, K, 0, ONE, false }, false);
+  test_case(stream, kernels, { 2, 70, 3, 3, K, 0, ONE, true }, false);
+  const int windows[] = { 1, 17, 63, 64, 150 };
+  for (int window : windows)
+    test_case(stream, kernels, { 1, 230, 1, 1, K, window, ONE, false }, false);
+  for (int d = RUNS; d <= FAR; d++)
+    test_case(stream, kernels, { 1, 300, 2, 1, K, 0, (document_kind)d, d == FAR }, false);
+  test_case(stream, kernels, { 2, 200, 2, 2, K, 40, RUNS, false }, true);
+  test_case(stream, kernels, { 1, 200, 2, 2, K, 90, MIXED, true }, true);
 }
 
 int main(int n, char **arguments) {
   bam_stream_state stream = {};
   open_device(&stream);
-  if (n == 3 && strcmp(arguments[1], "--time") == 0)
-    return time_all(&stream, atoi(arguments[2]));
-  for (int K = 64; K <= 128; K += 64) {
-    const int times[] = { 1, 15, 63, 64, 65, 128, 130, 257 };
-    for (int T : times)
-      test_case(&stream, { 1, T, 2, 1, K, 0, ONE, false }, false);
-    test_case(&stream, { 2, 100, 6, 2, K, 0, ONE, false }, false);
-    test_case(&stream, { 2, 70, 3, 3, K, 0, ONE, true }, false);
-    const int windows[] = { 1, 17, 63, 64, 150 };
-    for (int window : windows)
-      test_case(&stream, { 1, 230, 1, 1, K, window, ONE, false }, false);
-    for (int d = RUNS; d <= FAR; d++)
-      test_case(&stream, { 1, 300, 2, 1, K, 0, (document_kind)d, d == FAR }, false);
-    test_case(&stream, { 2, 200, 2, 2, K, 40, RUNS, false }, true);
-    test_case(&stream, { 1, 200, 2, 2, K, 90, MIXED, true }, true);
-  }
+  const bool named = n > 1 && arguments[1][0] != '-';
+  const bool mma = !named || strcmp(arguments[1], "mma") == 0,
+             there = bam_cuda_attention_hopper_runs(&stream);
+  const kernel_choice kernels = { mma, there && (!mma || !named) };
+  if (!mma)
+    check(there, "the device and the program have attention on warpgroups");
+  if (n > 2 && strcmp(arguments[n - 2], "--time") == 0)
+    time_all(&stream, kernels, atoi(arguments[n - 1]));
+  else
+    for (int K = 64; K <= 128; K += 64)
+      test_all(&stream, kernels, K);
   cudaStreamDestroy(stream.queue);
   return report();
 }

@@ -38,7 +38,7 @@ local function ratio(a, b)
 end
 
 local function label(row)
-  local parts = { row.case }
+  local parts = { row.case .. (row.part:match " on warpgroups$" or "") }
   for i = 2, #FIELDS do
     local value = row[FIELDS[i]]
     if value then parts[#parts + 1] = string.format("%s %s", FIELDS[i], value) end

@@ -17,8 +17,9 @@ return {
     of = { part = "time routed FFN", case = "dense FFN of equal FLOPs", field = "ms_median" } },
   { goal = "attention forward, share of cuDNN's speed", share = 0.8, part = "time attention",
     case = "forward, one document", heads = 18,
-    of = { part = "PyTorch micro", case = "forward, one document", field = "tflops" } },
+    of = { part = "PyTorch micro", case = "forward, one document", backend = "cuDNN", heads = 18, field = "tflops" } },
   { goal = "attention forward and backward, share of cuDNN's speed", share = 0.7, part = "time attention",
     case = "forward and backward, one document", heads = 18,
-    of = { part = "PyTorch micro", case = "forward and backward, one document", field = "tflops" } },
+    of = { part = "PyTorch micro", case = "forward and backward, one document", backend = "cuDNN", heads = 18,
+           field = "tflops" } },
 }

@@ -68,9 +68,11 @@ static __device__ void multiply_tiles(float (&d)[N / 2], const product_memory<N>
 }
 
 template <layout l, int N>
-static __global__ void __launch_bounds__(128)
+static __global__ void HOPPER_KERNEL(128)
   multiply(float *c, const uint16_t *a, const __grid_constant__ tensor_map a_map,
            const __grid_constant__ tensor_map b_map) {
+  if (!HOPPER_CODE)
+    return;
   BAM_DYNAMIC_SHARED(product_memory<N>, m);
   if (threadIdx.x == 0) {
     barrier_init(&m->arrived, 1);
@@ -163,8 +165,10 @@ struct __align__(1024) box_memory {
   uint64_t arrived;
 };
 
-static __global__ void copy_box(uint16_t *y, const __grid_constant__ tensor_map map, int x0, int x1,
-                                int x2) {
+static __global__ void HOPPER_KERNEL(128)
+  copy_box(uint16_t *y, const __grid_constant__ tensor_map map, int x0, int x1, int x2) {
+  if (!HOPPER_CODE)
+    return;
   BAM_DYNAMIC_SHARED(box_memory, m);
   if (threadIdx.x == 0) {
     barrier_init(&m->arrived, 1);
@@ -213,7 +217,9 @@ struct __align__(128) pipeline_memory {
 };
 
 /* One warp copies tiles into two stages, four others add them up, reversed. */
-static __global__ void __launch_bounds__(160) add_tiles(float *y, const float *x) {
+static __global__ void HOPPER_KERNEL(160) add_tiles(float *y, const float *x) {
+  if (!HOPPER_CODE)
+    return;
   BAM_DYNAMIC_SHARED(pipeline_memory, m);
   const int i = (int)threadIdx.x;
   if (i == 0) {
@@ -273,6 +279,7 @@ int main() {
     printf("skip: these instructions are compute capability 9.0's\n1 passed, 0 failed\n");
     return 0;
   }
+  check(has_hopper_code(copy_box, 128), "the program has code for sm_90a");
   test_layout<ROWS, 64>(&stream);
   test_layout<ROWS, 128>(&stream);
   test_layout<COLUMNS, 64>(&stream);

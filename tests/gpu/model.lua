@@ -21,6 +21,7 @@ local ASSUMED = { product = 790e12, copy = 4.3e12, products = 0.9, attention = 0
 local function find(rows, of)
   for _, row in ipairs(rows) do
     if row.part == of.part and row.case == of.case and (not of.heads or row.heads == of.heads)
+      and (not of.backend or row.backend == of.backend)
       and (not of.size or (row.model == of.size and row.kind == of.kind)) and not row.failed then
       return row
     end

@@ -2,7 +2,8 @@
 --- the stages, which follow each other, tests/gpu/queue.lua decides the order.
 ---
 --- A part that is `soft` may be stopped without being wrong: it is slow by itself (compute-sanitizer, a model that is
---- compiled), or large. What a `peer` does says nothing about this program.
+--- compiled), or large. What a `peer` does says nothing about this program, and what a `trial` does is about kernels that
+--- nothing uses yet: neither keeps the window from measuring. A part with `after` runs once these parts have passed.
 ---
 --- `command(w)` gives a command of the shell, where w has program, folder, device, python, tiny, result (a file to
 --- which it appends rows of JSON) and logs (a directory). `needs` names a program that must be there.
@@ -39,6 +40,21 @@ local function sanitizer(tool, suites, seconds)
            end }
 end
 
+-- Kernels of attention, "mma" or "hopper": its tests, and times of both passes.
+local function attention(name, kernels, seconds)
+  local part = program("attention_mma", seconds)
+  part.name = name
+  part.command = function(w) return string.format("'%s/attention_mma' %s", w.folder, kernels) end
+  return part
+end
+local function attention_times(name, kernels, seconds)
+  return { name = name, stage = "measure", seconds = seconds, soft = true, needs = "folder/attention_mma",
+           sources = with(KERNELS, "tests/gpu/attention_mma.cu"),
+           command = function(w)
+             return string.format("'%s/attention_mma' %s --time %d", w.folder, kernels, w.tiny and 64 or 2048)
+           end }
+end
+
 local function timing(group, seconds)
   return { name = "time " .. group, stage = "measure", seconds = seconds, soft = true,
            sources = with(KERNELS, ENGINE, "tests/gpu/timings.lua", "tests/gpu/timing/*.lua"),
@@ -46,6 +62,15 @@ local function timing(group, seconds)
              return string.format("'%s' tests/gpu/timings.lua --device %s --result '%s' %s '%s'", w.program, w.device,
                                   w.result, w.tiny and "--tiny" or "", group)
            end }
+end
+
+-- A part as another one, whose ops take attention on warpgroups, once that has passed its tests.
+local WARPGROUPS = { "hopper", "attention on warpgroups" }
+local function on_warpgroups(name, part)
+  local command = part.command
+  part.name, part.trial, part.after = name, true, WARPGROUPS
+  part.command = function(w) return "export BAMLUA_ATTENTION=hopper; " .. command(w) end
+  return part
 end
 
 local function peer(group, seconds)
@@ -70,6 +95,11 @@ local function large(part)
   return part
 end
 
+local function trial(part)
+  part.trial = true
+  return part
+end
+
 M.list = {
   { name = "environment", stage = "environment", seconds = 10, sources = {},
     command = function(w)
@@ -77,8 +107,9 @@ M.list = {
                            "nvidia-smi 2>/dev/null;", w.program, w.device, w.result)
     end },
   program("tensor_cores", 5),
-  program("hopper", 5),
-  program("attention_mma", 10),
+  trial(program("hopper", 5)),
+  attention("attention_mma", "mma", 10),
+  trial(attention("attention on warpgroups", "hopper", 10)),
   { name = "op suite", stage = "correct", seconds = 120, sources = with(KERNELS, ENGINE, "tests/engine/*.c"),
     command = function(w)
       return string.format("PARTS=%d sh tests/cases/run.sh '%s' %s", w.tiny and 2 or 4, w.program,
@@ -100,10 +131,15 @@ M.list = {
   script("bf16: optimizers, a model", 20, { "tests/gpu/bf16.lua", "lua/bam/*/*.lua" }, "tests/gpu/bf16.lua"),
   large(script("a recipe, twice and resumed", 60, { "tests/gpu/recipe.lua", "lua/bam/*/*.lua" },
                "tests/gpu/recipe.lua '$program'")),
-  { name = "time attention kernels", stage = "measure", seconds = 10, soft = true, needs = "folder/attention_mma",
-    sources = with(KERNELS, "tests/gpu/attention_mma.cu"),
-    command = function(w) return string.format("'%s/attention_mma' --time %d", w.folder, w.tiny and 64 or 2048) end },
-  timing("ceilings", 10), timing("products", 20), timing("attention", 20), timing("head", 12),
+  on_warpgroups("ops on warpgroups", { stage = "correct", seconds = 20, sources = with(KERNELS, "tests/engine/*.c"),
+    command = function(w)
+      return string.format("sh tests/cases/run.sh '%s' --filter '%s'", w.program,
+                           w.tiny and "attention/values_bf16" or "@(attention|mixture_of_attention)/*")
+    end }),
+  attention_times("time attention kernels", "mma", 12),
+  on_warpgroups("time kernels on warpgroups", attention_times("", "hopper", 12)),
+  timing("ceilings", 10), timing("products", 20), timing("attention", 35),
+  on_warpgroups("time attention on warpgroups", timing("attention", 35)), timing("head", 12),
   timing("optimizer", 8), timing("norm", 6), timing("routed FFN", 15),
   timing("step small dense", 12), timing("step small btx", 15), timing("step small shared", 15),
   timing("step small own", 15), timing("step large dense", 25), timing("step large btx", 30),

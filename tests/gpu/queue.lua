@@ -1,5 +1,6 @@
 --- The order of a window's parts within a stage: those without a good result first, then those whose sources have
---- changed since it, then the oldest results. What is known is tests/gpu/results/index.json.
+--- changed since it, then the oldest results; at the end those that come after others of the stage. What is known is
+--- tests/gpu/results/index.json.
 local core = require "bam.core"
 local json = require "bam.util.json"
 
@@ -28,6 +29,14 @@ function M.known(path)
   return index and index.parts or {}
 end
 
+-- Whether the part needs one of these.
+local function is_after(part, names)
+  for _, name in ipairs(part.after or {}) do
+    if names[name] then return true end
+  end
+  return false
+end
+
 -- Smaller is earlier; of equals the older result.
 local function urgency(part, known)
   if not known or known.status ~= "ok" then return 1, "" end
@@ -40,11 +49,12 @@ end
 ---@param known table
 ---@return table[]
 function M.sort(parts, known)
-  local list = {}
+  local list, names = {}, {}
+  for _, part in ipairs(parts) do names[part.name] = true end
   for i, part in ipairs(parts) do
     part.hash = M.hash(part)
     local class, date = urgency(part, known[part.name])
-    list[i] = { part = part, class = class, date = date, place = i }
+    list[i] = { part = part, class = is_after(part, names) and 4 or class, date = date, place = i }
   end
   table.sort(list, function(a, b)
     if a.class ~= b.class then return a.class < b.class end

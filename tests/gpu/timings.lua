@@ -12,6 +12,7 @@ local steps = require "tests.gpu.timing.steps"
 
 local options = record.options(arg)
 local group = table.concat(options.words, " ")
+local part = "time " .. group .. (os.getenv "BAMLUA_ATTENTION" == "hopper" and " on warpgroups" or "")
 local BUDGET = options.tiny and 0 or 1.5 -- seconds of one case
 local AT_ONCE = 0.005 -- seconds between two waits, at least: a wait takes some 10 microseconds
 
@@ -41,7 +42,7 @@ end
 -- Measure a case { case, step, flops?, bytes?, ... } and record it with its other fields. One that does not fit into
 -- memory is a row that says so.
 local function case(of)
-  local row = { part = "time " .. group, dtype = of.dtype or sizes.dtype(options.device) }
+  local row = { part = part, dtype = of.dtype or sizes.dtype(options.device) }
   for name, value in pairs(of) do
     if type(value) ~= "function" then row[name] = value end
   end
@@ -62,7 +63,7 @@ end
 
 local size, kind = group:match "^step (%a+) (%a+)$"
 local function note(row)
-  row.part = "time " .. group
+  row.part = part
   record.add(options, row)
 end
 local measured

@@ -134,11 +134,23 @@ local function run_part(part)
   return result
 end
 
+local status_of = {} -- by the names of parts that had their turn
+
+local function passed_all(names)
+  for _, name in ipairs(names or {}) do
+    if status_of[name] ~= "ok" then return false end
+  end
+  return true
+end
+
 local function take(part)
   local why = missing(part)
   local result
   if why then
     result = { name = part.name, stage = part.stage, status = "missing", reason = why }
+  elseif not passed_all(part.after) then
+    result = { name = part.name, stage = part.stage, status = "left out",
+               reason = string.format("needs: %s", table.concat(part.after, ", ")) }
   elseif part.large and options.tiny then
     result = { name = part.name, stage = part.stage, status = "left out", reason = "has no tiny size" }
   elseif part.seconds > left() then
@@ -148,6 +160,7 @@ local function take(part)
     result = run_part(part)
   end
   table.insert(results.parts, result)
+  status_of[part.name] = result.status
   show(result)
   save()
   return result
@@ -167,7 +180,7 @@ for _, stage in ipairs(parts.STAGES) do
     if wrong and stage == "measure" then break end
     local status = take(part).status
     local bad = status == "failed" or status == "timeout" and not part.soft
-    wrong = wrong or bad and not part.peer
+    wrong = wrong or bad and not part.peer and not part.trial
     if bad and stage == "environment" then goto done end -- without a device nothing else can be right
   end
 end

@@ -19,24 +19,29 @@ local q, k, v = rows(), rows(), rows()
 bam.attention(part(q), part(k), part(v), { scale = %g }):sum():backward()
 ]]
 
--- The kernels of attention, forward and backward: rows of `pitch` elements, of which a head is the first `width`.
-local function kernels_of(dtype, pitch, width, scale)
+-- Run attention, forward and backward: rows of `pitch` elements, of which a head is the first `width`. The kernels with
+-- the threads of their blocks; nil and what was printed when it failed.
+local function kernels_of(dtype, pitch, width, scale, environment)
   local path, log, names = os.tmpname(), os.tmpname(), {}
   core.write_file(path, string.format(ATTENTION, pitch, dtype, width, scale))
-  local pipe = io.popen(string.format("BAMLUA_SIMT=1 BAMLUA_SIMT_TRACE=%s '%s' %s 2>&1", log, program, path))
+  local pipe = io.popen(string.format("BAMLUA_SIMT=1 BAMLUA_SIMT_TRACE=%s %s '%s' %s 2>&1", log, environment or "",
+                                      program, path))
   local output = pipe:read "a"
-  expect.yes(pipe:close(), output)
-  for name, parameters in core.read_file(log):gmatch "([%w_]+)<([%w_, ]+)>%)? %d" do
-    if name == "attend" or name:find "^find_d[qk]" then names[#names + 1] = name .. " " .. parameters end
+  local good = pipe:close()
+  for name, parameters, threads in core.read_file(log):gmatch "([%w_]+)<([%w_, ]+)>%)? %d+ (%d+)" do
+    if name == "attend" or name:find "^find_d[qk]" then
+      names[#names + 1] = string.format("%s<%s> %s", name, parameters, threads)
+    end
   end
   os.remove(path)
   os.remove(log)
+  if not good then return nil, output end
   return table.concat(names, ", ")
 end
 
-local TENSOR_CORES = "attend width, find_dq width, find_dk_dv width"
-local NARROW = "attend 4, find_dq 8, 4, find_dk_dv 8, 4"
-local WIDE = "attend 8, find_dq 4, 8, find_dk_dv 4, 8"
+local TENSOR_CORES = "attend<width> 128, find_dq<width> 128, find_dk_dv<width> 128"
+local NARROW = "attend<4> 128, find_dq<8, 4> 128, find_dk_dv<8, 4> 128"
+local WIDE = "attend<8> 128, find_dq<4, 8> 256, find_dk_dv<4, 8> 256"
 
 test("bf16 is computed on tensor cores", function()
   expect.equal(kernels_of("bf16", 64, 64, 0.1), TENSOR_CORES)
@@ -50,6 +55,21 @@ test("what they are not for has other kernels", function()
   expect.equal(kernels_of("bf16", 136, 136, 0.1), WIDE)
   expect.equal(kernels_of("bf16", 132, 128, 0.1), WIDE, "rows that are not aligned")
   expect.equal(kernels_of("bf16", 64, 64, -0.1), NARROW, "a negative scale")
+end)
+
+test("BAMLUA_ATTENTION decides, where the device and the program allow it", function()
+  local function kernels(width, environment) return kernels_of("bf16", width, width, 0.1, environment) end
+  expect.equal(kernels(64, "BAMLUA_ATTENTION=mma"), TENSOR_CORES)
+  expect.equal(kernels(64, "BAMLUA_ATTENTION=hopper"), "attend<width> 512, find_dq<width> 384, find_dk_dv<width> 384")
+  expect.equal(kernels(128, "BAMLUA_ATTENTION=hopper"), "attend<width> 384, find_dq<width> 384, find_dk_dv<width> 384")
+  expect.equal(kernels(32, "BAMLUA_ATTENTION=hopper"), NARROW)
+  local function refused(words, environment)
+    local names, output = kernels(64, environment)
+    expect.no(names)
+    expect.contains(output, words)
+  end
+  refused("compiled for 90a", "BAMLUA_ATTENTION=hopper BAMLUA_SIMT_PLAIN=1")
+  refused([[BAMLUA_ATTENTION is "tma"; set it to mma or hopper]], "BAMLUA_ATTENTION=tma")
 end)
 
 -- Queries, keys and values of all experts are rows of one tensor; gates, documents and rotation are what models have.

@@ -45,6 +45,12 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute attribute
   return cudaSuccess;
 }
 
+/* What nvcc makes of kernels that the device's code cannot hold is for one thread (kernels/cuda/hopper.h). */
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, const void *) {
+  attributes->maxThreadsPerBlock = getenv("BAMLUA_SIMT_PLAIN") != NULL ? 1 : SIMT_MAX_THREADS;
+  return cudaSuccess;
+}
+
 static size_t most_dynamic_bytes(const void *kernel) {
   const int i = find_kernel(kernel);
   const int allowed = i < attributes()->count ? attributes()->kernels[i].dynamic_bytes : 0;

@@ -43,17 +43,22 @@ static simt_products *products_of(int warp) {
 
 /* ---- where elements are ---- */
 
-static float load_bf16(const unsigned char *view, uintptr_t offset) {
-  uint16_t bits;
+#define PIECE 8 /* elements of 16 bytes, which swizzling keeps together */
+
+/* Load the piece at `offset`, one element every `step` floats. */
+static void load_piece(float *to, int step, const unsigned char *view, uintptr_t offset) {
+  uint16_t bits[PIECE];
   const uintptr_t swizzled = offset ^ (offset >> 7 & 7) << 4;
-  if (swizzled + 2 > simt_running()->shared.end) {
-    simt_fail(simt_running()->thread, "wgmma of a matrix outside of shared memory");
-    return 0;
+  const simt_machine *m = simt_running();
+  if (swizzled + sizeof bits > m->shared.end) {
+    simt_fail(m->thread, "wgmma of a matrix outside of shared memory");
+    return;
   }
-  memcpy(&bits, view + swizzled, sizeof bits);
-  if (memcmp(&bits, simt_running()->shared.bytes + swizzled, sizeof bits) != 0)
-    simt_fail(simt_running()->thread, "wgmma reads stores that no async_fence has published");
-  return from_bf16({ bits });
+  memcpy(bits, view + swizzled, sizeof bits);
+  if (memcmp(bits, m->shared.bytes + swizzled, sizeof bits) != 0)
+    simt_fail(m->thread, "wgmma reads stores that no async_fence has published");
+  for (int i = 0; i < PIECE; i++)
+    to[i * step] = from_bf16({ bits[i] });
 }
 
 uint64_t simt_shared_matrix(const void *data, int leading, int stride, simt_site site) {
@@ -63,14 +68,21 @@ uint64_t simt_shared_matrix(const void *data, int leading, int stride, simt_site
          (uint64_t)1 << 62;
 }
 
-/* Element k of row (or column) `i` of an operand. `transposed`: i runs along the rows in memory. */
-static float element(const unsigned char *view, uint64_t matrix, int i, int k, bool transposed) {
+/* Load rows (or columns) from .. from + count - 1 of an operand: element k of row i to to[i * row + k * column].
+   `transposed`: i runs along the rows in memory. */
+static void load_operand(float *to, int row, int column, uint64_t matrix, int from, int count,
+                         bool transposed) {
+  const unsigned char *view = simt_async_view();
   const uintptr_t start = (matrix & 0x3fff) << 4;
   const uintptr_t leading = (matrix >> 16 & 0x3fff) << 4, stride = (matrix >> 32 & 0x3fff) << 4;
-  const unsigned x = (unsigned)i, y = (unsigned)k;
-  if (transposed)
-    return load_bf16(view, start + x % 64 * 2 + x / 64 * leading + y % 8 * 128 + y / 8 * stride);
-  return load_bf16(view, start + x % 8 * 128 + x / 8 * stride + y * 2);
+  for (int i = 0; i < count; i += transposed ? PIECE : 1)
+    for (int k = 0; k < K; k += transposed ? 1 : PIECE) {
+      const unsigned x = (unsigned)(from + i), y = (unsigned)k;
+      const uintptr_t offset = transposed
+                                 ? x % 64 * 2 + x / 64 * leading + y % 8 * 128 + y / 8 * stride
+                                 : x % 8 * 128 + x / 8 * stride + y * 2;
+      load_piece(to + i * row + k * column, transposed ? row : column, view, start + offset);
+    }
 }
 
 static float half_of(uint32_t pair, int i) { return from_bf16({ (uint16_t)(pair >> 16 * i) }); }
@@ -81,32 +93,36 @@ struct simt_wide_operands {
   float a[ROWS][K], b[K][MOST_COLUMNS];
 };
 
-static void gather_a(simt_wide_operands *m, const simt_product *p, const unsigned char *view,
-                     int warp) {
+static void gather(simt_wide_operands *m, const simt_product *p, int warp) {
   const simt_wgmma *first = &p->lanes[0];
-  for (int row = 0; row < ROWS; row++)
-    for (int k = 0; k < K; k++)
-      if (first->a == NULL)
-        m->a[row][k] = element(view, first->a_matrix, warp % 4 * ROWS + row, k,
-                               first->a_transposed);
-      else
+  load_operand(m->b[0], 1, MOST_COLUMNS, first->b_matrix, 0, first->columns, first->b_transposed);
+  if (first->a == NULL)
+    load_operand(m->a[0], K, 1, first->a_matrix, warp % 4 * ROWS, ROWS, first->a_transposed);
+  else
+    for (int row = 0; row < ROWS; row++)
+      for (int k = 0; k < K; k++)
         m->a[row][k] = half_of(p->lanes[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k % 2);
+}
+
+/* Eight columns of a row. */
+static void multiply(float *c, const float *a, const float *b) {
+  for (int k = 0; k < K; k++)
+    for (int n = 0; n < 8; n++)
+      c[n] += a[k] * b[k * MOST_COLUMNS + n];
 }
 
 static void compute(simt_product *p, int warp) {
   static simt_wide_operands m;
   const simt_wgmma *first = &p->lanes[0];
-  const unsigned char *view = simt_async_view();
-  gather_a(&m, p, view, warp);
-  for (int k = 0; k < K; k++)
-    for (int n = 0; n < first->columns; n++)
-      m.b[k][n] = element(view, first->b_matrix, n, k, first->b_transposed);
+  gather(&m, p, warp);
   for (int row = 0; row < ROWS; row++)
-    for (int n = 0; n < first->columns; n++) {
-      float *c = &p->c[row % 8 * 4 + n % 8 / 2][n / 8 * 4 + row / 8 * 2 + n % 2];
-      *c = first->add ? *c : 0;
-      for (int k = 0; k < K; k++)
-        *c += m.a[row][k] * m.b[k][n];
+    for (int n = 0; n < first->columns; n += 8) {
+      float sum[8] = {};
+      for (int i = 0; i < 8 && first->add; i++)
+        sum[i] = p->c[row % 8 * 4 + i / 2][n / 8 * 4 + row / 8 * 2 + i % 2];
+      multiply(sum, m.a[row], m.b[0] + n);
+      for (int i = 0; i < 8; i++)
+        p->c[row % 8 * 4 + i / 2][n / 8 * 4 + row / 8 * 2 + i % 2] = sum[i];
     }
 }
 
