@@ -57,7 +57,7 @@ function M.pairs(rows)
     if row.part:find "^PyTorch" and not row.failed and not (known and ratio(known, row) > 1) then peers[key] = row end
   end
   for _, row in ipairs(rows) do
-    if not row.part:find "^PyTorch" and (row.ms_median or row.tokens_per_second) then
+    if not row.part:find "^PyTorch" and row.case ~= "algorithm" and (row.ms_median or row.tokens_per_second) then
       local peer = peers[key_of(row)]
       list[#list + 1] = { own = row, peer = peer, ratio = peer and ratio(row, peer),
                           provisional = peer and (peer.date ~= row.date or row.dtype ~= peer.dtype) or nil }

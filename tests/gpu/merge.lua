@@ -1,12 +1,13 @@
 --- Adds the results of a window to those that are kept, and prints what they say:
 ---   bamlua tests/gpu/merge.lua RESULTS.json [DIR]
---- DIR is tests/gpu/results: a file per window, and index.json with the newest result of each part that ran, by which
---- the next window decides what to run. Ratios to PyTorch are of the newest rows of both; they are provisional when
---- they come from different windows.
+--- DIR is tests/gpu/results: a file per window; index.json with the newest result of each part that ran, by which the
+--- next window decides what to run; and algorithms.json, a file for --tune, in which a product keeps its first entry.
+--- Ratios to PyTorch are of the newest rows of both; they are provisional when they come from different windows.
 local HERE = arg[0]:match "^(.*/)" or "./"
 package.path = string.format("%s../../?.lua;%s", HERE, package.path)
 local core = require "bam.core"
 local json = require "bam.util.json"
+local algorithm_table = require "bam.train.algorithm_table"
 local compare = require "tests.gpu.compare"
 
 local path, directory = arg[1], arg[2] or "tests/gpu/results"
@@ -39,5 +40,19 @@ for _, part in ipairs(results.parts) do
   end
 end
 core.write_file(index_path, json.encode(index, { indent = 1 }))
+
+-- What was measured of products goes into a file for --tune.
+local measured = {}
+for _, part in ipairs(results.parts) do
+  for _, row in ipairs(part.rows or {}) do
+    if row.case == "algorithm" then
+      local list = measured[row.machine] or {}
+      measured[row.machine] = list
+      list[#list + 1] = { product = row.product, rank = row.rank, algorithm = row.algorithm, ms = row.ms_median,
+                          first_ms = row.first_ms }
+    end
+  end
+end
+for machine, list in pairs(measured) do algorithm_table.add(directory .. "/algorithms.json", machine, list) end
 print(string.format("%d parts of %s are in %s", ran, results.date, directory))
 for _, line in ipairs(compare.lines(compare.newest(directory, index))) do print(line) end

@@ -5,6 +5,7 @@ local HERE = arg[0]:match "^(.*/)" or "./"
 package.path = string.format("%s../../?.lua;%s", HERE, package.path)
 local bam = require "bam"
 local core = require "bam.core"
+local algorithms = require "tests.gpu.timing.algorithms"
 local ops = require "tests.gpu.timing.ops"
 local record = require "tests.gpu.record"
 local sizes = require "tests.gpu.timing.sizes"
@@ -69,6 +70,8 @@ end
 local measured
 if size then
   measured = steps.run(options.tiny and "tiny" or size, kind, options, case, note)
+elseif group == "algorithms" then
+  measured = algorithms.run(options, note)
 else
   measured = ops.run(group, options, case)
 end

@@ -111,6 +111,27 @@ test("all dtypes and layouts are measured, and what is added to stays as it was"
   expect.equal(output, "same\n")
 end)
 
+test("measuring a product that adds leaves alone what it adds to", function()
+  local output, times = run("8 5", [[
+    for _, dtype in ipairs { "f32", "f64", "bf16" } do
+      local x, w, up = bam.randn(20, 30):to(dtype), bam.randn(12, 30):to(dtype), bam.randn(20, 12):to(dtype)
+      w.requires_grad = true
+      local function backward()
+        local y = core.ops.linear(x, w)
+        core.set_product_algorithms({}, w.grad ~= nil)
+        y:backward(up)
+        core.set_product_algorithms({}, false)
+      end
+      backward()
+      local once = w.grad:clone()
+      backward() -- whose product is the first to be measured
+      assert((w.grad - once * 2):abs():max():item() == 0, dtype)
+    end
+    print "twice"]])
+  expect.equal(output, "twice\n")
+  expect.equal(times, { 3 * (1 + 1 + 1 + 6), 3 * (6 + 1) })
+end)
+
 test("algorithms that are set are used and not measured", function()
   local output, times = run("8 5:split", [[
     core.set_product_algorithms({}, true)

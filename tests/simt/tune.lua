@@ -110,6 +110,7 @@ test("the record is worth more than the file, and what differs is said", functio
   fine(IN_ORDER, "--out unused --tune both.json")
   local output = fine(IN_ORDER, "--out both --tune both.json")
   expect.matches(output, "both.json has other algorithms of %d+ products than this run has used so far; it keeps its own")
+  expect.lacks(output, "another process")
   expect.equal(digest "both", digest "tuned")
 end)
 
@@ -206,7 +207,16 @@ test("bam.tune in a script, and two processes with one file", function()
     assert(bam.tune() == nil and #core.product_algorithms() == 0)
     bam.tune "script.json"
     bam.matmul(a, b)
-    assert(#core.product_algorithms() == 2)]]
+    assert(#core.product_algorithms() == 2)
+    -- a phase keeps its record of products that have not come again
+    local tuning = require "bam.train.tuning"
+    kept.product = "of another size"
+    local leave = tuning.enter { machine = require("bam.train.machine").identity(), algorithms = { kept } }
+    assert(#core.product_algorithms() == 3 and #tuning.record() == 1 and tuning.record()[1].product == kept.product)
+    leave()
+    assert(tuning.record() == nil)
+    print "kept"]]
+  expect.contains(output, "\nkept\n")
   expect.matches(output, "^warning: .*script.json: another process has measured other algorithms of 1 products meanwhile")
 end)
 

@@ -72,10 +72,16 @@ test("a device that works: everything runs, and the results say so", function()
   expect.equal(#part_of(results, "PyTorch micro").rows, 1, "a row that was cut short is left out")
   expect.equal(part_of(results, "environment").rows[1].device, "SIMT shim, compute capability 9.0, 4 multiprocessors")
   for _, row in ipairs(part_of(results, "same bits").rows) do expect.equal(row.other_bits, 0, row.case) end
-  for _, name in ipairs { "time products", "time attention", "time step large own" } do
+  for _, name in ipairs { "time products", "time algorithms", "time attention", "time step large own" } do
     for _, row in ipairs(part_of(results, name).rows) do expect.no(row.failed, row.failed) end
   end
-  expect.compare(part_of(results, "time step small dense").rows[3].tokens_per_second, ">", 0)
+  local step, algorithms = part_of(results, "time step small dense").rows, part_of(results, "time algorithms").rows
+  expect.compare(step[3].tokens_per_second, ">", 0)
+  expect.compare(step[5].tokens_per_second, ">", 0)
+  expect.equal(step[5].case, "tokens per second, tuned")
+  local all = algorithms[#algorithms]
+  expect.equal({ all.case, all.products, all.plain }, { "algorithms", #algorithms - 1, 0 })
+  expect.compare(all.products, ">", 20)
   expect.contains(core.read_file(out .. "/log.txt"), "== op suite")
 end)
 
@@ -205,6 +211,24 @@ local function merge(words)
   local text = pipe:read "a"
   return text, select(3, pipe:close())
 end
+
+test("merging what was measured of products: a file for --tune", function()
+  local directory, path = scratch.path .. "/tables", scratch.path .. "/two.json"
+  local function algorithm(product, digit)
+    return { part = "time algorithms", case = "algorithm", machine = "H, cuBLASLt 13.1.0", product = product, rank = 2,
+             algorithm = digit:rep(128), ms_median = 1.5, first_ms = 2, gain = 4 / 3 }
+  end
+  for _, from in ipairs { { "2026-01-01T00:00:00Z", { algorithm("a", "1") } },
+                            { "2026-01-02T00:00:00Z", { algorithm("a", "2"), algorithm("b", "3") } } } do
+    core.write_file(path, bam.json.encode { date = from[1], parts = {
+      { name = "time algorithms", status = "ok", seconds = 1, sources = "a", rows = from[2] } } })
+    local text, code = merge(string.format("%s %s", path, directory))
+    expect.equal(code, 0, text)
+  end
+  local list = require("bam.train.algorithm_table").read(directory .. "/algorithms.json", "H, cuBLASLt 13.1.0")
+  expect.equal(#list, 2)
+  expect.equal({ list[1].product, list[1].algorithm, list[1].ms, list[2].product }, { "a", ("1"):rep(128), 1.5, "b" })
+end)
 
 test("merging results, and ratios", function()
   local directory, path = scratch.path .. "/kept", scratch.path .. "/one.json"

@@ -24,9 +24,13 @@ function M.of(size) return SIZES[size] end
 --- The description of a model: "dense", or a mixture of four.
 ---@param size string
 ---@param kind "dense"|"btx"|"shared"|"own"
+---@param layers? integer other than the model's
 ---@return table
-function M.describe(size, kind)
-  local dense = bam.models.parallel(SIZES[size])
+function M.describe(size, kind, layers)
+  local own = {}
+  for name, value in pairs(SIZES[size]) do own[name] = value end
+  own.layers = layers or own.layers
+  local dense = bam.models.parallel(own)
   if kind == "dense" then return dense end
   local experts = {}
   for i = 1, M.EXPERTS do experts[i] = dense end
