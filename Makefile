@@ -106,9 +106,9 @@ CASES_C    := $(wildcard tests/cases/*.c) $(filter-out $(CASES_NOT:%=tests/engin
 CASES_WRONG := $(patsubst %,$(B)/cases/tests/%.o,cases/selftest/wrong cases/driver engine/fixture engine/value_tests)
 CASES_OBJ  := $(patsubst %.c,$(B)/cases/%.o,$(CASES_C)) $(filter-out %/main.o,$(BIND_OBJ))
 # Tests that launch kernels without the engine, for a device and for the shim: tests/gpu/NAME.cu.
-GPU_TESTS  := tensor_cores attention_mma hopper
+GPU_TESTS  := tensor_cores attention_mma hopper fp8
 GPU_TEST_OBJ := $(addprefix kernels/cuda/,stream.o attention_mma.o attention_mma_backward.o attention_hopper.o \
-                  attention_hopper_backward.o)
+                  attention_hopper_backward.o fp8_quantize.o)
 GPU_PROGRAMS := $(if $(filter 1,$(CUDA)),$(GPU_TESTS:%=$(B)/cases/%))
 FUZZ_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/fuzz/fuzz_*.c))
 BORDER_OBJ := $(patsubst %,$(B)/tests/fuzz/%.o,border border_lua border_plants) $(filter-out %/main.o,$(BIND_OBJ))

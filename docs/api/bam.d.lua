@@ -411,7 +411,7 @@
 ---@field rows? integer rows of a micro-batch, whose activations are in memory at a time: a divisor of batch; the option `rows`, or as many as fit into 1 GB, by default. Where the auxiliary losses are balanced over all tokens of a micro-batch (aux_group_size = 0) it changes what is learned, and the phase's fingerprint
 ---@field context? integer tokens per row; the option `context`, or the model's, by default
 ---@field seed? integer the option `seed`, or 1, by default
----@field dtype? "f32"|"bf16" what weights and activations are computed in; the option `dtype`, the flag --dtype, or "f32", by default. "bf16" takes a device that computes in it (CUDA). Sums, gradients of weights, norms' statistics, routers and losses stay f32, and the optimizer updates f32 masters of the weights
+---@field dtype? "f32"|"bf16"|"fp8" what weights and activations are computed in; the option `dtype`, the flag --dtype, or "f32", by default. "bf16" takes a device that computes in it (CUDA). Sums, gradients of weights, norms' statistics, routers and losses stay f32, and the optimizer updates f32 masters of the weights. "fp8" is bf16 with the products of linear layers in FP8, on a GPU of compute capability 8.9 or newer; see m:fp8()
 ---@field clip? number largest gradient norm, 1 by default
 ---@field max_grad_ratio? number a step is skipped if its gradient norm exceeds clip and this many times the running mean, 10 by default; three skips in a row end the run if the loss has risen too
 ---@field optimizer? string|table name, "adamw" (default), "lion", "muon" or "sgd", or with options: { "muon", momentum = 0.9 }; or, in place of the name, a result of bam.optim.define
@@ -486,6 +486,14 @@ function bam_nn_Module:eval() end
 
 --- Compute the module: m(x) calls m:forward(x). Classes define their own.
 function bam_nn_Module:forward() end
+
+--- Compute the products of the linear layers inside in FP8, forward and backward, or with false as before. Parameters
+--- stay as they are: bf16, on a GPU of compute capability 8.9 or newer. It concerns nn.Linear and attention's
+--- projections, not routers, routed experts, embeddings and heads, and no product with a size that is not a multiple of
+--- 16. bam.train { dtype = "fp8" } does it for phases.
+---@param on? boolean true by default
+---@return table self
+function bam_nn_Module:fp8(on) end
 
 --- Exclude parameters from training: all, those whose name matches a Lua pattern ("^embed%."), or those for which
 --- f(name, tensor) returns true.
@@ -1916,16 +1924,16 @@ function tensor:document_starts() end
 ---@param rope_base? number 10000 by default
 ---@param scale? number none by default
 ---@param window? integer 0 by default
----@param fp8? boolean false by default
 ---@param rope_factor? number 1 by default
 ---@param rope_low? number 0 by default
 ---@param rope_high? number 0 by default
 ---@param rope_context? number 0 by default
 ---@param rope_yarn? boolean false by default
 ---@param rope_width? integer 0 by default
+---@param fp8? boolean false by default
 ---@return tensor
----@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, fp8?: boolean, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
-function tensor:mixture_of_attention(qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, fp8, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
+---@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer, fp8?: boolean }): tensor
+function tensor:mixture_of_attention(qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width, fp8) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32, f64, or bf16 on a GPU. Backward needs only x.
 ---@return tensor
@@ -2782,16 +2790,16 @@ function bam.document_starts(documents) end
 ---@param rope_base? number 10000 by default
 ---@param scale? number none by default
 ---@param window? integer 0 by default
----@param fp8? boolean false by default
 ---@param rope_factor? number 1 by default
 ---@param rope_low? number 0 by default
 ---@param rope_high? number 0 by default
 ---@param rope_context? number 0 by default
 ---@param rope_yarn? boolean false by default
 ---@param rope_width? integer 0 by default
+---@param fp8? boolean false by default
 ---@return tensor
----@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, fp8?: boolean, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer }): tensor
-function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, fp8, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width) end
+---@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer, fp8?: boolean }): tensor
+function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width, fp8) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32, f64, or bf16 on a GPU. Backward needs only x.
 ---@param x tensor|number

@@ -5,15 +5,8 @@
 #include "ops.h"
 
 enum { X, QKV, OUT, GATES, DOCUMENTS, POSITIONS, QKV_BIAS, OUT_BIAS, INPUTS };
-enum {
-  ATTR_HEADS,
-  ATTR_KV_HEADS,
-  ATTR_ROPE_BASE,
-  ATTR_SCALE,
-  ATTR_WINDOW,
-  ATTR_FP8,
-  ATTR_ROPE_SCALING
-};
+enum { ATTR_HEADS, ATTR_KV_HEADS, ATTR_ROPE_BASE, ATTR_SCALE, ATTR_WINDOW, ATTR_ROPE_SCALING };
+enum { ATTR_FP8 = ATTR_ROPE_SCALING + 6 }; /* after those of BAM_ROPE_SCALING */
 
 /* The sizes, found from the shapes. heads and kv_heads are those of all experts together. */
 typedef struct bam_mixture_layout {

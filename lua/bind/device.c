@@ -30,6 +30,17 @@ static int device_computes(lua_State *L) {
   return 1;
 }
 
+BIND_DOC(device_multiplies_fp8, "multiplies_fp8(device)",
+         "Does a device multiply operands of FP8?\n"
+         "@param device? device the selected one by default\n"
+         "@return boolean");
+static int device_multiplies_fp8(lua_State *L) {
+  const bam_device *device = lua_isnoneornil(L, 1) ? bind_context(L)->device
+                                                   : bind_device(L, 1, "multiplies_fp8");
+  lua_pushboolean(L, device->fp8 != NULL);
+  return 1;
+}
+
 static void push_device(lua_State *L, const char *name, const char *text, int64_t bytes) {
   lua_createtable(L, 0, 3);
   lua_pushstring(L, name);
@@ -118,6 +129,7 @@ const bind_export bind_device_functions[] = {
   BIND_EXPORT(device_default),
   BIND_TOPIC(device_info),
   BIND_EXPORT(device_list),
+  BIND_EXPORT(device_multiplies_fp8),
   BIND_EXPORT(device_synchronize),
   BIND_EXPORT(device_tf32),
   { NULL, NULL },

@@ -58,4 +58,23 @@ function M.account(s, kind, layers, tokens, bytes)
   }
 end
 
+--- Count what a linear layer in FP8 does besides its three products, to find the largest element of each operand, to
+--- encode it, and to encode those of forward again, transposed: bytes that are read and written, and launches.
+---@param tokens integer
+---@param inputs integer
+---@param outputs integer
+---@return { bytes: integer, launches: integer }
+function M.fp8(tokens, inputs, outputs)
+  local saved, grad = 2 + (2 + 1) + (2 + 1), 2 + (2 + 1 + 1)
+  return { bytes = saved * (tokens + outputs) * inputs + grad * tokens * outputs, launches = 8 }
+end
+
+--- The linear layers of a dense model's layer: { inputs, outputs }.
+---@param s table
+---@return integer[][]
+function M.linear_layers(s)
+  local queries, keys = widths(s, "dense")
+  return { { s.width, queries + 2 * keys }, { queries, s.width }, { s.width, 2 * s.ffn }, { s.ffn, s.width } }
+end
+
 return M

@@ -15,7 +15,7 @@ local M = {}
 -- FLOP/s of a bf16 product of 8192 and bytes/s of a copy of 4 GB; shares of them that good kernels reach (products,
 -- attention, passes over memory); seconds of a launch, when the host is behind, and of a wait.
 local ASSUMED = { product = 790e12, copy = 4.3e12, products = 0.9, attention = 0.55, passes = 0.9, launch = 2e-6,
-                  wait = 10e-6, bytes = 2 }
+                  wait = 10e-6, bytes = 2, fp8 = 2 } -- fp8: times a bf16 product's speed
 
 -- The row of a case; nil if it was not measured.
 local function find(rows, of)
@@ -64,6 +64,25 @@ function M.step(size, kind, speeds)
   seconds.tokens_per_second = sizes.MICRO_STEPS * tokens / (sizes.MICRO_STEPS * seconds.micro + seconds.update)
   seconds.account = a
   return seconds
+end
+
+--- A micro-step of a dense model in FP8: its linear layers multiply twice as fast, and encode their operands.
+---@param size string
+---@param speeds table
+---@return table as M.step, with `encoding`
+function M.step_in_fp8(size, speeds)
+  local s, t = sizes.of(size), M.step(size, "dense", speeds)
+  local tokens, bytes, launches = sizes.ROWS * s.context, 0, 0
+  for _, layer in ipairs(account.linear_layers(s)) do
+    local a = account.fp8(tokens, layer[1], layer[2])
+    bytes, launches = bytes + s.layers * a.bytes, launches + s.layers * a.launches
+  end
+  t.encoding = bytes / (speeds.passes * speeds.copy)
+  t.launches = t.launches + launches * speeds.launch
+  t.products = t.products / speeds.fp8
+  t.micro = math.max(t.products + t.head + t.attention + t.passes + t.encoding, t.launches) + t.waits
+  t.tokens_per_second = sizes.MICRO_STEPS * tokens / (sizes.MICRO_STEPS * t.micro + t.update)
+  return t
 end
 
 local function step_line(goal, rows, speeds)
@@ -133,6 +152,13 @@ if arg and arg[0] and arg[0]:find "model.lua$" then
     print(string.format("%-58s goal %9s  model %9s  measured %9s %-9s %s", line.goal, number(line.wanted),
                         number(line.allowed), number(line.measured), line.unit, line.verdict))
     if line.parts ~= "" then print(string.format("    %s", line.parts)) end
+  end
+  local speeds = M.speeds(rows)
+  for _, size in ipairs { "small", "large" } do
+    local t, bf16 = M.step_in_fp8(size, speeds), M.step(size, "dense", speeds)
+    print(string.format("%s dense in FP8: %.0f tokens/s, %.2f times bf16's; products %.0f + encoding %.0f ms", size,
+                        t.tokens_per_second, t.tokens_per_second / bf16.tokens_per_second, t.products * 1e3,
+                        t.encoding * 1e3))
   end
 end
 

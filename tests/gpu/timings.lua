@@ -62,14 +62,14 @@ local function case(of)
   return ok and list[(#list + 1) // 2] or nil
 end
 
-local size, kind = group:match "^step (%a+) (%a+)$"
+local size, kind, fp8 = group:match "^step (%a+) (%a+)(.*)$"
 local function note(row)
   row.part = part
   record.add(options, row)
 end
 local measured
 if size then
-  measured = steps.run(options.tiny and "tiny" or size, kind, options, case, note)
+  measured = steps.run(options.tiny and "tiny" or size, kind, fp8 == " in FP8", options, case, note)
 elseif group == "algorithms" then
   measured = algorithms.run(options, note)
 else

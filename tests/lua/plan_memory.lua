@@ -23,7 +23,7 @@ local function make()
 end
 local model = make()
 model:to(device)
-if dtype == "bf16" then model:to "bf16" end
+require("bam.train.precision").apply(model, dtype)
 local optimizer = bam.optim.AdamW(model, {})
 local here = { device = "cpu", dtype = "i64" }
 local function ids() return bam.randint(0, 511, B, T, here):to(device) end
@@ -52,7 +52,7 @@ end
 
 for _, case in ipairs { { "parallel", "dense" }, { "sequential", "dense" }, { "post_norm", "dense" },
                         { "parallel", "btx" }, { "parallel", "shared" }, { "parallel", "own" } } do
-  for _, dtype in ipairs(device == "cpu" and { "f32" } or { "f32", "bf16" }) do
+  for _, dtype in ipairs(device == "cpu" and { "f32" } or { "f32", "bf16", "fp8" }) do
     test(table.concat({ case[1], case[2], dtype }, " "), function() check(case[1], case[2], dtype) end)
   end
 end

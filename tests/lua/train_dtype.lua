@@ -1,5 +1,5 @@
 -- bam.train's option dtype and the flag --dtype on a machine without a GPU: what they are part of, and what refuses
--- them. tests/gpu/recipe.lua trains in bf16.
+-- them. tests/gpu/recipe.lua trains in bf16 and fp8.
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
 local small = require "tests.lua.support.small_run"
@@ -36,10 +36,26 @@ test("a CPU refuses bf16 by name, and plans it", function()
   expect.contains(output, "mixed")
 end)
 
+test("a CPU refuses fp8 by name, and plans it with the products that stay in bf16", function()
+  local output, fine = small.run(directory, "--only seed --out none --dtype fp8 --device cpu")
+  expect.equal(fine, false)
+  expect.contains(output, "phase seed is to be computed in fp8, and cpu does not compute in it: take a GPU of compute "
+                  .. "capability 8.9 or newer")
+  expect.equal(phases "none", "")
+  output, fine = small.run(directory, "--plan --dtype fp8")
+  expect.yes(fine, output)
+  local _, notes = output:gsub("in bf16", "")
+  expect.equal(notes, 1)
+  expect.matches(output, "mixed [^\n]*\n  in bf16, at 64 tokens: routed experts\n")
+  output = small.run(directory, "--plan --dtype fp8 --set model.ffn=20 --set context=15")
+  expect.contains(output, "in bf16, at 60 tokens: queries, keys and values [48, 16]; attention's output [16, 16]; "
+                  .. "gate and up [40, 16]; down [16, 20]\n")
+end)
+
 test("other dtypes are refused", function()
   local output, fine = small.run(directory, "--plan --dtype bf61")
   expect.equal(fine, false)
-  expect.contains(output, 'option dtype: expected "f32" or "bf16", got the string "bf61"')
+  expect.contains(output, 'option dtype: expected "f32", "bf16" or "fp8", got the string "bf61"')
   output, fine = small.run(directory, "--plan --dtype f64")
   expect.equal(fine, false)
   expect.contains(output, 'got the string "f64"')

@@ -32,19 +32,22 @@ count "$build/simt/selftest"
 count "$build/simt/tensor_cores"
 count "$build/simt/attention_mma"
 count "$build/simt/hopper"
+count "$build/simt/fp8"
 # More parts than cores: their lengths differ by minutes.
 count env PARTS="${PARTS:-8}" sh tests/cases/run.sh "$build/simt/bamlua" ${filter:+--filter "$filter"}
 if test -z "$filter"; then
   # What cuBLASLt has no algorithm for.
-  count env BAMLUA_SIMT_BLAS=none PARTS=2 sh tests/cases/run.sh "$build/simt/bamlua" --filter '@(matmul|routed_ffn|bf16)/*'
+  count env BAMLUA_SIMT_BLAS=none PARTS=2 sh tests/cases/run.sh "$build/simt/bamlua" --filter '@(matmul|routed_ffn|bf16|fp8)/*'
   count "$build/simt/bamlua" tests/gpu/devices.lua
   # With the caching allocator, as for users; under one schedule, as each launch would compare all cached memory.
   export BAMLUA_SIMT=1
   unset BAMLUA_ALLOCATOR
   count "$build/simt/bamlua" tests/gpu/devices.lua
   count "$build/simt/bamlua" tests/gpu/bf16.lua
+  count "$build/simt/bamlua" tests/gpu/fp8.lua
   count "$build/simt/bamlua" tests/gpu/recipe.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/failures.lua "$build/simt/bamlua"
+  count "$build/simt/bamlua" tests/simt/fp8.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/products.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/algorithms.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/tune.lua "$build/simt/bamlua"

@@ -11,7 +11,7 @@ local scratch <close> = shell.scratch()
 local folder = scratch.path .. "/carry"
 
 core.make_directory(folder)
-for _, name in ipairs { "bamlua", "tensor_cores", "hopper" } do
+for _, name in ipairs { "bamlua", "tensor_cores", "hopper", "fp8" } do
   os.execute(string.format("ln -s %s %s/%s", shell.quote((program:gsub("[^/]*$", name))), folder, name))
 end
 core.write_file(folder .. "/attention_mma", "#!/bin/sh\necho 1 passed, 0 failed\n") -- which takes its time

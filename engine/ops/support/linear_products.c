@@ -164,6 +164,7 @@ static bam_status grad_x_fp8(const bam_linear_backward *b, bam_tensor *target, b
                                        .add = add,
                                        .real_c = target->dtype != b->dy->dtype });
   bam_temp_release(b->scope, right);
+  bam_temp_release(b->scope, b->codes);
   return BAM_OK;
 }
 
@@ -200,6 +201,7 @@ static bam_status grad_weight_fp8(const bam_linear_backward *b, bam_tensor *targ
                                        .add = add,
                                        .real_c = target->dtype != b->dy->dtype });
   bam_temp_release(b->scope, right);
+  bam_temp_release(b->scope, b->transposed);
   return BAM_OK;
 }
 

@@ -44,7 +44,7 @@ typedef struct bam_linear_backward {
 bam_status bam_linear_backward_begin(bam_scope *scope, const bam_linear *l, bam_tensor *dy,
                                      bool for_x, bool for_weight, bam_linear_backward *out);
 
-/* target = dy W, or += with `add`, contiguous; dtypes as in forward. */
+/* target = dy W, or += with `add`, contiguous; dtypes as in forward. Each gradient once: it releases its codes. */
 bam_status bam_linear_grad_x(const bam_linear_backward *b, bam_tensor *target, bool add,
                              bam_tensor *weight);
 

@@ -7,6 +7,7 @@ local weights = require "bam.nn.weights"
 local Linear = require("bam.nn.module").module "Linear"
 
 Linear._fresh = {} -- see bam.nn.early
+Linear._fp8 = false -- see Module:fp8
 
 --- nn.Linear(inputs, outputs, options). With `std` the initial weights are normally distributed and the bias is 0;
 --- without it both are uniform in ±1 / √inputs.
@@ -40,6 +41,6 @@ end
 --- Apply the layer to the last dimension.
 ---@param x tensor [..., inputs]
 ---@return tensor y [..., outputs]
-function Linear:forward(x) return core.ops.linear(x, self.weight, self.bias) end
+function Linear:forward(x) return core.ops.linear(x, self.weight, self.bias, nil, self._fp8) end
 
 return Linear

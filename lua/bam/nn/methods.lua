@@ -212,6 +212,23 @@ function Module:to(dtype, device)
   return self
 end
 
+-- Does a module belong to a router? A router is the field `router` of a layer.
+local function is_of_router(name) return name:find "%f[%w_]router%f[^%w_]" ~= nil end
+
+--- Compute the products of the linear layers inside in FP8, forward and backward, or with false as before. Parameters
+--- stay as they are: bf16, on a GPU of compute capability 8.9 or newer. It concerns nn.Linear and attention's
+--- projections, not routers, routed experts, embeddings and heads, and no product with a size that is not a multiple of
+--- 16. bam.train { dtype = "fp8" } does it for phases.
+---@param on? boolean true by default
+---@return table self
+function Module:fp8(on)
+  if on == nil then on = true end
+  check.value("fp8: on", on, "boolean")
+  return self:apply(function(m, name)
+    if m._fp8 ~= nil and not is_of_router(name) then m._fp8 = on end
+  end)
+end
+
 check.methods(Module, module.is_module, "a module", "m")
 
 -- Names that PyTorch's modules have. One that was ever a field of a module may be absent from another.

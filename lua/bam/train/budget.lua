@@ -15,7 +15,7 @@ local function widths(d)
   return queries, sets * d.kv_heads * d.head_width
 end
 
-local BYTES = { f32 = 4, bf16 = 2 } -- of an activation
+local BYTES = { f32 = 4, bf16 = 2, fp8 = 2 } -- of an activation
 
 -- Floats per token by which micro-batches are split. It is coarser than footprint.lua and must not change, since the
 -- rows of a micro-batch may be in a run's fingerprint. Per layer: the residual, the norm, both branches and their

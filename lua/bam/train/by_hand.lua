@@ -39,8 +39,9 @@ function M.plan(given)
   local d, tokens = read_model(o.model), o.batch * o.context
   local optimizer = optimizer_choice.read(o.optimizer)
   if flag.dtype and flag.dtype ~= "f32" then
-    flags.fail('--dtype: %s has a training loop of its own, which converts its model itself: model:to "%s", before it '
-               .. "makes the optimizer", o.name, flag.dtype)
+    local call = flag.dtype == "fp8" and 'model:to "bf16":fp8()' or string.format('model:to "%s"', flag.dtype)
+    flags.fail("--dtype: %s has a training loop of its own, which converts its model itself: %s, before it makes the "
+               .. "optimizer", o.name, call)
   end
   plan.note(o)
   if flag.plan then

@@ -7,6 +7,7 @@ local core = require "bam.core"
 local json = require "bam.util.json"
 local manifest = require "bam.train.manifest"
 local phase_settings = require "bam.train.settings"
+local precision = require "bam.train.precision"
 
 local M = {}
 
@@ -151,7 +152,7 @@ end
 local function fail_state(directory, optimizer, why)
   local before, now = optimizer_of(directory), optimizer.kind
   local dtype, own = dtype_of(directory), optimizer:dtype()
-  if dtype ~= own then
+  if precision.parameters(dtype) ~= own then
     check.fail('train: option continue: %s was trained in %s, and this phase is in %s, whose state is another; take '
                .. 'continue = "weights", or dtype = "%s"', directory, dtype, own, dtype)
   end

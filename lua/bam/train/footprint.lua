@@ -3,11 +3,12 @@
 -- those of a script count as SwiGLU and attention of their size.
 local blocks = require "bam.model.blocks.registry"
 local parts = require "bam.model.parts"
+local precision = require "bam.train.precision"
 local sparse = require "bam.model.sparse"
 
 local M = {}
 
-local ELEMENT = { f32 = 4, bf16 = 2 }
+local ELEMENT = { f32 = 4, bf16 = 2, fp8 = 2 }
 local REAL, INTEGER = 4, 8 -- bytes of what is f32 in both, and of ids
 
 --- What a storage of `bytes` takes (engine/core/memory.c): one of eight sizes per power of two; from 32 MB on a device
@@ -78,6 +79,15 @@ local function keep_ffn(sum, s)
   end
 end
 
+-- The codes of FP8 in the backward of a linear layer: those of the gradient, as it lies and transposed, with those of
+-- the weight, then those of the transpose with those of the input.
+local function codes(o, inputs, outputs)
+  if o.dtype ~= "fp8" or not precision.is_whole(o.tokens, inputs, outputs) then return 0 end
+  local function bytes(n) return M.storage(n, o.on_device) end
+  local grad = bytes(o.tokens * outputs)
+  return grad + math.max(grad + bytes(inputs * outputs), bytes(o.tokens * inputs))
+end
+
 -- The most that the last layer's backward needs besides. The gradient of the residual stream is there all along.
 local function temporaries(o, s)
   local ffn, attention = new_sum(o):add(s.width), new_sum(o):add(s.width):add(s.width)
@@ -89,6 +99,8 @@ local function temporaries(o, s)
   end
   attention:add(s.queries):add(s.queries + 2 * s.keys):add(s.heads, REAL)
   if s.attention_experts > 1 then attention:add(s.queries) end
+  attention.bytes = attention.bytes + codes(o, s.width, s.queries + 2 * s.keys)
+  if s.experts == 1 then ffn.bytes = ffn.bytes + codes(o, s.width, 2 * s.hidden) end
   return math.max(ffn.bytes, attention.bytes)
 end
 

@@ -12,6 +12,7 @@ local overrides = require "bam.train.overrides"
 local phase = require "bam.train.phase"
 local run_dir = require "bam.train.run_dir"
 local plan = require "bam.train.plan"
+local precision = require "bam.train.precision"
 local schedule = require "bam.util.schedule"
 
 local M = {}
@@ -97,17 +98,6 @@ local function read_optimizer(o)
   return optimizer_choice.read(o.optimizer == nil and given or o.optimizer)
 end
 
-local DTYPES = { f32 = true, bf16 = true }
-
--- What the phase computes in. A device that does not compute in it is refused when it is to train (trainer.lua).
-local function read_dtype(o)
-  local dtype = from_options(o, "dtype", flags.get().dtype or "f32", "string")
-  if not DTYPES[dtype] then
-    check.fail('train: option dtype: expected "f32" or "bf16", got %s%s', check.describe(dtype),
-               check.suggestion(dtype, check.sorted_names(DTYPES)))
-  end
-  return dtype
-end
 
 local function read(given)
   local o = check.options("train", given, spec)
@@ -116,7 +106,7 @@ local function read(given)
   o.description = overrides.apply(o.start.description, o)
   o.batch = from_options(o, "batch", 16)
   o.context = from_options(o, "context", math.min(o.description.context, 2048))
-  o.dtype = read_dtype(o)
+  o.dtype = precision.check(from_options(o, "dtype", flags.get().dtype or "f32", "string"))
   o.seed = from_options(o, "seed", flags.get().seed or 1, "count")
   check_data(o.data, o.description)
   local own_steps = read_steps(o)
@@ -178,9 +168,10 @@ end
 --- micro-batch (aux_group_size = 0) it changes what is learned, and the phase's fingerprint
 ---@field context? integer tokens per row; the option `context`, or the model's, by default
 ---@field seed? integer the option `seed`, or 1, by default
----@field dtype? "f32"|"bf16" what weights and activations are computed in; the option `dtype`, the flag --dtype, or
---- "f32", by default. "bf16" takes a device that computes in it (CUDA). Sums, gradients of weights, norms' statistics,
---- routers and losses stay f32, and the optimizer updates f32 masters of the weights
+---@field dtype? "f32"|"bf16"|"fp8" what weights and activations are computed in; the option `dtype`, the flag --dtype,
+--- or "f32", by default. "bf16" takes a device that computes in it (CUDA). Sums, gradients of weights, norms'
+--- statistics, routers and losses stay f32, and the optimizer updates f32 masters of the weights. "fp8" is bf16 with
+--- the products of linear layers in FP8, on a GPU of compute capability 8.9 or newer; see m:fp8()
 ---@field clip? number largest gradient norm, 1 by default
 ---@field max_grad_ratio? number a step is skipped if its gradient norm exceeds clip and this many times the running
 --- mean, 10 by default; three skips in a row end the run if the loss has risen too
@@ -224,6 +215,7 @@ function M.train(given)
   local this, flag = new_phase(o), flags.get()
   if flag.plan then
     plan.phase(this, budget.bytes(o.description, o.rows * o.context, o.optimizer, o.dtype, flag.device))
+    plan.note_products(this, o.dtype, o.rows * o.context)
   elseif flag.audit then
     require("bam.train.retrace").phase(this, o)
   elseif not flag.only or flag.only == o.name then

@@ -4,6 +4,7 @@ local check = require "bam.util.check"
 local core = require "bam.core"
 local flags = require "bam.util.flags"
 local machine = require "bam.train.machine"
+local precision = require "bam.train.precision"
 
 local M = {}
 
@@ -31,6 +32,15 @@ function M.phase(phase, bytes)
                        machine.short(phase.flops / phase.step_tokens), bytes_text(bytes),
                        machine.short(steps * phase.step_tokens),
                        machine.duration(all / speed())))
+end
+
+--- Print which products of a phase in fp8 stay in bf16.
+---@param phase table
+---@param dtype string option dtype of the phase
+---@param tokens integer of a micro-batch
+function M.note_products(phase, dtype, tokens)
+  local left_out = dtype == "fp8" and precision.left_out(phase.description, tokens)
+  if left_out then print(string.format("  in bf16, at %d tokens: %s", tokens, left_out)) end
 end
 
 --- Print the totals of all phases.

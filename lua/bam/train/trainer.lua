@@ -15,6 +15,7 @@ local machine = require "bam.train.machine"
 local manifest = require "bam.train.manifest"
 local metrics = require "bam.train.metrics"
 local pinned = require "bam.train.pinned"
+local precision = require "bam.train.precision"
 local profiling = require "bam.train.profiling"
 local progress = require "bam.train.progress"
 local recheck = require "bam.train.recheck"
@@ -100,10 +101,10 @@ end
 -- A device that only stores a dtype cannot train in it.
 local function check_dtype(phase, o)
   local device = core.device()
-  if core.computes(o.dtype, device) then return end
-  stop("train: phase %s is to be computed in %s, and %s does not compute in it: take a GPU, --device cuda, or "
+  if precision.fits(o.dtype, device) then return end
+  stop("train: phase %s is to be computed in %s, and %s does not compute in it: take %s, --device cuda, or "
        .. "--dtype f32, which is another phase; --plan describes it without training", phase.name, o.dtype,
-       tostring(device))
+       tostring(device), precision.device(o.dtype))
 end
 
 -- Create everything that lives while a phase trains, from the checkpoint `found` or from scratch. Changes nothing on
@@ -115,7 +116,7 @@ local function open_run(phase, o, found)
   local first = run.state.step + 1
   run.model = found and checkpoint.restore(o.description, found.directory) or build(phase, o)
   check_tokenizer(phase, run.model, o.data)
-  if o.dtype ~= "f32" then run.model:to(o.dtype) end
+  precision.apply(run.model, o.dtype)
   run.optimizer = o.optimizer:make(run.model)
   if found then
     run.optimizer:load_state(checkpoints.tensors(found))

@@ -16,7 +16,7 @@ local FLAGS = {
   { "set", "KEY=VALUE", "change one of the options below; may be given several times" },
   { "scale", "NAME", "the sizes: demo, 590m or 2b" },
   { "seed", "N", "of first weights, routers and the order of the data; 1 by default" },
-  { "dtype", "NAME", "what phases are computed in: f32 (the default), or bf16 on CUDA devices" },
+  { "dtype", "NAME", "what phases are computed in: f32 (the default), or on CUDA devices bf16 or fp8" },
   { "device", "NAME", "where tensors live: cpu, cuda, cuda:1, ..." },
   { "tune", "FILE", "measure which algorithms of products are fastest on a GPU; FILE keeps them" },
   { "threads", "N", "how many threads kernels use" },

@@ -35,7 +35,7 @@ local ROWS = {
     of = "lr" },
   { "callbacks callback logger", false, "on_step and on_eval are called with records", of = "lr" },
   { "num_workers shuffle pin_memory", false, "text:sample shuffles and reads by itself", of = "lr" },
-  { "amp fp16 bf16 precision", false, "phases train in f32", of = "lr" },
+  { "amp fp16 bf16 fp8 precision", false, 'phases train in f32, or on a GPU in dtype = "bf16" or "fp8"', of = "lr" },
   { "router", false, "give it to a part: attention = { router = R }, ffn = { router = R }", of = "attention" },
   { "top_k topk k", false, "it is an option of the part: ffn = { top_k = 1 }", of = "attention" },
   { "kv routing", false, "it is an option of the part: attention = { kv = \"shared\" }", of = "attention" },

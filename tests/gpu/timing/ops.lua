@@ -30,9 +30,9 @@ function groups.ceilings(s, case)
   case { case = "product", m = m, n = m, k = m, flops = 2 * m ^ 3, step = function() return ops.matmul(a, b) end }
 end
 
--- Forward and backward of each linear layer.
-function groups.products(s, case)
-  for _, size in ipairs(s.tiny and { "tiny" } or { "small", "large" }) do
+-- Forward and backward of each linear layer of models.
+local function linear_layers(s, case, models, fp8)
+  for _, size in ipairs(s.tiny and { "tiny" } or models) do
     local d = sizes.of(size)
     local head = d.width // d.heads
     local qkv = (d.heads + 2 * (d.kv_heads or d.heads)) * head
@@ -40,11 +40,18 @@ function groups.products(s, case)
                                gate_up = { d.width, 2 * d.ffn }, down = { d.ffn, d.width } } do
       local x, w = leaf(s.dtype, s.tokens, shape[1]), leaf(s.dtype, shape[2], shape[1])
       local grad = bam.randn(s.tokens, shape[2]):to(s.dtype)
-      case { case = string.format("%s %s", size, name), m = s.tokens, n = shape[2], k = shape[1],
-             flops = 6 * s.tokens * shape[1] * shape[2], step = both(ops.linear, { x, w }, grad) }
+      local function linear(a, b) return ops.linear(a, b, nil, nil, fp8) end
+      case { case = string.format(fp8 and "%s %s in FP8" or "%s %s", size, name), m = s.tokens, n = shape[2],
+             k = shape[1], dtype = fp8 and "fp8" or s.dtype, flops = 6 * s.tokens * shape[1] * shape[2],
+             step = both(linear, { x, w }, grad) }
     end
   end
 end
+
+function groups.products(s, case) linear_layers(s, case, { "small", "large" }, false) end
+
+-- With the passes that encode their operands.
+groups["products in FP8"] = function(s, case) linear_layers(s, case, { "large" }, true) end
 
 -- Causal attention over 8 rows of 2048 tokens, in documents of 512 and without.
 function groups.attention(s, case)

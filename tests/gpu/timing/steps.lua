@@ -24,14 +24,16 @@ end
 --- Measure the micro-step and the update of a model.
 ---@param size "small"|"large"|"tiny"
 ---@param kind "dense"|"btx"|"shared"|"own"
+---@param fp8 boolean with linear layers in FP8; then rows are of dtype "fp8", and a kind of their own
 ---@param options table
 ---@param case fun(of: table): number?
 ---@param note fun(row: table)
 ---@return boolean
-function M.run(size, kind, options, case, note)
+function M.run(size, kind, fp8, options, case, note)
   local description = sizes.describe(size, kind)
   local dtype = sizes.dtype(options.device)
   local made, model = core.try(function() return bam.models.Model(description):to(dtype) end)
+  if made and fp8 then model, dtype, kind = model:fp8(), "fp8", kind .. " in FP8" end
   if not made then -- for want of memory
     note { case = "micro-step", model = size, kind = kind, dtype = dtype, failed = model }
     return true

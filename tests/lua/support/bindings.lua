@@ -315,6 +315,7 @@ local CORE = {
   memory = function() core.memory() end,
   memory_limit = function() core.memory_limit(0) end,
   isa = function() core.isa() end,
+  multiplies_fp8 = function() core.multiplies_fp8 'cpu' end,
   computes = function() core.computes('f32', 'cpu') end,
   try = function() core.try(error, 'x') end,
   at_end = function() core.at_end(print) end,

@@ -105,17 +105,24 @@ local function last_checkpoint(place)
   return last
 end
 
+--- The digest of the final weights of a phase.
+---@param directory string
+---@param name string
+---@param out? string
+---@return string
+function M.digest(directory, name, out)
+  local place = M.phase(directory, name, out)
+  local last = assert(last_checkpoint(place), place)
+  return core.hash_file(string.format("%s/%s/model.safetensors", place, last))
+end
+
 --- Digests of the final weights of the phases below `out`, by name.
 ---@param directory string
 ---@param out? string
 ---@return table<string, string>
 function M.digests(directory, out)
   local digests = {}
-  for _, name in ipairs { "seed", "experts/law", "mixed" } do
-    local place = M.phase(directory, name, out)
-    local last = assert(last_checkpoint(place), place)
-    digests[name] = core.hash_file(string.format("%s/%s/model.safetensors", place, last))
-  end
+  for _, name in ipairs { "seed", "experts/law", "mixed" } do digests[name] = M.digest(directory, name, out) end
   return digests
 end
 

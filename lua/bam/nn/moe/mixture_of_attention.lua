@@ -21,6 +21,7 @@ local ops = core.ops
 local MixtureOfAttention = require("bam.nn.module").module "MixtureOfAttention"
 
 MixtureOfAttention._fresh = {} -- see bam.nn.early
+MixtureOfAttention._fp8 = false -- see Module:fp8
 
 local spec = router_options.add_to {
   width = { "size" }, heads = { "size" }, kv_heads = { "size", optional = true },
@@ -152,7 +153,7 @@ local function run(self, h, batch, gates)
   batch = batch or {}
   if self.q_norm then return several_ops.attend(self, h, qkv, gates, batch) end
   local attributes = { heads = self.heads, kv_heads = self.kv_heads, rope_base = self.rope_base, window = self.window,
-                       scale = several_ops.scale(self) }
+                       scale = several_ops.scale(self), fp8 = self._fp8 }
   return ops.mixture_of_attention(h, qkv, self.out, gates, documents.of(batch), several_ops.positions(self, h, batch),
                                   several_ops.bias(self), self.out_bias, several_ops.rotation(self, attributes))
 end

@@ -69,7 +69,7 @@ function M.bias(self) return self.q_bias and ops.concat({ self.q_bias, self.kv_b
 -- Queries, keys and values [B, T, heads, head_width], biased, normalized and rotated.
 local function project(self, h, weight, batch)
   local B, T, k = h:size(1), h:size(2), self.head_width
-  local all = ops.view(ops.linear(h, weight, M.bias(self)), B, T, -1, k)
+  local all = ops.view(ops.linear(h, weight, M.bias(self), nil, self._fp8), B, T, -1, k)
   local queries = self.experts * self.heads
   local keys = (all:size(3) - queries) // 2
   local q, ks = ops.narrow(all, 3, 1, queries), ops.narrow(all, 3, queries + 1, keys)
@@ -99,7 +99,8 @@ function M.attend(self, h, weight, gates, batch)
     o = ops.mul(grouped, ops.reshape(gates, B, T, 1, n, 1))
   end
   local bias = self.out_bias
-  local y = ops.linear(ops.view(o, B, T, -1), self.out, bias and not gates and ops.select(bias, 1, 1) or nil)
+  local y = ops.linear(ops.view(o, B, T, -1), self.out, bias and not gates and ops.select(bias, 1, 1) or nil, nil,
+                       self._fp8)
   return bias and gates and ops.add(y, ops.matmul(gates, bias)) or y
 end
 
