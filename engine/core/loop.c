@@ -31,7 +31,7 @@ static void push_dimension(bam_loop *loop, int operands, int64_t size, const int
 
 void bam_loop_init(bam_loop *loop, bam_tensor *const *tensors, int operands) {
   const bam_shape *shape = &tensors[0]->shape;
-  loop->ndim = 0;
+  *loop = (bam_loop){ .ndim = 0 }; /* all of it: the shim takes words of arguments for pointers */
   if (is_flat(tensors, operands)) {
     loop->ndim = 1;
     loop->size[0] = bam_tensor_count(tensors[0]);

@@ -12,7 +12,7 @@ local SCRIPT = [[
 local bam, core = require "bam", require "bam.core"
 local budget, choice = require "bam.train.budget", require "bam.train.optimizer_choice"
 local block, kind, device, dtype = table.unpack(arg)
-local B, T = 4, device == "cpu" and 256 or 128
+local B, T = 4, device == "cpu" and 256 or 160
 local function make()
   local d = bam.models[block] { layers = 3, width = 64, heads = 2, kv_heads = 1, head_width = 32, ffn = 256,
                                 vocab = 512, context = T, tied = true }

@@ -93,9 +93,8 @@ local function temporaries(o, s)
   local ffn, attention = new_sum(o):add(s.width), new_sum(o):add(s.width):add(s.width)
   if s.experts == 1 then
     ffn:add(s.hidden):add(2 * s.hidden)
-  else -- the gradients of rows, sorted by expert, and the rows themselves
-    for _ = 1, 3 do ffn:add(s.top_k * s.width) end
-    ffn:add(s.width):add(s.top_k * s.hidden):add(2 * s.top_k * s.hidden)
+  else -- rows sorted by expert: the tokens' or their gradients, and those of the hidden layer
+    ffn:add(s.top_k * s.width):add(s.width):add(s.top_k * s.hidden):add(2 * s.top_k * s.hidden)
   end
   attention:add(s.queries):add(s.queries + 2 * s.keys):add(s.heads, REAL)
   if s.attention_experts > 1 then attention:add(s.queries) end
