@@ -87,7 +87,7 @@ KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_object
 # The same for CUDA files. $(1) is the directory of the objects.
 CUDA_C       := $(wildcard kernels/cuda/*.cu) kernels/cuda/table.c
 CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu library.cu \
-                  blas.cu blas_library.cu blas_plan.cu blas_algorithm.cu blas_hash.cu blas_measure.cu blas_plain.cu \
+                  blas.cu blas_library.cu blas_plan.cu blas_algorithm.cu blas_operands.cu blas_measure.cu blas_plain.cu \
                   attention_mma.cu attention_mma_backward.cu fp8.cu fp8_quantize.cu attention_hopper.cu \
                   attention_hopper_backward.cu),$(CUDA_C))
 CUDA_ANY     := $(filter $(patsubst kernels/cpu/%.c,kernels/cuda/%.cu,$(CPU_ANY)) kernels/cuda/table.c,$(CUDA_C))

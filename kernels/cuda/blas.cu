@@ -78,11 +78,6 @@ static int64_t alignment(const void *data, int64_t stride_bytes) {
   return bits & -bits;
 }
 
-static int64_t size_of(int64_t type) {
-  static const int64_t sizes[] = { 4, 8, 2, 1, 1 }; /* in the order of bam_cuda_type */
-  return sizes[type];
-}
-
 /* Of C. */
 static bam_cuda_type result_type(bam_cuda_type type, const bam_gemm *g) {
   if (type != BAM_CUDA_BF16 && !bam_cuda_is_fp8(type))
@@ -92,7 +87,8 @@ static bam_cuda_type result_type(bam_cuda_type type, const bam_gemm *g) {
 
 static bam_blas_product describe_product(bam_cuda_type type, bool tf32, const bam_gemm *g,
                                          const void *c, const void *a, const void *b) {
-  const int64_t size = size_of(type), many = g->batch > 1; /* alone it has no neighbours */
+  const int64_t size = bam_blas_type_size(type),
+                many = g->batch > 1; /* alone it has no neighbours */
   bam_blas_product p;
   memset(&p, 0, sizeof p);
   p.m = g->m, p.n = g->n, p.k = g->k;
@@ -106,7 +102,7 @@ static bam_blas_product describe_product(bam_cuda_type type, bool tf32, const ba
   p.tf32 = tf32 && type == BAM_CUDA_F32;
   p.align_a = alignment(a, p.stride_a * size);
   p.align_b = alignment(b, p.stride_b * size);
-  p.align_c = alignment(c, p.stride_c * size_of(p.c_type));
+  p.align_c = alignment(c, p.stride_c * bam_blas_type_size(p.c_type));
   return p;
 }
 
@@ -189,7 +185,8 @@ static bool is_countable(const bam_gemm *g) {
 
 void bam_cuda_blas_gemm(bam_stream stream, bam_cuda_type type, bam_cuda_varying varying,
                         const bam_gemm *gemm, void *c, const void *a, const void *b) {
-  const int64_t size = size_of(type), c_size = size_of(result_type(type, gemm));
+  const int64_t size = bam_blas_type_size(type),
+                c_size = bam_blas_type_size(result_type(type, gemm));
   bam_gemm g = *gemm;
   if (!is_countable(gemm)) {
     bam_cuda_fail(stream,

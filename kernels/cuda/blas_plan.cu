@@ -29,6 +29,11 @@ const char *bam_blas_type_name(int64_t type) {
   return names[type];
 }
 
+int64_t bam_blas_type_size(int64_t type) {
+  static const int64_t sizes[] = { 4, 8, 2, 1, 1 }; /* in the order of bam_cuda_type */
+  return sizes[type];
+}
+
 int bam_blas_name(const bam_blas_product *p, char *text, size_t size) {
   return snprintf(
     text, size, "%s, %lld of [%lld, %lld]%s x [%lld, %lld]%s, rows %lld, %lld and %lld apart",

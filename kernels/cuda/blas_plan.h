@@ -56,6 +56,7 @@ struct bam_cuda_blas {
 bool bam_blas_open(bam_stream stream);
 
 const char *bam_blas_type_name(int64_t type);
+int64_t bam_blas_type_size(int64_t type);
 
 /* What a product is, for messages: "bf16, 1 of [2, 3] x [3, 4], rows 3, 4 and 4 apart". Returns its length. */
 int bam_blas_name(const bam_blas_product *p, char *text, size_t size);
@@ -77,16 +78,20 @@ void bam_blas_drop_plan(const bam_blas_library *lt, bam_blas_plan *p);
 
 void bam_blas_drop_plans(bam_cuda_blas *blas);
 
-/* Choose plan->algorithm, or set plan->refused or plan->plain; the plan has everything else. It may measure `call`,
-   which changes its result only. */
+/* Choose plan->algorithm, or set plan->refused or plan->plain; the plan has everything else. It may measure, which
+   changes nothing but the place of the call's result. */
 cublasStatus_t bam_blas_choose(bam_stream stream, bam_blas_plan *p, const bam_blas_call *call);
 
-/* Measure algorithms with a call, and write the one to take into *chosen, all but its product. */
+/* Measure algorithms of a plan, which `call` has asked for, and write the one to take into *chosen, all but its
+   product. */
 cublasStatus_t bam_blas_measure(bam_stream stream, bam_blas_plan *p, const bam_blas_call *call,
                                 const cublasLtMatmulHeuristicResult_t *list, int count,
                                 bam_algorithm *chosen);
 
-/* A number that depends on all bits of C, or of D in its place: the same after the same products. Waits. */
+/* Fill n elements with numbers that look random, but depend on seed alone, without NaN and infinity. */
+void bam_blas_fill(bam_stream stream, int64_t type, void *x, int64_t n, uint64_t seed);
+
+/* A number that depends on all bits of C: the same after the same products. Waits. */
 uint64_t bam_blas_hash(bam_stream stream, const bam_blas_product *p, const void *c, void *scratch);
 #define BAM_BLAS_HASH_SCRATCH 256 /* bytes of device memory */
 

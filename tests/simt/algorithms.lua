@@ -70,6 +70,20 @@ test("one whose bits do not repeat is never taken", function()
   expect.equal((run("1:wild 8", ONE)), "2 of f32, 1 of [40, 300]: 8 ms, 1 ms at first, used\n" .. IN_ORDER)
 end)
 
+test("zeros hide nothing: what is measured is random", function()
+  local output = run("1:wild 8 2:wild", [[
+    core.set_product_algorithms({}, true)
+    for _, dtype in ipairs { "f32", "f64", "bf16" } do
+      local w = bam.zeros(24, 300):to(dtype)
+      w.requires_grad = true
+      core.ops.linear(bam.zeros(40, 300):to(dtype), w):backward(bam.zeros(40, 24):to(dtype))
+    end
+    for _, x in ipairs(core.product_algorithms()) do
+      if not x.product:find "in bf16" then io.write(x.rank) end -- which hides most of it
+    end]])
+  expect.equal(output, ("2"):rep(2 + 2 + 1)) -- x has no gradient
+end)
+
 test("where none repeats its bits a plain kernel computes", function()
   local output, times = run("1:wild 2:wild", ONE)
   expect.contains(output, "0 of f32, 1 of [40, 300]: 0 ms, 1 ms at first, used\n")
@@ -132,6 +146,22 @@ test("measuring a product that adds leaves alone what it adds to", function()
   expect.equal(times, { 3 * (1 + 1 + 1 + 6), 3 * (6 + 1) })
 end)
 
+test("products of FP8 are measured, with scales", function()
+  local output = run("8 5:split", [[
+    local x, w = bam.randn(32, 256):to "bf16", bam.randn(48, 256):to "bf16"
+    local function compute() return core.ops.linear(x, w, { fp8 = true }) end
+    local before = compute()
+    core.set_product_algorithms({}, true)
+    local y = compute()
+    local list = core.product_algorithms()
+    assert(#list == 1 and list[1].rank == 2, #list)
+    assert(list[1].product:find("e4m3, 1 of [32, 256] x [256, 48] transposed", 1, true), list[1].product)
+    assert((y - before):abs():max():item() < 0.01 * before:abs():max():item())
+    assert(core.hash_tensor(compute()) == core.hash_tensor(y))
+    print "scaled"]])
+  expect.equal(output, "scaled\n")
+end)
+
 test("algorithms that are set are used and not measured", function()
   local output, times = run("8 5:split", [[
     core.set_product_algorithms({}, true)
@@ -181,8 +211,8 @@ test("a size that its class's algorithm refuses is not measured", function()
     end
     for _, x in ipairs(core.product_algorithms()) do print(x.rank, x.product:match "^.-%]", x.ms) end]],
                             "BAMLUA_SIMT_BLAS=exact")
-  expect.equal(output, "1\tf32, 1 of [256, 4]\t0.0\n1\tf32, 1 of [256, 4]\t0.0\n")
-  expect.equal(times, { 2 * 5 })
+  expect.equal(output, "2\tf32, 1 of [256, 4]\t5.0\n2\tf32, 1 of [256, 4]\t5.0\n")
+  expect.equal(times, { 2 * (6 + 5), 2 * 6 }) -- the sizes themselves by the first
 end)
 
 test("too little memory for another result: the first is taken, and that is kept", function()
@@ -210,6 +240,28 @@ test("too little memory for another result: the first is taken, and that is kept
     print((w.grad - once * 3):abs():max():item() < 1e-5)]], "BAMLUA_SIMT_MEMORY=60000000 BAMLUA_ALLOCATOR=malloc")
   expect.equal(output, "1\t0.0\ntrue\n")
   expect.equal(times, { 3 + 3 })
+end)
+
+test("too little memory for operands: those of the product are measured", function()
+  local output, times = run("8 5:split 1:wild", [[
+    local x, w = bam.randn(4, 300), bam.randn(4000, 300)
+    local wanted = core.hash_tensor(core.ops.linear(x, w))
+    local filled, room = {}, bam.empty(1 << 14)
+    for size = 22, 14, -1 do -- down to 64 KB
+      repeat
+        local fits, y = pcall(bam.empty, 1 << size)
+        filled[#filled + 1] = fits and y or nil
+      until not fits
+    end
+    room:close() -- for the result of 64 KB
+    core.set_product_algorithms({}, true)
+    local y = core.ops.linear(x, w)
+    for i = 1, #filled do filled[i]:close() end
+    for _, a in ipairs(core.product_algorithms()) do print(a.rank, a.ms) end
+    print(core.hash_tensor(y) ~= wanted, core.hash_tensor(y) == core.hash_tensor(core.ops.linear(x, w)))]],
+    "BAMLUA_SIMT_MEMORY=60000000 BAMLUA_ALLOCATOR=malloc")
+  expect.equal(output, "2\t5.0\ntrue\ttrue\n")
+  expect.equal(times, { 1 + 6, 6 + 2, 6 })
 end)
 
 test("what is no algorithm is refused", function()

@@ -1,3 +1,4 @@
+/* What products are measured with: random operands, and a hash of the result. */
 #include "blas_plan.h"
 
 #define BAM_TYPE f32 /* cuda.h wants one; the kernels here are templates */
@@ -9,6 +10,32 @@ static __device__ unsigned long long mix(unsigned long long x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
   return x ^ (x >> 31);
+}
+
+/* Numbers that have the bits of `mask` at random, those of `base`, and no others. */
+template <class W>
+static __global__ void fill_randomly(W *x, int64_t n, unsigned long long seed, W mask, W base) {
+  BAM_EACH(i, n)
+  x[i] = (W)((mix(seed + (unsigned long long)i) & mask) | base);
+}
+
+template <class W>
+static void fill_words(bam_stream stream, void *x, int64_t n, uint64_t seed, W mask, W base) {
+  BAM_LAUNCH(stream, (fill_randomly<W>), BAM_BLOCKS(n), BAM_BLOCK, 0, (W *)x, n,
+             (unsigned long long)seed << 56, mask, base);
+}
+
+/* Signs, significands and some bits of exponents are random: 2^-15 <= |x| < 2, of FP8 0 <= |x| < 2. With less
+   of a range, sums of bf16 would be exact in f32, whatever their order. */
+void bam_blas_fill(bam_stream stream, int64_t type, void *x, int64_t n, uint64_t seed) {
+  if (type == BAM_CUDA_F64)
+    fill_words<unsigned long long>(stream, x, n, seed, 0x80ffffffffffffffu, 0x3f00000000000000u);
+  else if (type == BAM_CUDA_F32)
+    fill_words<unsigned>(stream, x, n, seed, 0x87ffffffu, 0x38000000u);
+  else if (type == BAM_CUDA_BF16)
+    fill_words<unsigned short>(stream, x, n, seed, 0x87ff, 0x3800);
+  else
+    fill_words<unsigned char>(stream, x, n, seed, 0xbf, 0);
 }
 
 /* Add up hashes of the n words and their places: integers, whose sum does not depend on the order. */
