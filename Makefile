@@ -86,7 +86,7 @@ KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_object
               $(foreach t,$(TYPES_INTEGER),$(call kernel_objects,baseline,$(t),$(CPU_ANY)))
 # The same for CUDA files. $(1) is the directory of the objects.
 CUDA_C       := $(wildcard kernels/cuda/*.cu) kernels/cuda/table.c
-CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu stream.cu convert.cu scatter.cu library.cu \
+CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu pages.cu stream.cu convert.cu scatter.cu library.cu \
                   blas.cu blas_library.cu blas_plan.cu blas_algorithm.cu blas_operands.cu blas_measure.cu blas_plain.cu \
                   attention_mma.cu attention_mma_backward.cu fp8.cu fp8_quantize.cu attention_hopper.cu \
                   attention_hopper_backward.cu),$(CUDA_C))
@@ -240,7 +240,7 @@ window: deps ## build what a window on a GPU needs into build-window/carry (docs
 	@du -sm build-window/carry | { read -r size name; echo "$$name: $$size MB"; test "$$size" -le 48; }
 
 simt: deps-simt ## run the op tests and a recipe on the CUDA backend, simulated on the CPU (tests/simt)
-	@$(REMAKE) $(B)/simt/selftest $(B)/simt/bamlua $(GPU_TESTS:%=$(B)/simt/%)
+	@$(REMAKE) $(B)/simt/selftest $(B)/simt/bamlua $(B)/dry/bamlua $(GPU_TESTS:%=$(B)/simt/%)
 	@sh tests/simt/run.sh $(B) '$(FILTER)'
 
 bench: deps ## measure speed, into build/bench.json too, and compare with PyTorch and gigatoken if they are installed
@@ -454,6 +454,7 @@ endef
 $(foreach t,$(TYPES_CUDA) $(TYPES_INTEGER),$(eval $(call simt_rule,$(t))))
 
 $(filter $(B)/simt/kernels/cuda/blas%,$(SIMT_OBJ)): private SIMT_FLAGS += -DBAM_BLAS_WORKSPACE=4096
+$(B)/simt/kernels/cuda/pages.o: private SIMT_FLAGS += -DPAGE_BYTES=262144
 $(B)/simt/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/simt/flags
 	@mkdir -p $(@D)
 	@echo $(CXX) $<
@@ -469,8 +470,14 @@ $(B)/simt/bamlua: $(CASES_OBJ) $(SIMT_OBJ) $(B)/libbam.a
 	@echo link $@
 	@$(CXX) -Wl,-E -o $@ $^ $(ALL_LIBS)
 
+# The program with the device that only counts memory (tests/dry).
+$(B)/dry/bamlua: $(BIND_OBJ) $(B)/tests/dry/device.o $(B)/simt/kernels/backends.o $(B)/libbam.a
+	@mkdir -p $(@D)
+	@echo link $@
+	@$(CC) -Wl,-E -o $@ $^ $(ALL_LIBS)
+
 $(B)/simt/selftest: $(patsubst tests/simt/%.cu,$(B)/simt/%.o,$(wildcard tests/simt/*.cu)) \
-                    $(filter-out $(B)/simt/cublaslt%,$(SHIM_OBJ)) $(B)/simt/kernels/cuda/library.o
+                    $(filter-out $(B)/simt/cublaslt%,$(SHIM_OBJ)) $(addprefix $(B)/simt/kernels/cuda/,library.o pages.o)
 	@echo link $@
 	@$(CXX) -o $@ $^ $(SANITIZE)
 

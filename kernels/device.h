@@ -12,8 +12,10 @@
 #include "kernels.h"
 
 struct bam_storage;
+struct bam_region;
+struct bam_arena;
 
-/* Storage sizes are rounded up to one of eight classes per power of two, large ones on a GPU to 2 MB. */
+/* Storage sizes are rounded up to one of eight classes per power of two, except large ones on a GPU. */
 #define BAM_SIZE_CLASSES (8 * 58)
 
 #define BAM_DEVICE_NAME 16 /* "cuda:15" */
@@ -46,6 +48,26 @@ typedef struct bam_device {
   /* Allocate raw memory; called only for large blocks. NULL if the device is out of memory. */
   void *(*system_alloc)(bam_stream stream, int64_t bytes);
   void (*system_free)(bam_stream stream, void *data, int64_t bytes);
+
+  /* Memory in pages, placed at addresses of the engine's choice. All NULL if the device cannot do that.
+     Addresses and sizes are multiples of page_bytes. */
+  int64_t page_bytes;
+  void *(*reserve)(bam_stream stream,
+                   int64_t bytes); /* addresses without memory; NULL: impossible */
+  void (*unreserve)(bam_stream stream, void *data, int64_t bytes);
+
+  /* Back addresses with new memory, from the first on; returns how many bytes, fewer than asked for if
+     the device is out of memory. */
+  int64_t (*map)(bam_stream stream, void *data, int64_t bytes);
+
+  /* Return the memory to the system, or move it to other addresses. No work that is still running may
+     use it. If a move fails, the memory is returned to the system. */
+  void (*unmap)(bam_stream stream, void *data, int64_t bytes);
+  bool (*move)(bam_stream stream, void *to, void *from, int64_t bytes);
+
+  /* Tell a checker of memory accesses which blocks of reserved addresses are in use. Not NULL in tests
+     only: then there is a gap behind every block. */
+  void (*mark)(bam_stream stream, void *data, int64_t bytes, bool used);
 
   /* Plain copies; "in" and "out" are from the device's point of view. They return once the host memory
      may be reused. */
@@ -95,10 +117,11 @@ typedef struct bam_device {
   int64_t peak_bytes;     /* the maximum of live_bytes so far */
   int64_t reserved_bytes; /* storage bytes held from the system, cached ones included */
 
-  /* Cached storages by size class, large ones by size (core/memory.c), and the regions from which small
-     ones are cut. */
-  struct bam_storage *free_storages[BAM_SIZE_CLASSES], *free_large;
+  /* Cached storages by size class (core/memory.c), the regions from which small ones are cut, and the
+     blocks of large ones. */
+  struct bam_storage *free_storages[BAM_SIZE_CLASSES];
   struct bam_region *regions;
+  struct bam_arena *arena;
 } bam_device;
 
 /* A kind of device. If none is present or one cannot be opened, `why` gets the reason and what to do. */

@@ -3433,7 +3433,7 @@ function bam.threads(count) end
 
 --- Memory counters of the engine, in bytes: `live`, `peak` and `reserved`; also `objects` (live objects),
 --- `requests` (allocations) and `system_requests` (allocations that the system had to serve). One device
---- has `live`, `peak` and `reserved`.
+--- has `live` (in use), `peak` (its maximum so far) and `reserved` (held from the device).
 ---@param device? device all devices together by default
 ---@return table<string, integer>
 function bam.memory(device) end

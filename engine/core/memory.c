@@ -2,23 +2,25 @@
    cache (sanitizer builds) every request is one malloc.
    Invariants: a cached storage has refs 0 and keeps its data; slabs and regions live as long as the
    context; storages of OWN_BYTES and more are allocated from the system one by one. On a GPU, where
-   memory is scarce, those of LARGE_BYTES and more have no size class but their own size, and a request
-   is served by the smallest cached one that fits. */
+   memory is scarce, regions are small, and storages of ARENA_BYTES and more are blocks of the device's
+   arena (arena.h). */
 #include "memory.h"
 #include "devices.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "arena.h"
 #include "assert.h"
 #include "tensor.h"
 
 #define SLAB_BYTES (64 * 1024)
 #define REGION_BYTES (64LL << 20)
 #define OWN_BYTES (8LL << 20)
-#define LARGE_BYTES (32LL << 20)
-#define LARGE_STEP (2LL << 20) /* CUDA's own step of allocation */
-#define LARGE_CLASS (-1)
+#define ARENA_BYTES (1LL << 20)
+#define ARENA_REGION_BYTES (2LL << 20)
+#define DEVICE_ALIGN 256 /* as libraries for GPUs expect */
 
 struct bam_slab {
   struct bam_slab *next;
@@ -28,6 +30,7 @@ struct bam_region {
   struct bam_region *next;
   char *data;
   int64_t bytes, used;
+  bam_block *block; /* of the arena, on devices that have one */
 };
 
 /* Count a request. True if a test wants this one to fail (see fail_at). */
@@ -80,10 +83,7 @@ void *bam_object_alloc(bam_context *context, size_t bytes) {
   return object;
 }
 
-void bam_object_free(bam_context *context, void *object, size_t bytes) {
-  if (object == NULL)
-    return;
-  bam_memory *memory = &context->memory;
+static void put_object(bam_memory *memory, void *object, size_t bytes) {
   memory->live_objects--;
   size_t class = (bytes + 63) / 64;
   if (!object_is_cached(memory, class)) {
@@ -92,6 +92,11 @@ void bam_object_free(bam_context *context, void *object, size_t bytes) {
   }
   *(void **)object = memory->free_objects[class];
   memory->free_objects[class] = object;
+}
+
+void bam_object_free(bam_context *context, void *object, size_t bytes) {
+  if (object != NULL)
+    put_object(&context->memory, object, bytes);
 }
 
 /* ---- storages ---- */
@@ -111,18 +116,9 @@ static int size_class(int64_t *bytes) {
   return 8 + (exponent - 9) * 8 + (int)((b - (1LL << exponent)) / step) - 1;
 }
 
-/* Round *bytes up to what a storage of this size takes, and return its class. No more than an eighth is
-   wasted: nothing to speak of in large ones. */
-static int fit_size(const bam_memory *memory, const bam_device *device, int64_t *bytes) {
-  const int64_t asked = *bytes;
-  int class = size_class(bytes);
-  if (memory->no_cache)
-    *bytes = asked > 0 ? asked : 1; /* exactly, so that the byte after it is out of bounds */
-  else if (!device->is_host && asked >= LARGE_BYTES) {
-    *bytes = (asked + LARGE_STEP - 1) / LARGE_STEP * LARGE_STEP;
-    class = LARGE_CLASS;
-  }
-  return class;
+/* Do storages of this size come from the arena? */
+static bool is_in_arena(const bam_memory *memory, const bam_device *device, int64_t bytes) {
+  return !memory->no_cache && !device->is_host && bytes >= ARENA_BYTES;
 }
 
 static void count_reserved(bam_memory *memory, bam_device *device, int64_t bytes) {
@@ -149,62 +145,61 @@ static void *system_bytes(bam_memory *memory, bam_device *device, int64_t bytes)
   return data;
 }
 
+/* A block of the device's arena, or NULL. */
+static bam_block *take_block(bam_memory *memory, bam_device *device, int64_t bytes) {
+  const int64_t before = bam_arena_reserved(device), moves = bam_arena_moves(device);
+  const int64_t room = memory->limit_bytes > 0 ? memory->limit_bytes - memory->reserved_bytes
+                                               : INT64_MAX;
+  bam_block *block = bam_arena_take(device, bytes, room);
+  const int64_t more = bam_arena_reserved(device) - before;
+  memory->system_requests += more != 0 || bam_arena_moves(device) != moves;
+  count_reserved(memory, device, more);
+  return block;
+}
+
+static bool fill_region(bam_memory *memory, bam_device *device, struct bam_region *region) {
+  region->used = 0;
+  region->bytes = device->is_host ? REGION_BYTES : ARENA_REGION_BYTES;
+  if (device->is_host)
+    region->data = system_bytes(memory, device, region->bytes);
+  else if ((region->block = take_block(memory, device, region->bytes)) != NULL)
+    region->data = region->block->data;
+  return region->data != NULL;
+}
+
+/* Cut a storage from a region. */
 static void *carve(bam_memory *memory, bam_device *device, int64_t bytes) {
+  if (!device->is_host)
+    bytes = (bytes + DEVICE_ALIGN - 1) / DEVICE_ALIGN * DEVICE_ALIGN;
   struct bam_region *region = device->regions;
   while (region != NULL && region->bytes - region->used < bytes)
     region = region->next;
   if (region == NULL) {
-    region = malloc(sizeof *region);
-    void *data = region != NULL ? system_bytes(memory, device, REGION_BYTES) : NULL;
-    if (data == NULL) {
+    region = calloc(1, sizeof *region);
+    if (region == NULL || !fill_region(memory, device, region)) {
       free(region);
       return NULL;
     }
-    *region = (struct bam_region){ device->regions, data, REGION_BYTES, 0 };
+    region->next = device->regions;
     device->regions = region;
   }
+  char *data = region->data + region->used;
   region->used += bytes;
-  return region->data + region->used - bytes;
+  return data;
 }
 
 static bool is_own(const bam_memory *memory, int64_t bytes) {
   return memory->no_cache || bytes >= OWN_BYTES;
 }
 
-/* Where in the list of large storages, which is sorted, the first of at least `bytes` is. */
-static bam_storage **find_large(bam_device *device, int64_t bytes) {
-  bam_storage **at = &device->free_large;
-  while (*at != NULL && (*at)->bytes < bytes)
-    at = &(*at)->next;
-  return at;
-}
-
-/* A cached storage, or NULL. A large one may be up to an eighth larger than asked for, so that sizes
-   which differ a little from step to step, as those of experts, share storages. */
-static bam_storage *take_cached(bam_device *device, int class, int64_t bytes) {
-  bam_storage **at = class == LARGE_CLASS ? find_large(device, bytes)
-                                          : &device->free_storages[class];
-  bam_storage *storage = *at;
-  if (storage == NULL || (class == LARGE_CLASS && storage->bytes > bytes + bytes / 8))
-    return NULL;
-  *at = storage->next;
-  return storage;
-}
-
-/* A storage of this class, from the cache or the system; NULL if both are exhausted. */
-static bam_storage *find_storage(bam_context *context, bam_device *device, int class,
-                                 int64_t bytes) {
-  bam_storage *storage = take_cached(device, class, bytes);
-  if (storage != NULL) {
-    context->memory.live_objects++;
-    return storage;
-  }
-  bam_memory *memory = &context->memory;
+/* A new storage of this class from the system or a region, or NULL. */
+static bam_storage *new_storage(bam_memory *memory, bam_device *device, int class, int64_t bytes) {
   void *data = is_own(memory, bytes) ? system_bytes(memory, device, bytes)
                                      : carve(memory, device, bytes);
   if (data == NULL)
     return NULL;
-  storage = take_object(memory, sizeof *storage); /* bytes and their record are one request */
+  bam_storage *storage = take_object(memory,
+                                     sizeof *storage); /* bytes and record are one request */
   if (storage == NULL) {
     if (is_own(memory, bytes)) {
       device->system_free(device->stream, data, bytes);
@@ -216,17 +211,60 @@ static bam_storage *find_storage(bam_context *context, bam_device *device, int c
   return storage;
 }
 
+static bam_storage *find_in_arena(bam_memory *memory, bam_device *device, int64_t bytes) {
+  bam_storage *storage = take_object(memory, sizeof *storage);
+  if (storage == NULL)
+    return NULL;
+  bam_block *block = take_block(memory, device, bytes);
+  if (block == NULL) {
+    put_object(memory, storage, sizeof *storage);
+    return NULL;
+  }
+  *storage = (bam_storage){ .device = device,
+                            .data = block->data,
+                            .bytes = bam_arena_capacity(device, block),
+                            .block = block };
+  return storage;
+}
+
+/* A storage of at least `bytes`, from the cache or the system; NULL if both are exhausted. */
+static bam_storage *find_storage(bam_context *context, bam_device *device, int64_t bytes) {
+  bam_memory *memory = &context->memory;
+  if (is_in_arena(memory, device, bytes))
+    return find_in_arena(memory, device, bytes);
+  int64_t size = bytes;
+  const int class = size_class(&size);
+  if (memory->no_cache)
+    size = bytes > 0 ? bytes : 1; /* exactly, so that the byte after it is out of bounds */
+  bam_storage *storage = device->free_storages[class];
+  if (storage == NULL)
+    return new_storage(memory, device, class, size);
+  device->free_storages[class] = storage->next;
+  memory->live_objects++;
+  return storage;
+}
+
+/* What is said of the free blocks of a device with an arena. */
+static const char *free_text(const bam_device *device, char *text, size_t size) {
+  *text = '\0';
+  if (!device->is_host)
+    snprintf(text, size, ", the largest free piece being %.1f MB",
+             (double)bam_arena_largest(device) * 1e-6);
+  return text;
+}
+
 static bam_status out_of_memory(bam_context *context, bam_device *device, int64_t bytes) {
   /* A failed device is the better explanation. */
   bam_status failed = bam_device_check(context, device);
   if (failed != BAM_OK)
     return failed;
   const double mb = 1e-6;
+  char text[64];
   return bam_fail(context, BAM_ERROR_MEMORY,
                   "out of memory on %s: asked for %.1f MB with %.1f MB in use and %.1f MB "
-                  "reserved; use a smaller batch, or release tensors (bam.scope, <close>)",
+                  "reserved%s; use a smaller batch, or release tensors (bam.scope, <close>)",
                   device->name, (double)bytes * mb, (double)device->live_bytes * mb,
-                  (double)device->reserved_bytes * mb);
+                  (double)device->reserved_bytes * mb, free_text(device, text, sizeof text));
 }
 
 /* Return a storage that was allocated on its own to the system. */
@@ -248,7 +286,6 @@ static void find_oldest(bam_storage **list, bam_storage ***oldest) {
 /* Return to the system the cached storage that has been unused longest. False if there is none. */
 static bool free_oldest(bam_context *context, bam_device *device) {
   bam_storage **oldest = NULL;
-  find_oldest(&device->free_large, &oldest);
   for (int k = 0; k < BAM_SIZE_CLASSES; k++) {
     const bam_storage *first = device->free_storages[k];
     if (first != NULL && is_own(&context->memory, first->bytes))
@@ -266,10 +303,10 @@ static bool free_oldest(bam_context *context, bam_device *device) {
 /* find_storage after returning cached storages of the device to the system, one by one until there is
    room. Others stay cached: near the limit an allocation would otherwise empty the cache for all that
    follow. */
-static bam_storage *make_room(bam_context *context, bam_device *device, int class, int64_t bytes) {
+static bam_storage *make_room(bam_context *context, bam_device *device, int64_t bytes) {
   bam_storage *storage = NULL;
   while (storage == NULL && free_oldest(context, device))
-    storage = find_storage(context, device, class, bytes);
+    storage = find_storage(context, device, bytes);
   return storage;
 }
 
@@ -278,21 +315,19 @@ bam_status bam_storage_alloc(bam_context *context, bam_device *device, int64_t b
   bam_memory *memory = &context->memory;
   if (refused(memory) || bytes > INT64_MAX / 4)
     return out_of_memory(context, device, bytes);
-  const int64_t asked = bytes;
-  const int class = fit_size(memory, device, &bytes);
-  bam_storage *storage = find_storage(context, device, class, bytes);
+  bam_storage *storage = find_storage(context, device, bytes);
   if (storage == NULL && context->host.collect != NULL) {
     context->host.collect(context->host.state);
-    storage = find_storage(context, device, class, bytes);
+    storage = find_storage(context, device, bytes);
   }
   if (storage == NULL)
-    storage = make_room(context, device, class, bytes);
+    storage = make_room(context, device, bytes);
   if (storage == NULL) {
     bam_memory_trim(context);
-    storage = find_storage(context, device, class, bytes);
+    storage = find_storage(context, device, bytes);
   }
   if (storage == NULL)
-    return out_of_memory(context, device, asked);
+    return out_of_memory(context, device, bytes);
   storage->refs = 1;
   storage->version = 0;
   storage->facts = (bam_facts){ .bounded = false };
@@ -324,14 +359,16 @@ void bam_storage_release(bam_context *context, bam_storage *storage) {
   if (storage == NULL || --storage->refs > 0)
     return;
   count_live(&context->memory, storage->device, -storage->bytes);
+  if (storage->block != NULL) {
+    bam_arena_release(storage->device, storage->block);
+    bam_object_free(context, storage, sizeof *storage);
+    return;
+  }
   if (context->memory.no_cache) {
     free_own(context, storage);
     return;
   }
-  bam_device *device = storage->device;
-  bam_storage **list = storage->size_class == LARGE_CLASS
-                         ? find_large(device, storage->bytes)
-                         : &device->free_storages[storage->size_class];
+  bam_storage **list = &storage->device->free_storages[storage->size_class];
   storage->freed_at = context->memory.requests;
   storage->next = *list;
   *list = storage;
@@ -341,6 +378,9 @@ void bam_storage_release(bam_context *context, bam_storage *storage) {
 static void trim_device(bam_context *context, bam_device *device) {
   while (free_oldest(context, device))
     ;
+  const int64_t before = bam_arena_reserved(device);
+  bam_arena_trim(device);
+  count_reserved(&context->memory, device, bam_arena_reserved(device) - before);
 }
 
 void bam_memory_trim(bam_context *context) {
@@ -352,15 +392,20 @@ static void destroy_regions(bam_device *device) {
   while (device->regions != NULL) {
     struct bam_region *region = device->regions;
     device->regions = region->next;
-    device->system_free(device->stream, region->data, region->bytes);
+    if (region->block != NULL)
+      bam_arena_release(device, region->block);
+    else
+      device->system_free(device->stream, region->data, region->bytes);
     free(region);
   }
 }
 
 void bam_memory_destroy(bam_context *context) {
   bam_memory_trim(context);
-  for (int i = 0; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++)
+  for (int i = 0; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++) {
     destroy_regions(context->devices[i]);
+    bam_arena_destroy(context->devices[i]);
+  }
   while (context->memory.slabs != NULL) {
     struct bam_slab *slab = context->memory.slabs;
     context->memory.slabs = slab->next;

@@ -1,6 +1,6 @@
 /* The engine's allocator: host objects (tensors, nodes) come from free lists, storage bytes from size
-   classes cached per device. After the first step of a training loop every request is served from
-   the cache, and `system_requests` stops growing. */
+   classes cached per device, on GPUs large ones from an arena (arena.h). After the first steps of a
+   training loop every request is served from there, and `system_requests` stops growing. */
 #ifndef BAM_MEMORY_H
 #define BAM_MEMORY_H
 
@@ -50,7 +50,8 @@ bam_status bam_storage_grow(struct bam_context *context, struct bam_storage **sc
 struct bam_storage *bam_storage_retain(struct bam_storage *storage);
 void bam_storage_release(struct bam_context *context, struct bam_storage *storage);
 
-/* Return cached storages to the system, except small ones, which share regions. */
+/* Return cached storages and the free blocks of arenas to the system, except small ones, which share
+   regions. */
 void bam_memory_trim(struct bam_context *context);
 
 /* Free everything; called by bam_context_destroy. */

@@ -12,8 +12,9 @@
 #include "shape.h"
 
 typedef struct bam_storage {
-  int64_t refs;       /* cannot overflow: every reference occupies memory */
-  int32_t size_class; /* -1: large, of any size */
+  int64_t refs; /* cannot overflow: every reference occupies memory */
+  int32_t size_class;
+  struct bam_block *block; /* of the device's arena (arena.h), which then has the data; or NULL */
   bam_device *device;
   void *data;
   int64_t bytes;            /* capacity */

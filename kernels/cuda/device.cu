@@ -11,6 +11,7 @@ extern "C" {
 #include "blas.h"
 #include "convert.h"
 #include "fp8.h"
+#include "pages.h"
 #include "stream.h"
 
 #define DECLARE(type) extern "C" const bam_kernels bam_cuda_##type##_table;
@@ -181,6 +182,19 @@ static void describe_device(int number, char *text, size_t size, int64_t *bytes)
   *bytes = (int64_t)properties.totalGlobalMem;
 }
 
+/* Memory in pages, where the device can. */
+static void add_pages(bam_device *device) {
+  device->page_bytes = bam_cuda_find_page_bytes(device->stream);
+  if (device->page_bytes == 0)
+    return;
+  device->reserve = bam_cuda_reserve;
+  device->unreserve = bam_cuda_unreserve;
+  device->map = bam_cuda_map;
+  device->unmap = bam_cuda_unmap;
+  device->move = bam_cuda_move;
+  device->mark = bam_cuda_mark;
+}
+
 static bool open_device(bam_device *device, int number, char *why, size_t size) {
   bam_stream stream = open_stream(number, why, size);
   if (stream == NULL)
@@ -196,6 +210,7 @@ static bool open_device(bam_device *device, int number, char *why, size_t size) 
   device->fp8 = stream->capability >= BAM_CUDA_FP8_CAPABILITY ? &bam_cuda_fp8 : NULL;
   device->system_alloc = device_alloc;
   device->system_free = device_free;
+  add_pages(device);
   device->copy_in = bam_cuda_copy_in;
   device->copy_out = bam_cuda_copy_out;
   device->begin_copy_out = bam_cuda_begin_copy_out;

@@ -39,6 +39,7 @@ struct bam_stream_state {
   int64_t scratch_bytes;
   int multiprocessors;
   int64_t shared_limit; /* bytes of shared memory that a block may have when it asks for them */
+  int64_t page_bytes;   /* of memory; see pages.h */
   int capability;       /* the compute capability: 90 for 9.0 */
 
   /* Pinned memory that copies to and from the host pass through, slot by slot. */

@@ -66,7 +66,7 @@ BIND_DOC(system_memory, "memory(device)",
          "(live objects),\n"
          "`requests` (allocations) and `system_requests` (allocations that the system had to "
          "serve). One device\n"
-         "has `live`, `peak` and `reserved`.\n"
+         "has `live` (in use), `peak` (its maximum so far) and `reserved` (held from the device).\n"
          "@param device? device all devices together by default\n"
          "@return table<string, integer>");
 static int system_memory(lua_State *L) {

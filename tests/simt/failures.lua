@@ -23,14 +23,39 @@ local function run(settings, script)
   assert(fine, string.format("%s:\n%s", settings, output))
 end
 
-run("BAMLUA_SIMT_MEMORY=300000000", [[
+-- Without pages that it can place, the allocator takes segments.
+for _, settings in ipairs { "", " BAMLUA_ALLOCATOR=segments", " BAMLUA_SIMT_FAIL=pages",
+                            " BAMLUA_SIMT_FAIL=cuMemAddressReserve" } do
+  run("BAMLUA_SIMT_MEMORY=30000000" .. settings, [[
+    bam.device "cuda"
+    local x = bam.ones(4000000) -- 16 MB
+    local before = bam.memory "cuda"
+    expect_error("out of memory on cuda:0: asked for 16.0 MB with 16.0 MB in use and ", bam.ones, 4000000)
+    expect_error("use a smaller batch", function() return x + 1 end)
+    assert(bam.memory "cuda".reserved <= before.reserved + (2 << 20)) -- of the number
+    assert(x[4000000]:item() == 1)
+    x:close()
+    assert(bam.ones(4000000):sum():item() == 4e6)]])
+end
+
+-- Memory that is free in many places serves a tensor that fits in none of them; the others keep their values.
+run("BAMLUA_SIMT_MEMORY=100000000", [[
   bam.device "cuda"
-  local x = bam.ones(40000000) -- 160 MB
-  expect_error("out of memory on cuda:0: asked for 160.0 MB with 161.5 MB in use", bam.ones, 40000000)
-  expect_error("use a smaller batch", function() return x + 1 end)
-  assert(x[40000000]:item() == 1)
-  x:close()
-  assert(bam.ones(40000000):sum():item() == 4e7)]])
+  local list = {}
+  for i = 1, 20 do list[i] = bam.full({ 1000000 }, i + 0.0) end
+  for i = 1, 20, 2 do list[i]:close() end
+  local reserved = bam.memory "cuda".reserved
+  local large = bam.ones(12000000)
+  expect_error("reserved, the largest free piece being", bam.ones, 12000000)
+  assert(bam.memory "cuda".reserved > reserved and large:sum():item() == 12e6)
+  for i = 2, 20, 2 do assert(list[i]:sum():item() == i * 1e6) end]])
+
+-- A driver that refuses pages is an error of the device, with its name; the next try may succeed.
+for _, name in ipairs { "cuMemCreate", "cuMemMap", "cuMemSetAccess" } do
+  run("BAMLUA_SIMT_FAIL=" .. name, string.format([[
+    expect_error("cuda:0: %s: unknown error", bam.ones, 1000000, { device = "cuda" })
+    assert(bam.memory "cuda".reserved == 0)]], name))
+end
 
 run("BAMLUA_SIMT_MEMORY=100000000", [[
   local big = bam.ones(40000000)

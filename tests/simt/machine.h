@@ -23,6 +23,7 @@
 #define SIMT_MAX_WARPS (SIMT_MAX_THREADS / SIMT_WARP)
 #define SIMT_STATIC_SHARED (48 << 10)
 #define SIMT_SHARED 232448 /* bytes that a block of compute capability 9.0 may have */
+#define SIMT_DEVICES 16
 #define SIMT_RED_ZONE 256  /* bytes on both sides of device memory */
 #define SIMT_MAX_ARRAYS 64 /* of shared memory, in one kernel */
 #define SIMT_SCHEDULES 4
@@ -168,9 +169,32 @@ struct simt_memory {
   simt_allocation *allocations; /* by address */
   int count, room;
   size_t bytes; /* of all allocations */
+
+  /* The upper half of the arena has the ranges of pages.cpp. */
+  char *ranges, *ranges_end;  /* those that were taken */
+  size_t ranges_used;         /* what of them ever had memory */
+  size_t pages[SIMT_DEVICES]; /* bytes of memory for them, per device */
 };
 
 simt_memory *simt_device_memory(void);
+
+/* For pages.cpp. Take addresses; NULL if there are none. */
+char *simt_take_range(size_t bytes, size_t alignment);
+
+/* Take memory of a device for pages; false if there is not enough. */
+bool simt_take_pages(int device, size_t bytes);
+void simt_give_pages(int device, size_t bytes);
+
+/* Fill addresses of a range with NaN, usable from then on. */
+bool simt_fill_range(char *data, size_t bytes);
+
+/* Make a block of a range an allocation, filled with NaN, with red zones; and the reverse, which reports writes beside
+   the block. */
+bool simt_use_block(char *data, size_t bytes, int device);
+bool simt_leave_block(char *data);
+
+/* Whether some allocation has bytes there. */
+bool simt_is_used(const char *data, size_t bytes);
 
 /* The allocation that `data` points into, or behind; NULL if none. */
 const simt_allocation *simt_allocation_of(const void *data);
@@ -205,6 +229,7 @@ cudaError_t simt_result(cudaError_t error); /* the last error unless a success; 
 int simt_current_device(void);
 int simt_stream_device(cudaStream_t stream);
 void simt_finish_copies(void); /* those that wait */
+bool simt_is_idle(void);       /* all work and all copies were waited for */
 
 /* A launch or product was enqueued, which takes that time: events count nothing else. */
 void simt_count_work(double milliseconds);

@@ -1,15 +1,15 @@
 /* The memory of the devices. What cudaMalloc gives is filled with 0xff, NaN for every type, and so
    are the red zones on both sides of it, which are looked at after every launch. The host cannot
    touch any of it, as with a real device: it is mapped without access except while it is open, for
-   a launch or a copy. */
+   a launch or a copy. The upper half of the addresses is for pages.cpp. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "machine.h"
 
-#define ARENA_BYTES ((size_t)64 << 30) /* of addresses: only what is used takes memory */
-#define PAGE ((size_t)2 << 20)         /* large ones: what may touch them changes often */
+#define ARENA_BYTES ((size_t)256 << 30) /* of addresses: only what is used takes memory */
+#define PAGE ((size_t)2 << 20)          /* large ones: what may touch them changes often */
 
 simt_memory *simt_device_memory(void) {
   static simt_memory memory;
@@ -31,20 +31,28 @@ static bool make_arena(simt_memory *m) {
   m->arena = (char *)arena + skip;
   m->arena_bytes = bytes - PAGE;
   madvise(m->arena, m->arena_bytes, MADV_HUGEPAGE); /* only a hint */
+  m->ranges = m->ranges_end = m->arena + m->arena_bytes / 2 / PAGE * PAGE;
   simt_explain_faults();
   return true;
 }
 
+static void protect(const simt_memory *m, int access) {
+  if (m->used > 0)
+    mprotect(m->arena, m->used, access);
+  if (m->ranges_used > 0)
+    mprotect(m->ranges, m->ranges_used, access);
+}
+
 void simt_open_memory(void) {
   simt_memory *m = simt_device_memory();
-  if (m->opened++ == 0 && m->used > 0)
-    mprotect(m->arena, m->used, PROT_READ | PROT_WRITE);
+  if (m->opened++ == 0)
+    protect(m, PROT_READ | PROT_WRITE);
 }
 
 void simt_close_memory(void) {
   simt_memory *m = simt_device_memory();
-  if (--m->opened == 0 && m->used > 0 && getenv("BAMLUA_SIMT_OPEN") == NULL)
-    mprotect(m->arena, m->used, PROT_NONE);
+  if (--m->opened == 0 && getenv("BAMLUA_SIMT_OPEN") == NULL)
+    protect(m, PROT_NONE);
 }
 
 /* ---- finding ---- */
@@ -132,12 +140,17 @@ static size_t limit(void) {
   return text != NULL ? strtoull(text, NULL, 10) : (size_t)4 << 30;
 }
 
-cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
-  const simt_memory *m = simt_device_memory();
-  size_t taken = 0;
+/* Blocks of ranges are in pages, which count as a whole. */
+static size_t taken_bytes(const simt_memory *m, int device) {
+  size_t taken = m->pages[device];
   for (int i = 0; i < m->count; i++)
-    if (m->allocations[i].device == simt_current_device())
+    if (m->allocations[i].device == device && m->allocations[i].data < m->ranges)
       taken += m->allocations[i].bytes;
+  return taken;
+}
+
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
+  const size_t taken = taken_bytes(simt_device_memory(), simt_current_device());
   *total = limit();
   *free_bytes = taken < *total ? *total - taken : 0;
   return cudaSuccess;
@@ -170,12 +183,34 @@ static int find_gap(const simt_memory *m, size_t bytes, char **start) {
   return m->count;
 }
 
-static void insert(simt_memory *m, int at, char *data, size_t bytes) {
+static void insert(simt_memory *m, int at, char *data, size_t bytes, int device) {
   memmove(m->allocations + at + 1, m->allocations + at,
           (size_t)(m->count - at) * sizeof *m->allocations);
-  m->allocations[at] = { data, bytes, simt_current_device() };
+  m->allocations[at] = { data, bytes, device };
   m->count++;
   m->bytes += bytes;
+}
+
+/* Insert an allocation with red zones, filled with NaN; the memory is open. */
+static void insert_poisoned(simt_memory *m, int at, char *data, size_t bytes, int device) {
+  insert(m, at, data, bytes, device);
+  poison_red_zones(&m->allocations[at]);
+  poison(data, bytes);
+  ASAN_UNPOISON_MEMORY_REGION(data, bytes);
+}
+
+/* Check and poison an allocation, and remove it from the table. False if something was written beside it. */
+static bool remove_allocation(simt_memory *m, int at, const char *what) {
+  const simt_allocation old = m->allocations[at];
+  simt_open_memory();
+  const bool good = check_allocation(&old, what);
+  poison(old.data, old.bytes);
+  simt_close_memory();
+  m->count--;
+  m->bytes -= old.bytes;
+  memmove(m->allocations + at, m->allocations + at + 1,
+          (size_t)(m->count - at) * sizeof *m->allocations);
+  return good;
 }
 
 /* Make the arena usable up to there; the memory is open. */
@@ -200,16 +235,13 @@ cudaError_t cudaMalloc(void **data, size_t bytes) {
   if (bytes > left || !grow_table(m) || !make_arena(m))
     return simt_result(cudaErrorMemoryAllocation);
   const int at = find_gap(m, bytes, &start);
-  if (extent(bytes) > m->arena_bytes - (size_t)(start - m->arena))
+  if (extent(bytes) > (size_t)(m->ranges - start))
     return simt_result(cudaErrorMemoryAllocation);
   simt_open_memory();
   const bool good = use_arena(m, start + extent(bytes));
   if (good) {
-    insert(m, at, start + SIMT_RED_ZONE, bytes);
-    poison_red_zones(&m->allocations[at]);
-    *data = m->allocations[at].data;
-    poison(*data, bytes);
-    ASAN_UNPOISON_MEMORY_REGION(*data, bytes);
+    *data = start + SIMT_RED_ZONE;
+    insert_poisoned(m, at, start + SIMT_RED_ZONE, bytes, simt_current_device());
   }
   simt_close_memory();
   return simt_result(good ? cudaSuccess : cudaErrorMemoryAllocation);
@@ -223,14 +255,65 @@ cudaError_t cudaFree(void *data) {
     return cudaSuccess;
   if (at < 0 || m->allocations[at].data != data)
     return simt_result(cudaErrorInvalidValue);
-  const simt_allocation old = m->allocations[at];
+  return simt_result(remove_allocation(m, at, "cudaFree") ? cudaSuccess : cudaErrorIllegalAddress);
+}
+
+/* ---- ranges ---- */
+
+/* A red zone may be before the first block. */
+char *simt_take_range(size_t bytes, size_t alignment) {
+  simt_memory *m = simt_device_memory();
+  if (!make_arena(m))
+    return NULL;
+  char *start = m->ranges_end + PAGE;
+  start += (alignment - (uintptr_t)start % alignment) % alignment;
+  if (bytes > (size_t)(m->arena + m->arena_bytes - start))
+    return NULL;
+  m->ranges_end = start + bytes;
+  return start;
+}
+
+bool simt_take_pages(int device, size_t bytes) {
+  simt_memory *m = simt_device_memory();
+  if (taken_bytes(m, device) + bytes > limit())
+    return false;
+  m->pages[device] += bytes;
+  return true;
+}
+
+void simt_give_pages(int device, size_t bytes) { simt_device_memory()->pages[device] -= bytes; }
+
+bool simt_fill_range(char *data, size_t bytes) {
+  simt_memory *m = simt_device_memory();
+  const size_t used = ((size_t)(data + bytes - m->ranges) + 2 * PAGE - 1) / PAGE * PAGE;
   simt_open_memory();
-  const bool good = check_allocation(&old, "cudaFree");
-  poison(old.data, old.bytes);
+  if (used > m->ranges_used && mprotect(m->ranges, used, PROT_READ | PROT_WRITE) == 0)
+    m->ranges_used = used;
+  if (used <= m->ranges_used)
+    poison(data, bytes);
   simt_close_memory();
-  m->count--;
-  m->bytes -= old.bytes;
-  memmove(m->allocations + at, m->allocations + at + 1,
-          (size_t)(m->count - at) * sizeof *m->allocations);
-  return simt_result(good ? cudaSuccess : cudaErrorIllegalAddress);
+  return used <= m->ranges_used;
+}
+
+bool simt_use_block(char *data, size_t bytes, int device) {
+  simt_memory *m = simt_device_memory();
+  if (!grow_table(m))
+    return false;
+  simt_open_memory();
+  insert_poisoned(m, count_below(m, data), data, bytes, device);
+  simt_close_memory();
+  return true;
+}
+
+bool simt_leave_block(char *data) {
+  simt_memory *m = simt_device_memory();
+  const int at = count_below(m, data) - 1;
+  return at >= 0 && m->allocations[at].data == data &&
+         remove_allocation(m, at, "a block that was released");
+}
+
+bool simt_is_used(const char *data, size_t bytes) {
+  const simt_memory *m = simt_device_memory();
+  const int at = count_below(m, data + bytes - 1) - 1;
+  return at >= 0 && m->allocations[at].data + m->allocations[at].bytes > data;
 }

@@ -57,6 +57,7 @@ if test -z "$filter"; then
   count "$build/simt/bamlua" tests/simt/window.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/head.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/lua/plan_memory.lua "$build/simt/bamlua"
+  count "$build/dry/bamlua" tests/dry/large.lua "$build/dry/bamlua"
 fi
 echo "$passed passed, $failed failed"
 test "$failed" = 0 && test "$passed" != 0

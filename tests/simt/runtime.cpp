@@ -40,6 +40,7 @@ struct simt_host {
   simt_pending pending[MAX_PENDING]; /* copy i, counted from 0, is at i % MAX_PENDING */
   uint64_t done, asked;              /* copies */
   uint64_t work;                     /* launches and products, counted from 1 */
+  uint64_t waited;                   /* how many of them were waited for */
   double clock;                      /* milliseconds that they have taken, as the shim says */
   cudaError_t late;                  /* what the next wait finds */
 };
@@ -175,9 +176,12 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
   return simt_result(cudaErrorInvalidValue);
 }
 
+bool simt_is_idle(void) { return host()->waited == host()->work && host()->done == host()->asked; }
+
 cudaError_t cudaDeviceSynchronize(void) {
   simt_trace("synchronize");
   simt_finish_copies();
+  host()->waited = host()->work;
   return waited();
 }
 

@@ -12,6 +12,14 @@ void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error) {
     snprintf(stream->failure, sizeof stream->failure, "%s: %s", what, cudaGetErrorName(error));
 }
 
+void bam_cuda_fail(bam_stream stream, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  if (stream->failure[0] == '\0')
+    vsnprintf(stream->failure, sizeof stream->failure, format, arguments);
+  va_end(arguments);
+}
+
 void bam_cuda_launched(bam_stream stream, const char *what, cudaError_t error) {
   bam_cuda_note(stream, what, error);
 }
@@ -219,6 +227,7 @@ int main() {
   test_intrinsics(&state);
   test_places(&state);
   test_host(&state);
+  test_host_pages(&state);
   test_faults(&state);
   test_tensor_core(&state);
   test_hopper(&state);

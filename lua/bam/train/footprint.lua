@@ -11,16 +11,16 @@ local M = {}
 local ELEMENT = { f32 = 4, bf16 = 2, fp8 = 2 }
 local REAL, INTEGER = 4, 8 -- bytes of what is f32 in both, and of ids
 
---- What a storage of `bytes` takes (engine/core/memory.c): one of eight sizes per power of two; from 32 MB on a device
---- its own size, in steps of 2 MB.
+--- What a storage of `bytes` takes (engine/core/memory.c): one of eight sizes per power of two; from 1 MB on a device
+--- its own size, in steps of 512 bytes.
 ---@param bytes integer
 ---@param on_device boolean
 ---@return integer
 function M.storage(bytes, on_device)
   if bytes <= 512 then return (bytes + 63) // 64 * 64 end
   local step = 64
-  if on_device and bytes >= 32 << 20 then
-    step = 2 << 20
+  if on_device and bytes >= 1 << 20 then
+    step = 512
   else
     while 16 * step < bytes do step = 2 * step end
   end
