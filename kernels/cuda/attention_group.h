@@ -13,16 +13,15 @@
 #define BOX 64
 #define EIGHT_ROWS 1024 /* bytes of a box */
 
-/* A block with `groups` groups that own rows: a multiprocessor has room for one. Registers of a thread: at the start, of
-   the group that brings tiles, and of the others, which take what it leaves. */
-template <int groups> struct block_shape {
+/* A block with `groups` groups that own rows: a multiprocessor has room for one. Registers of a thread: at the start,
+   of the group that brings tiles, and of the others, which take what it leaves. */
+template <int groups, int bringers> struct block_shape {
   static const int threads = (1 + groups) * GROUP, warps = threads / BAM_WARP;
   static const int owners = 4 * groups; /* warps */
   static const int rows = groups * GROUP_ROWS;
   static const int registers = groups == 2 ? 168 : 128;
-  static const int fewer = groups == 2 ? 40 : 32, more = groups == 2 ? 232 : 160;
-  static_assert(registers * threads <= 65536 && registers - fewer >= (more - registers) * groups,
-                "else all wait");
+  static const int fewer = bringers, more = registers + (registers - fewer) / groups / 8 * 8;
+  static_assert(registers * threads <= 65536 && more <= 240, "what a multiprocessor has");
 };
 
 /* The number of a group that owns rows. */
@@ -46,6 +45,34 @@ BAM_INLINE void leave(uint64_t *empty) {
     barrier_arrive(empty);
 }
 
+/* What two own tiles, and stages of two tiles and what is known of their rows, need. */
+struct stage_barriers {
+  uint64_t own_full, full[STAGES], empty[STAGES];
+};
+
+/* One thread, before the block meets; `owners` warps leave each stage. */
+BAM_INLINE void init_stages(stage_barriers &barriers, int owners) {
+  barrier_init(&barriers.own_full, 2);
+  for (int s = 0; s < STAGES; s++) {
+    barrier_init(&barriers.full[s], 3);
+    barrier_init(&barriers.empty[s], owners);
+  }
+  barriers_ready();
+}
+
+BAM_INLINE void wait_for_stage(stage_barriers &barriers, int turn) {
+  barrier_wait(&barriers.full[turn % STAGES], (unsigned)(turn / STAGES));
+}
+BAM_INLINE void leave_stage(stage_barriers &barriers, int turn) {
+  leave(&barriers.empty[turn % STAGES]);
+}
+
+/* A stage that the group has no use for. */
+BAM_INLINE void pass_stage(stage_barriers &barriers, int turn) {
+  wait_for_stage(barriers, turn);
+  leave_stage(barriers, turn);
+}
+
 /* ---- taking turns ---- */
 
 /* Groups that own rows issue their products in turn, so that each finds the tensor cores busy with another's while it
@@ -65,8 +92,7 @@ template <int N> BAM_INLINE float (&flat(float (&c)[1][N][4]))[4 * N] {
   return *(float(*)[4 * N]) & c;
 }
 
-/* c = the group's 64 rows of a tile of `a_rows` times the transposed rows of another; the results are ready when
-   finish_products returns. */
+/* Begin c = the group's 64 rows of a tile of `a_rows` rows times the transposed rows of another. */
 template <int width, int a_rows, int N>
 BAM_INLINE void multiply_group(float (&c)[1][N][4], const bf16 *a, const bf16 *b) {
   const int b_rows = 8 * N;
@@ -80,7 +106,7 @@ BAM_INLINE void multiply_group(float (&c)[1][N][4], const bf16 *a, const bf16 *b
   }
 }
 
-/* sum += the operand, of 64 rows, times a tile of 16 K rows. */
+/* Begin sum += the operand, of 64 rows, times a tile of 16 K rows. */
 template <int N, int K>
 BAM_INLINE void add_group_product(float (&sum)[1][N][4], const uint32_t (&a)[1][K][4],
                                   const bf16 *tile) {
@@ -88,11 +114,6 @@ BAM_INLINE void add_group_product(float (&sum)[1][N][4], const uint32_t (&a)[1][
   BAM_UNROLL
   for (int k = 0; k < K; k++)
     wgmma<true>(flat(sum), a[0][k], move_matrix(matrix, 2 * (k * 16 * BOX)), true);
-}
-
-BAM_INLINE void finish_products() {
-  wgmma_commit();
-  wgmma_wait<0>();
 }
 
 /* ---- results ---- */

@@ -1,7 +1,7 @@
 /* Causal attention for compute capability 9.0, forward, in the shape of FlashAttention-3 (Shah et al. 2024). A block
-   takes tiles of 64 queries for each of its groups, 128 or 192, until none is left. One warpgroup brings what the others
-   need, two stages ahead: a warp finds the next tile, a thread brings its queries and tiles of 128 keys and values, and
-   a warp the documents of the keys. Barriers in shared memory say which stage is full and which is empty.
+   takes tiles of 64 queries for each of its groups, 128 or 192, until none is left. One warpgroup brings what the
+   others need, two stages ahead: a warp finds the next tile, a thread brings its queries and tiles of 128 keys and
+   values, and a warp the documents of the keys. Barriers in shared memory say which stage is full and which is empty.
 
    A group issues the product of its queries with the next keys, and that of the last weights with their values, and
    takes the softmax of the first while the second is computed. Groups issue in turn, so that one does arithmetic while
@@ -25,12 +25,12 @@
 #define CHOSEN false
 
 /* Narrow heads have few results, which leaves registers for a third group. */
-template <int width> struct shape : block_shape<width == 64 ? 3 : 2> {
+template <int width> struct shape : block_shape<width == 64 ? 3 : 2, width == 64 ? 32 : 40> {
   static const int groups = width == 64 ? 3 : 2;
 };
 
-/* Tiles of queries in the order in which blocks take them: heads whose keys fit into the L2 cache together, and of these
-   the tiles with the most keys first. */
+/* Tiles of queries in the order in which blocks take them: heads whose keys fit into the L2 cache together, and of
+   these the tiles with the most keys first. */
 struct tile_order {
   int heads, near_heads; /* of all sequences; that are together */
   int tiles;             /* of a head */

@@ -1,14 +1,20 @@
 /* Causal attention for compute capability 9.0, backward: the two kernels of attention_mma_backward.cu on products of
    warpgroups. A block owns 128 queries and walks tiles of 128 keys, or 128 keys and walks tiles of 64 queries of all
-   heads that share the key head. One thread brings tiles, a second warp what is known of their rows. */
+   heads that share the key head. One thread brings tiles, a second warp what is known of their rows.
+
+   Weights are computed while the product that gives their gradients is under way, and the products of a turn that add
+   to results while the next turn's scores are. Two groups, which have no order among themselves, fill what gaps remain:
+   registers are too few for more. What is read from shared memory by threads, four lanes at a time of the same row, is
+   in one run of 32 banks; tiles are only read by products. */
 #include "attention_hopper.h"
 
 #include "attention_group.h"
 
 #define GROUPS 2
-#define BLOCK_ROWS (block_shape<GROUPS>::rows)
-#define BLOCK_WARPS (block_shape<GROUPS>::warps)
-#define BLOCK (block_shape<GROUPS>::threads)
+typedef block_shape<GROUPS, 24> shape;
+#define BLOCK_ROWS (shape::rows)
+#define BLOCK_WARPS (shape::warps)
+#define BLOCK (shape::threads)
 
 struct gradient_args {
   bf16 *dq, *dk, *dv;
@@ -17,6 +23,16 @@ struct gradient_args {
   const int32_t *first;
   float factor; /* of scores, for powers of 2 */
 };
+
+/* Where a warp's rows are: those of its group begin at row `group` of the tile, its own at `row`. */
+struct own_rows {
+  int group, row;
+};
+
+BAM_INLINE own_rows find_own_rows() {
+  const int group = own_group() * GROUP_ROWS;
+  return { group, group + own_warp() % 4 * 16 };
+}
 
 /* ---- the gradients of the queries ---- */
 
@@ -29,10 +45,11 @@ template <int width> struct __align__(1024) memory {
   bf16 q[BLOCK_ROWS * width], grad_out[BLOCK_ROWS * width];
   bf16 k[STAGES][KEYS * width], v[STAGES][KEYS * width];
   int32_t first[STAGES][KEYS];
-  uint64_t own_full, full[STAGES], empty[STAGES];
+  stage_barriers barriers;
   key_walk walk;
   block_documents<BLOCK_ROWS, BLOCK_WARPS> documents;
   query_stats stats[BLOCK_ROWS];
+  float anchors[BAM_WARP]; /* written only */
 };
 
 struct maps {
@@ -45,71 +62,116 @@ BAM_INLINE void bring(memory<width> &m, const maps &from, int key, int kv_head) 
   const key_walk walk = m.walk;
   const int x = (int)threadIdx.x;
   if (x == 0) {
-    begin_tile<BLOCK_ROWS, width>(m.q, from.q, walk.start, walk.head, walk.batch, &m.own_full);
+    begin_tile<BLOCK_ROWS, width>(m.q, from.q, walk.start, walk.head, walk.batch,
+                                  &m.barriers.own_full);
     begin_tile<BLOCK_ROWS, width>(m.grad_out, from.grad_out, walk.start, walk.head, walk.batch,
-                                  &m.own_full);
+                                  &m.barriers.own_full);
   }
   for (int turn = 0; key < walk.end; key += KEYS, turn++) {
     const int s = turn % STAGES;
-    barrier_wait(&m.empty[s], (unsigned)(turn / STAGES + 1));
+    barrier_wait(&m.barriers.empty[s], (unsigned)(turn / STAGES + 1));
     if (x == 0) {
-      begin_tile<KEYS, width>(m.k[s], from.k, key, kv_head, walk.batch, &m.full[s]);
-      begin_tile<KEYS, width>(m.v[s], from.v, key, kv_head, walk.batch, &m.full[s]);
+      begin_tile<KEYS, width>(m.k[s], from.k, key, kv_head, walk.batch, &m.barriers.full[s]);
+      begin_tile<KEYS, width>(m.v[s], from.v, key, kv_head, walk.batch, &m.barriers.full[s]);
     } else {
       for (int i = own_lane(); i < KEYS; i += BAM_WARP)
         m.first[s][i] = document_of(walk.first, key + i, walk.time);
-      leave(&m.full[s]);
+      leave(&m.barriers.full[s]);
     }
   }
 }
 
-/* dq += the gradients of the scores of the warp's rows and a stage's keys, times these keys. */
-template <int width>
-BAM_INLINE void add_stage(float (&dq)[1][width / 8][4], memory<width> &m, int s, int from, int own,
-                          span apart, float factor) {
-  float scores[1][N][4], grads[1][N][4];
-  uint32_t operand[1][N / 2][4];
-  wgmma_fence();
-  multiply_group<width, BLOCK_ROWS>(scores, m.q + from * BOX, m.k[s]);
-  multiply_group<width, BLOCK_ROWS>(grads, m.grad_out + from * BOX, m.v[s]);
-  finish_products();
-  if (!are_all<KEYS>(m.first[s], m.walk.only) || !all_in_span(apart, 16, KEYS))
-    mask_scores(scores, m.documents.of + own, m.first[s], apart);
+/* What is multiplied with keys: registers that a product reads until it is waited for. */
+struct held_grads {
+  uint32_t at[1][N / 2][4];
+};
+
+/* Scores to weights, relative to the sums of their rows. */
+BAM_INLINE void weigh(float (&scores)[1][N][4], const query_stats *rows, float factor) {
   BAM_UNROLL
   for (int h = 0; h < 4; h += 2) {
-    const query_stats row = m.stats[own + own_row(0, h)];
+    const float lse = rows[own_row(0, h)].lse;
     BAM_UNROLL
     for (int n = 0; n < N; n++)
       for (int i = h; i < h + 2; i++)
-        grads[0][n][i] = fast_exp2(fmaf(scores[0][n][i], factor, -row.lse)) *
-                         (grads[0][n][i] - row.delta);
+        scores[0][n][i] = fast_exp2(fmaf(scores[0][n][i], factor, -lse));
   }
-  pack_operand(operand, grads);
-  wgmma_fence();
-  add_group_product(dq, operand, m.k[s]);
-  finish_products();
 }
 
-/* The part of a group: 64 queries from row `from` of the tile. */
+/* Gradients of weights to those of scores. */
+BAM_INLINE void differentiate(float (&grads)[1][N][4], const float (&weights)[1][N][4],
+                              const query_stats *rows) {
+  BAM_UNROLL
+  for (int h = 0; h < 4; h += 2) {
+    const float delta = rows[own_row(0, h)].delta;
+    BAM_UNROLL
+    for (int n = 0; n < N; n++)
+      for (int i = h; i < h + 2; i++)
+        grads[0][n][i] = weights[0][n][i] * (grads[0][n][i] - delta);
+  }
+}
+
+/* A turn: dq += the gradients of the scores of the group's rows and a stage's keys, times these keys. The product is
+   under way at the end, as that of the turn before is at the beginning (`pending`): its stage is left here. */
+template <int width>
+BAM_INLINE void add_turn(float (&dq)[1][width / 8][4], held_grads &held, memory<width> &m, int turn,
+                         bool pending, own_rows own, span apart, float factor) {
+  const int s = turn % STAGES;
+  float scores[1][N][4], grads[1][N][4];
+  wait_for_stage(m.barriers, turn);
+  wgmma_fence();
+  multiply_group<width, BLOCK_ROWS>(scores, m.q + own.group * BOX, m.k[s]);
+  wgmma_commit();
+  wgmma_wait<1>();
+  if (pending)
+    leave_stage(m.barriers, turn - 1);
+  wgmma_fence();
+  multiply_group<width, BLOCK_ROWS>(grads, m.grad_out + own.group * BOX, m.v[s]);
+  wgmma_commit();
+  wgmma_wait<1>();
+  pin(flat(scores));
+  if (!are_all<KEYS>(m.first[s], m.walk.only) || !all_in_span(apart, 16, KEYS))
+    mask_scores(scores, m.documents.of + own.row, m.first[s], apart);
+  weigh(scores, m.stats + own.row, factor);
+  anchor(flat(scores), &m.anchors[own_lane()]);
+  wgmma_wait<0>();
+  pin(flat(grads));
+  differentiate(grads, scores, m.stats + own.row);
+  pack_operand(held.at, grads);
+  pin(flat(dq));
+  wgmma_fence();
+  add_group_product(dq, held.at, m.k[s]);
+  wgmma_commit();
+}
+
+/* The part of a group. The turns in which it sees keys follow each other. */
 template <int width>
 BAM_INLINE void walk_keys(memory<width> &m, const gradient_args &p, const bam_attention &a,
-                          int from, int key) {
-  const int own = from + own_warp() % 4 * 16, window = (int)a.window;
+                          own_rows own, int key) {
   const key_walk &walk = m.walk;
+  const int window = (int)a.window, query = walk.start + own.group;
+  const int turns = (walk.end - key + KEYS - 1) / KEYS;
+  const int first = max(0, query + 1 - window - key) / KEYS;
+  const int end = min(turns, (query + GROUP_ROWS - key + KEYS - 1) / KEYS);
   float dq[1][width / 8][4];
+  held_grads held;
+  int turn = 0;
   clear(dq);
-  barrier_wait(&m.own_full, 0);
-  for (int turn = 0; key < walk.end; key += KEYS, turn++) {
-    const int s = turn % STAGES;
-    barrier_wait(&m.full[s], (unsigned)(turn / STAGES));
-    if (any_in_span(span_of_queries(walk.start + from, key, window), GROUP_ROWS, KEYS))
-      add_stage(dq, m, s, from, own, span_of_queries(walk.start + own, key, window), p.factor);
-    leave(&m.empty[s]);
-  }
-  named_barrier(1 + from / GROUP_ROWS,
-                GROUP); /* the group has read its queries: their place is free */
-  store_group<BLOCK_ROWS>(m.q + own * BOX, dq, find_head(p.dq, a.dq, walk.batch, walk.head),
-                          walk.start + own, walk.time, (float)a.scale, a.add_dq);
+  barrier_wait(&m.barriers.own_full, 0);
+  for (; turn < min(first, turns); turn++)
+    pass_stage(m.barriers, turn);
+  for (; turn < end; turn++)
+    add_turn(dq, held, m, turn, turn > first, own,
+             span_of_queries(walk.start + own.row, key + turn * KEYS, window), p.factor);
+  wgmma_wait<0>();
+  if (first < end)
+    leave_stage(m.barriers, turn - 1);
+  for (; turn < turns; turn++)
+    pass_stage(m.barriers, turn);
+  pin(flat(dq));
+  meet_group(own_group()); /* all have read their queries, whose place is free now */
+  store_group<BLOCK_ROWS>(m.q + own.row * BOX, dq, find_head(p.dq, a.dq, walk.batch, walk.head),
+                          walk.start + own.row, walk.time, (float)a.scale, a.add_dq);
 }
 
 template <int width>
@@ -127,21 +189,16 @@ static __global__ void HOPPER_KERNEL(BLOCK)
   mine.only = seen.only;
   if (x == 0) {
     m->walk = mine;
-    barrier_init(&m->own_full, 2);
-    for (int s = 0; s < STAGES; s++) {
-      barrier_init(&m->full[s], 3); /* two tiles and what is known of their rows */
-      barrier_init(&m->empty[s], 4 * GROUPS);
-    }
-    barriers_ready();
+    init_stages(m->barriers, shape::owners);
   }
   __syncthreads();
   if (x < GROUP) {
-    fewer_registers<block_shape<GROUPS>::fewer>();
+    fewer_registers<shape::fewer>();
     if (x == 0 || x / BAM_WARP == 1)
       bring(*m, from, key, mine.head / (int)(a.heads / a.kv_heads));
   } else {
-    more_registers<block_shape<GROUPS>::more>();
-    walk_keys(*m, p, a, (own_warp() / 4 - 1) * GROUP_ROWS, key);
+    more_registers<shape::more>();
+    walk_keys(*m, p, a, find_own_rows(), key);
   }
 }
 
@@ -172,7 +229,7 @@ template <int width> struct __align__(1024) memory {
   bf16 k[BLOCK_ROWS * width], v[BLOCK_ROWS * width];
   bf16 q[STAGES][QUERIES * width], grad_out[STAGES][QUERIES * width];
   stage_rows rows[STAGES];
-  uint64_t own_full, full[STAGES], empty[STAGES];
+  stage_barriers barriers;
   query_walk walk;
   block_documents<BLOCK_ROWS, BLOCK_WARPS> documents;
   int parts[BLOCK_WARPS];
@@ -182,8 +239,9 @@ struct maps {
   tensor_map k, v, q, grad_out;
 };
 
-BAM_INLINE int count_turns(const query_walk &walk) {
-  return walk.heads * ((walk.end - walk.key + QUERIES - 1) / QUERIES);
+/* Tiles of queries of a head. */
+BAM_INLINE int count_tiles(const query_walk &walk) {
+  return (walk.end - walk.key + QUERIES - 1) / QUERIES;
 }
 
 /* The head and the first query of a turn. */
@@ -192,7 +250,7 @@ struct tile_place {
 };
 
 BAM_INLINE tile_place find_place(const query_walk &walk, int turn) {
-  const int tiles = (walk.end - walk.key + QUERIES - 1) / QUERIES;
+  const int tiles = count_tiles(walk);
   return { walk.first_head + turn / tiles, walk.key + turn % tiles * QUERIES };
 }
 
@@ -202,19 +260,22 @@ BAM_INLINE void bring(memory<width> &m, const maps &from, const gradient_args &p
                       const bam_attention &a) {
   const query_walk walk = m.walk;
   const int32_t *first = documents_of(p.first, walk.batch, a.time);
-  const int x = (int)threadIdx.x, turns = count_turns(walk);
+  const int x = (int)threadIdx.x, turns = walk.heads * count_tiles(walk);
   if (x == 0) {
-    begin_tile<BLOCK_ROWS, width>(m.k, from.k, walk.key, walk.kv_head, walk.batch, &m.own_full);
-    begin_tile<BLOCK_ROWS, width>(m.v, from.v, walk.key, walk.kv_head, walk.batch, &m.own_full);
+    begin_tile<BLOCK_ROWS, width>(m.k, from.k, walk.key, walk.kv_head, walk.batch,
+                                  &m.barriers.own_full);
+    begin_tile<BLOCK_ROWS, width>(m.v, from.v, walk.key, walk.kv_head, walk.batch,
+                                  &m.barriers.own_full);
   }
   for (int turn = 0; turn < turns; turn++) {
     const int s = turn % STAGES;
     const tile_place at = find_place(walk, turn);
-    barrier_wait(&m.empty[s], (unsigned)(turn / STAGES + 1));
+    barrier_wait(&m.barriers.empty[s], (unsigned)(turn / STAGES + 1));
     if (x == 0) {
-      begin_tile<QUERIES, width>(m.q[s], from.q, at.query, at.head, walk.batch, &m.full[s]);
+      begin_tile<QUERIES, width>(m.q[s], from.q, at.query, at.head, walk.batch,
+                                 &m.barriers.full[s]);
       begin_tile<QUERIES, width>(m.grad_out[s], from.grad_out, at.query, at.head, walk.batch,
-                                 &m.full[s]);
+                                 &m.barriers.full[s]);
     } else {
       for (int i = own_lane(); i < QUERIES; i += BAM_WARP) {
         const query_stats stats = load_stats(p, a, walk.batch, at.head, at.query + i);
@@ -222,12 +283,17 @@ BAM_INLINE void bring(memory<width> &m, const maps &from, const gradient_args &p
         m.rows[s].delta[i] = stats.delta;
         m.rows[s].first[i] = document_of(first, at.query + i, walk.time);
       }
-      leave(&m.full[s]);
+      leave(&m.barriers.full[s]);
     }
   }
 }
 
 template <int width> struct gradients { float dk[1][width / 8][4], dv[1][width / 8][4]; };
+
+/* What is multiplied with queries' rows: registers that products read until they are waited for. */
+struct held_weights {
+  uint32_t p[1][N / 2][4], ds[1][N / 2][4];
+};
 
 /* Scores, by their columns' stats, to weights; and the gradients of weights to those of scores. */
 BAM_INLINE void weigh(float (&scores)[1][N][4], const stage_rows &rows, float factor) {
@@ -249,51 +315,85 @@ BAM_INLINE void differentiate(float (&grads)[1][N][4], const float (&weights)[1]
   }
 }
 
-/* Add what the queries of a stage give to dk and dv of the group's keys, from row `from` of the tile. */
+/* A turn: add what the queries of a stage give to dk and dv of the group's keys. These products are under way at the
+   end, as those of the turn before are at the beginning (`pending`): its stage is left here. */
 template <int width>
-BAM_INLINE void add_stage(gradients<width> &sums, memory<width> &m, int s, int from, int own,
-                          span apart, float factor) {
+BAM_INLINE void add_turn(gradients<width> &sums, held_weights &held, memory<width> &m, int turn,
+                         bool pending, own_rows own, span apart, float factor) {
+  const int s = turn % STAGES;
   float weights[1][N][4], grads[1][N][4];
-  uint32_t p[1][N / 2][4], ds[1][N / 2][4];
+  wait_for_stage(m.barriers, turn);
   wgmma_fence();
-  multiply_group<width, BLOCK_ROWS>(weights, m.k + from * BOX, m.q[s]);
-  multiply_group<width, BLOCK_ROWS>(grads, m.v + from * BOX, m.grad_out[s]);
-  finish_products();
+  multiply_group<width, BLOCK_ROWS>(weights, m.k + own.group * BOX, m.q[s]);
+  wgmma_commit();
+  wgmma_wait<1>();
+  if (pending)
+    leave_stage(m.barriers, turn - 1);
+  wgmma_fence();
+  multiply_group<width, BLOCK_ROWS>(grads, m.v + own.group * BOX, m.grad_out[s]);
+  wgmma_commit();
+  wgmma_wait<1>();
+  pin(flat(weights));
   if (!are_all<QUERIES>(m.rows[s].first, m.walk.only) || !all_in_span(apart, 16, QUERIES))
-    mask_scores(weights, m.documents.of + own, m.rows[s].first, apart);
+    mask_scores(weights, m.documents.of + own.row, m.rows[s].first, apart);
   weigh(weights, m.rows[s], factor);
-  differentiate(grads, weights, m.rows[s]);
-  pack_operand(p, weights);
-  pack_operand(ds, grads);
+  pack_operand(held.p, weights);
+  pin(flat(sums.dv));
   wgmma_fence();
-  add_group_product(sums.dv, p, m.grad_out[s]);
-  add_group_product(sums.dk, ds, m.q[s]);
-  finish_products();
+  add_group_product(sums.dv, held.p, m.grad_out[s]);
+  wgmma_commit();
+  wgmma_wait<1>();
+  pin(flat(grads));
+  differentiate(grads, weights, m.rows[s]);
+  pack_operand(held.ds, grads);
+  pin(flat(sums.dk));
+  wgmma_fence();
+  add_group_product(sums.dk, held.ds, m.q[s]);
+  wgmma_commit();
+}
+
+/* The turns of a head, of which there have been `before`. Those whose queries see keys of the group follow each
+   other. */
+template <int width>
+BAM_INLINE void walk_head(gradients<width> &sums, held_weights &held, memory<width> &m,
+                          own_rows own, int before, int window, float factor) {
+  const query_walk &walk = m.walk;
+  const int tiles = count_tiles(walk), first = min(own.group / QUERIES, tiles);
+  const int end = min(tiles, (own.group + GROUP_ROWS - 1 + window + QUERIES - 1) / QUERIES);
+  int tile = 0;
+  for (; tile < first; tile++)
+    pass_stage(m.barriers, before + tile);
+  for (; tile < end; tile++)
+    add_turn(sums, held, m, before + tile, tile > first, own,
+             span_of_keys(walk.key + own.row, walk.key + tile * QUERIES, window), factor);
+  wgmma_wait<0>();
+  if (first < end)
+    leave_stage(m.barriers, before + tile - 1);
+  for (; tile < tiles; tile++)
+    pass_stage(m.barriers, before + tile);
 }
 
 template <int width>
 BAM_INLINE void walk_queries(memory<width> &m, const gradient_args &p, const bam_attention &a,
-                             int from) {
-  const int own = from + own_warp() % 4 * 16, window = (int)a.window;
+                             own_rows own) {
   const query_walk &walk = m.walk;
-  const int turns = count_turns(walk);
+  const int tiles = count_tiles(walk);
   gradients<width> sums;
+  held_weights held;
   clear(sums.dk);
   clear(sums.dv);
-  barrier_wait(&m.own_full, 0);
-  for (int turn = 0; turn < turns; turn++) {
-    const int s = turn % STAGES, query = find_place(walk, turn).query;
-    barrier_wait(&m.full[s], (unsigned)(turn / STAGES));
-    if (any_in_span(span_of_keys(walk.key + from, query, window), GROUP_ROWS, QUERIES))
-      add_stage(sums, m, s, from, own, span_of_keys(walk.key + own, query, window), p.factor);
-    leave(&m.empty[s]);
-  }
-  named_barrier(1 + from / GROUP_ROWS,
-                GROUP); /* the group has read its keys: their place is free */
-  store_group<BLOCK_ROWS>(m.k + own * BOX, sums.dk, find_head(p.dk, a.dk, walk.batch, walk.kv_head),
-                          walk.key + own, walk.time, (float)a.scale, a.add_dk);
-  store_group<BLOCK_ROWS>(m.v + own * BOX, sums.dv, find_head(p.dv, a.dv, walk.batch, walk.kv_head),
-                          walk.key + own, walk.time, 1, a.add_dv);
+  barrier_wait(&m.barriers.own_full, 0);
+  for (int head = 0; head < walk.heads; head++)
+    walk_head(sums, held, m, own, head * tiles, (int)a.window, p.factor);
+  pin(flat(sums.dk));
+  pin(flat(sums.dv));
+  meet_group(own_group()); /* all have read their keys, whose place is free now */
+  store_group<BLOCK_ROWS>(m.k + own.row * BOX, sums.dk,
+                          find_head(p.dk, a.dk, walk.batch, walk.kv_head), walk.key + own.row,
+                          walk.time, (float)a.scale, a.add_dk);
+  store_group<BLOCK_ROWS>(m.v + own.row * BOX, sums.dv,
+                          find_head(p.dv, a.dv, walk.batch, walk.kv_head), walk.key + own.row,
+                          walk.time, 1, a.add_dv);
 }
 
 /* The end of the queries of a sequence that may see keys key .. key + 127. */
@@ -323,21 +423,16 @@ static __global__ void HOPPER_KERNEL(BLOCK)
   const int32_t only = load_documents(m->documents, first, key, time).only;
   if (threadIdx.x == 0) {
     m->walk = { b, g, key, end, g * group, group, time, only };
-    barrier_init(&m->own_full, 2);
-    for (int s = 0; s < STAGES; s++) {
-      barrier_init(&m->full[s], 3); /* two tiles and what is known of their rows */
-      barrier_init(&m->empty[s], 4 * GROUPS);
-    }
-    barriers_ready();
+    init_stages(m->barriers, shape::owners);
   }
   __syncthreads();
   if (threadIdx.x < GROUP) {
-    fewer_registers<block_shape<GROUPS>::fewer>();
+    fewer_registers<shape::fewer>();
     if (threadIdx.x == 0 || own_warp() == 1)
       bring(*m, from, p, a);
   } else {
-    more_registers<block_shape<GROUPS>::more>();
-    walk_queries(*m, p, a, (own_warp() / 4 - 1) * GROUP_ROWS);
+    more_registers<shape::more>();
+    walk_queries(*m, p, a, find_own_rows());
   }
 }
 

@@ -115,7 +115,7 @@ HOPPER uint64_t move_matrix(uint64_t matrix, int bytes) {
   return (matrix >> 32) << 32 | ((uint32_t)matrix + (uint32_t)(bytes >> 4));
 }
 
-/* Before the first product, and after registers of its operands were written otherwise. */
+/* Before the first product, and again after every wait, behind which registers of operands and results are touched. */
 HOPPER void wgmma_fence() { HOPPER_ASM("wgmma.fence.sync.aligned;" ::: "memory"); }
 
 /* The products begun since the last call are a group; wait for all groups but the `pending` last ones. Until then
@@ -135,6 +135,13 @@ template <int n> HOPPER void pin(float (&d)[n]) {
    a store, so that x is computed while products are under way. */
 HOPPER void anchor(float x, float *place) {
   HOPPER_ASM("st.volatile.shared.f32 [%0], %1;" ::"r"(shared_address(place)), "f"(x) : "memory");
+}
+
+/* The same for all of x, by what their bits have in common. */
+template <int n> HOPPER void anchor(const float (&x)[n], float *place) {
+  uint32_t bits = 0;
+  _Pragma("unroll") for (int i = 0; i < n; i++) bits ^= __float_as_uint(x[i]);
+  anchor(__uint_as_float(bits), place);
 }
 
 #define HOPPER_4(x, i) "+f"(x[i]), "+f"(x[i + 1]), "+f"(x[i + 2]), "+f"(x[i + 3])
@@ -231,8 +238,8 @@ static inline bool make_tensor_map(tensor_map *map, const void *data, const int6
 
 #endif
 
-/* The bounds of a kernel that uses any of this, for blocks of `threads` threads, one to a multiprocessor. Its body begins
-   with: if (!HOPPER_CODE) return; */
+/* The bounds of a kernel that uses any of this, for blocks of `threads` threads, one to a multiprocessor. Its body
+   begins with: if (!HOPPER_CODE) return; */
 #define HOPPER_KERNEL(threads) __launch_bounds__(HOPPER_CODE ? (threads) : 1, 1)
 
 /* Whether the program has code of the kernel that the current device runs, and not the empty one. */

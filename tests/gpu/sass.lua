@@ -21,12 +21,13 @@ local COLUMNS = {
   { "st 16", "^STG%..*%.128" },     -- stores of 16 bytes
   { "st 2", "^STG%..*%.U16" },      -- stores of 2 bytes
   { "local", "^LDL", "^STL" },      -- spills, and arrays that are not in registers
+  { "ex2", "^MUFU%.EX2", in_flight = true }, -- powers of 2 while products of a warpgroup are under way
 }
 
 -- What kernels must have and must not have, by the object and the mangled name. Packs of 8 bf16 are Li8EE. Kernels over
 -- flat ranges have a loop for what remains after the last pack; losses read the logit of one word by itself.
 local CLAIMS = {
-  { file = "attention_hopper", has = { "hgmma", "tma", "st 16" }, most = { ["local"] = 0 } },
+  { file = "attention_hopper", has = { "hgmma", "tma", "st 16", "ex2" }, most = { ["local"] = 0 } },
   { file = "attention_mma", has = { "hmma", "ldsm", "async", "st 16" }, most = { ["local"] = 0 } },
   { file = "%.bf16", kernel = "walk_packs.*Li8E", has = { "ld 16", "st 16" }, most = {} },
   { file = "optim", kernel = "_elementsILi8EE", has = { "ld 16", "st 16" }, most = { ["local"] = 0 } },
@@ -44,21 +45,33 @@ local function opcode_of(line)
   return code and code:gsub("^@!?U?P%w+%s+", ""):match "^[A-Z][%w._]*"
 end
 
+-- How many groups of products are under way after an instruction: the last one of a group names the barrier gsb0.
+local function in_flight(opcode, line, before)
+  if opcode:find "^HGMMA" and line:find "gsb0" then return before + 1 end
+  local left = opcode == "WARPGROUP.DEPBAR.LE" and line:match "gsb0, 0x(%x+)"
+  return left and math.min(before, tonumber(left, 16)) or before
+end
+
+local function matches(column, opcode, flying)
+  if column.in_flight and flying == 0 then return false end
+  return opcode:find(column[2]) or column[3] and opcode:find(column[3])
+end
+
 --- The kernels of a listing of cuobjdump -sass.
 ---@param lines fun(): string?
 ---@return table[] kernels { name, counts by column, total }
 function M.kernels(lines)
-  local kernels, kernel = {}, nil
+  local kernels, kernel, flying = {}, nil, 0
   for line in lines do
     local name = line:match "Function : (%S+)"
     local opcode = opcode_of(line)
     if name then
       kernel = { name = name, counts = {}, total = 0 }
-      kernels[#kernels + 1] = kernel
+      kernels[#kernels + 1], flying = kernel, 0
     elseif opcode and kernel then
-      kernel.total = kernel.total + 1
+      kernel.total, flying = kernel.total + 1, in_flight(opcode, line, flying)
       for _, column in ipairs(COLUMNS) do
-        if opcode:find(column[2]) or column[3] and opcode:find(column[3]) then
+        if matches(column, opcode, flying) then
           kernel.counts[column[1]] = (kernel.counts[column[1]] or 0) + 1
         end
       end

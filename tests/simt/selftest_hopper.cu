@@ -18,6 +18,7 @@ enum fault {
   NOT_READY, /* for copies */
   TOO_MANY_ARRIVE,
   NO_FENCE,
+  NO_FENCE_AFTER_WAIT, /* for a product */
   NO_COMMIT,
   NO_WAIT_FOR_PRODUCT,
   RELEASED_BEFORE_PRODUCT, /* is done */
@@ -48,8 +49,9 @@ template <fault f> static __device__ void copy_tiles(pipeline_memory &m, const u
   }
 }
 
-template <fault f> static __device__ void square_tile(float (&d)[32], const uint16_t *tile) {
-  if (f != NO_FENCE)
+template <fault f>
+static __device__ void square_tile(float (&d)[32], const uint16_t *tile, int turn) {
+  if (f != NO_FENCE && (f != NO_FENCE_AFTER_WAIT || turn == 0))
     wgmma_fence();
   for (int k = 0; k < 4; k++) {
     uint64_t matrix = shared_matrix(tile + 16 * k, 16, 1024);
@@ -70,7 +72,7 @@ template <fault f> static __device__ void add_squares(float *y, pipeline_memory 
   for (int t = 0; t < TURNS; t++) {
     if (f != READ_BEFORE_ARRIVAL)
       barrier_wait(&m.full[t % 2], (unsigned)(t / 2 + (f == WRONG_PARITY)));
-    square_tile<f>(d, m.tiles[t % 2]);
+    square_tile<f>(d, m.tiles[t % 2], t);
     __syncwarp();
     if (i % 32 == 0 && f != NOT_RELEASED)
       barrier_arrive(&m.empty[t % 2]);
@@ -157,6 +159,7 @@ static void test_barriers(bam_stream s, float *y, const uint16_t *x) {
 
 static void test_products(bam_stream s, float *y, const uint16_t *x) {
   expect_caught<NO_FENCE>(s, y, x, "wgmma without a fence");
+  expect_caught<NO_FENCE_AFTER_WAIT>(s, y, x, "wgmma without a fence after a wait");
   expect_caught<NO_COMMIT>(s, y, x, "wgmma in no group");
   expect_caught<NO_WAIT_FOR_PRODUCT>(s, y, x, "results of wgmma read without a wait");
   expect_caught<RELEASED_BEFORE_PRODUCT>(s, y, x, "a stage released before wgmma has read it");
@@ -196,7 +199,7 @@ static __global__ void square_stored(float *y, const uint16_t *x) {
   __syncthreads();
   if (of_product == AFTER_BARRIER)
     async_fence();
-  square_tile<NONE>(d, m->tile);
+  square_tile<NONE>(d, m->tile, 0);
   __syncthreads();
   store_tile(m->tile, x + 2 * TILE);
   __syncthreads();
@@ -207,7 +210,7 @@ static __global__ void square_stored(float *y, const uint16_t *x) {
     bulk_copy(m->tile, x + TILE, TILE * 2, &m->full);
   }
   barrier_wait(&m->full, 0);
-  square_tile<NONE>(d, m->tile);
+  square_tile<NONE>(d, m->tile, 0);
   for (int k = 0; k < 32; k++)
     y[i * 32 + k] = d[k];
 }

@@ -98,6 +98,7 @@ static inline void wgmma(float (&d)[n], const uint32_t (&a)[4], uint64_t b, bool
 
 template <int n> static inline void pin(float (&)[n]) {}
 static inline void anchor(float x, float *place) { *place = x; }
+template <int n> static inline void anchor(const float (&x)[n], float *place) { *place = x[0]; }
 template <int> static inline void more_registers() {}
 template <int> static inline void fewer_registers() {}
 

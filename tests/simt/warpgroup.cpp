@@ -195,7 +195,7 @@ static void run_wait(simt_collective *const lanes[SIMT_WARP]) {
   simt_products *all = products_of(warp);
   while (all->count > 0 && all->begun[0]->group < all->group - pending)
     finish_first(all, warp);
-  all->fenced = all->fenced && all->count > 0;
+  all->fenced = false; /* registers may be touched from here on */
 }
 
 static void run_commit(simt_collective *const *) { products_of(simt_running()->warp)->group++; }
@@ -244,7 +244,7 @@ void simt_wgmma_begin(float *d, const uint32_t *a, uint64_t a_matrix, uint64_t b
   simt_wgmma product = { { "wgmma", run_wgmma }, d,  a, a_matrix, b_matrix, columns, a_transposed,
                          b_transposed,           add };
   if (!products_of(m->warp)->fenced)
-    simt_fail_at(m->thread, site, "wgmma without a wgmma_fence before it");
+    simt_fail_at(m->thread, site, "wgmma without a wgmma_fence since the last wait");
   else if (columns % 8 != 0 || columns < 8 || columns > MOST_COLUMNS)
     simt_fail_at(m->thread, site, "wgmma of %d columns", columns);
   else if ((a == NULL && !has_swizzle_128(a_matrix)) || !has_swizzle_128(b_matrix))
