@@ -43,6 +43,16 @@ function M.bytes(d, tokens, optimizer, dtype, device)
          + footprint.bytes(d, { tokens = tokens, dtype = dtype or "f32", on_device = on_device })
 end
 
+--- What the allocator holds, at most, when the peak is `bytes`: on a device, a 64th and some pages may lie idle
+--- (engine/core/arena.c).
+---@param bytes integer
+---@param device? string "cpu" by default
+---@return integer
+function M.reserved(bytes, device)
+  if (device or "cpu") == "cpu" then return bytes end
+  return bytes + bytes // 64 + (64 << 20)
+end
+
 -- Does the loss depend on how a step is split? It does if the load is balanced over all tokens of a call.
 local function splits_change_loss(d)
   return d.aux_tokens == 0 and (d.ffn.experts > 1 or d.attention.experts > 1)
