@@ -131,7 +131,7 @@ M.list = {
   script("tensors, modules, files", 30, { "tests/gpu/devices.lua", "lua/bam/*/*.lua" }, "tests/gpu/devices.lua"),
   script("bf16: optimizers, a model", 20, { "tests/gpu/bf16.lua", "lua/bam/*/*.lua" }, "tests/gpu/bf16.lua"),
   script("fp8: attention, a model", 10, { "tests/gpu/fp8.lua", "lua/bam/*/*.lua" }, "tests/gpu/fp8.lua"),
-  large(script("a recipe, twice and resumed", 60, { "tests/gpu/recipe.lua", "lua/bam/*/*.lua" },
+  large(script("a recipe, twice and resumed", 75, { "tests/gpu/recipe.lua", "lua/bam/*/*.lua" },
                "tests/gpu/recipe.lua '$program'")),
   on_warpgroups("ops on warpgroups", { stage = "correct", seconds = 20, sources = with(KERNELS, "tests/engine/*.c"),
     command = function(w)

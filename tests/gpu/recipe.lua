@@ -80,6 +80,12 @@ end
 run_in_parts("--device cuda --out parts", { 4, 5, 7, 3 })
 small.assert_same(small.digests(directory, "cuda"), small.digests(directory, "parts"))
 
+-- With the fastest algorithms of products: measured once, the same twice, resumed and audited.
+run(directory, "--device cuda --out tuned --tune algorithms.json")
+compare(directory, "cpu", "tuned", function() return TOLERANCE end)
+run_in_parts("--device cuda --out tuned_parts --tune algorithms.json", { 8, 9 })
+small.assert_same(small.digests(directory, "tuned"), small.digests(directory, "tuned_parts"))
+
 -- In bf16: other phases, whose optimizers keep the rest of the masters.
 local flags = "--device cuda --dtype bf16 --out %s"
 run(directory, flags:format "bf16")
@@ -87,7 +93,7 @@ compare(directory, "cuda", "bf16", function(loss) return 0.01 * loss end)
 run_in_parts(flags:format "parts16", { 4, 8, 7 })
 small.assert_same(small.digests(directory, "bf16"), small.digests(directory, "parts16"))
 small.assert_same(states(directory, "bf16"), states(directory, "parts16"))
-for _, out in ipairs { "--out cuda", "--out bf16 --dtype bf16" } do -- their last steps again
+for _, out in ipairs { "--out cuda", "--out tuned", "--out bf16 --dtype bf16" } do -- their last steps again
   local _, times = run(directory, "--audit --device cuda " .. out):gsub("trained again, give the same bits", "")
   assert(times == 3, out)
 end

@@ -202,6 +202,11 @@ test("bam.tune in a script, and two processes with one file", function()
     bam.tune()
     assert(#algorithm_table.read(path, machine) == 2)
     assert(algorithm_table.by_product(algorithm_table.read(path, machine))[other.product].algorithm == kept.algorithm)
+    -- a call that fails changes nothing
+    core.write_file("broken.json", "{")
+    for _, bad in ipairs { "broken.json", true, 1 } do
+      assert(not pcall(bam.tune, bad) and bam.tune() == path and #core.product_algorithms() == 2)
+    end
     bam.tune(false)
     bam.matmul(a, b)
     assert(bam.tune() == nil and #core.product_algorithms() == 0)

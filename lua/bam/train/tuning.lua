@@ -54,11 +54,15 @@ local function keep_pinned()
   end
 end
 
-local function stop()
-  flush()
-  local device = current.device
-  current = nil
-  core.set_product_algorithms({}, false, device)
+-- What bam.tune(path) begins; nothing has changed yet.
+local function open(path)
+  check.value("tune: path", path, "string")
+  local device = core.device()
+  if not core.product_library(device) then
+    check.fail("tune: products on %s have one implementation, so there is nothing to measure; take a GPU, "
+               .. "--device cuda", device)
+  end
+  return { path = core.absolute(path), device = device, machine = name_of(machine.identity()), seen = 0 }
 end
 
 --- Choose the algorithms of matrix products on the current device by measurement: when a product of new types or sizes
@@ -76,22 +80,20 @@ function M.tune(path)
     if current then flush() end
     return current and current.path
   end
+  local next_one = path ~= false and open(path) or nil
+  if current then flush() end
+  local before, device = current, current and current.device
+  current = next_one
+  if next_one then
+    local ok, message = core.try(install)
+    if not ok then
+      current = before
+      error(message, 0)
+    end
+  end
+  if device and not (next_one and next_one.device == device) then core.set_product_algorithms({}, false, device) end
   changes = changes + 1
-  if current then stop() end
-  if path == false then return nil end
-  check.value("tune: path", path, "string")
-  local device = core.device()
-  if not core.product_library(device) then
-    check.fail("tune: products on %s have one implementation, so there is nothing to measure; take a GPU, "
-               .. "--device cuda", device)
-  end
-  current = { path = core.absolute(path), device = device, machine = name_of(machine.identity()), seen = 0 }
-  local ok, message = core.try(install)
-  if not ok then
-    current = nil
-    error(message, 0)
-  end
-  return path
+  return path or nil
 end
 
 --- Do what --tune says.
