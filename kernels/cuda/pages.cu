@@ -55,11 +55,11 @@ static const driver *find_driver(void) {
   return &functions;
 }
 
-/* Note a failure in the stream. True if there is none. */
+/* True if the result is a success. Notes other failures in the stream than that memory is short. */
 static bool note(bam_stream stream, const char *what, CUresult result) {
   const char *text = NULL;
-  if (result == CUDA_SUCCESS)
-    return true;
+  if (result == CUDA_SUCCESS || result == CUDA_ERROR_OUT_OF_MEMORY)
+    return result == CUDA_SUCCESS;
   if (find_driver()->cuGetErrorString(result, &text) != CUDA_SUCCESS || text == NULL)
     text = "unknown error";
   bam_cuda_fail(stream, "%s: %s", what, text);
@@ -119,9 +119,12 @@ void bam_cuda_unreserve(bam_stream stream, void *data, int64_t bytes) {
          find_driver()->cuMemAddressFree(address(data, 0), (size_t)bytes));
 }
 
+/* Page by page: only what was mapped by one call can be unmapped by one. */
 void bam_cuda_unmap(bam_stream stream, void *data, int64_t bytes) {
-  if (bytes > 0 && bam_cuda_enter(stream))
-    note(stream, "cuMemUnmap", find_driver()->cuMemUnmap(address(data, 0), (size_t)bytes));
+  const bool entered = bam_cuda_enter(stream);
+  for (int64_t at = 0; at < bytes && entered; at += stream->page_bytes)
+    note(stream, "cuMemUnmap",
+         find_driver()->cuMemUnmap(address(data, at), (size_t)stream->page_bytes));
 }
 
 /* Let the device use pages that were just mapped. */
@@ -144,10 +147,8 @@ static bool map_handle(bam_stream stream, CUdeviceptr at, size_t bytes,
 static bool map_page(bam_stream stream, CUdeviceptr at, size_t bytes) {
   const CUmemAllocationProp p = properties(stream);
   CUmemGenericAllocationHandle handle;
-  const CUresult result = find_driver()->cuMemCreate(&handle, bytes, &p, 0);
-  if (result == CUDA_ERROR_OUT_OF_MEMORY)
-    return false; /* memory being short is no failure of the device */
-  return note(stream, "cuMemCreate", result) && map_handle(stream, at, bytes, handle);
+  return note(stream, "cuMemCreate", find_driver()->cuMemCreate(&handle, bytes, &p, 0)) &&
+         map_handle(stream, at, bytes, handle);
 }
 
 int64_t bam_cuda_map(bam_stream stream, void *data, int64_t bytes) {

@@ -50,6 +50,29 @@ run("BAMLUA_SIMT_MEMORY=100000000", [[
   assert(bam.memory "cuda".reserved > reserved and large:sum():item() == 12e6)
   for i = 2, 20, 2 do assert(list[i]:sum():item() == i * 1e6) end]])
 
+-- Every allocation of a call may fail: the call fails, everything else stays, and the next one succeeds.
+run("", [[
+  local core = require "bam.core"
+  bam.device "cuda"
+  local x = bam.randn(600, 600) -- 1.4 MB, a block of the arena
+  x.requires_grad = true
+  local function compute() return (bam.softmax(x * 2, -1) * x):sum():item() end
+  local expected, before = compute(), nil
+  for n = 1, 1000 do
+    collectgarbage()
+    before = before or bam.memory "cuda".live
+    assert(bam.memory "cuda".live == before, "something was lost")
+    core.fail_allocation(n)
+    local ok, value = pcall(compute)
+    core.fail_allocation(0)
+    if ok then
+      assert(n > 10 and value == expected)
+      break
+    end
+    assert(value:find "out of memory", value)
+    assert(compute() == expected)
+  end]])
+
 -- A driver that refuses pages is an error of the device, with its name; the next try may succeed.
 for _, name in ipairs { "cuMemCreate", "cuMemMap", "cuMemSetAccess" } do
   run("BAMLUA_SIMT_FAIL=" .. name, string.format([[

@@ -215,16 +215,11 @@ CUresult cuMemSetAccess(CUdeviceptr data, size_t bytes, const CUmemAccessDesc *a
   return CUDA_SUCCESS;
 }
 
-/* Whether the addresses have whole handles, and nothing in use. */
+/* Why the addresses cannot be unmapped: they must be those of one handle, and nothing may be in use. Or NULL. */
 static const char *find_obstacle(const simt_granule *g, CUdeviceptr data, size_t bytes) {
-  const size_t count = bytes / GRANULE;
-  for (size_t i = 0; i < count; i++)
-    if (g[i].pages == NULL)
-      return "has no memory";
-  size_t last = count - 1;
-  while (last > 0 && !g[last].first)
-    last--;
-  if (!g[0].first || g[last].pages->bytes != bytes - last * GRANULE)
+  if (g->pages == NULL)
+    return "has no memory";
+  if (!g->first || g->pages->bytes != bytes)
     return "not the whole of a handle";
   if (simt_is_used((const char *)(uintptr_t)data, bytes))
     return "is in use";
@@ -240,12 +235,9 @@ CUresult cuMemUnmap(CUdeviceptr data, size_t bytes) {
   if (obstacle != NULL)
     return refuse("cuMemUnmap", data, bytes, obstacle);
   simt_fill_range((char *)(uintptr_t)data, bytes);
-  for (size_t i = 0; i < bytes / GRANULE; i++) {
-    simt_pages *pages = g[i].first ? g[i].pages : NULL;
+  drop(g->pages);
+  for (size_t i = 0; i < bytes / GRANULE; i++)
     g[i] = {};
-    if (pages != NULL)
-      drop(pages);
-  }
   return CUDA_SUCCESS;
 }
 
