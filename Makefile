@@ -455,6 +455,7 @@ $(foreach t,$(TYPES_CUDA) $(TYPES_INTEGER),$(eval $(call simt_rule,$(t))))
 
 $(filter $(B)/simt/kernels/cuda/blas%,$(SIMT_OBJ)): private SIMT_FLAGS += -DBAM_BLAS_WORKSPACE=4096
 $(B)/simt/kernels/cuda/pages.o: private SIMT_FLAGS += -DPAGE_BYTES=262144
+$(B)/simt/kernels/cuda/attention_hopper.o: private SIMT_FLAGS += -DNEAR_BYTES=150000
 $(B)/simt/kernels/cuda/%.o: kernels/cuda/%.cu $(B)/simt/flags
 	@mkdir -p $(@D)
 	@echo $(CXX) $<

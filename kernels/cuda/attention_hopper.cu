@@ -17,8 +17,10 @@
 #define KEYS 128
 #define N (KEYS / 8)
 #define TILES 2               /* that a block knows of */
-#define NEAR_BYTES (16 << 20) /* of keys and values that stay in the L2 cache */
 #define MOST_GROUPS 3
+#ifndef NEAR_BYTES
+#define NEAR_BYTES (16 << 20) /* of keys and values that stay in the L2 cache */
+#endif
 
 /* Whether compute capability 9.0 uses these kernels by itself: once a window has passed their tests on a device and
    measured them faster than attention_mma (docs/cuda.md). */

@@ -90,15 +90,17 @@ static float half_of(uint32_t pair, int i) { return from_bf16({ (uint16_t)(pair 
 /* ---- computing ---- */
 
 struct simt_wide_operands {
+  float group[4 * ROWS][K]; /* operand A; a product of a warp may read all of it */
   float a[ROWS][K], b[K][MOST_COLUMNS];
 };
 
 static void gather(simt_wide_operands *m, const simt_product *p, int warp) {
   const simt_wgmma *first = &p->lanes[0];
   load_operand(m->b[0], 1, MOST_COLUMNS, first->b_matrix, 0, first->columns, first->b_transposed);
-  if (first->a == NULL)
-    load_operand(m->a[0], K, 1, first->a_matrix, warp % 4 * ROWS, ROWS, first->a_transposed);
-  else
+  if (first->a == NULL) {
+    load_operand(m->group[0], K, 1, first->a_matrix, 0, 4 * ROWS, first->a_transposed);
+    memcpy(m->a, m->group[warp % 4 * ROWS], sizeof m->a);
+  } else
     for (int row = 0; row < ROWS; row++)
       for (int k = 0; k < K; k++)
         m->a[row][k] = half_of(p->lanes[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k % 2);
