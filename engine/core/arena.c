@@ -134,13 +134,13 @@ static void unmap_pages(bam_device *device, int64_t bytes, const bam_block *hole
   bam_block_change(&device->arena->blocks, hole->before, from, bytes, BAM_BLOCK_HOLE);
 }
 
-/* Should a block of `bytes` get pages that are free elsewhere, although the device may have more? So that what is
+/* Should a block of `bytes` get pages that are free elsewhere first, although the device may have more? So that what is
    reserved stays near the most that was ever used at once: within a 64th and 4 pages, and more with every time that
    this was not enough, since each time waits for the device. */
 static bool is_enough(const bam_arena *arena, int64_t page_bytes, int64_t bytes, int64_t missing) {
   const int64_t used = arena->used_bytes + bytes;
   const int64_t peak = used > arena->peak_bytes ? used : arena->peak_bytes;
-  const int64_t slack = peak / 64 * (1 + arena->moves / 8) + 4 * page_bytes;
+  const int64_t slack = peak / 64 * (1 + arena->moves / 32) + 4 * page_bytes;
   return arena->used_bytes + arena->blocks.free_bytes + missing > peak + slack;
 }
 
@@ -165,9 +165,9 @@ static bool grow_range(bam_device *device, int64_t bytes, int64_t room) {
   if (hole == NULL || !bam_blocks_ensure(&arena->blocks, 4))
     return false;
   find_donor(device, hole, &all);
-  if (all >= missing && is_enough(arena, device->page_bytes, bytes, missing))
-    return move_pages(device, hole, missing);
-  const int64_t got = map_pages(device, missing, room, &hole);
+  const bool move = is_enough(arena, device->page_bytes, bytes, missing);
+  const int64_t fresh = !move ? missing : missing > all ? missing - all : 0;
+  const int64_t got = map_pages(device, fresh, room, &hole);
   if (got == missing)
     return true;
   bam_block *place = find_place(device, hole, bytes, &missing);

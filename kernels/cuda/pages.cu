@@ -11,6 +11,8 @@
 #define PAGE_BYTES (16 << 20)
 #endif
 
+#define LEFT_PARTS 512 /* one of so many parts of the memory is left for others */
+
 #define DRIVER_FUNCTIONS(X)        \
   X(cuDeviceGet)                   \
   X(cuDeviceGetAttribute)          \
@@ -151,11 +153,21 @@ static bool map_page(bam_stream stream, CUdeviceptr at, size_t bytes) {
          map_handle(stream, at, bytes, handle);
 }
 
+/* What the engine may have of the device's memory: a little is left for scratch buffers and for workspaces of
+   libraries, which are allocated later. */
+static int64_t count_available(bam_stream stream) {
+  size_t available, total;
+  const cudaError_t error = cudaMemGetInfo(&available, &total);
+  bam_cuda_note(stream, "cudaMemGetInfo", error);
+  return error == cudaSuccess ? (int64_t)available - (int64_t)(total / LEFT_PARTS) : 0;
+}
+
 int64_t bam_cuda_map(bam_stream stream, void *data, int64_t bytes) {
   int64_t done = 0;
   if (!bam_cuda_enter(stream))
     return 0;
-  const int64_t page = stream->page_bytes;
+  const int64_t page = stream->page_bytes, most = count_available(stream);
+  bytes = bytes < most ? bytes : most / page * page;
   while (done < bytes && map_page(stream, address(data, done), (size_t)page))
     done += page;
   if (done > 0 && !allow_access(stream, data, done)) {

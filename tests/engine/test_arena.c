@@ -310,6 +310,17 @@ Test(arena, reserves_little_more_than_the_peak) {
   cr_assert_eq(device.arena->moves, moves, "the same sizes again move nothing");
 }
 
+/* Idle pages that are not enough are moved all the same; only the rest is new. */
+Test(arena, moves_pages_and_maps_the_rest) {
+  capacity = PAGES * PAGE;
+  for (int i = 0; i < 100; i++)
+    cr_assert_not_null(take(PAGE));
+  release_every_second();
+  cr_assert_not_null(take(80 * PAGE));
+  cr_assert_eq(mapped, 130 * PAGE);
+  check_counts();
+}
+
 /* When the driver fails to map or move, what is left is sound, and the next try may succeed. */
 Test(arena, failures) {
   maps_left = 0;
