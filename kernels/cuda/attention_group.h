@@ -138,6 +138,12 @@ BAM_INLINE void store_group(bf16 *rows, const float (&c)[1][N][4], const head_of
 
 /* ---- which keys a query sees ---- */
 
+BAM_INLINE int32_t least_of_warp(int32_t x) {
+  for (int step = BAM_WARP / 2; step > 0; step /= 2)
+    x = min(x, __shfl_xor_sync(BAM_ALL_LANES, x, step));
+  return x;
+}
+
 /* Whether the columns of a tile, in shared memory, are all of a document. */
 template <int columns> BAM_INLINE bool are_all(const int32_t *documents, int32_t document) {
   bool all = true;

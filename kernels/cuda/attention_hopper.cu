@@ -16,7 +16,7 @@
 
 #define KEYS 128
 #define N (KEYS / 8)
-#define TILES 2               /* that a block knows of */
+#define TILES 2 /* that a block knows of */
 #define MOST_GROUPS 3
 #ifndef NEAR_BYTES
 #define NEAR_BYTES (16 << 20) /* of keys and values that stay in the L2 cache */
@@ -71,12 +71,6 @@ template <int width> struct __align__(1024) attend_memory {
 };
 
 /* ---- finding tiles ---- */
-
-BAM_INLINE int32_t least_of_warp(int32_t x) {
-  for (int step = BAM_WARP / 2; step > 0; step /= 2)
-    x = min(x, __shfl_xor_sync(BAM_ALL_LANES, x, step));
-  return x;
-}
 
 BAM_INLINE void place_tile(attend_tile &tile, int n, const tile_order &order,
                            const bam_attention &a, int rows) {

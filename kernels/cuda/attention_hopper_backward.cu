@@ -34,6 +34,15 @@ BAM_INLINE own_rows find_own_rows() {
   return { group, group + own_warp() % 4 * 16 };
 }
 
+/* One thread begins to bring the block's two own tiles, while others look up what is known of their rows. */
+template <int width>
+BAM_INLINE void begin_own(stage_barriers &barriers, bf16 *x, const tensor_map &x_map, bf16 *y,
+                          const tensor_map &y_map, int start, int head, int batch) {
+  init_stages(barriers, shape::owners);
+  begin_tile<BLOCK_ROWS, width>(x, x_map, start, head, batch, &barriers.own_full);
+  begin_tile<BLOCK_ROWS, width>(y, y_map, start, head, batch, &barriers.own_full);
+}
+
 /* ---- the gradients of the queries ---- */
 
 namespace for_queries {
@@ -56,17 +65,11 @@ struct maps {
   tensor_map q, grad_out, k, v;
 };
 
-/* Thread 0 brings tiles, warp 1 the documents of their keys. */
+/* Thread 0 brings the tiles of keys, warp 1 their documents. */
 template <int width>
 BAM_INLINE void bring(memory<width> &m, const maps &from, int key, int kv_head) {
   const key_walk walk = m.walk;
   const int x = (int)threadIdx.x;
-  if (x == 0) {
-    begin_tile<BLOCK_ROWS, width>(m.q, from.q, walk.start, walk.head, walk.batch,
-                                  &m.barriers.own_full);
-    begin_tile<BLOCK_ROWS, width>(m.grad_out, from.grad_out, walk.start, walk.head, walk.batch,
-                                  &m.barriers.own_full);
-  }
   for (int turn = 0; key < walk.end; key += KEYS, turn++) {
     const int s = turn % STAGES;
     barrier_wait(&m.barriers.empty[s], (unsigned)(turn / STAGES + 1));
@@ -151,14 +154,16 @@ BAM_INLINE void walk_keys(memory<width> &m, const gradient_args &p, const bam_at
   const key_walk &walk = m.walk;
   const int window = (int)a.window, query = walk.start + own.group;
   const int turns = (walk.end - key + KEYS - 1) / KEYS;
-  const int first = max(0, query + 1 - window - key) / KEYS;
+  const int32_t *documents = m.documents.of + own.group + own_lane();
+  const int earliest = least_of_warp(min(documents[0], documents[BAM_WARP]));
+  const int first = min(turns, max(0, max(earliest, query + 1 - window) - key) / KEYS);
   const int end = min(turns, (query + GROUP_ROWS - key + KEYS - 1) / KEYS);
   float dq[1][width / 8][4];
   held_grads held;
   int turn = 0;
   clear(dq);
   barrier_wait(&m.barriers.own_full, 0);
-  for (; turn < min(first, turns); turn++)
+  for (; turn < first; turn++)
     pass_stage(m.barriers, turn);
   for (; turn < end; turn++)
     add_turn(dq, held, m, turn, turn > first, own,
@@ -182,15 +187,16 @@ static __global__ void HOPPER_KERNEL(BLOCK)
   BAM_DYNAMIC_SHARED(memory<width>, m);
   const int x = (int)threadIdx.x;
   key_walk mine = find_walk<BLOCK_ROWS>((int)blockIdx.x, a, p.k, p.v, p.first);
+  if (x == 0)
+    begin_own<width>(m->barriers, m->q, from.q, m->grad_out, from.grad_out, mine.start, mine.head,
+                     mine.batch);
   if (x < BLOCK_ROWS)
     m->stats[x] = load_stats(p, a, mine.batch, mine.head, mine.start + x);
   const document_range seen = load_documents(m->documents, mine.first, mine.start, mine.time);
   const int key = max(seen.earliest, mine.start + 1 - (int)a.window) / KEYS * KEYS;
   mine.only = seen.only;
-  if (x == 0) {
+  if (x == 0)
     m->walk = mine;
-    init_stages(m->barriers, shape::owners);
-  }
   __syncthreads();
   if (x < GROUP) {
     fewer_registers<shape::fewer>();
@@ -254,19 +260,13 @@ BAM_INLINE tile_place find_place(const query_walk &walk, int turn) {
   return { walk.first_head + turn / tiles, walk.key + turn % tiles * QUERIES };
 }
 
-/* Thread 0 brings tiles, warp 1 what is known of their queries. */
+/* Thread 0 brings the tiles of queries, warp 1 what is known of them. */
 template <int width>
 BAM_INLINE void bring(memory<width> &m, const maps &from, const gradient_args &p,
                       const bam_attention &a) {
   const query_walk walk = m.walk;
   const int32_t *first = documents_of(p.first, walk.batch, a.time);
   const int x = (int)threadIdx.x, turns = walk.heads * count_tiles(walk);
-  if (x == 0) {
-    begin_tile<BLOCK_ROWS, width>(m.k, from.k, walk.key, walk.kv_head, walk.batch,
-                                  &m.barriers.own_full);
-    begin_tile<BLOCK_ROWS, width>(m.v, from.v, walk.key, walk.kv_head, walk.batch,
-                                  &m.barriers.own_full);
-  }
   for (int turn = 0; turn < turns; turn++) {
     const int s = turn % STAGES;
     const tile_place at = find_place(walk, turn);
@@ -419,12 +419,12 @@ static __global__ void HOPPER_KERNEL(BLOCK)
   const int key = n % tiles * BLOCK_ROWS, b = n / tiles / (int)a.kv_heads;
   const int g = n / tiles % (int)a.kv_heads, group = (int)(a.heads / a.kv_heads);
   const int32_t *first = documents_of(p.first, b, a.time);
+  if (threadIdx.x == 0)
+    begin_own<width>(m->barriers, m->k, from.k, m->v, from.v, key, g, b);
   const int end = find_end(first, key, (int)a.window, time, m->parts);
   const int32_t only = load_documents(m->documents, first, key, time).only;
-  if (threadIdx.x == 0) {
+  if (threadIdx.x == 0)
     m->walk = { b, g, key, end, g * group, group, time, only };
-    init_stages(m->barriers, shape::owners);
-  }
   __syncthreads();
   if (threadIdx.x < GROUP) {
     fewer_registers<shape::fewer>();
