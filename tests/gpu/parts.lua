@@ -73,6 +73,12 @@ local function on_warpgroups(name, part)
   return part
 end
 
+-- FP8: nothing else needs it.
+local function in_fp8(part)
+  part.trial, part.after = true, { "fp8", "fp8: ops" }
+  return part
+end
+
 local function peer(group, seconds)
   return { name = "PyTorch " .. group, stage = "measure", seconds = seconds, soft = true, peer = true, needs = "python",
            sources = { "tests/gpu/peers.py" },
@@ -110,11 +116,11 @@ M.list = {
   trial(program("hopper", 5)),
   attention("attention_mma", "mma", 10),
   trial(attention("attention on warpgroups", "hopper", 10)),
-  program("fp8", 5),
+  trial(program("fp8", 5)),
   { name = "op suite", stage = "correct", seconds = 120, sources = with(KERNELS, ENGINE, "tests/engine/*.c"),
     command = function(w)
       return string.format("PARTS=%d sh tests/cases/run.sh '%s' %s", w.tiny and 2 or 4, w.program,
-                           w.tiny and filter(w) or "")
+                           w.tiny and filter(w) or "--filter '!(fp8)/*'")
     end,
     -- The tests that failed, again, with the op at fault named.
     retry = function(w, log)
@@ -130,9 +136,12 @@ M.list = {
   script("same bits", 20, "tests/gpu/hashes.lua", "tests/gpu/hashes.lua --device $device --result '$result' $size"),
   script("tensors, modules, files", 30, { "tests/gpu/devices.lua", "lua/bam/*/*.lua" }, "tests/gpu/devices.lua"),
   script("bf16: optimizers, a model", 20, { "tests/gpu/bf16.lua", "lua/bam/*/*.lua" }, "tests/gpu/bf16.lua"),
-  script("fp8: attention, a model", 10, { "tests/gpu/fp8.lua", "lua/bam/*/*.lua" }, "tests/gpu/fp8.lua"),
+  trial(script("fp8: ops", 5, "tests/engine/test_fp8.c", "--op-cases --filter 'fp8/*'")),
+  in_fp8(script("fp8: attention, a model", 10, { "tests/gpu/fp8.lua", "lua/bam/*/*.lua" }, "tests/gpu/fp8.lua")),
   large(script("a recipe, twice and resumed", 75, { "tests/gpu/recipe.lua", "lua/bam/*/*.lua" },
                "tests/gpu/recipe.lua '$program'")),
+  large(in_fp8(script("a recipe in FP8", 20, { "tests/gpu/recipe_fp8.lua", "lua/bam/*/*.lua" },
+                      "tests/gpu/recipe_fp8.lua '$program'"))),
   on_warpgroups("ops on warpgroups", { stage = "correct", seconds = 20, sources = with(KERNELS, "tests/engine/*.c"),
     command = function(w)
       return string.format("sh tests/cases/run.sh '%s' --filter '%s'", w.program,
@@ -141,11 +150,11 @@ M.list = {
   attention_times("time attention kernels", "mma", 12),
   on_warpgroups("time kernels on warpgroups", attention_times("", "hopper", 12)),
   timing("ceilings", 10), timing("products", 20), timing("algorithms", 30),
-  timing("products in FP8", 12), timing("attention", 35),
+  in_fp8(timing("products in FP8", 12)), timing("attention", 35),
   on_warpgroups("time attention on warpgroups", timing("attention", 35)), timing("head", 12),
   timing("optimizer", 8), timing("norm", 6), timing("routed FFN", 15),
   timing("step small dense", 12), timing("step small btx", 15), timing("step small shared", 15),
-  timing("step small own", 15), timing("step large dense", 25), timing("step large dense in FP8", 25),
+  timing("step small own", 15), timing("step large dense", 25), in_fp8(timing("step large dense in FP8", 25)),
   timing("step large btx", 30), timing("step large shared", 40), timing("step large own", 40),
   sanitizer("memcheck", "@(softmax|reduce|sort|index|attention|mixture_of_attention|route|routed_ffn|loss|optim)/*",
             60),

@@ -20,6 +20,7 @@ local COLUMNS = {
   { "ld 2", "^LDG%..*%.U16" },      -- loads of 2 bytes
   { "st 16", "^STG%..*%.128" },     -- stores of 16 bytes
   { "st 2", "^STG%..*%.U16" },      -- stores of 2 bytes
+  { "fp8", "^F2FP%..*E[45]M[23]" }, -- conversions of pairs to FP8
   { "local", "^LDL", "^STL" },      -- spills, and arrays that are not in registers
   { "ex2", "^MUFU%.EX2", in_flight = true }, -- powers of 2 while products of a warpgroup are under way
 }
@@ -33,6 +34,9 @@ local CLAIMS = {
   { file = "optim", kernel = "_elementsILi8EE", has = { "ld 16", "st 16" }, most = { ["local"] = 0 } },
   { file = "optim", kernel = "square_chunksILi8EE", has = { "ld 16" }, most = { ["local"] = 0 } },
   { file = "loss", kernel = "cross_entropy_rows.*Li8EE", has = { "ld 16" }, most = { ["ld 2"] = 1, ["local"] = 0 } },
+  { file = "fp8_quantize", kernel = "find_amaxILi8EE", has = { "ld 16" }, most = { ["ld 2"] = 0, ["local"] = 0 } },
+  { file = "fp8_quantize", kernel = "quantizeILi8E", has = { "ld 16", "st 16", "fp8" },
+    most = { ["ld 2"] = 0, ["local"] = 0 } },
   { file = "softmax", kernel = "logsumexp_rows.*Li8EE", has = { "ld 16" },
     most = { ["ld 2"] = 0, ["st 2"] = 2, ["local"] = 0 } },
   { file = "%.bf16", kernel = "Li8EE", has = { "ld 16", "st 16" },

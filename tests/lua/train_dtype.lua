@@ -1,5 +1,5 @@
 -- bam.train's option dtype and the flag --dtype on a machine without a GPU: what they are part of, and what refuses
--- them. tests/gpu/recipe.lua trains in bf16 and fp8.
+-- them. tests/gpu/recipe.lua trains in bf16, recipe_fp8.lua in fp8.
 local core = require "bam.core"
 local expect = require "tests.lua.support.expect"
 local small = require "tests.lua.support.small_run"

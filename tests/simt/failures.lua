@@ -96,6 +96,15 @@ run("BAMLUA_SIMT_FAIL=softmax_rows", [[
   y:sum():backward()
   assert(x.grad:sum():item() == 24)]])
 
+run("BAMLUA_SIMT_FAIL=quantize", [[
+  bam.device "cuda"
+  local linear = require("bam.core").ops.linear
+  local x, w = bam.rand(16, 32):to "bf16", bam.rand(16, 32):to "bf16"
+  w.requires_grad = true
+  expect_error("cuda:0: quantize", linear, x, w, nil, nil, true)
+  linear(x, w):sum():backward() -- without FP8
+  assert(w.grad.ndim == 2)]])
+
 run("BAMLUA_SIMT_FAIL=adamw_elements", [[
   bam.device "cuda"
   local m = bam.nn.Linear(3, 2)

@@ -46,6 +46,7 @@ if test -z "$filter"; then
   count "$build/simt/bamlua" tests/gpu/bf16.lua
   count "$build/simt/bamlua" tests/gpu/fp8.lua
   count "$build/simt/bamlua" tests/gpu/recipe.lua "$build/simt/bamlua"
+  count "$build/simt/bamlua" tests/gpu/recipe_fp8.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/failures.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/fp8.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/products.lua "$build/simt/bamlua"

@@ -1,6 +1,7 @@
 -- A recipe so small that it trains in a moment, and what tests do with it: running it in a
 -- directory of its own as a process, and looking at what it left.
 local core = require "bam.core"
+local json = require "bam.util.json"
 
 local M = {}
 
@@ -31,6 +32,16 @@ local mixed = train {
   data = text:sample { general = 1, law = bam.schedule.linear { from = 0, to = 2 } } }
 bam.compare { { seed, law }, mixed, on = text.heldout, base = law }
 ]]
+
+--- The same recipe, which exits after as many steps as BAMLUA_STOP says.
+M.STOPPING = M.RECIPE:gsub("local function train%(phase%)", [[
+local left = tonumber(os.getenv "BAMLUA_STOP") or math.huge
+local function on_step()
+  left = left - 1
+  if left < 0 then os.exit(7) end
+end
+%0
+  phase.on_step = on_step]])
 
 local WORDS = { general = "the a river mountain sings walked slowly green house and of",
                 law = "court party shall hereby contract the clause pursuant void and of" }
@@ -85,6 +96,15 @@ function M.run(directory, flags, prefix)
   return output, pipe:close() == true
 end
 
+--- Run M.STOPPING for a number of steps of phases that take 10.
+---@param directory string
+---@param flags string
+---@param steps integer
+function M.run_and_stop(directory, flags, steps)
+  local output, fine = M.run(directory, flags, string.format("export BAMLUA_STOP=%d;", steps))
+  assert(not fine and output:find "step %d+ of 10", output)
+end
+
 --- The directory of a phase, which is the only one of its name below `out`.
 ---@param directory string
 ---@param name string
@@ -103,6 +123,19 @@ local function last_checkpoint(place)
     if name:find "^step%-%d+$" then last = name end
   end
   return last
+end
+
+--- The losses of the steps of a phase, as metrics.jsonl has them.
+---@param directory string
+---@param phase string
+---@param out? string
+---@return number[]
+function M.losses(directory, phase, out)
+  local list = {}
+  for line in core.read_file(string.format("%s/metrics.jsonl", M.phase(directory, phase, out))):gmatch "[^\n]+" do
+    list[#list + 1] = json.decode(line).loss
+  end
+  return list
 end
 
 --- The digest of the final weights of a phase.
