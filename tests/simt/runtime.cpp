@@ -153,7 +153,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   if (!is_device(device))
     return simt_result(cudaErrorInvalidDevice);
   memset(properties, 0, sizeof *properties);
-  strcpy(properties->name, "SIMT shim");
+  snprintf(properties->name, sizeof properties->name, "%s",
+           getenv("BAMLUA_SIMT_NAME") != NULL ? getenv("BAMLUA_SIMT_NAME") : "SIMT shim");
   cudaMemGetInfo(&left, &properties->totalGlobalMem);
   properties->sharedMemPerBlock = SIMT_STATIC_SHARED;
   properties->sharedMemPerBlockOptin = SIMT_SHARED;

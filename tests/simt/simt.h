@@ -14,6 +14,7 @@
    BAMLUA_SIMT_TRACE=file   append what the host asks for, a line each (trace.cpp)
    BAMLUA_SIMT_MEMORY=n     bytes of memory of each device
    BAMLUA_SIMT_DEVICES=n    devices
+   BAMLUA_SIMT_NAME=name    of the devices
    BAMLUA_SIMT_OPEN=1       the host may touch memory of the device */
 #ifndef SIMT_H
 #define SIMT_H

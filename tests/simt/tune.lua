@@ -116,16 +116,19 @@ end)
 
 test("another library or kind of device: nothing is taken over, and that is said", function()
   stopped(SPLIT, "--out moved --tune moved.json", 4)
-  local output = fine(IN_ORDER, "--out moved --tune moved.json", "BAMLUA_SIMT_BLAS_VERSION=130205")
+  local output = run(IN_ORDER, "--out moved --tune moved.json", "BAMLUA_SIMT_NAME=other BAMLUA_STOP=3")
+  expect.contains(output, "made with device SIMT shim, compute capability 9.0, 4 multiprocessors, and it continues with "
+                          .. "other, compute capability 9.0")
+  output = fine(IN_ORDER, "--out moved --tune moved.json", "BAMLUA_SIMT_BLAS_VERSION=130205")
   expect.contains(output, "made with products cuBLASLt 13.1.0, and it continues with cuBLASLt 13.2.5")
   expect.lacks(output, "has other algorithms")
   for _, x in ipairs(state("moved").algorithms) do expect.equal(x.rank, 1, x.product) end
   local machines = {}
   for name, list in pairs(bam.json.read(directory .. "/moved.json").machines) do
-    machines[#machines + 1] = string.format("%s %d", name:match "cuBLASLt.*", list[1].rank)
+    machines[#machines + 1] = string.format("%s, %s %d", name:match "^[^,]+", name:match "cuBLASLt.*", list[1].rank)
   end
   table.sort(machines)
-  expect.equal(machines, { "cuBLASLt 13.1.0 2", "cuBLASLt 13.2.5 1" })
+  expect.equal(machines, { "SIMT shim, cuBLASLt 13.1.0 2", "SIMT shim, cuBLASLt 13.2.5 1", "other, cuBLASLt 13.1.0 1" })
 end)
 
 test("--audit trains the last steps again with the recorded algorithms", function()
