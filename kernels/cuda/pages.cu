@@ -77,30 +77,6 @@ static CUmemAllocationProp properties(bam_stream stream) {
   return p;
 }
 
-static bool is_supported(const driver *d, int number) {
-  CUdevice device;
-  int value = 0;
-  return d->cuDeviceGet(&device, number) == CUDA_SUCCESS &&
-         d->cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
-                                 device) == CUDA_SUCCESS &&
-         value != 0;
-}
-
-int64_t bam_cuda_find_page_bytes(bam_stream stream) {
-  const driver *d = find_driver();
-  const char *allocator = getenv("BAMLUA_ALLOCATOR");
-  const CUmemAllocationProp p = properties(stream);
-  size_t step = 0;
-  if ((allocator != NULL && strcmp(allocator, "segments") == 0) || !d->is_complete ||
-      !is_supported(d, stream->number))
-    return 0;
-  if (d->cuMemGetAllocationGranularity(&step, &p, CU_MEM_ALLOC_GRANULARITY_MINIMUM) !=
-        CUDA_SUCCESS ||
-      step == 0)
-    return 0;
-  return stream->page_bytes = (int64_t)((PAGE_BYTES + step - 1) / step * step);
-}
-
 static CUdeviceptr address(const void *data, int64_t offset) {
   return (CUdeviceptr)(uintptr_t)data + (CUdeviceptr)offset;
 }
@@ -200,4 +176,55 @@ bool bam_cuda_move(bam_stream stream, void *to, void *from, int64_t bytes) {
     bam_cuda_unmap(stream, (char *)from + done + page, bytes - done - page);
   bam_cuda_unmap(stream, to, done);
   return false;
+}
+
+/* ---- whether there are pages ---- */
+
+static bool is_supported(const driver *d, int number) {
+  CUdevice device;
+  int value = 0;
+  return d->cuDeviceGet(&device, number) == CUDA_SUCCESS &&
+         d->cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+                                 device) == CUDA_SUCCESS &&
+         value != 0;
+}
+
+/* The size that pages would have; 0 if there are none. */
+static int64_t choose_page_bytes(bam_stream stream) {
+  const driver *d = find_driver();
+  const char *allocator = getenv("BAMLUA_ALLOCATOR");
+  const CUmemAllocationProp p = properties(stream);
+  size_t step = 0;
+  if ((allocator != NULL && strcmp(allocator, "segments") == 0) || !d->is_complete ||
+      !is_supported(d, stream->number))
+    return 0;
+  if (d->cuMemGetAllocationGranularity(&step, &p, CU_MEM_ALLOC_GRANULARITY_MINIMUM) !=
+        CUDA_SUCCESS ||
+      step == 0)
+    return 0;
+  return (int64_t)((PAGE_BYTES + step - 1) / step * step);
+}
+
+/* Whether a page can be mapped, moved and unmapped. */
+static bool try_page(bam_stream stream) {
+  const int64_t page = stream->page_bytes;
+  char *data = (char *)bam_cuda_reserve(stream, 2 * page);
+  if (data == NULL)
+    return false;
+  bam_cuda_note(stream, "synchronize", cudaStreamSynchronize(stream->queue));
+  const bool moved = bam_cuda_map(stream, data, page) == page &&
+                     bam_cuda_move(stream, data + page, data, page);
+  if (moved)
+    bam_cuda_unmap(stream, data + page, page);
+  bam_cuda_unreserve(stream, data, 2 * page);
+  return moved && stream->failure[0] == '\0';
+}
+
+int64_t bam_cuda_find_page_bytes(bam_stream stream) {
+  stream->page_bytes = choose_page_bytes(stream);
+  if (stream->page_bytes > 0 && !try_page(stream)) {
+    stream->page_bytes = 0;
+    stream->failure[0] = '\0'; /* the device is used without them */
+  }
+  return stream->page_bytes;
 }

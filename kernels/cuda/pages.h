@@ -5,8 +5,8 @@
 
 #include "stream.h"
 
-/* Find the size of a page, also for the stream; 0 if the device has no virtual memory management, or
-   BAMLUA_ALLOCATOR=segments forbids it. */
+/* Find the size of a page, also for the stream; 0 if the device has no virtual memory management, if a try of it fails,
+   or if BAMLUA_ALLOCATOR=segments forbids it. */
 int64_t bam_cuda_find_page_bytes(bam_stream stream);
 
 void *bam_cuda_reserve(bam_stream stream, int64_t bytes);

@@ -25,7 +25,9 @@ end
 
 -- Without pages that it can place, the allocator takes segments.
 for _, settings in ipairs { "", " BAMLUA_ALLOCATOR=segments", " BAMLUA_SIMT_FAIL=pages",
-                            " BAMLUA_SIMT_FAIL=cuMemAddressReserve" } do
+                            " BAMLUA_SIMT_FAIL=cuMemAddressReserve", " BAMLUA_SIMT_FAIL=cuMemAddressReserve:1",
+                            " BAMLUA_SIMT_FAIL=cuMemCreate", " BAMLUA_SIMT_FAIL=cuMemMap", " BAMLUA_SIMT_FAIL=cuMemMap:1",
+                            " BAMLUA_SIMT_FAIL=cuMemSetAccess" } do
   run("BAMLUA_SIMT_MEMORY=30000000" .. settings, [[
     bam.device "cuda"
     local x = bam.ones(4000000) -- 16 MB
@@ -73,9 +75,9 @@ run("", [[
     assert(compute() == expected)
   end]])
 
--- A driver that refuses pages is an error of the device, with its name; the next try may succeed.
-for _, name in ipairs { "cuMemCreate", "cuMemMap", "cuMemSetAccess" } do
-  run("BAMLUA_SIMT_FAIL=" .. name, string.format([[
+-- A driver that refuses pages later is an error of the device, with the name of its function.
+for name, calls in pairs { cuMemCreate = 3, cuMemMap = 4, cuMemSetAccess = 2 } do
+  run(string.format("BAMLUA_SIMT_FAIL=%s:%d", name, calls), string.format([[
     expect_error("cuda:0: %s: unknown error", bam.ones, 1000000, { device = "cuda" })
     assert(bam.memory "cuda".reserved == 0)]], name))
 end

@@ -41,9 +41,14 @@ static simt_driver *driver(void) {
   return &driver;
 }
 
+/* Whether BAMLUA_SIMT_FAIL is the name of this function, or "name:n" and n calls of it went well. */
 static bool fails(const char *name) {
   const char *wanted = getenv("BAMLUA_SIMT_FAIL");
-  return wanted != NULL && strcmp(wanted, name) == 0;
+  static int calls; /* of the one that is named */
+  const size_t length = strlen(name);
+  if (wanted == NULL || strncmp(wanted, name, length) != 0)
+    return false;
+  return wanted[length] == '\0' || (wanted[length] == ':' && ++calls > atoi(wanted + length + 1));
 }
 
 static CUresult refuse(const char *name, CUdeviceptr data, size_t bytes, const char *why) {

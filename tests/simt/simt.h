@@ -5,7 +5,8 @@
 
    What the environment may say, each time anew:
    BAMLUA_SIMT=1 .. 4       run launches under that schedule only, and compare nothing
-   BAMLUA_SIMT_FAIL=name    launches of that kernel fail; cudaMemcpyAsync: copies do
+   BAMLUA_SIMT_FAIL=name    launches of that kernel fail; cudaMemcpyAsync: copies do; functions of the
+                            driver in pages.cpp, "name:n" after n calls; pages: there are none
    BAMLUA_SIMT_FAIL_LATE=name  launches of that kernel do nothing, and the next wait finds a fault
    BAMLUA_SIMT_HANG=name    launches of that kernel never return
    BAMLUA_SIMT_LIE=name     every second launch of that kernel does nothing, and claims success
