@@ -60,3 +60,17 @@ test("other dtypes are refused", function()
   expect.equal(fine, false)
   expect.contains(output, 'got the string "f64"')
 end)
+
+test("a loop of one's own is told what to write", function()
+  local path = directory .. "/own.lua"
+  core.write_file(path, [[
+    local bam = require "bam"
+    local d = bam.models.parallel { layers = 1, width = 16, heads = 2, ffn = 16, vocab = 280 }
+    bam.plan { name = "mine", model = d, batch = 2, context = 16, steps = 1 }]])
+  for dtype, call in pairs { bf16 = 'model:to "bf16", before', fp8 = 'model:to "bf16":fp8(), before' } do
+    local pipe = io.popen(string.format("'%s' %s --dtype %s 2>&1", arg[1], path, dtype))
+    local output = pipe:read "a"
+    expect.equal(pipe:close(), nil)
+    expect.contains(output, call)
+  end
+end)
