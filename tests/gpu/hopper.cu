@@ -1,6 +1,6 @@
 /* Calibrates the shim's model of compute capability 9.0 (kernels/cuda/hopper.h) against a device, as tensor_cores.cu
-   does for what came before it: products of a warpgroup in each layout of their operands, boxes of tensors, and a
-   pipeline of copies through barriers. Over the shim it is the emulator that is compared with plain C, on a device the
+   does for what came before it: products of a warpgroup in each layout of their operands, and of what threads stored;
+   boxes of tensors, a pipeline of copies through barriers, groups that take turns. Over the shim it is the emulator that is compared with plain C, on a device the
    hardware. Other devices pass without having run anything, and say so. Ends with "N passed, N failed". */
 #include "harness.h"
 
@@ -272,6 +272,116 @@ static void test_pipeline(bam_stream stream) {
   check(good, "a pipeline of bulk copies through barriers");
 }
 
+/* ---- products of stores, and two groups of them ---- */
+
+struct __align__(1024) stored_memory {
+  uint16_t a[M * K];
+};
+
+/* Begin d = a times its transpose, or its transpose times a, as a group. */
+template <bool transposed> static __device__ void begin_square(float (&d)[32], const uint16_t *a) {
+  const uint64_t matrix = shared_matrix(a, K / 8 * BLOCK_BYTES, BLOCK_BYTES);
+  for (int k = 0; k < K / 16; k++) {
+    const uint64_t part = move_matrix(matrix, (transposed ? 2 * BLOCK_BYTES : 32) * k);
+    wgmma<transposed, transposed>(d, part, part, k > 0);
+  }
+  wgmma_commit();
+}
+
+static __device__ void store_square(float *y, const float (&d)[32]) {
+  for (int i = 0; i < 32; i++)
+    y[threadIdx.x * 32 + i] = d[i];
+}
+
+/* Threads store a, swizzled, for two products; the first is read while the second may be under way. */
+static __global__ void HOPPER_KERNEL(128) square_stored(float *y, const uint16_t *a) {
+  if (!HOPPER_CODE)
+    return;
+  BAM_DYNAMIC_SHARED(stored_memory, m);
+  float rows[32], columns[32];
+  for (int i = (int)threadIdx.x; i < M * K; i += 128)
+    m->a[i ^ (i / 64 % 8) * 8] = a[i];
+  async_fence();
+  __syncthreads();
+  wgmma_fence();
+  begin_square<false>(rows, m->a);
+  begin_square<true>(columns, m->a);
+  wgmma_wait<1>();
+  pin(rows);
+  store_square(y, rows);
+  wgmma_wait<0>();
+  pin(columns);
+  store_square(y + M * M, columns);
+}
+
+static void test_stored(bam_stream stream) {
+  static uint16_t a[M * K];
+  static float y[2 * M * M];
+  bool good = true;
+  for (int i = 0; i < M * K; i++)
+    a[i] = to_bf16(draw(true)).bits;
+  device_array<uint16_t> from(M * K);
+  device_array<float> to(2 * M * M);
+  from.put(a);
+  BAM_LAUNCH(stream, square_stored, 1, 128, sizeof(stored_memory), to.at, from.at);
+  good &= is_sound(stream);
+  to.get(y);
+  for (int i = 0; i < M * M; i++) {
+    const int thread = i / 32, n = i % 32;
+    const int row = thread / 32 * 16 + thread % 32 / 4 + n / 2 % 2 * 8;
+    const int column = n / 4 * 8 + thread % 4 * 2 + n % 2;
+    double rows = 0, columns = 0;
+    for (int k = 0; k < K; k++) {
+      rows += value(a[row * K + k]) * value(a[column * K + k]);
+      columns += value(a[k * K + row]) * value(a[k * K + column]);
+    }
+    good &= y[i] == rows && y[M * M + i] == columns;
+  }
+  check(good, "products of what threads stored, another one under way");
+}
+
+/* ---- groups in turn ---- */
+
+#define ROUNDS 5
+
+/* Three groups take turns, by barriers at which one arrives and the next waits, and note it; a fourth leaves them its
+   registers. */
+static __global__ void HOPPER_KERNEL(512) take_turns(int *order) {
+  if (!HOPPER_CODE)
+    return;
+  BAM_SHARED(int, turn, 1);
+  const int group = (int)threadIdx.x / 128 - 1;
+  if (threadIdx.x == 0)
+    turn[0] = 0;
+  __syncthreads();
+  if (group < 0) {
+    fewer_registers<32>();
+    return;
+  }
+  more_registers<160>();
+  if (group == 2)
+    named_barrier_arrive(1, 256);
+  for (int i = 0; i < ROUNDS; i++) {
+    named_barrier(1 + group, 256);
+    if (threadIdx.x % 128 == 0)
+      order[turn[0]++] = group;
+    named_barrier_arrive(1 + (group + 1) % 3, 256);
+  }
+  if (group == 0)
+    named_barrier(1, 256);
+}
+
+static void test_turns(bam_stream stream) {
+  int order[3 * ROUNDS];
+  device_array<int> to(3 * ROUNDS);
+  BAM_LAUNCH(stream, take_turns, 1, 512, 0, to.at);
+  bool good = is_sound(stream);
+  to.get(order);
+  for (int i = 0; i < 3 * ROUNDS; i++)
+    good &= order[i] == i % 3;
+  check(good, "groups take turns");
+}
+
 int main() {
   bam_stream_state stream = {};
   open_device(&stream);
@@ -297,6 +407,8 @@ int main() {
     test_box(&stream, swizzled, -8, -3, -1);
   }
   test_pipeline(&stream);
+  test_stored(&stream);
+  test_turns(&stream);
   cudaStreamDestroy(stream.queue);
   return report();
 }
