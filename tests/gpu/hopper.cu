@@ -1,7 +1,8 @@
 /* Calibrates the shim's model of compute capability 9.0 (kernels/cuda/hopper.h) against a device, as tensor_cores.cu
    does for what came before it: products of a warpgroup in each layout of their operands, and of what threads stored;
-   boxes of tensors, a pipeline of copies through barriers, groups that take turns. Over the shim it is the emulator that is compared with plain C, on a device the
-   hardware. Other devices pass without having run anything, and say so. Ends with "N passed, N failed". */
+   boxes of tensors; a pipeline of copies through barriers; groups that take turns. Over the shim the emulator is
+   compared with plain C, on a device the hardware. Other devices pass without having run anything, and say so. Ends
+   with "N passed, N failed". */
 #include "harness.h"
 
 #include "../../kernels/cuda/hopper.h"
