@@ -16,8 +16,8 @@ local function run(offers, script, settings)
     bam.device "cuda"
     bam.seed(1)
     %s]], script))
-  local pipe = io.popen(string.format("%s BAMLUA_SIMT=1 BAMLUA_SIMT_TRACE=%s BAMLUA_SIMT_ALGORITHMS='%s' '%s' %s 2>&1",
-                                      settings or "", log, offers, program, path))
+  local pipe = io.popen(string.format("BAMLUA_SIMT=1 BAMLUA_SIMT_TRACE=%s BAMLUA_SIMT_ALGORITHMS='%s' %s '%s' %s 2>&1",
+                                      log, offers, settings or "", program, path))
   local output = pipe:read "a"
   local fine, times = pipe:close(), {}
   for number in core.read_file(log):gmatch "\nalgorithm (%d+)" do
@@ -52,6 +52,11 @@ test("the fastest is taken, and each is tried as often", function()
   local output, times = run("8 5:split 6", ONE)
   expect.equal(output, "2 of f32, 1 of [40, 300]: 5 ms, 8 ms at first, used\n" .. SPLIT)
   expect.equal(times, { 6, 6 + 1, 6 })
+end)
+
+test("under all schedules of threads: what makes operands and hashes results", function()
+  expect.equal((run("8 5:split 1:wild", ONE, "BAMLUA_SIMT=0 BAMLUA_ALLOCATOR=malloc")),
+               "2 of f32, 1 of [40, 300]: 5 ms, 8 ms at first, used\n" .. SPLIT)
 end)
 
 test("without measuring the first is taken", function()
