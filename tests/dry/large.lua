@@ -10,7 +10,7 @@ local program = core.absolute(arg[1])
 local SCRIPT = [==[
 local bam, core = require "bam", require "bam.core"
 local budget, choice = require "bam.train.budget", require "bam.train.optimizer_choice"
-local kind, scale, steps = arg[1], require "bam.train.scales"[arg[2]], tonumber(arg[3])
+local kind, scale, steps, rows = arg[1], require "bam.train.scales"[arg[2]], tonumber(arg[3]), tonumber(arg[4])
 bam.device "cuda"
 local options = { vocab = scale.vocab }
 for name, value in pairs(scale.model) do options[name] = value end
@@ -24,7 +24,7 @@ local model = require "bam.model.model"(d)
 model:to "bf16"
 local optimizer = bam.optim.AdamW(model, {})
 collectgarbage()
-local B, T = scale.rows, scale.model.context
+local B, T = rows or scale.rows, scale.model.context
 print(d:count(), bam.memory "cuda".live, bam.memory "cuda".peak,
       budget.bytes(d, B * T, choice.read "adamw", "bf16", "cuda"),
       budget.reserved(budget.bytes(d, B * T, choice.read "adamw", "bf16", "cuda"), "cuda"))
@@ -42,10 +42,11 @@ end
 
 local GIB = 1 << 30
 
-local function run(settings, kind, scale, steps)
+local function run(settings, kind, scale, steps, rows)
   local path = os.tmpname()
   core.write_file(path, SCRIPT)
-  local pipe = io.popen(string.format("%s '%s' %s %s %s %d 2>&1", settings, program, path, kind, scale, steps))
+  local pipe = io.popen(string.format("%s '%s' %s %s %s %d %s 2>&1", settings, program, path, kind, scale, steps,
+                                      rows or ""))
   local output = pipe:read "a"
   local fine = pipe:close()
   os.remove(path)
@@ -79,6 +80,14 @@ for _, scale in ipairs { "590m", "2b" } do
     test(kind .. " " .. scale, function() check(kind, scale) end)
   end
 end
+
+test("with few tokens the peak is when the optimizer takes the parameters", function()
+  local lines, output, fine = run("", "own", "2b", 2, 1)
+  expect.yes(fine, output)
+  local _, _, building, predicted = table.unpack(lines[1])
+  expect.equal(lines[3][2], building, output)
+  expect.compare(math.abs(predicted / building - 1), "<=", 0.01, output)
+end)
 
 test("the largest mixture fits an H200", function()
   local _, reserved = check("own", "2b")

@@ -3,6 +3,7 @@
 local check = require "bam.util.check"
 local footprint = require "bam.train.footprint"
 local parts = require "bam.model.parts"
+local precision = require "bam.train.precision"
 
 local M = {}
 
@@ -28,7 +29,8 @@ local function floats_per_token(d)
 end
 
 --- Predict the memory of training at its peak in bytes, without the program: parameters, gradients, optimizer state,
---- and what a micro-batch takes.
+--- and what a micro-batch takes or, if that is more, the parameters of the model before the optimizer has moved them to
+--- its buffer.
 ---@param d table description
 ---@param tokens integer of a micro-batch
 ---@param optimizer table as bam.train.optimizer_choice reads it
@@ -39,8 +41,9 @@ function M.bytes(d, tokens, optimizer, dtype, device)
   local on_device = (device or "cpu") ~= "cpu"
   local bytes, state = 4 * d:count(), optimizer:bytes(d)
   local buffers = 2 + state // bytes -- one of all parameters, one of gradients, one per state
+  local built = precision.parameters(dtype) == "bf16" and bytes // 2 or bytes
   return buffers * footprint.storage(bytes, on_device) + state % bytes
-         + footprint.bytes(d, { tokens = tokens, dtype = dtype or "f32", on_device = on_device })
+         + math.max(built, footprint.bytes(d, { tokens = tokens, dtype = dtype or "f32", on_device = on_device }))
 end
 
 --- What the allocator holds, at most, when the peak is `bytes`: on a device, a 64th and some pages may lie idle
