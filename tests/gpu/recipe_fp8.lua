@@ -1,5 +1,5 @@
 -- A small recipe in fp8 on "cuda": the losses of all phases are within 2 % of those in bf16, and a run that was
--- interrupted ends with the same bits. Run by tests/gpu/window.sh on a GPU, and over the shim of tests/simt.
+-- interrupted ends with the same bits, as does an audit. Run by tests/gpu/window.sh on a GPU, and over the shim of tests/simt.
 local core = require "bam.core"
 local small = dofile "tests/lua/support/small_run.lua"
 
@@ -10,6 +10,7 @@ local directory = small.directory(small.STOPPING)
 local function run(dtype, out, more)
   local output, fine = small.run(directory, string.format(FLAGS, dtype, out) .. (more or ""))
   assert(fine, output)
+  return output
 end
 
 run("bf16", "bf16")
@@ -28,6 +29,8 @@ small.run_and_stop(directory, string.format(FLAGS, "fp8", "parts") .. " --only s
 run("fp8", "parts", " --only seed")
 local function seed(out) return small.digest(directory, "seed", out) end
 assert(seed "fp8" == seed "parts" and seed "fp8" ~= seed "bf16")
+local audit = run("fp8", "parts", " --only seed --audit")
+assert(audit:find("trained again, give the same bits", 1, true), audit)
 
 local output, fine = small.run(directory, string.format(FLAGS, "fp8", "refused") .. " --device cpu")
 assert(not fine and output:find("cpu does not compute in it: take a GPU of compute capability 8.9", 1, true), output)
