@@ -1,6 +1,6 @@
-/* Codes of FP8 (kernels/cuda/fp8_quantize.cu) against plain C (kernels/fp8.h): every bf16 in both formats, where compute
-   capability 8.9 and above converts by an instruction of its own, and tensors of several tiles and parts, whole and with
-   rows apart, at places that are aligned or not. Ends with "N passed, N failed". */
+/* Codes of FP8 (kernels/cuda/fp8_quantize.cu) against plain C (kernels/fp8.h): every bf16 in both formats, where
+   compute capability 8.9 and above converts by an instruction of its own, and tensors of several tiles and parts,
+   whole and with rows apart, at places that are aligned or not. Ends with "N passed, N failed". */
 #include "harness.h"
 
 #include "../../kernels/cuda/fp8.h"
