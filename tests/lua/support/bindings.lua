@@ -161,6 +161,13 @@ local CORE = {
     core.check_nan(false)
     if not ok then error(message, 0) end
   end,
+  product_library = function() core.product_library() end,
+  product_algorithms = function() core.product_algorithms() end,
+  set_product_algorithms = function() -- which the CPU refuses
+    local entry = { product = "f32", rank = 1, algorithm = string.rep("0f", 64), ms = 1, first_ms = 2 }
+    local _, message = pcall(core.set_product_algorithms, { entry }, true)
+    if not message:find "one implementation" then error(message, 0) end
+  end,
   docs = function() core.docs() end,
   tensor = function() core.tensor({ { 1, 2.5 }, { 3, 4 } }, F64) end,
   zeros = function() core.zeros(3, 4) end,
