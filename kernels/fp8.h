@@ -124,6 +124,7 @@ typedef struct bam_fp8_quantize {
    `real_c`. */
 typedef struct bam_fp8_product {
   void *c;
+  const void *base; /* as in bam_gemm */
   const uint8_t *a, *b;
   const float *a_inverse, *b_inverse; /* on the device */
   int64_t m, n, k;

@@ -33,8 +33,8 @@ typedef struct bam_loop {
 #define BAM_COMPARISON \
   (bam_stream stream, const bam_loop *loop, bool *y, const void *a, const void *b)
 
-/* `batch` GEMMs: C[m x n] = alpha op(A) op(B) + beta C,
-   row-major; strides are in elements. With `real_c`, C has the dtype that the table computes in (f32 for bf16)
+/* `batch` GEMMs: C[m x n] = alpha op(A) op(B) + beta C, row-major; strides are in elements. With `base`, which lies
+   like C in other memory, + beta base instead. With `real_c`, C has the dtype that the table computes in (f32 for bf16)
    instead of the operands': so are gradients of weights summed. scale_a and scale_b, in the device's memory, multiply
    operands of FP8 (fp8.h); NULL for others. */
 typedef struct bam_gemm {
@@ -45,6 +45,7 @@ typedef struct bam_gemm {
   int64_t batch; /* >= 0 */
   int64_t stride_a, stride_b, stride_c;
   const float *scale_a, *scale_b;
+  const void *base; /* NULL: C itself */
 } bam_gemm;
 
 /* Causal attention over q [B, T, H, K] and k, v [B, T, G, K]. Query head h uses key head

@@ -746,8 +746,9 @@ local bam_nn_Linear = {}
 
 --- Apply the layer to the last dimension.
 ---@param x tensor [..., inputs]
+---@param residual? tensor [..., outputs] is added to the result
 ---@return tensor y [..., outputs]
-function bam_nn_Linear:forward(x) end
+function bam_nn_Linear:forward(x, residual) end
 
 --- List the matrices of a parameter: the whole weight, or the parts that a layer around this one has stacked
 --- (`_parts`).
@@ -769,8 +770,9 @@ local bam_nn_MixtureOfAttention = {}
 --- Attend to earlier tokens of the same document.
 ---@param h tensor [B, T, width]
 ---@param batch? table table of the forward pass with documents and positions, see nn.Router
+---@param residual? tensor [B, T, width] is added to the result
 ---@return tensor y [B, T, width]
-function bam_nn_MixtureOfAttention:forward(h, batch) end
+function bam_nn_MixtureOfAttention:forward(h, batch, residual) end
 
 --- List the matrices of a parameter: queries and output of each expert, keys and values of each set.
 ---@param x tensor
@@ -882,8 +884,10 @@ local bam_nn_SwiGLU = {}
 
 --- Apply the layer to the last dimension.
 ---@param x tensor [..., width]
+---@param _? table of a forward pass, which other layers in its place need
+---@param residual? tensor [..., width] is added to the result
 ---@return tensor y [..., width]
-function bam_nn_SwiGLU:forward(x) end
+function bam_nn_SwiGLU:forward(x, _, residual) end
 
 ---@class bam.optim.Optimizer
 local bam_optim_Optimizer = {}
@@ -1870,6 +1874,15 @@ function tensor:add_rms_norm(residual, weight, eps) end
 ---@overload fun(self: tensor, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype, fp8?: boolean }): tensor
 function tensor:linear(weight, bias, dtype, fp8) end
 
+--- residual + x weightᵀ + bias: `linear` whose product adds to `residual`, [..., out], in no pass of its own. Rounded once in bf16. `fp8` is as in linear.
+---@param weight tensor|number
+---@param residual tensor|number
+---@param bias? tensor
+---@param fp8? boolean false by default
+---@return tensor
+---@overload fun(self: tensor, weight: tensor|number, residual: tensor|number, bias?: tensor, attributes: { fp8?: boolean }): tensor
+function tensor:add_linear(weight, residual, bias, fp8) end
+
 --- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32, f64, or bf16 on a GPU; `positions` are integers [T] or [B, T] counted from 0, or their rope_table; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param positions? tensor
 ---@param base? number 10000 by default
@@ -1911,7 +1924,7 @@ function tensor:attention(k, v, documents, scale, window) end
 ---@return tensor
 function tensor:document_starts() end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T] or their rope_table, 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with `qkv` and `out`. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T] or their rope_table, 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with `qkv` and `out`. `residual`, [B, T, Dout], is added to the result by the last product. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
 ---@param qkv tensor|number
 ---@param out tensor|number
 ---@param gates? tensor
@@ -1919,6 +1932,7 @@ function tensor:document_starts() end
 ---@param positions? tensor
 ---@param qkv_bias? tensor
 ---@param out_bias? tensor
+---@param residual? tensor
 ---@param heads integer
 ---@param kv_heads integer
 ---@param rope_base? number 10000 by default
@@ -1932,8 +1946,8 @@ function tensor:document_starts() end
 ---@param rope_width? integer 0 by default
 ---@param fp8? boolean false by default
 ---@return tensor
----@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer, fp8?: boolean }): tensor
-function tensor:mixture_of_attention(qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width, fp8) end
+---@overload fun(self: tensor, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, residual?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer, fp8?: boolean }): tensor
+function tensor:mixture_of_attention(qkv, out, gates, documents, positions, qkv_bias, out_bias, residual, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width, fp8) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32, f64, or bf16 on a GPU. Backward needs only x.
 ---@return tensor
@@ -2731,6 +2745,16 @@ function bam.add_rms_norm(x, residual, weight, eps) end
 ---@overload fun(x: tensor|number, weight: tensor|number, bias?: tensor, attributes: { dtype?: dtype, fp8?: boolean }): tensor
 function bam.linear(x, weight, bias, dtype, fp8) end
 
+--- residual + x weightᵀ + bias: `linear` whose product adds to `residual`, [..., out], in no pass of its own. Rounded once in bf16. `fp8` is as in linear.
+---@param x tensor|number
+---@param weight tensor|number
+---@param residual tensor|number
+---@param bias? tensor
+---@param fp8? boolean false by default
+---@return tensor
+---@overload fun(x: tensor|number, weight: tensor|number, residual: tensor|number, bias?: tensor, attributes: { fp8?: boolean }): tensor
+function bam.add_linear(x, weight, residual, bias, fp8) end
+
 --- Rotary position embedding, interleaved (Su et al. 2021): rotate the pairs (2i, 2i + 1) of each head by position * base^(-2i / K). `x` is [B, T, H, K], f32, f64, or bf16 on a GPU; `positions` are integers [T] or [B, T] counted from 0, or their rope_table; 0 to T - 1 by default. `rope_factor` divides the frequencies. With `rope_context` they are scaled as in Llama 3: pairs that turn more than `rope_high` times within the context keep their frequency, those that turn less than `rope_low` times have it divided, and between the two is interpolated; `rope_yarn` interpolates by the number of the pair, as YaRN does. Only the first `rope_width` elements of a head rotate, 0: all.
 ---@param x tensor|number
 ---@param positions? tensor
@@ -2776,7 +2800,7 @@ function bam.attention(q, k, v, documents, scale, window) end
 ---@return tensor
 function bam.document_starts(documents) end
 
---- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T] or their rope_table, 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with `qkv` and `out`. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
+--- N attention experts mixed by gates (BAM §3.4, §4.1): the sum over n of gates[n] * (causal attention of expert n, projected), computed as one attention over the heads of all experts. `x` is [B, T, D], `gates` [B, T, N] (not needed for a single expert). Each expert has `heads` query heads and `kv_heads` key and value heads of width K. `qkv` stacks the rows of all queries, keys and values, K per head: query heads in the order (KV head, expert, head); key and value heads in the order (KV head, expert), or only `kv_heads` if the experts share them. `out` is [Dout, N * heads * K]. RoPE with `rope_base` (0: none) uses `positions`, integers [T] or [B, T] or their rope_table, 0 to T - 1 by default. `documents`, integers [B, T], restricts each token to its own document, `window` to as many tokens, itself counted (0: all). `scale` is 1 / sqrt(K) by default. `qkv_bias` has one element per row of `qkv`, and `out_bias`, [N, Dout], a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, `rope_context`, `rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with `qkv` and `out`. `residual`, [B, T, Dout], is added to the result by the last product. The result is [B, T, Dout]; f32, f64, or bf16 on a GPU.
 ---@param x tensor|number
 ---@param qkv tensor|number
 ---@param out tensor|number
@@ -2785,6 +2809,7 @@ function bam.document_starts(documents) end
 ---@param positions? tensor
 ---@param qkv_bias? tensor
 ---@param out_bias? tensor
+---@param residual? tensor
 ---@param heads integer
 ---@param kv_heads integer
 ---@param rope_base? number 10000 by default
@@ -2798,8 +2823,8 @@ function bam.document_starts(documents) end
 ---@param rope_width? integer 0 by default
 ---@param fp8? boolean false by default
 ---@return tensor
----@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer, fp8?: boolean }): tensor
-function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, qkv_bias, out_bias, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width, fp8) end
+---@overload fun(x: tensor|number, qkv: tensor|number, out: tensor|number, gates?: tensor, documents?: tensor, positions?: tensor, qkv_bias?: tensor, out_bias?: tensor, residual?: tensor, attributes: { heads: integer, kv_heads: integer, rope_base?: number, scale?: number, window?: integer, rope_factor?: number, rope_low?: number, rope_high?: number, rope_context?: number, rope_yarn?: boolean, rope_width?: integer, fp8?: boolean }): tensor
+function bam.mixture_of_attention(x, qkv, out, gates, documents, positions, qkv_bias, out_bias, residual, heads, kv_heads, rope_base, scale, window, rope_factor, rope_low, rope_high, rope_context, rope_yarn, rope_width, fp8) end
 
 --- silu(gate) * up (Shazeer 2020), where `x` is [..., 2F] with gate in its first half and up in its second. The result is [..., F]; f32, f64, or bf16 on a GPU. Backward needs only x.
 ---@param x tensor|number

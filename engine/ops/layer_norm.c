@@ -77,17 +77,20 @@ static bam_status add_layer_norm_forward(bam_call *call) { return forward_norm(c
 static bam_status rms_norm_forward(bam_call *call) { return forward_norm(call, 1, true); }
 static bam_status add_rms_norm_forward(bam_call *call) { return forward_norm(call, 2, true); }
 
-/* Where the gradients of one backward pass are written; NULL: not wanted. */
+/* Where the gradients of one backward pass are written, or added; NULL: not wanted. */
 typedef struct norm_gradients {
   bam_tensor *dx, *dweight, *dbias;
-  bool rms, add_weight, add_bias;
+  bool rms, add_x, add_weight, add_bias;
 } norm_gradients;
 
 static bam_status find_gradients(bam_backward *pass, int first_weight, norm_gradients *to) {
   bam_tensor *s = pass->saved[0];
   const bam_dtype real = bam_dtype_arithmetic(s->dtype);
-  if (bam_needs_grad(pass, 0) || (first_weight == 2 && bam_needs_grad(pass, 1)))
+  if (first_weight == 2 && (bam_needs_grad(pass, 0) || bam_needs_grad(pass, 1)))
     BAM_TRY(bam_temp_like(pass->scope, s, &to->dx));
+  else if (bam_needs_grad(
+             pass, 0)) /* added in the same pass: that of a residual stream is there already */
+    BAM_TRY(bam_grad_buffer_as(pass, 0, s->dtype, &to->dx, &to->add_x));
   if (bam_needs_grad(pass, first_weight))
     BAM_TRY(bam_grad_buffer_as(pass, first_weight, real, &to->dweight, &to->add_weight));
   if (bam_needs_grad(pass, first_weight + 1))
@@ -141,11 +144,11 @@ static bam_status backward_norm(bam_backward *pass, int first_weight, bool rms) 
   if (first_weight == 2 && pass->grads[1] != NULL)
     BAM_TRY(bam_temp_contiguous(pass->scope, pass->grads[1], &ds));
   BAM_TRY(find_gradients(pass, first_weight, &to));
-  BAM_TRY(differentiate(pass, dy, ds, &to));
-  if (to.dx != NULL)
+  BAM_TRY(differentiate(pass, dy, to.add_x ? to.dx : ds, &to));
+  if (to.dx != NULL && first_weight == 2) {
     BAM_TRY(bam_accumulate_grad(pass, 0, to.dx));
-  if (to.dx != NULL && first_weight == 2)
     BAM_TRY(bam_accumulate_grad(pass, 1, to.dx));
+  }
   return BAM_OK;
 }
 

@@ -1,13 +1,19 @@
-/* y = x Wᵀ + b with the weight stored [out, in]: one GEMM forward, two backward, of which the
-   second adds to the weight's gradient itself. */
+/* y = x Wᵀ + b with the weight stored [out, in], alone or added to a residual: one GEMM forward,
+   two backward, of which the second adds to the weight's gradient itself. */
 #include "support/linear_products.h"
 
-enum { ATTR_DTYPE, ATTR_FP8 };
 enum { SAVED_X, SAVED_WEIGHT, SAVED_SCALES };
 
-static bam_status check_linear(bam_call *call) {
+/* Which inputs and attributes an op of these has; -1: none. */
+typedef struct places {
+  int bias, residual, dtype, fp8;
+} places;
+
+static const places of_linear = { .bias = 2, .residual = -1, .dtype = 0, .fp8 = 1 };
+static const places of_add_linear = { .bias = 3, .residual = 2, .dtype = -1, .fp8 = 0 };
+
+static bam_status check_linear(bam_call *call, const places *at) {
   const bam_shape *x = &call->inputs[0]->shape, *weight = &call->inputs[1]->shape;
-  const bam_tensor *bias = bam_call_optional(call, 2);
   char tx[BAM_SHAPE_TEXT], tw[BAM_SHAPE_TEXT];
   if (x->ndim < 1 || weight->ndim != 2)
     return bam_call_fail(call, "needs x [..., in] and weight [out, in], not %s and %s",
@@ -16,49 +22,72 @@ static bam_status check_linear(bam_call *call) {
     return bam_call_fail(call, "x is %s and weight %s: their last sizes differ%s",
                          bam_shape_text(x, tx), bam_shape_text(weight, tw),
                          bam_shape_width(x) == weight->size[0] ? "; transpose the weight?" : "");
-  bam_shape out = { .ndim = 1, .size = { weight->size[0] } };
-  return bias != NULL ? bam_call_expect_shape(call, 2, &out, "one per row of weight") : BAM_OK;
+  bam_shape bias = { .ndim = 1, .size = { weight->size[0] } }, result = *x;
+  result.size[x->ndim - 1] = weight->size[0];
+  if (at->residual >= 0)
+    BAM_TRY(bam_call_expect_shape(call, at->residual, &result, "the shape of the result"));
+  if (bam_call_optional(call, at->bias) != NULL)
+    return bam_call_expect_shape(call, at->bias, &bias, "one per row of weight");
+  return BAM_OK;
 }
 
 /* That of x, or the one that kernels compute in: sums of products of bf16 are f32. */
-static bam_status result_dtype(bam_call *call, bam_dtype *out) {
+static bam_status result_dtype(bam_call *call, const places *at, bam_dtype *out) {
   const bam_dtype own = call->inputs[0]->dtype;
-  *out = call->attrs[ATTR_DTYPE].given ? (bam_dtype)call->attrs[ATTR_DTYPE].i : own;
+  const bam_attr *given = at->dtype >= 0 ? &call->attrs[at->dtype] : NULL;
+  *out = given != NULL && given->given ? (bam_dtype)given->i : own;
   if (*out == own || *out == bam_dtype_arithmetic(own))
     return BAM_OK;
   return bam_call_fail(call, "a result of %s, and x is %s; convert it afterwards: y:to \"%s\"",
                        bam_dtype_name(*out), bam_dtype_name(own), bam_dtype_name(*out));
 }
 
-static bam_status linear_forward(bam_call *call) {
-  bam_tensor *x = NULL, *weight = NULL, *bias = NULL, *scales;
+/* What the product is added to: a residual, or y with the bias and a residual in it. */
+static bam_status begin_sum(bam_call *call, const places *at, bam_linear *l) {
+  bam_tensor *bias = NULL, *residual = NULL, *y = call->outputs[0];
+  if (bam_call_optional(call, at->bias) != NULL)
+    BAM_TRY(bam_call_layer_input(call, at->bias, 0, &bias));
+  if (at->residual >= 0)
+    BAM_TRY(bam_call_layer_input(call, at->residual, 0, &residual));
+  l->add = bias != NULL || residual != NULL;
+  if (bias == NULL && residual != NULL)
+    l->base = bam_tensor_data(residual);
+  else if (residual != NULL)
+    bam_sum_run(y, residual, bias);
+  else if (bias != NULL)
+    return bam_tensor_copy(y, bias);
+  return BAM_OK;
+}
+
+static bam_status forward(bam_call *call, const places *at) {
+  const bam_attr *fp8 = &call->attrs[at->fp8];
+  bam_tensor *x = NULL, *weight = NULL, *scales;
   bam_shape shape = call->inputs[0]->shape;
   bam_linear l = { .rows = 0 };
   bam_dtype result;
-  BAM_TRY(check_linear(call));
+  BAM_TRY(check_linear(call, at));
   BAM_TRY(bam_call_check_product(call, 0));
   BAM_TRY(bam_call_check_product(call, 1));
-  BAM_TRY(bam_call_check_fp8(call, &call->attrs[ATTR_FP8]));
+  BAM_TRY(bam_call_check_fp8(call, fp8));
   l.rows = bam_shape_rows(&shape), l.in = bam_shape_width(&shape);
   l.out = call->inputs[1]->shape.size[0];
   shape.size[shape.ndim - 1] = l.out;
-  BAM_TRY(result_dtype(call, &result));
+  BAM_TRY(result_dtype(call, at, &result));
   BAM_TRY(bam_call_rows_input(call, 0, 0, &l.stride, &x));
   BAM_TRY(bam_call_layer_input(call, 1, 0, &weight));
-  if (bam_call_optional(call, 2) != NULL)
-    BAM_TRY(bam_call_layer_input(call, 2, 0, &bias));
   BAM_TRY(bam_call_output(call, 0, result, &shape));
   BAM_TRY(bam_call_save(call, SAVED_X, x));
   BAM_TRY(bam_call_save(call, SAVED_WEIGHT, weight));
-  BAM_TRY(bam_call_fp8_scales(call, &call->attrs[ATTR_FP8], SAVED_SCALES, 1, &scales));
+  BAM_TRY(bam_call_fp8_scales(call, fp8, SAVED_SCALES, 1, &scales));
   bam_linear_use_fp8(&l, scales, 0);
-  l.add = bias != NULL;
-  if (bias != NULL)
-    BAM_TRY(bam_tensor_copy(call->outputs[0], bias));
+  BAM_TRY(begin_sum(call, at, &l));
   return bam_linear_forward(call->scope, &l, call->outputs[0], x, weight);
 }
 
-static bam_status linear_backward(bam_backward *pass) {
+static bam_status linear_forward(bam_call *call) { return forward(call, &of_linear); }
+static bam_status add_linear_forward(bam_call *call) { return forward(call, &of_add_linear); }
+
+static bam_status backward(bam_backward *pass, const places *at) {
   const bool for_x = bam_needs_grad(pass, 0), for_weight = bam_needs_grad(pass, 1);
   bam_tensor *dy = NULL, *x = NULL, *weight = pass->saved[SAVED_WEIGHT], *target;
   bam_linear l = { .rows = bam_shape_rows(&pass->saved[SAVED_X]->shape),
@@ -78,8 +107,13 @@ static bam_status linear_backward(bam_backward *pass) {
     BAM_TRY(bam_grad_buffer_as(pass, 1, bam_grad_dtype(pass, 1), &target, &add));
     BAM_TRY(bam_linear_grad_weight(&b, target, add, x));
   }
-  return bam_accumulate_grad(pass, 2, dy); /* summed over the rows */
+  if (at->residual >= 0)
+    BAM_TRY(bam_accumulate_grad(pass, at->residual, pass->grads[0]));
+  return bam_accumulate_grad(pass, at->bias, dy); /* summed over the rows */
 }
+
+static bam_status linear_backward(bam_backward *pass) { return backward(pass, &of_linear); }
+static bam_status add_linear_backward(bam_backward *pass) { return backward(pass, &of_add_linear); }
 
 const bam_op bam_op_linear = {
   .name = "linear",
@@ -95,4 +129,14 @@ const bam_op bam_op_linear = {
                                     { 0 } },
   .forward = linear_forward,
   .backward = linear_backward,
+};
+
+const bam_op bam_op_add_linear = {
+  .name = "add_linear",
+  .help = "residual + x weightᵀ + bias: `linear` whose product adds to `residual`, [..., out], in "
+          "no pass of its own. Rounded once in bf16. `fp8` is as in linear.",
+  .inputs = { "x", "weight", "residual", "bias?" },
+  .attrs = (const bam_attr_spec[]){ { .name = "fp8", .kind = BAM_ATTR_BOOL }, { 0 } },
+  .forward = add_linear_forward,
+  .backward = add_linear_backward,
 };

@@ -25,7 +25,7 @@
   /* tril_triu.c */ X(tril) X(triu)                                                                \
   /* embedding.c */ X(embedding)                                                                  \
   /* layer_norm.c */ X(layer_norm) X(add_layer_norm) X(rms_norm) X(add_rms_norm)                  \
-  /* linear.c */ X(linear)                                                                        \
+  /* linear.c */ X(linear) X(add_linear)                                                          \
   /* rope.c */ X(rope) X(rope_table)                                                              \
   /* attention.c */ X(attention) X(document_starts)                                               \
   /* mixture_of_attention.c */ X(mixture_of_attention)                                            \

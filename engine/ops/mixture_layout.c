@@ -80,9 +80,12 @@ static bam_status check_weights(bam_call *call, const bam_mixture_layout *l) {
   return BAM_OK;
 }
 
-static bam_status check_biases(bam_call *call, const bam_mixture_layout *l) {
+static bam_status check_summands(bam_call *call, const bam_mixture_layout *l) {
   const bam_shape rows = { .ndim = 1, .size = { l->columns } };
   const bam_shape sets = { .ndim = 2, .size = { l->experts, l->out } };
+  const bam_shape result = { .ndim = 3, .size = { l->batch, l->time, l->out } };
+  if (bam_call_optional(call, RESIDUAL) != NULL)
+    BAM_TRY(bam_call_expect_shape(call, RESIDUAL, &result, "the shape of the result"));
   if (bam_call_optional(call, QKV_BIAS) != NULL)
     BAM_TRY(bam_call_expect_shape(call, QKV_BIAS, &rows, "one per row of qkv"));
   if (bam_call_optional(call, OUT_BIAS) != NULL)
@@ -104,7 +107,7 @@ bam_status bam_mixture_check(bam_call *call, bam_mixture_layout *l) {
   bam_mixture_layout_of(l, &call->inputs[X]->shape, &call->inputs[QKV]->shape,
                         &call->inputs[OUT]->shape, experts, call->attrs);
   BAM_TRY(check_weights(call, l));
-  BAM_TRY(check_biases(call, l));
+  BAM_TRY(check_summands(call, l));
   for (int i = X; i <= OUT; i++)
     BAM_TRY(bam_call_check_product(call, i));
   BAM_TRY(bam_call_check_documents(call, DOCUMENTS, l->batch, l->time));

@@ -196,6 +196,19 @@ static bam_status begin_with_bias(bam_call *call, const mixture *m) {
   return BAM_OK;
 }
 
+/* What the output product is added to: the residual, or y with the biases and the residual in it. */
+static bam_status begin_sum(bam_call *call, const mixture *m, bam_linear *product) {
+  bam_tensor *residual = m->in[RESIDUAL], *bias = m->in[OUT_BIAS], *y = call->outputs[0];
+  product->add = bias != NULL || residual != NULL;
+  if (bias == NULL && residual != NULL)
+    product->base = bam_tensor_data(residual);
+  if (bias != NULL)
+    BAM_TRY(begin_with_bias(call, m));
+  if (bias != NULL && residual != NULL)
+    bam_sum_run(y, y, residual);
+  return BAM_OK;
+}
+
 /* y = the gated results times the stacked output projections. */
 static bam_status project(bam_call *call, const mixture *m) {
   const layout *l = &m->l;
@@ -210,9 +223,7 @@ static bam_status project(bam_call *call, const mixture *m) {
                            bam_tensor_data(m->in[GATES]), &heads);
     o = gated;
   }
-  if (m->in[OUT_BIAS] != NULL)
-    BAM_TRY(begin_with_bias(call, m));
-  product.add = m->in[OUT_BIAS] != NULL;
+  BAM_TRY(begin_sum(call, m, &product));
   return bam_linear_forward(call->scope, &product, call->outputs[0], o, m->in[OUT]);
 }
 
@@ -379,6 +390,7 @@ static bam_status mixture_of_attention_backward(bam_backward *pass) {
   gradients g = { .kernels = NULL };
   if (bam_tensor_count(pass->saved[SAVED_STATS]) == 0)
     return bam_accumulate_zeros(pass);
+  BAM_TRY(bam_accumulate_grad(pass, RESIDUAL, pass->grads[0]));
   BAM_TRY(open_gradients(pass, &g));
   BAM_TRY(project_backward(pass, &g));
   if (bam_needs_grad(pass, X) || bam_needs_grad(pass, QKV) || bam_needs_grad(pass, QKV_BIAS)) {
@@ -412,9 +424,11 @@ const bam_op bam_op_mixture_of_attention = {
     "a row for each expert, which its gate weights. `rope_factor`, `rope_low`, `rope_high`, "
     "`rope_context`, "
     "`rope_yarn` and `rope_width` are as in rope, and `fp8` is as in linear, for the products with "
-    "`qkv` and `out`. The result is [B, T, Dout]; f32, f64, or "
+    "`qkv` and `out`. `residual`, [B, T, Dout], is added to the result by the last product. The "
+    "result is [B, T, Dout]; f32, f64, or "
     "bf16 on a GPU.",
-  .inputs = { "x", "qkv", "out", "gates?", "documents?", "positions?", "qkv_bias?", "out_bias?" },
+  .inputs = { "x", "qkv", "out", "gates?", "documents?", "positions?", "qkv_bias?", "out_bias?",
+              "residual?" },
   .attrs =
     (const bam_attr_spec[]){ { .name = "heads", .kind = BAM_ATTR_INT, .required = true },
                              { .name = "kv_heads", .kind = BAM_ATTR_INT, .required = true },

@@ -394,10 +394,22 @@ static void multiply_all(const operands *o, share_grid grid) {
   }
 }
 
+/* C = base, to which the product is then added. */
+static void copy_base(const bam_gemm *gemm, real *c) {
+  const real *base = gemm->base;
+  for (int64_t i = 0; i < gemm->batch; i++)
+    for (int64_t row = 0; row < gemm->m; row++) {
+      const int64_t at = i * gemm->stride_c + row * gemm->ldc;
+      memcpy(c + at, base + at, (size_t)gemm->n * sizeof *c);
+    }
+}
+
 void KERNEL(gemm)(bam_stream stream, const bam_gemm *gemm, void *c, const void *a, const void *b) {
   (void)stream;
   if (gemm->m == 0 || gemm->n == 0)
     return;
+  if (gemm->base != NULL && gemm->beta != 0)
+    copy_base(gemm, c);
   const int64_t threads = omp_get_max_threads();
   const operands o = { gemm, c, a, b };
   const double work = (double)gemm->batch * (double)gemm->m * (double)gemm->n * (double)gemm->k;

@@ -86,7 +86,7 @@ static bam_cuda_type result_type(bam_cuda_type type, const bam_gemm *g) {
 }
 
 static bam_blas_product describe_product(bam_cuda_type type, bool tf32, const bam_gemm *g,
-                                         const void *c, const void *a, const void *b) {
+                                         const bam_blas_call *call) {
   const int64_t size = bam_blas_type_size(type),
                 many = g->batch > 1; /* alone it has no neighbours */
   bam_blas_product p;
@@ -100,9 +100,10 @@ static bam_blas_product describe_product(bam_cuda_type type, bool tf32, const ba
   p.type = type;
   p.c_type = result_type(type, g);
   p.tf32 = tf32 && type == BAM_CUDA_F32;
-  p.align_a = alignment(a, p.stride_a * size);
-  p.align_b = alignment(b, p.stride_b * size);
-  p.align_c = alignment(c, p.stride_c * bam_blas_type_size(p.c_type));
+  p.align_a = alignment(call->a, p.stride_a * size);
+  p.align_b = alignment(call->b, p.stride_b * size);
+  p.align_c = alignment((const void *)((uintptr_t)call->c | (uintptr_t)call->base),
+                        p.stride_c * bam_blas_type_size(p.c_type));
   return p;
 }
 
@@ -129,7 +130,7 @@ cublasStatus_t bam_blas_run(bam_stream stream, const bam_blas_plan *p, const bam
   const bool wide = p->what.type == BAM_CUDA_F64;
   return blas->lt.Matmul(blas->handle, p->operation, wide ? (const void *)&g->alpha : &alpha,
                          call->b, p->b, call->a, p->a, wide ? (const void *)&g->beta : &beta,
-                         call->c, p->c, d, p->c, algorithm, blas->workspaces[stream->lane],
+                         call->base, p->c, d, p->c, algorithm, blas->workspaces[stream->lane],
                          BAM_BLAS_WORKSPACE, stream->queue);
 }
 
@@ -202,9 +203,10 @@ void bam_cuda_blas_gemm(bam_stream stream, bam_cuda_type type, bam_cuda_varying 
     bam_blas_call call;
     call.gemm = &g;
     call.c = (char *)c + done * g.stride_c * c_size;
+    call.base = g.base != NULL ? (const char *)g.base + done * g.stride_c * c_size : call.c;
     call.a = (const char *)a + done * g.stride_a * size;
     call.b = (const char *)b + done * g.stride_b * size;
-    call.exact = describe_product(type, stream->tf32, &g, call.c, call.a, call.b);
+    call.exact = describe_product(type, stream->tf32, &g, &call);
     multiply(stream, varying, &call);
   }
 }

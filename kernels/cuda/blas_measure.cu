@@ -79,6 +79,7 @@ static bool use_random(bench *b) {
   b->call.a = at;
   b->call.b = at + a_bytes;
   b->call.c = b->d = at + a_bytes + b_bytes;
+  b->call.base = b->call.c;
   b->call.exact = *p;
   b->gemm.m = p->m, b->gemm.k = p->k;
   b->refills = b->gemm.beta != 0;

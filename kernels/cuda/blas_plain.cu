@@ -59,8 +59,8 @@ static __device__ float scale_of(const float *scale) { return scale != NULL ? *s
 
 /* Each block computes tiles of C; tiles are numbered along rows, then matrices. */
 template <class Real, class A, class B, class C>
-static __global__ void multiply_tiles(bam_gemm g, C *c, const A *a, const B *b, Real alpha,
-                                      Real beta) {
+static __global__ void multiply_tiles(bam_gemm g, C *c, const C *base, const A *a, const B *b,
+                                      Real alpha, Real beta) {
   BAM_SHARED(Real, left, STEP * (TILE + 1));
   BAM_SHARED(Real, right, STEP * (TILE + 1));
   const int64_t across = (g.n + TILE - 1) / TILE, down = (g.m + TILE - 1) / TILE;
@@ -81,9 +81,9 @@ static __global__ void multiply_tiles(bam_gemm g, C *c, const A *a, const B *b, 
       const int64_t r = row + threadIdx.x / SIDE + i / EACH * SIDE;
       const int64_t s = column + threadIdx.x % SIDE + i % EACH * SIDE;
       if (r < g.m && s < g.n) {
-        C *to = c + matrix * g.stride_c + r * g.ldc + s;
+        const int64_t at = matrix * g.stride_c + r * g.ldc + s;
         const Real product = factor * sum[i / EACH][i % EACH];
-        store(to, beta == 0 ? product : product + beta * widen(*to));
+        store(c + at, beta == 0 ? product : product + beta * widen(base[at]));
       }
     }
   }
@@ -94,7 +94,8 @@ static void run(bam_stream stream, const bam_blas_call *call) {
   const bam_gemm *g = call->gemm;
   const int64_t tiles = g->batch * ((g->m + TILE - 1) / TILE) * ((g->n + TILE - 1) / TILE);
   BAM_LAUNCH(stream, (multiply_tiles<Real, A, B, C>), BAM_ROW_BLOCKS(tiles), SIDE * SIDE, 0, *g,
-             (C *)call->c, (const A *)call->a, (const B *)call->b, (Real)g->alpha, (Real)g->beta);
+             (C *)call->c, (const C *)call->base, (const A *)call->a, (const B *)call->b,
+             (Real)g->alpha, (Real)g->beta);
 }
 
 /* C is f32, or bf16. */

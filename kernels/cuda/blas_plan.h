@@ -26,7 +26,7 @@ struct bam_blas_call {
   bam_blas_product exact;
   const bam_gemm *gemm;
   void *c;
-  const void *a, *b;
+  const void *a, *b, *base; /* base: what is added to the product, times beta; may be c */
 };
 
 struct bam_blas_plan {

@@ -13,6 +13,7 @@ static void multiply(bam_stream stream, const bam_fp8_product *p) {
   g.lda = p->k, g.ldb = p->k, g.ldc = p->n;
   g.alpha = 1;
   g.beta = p->add;
+  g.base = p->base;
   g.batch = 1;
   g.scale_a = p->a_inverse, g.scale_b = p->b_inverse;
   bam_cuda_blas_gemm(stream, p->a_format == BAM_E4M3 ? BAM_CUDA_E4M3 : BAM_CUDA_E5M2,

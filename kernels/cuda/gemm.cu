@@ -11,21 +11,22 @@
 #define TYPE BAM_CUDA_F32
 #endif
 
-/* C = beta C, where beta = 0 clears whatever was there. */
+/* C = beta base, where beta = 0 clears whatever was there. base may be C. */
 template <class C>
-static __global__ void scale_matrices(C *c, int64_t n, int64_t columns, int64_t ldc, int64_t rows,
-                                      int64_t stride, real beta) {
+static __global__ void scale_matrices(C *c, const C *base, int64_t n, int64_t columns, int64_t ldc,
+                                      int64_t rows, int64_t stride, real beta) {
   BAM_EACH(i, n) {
     const int64_t row = i / columns;
-    C *to = c + row / rows * stride + row % rows * ldc + i % columns;
-    *to = beta == 0 ? (real)0 : beta * *to;
+    const int64_t at = row / rows * stride + row % rows * ldc + i % columns;
+    c[at] = beta == 0 ? (real)0 : beta * base[at];
   }
 }
 
 template <class C> static void scale_all(bam_stream stream, const bam_gemm *g, C *c) {
   const int64_t elements = g->batch * g->m * g->n;
-  BAM_LAUNCH(stream, (scale_matrices<C>), BAM_BLOCKS(elements), BAM_BLOCK, 0, c, elements, g->n,
-             g->ldc, g->m, g->stride_c, (real)g->beta);
+  BAM_LAUNCH(stream, (scale_matrices<C>), BAM_BLOCKS(elements), BAM_BLOCK, 0, c,
+             g->base != NULL ? (const C *)g->base : c, elements, g->n, g->ldc, g->m, g->stride_c,
+             (real)g->beta);
 }
 
 static void multiply(bam_stream stream, bam_cuda_varying varying, const bam_gemm *g, void *c,
@@ -35,9 +36,9 @@ static void multiply(bam_stream stream, bam_cuda_varying varying, const bam_gemm
     return;
   if (g->k > 0)
     bam_cuda_blas_gemm(stream, TYPE, varying, g, c, a, b);
-  else if (g->beta != 1 && g->real_c)
+  else if ((g->beta != 1 || g->base != NULL) && g->real_c)
     scale_all(stream, g, (real *)c);
-  else if (g->beta != 1)
+  else if (g->beta != 1 || g->base != NULL)
     scale_all(stream, g, (element *)c);
 }
 

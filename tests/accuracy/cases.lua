@@ -113,6 +113,7 @@ local function documents(...) return (bam.randint(1, 2, ...):sort(2)) end -- two
 case("matmul", "2000 terms", { normal(40, 2000), normal(2000, 30) }, {}, { bound = 30 })
 case("matmul", "far from 0", { normal(40, 500) + 10, normal(500, 30) - 10 }, {}, { bound = 60 })
 case("linear", "2000 terms", { normal(40, 2000), normal(30, 2000), normal(30) }, {}, { bound = 30 })
+case("add_linear", "2000 terms", { normal(40, 2000), normal(30, 2000), normal(40, 30), normal(30) }, {}, { bound = 30 })
 for _, s in ipairs { { "", 0.2, { chunk = 16 }, 26 }, { "large logits", 20, { scale = 0.125 }, 800 } } do
   case("linear_cross_entropy", s[1], { normal(60, 64), normal(500, 64) * s[2], bam.randint(0, 499, 60) }, s[3], { bound = s[4] })
 end

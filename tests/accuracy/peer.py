@@ -172,6 +172,7 @@ OPS = {
     "logsumexp": lambda a, x: x.logsumexp(dims(a)),
     "cross_entropy": lambda a, x, t: F.cross_entropy(x, t, reduction="sum" if a.get("sum") else "mean"),
     "route": lambda a, x: route(x, **a), "linear": lambda a, *x: F.linear(*x),
+    "add_linear": lambda a, x, w, r, b: r + F.linear(x, w, b),
     "linear_cross_entropy": lambda a, *x: linear_cross_entropy(*x, **a),
     "attention": lambda a, *x: attend(*x), "rope": lambda a, *x: rope(*x),
     "mixture_of_attention": lambda a, *x: mixture_of_attention(*x, **a),

@@ -167,6 +167,9 @@ static const sample samples[] = {
     .inputs = { REAL(-2, 2, 3, 8), REAL(-2, 2, 3, 8), REAL(0.5, 2, 8) },
     .f32_tolerance = 1e-4 },
   { .op = "linear", .inputs = { REAL(-2, 2, 3, 5), REAL(-2, 2, 4, 5), REAL(-1, 1, 4) } },
+  { .op = "add_linear",
+    .inputs = { REAL(-2, 2, 3, 5), REAL(-2, 2, 4, 5), REAL(-2, 2, 3, 4), REAL(-1, 1, 4) },
+    .bf16_tolerance = 3 }, /* also of residual + bias */
   { .op = "rope", .inputs = { REAL(-2, 2, 2, 3, 2, 4), WHOLE(0, 9, 3) } },
   { .op = "rope_table",
     .inputs = { WHOLE(0, 9, 2, 3) },

@@ -382,6 +382,67 @@ Test(layers, linear_gradient) {
   RELEASE(x, bias, weight);
 }
 
+/* residual + linear, with and without a bias; the residual is left alone. */
+static void check_add_linear(bam_dtype dtype, bam_tensor *residual, bam_tensor *bias,
+                             double tolerance) {
+  VALUES_TESTED(&bam_op_add_linear);
+  bam_tensor *x = make_random(dtype, SHAPE(3, 5, 17), -1, 1);
+  bam_tensor *weight = make_random(dtype, SHAPE(9, 17), -1, 1);
+  bam_tensor *before = run1(&bam_op_clone, residual);
+  bam_tensor *y = run(&bam_op_add_linear, (bam_tensor *[]){ x, weight, residual, bias }, 4, NULL);
+  bam_tensor *alone = run2(&bam_op_sub, y, residual);
+  expect_shape(y, SHAPE(3, 5, 9));
+  expect_linear(alone, x, weight, bias, tolerance);
+  expect_equal(residual, before, 0);
+  RELEASE(x, weight, before, y, alone);
+}
+
+Test(layers, add_linear_values) {
+  const bam_dtype dtypes[] = { BAM_F32, BAM_F64 };
+  for (int i = 0; i < 2; i++) {
+    bam_tensor *plain = make_random(dtypes[i], SHAPE(3, 5, 9), -3, 3),
+               *strided = make_strided(plain);
+    bam_tensor *bias = make_random(dtypes[i], SHAPE(9), -1, 1);
+    const double tolerance = i == 0 ? 1e-5 : 1e-13;
+    check_add_linear(dtypes[i], plain, NULL, tolerance);
+    check_add_linear(dtypes[i], strided, NULL, tolerance);
+    check_add_linear(dtypes[i], plain, bias, tolerance);
+    RELEASE(plain, strided, bias);
+  }
+}
+
+Test(layers, add_linear_gradient) {
+  bam_tensor *x = make_leaf(BAM_F64, SHAPE(2, 3, 4), -1, 1);
+  bam_tensor *bias = make_leaf(BAM_F64, SHAPE(4), -1, 1);
+  bam_tensor *weight = make_leaf(BAM_F64, SHAPE(4, 4), -1, 1);
+  bam_tensor *residual = make_leaf(BAM_F64, SHAPE(2, 3, 4), -1, 1);
+  check_gradient(&bam_op_add_linear, (bam_tensor *[]){ x, weight, residual, bias }, 4, NULL);
+  check_gradient(&bam_op_add_linear, (bam_tensor *[]){ x, weight, residual }, 3, NULL);
+  check_gradient(&bam_op_add_linear, (bam_tensor *[]){ x, weight, x }, 3, NULL);
+  RELEASE(x, bias, weight, residual);
+}
+
+/* Without anything to sum over, the result is the residual. */
+Test(layers, add_linear_empty) {
+  bam_tensor *thin = make_leaf(BAM_F64, SHAPE(3, 0), -1, 1),
+             *w = make_leaf(BAM_F64, SHAPE(5, 0), -1, 1);
+  bam_tensor *residual = make_leaf(BAM_F64, SHAPE(3, 5), -1, 1);
+  bam_tensor *y = run(&bam_op_add_linear, (bam_tensor *[]){ thin, w, residual }, 3, NULL);
+  expect_equal(y, residual, 0);
+  RELEASE(thin, w, residual, y);
+}
+
+Test(layers, add_linear_errors) {
+  bam_tensor *x = make_random(BAM_F32, SHAPE(2, 3), -1, 1),
+             *w = make_random(BAM_F32, SHAPE(4, 3), -1, 1);
+  bam_tensor *row = make_random(BAM_F32, SHAPE(4), -1, 1),
+             *wide = make_random(BAM_F64, SHAPE(2, 4), -1, 1);
+  expect_op_error("`residual` is (4); it must be (2, 4), the shape of the result",
+                  &bam_op_add_linear, (bam_tensor *[]){ x, w, row }, 3, NULL);
+  expect_op_error("f64", &bam_op_add_linear, (bam_tensor *[]){ x, w, wide }, 3, NULL);
+  RELEASE(x, w, row, wide);
+}
+
 Test(layers, linear_empty) {
   bam_tensor *x = make_leaf(BAM_F64, SHAPE(0, 4), -1, 1);
   bam_tensor *weight = make_leaf(BAM_F64, SHAPE(5, 4), -1, 1);

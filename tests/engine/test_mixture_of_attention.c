@@ -152,6 +152,35 @@ Test(mixture_of_attention, positions) {
   free(attrs);
 }
 
+/* A residual is added to the result, also where there are biases, and its gradient is that of the result. */
+static void check_residual(bool gates, bool bias) {
+  sizes s = { .B = 2, .T = 9, .D = 5, .N = gates ? 2 : 1, .H = 4, .G = 2, .K = 4, .E = 3 };
+  bam_tensor *in[INPUTS + 1], *seed = make_random(BAM_F64, SHAPE(2, 9, 3), -1, 1);
+  bam_attr *attrs = mixture_attrs(s.H, s.G);
+  mixture_inputs(BAM_F64, &s, in);
+  if (!gates) {
+    RELEASE(in[GATES]);
+    in[GATES] = NULL;
+  }
+  if (bias)
+    in[OUT_BIAS] = make_leaf(BAM_F64, SHAPE(s.N, 3), -1, 1);
+  bam_tensor *residual = make_leaf(BAM_F64, SHAPE(2, 9, 3), -1, 1);
+  bam_tensor *plain = mixture_run(in, attrs), *want = run2(&bam_op_add, plain, residual);
+  in[INPUTS] = residual; /* the last, which the oracle does not have */
+  bam_tensor *got = run(&bam_op_mixture_of_attention, in, INPUTS + 1, attrs);
+  expect_equal(got, want, 1e-13);
+  EXPECT_OK(bam_autograd_backward(got, seed, false));
+  expect_equal(residual->grad, seed, 0);
+  fixture_release(in, INPUTS);
+  RELEASE(residual, seed, plain, want, got);
+  free(attrs);
+}
+
+Test(mixture_of_attention, residual) {
+  for (int i = 0; i < 4; i++)
+    check_residual(i % 2, i / 2);
+}
+
 /* Another base, no rotation (then K may be odd), and another scale, 0 included. */
 Test(mixture_of_attention, base_and_scale) {
   const double bases[] = { 100, 0, 0, 0, 500000 }, scales[] = { 0.3, 2, 0.7, 0, 1 };

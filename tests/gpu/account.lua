@@ -18,14 +18,14 @@ local function widths(s, kind)
 end
 
 -- Elements per token of the operands of a layer's launches but attention's, in both passes, and those that are read
--- and written in one place, which are operands only once. Norms and sums of branches, SwiGLU and RoPE; with experts
--- rows that are gathered and combined, and gates times heads' results.
+-- and written in one place, which are operands only once. Norms, SwiGLU and RoPE; with experts a norm that adds what
+-- they gave to the residual stream, rows that are gathered and combined, and gates times heads' results.
 local function elements(s, kind)
   local d, f = s.width, s.ffn
   local queries, keys = widths(s, kind)
-  local operands, twice = 11 * d + 8 * f + 2 * (queries + 2 * keys) + 2 * queries, 2 * queries
-  if kind == "dense" then return operands, twice end
-  operands, twice = operands + 10 * d, twice + f
+  local operands, twice = 8 * f + 2 * (queries + 2 * keys) + 2 * queries, 2 * queries
+  if kind == "dense" then return operands + 5 * d, twice + d end
+  operands, twice = operands + 18 * d, twice + f
   if kind == "btx" then return operands, twice end
   return operands + 3 * queries, twice + queries
 end

@@ -185,6 +185,8 @@ for i, case in ipairs {
   { "sequential", "own", { norm = "rms", qk_norm = "head", window = 4, rope = LLAMA3 } },
   { "sequential", "shared", { norm = "rms", qkv_bias = true, out_bias = true, window = { 3, 0 },
                               rope_width = 4, activation = "gelu_tanh" } },
+  { "parallel", "own", {} },
+  { "sequential", "own", { norm = "layer" } },
   { "post_norm", "own", { norm = "rms", qk_norm = "width", norm_weight = false, activation = "gelu" } },
   { "parallel", "shared", { window = 3, rope = { scaling = "yarn", factor = 4, context = 40 }, qk_norm = "layer" } },
 } do
@@ -193,11 +195,13 @@ for i, case in ipairs {
   local d = bam.models[case[1]](o)
   local mixture = bam.mix { experts = { d:build { seed = 1 }, d:build { seed = 2 } }, attention = { kv = case[2] },
                             ffn = { top_k = 2, renormalize = true } }
-  local model, ids = mixture:build { dtype = "f64", seed = 3 }, bam.randint(0, 32, 2, 11)
-  local loss, here = gradients(model, ids)
-  local there_loss, there = gradients(model:to "cuda", ids:to "cuda")
-  close(loss, there_loss, 1e-12, string.format("loss of mixture %d", i))
-  for k, p in ipairs(here) do close(p.grad, there[k].grad, 1e-12, string.format("mixture %d: %s", i, p.name)) end
+  local ids = bam.randint(0, 32, 2, 11)
+  for kind, model in pairs { dense = d:build { dtype = "f64", seed = 3 }, mixture = mixture:build { dtype = "f64", seed = 3 } } do
+    local loss, here = gradients(model, ids)
+    local there_loss, there = gradients(model:to "cuda", ids:to "cuda")
+    close(loss, there_loss, 1e-12, string.format("loss of %s %d", kind, i))
+    for k, p in ipairs(here) do close(p.grad, there[k].grad, 1e-12, string.format("%s %d: %s", kind, i, p.name)) end
+  end
 end
 
 -- ---- memory ----

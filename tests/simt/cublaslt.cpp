@@ -305,10 +305,20 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   return *found > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
-static bool is_inside(const void *data, const simt_blas_layout *l) {
+static size_t bytes_of(const simt_blas_layout *l) {
   const int64_t elements = (l->batch - 1) * l->stride + (int64_t)(l->columns - 1) * l->ld +
                            (int64_t)l->rows;
-  return simt_device_of(data, (size_t)elements * simt_blas_size(l->type)) == simt_current_device();
+  return (size_t)elements * simt_blas_size(l->type);
+}
+
+static bool is_inside(const void *data, const simt_blas_layout *l) {
+  return simt_device_of(data, bytes_of(l)) == simt_current_device();
+}
+
+/* What is added to a product lies where the result is written, or does not overlap it. */
+static bool is_apart(const void *c, const void *d, const simt_blas_layout *l) {
+  const uintptr_t from = (uintptr_t)c, to = (uintptr_t)d;
+  return from == to || (from > to ? from - to : to - from) >= bytes_of(l);
 }
 
 /* Whether the algorithm was found for such a product. */
@@ -360,7 +370,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               cublasLtMatrixLayout_t c_layout, void *d, cublasLtMatrixLayout_t,
                               const cublasLtMatmulAlgo_t *algo, void *workspace,
                               size_t workspace_bytes, cudaStream_t) {
-  const void *const data[] = { a, b, c };
+  const void *const data[] = { a, b, c }, *const written[] = { a, b, d };
   const bool wide = desc->scale == CUDA_R_64F;
   bam_gemm g;
   offer offered;
@@ -368,12 +378,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   memcpy(&x, algo, sizeof x);
   if (!describe(desc, a_layout, b_layout, c_layout, &g) || !is_inside(a, a_layout) ||
       !is_inside(b, b_layout) || !is_inside(c, c_layout) || !is_inside(d, c_layout) ||
-      !is_placed(desc, a_layout, data) ||
+      !is_apart(c, d, c_layout) || !is_placed(desc, a_layout, data) ||
+      !is_placed(desc, a_layout, written) ||
       simt_device_of(workspace, workspace_bytes) != simt_current_device())
     return CUBLAS_STATUS_INVALID_VALUE;
   const algorithm wanted = algorithm_for(desc, &g, a_layout, b_layout, c_layout);
-  if (!serves(algo, &wanted) || !is_aligned(&x, data) || !find_offer(x.number, &offered) ||
-      strcmp(offered.kind, "refuse") == 0)
+  if (!serves(algo, &wanted) || !is_aligned(&x, data) || !is_aligned(&x, written) ||
+      !find_offer(x.number, &offered) || strcmp(offered.kind, "refuse") == 0)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   g.alpha = wide ? *(const double *)alpha : (double)*(const float *)alpha;
   g.beta = wide ? *(const double *)beta : (double)*(const float *)beta;

@@ -156,6 +156,17 @@ void bam_product_run(const bam_product *product, bam_device *device, bam_dtype d
                     .ldc = product->n,
                     .alpha = 1,
                     .beta = product->add ? 1 : 0,
+                    .base = product->base,
                     .batch = 1 };
   device->kernels[dtype]->gemm(device->stream, &gemm, c, a, b);
+}
+
+void bam_sum_run(bam_tensor *y, bam_tensor *a, bam_tensor *b) {
+  bam_device *device = bam_tensor_device(y);
+  bam_loop loop;
+  if (bam_tensor_count(y) == 0)
+    return;
+  bam_loop_init(&loop, (bam_tensor *[]){ y, a, b }, 3);
+  device->kernels[y->dtype]->add(device->stream, &loop, bam_tensor_data(y), bam_tensor_data(a),
+                                 bam_tensor_data(b));
 }

@@ -43,10 +43,14 @@ int64_t bam_shape_rows(const bam_shape *shape);
 typedef struct bam_product {
   int64_t m, n, k;
   bool transpose_a, transpose_b, add, real_c;
-  int64_t lda; /* row stride of A as stored; 0: contiguous */
+  int64_t lda;      /* row stride of A as stored; 0: contiguous */
+  const void *base; /* with `add`: what op(A) op(B) is added to, in place of C; NULL: C */
 } bam_product;
 void bam_product_run(const bam_product *product, bam_device *device, bam_dtype dtype, void *c,
                      const void *a, const void *b);
+
+/* y = a + b, broadcast to y; all have one dtype, in which the device computes. y may be a or b. */
+void bam_sum_run(bam_tensor *y, bam_tensor *a, bam_tensor *b);
 
 /* Count the FLOPs of `products` products over the pairs of causal attention: 2 forward, 5 backward. Pairs in different
    documents count too. */

@@ -105,6 +105,7 @@ static bam_status forward_fp8(bam_scope *scope, const bam_linear *l, bam_tensor 
                                        .k = l->in,
                                        .a_format = BAM_E4M3,
                                        .add = l->add,
+                                       .base = l->base,
                                        .real_c = y->dtype != x->dtype });
   bam_temp_release(scope, left);
   bam_temp_release(scope, right);
@@ -121,6 +122,7 @@ bam_status bam_linear_forward(bam_scope *scope, const bam_linear *l, bam_tensor 
                                   .lda = l->stride,
                                   .transpose_b = true,
                                   .add = l->add,
+                                  .base = l->base,
                                   .real_c = y->dtype != x->dtype },
                   bam_tensor_device(x), x->dtype, bam_tensor_data(y), bam_tensor_data(x),
                   bam_tensor_data(weight));

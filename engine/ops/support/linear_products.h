@@ -10,8 +10,9 @@
 /* x is [rows, in], W [out, in] and y [rows, out]; all contiguous, but for rows of x `stride` apart. */
 typedef struct bam_linear {
   int64_t rows, in, out;
-  int64_t stride; /* of x; 0: contiguous */
-  bool add;       /* forward adds to y */
+  int64_t stride;   /* of x; 0: contiguous */
+  bool add;         /* forward adds to y, or to: */
+  const void *base; /* a residual like y; NULL: y itself */
   float
     *inverse; /* FP8: of the scales of x and W, on the device; forward finds them. NULL: not FP8 */
 } bam_linear;

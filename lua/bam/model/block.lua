@@ -93,11 +93,11 @@ end
 ---@param branch? tensor [B, T, width]
 ---@param pass table of the forward pass
 ---@return tensor x
----@return tensor branch
+---@return tensor? branch nil if it has been added already, see bam.nn.residual
 ---@return boolean? fresh whether nothing else holds `branch`, so that it can be closed when it has been added
 function Block:forward(x, branch, pass)
   local sum, next_branch, fresh = self._forward(self, x, branch, pass)
-  return sum, next_branch, self._is_builtin and fresh
+  return sum, next_branch, next_branch ~= nil and self._is_builtin and fresh
 end
 
 return Block

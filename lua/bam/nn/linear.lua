@@ -40,7 +40,11 @@ end
 
 --- Apply the layer to the last dimension.
 ---@param x tensor [..., inputs]
+---@param residual? tensor [..., outputs] is added to the result
 ---@return tensor y [..., outputs]
-function Linear:forward(x) return core.ops.linear(x, self.weight, self.bias, nil, self._fp8) end
+function Linear:forward(x, residual)
+  if residual then return core.ops.add_linear(x, self.weight, residual, self.bias, self._fp8) end
+  return core.ops.linear(x, self.weight, self.bias, nil, self._fp8)
+end
 
 return Linear

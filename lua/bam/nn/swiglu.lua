@@ -8,6 +8,7 @@ local Linear = require "bam.nn.linear"
 local SwiGLU = require("bam.nn.module").module "SwiGLU"
 
 SwiGLU._fresh = { "down" } -- see bam.nn.early
+SwiGLU._adds = true -- see bam.nn.residual
 
 --- nn.SwiGLU { width = 512, hidden = 1536 }
 ---@class nn.SwiGLUOptions
@@ -34,11 +35,13 @@ end
 
 --- Apply the layer to the last dimension.
 ---@param x tensor [..., width]
+---@param _? table of a forward pass, which other layers in its place need
+---@param residual? tensor [..., width] is added to the result
 ---@return tensor y [..., width]
-function SwiGLU:forward(x)
+function SwiGLU:forward(x, _, residual)
   local rows, ops = self.gate_up(x), core.ops
-  if self.activation == "silu" then return self.down(ops.swiglu(rows)) end
-  return self.down(ops.geglu(rows, self.activation == "gelu_tanh"))
+  if self.activation == "silu" then return self.down(ops.swiglu(rows), residual) end
+  return self.down(ops.geglu(rows, self.activation == "gelu_tanh"), residual)
 end
 
 return SwiGLU

@@ -55,6 +55,10 @@ local OPS = {
   linear = function()
     back(ops.linear(grid(), core.rand(5, 4, { requires_grad = true }), leaf(5)))
   end,
+  add_linear = function()
+    back(ops.add_linear(grid(), core.rand(5, 4, { requires_grad = true }), leaf(3, 5), leaf(5)))
+    back(ops.add_linear(grid(), core.rand(4, 4, { requires_grad = true }), grid()))
+  end,
   rope = function() back(ops.rope(core.rand(1, 3, 2, 4, { requires_grad = true }))) end,
   rope_table = function()
     local positions = ops.rope_table(core.tensor { 0, 1, 5 }, 4)

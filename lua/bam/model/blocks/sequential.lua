@@ -1,5 +1,6 @@
 -- The pre-norm block of GPT-2 and Llama: attention reads the residual stream first, then the FFN reads the sum.
 local early = require "bam.nn.early"
+local residual = require "bam.nn.residual"
 local define = require "bam.model.define"
 
 return define.define_builtin {
@@ -8,11 +9,12 @@ return define.define_builtin {
     .. "the FFN, each added to the residual stream. Nothing is allocated before description:build().",
   norms = { { "norm", "input_layernorm" }, { "ffn_norm", "post_attention_layernorm" } },
   forward = function(block, x, branch, pass)
-    local h
+    local h, attention, ffn
     if branch then h, x = block.norm(x, branch) else h = block.norm(x) end
-    local attention = block.attention(h, pass)
-    h, x = block.ffn_norm(x, attention)
-    if early.is_fresh(block.ffn_norm) then early.close(block.attention, attention) end
-    return x, block.ffn(h, pass), early.is_fresh(block.ffn)
+    x, attention = residual.add(block.attention, h, pass, x)
+    if attention then h, x = block.ffn_norm(x, attention) else h = block.ffn_norm(x) end
+    if attention and early.is_fresh(block.ffn_norm) then early.close(block.attention, attention) end
+    x, ffn = residual.add(block.ffn, h, pass, x)
+    return x, ffn, early.is_fresh(block.ffn)
   end,
 }

@@ -22,6 +22,7 @@ local MixtureOfAttention = require("bam.nn.module").module "MixtureOfAttention"
 
 MixtureOfAttention._fresh = {} -- see bam.nn.early
 MixtureOfAttention._fp8 = false -- see Module:fp8
+MixtureOfAttention._adds = true -- see bam.nn.residual
 
 local spec = router_options.add_to {
   width = { "size" }, heads = { "size" }, kv_heads = { "size", optional = true },
@@ -148,21 +149,25 @@ local function route(self, h, batch)
   return routing.dense(some, chosen, self.experts)
 end
 
-local function run(self, h, batch, gates)
+local function run(self, h, batch, gates, residual)
   local qkv = self.qkv or ops.concat({ self.queries, self.keys_values }, 1)
   batch = batch or {}
-  if self.q_norm then return several_ops.attend(self, h, qkv, gates, batch) end
+  if self.q_norm then return several_ops.attend(self, h, qkv, gates, batch, residual) end
   local attributes = { heads = self.heads, kv_heads = self.kv_heads, rope_base = self.rope_base, window = self.window,
                        scale = several_ops.scale(self), fp8 = self._fp8 }
   return ops.mixture_of_attention(h, qkv, self.out, gates, documents.of(batch), several_ops.positions(self, h, batch),
-                                  several_ops.bias(self), self.out_bias, several_ops.rotation(self, attributes))
+                                  several_ops.bias(self), self.out_bias, residual,
+                                  several_ops.rotation(self, attributes))
 end
 
 --- Attend to earlier tokens of the same document.
 ---@param h tensor [B, T, width]
 ---@param batch? table table of the forward pass with documents and positions, see nn.Router
+---@param residual? tensor [B, T, width] is added to the result
 ---@return tensor y [B, T, width]
-function MixtureOfAttention:forward(h, batch) return run(self, h, batch, route(self, h, batch)) end
+function MixtureOfAttention:forward(h, batch, residual)
+  return run(self, h, batch, route(self, h, batch), residual)
+end
 
 early_routing.set_halves(MixtureOfAttention.forward, route, run)
 

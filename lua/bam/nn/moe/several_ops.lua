@@ -87,8 +87,9 @@ end
 ---@param weight tensor of queries, keys and values
 ---@param gates? tensor [B, T, experts]
 ---@param batch table
+---@param residual? tensor [B, T, width] is added to the result
 ---@return tensor y [B, T, width]
-function M.attend(self, h, weight, gates, batch)
+function M.attend(self, h, weight, gates, batch, residual)
   local q, k, v = project(self, h, weight, batch)
   local o = ops.attention(q, k, v, documents.of(batch),
                           { window = self.window, scale = M.scale(self) })
@@ -98,9 +99,10 @@ function M.attend(self, h, weight, gates, batch)
     gates = ops.to(gates, o.dtype) -- of bf16 they are f32
     o = ops.mul(grouped, ops.reshape(gates, B, T, 1, n, 1))
   end
-  local bias = self.out_bias
-  local y = ops.linear(ops.view(o, B, T, -1), self.out, bias and not gates and ops.select(bias, 1, 1) or nil, nil,
-                       self._fp8)
+  local bias, columns = self.out_bias, ops.view(o, B, T, -1)
+  local row = bias and not gates and ops.select(bias, 1, 1) or nil
+  local y = residual and ops.add_linear(columns, self.out, residual, row, self._fp8)
+    or ops.linear(columns, self.out, row, nil, self._fp8)
   return bias and gates and ops.add(y, ops.matmul(gates, bias)) or y
 end
 
