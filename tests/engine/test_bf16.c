@@ -110,6 +110,16 @@ Test(bf16, linear) {
   end(&t);
 }
 
+/* The sum with a residual is rounded once. */
+Test(bf16, add_linear) {
+  twins t = begin(&bam_op_add_linear);
+  add_leaf(&t, SHAPE(300, 70), -1, 1);
+  add_leaf(&t, SHAPE(33, 70), -1, 1);
+  add_leaf(&t, SHAPE(300, 33), -4, 4);
+  compare(&t, 1, 1 << 0 | 1 << 1);
+  end(&t);
+}
+
 /* The result may stay f32: what a router makes of it is not rounded. */
 Test(bf16, linear_to_f32) {
   twins t = begin(&bam_op_linear);

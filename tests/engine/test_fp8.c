@@ -159,6 +159,27 @@ Test(fp8, linear_values) {
   free_layer(&l);
 }
 
+/* Added to a residual in f32, and rounded once. */
+Test(fp8, add_linear_values) {
+  layer l = make_layer(80, 144, 48);
+  if (!is_refused(&l)) {
+    bam_attr *attrs = make_attrs(&bam_op_add_linear);
+    bam_tensor *residual = make_random(BAM_BF16, SHAPE(l.rows, l.out), -3, 3);
+    double *x = rounded_values(l.inputs[0], BAM_E4M3), *w = rounded_values(l.inputs[1], BAM_E4M3);
+    double *want = multiply(x, w, l.rows, l.out, l.in, false, false);
+    set_integer(&bam_op_add_linear, attrs, "fp8", 1);
+    for (int64_t i = 0; i < l.rows * l.out; i++)
+      want[i] += value_at(residual, i);
+    bam_tensor *y = run(&bam_op_add_linear, (bam_tensor *[]){ l.inputs[0], l.inputs[1], residual },
+                        3, attrs);
+    expect_dtype(y, BAM_BF16);
+    expect_near(y, want, BF16_ROUNDING);
+    RELEASE(residual, y);
+    free(x), free(w), free(want), free(attrs);
+  }
+  free_layer(&l);
+}
+
 /* Rounding is a step function, whose differences are 0 or a whole step: they say nothing about this gradient. It is
    defined as that of the product of the rounded operands, with rounding as the identity, and of dy rounded to E5M2. */
 Test(fp8, linear_gradient) {
