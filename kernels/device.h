@@ -91,6 +91,15 @@ typedef struct bam_device {
   /* Whether anything failed since the last call; `text` then gets the reason. NULL: cannot fail. */
   bool (*failure)(bam_stream stream, char *text, size_t size);
 
+  /* Graphs: work that is recorded once and launched many times, with the same memory and numbers. After begin_capture
+     what is asked of the stream is recorded and does not run; what cannot be recorded (waits, copies from and to the
+     host, system_free) fails. end_capture returns the graph, which keeps its memory until free_graph; NULL if something
+     failed, or if it is not to be kept. free_graph waits for the stream. NULL: the device has no graphs. */
+  void (*begin_capture)(bam_stream stream);
+  struct bam_device_graph *(*end_capture)(bam_stream stream, bool keep);
+  void (*launch_graph)(bam_stream stream, struct bam_device_graph *graph);
+  void (*free_graph)(bam_stream stream, struct bam_device_graph *graph);
+
   /* Measure the peak FLOP/s of f32 multiply-adds on all threads, without memory traffic; takes some
      milliseconds. NULL: measure matrix products instead. */
   double (*peak)(void);
@@ -122,6 +131,7 @@ typedef struct bam_device {
   struct bam_storage *free_storages[BAM_SIZE_CLASSES];
   struct bam_region *regions;
   struct bam_arena *arena;
+  bool capturing; /* between begin_capture and end_capture (core/capture.c) */
 } bam_device;
 
 /* A kind of device. If none is present or one cannot be opened, `why` gets the reason and what to do. */

@@ -422,6 +422,7 @@
 ---@field eval_tokens? integer tokens per domain of such an evaluation, 2048 by default
 ---@field save_every? integer steps between checkpoints; once a minute by default
 ---@field audit_every? integer compute every n-th step twice, re-read its tokens, and check weights and moments between steps: wrong bits of memory, processor or disk end the run. About 1 / n slower; the weights are the same. Off by default
+---@field graphs? boolean run the micro-steps of a dense model on a GPU as CUDA graphs (bam.graph), which takes less time of the host and gives the same bits. By default where it is possible; true: an error where it is not, as for mixtures, which wait for the rows of their experts
 ---@field on_step? fun(record: table, model: table) called after every step, to look and log
 ---@field on_eval? fun(result: table, model: table) called after every evaluation, to look and log
 
@@ -918,6 +919,11 @@ function bam_optim_Optimizer:dtype() end
 ---@return string[] unexpected
 function bam_optim_Optimizer:load_state(values, options) end
 
+--- Run what clip does on a GPU as a graph (bam.graph), up to the end of a block; the training loop does so. Clip then
+--- waits for the norm.
+---@return table recording local recording <close> = opt:record_clip()
+function bam_optim_Optimizer:record_clip() end
+
 --- Note the numbers of steps, in total and of each parameter. The result is a function that restores them.
 ---@return fun()
 function bam_optim_Optimizer:remember_steps() end
@@ -1365,6 +1371,16 @@ function bam_Phase:owner() end
 --- The results of training: { step, seconds, skipped, best, ... }.
 ---@return table
 function bam_Phase:results() end
+
+---@class bam.Graph
+local bam_Graph = {}
+
+--- Drop all recordings and the memory that they keep. The graph can be called again, and records anew.
+function bam_Graph:close() end
+
+--- Why the last call ran the function itself, op by op; nil if it ran a recording.
+---@return string?
+function bam_Graph:obstacle() end
 
 --- The sum a + b; for two bool tensors, logical or. Shapes broadcast, dtypes promote.
 ---@param b tensor|number
@@ -3338,7 +3354,7 @@ function bam.loop.loss(model, batch, rows) end
 
 --- Run steps `first` to `steps` (or to `last`) in training mode. Every step depends only on its number: the batch,
 --- the learning rate, and what set_step changes in the model.
----@param run { model: table, optimizer: table, stream: table, lr: schedule, first: integer, steps: integer, last?: integer, batch: integer, rows?: integer, clip?: number, judge?: function, around?: fun(step: integer, compute: function): table, after: fun(step: integer, record: table) } around calls compute() and returns the record of a step; after is called with the record of each step
+---@param run { model: table, optimizer: table, stream: table, lr: schedule, first: integer, steps: integer, last?: integer, batch: integer, rows?: integer, clip?: number, judge?: function, graphs?: boolean, around?: fun(step: integer, compute: function): table, after: fun(step: integer, record: table) } around calls compute() and returns the record of a step; after is called with the record of each step; graphs as in bam.train
 function bam.loop.run(run) end
 
 --- One step: gradients, clipping and the optimizer's update, unless `judge` rejects it.
@@ -3450,6 +3466,27 @@ function bam.tf32(allow) end
 ---@param path? string|boolean the file, which is created; false: stop, and take the library's first proposals again
 ---@return string? path of the file in use
 function bam.tune(path) end
+
+--- Make f a CUDA graph: its second call records what a GPU does for it, and later calls run that with one call to the
+--- device, without the host's time for each op. Results have the bits of f(...). There is a recording for each
+--- combination of shapes; other arguments count by value. On the CPU f is simply called.
+---
+--- What f does on the host (printing, counting, choosing a branch) happens only when f itself runs. f must not need
+--- a value from the device (x:item()), a copy from the CPU, or random numbers, as dropout does; then, and wherever
+--- else a recording is impossible, f itself is called each time. f may call backward, whose gradients are added as
+--- always, but not step an optimizer, whose steps differ in a number. Results are tensors that require no gradient;
+--- the next call overwrites them: clone what you keep. A recording keeps its memory until graph:close(), or until
+--- memory is short.
+---
+---   local gradients = bam.graph(function(x, y)
+---     local loss = bam.cross_entropy(model(x), y)
+---     loss:backward()
+---     return loss:detach()
+---   end)
+---@param f function of tensors on one device, numbers, strings and booleans; gives tensors
+---@param options? { strict?: boolean } strict: an error where f cannot be recorded
+---@return bam.Graph graph to be called like f
+function bam.graph(f, options) end
 
 --- Set the number of threads of the CPU kernels. Without an argument, only return it.
 ---@param count? integer 1 to 1024

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "../core/capture.h"
+
 #define RESERVED ((uint64_t)1 << 20) /* numbers: more nodes than any layer records */
 
 /* ---- recording ---- */
@@ -194,8 +196,15 @@ bam_status bam_autograd_require(bam_tensor *tensor, bool requires_grad) {
                     "requires_grad: only floating-point tensors have gradients, but this is %s; "
                     "convert it first: x:to \"f32\"",
                     bam_dtype_name(tensor->dtype));
+  if (tensor->requires_grad != requires_grad)
+    BAM_TRY(bam_capture_change_leaf(tensor, "a change of requires_grad"));
   tensor->requires_grad = requires_grad;
   return BAM_OK;
+}
+
+/* Whether two gradients of one tensor, NULL for none, are the same memory. */
+static bool is_same(const bam_tensor *a, const bam_tensor *b) {
+  return a == b || (a != NULL && b != NULL && a->storage == b->storage && a->offset == b->offset);
 }
 
 bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad) {
@@ -216,6 +225,8 @@ bam_status bam_autograd_set_grad(bam_tensor *leaf, bam_tensor *grad) {
                     "grad: this tensor has a gradient itself; use x:clone()");
   if (grad != NULL && bam_tensor_device(grad) != bam_tensor_device(leaf))
     return bam_fail(leaf->context, BAM_ERROR_ARGUMENT, "grad: must be on the tensor's device");
+  if (!is_same(leaf->grad, grad))
+    BAM_TRY(bam_capture_change_leaf(leaf, "that a tensor is given another gradient"));
   if (grad != NULL)
     bam_tensor_retain(grad);
   bam_tensor_release(leaf->grad);

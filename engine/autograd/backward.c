@@ -283,11 +283,11 @@ static bam_status backward(bam_tensor *root, bam_tensor *seed, bool retain, bam_
   context->no_grad = true;
   context->unit_seed = seed == NULL ? grad->storage : NULL;
   if (root->node == NULL) {
-    status = bam_grad_add(&root->grad, true, grad);
+    status = bam_grad_add(&root->grad, root, grad);
   } else {
     bam_node *node = root->node;
     node->refs++; /* keep the root alive: the pass may release its graph */
-    status = bam_grad_add(&node->grads[root->output], false, grad);
+    status = bam_grad_add(&node->grads[root->output], NULL, grad);
     if (status == BAM_OK)
       status = go_back(node, retain, outer);
     bam_node_release(node);

@@ -5,6 +5,11 @@
 #include <stdio.h>
 
 #include "../core/assert.h"
+#include "../core/capture.h"
+
+/* In a capture: what follows would add to it. */
+#define FIRST_GRADIENT \
+  "the first gradient of a tensor; compute gradients once before, and set them to 0"
 
 bam_tensor **bam_grad_slot(const bam_backward *pass, int i) {
   bam_edge *edge = &pass->node->edges[i];
@@ -78,9 +83,12 @@ static bam_status add_into(bam_tensor *sum, bam_tensor *a, bam_tensor *b) {
   return BAM_OK;
 }
 
-bam_status bam_grad_add(bam_tensor **at, bool is_leaf, bam_tensor *grad) {
+bam_status bam_grad_add(bam_tensor **at, bam_tensor *leaf, bam_tensor *grad) {
+  const bool is_leaf = leaf != NULL;
   bam_status status = BAM_OK;
   bam_tensor *fresh = NULL;
+  if (is_leaf && *at == NULL)
+    BAM_TRY(bam_capture_change_leaf(leaf, FIRST_GRADIENT));
   bam_assert(at != NULL); /* whoever computes a gradient has asked whether it is needed */
   if (*at == NULL && !is_leaf) {
     *at = bam_tensor_retain(grad);
@@ -122,7 +130,7 @@ bam_status bam_grad_deliver(bam_backward *pass) {
     const int i = pass->buffered[k].input;
     bam_tensor *grad;
     BAM_TRY(bam_temp_convert(pass->scope, pass->buffered[k].grad, bam_grad_dtype(pass, i), &grad));
-    BAM_TRY(bam_grad_add(bam_grad_slot(pass, i), pass->node->edges[i].leaf != NULL, grad));
+    BAM_TRY(bam_grad_add(bam_grad_slot(pass, i), pass->node->edges[i].leaf, grad));
   }
   return BAM_OK;
 }
@@ -137,6 +145,8 @@ bam_status bam_grad_buffer_as(bam_backward *pass, int i, bam_dtype dtype, bam_te
   *accumulates = *at != NULL && dtype == collected_dtype(edge);
   if (dtype != collected_dtype(edge))
     return buffer(pass, i, dtype, target);
+  if (*at == NULL && edge->leaf != NULL)
+    BAM_TRY(bam_capture_change_leaf(edge->leaf, FIRST_GRADIENT));
   if (*at == NULL || (edge->leaf == NULL && !is_exclusive(*at))) {
     bam_status status = bam_tensor_new(pass->context, edge->device, dtype, &edge->shape, &fresh);
     if (status == BAM_OK && *at != NULL)

@@ -165,11 +165,11 @@ static bool grow_range(bam_device *device, int64_t bytes, int64_t room) {
   if (hole == NULL || !bam_blocks_ensure(&arena->blocks, 4))
     return false;
   find_donor(device, hole, &all);
-  const bool move = is_enough(arena, device->page_bytes, bytes, missing);
+  const bool move = !device->capturing && is_enough(arena, device->page_bytes, bytes, missing);
   const int64_t fresh = !move ? missing : missing > all ? missing - all : 0;
   const int64_t got = map_pages(device, fresh, room, &hole);
-  if (got == missing)
-    return true;
+  if (got == missing || device->capturing)
+    return got == missing; /* what a graph uses stays where it is */
   bam_block *place = find_place(device, hole, bytes, &missing);
   if (place != NULL)
     return move_pages(device, place, missing);
@@ -238,8 +238,14 @@ int64_t bam_arena_capacity(const bam_device *device, const bam_block *block) {
 }
 
 static void mark(bam_device *device, const bam_block *block, bool used) {
-  if (is_marked(device))
+  if (is_marked(device) && bam_arena_capacity(device, block) > 0)
     device->mark(device->stream, block->data, bam_arena_capacity(device, block), used);
+}
+
+static void count_used(bam_arena *arena, int64_t bytes) {
+  arena->used_bytes += bytes;
+  if (arena->used_bytes > arena->peak_bytes)
+    arena->peak_bytes = arena->used_bytes;
 }
 
 bam_block *bam_arena_take(bam_device *device, int64_t bytes, int64_t room) {
@@ -252,12 +258,45 @@ bam_block *bam_arena_take(bam_device *device, int64_t bytes, int64_t room) {
     block = bam_block_find(&arena->blocks, bytes);
   if (block == NULL || !bam_blocks_ensure(&arena->blocks, 2))
     return NULL;
-  arena->used_bytes += bytes;
-  if (arena->used_bytes > arena->peak_bytes)
-    arena->peak_bytes = arena->used_bytes;
+  count_used(arena, bytes);
   block = bam_block_change(&arena->blocks, block, block->data, bytes, BAM_BLOCK_USED);
   mark(device, block, true);
+  if (device->capturing && !bam_spans_add(&arena->captured, block->data, block->data + bytes))
+    arena->notes_are_lost = true;
   return block;
+}
+
+static char *later(char *a, char *b) { return a > b ? a : b; }
+
+static char *earlier(char *a, char *b) { return a < b ? a : b; }
+
+bam_block *bam_arena_claim(bam_device *device) {
+  bam_arena *arena = device->arena;
+  for (int i = 0; arena != NULL && i < arena->captured.count; i++) {
+    const bam_span *span = &arena->captured.list[i];
+    for (bam_block *b = NULL; (b = bam_block_next(&arena->blocks, b)) != NULL;) {
+      char *from = later(b->data, span->from), *to = earlier(b->data + b->bytes, span->to);
+      if (from >= to)
+        continue;
+      if (!bam_blocks_ensure(&arena->blocks, 2))
+        return NULL;
+      count_used(arena, to - from);
+      b = bam_block_change(&arena->blocks, b, from, to - from, BAM_BLOCK_USED);
+      mark(device, b, true);
+      return b;
+    }
+  }
+  return NULL;
+}
+
+bool bam_arena_end_notes(bam_device *device) {
+  bam_arena *arena = device->arena;
+  if (arena == NULL)
+    return true;
+  const bool complete = !arena->notes_are_lost && bam_blocks_ensure(&arena->blocks, 2);
+  bam_spans_clear(&arena->captured);
+  arena->notes_are_lost = false;
+  return complete;
 }
 
 void bam_arena_release(bam_device *device, bam_block *block) {
@@ -312,6 +351,7 @@ void bam_arena_destroy(bam_device *device) {
     arena->blocks.spare = spare->next;
     free(spare);
   }
+  bam_spans_clear(&arena->captured);
   free(arena);
   device->arena = NULL;
 }

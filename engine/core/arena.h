@@ -10,6 +10,7 @@
 #define BAM_ARENA_H
 
 #include "blocks.h"
+#include "spans.h"
 
 struct bam_device;
 
@@ -21,6 +22,8 @@ typedef struct bam_arena {
   bam_blocks blocks;
   int64_t used_bytes, peak_bytes; /* of blocks in use: now, and the most so far */
   int64_t moves;                  /* how often free pages were moved to a hole so far */
+  bam_spans captured;             /* where blocks were during the capture of the device */
+  bool notes_are_lost;            /* for want of memory */
 } bam_arena;
 
 /* Take a block of at least `bytes` > 0 bytes, of which the device may get up to `room` more bytes from the system.
@@ -32,6 +35,13 @@ int64_t bam_arena_capacity(const struct bam_device *device, const bam_block *blo
 
 /* Release a block that was taken. */
 void bam_arena_release(struct bam_device *device, bam_block *block);
+
+/* After a capture of the device (capture.h), during which pages do not move: take a free block whose addresses were in
+   use during it. NULL if there is none left, or no memory. */
+bam_block *bam_arena_claim(struct bam_device *device);
+
+/* Forget what was in use during the last capture. False if that was not known completely. */
+bool bam_arena_end_notes(struct bam_device *device);
 
 /* Return the memory of free blocks to the system: whole pages, or whole segments. Waits for the device once. */
 void bam_arena_trim(struct bam_device *device);

@@ -66,6 +66,12 @@ struct bam_context {
   bool tf32;                                  /* devices may compute products of f32 from tf32 */
   bool check_nan;                             /* bam.debug { nan = true } */
   struct bam_profile *profile;                /* being recorded (core/profile.h), or NULL */
+  struct bam_capture *capture;                /* in progress (core/capture.h), or NULL */
+  struct bam_capture *captures;               /* all others */
+  uint32_t captures_begun;
+  uint64_t
+    epoch; /* changes of what captures depend on: places and gradients of leaves, whether they
+                     require any, algorithms of products */
   int threads;
 };
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture.h"
+
 static const bam_backend *find_backend(const char *name, size_t length) {
   for (int i = 0; bam_backends[i] != NULL; i++)
     if (strlen(bam_backends[i]->name) == length && memcmp(bam_backends[i]->name, name, length) == 0)
@@ -120,6 +122,8 @@ bam_status bam_device_set_algorithms(bam_context *context, bam_device *device,
     return bam_fail(context, BAM_ERROR_ARGUMENT,
                     "products on %s have one implementation: there is nothing to choose",
                     device->name);
+  BAM_TRY(bam_capture_refuse(context, "a choice of algorithms"));
+  context->epoch++;
   device->set_algorithms(device->stream, list, count, measure);
   return bam_device_check(context, device);
 }

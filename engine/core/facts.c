@@ -1,7 +1,7 @@
 /* facts.h. */
 #include "facts.h"
 
-#include "tensor.h"
+#include "capture.h"
 
 static void state(bam_tensor *tensor, bam_facts facts) {
   facts.version = tensor->storage->version;
@@ -14,6 +14,11 @@ static bool still_hold(const bam_tensor *tensor) {
 
 void bam_facts_bound(bam_tensor *tensor, int64_t low, int64_t high) {
   state(tensor, (bam_facts){ .bounded = true, .low = low, .high = high, .other = low });
+}
+
+void bam_facts_copy(bam_tensor *to, const bam_tensor *from) {
+  if (still_hold(from) && to->dtype == from->dtype)
+    state(to, from->storage->facts);
 }
 
 void bam_facts_are_starts(bam_tensor *tensor) {
@@ -47,11 +52,16 @@ bool bam_facts_within(const bam_tensor *tensor, int64_t low, int64_t high, int64
   if (!f->bounded || !still_hold(tensor) || tensor->dtype != BAM_I64)
     return false;
   const bool inside = f->low > f->high || (f->low >= low && f->high <= high);
-  return inside && (f->other == other || (f->other >= low && f->other <= high));
+  const bool good = inside && (f->other == other || (f->other >= low && f->other <= high));
+  if (good && tensor->context->capture != NULL)
+    bam_capture_rely(tensor->context->capture, tensor, low, high, other);
+  return good;
 }
 
 bool bam_facts_have_starts(const bam_tensor *tensor) {
   const int64_t time = tensor->storage->facts.starts;
+  if (tensor->context->capture != NULL && bam_capture_is_input(tensor->context->capture, tensor))
+    return false;
   return time > 0 && still_hold(tensor) && tensor->dtype == BAM_I32 && tensor->shape.ndim == 2 &&
          tensor->shape.size[1] == time && tensor->offset % time == 0 &&
          bam_tensor_is_contiguous(tensor);
@@ -60,6 +70,8 @@ bool bam_facts_have_starts(const bam_tensor *tensor) {
 const bam_facts *bam_facts_of_order(const bam_tensor *tensor) {
   const bam_facts *f = &tensor->storage->facts;
   const int64_t size = 2 * f->order.assignments + f->order.experts + 1;
+  if (tensor->context->capture != NULL && bam_capture_is_input(tensor->context->capture, tensor))
+    return NULL;
   const bool is_order = f->order.experts > 0 && still_hold(tensor) && tensor->dtype == BAM_I64 &&
                         tensor->shape.ndim == 1 && tensor->shape.size[0] == size &&
                         bam_tensor_is_contiguous(tensor);

@@ -39,13 +39,18 @@ void bam_facts_are_rotations(struct bam_tensor *tensor, uint64_t rotation);
    among the negative ones, such as the target of padding, is left out of the bounds. */
 void bam_facts_measure(struct bam_tensor *tensor, const struct bam_tensor *host);
 
-/* Is every element of `tensor` known to be in low .. high, or `other`? */
+/* State of `to`, which has just got the values of `from` and fills its storage, all that is known of `from`. */
+void bam_facts_copy(struct bam_tensor *to, const struct bam_tensor *from);
+
+/* Is every element of `tensor` known to be in low .. high, or `other`? A capture (capture.h) notes that an op relies on
+   it. */
 bool bam_facts_within(const struct bam_tensor *tensor, int64_t low, int64_t high, int64_t other);
 
-/* The facts of a result of expert_order, or NULL if `tensor` is not known to be a whole one. */
+/* The facts of a result of expert_order, or NULL if `tensor` is not known to be a whole one. In a capture only if it
+   was computed there. */
 const bam_facts *bam_facts_of_order(const struct bam_tensor *tensor);
 
-/* Is `tensor` known to be document starts, in whole rows? */
+/* Is `tensor` known to be document starts, in whole rows? In a capture only if it was computed there. */
 bool bam_facts_have_starts(const struct bam_tensor *tensor);
 
 /* The hash of the frequencies if `tensor` is known to be whole rows of a rope_table, else 0. */

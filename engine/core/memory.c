@@ -13,6 +13,7 @@
 
 #include "arena.h"
 #include "assert.h"
+#include "capture.h"
 #include "tensor.h"
 
 #define SLAB_BYTES (64 * 1024)
@@ -310,24 +311,40 @@ static bam_storage *make_room(bam_context *context, bam_device *device, int64_t 
   return storage;
 }
 
+/* find_storage after doing more and more for it; NULL if nothing helps. During a capture nothing can be returned to the
+   system. */
+static bam_storage *find_anywhere(bam_context *context, bam_device *device, int64_t bytes) {
+  const bool capturing = device->capturing;
+  bam_storage *storage = NULL;
+  if (context->host.collect != NULL) {
+    context->host.collect(context->host.state);
+    storage = find_storage(context, device, bytes);
+  }
+  if (storage == NULL && !capturing)
+    storage = make_room(context, device, bytes);
+  if (storage == NULL && !capturing) {
+    bam_memory_trim(context);
+    storage = find_storage(context, device, bytes);
+  }
+  if (storage == NULL && bam_capture_give_up(context, device)) {
+    bam_memory_trim(context);
+    storage = find_storage(context, device, bytes);
+  }
+  return storage;
+}
+
 bam_status bam_storage_alloc(bam_context *context, bam_device *device, int64_t bytes,
                              bam_storage **out) {
   bam_memory *memory = &context->memory;
   if (refused(memory) || bytes > INT64_MAX / 4)
     return out_of_memory(context, device, bytes);
+  const uint32_t captured = bam_capture_number(context, device);
   bam_storage *storage = find_storage(context, device, bytes);
-  if (storage == NULL && context->host.collect != NULL) {
-    context->host.collect(context->host.state);
-    storage = find_storage(context, device, bytes);
-  }
   if (storage == NULL)
-    storage = make_room(context, device, bytes);
-  if (storage == NULL) {
-    bam_memory_trim(context);
-    storage = find_storage(context, device, bytes);
-  }
+    storage = find_anywhere(context, device, bytes);
   if (storage == NULL)
     return out_of_memory(context, device, bytes);
+  storage->captured = captured;
   storage->refs = 1;
   storage->version = 0;
   storage->facts = (bam_facts){ .bounded = false };
@@ -356,7 +373,7 @@ bam_storage *bam_storage_retain(bam_storage *storage) {
 }
 
 void bam_storage_release(bam_context *context, bam_storage *storage) {
-  if (storage == NULL || --storage->refs > 0)
+  if (storage == NULL || --storage->refs > 0 || bam_capture_keep(context, storage))
     return;
   count_live(&context->memory, storage->device, -storage->bytes);
   if (storage->block != NULL) {
@@ -376,6 +393,8 @@ void bam_storage_release(bam_context *context, bam_storage *storage) {
 }
 
 static void trim_device(bam_context *context, bam_device *device) {
+  if (device->capturing)
+    return;
   while (free_oldest(context, device))
     ;
   const int64_t before = bam_arena_reserved(device);
@@ -386,6 +405,52 @@ static void trim_device(bam_context *context, bam_device *device) {
 void bam_memory_trim(bam_context *context) {
   for (int i = 0; i < BAM_MAX_DEVICES && context->devices[i] != NULL; i++)
     trim_device(context, context->devices[i]);
+}
+
+/* Move those allocated during the capture from one list of the cache to another list. */
+static void take_captured(bam_context *context, bam_storage **from, uint32_t number,
+                          bam_storage **to) {
+  while (*from != NULL) {
+    bam_storage *storage = *from;
+    if (storage->captured != number) {
+      from = &storage->next;
+      continue;
+    }
+    *from = storage->next;
+    storage->next = *to;
+    storage->refs = 1;
+    *to = storage;
+    context->memory.live_objects++;
+    count_live(&context->memory, storage->device, storage->bytes);
+  }
+}
+
+/* The same with blocks of the arena, as storages. False if memory for their records is short. */
+static bool take_blocks(bam_context *context, bam_device *device, bam_storage **to) {
+  for (;;) {
+    bam_storage *storage = take_object(&context->memory, sizeof *storage);
+    bam_block *block = storage != NULL ? bam_arena_claim(device) : NULL;
+    if (block == NULL) {
+      if (storage != NULL)
+        put_object(&context->memory, storage, sizeof *storage);
+      return storage != NULL && bam_arena_end_notes(device);
+    }
+    *storage = (bam_storage){ .refs = 1,
+                              .device = device,
+                              .data = block->data,
+                              .bytes = bam_arena_capacity(device, block),
+                              .block = block,
+                              .next = *to };
+    *to = storage;
+    count_live(&context->memory, device, storage->bytes);
+  }
+}
+
+bool bam_memory_take_captured(bam_context *context, bam_device *device, uint32_t number,
+                              bam_storage **taken) {
+  for (int k = 0; k < BAM_SIZE_CLASSES; k++)
+    take_captured(context, &device->free_storages[k], number, taken);
+  return take_blocks(context, device, taken);
 }
 
 static void destroy_regions(bam_device *device) {

@@ -39,9 +39,15 @@ void bam_object_free(struct bam_context *context, void *object, size_t bytes);
 
 /* Allocate a storage of at least `bytes` uninitialized bytes on `device`, 64-byte aligned, with one
    reference. When memory is short, asks the host once to collect garbage, then returns cached storages
-   to the system: as many as are needed, those longest unused first, and all before it fails. */
+   to the system: as many as are needed, those longest unused first, all before it fails, and gives up graphs. During a
+   capture of the device nothing is returned to it. */
 bam_status bam_storage_alloc(struct bam_context *context, struct bam_device *device, int64_t bytes,
                              struct bam_storage **out);
+
+/* Take all memory of `device` that was in use at some time during capture `number` (core/capture.h), and is not now, as
+   storages with one reference each; a list linked by `next`. False if memory for records is short: then only some. */
+bool bam_memory_take_captured(struct bam_context *context, struct bam_device *device,
+                              uint32_t number, struct bam_storage **taken);
 
 /* Grow the CPU storage *scratch (NULL: none yet) to at least `bytes`, keeping its contents. */
 bam_status bam_storage_grow(struct bam_context *context, struct bam_storage **scratch,

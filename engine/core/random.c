@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "capture.h"
+
 bam_random_state bam_random_get_state(const bam_context *context) {
   return (bam_random_state){ context->seed, context->random_counter };
 }
@@ -16,6 +18,8 @@ void bam_random_set_state(bam_context *context, bam_random_state state) {
 /* The tensor to draw into: `tensor` itself if it is contiguous and of this dtype, else a new tensor
    of its shape. */
 static bam_status begin(bam_tensor *tensor, bam_dtype dtype, bam_tensor **draw) {
+  BAM_TRY(
+    bam_capture_refuse(tensor->context, "random numbers, which would be the same ones each time"));
   if (tensor->dtype == dtype && bam_tensor_is_contiguous(tensor)) {
     *draw = bam_tensor_retain(tensor);
     return BAM_OK;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "assert.h"
+#include "capture.h"
 
 /* Whether all elements of `tensor` lie inside its storage, and its sizes pass the overflow checks of
    bam_shape_count. */
@@ -153,6 +154,8 @@ bool bam_tensor_is_contiguous(const bam_tensor *tensor) {
 bam_device *bam_tensor_device(const bam_tensor *tensor) { return tensor->storage->device; }
 
 void *bam_tensor_data(const bam_tensor *tensor) {
+  if (tensor->context->capture != NULL)
+    bam_capture_use(tensor->context->capture, tensor->storage);
   return (char *)tensor->storage->data + tensor->offset * bam_dtype_size(tensor->dtype);
 }
 
@@ -395,7 +398,11 @@ bam_status bam_tensor_get(bam_tensor *tensor, int64_t index, double *value, int6
   return bam_device_check(tensor->context, device);
 }
 
-void bam_tensor_changed(bam_tensor *tensor) { tensor->storage->version++; }
+void bam_tensor_changed(bam_tensor *tensor) {
+  if (tensor->context->capture != NULL)
+    bam_capture_note_change(tensor->context->capture, tensor->storage);
+  tensor->storage->version++;
+}
 
 bam_status bam_tensor_move(bam_tensor *leaf, bam_tensor *place) {
   char a[BAM_SHAPE_TEXT], b[BAM_SHAPE_TEXT];
@@ -407,6 +414,7 @@ bam_status bam_tensor_move(bam_tensor *leaf, bam_tensor *place) {
     return bam_fail(leaf->context, BAM_ERROR_ARGUMENT, "move: %s %s does not fit into %s %s",
                     bam_dtype_name(leaf->dtype), bam_shape_text(&leaf->shape, a),
                     bam_dtype_name(place->dtype), bam_shape_text(&place->shape, b));
+  BAM_TRY(bam_capture_change_leaf(leaf, "that a parameter moves"));
   BAM_TRY(bam_tensor_copy(place, leaf));
   bam_storage_retain(place->storage);
   bam_storage_release(leaf->context, leaf->storage);

@@ -22,6 +22,7 @@ typedef struct bam_storage {
   bam_facts facts;          /* about its integers */
   struct bam_storage *next; /* in the device's free list */
   int64_t freed_at;         /* the number of requests (core/memory.h) when it came there */
+  uint32_t captured;        /* the capture (core/capture.h) in which it was allocated; 0: none */
 } bam_storage;
 
 typedef struct bam_tensor {

@@ -62,6 +62,8 @@ bool bam_blas_open(bam_stream stream) {
     return false;
   if (stream->blas != NULL)
     return true;
+  if (bam_cuda_cannot_capture(stream, "the first product"))
+    return false;
   stream->blas = (bam_cuda_blas *)calloc(1, sizeof *stream->blas);
   if (stream->blas == NULL)
     bam_cuda_fail(stream, "out of memory");

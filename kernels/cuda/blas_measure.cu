@@ -192,6 +192,8 @@ cublasStatus_t bam_blas_measure(bam_stream stream, bam_blas_plan *p, const bam_b
   memset(&b, 0, sizeof b);
   b.stream = stream;
   b.plan = p;
+  if (bam_cuda_cannot_capture(stream, "the measurement of algorithms"))
+    return CUBLAS_STATUS_EXECUTION_FAILED;
   memset(trials, 0, sizeof trials);
   const bool open = open_bench(&b, call);
   for (int i = 0; i < count; i++)

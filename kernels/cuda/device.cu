@@ -11,6 +11,7 @@ extern "C" {
 #include "blas.h"
 #include "convert.h"
 #include "fp8.h"
+#include "graph.h"
 #include "pages.h"
 #include "stream.h"
 
@@ -26,13 +27,15 @@ DECLARE(f32) DECLARE(f64) DECLARE(bf16) DECLARE(i32) DECLARE(i64) DECLARE(u8) DE
 }
 
 static void device_synchronize(bam_stream stream) {
-  if (bam_cuda_enter(stream))
+  if (!bam_cuda_cannot_capture(stream, "a wait for the device") && bam_cuda_enter(stream))
     bam_cuda_note(stream, "synchronize", cudaStreamSynchronize(stream->queue));
 }
 
 /* After the work that may still use it. */
 static void device_free(bam_stream stream, void *data, int64_t bytes) {
   (void)bytes;
+  if (bam_cuda_cannot_capture(stream, "freeing memory"))
+    return;
   device_synchronize(stream);
   bam_cuda_note(stream, "cudaFree", cudaFree(data));
 }
@@ -74,6 +77,8 @@ static void close_stream(bam_stream stream) {
     if (stream->early != NULL)
       cudaFreeHost(stream->early);
     cudaFree(stream->scratch);
+    for (int i = 0; i < stream->n_old_scratch; i++)
+      cudaFree(stream->old_scratch[i]);
     close_lanes(stream);
   }
   free(stream);
@@ -91,7 +96,7 @@ static cudaError_t find_capability(bam_stream stream) {
 
 static cudaError_t fill_stream(bam_stream stream) {
   cudaError_t error = cudaSetDevice(stream->number);
-  const char *sync = getenv("BAMLUA_SYNC");
+  const char *sync = getenv("BAMLUA_SYNC"), *graphs = getenv("BAMLUA_GRAPHS");
   int shared = 0;
   if (error == cudaSuccess)
     error = cudaStreamCreateWithFlags(&stream->lanes[0], cudaStreamNonBlocking);
@@ -113,6 +118,7 @@ static cudaError_t fill_stream(bam_stream stream) {
                                    stream->number);
   stream->shared_limit = shared;
   stream->sync = sync != NULL && strcmp(sync, "1") == 0;
+  stream->no_graphs = graphs != NULL && strcmp(graphs, "0") == 0;
   if (error == cudaSuccess)
     error = find_capability(stream);
   return error;
@@ -222,6 +228,10 @@ static bool open_device(bam_device *device, int number, char *why, size_t size) 
   device->library = bam_cuda_blas_library;
   device->set_algorithms = bam_cuda_blas_set_algorithms;
   device->algorithms = bam_cuda_blas_algorithms;
+  device->begin_capture = bam_cuda_begin_capture;
+  device->end_capture = bam_cuda_end_capture;
+  device->launch_graph = bam_cuda_launch_graph;
+  device->free_graph = bam_cuda_free_graph;
   device->close = close_stream;
   return true;
 }

@@ -142,6 +142,8 @@ int64_t bam_cuda_map(bam_stream stream, void *data, int64_t bytes) {
   int64_t done = 0;
   if (!bam_cuda_enter(stream))
     return 0;
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  bam_cuda_exchange_mode(stream, &mode);
   const int64_t page = stream->page_bytes, most = count_available(stream);
   bytes = bytes < most ? bytes : most / page * page;
   while (done < bytes && map_page(stream, address(data, done), (size_t)page))
@@ -150,6 +152,7 @@ int64_t bam_cuda_map(bam_stream stream, void *data, int64_t bytes) {
     bam_cuda_unmap(stream, data, done);
     done = 0;
   }
+  bam_cuda_exchange_mode(stream, &mode);
   return done;
 }
 

@@ -21,7 +21,7 @@ void bam_cuda_note(bam_stream stream, const char *what, cudaError_t error) {
 /* `what` as in BAM_LAUNCH: of "(kernel<32>)" the message has the function's name. */
 void bam_cuda_launched(bam_stream stream, const char *what, cudaError_t error) {
   char name[64];
-  if (stream->sync && error == cudaSuccess)
+  if (stream->sync && !stream->capturing && error == cudaSuccess)
     error = cudaStreamSynchronize(stream->queue);
   if (error == cudaSuccess)
     return;
@@ -39,9 +39,18 @@ void bam_cuda_fail(bam_stream stream, const char *format, ...) {
   va_end(arguments);
 }
 
+bool bam_cuda_cannot_capture(bam_stream stream, const char *what) {
+  if (stream->capturing)
+    bam_cuda_fail(stream, "a graph cannot capture %s", what);
+  return stream->capturing;
+}
+
 void *bam_cuda_malloc(bam_stream stream, int64_t bytes) {
   void *data = NULL;
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  bam_cuda_exchange_mode(stream, &mode);
   const cudaError_t error = cudaMalloc(&data, (size_t)bytes);
+  bam_cuda_exchange_mode(stream, &mode);
   if (error == cudaErrorMemoryAllocation)
     cudaGetLastError(); /* memory being short is no failure of the device */
   else
@@ -49,15 +58,25 @@ void *bam_cuda_malloc(bam_stream stream, int64_t bytes) {
   return error == cudaSuccess ? data : NULL;
 }
 
+/* Give the scratch buffer back, after the work that uses it; graphs go on using it. */
+static void drop_scratch(bam_stream stream) {
+  if (stream->scratch != NULL && stream->graphs > 0 && stream->n_old_scratch < BAM_OLD_SCRATCH) {
+    stream->old_scratch[stream->n_old_scratch++] = stream->scratch;
+    return;
+  }
+  bam_cuda_note(stream, "scratch", cudaStreamSynchronize(stream->queue));
+  bam_cuda_note(stream, "cudaFree", cudaFree(stream->scratch));
+}
+
 /* Doubling, so that sizes that grow slowly do not ask the driver each time; just enough when there
-   is not so much. The old memory is freed first, after the work that uses it. */
+   is not so much. The old memory is freed first. */
 void *bam_cuda_scratch(bam_stream stream, int64_t bytes) {
   if (bytes <= stream->scratch_bytes && stream->scratch != NULL)
     return stream->scratch;
-  if (!bam_cuda_enter(stream))
+  if (bam_cuda_cannot_capture(stream, "the first use of more scratch memory") ||
+      !bam_cuda_enter(stream))
     return NULL;
-  bam_cuda_note(stream, "scratch", cudaStreamSynchronize(stream->queue));
-  bam_cuda_note(stream, "cudaFree", cudaFree(stream->scratch));
+  drop_scratch(stream);
   stream->scratch_bytes = 2 * stream->scratch_bytes > bytes ? 2 * stream->scratch_bytes : bytes;
   stream->scratch = bam_cuda_malloc(stream, stream->scratch_bytes);
   if (stream->scratch == NULL) {
@@ -89,7 +108,7 @@ static cudaError_t open_lanes(bam_stream stream) {
 }
 
 void bam_cuda_fork(bam_stream stream, int count) {
-  if (count < 2 || !bam_cuda_enter(stream))
+  if (count < 2 || stream->capturing || !bam_cuda_enter(stream))
     return;
   cudaError_t error = open_lanes(stream);
   if (error == cudaSuccess)
@@ -126,7 +145,8 @@ static char *next_slot(bam_stream stream) {
 }
 
 void bam_cuda_copy_in(bam_stream stream, void *device, const void *host, int64_t bytes) {
-  if (bytes == 0 || !bam_cuda_enter(stream))
+  if (bytes == 0 || bam_cuda_cannot_capture(stream, "a copy from the host") ||
+      !bam_cuda_enter(stream))
     return;
   for (int64_t done = 0; done < bytes; done += BAM_STAGING_BYTES) {
     const int64_t step = bytes - done < BAM_STAGING_BYTES ? bytes - done : BAM_STAGING_BYTES;
@@ -155,7 +175,8 @@ void bam_cuda_copy_out(bam_stream stream, void *host, const void *device, int64_
   const int64_t pieces = (bytes + BAM_STAGING_BYTES - 1) / BAM_STAGING_BYTES;
   if (bytes == 0)
     return;
-  if (!bam_cuda_enter(stream)) {
+  if (bam_cuda_cannot_capture(stream, "a copy to the host, which waits for the device") ||
+      !bam_cuda_enter(stream)) {
     memset(host, 0, (size_t)bytes);
     return;
   }
@@ -189,7 +210,9 @@ static char *early_slot(bam_stream stream, uint64_t number) {
 }
 
 uint64_t bam_cuda_begin_copy_out(bam_stream stream, const void *device, int64_t bytes) {
-  if (bytes == 0 || bytes > BAM_EARLY_BYTES || !bam_cuda_enter(stream))
+  if (bytes == 0 || bytes > BAM_EARLY_BYTES ||
+      bam_cuda_cannot_capture(stream, "a copy to the host, which waits for the device") ||
+      !bam_cuda_enter(stream))
     return 0;
   const uint64_t number = stream->last_early + 1;
   const int slot = (int)(number % BAM_EARLY_SLOTS);

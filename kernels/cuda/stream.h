@@ -10,6 +10,7 @@
 
 #define BAM_STAGING_SLOTS 4
 #define BAM_STAGING_BYTES (1 << 20) /* of one slot */
+#define BAM_OLD_SCRATCH 64          /* each at least twice as large as the one before */
 
 /* Queues that products of experts are spread over. One expert's product has few tiles, [16384 / 4, 2304]
    of 128 x 256 about two for each multiprocessor, and the last ones leave most of the device idle; of
@@ -37,6 +38,8 @@ struct bam_stream_state {
   /* Memory for intermediate results of one kernel call; see bam_cuda_scratch. */
   void *scratch;
   int64_t scratch_bytes;
+  void *old_scratch[BAM_OLD_SCRATCH]; /* smaller ones that graphs use; see bam_cuda_free_graph */
+  int n_old_scratch;
   int multiprocessors;
   int64_t shared_limit; /* bytes of shared memory that a block may have when it asks for them */
   int64_t page_bytes;   /* of memory; see pages.h */
@@ -52,6 +55,10 @@ struct bam_stream_state {
   cudaEvent_t arrived[BAM_EARLY_SLOTS];
   bool awaited[BAM_EARLY_SLOTS]; /* the slot's copy has been begun, and not been waited for */
   uint64_t last_early;           /* number of the last one */
+
+  bool capturing; /* what is enqueued is recorded in a graph (graph.cu) */
+  bool no_graphs; /* BAMLUA_GRAPHS=0 */
+  int graphs;     /* that exist: they know the addresses of scratch and workspace */
 
   bool tf32;                  /* products of f32 may be computed from tf32 */
   bool sync;                  /* BAMLUA_SYNC=1: wait after every launch and product */
@@ -73,13 +80,23 @@ void bam_cuda_launched(bam_stream stream, const char *what, cudaError_t error);
 void bam_cuda_fail(bam_stream stream, const char *format, ...)
   __attribute__((format(printf, 2, 3)));
 
+/* If the stream is capturing, note that `what` cannot be captured, and return true: the caller then does nothing. */
+bool bam_cuda_cannot_capture(bam_stream stream, const char *what);
+
+/* Around what is no part of a graph, but might be taken for it: allocations. */
+static inline void bam_cuda_exchange_mode(bam_stream stream, cudaStreamCaptureMode *mode) {
+  if (stream->capturing)
+    cudaThreadExchangeStreamCaptureMode(mode);
+}
+
 /* `bytes` bytes of memory of the device, which is current; NULL when there is not so much. Any
    other error is noted. */
 void *bam_cuda_malloc(bam_stream stream, int64_t bytes);
 
 /* `bytes` bytes of device memory, 256-byte aligned, valid until the next call that asks for some:
    kernels on the stream run in order, so all may use the same. NULL when there is no memory,
-   which is noted: the caller then launches nothing. It grows to the most ever asked for. */
+   which is noted: the caller then launches nothing. It grows to the most ever asked for; while there
+   are graphs, the smaller one is kept for them. */
 void *bam_cuda_scratch(bam_stream stream, int64_t bytes);
 
 /* Between a fork and its join, work may be enqueued on `count` lanes, 1 .. BAM_LANES, that run side by side, after
@@ -87,7 +104,8 @@ void *bam_cuda_scratch(bam_stream stream, int64_t bytes);
    must not touch what another one writes. So from outside the stream still runs in order, and memory that is freed
    or used again after the join is safe: whoever gets it enqueues after the join, and cudaFree comes after a
    synchronization with lane 0. Nothing but kernels without scratch and products may be enqueued in between.
-   bam_cuda_use_lane makes a lane the stream's queue. When a fork fails, which is noted, lane 0 is the only one. */
+   bam_cuda_use_lane makes a lane the stream's queue. When a fork fails, which is noted, or while the stream is
+   captured, lane 0 is the only one. */
 void bam_cuda_fork(bam_stream stream, int count);
 void bam_cuda_use_lane(bam_stream stream, int lane);
 void bam_cuda_join(bam_stream stream);

@@ -22,6 +22,7 @@ local grad = require "bam.tensor.grad"
 for name, f in pairs(grad) do M[name] = f end
 M.gradcheck = require "bam.tensor.gradcheck"
 M.profile = require("bam.tensor.profile").profile
+M.graph = require("bam.tensor.graph").graph
 M.nn = require "bam.nn"
 M.optim = require "bam.optim"
 M.schedule = require "bam.util.schedule"

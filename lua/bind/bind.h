@@ -269,6 +269,7 @@ const char *bind_nearest(const char *word, const char *const *names);
 extern const bind_export bind_algorithm_functions[];
 extern const bind_export bind_autograd_functions[];
 extern const bind_export bind_buffer_functions[];
+extern const bind_export bind_capture_functions[];
 extern const bind_export bind_create_functions[];
 extern const bind_export bind_device_functions[];
 extern const bind_export bind_directory_functions[];
@@ -297,6 +298,7 @@ extern const bind_export *const bind_parts[];
 /* Methods of types. */
 extern const bind_export bind_bpe_methods[];     /* tokenizer.c */
 extern const bind_export bind_buffer_methods[];  /* token_buffer.c */
+extern const bind_export bind_capture_methods[]; /* capture.c */
 extern const bind_export bind_lock_methods[];    /* lock.c */
 extern const bind_export bind_reader_methods[];  /* text.c */
 extern const bind_export bind_stored_methods[];  /* files.c */

@@ -7,44 +7,29 @@
 #include "bind.h"
 
 const bind_export *const bind_parts[] = {
-  bind_create_functions,
-  bind_random_functions,
-  bind_files_functions,
-  bind_autograd_functions,
-  bind_scope_functions,
-  bind_device_functions,
-  bind_system_functions,
-  bind_optim_functions,
-  bind_tokenizer_functions,
-  bind_buffer_functions,
-  bind_text_functions,
-  bind_json_functions,
-  bind_hash_functions,
-  bind_directory_functions,
-  bind_path_functions,
-  bind_lock_functions,
-  bind_signals_functions,
-  bind_terminal_functions,
-  bind_tensor_functions,
-  bind_ops_functions,
-  bind_docs_functions,
-  bind_profile_functions,
-  bind_fields_functions,
-  bind_algorithm_functions,
-  NULL,
+  bind_create_functions,    bind_random_functions,
+  bind_files_functions,     bind_autograd_functions,
+  bind_scope_functions,     bind_device_functions,
+  bind_system_functions,    bind_optim_functions,
+  bind_tokenizer_functions, bind_buffer_functions,
+  bind_text_functions,      bind_json_functions,
+  bind_hash_functions,      bind_directory_functions,
+  bind_path_functions,      bind_lock_functions,
+  bind_signals_functions,   bind_terminal_functions,
+  bind_tensor_functions,    bind_ops_functions,
+  bind_docs_functions,      bind_profile_functions,
+  bind_fields_functions,    bind_algorithm_functions,
+  bind_capture_functions,   NULL,
 };
 
 static const struct {
   const char *name;
   const bind_export *methods;
 } types[] = {
-  { "tensor", bind_tensor_methods },
-  { "bam.StoredTensor", bind_stored_methods },
-  { "bam.TextReader", bind_reader_methods },
-  { "bam.Lock", bind_lock_methods },
-  { "bam.bpe", bind_bpe_methods },
-  { "bam.bpe_trainer", bind_trainer_methods },
-  { "bam.token_buffer", bind_buffer_methods },
+  { "tensor", bind_tensor_methods },           { "bam.StoredTensor", bind_stored_methods },
+  { "bam.TextReader", bind_reader_methods },   { "bam.Lock", bind_lock_methods },
+  { "bam.Capture", bind_capture_methods },     { "bam.bpe", bind_bpe_methods },
+  { "bam.bpe_trainer", bind_trainer_methods }, { "bam.token_buffer", bind_buffer_methods },
 };
 
 const char *bind_doc_name(const char *doc, size_t *length) {

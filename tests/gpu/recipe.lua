@@ -1,6 +1,6 @@
--- A small recipe on "cuda": its losses are those of the CPU, it is the same twice, and a run that
--- was interrupted ends with the same bits. In bf16 its losses are within 1 % of those in f32, and it
--- resumes to the bit, too; recipe_fp8.lua trains it in fp8. Run by tests/gpu/window.sh on a GPU, and over the shim of tests/simt.
+-- A small recipe on "cuda": its losses are those of the CPU, it is the same twice, and a run that was interrupted ends
+-- with the same bits, with graphs and without. In bf16 its losses are within 1 % of those in f32, and it resumes to the
+-- bit, too; recipe_fp8.lua trains it in fp8. Run by tests/gpu/window.sh on a GPU, and over the shim of tests/simt.
 local core = require "bam.core"
 local small = dofile "tests/lua/support/small_run.lua"
 
@@ -16,8 +16,8 @@ local function states(directory, out)
   return digests
 end
 
-local function run(directory, flags)
-  local output, fine = small.run(directory, flags)
+local function run(directory, flags, before)
+  local output, fine = small.run(directory, flags, before)
   assert(fine, output)
   return output
 end
@@ -39,15 +39,18 @@ run(directory, "--device cpu --out cpu")
 run(directory, "--device cuda --out cuda")
 compare(directory, "cpu", "cuda", function() return TOLERANCE end)
 
-run(directory, "--device cuda --out twice")
+run(directory, "--device cuda --out twice", "export BAMLUA_GRAPHS=0;") -- and without graphs
 small.assert_same(small.digests(directory, "cuda"), small.digests(directory, "twice"))
 
 -- Stopped amid each phase: what remains is done by another process.
 core.write_file(string.format("%s/recipe.lua", directory), small.STOPPING)
 
--- The same run, stopped and resumed after each given number of steps; the last piece goes to the end.
+-- The same run, stopped and resumed after each given number of steps, with graphs and without in turns; the last piece
+-- goes to the end.
 local function run_in_parts(flags, pieces)
-  for _, steps in ipairs(pieces) do small.run_and_stop(directory, flags, steps) end
+  for i, steps in ipairs(pieces) do
+    small.run_and_stop(directory, flags, steps, string.format("BAMLUA_GRAPHS=%d", i % 2))
+  end
   local output = run(directory, flags)
   assert(not output:find("seed  step", 1, true), output)
 end

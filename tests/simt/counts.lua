@@ -31,6 +31,23 @@ local function taken(kind)
   return result
 end
 
+-- What a step of a dense model asks for with graphs, whatever its depth: a launch per micro-step, whose inputs are copied
+-- and whose loss is added up, one for the norm, and the update's, a launch per group of parameters.
+test("a step with graphs", function()
+  local function counts(layers, rows)
+    return traced.count(traced.step(program, { kind = "dense", layers = layers, rows = rows, graphs = true }))
+  end
+  local one = counts(2, 4)
+  one.wait = nil
+  expect.equal(one, { graph = 2, launch = 3, ["copy in"] = 4, copy = 4, ["copy out"] = 2 })
+  local deep = counts(5, 4)
+  deep.wait = nil
+  expect.equal(deep, one)
+  local two = counts(2, 2)
+  two.wait = nil
+  expect.equal(two, { graph = 3, launch = 9, ["copy in"] = 4, copy = 8, ["copy out"] = 3 })
+end)
+
 for _, kind in ipairs { "dense", "btx", "shared", "own" } do
   test(string.format("a step of %s", kind), function()
     local got = taken(kind)

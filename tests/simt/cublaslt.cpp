@@ -364,12 +364,38 @@ static int parts_of(const offer *offered) {
   return strcmp(offered->kind, "split") == 0 ? 2 : 1;
 }
 
+/* A product whose operands were found good. */
+struct product {
+  bam_gemm gemm;
+  simt_blas_operation operation;
+  simt_blas_types types;
+  offer offered;
+  void *d;
+  const void *c, *a, *b;
+};
+
+static cudaError_t run_product(const product &p) {
+  simt_trace("product %lld %lld %lld", (long long)p.gemm.m, (long long)p.gemm.n,
+             (long long)p.gemm.k);
+  simt_count_work(p.offered.milliseconds);
+  const char *late = getenv("BAMLUA_SIMT_FAIL_LATE");
+  if (late != NULL && strcmp(late, "product") == 0)
+    simt_fail_later(cudaErrorIllegalAddress);
+  simt_finish_copies();
+  simt_open_memory();
+  bam_gemm g = p.gemm;
+  g.alpha *= scale_of(&p.operation);
+  simt_blas_multiply(&g, p.types, p.d, p.c, p.a, p.b, parts_of(&p.offered));
+  simt_close_memory();
+  return cudaSuccess;
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha,
                               const void *a, cublasLtMatrixLayout_t a_layout, const void *b,
                               cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
                               cublasLtMatrixLayout_t c_layout, void *d, cublasLtMatrixLayout_t,
                               const cublasLtMatmulAlgo_t *algo, void *workspace,
-                              size_t workspace_bytes, cudaStream_t) {
+                              size_t workspace_bytes, cudaStream_t stream) {
   const void *const data[] = { a, b, c }, *const written[] = { a, b, d };
   const bool wide = desc->scale == CUDA_R_64F;
   bam_gemm g;
@@ -388,18 +414,16 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     return CUBLAS_STATUS_NOT_SUPPORTED;
   g.alpha = wide ? *(const double *)alpha : (double)*(const float *)alpha;
   g.beta = wide ? *(const double *)beta : (double)*(const float *)beta;
-  simt_trace("product %lld %lld %lld", (long long)g.m, (long long)g.n, (long long)g.k);
   if (getenv("BAMLUA_SIMT_ALGORITHMS") != NULL)
     simt_trace("algorithm %d", x.number);
-  simt_count_work(offered.milliseconds);
-  const char *late = getenv("BAMLUA_SIMT_FAIL_LATE");
-  if (late != NULL && strcmp(late, "product") == 0)
-    simt_fail_later(cudaErrorIllegalAddress);
-  simt_finish_copies();
-  simt_open_memory();
-  g.alpha *= scale_of(desc);
-  simt_blas_multiply(&g, { b_layout->type, a_layout->type, c_layout->type }, d, c, b, a,
-                     parts_of(&offered));
-  simt_close_memory();
-  return CUBLAS_STATUS_SUCCESS;
+  const product p = { g, *desc, { b_layout->type, a_layout->type, c_layout->type }, offered, d, c,
+                      b, a };
+  const void *const operands[] = {
+    a, b, c, d, workspace, desc->scale_pointer[0], desc->scale_pointer[1]
+  };
+  cudaError_t error = cudaSuccess;
+  if (!simt_record(
+        stream, "product", operands, sizeof operands, [p] { return run_product(p); }, &error))
+    error = run_product(p);
+  return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <memory>
+
 #include "machine.h"
 
 #define MAX_KERNELS 256
@@ -157,25 +159,46 @@ static bool lies(void) {
   return !last;
 }
 
-void simt_run(const simt_launch *launch, const simt_body *body, const void *const *pointers,
-              int npointers) {
+static cudaError_t run(const simt_launch *launch, const simt_body *body) {
   const int schedule = wanted_schedule();
-  cudaError_t error = check_launch(launch, pointers, npointers);
+  cudaError_t error = cudaSuccess;
   if (getenv("BAMLUA_SIMT_TRACE") != NULL)
     trace_launch(launch, body);
   simt_count_work(0.001);
-  if (error == cudaSuccess && is_named(launch, "BAMLUA_SIMT_HANG"))
+  if (is_named(launch, "BAMLUA_SIMT_HANG"))
     for (;;)
       pause();
-  if (error == cudaSuccess && is_named(launch, "BAMLUA_SIMT_FAIL_LATE"))
+  if (is_named(launch, "BAMLUA_SIMT_FAIL_LATE"))
     simt_fail_later(cudaErrorIllegalAddress);
-  else if (error == cudaSuccess && is_named(launch, "BAMLUA_SIMT_LIE") && lies())
+  else if (is_named(launch, "BAMLUA_SIMT_LIE") && lies())
     ; /* it says that it has run */
-  else if (error == cudaSuccess) {
+  else {
     simt_finish_copies();
     simt_open_memory();
     error = schedule >= 0 ? run_once(launch, body, schedule) : run_all(launch, body);
     simt_close_memory();
   }
+  return error;
+}
+
+/* The launch for a graph, with a copy of its arguments. */
+static simt_action copy_launch(const simt_launch *launch, const simt_body *body) {
+  const size_t align = 128; /* of the strictest argument */
+  const std::shared_ptr<void> arguments(aligned_alloc(align, (body->bytes / align + 1) * align),
+                                        free);
+  const simt_launch l = *launch;
+  const simt_body b = { body->call, arguments.get(), body->bytes };
+  memcpy(arguments.get(), body->arguments, body->bytes);
+  return [arguments, l, b] { return run(&l, &b); };
+}
+
+void simt_run(const simt_launch *launch, const simt_body *body, const void *const *pointers,
+              int npointers) {
+  cudaError_t error = check_launch(launch, pointers, npointers);
+  const bool recorded = error == cudaSuccess && simt_is_capturing() &&
+                        simt_record(launch->stream, launch->name, body->arguments, body->bytes,
+                                    copy_launch(launch, body), &error);
+  if (error == cudaSuccess && !recorded)
+    error = run(launch, body);
   simt_result(error);
 }

@@ -4,6 +4,8 @@
 #ifndef SIMT_MACHINE_H
 #define SIMT_MACHINE_H
 
+#include <functional>
+
 #include "fiber.h"
 #include "simt.h"
 
@@ -159,6 +161,7 @@ struct simt_allocation {
   char *data; /* behind the red zone */
   size_t bytes;
   int device;
+  uint64_t number; /* of the call of cudaMalloc */
 };
 
 /* The memory of all devices, in one range of addresses. */
@@ -168,7 +171,8 @@ struct simt_memory {
   int opened;                   /* how many times more than closed */
   simt_allocation *allocations; /* by address */
   int count, room;
-  size_t bytes; /* of all allocations */
+  size_t bytes;    /* of all allocations */
+  uint64_t number; /* of the last allocation */
 
   /* The upper half of the arena has the ranges of pages.cpp. */
   char *ranges, *ranges_end;  /* those that were taken */
@@ -203,8 +207,12 @@ const simt_allocation *simt_allocation_of(const void *data);
 int simt_device_of(const void *data, size_t bytes);
 bool simt_touches_device(const void *data, size_t bytes); /* any byte, of any device */
 
-/* False when something wrote outside the allocations, which is reported and repaired. */
+/* The number of the allocation that has a byte, or the gap before it; 0: none. */
+uint64_t simt_number_at(const void *data);
+
+/* False when something wrote outside the allocations, which is reported and repaired. Not while a graph runs. */
 bool simt_check_red_zones(const char *what);
+void simt_restore_red_zones(void);
 
 /* ---- fault.cpp ---- */
 
@@ -222,6 +230,30 @@ bool simt_compare_memory(const char *kernel, int schedule);
 
 /* Append a line to the file that BAMLUA_SIMT_TRACE names. */
 void simt_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- capture.cpp ---- */
+
+struct simt_recording;
+
+struct simt_stream {
+  int device;
+  simt_recording *recording; /* NULL: what is asked of it runs */
+};
+
+typedef std::function<cudaError_t()> simt_action;
+
+/* True if the call must not run now: the stream records, and `action` is what the graph will do; or it is an error.
+   The memory that the words of `arguments` point into must be there whenever the graph is launched. */
+bool simt_record(cudaStream_t stream, const char *what, const void *arguments, size_t bytes,
+                 const simt_action &action, cudaError_t *error);
+
+/* An error, which spoils the recording, if a stream records; `what` may not be called then. */
+cudaError_t simt_forbidden_in_capture(const char *what);
+cudaError_t simt_unsafe_in_capture(const char *what); /* unless the thread's mode is relaxed */
+cudaError_t simt_forbidden_on(cudaStream_t stream, const char *what); /* if that stream records */
+
+bool simt_is_capturing(void); /* does a stream record? */
+bool simt_is_replaying(void); /* does a graph run? */
 
 /* ---- runtime.cpp ---- */
 

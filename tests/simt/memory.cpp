@@ -125,10 +125,30 @@ static bool check_allocation(const simt_allocation *a, const char *what) {
   return false;
 }
 
+/* Blocks of ranges have a gap behind them, where others may have been when a graph was captured. */
+uint64_t simt_number_at(const void *data) {
+  const simt_memory *m = simt_device_memory();
+  const int i = count_below(m, data) - 1;
+  if (i < 0)
+    return 0;
+  const size_t gap = m->allocations[i].data >= m->ranges ? 4 * SIMT_RED_ZONE : 0;
+  return (size_t)((const char *)data - m->allocations[i].data) <= m->allocations[i].bytes + gap
+           ? m->allocations[i].number
+           : 0;
+}
+
+void simt_restore_red_zones(void) {
+  const simt_memory *m = simt_device_memory();
+  simt_open_memory();
+  for (int i = 0; i < m->count; i++)
+    poison_red_zones(&m->allocations[i]);
+  simt_close_memory();
+}
+
 bool simt_check_red_zones(const char *what) {
   const simt_memory *m = simt_device_memory();
   bool good = true;
-  for (int i = 0; i < m->count; i++)
+  for (int i = 0; i < m->count && !simt_is_replaying(); i++)
     good &= check_allocation(&m->allocations[i], what);
   return good;
 }
@@ -186,7 +206,7 @@ static int find_gap(const simt_memory *m, size_t bytes, char **start) {
 static void insert(simt_memory *m, int at, char *data, size_t bytes, int device) {
   memmove(m->allocations + at + 1, m->allocations + at,
           (size_t)(m->count - at) * sizeof *m->allocations);
-  m->allocations[at] = { data, bytes, device };
+  m->allocations[at] = { data, bytes, device, ++m->number };
   m->count++;
   m->bytes += bytes;
 }
@@ -229,8 +249,9 @@ cudaError_t cudaMalloc(void **data, size_t bytes) {
   size_t left, total;
   char *start;
   *data = NULL;
-  if (bytes == 0)
-    return cudaSuccess;
+  const cudaError_t refused = simt_unsafe_in_capture("cudaMalloc");
+  if (bytes == 0 || refused != cudaSuccess)
+    return refused;
   cudaMemGetInfo(&left, &total);
   if (bytes > left || !grow_table(m) || !make_arena(m))
     return simt_result(cudaErrorMemoryAllocation);
@@ -250,6 +271,9 @@ cudaError_t cudaMalloc(void **data, size_t bytes) {
 cudaError_t cudaFree(void *data) {
   simt_memory *m = simt_device_memory();
   const int at = count_below(m, data) - 1;
+  const cudaError_t refused = simt_forbidden_in_capture("cudaFree");
+  if (refused != cudaSuccess)
+    return refused;
   simt_finish_copies();
   if (data == NULL)
     return cudaSuccess;

@@ -52,6 +52,8 @@ if test -z "$filter"; then
   count "$build/simt/bamlua" tests/simt/products.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/algorithms.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/tune.lua "$build/simt/bamlua"
+  count "$build/simt/bamlua" tests/gpu/graphs.lua
+  count "$build/simt/bamlua" tests/simt/graphs.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/attention.lua "$build/simt/bamlua"
   count "$build/simt/attention_mma" --time 40
   count "$build/simt/bamlua" tests/simt/counts.lua "$build/simt/bamlua"

@@ -10,14 +10,11 @@
 
 #define MAX_PENDING 64 /* copies */
 
-struct simt_stream {
-  int device;
-};
-
 struct simt_event {
   double time;     /* of the host's clock when it was recorded */
   uint64_t copies; /* how many had been asked for when it was recorded */
   uint64_t work;   /* how many launches and products had been enqueued; 0: it was never recorded */
+  bool captured;   /* recorded in a graph */
 };
 
 /* Memory of cudaMallocHost. */
@@ -72,6 +69,14 @@ static const struct {
   ERROR(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
   ERROR(cudaErrorLaunchOutOfResources, "too many resources requested for launch"),
   ERROR(cudaErrorLaunchFailure, "unspecified launch failure"),
+  ERROR(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing"),
+  ERROR(cudaErrorStreamCaptureInvalidated,
+        "operation failed due to a previous error during capture"),
+  ERROR(cudaErrorStreamCaptureUnmatched, "capture was not begun on this stream"),
+  ERROR(cudaErrorStreamCaptureImplicit,
+        "operation would make the legacy stream depend on a capturing blocking stream"),
+  ERROR(cudaErrorCapturedEvent,
+        "operation not permitted on an event last recorded in a capturing stream"),
   ERROR(cudaErrorUnknown, "unknown error"),
 #undef ERROR
 };
@@ -180,6 +185,9 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
 bool simt_is_idle(void) { return host()->waited == host()->work && host()->done == host()->asked; }
 
 cudaError_t cudaDeviceSynchronize(void) {
+  const cudaError_t refused = simt_forbidden_in_capture("cudaDeviceSynchronize");
+  if (refused != cudaSuccess)
+    return refused;
   simt_trace("synchronize");
   simt_finish_copies();
   host()->waited = host()->work;
@@ -196,6 +204,9 @@ cudaError_t cudaRuntimeGetVersion(int *version) { return cudaDriverGetVersion(ve
 /* ---- memory of the host ---- */
 
 cudaError_t cudaMallocHost(void **data, size_t bytes) {
+  const cudaError_t refused = simt_forbidden_in_capture("cudaMallocHost");
+  if (refused != cudaSuccess)
+    return refused;
   simt_pinned *pinned = (simt_pinned *)malloc(sizeof *pinned);
   *data = malloc(bytes > 0 ? bytes : 1);
   if (*data == NULL || pinned == NULL) {
@@ -213,6 +224,9 @@ cudaError_t cudaHostAlloc(void **data, size_t bytes, unsigned) {
 }
 
 cudaError_t cudaFreeHost(void *data) {
+  const cudaError_t refused = simt_forbidden_in_capture("cudaFreeHost");
+  if (refused != cudaSuccess)
+    return refused;
   simt_pinned **link = &host()->pinned;
   simt_finish_copies();
   while (*link != NULL && (*link)->data != data)
@@ -269,18 +283,9 @@ static bool check_copy(const void *to, const void *from, size_t bytes, cudaMemcp
   return good;
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t) {
+/* A copy whose memory was found good. */
+static cudaError_t ask_for_copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
   simt_host *h = host();
-  const char *wanted = getenv("BAMLUA_SIMT_FAIL");
-  if (bytes == 0)
-    return cudaSuccess;
-  if (wanted != NULL && strcmp(wanted, "cudaMemcpyAsync") == 0)
-    return simt_result(cudaErrorLaunchFailure);
-  if (kind == cudaMemcpyDefault)
-    kind = (cudaMemcpyKind)((simt_touches_device(from, 1) ? 2 : 0) + simt_touches_device(to, 1));
-  if (!check_copy(to, from, bytes, kind))
-    return simt_result(cudaErrorInvalidValue);
   if (h->asked - h->done == MAX_PENDING)
     simt_finish_copies();
   h->pending[h->asked++ % MAX_PENDING] = { to, from, bytes };
@@ -294,15 +299,42 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
   return cudaSuccess;
 }
 
+/* A graph may copy only from and to memory of the host that stays where it is. */
+static cudaError_t check_recorded(cudaStream_t stream, const void *to, const void *from,
+                                  size_t bytes, cudaMemcpyKind kind) {
+  if (kind == cudaMemcpyDeviceToDevice ||
+      is_pinned(kind == cudaMemcpyDeviceToHost ? to : from, bytes))
+    return cudaSuccess;
+  return simt_forbidden_on(stream, "a copy of memory that is not pinned");
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  const char *wanted = getenv("BAMLUA_SIMT_FAIL");
+  const void *const operands[] = { to, from };
+  if (bytes == 0)
+    return cudaSuccess;
+  if (wanted != NULL && strcmp(wanted, "cudaMemcpyAsync") == 0)
+    return simt_result(cudaErrorLaunchFailure);
+  if (kind == cudaMemcpyDefault)
+    kind = (cudaMemcpyKind)((simt_touches_device(from, 1) ? 2 : 0) + simt_touches_device(to, 1));
+  if (!check_copy(to, from, bytes, kind))
+    return simt_result(cudaErrorInvalidValue);
+  const auto action = [=] { return ask_for_copy(to, from, bytes, kind); };
+  cudaError_t error = check_recorded(stream, to, from, bytes, kind);
+  if (error == cudaSuccess &&
+      !simt_record(stream, "copy", operands, sizeof operands, action, &error))
+    error = action();
+  return error;
+}
+
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
   const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, NULL);
   simt_finish_copies();
   return error;
 }
 
-cudaError_t cudaMemset(void *data, int byte, size_t bytes) {
-  if (bytes > 0 && simt_device_of(data, bytes) < 0)
-    return simt_result(cudaErrorInvalidValue);
+static cudaError_t fill(void *data, int byte, size_t bytes) {
   simt_finish_copies();
   simt_open_memory();
   memset(data, byte, bytes);
@@ -310,8 +342,16 @@ cudaError_t cudaMemset(void *data, int byte, size_t bytes) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void *data, int byte, size_t bytes, cudaStream_t) {
-  return cudaMemset(data, byte, bytes);
+cudaError_t cudaMemsetAsync(void *data, int byte, size_t bytes, cudaStream_t stream) {
+  cudaError_t error;
+  if (bytes > 0 && simt_device_of(data, bytes) < 0)
+    return simt_result(cudaErrorInvalidValue);
+  const auto action = [=] { return fill(data, byte, bytes); };
+  return simt_record(stream, "memset", &data, sizeof data, action, &error) ? error : action();
+}
+
+cudaError_t cudaMemset(void *data, int byte, size_t bytes) {
+  return cudaMemsetAsync(data, byte, bytes, NULL);
 }
 
 /* ---- streams and events ---- */
@@ -327,6 +367,9 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
 cudaError_t cudaStreamCreate(cudaStream_t *stream) { return cudaStreamCreateWithFlags(stream, 0); }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const cudaError_t refused = simt_forbidden_on(stream, "cudaStreamDestroy");
+  if (refused != cudaSuccess)
+    return refused;
   simt_finish_copies();
   free(stream);
   return cudaSuccess;
@@ -334,7 +377,10 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 int simt_stream_device(cudaStream_t stream) { return stream->device; }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaDeviceSynchronize(); }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  const cudaError_t refused = simt_forbidden_on(stream, "cudaStreamSynchronize");
+  return refused != cudaSuccess ? refused : cudaDeviceSynchronize();
+}
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
   *event = (cudaEvent_t)calloc(1, sizeof **event);
@@ -348,7 +394,12 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  cudaError_t error;
+  event->captured = simt_record(
+    stream, "event", NULL, 0, [] { return cudaSuccess; }, &error);
+  if (event->captured)
+    return error;
   event->time = host()->clock;
   event->copies = host()->asked;
   event->work = host()->work + 1;
@@ -356,6 +407,11 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  const cudaError_t refused = simt_forbidden_in_capture("cudaEventSynchronize");
+  if (refused != cudaSuccess)
+    return refused;
+  if (event->captured)
+    return simt_result(cudaErrorCapturedEvent);
   if (event->work == 0)
     return cudaSuccess;
   simt_trace("wait %llu", (unsigned long long)(host()->work + 1 - event->work));

@@ -108,7 +108,8 @@ template <class... P> struct simt_configured {
 
   void operator()(P... arguments) const {
     const void *const pointers[] = { simt_pointer(arguments)..., NULL };
-    auto thread = [=] { kernel(arguments...); };
+    void (*const function)(P...) = kernel; /* a graph keeps it: not `this` */
+    auto thread = [=] { function(arguments...); };
     __builtin_clear_padding(&thread); /* old pointers there would be taken for operands */
     const simt_body body = { [](const void *f) { (*(const decltype(thread) *)f)(); }, &thread,
                              sizeof thread };

@@ -27,6 +27,20 @@ local function step()
     bam.loop.step(model, optimizer, batch, { lr = 1e-3, clip = 1.0, rows = rows })
   end)
 end
+-- The same steps by bam.loop.run, with graphs: the first one prepares them, the second records them.
+local function run_loop()
+  local before, at = 0, 0
+  bam.loop.run {
+    model = model, optimizer = optimizer, lr = bam.schedule.constant(1e-3), first = 1, steps = 4, batch = B, rows = rows,
+    clip = 1.0, graphs = true,
+    stream = { batch = function()
+      return { ids = from_host(ids), targets = from_host(ids), documents = from_host(documents),
+               positions = from_host(positions), tokens = B * T }
+    end },
+    after = function() before, at = at, #core.read_file(os.getenv "BAMLUA_SIMT_TRACE") end }
+  print(before, at)
+end
+if arg[7] then return run_loop() end
 local function traced() return #core.read_file(os.getenv "BAMLUA_SIMT_TRACE") end
 model:train()
 model:set_step(1, 10)
@@ -38,15 +52,17 @@ print(before, traced())
 
 --- The second step of a model of width 64: head width 32, 2 heads on 1, a hidden width and experts of 64, 512 words.
 ---@param program string over the shim
----@param of { kind: "dense"|"btx"|"shared"|"own", layers: integer, rows: integer, batch?: integer, time?: integer, block?: string }
---- rows of a micro-batch, of `batch` (4); `block` is "parallel" by default
+---@param of { kind: "dense"|"btx"|"shared"|"own", layers: integer, rows: integer, batch?: integer, time?: integer, block?: string,
+--- graphs?: boolean } rows of a micro-batch, of `batch` (4); `block` is "parallel" by default; graphs: the fourth step,
+--- with graphs
 ---@return string[] lines
 function M.step(program, of)
   local path, log = os.tmpname(), os.tmpname()
   core.write_file(path, SCRIPT)
   local pipe = io.popen(string.format(
-    "BAMLUA_ALLOCATOR=malloc BAMLUA_SIMT=1 BAMLUA_SIMT_TRACE=%s '%s' %s %s %d %d %d %d %s 2>&1", log, program, path,
-    of.kind, of.layers, of.rows, of.batch or 4, of.time or 32, of.block or "parallel"))
+    "BAMLUA_ALLOCATOR=%s BAMLUA_SIMT=1 BAMLUA_SIMT_TRACE=%s '%s' %s %s %d %d %d %d %s %s 2>&1",
+    of.graphs and "cached" or "malloc", log, program, path, of.kind, of.layers, of.rows, of.batch or 4, of.time or 32,
+    of.block or "parallel", of.graphs and "graphs" or ""))
   local output = pipe:read "a"
   assert(pipe:close(), output)
   local from, to = output:match "^(%d+)%s+(%d+)\n$"

@@ -40,7 +40,7 @@ bam_status bam_accumulate_grad(bam_backward *pass, int i, bam_tensor *grad) {
     BAM_TRY_OR_DONE(bam_tensor_to(grad, edge->device, &moved));
     grad = moved;
   }
-  BAM_TRY_OR_DONE(bam_grad_add(bam_grad_slot(pass, i), edge->leaf != NULL, grad));
+  BAM_TRY_OR_DONE(bam_grad_add(bam_grad_slot(pass, i), edge->leaf, grad));
 done:
   bam_tensor_release(summed);
   bam_tensor_release(converted);

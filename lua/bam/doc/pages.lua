@@ -33,10 +33,12 @@ return {
   { name = "files", title = "Files", module = "bam.json", functions = "load save load_npy save_npy" },
   { name = "formats", title = "File formats", module = "bam.formats" },
   { name = "system", title = "Devices, memory, time",
-    functions = "device devices synchronize tf32 tune threads memory isa peak clock" },
+    functions = "device devices synchronize tf32 tune graph threads memory isa peak clock",
+    classes = { { "bam.Graph", "graph" } } },
   { name = "core", title = "The C side of bam", core = true,
     text = "Functions of require \"bam.core\" for bam's own modules. They may change without notice; use those of bam "
       .. "where there is one.",
     classes = { { "bam.StoredTensor", "stored" }, { "bam.TextReader", "reader" }, { "bam.Lock", "lock" },
-                { "bam.bpe", "bpe" }, { "bam.bpe_trainer", "trainer" }, { "bam.token_buffer", "buffer" } } },
+                { "bam.Capture", "capture" }, { "bam.bpe", "bpe" }, { "bam.bpe_trainer", "trainer" },
+                { "bam.token_buffer", "buffer" } } },
 }

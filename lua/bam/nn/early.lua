@@ -8,13 +8,17 @@ local M = {}
 
 local ours = setmetatable({}, { __mode = "k" }) -- by function
 
--- Is a function part of bam?
+--- Is a function part of bam?
+---@param f function
+---@return boolean
 local function is_ours(f)
   if ours[f] == nil then
     ours[f] = debug.getinfo(check.original(f), "S").source:find "^=bam/" ~= nil
   end
   return ours[f]
 end
+
+M.is_ours = is_ours
 
 --- Is every result of a layer a new tensor, which the layer has not kept?
 ---@param layer any

@@ -23,6 +23,12 @@ local function key_of(x, attributes)
   return table.concat(parts, " ")
 end
 
+-- 0 to n - 1. On a device without a copy from the host, which a graph cannot have (bam.graph).
+local function count_up(n, device)
+  if device == "cpu" then return core.arange(0, n - 1, { dtype = "i64" }) end
+  return ops.sub(ops.cumsum(core.ones(n, { dtype = "i64", device = device }), 1), 1)
+end
+
 --- The table for the positions of x; the positions themselves if the op has to refuse them.
 ---@param x tensor [B, T, ...] what is rotated, or made into it
 ---@param positions? tensor integers [T] or [B, T]; 0, 1, ... by default
@@ -30,7 +36,7 @@ end
 ---@return tensor?
 function M.make(x, positions, attributes)
   if x:size(2) == 0 then return positions end
-  positions = positions or core.arange(0, x:size(2) - 1, { dtype = "i64", device = x.device })
+  positions = positions or count_up(x:size(2), x.device)
   if not fit(positions, x) then return positions end
   attributes.dtype = x.dtype == "f64" and "f64" or "f32"
   return ops.rope_table(positions, attributes)

@@ -2,6 +2,7 @@
 local check = require "bam.util.check"
 local core = require "bam.core"
 local flat = require "bam.optim.flat"
+local graph = require("bam.tensor.graph").graph
 local groups = require "bam.optim.groups"
 local module = require "bam.nn.module"
 local rules = require "bam.optim.rules"
@@ -56,6 +57,30 @@ function Optimizer:zero_grad()
   forget_clip(self)
 end
 
+-- The norm of all gradients together, and the factor of clip.
+local function measure(self, max_norm)
+  local grads = {}
+  for _, bucket in ipairs(self._buckets) do
+    for _, segment in ipairs(bucket.segments) do grads[#grads + 1] = segment.grad end
+  end
+  return core.with_grad(false, function()
+    local norm = core.grad_norm(grads)
+    return norm, clip_factor(norm, max_norm)
+  end)
+end
+
+--- Run what clip does on a GPU as a graph (bam.graph), up to the end of a block; the training loop does so. Clip then
+--- waits for the norm.
+---@return table recording local recording <close> = opt:record_clip()
+function Optimizer:record_clip()
+  local recorded = graph(function(max_norm) return measure(self, max_norm) end)
+  self._measured = recorded
+  return setmetatable({}, { __name = "recording of clip", __close = function()
+    self._measured = nil
+    recorded:close()
+  end })
+end
+
 local clip_spec = { wait = { "boolean", true } }
 
 --- Measure the norm of all gradients together, and scale them in the next step so that it is at most `max_norm`.
@@ -71,16 +96,13 @@ function Optimizer:clip(max_norm, options)
   end
   local o = check.options(what, options, clip_spec)
   refresh(self)
-  local grads = {}
-  for _, bucket in ipairs(self._buckets) do
-    for _, segment in ipairs(bucket.segments) do grads[#grads + 1] = segment.grad end
+  local norm, factor
+  if self._measured and o.wait then
+    norm, factor = self._measured(max_norm) -- in the memory of the recording: the next clip overwrites them
+  else
+    norm, factor = measure(self, max_norm)
   end
-  local norm = core.with_grad(false, function()
-    local measured = core.grad_norm(grads)
-    self._clip = clip_factor(measured, max_norm):keep()
-    return measured
-  end)
-  self._is_sure = o.wait
+  self._clip, self._is_sure = factor:keep(), o.wait
   if not o.wait then return norm end
   local number = norm:item()
   self._hopeless = not (number < math.huge)

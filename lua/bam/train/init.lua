@@ -32,7 +32,7 @@ local spec = overrides.add_to {
   optimizer = { "any", optional = true }, betas = { "list", optional = true }, eps = { "positive", optional = true },
   weight_decay = { "rate", optional = true }, eval_every = { "count", optional = true },
   eval_tokens = { "size", 2048 }, save_every = { "size", optional = true },
-  audit_every = { "size", optional = true },
+  audit_every = { "size", optional = true }, graphs = { "boolean", optional = true },
   on_step = { "callable", optional = true }, on_eval = { "callable", optional = true },
 }
 
@@ -187,6 +187,9 @@ end
 ---@field audit_every? integer compute every n-th step twice, re-read its tokens, and check weights and moments
 --- between steps: wrong bits of memory, processor or disk end the run. About 1 / n slower; the weights are the
 --- same. Off by default
+---@field graphs? boolean run the micro-steps of a dense model on a GPU as CUDA graphs (bam.graph), which takes less
+--- time of the host and gives the same bits. By default where it is possible; true: an error where it is not, as for
+--- mixtures, which wait for the rows of their experts
 ---@field on_step? fun(record: table, model: table) called after every step, to look and log
 ---@field on_eval? fun(result: table, model: table) called after every evaluation, to look and log
 

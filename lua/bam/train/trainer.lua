@@ -311,7 +311,7 @@ local function run_steps(run, last, after_step)
   loop.run {
     model = run.model, optimizer = run.optimizer, stream = run.stream, lr = run.lr,
     clip = run.o.clip, first = run.first, steps = run.phase.steps, last = last,
-    batch = run.o.batch, rows = run.state.rows, after = after_step,
+    batch = run.o.batch, rows = run.state.rows, graphs = run.o.graphs, after = after_step,
     around = around(run),
     judge = function(loss, norm)
       if run.gap then run.gap:check() end

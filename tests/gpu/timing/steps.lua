@@ -2,6 +2,7 @@
 --- steps of eight micro-steps, which is what the goals are about.
 local bam = require "bam"
 local core = require "bam.core"
+local graphs = require "bam.train.graphs"
 local sizes = require "tests.gpu.timing.sizes"
 
 local M = {}
@@ -19,6 +20,28 @@ function M.batch_of(d, rows)
   return { ids = ids:to(device), targets = ids:to(device), documents = documents:to(device),
            positions = bam.arange(0, T - 1, { device = "cpu" }):expand(rows, T):contiguous():to(device),
            tokens = rows * T }
+end
+
+-- A digest of the gradients that f adds to zeros.
+local function digest(optimizer, f)
+  optimizer:zero_grad()
+  core.scope(f)
+  local list = {}
+  for _, bucket in ipairs(optimizer._buckets) do list[#list + 1] = core.hash_tensor(bucket.grad:to "cpu") end
+  return table.concat(list, " ")
+end
+
+-- Measure the micro-step as a graph, which must have the bits of the one without: seconds, or nil.
+local function measure_graph(model, optimizer, batch, case, of)
+  local micro_step, recorded <close> = graphs.micro_step(model)
+  if not micro_step then return nil end
+  local function graph_step() return micro_step(batch, 1 / batch.tokens):item() end
+  local want = digest(optimizer, function() bam.loop.gradients(model, batch) end)
+  for call = 1, 3 do -- itself, the first and the second replay
+    if digest(optimizer, graph_step) ~= want then error(string.format("call %d of the graph has other bits", call)) end
+  end
+  of.case, of.step, of.obstacle = "micro-step, graph", graph_step, recorded:obstacle()
+  return case(of)
 end
 
 --- Measure the micro-step and the update of a model.
@@ -44,9 +67,11 @@ function M.run(size, kind, fp8, options, case, note)
   model:set_step(1, 10)
   local tokens, flops = rows * d.context, description:flops(d.context).training
   local parameters = description:count()
-  local micro = case { case = "micro-step", model = size, kind = kind, dtype = dtype, tokens = tokens,
-                       parameters = parameters, flops = flops * tokens,
-                       step = function() bam.loop.gradients(model, batch) end }
+  local function micro_case(step)
+    return { case = "micro-step", model = size, kind = kind, dtype = dtype, tokens = tokens, parameters = parameters,
+             flops = flops * tokens, step = step }
+  end
+  local micro = case(micro_case(function() bam.loop.gradients(model, batch) end))
   local function step()
     optimizer:clip(1)
     optimizer:step()
@@ -58,6 +83,8 @@ function M.run(size, kind, fp8, options, case, note)
            tokens_per_second = sizes.MICRO_STEPS * tokens / (sizes.MICRO_STEPS * seconds + update) }
   end
   note_speed("tokens per second", micro)
+  local graph = measure_graph(model, optimizer, batch, case, micro_case())
+  if graph then note_speed("tokens per second, graphs", graph) end
   if not core.product_library() then return true end
   core.set_product_algorithms({}, true) -- measured by the call that is not timed
   local tuned = case { case = "micro-step, tuned", model = size, kind = kind, dtype = dtype, tokens = tokens,

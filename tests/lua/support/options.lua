@@ -24,6 +24,7 @@ local objects = {
   description = description, model = model, ensemble = bam.ensemble { models = { model } }, module = layer,
   optimizer = optimizer, text = text, source = text:sample { a = 1 }, heldout = text.heldout,
   tokenizer = bam.tokenizer.train { texts = { "ab ab ab" }, vocab = 258 }, s = bam.schedule.cosine { peak = 1 },
+  graph = bam.graph(print),
 }
 
 -- One object of each documented class, by the variable that the reference calls it.

@@ -100,8 +100,9 @@ end
 ---@param directory string
 ---@param flags string
 ---@param steps integer
-function M.run_and_stop(directory, flags, steps)
-  local output, fine = M.run(directory, flags, string.format("export BAMLUA_STOP=%d;", steps))
+---@param settings? string of the environment
+function M.run_and_stop(directory, flags, steps, settings)
+  local output, fine = M.run(directory, flags, string.format("export BAMLUA_STOP=%d %s;", steps, settings or ""))
   assert(not fine and output:find "step %d+ of 10", output)
 end
 
