@@ -138,7 +138,7 @@ M.list = {
   script("bf16: optimizers, a model", 20, { "tests/gpu/bf16.lua", "lua/bam/*/*.lua" }, "tests/gpu/bf16.lua"),
   trial(script("fp8: ops", 5, "tests/engine/test_fp8.c", "--op-cases --filter 'fp8/*'")),
   in_fp8(script("fp8: attention, a model", 10, { "tests/gpu/fp8.lua", "lua/bam/*/*.lua" }, "tests/gpu/fp8.lua")),
-  script("graphs", 15, { "tests/gpu/graphs.lua", "lua/bam/*/*.lua" }, "tests/gpu/graphs.lua"),
+  large(script("graphs", 15, { "tests/gpu/graphs.lua", "lua/bam/*/*.lua" }, "tests/gpu/graphs.lua")),
   large(script("a recipe, twice and resumed", 75, { "tests/gpu/recipe.lua", "lua/bam/*/*.lua" },
                "tests/gpu/recipe.lua '$program'")),
   large(in_fp8(script("a recipe in FP8", 20, { "tests/gpu/recipe_fp8.lua", "lua/bam/*/*.lua" },
