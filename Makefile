@@ -86,7 +86,7 @@ KERNEL_OBJ := $(foreach i,$(ISAS),$(foreach t,$(TYPES_REAL),$(call kernel_object
               $(foreach t,$(TYPES_INTEGER),$(call kernel_objects,baseline,$(t),$(CPU_ANY)))
 # The same for CUDA files. $(1) is the directory of the objects.
 CUDA_C       := $(wildcard kernels/cuda/*.cu) kernels/cuda/table.c
-CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu pages.cu graph.cu stream.cu convert.cu scatter.cu library.cu \
+CUDA_ONCE    := $(filter $(addprefix kernels/cuda/,device.cu pages.cu graph.cu stream.cu lanes.cu convert.cu scatter.cu library.cu \
                   blas.cu blas_library.cu blas_plan.cu blas_algorithm.cu blas_operands.cu blas_measure.cu blas_plain.cu \
                   attention_mma.cu attention_mma_backward.cu fp8.cu fp8_quantize.cu attention_hopper.cu \
                   attention_hopper_backward.cu),$(CUDA_C))
@@ -478,7 +478,7 @@ $(B)/dry/bamlua: $(BIND_OBJ) $(B)/tests/dry/device.o $(B)/simt/kernels/backends.
 	@$(CC) -Wl,-E -o $@ $^ $(ALL_LIBS)
 
 $(B)/simt/selftest: $(patsubst tests/simt/%.cu,$(B)/simt/%.o,$(wildcard tests/simt/*.cu)) \
-                    $(filter-out $(B)/simt/cublaslt%,$(SHIM_OBJ)) $(addprefix $(B)/simt/kernels/cuda/,library.o pages.o)
+                    $(filter-out $(B)/simt/cublaslt%,$(SHIM_OBJ)) $(addprefix $(B)/simt/kernels/cuda/,library.o pages.o lanes.o)
 	@echo link $@
 	@$(CXX) -o $@ $^ $(SANITIZE)
 

@@ -178,6 +178,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   cudaError_t error = simt_forbidden_on(stream, "cudaGraphLaunch");
   if (error == cudaSuccess && stream->device != exec->graph.device)
     error = cudaErrorInvalidValue;
+  simt_finish_stream(stream);
   simt_trace("graph %zu", exec->graph.steps.size());
   *replaying() = true;
   for (size_t i = 0; i < exec->graph.steps.size() && error == cudaSuccess; i++) {

@@ -7,6 +7,9 @@
    BAMLUA_SIMT_ALGORITHMS lists what there is for each product, in the heuristic's order, as MILLISECONDS[:KIND]. The
    kinds: "split" adds two parts of k; "wild" another number of parts each time; "refuse" fails when it is to run.
    BAMLUA_SIMT_BLAS_VERSION is the library's version, 130100 by default. */
+#include <map> /* before CUDA's words, of which it uses some */
+#include <memory>
+
 #include <cublasLt.h>
 #include <dlfcn.h>
 #include <stdio.h>
@@ -364,6 +367,14 @@ static int parts_of(const offer *offered) {
   return strcmp(offered->kind, "split") == 0 ? 2 : 1;
 }
 
+/* Products that may run at the same time must not share a workspace, so it belongs to one stream, which must not be
+   destroyed before it. */
+static bool is_own_workspace(const void *workspace, cudaStream_t stream) {
+  static std::map<uint64_t, cudaStream_t> owners; /* by number of the allocation */
+  const simt_allocation *a = simt_allocation_of(workspace);
+  return owners.insert({ a->number, stream }).first->second == stream;
+}
+
 /* A product whose operands were found good. */
 struct product {
   bam_gemm gemm;
@@ -381,7 +392,6 @@ static cudaError_t run_product(const product &p) {
   const char *late = getenv("BAMLUA_SIMT_FAIL_LATE");
   if (late != NULL && strcmp(late, "product") == 0)
     simt_fail_later(cudaErrorIllegalAddress);
-  simt_finish_copies();
   simt_open_memory();
   bam_gemm g = p.gemm;
   g.alpha *= scale_of(&p.operation);
@@ -406,7 +416,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
       !is_inside(b, b_layout) || !is_inside(c, c_layout) || !is_inside(d, c_layout) ||
       !is_apart(c, d, c_layout) || !is_placed(desc, a_layout, data) ||
       !is_placed(desc, a_layout, written) ||
-      simt_device_of(workspace, workspace_bytes) != simt_current_device())
+      simt_device_of(workspace, workspace_bytes) != simt_current_device() ||
+      !is_own_workspace(workspace, stream))
     return CUBLAS_STATUS_INVALID_VALUE;
   const algorithm wanted = algorithm_for(desc, &g, a_layout, b_layout, c_layout);
   if (!serves(algo, &wanted) || !is_aligned(&x, data) || !is_aligned(&x, written) ||
@@ -421,9 +432,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   const void *const operands[] = {
     a, b, c, d, workspace, desc->scale_pointer[0], desc->scale_pointer[1]
   };
-  cudaError_t error = cudaSuccess;
-  if (!simt_record(
-        stream, "product", operands, sizeof operands, [p] { return run_product(p); }, &error))
-    error = run_product(p);
+  const cudaError_t error = simt_ask(stream, "a product", operands, sizeof operands,
+                                     SIMT_WHEN_SCHEDULED, [p] { return run_product(p); });
   return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

@@ -173,7 +173,6 @@ static cudaError_t run(const simt_launch *launch, const simt_body *body) {
   else if (is_named(launch, "BAMLUA_SIMT_LIE") && lies())
     ; /* it says that it has run */
   else {
-    simt_finish_copies();
     simt_open_memory();
     error = schedule >= 0 ? run_once(launch, body, schedule) : run_all(launch, body);
     simt_close_memory();
@@ -181,7 +180,7 @@ static cudaError_t run(const simt_launch *launch, const simt_body *body) {
   return error;
 }
 
-/* The launch for a graph, with a copy of its arguments. */
+/* The launch, to be run later, with a copy of its arguments. */
 static simt_action copy_launch(const simt_launch *launch, const simt_body *body) {
   const size_t align = 128; /* of the strictest argument */
   const std::shared_ptr<void> arguments(aligned_alloc(align, (body->bytes / align + 1) * align),
@@ -195,10 +194,8 @@ static simt_action copy_launch(const simt_launch *launch, const simt_body *body)
 void simt_run(const simt_launch *launch, const simt_body *body, const void *const *pointers,
               int npointers) {
   cudaError_t error = check_launch(launch, pointers, npointers);
-  const bool recorded = error == cudaSuccess && simt_is_capturing() &&
-                        simt_record(launch->stream, launch->name, body->arguments, body->bytes,
-                                    copy_launch(launch, body), &error);
-  if (error == cudaSuccess && !recorded)
-    error = run(launch, body);
+  if (error == cudaSuccess)
+    error = simt_ask(launch->stream, launch->name, body->arguments, body->bytes,
+                     SIMT_WHEN_SCHEDULED, copy_launch(launch, body));
   simt_result(error);
 }

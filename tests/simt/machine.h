@@ -5,6 +5,7 @@
 #define SIMT_MACHINE_H
 
 #include <functional>
+#include <memory>
 
 #include "fiber.h"
 #include "simt.h"
@@ -235,8 +236,11 @@ void simt_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 struct simt_recording;
 
+struct simt_queue;
+
 struct simt_stream {
   int device;
+  std::shared_ptr<simt_queue> queue;
   simt_recording *recording; /* NULL: what is asked of it runs */
 };
 
@@ -255,16 +259,38 @@ cudaError_t simt_forbidden_on(cudaStream_t stream, const char *what); /* if that
 bool simt_is_capturing(void); /* does a stream record? */
 bool simt_is_replaying(void); /* does a graph run? */
 
+/* ---- streams.cpp ---- */
+
+typedef enum {
+  SIMT_AT_ONCE,        /* before the call returns */
+  SIMT_WHEN_SCHEDULED, /* as the schedule of streams says */
+  SIMT_WHEN_WAITED_FOR
+} simt_when;
+
+/* Ask a stream to do something after all that it was asked for before; or record it, if the stream is captured. The
+   words of `arguments` are as in simt_record. Returns the error with which it ended, if it has run. */
+cudaError_t simt_ask(cudaStream_t stream, const char *what, const void *arguments, size_t bytes,
+                     simt_when when, const simt_action &action);
+
+void simt_finish_stream(cudaStream_t stream); /* all that it was asked for */
+void simt_finish_streams(void);
+bool simt_streams_are_done(void); /* with what they were asked for */
+
+/* False, and it has been reported, if a stream has still to use the memory. */
+bool simt_is_unused(const simt_allocation *allocation);
+
 /* ---- runtime.cpp ---- */
 
 cudaError_t simt_result(cudaError_t error); /* the last error unless a success; returns it */
 int simt_current_device(void);
 int simt_stream_device(cudaStream_t stream);
-void simt_finish_copies(void); /* those that wait */
-bool simt_is_idle(void);       /* all work and all copies were waited for */
+bool simt_is_idle(void); /* all work and all copies were waited for */
+void simt_all_was_waited_for(void);
 
 /* A launch or product was enqueued, which takes that time: events count nothing else. */
 void simt_count_work(double milliseconds);
+double simt_clock(uint64_t *work); /* the milliseconds, and how many there were */
+cudaError_t simt_waited(void);     /* what a wait ends with */
 
 /* From now on, until it has been reported, waiting fails with `error`: a fault of a kernel that has been
    enqueued. */

@@ -274,12 +274,14 @@ cudaError_t cudaFree(void *data) {
   const cudaError_t refused = simt_forbidden_in_capture("cudaFree");
   if (refused != cudaSuccess)
     return refused;
-  simt_finish_copies();
   if (data == NULL)
     return cudaSuccess;
   if (at < 0 || m->allocations[at].data != data)
     return simt_result(cudaErrorInvalidValue);
-  return simt_result(remove_allocation(m, at, "cudaFree") ? cudaSuccess : cudaErrorIllegalAddress);
+  const bool unused = simt_is_unused(&m->allocations[at]);
+  simt_finish_streams();
+  return simt_result(remove_allocation(m, at, "cudaFree") && unused ? cudaSuccess
+                                                                    : cudaErrorIllegalAddress);
 }
 
 /* ---- ranges ---- */
@@ -332,6 +334,7 @@ bool simt_use_block(char *data, size_t bytes, int device) {
 bool simt_leave_block(char *data) {
   simt_memory *m = simt_device_memory();
   const int at = count_below(m, data) - 1;
+  simt_finish_streams(); /* it may be used until what is enqueued now has run, and is poisoned here */
   return at >= 0 && m->allocations[at].data == data &&
          remove_allocation(m, at, "a block that was released");
 }

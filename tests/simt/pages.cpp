@@ -2,6 +2,9 @@
    and unmapped; mapped memory may be used once access was set, and unmapped after all work has been waited for. What is
    mapped is NaN, whatever a page held before. Blocks that the program uses there are allocations as those of cudaMalloc
    are, with red zones in the gaps between them (bam_cuda_mark). */
+#include <functional> /* before CUDA's words, of which it uses some */
+#include <memory>
+
 #include "cuda.h"
 
 #include <stdio.h>

@@ -57,6 +57,8 @@ if test -z "$filter"; then
   count "$build/simt/bamlua" tests/simt/attention.lua "$build/simt/bamlua"
   count "$build/simt/attention_mma" --time 40
   count "$build/simt/bamlua" tests/simt/counts.lua "$build/simt/bamlua"
+  count "$build/simt/bamlua" tests/simt/streams.lua "$build/simt/bamlua"
+  count env BAMLUA_SIMT_STREAMS=side BAMLUA_ALLOCATOR=malloc sh tests/cases/run.sh "$build/simt/bamlua" --filter 'routed_ffn/*'
   count "$build/simt/bamlua" tests/simt/window.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/simt/head.lua "$build/simt/bamlua"
   count "$build/simt/bamlua" tests/lua/plan_memory.lua "$build/simt/bamlua"

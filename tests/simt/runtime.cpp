@@ -1,21 +1,10 @@
-/* CUDA's host functions, as far as the project calls them. An error is remembered until
-   cudaGetLastError asks for it. Kernels run when they are launched. Copies from and to memory of
-   cudaMallocHost wait until something needs them to be done, as late as CUDA may do them: what
-   the host reads too early, or overwrites too early, is then wrong. */
+/* CUDA's host functions, as far as the project calls them and no other file has them. An error is remembered until
+   cudaGetLastError asks for it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "machine.h"
-
-#define MAX_PENDING 64 /* copies */
-
-struct simt_event {
-  double time;     /* of the host's clock when it was recorded */
-  uint64_t copies; /* how many had been asked for when it was recorded */
-  uint64_t work;   /* how many launches and products had been enqueued; 0: it was never recorded */
-  bool captured;   /* recorded in a graph */
-};
 
 /* Memory of cudaMallocHost. */
 struct simt_pinned {
@@ -24,22 +13,14 @@ struct simt_pinned {
   size_t bytes;
 };
 
-struct simt_pending {
-  void *to;
-  const void *from;
-  size_t bytes;
-};
-
 struct simt_host {
   int device;
   cudaError_t error; /* the last one */
   simt_pinned *pinned;
-  simt_pending pending[MAX_PENDING]; /* copy i, counted from 0, is at i % MAX_PENDING */
-  uint64_t done, asked;              /* copies */
-  uint64_t work;                     /* launches and products, counted from 1 */
-  uint64_t waited;                   /* how many of them were waited for */
-  double clock;                      /* milliseconds that they have taken, as the shim says */
-  cudaError_t late;                  /* what the next wait finds */
+  uint64_t work;    /* launches and products, counted from 1 */
+  uint64_t waited;  /* how many of them were waited for */
+  double clock;     /* milliseconds that they have taken, as the shim says */
+  cudaError_t late; /* what the next wait finds */
 };
 
 static simt_host *host(void) {
@@ -102,10 +83,14 @@ void simt_count_work(double milliseconds) {
   host()->clock += milliseconds;
 }
 
+double simt_clock(uint64_t *work) {
+  *work = host()->work;
+  return host()->clock;
+}
+
 void simt_fail_later(cudaError_t error) { host()->late = error; }
 
-/* What a wait ends with. */
-static cudaError_t waited(void) {
+cudaError_t simt_waited(void) {
   const cudaError_t late = host()->late;
   host()->late = cudaSuccess;
   return simt_result(late);
@@ -182,16 +167,18 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
   return simt_result(cudaErrorInvalidValue);
 }
 
-bool simt_is_idle(void) { return host()->waited == host()->work && host()->done == host()->asked; }
+bool simt_is_idle(void) { return host()->waited == host()->work && simt_streams_are_done(); }
+
+void simt_all_was_waited_for(void) { host()->waited = host()->work; }
 
 cudaError_t cudaDeviceSynchronize(void) {
   const cudaError_t refused = simt_forbidden_in_capture("cudaDeviceSynchronize");
   if (refused != cudaSuccess)
     return refused;
   simt_trace("synchronize");
-  simt_finish_copies();
-  host()->waited = host()->work;
-  return waited();
+  simt_finish_streams();
+  simt_all_was_waited_for();
+  return simt_waited();
 }
 
 cudaError_t cudaDriverGetVersion(int *version) {
@@ -228,7 +215,7 @@ cudaError_t cudaFreeHost(void *data) {
   if (refused != cudaSuccess)
     return refused;
   simt_pinned **link = &host()->pinned;
-  simt_finish_copies();
+  simt_finish_streams();
   while (*link != NULL && (*link)->data != data)
     link = &(*link)->next;
   if (*link == NULL)
@@ -250,21 +237,6 @@ static bool is_pinned(const void *data, size_t bytes) {
 
 /* ---- copies ---- */
 
-/* Do the copies that were asked for, up to that many since the program began. */
-static void finish_copies(uint64_t until) {
-  simt_host *h = host();
-  if (h->done >= until)
-    return;
-  simt_open_memory();
-  for (; h->done < until; h->done++) {
-    const simt_pending *copy = &h->pending[h->done % MAX_PENDING];
-    memmove(copy->to, copy->from, copy->bytes);
-  }
-  simt_close_memory();
-}
-
-void simt_finish_copies(void) { finish_copies(host()->asked); }
-
 /* Whether the memory is where a copy of that kind wants it. */
 static bool is_where(const void *data, size_t bytes, bool device) {
   return device ? simt_device_of(data, bytes) >= 0 : !simt_touches_device(data, bytes);
@@ -283,19 +255,10 @@ static bool check_copy(const void *to, const void *from, size_t bytes, cudaMemcp
   return good;
 }
 
-/* A copy whose memory was found good. */
-static cudaError_t ask_for_copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
-  simt_host *h = host();
-  if (h->asked - h->done == MAX_PENDING)
-    simt_finish_copies();
-  h->pending[h->asked++ % MAX_PENDING] = { to, from, bytes };
-  simt_trace("copy %s %zu",
-             kind == cudaMemcpyHostToDevice   ? "in"
-             : kind == cudaMemcpyDeviceToHost ? "out"
-                                              : "within",
-             bytes);
-  if (!is_pinned(kind == cudaMemcpyDeviceToHost ? to : from, bytes))
-    simt_finish_copies();
+static cudaError_t copy(void *to, const void *from, size_t bytes) {
+  simt_open_memory();
+  memmove(to, from, bytes);
+  simt_close_memory();
   return cudaSuccess;
 }
 
@@ -320,22 +283,32 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     kind = (cudaMemcpyKind)((simt_touches_device(from, 1) ? 2 : 0) + simt_touches_device(to, 1));
   if (!check_copy(to, from, bytes, kind))
     return simt_result(cudaErrorInvalidValue);
-  const auto action = [=] { return ask_for_copy(to, from, bytes, kind); };
-  cudaError_t error = check_recorded(stream, to, from, bytes, kind);
-  if (error == cudaSuccess &&
-      !simt_record(stream, "copy", operands, sizeof operands, action, &error))
-    error = action();
-  return error;
+  const cudaError_t error = check_recorded(stream, to, from, bytes, kind);
+  if (error != cudaSuccess)
+    return error;
+  if (!simt_is_capturing())
+    simt_trace("copy %s %zu",
+               kind == cudaMemcpyHostToDevice   ? "in"
+               : kind == cudaMemcpyDeviceToHost ? "out"
+                                                : "within",
+               bytes);
+  const bool pinned = is_pinned(kind == cudaMemcpyDeviceToHost ? to : from, bytes);
+  const simt_when when = kind == cudaMemcpyDeviceToDevice ? SIMT_WHEN_SCHEDULED
+                         : pinned                         ? SIMT_WHEN_WAITED_FOR
+                                                          : SIMT_AT_ONCE;
+  return simt_ask(stream, "a copy", operands, sizeof operands, when,
+                  [=] { return copy(to, from, bytes); });
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+  if (!simt_is_capturing())
+    simt_finish_streams();
   const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, NULL);
-  simt_finish_copies();
+  simt_finish_stream(NULL);
   return error;
 }
 
 static cudaError_t fill(void *data, int byte, size_t bytes) {
-  simt_finish_copies();
   simt_open_memory();
   memset(data, byte, bytes);
   simt_close_memory();
@@ -343,85 +316,14 @@ static cudaError_t fill(void *data, int byte, size_t bytes) {
 }
 
 cudaError_t cudaMemsetAsync(void *data, int byte, size_t bytes, cudaStream_t stream) {
-  cudaError_t error;
   if (bytes > 0 && simt_device_of(data, bytes) < 0)
     return simt_result(cudaErrorInvalidValue);
-  const auto action = [=] { return fill(data, byte, bytes); };
-  return simt_record(stream, "memset", &data, sizeof data, action, &error) ? error : action();
+  return simt_ask(stream, "memset", &data, sizeof data, SIMT_WHEN_SCHEDULED,
+                  [=] { return fill(data, byte, bytes); });
 }
 
 cudaError_t cudaMemset(void *data, int byte, size_t bytes) {
+  if (!simt_is_capturing())
+    simt_finish_streams();
   return cudaMemsetAsync(data, byte, bytes, NULL);
-}
-
-/* ---- streams and events ---- */
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
-  *stream = (cudaStream_t)calloc(1, sizeof **stream);
-  if (*stream == NULL)
-    return simt_result(cudaErrorMemoryAllocation);
-  (*stream)->device = host()->device;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreate(cudaStream_t *stream) { return cudaStreamCreateWithFlags(stream, 0); }
-
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  const cudaError_t refused = simt_forbidden_on(stream, "cudaStreamDestroy");
-  if (refused != cudaSuccess)
-    return refused;
-  simt_finish_copies();
-  free(stream);
-  return cudaSuccess;
-}
-
-int simt_stream_device(cudaStream_t stream) { return stream->device; }
-
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  const cudaError_t refused = simt_forbidden_on(stream, "cudaStreamSynchronize");
-  return refused != cudaSuccess ? refused : cudaDeviceSynchronize();
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
-  *event = (cudaEvent_t)calloc(1, sizeof **event);
-  return simt_result(*event != NULL ? cudaSuccess : cudaErrorMemoryAllocation);
-}
-
-cudaError_t cudaEventCreate(cudaEvent_t *event) { return cudaEventCreateWithFlags(event, 0); }
-
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  free(event);
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  cudaError_t error;
-  event->captured = simt_record(
-    stream, "event", NULL, 0, [] { return cudaSuccess; }, &error);
-  if (event->captured)
-    return error;
-  event->time = host()->clock;
-  event->copies = host()->asked;
-  event->work = host()->work + 1;
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  const cudaError_t refused = simt_forbidden_in_capture("cudaEventSynchronize");
-  if (refused != cudaSuccess)
-    return refused;
-  if (event->captured)
-    return simt_result(cudaErrorCapturedEvent);
-  if (event->work == 0)
-    return cudaSuccess;
-  simt_trace("wait %llu", (unsigned long long)(host()->work + 1 - event->work));
-  finish_copies(event->copies);
-  return waited();
-}
-
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-
-cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to) {
-  *milliseconds = (float)(to->time - from->time);
-  return cudaSuccess;
 }

@@ -228,6 +228,7 @@ int main() {
   test_places(&state);
   test_host(&state);
   test_host_pages(&state);
+  test_streams(&state);
   test_capture(&state);
   test_faults(&state);
   test_tensor_core(&state);

@@ -18,6 +18,7 @@ static inline bool failed(bam_stream stream) { return noted(stream, "cudaErrorLa
 void test_faults(bam_stream stream);      /* selftest_faults.cu */
 void test_host(bam_stream stream);        /* selftest_host.cu */
 void test_host_pages(bam_stream stream);  /* selftest_pages.cu */
+void test_streams(bam_stream stream);     /* selftest_streams.cu */
 void test_capture(bam_stream stream);     /* selftest_capture.cu */
 void test_tensor_core(bam_stream stream); /* selftest_tensor_core.cu */
 void test_hopper(bam_stream stream);      /* selftest_hopper.cu */

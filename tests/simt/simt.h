@@ -12,6 +12,7 @@
    BAMLUA_SIMT_LIE=name     every second launch of that kernel does nothing, and claims success
    BAMLUA_SIMT_BLAS, BAMLUA_SIMT_ALGORITHMS, BAMLUA_SIMT_BLAS_VERSION  see cublaslt.cpp
    BAMLUA_SIMT_PLAIN=1      say that kernels were compiled for sm_90, not for sm_90a
+   BAMLUA_SIMT_STREAMS=side  streams but the first run as early as they may, see streams.cpp
    BAMLUA_SIMT_TRACE=file   append what the host asks for, a line each (trace.cpp)
    BAMLUA_SIMT_MEMORY=n     bytes of memory of each device
    BAMLUA_SIMT_DEVICES=n    devices
