@@ -281,6 +281,11 @@ void KERNEL(all)(bam_stream stream, bool *y, const void *x, int64_t outer, int64
 /* ---- for floating point only ---- */
 
 #if IS_REAL
+void KERNEL(sum_real)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
+                      int64_t inner) {
+  KERNEL(sum)(stream, y, x, outer, n, inner);
+}
+
 void KERNEL(mean)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
                   int64_t inner) {
   (void)stream;

@@ -14,9 +14,9 @@ typedef uint64_t wide;
 /* Reductions have no name outside this file: other dtypes have structs of the same name. */
 namespace {
 
-struct adding {
+template <class T> struct adding {
   typedef wide total;
-  element *y;
+  T *y;
   double divisor;
   __device__ total identity() const { return 0; }
   __device__ total map(real x, int64_t, int64_t) const { return (total)x; }
@@ -76,7 +76,7 @@ struct finding_truth {
 
 void KERNEL(sum)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
                  int64_t inner) {
-  const adding f = { (element *)y, 1 };
+  const adding<element> f = { (element *)y, 1 };
   reduce(stream, f, x, outer, n, inner);
 }
 
@@ -188,7 +188,7 @@ void KERNEL(cumsum)(bam_stream stream, void *y_, const void *x_, int64_t outer, 
   if (bytes > 0 && sums == NULL)
     return;
   if (s.chunks > 1) {
-    const adding f = { NULL, 1 };
+    const adding<element> f = { NULL, 1 };
     const reduce_sizes of_chunks = { outer * inner, s.chunks, 1, 1, s.chunks, false };
     reduce_pieces(stream, f, sums, x, s);
     run_rows<wide>(stream, sums, sums, sums, of_chunks, reverse);
@@ -221,9 +221,15 @@ void KERNEL(all)(bam_stream stream, bool *y, const void *x, int64_t outer, int64
 /* ---- for floating point only ---- */
 
 #if BAM_FLOATING
+void KERNEL(sum_real)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
+                      int64_t inner) {
+  const adding<real> f = { (real *)y, 1 };
+  reduce(stream, f, x, outer, n, inner);
+}
+
 void KERNEL(mean)(bam_stream stream, void *y, const void *x, int64_t outer, int64_t n,
                   int64_t inner) {
-  const adding f = { (element *)y, (double)n };
+  const adding<element> f = { (element *)y, (double)n };
   reduce(stream, f, x, outer, n, inner);
 }
 

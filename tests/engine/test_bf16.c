@@ -106,7 +106,8 @@ Test(bf16, linear) {
   twins t = begin(&bam_op_linear);
   add_leaf(&t, SHAPE(300, 70), -1, 1);
   add_leaf(&t, SHAPE(33, 70), -1, 1);
-  compare(&t, 1, 1 << 0 | 1 << 1);
+  add_leaf(&t, SHAPE(33), -1, 1);
+  compare(&t, 2, 1 << 0 | 1 << 1 | 1 << 2);
   end(&t);
 }
 
