@@ -100,8 +100,9 @@
     (bam_stream stream, bool *y, int64_t n, uint64_t seed, uint64_t counter, double probability))                 \
   X(dropout, (bam_stream stream, const bam_loop *loop, void *y, const void *x,                                    \
               const uint8_t *keep, double scale))                                                                 \
-  /* reduce.c; sum_real is sum with a real y */ \
-  X(sum_real, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, int64_t inner)) \
+  /* reduce.c; sum_real is sum with a real y */                                                                   \
+  X(sum_real,                                                                                                     \
+    (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, int64_t inner))                         \
   X(mean, (bam_stream stream, void *y, const void *x, int64_t outer, int64_t n, int64_t inner))                   \
   X(prod_backward,                                                                                                \
     (bam_stream stream, void *dx, const void *x, const void *dy, int64_t outer, int64_t n))                       \
