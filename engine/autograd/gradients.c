@@ -87,9 +87,9 @@ bam_status bam_grad_add(bam_tensor **at, bam_tensor *leaf, bam_tensor *grad) {
   const bool is_leaf = leaf != NULL;
   bam_status status = BAM_OK;
   bam_tensor *fresh = NULL;
+  bam_assert(at != NULL); /* whoever computes a gradient has asked whether it is needed */
   if (is_leaf && *at == NULL)
     BAM_TRY(bam_capture_change_leaf(leaf, FIRST_GRADIENT));
-  bam_assert(at != NULL); /* whoever computes a gradient has asked whether it is needed */
   if (*at == NULL && !is_leaf) {
     *at = bam_tensor_retain(grad);
   } else if (*at != NULL && (is_leaf || is_exclusive(*at))) {

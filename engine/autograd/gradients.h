@@ -13,7 +13,7 @@ bam_status bam_grad_deliver(bam_backward *pass);
 
 /* Add `grad`, which has the right shape and dtype, to the gradient in *at, or store it if *at is NULL. A
    node's gradient is only read later, so it may share the storage of `grad`. A leaf's gradient
-   (`is_leaf`) is added to in place and needs its own storage: in x + x * x the first gradient given to x
+   (`leaf`, else NULL) is added to in place and needs its own storage: in x + x * x the first gradient given to x
    is also that of the other input of the sum. */
 bam_status bam_grad_add(bam_tensor **at, bam_tensor *leaf, bam_tensor *grad);
 
