@@ -177,5 +177,5 @@ test("the plan counts what an optimizer keeps", function()
   expect.close(megabytes 'phase.optimizer = "lion"', adamw - buffer, 0.15)
   expect.close(megabytes 'phase.optimizer = "sgd"', adamw - 2 * buffer, 0.15)
   expect.compare(megabytes 'phase.optimizer = "muon"', ">", adamw)
-  expect.close(megabytes("phase.optimizer = Sign", SIGN), adamw + buffer, 0.15)
+  expect.close(megabytes("phase.optimizer = Sign", SIGN), adamw + buffer, 0.6) -- 100 MB and more have no decimals
 end)

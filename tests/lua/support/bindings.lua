@@ -15,6 +15,12 @@ local F64 = { dtype = "f64" }
 local function leaf(...) return core.rand({ ... }, { requires_grad = true }) end
 local function grid() return core.rand(3, 4, { requires_grad = true }) end
 
+-- A call that the CPU refuses in these words.
+local function refused(words, f, ...)
+  local _, message = pcall(f, ...)
+  if not message:find(words, 1, true) then error(message, 0) end
+end
+
 -- Differentiate the sum of a result.
 local function back(y) core.backward(ops.sum(y)) end
 
@@ -167,11 +173,12 @@ local CORE = {
   end,
   product_library = function() core.product_library() end,
   product_algorithms = function() core.product_algorithms() end,
-  set_product_algorithms = function() -- which the CPU refuses
+  set_product_algorithms = function()
     local entry = { product = "f32", rank = 1, algorithm = string.rep("0f", 64), ms = 1, first_ms = 2 }
-    local _, message = pcall(core.set_product_algorithms, { entry }, true)
-    if not message:find "one implementation" then error(message, 0) end
+    refused("one implementation", core.set_product_algorithms, { entry }, true)
   end,
+  capture = function() refused("no graphs", core.capture, "cpu") end,
+  capture_input = function() core.capture_input(core.zeros(3, 4), a) end,
   docs = function() core.docs() end,
   tensor = function() core.tensor({ { 1, 2.5 }, { 3, 4 } }, F64) end,
   zeros = function() core.zeros(3, 4) end,
