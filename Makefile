@@ -291,7 +291,8 @@ valgrind: deps-valgrind ## run every op and the Lua state under valgrind, and pr
 
 # Kernels that are written for certain instructions: those of tensor cores, and accesses of 16 bytes.
 SASS := attention_mma attention_mma_backward attention_hopper attention_hopper_backward fp8_quantize \
-        $(addsuffix .bf16,swiglu geglu norm loss mixture_of_attention routed_ffn optim arithmetic unary)
+        $(addsuffix .bf16,swiglu geglu norm loss mixture_of_attention routed_ffn optim arithmetic unary \
+          rope softmax embedding)
 sass: $(B)/bamlua ## check the machine code of kernels; needs nvcc, cuobjdump and nvdisasm (tests/gpu/sass.lua)
 	@$(REMAKE) $(WINDOW) $(SASS:%=build-window/kernels/cuda/%.o)
 	@$(B)/bamlua tests/gpu/sass.lua $(SASS:%=build-window/kernels/cuda/%.o)

@@ -2,14 +2,14 @@
    x's m rows go to which of y's n, for all `outer` alike.
 
    Rows that are added at one place form a run of the sorted moves. The moves are cut into chunks,
-   and a thread sums up one column of a chunk, run by run. The chunk in which a run begins adds its
-   sum to y; the chunks that continue it leave their sums as rows, which are then moved to the same
-   place in the same way. So the order of additions depends on the positions only, and a place
-   where many rows meet is hardly slower than others. */
+   and a thread sums up one column of a chunk, or a pack of columns, run by run. The chunk in which
+   a run begins adds its sum to y; the chunks that continue it leave their sums as rows, which are
+   then moved to the same place in the same way. So the order of additions depends on the positions
+   only, and a place where many rows meet is hardly slower than others. */
 #ifndef BAM_CUDA_MOVE_ROWS_H
 #define BAM_CUDA_MOVE_ROWS_H
 
-#include "cuda.h"
+#include "pack.h"
 #include "scatter.h"
 
 #include "../scalar.h"
@@ -103,17 +103,32 @@ static bam_cuda_move *sorted_moves(bam_stream stream, int64_t count, F move_of, 
 
 BAM_FUNCTION int64_t chunks_of(int64_t count) { return (count + CHUNK - 1) / CHUNK; }
 
-/* For each chunk of the sorted moves[count] and each column, add the sums of its runs to y; but
-   that of a run which began before goes to part[outer, chunks, inner], and next[chunk] moves it
+template <int width>
+static __device__ __forceinline__ void add_pack(pack<width, real> &sum,
+                                                const pack<width, real> &x) {
+  BAM_EACH_IN_PACK(i) sum.at[i] = (real)ADD(sum.at[i], x.at[i]);
+}
+
+/* Add to what is at a place of y, of elements or of reals. */
+template <int width, class Y>
+static __device__ __forceinline__ void add_to(Y *place, const pack<width, real> &x) {
+  pack<width, Y> sum = load_pack<width>(place);
+  BAM_EACH_IN_PACK(i) sum.at[i] = (real)ADD(sum.at[i], x.at[i]);
+  store_pack(place, sum);
+}
+
+/* For each chunk of the sorted moves[count] and each `width` columns, add the sums of its runs to y;
+   but that of a run which began before goes to part[outer, chunks, inner], and next[chunk] moves it
    on. */
-template <class Y, class X>
+template <class Y, class X, int width>
 static __global__ void add_runs(Y *y, const X *x, move_shape shape, const bam_cuda_move *moves,
                                 int64_t count, real *part, bam_cuda_move *next) {
-  const int64_t chunks = chunks_of(count);
-  BAM_EACH(t, chunks * shape.outer * shape.inner) {
+  const int64_t chunks = chunks_of(count), packs = shape.inner / width;
+  BAM_EACH(t, chunks * shape.outer * packs) {
     int64_t chunk, column, o, i;
-    split(t, shape.outer * shape.inner, &chunk, &column);
-    split(column, shape.inner, &o, &i);
+    split(t, shape.outer * packs, &chunk, &column);
+    split(column, packs, &o, &i);
+    i *= width;
     const X *from = x + o * shape.m * shape.inner + i;
     const int64_t first = chunk * CHUNK, last = first + CHUNK < count ? first + CHUNK : count;
     const bool continues = first > 0 && moves[first - 1].to == moves[first].to;
@@ -123,14 +138,13 @@ static __global__ void add_runs(Y *y, const X *x, move_shape shape, const bam_cu
       const int64_t begin = k, to = moves[k++].to;
       if (to < 0)
         continue;
-      real sum = from[moves[begin].from * shape.inner];
+      pack<width, real> sum = numbers(load_pack<width>(from + moves[begin].from * shape.inner));
       for (; k < last && moves[k].to == to; k++)
-        sum = (real)ADD(sum, from[moves[k].from * shape.inner]);
+        add_pack(sum, numbers(load_pack<width>(from + moves[k].from * shape.inner)));
       if (begin == first && continues) {
-        part[(o * chunks + chunk) * shape.inner + i] = sum;
+        store_pack(&part[(o * chunks + chunk) * shape.inner + i], sum);
       } else {
-        Y *place = &y[(o * shape.n + to) * shape.inner + i];
-        *place = (real)ADD(*place, sum);
+        add_to(&y[(o * shape.n + to) * shape.inner + i], sum);
       }
     }
   }
@@ -147,11 +161,21 @@ static inline int64_t bytes_to_add(int64_t count, int64_t columns) {
   return bytes;
 }
 
+template <int width, class Y, class X>
+static void launch_runs(bam_stream stream, Y *y, const X *x, move_shape shape,
+                        const bam_cuda_move *moves, int64_t count, real *part,
+                        bam_cuda_move *next) {
+  const int64_t packs = chunks_of(count) * shape.outer * shape.inner / width;
+  BAM_LAUNCH(stream, (add_runs<Y, X, width>), BAM_BLOCKS(packs), BAM_BLOCK, 0, y, x, shape, moves,
+             count, part, next);
+}
+
 /* Add the rows of x that are moved to one place of y, and what is there, for all places. Y is element or real. */
 template <class Y, class F>
 static void add_rows(bam_stream stream, Y *y, const element *x, move_shape shape, int64_t count,
                      F move_of) {
   const int64_t columns = shape.outer * shape.inner;
+  const bool packed = shape.inner % PACK == 0 && pack_aligned(y, x);
   char *rest;
   if (count == 0 || columns == 0)
     return;
@@ -162,12 +186,14 @@ static void add_rows(bam_stream stream, Y *y, const element *x, move_shape shape
     chunks = chunks_of(count);
     bam_cuda_move *next = (bam_cuda_move *)cut(&rest, chunks * (int64_t)sizeof *next);
     real *part = (real *)cut(&rest, chunks * columns * (int64_t)sizeof *part);
-    if (sums == NULL)
-      BAM_LAUNCH(stream, (add_runs<Y, element>), BAM_BLOCKS(chunks * columns), BAM_BLOCK, 0, y, x,
-                 shape, moves, count, part, next);
+    if (sums == NULL && packed)
+      launch_runs<PACK>(stream, y, x, shape, moves, count, part, next);
+    else if (sums == NULL)
+      launch_runs<1>(stream, y, x, shape, moves, count, part, next);
+    else if (packed)
+      launch_runs<PACK>(stream, y, sums, shape, moves, count, part, next);
     else
-      BAM_LAUNCH(stream, (add_runs<Y, real>), BAM_BLOCKS(chunks * columns), BAM_BLOCK, 0, y, sums,
-                 shape, moves, count, part, next);
+      launch_runs<1>(stream, y, sums, shape, moves, count, part, next);
     moves = chunks > 1 ? next : NULL;
     sums = part;
     shape.m = chunks;

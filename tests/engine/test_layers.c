@@ -31,6 +31,39 @@ Test(layers, embedding_gradient) {
   RELEASE(weight, ids);
 }
 
+/* The gradient of element (id, d) is the sum of its tokens' dy. */
+static void check_token_sums(bam_tensor *weight, bam_tensor *ids, bam_tensor *dy, int64_t width) {
+  const double rounding = weight->dtype == BAM_F64 ? 0x1p-52
+                                                   : 0x1p-23; /* gradients of bf16 are f32 */
+  for (int64_t e = 0; e < bam_tensor_count(weight); e++) {
+    double sum = 0, size = 0;
+    for (int64_t t = 0; t < bam_tensor_count(ids); t++)
+      if (integer_at(ids, t) == e / width) {
+        sum += value_at(dy, t * width + e % width);
+        size += fabs(value_at(dy, t * width + e % width));
+      }
+    cr_assert(fabs(value_at(weight->grad, e) - sum) <= 8 * rounding * size,
+              "element %lld: %g, not %g", (long long)e, value_at(weight->grad, e), sum);
+  }
+}
+
+/* Tokens that are so many that a device adds them up in parts, in rows of packs and others. */
+Test(layers, embedding_gradient_of_many_tokens) {
+  const bam_dtype dtypes[] = { BAM_F32, BAM_F64, BAM_BF16 };
+  for (int64_t width = 7; width <= 24; width += 17)
+    for (int i = 0; i < 3; i++) {
+      if (!device_computes(dtypes[i]))
+        continue;
+      bam_tensor *weight = make_leaf(dtypes[i], SHAPE(4, width), -1, 1);
+      bam_tensor *ids = make_random(BAM_I64, SHAPE(1300), 0, 2);
+      bam_tensor *y = run2(&bam_op_embedding, ids, weight);
+      bam_tensor *dy = make_random(dtypes[i], SHAPE(1300, width), -1, 1);
+      EXPECT_OK(bam_autograd_backward(y, dy, false));
+      check_token_sums(weight, ids, dy, width);
+      RELEASE(weight, ids, y, dy);
+    }
+}
+
 Test(layers, embedding_accumulates) {
   bam_tensor *weight = make_leaf(BAM_F32, SHAPE(3, 2), -1, 1);
   bam_tensor *ids = make_values(BAM_I64, SHAPE(3), VALUES(0, 2, 0));

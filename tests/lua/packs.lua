@@ -5,7 +5,7 @@ local test = require "tests.lua.support.test"
 local bamlua = os.getenv "BAMLUA" or "build/bamlua"
 local directory = bamlua:match "^(.*)/" or "."
 
-local FILES = { "swiglu", "geglu", "norm", "loss", "rope", "softmax", "mixture_of_attention", "routed_ffn" }
+local FILES = { "swiglu", "geglu", "norm", "loss", "rope", "softmax", "embedding", "mixture_of_attention", "routed_ffn" }
 local COMPILE = "nvcc -std=c++17 -O3 -DBAM_TYPE=bf16 -DBAM_TYPE_bf16 -arch=compute_80 -ptx -o - kernels/cuda/%s.cu"
 local PACKED = "Li8EE" -- the end of the template arguments in the name of a kernel for packs of 8 bf16
 
@@ -33,7 +33,7 @@ local function check(ptx)
   local kernels = packed_kernels(ptx)
   expect.yes(next(kernels), "there are kernels for packs")
   for name, body in pairs(kernels) do
-    expect.matches(body, "ld%.global%.v4%.u32", "wide loads of " .. name)
+    expect.matches(body, "ld%.global%.v4%.[uf]32", "wide loads of " .. name)
     expect.compare(narrow(body, "ld"), "<=", 1, "narrow loads of " .. name)
     local results = name:find "logsumexp_rows" and 2 or 0 -- of rows that are held in registers, and others
     expect.compare(narrow(body, "st"), "<=", results, "narrow stores of " .. name)

@@ -95,9 +95,11 @@ end
 ---@return tensor x
 ---@return tensor? branch nil if it has been added already, see bam.nn.residual
 ---@return boolean? fresh whether nothing else holds `branch`, so that it can be closed when it has been added
+---@return boolean? fresh_x whether nothing else holds x either, nor does its gradient need it
 function Block:forward(x, branch, pass)
-  local sum, next_branch, fresh = self._forward(self, x, branch, pass)
-  return sum, next_branch, next_branch ~= nil and self._is_builtin and fresh
+  local sum, next_branch, fresh, fresh_x = self._forward(self, x, branch, pass)
+  local may_close = next_branch ~= nil and self._is_builtin
+  return sum, next_branch, may_close and fresh, may_close and fresh_x
 end
 
 return Block

@@ -66,16 +66,23 @@ function Model:after_step(routing)
   stepping.after(self, routing)
 end
 
+-- Close x and branch, which a norm has added, if nothing else holds them.
+local function close_added(norm, x, branch, fresh, fresh_x)
+  if not ((fresh or fresh_x) and early.is_fresh(norm)) then return end
+  if fresh then branch:close() end
+  if fresh_x then x:close() end
+end
+
 -- The normalized residual stream after all blocks, times logit_scale: logits are a product away.
 local function hidden(self, ids, pass)
-  local x, branch, fresh = self.embed(ids), nil, false
+  local x, branch, fresh, fresh_x = self.embed(ids), nil, false, false
   for _, layer in ipairs(self.layers) do
-    local added, is_last_use = branch, fresh and early.is_fresh(layer.norm)
-    x, branch, fresh = layer(x, added, pass)
-    if is_last_use then added:close() end
+    local next_x, next_branch, next_fresh, next_fresh_x = layer(x, branch, pass)
+    close_added(layer.norm, x, branch, fresh, fresh_x)
+    x, branch, fresh, fresh_x = next_x, next_branch, next_fresh, next_fresh_x
   end
   local h, scale = self.norm(x, branch), self.description.logit_scale
-  if fresh and early.is_fresh(self.norm) then branch:close() end
+  close_added(self.norm, x, branch, fresh, fresh_x)
   return scale == 1 and h or ops.mul(h, scale)
 end
 

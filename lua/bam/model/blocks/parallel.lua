@@ -23,7 +23,7 @@ return define.define_builtin {
     if residual.is_added(block.ffn, x) then return add_in_turn(block, h, x, pass) end
     local is_added = residual.is_added(block.attention, x)
     local attention, ffn = early_routing.call_both(block.attention, block.ffn, h, pass, is_added and x or nil)
-    if is_added then return attention, ffn, early.is_fresh(block.ffn) end
+    if is_added then return attention, ffn, early.is_fresh(block.ffn), early.is_fresh(block.attention) end
     local sum = attention + ffn
     early.close(block.attention, attention)
     early.close(block.ffn, ffn)
