@@ -47,13 +47,20 @@ function M.changed(states)
   end
 end
 
+-- Whether a tensor is small as nested tables, which one of no elements need not be: (2147483647, 0) is that many.
+local function is_small(x)
+  local tables = 1
+  for _, size in ipairs(x.shape) do tables = tables * math.max(size, 1.0) end
+  return tables < 1000
+end
+
 --- Read every tensor of the pool in several ways.
 function M.read_all()
   for _, x in ipairs(values.pool) do
     local fine, message = pcall(function()
       if values.is_tensor(x) then
         tostring(x)
-        if core.methods.count(x) < 1000 then core.methods.totable(x) end
+        if is_small(x) then core.methods.totable(x) end
       end
     end)
     if not fine and state_of(x) ~= "closed" then error(message) end -- a finalizer may have closed it
