@@ -1375,7 +1375,7 @@ function bam_Phase:results() end
 ---@class bam.Graph
 local bam_Graph = {}
 
---- Drop all recordings and the memory that they keep. The graph can be called again, and records anew.
+--- Drop all recordings and free their memory. A later call records again.
 function bam_Graph:close() end
 
 --- Why the last call ran the function itself, op by op; nil if it ran a recording.

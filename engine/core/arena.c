@@ -9,7 +9,7 @@
 
 #define SEGMENT_BYTES (64LL << 20) /* at least; and in steps of: */
 #define SEGMENT_STEP (2LL << 20)
-#define RANGE_FACTOR 8          /* a range has room for so many times the device's memory */
+#define RANGE_FACTOR 8          /* size of a range, in multiples of the device's memory */
 #define RANGE_BYTES (1LL << 40) /* if the device's memory is unknown */
 
 static int64_t round_up(int64_t bytes, int64_t step) { return (bytes + step - 1) / step * step; }

@@ -4,7 +4,7 @@
 
 #include "ops.h"
 
-/* Elements of the order of so many assignments to `experts` experts: rows, slots, offsets. */
+/* The number of elements in the order of `assignments` assignments to `experts` experts: rows, slots, offsets. */
 static inline int64_t bam_order_size(int64_t assignments, int64_t experts) {
   return 2 * assignments + experts + 1;
 }

@@ -11,7 +11,7 @@
 #define PAGE_BYTES (16 << 20)
 #endif
 
-#define LEFT_PARTS 512 /* one of so many parts of the memory is left for others */
+#define LEFT_PARTS 512 /* 1 / LEFT_PARTS of the memory is left for scratch and libraries */
 
 #define DRIVER_FUNCTIONS(X)        \
   X(cuDeviceGet)                   \

@@ -41,7 +41,7 @@ static int capture_finish(lua_State *L) {
 BIND_DOC(capture_launch, "capture:launch()",
          "Run what was recorded, unless something that it depends on has changed.\n"
          "@return string? obstacle why it did not run; then call the function\n"
-         "@return boolean? lasting it will never run again: close it, and record anew");
+         "@return boolean? lasting it can never run again; close it and record another");
 static int capture_launch(lua_State *L) {
   bam_capture *capture = check_capture(L);
   bool lasting;

@@ -178,7 +178,7 @@ end
 ---@return string?
 function Graph:obstacle() return self._obstacle end
 
---- Drop all recordings and the memory that they keep. The graph can be called again, and records anew.
+--- Drop all recordings and free their memory. A later call records again.
 function Graph:close()
   for _, entry in pairs(self._entries) do drop(entry) end
   self._entries, self._count = {}, 0
